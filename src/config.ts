@@ -1,0 +1,232 @@
+import { readFileSync } from 'node:fs';
+import { isSupportedCountry } from 'libphonenumber-js/max';
+import { z } from 'zod';
+import type { RateWindow } from './envelope.js';
+
+const int = (min: number, max: number, fallback: number) =>
+  z.coerce
+    .number({ error: 'must be a whole number' })
+    .int('must be a whole number')
+    .min(min, `must be at least ${min}`)
+    .max(max, `must be at most ${max}`)
+    .default(fallback);
+
+const keys = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(/[,\n]/)
+      .map((key) => key.trim())
+      .filter((key) => key !== ''),
+  )
+  .refine(
+    (list) => list.every((key) => key.length >= 8),
+    'each key must have at least 8 characters',
+  );
+
+const windows = z.string().transform((text, context): readonly RateWindow[] => {
+  if (text.trim() === 'off') return [];
+  return text.split(',').map((part) => {
+    const [, limit, seconds] = /^\s*(\d+)\/(\d+)s\s*$/.exec(part) ?? [];
+    if (!(Number(limit) > 0 && Number(seconds) > 0)) {
+      context.addIssue(`must look like 10/1s,150/60s or be off; "${part.trim()}" does not`);
+      return z.NEVER;
+    }
+    return { limit: Number(limit), windowMs: Number(seconds) * 1000 };
+  });
+});
+
+const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
+const day = 86_400_000;
+
+/** Every variable the relay reads: its rule, its default and its one-line description. The README's table is made from this. */
+export const settingsSchema = z.object({
+  KLAVIYO_API_KEY: z
+    .string({ error: 'is required: a private API key, or KLAVIYO_API_KEY_FILE' })
+    .trim()
+    .regex(/^pk_\S+$/, 'must be a private key: it starts with pk_')
+    .describe(
+      'Private API key, or `KLAVIYO_API_KEY_FILE`. Scopes: events:write, profiles:write, lists:write, profiles:read, lists:read',
+    ),
+  KLAVIYO_BASE_URL: url
+    .default('https://a.klaviyo.com')
+    .describe('Where Klaviyo is; point it at `klaviyo-relay sandbox` to try things out'),
+  KLAVIYO_REVISION: z
+    .string()
+    .regex(/^\d{4}-\d{2}-\d{2}(\.pre)?$/, 'must be a date such as 2024-10-15')
+    .default('2024-10-15')
+    .describe('API revision; a warning is logged when it is past its two years'),
+  KLAVIYO_TIMEOUT_MS: int(1, 600_000, 30_000).describe('Time limit of one attempt'),
+  HOST: z
+    .string()
+    .default('127.0.0.1')
+    .describe('Address to listen on; anything but loopback needs `RELAY_API_KEYS`'),
+  PORT: int(0, 65_535, 3000).describe('Port to listen on; 0 picks a free one'),
+  RELAY_API_KEYS: keys.describe(
+    'Ingest keys, comma-separated (or `RELAY_API_KEYS_FILE`, also one a line); several allow rotation',
+  ),
+  RELAY_ADMIN_KEYS: keys.describe(
+    'Admin keys (or `RELAY_ADMIN_KEYS_FILE`): receipts, deliveries, dead letters, flush',
+  ),
+  STORE: z
+    .enum(['memory'], { error: 'must be memory' })
+    .default('memory')
+    .describe('Where accepted envelopes are kept'),
+  EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Events a request, at most'),
+  PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe('Profiles a request, at most'),
+  BATCH_MAX_BYTES: int(150_000, 5_000_000, 5_000_000).describe(
+    'Bytes of a serialised request body, at most',
+  ),
+  EVENT_FLUSH_INTERVAL_MS: int(0, 3_600_000, 1000).describe(
+    'Age at which a batch of events leaves, full or not',
+  ),
+  PROFILE_FLUSH_INTERVAL_MS: int(0, 3_600_000, 1000).describe(
+    'Age at which a batch of profiles leaves, full or not',
+  ),
+  RATE_LIMIT_PER_SECOND: int(1, 100_000, 75).describe(
+    'Refill of the token bucket that all lanes share',
+  ),
+  RATE_LIMIT_BURST: int(1, 100_000, 75).describe('Size of that bucket'),
+  EVENT_RATE_WINDOWS: windows
+    .prefault('10/1s,150/60s')
+    .describe("Klaviyo's windows for bulk events; `off` leaves only the bucket"),
+  PROFILE_RATE_WINDOWS: windows
+    .prefault('10/1s,150/60s')
+    .describe("Klaviyo's windows for bulk profile imports, and for looking at their jobs"),
+  DELIVERY_CONCURRENCY: int(1, 256, 8).describe('Requests in flight at once, per lane'),
+  RETRY_BASE_MS: int(1, 60_000, 500).describe(
+    'First retry delay; doubles with each attempt, with full jitter',
+  ),
+  RETRY_MAX_DELAY_MS: int(1, 3_600_000, 60_000).describe('Longest retry delay'),
+  RETRY_MAX_ATTEMPTS: int(0, 1_000_000, 0).describe(
+    'Attempts after which an envelope becomes a dead letter; 0 sets no bound',
+  ),
+  RETRY_MAX_AGE_MS: int(0, 365 * day, 7 * day).describe(
+    'Age after which an envelope that keeps failing becomes a dead letter; 0 sets no bound',
+  ),
+  MAX_BUFFER_COUNT: int(1, 1_000_000_000, 1_000_000).describe(
+    'Unsettled envelopes held at most; above it intake answers 503',
+  ),
+  MAX_BUFFER_BYTES: int(1_000_000, Number.MAX_SAFE_INTEGER, 268_435_456).describe(
+    'Their payload bytes, at most',
+  ),
+  DEDUPE_MAX_AGE_MS: int(0, 30 * day, day).describe("How long an event's unique_id is remembered"),
+  DEDUPE_MAX_COUNT: int(0, 100_000_000, 500_000).describe('How many are remembered'),
+  DELIVERY_LOG_MAX_COUNT: int(1, 10_000_000, 10_000).describe(
+    'Deliveries and settled receipts kept: the newest so many deliveries',
+  ),
+  DELIVERY_LOG_MAX_AGE_MS: int(1, 365 * day, 7 * day).describe('and for how long'),
+  DEAD_LETTER_MAX_COUNT: int(1, 100_000_000, 100_000).describe(
+    'Dead letters kept; at the bound the oldest is dropped, after alarms from 80 % on',
+  ),
+  INGEST_RATE_LIMIT_PER_SECOND: z
+    .union([z.literal('off').transform(() => null), int(1, 1_000_000, 1)], {
+      error: 'must be a whole number or off',
+    })
+    .prefault('off')
+    .describe('Requests per second each caller may send'),
+  BODY_LIMIT_BYTES: int(1000, 100_000_000, 5_000_000).describe('Request body, after decompression'),
+  HEADERS_TIMEOUT_MS: int(100, 600_000, 10_000).describe(
+    'Time a caller has to send its request headers',
+  ),
+  REQUEST_TIMEOUT_MS: int(100, 600_000, 30_000).describe(
+    'Time a caller has to send its whole request; then 408',
+  ),
+  TRUST_PROXY: z
+    .stringbool({ error: 'must be true or false' })
+    .default(false)
+    .describe('Believe X-Forwarded-For; set it behind your own proxy only'),
+  DEFAULT_PHONE_COUNTRY: z
+    .string()
+    .toUpperCase()
+    .refine(isSupportedCountry, 'must be an ISO 3166 country such as US')
+    .optional()
+    .describe('Country of phone numbers without a + prefix'),
+  SHUTDOWN_TIMEOUT_MS: int(0, 600_000, 10_000).describe('How long a graceful stop may take'),
+  LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('Lowest level logged'),
+  LOG_FORMAT: z
+    .enum(['auto', 'json', 'pretty'])
+    .default('auto')
+    .describe('auto: readable in a terminal, JSON otherwise'),
+});
+
+export type Config = Readonly<z.output<typeof settingsSchema>>;
+
+/** Thrown with every problem at once, each naming its variable and never its value where that may be secret. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(
+      `configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+    );
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const fromFile = ['KLAVIYO_API_KEY', 'RELAY_API_KEYS', 'RELAY_ADMIN_KEYS'] as const;
+const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/;
+
+/** Reads the environment once. Throws ConfigError. Empty variables count as absent. */
+export function loadConfig(env: Environment): Config {
+  const problems: string[] = [];
+  const input = Object.fromEntries(
+    Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
+  );
+  for (const name of fromFile) readSecretFile(name, input, problems);
+  const parsed = settingsSchema.safeParse(input);
+  for (const issue of parsed.error?.issues ?? []) {
+    problems.push(`${issue.path.join('.')}: ${issue.message}`);
+  }
+  if (parsed.success) problems.push(...contradictions(parsed.data));
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
+  return parsed.data;
+}
+
+function readSecretFile(
+  name: (typeof fromFile)[number],
+  input: Record<string, string | undefined>,
+  problems: string[],
+): void {
+  const path = input[`${name}_FILE`];
+  if (path === undefined) return;
+  if (input[name] !== undefined) {
+    problems.push(`${name}: set it or ${name}_FILE, not both`);
+    return;
+  }
+  try {
+    input[name] = readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    problems.push(
+      `${name}_FILE: cannot be read (${error instanceof Error ? error.message : 'unknown error'})`,
+    );
+  }
+}
+
+function contradictions(config: Config): string[] {
+  const problems: string[] = [];
+  if (config.RELAY_API_KEYS.length === 0 && !loopback.test(config.HOST)) {
+    problems.push(
+      `HOST: without RELAY_API_KEYS the relay listens on loopback only, not on ${config.HOST}`,
+    );
+  }
+  if (config.RETRY_BASE_MS > config.RETRY_MAX_DELAY_MS) {
+    problems.push('RETRY_BASE_MS: must not be above RETRY_MAX_DELAY_MS');
+  }
+  return problems;
+}
+
+/** A revision is supported for two years (Klaviyo's versioning policy). Null while it is. */
+export function revisionWarning(revision: string, now: number): string | null {
+  const end = new Date(`${revision.slice(0, 10)}T00:00:00Z`);
+  end.setUTCFullYear(end.getUTCFullYear() + 2);
+  if (now <= end.getTime()) return null;
+  return `KLAVIYO_REVISION ${revision} ran out of support on ${end.toISOString().slice(0, 10)}; test with a newer one and move`;
+}

@@ -1,0 +1,194 @@
+/**
+ * The types both halves of the relay hang on. This file imports nothing.
+ *
+ * accept half: … → Draft → store.append → Envelope | delivery half: claim → Outcome → Verdict → settle
+ */
+
+export const lanes = ['events', 'profiles'] as const;
+export type Lane = (typeof lanes)[number];
+
+/** What the accept half hands to the store; the store gives it an id. */
+export type Draft = {
+  readonly lane: Lane;
+  /**
+   * Hashes that name what this envelope is about. Two envelopes that share one must not travel in
+   * the same request. Events: one per identifier, over (identifier, metric, unique_id).
+   * Profiles: one per identifier (e-mail, phone, external id).
+   */
+  readonly keys: readonly string[];
+  /** Epoch ms. */
+  readonly acceptedAt: number;
+  /** UTF-8 JSON of one element of Klaviyo's bulk `data` array. Serialised once, never re-parsed on the way out. */
+  readonly payload: Uint8Array;
+};
+
+/** The stored unit. */
+export type Envelope = Draft & {
+  readonly id: string;
+  /** Attempts that ended so far. */
+  readonly attempts: number;
+};
+
+/** One thing that is wrong, in JSON Pointer (RFC 6901) and words. */
+export type Fault = { readonly pointer: string; readonly detail: string };
+
+/** Why an envelope failed: `code` is stable and short, `detail` is for a person (Klaviyo's own words where there are any). */
+export type Reason = {
+  readonly code: string;
+  readonly detail: string;
+  readonly status?: number;
+  readonly faults?: readonly Fault[];
+};
+
+/**
+ * What one attempt did to one envelope; one per envelope, in order.
+ * - `delivered`: Klaviyo has it.
+ * - `pending`: Klaviyo took it; the result is known once the import job `ref` ends.
+ * - `retryable`: not taken, or not known to be taken; sending it again is safe.
+ * - `throttled`: refused for its rate alone (429).
+ * - `rejected`: Klaviyo will never take it.
+ * - `unblamed`: the request failed for another record in it (`pointer`), for an unknown one
+ *   (`bisect`), or for its size (`size`): send it again in smaller company.
+ * - `blocked`: key, scopes or revision are wrong; nothing is wrong with the data.
+ */
+export type Outcome =
+  | { readonly kind: 'delivered' }
+  | { readonly kind: 'pending'; readonly ref: string }
+  | { readonly kind: 'retryable'; readonly reason: Reason; readonly afterMs?: number }
+  | { readonly kind: 'throttled'; readonly reason: Reason; readonly afterMs: number }
+  | { readonly kind: 'rejected'; readonly reason: Reason }
+  | { readonly kind: 'unblamed'; readonly method: SplitMethod; readonly reason: Reason }
+  | { readonly kind: 'blocked'; readonly reason: Reason };
+
+export type SplitMethod = 'pointer' | 'bisect' | 'size';
+
+/** What we do with one envelope after an attempt. */
+export type Verdict =
+  | { readonly kind: 'ack'; readonly as: 'delivered' | 'merged' }
+  | {
+      readonly kind: 'retry';
+      readonly afterMs: number;
+      readonly reason: Reason;
+      readonly countAttempt: boolean;
+    }
+  | { readonly kind: 'bury'; readonly reason: Reason }
+  | { readonly kind: 'follow'; readonly ref: string };
+
+/** Why a batch left. */
+export type Trigger = 'size' | 'bytes' | 'time' | 'drain';
+
+/** One request to Klaviyo, as the delivery log keeps it. */
+export type Delivery = {
+  readonly id: string;
+  readonly lane: Lane;
+  readonly trigger: Trigger;
+  /** Epoch ms when the request left. */
+  readonly at: number;
+  readonly durationMs: number;
+  /** Envelopes in the request, merged ones included. */
+  readonly count: number;
+  readonly bytes: number;
+  /** HTTP status; null when no answer came. */
+  readonly status: number | null;
+  /** The highest attempt number (1-indexed) among its envelopes. */
+  readonly attempt: number;
+  readonly result: 'delivered' | 'pending' | 'partial' | 'retried' | 'rejected' | 'blocked';
+  readonly delivered: number;
+  readonly merged: number;
+  readonly retried: number;
+  readonly deadLettered: number;
+  readonly reason: Reason | null;
+  readonly importJob: ImportJob | null;
+};
+
+/** What is known of a Klaviyo bulk import job. `unreadable`: taken, but its result cannot be read. */
+export type ImportJob = {
+  readonly id: string;
+  readonly status: 'queued' | 'processing' | 'complete' | 'cancelled' | 'unreadable';
+  readonly completed: number | null;
+  readonly failed: number | null;
+};
+
+/** An envelope the relay gave up on, kept until a person decides. */
+export type DeadLetter = {
+  readonly id: string;
+  readonly lane: Lane;
+  readonly acceptedAt: number;
+  readonly buriedAt: number;
+  readonly attempts: number;
+  readonly reason: Reason;
+  readonly deliveryId: string | null;
+  readonly payload: Uint8Array;
+};
+
+export type ReceiptState = 'buffered' | 'in_flight' | 'delivered' | 'dead_lettered';
+
+/** Where an accepted envelope is now. */
+export type Receipt = {
+  readonly id: string;
+  readonly lane: Lane;
+  readonly state: ReceiptState;
+  /** The delivery that settled it, or the latest that tried. */
+  readonly deliveryId: string | null;
+  readonly reason: Reason | null;
+  /** True where it left as part of a newer profile of the same identity. */
+  readonly merged: boolean;
+};
+
+export type DeadLetterFilter = {
+  readonly lane?: Lane | undefined;
+  /** Reason code. */
+  readonly reason?: string | undefined;
+  readonly ids?: readonly string[] | undefined;
+  /** Epoch ms, inclusive, on buriedAt. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+};
+
+export type DeliveryFilter = {
+  readonly lane?: Lane | undefined;
+  readonly result?: Delivery['result'] | undefined;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+};
+
+/** A page of a list, newest first; `next` is an opaque cursor. */
+export type Page<T> = { readonly data: readonly T[]; readonly next: string | null };
+export type PageQuery = { readonly limit: number; readonly cursor?: string | undefined };
+
+/** What Klaviyo's answer said about its rate limits. */
+export type RateFeedback = {
+  /** Limits Klaviyo announced, e.g. `10, 10;w=1, 150;w=60` → 10 per 1 s and 150 per 60 s. */
+  readonly windows: readonly RateWindow[];
+  /** What is left of the window that is nearest to its limit (the first number of the list), and that number. */
+  readonly remaining: number | null;
+  readonly remainingOf: number | null;
+  /** Ms until that window starts anew. */
+  readonly resetMs: number | null;
+  /** From Retry-After on a 429. */
+  readonly retryAfterMs: number | null;
+};
+
+/** At most `limit` requests in any `windowMs`. */
+export type RateWindow = { readonly limit: number; readonly windowMs: number };
+
+/** What one request did: a value, whatever happened on the way. */
+export type Sent = {
+  /** One per payload, in order. */
+  readonly outcomes: readonly Outcome[];
+  /** Null when no answer came. */
+  readonly status: number | null;
+  /** Request body, bytes. */
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly feedback: RateFeedback | null;
+};
+
+/** One look at an import job. `outcomes` is there once the job ended, one per payload, in order. */
+export type Followed = {
+  readonly job: ImportJob;
+  readonly outcomes: readonly Outcome[] | null;
+  /** True where the look itself failed and is worth repeating. */
+  readonly retryable: boolean;
+  readonly feedback: RateFeedback | null;
+};

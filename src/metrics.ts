@@ -1,0 +1,113 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/**
+ * Every metric of the relay, named once. Labels are few and bounded: never an id or an address.
+ * Gauges that mirror state (buffer, limiter) are set by `observe…` callbacks at scrape time.
+ */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const latencyBuckets = [
+  0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21_600, 86_400,
+];
+const countBuckets = [1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
+const byteBuckets = [1e3, 1e4, 1e5, 2.5e5, 5e5, 1e6, 2.5e6, 5e6];
+
+export function createMetrics(version: string) {
+  const registry = new Registry();
+  const registers = [registry];
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Counter({ name: `relay_${name}`, help, labelNames: [...labelNames], registers });
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Gauge({ name: `relay_${name}`, help, labelNames: [...labelNames], registers });
+  const histogram = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    buckets: number[],
+  ) =>
+    new Histogram({ name: `relay_${name}`, help, labelNames: [...labelNames], buckets, registers });
+
+  collectDefaultMetrics({ register: registry });
+  gauge('build_info', 'Version of the relay and of Node.js', ['version', 'node']).set(
+    { version, node: process.version },
+    1,
+  );
+
+  return {
+    registry,
+    httpRequests: counter('http_requests_total', 'Requests answered', [
+      'route',
+      'method',
+      'status',
+    ]),
+    httpDuration: histogram(
+      'http_request_duration_seconds',
+      'Time to answer a request',
+      ['route'],
+      secondsBuckets,
+    ),
+    ingest: counter('ingest_total', 'Events and profiles by what became of them at the door', [
+      'lane',
+      'outcome',
+    ]),
+    ingestWarnings: counter(
+      'ingest_warnings_total',
+      'Fields changed on accept, such as a phone number that could not be normalised',
+      ['lane', 'warning'],
+    ),
+    bufferEnvelopes: gauge('buffer_envelopes', 'Envelopes not settled yet, in flight included', [
+      'lane',
+    ]),
+    bufferBytes: gauge('buffer_bytes', 'Their payload bytes', ['lane']),
+    bufferCapacityBytes: gauge('buffer_capacity_bytes', 'Payload bytes the buffer may hold', []),
+    bufferOldestAge: gauge('buffer_oldest_age_seconds', 'Age of the oldest unsettled envelope', [
+      'lane',
+    ]),
+    settled: counter('settled_total', 'Envelopes settled', ['lane', 'outcome']),
+    redriven: counter('redriven_total', 'Dead letters put back into the buffer', ['lane']),
+    flushes: counter('flushes_total', 'Batches that left, by why', ['lane', 'trigger']),
+    batchEnvelopes: histogram('batch_envelopes', 'Envelopes in a request', ['lane'], countBuckets),
+    batchBytes: histogram('batch_bytes', 'Bytes of a request body', ['lane'], byteBuckets),
+    klaviyoRequests: counter('klaviyo_requests_total', 'Requests to Klaviyo by answer', [
+      'lane',
+      'status',
+    ]),
+    klaviyoDuration: histogram(
+      'klaviyo_request_duration_seconds',
+      'Time Klaviyo took to answer',
+      ['lane'],
+      secondsBuckets,
+    ),
+    retries: counter('retries_total', 'Envelopes sent back for another attempt', [
+      'lane',
+      'reason',
+    ]),
+    splits: counter('batch_splits_total', 'Batches sent again in parts', ['lane', 'method']),
+    deliveryLatency: histogram(
+      'delivery_latency_seconds',
+      'From accepted to delivered',
+      ['lane'],
+      latencyBuckets,
+    ),
+    rateLimitTokens: gauge('rate_limit_tokens', 'Tokens left in the shared bucket', []),
+    rateLimitWait: histogram(
+      'rate_limit_wait_seconds',
+      'Time a batch waited for the limiter',
+      [],
+      secondsBuckets,
+    ),
+    paused: gauge('klaviyo_paused', '1 while a lane is paused', ['lane', 'reason']),
+    deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
+    deadLettersDropped: counter('dead_letters_dropped_total', 'Dead letters dropped at the bound', [
+      'lane',
+    ]),
+    storeSync: histogram(
+      'store_sync_duration_seconds',
+      'Time to make accepted envelopes safe',
+      [],
+      secondsBuckets,
+    ),
+    storeDurable: gauge('store_durable', '1 when an accepted event survives a crash', []),
+  };
+}

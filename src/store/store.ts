@@ -1,0 +1,106 @@
+import type {
+  DeadLetter,
+  DeadLetterFilter,
+  Delivery,
+  DeliveryFilter,
+  Draft,
+  Envelope,
+  Lane,
+  Page,
+  PageQuery,
+  Receipt,
+  Verdict,
+} from '../envelope.js';
+
+/**
+ * The promise of `append`: when it resolves with `ok`, the envelopes are as safe as the store makes
+ * them. Every store passes test/store/contract.ts.
+ */
+export type Store = {
+  /** What survives: nothing but the process, this machine's disk, or another server. */
+  readonly durability: 'process' | 'disk' | 'server';
+  /** True when an accepted envelope survives a crash of this process. */
+  readonly durable: boolean;
+
+  /** All of the drafts or none. One `Taken` per draft, in order. Rejects only for our own faults. */
+  append(drafts: readonly Draft[]): Promise<Appended>;
+  /** Whether `append` would refuse now, before a body is read; null where it would not. */
+  refusal(): Refusal | null;
+
+  /** What can be claimed now, and when more will be. */
+  waiting(lane: Lane): Waiting;
+  /** Calls back whenever `waiting` may have grown. Returns the way to stop. */
+  onWaiting(listener: (lane: Lane) => void): () => void;
+  /** Oldest first, within the bounds; retries that are due come before fresh envelopes. Empty when nothing is free. */
+  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Envelope[]>;
+  /** Applies one delivery's verdicts in one step. Frees what it settles, and wakes the lane. */
+  settle(settlement: Settlement): Promise<void>;
+  /** Envelopes whose import job was still running when the process ended; claimed until settled. */
+  unfinishedImports(): Promise<readonly UnfinishedImport[]>;
+
+  depth(lane: Lane): Depth;
+  capacityBytes(): number;
+
+  receipt(id: string): Promise<Receipt | null>;
+  deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>>;
+  delivery(id: string): Promise<Delivery | null>;
+  deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
+  deadLetter(id: string): Promise<DeadLetter | null>;
+  /** Back into the buffer, attempts at zero. The count of what matched. */
+  redrive(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
+  /** Gone for good. The count of what matched. */
+  discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
+
+  /** Idempotent. What is still buffered is lost with the memory store, kept with the others. */
+  close(): Promise<void>;
+};
+
+export type Taken = { readonly id: string; readonly duplicate: boolean };
+
+export type Refusal = {
+  readonly reason: 'full' | 'closed' | 'unavailable';
+  readonly retryAfterMs: number;
+};
+
+export type Appended =
+  | { readonly ok: true; readonly taken: readonly Taken[] }
+  | { readonly ok: false; readonly refusal: Refusal };
+
+export type ClaimBounds = {
+  readonly maxCount: number;
+  /** Sum of payload bytes plus one separator each. */
+  readonly maxBytes: number;
+};
+
+export type Waiting = {
+  readonly count: number;
+  readonly bytes: number;
+  /** Ms since the oldest claimable envelope became claimable; null when there is none. */
+  readonly oldestAgeMs: number | null;
+  /** Ms until the next delayed retry is due; null when there is none. */
+  readonly nextDueMs: number | null;
+};
+
+/** Everything not settled: waiting, delayed, and in flight. */
+export type Depth = {
+  readonly count: number;
+  readonly bytes: number;
+  readonly oldestAcceptedAt: number | null;
+  readonly deadLetters: number;
+};
+
+export type Settled = { readonly envelope: Envelope; readonly verdict: Verdict };
+
+export type Settlement = {
+  readonly lane: Lane;
+  readonly settled: readonly Settled[];
+  /** The delivery to write down; absent where envelopes go back without a request. A known id is replaced. */
+  readonly delivery?: Delivery;
+};
+
+export type UnfinishedImport = {
+  readonly lane: Lane;
+  readonly ref: string;
+  readonly delivery: Delivery;
+  readonly envelopes: readonly Envelope[];
+};
