@@ -21,10 +21,8 @@ export function createMetrics(version: string) {
   const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
     new Gauge({ name: `relay_${name}`, help, labelNames: [...labelNames], registers });
   const histogram = <L extends string>(
-    name: string,
-    help: string,
-    labelNames: readonly L[],
     buckets: number[],
+    ...[name, help, labelNames]: [string, string, readonly L[]]
   ) =>
     new Histogram({ name: `relay_${name}`, help, labelNames: [...labelNames], buckets, registers });
 
@@ -42,10 +40,10 @@ export function createMetrics(version: string) {
       'status',
     ]),
     httpDuration: histogram(
+      secondsBuckets,
       'http_request_duration_seconds',
       'Time to answer a request',
       ['route'],
-      secondsBuckets,
     ),
     ingest: counter('ingest_total', 'Events and profiles by what became of them at the door', [
       'lane',
@@ -67,17 +65,17 @@ export function createMetrics(version: string) {
     settled: counter('settled_total', 'Envelopes settled', ['lane', 'outcome']),
     redriven: counter('redriven_total', 'Dead letters put back into the buffer', ['lane']),
     flushes: counter('flushes_total', 'Batches that left, by why', ['lane', 'trigger']),
-    batchEnvelopes: histogram('batch_envelopes', 'Envelopes in a request', ['lane'], countBuckets),
-    batchBytes: histogram('batch_bytes', 'Bytes of a request body', ['lane'], byteBuckets),
+    batchEnvelopes: histogram(countBuckets, 'batch_envelopes', 'Envelopes in a request', ['lane']),
+    batchBytes: histogram(byteBuckets, 'batch_bytes', 'Bytes of a request body', ['lane']),
     klaviyoRequests: counter('klaviyo_requests_total', 'Requests to Klaviyo by answer', [
       'lane',
       'status',
     ]),
     klaviyoDuration: histogram(
+      secondsBuckets,
       'klaviyo_request_duration_seconds',
       'Time Klaviyo took to answer',
       ['lane'],
-      secondsBuckets,
     ),
     retries: counter('retries_total', 'Envelopes sent back for another attempt', [
       'lane',
@@ -85,17 +83,17 @@ export function createMetrics(version: string) {
     ]),
     splits: counter('batch_splits_total', 'Batches sent again in parts', ['lane', 'method']),
     deliveryLatency: histogram(
+      latencyBuckets,
       'delivery_latency_seconds',
       'From accepted to delivered',
       ['lane'],
-      latencyBuckets,
     ),
     rateLimitTokens: gauge('rate_limit_tokens', 'Tokens left in the shared bucket', []),
     rateLimitWait: histogram(
+      secondsBuckets,
       'rate_limit_wait_seconds',
       'Time a batch waited for the limiter',
       [],
-      secondsBuckets,
     ),
     paused: gauge('klaviyo_paused', '1 while a lane is paused', ['lane', 'reason']),
     deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
@@ -103,10 +101,10 @@ export function createMetrics(version: string) {
       'lane',
     ]),
     storeSync: histogram(
+      secondsBuckets,
       'store_sync_duration_seconds',
       'Time to make accepted envelopes safe',
       [],
-      secondsBuckets,
     ),
     storeDurable: gauge('store_durable', '1 when an accepted event survives a crash', []),
   };
