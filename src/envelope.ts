@@ -29,6 +29,12 @@ export type Envelope = Draft & {
   readonly attempts: number;
 };
 
+/**
+ * The envelopes that leave as one element of a request, oldest first: a single one, or several
+ * profiles of one identity that are merged before they leave.
+ */
+export type Parcel = readonly [Envelope, ...Envelope[]];
+
 /** One thing that is wrong, in JSON Pointer (RFC 6901) and words. */
 export type Fault = { readonly pointer: string; readonly detail: string };
 
@@ -70,6 +76,8 @@ export type Verdict =
       readonly afterMs: number;
       readonly reason: Reason;
       readonly countAttempt: boolean;
+      /** True where it failed as part of a merged profile: next time it travels by itself. */
+      readonly alone?: boolean;
     }
   | { readonly kind: 'bury'; readonly reason: Reason }
   | { readonly kind: 'follow'; readonly ref: string };
@@ -191,4 +199,41 @@ export type Followed = {
   /** True where the look itself failed and is worth repeating. */
   readonly retryable: boolean;
   readonly feedback: RateFeedback | null;
+};
+
+export type ClaimBounds = {
+  /** Parcels. */
+  readonly maxCount: number;
+  /** Sum of payload bytes plus one separator each. */
+  readonly maxBytes: number;
+  /**
+   * From this many attempts on, an envelope travels in half the company with each further attempt,
+   * so that one that makes Klaviyo fail without a word ends up alone.
+   */
+  readonly suspectAfterAttempts: number;
+};
+
+export type Waiting = {
+  readonly count: number;
+  readonly bytes: number;
+  /** Ms since the oldest claimable envelope became claimable; null when there is none. */
+  readonly oldestAgeMs: number | null;
+  /** Ms until the next delayed retry is due; null when there is none. */
+  readonly nextDueMs: number | null;
+};
+
+export type Settled = { readonly envelope: Envelope; readonly verdict: Verdict };
+
+export type Settlement = {
+  readonly lane: Lane;
+  readonly settled: readonly Settled[];
+  /** The delivery to write down; absent where envelopes go back without a request. A known id is replaced. */
+  readonly delivery?: Delivery;
+};
+
+export type UnfinishedImport = {
+  readonly lane: Lane;
+  readonly ref: string;
+  readonly delivery: Delivery;
+  readonly parcels: readonly Parcel[];
 };

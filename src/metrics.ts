@@ -26,14 +26,24 @@ export function createMetrics(version: string) {
   ) =>
     new Histogram({ name: `relay_${name}`, help, labelNames: [...labelNames], buckets, registers });
 
+  /** Mirrors of state, such as the buffer's depth, brought up to date at each scrape. */
+  const refreshers: (() => void)[] = [];
+  // Registered first: prom-client reads metrics in this order within one tick, so a scrape is consistent.
+  new Gauge({
+    name: 'relay_build_info',
+    help: 'Version of the relay and of Node.js',
+    labelNames: ['version', 'node'],
+    registers,
+    collect() {
+      for (const refresh of refreshers) refresh();
+      this.set({ version, node: process.version }, 1);
+    },
+  });
   collectDefaultMetrics({ register: registry });
-  gauge('build_info', 'Version of the relay and of Node.js', ['version', 'node']).set(
-    { version, node: process.version },
-    1,
-  );
 
   return {
     registry,
+    onScrape: (refresh: () => void) => void refreshers.push(refresh),
     httpRequests: counter('http_requests_total', 'Requests answered', [
       'route',
       'method',

@@ -1,4 +1,10 @@
-import type { Fault, Lane } from '../envelope.js';
+import type { Clock } from '../clock.js';
+import type { Draft, Fault, Lane } from '../envelope.js';
+import type { Metrics } from '../metrics.js';
+import { collect, draft, type Collected } from './collect.js';
+import type { DraftContext } from './draft.js';
+import { listJson, listNdjson, readOne } from './entries.js';
+import { createToE164 } from './phone.js';
 
 /** What became of one event or profile at the door. */
 export type AcceptedOne =
@@ -45,3 +51,111 @@ export type Accept = {
   one(lane: Lane, body: string, options: OneOptions): Promise<AcceptedOne>;
   many(lane: Lane, body: string, options: ManyOptions): Promise<AcceptedMany>;
 };
+
+/** What accept asks of a store: all of the drafts or none, and one `taken` per draft, in order. */
+export type Append = (drafts: readonly Draft[]) => Promise<
+  | {
+      readonly ok: true;
+      readonly taken: readonly { readonly id: string; readonly duplicate: boolean }[];
+    }
+  | { readonly ok: false; readonly refusal: Omit<RefusedAll, 'kind'> }
+>;
+
+export type AcceptDeps = {
+  readonly store: { readonly append: Append };
+  readonly clock: Pick<Clock, 'now'>;
+  readonly metrics: Pick<Metrics, 'ingest' | 'ingestWarnings'>;
+  /** A unique_id for an event that came without one: 1 to 255 characters, never the same twice. */
+  readonly newId: () => string;
+  /** ISO 3166 country of phone numbers without a + prefix. */
+  readonly defaultCountry?: string | undefined;
+};
+
+/** Rejects only for our own faults, the store's among them. */
+export function createAccept(deps: AcceptDeps): Accept {
+  const { store, clock, newId } = deps;
+  const toE164 = createToE164(deps.defaultCountry);
+  const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
+
+  return {
+    async one(lane, body, { idempotencyKey }) {
+      const drafted = draft(lane, readOne(body), { ...toContext(), idempotencyKey });
+      if (!drafted.ok) {
+        count(deps, lane, { invalid: 1 });
+        return { kind: 'invalid', errors: drafted.errors };
+      }
+      const appended = await store.append([drafted.draft]);
+      if (!appended.ok) {
+        count(deps, lane, { refused: 1 });
+        return { kind: 'refused', ...appended.refusal };
+      }
+      const [taken] = appended.taken;
+      if (taken === undefined) throw new Error('the store answered for no draft');
+      const { warnings } = drafted;
+      count(deps, lane, taken.duplicate ? { duplicate: 1 } : { accepted: 1 });
+      countWarnings(deps, lane, warnings.length);
+      return { kind: 'taken', id: taken.id, duplicate: taken.duplicate, warnings };
+    },
+
+    async many(lane, body, { format, strict }) {
+      const listed = format === 'json' ? listJson(lane, body) : listNdjson(body);
+      if (!listed.ok) {
+        count(deps, lane, { invalid: 1 });
+        return { kind: 'invalid', errors: listed.errors, rejected: [] };
+      }
+      const collected = await collect(lane, listed.entries, toContext());
+      const { drafts, rejected } = collected;
+      if (drafts.length === 0 || (strict && rejected.length > 0)) {
+        count(deps, lane, { invalid: listed.entries.length });
+        return { kind: 'invalid', errors: toErrors(rejected), rejected };
+      }
+      return appendMany(deps, lane, collected);
+    },
+  };
+}
+
+async function appendMany(
+  deps: AcceptDeps,
+  lane: Lane,
+  collected: Collected,
+): Promise<AcceptedMany> {
+  const { drafts, rejected, warnings } = collected;
+  const appended = await deps.store.append(drafts);
+  if (!appended.ok) {
+    count(deps, lane, { refused: drafts.length, invalid: rejected.length });
+    return { kind: 'refused', ...appended.refusal };
+  }
+  const ids = appended.taken.map(({ id }) => id);
+  const duplicates = appended.taken.filter(({ duplicate }) => duplicate).length;
+  const accepted = ids.length - duplicates;
+  count(deps, lane, { accepted, duplicate: duplicates, invalid: rejected.length });
+  countWarnings(deps, lane, warnings.length);
+  return { kind: 'taken', accepted, duplicates, ids, rejected, warnings };
+}
+
+/** The same errors as `rejected` in one list, each pointer starting with its entry's index. */
+function toErrors(rejected: Collected['rejected']): readonly Fault[] {
+  return rejected.flatMap(({ index, errors }) =>
+    errors.map(({ pointer, detail }) => ({ pointer: `/${index}${pointer}`, detail })),
+  );
+}
+
+/** What became of a request's entries; a body that is no list counts as one. */
+type Counts = {
+  readonly accepted?: number;
+  readonly duplicate?: number;
+  /** Not valid, or taken down with one that is not (`strict`). */
+  readonly invalid?: number;
+  readonly refused?: number;
+};
+
+function count({ metrics }: AcceptDeps, lane: Lane, counts: Counts): void {
+  for (const [outcome, number] of Object.entries(counts)) {
+    if (number > 0) metrics.ingest.inc({ lane, outcome }, number);
+  }
+}
+
+/** There is one kind of warning: a phone number that was left out. */
+function countWarnings({ metrics }: AcceptDeps, lane: Lane, number: number): void {
+  if (number > 0) metrics.ingestWarnings.inc({ lane, warning: 'phone_unusable' }, number);
+}

@@ -1,15 +1,18 @@
 import type {
+  ClaimBounds,
   DeadLetter,
   DeadLetterFilter,
   Delivery,
   DeliveryFilter,
   Draft,
-  Envelope,
   Lane,
   Page,
   PageQuery,
+  Parcel,
   Receipt,
-  Verdict,
+  Settlement,
+  UnfinishedImport,
+  Waiting,
 } from '../envelope.js';
 
 /**
@@ -32,7 +35,7 @@ export type Store = {
   /** Calls back whenever `waiting` may have grown. Returns the way to stop. */
   onWaiting(listener: (lane: Lane) => void): () => void;
   /** Oldest first, within the bounds; retries that are due come before fresh envelopes. Empty when nothing is free. */
-  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Envelope[]>;
+  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
   /** Applies one delivery's verdicts in one step. Frees what it settles, and wakes the lane. */
   settle(settlement: Settlement): Promise<void>;
   /** Envelopes whose import job was still running when the process ended; claimed until settled. */
@@ -66,41 +69,10 @@ export type Appended =
   | { readonly ok: true; readonly taken: readonly Taken[] }
   | { readonly ok: false; readonly refusal: Refusal };
 
-export type ClaimBounds = {
-  readonly maxCount: number;
-  /** Sum of payload bytes plus one separator each. */
-  readonly maxBytes: number;
-};
-
-export type Waiting = {
-  readonly count: number;
-  readonly bytes: number;
-  /** Ms since the oldest claimable envelope became claimable; null when there is none. */
-  readonly oldestAgeMs: number | null;
-  /** Ms until the next delayed retry is due; null when there is none. */
-  readonly nextDueMs: number | null;
-};
-
 /** Everything not settled: waiting, delayed, and in flight. */
 export type Depth = {
   readonly count: number;
   readonly bytes: number;
   readonly oldestAcceptedAt: number | null;
   readonly deadLetters: number;
-};
-
-export type Settled = { readonly envelope: Envelope; readonly verdict: Verdict };
-
-export type Settlement = {
-  readonly lane: Lane;
-  readonly settled: readonly Settled[];
-  /** The delivery to write down; absent where envelopes go back without a request. A known id is replaced. */
-  readonly delivery?: Delivery;
-};
-
-export type UnfinishedImport = {
-  readonly lane: Lane;
-  readonly ref: string;
-  readonly delivery: Delivery;
-  readonly envelopes: readonly Envelope[];
 };

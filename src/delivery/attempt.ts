@@ -1,0 +1,100 @@
+import type { Clock } from '../clock.js';
+import type { Envelope, Lane, Parcel, Reason, Sent, Settled, Trigger } from '../envelope.js';
+import type { Buffer, Destination } from './destination.js';
+import type { Follower } from './follow.js';
+import { toPayloads } from './payloads.js';
+import type { LaneHealth } from './health.js';
+import type { Limiter, Permit } from './limiter.js';
+import type { Recorder } from './record.js';
+import type { RetryPolicy } from './retry.js';
+import { toDelivery, toSettled } from './settle.js';
+import { splitBatch } from './split.js';
+
+export type AttemptDeps = {
+  readonly lane: Lane;
+  readonly buffer: Pick<Buffer, 'settle'>;
+  readonly destination: Destination;
+  readonly limiter: Limiter;
+  readonly health: LaneHealth;
+  readonly follower: Follower;
+  readonly recorder: Recorder;
+  readonly policy: RetryPolicy;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly newDeliveryId: () => string;
+};
+
+export type Batch = {
+  readonly trigger: Trigger;
+  readonly parcels: readonly Parcel[];
+  /** For the first request; the parts of a split take their own. */
+  readonly permit: Permit;
+};
+
+/**
+ * Sends one batch until every envelope in it has a verdict. Usually one request; where a bad record
+ * sinks it, the rest goes again in parts, each under a permit of its own, and what a part decided is
+ * settled at once.
+ */
+export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSignal): Promise<void> {
+  const parts: (readonly Parcel[])[] = [batch.parcels];
+  let first: Permit | null = batch.permit;
+  for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+    const permit: Permit | null = first ?? (await deps.limiter.take(deps.lane, signal));
+    first = null;
+    if (permit === null) {
+      await putBack([part, ...parts].flat(), deps);
+      return;
+    }
+    parts.unshift(...(await request(part, { ...batch, permit }, deps)));
+  }
+}
+
+/** One request, judged and settled. Returns the parts that must go again. */
+async function request(
+  parcels: readonly Parcel[],
+  { trigger, permit }: Batch,
+  deps: AttemptDeps,
+): Promise<readonly (readonly Parcel[])[]> {
+  const { lane, clock, policy, recorder } = deps;
+  const at = clock.now();
+  const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination));
+  permit.end(sent.feedback);
+  const random = deps.random();
+  pauseIfNeeded(sent, random, deps);
+
+  const { judged, again, method } = splitBatch(parcels, sent.outcomes);
+  const settled = toSettled(judged, { policy, random, now: clock.now() });
+  const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes: parcels.flat() };
+  const delivery = toDelivery(facts, sent, settled);
+  await deps.buffer.settle({ lane, settled, delivery });
+  recorder.settled(lane, settled);
+  recorder.request(delivery);
+  if (method !== null) recorder.split(lane, method);
+  const ref = delivery.importJob?.id;
+  if (ref !== undefined)
+    deps.follower.follow({ lane, ref, delivery, parcels: toFollowed(settled, parcels) });
+  return again;
+}
+
+function pauseIfNeeded(sent: Sent, random: number, { lane, health, limiter }: AttemptDeps): void {
+  const pauseMs = health.note(sent.outcomes, random);
+  if (pauseMs > 0) limiter.pause(lane, pauseMs);
+}
+
+/** Stopped in the middle of a split: nothing was decided about these, so they wait for the next start. */
+async function putBack(parcels: readonly Parcel[], { lane, buffer }: AttemptDeps): Promise<void> {
+  const reason: Reason = { code: 'stopped', detail: 'the relay stopped before this was sent' };
+  const settled = parcels.flat().map((envelope: Envelope): Settled => {
+    return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
+  });
+  await buffer.settle({ lane, settled });
+}
+
+/** The parcels whose verdict waits for the import job. */
+function toFollowed(settled: readonly Settled[], parcels: readonly Parcel[]): readonly Parcel[] {
+  const followed = new Set<Envelope>();
+  for (const { envelope, verdict } of settled)
+    if (verdict.kind === 'follow') followed.add(envelope);
+  return parcels.filter(([oldest]) => followed.has(oldest));
+}

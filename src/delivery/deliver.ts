@@ -1,0 +1,43 @@
+import { attempt, type AttemptDeps } from './attempt.js';
+import type { Batcher } from './batcher.js';
+import type { Buffer } from './destination.js';
+
+export type DeliverDeps = AttemptDeps & {
+  readonly buffer: Buffer;
+  readonly batcher: Batcher;
+  /** Our own fault, such as a store that fails: the process ends with the reason. */
+  readonly onFault: (error: unknown) => void;
+};
+
+/** When to stop: `claiming` ends the loop, `splitting` also what a split would still send. */
+export type StopSignals = { readonly claiming: AbortSignal; readonly splitting: AbortSignal };
+
+/**
+ * THE LOOP, one per lane. Token first, then claim: while the lane waits for the limiter its batch
+ * keeps filling and no lease runs. Resolves when it was told to stop and nothing is in flight.
+ */
+export async function deliver(
+  deps: DeliverDeps,
+  { claiming, splitting }: StopSignals,
+): Promise<void> {
+  const { lane, batcher, limiter, buffer, health } = deps;
+  const inFlight = new Set<Promise<void>>();
+  for (;;) {
+    const due = await batcher.due(claiming);
+    if (due === null) break;
+    while (inFlight.size >= health.maxInFlight()) await Promise.race(inFlight);
+    const permit = await limiter.take(lane, claiming);
+    if (permit === null) break;
+    const trigger = batcher.trigger() ?? due;
+    const parcels = await buffer.claim(lane, health.bounds());
+    if (parcels.length === 0) {
+      permit.cancel();
+      continue;
+    }
+    const sending = attempt({ trigger, parcels, permit }, deps, splitting)
+      .catch(deps.onFault)
+      .finally(() => inFlight.delete(sending));
+    inFlight.add(sending);
+  }
+  await Promise.all(inFlight);
+}

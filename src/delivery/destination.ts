@@ -1,0 +1,35 @@
+import type {
+  ClaimBounds,
+  Followed,
+  Lane,
+  Parcel,
+  Sent,
+  Settlement,
+  UnfinishedImport,
+} from '../envelope.js';
+
+/** Where deliveries go: what the loop needs of Klaviyo, or of a sibling. Nothing here rejects for what the far side does. */
+export type Destination = {
+  /** Merges two payloads of one profile, newer wins field by field. */
+  merge(older: Uint8Array, newer: Uint8Array): Uint8Array;
+  send(lane: Lane, payloads: readonly Uint8Array[]): Promise<Sent>;
+  /** One look at an import job; `permit` is awaited before each request it takes. */
+  follow(
+    ref: string,
+    payloads: readonly Uint8Array[],
+    permit: () => Promise<void>,
+  ): Promise<Followed>;
+};
+
+/** What delivery needs of the store. */
+export type Buffer = {
+  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
+  settle(settlement: Settlement): Promise<void>;
+  unfinishedImports(): Promise<readonly UnfinishedImport[]>;
+};
+
+/** What delivery writes to the log; pino fits. */
+export type DeliveryLogger = {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+};

@@ -1,0 +1,97 @@
+import type { Clock } from '../clock.js';
+import { lanes, type Lane } from '../envelope.js';
+import type { Metrics } from '../metrics.js';
+import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
+import { deliver } from './deliver.js';
+import type { Buffer, DeliveryLogger, Destination } from './destination.js';
+import { createFollower } from './follow.js';
+import { LaneHealth, type Trouble } from './health.js';
+import type { Limiter } from './limiter.js';
+import { createRecorder } from './record.js';
+import type { RetryPolicy } from './retry.js';
+
+export type EngineDeps = {
+  readonly buffer: Buffer & BatcherOptions['buffer'];
+  readonly destination: Destination;
+  readonly limiter: Limiter;
+  readonly bounds: Readonly<Record<Lane, BatchBounds>>;
+  /** Requests in flight at once, per lane. */
+  readonly concurrency: number;
+  readonly policy: RetryPolicy;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly metrics: Metrics;
+  readonly log: DeliveryLogger;
+  readonly onFault: (error: unknown) => void;
+};
+
+/** The delivery half: one isolated loop per lane over a shared limiter. */
+export type Engine = {
+  /** Begins to deliver, and to follow the import jobs that an earlier process left behind. */
+  start(): Promise<void>;
+  /** What is waiting leaves now; all lanes where none is named. */
+  flush(lane?: Lane): void;
+  /** Nothing waits for company any more. */
+  drain(): void;
+  /** Claims no more; resolves when what is in flight has ended. Import jobs are left to the store. */
+  stop(): Promise<void>;
+  /** Resolves when every import job that was begun has ended. */
+  followed(): Promise<void>;
+  troubles(): Readonly<Record<Lane, Trouble | null>>;
+  /** Envelopes that Klaviyo has taken and whose import job has not ended. */
+  importing(): number;
+};
+
+export function createEngine(deps: EngineDeps): Engine {
+  const { clock, buffer } = deps;
+  const claiming = new AbortController();
+  const stopping = new AbortController();
+  const recorder = createRecorder(deps);
+  const newDeliveryId = createDeliveryIds(deps);
+  const follower = createFollower({ ...deps, recorder, signal: stopping.signal });
+  const ofLane = (lane: Lane) => {
+    const bounds = deps.bounds[lane];
+    const batcher = createBatcher({ lane, bounds, clock, buffer });
+    const health = new LaneHealth({ ...deps, bounds });
+    return { ...deps, lane, batcher, health, follower, recorder, newDeliveryId };
+  };
+  const byLane = { events: ofLane('events'), profiles: ofLane('profiles') };
+  const signals = { claiming: claiming.signal, splitting: stopping.signal };
+  let loops: Promise<unknown> = Promise.resolve();
+
+  return {
+    async start() {
+      for (const unfinished of await buffer.unfinishedImports()) follower.follow(unfinished);
+      loops = Promise.all(lanes.map((lane) => deliver(byLane[lane], signals).catch(deps.onFault)));
+    },
+    flush: (lane) =>
+      lanes
+        .filter((each) => each === (lane ?? each))
+        .forEach((each) => byLane[each].batcher.flush()),
+    drain: () => lanes.forEach((lane) => byLane[lane].batcher.drain()),
+    async stop() {
+      claiming.abort();
+      stopping.abort();
+      await loops;
+      await follower.idle();
+      lanes.forEach((lane) => byLane[lane].batcher.close());
+    },
+    followed: () => follower.idle(),
+    troubles: () => ({
+      events: byLane.events.health.trouble,
+      profiles: byLane.profiles.health.trouble,
+    }),
+    importing: () => follower.waiting(),
+  };
+}
+
+/** Unique over relays, and sorted by time: `dl_` + ms in base 36 + a counter + four random characters. */
+function createDeliveryIds({ clock, random }: Pick<EngineDeps, 'clock' | 'random'>): () => string {
+  let count = 0;
+  const inBase36 = (value: number, width: number): string =>
+    value.toString(36).padStart(width, '0');
+  return () => {
+    count = (count + 1) % 36 ** 3;
+    return `dl_${inBase36(clock.now(), 9)}${inBase36(count, 3)}${inBase36(Math.floor(random() * 36 ** 4), 4)}`;
+  };
+}

@@ -1,0 +1,85 @@
+import type { Clock } from '../clock.js';
+import type { ClaimBounds, Outcome, Reason } from '../envelope.js';
+import { backoffMs, type RetryPolicy } from './retry.js';
+
+/** Why a lane stands still, until a request succeeds again. */
+export type Trouble = {
+  readonly kind: 'throttled' | 'outage' | 'blocked';
+  readonly reason: Reason;
+  /** Epoch ms. */
+  readonly since: number;
+};
+
+/** Failed requests in a row after which the far side counts as down. */
+const outageAfter = 3;
+/** A probe is small: little is tried in vain, and a bad record in it is likely somewhere else next time. */
+const probeCount = 10;
+const minThrottleMs = 1000;
+const throttleJitterMs = 500;
+/** Somebody must change a key or a scope: ask from every 5 s to every 5 min. */
+const blockedBackoff = { baseMs: 5000, maxDelayMs: 300_000 };
+const suspectAfterAttempts = 3;
+
+export type HealthOptions = {
+  readonly clock: Clock;
+  readonly policy: RetryPolicy;
+  readonly concurrency: number;
+  readonly bounds: { readonly maxCount: number; readonly maxBytes: number };
+};
+
+/** How one lane is doing, and what it may try: everything, or one small probe at a time. */
+export class LaneHealth {
+  readonly #options: HealthOptions;
+  #trouble: Trouble | null = null;
+  #failures = 0;
+
+  constructor(options: HealthOptions) {
+    this.#options = options;
+  }
+
+  get trouble(): Trouble | null {
+    return this.#trouble;
+  }
+
+  get #isProbing(): boolean {
+    return this.#trouble !== null && this.#trouble.kind !== 'throttled';
+  }
+
+  maxInFlight(): number {
+    return this.#isProbing ? 1 : this.#options.concurrency;
+  }
+
+  bounds(): ClaimBounds {
+    const { maxCount, maxBytes } = this.#options.bounds;
+    const count = this.#isProbing ? Math.min(probeCount, maxCount) : maxCount;
+    return { maxCount: count, maxBytes, suspectAfterAttempts };
+  }
+
+  /** Notes what a request did to the lane as a whole; returns for how many ms the lane should pause. */
+  note(outcomes: readonly Outcome[], random: number): number {
+    const telling = outcomes.find(({ kind }) => kind !== 'retryable') ?? outcomes[0];
+    switch (telling?.kind) {
+      case 'throttled':
+        this.#enter('throttled', telling.reason);
+        return Math.max(minThrottleMs, telling.afterMs) + random * throttleJitterMs;
+      case 'blocked':
+        this.#failures++;
+        this.#enter('blocked', telling.reason);
+        return backoffMs(this.#failures, blockedBackoff, 0.5 + random / 2);
+      case 'retryable':
+        this.#failures++;
+        if (this.#failures < outageAfter) return 0;
+        this.#enter('outage', telling.reason);
+        return backoffMs(this.#failures - outageAfter + 2, this.#options.policy, 0.5 + random / 2);
+      default:
+        this.#failures = 0;
+        this.#trouble = null;
+        return 0;
+    }
+  }
+
+  #enter(kind: Trouble['kind'], reason: Reason): void {
+    const since = this.#trouble?.kind === kind ? this.#trouble.since : this.#options.clock.now();
+    this.#trouble = { kind, reason, since };
+  }
+}

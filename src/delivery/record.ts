@@ -1,0 +1,76 @@
+import type { Clock } from '../clock.js';
+import type { Delivery, Lane, Settled, SplitMethod } from '../envelope.js';
+import type { Metrics } from '../metrics.js';
+import type { DeliveryLogger } from './destination.js';
+import { countVerdicts } from './settle.js';
+
+export type Recorder = {
+  /** One log line and the counters of one request. */
+  request(delivery: Delivery): void;
+  /** The counters of what was settled, by a request or by the end of an import job. */
+  settled(lane: Lane, settled: readonly Settled[]): void;
+  split(lane: Lane, method: SplitMethod): void;
+  importEnded(delivery: Delivery): void;
+};
+
+/** What happened, told to the operator: the delivery half's metrics and log lines, in one place. */
+export function createRecorder(deps: {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly log: DeliveryLogger;
+}): Recorder {
+  const { clock, metrics, log } = deps;
+  return {
+    request(delivery) {
+      const { lane, bytes, count, trigger } = delivery;
+      const status =
+        delivery.status === null ? (delivery.reason?.code ?? 'none') : String(delivery.status);
+      metrics.flushes.inc({ lane, trigger });
+      metrics.batchEnvelopes.observe({ lane }, count);
+      metrics.batchBytes.observe({ lane }, bytes);
+      metrics.klaviyoRequests.inc({ lane, status });
+      metrics.klaviyoDuration.observe({ lane }, delivery.durationMs / 1000);
+      const isFine = delivery.result === 'delivered' || delivery.result === 'pending';
+      log[isFine ? 'info' : 'warn'](toLogFields(delivery), `delivery ${delivery.result}`);
+    },
+    settled(lane, settled) {
+      const { delivered, merged, bury } = countVerdicts(settled);
+      metrics.settled.inc({ lane, outcome: 'delivered' }, delivered);
+      metrics.settled.inc({ lane, outcome: 'merged' }, merged);
+      metrics.settled.inc({ lane, outcome: 'dead_lettered' }, bury);
+      const now = clock.now();
+      for (const { envelope, verdict } of settled) {
+        if (verdict.kind === 'retry') metrics.retries.inc({ lane, reason: verdict.reason.code });
+        if (verdict.kind === 'ack') {
+          metrics.deliveryLatency.observe({ lane }, Math.max(0, now - envelope.acceptedAt) / 1000);
+        }
+      }
+    },
+    split: (lane, method) => metrics.splits.inc({ lane, method }),
+    importEnded(delivery) {
+      const isFine = delivery.deadLettered === 0 && delivery.importJob?.status !== 'unreadable';
+      log[isFine ? 'info' : 'warn'](toLogFields(delivery), 'import job ended');
+    },
+  };
+}
+
+/** Numbers and codes alone: Klaviyo's words may echo an address, so they stay in the delivery log and the dead letter. */
+function toLogFields(delivery: Delivery): object {
+  const { reason, importJob, deadLettered, ...rest } = delivery;
+  return {
+    delivery: rest.id,
+    lane: rest.lane,
+    trigger: rest.trigger,
+    count: rest.count,
+    bytes: rest.bytes,
+    status: rest.status,
+    attempt: rest.attempt,
+    durationMs: Math.round(rest.durationMs),
+    delivered: rest.delivered,
+    ...(rest.merged > 0 && { merged: rest.merged }),
+    ...(rest.retried > 0 && { retried: rest.retried }),
+    ...(deadLettered > 0 && { deadLettered }),
+    ...(reason !== null && { reason: reason.code }),
+    ...(importJob !== null && { importJob: importJob.id, importStatus: importJob.status }),
+  };
+}

@@ -1,0 +1,70 @@
+import type { Envelope, Outcome, Reason, Verdict } from '../envelope.js';
+
+export type RetryPolicy = {
+  readonly baseMs: number;
+  readonly maxDelayMs: number;
+  /** 0: no bound. */
+  readonly maxAttempts: number;
+  /** Since acceptance; 0: no bound. */
+  readonly maxAgeMs: number;
+};
+
+/** What `judge` may know beside the outcome. `random` in [0, 1) is drawn once a request, so that its envelopes stay together. */
+export type Circumstances = { readonly now: number; readonly random: number };
+
+/** What stays to be decided: an `unblamed` envelope is sent again in smaller company, not judged. */
+export type Judgeable = Exclude<Outcome, { kind: 'unblamed' }>;
+
+/** Pure: joins what an attempt did to an envelope with what we do about it. */
+export function judge(
+  envelope: Envelope,
+  outcome: Judgeable,
+  { policy, now, random }: Circumstances & { readonly policy: RetryPolicy },
+): Verdict {
+  switch (outcome.kind) {
+    case 'delivered':
+      return { kind: 'ack', as: 'delivered' };
+    case 'pending':
+      return { kind: 'follow', ref: outcome.ref };
+    case 'rejected':
+      return { kind: 'bury', reason: outcome.reason };
+    // The lane is paused for these two; the envelope has done nothing wrong and waits at the front.
+    case 'throttled':
+    case 'blocked':
+      return { kind: 'retry', afterMs: 0, reason: outcome.reason, countAttempt: false };
+    case 'retryable': {
+      const given = toGivenUp(envelope, { policy, now, reason: outcome.reason });
+      if (given !== null) return { kind: 'bury', reason: given };
+      const afterMs = Math.max(
+        backoffMs(envelope.attempts + 1, policy, random),
+        outcome.afterMs ?? 0,
+      );
+      return { kind: 'retry', afterMs, reason: outcome.reason, countAttempt: true };
+    }
+  }
+}
+
+/** Capped exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"). */
+export function backoffMs(
+  attempt: number,
+  { baseMs, maxDelayMs }: Pick<RetryPolicy, 'baseMs' | 'maxDelayMs'>,
+  random: number,
+): number {
+  return Math.round(random * Math.min(maxDelayMs, baseMs * 2 ** Math.min(attempt - 1, 52)));
+}
+
+function toGivenUp(
+  envelope: Envelope,
+  { policy, now, reason }: { policy: RetryPolicy; now: number; reason: Reason },
+): Reason | null {
+  const attempts = envelope.attempts + 1;
+  const tooOften = policy.maxAttempts > 0 && attempts >= policy.maxAttempts;
+  const tooOld = policy.maxAgeMs > 0 && now - envelope.acceptedAt >= policy.maxAgeMs;
+  if (!tooOften && !tooOld) return null;
+  const code = tooOften ? 'attempts_exhausted' : 'too_old';
+  return {
+    ...reason,
+    code,
+    detail: `given up after ${attempts} attempts; the last: ${reason.code}: ${reason.detail}`,
+  };
+}

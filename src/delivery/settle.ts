@@ -1,0 +1,121 @@
+import type {
+  Delivery,
+  Envelope,
+  ImportJob,
+  Lane,
+  Outcome,
+  Sent,
+  Settled,
+  Trigger,
+  Verdict,
+} from '../envelope.js';
+import { judge, type Circumstances, type RetryPolicy } from './retry.js';
+import type { Judged } from './split.js';
+
+/** What a request was, beside what it did. */
+export type RequestFacts = {
+  readonly id: string;
+  readonly lane: Lane;
+  readonly trigger: Trigger;
+  /** Epoch ms. */
+  readonly at: number;
+  /** Every envelope in it, those that go again included. */
+  readonly envelopes: readonly Envelope[];
+};
+
+/** Pure: a verdict for every envelope of every judged parcel. */
+export function toSettled(
+  judged: readonly Judged[],
+  circumstances: Circumstances & { readonly policy: RetryPolicy },
+): readonly Settled[] {
+  return judged.flatMap(({ parcel, outcome }) => {
+    const newest = parcel[parcel.length - 1];
+    return parcel.map((envelope) => {
+      if (parcel.length > 1 && outcome.kind === 'rejected') {
+        // One of the merged profiles is bad; by itself each is judged on its own merits.
+        const { reason } = outcome;
+        return {
+          envelope,
+          verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false, alone: true },
+        };
+      }
+      const verdict = judge(envelope, outcome, circumstances);
+      const isMerged = verdict.kind === 'ack' && envelope !== newest;
+      return { envelope, verdict: isMerged ? { kind: 'ack', as: 'merged' } : verdict };
+    });
+  });
+}
+
+/** Pure: the delivery log's entry. */
+export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Settled[]): Delivery {
+  const count = countVerdicts(settled);
+  const importRef = sent.outcomes.find((outcome) => outcome.kind === 'pending')?.ref;
+  return {
+    id: facts.id,
+    lane: facts.lane,
+    trigger: facts.trigger,
+    at: facts.at,
+    durationMs: sent.durationMs,
+    count: facts.envelopes.length,
+    bytes: sent.bytes,
+    status: sent.status,
+    attempt: 1 + facts.envelopes.reduce((most, { attempts }) => Math.max(most, attempts), 0),
+    result: toResult(sent.outcomes),
+    delivered: count.delivered,
+    merged: count.merged,
+    retried: count.retry,
+    deadLettered: count.bury,
+    reason: sent.outcomes.map(reasonOf).find((reason) => reason !== null) ?? null,
+    importJob:
+      importRef === undefined
+        ? null
+        : { id: importRef, status: 'queued', completed: null, failed: null },
+  };
+}
+
+/** Pure: the entry once the import job ended. */
+export function toFollowedDelivery(
+  delivery: Delivery,
+  job: ImportJob,
+  settled: readonly Settled[],
+): Delivery {
+  const count = countVerdicts(settled);
+  const buried = settled.map(({ verdict }) => verdict).find((verdict) => verdict.kind === 'bury');
+  return {
+    ...delivery,
+    result: count.delivered + count.merged === settled.length ? 'delivered' : 'partial',
+    delivered: delivery.delivered + count.delivered,
+    merged: delivery.merged + count.merged,
+    retried: delivery.retried + count.retry,
+    deadLettered: delivery.deadLettered + count.bury,
+    reason: buried?.reason ?? delivery.reason,
+    importJob: job,
+  };
+}
+
+export type VerdictCounts = Record<'delivered' | 'merged' | 'retry' | 'bury' | 'follow', number>;
+
+export function countVerdicts(settled: readonly { readonly verdict: Verdict }[]): VerdictCounts {
+  const counts: VerdictCounts = { delivered: 0, merged: 0, retry: 0, bury: 0, follow: 0 };
+  for (const { verdict } of settled) counts[verdict.kind === 'ack' ? verdict.as : verdict.kind]++;
+  return counts;
+}
+
+const reasonOf = (outcome: Outcome) => ('reason' in outcome ? outcome.reason : null);
+
+function toResult(outcomes: readonly Outcome[]): Delivery['result'] {
+  const kinds = new Set(outcomes.map(({ kind }) => kind));
+  if (kinds.size > 1) return 'partial';
+  const [kind] = kinds;
+  switch (kind) {
+    case 'delivered':
+    case 'pending':
+    case 'rejected':
+    case 'blocked':
+      return kind;
+    case 'unblamed':
+      return 'rejected';
+    default:
+      return 'retried';
+  }
+}

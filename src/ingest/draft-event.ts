@@ -1,0 +1,71 @@
+import type { Fault } from '../envelope.js';
+import { isJsonObject } from '../json.js';
+import { refuse, serialise, type DraftContext, type Drafted } from './draft.js';
+import { capFaults, toDetail, toSchemaFaults } from './faults.js';
+import { toEventKeys } from './identity.js';
+import { limits } from './limits.js';
+import { toEventPayload, toEventProperties, type Accepted } from './map.js';
+import { identify } from './person.js';
+import { findPropertyFaults } from './properties.js';
+import { eventSchema, type PostedEvent } from './schema.js';
+
+/** Validates one event, stamps what never changes again, maps and serialises it. */
+export function draftEvent(entry: unknown, context: DraftContext): Drafted {
+  if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one event');
+  const parsed = eventSchema.safeParse(entry, { error: toDetail });
+  if (!parsed.success) return { ok: false, errors: toSchemaFaults(parsed.error, 'an event') };
+  const event = parsed.data;
+  const person = identify(event, context.toE164);
+  if (!person.ok) return person;
+  const errors = findEventFaults(event, person, context);
+  if (errors.length > 0) return { ok: false, errors: capFaults(errors) };
+
+  const { acceptedAt } = context;
+  const time = event.event_time ?? new Date(acceptedAt).toISOString();
+  // Klaviyo's own fallback is the event's second, and then drops what happened in the same one.
+  const uniqueId = event.insert_id ?? context.idempotencyKey ?? context.newId();
+  const payload = serialise(toEventPayload(event, { ...person, time, uniqueId }));
+  if (payload.length > limits.eventBytes) {
+    return refuse('', `is longer than ${limits.eventBytes} bytes`);
+  }
+  const keys = toEventKeys(person.identifiers, event.event_name, uniqueId);
+  const { warnings } = person;
+  return { ok: true, draft: { lane: 'events', keys, acceptedAt, payload }, warnings };
+}
+
+/** Names the mapping can add to an event's properties: four of revenue and a kept phone number. */
+const addedProperties = 5;
+
+/** What the schema cannot say: it depends on the time, on the mapping, or on depth. */
+function findEventFaults(
+  event: PostedEvent,
+  accepted: Accepted,
+  context: DraftContext,
+): readonly Fault[] {
+  const faults: Fault[] = [];
+  if (event.event_time != null) faults.push(...findTimeFaults(event.event_time, context));
+  const key = event.insert_id == null ? context.idempotencyKey : undefined;
+  if (key !== undefined && (key === '' || key.length > limits.uniqueIdChars)) {
+    const detail = `the Idempotency-Key header must have 1 to ${limits.uniqueIdChars} characters`;
+    faults.push({ pointer: '', detail });
+  }
+  if (event.properties == null) return faults;
+  const given = Object.keys(event.properties).length;
+  if (
+    given + addedProperties > limits.eventProperties &&
+    Object.keys(toEventProperties(event, accepted)).length > limits.eventProperties
+  ) {
+    const detail = `has more than ${limits.eventProperties} properties, with those that other fields add`;
+    faults.push({ pointer: '/properties', detail });
+  }
+  faults.push(...findPropertyFaults(event.properties));
+  return faults;
+}
+
+/** Klaviyo takes times from 2000 to a year ahead. */
+function findTimeFaults(time: string, { acceptedAt }: DraftContext): readonly Fault[] {
+  const at = Date.parse(time);
+  if (at < limits.earliestTime) return [{ pointer: '/event_time', detail: 'is before 2000' }];
+  if (at <= acceptedAt + limits.futureMs) return [];
+  return [{ pointer: '/event_time', detail: 'is more than a year ahead' }];
+}

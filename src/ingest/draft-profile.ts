@@ -1,0 +1,27 @@
+import { isJsonObject } from '../json.js';
+import { refuse, serialise, type DraftContext, type Drafted } from './draft.js';
+import { toDetail, toSchemaFaults } from './faults.js';
+import { toProfileKeys } from './identity.js';
+import { limits } from './limits.js';
+import { toProfilePayload } from './map.js';
+import { identify } from './person.js';
+import { profileSchema } from './schema.js';
+
+/** Validates one profile, maps and serialises it. */
+export function draftProfile(entry: unknown, context: DraftContext): Drafted {
+  if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one profile');
+  const parsed = profileSchema.safeParse(entry, { error: toDetail });
+  if (!parsed.success) return { ok: false, errors: toSchemaFaults(parsed.error, 'a profile') };
+  const profile = parsed.data;
+  const person = identify(profile, context.toE164, profile.location?.country);
+  if (!person.ok) return person;
+
+  const payload = serialise(toProfilePayload(profile, person));
+  if (payload.length > limits.profileBytes) {
+    return refuse('', `is longer than ${limits.profileBytes} bytes`);
+  }
+  const { acceptedAt } = context;
+  const keys = toProfileKeys(person.identifiers);
+  const { warnings } = person;
+  return { ok: true, draft: { lane: 'profiles', keys, acceptedAt, payload }, warnings };
+}

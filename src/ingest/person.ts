@@ -1,0 +1,55 @@
+import type { Fault } from '../envelope.js';
+import type { Identifiers } from './identity.js';
+import type { ToE164 } from './phone.js';
+
+/** The fields of an event or a profile that say whom it is about. */
+type Posted = {
+  readonly email?: string | null | undefined;
+  readonly distinct_id?: string | null | undefined;
+  readonly phone_number?: string | null | undefined;
+};
+
+/** `unusablePhone`: a phone number that is none, as it came; then there is a warning too. */
+export type Identified =
+  | {
+      readonly ok: true;
+      readonly identifiers: Identifiers;
+      readonly unusablePhone?: string;
+      readonly warnings: readonly Fault[];
+    }
+  | { readonly ok: false; readonly errors: readonly Fault[] };
+
+const phonePointer = '/phone_number';
+const unusable =
+  'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
+
+/**
+ * One bad phone number would fail a whole batch at Klaviyo, so it is taken out; the rest is refused
+ * only where nothing else says whom it is about. `place` is where the person lives, if known.
+ */
+export function identify(posted: Posted, toE164: ToE164, place?: string | null): Identified {
+  const { email, distinct_id: externalId, phone_number: phone } = posted;
+  const hasPhone = phone !== null && phone !== undefined;
+  const phoneNumber = hasPhone ? toE164(phone, place) : null;
+  const identifiers: Identifiers = {
+    ...(isGiven(email) && { email }),
+    ...(isGiven(phoneNumber) && { phoneNumber }),
+    ...(isGiven(externalId) && { externalId }),
+  };
+  const isUnusable = hasPhone && phoneNumber === null;
+  if (isGiven(email) || isGiven(phoneNumber) || isGiven(externalId)) {
+    if (!isUnusable) return { ok: true, identifiers, warnings: [] };
+    const warnings = [{ pointer: phonePointer, detail: `${unusable}; it was left out` }];
+    return { ok: true, identifiers, unusablePhone: phone, warnings };
+  }
+  if (isUnusable) {
+    const detail = `${unusable}, and it is the only identifier`;
+    return { ok: false, errors: [{ pointer: phonePointer, detail }] };
+  }
+  const detail = 'needs at least one of email, distinct_id and phone_number';
+  return { ok: false, errors: [{ pointer: '', detail }] };
+}
+
+function isGiven<T>(value: T): value is NonNullable<T> {
+  return value !== null && value !== undefined;
+}

@@ -1,0 +1,198 @@
+import { z } from 'zod';
+import { ExactInteger, isJsonObject, type JsonObject } from '../json.js';
+import { isCurrency } from './currency.js';
+import { limits } from './limits.js';
+
+/**
+ * The wire contract, and the source of the OpenAPI document: what a caller may post is said here and
+ * nowhere else. An optional field that is null counts as absent.
+ */
+
+/** A number as JSON has it: one that a JavaScript number cannot hold keeps its digits. */
+export type Numeral = number | ExactInteger;
+
+const isNumeral = (value: unknown): value is Numeral =>
+  typeof value === 'number' || value instanceof ExactInteger;
+
+/** One check by hand instead of zod's (which would copy objects, or not know ExactInteger); the JSON Schema is stated beside it. */
+const checked = <T>(
+  is: (value: unknown) => value is T,
+  detail: string,
+  jsonSchema: z.core.GlobalMeta,
+) =>
+  z
+    .unknown()
+    .transform((value, context): T => {
+      if (is(value)) return value;
+      context.addIssue(value === undefined ? 'is required' : detail);
+      return z.NEVER;
+    })
+    .meta(jsonSchema);
+
+/** An identifier: text, or a whole number that becomes its digits. */
+const identifier = (maxChars: number, description: string, example: string) =>
+  z
+    .preprocess((value) => {
+      if (value instanceof ExactInteger) return value.digits;
+      return Number.isSafeInteger(value) ? String(value) : value;
+    }, z.string('must be a string or a whole number').min(1).max(maxChars))
+    .meta({ type: ['string', 'integer'], description, examples: [example] });
+
+/** What every mail system takes; stricter readers than ours decide the rest. Linear in its input. */
+const emailPattern =
+  /^(?=[^@]{1,64}@)[\p{L}\p{N}!#$%&'*+/=?^_`{|}~-]+(?:\.[\p{L}\p{N}!#$%&'*+/=?^_`{|}~-]+)*@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+(?:\p{L}{2,63}|xn--[a-zA-Z0-9-]{1,59})$/u;
+
+const email = z
+  .string()
+  .trim()
+  .max(limits.emailChars)
+  .regex(emailPattern, 'must be an e-mail address')
+  .meta({ description: 'E-mail address.', examples: ['ada@klaviyo-demo.com'] });
+
+const phoneNumber = z
+  .string('must be a string such as +15005550006')
+  .max(limits.phoneNumberChars)
+  .meta({
+    description:
+      'Phone number; brought into E.164 form. One that cannot be is left out, kept as the property `phone_number_invalid`, and reported in `warnings`.',
+    examples: ['+15005550006'],
+  });
+
+const distinctId = identifier(limits.externalIdChars, 'Your id of this person.', 'customer-42');
+
+const identifierRule = { anyOf: ['email', 'distinct_id', 'phone_number'].map(toRequired) };
+
+function toRequired(field: string): { required: string[] } {
+  return { required: [field] };
+}
+
+const properties = (description: string, example: JsonObject) =>
+  checked(isJsonObject, 'must be a JSON object', {
+    type: 'object',
+    additionalProperties: true,
+    description,
+    examples: [example],
+  });
+
+const amount = (description: string, example: number) =>
+  checked(isNumeral, 'must be a number, not a string or anything else', {
+    type: 'number',
+    description,
+    examples: [example],
+  });
+
+const isOrderId = (value: unknown): value is string | Numeral =>
+  isNumeral(value) || (typeof value === 'string' && Buffer.byteLength(value) <= limits.stringBytes);
+
+export const eventSchema = z
+  .strictObject({
+    event_name: z
+      .string()
+      .min(1)
+      .max(limits.metricNameChars)
+      .regex(/\S/, 'must not be blank')
+      .meta({ description: "Name of Klaviyo's metric.", examples: ['Placed Order'] }),
+    email: email.nullish(),
+    distinct_id: distinctId.nullish(),
+    phone_number: phoneNumber.nullish(),
+    event_time: z.iso
+      .datetime({
+        offset: true,
+        error:
+          'must be ISO 8601 with date, time and offset, such as 2026-01-31T09:30:00Z; not unix time',
+      })
+      .meta({
+        description:
+          'When it happened: ISO 8601 with an offset, from 2000 to a year ahead. Absent: when the relay received it.',
+        examples: ['2026-01-31T09:30:00Z'],
+      })
+      .nullish(),
+    insert_id: identifier(
+      limits.uniqueIdChars,
+      'Names this event: a second one with the same id, person and name is a duplicate. Absent: the Idempotency-Key header, or an id made on accept.',
+      'order-1001-placed',
+    ).nullish(),
+    properties: properties(
+      `Passed through untouched. At most ${limits.eventProperties} of them, ${limits.nesting} levels deep, strings of ${limits.stringBytes} bytes, arrays of ${limits.arrayLength}.`,
+      { coupon: 'WINTER', items: [{ sku: 'AB-1', quantity: 2 }] },
+    ).nullish(),
+    value: amount('What the event is worth, for revenue reporting.', 129.9).nullish(),
+    order_id: checked(isOrderId, 'must be a string or a number', {
+      type: ['string', 'number'],
+      description: 'Your id of the order.',
+      examples: ['1001'],
+    }).nullish(),
+    total_amount: amount('Total of the order.', 139.9).nullish(),
+    currency: z
+      .string()
+      .transform((code) => code.toUpperCase())
+      .refine(isCurrency, 'must be an ISO 4217 currency code such as USD')
+      .meta({ description: 'ISO 4217 code of value and total_amount.', examples: ['USD'] })
+      .nullish(),
+  })
+  .meta({ ...identifierRule, description: 'Something a person did.' });
+
+const coordinate = (bound: number, example: number) =>
+  checked(
+    (value): value is number | string =>
+      (typeof value === 'number' || (typeof value === 'string' && /\d/.test(value))) &&
+      Math.abs(Number(value)) <= bound,
+    `must be a number between -${bound} and ${bound}`,
+    { type: ['number', 'string'], examples: [example] },
+  ).nullish();
+
+const locationSchema = z
+  .strictObject({
+    address1: z.string().nullish(),
+    address2: z.string().nullish(),
+    city: z.string().nullish(),
+    country: z
+      .string()
+      .meta({ description: 'Name or ISO 3166 code; also read for the phone number.' })
+      .nullish(),
+    latitude: coordinate(90, 40.7128),
+    longitude: coordinate(180, -74.006),
+    region: z.string().nullish(),
+    zip: z.string().nullish(),
+    timezone: z
+      .string()
+      .meta({ description: 'IANA name.', examples: ['America/New_York'] })
+      .nullish(),
+    ip: z.string().nullish(),
+  })
+  .meta({ description: 'Where the person is.' });
+
+export const profileSchema = z
+  .looseObject({
+    email: email.nullish(),
+    distinct_id: distinctId.nullish(),
+    phone_number: phoneNumber.nullish(),
+    first_name: z
+      .string()
+      .meta({ examples: ['Ada'] })
+      .nullish(),
+    last_name: z
+      .string()
+      .meta({ examples: ['Lovelace'] })
+      .nullish(),
+    organization: z.string().nullish(),
+    locale: z
+      .string()
+      .meta({ description: 'BCP 47.', examples: ['en-US'] })
+      .nullish(),
+    title: z.string().nullish(),
+    image: z.string().meta({ description: 'URL of a picture.' }).nullish(),
+    location: locationSchema.nullish(),
+    properties: properties(
+      'Custom properties. Fields the relay does not know are added to them, and win over the same name here.',
+      { plan: 'gold' },
+    ).nullish(),
+  })
+  .meta({
+    ...identifierRule,
+    description: `A person: identifiers, attributes, and any other field as a custom property. At most ${limits.profileBytes} bytes.`,
+  });
+
+/** What the schemas answer: `PostedEvent` is what a caller may post and has been checked. */
+export type PostedEvent = z.output<typeof eventSchema>;
+export type PostedProfile = z.output<typeof profileSchema>;

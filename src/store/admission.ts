@@ -1,0 +1,82 @@
+import type { Clock } from '../clock.js';
+import type { Refusal } from './store.js';
+
+/** A closed buffer opens again when it is this empty, so that intake does not flap at the bound. */
+const reopenAt = 0.9;
+/** Memory of the drain rate, ms: long enough to bridge the gaps between deliveries. */
+const rateMemoryMs = 30_000;
+const minRetryAfterMs = 1000;
+const maxRetryAfterMs = 120_000;
+
+export type Capacity = { readonly maxCount: number; readonly maxBytes: number };
+
+/** Bounds the buffer by count and bytes, and says when there will be room again. */
+export class Admission {
+  readonly #capacity: Capacity;
+  readonly #clock: Clock;
+  #count = 0;
+  #bytes = 0;
+  #full = false;
+  /** Settled count and bytes, decaying exponentially: divided by the memory they are rates. */
+  #drained = { count: 0, bytes: 0, at: 0 };
+
+  constructor(capacity: Capacity, clock: Clock) {
+    this.#capacity = capacity;
+    this.#clock = clock;
+  }
+
+  get capacityBytes(): number {
+    return this.#capacity.maxBytes;
+  }
+
+  /** Null where so many envelopes fit. */
+  refusal(count = 0, bytes = 0): Refusal | null {
+    if (!this.#full) {
+      const { maxCount, maxBytes } = this.#capacity;
+      if (this.#count + count <= maxCount && this.#bytes + bytes <= maxBytes) return null;
+      // A request that is itself most of the buffer is refused without closing it for smaller ones.
+      this.#full = !this.#isBelow(reopenAt);
+    }
+    return { reason: 'full', retryAfterMs: this.#retryAfterMs(count, bytes) };
+  }
+
+  add(count: number, bytes: number): void {
+    this.#count += count;
+    this.#bytes += bytes;
+  }
+
+  remove(count: number, bytes: number): void {
+    this.#count -= count;
+    this.#bytes -= bytes;
+    const drained = this.#decayed();
+    this.#drained = { ...drained, count: drained.count + count, bytes: drained.bytes + bytes };
+    if (this.#full && this.#isBelow(reopenAt)) this.#full = false;
+  }
+
+  #isBelow(share: number): boolean {
+    const { maxCount, maxBytes } = this.#capacity;
+    return this.#count <= maxCount * share && this.#bytes <= maxBytes * share;
+  }
+
+  #decayed(): { count: number; bytes: number; at: number } {
+    const at = this.#clock.monotonic();
+    const factor = Math.exp((this.#drained.at - at) / rateMemoryMs);
+    return { count: this.#drained.count * factor, bytes: this.#drained.bytes * factor, at };
+  }
+
+  /** Time to drain down to where intake reopens and the request fits, at the rate of late. */
+  #retryAfterMs(count: number, bytes: number): number {
+    const { maxCount, maxBytes } = this.#capacity;
+    const drained = this.#decayed();
+    const longest = Math.max(
+      drainMs(this.#count - Math.min(maxCount * reopenAt, maxCount - count), drained.count),
+      drainMs(this.#bytes - Math.min(maxBytes * reopenAt, maxBytes - bytes), drained.bytes),
+    );
+    return Math.min(maxRetryAfterMs, Math.max(minRetryAfterMs, Math.ceil(longest)));
+  }
+}
+
+/** Infinite where nothing drained of late. */
+function drainMs(excess: number, drainedOfLate: number): number {
+  return excess <= 0 ? 0 : excess / (drainedOfLate / rateMemoryMs);
+}

@@ -1,0 +1,64 @@
+import type { DeadLetter, DeadLetterFilter, Lane, Page, PageQuery } from '../envelope.js';
+import { type Numbered, toPage } from './page.js';
+
+/** A dead letter with the keys it needs to be sent again. */
+export type Buried = DeadLetter & { readonly keys: readonly string[] };
+
+/** What the relay gave up on, until a person decides; bounded by count, oldest out. */
+export class DeadLetters {
+  readonly #maxCount: number;
+  readonly #onDropped: (letter: DeadLetter) => void;
+  readonly #letters = new Map<string, Numbered<Buried>>();
+  #order = 0;
+  readonly #counts: Record<Lane, number> = { events: 0, profiles: 0 };
+
+  constructor(maxCount: number, onDropped: (letter: DeadLetter) => void) {
+    this.#maxCount = maxCount;
+    this.#onDropped = onDropped;
+  }
+
+  count(lane: Lane): number {
+    return this.#counts[lane];
+  }
+
+  bury(letter: Buried): void {
+    this.#letters.set(letter.id, { order: this.#order++, value: letter });
+    this.#counts[letter.lane]++;
+    for (const { value } of this.#letters.values()) {
+      if (this.#letters.size <= this.#maxCount) break;
+      this.remove(value);
+      this.#onDropped(value);
+    }
+  }
+
+  find(id: string): DeadLetter | null {
+    return this.#letters.get(id)?.value ?? null;
+  }
+
+  list(filter: DeadLetterFilter, page: PageQuery): Page<DeadLetter> {
+    return toPage([...this.#letters.values()].reverse(), page, (letter) => matches(letter, filter));
+  }
+
+  matching(filter: DeadLetterFilter): readonly Buried[] {
+    return [...this.#letters.values()]
+      .map(({ value }) => value)
+      .filter((letter) => matches(letter, filter));
+  }
+
+  remove(letter: DeadLetter): void {
+    if (this.#letters.delete(letter.id)) this.#counts[letter.lane]--;
+  }
+}
+
+function matches(
+  letter: DeadLetter,
+  { lane, reason, ids, since, until }: DeadLetterFilter,
+): boolean {
+  return (
+    (lane === undefined || letter.lane === lane) &&
+    (reason === undefined || letter.reason.code === reason) &&
+    (ids === undefined || ids.includes(letter.id)) &&
+    letter.buriedAt >= (since ?? -Infinity) &&
+    letter.buriedAt <= (until ?? Infinity)
+  );
+}

@@ -1,0 +1,52 @@
+import type { Clock } from '../clock.js';
+import type { Delivery, DeliveryFilter, Page, PageQuery } from '../envelope.js';
+import { type Numbered, toPage } from './page.js';
+
+export type LogBounds = { readonly maxCount: number; readonly maxAgeMs: number };
+
+/** The newest deliveries, bounded by count and age. */
+export class DeliveryLog {
+  readonly #bounds: LogBounds;
+  readonly #clock: Clock;
+  /** Insertion order is the order in which requests were settled. */
+  readonly #deliveries = new Map<string, Numbered<Delivery>>();
+  #order = 0;
+
+  constructor(bounds: LogBounds, clock: Clock) {
+    this.#bounds = bounds;
+    this.#clock = clock;
+  }
+
+  /** Writes one down, or replaces it; returns the ids that fell out of the bounds. */
+  write(delivery: Delivery): ReadonlySet<string> {
+    const order = this.#deliveries.get(delivery.id)?.order ?? this.#order++;
+    this.#deliveries.set(delivery.id, { order, value: delivery });
+    const dropped = new Set<string>();
+    const oldest = this.#clock.now() - this.#bounds.maxAgeMs;
+    for (const [id, { value }] of this.#deliveries) {
+      if (this.#deliveries.size <= this.#bounds.maxCount && value.at >= oldest) break;
+      this.#deliveries.delete(id);
+      dropped.add(id);
+    }
+    return dropped;
+  }
+
+  find(id: string): Delivery | null {
+    return this.#deliveries.get(id)?.value ?? null;
+  }
+
+  list(filter: DeliveryFilter, page: PageQuery): Page<Delivery> {
+    return toPage([...this.#deliveries.values()].reverse(), page, (delivery) =>
+      matches(delivery, filter),
+    );
+  }
+}
+
+function matches(delivery: Delivery, { lane, result, since, until }: DeliveryFilter): boolean {
+  return (
+    (lane === undefined || delivery.lane === lane) &&
+    (result === undefined || delivery.result === result) &&
+    delivery.at >= (since ?? -Infinity) &&
+    delivery.at <= (until ?? Infinity)
+  );
+}

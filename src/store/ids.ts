@@ -1,0 +1,25 @@
+import type { Lane } from '../envelope.js';
+
+const prefixes = { events: 'ev', profiles: 'pr' } as const;
+const form = /^(ev|pr)_([0-9a-z]{6})_([0-9a-z]{1,11})$/;
+
+/** Numbered within a lane from 1, so that a delivery can be written down as ranges of numbers. */
+export type EnvelopeNumber = { readonly lane: Lane; readonly epoch: string; readonly seq: number };
+
+/** `ev_k3f9a1_2s`: lane, the buffer's epoch, number. Ids of an earlier buffer never match a newer one. */
+export function toId({ lane, epoch, seq }: EnvelopeNumber): string {
+  return `${prefixes[lane]}_${epoch}_${seq.toString(36)}`;
+}
+
+export function fromId(id: string): EnvelopeNumber | null {
+  const [, prefix, epoch, seq] = form.exec(id) ?? [];
+  if (prefix === undefined || epoch === undefined || seq === undefined) return null;
+  return { lane: prefix === 'ev' ? 'events' : 'profiles', epoch, seq: parseInt(seq, 36) };
+}
+
+/** Six characters of base 36. */
+export function toEpoch(random: number): string {
+  return Math.floor(random * 36 ** 6)
+    .toString(36)
+    .padStart(6, '0');
+}

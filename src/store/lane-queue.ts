@@ -1,0 +1,144 @@
+import type { Clock } from '../clock.js';
+import type { ClaimBounds, Envelope, Reason, Waiting } from '../envelope.js';
+import { Fifo } from './fifo.js';
+import { KeyHolds } from './key-holds.js';
+import { Pick, weight } from './pick.js';
+
+/** An envelope in the queue, with what the queue alone knows of it. */
+export type Queued = Envelope & {
+  readonly seq: number;
+  /** Monotonic ms since when it can be claimed. */
+  readonly readyAt: number;
+  /** Not to be merged with others: it failed in company. */
+  readonly alone: boolean;
+  /** The attempt that sent it back last. */
+  readonly lastTry: { readonly deliveryId: string | null; readonly reason: Reason } | null;
+};
+
+export type LaneQueueOptions = {
+  readonly clock: Clock;
+  /** Profiles of one identity leave as one parcel; events never do. */
+  readonly merges: boolean;
+  readonly onWaiting: () => void;
+};
+
+type Delayed = { readonly dueAt: number; readonly queued: readonly Queued[] };
+
+/**
+ * One lane's envelopes in memory, in the order they leave: what came back (due retries, freed
+ * waiters) by number, then fresh ones. Used by every store that keeps its working set in memory.
+ */
+export class LaneQueue {
+  readonly #options: LaneQueueOptions;
+  readonly #holds = new KeyHolds<Queued>();
+  readonly #fresh = new Fifo<Queued>();
+  #returned: Queued[] = [];
+  #delayed: Delayed[] = [];
+  #bytes = 0;
+  #timer: { cancel(): void } | null = null;
+
+  constructor(options: LaneQueueOptions) {
+    this.#options = options;
+  }
+
+  push(queued: Queued): void {
+    this.#fresh.push(queued);
+    this.#bytes += weight(queued);
+  }
+
+  /** Claimable now. Envelopes that wait for a key or for their time are not counted. */
+  waiting(): Waiting {
+    const now = this.#options.clock.monotonic();
+    const oldest = this.#returned[0] ?? this.#fresh.peek();
+    const due = this.#delayed[0];
+    return {
+      count: this.#returned.length + this.#fresh.length,
+      bytes: this.#bytes,
+      oldestAgeMs: oldest === undefined ? null : now - oldest.readyAt,
+      nextDueMs: due === undefined ? null : Math.max(0, due.dueAt - now),
+    };
+  }
+
+  claim(bounds: ClaimBounds): readonly (readonly [Queued, ...Queued[]])[] {
+    const pick = new Pick<Queued>(bounds, this.#options.merges);
+    this.#claimReturned(pick);
+    for (let next = this.#fresh.peek(); next !== undefined; next = this.#fresh.peek()) {
+      if (pick.closed || !this.#offer(next, pick)) break;
+      this.#fresh.shift();
+    }
+    const { parcels } = pick;
+    for (const parcel of parcels) {
+      for (const queued of parcel) this.#holds.take(queued.keys);
+    }
+    return parcels;
+  }
+
+  #claimReturned(pick: Pick<Queued>): void {
+    let index = 0;
+    for (const queued of this.#returned) {
+      if (pick.closed || !this.#offer(queued, pick)) break;
+      index++;
+    }
+    if (index > 0) this.#returned = this.#returned.slice(index);
+  }
+
+  /** Puts claimed envelopes back, to be claimed again after `afterMs`. They keep their keys until then. */
+  delay(queued: readonly Queued[], afterMs: number): void {
+    if (queued.length === 0) return;
+    const dueAt = this.#options.clock.monotonic() + afterMs;
+    this.#delayed = [...this.#delayed, { dueAt, queued }].sort((a, b) => a.dueAt - b.dueAt);
+    this.#arm();
+  }
+
+  /** Ends a claim for good, and lets those who waited for its keys go on. */
+  release(queued: readonly Queued[]): void {
+    this.#giveBack(queued.flatMap((one) => this.#holds.release(one.keys)));
+  }
+
+  /** Back into the queue by number, for what was settled before (a redrive). */
+  restore(queued: readonly Queued[]): void {
+    this.#giveBack(queued);
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  /** False where it stays in the queue: it does not fit into this claim. */
+  #offer(queued: Queued, pick: Pick<Queued>): boolean {
+    const held = this.#holds.heldKey(queued.keys);
+    const answer = held === undefined ? pick.offer(queued) : { waitsFor: held };
+    if (answer === 'full') return false;
+    if (answer !== 'taken') this.#holds.wait(answer.waitsFor, queued);
+    this.#bytes -= weight(queued);
+    return true;
+  }
+
+  #giveBack(queued: readonly Queued[]): void {
+    if (queued.length === 0) return;
+    for (const one of queued) this.#bytes += weight(one);
+    this.#returned = this.#returned.concat(queued).sort((a, b) => a.seq - b.seq);
+    this.#options.onWaiting();
+  }
+
+  #arm(): void {
+    this.#timer?.cancel();
+    const next = this.#delayed[0];
+    if (next === undefined) return;
+    const delayMs = next.dueAt - this.#options.clock.monotonic();
+    this.#timer = this.#options.clock.setTimer(delayMs, () => this.#wakeDue());
+  }
+
+  #wakeDue(): void {
+    const now = this.#options.clock.monotonic();
+    const due = this.#delayed.filter((delayed) => delayed.dueAt <= now);
+    this.#delayed = this.#delayed.filter((delayed) => delayed.dueAt > now);
+    for (const { queued } of due) {
+      // They held their keys while they waited, so nothing overtook them.
+      const freed = queued.flatMap((one) => this.#holds.release(one.keys));
+      this.#giveBack([...queued, ...freed]);
+    }
+    this.#arm();
+  }
+}

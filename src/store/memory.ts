@@ -1,0 +1,230 @@
+import type { Clock } from '../clock.js';
+import type {
+  ClaimBounds,
+  DeadLetter,
+  DeadLetterFilter,
+  DeliveryFilter,
+  Draft,
+  Lane,
+  PageQuery,
+  Parcel,
+  Reason,
+  Receipt,
+  Settlement,
+} from '../envelope.js';
+import { Admission, type Capacity } from './admission.js';
+import { type Buried, DeadLetters } from './dead-letters.js';
+import { DedupeWindow, type DedupeBounds } from './dedupe.js';
+import { DeliveryLog, type LogBounds } from './delivery-log.js';
+import { fromId, toEpoch } from './ids.js';
+import type { Queued } from './lane-queue.js';
+import { MemoryLane } from './memory-lane.js';
+import { weight } from './pick.js';
+import { sortSettled } from './sort-settled.js';
+import type { Appended, Depth, Refusal, Store, Taken } from './store.js';
+
+export type MemoryStoreOptions = {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly capacity: Capacity;
+  readonly dedupe: DedupeBounds;
+  readonly log: LogBounds;
+  readonly maxDeadLetters: number;
+  readonly onDeadLetterDropped: (letter: DeadLetter) => void;
+};
+
+/** Bounded, in this process alone: what the process loses, it loses. */
+export class MemoryStore implements Store {
+  readonly durability = 'process';
+  readonly durable = false;
+  readonly #clock: Clock;
+  readonly #admission: Admission;
+  readonly #dedupe: DedupeWindow;
+  readonly #log: DeliveryLog;
+  readonly #letters: DeadLetters;
+  readonly #lanes: Readonly<Record<Lane, MemoryLane>>;
+  readonly #epoch: string;
+  readonly #listeners = new Set<(lane: Lane) => void>();
+  #closed = false;
+
+  constructor(options: MemoryStoreOptions) {
+    const { clock } = options;
+    this.#clock = clock;
+    this.#epoch = toEpoch(options.random());
+    this.#admission = new Admission(options.capacity, clock);
+    this.#dedupe = new DedupeWindow(options.dedupe, clock);
+    this.#log = new DeliveryLog(options.log, clock);
+    this.#letters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
+    const lane = (name: Lane): MemoryLane =>
+      new MemoryLane(name, { epoch: this.#epoch, clock, onWaiting: () => this.#notify(name) });
+    this.#lanes = { events: lane('events'), profiles: lane('profiles') };
+  }
+
+  refusal(): Refusal | null {
+    return this.#closed ? { reason: 'closed', retryAfterMs: 1000 } : this.#admission.refusal();
+  }
+
+  append(drafts: readonly Draft[]): Promise<Appended> {
+    const bytes = drafts.reduce((sum, draft) => sum + weight(draft), 0);
+    const refusal = this.#closed ? this.refusal() : this.#admission.refusal(drafts.length, bytes);
+    if (refusal !== null) return Promise.resolve({ ok: false, refusal });
+    const taken = drafts.map((draft) => this.#take(draft));
+    for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
+    return Promise.resolve({ ok: true, taken });
+  }
+
+  waiting(lane: Lane): ReturnType<Store['waiting']> {
+    return this.#lanes[lane].queue.waiting();
+  }
+
+  onWaiting(listener: (lane: Lane) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+    return Promise.resolve(this.#lanes[lane].claim(bounds));
+  }
+
+  settle({ lane: name, settled, delivery }: Settlement): Promise<void> {
+    const lane = this.#lanes[name];
+    const deliveryId = delivery?.id ?? null;
+    const sorted = sortSettled(settled, deliveryId, (id) => lane.claimed(id));
+    const { delivered, merged, buried } = sorted;
+    if (delivery !== undefined) {
+      lane.settled.add(delivery.id, delivered.map(toSeq), false);
+      lane.settled.add(delivery.id, merged.map(toSeq), true);
+      const dropped = this.#log.write(delivery);
+      for (const each of Object.values(this.#lanes)) each.settled.forget(dropped);
+    }
+    for (const { queued, reason } of buried) this.#bury(queued, reason, deliveryId);
+    this.#remove(lane, [...delivered, ...merged, ...buried.map(({ queued }) => queued)]);
+    for (const [afterMs, queued] of sorted.back) lane.sendBack(queued, afterMs);
+    return Promise.resolve();
+  }
+
+  unfinishedImports(): Promise<readonly never[]> {
+    return Promise.resolve([]);
+  }
+
+  depth(lane: Lane): Depth {
+    const { count, bytes, oldestAcceptedAt } = this.#lanes[lane];
+    return { count, bytes, oldestAcceptedAt, deadLetters: this.#letters.count(lane) };
+  }
+
+  capacityBytes(): number {
+    return this.#admission.capacityBytes;
+  }
+
+  receipt(id: string): Promise<Receipt | null> {
+    return Promise.resolve(this.#receipt(id));
+  }
+
+  deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
+    return Promise.resolve(this.#log.list(filter, page));
+  }
+
+  delivery(id: string): ReturnType<Store['delivery']> {
+    return Promise.resolve(this.#log.find(id));
+  }
+
+  deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
+    return Promise.resolve(this.#letters.list(filter, page));
+  }
+
+  deadLetter(id: string): Promise<DeadLetter | null> {
+    return Promise.resolve(this.#letters.find(id));
+  }
+
+  redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
+    const matching = this.#letters.matching(filter);
+    if (dryRun) return Promise.resolve(matching.length);
+    for (const letter of matching) this.#redrive(letter);
+    return Promise.resolve(matching.length);
+  }
+
+  discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
+    const matching = this.#letters.matching(filter);
+    if (!dryRun) matching.forEach((letter) => this.#letters.remove(letter));
+    return Promise.resolve(matching.length);
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    for (const lane of Object.values(this.#lanes)) lane.queue.close();
+    return Promise.resolve();
+  }
+
+  #take(draft: Draft): Taken {
+    const dedupes = draft.lane === 'events';
+    const known = dedupes ? this.#dedupe.find(draft.keys) : undefined;
+    if (known !== undefined) return { id: known, duplicate: true };
+    const queued = this.#lanes[draft.lane].append(draft);
+    this.#admission.add(1, weight(queued));
+    if (dedupes) this.#dedupe.remember(draft.keys, queued.id);
+    return { id: queued.id, duplicate: false };
+  }
+
+  #remove(lane: MemoryLane, queued: readonly Queued[]): void {
+    const bytes = queued.reduce((sum, one) => sum + weight(one), 0);
+    this.#admission.remove(queued.length, bytes);
+    lane.remove(queued);
+  }
+
+  #bury(queued: Queued, reason: Reason, deliveryId: string | null): void {
+    const { id, lane, keys, acceptedAt, payload } = queued;
+    const attempts = queued.attempts + 1;
+    const buriedAt = this.#clock.now();
+    this.#letters.bury({
+      id,
+      lane,
+      keys,
+      acceptedAt,
+      payload,
+      attempts,
+      buriedAt,
+      reason,
+      deliveryId,
+    });
+    // Its unique_id is free again, so that a corrected event can be posted under it.
+    this.#dedupe.forget(keys);
+  }
+
+  #redrive(letter: Buried): void {
+    const { id, lane, keys, acceptedAt, payload } = letter;
+    const seq = fromId(id)?.seq;
+    if (seq === undefined) return;
+    this.#letters.remove(letter);
+    if (lane === 'events') this.#dedupe.remember(keys, id);
+    const draft = { id, lane, keys, acceptedAt, payload, seq };
+    this.#admission.add(1, payload.byteLength + 1);
+    this.#lanes[lane].restore([draft]);
+  }
+
+  #receipt(id: string): Receipt | null {
+    const number = fromId(id);
+    if (number?.epoch !== this.#epoch) return null;
+    const { lane, seq } = number;
+    const unsettled = this.#lanes[lane].find(id);
+    if (unsettled !== undefined) {
+      const state = unsettled.inFlight ? 'in_flight' : 'buffered';
+      const { deliveryId, reason } = unsettled.queued.lastTry ?? { deliveryId: null, reason: null };
+      return { id, lane, state, deliveryId, reason, merged: false };
+    }
+    const letter = this.#letters.find(id);
+    if (letter !== null) {
+      const { deliveryId, reason } = letter;
+      return { id, lane, state: 'dead_lettered', deliveryId, reason, merged: false };
+    }
+    const range = this.#lanes[lane].settled.find(seq);
+    if (range === undefined) return null;
+    const { deliveryId, merged } = range;
+    return { id, lane, state: 'delivered', deliveryId, reason: null, merged };
+  }
+
+  #notify(lane: Lane): void {
+    for (const listener of this.#listeners) listener(lane);
+  }
+}
+
+const toSeq = (queued: Queued): number => queued.seq;

@@ -1,0 +1,111 @@
+import type { ClaimBounds, Envelope } from '../envelope.js';
+
+/** What a pick looks at. */
+export type Candidate = Envelope & { readonly alone: boolean };
+
+type Open<T> = { readonly members: [T, ...T[]]; readonly keys: Set<string> };
+
+/** One claim while it is being put together: which candidates may share a request, and how many fit. */
+export class Pick<T extends Candidate> {
+  readonly #bounds: ClaimBounds;
+  readonly #merges: boolean;
+  readonly #parcels: Open<T>[] = [];
+  readonly #byKey = new Map<string, Open<T>>();
+  #maxCount: number;
+  #bytes = 0;
+  #closed = false;
+
+  constructor(bounds: ClaimBounds, merges: boolean) {
+    this.#bounds = bounds;
+    this.#merges = merges;
+    this.#maxCount = bounds.maxCount;
+  }
+
+  /** True once a candidate did not fit: what comes after it must not overtake it. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get parcels(): readonly (readonly [T, ...T[]])[] {
+    return this.#parcels.map((parcel) => parcel.members);
+  }
+
+  /** `taken`, `full`, or the key that must be free before the candidate can leave. */
+  offer(candidate: T): 'taken' | 'full' | { readonly waitsFor: string } {
+    const shared = candidate.keys.filter((key) => this.#byKey.has(key));
+    const [firstKey] = shared;
+    if (firstKey === undefined) return this.#open(candidate);
+    const parcel = this.#byKey.get(firstKey);
+    if (parcel === undefined || !this.#canJoin(parcel, candidate, shared)) {
+      return { waitsFor: firstKey };
+    }
+    if (!this.#fits(candidate)) return 'full';
+    parcel.members.push(candidate);
+    this.#index(parcel, candidate);
+    return 'taken';
+  }
+
+  #open(candidate: T): 'taken' | 'full' {
+    this.#maxCount = Math.min(this.#maxCount, this.#company(candidate.attempts));
+    if (this.#parcels.length >= this.#maxCount) this.#closed = this.#parcels.length > 0;
+    if (this.#closed || !this.#fits(candidate)) return 'full';
+    const parcel: Open<T> = { members: [candidate], keys: new Set() };
+    this.#parcels.push(parcel);
+    this.#index(parcel, candidate);
+    return 'taken';
+  }
+
+  #index(parcel: Open<T>, candidate: T): void {
+    this.#bytes += weight(candidate);
+    for (const key of candidate.keys) {
+      parcel.keys.add(key);
+      this.#byKey.set(key, parcel);
+    }
+  }
+
+  #fits(candidate: T): boolean {
+    if (this.#parcels.length > 0 && this.#bytes + weight(candidate) > this.#bounds.maxBytes) {
+      this.#closed = true;
+    }
+    return !this.#closed;
+  }
+
+  #canJoin(parcel: Open<T>, candidate: T, shared: readonly string[]): boolean {
+    return (
+      this.#merges &&
+      !candidate.alone &&
+      !parcel.members[0].alone &&
+      shared.every((key) => this.#byKey.get(key) === parcel) &&
+      isMergeable(parcel.keys, candidate.keys)
+    );
+  }
+
+  /** How many may travel with an envelope that failed so often. */
+  #company(attempts: number): number {
+    const excess = attempts - this.#bounds.suspectAfterAttempts;
+    return excess < 0
+      ? this.#bounds.maxCount
+      : Math.max(1, Math.floor(this.#bounds.maxCount / 2 ** (excess + 1)));
+  }
+}
+
+/** Bytes an envelope adds to a body: its payload and a separator. */
+export function weight({ payload }: { readonly payload: Uint8Array }): number {
+  return payload.byteLength + 1;
+}
+
+/** The first character of a key names its kind: e-mail, phone or external id. */
+const kindOf = (key: string): string => key.charAt(0);
+
+/**
+ * Whether two profiles are one and can be merged: they share an identifier and contradict each
+ * other in none. `{email: a, id: 1}` and `{email: b, id: 1}` share and contradict: merged, an
+ * address would be lost, so they travel one after the other.
+ */
+export function isMergeable(keys: ReadonlySet<string>, others: readonly string[]): boolean {
+  const kinds = new Set([...keys].map(kindOf));
+  return (
+    others.some((key) => keys.has(key)) &&
+    others.every((key) => keys.has(key) || !kinds.has(kindOf(key)))
+  );
+}

@@ -1,0 +1,61 @@
+import type { Clock, Timer } from '../../src/clock.js';
+
+export type ManualClock = Clock & {
+  /** Moves both clocks on and fires what falls due, in order, letting promises run in between. */
+  advance(ms: number): Promise<void>;
+  /** Moves the wall clock alone, as an NTP step or an operator would. */
+  jump(ms: number): void;
+  /** Timers not fired or cancelled yet. */
+  pending(): number;
+};
+
+type Entry = { readonly at: number; readonly order: number; readonly fire: () => void };
+
+export function createManualClock(startMs = Date.UTC(2026, 0, 15, 12)): ManualClock {
+  let wall = startMs;
+  let monotonic = 0;
+  let order = 0;
+  const timers = new Set<Entry>();
+
+  const next = (until: number): Entry | undefined =>
+    [...timers]
+      .filter((entry) => entry.at <= until)
+      .sort((a, b) => a.at - b.at || a.order - b.order)[0];
+
+  const moveTo = (at: number): void => {
+    wall += at - monotonic;
+    monotonic = at;
+  };
+
+  return {
+    now: () => wall,
+    monotonic: () => monotonic,
+    setTimer(delayMs, fire): Timer {
+      const entry = { at: monotonic + Math.max(0, delayMs), order: order++, fire };
+      timers.add(entry);
+      return { cancel: () => void timers.delete(entry) };
+    },
+    async advance(ms) {
+      const until = monotonic + ms;
+      await settlePromises();
+      for (let entry = next(until); entry !== undefined; entry = next(until)) {
+        timers.delete(entry);
+        moveTo(Math.max(monotonic, entry.at));
+        entry.fire();
+        await settlePromises();
+      }
+      moveTo(until);
+    },
+    jump: (ms) => {
+      wall += ms;
+    },
+    pending: () => timers.size,
+  };
+}
+
+/** Lets everything that waits for promises alone run: some turns of the event loop, no time. */
+export async function settlePromises(turns = 5): Promise<void> {
+  for (let turn = 0; turn < turns; turn++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
