@@ -19,6 +19,9 @@ export type Collected = {
   readonly warnings: { readonly index: number; readonly warnings: readonly Fault[] }[];
 };
 
+/** Faults listed in full for a request; after these, the first of each entry. */
+const faultsInFull = 10_000;
+
 /** Entries drafted before other callers get a turn: a few milliseconds' worth. */
 const entriesPerTurn = 250;
 
@@ -28,11 +31,15 @@ export async function collect(
   context: DraftContext,
 ): Promise<Collected> {
   const collected: Collected = { drafts: [], rejected: [], warnings: [] };
+  let faultCount = 0;
   for (const [index, entry] of entries.entries()) {
     if (index > 0 && index % entriesPerTurn === 0) await turn();
     const drafted = draft(lane, entry, context);
     if (!drafted.ok) {
-      collected.rejected.push({ index, errors: drafted.errors });
+      const isBrief = faultCount > faultsInFull;
+      const errors = isBrief ? drafted.errors.slice(0, 1) : drafted.errors;
+      faultCount += errors.length;
+      collected.rejected.push({ index, errors });
       continue;
     }
     collected.drafts.push(drafted.draft);

@@ -1,20 +1,20 @@
 import type { Fault } from '../envelope.js';
 import { isJsonObject } from '../json.js';
 import { refuse, serialise, type DraftContext, type Drafted } from './draft.js';
-import { capFaults, toDetail, toSchemaFaults } from './faults.js';
+import { capFaults, check } from './faults.js';
 import { toEventKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toEventPayload, toEventProperties, type Accepted } from './map.js';
-import { identify } from './person.js';
+import { identify, toIdText } from './person.js';
 import { findPropertyFaults } from './properties.js';
 import { eventSchema, type PostedEvent } from './schema.js';
 
 /** Validates one event, stamps what never changes again, maps and serialises it. */
 export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one event');
-  const parsed = eventSchema.safeParse(entry, { error: toDetail });
-  if (!parsed.success) return { ok: false, errors: toSchemaFaults(parsed.error, 'an event') };
-  const event = parsed.data;
+  const checked = check(eventSchema, entry, 'an event');
+  if (!checked.ok) return checked;
+  const event = checked.value;
   const person = identify(event, context.toE164);
   if (!person.ok) return person;
   const errors = findEventFaults(event, person, context);
@@ -23,7 +23,7 @@ export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   const { acceptedAt } = context;
   const time = event.event_time ?? new Date(acceptedAt).toISOString();
   // Klaviyo's own fallback is the event's second, and then drops what happened in the same one.
-  const uniqueId = event.insert_id ?? context.idempotencyKey ?? context.newId();
+  const uniqueId = toIdText(event.insert_id) ?? context.idempotencyKey ?? context.newId();
   const payload = serialise(toEventPayload(event, { ...person, time, uniqueId }));
   if (payload.length > limits.eventBytes) {
     return refuse('', `is longer than ${limits.eventBytes} bytes`);

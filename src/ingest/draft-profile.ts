@@ -1,6 +1,6 @@
 import { isJsonObject } from '../json.js';
 import { refuse, serialise, type DraftContext, type Drafted } from './draft.js';
-import { toDetail, toSchemaFaults } from './faults.js';
+import { check } from './faults.js';
 import { toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toProfilePayload } from './map.js';
@@ -10,9 +10,9 @@ import { profileSchema } from './schema.js';
 /** Validates one profile, maps and serialises it. */
 export function draftProfile(entry: unknown, context: DraftContext): Drafted {
   if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one profile');
-  const parsed = profileSchema.safeParse(entry, { error: toDetail });
-  if (!parsed.success) return { ok: false, errors: toSchemaFaults(parsed.error, 'a profile') };
-  const profile = parsed.data;
+  const checked = check(profileSchema, entry, 'a profile');
+  if (!checked.ok) return checked;
+  const profile = checked.value;
   const person = identify(profile, context.toE164, profile.location?.country);
   if (!person.ok) return person;
 

@@ -25,6 +25,7 @@ export function listJson(lane: Lane, body: string): Listed {
   const { value, faults } = parsed;
   const wrapper = isJsonObject(value) ? value : null;
   const list = wrapper === null ? value : wrapper[lane];
+  if (!Array.isArray(list)) return refuse(`must be {"${lane}":[…]} or an array`);
   // Where the index of an entry stands in the path of a fault.
   const indexAt = wrapper === null ? 0 : 1;
   const { byEntry, elsewhere } = groupByEntry(faults, indexAt);
@@ -32,7 +33,6 @@ export function listJson(lane: Lane, body: string): Listed {
     if (name !== lane) elsewhere.push({ path: [name], detail: `is not known beside ${lane}` });
   }
   if (elsewhere.length > 0) return { ok: false, errors: toFaults(elsewhere) };
-  if (!Array.isArray(list)) return refuse(`must be {"${lane}":[…]} or an array`);
   if (list.length === 0) return nothing;
   if (list.length > limits.entriesPerRequest) return tooMany;
   const entries = list.map((entry: unknown, index): Entry => {

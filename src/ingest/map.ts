@@ -37,12 +37,13 @@ export function toEventPayload(event: PostedEvent, accepted: AcceptedEvent): Jso
 
 function toEventAttributes(event: PostedEvent, accepted: AcceptedEvent): JsonObject {
   const hasValue = isGiven(event.value);
+  const currency = event.currency?.toUpperCase();
   return {
     properties: toEventProperties(event, accepted),
     time: accepted.time,
     // Revenue reports read these two; the same numbers inside properties are not counted.
     ...(hasValue && { value: event.value }),
-    ...(hasValue && isGiven(event.currency) && { value_currency: event.currency }),
+    ...(hasValue && isGiven(currency) && { value_currency: currency }),
     unique_id: accepted.uniqueId,
     metric: { data: { type: 'metric', attributes: { name: event.event_name } } },
   };
@@ -56,7 +57,7 @@ export function toEventProperties(event: PostedEvent, accepted: Accepted): JsonO
     ...(isGiven(event.value) && { $value: event.value }),
     ...(isGiven(event.order_id) && { order_id: event.order_id }),
     ...(isGiven(event.total_amount) && { total_amount: event.total_amount }),
-    ...(isGiven(event.currency) && { currency: event.currency }),
+    ...(isGiven(event.currency) && { currency: event.currency.toUpperCase() }),
   };
 }
 
@@ -86,9 +87,9 @@ export function toProfilePayload(profile: PostedProfile, accepted: Accepted): Js
   }
   // Klaviyo's bulk import does not clear a field for null, so null is the same as absent.
   const location = Object.entries(profile.location ?? {}).filter(([, part]) => isGiven(part));
-  if (location.length > 0) attributes['location'] = Object.fromEntries(location);
+  if (location.length > 0) attributes.location = Object.fromEntries(location);
   const properties = toProfileProperties(profile, accepted);
-  if (Object.keys(properties).length > 0) attributes['properties'] = properties;
+  if (Object.keys(properties).length > 0) attributes.properties = properties;
   return { type: 'profile', attributes };
 }
 

@@ -1,11 +1,13 @@
 import type { Fault } from '../envelope.js';
 import type { Identifiers } from './identity.js';
+import { ExactInteger } from '../json.js';
 import type { ToE164 } from './phone.js';
+import type { Identifier } from './schema.js';
 
 /** The fields of an event or a profile that say whom it is about. */
 type Posted = {
   readonly email?: string | null | undefined;
-  readonly distinct_id?: string | null | undefined;
+  readonly distinct_id?: Identifier | null | undefined;
   readonly phone_number?: string | null | undefined;
 };
 
@@ -28,7 +30,8 @@ const unusable =
  * only where nothing else says whom it is about. `place` is where the person lives, if known.
  */
 export function identify(posted: Posted, toE164: ToE164, place?: string | null): Identified {
-  const { email, distinct_id: externalId, phone_number: phone } = posted;
+  const { email, phone_number: phone } = posted;
+  const externalId = toIdText(posted.distinct_id);
   const hasPhone = phone !== null && phone !== undefined;
   const phoneNumber = hasPhone ? toE164(phone, place) : null;
   const identifiers: Identifiers = {
@@ -48,6 +51,12 @@ export function identify(posted: Posted, toE164: ToE164, place?: string | null):
   }
   const detail = 'needs at least one of email, distinct_id and phone_number';
   return { ok: false, errors: [{ pointer: '', detail }] };
+}
+
+/** An id as Klaviyo takes it: text. */
+export function toIdText(id: Identifier | null | undefined): string | undefined {
+  if (id === null || id === undefined) return undefined;
+  return id instanceof ExactInteger ? id.digits : String(id);
 }
 
 function isGiven<T>(value: T): value is NonNullable<T> {

@@ -14,29 +14,36 @@ export type Numeral = number | ExactInteger;
 const isNumeral = (value: unknown): value is Numeral =>
   typeof value === 'number' || value instanceof ExactInteger;
 
-/** One check by hand instead of zod's (which would copy objects, or not know ExactInteger); the JSON Schema is stated beside it. */
+/**
+ * One check by hand instead of zod's, which would copy objects and does not know ExactInteger; the
+ * JSON Schema is stated beside it. No transforms anywhere: they cost time, and zod drops the examples.
+ */
 const checked = <T>(
   is: (value: unknown) => value is T,
   detail: string,
   jsonSchema: z.core.GlobalMeta,
-) =>
-  z
-    .unknown()
-    .transform((value, context): T => {
-      if (is(value)) return value;
-      context.addIssue(value === undefined ? 'is required' : detail);
-      return z.NEVER;
-    })
-    .meta(jsonSchema);
+): z.ZodType<T, T> =>
+  // The guard is what makes the output a T; zod's refine does not narrow.
+  z.unknown().refine(is, detail).meta(jsonSchema) as z.ZodType<T, T>;
 
-/** An identifier: text, or a whole number that becomes its digits. */
+/** Text, or a whole number that counts as its digits. */
+export type Identifier = string | Numeral;
+
 const identifier = (maxChars: number, description: string, example: string) =>
-  z
-    .preprocess((value) => {
-      if (value instanceof ExactInteger) return value.digits;
-      return Number.isSafeInteger(value) ? String(value) : value;
-    }, z.string('must be a string or a whole number').min(1).max(maxChars))
-    .meta({ type: ['string', 'integer'], description, examples: [example] });
+  checked(
+    (value): value is Identifier =>
+      typeof value === 'string'
+        ? value !== '' && value.length <= maxChars
+        : value instanceof ExactInteger || Number.isSafeInteger(value),
+    `must be a string of 1 to ${maxChars} characters, or a whole number`,
+    {
+      type: ['string', 'integer'],
+      minLength: 1,
+      maxLength: maxChars,
+      description,
+      examples: [example],
+    },
+  );
 
 /** What every mail system takes; stricter readers than ours decide the rest. Linear in its input. */
 const emailPattern =
@@ -88,7 +95,6 @@ export const eventSchema = z
   .strictObject({
     event_name: z
       .string()
-      .min(1)
       .max(limits.metricNameChars)
       .regex(/\S/, 'must not be blank')
       .meta({ description: "Name of Klaviyo's metric.", examples: ['Placed Order'] }),
@@ -125,9 +131,14 @@ export const eventSchema = z
     total_amount: amount('Total of the order.', 139.9).nullish(),
     currency: z
       .string()
-      .transform((code) => code.toUpperCase())
-      .refine(isCurrency, 'must be an ISO 4217 currency code such as USD')
-      .meta({ description: 'ISO 4217 code of value and total_amount.', examples: ['USD'] })
+      .refine(
+        (code) => isCurrency(code.toUpperCase()),
+        'must be an ISO 4217 currency code such as USD',
+      )
+      .meta({
+        description: 'ISO 4217 code of value and total_amount, in any case.',
+        examples: ['USD'],
+      })
       .nullish(),
   })
   .meta({ ...identifierRule, description: 'Something a person did.' });
@@ -135,7 +146,8 @@ export const eventSchema = z
 const coordinate = (bound: number, example: number) =>
   checked(
     (value): value is number | string =>
-      (typeof value === 'number' || (typeof value === 'string' && /\d/.test(value))) &&
+      (typeof value === 'number' ||
+        (typeof value === 'string' && /^[-+]?\d+(\.\d+)?$/.test(value))) &&
       Math.abs(Number(value)) <= bound,
     `must be a number between -${bound} and ${bound}`,
     { type: ['number', 'string'], examples: [example] },

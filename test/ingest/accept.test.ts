@@ -1,0 +1,252 @@
+import { describe, expect, it } from 'vitest';
+import type { Append } from '../../src/ingest/accept.js';
+import { aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.js';
+
+const full: Append = () =>
+  Promise.resolve({ ok: false, refusal: { reason: 'full', retryAfterMs: 1500 } });
+const json = (strict = false) => ({ format: 'json', strict }) as const;
+const ndjson = (strict = false) => ({ format: 'ndjson', strict }) as const;
+const event = (fields: object = {}) => JSON.stringify(anEvent(fields));
+
+describe('accepting one', () => {
+  it('appends one draft and answers with its id', async () => {
+    const { accept, appended, counted } = createFixture();
+    expect(await accept.one('events', event({ insert_id: 'a' }), {})).toEqual({
+      kind: 'taken',
+      id: 'env-1-0',
+      duplicate: false,
+      warnings: [],
+    });
+    expect(appended).toHaveLength(1);
+    expect(appended[0]).toMatchObject([{ lane: 'events', acceptedAt: receivedAt }]);
+    expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'accepted', value: 1 }]);
+  });
+
+  it('passes on that it is a duplicate', async () => {
+    const { accept, counted } = createFixture();
+    await accept.one('events', event({ insert_id: 'a' }), {});
+    expect(await accept.one('events', event({ insert_id: 'a' }), {})).toMatchObject({
+      kind: 'taken',
+      duplicate: true,
+    });
+    expect(await counted('ingest')).toEqual([
+      { lane: 'events', outcome: 'accepted', value: 1 },
+      { lane: 'events', outcome: 'duplicate', value: 1 },
+    ]);
+  });
+
+  it('passes on a refusal of the store', async () => {
+    const { accept, counted } = createFixture({ store: { append: full } });
+    expect(await accept.one('profiles', JSON.stringify(aProfile()), {})).toEqual({
+      kind: 'refused',
+      reason: 'full',
+      retryAfterMs: 1500,
+    });
+    expect(await counted('ingest')).toEqual([{ lane: 'profiles', outcome: 'refused', value: 1 }]);
+  });
+
+  it('appends nothing where the body is invalid', async () => {
+    const { accept, appended, counted } = createFixture();
+    expect(await accept.one('events', '{"a":1,"a":2}', {})).toEqual({
+      kind: 'invalid',
+      errors: [{ pointer: '/a', detail: 'is given more than once' }],
+    });
+    expect(appended).toEqual([]);
+    expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'invalid', value: 1 }]);
+  });
+
+  it('fails where the store fails', async () => {
+    const append = () => Promise.reject(new Error('disk gone'));
+    const { accept } = createFixture({ store: { append } });
+    await expect(accept.one('events', event(), {})).rejects.toThrow('disk gone');
+  });
+
+  it.each([
+    ['k'.repeat(255), 'taken'],
+    ['k'.repeat(256), 'invalid'],
+    ['', 'invalid'],
+  ])('checks the length of the Idempotency-Key %.5s…', async (idempotencyKey, kind) => {
+    const { accept } = createFixture();
+    expect(await accept.one('events', event(), { idempotencyKey })).toMatchObject({ kind });
+    expect(await accept.one('events', event({ insert_id: 'a' }), { idempotencyKey })).toMatchObject(
+      { kind: 'taken' },
+    );
+    expect(await accept.one('profiles', '{"distinct_id":"a"}', { idempotencyKey })).toMatchObject({
+      kind: 'taken',
+    });
+  });
+});
+
+describe('accepting many', () => {
+  it.each([
+    ['an object', `{"events":[${event()},${event()}]}`, json()],
+    ['an array', `[${event()},${event()}]`, json()],
+    ['lines', `${event()}\n${event()}`, ndjson()],
+    ['lines with blank ones between', `\r\n${event()}\r\n \n\n${event()}\n`, ndjson()],
+  ])('takes %s in one append', async (_name, body, options) => {
+    const { accept, appended } = createFixture();
+    expect(await accept.many('events', body, options)).toEqual({
+      kind: 'taken',
+      accepted: 2,
+      duplicates: 0,
+      ids: ['env-1-0', 'env-1-1'],
+      rejected: [],
+      warnings: [],
+    });
+    expect(appended).toHaveLength(1);
+  });
+
+  it('takes what is valid and says what is not, by index and within the entry', async () => {
+    const { accept, drafts, counted } = createFixture();
+    const entries = [
+      event({ insert_id: 'a' }),
+      event({ email: 'x' }),
+      '{"event_name":"A","email":"a@b.co","properties":{"k":1,"k":2}}',
+      event({ insert_id: 'a' }),
+      event({ phone_number: 'ask me', insert_id: 'b' }),
+      '{"event_name":"A","email":"a@b.co","properties":{"k":"\\ud800"}}',
+      `{"event_name":"A","email":"a@b.co","insert_id":12345678901234567890}`,
+      '7',
+      `{"event_name":"A","email":"a@b.co","properties":{"k":${'['.repeat(9999)}${']'.repeat(9999)}}}`,
+    ];
+    const answer = await accept.many('events', `{"events":[${entries.join(',')}]}`, json());
+    expect(answer).toMatchObject({
+      kind: 'taken',
+      accepted: 3,
+      duplicates: 1,
+      ids: ['env-1-0', 'env-1-1', 'env-1-2', 'env-1-3'],
+      rejected: [
+        { index: 1, errors: [{ pointer: '/email' }] },
+        { index: 2, errors: [{ pointer: '/properties/k', detail: 'is given more than once' }] },
+        { index: 5, errors: [{ pointer: '/properties/k' }] },
+        { index: 7, errors: [{ pointer: '' }] },
+        { index: 8, errors: [{ detail: 'is nested deeper than 64 levels' }] },
+      ],
+      warnings: [{ index: 4, warnings: [{ pointer: '/phone_number' }] }],
+    });
+    expect(new TextDecoder().decode(drafts()[3]?.payload)).toContain('"12345678901234567890"');
+    expect(await counted('ingest')).toEqual([
+      { lane: 'events', outcome: 'accepted', value: 3 },
+      { lane: 'events', outcome: 'duplicate', value: 1 },
+      { lane: 'events', outcome: 'invalid', value: 5 },
+    ]);
+    expect(await counted('ingestWarnings')).toEqual([
+      { lane: 'events', warning: 'phone_unusable', value: 1 },
+    ]);
+  });
+
+  it('loses only the line that is not JSON', async () => {
+    const { accept, drafts } = createFixture();
+    const body = `${event({ value: 1 })}\n{"event_name":\n\n{"a":1,"a":2}\n${event({ value: 2 })}`;
+    expect(await accept.many('events', body, ndjson())).toMatchObject({
+      kind: 'taken',
+      accepted: 2,
+      rejected: [
+        { index: 1, errors: [{ pointer: '', detail: 'is not valid JSON: it ends early' }] },
+        { index: 2, errors: [{ pointer: '/a' }] },
+      ],
+    });
+    expect(drafts()).toHaveLength(2);
+  });
+
+  it('takes nothing under strict where one is invalid', async () => {
+    const { accept, appended, counted } = createFixture();
+    const body = `[${event()},${event({ value: 'x', other: 1 })}]`;
+    expect(await accept.many('events', body, json(true))).toMatchObject({
+      kind: 'invalid',
+      errors: [{ pointer: '/1/value' }, { pointer: '/1/other' }],
+      rejected: [{ index: 1, errors: [{ pointer: '/value' }, { pointer: '/other' }] }],
+    });
+    expect(appended).toEqual([]);
+    expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'invalid', value: 2 }]);
+    expect(await accept.many('events', `[${event()}]`, json(true))).toMatchObject({ accepted: 1 });
+  });
+
+  it('is invalid where none is valid', async () => {
+    const { accept, appended } = createFixture();
+    expect(await accept.many('profiles', '{"profiles":[{"email":"x"},{}]}', json())).toMatchObject({
+      kind: 'invalid',
+      errors: [{ pointer: '/0/email' }, { pointer: '/1' }],
+      rejected: [{ index: 0 }, { index: 1 }],
+    });
+    expect(appended).toEqual([]);
+  });
+
+  it.each([
+    ['{"events":[]}', 'holds nothing to accept', ''],
+    ['[]', 'holds nothing to accept', ''],
+    ['{"profiles":[{}]}', 'must be {"events":[…]} or an array', ''],
+    ['{}', 'must be {"events":[…]} or an array', ''],
+    ['5', 'must be {"events":[…]} or an array', ''],
+    ['{"events":{}}', 'must be {"events":[…]} or an array', ''],
+    ['{"events":[1],"source":"x"}', 'is not known beside events', '/source'],
+    ['{"events":[1],"events":[2]}', 'is given more than once', '/events'],
+    ['[{]', 'is not valid JSON: see character 3', ''],
+    ['', 'is empty', ''],
+  ])('refuses the body %s', async (body, detail, pointer) => {
+    const { accept, appended, counted } = createFixture();
+    expect(await accept.many('events', body, json())).toEqual({
+      kind: 'invalid',
+      errors: [{ pointer, detail }],
+      rejected: [],
+    });
+    expect(appended).toEqual([]);
+    expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'invalid', value: 1 }]);
+  });
+
+  it('refuses lines that hold nothing', async () => {
+    expect(await createFixture().accept.many('events', ' \n\n', ndjson())).toMatchObject({
+      kind: 'invalid',
+      errors: [{ pointer: '', detail: 'holds nothing to accept' }],
+    });
+  });
+
+  it('counts what the store refuses', async () => {
+    const { accept, counted } = createFixture({ store: { append: full } });
+    expect(await accept.many('events', `[${event()},${event()},0]`, json())).toEqual({
+      kind: 'refused',
+      reason: 'full',
+      retryAfterMs: 1500,
+    });
+    expect(await counted('ingest')).toEqual([
+      { lane: 'events', outcome: 'refused', value: 2 },
+      { lane: 'events', outcome: 'invalid', value: 1 },
+    ]);
+  });
+
+  it.each([
+    ['json', `[${'0,'.repeat(50_000)}0]`],
+    ['ndjson', '0\n'.repeat(50_001)],
+  ] as const)('bounds the number of entries in %s', async (format, body) => {
+    const { accept } = createFixture();
+    expect(await accept.many('events', body, { format, strict: false })).toEqual({
+      kind: 'invalid',
+      errors: [{ pointer: '', detail: 'holds more than 50000 entries' }],
+      rejected: [],
+    });
+  });
+
+  it('lists many faults in a bounded way: in the end one an entry', async () => {
+    const { accept } = createFixture();
+    const bad = JSON.stringify({ a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1, j: 1 });
+    const answer = await accept.many('events', `[${`${bad},`.repeat(2000)}0]`, json());
+    if (answer.kind !== 'invalid') throw new Error(answer.kind);
+    expect(answer.rejected).toHaveLength(2001);
+    expect(answer.rejected.at(-2)?.errors).toHaveLength(1);
+    expect(answer.errors.length).toBeLessThan(13_000);
+  });
+
+  it('keeps a large request in order, and lets others have their turn meanwhile', async () => {
+    const { accept, drafts } = createFixture();
+    const body = Array.from({ length: 1000 }, (_, at) => event({ insert_id: `i${at}` })).join('\n');
+    let answered = false;
+    const many = accept.many('events', body, ndjson()).then((answer) => {
+      answered = true;
+      return answer;
+    });
+    const turn = new Promise((resolve) => setImmediate(() => resolve(answered)));
+    expect(await turn).toBe(false);
+    expect(await many).toMatchObject({ accepted: 1000, rejected: [] });
+    expect(JSON.stringify(toJson(drafts()[999]?.payload))).toContain('"unique_id":"i999"');
+  });
+});

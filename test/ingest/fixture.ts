@@ -1,0 +1,52 @@
+import type { Draft } from '../../src/envelope.js';
+import { createAccept, type AcceptDeps, type Append } from '../../src/ingest/accept.js';
+import { createMetrics } from '../../src/metrics.js';
+import { createManualClock } from '../support/manual-clock.js';
+
+/** 2026-01-15T12:00:00.000Z, where the manual clock starts. */
+export const receivedAt = Date.UTC(2026, 0, 15, 12);
+
+/** An accept half over a store that takes everything and keeps what it was given. */
+export function createFixture(overrides: Partial<AcceptDeps> = {}) {
+  const metrics = createMetrics('test');
+  const appended: (readonly Draft[])[] = [];
+  const keys = new Set<string>();
+  const append: Append = (drafts) => {
+    appended.push(drafts);
+    const taken = drafts.map((draft, index) => {
+      const duplicate = draft.keys.some((key) => keys.has(key));
+      for (const key of draft.keys) keys.add(key);
+      return { id: `env-${appended.length}-${index}`, duplicate };
+    });
+    return Promise.resolve({ ok: true, taken });
+  };
+  let made = 0;
+  const accept = createAccept({
+    store: { append },
+    clock: createManualClock(receivedAt),
+    metrics,
+    newId: () => `made-${++made}`,
+    ...overrides,
+  });
+  const counted = async (name: 'ingest' | 'ingestWarnings') => {
+    const { values } = await metrics[name].get();
+    return values.map(({ labels, value }) => ({ ...labels, value }));
+  };
+  return { accept, appended, counted, drafts: () => appended.flat() };
+}
+
+/** A valid event; `overrides` say what the test is about. */
+export const anEvent = (overrides: object = {}): object => ({
+  event_name: 'Placed Order',
+  email: 'ada@klaviyo-demo.com',
+  ...overrides,
+});
+
+export const aProfile = (overrides: object = {}): object => ({
+  email: 'ada@klaviyo-demo.com',
+  ...overrides,
+});
+
+export function toJson(payload: Uint8Array | undefined): unknown {
+  return JSON.parse(new TextDecoder().decode(payload));
+}

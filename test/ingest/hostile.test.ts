@@ -1,0 +1,88 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { lanes } from '../../src/envelope.js';
+import { anEvent, aProfile, createFixture, toJson } from './fixture.js';
+
+const lane = fc.constantFrom(...lanes);
+const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }));
+
+/** Objects whose names the relay knows, with values it may not expect. */
+const nearlyValid = fc
+  .dictionary(
+    fc.constantFrom(
+      ...['event_name', 'email', 'distinct_id', 'phone_number', 'event_time', 'insert_id'],
+      ...['properties', 'value', 'order_id', 'total_amount', 'currency', 'location', 'first_name'],
+      ...['__proto__', 'constructor', 'toString', 'events', 'profiles'],
+    ),
+    fc.oneof(fc.jsonValue({ maxDepth: 2 }), text, fc.constantFrom('a@b.co', '+12025550123', 1e300)),
+  )
+  .map((each) => JSON.stringify(each));
+
+const body = fc.oneof(text, fc.json({ stringUnit: 'binary' }), nearlyValid);
+
+it('any body gets an answer, never an exception', async () => {
+  const { accept } = createFixture({ defaultCountry: 'US' });
+  await fc.assert(
+    fc.asyncProperty(lane, body, fc.boolean(), async (into, each, strict) => {
+      const answers = [
+        await accept.one(into, each, {}),
+        await accept.many(into, each, { format: 'json', strict }),
+        await accept.many(into, `[${each}]`, { format: 'json', strict }),
+        await accept.many(into, each, { format: 'ndjson', strict }),
+      ];
+      for (const { kind } of answers) expect(['taken', 'invalid']).toContain(kind);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+const harmless = fc
+  .string({ unit: 'binary', maxLength: 20 })
+  .filter((name) => !['__proto__', 'constructor', 'prototype'].includes(name));
+const { properties } = fc.letrec<{ value: unknown; properties: Record<string, unknown> }>(
+  (tie) => ({
+    value: fc.oneof(
+      { maxDepth: 7, depthSize: 'small' },
+      fc.oneof(fc.string({ unit: 'binary' }), fc.integer(), fc.boolean(), fc.constant(null)),
+      fc.double({ noNaN: true, noDefaultInfinity: true }).map((each) => (each === 0 ? 0 : each)),
+      fc.array(tie('value')),
+      tie('properties'),
+    ),
+    properties: fc.dictionary(harmless, tie('value'), { noNullPrototype: true }),
+  }),
+);
+
+it('whatever the properties, they reach the payload untouched', async () => {
+  await fc.assert(
+    fc.asyncProperty(properties, async (each) => {
+      const { accept, drafts } = createFixture();
+      await accept.one('events', JSON.stringify(anEvent({ properties: each })), {});
+      await accept.one('profiles', JSON.stringify(aProfile({ properties: { ...each, a: 1 } })), {});
+      const [event, profile] = drafts().map(({ payload }) => toJson(payload));
+      expect(event).toHaveProperty('attributes.events.data.0.attributes.properties', each);
+      expect(profile).toHaveProperty('attributes.properties', { ...each, a: 1 });
+    }),
+    { numRuns: 500 },
+  );
+});
+
+it.each([
+  ['a property of a megabyte', `{"a":"${'x'.repeat(1_000_000)}"}`, '/properties/a'],
+  ['10,000 levels', `{"a":${'['.repeat(10_000)}${']'.repeat(10_000)}}`, '/properties/a'],
+  ['__proto__', '{"a":{"__proto__":{"polluted":true}}}', '/properties/a/__proto__'],
+  ['constructor', '{"constructor":{"prototype":{}}}', '/properties/constructor'],
+  ['a number that overflows', '{"a":1e999}', '/properties/a'],
+  ['half a surrogate pair', '{"a":"\\ud800"}', '/properties/a'],
+  ['a name given twice', '{"a":1,"a":1}', '/properties/a'],
+])('%s is refused at its place', async (_name, given, pointer) => {
+  const { accept, appended } = createFixture();
+  const answer = await accept.one(
+    'events',
+    `{"event_name":"A","email":"a@b.co","properties":${given}}`,
+    {},
+  );
+  if (answer.kind !== 'invalid') throw new Error(answer.kind);
+  expect(answer.errors[0]?.pointer.startsWith(pointer)).toBe(true);
+  expect(appended).toEqual([]);
+  expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+});

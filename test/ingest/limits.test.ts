@@ -1,0 +1,267 @@
+import { describe, expect, it } from 'vitest';
+import type { Fault } from '../../src/envelope.js';
+import { aProfile, anEvent, createFixture, receivedAt } from './fixture.js';
+
+async function errorsOf(lane: 'events' | 'profiles', entry: object | string) {
+  const { accept, drafts } = createFixture();
+  const body = typeof entry === 'string' ? entry : JSON.stringify(entry);
+  const answer = await accept.one(lane, body, {});
+  if (answer.kind === 'taken') return [];
+  expect(drafts()).toEqual([]);
+  return answer.kind === 'invalid' ? answer.errors : [];
+}
+
+const pointers = (errors: readonly Fault[]) => errors.map(({ pointer }) => pointer);
+const days = 86_400_000;
+const iso = (ms: number) => new Date(ms).toISOString();
+const nested = (levels: number): object => (levels === 1 ? {} : { a: nested(levels - 1) });
+const named = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`p${at}`, at]));
+const emailOf = (chars: number) => {
+  const labels = `${'d'.repeat(60)}.`.repeat(4);
+  return `${'l'.repeat(chars - labels.length - 3)}@${labels}de`;
+};
+
+describe('an event at a limit is taken, one beyond it is a fault of its field', () => {
+  it.each<[string, string, object, object]>([
+    ['name', '/event_name', { event_name: 'n'.repeat(127) }, { event_name: 'n'.repeat(128) }],
+    ['empty name', '/event_name', { event_name: 'n' }, { event_name: '' }],
+    ['blank name', '/event_name', { event_name: ' n' }, { event_name: ' ' }],
+    ['id', '/distinct_id', { distinct_id: 'i'.repeat(255) }, { distinct_id: 'i'.repeat(256) }],
+    ['empty id', '/distinct_id', { distinct_id: 'i' }, { distinct_id: '' }],
+    ['insert_id', '/insert_id', { insert_id: 'i'.repeat(255) }, { insert_id: 'i'.repeat(256) }],
+    ['empty insert_id', '/insert_id', { insert_id: 'i' }, { insert_id: '' }],
+    ['insert_id of a fraction', '/insert_id', { insert_id: 1 }, { insert_id: 1.5 }],
+    ['e-mail', '/email', { email: emailOf(254) }, { email: emailOf(255) }],
+    [
+      'local part',
+      '/email',
+      { email: `${'l'.repeat(64)}@d.de` },
+      { email: `${'l'.repeat(65)}@d.de` },
+    ],
+    ['label', '/email', { email: `l@${'d'.repeat(63)}.de` }, { email: `l@${'d'.repeat(64)}.de` }],
+    [
+      'earliest time',
+      '/event_time',
+      { event_time: '2000-01-01T00:00:00Z' },
+      { event_time: '1999-12-31T23:59:59.999Z' },
+    ],
+    [
+      'latest time',
+      '/event_time',
+      { event_time: iso(receivedAt + 365 * days) },
+      { event_time: iso(receivedAt + 365 * days + 1) },
+    ],
+    [
+      'a real day',
+      '/event_time',
+      { event_time: '2024-02-29T00:00:00Z' },
+      { event_time: '2025-02-29T00:00:00Z' },
+    ],
+    [
+      'nesting',
+      `/properties${'/a'.repeat(10)}`,
+      { properties: nested(10) },
+      { properties: nested(11) },
+    ],
+    [
+      'nesting in arrays',
+      `/properties/a${'/0'.repeat(9)}`,
+      { properties: { a: [[[[[[[[[1]]]]]]]]] } },
+      { properties: { a: [[[[[[[[[[1]]]]]]]]]] } },
+    ],
+    [
+      'array',
+      '/properties/a',
+      { properties: { a: new Array(4000).fill(0) } },
+      { properties: { a: new Array(4001).fill(0) } },
+    ],
+    [
+      'string',
+      '/properties/a/0',
+      { properties: { a: ['x'.repeat(100_000)] } },
+      { properties: { a: ['x'.repeat(100_001)] } },
+    ],
+    [
+      'string in bytes',
+      '/properties/a',
+      { properties: { a: 'ü'.repeat(50_000) } },
+      { properties: { a: `${'ü'.repeat(50_000)}x` } },
+    ],
+    ['properties', '/properties', { properties: named(400) }, { properties: named(401) }],
+    [
+      'properties with what is added',
+      '/properties',
+      { properties: named(396), value: 1, order_id: 1, total_amount: 1, currency: 'USD' },
+      { properties: named(397), value: 1, order_id: 1, total_amount: 1, currency: 'USD' },
+    ],
+    ['order_id', '/order_id', { order_id: 'o'.repeat(100_000) }, { order_id: 'o'.repeat(100_001) }],
+    [
+      'phone',
+      '/phone_number',
+      { phone_number: '1'.repeat(255) },
+      { phone_number: '1'.repeat(256) },
+    ],
+  ])('%s', async (...[, pointer, at, beyond]) => {
+    expect(await errorsOf('events', anEvent(at))).toEqual([]);
+    expect(pointers(await errorsOf('events', anEvent(beyond)))).toEqual([pointer]);
+  });
+
+  it('counts a property that a field replaces once', async () => {
+    const properties = { ...named(399), $value: 0 };
+    expect(await errorsOf('events', anEvent({ properties, value: 1 }))).toEqual([]);
+  });
+
+  it('bounds the whole by its bytes', async () => {
+    const of = (bytes: number) => {
+      const strings = new Array(Math.floor(bytes / 100_003)).fill('x'.repeat(100_000));
+      return anEvent({ properties: { strings } });
+    };
+    expect(await errorsOf('events', of(4_850_000))).toEqual([]);
+    expect(await errorsOf('events', of(4_950_000))).toEqual([
+      { pointer: '', detail: 'is longer than 4900000 bytes' },
+    ]);
+  });
+});
+
+it('a profile is bounded by its serialised bytes', async () => {
+  const { accept, drafts } = createFixture();
+  await accept.one('profiles', JSON.stringify(aProfile({ note: '' })), {});
+  const room = 100_000 - (drafts()[0]?.payload.length ?? 0);
+  expect(await errorsOf('profiles', aProfile({ note: 'x'.repeat(room) }))).toEqual([]);
+  expect(await errorsOf('profiles', aProfile({ note: 'x'.repeat(room + 1) }))).toEqual([
+    { pointer: '', detail: 'is longer than 100000 bytes' },
+  ]);
+});
+
+describe('an e-mail address', () => {
+  it.each(['a@b.co', "o'hara+tag@sub.shop-1.museum", 'jürgen@straße.de', '1@2.xn--p1ai'])(
+    '%s is taken',
+    async (email) => expect(await errorsOf('events', anEvent({ email }))).toEqual([]),
+  );
+
+  it.each([
+    '',
+    ' ',
+    'a',
+    'a@b',
+    '@b.co',
+    'a@',
+    'a b@c.de',
+    'a@b c.de',
+    'a..b@c.de',
+    '.a@c.de',
+    'a.@c.de',
+    'a@c..de',
+    'a@.c.de',
+    'a@c.de.',
+    'a@-c.de',
+    'a@c-.de',
+    'a@b@c.de',
+    'a\u0000@c.de',
+    'a\n@c.de',
+    'a@c.d',
+    'a@127.0.0.1',
+    '"a"@c.de',
+    '<a@c.de>',
+    'a,b@c.de',
+  ])('%j is refused', async (email) => {
+    expect(await errorsOf('profiles', { email })).toEqual([
+      { pointer: '/email', detail: 'must be an e-mail address' },
+    ]);
+  });
+});
+
+describe('a field of the wrong kind is refused, naming it', () => {
+  const number = 'must be a number, not a string or anything else';
+  const time =
+    'must be ISO 8601 with date, time and offset, such as 2026-01-31T09:30:00Z; not unix time';
+  const id = 'must be a string of 1 to 255 characters, or a whole number';
+  it.each<[object, string, string]>([
+    [{ event_name: null }, '/event_name', 'must be a string'],
+    [{ event_name: undefined }, '/event_name', 'is required'],
+    [{ email: 5 }, '/email', 'must be a string'],
+    [{ distinct_id: {} }, '/distinct_id', id],
+    [{ insert_id: true }, '/insert_id', id],
+    [{ phone_number: 12025550123 }, '/phone_number', 'must be a string such as +15005550006'],
+    [{ value: '9.5' }, '/value', number],
+    [{ total_amount: '12' }, '/total_amount', number],
+    [{ order_id: [] }, '/order_id', 'must be a string or a number'],
+    [{ currency: 'ABC' }, '/currency', 'must be an ISO 4217 currency code such as USD'],
+    [{ currency: 'US' }, '/currency', 'must be an ISO 4217 currency code such as USD'],
+    [{ properties: [] }, '/properties', 'must be a JSON object'],
+    [{ properties: 'x' }, '/properties', 'must be a JSON object'],
+    [{ event_time: 1_768_478_400 }, '/event_time', time],
+    [{ event_time: '2026-01-15' }, '/event_time', time],
+    [{ event_time: '2026-01-15T10:00:00' }, '/event_time', time],
+    [{ event_time: '2026-01-15t10:00:00z' }, '/event_time', time],
+    [{ event_time: '2026-01-15 10:00:00Z' }, '/event_time', time],
+    [{ event_time: '1768478400' }, '/event_time', time],
+    [{ evnt_time: 'x' }, '/evnt_time', 'is not a field of an event'],
+    [{ first_name: 'Ada' }, '/first_name', 'is not a field of an event'],
+    [{ 'a/b~c': 1 }, '/a~1b~0c', 'is not a field of an event'],
+  ])('%j of an event', async (fields, pointer, detail) => {
+    expect(await errorsOf('events', anEvent(fields))).toEqual([{ pointer, detail }]);
+  });
+
+  it.each<[object, string, string]>([
+    [{ first_name: 5 }, '/first_name', 'must be a string'],
+    [{ location: 'here' }, '/location', 'must be a JSON object'],
+    [{ location: { planet: 'x' } }, '/location/planet', 'is not a field of location'],
+    [{ location: { zip: 10017 } }, '/location/zip', 'must be a string'],
+    [{ location: { latitude: 90.1 } }, '/location/latitude', 'must be a number between -90 and 90'],
+    [{ location: { latitude: 'x' } }, '/location/latitude', 'must be a number between -90 and 90'],
+    [
+      { location: { longitude: '-180.5' } },
+      '/location/longitude',
+      'must be a number between -180 and 180',
+    ],
+    [{ properties: 1 }, '/properties', 'must be a JSON object'],
+  ])('%j of a profile', async (fields, pointer, detail) => {
+    expect(await errorsOf('profiles', aProfile(fields))).toEqual([{ pointer, detail }]);
+  });
+
+  it('and all of them at once', async () => {
+    const errors = await errorsOf('events', { value: 'x', other: 1, event_time: 5 });
+    expect(pointers(errors).sort()).toEqual(['/event_name', '/event_time', '/other', '/value']);
+  });
+
+  it('but not without bound, nor with names of any length', async () => {
+    const long = 'n'.repeat(10_000);
+    const errors = await errorsOf('events', anEvent({ [long]: 1, ...named(100) }));
+    expect(errors).toHaveLength(21);
+    expect(errors.at(-1)).toEqual({ pointer: '', detail: 'has 81 more faults like these' });
+    expect(errors[0]?.pointer.length).toBeLessThan(200);
+  });
+});
+
+it.each(['[]', '5', 'null', '"x"', '12345678901234567890'])(
+  '%s is neither an event nor a profile',
+  async (body) => {
+    expect(await errorsOf('events', body)).toEqual([
+      { pointer: '', detail: 'must be a JSON object: one event' },
+    ]);
+    expect(await errorsOf('profiles', body)).toEqual([
+      { pointer: '', detail: 'must be a JSON object: one profile' },
+    ]);
+  },
+);
+
+it('an event and a profile need to be about somebody', async () => {
+  const detail = 'needs at least one of email, distinct_id and phone_number';
+  expect(await errorsOf('events', { event_name: 'A' })).toEqual([{ pointer: '', detail }]);
+  expect(await errorsOf('profiles', { email: null, plan: 'x' })).toEqual([{ pointer: '', detail }]);
+});
+
+it('no error repeats a value', async () => {
+  const secret = 'ada-private';
+  const answers = [
+    await errorsOf('events', anEvent({ email: secret, event_time: secret, currency: secret })),
+    await errorsOf('events', anEvent({ value: secret, order_id: [secret], properties: secret })),
+    await errorsOf('profiles', { phone_number: secret }),
+    await errorsOf('profiles', aProfile({ location: { latitude: secret }, first_name: [secret] })),
+    await errorsOf('events', `{"email":"${secret}`),
+  ];
+  for (const errors of answers) expect(errors).not.toEqual([]);
+  expect(JSON.stringify(answers)).not.toContain(secret);
+});

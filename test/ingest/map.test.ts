@@ -1,0 +1,186 @@
+import { describe, expect, it } from 'vitest';
+import { aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.js';
+
+async function mapped(lane: 'events' | 'profiles', entry: object, idempotencyKey?: string) {
+  const { accept, drafts } = createFixture({ defaultCountry: 'US' });
+  const answer = await accept.one(lane, JSON.stringify(entry), { idempotencyKey });
+  expect(answer).toMatchObject({ kind: 'taken' });
+  return toJson(drafts()[0]?.payload);
+}
+
+/** Klaviyo's JSON for `anEvent()`, with what the event under test changes. */
+const klaviyoEvent = (changed: {
+  profile?: object;
+  properties?: object;
+  name?: string;
+  attributes?: object;
+}) => ({
+  type: 'event-bulk-create',
+  attributes: {
+    profile: {
+      data: { type: 'profile', attributes: changed.profile ?? { email: 'ada@klaviyo-demo.com' } },
+    },
+    events: {
+      data: [
+        {
+          type: 'event',
+          attributes: {
+            properties: changed.properties ?? {},
+            time: new Date(receivedAt).toISOString(),
+            unique_id: 'made-1',
+            metric: {
+              data: { type: 'metric', attributes: { name: changed.name ?? 'Placed Order' } },
+            },
+            ...changed.attributes,
+          },
+        },
+      ],
+    },
+  },
+});
+
+describe('an event field goes where the mapping table says', () => {
+  const ada = { email: 'ada@klaviyo-demo.com' };
+  it.each<[string, object, Parameters<typeof klaviyoEvent>[0]]>([
+    ['event_name', { event_name: 'Viewed Product' }, { name: 'Viewed Product' }],
+    ['email', { email: ' Ada@Klaviyo-Demo.com ' }, { profile: { email: 'Ada@Klaviyo-Demo.com' } }],
+    ['distinct_id', { distinct_id: 'c42' }, { profile: { ...ada, external_id: 'c42' } }],
+    ['distinct_id as a number', { distinct_id: 42 }, { profile: { ...ada, external_id: '42' } }],
+    [
+      'phone_number',
+      { phone_number: '(202) 555-0123' },
+      { profile: { ...ada, phone_number: '+12025550123' } },
+    ],
+    [
+      'event_time, as it came',
+      { event_time: '2025-12-31T23:59:59.5+01:00' },
+      { attributes: { time: '2025-12-31T23:59:59.5+01:00' } },
+    ],
+    ['insert_id', { insert_id: 'order-1' }, { attributes: { unique_id: 'order-1' } }],
+    ['insert_id as a number', { insert_id: 1001 }, { attributes: { unique_id: '1001' } }],
+    [
+      'properties',
+      { properties: { a: { b: [1, null, { c: '' }] }, $extra: true } },
+      { properties: { a: { b: [1, null, { c: '' }] }, $extra: true } },
+    ],
+    ['value', { value: 9.5 }, { properties: { $value: 9.5 }, attributes: { value: 9.5 } }],
+    ['value 0', { value: 0 }, { properties: { $value: 0 }, attributes: { value: 0 } }],
+    ['order_id', { order_id: 'A-1' }, { properties: { order_id: 'A-1' } }],
+    ['order_id as a number', { order_id: 17 }, { properties: { order_id: 17 } }],
+    ['total_amount', { total_amount: 12.25 }, { properties: { total_amount: 12.25 } }],
+    ['currency', { currency: 'eur' }, { properties: { currency: 'EUR' } }],
+    [
+      'currency beside value',
+      { currency: 'EUR', value: 1 },
+      {
+        properties: { currency: 'EUR', $value: 1 },
+        attributes: { value: 1, value_currency: 'EUR' },
+      },
+    ],
+    [
+      'null, as if absent',
+      { distinct_id: null, phone_number: null, event_time: null, insert_id: null, value: null },
+      {},
+    ],
+    [
+      'more nulls',
+      { properties: null, order_id: null, total_amount: null, currency: null },
+      { properties: {} },
+    ],
+  ])('%s', async (_name, fields, expected) => {
+    expect(await mapped('events', anEvent(fields))).toEqual(klaviyoEvent(expected));
+  });
+
+  it('a revenue field wins over the same name inside properties', async () => {
+    const properties = { $value: 1, order_id: 'x', total_amount: 2, currency: 'x', kept: 3 };
+    const revenue = { value: 9, order_id: 'A-1', total_amount: 10, currency: 'USD' };
+    expect(await mapped('events', anEvent({ ...revenue, properties }))).toEqual(
+      klaviyoEvent({
+        properties: { $value: 9, order_id: 'A-1', total_amount: 10, currency: 'USD', kept: 3 },
+        attributes: { value: 9, value_currency: 'USD' },
+      }),
+    );
+  });
+
+  it('properties alone are not lifted into revenue', async () => {
+    const properties = { $value: 1, currency: 'USD' };
+    expect(await mapped('events', anEvent({ properties }))).toEqual(klaviyoEvent({ properties }));
+  });
+
+  it('insert_id comes before the Idempotency-Key, and that before a made id', async () => {
+    const uniqueId = (unique_id: string) => klaviyoEvent({ attributes: { unique_id } });
+    expect(await mapped('events', anEvent({ insert_id: 'a' }), 'b')).toEqual(uniqueId('a'));
+    expect(await mapped('events', anEvent(), 'b')).toEqual(uniqueId('b'));
+    expect(await mapped('events', anEvent())).toEqual(uniqueId('made-1'));
+  });
+});
+
+describe('a profile field goes where the mapping table says', () => {
+  const ada = { email: 'ada@klaviyo-demo.com' };
+  it.each<[string, object, object]>([
+    ['email', { email: 'Ada@klaviyo-demo.com ' }, { email: 'Ada@klaviyo-demo.com' }],
+    ['distinct_id', { distinct_id: 'c42' }, { ...ada, external_id: 'c42' }],
+    ['phone_number', { phone_number: '202-555-0123' }, { ...ada, phone_number: '+12025550123' }],
+    ['first_name', { first_name: 'Ada' }, { ...ada, first_name: 'Ada' }],
+    ['last_name', { last_name: 'Lovelace' }, { ...ada, last_name: 'Lovelace' }],
+    ['organization', { organization: 'Engine' }, { ...ada, organization: 'Engine' }],
+    ['locale', { locale: 'en-GB' }, { ...ada, locale: 'en-GB' }],
+    ['title', { title: 'Countess' }, { ...ada, title: 'Countess' }],
+    ['image', { image: 'https://img.test/a' }, { ...ada, image: 'https://img.test/a' }],
+    [
+      'location',
+      { location: { city: 'London', latitude: 51.5, longitude: '-0.12', zip: null } },
+      { ...ada, location: { city: 'London', latitude: 51.5, longitude: '-0.12' } },
+    ],
+    [
+      'any other field',
+      { plan: 'gold', tags: ['a', { b: null }], none: null, external_id: 'x' },
+      {
+        ...ada,
+        properties: { plan: 'gold', tags: ['a', { b: null }], none: null, external_id: 'x' },
+      },
+    ],
+    [
+      'properties, merged under the other fields',
+      { plan: 'gold', properties: { plan: 'old', age: 3 } },
+      { ...ada, properties: { plan: 'gold', age: 3 } },
+    ],
+    [
+      'null, as if absent',
+      { first_name: null, location: null, properties: null, distinct_id: null },
+      ada,
+    ],
+    ['an empty location', { location: { city: null } }, ada],
+  ])('%s', async (_name, fields, attributes) => {
+    expect(await mapped('profiles', aProfile(fields))).toEqual({ type: 'profile', attributes });
+  });
+
+  it('takes each identifier alone', async () => {
+    expect(await mapped('profiles', { distinct_id: 'c42' })).toEqual({
+      type: 'profile',
+      attributes: { external_id: 'c42' },
+    });
+    expect(await mapped('profiles', { phone_number: '+12025550123' })).toEqual({
+      type: 'profile',
+      attributes: { phone_number: '+12025550123' },
+    });
+  });
+});
+
+it('integers beyond 2^53 reach Klaviyo with all their digits, wherever they stand', async () => {
+  const { accept, drafts } = createFixture();
+  const large = '12345678901234567890';
+  const event = `{"event_name":"A","distinct_id":${large}1,"insert_id":${large}2,"order_id":${large}3,
+    "value":${large}4,"total_amount":${large}5,"properties":{"a":[{"b":${large}6}],"n":1.5}}`;
+  const profile = `{"distinct_id":"a","seen":${large}7,"properties":{"deep":{"er":${large}8}}}`;
+  await accept.one('events', event, {});
+  await accept.one('profiles', profile, {});
+  const [first, second] = drafts().map(({ payload }) => new TextDecoder().decode(payload));
+  expect(first).toContain(`"external_id":"${large}1"`);
+  expect(first).toContain(`"unique_id":"${large}2"`);
+  expect(first).toContain(
+    `{"a":[{"b":${large}6}],"n":1.5,"$value":${large}4,"order_id":${large}3,"total_amount":${large}5}`,
+  );
+  expect(first).toContain(`"value":${large}4,`);
+  expect(second).toContain(`{"deep":{"er":${large}8},"seen":${large}7}`);
+});
