@@ -18,6 +18,7 @@ export type Answer = {
 /** Where an error is: in the body, by JSON Pointer, or in the query. */
 export type ErrorSource = { readonly pointer: string } | { readonly parameter: string };
 
+/** One entry of `errors`; `id`, `status` and empty members are added on the way out. */
 export type ApiError = {
   readonly code: string;
   readonly title: string;
@@ -50,16 +51,19 @@ export function toInvalid(detail: string, source: ErrorSource = { pointer: '/dat
   return { code: 'invalid', title: 'Invalid input.', detail, source };
 }
 
-export const malformed = toErrors(400, [
-  toInvalid('The payload provided in the request is invalid.'),
-]);
+/** Recorded (issue 15 of klaviyo-api-ruby): what is no JSON, or no JSON:API document. */
+export function toMalformed(): Answer {
+  return toErrors(400, [toInvalid('The payload provided in the request is invalid.')]);
+}
 
+/** Revisions, operations and resources that do not exist. */
 export function toNotFound(detail: string): Answer {
   return toErrors(404, [
     { code: 'not_found', title: 'Not found.', detail, source: { pointer: '/data/' } },
   ]);
 }
 
+/** The status is from the field, its words are ours: Klaviyo documents no 413. */
 export function toTooLarge(maxBytes: number): Answer {
   return toErrors(413, [
     {

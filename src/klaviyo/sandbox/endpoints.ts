@@ -14,8 +14,10 @@ export const endpoints = [
 ] as const;
 export type Endpoint = (typeof endpoints)[number];
 
+/** None for an endpoint means that nothing is counted there. */
 export type Windows = Readonly<Record<Endpoint, readonly RateWindow[]>>;
-export type WindowOptions = 'off' | Readonly<Partial<Record<Endpoint, readonly RateWindow[] | 'off'>>>;
+export type WindowOptions =
+  'off' | Readonly<Partial<Record<Endpoint, readonly RateWindow[] | 'off'>>>;
 
 function toWindows(burst: number, steady: number): readonly RateWindow[] {
   return [
@@ -37,6 +39,7 @@ export const klaviyoWindows: Windows = {
   accounts: toWindows(1, 15),
 };
 
+/** Klaviyo's own for every endpoint the options say nothing of. */
 export function toAllWindows(options: WindowOptions | undefined): Windows {
   const pick = (endpoint: Endpoint): readonly RateWindow[] => {
     const chosen = options === 'off' ? 'off' : options?.[endpoint];
@@ -83,6 +86,7 @@ const operation = (
 const importJobs = '/api/profile-bulk-import-jobs';
 const jobScopes = { endpoint: 'jobs', scopes: 'lists:read profiles:read' } as const;
 
+/** Names, scopes and limits are those of the OpenAPI; 13 of its 17 paths. */
 export const operations = [
   operation('create_event', 'POST /api/events', { endpoint: 'events', scopes: 'events:write' }),
   operation('bulk_create_events', 'POST /api/event-bulk-create-jobs', {
@@ -117,6 +121,7 @@ export const operations = [
   operation('get_accounts', 'GET /api/accounts', { endpoint: 'accounts', scopes: 'accounts:read' }),
 ] as const;
 
+/** What a method and a path lead to. */
 export type Match =
   | { readonly kind: 'operation'; readonly operation: Operation; readonly id: string }
   | { readonly kind: 'wrong-method' }
@@ -135,6 +140,7 @@ export function toOperation(method: string, pathname: string): Match {
   return { kind: known ? 'wrong-method' : 'unknown' };
 }
 
+/** The id in the path, empty where the pattern has none; null where the path does not fit. */
 function toId(pattern: string, path: string): string | null {
   const [before = '', after] = pattern.split('{id}');
   if (after === undefined) return path === pattern ? '' : null;

@@ -73,6 +73,7 @@ function toBadRevision(detail: string): Answer {
   return toErrors(400, [toInvalid(detail, { pointer: '/data/' })]);
 }
 
+/** A date that rolls over, such as the 30th of February, comes back as another. */
 function isCalendarDate(text: string): boolean {
   const at = new Date(`${text}T00:00:00Z`);
   return !Number.isNaN(at.getTime()) && at.toISOString().startsWith(text);

@@ -1,10 +1,12 @@
 import type { Clock } from '../../clock.js';
 import type { RateWindow } from '../../envelope.js';
+import type { Endpoint, Operation } from './endpoints.js';
 import { createRing } from './ring.js';
 
 /** A sliding window that held more arrivals than its limit. */
 export type Violation = {
-  readonly endpoint: string;
+  readonly endpoint: Endpoint;
+  readonly operation: string;
   /** Epoch ms of the arrival that was one too many. */
   readonly at: number;
   readonly window: RateWindow;
@@ -19,16 +21,19 @@ export type Admission =
   | { readonly ok: true; readonly headers: Readonly<Record<string, string>> }
   | { readonly ok: false; readonly retryAfterSeconds: number };
 
+/** One account has one of these: all of its keys share the quota. */
 export type Limits = {
   /** Judges an arrival with sliding windows, whatever becomes of it. */
-  arrive(endpoint: string, windows: readonly RateWindow[]): void;
+  arrive(operation: Operation, windows: readonly RateWindow[]): void;
   /** Takes one request out of the fixed windows, or says how long they stay closed. */
-  take(endpoint: string, windows: readonly RateWindow[]): Admission;
+  take(operation: Operation, windows: readonly RateWindow[]): Admission;
   violations(): readonly Violation[];
   violationCount(): number;
 };
 
+/** A ring of monotonic times, twice as long as the largest limit; `total` counts on. */
 type Arrivals = { readonly times: number[]; total: number };
+/** `index` numbers the windows from the start of the clock. */
 type Fixed = { index: number; used: number };
 
 /**
@@ -42,11 +47,11 @@ export function createLimits(clock: Clock): Limits {
   const violations = createRing<Violation>(1000);
 
   return {
-    arrive(endpoint, windows) {
+    arrive(operation, windows) {
       if (windows.length === 0) return;
       const size = 2 * Math.max(...windows.map((window) => window.limit)) + 1;
-      const seen = arrivals.get(endpoint) ?? { times: [], total: 0 };
-      arrivals.set(endpoint, seen);
+      const seen = arrivals.get(operation.name) ?? { times: [], total: 0 };
+      arrivals.set(operation.name, seen);
       const now = clock.monotonic();
       seen.times[seen.total++ % size] = now;
       for (const window of windows) {
@@ -54,14 +59,21 @@ export function createLimits(clock: Clock): Limits {
         if (spanMs >= window.windowMs) continue;
         let count = window.limit + 1;
         while (count < 2 * window.limit && now - ago(seen, count, size) < window.windowMs) count++;
-        violations.push({ endpoint, at: clock.now(), window, count, spanMs });
+        violations.push({
+          endpoint: operation.endpoint,
+          operation: operation.name,
+          at: clock.now(),
+          window,
+          count,
+          spanMs,
+        });
       }
     },
 
-    take(endpoint, windows) {
+    take(operation, windows) {
       const now = clock.monotonic();
-      const state = fixed.get(endpoint) ?? windows.map(() => ({ index: -1, used: 0 }));
-      fixed.set(endpoint, state);
+      const state = fixed.get(operation.name) ?? windows.map(() => ({ index: -1, used: 0 }));
+      fixed.set(operation.name, state);
       const views = windows.map((window, position) => look(window, state[position], now));
       const closed = views.filter((view) => view.remaining <= 0);
       if (closed.length > 0) {

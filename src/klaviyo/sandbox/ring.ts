@@ -1,13 +1,14 @@
 /** A list that keeps the newest `max` entries and counts all it ever took. */
 export type Ring<T> = {
-  push(entry: T): void;
+  readonly push: (entry: T) => void;
   /** Oldest first. */
-  all(): T[];
+  readonly all: () => T[];
   /** Newest first. */
-  newest(limit: number): T[];
-  total(): number;
+  readonly newest: (limit: number) => T[];
+  readonly total: () => number;
 };
 
+/** `max` 0 keeps nothing and still counts. */
 export function createRing<T>(max: number): Ring<T> {
   const entries: T[] = [];
   let total = 0;
