@@ -1,0 +1,58 @@
+// Writes openapi.yaml from the routes of the built relay; `npm run openapi` builds and runs it.
+// test/http/docs.test.ts renders the same from src/ and fails where the file has drifted.
+import { writeFileSync } from 'node:fs';
+import { pino } from 'pino';
+
+// From the build, since Node 20 cannot load TypeScript. Typed by src/, which is there without one.
+const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
+/* eslint-disable @typescript-eslint/no-unsafe-assignment -- it does not see JSDoc's casts */
+const { createServer } = /** @type {typeof import('../src/http/server.js')} */ (
+  await load('../dist/http/server.js')
+);
+const { toOpenApiYaml } = /** @type {typeof import('../src/http/openapi.js')} */ (
+  await load('../dist/http/openapi.js')
+);
+const { systemClock } = /** @type {typeof import('../src/clock.js')} */ (
+  await load('../dist/clock.js')
+);
+const { createMetrics } = /** @type {typeof import('../src/metrics.js')} */ (
+  await load('../dist/metrics.js')
+);
+/* eslint-enable @typescript-eslint/no-unsafe-assignment */
+
+const never = () => {
+  throw new Error('routes are described here, and never called');
+};
+
+const app = await createServer({
+  config: {
+    RELAY_API_KEYS: [],
+    RELAY_ADMIN_KEYS: [],
+    INGEST_RATE_LIMIT_PER_SECOND: null,
+    BODY_LIMIT_BYTES: 5_000_000,
+    HEADERS_TIMEOUT_MS: 10_000,
+    REQUEST_TIMEOUT_MS: 30_000,
+    SHUTDOWN_TIMEOUT_MS: 10_000,
+    TRUST_PROXY: false,
+  },
+  clock: systemClock,
+  metrics: createMetrics('0.0.0'),
+  logger: pino({ level: 'silent' }),
+  accept: { one: never, many: never },
+  views: {
+    receipt: never,
+    deliveries: never,
+    delivery: never,
+    deadLetters: never,
+    deadLetter: never,
+    redrive: never,
+    discard: never,
+  },
+  readiness: never,
+  refusal: never,
+  flush: never,
+  isDraining: never,
+});
+await app.ready();
+writeFileSync(new URL('../openapi.yaml', import.meta.url), toOpenApiYaml(app));
+await app.close();

@@ -1,0 +1,93 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
+import { ProblemError } from './problems.js';
+
+export type Access = 'ingest' | 'admin';
+
+/** Who sent a request. `id` names the key without telling it. */
+export type Caller = { readonly id: string; readonly access: Access };
+
+export type Keyring = {
+  /** True where no keys are configured: the relay is on loopback then (config.ts sees to it). */
+  readonly isOpen: boolean;
+  /** Null where no key is the presented one. */
+  identify(presented: string): Caller | null;
+};
+
+type Keys = { readonly ingest: readonly string[]; readonly admin: readonly string[] };
+
+const hash = (key: string): Buffer => createHash('sha256').update(key).digest();
+
+export function createKeyring({ ingest, admin }: Keys): Keyring {
+  const toEntry = (access: Access) => (key: string) => {
+    const digest = hash(key);
+    return { digest, caller: { id: digest.toString('hex', 0, 8), access } };
+  };
+  // Admin keys last: the last match counts, and a key that is in both lists may do both.
+  const entries = [...ingest.map(toEntry('ingest')), ...admin.map(toEntry('admin'))];
+  return {
+    isOpen: entries.length === 0,
+    /** Takes the same time whichever key it is, or none: digests of one length, all of them compared. */
+    identify(presented) {
+      const digest = hash(presented);
+      let found: Caller | null = null;
+      for (const entry of entries) {
+        if (timingSafeEqual(entry.digest, digest)) found = entry.caller;
+      }
+      return found;
+    },
+  };
+}
+
+const callerId = 'callerId';
+
+/** To be called once, on the root, before `requireAccess`. */
+export function decorateCallers(app: FastifyInstance): void {
+  app.decorateRequest(callerId, '');
+}
+
+/** Key of the caller's quota: its key, or its address where the relay is open. */
+export function toQuotaKey(request: FastifyRequest): string {
+  return request.getDecorator<string>(callerId) || request.ip;
+}
+
+/** A hook that lets through who may do this. Admins may ingest too. */
+export function requireAccess(keyring: Keyring, access: Access): onRequestHookHandler {
+  return (request, _reply, done) => {
+    if (keyring.isOpen) {
+      done();
+      return;
+    }
+    const presented = toPresentedKey(request);
+    const caller = presented === null ? null : keyring.identify(presented);
+    if (caller === null) {
+      done(toUnauthorized(presented !== null));
+    } else if (access === 'admin' && caller.access !== 'admin') {
+      done(new ProblemError('forbidden', 'this key may only ingest; use an admin key'));
+    } else {
+      request.setDecorator(callerId, caller.id);
+      done();
+    }
+  };
+}
+
+function toPresentedKey({ headers }: FastifyRequest): string | null {
+  const bearer = /^bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
+  if (bearer !== undefined) return bearer;
+  const plain = headers['x-api-key'];
+  return typeof plain === 'string' && plain !== '' ? plain : null;
+}
+
+/** RFC 6750, section 3: the error is named only where a key was presented. */
+function toUnauthorized(wasPresented: boolean): ProblemError {
+  const realm = 'Bearer realm="klaviyo-relay"';
+  return new ProblemError(
+    'unauthorized',
+    wasPresented
+      ? 'this key is not known'
+      : 'send a key as "Authorization: Bearer <key>" or "X-API-Key: <key>"',
+    {
+      headers: { 'www-authenticate': wasPresented ? `${realm}, error="invalid_token"` : realm },
+    },
+  );
+}

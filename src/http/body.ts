@@ -1,0 +1,144 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate, inflateRaw, type ZlibOptions } from 'node:zlib';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { ProblemError } from './problems.js';
+
+/**
+ * Bodies of these media types arrive in the routes of this scope as text, decompressed; nothing is
+ * parsed here. Any other content type, or none, is a 415 that names these.
+ */
+export function acceptTextBodies(
+  app: FastifyInstance,
+  { mediaTypes, limitBytes }: Omit<BodyRules, 'toBody'>,
+): void {
+  acceptBodies(app, { mediaTypes, limitBytes, toBody: (text) => text });
+}
+
+/** JSON bodies, parsed. An empty one is none: a POST that needs no body may still name a content type. */
+export function acceptJsonBodies(
+  app: FastifyInstance,
+  { limitBytes }: { limitBytes: number },
+): void {
+  acceptBodies(app, {
+    mediaTypes: ['application/json'],
+    limitBytes,
+    toBody: (text) => {
+      if (text === '') return undefined;
+      try {
+        const body: unknown = JSON.parse(text);
+        return body;
+      } catch {
+        throw new ProblemError('invalid', 'the body is not valid JSON');
+      }
+    },
+  });
+}
+
+type BodyRules = {
+  readonly mediaTypes: readonly string[];
+  /** After decompression. */
+  readonly limitBytes: number;
+  readonly toBody: (text: string) => unknown;
+};
+
+function acceptBodies(app: FastifyInstance, { mediaTypes, limitBytes, toBody }: BodyRules): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser([...mediaTypes], async (request: FastifyRequest, payload: Readable) =>
+    toBody(await readText(payload, request.headers, limitBytes)),
+  );
+  app.addContentTypeParser('*', (request, _payload, done) => {
+    if (request.headers['content-length'] === '0') done(null);
+    else done(toUnsupported(`send ${mediaTypes.join(' or ')}`));
+  });
+}
+
+function toUnsupported(detail: string): ProblemError {
+  return new ProblemError('unsupported-media-type', detail);
+}
+
+function toTooLarge(limitBytes: number): ProblemError {
+  return new ProblemError(
+    'too-large',
+    `a body may have ${limitBytes} bytes after decompression (BODY_LIMIT_BYTES)`,
+  );
+}
+
+async function readText(
+  payload: Readable,
+  headers: IncomingHttpHeaders,
+  limitBytes: number,
+): Promise<string> {
+  if (/charset *= *(?!"?(?:utf-?8|us-ascii)\b)/i.test(headers['content-type'] ?? '')) {
+    throw toUnsupported('JSON is UTF-8 (RFC 8259)');
+  }
+  const decompress = toDecompress(headers['content-encoding']);
+  if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
+  const received = await collect(payload, limitBytes);
+  const body = decompress === null ? received : await expand(received, decompress, limitBytes);
+  if (!isUtf8(body)) throw new ProblemError('invalid', 'the body is not valid UTF-8');
+  const text = body.toString('utf8');
+  // Files written on Windows often start with a byte order mark; RFC 8259 (8.1) allows to ignore it.
+  return text.startsWith('\ufeff') ? text.slice(1) : text;
+}
+
+/** Reads on after a fault without keeping anything, so that the caller gets to see the answer. */
+function collect(payload: Readable, limitBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    const tooLarge = toTooLarge(limitBytes);
+    let length = 0;
+    const take = (chunk: Buffer): void => {
+      length += chunk.length;
+      if (length <= limitBytes) {
+        chunks.push(chunk);
+        return;
+      }
+      chunks.length = 0;
+      reject(tooLarge);
+    };
+    payload.on('data', take);
+    payload.once('end', () => {
+      const [only] = chunks;
+      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
+    });
+    // The caller went away: nobody is left to read the answer.
+    payload.once('error', () => reject(new ProblemError('invalid', 'the body broke off')));
+  });
+}
+
+type Decompress = (body: Buffer, options: ZlibOptions) => Promise<Buffer>;
+
+const gunzipBody: Decompress = promisify(gunzip);
+const brotliBody: Decompress = promisify(brotliDecompress);
+const zlibBody: Decompress = promisify(inflate);
+const rawBody: Decompress = promisify(inflateRaw);
+/** "deflate" means zlib's format (RFC 9110, 8.4.1.2), yet some senders leave its header out; 8 is its method. */
+const inflateBody: Decompress = (body, options) =>
+  ((body[0] ?? 8) & 0x0f) === 8 ? zlibBody(body, options) : rawBody(body, options);
+
+const decompressions = new Map<string, Decompress | null>([
+  ['identity', null],
+  ['gzip', gunzipBody],
+  ['x-gzip', gunzipBody],
+  ['deflate', inflateBody],
+  ['br', brotliBody],
+]);
+
+function toDecompress(encoding = 'identity'): Decompress | null {
+  const decompress = decompressions.get(encoding.trim().toLowerCase());
+  if (decompress === undefined) throw toUnsupported('encode with gzip, deflate, br or identity');
+  return decompress;
+}
+
+/** Stops as soon as the output passes the limit: a small bomb does not get to grow. */
+async function expand(body: Buffer, decompress: Decompress, limitBytes: number): Promise<Buffer> {
+  try {
+    return await decompress(body, { maxOutputLength: limitBytes });
+  } catch (error) {
+    if (error instanceof RangeError) throw toTooLarge(limitBytes);
+    throw new ProblemError('invalid', 'the compressed body is corrupt or cut short');
+  }
+}

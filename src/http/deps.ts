@@ -1,0 +1,61 @@
+import type { FastifyBaseLogger } from 'fastify';
+import type { Clock } from '../clock.js';
+import type {
+  DeadLetter,
+  DeadLetterFilter,
+  Delivery,
+  DeliveryFilter,
+  Lane,
+  Page,
+  PageQuery,
+  Receipt,
+} from '../envelope.js';
+import type { Accept, RefusedAll } from '../ingest/accept.js';
+import type { Metrics } from '../metrics.js';
+
+/** The settings the HTTP edge reads, by the names and in the units of config.ts. */
+export type HttpSettings = {
+  readonly RELAY_API_KEYS: readonly string[];
+  readonly RELAY_ADMIN_KEYS: readonly string[];
+  /** Null: no quota. */
+  readonly INGEST_RATE_LIMIT_PER_SECOND: number | null;
+  /** After decompression. */
+  readonly BODY_LIMIT_BYTES: number;
+  readonly HEADERS_TIMEOUT_MS: number;
+  readonly REQUEST_TIMEOUT_MS: number;
+  readonly SHUTDOWN_TIMEOUT_MS: number;
+  readonly TRUST_PROXY: boolean;
+};
+
+/** What callers may look at and decide on; every store is one. */
+export type HttpViews = {
+  receipt(id: string): Promise<Receipt | null>;
+  deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>>;
+  delivery(id: string): Promise<Delivery | null>;
+  deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
+  deadLetter(id: string): Promise<DeadLetter | null>;
+  redrive(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
+  discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
+};
+
+export type Readiness = {
+  readonly ready: boolean;
+  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>;
+};
+
+export type Refusal = Omit<RefusedAll, 'kind'>;
+
+export type ServerDeps = {
+  readonly config: HttpSettings;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly logger: FastifyBaseLogger;
+  readonly accept: Accept;
+  readonly views: HttpViews;
+  readiness(): Readiness;
+  /** Whether the store would take nothing now; asked before a body is read. */
+  refusal(): Refusal | null;
+  /** Without a lane: all lanes. Returns at once. */
+  flush(lane?: Lane): void;
+  isDraining(): boolean;
+};

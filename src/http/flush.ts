@@ -1,0 +1,23 @@
+import type { FastifyInstance } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { flushSchema } from './answers.js';
+import type { ServerDeps } from './deps.js';
+import { toProblemAnswers } from './problems.js';
+import { flushQuery } from './queries.js';
+
+const schema = {
+  tags: ['flush'],
+  operationId: 'flush',
+  summary: 'Let what is buffered leave now',
+  description: 'Still within the rate limits. Without `lane`: every lane.',
+  querystring: flushQuery,
+  response: { 202: flushSchema, ...toProblemAnswers('invalid', 'unauthorized', 'forbidden') },
+};
+
+export function routeFlush(app: FastifyInstance, { flush }: Pick<ServerDeps, 'flush'>): void {
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  routes.post('/v1/flush', { schema }, async ({ query }, reply) => {
+    flush(query.lane);
+    return reply.code(202).send({ status: 'flushing' });
+  });
+}

@@ -1,0 +1,174 @@
+import type {
+  FastifyInstance,
+  FastifyRequest,
+  FastifySchemaCompiler,
+  onRequestHookHandler,
+} from 'fastify';
+import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { Fault, Lane } from '../envelope.js';
+import type { AcceptedMany, RefusedAll } from '../ingest/accept.js';
+import { takenManySchema, takenOneSchema } from './answers.js';
+import { acceptTextBodies } from './body.js';
+import type { Refusal, ServerDeps } from './deps.js';
+import { ProblemError, toProblemAnswers, toUnavailable, type ProblemKind } from './problems.js';
+import { manyQuery, oneQuery } from './queries.js';
+import { toTakenManyView, toTakenOneView } from './views.js';
+
+/** What tells the lanes apart at this edge. */
+export type IngestLane = {
+  readonly lane: Lane;
+  readonly noun: string;
+  readonly entry: z.ZodType;
+};
+
+const json = 'application/json';
+const ndjson = ['application/x-ndjson', 'application/jsonl'] as const;
+
+const refusals: readonly ProblemKind[] = [
+  'invalid',
+  'unauthorized',
+  'forbidden',
+  'timeout',
+  'too-large',
+  'unsupported-media-type',
+  'over-quota',
+  'unavailable',
+];
+
+/** POST /v1/{lane} and POST /v1/{lane}/batch. The scope's own hooks have checked the key. */
+export function routeIngest(app: FastifyInstance, deps: ServerDeps, lane: IngestLane): void {
+  app.addHook('onRequest', refuseEarly(deps, lane.lane));
+  app.setValidatorCompiler(checkQueryOnly);
+  const limitBytes = deps.config.BODY_LIMIT_BYTES;
+  app.register((scope, _options, done) => {
+    acceptTextBodies(scope, { mediaTypes: [json], limitBytes });
+    routeOne(scope, deps, lane);
+    done();
+  });
+  app.register((scope, _options, done) => {
+    acceptTextBodies(scope, { mediaTypes: [json, ...ndjson], limitBytes });
+    routeMany(scope, deps, lane);
+    done();
+  });
+}
+
+/** `accept` checks bodies and ids; their schemas are here for the documentation alone. */
+const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
+  part.httpPart === 'querystring' ? validatorCompiler(part) : () => true;
+
+/** Says no before a body is read, where the answer is known to be no. */
+function refuseEarly(deps: ServerDeps, lane: Lane): onRequestHookHandler {
+  const { metrics, config } = deps;
+  return (_request, reply, done) => {
+    const isDraining = deps.isDraining();
+    const refusal = deps.refusal();
+    if (!isDraining && refusal === null) {
+      done();
+      return;
+    }
+    metrics.ingest.inc({ lane, outcome: 'refused' });
+    if (isDraining) reply.raw.shouldKeepAlive = false;
+    done(
+      refusal === null || isDraining
+        ? toUnavailable('the relay is stopping', config.SHUTDOWN_TIMEOUT_MS)
+        : toRefused(refusal),
+    );
+  };
+}
+
+function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLane): void {
+  const { lane, noun, entry } = ingest;
+  const schema = {
+    tags: [lane],
+    operationId: `accept_${noun}`,
+    summary: `Accept one ${noun}`,
+    description:
+      '202 means that it is safe in the store. `Idempotency-Key` names it where it has no `insert_id`.',
+    headers: z.object({ 'idempotency-key': z.string().max(255).optional() }),
+    querystring: oneQuery,
+    body: entry,
+    response: { 202: takenOneSchema, ...toProblemAnswers(...refusals) },
+  };
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  routes.post(`/v1/${lane}`, { schema }, async (request, reply) => {
+    const idempotencyKey = request.headers['idempotency-key'] ?? undefined;
+    const answer = await accept.one(lane, toText(request), { idempotencyKey });
+    switch (answer.kind) {
+      case 'taken':
+        return reply.code(202).send(toTakenOneView(answer));
+      case 'invalid':
+        throw toInvalid(`the ${noun} is not valid`, answer.errors);
+      case 'refused':
+        throw toRefused(answer);
+    }
+  });
+}
+
+function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLane): void {
+  const { lane, noun } = ingest;
+  const schema = {
+    tags: [lane],
+    operationId: `accept_${lane}`,
+    summary: `Accept many ${lane}`,
+    description: `Valid ones are taken, the others are listed in \`rejected\`; 400 if none is valid.`,
+    querystring: manyQuery,
+    body: toManyBody(ingest),
+    response: { 202: takenManySchema, ...toProblemAnswers(...refusals) },
+  };
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  routes.post(`/v1/${lane}/batch`, { schema }, async (request, reply) => {
+    const { strict, ids: withIds } = request.query;
+    const format = isNdjson(request) ? 'ndjson' : 'json';
+    const answer = await accept.many(lane, toText(request), { format, strict });
+    switch (answer.kind) {
+      case 'taken':
+        return reply.code(202).send(toTakenManyView(answer, { withIds }));
+      case 'invalid':
+        throw toInvalid(`nothing was taken: ${toWhy(answer, noun)}`, answer.errors);
+      case 'refused':
+        throw toRefused(answer);
+    }
+  });
+}
+
+function toManyBody({ lane, noun, entry }: IngestLane) {
+  const many = z.array(entry);
+  const lines = z.string().meta({ description: `One ${noun} a line, in JSON.` });
+  return {
+    content: {
+      [json]: { schema: z.union([z.object({ [lane]: many }), many]) },
+      ...Object.fromEntries(ndjson.map((type) => [type, { schema: lines }])),
+    },
+  };
+}
+
+/** An absent body is an empty one: `accept` has the words for it. */
+function toText({ body }: { readonly body: unknown }): string {
+  return typeof body === 'string' ? body : '';
+}
+
+function isNdjson({ headers }: Pick<FastifyRequest, 'headers'>): boolean {
+  const type = headers['content-type']?.toLowerCase() ?? '';
+  return ndjson.some((mediaType) => type.startsWith(mediaType));
+}
+
+function toWhy({ rejected }: Extract<AcceptedMany, { kind: 'invalid' }>, noun: string): string {
+  return rejected.length === 0
+    ? 'the body is not valid'
+    : `${rejected.length} ${noun}${rejected.length === 1 ? ' is' : 's are'} not valid`;
+}
+
+function toInvalid(detail: string, errors: readonly Fault[]): ProblemError {
+  return new ProblemError('invalid', detail, { errors });
+}
+
+const refusalDetails: Readonly<Record<RefusedAll['reason'], string>> = {
+  full: 'the buffer is full; nothing was taken',
+  closed: 'the relay is stopping; nothing was taken',
+  unavailable: 'the store is not available; nothing was taken',
+};
+
+function toRefused({ reason, retryAfterMs }: Refusal): ProblemError {
+  return toUnavailable(refusalDetails[reason], retryAfterMs);
+}

@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { deliveryResults, laneSchema } from './answers.js';
+
+/** What may stand behind the `?`. Unknown names and values are a 400: a misspelt filter must not select everything. */
+
+/** A switch that says what it takes, where `Boolean('false')` would be true. */
+const toggle = (description: string) =>
+  z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .default('false')
+    .transform((value) => value === 'true')
+    .meta({ description });
+
+/** ISO 8601 with an offset, as epoch ms. */
+const moment = (description: string) =>
+  z.iso
+    .datetime({
+      offset: true,
+      error: 'must be ISO 8601 with an offset, such as 2026-01-31T09:30:00Z',
+    })
+    .transform((text) => Date.parse(text))
+    .optional()
+    .meta({ description });
+
+const lane = laneSchema.optional();
+
+const pageQuery = {
+  limit: z.coerce
+    .number({ error: 'must be a whole number' })
+    .int('must be a whole number')
+    .min(1, 'must be at least 1')
+    .max(1000, 'must be at most 1000')
+    .default(100),
+  cursor: z
+    .string()
+    .max(200)
+    .regex(/^[\w-]+$/, 'must be the `next` of an earlier page')
+    .optional()
+    .meta({ description: 'The `next` of an earlier page.' }),
+};
+
+const since = moment('Not before.');
+const until = moment('Not after.');
+const reason = z.string().max(200).optional().meta({ description: 'Code of the reason.' });
+
+export const idParams = z.object({ id: z.string() });
+
+export const oneQuery = z.strictObject({});
+
+export const manyQuery = z.strictObject({
+  strict: toggle('All or nothing: one invalid entry refuses the whole request.'),
+  ids: toggle('List the ids of what was taken.'),
+});
+
+export const flushQuery = z.strictObject({ lane });
+
+export const deliveriesQuery = z.strictObject({
+  ...pageQuery,
+  lane,
+  result: z.enum(deliveryResults).optional(),
+  since,
+  until,
+});
+
+export const deadLettersQuery = z.strictObject({ ...pageQuery, lane, reason, since, until });
+
+export const redriveBody = z
+  .strictObject({
+    filter: z
+      .strictObject(
+        { lane, reason, ids: z.array(z.string().max(200)).max(10_000).optional(), since, until },
+        { error: 'must be an object; {} selects all of them' },
+      )
+      .meta({ description: 'All that is named must match; `{}` selects all of them.' }),
+    dry_run: z.boolean().default(false).meta({ description: 'Count, and change nothing.' }),
+  })
+  .meta({ id: 'Redrive' });
+
+export const discardQuery = z.strictObject({
+  lane,
+  reason,
+  ids: z
+    .string()
+    .transform((list) => list.split(','))
+    .optional()
+    .meta({ description: 'Comma-separated.' }),
+  since,
+  until,
+  all: toggle('Needed where no filter is given: discards every dead letter.'),
+  dry_run: toggle('Count, and change nothing.'),
+});

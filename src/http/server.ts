@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import Fastify, { LogController, type FastifyInstance } from 'fastify';
+import { validatorCompiler } from 'fastify-type-provider-zod';
+import { createKeyring, decorateCallers, requireAccess, type Keyring } from './auth.js';
+import { acceptJsonBodies } from './body.js';
+import { createClientErrorHandler } from './client-errors.js';
+import { routeDeadLetters } from './dead-letters.js';
+import { routeDeliveries } from './deliveries.js';
+import type { ServerDeps } from './deps.js';
+import { docsPath, documentRoutes, routeDocs } from './docs.js';
+import { eventRoutes } from './events.js';
+import { answerFailure, answerFailures, toNotFound } from './failures.js';
+import { routeFlush } from './flush.js';
+import { routeHealth } from './health.js';
+import { routeIngest } from './ingest-routes.js';
+import { refuseForeignPages } from './loopback.js';
+import { refuseOtherMethods } from './methods.js';
+import { routeMetrics } from './metrics.js';
+import { observeAnswers } from './observe.js';
+import { profileRoutes } from './profiles.js';
+import { limitCallers } from './rate-limit.js';
+import { routeReceipts } from './receipts.js';
+
+export type { HttpViews, Readiness, ServerDeps } from './deps.js';
+
+/** The relay's outer face, as design/interface.md has it. Not listening yet; `close` lets requests in flight finish. */
+export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
+  const app = createBareServer(deps);
+  const { config } = deps;
+  const keyring = createKeyring({ ingest: config.RELAY_API_KEYS, admin: config.RELAY_ADMIN_KEYS });
+  decorateCallers(app);
+  answerFailures(app);
+  observeAnswers(app, deps.metrics);
+  stampAnswers(app);
+  if (keyring.isOpen) app.addHook('onRequest', refuseForeignPages);
+  await documentRoutes(app);
+  const routeOtherMethods = refuseOtherMethods(app);
+  routeHealth(app, deps);
+  routeMetrics(app, deps.metrics);
+  await app.register((scope) => routeIngestScope(scope, deps, keyring));
+  await app.register((scope) => routeAdminScope(scope, deps, keyring));
+  await app.register(routeDocs);
+  routeOtherMethods();
+  return app;
+}
+
+function createBareServer({ config, logger, metrics }: ServerDeps): FastifyInstance {
+  const requestTimeout = config.REQUEST_TIMEOUT_MS;
+  const headersTimeout = Math.min(config.HEADERS_TIMEOUT_MS, requestTimeout);
+  const app: FastifyInstance = Fastify({
+    loggerInstance: logger,
+    // observe.ts writes the lines.
+    logController: new LogController({ disableRequestLogging: true }),
+    // A child logger a request costs more than the rest of a small request; lines name the id themselves.
+    childLoggerFactory: (parent) => parent,
+    trustProxy: config.TRUST_PROXY,
+    requestTimeout,
+    http: {
+      requestTimeout,
+      headersTimeout,
+      // How often Node looks for connections past these limits.
+      connectionsCheckingInterval: Math.min(1000, headersTimeout / 2),
+    },
+    clientErrorHandler: createClientErrorHandler(metrics),
+    frameworkErrors: answerFailure,
+    genReqId: toRequestId,
+    // Whoever stops the relay first has it refuse by `isDraining`, in our own words.
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 200 },
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  // Answers are made by typed functions and by nobody else: checking them again buys nothing.
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.removeAllContentTypeParsers();
+  return app;
+}
+
+const saneRequestId = /^[\w.-]{1,128}$/;
+
+/** The caller's own id, where it is fit for logs and headers. */
+function toRequestId({ headers }: Pick<IncomingMessage, 'headers'>): string {
+  const given = headers['x-request-id'];
+  return typeof given === 'string' && saneRequestId.test(given) ? given : randomUUID();
+}
+
+/**
+ * What an answer of JSON needs of the security headers (OWASP REST security cheat sheet). Written down
+ * instead of asking helmet, which puts them together anew for each answer: see docs.ts for the pages.
+ */
+const apiHeaders = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+} as const;
+
+function stampAnswers(app: FastifyInstance): void {
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    if (request.routeOptions.url?.startsWith(docsPath) !== true) reply.headers(apiHeaders);
+    // Here and not in the 404 handler, which comes after the body was read.
+    done(request.is404 ? toNotFound() : undefined);
+  });
+}
+
+async function routeIngestScope(
+  scope: FastifyInstance,
+  deps: ServerDeps,
+  keyring: Keyring,
+): Promise<void> {
+  const { clock, config } = deps;
+  const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
+  scope.addHook('onRequest', requireAccess(keyring, 'ingest'));
+  if (perSecond !== null) await limitCallers(scope, { perSecond, clock });
+  for (const lane of [eventRoutes, profileRoutes]) {
+    await scope.register((laneScope, _options, done) => {
+      routeIngest(laneScope, deps, lane);
+      done();
+    });
+  }
+}
+
+function routeAdminScope(
+  scope: FastifyInstance,
+  deps: ServerDeps,
+  keyring: Keyring,
+): Promise<void> {
+  scope.addHook('onRequest', requireAccess(keyring, 'admin'));
+  acceptJsonBodies(scope, { limitBytes: deps.config.BODY_LIMIT_BYTES });
+  routeReceipts(scope, deps.views);
+  routeDeliveries(scope, deps.views);
+  routeDeadLetters(scope, deps.views);
+  routeFlush(scope, deps);
+  return Promise.resolve();
+}

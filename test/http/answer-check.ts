@@ -1,0 +1,77 @@
+import ajvFormats from 'ajv-formats';
+import { Ajv2020, type AnySchema, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { FastifyInstance } from 'fastify';
+import { expect } from 'vitest';
+
+type Seen = {
+  readonly method: string;
+  readonly path: string;
+  readonly answer: {
+    readonly status: number;
+    readonly headers: Readonly<Record<string, unknown>>;
+    readonly json: unknown;
+  };
+};
+
+/** Problems every address can answer with, wherever they stand. */
+const everywhere = [403, 404, 405, 413, 415, 500];
+
+type Document = { readonly ajv: Ajv2020; readonly routes: readonly Route[] };
+type Route = { readonly pattern: string; readonly matches: RegExp };
+
+/** Read from the first server of a file: the document is the same for all (docs.test.ts), and costs more than a test. */
+let cached: Document | undefined;
+
+function readDocument(app: FastifyInstance): Document {
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  ajvFormats.default(ajv);
+  const document = app.swagger();
+  ajv.addSchema(document satisfies AnySchema, 'openapi');
+  const routes = Object.keys(document.paths ?? {})
+    // Longest first, so that /redrive is not taken for an id.
+    .sort((a, b) => b.length - a.length)
+    .map((pattern) => ({
+      pattern,
+      matches: new RegExp(`^${pattern.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+    }));
+  return { ajv, routes };
+}
+
+/**
+ * Holds every JSON answer against the schema that the OpenAPI document has for it: one that is not
+ * documented fails the test that caused it.
+ */
+export function checkAnswer(app: FastifyInstance, { method, path, answer }: Seen): void {
+  cached ??= readDocument(app);
+  const [, mediaType] = /^([^;]+json)/.exec(String(answer.headers['content-type'])) ?? [];
+  const address = path.split('?')[0] ?? '';
+  if (mediaType === undefined || address === '/openapi.json' || method === 'HEAD') return;
+  const where = `${method} ${path} ${answer.status}`;
+  const check = findSchema(cached, { method, address, mediaType, status: answer.status });
+  if (check === undefined) throw new Error(`${where} is not documented`);
+  void check(answer.json);
+  expect(check.errors ?? [], where).toEqual([]);
+}
+
+type Sought = {
+  readonly method: string;
+  readonly address: string;
+  readonly mediaType: string;
+  readonly status: number;
+};
+
+function findSchema(
+  { ajv, routes }: Document,
+  { method, address, mediaType, status }: Sought,
+): ValidateFunction | undefined {
+  const route = routes.find(({ matches }) => matches.test(address))?.pattern ?? '';
+  const pointer = ['paths', route, method.toLowerCase(), 'responses', String(status)]
+    .concat('content', mediaType, 'schema')
+    .map((part) => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1')))
+    .join('/');
+  const isGeneric = everywhere.includes(status) && mediaType === 'application/problem+json';
+  return (
+    ajv.getSchema(`openapi#/${pointer}`) ??
+    (isGeneric ? ajv.getSchema('openapi#/components/schemas/Problem') : undefined)
+  );
+}

@@ -1,0 +1,221 @@
+import { describe, expect, it } from 'vitest';
+import { lanes } from '../../src/envelope.js';
+import { metricValue, problemOf, startServer, takenMany } from './harness.js';
+
+const fault = { pointer: '/email', detail: 'must be an e-mail address' };
+
+describe.each(lanes)('POST /v1/%s', (lane) => {
+  it('hands the text of the body to accept and answers 202 with the id', async () => {
+    const server = await startServer();
+    const body = '{"event_name" : "Viewed",\n"n":12345678901234567890}';
+    const answer = await server.call('POST', `/v1/${lane}`, {
+      headers: { 'content-type': 'application/json; charset=utf-8' },
+      body,
+    });
+    expect(answer.status).toBe(202);
+    expect(answer.text).toBe('{"id":"e1","status":"accepted"}');
+    expect(answer.headers['content-type']).toMatch(/^application\/json/);
+    expect(server.accepted).toEqual([{ lane, body, options: { idempotencyKey: undefined } }]);
+  });
+
+  it('passes the Idempotency-Key on', async () => {
+    const server = await startServer();
+    await server.post(`/v1/${lane}`, {}, { 'idempotency-key': 'order-1' });
+    expect(server.accepted[0]?.options).toEqual({ idempotencyKey: 'order-1' });
+  });
+
+  it('says duplicate for what is known already, and passes warnings on', async () => {
+    const one = { kind: 'taken', id: 'e1', duplicate: true, warnings: [fault] } as const;
+    const server = await startServer({ one });
+    const answer = await server.post(`/v1/${lane}`, {});
+    expect(answer.status).toBe(202);
+    expect(answer.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [fault] });
+  });
+
+  it('answers 400 with the pointers of what is not valid', async () => {
+    const server = await startServer({ one: { kind: 'invalid', errors: [fault] } });
+    const answer = await server.post(`/v1/${lane}`, {});
+    expect(answer.status).toBe(400);
+    expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/);
+    expect(answer.json).toEqual({
+      type: 'urn:klaviyo-relay:problem:invalid',
+      title: 'The request is not valid',
+      status: 400,
+      detail: `the ${lane.slice(0, -1)} is not valid`,
+      instance: `urn:klaviyo-relay:request:${String(answer.headers['x-request-id'])}`,
+      errors: [fault],
+    });
+  });
+
+  it.each([
+    [0, '1'],
+    [1, '1'],
+    [1000, '1'],
+    [1001, '2'],
+    [61_000.5, '62'],
+  ])('answers 503 where the store refuses for %d ms, to be retried after %s s', async (ms, s) => {
+    const one = { kind: 'refused', reason: 'full', retryAfterMs: ms } as const;
+    const server = await startServer({ one });
+    const answer = await server.post(`/v1/${lane}`, {});
+    expect([answer.status, problemOf(answer)]).toEqual([503, 'unavailable']);
+    expect(answer.headers['retry-after']).toBe(s);
+  });
+
+  it('does not take an empty body for nothing to do', async () => {
+    const server = await startServer({ one: { kind: 'invalid', errors: [fault] } });
+    const answer = await server.call('POST', `/v1/${lane}`);
+    expect(answer.status).toBe(400);
+    expect(server.accepted[0]?.body).toBe('');
+  });
+
+  it('refuses NDJSON, which is for batches', async () => {
+    const server = await startServer();
+    const headers = { 'content-type': 'application/x-ndjson' };
+    const answer = await server.call('POST', `/v1/${lane}`, { headers, body: '{}\n{}' });
+    expect([answer.status, problemOf(answer)]).toEqual([415, 'unsupported-media-type']);
+    expect(answer.json).toMatchObject({ detail: 'send application/json' });
+    expect(server.accepted).toEqual([]);
+  });
+
+  it('refuses a query it does not know', async () => {
+    const server = await startServer();
+    const answer = await server.post(`/v1/${lane}?strict=true`, {});
+    expect(answer.status).toBe(400);
+    expect(server.accepted).toEqual([]);
+  });
+});
+
+describe.each(lanes)('POST /v1/%s/batch', (lane) => {
+  it('answers 202 with the counts', async () => {
+    const server = await startServer();
+    const answer = await server.post(`/v1/${lane}/batch`, []);
+    expect(answer.status).toBe(202);
+    expect(answer.json).toEqual({ accepted: 2, duplicates: 1, rejected: [] });
+    expect(server.accepted).toEqual([
+      { lane, body: '[]', options: { format: 'json', strict: false } },
+    ]);
+  });
+
+  it('lists what was rejected and what was changed, by index', async () => {
+    const many = {
+      ...takenMany,
+      rejected: [{ index: 3, errors: [fault] }],
+      warnings: [{ index: 0, warnings: [fault] }],
+    };
+    const server = await startServer({ many });
+    const answer = await server.post(`/v1/${lane}/batch`, []);
+    expect(answer.status).toBe(202);
+    expect(answer.json).toEqual({
+      accepted: 2,
+      duplicates: 1,
+      rejected: [{ index: 3, errors: [fault] }],
+      warnings: [{ index: 0, warnings: [fault] }],
+    });
+  });
+
+  it('lists the ids where they are asked for', async () => {
+    const server = await startServer();
+    const answer = await server.post(`/v1/${lane}/batch?ids=true`, []);
+    expect(answer.json).toMatchObject({ ids: ['e1', 'e2', 'e3'] });
+  });
+
+  it('passes strict on', async () => {
+    const server = await startServer();
+    await server.post(`/v1/${lane}/batch?strict=true`, []);
+    expect(server.accepted[0]?.options).toEqual({ format: 'json', strict: true });
+  });
+
+  it.each(['application/x-ndjson', 'application/jsonl', 'Application/X-NDJSON; charset=utf-8'])(
+    'takes %s as one entry a line',
+    async (type) => {
+      const server = await startServer();
+      const headers = { 'content-type': type };
+      const answer = await server.call('POST', `/v1/${lane}/batch`, { headers, body: '{}\n{}' });
+      expect(answer.status).toBe(202);
+      expect(server.accepted).toEqual([
+        { lane, body: '{}\n{}', options: { format: 'ndjson', strict: false } },
+      ]);
+    },
+  );
+
+  it('answers 400 where none is valid', async () => {
+    const errors = [{ pointer: '/0/email', detail: 'is required' }];
+    const rejected = [{ index: 0, errors: [fault] }];
+    const server = await startServer({ many: { kind: 'invalid', errors, rejected } });
+    const answer = await server.post(`/v1/${lane}/batch`, [{}]);
+    expect(answer.status).toBe(400);
+    expect(answer.json).toMatchObject({
+      detail: `nothing was taken: 1 ${lane.slice(0, -1)} is not valid`,
+      errors,
+    });
+  });
+
+  it('answers 400 where the body is no list', async () => {
+    const errors = [{ pointer: '', detail: 'must be a list' }];
+    const server = await startServer({ many: { kind: 'invalid', errors, rejected: [] } });
+    const answer = await server.post(`/v1/${lane}/batch`, 1);
+    expect(answer.json).toMatchObject({
+      status: 400,
+      detail: 'nothing was taken: the body is not valid',
+      errors,
+    });
+  });
+
+  it.each(['strict=yes', 'strict=', 'ids=1', 'strict=true&strict=false', 'nonsense=true'])(
+    'refuses ?%s',
+    async (query) => {
+      const server = await startServer();
+      const answer = await server.post(`/v1/${lane}/batch?${query}`, []);
+      expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+      expect(answer.json).toMatchObject({ detail: 'the query is not valid' });
+      expect(server.accepted).toEqual([]);
+    },
+  );
+
+  it('answers 503 where the store refuses', async () => {
+    const many = { kind: 'refused', reason: 'unavailable', retryAfterMs: 5000 } as const;
+    const server = await startServer({ many });
+    const answer = await server.post(`/v1/${lane}/batch`, []);
+    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '5']);
+  });
+});
+
+describe.each(lanes)('intake of %s', (lane) => {
+  it('is refused without reading the body while the store would refuse it', async () => {
+    const server = await startServer({ refusal: () => ({ reason: 'full', retryAfterMs: 2500 }) });
+    const answer = await server.post(`/v1/${lane}`, {});
+    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '3']);
+    expect(answer.json).toMatchObject({ detail: 'the buffer is full; nothing was taken' });
+    expect(answer.headers.connection).toBe('keep-alive');
+    expect(server.accepted).toEqual([]);
+    const labels = { lane, outcome: 'refused' };
+    expect(await metricValue(server.metrics, 'relay_ingest_total', labels)).toBe(1);
+  });
+
+  it('is refused while draining, and the connection is closed', async () => {
+    const server = await startServer({
+      isDraining: () => true,
+      config: { SHUTDOWN_TIMEOUT_MS: 7500 },
+    });
+    const answer = await server.post(`/v1/${lane}/batch`, []);
+    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '8']);
+    expect(answer.json).toMatchObject({ detail: 'the relay is stopping' });
+    expect(answer.headers.connection).toBe('close');
+    expect(server.accepted).toEqual([]);
+  });
+});
+
+describe('a failure of our own', () => {
+  it('answers 500 that says nothing of the inside, and logs the error with the request id', async () => {
+    const failure = new Error('disk is on fire at /dev/sda');
+    const reject = () => Promise.reject(failure);
+    const server = await startServer({ accept: { one: reject, many: reject } });
+    const answer = await server.post('/v1/events', {}, { 'x-request-id': 'r-1' });
+    expect([answer.status, problemOf(answer)]).toEqual([500, 'internal']);
+    expect(answer.text).not.toContain('disk');
+    expect(server.logged.find(({ err }) => err !== undefined)).toMatchObject({
+      requestId: 'r-1',
+      err: { message: failure.message },
+    });
+  });
+});

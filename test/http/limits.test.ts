@@ -1,0 +1,221 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { describe, expect, it } from 'vitest';
+import type { z } from 'zod';
+import { problemSchema } from '../../src/http/problems.js';
+import {
+  adminKey,
+  createGate,
+  ingestKey,
+  metricValue,
+  problemOf,
+  startServer,
+  takenOne,
+} from './harness.js';
+
+const head = 'POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n';
+const whole = `${head}Content-Length: 2\r\n\r\n{}`;
+
+/** Status and problem of a raw answer; the rest of it must be well-formed. */
+function parseRaw(answer: string): { status: number; body: z.output<typeof problemSchema> } {
+  const [headers = '', body = ''] = answer.split('\r\n\r\n');
+  const length = /^content-length: (\d+)$/im.exec(headers)?.[1];
+  expect(Number(length)).toBe(Buffer.byteLength(body));
+  expect(headers).toMatch(/^content-type: application\/problem\+json/im);
+  return {
+    status: Number(/^HTTP\/1\.1 (\d+)/.exec(headers)?.[1]),
+    body: problemSchema.parse(JSON.parse(body)),
+  };
+}
+
+describe('a caller that takes too long', () => {
+  it('to send its body is cut off with 408, though bytes keep dripping', async () => {
+    const server = await startServer({ config: { REQUEST_TIMEOUT_MS: 100 } });
+    const socket = connect(server.port, '127.0.0.1');
+    socket.write(`${head}Content-Length: 1000\r\n\r\n`);
+    const drip = setInterval(() => socket.write('a'), 20);
+    socket.on('error', () => undefined);
+    const answer = await text(socket);
+    clearInterval(drip);
+    expect(parseRaw(answer)).toEqual({
+      status: 408,
+      body: {
+        type: 'urn:klaviyo-relay:problem:timeout',
+        title: 'The request took too long to arrive',
+        status: 408,
+        detail: 'the request did not arrive in full within its time limit',
+      },
+    });
+    expect(server.accepted).toEqual([]);
+    const labels = { route: 'unmatched', status: '408' };
+    expect(await metricValue(server.metrics, 'relay_http_requests_total', labels)).toBe(1);
+  });
+
+  it('to send its headers is cut off with 408', async () => {
+    const server = await startServer({ config: { HEADERS_TIMEOUT_MS: 100 } });
+    const answer = await server.raw('POST /v1/events HTTP/1.1\r\nHost: 127.');
+    expect(parseRaw(answer).status).toBe(408);
+  });
+
+  it('is no longer waited for once it is gone, and others are served meanwhile', async () => {
+    const server = await startServer({ config: { REQUEST_TIMEOUT_MS: 100 } });
+    const stalled = server.raw(`${head}Content-Length: 1000\r\n\r\n{`);
+    expect((await server.post('/v1/events', {})).status).toBe(202);
+    expect(parseRaw(await stalled).status).toBe(408);
+  });
+
+  it('with a second request gets no 408 in the place of the answer to its first', async () => {
+    const answerFirst = createGate();
+    const server = await startServer({
+      config: { REQUEST_TIMEOUT_MS: 100 },
+      accept: {
+        one: () => answerFirst.opened.then(() => takenOne),
+        many: () => Promise.reject(new Error('not asked')),
+      },
+    });
+    const answer = await server.raw(`${whole}${head}Content-Length: 1000\r\n\r\n{`);
+    answerFirst.open();
+    expect(answer).toBe('');
+  });
+});
+
+describe('what is no request', () => {
+  it.each([
+    ['nonsense', 'nonsense\r\n\r\n', 400],
+    ['a bad header', 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nBad Header: 1\r\n\r\n', 400],
+    ['no Host', 'GET /livez HTTP/1.1\r\n\r\n', 400],
+    ['two lengths', `${head}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400],
+    ['length and chunks', `${head}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}`, 400],
+  ])('(%s) is answered with %3$d and closed', async (_what, bytes, status) => {
+    const server = await startServer();
+    const answer = await server.raw(bytes);
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    expect(server.accepted).toEqual([]);
+    expect((await server.call('GET', '/livez')).status).toBe(200);
+  });
+
+  it('is answered by a problem', async () => {
+    const server = await startServer();
+    expect(parseRaw(await server.raw('nonsense\r\n\r\n')).body).toMatchObject({
+      type: 'urn:klaviyo-relay:problem:invalid',
+      detail: 'the request is not valid HTTP/1.1',
+    });
+  });
+
+  it('has headers above 16 KB: 431', async () => {
+    const server = await startServer();
+    const answer = await server.raw(
+      `GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ${'a'.repeat(20_000)}\r\n\r\n`,
+    );
+    expect(parseRaw(answer)).toMatchObject({
+      status: 431,
+      body: { type: 'urn:klaviyo-relay:problem:headers-too-large' },
+    });
+  });
+});
+
+describe('requests sent without waiting for answers', () => {
+  it('are answered in order', async () => {
+    const server = await startServer();
+    const last = 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n';
+    const answers = await server.raw(whole + whole.replace('/v1/events', '/v1/nothing') + last);
+    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual([
+      'HTTP/1.1 202',
+      'HTTP/1.1 404',
+      'HTTP/1.1 200',
+    ]);
+  });
+});
+
+describe('a quota of 2 requests a second', () => {
+  const config = {
+    INGEST_RATE_LIMIT_PER_SECOND: 2,
+    RELAY_API_KEYS: [ingestKey, 'ingest-key-2'],
+    RELAY_ADMIN_KEYS: [adminKey],
+  };
+  const as = (key: string) => ({ 'x-api-key': key });
+
+  it('answers the third with 429 and when to come back, and takes it then', async () => {
+    const server = await startServer({ config });
+    const post = (path = '/v1/events') => server.post(path, {}, as(ingestKey));
+    expect((await post()).status).toBe(202);
+    expect((await post('/v1/profiles/batch')).status).toBe(202);
+    const answer = await post();
+    expect([answer.status, problemOf(answer)]).toEqual([429, 'over-quota']);
+    expect(answer.json).toMatchObject({ detail: 'each caller may send 2 requests a second' });
+    expect(answer.headers['retry-after']).toBe('1');
+    expect(server.accepted).toHaveLength(2);
+    await server.clock.advance(1000);
+    expect((await post()).status).toBe(202);
+  });
+
+  it('is counted for each key by itself', async () => {
+    const server = await startServer({ config });
+    for (const key of [ingestKey, ingestKey, 'ingest-key-2', 'ingest-key-2', adminKey]) {
+      expect((await server.post('/v1/events', {}, as(key))).status).toBe(202);
+    }
+    expect((await server.post('/v1/events', {}, as('ingest-key-2'))).status).toBe(429);
+  });
+
+  it('is not used up by requests with a wrong key', async () => {
+    const server = await startServer({ config });
+    for (let count = 0; count < 5; count++) {
+      expect((await server.post('/v1/events', {}, as('wrong-key-00'))).status).toBe(401);
+    }
+    expect((await server.post('/v1/events', {}, as(ingestKey))).status).toBe(202);
+  });
+
+  it('does not touch other routes', async () => {
+    const server = await startServer({ config });
+    for (let count = 0; count < 5; count++) {
+      const headers = as(adminKey);
+      expect((await server.call('GET', '/v1/deliveries', { headers })).status).toBe(200);
+      expect((await server.call('GET', '/livez')).status).toBe(200);
+    }
+  });
+
+  it('is counted by address where there are no keys', async () => {
+    const server = await startServer({ config: { INGEST_RATE_LIMIT_PER_SECOND: 1 } });
+    expect((await server.post('/v1/events', {})).status).toBe(202);
+    expect((await server.post('/v1/events', {})).status).toBe(429);
+  });
+
+  it('believes X-Forwarded-For only behind a proxy of ours', async () => {
+    const statuses = async (TRUST_PROXY: boolean) => {
+      const server = await startServer({
+        config: { INGEST_RATE_LIMIT_PER_SECOND: 1, TRUST_PROXY },
+      });
+      const post = (from: string) => server.post('/v1/events', {}, { 'x-forwarded-for': from });
+      return [(await post('192.0.2.1')).status, (await post('192.0.2.2')).status];
+    };
+    expect(await statuses(true)).toEqual([202, 202]);
+    expect(await statuses(false)).toEqual([202, 429]);
+  });
+});
+
+describe('closing', () => {
+  it('lets the request in flight finish', async () => {
+    const asked = createGate();
+    const answer = createGate();
+    const server = await startServer({
+      accept: {
+        one: async () => {
+          asked.open();
+          await answer.opened;
+          return takenOne;
+        },
+        many: () => Promise.reject(new Error('not asked')),
+      },
+    });
+    const socket = connect(server.port, '127.0.0.1');
+    socket.write(whole);
+    await asked.opened;
+    const closed = server.close();
+    answer.open();
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 202 /);
+    await closed;
+    const late = connect(server.port, '127.0.0.1');
+    await expect(once(late, 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+  });
+});

@@ -1,0 +1,203 @@
+import { describe, expect, it } from 'vitest';
+import { adminKey, ingestKey, metricValue, problemOf, startServer } from './harness.js';
+
+describe('health', () => {
+  it('GET /livez answers while the process does', async () => {
+    const server = await startServer({ readiness: () => ({ ready: false, checks: {} }) });
+    const answer = await server.call('GET', '/livez');
+    expect([answer.status, answer.json]).toEqual([200, { status: 'ok' }]);
+  });
+
+  it.each([
+    { ready: true, draining: false, status: 200, word: 'ready' },
+    { ready: false, draining: false, status: 503, word: 'not_ready' },
+    { ready: true, draining: true, status: 503, word: 'not_ready' },
+  ])('GET /readyz: $status where ready is $ready, draining $draining', async (given) => {
+    const { ready, draining, status, word } = given;
+    const checks = { store: { ok: true }, klaviyo: { ok: false, detail: 'the key is wrong' } };
+    const readiness = () => ({ ready, checks });
+    const server = await startServer({ readiness, isDraining: () => draining });
+    const answer = await server.call('GET', '/readyz');
+    expect([answer.status, answer.json]).toEqual([status, { status: word, checks }]);
+  });
+});
+
+describe('metrics', () => {
+  it('are served in the text format', async () => {
+    const server = await startServer();
+    const answer = await server.call('GET', '/metrics');
+    expect(answer.status).toBe(200);
+    expect(answer.headers['content-type']).toMatch(/^text\/plain; version=/);
+    expect(answer.text).toContain('relay_http_requests_total');
+  });
+
+  it.each([
+    ['POST /v1/events', '/v1/events', '415'],
+    ['GET /v1/receipts/ada@example.org', '/v1/receipts/:id', '404'],
+    ['GET /v1/deliveries?limit=0', '/v1/deliveries', '400'],
+    ['PUT /v1/events', '/v1/events', '405'],
+    ['GET /ada@example.org', 'unmatched', '404'],
+  ])('count %s under %s, %s', async (line, route, status) => {
+    const [method = '', path = ''] = line.split(' ');
+    const server = await startServer();
+    await server.call(method, path, method === 'POST' ? { body: '{}' } : {});
+    const labels = { route, method, status };
+    expect(await metricValue(server.metrics, 'relay_http_requests_total', labels)).toBe(1);
+    const timed = { route };
+    const name = 'relay_http_request_duration_seconds';
+    expect(await metricValue(server.metrics, name, timed)).toBeDefined();
+    expect(await server.metrics.registry.metrics()).not.toContain('ada@');
+  });
+});
+
+describe('request ids', () => {
+  it.each(['r-1', 'a.b_c-9', 'x'.repeat(128)])('are taken from the caller: %s', async (id) => {
+    const server = await startServer();
+    const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
+    expect(answer.headers['x-request-id']).toBe(id);
+  });
+
+  it.each(['', 'a b', '<script>', 'x'.repeat(129), 'ü'])(
+    'are made where the given one is not fit: "%s"',
+    async (id) => {
+      const server = await startServer();
+      const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
+      expect(answer.headers['x-request-id']).toMatch(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
+    },
+  );
+
+  it('differ from request to request', async () => {
+    const server = await startServer();
+    const ids = [await server.call('GET', '/livez'), await server.call('GET', '/livez')].map(
+      ({ headers }) => headers['x-request-id'],
+    );
+    expect(new Set(ids).size).toBe(2);
+  });
+});
+
+describe('the log', () => {
+  it('has a line for each answer that is not 2xx, with the route and the request id', async () => {
+    const server = await startServer({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
+    const headers = { 'x-request-id': 'r-1' };
+    await server.call('GET', '/livez');
+    await server.call('GET', '/v1/receipts/e1', { headers });
+    await server.post('/v1/events', {}, headers);
+    const answered = server.logged.filter(({ msg }) => msg === 'answered');
+    expect(answered).toEqual([
+      expect.objectContaining({
+        level: 30,
+        requestId: 'r-1',
+        method: 'GET',
+        route: '/v1/receipts/:id',
+        status: 404,
+      }),
+      expect.objectContaining({ level: 40, requestId: 'r-1', route: '/v1/events', status: 503 }),
+    ]);
+  });
+
+  it('has a line for every answer at debug', async () => {
+    const server = await startServer({ logLevel: 'debug' });
+    await server.call('GET', '/livez');
+    expect(server.logged).toContainEqual(
+      expect.objectContaining({ level: 20, route: '/livez', status: 200 }),
+    );
+  });
+
+  it('holds no key, no body, no query, no header and no address', async () => {
+    const fail = () => Promise.reject(new Error('broken'));
+    const server = await startServer({
+      logLevel: 'trace',
+      config: { RELAY_API_KEYS: [ingestKey], RELAY_ADMIN_KEYS: [adminKey] },
+      accept: { one: fail, many: fail },
+    });
+    const headers = { authorization: `Bearer ${ingestKey}`, 'x-trace': 'ada-trace' };
+    await server.post('/v1/events', { email: 'ada@klaviyo-demo.com' }, headers);
+    await server.post(
+      '/v1/events?email=ada@klaviyo-demo.com',
+      {},
+      { 'x-api-key': 'wrong-ada-key' },
+    );
+    await server.call('GET', '/v1/receipts/ada', { headers: { 'x-api-key': adminKey } });
+    await server.call('GET', '/ada', { headers });
+    const log = JSON.stringify(server.logged);
+    expect(server.logged.filter(({ msg }) => msg === 'answered')).toHaveLength(4);
+    expect(log).not.toMatch(/ada|wrong|ingest-key|admin-key|Bearer/);
+  });
+});
+
+describe('every answer', () => {
+  it.each(['/livez', '/v1/receipts/e1', '/nothing'])(
+    'carries security headers: %s',
+    async (path) => {
+      const server = await startServer();
+      const { headers } = await server.call('GET', path);
+      expect(headers).toMatchObject({
+        'cache-control': 'no-store',
+        'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+        'cross-origin-resource-policy': 'same-origin',
+        'referrer-policy': 'no-referrer',
+        'x-content-type-options': 'nosniff',
+        'x-frame-options': 'DENY',
+      });
+      expect(headers).not.toHaveProperty('x-powered-by');
+      expect(headers).not.toHaveProperty('access-control-allow-origin');
+    },
+  );
+});
+
+describe('an address that is not there', () => {
+  it.each([
+    ['GET', '/'],
+    ['GET', '/v1'],
+    ['GET', '/v1/events/'],
+    ['POST', '/v2/events'],
+    ['GET', '/v1/receipts/'],
+  ])('is a 404: %s %s', async (method, path) => {
+    const server = await startServer();
+    const answer = await server.call(method, path);
+    expect([answer.status, problemOf(answer)]).toEqual([404, 'not-found']);
+  });
+
+  it('is a 404 whatever is posted to it', async () => {
+    const server = await startServer();
+    const headers = { 'content-type': 'text/plain' };
+    const body = 'a'.repeat(100_000);
+    expect((await server.call('POST', '/nothing', { headers, body })).status).toBe(404);
+  });
+
+  it('with a broken escape is a 400', async () => {
+    const server = await startServer();
+    const answer = await server.call('GET', '/v1/receipts/%zz');
+    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+  });
+
+  it('with an id too long for any is a problem too', async () => {
+    const server = await startServer();
+    const answer = await server.call('GET', `/v1/receipts/${'a'.repeat(1000)}`);
+    expect([answer.status, problemOf(answer)]).toEqual([404, 'not-found']);
+  });
+});
+
+describe('a method an address does not take', () => {
+  it.each([
+    ['GET', '/v1/events', 'POST'],
+    ['OPTIONS', '/v1/events', 'POST'],
+    ['PUT', '/v1/profiles/batch', 'POST'],
+    ['POST', '/v1/deliveries', 'GET, HEAD'],
+    ['PATCH', '/v1/dead-letters', 'DELETE, GET, HEAD'],
+    ['PUT', '/v1/dead-letters/e1', 'DELETE, GET, HEAD'],
+    ['DELETE', '/livez', 'GET, HEAD'],
+    ['POST', '/metrics', 'GET, HEAD'],
+  ])('is a 405 that names those it takes: %s %s', async (method, path, allow) => {
+    const server = await startServer();
+    const answer = await server.call(method, path);
+    expect([answer.status, problemOf(answer)]).toEqual([405, 'method-not-allowed']);
+    expect(answer.headers.allow).toBe(allow);
+  });
+
+  it('HEAD is taken where GET is', async () => {
+    const server = await startServer();
+    const answer = await server.call('HEAD', '/livez');
+    expect([answer.status, answer.text]).toEqual([200, '']);
+  });
+});
