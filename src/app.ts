@@ -1,0 +1,223 @@
+import type { FastifyInstance } from 'fastify';
+import { wait, type Clock } from './clock.js';
+import { revisionWarning, type Config } from './config.js';
+import { createEngine, type Engine } from './delivery/engine.js';
+import { createLimiter } from './delivery/limiter.js';
+import { lanes } from './envelope.js';
+import { createServer, type HttpViews } from './http/server.js';
+import { createAccept } from './ingest/accept.js';
+import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
+import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
+import type { Logger } from './logger.js';
+import { createMetrics, type Metrics } from './metrics.js';
+import { mirrorState, toReadiness } from './observe.js';
+import { openStore } from './store/open.js';
+import type { Store } from './store/store.js';
+
+export type AppDeps = {
+  readonly config: Config;
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  /** A new unique_id. */
+  readonly newId: () => string;
+  readonly log: Logger;
+  readonly version: string;
+  /** Our own fault, such as a store that fails: the caller ends the process. */
+  readonly onFault: (error: unknown) => void;
+};
+
+/** A relay that listens. */
+export type App = {
+  readonly url: string;
+  readonly metrics: Metrics;
+  /**
+   * Goes the datum's path backwards: readiness off, intake, claiming, what is in flight, client,
+   * store. Idempotent; takes SHUTDOWN_TIMEOUT_MS at most.
+   */
+  stop(): Promise<void>;
+};
+
+/** The composition root: every part is made here and handed what it needs. */
+export async function startApp(deps: AppDeps): Promise<App> {
+  const { config, clock, log } = deps;
+  const metrics = createMetrics(deps.version);
+  const store = await openStore(config, {
+    ...deps,
+    onDeadLetterDropped: ({ lane }) => metrics.deadLettersDropped.inc({ lane }),
+  });
+  const client = createKlaviyoClient({
+    apiKey: config.KLAVIYO_API_KEY,
+    baseUrl: config.KLAVIYO_BASE_URL,
+    revision: config.KLAVIYO_REVISION,
+    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
+    connections: config.DELIVERY_CONCURRENCY * lanes.length + 1,
+    clock,
+    version: deps.version,
+  });
+  const limiter = createLimiter({
+    clock,
+    bucket: { perSecond: config.RATE_LIMIT_PER_SECOND, burst: config.RATE_LIMIT_BURST },
+    windows: {
+      events: config.EVENT_RATE_WINDOWS,
+      profiles: config.PROFILE_RATE_WINDOWS,
+      imports: config.PROFILE_RATE_WINDOWS,
+    },
+    onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
+  });
+  const engine = createEngine({
+    ...deps,
+    buffer: store,
+    destination: { send: client.send, follow: client.follow, merge: mergeProfiles },
+    limiter,
+    bounds: toBounds(config),
+    concurrency: config.DELIVERY_CONCURRENCY,
+    policy: {
+      baseMs: config.RETRY_BASE_MS,
+      maxDelayMs: config.RETRY_MAX_DELAY_MS,
+      maxAttempts: config.RETRY_MAX_ATTEMPTS,
+      maxAgeMs: config.RETRY_MAX_AGE_MS,
+    },
+    metrics,
+  });
+  let draining = false;
+  const server = await createServer({
+    config,
+    clock,
+    metrics,
+    logger: log,
+    accept: createAccept({
+      store,
+      clock,
+      metrics,
+      newId: deps.newId,
+      defaultCountry: config.DEFAULT_PHONE_COUNTRY,
+    }),
+    views: toViews(store, metrics),
+    readiness: () => toReadiness({ store, engine, draining }),
+    refusal: () => store.refusal(),
+    flush: (lane) => engine.flush(lane),
+    isDraining: () => draining,
+  });
+  mirrorState({ metrics, store, engine, limiter, clock });
+  warnAtStart(config, store, { log, now: clock.now() });
+  const url = await server.listen({ host: config.HOST, port: config.PORT });
+  await engine.start();
+  log.info(
+    {
+      url,
+      store: config.STORE,
+      klaviyo: config.KLAVIYO_BASE_URL,
+      revision: config.KLAVIYO_REVISION,
+    },
+    'relay is listening',
+  );
+
+  let stopped: Promise<void> | undefined;
+  return {
+    url,
+    metrics,
+    stop() {
+      draining = true;
+      stopped ??= stopInOrder({ ...deps, server, engine, client, store });
+      return stopped;
+    },
+  };
+}
+
+function toBounds(config: Config) {
+  const maxBytes = (lane: 'events' | 'profiles'): number =>
+    config.BATCH_MAX_BYTES - overheadBytes(lane) + 1;
+  return {
+    events: {
+      maxCount: config.EVENT_BATCH_MAX_COUNT,
+      maxBytes: maxBytes('events'),
+      maxAgeMs: config.EVENT_FLUSH_INTERVAL_MS,
+    },
+    profiles: {
+      maxCount: config.PROFILE_BATCH_MAX_COUNT,
+      maxBytes: maxBytes('profiles'),
+      maxAgeMs: config.PROFILE_FLUSH_INTERVAL_MS,
+    },
+  };
+}
+
+/** The store's views. A redrive counts as an acceptance, so that accepted = settled + buffered stays true. */
+function toViews(store: Store, metrics: Metrics): HttpViews {
+  return {
+    receipt: (id) => store.receipt(id),
+    deliveries: (filter, page) => store.deliveries(filter, page),
+    delivery: (id) => store.delivery(id),
+    deadLetters: (filter, page) => store.deadLetters(filter, page),
+    deadLetter: (id) => store.deadLetter(id),
+    discard: (filter, options) => store.discard(filter, options),
+    async redrive(filter, options) {
+      let total = 0;
+      for (const lane of lanes.filter((each) => each === (filter.lane ?? each))) {
+        const count = await store.redrive({ ...filter, lane }, options);
+        total += count;
+        if (options.dryRun) continue;
+        metrics.ingest.inc({ lane, outcome: 'accepted' }, count);
+        metrics.redriven.inc({ lane }, count);
+      }
+      return total;
+    },
+  };
+}
+
+function warnAtStart(
+  config: Config,
+  store: Store,
+  { log, now }: { log: Logger; now: number },
+): void {
+  const revision = revisionWarning(config.KLAVIYO_REVISION, now);
+  if (revision !== null) log.warn(revision);
+  if (!store.durable) {
+    log.warn(
+      { store: config.STORE },
+      'this store loses what it holds when the process ends unasked',
+    );
+  }
+  if (config.RELAY_API_KEYS.length === 0) {
+    log.warn('no RELAY_API_KEYS: anybody on this machine may post');
+  }
+}
+
+type Parts = {
+  readonly server: FastifyInstance;
+  readonly engine: Engine;
+  readonly client: KlaviyoClient;
+  readonly store: Store;
+};
+
+async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
+  const { server, engine, client, store, log, clock } = deps;
+  const overdue = new AbortController();
+  const deadline = clock.setTimer(deps.config.SHUTDOWN_TIMEOUT_MS, () => overdue.abort());
+  const untilDeadline = (work: Promise<unknown>): Promise<unknown> =>
+    Promise.race([work, wait(clock, Infinity, overdue.signal)]);
+
+  log.info('stopping');
+  await untilDeadline(server.close());
+  if (!store.durable) await untilDeadline(drained(deps, overdue.signal));
+  await untilDeadline(engine.stop());
+  await client.close();
+  const left = lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0) - engine.importing();
+  await store.close();
+  deadline.cancel();
+  if (left > 0 && !store.durable)
+    log.error({ lost: left }, 'stopped; undelivered envelopes are lost with the memory store');
+  else log.info({ kept: left }, 'stopped');
+}
+
+/** Flushes what it can: everything buffered, retries that fall due and import jobs that end. */
+async function drained(
+  { engine, store, clock }: AppDeps & Parts,
+  overdue: AbortSignal,
+): Promise<void> {
+  const lookMs = 20;
+  engine.drain();
+  while (!overdue.aborted && lanes.some((lane) => store.depth(lane).count > 0)) {
+    await wait(clock, lookMs, overdue);
+  }
+}

@@ -1,0 +1,82 @@
+import { randomUUID } from 'node:crypto';
+import closeWithGrace from 'close-with-grace';
+import { startApp, type App } from '../app.js';
+import { systemClock } from '../clock.js';
+import { ConfigError, loadConfig, type Config } from '../config.js';
+import { createLogger } from '../logger.js';
+import type { Command } from './command.js';
+import { version } from './version.js';
+
+const help = `Usage: klaviyo-relay start
+
+Runs the relay until it is told to stop (SIGTERM or SIGINT; a second one ends it at once).
+Needs KLAVIYO_API_KEY. To try it without a Klaviyo account:
+
+  klaviyo-relay sandbox --port 4000 &
+  KLAVIYO_API_KEY=pk_demo KLAVIYO_BASE_URL=http://127.0.0.1:4000 klaviyo-relay start
+
+Then:
+
+  curl -X POST http://127.0.0.1:3000/v1/events -H 'content-type: application/json' \\
+    -d '{"event_name":"Placed Order","email":"sam@klaviyo-demo.com","value":29.98,"currency":"USD"}'
+`;
+
+/** Runs the relay; resolves when it has stopped. */
+export const runStart: Command = {
+  summary: 'run the relay (the default)',
+  help,
+  run({ env }) {
+    const config = readConfig(env);
+    return config === null ? Promise.resolve(1) : untilStopped(config);
+  },
+};
+
+/** Null where it is not usable; then the reasons are on stderr. */
+export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null {
+  try {
+    return loadConfig(env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`klaviyo-relay: ${error.message}\n`);
+    return null;
+  }
+}
+
+async function untilStopped(config: Config): Promise<number> {
+  const log = createLogger(config, process.stdout.isTTY);
+  let fault: unknown;
+  let app: App | undefined;
+  const options = { delay: config.SHUTDOWN_TIMEOUT_MS + 2000, logger: false } as const;
+  const grace = closeWithGrace(options, async ({ err, signal }) => {
+    fault ??= err;
+    if (fault === undefined) log.info({ signal }, 'told to stop');
+    else
+      log.fatal(
+        { err: fault },
+        'ending: this is a fault of the relay, of its store or of its machine',
+      );
+    await app?.stop();
+    // Makes the exit code 1.
+    if (fault !== undefined) throw fault;
+  });
+  try {
+    app = await startApp({
+      config,
+      clock: systemClock,
+      random: Math.random,
+      newId: randomUUID,
+      log,
+      version,
+      onFault: (error) => {
+        fault ??= error;
+        grace.close();
+      },
+    });
+  } catch (error) {
+    grace.uninstall();
+    throw error;
+  }
+  return new Promise<number>(() => {
+    // The process ends by a signal or a fault; both go through close-with-grace.
+  });
+}

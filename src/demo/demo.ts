@@ -1,0 +1,186 @@
+import { z } from 'zod';
+import { startApp, type App } from '../app.js';
+import { wait, type Clock } from '../clock.js';
+import { loadConfig } from '../config.js';
+import { lanes, type Lane } from '../envelope.js';
+import { startSandbox, type FaultRule, type RunningSandbox } from '../klaviyo/sandbox/sandbox.js';
+import type { Logger } from '../logger.js';
+import { createShopTraffic, suppressed, unsupportedRegion } from './shop.js';
+import type { Books, Summary } from './summary.js';
+import { sendTraffic, type Tally } from './traffic.js';
+
+export type DemoOptions = {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly version: string;
+  readonly random: () => number;
+  readonly newId: () => string;
+  readonly shoppers: number;
+  /** Shown as it happens. */
+  readonly onStep: (text: string) => void;
+  readonly onProgress: (done: number, total: number) => void;
+};
+
+export type RunningDemo = {
+  readonly relay: App;
+  readonly sandbox: RunningSandbox;
+  readonly summary: Summary;
+  close(): Promise<void>;
+};
+
+const apiKey = 'pk_demo_0123456789';
+const seed = 2026;
+const concurrency = 16;
+const batchSize = 250;
+const lookMs = 50;
+const drainLimitMs = 60_000;
+
+/** What goes wrong at Klaviyo during the demo. */
+const faults: readonly FaultRule[] = [
+  { endpoint: 'bulk-events', skip: 1, times: 2, status: 429, retryAfter: 1 },
+  { endpoint: 'bulk-events', skip: 3, times: 1, status: 503 },
+  {
+    endpoint: 'bulk-events',
+    poison: {
+      when: { path: '/properties/Warehouse', equals: unsupportedRegion },
+      pointer: 'exact',
+      at: 'request',
+      detail: 'Phone number is valid but is not in a supported region for this account.',
+    },
+  },
+  {
+    endpoint: 'bulk-profiles',
+    poison: {
+      when: { path: '/title', equals: suppressed },
+      pointer: 'exact',
+      at: 'job',
+      detail: 'The profile is suppressed and cannot be imported.',
+    },
+  },
+];
+
+/** The main job on real input: a relay and a stand-in for Klaviyo in this process, talking over HTTP. */
+export async function runDemo(options: DemoOptions): Promise<RunningDemo> {
+  const { clock, onStep } = options;
+  const from = clock.monotonic();
+  const sandbox = await startSandbox({ clock, faults: [...faults] });
+  const relay = await startApp({ ...options, config: demoConfig(sandbox.url), onFault: raise });
+  onStep(`Klaviyo's stand-in: ${sandbox.url}   relay: ${relay.url}`);
+  const { posts, planted } = createShopTraffic({
+    shoppers: options.shoppers,
+    seed,
+    now: clock.now(),
+  });
+  onStep(`a day of a shop: ${posts.length} events and profiles; planted: ${describe(planted)}`);
+  const tally = await sendTraffic({
+    url: relay.url,
+    posts,
+    concurrency,
+    batchSize,
+    onProgress: (sent) => options.onProgress(sent, posts.length),
+  });
+  onStep('everything is posted; waiting until it is delivered');
+  await drained(relay, clock);
+  const seconds = (clock.monotonic() - from) / 1000;
+  const summary = await summarise({ relay, sandbox, tally, seconds, posted: posts.length });
+  return {
+    relay,
+    sandbox,
+    summary,
+    async close() {
+      await relay.stop();
+      await sandbox.close();
+    },
+  };
+}
+
+function demoConfig(klaviyoUrl: string) {
+  return loadConfig({
+    KLAVIYO_API_KEY: apiKey,
+    KLAVIYO_BASE_URL: klaviyoUrl,
+    KLAVIYO_REVISION: '2026-07-15',
+    PORT: '0',
+    STORE: 'memory',
+    EVENT_BATCH_MAX_COUNT: '500',
+    PROFILE_BATCH_MAX_COUNT: '500',
+    EVENT_FLUSH_INTERVAL_MS: '500',
+    PROFILE_FLUSH_INTERVAL_MS: '500',
+  });
+}
+
+function raise(error: unknown): never {
+  throw error;
+}
+
+const describe = (planted: Readonly<Record<string, number>>): string =>
+  Object.entries(planted)
+    .map(([kind, count]) => `${count} ${kind}`)
+    .join(', ');
+
+/** As an operator would see it: until the buffer's gauge is at zero. */
+async function drained(relay: App, clock: Clock): Promise<void> {
+  const deadline = clock.monotonic() + drainLimitMs;
+  while (clock.monotonic() < deadline) {
+    const books = await readBooks(relay);
+    if (lanes.every((lane) => books[lane].buffered === 0)) return;
+    await wait(clock, lookMs);
+  }
+}
+
+async function readBooks(relay: App): Promise<Record<Lane, Books>> {
+  const text = await (await fetch(`${relay.url}/metrics`)).text();
+  const read = (name: string, labels: string): number => {
+    const line = text.split('\n').find((each) => each.startsWith(`${name}{${labels}} `));
+    return line === undefined ? 0 : Number(line.slice(line.lastIndexOf(' ')));
+  };
+  const of = (lane: Lane): Books => ({
+    accepted: read('relay_ingest_total', `lane="${lane}",outcome="accepted"`),
+    delivered: read('relay_settled_total', `lane="${lane}",outcome="delivered"`),
+    merged: read('relay_settled_total', `lane="${lane}",outcome="merged"`),
+    deadLettered: read('relay_settled_total', `lane="${lane}",outcome="dead_lettered"`),
+    buffered: read('relay_buffer_envelopes', `lane="${lane}"`),
+  });
+  return { events: of('events'), profiles: of('profiles') };
+}
+
+const letterPage = z.object({
+  data: z.array(
+    z.object({ lane: z.string(), reason: z.object({ code: z.string(), detail: z.string() }) }),
+  ),
+});
+
+async function readDeadLetters(relay: App): Promise<Summary['deadLetters']> {
+  const { data } = letterPage.parse(
+    await (await fetch(`${relay.url}/v1/dead-letters?limit=1000`)).json(),
+  );
+  const counts = new Map<string, number>();
+  for (const { lane, reason } of data) {
+    const text = `${lane}: ${reason.code}: ${reason.detail}`;
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+  }
+  return [...counts].map(([reason, count]) => ({ reason, count }));
+}
+
+type Facts = { relay: App; sandbox: RunningSandbox; tally: Tally; seconds: number; posted: number };
+
+async function summarise({ relay, sandbox, tally, seconds, posted }: Facts): Promise<Summary> {
+  const { counters, profiles, requests, violations } = sandbox.state();
+  const byStatus: Record<string, number> = {};
+  for (const { status } of requests) {
+    const key = String(status ?? 'no answer');
+    byStatus[key] = (byStatus[key] ?? 0) + 1;
+  }
+  return {
+    seconds,
+    posted,
+    refusedAtTheDoor: tally.refused,
+    duplicates: tally.duplicates,
+    books: await readBooks(relay),
+    recordedEvents: counters.recorded,
+    profiles: profiles.length,
+    repeatsAtKlaviyo: counters.repeats,
+    windowsExceeded: violations.length,
+    requests: byStatus,
+    deadLetters: await readDeadLetters(relay),
+  };
+}

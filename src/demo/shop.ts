@@ -1,0 +1,194 @@
+import { createSeededRandom } from '../klaviyo/sandbox/faults.js';
+
+/** An event or a profile as a shop would post it. */
+export type Post = {
+  readonly lane: 'events' | 'profiles';
+  readonly body: Readonly<Record<string, unknown>>;
+};
+
+export type ShopTraffic = {
+  readonly posts: readonly Post[];
+  /** What is wrong with some of them on purpose, by kind. */
+  readonly planted: Readonly<Record<Planted, number>>;
+};
+
+export type Planted =
+  | 'repeated events'
+  | 'refused at the door'
+  | 'phones that cannot be used'
+  | 'refused by Klaviyo at once'
+  | 'refused by Klaviyo in an import job';
+
+/** Marks what the sandbox is told to refuse, so that a demo has dead letters to show. */
+export const unsupportedRegion = 'warehouse-11';
+export const suppressed = 'do-not-import';
+
+const firstNames = [
+  'Ada',
+  'Bo',
+  'Chidi',
+  'Dana',
+  'Elif',
+  'Femi',
+  'Grace',
+  'Hugo',
+  'Ines',
+  'Jun',
+  'Kai',
+  'Lena',
+  'Mina',
+  'Noor',
+];
+const lastNames = [
+  'Abe',
+  'Berg',
+  'Costa',
+  'Diaz',
+  'Ekberg',
+  'Fox',
+  'Garcia',
+  'Haas',
+  'Ito',
+  'Jansen',
+  'Kovacs',
+  'Lund',
+];
+const products = [
+  { ProductID: 'SKU-101', ProductName: 'Linen shirt', price: 49.9 },
+  { ProductID: 'SKU-204', ProductName: 'Wool socks', price: 12.5 },
+  { ProductID: 'SKU-317', ProductName: 'Rain jacket', price: 129 },
+  { ProductID: 'SKU-442', ProductName: 'Canvas bag', price: 35.25 },
+] as const;
+const cities = [
+  {
+    city: 'Boston',
+    region: 'MA',
+    country: 'United States',
+    zip: '02110',
+    timezone: 'America/New_York',
+  },
+  {
+    city: 'Austin',
+    region: 'TX',
+    country: 'United States',
+    zip: '78701',
+    timezone: 'America/Chicago',
+  },
+  { city: 'Berlin', country: 'Germany', zip: '10115', timezone: 'Europe/Berlin' },
+];
+
+/** A day of a small shop: `shoppers` people who look, buy and change their profile. Same seed, same shop. */
+export function createShopTraffic({
+  shoppers,
+  seed,
+  now,
+}: {
+  shoppers: number;
+  seed: number;
+  now: number;
+}): ShopTraffic {
+  const random = createSeededRandom(seed);
+  const posts: Post[] = [];
+  const planted = {
+    'repeated events': 0,
+    'refused at the door': 0,
+    'phones that cannot be used': 0,
+    'refused by Klaviyo at once': 0,
+    'refused by Klaviyo in an import job': 0,
+  };
+  const plant = (kind: Planted, ...posted: readonly Post[]): void => {
+    planted[kind]++;
+    posts.push(...posted);
+  };
+  for (let number = 1; number <= shoppers; number++) {
+    const shopper = toShopper(number, random);
+    const visit = toVisit(shopper, { random, now });
+    posts.push(...visit);
+    const order = visit.find(({ body }) => body['event_name'] === 'Placed Order');
+    if (order !== undefined && number % 7 === 0) plant('repeated events', order);
+    if (number % 60 === 0)
+      plant('refused at the door', event('Viewed Product', { email: 'not an address' }));
+    if (number % 90 === 0)
+      plant('refused at the door', event('Placed Order', { ...shopper.who, valeu: 10 }));
+    if (number % 80 === 0) {
+      plant('phones that cannot be used', profile({ ...shopper.who, phone_number: 'call me' }));
+    }
+    if (number % 150 === 0) {
+      const properties = { Warehouse: unsupportedRegion };
+      plant('refused by Klaviyo at once', event('Placed Order', { ...shopper.who, properties }));
+    }
+    if (number % 200 === 0) {
+      const distinct_id = `banned-${number}`;
+      plant('refused by Klaviyo in an import job', profile({ distinct_id, title: suppressed }));
+    }
+  }
+  return { posts, planted };
+}
+
+const event = (event_name: string, rest: Post['body']): Post => ({
+  lane: 'events',
+  body: { event_name, ...rest },
+});
+const profile = (body: Post['body']): Post => ({ lane: 'profiles', body });
+
+type Shopper = {
+  readonly who: { readonly email: string; readonly distinct_id: string };
+  readonly about: Post['body'];
+};
+
+function toShopper(number: number, random: () => number): Shopper {
+  const first_name = pick(firstNames, random);
+  const last_name = pick(lastNames, random);
+  const who = {
+    email: `${first_name}.${last_name}.${number}@klaviyo-demo.com`.toLowerCase(),
+    distinct_id: `cust-${number}`,
+  };
+  const phone_number = `+1617555${String(1000 + (number % 9000))}`;
+  return {
+    who,
+    about: { ...who, first_name, last_name, phone_number, location: pick(cities, random) },
+  };
+}
+
+/** What one shopper does: comes in, looks around, perhaps buys; the profile changes on the way. */
+function toVisit(
+  { who, about }: Shopper,
+  { random, now }: { random: () => number; now: number },
+): readonly Post[] {
+  const basket = products.filter(() => random() < 0.5);
+  const event_time = new Date(now - Math.floor(random() * 86_400_000)).toISOString();
+  const visit: Post[] = [profile(about)];
+  for (const { price, ...product } of basket) {
+    visit.push(
+      event('Viewed Product', { ...who, event_time, properties: { ...product, Price: price } }),
+    );
+  }
+  if (basket.length === 0 || random() < 0.4) return visit;
+  visit.push(
+    event('Started Checkout', { ...who, event_time, value: total(basket), currency: 'USD' }),
+  );
+  if (random() < 0.3) return visit;
+  const order_id = `${who.distinct_id}-${Math.floor(random() * 1e6)}`;
+  visit.push(
+    event('Placed Order', {
+      ...who,
+      event_time,
+      order_id,
+      insert_id: order_id,
+      value: total(basket),
+      currency: 'USD',
+      properties: { Items: basket.map(({ ProductName }) => ProductName), ItemCount: basket.length },
+    }),
+    profile({ ...who, last_order_at: event_time, plan: 'customer' }),
+  );
+  return visit;
+}
+
+const total = (basket: readonly { readonly price: number }[]): number =>
+  Math.round(basket.reduce((sum, { price }) => sum + price * 100, 0)) / 100;
+
+function pick<T>(from: readonly [T, ...T[]] | readonly T[], random: () => number): T {
+  const picked = from[Math.floor(random() * from.length)];
+  if (picked === undefined) throw new RangeError('cannot pick from nothing');
+  return picked;
+}

@@ -1,0 +1,94 @@
+import type { Post } from './shop.js';
+
+export type Tally = {
+  requests: number;
+  byStatus: Record<string, number>;
+  accepted: number;
+  duplicates: number;
+  refused: number;
+};
+
+export type TrafficOptions = {
+  readonly url: string;
+  readonly posts: readonly Post[];
+  /** Requests under way at once. */
+  readonly concurrency: number;
+  /** Posts a batch request carries. */
+  readonly batchSize: number;
+  readonly onProgress: (sent: number) => void;
+};
+
+type Request = {
+  readonly path: string;
+  readonly type: string;
+  readonly body: string;
+  readonly count: number;
+};
+
+/** Posts everything: half of it one by one, as a shop's backend would, half in NDJSON batches, as an export would. */
+export async function sendTraffic({
+  url,
+  posts,
+  concurrency,
+  batchSize,
+  onProgress,
+}: TrafficOptions): Promise<Tally> {
+  const requests = toRequests(posts, batchSize);
+  const tally: Tally = { requests: 0, byStatus: {}, accepted: 0, duplicates: 0, refused: 0 };
+  let sent = 0;
+  const sender = async (): Promise<void> => {
+    for (let request = requests.shift(); request !== undefined; request = requests.shift()) {
+      const headers = { 'content-type': request.type };
+      const answer = await fetch(`${url}${request.path}`, {
+        method: 'POST',
+        headers,
+        body: request.body,
+      });
+      count(tally, answer.status, (await answer.json()) as AnyAnswer, request.count);
+      sent += request.count;
+      onProgress(sent);
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, sender));
+  return tally;
+}
+
+function toRequests(posts: readonly Post[], batchSize: number): Request[] {
+  const middle = Math.ceil(posts.length / 2);
+  const requests: Request[] = posts.slice(0, middle).map(({ lane, body }) => {
+    return { path: `/v1/${lane}`, type: 'application/json', body: JSON.stringify(body), count: 1 };
+  });
+  for (const lane of ['events', 'profiles'] as const) {
+    const rest = posts.slice(middle).filter((post) => post.lane === lane);
+    for (let from = 0; from < rest.length; from += batchSize) {
+      const part = rest.slice(from, from + batchSize);
+      const body = part.map((post) => JSON.stringify(post.body)).join('\n');
+      requests.push({
+        path: `/v1/${lane}/batch`,
+        type: 'application/x-ndjson',
+        body,
+        count: part.length,
+      });
+    }
+  }
+  return requests;
+}
+
+type AnyAnswer = {
+  readonly status?: string | number;
+  readonly accepted?: number;
+  readonly duplicates?: number;
+  readonly rejected?: readonly unknown[];
+};
+
+function count(tally: Tally, status: number, answer: AnyAnswer, posted: number): void {
+  tally.requests++;
+  tally.byStatus[status] = (tally.byStatus[status] ?? 0) + 1;
+  if (status !== 202) {
+    tally.refused += posted;
+    return;
+  }
+  tally.accepted += answer.accepted ?? (answer.status === 'accepted' ? 1 : 0);
+  tally.duplicates += answer.duplicates ?? (answer.status === 'duplicate' ? 1 : 0);
+  tally.refused += answer.rejected?.length ?? 0;
+}

@@ -1,0 +1,70 @@
+import type { Clock } from './clock.js';
+import type { Engine } from './delivery/engine.js';
+import type { Limiter } from './delivery/limiter.js';
+import { lanes } from './envelope.js';
+import type { Metrics } from './metrics.js';
+import type { Store } from './store/store.js';
+
+export type Observed = {
+  readonly store: Store;
+  readonly engine: Engine;
+  readonly limiter: Limiter;
+  readonly clock: Clock;
+};
+
+/** Brings the gauges that mirror state up to date at each scrape. */
+export function mirrorState({
+  metrics,
+  store,
+  engine,
+  limiter,
+  clock,
+}: Observed & { metrics: Metrics }): void {
+  metrics.storeDurable.set(store.durable ? 1 : 0);
+  metrics.bufferCapacityBytes.set(store.capacityBytes());
+  metrics.onScrape(() => {
+    const troubles = engine.troubles();
+    metrics.paused.reset();
+    metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
+    for (const lane of lanes) {
+      const { count, bytes, oldestAcceptedAt, deadLetters } = store.depth(lane);
+      const ageMs = oldestAcceptedAt === null ? 0 : Math.max(0, clock.now() - oldestAcceptedAt);
+      metrics.bufferEnvelopes.set({ lane }, count);
+      metrics.bufferBytes.set({ lane }, bytes);
+      metrics.bufferOldestAge.set({ lane }, ageMs / 1000);
+      metrics.deadLetters.set({ lane }, deadLetters);
+      const trouble = troubles[lane];
+      if (trouble !== null) metrics.paused.set({ lane, reason: trouble.reason.code }, 1);
+    }
+  });
+}
+
+export type Readiness = {
+  readonly ready: boolean;
+  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>;
+};
+
+/** Ready means willing and able to accept. Klaviyo's state is told, but does not make the relay unready while there is room. */
+export function toReadiness({
+  store,
+  engine,
+  draining,
+}: Pick<Observed, 'store' | 'engine'> & { draining: boolean }): Readiness {
+  const refusal = store.refusal();
+  const checks: Record<string, { ok: boolean; detail?: string }> = {
+    intake: draining ? { ok: false, detail: 'draining' } : { ok: true },
+    store: refusal === null ? { ok: true } : { ok: false, detail: refusal.reason },
+  };
+  const ready = !draining && refusal === null;
+  for (const [lane, trouble] of Object.entries(engine.troubles())) {
+    const name = `klaviyo_${lane}`;
+    if (trouble === null) {
+      checks[name] = { ok: true };
+      continue;
+    }
+    const since = new Date(trouble.since).toISOString();
+    const { code, detail } = trouble.reason;
+    checks[name] = { ok: false, detail: `${trouble.kind} since ${since}: ${code}: ${detail}` };
+  }
+  return { ready, checks };
+}

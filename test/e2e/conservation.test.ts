@@ -1,0 +1,133 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { lanes } from '../../src/envelope.js';
+import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
+
+let relay: RelayUnderTest;
+afterEach(() => relay.stop());
+
+/** Every kind of fault the sandbox can script, each striking often. */
+const faults: Record<string, FaultRule> = {
+  throttled: { endpoint: 'any', probability: 0.2, status: 429, retryAfter: 1 },
+  down: { endpoint: 'any', probability: 0.2, status: 503 },
+  'resets before': { endpoint: 'any', probability: 0.15, reset: 'before' },
+  'resets after': { endpoint: 'any', probability: 0.15, reset: 'after' },
+  'HTML pages': { endpoint: 'any', probability: 0.15, status: 403, html: true },
+  'lost keys': { endpoint: 'any', probability: 0.1, status: 401, times: 5 },
+  'too large': { endpoint: 'bulk-events', probability: 0.2, status: 413, times: 5 },
+  'silent 400s': { endpoint: 'bulk-events', probability: 0.1, status: 400, times: 5 },
+  'poison with pointers': poison('bulk-events', '/properties/mark', 'exact'),
+  'poison without pointers': poison('bulk-events', '/properties/mark', 'none'),
+  'poison that breaks Klaviyo': {
+    ...poison('bulk-events', '/properties/mark', 'none'),
+    status: 500,
+    times: 60,
+  },
+  'bad profiles in the request': poison('bulk-profiles', '/properties/mark', 'exact'),
+  'bad profiles in the job': {
+    ...poison('bulk-profiles', '/properties/mark', 'exact'),
+    poison: {
+      when: { path: '/properties/mark', equals: 'bad' },
+      pointer: 'exact',
+      at: 'job',
+      detail: 'no',
+    },
+  },
+};
+
+function poison(
+  endpoint: 'bulk-events' | 'bulk-profiles',
+  path: string,
+  pointer: 'exact' | 'none',
+): FaultRule {
+  return {
+    endpoint,
+    poison: { when: { path, equals: 'bad' }, pointer, at: 'request', detail: 'no' },
+  };
+}
+
+const rounds = 12;
+const perRound = 60;
+
+/** Posts events and profiles with some bad ones, some repeats and few identities; checks the books at every step. */
+async function run(script: readonly FaultRule[], seed: number): Promise<void> {
+  const random = createSeededRandom(seed);
+  relay = await startRelay({
+    seed,
+    sandbox: { faults: [...script], importDelayMs: 800 },
+    env: { RETRY_MAX_DELAY_MS: '2000' },
+  });
+  const accepted = new Set<string>();
+  let acceptances = 0;
+  for (let round = 0; round < rounds; round++) {
+    const events = Array.from({ length: perRound }, () => {
+      const number = Math.floor(random() * 2000);
+      return {
+        event_name: 'Viewed Product',
+        distinct_id: `c-${number % 50}`,
+        insert_id: `i-${number}`,
+        properties: { mark: number % 97 === 0 ? 'bad' : 'good' },
+      };
+    });
+    const profiles = Array.from({ length: perRound / 2 }, () => {
+      const number = Math.floor(random() * 200);
+      return { distinct_id: `c-${number % 40}`, round, mark: number === 7 ? 'bad' : 'good' };
+    });
+    const answer = await relay.post('/v1/events/batch', events);
+    expect(answer.status).toBe(202);
+    acceptances += Number(answer.body['accepted']);
+    expect((await relay.post('/v1/profiles/batch', profiles)).status).toBe(202);
+    for (const { insert_id } of events) accepted.add(insert_id);
+    await relay.clock.advance(Math.floor(random() * 1500));
+    const books = await relay.books();
+    for (const lane of lanes) expect(books[lane]).toSatisfy(isConserved);
+  }
+  await relay.untilSettled();
+  // A lost answer leaves an import job that nobody knows of; the same profiles sent again overlap with it.
+  const overlaps = script.some(({ reset }) => reset === 'after') ? undefined : 0;
+  await checkTheEnd({ accepted, acceptances, overlaps });
+}
+
+type Expected = {
+  readonly accepted: ReadonlySet<string>;
+  /** More than there are ids where a dead letter's id was posted again. */
+  readonly acceptances: number;
+  readonly overlaps: number | undefined;
+};
+
+async function checkTheEnd({ accepted, acceptances, overlaps }: Expected): Promise<void> {
+  const books = await relay.books();
+  const { events, counters, violations } = relay.sandbox.state();
+  expect(books.events).toSatisfy(isConserved);
+  expect(books.profiles).toSatisfy(isConserved);
+  expect(books.events.accepted).toBe(acceptances);
+  const recorded = events.map(({ uniqueId }) => uniqueId);
+  expect(new Set(recorded).size).toBe(recorded.length);
+  const letters = (await relay.get('/v1/dead-letters?lane=events&limit=1000')).body['data'] as {
+    payload: unknown;
+  }[];
+  const buried = letters.map(
+    ({ payload }) => /"unique_id":"([^"]+)"/.exec(JSON.stringify(payload))?.[1],
+  );
+  for (const id of accepted) expect(recorded.includes(id) || buried.includes(id)).toBe(true);
+  expect(recorded.every((id) => accepted.has(id))).toBe(true);
+  expect(counters).toMatchObject({ silentlyDropped: 0, importDuplicates: 0 });
+  if (overlaps !== undefined) expect(counters.importOverlaps).toBe(overlaps);
+  expect(violations).toEqual([]);
+}
+
+describe('accepted = delivered + merged + dead-lettered + buffered, and each event is recorded once', () => {
+  it.each(Object.entries(faults))('under %s', (_name, fault) => run([fault], 11));
+
+  // The last is another one at each run; SEED=… repeats it.
+  const seeds = [1, 2, 3, Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))];
+  it.each(seeds)('under all of them mixed, seed %i', (seed) =>
+    run(
+      Object.values(faults).map((fault) => ({
+        ...fault,
+        probability: (fault.probability ?? 1) / 4,
+      })),
+      seed,
+    ),
+  );
+});

@@ -1,0 +1,307 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
+
+let relay: RelayUnderTest;
+afterEach(() => relay.stop());
+
+const postEvents = async (count: number, prefix = 'e'): Promise<void> => {
+  const events = Array.from({ length: count }, (_, index) => ({
+    event_name: 'Viewed Product',
+    distinct_id: `${prefix}-${index}`,
+    insert_id: `${prefix}-${index}`,
+  }));
+  const answer = await relay.post('/v1/events/batch', { events });
+  expect(answer.status).toBe(202);
+};
+
+const recordedIds = (): string[] =>
+  relay.sandbox
+    .state()
+    .events.map(({ uniqueId }) => uniqueId)
+    .sort();
+const postedIds = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `e-${index}`).sort();
+
+describe('whatever Klaviyo answers once, every event is recorded exactly once', () => {
+  const transient: [string, FaultRule][] = [
+    ['429 with Retry-After', { endpoint: 'bulk-events', times: 2, status: 429, retryAfter: 2 }],
+    [
+      '429 without Retry-After',
+      { endpoint: 'bulk-events', times: 1, status: 429, retryAfter: null },
+    ],
+    ['429 that says 0 seconds', { endpoint: 'bulk-events', times: 1, status: 429, retryAfter: 0 }],
+    ['500', { endpoint: 'bulk-events', times: 2, status: 500 }],
+    ['502', { endpoint: 'bulk-events', times: 1, status: 502 }],
+    ['503 with Retry-After', { endpoint: 'bulk-events', times: 1, status: 503, retryAfter: 3 }],
+    ['504', { endpoint: 'bulk-events', times: 1, status: 504 }],
+    ['524', { endpoint: 'bulk-events', times: 1, status: 524 }],
+    ['a reset before the body is read', { endpoint: 'bulk-events', times: 2, reset: 'before' }],
+    ['a reset after the body was taken', { endpoint: 'bulk-events', times: 2, reset: 'after' }],
+    ['400 with an HTML page', { endpoint: 'bulk-events', times: 1, status: 400, html: true }],
+    ['403 with an HTML page', { endpoint: 'bulk-events', times: 1, status: 403, html: true }],
+    ['413', { endpoint: 'bulk-events', times: 1, status: 413 }],
+    ['401', { endpoint: 'bulk-events', times: 3, status: 401 }],
+    ['403', { endpoint: 'bulk-events', times: 3, status: 403 }],
+    ['a long outage', { endpoint: 'bulk-events', times: 12, status: 503 }],
+    ['a 400 that names nobody and goes away', { endpoint: 'bulk-events', times: 1, status: 400 }],
+  ];
+
+  it.each(transient)('%s', async (_name, fault) => {
+    relay = await startRelay({ sandbox: { faults: [fault] } });
+    await postEvents(20);
+    await relay.untilSettled();
+    expect(recordedIds()).toEqual(postedIds(20));
+    const { events } = await relay.books();
+    expect(events).toEqual({
+      accepted: 20,
+      delivered: 20,
+      merged: 0,
+      deadLettered: 0,
+      buffered: 0,
+    });
+    expect(relay.sandbox.state().violations).toEqual([]);
+  });
+});
+
+describe('what only a person can mend stops the lane and keeps the data', () => {
+  const blocking: [string, FaultRule, string][] = [
+    ['401', { endpoint: 'bulk-events', status: 401 }, 'klaviyo_events'],
+    ['403 for a scope', { endpoint: 'bulk-events', status: 403 }, 'klaviyo_events'],
+    [
+      'a revision from the future',
+      {
+        endpoint: 'bulk-events',
+        status: 404,
+        body: { errors: [{ detail: 'Unable to specify a future revision date' }] },
+      },
+      'klaviyo_events',
+    ],
+  ];
+
+  it.each(blocking)('%s', async (_name, fault, check) => {
+    relay = await startRelay({ sandbox: { faults: [fault] } });
+    await postEvents(5);
+    await relay.until('the lane is blocked', async () => {
+      const { body } = await relay.get('/readyz');
+      const checks = body['checks'] as Record<string, { ok: boolean; detail?: string }>;
+      return checks[check]?.detail?.startsWith('blocked since') === true;
+    });
+    expect((await relay.get('/readyz')).status).toBe(200);
+    expect((await relay.get('/metrics')).body['text']).toMatch(
+      /relay_klaviyo_paused\{lane="events",reason="\w+"\} 1/,
+    );
+    const before = relay.sandbox.state().requests.length;
+    await relay.clock.advance(60_000);
+    expect(relay.sandbox.state().requests.length - before).toBeLessThan(15);
+    relay.sandbox.clearFaults();
+    await relay.untilSettled();
+    expect(recordedIds()).toEqual(postedIds(5));
+    expect((await relay.get('/metrics')).body['text']).not.toMatch(
+      /relay_klaviyo_paused\{lane="events"/,
+    );
+  });
+
+  it('profiles go on while events are blocked', async () => {
+    relay = await startRelay({ sandbox: { faults: [{ endpoint: 'bulk-events', status: 401 }] } });
+    await postEvents(5);
+    await relay.post('/v1/profiles', { email: 'ada@klaviyo-demo.com', first_name: 'Ada' });
+    await relay.until(
+      'the profile is delivered',
+      async () => (await relay.books()).profiles.delivered === 1,
+    );
+    expect((await relay.books()).events.buffered).toBe(5);
+    relay.sandbox.clearFaults();
+    await relay.untilSettled();
+  });
+});
+
+describe('a 400 never costs a good event', () => {
+  const mark = (pointer: 'exact' | 'prefix' | 'none'): FaultRule => ({
+    endpoint: 'bulk-events',
+    poison: {
+      when: { path: '/properties/bad', equals: true },
+      pointer,
+      at: 'request',
+      detail: 'Phone number is valid but is not in a supported region for this account.',
+    },
+  });
+  const bad = new Set([0, 499, 998]);
+
+  it.each(['exact', 'prefix', 'none'] as const)('3 bad of 1,000, pointers: %s', async (pointer) => {
+    relay = await startRelay({ sandbox: { faults: [mark(pointer)] } });
+    const events = Array.from({ length: 1000 }, (_, index) => ({
+      event_name: 'Placed Order',
+      distinct_id: `e-${index}`,
+      insert_id: `e-${index}`,
+      ...(bad.has(index) && { properties: { bad: true } }),
+    }));
+    expect((await relay.post('/v1/events/batch', events)).body).toMatchObject({ accepted: 1000 });
+    await relay.untilSettled();
+    const { events: books } = await relay.books();
+    expect(books).toEqual({
+      accepted: 1000,
+      delivered: 997,
+      merged: 0,
+      deadLettered: 3,
+      buffered: 0,
+    });
+    expect(relay.sandbox.state().violations).toEqual([]);
+    const letters = (await relay.get('/v1/dead-letters')).body['data'] as DeadLetterView[];
+    expect(letters).toHaveLength(3);
+    for (const { reason, payload } of letters) {
+      expect(reason.detail).toContain('not in a supported region');
+      expect(JSON.stringify(payload)).toContain('"bad":true');
+    }
+  });
+});
+
+type DeadLetterView = {
+  readonly id: string;
+  readonly reason: { readonly detail: string };
+  readonly payload: unknown;
+};
+
+describe('profiles', () => {
+  const postProfiles = (profiles: readonly object[]) =>
+    relay.post('/v1/profiles/batch', { profiles });
+
+  it('are delivered once their import job has ended', async () => {
+    relay = await startRelay({ sandbox: { importDelayMs: 5000 } });
+    await postProfiles([{ email: 'ada@klaviyo-demo.com' }, { email: 'bo@klaviyo-demo.com' }]);
+    await relay.until('the job was begun', () => relay.sandbox.state().requests.length > 0);
+    expect((await relay.books()).profiles).toMatchObject({
+      accepted: 2,
+      delivered: 0,
+      buffered: 2,
+    });
+    await relay.untilSettled();
+    expect((await relay.books()).profiles).toMatchObject({ delivered: 2, buffered: 0 });
+    const [delivery] = (await relay.get('/v1/deliveries?lane=profiles')).body['data'] as Record<
+      string,
+      unknown
+    >[];
+    expect(delivery).toMatchObject({
+      result: 'delivered',
+      import_job: { status: 'complete', failed: 0 },
+    });
+  });
+
+  it('that fail in the job become dead letters with their reason, page after page', async () => {
+    const detail = 'The profile is suppressed.';
+    relay = await startRelay({
+      sandbox: {
+        faults: [
+          {
+            endpoint: 'bulk-profiles',
+            poison: {
+              when: { path: '/title', equals: 'bad' },
+              pointer: 'exact',
+              at: 'job',
+              detail,
+            },
+          },
+        ],
+      },
+    });
+    await postProfiles(
+      Array.from({ length: 500 }, (_, index) => ({
+        distinct_id: `p-${index}`,
+        ...(index % 2 === 0 && { title: 'bad' }),
+      })),
+    );
+    await relay.untilSettled();
+    expect((await relay.books()).profiles).toEqual({
+      accepted: 500,
+      delivered: 250,
+      merged: 0,
+      deadLettered: 250,
+      buffered: 0,
+    });
+    const letters = (await relay.get('/v1/dead-letters?lane=profiles&limit=1000')).body[
+      'data'
+    ] as DeadLetterView[];
+    expect(letters).toHaveLength(250);
+    expect(letters.every(({ reason }) => reason.detail.includes(detail))).toBe(true);
+  });
+
+  it('of one identity leave as one, the newest field winning', async () => {
+    relay = await startRelay();
+    await postProfiles([
+      { email: 'ada@klaviyo-demo.com', first_name: 'Ada', plan: 'free' },
+      { email: 'ada@klaviyo-demo.com', distinct_id: 'c1', plan: 'pro' },
+      { email: 'bo@klaviyo-demo.com', first_name: 'Bo' },
+    ]);
+    await relay.untilSettled();
+    expect((await relay.books()).profiles).toMatchObject({ accepted: 3, delivered: 2, merged: 1 });
+    const { profiles, counters } = relay.sandbox.state();
+    expect(profiles).toHaveLength(2);
+    expect(
+      profiles.find(({ attributes }) => attributes['external_id'] === 'c1')?.attributes,
+    ).toMatchObject({
+      first_name: 'Ada',
+      properties: { plan: 'pro' },
+    });
+    expect(counters).toMatchObject({ importDuplicates: 0, importOverlaps: 0 });
+  });
+
+  it('never share an unfinished import job with their own identity', async () => {
+    relay = await startRelay({
+      sandbox: { importDelayMs: 3000 },
+      env: { PROFILE_FLUSH_INTERVAL_MS: '0' },
+    });
+    for (let round = 0; round < 5; round++) {
+      await relay.post('/v1/profiles', { email: 'ada@klaviyo-demo.com', visits: round });
+      await relay.clock.advance(700);
+    }
+    await relay.untilSettled();
+    const { profiles, counters } = relay.sandbox.state();
+    expect(counters).toMatchObject({ importDuplicates: 0, importOverlaps: 0 });
+    expect(profiles[0]?.attributes).toMatchObject({ properties: { visits: 4 } });
+    expect(isConserved((await relay.books()).profiles)).toBe(true);
+  });
+
+  it('that contradict each other travel one after the other, in order', async () => {
+    relay = await startRelay();
+    await postProfiles([
+      { distinct_id: 'c1', email: 'old@klaviyo-demo.com' },
+      { distinct_id: 'c1', email: 'new@klaviyo-demo.com' },
+    ]);
+    await relay.untilSettled();
+    const { profiles, counters } = relay.sandbox.state();
+    expect(counters).toMatchObject({ importDuplicates: 0, importOverlaps: 0 });
+    expect(
+      profiles.find(({ attributes }) => attributes['external_id'] === 'c1')?.attributes,
+    ).toMatchObject({
+      email: 'new@klaviyo-demo.com',
+    });
+  });
+
+  it('a bad one among merged ones is found, and the others are delivered', async () => {
+    relay = await startRelay({
+      sandbox: {
+        faults: [
+          {
+            endpoint: 'bulk-profiles',
+            poison: {
+              when: { path: '/title', equals: 'bad' },
+              pointer: 'exact',
+              at: 'request',
+              detail: 'no',
+            },
+          },
+        ],
+      },
+    });
+    await postProfiles([
+      { email: 'ada@klaviyo-demo.com', title: 'bad' },
+      { email: 'ada@klaviyo-demo.com', first_name: 'Ada' },
+    ]);
+    await relay.untilSettled();
+    expect((await relay.books()).profiles).toMatchObject({
+      accepted: 2,
+      delivered: 1,
+      deadLettered: 1,
+    });
+  });
+});

@@ -1,0 +1,163 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+
+// The built command, as users run it: `npm test` builds it first.
+const command = new URL('../../dist/main.js', import.meta.url).pathname;
+
+type Running = {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly lines: readonly string[];
+};
+
+let sandbox: RunningSandbox;
+let children: ChildProcess[];
+
+beforeEach(async () => {
+  children = [];
+  sandbox = await startSandbox({ clock: systemClock, windows: 'off', importDelayMs: 50 });
+});
+
+afterEach(async () => {
+  for (const child of children) {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+  }
+  await sandbox.close();
+});
+
+/** Starts the relay and waits for the log line that says where it listens. */
+async function start(env: Record<string, string> = {}): Promise<Running> {
+  const child = spawn(process.execPath, [command, 'start'], {
+    env: {
+      KLAVIYO_API_KEY: 'pk_test_1234',
+      KLAVIYO_BASE_URL: sandbox.url,
+      PORT: '0',
+      STORE: 'memory',
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  children.push(child);
+  const lines: string[] = [];
+  const reader = createInterface({ input: child.stdout! });
+  const url = await new Promise<string>((resolve, reject) => {
+    child.once('exit', (code) =>
+      reject(new Error(`ended with ${String(code)}:\n${lines.join('\n')}`)),
+    );
+    reader.on('line', (line) => {
+      lines.push(line);
+      const { url: listening } = JSON.parse(line) as { url?: string };
+      if (listening !== undefined) resolve(listening);
+    });
+  });
+  return { child, url, lines };
+}
+
+async function run(args: readonly string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [command, ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.push(child);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (part: Buffer) => (stdout += part.toString()));
+  child.stderr.on('data', (part: Buffer) => (stderr += part.toString()));
+  await once(child, 'close');
+  return { code: child.exitCode, stdout, stderr };
+}
+
+describe('SIGTERM under load', () => {
+  it('every event that was answered 202 is delivered, and the exit code is 0', async () => {
+    const { child, url, lines } = await start({ EVENT_FLUSH_INTERVAL_MS: '60000' });
+    const acknowledged: string[] = [];
+    let stopping = false;
+    const poster = async (name: string): Promise<void> => {
+      for (let number = 0; number < 5000; number++) {
+        const insert_id = `${name}-${number}`;
+        const body = JSON.stringify({ event_name: 'e', distinct_id: 'd', insert_id });
+        const headers = { 'content-type': 'application/json' };
+        const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body }).catch(
+          () => null,
+        );
+        if (answer === null || answer.status !== 202) return;
+        acknowledged.push(insert_id);
+        if (acknowledged.length === 1500 && !stopping) {
+          stopping = true;
+          child.kill('SIGTERM');
+        }
+      }
+    };
+    await Promise.all(['a', 'b', 'c', 'd'].map(poster));
+    if (child.exitCode === null) await once(child, 'exit');
+    expect(child.exitCode).toBe(0);
+    expect(acknowledged.length).toBeGreaterThanOrEqual(1500);
+    const recorded = new Set(sandbox.state().events.map(({ uniqueId }) => uniqueId));
+    expect(acknowledged.filter((id) => !recorded.has(id))).toEqual([]);
+    expect(lines.at(-1)).toContain('stopped');
+  });
+
+  it('a second signal ends it at once', async () => {
+    sandbox.addFault({ endpoint: 'any', delayMs: 60_000 });
+    const { child, url, lines } = await start({ EVENT_FLUSH_INTERVAL_MS: '0' });
+    const headers = { 'content-type': 'application/json' };
+    await fetch(`${url}/v1/events`, {
+      method: 'POST',
+      headers,
+      body: '{"event_name":"e","distinct_id":"d"}',
+    });
+    child.kill('SIGTERM');
+    const stopping = new Promise<void>((resolve) => {
+      child.stdout!.on('data', () => {
+        if (lines.some((line) => line.includes('"stopping"'))) resolve();
+      });
+    });
+    await stopping;
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+    expect(child.exitCode).toBe(1);
+  });
+});
+
+describe('the command', () => {
+  it.each(['--help', 'start --help', 'sandbox --help', 'check --help', 'demo --help'])(
+    '%s says how to use it',
+    async (args) => {
+      const { code, stdout } = await run(args.split(' '));
+      expect(code).toBe(0);
+      expect(stdout).toContain('Usage: klaviyo-relay');
+    },
+  );
+
+  it('names every problem of the configuration at once, and no secret', async () => {
+    const { code, stderr } = await run(['start'], {
+      KLAVIYO_API_KEY: 'secret-without-prefix',
+      PORT: 'high',
+      HOST: '0.0.0.0',
+    });
+    expect(code).toBe(1);
+    for (const name of ['KLAVIYO_API_KEY', 'PORT']) expect(stderr).toContain(name);
+    expect(stderr).not.toContain('secret-without-prefix');
+  });
+
+  it('refuses what it does not know', async () => {
+    const { code, stderr } = await run(['strat']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('"strat"');
+  });
+
+  it('check says which scopes a key has', async () => {
+    const env = { KLAVIYO_API_KEY: 'pk_test_1234', KLAVIYO_BASE_URL: sandbox.url };
+    const { code, stdout } = await run(['check'], env);
+    expect(stdout).toContain('events:write');
+    expect(code).toBe(0);
+    expect(sandbox.state().counters.recorded).toBe(0);
+  });
+});
