@@ -9,13 +9,15 @@ import { ProblemError, problems, toProblemText } from './problems.js';
  */
 export function createClientErrorHandler(metrics: Metrics) {
   return (error: NodeJS.ErrnoException, socket: Socket): void => {
-    if (error.code !== 'ECONNRESET' && mayAnswer(socket)) {
+    const earlier = findEarlier(socket);
+    if (earlier !== null) {
+      earlier.once('close', () => socket.destroySoon());
+      return;
+    }
+    if (error.code !== 'ECONNRESET' && socket.writable) {
       const problem = toProblem(error.code);
-      metrics.httpRequests.inc({
-        route: 'unmatched',
-        method: 'unknown',
-        status: String(problem.statusCode),
-      });
+      const status = String(problem.statusCode);
+      metrics.httpRequests.inc({ route: 'unmatched', method: 'unknown', status });
       socket.write(toAnswerText(problem));
     }
     socket.destroySoon();
@@ -24,15 +26,15 @@ export function createClientErrorHandler(metrics: Metrics) {
 
 /**
  * Whatever is written now answers the oldest request that has no answer yet. If that one arrived in
- * full it is not the one at fault, and "408" would be a lie about a request that may be accepted.
- * `_httpMessage` is how Node's own default handler finds it.
+ * full, or its answer is on the way, it is not the one at fault, and a 408 would be a lie about what
+ * may yet be accepted: its own answer goes out, and then the connection ends. `_httpMessage` is how
+ * Node's own default handler finds it.
  */
-function mayAnswer(socket: Socket): boolean {
-  if (!socket.writable) return false;
+function findEarlier(socket: Socket): ServerResponse | null {
   const oldest = '_httpMessage' in socket ? socket._httpMessage : null;
-  if (!(oldest instanceof ServerResponse)) return true;
+  if (!socket.writable || !(oldest instanceof ServerResponse)) return null;
   const isInFull = oldest.req instanceof IncomingMessage && oldest.req.complete;
-  return !oldest.headersSent && !isInFull;
+  return isInFull || oldest.headersSent ? oldest : null;
 }
 
 function toProblem(code: string | undefined): ProblemError {

@@ -16,6 +16,10 @@ import { toDeadLetterText, toPageText } from './views.js';
 
 type Views = Pick<HttpViews, 'deadLetters' | 'deadLetter' | 'redrive' | 'discard'>;
 
+/**
+ * Looking, sending again, discarding. The last two change many at once, so each wants its filter said:
+ * an empty one must be there as `{}` or `all=true`, and a misspelt one is refused.
+ */
 export function routeDeadLetters(app: FastifyInstance, views: Views): void {
   routeLooks(app, views);
   routeRedrives(app, views);
@@ -99,6 +103,7 @@ function routeRedrives(app: FastifyInstance, views: Views): void {
     const matched = await views.redrive(filter, { dryRun });
     return { matched, redriven: dryRun ? 0 : matched, dry_run: dryRun };
   });
+  // One letter has no dry run: looking at it says as much.
   routes.post('/v1/dead-letters/:id/redrive', { schema: redriveOneSchema }, async ({ params }) => {
     const matched = await views.redrive({ ids: [params.id] }, { dryRun: false });
     if (matched === 0) throw toNotFound(unknownLetter);
@@ -132,6 +137,7 @@ function routeDiscards(app: FastifyInstance, views: Views): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.delete('/v1/dead-letters', { schema: discardSchema }, async ({ query }) => {
     const { all, dry_run: dryRun, ...filter } = query;
+    // `all` beside a filter is refused as well: which of the two was meant is anybody's guess.
     const isEmpty = Object.values(filter).every((value) => value === undefined);
     if (isEmpty === !all) {
       throw new ProblemError('invalid', 'give a filter, or all=true without one');

@@ -29,6 +29,7 @@ const oneSchema = {
   },
 };
 
+/** The delivery log. What it keeps, and for how long, is set by DELIVERY_LOG_MAX_COUNT and _AGE_MS. */
 export function routeDeliveries(
   app: FastifyInstance,
   views: Pick<HttpViews, 'deliveries' | 'delivery'>,

@@ -37,6 +37,10 @@ export async function routeDocs(app: FastifyInstance): Promise<void> {
     strictTransportSecurity: false,
     xFrameOptions: { action: 'deny' },
   });
-  await app.register(swaggerUi, { routePrefix: docsPath, uiConfig: { deepLinking: true } });
+  await app.register(swaggerUi, {
+    routePrefix: docsPath,
+    uiConfig: { deepLinking: true },
+    theme: { title: 'klaviyo-relay' },
+  });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }

@@ -14,6 +14,7 @@ const schema = {
   response: { 202: flushSchema, ...toProblemAnswers('invalid', 'unauthorized', 'forbidden') },
 };
 
+/** 202 and no counts: batches leave when the limiter lets them, long after this answer. */
 export function routeFlush(app: FastifyInstance, { flush }: Pick<ServerDeps, 'flush'>): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post('/v1/flush', { schema }, async ({ query }, reply) => {

@@ -20,6 +20,10 @@ const readySchema = {
   response: { 200: readinessSchema, 503: readinessSchema },
 };
 
+/**
+ * Liveness asks nothing of anybody: an orchestrator that restarts the relay for a slow store or for
+ * Klaviyo's sake would only lose what a memory store holds. Readiness is what takes it out of rotation.
+ */
 export function routeHealth(
   app: FastifyInstance,
   deps: Pick<ServerDeps, 'readiness' | 'isDraining'>,

@@ -92,7 +92,7 @@ function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLa
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${lane}`, { schema }, async (request, reply) => {
-    const idempotencyKey = request.headers['idempotency-key'] ?? undefined;
+    const idempotencyKey = request.headers['idempotency-key'];
     const answer = await accept.one(lane, toText(request), { idempotencyKey });
     switch (answer.kind) {
       case 'taken':

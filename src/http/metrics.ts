@@ -15,6 +15,7 @@ const schema = {
   },
 };
 
+/** Open, as interface.md has it: no metric names a caller, a person or a secret. */
 export function routeMetrics(app: FastifyInstance, { registry }: Pick<Metrics, 'registry'>): void {
   app.get('/metrics', { schema }, async (_request, reply) =>
     reply.type(registry.contentType).send(await registry.metrics()),

@@ -24,6 +24,7 @@ const moment = (description: string) =>
 
 const lane = laneSchema.optional();
 
+/** 1000 dead letters of 100 KB are as large an answer as one should get. */
 const pageQuery = {
   limit: z.coerce
     .number({ error: 'must be a whole number' })
@@ -64,6 +65,7 @@ export const deliveriesQuery = z.strictObject({
 
 export const deadLettersQuery = z.strictObject({ ...pageQuery, lane, reason, since, until });
 
+/** In a body, not in the query: a list of ids outgrows what proxies let through as an address. */
 export const redriveBody = z
   .strictObject({
     filter: z

@@ -18,6 +18,7 @@ const schema = {
   },
 };
 
+/** Ids are looked up as they come: what form they have is the store's affair. */
 export function routeReceipts(app: FastifyInstance, views: Pick<HttpViews, 'receipt'>): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.get('/v1/receipts/:id', { schema }, async (request) => {

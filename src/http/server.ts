@@ -29,6 +29,7 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const app = createBareServer(deps);
   const { config } = deps;
   const keyring = createKeyring({ ingest: config.RELAY_API_KEYS, admin: config.RELAY_ADMIN_KEYS });
+  // Hooks run in the order of this list: an answer is stamped and counted whoever refuses it later.
   decorateCallers(app);
   answerFailures(app);
   observeAnswers(app, deps.metrics);
@@ -114,6 +115,7 @@ async function routeIngestScope(
   const { clock, config } = deps;
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   scope.addHook('onRequest', requireAccess(keyring, 'ingest'));
+  // After the key check: a quota belongs to a caller, and a stranger must not use it up.
   if (perSecond !== null) await limitCallers(scope, { perSecond, clock });
   for (const lane of [eventRoutes, profileRoutes]) {
     await scope.register((laneScope, _options, done) => {

@@ -61,19 +61,22 @@ describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
     expect(server.accepted).toEqual([]);
   });
 
-  it.each([
-    ['a wrong key', bearer('wrong-key-00')],
-    ['a prefix of a key', bearer(ingestKey.slice(0, -1))],
-    ['a key and more', bearer(`${ingestKey}x`)],
-    ['another case', bearer(ingestKey.toUpperCase())],
-    ['both keys in one', bearer(`${ingestKey},${adminKey}`)],
-    ['a wrong key in X-API-Key', { 'x-api-key': 'wrong-key-00' }],
-  ])('answers 401 to %s, and does not repeat it', async (_what, headers) => {
+  it('answers 401 to whatever is not a whole key, and does not repeat it', async () => {
     const server = await startServer({ config: keys });
-    const answer = await server.call(method, path, { headers });
-    expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
-    expect(answer.headers['www-authenticate']).toContain('error="invalid_token"');
-    expect(answer.text).not.toMatch(/wrong-key|ingest-key/i);
+    for (const headers of [
+      bearer('wrong-key-00'),
+      bearer(ingestKey.slice(0, -1)),
+      bearer(`${ingestKey}x`),
+      bearer(ingestKey.toUpperCase()),
+      bearer(`${ingestKey},${adminKey}`),
+      { 'x-api-key': 'wrong-key-00' },
+    ]) {
+      const answer = await server.call(method, path, { headers });
+      expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
+      expect(answer.headers['www-authenticate']).toContain('error="invalid_token"');
+      expect(answer.text).not.toMatch(/wrong-key|ingest-key/i);
+    }
+    expect(server.accepted).toEqual([]);
   });
 
   it('answers 401 to another scheme', async () => {

@@ -31,13 +31,17 @@ function parseRaw(answer: string): { status: number; body: z.output<typeof probl
 
 describe('a caller that takes too long', () => {
   it('to send its body is cut off with 408, though bytes keep dripping', async () => {
-    const server = await startServer({ config: { REQUEST_TIMEOUT_MS: 100 } });
+    const config = { REQUEST_TIMEOUT_MS: 100, BODY_LIMIT_BYTES: 100_000_000 };
+    const server = await startServer({ config });
     const socket = connect(server.port, '127.0.0.1');
-    socket.write(`${head}Content-Length: 1000\r\n\r\n`);
-    const drip = setInterval(() => socket.write('a'), 20);
     socket.on('error', () => undefined);
+    socket.write(`${head}Content-Length: 100000000\r\n\r\n`);
+    // A byte as soon as the last one is out: the connection is never idle.
+    const drip = (): void => {
+      if (socket.writable) socket.write('a', drip);
+    };
+    drip();
     const answer = await text(socket);
-    clearInterval(drip);
     expect(parseRaw(answer)).toEqual({
       status: 408,
       body: {
@@ -65,18 +69,21 @@ describe('a caller that takes too long', () => {
     expect(parseRaw(await stalled).status).toBe(408);
   });
 
-  it('with a second request gets no 408 in the place of the answer to its first', async () => {
-    const answerFirst = createGate();
+  it('with its second request still gets the answer to its first, and no 408 in its place', async () => {
+    const timedOut = createGate();
     const server = await startServer({
       config: { REQUEST_TIMEOUT_MS: 100 },
       accept: {
-        one: () => answerFirst.opened.then(() => takenOne),
+        one: () => timedOut.opened.then(() => takenOne),
         many: () => Promise.reject(new Error('not asked')),
       },
     });
-    const answer = await server.raw(`${whole}${head}Content-Length: 1000\r\n\r\n{`);
-    answerFirst.open();
-    expect(answer).toBe('');
+    const stalling = `${head}Content-Length: 1000\r\n\r\n{`;
+    const answer = server.raw(whole + stalling);
+    // Sent later, so that when this one has run out of time the other has, too.
+    expect(parseRaw(await server.raw(stalling)).status).toBe(408);
+    timedOut.open();
+    expect((await answer).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
   });
 });
 
@@ -101,6 +108,13 @@ describe('what is no request', () => {
       type: 'urn:klaviyo-relay:problem:invalid',
       detail: 'the request is not valid HTTP/1.1',
     });
+  });
+
+  it('does not cost the request before it its answer', async () => {
+    const server = await startServer();
+    const answer = await server.raw(`${whole}nonsense\r\n\r\n`);
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
+    expect(server.accepted).toHaveLength(1);
   });
 
   it('has headers above 16 KB: 431', async () => {
