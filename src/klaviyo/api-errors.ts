@@ -3,7 +3,6 @@ import { listName } from './request.js';
 
 /** One error of Klaviyo's error document; what it did not say is empty. */
 export type ApiError = {
-  readonly code: string;
   /** In Klaviyo's words. */
   readonly detail: string;
   /** JSON Pointer into the request's body. */
@@ -13,11 +12,14 @@ export type ApiError = {
 /** Errors of one answer that are read; a request has 10,000 entries at most. */
 const maxErrors = 20_000;
 const maxDetailChars = 1000;
+const maxPointerChars = 300;
 const maxFaults = 20;
+/** Different sentences that one reason repeats. */
+const maxSentences = 3;
 
 /**
- * Reads an error document, as far as it is one: `{errors: [{code, title, detail, source: {pointer}}]}`
- * in Klaviyo's OpenAPI, `{message}` from its retired APIs, and whatever a proxy makes of it. Pure;
+ * Reads an error document, as far as it is one: `{errors: [{title, detail, source: {pointer}}]}` in
+ * Klaviyo's OpenAPI, `{message}` from its retired APIs, and whatever a proxy makes of it. Pure;
  * never throws.
  */
 export function toApiErrors(bodyText: string): readonly ApiError[] {
@@ -27,8 +29,8 @@ export function toApiErrors(bodyText: string): readonly ApiError[] {
   if (Array.isArray(errors)) {
     return Array.from<unknown>(errors.slice(0, maxErrors)).filter(isObject).map(toApiError);
   }
-  const words = toText(body['detail']) || toText(body['message']);
-  return words === '' ? [] : [{ code: '', detail: shorten(words), pointer: '' }];
+  const words = toText(body.detail) || toText(body.message);
+  return words === '' ? [] : [{ detail: shorten(words, maxDetailChars), pointer: '' }];
 }
 
 /** The JSON value of a text; undefined where it is none. */
@@ -46,19 +48,18 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 
 /** Also reads one `import-error`'s attributes, which have the same members. */
 export function toApiError(error: Readonly<Record<string, unknown>>): ApiError {
-  const { code, detail, title, source } = error;
+  const { detail, title, source } = error;
   return {
-    // What is not short and plain is no code, and codes become labels of metrics.
-    code: /^[\w.-]{1,40}$/.test(toText(code)) ? toText(code) : '',
-    detail: shorten(toText(detail) || toText(title)),
-    pointer: isObject(source) ? toText(source['pointer']) : '',
+    detail: shorten(toText(detail) || toText(title), maxDetailChars),
+    pointer: isObject(source) ? shorten(toText(source.pointer), maxPointerChars) : '',
   };
 }
 
 const toText = (value: unknown): string => (typeof value === 'string' ? value : '');
 
-function shorten(words: string): string {
-  return words.length <= maxDetailChars ? words : `${words.slice(0, maxDetailChars - 1)}…`;
+/** Dead letters keep these words for weeks, so none is long. */
+function shorten(words: string, maxChars: number): string {
+  return words.length <= maxChars ? words : `${words.slice(0, maxChars - 1)}…`;
 }
 
 /** An entry of the request's list, and what within the entry is meant. */
@@ -70,14 +71,12 @@ const places: Readonly<Record<Lane, RegExp>> = {
 };
 
 /**
- * Only the part up to the index is certain (klaviyo-api.md), so any tail will do, and a missing or
- * different separator too.
+ * Only the part up to the index is certain (Klaviyo documents no more), so any tail will do, and a
+ * missing or different separator too. What might be no index is none: bisecting is never wrong.
  */
 function toPlacePattern(lane: Lane): RegExp {
-  return new RegExp(
-    `^#?/?data/attributes/${listName[lane]}/data[/[]+(\\d{1,6})(?!\\d)\\]?(.*)$`,
-    's',
-  );
+  const list = `data/attributes/${listName[lane]}/data`;
+  return new RegExp(`^#?/?${list}[/[]+(\\d{1,6})(?!\\w)\\]?(.*)$`, 's');
 }
 
 /** Null where the pointer names no entry. */
@@ -87,16 +86,17 @@ export function toPlace(lane: Lane, pointer: string): Place | null {
   return { index: Number(index), pointer: tail === '' || tail.startsWith('/') ? tail : `/${tail}` };
 }
 
-/** What errors say, as one reason; `faults` come in where they are about one entry. */
+/** What errors say, as one reason: `otherwise`, in Klaviyo's words where there are any. */
 export function toReason(
   errors: readonly ApiError[],
   otherwise: Reason,
   faults: readonly Fault[] = [],
 ): Reason {
-  const words = [...new Set(errors.map(({ detail }) => detail).filter((detail) => detail !== ''))];
+  const words = [...new Set(errors.map(({ detail }) => detail))].filter((detail) => detail !== '');
+  const detail = shorten(words.slice(0, maxSentences).join('; '), maxDetailChars);
   return {
     ...otherwise,
-    ...(words.length > 0 && { detail: shorten(words.slice(0, 3).join('; ')) }),
+    ...(detail !== '' && { detail }),
     ...(faults.length > 0 && { faults: faults.slice(0, maxFaults) }),
   };
 }

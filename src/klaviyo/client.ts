@@ -1,22 +1,26 @@
 import { Pool } from 'undici';
-import type { Clock } from '../clock.js';
+import { wait, type Clock } from '../clock.js';
 import type { Followed, Lane, Outcome, Sent } from '../envelope.js';
 import { followImport } from './follow-import.js';
-import { probeScopes, type ScopeProbe } from './probe.js';
+import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
 import { toOutcomes } from './response.js';
 import { toFailure, type Reply, type Transport } from './transport.js';
 
 export type KlaviyoClientOptions = {
+  /** Starts with `pk_`. */
   readonly apiKey: string;
+  /** A path in it is kept, for a proxy that needs one. */
   readonly baseUrl: string;
+  /** `YYYY-MM-DD`, with a suffix or without. */
   readonly revision: string;
   /** Of one attempt, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
-  /** Open at once, at most. */
+  /** Open at once, at most; further requests wait for one, within their time. */
   readonly connections: number;
   readonly clock: Clock;
+  /** The relay's own, for the user agent. */
   readonly version: string;
 };
 
@@ -24,109 +28,140 @@ export type KlaviyoClientOptions = {
 export type KlaviyoClient = {
   /** One request, one outcome a payload. */
   send(lane: Lane, payloads: readonly Uint8Array[]): Promise<Sent>;
-  /** One look at an import job; `permit` is awaited before each request it takes. */
+  /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
   follow(
     ref: string,
     payloads: readonly Uint8Array[],
-    permit: () => Promise<void>,
+    permit?: () => Promise<void>,
   ): Promise<Followed>;
-  /** Whether the key works and may do what the relay needs; records nothing. */
+  /** Whose key it is, and whether it is one at all. Klaviyo allows one such question a second. */
+  account(): Promise<AccountProbe>;
+  /** Whether the key may do what the relay needs; records nothing. */
   probeScopes(): Promise<readonly ScopeProbe[]>;
+  /** Lets what is under way end, for a moment, then cuts it. Idempotent; later requests fail as `closed`. */
   close(): Promise<void>;
 };
 
+/** The media type of Klaviyo's OpenAPI. */
 const mediaType = 'application/vnd.api+json';
-/** More of an answer is never needed: 100 import errors with their payloads fit. */
+/** More of an answer is never needed: 100 import errors with 100 KB profiles fit. */
 const maxAnswerBytes = 16_000_000;
+const connectTimeoutMs = 10_000;
+const closeGraceMs = 500;
 
+/** Throws where the base URL is none. */
 export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClient {
-  const { clock } = options;
+  const { clock, timeoutMs } = options;
   const pool = new Pool(new URL(options.baseUrl).origin, {
     connections: options.connections,
     pipelining: 1,
+    connect: { timeout: Math.min(timeoutMs, connectTimeoutMs) },
+    // Our own time limit covers the whole attempt, so that none of the parts needs one.
+    headersTimeout: 0,
+    bodyTimeout: 0,
   });
   const transport = createTransport(pool, options);
+  let closed: Promise<void> | undefined;
   return {
     async send(lane, payloads) {
       const body = toBody(lane, payloads);
       const from = clock.monotonic();
       const reply = await transport({ method: 'POST', path: bulkPath[lane], body });
       const durationMs = clock.monotonic() - from;
-      return toSent(reply, {
-        lane,
-        count: payloads.length,
-        bytes: body.length,
-        durationMs,
-        now: clock.now(),
-      });
+      const request = { lane, count: payloads.length, bytes: body.length };
+      return toSent(reply, request, { durationMs, now: clock.now() });
     },
     follow: (ref, payloads, permit) =>
       followImport(ref, payloads, {
         now: () => clock.now(),
         async get(path) {
-          await permit();
+          await permit?.();
           return transport({ method: 'GET', path });
         },
       }),
+    account: () => askAccount(transport),
     probeScopes: () => probeScopes(transport),
-    close: () => pool.destroy(),
+    close: () => (closed ??= closePool(pool, clock)),
   };
 }
 
-function createTransport(
-  pool: Pool,
-  { baseUrl, apiKey, revision, timeoutMs, version }: KlaviyoClientOptions,
-): Transport {
-  const prefix = new URL(baseUrl).pathname.replace(/\/$/, '');
+function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
+  const { clock, timeoutMs } = options;
+  const prefix = new URL(options.baseUrl).pathname.replace(/\/+$/, '');
   const headers = {
-    authorization: `Klaviyo-API-Key ${apiKey}`,
-    revision,
+    authorization: `Klaviyo-API-Key ${options.apiKey}`,
+    revision: options.revision,
     accept: mediaType,
-    'user-agent': `klaviyo-relay/${version}`,
+    'user-agent': `klaviyo-relay/${options.version}`,
   };
   return async ({ method, path, body }) => {
+    const timeout = new AbortController();
+    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
+    let status: number | null = null;
     try {
       const answer = await pool.request({
         method,
         path: prefix + path,
-        headers: body === undefined ? headers : { ...headers, 'content-type': mediaType },
+        headers: body === undefined ? headers : { ...headers, ...toBodyHeaders(body) },
         body: body ?? null,
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: timeout.signal,
       });
+      status = answer.statusCode;
       const bodyText = await readText(answer.body);
-      return { ok: true, status: answer.statusCode, headers: answer.headers, bodyText };
+      return { ok: true, status, headers: answer.headers, bodyText };
     } catch (error) {
-      return toFailure(error);
+      return toFailure(error, { isTimedOut: timeout.signal.aborted, status });
+    } finally {
+      timer.cancel();
     }
   };
 }
 
+function toBodyHeaders(body: Buffer): Record<string, string> {
+  return { 'content-type': mediaType, 'content-length': String(body.length) };
+}
+
+/** Stops at the bound, and with that ends the connection. */
 async function readText(body: AsyncIterable<Buffer>): Promise<string> {
   const parts: Buffer[] = [];
-  let bytes = 0;
+  let room = maxAnswerBytes;
   for await (const part of body) {
-    bytes += part.length;
-    if (bytes > maxAnswerBytes) break;
-    parts.push(part);
+    parts.push(part.subarray(0, room));
+    room -= part.length;
+    if (room < 0) break;
   }
   return Buffer.concat(parts).toString();
 }
 
-type Facts = { lane: Lane; count: number; bytes: number; durationMs: number; now: number };
+type Requested = { readonly lane: Lane; readonly count: number; readonly bytes: number };
 
-function toSent(reply: Reply, { lane, count, bytes, durationMs, now }: Facts): Sent {
-  if (!reply.ok) {
-    const { code, detail } = reply;
-    const lost: Outcome = { kind: 'retryable', reason: { code, detail } };
-    return {
-      outcomes: Array.from({ length: count }, () => lost),
-      status: null,
-      bytes,
-      durationMs,
-      feedback: null,
-    };
+function toSent(
+  reply: Reply,
+  { lane, count, bytes }: Requested,
+  { durationMs, now }: { readonly durationMs: number; readonly now: number },
+): Sent {
+  const { status } = reply;
+  if (reply.ok) {
+    const outcomes = toOutcomes({ ...reply, lane, count, now });
+    return { outcomes, status, bytes, durationMs, feedback: toRateFeedback(reply.headers, now) };
   }
-  const { status, headers, bodyText } = reply;
-  const outcomes = toOutcomes({ lane, count, status, headers, bodyText, now });
-  return { outcomes, status, bytes, durationMs, feedback: toRateFeedback(headers, now) };
+  const outcome = toUnanswered(reply, lane);
+  const outcomes = Array.from({ length: count }, () => outcome);
+  return { outcomes, status, bytes, durationMs, feedback: null };
+}
+
+/** Sending again is safe: events carry their unique_id, and an import writes the same once more. */
+function toUnanswered({ status, code, detail }: Reply & { ok: false }, lane: Lane): Outcome {
+  // For events the status says it all; for profiles the id of the import job was in what broke off.
+  const isTaken = lane === 'events' && status !== null && status >= 200 && status < 300;
+  if (isTaken) return { kind: 'delivered' };
+  const reason = { code, detail, ...(status !== null && { status }) };
+  return { kind: 'retryable', reason };
+}
+
+async function closePool(pool: Pool, clock: Clock): Promise<void> {
+  const ended = new AbortController();
+  await Promise.race([pool.close(), wait(clock, closeGraceMs, ended.signal)]);
+  ended.abort();
+  await pool.destroy();
 }

@@ -1,13 +1,17 @@
-import type { Followed, ImportJob, Outcome } from '../envelope.js';
-import { isObject, parse, toApiError, toReason, type ApiError } from './api-errors.js';
+import type { Followed, ImportJob } from '../envelope.js';
+import { isObject, parse } from './api-errors.js';
+import { toImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath } from './request.js';
 import type { Reply } from './transport.js';
 
+/** `get` resolves whatever happens at the far side. */
 export type FollowDeps = { get(path: string): Promise<Reply>; now(): number };
 
-const statuses = ['queued', 'processing', 'complete', 'cancelled'] as const;
+/** The most that Klaviyo gives at once. */
 const pageSize = 100;
+/** A profile may have several errors, so there may be more pages than profiles say. */
+const sparePages = 10;
 
 /** One look at a bulk import job and, where it ended with failures, at all pages of its import errors. */
 export async function followImport(
@@ -17,145 +21,126 @@ export async function followImport(
 ): Promise<Followed> {
   const path = `${bulkPath.profiles}/${encodeURIComponent(ref)}`;
   const reply = await deps.get(path);
-  if (!reply.ok || reply.status !== 200) return toUnseen(ref, payloads, { reply, now: deps.now() });
-  const feedback = toRateFeedback(reply.headers, deps.now());
-  const job = toJob(ref, reply.bodyText);
-  if (job.status === 'queued' || job.status === 'processing')
+  const feedback = reply.ok ? toRateFeedback(reply.headers, deps.now()) : null;
+  const answered = toAnswered(reply);
+  if (answered.kind === 'refused') return toUnreadable(ref, payloads, feedback);
+  const job = answered.kind === 'read' ? toJob(ref, answered.body) : null;
+  if (job === null) return { job: toUnknown(ref), outcomes: null, retryable: true, feedback };
+  if (job.status === 'queued' || job.status === 'processing') {
     return { job, outcomes: null, retryable: false, feedback };
-  const errors: ImportError[] = [];
-  if (job.failed !== 0) {
-    const failure = await readErrors(`${path}/import-errors?page%5Bsize%5D=${pageSize}`, {
-      errors,
-      deps,
-      most: payloads.length,
-    });
-    if (failure !== null) return toUnseen(ref, payloads, { reply: failure, now: deps.now() });
   }
-  return { job, outcomes: toImportOutcomes(payloads, errors, job), retryable: false, feedback };
+  if (job.failed === 0) {
+    const outcomes = toImportOutcomes(payloads, [], job);
+    return { job, outcomes, retryable: false, feedback };
+  }
+  return followFailures({ job, path }, payloads, deps);
 }
 
-/** Rejections may help later (5xx, 429, no answer); a job that may not be read, or is gone, never will. */
-function toUnseen(
+async function followFailures(
+  { job, path }: { readonly job: ImportJob; readonly path: string },
+  payloads: readonly Uint8Array[],
+  deps: FollowDeps,
+): Promise<Followed> {
+  const expected = Math.max(job.failed ?? 0, payloads.length);
+  const maxPages = Math.ceil(expected / pageSize) + sparePages;
+  const read = await readErrors(`${path}/import-errors`, maxPages, deps);
+  const feedback = read.last.ok ? toRateFeedback(read.last.headers, deps.now()) : null;
+  if (read.end === 'lost') return { job, outcomes: null, retryable: true, feedback };
+  const outcomes = toImportOutcomes(payloads, read.errors, job);
+  const ended: ImportJob = read.end === 'refused' ? { ...job, status: 'unreadable' } : job;
+  return { job: ended, outcomes, retryable: false, feedback };
+}
+
+/** `lost`: worth asking again; `refused`: this key may never read this job, or there is none. */
+type Answered =
+  | { readonly kind: 'read'; readonly body: unknown }
+  | { readonly kind: 'lost' }
+  | { readonly kind: 'refused' };
+
+function toAnswered(reply: Reply): Answered {
+  if (!reply.ok) return { kind: 'lost' };
+  const body = parse(reply.bodyText);
+  if (reply.status === 200) return { kind: 'read', body };
+  const isTransient = reply.status >= 500 || [408, 421, 425, 429].includes(reply.status);
+  // What is no JSON object is not from Klaviyo, so it says nothing about the job.
+  return { kind: isTransient || !isObject(body) ? 'lost' : 'refused' };
+}
+
+/** Klaviyo took the profiles; only what became of them cannot be known. */
+function toUnreadable(
   ref: string,
   payloads: readonly Uint8Array[],
-  { reply, now }: { reply: Reply; now: number },
+  feedback: Followed['feedback'],
 ): Followed {
   const job: ImportJob = { id: ref, status: 'unreadable', completed: null, failed: null };
-  const feedback = reply.ok ? toRateFeedback(reply.headers, now) : null;
-  const isFinal =
-    reply.ok && [401, 403, 404, 410].includes(reply.status) && parse(reply.bodyText) !== undefined;
-  if (!isFinal) return { job, outcomes: null, retryable: true, feedback };
-  // Klaviyo took them; only their result cannot be known.
   return { job, outcomes: payloads.map(() => ({ kind: 'delivered' })), retryable: false, feedback };
 }
 
-function toJob(ref: string, bodyText: string): ImportJob {
-  const attributes = attributesOf(dataOf(parse(bodyText)));
-  const status = statuses.find((each) => each === attributes['status']) ?? 'processing';
+const toUnknown = (ref: string): ImportJob => ({
+  id: ref,
+  status: 'queued',
+  completed: null,
+  failed: null,
+});
+
+const endings: Readonly<Record<string, ImportJob['status']>> = {
+  processing: 'processing',
+  complete: 'complete',
+  cancelled: 'cancelled',
+};
+
+/** Null where the answer is no import job. A status nobody knows counts as not ended. */
+function toJob(ref: string, body: unknown): ImportJob | null {
+  const job = isObject(body) ? body.data : undefined;
+  const attributes = isObject(job) ? job.attributes : undefined;
+  if (!isObject(attributes)) return null;
+  const { status } = attributes;
   return {
     id: ref,
-    status,
-    completed: toCount(attributes['completed_count']),
-    failed: toCount(attributes['failed_count']),
+    status: (typeof status === 'string' ? endings[status] : undefined) ?? 'queued',
+    completed: toCount(attributes.completed_count),
+    failed: toCount(attributes.failed_count),
   };
-}
-
-type ImportError = { readonly error: ApiError; readonly identifiers: readonly string[] };
-type Pages = { readonly errors: ImportError[]; readonly deps: FollowDeps; readonly most: number };
-
-/** Reads every page into `errors`; returns the reply that broke it off, or null. */
-async function readErrors(first: string, { errors, deps, most }: Pages): Promise<Reply | null> {
-  const maxPages = Math.ceil(most / pageSize) + 10;
-  let path: string | null = first;
-  for (let page = 0; page < maxPages && path !== null; page++) {
-    const reply = await deps.get(path);
-    if (!reply.ok || reply.status !== 200) return reply;
-    const body = parse(reply.bodyText);
-    const data =
-      isObject(body) && Array.isArray(body['data']) ? Array.from<unknown>(body['data']) : [];
-    for (const one of data) {
-      const attributes = attributesOf(one);
-      errors.push({
-        error: toApiError(attributes),
-        identifiers: toIdentifiers(attributes['original_payload']),
-      });
-    }
-    path = toNext(body);
-  }
-  return null;
-}
-
-/** The path alone is followed: the key never goes to another host. */
-function toNext(body: unknown): string | null {
-  const links = isObject(body) ? body['links'] : null;
-  const next = isObject(links) ? links['next'] : null;
-  if (typeof next !== 'string' || next === '') return null;
-  const { pathname, search } = new URL(next, 'http://klaviyo.invalid');
-  return `${pathname}${search}`;
-}
-
-/** An import error carries no index, so it is matched to its payload by any identifier. */
-function toImportOutcomes(
-  payloads: readonly Uint8Array[],
-  errors: readonly ImportError[],
-  job: ImportJob,
-): readonly Outcome[] {
-  const byIdentifier = new Map<string, ApiError[]>();
-  for (const { error, identifiers } of errors) {
-    for (const identifier of identifiers) {
-      byIdentifier.set(identifier, [...(byIdentifier.get(identifier) ?? []), error]);
-    }
-  }
-  return payloads.map((payload): Outcome => {
-    const own =
-      byIdentifier.size === 0
-        ? undefined
-        : toIdentifiers(parse(Buffer.from(payload).toString()))
-            .map((key) => byIdentifier.get(key))
-            .find((found) => found !== undefined);
-    if (own !== undefined) {
-      const faults = own.map(({ pointer, detail }) => ({ pointer, detail }));
-      return {
-        kind: 'rejected',
-        reason: toReason(
-          own,
-          { code: 'import_failed', detail: 'the import job failed for this profile' },
-          faults,
-        ),
-      };
-    }
-    if (job.status === 'cancelled')
-      return {
-        kind: 'retryable',
-        reason: { code: 'import_cancelled', detail: 'Klaviyo cancelled the import job' },
-      };
-    return { kind: 'delivered' };
-  });
-}
-
-/** `original_payload` comes as the profile resource or as its bare attributes. */
-function toIdentifiers(profile: unknown): readonly string[] {
-  if (!isObject(profile)) return [];
-  const attributes = isObject(profile['attributes'])
-    ? profile['attributes']
-    : isObject(profile['data'])
-      ? attributesOf(profile['data'])
-      : profile;
-  const of = (name: string, prefix: string): string[] => {
-    const value = attributes[name];
-    return typeof value === 'string'
-      ? [`${prefix}:${name === 'email' ? value.toLowerCase() : value}`]
-      : [];
-  };
-  return [...of('external_id', 'x'), ...of('email', 'e'), ...of('phone_number', 'p')];
-}
-
-const dataOf = (body: unknown): unknown => (isObject(body) ? body['data'] : undefined);
-
-function attributesOf(resource: unknown): Readonly<Record<string, unknown>> {
-  const attributes = isObject(resource) ? resource['attributes'] : undefined;
-  return isObject(attributes) ? attributes : {};
 }
 
 const toCount = (value: unknown): number | null =>
-  typeof value === 'number' && Number.isFinite(value) ? value : null;
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null;
+
+type ErrorsRead = {
+  readonly errors: readonly ImportError[];
+  /** `read`: as far as there are pages, or the bound. */
+  readonly end: Answered['kind'];
+  readonly last: Reply;
+};
+
+async function readErrors(path: string, maxPages: number, deps: FollowDeps): Promise<ErrorsRead> {
+  const errors: ImportError[] = [];
+  const seen = new Set<string | null>([null]);
+  let cursor: string | null = null;
+  for (;;) {
+    const last: Reply = await deps.get(path + toQuery(cursor));
+    const answered = toAnswered(last);
+    if (answered.kind !== 'read') return { errors, end: answered.kind, last };
+    const { body } = answered;
+    const list = isObject(body) && Array.isArray(body.data) ? body.data : [];
+    errors.push(...Array.from<unknown>(list).map(toImportError));
+    cursor = toCursor(body);
+    // A cursor that comes again would go round for ever.
+    if (seen.has(cursor) || seen.size >= maxPages) return { errors, end: 'read', last };
+    seen.add(cursor);
+  }
+}
+
+function toQuery(cursor: string | null): string {
+  const query = new URLSearchParams({ 'page[size]': String(pageSize) });
+  if (cursor !== null) query.set('page[cursor]', cursor);
+  return `?${query.toString()}`;
+}
+
+/** Only the cursor is taken from `links.next`: the key never goes to another host, nor to another path. */
+function toCursor(body: unknown): string | null {
+  const links = isObject(body) ? body.links : undefined;
+  const next = isObject(links) ? links.next : undefined;
+  if (typeof next !== 'string' || !URL.canParse(next, 'http://localhost')) return null;
+  return new URL(next, 'http://localhost').searchParams.get('page[cursor]');
+}

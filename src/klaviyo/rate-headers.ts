@@ -7,7 +7,7 @@ export type Headers = Readonly<Record<string, string | readonly string[] | undef
  * Longer waits than this are not believed: Klaviyo's longest window is 60 s, and a date far ahead
  * is a clock that is wrong.
  */
-const maxWaitMs = 3_600_000;
+export const maxWaitMs = 3_600_000;
 
 /**
  * What an answer says about rates. Pure, and lenient: what cannot be read is null or left out.
@@ -53,7 +53,7 @@ function toRetryAfterMs(headers: Headers, now: number): number | null {
   // Date.parse takes almost anything for a date, "-5" among it; an HTTP date starts with a weekday.
   const at = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : NaN;
   if (Number.isNaN(at)) return null;
-  const serverNow = Date.parse(toText(headers['date']) ?? '');
+  const serverNow = Date.parse(toText(headers.date) ?? '');
   return toWaitMs((at - (Number.isNaN(serverNow) ? now : serverNow)) / 1000);
 }
 
@@ -73,6 +73,6 @@ function toSeconds(text: string | undefined): number | null {
 }
 
 /** A header that came several times is one list (RFC 9110, 5.3). */
-function toText(value: string | readonly string[] | undefined): string | undefined {
+export function toText(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === 'string' || value === undefined ? value : value.join(', ');
 }

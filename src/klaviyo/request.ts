@@ -77,11 +77,7 @@ const encoder = new TextEncoder();
 export function mergeProfiles(older: Uint8Array, newer: Uint8Array): Uint8Array {
   const before = toProfile(older);
   const after = toProfile(newer);
-  const attributes = mergeMembers(
-    toObject(before['attributes']),
-    toObject(after['attributes']),
-    nested,
-  );
+  const attributes = mergeMembers(toObject(before.attributes), toObject(after.attributes), nested);
   return encoder.encode(stringifyJson({ ...mergeMembers(before, after), attributes }));
 }
 

@@ -1,167 +1,137 @@
-import type { Lane, Outcome, Reason } from '../envelope.js';
-import { toApiErrors, toPlace, toReason, type ApiError, type Place } from './api-errors.js';
-import { toRateFeedback, type Headers } from './rate-headers.js';
+import type { Outcome, Reason } from '../envelope.js';
+import {
+  absent,
+  isAboutList,
+  isEndpoint,
+  isOneOf,
+  isSuccess,
+  said,
+  speaksOfRevision,
+  toSeen,
+  type Answer,
+  type Seen,
+} from './answer.js';
+import { isObject, parse, toReason } from './api-errors.js';
+import { maxWaitMs, toRateFeedback } from './rate-headers.js';
 
-/** One answer of a bulk endpoint, and for how many entries it speaks. */
-export type Answer = {
-  readonly lane: Lane;
-  readonly count: number;
-  readonly status: number;
-  readonly headers: Headers;
-  readonly bodyText: string;
-  /** Epoch ms, for a Retry-After that is a date. */
-  readonly now: number;
-};
-
-/** Klaviyo's shortest useful wait: "0 seconds" was seen, and a retry before time only gets another 429. */
-const minThrottleMs = 1000;
-
-/** What an answer means. Pure; one outcome an entry, in order; never throws. docs/outcomes.md tells why. */
+/**
+ * What an answer of a bulk endpoint means: the first row that applies counts. Pure; one outcome an
+ * entry, in order; never throws, whatever the body is. docs/outcomes.md gives each row's reasons.
+ */
 export function toOutcomes(answer: Answer): readonly Outcome[] {
-  const row = rows.find(({ applies }) => applies(answer)) ?? lastRow;
-  return row.outcomes(answer);
+  const seen = toSeen(answer);
+  const row = rows.find(({ applies }) => applies(seen)) ?? lastRow;
+  return row.outcomes(seen);
 }
 
 type Row = {
-  readonly applies: (answer: Answer) => boolean;
-  readonly outcomes: (answer: Answer) => readonly Outcome[];
+  readonly name: string;
+  readonly applies: (seen: Seen) => boolean;
+  readonly outcomes: (seen: Seen) => readonly Outcome[];
 };
 
-const isJson = ({ headers, bodyText }: Answer): boolean =>
-  !/html/i.test(String(headers['content-type'] ?? '')) && /^\s*[[{]/.test(bodyText);
-
-const speaksOfRevision = ({ bodyText }: Answer): boolean => /revision/i.test(bodyText);
-
-/** The first that applies counts. */
 const rows: readonly Row[] = [
-  { applies: ({ status }) => status >= 200 && status < 300, outcomes: toTaken },
-  {
-    applies: ({ status }) => status === 429,
-    outcomes: (answer) => all(answer, toThrottled(answer)),
-  },
-  {
-    applies: ({ status }) => status >= 500 || status === 408 || status === 425,
-    outcomes: (answer) => all(answer, toRetryable(answer, 'server')),
-  },
-  // A page from a proxy or from Cloudflare says nothing about the data.
-  {
-    applies: (answer) => !isJson(answer) && answer.status !== 413 && answer.status !== 401,
-    outcomes: (answer) => all(answer, toRetryable(answer, 'edge')),
-  },
-  {
-    applies: ({ status }) => status === 401,
-    outcomes: (answer) => all(answer, toBlocked(answer, 'auth')),
-  },
-  {
-    applies: ({ status }) => status === 403,
-    outcomes: (answer) => all(answer, toBlocked(answer, 'scope')),
-  },
-  {
-    applies: (answer) =>
-      [400, 404, 405, 406, 410, 415].includes(answer.status) && speaksOfRevision(answer),
-    outcomes: (answer) => all(answer, toBlocked(answer, 'revision')),
-  },
-  {
-    applies: ({ status }) => [404, 405, 406, 410, 415].includes(status),
-    outcomes: (answer) => all(answer, toBlocked(answer, 'endpoint')),
-  },
-  { applies: ({ status }) => status === 413, outcomes: toTooLarge },
+  row('taken', (a) => isSuccess(a.status) && !a.isPage, toTaken),
+  row('throttled', (a) => a.status === 429, all(toThrottled)),
+  row('unavailable', (a) => a.status >= 500 || isOneOf(a, 408, 421, 425), all(toRetryable)),
+  row('too_large', (a) => a.status === 413, all(toTooLarge)),
+  row('auth', (a) => isOneOf(a, 401, 402, 407), all(toBlocked)),
+  row('edge', (a) => !a.isKlaviyos && !isEndpoint(a), all(toRetryable)),
+  row('scope', (a) => a.status === 403, all(toBlocked)),
+  row('revision', (a) => isOneOf(a, 400, ...absent) && speaksOfRevision(a), all(toBlocked)),
+  row('endpoint', isEndpoint, all(toBlocked)),
+  row('list', (a) => a.named.size === 0 && a.errors.some(isAboutList), all(toBlocked)),
+  row('named', (a) => a.named.size > 0, toNamed),
+  row('unnamed', (a) => a.count > 1, all(toUnnamed)),
 ];
-const lastRow: Row = { applies: () => true, outcomes: toBlamed };
+const lastRow = row('alone', () => true, all(toRejected));
 
-function all({ count }: Answer, outcome: Outcome): readonly Outcome[] {
-  return Array.from({ length: count }, () => outcome);
+/** For the test that compares them with docs/outcomes.md. */
+export const rowNames: readonly string[] = [...rows, lastRow].map(({ name }) => name);
+
+function row(
+  name: string,
+  applies: Row['applies'],
+  outcomes: (seen: Seen, code: string) => readonly Outcome[],
+): Row {
+  return { name, applies, outcomes: (seen) => outcomes(seen, name) };
 }
 
-function toTaken(answer: Answer): readonly Outcome[] {
-  const ref = answer.lane === 'profiles' ? toImportJobId(answer.bodyText) : null;
-  return all(answer, ref === null ? { kind: 'delivered' } : { kind: 'pending', ref });
+/** One outcome for every entry. */
+function all(toOutcome: (seen: Seen, code: string) => Outcome) {
+  return (seen: Seen, code: string): readonly Outcome[] => {
+    const outcome = toOutcome(seen, code);
+    return Array.from({ length: seen.count }, () => outcome);
+  };
+}
+
+function toTaken({ lane, bodyText, count }: Seen): readonly Outcome[] {
+  const ref = lane === 'profiles' ? toImportJobId(bodyText) : null;
+  const outcome: Outcome = ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
+  return Array.from({ length: count }, () => outcome);
 }
 
 /** Null where the answer carries no import job to follow. */
 function toImportJobId(bodyText: string): string | null {
-  return /^\s*\{/.test(bodyText) ? readId(bodyText) : null;
+  const body = parse(bodyText);
+  const job = isObject(body) ? body.data : undefined;
+  const id = isObject(job) ? job.id : undefined;
+  return typeof id === 'string' && id !== '' ? id : null;
 }
 
-function readId(bodyText: string): string | null {
-  try {
-    const { data } = JSON.parse(bodyText) as { data?: { id?: unknown } | null };
-    const id = data?.id;
-    return typeof id === 'string' && id !== '' ? id : null;
-  } catch {
-    return null;
-  }
+/** "0 seconds" was seen, and a retry before its time only gets another 429. */
+const minThrottleMs = 1000;
+
+function toThrottled(seen: Seen, code: string): Outcome {
+  const [, seconds = '0'] = /available in (\d{1,6}) second/i.exec(seen.bodyText) ?? [];
+  const saidMs = toRateFeedback(seen.headers, seen.now).retryAfterMs ?? Number(seconds) * 1000;
+  const afterMs = Math.min(maxWaitMs, Math.max(minThrottleMs, saidMs));
+  return { kind: 'throttled', afterMs, reason: toReasonOf(seen, code) };
 }
 
-function toThrottled(answer: Answer): Outcome {
-  const { retryAfterMs } = toRateFeedback(answer.headers, answer.now);
-  const [, seconds] = /available in (\d{1,5}) second/.exec(answer.bodyText) ?? [];
-  const afterMs = retryAfterMs ?? (seconds === undefined ? 0 : Number(seconds) * 1000);
-  return {
-    kind: 'throttled',
-    afterMs: Math.max(minThrottleMs, afterMs),
-    reason: reasonFor(answer, 'throttled'),
-  };
+function toRetryable(seen: Seen, code: string): Outcome {
+  const { retryAfterMs } = toRateFeedback(seen.headers, seen.now);
+  const reason = toReasonOf(seen, code);
+  return { kind: 'retryable', reason, ...(retryAfterMs !== null && { afterMs: retryAfterMs }) };
 }
 
-function toRetryable(answer: Answer, code: string): Outcome {
-  const { retryAfterMs } = toRateFeedback(answer.headers, answer.now);
-  return {
-    kind: 'retryable',
-    reason: reasonFor(answer, code),
-    ...(retryAfterMs !== null && { afterMs: retryAfterMs }),
-  };
+function toBlocked(seen: Seen, code: string): Outcome {
+  return { kind: 'blocked', reason: toReasonOf(seen, code) };
 }
 
-function toBlocked(answer: Answer, code: string): Outcome {
-  return { kind: 'blocked', reason: reasonFor(answer, code) };
+function toTooLarge(seen: Seen, code: string): Outcome {
+  const reason = toReasonOf(seen, code);
+  if (seen.count === 1) return { kind: 'rejected', reason };
+  return { kind: 'unblamed', method: 'size', reason };
 }
 
-function toTooLarge(answer: Answer): readonly Outcome[] {
-  return all(answer, { kind: 'unblamed', method: 'size', reason: reasonFor(answer, 'too_large') });
-}
-
-/** A 4xx about the data: entries that pointers name are rejected; where none is named, any may be to blame. */
-function toBlamed(answer: Answer): readonly Outcome[] {
-  const errors = isJson(answer) ? toApiErrors(answer.bodyText) : [];
-  const blamed = new Map<number, { error: ApiError; place: Place }[]>();
-  for (const error of errors) {
-    const place = toPlace(answer.lane, error.pointer);
-    if (place === null || place.index >= answer.count) continue;
-    blamed.set(place.index, [...(blamed.get(place.index) ?? []), { error, place }]);
-  }
-  const otherwise = reasonFor(answer, 'rejected');
-  if (blamed.size === 0) {
-    const outcome: Outcome =
-      answer.count === 1
-        ? { kind: 'rejected', reason: otherwise }
-        : { kind: 'unblamed', method: 'bisect', reason: otherwise };
-    return all(answer, outcome);
-  }
-  const innocent: Outcome = { kind: 'unblamed', method: 'pointer', reason: otherwise };
-  return Array.from({ length: answer.count }, (_, index): Outcome => {
-    const own = blamed.get(index);
+/** Those that the errors name will never be taken; the others go again without them. */
+function toNamed(seen: Seen): readonly Outcome[] {
+  const reason = toReasonOf(seen, 'rejected');
+  const innocent: Outcome = { kind: 'unblamed', method: 'pointer', reason };
+  return Array.from({ length: seen.count }, (_, index): Outcome => {
+    const own = seen.named.get(index);
     if (own === undefined) return innocent;
     const faults = own.map(({ error, place }) => ({
       pointer: place.pointer,
       detail: error.detail,
     }));
+    const errors = own.map(({ error }) => error);
     return {
       kind: 'rejected',
-      reason: toReason(
-        own.map(({ error }) => error),
-        otherwise,
-        faults,
-      ),
+      reason: toReason(errors, { ...reason, detail: said(seen) }, faults),
     };
   });
 }
 
-function reasonFor(answer: Answer, code: string): Reason {
-  const otherwise: Reason = {
-    code,
-    detail: `Klaviyo answered ${answer.status}`,
-    status: answer.status,
-  };
-  return isJson(answer) ? toReason(toApiErrors(answer.bodyText), otherwise) : otherwise;
+function toUnnamed(seen: Seen): Outcome {
+  return { kind: 'unblamed', method: 'bisect', reason: toReasonOf(seen, 'rejected') };
+}
+
+function toRejected(seen: Seen): Outcome {
+  return { kind: 'rejected', reason: toReasonOf(seen, 'rejected') };
+}
+
+function toReasonOf(seen: Seen, code: string): Reason {
+  return toReason(seen.errors, { code, detail: said(seen), status: seen.status });
 }

@@ -6,12 +6,26 @@ export type Reply =
       readonly ok: true;
       readonly status: number;
       readonly headers: Headers;
+      /** Cut off where it is longer than anyone needs. */
       readonly bodyText: string;
     }
-  | { readonly ok: false; readonly code: string; readonly detail: string };
+  | Failure;
+
+export type Failure = {
+  readonly ok: false;
+  /** Short and stable: a metric's label. */
+  readonly code: FailureCode;
+  readonly detail: string;
+  /** There where the answer began and broke off. */
+  readonly status: number | null;
+};
+
+export type FailureCode =
+  'timeout' | 'dns' | 'connect' | 'tls' | 'reset' | 'protocol' | 'closed' | 'network';
 
 export type Request = {
   readonly method: 'GET' | 'POST';
+  /** Below the base URL, with its query. */
   readonly path: string;
   readonly body?: Buffer;
 };
@@ -19,26 +33,45 @@ export type Request = {
 /** Makes one request, bounded in time; resolves whatever happens. */
 export type Transport = (request: Request) => Promise<Reply>;
 
-const codes: readonly (readonly [RegExp, string])[] = [
-  [/TIMEOUT|AbortError|TimeoutError/, 'timeout'],
-  [/ENOTFOUND|EAI_AGAIN/, 'dns'],
-  [/ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|CONNECT/, 'connect'],
-  [/CERT|TLS|SSL/, 'tls'],
+/** The first that fits counts. Codes are those of undici, of Node's llhttp and TLS, and of the system. */
+const failures: readonly (readonly [RegExp, FailureCode, string])[] = [
+  [/^UND_ERR_(DESTROYED|CLOSED)$/, 'closed', 'the relay closed the connection'],
+  [/^(UND_ERR_CONNECT_TIMEOUT|ETIMEDOUT)$/, 'connect', 'no connection in time'],
+  [/^(ENOTFOUND|EAI_\w+)$/, 'dns', 'the name was not found'],
+  [/^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL)$/, 'connect', 'no connection'],
+  [/CERT|TLS|SSL|SIGNATURE|^EPROTO$/, 'tls', 'no secure connection'],
+  [/^(HPE_\w+|UND_ERR_HEADERS_OVERFLOW)$/, 'protocol', 'the answer was not HTTP'],
+  [
+    /^(ECONNRESET|ECONNABORTED|EPIPE|UND_ERR_SOCKET|UND_ERR_RES_CONTENT_LENGTH_MISMATCH)$/,
+    'reset',
+    'the connection broke',
+  ],
 ];
 
-/** Short and stable, for logs and labels; what is not known counts as a cut connection. */
-export function toFailure(error: unknown): Reply {
-  const {
-    name = '',
-    code = '',
-    message = '',
-  } = error instanceof Error
-    ? { ...error, name: error.name, code: codeOf(error), message: error.message }
-    : {};
-  const found = codes.find(([pattern]) => pattern.test(`${name} ${code}`));
-  return { ok: false, code: found?.[1] ?? 'reset', detail: message === '' ? 'no answer' : message };
+/** What is known of a request when it fails. */
+export type Progress = { readonly isTimedOut: boolean; readonly status: number | null };
+
+/** Words of our own: those of the error may quote an address or what was sent. */
+export function toFailure(error: unknown, { isTimedOut, status }: Progress): Failure {
+  if (isTimedOut) return { ok: false, code: 'timeout', detail: 'no answer in time', status };
+  const found = toCodes(error);
+  for (const [pattern, code, words] of failures) {
+    const match = found.find((each) => pattern.test(each));
+    if (match !== undefined) return { ok: false, code, detail: `${words} (${match})`, status };
+  }
+  const [first] = found;
+  return {
+    ok: false,
+    code: 'network',
+    detail: `no answer${first === undefined ? '' : ` (${first})`}`,
+    status,
+  };
 }
 
-function codeOf(error: Error): string {
-  return 'code' in error && typeof error.code === 'string' ? error.code : '';
+/** An error's codes, its own and those of what caused it; an AggregateError has one for each address tried. */
+function toCodes(error: unknown, depth = 0): readonly string[] {
+  if (!(error instanceof Error) || depth > 3) return [];
+  const own = 'code' in error && typeof error.code === 'string' ? [error.code] : [];
+  const causes = error instanceof AggregateError ? Array.from<unknown>(error.errors) : [];
+  return [...own, ...[...causes, error.cause].flatMap((cause) => toCodes(cause, depth + 1))];
 }

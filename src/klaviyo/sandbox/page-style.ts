@@ -30,9 +30,12 @@ h2 { margin: 0; padding: 14px 16px 10px; font-size: 14px; font-weight: 620; }
 #counters {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 1px;
   margin: 20px 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden;
-  background: var(--line);
+  background: var(--card);
 }
-#counters div { display: flex; flex-direction: column-reverse; padding: 12px 16px; background: var(--card); }
+#counters div {
+  display: flex; flex-direction: column-reverse; justify-content: flex-end;
+  padding: 12px 16px; box-shadow: 0 0 0 1px var(--line);
+}
 #counters dt { color: var(--faint); font-size: 12.5px; }
 #counters dd { margin: 0; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
 #counters .bad dd { color: var(--bad); }
@@ -58,7 +61,7 @@ th:last-child, td:last-child { padding-right: 16px; }
 .faint { color: var(--faint); }
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
 td.empty { padding: 28px 16px; color: var(--faint); text-align: center; white-space: normal; }
-@media (max-width: 960px) {
+@media (max-width: 1150px) {
   main { grid-template-columns: minmax(0, 1fr); }
   .scroll { height: auto; max-height: 330px; }
 }

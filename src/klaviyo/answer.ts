@@ -1,0 +1,78 @@
+import type { Lane } from '../envelope.js';
+import { toApiErrors, toPlace, type ApiError, type Place } from './api-errors.js';
+import { toText, type Headers } from './rate-headers.js';
+
+/** One answer of a bulk endpoint, and for how many entries it speaks. */
+export type Answer = {
+  readonly lane: Lane;
+  readonly count: number;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly bodyText: string;
+  /** Epoch ms, for a Retry-After that is a date. */
+  readonly now: number;
+};
+
+/** An answer, and what the table asks of it. */
+export type Seen = Answer & {
+  /** False for what a proxy or Cloudflare puts in Klaviyo's place: Klaviyo's bodies are JSON objects. */
+  readonly isKlaviyos: boolean;
+  readonly isPage: boolean;
+  readonly errors: readonly ApiError[];
+  /** Which entry is at fault, and for what; those of errors that name one in the request. */
+  readonly named: ReadonlyMap<number, readonly Named[]>;
+};
+export type Named = { readonly error: ApiError; readonly place: Place };
+
+/** Reads what the table asks for. Pure; never throws. */
+export function toSeen(answer: Answer): Seen {
+  const isPage =
+    /html/i.test(toText(answer.headers['content-type']) ?? '') || /^\s*</.test(answer.bodyText);
+  const isKlaviyos = !isPage && /^\s*[[{]/.test(answer.bodyText);
+  const errors = isKlaviyos && !isSuccess(answer.status) ? toApiErrors(answer.bodyText) : [];
+  return { ...answer, isPage, isKlaviyos, errors, named: toNames(answer, errors) };
+}
+
+function toNames({ lane, count }: Answer, errors: readonly ApiError[]): Seen['named'] {
+  const named = new Map<number, Named[]>();
+  for (const error of errors) {
+    const place = toPlace(lane, error.pointer);
+    if (place === null || place.index >= count || isAboutRepeat(error)) continue;
+    const before = named.get(place.index);
+    if (before === undefined) named.set(place.index, [{ error, place }]);
+    else before.push({ error, place });
+  }
+  return named;
+}
+
+/** Nothing of the kind is at the address. */
+export const absent = [404, 405, 406, 410, 415] as const;
+
+/** 3xx are not followed: the key is for one host alone. */
+export function isEndpoint(seen: Seen): boolean {
+  return isOneOf(seen, ...absent) || (seen.status >= 300 && seen.status < 400);
+}
+
+export const isSuccess = (status: number): boolean => status >= 200 && status < 300;
+export const isOneOf = ({ status }: Seen, ...statuses: readonly number[]): boolean =>
+  statuses.includes(status);
+
+/** An unknown field may be called "revision", too; that one is the data's fault. */
+export const speaksOfRevision = ({ errors, named }: Seen): boolean =>
+  named.size === 0 &&
+  errors.some(({ detail }) => /\brevisions?\b/i.test(detail) && !/not a valid field/i.test(detail));
+
+export const isAboutList = ({ pointer }: ApiError): boolean =>
+  /^#?\/?data\/relationships/.test(pointer);
+
+/** Two entries may not share a request; each by itself is fine, so neither is at fault. */
+const isAboutRepeat = ({ detail }: ApiError): boolean =>
+  /unique[ _-]?id/i.test(detail) &&
+  /more than once|duplicat|repeat|twice|not unique|be unique|same unique/i.test(detail);
+
+/** For an answer without words of its own; a page has at least a title. */
+export function said({ status, isPage, bodyText }: Seen): string {
+  if (!isPage) return `Klaviyo answered ${status}`;
+  const [, title = ''] = /<title>([^<]{1,100})/i.exec(bodyText) ?? [];
+  return `something between us and Klaviyo answered ${status}${title.trim() === '' ? '' : ` ("${title.trim()}")`}`;
+}

@@ -1,0 +1,166 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { lanes } from '../../src/envelope.js';
+import { parseJson, stringifyJson } from '../../src/json.js';
+import { mergeProfiles, overheadBytes, toBody } from '../../src/klaviyo/request.js';
+
+const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+const merge = (...texts: readonly string[]): string =>
+  toText(texts.map(toBytes).reduce((older, newer) => mergeProfiles(older, newer)));
+const aProfile = (attributes: object): string => JSON.stringify({ type: 'profile', attributes });
+
+describe('a body', () => {
+  it('of events is the wrapper of Klaviyo around the payloads as they are', () => {
+    const payloads = ['{"type":"event-bulk-create","n":1}', '{"n":2, "kept":  "as it is"}'];
+    expect(toText(toBody('events', payloads.map(toBytes)))).toBe(
+      `{"data":{"type":"event-bulk-create-job","attributes":{"events-bulk-create":{"data":[${payloads.join(',')}]}}}}`,
+    );
+  });
+
+  it('of profiles is another wrapper', () => {
+    expect(toText(toBody('profiles', [toBytes('{"n":1}')]))).toBe(
+      '{"data":{"type":"profile-bulk-import-job","attributes":{"profiles":{"data":[{"n":1}]}}}}',
+    );
+  });
+
+  it.each(lanes)('of %s without payloads is an empty list', (lane) => {
+    const body = toBody(lane, []);
+    expect(body.length).toBe(overheadBytes(lane));
+    expect(toText(body)).toContain('"data":[]');
+  });
+
+  it('has exactly the size it was said to have, and holds every payload in order', () => {
+    const payload = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 }));
+    fc.assert(
+      fc.property(fc.constantFrom(...lanes), fc.array(payload), (lane, values) => {
+        const payloads = values.map((value) => toBytes(JSON.stringify(value)));
+        const sum = payloads.reduce((bytes, { length }) => bytes + length, 0);
+        const body = toBody(lane, payloads);
+        expect(body.length).toBe(overheadBytes(lane) + sum + Math.max(0, payloads.length - 1));
+        const list = toText(body).slice(toText(toBody(lane, [])).indexOf('[') + 1);
+        expect(list.startsWith(payloads.map(toText).join(','))).toBe(true);
+      }),
+    );
+  });
+});
+
+describe('merged profiles', () => {
+  it('take the newer of each attribute and keep what only the older has', () => {
+    const merged = merge(
+      aProfile({ email: 'a@b.co', first_name: 'Ada', title: 'Countess' }),
+      aProfile({ email: 'a@b.co', title: 'Analyst', locale: 'en' }),
+    );
+    expect(JSON.parse(merged)).toEqual({
+      type: 'profile',
+      attributes: { email: 'a@b.co', first_name: 'Ada', title: 'Analyst', locale: 'en' },
+    });
+  });
+
+  it.each(['location', 'properties'])('take the newer of each member of %s', (name) => {
+    const merged = merge(
+      aProfile({ [name]: { city: 'Boston', zip: '1', tags: { a: 1, b: 2 } } }),
+      aProfile({ [name]: { city: 'Salem', region: 'MA', tags: { c: 3 } } }),
+    );
+    expect(JSON.parse(merged)).toMatchObject({
+      attributes: { [name]: { city: 'Salem', zip: '1', region: 'MA', tags: { c: 3 } } },
+    });
+    // One level deep: a property is a value, whatever it is made of.
+    expect(merged).not.toContain('"b":2');
+  });
+
+  it('never lose a value to a null', () => {
+    const merged = merge(
+      aProfile({ first_name: 'Ada', location: { city: 'Boston' }, properties: { plan: 'pro' } }),
+      aProfile({ first_name: null, location: { city: null }, properties: null }),
+    );
+    expect(JSON.parse(merged)).toMatchObject({
+      attributes: { first_name: 'Ada', location: { city: 'Boston' }, properties: { plan: 'pro' } },
+    });
+  });
+
+  it('take a value over a null, and keep a null where nothing else is known', () => {
+    const merged = merge(
+      aProfile({ properties: { plan: null, left: null } }),
+      aProfile({ properties: { plan: 'pro', right: null } }),
+    );
+    expect(merged).toBe(aProfile({ properties: { plan: 'pro', left: null, right: null } }));
+  });
+
+  it('keep names in the order in which they first came', () => {
+    const merged = merge(
+      aProfile({ email: 'a@b.co', properties: { z: 1, a: 1 } }),
+      aProfile({ properties: { m: 1, a: 2 }, email: 'a@b.co' }),
+    );
+    expect(merged).toBe(aProfile({ email: 'a@b.co', properties: { z: 1, a: 2, m: 1 } }));
+  });
+
+  it('keep every digit of integers that a JavaScript number cannot hold', () => {
+    const merged = merge(
+      '{"type":"profile","attributes":{"properties":{"old":9007199254740993}}}',
+      '{"type":"profile","attributes":{"properties":{"new":-123456789012345678901234567890}}}',
+    );
+    expect(merged).toBe(
+      '{"type":"profile","attributes":{"properties":{"old":9007199254740993,"new":-123456789012345678901234567890}}}',
+    );
+  });
+
+  it('treat __proto__ as a name like any other', () => {
+    const hostile = '{"type":"profile","attributes":{"properties":{"__proto__":{"admin":true}}}}';
+    expect(merge(hostile, aProfile({ properties: { plan: 'pro' } }))).toBe(
+      '{"type":"profile","attributes":{"properties":{"__proto__":{"admin":true},"plan":"pro"}}}',
+    );
+    expect(({} as Record<string, unknown>).admin).toBeUndefined();
+  });
+
+  it('are refused where one is not a JSON object: nothing else was ever stored', () => {
+    expect(() => merge('[]', aProfile({}))).toThrow('not a JSON object');
+    expect(() => merge(aProfile({}), '{')).toThrow('not a JSON object');
+  });
+});
+
+describe('merging', () => {
+  const value = fc.oneof(fc.jsonValue({ maxDepth: 1 }), fc.bigInt().map(String));
+  const names = fc.constantFrom('a', 'b', 'c', '__proto__', '1');
+  const members = fc.uniqueArray(fc.tuple(names, value), { selector: ([name]) => name });
+  const toObject = (entries: readonly (readonly [string, unknown])[]): object =>
+    Object.fromEntries(entries);
+  const profile = fc
+    .record(
+      {
+        first_name: fc.option(fc.string()),
+        email: fc.option(fc.string()),
+        location: fc.option(members.map(toObject)),
+        properties: fc.option(members.map(toObject)),
+      },
+      { requiredKeys: [] },
+    )
+    .map(aProfile);
+
+  it('a profile with itself changes nothing', () => {
+    fc.assert(
+      fc.property(profile, (one) => {
+        const parsed = parseJson(one);
+        expect(merge(one, one)).toBe(parsed.ok ? stringifyJson(parsed.value) : '');
+      }),
+    );
+  });
+
+  it('gives the same, however it is grouped', () => {
+    fc.assert(
+      fc.property(profile, profile, profile, (first, second, third) => {
+        expect(merge(merge(first, second), third)).toBe(merge(first, merge(second, third)));
+      }),
+    );
+  });
+
+  it('never gives more bytes than both had', () => {
+    fc.assert(
+      fc.property(profile, profile, (older, newer) => {
+        expect(toBytes(merge(older, newer)).length).toBeLessThanOrEqual(
+          toBytes(older).length + toBytes(newer).length,
+        );
+      }),
+    );
+  });
+});

@@ -1,0 +1,439 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { lanes, type Outcome } from '../../src/envelope.js';
+import type { Answer } from '../../src/klaviyo/answer.js';
+import { rowNames, toOutcomes } from '../../src/klaviyo/response.js';
+
+const now = Date.UTC(2026, 10, 1, 12);
+const json = { 'content-type': 'application/vnd.api+json' };
+const html = { 'content-type': 'text/html; charset=UTF-8' };
+const page = '<html>\n<head><title>Just a moment...</title></head>\n<body></body>\n</html>';
+
+type Given = Partial<Answer> & { readonly body?: unknown };
+
+const anAnswer = ({ body, ...given }: Given): Answer => ({
+  lane: 'events',
+  count: 3,
+  status: 400,
+  headers: json,
+  bodyText: body === undefined ? '' : JSON.stringify(body),
+  now,
+  ...given,
+});
+const outcomesOf = (given: Given): readonly Outcome[] => toOutcomes(anAnswer(given));
+
+/** The one outcome that all entries have. */
+function outcomeOf(given: Given): Outcome {
+  const outcomes = outcomesOf(given);
+  const [first] = outcomes;
+  if (first === undefined) throw new Error('no outcome');
+  for (const outcome of outcomes) expect(outcome).toEqual(first);
+  expect(outcomes).toHaveLength(anAnswer(given).count);
+  return first;
+}
+
+/** `kind code`, and what else is short. */
+function toBrief(outcome: Outcome): string {
+  if (outcome.kind === 'delivered') return 'delivered';
+  if (outcome.kind === 'pending') return `pending ${outcome.ref}`;
+  if (outcome.kind === 'unblamed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
+  return `${outcome.kind} ${outcome.reason.code}`;
+}
+
+const errors = (...list: readonly { detail?: string; pointer?: string }[]) => ({
+  errors: list.map(({ detail = 'Invalid input', pointer = '/data' }) => ({
+    id: 'e1',
+    status: 400,
+    code: 'invalid',
+    title: 'Invalid input.',
+    detail,
+    source: { pointer },
+  })),
+});
+const events = '/data/attributes/events-bulk-create/data';
+const profiles = '/data/attributes/profiles/data';
+const job = { data: { type: 'profile-bulk-import-job', id: 'job-1', attributes: {} } };
+
+describe('the table, for an answer about three entries', () => {
+  const revision = (detail: string) => errors({ detail, pointer: '/data/' });
+
+  it.each<[string, Given, string]>([
+    ['202 for events', { status: 202 }, 'delivered'],
+    ['200 for events, with a body', { status: 200, body: job }, 'delivered'],
+    ['202 for profiles, with a job', { status: 202, lane: 'profiles', body: job }, 'pending job-1'],
+    ['202 for profiles, without', { status: 202, lane: 'profiles' }, 'delivered'],
+    [
+      '202 for profiles, with a job that has no id',
+      { status: 202, lane: 'profiles', body: { data: { id: 7 } } },
+      'delivered',
+    ],
+    [
+      '202 for profiles, with half a body',
+      { status: 202, lane: 'profiles', bodyText: '{"data":{"id":"jo' },
+      'delivered',
+    ],
+    ['200 with a page', { status: 200, headers: html, bodyText: page }, 'retryable edge'],
+    [
+      '200 with a page that calls itself nothing',
+      { status: 200, headers: {}, bodyText: `\n${page}` },
+      'retryable edge',
+    ],
+    ['429', { status: 429, body: errors({}) }, 'throttled throttled'],
+    ['429 with a page', { status: 429, headers: html, bodyText: page }, 'throttled throttled'],
+    ...[500, 501, 502, 503, 504, 520, 521, 522, 524, 527, 530, 408, 421, 425].map(
+      (status): [string, Given, string] => [
+        String(status),
+        { status, headers: html, bodyText: page },
+        'retryable unavailable',
+      ],
+    ),
+    [
+      '500 that blames an entry',
+      { status: 500, body: errors({ pointer: `${events}/0` }) },
+      'retryable unavailable',
+    ],
+    ['413', { status: 413, body: errors({}) }, 'unblamed size too_large'],
+    ['413 with a page', { status: 413, headers: html, bodyText: page }, 'unblamed size too_large'],
+    ['413, alone', { status: 413, count: 1 }, 'rejected too_large'],
+    ['401', { status: 401, body: errors({}) }, 'blocked auth'],
+    ['401 with a page', { status: 401, headers: html, bodyText: page }, 'blocked auth'],
+    ['402', { status: 402, body: errors({}) }, 'blocked auth'],
+    ['407 from a proxy', { status: 407, headers: html, bodyText: page }, 'blocked auth'],
+    ['400 with a page', { status: 400, headers: html, bodyText: page }, 'retryable edge'],
+    ['403 with a page', { status: 403, headers: html, bodyText: page }, 'retryable edge'],
+    [
+      '400 with plain text',
+      { headers: { 'content-type': 'text/plain' }, bodyText: 'no' },
+      'retryable edge',
+    ],
+    ['400 with nothing', { headers: {} }, 'retryable edge'],
+    ['400, alone, with nothing', { count: 1 }, 'retryable edge'],
+    ['403 with JSON text that is no object', { status: 403, bodyText: '"no"' }, 'retryable edge'],
+    ['409 with a page', { status: 409, headers: html, bodyText: page }, 'retryable edge'],
+    ['a page that calls itself JSON', { bodyText: page }, 'retryable edge'],
+    ['403', { status: 403, body: errors({}) }, 'blocked scope'],
+    ['403 of another form', { status: 403, body: { message: 'Forbidden' } }, 'blocked scope'],
+    [
+      '404 for a future revision',
+      { status: 404, body: revision('Unable to specify a future revision date') },
+      'blocked revision',
+    ],
+    [
+      '404 for a missing endpoint',
+      { status: 404, body: revision('No valid revisions found for method') },
+      'blocked revision',
+    ],
+    [
+      '400 for a malformed revision',
+      { body: revision("The revision 'x' must have the format YYYY-MM-DD.") },
+      'blocked revision',
+    ],
+    ['404 without a reason', { status: 404, body: errors({}) }, 'blocked endpoint'],
+    ['404 with a page', { status: 404, headers: html, bodyText: page }, 'blocked endpoint'],
+    ['405', { status: 405, body: errors({}) }, 'blocked endpoint'],
+    ['406', { status: 406 }, 'blocked endpoint'],
+    [
+      '410 of a retired API',
+      { status: 410, body: { message: 'This API has been retired' } },
+      'blocked endpoint',
+    ],
+    ['415', { status: 415, body: errors({}) }, 'blocked endpoint'],
+    ['301', { status: 301, headers: html, bodyText: page }, 'blocked endpoint'],
+    ['308 without a body', { status: 308, headers: {} }, 'blocked endpoint'],
+    [
+      '400 for a list',
+      { lane: 'profiles', body: errors({ pointer: '/data/relationships/lists/data/0/id' }) },
+      'blocked list',
+    ],
+    ['400 without a pointer', { body: errors({ pointer: '/data' }) }, 'unblamed bisect rejected'],
+    [
+      '400 with a pointer to the list of entries',
+      { body: errors({ pointer: events }) },
+      'unblamed bisect rejected',
+    ],
+    [
+      '400 with a pointer beyond the last entry',
+      { body: errors({ pointer: `${events}/3/attributes` }) },
+      'unblamed bisect rejected',
+    ],
+    [
+      "400 with a pointer to the other lane's list",
+      { body: errors({ pointer: `${profiles}/0/attributes` }) },
+      'unblamed bisect rejected',
+    ],
+    [
+      '400 with a parameter',
+      { body: { errors: [{ source: { parameter: 'include' } }] } },
+      'unblamed bisect rejected',
+    ],
+    ['400 with an empty list of errors', { body: { errors: [] } }, 'unblamed bisect rejected'],
+    [
+      '400 with half a body',
+      { bodyText: '{"errors":[{"detail":"Inva' },
+      'unblamed bisect rejected',
+    ],
+    ['400 with an array', { body: [1, 2] }, 'unblamed bisect rejected'],
+    [
+      '409',
+      { status: 409, body: errors({ pointer: '/data/attributes' }) },
+      'unblamed bisect rejected',
+    ],
+    ['422', { status: 422, body: errors({}) }, 'unblamed bisect rejected'],
+    ['400, alone, without a pointer', { count: 1, body: errors({}) }, 'rejected rejected'],
+    [
+      '400, alone, with a pointer beyond it',
+      { count: 1, body: errors({ pointer: `${events}/5` }) },
+      'rejected rejected',
+    ],
+    ['409, alone', { count: 1, status: 409, body: errors({}) }, 'rejected rejected'],
+    [
+      '400 for a unique_id that is there twice, with a pointer',
+      {
+        body: errors({
+          detail: "The unique_id 'a' is used more than once for the same profile and metric.",
+          pointer: `${events}/1/attributes/events/data/0/attributes/unique_id`,
+        }),
+      },
+      'unblamed bisect rejected',
+    ],
+  ])('%s', (_name, given, expected) => {
+    expect(toBrief(outcomeOf(given))).toBe(expected);
+  });
+
+  it('is what docs/outcomes.md says', () => {
+    const text = readFileSync(new URL('../../docs/outcomes.md', import.meta.url), 'utf8');
+    const [, table = ''] = text.split('## Answers to a bulk request');
+    const [rows = ''] = table.split('\n## ');
+    const named = [...rows.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
+    expect(named).toEqual(rowNames);
+  });
+});
+
+describe('a wait', () => {
+  const afterMs = (given: Given): number | undefined => {
+    const outcome = outcomeOf(given);
+    return 'afterMs' in outcome ? outcome.afterMs : undefined;
+  };
+  const said = (seconds: number) =>
+    errors({ detail: `Request was throttled. Expected available in ${seconds} second.` });
+
+  it.each<[string, Given, number | undefined]>([
+    ['429 with Retry-After', { status: 429, headers: { ...json, 'retry-after': '7' } }, 7000],
+    ['429 with Retry-After 0', { status: 429, headers: { ...json, 'retry-after': '0' } }, 1000],
+    ['429 that only says it in words', { status: 429, body: said(12) }, 12_000],
+    ['429 that says 0 seconds', { status: 429, body: said(0) }, 1000],
+    [
+      '429 whose header and words differ',
+      { status: 429, headers: { 'retry-after': '3' }, body: said(9) },
+      3000,
+    ],
+    ['429 that says nothing', { status: 429 }, 1000],
+    ['429 that says a week in words', { status: 429, body: said(604_800) }, 3_600_000],
+    ['503 with Retry-After', { status: 503, headers: { 'retry-after': '30' } }, 30_000],
+    ['503 without', { status: 503 }, undefined],
+    [
+      '403 with a page and Retry-After',
+      { status: 403, headers: { ...html, 'retry-after': '2' }, bodyText: page },
+      2000,
+    ],
+  ])('after %s', (_name, given, expected) => {
+    expect(afterMs(given)).toBe(expected);
+  });
+});
+
+describe('entries that pointers name', () => {
+  const email = { detail: 'Invalid email address', pointer: `${profiles}/1/attributes/email` };
+
+  it('are rejected in the words of Klaviyo, and the others go again', () => {
+    const outcomes = outcomesOf({ lane: 'profiles', body: errors(email) });
+    const rejected: Outcome = {
+      kind: 'rejected',
+      reason: {
+        code: 'rejected',
+        detail: 'Invalid email address',
+        status: 400,
+        faults: [{ pointer: '/attributes/email', detail: 'Invalid email address' }],
+      },
+    };
+    expect(outcomes.map(toBrief)).toEqual([
+      'unblamed pointer rejected',
+      'rejected rejected',
+      'unblamed pointer rejected',
+    ]);
+    expect(outcomes[1]).toEqual(rejected);
+  });
+
+  it('each get their own words, and only theirs', () => {
+    const phone = {
+      detail: 'Invalid phone number',
+      pointer: `${profiles}/1/attributes/phone_number`,
+    };
+    const other = { detail: 'Not a field', pointer: `${profiles}/0/attributes/x` };
+    const [first, second] = outcomesOf({ lane: 'profiles', body: errors(other, email, phone) });
+    expect(first).toMatchObject({
+      reason: { detail: 'Not a field', faults: [{ pointer: '/attributes/x' }] },
+    });
+    expect(second).toMatchObject({
+      reason: {
+        detail: 'Invalid email address; Invalid phone number',
+        faults: [{ pointer: '/attributes/email' }, { pointer: '/attributes/phone_number' }],
+      },
+    });
+  });
+
+  it.each([
+    [
+      `${events}/1/attributes/profile/data/attributes/email`,
+      '/attributes/profile/data/attributes/email',
+    ],
+    [
+      `${events}/1/attributes/events/data/0/attributes/time`,
+      '/attributes/events/data/0/attributes/time',
+    ],
+    [`${events}/1`, ''],
+    [`${events}/1/`, '/'],
+    [`${events}/1.attributes.email`, '/.attributes.email'],
+    [`${events}[1]/attributes`, '/attributes'],
+    [`${events}/[1]`, ''],
+    [`#${events}/1/x`, '/x'],
+    [`${events.slice(1)}/1/x`, '/x'],
+  ])('are found in a pointer such as %s', (pointer, within) => {
+    const outcomes = outcomesOf({ body: errors({ pointer }) });
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['unblamed', 'rejected', 'unblamed']);
+    expect(outcomes[1]).toMatchObject({ reason: { faults: [{ pointer: within }] } });
+  });
+
+  it.each(['1x', '-1', '1e0', '99999999999', ''])(
+    'are not found in an index such as "%s"',
+    (index) => {
+      const outcome = outcomeOf({ count: 2, body: errors({ pointer: `${events}/${index}` }) });
+      expect(toBrief(outcome)).toBe('unblamed bisect rejected');
+    },
+  );
+
+  it('are rejected even where a further error names nobody', () => {
+    const outcomes = outcomesOf({
+      lane: 'profiles',
+      body: errors(email, { pointer: '/data' }, { pointer: `${profiles}/99/x` }),
+    });
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['unblamed', 'rejected', 'unblamed']);
+  });
+
+  it('are rejected, all of them, where all are named', () => {
+    const all = [0, 1, 2].map((index) => ({ pointer: `${events}/${index}/attributes` }));
+    expect(outcomesOf({ body: errors(...all) }).map(toBrief)).toEqual(
+      Array.from({ length: 3 }, () => 'rejected rejected'),
+    );
+  });
+
+  it('are rejected for a field called revision, which is no trouble with ours', () => {
+    const detail = "'revision' is not a valid field for the resource 'profile'.";
+    const outcomes = outcomesOf({
+      body: errors({ detail, pointer: `${events}/0/attributes/revision` }),
+    });
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['rejected', 'unblamed', 'unblamed']);
+    expect(toBrief(outcomeOf({ body: errors({ detail }) }))).toBe('unblamed bisect rejected');
+  });
+
+  it('go again where they only repeat a unique_id, while those truly at fault are rejected', () => {
+    const repeat = { detail: 'Duplicate unique_id in request', pointer: `${events}/0/attributes` };
+    const bad = {
+      detail: 'unique_id must be a string of 1 to 255 characters.',
+      pointer: `${events}/2/x`,
+    };
+    expect(outcomesOf({ body: errors(repeat, bad) }).map(toBrief)).toEqual([
+      'unblamed pointer rejected',
+      'unblamed pointer rejected',
+      'rejected rejected',
+    ]);
+  });
+});
+
+describe('the words of a reason', () => {
+  it('are those of Klaviyo, or the title, or say at least what was answered', () => {
+    const words = (given: Given): string => {
+      const outcome = outcomeOf({ count: 1, ...given });
+      return 'reason' in outcome ? outcome.reason.detail : '';
+    };
+    expect(words({ body: errors({ detail: 'Invalid input' }) })).toBe('Invalid input');
+    expect(words({ body: { errors: [{ title: 'Conflict.' }] } })).toBe('Conflict.');
+    expect(words({ body: { errors: [null, 'x', {}] } })).toBe('Klaviyo answered 400');
+    expect(words({ status: 410, body: { message: 'retired' } })).toBe('retired');
+    expect(words({ headers: html, bodyText: page })).toBe(
+      'something between us and Klaviyo answered 400 ("Just a moment...")',
+    );
+  });
+
+  it('stay short, however long the answer is', () => {
+    const long = Array.from({ length: 5000 }, (_, index) => ({
+      detail: `${index} ${'x'.repeat(2000)}`,
+      pointer: `${events}/0/${'y'.repeat(2000)}`,
+    }));
+    const [outcome] = outcomesOf({ count: 1, body: errors(...long) });
+    expect(JSON.stringify(outcome).length).toBeLessThan(40_000);
+  });
+});
+
+describe('whatever comes', () => {
+  const pointer = fc.oneof(
+    fc.string(),
+    fc.nat(20).map((index) => `${events}/${index}/attributes`),
+    fc.nat(20).map((index) => `${profiles}/${index}`),
+  );
+  const loose = fc.oneof(fc.jsonValue(), pointer);
+  const error = fc.record(
+    {
+      detail: loose,
+      title: loose,
+      code: loose,
+      status: loose,
+      source: fc.oneof(loose, fc.record({ pointer: loose })),
+    },
+    { requiredKeys: [] },
+  );
+  const body = fc.oneof(
+    fc.string(),
+    fc.jsonValue().map((value) => JSON.stringify(value)),
+    fc.array(fc.oneof(error, loose)).map((list) => JSON.stringify({ errors: list })),
+    fc.record({ data: loose }).map((value) => JSON.stringify(value)),
+  );
+  const answer = fc.record({
+    lane: fc.constantFrom(...lanes),
+    count: fc.integer({ min: 1, max: 20 }),
+    status: fc.oneof(fc.integer({ min: 200, max: 599 }), fc.constantFrom(202, 400, 403, 404, 409)),
+    headers: fc.record({ 'content-type': fc.constantFrom('text/html', 'application/json', '') }),
+    bodyText: body,
+    now: fc.constant(now),
+  });
+
+  it('there is exactly one outcome an entry, and nothing is thrown', () => {
+    fc.assert(
+      fc.property(answer, (given) => {
+        expect(toOutcomes(given)).toHaveLength(given.count);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('nothing is delivered but by a 2xx, and nothing is rejected but by a 4xx in JSON or a 413', () => {
+    fc.assert(
+      fc.property(answer, (given) => {
+        for (const { kind } of toOutcomes(given)) {
+          if (kind === 'delivered' || kind === 'pending') expect(given.status).toBeLessThan(300);
+          if (kind !== 'rejected' || given.status === 413) continue;
+          expect(given.bodyText).toMatch(/^\s*[[{]/);
+          expect([400, 409, 422].includes(given.status) || given.status > 410).toBe(true);
+          expect(given.status).toBeLessThan(500);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it.each(['[', '{"a":', '<title>', '"'])('"%s" over and over is read in no time', (part) => {
+    const bodyText = part.repeat(Math.ceil(4_000_000 / part.length));
+    expect(outcomesOf({ bodyText })).toHaveLength(3);
+    expect(outcomesOf({ bodyText, headers: html })).toHaveLength(3);
+  });
+});
