@@ -1,4 +1,3 @@
-import type { FastifyInstance } from 'fastify';
 import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
@@ -184,7 +183,7 @@ function warnAtStart(
 }
 
 type Parts = {
-  readonly server: FastifyInstance;
+  readonly server: Awaited<ReturnType<typeof createServer>>;
   readonly engine: Engine;
   readonly client: KlaviyoClient;
   readonly store: Store;

@@ -1,4 +1,4 @@
 #!/usr/bin/env node
-import { parseCommand } from './cli/command.js';
+import { runCommand } from './cli/run.js';
 
-process.exitCode = await parseCommand(process.argv.slice(2), process.env);
+process.exitCode = await runCommand(process.argv.slice(2), process.env);

@@ -1,10 +1,14 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { lanes } from './envelope.js';
 
 /**
  * Every metric of the relay, named once. Labels are few and bounded: never an id or an address.
  * Gauges that mirror state (buffer, limiter) are set by `observe…` callbacks at scrape time.
  */
 export type Metrics = ReturnType<typeof createMetrics>;
+
+const ingestOutcomes = ['accepted', 'duplicate', 'invalid', 'refused'];
+const settledOutcomes = ['delivered', 'merged', 'dead_lettered'];
 
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const latencyBuckets = [
@@ -41,7 +45,7 @@ export function createMetrics(version: string) {
   });
   collectDefaultMetrics({ register: registry });
 
-  return {
+  const metrics = {
     registry,
     onScrape: (refresh: () => void) => void refreshers.push(refresh),
     httpRequests: counter('http_requests_total', 'Requests answered', [
@@ -118,4 +122,12 @@ export function createMetrics(version: string) {
     ),
     storeDurable: gauge('store_durable', '1 when an accepted event survives a crash', []),
   };
+  // Known label values start at zero, so that rates and alerts work from the first scrape on.
+  for (const lane of lanes) {
+    for (const outcome of ingestOutcomes) metrics.ingest.inc({ lane, outcome }, 0);
+    for (const outcome of settledOutcomes) metrics.settled.inc({ lane, outcome }, 0);
+    metrics.redriven.inc({ lane }, 0);
+    metrics.deadLettersDropped.inc({ lane }, 0);
+  }
+  return metrics;
 }

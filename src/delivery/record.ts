@@ -65,7 +65,7 @@ function toLogFields(delivery: Delivery): object {
     bytes: rest.bytes,
     status: rest.status,
     attempt: rest.attempt,
-    durationMs: Math.round(rest.durationMs),
+    durationMs: rest.durationMs,
     delivered: rest.delivered,
     ...(rest.merged > 0 && { merged: rest.merged }),
     ...(rest.retried > 0 && { retried: rest.retried }),

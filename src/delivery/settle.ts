@@ -55,7 +55,7 @@ export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Se
     lane: facts.lane,
     trigger: facts.trigger,
     at: facts.at,
-    durationMs: sent.durationMs,
+    durationMs: Math.round(sent.durationMs * 10) / 10,
     count: facts.envelopes.length,
     bytes: sent.bytes,
     status: sent.status,

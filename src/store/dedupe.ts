@@ -33,8 +33,9 @@ export class DedupeWindow {
     this.#prune(at - this.#bounds.maxAgeMs);
   }
 
-  forget(keys: readonly string[]): void {
-    for (const key of keys) this.#known.delete(key);
+  /** Only what is known by this id: a newer envelope may carry the key since the window forgot the older one. */
+  forget(keys: readonly string[], id: string): void {
+    for (const key of keys) if (this.#known.get(key)?.id === id) this.#known.delete(key);
   }
 
   #prune(oldest: number): void {

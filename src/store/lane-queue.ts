@@ -11,8 +11,8 @@ export type Queued = Envelope & {
   readonly readyAt: number;
   /** Not to be merged with others: it failed in company. */
   readonly alone: boolean;
-  /** The attempt that sent it back last. */
-  readonly lastTry: { readonly deliveryId: string | null; readonly reason: Reason } | null;
+  /** The latest attempt, and why it sent the envelope back; no reason while its import job runs. */
+  readonly lastTry: { readonly deliveryId: string | null; readonly reason: Reason | null } | null;
 };
 
 export type LaneQueueOptions = {
@@ -22,26 +22,27 @@ export type LaneQueueOptions = {
   readonly onWaiting: () => void;
 };
 
-type Delayed = { readonly dueAt: number; readonly queued: readonly Queued[] };
+type Delayed<T> = { readonly dueAt: number; readonly queued: readonly T[] };
 
 /**
  * One lane's envelopes in memory, in the order they leave: what came back (due retries, freed
  * waiters) by number, then fresh ones. Used by every store that keeps its working set in memory.
  */
-export class LaneQueue {
+export class LaneQueue<T extends Queued = Queued> {
   readonly #options: LaneQueueOptions;
-  readonly #holds = new KeyHolds<Queued>();
-  readonly #fresh = new Fifo<Queued>();
-  #returned: Queued[] = [];
-  #delayed: Delayed[] = [];
+  readonly #holds = new KeyHolds<T>();
+  readonly #fresh = new Fifo<T>();
+  #returned: T[] = [];
+  #delayed: Delayed<T>[] = [];
   #bytes = 0;
   #timer: { cancel(): void } | null = null;
+  #closed = false;
 
   constructor(options: LaneQueueOptions) {
     this.#options = options;
   }
 
-  push(queued: Queued): void {
+  push(queued: T): void {
     this.#fresh.push(queued);
     this.#bytes += weight(queued);
   }
@@ -59,8 +60,8 @@ export class LaneQueue {
     };
   }
 
-  claim(bounds: ClaimBounds): readonly (readonly [Queued, ...Queued[]])[] {
-    const pick = new Pick<Queued>(bounds, this.#options.merges);
+  claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
+    const pick = new Pick<T>(bounds, this.#options.merges);
     this.#claimReturned(pick);
     for (let next = this.#fresh.peek(); next !== undefined; next = this.#fresh.peek()) {
       if (pick.closed || !this.#offer(next, pick)) break;
@@ -73,7 +74,7 @@ export class LaneQueue {
     return parcels;
   }
 
-  #claimReturned(pick: Pick<Queued>): void {
+  #claimReturned(pick: Pick<T>): void {
     let index = 0;
     for (const queued of this.#returned) {
       if (pick.closed || !this.#offer(queued, pick)) break;
@@ -83,30 +84,37 @@ export class LaneQueue {
   }
 
   /** Puts claimed envelopes back, to be claimed again after `afterMs`. They keep their keys until then. */
-  delay(queued: readonly Queued[], afterMs: number): void {
+  delay(queued: readonly T[], afterMs: number): void {
     if (queued.length === 0) return;
     const dueAt = this.#options.clock.monotonic() + afterMs;
     this.#delayed = [...this.#delayed, { dueAt, queued }].sort((a, b) => a.dueAt - b.dueAt);
     this.#arm();
   }
 
+  /** Takes keys as if these had been claimed here: an earlier process left them in flight. */
+  adopt(queued: readonly T[]): void {
+    for (const one of queued) this.#holds.take(one.keys);
+  }
+
   /** Ends a claim for good, and lets those who waited for its keys go on. */
-  release(queued: readonly Queued[]): void {
+  release(queued: readonly T[]): void {
     this.#giveBack(queued.flatMap((one) => this.#holds.release(one.keys)));
   }
 
   /** Back into the queue by number, for what was settled before (a redrive). */
-  restore(queued: readonly Queued[]): void {
+  restore(queued: readonly T[]): void {
     this.#giveBack(queued);
   }
 
+  /** What is put back after this stays where it is: no timer outlives the store. */
   close(): void {
+    this.#closed = true;
     this.#timer?.cancel();
     this.#timer = null;
   }
 
   /** False where it stays in the queue: it does not fit into this claim. */
-  #offer(queued: Queued, pick: Pick<Queued>): boolean {
+  #offer(queued: T, pick: Pick<T>): boolean {
     const held = this.#holds.heldKey(queued.keys);
     const answer = held === undefined ? pick.offer(queued) : { waitsFor: held };
     if (answer === 'full') return false;
@@ -115,7 +123,7 @@ export class LaneQueue {
     return true;
   }
 
-  #giveBack(queued: readonly Queued[]): void {
+  #giveBack(queued: readonly T[]): void {
     if (queued.length === 0) return;
     for (const one of queued) this.#bytes += weight(one);
     this.#returned = this.#returned.concat(queued).sort((a, b) => a.seq - b.seq);
@@ -125,7 +133,7 @@ export class LaneQueue {
   #arm(): void {
     this.#timer?.cancel();
     const next = this.#delayed[0];
-    if (next === undefined) return;
+    if (next === undefined || this.#closed) return;
     const delayMs = next.dueAt - this.#options.clock.monotonic();
     this.#timer = this.#options.clock.setTimer(delayMs, () => this.#wakeDue());
   }

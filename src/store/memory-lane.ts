@@ -57,6 +57,11 @@ export class MemoryLane {
     return queued;
   }
 
+  /** Claimed envelopes of which more is known; they stay claimed. */
+  update(queued: readonly Queued[]): void {
+    for (const one of queued) this.#unsettled.set(one.id, one);
+  }
+
   /** Back among the unsettled, as if accepted anew. */
   restore(envelopes: readonly (Draft & { readonly id: string; readonly seq: number })[]): void {
     const restored = envelopes.map((one) => this.#queued({ ...one, attempts: 0 }, one.seq));

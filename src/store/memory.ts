@@ -1,16 +1,17 @@
 import type { Clock } from '../clock.js';
-import type {
-  ClaimBounds,
-  DeadLetter,
-  DeadLetterFilter,
-  DeliveryFilter,
-  Draft,
-  Lane,
-  PageQuery,
-  Parcel,
-  Reason,
-  Receipt,
-  Settlement,
+import {
+  lanes,
+  type ClaimBounds,
+  type DeadLetter,
+  type DeadLetterFilter,
+  type DeliveryFilter,
+  type Draft,
+  type Lane,
+  type PageQuery,
+  type Parcel,
+  type Reason,
+  type Receipt,
+  type Settlement,
 } from '../envelope.js';
 import { Admission, type Capacity } from './admission.js';
 import { type Buried, DeadLetters } from './dead-letters.js';
@@ -99,6 +100,7 @@ export class MemoryStore implements Store {
     }
     for (const { queued, reason } of buried) this.#bury(queued, reason, deliveryId);
     this.#remove(lane, [...delivered, ...merged, ...buried.map(({ queued }) => queued)]);
+    lane.update(sorted.followed.map(({ queued }) => queued));
     for (const [afterMs, queued] of sorted.back) lane.sendBack(queued, afterMs);
     return Promise.resolve();
   }
@@ -138,8 +140,14 @@ export class MemoryStore implements Store {
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
     const matching = this.#letters.matching(filter);
-    if (dryRun) return Promise.resolve(matching.length);
-    for (const letter of matching) this.#redrive(letter);
+    if (!dryRun) {
+      for (const lane of lanes) {
+        this.#redrive(
+          lane,
+          matching.filter((letter) => letter.lane === lane),
+        );
+      }
+    }
     return Promise.resolve(matching.length);
   }
 
@@ -187,18 +195,22 @@ export class MemoryStore implements Store {
       deliveryId,
     });
     // Its unique_id is free again, so that a corrected event can be posted under it.
-    this.#dedupe.forget(keys);
+    this.#dedupe.forget(keys, id);
   }
 
-  #redrive(letter: Buried): void {
-    const { id, lane, keys, acceptedAt, payload } = letter;
-    const seq = fromId(id)?.seq;
-    if (seq === undefined) return;
-    this.#letters.remove(letter);
-    if (lane === 'events') this.#dedupe.remember(keys, id);
-    const draft = { id, lane, keys, acceptedAt, payload, seq };
-    this.#admission.add(1, payload.byteLength + 1);
-    this.#lanes[lane].restore([draft]);
+  #redrive(lane: Lane, letters: readonly Buried[]): void {
+    // Their age starts anew: an old one would be given up again at its first hiccup.
+    const acceptedAt = this.#clock.now();
+    const restored = letters.flatMap(({ id, keys, payload }) => {
+      const seq = fromId(id)?.seq;
+      return seq === undefined ? [] : [{ id, lane, keys, acceptedAt, payload, seq }];
+    });
+    letters.forEach((letter) => this.#letters.remove(letter));
+    for (const one of restored) {
+      this.#admission.add(1, weight(one));
+      if (lane === 'events') this.#dedupe.remember(one.keys, one.id);
+    }
+    this.#lanes[lane].restore(restored);
   }
 
   #receipt(id: string): Receipt | null {

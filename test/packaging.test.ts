@@ -1,0 +1,287 @@
+import { execFile, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { promisify } from 'node:util';
+import { afterEach, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { expand, parseDockerfile, parseIgnore } from '../scripts/dockerfile.js';
+import { loadConfig, settingsSchema } from '../src/config.js';
+
+const root = new URL('../', import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
+const manifest = z
+  .object({ description: z.string(), bin: z.record(z.string(), z.string()) })
+  .parse(JSON.parse(read('package.json')));
+
+const { args, stages } = parseDockerfile(read('Dockerfile'));
+const runtime = stages.at(-1)!;
+const stepsOf = (op: string) => runtime.steps.filter((step) => step.op === op);
+const wordsOf = (op: string) => stepsOf(op).flatMap(({ words }) => words);
+const imageEnv = Object.fromEntries(
+  wordsOf('ENV').map((word): [string, string] => {
+    const [name = '', value = ''] = word.split('=');
+    return [name, value];
+  }),
+);
+
+describe('the image', () => {
+  it('is built on one slim Node 24, major and minor pinned', () => {
+    const images = new Set(stages.map(({ from }) => expand(from, args)));
+    expect(images.size).toBe(1);
+    expect([...images][0]).toMatch(/^node:24\.\d+-[a-z]+-slim$/);
+  });
+
+  it('holds production dependencies alone, as the lock file has them', () => {
+    const installs = stages.flatMap(({ name, steps }) =>
+      steps
+        .filter(({ op, text }) => op === 'RUN' && text.startsWith('npm'))
+        .map(({ text }) => [name, text]),
+    );
+    expect(installs).toEqual([
+      ['build', 'npm ci'],
+      ['build', 'npm run build'],
+      ['dependencies', 'npm ci --omit=dev'],
+    ]);
+    const copied = stepsOf('COPY').map(({ flags, words }) => [flags.from, words[0]]);
+    expect(copied.filter(([from]) => from !== undefined)).toEqual([
+      ['dependencies', '/app/node_modules'],
+      ['build', '/app/dist'],
+    ]);
+  });
+
+  it('runs as a user that is not root, given by number, and owns nothing but its volume', () => {
+    expect(wordsOf('USER')).toEqual(['1000:1000']);
+    expect(stepsOf('RUN').map(({ text }) => text)).toEqual([
+      'mkdir /data && chown 1000:1000 /data',
+    ]);
+    expect(stepsOf('COPY').filter(({ flags }) => 'chown' in flags)).toEqual([]);
+    expect(wordsOf('VOLUME')).toEqual(['/data']);
+    expect(imageEnv).toMatchObject({ DATA_DIR: '/data' });
+  });
+
+  it('starts node itself, so that signals reach it', () => {
+    expect(wordsOf('ENTRYPOINT')).toEqual(['node', '/app/dist/main.js']);
+    expect(wordsOf('CMD')).toEqual(['start']);
+    expect(Object.values(manifest.bin)).toEqual(['dist/main.js']);
+  });
+
+  it('listens on every address, and so does not start without keys', () => {
+    expect(imageEnv).toEqual({
+      NODE_ENV: 'production',
+      HOST: '0.0.0.0',
+      PORT: '3000',
+      DATA_DIR: '/data',
+    });
+    expect(wordsOf('EXPOSE')).toEqual([imageEnv.PORT]);
+    const key = { KLAVIYO_API_KEY: 'pk_1' };
+    expect(() => loadConfig({ ...imageEnv, ...key })).toThrow('RELAY_API_KEYS');
+    expect(loadConfig({ ...imageEnv, ...key, RELAY_API_KEYS: 'long enough' }).PORT).toBe(3000);
+  });
+
+  it("is described in package.json's words", () => {
+    expect(wordsOf('LABEL')).toContain(
+      `org.opencontainers.image.description=${manifest.description}`,
+    );
+  });
+});
+
+describe("the image's health check", () => {
+  const closers: (() => Promise<unknown>)[] = [];
+  afterEach(async () => {
+    await Promise.all(closers.splice(0).map((close) => close()));
+  });
+
+  const listen = async (status: number): Promise<{ port: number; asked: string[] }> => {
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      response.writeHead(status, { connection: 'close' }).end();
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    closers.push(() => once(server.close(), 'close'));
+    const address = server.address();
+    return { port: typeof address === 'object' ? (address?.port ?? 0) : 0, asked };
+  };
+  const check = async (port: number): Promise<number> => {
+    const [, ...words] = wordsOf('HEALTHCHECK');
+    try {
+      await promisify(execFile)(process.execPath, words, { env: { PORT: String(port) } });
+      return 0;
+    } catch (error) {
+      return z.object({ code: z.number() }).parse(error).code;
+    }
+  };
+
+  it('passes while /livez answers 200', async () => {
+    const { port, asked } = await listen(200);
+    expect(await check(port)).toBe(0);
+    expect(asked).toEqual(['/livez']);
+  });
+
+  it('fails where it answers 503, and where nobody answers', async () => {
+    const { port } = await listen(503);
+    expect(await check(port)).toBe(1);
+    await Promise.all(closers.splice(0).map((close) => close()));
+    expect(await check(port)).toBe(1);
+  });
+});
+
+describe('the build context', () => {
+  const isOut = parseIgnore(read('.dockerignore'));
+
+  it('has everything that the Dockerfile copies', () => {
+    const copied = stages
+      .flatMap(({ steps }) => steps)
+      .filter(({ op, flags }) => op === 'COPY' && flags.from === undefined)
+      .flatMap(({ words }) => words.slice(0, -1));
+    expect(copied).toContain('package-lock.json');
+    expect(copied.filter((path) => isOut(path))).toEqual([]);
+  });
+
+  it('has no secret, no history and nothing that was built here', () => {
+    const kept = ['.env', '.git', 'node_modules', 'data', 'dist', 'test', '.env.local'];
+    expect(kept.filter((path) => !isOut(path))).toEqual([]);
+  });
+});
+
+describe('what reads the Dockerfile', () => {
+  it('refuses what it would have to skip', () => {
+    expect(() => parseDockerfile('FROM a AS b\nONBUILD RUN true')).toThrow('not understood');
+    expect(() => parseDockerfile('FROM a AS b\nCOPY --chmod=755 a b')).toThrow('not understood');
+    expect(() => parseDockerfile('FROM a AS b\nCMD node main.js')).toThrow('not understood');
+    expect(() => expand('node:${NONE}', {})).toThrow('there is no NONE');
+    expect(() => parseIgnore('**/*.log')).toThrow('not understood');
+  });
+
+  it('joins continued lines, drops comments in them and splits at blanks outside quotes', () => {
+    const text = 'FROM a AS b\nLABEL x="1 2" \\\n# why\n  y=3\nRUN one && \\\n  two';
+    const [stage] = parseDockerfile(text).stages;
+    expect(stage?.name).toBe('b');
+    expect(stage?.steps.map(({ words }) => words)).toEqual([
+      ['x=1 2', 'y=3'],
+      ['one', '&&', 'two'],
+    ]);
+  });
+
+  it('lets the last line of a .dockerignore that matches decide', () => {
+    const isOut = parseIgnore('*\n!src\nsrc/*.log');
+    expect(['a', 'src', 'src/a.ts', 'src/a.log'].map((path) => isOut(path))).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ]);
+  });
+});
+
+const service = z.looseObject({
+  build: z.literal('.'),
+  read_only: z.literal(true),
+  tmpfs: z.array(z.string()),
+  cap_drop: z.array(z.string()),
+  security_opt: z.array(z.string()),
+  ports: z.array(z.string()),
+  environment: z.record(z.string(), z.coerce.string()).default({}),
+  command: z.array(z.string()).default([]),
+  healthcheck: z.object({ test: z.array(z.string()) }).optional(),
+  depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
+  volumes: z.array(z.string()).default([]),
+  stop_grace_period: z.string().optional(),
+});
+
+describe('docker compose', () => {
+  const { services, volumes } = z
+    .object({
+      services: z.object({ relay: service, sandbox: service }),
+      volumes: z.record(z.string(), z.null()),
+    })
+    .parse(parse(read('docker-compose.yml'), { merge: true }));
+  const { relay, sandbox } = services;
+
+  /** The relay's configuration in the container, given what is set outside of it. */
+  const configure = (outside: Readonly<Record<string, string>>) =>
+    loadConfig({
+      ...imageEnv,
+      ...Object.fromEntries(
+        Object.entries(relay.environment).map(([name, text]) => [name, interpolate(text, outside)]),
+      ),
+    });
+
+  it.each([relay, sandbox])('hardens the container and publishes on loopback alone', (each) => {
+    expect(each.cap_drop).toEqual(['ALL']);
+    expect(each.security_opt).toEqual(['no-new-privileges:true']);
+    expect(each.tmpfs).toEqual(['/tmp']);
+    expect(each.ports).toHaveLength(1);
+    expect(each.ports[0]).toMatch(/^127\.0\.0\.1:/);
+  });
+
+  it('needs no setting to start the relay with the sandbox', () => {
+    const config = configure({});
+    expect(config.KLAVIYO_BASE_URL).toBe('http://sandbox:4000');
+    expect(sandbox.command).toEqual(['sandbox', '--host', '0.0.0.0', '--port', '4000']);
+    expect(interpolate(relay.ports[0] ?? '', {})).toBe(`127.0.0.1:3000:${config.PORT}`);
+    expect(interpolate(sandbox.ports[0] ?? '', {})).toBe('127.0.0.1:4000:4000');
+  });
+
+  it('switches to the real Klaviyo by one variable, with the key', () => {
+    const config = configure({
+      KLAVIYO_BASE_URL: 'https://a.klaviyo.com',
+      KLAVIYO_API_KEY: 'pk_real',
+    });
+    expect(config).toMatchObject({
+      KLAVIYO_BASE_URL: 'https://a.klaviyo.com',
+      KLAVIYO_API_KEY: 'pk_real',
+    });
+  });
+
+  it('keeps the port and the folder inside whatever PORT is outside', () => {
+    expect(configure({ PORT: '8080' }).PORT).toBe(3000);
+    expect(interpolate(relay.ports[0] ?? '', { PORT: '8080' })).toBe('127.0.0.1:8080:3000');
+    const [volume = '', folder = ''] = relay.volumes[0]?.split(':') ?? [];
+    expect(Object.keys(volumes)).toEqual([volume]);
+    expect(folder).toBe(relay.environment.DATA_DIR);
+  });
+
+  it('waits for the sandbox, and lets the relay drain before it is killed', () => {
+    expect(relay.depends_on).toEqual({ sandbox: { condition: 'service_healthy' } });
+    expect(sandbox.healthcheck?.test.join(' ')).toContain('http://127.0.0.1:4000/');
+    const drainMs = settingsSchema.shape.SHUTDOWN_TIMEOUT_MS.parse(undefined);
+    expect(parseInt(relay.stop_grace_period ?? '', 10) * 1000).toBeGreaterThan(drainMs + 2000);
+  });
+});
+
+describe('continuous integration', () => {
+  it('runs .ci/run, may read and no more, and pins its actions', () => {
+    const step = z.object({ uses: z.string().optional(), run: z.string().optional() });
+    const { permissions, jobs } = z
+      .object({
+        permissions: z.record(z.string(), z.string()),
+        jobs: z.record(z.string(), z.object({ steps: z.array(step) })),
+      })
+      .parse(parse(read('.github/workflows/ci.yml')));
+    const steps = Object.values(jobs).flatMap((job) => job.steps);
+    expect(permissions).toEqual({ contents: 'read' });
+    expect(steps.flatMap(({ run }) => run ?? [])).toEqual(['.ci/run']);
+    for (const { uses } of steps) expect(uses ?? 'a@v1').toMatch(/@v\d+$/);
+  });
+
+  it.each(['.ci/run', 'scripts/dockerfile-steps.sh'])(
+    '%s is an executable, strict script',
+    (path) => {
+      expect(statSync(new URL(path, root)).mode & 0o111).toBe(0o111);
+      expect(read(path)).toMatch(/^#!\/usr\/bin\/env bash\n[^]*\nset -euo pipefail\n/);
+      expect(spawnSync('bash', ['-n', path], { cwd: root, encoding: 'utf8' }).stderr).toBe('');
+    },
+  );
+});
+
+/** As Compose fills in `${NAME}`, `${NAME:-default}` and `${NAME-default}`. */
+function interpolate(text: string, outside: Readonly<Record<string, string>>): string {
+  return text.replace(/\$\{[^}]*\}/g, (part) => {
+    const [, name = '', colon, fallback = ''] = /^\$\{(\w+)(?:(:?)-(.*))?\}$/.exec(part) ?? [];
+    const value = outside[name];
+    return value === undefined || (colon === ':' && value === '') ? fallback : value;
+  });
+}
