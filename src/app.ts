@@ -67,7 +67,11 @@ export async function startApp(deps: AppDeps): Promise<App> {
   const engine = createEngine({
     ...deps,
     buffer: store,
-    destination: { send: client.send, follow: client.follow, merge: mergeProfiles },
+    destination: {
+      send: (lane, payloads) => client.send(lane, payloads),
+      follow: (ref, payloads, permit) => client.follow(ref, payloads, permit),
+      merge: mergeProfiles,
+    },
     limiter,
     bounds: toBounds(config),
     concurrency: config.DELIVERY_CONCURRENCY,

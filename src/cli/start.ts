@@ -57,7 +57,7 @@ async function untilStopped(config: Config): Promise<number> {
       );
     await app?.stop();
     // Makes the exit code 1.
-    if (fault !== undefined) throw fault;
+    if (fault !== undefined) throw new Error('ended by a fault', { cause: fault });
   });
   try {
     app = await startApp({

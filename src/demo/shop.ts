@@ -104,7 +104,7 @@ export function createShopTraffic({
     const shopper = toShopper(number, random);
     const visit = toVisit(shopper, { random, now });
     posts.push(...visit);
-    const order = visit.find(({ body }) => body['event_name'] === 'Placed Order');
+    const order = visit.find(({ body }) => body.event_name === 'Placed Order');
     if (order !== undefined && number % 7 === 0) plant('repeated events', order);
     if (number % 60 === 0)
       plant('refused at the door', event('Viewed Product', { email: 'not an address' }));

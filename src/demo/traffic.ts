@@ -44,7 +44,8 @@ export async function sendTraffic({
         headers,
         body: request.body,
       });
-      count(tally, answer.status, (await answer.json()) as AnyAnswer, request.count);
+      const body = (await answer.json()) as AnyAnswer;
+      count(tally, { ...body, httpStatus: answer.status }, request.count);
       sent += request.count;
       onProgress(sent);
     }
@@ -81,10 +82,15 @@ type AnyAnswer = {
   readonly rejected?: readonly unknown[];
 };
 
-function count(tally: Tally, status: number, answer: AnyAnswer, posted: number): void {
+function count(
+  tally: Tally,
+  answer: AnyAnswer & { readonly httpStatus: number },
+  posted: number,
+): void {
+  const { httpStatus } = answer;
   tally.requests++;
-  tally.byStatus[status] = (tally.byStatus[status] ?? 0) + 1;
-  if (status !== 202) {
+  tally.byStatus[httpStatus] = (tally.byStatus[httpStatus] ?? 0) + 1;
+  if (httpStatus !== 202) {
     tally.refused += posted;
     return;
   }

@@ -75,7 +75,7 @@ async function run(script: readonly FaultRule[], seed: number): Promise<void> {
     });
     const answer = await relay.post('/v1/events/batch', events);
     expect(answer.status).toBe(202);
-    acceptances += Number(answer.body['accepted']);
+    acceptances += Number(answer.body.accepted);
     expect((await relay.post('/v1/profiles/batch', profiles)).status).toBe(202);
     for (const { insert_id } of events) accepted.add(insert_id);
     await relay.clock.advance(Math.floor(random() * 1500));
@@ -103,7 +103,7 @@ async function checkTheEnd({ accepted, acceptances, overlaps }: Expected): Promi
   expect(books.events.accepted).toBe(acceptances);
   const recorded = events.map(({ uniqueId }) => uniqueId);
   expect(new Set(recorded).size).toBe(recorded.length);
-  const letters = (await relay.get('/v1/dead-letters?lane=events&limit=1000')).body['data'] as {
+  const letters = (await relay.get('/v1/dead-letters?lane=events&limit=1000')).body.data as {
     payload: unknown;
   }[];
   const buried = letters.map(
@@ -120,7 +120,7 @@ describe('accepted = delivered + merged + dead-lettered + buffered, and each eve
   it.each(Object.entries(faults))('under %s', (_name, fault) => run([fault], 11));
 
   // The last is another one at each run; SEED=… repeats it.
-  const seeds = [1, 2, 3, Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))];
+  const seeds = [1, 2, 3, Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))];
   it.each(seeds)('under all of them mixed, seed %i', (seed) =>
     run(
       Object.values(faults).map((fault) => ({

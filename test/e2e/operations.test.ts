@@ -20,13 +20,13 @@ describe('an event', () => {
       ...order,
       properties: { Items: ['Linen shirt'] },
     });
-    expect(body).toEqual({ id: expect.stringMatching(/^ev_/), status: 'accepted' });
-    const id = String(body['id']);
+    expect(body).toEqual({ id: expect.stringMatching(/^ev_/) as string, status: 'accepted' });
+    const id = String(body.id);
     expect((await relay.get(`/v1/receipts/${id}`)).body).toMatchObject({ id, state: 'buffered' });
     await relay.untilSettled();
     const receipt = (await relay.get(`/v1/receipts/${id}`)).body;
     expect(receipt).toMatchObject({ id, state: 'delivered' });
-    const delivery = (await relay.get(`/v1/deliveries/${String(receipt['delivery_id'])}`)).body;
+    const delivery = (await relay.get(`/v1/deliveries/${String(receipt.delivery_id)}`)).body;
     expect(delivery).toMatchObject({
       lane: 'events',
       status: 202,
@@ -50,7 +50,7 @@ describe('an event', () => {
     const first = await relay.post('/v1/events', order);
     await relay.untilSettled();
     const second = await relay.post('/v1/events', order);
-    expect(second.body).toEqual({ id: first.body['id'], status: 'duplicate' });
+    expect(second.body).toEqual({ id: first.body.id, status: 'duplicate' });
     expect(relay.sandbox.state().counters.recorded).toBe(1);
   });
 
@@ -77,10 +77,7 @@ describe('operating', () => {
     expect((await relay.post('/v1/flush', {})).status).toBe(202);
     await relay.until('it is recorded', () => relay.sandbox.state().events.length === 1);
     await relay.untilSettled();
-    const [delivery] = (await relay.get('/v1/deliveries')).body['data'] as Record<
-      string,
-      unknown
-    >[];
+    const [delivery] = (await relay.get('/v1/deliveries')).body.data as Record<string, unknown>[];
     expect(delivery).toMatchObject({ trigger: 'drain' });
   });
 
@@ -97,7 +94,7 @@ describe('operating', () => {
       },
     });
     const { body } = await relay.post('/v1/events', { ...order, properties: { bad: true } });
-    const id = String(body['id']);
+    const id = String(body.id);
     await relay.untilSettled();
     expect((await relay.get(`/v1/receipts/${id}`)).body).toMatchObject({
       state: 'dead_lettered',

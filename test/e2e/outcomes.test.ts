@@ -84,11 +84,11 @@ describe('what only a person can mend stops the lane and keeps the data', () => 
     await postEvents(5);
     await relay.until('the lane is blocked', async () => {
       const { body } = await relay.get('/readyz');
-      const checks = body['checks'] as Record<string, { ok: boolean; detail?: string }>;
+      const checks = body.checks as Record<string, { ok: boolean; detail?: string }>;
       return checks[check]?.detail?.startsWith('blocked since') === true;
     });
     expect((await relay.get('/readyz')).status).toBe(200);
-    expect((await relay.get('/metrics')).body['text']).toMatch(
+    expect((await relay.get('/metrics')).body.text).toMatch(
       /relay_klaviyo_paused\{lane="events",reason="\w+"\} 1/,
     );
     const before = relay.sandbox.state().requests.length;
@@ -97,7 +97,7 @@ describe('what only a person can mend stops the lane and keeps the data', () => 
     relay.sandbox.clearFaults();
     await relay.untilSettled();
     expect(recordedIds()).toEqual(postedIds(5));
-    expect((await relay.get('/metrics')).body['text']).not.toMatch(
+    expect((await relay.get('/metrics')).body.text).not.toMatch(
       /relay_klaviyo_paused\{lane="events"/,
     );
   });
@@ -147,7 +147,7 @@ describe('a 400 never costs a good event', () => {
       buffered: 0,
     });
     expect(relay.sandbox.state().violations).toEqual([]);
-    const letters = (await relay.get('/v1/dead-letters')).body['data'] as DeadLetterView[];
+    const letters = (await relay.get('/v1/dead-letters')).body.data as DeadLetterView[];
     expect(letters).toHaveLength(3);
     for (const { reason, payload } of letters) {
       expect(reason.detail).toContain('not in a supported region');
@@ -177,7 +177,7 @@ describe('profiles', () => {
     });
     await relay.untilSettled();
     expect((await relay.books()).profiles).toMatchObject({ delivered: 2, buffered: 0 });
-    const [delivery] = (await relay.get('/v1/deliveries?lane=profiles')).body['data'] as Record<
+    const [delivery] = (await relay.get('/v1/deliveries?lane=profiles')).body.data as Record<
       string,
       unknown
     >[];
@@ -218,9 +218,8 @@ describe('profiles', () => {
       deadLettered: 250,
       buffered: 0,
     });
-    const letters = (await relay.get('/v1/dead-letters?lane=profiles&limit=1000')).body[
-      'data'
-    ] as DeadLetterView[];
+    const letters = (await relay.get('/v1/dead-letters?lane=profiles&limit=1000')).body
+      .data as DeadLetterView[];
     expect(letters).toHaveLength(250);
     expect(letters.every(({ reason }) => reason.detail.includes(detail))).toBe(true);
   });
@@ -237,7 +236,7 @@ describe('profiles', () => {
     const { profiles, counters } = relay.sandbox.state();
     expect(profiles).toHaveLength(2);
     expect(
-      profiles.find(({ attributes }) => attributes['external_id'] === 'c1')?.attributes,
+      profiles.find(({ attributes }) => attributes.external_id === 'c1')?.attributes,
     ).toMatchObject({
       first_name: 'Ada',
       properties: { plan: 'pro' },
@@ -271,7 +270,7 @@ describe('profiles', () => {
     const { profiles, counters } = relay.sandbox.state();
     expect(counters).toMatchObject({ importDuplicates: 0, importOverlaps: 0 });
     expect(
-      profiles.find(({ attributes }) => attributes['external_id'] === 'c1')?.attributes,
+      profiles.find(({ attributes }) => attributes.external_id === 'c1')?.attributes,
     ).toMatchObject({
       email: 'new@klaviyo-demo.com',
     });

@@ -46,7 +46,7 @@ async function start(env: Record<string, string> = {}): Promise<Running> {
   });
   children.push(child);
   const lines: string[] = [];
-  const reader = createInterface({ input: child.stdout! });
+  const reader = createInterface({ input: child.stdout });
   const url = await new Promise<string>((resolve, reject) => {
     child.once('exit', (code) =>
       reject(new Error(`ended with ${String(code)}:\n${lines.join('\n')}`)),
@@ -87,7 +87,7 @@ describe('SIGTERM under load', () => {
         const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body }).catch(
           () => null,
         );
-        if (answer === null || answer.status !== 202) return;
+        if (answer?.status !== 202) return;
         acknowledged.push(insert_id);
         if (acknowledged.length === 1500 && !stopping) {
           stopping = true;

@@ -209,8 +209,8 @@ describe('accepting many', () => {
       retryAfterMs: 1500,
     });
     expect(await counted('ingest')).toEqual([
-      { lane: 'events', outcome: 'refused', value: 2 },
       { lane: 'events', outcome: 'invalid', value: 1 },
+      { lane: 'events', outcome: 'refused', value: 2 },
     ]);
   });
 

@@ -9,6 +9,7 @@ import type { KlaviyoClient, KlaviyoClientOptions } from '../../src/klaviyo/clie
 import { settlePromises } from '../support/manual-clock.js';
 import {
   aClient,
+  aPromise,
   answerJson,
   startBareSide,
   startFarSide,
@@ -197,19 +198,13 @@ describe('an answer', () => {
   });
 
   it('takes as long as it took', async () => {
-    let answer: (() => void) | undefined;
-    const arrived = new Promise<void>((resolve) => {
-      void farSide((response) => {
-        answer = () => response.writeHead(202).end();
-        resolve();
-      }).then(({ url }) => urls.resolve(url));
-    });
-    const urls = Promise.withResolvers<string>();
-    const { client, clock } = clientOf(await urls.promise);
+    const arrived = aPromise<() => void>();
+    const far = await farSide((response) => arrived.resolve(() => response.writeHead(202).end()));
+    const { client, clock } = clientOf(far.url);
     const sending = client.send('events', payloads);
-    await arrived;
+    const answer = await arrived.promise;
     await clock.advance(1234);
-    answer?.();
+    answer();
     expect((await sending).durationMs).toBe(1234);
     expect(clock.pending()).toBe(0);
   });
@@ -296,8 +291,8 @@ describe('without an answer everything goes again', () => {
   });
 
   it('where the answer never comes', async () => {
-    const arrived = Promise.withResolvers<undefined>();
-    const far = await farSide(() => arrived.resolve(undefined));
+    const arrived = aPromise();
+    const far = await farSide(() => arrived.resolve());
     const { client, clock } = clientOf(far.url, { timeoutMs: 30_000 });
     const sending = sendInVain(client, 'timeout');
     await arrived.promise;
@@ -309,7 +304,7 @@ describe('without an answer everything goes again', () => {
   });
 
   it('where the answer only drips', async () => {
-    const arrived = Promise.withResolvers<() => void>();
+    const arrived = aPromise<() => void>();
     const far = await farSide((response) => {
       response.writeHead(400, { 'content-type': 'application/vnd.api+json' });
       arrived.resolve(() => response.write('{'));
@@ -353,7 +348,7 @@ it('no reason ever holds the key', async () => {
 
 describe('closing', () => {
   it('lets what is under way end', async () => {
-    const arrived = Promise.withResolvers<() => void>();
+    const arrived = aPromise<() => void>();
     const far = await farSide((response) => arrived.resolve(() => response.writeHead(202).end()));
     const { client } = clientOf(far.url);
     const sending = client.send('events', payloads);
@@ -365,8 +360,8 @@ describe('closing', () => {
   });
 
   it('cuts what does not end in time', async () => {
-    const arrived = Promise.withResolvers<undefined>();
-    const far = await farSide(() => arrived.resolve(undefined));
+    const arrived = aPromise();
+    const far = await farSide(() => arrived.resolve());
     const { client, clock } = clientOf(far.url);
     const sending = sendInVain(client, 'closed');
     await arrived.promise;

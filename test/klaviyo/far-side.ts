@@ -114,3 +114,12 @@ export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions
 }
 
 export const toPayload = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
+
+/** A promise that a test keeps when what it waits for has happened. */
+export function aPromise<T = void>() {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((fulfil) => {
+    resolve = fulfil;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,36 @@
+import { describe } from 'vitest';
+import { describeAppend } from './contract/append.js';
+import { describeClaim } from './contract/claim.js';
+import { describeDeadLetters } from './contract/dead-letters.js';
+import { describeDeliveryLog } from './contract/delivery-log.js';
+import { type OpenStore, useStores } from './contract/harness.js';
+import { describeKeys } from './contract/keys.js';
+import { describeModel } from './contract/model.js';
+import { describeReceipts } from './contract/receipts.js';
+import { describeRefusal } from './contract/refusal.js';
+import { describeSettle } from './contract/settle.js';
+
+export type ContractOptions = {
+  /** Random sequences the model test tries. Fewer for a store that is slow to open. */
+  readonly modelRuns?: number;
+};
+
+/** The one law of all stores: a backend's test file is a call of this, and what is special to it. */
+export function describeStore(
+  name: string,
+  openStore: OpenStore,
+  { modelRuns = 200 }: ContractOptions = {},
+): void {
+  describe(`the ${name} store`, () => {
+    const open = useStores(openStore);
+    describeAppend(open);
+    describeRefusal(open);
+    describeClaim(open);
+    describeKeys(open);
+    describeSettle(open);
+    describeReceipts(open);
+    describeDeliveryLog(open);
+    describeDeadLetters(open);
+    describeModel(openStore, modelRuns);
+  });
+}

@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest';
+import type { Store } from '../../../src/store/store.js';
+import {
+  ack,
+  anEvent,
+  retry,
+  settledAs,
+  someEvents,
+  someProfiles,
+} from '../../support/builders.js';
+import { append, claim, type Open, settleAll, toClaimed } from './harness.js';
+
+/** Sends everything back `times` times, so that it has that many attempts behind it. */
+async function failTimes(store: Store, advance: () => Promise<void>, times: number): Promise<void> {
+  for (let time = 0; time < times; time++) {
+    await settleAll(store, { lane: 'events', verdict: retry(0) });
+    await advance();
+  }
+}
+
+export function describeClaim(open: Open): void {
+  describe('claim', () => {
+    it('gives nothing where nothing waits', async () => {
+      const { store } = await open();
+      expect(await claim(store)).toEqual([]);
+    });
+
+    it('gives what no one else has, oldest first, within the count', async () => {
+      const { store } = await open();
+      await append(store, someEvents(5));
+      expect(toClaimed(await claim(store, { maxCount: 2 })).flat()).toEqual(['n0', 'n1']);
+      expect(toClaimed(await claim(store, { maxCount: 2 })).flat()).toEqual(['n2', 'n3']);
+      expect(toClaimed(await claim(store, { maxCount: 2 })).flat()).toEqual(['n4']);
+      expect(await claim(store)).toEqual([]);
+    });
+
+    it('gives as many as fit into the bytes, a separator each', async () => {
+      const { store } = await open();
+      await append(store, someEvents(3, '12345678'));
+      // Nine characters and a separator each.
+      expect(await claim(store, { maxBytes: 20 })).toHaveLength(2);
+    });
+
+    it('lets nothing overtake what does not fit', async () => {
+      const { store } = await open();
+      await append(store, [
+        anEvent({ text: 'small' }),
+        anEvent({ text: 'x'.repeat(100) }),
+        anEvent({ text: 'tiny' }),
+      ]);
+      expect(toClaimed(await claim(store, { maxBytes: 50 })).flat()).toEqual(['small']);
+      expect(toClaimed(await claim(store, { maxBytes: 50 })).flat()).toEqual(['x'.repeat(100)]);
+      expect(toClaimed(await claim(store, { maxBytes: 50 })).flat()).toEqual(['tiny']);
+    });
+
+    it('gives at least one, however large', async () => {
+      const { store } = await open();
+      await append(store, [anEvent({ text: 'x'.repeat(1000) })]);
+      expect(await claim(store, { maxBytes: 10 })).toHaveLength(1);
+    });
+
+    it('keeps the lanes apart', async () => {
+      const { store } = await open();
+      await append(store, [...someEvents(1, 'event'), ...someProfiles(1, 'profile')]);
+      expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['profile0']]);
+      expect(toClaimed(await claim(store, {}, 'events'))).toEqual([['event0']]);
+    });
+
+    it('gives a retry not before its time, and then before fresh ones', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(2, 'old'));
+      const parcels = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs(parcels, retry(5000)) });
+      await append(store, someEvents(2, 'new'));
+      await clock.advance(4999);
+      expect(toClaimed(await claim(store, { maxCount: 1 })).flat()).toEqual(['new0']);
+      await clock.advance(1);
+      expect(toClaimed(await claim(store)).flat()).toEqual(['old0', 'old1', 'new1']);
+    });
+
+    it('measures delays by a clock that no one sets back', async () => {
+      const { store, clock } = await open();
+      await append(store, [anEvent()]);
+      await settleAll(store, { lane: 'events', verdict: retry(1000) });
+      clock.jump(-3_600_000);
+      await clock.advance(1000);
+      expect(await claim(store)).toHaveLength(1);
+    });
+
+    it('gives several retries oldest first, whatever their delays were', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(3));
+      const [first, second, third] = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs([third!], retry(10)) });
+      await store.settle({ lane: 'events', settled: settledAs([first!], retry(30)) });
+      await store.settle({ lane: 'events', settled: settledAs([second!], retry(20)) });
+      await clock.advance(30);
+      expect(toClaimed(await claim(store)).flat()).toEqual(['n0', 'n1', 'n2']);
+    });
+
+    it('halves the company of a suspect with each further attempt, down to itself', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(16));
+      const sizes: number[] = [];
+      for (let attempts = 0; attempts < 8; attempts++) {
+        const parcels = await claim(store, { maxCount: 16 });
+        sizes.push(parcels.length);
+        const [suspect, ...others] = parcels;
+        const settled = [...settledAs([suspect!], retry(0)), ...settledAs(others, ack)];
+        await store.settle({ lane: 'events', settled });
+        await append(store, someEvents(16));
+        await clock.advance(1);
+      }
+      expect(sizes).toEqual([16, 16, 16, 8, 4, 2, 1, 1]);
+    });
+
+    it('lets no suspect join a larger batch than it may travel in', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(1, 'suspect'));
+      await failTimes(store, () => clock.advance(1), 6);
+      await append(store, someEvents(20, 'fresh'));
+      expect(toClaimed(await claim(store, { maxCount: 16 })).flat()).toEqual(['suspect0']);
+      expect(await claim(store, { maxCount: 16 })).toHaveLength(16);
+    });
+  });
+
+  describe('waiting', () => {
+    it('counts what can be claimed now, with its bytes and its age', async () => {
+      const { store, clock } = await open();
+      expect(store.waiting('events')).toEqual({
+        count: 0,
+        bytes: 0,
+        oldestAgeMs: null,
+        nextDueMs: null,
+      });
+      await append(store, [anEvent({ text: '1234' })]);
+      await clock.advance(70);
+      await append(store, [anEvent({ text: '12' })]);
+      await clock.advance(30);
+      expect(store.waiting('events')).toEqual({
+        count: 2,
+        bytes: 8,
+        oldestAgeMs: 100,
+        nextDueMs: null,
+      });
+      expect(store.waiting('profiles').count).toBe(0);
+    });
+
+    it('leaves out what is in flight, and says when the next retry is due', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(2));
+      const [first, second] = await claim(store);
+      expect(store.waiting('events').count).toBe(0);
+      await store.settle({ lane: 'events', settled: settledAs([first!], retry(900)) });
+      await store.settle({ lane: 'events', settled: settledAs([second!], retry(400)) });
+      await clock.advance(100);
+      expect(store.waiting('events')).toMatchObject({
+        count: 0,
+        oldestAgeMs: null,
+        nextDueMs: 300,
+      });
+    });
+
+    it('tells who listens when a retry falls due, and not before', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(1));
+      await settleAll(store, { lane: 'events', verdict: retry(500) });
+      let heard = 0;
+      store.onWaiting(() => heard++);
+      await clock.advance(499);
+      expect(heard).toBe(0);
+      await clock.advance(1);
+      expect(heard).toBeGreaterThan(0);
+      expect(store.waiting('events').count).toBe(1);
+    });
+
+    it('is waited for by no timer once the store is closed', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(2));
+      const [first, second] = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs([first!], retry(60_000)) });
+      await store.close();
+      // A request that was in flight when the time to stop ran out may still end.
+      await store
+        .settle({ lane: 'events', settled: settledAs([second!], retry(0)) })
+        .catch(() => null);
+      expect(clock.pending()).toBe(0);
+    });
+  });
+}

@@ -1,0 +1,209 @@
+import { describe, expect, it } from 'vitest';
+import type { DeadLetterFilter } from '../../../src/envelope.js';
+import type { Store } from '../../../src/store/store.js';
+import {
+  ack,
+  anEvent,
+  aProfile,
+  retry,
+  settledAs,
+  someEvents,
+  someProfiles,
+  startMs,
+  toText,
+} from '../../support/builders.js';
+import { append, appendIds, buryAll, claim, type Open, settleAll } from './harness.js';
+
+const texts = async (store: Store, filter: DeadLetterFilter = {}): Promise<readonly string[]> =>
+  (await store.deadLetters(filter, { limit: 100 })).data.map(toText);
+
+const really = { dryRun: false };
+
+export function describeDeadLetters(open: Open): void {
+  describe('a dead letter', () => {
+    it('keeps the payload and why, when and after how many attempts it was given up', async () => {
+      const { store, clock } = await open();
+      const [id] = await appendIds(store, [anEvent({ text: 'poor thing', acceptedAt: startMs })]);
+      await settleAll(store, { lane: 'events', verdict: retry(1000) });
+      await clock.advance(1000);
+      const deliveryId = await buryAll(store, 'events', 'bad_phone');
+      const letter = await store.deadLetter(id!);
+      expect(letter).toMatchObject({
+        id,
+        lane: 'events',
+        acceptedAt: startMs,
+        buriedAt: startMs + 1000,
+        attempts: 2,
+        deliveryId,
+        reason: { code: 'bad_phone' },
+      });
+      expect(toText(letter!)).toBe('poor thing');
+      expect(await store.deadLetter('ev_zzzzzz_1')).toBeNull();
+    });
+
+    it('does not hold up what shares its keys', async () => {
+      const { store } = await open({ dedupe: { maxAgeMs: 0, maxCount: 0 } });
+      await append(store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['ea'] })]);
+      await buryAll(store);
+      expect(await claim(store)).toHaveLength(1);
+    });
+  });
+
+  describe('the list of dead letters', () => {
+    it('is newest first, filtered by lane, reason, ids and time', async () => {
+      const { store, clock } = await open();
+      const [id] = await appendIds(store, someEvents(1, 'e'));
+      await buryAll(store, 'events', 'one');
+      await clock.advance(10);
+      await append(store, someProfiles(1, 'p'));
+      await buryAll(store, 'profiles', 'two');
+      await clock.advance(10);
+      await append(store, someEvents(1, 'f'));
+      await buryAll(store, 'events', 'two');
+      expect(await texts(store)).toEqual(['f0', 'p0', 'e0']);
+      expect(await texts(store, { lane: 'events' })).toEqual(['f0', 'e0']);
+      expect(await texts(store, { reason: 'two' })).toEqual(['f0', 'p0']);
+      expect(await texts(store, { ids: [id!, 'ev_zzzzzz_1'] })).toEqual(['e0']);
+      expect(await texts(store, { ids: [] })).toEqual([]);
+      expect(await texts(store, { since: startMs + 10 })).toEqual(['f0', 'p0']);
+      expect(await texts(store, { since: startMs + 10, until: startMs + 10 })).toEqual(['p0']);
+      expect(await texts(store, { lane: 'events', reason: 'two' })).toEqual(['f0']);
+    });
+
+    it('is read page by page, each once, while letters come and go', async () => {
+      const { store } = await open();
+      await append(store, someEvents(6));
+      await buryAll(store);
+      const first = await store.deadLetters({}, { limit: 2 });
+      expect(first.data.map(toText)).toEqual(['n5', 'n4']);
+      await append(store, someProfiles(3));
+      await buryAll(store, 'profiles');
+      await store.discard({ ids: first.data.map(({ id }) => id) }, really);
+      const second = await store.deadLetters({}, { limit: 2, cursor: first.next ?? undefined });
+      expect(second.data.map(toText)).toEqual(['n3', 'n2']);
+      const third = await store.deadLetters({}, { limit: 2, cursor: second.next ?? undefined });
+      expect(third.data.map(toText)).toEqual(['n1', 'n0']);
+      expect(third.next).toBeNull();
+    });
+
+    it('drops the oldest at its bound, and says which', async () => {
+      const { store, dropped } = await open({ maxDeadLetters: 3 });
+      const [first, second] = await appendIds(store, someEvents(5));
+      await buryAll(store);
+      expect(await texts(store)).toEqual(['n4', 'n3', 'n2']);
+      expect(dropped.map(({ id }) => id)).toEqual([first, second]);
+      expect(store.depth('events').deadLetters).toBe(3);
+      expect(await store.receipt(first!)).toBeNull();
+    });
+
+    it('has one bound for both lanes', async () => {
+      const { store, dropped } = await open({ maxDeadLetters: 2 });
+      await append(store, [...someEvents(2, 'e'), ...someProfiles(1, 'p')]);
+      await buryAll(store, 'events');
+      await buryAll(store, 'profiles');
+      expect(await texts(store)).toEqual(['p0', 'e1']);
+      expect(dropped.map(toText)).toEqual(['e0']);
+      expect(store.depth('events').deadLetters).toBe(1);
+      expect(store.depth('profiles').deadLetters).toBe(1);
+    });
+  });
+
+  describe('redrive', () => {
+    it('sends what matches again, attempts at zero, oldest first', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(3));
+      await settleAll(store, { lane: 'events', verdict: retry(0) });
+      await clock.advance(0);
+      await buryAll(store);
+      const wake: string[] = [];
+      store.onWaiting((lane) => void wake.push(lane));
+      expect(await store.redrive({ reason: 'invalid' }, really)).toBe(3);
+      expect(wake).toContain('events');
+      expect(store.depth('events')).toMatchObject({ count: 3, deadLetters: 0 });
+      const again = (await claim(store)).flat();
+      expect(again.map(toText)).toEqual(['n0', 'n1', 'n2']);
+      expect(again.map(({ attempts }) => attempts)).toEqual([0, 0, 0]);
+    });
+
+    it('starts its age anew, so that an old one is not given up at its first hiccup', async () => {
+      const { store, clock } = await open();
+      await append(store, [anEvent({ acceptedAt: startMs })]);
+      await buryAll(store, 'events', 'too_old');
+      await clock.advance(8 * 86_400_000);
+      await store.redrive({}, really);
+      const [envelope] = (await claim(store)).flat();
+      expect(envelope?.acceptedAt).toBe(clock.now());
+    });
+
+    it('only counts what matches in a dry run', async () => {
+      const { store } = await open();
+      await append(store, [anEvent(), aProfile()]);
+      await buryAll(store, 'events');
+      await buryAll(store, 'profiles');
+      expect(await store.redrive({ lane: 'events' }, { dryRun: true })).toBe(1);
+      expect(await store.discard({}, { dryRun: true })).toBe(2);
+      expect(await texts(store)).toHaveLength(2);
+      expect(await claim(store)).toEqual([]);
+    });
+
+    it('leaves what does not match, and finds nothing the second time', async () => {
+      const { store } = await open();
+      const ids = await appendIds(store, someEvents(2));
+      await buryAll(store);
+      expect(await store.redrive({ ids: [ids[0]!] }, really)).toBe(1);
+      expect(await store.redrive({ ids: [ids[0]!] }, really)).toBe(0);
+      expect(await texts(store)).toEqual(['n1']);
+    });
+
+    it('can deliver it, and can bury it again', async () => {
+      const { store } = await open();
+      const ids = await appendIds(store, someEvents(2));
+      await buryAll(store);
+      await store.redrive({}, really);
+      const [first, second] = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs([first!], ack) });
+      await store.settle({
+        lane: 'events',
+        settled: settledAs([second!], { kind: 'bury', reason: { code: 'again', detail: 'no' } }),
+      });
+      expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 1 });
+      expect(await store.deadLetter(ids[1]!)).toMatchObject({
+        attempts: 1,
+        reason: { code: 'again' },
+      });
+    });
+
+    it('keeps apart a redriven event and the corrected one posted under its id', async () => {
+      const { store } = await open();
+      await append(store, [anEvent({ keys: ['ea'], text: 'wrong' })]);
+      await buryAll(store);
+      await append(store, [anEvent({ keys: ['ea'], text: 'right' })]);
+      await store.redrive({}, really);
+      const parcels = await claim(store);
+      expect(parcels.flat().map(toText)).toEqual(['wrong']);
+      await store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+      expect((await claim(store)).flat().map(toText)).toEqual(['right']);
+    });
+
+    it('takes many at once', async () => {
+      const { store } = await open();
+      await append(store, someEvents(5000));
+      await buryAll(store);
+      await append(store, someEvents(1));
+      await buryAll(store);
+      expect(await store.redrive({}, really)).toBe(5000 + 1);
+      expect((await claim(store, { maxCount: 10_000 })).length).toBe(5001);
+    });
+  });
+
+  it('discard removes what matches for good', async () => {
+    const { store } = await open();
+    const ids = await appendIds(store, someEvents(2));
+    await buryAll(store);
+    expect(await store.discard({ ids: [ids[0]!] }, really)).toBe(1);
+    expect(await store.deadLetter(ids[0]!)).toBeNull();
+    expect(await texts(store)).toEqual(['n1']);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 1 });
+    expect(await store.redrive({ ids: [ids[0]!] }, really)).toBe(0);
+  });
+}

@@ -1,0 +1,101 @@
+import { afterEach, expect } from 'vitest';
+import type {
+  ClaimBounds,
+  DeadLetter,
+  Draft,
+  Lane,
+  Parcel,
+  Verdict,
+} from '../../../src/envelope.js';
+import type { Capacity } from '../../../src/store/admission.js';
+import type { DedupeBounds } from '../../../src/store/dedupe.js';
+import type { LogBounds } from '../../../src/store/delivery-log.js';
+import type { Store, Taken } from '../../../src/store/store.js';
+import { aDelivery, bounds, bury, settledAs, toText } from '../../support/builders.js';
+import type { ManualClock } from '../../support/manual-clock.js';
+
+/** A store's bounds, whatever keeps it. */
+export type StoreBounds = {
+  readonly capacity: Capacity;
+  readonly dedupe: DedupeBounds;
+  readonly log: LogBounds;
+  readonly maxDeadLetters: number;
+};
+
+/** Wide enough that only the bound under test is felt. */
+export const wideBounds: StoreBounds = {
+  capacity: { maxCount: 100_000, maxBytes: 100_000_000 },
+  dedupe: { maxAgeMs: 86_400_000, maxCount: 100_000 },
+  log: { maxCount: 10_000, maxAgeMs: 7 * 86_400_000 },
+  maxDeadLetters: 10_000,
+};
+
+export type StoreUnderTest = {
+  readonly store: Store;
+  readonly clock: ManualClock;
+  /** Dead letters the store called back for when they fell out at the bound. */
+  readonly dropped: readonly DeadLetter[];
+  /** Closes the store and removes what it kept. Safe after `store.close()`. */
+  close(): Promise<void>;
+};
+
+export type OpenStore = (bounds: StoreBounds) => Promise<StoreUnderTest>;
+export type Open = (overrides?: Partial<StoreBounds>) => Promise<StoreUnderTest>;
+
+/** Opens stores for the tests of one suite; closes them after each, when no timer may be left. */
+export function useStores(openStore: OpenStore): Open {
+  const opened: StoreUnderTest[] = [];
+  afterEach(async () => {
+    for (const { clock, close } of opened.splice(0)) {
+      await close();
+      expect(clock.pending()).toBe(0);
+    }
+  });
+  return async (overrides = {}) => {
+    const under = await openStore({ ...wideBounds, ...overrides });
+    opened.push(under);
+    return under;
+  };
+}
+
+/** Appends what must be taken. */
+export async function append(store: Store, drafts: readonly Draft[]): Promise<readonly Taken[]> {
+  const appended = await store.append(drafts);
+  if (!appended.ok) throw new Error(`refused: ${appended.refusal.reason}`);
+  return appended.taken;
+}
+
+export async function appendIds(
+  store: Store,
+  drafts: readonly Draft[],
+): Promise<readonly string[]> {
+  return (await append(store, drafts)).map(({ id }) => id);
+}
+
+export const claim = (
+  store: Store,
+  overrides: Partial<ClaimBounds> = {},
+  lane: Lane = 'events',
+): Promise<readonly Parcel[]> => store.claim(lane, bounds(overrides));
+
+/** The payloads of a claim as text; one list a parcel. */
+export const toClaimed = (parcels: readonly Parcel[]): readonly (readonly string[])[] =>
+  parcels.map((parcel) => parcel.map(toText));
+
+/** Claims all there is and buries it, under a delivery of its own. Returns that delivery's id. */
+export async function buryAll(store: Store, lane: Lane = 'events', code?: string): Promise<string> {
+  const delivery = aDelivery({ lane });
+  await settleAll(store, { lane, verdict: bury(code), deliveryId: delivery.id });
+  return delivery.id;
+}
+
+/** Claims all there is and settles it alike. */
+export async function settleAll(
+  store: Store,
+  { lane, verdict, deliveryId }: { lane: Lane; verdict: Verdict; deliveryId?: string },
+): Promise<readonly Parcel[]> {
+  const parcels = await claim(store, { maxCount: 1_000_000 }, lane);
+  const delivery = aDelivery({ lane, ...(deliveryId !== undefined && { id: deliveryId }) });
+  await store.settle({ lane, settled: settledAs(parcels, verdict), delivery });
+  return parcels;
+}

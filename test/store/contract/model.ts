@@ -1,0 +1,233 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { lanes, type Lane, type Parcel, type Verdict } from '../../../src/envelope.js';
+import {
+  ack,
+  aDelivery,
+  anEvent,
+  aProfile,
+  bounds,
+  bury,
+  retry,
+  settledAs,
+} from '../../support/builders.js';
+import { append, type OpenStore, type StoreUnderTest, wideBounds } from './harness.js';
+import { type Fate, NaiveStore } from './naive-store.js';
+
+type Op =
+  | { readonly kind: 'append'; readonly drafts: readonly (readonly string[])[] }
+  | { readonly kind: 'claim'; readonly maxCount: number; readonly maxBytes: number }
+  | { readonly kind: 'settle'; readonly nth: number; readonly fate: Fate; readonly delayMs: number }
+  | { readonly kind: 'settleAgain'; readonly nth: number }
+  | { readonly kind: 'redrive' }
+  | { readonly kind: 'discard' }
+  | { readonly kind: 'advance'; readonly ms: number };
+
+type Step = { readonly lane: Lane; readonly op: Op };
+
+const maxDelayMs = 50;
+/** At most one key of a kind, as a person has. */
+const keys = fc
+  .tuple(
+    fc.constantFrom('ea', 'eb', 'ec', null),
+    fc.constantFrom('xa', 'xb', null),
+    fc.constantFrom('p1', null, null),
+  )
+  .map((all) => all.filter((key) => key !== null))
+  .filter(({ length }) => length > 0);
+const fate = fc.constantFrom<Fate>('ack', 'ack', 'bury', 'retry', 'alone');
+
+const op: fc.Arbitrary<Op> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('append' as const),
+      drafts: fc.array(keys, { minLength: 1, maxLength: 4 }),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('claim' as const),
+      maxCount: fc.constantFrom(1, 2, 5, 1000),
+      maxBytes: fc.constantFrom(1, 20, 60, 1_000_000),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant('settle' as const),
+      nth: fc.nat(9),
+      fate,
+      delayMs: fc.integer({ min: 0, max: maxDelayMs }),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('advance' as const), ms: fc.nat(60) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('settleAgain' as const), nth: fc.nat(9) }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('redrive' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('discard' as const) }) },
+);
+
+const steps = fc.array(fc.record({ lane: fc.constantFrom(...lanes), op }), {
+  maxLength: 60,
+  size: 'max',
+});
+
+/** One random life of a store, watched by the model. */
+class Life {
+  readonly #under: StoreUnderTest;
+  readonly #model: NaiveStore;
+  readonly #inFlight: Record<Lane, Parcel[]> = { events: [], profiles: [] };
+  readonly #settled: Record<Lane, Parcel[]> = { events: [], profiles: [] };
+
+  constructor(under: StoreUnderTest, model: NaiveStore) {
+    this.#under = under;
+    this.#model = model;
+  }
+
+  async take({ lane, op: what }: Step): Promise<void> {
+    const { store, clock } = this.#under;
+    switch (what.kind) {
+      case 'append':
+        await this.#append(lane, what.drafts);
+        break;
+      case 'claim':
+        await this.#claim(lane, what);
+        break;
+      case 'settle':
+        await this.#settle(lane, what);
+        break;
+      case 'settleAgain': {
+        const parcel = this.#settled[lane].at(what.nth);
+        if (parcel !== undefined && !this.#isClaimed(lane, parcel)) {
+          await store.settle({ lane, settled: settledAs([parcel], ack), delivery: aDelivery() });
+        }
+        break;
+      }
+      case 'redrive':
+        expect(await store.redrive({ lane }, { dryRun: false })).toBe(
+          this.#model.redrive({ lane }),
+        );
+        break;
+      case 'discard':
+        expect(await store.discard({ lane }, { dryRun: false })).toBe(
+          this.#model.discard({ lane }),
+        );
+        break;
+      case 'advance':
+        await clock.advance(what.ms);
+    }
+    this.#compare();
+  }
+
+  /** Everything still buffered is delivered; then every envelope is in exactly one place. */
+  async end(): Promise<void> {
+    const { store, clock } = this.#under;
+    for (const lane of lanes) {
+      while (this.#model.depth(lane).count > 0) {
+        const before = this.#model.depth(lane).count;
+        for (const parcel of [...this.#inFlight[lane]]) {
+          await this.#settle(lane, {
+            nth: this.#inFlight[lane].indexOf(parcel),
+            fate: 'ack',
+            delayMs: 0,
+          });
+        }
+        await clock.advance(maxDelayMs);
+        await this.#claim(lane, { maxCount: 1000, maxBytes: 1_000_000 });
+        const isStuck =
+          this.#inFlight[lane].length === 0 && this.#model.depth(lane).count === before;
+        expect(isStuck, 'nothing is in flight and nothing can be claimed').toBe(false);
+      }
+    }
+    for (const { id, state } of this.#model.entries.values()) {
+      const expected = { delivered: 'delivered', dead: 'dead_lettered' }[state as 'dead'];
+      expect((await store.receipt(id))?.state).toBe(expected);
+    }
+  }
+
+  async #append(lane: Lane, drafts: readonly (readonly string[])[]): Promise<void> {
+    const build = lane === 'events' ? anEvent : aProfile;
+    const built = drafts.map((each) => build({ keys: each }));
+    const taken = await append(this.#under.store, built);
+    const expected = built.map((draft, index) => this.#model.append(draft, taken[index]!.id));
+    expect(taken).toEqual(expected);
+  }
+
+  async #claim(lane: Lane, limits: { maxCount: number; maxBytes: number }): Promise<void> {
+    const { store, clock } = this.#under;
+    const parcels = await store.claim(lane, bounds(limits));
+    const bytes = parcels.flat().reduce((sum, { payload }) => sum + payload.byteLength + 1, 0);
+    expect(parcels.length).toBeLessThanOrEqual(limits.maxCount);
+    expect(parcels.flat().length === 1 || bytes <= limits.maxBytes).toBe(true);
+    if (this.#model.holdsNothing(lane) && this.#model.free(lane, clock.monotonic()).count > 0) {
+      expect(parcels.length).toBeGreaterThan(0);
+    }
+    expect(this.#model.claim(lane, parcels, clock.monotonic())).toEqual([]);
+    this.#inFlight[lane].push(...parcels);
+  }
+
+  async #settle(
+    lane: Lane,
+    { nth, fate: what, delayMs }: { nth: number; fate: Fate; delayMs: number },
+  ): Promise<void> {
+    const { store, clock } = this.#under;
+    const [parcel] = this.#inFlight[lane].splice(nth, 1);
+    if (parcel === undefined) return;
+    const delivery = aDelivery({ lane, at: clock.now() });
+    await store.settle({ lane, settled: settledAs([parcel], toVerdict(what, delayMs)), delivery });
+    this.#model.settle(parcel, what, clock.monotonic() + delayMs);
+    this.#settled[lane].push(parcel);
+  }
+
+  /** Sent back and claimed again since: settling it would be no repeat. */
+  #isClaimed(lane: Lane, parcel: Parcel): boolean {
+    const claimed = this.#inFlight[lane].flat().map(({ id }) => id);
+    return parcel.some(({ id }) => claimed.includes(id));
+  }
+
+  #compare(): void {
+    const { store, clock } = this.#under;
+    for (const lane of lanes) {
+      expect(store.depth(lane)).toMatchObject(this.#model.depth(lane));
+      const free = this.#model.free(lane, clock.monotonic());
+      const { count, bytes } = store.waiting(lane);
+      if (this.#model.holdsNothing(lane)) expect({ count, bytes }).toEqual(free);
+      expect(count).toBeLessThanOrEqual(free.count);
+      expect(count === 0).toBe(bytes === 0);
+    }
+  }
+}
+
+function toVerdict(fate: Fate, delayMs: number): Verdict {
+  if (fate === 'ack') return ack;
+  if (fate === 'bury') return bury();
+  return fate === 'retry' ? retry(delayMs) : retry(delayMs, { countAttempt: false, alone: true });
+}
+
+/** Any sequence of calls: nothing is lost, nothing is given twice, and per key nothing is overtaken. */
+export function describeModel(openStore: OpenStore, runs: number): void {
+  describe('whatever is called in whatever order', () => {
+    it.each([
+      ['where repeats are known', true],
+      ['where repeats are let in', false],
+    ])('agrees with a store that is obviously right, %s', async (_name, dedupes) => {
+      const dedupe = dedupes ? wideBounds.dedupe : { maxAgeMs: 0, maxCount: 0 };
+      const property = fc.asyncProperty(steps, async (life) => {
+        const under = await openStore({ ...wideBounds, dedupe });
+        try {
+          const watched = new Life(under, new NaiveStore(dedupes));
+          for (const step of life) await watched.take(step);
+          await watched.end();
+        } finally {
+          await under.close();
+        }
+        expect(under.clock.pending()).toBe(0);
+      });
+      await fc.assert(property, { numRuns: runs });
+    });
+  });
+}

@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest';
+import {
+  ack,
+  aDelivery,
+  anEnvelope,
+  anEvent,
+  aProfile,
+  bury,
+  merged,
+  retry,
+  settledAs,
+  someEvents,
+  startMs,
+} from '../../support/builders.js';
+import { append, appendIds, claim, type Open, settleAll } from './harness.js';
+
+export function describeSettle(open: Open): void {
+  describe('settle', () => {
+    it('ends what was delivered, merged or buried', async () => {
+      const { store } = await open();
+      await append(store, someEvents(4));
+      const [first, second, third] = await claim(store);
+      await store.settle({
+        lane: 'events',
+        delivery: aDelivery(),
+        settled: [
+          ...settledAs([first!], ack),
+          ...settledAs([second!], merged),
+          ...settledAs([third!], bury()),
+        ],
+      });
+      expect(store.depth('events')).toMatchObject({ count: 1, deadLetters: 1 });
+      expect(await claim(store)).toEqual([]);
+    });
+
+    it('sends back what is tried again, and counts the attempt where it counts', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(2));
+      const [counted, free] = await claim(store);
+      await store.settle({
+        lane: 'events',
+        delivery: aDelivery(),
+        settled: [
+          ...settledAs([counted!], retry(0)),
+          ...settledAs([free!], retry(0, { countAttempt: false })),
+        ],
+      });
+      expect(store.depth('events').count).toBe(2);
+      await clock.advance(0);
+      const again = await claim(store);
+      expect(again.flat().map(({ attempts }) => attempts)).toEqual([1, 0]);
+    });
+
+    it('keeps what waits for an import job claimed, with its keys, until the job ends', async () => {
+      const { store, clock } = await open();
+      await append(store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
+      const parcels = await claim(store, {}, 'profiles');
+      const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
+      const settled = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+      await store.settle({ lane: 'profiles', delivery, settled });
+      await append(store, [aProfile({ keys: ['ea'] })]);
+      await clock.advance(60_000);
+      expect(await claim(store, {}, 'profiles')).toEqual([]);
+      expect(store.depth('profiles').count).toBe(3);
+
+      const ended = { ...delivery, result: 'delivered' as const };
+      await store.settle({ lane: 'profiles', delivery: ended, settled: settledAs(parcels, ack) });
+      expect(store.depth('profiles').count).toBe(1);
+      expect(await claim(store, {}, 'profiles')).toHaveLength(1);
+    });
+
+    it.each([
+      ['delivered', ack],
+      ['buried', bury()],
+      ['sent back', retry(1000)],
+    ])('is harmless the second time: %s', async (_name, verdict) => {
+      const { store, clock } = await open();
+      await append(store, someEvents(3));
+      const parcels = await claim(store, { maxCount: 2 });
+      const delivery = aDelivery();
+      await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, verdict) });
+      const depth = store.depth('events');
+      const waiting = store.waiting('events');
+      await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, verdict) });
+      await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, ack) });
+      expect(store.depth('events')).toEqual(depth);
+      expect(store.waiting('events')).toEqual(waiting);
+      await clock.advance(1000);
+      expect(await claim(store)).toHaveLength(store.depth('events').count);
+    });
+
+    it('ignores what it does not know and what nobody claimed', async () => {
+      const { store } = await open();
+      const [id] = await appendIds(store, [anEvent()]);
+      const unknown = [anEnvelope({ id: 'ev_zzzzzz_1' }), anEnvelope({ id: 'nonsense' })];
+      const unclaimed = anEnvelope({ id: id! });
+      await store.settle({
+        lane: 'events',
+        settled: [...unknown, unclaimed].map((envelope) => ({ envelope, verdict: ack })),
+      });
+      expect(store.depth('events').count).toBe(1);
+      expect(await claim(store)).toHaveLength(1);
+    });
+
+    it('needs no delivery: what a stop puts back is not in the log', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(2));
+      const parcels = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs(parcels, retry(0)) });
+      await clock.advance(0);
+      expect(await claim(store)).toHaveLength(2);
+      expect((await store.deliveries({}, { limit: 10 })).data).toEqual([]);
+    });
+  });
+
+  describe('depth', () => {
+    it('counts everything not settled: waiting, delayed, in flight, held up by a key', async () => {
+      const { store } = await open({ dedupe: { maxAgeMs: 0, maxCount: 0 } });
+      await append(store, [
+        anEvent({ text: '1', keys: ['ea'] }),
+        anEvent({ text: '12', keys: ['ea'] }),
+        anEvent({ text: '123' }),
+        anEvent({ text: '1234' }),
+      ]);
+      expect(store.depth('events')).toMatchObject({ count: 4, bytes: 14 });
+      const [, third] = await claim(store, { maxCount: 2 });
+      expect(store.depth('events')).toMatchObject({ count: 4, bytes: 14 });
+      await store.settle({ lane: 'events', settled: settledAs([third!], retry(1000)) });
+      expect(store.depth('events')).toMatchObject({ count: 4, bytes: 14 });
+      expect(store.depth('profiles')).toEqual({
+        count: 0,
+        bytes: 0,
+        oldestAcceptedAt: null,
+        deadLetters: 0,
+      });
+    });
+
+    it('knows when the oldest unsettled one was accepted', async () => {
+      const { store } = await open();
+      await append(store, [
+        anEvent({ acceptedAt: startMs }),
+        anEvent({ acceptedAt: startMs + 1000 }),
+        anEvent({ acceptedAt: startMs + 2000 }),
+      ]);
+      const [first, second] = await claim(store);
+      expect(store.depth('events').oldestAcceptedAt).toBe(startMs);
+      await store.settle({ lane: 'events', settled: settledAs([second!], ack) });
+      expect(store.depth('events').oldestAcceptedAt).toBe(startMs);
+      await store.settle({ lane: 'events', settled: settledAs([first!], ack) });
+      expect(store.depth('events').oldestAcceptedAt).toBe(startMs + 2000);
+    });
+
+    it('counts a redriven dead letter as accepted anew, now', async () => {
+      const { store, clock } = await open();
+      await append(store, [anEvent({ acceptedAt: startMs })]);
+      await settleAll(store, { lane: 'events', verdict: bury() });
+      await clock.advance(5000);
+      await append(store, [anEvent({ acceptedAt: clock.now() })]);
+      await clock.advance(5000);
+      await store.redrive({}, { dryRun: false });
+      expect(store.depth('events')).toMatchObject({ count: 2, oldestAcceptedAt: startMs + 5000 });
+    });
+  });
+}

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import type { DeadLetter } from '../../src/envelope.js';
+import { MemoryStore } from '../../src/store/memory.js';
+import { anEvent } from '../support/builders.js';
+import { createManualClock } from '../support/manual-clock.js';
+import { describeStore } from './contract.js';
+import { append, type OpenStore, useStores } from './contract/harness.js';
+
+const openMemory: OpenStore = (bounds) => {
+  const clock = createManualClock();
+  const dropped: DeadLetter[] = [];
+  const store = new MemoryStore({
+    ...bounds,
+    clock,
+    random: () => 0.5,
+    onDeadLetterDropped: (letter) => void dropped.push(letter),
+  });
+  return Promise.resolve({ store, clock, dropped, close: () => store.close() });
+};
+
+describeStore('memory', openMemory);
+
+describe('the memory store alone', () => {
+  const open = useStores(openMemory);
+
+  it('says that nothing survives the process', async () => {
+    const { store } = await open();
+    expect(store).toMatchObject({ durability: 'process', durable: false });
+    expect(await store.unfinishedImports()).toEqual([]);
+  });
+
+  it('gives another buffer other ids, so that an old id never finds a new envelope', async () => {
+    const options = { clock: createManualClock(), onDeadLetterDropped: () => undefined };
+    const { store } = await open();
+    const other = new MemoryStore({
+      ...options,
+      random: () => 0.25,
+      capacity: { maxCount: 10, maxBytes: 1000 },
+      dedupe: { maxAgeMs: 1000, maxCount: 10 },
+      log: { maxCount: 10, maxAgeMs: 1000 },
+      maxDeadLetters: 10,
+    });
+    const [taken] = await append(store, [anEvent()]);
+    await append(other, [anEvent()]);
+    expect(await other.receipt(taken!.id)).toBeNull();
+    await other.close();
+  });
+});

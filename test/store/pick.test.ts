@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import { type Candidate, isMergeable, Pick, weight } from '../../src/store/pick.js';
+import { anEnvelope, bounds } from '../support/builders.js';
+
+const aCandidate = (
+  overrides: Parameters<typeof anEnvelope>[0] & { readonly alone?: boolean } = {},
+): Candidate => {
+  const { alone = false, ...envelope } = overrides;
+  return { ...anEnvelope(envelope), alone };
+};
+
+describe('isMergeable', () => {
+  it.each([
+    ['the same address', ['ea'], ['ea'], true],
+    ['an address and more', ['ea'], ['ea', 'p1', 'xi'], true],
+    ['less than is known', ['ea', 'p1'], ['p1'], true],
+    ['nothing in common', ['ea'], ['p1'], false],
+    ['two addresses of one id', ['ea', 'xi'], ['eb', 'xi'], false],
+    ['two ids of one address', ['ea', 'xi'], ['ea', 'xj'], false],
+  ])('%s', (_name, keys, others, expected) => {
+    expect(isMergeable(new Set(keys), others)).toBe(expected);
+  });
+});
+
+describe('Pick', () => {
+  it('takes until the count is reached, and then nothing more', () => {
+    const pick = new Pick(bounds({ maxCount: 2 }), false);
+    expect([1, 2, 3].map(() => pick.offer(aCandidate()))).toEqual(['taken', 'taken', 'full']);
+    expect(pick.closed).toBe(true);
+    expect(pick.offer(aCandidate())).toBe('full');
+    expect(pick.parcels).toHaveLength(2);
+  });
+
+  it('weighs a payload with its separator, in bytes', () => {
+    expect(weight(aCandidate({ text: 'é' }))).toBe(3);
+    const pick = new Pick(bounds({ maxBytes: 6 }), false);
+    expect(pick.offer(aCandidate({ text: 'é' }))).toBe('taken');
+    expect(pick.offer(aCandidate({ text: 'éa' }))).toBe('full');
+  });
+
+  it('says which key must be free first', () => {
+    const pick = new Pick(bounds(), false);
+    pick.offer(aCandidate({ keys: ['ea', 'xi'] }));
+    expect(pick.offer(aCandidate({ keys: ['eb', 'xi'] }))).toEqual({ waitsFor: 'xi' });
+    expect(pick.closed).toBe(false);
+  });
+
+  it('merges within the bytes even where the count is reached', () => {
+    const pick = new Pick(bounds({ maxCount: 1, maxBytes: 12 }), true);
+    expect(pick.offer(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('taken');
+    expect(pick.offer(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('taken');
+    expect(pick.offer(aCandidate({ keys: ['ea'], text: '1' }))).toBe('full');
+    expect(pick.parcels.map(({ length }) => length)).toEqual([2]);
+  });
+
+  it('merges neither into nor with one that goes alone', () => {
+    const alone = aCandidate({ keys: ['ea'], alone: true });
+    const other = aCandidate({ keys: ['ea'] });
+    for (const [first, second] of [
+      [alone, other],
+      [other, alone],
+    ] as const) {
+      const pick = new Pick(bounds(), true);
+      expect(pick.offer(first)).toBe('taken');
+      expect(pick.offer(second)).toEqual({ waitsFor: 'ea' });
+    }
+  });
+
+  it('shrinks the company of one that failed often, and closes where it is too large by then', () => {
+    const sizes = [0, 2, 3, 4, 5, 6, 60].map((attempts) => {
+      const pick = new Pick(bounds({ maxCount: 16 }), false);
+      expect(pick.offer(aCandidate({ attempts }))).toBe('taken');
+      while (pick.offer(aCandidate()) === 'taken');
+      return pick.parcels.length;
+    });
+    expect(sizes).toEqual([16, 16, 8, 4, 2, 1, 1]);
+    const pick = new Pick(bounds({ maxCount: 16 }), false);
+    for (let count = 0; count < 8; count++) pick.offer(aCandidate());
+    expect(pick.offer(aCandidate({ attempts: 3 }))).toBe('full');
+  });
+});
