@@ -39,6 +39,7 @@ export default defineConfig(
       'max-lines': 'off',
       'max-params': 'off',
       '@typescript-eslint/no-non-null-assertion': 'off',
+      '@typescript-eslint/unbound-method': 'off',
     },
   },
   {

@@ -6,8 +6,7 @@ const burstShare = 1 / 15;
 
 /**
  * One endpoint's windows and its pace. The longest window (steady) is spent evenly: after an idle
- * spell as many requests as the shortest window (burst) allows may leave at once, and from then on
- * one per even spacing. Without windows there is no pace.
+ * spell a burst may leave at once, and from then on one per even spacing. Without windows there is no pace.
  */
 export class Pacer {
   readonly #windows: readonly SlidingWindow[];
@@ -17,11 +16,14 @@ export class Pacer {
   #spacingMs = 0;
 
   constructor(windows: readonly RateWindow[]) {
-    this.#windows = windows.map((window) => new SlidingWindow(window));
-    this.#steady = [...this.#windows].sort((a, b) => a.windowMs - b.windowMs).at(-1);
+    this.#windows = windows
+      .map((window) => new SlidingWindow(window))
+      .sort((a, b) => a.windowMs - b.windowMs);
+    this.#steady = this.#windows.at(-1);
   }
 
   waitMs(now: number): number {
+    if (this.#steady === undefined) return 0;
     const paceMs = this.#dueAt - (this.#burst() - 1) * this.#spacingMs - now;
     return Math.max(0, paceMs, ...this.#windows.map((window) => window.waitMs(now)));
   }
@@ -63,8 +65,15 @@ export class Pacer {
     window.noteUsed(remainingOf - remaining, now, forMs);
   }
 
+  /**
+   * How many may leave at once after an idle spell: what the shortest window allows beside the
+   * requests that follow at the even pace, so that the burst is not paid for by standing still.
+   */
   #burst(): number {
-    const shortest = Math.min(...this.#windows.map(({ limit }) => limit));
-    return this.#windows.length > 1 ? shortest : Math.max(1, Math.floor(shortest * burstShare));
+    const [shortest, ...longer] = this.#windows;
+    if (shortest === undefined || this.#steady === undefined) return 1;
+    if (longer.length === 0) return Math.max(1, Math.floor(shortest.limit * burstShare));
+    const evenMs = this.#steady.windowMs / this.#steady.limit;
+    return Math.max(1, shortest.limit - Math.ceil(shortest.windowMs / evenMs));
   }
 }

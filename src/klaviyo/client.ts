@@ -44,8 +44,11 @@ export type KlaviyoClient = {
 
 /** The media type of Klaviyo's OpenAPI. */
 const mediaType = 'application/vnd.api+json';
-/** More of an answer is never needed: 100 import errors with 100 KB profiles fit. */
-const maxAnswerBytes = 16_000_000;
+/**
+ * More of an answer is never needed: an error for each of 10,000 profiles fits, and so does a page of
+ * 100 import errors, each with its profile of 100 KB.
+ */
+const maxAnswerBytes = { POST: 4_000_000, GET: 16_000_000 } as const;
 const connectTimeoutMs = 10_000;
 const closeGraceMs = 500;
 
@@ -107,7 +110,7 @@ function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
         signal: timeout.signal,
       });
       status = answer.statusCode;
-      const bodyText = await readText(answer.body);
+      const bodyText = await readText(answer.body, maxAnswerBytes[method]);
       return { ok: true, status, headers: answer.headers, bodyText };
     } catch (error) {
       return toFailure(error, { isTimedOut: timeout.signal.aborted, status });
@@ -122,9 +125,9 @@ function toBodyHeaders(body: Buffer): Record<string, string> {
 }
 
 /** Stops at the bound, and with that ends the connection. */
-async function readText(body: AsyncIterable<Buffer>): Promise<string> {
+async function readText(body: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
   const parts: Buffer[] = [];
-  let room = maxAnswerBytes;
+  let room = maxBytes;
   for await (const part of body) {
     parts.push(part.subarray(0, room));
     room -= part.length;

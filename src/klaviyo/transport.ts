@@ -40,7 +40,7 @@ const failures: readonly (readonly [RegExp, FailureCode, string])[] = [
   [/^(ENOTFOUND|EAI_\w+)$/, 'dns', 'the name was not found'],
   [/^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL)$/, 'connect', 'no connection'],
   [/CERT|TLS|SSL|SIGNATURE|^EPROTO$/, 'tls', 'no secure connection'],
-  [/^(HPE_\w+|UND_ERR_HEADERS_OVERFLOW)$/, 'protocol', 'the answer was not HTTP'],
+  [/^(HTTPParserError|HPE_\w+|UND_ERR_HEADERS_OVERFLOW)$/, 'protocol', 'the answer was not HTTP'],
   [
     /^(ECONNRESET|ECONNABORTED|EPIPE|UND_ERR_SOCKET|UND_ERR_RES_CONTENT_LENGTH_MISMATCH)$/,
     'reset',
@@ -68,10 +68,13 @@ export function toFailure(error: unknown, { isTimedOut, status }: Progress): Fai
   };
 }
 
-/** An error's codes, its own and those of what caused it; an AggregateError has one for each address tried. */
+/**
+ * An error's codes, its own and those of what caused it; an AggregateError has one for each address
+ * tried. undici's HTTPParserError has none, so a name stands in.
+ */
 function toCodes(error: unknown, depth = 0): readonly string[] {
   if (!(error instanceof Error) || depth > 3) return [];
-  const own = 'code' in error && typeof error.code === 'string' ? [error.code] : [];
+  const own = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
   const causes = error instanceof AggregateError ? Array.from<unknown>(error.errors) : [];
-  return [...own, ...[...causes, error.cause].flatMap((cause) => toCodes(cause, depth + 1))];
+  return [own, ...[...causes, error.cause].flatMap((cause) => toCodes(cause, depth + 1))];
 }

@@ -100,17 +100,18 @@ describe('a request', () => {
     expect(sha(body.slice(body.indexOf('[') + 1, body.lastIndexOf(']')))).toBe(sha(list));
   });
 
-  it('uses one connection again and again, and never more than it may', async () => {
+  it('uses its connections again and again, and never more than it may', async () => {
     const ports = new Set<number | undefined>();
     const far = await farSide((response) => {
       ports.add(response.socket?.remotePort);
       response.writeHead(202).end();
     });
-    const { client } = clientOf(far.url);
-    for (let round = 0; round < 5; round++) await client.send('events', payloads);
-    expect(ports.size).toBe(1);
-    await Promise.all(Array.from({ length: 8 }, () => client.send('events', payloads)));
-    expect(ports.size).toBe(2);
+    const { client } = clientOf(far.url, { connections: 3 });
+    for (let round = 0; round < 5; round++) {
+      await Promise.all(Array.from({ length: 8 }, () => client.send('events', payloads)));
+    }
+    expect(far.requests).toHaveLength(40);
+    expect(ports.size).toBe(3);
   });
 });
 

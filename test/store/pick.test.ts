@@ -11,14 +11,19 @@ const aCandidate = (
 
 describe('isMergeable', () => {
   it.each([
-    ['the same address', ['ea'], ['ea'], true],
-    ['an address and more', ['ea'], ['ea', 'p1', 'xi'], true],
-    ['less than is known', ['ea', 'p1'], ['p1'], true],
-    ['nothing in common', ['ea'], ['p1'], false],
-    ['two addresses of one id', ['ea', 'xi'], ['eb', 'xi'], false],
-    ['two ids of one address', ['ea', 'xi'], ['ea', 'xj'], false],
-  ])('%s', (_name, keys, others, expected) => {
-    expect(isMergeable(new Set(keys), others)).toBe(expected);
+    { name: 'the same address', known: ['ea'], offered: ['ea'], expected: true },
+    { name: 'an address and more', known: ['ea'], offered: ['ea', 'p1', 'xi'], expected: true },
+    { name: 'less than is known', known: ['ea', 'p1'], offered: ['p1'], expected: true },
+    { name: 'nothing in common', known: ['ea'], offered: ['p1'], expected: false },
+    {
+      name: 'two addresses of one id',
+      known: ['ea', 'xi'],
+      offered: ['eb', 'xi'],
+      expected: false,
+    },
+    { name: 'two ids of one address', known: ['ea', 'xi'], offered: ['ea', 'xj'], expected: false },
+  ])('$name', ({ known, offered, expected }) => {
+    expect(isMergeable(new Set(known), offered)).toBe(expected);
   });
 });
 

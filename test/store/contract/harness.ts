@@ -46,9 +46,9 @@ export type Open = (overrides?: Partial<StoreBounds>) => Promise<StoreUnderTest>
 export function useStores(openStore: OpenStore): Open {
   const opened: StoreUnderTest[] = [];
   afterEach(async () => {
-    for (const { clock, close } of opened.splice(0)) {
-      await close();
-      expect(clock.pending()).toBe(0);
+    for (const under of opened.splice(0)) {
+      await under.close();
+      expect(under.clock.pending()).toBe(0);
     }
   });
   return async (overrides = {}) => {

@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  ConfigError,
+  loadConfig,
+  revisionWarning,
+  settingsSchema,
+  type Environment,
+} from '../src/config.js';
+
+const key = { KLAVIYO_API_KEY: 'pk_secret_value' };
+
+function problemsOf(env: Environment): readonly string[] {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('the configuration', () => {
+  it('needs a key alone; all else has the documented default', () => {
+    expect(loadConfig(key)).toMatchObject({
+      KLAVIYO_BASE_URL: 'https://a.klaviyo.com',
+      KLAVIYO_REVISION: '2024-10-15',
+      KLAVIYO_TIMEOUT_MS: 30_000,
+      HOST: '127.0.0.1',
+      PORT: 3000,
+      RELAY_API_KEYS: [],
+      EVENT_BATCH_MAX_COUNT: 1000,
+      PROFILE_BATCH_MAX_COUNT: 10_000,
+      BATCH_MAX_BYTES: 5_000_000,
+      EVENT_FLUSH_INTERVAL_MS: 1000,
+      PROFILE_FLUSH_INTERVAL_MS: 1000,
+      RATE_LIMIT_PER_SECOND: 75,
+      RATE_LIMIT_BURST: 75,
+      EVENT_RATE_WINDOWS: [
+        { limit: 10, windowMs: 1000 },
+        { limit: 150, windowMs: 60_000 },
+      ],
+      INGEST_RATE_LIMIT_PER_SECOND: null,
+      BODY_LIMIT_BYTES: 5_000_000,
+      SHUTDOWN_TIMEOUT_MS: 10_000,
+      LOG_LEVEL: 'info',
+    });
+  });
+
+  it('takes empty variables as absent', () => {
+    expect(loadConfig({ ...key, PORT: '', DEFAULT_PHONE_COUNTRY: '' })).toMatchObject({
+      PORT: 3000,
+    });
+  });
+
+  it.each([
+    ['KLAVIYO_API_KEY', { KLAVIYO_API_KEY: 'sk_1' }],
+    ['KLAVIYO_API_KEY', {}],
+    ['KLAVIYO_BASE_URL', { ...key, KLAVIYO_BASE_URL: 'ftp://x' }],
+    ['KLAVIYO_REVISION', { ...key, KLAVIYO_REVISION: 'latest' }],
+    ['PORT', { ...key, PORT: '65536' }],
+    ['PORT', { ...key, PORT: 'http' }],
+    ['RELAY_API_KEYS', { ...key, RELAY_API_KEYS: 'long-enough-key,short' }],
+    ['STORE', { ...key, STORE: 'postgres' }],
+    ['EVENT_BATCH_MAX_COUNT', { ...key, EVENT_BATCH_MAX_COUNT: '1001' }],
+    ['PROFILE_BATCH_MAX_COUNT', { ...key, PROFILE_BATCH_MAX_COUNT: '10001' }],
+    ['BATCH_MAX_BYTES', { ...key, BATCH_MAX_BYTES: '5000001' }],
+    ['RATE_LIMIT_PER_SECOND', { ...key, RATE_LIMIT_PER_SECOND: '0' }],
+    ['EVENT_RATE_WINDOWS', { ...key, EVENT_RATE_WINDOWS: '10 a second' }],
+    ['INGEST_RATE_LIMIT_PER_SECOND', { ...key, INGEST_RATE_LIMIT_PER_SECOND: 'many' }],
+    ['DEFAULT_PHONE_COUNTRY', { ...key, DEFAULT_PHONE_COUNTRY: 'Atlantis' }],
+    ['LOG_LEVEL', { ...key, LOG_LEVEL: 'loud' }],
+    ['RETRY_BASE_MS', { ...key, RETRY_BASE_MS: '5000', RETRY_MAX_DELAY_MS: '1000' }],
+    ['HOST', { ...key, HOST: '0.0.0.0' }],
+  ])('names %s where it is wrong', (name, env: Environment) => {
+    const problems = problemsOf(env);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(new RegExp(`^${name}: `));
+  });
+
+  it('names every problem at once', () => {
+    const problems = problemsOf({ PORT: 'x', LOG_LEVEL: 'y', KLAVIYO_API_KEY: 'z' });
+    expect(problems.map((problem) => problem.split(':')[0]).sort()).toEqual([
+      'KLAVIYO_API_KEY',
+      'LOG_LEVEL',
+      'PORT',
+    ]);
+  });
+
+  it('listens everywhere once there are keys', () => {
+    expect(loadConfig({ ...key, HOST: '0.0.0.0', RELAY_API_KEYS: 'ingest-key-1' }).HOST).toBe(
+      '0.0.0.0',
+    );
+  });
+
+  it('windows can be switched off', () => {
+    expect(loadConfig({ ...key, EVENT_RATE_WINDOWS: 'off' }).EVENT_RATE_WINDOWS).toEqual([]);
+  });
+
+  it('never shows a secret', () => {
+    const text = problemsOf({
+      KLAVIYO_API_KEY: 'hunter2-klaviyo',
+      RELAY_API_KEYS: 'hunter2',
+      PORT: 'x',
+    }).join('\n');
+    expect(text).not.toContain('hunter2');
+  });
+
+  it('describes every variable', () => {
+    for (const [name, schema] of Object.entries(settingsSchema.shape)) {
+      expect(schema.description, name).toBeTypeOf('string');
+    }
+  });
+});
+
+describe('secrets in files', () => {
+  let folder: string | undefined;
+  afterEach(() => {
+    if (folder !== undefined) rmSync(folder, { recursive: true });
+    folder = undefined;
+  });
+
+  function aFile(text: string): string {
+    folder = mkdtempSync(join(tmpdir(), 'relay-config-'));
+    const path = join(folder, 'secret');
+    writeFileSync(path, text);
+    return path;
+  }
+
+  it('are read, without their line ends', () => {
+    expect(loadConfig({ KLAVIYO_API_KEY_FILE: aFile('pk_from_file\n') }).KLAVIYO_API_KEY).toBe(
+      'pk_from_file',
+    );
+  });
+
+  it('may hold one key a line', () => {
+    const { RELAY_API_KEYS } = loadConfig({
+      ...key,
+      RELAY_API_KEYS_FILE: aFile('first-key\nsecond-key\n'),
+    });
+    expect(RELAY_API_KEYS).toEqual(['first-key', 'second-key']);
+  });
+
+  it('that cannot be read are named', () => {
+    expect(problemsOf({ ...key, RELAY_ADMIN_KEYS_FILE: '/nowhere/at/all' })).toEqual([
+      expect.stringMatching(/^RELAY_ADMIN_KEYS_FILE: cannot be read/),
+    ]);
+  });
+
+  it('and in variables at once are a contradiction', () => {
+    expect(problemsOf({ ...key, KLAVIYO_API_KEY_FILE: aFile('pk_other') })).toEqual([
+      'KLAVIYO_API_KEY: set it or KLAVIYO_API_KEY_FILE, not both',
+    ]);
+  });
+});
+
+describe('a revision', () => {
+  it.each([
+    ['2024-10-15', '2026-10-15T00:00:00Z', false],
+    ['2024-10-15', '2026-10-15T00:00:01Z', true],
+    ['2026-07-15', '2026-11-01T00:00:00Z', false],
+  ])('%s at %s: a warning is given: %s', (revision, at, isWarned) => {
+    expect(revisionWarning(revision, Date.parse(at)) !== null).toBe(isWarned);
+  });
+});

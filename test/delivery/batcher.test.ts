@@ -1,0 +1,163 @@
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  createBatcher,
+  toTrigger,
+  type BatchBounds,
+  type Batcher,
+} from '../../src/delivery/batcher.js';
+import type { Trigger } from '../../src/envelope.js';
+import { MemoryStore } from '../../src/store/memory.js';
+import { bounds as claimBounds, retry, settledAs, someEvents } from '../support/builders.js';
+import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
+
+const bounds: BatchBounds = { maxCount: 10, maxBytes: 1000, maxAgeMs: 1000 };
+
+type UnderTest = {
+  readonly clock: ManualClock;
+  readonly store: MemoryStore;
+  readonly batcher: Batcher;
+  /** What `due` came to; undefined while it waits. */
+  due(): { readonly trigger: Trigger | null | undefined };
+};
+
+const stopping: AbortController[] = [];
+afterEach(() => stopping.splice(0).forEach((each) => each.abort()));
+
+function createUnderTest(overrides: Partial<BatchBounds> = {}): UnderTest {
+  const clock = createManualClock();
+  const store = new MemoryStore({
+    clock,
+    random: () => 0.5,
+    capacity: { maxCount: 1000, maxBytes: 1_000_000 },
+    dedupe: { maxAgeMs: 1000, maxCount: 1000 },
+    log: { maxCount: 10, maxAgeMs: 1000 },
+    maxDeadLetters: 10,
+    onDeadLetterDropped: () => undefined,
+  });
+  const batcher = createBatcher({
+    lane: 'events',
+    bounds: { ...bounds, ...overrides },
+    clock,
+    buffer: store,
+  });
+  return {
+    clock,
+    store,
+    batcher,
+    due() {
+      const state: { trigger: Trigger | null | undefined } = { trigger: undefined };
+      const stop = new AbortController();
+      stopping.push(stop);
+      void batcher.due(stop.signal).then((trigger) => (state.trigger = trigger));
+      return state;
+    },
+  };
+}
+
+describe('a batch leaves', () => {
+  it('when it holds as many as it may', async () => {
+    const { store, due } = createUnderTest();
+    const state = due();
+    await store.append(someEvents(9));
+    await settlePromises();
+    expect(state.trigger).toBeUndefined();
+    await store.append(someEvents(1));
+    await settlePromises();
+    expect(state.trigger).toBe('size');
+  });
+
+  it('when its bytes are as many as they may be', async () => {
+    const { store, due } = createUnderTest({ maxBytes: 9 });
+    const state = due();
+    await store.append(someEvents(2));
+    await settlePromises();
+    expect(state.trigger).toBeUndefined();
+    await store.append(someEvents(1));
+    await settlePromises();
+    expect(state.trigger).toBe('bytes');
+  });
+
+  it('when its oldest has waited long enough, and not before', async () => {
+    const { clock, store, due } = createUnderTest();
+    const state = due();
+    await store.append(someEvents(1));
+    await clock.advance(600);
+    await store.append(someEvents(1));
+    await clock.advance(399);
+    expect(state.trigger).toBeUndefined();
+    await clock.advance(1);
+    expect(state.trigger).toBe('time');
+  });
+
+  it('at once when it is flushed, and the next one waits again', async () => {
+    const { clock, store, batcher, due } = createUnderTest();
+    const first = due();
+    await store.append(someEvents(1));
+    batcher.flush();
+    await settlePromises();
+    expect(first.trigger).toBe('drain');
+    await store.claim('events', claimBounds());
+    const second = due();
+    await store.append(someEvents(1));
+    await clock.advance(999);
+    expect(second.trigger).toBeUndefined();
+    await clock.advance(1);
+    expect(second.trigger).toBe('time');
+  });
+
+  it('at once, for ever, while it drains', async () => {
+    const { store, batcher, due } = createUnderTest();
+    batcher.drain();
+    for (let round = 0; round < 2; round++) {
+      const state = due();
+      await store.append(someEvents(1));
+      await settlePromises();
+      expect(state.trigger).toBe('drain');
+      await store.claim('events', claimBounds());
+    }
+  });
+
+  it('when a retry falls due, without waiting for company', async () => {
+    const { clock, store, due } = createUnderTest();
+    await store.append(someEvents(1));
+    const parcels = await store.claim('events', claimBounds());
+    await store.settle({ lane: 'events', settled: settledAs(parcels, retry(5000)) });
+    const state = due();
+    await clock.advance(4999);
+    expect(state.trigger).toBeUndefined();
+    await clock.advance(1);
+    expect(state.trigger).toBe('time');
+  });
+
+  it('never, once the caller has gone; and no timer is left', async () => {
+    const { clock, store, batcher } = createUnderTest();
+    await store.append(someEvents(1));
+    const gone = new AbortController();
+    const waiting = batcher.due(gone.signal);
+    await settlePromises();
+    gone.abort();
+    expect(await waiting).toBeNull();
+    expect(clock.pending()).toBe(0);
+  });
+});
+
+describe('toTrigger', () => {
+  const waiting = fc.record({
+    count: fc.nat(20),
+    bytes: fc.nat(2000),
+    oldestAgeMs: fc.option(fc.nat(2000)),
+    nextDueMs: fc.constant(null),
+  });
+
+  it('names a reason exactly when one of the bounds is met', () => {
+    fc.assert(
+      fc.property(waiting, fc.boolean(), (state, atOnce) => {
+        const { count, bytes, oldestAgeMs } = state;
+        const isDue =
+          count > 0 && (atOnce || count >= 10 || bytes >= 1000 || (oldestAgeMs ?? -1) >= 1000);
+        expect(toTrigger(state, bounds, atOnce) !== null).toBe(isDue);
+      }),
+    );
+  });
+});

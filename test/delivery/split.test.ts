@@ -1,0 +1,91 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { splitBatch } from '../../src/delivery/split.js';
+import type { Outcome, Parcel, Reason, SplitMethod } from '../../src/envelope.js';
+import { anEnvelope } from '../support/builders.js';
+
+const reason: Reason = { code: 'rejected', detail: 'no' };
+const delivered: Outcome = { kind: 'delivered' };
+const rejected: Outcome = { kind: 'rejected', reason };
+const unblamed = (method: SplitMethod): Outcome => ({ kind: 'unblamed', method, reason });
+const parcels = (count: number): Parcel[] =>
+  Array.from({ length: count }, (): Parcel => [anEnvelope()]);
+
+/** Sends parts until nothing goes again, as the loop does. `limit` is what the far side takes in one request. */
+function deliverAll(all: readonly Parcel[], bad: ReadonlySet<Parcel>, pointers: boolean) {
+  const ends = new Map<Parcel, Outcome['kind']>();
+  const queue: (readonly Parcel[])[] = [all];
+  let requests = 0;
+  for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
+    requests++;
+    const hasBad = part.some((parcel) => bad.has(parcel));
+    const outcomes = part.map((parcel): Outcome => {
+      if (!hasBad) return delivered;
+      if (pointers) return bad.has(parcel) ? rejected : unblamed('pointer');
+      return part.length === 1 ? rejected : unblamed('bisect');
+    });
+    const { judged, again } = splitBatch(part, outcomes);
+    for (const { parcel, outcome } of judged) {
+      expect(ends.has(parcel)).toBe(false);
+      ends.set(parcel, outcome.kind);
+    }
+    for (const next of again) expect(next.length).toBeLessThan(part.length);
+    queue.unshift(...again);
+  }
+  return { ends, requests };
+}
+
+describe('splitting a batch', () => {
+  const batch = fc.integer({ min: 1, max: 300 }).chain((count) =>
+    fc.record({
+      count: fc.constant(count),
+      bad: fc.uniqueArray(fc.nat(count - 1), { maxLength: 8 }),
+    }),
+  );
+
+  it('rejects exactly the bad ones and delivers all others, in at most 2 · bad · log2(n) + 1 requests', () => {
+    fc.assert(
+      fc.property(batch, fc.boolean(), ({ count, bad }, pointers) => {
+        const all = parcels(count);
+        const badOnes = new Set(bad.map((index) => all[index]!));
+        const { ends, requests } = deliverAll(all, badOnes, pointers);
+        for (const parcel of all)
+          expect(ends.get(parcel)).toBe(badOnes.has(parcel) ? 'rejected' : 'delivered');
+        const most = pointers ? 2 : 2 * bad.length * Math.ceil(Math.log2(Math.max(2, count))) + 1;
+        expect(requests).toBeLessThanOrEqual(most);
+      }),
+    );
+  });
+
+  it('keeps every parcel, in order, judged or going again', () => {
+    const kinds = fc.array(
+      fc.constantFrom<Outcome>(
+        delivered,
+        rejected,
+        unblamed('pointer'),
+        unblamed('bisect'),
+        unblamed('size'),
+      ),
+      { minLength: 1, maxLength: 40 },
+    );
+    fc.assert(
+      fc.property(kinds, (outcomes) => {
+        const all = parcels(outcomes.length);
+        const { judged, again } = splitBatch(all, outcomes);
+        const seen = [...judged.map(({ parcel }) => parcel), ...again.flat()];
+        expect(new Set(seen)).toEqual(new Set(all));
+        expect(seen).toHaveLength(all.length);
+      }),
+    );
+  });
+
+  it('gives up on one that is too large by itself', () => {
+    const { judged, again } = splitBatch(parcels(1), [unblamed('size')]);
+    expect(again).toEqual([]);
+    expect(judged[0]?.outcome).toEqual(rejected);
+  });
+
+  it('sends again what an edge gave no outcome for', () => {
+    expect(splitBatch(parcels(2), [delivered]).judged[1]?.outcome.kind).toBe('retryable');
+  });
+});

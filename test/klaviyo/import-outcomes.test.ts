@@ -1,0 +1,207 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { ImportJob, Outcome } from '../../src/envelope.js';
+import { toImportError, toImportOutcomes } from '../../src/klaviyo/import-outcomes.js';
+import { toPayload } from './far-side.js';
+
+const aPayload = (attributes: object) => toPayload({ type: 'profile', attributes });
+const ada = aPayload({ email: 'Ada@klaviyo-demo.com', first_name: 'Ada' });
+const bo = aPayload({ phone_number: '+15005550006' });
+const cy = aPayload({ external_id: 'c-3', email: 'cy@klaviyo-demo.com' });
+const everyone = [ada, bo, cy];
+
+const aJob = (overrides: Partial<ImportJob> = {}): ImportJob => ({
+  id: 'job-1',
+  status: 'complete',
+  completed: null,
+  failed: null,
+  ...overrides,
+});
+const anError = (original: unknown, { detail = 'Invalid', pointer = '/data' } = {}) =>
+  toImportError({
+    type: 'import-error',
+    id: 'e1',
+    attributes: {
+      code: 'invalid',
+      title: 'Invalid input',
+      detail,
+      source: { pointer },
+      original_payload: original,
+    },
+  });
+
+const kinds = (outcomes: readonly Outcome[]): string =>
+  outcomes
+    .map((outcome) =>
+      'reason' in outcome ? `${outcome.kind} ${outcome.reason.code}` : outcome.kind,
+    )
+    .join(', ');
+
+describe('an import job that is complete', () => {
+  it('delivered everything where nothing failed', () => {
+    expect(kinds(toImportOutcomes(everyone, [], aJob({ failed: 0 })))).toBe(
+      'delivered, delivered, delivered',
+    );
+  });
+
+  it.each<[string, unknown]>([
+    ['its resource', { type: 'profile', attributes: { email: 'ada@KLAVIYO-demo.com' } }],
+    ['its bare attributes', { email: 'ada@klaviyo-demo.com' }],
+    ['a document', { data: { type: 'profile', attributes: { email: 'ada@klaviyo-demo.com' } } }],
+    ['text', JSON.stringify({ attributes: { email: 'ada@klaviyo-demo.com' } })],
+  ])('rejected the profile an error shows as %s, in any case of its address', (_name, original) => {
+    const outcomes = toImportOutcomes(everyone, [anError(original)], aJob({ failed: 1 }));
+    expect(kinds(outcomes)).toBe('rejected import_failed, delivered, delivered');
+  });
+
+  it('rejected by phone number and by external id', () => {
+    const errors = [anError({ phone_number: '+1 500-555-0006' }), anError({ external_id: 'c-3' })];
+    expect(kinds(toImportOutcomes(everyone, errors, aJob({ failed: 2 })))).toBe(
+      'delivered, rejected import_failed, rejected import_failed',
+    );
+  });
+
+  it('rejected in the words of Klaviyo, with pointers into the profile', () => {
+    const original = { email: 'ada@klaviyo-demo.com' };
+    const errors = [
+      anError(original, { detail: 'Invalid email address', pointer: '/data/attributes/email' }),
+      anError(original, { detail: 'No such locale', pointer: '/data' }),
+    ];
+    expect(toImportOutcomes([ada], errors, aJob({ failed: 1 }))).toEqual([
+      {
+        kind: 'rejected',
+        reason: {
+          code: 'import_failed',
+          detail: 'Invalid email address; No such locale',
+          faults: [
+            { pointer: '/attributes/email', detail: 'Invalid email address' },
+            { pointer: '', detail: 'No such locale' },
+          ],
+        },
+      },
+    ]);
+  });
+
+  it('blames the profile that shares the most with the error', () => {
+    const payloads = [
+      aPayload({ email: 'x@klaviyo-demo.com', external_id: 'one' }),
+      aPayload({ email: 'x@klaviyo-demo.com', external_id: 'two' }),
+    ];
+    const error = anError({ email: 'x@klaviyo-demo.com', external_id: 'two' });
+    expect(kinds(toImportOutcomes(payloads, [error], aJob({ failed: 1 })))).toBe(
+      'delivered, rejected import_failed',
+    );
+  });
+
+  it('counts a profile with several errors once', () => {
+    const error = anError({ email: 'ada@klaviyo-demo.com' });
+    expect(kinds(toImportOutcomes(everyone, [error, error, error], aJob({ failed: 1 })))).toBe(
+      'rejected import_failed, delivered, delivered',
+    );
+  });
+
+  it('goes by the errors where no count is given', () => {
+    const named = anError({ external_id: 'c-3' });
+    expect(kinds(toImportOutcomes(everyone, [named], aJob()))).toBe(
+      'delivered, delivered, rejected import_failed',
+    );
+    const stray = anError({});
+    expect(kinds(toImportOutcomes(everyone, [named, stray], aJob()))).toBe(
+      'retryable import_unnamed, retryable import_unnamed, rejected import_failed',
+    );
+  });
+});
+
+describe('failures that no error names', () => {
+  // The original_payload of Klaviyo's own OpenAPI example.
+  const stray = anError({}, { detail: 'The payload provided in the request is invalid.' });
+
+  it('send everything not named again, since nobody knows whose they are', () => {
+    const outcomes = toImportOutcomes(
+      everyone,
+      [anError({ external_id: 'c-3' }), stray],
+      aJob({ failed: 2 }),
+    );
+    expect(kinds(outcomes)).toBe(
+      'retryable import_unnamed, retryable import_unnamed, rejected import_failed',
+    );
+    expect(outcomes[0]).toMatchObject({
+      reason: { detail: 'The payload provided in the request is invalid.' },
+    });
+  });
+
+  it('are of all that is left where there are as many', () => {
+    const outcomes = toImportOutcomes([ada], [stray], aJob({ failed: 1 }));
+    expect(outcomes).toEqual([
+      {
+        kind: 'rejected',
+        reason: {
+          code: 'import_failed',
+          detail: 'The payload provided in the request is invalid.',
+          faults: [{ pointer: '', detail: 'The payload provided in the request is invalid.' }],
+        },
+      },
+    ]);
+    expect(kinds(toImportOutcomes(everyone, [], aJob({ failed: 3 })))).toBe(
+      'rejected import_failed, rejected import_failed, rejected import_failed',
+    );
+  });
+
+  it('are never more than there are profiles', () => {
+    expect(kinds(toImportOutcomes([ada], [], aJob({ failed: 700 })))).toBe(
+      'rejected import_failed',
+    );
+  });
+});
+
+describe('an import job that was cancelled', () => {
+  const job = aJob({ status: 'cancelled' });
+
+  it('sends again what it may not have got to', () => {
+    expect(kinds(toImportOutcomes(everyone, [], { ...job, completed: 2, failed: 0 }))).toBe(
+      'retryable import_cancelled, retryable import_cancelled, retryable import_cancelled',
+    );
+  });
+
+  it('still rejects what failed in it', () => {
+    const errors = [anError({ external_id: 'c-3' })];
+    expect(kinds(toImportOutcomes(everyone, errors, { ...job, completed: 0, failed: 1 }))).toBe(
+      'retryable import_cancelled, retryable import_cancelled, rejected import_failed',
+    );
+  });
+
+  it('delivered the rest where it got through all the same', () => {
+    const errors = [anError({ external_id: 'c-3' })];
+    expect(kinds(toImportOutcomes(everyone, errors, { ...job, completed: 2, failed: 1 }))).toBe(
+      'delivered, delivered, rejected import_failed',
+    );
+  });
+});
+
+it('whatever the errors are, there is one outcome a payload, and nothing is thrown', () => {
+  const identifiers = fc.record(
+    { email: fc.jsonValue(), phone_number: fc.jsonValue(), external_id: fc.jsonValue() },
+    { requiredKeys: [] },
+  );
+  const original = fc.oneof(fc.jsonValue(), identifiers, fc.record({ attributes: identifiers }));
+  const resource = fc.oneof(
+    fc.jsonValue(),
+    fc.record({ attributes: fc.record({ detail: fc.jsonValue(), original_payload: original }) }),
+  );
+  const payloads = fc.array(fc.oneof(identifiers.map(aPayload), fc.jsonValue().map(toPayload)));
+  const job = fc.record({
+    id: fc.constant('job-1'),
+    status: fc.constantFrom('complete' as const, 'cancelled' as const),
+    completed: fc.option(fc.nat(10)),
+    failed: fc.option(fc.nat(10)),
+  });
+  fc.assert(
+    fc.property(fc.tuple(payloads, fc.array(resource), job), ([sent, resources, ended]) => {
+      const outcomes = toImportOutcomes(sent, resources.map(toImportError), ended);
+      expect(outcomes).toHaveLength(sent.length);
+      const delivered = outcomes.filter(({ kind }) => kind === 'delivered').length;
+      // Never more than Klaviyo says did not fail.
+      expect(delivered).toBeLessThanOrEqual(Math.max(0, sent.length - (ended.failed ?? 0)));
+    }),
+  );
+});

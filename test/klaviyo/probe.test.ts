@@ -1,0 +1,127 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { KlaviyoClient } from '../../src/klaviyo/client.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { createManualClock } from '../support/manual-clock.js';
+import { aClient, startFarSide } from './far-side.js';
+
+const key = 'pk_test_key_1';
+let sandbox: RunningSandbox;
+let client: KlaviyoClient;
+
+/** A sandbox whose key has these scopes, and a client of it. */
+async function start(
+  scopes: readonly string[],
+  overrides: Parameters<typeof aClient>[1] = {},
+): Promise<void> {
+  sandbox = await startSandbox({
+    clock: createManualClock(Date.UTC(2026, 10, 1)),
+    apiKeys: [key],
+    scopes: { [key]: scopes },
+  });
+  ({ client } = aClient(sandbox.url, overrides));
+}
+
+afterEach(async () => {
+  await client.close();
+  await sandbox.close();
+});
+
+const needed = ['events:write', 'profiles:write', 'lists:write', 'profiles:read', 'lists:read'];
+const brief = async (): Promise<Record<string, boolean>> =>
+  Object.fromEntries((await client.probeScopes()).map(({ scope, ok }) => [scope, ok]));
+
+describe('a probe', () => {
+  it('finds that a key has what the relay needs, and records nothing', async () => {
+    await start(needed);
+    expect(await brief()).toEqual({
+      key: true,
+      'events:write': true,
+      'profiles:write, lists:write': true,
+      'profiles:read, lists:read': true,
+    });
+    expect(sandbox.state()).toMatchObject({ events: [], profiles: [], imports: [] });
+  });
+
+  it.each([
+    ['events:write', 'events:write'],
+    ['profiles:write', 'profiles:write, lists:write'],
+    ['lists:write', 'profiles:write, lists:write'],
+    ['profiles:read', 'profiles:read, lists:read'],
+    ['lists:read', 'profiles:read, lists:read'],
+  ])('finds that %s is missing', async (missing, probe) => {
+    await start(needed.filter((scope) => scope !== missing));
+    const probes = await client.probeScopes();
+    expect(probes.filter(({ ok }) => !ok).map(({ scope }) => scope)).toEqual([probe]);
+    expect(probes.find(({ scope }) => scope === probe)?.detail).toContain(missing);
+  });
+
+  it('of a wrong key says so, and asks no further', async () => {
+    await start(needed, { apiKey: 'pk_wrong' });
+    expect(await client.probeScopes()).toEqual([
+      {
+        scope: 'key',
+        ok: false,
+        detail: 'Klaviyo answered 401: Incorrect authentication credentials.',
+      },
+    ]);
+    expect(sandbox.state().requests).toHaveLength(1);
+  });
+
+  it('finds a revision that does not exist yet', async () => {
+    await start(needed, { revision: '2099-01-01' });
+    expect(await client.probeScopes()).toEqual([
+      {
+        scope: 'key',
+        ok: false,
+        detail: 'Klaviyo answered 404: Unable to specify a future revision date',
+      },
+    ]);
+  });
+
+  it('does not take a refused revision for a scope', async () => {
+    await start(needed);
+    sandbox.addFault({
+      endpoint: 'bulk-events',
+      status: 400,
+      body: { errors: [{ detail: 'The revision is malformed' }] },
+    });
+    expect(await brief()).toMatchObject({ key: true, 'events:write': false });
+  });
+
+  it('does not take a page for an answer of Klaviyo', async () => {
+    await start(needed);
+    sandbox.addFault({ endpoint: 'bulk-events', status: 400, html: true });
+    expect(await brief()).toMatchObject({ 'events:write': false });
+  });
+
+  it('without an answer says why', async () => {
+    await start(needed);
+    await sandbox.close();
+    const [probe] = await client.probeScopes();
+    expect(probe).toMatchObject({ scope: 'key', ok: false });
+    expect(probe?.detail).toContain('no connection');
+  });
+});
+
+describe('the account', () => {
+  it('is named where the key may know it', async () => {
+    await start([...needed, 'accounts:read']);
+    expect(await client.account()).toEqual({ ok: true, id: 'SNDBOX', name: 'Klaviyo sandbox' });
+    const [probe] = await client.probeScopes();
+    expect(probe?.detail).toContain('429');
+  });
+
+  it('is not known to a key without accounts:read, which works all the same', async () => {
+    await start(needed);
+    expect(await client.account()).toEqual({ ok: true });
+  });
+
+  it('is not known from a page that answers in place of Klaviyo', async () => {
+    await start(needed);
+    const far = await startFarSide((response) => response.writeHead(200).end('<html></html>'));
+    const other = aClient(far.url).client;
+    expect(await other.account()).toEqual({ ok: false, reason: 'the answer is not from Klaviyo' });
+    await other.close();
+    await far.close();
+  });
+});

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { createMetrics } from '../src/metrics.js';
+
+/** The names operators build their dashboards on, with their labels. */
+const promised: Record<string, readonly string[]> = {
+  relay_http_requests_total: ['route', 'method', 'status'],
+  relay_http_request_duration_seconds: ['route'],
+  relay_ingest_total: ['lane', 'outcome'],
+  relay_buffer_envelopes: ['lane'],
+  relay_buffer_bytes: ['lane'],
+  relay_buffer_capacity_bytes: [],
+  relay_buffer_oldest_age_seconds: ['lane'],
+  relay_settled_total: ['lane', 'outcome'],
+  relay_flushes_total: ['lane', 'trigger'],
+  relay_batch_envelopes: ['lane'],
+  relay_batch_bytes: ['lane'],
+  relay_klaviyo_requests_total: ['lane', 'status'],
+  relay_klaviyo_request_duration_seconds: ['lane'],
+  relay_retries_total: ['lane', 'reason'],
+  relay_batch_splits_total: ['lane', 'method'],
+  relay_delivery_latency_seconds: ['lane'],
+  relay_rate_limit_tokens: [],
+  relay_rate_limit_wait_seconds: [],
+  relay_klaviyo_paused: ['lane', 'reason'],
+  relay_dead_letters: ['lane'],
+  relay_store_sync_duration_seconds: [],
+  relay_store_durable: [],
+  relay_build_info: ['version', 'node'],
+};
+
+describe('metrics', () => {
+  it('have the promised names', async () => {
+    const { registry } = createMetrics('1.2.3');
+    const names = (await registry.getMetricsAsJSON()).map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(Object.keys(promised)));
+    expect(names).toContain('process_resident_memory_bytes');
+  });
+
+  it('take the promised labels and no others', () => {
+    const { registry } = createMetrics('1.2.3');
+    for (const [name, labels] of Object.entries(promised)) {
+      expect(registry.getSingleMetric(name), name).toMatchObject({ labelNames: labels });
+    }
+  });
+
+  it('start at zero where their labels are known', async () => {
+    const { registry } = createMetrics('1.2.3');
+    const text = await registry.metrics();
+    expect(text).toContain('relay_ingest_total{lane="events",outcome="accepted"} 0');
+    expect(text).toContain('relay_settled_total{lane="profiles",outcome="dead_lettered"} 0');
+  });
+
+  it('mirror state as it is at the scrape', async () => {
+    const { registry, onScrape, bufferEnvelopes } = createMetrics('1.2.3');
+    let count = 0;
+    onScrape(() => bufferEnvelopes.set({ lane: 'events' }, ++count));
+    await registry.metrics();
+    expect(await registry.metrics()).toContain('relay_buffer_envelopes{lane="events"} 2');
+  });
+});
