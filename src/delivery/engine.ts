@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
 import { lanes, type Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
@@ -46,6 +47,8 @@ export function createEngine(deps: EngineDeps): Engine {
   const { clock, buffer } = deps;
   const claiming = new AbortController();
   const stopping = new AbortController();
+  // Every import job that is followed listens to the end: many listeners are no leak.
+  setMaxListeners(0, claiming.signal, stopping.signal);
   const recorder = createRecorder(deps);
   const newDeliveryId = createDeliveryIds(deps);
   const follower = createFollower({ ...deps, recorder, signal: stopping.signal });

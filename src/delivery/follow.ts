@@ -33,6 +33,8 @@ export type FollowerDeps = {
 const firstLookMs = 500;
 const slowdown = 1.5;
 const maxLookMs = 30_000;
+/** "0 seconds" has been seen, and a retry before time only gets another 429. */
+const minPauseMs = 1000;
 
 export function createFollower(deps: FollowerDeps): Follower {
   const followed = new Map<UnfinishedImport, Promise<void>>();
@@ -71,12 +73,17 @@ async function look(
   const open: Permit[] = [];
   const stopped = new Error('stopped');
   try {
-    return await deps.destination.follow(ref, toPayloads(parcels, deps.destination), async () => {
+    const payloads = toPayloads(parcels, deps.destination);
+    const seen = await deps.destination.follow(ref, payloads, async () => {
       open.pop()?.end(null);
       const permit = await deps.limiter.take('imports', deps.signal);
       if (permit === null) throw stopped;
       open.push(permit);
     });
+    open.pop()?.end(seen.feedback);
+    const waitMs = seen.feedback?.retryAfterMs ?? null;
+    if (waitMs !== null) deps.limiter.pause('imports', Math.max(minPauseMs, waitMs));
+    return seen;
   } catch (error) {
     if (error === stopped) return null;
     throw error;

@@ -1,0 +1,144 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Ajv, type ValidateFunction } from 'ajv';
+import ajvFormats from 'ajv-formats';
+
+/** The revision the relay is set to by default, and the newest known. */
+export const revisions = ['2024-10-15', '2026-07-15'] as const;
+export type Revision = (typeof revisions)[number];
+
+export type Sample = {
+  readonly name: string;
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  readonly body_text?: string;
+  readonly body_detail_only?: string;
+};
+
+const folder = resolve(process.env.KLAVIYO_REFERENCE_DIR ?? '../shared/reference');
+
+/** Throws, and so fails whatever needs it: a check that is skipped in silence checks nothing. */
+function read(name: string): unknown {
+  const path = join(folder, name);
+  if (!existsSync(path)) {
+    throw new Error(
+      `${path} is not there: set KLAVIYO_REFERENCE_DIR to the folder with Klaviyo's OpenAPI files`,
+    );
+  }
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+/** Bodies by `METHOD path`. */
+export function readRequestExamples(): readonly (readonly [string, unknown])[] {
+  const examples = read('klaviyo-request-examples.json') as Record<string, unknown>;
+  return Object.entries(examples).filter(([name]) => name.startsWith('POST '));
+}
+
+export function readErrorSamples(): readonly Sample[] {
+  return (read('klaviyo-error-samples.json') as { samples: readonly Sample[] }).samples;
+}
+
+export type OpenApi = {
+  /** What is wrong with a request's body; empty where it is as described, with no unknown field in it. */
+  readonly faultsOfRequest: (operation: string, body: unknown) => readonly string[];
+  /** What is wrong with an answer. `body` undefined: none. */
+  readonly faultsOfAnswer: (operation: string, status: number, body: unknown) => readonly string[];
+};
+
+type Content = { readonly content?: Readonly<Record<string, unknown>> };
+type Operation = {
+  readonly requestBody?: Content;
+  readonly responses: Readonly<Record<string, Content & { readonly $ref?: string }>>;
+};
+type Document = { readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>> };
+
+const mediaType = 'application/vnd.api+json';
+
+/** Klaviyo's own description of one revision. `operation`: `POST /api/events`, as in the document's paths. */
+export function loadOpenApi(revision: Revision): OpenApi {
+  const document = read(`klaviyo-openapi-${revision}.json`) as Document;
+  const open = createValidator(toJsonSchema(document));
+  const closed = createValidator(close(toJsonSchema(document)));
+  const find = (name: string): { operation: Operation; pointer: readonly string[] } => {
+    const [method = '', path = ''] = name.split(' ');
+    const operation = document.paths[path]?.[method.toLowerCase()];
+    if (operation === undefined) throw new Error(`${name} is not in revision ${revision}`);
+    return { operation, pointer: ['paths', path, method.toLowerCase()] };
+  };
+  return {
+    faultsOfRequest(name, body) {
+      const { pointer } = find(name);
+      return closed([...pointer, 'requestBody', 'content', mediaType, 'schema'], body);
+    },
+    faultsOfAnswer(name, status, body) {
+      const { operation, pointer } = find(name);
+      const key = [String(status), `${Math.floor(status / 100)}XX`].find(
+        (each) => operation.responses[each] !== undefined,
+      );
+      if (key === undefined) return [`status ${status} is not described`];
+      const { content, $ref } = operation.responses[key] ?? {};
+      if (content === undefined && $ref === undefined) {
+        return body === undefined ? [] : ['there should be no body'];
+      }
+      const place = $ref === undefined ? [...pointer, 'responses', key] : $ref.slice(2).split('/');
+      return open([...place, 'content', mediaType, 'schema'], body);
+    },
+  };
+}
+
+type Validate = (pointer: readonly string[], value: unknown) => readonly string[];
+
+function createValidator(document: object): Validate {
+  const ajv = new Ajv({ strict: false, allErrors: true, validateSchema: false });
+  ajvFormats.default(ajv);
+  ajv.addSchema(document, 'klaviyo');
+  const known = new Map<string, ValidateFunction>();
+  return (pointer, value) => {
+    const escaped = pointer.map((part) => part.replaceAll('~', '~0').replaceAll('/', '~1'));
+    const $ref = `klaviyo#/${escaped.map(encodeURIComponent).join('/')}`;
+    const validate = known.get($ref) ?? ajv.compile({ $ref });
+    known.set($ref, validate);
+    if (validate(value)) return [];
+    return (validate.errors ?? []).map(({ instancePath, message = '', params }) => {
+      return `${instancePath} ${message} ${JSON.stringify(params)}`;
+    });
+  };
+}
+
+type Node = Readonly<Record<string, unknown>>;
+const isNode = (value: unknown): value is Node => typeof value === 'object' && value !== null;
+
+/** Rebuilds a JSON value from the leaves up. */
+function rebuild(value: unknown, change: (node: Node) => unknown): unknown {
+  if (Array.isArray(value)) return value.map((each) => rebuild(each, change));
+  if (!isNode(value)) return value;
+  const members = Object.entries(value)
+    // Examples are data, and some look like schemas.
+    .filter(([name, member]) => name !== 'example' || isNode((member as Node | null)?.type))
+    .map(([name, member]) => [name, rebuild(member, change)]);
+  return change(Object.fromEntries(members) as Node);
+}
+
+/**
+ * OpenAPI 3.0 says "or null" with `nullable`, which JSON Schema does not know; and Klaviyo puts it
+ * beside `$ref`, `oneOf` and nothing at all, where ajv's own support for it ends.
+ */
+function toJsonSchema(document: object): object {
+  return rebuild(document, (node) => {
+    if (node.nullable !== true) return node;
+    const rest = Object.fromEntries(Object.entries(node).filter(([name]) => name !== 'nullable'));
+    const says = ['type', '$ref', 'oneOf', 'anyOf', 'allOf', 'enum'].some((name) => name in rest);
+    return says ? { anyOf: [rest, { type: 'null' }] } : rest;
+  }) as object;
+}
+
+/** Klaviyo refuses fields it does not know with a 400, which its document does not say. */
+function close(document: object): object {
+  return rebuild(document, (node) => {
+    const isSchema = node.type === 'object' && isNode(node.properties);
+    return isSchema && node.additionalProperties === undefined
+      ? { ...node, additionalProperties: false }
+      : node;
+  }) as object;
+}

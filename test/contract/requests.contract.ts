@@ -1,0 +1,141 @@
+import { describe, expect, it } from 'vitest';
+import type { Draft, Lane } from '../../src/envelope.js';
+import { createAccept } from '../../src/ingest/accept.js';
+import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
+import { createMetrics } from '../../src/metrics.js';
+import { createManualClock } from '../support/manual-clock.js';
+import { loadOpenApi, revisions } from './reference.js';
+
+/** What callers post, as far as it differs for Klaviyo. */
+const events = {
+  'an e-mail address alone': { event_name: 'Viewed Product', email: 'ada@klaviyo-demo.com' },
+  'a phone number alone': { event_name: 'Viewed Product', phone_number: '+1 500 555 0006' },
+  'an id alone': { event_name: 'Viewed Product', distinct_id: 'customer-42' },
+  'a number for an id': { event_name: 'Viewed Product', distinct_id: 42, insert_id: 7 },
+  'a phone number that is none': {
+    event_name: 'Viewed Product',
+    phone_number: '12',
+    distinct_id: 'customer-42',
+  },
+  everything: {
+    event_name: 'Placed Order',
+    email: 'ada@klaviyo-demo.com',
+    distinct_id: 'customer-42',
+    phone_number: '+15005550006',
+    event_time: '2026-01-10T09:30:00.123+02:00',
+    insert_id: 'order-1001',
+    properties: { coupon: 'WINTER', items: [{ sku: 'AB-1', quantity: 2 }], gift: null, n: 1e21 },
+    value: 129.9,
+    order_id: '1001',
+    total_amount: 139.9,
+    currency: 'eur',
+  },
+  'nulls for absent fields': {
+    event_name: 'Viewed Product',
+    email: 'ada@klaviyo-demo.com',
+    distinct_id: null,
+    value: null,
+    currency: null,
+    event_time: null,
+  },
+  'a currency without a value': {
+    event_name: 'Viewed Product',
+    email: 'ada@klaviyo-demo.com',
+    currency: 'USD',
+  },
+};
+
+const profiles = {
+  'an e-mail address alone': { email: 'ada@klaviyo-demo.com' },
+  'a phone number alone': { phone_number: '+15005550006' },
+  'an id alone': { distinct_id: 42 },
+  everything: {
+    email: 'ada@klaviyo-demo.com',
+    distinct_id: 'customer-42',
+    phone_number: '+15005550006',
+    first_name: 'Ada',
+    last_name: 'Lovelace',
+    organization: 'Analytical Engines',
+    locale: 'en-US',
+    title: 'Analyst',
+    image: 'https://klaviyo-demo.com/ada.png',
+    location: {
+      address1: '89 E 42nd St',
+      address2: '1st floor',
+      city: 'New York',
+      country: 'United States',
+      latitude: 40.7128,
+      longitude: '-74.0060',
+      region: 'NY',
+      zip: '10017',
+      timezone: 'America/New_York',
+      ip: '127.0.0.1',
+    },
+    properties: { plan: 'gold', tags: ['a', 'b'] },
+    shoe_size: 38,
+  },
+  'nulls for absent fields': { email: 'ada@klaviyo-demo.com', first_name: null, location: null },
+};
+
+async function toPayloads(lane: Lane, entries: readonly unknown[]): Promise<readonly Uint8Array[]> {
+  const appended: Draft[] = [];
+  let made = 0;
+  const accept = createAccept({
+    store: {
+      append(drafts) {
+        appended.push(...drafts);
+        const taken = drafts.map((_, index) => ({ id: String(index), duplicate: false }));
+        return Promise.resolve({ ok: true, taken });
+      },
+    },
+    clock: createManualClock(),
+    metrics: createMetrics('test'),
+    newId: () => `id-${++made}`,
+  });
+  const options = { format: 'json', strict: true } as const;
+  const answer = await accept.many(lane, JSON.stringify(entries), options);
+  expect(answer).toMatchObject({ kind: 'taken', accepted: entries.length });
+  return appended.map(({ payload }) => payload);
+}
+
+const toJson = (lane: Lane, payloads: readonly Uint8Array[]): unknown =>
+  JSON.parse(toBody(lane, payloads).toString());
+
+describe.each(revisions)('by revision %s a request is as described', (revision) => {
+  const openApi = loadOpenApi(revision);
+  const faultsOf = (lane: Lane, body: unknown): readonly string[] =>
+    openApi.faultsOfRequest(`POST ${bulkPath[lane]}`, body);
+
+  it.each(Object.entries(events))('with an event of %s', async (_name, event) => {
+    expect(faultsOf('events', toJson('events', await toPayloads('events', [event])))).toEqual([]);
+  });
+
+  it.each(Object.entries(profiles))('with a profile of %s', async (_name, profile) => {
+    const payloads = await toPayloads('profiles', [profile]);
+    expect(faultsOf('profiles', toJson('profiles', payloads))).toEqual([]);
+  });
+
+  it('with many events', async () => {
+    const payloads = await toPayloads('events', Object.values(events));
+    expect(faultsOf('events', toJson('events', payloads))).toEqual([]);
+  });
+
+  it('with merged profiles', async () => {
+    const payloads = await toPayloads('profiles', Object.values(profiles));
+    const merged = payloads.reduce((older, newer) => mergeProfiles(older, newer));
+    expect(faultsOf('profiles', toJson('profiles', [merged]))).toEqual([]);
+  });
+
+  it('or the check finds what is not', () => {
+    const event = {
+      type: 'event-bulk-create',
+      attributes: { profile: {}, events: { data: [{}] } },
+    };
+    const profile = { type: 'profile', attributes: { email: 7, surname: 'x' } };
+    const payload = (value: unknown) => [Buffer.from(JSON.stringify(value))];
+    expect(faultsOf('events', toJson('events', payload(event)))).not.toEqual([]);
+    const found = faultsOf('profiles', toJson('profiles', payload(profile))).join('\n');
+    expect(found).toContain('"additionalProperty":"surname"');
+    expect(found).toContain('/attributes/email must be string');
+  });
+});
