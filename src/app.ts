@@ -208,6 +208,8 @@ async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
   const left = lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0) - engine.importing();
   await store.close();
   deadline.cancel();
+  // Ends what still waits for the deadline, so that the process can end.
+  overdue.abort();
   if (left > 0 && !store.durable)
     log.error({ lost: left }, 'stopped; undelivered envelopes are lost with the memory store');
   else log.info({ kept: left }, 'stopped');

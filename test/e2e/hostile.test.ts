@@ -20,7 +20,10 @@ async function send({ path, body, headers }: Hostile): Promise<number> {
   const text = await answer.text();
   if (answer.status !== 202) {
     expect(answer.headers.get('content-type')).toContain('application/problem+json');
-    expect(JSON.parse(text)).toMatchObject({ status: answer.status, title: expect.any(String) as string });
+    expect(JSON.parse(text)).toMatchObject({
+      status: answer.status,
+      title: expect.any(String) as string,
+    });
   }
   return answer.status;
 }

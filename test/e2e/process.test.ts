@@ -160,4 +160,10 @@ describe('the command', () => {
     expect(code).toBe(0);
     expect(sandbox.state().counters.recorded).toBe(0);
   });
+
+  it('demo shows the whole way of a small shop, balances its books, and ends', async () => {
+    const { code, stdout } = await run(['demo', '--shoppers', '60']);
+    expect(stdout).toContain('The books balance');
+    expect(code).toBe(0);
+  });
 });
