@@ -115,6 +115,67 @@ describe('the configuration', () => {
   });
 });
 
+/** Every variable that is a number: its bounds and its default. */
+const numbers: Record<string, readonly [min: number, max: number, byDefault: number]> = {
+  KLAVIYO_TIMEOUT_MS: [1, 600_000, 30_000],
+  PORT: [0, 65_535, 3000],
+  EVENT_BATCH_MAX_COUNT: [1, 1000, 1000],
+  PROFILE_BATCH_MAX_COUNT: [1, 10_000, 10_000],
+  BATCH_MAX_BYTES: [150_000, 5_000_000, 5_000_000],
+  EVENT_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
+  PROFILE_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
+  RATE_LIMIT_PER_SECOND: [1, 100_000, 75],
+  RATE_LIMIT_BURST: [1, 100_000, 75],
+  DELIVERY_CONCURRENCY: [1, 256, 8],
+  RETRY_BASE_MS: [1, 60_000, 500],
+  RETRY_MAX_DELAY_MS: [1, 3_600_000, 60_000],
+  RETRY_MAX_ATTEMPTS: [0, 1_000_000, 0],
+  RETRY_MAX_AGE_MS: [0, 365 * 86_400_000, 7 * 86_400_000],
+  MAX_BUFFER_COUNT: [1, 1_000_000_000, 1_000_000],
+  MAX_BUFFER_BYTES: [1_000_000, Number.MAX_SAFE_INTEGER, 268_435_456],
+  DEDUPE_MAX_AGE_MS: [0, 30 * 86_400_000, 86_400_000],
+  DEDUPE_MAX_COUNT: [0, 100_000_000, 500_000],
+  DELIVERY_LOG_MAX_COUNT: [1, 10_000_000, 10_000],
+  DELIVERY_LOG_MAX_AGE_MS: [1, 365 * 86_400_000, 7 * 86_400_000],
+  DEAD_LETTER_MAX_COUNT: [1, 100_000_000, 100_000],
+  BODY_LIMIT_BYTES: [1000, 100_000_000, 5_000_000],
+  HEADERS_TIMEOUT_MS: [100, 600_000, 10_000],
+  REQUEST_TIMEOUT_MS: [100, 600_000, 30_000],
+  SHUTDOWN_TIMEOUT_MS: [0, 600_000, 10_000],
+};
+
+describe('a number', () => {
+  it('has a default where it is not set', () => {
+    const config: Record<string, unknown> = loadConfig(key);
+    for (const [name, [, , byDefault]] of Object.entries(numbers)) {
+      expect(config[name], name).toBe(byDefault);
+    }
+  });
+
+  it('is in the table above, with its bounds', () => {
+    const config = Object.entries(loadConfig(key));
+    const found = config.filter(([, value]) => typeof value === 'number').map(([name]) => name);
+    expect(found.sort()).toEqual(Object.keys(numbers).sort());
+  });
+
+  it.each(Object.entries(numbers))('%s is taken within its bounds alone', (name, [min, max]) => {
+    // The other of the two that must not contradict each other gets out of the way.
+    const env: Environment = {
+      ...key,
+      ...(name === 'RETRY_MAX_DELAY_MS' && { RETRY_BASE_MS: '1' }),
+    };
+    for (const value of [min, max]) {
+      expect(loadConfig({ ...env, [name]: String(value) })).toMatchObject({ [name]: value });
+    }
+    const tooLarge = max === Number.MAX_SAFE_INTEGER ? '1e300' : String(max + 1);
+    for (const value of [String(min - 1), tooLarge, '1.5', 'many', 'NaN', 'Infinity']) {
+      const problems = problemsOf({ ...env, [name]: value });
+      expect(problems.length, value).toBeGreaterThan(0);
+      for (const problem of problems) expect(problem).toMatch(new RegExp(`^${name}: must be `));
+    }
+  });
+});
+
 describe('secrets in files', () => {
   let folder: string | undefined;
   afterEach(() => {

@@ -36,6 +36,17 @@ describe('metrics', () => {
     expect(names).toContain('process_resident_memory_bytes');
   });
 
+  it('are no others: what is added is written down here', async () => {
+    const { registry } = createMetrics('1.2.3');
+    const names = (await registry.getMetricsAsJSON()).map(({ name }) => name);
+    const added = names.filter((name) => name.startsWith('relay_') && !(name in promised));
+    expect(added.sort()).toEqual([
+      'relay_dead_letters_dropped_total',
+      'relay_ingest_warnings_total',
+      'relay_redriven_total',
+    ]);
+  });
+
   it('take the promised labels and no others', () => {
     const { registry } = createMetrics('1.2.3');
     for (const [name, labels] of Object.entries(promised)) {

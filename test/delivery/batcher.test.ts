@@ -106,6 +106,32 @@ describe('a batch leaves', () => {
     expect(second.trigger).toBe('time');
   });
 
+  it('with what was waiting at a flush, not with what comes after the claim', async () => {
+    const { clock, store, batcher, due } = createUnderTest();
+    const first = due();
+    await store.append(someEvents(1));
+    batcher.flush();
+    await settlePromises();
+    expect(first.trigger).toBe('drain');
+    await store.claim('events', claimBounds());
+    await store.append(someEvents(1));
+    const second = due();
+    await clock.advance(999);
+    expect(second.trigger).toBeUndefined();
+  });
+
+  it('in its own time after a flush that found nothing', async () => {
+    const { clock, store, batcher, due } = createUnderTest();
+    const state = due();
+    batcher.flush();
+    await settlePromises();
+    await store.append(someEvents(1));
+    await clock.advance(999);
+    expect(state.trigger).toBeUndefined();
+    await clock.advance(1);
+    expect(state.trigger).toBe('time');
+  });
+
   it('at once, for ever, while it drains', async () => {
     const { store, batcher, due } = createUnderTest();
     batcher.drain();

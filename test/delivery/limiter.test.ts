@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createLimiter, type Limiter, type LimiterOptions } from '../../src/delivery/limiter.js';
@@ -9,6 +10,7 @@ const klaviyo: readonly RateWindow[] = [
   { limit: 150, windowMs: 60_000 },
 ];
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 const wide = { perSecond: 100_000, burst: 100_000 };
 
 function createUnderTest(windows: readonly RateWindow[], bucket: LimiterOptions['bucket'] = wide) {
@@ -41,6 +43,7 @@ async function saturate(
 ): Promise<number[]> {
   const left: number[] = [];
   const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
   const sender = async (): Promise<void> => {
     for (;;) {
       const permit = await limiter.take('events', stopping.signal);
@@ -155,6 +158,26 @@ describe('what Klaviyo says', () => {
     const left = await saturate(under, { untilMs: 8000, latencyMs: 1 });
     expect(left[0]).toBeGreaterThanOrEqual(5000);
     expect(left[0]).toBeLessThan(6000);
+  });
+
+  it('after a pause requests keep the even pace, without a burst', async () => {
+    const under = createUnderTest(klaviyo);
+    const before = await saturate(under, { untilMs: 3000, latencyMs: 1 });
+    under.limiter.pause('events', 5000);
+    const left = await saturate(under, { untilMs: 20_000, latencyMs: 1, concurrency: 20 });
+    expect(before.length).toBeGreaterThan(7);
+    expect(left[0]).toBeGreaterThanOrEqual(8000);
+    expect(left.length).toBeGreaterThan(25);
+    expect(Math.min(...gaps(left))).toBeGreaterThan(390);
+  });
+
+  it('a short pause never cuts a long one', async () => {
+    const under = createUnderTest(klaviyo);
+    under.limiter.pause('events', 5000);
+    under.limiter.pause('events', 10);
+    expect((await saturate(under, { untilMs: 6000, latencyMs: 1 }))[0]).toBeGreaterThanOrEqual(
+      5000,
+    );
   });
 
   it('a pause of one endpoint leaves the others alone', async () => {

@@ -75,6 +75,7 @@ describe('splitting a batch', () => {
         const seen = [...judged.map(({ parcel }) => parcel), ...again.flat()];
         expect(new Set(seen)).toEqual(new Set(all));
         expect(seen).toHaveLength(all.length);
+        for (const part of again) expect(part.length).toBeLessThan(all.length);
       }),
     );
   });

@@ -148,6 +148,18 @@ export function describeAppend(open: Open): void {
       ]);
     });
 
+    it('is among the newest again once its dead letter is redriven', async () => {
+      const { store } = await open({ dedupe: { maxAgeMs: 60_000, maxCount: 2 } });
+      const [a, b, c] = [['ea'], ['eb'], ['ec']].map((keys) => ({ keys }));
+      await append(store, [anEvent(a)]);
+      await buryAll(store);
+      await append(store, [anEvent(a), anEvent(b)]);
+      await store.redrive({}, { dryRun: false });
+      await append(store, [anEvent(c)]);
+      expect((await append(store, [anEvent(a)]))[0]!.duplicate).toBe(true);
+      expect((await append(store, [anEvent(b)]))[0]!.duplicate).toBe(false);
+    });
+
     it('is known again once its dead letter is redriven', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent({ keys: ['ea'] })]);

@@ -166,6 +166,18 @@ export function describeKeys(open: Open): void {
       expect(await claim(store, { maxBytes: 15 }, 'profiles')).toHaveLength(1);
     });
 
+    it('stay by themselves through a retry, once they failed in company', async () => {
+      const { store, clock } = await open();
+      await append(store, [aProfile({ keys: ['ea'], text: 'a1' })]);
+      for (const overrides of [{ alone: true }, {}]) {
+        const parcels = await claim(store, {}, 'profiles');
+        await store.settle({ lane: 'profiles', settled: settledAs(parcels, retry(0, overrides)) });
+        await clock.advance(1);
+      }
+      await append(store, [aProfile({ keys: ['ea'], text: 'a2' })]);
+      expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['a1']]);
+    });
+
     it('travel by themselves, in order, once they failed in company', async () => {
       const { store, clock } = await open();
       await append(

@@ -1,0 +1,114 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { systemClock, wait } from '../src/clock.js';
+import { createManualClock, settlePromises } from './support/manual-clock.js';
+
+describe('waiting', () => {
+  it('ends when its time is over, and not before', async () => {
+    const clock = createManualClock();
+    let ended = false;
+    const waiting = wait(clock, 1000).then(() => (ended = true));
+    await clock.advance(999);
+    expect(ended).toBe(false);
+    await clock.advance(1);
+    await waiting;
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('ends at once when the signal aborts, and leaves no timer', async () => {
+    const clock = createManualClock();
+    const stop = new AbortController();
+    const waiting = wait(clock, 1000, stop.signal);
+    expect(clock.pending()).toBe(1);
+    stop.abort();
+    await waiting;
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('does not begin where the signal has aborted', async () => {
+    const clock = createManualClock();
+    await wait(clock, 1000, AbortSignal.abort());
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('lets go of the signal when its time is over', async () => {
+    const clock = createManualClock();
+    const { signal } = new AbortController();
+    const removed = vi.spyOn(signal, 'removeEventListener');
+    const waiting = wait(clock, 10, signal);
+    await clock.advance(10);
+    await waiting;
+    expect(removed).toHaveBeenCalledOnce();
+  });
+});
+
+describe('the system clock', () => {
+  afterEach(() => vi.useRealTimers());
+
+  it('tells wall time in ms since 1970, and a time that never goes back', () => {
+    vi.useFakeTimers({ now: 1234 });
+    expect(systemClock.now()).toBe(1234);
+    const before = systemClock.monotonic();
+    vi.advanceTimersByTime(50);
+    vi.setSystemTime(0);
+    expect(systemClock.now()).toBe(0);
+    expect(systemClock.monotonic() - before).toBeCloseTo(50);
+  });
+
+  it('fires once, after the delay, unless it is cancelled', () => {
+    vi.useFakeTimers();
+    const fired: string[] = [];
+    systemClock.setTimer(10, () => void fired.push('first'));
+    const second = systemClock.setTimer(10, () => void fired.push('second'));
+    second.cancel();
+    second.cancel();
+    vi.advanceTimersByTime(9);
+    expect(fired).toEqual([]);
+    vi.advanceTimersByTime(1000);
+    expect(fired).toEqual(['first']);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it.each([
+    ['longer than a timer can be', 2 ** 40],
+    ['for ever', Infinity],
+  ])('does not fire at once for a wait %s', (_name, delayMs) => {
+    vi.useFakeTimers();
+    let fired = false;
+    const timer = systemClock.setTimer(delayMs, () => (fired = true));
+    vi.advanceTimersByTime(24 * 86_400_000);
+    expect(fired).toBe(false);
+    timer.cancel();
+  });
+
+  it('fires as soon as it can for a time that is over', () => {
+    vi.useFakeTimers();
+    let fired = false;
+    systemClock.setTimer(-5, () => (fired = true));
+    vi.advanceTimersByTime(1);
+    expect(fired).toBe(true);
+  });
+});
+
+describe('the manual clock', () => {
+  it('fires in order of time, then of setting, and lets promises run in between', async () => {
+    const clock = createManualClock(1000);
+    const seen: string[] = [];
+    clock.setTimer(20, () => void seen.push(`late ${clock.now()}`));
+    clock.setTimer(10, () => {
+      void Promise.resolve().then(() => clock.setTimer(5, () => void seen.push('nested')));
+    });
+    clock.setTimer(20, () => void seen.push('later'));
+    await clock.advance(20);
+    await settlePromises();
+    expect(seen).toEqual(['nested', 'late 1020', 'later']);
+    expect(clock.monotonic()).toBe(20);
+  });
+
+  it('jumps by the wall alone', async () => {
+    const clock = createManualClock(1000);
+    clock.jump(-500);
+    await clock.advance(10);
+    expect(clock.now()).toBe(510);
+    expect(clock.monotonic()).toBe(10);
+  });
+});

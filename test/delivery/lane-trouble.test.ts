@@ -1,0 +1,142 @@
+import { describe, expect, it } from 'vitest';
+import {
+  blocked,
+  delivered,
+  retryable,
+  someEvents,
+  someProfiles,
+  throttled,
+} from '../support/builders.js';
+import { buffered, useEngines } from './fixture.js';
+
+const start = useEngines();
+
+const gapsBetween = (times: readonly number[]): readonly number[] =>
+  times.slice(1).map((at, index) => at - times[index]!);
+
+describe('a key that is refused', () => {
+  it('costs nothing: little is tried, ever more rarely, and all is delivered once it works', async () => {
+    let isRefused = true;
+    const { engine, store, requests, append, advance } = await start(() =>
+      isRefused ? blocked : delivered,
+    );
+    await append(someEvents(500));
+    await advance(600_000);
+    expect(engine.troubles().events).toMatchObject({
+      kind: 'blocked',
+      reason: { code: 'not_authenticated' },
+    });
+    expect(store.depth('events')).toMatchObject({ count: 500, deadLetters: 0 });
+    const first = requests.findIndex(({ at }) => at > 1000);
+    const probes = requests.slice(first);
+    expect(probes.length).toBeLessThan(15);
+    expect(Math.max(...probes.map(({ texts }) => texts.length))).toBeLessThanOrEqual(10);
+    const gaps = gapsBetween(probes.map(({ at }) => at));
+    for (const [index, gap] of gaps.entries()) {
+      expect(gap).toBeGreaterThanOrEqual(0.99 * (gaps[index - 1] ?? 2500));
+      expect(gap).toBeLessThanOrEqual(301_000);
+    }
+
+    isRefused = false;
+    await advance(300_000);
+    expect(engine.troubles().events).toBeNull();
+    expect(buffered(store)).toBe(0);
+    const envelopes = (await store.deliveries({ result: 'delivered' }, { limit: 1000 })).data;
+    // A refusal for the key's sake is no attempt on the envelope.
+    expect(new Set(envelopes.map(({ attempt }) => attempt))).toEqual(new Set([1]));
+  });
+
+  it('for profiles does not hold up events', async () => {
+    const { engine, store, append, advance } = await start((_text, { lane }) =>
+      lane === 'profiles' ? blocked : delivered,
+    );
+    await append([...someProfiles(50), ...someEvents(50)]);
+    await advance(500);
+    expect(store.depth('events').count).toBe(0);
+    expect(store.depth('profiles').count).toBe(50);
+    expect(engine.troubles()).toMatchObject({ events: null, profiles: { kind: 'blocked' } });
+  });
+});
+
+describe('a lane', () => {
+  it('that is throttled pauses by itself', async () => {
+    const { requests, append, advance } = await start((_text, { lane }, number) =>
+      lane === 'profiles' && number < 10 ? throttled(60_000) : delivered,
+    );
+    await append(someProfiles(1));
+    await advance(500);
+    for (let round = 0; round < 20; round++) {
+      await append(someEvents(1));
+      await advance(200);
+    }
+    expect(requests.filter(({ lane }) => lane === 'events')).toHaveLength(20);
+    expect(requests.filter(({ lane }) => lane === 'profiles')).toHaveLength(1);
+  });
+
+  it('that is slow does not hold up the other, and has only so many requests under way', async () => {
+    const { far, store, append, advance } = await start(() => delivered, { latencyMs: 3000 });
+    await append([...someEvents(2000), ...someProfiles(1)]);
+    await advance(2000);
+    expect(far.busiest.events).toBe(4);
+    await advance(1500);
+    expect(store.depth('profiles').count).toBe(0);
+    expect(store.depth('events').count).toBe(1600);
+  });
+
+  it('in an outage has one request under way', async () => {
+    let isDown = true;
+    const { engine, far, requests, append, advance } = await start(
+      () => (isDown ? retryable() : delivered),
+      { latencyMs: 50 },
+    );
+    await append(someEvents(300));
+    await advance(20_000);
+    expect(engine.troubles().events?.kind).toBe('outage');
+    expect(far.busiest.events).toBeLessThanOrEqual(4);
+    const probes = requests.filter(({ at }) => at > 5000);
+    expect(Math.min(...gapsBetween(probes.map(({ at }) => at)))).toBeGreaterThanOrEqual(50);
+    isDown = false;
+    await advance(20_000);
+    expect(engine.troubles().events).toBeNull();
+  });
+
+  it('leaves when it is flushed, whatever its age', async () => {
+    const slow = { maxCount: 100, maxBytes: 1_000_000, maxAgeMs: 60_000 };
+    const { engine, requests, append, advance } = await start(() => delivered, {
+      overrides: { bounds: { events: slow, profiles: slow } },
+    });
+    await append([...someEvents(3), ...someProfiles(3)]);
+    await advance(1000);
+    expect(requests).toEqual([]);
+    engine.flush('events');
+    await advance(100);
+    expect(requests.map(({ lane }) => lane)).toEqual(['events']);
+    engine.flush();
+    await advance(100);
+    expect(requests.map(({ lane }) => lane)).toEqual(['events', 'profiles']);
+    engine.drain();
+    await append(someEvents(1));
+    await advance(100);
+    expect(requests).toHaveLength(3);
+  });
+});
+
+describe('a store that fails', () => {
+  it('is our own fault: it is told once, and nothing more is claimed', async () => {
+    const { store: broken, append, advance, faults } = await start(() => delivered);
+    broken.claim = () => Promise.reject(new Error('disk is gone'));
+    await append(someEvents(1));
+    await advance(5000);
+    expect(faults.splice(0)).toEqual([new Error('disk is gone')]);
+  });
+
+  it('at the settling of a batch is told too', async () => {
+    const { store: broken, append, advance, faults } = await start(() => delivered);
+    const settle = broken.settle.bind(broken);
+    broken.settle = () => Promise.reject(new Error('disk is full'));
+    await append(someEvents(1));
+    await advance(1000);
+    expect(faults.splice(0)).toEqual([new Error('disk is full')]);
+    broken.settle = settle;
+  });
+});

@@ -1,0 +1,196 @@
+import { describe, expect, it } from 'vitest';
+import {
+  countVerdicts,
+  toDelivery,
+  toFollowedDelivery,
+  toSettled,
+  type RequestFacts,
+} from '../../src/delivery/settle.js';
+import type { Judged } from '../../src/delivery/split.js';
+import type { Outcome, Parcel, Sent } from '../../src/envelope.js';
+import {
+  ack,
+  aDelivery,
+  anEnvelope,
+  aParcel,
+  blocked,
+  bury,
+  delivered,
+  merged,
+  pending,
+  rejected,
+  retry,
+  retryable,
+  settledAs,
+  startMs,
+  throttled,
+  unblamed,
+} from '../support/builders.js';
+
+const circumstances = {
+  policy: { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 },
+  now: startMs,
+  random: 0.5,
+};
+
+const verdictsOf = (parcel: Parcel, outcome: Judged['outcome']) =>
+  toSettled([{ parcel, outcome }], circumstances).map(({ verdict }) => verdict);
+
+const judgeable = (outcome: Outcome): Judged['outcome'] => {
+  if (outcome.kind === 'unblamed') throw new Error('it is not judged');
+  return outcome;
+};
+
+describe('toSettled', () => {
+  it('gives a verdict for every envelope, in order', () => {
+    const [one, two] = [aParcel('1'), aParcel('2', '3')];
+    const settled = toSettled(
+      [
+        { parcel: one, outcome: judgeable(delivered) },
+        { parcel: two, outcome: judgeable(retryable()) },
+      ],
+      circumstances,
+    );
+    expect(settled.map(({ envelope }) => envelope)).toEqual([...one, ...two]);
+  });
+
+  it('delivers the newest of a merged profile; the older ones are in it', () => {
+    expect(verdictsOf(aParcel('1', '2', '3'), judgeable(delivered))).toEqual([merged, merged, ack]);
+  });
+
+  it('sends the members of a rejected profile again, each by itself, at no cost', () => {
+    const verdicts = verdictsOf(aParcel('1', '2'), judgeable(rejected));
+    expect(verdicts).toEqual([
+      expect.objectContaining({ kind: 'retry', alone: true, countAttempt: false, afterMs: 0 }),
+      expect.objectContaining({ kind: 'retry', alone: true, countAttempt: false, afterMs: 0 }),
+    ]);
+    expect(verdictsOf(aParcel('1'), judgeable(rejected))).toMatchObject([{ kind: 'bury' }]);
+  });
+
+  it('keeps the members of a profile together through a retry and an import job', () => {
+    expect(verdictsOf(aParcel('1', '2'), judgeable(retryable()))).toMatchObject([
+      { kind: 'retry', afterMs: 250 },
+      { kind: 'retry', afterMs: 250 },
+    ]);
+    expect(verdictsOf(aParcel('1', '2'), judgeable(pending('job')))).toEqual([
+      { kind: 'follow', ref: 'job' },
+      { kind: 'follow', ref: 'job' },
+    ]);
+  });
+});
+
+const facts = (overrides: Partial<RequestFacts> = {}): RequestFacts => ({
+  id: 'dl_1',
+  lane: 'events',
+  trigger: 'size',
+  at: startMs,
+  envelopes: [anEnvelope()],
+  ...overrides,
+});
+
+const aSent = (outcomes: readonly Outcome[], overrides: Partial<Sent> = {}): Sent => ({
+  outcomes,
+  status: 202,
+  bytes: 321,
+  durationMs: 12,
+  feedback: null,
+  ...overrides,
+});
+
+describe('toDelivery', () => {
+  it('writes down the request and what became of its envelopes', () => {
+    const envelopes = [anEnvelope({ attempts: 2 }), anEnvelope(), anEnvelope(), anEnvelope()];
+    const [first, second, third] = envelopes.map((envelope): Parcel => [envelope]);
+    const settled = [
+      ...settledAs([first!], ack),
+      ...settledAs([second!], merged),
+      ...settledAs([third!], retry()),
+      ...settledAs([[envelopes[3]!]], bury()),
+    ];
+    const sent = aSent([delivered, rejected], { status: 400 });
+    expect(toDelivery(facts({ envelopes }), sent, settled)).toEqual({
+      id: 'dl_1',
+      lane: 'events',
+      trigger: 'size',
+      at: startMs,
+      durationMs: 12,
+      count: 4,
+      bytes: 321,
+      status: 400,
+      attempt: 3,
+      result: 'partial',
+      delivered: 1,
+      merged: 1,
+      retried: 1,
+      deadLettered: 1,
+      reason: rejected.kind === 'rejected' ? rejected.reason : null,
+      importJob: null,
+    });
+  });
+
+  it.each<[string, Outcome]>([
+    ['delivered', delivered],
+    ['pending', pending('job')],
+    ['rejected', rejected],
+    ['rejected', unblamed('bisect')],
+    ['retried', retryable()],
+    ['retried', throttled()],
+    ['blocked', blocked],
+  ])('calls it %s where all of it was %o', (result, outcome) => {
+    expect(toDelivery(facts(), aSent([outcome, outcome]), []).result).toBe(result);
+  });
+
+  it('begins the import job that took it', () => {
+    const { importJob } = toDelivery(facts(), aSent([pending('job-7')]), []);
+    expect(importJob).toEqual({ id: 'job-7', status: 'queued', completed: null, failed: null });
+  });
+
+  it('has no status where no answer came', () => {
+    expect(toDelivery(facts(), aSent([retryable()], { status: null }), []).status).toBeNull();
+  });
+});
+
+describe('toFollowedDelivery', () => {
+  const job = { id: 'job-7', status: 'complete', completed: 2, failed: 0 } as const;
+  const begun = aDelivery({
+    result: 'pending',
+    delivered: 0,
+    importJob: { ...job, status: 'queued' },
+  });
+
+  it('is delivered where the job took everything, merged ones included', () => {
+    const settled = [...settledAs([aParcel('1')], merged), ...settledAs([aParcel('2')], ack)];
+    expect(toFollowedDelivery(begun, job, settled)).toEqual({
+      ...begun,
+      result: 'delivered',
+      delivered: 1,
+      merged: 1,
+      importJob: job,
+    });
+  });
+
+  it('is partial where it did not, with the reason of one that failed', () => {
+    const settled = [
+      ...settledAs([aParcel('1')], ack),
+      ...settledAs([aParcel('2')], bury('bad_phone')),
+      ...settledAs([aParcel('3')], retry()),
+    ];
+    const ended = toFollowedDelivery(begun, { ...job, failed: 1 }, settled);
+    expect(ended).toMatchObject({ result: 'partial', delivered: 1, deadLettered: 1, retried: 1 });
+    expect(ended.reason?.code).toBe('bad_phone');
+  });
+});
+
+describe('countVerdicts', () => {
+  it('counts each kind, and starts at none', () => {
+    expect(countVerdicts([])).toEqual({ delivered: 0, merged: 0, retry: 0, bury: 0, follow: 0 });
+    const verdicts = [ack, ack, merged, retry(), bury(), { kind: 'follow' as const, ref: 'job' }];
+    expect(countVerdicts(verdicts.map((verdict) => ({ verdict })))).toEqual({
+      delivered: 2,
+      merged: 1,
+      retry: 1,
+      bury: 1,
+      follow: 1,
+    });
+  });
+});
