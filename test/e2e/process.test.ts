@@ -12,6 +12,10 @@ type Running = {
   readonly child: ChildProcess;
   readonly url: string;
   readonly lines: readonly string[];
+  /** It has ended, and everything it logged has been read. */
+  readonly ended: Promise<unknown>;
+  /** Resolves once it has logged a line that holds `text`. */
+  logged(text: string): Promise<void>;
 };
 
 let sandbox: RunningSandbox;
@@ -47,6 +51,7 @@ async function start(env: Record<string, string> = {}): Promise<Running> {
   children.push(child);
   const lines: string[] = [];
   const reader = createInterface({ input: child.stdout });
+  const ended = Promise.all([once(child, 'exit'), once(reader, 'close')]);
   const url = await new Promise<string>((resolve, reject) => {
     child.once('exit', (code) =>
       reject(new Error(`ended with ${String(code)}:\n${lines.join('\n')}`)),
@@ -57,7 +62,15 @@ async function start(env: Record<string, string> = {}): Promise<Running> {
       if (listening !== undefined) resolve(listening);
     });
   });
-  return { child, url, lines };
+  const logged = (text: string): Promise<void> =>
+    new Promise((resolve) => {
+      const look = (): void => {
+        if (lines.some((line) => line.includes(text))) resolve();
+      };
+      reader.on('line', look);
+      look();
+    });
+  return { child, url, lines, ended, logged };
 }
 
 async function run(args: readonly string[], env: Record<string, string> = {}) {
@@ -76,7 +89,7 @@ async function run(args: readonly string[], env: Record<string, string> = {}) {
 
 describe('SIGTERM under load', () => {
   it('every event that was answered 202 is delivered, and the exit code is 0', async () => {
-    const { child, url, lines } = await start({ EVENT_FLUSH_INTERVAL_MS: '60000' });
+    const { child, url, lines, ended } = await start({ EVENT_FLUSH_INTERVAL_MS: '60000' });
     const acknowledged: string[] = [];
     let stopping = false;
     const poster = async (name: string): Promise<void> => {
@@ -96,7 +109,7 @@ describe('SIGTERM under load', () => {
       }
     };
     await Promise.all(['a', 'b', 'c', 'd'].map(poster));
-    if (child.exitCode === null) await once(child, 'exit');
+    await ended;
     expect(child.exitCode).toBe(0);
     expect(acknowledged.length).toBeGreaterThanOrEqual(1500);
     const recorded = new Set(sandbox.state().events.map(({ uniqueId }) => uniqueId));
@@ -106,7 +119,7 @@ describe('SIGTERM under load', () => {
 
   it('a second signal ends it at once', async () => {
     sandbox.addFault({ endpoint: 'any', delayMs: 60_000 });
-    const { child, url, lines } = await start({ EVENT_FLUSH_INTERVAL_MS: '0' });
+    const { child, url, ended, logged } = await start({ EVENT_FLUSH_INTERVAL_MS: '0' });
     const headers = { 'content-type': 'application/json' };
     await fetch(`${url}/v1/events`, {
       method: 'POST',
@@ -114,14 +127,9 @@ describe('SIGTERM under load', () => {
       body: '{"event_name":"e","distinct_id":"d"}',
     });
     child.kill('SIGTERM');
-    const stopping = new Promise<void>((resolve) => {
-      child.stdout!.on('data', () => {
-        if (lines.some((line) => line.includes('"stopping"'))) resolve();
-      });
-    });
-    await stopping;
+    await logged('"stopping"');
     child.kill('SIGTERM');
-    await once(child, 'exit');
+    await ended;
     expect(child.exitCode).toBe(1);
   });
 });
