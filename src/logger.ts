@@ -40,5 +40,6 @@ export function createLogger(
           sync: true,
         }),
       )
-    : pino(options);
+    : // Synchronous: a line is out before the process can end.
+      pino(options, pino.destination({ dest: 1, sync: true }));
 }
