@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
+import { systemClock } from '../../src/clock.js';
 import { problemSchema } from '../../src/http/problems.js';
 import {
   adminKey,
@@ -36,9 +37,9 @@ describe('a caller that takes too long', () => {
     const socket = connect(server.port, '127.0.0.1');
     socket.on('error', () => undefined);
     socket.write(`${head}Content-Length: 100000000\r\n\r\n`);
-    // A byte as soon as the last one is out: the connection is never idle.
+    // A byte a millisecond: the connection is never idle, and the server has turns for its own timers.
     const drip = (): void => {
-      if (socket.writable) socket.write('a', drip);
+      if (socket.writable) socket.write('a', () => systemClock.setTimer(1, drip));
     };
     drip();
     // Its own writes fail once it is cut off; what came before that is the answer.

@@ -110,18 +110,18 @@ describe('the log', () => {
       config: { RELAY_API_KEYS: [ingestKey], RELAY_ADMIN_KEYS: [adminKey] },
       accept: { one: fail, many: fail },
     });
-    const headers = { authorization: `Bearer ${ingestKey}`, 'x-trace': 'ada-trace' };
-    await server.post('/v1/events', { email: 'ada@klaviyo-demo.com' }, headers);
+    const headers = { authorization: `Bearer ${ingestKey}`, 'x-trace': 'zelda-trace' };
+    await server.post('/v1/events', { email: 'zelda@klaviyo-demo.com' }, headers);
     await server.post(
-      '/v1/events?email=ada@klaviyo-demo.com',
+      '/v1/events?email=zelda@klaviyo-demo.com',
       {},
-      { 'x-api-key': 'wrong-ada-key' },
+      { 'x-api-key': 'wrong-zelda-key' },
     );
-    await server.call('GET', '/v1/receipts/ada', { headers: { 'x-api-key': adminKey } });
-    await server.call('GET', '/ada', { headers });
+    await server.call('GET', '/v1/receipts/zelda', { headers: { 'x-api-key': adminKey } });
+    await server.call('GET', '/zelda', { headers });
     const log = JSON.stringify(server.logged);
     expect(server.logged.filter(({ msg }) => msg === 'answered')).toHaveLength(4);
-    expect(log).not.toMatch(/ada|wrong|ingest-key|admin-key|Bearer/);
+    expect(log).not.toMatch(/zelda|wrong|ingest-key|admin-key|Bearer/);
   });
 });
 
