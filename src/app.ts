@@ -9,7 +9,13 @@ import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
 import type { Logger } from './logger.js';
 import { createMetrics, type Metrics } from './metrics.js';
-import { mirrorState, toReadiness } from './observe.js';
+import {
+  mirrorState,
+  recallHistory,
+  toDiskReport,
+  toReadiness,
+  withDeadLetterAlarm,
+} from './observe.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
 
@@ -41,10 +47,22 @@ export type App = {
 export async function startApp(deps: AppDeps): Promise<App> {
   const { config, clock, log } = deps;
   const metrics = createMetrics(deps.version);
+  let isClosed = false;
+  // A request that outlives the time to stop finds its store closed: that is no fault.
+  const onFault = (error: unknown): void => {
+    if (!isClosed) deps.onFault(error);
+  };
   const store = await openStore(config, {
     ...deps,
-    onDeadLetterDropped: ({ lane }) => metrics.deadLettersDropped.inc({ lane }),
+    onFault,
+    onDeadLetterDropped: ({ id, lane }) => {
+      metrics.deadLettersDropped.inc({ lane });
+      log.error({ id, lane }, 'a dead letter was dropped at the bound: it is lost');
+    },
+    onSynced: (seconds) => metrics.storeSync.observe(seconds),
+    onDiskSpace: toDiskReport(log),
   });
+  recallHistory(metrics, store);
   const client = createKlaviyoClient({
     apiKey: config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
@@ -66,7 +84,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
   });
   const engine = createEngine({
     ...deps,
-    buffer: store,
+    buffer: withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log),
     destination: {
       send: (lane, payloads) => client.send(lane, payloads),
       follow: (ref, payloads, permit) => client.follow(ref, payloads, permit),
@@ -82,6 +100,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
       maxAgeMs: config.RETRY_MAX_AGE_MS,
     },
     metrics,
+    onFault,
   });
   let draining = false;
   const server = await createServer({
@@ -103,6 +122,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     isDraining: () => draining,
   });
   mirrorState({ metrics, store, engine, limiter, clock });
+  metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
   warnAtStart(config, store, { log, now: clock.now() });
   const url = await server.listen({ host: config.HOST, port: config.PORT });
   await engine.start();
@@ -110,6 +130,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     {
       url,
       store: config.STORE,
+      unsettled: lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0),
       klaviyo: config.KLAVIYO_BASE_URL,
       revision: config.KLAVIYO_REVISION,
     },
@@ -122,7 +143,11 @@ export async function startApp(deps: AppDeps): Promise<App> {
     metrics,
     stop() {
       draining = true;
-      stopped ??= stopInOrder({ ...deps, server, engine, client, store });
+      const closeStore = (): Promise<void> => {
+        isClosed = true;
+        return store.close();
+      };
+      stopped ??= stopInOrder({ ...deps, server, engine, client, store, closeStore });
       return stopped;
     },
   };
@@ -191,6 +216,7 @@ type Parts = {
   readonly engine: Engine;
   readonly client: KlaviyoClient;
   readonly store: Store;
+  readonly closeStore: () => Promise<void>;
 };
 
 async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
@@ -206,7 +232,7 @@ async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
   await untilDeadline(engine.stop());
   await client.close();
   const left = lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0) - engine.importing();
-  await store.close();
+  await deps.closeStore();
   deadline.cancel();
   // Ends what still waits for the deadline, so that the process can end.
   overdue.abort();

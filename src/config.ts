@@ -3,13 +3,14 @@ import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
 import type { RateWindow } from './envelope.js';
 
-const int = (min: number, max: number, fallback: number) =>
+const anyInt = (min: number, max: number) =>
   z.coerce
     .number({ error: 'must be a whole number' })
     .int('must be a whole number')
     .min(min, `must be at least ${min}`)
-    .max(max, `must be at most ${max}`)
-    .default(fallback);
+    .max(max, `must be at most ${max}`);
+
+const int = (min: number, max: number, fallback: number) => anyInt(min, max).default(fallback);
 
 const keys = z
   .string()
@@ -70,9 +71,16 @@ export const settingsSchema = z.object({
     'Admin keys (or `RELAY_ADMIN_KEYS_FILE`): receipts, deliveries, dead letters, flush',
   ),
   STORE: z
-    .enum(['memory'], { error: 'must be memory' })
-    .default('memory')
-    .describe('Where accepted envelopes are kept'),
+    .enum(['journal', 'memory'], { error: 'must be journal or memory' })
+    .default('journal')
+    .describe('Where accepted envelopes are kept: on this disk, or in this process alone'),
+  DATA_DIR: z.string().default('./data').describe('Directory of the journal, for one relay alone'),
+  WORKING_SET_MAX_BYTES: int(1_000_000, 2 ** 36, 67_108_864).describe(
+    'Envelopes of the journal held in memory; a larger backlog waits on disk',
+  ),
+  DISK_RESERVE_BYTES: int(0, 2 ** 50, 268_435_456).describe(
+    "Intake answers 503 while the journal's volume has less than this left",
+  ),
   EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Events a request, at most'),
   PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe('Profiles a request, at most'),
   BATCH_MAX_BYTES: int(150_000, 5_000_000, 5_000_000).describe(
@@ -105,12 +113,14 @@ export const settingsSchema = z.object({
   RETRY_MAX_AGE_MS: int(0, 365 * day, 7 * day).describe(
     'Age after which an envelope that keeps failing becomes a dead letter; 0 sets no bound',
   ),
-  MAX_BUFFER_COUNT: int(1, 1_000_000_000, 1_000_000).describe(
-    'Unsettled envelopes held at most; above it intake answers 503',
-  ),
-  MAX_BUFFER_BYTES: int(1_000_000, Number.MAX_SAFE_INTEGER, 268_435_456).describe(
-    'Their payload bytes, at most',
-  ),
+  MAX_BUFFER_COUNT: anyInt(1, 1_000_000_000)
+    .optional()
+    .describe(
+      'Unsettled envelopes held at most; above it intake answers 503. Absent: 10,000,000 in the journal, 1,000,000 in memory',
+    ),
+  MAX_BUFFER_BYTES: anyInt(1_000_000, Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('Their payload bytes, at most. Absent: 8 GiB in the journal, 256 MiB in memory'),
   DEDUPE_MAX_AGE_MS: int(0, 30 * day, day).describe("How long an event's unique_id is remembered"),
   DEDUPE_MAX_COUNT: int(0, 100_000_000, 500_000).describe('How many are remembered'),
   DELIVERY_LOG_MAX_COUNT: int(1, 10_000_000, 10_000).describe(

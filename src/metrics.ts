@@ -111,6 +111,11 @@ export function createMetrics(version: string) {
     ),
     paused: gauge('klaviyo_paused', '1 while a lane is paused', ['lane', 'reason']),
     deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
+    deadLetterCapacity: gauge(
+      'dead_letters_capacity',
+      'Dead letters kept at most; above it the oldest is dropped',
+      [],
+    ),
     deadLettersDropped: counter('dead_letters_dropped_total', 'Dead letters dropped at the bound', [
       'lane',
     ]),

@@ -2,6 +2,7 @@ import type { Clock } from './clock.js';
 import type { Engine } from './delivery/engine.js';
 import type { Limiter } from './delivery/limiter.js';
 import { lanes } from './envelope.js';
+import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import type { Store } from './store/store.js';
 
@@ -37,6 +38,57 @@ export function mirrorState({
       if (trouble !== null) metrics.paused.set({ lane, reason: trouble.reason.code }, 1);
     }
   });
+}
+
+/** Counters go on where the process before ended, so that the books balance over a restart, too. */
+export function recallHistory(metrics: Metrics, store: Pick<Store, 'history'>): void {
+  for (const lane of lanes) {
+    const { accepted, delivered, merged, deadLettered } = store.history(lane);
+    metrics.ingest.inc({ lane, outcome: 'accepted' }, accepted);
+    metrics.settled.inc({ lane, outcome: 'delivered' }, delivered);
+    metrics.settled.inc({ lane, outcome: 'merged' }, merged);
+    metrics.settled.inc({ lane, outcome: 'dead_lettered' }, deadLettered);
+  }
+}
+
+export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) => void {
+  return (isLow, freeBytes) => {
+    if (isLow)
+      log.error({ freeBytes }, 'the disk is nearly full: intake stops until there is room');
+    else log.info({ freeBytes }, 'there is room on the disk again: intake goes on');
+  };
+}
+
+type Settling = Pick<
+  Store,
+  'claim' | 'settle' | 'unfinishedImports' | 'waiting' | 'onWaiting' | 'depth'
+>;
+
+/** Where the alarm begins, and where it may begin anew. */
+const alarmAt = 0.8;
+const calmAt = 0.7;
+
+/** Says once, in time, that dead letters near the bound at which the oldest is dropped. */
+export function withDeadLetterAlarm(store: Settling, maxCount: number, log: Logger): Settling {
+  let isAlarmed = false;
+  return {
+    claim: (lane, bounds) => store.claim(lane, bounds),
+    unfinishedImports: () => store.unfinishedImports(),
+    waiting: (lane) => store.waiting(lane),
+    onWaiting: (listener) => store.onWaiting(listener),
+    depth: (lane) => store.depth(lane),
+    async settle(settlement) {
+      await store.settle(settlement);
+      const count = lanes.reduce((sum, lane) => sum + store.depth(lane).deadLetters, 0);
+      if (count < calmAt * maxCount) isAlarmed = false;
+      if (isAlarmed || count < alarmAt * maxCount) return;
+      isAlarmed = true;
+      log.error(
+        { deadLetters: count, maxCount },
+        'dead letters near their bound: redrive or discard them, or the oldest will be dropped',
+      );
+    },
+  };
 }
 
 export type Readiness = {

@@ -238,8 +238,8 @@ describe('the checks', () => {
     expect(paths).toEqual(
       expect.arrayContaining(['src/main.ts', 'src/store/store.ts', 'test/architecture.test.ts']),
     );
-    const clock = tree.find(({ path }) => path === 'src/store/open.ts');
-    expect(clock?.imports).toContainEqual({
+    const memory = tree.find(({ path }) => path === 'src/store/memory.ts');
+    expect(memory?.imports).toContainEqual({
       specifier: '../clock.js',
       target: 'src/clock.ts',
       typeOnly: true,

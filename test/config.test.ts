@@ -115,8 +115,8 @@ describe('the configuration', () => {
   });
 });
 
-/** Every variable that is a number: its bounds and its default. */
-const numbers: Record<string, readonly [min: number, max: number, byDefault: number]> = {
+/** Every variable that is a number: its bounds and its default; null where that depends on the store. */
+const numbers: Record<string, readonly [min: number, max: number, byDefault: number | null]> = {
   KLAVIYO_TIMEOUT_MS: [1, 600_000, 30_000],
   PORT: [0, 65_535, 3000],
   EVENT_BATCH_MAX_COUNT: [1, 1000, 1000],
@@ -131,8 +131,10 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   RETRY_MAX_DELAY_MS: [1, 3_600_000, 60_000],
   RETRY_MAX_ATTEMPTS: [0, 1_000_000, 0],
   RETRY_MAX_AGE_MS: [0, 365 * 86_400_000, 7 * 86_400_000],
-  MAX_BUFFER_COUNT: [1, 1_000_000_000, 1_000_000],
-  MAX_BUFFER_BYTES: [1_000_000, Number.MAX_SAFE_INTEGER, 268_435_456],
+  WORKING_SET_MAX_BYTES: [1_000_000, 2 ** 36, 67_108_864],
+  DISK_RESERVE_BYTES: [0, 2 ** 50, 268_435_456],
+  MAX_BUFFER_COUNT: [1, 1_000_000_000, null],
+  MAX_BUFFER_BYTES: [1_000_000, Number.MAX_SAFE_INTEGER, null],
   DEDUPE_MAX_AGE_MS: [0, 30 * 86_400_000, 86_400_000],
   DEDUPE_MAX_COUNT: [0, 100_000_000, 500_000],
   DELIVERY_LOG_MAX_COUNT: [1, 10_000_000, 10_000],
@@ -148,12 +150,13 @@ describe('a number', () => {
   it('has a default where it is not set', () => {
     const config: Record<string, unknown> = loadConfig(key);
     for (const [name, [, , byDefault]] of Object.entries(numbers)) {
-      expect(config[name], name).toBe(byDefault);
+      expect(config[name] ?? null, name).toBe(byDefault);
     }
   });
 
   it('is in the table above, with its bounds', () => {
-    const config = Object.entries(loadConfig(key));
+    const absent = { MAX_BUFFER_COUNT: '1', MAX_BUFFER_BYTES: '1000000' };
+    const config = Object.entries(loadConfig({ ...key, ...absent }));
     const found = config.filter(([, value]) => typeof value === 'number').map(([name]) => name);
     expect(found.sort()).toEqual(Object.keys(numbers).sort());
   });

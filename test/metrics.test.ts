@@ -41,6 +41,7 @@ describe('metrics', () => {
     const names = (await registry.getMetricsAsJSON()).map(({ name }) => name);
     const added = names.filter((name) => name.startsWith('relay_') && !(name in promised));
     expect(added.sort()).toEqual([
+      'relay_dead_letters_capacity',
       'relay_dead_letters_dropped_total',
       'relay_ingest_warnings_total',
       'relay_redriven_total',

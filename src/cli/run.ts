@@ -4,12 +4,14 @@ import { runCheck } from './check.js';
 import { runDemo } from './demo.js';
 import { runSandbox } from './sandbox.js';
 import { runStart } from './start.js';
+import { runStore } from './store.js';
 import { version } from './version.js';
 
 const commands: Readonly<Record<string, Command>> = {
   start: runStart,
   sandbox: runSandbox,
   check: runCheck,
+  store: runStore,
   demo: runDemo,
 };
 

@@ -165,6 +165,7 @@ function toInvalid(detail: string, errors: readonly Fault[]): ProblemError {
 
 const refusalDetails: Readonly<Record<RefusedAll['reason'], string>> = {
   full: 'the buffer is full; nothing was taken',
+  disk: 'the disk is nearly full; nothing was taken',
   closed: 'the relay is stopping; nothing was taken',
   unavailable: 'the store is not available; nothing was taken',
 };

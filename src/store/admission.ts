@@ -45,11 +45,21 @@ export class Admission {
     this.#bytes += bytes;
   }
 
-  remove(count: number, bytes: number): void {
+  /** What was added came to nothing: it was a repeat, or could not be written. */
+  giveBack(count: number, bytes: number): void {
     this.#count -= count;
     this.#bytes -= bytes;
+    this.#reopen();
+  }
+
+  /** Settled. */
+  remove(count: number, bytes: number): void {
+    this.giveBack(count, bytes);
     const drained = this.#decayed();
     this.#drained = { ...drained, count: drained.count + count, bytes: drained.bytes + bytes };
+  }
+
+  #reopen(): void {
     if (this.#full && this.#isBelow(reopenAt)) this.#full = false;
   }
 

@@ -36,13 +36,13 @@ export class DeadLetters {
   }
 
   list(filter: DeadLetterFilter, page: PageQuery): Page<DeadLetter> {
-    return toPage([...this.#letters.values()].reverse(), page, (letter) => matches(letter, filter));
+    return toPage([...this.#letters.values()].reverse(), page, (letter) => isMatch(letter, filter));
   }
 
   matching(filter: DeadLetterFilter): readonly Buried[] {
     return [...this.#letters.values()]
       .map(({ value }) => value)
-      .filter((letter) => matches(letter, filter));
+      .filter((letter) => isMatch(letter, filter));
   }
 
   remove(letter: DeadLetter): void {
@@ -50,7 +50,7 @@ export class DeadLetters {
   }
 }
 
-function matches(
+export function isMatch(
   letter: DeadLetter,
   { lane, reason, ids, since, until }: DeadLetterFilter,
 ): boolean {

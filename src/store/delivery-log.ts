@@ -37,12 +37,15 @@ export class DeliveryLog {
 
   list(filter: DeliveryFilter, page: PageQuery): Page<Delivery> {
     return toPage([...this.#deliveries.values()].reverse(), page, (delivery) =>
-      matches(delivery, filter),
+      isShown(delivery, filter),
     );
   }
 }
 
-function matches(delivery: Delivery, { lane, result, since, until }: DeliveryFilter): boolean {
+export function isShown(
+  delivery: Delivery,
+  { lane, result, since, until }: DeliveryFilter,
+): boolean {
   return (
     (lane === undefined || delivery.lane === lane) &&
     (result === undefined || delivery.result === result) &&

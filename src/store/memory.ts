@@ -13,26 +13,17 @@ import {
   type Receipt,
   type Settlement,
 } from '../envelope.js';
-import { Admission, type Capacity } from './admission.js';
+import { Admission } from './admission.js';
 import { type Buried, DeadLetters } from './dead-letters.js';
-import { DedupeWindow, type DedupeBounds } from './dedupe.js';
-import { DeliveryLog, type LogBounds } from './delivery-log.js';
+import { DedupeWindow } from './dedupe.js';
+import { DeliveryLog } from './delivery-log.js';
 import { fromId, toEpoch } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
 import { weight } from './pick.js';
 import { sortSettled } from './sort-settled.js';
-import type { Appended, Depth, Refusal, Store, Taken } from './store.js';
-
-export type MemoryStoreOptions = {
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly capacity: Capacity;
-  readonly dedupe: DedupeBounds;
-  readonly log: LogBounds;
-  readonly maxDeadLetters: number;
-  readonly onDeadLetterDropped: (letter: DeadLetter) => void;
-};
+import type { StoreOptions } from './options.js';
+import type { Appended, Depth, History, Refusal, Store, Taken } from './store.js';
 
 /** Bounded, in this process alone: what the process loses, it loses. */
 export class MemoryStore implements Store {
@@ -48,7 +39,7 @@ export class MemoryStore implements Store {
   readonly #listeners = new Set<(lane: Lane) => void>();
   #closed = false;
 
-  constructor(options: MemoryStoreOptions) {
+  constructor(options: StoreOptions) {
     const { clock } = options;
     this.#clock = clock;
     this.#epoch = toEpoch(options.random());
@@ -75,7 +66,7 @@ export class MemoryStore implements Store {
   }
 
   waiting(lane: Lane): ReturnType<Store['waiting']> {
-    return this.#lanes[lane].queue.waiting();
+    return this.#lanes[lane].unsettled.queue.waiting();
   }
 
   onWaiting(listener: (lane: Lane) => void): () => void {
@@ -84,13 +75,13 @@ export class MemoryStore implements Store {
   }
 
   claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
-    return Promise.resolve(this.#lanes[lane].claim(bounds));
+    return Promise.resolve(this.#lanes[lane].unsettled.claim(bounds));
   }
 
   settle({ lane: name, settled, delivery }: Settlement): Promise<void> {
     const lane = this.#lanes[name];
     const deliveryId = delivery?.id ?? null;
-    const sorted = sortSettled(settled, deliveryId, (id) => lane.claimed(id));
+    const sorted = sortSettled(settled, deliveryId, (id) => lane.unsettled.claimed(id));
     const { delivered, merged, buried } = sorted;
     if (delivery !== undefined) {
       lane.settled.add(delivery.id, delivered.map(toSeq), false);
@@ -100,8 +91,8 @@ export class MemoryStore implements Store {
     }
     for (const { queued, reason } of buried) this.#bury(queued, reason, deliveryId);
     this.#remove(lane, [...delivered, ...merged, ...buried.map(({ queued }) => queued)]);
-    lane.update(sorted.followed.map(({ queued }) => queued));
-    for (const [afterMs, queued] of sorted.back) lane.sendBack(queued, afterMs);
+    lane.unsettled.update(sorted.followed.map(({ queued }) => queued));
+    for (const [afterMs, queued] of sorted.back) lane.unsettled.sendBack(queued, afterMs);
     return Promise.resolve();
   }
 
@@ -110,8 +101,12 @@ export class MemoryStore implements Store {
   }
 
   depth(lane: Lane): Depth {
-    const { count, bytes, oldestAcceptedAt } = this.#lanes[lane];
+    const { count, bytes, oldestAcceptedAt } = this.#lanes[lane].unsettled;
     return { count, bytes, oldestAcceptedAt, deadLetters: this.#letters.count(lane) };
+  }
+
+  history(): History {
+    return { accepted: 0, delivered: 0, merged: 0, deadLettered: 0 };
   }
 
   capacityBytes(): number {
@@ -159,7 +154,7 @@ export class MemoryStore implements Store {
 
   close(): Promise<void> {
     this.#closed = true;
-    for (const lane of Object.values(this.#lanes)) lane.queue.close();
+    for (const lane of Object.values(this.#lanes)) lane.unsettled.queue.close();
     return Promise.resolve();
   }
 
@@ -176,7 +171,7 @@ export class MemoryStore implements Store {
   #remove(lane: MemoryLane, queued: readonly Queued[]): void {
     const bytes = queued.reduce((sum, one) => sum + weight(one), 0);
     this.#admission.remove(queued.length, bytes);
-    lane.remove(queued);
+    lane.unsettled.remove(queued);
   }
 
   #bury(queued: Queued, reason: Reason, deliveryId: string | null): void {
@@ -217,7 +212,7 @@ export class MemoryStore implements Store {
     const number = fromId(id);
     if (number?.epoch !== this.#epoch) return null;
     const { lane, seq } = number;
-    const unsettled = this.#lanes[lane].find(id);
+    const unsettled = this.#lanes[lane].unsettled.find(id);
     if (unsettled !== undefined) {
       const state = unsettled.inFlight ? 'in_flight' : 'buffered';
       const { deliveryId, reason } = unsettled.queued.lastTry ?? { deliveryId: null, reason: null };

@@ -1,25 +1,41 @@
-import type { Clock } from '../clock.js';
 import type { Config } from '../config.js';
-import type { DeadLetter } from '../envelope.js';
-import { MemoryStore, type MemoryStoreOptions } from './memory.js';
+import { openJournal, type OpenJournalOptions } from './journal/open.js';
+import { MemoryStore } from './memory.js';
+import type { Capacity } from './admission.js';
+import type { StoreOptions } from './options.js';
 import type { Store } from './store.js';
 
-export type OpenStoreDeps = {
-  readonly clock: Clock;
-  readonly random: () => number;
-  /** A dead letter fell out at the bound: it is lost. */
-  readonly onDeadLetterDropped: (letter: DeadLetter) => void;
+export type OpenStoreDeps = Pick<StoreOptions, 'clock' | 'random' | 'onDeadLetterDropped'> &
+  Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace'>;
+
+type Opener = (config: Config, options: StoreOptions & OpenStoreDeps) => Promise<Store>;
+
+const openers: Readonly<Record<Config['STORE'], Opener>> = {
+  journal: (config, options) =>
+    openJournal({
+      ...options,
+      directory: config.DATA_DIR,
+      maxHeldBytes: config.WORKING_SET_MAX_BYTES,
+      reserveBytes: config.DISK_RESERVE_BYTES,
+    }),
+  memory: (_config, options) => Promise.resolve(new MemoryStore(options)),
 };
 
-const openers: Record<Config['STORE'], (options: MemoryStoreOptions) => Promise<Store>> = {
-  memory: (options) => Promise.resolve(new MemoryStore(options)),
+/** Where nothing else is set: what memory can hold, and what a disk can. */
+const capacities: Readonly<Record<Config['STORE'], Capacity>> = {
+  journal: { maxCount: 10_000_000, maxBytes: 8 * 1024 ** 3 },
+  memory: { maxCount: 1_000_000, maxBytes: 256 * 1024 ** 2 },
 };
 
-/** The store that the configuration names. */
+/** The store that the configuration names. Rejects where it cannot be used, and leaves it as it is. */
 export function openStore(config: Config, deps: OpenStoreDeps): Promise<Store> {
-  return openers[config.STORE]({
+  const fallback = capacities[config.STORE];
+  return openers[config.STORE](config, {
     ...deps,
-    capacity: { maxCount: config.MAX_BUFFER_COUNT, maxBytes: config.MAX_BUFFER_BYTES },
+    capacity: {
+      maxCount: config.MAX_BUFFER_COUNT ?? fallback.maxCount,
+      maxBytes: config.MAX_BUFFER_BYTES ?? fallback.maxBytes,
+    },
     dedupe: { maxAgeMs: config.DEDUPE_MAX_AGE_MS, maxCount: config.DEDUPE_MAX_COUNT },
     log: { maxCount: config.DELIVERY_LOG_MAX_COUNT, maxAgeMs: config.DELIVERY_LOG_MAX_AGE_MS },
     maxDeadLetters: config.DEAD_LETTER_MAX_COUNT,

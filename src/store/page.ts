@@ -8,18 +8,23 @@ export type Numbered<T> = { readonly order: number; readonly value: T };
  * meanwhile neither shifts a page nor ends the list.
  */
 export function toPage<T>(
-  newestFirst: readonly Numbered<T>[],
+  newestFirst: Iterable<Numbered<T>>,
   { limit, cursor }: PageQuery,
-  isShown: (value: T) => boolean,
+  isShown: (value: T, order: number) => boolean,
 ): Page<T> {
-  const below = cursor === undefined ? Infinity : parseInt(cursor, 36);
+  const below = toOrder(cursor);
   const data: T[] = [];
   let last = below;
   for (const { order, value } of newestFirst) {
-    if (!(order < below) || !isShown(value)) continue;
+    if (!(order < below) || !isShown(value, order)) continue;
     if (data.length === limit) return { data, next: last.toString(36) };
     data.push(value);
     last = order;
   }
   return { data, next: null };
+}
+
+/** Entries below this order come next; NaN, below which nothing is, for a cursor that was never given. */
+export function toOrder(cursor: string | undefined): number {
+  return cursor === undefined ? Infinity : parseInt(cursor, 36);
 }

@@ -42,6 +42,8 @@ export type Store = {
   unfinishedImports(): Promise<readonly UnfinishedImport[]>;
 
   depth(lane: Lane): Depth;
+  /** What became of a lane's envelopes before this process; nothing where the store does not outlive it. */
+  history(lane: Lane): History;
   capacityBytes(): number;
 
   receipt(id: string): Promise<Receipt | null>;
@@ -61,7 +63,8 @@ export type Store = {
 export type Taken = { readonly id: string; readonly duplicate: boolean };
 
 export type Refusal = {
-  readonly reason: 'full' | 'closed' | 'unavailable';
+  /** `disk`: the volume is nearly full. */
+  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable';
   readonly retryAfterMs: number;
 };
 
@@ -75,4 +78,13 @@ export type Depth = {
   readonly bytes: number;
   readonly oldestAcceptedAt: number | null;
   readonly deadLetters: number;
+};
+
+/** Since the store began, in envelopes: accepted = delivered + merged + deadLettered + what is unsettled. */
+export type History = {
+  /** A redrive counts as an acceptance. */
+  readonly accepted: number;
+  readonly delivered: number;
+  readonly merged: number;
+  readonly deadLettered: number;
 };

@@ -34,16 +34,16 @@ const directions: Readonly<Record<string, Allowed>> = {
   klaviyo: { code: leaves },
   // Judges the relay's requests, so it shares nothing with what makes them.
   'klaviyo/sandbox': { code: leaves },
-  observe: { code: leaves, types: ['store', 'delivery', 'metrics'] },
+  observe: { code: leaves, types: ['store', 'delivery', 'metrics', 'logger'] },
   app: { code: ['config', 'metrics', 'observe', ...stages, ...leaves], types: ['logger'] },
   demo: { code: ['app', 'config', 'klaviyo/sandbox', ...leaves], types: ['logger', 'metrics'] },
   cli: {
-    code: ['app', 'config', 'demo', 'logger', 'klaviyo', 'klaviyo/sandbox', ...leaves],
+    code: ['app', 'config', 'demo', 'logger', 'klaviyo', 'klaviyo/sandbox', 'store', ...leaves],
   },
   main: { code: ['cli', 'app', 'config', ...leaves] },
 };
 
-const folders = [...stages, 'klaviyo/sandbox', 'cli', 'demo'];
+const folders = [...stages, 'klaviyo/sandbox', 'store/journal', 'cli', 'demo'];
 
 /** Packages that one place owns, so that they can be replaced there. */
 const owners: readonly { readonly name: RegExp; readonly path: RegExp }[] = [

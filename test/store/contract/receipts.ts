@@ -56,7 +56,8 @@ export function describeReceipts(open: Open): void {
         { envelope: pair![1]!, verdict: ack },
         { envelope: single![0], verdict: ack },
       ];
-      await store.settle({ lane: 'profiles', delivery: aDelivery({ id: 'dl_1' }), settled });
+      const delivery = aDelivery({ id: 'dl_1', lane: 'profiles' });
+      await store.settle({ lane: 'profiles', delivery, settled });
       const receipts = await Promise.all(ids.map((id) => store.receipt(id)));
       expect(receipts.map((receipt) => receipt?.merged)).toEqual([true, false, false]);
       expect(receipts.map((receipt) => receipt?.state)).toEqual(Array(3).fill('delivered'));

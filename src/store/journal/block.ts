@@ -1,0 +1,109 @@
+import { crc32 } from 'node:zlib';
+
+/** One accepted envelope as it lies on disk. */
+export type Entry = {
+  /** Its number within the lane. */
+  readonly seq: number;
+  /** Epoch ms. */
+  readonly acceptedAt: number;
+  readonly keys: readonly string[];
+  readonly payload: Uint8Array;
+};
+
+/** What was read is not what was written. Nothing of it is believed. */
+export class DamagedError extends Error {
+  constructor(what: string) {
+    super(`the journal is damaged: ${what}; \`klaviyo-relay store check\` tells more`);
+    this.name = 'DamagedError';
+  }
+}
+
+/** Blocks larger than this are cut, so that one envelope that stays does not keep megabytes in memory. */
+export const maxBlockBytes = 256 * 1024;
+export const maxBlockCount = 1024;
+
+const version = 1;
+const headBytes = 9;
+const entryBytes = 17;
+
+/**
+ * A block holds neighbours of one lane, in order. Little-endian:
+ * version (1), CRC-32 of what follows (4), count (4), and for each envelope seq (6), acceptedAt (6),
+ * number of keys (1), payload length (4), each key's length (1) and bytes, the payload.
+ */
+export function encodeBlock(entries: readonly Entry[]): Buffer {
+  const block = Buffer.allocUnsafeSlow(
+    headBytes + entries.reduce((sum, one) => sum + sizeOf(one), 0),
+  );
+  block.writeUInt8(version, 0);
+  block.writeUInt32LE(entries.length, 5);
+  let at = headBytes;
+  for (const { seq, acceptedAt, keys, payload } of entries) {
+    block.writeUIntLE(seq, at, 6);
+    block.writeUIntLE(acceptedAt, at + 6, 6);
+    block.writeUInt8(keys.length, at + 12);
+    block.writeUInt32LE(payload.byteLength, at + 13);
+    at += entryBytes;
+    for (const key of keys) {
+      block.writeUInt8(key.length, at);
+      block.write(key, at + 1, 'latin1');
+      at += 1 + key.length;
+    }
+    block.set(payload, at);
+    at += payload.byteLength;
+  }
+  block.writeUInt32LE(crc32(block.subarray(5)), 1);
+  return block;
+}
+
+/** Bytes an entry takes in a block. Keys are ASCII: hashes in base 64. */
+export function sizeOf({ keys, payload }: Entry): number {
+  return keys.reduce((sum, key) => sum + 1 + key.length, entryBytes + payload.byteLength);
+}
+
+/** Payloads are views of `block`. Throws DamagedError. */
+export function decodeBlock(block: Buffer, what: string): readonly Entry[] {
+  if (block.byteLength < headBytes || block.readUInt8(0) !== version) {
+    throw new DamagedError(`${what} is no block`);
+  }
+  if (crc32(block.subarray(5)) !== block.readUInt32LE(1)) {
+    throw new DamagedError(`${what} has a wrong checksum`);
+  }
+  const entries: Entry[] = [];
+  let at = headBytes;
+  for (let left = block.readUInt32LE(5); left > 0; left--) {
+    const seq = block.readUIntLE(at, 6);
+    const acceptedAt = block.readUIntLE(at + 6, 6);
+    const keyCount = block.readUInt8(at + 12);
+    const payloadBytes = block.readUInt32LE(at + 13);
+    at += entryBytes;
+    const keys: string[] = [];
+    for (let key = 0; key < keyCount; key++) {
+      const end = at + 1 + block.readUInt8(at);
+      keys.push(block.toString('latin1', at + 1, end));
+      at = end;
+    }
+    entries.push({ seq, acceptedAt, keys, payload: block.subarray(at, at + payloadBytes) });
+    at += payloadBytes;
+  }
+  return entries;
+}
+
+/** The same entries in the same order, in groups that keep a block's bounds. */
+export function cutIntoBlocks<T extends Entry>(entries: readonly T[]): readonly (readonly T[])[] {
+  const blocks: T[][] = [];
+  let current: T[] = [];
+  let bytes = 0;
+  for (const entry of entries) {
+    const size = sizeOf(entry);
+    if (current.length > 0 && (bytes + size > maxBlockBytes || current.length >= maxBlockCount)) {
+      blocks.push(current);
+      current = [];
+      bytes = 0;
+    }
+    current.push(entry);
+    bytes += size;
+  }
+  if (current.length > 0) blocks.push(current);
+  return blocks;
+}

@@ -1,0 +1,47 @@
+/** A transaction that is not on disk, and why. */
+export class CommitError extends Error {
+  /** The disk is full. */
+  readonly isNoSpace: boolean;
+  /**
+   * It failed while its pages were written, before anything was synced: LMDB never writes over what
+   * an older transaction needs, so that one stands, and the next may be tried.
+   */
+  readonly isBeforeSync: boolean;
+
+  constructor(
+    message: string,
+    facts: { isNoSpace: boolean; isBeforeSync: boolean; cause: unknown },
+  ) {
+    super(`the journal could not be written: ${message}`, { cause: facts.cause });
+    this.name = 'CommitError';
+    this.isNoSpace = facts.isNoSpace;
+    this.isBeforeSync = facts.isBeforeSync;
+  }
+}
+
+const noSpace = 28;
+
+/**
+ * What lmdb's rejection means. It hands out the reason as a promise of its own, with errno as `code`.
+ * That LMDB was writing pages shows in the words alone; anything unknown counts as after the sync,
+ * which is the careful side: a sync that failed is not tried again (a retry of fsync lies).
+ */
+export async function toCommitError(rejection: unknown): Promise<CommitError> {
+  const cause = await causeOf(rejection);
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return new CommitError(message, {
+    isNoSpace: cause instanceof Error && 'code' in cause && cause.code === noSpace,
+    isBeforeSync: message.includes('Attempting to write page'),
+    cause: rejection,
+  });
+}
+
+async function causeOf(rejection: unknown): Promise<unknown> {
+  if (!(rejection instanceof Error) || !('commitError' in rejection)) return rejection;
+  try {
+    await rejection.commitError;
+  } catch (cause) {
+    return cause;
+  }
+  return rejection;
+}

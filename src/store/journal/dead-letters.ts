@@ -1,0 +1,111 @@
+import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../../envelope.js';
+import { isMatch } from '../dead-letters.js';
+import { fromId } from '../ids.js';
+import { toOrder, toPage } from '../page.js';
+import { decodeLetter, encodeLetter, type Letter } from './letter.js';
+import type { Tables, Write } from './tables.js';
+import { laneNumbers, type Totals } from './totals.js';
+
+export type Numbered = { readonly order: number; readonly letter: Letter };
+
+/** Letters buried or dropped by one settlement, and the writes for them. */
+export type BuryPlan = {
+  readonly writes: readonly Write[];
+  readonly dropped: readonly Letter[];
+};
+
+/** Dead letters on disk, in the order in which they were given up; bounded by count, oldest out. */
+export class JournalDeadLetters {
+  readonly #tables: Tables;
+  readonly #maxCount: number;
+
+  constructor(tables: Tables, maxCount: number) {
+    this.#tables = tables;
+    this.#maxCount = maxCount;
+  }
+
+  /** Changes the counts of `draft`. What does not fit any more is dropped, oldest first, the new ones last. */
+  bury(letters: readonly Letter[], draft: Totals): BuryPlan {
+    const excess = Math.max(0, toCount(draft) + letters.length - this.#maxCount);
+    const oldest = this.#oldest(excess);
+    const [unkept, kept] = cut(letters, excess - oldest.length);
+    const writes = kept.flatMap((letter) => {
+      draft.lanes[letter.lane].deadLetters++;
+      const order = draft.nextLetter++;
+      return [
+        () => this.#tables.letters.put(order, encodeLetter(letter)),
+        () => this.#tables.letterOrders.put([laneNumbers[letter.lane], letter.seq], order),
+      ];
+    });
+    return {
+      writes: [...writes, ...this.remove(oldest, draft)],
+      dropped: [...oldest.map(({ letter }) => letter), ...unkept],
+    };
+  }
+
+  /** The writes that take letters out. Changes the counts of `draft`. */
+  remove(letters: readonly Numbered[], draft: Totals): readonly Write[] {
+    for (const { letter } of letters) draft.lanes[letter.lane].deadLetters--;
+    return letters.flatMap(({ order, letter }) => [
+      () => this.#tables.letters.remove(order),
+      () => this.#tables.letterOrders.remove([laneNumbers[letter.lane], letter.seq]),
+    ]);
+  }
+
+  find(id: string): DeadLetter | null {
+    const number = fromId(id);
+    if (number === null) return null;
+    const order = this.#tables.letterOrders.get([laneNumbers[number.lane], number.seq]);
+    const letter = order === undefined ? null : this.#read(order);
+    return letter?.id === id ? letter : null;
+  }
+
+  list(filter: DeadLetterFilter, page: PageQuery): Page<DeadLetter> {
+    const from = toOrder(page.cursor);
+    if (Number.isNaN(from)) return { data: [], next: null };
+    const newestFirst = this.#tables.letters.getRange({ start: from, reverse: true });
+    const entries = newestFirst.map(({ key, value }) => ({
+      order: key,
+      value: decodeLetter(value, `dead letter ${key}`),
+    }));
+    return toPage(entries, page, (letter) => isMatch(letter, filter));
+  }
+
+  /** The oldest matching ones from an order on, so many at most. `next` is where to go on; null at the end. */
+  scan(
+    filter: DeadLetterFilter,
+    { from, below, limit }: { from: number; below: number; limit: number },
+  ): { readonly found: readonly Numbered[]; readonly next: number | null } {
+    const found: Numbered[] = [];
+    let seen = 0;
+    for (const { key, value } of this.#tables.letters.getRange({ start: from, end: below })) {
+      // Also where few match: a scan of many letters must not hold up everything else.
+      if (seen++ === limit) return { found, next: key };
+      const letter = decodeLetter(value, `dead letter ${key}`);
+      if (isMatch(letter, filter)) found.push({ order: key, letter });
+    }
+    return { found, next: null };
+  }
+
+  #oldest(count: number): readonly Numbered[] {
+    if (count === 0) return [];
+    const range = this.#tables.letters.getRange({ limit: count });
+    return [...range].map(({ key, value }) => ({
+      order: key,
+      letter: decodeLetter(value, `dead letter ${key}`),
+    }));
+  }
+
+  #read(order: number): Letter | null {
+    const bytes = this.#tables.letters.get(order);
+    return bytes === undefined ? null : decodeLetter(bytes, `dead letter ${order}`);
+  }
+}
+
+const toCount = ({ lanes }: Totals): number =>
+  lanes.events.deadLetters + lanes.profiles.deadLetters;
+
+const cut = <T>(all: readonly T[], at: number): readonly [readonly T[], readonly T[]] => [
+  all.slice(0, at),
+  all.slice(at),
+];

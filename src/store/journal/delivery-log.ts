@@ -1,0 +1,132 @@
+import type { Clock } from '../../clock.js';
+import type { Delivery, DeliveryFilter, Lane, Page, PageQuery } from '../../envelope.js';
+import { isShown, type LogBounds } from '../delivery-log.js';
+import { toOrder, toPage } from '../page.js';
+import { toRanges } from '../range-index.js';
+import type { Ranges, StoredDelivery, Tables, Write } from './tables.js';
+import { laneNumbers, type Totals } from './totals.js';
+
+/** Which delivery settled an envelope, and how. */
+export type SettledBy = { readonly deliveryId: string; readonly merged: boolean };
+
+export type WrittenDelivery = {
+  readonly delivery: Delivery;
+  /** Numbers of the envelopes it settled, by how. */
+  readonly delivered: readonly number[];
+  readonly merged: readonly number[];
+};
+
+/** Entries are dropped a few with each write, so that no write pays for many. */
+const dropsPerWrite = 8;
+/** Longer ids are none of ours; LMDB's keys have a bound. */
+const maxIdChars = 100;
+
+/**
+ * The delivery log on disk. Which envelopes a delivery settled is kept as ranges of numbers, so a
+ * delivery of a thousand neighbours costs one entry and no write per envelope.
+ *
+ * What has fallen out of the bounds is no longer shown at once, and is deleted little by little.
+ */
+export class JournalDeliveryLog {
+  readonly #tables: Tables;
+  readonly #bounds: LogBounds;
+  readonly #clock: Clock;
+
+  constructor(tables: Tables, bounds: LogBounds, clock: Clock) {
+    this.#tables = tables;
+    this.#bounds = bounds;
+    this.#clock = clock;
+  }
+
+  /** The writes that put a delivery down, or replace it, and drop what is out of bounds. */
+  write({ delivery, delivered, merged }: WrittenDelivery, draft: Totals): readonly Write[] {
+    const { deliveries, deliveryOrders } = this.#tables;
+    const known = deliveryOrders.get(delivery.id);
+    const order = known ?? draft.nextDelivery++;
+    const before = known === undefined ? undefined : deliveries.get(known);
+    const entry: StoredDelivery = {
+      delivery,
+      delivered: [...(before?.delivered ?? []), ...toRanges(delivered)],
+      merged: [...(before?.merged ?? []), ...toRanges(merged)],
+    };
+    return [
+      () => deliveries.put(order, entry),
+      () => deliveryOrders.put(delivery.id, order),
+      ...this.#settledWrites(entry, order),
+      ...this.#dropWrites(draft.nextDelivery),
+    ];
+  }
+
+  find(id: string, totals: Totals): Delivery | null {
+    if (id === '' || id.length > maxIdChars) return null;
+    const order = this.#tables.deliveryOrders.get(id);
+    return order === undefined ? null : (this.#kept(order, totals)?.delivery ?? null);
+  }
+
+  list(filter: DeliveryFilter, page: PageQuery, totals: Totals): Page<Delivery> {
+    const from = toOrder(page.cursor);
+    if (Number.isNaN(from)) return { data: [], next: null };
+    const newestFirst = this.#tables.deliveries.getRange({ start: from, reverse: true });
+    const entries = newestFirst.map(({ key, value }) => ({ order: key, value: value.delivery }));
+    return toPage(
+      entries,
+      page,
+      (delivery, order) => this.#isKept(order, delivery, totals) && isShown(delivery, filter),
+    );
+  }
+
+  settledBy(lane: Lane, seq: number, totals: Totals): SettledBy | null {
+    const number = laneNumbers[lane];
+    const range = { start: [number, seq], end: [number + 1], limit: 1 };
+    for (const { value } of this.#tables.settled.getRange(range)) {
+      if (value.from > seq) return null;
+      const kept = this.#kept(value.order, totals);
+      return kept === null ? null : { deliveryId: kept.delivery.id, merged: value.merged };
+    }
+    return null;
+  }
+
+  #kept(order: number, totals: Totals): StoredDelivery | null {
+    const stored = this.#tables.deliveries.get(order);
+    return stored !== undefined && this.#isKept(order, stored.delivery, totals) ? stored : null;
+  }
+
+  #isKept(order: number, { at }: Delivery, { nextDelivery }: Totals): boolean {
+    const { maxCount, maxAgeMs } = this.#bounds;
+    return order >= nextDelivery - maxCount && at >= this.#clock.now() - maxAgeMs;
+  }
+
+  #settledWrites({ delivery, delivered, merged }: StoredDelivery, order: number): Write[] {
+    const { settled } = this.#tables;
+    const lane = laneNumbers[delivery.lane];
+    const put = (ranges: Ranges, isMerged: boolean) =>
+      ranges.map(
+        ([from, to]) =>
+          () =>
+            settled.put([lane, to], { from, order, merged: isMerged }),
+      );
+    return [...put(delivered, false), ...put(merged, true)];
+  }
+
+  /** The oldest, as long as they are out of bounds: their ids and their receipts go with them. */
+  #dropWrites(nextDelivery: number): Write[] {
+    const { deliveries, deliveryOrders, settled } = this.#tables;
+    const oldestAt = this.#clock.now() - this.#bounds.maxAgeMs;
+    const writes: Write[] = [];
+    for (const { key: order, value } of deliveries.getRange({ limit: dropsPerWrite })) {
+      const { delivery, delivered, merged } = value;
+      if (order >= nextDelivery - this.#bounds.maxCount && delivery.at >= oldestAt) break;
+      const lane = laneNumbers[delivery.lane];
+      writes.push(
+        () => deliveries.remove(order),
+        () => deliveryOrders.remove(delivery.id),
+        ...[...delivered, ...merged].map(
+          ([, to]) =>
+            () =>
+              settled.remove([lane, to]),
+        ),
+      );
+    }
+    return writes;
+  }
+}

@@ -1,0 +1,70 @@
+import type { Clock, Timer } from '../../clock.js';
+
+export type DiskSpaceOptions = {
+  readonly clock: Clock;
+  /** Bytes that this process may still write to the volume. */
+  readonly freeBytes: () => Promise<number>;
+  /** Intake stops when less than this is left: settling, and whoever else uses the volume, need some. */
+  readonly reserveBytes: number;
+  /** Told at each change. */
+  readonly onChange: (isLow: boolean, freeBytes: number) => void;
+};
+
+const lookMs = 1000;
+export const diskRetryAfterMs = 5000;
+
+/** Watches the volume's free space, so that intake stops before a write fails. What is accepted between two looks is counted. */
+export class DiskSpace {
+  readonly #options: DiskSpaceOptions;
+  #freeBytes = Infinity;
+  #isLow = false;
+  #timer: Timer | null = null;
+  #isClosed = false;
+
+  constructor(options: DiskSpaceOptions) {
+    this.#options = options;
+  }
+
+  /** The first look is over when it resolves. */
+  async start(): Promise<void> {
+    await this.#look();
+  }
+
+  isLow(): boolean {
+    return this.#isLow;
+  }
+
+  wrote(bytes: number): void {
+    this.#freeBytes -= bytes;
+    this.#judge();
+  }
+
+  /** A write failed for want of room, whatever the last look said. */
+  ranOut(): void {
+    this.#freeBytes = 0;
+    this.#judge();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+  }
+
+  async #look(): Promise<void> {
+    try {
+      this.#freeBytes = await this.#options.freeBytes();
+      this.#judge();
+    } catch {
+      // A volume that cannot be asked is not known to be full; writes to it tell.
+    }
+    if (this.#isClosed) return;
+    this.#timer = this.#options.clock.setTimer(lookMs, () => void this.#look());
+  }
+
+  #judge(): void {
+    const isLow = this.#freeBytes < this.#options.reserveBytes;
+    if (isLow === this.#isLow) return;
+    this.#isLow = isLow;
+    this.#options.onChange(isLow, this.#freeBytes);
+  }
+}

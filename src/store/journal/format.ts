@@ -1,0 +1,100 @@
+import { z } from 'zod';
+import type { Tables } from './tables.js';
+import { freshTotals, totalsSchema, type Totals } from './totals.js';
+
+/** What the data directory says of itself. */
+const formatSchema = z.object({
+  application: z.literal('klaviyo-relay'),
+  version: z.int().min(1),
+  /** In every id, so that an id of another journal finds nothing here. */
+  epoch: z.string().regex(/^[0-9a-z]{6}$/),
+});
+
+export type Format = z.output<typeof formatSchema>;
+
+/** Takes the tables from version n to n + 1. Runs within a transaction. */
+export type Migration = (tables: Tables) => void;
+
+/** By the version they start from. A change of what lies on disk adds one, and a test with a directory of the old kind. */
+const migrations: Readonly<Record<number, Migration>> = {};
+
+export const currentVersion = 1;
+
+/** The directory holds something that this relay cannot or must not use. */
+export class DirectoryError extends Error {
+  constructor(directory: string, why: string) {
+    super(`DATA_DIR ${directory} ${why}`);
+    this.name = 'DirectoryError';
+  }
+}
+
+export type Opened = { readonly format: Format; readonly totals: Totals };
+
+export type FormatOptions = {
+  readonly directory: string;
+  /** For a journal that is just made. */
+  readonly newEpoch: () => string;
+  /** Others in tests. */
+  readonly steps?: {
+    readonly version: number;
+    readonly migrations: Readonly<Record<number, Migration>>;
+  };
+};
+
+/** Reads what the journal says of itself; writes it where it is new; migrates it where it is old. Throws DirectoryError. */
+export function openFormat(tables: Tables, options: FormatOptions): Opened {
+  const { directory, newEpoch, steps = { version: currentVersion, migrations } } = options;
+  const stored = tables.meta.get('format');
+  if (stored === undefined) {
+    if (tables.meta.getCount() > 0)
+      throw new DirectoryError(directory, 'has no format record: it is damaged');
+    const format: Format = {
+      application: 'klaviyo-relay',
+      version: steps.version,
+      epoch: newEpoch(),
+    };
+    tables.environment.transactionSync(() => {
+      tables.meta.putSync('format', format);
+      tables.meta.putSync('totals', freshTotals());
+    });
+    return { format, totals: freshTotals() };
+  }
+  const parsed = formatSchema.safeParse(stored);
+  if (!parsed.success)
+    throw new DirectoryError(directory, "holds a journal that is not klaviyo-relay's");
+  const format = migrate(tables, parsed.data, { ...options, steps });
+  const totals = totalsSchema.safeParse(tables.meta.get('totals'));
+  if (!totals.success) throw new DirectoryError(directory, 'has no usable totals: it is damaged');
+  return { format, totals: totals.data };
+}
+
+function migrate(
+  tables: Tables,
+  found: Format,
+  { directory, steps }: FormatOptions & { readonly steps: NonNullable<FormatOptions['steps']> },
+): Format {
+  if (found.version > steps.version) {
+    throw new DirectoryError(
+      directory,
+      `was written by a newer klaviyo-relay (format ${found.version}; this one reads up to ${steps.version})`,
+    );
+  }
+  let format = found;
+  while (format.version < steps.version) {
+    const step = steps.migrations[format.version];
+    if (step === undefined) {
+      throw new DirectoryError(
+        directory,
+        `has format ${format.version}, which this klaviyo-relay no longer reads`,
+      );
+    }
+    const next = { ...format, version: format.version + 1 };
+    // All of a step or none of it: a crash in between leaves the old version.
+    tables.environment.transactionSync(() => {
+      step(tables);
+      tables.meta.putSync('format', next);
+    });
+    format = next;
+  }
+  return format;
+}

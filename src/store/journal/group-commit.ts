@@ -1,0 +1,188 @@
+import type { Clock, Timer } from '../../clock.js';
+import { CommitError } from './commit-error.js';
+import type { Write } from './tables.js';
+
+/** What a piece of work wants written, decided on the committed state and on the group's draft of the next. */
+export type Staged<T> = {
+  /** Writes to tables; run within one transaction. */
+  readonly writes: readonly Write[];
+  /** Once they are on disk: brings memory up to date and gives the answer. */
+  readonly committed: () => T;
+  /** They are not on disk and will not be. */
+  readonly undone?: () => void;
+};
+
+export type GroupCommitOptions<A, R, S> = {
+  readonly clock: Clock;
+  /** A draft of the state that the group may change; it becomes the state once the group is on disk. */
+  readonly draft: () => S;
+  /** All appends of a group in one; one answer for each. */
+  readonly stageAppends: (appends: readonly A[], draft: S) => Staged<readonly R[]>;
+  readonly sizeOf: (append: A) => number;
+  /** Runs the writes in one transaction and resolves once it is synced. Rejects with CommitError. */
+  readonly commit: (writes: readonly Write[], draft: S) => Promise<void>;
+  /** The group is on disk. */
+  readonly onCommitted: (draft: S, seconds: number) => void;
+  /** No transaction can be trusted any more. Called once. */
+  readonly onFault: (error: unknown) => void;
+  /** There was no room for a group. */
+  readonly onNoRoom: (error: unknown) => void;
+};
+
+type Append<A, R> = { readonly value: A; readonly answer: (result: R | AppendFailure) => void };
+type Change<S> = {
+  readonly stage: (draft: S) => Staged<void>;
+  readonly fail: (error: unknown) => void;
+};
+
+/** Why an append is not on disk: there was no room for it, or the journal has failed. */
+export type AppendFailure = 'no-room' | 'failed';
+
+/** What waits is written in one go up to this; a request more goes into the next. */
+const maxGroupBytes = 16 * 1024 * 1024;
+const retryMs = 1000;
+
+/**
+ * The journal's one writer. While a group syncs, what comes in gathers for the next one, so that one
+ * sync serves many requests.
+ *
+ * A group is all waiting appends and at most one change (a settlement, a redrive, a discard): a
+ * change is staged on committed state, so it need not look for what its own group does.
+ * Where there is no room, appends are refused and the change is tried again until there is.
+ */
+export class GroupCommit<A, R, S> {
+  readonly #options: GroupCommitOptions<A, R, S>;
+  #appends: Append<A, R>[] = [];
+  #changes: Change<S>[] = [];
+  #running: Promise<void> | null = null;
+  #hasFailed = false;
+  #isClosing = false;
+  /** Runs while changes wait for room. */
+  #pause: Timer | null = null;
+  #wake: () => void = () => undefined;
+
+  constructor(options: GroupCommitOptions<A, R, S>) {
+    this.#options = options;
+  }
+
+  append(value: A): Promise<R | AppendFailure> {
+    if (this.#hasFailed || this.#isClosing) return Promise.resolve('failed');
+    return new Promise((answer) => {
+      this.#appends.push({ value, answer });
+      this.#start();
+      this.#wake();
+    });
+  }
+
+  /** Rejects where the journal fails, or is closed before there is room for it. */
+  change<T>(stage: (draft: S) => Staged<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#hasFailed || this.#isClosing) {
+        reject(new Error(`the journal ${this.#hasFailed ? 'has failed' : 'is closed'}`));
+        return;
+      }
+      const answered = (draft: S): Staged<void> => {
+        const { writes, committed, undone } = stage(draft);
+        return { writes, committed: () => resolve(committed()), ...(undone && { undone }) };
+      };
+      this.#changes.push({ stage: answered, fail: reject });
+      this.#start();
+    });
+  }
+
+  /** Resolves when everything that waited has its answer. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#endPause();
+    while (this.#running !== null) await this.#running;
+  }
+
+  #start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async #run(): Promise<void> {
+    // Requests of the same turn of the event loop share a sync.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    while (!this.#hasFailed && this.#appends.length + this.#changes.length > 0) {
+      if (this.#appends.length === 0 && this.#pause !== null) await this.#woken();
+      else await this.#writeGroup(this.#takeAppends());
+    }
+    // In the same turn as the last look: what comes next starts anew.
+    this.#running = null;
+  }
+
+  #takeAppends(): readonly Append<A, R>[] {
+    let bytes = 0;
+    const fits = this.#appends.findIndex(({ value }) => {
+      bytes += this.#options.sizeOf(value);
+      return bytes > maxGroupBytes;
+    });
+    return this.#appends.splice(0, fits === -1 ? this.#appends.length : Math.max(1, fits));
+  }
+
+  async #writeGroup(appends: readonly Append<A, R>[]): Promise<void> {
+    const { clock, draft: toDraft, commit, onCommitted } = this.#options;
+    const from = clock.monotonic();
+    const [change] = this.#pause === null ? this.#changes : [];
+    const draft = toDraft();
+    const undo: Write[] = [];
+    try {
+      const appended = this.#options.stageAppends(
+        appends.map(({ value }) => value),
+        draft,
+      );
+      undo.push(() => appended.undone?.());
+      const changed = change?.stage(draft);
+      undo.push(() => changed?.undone?.());
+      const writes = [...appended.writes, ...(changed?.writes ?? [])];
+      if (writes.length > 0) await commit(writes, draft);
+      if (change !== undefined) this.#changes.shift();
+      if (writes.length > 0) {
+        this.#endPause();
+        onCommitted(draft, (clock.monotonic() - from) / 1000);
+      }
+      changed?.committed();
+      appended.committed().forEach((result, index) => appends[index]?.answer(result));
+    } catch (error) {
+      undo.reverse().forEach((each) => each());
+      const isFull = error instanceof CommitError && error.isBeforeSync && error.isNoSpace;
+      if (isFull) this.#foundNoRoom(appends, change, error);
+      else this.#fail(appends, error);
+    }
+  }
+
+  #foundNoRoom(
+    appends: readonly Append<A, R>[],
+    change: Change<S> | undefined,
+    error: unknown,
+  ): void {
+    this.#options.onNoRoom(error);
+    for (const { answer } of appends) answer('no-room');
+    // The change may have fitted without the appends.
+    if (change === undefined || appends.length > 0) return;
+    if (this.#isClosing) {
+      for (const { fail } of this.#changes.splice(0)) fail(error);
+      return;
+    }
+    this.#pause = this.#options.clock.setTimer(retryMs, () => this.#endPause());
+  }
+
+  #endPause(): void {
+    this.#pause?.cancel();
+    this.#pause = null;
+    this.#wake();
+  }
+
+  /** By appends, which tell whether there is room again, or by the end of the pause. */
+  #woken(): Promise<void> {
+    return new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  #fail(appends: readonly Append<A, R>[], error: unknown): void {
+    this.#hasFailed = true;
+    for (const { answer } of [...appends, ...this.#appends.splice(0)]) answer('failed');
+    for (const { fail } of this.#changes.splice(0)) fail(error);
+    this.#options.onFault(error);
+  }
+}

@@ -1,0 +1,285 @@
+import {
+  lanes,
+  type ClaimBounds,
+  type DeadLetter,
+  type DeadLetterFilter,
+  type DeliveryFilter,
+  type Draft,
+  type Lane,
+  type PageQuery,
+  type Parcel,
+  type Receipt,
+  type Settlement,
+  type UnfinishedImport,
+} from '../../envelope.js';
+import { fromId } from '../ids.js';
+import { weight } from '../pick.js';
+import type { StoreOptions } from '../options.js';
+import type { Appended, Depth, History, Refusal, Store, Taken } from '../store.js';
+import { toCommitError } from './commit-error.js';
+import type { Numbered } from './dead-letters.js';
+import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
+import type { Opened } from './format.js';
+import { GroupCommit, type Staged } from './group-commit.js';
+import { loadLane, toUnfinishedImports } from './load.js';
+import { createParts, type Parts } from './parts.js';
+import { stageAppends } from './stage-appends.js';
+import { stageDiscard, stageRedrive } from './stage-letters.js';
+import { stageSettlement } from './stage-settlement.js';
+import type { Tables, Write } from './tables.js';
+import { toCopy, type Totals } from './totals.js';
+
+export type JournalOptions = Omit<StoreOptions, 'random'> & {
+  /** Bytes of envelopes in memory, at most; a larger backlog waits on disk. */
+  readonly maxHeldBytes: number;
+  /** Seconds from the start of a group to the end of its sync. */
+  readonly onSynced: (seconds: number) => void;
+  /** A write or a sync failed: nothing that is accepted from now on would be safe. */
+  readonly onFault: (error: unknown) => void;
+};
+
+export type JournalDeps = JournalOptions &
+  Opened & {
+    readonly tables: Tables;
+    readonly disk: DiskSpace;
+    /** Lets another process have the directory. */
+    readonly release: () => void;
+  };
+
+/** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
+const lettersPerStep = 500;
+const unavailableRetryAfterMs = 1000;
+
+/** Everything accepted and not settled is on this machine's disk, synced before `append` resolves. */
+export class JournalStore implements Store {
+  readonly durability = 'disk';
+  readonly durable = true;
+  readonly #deps: JournalDeps;
+  readonly #parts: Parts;
+  readonly #commits: GroupCommit<readonly Draft[], readonly Taken[], Totals>;
+  readonly #listeners = new Set<(lane: Lane) => void>();
+  #totals: Totals;
+  #state: 'open' | 'closed' | 'failed' = 'open';
+  #closing: Promise<void> | null = null;
+
+  /** Throws DamagedError. */
+  constructor(deps: JournalDeps) {
+    this.#deps = deps;
+    this.#totals = deps.totals;
+    this.#parts = createParts({
+      ...deps,
+      epoch: deps.format.epoch,
+      onWaiting: (lane) => this.#notify(lane),
+    });
+    this.#commits = new GroupCommit({
+      clock: deps.clock,
+      draft: () => toCopy(this.#totals),
+      stageAppends: (appends, draft) => stageAppends(appends, draft, this.#parts),
+      sizeOf: toBytes,
+      commit: (writes, draft) => this.#commit(writes, draft),
+      onCommitted: (draft, seconds) => {
+        this.#totals = draft;
+        deps.onSynced(seconds);
+      },
+      onFault: (error) => {
+        this.#state = 'failed';
+        deps.onFault(error);
+      },
+      onNoRoom: () => deps.disk.ranOut(),
+    });
+    this.#parts.seen.load();
+    for (const lane of lanes) {
+      const totals = this.#totals.lanes[lane];
+      loadLane(lane, totals, this.#parts);
+      this.#parts.admission.add(totals.count, totals.bytes);
+    }
+  }
+
+  refusal(): Refusal | null {
+    return this.#refusal(0, 0);
+  }
+
+  async append(drafts: readonly Draft[]): Promise<Appended> {
+    const bytes = toBytes(drafts);
+    const refusal = this.#refusal(drafts.length, bytes);
+    if (refusal !== null) return { ok: false, refusal };
+    const { admission } = this.#parts;
+    admission.add(drafts.length, bytes);
+    this.#deps.disk.wrote(bytes);
+    const result = await this.#commits.append(drafts);
+    if (typeof result !== 'string') {
+      for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
+      return { ok: true, taken: result };
+    }
+    admission.giveBack(drafts.length, bytes);
+    return { ok: false, refusal: result === 'no-room' ? noRoom : unavailable };
+  }
+
+  waiting(lane: Lane): ReturnType<Store['waiting']> {
+    return this.#parts.lanes[lane].waiting();
+  }
+
+  onWaiting(listener: (lane: Lane) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Rejects with DamagedError where what is on disk is not what was written. */
+  // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
+  async claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+    return this.#parts.lanes[lane].claim(bounds);
+  }
+
+  settle(settlement: Settlement): Promise<void> {
+    const { onDeadLetterDropped } = this.#deps;
+    return this.#commits.change((draft) =>
+      stageSettlement(settlement, draft, { ...this.#parts, onDeadLetterDropped }),
+    );
+  }
+
+  unfinishedImports(): Promise<readonly UnfinishedImport[]> {
+    return Promise.resolve(toUnfinishedImports(this.#parts));
+  }
+
+  depth(lane: Lane): Depth {
+    const { count, bytes, deadLetters } = this.#totals.lanes[lane];
+    const oldestAcceptedAt = this.#parts.lanes[lane].oldestAcceptedAt();
+    return { count, bytes, oldestAcceptedAt, deadLetters };
+  }
+
+  history(lane: Lane): History {
+    const { accepted, delivered, merged, deadLettered } = this.#totals.lanes[lane];
+    return { accepted, delivered, merged, deadLettered };
+  }
+
+  capacityBytes(): number {
+    return this.#parts.admission.capacityBytes;
+  }
+
+  receipt(id: string): Promise<Receipt | null> {
+    return Promise.resolve(this.#receipt(id));
+  }
+
+  deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
+    return Promise.resolve(this.#parts.log.list(filter, page, this.#totals));
+  }
+
+  delivery(id: string): ReturnType<Store['delivery']> {
+    return Promise.resolve(this.#parts.log.find(id, this.#totals));
+  }
+
+  deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
+    return Promise.resolve(this.#parts.letters.list(filter, page));
+  }
+
+  deadLetter(id: string): Promise<DeadLetter | null> {
+    return Promise.resolve(this.#parts.letters.find(id));
+  }
+
+  redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
+    return this.#eachStep(filter, (found, draft) =>
+      dryRun ? toCount(found) : stageRedrive(found, draft, this.#parts),
+    );
+  }
+
+  discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
+    return this.#eachStep(filter, (found, draft) =>
+      dryRun ? toCount(found) : stageDiscard(found, draft, this.#parts),
+    );
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state === 'open') this.#state = 'closed';
+    const { disk, tables, release } = this.#deps;
+    disk.close();
+    for (const { held } of Object.values(this.#parts.lanes)) held.queue.close();
+    await this.#commits.close();
+    await tables.environment.close();
+    release();
+  }
+
+  /** One transaction, synced when it resolves. */
+  async #commit(writes: readonly Write[], draft: Totals): Promise<void> {
+    const { environment, meta } = this.#deps.tables;
+    try {
+      await environment.batch(() => {
+        for (const write of writes) write();
+        void meta.put('totals', draft);
+      });
+    } catch (error) {
+      throw await toCommitError(error);
+    }
+  }
+
+  #refusal(count: number, bytes: number): Refusal | null {
+    if (this.#state === 'closed')
+      return { reason: 'closed', retryAfterMs: unavailableRetryAfterMs };
+    if (this.#state === 'failed') return unavailable;
+    if (this.#deps.disk.isLow()) return noRoom;
+    return this.#parts.admission.refusal(count, bytes);
+  }
+
+  /** Everything that matched when it began, a step a transaction. */
+  async #eachStep(
+    filter: DeadLetterFilter,
+    stage: (found: readonly Numbered[], draft: Totals) => Staged<number>,
+  ): Promise<number> {
+    const below = this.#totals.nextLetter;
+    let total = 0;
+    for (let from: number | null = 0; from !== null;) {
+      const start: number = from;
+      const step = await this.#commits.change((draft) => {
+        const range = { from: start, below, limit: lettersPerStep };
+        const { found, next } = this.#parts.letters.scan(filter, range);
+        const staged = stage(found, draft);
+        return { ...staged, committed: () => ({ count: staged.committed(), next }) };
+      });
+      total += step.count;
+      from = step.next;
+    }
+    return total;
+  }
+
+  #receipt(id: string): Receipt | null {
+    const number = fromId(id);
+    if (number?.epoch !== this.#deps.format.epoch) return null;
+    const { lane, seq } = number;
+    const { held, backlog } = this.#parts.lanes[lane];
+    const unsettled = held.find(id);
+    if (unsettled !== undefined) {
+      const state = unsettled.inFlight ? 'in_flight' : 'buffered';
+      const { deliveryId, reason } = unsettled.queued.lastTry ?? { deliveryId: null, reason: null };
+      return { id, lane, state, deliveryId, reason, merged: false };
+    }
+    if (backlog.has(seq, this.#totals.lanes[lane].nextSeq)) {
+      return { id, lane, state: 'buffered', deliveryId: null, reason: null, merged: false };
+    }
+    const letter = this.#parts.letters.find(id);
+    if (letter !== null) {
+      const { deliveryId, reason } = letter;
+      return { id, lane, state: 'dead_lettered', deliveryId, reason, merged: false };
+    }
+    const settled = this.#parts.log.settledBy(lane, seq, this.#totals);
+    return settled && { id, lane, state: 'delivered', reason: null, ...settled };
+  }
+
+  #notify(lane: Lane): void {
+    for (const listener of this.#listeners) listener(lane);
+  }
+}
+
+const unavailable: Refusal = { reason: 'unavailable', retryAfterMs: unavailableRetryAfterMs };
+const noRoom: Refusal = { reason: 'disk', retryAfterMs: diskRetryAfterMs };
+
+const toBytes = (drafts: readonly Draft[]): number =>
+  drafts.reduce((sum, draft) => sum + weight(draft), 0);
+
+const toCount = (found: readonly Numbered[]): Staged<number> => ({
+  writes: [],
+  committed: () => found.length,
+});

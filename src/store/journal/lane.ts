@@ -1,0 +1,172 @@
+import type { Clock } from '../../clock.js';
+import type { ClaimBounds, Lane, Waiting } from '../../envelope.js';
+import { toId } from '../ids.js';
+import type { Queued } from '../lane-queue.js';
+import { WorkingSet } from '../working-set.js';
+import type { Backlog, Block, Loaded } from './backlog.js';
+import type { Entry } from './block.js';
+import { remainingMs, type Mark, type Trial } from './marks.js';
+
+/** An unsettled envelope in memory, and where it lies on disk. */
+export type Held = Queued & {
+  readonly block: Block;
+  /** Its place in the block. */
+  readonly index: number;
+  /** The import job that has it. */
+  readonly ref: string | null;
+};
+
+export type JournalLaneOptions = {
+  readonly lane: Lane;
+  readonly epoch: string;
+  readonly clock: Clock;
+  readonly backlog: Backlog;
+  /** Bytes of envelopes to hold in memory, at most; what is above it stays on disk. */
+  readonly maxHeldBytes: number;
+  readonly onWaiting: () => void;
+};
+
+/** What an envelope in memory costs beside its payload: the object, its id and its keys. Measured: 400 to 600 bytes. */
+const heldOverheadBytes = 500;
+
+/**
+ * One lane of the journal: the oldest unsettled envelopes in memory, the newer ones on disk alone.
+ * New ones go straight to memory while nothing is on disk alone and there is room, so that in the
+ * ordinary case nothing is ever read back.
+ */
+export class JournalLane {
+  readonly held: WorkingSet<Held>;
+  readonly backlog: Backlog;
+  readonly #options: JournalLaneOptions;
+
+  constructor(options: JournalLaneOptions) {
+    this.#options = options;
+    this.backlog = options.backlog;
+    this.held = new WorkingSet<Held>({ ...options, merges: options.lane === 'profiles' });
+  }
+
+  /** Claimable now. What is on disk alone counts where there is room to bring it in. */
+  waiting(): Waiting {
+    const inMemory = this.held.queue.waiting();
+    if (this.backlog.count === 0 || !this.#hasRoom()) return inMemory;
+    const { clock } = this.#options;
+    const oldestAt = this.backlog.oldestAcceptedAt();
+    return {
+      ...inMemory,
+      count: inMemory.count + this.backlog.count,
+      bytes: inMemory.bytes + this.backlog.bytes,
+      oldestAgeMs:
+        inMemory.oldestAgeMs ?? (oldestAt === null ? null : Math.max(0, clock.now() - oldestAt)),
+    };
+  }
+
+  oldestAcceptedAt(): number | null {
+    const [inMemory, onDisk] = [this.held.oldestAcceptedAt, this.backlog.oldestAcceptedAt()];
+    if (inMemory === null || onDisk === null) return inMemory ?? onDisk;
+    return Math.min(inMemory, onDisk);
+  }
+
+  claim(bounds: ClaimBounds): readonly (readonly [Held, ...Held[]])[] {
+    this.#bringIn(bounds);
+    return this.held.claim(bounds);
+  }
+
+  /** Accepted just now; they are on disk. */
+  take(block: Block, entries: readonly Entry[]): void {
+    if (this.backlog.count > 0 || !this.#hasRoom()) {
+      this.backlog.add(block, entries);
+      return;
+    }
+    this.backlog.pass(block);
+    for (const held of this.#toHeld(block, entries)) this.held.push(held);
+  }
+
+  /** Redriven just now; they leave before fresh ones. */
+  takeRedriven(block: Block, entries: readonly Entry[]): void {
+    if (this.backlog.redrivenCount > 0 || !this.#hasRoom()) this.backlog.add(block, entries);
+    else this.held.restore(this.#toHeld(block, entries));
+  }
+
+  /** From disk: envelopes of an earlier process or of the backlog, each as its mark says. */
+  load({ block, entries }: Loaded): void {
+    const { clock } = this.#options;
+    const now = clock.now();
+    const loaded = this.#toHeld(block, entries, (acceptedAt) => Math.max(0, now - acceptedAt));
+    const later = new Map<Trial, Held[]>();
+    const free: Held[] = [];
+    for (const held of loaded) {
+      const trial = toTrial(block.marks[held.index]);
+      if (trial === null || (trial.ref === null && remainingMs(trial, now) === 0)) free.push(held);
+      else if (!later.get(trial)?.push(held)) later.set(trial, [held]);
+    }
+    for (const [trial, held] of later) {
+      this.held.adopt(held);
+      if (trial.ref === null) this.held.sendBack(held, remainingMs(trial, now));
+    }
+    // What came back before the restart leaves before fresh ones after it, too.
+    if (
+      block.isRedriven ||
+      free.some(({ attempts, lastTry }) => attempts > 0 || lastTry !== null)
+    ) {
+      this.held.restore(free);
+    } else {
+      for (const held of free) this.held.push(held);
+    }
+  }
+
+  /** Room was made in memory: what is on disk alone may be claimable now. */
+  announce(): void {
+    if (this.backlog.count > 0 && this.#hasRoom()) this.#options.onWaiting();
+  }
+
+  #hasRoom(): boolean {
+    const { count, bytes } = this.held;
+    return count === 0 || bytes + count * heldOverheadBytes < this.#options.maxHeldBytes;
+  }
+
+  #bringIn(bounds: ClaimBounds): void {
+    for (;;) {
+      const { count, bytes } = this.held.queue.waiting();
+      if (count >= bounds.maxCount || bytes >= bounds.maxBytes || !this.#hasRoom()) return;
+      const next = this.backlog.next();
+      if (next === null) return;
+      this.load(next);
+    }
+  }
+
+  /** `waitedMs`: how long an envelope accepted then counts as having waited for its batch. */
+  #toHeld(
+    block: Block,
+    entries: readonly Entry[],
+    waitedMs: (acceptedAt: number) => number = () => 0,
+  ): Held[] {
+    const { lane, epoch, clock } = this.#options;
+    const now = clock.monotonic();
+    const held: Held[] = [];
+    entries.forEach((entry, index) => {
+      const mark = block.marks[index] ?? null;
+      if (mark === 'gone') return;
+      const { seq, acceptedAt, keys, payload } = entry;
+      held.push({
+        id: toId({ lane, epoch, seq }),
+        lane,
+        keys,
+        acceptedAt,
+        payload,
+        seq,
+        attempts: mark?.attempts ?? 0,
+        alone: mark?.alone ?? false,
+        lastTry: mark?.lastTry ?? null,
+        ref: mark?.ref ?? null,
+        readyAt: now - waitedMs(acceptedAt),
+        block,
+        index,
+      });
+    });
+    return held;
+  }
+}
+
+function toTrial(mark: Mark | undefined): Trial | null {
+  return mark === undefined || mark === 'gone' ? null : mark;
+}

@@ -1,0 +1,42 @@
+import { crc32 } from 'node:zlib';
+import type { Lane, Reason } from '../../envelope.js';
+import type { Buried } from '../dead-letters.js';
+import { DamagedError } from './block.js';
+
+/** A dead letter with its number, as it lies on disk. */
+export type Letter = Buried & { readonly seq: number };
+
+type Head = {
+  readonly id: string;
+  readonly lane: Lane;
+  readonly seq: number;
+  readonly keys: readonly string[];
+  readonly acceptedAt: number;
+  readonly buriedAt: number;
+  readonly attempts: number;
+  readonly reason: Reason;
+  readonly deliveryId: string | null;
+};
+
+const fixedBytes = 8;
+
+/** CRC-32 of what follows (4), length of the head (4), the head in JSON, the payload. Little-endian. */
+export function encodeLetter({ payload, ...head }: Letter): Buffer {
+  const text = Buffer.from(JSON.stringify(head satisfies Head));
+  const bytes = Buffer.allocUnsafeSlow(fixedBytes + text.byteLength + payload.byteLength);
+  bytes.writeUInt32LE(text.byteLength, 4);
+  text.copy(bytes, fixedBytes);
+  bytes.set(payload, fixedBytes + text.byteLength);
+  bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
+  return bytes;
+}
+
+/** Throws DamagedError. */
+export function decodeLetter(bytes: Buffer, what: string): Letter {
+  if (bytes.byteLength < fixedBytes || crc32(bytes.subarray(4)) !== bytes.readUInt32LE(0)) {
+    throw new DamagedError(`${what} has a wrong checksum`);
+  }
+  const end = fixedBytes + bytes.readUInt32LE(4);
+  const head = JSON.parse(bytes.toString('utf8', fixedBytes, end)) as Head;
+  return { ...head, payload: bytes.subarray(end) };
+}

@@ -1,0 +1,73 @@
+import type { Lane, Parcel, UnfinishedImport } from '../../envelope.js';
+import { Pick } from '../pick.js';
+import type { Held, JournalLane } from './lane.js';
+import type { Parts } from './parts.js';
+import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
+import { laneNumbers, type LaneTotals } from './totals.js';
+
+/**
+ * Brings back what an earlier process had in memory: every block with marks, and the fresh ones
+ * before the last of these, so that nothing overtakes what was there first. What comes after waits
+ * on disk until it is claimed. Throws DamagedError.
+ */
+export function loadLane(name: Lane, totals: LaneTotals, { tables, lanes }: Parts): void {
+  const lane = lanes[name];
+  const { backlog } = lane;
+  const number = laneNumbers[name];
+  for (const key of keysOf(tables.blocks, number, redrivenKind)) {
+    const loaded = backlog.read(key);
+    if (loaded.block.marks.some((mark) => mark !== null)) lane.load(loaded);
+    else lane.takeRedriven(loaded.block, loaded.entries);
+  }
+  const lastMarked = lastFreshMark(tables, number);
+  backlog.begin({
+    count: totals.count - lane.held.count - backlog.count,
+    bytes: totals.bytes - lane.held.bytes - backlog.bytes,
+  });
+  while (lastMarked !== null && backlog.passed < lastMarked) {
+    const next = backlog.nextFresh();
+    if (next === null) return;
+    lane.load(next);
+  }
+}
+
+/** Envelopes whose import job was running when the process ended, as they were sent: by job, merged again. */
+export function toUnfinishedImports({ tables, lanes }: Parts): readonly UnfinishedImport[] {
+  const imports: UnfinishedImport[] = [];
+  for (const { key: ref, value } of tables.imports.getRange()) {
+    const { lane: name, delivery } = value;
+    const held = toFollowed(lanes[name], ref);
+    if (held.length > 0) {
+      imports.push({ lane: name, ref, delivery, parcels: toParcels(name, held) });
+    }
+  }
+  return imports;
+}
+
+function toFollowed(lane: JournalLane, ref: string): readonly Held[] {
+  return [...lane.held.values()].filter((held) => held.ref === ref).sort((a, b) => a.seq - b.seq);
+}
+
+/** The rule that made the parcels makes them again: a parcel's envelopes have one fate, so all of them are here or none. */
+function toParcels(lane: Lane, held: readonly Held[]): readonly Parcel[] {
+  const all = { maxCount: Infinity, maxBytes: Infinity, suspectAfterAttempts: Infinity };
+  const pick = new Pick<Held>(all, lane === 'profiles');
+  const apart: Parcel[] = [];
+  for (const one of held) if (pick.offer(one) !== 'taken') apart.push([one]);
+  return [...pick.parcels, ...apart];
+}
+
+function lastFreshMark(tables: Tables, lane: number): number | null {
+  const range = {
+    start: [lane, freshKind, Infinity],
+    end: [lane, freshKind],
+    reverse: true,
+    limit: 1,
+  };
+  for (const key of tables.marks.getKeys(range)) return key[2];
+  return null;
+}
+
+function* keysOf(table: Tables['blocks'], lane: number, kind: number): Generator<BlockKey> {
+  yield* table.getKeys({ start: [lane, kind], end: [lane, kind + 1] });
+}

@@ -1,0 +1,93 @@
+import { truncate } from 'node:fs/promises';
+import { lanes, type Lane } from '../../envelope.js';
+import { Backlog } from './backlog.js';
+import { decodeLetter } from './letter.js';
+import { openDirectory } from './directory.js';
+import { DirectoryError, openFormat, type Opened } from './format.js';
+import { toId } from '../ids.js';
+import { openTables, type Tables } from './tables.js';
+import { laneNumbers } from './totals.js';
+import { verify } from './verify.js';
+
+/** A journal that no relay has open. */
+export type OfflineJournal = Opened & {
+  /** What is wrong with it, a sentence each. */
+  check(): Generator<string>;
+  /** Unsettled envelopes and dead letters, one JSON object a line; `onFault` is told what cannot be read. */
+  export(onFault: (what: string) => void): Generator<string>;
+  close(): Promise<void>;
+};
+
+/** Takes the directory for this process. Throws DirectoryError, also where a relay holds it. */
+export async function openOffline(path: string, now: number): Promise<OfflineJournal> {
+  const directory = openDirectory(path, { create: false, now });
+  const { journalPath, short } = directory;
+  // Filled up, so that reading beyond the end is an error and not the end of the process.
+  if (short !== null) await truncate(journalPath, short.neededBytes);
+  const tables = openTables(journalPath);
+  const close = async (): Promise<void> => {
+    await tables.environment.close();
+    if (short !== null) await truncate(journalPath, short.fileBytes);
+    directory.release();
+  };
+  try {
+    const newEpoch = (): string => {
+      throw new DirectoryError(path, 'holds no journal');
+    };
+    const opened = openFormat(tables, { directory: path, newEpoch });
+    return {
+      ...opened,
+      check: () => verify(tables),
+      export: (onFault) => exportAll(tables, { epoch: opened.format.epoch, onFault }),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+type ExportOptions = { readonly epoch: string; readonly onFault: (what: string) => void };
+
+function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
+  for (const lane of lanes) yield* exportLane(tables, lane, options);
+  for (const { key, value } of tables.letters.getRange()) {
+    yield* tolerant(options, function* () {
+      const { payload, ...facts } = decodeLetter(value, `dead letter ${key}`);
+      const { id, lane, acceptedAt, buriedAt, attempts, deliveryId, reason } = facts;
+      const shown = { id, lane, acceptedAt, buriedAt, attempts, deliveryId, reason };
+      yield toLine({ kind: 'dead_letter', ...shown }, payload);
+    });
+  }
+}
+
+function* exportLane(tables: Tables, lane: Lane, options: ExportOptions): Generator<string> {
+  const number = laneNumbers[lane];
+  const backlog = new Backlog(tables, number);
+  for (const key of tables.blocks.getKeys({ start: [number], end: [number + 1] })) {
+    yield* tolerant(options, function* () {
+      const { block, entries } = backlog.read(key);
+      for (const [index, { seq, acceptedAt, payload }] of entries.entries()) {
+        const mark = block.marks[index] ?? null;
+        if (mark === 'gone') continue;
+        const id = toId({ lane, epoch: options.epoch, seq });
+        const attempts = mark?.attempts ?? 0;
+        yield toLine({ kind: 'envelope', id, lane, acceptedAt, attempts }, payload);
+      }
+    });
+  }
+}
+
+/** One that cannot be read does not keep the others. */
+function* tolerant({ onFault }: ExportOptions, read: () => Generator<string>): Generator<string> {
+  try {
+    yield* read();
+  } catch (error) {
+    onFault(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** The payload goes out as it is stored: parsed and written again, large numbers would change. */
+function toLine(facts: object, payload: Uint8Array): string {
+  return `${JSON.stringify(facts).slice(0, -1)},"payload":${Buffer.from(payload).toString()}}`;
+}

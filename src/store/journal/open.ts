@@ -1,0 +1,78 @@
+import { statfs, truncate } from 'node:fs/promises';
+import { toEpoch } from '../ids.js';
+import type { StoreOptions } from '../options.js';
+import { verify } from './verify.js';
+import { openDirectory, syncDirectory, type Directory } from './directory.js';
+import { DiskSpace, type DiskSpaceOptions } from './disk-space.js';
+import { DirectoryError, openFormat } from './format.js';
+import { JournalStore, type JournalOptions } from './journal.js';
+import { openTables, type Tables } from './tables.js';
+
+export type OpenJournalOptions = JournalOptions &
+  Pick<StoreOptions, 'random'> &
+  Pick<DiskSpaceOptions, 'reserveBytes'> & {
+    readonly directory: string;
+    readonly onDiskSpace: DiskSpaceOptions['onChange'];
+    /** Others in tests. */
+    readonly freeBytes?: DiskSpaceOptions['freeBytes'];
+  };
+
+/** Throws DirectoryError and DamagedError: a directory that cannot be used is left as it is. */
+export async function openJournal(options: OpenJournalOptions): Promise<JournalStore> {
+  const { clock, random } = options;
+  const directory = openDirectory(options.directory, { create: true, now: clock.now() });
+  let tables: Tables | undefined;
+  try {
+    tables = await openWhole(directory);
+    const newEpoch = (): string => toEpoch(random());
+    const opened = openFormat(tables, { directory: directory.path, newEpoch });
+    if (directory.isNew) syncDirectory(directory.path);
+    const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
+    const disk = new DiskSpace({ ...options, freeBytes, onChange });
+    const store = new JournalStore({
+      ...options,
+      ...opened,
+      tables,
+      disk,
+      release: () => directory.release(),
+    });
+    await disk.start();
+    return store;
+  } catch (error) {
+    await tables?.environment.close();
+    directory.release();
+    throw error;
+  }
+}
+
+/**
+ * LMDB's file may rightly end before the last page that it ever used, where that page is free. A
+ * file that was cut off looks alike, so one that is short is filled up, which keeps LMDB from
+ * reading beyond its end, and then read from end to end before it is believed. Throws DirectoryError.
+ */
+export async function openWhole({ path, journalPath, short }: Directory): Promise<Tables> {
+  if (short === null) return openTables(journalPath);
+  const { fileBytes, neededBytes } = short;
+  await truncate(journalPath, neededBytes);
+  const tables = openTables(journalPath);
+  try {
+    const faults = [...verify(tables)];
+    if (faults.length === 0) return tables;
+    throw new Error(faults[0]);
+  } catch (error) {
+    await tables.environment.close();
+    await truncate(journalPath, fileBytes);
+    const why = error instanceof Error ? error.message : '';
+    throw new DirectoryError(
+      path,
+      `is damaged: ${fileBytes} of ${neededBytes} bytes are there (${why})`,
+    );
+  }
+}
+
+function toFreeBytes(path: string): () => Promise<number> {
+  return async () => {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  };
+}

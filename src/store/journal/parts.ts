@@ -1,0 +1,55 @@
+import type { Clock } from '../../clock.js';
+import type { Lane } from '../../envelope.js';
+import { Admission } from '../admission.js';
+import type { StoreOptions } from '../options.js';
+import { Backlog } from './backlog.js';
+import { JournalDeadLetters } from './dead-letters.js';
+import { JournalDeliveryLog } from './delivery-log.js';
+import { JournalLane } from './lane.js';
+import { SeenLog } from './seen.js';
+import type { Tables } from './tables.js';
+import { laneNumbers } from './totals.js';
+
+/** What the journal is made of: the tables, and what memory knows of them. */
+export type Parts = {
+  readonly tables: Tables;
+  readonly clock: Clock;
+  readonly epoch: string;
+  readonly lanes: Readonly<Record<Lane, JournalLane>>;
+  readonly seen: SeenLog;
+  readonly log: JournalDeliveryLog;
+  readonly letters: JournalDeadLetters;
+  readonly admission: Admission;
+};
+
+export type PartsOptions = Omit<StoreOptions, 'random' | 'onDeadLetterDropped'> & {
+  readonly tables: Tables;
+  readonly epoch: string;
+  /** Bytes of envelopes in memory, at most, over both lanes. */
+  readonly maxHeldBytes: number;
+  readonly onWaiting: (lane: Lane) => void;
+};
+
+export function createParts(options: PartsOptions): Parts {
+  const { tables, clock, epoch } = options;
+  const lane = (name: Lane): JournalLane =>
+    new JournalLane({
+      lane: name,
+      epoch,
+      clock,
+      backlog: new Backlog(tables, laneNumbers[name]),
+      // Half each: a lane that stands still cannot take the other's.
+      maxHeldBytes: options.maxHeldBytes / 2,
+      onWaiting: () => options.onWaiting(name),
+    });
+  return {
+    tables,
+    clock,
+    epoch,
+    lanes: { events: lane('events'), profiles: lane('profiles') },
+    seen: new SeenLog(tables, { epoch, clock, bounds: options.dedupe }),
+    log: new JournalDeliveryLog(tables, options.log, clock),
+    letters: new JournalDeadLetters(tables, options.maxDeadLetters),
+    admission: new Admission(options.capacity, clock),
+  };
+}

@@ -1,0 +1,84 @@
+import type { Clock } from '../../clock.js';
+import { DedupeWindow, type DedupeBounds } from '../dedupe.js';
+import { toId } from '../ids.js';
+import { DamagedError, decodeBlock, encodeBlock } from './block.js';
+import type { Tables, Write } from './tables.js';
+import type { Totals } from './totals.js';
+
+/** Events whose keys become known, or free again. */
+export type SeenEvent = {
+  readonly seq: number;
+  /** Epoch ms. */
+  readonly acceptedAt: number;
+  readonly keys: readonly string[];
+};
+
+const kinds = { remember: 1, forget: 2 } as const;
+const nothing = new Uint8Array();
+/** Entries are dropped a few with each write, so that no write pays for many. */
+const dropsPerWrite = 8;
+
+/**
+ * The dedupe window's history on disk: one entry a group of accepted events, in order, so that a
+ * restart can play it back. The window itself is in memory. The oldest entries go once none of
+ * their keys is known any more.
+ */
+export class SeenLog {
+  readonly window: DedupeWindow;
+  readonly #tables: Tables;
+  readonly #epoch: string;
+  readonly #clock: Clock;
+
+  constructor(tables: Tables, options: { epoch: string; clock: Clock; bounds: DedupeBounds }) {
+    this.#tables = tables;
+    this.#epoch = options.epoch;
+    this.#clock = options.clock;
+    this.window = new DedupeWindow(options.bounds, options.clock);
+  }
+
+  /** Plays the history back. Throws DamagedError. */
+  load(): void {
+    const now = this.#clock.now();
+    for (const { key: note, value } of this.#tables.seen.getRange()) {
+      const kind = value[0];
+      for (const { seq, acceptedAt, keys } of decodeBlock(
+        value.subarray(1),
+        `entry ${note} of seen`,
+      )) {
+        const id = this.#toId(seq);
+        if (kind === kinds.forget) this.window.forget(keys, id);
+        else if (kind === kinds.remember) {
+          this.window.remember(keys, id, { note, ageMs: Math.max(0, now - acceptedAt) });
+        } else throw new DamagedError(`entry ${note} of seen is of no known kind`);
+      }
+    }
+  }
+
+  /** Makes the keys known at once; gives the writes, and the number to undo it by. */
+  remember(events: readonly SeenEvent[], draft: Totals): readonly Write[] {
+    return events.length === 0 ? [] : this.#write('remember', events, draft);
+  }
+
+  forget(events: readonly SeenEvent[], draft: Totals): readonly Write[] {
+    return events.length === 0 ? [] : this.#write('forget', events, draft);
+  }
+
+  #write(kind: keyof typeof kinds, events: readonly SeenEvent[], draft: Totals): readonly Write[] {
+    const { seen } = this.#tables;
+    const number = draft.nextSeen++;
+    const block = encodeBlock(events.map((event) => ({ ...event, payload: nothing })));
+    const bytes = Buffer.concat([Buffer.from([kinds[kind]]), block]);
+    return [() => seen.put(number, bytes), ...this.#dropWrites(number)];
+  }
+
+  #dropWrites(below: number): readonly Write[] {
+    const { seen } = this.#tables;
+    const oldest = this.window.oldestNote() ?? below;
+    const range = { end: Math.min(oldest, below), limit: dropsPerWrite };
+    return [...seen.getKeys(range)].map((number) => () => seen.remove(number));
+  }
+
+  #toId(seq: number): string {
+    return toId({ lane: 'events', epoch: this.#epoch, seq });
+  }
+}

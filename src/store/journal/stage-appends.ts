@@ -1,0 +1,87 @@
+import { lanes, type Draft, type Lane } from '../../envelope.js';
+import { toId } from '../ids.js';
+import { weight } from '../pick.js';
+import type { Taken } from '../store.js';
+import { toFreshMarks, type Block } from './backlog.js';
+import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
+import type { Staged } from './group-commit.js';
+import type { Parts } from './parts.js';
+import { freshKind, type Write } from './tables.js';
+import { laneNumbers, type Totals } from './totals.js';
+
+type Placed = { readonly block: Block; readonly entries: readonly Entry[] };
+
+/** What a group of appends adds: a few blocks a lane, and the keys that are known from now on. */
+export function stageAppends(
+  appends: readonly (readonly Draft[])[],
+  draft: Totals,
+  parts: Parts,
+): Staged<readonly (readonly Taken[])[]> {
+  const { seen, admission, epoch } = parts;
+  const note = draft.nextSeen;
+  const fresh: Record<Lane, Entry[]> = { events: [], profiles: [] };
+  const repeats = { count: 0, bytes: 0 };
+
+  const take = (one: Draft): Taken => {
+    const known = one.lane === 'events' ? seen.window.find(one.keys) : undefined;
+    if (known !== undefined) {
+      repeats.count++;
+      repeats.bytes += weight(one);
+      return { id: known, duplicate: true };
+    }
+    const totals = draft.lanes[one.lane];
+    const seq = totals.nextSeq++;
+    totals.count++;
+    totals.accepted++;
+    totals.bytes += weight(one);
+    fresh[one.lane].push({ ...one, seq });
+    const id = toId({ lane: one.lane, epoch, seq });
+    if (one.lane === 'events') seen.window.remember(one.keys, id, { note });
+    return { id, duplicate: false };
+  };
+
+  const taken = appends.map((drafts) => drafts.map(take));
+  const placed = {
+    events: place('events', fresh.events),
+    profiles: place('profiles', fresh.profiles),
+  };
+  const all = [...placed.events, ...placed.profiles];
+  return {
+    writes: [
+      ...all.map(({ block, entries }) => toWrite(block, entries, parts)),
+      ...seen.remember(fresh.events, draft),
+    ],
+    committed() {
+      for (const lane of lanes) {
+        for (const { block, entries } of placed[lane]) parts.lanes[lane].take(block, entries);
+      }
+      admission.giveBack(repeats.count, repeats.bytes);
+      return taken;
+    },
+    undone() {
+      for (const { keys, seq } of fresh.events) {
+        seen.window.forget(keys, toId({ lane: 'events', epoch, seq }));
+      }
+    },
+  };
+}
+
+function place(lane: Lane, fresh: readonly Entry[]): readonly Placed[] {
+  return cutIntoBlocks(fresh).map((entries) => {
+    const [first] = entries;
+    return {
+      block: {
+        key: [laneNumbers[lane], freshKind, first?.seq ?? 0],
+        isRedriven: false,
+        marks: toFreshMarks(entries.length),
+      },
+      entries,
+    };
+  });
+}
+
+function toWrite({ key }: Block, entries: readonly Entry[], { tables }: Parts): Write {
+  const [lane, kind, number] = key;
+  const bytes = encodeBlock(entries);
+  return () => tables.blocks.put([lane, kind, number], bytes);
+}

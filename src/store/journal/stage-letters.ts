@@ -1,0 +1,80 @@
+import { lanes, type Lane } from '../../envelope.js';
+import { toId } from '../ids.js';
+import { weight } from '../pick.js';
+import { toFreshMarks, type Block } from './backlog.js';
+import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
+import type { Numbered } from './dead-letters.js';
+import type { Staged } from './group-commit.js';
+import type { Parts } from './parts.js';
+import { redrivenKind } from './tables.js';
+import { laneNumbers, type Totals } from './totals.js';
+
+type Redriven = { readonly lane: Lane; readonly block: Block; readonly entries: readonly Entry[] };
+
+/** Dead letters go back into the buffer, as if accepted now: an old one would be given up again at its first hiccup. */
+export function stageRedrive(
+  found: readonly Numbered[],
+  draft: Totals,
+  parts: Parts,
+): Staged<number> {
+  const { tables, seen, letters, admission, epoch } = parts;
+  const note = draft.nextSeen;
+  const redriven = lanes.flatMap((lane) => toRedriven(lane, found, { draft, parts }));
+  const entries = redriven.flatMap((one) => one.entries);
+  const events = redriven.flatMap((one) => (one.lane === 'events' ? one.entries : []));
+  const bytes = entries.reduce((sum, one) => sum + weight(one), 0);
+  return {
+    writes: [
+      ...redriven.map(({ block, entries: own }) => {
+        const [lane, kind, number] = block.key;
+        const encoded = encodeBlock(own);
+        return () => tables.blocks.put([lane, kind, number], encoded);
+      }),
+      ...letters.remove(found, draft),
+      ...seen.remember(events, draft),
+    ],
+    committed() {
+      admission.add(entries.length, bytes);
+      for (const { seq, keys } of events) {
+        seen.window.remember(keys, toId({ lane: 'events', epoch, seq }), { note });
+      }
+      for (const one of redriven) parts.lanes[one.lane].takeRedriven(one.block, one.entries);
+      return found.length;
+    },
+  };
+}
+
+/** Dead letters go for good. */
+export function stageDiscard(
+  found: readonly Numbered[],
+  draft: Totals,
+  { letters }: Parts,
+): Staged<number> {
+  return { writes: letters.remove(found, draft), committed: () => found.length };
+}
+
+function toRedriven(
+  lane: Lane,
+  found: readonly Numbered[],
+  { draft, parts }: { readonly draft: Totals; readonly parts: Parts },
+): readonly Redriven[] {
+  const acceptedAt = parts.clock.now();
+  const entries = found
+    .map(({ letter }) => letter)
+    .filter((letter) => letter.lane === lane)
+    .map(({ seq, keys, payload }) => ({ seq, acceptedAt, keys, payload }))
+    .sort((a, b) => a.seq - b.seq);
+  const totals = draft.lanes[lane];
+  totals.count += entries.length;
+  totals.accepted += entries.length;
+  totals.bytes += entries.reduce((sum, one) => sum + weight(one), 0);
+  return cutIntoBlocks(entries).map((own) => ({
+    lane,
+    block: {
+      key: [laneNumbers[lane], redrivenKind, draft.nextRedriven++],
+      isRedriven: true,
+      marks: toFreshMarks(own.length),
+    },
+    entries: own,
+  }));
+}

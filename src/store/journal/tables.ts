@@ -1,0 +1,89 @@
+import { open, type Database, type RootDatabase } from 'lmdb';
+import type { Delivery, Lane } from '../../envelope.js';
+import type { StoredMarks } from './marks.js';
+
+/** Lane, 0 for redriven and 1 for fresh ones, number: redriven envelopes leave before fresh ones. */
+export type BlockKey = readonly [lane: number, kind: number, number: number];
+export const redrivenKind = 0;
+export const freshKind = 1;
+
+/** Inclusive ranges of envelope numbers. */
+export type Ranges = readonly (readonly [from: number, to: number])[];
+
+export type StoredDelivery = {
+  readonly delivery: Delivery;
+  /** What it settled, so that its receipts go when it goes. */
+  readonly delivered: Ranges;
+  readonly merged: Ranges;
+};
+
+/** Under [lane, to]: envelopes `from` to `to` were settled by the delivery of that order. */
+export type StoredRange = {
+  readonly from: number;
+  readonly order: number;
+  readonly merged: boolean;
+};
+
+export type StoredImport = { readonly lane: Lane; readonly delivery: Delivery };
+
+/** The tables of the journal, all in one LMDB environment, so that one transaction can change them all. */
+export type Tables = {
+  readonly environment: RootDatabase;
+  /** `format` and `totals`. */
+  readonly meta: Database<unknown, string>;
+  /** Unsettled envelopes. A block goes when all of its envelopes are settled. */
+  readonly blocks: Database<Buffer, [number, number, number]>;
+  /** What became of a block's envelopes, where anything did. */
+  readonly marks: Database<StoredMarks, [number, number, number]>;
+  readonly imports: Database<StoredImport, string>;
+  /** The delivery log, by order. */
+  readonly deliveries: Database<StoredDelivery, number>;
+  readonly deliveryOrders: Database<number, string>;
+  readonly settled: Database<StoredRange, [number, number]>;
+  /** Dead letters, by order. */
+  readonly letters: Database<Buffer, number>;
+  /** By [lane, seq]. */
+  readonly letterOrders: Database<number, [number, number]>;
+  /** The dedupe window's history, by number. */
+  readonly seen: Database<Buffer, number>;
+};
+
+/** One change of a table. Run within one transaction with others; what it returns is not looked at. */
+export type Write = () => unknown;
+
+/** Address space alone: the file is as long as what it holds. Beyond it LMDB would have to map anew. */
+const mapBytes = 2 ** 40;
+
+/**
+ * Opens the file, and makes it where there is none.
+ *
+ * `overlappingSync` off makes a commit wait for its fdatasync: only then does a resolved write mean
+ * that it is on disk. `eventTurnBatching` off makes one `batch()` one transaction that fails by
+ * itself; with it a failed commit also rejects a promise that nobody holds.
+ */
+export function openTables(path: string, { readOnly = false } = {}): Tables {
+  const options = {
+    path,
+    readOnly,
+    maxDbs: 16,
+    mapSize: mapBytes,
+    overlappingSync: false,
+    eventTurnBatching: false,
+  };
+  const environment = open(options);
+  const binary = { encoding: 'binary' } as const;
+  const json = { encoding: 'json' } as const;
+  return {
+    environment,
+    meta: environment.openDB('meta', json),
+    blocks: environment.openDB('blocks', binary),
+    marks: environment.openDB('marks', json),
+    imports: environment.openDB('imports', json),
+    deliveries: environment.openDB('deliveries', json),
+    deliveryOrders: environment.openDB('delivery-orders', json),
+    settled: environment.openDB('settled', json),
+    letters: environment.openDB('letters', binary),
+    letterOrders: environment.openDB('letter-orders', json),
+    seen: environment.openDB('seen', binary),
+  };
+}

@@ -1,0 +1,93 @@
+import { lanes } from '../../envelope.js';
+import { Backlog, toSpan } from './backlog.js';
+import { decodeBlock } from './block.js';
+import { decodeLetter } from './letter.js';
+import type { BlockKey, Tables } from './tables.js';
+import { laneNumbers, totalsSchema, type LaneTotals } from './totals.js';
+
+/**
+ * Reads a journal from end to end; yields what is wrong, a sentence each. A page that cannot be read
+ * at all ends it with LMDB's error.
+ */
+export function* verify(tables: Tables): Generator<string> {
+  const totals = totalsSchema.safeParse(tables.meta.get('totals'));
+  if (!totals.success) {
+    yield 'the totals cannot be read';
+    return;
+  }
+  for (const lane of lanes) {
+    const number = laneNumbers[lane];
+    yield* verifyBlocks(tables, number, totals.data.lanes[lane]);
+    yield* verifyLetters(tables, number, totals.data.lanes[lane]);
+  }
+  for (const { key, value } of tables.seen.getRange()) {
+    yield* faultOf(() => decodeBlock(value.subarray(1), `entry ${key} of seen`));
+  }
+  yield* verifyLog(tables);
+}
+
+function* verifyBlocks(tables: Tables, lane: number, totals: LaneTotals): Generator<string> {
+  const backlog = new Backlog(tables, lane);
+  const found = { count: 0, bytes: 0 };
+  const keys = tables.blocks.getKeys({ start: [lane], end: [lane + 1] });
+  for (const key of keys as Iterable<BlockKey>) {
+    yield* faultOf(() => {
+      const { block, entries } = backlog.read(key);
+      if (block.marks.length !== entries.length)
+        throw new Error(`block ${key.join('/')} has other marks`);
+      const span = toSpan(entries.filter((_, index) => block.marks[index] !== 'gone'));
+      found.count += span.count;
+      found.bytes += span.bytes;
+    });
+  }
+  if (found.count !== totals.count || found.bytes !== totals.bytes) {
+    yield `lane ${lane} holds ${found.count} unsettled envelopes of ${found.bytes} bytes, and its totals say ${totals.count} of ${totals.bytes}`;
+  }
+  for (const key of tables.marks.getKeys({ start: [lane], end: [lane + 1] })) {
+    if (!tables.blocks.doesExist(key))
+      yield `there are marks for block ${key.join('/')}, which is not there`;
+  }
+}
+
+function* verifyLetters(tables: Tables, lane: number, totals: LaneTotals): Generator<string> {
+  let found = 0;
+  for (const { key, value: order } of tables.letterOrders.getRange({
+    start: [lane],
+    end: [lane + 1],
+  })) {
+    found++;
+    yield* faultOf(() => {
+      const bytes = tables.letters.get(order);
+      if (bytes === undefined) throw new Error(`dead letter ${order} is not there`);
+      const letter = decodeLetter(bytes, `dead letter ${order}`);
+      if (letter.seq !== key[1])
+        throw new Error(`dead letter ${order} has another number than its index`);
+    });
+  }
+  if (found !== totals.deadLetters) {
+    yield `lane ${lane} holds ${found} dead letters, and its totals say ${totals.deadLetters}`;
+  }
+}
+
+function* verifyLog({ deliveries, deliveryOrders, settled, imports }: Tables): Generator<string> {
+  for (const { key, value: order } of deliveryOrders.getRange()) {
+    if (deliveries.get(order)?.delivery.id !== key)
+      yield `delivery ${order} is not the one that its index names`;
+  }
+  for (const { key, value } of settled.getRange()) {
+    if (deliveries.get(value.order) === undefined) {
+      yield `envelopes ${value.from} to ${key[1]} were settled by delivery ${value.order}, which is not there`;
+    }
+  }
+  for (const { key, value } of imports.getRange()) {
+    if (!lanes.includes(value.lane)) yield `import job ${key} is of no lane`;
+  }
+}
+
+function* faultOf(read: () => unknown): Generator<string> {
+  try {
+    read();
+  } catch (error) {
+    yield error instanceof Error ? error.message : String(error);
+  }
+}

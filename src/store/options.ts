@@ -1,0 +1,18 @@
+import type { Clock } from '../clock.js';
+import type { DeadLetter } from '../envelope.js';
+import type { Capacity } from './admission.js';
+import type { DedupeBounds } from './dedupe.js';
+import type { LogBounds } from './delivery-log.js';
+
+/** What every store is told. */
+export type StoreOptions = {
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly capacity: Capacity;
+  readonly dedupe: DedupeBounds;
+  readonly log: LogBounds;
+  readonly maxDeadLetters: number;
+  /** A dead letter fell out at the bound: it is lost. */
+  readonly onDeadLetterDropped: (letter: DeadLetter) => void;
+};

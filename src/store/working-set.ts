@@ -1,0 +1,108 @@
+import type { Clock } from '../clock.js';
+import type { ClaimBounds } from '../envelope.js';
+import { LaneQueue, type Queued } from './lane-queue.js';
+import { weight } from './pick.js';
+
+export type WorkingSetOptions = {
+  readonly clock: Clock;
+  /** Profiles of one identity leave as one parcel; events never do. */
+  readonly merges: boolean;
+  readonly onWaiting: () => void;
+};
+
+/** The unsettled envelopes of one lane that are in memory: waiting, delayed and in flight. */
+export class WorkingSet<T extends Queued = Queued> {
+  readonly queue: LaneQueue<T>;
+  /** In order of acceptance, so the first is the oldest. */
+  readonly #unsettled = new Map<string, T>();
+  readonly #inFlight = new Set<string>();
+  #bytes = 0;
+
+  constructor(options: WorkingSetOptions) {
+    this.queue = new LaneQueue<T>(options);
+  }
+
+  get count(): number {
+    return this.#unsettled.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get oldestAcceptedAt(): number | null {
+    const oldest = this.#unsettled.values().next();
+    return oldest.done === true ? null : oldest.value.acceptedAt;
+  }
+
+  /** In order of acceptance, but for what came back. */
+  values(): Iterable<T> {
+    return this.#unsettled.values();
+  }
+
+  find(id: string): { readonly queued: T; readonly inFlight: boolean } | undefined {
+    const queued = this.#unsettled.get(id);
+    return queued && { queued, inFlight: this.#inFlight.has(id) };
+  }
+
+  /** The envelope as it was claimed; undefined where it is not in flight. */
+  claimed(id: string): T | undefined {
+    return this.#inFlight.has(id) ? this.#unsettled.get(id) : undefined;
+  }
+
+  /** A fresh one, behind all others. */
+  push(queued: T): void {
+    this.#track(queued);
+    this.queue.push(queued);
+  }
+
+  /** Back among the unsettled, as if accepted anew. */
+  restore(queued: readonly T[]): void {
+    for (const one of queued) this.#track(one);
+    this.queue.restore(queued);
+  }
+
+  /** Claimed by an earlier process: it stays so until it is settled. */
+  adopt(queued: readonly T[]): void {
+    for (const one of queued) {
+      this.#track(one);
+      this.#inFlight.add(one.id);
+    }
+    this.queue.adopt(queued);
+  }
+
+  claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
+    const parcels = this.queue.claim(bounds);
+    for (const parcel of parcels) for (const { id } of parcel) this.#inFlight.add(id);
+    return parcels;
+  }
+
+  /** Claimed envelopes of which more is known; they stay claimed. */
+  update(queued: readonly T[]): void {
+    for (const one of queued) this.#unsettled.set(one.id, one);
+  }
+
+  /** Claimed envelopes that will be claimed again after `afterMs`. */
+  sendBack(queued: readonly T[], afterMs: number): void {
+    for (const one of queued) {
+      this.#inFlight.delete(one.id);
+      this.#unsettled.set(one.id, one);
+    }
+    this.queue.delay(queued, afterMs);
+  }
+
+  /** Claimed envelopes that are settled. */
+  remove(queued: readonly T[]): void {
+    for (const one of queued) {
+      this.#inFlight.delete(one.id);
+      this.#unsettled.delete(one.id);
+      this.#bytes -= weight(one);
+    }
+    this.queue.release(queued);
+  }
+
+  #track(queued: T): void {
+    this.#unsettled.set(queued.id, queued);
+    this.#bytes += weight(queued);
+  }
+}
