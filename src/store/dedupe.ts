@@ -1,58 +1,121 @@
 import type { Clock } from '../clock.js';
+import { FingerprintIndex, toFingerprint, type Fingerprint } from './fingerprints.js';
 
 export type DedupeBounds = { readonly maxAgeMs: number; readonly maxCount: number };
 
-/** `at` is monotonic ms. `note` is the store's own, such as where it wrote the key down. */
-type Known = { readonly id: string; readonly at: number; readonly note: number };
+const firstPlaces = 1024;
+/** In `#at` of a place whose key was forgotten, or remembered anew at another place. */
+const left = -Infinity;
 
-/** The keys of events accepted lately, so that a repeat is known. Bounded by age and count, oldest first out. */
+/**
+ * The keys of events accepted lately, so that a repeat is known. Bounded by age and count, oldest
+ * first out. A ring of places in order of age, in typed arrays: about 50 bytes a key.
+ */
 export class DedupeWindow {
   readonly #bounds: DedupeBounds;
   readonly #clock: Clock;
-  /** Insertion order is age order: a key is only ever inserted, or deleted. */
-  readonly #known = new Map<string, Known>();
+  readonly #fingerprint: Fingerprint = new Uint32Array(4);
+  #index = new FingerprintIndex(firstPlaces);
+  /** By place: the number of the event, when it was accepted (monotonic ms), and the store's own note. */
+  #seqs = new Float64Array(firstPlaces);
+  #at = new Float64Array(firstPlaces);
+  #notes = new Float64Array(firstPlaces);
+  /** Ever-growing; modulo the length of the ring they are places. The oldest, and one after the newest. */
+  #first = 0;
+  #next = 0;
+  /** Keys known, of those between the two. */
+  #count = 0;
 
   constructor(bounds: DedupeBounds, clock: Clock) {
     this.#bounds = bounds;
     this.#clock = clock;
   }
 
-  /** The id of the envelope that carries one of these keys. */
-  find(keys: readonly string[]): string | undefined {
+  /** The number of the event that carries one of these keys. */
+  find(keys: readonly string[]): number | undefined {
     const oldest = this.#clock.monotonic() - this.#bounds.maxAgeMs;
     for (const key of keys) {
-      const known = this.#known.get(key);
-      if (known !== undefined && known.at > oldest) return known.id;
+      const place = this.#find(key);
+      if (place !== undefined && (this.#at[place] ?? left) > oldest) return this.#seqs[place];
     }
     return undefined;
   }
 
-  /** `ageMs`: how long ago it was accepted, for what is remembered after a restart. */
-  remember(keys: readonly string[], id: string, { note = 0, ageMs = 0 } = {}): void {
+  /** `note` is the store's own; `ageMs`: how long ago it was accepted, for what is remembered after a restart. */
+  remember(keys: readonly string[], seq: number, { note = 0, ageMs = 0 } = {}): void {
     const now = this.#clock.monotonic();
-    for (const key of keys) {
-      this.#known.delete(key);
-      this.#known.set(key, { id, at: now - ageMs, note });
-    }
+    for (const key of keys) this.#add(key, { seq, at: now - ageMs, note });
     this.#prune(now - this.#bounds.maxAgeMs);
   }
 
-  /** Only what is known by this id: a newer envelope may carry the key since the window forgot the older one. */
-  forget(keys: readonly string[], id: string): void {
-    for (const key of keys) if (this.#known.get(key)?.id === id) this.#known.delete(key);
+  /** Only what is known by this number: a newer event may carry the key since the window forgot the older one. */
+  forget(keys: readonly string[], seq: number): void {
+    for (const key of keys) {
+      const place = this.#find(key);
+      if (place !== undefined && this.#seqs[place] === seq) this.#leave(place);
+    }
   }
 
   /** The note of the oldest key still known; null where none is. */
   oldestNote(): number | null {
     this.#prune(this.#clock.monotonic() - this.#bounds.maxAgeMs);
-    const oldest = this.#known.values().next();
-    return oldest.done === true ? null : oldest.value.note;
+    return this.#count === 0 ? null : (this.#notes[this.#placeOf(this.#first)] ?? null);
   }
 
+  #find(key: string): number | undefined {
+    return this.#index.find(toFingerprint(key, this.#fingerprint));
+  }
+
+  #add(key: string, known: { seq: number; at: number; note: number }): void {
+    const before = this.#find(key);
+    if (before !== undefined) this.#leave(before);
+    if (this.#next - this.#first === this.#at.length) this.#grow();
+    const place = this.#placeOf(this.#next++);
+    this.#index.set(toFingerprint(key, this.#fingerprint), place);
+    this.#seqs[place] = known.seq;
+    this.#at[place] = known.at;
+    this.#notes[place] = known.note;
+    this.#count++;
+  }
+
+  #leave(place: number): void {
+    this.#index.delete(place);
+    this.#at[place] = left;
+    this.#count--;
+  }
+
+  /** Down to the bounds; what was left behind at the front goes on the way. */
   #prune(oldest: number): void {
-    for (const [key, { at }] of this.#known) {
-      if (this.#known.size <= this.#bounds.maxCount && at > oldest) return;
-      this.#known.delete(key);
+    for (; this.#first < this.#next; this.#first++) {
+      const place = this.#placeOf(this.#first);
+      const at = this.#at[place] ?? left;
+      if (at === left) continue;
+      if (this.#count <= this.#bounds.maxCount && at > oldest) return;
+      this.#leave(place);
+    }
+  }
+
+  #placeOf(number: number): number {
+    return number & (this.#at.length - 1);
+  }
+
+  /** Twice the places; every key moves to where the same number now is. */
+  #grow(): void {
+    const [old, length] = [this.#at.length, this.#at.length * 2];
+    const older = { index: this.#index, seqs: this.#seqs, at: this.#at, notes: this.#notes };
+    this.#index = new FingerprintIndex(length);
+    this.#seqs = new Float64Array(length);
+    this.#at = new Float64Array(length);
+    this.#notes = new Float64Array(length);
+    for (let number = this.#first; number < this.#next; number++) {
+      const from = number & (old - 1);
+      const place = this.#placeOf(number);
+      const at = older.at[from] ?? left;
+      this.#at[place] = at;
+      if (at === left) continue;
+      this.#seqs[place] = older.seqs[from] ?? 0;
+      this.#notes[place] = older.notes[from] ?? 0;
+      this.#index.set(older.index.at(from), place);
     }
   }
 }

@@ -17,7 +17,7 @@ import { Admission } from './admission.js';
 import { type Buried, DeadLetters } from './dead-letters.js';
 import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
-import { fromId, toEpoch } from './ids.js';
+import { fromId, toEpoch, toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
 import { weight } from './pick.js';
@@ -160,11 +160,13 @@ export class MemoryStore implements Store {
 
   #take(draft: Draft): Taken {
     const dedupes = draft.lane === 'events';
-    const known = dedupes ? this.#dedupe.find(draft.keys) : undefined;
-    if (known !== undefined) return { id: known, duplicate: true };
+    const seq = dedupes ? this.#dedupe.find(draft.keys) : undefined;
+    if (seq !== undefined) {
+      return { id: toId({ lane: 'events', epoch: this.#epoch, seq }), duplicate: true };
+    }
     const queued = this.#lanes[draft.lane].append(draft);
     this.#admission.add(1, weight(queued));
-    if (dedupes) this.#dedupe.remember(draft.keys, queued.id);
+    if (dedupes) this.#dedupe.remember(draft.keys, queued.seq);
     return { id: queued.id, duplicate: false };
   }
 
@@ -190,7 +192,7 @@ export class MemoryStore implements Store {
       deliveryId,
     });
     // Its unique_id is free again, so that a corrected event can be posted under it.
-    this.#dedupe.forget(keys, id);
+    if (lane === 'events') this.#dedupe.forget(keys, queued.seq);
   }
 
   #redrive(lane: Lane, letters: readonly Buried[]): void {
@@ -203,7 +205,7 @@ export class MemoryStore implements Store {
     letters.forEach((letter) => this.#letters.remove(letter));
     for (const one of restored) {
       this.#admission.add(1, weight(one));
-      if (lane === 'events') this.#dedupe.remember(one.keys, one.id);
+      if (lane === 'events') this.#dedupe.remember(one.keys, one.seq);
     }
     this.#lanes[lane].restore(restored);
   }

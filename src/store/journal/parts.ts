@@ -47,7 +47,7 @@ export function createParts(options: PartsOptions): Parts {
     clock,
     epoch,
     lanes: { events: lane('events'), profiles: lane('profiles') },
-    seen: new SeenLog(tables, { epoch, clock, bounds: options.dedupe }),
+    seen: new SeenLog(tables, { clock, bounds: options.dedupe }),
     log: new JournalDeliveryLog(tables, options.log, clock),
     letters: new JournalDeadLetters(tables, options.maxDeadLetters),
     admission: new Admission(options.capacity, clock),

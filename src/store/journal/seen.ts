@@ -1,6 +1,5 @@
 import type { Clock } from '../../clock.js';
 import { DedupeWindow, type DedupeBounds } from '../dedupe.js';
-import { toId } from '../ids.js';
 import { DamagedError, decodeBlock, encodeBlock } from './block.js';
 import type { Tables, Write } from './tables.js';
 import type { Totals } from './totals.js';
@@ -26,12 +25,10 @@ const dropsPerWrite = 8;
 export class SeenLog {
   readonly window: DedupeWindow;
   readonly #tables: Tables;
-  readonly #epoch: string;
   readonly #clock: Clock;
 
-  constructor(tables: Tables, options: { epoch: string; clock: Clock; bounds: DedupeBounds }) {
+  constructor(tables: Tables, options: { clock: Clock; bounds: DedupeBounds }) {
     this.#tables = tables;
-    this.#epoch = options.epoch;
     this.#clock = options.clock;
     this.window = new DedupeWindow(options.bounds, options.clock);
   }
@@ -45,10 +42,9 @@ export class SeenLog {
         value.subarray(1),
         `entry ${note} of seen`,
       )) {
-        const id = this.#toId(seq);
-        if (kind === kinds.forget) this.window.forget(keys, id);
+        if (kind === kinds.forget) this.window.forget(keys, seq);
         else if (kind === kinds.remember) {
-          this.window.remember(keys, id, { note, ageMs: Math.max(0, now - acceptedAt) });
+          this.window.remember(keys, seq, { note, ageMs: Math.max(0, now - acceptedAt) });
         } else throw new DamagedError(`entry ${note} of seen is of no known kind`);
       }
     }
@@ -76,9 +72,5 @@ export class SeenLog {
     const oldest = this.window.oldestNote() ?? below;
     const range = { end: Math.min(oldest, below), limit: dropsPerWrite };
     return [...seen.getKeys(range)].map((number) => () => seen.remove(number));
-  }
-
-  #toId(seq: number): string {
-    return toId({ lane: 'events', epoch: this.#epoch, seq });
   }
 }

@@ -27,7 +27,7 @@ export function stageAppends(
     if (known !== undefined) {
       repeats.count++;
       repeats.bytes += weight(one);
-      return { id: known, duplicate: true };
+      return { id: toId({ lane: 'events', epoch, seq: known }), duplicate: true };
     }
     const totals = draft.lanes[one.lane];
     const seq = totals.nextSeq++;
@@ -36,7 +36,7 @@ export function stageAppends(
     totals.bytes += weight(one);
     fresh[one.lane].push({ ...one, seq });
     const id = toId({ lane: one.lane, epoch, seq });
-    if (one.lane === 'events') seen.window.remember(one.keys, id, { note });
+    if (one.lane === 'events') seen.window.remember(one.keys, seq, { note });
     return { id, duplicate: false };
   };
 
@@ -59,9 +59,7 @@ export function stageAppends(
       return taken;
     },
     undone() {
-      for (const { keys, seq } of fresh.events) {
-        seen.window.forget(keys, toId({ lane: 'events', epoch, seq }));
-      }
+      for (const { keys, seq } of fresh.events) seen.window.forget(keys, seq);
     },
   };
 }

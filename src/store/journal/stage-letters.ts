@@ -1,5 +1,4 @@
 import { lanes, type Lane } from '../../envelope.js';
-import { toId } from '../ids.js';
 import { weight } from '../pick.js';
 import { toFreshMarks, type Block } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
@@ -17,7 +16,7 @@ export function stageRedrive(
   draft: Totals,
   parts: Parts,
 ): Staged<number> {
-  const { tables, seen, letters, admission, epoch } = parts;
+  const { tables, seen, letters, admission } = parts;
   const note = draft.nextSeen;
   const redriven = lanes.flatMap((lane) => toRedriven(lane, found, { draft, parts }));
   const entries = redriven.flatMap((one) => one.entries);
@@ -36,7 +35,7 @@ export function stageRedrive(
     committed() {
       admission.add(entries.length, bytes);
       for (const { seq, keys } of events) {
-        seen.window.remember(keys, toId({ lane: 'events', epoch, seq }), { note });
+        seen.window.remember(keys, seq, { note });
       }
       for (const one of redriven) parts.lanes[one.lane].takeRedriven(one.block, one.entries);
       return found.length;

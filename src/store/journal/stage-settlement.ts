@@ -71,7 +71,7 @@ export function stageSettlement(
     ],
     committed() {
       sheet.apply();
-      for (const { keys, id } of goneEvents) seen.window.forget(keys, id);
+      for (const { keys, seq } of goneEvents) seen.window.forget(keys, seq);
       admission.remove(gone.length, bytes);
       lane.held.remove(gone);
       lane.held.update(followed);

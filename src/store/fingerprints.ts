@@ -1,0 +1,93 @@
+/** 128 bits of a key. Two keys that agree in them by chance are out of reach: see `keyChars` in ingest/identity.ts. */
+export type Fingerprint = Uint32Array;
+
+const wordCount = 4;
+
+/** Fills `target` and returns it: one is used over and over, since this runs for every key of every event. */
+export function toFingerprint(key: string, target: Fingerprint): Fingerprint {
+  let [a, b, c, d] = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+  for (let index = 0; index < key.length; index++) {
+    const code = key.charCodeAt(index);
+    a = Math.imul(a ^ code, 0x9e3779b1) ^ (b >>> 13);
+    b = Math.imul(b ^ code, 0x85ebca77) ^ (c >>> 11);
+    c = Math.imul(c ^ code, 0xc2b2ae3d) ^ (d >>> 17);
+    d = Math.imul(d ^ code, 0x27d4eb2f) ^ (a >>> 15);
+  }
+  target[0] = a ^ (d >>> 16);
+  target[1] = b ^ (a >>> 16);
+  target[2] = c ^ (b >>> 16);
+  target[3] = d ^ (c >>> 16);
+  return target;
+}
+
+/**
+ * Which place belongs to which fingerprint: a hash table in two typed arrays, open addressing with
+ * linear probing. A Map of strings takes several times the memory, and finding its oldest entry
+ * gets slower with each one deleted before it.
+ */
+export class FingerprintIndex {
+  /** Place + 1 by slot; 0 is empty. At most half full. */
+  #slots: Int32Array;
+  /** The fingerprints by place. */
+  #words: Uint32Array;
+
+  constructor(places: number) {
+    this.#slots = new Int32Array(places * 2);
+    this.#words = new Uint32Array(places * wordCount);
+  }
+
+  find(fingerprint: Fingerprint): number | undefined {
+    const place = this.#slots[this.#slotOf(fingerprint)];
+    return place === undefined || place === 0 ? undefined : place - 1;
+  }
+
+  /** The fingerprint has no place yet, and the place no fingerprint. */
+  set(fingerprint: Fingerprint, place: number): void {
+    this.#slots[this.#slotOf(fingerprint)] = place + 1;
+    this.#words.set(fingerprint, place * wordCount);
+  }
+
+  /** Closes the gap, so that whoever was pushed on by this one is still found. */
+  delete(place: number): void {
+    const mask = this.#slots.length - 1;
+    let gap = this.#slotOf(this.at(place));
+    for (let slot = (gap + 1) & mask; ; slot = (slot + 1) & mask) {
+      const moved = this.#slots[slot] ?? 0;
+      if (moved === 0) break;
+      const home = this.#homeOf(this.at(moved - 1));
+      const isBetween = ((slot - home) & mask) < ((slot - gap) & mask);
+      if (isBetween) continue;
+      this.#slots[gap] = moved;
+      gap = slot;
+    }
+    this.#slots[gap] = 0;
+  }
+
+  /** The fingerprint of a place that has one. */
+  at(place: number): Fingerprint {
+    return this.#words.subarray(place * wordCount, (place + 1) * wordCount);
+  }
+
+  #homeOf(fingerprint: Fingerprint): number {
+    return (fingerprint[0] ?? 0) & (this.#slots.length - 1);
+  }
+
+  /** Its slot, or the empty one where it belongs. */
+  #slotOf(fingerprint: Fingerprint): number {
+    const mask = this.#slots.length - 1;
+    for (let slot = this.#homeOf(fingerprint); ; slot = (slot + 1) & mask) {
+      const place = this.#slots[slot] ?? 0;
+      if (place === 0 || this.#isAt(place - 1, fingerprint)) return slot;
+    }
+  }
+
+  #isAt(place: number, fingerprint: Fingerprint): boolean {
+    const start = place * wordCount;
+    return (
+      this.#words[start] === fingerprint[0] &&
+      this.#words[start + 1] === fingerprint[1] &&
+      this.#words[start + 2] === fingerprint[2] &&
+      this.#words[start + 3] === fingerprint[3]
+    );
+  }
+}

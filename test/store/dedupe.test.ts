@@ -1,0 +1,86 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { DedupeWindow } from '../../src/store/dedupe.js';
+import { createManualClock } from '../support/manual-clock.js';
+
+type Known = { key: string; seq: number; at: number; note: number };
+
+/** What the window should know: a list that is looked through from end to end. */
+class NaiveWindow {
+  #known: Known[] = [];
+
+  prune(now: number, { maxAgeMs, maxCount }: { maxAgeMs: number; maxCount: number }): void {
+    this.#known = this.#known.filter(({ at }) => at > now - maxAgeMs).slice(-maxCount);
+    if (maxCount === 0) this.#known = [];
+  }
+
+  find(keys: readonly string[]): number | undefined {
+    return keys.map((key) => this.#known.find((known) => known.key === key)?.seq).find(isThere);
+  }
+
+  remember(keys: readonly string[], { seq, at, note }: Omit<Known, 'key'>): void {
+    this.#known = this.#known.filter(({ key }) => !keys.includes(key));
+    this.#known.push(...keys.map((key) => ({ key, seq, at, note })));
+  }
+
+  forget(keys: readonly string[], seq: number): void {
+    this.#known = this.#known.filter((known) => !keys.includes(known.key) || known.seq !== seq);
+  }
+
+  oldestNote(): number | null {
+    return this.#known[0]?.note ?? null;
+  }
+}
+
+const isThere = (seq: number | undefined): boolean => seq !== undefined;
+
+const keys = fc.uniqueArray(fc.nat(60).map(String), { minLength: 1, maxLength: 3 });
+const step = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('remember' as const), keys }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('forget' as const), keys }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('advance' as const), keys }) },
+);
+
+describe('the dedupe window', () => {
+  it('agrees with a list that is looked through, whatever is remembered and forgotten', async () => {
+    const bounds = fc.record({ maxAgeMs: fc.constantFrom(0, 5, 1000), maxCount: fc.nat(40) });
+    const property = fc.asyncProperty(
+      bounds,
+      fc.array(step, { maxLength: 300 }),
+      async (bound, steps) => {
+        const clock = createManualClock();
+        const window = new DedupeWindow(bound, clock);
+        const naive = new NaiveWindow();
+        let seq = 0;
+        for (const what of steps) {
+          seq++;
+          if (what.kind === 'advance') await clock.advance(1);
+          const now = clock.monotonic();
+          naive.prune(now, bound);
+          if (what.kind === 'remember') {
+            window.remember(what.keys, seq, { note: seq });
+            naive.remember(what.keys, { seq, at: now, note: seq });
+          } else if (what.kind === 'forget') {
+            const known = naive.find(what.keys) ?? 0;
+            window.forget(what.keys, known);
+            naive.forget(what.keys, known);
+          }
+          naive.prune(now, bound);
+          expect(window.oldestNote()).toBe(naive.oldestNote());
+          for (let key = 0; key <= 60; key++) {
+            expect(window.find([String(key)])).toBe(naive.find([String(key)]));
+          }
+        }
+      },
+    );
+    await fc.assert(property, { numRuns: 60 });
+  });
+
+  it('grows beyond its first places and forgets the oldest first', () => {
+    const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 5000 }, createManualClock());
+    for (let seq = 0; seq < 20_000; seq++) window.remember([`e${seq}`, `p${seq}`], seq);
+    expect(window.find(['e17499'])).toBeUndefined();
+    expect(window.find(['e17500'])).toBe(17_500);
+    expect(window.find(['p19999'])).toBe(19_999);
+  });
+});
