@@ -1,39 +1,37 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { DeadLetter } from '../../src/envelope.js';
-import { openJournal } from '../../src/store/journal/open.js';
-import { createManualClock } from '../support/manual-clock.js';
+import { describe, expect, it } from 'vitest';
 import { describeStore } from './contract.js';
-import type { OpenStore } from './contract/harness.js';
+import { describeModel } from './contract/model.js';
+import { useStores } from './contract/harness.js';
+import { openTestJournal } from './journal/under-test.js';
 
-const openOnDisk: OpenStore = async (bounds) => {
-  const directory = mkdtempSync(join(tmpdir(), 'relay-'));
-  const clock = createManualClock();
-  const dropped: DeadLetter[] = [];
-  const store = await openJournal({
-    ...bounds,
-    directory,
-    clock,
-    random: () => 0.5,
-    maxHeldBytes: 64 * 1024 * 1024,
-    reserveBytes: 0,
-    onDeadLetterDropped: (letter) => void dropped.push(letter),
-    onSynced: () => undefined,
-    onDiskSpace: () => undefined,
-    onFault: (error) => {
-      throw error;
+describeStore('journal', openTestJournal, { modelRuns: 40 });
+
+describe('the journal store with hardly any room in memory', () => {
+  describeModel(
+    // A lane holds one envelope at a time, and more where something waits for its key.
+    async (bounds) => {
+      const under = await openTestJournal({ ...bounds, maxHeldBytes: 1000 });
+      return {
+        clock: under.clock,
+        dropped: under.dropped,
+        pages: true,
+        get store() {
+          return under.store;
+        },
+        crash: () => under.crash(),
+        close: () => under.close(),
+      };
     },
+    40,
+  );
+});
+
+describe('the journal store alone', () => {
+  const open = useStores(openTestJournal);
+
+  it('says that it survives the process, on this disk', async () => {
+    const { store } = await open();
+    expect(store).toMatchObject({ durability: 'disk', durable: true });
+    expect(await store.unfinishedImports()).toEqual([]);
   });
-  return {
-    store,
-    clock,
-    dropped,
-    async close() {
-      await store.close();
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
-};
-
-describeStore('journal', openOnDisk, { modelRuns: 30 });
+});

@@ -2,7 +2,7 @@ import { decodeBlock, type Entry } from './block.js';
 import { fromStoredMarks, type Mark } from './marks.js';
 import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
 
-/** A block whose envelopes are in memory, and what became of each. Replaced marks, never changed ones. */
+/** A block whose envelopes are in memory, and what became of each. Its marks are replaced, never changed. */
 export type Block = {
   readonly key: BlockKey;
   readonly isRedriven: boolean;
@@ -11,101 +11,67 @@ export type Block = {
 
 export type Loaded = { readonly block: Block; readonly entries: readonly Entry[] };
 
-type Redriven = {
-  readonly key: BlockKey;
-  readonly seqs: ReadonlySet<number>;
-  readonly acceptedAt: number;
-  readonly bytes: number;
-};
+export type Span = { readonly count: number; readonly bytes: number };
 
-type Span = { readonly count: number; readonly bytes: number };
-
-/** The unsettled envelopes of one lane that are on disk alone: redriven ones first, then fresh ones, in order. */
+/** The fresh envelopes of one lane that are on disk alone, in order: all that lie behind those in memory. */
 export class Backlog {
   readonly #tables: Tables;
   readonly #lane: number;
-  #redriven: Redriven[] = [];
-  #fresh = { count: 0, bytes: 0 };
+  #span: Span = { count: 0, bytes: 0 };
+  /** Number of the last fresh block that was brought in. */
   #passed = 0;
-  /** The acceptance of the first fresh envelope on disk alone; null where it must be looked up. */
-  #oldestFresh: number | null = null;
+  /** When its first envelope was accepted; null where it must be looked up. */
+  #oldest: number | null = null;
 
   constructor(tables: Tables, lane: number) {
     this.#tables = tables;
     this.#lane = lane;
   }
 
-  /** Number of the last fresh block that was brought in. */
   get passed(): number {
     return this.#passed;
   }
 
   get count(): number {
-    return this.#fresh.count + this.redrivenCount;
-  }
-
-  get redrivenCount(): number {
-    return this.#redriven.reduce((sum, { seqs }) => sum + seqs.size, 0);
+    return this.#span.count;
   }
 
   get bytes(): number {
-    return this.#fresh.bytes + this.#redriven.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#span.bytes;
   }
 
-  /** Fresh envelopes an earlier process left beyond what is in memory. */
-  begin(fresh: Span): void {
-    this.#fresh = { ...fresh };
+  /** These stay on disk alone for now. */
+  add({ count, bytes }: Span): void {
+    this.#span = { count: this.#span.count + count, bytes: this.#span.bytes + bytes };
   }
 
   /** The block is in memory as well. */
   pass({ key }: Block): void {
     this.#passed = key[2];
-    this.#oldestFresh = null;
+    this.#oldest = null;
   }
 
-  /** It stays on disk alone for now. */
-  add({ key, isRedriven }: Block, entries: readonly Entry[]): void {
-    const span = toSpan(entries);
-    const [first] = entries;
-    if (first === undefined) return;
-    if (isRedriven) {
-      const seqs = new Set(entries.map(({ seq }) => seq));
-      this.#redriven.push({ key, seqs, acceptedAt: first.acceptedAt, bytes: span.bytes });
-      return;
-    }
-    this.#fresh = { count: this.#fresh.count + span.count, bytes: this.#fresh.bytes + span.bytes };
-  }
-
-  /** Whether an envelope of that number is on disk alone. */
-  has(seq: number, nextSeq: number): boolean {
-    const isFresh =
-      this.#fresh.count > 0 && seq < nextSeq && seq >= (this.#nextFreshSeq() ?? Infinity);
-    return isFresh || this.#redriven.some(({ seqs }) => seqs.has(seq));
+  /** Whether an envelope of that number, among those given out, is on disk alone. */
+  has(seq: number): boolean {
+    const first = this.#span.count === 0 ? undefined : this.#nextKey()?.[2];
+    // A fresh block is named by the number of its first envelope.
+    return first !== undefined && seq >= first;
   }
 
   oldestAcceptedAt(): number | null {
-    const [redriven] = this.#redriven;
-    const fresh = this.#fresh.count === 0 ? null : (this.#oldestFresh ??= this.#peekFresh());
-    if (redriven === undefined || fresh === null) return redriven?.acceptedAt ?? fresh;
-    return Math.min(redriven.acceptedAt, fresh);
+    if (this.#span.count === 0) return null;
+    return (this.#oldest ??= this.#peek());
   }
 
   /** The next block, out of the backlog. Null where there is none. Throws DamagedError. */
   next(): Loaded | null {
-    const redriven = this.#redriven.shift();
-    return redriven === undefined ? this.nextFresh() : this.read(redriven.key);
-  }
-
-  nextFresh(): Loaded | null {
-    if (this.#fresh.count === 0) return null;
-    const key = this.#nextFreshKey();
-    if (key === null)
-      throw new Error(`lane ${this.#lane} counts envelopes on disk that are not there`);
+    if (this.#span.count === 0) return null;
+    const key = this.#nextKey();
+    if (key === null) throw new Error(`lane ${this.#lane} counts envelopes that are not there`);
     const loaded = this.read(key);
-    const { count, bytes } = toSpan(
-      loaded.entries.filter((_, index) => loaded.block.marks[index] !== 'gone'),
-    );
-    this.#fresh = { count: this.#fresh.count - count, bytes: this.#fresh.bytes - bytes };
+    const { marks } = loaded.block;
+    const { count, bytes } = toSpan(loaded.entries.filter((_, index) => marks[index] !== 'gone'));
+    this.add({ count: -count, bytes: -bytes });
     this.pass(loaded.block);
     return loaded;
   }
@@ -121,23 +87,15 @@ export class Backlog {
     return { block: { key, isRedriven: kind === redrivenKind, marks }, entries };
   }
 
-  #nextFreshKey(): BlockKey | null {
-    const range = {
-      start: [this.#lane, freshKind, this.#passed + 1],
-      end: [this.#lane, freshKind + 1],
-      limit: 1,
-    };
+  #nextKey(): BlockKey | null {
+    const start = [this.#lane, freshKind, this.#passed + 1];
+    const range = { start, end: [this.#lane, freshKind + 1], limit: 1 };
     for (const key of this.#tables.blocks.getKeys(range)) return key;
     return null;
   }
 
-  /** A fresh block is keyed by the number of its first envelope. */
-  #nextFreshSeq(): number | null {
-    return this.#nextFreshKey()?.[2] ?? null;
-  }
-
-  #peekFresh(): number | null {
-    const key = this.#nextFreshKey();
+  #peek(): number | null {
+    const key = this.#nextKey();
     return key === null ? null : (this.read(key).entries[0]?.acceptedAt ?? null);
   }
 }

@@ -256,7 +256,7 @@ export class JournalStore implements Store {
       const { deliveryId, reason } = unsettled.queued.lastTry ?? { deliveryId: null, reason: null };
       return { id, lane, state, deliveryId, reason, merged: false };
     }
-    if (backlog.has(seq, this.#totals.lanes[lane].nextSeq)) {
+    if (seq < this.#totals.lanes[lane].nextSeq && backlog.has(seq)) {
       return { id, lane, state: 'buffered', deliveryId: null, reason: null, merged: false };
     }
     const letter = this.#parts.letters.find(id);

@@ -3,7 +3,7 @@ import type { ClaimBounds, Lane, Waiting } from '../../envelope.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 import { WorkingSet } from '../working-set.js';
-import type { Backlog, Block, Loaded } from './backlog.js';
+import { toSpan, type Backlog, type Block, type Loaded } from './backlog.js';
 import type { Entry } from './block.js';
 import { remainingMs, type Mark, type Trial } from './marks.js';
 
@@ -72,19 +72,21 @@ export class JournalLane {
   }
 
   /** Accepted just now; they are on disk. */
-  take(block: Block, entries: readonly Entry[]): void {
+  take({ block, entries }: Loaded): void {
     if (this.backlog.count > 0 || !this.#hasRoom()) {
-      this.backlog.add(block, entries);
+      this.backlog.add(toSpan(entries));
       return;
     }
     this.backlog.pass(block);
     for (const held of this.#toHeld(block, entries)) this.held.push(held);
   }
 
-  /** Redriven just now; they leave before fresh ones. */
-  takeRedriven(block: Block, entries: readonly Entry[]): void {
-    if (this.backlog.redrivenCount > 0 || !this.#hasRoom()) this.backlog.add(block, entries);
-    else this.held.restore(this.#toHeld(block, entries));
+  /**
+   * Redriven just now. They leave before fresh ones, whatever the room: one of the same identity in
+   * memory must not overtake an older one on disk.
+   */
+  takeRedriven({ block, entries }: Loaded): void {
+    this.held.restore(this.#toHeld(block, entries));
   }
 
   /** From disk: envelopes of an earlier process or of the backlog, each as its mark says. */
@@ -93,10 +95,11 @@ export class JournalLane {
     const now = clock.now();
     const loaded = this.#toHeld(block, entries, (acceptedAt) => Math.max(0, now - acceptedAt));
     const later = new Map<Trial, Held[]>();
-    const free: Held[] = [];
+    const due: Held[] = [];
     for (const held of loaded) {
       const trial = toTrial(block.marks[held.index]);
-      if (trial === null || (trial.ref === null && remainingMs(trial, now) === 0)) free.push(held);
+      if (trial === null && !block.isRedriven) this.held.push(held);
+      else if (trial === null || isDue(trial, now)) due.push(held);
       else if (!later.get(trial)?.push(held)) later.set(trial, [held]);
     }
     for (const [trial, held] of later) {
@@ -104,14 +107,7 @@ export class JournalLane {
       if (trial.ref === null) this.held.sendBack(held, remainingMs(trial, now));
     }
     // What came back before the restart leaves before fresh ones after it, too.
-    if (
-      block.isRedriven ||
-      free.some(({ attempts, lastTry }) => attempts > 0 || lastTry !== null)
-    ) {
-      this.held.restore(free);
-    } else {
-      for (const held of free) this.held.push(held);
-    }
+    this.held.restore(due);
   }
 
   /** Room was made in memory: what is on disk alone may be claimable now. */
@@ -166,6 +162,9 @@ export class JournalLane {
     return held;
   }
 }
+
+const isDue = (trial: Trial, now: number): boolean =>
+  trial.ref === null && remainingMs(trial, now) === 0;
 
 function toTrial(mark: Mark | undefined): Trial | null {
   return mark === undefined || mark === 'gone' ? null : mark;

@@ -6,26 +6,19 @@ import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js
 import { laneNumbers, type LaneTotals } from './totals.js';
 
 /**
- * Brings back what an earlier process had in memory: every block with marks, and the fresh ones
- * before the last of these, so that nothing overtakes what was there first. What comes after waits
- * on disk until it is claimed. Throws DamagedError.
+ * Brings back what an earlier process had in memory: redriven envelopes, and fresh ones up to the
+ * last block with marks, so that nothing overtakes what was there first. What comes after waits on
+ * disk until it is claimed. Throws DamagedError.
  */
 export function loadLane(name: Lane, totals: LaneTotals, { tables, lanes }: Parts): void {
   const lane = lanes[name];
   const { backlog } = lane;
   const number = laneNumbers[name];
-  for (const key of keysOf(tables.blocks, number, redrivenKind)) {
-    const loaded = backlog.read(key);
-    if (loaded.block.marks.some((mark) => mark !== null)) lane.load(loaded);
-    else lane.takeRedriven(loaded.block, loaded.entries);
-  }
-  const lastMarked = lastFreshMark(tables, number);
-  backlog.begin({
-    count: totals.count - lane.held.count - backlog.count,
-    bytes: totals.bytes - lane.held.bytes - backlog.bytes,
-  });
-  while (lastMarked !== null && backlog.passed < lastMarked) {
-    const next = backlog.nextFresh();
+  for (const key of keysOf(tables.blocks, number, redrivenKind)) lane.load(backlog.read(key));
+  backlog.add({ count: totals.count - lane.held.count, bytes: totals.bytes - lane.held.bytes });
+  const lastMarked = lastFreshMark(tables, number) ?? 0;
+  while (backlog.passed < lastMarked) {
+    const next = backlog.next();
     if (next === null) return;
     lane.load(next);
   }

@@ -51,22 +51,20 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
  * reading beyond its end, and then read from end to end before it is believed. Throws DirectoryError.
  */
 export async function openWhole({ path, journalPath, short }: Directory): Promise<Tables> {
-  if (short === null) return openTables(journalPath);
-  const { fileBytes, neededBytes } = short;
-  await truncate(journalPath, neededBytes);
-  const tables = openTables(journalPath);
+  if (short !== null) await truncate(journalPath, short.neededBytes);
+  let tables: Tables | undefined;
   try {
-    const faults = [...verify(tables)];
-    if (faults.length === 0) return tables;
-    throw new Error(faults[0]);
+    tables = openTables(journalPath);
+    const [fault] = short === null ? [] : verify(tables);
+    if (fault === undefined) return tables;
+    throw new Error(fault);
   } catch (error) {
-    await tables.environment.close();
-    await truncate(journalPath, fileBytes);
-    const why = error instanceof Error ? error.message : '';
-    throw new DirectoryError(
-      path,
-      `is damaged: ${fileBytes} of ${neededBytes} bytes are there (${why})`,
-    );
+    await tables?.environment.close();
+    if (short !== null) await truncate(journalPath, short.fileBytes);
+    const there =
+      short === null ? '' : `${short.fileBytes} of ${short.neededBytes} bytes are there: `;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new DirectoryError(path, `is damaged: ${there}${why}`);
   }
 }
 

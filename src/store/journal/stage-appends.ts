@@ -2,14 +2,12 @@ import { lanes, type Draft, type Lane } from '../../envelope.js';
 import { toId } from '../ids.js';
 import { weight } from '../pick.js';
 import type { Taken } from '../store.js';
-import { toFreshMarks, type Block } from './backlog.js';
+import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
 import type { Staged } from './group-commit.js';
 import type { Parts } from './parts.js';
 import { freshKind, type Write } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
-
-type Placed = { readonly block: Block; readonly entries: readonly Entry[] };
 
 /** What a group of appends adds: a few blocks a lane, and the keys that are known from now on. */
 export function stageAppends(
@@ -47,13 +45,10 @@ export function stageAppends(
   };
   const all = [...placed.events, ...placed.profiles];
   return {
-    writes: [
-      ...all.map(({ block, entries }) => toWrite(block, entries, parts)),
-      ...seen.remember(fresh.events, draft),
-    ],
+    writes: [...all.map((each) => toWrite(each, parts)), ...seen.remember(fresh.events, draft)],
     committed() {
       for (const lane of lanes) {
-        for (const { block, entries } of placed[lane]) parts.lanes[lane].take(block, entries);
+        for (const each of placed[lane]) parts.lanes[lane].take(each);
       }
       admission.giveBack(repeats.count, repeats.bytes);
       return taken;
@@ -64,7 +59,7 @@ export function stageAppends(
   };
 }
 
-function place(lane: Lane, fresh: readonly Entry[]): readonly Placed[] {
+function place(lane: Lane, fresh: readonly Entry[]): readonly Loaded[] {
   return cutIntoBlocks(fresh).map((entries) => {
     const [first] = entries;
     return {
@@ -78,8 +73,8 @@ function place(lane: Lane, fresh: readonly Entry[]): readonly Placed[] {
   });
 }
 
-function toWrite({ key }: Block, entries: readonly Entry[], { tables }: Parts): Write {
-  const [lane, kind, number] = key;
+function toWrite({ block, entries }: Loaded, { tables }: Parts): Write {
+  const [lane, kind, number] = block.key;
   const bytes = encodeBlock(entries);
   return () => tables.blocks.put([lane, kind, number], bytes);
 }

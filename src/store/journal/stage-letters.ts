@@ -1,14 +1,14 @@
 import { lanes, type Lane } from '../../envelope.js';
 import { weight } from '../pick.js';
-import { toFreshMarks, type Block } from './backlog.js';
-import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
+import { toFreshMarks, type Loaded } from './backlog.js';
+import { cutIntoBlocks, encodeBlock } from './block.js';
 import type { Numbered } from './dead-letters.js';
 import type { Staged } from './group-commit.js';
 import type { Parts } from './parts.js';
 import { redrivenKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 
-type Redriven = { readonly lane: Lane; readonly block: Block; readonly entries: readonly Entry[] };
+type Redriven = Loaded & { readonly lane: Lane };
 
 /** Dead letters go back into the buffer, as if accepted now: an old one would be given up again at its first hiccup. */
 export function stageRedrive(
@@ -37,7 +37,7 @@ export function stageRedrive(
       for (const { seq, keys } of events) {
         seen.window.remember(keys, seq, { note });
       }
-      for (const one of redriven) parts.lanes[one.lane].takeRedriven(one.block, one.entries);
+      for (const one of redriven) parts.lanes[one.lane].takeRedriven(one);
       return found.length;
     },
   };

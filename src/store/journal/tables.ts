@@ -61,20 +61,27 @@ const mapBytes = 2 ** 40;
  * that it is on disk. `eventTurnBatching` off makes one `batch()` one transaction that fails by
  * itself; with it a failed commit also rejects a promise that nobody holds.
  */
-export function openTables(path: string, { readOnly = false } = {}): Tables {
+export function openTables(path: string): Tables {
   const options = {
     path,
-    readOnly,
     maxDbs: 16,
     mapSize: mapBytes,
     overlappingSync: false,
     eventTurnBatching: false,
   };
   const environment = open(options);
+  try {
+    return { environment, ...openAll(environment) };
+  } catch (error) {
+    void environment.close();
+    throw error;
+  }
+}
+
+function openAll(environment: RootDatabase): Omit<Tables, 'environment'> {
   const binary = { encoding: 'binary' } as const;
   const json = { encoding: 'json' } as const;
   return {
-    environment,
     meta: environment.openDB('meta', json),
     blocks: environment.openDB('blocks', binary),
     marks: environment.openDB('marks', json),

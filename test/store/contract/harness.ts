@@ -35,6 +35,10 @@ export type StoreUnderTest = {
   readonly clock: ManualClock;
   /** Dead letters the store called back for when they fell out at the bound. */
   readonly dropped: readonly DeadLetter[];
+  /** Ends as a crash would and opens what is left; `store` is another one then. Absent where nothing is left. */
+  crash?(): Promise<void>;
+  /** True where `waiting` tells only of what there is room for in memory. */
+  readonly pages?: boolean;
   /** Closes the store and removes what it kept. Safe after `store.close()`. */
   close(): Promise<void>;
 };

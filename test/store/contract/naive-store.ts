@@ -95,6 +95,13 @@ export class NaiveStore {
     }
   }
 
+  /** Nobody knows any more what was in flight. */
+  crash(): void {
+    for (const entry of this.entries.values()) {
+      if (entry.state === 'in_flight') entry.state = 'waiting';
+    }
+  }
+
   /** Returns how many match. */
   redrive({ lane }: DeadLetterFilter): number {
     const letters = this.#letters(lane);

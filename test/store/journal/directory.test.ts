@@ -1,0 +1,275 @@
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openFormat, type Migration } from '../../../src/store/journal/format.js';
+import { openOffline } from '../../../src/store/journal/offline.js';
+import { openTables } from '../../../src/store/journal/tables.js';
+import { anEvent, someEvents, startMs } from '../../support/builders.js';
+import { append, buryAll } from '../contract/harness.js';
+import { openTestJournal } from './under-test.js';
+
+let directory: string;
+const file = (): string => join(directory, 'journal.mdb');
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'relay-directory-'));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+/** A journal with something in it, closed. Returns the bytes of its file. */
+async function makeJournal(): Promise<Buffer> {
+  const { store } = await openTestJournal({ directory });
+  await append(store, someEvents(3, 'gone'));
+  await buryAll(store);
+  for (let turn = 0; turn < 20; turn++) await append(store, someEvents(50, 'x'.repeat(500)));
+  await store.close();
+  return readFileSync(file());
+}
+
+const why = async (open: () => Promise<unknown>): Promise<string> => {
+  try {
+    await open();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  return 'it was opened';
+};
+
+describe('a data directory', () => {
+  it('is made where it is missing, for its owner alone', async () => {
+    const path = join(directory, 'a', 'b');
+    const { store } = await openTestJournal({ directory: path });
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+    await store.close();
+  });
+
+  it('belongs to one process: a second one is told who holds it', async () => {
+    const { store } = await openTestJournal({ directory });
+    const text = await why(() => openTestJournal({ directory }));
+    expect(text).toContain(`DATA_DIR ${directory} is held by process ${process.pid} on `);
+    expect(text).toContain(new Date(startMs).toISOString());
+    expect(await why(() => openOffline(directory, startMs))).toContain('is held by process');
+    await store.close();
+    const { store: next } = await openTestJournal({ directory });
+    await next.close();
+  });
+
+  it('that holds something else is refused and left alone', async () => {
+    writeFileSync(join(directory, 'precious.db'), 'data');
+    expect(await why(() => openTestJournal({ directory }))).toContain(
+      'is not empty and holds no journal (precious.db)',
+    );
+    expect(readFileSync(join(directory, 'precious.db'), 'utf8')).toBe('data');
+    expect(existsSync(file())).toBe(false);
+  });
+
+  it('may be the root of a volume', async () => {
+    mkdirSync(join(directory, 'lost+found'));
+    writeFileSync(join(directory, '.keep'), '');
+    const { store } = await openTestJournal({ directory });
+    await store.close();
+  });
+
+  it.each([
+    [
+      'no LMDB file at all',
+      'is damaged: journal.mdb is no LMDB file',
+      'not a database'.repeat(1000),
+    ],
+    ['an empty file', 'is damaged: journal.mdb is no LMDB file', ''],
+  ])('that holds %s is refused', async (_name, says, content) => {
+    writeFileSync(file(), content);
+    expect(await why(() => openTestJournal({ directory }))).toContain(says);
+    expect(readFileSync(file(), 'utf8')).toBe(content);
+  });
+
+  it("that holds somebody else's LMDB file is refused", async () => {
+    const tables = openTables(file());
+    await tables.meta.put('format', { application: 'another', version: 1 });
+    await tables.environment.close();
+    expect(await why(() => openTestJournal({ directory }))).toContain(
+      "holds a journal that is not klaviyo-relay's",
+    );
+  });
+
+  it('whose file was cut off is refused and left as it is', async () => {
+    const whole = await makeJournal();
+    for (const share of [0.9, 0.5, 0.1]) {
+      const bytes = Math.floor((whole.byteLength * share) / 4096) * 4096;
+      writeFileSync(file(), whole);
+      truncateSync(file(), bytes);
+      const text = await why(() => openTestJournal({ directory }));
+      expect(text).toContain(`is damaged: ${bytes} of ${whole.byteLength} bytes are there`);
+      expect(statSync(file()).size).toBe(bytes);
+    }
+    writeFileSync(file(), whole);
+    const { store } = await openTestJournal({ directory });
+    expect(store.depth('events').count).toBe(1000);
+    await store.close();
+  });
+
+  it('whose file is short of a page that nothing uses is taken as it is', async () => {
+    await makeJournal();
+    const tables = openTables(file());
+    await tables.blocks.put([9, 9, 9], Buffer.alloc(100_000));
+    await tables.blocks.remove([9, 9, 9]);
+    await tables.environment.close();
+    const { size } = statSync(file());
+    truncateSync(file(), size - 8 * 4096);
+    const { store } = await openTestJournal({ directory });
+    expect(store.depth('events').count).toBe(1000);
+    await store.close();
+  });
+
+  it('in which bits have changed never gives out what was not put in', async () => {
+    const whole = await makeJournal();
+    const at = whole.indexOf('x'.repeat(400));
+    const fd = openSync(file(), 'r+');
+    writeSync(fd, 'y', at + 10);
+    closeSync(fd);
+    const text = await why(async () => {
+      const { store } = await openTestJournal({ directory });
+      try {
+        await store.claim('events', { maxCount: 10_000, maxBytes: 1e9, suspectAfterAttempts: 3 });
+      } finally {
+        await store.close();
+      }
+    });
+    expect(text).toContain('the journal is damaged: block 0/1/');
+    const offline = await openOffline(directory, startMs);
+    expect([...offline.check()].join('\n')).toContain('has a wrong checksum');
+    await offline.close();
+  });
+});
+
+describe('the format', () => {
+  it('of a newer relay is refused, naming both versions', async () => {
+    await makeJournal();
+    const tables = openTables(file());
+    await tables.meta.put('format', { application: 'klaviyo-relay', version: 99, epoch: 'abcdef' });
+    await tables.environment.close();
+    expect(await why(() => openTestJournal({ directory }))).toContain(
+      'was written by a newer klaviyo-relay (format 99; this one reads up to 1)',
+    );
+  });
+
+  it('of an older relay is migrated a version at a time, each step whole or not at all', async () => {
+    await makeJournal();
+    const tables = openTables(file());
+    const taken: string[] = [];
+    const step =
+      (name: string, fails = false): Migration =>
+      ({ meta }) => {
+        taken.push(name);
+        meta.putSync(name, true);
+        if (fails) throw new Error('no room');
+      };
+    const options = (migrations: Record<number, Migration>) => ({
+      directory,
+      newEpoch: () => 'unused',
+      steps: { version: 3, migrations },
+    });
+    expect(() => openFormat(tables, options({ 1: step('one'), 2: step('two', true) }))).toThrow(
+      'no room',
+    );
+    expect(tables.meta.get('format')).toMatchObject({ version: 2 });
+    expect([tables.meta.get('one'), tables.meta.get('two')]).toEqual([true, undefined]);
+    const { format } = openFormat(tables, options({ 2: step('two') }));
+    expect(format.version).toBe(3);
+    expect(taken).toEqual(['one', 'two', 'two']);
+    expect(tables.meta.get('two')).toBe(true);
+    await tables.environment.close();
+  });
+
+  it('that no step leads from is refused', async () => {
+    await makeJournal();
+    const tables = openTables(file());
+    const options = { directory, newEpoch: () => '', steps: { version: 2, migrations: {} } };
+    expect(() => openFormat(tables, options)).toThrow('no longer reads');
+    await tables.environment.close();
+  });
+});
+
+describe('a stopped relay’s journal', () => {
+  it('is checked from end to end', async () => {
+    await makeJournal();
+    const offline = await openOffline(directory, startMs);
+    expect([...offline.check()]).toEqual([]);
+    expect(offline.totals.lanes.events).toMatchObject({ count: 1000, deadLetters: 3 });
+    await offline.close();
+  });
+
+  it('tells of totals that do not agree with what is there', async () => {
+    await makeJournal();
+    const tables = openTables(file());
+    const [key] = tables.blocks.getKeys({ limit: 1 });
+    await tables.blocks.remove(key!);
+    await tables.environment.close();
+    const offline = await openOffline(directory, startMs);
+    expect([...offline.check()].join('\n')).toMatch(/holds 950 unsettled envelopes .* say 1000/);
+    await offline.close();
+  });
+
+  it('is exported: unsettled envelopes and dead letters, payloads to the byte', async () => {
+    const { store } = await openTestJournal({ directory });
+    await append(store, [anEvent({ text: '{"n":12345678901234567890}' })]);
+    await buryAll(store, 'events', 'bad');
+    await append(store, [anEvent({ text: '{"é":"😀"}', acceptedAt: startMs })]);
+    await store.close();
+    const offline = await openOffline(directory, startMs);
+    const lines = [...offline.export(() => undefined)];
+    expect(lines).toHaveLength(2);
+    expect(lines[0]).toMatch(
+      new RegExp(
+        `^{"kind":"envelope","id":"ev_\\w+_2","lane":"events","acceptedAt":${startMs},"attempts":0,"payload":{"é":"😀"}}$`,
+      ),
+    );
+    expect(lines[1]).toContain('"payload":{"n":12345678901234567890}}');
+    expect(JSON.parse(lines[1]!)).toMatchObject({ kind: 'dead_letter', reason: { code: 'bad' } });
+    await offline.close();
+  });
+
+  it('is exported but for what is damaged, which is named', async () => {
+    const whole = await makeJournal();
+    const broken = Buffer.from(whole);
+    broken[whole.indexOf('x'.repeat(400)) + 10] = 0;
+    writeFileSync(file(), broken);
+    const offline = await openOffline(directory, startMs);
+    const faults: string[] = [];
+    const lines = [...offline.export((what) => void faults.push(what))];
+    expect(faults).toHaveLength(1);
+    expect(lines).toHaveLength(1000 - 50 + 3);
+    await offline.close();
+  });
+
+  it('may be a copy', async () => {
+    await makeJournal();
+    const copy = join(directory, '..', 'relay-copy-of-a-journal');
+    cpSync(directory, copy, { recursive: true });
+    const offline = await openOffline(copy, startMs);
+    expect([...offline.check()]).toEqual([]);
+    await offline.close();
+    rmSync(copy, { recursive: true });
+  });
+
+  it('must be there', async () => {
+    expect(await why(() => openOffline(directory, startMs))).toContain('holds no journal');
+    expect(await why(() => openOffline(join(directory, 'no'), startMs))).toContain(
+      'cannot be used',
+    );
+  });
+});

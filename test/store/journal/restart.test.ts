@@ -1,0 +1,324 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  ack,
+  aDelivery,
+  anEvent,
+  aProfile,
+  bury,
+  merged,
+  retry,
+  settledAs,
+  someEvents,
+  startMs,
+  toText,
+} from '../../support/builders.js';
+import { append, appendIds, buryAll, claim, settleAll, toClaimed } from '../contract/harness.js';
+import { openTestJournal, type JournalSettings, type JournalUnderTest } from './under-test.js';
+
+let under: JournalUnderTest;
+afterEach(async () => {
+  await under.close();
+  expect(under.faults).toEqual([]);
+  expect(under.clock.pending()).toBe(0);
+});
+
+async function open(settings: JournalSettings = {}): Promise<JournalUnderTest> {
+  under = await openTestJournal(settings);
+  return under;
+}
+
+const hour = 3_600_000;
+
+describe.each([
+  ['a crash', () => under.crash()],
+  ['a close', () => under.reopen()],
+])('after %s', (_name, restart) => {
+  it('everything unsettled is there, in order, as it was', async () => {
+    await open();
+    const ids = await appendIds(under.store, [
+      anEvent({ text: '{"é":"😀"}', keys: ['ea', 'p1'], acceptedAt: startMs }),
+      ...someEvents(3),
+    ]);
+    await append(under.store, [aProfile({ text: 'p' })]);
+    await restart();
+    expect(under.store.depth('events')).toMatchObject({ count: 4, oldestAcceptedAt: startMs });
+    const parcels = await claim(under.store);
+    expect(parcels.flat().map(({ id }) => id)).toEqual(ids);
+    expect(toText(parcels[0]![0])).toBe('{"é":"😀"}');
+    expect(parcels[0]![0]).toMatchObject({ keys: ['ea', 'p1'], acceptedAt: startMs, attempts: 0 });
+    expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['p']]);
+  });
+
+  it('what was settled does not come back, also out of the middle of a request', async () => {
+    await open();
+    await append(under.store, someEvents(6));
+    const parcels = await claim(under.store);
+    const [a, b, c, d] = parcels;
+    await under.store.settle({
+      lane: 'events',
+      delivery: aDelivery({ id: 'dl_1' }),
+      settled: [
+        ...settledAs([b!], ack),
+        ...settledAs([c!], merged),
+        ...settledAs([d!], bury()),
+        ...settledAs([a!], retry(0)),
+      ],
+    });
+    await restart();
+    const again = (await claim(under.store)).flat();
+    expect(again.map(toText)).toEqual(['n0', 'n4', 'n5']);
+    expect(again.map(({ attempts }) => attempts)).toEqual([1, 0, 0]);
+    expect(under.store.depth('events')).toMatchObject({ count: 3, deadLetters: 1 });
+  });
+
+  it('what was in flight is sent again', async () => {
+    await open();
+    const [id] = await appendIds(under.store, someEvents(2));
+    await claim(under.store);
+    await restart();
+    expect((await under.store.receipt(id!))?.state).toBe('buffered');
+    expect(toClaimed(await claim(under.store)).flat()).toEqual(['n0', 'n1']);
+  });
+
+  it('a retry waits for the rest of its time, keeps its attempts and its place', async () => {
+    await open();
+    await append(under.store, [anEvent({ keys: ['ea'], text: 'old' }), anEvent({ text: 'other' })]);
+    const [old, other] = await claim(under.store);
+    await under.store.settle({
+      lane: 'events',
+      delivery: aDelivery({ id: 'dl_1' }),
+      settled: [...settledAs([old!], retry(10_000)), ...settledAs([other!], ack)],
+    });
+    await under.clock.advance(4000);
+    await restart();
+    await under.clock.advance(5999);
+    expect(await claim(under.store)).toEqual([]);
+    expect(under.store.waiting('events').nextDueMs).toBe(1);
+    await under.clock.advance(1);
+    const [again] = (await claim(under.store)).flat();
+    expect(again).toMatchObject({ attempts: 1 });
+    expect(await under.store.receipt(again!.id)).toMatchObject({
+      state: 'in_flight',
+      deliveryId: 'dl_1',
+      reason: { code: 'server_error' },
+    });
+  });
+
+  it('one that failed in company still travels alone', async () => {
+    await open();
+    await append(under.store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
+    const parcels = await claim(under.store, {}, 'profiles');
+    expect(parcels).toHaveLength(1);
+    const apart = retry(0, { alone: true, countAttempt: false });
+    await under.store.settle({ lane: 'profiles', settled: settledAs(parcels, apart) });
+    await restart();
+    expect((await claim(under.store, {}, 'profiles'))[0]).toHaveLength(1);
+  });
+
+  it('a profile that waited behind another of its identity still does', async () => {
+    await open();
+    await append(under.store, [aProfile({ keys: ['ea'], text: 'older' })]);
+    const parcels = await claim(under.store, {}, 'profiles');
+    await append(under.store, [aProfile({ keys: ['ea'], text: 'newer' })]);
+    await under.store.settle({ lane: 'profiles', settled: settledAs(parcels, retry(1000)) });
+    await restart();
+    expect(await claim(under.store, {}, 'profiles')).toEqual([]);
+    await under.clock.advance(1000);
+    expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['older', 'newer']]);
+  });
+
+  it('a retry that is due takes nothing along that others were before', async () => {
+    await open();
+    await append(under.store, [aProfile({ keys: ['ea'], text: 'a1' })]);
+    const first = await claim(under.store, {}, 'profiles');
+    await append(under.store, [aProfile({ keys: ['ea'], text: 'a2' })]);
+    await append(under.store, [
+      aProfile({ keys: ['eb'], text: 'b1' }),
+      aProfile({ keys: ['ea'], text: 'a3' }),
+    ]);
+    const second = await claim(under.store, {}, 'profiles');
+    expect(toClaimed(second)).toEqual([['b1']]);
+    await under.store.settle({ lane: 'profiles', settled: settledAs(first, ack) });
+    await under.store.settle({ lane: 'profiles', settled: settledAs(second, retry(0)) });
+    await restart();
+    expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['b1'], ['a2', 'a3']]);
+  });
+
+  it('receipts, the delivery log and dead letters tell the same', async () => {
+    await open();
+    const [delivered, second, dead] = await appendIds(under.store, someEvents(3));
+    const [a, b, c] = await claim(under.store);
+    const delivery = aDelivery({ id: 'dl_1', reason: { code: 'x', detail: 'y', status: 400 } });
+    await under.store.settle({
+      lane: 'events',
+      delivery,
+      settled: [...settledAs([a!], ack), ...settledAs([b!], merged), ...settledAs([c!], bury())],
+    });
+    const receipts = () =>
+      Promise.all([delivered, second, dead].map((id) => under.store.receipt(id!)));
+    const before = {
+      receipts: await receipts(),
+      letter: await under.store.deadLetter(dead!),
+      history: under.store.history('events'),
+    };
+    await restart();
+    expect(await receipts()).toEqual(before.receipts);
+    expect(await under.store.deadLetter(dead!)).toEqual(before.letter);
+    expect((await under.store.deliveries({}, { limit: 10 })).data).toEqual([delivery]);
+    expect(before.history).toEqual({ accepted: 3, delivered: 1, merged: 1, deadLettered: 1 });
+    expect(under.store.history('events')).toEqual(before.history);
+  });
+
+  it('new ids and new deliveries do not repeat old ones', async () => {
+    await open();
+    const before = await appendIds(under.store, someEvents(2));
+    await settleAll(under.store, { lane: 'events', verdict: ack });
+    await restart();
+    const after = await appendIds(under.store, someEvents(2));
+    await settleAll(under.store, { lane: 'events', verdict: ack });
+    expect(new Set([...before, ...after]).size).toBe(4);
+    expect((await under.store.deliveries({}, { limit: 10 })).data).toHaveLength(2);
+    for (const id of [...before, ...after]) {
+      expect((await under.store.receipt(id))?.state).toBe('delivered');
+    }
+  });
+
+  it('a repeat is known by the time that is left to it', async () => {
+    await open({ dedupe: { maxAgeMs: hour, maxCount: 1000 } });
+    const event = anEvent({ keys: ['ea'], acceptedAt: under.clock.now() });
+    const [id] = await appendIds(under.store, [event]);
+    await settleAll(under.store, { lane: 'events', verdict: ack });
+    await under.clock.advance(hour / 2);
+    await restart();
+    expect(await append(under.store, [anEvent({ keys: ['ea'] })])).toEqual([
+      { id, duplicate: true },
+    ]);
+    await under.clock.advance(hour / 2);
+    expect((await append(under.store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(false);
+  });
+
+  it('what was freed by a dead letter can be posted corrected, and what was redriven cannot', async () => {
+    await open();
+    await append(under.store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['eb'] })]);
+    await buryAll(under.store);
+    const { data } = await under.store.deadLetters({}, { limit: 10 });
+    await under.store.redrive({ ids: [data[0]!.id] }, { dryRun: false });
+    await restart();
+    const [a, b] = await append(under.store, [
+      anEvent({ keys: ['ea'] }),
+      anEvent({ keys: ['eb'] }),
+    ]);
+    expect(a!.duplicate).toBe(false);
+    expect(b).toEqual({ id: data[0]!.id, duplicate: true });
+  });
+
+  it('redriven envelopes leave first, oldest first, with the ids they had', async () => {
+    await open();
+    const ids = await appendIds(under.store, someEvents(3));
+    await buryAll(under.store);
+    await append(under.store, someEvents(1, 'fresh'));
+    await under.store.redrive({}, { dryRun: false });
+    await restart();
+    expect(under.store.depth('events')).toMatchObject({ count: 4, deadLetters: 0 });
+    expect((await under.store.receipt(ids[1]!))?.state).toBe('buffered');
+    const parcels = await claim(under.store);
+    expect(parcels.flat().map(toText)).toEqual(['n0', 'n1', 'n2', 'fresh0']);
+    expect(
+      parcels
+        .flat()
+        .map(({ id }) => id)
+        .slice(0, 3),
+    ).toEqual(ids);
+  });
+
+  it('an import job is followed on, with the parcels that were sent', async () => {
+    await open();
+    await append(under.store, [
+      aProfile({ keys: ['ea'], text: 'a1' }),
+      aProfile({ keys: ['eb'], text: 'b1' }),
+      aProfile({ keys: ['ea'], text: 'a2' }),
+      aProfile({ keys: ['ec'], text: 'c1' }),
+    ]);
+    const parcels = await claim(under.store, {}, 'profiles');
+    const delivery = aDelivery({ id: 'dl_1', lane: 'profiles', result: 'pending' });
+    const pending = parcels.slice(0, 2);
+    await under.store.settle({
+      lane: 'profiles',
+      delivery,
+      settled: [
+        ...settledAs(pending, { kind: 'follow', ref: 'job-1' }),
+        ...settledAs(parcels.slice(2), ack),
+      ],
+    });
+    await append(under.store, [aProfile({ keys: ['ea'], text: 'a3' })]);
+    await restart();
+
+    const [unfinished, ...others] = await under.store.unfinishedImports();
+    expect(others).toEqual([]);
+    expect(unfinished).toMatchObject({ lane: 'profiles', ref: 'job-1', delivery });
+    expect(toClaimed(unfinished!.parcels)).toEqual([['a1', 'a2'], ['b1']]);
+    // Their identities are taken until the job ends.
+    expect(await claim(under.store, {}, 'profiles')).toEqual([]);
+    await under.store.settle({
+      lane: 'profiles',
+      delivery: { ...delivery, result: 'delivered' },
+      settled: settledAs(unfinished!.parcels, ack),
+    });
+    expect(await under.store.unfinishedImports()).toEqual([]);
+    expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['a3']]);
+    await restart();
+    expect(await under.store.unfinishedImports()).toEqual([]);
+    expect(under.store.depth('profiles').count).toBe(1);
+  });
+
+  it('more than fits into memory leaves in order, and profiles of one identity keep theirs', async () => {
+    await open({ maxHeldBytes: 40_000 });
+    const profiles = Array.from({ length: 500 }, (_, index) =>
+      aProfile({ keys: [`e${index % 7}`], text: `${index % 7}/${index}` }),
+    );
+    for (let from = 0; from < 500; from += 25) {
+      await append(under.store, profiles.slice(from, from + 25));
+    }
+    await restart();
+    expect(under.store.depth('profiles').count).toBe(500);
+    const left: string[] = [];
+    while (under.store.depth('profiles').count > 0) {
+      const parcels = await claim(under.store, { maxCount: 20 }, 'profiles');
+      left.push(...parcels.flat().map(toText));
+      await under.store.settle({ lane: 'profiles', settled: settledAs(parcels, ack) });
+    }
+    expect(left).toHaveLength(500);
+    for (let identity = 0; identity < 7; identity++) {
+      const numbers = left
+        .filter((text) => text.startsWith(`${identity}/`))
+        .map((text) => Number(text.split('/')[1]));
+      expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+    }
+  });
+});
+
+describe('a wall clock that was set while the relay was down', () => {
+  it.each([
+    ['back by an hour makes no retry wait longer than it was to', -hour, 5000],
+    ['ahead by a day loses and sticks none', 24 * hour, 0],
+  ])('%s', async (_name, jumpMs, waitsMs) => {
+    await open();
+    await append(under.store, someEvents(1));
+    await settleAll(under.store, { lane: 'events', verdict: retry(5000) });
+    under.clock.jump(jumpMs);
+    await under.crash();
+    expect(under.store.waiting('events').nextDueMs ?? 0).toBe(waitsMs);
+    await under.clock.advance(waitsMs);
+    expect(await claim(under.store)).toHaveLength(1);
+  });
+
+  it('back by an hour keeps what is known of repeats', async () => {
+    await open({ dedupe: { maxAgeMs: hour, maxCount: 10 } });
+    await append(under.store, [anEvent({ keys: ['ea'], acceptedAt: under.clock.now() })]);
+    under.clock.jump(-hour);
+    await under.crash();
+    expect((await append(under.store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(true);
+    await under.clock.advance(hour);
+    expect((await append(under.store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(false);
+  });
+});
