@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
 import { pino } from 'pino';
 import { startApp, type App } from '../../src/app.js';
@@ -48,7 +51,7 @@ const stepsPerLook = 6;
 /** An hour of manual time: nothing under test takes longer. */
 const maxSteps = 144_000;
 
-/** A whole relay and a sandbox over real HTTP, on one manual clock. */
+/** A whole relay and a sandbox over real HTTP, on one manual clock. The memory store, unless `env` names another. */
 export async function startRelay({
   env = {},
   sandbox: sandboxOptions,
@@ -59,6 +62,7 @@ export async function startRelay({
   const logged: string[] = [];
   const faults: unknown[] = [];
   let ids = 0;
+  const directory = mkdtempSync(join(tmpdir(), 'relay-app-'));
   const app = await startApp({
     config: loadConfig({
       KLAVIYO_API_KEY: 'pk_test_key_1',
@@ -66,6 +70,7 @@ export async function startRelay({
       KLAVIYO_REVISION: '2026-07-15',
       PORT: '0',
       STORE: 'memory',
+      DATA_DIR: directory,
       SHUTDOWN_TIMEOUT_MS: '2000',
       ...env,
     }),
@@ -119,6 +124,7 @@ export async function startRelay({
       void stopped.then(() => (ended = true));
       await relay.until('the relay has stopped', () => ended);
       await sandbox.close();
+      rmSync(directory, { recursive: true, force: true });
       if (faults.length > 0) throw faults[0];
     },
   };
