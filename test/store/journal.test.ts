@@ -4,7 +4,7 @@ import { describeModel } from './contract/model.js';
 import { useStores } from './contract/harness.js';
 import { openTestJournal } from './journal/under-test.js';
 
-describeStore('journal', openTestJournal, { modelRuns: 40 });
+describeStore('journal', openTestJournal, { modelRuns: 15 });
 
 describe('the journal store with hardly any room in memory', () => {
   describeModel(
@@ -22,7 +22,7 @@ describe('the journal store with hardly any room in memory', () => {
         close: () => under.close(),
       };
     },
-    40,
+    15,
   );
 });
 

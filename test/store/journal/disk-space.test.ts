@@ -1,0 +1,108 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { DiskSpace } from '../../../src/store/journal/disk-space.js';
+import { createManualClock } from '../../support/manual-clock.js';
+import { anEvent, someEvents } from '../../support/builders.js';
+import { append } from '../contract/harness.js';
+import { openTestJournal, type JournalUnderTest } from './under-test.js';
+
+async function watch(free: { bytes: number }, reserveBytes = 100) {
+  const clock = createManualClock();
+  const changes: boolean[] = [];
+  const disk = new DiskSpace({
+    clock,
+    reserveBytes,
+    freeBytes: () => Promise.resolve(free.bytes),
+    onChange: (isLow) => void changes.push(isLow),
+  });
+  await disk.start();
+  return { clock, disk, changes };
+}
+
+describe('the free space of the volume', () => {
+  it('is looked at every second, and told at each change', async () => {
+    const free = { bytes: 100 };
+    const { clock, disk, changes } = await watch(free);
+    expect(disk.isLow()).toBe(false);
+    free.bytes = 99;
+    await clock.advance(999);
+    expect(disk.isLow()).toBe(false);
+    await clock.advance(1);
+    expect(disk.isLow()).toBe(true);
+    await clock.advance(5000);
+    free.bytes = 100;
+    await clock.advance(1000);
+    expect(changes).toEqual([true, false]);
+    disk.close();
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('counts what was written since the last look', async () => {
+    const free = { bytes: 150 };
+    const { clock, disk } = await watch(free);
+    disk.wrote(50);
+    expect(disk.isLow()).toBe(false);
+    disk.wrote(1);
+    expect(disk.isLow()).toBe(true);
+    await clock.advance(1000);
+    expect(disk.isLow()).toBe(false);
+    disk.close();
+  });
+
+  it('is none after a write that found none, until the next look', async () => {
+    const { clock, disk } = await watch({ bytes: 1000 });
+    disk.ranOut();
+    expect(disk.isLow()).toBe(true);
+    await clock.advance(1000);
+    expect(disk.isLow()).toBe(false);
+    disk.close();
+  });
+
+  it('does not count as low where the volume cannot be asked', async () => {
+    const clock = createManualClock();
+    const disk = new DiskSpace({
+      clock,
+      reserveBytes: 100,
+      freeBytes: () => Promise.reject(new Error('no')),
+      onChange: () => undefined,
+    });
+    await disk.start();
+    expect(disk.isLow()).toBe(false);
+    disk.close();
+    expect(clock.pending()).toBe(0);
+  });
+});
+
+describe('a journal on a volume that is nearly full', () => {
+  let under: JournalUnderTest;
+  afterEach(() => under.close());
+
+  it('takes nothing, goes on settling, and takes again by itself once there is room', async () => {
+    const free = { bytes: 1_000_000 };
+    under = await openTestJournal({
+      reserveBytes: 500_000,
+      freeBytes: () => Promise.resolve(free.bytes),
+    });
+    const { store, clock } = under;
+    await append(store, someEvents(2));
+    free.bytes = 499_999;
+    await clock.advance(1000);
+    expect(store.refusal()).toEqual({ reason: 'disk', retryAfterMs: 5000 });
+    expect(await store.append([anEvent()])).toMatchObject({ ok: false });
+    const parcels = await store.claim('events', {
+      maxCount: 10,
+      maxBytes: 1000,
+      suspectAfterAttempts: 3,
+    });
+    await store.settle({
+      lane: 'events',
+      settled: parcels
+        .flat()
+        .map((envelope) => ({ envelope, verdict: { kind: 'ack', as: 'delivered' } })),
+    });
+    expect(store.depth('events').count).toBe(0);
+    free.bytes = 1_000_000;
+    await clock.advance(1000);
+    expect(store.refusal()).toBeNull();
+    await append(store, [anEvent()]);
+  });
+});

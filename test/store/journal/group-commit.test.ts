@@ -1,0 +1,186 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { CommitError } from '../../../src/store/journal/commit-error.js';
+import { GroupCommit, type Staged } from '../../../src/store/journal/group-commit.js';
+import { createManualClock, settlePromises, type ManualClock } from '../../support/manual-clock.js';
+
+/** What a group wrote: the texts of its appends and the name of its change. */
+type Group = { readonly appends: readonly string[]; readonly change: string | null };
+
+type Draft = { change: string | null; appends: readonly string[] };
+
+let clock: ManualClock;
+let groups: Group[];
+let faults: unknown[];
+let noRoom: number;
+let undone: string[];
+/** How the next commits end, in order; what is not said here succeeds at once. */
+let endings: (() => Promise<void>)[];
+let commits: GroupCommit<string, string, Draft>;
+
+beforeEach(() => {
+  clock = createManualClock();
+  groups = [];
+  faults = [];
+  noRoom = 0;
+  undone = [];
+  endings = [];
+  commits = new GroupCommit({
+    clock,
+    draft: (): Draft => ({ change: null, appends: [] }),
+    stageAppends: (appends, draft) => {
+      draft.appends = appends;
+      return {
+        writes: appends.map(() => () => undefined),
+        committed: () => appends.map((text) => `${text}!`),
+        undone: () => undone.push(...appends),
+      };
+    },
+    sizeOf: (text) => (text === 'huge' ? 20_000_000 : text.length),
+    commit: async (_writes, draft) => {
+      await endings.shift()?.();
+      groups.push({ ...draft });
+    },
+    onCommitted: () => undefined,
+    onFault: (error) => void faults.push(error),
+    onNoRoom: () => noRoom++,
+  });
+});
+afterEach(async () => {
+  await commits.close();
+  expect(clock.pending()).toBe(0);
+});
+
+const change = (name: string): Promise<string> =>
+  commits.change((draft): Staged<string> => {
+    draft.change = name;
+    return { writes: [() => undefined], committed: () => name };
+  });
+
+const full = (): Promise<never> =>
+  Promise.reject(new CommitError('full', { isNoSpace: true, isBeforeSync: true, cause: null }));
+const failed = (): Promise<never> =>
+  Promise.reject(new CommitError('EIO', { isNoSpace: false, isBeforeSync: false, cause: null }));
+
+/** A commit that ends when it is told to. */
+function gate(): { open: () => void } {
+  let open = (): void => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  endings.push(() => opened);
+  return { open: () => open() };
+}
+
+describe('a group', () => {
+  it('is what came in during the same turn, and what came while another synced', async () => {
+    const first = gate();
+    const answers = ['a', 'b'].map((text) => commits.append(text));
+    await settlePromises();
+    answers.push(commits.append('c'), commits.append('d'));
+    await settlePromises();
+    expect(groups).toEqual([]);
+    first.open();
+    expect(await Promise.all(answers)).toEqual(['a!', 'b!', 'c!', 'd!']);
+    expect(groups).toEqual([
+      { appends: ['a', 'b'], change: null },
+      { appends: ['c', 'd'], change: null },
+    ]);
+  });
+
+  it('holds one change at most, in the order they came', async () => {
+    await Promise.all([change('one'), commits.append('a'), change('two')]);
+    expect(groups).toEqual([
+      { appends: ['a'], change: 'one' },
+      { appends: [], change: 'two' },
+    ]);
+  });
+
+  it('is cut where it grows large, and a large append goes by itself', async () => {
+    await Promise.all(['a', 'huge', 'huge', 'b'].map((text) => commits.append(text)));
+    expect(groups.map(({ appends }) => appends)).toEqual([
+      ['a'],
+      ['huge'],
+      ['huge', 'b'].slice(0, 1),
+      ['b'],
+    ]);
+  });
+
+  it('is not written where it changes nothing', async () => {
+    const nothing = commits.change(() => ({ writes: [], committed: () => 'known' }));
+    expect(await nothing).toBe('known');
+    expect(groups).toEqual([]);
+  });
+});
+
+describe('where there is no room', () => {
+  it('appends are refused and undone, and the next are tried', async () => {
+    endings.push(full);
+    expect(await commits.append('a')).toBe('no-room');
+    expect(undone).toEqual(['a']);
+    expect(noRoom).toBe(1);
+    expect(await commits.append('b')).toBe('b!');
+    expect(faults).toEqual([]);
+  });
+
+  it('a change is tried again without the appends that came with it', async () => {
+    endings.push(full);
+    const answers = await Promise.all([commits.append('a'), change('one')]);
+    expect(answers).toEqual(['no-room', 'one']);
+    expect(groups).toEqual([{ appends: [], change: 'one' }]);
+  });
+
+  it('a change waits a second and is tried again, until there is', async () => {
+    endings.push(full, full);
+    const answer = change('one');
+    await settlePromises();
+    await clock.advance(999);
+    expect(noRoom).toBe(1);
+    await clock.advance(1);
+    expect(noRoom).toBe(2);
+    await clock.advance(1000);
+    expect(await answer).toBe('one');
+  });
+
+  it('an append that fits tells that there is room for the change that waits, too', async () => {
+    endings.push(full);
+    const answer = change('one');
+    await settlePromises();
+    expect(await commits.append('a')).toBe('a!');
+    expect(await answer).toBe('one');
+  });
+
+  it('a change that waits is given up at the close', async () => {
+    endings.push(full, full);
+    const answer = change('one').catch((error: unknown) => error);
+    await settlePromises();
+    await commits.close();
+    expect(await answer).toBeInstanceOf(CommitError);
+  });
+});
+
+describe('a commit that fails', () => {
+  it('fails everybody who waits and everybody after, and is told once', async () => {
+    endings.push(failed);
+    const change1 = change('one').catch(() => 'failed');
+    const answers = [commits.append('a'), change1, change('two').catch(() => 'failed')];
+    expect(await Promise.all(answers)).toEqual(['failed', 'failed', 'failed']);
+    expect(await commits.append('b')).toBe('failed');
+    expect(await change('three').catch(() => 'failed')).toBe('failed');
+    expect(faults).toHaveLength(1);
+    expect(groups).toEqual([]);
+  });
+
+  it('is one that ran out of room after its sync, too: a retry of a sync lies', async () => {
+    endings.push(() =>
+      Promise.reject(new CommitError('', { isNoSpace: true, isBeforeSync: false, cause: null })),
+    );
+    expect(await commits.append('a')).toBe('failed');
+    expect(faults).toHaveLength(1);
+  });
+
+  it('is also one that cannot even be staged', async () => {
+    const answer = commits.change((): Staged<void> => {
+      throw new Error('damaged');
+    });
+    await expect(answer).rejects.toThrow('damaged');
+    expect(faults).toHaveLength(1);
+  });
+});

@@ -1,0 +1,151 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  cutIntoBlocks,
+  DamagedError,
+  decodeBlock,
+  encodeBlock,
+  maxBlockBytes,
+  maxBlockCount,
+  sizeOf,
+  type Entry,
+} from '../../../src/store/journal/block.js';
+import { decodeLetter, encodeLetter } from '../../../src/store/journal/letter.js';
+import {
+  fromStoredMarks,
+  remainingMs,
+  toStoredMarks,
+  type Mark,
+  type Trial,
+} from '../../../src/store/journal/marks.js';
+
+const key = fc.string({ unit: fc.constantFrom('a', 'z', 'A', '0', '-', '_'), maxLength: 30 });
+const entry: fc.Arbitrary<Entry> = fc.record({
+  seq: fc.integer({ min: 1, max: 2 ** 48 - 1 }),
+  acceptedAt: fc.integer({ min: 0, max: 2 ** 47 }),
+  keys: fc.array(key, { maxLength: 3 }),
+  payload: fc.uint8Array({ maxLength: 300 }),
+});
+
+const plain = (entries: readonly Entry[]) =>
+  entries.map((one) => ({ ...one, payload: [...one.payload] }));
+
+describe('a block', () => {
+  it('is read as it was written', () => {
+    fc.assert(
+      fc.property(fc.array(entry), (entries) => {
+        const block = encodeBlock(entries);
+        expect(plain(decodeBlock(block, 'it'))).toEqual(plain(entries));
+      }),
+    );
+  });
+
+  it('of which any byte changed, or that ends early, is refused', () => {
+    const blocks = fc.array(entry, { minLength: 1, maxLength: 4 }).map(encodeBlock);
+    fc.assert(
+      fc.property(blocks, fc.nat(), fc.integer({ min: 1, max: 255 }), (block, at, by) => {
+        const changed = Buffer.from(block);
+        const index = at % changed.byteLength;
+        changed[index] = (changed[index]! + by) % 256;
+        expect(() => decodeBlock(changed, 'it')).toThrow(DamagedError);
+        expect(() => decodeBlock(block.subarray(0, index), 'it')).toThrow(DamagedError);
+      }),
+    );
+  });
+
+  it('is cut by bytes and by count, and loses nothing', () => {
+    const many = Array.from({ length: 3000 }, (_, seq) => ({
+      seq,
+      acceptedAt: 0,
+      keys: ['ea'],
+      payload: new Uint8Array(seq % 700),
+    }));
+    const blocks = cutIntoBlocks(many);
+    expect(blocks.flat()).toEqual(many);
+    for (const block of blocks) {
+      expect(block.length).toBeLessThanOrEqual(maxBlockCount);
+      expect(block.reduce((sum, one) => sum + sizeOf(one), 0)).toBeLessThanOrEqual(maxBlockBytes);
+    }
+    const huge = { ...many[0]!, payload: new Uint8Array(maxBlockBytes) };
+    expect(cutIntoBlocks([huge, huge])).toEqual([[huge], [huge]]);
+    expect(cutIntoBlocks([])).toEqual([]);
+  });
+});
+
+const aTrial = (attempts: number): Trial => ({
+  attempts,
+  alone: false,
+  dueAt: 1000,
+  delayMs: 500,
+  lastTry: null,
+  ref: null,
+});
+
+describe('marks', () => {
+  it('are read as they were written, through JSON', () => {
+    const trials = [aTrial(1), aTrial(2), aTrial(3)];
+    const mark = fc.constantFrom<Mark>(null, 'gone', ...trials);
+    fc.assert(
+      fc.property(fc.array(mark), (marks) => {
+        const stored: unknown = JSON.parse(JSON.stringify(toStoredMarks(marks)));
+        expect(fromStoredMarks(stored as ReturnType<typeof toStoredMarks>)).toEqual(marks);
+      }),
+    );
+  });
+
+  it('of many that fared alike are one run', () => {
+    const trial = aTrial(1);
+    const marks = [...Array<Mark>(500).fill('gone'), ...Array<Mark>(500).fill(trial), null];
+    expect(toStoredMarks(marks)).toEqual({
+      runs: [
+        [500, 1],
+        [500, 2],
+        [1, 0],
+      ],
+      trials: [trial],
+    });
+  });
+});
+
+describe('a retry that is read back', () => {
+  it.each([
+    ['waits for the rest of its time', 700, 300],
+    ['is due once its time has come', 1000, 0],
+    ['is due where the clock was set ahead', 99_999, 0],
+    ['waits no longer than it was to where the clock was set back', -99_999, 500],
+  ])('%s', (_name, now, expected) => {
+    expect(remainingMs(aTrial(1), now)).toBe(expected);
+  });
+});
+
+describe('a dead letter', () => {
+  const letter = {
+    id: 'ev_abcdef_1',
+    lane: 'events',
+    seq: 1,
+    keys: ['ea'],
+    acceptedAt: 1,
+    buriedAt: 2,
+    attempts: 3,
+    reason: { code: 'bad', detail: 'né 😀', faults: [{ pointer: '/a', detail: 'b' }] },
+    deliveryId: null,
+    payload: new TextEncoder().encode('{"é":"😀"}'),
+  } as const;
+
+  it('is read as it was written', () => {
+    const read = decodeLetter(encodeLetter(letter), 'it');
+    expect({ ...read, payload: [...read.payload] }).toEqual({
+      ...letter,
+      payload: [...letter.payload],
+    });
+  });
+
+  it('of which a byte changed is refused', () => {
+    const bytes = encodeLetter(letter);
+    for (let at = 0; at < bytes.byteLength; at++) {
+      const changed = Buffer.from(bytes);
+      changed[at] = changed[at]! ^ 1;
+      expect(() => decodeLetter(changed, 'it')).toThrow(DamagedError);
+    }
+  });
+});

@@ -1,0 +1,110 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { openTables } from '../../../src/store/journal/tables.js';
+import { ack, aDelivery, anEvent, retry, settledAs, someEvents } from '../../support/builders.js';
+import { append, appendIds, buryAll, claim, settleAll } from '../contract/harness.js';
+import { openTestJournal, type JournalSettings, type JournalUnderTest } from './under-test.js';
+
+let under: JournalUnderTest;
+afterEach(() => under.close());
+
+async function open(settings: JournalSettings = {}): Promise<JournalUnderTest> {
+  under = await openTestJournal(settings);
+  return under;
+}
+
+const file = (): string => join(under.directory, 'journal.mdb');
+
+/** How many entries each table has, as they lie on disk. */
+async function countEntries(): Promise<Record<string, number>> {
+  await under.store.close();
+  const { environment, ...tables } = openTables(file());
+  const counts = Object.entries(tables).map(([name, table]) => [name, table.getKeysCount()]);
+  await environment.close();
+  return Object.fromEntries(counts) as Record<string, number>;
+}
+
+describe('what lies on disk', () => {
+  it('is one entry a lane for a whole append, and one a delivery for a thousand receipts', async () => {
+    await open();
+    const ids = await appendIds(under.store, someEvents(1000));
+    await settleAll(under.store, { lane: 'events', verdict: ack });
+    expect((await under.store.receipt(ids[500]!))?.state).toBe('delivered');
+    expect(await countEntries()).toMatchObject({
+      blocks: 0,
+      marks: 0,
+      deliveries: 1,
+      settled: 1,
+      seen: 1,
+    });
+  });
+
+  it('is one block for requests that came together', async () => {
+    await open();
+    await Promise.all(Array.from({ length: 50 }, () => append(under.store, [anEvent()])));
+    expect(await countEntries()).toMatchObject({ blocks: 1, seen: 1 });
+  });
+
+  it('says in one entry what a request did to all of a block, retries included', async () => {
+    await open();
+    await append(under.store, someEvents(1000));
+    const parcels = await claim(under.store);
+    await under.store.settle({
+      lane: 'events',
+      delivery: aDelivery(),
+      settled: [
+        ...settledAs(parcels.slice(0, 400), ack),
+        ...settledAs(parcels.slice(400), retry(60_000)),
+      ],
+    });
+    expect(await countEntries()).toMatchObject({ blocks: 1, marks: 1, settled: 1 });
+  });
+
+  it('ends with the delivery log’s bounds, receipts and ids with it', async () => {
+    await open({ log: { maxCount: 5, maxAgeMs: 86_400_000 } });
+    for (let round = 0; round < 40; round++) {
+      await append(under.store, someEvents(3));
+      await settleAll(under.store, { lane: 'events', verdict: ack });
+    }
+    const { deliveries, deliveryOrders, settled } = await countEntries();
+    expect(deliveries).toBe(5);
+    expect(deliveryOrders).toBe(5);
+    expect(settled).toBe(5);
+  });
+
+  it('ends with the dedupe window', async () => {
+    await open({ dedupe: { maxAgeMs: 86_400_000, maxCount: 10 } });
+    for (let round = 0; round < 40; round++) await append(under.store, someEvents(2));
+    const { seen } = await countEntries();
+    expect(seen).toBeLessThanOrEqual(6);
+  });
+
+  it('ends with the dead letters that were dropped, redriven or discarded', async () => {
+    await open({ maxDeadLetters: 10 });
+    await append(under.store, someEvents(30));
+    await buryAll(under.store);
+    await under.store.discard({ ids: [(await first()).id] }, { dryRun: false });
+    await under.store.redrive({ ids: [(await first()).id] }, { dryRun: false });
+    const { letters, letterOrders, blocks } = await countEntries();
+    expect([letters, letterOrders, blocks]).toEqual([8, 8, 1]);
+  });
+
+  it('does not grow with what has passed through: pages are used again', async () => {
+    await open({
+      log: { maxCount: 20, maxAgeMs: 86_400_000 },
+      dedupe: { maxAgeMs: 86_400_000, maxCount: 2000 },
+    });
+    const sizes: number[] = [];
+    for (let round = 0; round < 300; round++) {
+      await append(under.store, someEvents(200, 'x'.repeat(400)));
+      await settleAll(under.store, { lane: 'events', verdict: ack });
+      sizes.push(statSync(file()).size);
+    }
+    // A hundred rounds are enough to reach its size: 8 MB of payload go through in each hundred.
+    expect(sizes[299]).toBeLessThanOrEqual(sizes[99]! * 1.1);
+    expect(sizes[299]).toBeLessThan(3_000_000);
+  });
+});
+
+const first = async () => (await under.store.deadLetters({}, { limit: 1 })).data[0]!;
