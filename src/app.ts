@@ -2,6 +2,7 @@ import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
 import { createLimiter } from './delivery/limiter.js';
+import { recallRequests } from './delivery/recall.js';
 import { lanes } from './envelope.js';
 import { createServer, type HttpViews } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
@@ -82,6 +83,14 @@ export async function startApp(deps: AppDeps): Promise<App> {
     },
     onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
   });
+  await recallRequests({
+    limiter,
+    log: store,
+    now: clock.now(),
+    longestWindowMs: Math.max(0, ...toWindows(config).map(({ windowMs }) => windowMs)),
+    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
+    unknown: config.DELIVERY_CONCURRENCY,
+  });
   const engine = createEngine({
     ...deps,
     buffer: withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log),
@@ -152,6 +161,11 @@ export async function startApp(deps: AppDeps): Promise<App> {
     },
   };
 }
+
+const toWindows = (config: Config) => [
+  ...config.EVENT_RATE_WINDOWS,
+  ...config.PROFILE_RATE_WINDOWS,
+];
 
 function toBounds(config: Config) {
   const maxBytes = (lane: 'events' | 'profiles'): number =>

@@ -21,6 +21,8 @@ export type Limiter = {
   take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
   /** No request to the endpoint leaves for so long; a shorter pause never cuts a longer one. */
   pause(endpoint: Endpoint, forMs: number): void;
+  /** An earlier process made a request that ended so long ago: Klaviyo still counts it. */
+  recall(endpoint: Endpoint, endedAgoMs: number): void;
   /** Tokens left in the shared bucket. */
   tokens(): number;
 };
@@ -86,6 +88,7 @@ export function createLimiter({ clock, bucket, windows, onWaited }: LimiterOptio
       pausedUntil[endpoint] = Math.max(pausedUntil[endpoint], until);
       pacers[endpoint].resumeAt(until);
     },
+    recall: (endpoint, endedAgoMs) => pacers[endpoint].recall(clock.monotonic() - endedAgoMs),
     tokens: () => tokens.tokens(clock.monotonic()),
   };
 }

@@ -44,6 +44,10 @@ export class Pacer {
     this.#dueAt -= this.#spacingMs;
   }
 
+  recall(endedAt: number): void {
+    for (const window of this.#windows) window.recall(endedAt);
+  }
+
   /** After a pause requests come back at the even pace, not in a burst. */
   resumeAt(at: number): void {
     if (this.#steady === undefined) return;

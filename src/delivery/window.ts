@@ -49,6 +49,12 @@ export class SlidingWindow {
     this.#inFlight--;
   }
 
+  /** A request that this process did not make ended then, in the past; its place is held as if it had. */
+  recall(endedAt: number): void {
+    this.#freeAt.push(endedAt + this.windowMs);
+    this.#freeAt.sort((a, b) => a - b);
+  }
+
   /**
    * The spacing, in ms, at which requests can follow from now on for ever without standing still:
    * evenly over what is left, slower after a burst until its places come back.

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { createLimiter } from '../../src/delivery/limiter.js';
+import { recallRequests } from '../../src/delivery/recall.js';
+import type { Delivery, DeliveryFilter } from '../../src/envelope.js';
+import { aDelivery, startMs } from '../support/builders.js';
+import { createManualClock } from '../support/manual-clock.js';
+
+const windows = [
+  { limit: 10, windowMs: 1000 },
+  { limit: 150, windowMs: 60_000 },
+];
+const never = new AbortController().signal;
+
+/** A delivery log of an earlier process, two entries a page. */
+const toLog = (deliveries: readonly Delivery[]) => ({
+  deliveries: (
+    { lane, since = 0 }: DeliveryFilter,
+    { cursor }: { cursor?: string | undefined },
+  ) => {
+    const kept = deliveries.filter((each) => each.lane === lane && each.at >= since);
+    const from = Number(cursor ?? 0);
+    const next = from + 2 < kept.length ? String(from + 2) : null;
+    return Promise.resolve({ data: kept.slice(from, from + 2), next });
+  },
+});
+
+async function restarted(deliveries: readonly Delivery[], unknown = 0) {
+  const clock = createManualClock(startMs);
+  const limiter = createLimiter({
+    clock,
+    bucket: { perSecond: 1000, burst: 1000 },
+    windows: { events: windows, profiles: windows, imports: windows },
+  });
+  await recallRequests({
+    limiter,
+    log: toLog(deliveries),
+    now: clock.now(),
+    longestWindowMs: 60_000,
+    timeoutMs: 30_000,
+    unknown,
+  });
+  const waitMs = async (lane: 'events' | 'profiles'): Promise<number> => {
+    const permits: unknown[] = [];
+    void limiter.take(lane, never).then((permit) => permits.push(permit));
+    for (let waited = 0; ; waited += 100) {
+      await clock.advance(0);
+      if (permits.length > 0) return waited;
+      await clock.advance(100);
+    }
+  };
+  return { waitMs };
+}
+
+const ended = (agoMs: number, durationMs = 200): Delivery =>
+  aDelivery({ at: startMs - agoMs - durationMs, durationMs });
+
+describe('the requests of an earlier process', () => {
+  it('hold their places until a window after they ended, page after page of the log', async () => {
+    const full = Array.from({ length: 150 }, (_, index) => ended(50_000 - index));
+    const { waitMs } = await restarted(full);
+    // The first place of the steady window is free 60 s after that request ended.
+    expect(await waitMs('events')).toBe(10_000);
+  });
+
+  it('count in the short window, too', async () => {
+    const { waitMs } = await restarted(Array.from({ length: 10 }, () => ended(400)));
+    expect(await waitMs('events')).toBe(600);
+  });
+
+  it('hold up their own endpoint alone', async () => {
+    const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(1000)));
+    expect(await waitMs('profiles')).toBe(0);
+  });
+
+  it('are forgotten where they are in no window any more', async () => {
+    const { waitMs } = await restarted(
+      Array.from({ length: 150 }, () => ended(60_000)),
+      0,
+    );
+    expect(await waitMs('events')).toBe(0);
+  });
+
+  it('are taken to have ended now where a wall clock set back puts them into the future', async () => {
+    const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(-3_600_000)));
+    expect(await waitMs('events')).toBe(60_000);
+  });
+
+  it('bring with them as many as may have been in flight, where there were any', async () => {
+    const quiet = await restarted([], 10);
+    expect(await quiet.waitMs('events')).toBe(0);
+    const busy = await restarted([ended(30_000)], 10);
+    expect(await busy.waitMs('events')).toBe(1000);
+  });
+});
