@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { startApp, type App } from '../app.js';
 import { wait, type Clock } from '../clock.js';
@@ -64,7 +67,9 @@ export async function runDemo(options: DemoOptions): Promise<RunningDemo> {
   const { clock, onStep } = options;
   const from = clock.monotonic();
   const sandbox = await startSandbox({ clock, faults: [...faults] });
-  const relay = await startApp({ ...options, config: demoConfig(sandbox.url), onFault: raise });
+  const directory = await mkdtemp(join(tmpdir(), 'klaviyo-relay-demo-'));
+  const config = demoConfig(sandbox.url, directory);
+  const relay = await startApp({ ...options, config, onFault: raise });
   onStep(`Klaviyo's stand-in: ${sandbox.url}   relay: ${relay.url}`);
   const { posts, planted } = createShopTraffic({
     shoppers: options.shoppers,
@@ -90,17 +95,19 @@ export async function runDemo(options: DemoOptions): Promise<RunningDemo> {
     async close() {
       await relay.stop();
       await sandbox.close();
+      await rm(directory, { recursive: true });
     },
   };
 }
 
-function demoConfig(klaviyoUrl: string) {
+function demoConfig(klaviyoUrl: string, directory: string) {
   return loadConfig({
     KLAVIYO_API_KEY: apiKey,
     KLAVIYO_BASE_URL: klaviyoUrl,
     KLAVIYO_REVISION: '2026-07-15',
     PORT: '0',
-    STORE: 'memory',
+    STORE: 'journal',
+    DATA_DIR: directory,
     EVENT_BATCH_MAX_COUNT: '500',
     PROFILE_BATCH_MAX_COUNT: '500',
     EVENT_FLUSH_INTERVAL_MS: '500',
