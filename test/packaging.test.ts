@@ -267,7 +267,7 @@ describe('continuous integration', () => {
     for (const { uses } of steps) expect(uses ?? 'a@v1').toMatch(/@v\d+$/);
   });
 
-  it.each(['.ci/run', 'scripts/dockerfile-steps.sh'])(
+  it.each(['.ci/run', 'scripts/dockerfile-steps.sh', 'scripts/test-tools.sh'])(
     '%s is an executable, strict script',
     (path) => {
       expect(statSync(new URL(path, root)).mode & 0o111).toBe(0o111);
