@@ -19,19 +19,29 @@ export class CommitError extends Error {
   }
 }
 
-const noSpace = 28;
+const errno = { io: 5, noSpace: 28 } as const;
+/** A write that was cut short has taken what was left. */
+const nothingLeftBytes = 64 * 1024;
 
 /**
  * What lmdb's rejection means. It hands out the reason as a promise of its own, with errno as `code`.
  * That LMDB was writing pages shows in the words alone; anything unknown counts as after the sync,
  * which is the careful side: a sync that failed is not tried again (a retry of fsync lies).
+ *
+ * A write that the full disk cut short is EIO to LMDB, and no different in words from a sync that
+ * failed; that nothing is left on the volume tells.
  */
-export async function toCommitError(rejection: unknown): Promise<CommitError> {
+export async function toCommitError(
+  rejection: unknown,
+  freeBytes: () => Promise<number>,
+): Promise<CommitError> {
   const cause = await causeOf(rejection);
   const message = cause instanceof Error ? cause.message : String(cause);
-  return new CommitError(message, {
-    isNoSpace: cause instanceof Error && 'code' in cause && cause.code === noSpace,
-    isBeforeSync: message.includes('Attempting to write page'),
+  const code = cause instanceof Error && 'code' in cause ? cause.code : null;
+  const wasCutShort = code === errno.io && (await freeBytes()) < nothingLeftBytes;
+  return new CommitError(wasCutShort ? `${message}: no space is left` : message, {
+    isNoSpace: code === errno.noSpace || wasCutShort,
+    isBeforeSync: wasCutShort || message.includes('Attempting to write page'),
     cause: rejection,
   });
 }

@@ -34,6 +34,15 @@ export class DiskSpace {
     return this.#isLow;
   }
 
+  /** Asked now; Infinity where the volume cannot be asked. */
+  async freeBytes(): Promise<number> {
+    try {
+      return await this.#options.freeBytes();
+    } catch {
+      return Infinity;
+    }
+  }
+
   wrote(bytes: number): void {
     this.#freeBytes -= bytes;
     this.#judge();
@@ -51,12 +60,9 @@ export class DiskSpace {
   }
 
   async #look(): Promise<void> {
-    try {
-      this.#freeBytes = await this.#options.freeBytes();
-      this.#judge();
-    } catch {
-      // A volume that cannot be asked is not known to be full; writes to it tell.
-    }
+    // A volume that cannot be asked is not known to be full; writes to it tell.
+    this.#freeBytes = await this.freeBytes();
+    this.#judge();
     if (this.#isClosed) return;
     this.#timer = this.#options.clock.setTimer(lookMs, () => void this.#look());
   }

@@ -212,7 +212,7 @@ export class JournalStore implements Store {
         void meta.put('totals', draft);
       });
     } catch (error) {
-      throw await toCommitError(error);
+      throw await toCommitError(error, () => this.#deps.disk.freeBytes());
     }
   }
 
