@@ -1,0 +1,294 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { isConserved, readBooks } from '../support/relay.js';
+import { createProcesses, type Processes, type Relay, type Tracer } from '../support/strace.js';
+
+const journalCalls = ['-e', 'trace=pwrite64,writev,pwritev,fdatasync'];
+/**
+ * Writes of several pages, of which each commit has one. Not those of one page: LMDB 3.5.6 says that
+ * one could not be written in a buffer that is too small for it, and the process may be aborted.
+ */
+const pageWrites = 'writev,pwritev';
+/** Only when it is told to. */
+const noFlush = { EVENT_FLUSH_INTERVAL_MS: '600000' };
+
+let root: string;
+let dataDir: string;
+let mounted: string | null;
+let sandbox: RunningSandbox;
+let processes: Processes;
+/** Events that were answered 202. */
+let acknowledged: string[];
+
+beforeEach(async () => {
+  root = realpathSync(mkdtempSync(join(tmpdir(), 'relay-disk-')));
+  dataDir = join(root, 'data');
+  mounted = null;
+  acknowledged = [];
+  processes = createProcesses();
+  sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
+});
+
+afterEach(async () => {
+  await processes.endAll();
+  await sandbox.close();
+  if (mounted !== null) execFileSync('umount', [mounted]);
+  rmSync(root, { recursive: true, force: true });
+});
+
+const start = (env: Readonly<Record<string, string>> = {}): Promise<Relay> =>
+  processes.start({ klaviyo: sandbox.url, dataDir, env });
+
+const inject = (relay: Relay, what: string): Promise<Tracer> =>
+  processes.attach(relay, [...journalCalls, '-e', `inject=${what}`]);
+
+type Answer = { readonly status: number; readonly retryAfter: string | null };
+
+async function postMany(relay: Relay, ids: readonly string[], filler = ''): Promise<Answer> {
+  const events = ids.map((insert_id) => ({
+    event_name: 'e',
+    distinct_id: 'd',
+    insert_id,
+    properties: { filler },
+  }));
+  const answer = await relay.post('/v1/events/batch', events);
+  await answer.text();
+  if (answer.status === 202) acknowledged.push(...ids);
+  return { status: answer.status, retryAfter: answer.headers.get('retry-after') };
+}
+
+const post = (relay: Relay, id: string): Promise<Answer> => postMany(relay, [id]);
+
+const lowDisk = '"store":{"ok":false,"detail":"disk"}';
+
+/** Of /readyz; null where nobody answers any more. */
+async function readiness(relay: Relay): Promise<{ status: number; text: string } | null> {
+  try {
+    const answer = await relay.get('/readyz');
+    return { status: answer.status, text: await answer.text() };
+  } catch {
+    return null;
+  }
+}
+
+async function books(relay: Relay) {
+  const answer = await relay.get('/metrics');
+  return readBooks(await answer.text()).events;
+}
+
+/** Asks until it is so. Each look is a real answer, so it takes as long as it takes. */
+async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const end = systemClock.monotonic() + 20_000;
+  while (systemClock.monotonic() < end) if (await isSo()) return;
+  throw new Error(`never came true: ${what}`);
+}
+
+const untilSettled = (relay: Relay): Promise<void> =>
+  until('everything is settled', async () => (await books(relay)).buffered === 0);
+
+/** All that was answered 202, and nothing else, was sent, and once. */
+function expectDelivered(): void {
+  const { events, counters } = sandbox.state();
+  const recorded = events.map(({ uniqueId }) => uniqueId);
+  expect(recorded.sort()).toEqual([...acknowledged].sort());
+  expect(counters.repeats).toBe(0);
+}
+
+/** Delivers what it holds, and stops. */
+async function expectGoodEnd(relay: Relay): Promise<void> {
+  await relay.post('/v1/flush', {});
+  await untilSettled(relay);
+  expectDelivered();
+  expect(await books(relay)).toSatisfy(isConserved);
+  expect(await relay.stop()).toBe(0);
+}
+
+/** Reads the journal of a relay that has stopped from end to end. */
+async function expectSoundJournal(): Promise<void> {
+  const { code, output } = await processes.run(['store', 'check', dataDir]);
+  expect(output).toContain('ok: everything can be read');
+  expect(code).toBe(0);
+}
+
+/** From when it resolves on, the next write of its kind fails. */
+type Arm = (relay: Relay, toPost: () => void) => Promise<Tracer>;
+
+const arm =
+  (what: string): Arm =>
+  (relay) =>
+    inject(relay, what);
+
+/** Nothing tells the write of the head from others but that it follows the sync: the relay is stopped there. */
+const armHead: Arm = async (relay, toPost) => {
+  const stopper = await inject(relay, 'fdatasync:signal=SIGSTOP');
+  toPost();
+  await stopper.lines.hold('stopped by SIGSTOP');
+  await stopper.detach();
+  const tracer = await inject(relay, 'pwrite64:error=EIO:when=1');
+  process.kill(relay.pid, 'SIGCONT');
+  return tracer;
+};
+
+type Fault = readonly [what: string, arm: Arm, reason: string];
+
+const faults: readonly Fault[] = [
+  ['page', arm(`${pageWrites}:error=EIO`), 'Input/output error'],
+  ['sync', arm('fdatasync:error=EIO'), 'Input/output error'],
+  ['full-sync', arm('fdatasync:error=ENOSPC'), 'No space left on device'],
+  ['head', armHead, 'Input/output error'],
+];
+
+/** Posts that wait while the fault strikes get a no, and the process ends with a reason. */
+async function strike(relay: Relay, [what, armFault, reason]: Fault) {
+  const posts: Promise<Answer>[] = [];
+  const toPost = (): void => {
+    for (let one = 0; one < 4; one++) posts.push(post(relay, `${what}-waiting-${one}`));
+  };
+  const tracer = await armFault(relay, toPost);
+  if (posts.length === 0) toPost();
+  for (const { status } of await Promise.all(posts)) expect([500, 503], what).toContain(status);
+  expect((await readiness(relay))?.status ?? 503, what).toBe(503);
+  expect(await relay.ended, what).toBe(1);
+  const fatal = relay.log.all.filter((line) => line.includes('"level":"fatal"'));
+  expect(fatal, what).toHaveLength(1);
+  expect(fatal[0]).toContain(`the journal could not be written: ${reason}`);
+  return tracer.calls();
+}
+
+describe('a write or a sync that fails', () => {
+  it('ends the relay with a reason, refuses those who wait, and loses nothing acknowledged', async () => {
+    let relay = await start(noFlush);
+    for (const fault of faults) {
+      const [what] = fault;
+      await post(relay, `${what}-before`);
+      const calls = await strike(relay, fault);
+      const failed = calls.findIndex(({ result }) => result === -1);
+      if (what === 'head') expect(calls[failed]?.args).toMatch(/, 128, \d+$/);
+      // A sync that failed may succeed the next time, though what it was for is gone.
+      else expect(calls.slice(failed).filter(({ result }) => result !== -1)).toEqual([]);
+      relay = await start(noFlush);
+    }
+    expect(acknowledged).toHaveLength(faults.length);
+    await expectGoodEnd(relay);
+    await expectSoundJournal();
+  }, 60_000);
+});
+
+describe('where there is no room', () => {
+  it('for what is posted, it is refused and the relay goes on', async () => {
+    const relay = await start(noFlush);
+    await post(relay, 'before');
+    const tracer = await inject(relay, `${pageWrites}:error=ENOSPC`);
+    expect(await post(relay, 'refused')).toEqual({ status: 503, retryAfter: '5' });
+    // The relay looks at the disk by itself, and may find room between the two.
+    await until('the relay is not ready', async () => {
+      expect((await post(relay, 'refused')).status).toBe(503);
+      return (await readiness(relay))?.text.includes(lowDisk) === true;
+    });
+    expect((await relay.get('/livez')).status).toBe(200);
+    await tracer.detach();
+    await until('it is taken', async () => (await post(relay, 'refused')).status === 202);
+    expect((await readiness(relay))?.status).toBe(200);
+    await expectGoodEnd(relay);
+  }, 60_000);
+
+  it('for a settlement, it is tried again until there is', async () => {
+    const relay = await start(noFlush);
+    await postMany(relay, ['a', 'b', 'c']);
+    const tracer = await inject(relay, `${pageWrites}:error=ENOSPC`);
+    await relay.post('/v1/flush', {});
+    // Each try fails at its first write of several pages.
+    await tracer.lines.hold('(INJECTED)', 2);
+    expectDelivered();
+    expect(await books(relay)).toMatchObject({ accepted: 3, delivered: 0, buffered: 3 });
+    await tracer.detach();
+    await relay.log.hold('delivery delivered');
+    expect(await books(relay)).toMatchObject({ accepted: 3, delivered: 3, buffered: 0 });
+    await expectGoodEnd(relay);
+  }, 60_000);
+});
+
+/** A small volume for the journal. */
+function mountVolume(): string {
+  const volume = join(root, 'volume');
+  mkdirSync(volume);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', volume], { stdio: 'pipe' });
+  } catch (error) {
+    const message =
+      'this machine does not let the test mount a tmpfs: root and SYS_ADMIN are needed';
+    throw new Error(message, { cause: error });
+  }
+  mounted = volume;
+  dataDir = join(volume, 'data');
+  return volume;
+}
+
+async function freeBytes(volume: string): Promise<number> {
+  const { bavail, bsize } = await statfs(volume);
+  return bavail * bsize;
+}
+
+/** Takes room of the volume, so that so much is left. */
+async function putBallast(volume: string, leftBytes: number): Promise<string> {
+  const path = join(volume, 'ballast');
+  writeFileSync(path, Buffer.alloc((await freeBytes(volume)) - leftBytes));
+  expect(await freeBytes(volume)).toBe(leftBytes);
+  return path;
+}
+
+/** Batches of 400 kB, until one is refused. */
+async function postUntilRefused(relay: Relay, name: string): Promise<Answer> {
+  for (let batch = 0; batch < 100; batch++) {
+    const ids = Array.from({ length: 50 }, (_, index) => `${name}-${batch}-${index}`);
+    const answer = await postMany(relay, ids, '.'.repeat(8000));
+    if (answer.status !== 202) return answer;
+  }
+  throw new Error('nothing was refused');
+}
+
+describe('on a volume of 24 MB', () => {
+  it('intake stops before it is full, and goes on by itself once there is room', async () => {
+    const volume = mountVolume();
+    const ballast = await putBallast(volume, 10_240_000);
+    sandbox.addFault({ status: 503 });
+    const relay = await start({ DISK_RESERVE_BYTES: '4000000' });
+    expect(await postUntilRefused(relay, 'low')).toEqual({ status: 503, retryAfter: '5' });
+    expect(await freeBytes(volume)).toBeGreaterThan(2_000_000);
+    expect(acknowledged.length).toBeGreaterThan(250);
+    expect(await readiness(relay)).toMatchObject({ status: 503 });
+    expect((await readiness(relay))?.text).toContain(lowDisk);
+    sandbox.clearFaults();
+    await untilSettled(relay);
+    rmSync(ballast);
+    await relay.log.hold('there is room on the disk again');
+    expect((await post(relay, 'after')).status).toBe(202);
+    await expectGoodEnd(relay);
+  }, 60_000);
+
+  it.each([
+    ['no room at all', 0],
+    ['room for a part of it', 102_400],
+  ])(
+    'a write that finds %s is refused, and the relay goes on',
+    async (_what, leftBytes) => {
+      const volume = mountVolume();
+      const relay = await start({ DISK_RESERVE_BYTES: '0' });
+      await postMany(relay, ['a', 'b', 'c']);
+      await untilSettled(relay);
+      const ballast = await putBallast(volume, leftBytes);
+      expect(await postUntilRefused(relay, 'full')).toEqual({ status: 503, retryAfter: '5' });
+      expect((await relay.get('/livez')).status).toBe(200);
+      rmSync(ballast);
+      await until('there is room', async () => (await post(relay, 'after')).status === 202);
+      await expectGoodEnd(relay);
+    },
+    60_000,
+  );
+});

@@ -1,0 +1,273 @@
+import {
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { builtCommand, createProcesses, parseTrace } from '../support/strace.js';
+import type { Call, Processes, Relay } from '../support/strace.js';
+
+/** A request that was answered 202: the name it was sent with, and the events it held. */
+type Accepted = { readonly requestId: string; readonly eventIds: readonly string[] };
+
+/** Long enough for the largest block of the journal, so that every event of it is seen. */
+const shownBytes = 1024 * 1024;
+const socketWrites = ['write', 'writev', 'sendto', 'sendmsg'];
+const fileWrites = ['write', 'writev', 'pwrite64', 'pwritev', 'pwritev2'];
+const traced = ['openat', 'fdatasync', ...new Set([...socketWrites, ...fileWrites])];
+
+/** Slow syncs: on a fast disk an answer that does not wait for its sync may yet come after it. */
+const trace = [
+  ...['--seccomp-bpf', '-s', String(shownBytes), '-e', `trace=${traced.join(',')}`],
+  ...['-e', 'inject=fdatasync:delay_enter=50000', '-e', 'inject=pwrite64:delay_enter=5000'],
+];
+
+/**
+ * What is wrong, a line each: an answer of 202 for which there was not, before it, a write of pages
+ * that hold its events, then a whole fdatasync of the journal, then a synced write of its head.
+ */
+function findEarlyAnswers(calls: readonly Call[], accepted: readonly Accepted[]): string[] {
+  const journal = calls.filter(({ args }) => args.includes('/journal.mdb'));
+  const heads = journal.flatMap(({ name, args, result }) =>
+    name === 'openat' && args.includes('O_DSYNC') ? [`${result}<`] : [],
+  );
+  const writes = journal.filter(({ name, result }) => fileWrites.includes(name) && isFine(result));
+  const isHead = ({ args }: Call): boolean => heads.some((head) => args.startsWith(head));
+  const written = findEvents(writes.filter((call) => !isHead(call)));
+  const syncs = journal.filter(({ name, result }) => name === 'fdatasync' && result === 0);
+  return accepted.flatMap(({ requestId, eventIds }) => {
+    const answer = calls.find((call) => isAnswer(call, requestId));
+    if (answer === undefined) return [`${requestId}: no answer was seen`];
+    return eventIds.flatMap((id) => {
+      const pages = written.get(id);
+      const sync = pages && firstAfter(pages, syncs);
+      const head = sync && firstAfter(sync, writes.filter(isHead));
+      if (pages === undefined || pages.end > answer.start) return [`${id}: not written`];
+      if (sync === undefined || sync.end > answer.start) return [`${id}: not synced`];
+      return head === undefined || head.end > answer.start ? [`${id}: no head of it`] : [];
+    });
+  });
+}
+
+const isFine = (result: number | null): boolean => result !== null && result > 0;
+
+/** The earliest write that holds each event. */
+function findEvents(pages: readonly Call[]): ReadonlyMap<string, Call> {
+  const found = new Map<string, Call>();
+  for (const call of pages) {
+    for (const [id] of call.args.matchAll(/event-\w+-\d+-\d+/g)) {
+      if ((found.get(id)?.end ?? Infinity) > call.end) found.set(id, call);
+    }
+  }
+  return found;
+}
+
+/** The one that ends first of those that begin when `call` is over. */
+function firstAfter(call: Call, others: readonly Call[]): Call | undefined {
+  return others
+    .filter(({ start }) => start > call.end)
+    .reduce<Call | undefined>(
+      (first, one) => (first && first.end <= one.end ? first : one),
+      undefined,
+    );
+}
+
+function isAnswer({ name, args }: Call, requestId: string): boolean {
+  return (
+    socketWrites.includes(name) &&
+    args.includes('HTTP/1.1 202 ') &&
+    args.includes(`x-request-id: ${requestId}\\r`)
+  );
+}
+
+let root: string;
+let sandbox: RunningSandbox;
+let processes: Processes;
+
+beforeEach(async () => {
+  root = realpathSync(mkdtempSync(join(tmpdir(), 'relay-sync-')));
+  processes = createProcesses();
+  sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
+});
+
+afterEach(async () => {
+  await processes.endAll();
+  await sandbox.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const startTraced = (main = builtCommand): Promise<Relay> =>
+  processes.start({ klaviyo: sandbox.url, dataDir: join(root, 'data'), main, trace });
+
+function toEvents(eventIds: readonly string[], filler = '') {
+  return eventIds.map((insert_id) => ({
+    event_name: 'e',
+    distinct_id: 'd',
+    insert_id,
+    properties: { filler },
+  }));
+}
+
+const toIds = (requestId: string, count: number): readonly string[] =>
+  Array.from(
+    { length: count },
+    (_, index) => `event-${requestId.replace('-', '_')}-${count}-${index}`,
+  );
+
+/** Sends one request and demands a 202. */
+async function accept(relay: Relay, requestId: string, count = 1): Promise<Accepted> {
+  const eventIds = toIds(requestId, count);
+  const headers = { 'x-request-id': requestId };
+  const [only] = toEvents(eventIds);
+  const answer =
+    count === 1
+      ? await relay.post('/v1/events', only, headers)
+      : await relay.post('/v1/events/batch', toEvents(eventIds, '.'.repeat(500)), headers);
+  expect(answer.status).toBe(202);
+  await answer.text();
+  return { requestId, eventIds };
+}
+
+async function acceptInTurn(relay: Relay, names: readonly string[]): Promise<Accepted[]> {
+  const accepted: Accepted[] = [];
+  for (const name of names) accepted.push(await accept(relay, name));
+  return accepted;
+}
+
+/** Sends the first event of another request again. */
+async function repeat(relay: Relay, requestId: string, of: string): Promise<Accepted> {
+  const eventIds = toIds(of, 1);
+  const headers = { 'x-request-id': requestId };
+  const answer = await relay.post('/v1/events', toEvents(eventIds)[0], headers);
+  expect(answer.status).toBe(202);
+  await answer.text();
+  return { requestId, eventIds };
+}
+
+/** A batch of 1,500 takes several blocks; requests at once share syncs. */
+it('202 is written after the sync of single events, of batches and of many requests at once', async () => {
+  const relay = await startTraced();
+  const single = await acceptInTurn(relay, ['one-1', 'one-2', 'one-3']);
+  const batches = [await accept(relay, 'batch-1', 1500), await accept(relay, 'batch-2', 700)];
+  const names = Array.from({ length: 40 }, (_, index) => `many-${index}`);
+  const many = await Promise.all([
+    ...names.map((name) => accept(relay, name)),
+    ...['again-1', 'again-2', 'again-3'].map((name) => repeat(relay, name, 'many-7')),
+    accept(relay, 'batch-3', 300),
+  ]);
+  expect(await relay.stop()).toBe(0);
+  const calls = relay.calls();
+  expect(findEarlyAnswers(calls, single)).toEqual([]);
+  expect(findEarlyAnswers(calls, batches)).toEqual([]);
+  expect(findEarlyAnswers(calls, many)).toEqual([]);
+  const syncs = calls.filter(({ name, args }) => name === 'fdatasync' && args.includes('.mdb'));
+  expect(syncs.length).toBeLessThan(many.length);
+}, 60_000);
+
+/** A copy of the built command in which one piece of text, which must be there once, is another. */
+function breakBuild(file: string, right: string, wrong: string): string {
+  const dist = join(root, 'dist');
+  const from = dirname(builtCommand);
+  cpSync(from, dist, { recursive: true });
+  for (const name of ['node_modules', 'package.json', 'openapi.yaml']) {
+    symlinkSync(join(dirname(from), name), join(root, name));
+  }
+  const path = join(dist, file);
+  const parts = readFileSync(path, 'utf8').split(right);
+  expect(parts, `"${right}" in ${file}`).toHaveLength(2);
+  writeFileSync(path, parts.join(wrong));
+  return join(dist, 'main.js');
+}
+
+describe('the check finds the fault of', () => {
+  const option = 'overlappingSync: false';
+  it.each([
+    ['does not sync', 'tables.js', [option, 'noSync: true'], /: not synced$/],
+    [
+      'does not sync the head',
+      'tables.js',
+      [option, `${option}, noMetaSync: true`],
+      /: no head of it$/,
+    ],
+    [
+      'does not wait',
+      'journal.js',
+      ['await environment', 'void environment'],
+      /: not (written|synced)$/,
+    ],
+  ] as const)(
+    'a build that %s',
+    async (_what, file, [right, wrong], words) => {
+      const relay = await startTraced(breakBuild(`store/journal/${file}`, right, wrong));
+      const accepted = await acceptInTurn(relay, ['one-1', 'one-2', 'one-3']);
+      await relay.stop();
+      const faults = findEarlyAnswers(relay.calls(), accepted);
+      expect(faults).toHaveLength(3);
+      for (const fault of faults) expect(fault).toMatch(words);
+    },
+    60_000,
+  );
+});
+
+describe('the check reads traces in which calls overlap', () => {
+  const accepted = [{ requestId: 'r1', eventIds: ['event-a-1-0'] }];
+  const opened = '1 openat(AT_FDCWD, "/d/journal.mdb", O_WRONLY|O_DSYNC) = 9</d/journal.mdb>';
+  const pages = '2 pwrite64(8</d/journal.mdb>, "..event-a-1-0..", 4096, 0) = 4096';
+  const [syncBegins, syncEnds] = [
+    '2 fdatasync(8</d/journal.mdb> <unfinished ...>',
+    '2 <... fdatasync resumed>)      = 0',
+  ];
+  const head = '2 pwrite64(9</d/journal.mdb>, "head", 128, 4136) = 128';
+  const answer =
+    '1 writev(24<socket:[1]>, [{iov_base="HTTP/1.1 202 Accepted\\r\\nx-request-id: r1\\r\\n"}], 1) = 9';
+
+  it.each([
+    [
+      'in order',
+      [opened, pages, syncBegins, '3 fdatasync(7</d/x>) = 0', syncEnds, head, answer],
+      [],
+    ],
+    [
+      'the answer before the sync ends',
+      [opened, pages, syncBegins, answer, syncEnds, head],
+      ['event-a-1-0: not synced'],
+    ],
+    [
+      'the sync before the pages',
+      [opened, syncBegins, syncEnds, pages, head, answer],
+      ['event-a-1-0: not synced'],
+    ],
+    [
+      'the sync while the pages are written',
+      [opened, syncBegins, pages, syncEnds, head, answer],
+      ['event-a-1-0: not synced'],
+    ],
+    [
+      'a sync that fails',
+      [opened, pages, '2 fdatasync(8</d/journal.mdb>) = -1 EIO (Input/output error)', head, answer],
+      ['event-a-1-0: not synced'],
+    ],
+    [
+      'a sync that never ends',
+      [opened, pages, syncBegins, head, answer],
+      ['event-a-1-0: not synced'],
+    ],
+    [
+      'the head after the answer',
+      [opened, pages, syncBegins, syncEnds, answer, head],
+      ['event-a-1-0: no head of it'],
+    ],
+    ['no pages', [opened, syncBegins, syncEnds, head, answer], ['event-a-1-0: not written']],
+    ['no answer', [opened, pages, syncBegins, syncEnds, head], ['r1: no answer was seen']],
+  ])('%s', (_what, lines, faults) => {
+    expect(findEarlyAnswers(parseTrace(lines), accepted)).toEqual(faults);
+  });
+});

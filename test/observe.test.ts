@@ -1,0 +1,47 @@
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { createMetrics } from '../src/metrics.js';
+import { recallHistory, withDeadLetterAlarm } from '../src/observe.js';
+import { readBooks } from './support/relay.js';
+import { bury, settledAs, someEvents } from './support/builders.js';
+import { append, claim } from './store/contract/harness.js';
+import { openTestJournal } from './store/journal/under-test.js';
+
+describe('the dead letter alarm', () => {
+  it('is raised once near the bound, before anything is dropped, and again after it was calm', async () => {
+    const logged: string[] = [];
+    const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) });
+    const { store, dropped, close } = await openTestJournal({ maxDeadLetters: 10 });
+    const watched = withDeadLetterAlarm(store, 10, log);
+    const buryMore = async (count: number): Promise<void> => {
+      await append(store, someEvents(count));
+      const settled = settledAs(await claim(store), bury());
+      await watched.settle({ lane: 'events', settled });
+    };
+    await buryMore(7);
+    expect(logged).toEqual([]);
+    await buryMore(1);
+    expect(logged).toHaveLength(1);
+    expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
+    await buryMore(1);
+    expect(logged).toHaveLength(1);
+    expect(dropped).toEqual([]);
+    await store.discard({}, { dryRun: false });
+    await buryMore(1);
+    await buryMore(8);
+    expect(logged).toHaveLength(2);
+    await close();
+  });
+});
+
+describe('the counters of the books', () => {
+  it('go on where the journal’s history ends', async () => {
+    const metrics = createMetrics('test');
+    const history = { accepted: 10, delivered: 4, merged: 3, deadLettered: 2 };
+    recallHistory(metrics, { history: () => history });
+    expect(readBooks(await metrics.registry.metrics()).profiles).toEqual({
+      ...history,
+      buffered: 0,
+    });
+  });
+});

@@ -1,0 +1,204 @@
+import { systemClock } from '../../src/clock.js';
+import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import { Ledger } from './ledger.js';
+import { moments, type Moment } from './moments.js';
+import { findProblems, readLetters, type Letter } from './oracle.js';
+import { postEvent, runPosters } from './posters.js';
+import { runCommand } from './relay-process.js';
+import {
+  fetchText,
+  untilSettled,
+  withRestartedRelay,
+  type RestartedRelay,
+  type World,
+} from './restarted-relay.js';
+import { below, makeEvent, pick, toInsertId } from './seeded-load.js';
+
+export type CrashOptions = {
+  readonly seed: number;
+  readonly kills: number;
+  /** No kill after this; what was posted until then is checked all the same. */
+  readonly maxMs?: number;
+};
+
+export type CrashReport = {
+  readonly seed: number;
+  readonly kills: number;
+  readonly killsBy: Readonly<Record<Moment, number>>;
+  /** Requests, and those whose answer never came. */
+  readonly posts: number;
+  readonly lostAnswers: number;
+  readonly sent: number;
+  readonly acknowledged: number;
+  readonly delivered: number;
+  readonly merged: number;
+  readonly deadLettered: number;
+  /** Events sent to Klaviyo again that it had already. */
+  readonly repeats: number;
+  readonly seconds: number;
+  /** Empty where nothing was lost, doubled, changed or made up. */
+  readonly problems: readonly string[];
+};
+
+/** A share of all requests meets trouble. A 429 holds a lane up for more than a second, so there are few. */
+const toTroubles = (kills: number): readonly FaultRule[] => [
+  { endpoint: 'any', probability: 0.02, status: 429, times: Math.ceil(kills / 4) },
+  { endpoint: 'any', probability: 0.08, status: 503 },
+  { endpoint: 'any', probability: 0.05, reset: 'before' },
+  { endpoint: 'any', probability: 0.1, reset: 'after' },
+  { endpoint: 'any', probability: 0.3, delayMs: 30 },
+];
+
+/** What makes the dead letters; these stay on to the end. */
+const poisons: readonly FaultRule[] = [
+  toPoison('bulk-events', 'named'),
+  toPoison('bulk-events', 'unnamed'),
+  toPoison('bulk-profiles', 'named'),
+  toPoison('bulk-profiles', 'unnamed'),
+  toPoison('bulk-profiles', 'in job'),
+];
+
+function toPoison(endpoint: 'bulk-events' | 'bulk-profiles', mark: string): FaultRule {
+  const pointer = mark === 'unnamed' ? 'none' : 'exact';
+  const at = mark === 'in job' ? 'job' : 'request';
+  const when = { path: '/properties/mark', equals: mark };
+  return { endpoint, poison: { when, pointer, at, detail: 'no' } };
+}
+
+type Run = World & CrashOptions & { readonly ledger: Ledger; readonly from: number };
+
+/** Kills the relay again and again while a producer posts, and says what became of what was posted. */
+export function runCrashes(options: CrashOptions): Promise<CrashReport> {
+  const { seed, kills } = options;
+  const faults = [...poisons, ...toTroubles(kills)];
+  const from = systemClock.now();
+  return withRestartedRelay(
+    { seed, faults, importDelayMs: 60, maxEvents: 1_000_000 },
+    async (world) => {
+      const run = { ...world, ...options, ledger: new Ledger(seed), from };
+      const killsBy = await killAndPost(run);
+      return toReport(run, killsBy);
+    },
+  );
+}
+
+/** How many of each a life lasts, at most. */
+const lives = { acknowledged: 60, arrived: 14, answered: 14, written: 36 } as const;
+/** Whatever it is to end with: a lane that pauses must not gather more than a test can hold. */
+const maxPosts = 100;
+
+/** Resolves with how often it was killed at which moment; then all that was sent is acknowledged, too. */
+async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
+  const { seed, kills, maxMs = Infinity, relay, ledger } = run;
+  const random = createSeededRandom(seed);
+  const killsBy = { acknowledged: 0, arrived: 0, answered: 0, written: 0 };
+  const until = systemClock.monotonic() + maxMs;
+  const stop = new AbortController();
+  const posting = runPosters({
+    seed,
+    ledger,
+    url: () => relay.url(),
+    onAcknowledged: () => run.moments.note('acknowledged'),
+    stopping: stop.signal,
+  });
+  for (let kill = 0; kill < kills && systemClock.monotonic() < until; kill++) {
+    const moment = pick(random, moments);
+    const times = 1 + below(random, lives[moment]);
+    const after = [run.moments.after(moment, times), run.moments.after('acknowledged', maxPosts)];
+    // The posters do not end here but by a failure.
+    await Promise.race([...after, posting]);
+    relay.killAndStart();
+    killsBy[moment]++;
+  }
+  stop.abort();
+  await posting;
+  return killsBy;
+}
+
+async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<CrashReport> {
+  const { seed, sandbox, relay, ledger, from } = run;
+  sandbox.clearFaults();
+  for (const rule of poisons) sandbox.addFault(rule);
+  const books = await untilSettled(relay);
+  const letters = await fetchLetters(relay);
+  const klaviyo = sandbox.state();
+  const to = systemClock.now();
+  const problems = [
+    ...findProblems({ seed, ledger, klaviyo, letters, books, from, to }),
+    ...(await findAfterwards(run)),
+  ];
+  return {
+    seed,
+    kills: Object.values(killsBy).reduce((sum, count) => sum + count, 0),
+    killsBy,
+    posts: ledger.posts,
+    lostAnswers: ledger.lostAnswers,
+    sent: ledger.sentEvents.size + ledger.sentUpdates,
+    acknowledged: ledger.acknowledgedEvents.size + ledger.updateIds.size,
+    delivered: books.events.delivered + books.profiles.delivered,
+    merged: books.profiles.merged,
+    deadLettered: letters.length,
+    repeats: klaviyo.counters.repeats,
+    seconds: Math.round((systemClock.now() - from) / 1000),
+    problems: toShort(problems),
+  };
+}
+
+/** A fresh event flows, the relay stops as it should, its journal is whole, and it never complained. */
+async function findAfterwards(run: Run): Promise<readonly string[]> {
+  const { seed, relay, ledger, sandbox } = run;
+  const fresh = toFreshEvent(seed, ledger);
+  await postEvent({ seed, ledger, url: () => relay.url() }, fresh);
+  await untilSettled(relay);
+  const isThere = sandbox.state().events.some(({ uniqueId }) => uniqueId === toInsertId(fresh));
+  const code = await relay.end('SIGTERM');
+  const check = await runCommand(['store', 'check', run.dataDir]);
+  return [
+    ...(isThere ? [] : ['a fresh event does not flow any more']),
+    ...(code === 0 ? [] : [`SIGTERM ends it with ${String(code)}`]),
+    ...(check.code === 0 ? [] : [`store check ends with ${String(check.code)}:\n${check.output}`]),
+    ...relay.complaints(),
+  ];
+}
+
+/** The number of one that nobody has posted. */
+function toFreshEvent(seed: number, { sentEvents }: Ledger): number {
+  let number = sentEvents.size;
+  while (sentEvents.has(number) || makeEvent(seed, number).properties.mark !== 'good') number++;
+  return number;
+}
+
+async function fetchLetters(relay: RestartedRelay): Promise<readonly Letter[]> {
+  const list = `${await relay.url()}/v1/dead-letters?limit=1000`;
+  const letters: Letter[] = [];
+  for (let cursor = ''; ;) {
+    const page = readLetters(await fetchText(list + cursor));
+    letters.push(...page.letters);
+    if (page.next === null) return letters;
+    cursor = `&cursor=${page.next}`;
+  }
+}
+
+const maxProblems = 20;
+
+function toShort(problems: readonly string[]): readonly string[] {
+  const more = problems.length - maxProblems;
+  return more > 0 ? [...problems.slice(0, maxProblems), `and ${more} more`] : problems;
+}
+
+/** For people. */
+export function toReportText(report: CrashReport): string {
+  const killsBy = Object.entries(report.killsBy).map(([moment, count]) => `${count} ${moment}`);
+  const rows: readonly (readonly [string, string | number])[] = [
+    ['seed', report.seed],
+    ['kills', `${report.kills}, by the moment: ${killsBy.join(', ')}`],
+    ['posted', `${report.sent} in ${report.posts} requests; ${report.lostAnswers} answers lost`],
+    ['acknowledged', report.acknowledged],
+    ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
+    ['dead-lettered', report.deadLettered],
+    ['repeats', `${report.repeats} events that Klaviyo had already`],
+    ['time', `${report.seconds} s`],
+    ['problems', report.problems.length],
+  ];
+  return `\n${rows.map(([name, value]) => `${name.padEnd(14)} ${value}`).join('\n')}\n`;
+}

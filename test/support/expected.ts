@@ -1,0 +1,101 @@
+import { isJsonObject, stringifyJson, type JsonObject } from '../../src/json.js';
+import { makeUpdate, type MadeEvent, type MadeUpdate, type Person } from './seeded-load.js';
+
+/** What Klaviyo must hold of what was posted: the README's table once more, apart from src/ingest/map. */
+
+/** `time`: what the relay stamped, where the event had none. */
+export function toExpectedEvent(posted: MadeEvent, time: string): JsonObject {
+  const { value, currency } = posted;
+  const attributes = {
+    properties: toExpectedProperties(posted),
+    time: posted.event_time ?? time,
+    ...(value !== undefined && { value }),
+    ...(value !== undefined && currency && { value_currency: currency.toUpperCase() }),
+    unique_id: posted.insert_id,
+    metric: { data: { type: 'metric', attributes: { name: posted.event_name } } },
+  };
+  return {
+    type: 'event-bulk-create',
+    attributes: {
+      profile: { data: { type: 'profile', attributes: toIdentifiers(posted) } },
+      events: { data: [{ type: 'event', attributes }] },
+    },
+  };
+}
+
+export function toExpectedProperties(posted: MadeEvent): JsonObject {
+  const { value, order_id, total_amount, currency } = posted;
+  return {
+    ...posted.properties,
+    ...(value !== undefined && { $value: value }),
+    ...(order_id !== undefined && { order_id }),
+    ...(total_amount !== undefined && { total_amount }),
+    ...(currency !== undefined && { currency: currency.toUpperCase() }),
+  };
+}
+
+export function toIdentifiers({ email, phone_number, distinct_id }: Person): JsonObject {
+  return {
+    ...(email !== undefined && { email }),
+    ...(phone_number !== undefined && { phone_number }),
+    ...(distinct_id !== undefined && { external_id: distinct_id }),
+  };
+}
+
+/** A bad update as it is buried: it has no other fields. */
+export function toExpectedBadUpdate(posted: MadeUpdate): JsonObject {
+  const { first_name, person, step, mark, favourite } = posted;
+  const properties = { person, step, mark, favourite };
+  return { type: 'profile', attributes: { ...toIdentifiers(posted), first_name, properties } };
+}
+
+/** A person after so many updates: newest wins, field by field; null and bad ones change nothing. */
+export function toExpectedProfile(seed: number, person: Person, of: Updates): JsonObject {
+  const own = new Map<string, unknown>(Object.entries(toIdentifiers(person)));
+  const nested = { location: new Map<string, unknown>(), properties: new Map<string, unknown>() };
+  for (let step = 0; step < of.steps; step++) {
+    const { first_name, last_name, location, properties, ...others } = makeUpdate(
+      seed,
+      of.number,
+      step,
+    );
+    if (others.mark !== 'good') continue;
+    const { person: number, step: at, mark, favourite, plan } = others;
+    apply(own, { first_name, last_name });
+    apply(nested.location, { ...location });
+    apply(nested.properties, { ...properties, person: number, step: at, mark, favourite, plan });
+  }
+  for (const [name, members] of Object.entries(nested)) {
+    if (members.size > 0) own.set(name, Object.fromEntries(members));
+  }
+  return Object.fromEntries(own);
+}
+
+export type Updates = {
+  /** Of the person. */
+  readonly number: number;
+  readonly steps: number;
+};
+
+function apply(fields: Map<string, unknown>, update: JsonObject): void {
+  for (const [name, value] of Object.entries(update)) {
+    if (value !== null && value !== undefined) fields.set(name, value);
+  }
+}
+
+/** As the sandbox reads it: JavaScript's numbers round the longest integers. */
+export function toReadText(value: unknown): string {
+  return JSON.stringify(JSON.parse(stringifyJson(value)));
+}
+
+/** A profile's own fields and those of `properties` and `location` come in any order; all below is compared as text. */
+export function toProfileText(attributes: JsonObject): string {
+  return toSorted(attributes, (value) => {
+    return isJsonObject(value) ? toSorted(value, toReadText) : toReadText(value);
+  });
+}
+
+function toSorted(object: JsonObject, toText: (value: unknown) => string): string {
+  const names = Object.keys(object).sort();
+  return `{${names.map((name) => `${JSON.stringify(name)}:${toText(object[name])}`).join(',')}}`;
+}

@@ -1,0 +1,59 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { watch } from 'node:fs';
+import { Socket } from 'node:net';
+
+/** What a kill can be timed by, in place of a clock. */
+export const moments = ['acknowledged', 'arrived', 'answered', 'written'] as const;
+export type Moment = (typeof moments)[number];
+
+/**
+ * Counts what happens around a relay: a post was acknowledged, a request arrived at the sandbox, the
+ * sandbox's answer is out, the journal's file was written to.
+ */
+export type Moments = {
+  note(moment: Moment): void;
+  /** Resolves when it has happened so often again. */
+  after(moment: Moment, times: number): Promise<void>;
+  close(): void;
+};
+
+type Waiter = { readonly moment: Moment; left: number; readonly resolve: () => void };
+
+export type Watched = { readonly sandboxPort: number; readonly dataDir: string };
+
+export function watchMoments({ sandboxPort, dataDir }: Watched): Moments {
+  const waiters = new Set<Waiter>();
+  const note = (moment: Moment): void => {
+    for (const waiter of waiters) {
+      if (waiter.moment !== moment || --waiter.left > 0) continue;
+      waiters.delete(waiter);
+      waiter.resolve();
+    }
+  };
+  const toListener = (moment: Moment) => (message: unknown) => {
+    if (toPort(message) === sandboxPort) note(moment);
+  };
+  // Node's own channels: they tell of the sandbox's requests at no cost, and without a hook in it.
+  const channels = [
+    ['http.server.request.start', toListener('arrived')],
+    ['http.server.response.finish', toListener('answered')],
+  ] as const;
+  for (const [name, listener] of channels) subscribe(name, listener);
+  const watcher = watch(dataDir, (_event, file) => {
+    if (file === 'journal.mdb') note('written');
+  });
+  return {
+    note,
+    after: (moment, times) =>
+      new Promise((resolve) => waiters.add({ moment, left: Math.max(1, times), resolve })),
+    close() {
+      for (const [name, listener] of channels) unsubscribe(name, listener);
+      watcher.close();
+    },
+  };
+}
+
+function toPort(message: unknown): number | undefined {
+  const isTold = typeof message === 'object' && message !== null && 'socket' in message;
+  return isTold && message.socket instanceof Socket ? message.socket.localPort : undefined;
+}

@@ -1,0 +1,240 @@
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../../src/json.js';
+import type { EventView, SandboxState } from '../../src/klaviyo/sandbox/snapshot.js';
+import {
+  toExpectedBadUpdate,
+  toExpectedEvent,
+  toExpectedProfile,
+  toExpectedProperties,
+  toIdentifiers,
+  toProfileText,
+  toReadText,
+} from './expected.js';
+import type { Ledger } from './ledger.js';
+import { isConserved, type Books } from './relay.js';
+import { makeEvent, makeUpdate, personCount, toEventNumber, toPerson } from './seeded-load.js';
+
+/** Everything there is to see once nothing is buffered any more. */
+export type World = {
+  readonly seed: number;
+  readonly ledger: Ledger;
+  readonly klaviyo: SandboxState;
+  readonly letters: readonly Letter[];
+  readonly books: Readonly<Record<'events' | 'profiles', Books>>;
+  /** Epoch ms between which the producer posted. */
+  readonly from: number;
+  readonly to: number;
+};
+
+export type Letter = { readonly lane: string; readonly payload: JsonObject };
+
+/** What is not as it must be; empty where nothing was lost, doubled, changed or made up. */
+export function findProblems(world: World): readonly string[] {
+  return [
+    ...world.ledger.problems,
+    ...findLost(world),
+    ...world.klaviyo.events.flatMap((event) => findInEvent(event, world)),
+    ...findDoubled(world),
+    ...world.letters.flatMap((letter) => findInLetter(letter, world)),
+    ...findInProfiles(world),
+    ...findInCounts(world),
+  ];
+}
+
+/** Letters of a page of `/v1/dead-letters`, integers of any size as they are. */
+export function readLetters(text: string): {
+  readonly letters: readonly Letter[];
+  readonly next: string | null;
+} {
+  const parsed = parseJson(text);
+  const page = parsed.ok && isJsonObject(parsed.value) ? parsed.value : {};
+  const list = Array.isArray(page.data) ? Array.from<unknown>(page.data) : [];
+  const letters = list.filter(isJsonObject).map(({ lane, payload }) => {
+    return { lane: String(lane), payload: isJsonObject(payload) ? payload : {} };
+  });
+  return { letters, next: typeof page.next === 'string' ? page.next : null };
+}
+
+function findLost({ ledger, klaviyo, letters }: World): string[] {
+  const found = new Set(klaviyo.events.map(({ uniqueId }) => toEventNumber(uniqueId)));
+  for (const letter of letters) found.add(toEventNumber(toUniqueId(letter)));
+  return [...ledger.acknowledgedEvents.keys()]
+    .filter((number) => !found.has(number))
+    .map((number) => `event ${number} was acknowledged and is lost`);
+}
+
+function findInEvent(event: EventView, { seed, ledger, klaviyo, from, to }: World): string[] {
+  const number = toEventNumber(event.uniqueId);
+  if (number === null || !ledger.sentEvents.has(number))
+    return [`event ${event.uniqueId} is recorded and was never sent`];
+  const posted = makeEvent(seed, number);
+  if (posted.properties.mark !== 'good') return [`event ${number} is bad and is recorded`];
+  const isStamped = posted.event_time === undefined;
+  const { value = null, currency } = posted;
+  const expected = {
+    metric: posted.event_name,
+    time: posted.event_time ?? event.time,
+    value,
+    currency: value === null ? null : (currency?.toUpperCase() ?? null),
+    properties: toExpectedProperties(posted),
+    person: toIdentifiers(posted),
+  };
+  const { metric, time, properties } = event;
+  const person = toPersonOf(event.profileId, klaviyo);
+  const recorded = { metric, time, value: event.value, currency: event.valueCurrency, properties };
+  const at = Date.parse(time);
+  return [
+    ...findDifference(`event ${number}`, { ...recorded, person }, expected),
+    ...(isStamped && !(at >= from && at <= to) ? [`event ${number} has the time ${time}`] : []),
+  ];
+}
+
+/** The identifiers alone. */
+function toPersonOf(profileId: string, { profiles }: SandboxState): JsonObject {
+  const attributes = toProfilesById(profiles).get(profileId) ?? {};
+  const { email, phone_number, external_id } = attributes;
+  return {
+    ...(email !== undefined && { email }),
+    ...(phone_number !== undefined && { phone_number }),
+    ...(external_id !== undefined && { external_id }),
+  };
+}
+
+const byId = new WeakMap<SandboxState['profiles'], ReadonlyMap<string, JsonObject>>();
+
+/** Made once for all events of a world. */
+function toProfilesById(profiles: SandboxState['profiles']): ReadonlyMap<string, JsonObject> {
+  const known =
+    byId.get(profiles) ?? new Map(profiles.map(({ id, attributes }) => [id, attributes]));
+  byId.set(profiles, known);
+  return known;
+}
+
+function findDoubled({ ledger, klaviyo }: World): string[] {
+  const recorded = toRepeats(klaviyo.events.map(({ uniqueId }) => uniqueId));
+  const ids = toRepeats([...ledger.acknowledgedEvents.values(), ...ledger.updateIds]);
+  return [
+    ...recorded.map((id) => `event ${id} is recorded more than once`),
+    ...ids.map((id) => `the id ${id} was given more than once`),
+  ];
+}
+
+function toRepeats(values: readonly string[]): string[] {
+  const seen = new Set<string>();
+  return values.filter((value) => seen.size === seen.add(value).size);
+}
+
+/** Only what the sandbox refuses may be given up, and it is kept as it would have been sent. */
+function findInLetter(letter: Letter, world: World): string[] {
+  const { payload } = letter;
+  if (letter.lane === 'profiles') return findInBadUpdate(payload, world);
+  const number = toEventNumber(toUniqueId(letter));
+  if (number === null || !world.ledger.sentEvents.has(number))
+    return [`a dead letter was never sent: ${stringifyJson(payload)}`];
+  const posted = makeEvent(world.seed, number);
+  if (posted.properties.mark === 'good') return [`event ${number} is good and was given up`];
+  const time = String(toEventAttributes(payload).time);
+  return toTextDifference(`dead letter ${number}`, payload, toExpectedEvent(posted, time));
+}
+
+function findInBadUpdate(payload: JsonObject, { seed, ledger }: World): string[] {
+  const { person, step } = toMember(toMember(payload, 'attributes'), 'properties');
+  const name = `update ${String(step)} of person ${String(person)}`;
+  if (typeof person !== 'number' || typeof step !== 'number') return [`${name} was never sent`];
+  if (step >= (ledger.steps.get(person) ?? 0)) return [`${name} was never sent`];
+  const posted = makeUpdate(seed, person, step);
+  if (posted.mark === 'good') return [`${name} is good and was given up`];
+  return toTextDifference(name, payload, toExpectedBadUpdate(posted));
+}
+
+function findInProfiles({ seed, ledger, klaviyo }: World): string[] {
+  const texts = new Map(
+    Array.from({ length: personCount }, (_, number) => {
+      const steps = ledger.steps.get(number) ?? 0;
+      const expected = toExpectedProfile(seed, toPerson(number), { number, steps });
+      return [toIdentifierText(expected), toProfileText(expected)];
+    }),
+  );
+  const held = new Set(klaviyo.profiles.map(({ attributes }) => toIdentifierText(attributes)));
+  const missing = [...ledger.steps.keys()].filter(
+    (number) =>
+      hasGoodUpdate(seed, number, ledger) &&
+      !held.has(toIdentifierText(toIdentifiers(toPerson(number)))),
+  );
+  return [
+    ...missing.map((number) => `person ${number} was updated and is not there`),
+    ...klaviyo.profiles.flatMap(({ attributes }) => {
+      const name = toIdentifierText(attributes);
+      const expected = texts.get(name);
+      if (expected === undefined) return [`profile ${name} was never sent`];
+      const text = toProfileText(attributes);
+      return compare(`profile ${name}`, text, expected);
+    }),
+  ];
+}
+
+function hasGoodUpdate(seed: number, person: number, { steps }: Ledger): boolean {
+  const all = Array.from({ length: steps.get(person) ?? 0 }, (_, step) => step);
+  return all.some((step) => makeUpdate(seed, person, step).mark === 'good');
+}
+
+function toIdentifierText({ email, phone_number, external_id }: JsonObject): string {
+  return JSON.stringify([email ?? null, phone_number ?? null, external_id ?? null]);
+}
+
+/** An event is accepted once, however often it is sent; a bad one anew once it is a dead letter. */
+function findInCounts({ klaviyo, letters, books, ledger }: World): string[] {
+  const { counters, events } = klaviyo;
+  const lettersOf = (lane: string): number => letters.filter((each) => each.lane === lane).length;
+  const wanted: readonly (readonly [string, number, number])[] = [
+    ['recorded', counters.recorded, events.length],
+    ['events delivered', books.events.delivered, events.length],
+    ['events buffered', books.events.buffered, 0],
+    ['events given up', books.events.deadLettered, lettersOf('events')],
+    ['profiles buffered', books.profiles.buffered, 0],
+    ['profiles given up', books.profiles.deadLettered, lettersOf('profiles')],
+    ['silently dropped', counters.silentlyDropped, 0],
+    ['doubled in an import job', counters.importDuplicates, 0],
+  ];
+  const isShort = books.profiles.accepted < ledger.updateIds.size;
+  return [
+    ...wanted.flatMap(([name, is, must]) => (is === must ? [] : [`${name}: ${is}, not ${must}`])),
+    ...Object.entries(books).flatMap(([lane, of]) =>
+      isConserved(of) ? [] : [`the books of ${lane} do not balance: ${JSON.stringify(of)}`],
+    ),
+    ...(isShort ? [`only ${books.profiles.accepted} profiles count as accepted`] : []),
+  ];
+}
+
+function findDifference(name: string, is: JsonObject, must: JsonObject): string[] {
+  return Object.keys(must).flatMap((part) =>
+    compare(`${name}, ${part}`, toReadText(is[part]), toReadText(must[part])),
+  );
+}
+
+function toTextDifference(name: string, is: JsonObject, must: JsonObject): string[] {
+  return compare(name, stringifyJson(is), stringifyJson(must));
+}
+
+/** Payloads are long: only where they part. */
+function compare(name: string, is: string, must: string): string[] {
+  if (is === must) return [];
+  let at = 0;
+  while (is[at] === must[at]) at++;
+  const [found, expected] = [is, must].map((text) => text.slice(Math.max(0, at - 40), at + 40));
+  return [`${name}: …${found ?? ''}… and not …${expected ?? ''}…`];
+}
+
+function toUniqueId({ lane, payload }: Letter): string {
+  return lane === 'events' ? String(toEventAttributes(payload).unique_id) : '';
+}
+
+function toEventAttributes(payload: JsonObject): JsonObject {
+  const { data } = toMember(toMember(payload, 'attributes'), 'events');
+  const [event] = Array.isArray(data) ? Array.from<unknown>(data) : [];
+  return toMember(isJsonObject(event) ? event : {}, 'attributes');
+}
+
+function toMember(object: JsonObject, name: string): JsonObject {
+  const member = object[name];
+  return isJsonObject(member) ? member : {};
+}

@@ -1,0 +1,136 @@
+import { stringifyJson } from '../../src/json.js';
+import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import type { Ledger } from './ledger.js';
+import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './seeded-load.js';
+
+export type PostersOptions = {
+  readonly seed: number;
+  /** Where the relay is; asked again before each request. */
+  readonly url: () => Promise<string>;
+  readonly ledger: Ledger;
+  /** A request was answered 202. */
+  readonly onAcknowledged: () => void;
+  /** No poster begins anything new once it is aborted. */
+  readonly stopping: AbortSignal;
+};
+
+type Poster = PostersOptions & { readonly random: Random; readonly nextEvent: () => number };
+
+const maxBatch = 20;
+const updaterCount = 4;
+const repeatShare = 0.05;
+
+/**
+ * Several callers at once, each of whom repeats a request until it is answered, as a real one
+ * would. Resolves when all of them have ended; rejects for an answer that is not 202.
+ */
+export async function runPosters(options: PostersOptions): Promise<void> {
+  let events = 0;
+  const nextEvent = (): number => events++;
+  const toPoster = (number: number): Poster => {
+    return { ...options, random: createSeededRandom(options.seed + number * 31), nextEvent };
+  };
+  await Promise.all([
+    ...[1, 2, 3].map((number) => untilStopped(toPoster(number), postOneEvent)),
+    ...[4, 5].map((number) => untilStopped(toPoster(number), postEvents)),
+    ...Array.from({ length: updaterCount }, (_, share) => {
+      const act = share === 0 ? postOneUpdate : postUpdates;
+      return untilStopped(toPoster(6 + share), (poster) => act(poster, share));
+    }),
+  ]);
+}
+
+async function untilStopped(poster: Poster, act: (poster: Poster) => Promise<void>): Promise<void> {
+  while (!poster.stopping.aborted) {
+    await act(poster);
+    poster.onAcknowledged();
+  }
+}
+
+/** Now and then one that was acknowledged already. */
+async function postOneEvent(poster: Poster): Promise<void> {
+  const { ledger, random, nextEvent } = poster;
+  const known = random() < repeatShare ? ledger.anyAcknowledged(random) : null;
+  await postEvent(poster, known ?? nextEvent());
+}
+
+export async function postEvent(
+  poster: Pick<Poster, 'seed' | 'ledger' | 'url'>,
+  number: number,
+): Promise<void> {
+  poster.ledger.sendsEvents([number]);
+  const answer = await post(poster, '/v1/events', makeEvent(poster.seed, number));
+  poster.ledger.acknowledgesEvents([number], [answer.id]);
+}
+
+async function postEvents(poster: Poster): Promise<void> {
+  const { seed, ledger, random, nextEvent } = poster;
+  const numbers = Array.from({ length: 1 + below(random, maxBatch) }, nextEvent);
+  ledger.sendsEvents(numbers);
+  const events = numbers.map((number) => makeEvent(seed, number));
+  const { ids } = await post(poster, '/v1/events/batch?ids=true', events);
+  ledger.acknowledgesEvents(numbers, ids);
+}
+
+async function postOneUpdate(poster: Poster, share: number): Promise<void> {
+  const { seed, ledger } = poster;
+  const person = toPersonOf(poster, share);
+  const step = ledger.sendsUpdate(person);
+  const { id } = await post(poster, '/v1/profiles', makeUpdate(seed, person, step));
+  ledger.acknowledgesUpdates([id]);
+}
+
+/** Sometimes of one person twice: their order in the request counts. */
+async function postUpdates(poster: Poster, share: number): Promise<void> {
+  const { seed, ledger, random } = poster;
+  const updates = Array.from({ length: 1 + below(random, maxBatch) }, () => {
+    const person = toPersonOf(poster, share);
+    return makeUpdate(seed, person, ledger.sendsUpdate(person));
+  });
+  const body = pick(random, [updates, { profiles: updates }]);
+  const { ids } = await post(poster, '/v1/profiles/batch?ids=true', body);
+  ledger.acknowledgesUpdates(ids);
+}
+
+/** Nobody else updates them, so the order is known. */
+function toPersonOf({ random }: Poster, share: number): number {
+  return below(random, personCount / updaterCount) * updaterCount + share;
+}
+
+type Taken = { readonly id: string; readonly ids: readonly string[] };
+
+/** The same again until there is an answer. */
+async function post(
+  { url, ledger }: Pick<Poster, 'url' | 'ledger'>,
+  path: string,
+  content: unknown,
+): Promise<Taken> {
+  const body = stringifyJson(content);
+  for (;;) {
+    const address = `${await url()}${path}`;
+    ledger.posts++;
+    const answer = await send(address, body).catch(() => null);
+    if (answer === null) {
+      ledger.lostAnswers++;
+      continue;
+    }
+    const {
+      rejected = [],
+      id = '',
+      ids = [],
+    } = JSON.parse(answer.text) as Partial<Taken> & {
+      readonly rejected?: readonly unknown[];
+    };
+    if (answer.status === 202 && rejected.length === 0) return { id, ids };
+    throw new Error(`${path} answered ${answer.status}: ${answer.text}`);
+  }
+}
+
+async function send(
+  url: string,
+  body: string,
+): Promise<{ readonly status: number; readonly text: string }> {
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(url, { method: 'POST', headers, body });
+  return { status: answer.status, text: await answer.text() };
+}

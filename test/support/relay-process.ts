@@ -1,0 +1,100 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+
+/** The built command, as users run it: `npm test` builds it first. */
+const command = new URL('../../dist/main.js', import.meta.url).pathname;
+
+export type RelayProcess = {
+  readonly pid: number;
+  /** Resolves with where it listens; null where it was told to end before. Rejects where it ended by itself. */
+  readonly listening: Promise<string | null>;
+  /** What it logged so far. */
+  readonly lines: readonly string[];
+  /** Resolves once the next line is logged, or once there will be none. */
+  nextLine(): Promise<void>;
+  /** Why it ended without being told to; null where it did not. */
+  fault(): Error | null;
+  /** Resolves with the exit code once it has ended and its log is read; null where the signal ended it. */
+  end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null>;
+};
+
+export type RelayProcessOptions = {
+  /** The sandbox. */
+  readonly klaviyoUrl: string;
+  readonly dataDir: string;
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+/** `start` of the built command, with a journal. Returns at once. */
+export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
+  const child = spawn(process.execPath, [command, 'start'], {
+    env: toEnvironment(options),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  const reader = createInterface({ input: child.stdout });
+  const ended = Promise.all([once(child, 'exit'), once(reader, 'close')]);
+  let isTold = false;
+  const fault = (): Error | null =>
+    isTold || !hasEnded(child) ? null : new Error(`the relay ended by itself:\n${toTail(lines)}`);
+  const listening = new Promise<string | null>((resolve, reject) => {
+    reader.on('line', (line) => {
+      lines.push(line);
+      const url = /"url":"([^"]+)"/.exec(line)?.[1];
+      if (url !== undefined) resolve(url);
+    });
+    void ended.then(() => {
+      const error = fault();
+      if (error === null) resolve(null);
+      else reject(error);
+    });
+  });
+  // Who never asks where it listens must not be told of it as an unhandled rejection.
+  listening.catch(() => undefined);
+  return {
+    // There is none where it could not be started; then it has ended, too.
+    pid: child.pid ?? -1,
+    listening,
+    lines,
+    fault,
+    nextLine: async () => {
+      await Promise.race([once(reader, 'line'), ended]);
+    },
+    async end(signal) {
+      isTold ||= !hasEnded(child);
+      child.kill(signal);
+      await ended;
+      return child.exitCode;
+    },
+  };
+}
+
+/** Runs another of the command's actions to its end. */
+export async function runCommand(
+  args: readonly string[],
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  const child = spawn(process.execPath, [command, ...args], { env: {}, stdio: 'pipe' });
+  let output = '';
+  child.stdout.on('data', (part: Buffer) => (output += part.toString()));
+  child.stderr.on('data', (part: Buffer) => (output += part.toString()));
+  await once(child, 'close');
+  return { code: child.exitCode, output };
+}
+
+function toEnvironment({ klaviyoUrl, dataDir, env }: RelayProcessOptions): Record<string, string> {
+  return {
+    KLAVIYO_API_KEY: 'pk_test_1234',
+    KLAVIYO_BASE_URL: klaviyoUrl,
+    PORT: '0',
+    STORE: 'journal',
+    DATA_DIR: dataDir,
+    ...env,
+  };
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+const toTail = (lines: readonly string[]): string => lines.slice(-20).join('\n');

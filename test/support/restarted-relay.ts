@@ -1,0 +1,123 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../../src/clock.js';
+import { lanes, type Lane } from '../../src/envelope.js';
+import {
+  startSandbox,
+  type RunningSandbox,
+  type SandboxOptions,
+} from '../../src/klaviyo/sandbox/sandbox.js';
+import { watchMoments, type Moments } from './moments.js';
+import { startRelayProcess, type RelayProcess } from './relay-process.js';
+import { readBooks, type Books } from './relay.js';
+
+/** A relay that is killed and started again on its directory. Each process has a port of its own. */
+export type RestartedRelay = {
+  /** Where it listens, once it does. Rejects where it ended by itself, or is to be started no more. */
+  url(): Promise<string>;
+  /** The process that runs, once the one before has ended. */
+  process(): Promise<RelayProcess>;
+  /** Returns at once: the next one starts when this one has ended. */
+  killAndStart(): void;
+  /** For good. Resolves with the exit code; null where the signal ended it. */
+  end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null>;
+  /** What all of its processes logged as errors. */
+  complaints(): readonly string[];
+};
+
+export function startRestartedRelay(start: () => RelayProcess): RestartedRelay {
+  const complaints: string[] = [];
+  let current = Promise.resolve(start());
+  let isOver = false;
+  const end = async (running: RelayProcess, signal: 'SIGKILL' | 'SIGTERM') => {
+    const code = await running.end(signal);
+    complaints.push(...running.lines.filter((line) => /"level":"(error|fatal)"/.test(line)));
+    return code;
+  };
+  return {
+    async url() {
+      for (;;) {
+        const asked = current;
+        const running = await asked;
+        const url = await running.listening;
+        const error = running.fault();
+        if (error !== null) throw error;
+        if (isOver) throw new Error('the relay has ended for good');
+        if (url !== null && asked === current) return url;
+      }
+    },
+    process: () => current,
+    killAndStart() {
+      const before = current;
+      current = before.then(async (running) => {
+        await end(running, 'SIGKILL');
+        return start();
+      });
+    },
+    async end(signal) {
+      isOver = true;
+      return end(await current, signal);
+    },
+    complaints: () => complaints,
+  };
+}
+
+export type World = {
+  readonly sandbox: RunningSandbox;
+  readonly relay: RestartedRelay;
+  readonly moments: Moments;
+  readonly dataDir: string;
+};
+
+/** Intervals so short that a test waits for the starts of the relay alone; so little memory that a backlog lies on disk. */
+const quickRelay: Readonly<Record<string, string>> = {
+  EVENT_FLUSH_INTERVAL_MS: '5',
+  PROFILE_FLUSH_INTERVAL_MS: '5',
+  EVENT_RATE_WINDOWS: 'off',
+  PROFILE_RATE_WINDOWS: 'off',
+  RATE_LIMIT_PER_SECOND: '2000',
+  RATE_LIMIT_BURST: '2000',
+  RETRY_BASE_MS: '10',
+  RETRY_MAX_DELAY_MS: '80',
+  WORKING_SET_MAX_BYTES: '1000000',
+};
+
+/** The built relay, a sandbox and a journal, all of which are gone afterwards. */
+export async function withRestartedRelay<T>(
+  options: Partial<SandboxOptions>,
+  act: (world: World) => Promise<T>,
+): Promise<T> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'klaviyo-relay-'));
+  const sandbox = await startSandbox({ clock: systemClock, windows: 'off', ...options });
+  const moments = watchMoments({ sandboxPort: sandbox.port, dataDir });
+  const relay = startRestartedRelay(() =>
+    startRelayProcess({ klaviyoUrl: sandbox.url, dataDir, env: quickRelay }),
+  );
+  try {
+    return await act({ sandbox, relay, moments, dataDir });
+  } finally {
+    await relay.end('SIGKILL');
+    moments.close();
+    await sandbox.close();
+    await rm(dataDir, { recursive: true });
+  }
+}
+
+/** Until nothing is buffered. Looks again after each line it logs: it logs what it settles. */
+export async function untilSettled(
+  relay: Pick<RestartedRelay, 'url' | 'process'>,
+): Promise<Readonly<Record<Lane, Books>>> {
+  for (;;) {
+    const url = await relay.url();
+    const logged = (await relay.process()).nextLine();
+    const books = readBooks(await fetchText(`${url}/metrics`));
+    if (lanes.every((lane) => books[lane].buffered === 0)) return books;
+    await logged;
+  }
+}
+
+export async function fetchText(url: string): Promise<string> {
+  const answer = await fetch(url);
+  return answer.text();
+}

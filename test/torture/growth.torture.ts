@@ -1,0 +1,77 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, expect, it } from 'vitest';
+import { ack, aDelivery, anEvent, settledAs } from '../support/builders.js';
+import { append, claim } from '../store/contract/harness.js';
+import { openTestJournal, type JournalUnderTest } from '../store/journal/under-test.js';
+
+let under: JournalUnderTest;
+afterEach(() => under.close());
+
+const text = `{"pad":"${'x'.repeat(390)}"}`;
+/** Requests that share a sync, of one event each. */
+const groupSize = 64;
+
+const fileBytes = (): number => statSync(join(under.directory, 'journal.mdb')).size;
+const toMb = (bytes: number): string => (bytes / 1e6).toFixed(1).padStart(7);
+
+async function appendMany(count: number): Promise<void> {
+  for (let left = count; left > 0; left -= groupSize) {
+    const group = Array.from({ length: Math.min(groupSize, left) }, () =>
+      append(under.store, [anEvent({ text })]),
+    );
+    await Promise.all(group);
+  }
+}
+
+/** Delivers until so many are left. */
+async function drainTo(count: number): Promise<void> {
+  while (under.store.depth('events').count > count) {
+    const parcels = await claim(under.store);
+    await under.store.settle({
+      lane: 'events',
+      delivery: aDelivery(),
+      settled: settledAs(parcels, ack),
+    });
+  }
+}
+
+it('the file grows with the backlog alone, and what has passed through leaves no trace', async () => {
+  under = await openTestJournal({
+    capacity: { maxCount: 1e9, maxBytes: 1e12 },
+    dedupe: { maxAgeMs: 86_400_000, maxCount: 100_000 },
+    log: { maxCount: 1000, maxAgeMs: 86_400_000 },
+  });
+  const report: string[] = ['  passed  unsettled  payload MB  file MB'];
+  let passed = 0;
+  const note = (): number => {
+    const { count, bytes } = under.store.depth('events');
+    report.push(
+      `${String(passed).padStart(8)}${String(count).padStart(11)}${toMb(bytes).padStart(12)}${toMb(fileBytes()).padStart(9)}`,
+    );
+    return fileBytes();
+  };
+  const steady: number[] = [];
+  for (let round = 0; round < 10; round++) {
+    for (let turn = 0; turn < 5; turn++) {
+      await appendMany(2000);
+      await drainTo(500);
+    }
+    passed += 10_000;
+    steady.push(note());
+  }
+  const peaks: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    await appendMany(100_000);
+    passed += 100_000;
+    peaks.push(note());
+    await drainTo(0);
+    note();
+  }
+  process.stdout.write(`${report.join('\n')}\n`);
+  // The dedupe window's history is still filling up here; it is bounded by its own settings.
+  expect(steady[9]).toBeLessThan(10_000_000);
+  // Freed pages come back in pieces: the file grows a little more, and then no more.
+  expect(peaks[5]).toBeLessThanOrEqual(peaks[4]! * 1.02);
+  expect(peaks[5]).toBeLessThanOrEqual(peaks[0]! * 1.5);
+});
