@@ -23,7 +23,20 @@ export function toExpectedEvent(posted: MadeEvent, time: string): JsonObject {
   };
 }
 
-export function toExpectedProperties(posted: MadeEvent): JsonObject {
+/** The same as the sandbox shows it. */
+export function toExpectedView(posted: MadeEvent, time: string): JsonObject {
+  const { value, currency } = posted;
+  return {
+    metric: posted.event_name,
+    time: posted.event_time ?? time,
+    value: value ?? null,
+    currency: value === undefined ? null : (currency?.toUpperCase() ?? null),
+    properties: toExpectedProperties(posted),
+    person: toIdentifiers(posted),
+  };
+}
+
+function toExpectedProperties(posted: MadeEvent): JsonObject {
   const { value, order_id, total_amount, currency } = posted;
   return {
     ...posted.properties,

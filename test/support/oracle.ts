@@ -4,7 +4,7 @@ import {
   toExpectedBadUpdate,
   toExpectedEvent,
   toExpectedProfile,
-  toExpectedProperties,
+  toExpectedView,
   toIdentifiers,
   toProfileText,
   toReadText,
@@ -14,7 +14,7 @@ import { isConserved, type Books } from './relay.js';
 import { makeEvent, makeUpdate, personCount, toEventNumber, toPerson } from './seeded-load.js';
 
 /** Everything there is to see once nothing is buffered any more. */
-export type World = {
+export type Evidence = {
   readonly seed: number;
   readonly ledger: Ledger;
   readonly klaviyo: SandboxState;
@@ -28,15 +28,19 @@ export type World = {
 export type Letter = { readonly lane: string; readonly payload: JsonObject };
 
 /** What is not as it must be; empty where nothing was lost, doubled, changed or made up. */
-export function findProblems(world: World): readonly string[] {
+export function findProblems(evidence: Evidence): readonly string[] {
+  const { ledger, klaviyo, letters } = evidence;
+  const profiles = new Map(klaviyo.profiles.map(({ id, attributes }) => [id, attributes]));
   return [
-    ...world.ledger.problems,
-    ...findLost(world),
-    ...world.klaviyo.events.flatMap((event) => findInEvent(event, world)),
-    ...findDoubled(world),
-    ...world.letters.flatMap((letter) => findInLetter(letter, world)),
-    ...findInProfiles(world),
-    ...findInCounts(world),
+    ...ledger.problems,
+    ...findLost(evidence),
+    ...klaviyo.events.flatMap((event) =>
+      findInEvent(event, profiles.get(event.profileId) ?? {}, evidence),
+    ),
+    ...findDoubled(evidence),
+    ...letters.flatMap((letter) => findInLetter(letter, evidence)),
+    ...findInProfiles(evidence),
+    ...findInCounts(evidence),
   ];
 }
 
@@ -54,7 +58,7 @@ export function readLetters(text: string): {
   return { letters, next: typeof page.next === 'string' ? page.next : null };
 }
 
-function findLost({ ledger, klaviyo, letters }: World): string[] {
+function findLost({ ledger, klaviyo, letters }: Evidence): string[] {
   const found = new Set(klaviyo.events.map(({ uniqueId }) => toEventNumber(uniqueId)));
   for (const letter of letters) found.add(toEventNumber(toUniqueId(letter)));
   return [...ledger.acknowledgedEvents.keys()]
@@ -62,36 +66,27 @@ function findLost({ ledger, klaviyo, letters }: World): string[] {
     .map((number) => `event ${number} was acknowledged and is lost`);
 }
 
-function findInEvent(event: EventView, { seed, ledger, klaviyo, from, to }: World): string[] {
+function findInEvent(
+  event: EventView,
+  profile: JsonObject,
+  { seed, ledger, from, to }: Evidence,
+): string[] {
   const number = toEventNumber(event.uniqueId);
   if (number === null || !ledger.sentEvents.has(number))
     return [`event ${event.uniqueId} is recorded and was never sent`];
   const posted = makeEvent(seed, number);
   if (posted.properties.mark !== 'good') return [`event ${number} is bad and is recorded`];
+  const { metric, time, value, valueCurrency: currency, properties } = event;
+  const recorded = { metric, time, value, currency, properties, person: pickIdentifiers(profile) };
   const isStamped = posted.event_time === undefined;
-  const { value = null, currency } = posted;
-  const expected = {
-    metric: posted.event_name,
-    time: posted.event_time ?? event.time,
-    value,
-    currency: value === null ? null : (currency?.toUpperCase() ?? null),
-    properties: toExpectedProperties(posted),
-    person: toIdentifiers(posted),
-  };
-  const { metric, time, properties } = event;
-  const person = toPersonOf(event.profileId, klaviyo);
-  const recorded = { metric, time, value: event.value, currency: event.valueCurrency, properties };
   const at = Date.parse(time);
   return [
-    ...findDifference(`event ${number}`, { ...recorded, person }, expected),
+    ...findDifference(`event ${number}`, recorded, toExpectedView(posted, time)),
     ...(isStamped && !(at >= from && at <= to) ? [`event ${number} has the time ${time}`] : []),
   ];
 }
 
-/** The identifiers alone. */
-function toPersonOf(profileId: string, { profiles }: SandboxState): JsonObject {
-  const attributes = toProfilesById(profiles).get(profileId) ?? {};
-  const { email, phone_number, external_id } = attributes;
+function pickIdentifiers({ email, phone_number, external_id }: JsonObject): JsonObject {
   return {
     ...(email !== undefined && { email }),
     ...(phone_number !== undefined && { phone_number }),
@@ -99,17 +94,7 @@ function toPersonOf(profileId: string, { profiles }: SandboxState): JsonObject {
   };
 }
 
-const byId = new WeakMap<SandboxState['profiles'], ReadonlyMap<string, JsonObject>>();
-
-/** Made once for all events of a world. */
-function toProfilesById(profiles: SandboxState['profiles']): ReadonlyMap<string, JsonObject> {
-  const known =
-    byId.get(profiles) ?? new Map(profiles.map(({ id, attributes }) => [id, attributes]));
-  byId.set(profiles, known);
-  return known;
-}
-
-function findDoubled({ ledger, klaviyo }: World): string[] {
+function findDoubled({ ledger, klaviyo }: Evidence): string[] {
   const recorded = toRepeats(klaviyo.events.map(({ uniqueId }) => uniqueId));
   const ids = toRepeats([...ledger.acknowledgedEvents.values(), ...ledger.updateIds]);
   return [
@@ -124,19 +109,19 @@ function toRepeats(values: readonly string[]): string[] {
 }
 
 /** Only what the sandbox refuses may be given up, and it is kept as it would have been sent. */
-function findInLetter(letter: Letter, world: World): string[] {
+function findInLetter(letter: Letter, evidence: Evidence): string[] {
   const { payload } = letter;
-  if (letter.lane === 'profiles') return findInBadUpdate(payload, world);
+  if (letter.lane === 'profiles') return findInBadUpdate(payload, evidence);
   const number = toEventNumber(toUniqueId(letter));
-  if (number === null || !world.ledger.sentEvents.has(number))
+  if (number === null || !evidence.ledger.sentEvents.has(number))
     return [`a dead letter was never sent: ${stringifyJson(payload)}`];
-  const posted = makeEvent(world.seed, number);
+  const posted = makeEvent(evidence.seed, number);
   if (posted.properties.mark === 'good') return [`event ${number} is good and was given up`];
   const time = String(toEventAttributes(payload).time);
   return toTextDifference(`dead letter ${number}`, payload, toExpectedEvent(posted, time));
 }
 
-function findInBadUpdate(payload: JsonObject, { seed, ledger }: World): string[] {
+function findInBadUpdate(payload: JsonObject, { seed, ledger }: Evidence): string[] {
   const { person, step } = toMember(toMember(payload, 'attributes'), 'properties');
   const name = `update ${String(step)} of person ${String(person)}`;
   if (typeof person !== 'number' || typeof step !== 'number') return [`${name} was never sent`];
@@ -146,7 +131,7 @@ function findInBadUpdate(payload: JsonObject, { seed, ledger }: World): string[]
   return toTextDifference(name, payload, toExpectedBadUpdate(posted));
 }
 
-function findInProfiles({ seed, ledger, klaviyo }: World): string[] {
+function findInProfiles({ seed, ledger, klaviyo }: Evidence): string[] {
   const texts = new Map(
     Array.from({ length: personCount }, (_, number) => {
       const steps = ledger.steps.get(number) ?? 0;
@@ -182,7 +167,7 @@ function toIdentifierText({ email, phone_number, external_id }: JsonObject): str
 }
 
 /** An event is accepted once, however often it is sent; a bad one anew once it is a dead letter. */
-function findInCounts({ klaviyo, letters, books, ledger }: World): string[] {
+function findInCounts({ klaviyo, letters, books, ledger }: Evidence): string[] {
   const { counters, events } = klaviyo;
   const lettersOf = (lane: string): number => letters.filter((each) => each.lane === lane).length;
   const wanted: readonly (readonly [string, number, number])[] = [

@@ -23,6 +23,13 @@ const errno = { io: 5, noSpace: 28 } as const;
 /** A write that was cut short has taken what was left. */
 const nothingLeftBytes = 64 * 1024;
 
+export type CommitSurroundings = {
+  /** Of the volume. */
+  readonly freeBytes: () => Promise<number>;
+  /** False once a head page could not be written: LMDB answers nothing any more until it is opened anew. */
+  readonly isReadable: () => boolean;
+};
+
 /**
  * What lmdb's rejection means. It hands out the reason as a promise of its own, with errno as `code`.
  * That LMDB was writing pages shows in the words alone; anything unknown counts as after the sync,
@@ -33,7 +40,7 @@ const nothingLeftBytes = 64 * 1024;
  */
 export async function toCommitError(
   rejection: unknown,
-  freeBytes: () => Promise<number>,
+  { freeBytes, isReadable }: CommitSurroundings,
 ): Promise<CommitError> {
   const cause = await causeOf(rejection);
   const message = cause instanceof Error ? cause.message : String(cause);
@@ -41,7 +48,7 @@ export async function toCommitError(
   const wasCutShort = code === errno.io && (await freeBytes()) < nothingLeftBytes;
   return new CommitError(wasCutShort ? `${message}: no space is left` : message, {
     isNoSpace: code === errno.noSpace || wasCutShort,
-    isBeforeSync: wasCutShort || message.includes('Attempting to write page'),
+    isBeforeSync: isReadable() && (wasCutShort || message.includes('Attempting to write page')),
     cause: rejection,
   });
 }

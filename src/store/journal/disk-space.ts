@@ -4,6 +4,8 @@ export type DiskSpaceOptions = {
   readonly clock: Clock;
   /** Bytes that this process may still write to the volume. */
   readonly freeBytes: () => Promise<number>;
+  /** Of the journal's own file: its length, and what is free in it. */
+  readonly freePages: () => { readonly fileBytes: number; readonly freeBytes: number };
   /** Intake stops when less than this is left: settling, and whoever else uses the volume, need some. */
   readonly reserveBytes: number;
   /** Told at each change. */
@@ -11,6 +13,12 @@ export type DiskSpaceOptions = {
 };
 
 const lookMs = 1000;
+/**
+ * Free pages may lie too scattered for what is written next, and then the file grows although it has
+ * some. Below this share of the reserve they only count once most of the file is free.
+ */
+const floorShare = 1 / 4;
+const mostlyFree = 1 / 2;
 export const diskRetryAfterMs = 5000;
 
 /** Watches the volume's free space, so that intake stops before a write fails. What is accepted between two looks is counted. */
@@ -44,13 +52,13 @@ export class DiskSpace {
   }
 
   wrote(bytes: number): void {
-    this.#freeBytes -= bytes;
+    this.#freeBytes = Math.max(0, this.#freeBytes - bytes);
     this.#judge();
   }
 
   /** A write failed for want of room, whatever the last look said. */
   ranOut(): void {
-    this.#freeBytes = 0;
+    this.#freeBytes = -1;
     this.#judge();
   }
 
@@ -61,9 +69,14 @@ export class DiskSpace {
 
   async #look(): Promise<void> {
     // A volume that cannot be asked is not known to be full; writes to it tell.
-    this.#freeBytes = await this.freeBytes();
-    this.#judge();
+    const onVolume = await this.freeBytes();
     if (this.#isClosed) return;
+    const inFile = this.#options.freePages();
+    const countsPages =
+      onVolume >= this.#options.reserveBytes * floorShare ||
+      inFile.freeBytes >= inFile.fileBytes * mostlyFree;
+    this.#freeBytes = onVolume + (countsPages ? inFile.freeBytes : 0);
+    this.#judge();
     this.#timer = this.#options.clock.setTimer(lookMs, () => void this.#look());
   }
 

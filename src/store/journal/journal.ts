@@ -212,7 +212,20 @@ export class JournalStore implements Store {
         void meta.put('totals', draft);
       });
     } catch (error) {
-      throw await toCommitError(error, () => this.#deps.disk.freeBytes());
+      throw await toCommitError(error, {
+        freeBytes: () => this.#deps.disk.freeBytes(),
+        isReadable: () => this.#isReadable(),
+      });
+    }
+  }
+
+  #isReadable(): boolean {
+    const { environment, meta } = this.#deps.tables;
+    try {
+      environment.resetReadTxn();
+      return meta.get('totals') !== undefined;
+    } catch {
+      return false;
     }
   }
 

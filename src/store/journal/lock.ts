@@ -32,8 +32,7 @@ export function lockDirectory(directory: string, now: number): DirectoryLock {
     );
   }
   const holder = { pid: process.pid, host: hostname(), since: new Date(now).toISOString() };
-  ftruncateSync(fd);
-  writeSync(fd, `${JSON.stringify(holder)}\n`, 0);
+  writeHolder(fd, `${JSON.stringify(holder)}\n`);
   let isHeld = true;
   return {
     release() {
@@ -41,6 +40,16 @@ export function lockDirectory(directory: string, now: number): DirectoryLock {
       isHeld = false;
     },
   };
+}
+
+/** For whoever comes second. The lock holds without it, so a volume that is full does not stop a start. */
+function writeHolder(fd: number, text: string): void {
+  try {
+    ftruncateSync(fd);
+    writeSync(fd, text, 0);
+  } catch {
+    // The second one is told of "another process" then.
+  }
 }
 
 function openLockFile(directory: string, path: string): number {

@@ -1,3 +1,4 @@
+import { chmodSync } from 'node:fs';
 import { statfs, truncate } from 'node:fs/promises';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
@@ -5,6 +6,7 @@ import { verify } from './verify.js';
 import { openDirectory, syncDirectory, type Directory } from './directory.js';
 import { DiskSpace, type DiskSpaceOptions } from './disk-space.js';
 import { DirectoryError, openFormat } from './format.js';
+import { readFreePages } from './free-pages.js';
 import { JournalStore, type JournalOptions } from './journal.js';
 import { openTables, type Tables } from './tables.js';
 
@@ -26,9 +28,14 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
     tables = await openWhole(directory);
     const newEpoch = (): string => toEpoch(random());
     const opened = openFormat(tables, { directory: directory.path, newEpoch });
-    if (directory.isNew) syncDirectory(directory.path);
+    if (directory.isNew) {
+      protectFiles(directory.journalPath);
+      syncDirectory(directory.path);
+    }
+    const whole = tables;
     const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
-    const disk = new DiskSpace({ ...options, freeBytes, onChange });
+    const freePages = () => readFreePages(whole);
+    const disk = new DiskSpace({ ...options, freeBytes, freePages, onChange });
     const store = new JournalStore({
       ...options,
       ...opened,
@@ -66,6 +73,11 @@ export async function openWhole({ path, journalPath, short }: Directory): Promis
     const why = error instanceof Error ? error.message : String(error);
     throw new DirectoryError(path, `is damaged: ${there}${why}`);
   }
+}
+
+/** They hold personal data, and the directory may be an older one that everybody can read. */
+function protectFiles(journalPath: string): void {
+  for (const path of [journalPath, `${journalPath}-lock`]) chmodSync(path, 0o600);
 }
 
 function toFreeBytes(path: string): () => Promise<number> {

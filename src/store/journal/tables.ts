@@ -57,9 +57,10 @@ const mapBytes = 2 ** 40;
 /**
  * Opens the file, and makes it where there is none.
  *
- * `overlappingSync` off makes a commit wait for its fdatasync: only then does a resolved write mean
- * that it is on disk. `eventTurnBatching` off makes one `batch()` one transaction that fails by
- * itself; with it a failed commit also rejects a promise that nobody holds.
+ * `overlappingSync` off makes a commit end with its fdatasync and the synced write of the head page,
+ * so that a resolved write means that it is on disk, in lmdb's documented way. `eventTurnBatching`
+ * off makes one `batch()` one transaction that fails by itself; with it a failed commit also rejects
+ * a promise that nobody holds.
  */
 export function openTables(path: string): Tables {
   const options = {

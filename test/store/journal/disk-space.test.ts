@@ -5,13 +5,16 @@ import { anEvent, someEvents } from '../../support/builders.js';
 import { append } from '../contract/harness.js';
 import { openTestJournal, type JournalUnderTest } from './under-test.js';
 
-async function watch(free: { bytes: number }, reserveBytes = 100) {
+const noPages = { fileBytes: 0, freeBytes: 0 };
+
+async function watch(free: { bytes: number }, { reserveBytes = 100, pages = noPages } = {}) {
   const clock = createManualClock();
   const changes: boolean[] = [];
   const disk = new DiskSpace({
     clock,
     reserveBytes,
     freeBytes: () => Promise.resolve(free.bytes),
+    freePages: () => pages,
     onChange: (isLow) => void changes.push(isLow),
   });
   await disk.start();
@@ -57,12 +60,40 @@ describe('the free space of the volume', () => {
     disk.close();
   });
 
+  it.each([
+    ['free pages of the file count', { fileBytes: 1000, freeBytes: 60 }, 50, false],
+    ['too few of them do not help', { fileBytes: 1000, freeBytes: 40 }, 50, true],
+    ['scattered ones do not count near the end', { fileBytes: 1000, freeBytes: 400 }, 20, true],
+    [
+      'they count there, too, once most of the file is free',
+      { fileBytes: 1000, freeBytes: 600 },
+      20,
+      false,
+    ],
+  ])('%s', async (_name, pages, bytes, isLow) => {
+    const { disk } = await watch({ bytes }, { pages });
+    expect(disk.isLow()).toBe(isLow);
+    disk.close();
+  });
+
+  it('is none after a write that found none, without a reserve, too', async () => {
+    const { clock, disk } = await watch({ bytes: 1000 }, { reserveBytes: 0 });
+    disk.wrote(5000);
+    expect(disk.isLow()).toBe(false);
+    disk.ranOut();
+    expect(disk.isLow()).toBe(true);
+    await clock.advance(1000);
+    expect(disk.isLow()).toBe(false);
+    disk.close();
+  });
+
   it('does not count as low where the volume cannot be asked', async () => {
     const clock = createManualClock();
     const disk = new DiskSpace({
       clock,
       reserveBytes: 100,
       freeBytes: () => Promise.reject(new Error('no')),
+      freePages: () => noPages,
       onChange: () => undefined,
     });
     await disk.start();
@@ -79,12 +110,13 @@ describe('a journal on a volume that is nearly full', () => {
   it('takes nothing, goes on settling, and takes again by itself once there is room', async () => {
     const free = { bytes: 1_000_000 };
     under = await openTestJournal({
+      // Far above what may be free in the file itself.
       reserveBytes: 500_000,
       freeBytes: () => Promise.resolve(free.bytes),
     });
     const { store, clock } = under;
     await append(store, someEvents(2));
-    free.bytes = 499_999;
+    free.bytes = 100_000;
     await clock.advance(1000);
     expect(store.refusal()).toEqual({ reason: 'disk', retryAfterMs: 5000 });
     expect(await store.append([anEvent()])).toMatchObject({ ok: false });
