@@ -147,22 +147,20 @@ it(`${unsettled} unsettled events survive a SIGKILL, and the relay is ready soon
   await untilDrained(url);
   const drained = await readMemory();
   report.push(`drained in ${seconds(from)} s; memory ${drained.all} MB, ${drained.own} its own`);
-  const bodies = taken.join('\n');
-  const ids = [...bodies.matchAll(/"unique_id":"order-(\d+)"/g)].map(([, number]) =>
-    Number(number),
+  const ids = taken.flatMap((body) =>
+    [...body.matchAll(/"unique_id":"order-(\d+)"/g)].map(([, number]) => Number(number)),
   );
   expect(ids).toHaveLength(unsettled);
   expect(new Set(ids).size).toBe(unsettled);
-  expectNewestWins(bodies);
+  expectNewestWins(taken);
   process.stdout.write(`${report.join('\n')}\n`);
 });
 
 /** Per identity the changes arrive in order, each once or merged into a newer one, and the last of all is the last posted. */
-function expectNewestWins(bodies: string): void {
+function expectNewestWins(bodies: readonly string[]): void {
   const last = new Map<string, number>();
-  for (const [, id = '', change] of bodies.matchAll(
-    /"external_id":"(c-\d+)","properties":\{"change":(\d+)\}/g,
-  )) {
+  const update = /"external_id":"(c-\d+)","properties":\{"change":(\d+)\}/g;
+  for (const [, id = '', change] of bodies.flatMap((body) => [...body.matchAll(update)])) {
     expect(Number(change)).toBeGreaterThan(last.get(id) ?? -1);
     last.set(id, Number(change));
   }
