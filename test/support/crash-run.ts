@@ -46,7 +46,9 @@ const toTroubles = (kills: number): readonly FaultRule[] => [
   { endpoint: 'any', probability: 0.08, status: 503 },
   { endpoint: 'any', probability: 0.05, reset: 'before' },
   { endpoint: 'any', probability: 0.1, reset: 'after' },
-  { endpoint: 'bulk-profiles', probability: 0.4, delayMs: 120 },
+  // Profiles in flight at a kill, beside others that were sent back: a restart must keep their order.
+  { endpoint: 'bulk-profiles', probability: 0.3, delayMs: 250 },
+  { endpoint: 'bulk-profiles', probability: 0.3, status: 503 },
   { endpoint: 'any', probability: 0.3, delayMs: 30 },
 ];
 

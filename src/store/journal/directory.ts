@@ -5,12 +5,15 @@ import { readHead, type FileHead } from './file-head.js';
 import { lockDirectory, lockFileName } from './lock.js';
 
 const journalFileName = 'journal.mdb';
+/** A journal while it is made. */
+const draftFileName = 'draft.mdb';
 /** What may lie there before the journal is made; a volume's root has its own folder. */
-const harmless = new Set(['lost+found', lockFileName]);
+const harmless = new Set(['lost+found', lockFileName, draftFileName, `${draftFileName}-lock`]);
 
 export type Directory = {
   readonly path: string;
   readonly journalPath: string;
+  readonly draftPath: string;
   readonly isNew: boolean;
   /** Null where the file is as long as it says. */
   readonly short: FileHead | null;
@@ -29,7 +32,8 @@ export function openDirectory(
   if (create) makeDirectory(path);
   const lock = lockDirectory(path, now);
   try {
-    return { ...inspect(path, create), path, release: () => lock.release() };
+    const draftPath = join(path, draftFileName);
+    return { ...inspect(path, create), path, draftPath, release: () => lock.release() };
   } catch (error) {
     lock.release();
     throw error;

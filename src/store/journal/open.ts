@@ -1,5 +1,5 @@
 import { chmodSync } from 'node:fs';
-import { statfs, truncate } from 'node:fs/promises';
+import { rename, rm, statfs, truncate } from 'node:fs/promises';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { verify } from './verify.js';
@@ -25,13 +25,11 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
   const directory = openDirectory(options.directory, { create: true, now: clock.now() });
   let tables: Tables | undefined;
   try {
-    tables = await openWhole(directory);
     const newEpoch = (): string => toEpoch(random());
+    if (directory.isNew) await makeJournal(directory, newEpoch);
+    tables = await openWhole(directory);
     const opened = openFormat(tables, { directory: directory.path, newEpoch });
-    if (directory.isNew) {
-      protectFiles(directory.journalPath);
-      syncDirectory(directory.path);
-    }
+    if (directory.isNew) protectFiles(directory.journalPath);
     const whole = tables;
     const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
     const freePages = () => readFreePages(whole);
@@ -50,6 +48,27 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
     directory.release();
     throw error;
   }
+}
+
+/**
+ * Made under another name, and given its own once it is whole: a process that is killed meanwhile
+ * leaves nothing that the next one would have to take for a damaged journal.
+ */
+async function makeJournal(
+  { path, draftPath, journalPath }: Directory,
+  newEpoch: () => string,
+): Promise<void> {
+  const remove = (file: string): Promise<void> => rm(file, { force: true });
+  await Promise.all([draftPath, `${draftPath}-lock`].map(remove));
+  const tables = openTables(draftPath);
+  try {
+    openFormat(tables, { directory: path, newEpoch });
+  } finally {
+    await tables.environment.close();
+  }
+  await remove(`${draftPath}-lock`);
+  await rename(draftPath, journalPath);
+  syncDirectory(path);
 }
 
 /**

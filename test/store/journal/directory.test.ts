@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -83,6 +84,30 @@ describe('a data directory', () => {
     const { store } = await openTestJournal({ directory });
     await store.close();
   });
+
+  it.each([
+    ['empty', 0],
+    ['a few bytes long', 100],
+    ['a page of zeros', 4096],
+  ])(
+    'whose journal was being made when the process was killed, its draft %s, is begun anew',
+    async (_what, bytes) => {
+      for (const name of ['draft.mdb', 'draft.mdb-lock']) {
+        writeFileSync(join(directory, name), Buffer.alloc(bytes));
+      }
+      const { store } = await openTestJournal({ directory });
+      await append(store, someEvents(3));
+      await store.close();
+      const names = readdirSync(directory).sort();
+      expect(names).toEqual(['journal.mdb', 'journal.mdb-lock', 'relay.lock']);
+      for (const name of names.slice(0, 2)) {
+        expect(statSync(join(directory, name)).mode & 0o777).toBe(0o600);
+      }
+      const again = await openTestJournal({ directory });
+      expect(again.store.depth('events').count).toBe(3);
+      await again.store.close();
+    },
+  );
 
   it.each([
     [
