@@ -81,6 +81,9 @@ export const settingsSchema = z.object({
   DISK_RESERVE_BYTES: int(0, 2 ** 50, 268_435_456).describe(
     "Intake answers 503 while the journal's volume has less than this left",
   ),
+  SYNC_TIMEOUT_MS: int(100, 3_600_000, 30_000).describe(
+    'Time limit of one write to the journal with its sync; a disk that hangs longer ends the relay',
+  ),
   EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Events a request, at most'),
   PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe('Profiles a request, at most'),
   BATCH_MAX_BYTES: int(150_000, 5_000_000, 5_000_000).describe(

@@ -45,6 +45,7 @@ describe('the configuration', () => {
       INGEST_RATE_LIMIT_PER_SECOND: null,
       BODY_LIMIT_BYTES: 5_000_000,
       SHUTDOWN_TIMEOUT_MS: 10_000,
+      SYNC_TIMEOUT_MS: 30_000,
       LOG_LEVEL: 'info',
     });
   });
@@ -144,6 +145,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   HEADERS_TIMEOUT_MS: [100, 600_000, 10_000],
   REQUEST_TIMEOUT_MS: [100, 600_000, 30_000],
   SHUTDOWN_TIMEOUT_MS: [0, 600_000, 10_000],
+  SYNC_TIMEOUT_MS: [100, 3_600_000, 30_000],
 };
 
 describe('a number', () => {

@@ -4,6 +4,7 @@ import { startApp, type App } from '../app.js';
 import { systemClock } from '../clock.js';
 import { ConfigError, loadConfig, type Config } from '../config.js';
 import { createLogger } from '../logger.js';
+import { StuckError } from '../store/journal/commit-error.js';
 import type { Command } from './command.js';
 import { version } from './version.js';
 
@@ -56,6 +57,8 @@ async function untilStopped(config: Config): Promise<number> {
         'ending: this is a fault of the relay, of its store or of its machine',
       );
     await app?.stop();
+    // An ordinary exit joins all threads, and would wait for the one that the disk does not let go.
+    if (fault instanceof StuckError) process.kill(process.pid, 'SIGKILL');
     // Makes the exit code 1.
     if (fault !== undefined) throw new Error('ended by a fault', { cause: fault });
   });
@@ -68,7 +71,8 @@ async function untilStopped(config: Config): Promise<number> {
       log,
       version,
       onFault: (error) => {
-        fault ??= error;
+        if (fault !== undefined) return;
+        fault = error;
         grace.close();
       },
     });

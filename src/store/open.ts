@@ -1,3 +1,4 @@
+import { systemClock } from '../clock.js';
 import type { Config } from '../config.js';
 import { openJournal, type OpenJournalOptions } from './journal/open.js';
 import { MemoryStore } from './memory.js';
@@ -17,6 +18,8 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
       directory: config.DATA_DIR,
       maxHeldBytes: config.WORKING_SET_MAX_BYTES,
       reserveBytes: config.DISK_RESERVE_BYTES,
+      // A disk hangs in real time, whatever clock the relay runs on.
+      syncLimit: { clock: systemClock, ms: config.SYNC_TIMEOUT_MS },
     }),
   memory: (_config, options) => Promise.resolve(new MemoryStore(options)),
 };

@@ -3,8 +3,9 @@ import { isMatch } from '../dead-letters.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage } from '../page.js';
 import { decodeLetter, encodeLetter, type Letter } from './letter.js';
-import type { Tables, Write } from './tables.js';
+import type { Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
+import { put, remove, type Write } from './write.js';
 
 export type Numbered = { readonly order: number; readonly letter: Letter };
 
@@ -33,8 +34,8 @@ export class JournalDeadLetters {
       draft.lanes[letter.lane].deadLetters++;
       const order = draft.nextLetter++;
       return [
-        () => this.#tables.letters.put(order, encodeLetter(letter)),
-        () => this.#tables.letterOrders.put([laneNumbers[letter.lane], letter.seq], order),
+        put(this.#tables.letters, order, encodeLetter(letter)),
+        put(this.#tables.letterOrders, [laneNumbers[letter.lane], letter.seq], order),
       ];
     });
     return {
@@ -47,8 +48,8 @@ export class JournalDeadLetters {
   remove(letters: readonly Numbered[], draft: Totals): readonly Write[] {
     for (const { letter } of letters) draft.lanes[letter.lane].deadLetters--;
     return letters.flatMap(({ order, letter }) => [
-      () => this.#tables.letters.remove(order),
-      () => this.#tables.letterOrders.remove([laneNumbers[letter.lane], letter.seq]),
+      remove(this.#tables.letters, order),
+      remove(this.#tables.letterOrders, [laneNumbers[letter.lane], letter.seq]),
     ]);
   }
 

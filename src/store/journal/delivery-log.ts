@@ -3,8 +3,9 @@ import type { Delivery, DeliveryFilter, Lane, Page, PageQuery } from '../../enve
 import { isShown, type LogBounds } from '../delivery-log.js';
 import { toOrder, toPage } from '../page.js';
 import { toRanges } from '../range-index.js';
-import type { Ranges, StoredDelivery, Tables, Write } from './tables.js';
+import type { Ranges, StoredDelivery, Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
+import { put, remove, type Write } from './write.js';
 
 /** Which delivery settled an envelope, and how. */
 export type SettledBy = { readonly deliveryId: string; readonly merged: boolean };
@@ -50,8 +51,8 @@ export class JournalDeliveryLog {
       merged: [...(before?.merged ?? []), ...toRanges(merged)],
     };
     return [
-      () => deliveries.put(order, entry),
-      () => deliveryOrders.put(delivery.id, order),
+      put(deliveries, order, entry),
+      put(deliveryOrders, delivery.id, order),
       ...this.#settledWrites(entry, order),
       ...this.#dropWrites(draft.nextDelivery),
     ];
@@ -99,13 +100,9 @@ export class JournalDeliveryLog {
   #settledWrites({ delivery, delivered, merged }: StoredDelivery, order: number): Write[] {
     const { settled } = this.#tables;
     const lane = laneNumbers[delivery.lane];
-    const put = (ranges: Ranges, isMerged: boolean) =>
-      ranges.map(
-        ([from, to]) =>
-          () =>
-            settled.put([lane, to], { from, order, merged: isMerged }),
-      );
-    return [...put(delivered, false), ...put(merged, true)];
+    const putAll = (ranges: Ranges, isMerged: boolean): readonly Write[] =>
+      ranges.map(([from, to]) => put(settled, [lane, to], { from, order, merged: isMerged }));
+    return [...putAll(delivered, false), ...putAll(merged, true)];
   }
 
   /** The oldest, as long as they are out of bounds: their ids and their receipts go with them. */
@@ -118,13 +115,9 @@ export class JournalDeliveryLog {
       if (order >= nextDelivery - this.#bounds.maxCount && delivery.at >= oldestAt) break;
       const lane = laneNumbers[delivery.lane];
       writes.push(
-        () => deliveries.remove(order),
-        () => deliveryOrders.remove(delivery.id),
-        ...[...delivered, ...merged].map(
-          ([, to]) =>
-            () =>
-              settled.remove([lane, to]),
-        ),
+        remove(deliveries, order),
+        remove(deliveryOrders, delivery.id),
+        ...[...delivered, ...merged].map(([, to]) => remove(settled, [lane, to])),
       );
     }
     return writes;

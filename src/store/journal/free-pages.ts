@@ -16,11 +16,20 @@ const environmentSchema = treeSchema.extend({
 /** LMDB's two head pages. */
 const headPages = 2;
 
+/** Bytes up to the last page that LMDB has ever used. */
+export function toUsedBytes({ environment }: Tables): number {
+  const { pageSize, lastPageNumber } = environmentSchema.parse(environment.getStats());
+  return (lastPageNumber + 1) * pageSize;
+}
+
 /**
- * Bytes in the journal's file, and those of them in pages that hold nothing: LMDB never gives a page
- * back to the volume, but it uses free ones before it makes the file longer.
+ * Bytes in the journal's file, which ends at `endBytes`, and those of them that hold nothing: LMDB
+ * never gives a page back to the volume, but it uses free ones before it makes the file longer.
  */
-export function readFreePages({ environment, ...tables }: Tables): {
+export function readFreePages(
+  { environment, ...tables }: Tables,
+  endBytes: number,
+): {
   readonly fileBytes: number;
   readonly freeBytes: number;
 } {
@@ -34,6 +43,6 @@ export function readFreePages({ environment, ...tables }: Tables): {
     (sum, tree) => sum + tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages,
     headPages,
   );
-  const pages = lastPageNumber + 1;
-  return { fileBytes: pages * pageSize, freeBytes: Math.max(0, pages - used) * pageSize };
+  const fileBytes = Math.max(endBytes, (lastPageNumber + 1) * pageSize);
+  return { fileBytes, freeBytes: fileBytes - used * pageSize };
 }

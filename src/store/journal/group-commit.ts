@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../../clock.js';
-import { CommitError } from './commit-error.js';
-import type { Write } from './tables.js';
+import { StuckError } from './commit-error.js';
+import { NoRoomError } from './room.js';
+import type { Write } from './write.js';
 
 /** What a piece of work wants written, decided on the committed state and on the group's draft of the next. */
 export type Staged<T> = {
@@ -19,14 +20,22 @@ export type GroupCommitOptions<A, R, S> = {
   /** All appends of a group in one; one answer for each. */
   readonly stageAppends: (appends: readonly A[], draft: S) => Staged<readonly R[]>;
   readonly sizeOf: (append: A) => number;
-  /** Runs the writes in one transaction and resolves once it is synced. Rejects with CommitError. */
-  readonly commit: (writes: readonly Write[], draft: S) => Promise<void>;
+  /** Runs the writes in one transaction and resolves once it is synced. Rejects with NoRoomError where nothing was written. */
+  readonly commit: (group: Group<S>) => Promise<void>;
+  /** A commit that takes longer has failed: a disk may hang, and those who wait want to know. */
+  readonly limit: { readonly clock: Clock; readonly ms: number };
   /** The group is on disk. */
   readonly onCommitted: (draft: S, seconds: number) => void;
   /** No transaction can be trusted any more. Called once. */
   readonly onFault: (error: unknown) => void;
   /** There was no room for a group. */
   readonly onNoRoom: (error: unknown) => void;
+};
+
+export type Group<S> = {
+  readonly writes: readonly Write[];
+  readonly draft: S;
+  readonly hasAppends: boolean;
 };
 
 type Append<A, R> = { readonly value: A; readonly answer: (result: R | AppendFailure) => void };
@@ -56,6 +65,7 @@ export class GroupCommit<A, R, S> {
   #changes: Change<S>[] = [];
   #running: Promise<void> | null = null;
   #hasFailed = false;
+  #isStuck = false;
   #isClosing = false;
   /** Runs while changes wait for room. */
   #pause: Timer | null = null;
@@ -90,6 +100,11 @@ export class GroupCommit<A, R, S> {
     });
   }
 
+  /** A commit has not ended, and may never. */
+  get isStuck(): boolean {
+    return this.#isStuck;
+  }
+
   /** Resolves when everything that waited has its answer. */
   async close(): Promise<void> {
     this.#isClosing = true;
@@ -122,11 +137,11 @@ export class GroupCommit<A, R, S> {
   }
 
   async #writeGroup(appends: readonly Append<A, R>[]): Promise<void> {
-    const { clock, draft: toDraft, commit, onCommitted } = this.#options;
+    const { clock, draft: toDraft, onCommitted } = this.#options;
     const from = clock.monotonic();
     const [change] = this.#pause === null ? this.#changes : [];
     const draft = toDraft();
-    const undo: Write[] = [];
+    const undo: (() => void)[] = [];
     try {
       const appended = this.#options.stageAppends(
         appends.map(({ value }) => value),
@@ -136,7 +151,8 @@ export class GroupCommit<A, R, S> {
       const changed = change?.stage(draft);
       undo.push(() => changed?.undone?.());
       const writes = [...appended.writes, ...(changed?.writes ?? [])];
-      if (writes.length > 0) await commit(writes, draft);
+      const hasAppends = appended.writes.length > 0;
+      if (writes.length > 0) await this.#commit({ writes, draft, hasAppends });
       if (change !== undefined) this.#changes.shift();
       if (writes.length > 0) {
         this.#endPause();
@@ -146,9 +162,24 @@ export class GroupCommit<A, R, S> {
       appended.committed().forEach((result, index) => appends[index]?.answer(result));
     } catch (error) {
       undo.reverse().forEach((each) => each());
-      const isFull = error instanceof CommitError && error.isBeforeSync && error.isNoSpace;
-      if (isFull) this.#foundNoRoom(appends, change, error);
+      if (error instanceof NoRoomError) this.#foundNoRoom(appends, change, error);
       else this.#fail(appends, error);
+    }
+  }
+
+  async #commit(group: Group<S>): Promise<void> {
+    const { commit, limit } = this.#options;
+    let timer: Timer | undefined;
+    const overdue = new Promise<never>((_resolve, reject) => {
+      timer = limit.clock.setTimer(limit.ms, () => {
+        this.#isStuck = true;
+        reject(new StuckError(`a write has not ended after ${limit.ms} ms`));
+      });
+    });
+    try {
+      await Promise.race([commit(group), overdue]);
+    } finally {
+      timer?.cancel();
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.js';
 import {
   lanes,
   type ClaimBounds,
@@ -20,20 +21,25 @@ import { toCommitError } from './commit-error.js';
 import type { Numbered } from './dead-letters.js';
 import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
 import type { Opened } from './format.js';
-import { GroupCommit, type Staged } from './group-commit.js';
+import { toUsedBytes } from './free-pages.js';
+import { GroupCommit, type Group, type Staged } from './group-commit.js';
 import { loadLane, toUnfinishedImports } from './load.js';
 import { createParts, type Parts } from './parts.js';
 import { stageAppends } from './stage-appends.js';
 import { stageDiscard, stageRedrive } from './stage-letters.js';
 import { stageSettlement } from './stage-settlement.js';
-import type { Tables, Write } from './tables.js';
+import { NoRoomError, toNeededBytes, type Room } from './room.js';
+import type { Tables } from './tables.js';
 import { toCopy, type Totals } from './totals.js';
+import { put } from './write.js';
 
 export type JournalOptions = Omit<StoreOptions, 'random'> & {
   /** Bytes of envelopes in memory, at most; a larger backlog waits on disk. */
   readonly maxHeldBytes: number;
   /** Seconds from the start of a group to the end of its sync. */
   readonly onSynced: (seconds: number) => void;
+  /** A write and its sync may take this long, by a clock that runs whatever the relay's does. */
+  readonly syncLimit: { readonly clock: Clock; readonly ms: number };
   /** A write or a sync failed: nothing that is accepted from now on would be safe. */
   readonly onFault: (error: unknown) => void;
 };
@@ -42,6 +48,7 @@ export type JournalDeps = JournalOptions &
   Opened & {
     readonly tables: Tables;
     readonly disk: DiskSpace;
+    readonly room: Room;
     /** Lets another process have the directory. */
     readonly release: () => void;
   };
@@ -76,7 +83,8 @@ export class JournalStore implements Store {
       draft: () => toCopy(this.#totals),
       stageAppends: (appends, draft) => stageAppends(appends, draft, this.#parts),
       sizeOf: toBytes,
-      commit: (writes, draft) => this.#commit(writes, draft),
+      commit: (group) => this.#commit(group),
+      limit: deps.syncLimit,
       onCommitted: (draft, seconds) => {
         this.#totals = draft;
         deps.onSynced(seconds);
@@ -195,37 +203,29 @@ export class JournalStore implements Store {
 
   async #close(): Promise<void> {
     if (this.#state === 'open') this.#state = 'closed';
-    const { disk, tables, release } = this.#deps;
+    const { disk, room, tables, release } = this.#deps;
     disk.close();
     for (const { held } of Object.values(this.#parts.lanes)) held.queue.close();
     await this.#commits.close();
-    await tables.environment.close();
+    if (!this.#commits.isStuck) {
+      await tables.environment.close();
+      await room.close();
+    }
     release();
   }
 
   /** One transaction, synced when it resolves. */
-  async #commit(writes: readonly Write[], draft: Totals): Promise<void> {
-    const { environment, meta } = this.#deps.tables;
+  async #commit({ writes, draft, hasAppends }: Group<Totals>): Promise<void> {
+    const { room, tables } = this.#deps;
+    const { environment, meta } = tables;
+    const all = [...writes, put(meta, 'totals', draft)];
     try {
+      await room.make({ usedBytes: toUsedBytes(tables), bytes: toNeededBytes(all, hasAppends) });
       await environment.batch(() => {
-        for (const write of writes) write();
-        void meta.put('totals', draft);
+        for (const { run } of all) run();
       });
     } catch (error) {
-      throw await toCommitError(error, {
-        freeBytes: () => this.#deps.disk.freeBytes(),
-        isReadable: () => this.#isReadable(),
-      });
-    }
-  }
-
-  #isReadable(): boolean {
-    const { environment, meta } = this.#deps.tables;
-    try {
-      environment.resetReadTxn();
-      return meta.get('totals') !== undefined;
-    } catch {
-      return false;
+      throw error instanceof NoRoomError ? error : await toCommitError(error);
     }
   }
 

@@ -8,6 +8,7 @@ import { DiskSpace, type DiskSpaceOptions } from './disk-space.js';
 import { DirectoryError, openFormat } from './format.js';
 import { readFreePages } from './free-pages.js';
 import { JournalStore, type JournalOptions } from './journal.js';
+import { Room } from './room.js';
 import { openTables, type Tables } from './tables.js';
 
 export type OpenJournalOptions = JournalOptions &
@@ -24,26 +25,28 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
   const { clock, random } = options;
   const directory = openDirectory(options.directory, { create: true, now: clock.now() });
   let tables: Tables | undefined;
+  let room: Room | undefined;
   try {
     const newEpoch = (): string => toEpoch(random());
     if (directory.isNew) await makeJournal(directory, newEpoch);
     tables = await openWhole(directory);
     const opened = openFormat(tables, { directory: directory.path, newEpoch });
     if (directory.isNew) protectFiles(directory.journalPath);
-    const whole = tables;
+    const file = { tables, room: (room = await Room.open(directory.journalPath)) };
     const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
-    const freePages = () => readFreePages(whole);
+    const freePages = () => readFreePages(file.tables, file.room.endBytes);
     const disk = new DiskSpace({ ...options, freeBytes, freePages, onChange });
     const store = new JournalStore({
       ...options,
       ...opened,
-      tables,
+      ...file,
       disk,
       release: () => directory.release(),
     });
     await disk.start();
     return store;
   } catch (error) {
+    await room?.close();
     await tables?.environment.close();
     directory.release();
     throw error;

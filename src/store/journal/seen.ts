@@ -1,8 +1,9 @@
 import type { Clock } from '../../clock.js';
 import { DedupeWindow, type DedupeBounds } from '../dedupe.js';
 import { DamagedError, decodeBlock, encodeBlock } from './block.js';
-import type { Tables, Write } from './tables.js';
+import type { Tables } from './tables.js';
 import type { Totals } from './totals.js';
+import { put, remove, type Write } from './write.js';
 
 /** Events whose keys become known, or free again. */
 export type SeenEvent = {
@@ -64,13 +65,13 @@ export class SeenLog {
     const number = draft.nextSeen++;
     const block = encodeBlock(events.map((event) => ({ ...event, payload: nothing })));
     const bytes = Buffer.concat([Buffer.from([kinds[kind]]), block]);
-    return [() => seen.put(number, bytes), ...this.#dropWrites(number)];
+    return [put(seen, number, bytes), ...this.#dropWrites(number)];
   }
 
   #dropWrites(below: number): readonly Write[] {
     const { seen } = this.#tables;
     const oldest = this.window.oldestNote() ?? below;
     const range = { end: Math.min(oldest, below), limit: dropsPerWrite };
-    return [...seen.getKeys(range)].map((number) => () => seen.remove(number));
+    return [...seen.getKeys(range)].map((number) => remove(seen, number));
   }
 }

@@ -6,8 +6,9 @@ import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
 import type { Staged } from './group-commit.js';
 import type { Parts } from './parts.js';
-import { freshKind, type Write } from './tables.js';
+import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
+import { put, type Write } from './write.js';
 
 /** What a group of appends adds: a few blocks a lane, and the keys that are known from now on. */
 export function stageAppends(
@@ -75,6 +76,5 @@ function place(lane: Lane, fresh: readonly Entry[]): readonly Loaded[] {
 
 function toWrite({ block, entries }: Loaded, { tables }: Parts): Write {
   const [lane, kind, number] = block.key;
-  const bytes = encodeBlock(entries);
-  return () => tables.blocks.put([lane, kind, number], bytes);
+  return put(tables.blocks, [lane, kind, number], encodeBlock(entries));
 }

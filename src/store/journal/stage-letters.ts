@@ -7,6 +7,7 @@ import type { Staged } from './group-commit.js';
 import type { Parts } from './parts.js';
 import { redrivenKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
+import { put } from './write.js';
 
 type Redriven = Loaded & { readonly lane: Lane };
 
@@ -26,8 +27,7 @@ export function stageRedrive(
     writes: [
       ...redriven.map(({ block, entries: own }) => {
         const [lane, kind, number] = block.key;
-        const encoded = encodeBlock(own);
-        return () => tables.blocks.put([lane, kind, number], encoded);
+        return put(tables.blocks, [lane, kind, number], encodeBlock(own));
       }),
       ...letters.remove(found, draft),
       ...seen.remember(events, draft),

@@ -7,8 +7,9 @@ import type { Held } from './lane.js';
 import type { Letter } from './letter.js';
 import { toStoredMarks, type Mark, type Trial } from './marks.js';
 import type { Parts } from './parts.js';
-import type { Tables, Write } from './tables.js';
+import type { Tables } from './tables.js';
 import type { Totals } from './totals.js';
+import { put, remove, type Write } from './write.js';
 
 export type SettlementDeps = Parts & {
   readonly onDeadLetterDropped: (letter: DeadLetter) => void;
@@ -64,10 +65,10 @@ export function stageSettlement(
           )),
       ...plan.writes,
       ...seen.forget(goneEvents, draft),
-      ...[...ended].map((each) => () => tables.imports.remove(each)),
+      ...[...ended].map((each) => remove(tables.imports, each)),
       ...(ref === undefined || delivery === undefined
         ? []
-        : [() => tables.imports.put(ref, { lane: name, delivery })]),
+        : [put(tables.imports, ref, { lane: name, delivery })]),
     ],
     committed() {
       sheet.apply();
@@ -110,9 +111,9 @@ class MarkSheet {
     return [...this.#marks].flatMap(([block, next]): readonly Write[] => {
       const [lane, kind, number] = block.key;
       if (next.some((mark) => mark !== 'gone')) {
-        return [() => marks.put([lane, kind, number], toStoredMarks(next))];
+        return [put(marks, [lane, kind, number], toStoredMarks(next))];
       }
-      return [() => blocks.remove([lane, kind, number]), () => marks.remove([lane, kind, number])];
+      return [remove(blocks, [lane, kind, number]), remove(marks, [lane, kind, number])];
     });
   }
 

@@ -48,9 +48,6 @@ export type Tables = {
   readonly seen: Database<Buffer, number>;
 };
 
-/** One change of a table. Run within one transaction with others; what it returns is not looked at. */
-export type Write = () => unknown;
-
 /** Address space alone: the file is as long as what it holds. Beyond it LMDB would have to map anew. */
 const mapBytes = 2 ** 40;
 

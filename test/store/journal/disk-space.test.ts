@@ -108,15 +108,15 @@ describe('a journal on a volume that is nearly full', () => {
   afterEach(() => under.close());
 
   it('takes nothing, goes on settling, and takes again by itself once there is room', async () => {
-    const free = { bytes: 1_000_000 };
+    const free = { bytes: 100_000_000 };
     under = await openTestJournal({
       // Far above what may be free in the file itself.
-      reserveBytes: 500_000,
+      reserveBytes: 50_000_000,
       freeBytes: () => Promise.resolve(free.bytes),
     });
     const { store, clock } = under;
     await append(store, someEvents(2));
-    free.bytes = 100_000;
+    free.bytes = 10_000_000;
     await clock.advance(1000);
     expect(store.refusal()).toEqual({ reason: 'disk', retryAfterMs: 5000 });
     expect(await store.append([anEvent()])).toMatchObject({ ok: false });
@@ -132,7 +132,7 @@ describe('a journal on a volume that is nearly full', () => {
         .map((envelope) => ({ envelope, verdict: { kind: 'ack', as: 'delivered' } })),
     });
     expect(store.depth('events').count).toBe(0);
-    free.bytes = 1_000_000;
+    free.bytes = 100_000_000;
     await clock.advance(1000);
     expect(store.refusal()).toBeNull();
     await append(store, [anEvent()]);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CommitError } from '../../../src/store/journal/commit-error.js';
 import { GroupCommit, type Staged } from '../../../src/store/journal/group-commit.js';
+import { NoRoomError } from '../../../src/store/journal/room.js';
 import { createManualClock, settlePromises, type ManualClock } from '../../support/manual-clock.js';
 
 /** What a group wrote: the texts of its appends and the name of its change. */
@@ -8,7 +8,10 @@ type Group = { readonly appends: readonly string[]; readonly change: string | nu
 
 type Draft = { change: string | null; appends: readonly string[] };
 
+const nothing = { bytes: 0, run: () => undefined };
+
 let clock: ManualClock;
+let limitClock: ManualClock;
 let groups: Group[];
 let faults: unknown[];
 let noRoom: number;
@@ -19,6 +22,7 @@ let commits: GroupCommit<string, string, Draft>;
 
 beforeEach(() => {
   clock = createManualClock();
+  limitClock = createManualClock();
   groups = [];
   faults = [];
   noRoom = 0;
@@ -30,13 +34,14 @@ beforeEach(() => {
     stageAppends: (appends, draft) => {
       draft.appends = appends;
       return {
-        writes: appends.map(() => () => undefined),
+        writes: appends.map(() => nothing),
         committed: () => appends.map((text) => `${text}!`),
         undone: () => undone.push(...appends),
       };
     },
     sizeOf: (text) => (text === 'huge' ? 20_000_000 : text.length),
-    commit: async (_writes, draft) => {
+    limit: { clock: limitClock, ms: 5000 },
+    commit: async ({ draft }) => {
       await endings.shift()?.();
       groups.push({ ...draft });
     },
@@ -47,19 +52,17 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await commits.close();
-  expect(clock.pending()).toBe(0);
+  expect(clock.pending() + limitClock.pending()).toBe(0);
 });
 
 const change = (name: string): Promise<string> =>
   commits.change((draft): Staged<string> => {
     draft.change = name;
-    return { writes: [() => undefined], committed: () => name };
+    return { writes: [nothing], committed: () => name };
   });
 
-const full = (): Promise<never> =>
-  Promise.reject(new CommitError('full', { isNoSpace: true, isBeforeSync: true, cause: null }));
-const failed = (): Promise<never> =>
-  Promise.reject(new CommitError('EIO', { isNoSpace: false, isBeforeSync: false, cause: null }));
+const full = (): Promise<never> => Promise.reject(new NoRoomError(null));
+const failed = (): Promise<never> => Promise.reject(new Error('EIO'));
 
 /** A commit that ends when it is told to. */
 function gate(): { open: () => void } {
@@ -152,7 +155,7 @@ describe('where there is no room', () => {
     const answer = change('one').catch((error: unknown) => error);
     await settlePromises();
     await commits.close();
-    expect(await answer).toBeInstanceOf(CommitError);
+    expect(await answer).toBeInstanceOf(NoRoomError);
   });
 });
 
@@ -168,12 +171,16 @@ describe('a commit that fails', () => {
     expect(groups).toEqual([]);
   });
 
-  it('is one that ran out of room after its sync, too: a retry of a sync lies', async () => {
-    endings.push(() =>
-      Promise.reject(new CommitError('', { isNoSpace: true, isBeforeSync: false, cause: null })),
-    );
-    expect(await commits.append('a')).toBe('failed');
-    expect(faults).toHaveLength(1);
+  it('is one that does not end in time, too, and it can be closed nonetheless', async () => {
+    endings.push(() => new Promise(() => undefined));
+    const answer = commits.append('a');
+    await settlePromises();
+    await limitClock.advance(4999);
+    expect(faults).toEqual([]);
+    await limitClock.advance(1);
+    expect(await answer).toBe('failed');
+    expect(String(faults)).toContain('a write has not ended after 5000 ms');
+    expect(commits.isStuck).toBe(true);
   });
 
   it('is also one that cannot even be staged', async () => {

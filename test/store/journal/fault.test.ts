@@ -1,0 +1,27 @@
+import { expect, it } from 'vitest';
+import { anEvent } from '../../support/builders.js';
+import { openTestJournal } from './under-test.js';
+
+it('after a fault the journal takes nothing, and says so at once', async () => {
+  const under = await openTestJournal({
+    // Every commit is overdue as soon as it begins.
+    syncLimit: {
+      ms: 5,
+      clock: {
+        now: () => 0,
+        monotonic: () => 0,
+        setTimer: (_ms, fire) => {
+          queueMicrotask(fire);
+          return { cancel: () => undefined };
+        },
+      },
+    },
+  });
+  expect(under.store.refusal()).toBeNull();
+  const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
+  expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
+  expect(String(under.faults)).toContain('a write has not ended after 5 ms');
+  expect(under.store.refusal()).toEqual(unavailable);
+  expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
+  await under.close();
+});
