@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests run beside Node: strace, with which they watch and break system calls.
+# Installs what the tests run beside Node: strace, with which they watch and break system calls, and
+# redis-server, of which they start their own.
 # Quiet where it is there. Where it cannot be installed it says what to do, and the tests that need
 # it fail with the same words. Run by `npm test`.
 set -euo pipefail
 
-tools=(strace)
+tools=(strace redis-server)
 missing=()
 for tool in "${tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 ((${#missing[@]} == 0)) && exit 0
@@ -19,4 +20,4 @@ if command -v apt-get >/dev/null &&
   exit 0
 fi
 cat "$log" >&2
-echo "could not install ${missing[*]}: install it (apt-get install ${missing[*]}) for the tests of syncs and disk faults" >&2
+echo "could not install ${missing[*]}: install it (apt-get install ${missing[*]}) for the tests of syncs, disk faults and Redis" >&2

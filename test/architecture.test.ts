@@ -87,7 +87,7 @@ const laws: readonly Law[] = [
     fine: {
       'src/klaviyo/client.ts': "import { Pool } from 'undici';",
       'src/http/server.ts': "import fastify from 'fastify';",
-      'src/store/redis.ts': "import { Redis } from 'ioredis';",
+      'src/redis/client.ts': "import { Redis } from 'ioredis';",
     },
   },
   {

@@ -12,7 +12,7 @@ type Allowed = {
 };
 
 const leaves = ['envelope', 'clock', 'json', 'errors'];
-const stages = ['http', 'ingest', 'store', 'delivery', 'klaviyo'];
+const stages = ['http', 'ingest', 'store', 'delivery', 'klaviyo', 'redis'];
 
 /**
  * Who may import whom, by layer: a folder of the layout, `klaviyo/sandbox`, or a file beside main.
@@ -29,7 +29,9 @@ const directions: Readonly<Record<string, Allowed>> = {
   logger: { types: ['config'] },
   http: { code: ['ingest', 'metrics', ...leaves], types: ['config', 'logger'] },
   ingest: { code: ['metrics', ...leaves], types: ['config'] },
-  store: { code: ['metrics', ...leaves], types: ['config'] },
+  store: { code: ['metrics', 'redis', ...leaves], types: ['config'] },
+  // The edge to Redis, which the store and the shared limiter have in common.
+  redis: { code: leaves },
   delivery: { code: ['metrics', ...leaves] },
   klaviyo: { code: leaves },
   // Judges the relay's requests, so it shares nothing with what makes them.
@@ -43,13 +45,14 @@ const directions: Readonly<Record<string, Allowed>> = {
   main: { code: ['cli', 'app', 'config', ...leaves] },
 };
 
-const folders = [...stages, 'klaviyo/sandbox', 'store/journal', 'cli', 'demo'];
+const folders = [...stages, 'klaviyo/sandbox', 'store/journal', 'store/redis', 'cli', 'demo'];
 
 /** Packages that one place owns, so that they can be replaced there. */
 const owners: readonly { readonly name: RegExp; readonly path: RegExp }[] = [
   { name: /^undici(\/|$)/, path: /^src\/klaviyo\/client[^/]*\.ts$/ },
   { name: /^(@fastify\/|fastify)/, path: /^src\/http\// },
-  { name: /^(lmdb|ioredis|iovalkey|redis)(\/|$)/, path: /^src\/store\// },
+  { name: /^lmdb(\/|$)/, path: /^src\/store\// },
+  { name: /^(ioredis|iovalkey|redis)(\/|$)/, path: /^src\/redis\// },
   { name: /^close-with-grace$/, path: /^src\/(main\.ts$|cli\/)/ },
 ];
 

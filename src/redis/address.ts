@@ -1,0 +1,71 @@
+/** Where Redis or Valkey is: one server, Sentinels that know it, or a cluster. */
+export type RedisAddress = {
+  readonly kind: 'single' | 'sentinel' | 'cluster';
+  readonly hosts: readonly { readonly host: string; readonly port: number }[];
+  readonly isTls: boolean;
+  readonly username?: string;
+  readonly password?: string;
+  /** Sentinel's name for the primary. */
+  readonly primary?: string;
+  readonly database: number;
+};
+
+const form = /^(rediss?)(?:\+(sentinel|cluster))?:$/;
+const defaultPorts = { single: 6379, sentinel: 26379, cluster: 6379 } as const;
+
+/**
+ * `redis://user:password@host:6379/0`, `rediss://…` with TLS, `redis+sentinel://…@a:26379,b:26379/primary/0`,
+ * `redis+cluster://…@a:6379,b:6379`. Throws an Error that says what is wrong and shows no password.
+ */
+export function toAddress(url: string): RedisAddress {
+  const [, scheme = '', credentials, authority = '', path = ''] =
+    /^([a-z+]+:)\/\/(?:([^@/]*)@)?([^/?#]+)\/?([^?#]*)$/.exec(url.trim()) ?? [];
+  const [, protocol, variant] = form.exec(scheme) ?? [];
+  if (protocol === undefined) throw new Error('must look like redis://host:6379/0');
+  const kind = variant === 'sentinel' || variant === 'cluster' ? variant : 'single';
+  const hosts = authority.split(',').map((each) => toHost(each, defaultPorts[kind]));
+  if (kind === 'single' && hosts.length > 1)
+    throw new Error('names several hosts: use redis+sentinel:// or redis+cluster://');
+  return {
+    kind,
+    hosts,
+    isTls: protocol === 'rediss',
+    ...toCredentials(credentials),
+    ...toPlace(
+      kind,
+      path.split('/').filter((part) => part !== ''),
+    ),
+  };
+}
+
+/** What follows the hosts: Sentinel's name for the primary, and a database. */
+function toPlace(
+  kind: RedisAddress['kind'],
+  parts: readonly string[],
+): Pick<RedisAddress, 'primary' | 'database'> {
+  const [primary, ...rest] = kind === 'sentinel' ? parts : [undefined, ...parts];
+  if (kind === 'sentinel' && primary === undefined)
+    throw new Error("must name Sentinel's primary: redis+sentinel://host:26379/primary/0");
+  const database = Number(rest[0] ?? 0);
+  if (!(Number.isInteger(database) && database >= 0 && rest.length <= 1))
+    throw new Error('must end with the number of a database, such as /0');
+  if (kind === 'cluster' && database !== 0) throw new Error('names a database; a cluster has none');
+  return { ...(primary !== undefined && { primary }), database };
+}
+
+function toHost(text: string, defaultPort: number): { host: string; port: number } {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  if (host === undefined) throw new Error('must name a host and may name a port');
+  return { host, port: port === undefined ? defaultPort : Number(port) };
+}
+
+function toCredentials(text: string | undefined): { username?: string; password?: string } {
+  if (text === undefined || text === '') return {};
+  const [username = '', ...rest] = text.split(':');
+  const password = rest.join(':');
+  return {
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password !== '' && { password: decodeURIComponent(password) }),
+  };
+}

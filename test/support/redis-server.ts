@@ -1,0 +1,120 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+/** A real redis-server of a test's own, on a free port of loopback, with a directory of its own. */
+export type RedisServer = {
+  readonly port: number;
+  readonly url: string;
+  readonly pid: number;
+  /** SIGKILL. Resolves once it is gone. */
+  kill(): Promise<void>;
+  /** Starts it again, on the same port and directory. Resolves once it takes commands. */
+  start(): Promise<void>;
+  /** Stands still, as one that hangs: connections stay, nothing is answered. */
+  freeze(): void;
+  thaw(): void;
+  /** Ends it and removes its directory. */
+  close(): Promise<void>;
+};
+
+export type RedisServerOptions = {
+  /** Settings as in redis.conf, such as `{ maxmemory: '4mb' }`. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Other arguments, such as `--sentinel`. */
+  readonly args?: readonly string[];
+};
+
+/** Every write is on disk before it is answered, as the relay wants it. */
+const durable = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
+
+export async function startRedis({
+  settings = {},
+  args = [],
+}: RedisServerOptions = {}): Promise<RedisServer> {
+  const directory = mkdtempSync(join(tmpdir(), 'relay-redis-'));
+  const port = await findFreePort();
+  const all = {
+    ...durable,
+    ...settings,
+    port: String(port),
+    bind: '127.0.0.1',
+    dir: directory,
+    save: '',
+  };
+  const flags = Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]);
+  let child: ChildProcess | null = null;
+
+  const start = async (): Promise<void> => {
+    const started = spawn('redis-server', [...flags, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    child = started;
+    await untilReady(started);
+  };
+  const kill = async (): Promise<void> => {
+    const ending = child;
+    child = null;
+    if (ending?.exitCode !== null || ending.signalCode !== null) return;
+    const over = once(ending, 'exit');
+    ending.kill('SIGKILL');
+    await over;
+  };
+  await start();
+  return {
+    port,
+    url: `redis://127.0.0.1:${port}/0`,
+    get pid() {
+      return child?.pid ?? 0;
+    },
+    kill,
+    start,
+    freeze: () => void child?.kill('SIGSTOP'),
+    thaw: () => void child?.kill('SIGCONT'),
+    async close() {
+      await kill();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function untilReady(child: ChildProcess): Promise<void> {
+  const said: string[] = [];
+  const failed = new Promise<never>((_resolve, reject) => {
+    child.once('error', (error) =>
+      reject(
+        'code' in error && error.code === 'ENOENT'
+          ? new Error('redis-server is missing: apt-get install redis-server')
+          : error,
+      ),
+    );
+    child.once('exit', (code) =>
+      reject(new Error(`redis-server ended with ${String(code)}:\n${said.join('\n')}`)),
+    );
+  });
+  failed.catch(() => undefined);
+  if (child.stdout === null) throw new Error('there is no pipe');
+  const ready = new Promise<void>((resolve) => {
+    // Read on after it is ready, or the pipe would fill up.
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+      said.push(line);
+      if (/Ready to accept connections|sentinel new epoch|Sentinel ID/i.test(line)) resolve();
+    });
+  });
+  await Promise.race([ready, failed]);
+}
+
+export async function findFreePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  server.close();
+  await once(server, 'close');
+  return address.port;
+}
