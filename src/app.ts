@@ -15,6 +15,7 @@ import {
   recallHistory,
   toDiskReport,
   toReadiness,
+  toServerReport,
   withDeadLetterAlarm,
 } from './observe.js';
 import { openStore } from './store/open.js';
@@ -29,6 +30,8 @@ export type AppDeps = {
   readonly newId: () => string;
   readonly log: Logger;
   readonly version: string;
+  /** Ms that stand in for the clock of Redis, in tests. */
+  readonly serverTime?: () => number;
   /** Our own fault, such as a store that fails: the caller ends the process. */
   readonly onFault: (error: unknown) => void;
 };
@@ -62,8 +65,11 @@ export async function startApp(deps: AppDeps): Promise<App> {
     },
     onSynced: (seconds) => metrics.storeSync.observe(seconds),
     onDiskSpace: toDiskReport(log),
+    time: deps.serverTime,
+    ...toServerReport(log),
   });
-  recallHistory(metrics, store);
+  // What other relays did is counted by them.
+  if (store.durability !== 'server') recallHistory(metrics, store);
   const client = createKlaviyoClient({
     apiKey: config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
@@ -214,7 +220,7 @@ function warnAtStart(
 ): void {
   const revision = revisionWarning(config.KLAVIYO_REVISION, now);
   if (revision !== null) log.warn(revision);
-  if (!store.durable) {
+  if (store.durability === 'process') {
     log.warn(
       { store: config.STORE },
       'this store loses what it holds when the process ends unasked',
@@ -242,7 +248,7 @@ async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
 
   log.info('stopping');
   await untilDeadline(server.close());
-  if (!store.durable) await untilDeadline(drained(deps, overdue.signal));
+  if (store.durability === 'process') await untilDeadline(drained(deps, overdue.signal));
   await untilDeadline(engine.stop());
   await client.close();
   const left = lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0) - engine.importing();
@@ -250,7 +256,7 @@ async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
   deadline.cancel();
   // Ends what still waits for the deadline, so that the process can end.
   overdue.abort();
-  if (left > 0 && !store.durable)
+  if (left > 0 && store.durability === 'process')
     log.error({ lost: left }, 'stopped; undelivered envelopes are lost with the memory store');
   else log.info({ kept: left }, 'stopped');
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
 import type { RateWindow } from './envelope.js';
+import { toAddress } from './redis/address.js';
 
 const anyInt = (min: number, max: number) =>
   z.coerce
@@ -38,6 +39,16 @@ const windows = z.string().transform((text, context): readonly RateWindow[] => {
   });
 });
 
+const redisUrl = z.string().transform((text, context) => {
+  try {
+    return toAddress(text);
+  } catch (error) {
+    // What is wrong with it, and never the URL: a password may be in it.
+    context.addIssue(error instanceof Error ? error.message : 'cannot be read');
+    return z.NEVER;
+  }
+});
+
 const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
 const day = 86_400_000;
 
@@ -71,9 +82,11 @@ export const settingsSchema = z.object({
     'Admin keys (or `RELAY_ADMIN_KEYS_FILE`): receipts, deliveries, dead letters, flush',
   ),
   STORE: z
-    .enum(['journal', 'memory'], { error: 'must be journal or memory' })
+    .enum(['journal', 'memory', 'redis'], { error: 'must be journal, memory or redis' })
     .default('journal')
-    .describe('Where accepted envelopes are kept: on this disk, or in this process alone'),
+    .describe(
+      'Where accepted envelopes are kept: on this disk, in this process alone, or in Redis for many relays',
+    ),
   DATA_DIR: z.string().default('./data').describe('Directory of the journal, for one relay alone'),
   WORKING_SET_MAX_BYTES: int(1_000_000, 2 ** 36, 67_108_864).describe(
     'Envelopes of the journal held in memory; a larger backlog waits on disk',
@@ -84,6 +97,32 @@ export const settingsSchema = z.object({
   SYNC_TIMEOUT_MS: int(100, 3_600_000, 30_000).describe(
     'Time limit of one write to the journal with its sync; a disk that hangs longer ends the relay',
   ),
+  REDIS_URL: redisUrl
+    .optional()
+    .describe(
+      'Redis or Valkey for `STORE=redis` (or `REDIS_URL_FILE`): redis://user:password@host:6379/0, rediss:// with TLS, redis+sentinel://a,b/primary/0, redis+cluster://a,b',
+    ),
+  REDIS_KEY_PREFIX: z
+    .string()
+    .regex(/^[^{}\s]{1,100}$/, 'must be 1 to 100 characters without braces and spaces')
+    .default('klaviyo-relay')
+    .describe(
+      'Begins every name in Redis, as {prefix}: one for each Klaviyo account, so that a cluster spreads them',
+    ),
+  REDIS_TIMEOUT_MS: int(50, 600_000, 2000).describe(
+    'Time limit of one command; a server that is slower is taken to be away',
+  ),
+  REDIS_LEASE_MS: int(1000, 3_600_000, 15_000).describe(
+    'A relay that is not heard of for so long is taken to be dead, and others send what it held',
+  ),
+  REDIS_DURABLE: z
+    .enum(['auto', 'yes', 'no'], { error: 'must be auto, yes or no' })
+    .default('auto')
+    .describe('Whether Redis keeps what it acknowledges, where it does not let itself be asked'),
+  REDIS_REQUIRE_DURABLE: z
+    .stringbool({ error: 'must be true or false' })
+    .default(false)
+    .describe('Take nothing, and be not ready, while Redis could lose what it acknowledges'),
   EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Events a request, at most'),
   PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe('Profiles a request, at most'),
   BATCH_MAX_BYTES: int(150_000, 5_000_000, 5_000_000).describe(
@@ -119,11 +158,13 @@ export const settingsSchema = z.object({
   MAX_BUFFER_COUNT: anyInt(1, 1_000_000_000)
     .optional()
     .describe(
-      'Unsettled envelopes held at most; above it intake answers 503. Absent: 10,000,000 in the journal, 1,000,000 in memory',
+      'Unsettled envelopes held at most; above it intake answers 503. Absent: 10,000,000 in the journal, 1,000,000 in memory and in Redis',
     ),
   MAX_BUFFER_BYTES: anyInt(1_000_000, Number.MAX_SAFE_INTEGER)
     .optional()
-    .describe('Their payload bytes, at most. Absent: 8 GiB in the journal, 256 MiB in memory'),
+    .describe(
+      'Their payload bytes, at most. Absent: 8 GiB in the journal, 256 MiB in memory, 1 GiB in Redis',
+    ),
   DEDUPE_MAX_AGE_MS: int(0, 30 * day, day).describe("How long an event's unique_id is remembered"),
   DEDUPE_MAX_COUNT: int(0, 100_000_000, 500_000).describe('How many are remembered'),
   DELIVERY_LOG_MAX_COUNT: int(1, 10_000_000, 10_000).describe(
@@ -184,7 +225,7 @@ export class ConfigError extends Error {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const fromFile = ['KLAVIYO_API_KEY', 'RELAY_API_KEYS', 'RELAY_ADMIN_KEYS'] as const;
+const fromFile = ['KLAVIYO_API_KEY', 'RELAY_API_KEYS', 'RELAY_ADMIN_KEYS', 'REDIS_URL'] as const;
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/;
 
 /** Reads the environment once. Throws ConfigError. Empty variables count as absent. */
@@ -229,6 +270,9 @@ function contradictions(config: Config): string[] {
     problems.push(
       `HOST: without RELAY_API_KEYS the relay listens on loopback only, not on ${config.HOST}`,
     );
+  }
+  if (config.STORE === 'redis' && config.REDIS_URL === undefined) {
+    problems.push('REDIS_URL: is required where STORE is redis');
   }
   if (config.RETRY_BASE_MS > config.RETRY_MAX_DELAY_MS) {
     problems.push('RETRY_BASE_MS: must not be above RETRY_MAX_DELAY_MS');

@@ -4,6 +4,7 @@ import type { Limiter } from './delivery/limiter.js';
 import { lanes } from './envelope.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
+import type { OpenStoreDeps } from './store/open.js';
 import type { Store } from './store/store.js';
 
 export type Observed = {
@@ -21,11 +22,11 @@ export function mirrorState({
   limiter,
   clock,
 }: Observed & { metrics: Metrics }): void {
-  metrics.storeDurable.set(store.durable ? 1 : 0);
   metrics.bufferCapacityBytes.set(store.capacityBytes());
   metrics.onScrape(() => {
     const troubles = engine.troubles();
     metrics.paused.reset();
+    metrics.storeDurable.set(store.durable ? 1 : 0);
     metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
     for (const lane of lanes) {
       const { count, bytes, oldestAcceptedAt, deadLetters } = store.depth(lane);
@@ -59,9 +60,32 @@ export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) =
   };
 }
 
+/** What a store on Redis tells an operator. */
+export function toServerReport(
+  log: Logger,
+): Pick<OpenStoreDeps, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost'> {
+  return {
+    onServer(isUp, why) {
+      if (isUp) log.info('Redis takes what is written: intake goes on');
+      else log.error({ why }, 'Redis does not take what is written: intake stops until it does');
+    },
+    onDurability({ server, isDurable, isKnown, findings }) {
+      const facts = { server, isDurable, isKnown };
+      if (findings.length === 0) log.info(facts, 'Redis keeps what it acknowledges');
+      for (const finding of findings) log.warn(facts, finding);
+    },
+    onTakenOver: (relays) =>
+      log.warn({ relays }, 'relays are gone: what they held is sent by others'),
+    onLeaseLost: () =>
+      log.error(
+        'this relay was not heard of for longer than its lease: others may send what it held',
+      ),
+  };
+}
+
 type Settling = Pick<
   Store,
-  'claim' | 'settle' | 'unfinishedImports' | 'waiting' | 'onWaiting' | 'depth'
+  'claim' | 'settle' | 'unfinishedImports' | 'onUnfinished' | 'waiting' | 'onWaiting' | 'depth'
 >;
 
 /** Where the alarm begins, and where it may begin anew. */
@@ -74,6 +98,7 @@ export function withDeadLetterAlarm(store: Settling, maxCount: number, log: Logg
   return {
     claim: (lane, bounds) => store.claim(lane, bounds),
     unfinishedImports: () => store.unfinishedImports(),
+    onUnfinished: (listener) => store.onUnfinished?.(listener),
     waiting: (lane) => store.waiting(lane),
     onWaiting: (listener) => store.onWaiting(listener),
     depth: (lane) => store.depth(lane),

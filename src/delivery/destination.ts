@@ -26,6 +26,8 @@ export type Buffer = {
   claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
   settle(settlement: Settlement): Promise<void>;
   unfinishedImports(): Promise<readonly UnfinishedImport[]>;
+  /** Calls back when there are more: a relay that shares the buffer left them. */
+  onUnfinished?(listener: () => void): void;
 };
 
 /** What delivery writes to the log; pino fits. */

@@ -64,7 +64,13 @@ export function createEngine(deps: EngineDeps): Engine {
 
   return {
     async start() {
-      for (const unfinished of await buffer.unfinishedImports()) follower.follow(unfinished);
+      const followAll = async (): Promise<void> => {
+        for (const unfinished of await buffer.unfinishedImports()) follower.follow(unfinished);
+      };
+      await followAll();
+      buffer.onUnfinished?.(() => {
+        if (!stopping.signal.aborted) followAll().catch(deps.onFault);
+      });
       loops = Promise.all(lanes.map((lane) => deliver(byLane[lane], signals).catch(deps.onFault)));
     },
     flush: (lane) =>

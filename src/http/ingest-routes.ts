@@ -168,6 +168,8 @@ const refusalDetails: Readonly<Record<RefusedAll['reason'], string>> = {
   disk: 'the disk is nearly full; nothing was taken',
   closed: 'the relay is stopping; nothing was taken',
   unavailable: 'the store is not available; nothing was taken',
+  lossy:
+    'the store could lose what it is given, and REDIS_REQUIRE_DURABLE is set; nothing was taken',
 };
 
 function toRefused({ reason, retryAfterMs }: Refusal): ProblemError {

@@ -39,7 +39,7 @@ export type AcceptedMany =
 /** The store took none of it. */
 export type RefusedAll = {
   readonly kind: 'refused';
-  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable';
+  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy';
   readonly retryAfterMs: number;
 };
 

@@ -2,13 +2,16 @@ import type { Clock } from '../clock.js';
 import type { Refusal } from './store.js';
 
 /** A closed buffer opens again when it is this empty, so that intake does not flap at the bound. */
-const reopenAt = 0.9;
+export const reopenAt = 0.9;
 /** Memory of the drain rate, ms: long enough to bridge the gaps between deliveries. */
-const rateMemoryMs = 30_000;
+export const rateMemoryMs = 30_000;
 const minRetryAfterMs = 1000;
 const maxRetryAfterMs = 120_000;
 
 export type Capacity = { readonly maxCount: number; readonly maxBytes: number };
+type Amount = { readonly count: number; readonly bytes: number };
+/** What was settled of late; it decays, and divided by the memory it is a rate. `at` in ms. */
+export type Drained = Amount & { readonly at: number };
 
 /** Bounds the buffer by count and bytes, and says when there will be room again. */
 export class Admission {
@@ -17,8 +20,7 @@ export class Admission {
   #count = 0;
   #bytes = 0;
   #full = false;
-  /** Settled count and bytes, decaying exponentially: divided by the memory they are rates. */
-  #drained = { count: 0, bytes: 0, at: 0 };
+  #drained: Drained = { count: 0, bytes: 0, at: 0 };
 
   constructor(capacity: Capacity, clock: Clock) {
     this.#capacity = capacity;
@@ -37,7 +39,13 @@ export class Admission {
       // A request that is itself most of the buffer is refused without closing it for smaller ones.
       this.#full = !this.#isBelow(reopenAt);
     }
-    return { reason: 'full', retryAfterMs: this.#retryAfterMs(count, bytes) };
+    const held = { count: this.#count, bytes: this.#bytes };
+    const retryAfterMs = toRetryAfterMs(
+      { count, bytes },
+      { held, drained: this.#decayed() },
+      this.#capacity,
+    );
+    return { reason: 'full', retryAfterMs };
   }
 
   add(count: number, bytes: number): void {
@@ -68,22 +76,26 @@ export class Admission {
     return this.#count <= maxCount * share && this.#bytes <= maxBytes * share;
   }
 
-  #decayed(): { count: number; bytes: number; at: number } {
-    const at = this.#clock.monotonic();
-    const factor = Math.exp((this.#drained.at - at) / rateMemoryMs);
-    return { count: this.#drained.count * factor, bytes: this.#drained.bytes * factor, at };
+  #decayed(): Drained {
+    return decay(this.#drained, this.#clock.monotonic());
   }
+}
 
-  /** Time to drain down to where intake reopens and the request fits, at the rate of late. */
-  #retryAfterMs(count: number, bytes: number): number {
-    const { maxCount, maxBytes } = this.#capacity;
-    const drained = this.#decayed();
-    const longest = Math.max(
-      drainMs(this.#count - Math.min(maxCount * reopenAt, maxCount - count), drained.count),
-      drainMs(this.#bytes - Math.min(maxBytes * reopenAt, maxBytes - bytes), drained.bytes),
-    );
-    return Math.min(maxRetryAfterMs, Math.max(minRetryAfterMs, Math.ceil(longest)));
-  }
+export function decay({ count, bytes, at: before }: Drained, at: number): Drained {
+  const factor = Math.exp((before - at) / rateMemoryMs);
+  return { count: count * factor, bytes: bytes * factor, at };
+}
+
+/** Time to drain down to where intake reopens and the request fits, at the rate of late. */
+export function toRetryAfterMs(
+  wanted: Amount,
+  { held, drained }: { readonly held: Amount; readonly drained: Drained },
+  { maxCount, maxBytes }: Capacity,
+): number {
+  const count = held.count - Math.min(maxCount * reopenAt, maxCount - wanted.count);
+  const bytes = held.bytes - Math.min(maxBytes * reopenAt, maxBytes - wanted.bytes);
+  const longest = Math.max(drainMs(count, drained.count), drainMs(bytes, drained.bytes));
+  return Math.min(maxRetryAfterMs, Math.max(minRetryAfterMs, Math.ceil(longest)));
 }
 
 /** Infinite where nothing drained of late. */

@@ -2,12 +2,14 @@ import { systemClock } from '../clock.js';
 import type { Config } from '../config.js';
 import { openJournal, type OpenJournalOptions } from './journal/open.js';
 import { MemoryStore } from './memory.js';
+import { openRedis, type OpenRedisOptions } from './redis/open.js';
 import type { Capacity } from './admission.js';
 import type { StoreOptions } from './options.js';
 import type { Store } from './store.js';
 
 export type OpenStoreDeps = Pick<StoreOptions, 'clock' | 'random' | 'onDeadLetterDropped'> &
-  Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace'>;
+  Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace'> &
+  Pick<OpenRedisOptions, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'time'>;
 
 type Opener = (config: Config, options: StoreOptions & OpenStoreDeps) => Promise<Store>;
 
@@ -22,12 +24,26 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
       syncLimit: { clock: systemClock, ms: config.SYNC_TIMEOUT_MS },
     }),
   memory: (_config, options) => Promise.resolve(new MemoryStore(options)),
+  redis: (config, options) => {
+    const { REDIS_URL: address } = config;
+    if (address === undefined) return Promise.reject(new Error('REDIS_URL is not set'));
+    return openRedis({
+      ...options,
+      address,
+      keyPrefix: config.REDIS_KEY_PREFIX,
+      timeoutMs: config.REDIS_TIMEOUT_MS,
+      leaseMs: config.REDIS_LEASE_MS,
+      stated: config.REDIS_DURABLE,
+      requiresDurable: config.REDIS_REQUIRE_DURABLE,
+    });
+  },
 };
 
 /** Where nothing else is set: what memory can hold, and what a disk can. */
 const capacities: Readonly<Record<Config['STORE'], Capacity>> = {
   journal: { maxCount: 10_000_000, maxBytes: 8 * 1024 ** 3 },
   memory: { maxCount: 1_000_000, maxBytes: 256 * 1024 ** 2 },
+  redis: { maxCount: 1_000_000, maxBytes: 1024 ** 3 },
 };
 
 /** The store that the configuration names. Rejects where it cannot be used, and leaves it as it is. */

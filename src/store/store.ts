@@ -22,7 +22,7 @@ import type {
 export type Store = {
   /** What survives: nothing but the process, this machine's disk, or another server. */
   readonly durability: 'process' | 'disk' | 'server';
-  /** True when an accepted envelope survives a crash of this process. */
+  /** True when an accepted envelope survives a crash: of this process, and of the server where it is kept at one. */
   readonly durable: boolean;
 
   /** All of the drafts or none. One `Taken` per draft, in order. Rejects only for our own faults. */
@@ -40,6 +40,8 @@ export type Store = {
   settle(settlement: Settlement): Promise<void>;
   /** Envelopes whose import job was still running when the process ended; claimed until settled. */
   unfinishedImports(): Promise<readonly UnfinishedImport[]>;
+  /** Calls back when a relay that shares the store left some behind. */
+  onUnfinished?(listener: () => void): void;
 
   depth(lane: Lane): Depth;
   /** What became of a lane's envelopes before this process; nothing where the store does not outlive it. */
@@ -63,8 +65,8 @@ export type Store = {
 export type Taken = { readonly id: string; readonly duplicate: boolean };
 
 export type Refusal = {
-  /** `disk`: the volume is nearly full. */
-  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable';
+  /** `disk`: the volume is nearly full. `lossy`: the server would lose what it acknowledges. */
+  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy';
   readonly retryAfterMs: number;
 };
 

@@ -1,10 +1,17 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { lanes } from '../../src/envelope.js';
 import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
 
 let relay: RelayUnderTest;
+let redis: RedisServer;
+let runs = 0;
+beforeAll(async () => {
+  redis = await startRedis({ settings: { appendfsync: 'no' } });
+});
 afterEach(() => relay.stop());
+afterAll(() => redis.close());
 
 /** Every kind of fault the sandbox can script, each striking often. */
 const faults: Record<string, FaultRule> = {
@@ -55,7 +62,12 @@ async function run(store: string, script: readonly FaultRule[], seed: number): P
   relay = await startRelay({
     seed,
     sandbox: { faults: [...script], importDelayMs: 800 },
-    env: { STORE: store, RETRY_MAX_DELAY_MS: '2000' },
+    env: {
+      STORE: store,
+      RETRY_MAX_DELAY_MS: '2000',
+      REDIS_URL: redis.url,
+      REDIS_KEY_PREFIX: `run-${runs++}`,
+    },
   });
   const accepted = new Set<string>();
   let acceptances = 0;
@@ -116,7 +128,7 @@ async function checkTheEnd({ accepted, acceptances, overlaps }: Expected): Promi
   expect(violations).toEqual([]);
 }
 
-describe.each(['memory', 'journal'])(
+describe.each(['memory', 'journal', 'redis'])(
   '%s: the books balance, and each event is recorded once',
   (store) => {
     it.each(Object.entries(faults))('under %s', (_name, fault) => run(store, [fault], 11));

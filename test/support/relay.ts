@@ -57,7 +57,8 @@ export async function startRelay({
   sandbox: sandboxOptions,
   seed = 1,
 }: RelayOptions = {}): Promise<RelayUnderTest> {
-  const clock = createManualClock(Date.UTC(2026, 10, 1, 12));
+  const startMs = Date.UTC(2026, 10, 1, 12);
+  const clock = createManualClock(startMs);
   const sandbox = await startSandbox({ clock, ...sandboxOptions });
   const logged: string[] = [];
   const faults: unknown[] = [];
@@ -79,6 +80,7 @@ export async function startRelay({
     newId: () => `id-${++ids}`,
     log: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
     version: 'test',
+    serverTime: () => startMs + clock.monotonic(),
     onFault: (error) => void faults.push(error),
   });
 

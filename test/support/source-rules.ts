@@ -25,7 +25,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   metrics: { code: ['envelope'] },
   json: { code: ['json-scan'] },
   'json-scan': { code: ['json'] },
-  config: { types: ['envelope'] },
+  config: { code: ['redis'], types: ['envelope'] },
   logger: { types: ['config'] },
   http: { code: ['ingest', 'metrics', ...leaves], types: ['config', 'logger'] },
   ingest: { code: ['metrics', ...leaves], types: ['config'] },

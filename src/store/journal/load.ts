@@ -1,5 +1,5 @@
-import type { Lane, Parcel, UnfinishedImport } from '../../envelope.js';
-import { Pick } from '../pick.js';
+import type { Lane, UnfinishedImport } from '../../envelope.js';
+import { toParcels } from '../parcels.js';
 import type { Held, JournalLane } from './lane.js';
 import type { Parts } from './parts.js';
 import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
@@ -39,15 +39,6 @@ export function toUnfinishedImports({ tables, lanes }: Parts): readonly Unfinish
 
 function toFollowed(lane: JournalLane, ref: string): readonly Held[] {
   return [...lane.held.values()].filter((held) => held.ref === ref).sort((a, b) => a.seq - b.seq);
-}
-
-/** The rule that made the parcels makes them again: a parcel's envelopes have one fate, so all of them are here or none. */
-function toParcels(lane: Lane, held: readonly Held[]): readonly Parcel[] {
-  const all = { maxCount: Infinity, maxBytes: Infinity, suspectAfterAttempts: Infinity };
-  const pick = new Pick<Held>(all, lane === 'profiles');
-  const apart: Parcel[] = [];
-  for (const one of held) if (pick.offer(one) !== 'taken') apart.push([one]);
-  return [...pick.parcels, ...apart];
 }
 
 function lastFreshMark(tables: Tables, lane: number): number | null {

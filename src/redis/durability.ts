@@ -1,0 +1,234 @@
+import { UnavailableError, type Link } from './link.js';
+
+/** What the operator says of the server: REDIS_DURABLE. */
+export type Stated = 'auto' | 'yes' | 'no';
+
+export type Durability = {
+  /** Such as `valkey 8.1.0`. */
+  readonly server: string;
+  /** False below Redis 6.2, which lacks commands that the store uses. */
+  readonly isSupported: boolean;
+  /** Whether what the server acknowledges survives its end and a power cut. False while it is not known. */
+  readonly isDurable: boolean;
+  /** False where the server does not say and the operator does not either. */
+  readonly isKnown: boolean;
+  /** A sentence each, for an operator to act on. */
+  readonly findings: readonly string[];
+};
+
+/** What the server says of itself. Null: it does not tell. */
+export type ServerFacts = {
+  readonly name: string | null;
+  /** Of what it is compatible with: Valkey tells a version of Redis besides its own. */
+  readonly redisVersion: string | null;
+  readonly ownVersion: string | null;
+  readonly role: string | null;
+  readonly replicas: number;
+  readonly isCluster: boolean;
+  readonly didLastWriteFail: boolean;
+  /** Why CONFIG is closed, in the server's words. */
+  readonly closed: string | null;
+  readonly settings: Readonly<Record<SettingName, string | null>>;
+};
+
+const settingNames = [
+  'appendonly',
+  'appendfsync',
+  'no-appendfsync-on-rewrite',
+  'save',
+  'maxmemory',
+  'maxmemory-policy',
+  'min-replicas-to-write',
+] as const;
+type SettingName = (typeof settingNames)[number];
+
+type Asked = Pick<Link, 'call'>;
+
+/** Of a cluster: of one of its nodes. Rejects with UnavailableError where the server is away. */
+export async function readDurability(link: Asked, stated: Stated): Promise<Durability> {
+  return toDurability(await readFacts(link), stated);
+}
+
+async function readFacts(link: Asked): Promise<ServerFacts> {
+  const info = await readInfo(link);
+  const { settings, closed } = await readSettings(link);
+  const valkey = info.get('valkey_version') ?? null;
+  const redisVersion = info.get('redis_version') ?? null;
+  return {
+    name: info.get('server_name') ?? (valkey !== null ? 'valkey' : redisVersion && 'redis'),
+    redisVersion,
+    ownVersion: valkey ?? redisVersion,
+    role: info.get('role') ?? null,
+    replicas: Number(info.get('connected_slaves') ?? 0),
+    isCluster: info.get('cluster_enabled') === '1',
+    didLastWriteFail: (info.get('aof_last_write_status') ?? 'ok') !== 'ok',
+    closed,
+    // INFO tells some of it as well, and is open in places where CONFIG is not.
+    settings: {
+      ...settings,
+      appendonly: settings.appendonly ?? toYesOrNo(info.get('aof_enabled')),
+      maxmemory: settings.maxmemory ?? info.get('maxmemory') ?? null,
+      'maxmemory-policy': settings['maxmemory-policy'] ?? info.get('maxmemory_policy') ?? null,
+    },
+  };
+}
+
+function toYesOrNo(flag: string | undefined): string | null {
+  return flag === undefined ? null : flag === '1' ? 'yes' : 'no';
+}
+
+async function readInfo(link: Asked): Promise<ReadonlyMap<string, string>> {
+  const text = await refusable(() => link.call('INFO'));
+  const lines = text instanceof Error ? [] : toLines(text);
+  return new Map(
+    lines.flatMap((line) => {
+      const [, name, value] = /^([a-z_]+):(.*)$/.exec(line) ?? [];
+      return name === undefined || value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+function toLines(reply: unknown): string[] {
+  return Buffer.isBuffer(reply) ? reply.toString().split(/\r?\n/) : [];
+}
+
+/** One by one: several names in one CONFIG GET are understood since Redis 7 only. */
+async function readSettings(link: Asked): Promise<Pick<ServerFacts, 'settings' | 'closed'>> {
+  let closed: string | null = null;
+  const entries: [SettingName, string | null][] = [];
+  for (const name of settingNames) {
+    const reply = await refusable(() => link.call('CONFIG', 'GET', name));
+    if (reply instanceof Error) closed ??= reply.message;
+    entries.push([name, toSetting(reply)]);
+  }
+  return { settings: Object.fromEntries(entries) as ServerFacts['settings'], closed };
+}
+
+/** `[name, value]`, and empty where a managed server keeps a name to itself. */
+function toSetting(reply: unknown): string | null {
+  const value: unknown = Array.isArray(reply) ? reply[1] : null;
+  return Buffer.isBuffer(value) ? value.toString() : null;
+}
+
+/** An error that the server answered with is a value: it may refuse what it is asked here. */
+async function refusable<T>(ask: () => Promise<T>): Promise<T | Error> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof UnavailableError || !(error instanceof Error)) throw error;
+    return error;
+  }
+}
+
+export function toDurability(facts: ServerFacts, stated: Stated): Durability {
+  const reasons = [...toLosses(facts.settings), ...toRoleLosses(facts)];
+  const isRead = facts.settings.appendonly !== null && facts.settings.appendfsync !== null;
+  const isDurable = stated === 'auto' ? isRead && reasons.length === 0 : stated === 'yes';
+  const isSupported = isVersionSupported(facts.redisVersion);
+  return {
+    server: `${facts.name ?? 'unknown'} ${facts.ownVersion ?? ''}`.trim(),
+    isSupported,
+    isDurable,
+    isKnown: stated !== 'auto' || isRead,
+    findings: [
+      ...(isSupported
+        ? []
+        : [`the server is Redis ${facts.redisVersion ?? ''}: use 6.2 or later, or Valkey`]),
+      ...reasons,
+      ...toDoubts(facts, stated, { isRead, hasReasons: reasons.length > 0 }),
+      ...toWarnings(facts),
+    ],
+  };
+}
+
+/** Where the version is not told the store's own commands will show it. */
+function isVersionSupported(version: string | null): boolean {
+  const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(version ?? '6.2') ?? [];
+  return Number(major) > 6 || (Number(major) === 6 && Number(minor) >= 2);
+}
+
+/** Settings by which something that was acknowledged gets lost. */
+function toLosses(settings: ServerFacts['settings']): string[] {
+  const { appendonly, appendfsync, save, maxmemory } = settings;
+  const policy = settings['maxmemory-policy'];
+  const losses: string[] = [];
+  if (appendonly === 'no') {
+    const lost = save ? 'what was accepted since its last snapshot' : 'everything accepted';
+    losses.push(`appendonly is no: ${lost} is lost when the server ends; set appendonly yes`);
+  } else if (appendfsync === 'everysec') {
+    losses.push(
+      "appendfsync is everysec: a second or two of accepted events are lost when the server's machine fails; set appendfsync always",
+    );
+  } else if (appendfsync === 'no') {
+    losses.push(
+      "appendfsync is no: what the kernel has not written yet is lost when the server's machine fails; set appendfsync always",
+    );
+  } else if (settings['no-appendfsync-on-rewrite'] === 'yes') {
+    losses.push(
+      'no-appendfsync-on-rewrite is yes: what is accepted while the server rewrites its file is lost when its machine fails; set no-appendfsync-on-rewrite no',
+    );
+  }
+  // Without a bound nothing is evicted, whatever the policy.
+  if (maxmemory !== '0' && policy !== null && policy !== 'noeviction') {
+    losses.push(
+      `maxmemory-policy is ${policy}: at maxmemory the server drops keys to make room, and what was accepted may go with them; set maxmemory-policy noeviction`,
+    );
+  }
+  return losses;
+}
+
+function toRoleLosses({ role }: ServerFacts): string[] {
+  if (role !== 'slave' && role !== 'replica') return [];
+  return [
+    'the server is a replica: it takes no writes, or loses them to its primary; point REDIS_URL at the primary',
+  ];
+}
+
+function toDoubts(
+  { closed }: ServerFacts,
+  stated: Stated,
+  { isRead, hasReasons }: { isRead: boolean; hasReasons: boolean },
+): string[] {
+  if (stated === 'yes') {
+    return hasReasons
+      ? [
+          'REDIS_DURABLE is yes and is believed, against what the server says: correct one of the two',
+        ]
+      : [];
+  }
+  if (stated === 'no') {
+    return isRead && !hasReasons
+      ? [
+          "REDIS_DURABLE is no and is believed, though the server's settings are durable: set it to auto",
+        ]
+      : [];
+  }
+  if (isRead) return [];
+  if (closed?.startsWith('NOPERM') === true) {
+    return [
+      "CONFIG is closed to the relay's user, so it is not known whether what is accepted survives the server: allow it +config|get, or set REDIS_DURABLE to yes or no",
+    ];
+  }
+  return [
+    `the server does not tell its settings${closed === null ? '' : ` (${closed})`}, so it is not known whether what is accepted survives it: find out, and set REDIS_DURABLE to yes or no`,
+  ];
+}
+
+/** What durable settings do not cover. */
+function toWarnings(facts: ServerFacts): string[] {
+  const { replicas, settings, isCluster, didLastWriteFail } = facts;
+  const warnings: string[] = [];
+  if (didLastWriteFail)
+    warnings.push('the last write to the append-only file failed: look at the disk of the server');
+  // Null where it is not told: then nothing is known of the bound either.
+  if (replicas > 0 && settings['min-replicas-to-write'] === '0') {
+    warnings.push(
+      `${replicas === 1 ? 'a replica follows' : `${replicas} replicas follow`} a moment behind, and a failover may lose the newest accepted events: set min-replicas-to-write to bound how many`,
+    );
+  }
+  if (isCluster)
+    warnings.push(
+      'the server is a node of a cluster: make sure that the other nodes are set alike',
+    );
+  return warnings;
+}

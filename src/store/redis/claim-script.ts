@@ -1,0 +1,152 @@
+import { toScript } from '../../redis/link.js';
+import { prelude } from './prelude.js';
+
+/**
+ * now, relay, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge →
+ * {claimed, view}; claimed is flat: parcel, number, tries or '', m, payload, of each envelope in order.
+ */
+export const claimScript = toScript(
+  'claim',
+  `${prelude}
+local now = toNow(ARGV[1])
+local relay, lane = ARGV[2], ARGV[3]
+local maxCount, maxBytes, suspectAfter = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local merges = ARGV[7] == '1'
+-- A claim that finds nothing but what has to wait looks no further than this, and the next goes on.
+local mostExamined = 20000
+evenWhenFull()
+wakeDue(lane, now)
+
+local taken, reserved = key(lane, 'taken'), key(lane, 'reserved')
+local company, allowed = maxCount, maxCount
+local parcels, byKey = {}, {}
+local bytes, closed = 0, false
+
+local function toCompany(attempts)
+  local excess = attempts - suspectAfter
+  if excess < 0 then return maxCount end
+  return math.max(1, math.floor(maxCount / 2 ^ (excess + 1)))
+end
+
+local function fits(found)
+  if #parcels > 0 and bytes + found.weight > maxBytes then closed = true end
+  return not closed
+end
+
+local function put(parcel, found)
+  parcel.members[#parcel.members + 1] = found
+  bytes = bytes + found.weight
+  for _, each in ipairs(found.keys) do
+    parcel.keys[each] = true
+    byKey[each] = parcel
+  end
+end
+
+local function openParcel(found)
+  allowed = math.min(allowed, toCompany(found.attempts))
+  if #parcels >= allowed then closed = #parcels > 0 end
+  if closed or not fits(found) then return 'full' end
+  local parcel = {members = {}, keys = {}}
+  parcels[#parcels + 1] = parcel
+  put(parcel, found)
+  return 'taken'
+end
+
+local function isMergeable(parcel, keys)
+  local kinds = {}
+  for each in pairs(parcel.keys) do kinds[string.sub(each, 1, 1)] = true end
+  local shares = false
+  for _, each in ipairs(keys) do
+    if parcel.keys[each] then shares = true
+    elseif kinds[string.sub(each, 1, 1)] then return false end
+  end
+  return shares
+end
+
+local function canJoin(parcel, found, shared)
+  if not merges or found.alone or parcel.members[1].alone then return false end
+  for _, each in ipairs(shared) do if byKey[each] ~= parcel then return false end end
+  return isMergeable(parcel, found.keys)
+end
+
+local function offer(found)
+  local shared = {}
+  for _, each in ipairs(found.keys) do if byKey[each] then shared[#shared + 1] = each end end
+  if not shared[1] then return openParcel(found) end
+  local parcel = byKey[shared[1]]
+  if not canJoin(parcel, found, shared) then return shared[1] end
+  if not fits(found) then return 'full' end
+  put(parcel, found)
+  return 'taken'
+end
+
+local function heldKey(keys)
+  for _, each in ipairs(keys) do
+    if redis.call('HEXISTS', taken, each) == 1 or redis.call('HEXISTS', reserved, each) == 1 then return each end
+  end
+  return nil
+end
+
+-- Whether it left the queue: it was taken, or it waits for a key.
+local function consider(found)
+  local waitsFor = heldKey(found.keys)
+  if not waitsFor then
+    local answer = offer(found)
+    if answer == 'full' then return false end
+    if answer ~= 'taken' then waitsFor = answer end
+  end
+  if waitsFor then wait(lane, waitsFor, found) end
+  count(lane, 'ready', -1)
+  count(lane, 'readyBytes', -found.weight)
+  return true
+end
+
+local examined = 0
+local back = redis.call('ZRANGE', key(lane, 'returned'), 0, mostExamined - 1)
+for _, seq in ipairs(back) do
+  if closed then break end
+  examined = examined + 1
+  local found = content(lane, seq)
+  if found then
+    local tried = redis.call('HGET', key(lane, 'tries'), seq)
+    local trial = tried and cjson.decode(tried)
+    found.tries = tried or ''
+    found.attempts = trial and trial.attempts or 0
+    found.alone = trial and trial.alone or false
+    if not consider(found) then break end
+  end
+  redis.call('ZREM', key(lane, 'returned'), seq)
+end
+
+local cursor = number(redis.call('HGET', key(lane, 'stats'), 'cursor'))
+local goesOn = not closed
+while goesOn and examined < mostExamined do
+  local most = math.max(1, math.min(500, allowed - #parcels + 1))
+  local fresh = redis.call('XRANGE', key(lane, 'queue'), '(' .. cursor .. '-0', '+', 'COUNT', most)
+  if #fresh == 0 then goesOn = false end
+  for _, entry in ipairs(fresh) do
+    examined = examined + 1
+    local found = toContent(string.match(entry[1], '^%d+'), entry[2][2], entry[2][4])
+    found.tries, found.attempts, found.alone = '', 0, false
+    if closed or not consider(found) then
+      goesOn = false
+      break
+    end
+    cursor = tonumber(found.seq)
+  end
+end
+redis.call('HSET', key(lane, 'stats'), 'cursor', cursor)
+
+local claimed = {}
+for index, parcel in ipairs(parcels) do
+  for _, found in ipairs(parcel.members) do
+    for _, each in ipairs(found.keys) do redis.call('HINCRBY', taken, each, 1) end
+    redis.call('HSET', key(lane, 'claimed'), found.seq, relay)
+    local at = #claimed
+    claimed[at + 1], claimed[at + 2], claimed[at + 3] = index, tonumber(found.seq), found.tries
+    claimed[at + 4], claimed[at + 5] = found.m, found.p
+  end
+end
+return {claimed, view(now)}
+`,
+);

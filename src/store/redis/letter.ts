@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { lanes, type DeadLetter, type Reason } from '../../envelope.js';
+import { toId } from '../ids.js';
+import type { Queued } from '../lane-queue.js';
+
+const letterSchema = z.object({
+  lane: z.enum(lanes),
+  seq: z.int(),
+  keys: z.array(z.string()),
+  acceptedAt: z.number(),
+  buriedAt: z.number(),
+  attempts: z.int(),
+  deliveryId: z.string().nullable(),
+  reason: z.custom<Reason>((value) => typeof value === 'object' && value !== null),
+});
+
+/** A dead letter's JSON; the script adds the payload. */
+export function fromLetter(
+  { lane, seq, keys, acceptedAt, attempts }: Queued,
+  facts: Pick<DeadLetter, 'reason' | 'deliveryId' | 'buriedAt'>,
+): string {
+  return JSON.stringify({ lane, seq, keys, acceptedAt, attempts: attempts + 1, ...facts });
+}
+
+/** From JSON, a newline and the payload. */
+export function toLetter(blob: Buffer, epoch: string): DeadLetter {
+  const cut = blob.indexOf('\n');
+  const head = letterSchema.parse(JSON.parse(blob.toString('utf8', 0, cut)));
+  const { lane, acceptedAt, buriedAt, attempts, reason, deliveryId } = head;
+  const id = toId({ lane, epoch, seq: head.seq });
+  const payload = blob.subarray(cut + 1);
+  return { id, lane, acceptedAt, buriedAt, attempts, reason, deliveryId, payload };
+}

@@ -1,0 +1,85 @@
+import { toScript } from '../../redis/link.js';
+import { prelude } from './prelude.js';
+
+/** What is taken over in one look: a look must not hold up everybody else. */
+const mostTakenOver = 5000;
+
+/**
+ * now, relay, lease ms, an epoch for a buffer that is new → {why nothing can be written or '',
+ * whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
+ * lease; what a relay held whose lease ran out goes back to all.
+ */
+export const lookScript = toScript(
+  'look',
+  `${prelude}
+local now = toNow(ARGV[1])
+local relay, leaseMs = ARGV[2], tonumber(ARGV[3])
+local meta, relays = K .. ':meta', K .. ':relays'
+-- The first write of a script is refused where the memory is full.
+local probe = redis.pcall('SET', K .. ':probe', '1')
+local trouble = type(probe) == 'table' and probe.err or ''
+evenWhenFull()
+
+local version = redis.call('HGET', meta, 'version')
+if version and tonumber(version) > 1 then return redis.error_reply('NEWER the buffer was written by a newer relay, in format ' .. version) end
+if redis.call('HSETNX', meta, 'epoch', ARGV[4]) == 1 then redis.call('HSET', meta, 'version', 1) end
+
+local isKnown = redis.call('ZSCORE', relays, relay)
+redis.call('ZADD', relays, now + leaseMs, relay)
+local gone = {}
+local left = ${mostTakenOver}
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', now)) do
+  if other ~= relay and left > 0 then
+    for _, lane in ipairs(lanes) do left = left - giveUpClaims(lane, other, left) end
+    if left > 0 then
+      redis.call('ZREM', relays, other)
+      gone[#gone + 1] = other
+    end
+  end
+end
+for _, lane in ipairs(lanes) do wakeDue(lane, now) end
+return {trouble, isKnown and 0 or 1, gone, view(now)}
+`,
+);
+
+/** now, relay → {view}. Gives back what it holds, and its place. */
+export const leaveScript = toScript(
+  'leave',
+  `${prelude}
+local now = toNow(ARGV[1])
+evenWhenFull()
+for _, lane in ipairs(lanes) do giveUpClaims(lane, ARGV[2], 1e9) end
+redis.call('ZREM', K .. ':relays', ARGV[2])
+return {view(now)}
+`,
+);
+
+/**
+ * now, relay, lane → {imports, view}; imports is a list of {ref, JSON, envelopes as in a claim}.
+ * Takes over import jobs whose relay is gone.
+ */
+export const adoptScript = toScript(
+  'adopt',
+  `${prelude}
+local now = toNow(ARGV[1])
+local relay, lane = ARGV[2], ARGV[3]
+evenWhenFull()
+local imports = {}
+for _, ref in ipairs(redis.call('SMEMBERS', key(lane, 'orphans'))) do
+  redis.call('SREM', key(lane, 'orphans'), ref)
+  local text = redis.call('HGET', key(lane, 'imports'), ref)
+  local envelopes = {}
+  for _, seq in ipairs(text and cjson.decode(text).seqs or {}) do
+    local found = redis.call('HGET', key(lane, 'claimed'), seq) == '-' and content(lane, seq)
+    if found then
+      redis.call('HSET', key(lane, 'claimed'), seq, relay)
+      local at = #envelopes
+      envelopes[at + 1], envelopes[at + 2] = 0, seq
+      envelopes[at + 3], envelopes[at + 4], envelopes[at + 5] = redis.call('HGET', key(lane, 'tries'), seq) or '', found.m, found.p
+    end
+  end
+  if #envelopes > 0 then imports[#imports + 1] = {ref, text, envelopes} end
+end
+return {imports, view(now)}
+`,
+);

@@ -1,0 +1,254 @@
+/**
+ * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
+ * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
+ *
+ * - `meta`: hash. epoch, version, full, next numbers of notes, letters and deliveries, the drain rate.
+ * - `relays`: sorted set. Relay → end of its lease, ms.
+ * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
+ * - `LANE:redriven`: hash. number → m, newline, p: what was a dead letter cannot go back into the middle of a stream.
+ * - `LANE:redriven-at`: sorted set. number by acceptedAt.
+ * - `LANE:stats`: hash. cursor (the last number claimed fresh), count, bytes, ready, readyBytes, and the books.
+ * - `LANE:returned`: sorted set. Numbers that can be claimed again.
+ * - `LANE:delayed`: sorted set. Numbers by when they are due.
+ * - `LANE:claimed`: hash. number → relay, or `-` where its import job outlived its relay.
+ * - `LANE:tries`: hash. number → JSON {attempts, alone, lastTry, ref}, for what was sent at least once.
+ * - `LANE:taken`, `LANE:reserved`: hashes. key → how often. `LANE:waiters`: sorted set of `key number`.
+ * - `LANE:imports`: hash. ref → JSON {delivery, seqs}. `LANE:orphans`: set of refs.
+ * - `LANE:settled`: sorted set. `from to order merged` by to.
+ * - `seen`: hash. key → `number:note:ms`. `seen-log`: list of `note ms key…`.
+ * - `letters`: hash. order → JSON, newline, p. `letter-orders`: sorted set. `LANE number` by order.
+ * - `deliveries`, `delivery-ranges`: hashes by order. `delivery-orders`: hash. id → order.
+ *
+ * Waiting for keys follows key-holds.ts, claiming follows pick.ts: the same rules, within the server.
+ */
+export const prelude = `
+local K = KEYS[1]
+local lanes = {'events', 'profiles'}
+
+local function key(lane, name) return K .. ':' .. lane .. ':' .. name end
+
+local function toNow(given)
+  if given ~= '' then return tonumber(given) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- A script that has written something may go on where the memory is full: what is settled frees some.
+local function evenWhenFull() redis.call('DEL', K .. ':none') end
+
+local function words(text)
+  local all = {}
+  for word in string.gmatch(text, '%S+') do all[#all + 1] = word end
+  return all
+end
+
+local function toContent(seq, m, p)
+  local all = words(m)
+  local keys = {}
+  for index = 3, #all do keys[#keys + 1] = all[index] end
+  return {seq = seq, m = m, p = p, acceptedAt = all[1], readyAt = all[2], keys = keys, weight = #p + 1}
+end
+
+local function content(lane, seq)
+  local id = seq .. '-0'
+  local found = redis.call('XRANGE', key(lane, 'queue'), id, id)[1]
+  if found then return toContent(seq, found[2][2], found[2][4]) end
+  local blob = redis.call('HGET', key(lane, 'redriven'), seq)
+  if not blob then return nil end
+  local cut = string.find(blob, '\\n', 1, true)
+  return toContent(seq, string.sub(blob, 1, cut - 1), string.sub(blob, cut + 1))
+end
+
+local function count(lane, name, by)
+  if by ~= 0 then redis.call('HINCRBY', key(lane, 'stats'), name, by) end
+end
+
+-- Can be claimed from now on, before what is fresh.
+local function giveBack(lane, found)
+  redis.call('ZADD', key(lane, 'returned'), found.seq, found.seq)
+  count(lane, 'ready', 1)
+  count(lane, 'readyBytes', found.weight)
+end
+
+local function add(name, field, by)
+  local left = redis.call('HINCRBY', name, field, by)
+  if left <= 0 then redis.call('HDEL', name, field) end
+  return left
+end
+
+local function wait(lane, held, found)
+  redis.call('ZADD', key(lane, 'waiters'), 0, held .. ' ' .. found.seq)
+  for _, each in ipairs(found.keys) do add(key(lane, 'reserved'), each, 1) end
+end
+
+local function release(lane, keys)
+  local chain = {}
+  for _, each in ipairs(keys) do
+    if add(key(lane, 'taken'), each, -1) <= 0 then chain[#chain + 1] = each end
+  end
+  local waiters = key(lane, 'waiters')
+  if redis.call('EXISTS', waiters) == 0 then return end
+  while #chain > 0 do
+    local each = table.remove(chain)
+    -- A key has neither a space nor what sorts below one.
+    local found = redis.call('ZRANGEBYLEX', waiters, '[' .. each .. ' ', '(' .. each .. '!')
+    for _, member in ipairs(found) do
+      redis.call('ZREM', waiters, member)
+      local waiter = content(lane, string.match(member, ' (%d+)$'))
+      if waiter then
+        for _, held in ipairs(waiter.keys) do
+          add(key(lane, 'reserved'), held, -1)
+          chain[#chain + 1] = held
+        end
+        giveBack(lane, waiter)
+      end
+    end
+  end
+end
+
+-- What is due can be claimed; it held its keys meanwhile, so that nothing overtook it.
+local function wakeDue(lane, now)
+  local due = redis.call('ZRANGEBYSCORE', key(lane, 'delayed'), '-inf', now, 'LIMIT', 0, 2000)
+  for _, seq in ipairs(due) do
+    redis.call('ZREM', key(lane, 'delayed'), seq)
+    local found = content(lane, seq)
+    if found then
+      giveBack(lane, found)
+      release(lane, found.keys)
+    end
+  end
+end
+
+local function number(value) return tonumber(value or 0) end
+
+local function held()
+  local all, bytes = 0, 0
+  for _, lane in ipairs(lanes) do
+    local stats = redis.call('HMGET', key(lane, 'stats'), 'count', 'bytes')
+    all = all + number(stats[1])
+    bytes = bytes + number(stats[2])
+  end
+  return all, bytes
+end
+
+local function isBelow(share, maxCount, maxBytes)
+  local all, bytes = held()
+  return all <= maxCount * share and bytes <= maxBytes * share
+end
+
+local statNames = {'count', 'bytes', 'ready', 'readyBytes', 'accepted', 'delivered', 'merged', 'buried', 'letters', 'cursor'}
+
+local function viewLane(lane)
+  local stats = redis.call('HMGET', key(lane, 'stats'), unpack(statNames))
+  local view = {}
+  for index = 1, 9 do view[index] = number(stats[index]) end
+  local cursor = number(stats[10])
+  local oldest = redis.call('XRANGE', key(lane, 'queue'), '-', '+', 'COUNT', 1)[1]
+  local acceptedAt = oldest and tonumber(words(oldest[2][2])[1])
+  local redriven = redis.call('ZRANGE', key(lane, 'redriven-at'), 0, 0, 'WITHSCORES')[2]
+  if redriven and (not acceptedAt or tonumber(redriven) < acceptedAt) then acceptedAt = tonumber(redriven) end
+  view[10] = acceptedAt or -1
+  local readyAt = -1
+  if view[3] > 0 then
+    local back = redis.call('ZRANGE', key(lane, 'returned'), 0, 0)[1]
+    local found = back and content(lane, back)
+    if not found then
+      local fresh = redis.call('XRANGE', key(lane, 'queue'), '(' .. cursor .. '-0', '+', 'COUNT', 1)[1]
+      found = fresh and toContent(0, fresh[2][2], '')
+    end
+    if found then readyAt = tonumber(found.readyAt) end
+  end
+  view[11] = readyAt
+  local due = redis.call('ZRANGE', key(lane, 'delayed'), 0, 0, 'WITHSCORES')[2]
+  view[12] = due and tonumber(due) or -1
+  view[13] = redis.call('SCARD', key(lane, 'orphans'))
+  return view
+end
+
+-- How things stand, at the end of every script.
+local function view(now)
+  local meta = redis.call('HMGET', K .. ':meta', 'epoch', 'full', 'drainedCount', 'drainedBytes', 'drainedAt')
+  return {
+    now, meta[1] or '', meta[2] or '', meta[3] or '0', meta[4] or '0', meta[5] or '0',
+    viewLane('events'), viewLane('profiles'),
+  }
+end
+
+local function remember(keys, seq, now, maxAge, maxCount)
+  if maxAge <= 0 or maxCount <= 0 then return end
+  local note = redis.call('HINCRBY', K .. ':meta', 'note', 1)
+  local value = seq .. ':' .. note .. ':' .. now
+  for _, each in ipairs(keys) do redis.call('HSET', K .. ':seen', each, value) end
+  redis.call('RPUSH', K .. ':seen-log', note .. ' ' .. now .. ' ' .. table.concat(keys, ' '))
+end
+
+-- Drops what fell out of the window; at most so many, so that no call pays for many.
+local function trimSeen(now, maxAge, maxCount, most)
+  local log = K .. ':seen-log'
+  local excess = redis.call('LLEN', log) - maxCount
+  for _ = 1, most do
+    local head = redis.call('LINDEX', log, 0)
+    if not head then return end
+    local all = words(head)
+    if excess <= 0 and tonumber(all[2]) + maxAge > now then return end
+    redis.call('LPOP', log)
+    excess = excess - 1
+    for index = 3, #all do
+      local known = redis.call('HGET', K .. ':seen', all[index])
+      if known and string.match(known, ':(%d+):') == all[1] then redis.call('HDEL', K .. ':seen', all[index]) end
+    end
+  end
+end
+
+local function findSeen(keys, now, maxAge, maxCount)
+  if maxAge <= 0 or maxCount <= 0 then return nil end
+  for _, each in ipairs(keys) do
+    local known = redis.call('HGET', K .. ':seen', each)
+    if known then
+      local seq, at = string.match(known, '^(%d+):%d+:(%d+)$')
+      if tonumber(at) + maxAge > now then return tonumber(seq) end
+    end
+  end
+  return nil
+end
+
+local function forget(keys, seq)
+  for _, each in ipairs(keys) do
+    local known = redis.call('HGET', K .. ':seen', each)
+    if known and string.match(known, '^%d+') == tostring(seq) then redis.call('HDEL', K .. ':seen', each) end
+  end
+end
+
+-- What was claimed goes back, or waits for whoever takes over its import job. Returns how many.
+local function giveUpClaims(lane, relay, most)
+  local claimed = key(lane, 'claimed')
+  local cursor, done = '0', 0
+  local mine = {}
+  repeat
+    local step = redis.call('HSCAN', claimed, cursor, 'COUNT', 1000)
+    cursor = step[1]
+    for index = 1, #step[2], 2 do
+      if step[2][index + 1] == relay then mine[#mine + 1] = step[2][index] end
+    end
+  until cursor == '0' or #mine >= most
+  for _, seq in ipairs(mine) do
+    if redis.call('HGET', claimed, seq) == relay then
+      done = done + 1
+      local tried = redis.call('HGET', key(lane, 'tries'), seq)
+      local ref = tried and cjson.decode(tried).ref
+      if type(ref) == 'string' and redis.call('HEXISTS', key(lane, 'imports'), ref) == 1 then
+        redis.call('HSET', claimed, seq, '-')
+        redis.call('SADD', key(lane, 'orphans'), ref)
+      else
+        redis.call('HDEL', claimed, seq)
+        local found = content(lane, seq)
+        if found then
+          giveBack(lane, found)
+          release(lane, found.keys)
+        end
+      end
+    end
+  end
+  return done
+end
+`;

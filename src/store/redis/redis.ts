@@ -1,0 +1,276 @@
+import {
+  lanes,
+  type ClaimBounds,
+  type DeadLetter,
+  type DeadLetterFilter,
+  type DeliveryFilter,
+  type Draft,
+  type Lane,
+  type PageQuery,
+  type Parcel,
+  type Receipt,
+  type Settlement,
+  type UnfinishedImport,
+  type Waiting,
+} from '../../envelope.js';
+import { UnavailableError, type Script } from '../../redis/link.js';
+import { decay, toRetryAfterMs } from '../admission.js';
+import { isMatch } from '../dead-letters.js';
+import { toId } from '../ids.js';
+import type { StoreOptions } from '../options.js';
+import { toParcels } from '../parcels.js';
+import { weight } from '../pick.js';
+import type { Appended, Depth, History, Refusal, Store } from '../store.js';
+import { appendScript } from './append-script.js';
+import { claimScript } from './claim-script.js';
+import { toClaimed, type Claimed } from './claimed.js';
+import { toLetter } from './letter.js';
+import { discardScript, redriveScript } from './letter-scripts.js';
+import { adoptScript } from './look-script.js';
+import type { Session } from './session.js';
+import { settleScript } from './settle-script.js';
+import { packSettlement } from './settlement.js';
+import { Shelf } from './shelf.js';
+import { toBytes, toList, toText, type View } from './view.js';
+
+export type RedisOptions = Omit<StoreOptions, 'random'> & {
+  readonly session: Session;
+  readonly relay: string;
+  /** Whether what the server acknowledges survives the server; false until that is known. */
+  readonly isDurable: () => boolean;
+  /** Takes nothing while that is not so. */
+  readonly requiresDurable: boolean;
+  /** Seconds from an append to the server's answer. */
+  readonly onSynced: (seconds: number) => void;
+  readonly closeLink: () => Promise<void>;
+};
+
+const unavailable: Refusal = { reason: 'unavailable', retryAfterMs: 1000 };
+const lossy: Refusal = { reason: 'lossy', retryAfterMs: 10_000 };
+const closed: Refusal = { reason: 'closed', retryAfterMs: 1000 };
+
+/**
+ * Everything accepted and not settled is in Redis or Valkey, for any number of relays: none of them
+ * keeps anything but what it is sending. Decisions are made in scripts, one at a time, by the server.
+ */
+export class RedisStore implements Store {
+  readonly durability = 'server';
+  readonly #options: RedisOptions;
+  readonly #session: Session;
+  readonly #shelf: Shelf;
+  /** What this relay has claimed and not settled. */
+  readonly #claimed = new Map<string, Claimed>();
+  #closing: Promise<void> | null = null;
+
+  constructor(options: RedisOptions) {
+    this.#options = options;
+    this.#session = options.session;
+    this.#shelf = new Shelf(options.session);
+  }
+
+  get durable(): boolean {
+    return this.#options.isDurable();
+  }
+
+  refusal(): Refusal | null {
+    return this.#refusal({ count: 0, bytes: 0 }, false);
+  }
+
+  async append(drafts: readonly Draft[]): Promise<Appended> {
+    const { clock, capacity, dedupe, onSynced } = this.#options;
+    const wanted = {
+      count: drafts.length,
+      bytes: drafts.reduce((sum, one) => sum + weight(one), 0),
+    };
+    const refusal = this.#refusal(wanted, false);
+    if (refusal !== null) return { ok: false, refusal };
+    const from = clock.monotonic();
+    const bounds = [capacity.maxCount, capacity.maxBytes, dedupe.maxAgeMs, dedupe.maxCount];
+    const flat = drafts.flatMap(({ lane, acceptedAt, keys, payload }) => [
+      lane,
+      acceptedAt,
+      keys.join(' '),
+      payload,
+    ]);
+    try {
+      const [numbers] = await this.#session.run(appendScript, [...bounds, ...flat]);
+      const seqs = toList(numbers).map(Number);
+      if (seqs.length < drafts.length)
+        return { ok: false, refusal: this.#refusal(wanted, true) ?? unavailable };
+      onSynced((clock.monotonic() - from) / 1000);
+      const { epoch } = this.#view();
+      const taken = drafts.map(({ lane }, index) => {
+        const seq = seqs[index] ?? 0;
+        return { id: toId({ lane, epoch, seq: Math.abs(seq) }), duplicate: seq < 0 };
+      });
+      return { ok: true, taken };
+    } catch (error) {
+      if (error instanceof UnavailableError) return { ok: false, refusal: unavailable };
+      throw error;
+    }
+  }
+
+  waiting(lane: Lane): Waiting {
+    const waiting = this.#session.mirror.waiting(lane);
+    // Nothing can be claimed from a server that is away; when it is back, a look tells.
+    return this.#session.isUp ? waiting : { ...waiting, count: 0, bytes: 0, oldestAgeMs: null };
+  }
+
+  onWaiting(listener: (lane: Lane) => void): () => void {
+    return this.#session.mirror.onWaiting(listener);
+  }
+
+  onUnfinished(listener: () => void): void {
+    this.#session.onOrphans(listener);
+  }
+
+  async claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+    const { relay } = this.#options;
+    const { maxCount, maxBytes, suspectAfterAttempts } = bounds;
+    const merges = lane === 'profiles' ? 1 : 0;
+    const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
+    try {
+      const [flat] = await this.#session.run(claimScript, [relay, lane, ...limits]);
+      const parcels: [Claimed, ...Claimed[]][] = [];
+      for (const [place, one] of toClaimed(toList(flat), { lane, epoch: this.#view().epoch })) {
+        this.#claimed.set(one.id, one);
+        const parcel = parcels[place - 1];
+        if (parcel === undefined) parcels.push([one]);
+        else parcel.push(one);
+      }
+      return parcels;
+    } catch (error) {
+      if (error instanceof UnavailableError) return [];
+      throw error;
+    }
+  }
+
+  /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
+  async settle(settlement: Settlement): Promise<void> {
+    const { clock, relay, capacity, log, maxDeadLetters, onDeadLetterDropped } = this.#options;
+    const { lane } = settlement;
+    const packed = packSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
+    const bounds = [capacity.maxCount, capacity.maxBytes, log.maxCount, log.maxAgeMs];
+    const [dropped] = await this.#session.insist(settleScript, [
+      ...[clock.now(), relay, lane, ...bounds, maxDeadLetters],
+      packed.json,
+    ]);
+    for (const { id } of packed.gone) this.#claimed.delete(id);
+    for (const one of packed.followed) this.#claimed.set(one.id, one);
+    for (const blob of toList(dropped)) {
+      onDeadLetterDropped(toLetter(toBytes(blob), this.#view().epoch));
+    }
+  }
+
+  async unfinishedImports(): Promise<readonly UnfinishedImport[]> {
+    const found: UnfinishedImport[] = [];
+    for (const lane of lanes) {
+      const [imports] = await this.#session
+        .run(adoptScript, [this.#options.relay, lane])
+        .catch((error: unknown) => {
+          if (error instanceof UnavailableError) return [];
+          throw error;
+        });
+      for (const each of toList(imports)) {
+        const [ref, text, flat] = toList(each);
+        const { delivery } = JSON.parse(toText(text)) as Pick<UnfinishedImport, 'delivery'>;
+        const held = toClaimed(toList(flat), { lane, epoch: this.#view().epoch });
+        for (const [, one] of held) this.#claimed.set(one.id, one);
+        const parcels = toParcels(
+          lane,
+          held.map(([, one]) => one),
+        );
+        found.push({ lane, ref: toText(ref), delivery, parcels });
+      }
+    }
+    return found;
+  }
+
+  depth(lane: Lane): Depth {
+    return this.#session.mirror.depth(lane);
+  }
+
+  history(lane: Lane): History {
+    return this.#session.mirror.history(lane);
+  }
+
+  capacityBytes(): number {
+    return this.#options.capacity.maxBytes;
+  }
+
+  receipt(id: string): Promise<Receipt | null> {
+    return this.#shelf.receipt(id);
+  }
+
+  deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
+    return this.#shelf.deliveries(filter, page);
+  }
+
+  delivery(id: string): ReturnType<Store['delivery']> {
+    return this.#shelf.delivery(id);
+  }
+
+  deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
+    return this.#shelf.deadLetters(filter, page);
+  }
+
+  deadLetter(id: string): Promise<DeadLetter | null> {
+    return this.#shelf.deadLetter(id);
+  }
+
+  redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
+    const { clock, dedupe } = this.#options;
+    const args = () => [clock.now(), dedupe.maxAgeMs, dedupe.maxCount];
+    return this.#eachMatch(filter, dryRun ? null : redriveScript, args);
+  }
+
+  discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
+    return this.#eachMatch(filter, dryRun ? null : discardScript, () => []);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#session.close().then(() => this.#options.closeLink());
+    return this.#closing;
+  }
+
+  /** Everything that matched when it began, some at a time. */
+  async #eachMatch(
+    filter: DeadLetterFilter,
+    script: Script | null,
+    args: () => readonly number[],
+  ): Promise<number> {
+    let total = 0;
+    for await (const step of this.#shelf.letters(Infinity)) {
+      const orders = step.flatMap(({ order, value }) => (isMatch(value, filter) ? [order] : []));
+      if (script === null || orders.length === 0) {
+        total += orders.length;
+        continue;
+      }
+      const [count] = await this.#session.run(script, [...args(), ...orders]);
+      total += Number(count);
+    }
+    return total;
+  }
+
+  #refusal(wanted: { count: number; bytes: number }, wasRefused: boolean): Refusal | null {
+    const { isDurable, requiresDurable, capacity } = this.#options;
+    if (this.#closing !== null) return closed;
+    const view = this.#session.mirror.view;
+    if (!this.#session.isUp || view === null) return unavailable;
+    if (requiresDurable && !isDurable()) return lossy;
+    if (!view.isFull && !wasRefused) return null;
+    const sum = (of: (lane: Lane) => number): number => of('events') + of('profiles');
+    const held = {
+      count: sum((lane) => view.lanes[lane].count),
+      bytes: sum((lane) => view.lanes[lane].bytes),
+    };
+    const drained = decay(view.drained, view.at);
+    return { reason: 'full', retryAfterMs: toRetryAfterMs(wanted, { held, drained }, capacity) };
+  }
+
+  #view(): View {
+    const { view } = this.#session.mirror;
+    if (view === null) throw new Error('Redis was never asked');
+    return view;
+  }
+}

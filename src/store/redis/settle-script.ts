@@ -1,0 +1,129 @@
+import { toScript } from '../../redis/link.js';
+import { rateMemoryMs, reopenAt } from '../admission.js';
+import { prelude } from './prelude.js';
+
+/**
+ * now, wall, relay, lane, maxCount, maxBytes, the log's count and age, maxDeadLetters, and the
+ * settlement as JSON (`settlement.ts`) → {dropped letters, view}. What this relay does not hold is left alone.
+ */
+export const settleScript = toScript(
+  'settle',
+  `${prelude}
+local now, wall = toNow(ARGV[1]), tonumber(ARGV[2])
+local relay, lane = ARGV[3], ARGV[4]
+local maxCount, maxBytes = tonumber(ARGV[5]), tonumber(ARGV[6])
+local logCount, logAge, maxLetters = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local settlement = cjson.decode(ARGV[10])
+local meta = K .. ':meta'
+local sums = {count = 0, bytes = 0, delivered = 0, merged = 0, buried = 0}
+local ranges = {d = {}, m = {}}
+evenWhenFull()
+
+local function bury(seq, keys, letter)
+  local found = content(lane, seq)
+  local order = redis.call('HINCRBY', meta, 'letter', 1)
+  redis.call('HSET', K .. ':letters', order, letter .. '\\n' .. (found and found.p or ''))
+  redis.call('ZADD', K .. ':letter-orders', order, lane .. ' ' .. seq)
+  count(lane, 'letters', 1)
+  if lane == 'events' then forget(keys, seq) end
+end
+
+local function remove(seq)
+  if redis.call('XDEL', key(lane, 'queue'), seq .. '-0') == 0 then
+    redis.call('HDEL', key(lane, 'redriven'), seq)
+    redis.call('ZREM', key(lane, 'redriven-at'), seq)
+  end
+  redis.call('HDEL', key(lane, 'tries'), seq)
+  redis.call('HDEL', key(lane, 'claimed'), seq)
+end
+
+for _, one in ipairs(settlement.settled) do
+  local seq, verdict, weight, keys, text = one[1], one[2], one[3], one[4], one[5]
+  if redis.call('HGET', key(lane, 'claimed'), seq) == relay then
+    if verdict == 'r' then
+      redis.call('HDEL', key(lane, 'claimed'), seq)
+      redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
+      redis.call('ZADD', key(lane, 'delayed'), now + one[6], seq)
+    elseif verdict == 'f' then
+      redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
+    else
+      if verdict == 'b' then bury(seq, keys, settlement.texts[text]) end
+      remove(seq)
+      sums.count = sums.count + 1
+      sums.bytes = sums.bytes + weight
+      local how = verdict == 'b' and 'buried' or verdict == 'm' and 'merged' or 'delivered'
+      sums[how] = sums[how] + 1
+      if ranges[verdict] then ranges[verdict][#ranges[verdict] + 1] = seq end
+      release(lane, keys)
+    end
+  end
+end
+for _, ref in ipairs(settlement.ended) do redis.call('HDEL', key(lane, 'imports'), ref) end
+if settlement.import then redis.call('HSET', key(lane, 'imports'), settlement.import.ref, settlement.import.text) end
+
+count(lane, 'count', -sums.count)
+count(lane, 'bytes', -sums.bytes)
+for _, name in ipairs({'delivered', 'merged', 'buried'}) do count(lane, name, sums[name]) end
+if sums.count > 0 then
+  local drained = redis.call('HMGET', meta, 'drainedCount', 'drainedBytes', 'drainedAt')
+  local factor = math.exp((number(drained[3]) - now) / ${rateMemoryMs})
+  redis.call('HSET', meta, 'drainedCount', number(drained[1]) * factor + sums.count,
+    'drainedBytes', number(drained[2]) * factor + sums.bytes, 'drainedAt', now)
+  if redis.call('HGET', meta, 'full') == '1' and isBelow(${reopenAt}, maxCount, maxBytes) then redis.call('HDEL', meta, 'full') end
+end
+
+-- Dead letters are bounded by count, oldest out.
+local dropped = {}
+while redis.call('ZCARD', K .. ':letter-orders') > maxLetters do
+  local oldest = redis.call('ZPOPMIN', K .. ':letter-orders')
+  dropped[#dropped + 1] = redis.call('HGET', K .. ':letters', oldest[2])
+  redis.call('HDEL', K .. ':letters', oldest[2])
+  count(string.match(oldest[1], '^%a+'), 'letters', -1)
+end
+
+local function writeRanges(order, verdict, merged)
+  local seqs = ranges[verdict]
+  table.sort(seqs)
+  local text = redis.call('HGET', K .. ':delivery-ranges', order) or ''
+  local index = 1
+  while index <= #seqs do
+    local last = index
+    while seqs[last + 1] == seqs[last] + 1 do last = last + 1 end
+    local member = seqs[index] .. ' ' .. seqs[last] .. ' ' .. order .. ' ' .. merged
+    redis.call('ZADD', key(lane, 'settled'), seqs[last], member)
+    text = text .. lane .. ' ' .. member .. '\\n'
+    index = last + 1
+  end
+  if text ~= '' then redis.call('HSET', K .. ':delivery-ranges', order, text) end
+end
+
+local function dropDelivery(order, delivery)
+  local text = redis.call('HGET', K .. ':delivery-ranges', order) or ''
+  for name, member in string.gmatch(text, '(%a+) ([^\\n]+)\\n') do redis.call('ZREM', key(name, 'settled'), member) end
+  redis.call('HDEL', K .. ':delivery-ranges', order)
+  redis.call('HDEL', K .. ':deliveries', order)
+  redis.call('HDEL', K .. ':delivery-orders', delivery.id)
+end
+
+if settlement.delivery then
+  local id = settlement.delivery.id
+  local order = redis.call('HGET', K .. ':delivery-orders', id) or redis.call('HINCRBY', meta, 'delivery', 1)
+  redis.call('HSET', K .. ':delivery-orders', id, order)
+  redis.call('HSET', K .. ':deliveries', order, settlement.delivery.text)
+  writeRanges(order, 'd', '0')
+  writeRanges(order, 'm', '1')
+  local last = number(redis.call('HGET', meta, 'delivery'))
+  local first = number(redis.call('HGET', meta, 'firstDelivery') or 1)
+  for _ = 1, 1000 do
+    local text = first <= last and redis.call('HGET', K .. ':deliveries', first)
+    if first > last then break end
+    local delivery = text and cjson.decode(text)
+    if delivery and last - first < logCount and delivery.at >= wall - logAge then break end
+    if delivery then dropDelivery(first, delivery) end
+    first = first + 1
+  end
+  redis.call('HSET', meta, 'firstDelivery', first)
+end
+return {dropped, view(now)}
+`,
+);

@@ -1,0 +1,92 @@
+import type { Settlement } from '../../envelope.js';
+import { weight } from '../pick.js';
+import { sortSettled } from '../sort-settled.js';
+import { fromTries, type Claimed } from './claimed.js';
+import { fromLetter } from './letter.js';
+
+/** One envelope: number, verdict, bytes, keys, and for what is kept the place of its text (from 1) and its delay in ms. */
+type Line = readonly [
+  seq: number,
+  verdict: 'd' | 'm' | 'b' | 'r' | 'f',
+  weight: number,
+  keys: readonly string[],
+  text?: number,
+  afterMs?: number,
+];
+
+export type PackedSettlement = {
+  /** For the script. */
+  readonly json: string;
+  /** What this relay holds no more once it is done. */
+  readonly gone: readonly Claimed[];
+  /** What it holds on to, with what is known since. */
+  readonly followed: readonly Claimed[];
+};
+
+/** A settlement as the script takes it. `find` gives what this relay has claimed. */
+export function packSettlement(
+  { settled, delivery }: Settlement,
+  find: (id: string) => Claimed | undefined,
+  now: number,
+): PackedSettlement {
+  const deliveryId = delivery?.id ?? null;
+  const sorted = sortSettled(settled, deliveryId, find);
+  const followed = sorted.followed.map(({ queued, ref }) => ({ ...queued, ref }));
+  const texts = new Texts();
+  const back = [...sorted.back].flatMap(([afterMs, all]) =>
+    // Whichever import job had them has them no more.
+    all.map((one) => toLine(one, 'r', texts.add(fromTries({ ...one, ref: null })), afterMs)),
+  );
+  const lines: readonly Line[] = [
+    ...sorted.delivered.map((one) => toLine(one, 'd')),
+    ...sorted.merged.map((one) => toLine(one, 'm')),
+    ...sorted.buried.map(({ queued, reason }) =>
+      toLine(queued, 'b', texts.add(fromLetter(queued, { reason, deliveryId, buriedAt: now }))),
+    ),
+    ...back,
+    ...followed.map((one) => toLine(one, 'f', texts.add(fromTries(one)))),
+  ];
+  const gone = [
+    ...sorted.delivered,
+    ...sorted.merged,
+    ...sorted.buried.map(({ queued }) => queued),
+    ...[...sorted.back.values()].flat(),
+  ];
+  const [first] = followed;
+  const seqs = followed.map(({ seq }) => seq);
+  return {
+    json: JSON.stringify({
+      settled: lines,
+      texts: texts.all,
+      // An import job ends for all of its envelopes in one settlement.
+      ended: [...new Set(gone.flatMap(({ ref }) => ref ?? []))],
+      ...(delivery && { delivery: { id: delivery.id, text: JSON.stringify(delivery) } }),
+      ...(first && { import: { ref: first.ref, text: JSON.stringify({ delivery, seqs }) } }),
+    }),
+    gone,
+    followed,
+  };
+}
+
+function toLine(
+  one: Claimed,
+  verdict: Line[1],
+  ...rest: readonly [text?: number, afterMs?: number]
+): Line {
+  return [one.seq, verdict, weight(one), one.keys, ...rest];
+}
+
+/** Those alike are sent once. */
+class Texts {
+  readonly all: string[] = [];
+  readonly #places = new Map<string, number>();
+
+  /** Its place, from 1. */
+  add(text: string): number {
+    const known = this.#places.get(text);
+    if (known !== undefined) return known;
+    this.all.push(text);
+    this.#places.set(text, this.all.length);
+    return this.all.length;
+  }
+}

@@ -1,0 +1,81 @@
+import { lanes, type Lane } from '../../envelope.js';
+import type { Reply } from '../../redis/link.js';
+
+/** One lane, as it stood at the end of a script. */
+export type LaneView = {
+  readonly count: number;
+  readonly bytes: number;
+  /** Claimable now. */
+  readonly ready: number;
+  readonly readyBytes: number;
+  readonly accepted: number;
+  readonly delivered: number;
+  readonly merged: number;
+  readonly deadLettered: number;
+  readonly deadLetters: number;
+  /** Epoch ms. */
+  readonly oldestAcceptedAt: number | null;
+  /** Ms by the store's time; null where nothing is claimable. */
+  readonly oldestReadyAt: number | null;
+  readonly nextDueAt: number | null;
+  /** Import jobs whose relay is gone. */
+  readonly orphans: number;
+};
+
+/** The whole buffer, as it stood at the end of a script. */
+export type View = {
+  /** Ms, by the clock that all relays share. */
+  readonly at: number;
+  readonly epoch: string;
+  readonly isFull: boolean;
+  /** Settled of late, decaying; at `drained.at`. */
+  readonly drained: { readonly count: number; readonly bytes: number; readonly at: number };
+  readonly lanes: Readonly<Record<Lane, LaneView>>;
+};
+
+export function toView(reply: Reply | undefined): View {
+  const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = toList(reply);
+  const [events, profiles] = lanes.map((_lane, index) => toLaneView(rest[index]));
+  if (events === undefined || profiles === undefined) throw new Error('Redis gave no view');
+  return {
+    at: Number(at),
+    epoch: toText(epoch),
+    isFull: toText(isFull) === '1',
+    drained: { count: toNumber(count), bytes: toNumber(bytes), at: toNumber(drainedAt) },
+    lanes: { events, profiles },
+  };
+}
+
+function toLaneView(reply: Reply | undefined): LaneView {
+  const numbers = toList(reply).map(Number);
+  const at = (index: number): number => numbers[index] ?? 0;
+  const orNull = (index: number): number | null => (at(index) === -1 ? null : at(index));
+  return {
+    count: at(0),
+    bytes: at(1),
+    ready: at(2),
+    readyBytes: at(3),
+    accepted: at(4),
+    delivered: at(5),
+    merged: at(6),
+    deadLettered: at(7),
+    deadLetters: at(8),
+    oldestAcceptedAt: orNull(9),
+    oldestReadyAt: orNull(10),
+    nextDueAt: orNull(11),
+    orphans: at(12),
+  };
+}
+
+export const toList = (reply: Reply | undefined): readonly Reply[] =>
+  Array.isArray(reply) ? (reply as readonly Reply[]) : [];
+
+export const toText = (reply: Reply | undefined): string =>
+  Buffer.isBuffer(reply) || typeof reply === 'string' || typeof reply === 'number'
+    ? reply.toString()
+    : '';
+
+export const toNumber = (reply: Reply | undefined): number => Number(toText(reply));
+
+export const toBytes = (reply: Reply | undefined): Buffer =>
+  Buffer.isBuffer(reply) ? reply : Buffer.from(toText(reply));

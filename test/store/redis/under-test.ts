@@ -1,0 +1,125 @@
+import { systemClock, type Timer } from '../../../src/clock.js';
+import type { DeadLetter } from '../../../src/envelope.js';
+import { toAddress } from '../../../src/redis/address.js';
+import { createLink, type Link } from '../../../src/redis/link.js';
+import { RedisStore } from '../../../src/store/redis/redis.js';
+import { Session } from '../../../src/store/redis/session.js';
+import { startMs } from '../../support/builders.js';
+import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
+import { wideBounds, type StoreBounds, type StoreUnderTest } from '../contract/harness.js';
+
+export type RedisUnderTest = StoreUnderTest & {
+  readonly store: RedisStore;
+  readonly link: Link;
+  readonly prefix: string;
+  readonly faults: readonly unknown[];
+  crash(): Promise<void>;
+};
+
+export type RedisSettings = Partial<StoreBounds> & {
+  readonly url: string;
+  readonly prefix?: string;
+  readonly clock?: ManualClock;
+};
+
+let count = 0;
+
+/** A store on a prefix of its own, on a manual clock that time at the server follows, too. */
+export async function openTestRedis(settings: RedisSettings): Promise<RedisUnderTest> {
+  const { clock = createManualClock(), prefix = `{test-${process.pid}-${count++}}` } = settings;
+  const bounds = { ...wideBounds, ...settings };
+  const dropped: DeadLetter[] = [];
+  const faults: unknown[] = [];
+  const open = async () => {
+    const own = withTimers(clock);
+    const link = createLink({
+      address: toAddress(settings.url),
+      clock: systemClock,
+      timeoutMs: 5000,
+    });
+    await link.untilUp(5000);
+    const relay = `relay-${count++}`;
+    const session = new Session({
+      link,
+      clock: own.clock,
+      prefix,
+      relay,
+      // Whoever comes next takes over at once.
+      leaseMs: 0,
+      epoch: 'abc123',
+      time: () => startMs + clock.monotonic(),
+      onTakenOver: () => undefined,
+      onLeaseLost: () => undefined,
+      onChange: () => undefined,
+      onFault: (error) => void faults.push(error),
+    });
+    const store = new RedisStore({
+      ...bounds,
+      clock: own.clock,
+      session,
+      relay,
+      isDurable: () => true,
+      requiresDurable: false,
+      onDeadLetterDropped: (letter) => void dropped.push(letter),
+      onSynced: () => undefined,
+      closeLink: () => link.close(),
+    });
+    await session.look();
+    return { store, link, session, own };
+  };
+  let current = await open();
+  /** Looks that are under way have ended, and what fell due by now is due. */
+  const settleDown = async (): Promise<void> => {
+    for (let turn = 0; turn < 3; turn++) {
+      if (!current.session.isClosed) await current.link.call('PING');
+      await clock.advance(0);
+    }
+  };
+  return {
+    clock: {
+      ...clock,
+      advance: async (ms) => {
+        await clock.advance(ms);
+        await settleDown();
+      },
+    },
+    dropped,
+    faults,
+    prefix,
+    get store() {
+      return current.store;
+    },
+    get link() {
+      return current.link;
+    },
+    async crash() {
+      // As a process that is gone: no timer fires, and nothing is given back.
+      current.own.end();
+      await current.link.close();
+      current = await open();
+    },
+    close: () => current.store.close(),
+  };
+}
+
+/** A clock whose timers end all at once. */
+function withTimers(clock: ManualClock) {
+  const timers = new Set<Timer>();
+  return {
+    clock: {
+      now: () => clock.now(),
+      monotonic: () => clock.monotonic(),
+      setTimer(delayMs: number, fire: () => void): Timer {
+        const timer = clock.setTimer(delayMs, () => {
+          timers.delete(timer);
+          fire();
+        });
+        timers.add(timer);
+        return timer;
+      },
+    },
+    end: () => {
+      for (const timer of timers) timer.cancel();
+    },
+  };
+}
