@@ -4,6 +4,7 @@ import { createEngine, type Engine } from './delivery/engine.js';
 import { createLimiter } from './delivery/limiter.js';
 import { recallRequests } from './delivery/recall.js';
 import { lanes } from './envelope.js';
+import { toUnavailable } from './http/problems.js';
 import { createServer, type HttpViews } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
 import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
@@ -18,6 +19,7 @@ import {
   toServerReport,
   withDeadLetterAlarm,
 } from './observe.js';
+import { UnavailableError } from './redis/link.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
 
@@ -190,19 +192,21 @@ function toBounds(config: Config) {
   };
 }
 
+const awayRetryAfterMs = 1000;
+
 /** The store's views. A redrive counts as an acceptance, so that accepted = settled + buffered stays true. */
 function toViews(store: Store, metrics: Metrics): HttpViews {
   return {
-    receipt: (id) => store.receipt(id),
-    deliveries: (filter, page) => store.deliveries(filter, page),
-    delivery: (id) => store.delivery(id),
-    deadLetters: (filter, page) => store.deadLetters(filter, page),
-    deadLetter: (id) => store.deadLetter(id),
-    discard: (filter, options) => store.discard(filter, options),
+    receipt: (id) => unlessAway(store.receipt(id)),
+    deliveries: (filter, page) => unlessAway(store.deliveries(filter, page)),
+    delivery: (id) => unlessAway(store.delivery(id)),
+    deadLetters: (filter, page) => unlessAway(store.deadLetters(filter, page)),
+    deadLetter: (id) => unlessAway(store.deadLetter(id)),
+    discard: (filter, options) => unlessAway(store.discard(filter, options)),
     async redrive(filter, options) {
       let total = 0;
       for (const lane of lanes.filter((each) => each === (filter.lane ?? each))) {
-        const count = await store.redrive({ ...filter, lane }, options);
+        const count = await unlessAway(store.redrive({ ...filter, lane }, options));
         total += count;
         if (options.dryRun) continue;
         metrics.ingest.inc({ lane, outcome: 'accepted' }, count);
@@ -211,6 +215,16 @@ function toViews(store: Store, metrics: Metrics): HttpViews {
       return total;
     },
   };
+}
+
+/** A store at a server that is away is no fault of the relay: 503, as for intake. */
+async function unlessAway<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    throw toUnavailable('the store is not available', awayRetryAfterMs);
+  }
 }
 
 function warnAtStart(

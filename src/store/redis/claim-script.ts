@@ -2,19 +2,20 @@ import { toScript } from '../../redis/link.js';
 import { prelude } from './prelude.js';
 
 /**
- * now, relay, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge →
+ * now, relay, the claim's number, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge →
  * {claimed, view}; claimed is flat: parcel, number, tries or '', m, payload, of each envelope in order.
  */
 export const claimScript = toScript(
   'claim',
   `${prelude}
 local now = toNow(ARGV[1])
-local relay, lane = ARGV[2], ARGV[3]
-local maxCount, maxBytes, suspectAfter = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local merges = ARGV[7] == '1'
+local owner, lane = ARGV[2] .. '/' .. ARGV[3], ARGV[4]
+local maxCount, maxBytes, suspectAfter = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local merges = ARGV[8] == '1'
 -- A claim that finds nothing but what has to wait looks no further than this, and the next goes on.
 local mostExamined = 20000
 evenWhenFull()
+if not mayClaim(ARGV[2], ARGV[3]) then return {{}, view(now)} end
 wakeDue(lane, now)
 
 local taken, reserved = key(lane, 'taken'), key(lane, 'reserved')
@@ -141,7 +142,7 @@ local claimed = {}
 for index, parcel in ipairs(parcels) do
   for _, found in ipairs(parcel.members) do
     for _, each in ipairs(found.keys) do redis.call('HINCRBY', taken, each, 1) end
-    redis.call('HSET', key(lane, 'claimed'), found.seq, relay)
+    redis.call('HSET', key(lane, 'claimed'), found.seq, owner)
     local at = #claimed
     claimed[at + 1], claimed[at + 2], claimed[at + 3] = index, tonumber(found.seq), found.tries
     claimed[at + 4], claimed[at + 5] = found.m, found.p

@@ -7,6 +7,8 @@ import { toBytes, toNumber, toText } from './view.js';
 
 /** An envelope that this relay has claimed. */
 export type Claimed = Queued & {
+  /** The number of this relay's claim. */
+  readonly claim: number;
   /** The import job that has it. */
   readonly ref: string | null;
 };
@@ -41,7 +43,7 @@ const fields = 5;
 /** From a script's flat list of parcel, number, tries, m, payload. */
 export function toClaimed(
   flat: readonly Reply[],
-  { lane, epoch }: { readonly lane: Lane; readonly epoch: string },
+  { lane, epoch, claim }: { readonly lane: Lane; readonly epoch: string; readonly claim: number },
 ): readonly (readonly [parcel: number, claimed: Claimed])[] {
   return Array.from({ length: flat.length / fields }, (_, index) => {
     const [parcel, number, tries, m, payload] = flat.slice(index * fields, (index + 1) * fields);
@@ -51,6 +53,7 @@ export function toClaimed(
       id: toId({ lane, epoch, seq }),
       lane,
       seq,
+      claim,
       keys,
       acceptedAt: Number(acceptedAt),
       readyAt: Number(readyAt),

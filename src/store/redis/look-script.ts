@@ -33,6 +33,7 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', now)) do
     for _, lane in ipairs(lanes) do left = left - giveUpClaims(lane, other, left) end
     if left > 0 then
       redis.call('ZREM', relays, other)
+      redis.call('HDEL', K .. ':fences', other)
       gone[#gone + 1] = other
     end
   end
@@ -50,21 +51,38 @@ local now = toNow(ARGV[1])
 evenWhenFull()
 for _, lane in ipairs(lanes) do giveUpClaims(lane, ARGV[2], 1e9) end
 redis.call('ZREM', K .. ':relays', ARGV[2])
+redis.call('HDEL', K .. ':fences', ARGV[2])
+return {view(now)}
+`,
+);
+
+/** now, relay, numbers of claims → {view}. Gives back claims of which the relay never heard. */
+export const giveUpScript = toScript(
+  'give-up',
+  `${prelude}
+local now = toNow(ARGV[1])
+evenWhenFull()
+for index = 3, #ARGV do
+  local fence = number(redis.call('HGET', K .. ':fences', ARGV[2]))
+  redis.call('HSET', K .. ':fences', ARGV[2], math.max(fence, tonumber(ARGV[index])))
+  for _, lane in ipairs(lanes) do giveUpClaims(lane, ARGV[2], 1e9, ARGV[index]) end
+end
 return {view(now)}
 `,
 );
 
 /**
- * now, relay, lane → {imports, view}; imports is a list of {ref, JSON, envelopes as in a claim}.
+ * now, relay, the claim's number, lane → {imports, view}; imports is a list of {ref, JSON, envelopes as in a claim}.
  * Takes over import jobs whose relay is gone.
  */
 export const adoptScript = toScript(
   'adopt',
   `${prelude}
 local now = toNow(ARGV[1])
-local relay, lane = ARGV[2], ARGV[3]
+local owner, lane = ARGV[2] .. '/' .. ARGV[3], ARGV[4]
 evenWhenFull()
 local imports = {}
+if not mayClaim(ARGV[2], ARGV[3]) then return {imports, view(now)} end
 for _, ref in ipairs(redis.call('SMEMBERS', key(lane, 'orphans'))) do
   redis.call('SREM', key(lane, 'orphans'), ref)
   local text = redis.call('HGET', key(lane, 'imports'), ref)
@@ -72,7 +90,7 @@ for _, ref in ipairs(redis.call('SMEMBERS', key(lane, 'orphans'))) do
   for _, seq in ipairs(text and cjson.decode(text).seqs or {}) do
     local found = redis.call('HGET', key(lane, 'claimed'), seq) == '-' and content(lane, seq)
     if found then
-      redis.call('HSET', key(lane, 'claimed'), seq, relay)
+      redis.call('HSET', key(lane, 'claimed'), seq, owner)
       local at = #envelopes
       envelopes[at + 1], envelopes[at + 2] = 0, seq
       envelopes[at + 3], envelopes[at + 4], envelopes[at + 5] = redis.call('HGET', key(lane, 'tries'), seq) or '', found.m, found.p

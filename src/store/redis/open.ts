@@ -49,7 +49,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     link,
     relay,
     prefix: `{${keyPrefix}}`,
-    epoch: toEpoch(random()),
+    newEpoch: () => toEpoch(random()),
     onChange: onServer,
   });
   const store = new RedisStore({

@@ -3,14 +3,14 @@
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
  * - `meta`: hash. epoch, version, full, next numbers of notes, letters and deliveries, the drain rate.
- * - `relays`: sorted set. Relay → end of its lease, ms.
+ * - `relays`: sorted set. Relay → end of its lease, ms. `fences`: hash. relay → its last claim that it gave up unheard.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
  * - `LANE:redriven`: hash. number → m, newline, p: what was a dead letter cannot go back into the middle of a stream.
  * - `LANE:redriven-at`: sorted set. number by acceptedAt.
  * - `LANE:stats`: hash. cursor (the last number claimed fresh), count, bytes, ready, readyBytes, and the books.
  * - `LANE:returned`: sorted set. Numbers that can be claimed again.
  * - `LANE:delayed`: sorted set. Numbers by when they are due.
- * - `LANE:claimed`: hash. number → relay, or `-` where its import job outlived its relay.
+ * - `LANE:claimed`: hash. number → `relay/claim`, or `-` where its import job outlived its relay.
  * - `LANE:tries`: hash. number → JSON {attempts, alone, lastTry, ref}, for what was sent at least once.
  * - `LANE:taken`, `LANE:reserved`: hashes. key → how often. `LANE:waiters`: sorted set of `key number`.
  * - `LANE:imports`: hash. ref → JSON {delivery, seqs}. `LANE:orphans`: set of refs.
@@ -219,8 +219,22 @@ local function forget(keys, seq)
   end
 end
 
+-- Every relay numbers its claims. A server that hung may run one long after its relay stopped
+-- waiting for it, and gave it up, or after the relay was taken for dead.
+local function mayClaim(relay, claim)
+  if not redis.call('ZSCORE', K .. ':relays', relay) then return false end
+  return tonumber(claim) > number(redis.call('HGET', K .. ':fences', relay))
+end
+
+local function isClaimOf(owner, relay) return owner and string.sub(owner, 1, #relay + 1) == relay .. '/' end
+
 -- What was claimed goes back, or waits for whoever takes over its import job. Returns how many.
-local function giveUpClaims(lane, relay, most)
+-- All of a relay's claims, or the one of that number.
+local function giveUpClaims(lane, relay, most, claim)
+  local function isMeant(owner)
+    if claim then return owner == relay .. '/' .. claim end
+    return isClaimOf(owner, relay)
+  end
   local claimed = key(lane, 'claimed')
   local cursor, done = '0', 0
   local mine = {}
@@ -228,11 +242,12 @@ local function giveUpClaims(lane, relay, most)
     local step = redis.call('HSCAN', claimed, cursor, 'COUNT', 1000)
     cursor = step[1]
     for index = 1, #step[2], 2 do
-      if step[2][index + 1] == relay then mine[#mine + 1] = step[2][index] end
+      if isMeant(step[2][index + 1]) then mine[#mine + 1] = step[2][index] end
     end
   until cursor == '0' or #mine >= most
   for _, seq in ipairs(mine) do
-    if redis.call('HGET', claimed, seq) == relay then
+    -- HSCAN may show one twice.
+    if isMeant(redis.call('HGET', claimed, seq)) then
       done = done + 1
       local tried = redis.call('HGET', key(lane, 'tries'), seq)
       local ref = tried and cjson.decode(tried).ref

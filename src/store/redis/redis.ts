@@ -23,6 +23,7 @@ import { weight } from '../pick.js';
 import type { Appended, Depth, History, Refusal, Store } from '../store.js';
 import { appendScript } from './append-script.js';
 import { claimScript } from './claim-script.js';
+import { Claims } from './claims.js';
 import { toClaimed, type Claimed } from './claimed.js';
 import { toLetter } from './letter.js';
 import { discardScript, redriveScript } from './letter-scripts.js';
@@ -60,12 +61,14 @@ export class RedisStore implements Store {
   readonly #shelf: Shelf;
   /** What this relay has claimed and not settled. */
   readonly #claimed = new Map<string, Claimed>();
+  readonly #claims: Claims;
   #closing: Promise<void> | null = null;
 
   constructor(options: RedisOptions) {
     this.#options = options;
     this.#session = options.session;
     this.#shelf = new Shelf(options.session);
+    this.#claims = new Claims(options.session, options.relay);
   }
 
   get durable(): boolean {
@@ -121,28 +124,25 @@ export class RedisStore implements Store {
   }
 
   onUnfinished(listener: () => void): void {
-    this.#session.onOrphans(listener);
+    this.#session.onLook(() => {
+      if (lanes.some((lane) => (this.#session.mirror.view?.lanes[lane].orphans ?? 0) > 0))
+        listener();
+    });
   }
 
   async claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
-    const { relay } = this.#options;
     const { maxCount, maxBytes, suspectAfterAttempts } = bounds;
     const merges = lane === 'profiles' ? 1 : 0;
     const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
-    try {
-      const [flat] = await this.#session.run(claimScript, [relay, lane, ...limits]);
-      const parcels: [Claimed, ...Claimed[]][] = [];
-      for (const [place, one] of toClaimed(toList(flat), { lane, epoch: this.#view().epoch })) {
-        this.#claimed.set(one.id, one);
-        const parcel = parcels[place - 1];
-        if (parcel === undefined) parcels.push([one]);
-        else parcel.push(one);
-      }
-      return parcels;
-    } catch (error) {
-      if (error instanceof UnavailableError) return [];
-      throw error;
+    const { claim, claimed } = await this.#claims.run(claimScript, [lane, ...limits]);
+    const parcels: [Claimed, ...Claimed[]][] = [];
+    for (const [place, one] of toClaimed(claimed, { lane, claim, epoch: this.#view().epoch })) {
+      this.#claimed.set(one.id, one);
+      const parcel = parcels[place - 1];
+      if (parcel === undefined) parcels.push([one]);
+      else parcel.push(one);
     }
+    return parcels;
   }
 
   /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
@@ -165,16 +165,11 @@ export class RedisStore implements Store {
   async unfinishedImports(): Promise<readonly UnfinishedImport[]> {
     const found: UnfinishedImport[] = [];
     for (const lane of lanes) {
-      const [imports] = await this.#session
-        .run(adoptScript, [this.#options.relay, lane])
-        .catch((error: unknown) => {
-          if (error instanceof UnavailableError) return [];
-          throw error;
-        });
-      for (const each of toList(imports)) {
+      const { claim, claimed } = await this.#claims.run(adoptScript, [lane]);
+      for (const each of claimed) {
         const [ref, text, flat] = toList(each);
         const { delivery } = JSON.parse(toText(text)) as Pick<UnfinishedImport, 'delivery'>;
-        const held = toClaimed(toList(flat), { lane, epoch: this.#view().epoch });
+        const held = toClaimed(toList(flat), { lane, claim, epoch: this.#view().epoch });
         for (const [, one] of held) this.#claimed.set(one.id, one);
         const parcels = toParcels(
           lane,

@@ -14,7 +14,7 @@ export type SessionOptions = {
   /** A relay that is not heard of for so long is taken to be dead, and others go on with what it held. */
   readonly leaseMs: number;
   /** The epoch of a buffer that is new. */
-  readonly epoch: string;
+  readonly newEpoch: () => string;
   /** Ms that all relays agree on. Absent: the server's clock. */
   readonly time?: (() => number) | undefined;
   /** Others ran out of their lease, and what they held was given back. */
@@ -40,7 +40,7 @@ export class Session {
   #looking: Promise<void> | null = null;
   #isKnown = false;
   #trouble: string | null = 'it was not reached yet';
-  #listener: () => void = () => undefined;
+  readonly #onLook = new Set<() => void>();
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -61,9 +61,9 @@ export class Session {
     return this.#closing.signal.aborted;
   }
 
-  /** Import jobs wait for a relay that follows them. */
-  onOrphans(listener: () => void): void {
-    this.#listener = listener;
+  /** Calls back after each look. */
+  onLook(listener: () => void): void {
+    this.#onLook.add(listener);
   }
 
   /** Runs a script whose last reply is the view. Rejects with UnavailableError. */
@@ -130,16 +130,15 @@ export class Session {
 
   async #look(): Promise<void> {
     if (this.isClosed || !this.#options.link.isUp()) return;
-    const { relay, leaseMs, epoch, onTakenOver, onLeaseLost, onFault } = this.#options;
+    const { relay, leaseMs, newEpoch, onTakenOver, onLeaseLost, onFault } = this.#options;
     try {
-      const [trouble, wasUnknown, gone] = await this.run(lookScript, [relay, leaseMs, epoch]);
+      const [trouble, wasUnknown, gone] = await this.run(lookScript, [relay, leaseMs, newEpoch()]);
       this.#note(toText(trouble) === '' ? null : toText(trouble));
       if (this.#isKnown && Number(wasUnknown) === 1) onLeaseLost();
       this.#isKnown = true;
       const { length } = toList(gone);
       if (length > 0) onTakenOver(length);
-      const lanes = Object.values(this.mirror.view?.lanes ?? {});
-      if (lanes.some(({ orphans }) => orphans > 0)) this.#listener();
+      for (const listener of this.#onLook) listener();
     } catch (error) {
       if (!(error instanceof UnavailableError)) onFault(error);
     }

@@ -38,12 +38,13 @@ local function remove(seq)
 end
 
 for _, one in ipairs(settlement.settled) do
-  local seq, verdict, weight, keys, text = one[1], one[2], one[3], one[4], one[5]
-  if redis.call('HGET', key(lane, 'claimed'), seq) == relay then
+  local seq, claim, verdict, weight, keys, text = one[1], one[2], one[3], one[4], one[5], one[6]
+  -- A server that lost some numbers gives them out again: the claim tells one from the other.
+  if redis.call('HGET', key(lane, 'claimed'), seq) == relay .. '/' .. claim then
     if verdict == 'r' then
       redis.call('HDEL', key(lane, 'claimed'), seq)
       redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
-      redis.call('ZADD', key(lane, 'delayed'), now + one[6], seq)
+      redis.call('ZADD', key(lane, 'delayed'), now + one[7], seq)
     elseif verdict == 'f' then
       redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
     else

@@ -4,9 +4,10 @@ import { sortSettled } from '../sort-settled.js';
 import { fromTries, type Claimed } from './claimed.js';
 import { fromLetter } from './letter.js';
 
-/** One envelope: number, verdict, bytes, keys, and for what is kept the place of its text (from 1) and its delay in ms. */
+/** One envelope: number, the claim that it is of, verdict, bytes, keys, and for what is kept the place of its text (from 1) and its delay in ms. */
 type Line = readonly [
   seq: number,
+  claim: number,
   verdict: 'd' | 'm' | 'b' | 'r' | 'f',
   weight: number,
   keys: readonly string[],
@@ -70,10 +71,10 @@ export function packSettlement(
 
 function toLine(
   one: Claimed,
-  verdict: Line[1],
+  verdict: Line[2],
   ...rest: readonly [text?: number, afterMs?: number]
 ): Line {
-  return [one.seq, verdict, weight(one), one.keys, ...rest];
+  return [one.seq, one.claim, verdict, weight(one), one.keys, ...rest];
 }
 
 /** Those alike are sent once. */

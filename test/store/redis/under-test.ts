@@ -2,6 +2,7 @@ import { systemClock, type Timer } from '../../../src/clock.js';
 import type { DeadLetter } from '../../../src/envelope.js';
 import { toAddress } from '../../../src/redis/address.js';
 import { createLink, type Link } from '../../../src/redis/link.js';
+import { toEpoch } from '../../../src/store/ids.js';
 import { RedisStore } from '../../../src/store/redis/redis.js';
 import { Session } from '../../../src/store/redis/session.js';
 import { startMs } from '../../support/builders.js';
@@ -12,7 +13,10 @@ export type RedisUnderTest = StoreUnderTest & {
   readonly store: RedisStore;
   readonly link: Link;
   readonly prefix: string;
+  readonly session: Session;
   readonly faults: readonly unknown[];
+  /** Its process is gone: no timer fires, and nothing is given back. */
+  die(): Promise<void>;
   crash(): Promise<void>;
 };
 
@@ -20,9 +24,15 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly url: string;
   readonly prefix?: string;
   readonly clock?: ManualClock;
+  /** 0: whoever comes next takes over at once. */
+  readonly leaseMs?: number;
+  readonly timeoutMs?: number;
+  /** Stands between the store and its link. */
+  readonly wrap?: (link: Link) => Link;
 };
 
 let count = 0;
+let epochs = 0;
 
 /** A store on a prefix of its own, on a manual clock that time at the server follows, too. */
 export async function openTestRedis(settings: RedisSettings): Promise<RedisUnderTest> {
@@ -32,11 +42,12 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
   const faults: unknown[] = [];
   const open = async () => {
     const own = withTimers(clock);
-    const link = createLink({
+    const bare = createLink({
       address: toAddress(settings.url),
       clock: systemClock,
-      timeoutMs: 5000,
+      timeoutMs: settings.timeoutMs ?? 5000,
     });
+    const link = settings.wrap?.(bare) ?? bare;
     await link.untilUp(5000);
     const relay = `relay-${count++}`;
     const session = new Session({
@@ -44,9 +55,8 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       clock: own.clock,
       prefix,
       relay,
-      // Whoever comes next takes over at once.
-      leaseMs: 0,
-      epoch: 'abc123',
+      leaseMs: settings.leaseMs ?? 0,
+      newEpoch: () => toEpoch(((epochs++ % 1000) + 0.5) / 1000),
       time: () => startMs + clock.monotonic(),
       onTakenOver: () => undefined,
       onLeaseLost: () => undefined,
@@ -75,6 +85,10 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       await clock.advance(0);
     }
   };
+  const die = async (): Promise<void> => {
+    current.own.end();
+    await current.link.close();
+  };
   return {
     clock: {
       ...clock,
@@ -89,13 +103,15 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     get store() {
       return current.store;
     },
+    get session() {
+      return current.session;
+    },
     get link() {
       return current.link;
     },
+    die,
     async crash() {
-      // As a process that is gone: no timer fires, and nothing is given back.
-      current.own.end();
-      await current.link.close();
+      await die();
       current = await open();
     },
     close: () => current.store.close(),

@@ -1,0 +1,50 @@
+import { UnavailableError, type Reply, type Script } from '../../redis/link.js';
+import { giveUpScript } from './look-script.js';
+import type { Session } from './session.js';
+import { toList } from './view.js';
+
+/**
+ * The claims of one relay, numbered. Where the answer to one is lost, nobody knows of what it
+ * claimed: it is given back by its number as soon as the server answers again.
+ */
+export class Claims {
+  readonly #session: Session;
+  readonly #relay: string;
+  #last = 0;
+  #lost: readonly number[] = [];
+
+  constructor(session: Session, relay: string) {
+    this.#session = session;
+    this.#relay = relay;
+    session.onLook(() => {
+      if (this.#lost.length > 0) void this.#giveUp();
+    });
+  }
+
+  /** What the script claimed, and under which number; nothing where the server is away. */
+  async run(
+    script: Script,
+    args: readonly (string | number)[],
+  ): Promise<{ readonly claim: number; readonly claimed: readonly Reply[] }> {
+    const claim = ++this.#last;
+    try {
+      const [claimed] = await this.#session.run(script, [this.#relay, claim, ...args]);
+      return { claim, claimed: toList(claimed) };
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      this.#lost = [...this.#lost, claim];
+      return { claim, claimed: [] };
+    }
+  }
+
+  async #giveUp(): Promise<void> {
+    const lost = this.#lost;
+    this.#lost = [];
+    try {
+      await this.#session.run(giveUpScript, [this.#relay, ...lost]);
+    } catch {
+      // At the next look.
+      this.#lost = [...lost, ...this.#lost];
+    }
+  }
+}

@@ -1,0 +1,282 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Link } from '../../../src/redis/link.js';
+import { UnavailableError } from '../../../src/redis/link.js';
+import {
+  ack,
+  aDelivery,
+  anEvent,
+  aProfile,
+  bury,
+  merged,
+  retry,
+  settledAs,
+  someEvents,
+} from '../../support/builders.js';
+import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
+import { startRedis, type RedisServer } from '../../support/redis-server.js';
+import { append, appendIds, claim, toClaimed } from '../contract/harness.js';
+import { openTestRedis, type RedisSettings, type RedisUnderTest } from './under-test.js';
+
+let server: RedisServer;
+let clock: ManualClock;
+let opened: RedisUnderTest[] = [];
+let prefixes = 0;
+let prefix: string;
+
+beforeAll(async () => {
+  server = await startRedis({ settings: { appendfsync: 'no' } });
+});
+afterEach(async () => {
+  for (const each of opened) {
+    expect(each.faults).toEqual([]);
+    await each.close();
+  }
+  opened = [];
+});
+afterAll(() => server.close());
+
+const leaseMs = 10_000;
+
+/** Relays on one buffer and one clock. */
+async function open(
+  count: number,
+  settings: Partial<RedisSettings> = {},
+): Promise<RedisUnderTest[]> {
+  clock = createManualClock();
+  prefix = `{relays-${prefixes++}}`;
+  for (let relay = 0; relay < count; relay++) opened.push(await another(settings));
+  return opened;
+}
+
+const another = (settings: Partial<RedisSettings> = {}): Promise<RedisUnderTest> =>
+  openTestRedis({ url: server.url, prefix, clock, leaseMs, ...settings });
+
+/** Time passes for all of them. */
+async function pass(ms: number, living: readonly RedisUnderTest[] = opened): Promise<void> {
+  const [first] = living;
+  // In steps, so that each looks as often as it would.
+  for (let left = ms; left > 0; left -= 1000) {
+    await first!.clock.advance(Math.min(1000, left));
+    for (const each of living) await each.session.look();
+  }
+}
+
+describe('several relays', () => {
+  it('never claim the same, and see what the others hold', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, someEvents(5));
+    const first = await claim(b!.store, { maxCount: 2 });
+    const second = await claim(a!.store);
+    expect(toClaimed(first).flat()).toEqual(['n0', 'n1']);
+    expect(toClaimed(second).flat()).toEqual(['n2', 'n3', 'n4']);
+    expect(await claim(b!.store)).toEqual([]);
+    expect(b!.store.depth('events').count).toBe(5);
+  });
+
+  it('know a repeat whichever of them took the first, and find it under its id', async () => {
+    const [a, b] = await open(2);
+    const [id] = await appendIds(a!.store, [anEvent({ keys: ['ea'] })]);
+    expect(await append(b!.store, [anEvent({ keys: ['ea'] })])).toEqual([{ id, duplicate: true }]);
+    expect(await b!.store.receipt(id!)).toMatchObject({ state: 'buffered' });
+  });
+
+  it('keep the order of an identity, whoever sends it', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, [aProfile({ keys: ['ea'], text: 'old' })]);
+    const old = await claim(a!.store, {}, 'profiles');
+    await append(b!.store, [aProfile({ keys: ['ea'], text: 'new' })]);
+    expect(await claim(b!.store, {}, 'profiles')).toEqual([]);
+    await a!.store.settle({ lane: 'profiles', settled: settledAs(old, ack) });
+    await b!.session.look();
+    expect(toClaimed(await claim(b!.store, {}, 'profiles'))).toEqual([['new']]);
+  });
+
+  it('share the bound of the buffer', async () => {
+    const [a, b] = await open(2, { capacity: { maxCount: 10, maxBytes: 1_000_000 } });
+    await append(a!.store, someEvents(10));
+    await b!.session.look();
+    expect(await b!.store.append([anEvent()])).toMatchObject({ refusal: { reason: 'full' } });
+    expect(b!.store.refusal()?.reason).toBe('full');
+    await a!.session.look();
+    expect(a!.store.refusal()?.reason).toBe('full');
+  });
+
+  it('share dead letters and the delivery log', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, someEvents(2));
+    const [bad, good] = await claim(a!.store);
+    const delivery = aDelivery({ id: 'dl_shared' });
+    const settled = [...settledAs([bad!], bury('no')), ...settledAs([good!], ack)];
+    await a!.store.settle({ lane: 'events', delivery, settled });
+    expect(await b!.store.delivery('dl_shared')).toEqual(delivery);
+    expect(await b!.store.redrive({}, { dryRun: false })).toBe(1);
+    await a!.session.look();
+    expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
+    expect(toClaimed(await claim(a!.store))).toEqual([['n0']]);
+  });
+});
+
+describe('a relay that dies', () => {
+  it('has what it held sent by others when its lease is over, and not before', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, [anEvent({ keys: ['ea'], text: 'held' })]);
+    expect(await claim(a!.store)).toHaveLength(1);
+    await a!.die();
+    await pass(leaseMs - 1000, [b!]);
+    expect(await claim(b!.store)).toEqual([]);
+    await pass(1000, [b!]);
+    expect(toClaimed(await claim(b!.store))).toEqual([['held']]);
+  });
+
+  it('keeps the delays and the attempts of what it sent back', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, someEvents(1));
+    const parcels = await claim(a!.store);
+    await a!.store.settle({ lane: 'events', settled: settledAs(parcels, retry(30_000)) });
+    await a!.die();
+    await pass(29_000, [b!]);
+    expect(await claim(b!.store)).toEqual([]);
+    await pass(1000, [b!]);
+    expect((await claim(b!.store)).flat()[0]).toMatchObject({ attempts: 1 });
+  });
+
+  it('leaves its import jobs to one that follows them, merged as they were sent', async () => {
+    const [a, b] = await open(2);
+    const heard: number[] = [];
+    b!.store.onUnfinished(() => void heard.push(1));
+    const drafts = [
+      aProfile({ keys: ['ea'] }),
+      aProfile({ keys: ['ea'] }),
+      aProfile({ keys: ['eb'] }),
+    ];
+    const ids = await appendIds(a!.store, drafts);
+    const parcels = await claim(a!.store, {}, 'profiles');
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
+    const followed = settledAs(parcels, { kind: 'follow', ref: 'import-1' });
+    await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
+    await a!.die();
+    expect(await b!.store.unfinishedImports()).toEqual([]);
+    await pass(leaseMs, [b!]);
+    expect(heard.length).toBeGreaterThan(0);
+    expect(await claim(b!.store, {}, 'profiles')).toEqual([]);
+    const [unfinished, ...others] = await b!.store.unfinishedImports();
+    expect(others).toEqual([]);
+    expect(unfinished).toMatchObject({ lane: 'profiles', ref: 'import-1', delivery });
+    expect(unfinished!.parcels.map((parcel) => parcel.map(({ id }) => id))).toEqual([
+      [ids[0], ids[1]],
+      [ids[2]],
+    ]);
+    const settled = unfinished!.parcels.flatMap((parcel) =>
+      parcel.map((envelope, index) => ({
+        envelope,
+        verdict: index < parcel.length - 1 ? merged : ack,
+      })),
+    );
+    await b!.store.settle({ lane: 'profiles', delivery, settled });
+    expect(b!.store.depth('profiles').count).toBe(0);
+    expect(await b!.store.receipt(ids[0]!)).toMatchObject({ state: 'delivered', merged: true });
+  });
+
+  it('is not one that is slow and lives', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, someEvents(1));
+    const parcels = await claim(a!.store);
+    await pass(10 * leaseMs);
+    expect(await claim(b!.store)).toEqual([]);
+    await a!.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+    expect(a!.store.depth('events').count).toBe(0);
+  });
+
+  it('and was not dead after all changes nothing of what others hold by now', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, someEvents(1));
+    const stale = await claim(a!.store);
+    state.isCutOff = true;
+    await pass(leaseMs, [b]);
+    const fresh = await claim(b.store);
+    expect(fresh).toHaveLength(1);
+    state.isCutOff = false;
+    await pass(100);
+    await a!.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
+    expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
+    await b.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
+    expect(b.store.depth('events').count).toBe(0);
+    // It is one of them again.
+    await append(b.store, someEvents(1));
+    expect(await claim(a!.store)).toHaveLength(1);
+  });
+
+  it('gives back what it holds at once where it stops in order', async () => {
+    const [a, b] = await open(2);
+    await append(a!.store, someEvents(2));
+    await claim(a!.store);
+    await a!.store.close();
+    await b!.session.look();
+    expect(await claim(b!.store)).toHaveLength(2);
+  });
+});
+
+/** A link that can lose the answer to a script, or the script itself. */
+function fickle() {
+  const state = {
+    isCutOff: false,
+    lose: 'nothing' as 'nothing' | 'answer' | 'script',
+    late: () => Promise.resolve<unknown>(null),
+  };
+  const wrap = (link: Link): Link => ({
+    ...link,
+    async run(script, key, args) {
+      if (state.isCutOff) throw new UnavailableError('the network is down');
+      const how = script.name === 'claim' ? state.lose : 'nothing';
+      if (how !== 'nothing') {
+        state.lose = 'nothing';
+        if (how === 'answer') await link.run(script, key, args);
+        else state.late = () => link.run(script, key, args);
+        throw new UnavailableError('the connection broke');
+      }
+      return link.run(script, key, args);
+    },
+  });
+  return { state, wrap };
+}
+
+describe('a claim whose answer is lost', () => {
+  it('is given back as soon as the server answers again', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    await append(a!.store, someEvents(3));
+    state.lose = 'answer';
+    expect(await claim(a!.store)).toEqual([]);
+    await a!.session.look();
+    await pass(100);
+    expect(toClaimed(await claim(a!.store)).flat()).toEqual(['n0', 'n1', 'n2']);
+  });
+
+  it('claims nothing where it reaches the server only after it was given up', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    await append(a!.store, someEvents(3));
+    state.lose = 'script';
+    expect(await claim(a!.store)).toEqual([]);
+    await a!.session.look();
+    await pass(100);
+    await state.late();
+    expect(await claim(a!.store)).toHaveLength(3);
+  });
+
+  it('claims nothing for a relay that was taken for dead meanwhile', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    opened.push(await another());
+    const b = opened[1]!;
+    await append(b.store, someEvents(1));
+    state.lose = 'script';
+    await claim(a!.store);
+    await pass(leaseMs, [b]);
+    await state.late();
+    expect(await claim(b.store)).toHaveLength(1);
+  });
+});
