@@ -1,0 +1,167 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ack, aDelivery, anEvent, settledAs, someEvents } from '../../support/builders.js';
+import { startRedis, type RedisServer } from '../../support/redis-server.js';
+import { append, appendIds, claim, toClaimed } from '../contract/harness.js';
+import { openTestRedis, type RedisUnderTest } from './under-test.js';
+
+let server: RedisServer;
+let under: RedisUnderTest;
+
+const timeoutMs = 300;
+const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
+const refused = { ok: false, refusal: unavailable };
+
+beforeEach(async () => {
+  server = await startRedis();
+  under = await openTestRedis({ url: server.url, timeoutMs, leaseMs: 10_000 });
+});
+afterEach(async () => {
+  expect(under.faults).toEqual([]);
+  await under.close();
+  expect(under.clock.pending()).toBe(0);
+  await server.close();
+});
+
+/** The server answers again, and the relay has seen it. */
+async function untilUp(): Promise<void> {
+  for (let tries = 0; !under.session.isUp; tries++) {
+    if (tries === 100) throw new Error('it never came back');
+    await under.link.untilUp(5000);
+    await under.session.look();
+  }
+}
+
+/** Posts that come while the server is away get their no at once, and nothing is kept of them. */
+async function expectRefusedAtOnce(): Promise<void> {
+  expect(under.store.refusal()).toEqual(unavailable);
+  const refusals = Array.from({ length: 1000 }, () => under.store.append([anEvent()]));
+  expect(new Set((await Promise.all(refusals)).map((each) => JSON.stringify(each)))).toEqual(
+    new Set([JSON.stringify(refused)]),
+  );
+  expect(await claim(under.store)).toEqual([]);
+  expect(under.store.waiting('events')).toMatchObject({ count: 0, bytes: 0 });
+}
+
+describe('a server that is killed and started again', () => {
+  it('is waited for by what was delivered, and by nobody who posts', async () => {
+    const ids = await appendIds(under.store, someEvents(3));
+    const [first] = await claim(under.store, { maxCount: 1 });
+    await server.kill();
+    await under.store.append([anEvent()]);
+    await expectRefusedAtOnce();
+    const settling = under.store.settle({
+      lane: 'events',
+      settled: settledAs([first!], ack),
+      delivery: aDelivery({ id: 'dl_1' }),
+    });
+    await server.start();
+    await untilUp();
+    await under.clock.advance(1000);
+    await settling;
+    expect(under.store.refusal()).toBeNull();
+    expect(under.store.depth('events').count).toBe(2);
+    expect(await under.store.receipt(ids[0]!)).toMatchObject({
+      state: 'delivered',
+      deliveryId: 'dl_1',
+    });
+    expect(toClaimed(await claim(under.store)).flat()).toEqual(['n1', 'n2']);
+  });
+
+  it('ends the wait of what was delivered where the relay closes', async () => {
+    await append(under.store, someEvents(1));
+    const parcels = await claim(under.store);
+    await server.kill();
+    const settling = under.store
+      .settle({ lane: 'events', settled: settledAs(parcels, ack) })
+      .catch((error: unknown) => String(error));
+    await under.store.close();
+    expect(await settling).toContain('Redis is not available');
+  });
+});
+
+it('a server that hangs holds up a post for its time limit, and the next ones not at all', async () => {
+  await append(under.store, someEvents(1));
+  server.freeze();
+  expect(await under.store.append([anEvent()])).toEqual(refused);
+  await expectRefusedAtOnce();
+  server.thaw();
+  await untilUp();
+  await append(under.store, someEvents(1));
+});
+
+it('a server whose memory is full takes no posts, settles what is held, and is used again by itself', async () => {
+  await append(under.store, someEvents(2));
+  const parcels = await claim(under.store);
+  await under.link.call('CONFIG', 'SET', 'maxmemory', '1');
+  expect(await under.store.append([anEvent()])).toEqual(refused);
+  await under.session.look();
+  expect(under.store.refusal()).toEqual(unavailable);
+  await under.store.settle({
+    lane: 'events',
+    settled: settledAs(parcels, ack),
+    delivery: aDelivery(),
+  });
+  expect(under.store.depth('events').count).toBe(0);
+  await under.link.call('CONFIG', 'SET', 'maxmemory', '0');
+  await under.session.look();
+  expect(under.store.refusal()).toBeNull();
+  await append(under.store, someEvents(1));
+});
+
+it('a server that became a replica takes no posts, until it is a primary again', async () => {
+  await append(under.store, someEvents(2));
+  await under.link.call('REPLICAOF', '127.0.0.1', '1');
+  expect(await under.store.append([anEvent()])).toEqual(refused);
+  expect(under.store.refusal()).toEqual(unavailable);
+  await under.link.untilUp(5000);
+  await under.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
+  for (let tries = 0; tries < 100 && !under.session.isUp; tries++) {
+    await under.link.untilUp(5000);
+    await under.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
+    await under.session.look();
+  }
+  expect(under.store.refusal()).toBeNull();
+  expect(await claim(under.store)).toHaveLength(2);
+});
+
+describe('a buffer that was lost at the server', () => {
+  it('is begun anew under other ids, and what was in flight settles nothing of it', async () => {
+    const [old] = await appendIds(under.store, someEvents(1));
+    const parcels = await claim(under.store);
+    await under.link.call('FLUSHALL');
+    expect(await under.store.append([anEvent()])).toEqual(refused);
+    await under.session.look();
+    const [fresh] = await appendIds(under.store, [anEvent({ text: 'fresh' })]);
+    expect(fresh).not.toBe(old);
+    expect(await under.store.receipt(old!)).toBeNull();
+    const again = await claim(under.store);
+    await under.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+    expect(under.store.depth('events').count).toBe(1);
+    await under.store.settle({ lane: 'events', settled: settledAs(again, ack) });
+    expect(under.store.depth('events').count).toBe(0);
+  });
+});
+
+it('a consumer group on its stream, and the end of one, change nothing', async () => {
+  await append(under.store, someEvents(2));
+  const queue = `${under.prefix}:events:queue`;
+  await under.link.call('XGROUP', 'CREATE', queue, 'strangers', '0');
+  await under.link.call('XREADGROUP', 'GROUP', 'strangers', 'one', 'STREAMS', queue, '>');
+  await under.link.call('XGROUP', 'DESTROY', queue, 'strangers');
+  expect(await claim(under.store)).toHaveLength(2);
+});
+
+it('scripts that the server forgot are sent again', async () => {
+  await append(under.store, someEvents(1));
+  await under.link.call('SCRIPT', 'FLUSH');
+  await append(under.store, someEvents(1));
+  expect(await claim(under.store)).toHaveLength(2);
+});
+
+it('a buffer that a newer relay wrote is not touched', async () => {
+  await under.link.call('HSET', `${under.prefix}:meta`, 'version', '2');
+  const other = await openTestRedis({ url: server.url, prefix: under.prefix });
+  expect(String(other.faults)).toContain('the buffer was written by a newer relay, in format 2');
+  await other.die();
+  await under.link.call('HSET', `${under.prefix}:meta`, 'version', '1');
+});
