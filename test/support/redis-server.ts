@@ -25,8 +25,8 @@ export type RedisServer = {
 export type RedisServerOptions = {
   /** Settings as in redis.conf, such as `{ maxmemory: '4mb' }`. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Other arguments, such as `--sentinel`. */
-  readonly args?: readonly string[];
+  /** A file of settings for a Sentinel. */
+  readonly config?: string;
 };
 
 /** Every write is on disk before it is answered, as the relay wants it. */
@@ -34,23 +34,19 @@ const durable = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 
 
 export async function startRedis({
   settings = {},
-  args = [],
+  config,
 }: RedisServerOptions = {}): Promise<RedisServer> {
   const directory = mkdtempSync(join(tmpdir(), 'relay-redis-'));
   const port = await findFreePort();
-  const all = {
-    ...durable,
-    ...settings,
-    port: String(port),
-    bind: '127.0.0.1',
-    dir: directory,
-    save: '',
-  };
-  const flags = Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]);
+  const place = { port: String(port), bind: '127.0.0.1', dir: directory };
+  const flags =
+    config === undefined
+      ? toFlags({ ...durable, save: '', ...place, ...settings })
+      : [config, '--sentinel', ...toFlags(place)];
   let child: ChildProcess | null = null;
 
   const start = async (): Promise<void> => {
-    const started = spawn('redis-server', [...flags, ...args], {
+    const started = spawn('redis-server', flags, {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     child = started;
@@ -81,6 +77,9 @@ export async function startRedis({
     },
   };
 }
+
+const toFlags = (settings: Readonly<Record<string, string>>): readonly string[] =>
+  Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
 
 async function untilReady(child: ChildProcess): Promise<void> {
   const said: string[] = [];
