@@ -1,7 +1,7 @@
 import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
-import { createLimiter } from './delivery/limiter.js';
+import { createLimiter, type Limiter } from './delivery/limiter.js';
 import { recallRequests } from './delivery/recall.js';
 import { lanes } from './envelope.js';
 import { toUnavailable } from './http/problems.js';
@@ -91,14 +91,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     },
     onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
   });
-  await recallRequests({
-    limiter,
-    log: store,
-    now: clock.now(),
-    longestWindowMs: Math.max(0, ...toWindows(config).map(({ windowMs }) => windowMs)),
-    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
-    unknown: config.DELIVERY_CONCURRENCY,
-  });
+  if (store.durability !== 'server') await recall(config, { store, limiter, now: clock.now() });
   const engine = createEngine({
     ...deps,
     buffer: withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log),
@@ -168,6 +161,21 @@ export async function startApp(deps: AppDeps): Promise<App> {
       return stopped;
     },
   };
+}
+
+/** Where several relays share the store its log is not of this relay alone, and its server may be away. */
+function recall(
+  config: Config,
+  { store, limiter, now }: { store: Store; limiter: Limiter; now: number },
+): Promise<void> {
+  return recallRequests({
+    limiter,
+    log: store,
+    now,
+    longestWindowMs: Math.max(0, ...toWindows(config).map(({ windowMs }) => windowMs)),
+    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
+    unknown: config.DELIVERY_CONCURRENCY,
+  });
 }
 
 const toWindows = (config: Config) => [

@@ -122,7 +122,7 @@ async function refusable<T>(ask: () => Promise<T>): Promise<T | Error> {
 
 export function toDurability(facts: ServerFacts, stated: Stated): Durability {
   const reasons = [...toLosses(facts.settings), ...toRoleLosses(facts)];
-  const isRead = facts.settings.appendonly !== null && facts.settings.appendfsync !== null;
+  const isRead = isTold(facts.settings);
   const isDurable = stated === 'auto' ? isRead && reasons.length === 0 : stated === 'yes';
   const isSupported = isVersionSupported(facts.redisVersion);
   return {
@@ -141,6 +141,13 @@ export function toDurability(facts: ServerFacts, stated: Stated): Durability {
   };
 }
 
+/** Whether it says enough to be judged. */
+function isTold(settings: ServerFacts['settings']): boolean {
+  const { appendonly, appendfsync, maxmemory } = settings;
+  const isMemoryTold = maxmemory === '0' || settings['maxmemory-policy'] !== null;
+  return appendonly !== null && appendfsync !== null && isMemoryTold;
+}
+
 /** Where the version is not told the store's own commands will show it. */
 function isVersionSupported(version: string | null): boolean {
   const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(version ?? '6.2') ?? [];
@@ -153,7 +160,7 @@ function toLosses(settings: ServerFacts['settings']): string[] {
   const policy = settings['maxmemory-policy'];
   const losses: string[] = [];
   if (appendonly === 'no') {
-    const lost = save ? 'what was accepted since its last snapshot' : 'everything accepted';
+    const lost = save === '' ? 'everything accepted' : 'what was accepted since its last snapshot';
     losses.push(`appendonly is no: ${lost} is lost when the server ends; set appendonly yes`);
   } else if (appendfsync === 'everysec') {
     losses.push(
@@ -210,7 +217,7 @@ function toDoubts(
     ];
   }
   return [
-    `the server does not tell its settings${closed === null ? '' : ` (${closed})`}, so it is not known whether what is accepted survives it: find out, and set REDIS_DURABLE to yes or no`,
+    `the server does not tell its settings${closed === null ? '' : ` (${closed.split(',', 1).join('')})`}, so it is not known whether what is accepted survives it: find out, and set REDIS_DURABLE to yes or no`,
   ];
 }
 

@@ -25,6 +25,10 @@ export type RedisServer = {
 export type RedisServerOptions = {
   /** Settings as in redis.conf, such as `{ maxmemory: '4mb' }`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Other arguments, as they are. */
+  readonly args?: readonly string[];
+  /** ACL rules, a user each. */
+  readonly users?: readonly string[];
   /** A file of settings for a Sentinel. */
   readonly config?: string;
 };
@@ -34,6 +38,8 @@ const durable = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 
 
 export async function startRedis({
   settings = {},
+  users = [],
+  args = [],
   config,
 }: RedisServerOptions = {}): Promise<RedisServer> {
   const directory = mkdtempSync(join(tmpdir(), 'relay-redis-'));
@@ -41,12 +47,12 @@ export async function startRedis({
   const place = { port: String(port), bind: '127.0.0.1', dir: directory };
   const flags =
     config === undefined
-      ? toFlags({ ...durable, save: '', ...place, ...settings })
+      ? [...toFlags({ ...durable, save: '', ...place, ...settings }), ...users.flatMap(toUser)]
       : [config, '--sentinel', ...toFlags(place)];
   let child: ChildProcess | null = null;
 
   const start = async (): Promise<void> => {
-    const started = spawn('redis-server', flags, {
+    const started = spawn('redis-server', [...flags, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     child = started;
@@ -78,8 +84,10 @@ export async function startRedis({
   };
 }
 
+const toUser = (rules: string): readonly string[] => ['--user', ...rules.split(' ')];
+
 const toFlags = (settings: Readonly<Record<string, string>>): readonly string[] =>
-  Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(' ')]);
 
 async function untilReady(child: ChildProcess): Promise<void> {
   const said: string[] = [];

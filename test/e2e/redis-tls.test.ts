@@ -1,0 +1,91 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { findFreePort, startRedis, type RedisServer } from '../support/redis-server.js';
+import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
+
+let directory: string;
+let sandbox: RunningSandbox;
+let server: RedisServer;
+let tlsPort: number;
+const relays: RelayProcess[] = [];
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'relay-tls-'));
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+  const of = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+  const name = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+  execFileSync('openssl', ['req', '-x509', ...of, ...name, '-keyout', key, '-out', cert], {
+    stdio: 'pipe',
+  });
+  tlsPort = await findFreePort();
+  sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
+  server = await startRedis({
+    settings: {
+      'tls-port': String(tlsPort),
+      'tls-cert-file': cert,
+      'tls-key-file': key,
+      'tls-ca-cert-file': cert,
+      'tls-auth-clients': 'no',
+    },
+    // What docs/scaling.md gives a relay, and no more.
+    users: ['default off', 'relay on >s3cret-word ~{klaviyo-relay}* +@all -@dangerous +info'],
+  });
+});
+afterEach(async () => {
+  for (const relay of relays.splice(0)) await relay.end('SIGKILL');
+  await server.close();
+  await sandbox.close();
+  rmSync(directory, { recursive: true });
+});
+
+async function start(password: string): Promise<{ relay: RelayProcess; url: string }> {
+  const relay = startRelayProcess({
+    klaviyoUrl: sandbox.url,
+    dataDir: directory,
+    env: {
+      STORE: 'redis',
+      REDIS_URL: `rediss://relay:${password}@localhost:${tlsPort}/0`,
+      REDIS_TIMEOUT_MS: '500',
+      EVENT_FLUSH_INTERVAL_MS: '20',
+      // Node reads it when it starts: how a private authority is made known.
+      NODE_EXTRA_CA_CERTS: join(directory, 'cert.pem'),
+    },
+  });
+  relays.push(relay);
+  const url = await relay.listening;
+  if (url === null) throw new Error('it ended');
+  return { relay, url };
+}
+
+const post = (url: string): Promise<Response> =>
+  fetch(`${url}/v1/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ event_name: 'e', distinct_id: 'd', insert_id: 'i' }),
+  });
+
+it('Redis is reached over TLS, by a user with no more rights than are needed', async () => {
+  const { relay, url } = await start('s3cret-word');
+  expect((await post(url)).status).toBe(202);
+  while (sandbox.state().events.length === 0) await relay.nextLine();
+  expect(await relay.end('SIGTERM')).toBe(0);
+  // CONFIG is closed to it, and the operator is told so.
+  expect(relay.lines.join('\n')).toContain('REDIS_DURABLE');
+  expect(relay.lines.join('\n')).not.toContain('s3cret-word');
+}, 30_000);
+
+it('with a wrong password it takes nothing, and shows the password nowhere', async () => {
+  const { relay, url } = await start('wr0ng-word');
+  const answer = await post(url);
+  expect(answer.status).toBe(503);
+  expect(answer.headers.get('retry-after')).toBe('1');
+  expect((await fetch(`${url}/readyz`)).status).toBe(503);
+  expect((await fetch(`${url}/livez`)).status).toBe(200);
+  expect(await relay.end('SIGTERM')).toBe(0);
+  expect(relay.lines.join('\n')).not.toContain('wr0ng-word');
+}, 30_000);
