@@ -5,7 +5,7 @@
 # it fail with the same words. Run by `npm test`.
 set -euo pipefail
 
-tools=(strace redis-server)
+tools=(strace redis-server openssl)
 missing=()
 for tool in "${tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 ((${#missing[@]} == 0)) && exit 0
