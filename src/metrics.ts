@@ -125,6 +125,16 @@ export function createMetrics(version: string) {
       'Time to make accepted envelopes safe',
       [],
     ),
+    storeAccepted: gauge(
+      'store_accepted',
+      'Envelopes accepted by all relays that share the store, since it began',
+      ['lane'],
+    ),
+    storeSettled: gauge(
+      'store_settled',
+      'Envelopes settled by all relays that share the store, since it began',
+      ['lane', 'outcome'],
+    ),
     storeDurable: gauge('store_durable', '1 when an accepted event survives a crash', []),
   };
   // Known label values start at zero, so that rates and alerts work from the first scrape on.

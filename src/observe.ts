@@ -1,7 +1,7 @@
 import type { Clock } from './clock.js';
 import type { Engine } from './delivery/engine.js';
 import type { Limiter } from './delivery/limiter.js';
-import { lanes } from './envelope.js';
+import { lanes, type Lane } from './envelope.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import type { OpenStoreDeps } from './store/open.js';
@@ -35,10 +35,20 @@ export function mirrorState({
       metrics.bufferBytes.set({ lane }, bytes);
       metrics.bufferOldestAge.set({ lane }, ageMs / 1000);
       metrics.deadLetters.set({ lane }, deadLetters);
+      if (store.durability === 'server') mirrorBooks(lane, metrics, store);
       const trouble = troubles[lane];
       if (trouble !== null) metrics.paused.set({ lane, reason: trouble.reason.code }, 1);
     }
   });
+}
+
+/** Each relay counts what it does itself; together they are these, at every scrape of any of them. */
+function mirrorBooks(lane: Lane, metrics: Metrics, store: Pick<Store, 'history'>): void {
+  const { accepted, delivered, merged, deadLettered } = store.history(lane);
+  metrics.storeAccepted.set({ lane }, accepted);
+  metrics.storeSettled.set({ lane, outcome: 'delivered' }, delivered);
+  metrics.storeSettled.set({ lane, outcome: 'merged' }, merged);
+  metrics.storeSettled.set({ lane, outcome: 'dead_lettered' }, deadLettered);
 }
 
 /** Counters go on where the process before ended, so that the books balance over a restart, too. */

@@ -45,6 +45,8 @@ describe('metrics', () => {
       'relay_dead_letters_dropped_total',
       'relay_ingest_warnings_total',
       'relay_redriven_total',
+      'relay_store_accepted',
+      'relay_store_settled',
     ]);
   });
 
