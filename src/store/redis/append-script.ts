@@ -30,27 +30,43 @@ end
 
 local taken = {}
 local added = {events = {0, 0}, profiles = {0, 0}}
-trimSeen(now, maxAge, maxSeen, 2 * all)
+local dedupes = maxAge > 0 and maxSeen > 0
+local asked, drafts, events = {}, {}, {}
 for index = 6, #ARGV, 4 do
-  local lane, acceptedAt, keys, payload = ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3]
-  local list = words(keys)
-  local known = lane == 'events' and findSeen(list, now, maxAge, maxSeen)
-  if known then
-    taken[#taken + 1] = -known
+  local draft = {lane = ARGV[index], m = ARGV[index + 1] .. ' ' .. now .. ' ' .. ARGV[index + 2], payload = ARGV[index + 3]}
+  if draft.lane == 'events' and dedupes then
+    draft.keys = words(ARGV[index + 2])
+    for _, each in ipairs(draft.keys) do asked[#asked + 1] = each end
+  end
+  drafts[#drafts + 1] = draft
+end
+local known = fields(K .. ':seen', asked)
+local next = {
+  events = number(redis.call('HGET', key('events', 'stats'), 'seq')),
+  profiles = number(redis.call('HGET', key('profiles', 'stats'), 'seq')),
+}
+for index, draft in ipairs(drafts) do
+  local lane = draft.lane
+  local repeated = draft.keys and findSeen(known, draft.keys, now, maxAge)
+  if repeated then
+    taken[index] = -repeated
   else
-    local seq = redis.call('HINCRBY', key(lane, 'stats'), 'seq', 1)
-    redis.call('XADD', key(lane, 'queue'), seq .. '-0', 'm', acceptedAt .. ' ' .. now .. ' ' .. keys, 'p', payload)
-    if lane == 'events' then
-      remember(list, seq, now, maxAge, maxSeen)
-      trimSeen(now, maxAge, maxSeen, 2)
+    local seq = next[lane] + 1
+    next[lane] = seq
+    redis.call('XADD', key(lane, 'queue'), seq .. '-0', 'm', draft.m, 'p', draft.payload)
+    if draft.keys then
+      events[#events + 1] = {seq = seq, keys = draft.keys}
+      for _, each in ipairs(draft.keys) do known[each] = seq .. ':0:' .. now end
     end
     added[lane][1] = added[lane][1] + 1
-    added[lane][2] = added[lane][2] + #payload + 1
-    taken[#taken + 1] = seq
+    added[lane][2] = added[lane][2] + #draft.payload + 1
+    taken[index] = seq
   end
 end
+remember(events, now, maxAge, maxSeen)
+trimSeen(now, maxAge, maxSeen, 2 * #events + 100)
 for lane, sums in pairs(added) do
-  for _, name in ipairs({'count', 'ready', 'accepted'}) do count(lane, name, sums[1]) end
+  for _, name in ipairs({'seq', 'count', 'ready', 'accepted'}) do count(lane, name, sums[1]) end
   for _, name in ipairs({'bytes', 'readyBytes'}) do count(lane, name, sums[2]) end
 end
 return {taken, view(now)}

@@ -81,12 +81,25 @@ local function offer(found)
   return 'taken'
 end
 
+-- Which keys are taken changes only at the end of a claim, and is asked for many at once.
+local isTaken = {}
+local function ask(found)
+  local asked = {}
+  for _, one in ipairs(found) do
+    for _, each in ipairs(one.keys) do asked[#asked + 1] = each end
+  end
+  isTaken = fields(taken, asked)
+end
+
+local hasReserved = redis.call('EXISTS', reserved) == 1
 local function heldKey(keys)
   for _, each in ipairs(keys) do
-    if redis.call('HEXISTS', taken, each) == 1 or redis.call('HEXISTS', reserved, each) == 1 then return each end
+    if isTaken[each] or hasReserved and redis.call('HEXISTS', reserved, each) == 1 then return each end
   end
   return nil
 end
+
+local left = {0, 0}
 
 -- Whether it left the queue: it was taken, or it waits for a key.
 local function consider(found)
@@ -96,9 +109,11 @@ local function consider(found)
     if answer == 'full' then return false end
     if answer ~= 'taken' then waitsFor = answer end
   end
-  if waitsFor then wait(lane, waitsFor, found) end
-  count(lane, 'ready', -1)
-  count(lane, 'readyBytes', -found.weight)
+  if waitsFor then
+    wait(lane, waitsFor, found)
+    hasReserved = true
+  end
+  left[1], left[2] = left[1] + 1, left[2] + found.weight
   return true
 end
 
@@ -114,6 +129,7 @@ for _, seq in ipairs(back) do
     found.tries = tried or ''
     found.attempts = trial and trial.attempts or 0
     found.alone = trial and trial.alone or false
+    ask({found})
     if not consider(found) then break end
   end
   redis.call('ZREM', key(lane, 'returned'), seq)
@@ -125,9 +141,13 @@ while goesOn and examined < mostExamined do
   local most = math.max(1, math.min(500, allowed - #parcels + 1))
   local fresh = redis.call('XRANGE', key(lane, 'queue'), '(' .. cursor .. '-0', '+', 'COUNT', most)
   if #fresh == 0 then goesOn = false end
-  for _, entry in ipairs(fresh) do
+  local step = {}
+  for index, entry in ipairs(fresh) do
+    step[index] = toContent(string.match(entry[1], '^%d+'), entry[2][2], entry[2][4])
+  end
+  ask(step)
+  for _, found in ipairs(step) do
     examined = examined + 1
-    local found = toContent(string.match(entry[1], '^%d+'), entry[2][2], entry[2][4])
     found.tries, found.attempts, found.alone = '', 0, false
     if closed or not consider(found) then
       goesOn = false
@@ -138,16 +158,27 @@ while goesOn and examined < mostExamined do
 end
 redis.call('HSET', key(lane, 'stats'), 'cursor', cursor)
 
-local claimed = {}
+count(lane, 'ready', -left[1])
+count(lane, 'readyBytes', -left[2])
+
+local claimed, takes, owners, counts = {}, {}, {}, {}
 for index, parcel in ipairs(parcels) do
   for _, found in ipairs(parcel.members) do
-    for _, each in ipairs(found.keys) do redis.call('HINCRBY', taken, each, 1) end
-    redis.call('HSET', key(lane, 'claimed'), found.seq, owner)
+    for _, each in ipairs(found.keys) do counts[each] = (counts[each] or 0) + 1 end
+    owners[#owners + 1] = found.seq
+    owners[#owners + 1] = owner
     local at = #claimed
     claimed[at + 1], claimed[at + 2], claimed[at + 3] = index, tonumber(found.seq), found.tries
     claimed[at + 4], claimed[at + 5] = found.m, found.p
   end
 end
+for each, often in pairs(counts) do
+  takes[#takes + 1] = each
+  takes[#takes + 1] = often
+end
+-- None of them was taken before, or it would have had to wait.
+bulk('HSET', taken, takes)
+bulk('HSET', key(lane, 'claimed'), owners)
 return {claimed, view(now)}
 `,
 );

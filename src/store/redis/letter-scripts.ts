@@ -57,7 +57,7 @@ for index = 5, #ARGV do
     count(lane, 'bytes', #payload + 1)
     giveBack(lane, toContent(seq, m, payload))
     if lane == 'events' then
-      remember(letter.keys, seq, now, maxAge, maxSeen)
+      remember({{seq = seq, keys = letter.keys}}, now, maxAge, maxSeen)
       trimSeen(now, maxAge, maxSeen, 2)
     end
   end

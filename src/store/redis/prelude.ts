@@ -27,6 +27,8 @@ local lanes = {'events', 'profiles'}
 
 local function key(lane, name) return K .. ':' .. lane .. ':' .. name end
 
+local function number(value) return tonumber(value or 0) end
+
 local function toNow(given)
   if given ~= '' then return tonumber(given) end
   local time = redis.call('TIME')
@@ -40,6 +42,26 @@ local function words(text)
   local all = {}
   for word in string.gmatch(text, '%S+') do all[#all + 1] = word end
   return all
+end
+
+-- One command for many: each call of the server costs more than what it does. Lua unpacks so many at most.
+local function bulk(command, name, args)
+  local replies = {}
+  for index = 1, #args, 4000 do
+    replies[#replies + 1] = redis.call(command, name, unpack(args, index, math.min(#args, index + 3999)))
+  end
+  return replies
+end
+
+-- The values of many fields, by field; false where there is none.
+local function fields(name, list)
+  local values = {}
+  for index = 1, #list, 4000 do
+    local last = math.min(#list, index + 3999)
+    local found = redis.call('HMGET', name, unpack(list, index, last))
+    for at = index, last do values[list[at]] = found[at - index + 1] end
+  end
+  return values
 end
 
 local function toContent(seq, m, p)
@@ -82,10 +104,18 @@ local function wait(lane, held, found)
 end
 
 local function release(lane, keys)
-  local chain = {}
-  for _, each in ipairs(keys) do
-    if add(key(lane, 'taken'), each, -1) <= 0 then chain[#chain + 1] = each end
+  local chain, less = {}, {}
+  local taken = fields(key(lane, 'taken'), keys)
+  for _, each in ipairs(keys) do taken[each] = number(taken[each]) - 1 end
+  for each, left in pairs(taken) do
+    if left <= 0 then chain[#chain + 1] = each
+    else
+      less[#less + 1] = each
+      less[#less + 1] = left
+    end
   end
+  bulk('HDEL', key(lane, 'taken'), chain)
+  bulk('HSET', key(lane, 'taken'), less)
   local waiters = key(lane, 'waiters')
   if redis.call('EXISTS', waiters) == 0 then return end
   while #chain > 0 do
@@ -118,8 +148,6 @@ local function wakeDue(lane, now)
     end
   end
 end
-
-local function number(value) return tonumber(value or 0) end
 
 local function held()
   local all, bytes = 0, 0
@@ -174,12 +202,21 @@ local function view(now)
   }
 end
 
-local function remember(keys, seq, now, maxAge, maxCount)
-  if maxAge <= 0 or maxCount <= 0 then return end
-  local note = redis.call('HINCRBY', K .. ':meta', 'note', 1)
-  local value = seq .. ':' .. note .. ':' .. now
-  for _, each in ipairs(keys) do redis.call('HSET', K .. ':seen', each, value) end
-  redis.call('RPUSH', K .. ':seen-log', note .. ' ' .. now .. ' ' .. table.concat(keys, ' '))
+-- Of events: {seq, keys}, in order.
+local function remember(events, now, maxAge, maxCount)
+  if maxAge <= 0 or maxCount <= 0 or #events == 0 then return end
+  local note = redis.call('HINCRBY', K .. ':meta', 'note', #events) - #events
+  local seen, log = {}, {}
+  for index, event in ipairs(events) do
+    local value = event.seq .. ':' .. (note + index) .. ':' .. now
+    for _, each in ipairs(event.keys) do
+      seen[#seen + 1] = each
+      seen[#seen + 1] = value
+    end
+    log[index] = (note + index) .. ' ' .. now .. ' ' .. table.concat(event.keys, ' ')
+  end
+  bulk('HSET', K .. ':seen', seen)
+  bulk('RPUSH', K .. ':seen-log', log)
 end
 
 -- Drops what fell out of the window; at most so many, so that no call pays for many.
@@ -200,12 +237,11 @@ local function trimSeen(now, maxAge, maxCount, most)
   end
 end
 
-local function findSeen(keys, now, maxAge, maxCount)
-  if maxAge <= 0 or maxCount <= 0 then return nil end
+-- The number of the event that is known by one of the keys; known is field by field.
+local function findSeen(known, keys, now, maxAge)
   for _, each in ipairs(keys) do
-    local known = redis.call('HGET', K .. ':seen', each)
-    if known then
-      local seq, at = string.match(known, '^(%d+):%d+:(%d+)$')
+    if known[each] then
+      local seq, at = string.match(known[each], '^(%d+):%d+:(%d+)$')
       if tonumber(at) + maxAge > now then return tonumber(seq) end
     end
   end

@@ -28,19 +28,28 @@ local function bury(seq, keys, letter)
   if lane == 'events' then forget(keys, seq) end
 end
 
-local function remove(seq)
-  if redis.call('XDEL', key(lane, 'queue'), seq .. '-0') == 0 then
-    redis.call('HDEL', key(lane, 'redriven'), seq)
-    redis.call('ZREM', key(lane, 'redriven-at'), seq)
+local function remove(seqs)
+  if #seqs == 0 then return end
+  local ids, there = {}, 0
+  for index, seq in ipairs(seqs) do ids[index] = seq .. '-0' end
+  for _, reply in ipairs(bulk('XDEL', key(lane, 'queue'), ids)) do there = there + reply end
+  if there < #ids then
+    bulk('HDEL', key(lane, 'redriven'), seqs)
+    bulk('ZREM', key(lane, 'redriven-at'), seqs)
   end
-  redis.call('HDEL', key(lane, 'tries'), seq)
-  redis.call('HDEL', key(lane, 'claimed'), seq)
+  bulk('HDEL', key(lane, 'tries'), seqs)
+  bulk('HDEL', key(lane, 'claimed'), seqs)
 end
 
+local asked, gone, free = {}, {}, {}
+for index, one in ipairs(settlement.settled) do asked[index] = one[1] end
+local owners = fields(key(lane, 'claimed'), asked)
 for _, one in ipairs(settlement.settled) do
   local seq, claim, verdict, weight, keys, text = one[1], one[2], one[3], one[4], one[5], one[6]
   -- A server that lost some numbers gives them out again: the claim tells one from the other.
-  if redis.call('HGET', key(lane, 'claimed'), seq) == relay .. '/' .. claim then
+  if owners[seq] == relay .. '/' .. claim then
+    -- Settled twice in one settlement, it is settled once.
+    owners[seq] = false
     if verdict == 'r' then
       redis.call('HDEL', key(lane, 'claimed'), seq)
       redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
@@ -49,16 +58,18 @@ for _, one in ipairs(settlement.settled) do
       redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
     else
       if verdict == 'b' then bury(seq, keys, settlement.texts[text]) end
-      remove(seq)
+      gone[#gone + 1] = seq
       sums.count = sums.count + 1
       sums.bytes = sums.bytes + weight
       local how = verdict == 'b' and 'buried' or verdict == 'm' and 'merged' or 'delivered'
       sums[how] = sums[how] + 1
       if ranges[verdict] then ranges[verdict][#ranges[verdict] + 1] = seq end
-      release(lane, keys)
+      for _, each in ipairs(keys) do free[#free + 1] = each end
     end
   end
 end
+remove(gone)
+release(lane, free)
 for _, ref in ipairs(settlement.ended) do redis.call('HDEL', key(lane, 'imports'), ref) end
 if settlement.import then redis.call('HSET', key(lane, 'imports'), settlement.import.ref, settlement.import.text) end
 
