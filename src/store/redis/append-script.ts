@@ -3,8 +3,9 @@ import { reopenAt } from '../admission.js';
 import { prelude } from './prelude.js';
 
 /**
- * now, maxCount, maxBytes, dedupe's age and count, then per draft lane, acceptedAt, keys, payload →
- * {taken, view}: a number a draft, negative for a repeat of that number; empty where there is no room.
+ * now, maxCount, maxBytes, dedupe's age and count, then per request how many drafts it has, and per
+ * draft lane, acceptedAt, keys, payload → {taken, view}. taken is a list a request: a number a draft,
+ * negative for a repeat of that number; empty where there is no room.
  */
 export const appendScript = toScript(
   'append',
@@ -15,52 +16,70 @@ local maxAge, maxSeen = tonumber(ARGV[4]), tonumber(ARGV[5])
 local meta = K .. ':meta'
 if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('NOEPOCH the buffer is not there') end
 
-local all, bytes = 0, 0
-for index = 6, #ARGV, 4 do
-  all = all + 1
-  bytes = bytes + #ARGV[index + 3] + 1
-end
-local heldCount, heldBytes = held()
-local isFull = redis.call('HGET', meta, 'full') == '1'
-if isFull or heldCount + all > maxCount or heldBytes + bytes > maxBytes then
-  -- A request that is itself most of the buffer is refused without closing it for smaller ones.
-  if not isFull and not isBelow(${reopenAt}, maxCount, maxBytes) then redis.call('HSET', meta, 'full', '1') end
-  return {{}, view(now)}
+local dedupes = maxAge > 0 and maxSeen > 0
+local requests, asked = {}, {}
+local at = 6
+while at <= #ARGV do
+  local request = {count = tonumber(ARGV[at]), bytes = 0, drafts = {}}
+  at = at + 1
+  for index = 1, request.count do
+    local draft = {lane = ARGV[at], m = ARGV[at + 1] .. ' ' .. now .. ' ' .. ARGV[at + 2], payload = ARGV[at + 3]}
+    if draft.lane == 'events' and dedupes then
+      draft.keys = words(ARGV[at + 2])
+      for _, each in ipairs(draft.keys) do asked[#asked + 1] = each end
+    end
+    request.bytes = request.bytes + #draft.payload + 1
+    request.drafts[index] = draft
+    at = at + 4
+  end
+  requests[#requests + 1] = request
 end
 
-local taken = {}
-local added = {events = {0, 0}, profiles = {0, 0}}
-local dedupes = maxAge > 0 and maxSeen > 0
-local asked, drafts, events = {}, {}, {}
-for index = 6, #ARGV, 4 do
-  local draft = {lane = ARGV[index], m = ARGV[index + 1] .. ' ' .. now .. ' ' .. ARGV[index + 2], payload = ARGV[index + 3]}
-  if draft.lane == 'events' and dedupes then
-    draft.keys = words(ARGV[index + 2])
-    for _, each in ipairs(draft.keys) do asked[#asked + 1] = each end
-  end
-  drafts[#drafts + 1] = draft
-end
+local heldCount, heldBytes = held()
+local isFull = redis.call('HGET', meta, 'full') == '1'
 local known = fields(K .. ':seen', asked)
+local events = {}
 local next = {
   events = number(redis.call('HGET', key('events', 'stats'), 'seq')),
   profiles = number(redis.call('HGET', key('profiles', 'stats'), 'seq')),
 }
-for index, draft in ipairs(drafts) do
+local added = {events = {0, 0}, profiles = {0, 0}}
+
+local function hasRoom(request)
+  if isFull then return false end
+  if heldCount + request.count <= maxCount and heldBytes + request.bytes <= maxBytes then return true end
+  -- A request that is itself most of the buffer is refused without closing it for smaller ones.
+  local isLow = heldCount <= maxCount * ${reopenAt} and heldBytes <= maxBytes * ${reopenAt}
+  if not isLow then
+    redis.call('HSET', meta, 'full', '1')
+    isFull = true
+  end
+  return false
+end
+
+local function take(draft)
   local lane = draft.lane
   local repeated = draft.keys and findSeen(known, draft.keys, now, maxAge)
-  if repeated then
-    taken[index] = -repeated
-  else
-    local seq = next[lane] + 1
-    next[lane] = seq
-    redis.call('XADD', key(lane, 'queue'), seq .. '-0', 'm', draft.m, 'p', draft.payload)
-    if draft.keys then
-      events[#events + 1] = {seq = seq, keys = draft.keys}
-      for _, each in ipairs(draft.keys) do known[each] = seq .. ':0:' .. now end
-    end
-    added[lane][1] = added[lane][1] + 1
-    added[lane][2] = added[lane][2] + #draft.payload + 1
-    taken[index] = seq
+  if repeated then return -repeated end
+  local seq = next[lane] + 1
+  local weight = #draft.payload + 1
+  next[lane] = seq
+  redis.call('XADD', key(lane, 'queue'), seq .. '-0', 'm', draft.m, 'p', draft.payload)
+  if draft.keys then
+    events[#events + 1] = {seq = seq, keys = draft.keys}
+    for _, each in ipairs(draft.keys) do known[each] = seq .. ':0:' .. now end
+  end
+  added[lane][1] = added[lane][1] + 1
+  added[lane][2] = added[lane][2] + weight
+  heldCount, heldBytes = heldCount + 1, heldBytes + weight
+  return seq
+end
+
+local taken = {}
+for index, request in ipairs(requests) do
+  taken[index] = {}
+  if hasRoom(request) then
+    for place, draft in ipairs(request.drafts) do taken[index][place] = take(draft) end
   end
 end
 remember(events, now, maxAge, maxSeen)

@@ -13,7 +13,7 @@ import {
   type UnfinishedImport,
   type Waiting,
 } from '../../envelope.js';
-import { UnavailableError, type Script } from '../../redis/link.js';
+import type { Script } from '../../redis/link.js';
 import { decay, toRetryAfterMs } from '../admission.js';
 import { isMatch } from '../dead-letters.js';
 import { toId } from '../ids.js';
@@ -21,7 +21,7 @@ import type { StoreOptions } from '../options.js';
 import { toParcels } from '../parcels.js';
 import { weight } from '../pick.js';
 import type { Appended, Depth, History, Refusal, Store } from '../store.js';
-import { appendScript } from './append-script.js';
+import { Appends } from './appends.js';
 import { claimScript } from './claim-script.js';
 import { Claims } from './claims.js';
 import { toClaimed, type Claimed } from './claimed.js';
@@ -62,6 +62,7 @@ export class RedisStore implements Store {
   /** What this relay has claimed and not settled. */
   readonly #claimed = new Map<string, Claimed>();
   readonly #claims: Claims;
+  readonly #appends: Appends;
   #closing: Promise<void> | null = null;
 
   constructor(options: RedisOptions) {
@@ -69,6 +70,9 @@ export class RedisStore implements Store {
     this.#session = options.session;
     this.#shelf = new Shelf(options.session);
     this.#claims = new Claims(options.session, options.relay);
+    const { capacity, dedupe } = options;
+    const bounds = [capacity.maxCount, capacity.maxBytes, dedupe.maxAgeMs, dedupe.maxCount];
+    this.#appends = new Appends(options.session, bounds);
   }
 
   get durable(): boolean {
@@ -80,7 +84,7 @@ export class RedisStore implements Store {
   }
 
   async append(drafts: readonly Draft[]): Promise<Appended> {
-    const { clock, capacity, dedupe, onSynced } = this.#options;
+    const { clock, onSynced } = this.#options;
     const wanted = {
       count: drafts.length,
       bytes: drafts.reduce((sum, one) => sum + weight(one), 0),
@@ -88,29 +92,18 @@ export class RedisStore implements Store {
     const refusal = this.#refusal(wanted, false);
     if (refusal !== null) return { ok: false, refusal };
     const from = clock.monotonic();
-    const bounds = [capacity.maxCount, capacity.maxBytes, dedupe.maxAgeMs, dedupe.maxCount];
-    const flat = drafts.flatMap(({ lane, acceptedAt, keys, payload }) => [
-      lane,
-      acceptedAt,
-      keys.join(' '),
-      payload,
-    ]);
-    try {
-      const [numbers] = await this.#session.run(appendScript, [...bounds, ...flat]);
-      const seqs = toList(numbers).map(Number);
-      if (seqs.length < drafts.length)
-        return { ok: false, refusal: this.#refusal(wanted, true) ?? unavailable };
-      onSynced((clock.monotonic() - from) / 1000);
-      const { epoch } = this.#view();
-      const taken = drafts.map(({ lane }, index) => {
-        const seq = seqs[index] ?? 0;
-        return { id: toId({ lane, epoch, seq: Math.abs(seq) }), duplicate: seq < 0 };
-      });
-      return { ok: true, taken };
-    } catch (error) {
-      if (error instanceof UnavailableError) return { ok: false, refusal: unavailable };
-      throw error;
+    const numbers = await this.#appends.append(drafts);
+    if (numbers === 'unavailable') return { ok: false, refusal: unavailable };
+    if (numbers === 'full') {
+      return { ok: false, refusal: this.#refusal(wanted, true) ?? unavailable };
     }
+    onSynced((clock.monotonic() - from) / 1000);
+    const { epoch } = this.#view();
+    const taken = drafts.map(({ lane }, index) => {
+      const seq = numbers[index] ?? 0;
+      return { id: toId({ lane, epoch, seq: Math.abs(seq) }), duplicate: seq < 0 };
+    });
+    return { ok: true, taken };
   }
 
   waiting(lane: Lane): Waiting {

@@ -219,6 +219,23 @@ describe('a relay that dies', () => {
   });
 });
 
+it('requests of one turn share a round trip, and each has an answer of its own', async () => {
+  const scripts: string[] = [];
+  const wrap = (link: Link): Link => ({
+    ...link,
+    run: (script, key, args) => {
+      scripts.push(script.name);
+      return link.run(script, key, args);
+    },
+  });
+  const [a] = await open(1, { wrap, capacity: { maxCount: 3, maxBytes: 1_000_000 } });
+  const requests = [2, 2, 1].map((count) => a!.store.append(someEvents(count)));
+  const answers = await Promise.all(requests);
+  expect(answers.map(({ ok }) => ok)).toEqual([true, false, true]);
+  expect(scripts.filter((name) => name === 'append')).toHaveLength(1);
+  expect(a!.store.depth('events').count).toBe(3);
+});
+
 /** A link that can lose the answer to a script, or the script itself. */
 function fickle() {
   const state = {

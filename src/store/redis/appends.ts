@@ -1,0 +1,84 @@
+import type { Draft } from '../../envelope.js';
+import { UnavailableError } from '../../redis/link.js';
+import { weight } from '../pick.js';
+import { appendScript } from './append-script.js';
+import type { Session } from './session.js';
+import { toList } from './view.js';
+
+/** What became of one request: a number a draft, negative for a repeat of that number. */
+export type Numbers = readonly number[] | 'full' | 'unavailable';
+
+type Waiting = {
+  readonly drafts: readonly Draft[];
+  readonly answer: (numbers: Numbers) => void;
+  readonly fail: (error: unknown) => void;
+};
+
+/** A script holds up the server as long as it runs, and what it is sent is copied: more goes into the next. */
+const maxBytes = 1024 * 1024;
+
+/**
+ * Requests of one turn of the event loop go to the server in one script, each of them taken as a
+ * whole or not at all.
+ */
+export class Appends {
+  readonly #session: Session;
+  /** maxCount, maxBytes, dedupe's age and count. */
+  readonly #bounds: readonly number[];
+  #waiting: Waiting[] = [];
+
+  constructor(session: Session, bounds: readonly number[]) {
+    this.#session = session;
+    this.#bounds = bounds;
+  }
+
+  append(drafts: readonly Draft[]): Promise<Numbers> {
+    return new Promise((answer, fail) => {
+      if (this.#waiting.length === 0) setImmediate(() => this.#sendAll());
+      this.#waiting.push({ drafts, answer, fail });
+    });
+  }
+
+  #sendAll(): void {
+    const all = this.#waiting;
+    this.#waiting = [];
+    let from = 0;
+    let bytes = 0;
+    all.forEach(({ drafts }, index) => {
+      const own = drafts.reduce((sum, draft) => sum + weight(draft), 0);
+      if (bytes > 0 && bytes + own > maxBytes) {
+        void this.#send(all.slice(from, index));
+        from = index;
+        bytes = 0;
+      }
+      bytes += own;
+    });
+    void this.#send(all.slice(from));
+  }
+
+  async #send(requests: readonly Waiting[]): Promise<void> {
+    const flat = requests.flatMap(({ drafts }) => [
+      drafts.length,
+      ...drafts.flatMap(({ lane, acceptedAt, keys, payload }) => [
+        lane,
+        acceptedAt,
+        keys.join(' '),
+        payload,
+      ]),
+    ]);
+    try {
+      const [replies] = await this.#session.run(appendScript, [...this.#bounds, ...flat]);
+      toList(replies).forEach((reply, index) => {
+        const request = requests[index];
+        const numbers = toList(reply).map(Number);
+        const isFull = numbers.length < (request?.drafts.length ?? 0);
+        request?.answer(isFull ? 'full' : numbers);
+      });
+    } catch (error) {
+      for (const { answer, fail } of requests) {
+        if (error instanceof UnavailableError) answer('unavailable');
+        else fail(error);
+      }
+    }
+  }
+}
