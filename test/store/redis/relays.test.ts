@@ -1,6 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Link } from '../../../src/redis/link.js';
-import { UnavailableError } from '../../../src/redis/link.js';
 import {
   ack,
   aDelivery,
@@ -15,6 +14,7 @@ import {
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { append, appendIds, claim, toClaimed } from '../contract/harness.js';
+import { fickle } from './fickle.js';
 import { openTestRedis, type RedisSettings, type RedisUnderTest } from './under-test.js';
 
 let server: RedisServer;
@@ -235,30 +235,6 @@ it('requests of one turn share a round trip, and each has an answer of its own',
   expect(scripts.filter((name) => name === 'append')).toHaveLength(1);
   expect(a!.store.depth('events').count).toBe(3);
 });
-
-/** A link that can lose the answer to a script, or the script itself. */
-function fickle() {
-  const state = {
-    isCutOff: false,
-    lose: 'nothing' as 'nothing' | 'answer' | 'script',
-    late: () => Promise.resolve<unknown>(null),
-  };
-  const wrap = (link: Link): Link => ({
-    ...link,
-    async run(script, key, args) {
-      if (state.isCutOff) throw new UnavailableError('the network is down');
-      const how = script.name === 'claim' ? state.lose : 'nothing';
-      if (how !== 'nothing') {
-        state.lose = 'nothing';
-        if (how === 'answer') await link.run(script, key, args);
-        else state.late = () => link.run(script, key, args);
-        throw new UnavailableError('the connection broke');
-      }
-      return link.run(script, key, args);
-    },
-  });
-  return { state, wrap };
-}
 
 describe('a claim whose answer is lost', () => {
   it('is given back as soon as the server answers again', async () => {
