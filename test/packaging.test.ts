@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { expand, parseDockerfile, parseIgnore } from '../scripts/dockerfile.js';
 import { loadConfig, settingsSchema } from '../src/config.js';
+import { interpolate } from './support/compose.js';
 
 const root = new URL('../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
@@ -240,7 +241,7 @@ describe('docker compose', () => {
     expect(configure({ PORT: '8080' }).PORT).toBe(3000);
     expect(interpolate(relay.ports[0] ?? '', { PORT: '8080' })).toBe('127.0.0.1:8080:3000');
     const [volume = '', folder = ''] = relay.volumes[0]?.split(':') ?? [];
-    expect(Object.keys(volumes)).toEqual([volume]);
+    expect(Object.keys(volumes)).toContain(volume);
     expect(folder).toBe(relay.environment.DATA_DIR);
   });
 
@@ -276,12 +277,3 @@ describe('continuous integration', () => {
     },
   );
 });
-
-/** As Compose fills in `${NAME}`, `${NAME:-default}` and `${NAME-default}`. */
-function interpolate(text: string, outside: Readonly<Record<string, string>>): string {
-  return text.replace(/\$\{[^}]*\}/g, (part) => {
-    const [, name = '', colon, fallback = ''] = /^\$\{(\w+)(?:(:?)-(.*))?\}$/.exec(part) ?? [];
-    const value = outside[name];
-    return value === undefined || (colon === ':' && value === '') ? fallback : value;
-  });
-}

@@ -204,11 +204,14 @@ function toDoubts(
       : [];
   }
   if (stated === 'no') {
-    return isRead && !hasReasons
+    if (hasReasons) return [];
+    return isRead
       ? [
           "REDIS_DURABLE is no and is believed, though the server's settings are durable: set it to auto",
         ]
-      : [];
+      : [
+          'REDIS_DURABLE is no: what is accepted may be lost with the server; have it keep what it acknowledges',
+        ];
   }
   if (isRead) return [];
   if (closed?.startsWith('NOPERM') === true) {

@@ -1,0 +1,277 @@
+import { afterEach, beforeAll, afterAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { toAddress } from '../../src/redis/address.js';
+import { readDurability, type Stated } from '../../src/redis/durability.js';
+import { createLink, UnavailableError, type Link, type Reply } from '../../src/redis/link.js';
+import { startRedis, type RedisServer, type RedisServerOptions } from '../support/redis-server.js';
+
+let server: RedisServer;
+const closers: (() => Promise<void>)[] = [];
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+afterAll(() => server.close());
+
+async function connect(url = server.url): Promise<Link> {
+  const link = createLink({ address: toAddress(url), clock: systemClock, timeoutMs: 15_000 });
+  closers.push(() => link.close());
+  expect(await link.untilUp(5000)).toBe(true);
+  return link;
+}
+
+async function startAnother(options: RedisServerOptions): Promise<RedisServer> {
+  const another = await startRedis(options);
+  closers.push(() => another.close());
+  return another;
+}
+
+/** The server with other settings than the durable ones, until the test is over. */
+async function withSettings(settings: Readonly<Record<string, string>>): Promise<Link> {
+  const link = await connect();
+  for (const [name, value] of Object.entries(settings)) {
+    const [, was] = (await link.call('CONFIG', 'GET', name)) as readonly Reply[];
+    closers.push(async () => {
+      await link.call('CONFIG', 'SET', name, String(was));
+    });
+    await link.call('CONFIG', 'SET', name, value);
+  }
+  return link;
+}
+
+/** A server that cannot be had here, by its answers. */
+function answering(
+  info: Readonly<Record<string, string>>,
+  settings: Readonly<Record<string, string>> = {},
+): Pick<Link, 'call'> {
+  const lines = Object.entries(info).map(([name, value]) => `${name}:${value}\r\n`);
+  return {
+    call(command, _verb, name = '') {
+      if (command === 'INFO') return Promise.resolve(Buffer.from(`# All\r\n${lines.join('')}`));
+      const value = settings[name];
+      const pair = value === undefined ? [] : [Buffer.from(String(name)), Buffer.from(value)];
+      return Promise.resolve(pair);
+    },
+  };
+}
+const durableSettings = {
+  appendonly: 'yes',
+  appendfsync: 'always',
+  maxmemory: '0',
+  'maxmemory-policy': 'noeviction',
+};
+
+describe('the durability of a server', () => {
+  it('is given where each write is synced before its answer and nothing is evicted', async () => {
+    const { server: name, ...rest } = await readDurability(await connect(), 'auto');
+    expect(name).toMatch(/^(redis|valkey) \d+\.\d+\.\d+$/);
+    expect(rest).toEqual({ isSupported: true, isDurable: true, isKnown: true, findings: [] });
+  });
+
+  it.each<[Readonly<Record<string, string>>, string]>([
+    [{ appendonly: 'no' }, 'appendonly is no: everything accepted is lost'],
+    [{ appendonly: 'no', save: '900 1' }, 'appendonly is no: what was accepted since its last'],
+    [{ appendfsync: 'everysec' }, 'appendfsync is everysec: a second or two'],
+    [{ appendfsync: 'no' }, 'appendfsync is no: what the kernel has not written'],
+    [{ 'no-appendfsync-on-rewrite': 'yes' }, 'no-appendfsync-on-rewrite is yes'],
+    [
+      { maxmemory: '64mb', 'maxmemory-policy': 'allkeys-lru' },
+      'maxmemory-policy is allkeys-lru: at maxmemory the server drops',
+    ],
+    [
+      { maxmemory: '64mb', 'maxmemory-policy': 'volatile-ttl' },
+      'maxmemory-policy is volatile-ttl: at maxmemory the server drops',
+    ],
+  ])('is missing with %j, and the finding says what to set', async (settings, finding) => {
+    const durability = await readDurability(await withSettings(settings), 'auto');
+    expect(durability).toMatchObject({ isDurable: false, isKnown: true });
+    expect(durability.findings).toEqual([expect.stringContaining(finding)]);
+    expect(durability.findings[0]).toMatch(/; set [a-z-]+ (yes|no|always|noeviction)$/);
+  });
+
+  it('does not mind a policy of eviction while memory has no bound', async () => {
+    const link = await withSettings({ maxmemory: '0', 'maxmemory-policy': 'allkeys-lru' });
+    expect(await readDurability(link, 'auto')).toMatchObject({ isDurable: true, findings: [] });
+  });
+
+  it('tells everything that is wrong at once', async () => {
+    const link = await withSettings({
+      appendfsync: 'everysec',
+      maxmemory: '64mb',
+      'maxmemory-policy': 'allkeys-lfu',
+    });
+    expect((await readDurability(link, 'auto')).findings).toHaveLength(2);
+  });
+
+  it('is missing on a replica, whatever its settings', async () => {
+    const link = await connect(
+      (await startAnother({ settings: { replicaof: '127.0.0.1 1' } })).url,
+    );
+    const durability = await readDurability(link, 'auto');
+    expect(durability).toMatchObject({ isDurable: false, isKnown: true });
+    expect(durability.findings).toEqual([expect.stringContaining('the server is a replica')]);
+  });
+
+  it('is not taken away by replicas, but a failover is warned of until it is bounded', async () => {
+    // It would wait 5 s for more replicas to copy itself to at once.
+    const link = await withSettings({ 'repl-diskless-sync-delay': '0' });
+    await startAnother({ settings: { replicaof: `127.0.0.1 ${server.port}` } });
+    await link.call('SET', 'a', '1');
+    expect(await link.call('WAIT', 1, 10_000)).toBe(1);
+    const warned = await readDurability(link, 'auto');
+    expect(warned).toMatchObject({ isDurable: true, isKnown: true });
+    expect(warned.findings).toEqual([expect.stringContaining('set min-replicas-to-write')]);
+    const bounded = await withSettings({ 'min-replicas-to-write': '1' });
+    expect((await readDurability(bounded, 'auto')).findings).toEqual([]);
+  });
+
+  it('is known of one node of a cluster only, and says so', async () => {
+    const node = await startAnother({ settings: { 'cluster-enabled': 'yes' } });
+    const { isDurable, findings } = await readDurability(await connect(node.url), 'auto');
+    expect(isDurable).toBe(true);
+    expect(findings).toEqual([expect.stringContaining('a node of a cluster')]);
+  });
+
+  it('is asked for again where the server went away meanwhile', async () => {
+    const another = await startAnother({});
+    const link = await connect(another.url);
+    await another.kill();
+    await expect(readDurability(link, 'auto')).rejects.toBeInstanceOf(UnavailableError);
+  });
+});
+
+describe('a server that keeps its settings to itself', () => {
+  /** As a user who may do all but one thing. */
+  const connectAs = async (denial: '-config' | '-info'): Promise<Link> => {
+    const link = await connect();
+    await link.call('ACL', 'SETUSER', 'ingest', 'on', '>secret', '~*', '&*', '+@all');
+    closers.push(async () => {
+      await link.call('ACL', 'DELUSER', 'ingest');
+    });
+    const limited = await connect(`redis://ingest:secret@127.0.0.1:${server.port}/0`);
+    // Only now: the client looks into INFO when it connects, and complains on stderr where it may not.
+    await link.call('ACL', 'SETUSER', 'ingest', denial);
+    return limited;
+  };
+
+  it('is not known, and not taken for durable, until an operator states it', async () => {
+    const link = await connectAs('-config');
+    const unknown = await readDurability(link, 'auto');
+    expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
+    expect(unknown.findings).toEqual([expect.stringMatching(/\+config\|get.*REDIS_DURABLE/)]);
+    const yes = { isKnown: true, isDurable: true, findings: [] };
+    expect(await readDurability(link, 'yes')).toMatchObject(yes);
+    const no = await readDurability(link, 'no');
+    expect(no).toMatchObject({ isKnown: true, isDurable: false });
+    expect(no.findings).toEqual([expect.stringContaining('REDIS_DURABLE is no: what is accepted')]);
+  });
+
+  it('is known once its user may read settings', async () => {
+    const link = await connectAs('-config');
+    await (await connect()).call('ACL', 'SETUSER', 'ingest', '+config|get');
+    expect(await readDurability(link, 'auto')).toMatchObject({ isDurable: true, isKnown: true });
+  });
+
+  it('may have no CONFIG at all, as managed servers do', async () => {
+    const managed = await startAnother({ settings: { 'rename-command': 'CONFIG hidden' } });
+    const link = await connect(managed.url);
+    const unknown = await readDurability(link, 'auto');
+    expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
+    expect(unknown.findings).toEqual([
+      expect.stringMatching(/does not tell its settings \(ERR unknown command 'CONFIG'\).*REDIS_D/),
+    ]);
+    expect(await readDurability(link, 'yes')).toMatchObject({ isDurable: true, findings: [] });
+  });
+
+  it('still gives away by INFO that it appends to no file', async () => {
+    const managed = await startAnother({
+      settings: { appendonly: 'no', 'rename-command': 'CONFIG hidden' },
+    });
+    const link = await connect(managed.url);
+    expect((await readDurability(link, 'auto')).findings).toEqual([
+      expect.stringContaining('appendonly is no'),
+      expect.stringContaining('it is not known'),
+    ]);
+    expect((await readDurability(link, 'yes')).findings).toEqual([
+      expect.stringContaining('appendonly is no'),
+      expect.stringContaining('REDIS_DURABLE is yes and is believed'),
+    ]);
+  });
+
+  it('may refuse INFO too, and is an unknown server then', async () => {
+    const link = await connectAs('-info');
+    expect(await readDurability(link, 'auto')).toEqual({
+      server: 'unknown',
+      isSupported: true,
+      isDurable: true,
+      isKnown: true,
+      findings: [],
+    });
+  });
+
+  it('may leave single settings out', async () => {
+    const told = { appendonly: 'yes', maxmemory: '0', 'maxmemory-policy': 'noeviction' };
+    const link = answering({ redis_version: '7.2.4' }, told);
+    const { isKnown, findings } = await readDurability(link, 'auto');
+    expect(isKnown).toBe(false);
+    expect(findings).toEqual([
+      expect.stringContaining('the server does not tell its settings, so'),
+    ]);
+  });
+});
+
+describe('what an operator states', () => {
+  it.each<[Stated, Readonly<Record<string, string>>, boolean, readonly string[]]>([
+    [
+      'yes',
+      { appendfsync: 'everysec' },
+      true,
+      ['appendfsync is everysec', 'REDIS_DURABLE is yes and is believed'],
+    ],
+    ['no', { appendfsync: 'everysec' }, false, ['appendfsync is everysec']],
+    ['no', {}, false, ['REDIS_DURABLE is no and is believed']],
+    ['yes', {}, true, []],
+  ])('%s with %j is believed, and contradicted', async (stated, settings, isDurable, findings) => {
+    const durability = await readDurability(await withSettings(settings), stated);
+    expect(durability).toMatchObject({ isKnown: true, isDurable });
+    expect(durability.findings).toEqual(
+      findings.map((each): unknown => expect.stringContaining(each)),
+    );
+  });
+});
+
+describe('the version of a server', () => {
+  const told = { role: 'master', aof_last_write_status: 'ok', connected_slaves: '0' };
+
+  it.each([
+    [
+      { redis_version: '7.2.4', server_name: 'valkey', valkey_version: '8.1.0' },
+      'valkey 8.1.0',
+      true,
+    ],
+    [{ redis_version: '7.2.4', valkey_version: '7.2.7' }, 'valkey 7.2.7', true],
+    [{ redis_version: '10.0.0' }, 'redis 10.0.0', true],
+    [{ redis_version: '6.2.0' }, 'redis 6.2.0', true],
+    [{ redis_version: '6.0.16' }, 'redis 6.0.16', false],
+    [{ redis_version: '5.0.7' }, 'redis 5.0.7', false],
+  ])('%j is %s, supported: %s', async (info, name, isSupported) => {
+    const durability = await readDurability(
+      answering({ ...told, ...info }, durableSettings),
+      'auto',
+    );
+    expect(durability).toMatchObject({ server: name, isSupported, isDurable: true });
+    expect(durability.findings).toEqual(
+      isSupported ? [] : [expect.stringContaining('use 6.2 or later, or Valkey')],
+    );
+  });
+
+  it('tells a disk that failed', async () => {
+    const link = answering({ ...told, aof_last_write_status: 'err' }, durableSettings);
+    expect((await readDurability(link, 'auto')).findings).toEqual([
+      expect.stringContaining('look at the disk of the server'),
+    ]);
+  });
+});

@@ -1,0 +1,41 @@
+export type Directive = {
+  readonly name: string;
+  readonly args: readonly string[];
+  /** Empty where it ends with a semicolon. */
+  readonly block: readonly Directive[];
+};
+
+/** Reads an nginx.conf. Throws where a block or a directive is not closed. */
+export function parseNginx(text: string): readonly Directive[] {
+  const tokens = text
+    .replaceAll(/(^|\s)#.*$/gm, '')
+    .match(/"[^"]*"|'[^']*'|[{};]|[^\s{};]+/g)
+    ?.values();
+  const readBlock = (isInner: boolean): Directive[] => {
+    const directives: Directive[] = [];
+    let words: string[] = [];
+    for (;;) {
+      const token = tokens?.next().value;
+      if (token === undefined || token === '}') {
+        if (words.length > 0 || isInner !== (token === '}')) throw new Error('not closed');
+        return directives;
+      }
+      if (token !== ';' && token !== '{') {
+        words.push(token.replaceAll(/^["']|["']$/g, ''));
+        continue;
+      }
+      const [name = '', ...args] = words;
+      directives.push({ name, args, block: token === '{' ? readBlock(true) : [] });
+      words = [];
+    }
+  };
+  return readBlock(false);
+}
+
+/** Every directive of that name, at whatever depth. */
+export function findAll(directives: readonly Directive[], name: string): readonly Directive[] {
+  return directives.flatMap((each) => [
+    ...(each.name === name ? [each] : []),
+    ...findAll(each.block, name),
+  ]);
+}
