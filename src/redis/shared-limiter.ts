@@ -1,0 +1,247 @@
+import { wait, type Clock, type Timer } from '../clock.js';
+import type { RateFeedback, RateWindow } from '../envelope.js';
+import { UnavailableError, type Link, type Reply, type Script } from './link.js';
+import { OwnRequests } from './own-requests.js';
+import {
+  cancelScript,
+  endScript,
+  pauseScript,
+  reportScript,
+  takeScript,
+  touchScript,
+} from './shared-limiter-scripts.js';
+
+type Endpoint = 'events' | 'profiles' | 'imports';
+
+/** The limiter of delivery/, by its shape: this edge knows nothing of delivery. */
+export type LocalLimiter = {
+  take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
+  pause(endpoint: Endpoint, forMs: number): void;
+  tokens(): number;
+};
+type Permit = { end(feedback: RateFeedback | null): void; cancel(): void };
+
+export type SharedLimiterOptions = {
+  readonly link: Link;
+  readonly clock: Clock;
+  /** Begins every name; with a hash tag. */
+  readonly key: string;
+  /** This relay, unlike any other. */
+  readonly relay: string;
+  readonly bucket: { readonly perSecond: number; readonly burst: number };
+  readonly windows: Readonly<Record<Endpoint, readonly RateWindow[]>>;
+  /** Longest time that a request takes: a permit that nobody ended counts as ended then. */
+  readonly permitMs: number;
+  /** Limits this relay by itself while the server is away. Absent: it sends nothing meanwhile. */
+  readonly local?: LocalLimiter | undefined;
+  /** Ms that all relays agree on. Absent: the server's clock. */
+  readonly time?: (() => number) | undefined;
+  /** Seconds a permit was waited for. */
+  readonly onWaited?: (seconds: number) => void;
+};
+
+/** Others may have ended, cancelled or lowered something meanwhile. */
+const longestWaitMs = 1000;
+/** After a state was lost, relays that live have this long to tell what they sent. */
+const reportMs = 2000;
+const touchMs = 500;
+const insistMs = 200;
+
+/**
+ * One bucket, and one set of windows an endpoint, for all relays of an account. What it grants is
+ * decided in the server, by the rules of the limiter of one relay; ADR 9 says what happens where the
+ * server is away or has lost what it knew.
+ */
+export class SharedLimiter {
+  readonly #options: SharedLimiterOptions;
+  readonly #own: OwnRequests;
+  readonly #setup: readonly (string | number)[];
+  readonly #longestWindowMs: number;
+  readonly #closing = new AbortController();
+  #generation = '';
+  #tokens: number;
+  #permits = 0;
+  /** Monotonic ms of the last answer: what others were granted since then is not known. */
+  #heardAt: number;
+  #hasSentAlone = false;
+  #reporting: Promise<void> | null = null;
+  #outbox: Promise<void> = Promise.resolve();
+  #timer: Timer | null = null;
+
+  constructor(options: SharedLimiterOptions) {
+    const { clock, bucket, windows } = options;
+    this.#options = options;
+    const sorted = Object.fromEntries(
+      Object.entries(windows).map(([endpoint, all]) => [
+        endpoint,
+        [...all].sort((a, b) => a.windowMs - b.windowMs),
+      ]),
+    );
+    const lengths = Object.values(windows).flatMap((all) => all.map(({ windowMs }) => windowMs));
+    this.#longestWindowMs = Math.max(0, ...lengths);
+    this.#own = new OwnRequests({ ...options, longestWindowMs: this.#longestWindowMs });
+    this.#setup = [bucket.perSecond, bucket.burst, JSON.stringify(sorted)];
+    this.#tokens = bucket.burst;
+    this.#heardAt = clock.monotonic();
+  }
+
+  /** Resolves when a request may leave now; null when `signal` aborts first. */
+  async take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
+    const { clock, onWaited } = this.#options;
+    const from = clock.monotonic();
+    while (!signal.aborted) {
+      const permit = this.#isAlone()
+        ? await this.#takeAlone(endpoint, signal)
+        : await this.#ask(endpoint, signal);
+      if (permit === null) continue;
+      onWaited?.((clock.monotonic() - from) / 1000);
+      return permit;
+    }
+    return null;
+  }
+
+  /** All relays pause: what one of them is told holds for the account. */
+  pause(endpoint: Endpoint, forMs: number): void {
+    this.#options.local?.pause(endpoint, forMs);
+    this.#send(pauseScript, [endpoint, forMs]);
+  }
+
+  /** The state outlives a relay: there is nothing to recall. */
+  recall(): void {
+    return undefined;
+  }
+
+  /** As of the last answer. */
+  tokens(): number {
+    return this.#tokens;
+  }
+
+  /** Resolves once what ended is told, where the server is there. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#timer?.cancel();
+    await this.#outbox;
+  }
+
+  /** The server has been away so long that nothing it granted to others counts any more. */
+  #isAlone(): boolean {
+    const { link, local, clock } = this.#options;
+    if (local === undefined || link.isUp()) return false;
+    return clock.monotonic() - this.#heardAt >= this.#longestWindowMs;
+  }
+
+  async #takeAlone(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
+    const back = new AbortController();
+    const stop = this.#options.link.onChange(() => back.abort());
+    try {
+      const any = AbortSignal.any([signal, back.signal]);
+      const permit = (await this.#options.local?.take(endpoint, any)) ?? null;
+      if (permit === null) return null;
+      this.#hasSentAlone = true;
+      return this.#toPermit(endpoint, permit);
+    } finally {
+      stop();
+    }
+  }
+
+  /** Null where it has to be asked again. */
+  async #ask(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
+    const { clock, permitMs } = this.#options;
+    try {
+      if (this.#hasSentAlone) await this.#report();
+      const name = this.#nextName();
+      const args = [endpoint, name, permitMs, this.#generation];
+      const [what, waitMs, tokens] = await this.#run(takeScript, args);
+      if (String(what) === 'lost') {
+        await this.#report();
+        return null;
+      }
+      this.#tokens = Number(tokens);
+      if (String(what) === 'granted') return this.#toPermit(endpoint, null, name);
+      await wait(clock, Math.min(Number(waitMs), longestWaitMs), signal);
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      await wait(clock, insistMs, signal);
+    }
+    return null;
+  }
+
+  #toPermit(endpoint: Endpoint, alone: Permit | null, name = this.#nextName()): Permit {
+    this.#own.start(name, endpoint);
+    this.#arm();
+    return {
+      end: (feedback) => {
+        alone?.end(feedback);
+        this.#own.end(name);
+        this.#send(endScript, [endpoint, name, feedback === null ? '' : JSON.stringify(feedback)]);
+      },
+      cancel: () => {
+        alone?.cancel();
+        this.#own.cancel(name);
+        this.#send(cancelScript, [endpoint, name]);
+      },
+    };
+  }
+
+  /** Tells the server what this relay sent of late, and knows its state from then on. */
+  #report(): Promise<void> {
+    this.#reporting ??= this.#reportOnce().finally(() => (this.#reporting = null));
+    return this.#reporting;
+  }
+
+  async #reportOnce(): Promise<void> {
+    const fresh = `${this.#options.relay}-${this.#nextName()}`;
+    // A state that is new may have been lost; and where this relay sent alone, others did, too.
+    const pauses = [reportMs, this.#hasSentAlone ? reportMs : 0];
+    const [generation] = await this.#run(reportScript, [fresh, ...pauses, ...this.#own.toReport()]);
+    this.#generation = String(generation);
+    this.#hasSentAlone = false;
+  }
+
+  /** In order, and until the server has it; what it never hears of counts as under way for `permitMs`. */
+  #send(script: Script, args: readonly (string | number)[]): void {
+    const { clock, permitMs } = this.#options;
+    const until = clock.monotonic() + permitMs;
+    this.#outbox = this.#outbox.then(async () => {
+      while (clock.monotonic() <= until) {
+        try {
+          await this.#run(script, args);
+          return;
+        } catch {
+          if (this.#closing.signal.aborted) return;
+          await wait(clock, insistMs, this.#closing.signal);
+        }
+      }
+    });
+  }
+
+  /** While Klaviyo counts requests of this relay, it notices within a moment that the state was lost. */
+  #arm(): void {
+    if (this.#timer !== null || this.#closing.signal.aborted) return;
+    this.#timer = this.#options.clock.setTimer(touchMs, () => {
+      this.#timer = null;
+      if (this.#own.isAny()) void this.#touch().finally(() => this.#arm());
+    });
+  }
+
+  async #touch(): Promise<void> {
+    try {
+      const [generation] = await this.#run(touchScript, []);
+      if (String(generation) !== this.#generation) await this.#report();
+    } catch {
+      // It is away, and is asked again.
+    }
+  }
+
+  async #run(script: Script, args: readonly (string | number)[]): Promise<readonly Reply[]> {
+    const { link, key, time, clock } = this.#options;
+    const now = time === undefined ? '' : time().toFixed(3);
+    const reply = await link.run(script, key, [now, ...this.#setup, ...args]);
+    this.#heardAt = clock.monotonic();
+    return Array.isArray(reply) ? (reply as readonly Reply[]) : [reply];
+  }
+
+  #nextName(): string {
+    return `${this.#options.relay}:${++this.#permits}`;
+  }
+}
