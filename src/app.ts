@@ -1,25 +1,27 @@
 import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
-import { createLimiter, type Limiter } from './delivery/limiter.js';
-import { recallRequests } from './delivery/recall.js';
 import { lanes } from './envelope.js';
 import { toUnavailable } from './http/problems.js';
+import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer, type HttpViews } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
 import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
+import { openLimits, type Limits } from './limit.js';
 import type { Logger } from './logger.js';
 import { createMetrics, type Metrics } from './metrics.js';
 import {
   mirrorState,
   recallHistory,
   toDiskReport,
+  toLimiterReport,
   toReadiness,
   toServerReport,
   withDeadLetterAlarm,
 } from './observe.js';
 import { UnavailableError } from './redis/link.js';
+import { createSharedCount } from './redis/quota.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
 
@@ -81,17 +83,15 @@ export async function startApp(deps: AppDeps): Promise<App> {
     clock,
     version: deps.version,
   });
-  const limiter = createLimiter({
+  const limits = await openLimits({
+    config,
     clock,
-    bucket: { perSecond: config.RATE_LIMIT_PER_SECOND, burst: config.RATE_LIMIT_BURST },
-    windows: {
-      events: config.EVENT_RATE_WINDOWS,
-      profiles: config.PROFILE_RATE_WINDOWS,
-      imports: config.PROFILE_RATE_WINDOWS,
-    },
+    store,
     onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
+    onServer: toLimiterReport(log),
+    serverTime: deps.serverTime,
   });
-  if (store.durability !== 'server') await recall(config, { store, limiter, now: clock.now() });
+  const { limiter, shared } = limits;
   const engine = createEngine({
     ...deps,
     buffer: withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log),
@@ -130,6 +130,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),
     isDraining: () => draining,
+    countShared: shared === null ? undefined : toSharedCount(shared, deps),
   });
   mirrorState({ metrics, store, engine, limiter, clock });
   metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
@@ -157,31 +158,16 @@ export async function startApp(deps: AppDeps): Promise<App> {
         isClosed = true;
         return store.close();
       };
-      stopped ??= stopInOrder({ ...deps, server, engine, client, store, closeStore });
+      stopped ??= stopInOrder({ ...deps, server, engine, client, limits, store, closeStore });
       return stopped;
     },
   };
 }
 
-/** Where several relays share the store its log is not of this relay alone, and its server may be away. */
-function recall(
-  config: Config,
-  { store, limiter, now }: { store: Store; limiter: Limiter; now: number },
-): Promise<void> {
-  return recallRequests({
-    limiter,
-    log: store,
-    now,
-    longestWindowMs: Math.max(0, ...toWindows(config).map(({ windowMs }) => windowMs)),
-    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
-    unknown: config.DELIVERY_CONCURRENCY,
-  });
+function toSharedCount({ link, prefix }: NonNullable<Limits['shared']>, deps: AppDeps) {
+  const key = `${prefix}:quota`;
+  return createSharedCount(link, { key, windowMs: quotaWindowMs, time: deps.serverTime });
 }
-
-const toWindows = (config: Config) => [
-  ...config.EVENT_RATE_WINDOWS,
-  ...config.PROFILE_RATE_WINDOWS,
-];
 
 function toBounds(config: Config) {
   const maxBytes = (lane: 'events' | 'profiles'): number =>
@@ -257,12 +243,13 @@ type Parts = {
   readonly server: Awaited<ReturnType<typeof createServer>>;
   readonly engine: Engine;
   readonly client: KlaviyoClient;
+  readonly limits: Limits;
   readonly store: Store;
   readonly closeStore: () => Promise<void>;
 };
 
 async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
-  const { server, engine, client, store, log, clock } = deps;
+  const { server, engine, client, limits, store, log, clock } = deps;
   const overdue = new AbortController();
   const deadline = clock.setTimer(deps.config.SHUTDOWN_TIMEOUT_MS, () => overdue.abort());
   const untilDeadline = (work: Promise<unknown>): Promise<unknown> =>
@@ -273,6 +260,7 @@ async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
   if (store.durability === 'process') await untilDeadline(drained(deps, overdue.signal));
   await untilDeadline(engine.stop());
   await client.close();
+  await untilDeadline(limits.close());
   const left = lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0) - engine.importing();
   await deps.closeStore();
   deadline.cancel();

@@ -1,55 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
-import type { RateWindow } from './envelope.js';
-import { toAddress } from './redis/address.js';
+import { anyInt, int, keys, redisUrl, url, windows } from './setting-rules.js';
 
-const anyInt = (min: number, max: number) =>
-  z.coerce
-    .number({ error: 'must be a whole number' })
-    .int('must be a whole number')
-    .min(min, `must be at least ${min}`)
-    .max(max, `must be at most ${max}`);
-
-const int = (min: number, max: number, fallback: number) => anyInt(min, max).default(fallback);
-
-const keys = z
-  .string()
-  .default('')
-  .transform((text) =>
-    text
-      .split(/[,\n]/)
-      .map((key) => key.trim())
-      .filter((key) => key !== ''),
-  )
-  .refine(
-    (list) => list.every((key) => key.length >= 8),
-    'each key must have at least 8 characters',
-  );
-
-const windows = z.string().transform((text, context): readonly RateWindow[] => {
-  if (text.trim() === 'off') return [];
-  return text.split(',').map((part) => {
-    const [, limit, seconds] = /^\s*(\d+)\/(\d+)s\s*$/.exec(part) ?? [];
-    if (!(Number(limit) > 0 && Number(seconds) > 0)) {
-      context.addIssue(`must look like 10/1s,150/60s or be off; "${part.trim()}" does not`);
-      return z.NEVER;
-    }
-    return { limit: Number(limit), windowMs: Number(seconds) * 1000 };
-  });
-});
-
-const redisUrl = z.string().transform((text, context) => {
-  try {
-    return toAddress(text);
-  } catch (error) {
-    // What is wrong with it, and never the URL: a password may be in it.
-    context.addIssue(error instanceof Error ? error.message : 'cannot be read');
-    return z.NEVER;
-  }
-});
-
-const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
 const day = 86_400_000;
 
 /** Every variable the relay reads: its rule, its default and its one-line description. The README's table is made from this. */
@@ -144,6 +97,19 @@ export const settingsSchema = z.object({
   PROFILE_RATE_WINDOWS: windows
     .prefault('10/1s,150/60s')
     .describe("Klaviyo's windows for bulk profile imports, and for looking at their jobs"),
+  RATE_LIMIT_REDIS_URL: redisUrl
+    .optional()
+    .describe(
+      'Redis in which all relays of an account share these limits (or `RATE_LIMIT_REDIS_URL_FILE`). Absent: REDIS_URL with `STORE=redis`, else each relay has them by itself',
+    ),
+  RATE_LIMIT_STATIC_SHARE: z.coerce
+    .number({ error: 'must be a number above 0, at most 1' })
+    .gt(0, 'must be above 0')
+    .max(1, 'must be at most 1')
+    .optional()
+    .describe(
+      'Part of every limit that this relay may use by itself while that Redis is away: 0.5 with two relays. Absent: it sends nothing meanwhile',
+    ),
   DELIVERY_CONCURRENCY: int(1, 256, 8).describe('Requests in flight at once, per lane'),
   RETRY_BASE_MS: int(1, 60_000, 500).describe(
     'First retry delay; doubles with each attempt, with full jitter',
@@ -225,7 +191,13 @@ export class ConfigError extends Error {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const fromFile = ['KLAVIYO_API_KEY', 'RELAY_API_KEYS', 'RELAY_ADMIN_KEYS', 'REDIS_URL'] as const;
+const fromFile = [
+  'KLAVIYO_API_KEY',
+  'RELAY_API_KEYS',
+  'RELAY_ADMIN_KEYS',
+  'REDIS_URL',
+  'RATE_LIMIT_REDIS_URL',
+] as const;
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/;
 
 /** Reads the environment once. Throws ConfigError. Empty variables count as absent. */

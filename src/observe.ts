@@ -70,6 +70,13 @@ export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) =
   };
 }
 
+export function toLimiterReport(log: Logger): (isUp: boolean) => void {
+  return (isUp) => {
+    if (isUp) log.info('the limiter that relays share answers');
+    else log.error('the limiter that relays share is away: nothing is sent that it did not permit');
+  };
+}
+
 /** What a store on Redis tells an operator. */
 export function toServerReport(
   log: Logger,

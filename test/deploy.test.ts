@@ -28,9 +28,7 @@ const { paths } = z
   .object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) })
   .parse(parse(read('openapi.yaml')));
 
-/** Those that parts of the relay bring which are being written. */
-const coming = ['RATE_LIMIT_REDIS_URL', 'RATE_LIMIT_STATIC_SHARE'];
-const isSetting = (name: string) => name in settingsSchema.shape || coming.includes(name);
+const isSetting = (name: string) => name in settingsSchema.shape;
 
 const load = (name: string) => {
   const form = loadForm(new URL(`deploy/kubernetes/${name}/`, root));

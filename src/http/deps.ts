@@ -12,6 +12,7 @@ import type {
 } from '../envelope.js';
 import type { Accept, RefusedAll } from '../ingest/accept.js';
 import type { Metrics } from '../metrics.js';
+import type { CountShared } from './rate-limit.js';
 
 /** The settings the HTTP edge reads, by the names and in the units of config.ts. */
 export type HttpSettings = {
@@ -58,4 +59,6 @@ export type ServerDeps = {
   /** Without a lane: all lanes. Returns at once. */
   flush(lane?: Lane): void;
   isDraining(): boolean;
+  /** Absent: a caller's quota holds for this relay alone. */
+  readonly countShared?: CountShared | undefined;
 };

@@ -112,11 +112,11 @@ async function routeIngestScope(
   deps: ServerDeps,
   keyring: Keyring,
 ): Promise<void> {
-  const { clock, config } = deps;
+  const { clock, config, countShared } = deps;
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   scope.addHook('onRequest', requireAccess(keyring, 'ingest'));
   // After the key check: a quota belongs to a caller, and a stranger must not use it up.
-  if (perSecond !== null) await limitCallers(scope, { perSecond, clock });
+  if (perSecond !== null) await limitCallers(scope, { perSecond, clock, countShared });
   for (const lane of [eventRoutes, profileRoutes]) {
     await scope.register((laneScope, _options, done) => {
       routeIngest(laneScope, deps, lane);

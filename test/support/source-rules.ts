@@ -25,7 +25,8 @@ const directions: Readonly<Record<string, Allowed>> = {
   metrics: { code: ['envelope'] },
   json: { code: ['json-scan'] },
   'json-scan': { code: ['json'] },
-  config: { code: ['redis'], types: ['envelope'] },
+  config: { code: ['setting-rules'] },
+  'setting-rules': { code: ['redis'], types: ['envelope'] },
   logger: { types: ['config'] },
   http: { code: ['ingest', 'metrics', ...leaves], types: ['config', 'logger'] },
   ingest: { code: ['metrics', ...leaves], types: ['config'] },
@@ -37,7 +38,11 @@ const directions: Readonly<Record<string, Allowed>> = {
   // Judges the relay's requests, so it shares nothing with what makes them.
   'klaviyo/sandbox': { code: leaves },
   observe: { code: leaves, types: ['store', 'delivery', 'metrics', 'logger'] },
-  app: { code: ['config', 'metrics', 'observe', ...stages, ...leaves], types: ['logger'] },
+  limit: { code: ['delivery', 'redis', ...leaves], types: ['config', 'store'] },
+  app: {
+    code: ['config', 'limit', 'metrics', 'observe', ...stages, ...leaves],
+    types: ['logger'],
+  },
   demo: { code: ['app', 'config', 'klaviyo/sandbox', ...leaves], types: ['logger', 'metrics'] },
   cli: {
     code: ['app', 'config', 'demo', 'logger', 'klaviyo', 'klaviyo/sandbox', 'store', ...leaves],

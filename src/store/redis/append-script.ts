@@ -1,6 +1,7 @@
 import { toScript } from '../../redis/link.js';
 import { reopenAt } from '../admission.js';
 import { prelude } from './prelude.js';
+import { seen } from './seen-lua.js';
 
 /**
  * now, maxCount, maxBytes, dedupe's age and count, then per request how many drafts it has, and per
@@ -9,7 +10,7 @@ import { prelude } from './prelude.js';
  */
 export const appendScript = toScript(
   'append',
-  `${prelude}
+  `${prelude}${seen}
 local now = toNow(ARGV[1])
 local maxCount, maxBytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local maxAge, maxSeen = tonumber(ARGV[4]), tonumber(ARGV[5])

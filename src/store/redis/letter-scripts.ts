@@ -1,5 +1,6 @@
 import { toScript } from '../../redis/link.js';
 import { prelude } from './prelude.js';
+import { seen } from './seen-lua.js';
 
 /** An order below which, how many → {order, letter, …}, newest first. */
 export const lettersScript = toScript(
@@ -24,7 +25,7 @@ return order and redis.call('HGET', K .. ':letters', order)
 `,
 );
 
-const take = `${prelude}
+const take = `${prelude}${seen}
 -- Null where somebody else decided on it meanwhile.
 local function take(order)
   local blob = redis.call('HGET', K .. ':letters', order)

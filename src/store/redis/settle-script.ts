@@ -1,6 +1,7 @@
 import { toScript } from '../../redis/link.js';
 import { rateMemoryMs, reopenAt } from '../admission.js';
 import { prelude } from './prelude.js';
+import { seen } from './seen-lua.js';
 
 /**
  * now, wall, relay, lane, maxCount, maxBytes, the log's count and age, maxDeadLetters, and the
@@ -8,7 +9,7 @@ import { prelude } from './prelude.js';
  */
 export const settleScript = toScript(
   'settle',
-  `${prelude}
+  `${prelude}${seen}
 local now, wall = toNow(ARGV[1]), tonumber(ARGV[2])
 local relay, lane = ARGV[3], ARGV[4]
 local maxCount, maxBytes = tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import { systemClock, type Clock } from './clock.js';
+import type { Config } from './config.js';
+import { createLimiter, type Limiter, type LimiterOptions } from './delivery/limiter.js';
+import { recallRequests } from './delivery/recall.js';
+import type { RateWindow } from './envelope.js';
+import { createLink, type Link } from './redis/link.js';
+import { SharedLimiter } from './redis/shared-limiter.js';
+import type { Store } from './store/store.js';
+
+export type LimitDeps = {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly store: Pick<Store, 'deliveries'>;
+  /** Seconds a permit was waited for. */
+  readonly onWaited: (seconds: number) => void;
+  /** The limiter's Redis came, or went. */
+  readonly onServer: (isUp: boolean) => void;
+  /** Ms that stand in for the clock of Redis, in tests. */
+  readonly serverTime?: (() => number) | undefined;
+};
+
+export type Limits = {
+  readonly limiter: Limiter;
+  /** Where relays share it: what else they have to count together. */
+  readonly shared: { readonly link: Link; readonly prefix: string } | null;
+  close(): Promise<void>;
+};
+
+/** Beyond the time limit of a request: until its end is told. */
+const permitMarginMs = 5000;
+
+/** One limiter for this relay, or one for all that share an account, where they have a Redis in common. */
+export async function openLimits(deps: LimitDeps): Promise<Limits> {
+  const address = toAddress(deps.config);
+  return address === undefined ? openOwn(deps) : openShared(deps, address);
+}
+
+function toAddress({ STORE, REDIS_URL, RATE_LIMIT_REDIS_URL }: Config): Config['REDIS_URL'] {
+  return RATE_LIMIT_REDIS_URL ?? (STORE === 'redis' ? REDIS_URL : undefined);
+}
+
+async function openOwn({ config, clock, store, onWaited }: LimitDeps): Promise<Limits> {
+  const limiter = createLimiter({ clock, onWaited, ...toLimits(config) });
+  const windows = [...config.EVENT_RATE_WINDOWS, ...config.PROFILE_RATE_WINDOWS];
+  await recallRequests({
+    limiter,
+    log: store,
+    now: clock.now(),
+    longestWindowMs: Math.max(0, ...windows.map(({ windowMs }) => windowMs)),
+    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
+    unknown: config.DELIVERY_CONCURRENCY,
+  });
+  return { limiter, shared: null, close: () => Promise.resolve() };
+}
+
+function openShared(deps: LimitDeps, address: NonNullable<Config['REDIS_URL']>): Limits {
+  const { config, clock, onWaited, onServer } = deps;
+  // A server hangs in real time, whatever clock the relay runs on.
+  const link = createLink({ address, clock: systemClock, timeoutMs: config.REDIS_TIMEOUT_MS });
+  link.onChange(onServer);
+  const prefix = `{${config.REDIS_KEY_PREFIX}}`;
+  const share = config.RATE_LIMIT_STATIC_SHARE;
+  const limits = toLimits(config);
+  const limiter = new SharedLimiter({
+    ...limits,
+    link,
+    clock,
+    onWaited,
+    key: `${prefix}:limiter`,
+    relay: randomUUID(),
+    permitMs: config.KLAVIYO_TIMEOUT_MS + permitMarginMs,
+    time: deps.serverTime,
+    ...(share !== undefined && { local: createLimiter({ clock, ...toShare(limits, share) }) }),
+  });
+  return {
+    limiter,
+    shared: { link, prefix },
+    async close() {
+      await limiter.close();
+      await link.close();
+    },
+  };
+}
+
+type Bounds = Pick<LimiterOptions, 'bucket' | 'windows'>;
+
+function toLimits(config: Config): Bounds {
+  return {
+    bucket: { perSecond: config.RATE_LIMIT_PER_SECOND, burst: config.RATE_LIMIT_BURST },
+    windows: {
+      events: config.EVENT_RATE_WINDOWS,
+      profiles: config.PROFILE_RATE_WINDOWS,
+      imports: config.PROFILE_RATE_WINDOWS,
+    },
+  };
+}
+
+/** A part of every limit, never more: where a window has less than one request for it, the window is longer. */
+export function toShare({ bucket, windows }: Bounds, share: number): Bounds {
+  const ofWindow = ({ limit, windowMs }: RateWindow): RateWindow => {
+    const part = Math.floor(limit * share);
+    return part >= 1
+      ? { limit: part, windowMs }
+      : { limit: 1, windowMs: Math.ceil(windowMs / (limit * share)) };
+  };
+  const of = (all: readonly RateWindow[]): readonly RateWindow[] => all.map(ofWindow);
+  return {
+    bucket: {
+      perSecond: bucket.perSecond * share,
+      burst: Math.max(1, Math.floor(bucket.burst * share)),
+    },
+    windows: {
+      events: of(windows.events),
+      profiles: of(windows.profiles),
+      imports: of(windows.imports),
+    },
+  };
+}
