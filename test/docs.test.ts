@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { readMeasured, toCostTable, toModelTable, toNeeds } from '../scripts/capacity.js';
 import {
   replaceBetween,
   toEnvExample,
@@ -29,6 +30,34 @@ describe('the files made from the code (after a change: npm run docs)', () => {
   it("docs/metrics.md's table is the registry's", () => {
     const page = read('docs/metrics.md');
     expect(page).toBe(replaceBetween(page, 'metrics', toMetricsTable(metrics)));
+  });
+});
+
+describe('the capacity model', () => {
+  it("docs/scaling.md's tables are made from what was measured", () => {
+    const page = read('docs/scaling.md');
+    const costs = toCostTable(readMeasured());
+    expect(page).toBe(replaceBetween(page, 'costs', costs));
+    expect(page).toBe(replaceBetween(page, 'model', toModelTable(readMeasured())));
+  });
+
+  it('is arithmetic: memory by what waits and what is remembered, threads by their time', () => {
+    const cost = {
+      payloadBytes: 400,
+      waitingBytes: 500,
+      rememberedBytes: 200,
+      appendMicros: 20,
+      singleAppendMicros: 100,
+      deliverMicros: 30,
+    };
+    const needs = toNeeds({ accounts: 10, perSecond: 1000, outageHours: 2 }, cost);
+    expect(needs).toEqual({
+      total: 10_000,
+      // 10,000 events of 50 µs take half a thread, which is planned at half.
+      threads: 1,
+      gigabytes: (10 * (7_200_000 * 500 + 500_000 * 200)) / 1e9,
+    });
+    expect(toNeeds({ accounts: 30, perSecond: 1000, outageHours: 2 }, cost).threads).toBe(3);
   });
 });
 

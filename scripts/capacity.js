@@ -1,0 +1,131 @@
+// docs/scaling.md's measured costs, and what follows from them by arithmetic: how many events a
+// server takes, and how much memory an outage needs. `npm run bench -- redis-capacity` measures,
+// `npm run docs` writes; `node scripts/capacity.js ACCOUNTS EVENTS_PER_SECOND OUTAGE_HOURS` asks for
+// other numbers.
+import { readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+import { z } from 'zod';
+
+/** @typedef {import('./capacity.js').Measured} Measured */
+/** @typedef {import('./capacity.js').Cost} Cost */
+/** @typedef {import('./capacity.js').Scenario} Scenario */
+
+/** A server's one thread is not planned to be busier. */
+const plannedUse = 0.5;
+/** Remembered keys an account, at most: DEDUPE_MAX_COUNT. */
+const rememberedMost = 500_000;
+const resultPath = new URL('../bench/results/redis-capacity.json', import.meta.url);
+
+const measuredSchema = z.object({
+  costs: z.array(
+    z.object({
+      payloadBytes: z.number(),
+      waitingBytes: z.number(),
+      rememberedBytes: z.number(),
+      appendMicros: z.number(),
+      singleAppendMicros: z.number(),
+      deliverMicros: z.number(),
+    }),
+  ),
+});
+
+/** @type {readonly Scenario[]} */
+const scenarios = [
+  { accounts: 1, perSecond: 10, outageHours: 24 },
+  { accounts: 1, perSecond: 2500, outageHours: 1 },
+  { accounts: 100, perSecond: 50, outageHours: 6 },
+  { accounts: 1000, perSecond: 20, outageHours: 6 },
+  { accounts: 10_000, perSecond: 20, outageHours: 6 },
+];
+
+/** @returns {Measured} */
+export function readMeasured() {
+  return measuredSchema.parse(JSON.parse(readFileSync(resultPath, 'utf8')));
+}
+
+/**
+ * What a scenario needs of Redis, for events of that cost.
+ * @param {Scenario} scenario
+ * @param {Cost} cost
+ */
+export function toNeeds({ accounts, perSecond, outageHours }, cost) {
+  const total = accounts * perSecond;
+  const perEvent = (cost.appendMicros + cost.deliverMicros) / 1e6;
+  const waiting = perSecond * 3600 * outageHours;
+  const remembered = Math.min(rememberedMost, perSecond * 86_400);
+  const bytes = accounts * (waiting * cost.waitingBytes + remembered * cost.rememberedBytes);
+  return {
+    total,
+    threads: Math.max(1, Math.ceil((total * perEvent) / plannedUse)),
+    gigabytes: bytes / 1e9,
+  };
+}
+
+/** @param {readonly string[]} cells */
+const toRow = (cells) => `| ${cells.join(' | ')} |`;
+/** @param {number} value @param {number} digits */
+const fixed = (value, digits = 0) =>
+  value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+/** @param {Measured} measured */
+export function toCostTable({ costs }) {
+  return [
+    toRow([
+      'payload, bytes',
+      'while it waits, bytes',
+      'while it is remembered, bytes',
+      'append of 500, µs an event',
+      'append of 1, µs',
+      'claim and settle, µs',
+      'events a second, one thread',
+    ]),
+    '| --- | --- | --- | --- | --- | --- | --- |',
+    ...costs.map((cost) =>
+      toRow([
+        fixed(cost.payloadBytes),
+        fixed(cost.waitingBytes),
+        fixed(cost.rememberedBytes),
+        fixed(cost.appendMicros),
+        fixed(cost.singleAppendMicros),
+        fixed(cost.deliverMicros),
+        fixed(1e6 / (cost.appendMicros + cost.deliverMicros)),
+      ]),
+    ),
+  ].join('\n');
+}
+
+/** @param {Measured} measured @param {readonly Scenario[]} all */
+export function toModelTable({ costs }, all = scenarios) {
+  const cost = costs.find(({ payloadBytes }) => payloadBytes === 400);
+  if (cost === undefined) throw new Error('events of 400 bytes were not measured');
+  return [
+    toRow([
+      'accounts',
+      'events a second each',
+      'Klaviyo away for',
+      'events a second',
+      'server threads',
+      'memory, GB',
+    ]),
+    '| --- | --- | --- | --- | --- | --- |',
+    ...all.map((scenario) => {
+      const { total, threads, gigabytes } = toNeeds(scenario, cost);
+      return toRow([
+        fixed(scenario.accounts),
+        fixed(scenario.perSecond),
+        `${scenario.outageHours} h`,
+        fixed(total),
+        fixed(threads),
+        fixed(gigabytes, 1),
+      ]);
+    }),
+  ].join('\n');
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const [accounts, perSecond, outageHours] = process.argv.slice(2).map(Number);
+  if (accounts === undefined || perSecond === undefined || outageHours === undefined) {
+    console.error('node scripts/capacity.js ACCOUNTS EVENTS_PER_SECOND OUTAGE_HOURS');
+    process.exitCode = 2;
+  } else console.log(toModelTable(readMeasured(), [{ accounts, perSecond, outageHours }]));
+}
