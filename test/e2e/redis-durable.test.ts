@@ -1,0 +1,51 @@
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { toAddress } from '../../src/redis/address.js';
+import { createLink, type Link } from '../../src/redis/link.js';
+import { startRedis, type RedisServer } from '../support/redis-server.js';
+import { startRelay, type RelayUnderTest } from '../support/relay.js';
+
+let redis: RedisServer;
+let operator: Link;
+let relay: RelayUnderTest;
+beforeAll(async () => {
+  redis = await startRedis({ settings: { appendfsync: 'everysec' } });
+  operator = createLink({ address: toAddress(redis.url), clock: systemClock, timeoutMs: 2000 });
+  await operator.untilUp(2000);
+});
+afterEach(() => relay.stop());
+afterAll(async () => {
+  await operator.close();
+  await redis.close();
+});
+
+const start = async (env: Record<string, string> = {}): Promise<void> => {
+  relay = await startRelay({ env: { STORE: 'redis', REDIS_URL: redis.url, ...env } });
+};
+const post = () => relay.post('/v1/events', { event_name: 'e', distinct_id: 'd' });
+const isDurable = async (): Promise<boolean> =>
+  (await relay.app.metrics.registry.metrics()).includes('\nrelay_store_durable 1\n');
+
+it('a server that may lose what it acknowledges is said to be one, and used nonetheless', async () => {
+  await start();
+  expect(await isDurable()).toBe(false);
+  const warnings = relay.logged.filter((line) => line.includes('"level":40'));
+  expect(warnings.join('\n')).toContain('appendfsync');
+  expect((await post()).status).toBe(202);
+});
+
+it('with REDIS_REQUIRE_DURABLE nothing is taken until it is set otherwise, which a new connection shows', async () => {
+  await start({ REDIS_REQUIRE_DURABLE: 'true' });
+  const answer = await post();
+  expect(answer.status).toBe(503);
+  expect(answer.headers.get('retry-after')).toBe('10');
+  expect(answer.body.detail).toContain('REDIS_REQUIRE_DURABLE');
+  const ready = await relay.get('/readyz');
+  expect(ready.status).toBe(503);
+  expect(JSON.stringify(ready.body)).toContain('lossy');
+  await operator.call('CONFIG', 'SET', 'appendfsync', 'always');
+  await operator.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  await relay.until('it is durable', isDurable);
+  await relay.until('it is ready', async () => (await relay.get('/readyz')).status === 200);
+  expect((await post()).status).toBe(202);
+});
