@@ -69,8 +69,8 @@ it('the file grows with the backlog alone, and what has passed through leaves no
     note();
   }
   process.stdout.write(`${report.join('\n')}\n`);
-  // The dedupe window's history is still filling up here; it is bounded by its own settings.
-  expect(steady[9]).toBeLessThan(10_000_000);
+  // The dedupe window's history is still filling up here, bounded by its own settings, and room is written ahead.
+  expect(steady[9]).toBeLessThan(15_000_000);
   // Freed pages come back in pieces: the file grows a little more, and then no more.
   expect(peaks[5]).toBeLessThanOrEqual(peaks[4]! * 1.02);
   expect(peaks[5]).toBeLessThanOrEqual(peaks[0]! * 1.5);
