@@ -27,8 +27,8 @@ export type Limits = {
   close(): Promise<void>;
 };
 
-/** Beyond the time limit of a request: until its end is told. */
-const permitMarginMs = 5000;
+/** Commands around a request: the answer to its grant, its claim, and the word that it ended. */
+const commandsAround = 3;
 
 /** One limiter for this relay, or one for all that share an account, where they have a Redis in common. */
 export async function openLimits(deps: LimitDeps): Promise<Limits> {
@@ -69,7 +69,7 @@ function openShared(deps: LimitDeps, address: NonNullable<Config['REDIS_URL']>):
     onWaited,
     key: `${prefix}:limiter`,
     relay: randomUUID(),
-    permitMs: config.KLAVIYO_TIMEOUT_MS + permitMarginMs,
+    permitMs: config.KLAVIYO_TIMEOUT_MS + commandsAround * config.REDIS_TIMEOUT_MS,
     time: deps.serverTime,
     ...(share !== undefined && { local: createLimiter({ clock, ...toShare(limits, share) }) }),
   });

@@ -61,15 +61,19 @@ export class SharedLimiter {
   #generation = '';
   #tokens: number;
   #permits = 0;
-  /** Monotonic ms of the last answer: what others were granted since then is not known. */
+  /** Monotonic ms until when the server was there: it may have granted anything to others by then. */
   #heardAt: number;
   #hasSentAlone = false;
+  /** After each absence: what is back may be a replica that lags behind, or know nothing. */
+  #isReportDue = true;
+  readonly #stopListening: () => void;
   #reporting: Promise<void> | null = null;
   #outbox: Promise<void> = Promise.resolve();
+  #untold = 0;
   #timer: Timer | null = null;
 
   constructor(options: SharedLimiterOptions) {
-    const { clock, bucket, windows } = options;
+    const { link, clock, bucket, windows } = options;
     this.#options = options;
     const sorted = Object.fromEntries(
       Object.entries(windows).map(([endpoint, all]) => [
@@ -83,6 +87,11 @@ export class SharedLimiter {
     this.#setup = [bucket.perSecond, bucket.burst, JSON.stringify(sorted)];
     this.#tokens = bucket.burst;
     this.#heardAt = clock.monotonic();
+    this.#stopListening = link.onChange((isUp) => {
+      this.#heardAt = clock.monotonic();
+      this.#isReportDue = true;
+      if (isUp && this.#own.isAny()) void this.#touch();
+    });
   }
 
   /** Resolves when a request may leave now; null when `signal` aborts first. */
@@ -119,15 +128,17 @@ export class SharedLimiter {
   /** Resolves once what ended is told, where the server is there. */
   async close(): Promise<void> {
     this.#closing.abort();
+    this.#stopListening();
     this.#timer?.cancel();
     await this.#outbox;
   }
 
   /** The server has been away so long that nothing it granted to others counts any more. */
   #isAlone(): boolean {
-    const { link, local, clock } = this.#options;
+    const { link, local, clock, permitMs } = this.#options;
     if (local === undefined || link.isUp()) return false;
-    return clock.monotonic() - this.#heardAt >= this.#longestWindowMs;
+    // The last one granted elsewhere may arrive that late.
+    return clock.monotonic() - this.#heardAt >= permitMs + this.#longestWindowMs;
   }
 
   async #takeAlone(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
@@ -146,10 +157,14 @@ export class SharedLimiter {
 
   /** Null where it has to be asked again. */
   async #ask(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
-    const { clock, permitMs } = this.#options;
+    const { link, clock, permitMs } = this.#options;
+    const name = this.#nextName();
+    let isAsked = false;
     try {
-      if (this.#hasSentAlone) await this.#report();
-      const name = this.#nextName();
+      // A pause or an end must not be overtaken by what it forbids.
+      if (!(await this.#isAllTold(signal))) return null;
+      if (this.#isReportDue) await this.#report();
+      isAsked = link.isUp();
       const args = [endpoint, name, permitMs, this.#generation];
       const [what, waitMs, tokens] = await this.#run(takeScript, args);
       if (String(what) === 'lost') {
@@ -161,9 +176,19 @@ export class SharedLimiter {
       await wait(clock, Math.min(Number(waitMs), longestWaitMs), signal);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
+      // It may have been granted, and nobody will use it.
+      if (isAsked) this.#send(cancelScript, [endpoint, name]);
       await wait(clock, insistMs, signal);
     }
     return null;
+  }
+
+  async #isAllTold(signal: AbortSignal): Promise<boolean> {
+    if (this.#untold === 0) return true;
+    const told = new AbortController();
+    void this.#outbox.then(() => told.abort());
+    await wait(this.#options.clock, insistMs, AbortSignal.any([signal, told.signal]));
+    return this.#untold === 0;
   }
 
   #toPermit(endpoint: Endpoint, alone: Permit | null, name = this.#nextName()): Permit {
@@ -196,13 +221,15 @@ export class SharedLimiter {
     const [generation] = await this.#run(reportScript, [fresh, ...pauses, ...this.#own.toReport()]);
     this.#generation = String(generation);
     this.#hasSentAlone = false;
+    this.#isReportDue = false;
   }
 
   /** In order, and until the server has it; what it never hears of counts as under way for `permitMs`. */
   #send(script: Script, args: readonly (string | number)[]): void {
     const { clock, permitMs } = this.#options;
     const until = clock.monotonic() + permitMs;
-    this.#outbox = this.#outbox.then(async () => {
+    this.#untold++;
+    const tell = async (): Promise<void> => {
       while (clock.monotonic() <= until) {
         try {
           await this.#run(script, args);
@@ -212,7 +239,8 @@ export class SharedLimiter {
           await wait(clock, insistMs, this.#closing.signal);
         }
       }
-    });
+    };
+    this.#outbox = this.#outbox.then(tell).finally(() => this.#untold--);
   }
 
   /** While Klaviyo counts requests of this relay, it notices within a moment that the state was lost. */
@@ -227,7 +255,7 @@ export class SharedLimiter {
   async #touch(): Promise<void> {
     try {
       const [generation] = await this.#run(touchScript, []);
-      if (String(generation) !== this.#generation) await this.#report();
+      if (this.#isReportDue || String(generation) !== this.#generation) await this.#report();
     } catch {
       // It is away, and is asked again.
     }

@@ -11,7 +11,11 @@ export type ManualClock = Clock & {
 
 type Entry = { readonly at: number; readonly order: number; readonly fire: () => void };
 
-export function createManualClock(startMs = Date.UTC(2026, 0, 15, 12)): ManualClock {
+/** `settle`: what else has to come to rest before time moves on, such as answers of a real server. */
+export function createManualClock(
+  startMs = Date.UTC(2026, 0, 15, 12),
+  settle: () => Promise<void> = settlePromises,
+): ManualClock {
   let wall = startMs;
   let monotonic = 0;
   let order = 0;
@@ -37,12 +41,12 @@ export function createManualClock(startMs = Date.UTC(2026, 0, 15, 12)): ManualCl
     },
     async advance(ms) {
       const until = monotonic + ms;
-      await settlePromises();
+      await settle();
       for (let entry = next(until); entry !== undefined; entry = next(until)) {
         timers.delete(entry);
         moveTo(Math.max(monotonic, entry.at));
         entry.fire();
-        await settlePromises();
+        await settle();
       }
       moveTo(until);
     },

@@ -79,7 +79,8 @@ export async function startRedis({
     thaw: () => void child?.kill('SIGCONT'),
     async close() {
       await kill();
-      rmSync(directory, { recursive: true, force: true });
+      // A child that rewrites its file may outlive it by a moment.
+      rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     },
   };
 }
