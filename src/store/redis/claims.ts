@@ -4,8 +4,8 @@ import type { Session } from './session.js';
 import { toList } from './view.js';
 
 /**
- * The claims of one relay, numbered. Where the answer to one is lost, nobody knows of what it
- * claimed: it is given back by its number as soon as the server answers again.
+ * The claims of one relay, numbered. Where the answer to one is lost, or comes too late, nobody sends
+ * what it claimed: it is given back by its number as soon as the server answers again.
  */
 export class Claims {
   readonly #session: Session;
@@ -29,12 +29,13 @@ export class Claims {
     const claim = ++this.#last;
     try {
       const [claimed] = await this.#session.run(script, [this.#relay, claim, ...args]);
-      return { claim, claimed: toList(claimed) };
+      // A process that stood still reads the answer when others may have sent what it claimed, and newer.
+      if (this.#session.hasLease()) return { claim, claimed: toList(claimed) };
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
-      this.#lost = [...this.#lost, claim];
-      return { claim, claimed: [] };
     }
+    this.#lost = [...this.#lost, claim];
+    return { claim, claimed: [] };
   }
 
   async #giveUp(): Promise<void> {

@@ -39,6 +39,8 @@ export class Session {
   #timer: Timer | null = null;
   #looking: Promise<void> | null = null;
   #isKnown = false;
+  /** Monotonic ms when the last look was asked for that was answered. */
+  #renewedAt = -Infinity;
   #trouble: string | null = 'it was not reached yet';
   readonly #onLook = new Set<() => void>();
 
@@ -59,6 +61,12 @@ export class Session {
 
   get isClosed(): boolean {
     return this.#closing.signal.aborted;
+  }
+
+  /** False where others may have taken this relay for dead by now. */
+  hasLease(): boolean {
+    const { clock, leaseMs } = this.#options;
+    return clock.monotonic() - this.#renewedAt <= leaseMs;
   }
 
   /** Calls back after each look. */
@@ -131,8 +139,10 @@ export class Session {
   async #look(): Promise<void> {
     if (this.isClosed || !this.#options.link.isUp()) return;
     const { relay, leaseMs, newEpoch, onTakenOver, onLeaseLost, onFault } = this.#options;
+    const askedAt = this.#options.clock.monotonic();
     try {
       const [trouble, wasUnknown, gone] = await this.run(lookScript, [relay, leaseMs, newEpoch()]);
+      this.#renewedAt = askedAt;
       this.#note(toText(trouble) === '' ? null : toText(trouble));
       if (this.#isKnown && Number(wasUnknown) === 1) onLeaseLost();
       this.#isKnown = true;

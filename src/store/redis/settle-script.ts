@@ -17,6 +17,7 @@ local logCount, logAge, maxLetters = tonumber(ARGV[7]), tonumber(ARGV[8]), tonum
 local settlement = cjson.decode(ARGV[10])
 local meta = K .. ':meta'
 local sums = {count = 0, bytes = 0, delivered = 0, merged = 0, buried = 0}
+local follows = false
 local ranges = {d = {}, m = {}}
 evenWhenFull()
 
@@ -57,6 +58,7 @@ for _, one in ipairs(settlement.settled) do
       redis.call('ZADD', key(lane, 'delayed'), now + one[7], seq)
     elseif verdict == 'f' then
       redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
+      follows = true
     else
       if verdict == 'b' then bury(seq, keys, settlement.texts[text]) end
       gone[#gone + 1] = seq
@@ -71,8 +73,21 @@ for _, one in ipairs(settlement.settled) do
 end
 remove(gone)
 release(lane, free)
-for _, ref in ipairs(settlement.ended) do redis.call('HDEL', key(lane, 'imports'), ref) end
-if settlement.import then redis.call('HSET', key(lane, 'imports'), settlement.import.ref, settlement.import.text) end
+
+-- An import job is known as long as one of its envelopes waits for it: whoever was taken for dead
+-- must not end it for those who took it over, or are about to.
+local function isAwaited(ref)
+  local text = redis.call('HGET', key(lane, 'imports'), ref)
+  local tries = fields(key(lane, 'tries'), text and cjson.decode(text).seqs or {})
+  for _, tried in pairs(tries) do
+    if tried and cjson.decode(tried).ref == ref then return true end
+  end
+  return false
+end
+for _, ref in ipairs(settlement.ended) do
+  if not isAwaited(ref) then redis.call('HDEL', key(lane, 'imports'), ref) end
+end
+if settlement.import and follows then redis.call('HSET', key(lane, 'imports'), settlement.import.ref, settlement.import.text) end
 
 count(lane, 'count', -sums.count)
 count(lane, 'bytes', -sums.bytes)

@@ -1,4 +1,4 @@
-import type { Settlement } from '../../envelope.js';
+import type { Envelope, Settlement } from '../../envelope.js';
 import { weight } from '../pick.js';
 import { sortSettled } from '../sort-settled.js';
 import { fromTries, type Claimed } from './claimed.js';
@@ -31,7 +31,9 @@ export function packSettlement(
   now: number,
 ): PackedSettlement {
   const deliveryId = delivery?.id ?? null;
-  const sorted = sortSettled(settled, deliveryId, find);
+  // What others took over and gave back may be claimed here again: the earlier attempt is not of that claim.
+  const current = settled.filter(({ envelope }) => toClaim(envelope) === find(envelope.id)?.claim);
+  const sorted = sortSettled(current, deliveryId, find);
   const followed = sorted.followed.map(({ queued, ref }) => ({ ...queued, ref }));
   const texts = new Texts();
   const back = [...sorted.back].flatMap(([afterMs, all]) =>
@@ -68,6 +70,8 @@ export function packSettlement(
     followed,
   };
 }
+
+const toClaim = (envelope: Envelope): unknown => ('claim' in envelope ? envelope.claim : undefined);
 
 function toLine(
   one: Claimed,

@@ -1,10 +1,11 @@
 import { UnavailableError, type Link } from '../../../src/redis/link.js';
 
-/** A link that can lose the answer to a script, or the script itself. */
+/** A link that can lose the answer to a script, or the script itself, or bring the answer late. */
 export function fickle() {
   const state = {
     isCutOff: false,
     lose: 'nothing' as 'nothing' | 'answer' | 'script',
+    onAnswer: () => Promise.resolve(),
     late: () => Promise.resolve<unknown>(null),
   };
   const wrap = (link: Link): Link => ({
@@ -18,7 +19,15 @@ export function fickle() {
         else state.late = () => link.run(script, key, args);
         throw new UnavailableError('the connection broke');
       }
-      return link.run(script, key, args);
+      const reply = await link.run(script, key, args);
+      if (script.name === 'claim') {
+        const { onAnswer } = state;
+        state.onAnswer = () => Promise.resolve();
+        state.isCutOff = true;
+        await onAnswer();
+        state.isCutOff = false;
+      }
+      return reply;
     },
   });
   return { state, wrap };

@@ -209,6 +209,67 @@ describe('a relay that dies', () => {
     expect(await claim(a!.store)).toHaveLength(1);
   });
 
+  it('and comes back neither ends an import job that others take over, nor is left with one of its own', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, [aProfile({ keys: ['ea'] })]);
+    const parcels = await claim(a!.store, {}, 'profiles');
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
+    const followed = settledAs(parcels, { kind: 'follow', ref: 'import-1' });
+    await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
+    state.isCutOff = true;
+    await pass(leaseMs, [b]);
+    state.isCutOff = false;
+    await a!.store.settle({ lane: 'profiles', delivery, settled: settledAs(parcels, ack) });
+    const [unfinished] = await b.store.unfinishedImports();
+    expect(unfinished).toMatchObject({ ref: 'import-1' });
+    await b.store.settle({
+      lane: 'profiles',
+      delivery,
+      settled: settledAs(unfinished!.parcels, ack),
+    });
+    expect(b.store.depth('profiles').count).toBe(0);
+    expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
+  });
+
+  it('and comes back leaves no import job behind that it began for others', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, [aProfile({ keys: ['ea'] })]);
+    const stale = await claim(a!.store, {}, 'profiles');
+    state.isCutOff = true;
+    await pass(leaseMs, [b]);
+    state.isCutOff = false;
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
+    const followed = settledAs(stale, { kind: 'follow', ref: 'import-1' });
+    await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
+    expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
+    expect(await claim(b.store, {}, 'profiles')).toHaveLength(1);
+  });
+
+  it('and has claimed the same again settles it by the later attempt alone', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, someEvents(1));
+    const stale = await claim(a!.store);
+    state.isCutOff = true;
+    await pass(leaseMs, [b]);
+    state.isCutOff = false;
+    await pass(100);
+    const fresh = await claim(a!.store);
+    expect(fresh).toHaveLength(1);
+    await a!.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
+    expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
+    await a!.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
+    expect(a!.store.depth('events').count).toBe(0);
+  });
+
   it('gives back what it holds at once where it stops in order', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(2));
@@ -258,6 +319,18 @@ describe('a claim whose answer is lost', () => {
     await pass(100);
     await state.late();
     expect(await claim(a!.store)).toHaveLength(3);
+  });
+
+  it('comes too late where it is read when the lease may be over, and is given back', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, someEvents(1));
+    // The process stands still between the server's answer and its turn to read it.
+    state.onAnswer = () => pass(leaseMs + 1000, [b]);
+    expect(await claim(a!.store)).toEqual([]);
+    expect(await claim(b.store)).toHaveLength(1);
   });
 
   it('claims nothing for a relay that was taken for dead meanwhile', async () => {

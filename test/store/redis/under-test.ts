@@ -24,12 +24,14 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly url: string;
   readonly prefix?: string;
   readonly clock?: ManualClock;
-  /** 0: whoever comes next takes over at once. */
   readonly leaseMs?: number;
   readonly timeoutMs?: number;
   /** Stands between the store and its link. */
   readonly wrap?: (link: Link) => Link;
 };
+
+/** Tests of other things jump years ahead. */
+const endlessMs = 1e12;
 
 let count = 0;
 let epochs = 0;
@@ -55,7 +57,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       clock: own.clock,
       prefix,
       relay,
-      leaseMs: settings.leaseMs ?? 0,
+      leaseMs: settings.leaseMs ?? endlessMs,
       newEpoch: () => toEpoch(((epochs++ % 1000) + 0.5) / 1000),
       time: () => startMs + clock.monotonic(),
       onTakenOver: () => undefined,
@@ -75,7 +77,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       closeLink: () => link.close(),
     });
     await session.look();
-    return { store, link, session, own };
+    return { store, link, session, own, relay };
   };
   let current = await open();
   /** Looks that are under way have ended, and what fell due by now is due. */
@@ -111,6 +113,8 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     },
     die,
     async crash() {
+      // Its lease is over: whoever comes next takes over at once.
+      await current.link.call('ZADD', `${prefix}:relays`, 0, current.relay);
       await die();
       current = await open();
     },
