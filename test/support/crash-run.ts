@@ -3,15 +3,9 @@ import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/fa
 import { Ledger } from './ledger.js';
 import { moments, type Moment } from './moments.js';
 import { findProblems, readLetters, type Letter } from './oracle.js';
-import { postEvent, runPosters } from './posters.js';
+import { postEvent, runPosters, toSend } from './posters.js';
 import { runCommand } from './relay-process.js';
-import {
-  fetchText,
-  untilSettled,
-  withRestartedRelay,
-  type RestartedRelay,
-  type World,
-} from './restarted-relay.js';
+import { fetchText, untilSettled, withRestartedRelay, type World } from './restarted-relay.js';
 import { below, makeEvent, pick, toInsertId } from './seeded-load.js';
 
 export type CrashOptions = {
@@ -41,7 +35,7 @@ export type CrashReport = {
 };
 
 /** A share of all requests meets trouble. A 429 holds a lane up for more than a second, so there are few. */
-const toTroubles = (kills: number): readonly FaultRule[] => [
+export const toTroubles = (kills: number): readonly FaultRule[] => [
   { endpoint: 'any', probability: 0.02, status: 429, times: Math.ceil(kills / 4) },
   { endpoint: 'any', probability: 0.08, status: 503 },
   { endpoint: 'any', probability: 0.05, reset: 'before' },
@@ -53,7 +47,7 @@ const toTroubles = (kills: number): readonly FaultRule[] => [
 ];
 
 /** What makes the dead letters; these stay on to the end. */
-const poisons: readonly FaultRule[] = [
+export const poisons: readonly FaultRule[] = [
   toPoison('bulk-events', 'named'),
   toPoison('bulk-events', 'unnamed'),
   toPoison('bulk-profiles', 'named'),
@@ -100,7 +94,7 @@ async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
   const posting = runPosters({
     seed,
     ledger,
-    url: () => relay.url(),
+    send: toSend(() => relay.url()),
     onAcknowledged: () => run.moments.note('acknowledged'),
     stopping: stop.signal,
   });
@@ -123,7 +117,7 @@ async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<Cras
   sandbox.clearFaults();
   for (const rule of poisons) sandbox.addFault(rule);
   const books = await untilSettled(relay);
-  const letters = await fetchLetters(relay);
+  const letters = await fetchLetters(await relay.url());
   const klaviyo = sandbox.state();
   const to = systemClock.now();
   const problems = [
@@ -151,7 +145,7 @@ async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<Cras
 async function findAfterwards(run: Run): Promise<readonly string[]> {
   const { seed, relay, ledger, sandbox } = run;
   const fresh = toFreshEvent(seed, ledger);
-  await postEvent({ seed, ledger, url: () => relay.url() }, fresh);
+  await postEvent({ seed, ledger, send: toSend(() => relay.url()) }, fresh);
   await untilSettled(relay);
   const isThere = sandbox.state().events.some(({ uniqueId }) => uniqueId === toInsertId(fresh));
   const code = await relay.end('SIGTERM');
@@ -165,14 +159,14 @@ async function findAfterwards(run: Run): Promise<readonly string[]> {
 }
 
 /** The number of one that nobody has posted. */
-function toFreshEvent(seed: number, { sentEvents }: Ledger): number {
+export function toFreshEvent(seed: number, { sentEvents }: Ledger): number {
   let number = sentEvents.size;
   while (sentEvents.has(number) || makeEvent(seed, number).properties.mark !== 'good') number++;
   return number;
 }
 
-async function fetchLetters(relay: RestartedRelay): Promise<readonly Letter[]> {
-  const list = `${await relay.url()}/v1/dead-letters?limit=1000`;
+export async function fetchLetters(url: string): Promise<readonly Letter[]> {
+  const list = `${url}/v1/dead-letters?limit=1000`;
   const letters: Letter[] = [];
   for (let cursor = ''; ;) {
     const page = readLetters(await fetchText(list + cursor));
@@ -184,7 +178,7 @@ async function fetchLetters(relay: RestartedRelay): Promise<readonly Letter[]> {
 
 const maxProblems = 20;
 
-function toShort(problems: readonly string[]): readonly string[] {
+export function toShort(problems: readonly string[]): readonly string[] {
   const more = problems.length - maxProblems;
   return more > 0 ? [...problems.slice(0, maxProblems), `and ${more} more`] : problems;
 }

@@ -3,10 +3,14 @@ import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
 import type { Ledger } from './ledger.js';
 import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './seeded-load.js';
 
+export type Answer = { readonly status: number; readonly text: string };
+
+/** One request; null where its answer is lost. */
+export type Send = (path: string, body: string) => Promise<Answer | null>;
+
 export type PostersOptions = {
   readonly seed: number;
-  /** Where the relay is; asked again before each request. */
-  readonly url: () => Promise<string>;
+  readonly send: Send;
   readonly ledger: Ledger;
   /** A request was answered 202. */
   readonly onAcknowledged: () => void;
@@ -55,7 +59,7 @@ async function postOneEvent(poster: Poster): Promise<void> {
 }
 
 export async function postEvent(
-  poster: Pick<Poster, 'seed' | 'ledger' | 'url'>,
+  poster: Pick<Poster, 'seed' | 'ledger' | 'send'>,
   number: number,
 ): Promise<void> {
   poster.ledger.sendsEvents([number]);
@@ -101,15 +105,14 @@ type Taken = { readonly id: string; readonly ids: readonly string[] };
 
 /** The same again until there is an answer. */
 async function post(
-  { url, ledger }: Pick<Poster, 'url' | 'ledger'>,
+  { send, ledger }: Pick<Poster, 'send' | 'ledger'>,
   path: string,
   content: unknown,
 ): Promise<Taken> {
   const body = stringifyJson(content);
   for (;;) {
-    const address = `${await url()}${path}`;
     ledger.posts++;
-    const answer = await send(address, body).catch(() => null);
+    const answer = await send(path, body);
     if (answer === null) {
       ledger.lostAnswers++;
       continue;
@@ -126,11 +129,21 @@ async function post(
   }
 }
 
-async function send(
+/** To one relay; where it is is asked before each request. */
+export function toSend(url: () => Promise<string>): Send {
+  return async (path, body) => fetchAnswer((await url()) + path, body);
+}
+
+export async function fetchAnswer(
   url: string,
   body: string,
-): Promise<{ readonly status: number; readonly text: string }> {
+  signal: AbortSignal | null = null,
+): Promise<Answer | null> {
   const headers = { 'content-type': 'application/json' };
-  const answer = await fetch(url, { method: 'POST', headers, body });
-  return { status: answer.status, text: await answer.text() };
+  try {
+    const answer = await fetch(url, { method: 'POST', headers, body, signal });
+    return { status: answer.status, text: await answer.text() };
+  } catch {
+    return null;
+  }
 }

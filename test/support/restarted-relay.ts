@@ -71,7 +71,7 @@ export type World = {
 };
 
 /** Intervals so short that a test waits for the starts of the relay alone; so little memory that a backlog lies on disk. */
-const quickRelay: Readonly<Record<string, string>> = {
+export const quickRelay: Readonly<Record<string, string>> = {
   EVENT_FLUSH_INTERVAL_MS: '5',
   PROFILE_FLUSH_INTERVAL_MS: '5',
   EVENT_RATE_WINDOWS: 'off',

@@ -270,6 +270,37 @@ describe('a relay that dies', () => {
     expect(a!.store.depth('events').count).toBe(0);
   });
 
+  it.each([
+    ['a delivery', ack],
+    ['an import job', { kind: 'follow', ref: 'import-1' }],
+  ] as const)(
+    'and waited for the server to settle %s knows what it has claimed again meanwhile',
+    async (_what, verdict) => {
+      const { state, wrap } = fickle();
+      const [a] = await open(1, { wrap });
+      const b = await another();
+      opened.push(b);
+      await append(a!.store, [aProfile({ keys: ['ea'] })]);
+      const stale = await claim(a!.store, {}, 'profiles');
+      state.isCutOff = true;
+      const delivery = aDelivery({ lane: 'profiles' });
+      const settling = a!.store.settle({
+        lane: 'profiles',
+        delivery,
+        settled: settledAs(stale, verdict),
+      });
+      await pass(leaseMs, [b]);
+      state.isCutOff = false;
+      await a!.session.look();
+      const fresh = await claim(a!.store, {}, 'profiles');
+      expect(fresh).toHaveLength(1);
+      await pass(1000);
+      await settling;
+      await a!.store.settle({ lane: 'profiles', settled: settledAs(fresh, ack) });
+      expect(a!.store.depth('profiles').count).toBe(0);
+    },
+  );
+
   it('gives back what it holds at once where it stops in order', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(2));

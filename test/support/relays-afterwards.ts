@@ -1,0 +1,95 @@
+import { lanes, type Lane } from '../../src/envelope.js';
+import type { RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { fetchLetters, toFreshEvent } from './crash-run.js';
+import type { Fleet } from './fleet.js';
+import type { Ledger } from './ledger.js';
+import type { Letter } from './oracle.js';
+import { fetchAnswer, postEvent } from './posters.js';
+import type { Books } from './relay.js';
+import { fetchText } from './restarted-relay.js';
+import { pick, toInsertId, type Random } from './seeded-load.js';
+
+export type RelaysAfterwards = {
+  readonly seed: number;
+  readonly random: Random;
+  readonly fleet: Fleet;
+  readonly ledger: Ledger;
+  readonly sandbox: RunningSandbox;
+};
+
+const receiptCount = 40;
+
+/** What each of the relays shows of what all of them did: the same, or it is a problem. */
+export async function lookAtRelays(
+  { random, fleet, ledger }: RelaysAfterwards,
+  books: Readonly<Record<Lane, Books>>,
+): Promise<{ readonly letters: readonly Letter[]; readonly problems: readonly string[] }> {
+  const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds];
+  const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
+  const seen: { letters: readonly Letter[]; text: string }[] = [];
+  for (const { url } of fleet.members) {
+    const letters = await fetchLetters(url);
+    const receipts = await Promise.all(asked.map((id) => fetchText(`${url}/v1/receipts/${id}`)));
+    const deliveries = await fetchText(`${url}/v1/deliveries?limit=200`);
+    seen.push({
+      letters,
+      text: JSON.stringify([letters, receipts, deliveries, await untilShown(url, books)]),
+    });
+  }
+  const texts = new Set(seen.map(({ text }) => text));
+  const open = [...texts].filter((text) => !/delivered|dead_lettered/.test(text));
+  return {
+    letters: seen[0]?.letters ?? [],
+    problems: [
+      ...(texts.size === 1 ? [] : [`${seen.length} relays show ${texts.size} different things`]),
+      ...open.map(() => 'no receipt is known'),
+    ],
+  };
+}
+
+/** A relay has what others did a tenth of a second later, so it is asked again. */
+async function untilShown(url: string, books: Readonly<Record<Lane, Books>>): Promise<string> {
+  const must = toText(books);
+  for (let tries = 0; ; tries++) {
+    const is = toText(readStoreBooks(await fetchText(`${url}/metrics`)));
+    if (is === must || tries === 500) return is;
+  }
+}
+
+function readStoreBooks(text: string): Record<Lane, Books> {
+  const read = (name: string): number =>
+    Number(
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`${name} `))
+        ?.slice(name.length),
+    );
+  const of = (lane: Lane): Books => ({
+    accepted: read(`relay_store_accepted{lane="${lane}"}`),
+    delivered: read(`relay_store_settled{lane="${lane}",outcome="delivered"}`),
+    merged: read(`relay_store_settled{lane="${lane}",outcome="merged"}`),
+    deadLettered: read(`relay_store_settled{lane="${lane}",outcome="dead_lettered"}`),
+    buffered: read(`relay_buffer_envelopes{lane="${lane}"}`),
+  });
+  return { events: of('events'), profiles: of('profiles') };
+}
+
+const toText = (books: Readonly<Record<Lane, Books>>): string =>
+  JSON.stringify(lanes.map((lane) => books[lane]));
+
+/** One to each of them. */
+export async function postFreshToEach(
+  { seed, fleet, ledger, sandbox }: RelaysAfterwards,
+  untilEmpty: () => Promise<readonly string[]>,
+): Promise<readonly string[]> {
+  const fresh: number[] = [];
+  for (const { url } of fleet.members) {
+    const number = toFreshEvent(seed, ledger);
+    fresh.push(number);
+    await postEvent({ seed, ledger, send: (path, body) => fetchAnswer(url + path, body) }, number);
+  }
+  const stuck = await untilEmpty();
+  const there = new Set(sandbox.state().events.map(({ uniqueId }) => uniqueId));
+  const missing = fresh.filter((number) => !there.has(toInsertId(number)));
+  return [...stuck, ...missing.map(() => 'a fresh event does not flow any more')];
+}

@@ -1,0 +1,245 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../../src/clock.js';
+import {
+  startSandbox,
+  type RunningSandbox,
+  type SandboxOptions,
+} from '../../src/klaviyo/sandbox/sandbox.js';
+import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { poisons, toTroubles, toShort } from './crash-run.js';
+import { Fleet } from './fleet.js';
+import { Ledger } from './ledger.js';
+import { watchMoments, type Moments } from './moments.js';
+import { findProblems } from './oracle.js';
+import { runPosters } from './posters.js';
+import { startRedis, type RedisServer } from './redis-server.js';
+import { lookAtRelays, postFreshToEach } from './relays-afterwards.js';
+import { startRelayProcess } from './relay-process.js';
+import { quickRelay } from './restarted-relay.js';
+import { pick } from './seeded-load.js';
+import { openSharedBuffer, type SharedBuffer } from './shared-buffer.js';
+import { drawTrials, endure, takenOver, type Trial } from './trials.js';
+
+/** Klaviyo's windows: as the relays are to keep them, and as the sandbox judges them. */
+export type Rates = {
+  readonly env: Readonly<Record<string, string>>;
+  readonly windows: NonNullable<SandboxOptions['windows']>;
+};
+
+export const noRates: Rates = { env: {}, windows: 'off' };
+
+export type RelaysOptions = {
+  readonly seed: number;
+  /** Whatever befalls a relay or Redis. */
+  readonly trials: number;
+  readonly rates?: Rates;
+  /** No trial after this. */
+  readonly maxMs?: number;
+};
+
+export type RelaysReport = {
+  readonly seed: number;
+  readonly leaseMs: number;
+  readonly trials: Readonly<Record<Trial, number>>;
+  readonly relays: number;
+  readonly posts: number;
+  readonly refusals: number;
+  readonly lostAnswers: number;
+  readonly sent: number;
+  readonly acknowledged: number;
+  readonly delivered: number;
+  readonly merged: number;
+  readonly deadLettered: number;
+  /** Events sent to Klaviyo again that it had already. */
+  readonly repeats: number;
+  readonly takeovers: number;
+  /** Relays that stood still for longer than their lease, and saw it. */
+  readonly leasesLost: number;
+  /** Requests beyond a window, as the sandbox judges. */
+  readonly violations: number;
+  readonly seconds: number;
+  /** Empty where nothing was lost, doubled, changed or made up. */
+  readonly problems: readonly string[];
+};
+
+/** Three relays, one Redis, one Klaviyo. */
+export type RelaysWorld = {
+  readonly seed: number;
+  readonly random: () => number;
+  readonly leaseMs: number;
+  readonly sandbox: RunningSandbox;
+  readonly redis: RedisServer;
+  readonly buffer: SharedBuffer;
+  readonly fleet: Fleet;
+  readonly ledger: Ledger;
+  readonly moments: Moments;
+};
+
+const prefix = 'relays';
+/** Delays after trouble end within a second: what does not move by then never will. */
+const settleMs = 30_000;
+
+/** All of it is gone afterwards. */
+export async function withRelays<T>(
+  { seed, rates = noRates }: Pick<RelaysOptions, 'seed' | 'rates'>,
+  sandboxOptions: Partial<SandboxOptions>,
+  act: (world: RelaysWorld) => Promise<T>,
+): Promise<T> {
+  const random = createSeededRandom(seed);
+  const leaseMs = pick(random, [1000, 2000]);
+  const dataDir = await mkdtemp(join(tmpdir(), 'relays-'));
+  const redis = await startRedis();
+  const buffer = openSharedBuffer(redis.url, prefix);
+  const sandbox = await startSandbox({
+    clock: systemClock,
+    windows: rates.windows,
+    seed,
+    importDelayMs: 60,
+    maxEvents: 1_000_000,
+    ...sandboxOptions,
+  });
+  const moments = watchMoments({ sandboxPort: sandbox.port, dataDir });
+  const env = {
+    ...quickRelay,
+    STORE: 'redis',
+    REDIS_URL: redis.url,
+    REDIS_KEY_PREFIX: prefix,
+    REDIS_LEASE_MS: String(leaseMs),
+    ...rates.env,
+  };
+  const fleet = new Fleet(() => startRelayProcess({ klaviyoUrl: sandbox.url, dataDir, env }));
+  const ledger = new Ledger(seed);
+  try {
+    await Promise.all([fleet.add(), fleet.add(), fleet.add()]);
+    return await act({ seed, random, leaseMs, sandbox, redis, buffer, fleet, ledger, moments });
+  } finally {
+    await fleet.close('SIGKILL');
+    moments.close();
+    await buffer.close();
+    await sandbox.close();
+    await redis.close();
+    await rm(dataDir, { recursive: true });
+  }
+}
+
+/** Lets relays and Redis go through trials while producers post, and says what became of what was posted. */
+export function runRelays(options: RelaysOptions): Promise<RelaysReport> {
+  const from = systemClock.now();
+  const faults = [...poisons, ...toTroubles(options.trials)];
+  return withRelays(options, { faults }, async (world) => {
+    const trials = await postAndEndure(world, options);
+    return toReport(world, { trials, from });
+  });
+}
+
+/** Resolves with what they went through; then all that was sent is acknowledged, too. */
+async function postAndEndure(
+  world: RelaysWorld,
+  { trials: count, maxMs = Infinity }: RelaysOptions,
+): Promise<RelaysReport['trials']> {
+  const { seed, random, ledger, fleet, moments } = world;
+  const stop = new AbortController();
+  const posting = runPosters({
+    seed,
+    ledger,
+    send: (path, body) => fleet.send(path, body),
+    onAcknowledged: () => moments.note('acknowledged'),
+    stopping: stop.signal,
+  });
+  const trials = { kill: 0, add: 0, term: 0, freeze: 0, redis: 0, outage: 0 };
+  const until = systemClock.monotonic() + maxMs;
+  for (const trial of drawTrials(random, count)) {
+    if (systemClock.monotonic() > until) break;
+    // The posters do not end here but by a failure.
+    await Promise.race([endure(trial, world), posting]);
+    trials[trial]++;
+  }
+  stop.abort();
+  await posting;
+  await fleet.untilStarted();
+  await fleet.untilEnded();
+  return trials;
+}
+
+/** What a relay logs as an error because of what it is put through. */
+const expected =
+  /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away/;
+
+async function toReport(
+  world: RelaysWorld,
+  { trials, from }: { readonly trials: RelaysReport['trials']; readonly from: number },
+): Promise<RelaysReport> {
+  const { seed, leaseMs, sandbox, buffer, fleet, ledger } = world;
+  sandbox.clearFaults();
+  for (const rule of poisons) sandbox.addFault(rule);
+  const stuck = await buffer.untilEmpty(settleMs);
+  if (stuck.length > 0)
+    for (const { running } of fleet.members)
+      process.stderr.write(`${running.pid}\n${running.lines.slice(-8).join('\n')}\n`);
+  const books = await buffer.books();
+  const to = systemClock.now();
+  const { letters, problems: differences } = await lookAtRelays(world, books);
+  const klaviyo = sandbox.state();
+  const problems = [
+    ...stuck,
+    ...findProblems({ seed, ledger, klaviyo, letters, books, from, to }),
+    ...differences,
+    ...(await findAfterwards(world)),
+    ...fleet.problems(expected),
+  ];
+  return {
+    seed,
+    leaseMs,
+    trials,
+    relays: fleet.started,
+    posts: ledger.posts,
+    refusals: fleet.refusals,
+    lostAnswers: ledger.lostAnswers,
+    sent: ledger.sentEvents.size + ledger.sentUpdates,
+    acknowledged: ledger.acknowledgedEvents.size + ledger.updateIds.size,
+    delivered: books.events.delivered + books.profiles.delivered,
+    merged: books.profiles.merged,
+    deadLettered: letters.length,
+    repeats: klaviyo.counters.repeats,
+    takeovers: fleet.count(takenOver),
+    leasesLost: fleet.count('was not heard of for longer than its lease'),
+    violations: klaviyo.violationCount,
+    seconds: Math.round((systemClock.now() - from) / 1000),
+    problems: toShort(problems),
+  };
+}
+
+/** A fresh event flows through each of them, they stop as they should, and leave nothing behind. */
+async function findAfterwards(world: RelaysWorld): Promise<readonly string[]> {
+  const { buffer, fleet } = world;
+  const missing = await postFreshToEach(world, () => buffer.untilEmpty(settleMs));
+  await fleet.close('SIGTERM');
+  return [...missing, ...(await buffer.leftovers())];
+}
+
+/** For people. */
+export function toRelaysText(report: RelaysReport): string {
+  const trials = Object.entries(report.trials).map(([trial, count]) => `${count} ${trial}`);
+  const rows: readonly (readonly [string, string | number])[] = [
+    ['seed', `${report.seed}; leases of ${report.leaseMs} ms`],
+    ['trials', trials.join(', ')],
+    [
+      'relays',
+      `${report.relays} started; ${report.takeovers} takeovers, ${report.leasesLost} leases lost by the living`,
+    ],
+    [
+      'posted',
+      `${report.sent} in ${report.posts} requests; ${report.lostAnswers} answers lost, ${report.refusals} refusals`,
+    ],
+    ['acknowledged', report.acknowledged],
+    ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
+    ['dead-lettered', report.deadLettered],
+    ['repeats', `${report.repeats} events that Klaviyo had already`],
+    ['windows', `${report.violations} requests beyond one`],
+    ['time', `${report.seconds} s`],
+    ['problems', report.problems.length],
+  ];
+  return `\n${rows.map(([name, value]) => `${name.padEnd(14)} ${value}`).join('\n')}\n`;
+}

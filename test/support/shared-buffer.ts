@@ -1,0 +1,123 @@
+import { systemClock } from '../../src/clock.js';
+import { lanes, type Lane } from '../../src/envelope.js';
+import { toAddress } from '../../src/redis/address.js';
+import { createLink, type Link } from '../../src/redis/link.js';
+import type { Books } from './relay.js';
+
+/** The buffer of `STORE=redis` as it lies at the server, seen by none of the relays. */
+export type SharedBuffer = {
+  books(): Promise<Readonly<Record<Lane, Books>>>;
+  /** Until nothing is buffered. Where it becomes no less for `ms`, it tells what is left. */
+  untilEmpty(ms: number): Promise<readonly string[]>;
+  /** What an empty buffer must not have any more. */
+  leftovers(): Promise<readonly string[]>;
+  close(): Promise<void>;
+};
+
+const timeoutMs = 10_000;
+
+export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
+  const link = createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
+  const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
+
+  const readBooks = async (lane: Lane): Promise<Books> => {
+    const fields = ['accepted', 'delivered', 'merged', 'buried', 'count'];
+    const reply = await link.call('HMGET', name(lane, 'stats'), ...fields);
+    const [accepted, delivered, merged, deadLettered, buffered] = toNumbers(reply);
+    return {
+      accepted: accepted ?? 0,
+      delivered: delivered ?? 0,
+      merged: merged ?? 0,
+      deadLettered: deadLettered ?? 0,
+      buffered: buffered ?? 0,
+    };
+  };
+  const books = async () => ({
+    events: await readBooks('events'),
+    profiles: await readBooks('profiles'),
+  });
+  const leftovers = async (): Promise<readonly string[]> => {
+    const found: string[] = [];
+    for (const lane of lanes) {
+      for (const [part, size] of parts) {
+        const count = Number(await link.call(size, name(lane, part)));
+        if (count !== 0) found.push(`${count} left in ${name(lane, part)}`);
+      }
+      const [ready, readyBytes, bytes] = toNumbers(
+        await link.call('HMGET', name(lane, 'stats'), 'ready', 'readyBytes', 'bytes'),
+      );
+      if (ready !== 0 || readyBytes !== 0 || bytes !== 0)
+        found.push(`${lane}: ready ${ready}, of ${readyBytes} bytes, and ${bytes} bytes in all`);
+    }
+    return found;
+  };
+
+  const explain = async (now: unknown): Promise<readonly string[]> => [
+    `still buffered: ${JSON.stringify(now)}`,
+    ...(await leftovers()),
+    ...(await say(link, name)),
+    `relays: ${toTexts(await link.call('ZRANGE', `{${prefix}}:relays`, 0, -1, 'WITHSCORES')).join(' ')}`,
+    `time: ${toTexts(await link.call('TIME')).join(' ')}`,
+  ];
+
+  return {
+    books,
+    leftovers,
+    async untilEmpty(ms) {
+      let least = Infinity;
+      let since = systemClock.monotonic();
+      for (;;) {
+        await link.untilUp(timeoutMs);
+        const now = await books();
+        const left = now.events.buffered + now.profiles.buffered;
+        if (left === 0) return [];
+        if (left < least) {
+          least = left;
+          since = systemClock.monotonic();
+        }
+        if (systemClock.monotonic() - since > ms) return explain(now);
+        await pause(link);
+      }
+    },
+    close: () => link.close(),
+  };
+}
+
+/** What holds envelopes or keys, and how to count it. */
+const parts = [
+  ['queue', 'XLEN'],
+  ['redriven', 'HLEN'],
+  ['redriven-at', 'ZCARD'],
+  ['returned', 'ZCARD'],
+  ['delayed', 'ZCARD'],
+  ['claimed', 'HLEN'],
+  ['tries', 'HLEN'],
+  ['taken', 'HLEN'],
+  ['reserved', 'HLEN'],
+  ['waiters', 'ZCARD'],
+  ['imports', 'HLEN'],
+  ['orphans', 'SCARD'],
+] as const;
+
+/** Who holds what, for people. */
+async function say(link: Link, name: (lane: Lane, part: string) => string): Promise<string[]> {
+  const said: string[] = [];
+  for (const lane of lanes) {
+    for (const part of ['claimed', 'taken', 'imports', 'tries']) {
+      const reply = await link.call('HGETALL', name(lane, part));
+      said.push(`${lane} ${part}: ${toTexts(reply).join(' ').slice(0, 600)}`);
+    }
+  }
+  return said;
+}
+
+/** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
+async function pause(link: Link): Promise<void> {
+  await link.call('BLPOP', 'nothing', 0.1);
+}
+
+const toTexts = (reply: unknown): string[] =>
+  Array.isArray(reply) ? reply.map((each) => String(each)) : [];
+
+const toNumbers = (reply: unknown): number[] =>
+  Array.isArray(reply) ? reply.map((each) => Number(each ?? 0)) : [];
