@@ -102,7 +102,14 @@ export function toServerReport(
 
 type Settling = Pick<
   Store,
-  'claim' | 'settle' | 'unfinishedImports' | 'onUnfinished' | 'waiting' | 'onWaiting' | 'depth'
+  | 'claim'
+  | 'holds'
+  | 'settle'
+  | 'unfinishedImports'
+  | 'onUnfinished'
+  | 'waiting'
+  | 'onWaiting'
+  | 'depth'
 >;
 
 /** Where the alarm begins, and where it may begin anew. */
@@ -114,6 +121,7 @@ export function withDeadLetterAlarm(store: Settling, maxCount: number, log: Logg
   let isAlarmed = false;
   return {
     claim: (lane, bounds) => store.claim(lane, bounds),
+    holds: (envelopes) => store.holds?.(envelopes) ?? true,
     unfinishedImports: () => store.unfinishedImports(),
     onUnfinished: (listener) => store.onUnfinished?.(listener),
     waiting: (lane) => store.waiting(lane),

@@ -12,7 +12,7 @@ import { splitBatch } from './split.js';
 
 export type AttemptDeps = {
   readonly lane: Lane;
-  readonly buffer: Pick<Buffer, 'settle'>;
+  readonly buffer: Pick<Buffer, 'holds' | 'settle'>;
   readonly destination: Destination;
   readonly limiter: Limiter;
   readonly health: LaneHealth;
@@ -57,6 +57,11 @@ async function request(
   deps: AttemptDeps,
 ): Promise<readonly (readonly Parcel[])[]> {
   const { lane, clock, policy, recorder } = deps;
+  // Taken over while it waited for its permit: others send it, and newer ones may have left by now.
+  if (deps.buffer.holds?.(parcels.flat()) === false) {
+    permit.cancel();
+    return [];
+  }
   const at = clock.now();
   const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination));
   permit.end(sent.feedback);

@@ -1,5 +1,6 @@
 import type {
   ClaimBounds,
+  Envelope,
   Followed,
   Lane,
   Parcel,
@@ -24,6 +25,8 @@ export type Destination = {
 /** What delivery needs of the store. */
 export type Buffer = {
   claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
+  /** False where whoever shares the buffer may have taken over any of what was claimed here. Absent: never. */
+  holds?(envelopes: readonly Envelope[]): boolean;
   settle(settlement: Settlement): Promise<void>;
   unfinishedImports(): Promise<readonly UnfinishedImport[]>;
   /** Calls back when there are more: a relay that shares the buffer left them. */

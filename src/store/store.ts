@@ -5,6 +5,7 @@ import type {
   Delivery,
   DeliveryFilter,
   Draft,
+  Envelope,
   Lane,
   Page,
   PageQuery,
@@ -36,6 +37,8 @@ export type Store = {
   onWaiting(listener: (lane: Lane) => void): () => void;
   /** Oldest first, within the bounds; retries that are due come before fresh envelopes. Empty when nothing is free. */
   claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
+  /** False where a relay that shares the store may have taken over any of what was claimed here. Absent: never. */
+  holds?(envelopes: readonly Envelope[]): boolean;
   /** Applies one delivery's verdicts in one step. Frees what it settles, and wakes the lane. */
   settle(settlement: Settlement): Promise<void>;
   /** Envelopes whose import job was still running when the process ended; claimed until settled. */

@@ -175,9 +175,6 @@ async function toReport(
   sandbox.clearFaults();
   for (const rule of poisons) sandbox.addFault(rule);
   const stuck = await buffer.untilEmpty(settleMs);
-  if (stuck.length > 0)
-    for (const { running } of fleet.members)
-      process.stderr.write(`${running.pid}\n${running.lines.slice(-8).join('\n')}\n`);
   const books = await buffer.books();
   const to = systemClock.now();
   const { letters, problems: differences } = await lookAtRelays(world, books);

@@ -5,6 +5,7 @@ import {
   type DeadLetterFilter,
   type DeliveryFilter,
   type Draft,
+  type Envelope,
   type Lane,
   type PageQuery,
   type Parcel,
@@ -30,7 +31,7 @@ import { discardScript, redriveScript } from './letter-scripts.js';
 import { adoptScript } from './look-script.js';
 import type { Session } from './session.js';
 import { settleScript } from './settle-script.js';
-import { packSettlement } from './settlement.js';
+import { isOfClaim, packSettlement } from './settlement.js';
 import { Shelf } from './shelf.js';
 import { toBytes, toList, toText, type View } from './view.js';
 
@@ -70,6 +71,8 @@ export class RedisStore implements Store {
     this.#session = options.session;
     this.#shelf = new Shelf(options.session);
     this.#claims = new Claims(options.session, options.relay);
+    // Others have it by now, and what is still done here with any of it counts for nothing.
+    options.session.onLost(() => this.#claimed.clear());
     const { capacity, dedupe } = options;
     const bounds = [capacity.maxCount, capacity.maxBytes, dedupe.maxAgeMs, dedupe.maxCount];
     this.#appends = new Appends(options.session, bounds);
@@ -138,6 +141,14 @@ export class RedisStore implements Store {
     return parcels;
   }
 
+  /** False where others may have taken them over: sent now, they would come after what is newer. */
+  holds(envelopes: readonly Envelope[]): boolean {
+    return (
+      this.#session.hasLease() &&
+      envelopes.every((one) => isOfClaim(one, this.#claimed.get(one.id)))
+    );
+  }
+
   /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
   async settle(settlement: Settlement): Promise<void> {
     const { clock, relay, capacity, log, maxDeadLetters, onDeadLetterDropped } = this.#options;
@@ -148,8 +159,9 @@ export class RedisStore implements Store {
       ...[clock.now(), relay, lane, ...bounds, maxDeadLetters],
       packed.json,
     ]);
-    for (const { id } of packed.gone) this.#claimed.delete(id);
-    for (const one of packed.followed) this.#claimed.set(one.id, one);
+    // While it waited for the server others may have taken them over, and this relay claimed them anew.
+    for (const one of packed.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
+    for (const one of packed.followed) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
     for (const blob of toList(dropped)) {
       onDeadLetterDropped(toLetter(toBytes(blob), this.#view().epoch));
     }
@@ -219,6 +231,11 @@ export class RedisStore implements Store {
   close(): Promise<void> {
     this.#closing ??= this.#session.close().then(() => this.#options.closeLink());
     return this.#closing;
+  }
+
+  /** By that claim, not by a later one. */
+  #isCurrent(one: Claimed): boolean {
+    return isOfClaim(one, this.#claimed.get(one.id));
   }
 
   /** Everything that matched when it began, some at a time. */

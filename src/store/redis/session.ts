@@ -43,6 +43,7 @@ export class Session {
   #renewedAt = -Infinity;
   #trouble: string | null = 'it was not reached yet';
   readonly #onLook = new Set<() => void>();
+  readonly #onLost = new Set<() => void>();
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -66,12 +67,17 @@ export class Session {
   /** False where others may have taken this relay for dead by now. */
   hasLease(): boolean {
     const { clock, leaseMs } = this.#options;
-    return clock.monotonic() - this.#renewedAt <= leaseMs;
+    return clock.monotonic() - this.#renewedAt < leaseMs;
   }
 
   /** Calls back after each look. */
   onLook(listener: () => void): void {
     this.#onLook.add(listener);
+  }
+
+  /** Calls back where others have what this relay claimed. */
+  onLost(listener: () => void): void {
+    this.#onLost.add(listener);
   }
 
   /** Runs a script whose last reply is the view. Rejects with UnavailableError. */
@@ -144,7 +150,10 @@ export class Session {
       const [trouble, wasUnknown, gone] = await this.run(lookScript, [relay, leaseMs, newEpoch()]);
       this.#renewedAt = askedAt;
       this.#note(toText(trouble) === '' ? null : toText(trouble));
-      if (this.#isKnown && Number(wasUnknown) === 1) onLeaseLost();
+      if (this.#isKnown && Number(wasUnknown) === 1) {
+        for (const listener of this.#onLost) listener();
+        onLeaseLost();
+      }
       this.#isKnown = true;
       const { length } = toList(gone);
       if (length > 0) onTakenOver(length);

@@ -32,7 +32,7 @@ export function packSettlement(
 ): PackedSettlement {
   const deliveryId = delivery?.id ?? null;
   // What others took over and gave back may be claimed here again: the earlier attempt is not of that claim.
-  const current = settled.filter(({ envelope }) => toClaim(envelope) === find(envelope.id)?.claim);
+  const current = settled.filter(({ envelope }) => isOfClaim(envelope, find(envelope.id)));
   const sorted = sortSettled(current, deliveryId, find);
   const followed = sorted.followed.map(({ queued, ref }) => ({ ...queued, ref }));
   const texts = new Texts();
@@ -71,7 +71,10 @@ export function packSettlement(
   };
 }
 
-const toClaim = (envelope: Envelope): unknown => ('claim' in envelope ? envelope.claim : undefined);
+/** Whether it is held by the claim that gave it out, and not by a later one. */
+export function isOfClaim(envelope: Envelope, held: Claimed | undefined): boolean {
+  return held !== undefined && 'claim' in envelope && envelope.claim === held.claim;
+}
 
 function toLine(
   one: Claimed,

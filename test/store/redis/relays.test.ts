@@ -301,6 +301,26 @@ describe('a relay that dies', () => {
     },
   );
 
+  it('and comes back knows what it holds no more, and what it has claimed again', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, someEvents(1));
+    const stale = (await claim(a!.store)).flat();
+    expect(a!.store.holds(stale)).toBe(true);
+    state.isCutOff = true;
+    await pass(leaseMs, [b]);
+    // It cannot ask, and must not go on.
+    expect(a!.store.holds(stale)).toBe(false);
+    state.isCutOff = false;
+    await a!.session.look();
+    expect(a!.store.holds(stale)).toBe(false);
+    const fresh = (await claim(a!.store)).flat();
+    expect(a!.store.holds(fresh)).toBe(true);
+    expect(a!.store.holds(stale)).toBe(false);
+  });
+
   it('gives back what it holds at once where it stops in order', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(2));
