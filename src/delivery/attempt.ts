@@ -60,6 +60,8 @@ async function request(
   // Taken over while it waited for its permit: others send it, and newer ones may have left by now.
   if (deps.buffer.holds?.(parcels.flat()) === false) {
     permit.cancel();
+    // Where nobody has them yet, they are free for all.
+    await putBack(parcels, deps);
     return [];
   }
   const at = clock.now();
