@@ -136,16 +136,20 @@ local function release(lane, keys)
   end
 end
 
+-- Ends a claim or a delay without a settlement: it can be claimed again, and so can who waited for its keys.
+local function free(lane, seq)
+  local found = content(lane, seq)
+  if not found then return end
+  giveBack(lane, found)
+  release(lane, found.keys)
+end
+
 -- What is due can be claimed; it held its keys meanwhile, so that nothing overtook it.
 local function wakeDue(lane, now)
   local due = redis.call('ZRANGEBYSCORE', key(lane, 'delayed'), '-inf', now, 'LIMIT', 0, 2000)
   for _, seq in ipairs(due) do
     redis.call('ZREM', key(lane, 'delayed'), seq)
-    local found = content(lane, seq)
-    if found then
-      giveBack(lane, found)
-      release(lane, found.keys)
-    end
+    free(lane, seq)
   end
 end
 
@@ -239,11 +243,7 @@ local function giveUpClaims(lane, relay, most, claim)
         redis.call('SADD', key(lane, 'orphans'), ref)
       else
         redis.call('HDEL', claimed, seq)
-        local found = content(lane, seq)
-        if found then
-          giveBack(lane, found)
-          release(lane, found.keys)
-        end
+        free(lane, seq)
       end
     end
   end

@@ -43,7 +43,7 @@ local function remove(seqs)
   bulk('HDEL', key(lane, 'claimed'), seqs)
 end
 
-local asked, gone, free = {}, {}, {}
+local asked, gone, freed = {}, {}, {}
 for index, one in ipairs(settlement.settled) do asked[index] = one[1] end
 local owners = fields(key(lane, 'claimed'), asked)
 for _, one in ipairs(settlement.settled) do
@@ -67,12 +67,12 @@ for _, one in ipairs(settlement.settled) do
       local how = verdict == 'b' and 'buried' or verdict == 'm' and 'merged' or 'delivered'
       sums[how] = sums[how] + 1
       if ranges[verdict] then ranges[verdict][#ranges[verdict] + 1] = seq end
-      for _, each in ipairs(keys) do free[#free + 1] = each end
+      for _, each in ipairs(keys) do freed[#freed + 1] = each end
     end
   end
 end
 remove(gone)
-release(lane, free)
+release(lane, freed)
 
 -- An import job is known as long as one of its envelopes waits for it: whoever was taken for dead
 -- must not end it for those who took it over, or are about to.
