@@ -1,12 +1,17 @@
 import { describe, expect, it } from 'vitest';
+import type { Buffer } from '../../src/delivery/destination.js';
+import { createLimiter } from '../../src/delivery/limiter.js';
 import {
   blocked,
   delivered,
+  rejected,
   retryable,
   someEvents,
   someProfiles,
   throttled,
+  unblamed,
 } from '../support/builders.js';
+import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines } from './fixture.js';
 
 const start = useEngines();
@@ -118,6 +123,73 @@ describe('a lane', () => {
     await append(someEvents(1));
     await advance(100);
     expect(requests).toHaveLength(3);
+  });
+});
+
+describe('a batch that others may have taken over while it waited for its permit', () => {
+  /** What the store said last. */
+  let isHeld = true;
+  /** A store that says so for the first looks. */
+  const losing = (looks: number) => (store: Buffer) => {
+    store.holds = () => (isHeld = looks-- <= 0);
+    return Promise.resolve();
+  };
+
+  it('is not sent: its permit is for another, and it is free to be claimed', async () => {
+    // One token, and none to come for a day.
+    const limiter = (clock: ManualClock) =>
+      createLimiter({
+        clock,
+        bucket: { perSecond: 1 / 86_400, burst: 1 },
+        windows: { events: [], profiles: [], imports: [] },
+      });
+    const clock = createManualClock();
+    const heldWhenSent: boolean[] = [];
+    const script = () => {
+      heldWhenSent.push(isHeld);
+      return delivered;
+    };
+    const { requests, store, append, advance } = await start(script, {
+      clock,
+      overrides: { limiter: limiter(clock) },
+      prepare: losing(3),
+    });
+    await append(someEvents(5));
+    await advance(1000);
+    expect(heldWhenSent).toEqual([true, true, true, true, true]);
+    expect(requests.map(({ texts }) => texts)).toEqual([['n0', 'n1', 'n2', 'n3', 'n4']]);
+    expect(store.depth('events').count).toBe(0);
+  });
+
+  it('costs its envelopes no attempt', async () => {
+    const { store, append, advance } = await start(() => delivered, { prepare: losing(3) });
+    await append(someEvents(1));
+    await advance(1000);
+    const { data } = await store.deliveries({ lane: 'events' }, { limit: 10 });
+    expect(data).toHaveLength(1);
+    expect(data[0]).toMatchObject({ attempt: 1, count: 1, delivered: 1 });
+  });
+
+  it('goes on where a part of it is lost in the middle of a split', async () => {
+    let looks = 0;
+    const { requests, store, append, advance } = await start(
+      (_text, { texts }) => {
+        if (!texts.includes('n3')) return delivered;
+        return texts.length === 1 ? rejected : unblamed('bisect');
+      },
+      {
+        prepare: (buffer: Buffer) => {
+          // The first half of the first split.
+          buffer.holds = () => ++looks !== 2;
+          return Promise.resolve();
+        },
+      },
+    );
+    await append(someEvents(8));
+    await advance(5000);
+    const sent = requests.map(({ texts }) => texts).filter((texts) => !texts.includes('n3'));
+    expect(sent.flat().sort()).toEqual(['n0', 'n1', 'n2', 'n4', 'n5', 'n6', 'n7']);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 1 });
   });
 });
 
