@@ -21,10 +21,14 @@ export type Limiter = {
   take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
   /** No request to the endpoint leaves for so long; a shorter pause never cuts a longer one. */
   pause(endpoint: Endpoint, forMs: number): void;
-  /** An earlier process made a request that ended so long ago: Klaviyo still counts it. */
-  recall(endpoint: Endpoint, endedAgoMs: number): void;
   /** Tokens left in the shared bucket. */
   tokens(): number;
+};
+
+/** Of one relay by itself: it knows nothing of what left before it started. */
+export type OwnLimiter = Limiter & {
+  /** An earlier process made a request that ended so long ago: Klaviyo still counts it. */
+  recall(endpoint: Endpoint, endedAgoMs: number): void;
 };
 
 export type LimiterOptions = {
@@ -39,7 +43,7 @@ export type LimiterOptions = {
 const minWaitMs = 1;
 
 /** One token bucket over all endpoints and, under it, each endpoint's windows; for one relay. */
-export function createLimiter({ clock, bucket, windows, onWaited }: LimiterOptions): Limiter {
+export function createLimiter({ clock, bucket, windows, onWaited }: LimiterOptions): OwnLimiter {
   const tokens = new TokenBucket(bucket, clock.monotonic());
   const pacers = {
     events: new Pacer(windows.events),

@@ -58,7 +58,7 @@ export class Pacer {
     for (const announced of feedback.windows) {
       this.#windows
         .find(({ windowMs }) => windowMs === announced.windowMs)
-        ?.tighten(announced.limit);
+        ?.announce(announced.limit);
     }
     const { remaining, remainingOf, resetMs } = feedback;
     if (remaining === null || remainingOf === null) return;

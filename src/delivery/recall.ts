@@ -5,10 +5,10 @@ import {
   type Page,
   type PageQuery,
 } from '../envelope.js';
-import type { Limiter } from './limiter.js';
+import type { OwnLimiter } from './limiter.js';
 
 export type RecallOptions = {
-  readonly limiter: Pick<Limiter, 'recall'>;
+  readonly limiter: Pick<OwnLimiter, 'recall'>;
   readonly log: { deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> };
   /** Epoch ms. */
   readonly now: number;

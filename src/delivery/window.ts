@@ -7,12 +7,14 @@ import type { RateWindow } from '../envelope.js';
  */
 export class SlidingWindow {
   readonly windowMs: number;
+  readonly #configured: number;
   #limit: number;
   #inFlight = 0;
   /** When each ended request's place is free again, ascending. Foreign requests are here too. */
   #freeAt: number[] = [];
 
   constructor({ limit, windowMs }: RateWindow) {
+    this.#configured = limit;
     this.#limit = limit;
     this.windowMs = windowMs;
   }
@@ -69,9 +71,9 @@ export class SlidingWindow {
     );
   }
 
-  /** Klaviyo announced a lower limit. A higher one is not believed: the setting is the operator's. */
-  tighten(limit: number): void {
-    this.#limit = Math.max(1, Math.min(this.#limit, limit));
+  /** What Klaviyo announced last counts. More than the setting is not believed: that is the operator's. */
+  announce(limit: number): void {
+    this.#limit = Math.max(1, Math.min(this.#configured, limit));
   }
 
   /**

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
 import { toScript, type Link } from './link.js';
+import { serverTime } from './server-time.js';
 
 /** caller, window ms, now or '' → {requests in the caller's window, ms until it ends}. */
 const countScript = toScript(
   'count',
   `
-local now = tonumber(ARGV[3])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+${serverTime}
+local now = math.floor(serverMs(ARGV[3]))
 local windowMs = tonumber(ARGV[2])
 local window = math.floor(now / windowMs)
 local name = KEYS[1] .. ':' .. ARGV[1] .. ':' .. window

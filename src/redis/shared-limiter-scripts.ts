@@ -1,4 +1,5 @@
 import { toScript } from './link.js';
+import { serverTime } from './server-time.js';
 
 /** How many requests may leave at once after an idle spell where no shorter window says so; as in delivery/pacer.ts. */
 const burstShare = 1 / 15;
@@ -6,7 +7,7 @@ const burstShare = 1 / 15;
 /**
  * The rules of delivery/{token-bucket,window,pacer}.ts, within the server. Layout under one key:
  *
- * - `meta`: hash. generation, tokens, tokensAt, and per endpoint dueAt, spacing, pausedUntil and
+ * - `meta`: hash. clock, ahead (of the server's), generation, tokens, tokensAt, and per endpoint dueAt, spacing, pausedUntil and
  *   announced limits by window.
  * - `ENDPOINT:flight`: sorted set. Permit → when it counts as ended, though nobody ended it.
  * - `ENDPOINT:ended`: sorted set. Permit → when it ended.
@@ -18,12 +19,15 @@ const prelude = `
 local K = KEYS[1]
 local meta = K .. ':meta'
 local function number(value) return tonumber(value or 0) end
-local function toNow(given)
-  if given ~= '' then return tonumber(given) end
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+${serverTime}
+-- A clock that is set back must hold nobody up by as much: for the limiter time goes on from where it was.
+local function toSteady(given)
+  local kept = redis.call('HMGET', meta, 'clock', 'ahead')
+  local steady = math.max(given + number(kept[2]), number(kept[1]))
+  redis.call('HSET', meta, 'clock', string.format('%.6f', steady), 'ahead', string.format('%.6f', steady - given))
+  return steady
 end
-local now = toNow(ARGV[1])
+local now = toSteady(serverMs(ARGV[1]))
 local perMs, size = tonumber(ARGV[2]) / 1000, tonumber(ARGV[3])
 local configured = cjson.decode(ARGV[4])
 
@@ -149,10 +153,7 @@ expire(endpoint)
 if feedback == '' then return 0 end
 local told = cjson.decode(feedback)
 for _, announced in ipairs(told.windows) do
-  local field = endpoint .. ':limit:' .. announced.windowMs
-  local before = redis.call('HGET', meta, field)
-  local limit = math.max(1, math.min(before and number(before) or announced.limit, announced.limit))
-  redis.call('HSET', meta, field, limit)
+  redis.call('HSET', meta, endpoint .. ':limit:' .. announced.windowMs, math.max(1, announced.limit))
 end
 if type(told.remaining) ~= 'number' or type(told.remainingOf) ~= 'number' then return 0 end
 for _, window in ipairs(lookAll(endpoint)) do

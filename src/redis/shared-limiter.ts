@@ -10,6 +10,7 @@ import {
   takeScript,
   touchScript,
 } from './shared-limiter-scripts.js';
+import { Turns } from './turns.js';
 
 type Endpoint = 'events' | 'profiles' | 'imports';
 
@@ -55,6 +56,8 @@ const insistMs = 200;
 export class SharedLimiter {
   readonly #options: SharedLimiterOptions;
   readonly #own: OwnRequests;
+  /** One at a time asks for an endpoint, however many wait: the server is not asked once for each. */
+  readonly #turns = { events: new Turns(), profiles: new Turns(), imports: new Turns() };
   readonly #setup: readonly (string | number)[];
   readonly #longestWindowMs: number;
   readonly #closing = new AbortController();
@@ -63,6 +66,10 @@ export class SharedLimiter {
   #permits = 0;
   /** Monotonic ms until when the server was there: it may have granted anything to others by then. */
   #heardAt: number;
+  /** It is there and does not do what it is asked: a replica, say, or its memory is full. */
+  #isUnable = false;
+  /** Ends what is done alone. */
+  #together = new AbortController();
   #hasSentAlone = false;
   /** After each absence: what is back may be a replica that lags behind, or know nothing. */
   #isReportDue = true;
@@ -90,6 +97,7 @@ export class SharedLimiter {
     this.#stopListening = link.onChange((isUp) => {
       this.#heardAt = clock.monotonic();
       this.#isReportDue = true;
+      if (isUp) this.#together.abort();
       if (isUp && this.#own.isAny()) void this.#touch();
     });
   }
@@ -98,26 +106,26 @@ export class SharedLimiter {
   async take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
     const { clock, onWaited } = this.#options;
     const from = clock.monotonic();
-    while (!signal.aborted) {
-      const permit = this.#isAlone()
-        ? await this.#takeAlone(endpoint, signal)
-        : await this.#ask(endpoint, signal);
-      if (permit === null) continue;
-      onWaited?.((clock.monotonic() - from) / 1000);
-      return permit;
+    const leave = await this.#turns[endpoint].enter(signal);
+    try {
+      while (!signal.aborted) {
+        const permit = this.#isAlone()
+          ? await this.#takeAlone(endpoint, signal)
+          : await this.#ask(endpoint, signal);
+        if (permit === null) continue;
+        onWaited?.((clock.monotonic() - from) / 1000);
+        return permit;
+      }
+      return null;
+    } finally {
+      leave();
     }
-    return null;
   }
 
   /** All relays pause: what one of them is told holds for the account. */
   pause(endpoint: Endpoint, forMs: number): void {
     this.#options.local?.pause(endpoint, forMs);
     this.#send(pauseScript, [endpoint, forMs]);
-  }
-
-  /** The state outlives a relay: there is nothing to recall. */
-  recall(): void {
-    return undefined;
   }
 
   /** As of the last answer. */
@@ -136,23 +144,20 @@ export class SharedLimiter {
   /** The server has been away so long that nothing it granted to others counts any more. */
   #isAlone(): boolean {
     const { link, local, clock, permitMs } = this.#options;
-    if (local === undefined || link.isUp()) return false;
+    if (local === undefined || (link.isUp() && !this.#isUnable)) return false;
     // The last one granted elsewhere may arrive that late.
     return clock.monotonic() - this.#heardAt >= permitMs + this.#longestWindowMs;
   }
 
   async #takeAlone(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
-    const back = new AbortController();
-    const stop = this.#options.link.onChange(() => back.abort());
-    try {
-      const any = AbortSignal.any([signal, back.signal]);
-      const permit = (await this.#options.local?.take(endpoint, any)) ?? null;
-      if (permit === null) return null;
-      this.#hasSentAlone = true;
-      return this.#toPermit(endpoint, permit);
-    } finally {
-      stop();
-    }
+    if (this.#together.signal.aborted) this.#together = new AbortController();
+    // Whether it is able again shows only where it is asked.
+    this.#arm();
+    const any = AbortSignal.any([signal, this.#together.signal]);
+    const permit = (await this.#options.local?.take(endpoint, any)) ?? null;
+    if (permit === null) return null;
+    this.#hasSentAlone = true;
+    return this.#toPermit(endpoint, permit);
   }
 
   /** Null where it has to be asked again. */
@@ -248,7 +253,7 @@ export class SharedLimiter {
     if (this.#timer !== null || this.#closing.signal.aborted) return;
     this.#timer = this.#options.clock.setTimer(touchMs, () => {
       this.#timer = null;
-      if (this.#own.isAny()) void this.#touch().finally(() => this.#arm());
+      if (this.#own.isAny() || this.#isUnable) void this.#touch().finally(() => this.#arm());
     });
   }
 
@@ -264,9 +269,21 @@ export class SharedLimiter {
   async #run(script: Script, args: readonly (string | number)[]): Promise<readonly Reply[]> {
     const { link, key, time, clock } = this.#options;
     const now = time === undefined ? '' : time().toFixed(3);
-    const reply = await link.run(script, key, [now, ...this.#setup, ...args]);
-    this.#heardAt = clock.monotonic();
-    return Array.isArray(reply) ? (reply as readonly Reply[]) : [reply];
+    try {
+      const reply = await link.run(script, key, [now, ...this.#setup, ...args]);
+      this.#isUnable = false;
+      this.#heardAt = clock.monotonic();
+      this.#together.abort();
+      return Array.isArray(reply) ? (reply as readonly Reply[]) : [reply];
+    } catch (error) {
+      if (error instanceof UnavailableError && link.isUp()) {
+        if (!this.#isUnable) this.#heardAt = clock.monotonic();
+        this.#isUnable = true;
+        // What is able again may be another server.
+        this.#isReportDue = true;
+      }
+      throw error;
+    }
   }
 
   #nextName(): string {

@@ -36,12 +36,15 @@ describe('SlidingWindow', () => {
     expect(window.waitMs(0)).toBe(0);
   });
 
-  it('believes a lower limit and no higher one, and never none at all', () => {
+  it('believes what was announced last, never more than the setting, and never none at all', () => {
     const window = aWindow(5);
-    window.tighten(3);
-    window.tighten(4);
+    window.announce(3);
     expect(window.limit).toBe(3);
-    window.tighten(0);
+    window.announce(4);
+    expect(window.limit).toBe(4);
+    window.announce(6);
+    expect(window.limit).toBe(5);
+    window.announce(0);
     expect(window.limit).toBe(1);
   });
 
@@ -51,7 +54,7 @@ describe('SlidingWindow', () => {
       window.start();
       window.end(at);
     }
-    window.tighten(1);
+    window.announce(1);
     // All three must be out before one fits.
     expect(window.waitMs(20)).toBe(1000);
   });

@@ -68,9 +68,12 @@ async function settle(): Promise<void> {
   }
 }
 
-/** A relay's own way to the server, cut and mended by the test. What is `mute` does its work and says nothing. */
+/**
+ * A relay's own way to the server, cut and mended by the test. What is `mute` does its work and says
+ * nothing; what is unable says so, as a replica does.
+ */
 function createWay() {
-  const way = { isUp: true, isMute: false };
+  const way = { isUp: true, isMute: false, isUnable: false };
   const listeners = new Set<(isUp: boolean) => void>();
   const refuse = () => Promise.reject(new UnavailableError('away'));
   return {
@@ -80,6 +83,7 @@ function createWay() {
       for (const listener of [...listeners]) listener(isUp);
     },
     mute: (isMute: boolean) => (way.isMute = isMute),
+    unable: (isUnable: boolean) => (way.isUnable = isUnable),
     link: {
       ...real,
       isUp: () => way.isUp,
@@ -88,7 +92,7 @@ function createWay() {
         return () => listeners.delete(listener);
       },
       run: async (...args: Parameters<Link['run']>) => {
-        if (!way.isUp) return refuse();
+        if (!way.isUp || way.isUnable) return refuse();
         const reply = await run(...args);
         return way.isMute ? refuse() : reply;
       },
@@ -194,7 +198,102 @@ describe('a relay with a share of its own', () => {
   });
 });
 
+describe('a server that is there and cannot write', () => {
+  it('counts as away, from the moment it says so', async () => {
+    const way = createWay();
+    const relay = open({ link: way.link, local: openLocal(3) });
+    await warmUp(relay);
+    await pass(60_000);
+    way.unable(true);
+    expect(await tryTake(relay)).toBeNull();
+    await pass(permitMs + longestWindowMs - 10);
+    expect(await tryTake(relay)).toBeNull();
+    await pass(20);
+    expect(await tryTake(relay)).not.toBeNull();
+  });
+
+  it('is told what was sent alone as soon as it can, and decides again', async () => {
+    const way = createWay();
+    const relay = open({ link: way.link, local: openLocal(3) });
+    await warmUp(relay);
+    way.unable(true);
+    expect(await tryTake(relay)).toBeNull();
+    await pass(permitMs + longestWindowMs);
+    (await tryTake(relay))?.end(null);
+    way.unable(false);
+    await pass(600);
+    expect(await real.call('ZCARD', `${key}:events:ended`)).toBe(1);
+    await pass(reportMs + longestWindowMs);
+    expect((await takeAll(relay)).length).toBeGreaterThan(0);
+    expect(await real.call('ZCARD', `${key}:events:flight`)).toBeGreaterThan(0);
+  });
+
+  it('lets a relay that waits for its share go on by what it permits', async () => {
+    const way = createWay();
+    const relay = open({ link: way.link, local: openLocal(0) });
+    await warmUp(relay);
+    way.unable(true);
+    expect(await tryTake(relay)).toBeNull();
+    await pass(permitMs + longestWindowMs);
+    const taking = relay.take('events', new AbortController().signal);
+    await pass(1000);
+    way.unable(false);
+    await pass(1000);
+    expect(await taking).not.toBeNull();
+  });
+});
+
 describe('a relay', () => {
+  it('asks once at a time for an endpoint, however many wait, and grants in their order', async () => {
+    const way = createWay();
+    let asked = 0;
+    const link: Link = {
+      ...way.link,
+      run(script, ...rest) {
+        if (script.name === 'take') asked++;
+        return way.link.run(script, ...rest);
+      },
+    };
+    const relay = open({ link });
+    await warmUp(relay);
+    await takeAll(relay);
+    asked = 0;
+    const order: number[] = [];
+    const signal = AbortSignal.any([]);
+    const waiting = Array.from({ length: 6 }, async (_, index) => {
+      const permit = await relay.take('events', signal);
+      order.push(index);
+      permit?.end(null);
+    });
+    await pass(500);
+    expect(asked).toBeLessThan(4);
+    await pass(20_000);
+    await Promise.all(waiting);
+    expect(order).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+
+  it('that gives up while it waits for its turn lets nobody pass before theirs', async () => {
+    const relay = open();
+    await warmUp(relay);
+    await takeAll(relay);
+    const order: string[] = [];
+    const taking = (name: string, signal: AbortSignal) =>
+      relay.take('events', signal).then((permit) => {
+        order.push(permit === null ? `${name} gave up` : name);
+        permit?.cancel();
+      });
+    const giveUp = new AbortController();
+    const stay = new AbortController().signal;
+    const all = [taking('a', stay), taking('b', giveUp.signal), taking('c', stay)];
+    await settle();
+    giveUp.abort();
+    await settle();
+    expect(order).toEqual(['b gave up']);
+    await pass(20_000);
+    await Promise.all(all);
+    expect(order).toEqual(['b gave up', 'a', 'c']);
+  });
+
   it('is paused from the moment it says so, though what it said before is not through yet', async () => {
     const relay = open();
     await warmUp(relay);

@@ -301,6 +301,60 @@ describe('several relays', () => {
   });
 });
 
+describe('a limit that Klaviyo announces', () => {
+  const announce = (limit: number) =>
+    feedback({ windows: [{ limit, windowMs: 60_000 }], remaining: null });
+
+  it('holds for all relays, until it announces another', async () => {
+    begin();
+    const windows = { events: [{ limit: 30, windowMs: 60_000 }], profiles: [], imports: [] };
+    const [a, b] = [await settled(open({ windows })), open({ windows })];
+    await pass(60_000);
+    (await tryTake(a))?.end(announce(1));
+    await pass(59_000);
+    expect(await tryTake(b)).toBeNull();
+    await pass(2000);
+    (await tryTake(b))?.end(announce(30));
+    await settle();
+    expect(await tryTake(a)).not.toBeNull();
+  });
+});
+
+describe("the server's clock", () => {
+  it('may be set back: nobody waits for longer', async () => {
+    begin();
+    let setBackMs = 0;
+    const time = () => startMs + clock.monotonic() - setBackMs;
+    const a = await settled(open({ time }));
+    await pass(60_000);
+    for (const permit of await takeAll(a)) permit.end(null);
+    await settle();
+    setBackMs = 3_600_000;
+    expect(await tryTake(a)).toBeNull();
+    await pass(1000);
+    expect(await tryTake(a)).not.toBeNull();
+    await pass(60_000);
+    expect((await takeAll(a)).length).toBeGreaterThan(5);
+  });
+
+  it('may be set back, and what was sent before counts for as long as ever', async () => {
+    begin();
+    let setBackMs = 0;
+    const time = () => startMs + clock.monotonic() - setBackMs;
+    const windows = { events: [{ limit: 1, windowMs: 1000 }], profiles: [], imports: [] };
+    const a = await settled(open({ time, windows }));
+    await pass(60_000);
+    (await tryTake(a))?.end(null);
+    await pass(500);
+    setBackMs = 5000;
+    expect(await tryTake(a)).toBeNull();
+    await pass(450);
+    expect(await tryTake(a)).toBeNull();
+    await pass(600);
+    expect(await tryTake(a)).not.toBeNull();
+  });
+});
+
 describe('a state that was lost', () => {
   it('is known again from what the relays tell, before any of them sends', async () => {
     begin();

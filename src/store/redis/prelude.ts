@@ -1,3 +1,5 @@
+import { serverTime } from '../../redis/server-time.js';
+
 /**
  * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
@@ -29,11 +31,8 @@ local function key(lane, name) return K .. ':' .. lane .. ':' .. name end
 
 local function number(value) return tonumber(value or 0) end
 
-local function toNow(given)
-  if given ~= '' then return tonumber(given) end
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+${serverTime}
+local function toNow(given) return math.floor(serverMs(given)) end
 
 -- A script that has written something may go on where the memory is full: what is settled frees some.
 local function evenWhenFull() redis.call('DEL', K .. ':none') end
