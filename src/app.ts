@@ -88,7 +88,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     clock,
     store,
     onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
-    onServer: toLimiterReport(log),
+    ...toLimiterReport(log),
     serverTime: deps.serverTime,
   });
   const { limiter, shared } = limits;

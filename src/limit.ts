@@ -4,6 +4,7 @@ import type { Config } from './config.js';
 import { createLimiter, type Limiter, type LimiterOptions } from './delivery/limiter.js';
 import { recallRequests } from './delivery/recall.js';
 import type { RateWindow } from './envelope.js';
+import { findEviction } from './redis/durability.js';
 import { createLink, type Link } from './redis/link.js';
 import { SharedLimiter } from './redis/shared-limiter.js';
 import type { Store } from './store/store.js';
@@ -16,6 +17,8 @@ export type LimitDeps = {
   readonly onWaited: (seconds: number) => void;
   /** The limiter's Redis came, or went. */
   readonly onServer: (isUp: boolean) => void;
+  /** A setting of that Redis needs the operator. */
+  readonly onFinding: (finding: string) => void;
   /** Ms that stand in for the clock of Redis, in tests. */
   readonly serverTime?: (() => number) | undefined;
 };
@@ -55,10 +58,14 @@ async function openOwn({ config, clock, store, onWaited }: LimitDeps): Promise<L
 }
 
 function openShared(deps: LimitDeps, address: NonNullable<Config['REDIS_URL']>): Limits {
-  const { config, clock, onWaited, onServer } = deps;
+  const { config, clock, onWaited, onServer, onFinding } = deps;
   // A server hangs in real time, whatever clock the relay runs on.
   const link = createLink({ address, clock: systemClock, timeoutMs: config.REDIS_TIMEOUT_MS });
-  link.onChange(onServer);
+  link.onChange((isUp) => {
+    onServer(isUp);
+    // A store on the same server tells of this and more.
+    if (isUp && config.RATE_LIMIT_REDIS_URL !== undefined) void reportEviction(link, onFinding);
+  });
   const prefix = `{${config.REDIS_KEY_PREFIX}}`;
   const share = config.RATE_LIMIT_STATIC_SHARE;
   const limits = toLimits(config);
@@ -81,6 +88,12 @@ function openShared(deps: LimitDeps, address: NonNullable<Config['REDIS_URL']>):
       await link.close();
     },
   };
+}
+
+/** At each connection: what comes back may be another server, or one that was set otherwise. */
+async function reportEviction(link: Link, onFinding: (finding: string) => void): Promise<void> {
+  const finding = await findEviction(link).catch(() => null);
+  if (finding !== null) onFinding(finding);
 }
 
 type Bounds = Pick<LimiterOptions, 'bucket' | 'windows'>;

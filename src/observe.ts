@@ -2,6 +2,7 @@ import type { Clock } from './clock.js';
 import type { Engine } from './delivery/engine.js';
 import type { Limiter } from './delivery/limiter.js';
 import { lanes, type Lane } from './envelope.js';
+import type { LimitDeps } from './limit.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import type { OpenStoreDeps } from './store/open.js';
@@ -70,10 +71,14 @@ export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) =
   };
 }
 
-export function toLimiterReport(log: Logger): (isUp: boolean) => void {
-  return (isUp) => {
-    if (isUp) log.info('the limiter that relays share answers');
-    else log.error('the limiter that relays share is away: nothing is sent that it did not permit');
+export function toLimiterReport(log: Logger): Pick<LimitDeps, 'onServer' | 'onFinding'> {
+  return {
+    onServer(isUp) {
+      if (isUp) log.info('the limiter that relays share answers');
+      else
+        log.error('the limiter that relays share is away: nothing is sent that it did not permit');
+    },
+    onFinding: (finding) => log.warn({ of: 'RATE_LIMIT_REDIS_URL' }, finding),
   };
 }
 

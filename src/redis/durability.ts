@@ -49,6 +49,13 @@ export async function readDurability(link: Asked, stated: Stated): Promise<Durab
   return toDurability(await readFacts(link), stated);
 }
 
+/** Where the server may drop keys that never expire, such as the limiter's: a sentence for an operator. */
+export async function findEviction(link: Asked): Promise<string | null> {
+  const { maxmemory, 'maxmemory-policy': policy } = (await readFacts(link)).settings;
+  if (maxmemory === '0' || policy?.startsWith('allkeys-') !== true) return null;
+  return `maxmemory-policy is ${policy}: at maxmemory the server drops what it knows of requests to Klaviyo, and limits may be exceeded; set maxmemory-policy noeviction`;
+}
+
 async function readFacts(link: Asked): Promise<ServerFacts> {
   const info = await readInfo(link);
   const { settings, closed } = await readSettings(link);

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { readDurability, type Stated } from '../../src/redis/durability.js';
+import { findEviction, readDurability, type Stated } from '../../src/redis/durability.js';
 import { createLink, UnavailableError, type Link, type Reply } from '../../src/redis/link.js';
 import { startRedis, type RedisServer, type RedisServerOptions } from '../support/redis-server.js';
 
@@ -95,6 +95,18 @@ describe('the durability of a server', () => {
   it('does not mind a policy of eviction while memory has no bound', async () => {
     const link = await withSettings({ maxmemory: '0', 'maxmemory-policy': 'allkeys-lru' });
     expect(await readDurability(link, 'auto')).toMatchObject({ isDurable: true, findings: [] });
+  });
+
+  it('matters to the limiter alone where keys go that never expire', async () => {
+    const settings = { maxmemory: '64mb', 'maxmemory-policy': 'allkeys-lru' };
+    expect(await findEviction(await withSettings(settings))).toMatch(/allkeys-lru.*noeviction$/);
+    for (const other of [
+      { ...settings, maxmemory: '0' },
+      { ...settings, 'maxmemory-policy': 'volatile-lru' },
+      { ...settings, 'maxmemory-policy': 'noeviction' },
+    ]) {
+      expect(await findEviction(await withSettings(other))).toBeNull();
+    }
   });
 
   it('tells everything that is wrong at once', async () => {

@@ -37,7 +37,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   klaviyo: { code: leaves },
   // Judges the relay's requests, so it shares nothing with what makes them.
   'klaviyo/sandbox': { code: leaves },
-  observe: { code: leaves, types: ['store', 'delivery', 'metrics', 'logger'] },
+  observe: { code: leaves, types: ['limit', 'store', 'delivery', 'metrics', 'logger'] },
   limit: { code: ['delivery', 'redis', ...leaves], types: ['config', 'store'] },
   app: {
     code: ['config', 'limit', 'metrics', 'observe', ...stages, ...leaves],
