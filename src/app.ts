@@ -96,7 +96,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     ...deps,
     buffer: withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log),
     destination: {
-      send: (lane, payloads) => client.send(lane, payloads),
+      send: (...request) => client.send(...request),
       follow: (ref, payloads, permit) => client.follow(ref, payloads, permit),
       merge: mergeProfiles,
     },

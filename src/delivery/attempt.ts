@@ -57,24 +57,27 @@ async function request(
   deps: AttemptDeps,
 ): Promise<readonly (readonly Parcel[])[]> {
   const { lane, clock, policy, recorder } = deps;
+  const { buffer } = deps;
+  const envelopes = parcels.flat();
+  const mayGo = buffer.holds && (() => buffer.holds?.(envelopes) !== false);
   // Taken over while it waited for its permit: others send it, and newer ones may have left by now.
-  if (deps.buffer.holds?.(parcels.flat()) === false) {
+  if (mayGo?.() === false) {
     permit.cancel();
     // Where nobody has them yet, they are free for all.
     await putBack(parcels, deps);
     return [];
   }
   const at = clock.now();
-  const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination));
+  const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination), mayGo);
   permit.end(sent.feedback);
   const random = deps.random();
   pauseIfNeeded(sent, random, deps);
 
   const { judged, again, method } = splitBatch(parcels, sent.outcomes);
   const settled = toSettled(judged, { policy, random, now: clock.now() });
-  const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes: parcels.flat() };
+  const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes };
   const delivery = toDelivery(facts, sent, settled);
-  await deps.buffer.settle({ lane, settled, delivery });
+  await buffer.settle({ lane, settled, delivery });
   recorder.settled(lane, settled);
   recorder.request(delivery);
   if (method !== null) recorder.split(lane, method);

@@ -13,7 +13,8 @@ import type {
 export type Destination = {
   /** Merges two payloads of one profile, newer wins field by field. */
   merge(older: Uint8Array, newer: Uint8Array): Uint8Array;
-  send(lane: Lane, payloads: readonly Uint8Array[]): Promise<Sent>;
+  /** `mayGo` is asked until all has left: once it is false, the request must not become whole. */
+  send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes. */
   follow(
     ref: string,

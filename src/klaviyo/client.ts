@@ -1,12 +1,14 @@
+import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { wait, type Clock } from '../clock.js';
 import type { Followed, Lane, Outcome, Sent } from '../envelope.js';
 import { followImport } from './follow-import.js';
+import { guardBody } from './guarded-body.js';
 import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
 import { toOutcomes } from './response.js';
-import { toFailure, type Reply, type Transport } from './transport.js';
+import { toFailure, type Reply, type Request, type Transport } from './transport.js';
 
 export type KlaviyoClientOptions = {
   /** Starts with `pk_`. */
@@ -26,8 +28,8 @@ export type KlaviyoClientOptions = {
 
 /** Klaviyo's bulk APIs. Nothing here rejects for what the far side does. */
 export type KlaviyoClient = {
-  /** One request, one outcome a payload. */
-  send(lane: Lane, payloads: readonly Uint8Array[]): Promise<Sent>;
+  /** One request, one outcome a payload. `mayGo` is asked until the body has left; false breaks it off. */
+  send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
   follow(
     ref: string,
@@ -66,10 +68,10 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
   const transport = createTransport(pool, options);
   let closed: Promise<void> | undefined;
   return {
-    async send(lane, payloads) {
+    async send(lane, payloads, mayGo) {
       const body = toBody(lane, payloads);
       const from = clock.monotonic();
-      const reply = await transport({ method: 'POST', path: bulkPath[lane], body });
+      const reply = await transport({ method: 'POST', path: bulkPath[lane], body, mayGo });
       const durationMs = clock.monotonic() - from;
       const request = { lane, count: payloads.length, bytes: body.length };
       return toSent(reply, request, { durationMs, now: clock.now() });
@@ -97,7 +99,7 @@ function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
     accept: mediaType,
     'user-agent': `klaviyo-relay/${options.version}`,
   };
-  return async ({ method, path, body }) => {
+  return async ({ method, path, body, mayGo }) => {
     const timeout = new AbortController();
     const timer = clock.setTimer(timeoutMs, () => timeout.abort());
     let status: number | null = null;
@@ -106,7 +108,7 @@ function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
         method,
         path: prefix + path,
         headers: body === undefined ? headers : { ...headers, ...toBodyHeaders(body) },
-        body: body ?? null,
+        body: toUndiciBody(body, mayGo),
         signal: timeout.signal,
       });
       status = answer.statusCode;
@@ -118,6 +120,12 @@ function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
       timer.cancel();
     }
   };
+}
+
+function toUndiciBody(body: Buffer | undefined, mayGo: Request['mayGo']): Buffer | Readable | null {
+  if (body === undefined || mayGo === undefined) return body ?? null;
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- undici takes any iterable; its types leave that out
+  return guardBody(body, mayGo) as Generator<Buffer> & Readable;
 }
 
 function toBodyHeaders(body: Buffer): Record<string, string> {

@@ -21,13 +21,15 @@ export type Failure = {
 };
 
 export type FailureCode =
-  'timeout' | 'dns' | 'connect' | 'tls' | 'reset' | 'protocol' | 'closed' | 'network';
+  'timeout' | 'lease' | 'dns' | 'connect' | 'tls' | 'reset' | 'protocol' | 'closed' | 'network';
 
 export type Request = {
   readonly method: 'GET' | 'POST';
   /** Below the base URL, with its query. */
   readonly path: string;
   readonly body?: Buffer;
+  /** Asked while the body is written; false breaks the request off before it is whole. Absent: it goes. */
+  readonly mayGo?: (() => boolean) | undefined;
 };
 
 /** Makes one request, bounded in time; resolves whatever happens. */
@@ -35,6 +37,7 @@ export type Transport = (request: Request) => Promise<Reply>;
 
 /** The first that fits counts. Codes are those of undici, of Node's llhttp and TLS, and of the system. */
 const failures: readonly (readonly [RegExp, FailureCode, string])[] = [
+  [/^RELAY_LEASE_OVER$/, 'lease', 'the relay stood still for too long and broke off'],
   [/^UND_ERR_(DESTROYED|CLOSED)$/, 'closed', 'the relay closed the connection'],
   [/^(UND_ERR_CONNECT_TIMEOUT|ETIMEDOUT)$/, 'connect', 'no connection in time'],
   [/^(ENOTFOUND|EAI_\w+)$/, 'dns', 'the name was not found'],

@@ -26,6 +26,8 @@ export type JobScript = (look: Look, number: number) => readonly Outcome[] | nul
 export type Far = Destination & {
   readonly requests: readonly Request[];
   readonly looks: readonly Look[];
+  /** Of each request, whether it might still go just before its answer; null where nobody says. */
+  readonly goes: readonly (boolean | null)[];
   /** Most requests to one lane that were under way at once. */
   readonly busiest: Readonly<Record<Lane, number>>;
 };
@@ -45,19 +47,22 @@ const noJobs: JobScript = () => {
 export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOptions): Far {
   const requests: Request[] = [];
   const looks: Look[] = [];
+  const goes: (boolean | null)[] = [];
   const underWay = { events: 0, profiles: 0 };
   const busiest = { events: 0, profiles: 0 };
   return {
     requests,
     looks,
+    goes,
     busiest,
     merge: (older, newer) => toBytes(toTexts([older, newer]).join('+')),
-    async send(lane, payloads) {
+    async send(lane, payloads, mayGo) {
       const request = { lane, at: clock.monotonic(), texts: toTexts(payloads) };
       const number = requests.push(request);
       busiest[lane] = Math.max(busiest[lane], ++underWay[lane]);
       await wait(clock, latencyMs);
       underWay[lane]--;
+      goes.push(mayGo?.() ?? null);
       const outcomes = request.texts.map((text) => script(text, request, number));
       return { outcomes, status: 200, bytes: 100, durationMs: latencyMs, feedback: null };
     },

@@ -161,6 +161,23 @@ describe('a batch that others may have taken over while it waited for its permit
     expect(store.depth('events').count).toBe(0);
   });
 
+  it('while it is under way can be asked for to the end', async () => {
+    let held = true;
+    const { far, append, advance } = await start(() => delivered, {
+      latencyMs: 50,
+      prepare: (store: Buffer) => {
+        store.holds = () => held;
+        return Promise.resolve();
+      },
+    });
+    await append(someEvents(100));
+    await advance(20);
+    held = false;
+    await advance(100);
+    expect(far.goes[0]).toBe(false);
+    held = true;
+  });
+
   it('costs its envelopes no attempt', async () => {
     const { store, append, advance } = await start(() => delivered, { prepare: losing(3) });
     await append(someEvents(1));

@@ -53,6 +53,51 @@ async function sendInVain(client: KlaviyoClient, code: string): Promise<Sent> {
   return sent;
 }
 
+describe('a request that others may make by now', () => {
+  /** More than the connection takes at once, so that the client has to wait in the middle. */
+  const large = [toPayload({ pad: 'x'.repeat(20_000_000) })];
+
+  it('leaves whole while it is held', async () => {
+    const far = await farSide((response) => response.writeHead(202).end());
+    const { client } = clientOf(far.url);
+    const sent = await client.send('profiles', large, () => true);
+    expect(sent).toMatchObject({ status: 202, bytes: far.requests[0]?.body.length });
+    expect(sent.bytes).toBeGreaterThan(20_000_000);
+  });
+
+  it('does not become whole once it is not, however much of it has left', async () => {
+    let received = 0;
+    const begun = aPromise<Socket>();
+    const far = await bareSide((socket) => {
+      socket.once('data', (part: Buffer) => {
+        received += part.length;
+        socket.pause();
+        begun.resolve(socket);
+      });
+    });
+    const { client } = clientOf(far.url);
+    let isHeld = true;
+    const sending = client.send('profiles', large, () => isHeld);
+    const socket = await begun.promise;
+    isHeld = false;
+    socket.on('data', (part: Buffer) => (received += part.length)).resume();
+    const sent = await sending;
+    expect(kindsOf(sent)).toEqual(['retryable']);
+    expect(codesOf(sent)).toEqual(['lease']);
+    await once(socket, 'close');
+    expect(received).toBeGreaterThan(0);
+    expect(received).toBeLessThan(sent.bytes);
+  });
+
+  it('sends nothing of its body where it is not from the start, and the next one goes', async () => {
+    const far = await farSide((response) => response.writeHead(202).end());
+    const { client } = clientOf(far.url);
+    expect(codesOf(await client.send('events', payloads, () => false))).toEqual(['lease', 'lease']);
+    expect((await client.send('events', payloads, () => true)).status).toBe(202);
+    expect(far.requests).toHaveLength(1);
+  });
+});
+
 describe('a request', () => {
   const seenBy = async (lane: 'events' | 'profiles', path = '') => {
     const far = await farSide((response) => response.writeHead(202).end());
