@@ -88,7 +88,6 @@ async function readText(
 function collect(payload: Readable, limitBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
-    const tooLarge = toTooLarge(limitBytes);
     let length = 0;
     const take = (chunk: Buffer): void => {
       length += chunk.length;
@@ -97,7 +96,7 @@ function collect(payload: Readable, limitBytes: number): Promise<Buffer> {
         return;
       }
       chunks.length = 0;
-      reject(tooLarge);
+      reject(toTooLarge(limitBytes));
     };
     payload.on('data', take);
     payload.once('end', () => {

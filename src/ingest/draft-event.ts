@@ -1,10 +1,10 @@
 import type { Fault } from '../envelope.js';
 import { isJsonObject } from '../json.js';
-import { refuse, serialise, type DraftContext, type Drafted } from './draft.js';
+import { refuse, toBytes, type DraftContext, type Drafted } from './draft.js';
 import { capFaults, check } from './faults.js';
 import { toEventKeys } from './identity.js';
 import { limits } from './limits.js';
-import { toEventPayload, toEventProperties, type Accepted } from './map.js';
+import { toEventProperties, toEventText, type Accepted } from './map.js';
 import { identify, toIdText } from './person.js';
 import { findPropertyFaults } from './properties.js';
 import { eventSchema, type PostedEvent } from './schema.js';
@@ -24,12 +24,12 @@ export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   const time = event.event_time ?? new Date(acceptedAt).toISOString();
   // Klaviyo's own fallback is the event's second, and then drops what happened in the same one.
   const uniqueId = toIdText(event.insert_id) ?? context.idempotencyKey ?? context.newId();
-  const payload = serialise(toEventPayload(event, { ...person, time, uniqueId }));
+  const { identifiers, unusablePhone, warnings } = person;
+  const payload = toBytes(toEventText(event, { identifiers, unusablePhone, time, uniqueId }));
   if (payload.length > limits.eventBytes) {
     return refuse('', `is longer than ${limits.eventBytes} bytes`);
   }
-  const keys = toEventKeys(person.identifiers, event.event_name, uniqueId);
-  const { warnings } = person;
+  const keys = toEventKeys(identifiers, event.event_name, uniqueId);
   return { ok: true, draft: { lane: 'events', keys, acceptedAt, payload }, warnings };
 }
 

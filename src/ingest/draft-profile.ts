@@ -1,5 +1,5 @@
-import { isJsonObject } from '../json.js';
-import { refuse, serialise, type DraftContext, type Drafted } from './draft.js';
+import { isJsonObject, stringifyJson } from '../json.js';
+import { refuse, toBytes, type DraftContext, type Drafted } from './draft.js';
 import { check } from './faults.js';
 import { toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
@@ -16,7 +16,7 @@ export function draftProfile(entry: unknown, context: DraftContext): Drafted {
   const person = identify(profile, context.toE164, profile.location?.country);
   if (!person.ok) return person;
 
-  const payload = serialise(toProfilePayload(profile, person));
+  const payload = toBytes(stringifyJson(toProfilePayload(profile, person)));
   if (payload.length > limits.profileBytes) {
     return refuse('', `is longer than ${limits.profileBytes} bytes`);
   }

@@ -16,11 +16,12 @@ export type Identified =
   | {
       readonly ok: true;
       readonly identifiers: Identifiers;
-      readonly unusablePhone?: string;
+      readonly unusablePhone?: string | undefined;
       readonly warnings: readonly Fault[];
     }
   | { readonly ok: false; readonly errors: readonly Fault[] };
 
+const noFaults: readonly Fault[] = [];
 const phonePointer = '/phone_number';
 const unusable =
   'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
@@ -34,14 +35,13 @@ export function identify(posted: Posted, toE164: ToE164, place?: string | null):
   const externalId = toIdText(posted.distinct_id);
   const hasPhone = phone !== null && phone !== undefined;
   const phoneNumber = hasPhone ? toE164(phone, place) : null;
-  const identifiers: Identifiers = {
-    ...(isGiven(email) && { email }),
-    ...(isGiven(phoneNumber) && { phoneNumber }),
-    ...(isGiven(externalId) && { externalId }),
-  };
+  const identifiers: { -readonly [name in keyof Identifiers]: Identifiers[name] } = {};
+  if (isGiven(email)) identifiers.email = email;
+  if (phoneNumber !== null) identifiers.phoneNumber = phoneNumber;
+  if (externalId !== undefined) identifiers.externalId = externalId;
   const isUnusable = hasPhone && phoneNumber === null;
-  if (isGiven(email) || isGiven(phoneNumber) || isGiven(externalId)) {
-    if (!isUnusable) return { ok: true, identifiers, warnings: [] };
+  if (isGiven(email) || phoneNumber !== null || externalId !== undefined) {
+    if (!isUnusable) return { ok: true, identifiers, unusablePhone: undefined, warnings: noFaults };
     const warnings = [{ pointer: phonePointer, detail: `${unusable}; it was left out` }];
     return { ok: true, identifiers, unusablePhone: phone, warnings };
   }

@@ -22,7 +22,9 @@ export class DeadLetters {
   }
 
   bury(letter: Buried): void {
-    this.#letters.set(letter.id, { order: this.#order++, value: letter });
+    // A copy, since the bytes lie in a block with those of others that are gone by now.
+    const value = { ...letter, payload: Uint8Array.from(letter.payload) };
+    this.#letters.set(letter.id, { order: this.#order++, value });
     this.#counts[letter.lane]++;
     for (const { value } of this.#letters.values()) {
       if (this.#letters.size <= this.#maxCount) break;
