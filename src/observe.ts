@@ -126,7 +126,8 @@ export function withDeadLetterAlarm(store: Settling, maxCount: number, log: Logg
   let isAlarmed = false;
   return {
     claim: (lane, bounds) => store.claim(lane, bounds),
-    holds: (envelopes) => store.holds?.(envelopes) ?? true,
+    // Absent where nobody shares the buffer: then a request need not be watched while it leaves.
+    ...(store.holds && { holds: (envelopes) => store.holds?.(envelopes) ?? true }),
     unfinishedImports: () => store.unfinishedImports(),
     onUnfinished: (listener) => store.onUnfinished?.(listener),
     waiting: (lane) => store.waiting(lane),

@@ -39,10 +39,11 @@ export function createRecorder(deps: {
       metrics.settled.inc({ lane, outcome: 'merged' }, merged);
       metrics.settled.inc({ lane, outcome: 'dead_lettered' }, bury);
       const now = clock.now();
+      const latency = metrics.deliveryLatency.labels({ lane });
       for (const { envelope, verdict } of settled) {
         if (verdict.kind === 'retry') metrics.retries.inc({ lane, reason: verdict.reason.code });
         if (verdict.kind === 'ack') {
-          metrics.deliveryLatency.observe({ lane }, Math.max(0, now - envelope.acceptedAt) / 1000);
+          latency.observe(Math.max(0, now - envelope.acceptedAt) / 1000);
         }
       }
     },

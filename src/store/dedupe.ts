@@ -14,7 +14,9 @@ const left = -Infinity;
 export class DedupeWindow {
   readonly #bounds: DedupeBounds;
   readonly #clock: Clock;
-  readonly #fingerprint: Fingerprint = new Uint32Array(4);
+  /** Of the keys that were looked for last, since they are remembered next. */
+  #prints: Fingerprint[] = [];
+  #printed: readonly string[] | null = null;
   #index = new FingerprintIndex(firstPlaces);
   /** By place: the number of the event, when it was accepted (monotonic ms), and the store's own note. */
   #seqs = new Float64Array(firstPlaces);
@@ -34,8 +36,8 @@ export class DedupeWindow {
   /** The number of the event that carries one of these keys. */
   find(keys: readonly string[]): number | undefined {
     const oldest = this.#clock.monotonic() - this.#bounds.maxAgeMs;
-    for (const key of keys) {
-      const place = this.#find(key);
+    for (const print of this.#toPrints(keys)) {
+      const place = this.#index.find(print);
       if (place !== undefined && (this.#at[place] ?? left) > oldest) return this.#seqs[place];
     }
     return undefined;
@@ -44,14 +46,14 @@ export class DedupeWindow {
   /** `note` is the store's own; `ageMs`: how long ago it was accepted, for what is remembered after a restart. */
   remember(keys: readonly string[], seq: number, { note = 0, ageMs = 0 } = {}): void {
     const now = this.#clock.monotonic();
-    for (const key of keys) this.#add(key, { seq, at: now - ageMs, note });
+    for (const print of this.#toPrints(keys)) this.#add(print, { seq, at: now - ageMs, note });
     this.#prune(now - this.#bounds.maxAgeMs);
   }
 
   /** Only what is known by this number: a newer event may carry the key since the window forgot the older one. */
   forget(keys: readonly string[], seq: number): void {
-    for (const key of keys) {
-      const place = this.#find(key);
+    for (const print of this.#toPrints(keys)) {
+      const place = this.#index.find(print);
       if (place !== undefined && this.#seqs[place] === seq) this.#leave(place);
     }
   }
@@ -62,16 +64,23 @@ export class DedupeWindow {
     return this.#count === 0 ? null : (this.#notes[this.#placeOf(this.#first)] ?? null);
   }
 
-  #find(key: string): number | undefined {
-    return this.#index.find(toFingerprint(key, this.#fingerprint));
+  /** Good until the next call. */
+  #toPrints(keys: readonly string[]): readonly Fingerprint[] {
+    if (keys === this.#printed) return this.#prints;
+    this.#printed = keys;
+    this.#prints.length = Math.min(this.#prints.length, keys.length);
+    keys.forEach((key, index) => {
+      this.#prints[index] = toFingerprint(key, this.#prints[index] ?? new Uint32Array(4));
+    });
+    return this.#prints;
   }
 
-  #add(key: string, known: { seq: number; at: number; note: number }): void {
-    const before = this.#find(key);
+  #add(print: Fingerprint, known: { seq: number; at: number; note: number }): void {
+    const before = this.#index.find(print);
     if (before !== undefined) this.#leave(before);
     if (this.#next - this.#first === this.#at.length) this.#grow();
     const place = this.#placeOf(this.#next++);
-    this.#index.set(toFingerprint(key, this.#fingerprint), place);
+    this.#index.set(print, place);
     this.#seqs[place] = known.seq;
     this.#at[place] = known.at;
     this.#notes[place] = known.note;

@@ -11,8 +11,8 @@
  * two waiters can wait for each other for ever.
  */
 export class KeyHolds<T extends { readonly keys: readonly string[] }> {
-  readonly #taken = new Map<string, number>();
-  readonly #reserved = new Map<string, number>();
+  readonly #taken = new Counts();
+  readonly #reserved = new Counts();
   readonly #waiters = new Map<string, T[]>();
 
   /** The first of the keys that stands in the way. */
@@ -21,7 +21,7 @@ export class KeyHolds<T extends { readonly keys: readonly string[] }> {
   }
 
   take(keys: readonly string[]): void {
-    for (const key of keys) add(this.#taken, key, 1);
+    for (const key of keys) this.#taken.add(key);
   }
 
   /** `waiter` comes back from `release` when it is worth examining again. */
@@ -29,22 +29,23 @@ export class KeyHolds<T extends { readonly keys: readonly string[] }> {
     const waiters = this.#waiters.get(key);
     if (waiters === undefined) this.#waiters.set(key, [waiter]);
     else waiters.push(waiter);
-    for (const held of waiter.keys) add(this.#reserved, held, 1);
+    for (const held of waiter.keys) this.#reserved.add(held);
   }
 
   /** Ends a `take`. Returns the waiters to examine again, in no particular order; they hold nothing any more. */
   release(keys: readonly string[]): readonly T[] {
-    const freed: T[] = [];
-    const chain: string[] = [];
-    for (const key of keys) {
-      if (add(this.#taken, key, -1) === 0) chain.push(key);
+    if (this.#waiters.size === 0) {
+      for (const key of keys) this.#taken.remove(key);
+      return [];
     }
+    const freed: T[] = [];
+    const chain = keys.filter((key) => this.#taken.remove(key));
     for (let key = chain.pop(); key !== undefined; key = chain.pop()) {
       const waiters = this.#waiters.get(key);
       if (waiters === undefined) continue;
       this.#waiters.delete(key);
       for (const waiter of waiters) {
-        for (const held of waiter.keys) add(this.#reserved, held, -1);
+        for (const held of waiter.keys) this.#reserved.remove(held);
         freed.push(waiter);
         chain.push(...waiter.keys);
       }
@@ -53,9 +54,28 @@ export class KeyHolds<T extends { readonly keys: readonly string[] }> {
   }
 }
 
-function add(counts: Map<string, number>, key: string, change: number): number {
-  const count = (counts.get(key) ?? 0) + change;
-  if (count === 0) counts.delete(key);
-  else counts.set(key, count);
-  return count;
+/** How often each key is in it. Nearly all are in it once, which takes one look into one table. */
+class Counts {
+  readonly #once = new Set<string>();
+  /** Beyond the first time. */
+  readonly #more = new Map<string, number>();
+
+  has(key: string): boolean {
+    return this.#once.has(key);
+  }
+
+  add(key: string): void {
+    const before = this.#once.size;
+    this.#once.add(key);
+    if (this.#once.size === before) this.#more.set(key, (this.#more.get(key) ?? 0) + 1);
+  }
+
+  /** True where it is not in it any more. */
+  remove(key: string): boolean {
+    const more = this.#more.get(key);
+    if (more === undefined) return this.#once.delete(key);
+    if (more === 1) this.#more.delete(key);
+    else this.#more.set(key, more - 1);
+    return false;
+  }
 }

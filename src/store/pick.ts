@@ -3,7 +3,7 @@ import type { ClaimBounds, Envelope } from '../envelope.js';
 /** What a pick looks at. */
 export type Candidate = Envelope & { readonly alone: boolean };
 
-type Open<T> = { readonly members: [T, ...T[]]; readonly keys: Set<string> };
+type Open<T> = { readonly members: [T, ...T[]] };
 
 /** One claim while it is being put together: which candidates may share a request, and how many fit. */
 export class Pick<T extends Candidate> {
@@ -32,13 +32,10 @@ export class Pick<T extends Candidate> {
 
   /** `taken`, `full`, or the key that must be free before the candidate can leave. */
   offer(candidate: T): 'taken' | 'full' | { readonly waitsFor: string } {
-    const shared = candidate.keys.filter((key) => this.#byKey.has(key));
-    const [firstKey] = shared;
+    const firstKey = candidate.keys.find((key) => this.#byKey.has(key));
     if (firstKey === undefined) return this.#open(candidate);
     const parcel = this.#byKey.get(firstKey);
-    if (parcel === undefined || !this.#canJoin(parcel, candidate, shared)) {
-      return { waitsFor: firstKey };
-    }
+    if (parcel === undefined || !this.#canJoin(parcel, candidate)) return { waitsFor: firstKey };
     if (!this.#fits(candidate)) return 'full';
     parcel.members.push(candidate);
     this.#index(parcel, candidate);
@@ -49,7 +46,7 @@ export class Pick<T extends Candidate> {
     this.#maxCount = Math.min(this.#maxCount, this.#company(candidate.attempts));
     if (this.#parcels.length >= this.#maxCount) this.#closed = this.#parcels.length > 0;
     if (this.#closed || !this.#fits(candidate)) return 'full';
-    const parcel: Open<T> = { members: [candidate], keys: new Set() };
+    const parcel: Open<T> = { members: [candidate] };
     this.#parcels.push(parcel);
     this.#index(parcel, candidate);
     return 'taken';
@@ -57,10 +54,7 @@ export class Pick<T extends Candidate> {
 
   #index(parcel: Open<T>, candidate: T): void {
     this.#bytes += weight(candidate);
-    for (const key of candidate.keys) {
-      parcel.keys.add(key);
-      this.#byKey.set(key, parcel);
-    }
+    for (const key of candidate.keys) this.#byKey.set(key, parcel);
   }
 
   #fits(candidate: T): boolean {
@@ -70,13 +64,15 @@ export class Pick<T extends Candidate> {
     return !this.#closed;
   }
 
-  #canJoin(parcel: Open<T>, candidate: T, shared: readonly string[]): boolean {
+  #canJoin(parcel: Open<T>, candidate: T): boolean {
+    if (!this.#merges || candidate.alone || parcel.members[0].alone) return false;
+    const isElsewhere = candidate.keys.some((key) => {
+      const holder = this.#byKey.get(key);
+      return holder !== undefined && holder !== parcel;
+    });
     return (
-      this.#merges &&
-      !candidate.alone &&
-      !parcel.members[0].alone &&
-      shared.every((key) => this.#byKey.get(key) === parcel) &&
-      isMergeable(parcel.keys, candidate.keys)
+      !isElsewhere &&
+      isMergeable(new Set(parcel.members.flatMap(({ keys }) => keys)), candidate.keys)
     );
   }
 

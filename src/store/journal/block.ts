@@ -45,9 +45,8 @@ export function encodeBlock(entries: readonly Entry[]): Buffer {
     block.writeUInt32LE(payload.byteLength, at + 13);
     at += entryBytes;
     for (const key of keys) {
-      block.writeUInt8(key.length, at);
-      block.write(key, at + 1, 'latin1');
-      at += 1 + key.length;
+      block[at++] = key.length;
+      for (let index = 0; index < key.length; index++) block[at++] = key.charCodeAt(index);
     }
     block.set(payload, at);
     at += payload.byteLength;

@@ -33,7 +33,8 @@ export function stageAppends(
     totals.count++;
     totals.accepted++;
     totals.bytes += weight(one);
-    fresh[one.lane].push({ ...one, seq });
+    const { keys, acceptedAt, payload } = one;
+    fresh[one.lane].push({ seq, acceptedAt, keys, payload });
     const id = toId({ lane: one.lane, epoch, seq });
     if (one.lane === 'events') seen.window.remember(one.keys, seq, { note });
     return { id, duplicate: false };
