@@ -11,8 +11,8 @@ import type {
 
 /** Where deliveries go: what the loop needs of Klaviyo, or of a sibling. Nothing here rejects for what the far side does. */
 export type Destination = {
-  /** Merges two payloads of one profile, newer wins field by field. */
-  merge(older: Uint8Array, newer: Uint8Array): Uint8Array;
+  /** Merges payloads of one profile, oldest first; newer wins field by field. */
+  merge(payloads: readonly Uint8Array[]): Uint8Array;
   /** `mayGo` is asked until all has left: once it is false, the request must not become whole. */
   send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes. */

@@ -6,7 +6,9 @@ export function toPayloads(
   parcels: readonly Parcel[],
   destination: Pick<Destination, 'merge'>,
 ): readonly Uint8Array[] {
-  return parcels.map(([oldest, ...newer]) =>
-    newer.reduce((merged, { payload }) => destination.merge(merged, payload), oldest.payload),
+  return parcels.map((parcel) =>
+    parcel.length === 1
+      ? parcel[0].payload
+      : destination.merge(parcel.map(({ payload }) => payload)),
   );
 }

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash as digestOf, timingSafeEqual } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { ProblemError } from './problems.js';
 
@@ -16,7 +16,7 @@ export type Keyring = {
 
 type Keys = { readonly ingest: readonly string[]; readonly admin: readonly string[] };
 
-const hash = (key: string): Buffer => createHash('sha256').update(key).digest();
+const hash = (key: string): Buffer => digestOf('sha256', key, 'buffer');
 
 export function createKeyring({ ingest, admin }: Keys): Keyring {
   const toEntry = (access: Access) => (key: string) => {

@@ -69,16 +69,18 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 /**
- * Merges two payloads of one profile: the newer wins, field by field. A null never takes a value
- * away, because it would not at Klaviyo either: bulk import ignores nulls (Klaviyo's OpenAPI).
+ * Merges payloads of one profile, oldest first: the newer wins, field by field. A null never takes a
+ * value away, because it would not at Klaviyo either: bulk import ignores nulls (Klaviyo's OpenAPI).
  * Names keep the order in which they first appeared; integers of any size keep their digits.
  * Throws where a payload is no JSON object, which is our own fault.
  */
-export function mergeProfiles(older: Uint8Array, newer: Uint8Array): Uint8Array {
-  const before = toProfile(older);
-  const after = toProfile(newer);
+export function mergeProfiles(payloads: readonly Uint8Array[]): Uint8Array {
+  return encoder.encode(stringifyJson(payloads.map(toProfile).reduce(mergeTwo)));
+}
+
+function mergeTwo(before: JsonObject, after: JsonObject): JsonObject {
   const attributes = mergeMembers(toObject(before.attributes), toObject(after.attributes), nested);
-  return encoder.encode(stringifyJson({ ...mergeMembers(before, after), attributes }));
+  return { ...mergeMembers(before, after), attributes };
 }
 
 function toProfile(payload: Uint8Array): JsonObject {

@@ -3,7 +3,11 @@ import type { ClaimBounds, Envelope } from '../envelope.js';
 /** What a pick looks at. */
 export type Candidate = Envelope & { readonly alone: boolean };
 
-type Open<T> = { readonly members: [T, ...T[]] };
+type Open<T> = {
+  readonly members: [T, ...T[]];
+  /** Of all members; made when a second one asks. */
+  keys: Set<string> | null;
+};
 
 /** One claim while it is being put together: which candidates may share a request, and how many fit. */
 export class Pick<T extends Candidate> {
@@ -46,7 +50,7 @@ export class Pick<T extends Candidate> {
     this.#maxCount = Math.min(this.#maxCount, this.#company(candidate.attempts));
     if (this.#parcels.length >= this.#maxCount) this.#closed = this.#parcels.length > 0;
     if (this.#closed || !this.#fits(candidate)) return 'full';
-    const parcel: Open<T> = { members: [candidate] };
+    const parcel: Open<T> = { members: [candidate], keys: null };
     this.#parcels.push(parcel);
     this.#index(parcel, candidate);
     return 'taken';
@@ -54,7 +58,10 @@ export class Pick<T extends Candidate> {
 
   #index(parcel: Open<T>, candidate: T): void {
     this.#bytes += weight(candidate);
-    for (const key of candidate.keys) this.#byKey.set(key, parcel);
+    for (const key of candidate.keys) {
+      this.#byKey.set(key, parcel);
+      parcel.keys?.add(key);
+    }
   }
 
   #fits(candidate: T): boolean {
@@ -70,10 +77,9 @@ export class Pick<T extends Candidate> {
       const holder = this.#byKey.get(key);
       return holder !== undefined && holder !== parcel;
     });
-    return (
-      !isElsewhere &&
-      isMergeable(new Set(parcel.members.flatMap(({ keys }) => keys)), candidate.keys)
-    );
+    if (isElsewhere) return false;
+    parcel.keys ??= new Set(parcel.members[0].keys);
+    return isMergeable(parcel.keys, candidate.keys);
   }
 
   /** How many may travel with an envelope that failed so often. */

@@ -122,7 +122,7 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
 
   it('with merged profiles', async () => {
     const payloads = await toPayloads('profiles', Object.values(profiles));
-    const merged = payloads.reduce((older, newer) => mergeProfiles(older, newer));
+    const merged = mergeProfiles(payloads);
     expect(faultsOf('profiles', toJson('profiles', [merged]))).toEqual([]);
   });
 

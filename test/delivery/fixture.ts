@@ -55,7 +55,7 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
     looks,
     goes,
     busiest,
-    merge: (older, newer) => toBytes(toTexts([older, newer]).join('+')),
+    merge: (payloads) => toBytes(toTexts(payloads).join('+')),
     async send(lane, payloads, mayGo) {
       const request = { lane, at: clock.monotonic(), texts: toTexts(payloads) };
       const number = requests.push(request);

@@ -28,7 +28,7 @@ function createUnderTest(follow: Destination['follow']) {
     buffer: { settle: (settlement) => Promise.resolve(void settled.push(settlement)) },
     destination: {
       follow,
-      merge: (_older, newer) => newer,
+      merge: (payloads) => payloads.at(-1)!,
       send: () => Promise.reject(new Error('nothing is sent here')),
     },
     limiter: createLimiter({

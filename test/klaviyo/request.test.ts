@@ -6,8 +6,7 @@ import { mergeProfiles, overheadBytes, toBody } from '../../src/klaviyo/request.
 
 const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
-const merge = (...texts: readonly string[]): string =>
-  toText(texts.map(toBytes).reduce((older, newer) => mergeProfiles(older, newer)));
+const merge = (...texts: readonly string[]): string => toText(mergeProfiles(texts.map(toBytes)));
 const aProfile = (attributes: object): string => JSON.stringify({ type: 'profile', attributes });
 
 describe('a body', () => {
