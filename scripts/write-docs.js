@@ -1,10 +1,12 @@
 // Writes what is derived from the code: .env.example and README.md's table of settings from
-// settingsSchema, docs/metrics.md's table from createMetrics, docs/scaling.md's from bench/results. `npm run docs` builds and runs it;
+// settingsSchema, docs/metrics.md's table from createMetrics, docs/scaling.md's and
+// docs/performance.md's from bench/results. `npm run docs` builds and runs it;
 // test/docs.test.ts renders the same from src/ and fails where a file has drifted.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { readMeasured, toCostTable, toModelTable } from './capacity.js';
+import { readRows, toPerformanceTable } from './performance.js';
 
 /** @typedef {import('./write-docs.js').Setting} Setting */
 /** @typedef {import('./write-docs.js').MetricRow} MetricRow */
@@ -151,6 +153,7 @@ async function writeAll() {
   rewrite('docs/metrics.md', 'metrics', toMetricsTable(metrics));
   rewrite('docs/scaling.md', 'costs', toCostTable(readMeasured()));
   rewrite('docs/scaling.md', 'model', toModelTable(readMeasured()));
+  rewrite('docs/performance.md', 'measured', toPerformanceTable(readRows()));
 }
 
 /**

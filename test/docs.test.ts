@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { readMeasured, toCostTable, toModelTable, toNeeds } from '../scripts/capacity.js';
+import { readRows, toFigure, toPerformanceTable } from '../scripts/performance.js';
 import {
   replaceBetween,
   toEnvExample,
@@ -30,6 +31,18 @@ describe('the files made from the code (after a change: npm run docs)', () => {
   it("docs/metrics.md's table is the registry's", () => {
     const page = read('docs/metrics.md');
     expect(page).toBe(replaceBetween(page, 'metrics', toMetricsTable(metrics)));
+  });
+});
+
+describe('what was measured', () => {
+  it("docs/performance.md's table is made from it", () => {
+    const page = read('docs/performance.md');
+    expect(page).toBe(replaceBetween(page, 'measured', toPerformanceTable(readRows())));
+  });
+
+  it('is told as a median with its range, and as it is where it was measured once', () => {
+    expect(toFigure({ median: 0.61234, min: 0.5, max: 1 })).toBe('0.612 (0.5–1)');
+    expect(toFigure({ median: 12_345.6, min: 12_345.6, max: 12_345.6 })).toBe('12,346');
   });
 });
 

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { wait, type Clock, type Timer } from '../../clock.js';
 import { UnavailableError, type Link, type Reply, type Script } from '../../redis/link.js';
 import { leaveScript, lookScript } from './look-script.js';
@@ -48,6 +49,8 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.mirror = new Mirror(options.clock);
+    // Everything that waits for the server to be back listens to the end: many listeners are no leak.
+    setMaxListeners(0, this.#closing.signal);
     this.#stopListening = options.link.onChange((isUp) => {
       if (isUp) void this.look();
       else this.#note('it is not connected');

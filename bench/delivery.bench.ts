@@ -1,0 +1,78 @@
+import { it, afterAll, beforeAll } from 'vitest';
+import { interleave, toRatio, toSpread } from './support/compare.js';
+import { measureEndToEnd, unlimited } from './support/end-to-end.js';
+import type { Load } from './support/load.js';
+import { needTools, startBare, startRelay, type Cores } from './support/program.js';
+import { save, type Row } from './support/results.js';
+
+const rounds = Number(process.env.ROUNDS ?? 5);
+const warmUpSeconds = 2;
+const seconds = 5;
+
+const rows: Row[] = [];
+beforeAll(() => needTools('wrk', 'taskset'));
+afterAll(() => save('delivery', rows));
+
+type Way = { readonly load: Load; readonly cores: Cores };
+
+const toRelay =
+  ({ load, cores }: Way) =>
+  () =>
+    measureEndToEnd({
+      ...{ mark: '"type":"event-bulk-create"', load, cores, warmUpSeconds },
+      start: (sink) => startRelay(sink, unlimited, cores),
+    });
+
+const toForwarder =
+  ({ load, cores }: Way, perRequest: number) =>
+  () =>
+    measureEndToEnd({
+      ...{ mark: '"distinct_id"', load, cores, warmUpSeconds },
+      start: (sink) =>
+        startBare('forwarder', { SINK_URL: sink.url, PER_REQUEST: String(perRequest) }, cores),
+    });
+
+it.each(['events', 'ndjson'] as const)('events delivered per second, %s', async (kind) => {
+  const way: Way = { load: { kind, perRequest: 500, seconds }, cores: 'server' };
+  const { relay, floor } = await interleave(rounds, {
+    relay: toRelay(way),
+    floor: toForwarder(way, 1000),
+  });
+  rows.push({
+    row: `3 ${kind === 'events' ? 'JSON' : 'NDJSON'}`,
+    what: 'events delivered per second, posted 500 a request, one core',
+    against: 'a program that parses, serialises and forwards 1,000 a request',
+    measured: toRatio(relay, floor),
+    ...{ unit: '×', least: '0.60', aim: '0.90' },
+    absolute: { 'relay, events/s': toSpread(relay), forwarder: toSpread(floor) },
+  });
+});
+
+it('events delivered per second, both cores', async () => {
+  const way: Way = { load: { kind: 'events', perRequest: 500, seconds }, cores: 'both' };
+  const { relay } = await interleave(rounds, { relay: toRelay(way) });
+  rows.push({
+    row: '4',
+    what: 'the same on both cores, the load and the sink on them, too',
+    against: "Klaviyo's ceiling for an account, 75 requests/s × 1,000 events",
+    measured: toSpread(relay),
+    ...{ unit: 'events/s', least: '50,000', aim: '75,000', absolute: {} },
+  });
+});
+
+it.each([0, 0.1, 0.9])('profiles delivered per second, %f of them repeated', async (repeated) => {
+  const load: Load = { kind: 'profiles', perRequest: 10_000, repeated, connections: 4, seconds };
+  const way: Way = { load, cores: 'server' };
+  const { relay, floor } = await interleave(rounds, {
+    relay: toRelay(way),
+    floor: toForwarder(way, 10_000),
+  });
+  rows.push({
+    row: `11, ${repeated * 100} %`,
+    what: `profiles posted and delivered per second, 10,000 a request, ${repeated * 100} % of repeated identities, one core`,
+    against: 'a program that parses, serialises and forwards 10,000 a request',
+    measured: toRatio(relay, floor),
+    ...{ unit: '×', least: '0.50', aim: '0.80' },
+    absolute: { 'relay, profiles/s': toSpread(relay), forwarder: toSpread(floor) },
+  });
+});

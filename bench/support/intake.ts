@@ -1,0 +1,27 @@
+import { post, type Loaded } from './load.js';
+import type { Program } from './program.js';
+
+export const connections = 64;
+
+export type IntakeOptions = {
+  readonly warmUpSeconds: number;
+  readonly seconds: number;
+  readonly delayMs?: number;
+};
+
+/** Single events to a fresh program that is warmed up first. */
+export async function measureIntake(
+  start: () => Promise<Program>,
+  { warmUpSeconds, seconds, delayMs = 0 }: IntakeOptions,
+): Promise<Loaded> {
+  const program = await start();
+  try {
+    await post(program, { kind: 'event', seconds: warmUpSeconds, connections });
+    return await post(program, { kind: 'event', seconds, connections, delayMs });
+  } finally {
+    await program.stop();
+  }
+}
+
+/** Events a second. */
+export const toRate = ({ requests, seconds }: Loaded): number => requests / seconds;

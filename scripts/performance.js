@@ -1,0 +1,62 @@
+// docs/performance.md's table, from what `npm run bench` measured and kept in bench/results.
+// `npm run docs` writes it.
+import { existsSync, readFileSync } from 'node:fs';
+import { z } from 'zod';
+
+/** @typedef {import('./performance.js').MeasuredRow} MeasuredRow */
+/** @typedef {import('./performance.js').Spread} Spread */
+
+const files = ['intake', 'delivery', 'backlog', 'rate', 'redis', 'growth'];
+
+const spreadSchema = z.object({ median: z.number(), min: z.number(), max: z.number() });
+const resultSchema = z.object({
+  rows: z.array(
+    z.object({
+      row: z.string(),
+      what: z.string(),
+      against: z.string(),
+      measured: spreadSchema,
+      unit: z.string(),
+      least: z.string(),
+      aim: z.string(),
+      absolute: z.record(z.string(), spreadSchema),
+    }),
+  ),
+});
+
+/** In the order of their numbers. */
+export function readRows() {
+  const rows = files.flatMap((name) => {
+    const path = new URL(`../bench/results/${name}.json`, import.meta.url);
+    return existsSync(path) ? resultSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).rows : [];
+  });
+  return rows.sort((a, b) => parseInt(a.row) - parseInt(b.row));
+}
+
+/** @param {number} value */
+function toNumber(value) {
+  if (value === 0) return '0';
+  return value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(+value.toPrecision(3));
+}
+
+/**
+ * Median, and the range where there is one.
+ * @param {Spread} spread
+ */
+export function toFigure({ median, min, max }) {
+  return min === max ? toNumber(median) : `${toNumber(median)} (${toNumber(min)}–${toNumber(max)})`;
+}
+
+/** @param {readonly MeasuredRow[]} rows */
+export function toPerformanceTable(rows) {
+  const lines = rows.map(({ row, what, against, measured, unit, least, aim, absolute }) => {
+    const others = Object.entries(absolute).map(([name, spread]) => `${name} ${toFigure(spread)}`);
+    const figure = `**${toFigure(measured)}** ${unit}`;
+    return `| ${[row, what, against, figure, least, aim, others.join('; ') || '–'].join(' | ')} |`;
+  });
+  return [
+    '| # | what | against | measured: median (min–max) | at least | aim | for orientation |',
+    '| --- | --- | --- | --- | --- | --- | --- |',
+    ...lines,
+  ].join('\n');
+}
