@@ -6,7 +6,7 @@ import { needTools, startBare, startRelay, type Cores } from './support/program.
 import { save, type Row } from './support/results.js';
 
 const rounds = Number(process.env.ROUNDS ?? 5);
-const warmUpSeconds = 2;
+const warmUpSeconds = 5;
 const seconds = 5;
 
 const rows: Row[] = [];

@@ -44,7 +44,7 @@ function lineAt(at: number, one: Point, other: Point): number {
 async function measure(load: Omit<Load, 'seconds'>): Promise<number> {
   const relay = await startRelay(nobody, roomy);
   try {
-    await post(relay, { ...load, seconds: 2 });
+    await post(relay, { ...load, seconds: 4 });
     const { requests, seconds: took } = await post(relay, { ...load, seconds });
     return (took / requests) * 1e6;
   } finally {

@@ -7,7 +7,7 @@ import { save, type Row } from './support/results.js';
 
 const rounds = Number(process.env.ROUNDS ?? 5);
 const seconds = 4;
-const warmUpSeconds = 3;
+const warmUpSeconds = 5;
 
 let sink: Program;
 const rows: Row[] = [];

@@ -8,7 +8,7 @@ import { save, type Row } from './support/results.js';
 
 const rounds = Number(process.env.ROUNDS ?? 5);
 const seconds = 4;
-const warmUpSeconds = 2;
+const warmUpSeconds = 5;
 
 let redis: RedisServer;
 let sink: Program;
