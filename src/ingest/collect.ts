@@ -32,7 +32,9 @@ export async function collect(
 ): Promise<Collected> {
   const collected: Collected = { drafts: [], rejected: [], warnings: [] };
   let faultCount = 0;
-  for (const [index, entry] of entries.entries()) {
+  let index = -1;
+  for (const entry of entries) {
+    index++;
     if (index > 0 && index % entriesPerTurn === 0) await turn();
     const drafted = draft(lane, entry, context);
     if (!drafted.ok) {

@@ -17,7 +17,10 @@ export class KeyHolds<T extends { readonly keys: readonly string[] }> {
 
   /** The first of the keys that stands in the way. */
   heldKey(keys: readonly string[]): string | undefined {
-    return keys.find((key) => this.#taken.has(key) || this.#reserved.has(key));
+    const isNobodyWaiting = this.#waiters.size === 0;
+    return keys.find(
+      (key) => this.#taken.has(key) || (!isNobodyWaiting && this.#reserved.has(key)),
+    );
   }
 
   take(keys: readonly string[]): void {
@@ -72,7 +75,7 @@ class Counts {
 
   /** True where it is not in it any more. */
   remove(key: string): boolean {
-    const more = this.#more.get(key);
+    const more = this.#more.size === 0 ? undefined : this.#more.get(key);
     if (more === undefined) return this.#once.delete(key);
     if (more === 1) this.#more.delete(key);
     else this.#more.set(key, more - 1);

@@ -53,7 +53,8 @@ export function stageSettlement(
   );
   const [ref] = followed.map((held) => held.ref);
   // An import job ends for all of its envelopes in one settlement.
-  const ended = new Set([...gone, ...[...back.values()].flat()].flatMap((held) => held.ref ?? []));
+  const ended = new Set<string>();
+  for (const held of [gone, ...back.values()].flat()) if (held.ref !== null) ended.add(held.ref);
   return {
     writes: [
       ...sheet.writes(tables),
@@ -87,6 +88,9 @@ export function stageSettlement(
 class MarkSheet {
   readonly #now: number;
   readonly #marks = new Map<Block, Mark[]>();
+  /** Neighbours mostly lie in one block. */
+  #latest: Block | null = null;
+  #latestMarks: Mark[] = [];
   /** One for all envelopes of a block that fared alike: they are written once. */
   readonly #trials = new Map<Reason | null, Map<string, Trial>>();
 
@@ -95,12 +99,12 @@ class MarkSheet {
   }
 
   mark({ block, index }: Held, mark: Mark): void {
-    let marks = this.#marks.get(block);
-    if (marks === undefined) {
-      marks = [...block.marks];
-      this.#marks.set(block, marks);
+    if (block !== this.#latest) {
+      this.#latest = block;
+      this.#latestMarks = this.#marks.get(block) ?? [...block.marks];
+      this.#marks.set(block, this.#latestMarks);
     }
-    marks[index] = mark;
+    this.#latestMarks[index] = mark;
   }
 
   try(held: Held, delayMs: number): void {
