@@ -6,6 +6,7 @@ import { toUnavailable } from './http/problems.js';
 import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer, type HttpViews } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
+import { startThreads, type Threads } from './ingest/threads.js';
 import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
 import { openLimits, type Limits } from './limit.js';
@@ -113,18 +114,18 @@ export async function startApp(deps: AppDeps): Promise<App> {
     onFault,
   });
   let draining = false;
+  const drafting = { newId: deps.newId, defaultCountry: config.DEFAULT_PHONE_COUNTRY };
+  const threads = startThreads({
+    ...drafting,
+    count: config.WORKERS,
+    onFault: (error) => log.error({ err: error }, 'a drafting thread ended; another takes over'),
+  });
   const server = await createServer({
     config,
     clock,
     metrics,
     logger: log,
-    accept: createAccept({
-      store,
-      clock,
-      metrics,
-      newId: deps.newId,
-      defaultCountry: config.DEFAULT_PHONE_COUNTRY,
-    }),
+    accept: createAccept({ ...drafting, store, clock, metrics, draftMany: threads.draftMany }),
     views: toViews(store, metrics),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),
@@ -158,7 +159,16 @@ export async function startApp(deps: AppDeps): Promise<App> {
         isClosed = true;
         return store.close();
       };
-      stopped ??= stopInOrder({ ...deps, server, engine, client, limits, store, closeStore });
+      stopped ??= stopInOrder({
+        ...deps,
+        server,
+        threads,
+        engine,
+        client,
+        limits,
+        store,
+        closeStore,
+      });
       return stopped;
     },
   };
@@ -241,6 +251,7 @@ function warnAtStart(
 
 type Parts = {
   readonly server: Awaited<ReturnType<typeof createServer>>;
+  readonly threads: Threads;
   readonly engine: Engine;
   readonly client: KlaviyoClient;
   readonly limits: Limits;
@@ -249,7 +260,7 @@ type Parts = {
 };
 
 async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
-  const { server, engine, client, limits, store, log, clock } = deps;
+  const { server, threads, engine, client, limits, store, log, clock } = deps;
   const overdue = new AbortController();
   const deadline = clock.setTimer(deps.config.SHUTDOWN_TIMEOUT_MS, () => overdue.abort());
   const untilDeadline = (work: Promise<unknown>): Promise<unknown> =>
@@ -257,6 +268,7 @@ async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
 
   log.info('stopping');
   await untilDeadline(server.close());
+  await threads.close();
   if (store.durability === 'process') await untilDeadline(drained(deps, overdue.signal));
   await untilDeadline(engine.stop());
   await client.close();

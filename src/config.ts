@@ -110,6 +110,9 @@ export const settingsSchema = z.object({
     .describe(
       'Part of every limit that this relay may use by itself while that Redis is away: 0.5 with two relays. Absent: it sends nothing meanwhile',
     ),
+  WORKERS: int(0, 64, 0).describe(
+    'Threads that read and check large batches beside the one that does everything else; 0: none',
+  ),
   DELIVERY_CONCURRENCY: int(1, 256, 8).describe('Requests in flight at once, per lane'),
   RETRY_BASE_MS: int(1, 60_000, 500).describe(
     'First retry delay; doubles with each attempt, with full jitter',

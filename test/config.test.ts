@@ -127,6 +127,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   PROFILE_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
   RATE_LIMIT_PER_SECOND: [1, 100_000, 75],
   RATE_LIMIT_BURST: [1, 100_000, 75],
+  WORKERS: [0, 64, 0],
   DELIVERY_CONCURRENCY: [1, 256, 8],
   RETRY_BASE_MS: [1, 60_000, 500],
   RETRY_MAX_DELAY_MS: [1, 3_600_000, 60_000],

@@ -1,9 +1,10 @@
 import type { Clock } from '../clock.js';
 import type { Draft, Fault, Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
-import { collect, draft, type Collected } from './collect.js';
+import { draft, type Collected } from './collect.js';
 import type { DraftContext } from './draft.js';
-import { listJson, listNdjson, readOne } from './entries.js';
+import { createDraftMany, type DraftMany } from './draft-many.js';
+import { readOne } from './entries.js';
 import { createToE164 } from './phone.js';
 
 /** What became of one event or profile at the door. */
@@ -69,6 +70,8 @@ export type AcceptDeps = {
   readonly newId: () => string;
   /** ISO 3166 country of phone numbers without a + prefix. */
   readonly defaultCountry?: string | undefined;
+  /** Drafts the requests for many elsewhere. Absent: here. */
+  readonly draftMany?: DraftMany | undefined;
 };
 
 /** Rejects only for our own faults, the store's among them. */
@@ -76,6 +79,7 @@ export function createAccept(deps: AcceptDeps): Accept {
   const { store, clock, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
+  const draftMany = deps.draftMany ?? createDraftMany({ newId, toE164 });
 
   return {
     async one(lane, body, { idempotencyKey }) {
@@ -98,15 +102,15 @@ export function createAccept(deps: AcceptDeps): Accept {
     },
 
     async many(lane, body, { format, strict }) {
-      const listed = format === 'json' ? listJson(lane, body) : listNdjson(body);
-      if (!listed.ok) {
+      const drafted = await draftMany({ lane, body, format, acceptedAt: clock.now() });
+      if (!drafted.ok) {
         count(deps, lane, { invalid: 1 });
-        return { kind: 'invalid', errors: listed.errors, rejected: [] };
+        return { kind: 'invalid', errors: drafted.errors, rejected: [] };
       }
-      const collected = await collect(lane, listed.entries, toContext());
+      const { collected } = drafted;
       const { drafts, rejected } = collected;
       if (drafts.length === 0 || (strict && rejected.length > 0)) {
-        count(deps, lane, { invalid: listed.entries.length });
+        count(deps, lane, { invalid: drafted.count });
         return { kind: 'invalid', errors: toErrors(rejected), rejected };
       }
       return appendMany(deps, lane, collected);

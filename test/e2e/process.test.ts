@@ -134,6 +134,34 @@ describe('SIGTERM under load', () => {
   });
 });
 
+it('threads of its own take large batches, refuse what is bad in them, and end with the relay', async () => {
+  const { child, url, ended } = await start({ WORKERS: '2', EVENT_FLUSH_INTERVAL_MS: '50' });
+  const post = async (name: string) => {
+    const entries = Array.from({ length: 1000 }, (_, number) =>
+      number === 7 ? { event_name: 'e' } : toEvent(`${name}-${number}`),
+    );
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(`${url}/v1/events/batch`, {
+      ...{ method: 'POST', headers, body: JSON.stringify(entries) },
+    });
+    return { status: answer.status, body: await answer.json() };
+  };
+  const answers = await Promise.all(['a', 'b', 'c', 'd'].map(post));
+  for (const answer of answers) {
+    expect(answer).toMatchObject({
+      status: 202,
+      body: { accepted: 999, rejected: [{ index: 7 }] },
+    });
+  }
+  child.kill('SIGTERM');
+  await ended;
+  expect(child.exitCode).toBe(0);
+  const ids = sandbox.state().events.map(({ uniqueId }) => uniqueId);
+  expect(new Set(ids).size).toBe(4 * 999);
+}, 30_000);
+
+const toEvent = (insert_id: string): object => ({ event_name: 'e', distinct_id: 'd', insert_id });
+
 describe('the command', () => {
   it.each(['--help', 'start --help', 'sandbox --help', 'check --help', 'demo --help'])(
     '%s says how to use it',

@@ -1,0 +1,32 @@
+import { randomUUID } from 'node:crypto';
+import { parentPort, workerData } from 'node:worker_threads';
+import { createDraftMany } from './draft-many.js';
+import { packDrafts } from './packed.js';
+import { createToE164 } from './phone.js';
+import type { Answer, Job, ThreadData } from './threads.js';
+
+/** Runs in a thread of its own: drafts what threads.ts hands it, one answer a job. */
+const { defaultCountry } = workerData as ThreadData;
+const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(defaultCountry) });
+
+async function answer({ id, posted }: Job): Promise<void> {
+  const drafted = await draftMany(posted);
+  if (!drafted.ok) {
+    post({ id, drafted }, []);
+    return;
+  }
+  const { drafts, ...others } = drafted.collected;
+  const chunks = packDrafts(drafts);
+  post({ id, drafted: { ok: true, count: drafted.count, chunks, ...others } }, chunks);
+}
+
+function post(message: Answer, chunks: readonly Uint8Array[]): void {
+  // Each chunk has memory of its own, which changes hands.
+  parentPort?.postMessage(
+    message,
+    chunks.map(({ buffer }) => buffer as ArrayBuffer),
+  );
+}
+
+// A draft that throws is our own fault: unhandled, it ends the thread, and threads.ts tells.
+parentPort?.on('message', (job: Job) => void answer(job));

@@ -1,0 +1,144 @@
+import { afterEach, expect, it } from 'vitest';
+import { createDraftMany, type ManyPosted } from '../../src/ingest/draft-many.js';
+import { packDrafts, unpackDrafts } from '../../src/ingest/packed.js';
+import { createToE164 } from '../../src/ingest/phone.js';
+import { startThreads, type Threads } from '../../src/ingest/threads.js';
+import { anEvent, aProfile, receivedAt } from './fixture.js';
+
+/** Built before the tests run: a thread takes no TypeScript. */
+const entry = new URL('../../dist/ingest/draft-thread.js', import.meta.url);
+const defaultCountry = 'US';
+const newId = (): string => 'made here';
+const here = createDraftMany({ newId, toE164: createToE164(defaultCountry) });
+
+let threads: Threads;
+let faults: unknown[] = [];
+afterEach(async () => {
+  await threads.close();
+  faults = [];
+});
+
+function start(count = 2, at = entry): void {
+  const onFault = (error: unknown): void => void faults.push(error);
+  threads = startThreads({ count, newId, defaultCountry, onFault, entry: at });
+}
+
+const posted = (entries: readonly unknown[], overrides: Partial<ManyPosted> = {}): ManyPosted => ({
+  lane: 'events',
+  body: JSON.stringify(entries),
+  format: 'json',
+  acceptedAt: receivedAt,
+  ...overrides,
+});
+
+const manyEvents = (count: number): readonly object[] =>
+  Array.from({ length: count }, (_, number) =>
+    anEvent({ insert_id: `i-${number}`, distinct_id: `ü-${number}`, value: number / 100 }),
+  );
+
+it.each([
+  ['events', posted(manyEvents(1000))],
+  [
+    'profiles',
+    posted(
+      Array.from({ length: 500 }, (_, number) => aProfile({ distinct_id: number })),
+      { lane: 'profiles' },
+    ),
+  ],
+  [
+    'NDJSON',
+    posted([], {
+      format: 'ndjson',
+      body: manyEvents(500)
+        .map((each) => JSON.stringify(each))
+        .join('\n'),
+    }),
+  ],
+  [
+    'bad entries and warnings among good ones',
+    posted([
+      ...manyEvents(300),
+      { event_name: 'no person' },
+      anEvent({ insert_id: 'p', phone_number: '(202) 555-0123' }),
+      anEvent({ insert_id: 'q', phone_number: 'none' }),
+    ]),
+  ],
+  [
+    'more than a chunk holds',
+    posted([
+      anEvent({ insert_id: 'big', properties: { pad: 'x'.repeat(90_000) } }),
+      ...manyEvents(900),
+    ]),
+  ],
+  ['no list', posted([], { body: JSON.stringify({ pad: 'x'.repeat(20_000) }) })],
+  ['no JSON', posted([], { body: 'x'.repeat(20_000) })],
+])('a thread drafts %s as it would be drafted here', async (_what, request) => {
+  start();
+  const [there, expected] = await Promise.all([threads.draftMany(request), here(request)]);
+  expect(toPlain(there)).toEqual(toPlain(expected));
+  expect(faults).toEqual([]);
+});
+
+/** Bytes as text: a view of a chunk and a buffer of its own are alike. */
+function toPlain(drafted: Awaited<ReturnType<typeof here>>): unknown {
+  if (!drafted.ok) return drafted;
+  const { drafts, ...others } = drafted.collected;
+  const texts = drafts.map(({ payload, ...each }) => ({
+    ...each,
+    payload: Buffer.from(payload).toString(),
+  }));
+  return { ...drafted, collected: { ...others, drafts: texts } };
+}
+
+it('small requests, and all where there are no threads, are drafted here', async () => {
+  start();
+  const nameless = { event_name: 'e', distinct_id: 'd' };
+  const small = await threads.draftMany(posted([nameless]));
+  expect(JSON.stringify(toPlain(small))).toContain('made here');
+  const large = Array.from({ length: 1000 }, () => nameless);
+  expect(JSON.stringify(toPlain(await threads.draftMany(posted(large))))).not.toContain(
+    'made here',
+  );
+  await threads.close();
+  start(0);
+  expect(JSON.stringify(toPlain(await threads.draftMany(posted(large))))).toContain('made here');
+});
+
+it('each request gets its own answer, however many there are at once', async () => {
+  start(3);
+  const requests = Array.from({ length: 20 }, (_, number) =>
+    posted([...manyEvents(200), anEvent({ insert_id: `last-${number}` })]),
+  );
+  const answers = await Promise.all(requests.map((each) => threads.draftMany(each)));
+  answers.forEach((each, number) =>
+    expect(JSON.stringify(toPlain(each))).toContain(`last-${number}`),
+  );
+});
+
+it('a thread that ends fails what it was given, and another takes its place', async () => {
+  // Ends at its first job, and drafts nothing.
+  const dying = new URL(
+    `data:text/javascript,${encodeURIComponent("import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => { throw new Error('out of order'); });")}`,
+  );
+  start(1, dying);
+  const request = posted(manyEvents(200));
+  await expect(threads.draftMany(request)).rejects.toThrow('out of order');
+  expect(faults).toEqual([new Error('out of order')]);
+  await expect(threads.draftMany(request)).rejects.toThrow('out of order');
+  expect(faults).toHaveLength(2);
+});
+
+it('packed drafts come back in order, in chunks of no more than a quarter of a megabyte but for large ones', () => {
+  start(0);
+  const drafts = [1, 100_000, 100_000, 100_000, 400_000, 1].map((length, number) => ({
+    lane: 'events' as const,
+    keys: number % 2 === 0 ? [`e${number}`, 'x'] : [],
+    acceptedAt: receivedAt,
+    payload: Buffer.alloc(length, number),
+  }));
+  const chunks = packDrafts(drafts);
+  expect(chunks.map(({ length }) => length < 262_144)).toEqual([true, true, false, true]);
+  expect(chunks.every(({ buffer, length }) => buffer.byteLength === length)).toBe(true);
+  expect(unpackDrafts(chunks, { lane: 'events', acceptedAt: receivedAt })).toEqual(drafts);
+  expect(packDrafts([])).toEqual([]);
+});
