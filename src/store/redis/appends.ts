@@ -67,6 +67,7 @@ export class Appends {
       ]),
     ]);
     try {
+      if (!this.#session.hasLease()) throw new UnavailableError('this relay has not been heard of');
       const [replies] = await this.#session.run(appendScript, [...this.#bounds, ...flat]);
       toList(replies).forEach((reply, index) => {
         const request = requests[index];

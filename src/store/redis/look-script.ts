@@ -24,7 +24,11 @@ local version = redis.call('HGET', meta, 'version')
 if version and tonumber(version) > 1 then return redis.error_reply('NEWER the buffer was written by a newer relay, in format ' .. version) end
 if redis.call('HSETNX', meta, 'epoch', ARGV[4]) == 1 then redis.call('HSET', meta, 'version', 1) end
 
-local isKnown = redis.call('ZSCORE', relays, relay)
+local isKnown = isAlive(relay)
+-- Others have taken over a part of what it held: the rest goes back, too.
+if not isKnown and redis.call('ZSCORE', relays, relay) then
+  for _, lane in ipairs(lanes) do giveUpClaims(lane, relay, 1e9) end
+end
 redis.call('ZADD', relays, now + leaseMs, relay)
 local gone = {}
 local left = ${mostTakenOver}
@@ -35,6 +39,9 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', now)) do
       redis.call('ZREM', relays, other)
       redis.call('HDEL', K .. ':fences', other)
       gone[#gone + 1] = other
+    else
+      -- The next look goes on; the relay itself has to know, should it come back before.
+      redis.call('ZADD', relays, 0, other)
     end
   end
 end

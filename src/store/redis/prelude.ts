@@ -5,7 +5,7 @@ import { serverTime } from '../../redis/server-time.js';
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
  * - `meta`: hash. epoch, version, full, next numbers of notes, letters and deliveries, the drain rate.
- * - `relays`: sorted set. Relay → end of its lease, ms. `fences`: hash. relay → its last claim that it gave up unheard.
+ * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
  * - `LANE:redriven`: hash. number → m, newline, p: what was a dead letter cannot go back into the middle of a stream.
  * - `LANE:redriven-at`: sorted set. number by acceptedAt.
@@ -207,8 +207,12 @@ end
 
 -- Every relay numbers its claims. A server that hung may run one long after its relay stopped
 -- waiting for it, and gave it up, or after the relay was taken for dead.
+local function isAlive(relay)
+  local ends = redis.call('ZSCORE', K .. ':relays', relay)
+  return ends and tonumber(ends) > 0
+end
 local function mayClaim(relay, claim)
-  if not redis.call('ZSCORE', K .. ':relays', relay) then return false end
+  if not isAlive(relay) then return false end
   return tonumber(claim) > number(redis.call('HGET', K .. ':fences', relay))
 end
 

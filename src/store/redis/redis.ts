@@ -261,7 +261,8 @@ export class RedisStore implements Store {
     const { isDurable, requiresDurable, capacity } = this.#options;
     if (this.#closing !== null) return closed;
     const view = this.#session.mirror.view;
-    if (!this.#session.isUp || view === null) return unavailable;
+    // A process that stood still finds posts whose callers have long asked another relay, and gone on.
+    if (!this.#session.isUp || !this.#session.hasLease() || view === null) return unavailable;
     if (requiresDurable && !isDurable()) return lossy;
     if (!view.isFull && !wasRefused) return null;
     const sum = (of: (lane: Lane) => number): number => of('events') + of('profiles');

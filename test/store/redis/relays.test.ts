@@ -321,6 +321,45 @@ describe('a relay that dies', () => {
     expect(a!.store.holds(stale)).toBe(false);
   });
 
+  it('and comes back takes nothing until it is heard of again: callers have asked others meanwhile', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    await append(a!.store, someEvents(1));
+    state.isCutOff = true;
+    await pass(leaseMs, [b]);
+    state.isCutOff = false;
+    // It has not looked yet.
+    expect(a!.store.refusal()).toMatchObject({ reason: 'unavailable' });
+    expect(await a!.store.append(someEvents(1))).toMatchObject({ ok: false });
+    expect(b.store.history('events').accepted).toBe(1);
+    await a!.session.look();
+    expect(a!.store.refusal()).toBeNull();
+    await append(a!.store, someEvents(1));
+  });
+
+  it('and comes back in the middle of a takeover of very much holds nothing of it, and the rest is free', async () => {
+    const { state, wrap } = fickle();
+    const [a] = await open(1, { wrap });
+    const b = await another();
+    opened.push(b);
+    const many = 7000;
+    for (let left = many; left > 0; left -= 1000) await append(a!.store, someEvents(1000));
+    const bounds = { maxCount: many, maxBytes: 1e9 };
+    const stale = (await claim(a!.store, bounds)).flat();
+    expect(stale).toHaveLength(many);
+    state.isCutOff = true;
+    await pass(leaseMs);
+    // One look takes over a part.
+    await b.session.look();
+    state.isCutOff = false;
+    await a!.session.look();
+    expect(stale.some((one) => a!.store.holds([one]))).toBe(false);
+    await b.session.look();
+    expect((await claim(b.store, bounds)).flat()).toHaveLength(many);
+  });
+
   it('gives back what it holds at once where it stops in order', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(2));
