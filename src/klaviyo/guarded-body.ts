@@ -3,7 +3,8 @@ export class LeaseOverError extends Error {
   readonly code = 'RELAY_LEASE_OVER';
 }
 
-const chunkBytes = 64 * 1024;
+/** Pieces are of half of this at least, more than a stream takes without waiting: so the next one waits until this one has left. */
+const pieceBytes = 128 * 1024;
 /** The last one is so small that the kernel takes it in one piece: either it leaves at once or not at all. */
 const lastBytes = 512;
 
@@ -14,9 +15,10 @@ const lastBytes = 512;
  */
 export function* guardBody(body: Buffer, mayGo: () => boolean): Generator<Buffer> {
   const lastAt = Math.max(0, body.length - lastBytes);
+  const size = Math.ceil(lastAt / Math.max(1, Math.ceil(lastAt / pieceBytes)));
   for (let at = 0; at < body.length;) {
     if (!mayGo()) throw new LeaseOverError('the lease was over before all was sent');
-    const end = at < lastAt ? Math.min(lastAt, at + chunkBytes) : body.length;
+    const end = at < lastAt ? Math.min(lastAt, at + size) : body.length;
     yield body.subarray(at, end);
     at = end;
   }
