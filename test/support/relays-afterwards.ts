@@ -26,22 +26,25 @@ export async function lookAtRelays(
 ): Promise<{ readonly letters: readonly Letter[]; readonly problems: readonly string[] }> {
   const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds];
   const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
-  const seen: { letters: readonly Letter[]; text: string }[] = [];
+  const seen: { letters: readonly Letter[]; text: string; parts: readonly string[] }[] = [];
   for (const { url } of fleet.members) {
     const letters = await fetchLetters(url);
     const receipts = await Promise.all(asked.map((id) => fetchText(`${url}/v1/receipts/${id}`)));
     const deliveries = await fetchText(`${url}/v1/deliveries?limit=200`);
-    seen.push({
-      letters,
-      text: JSON.stringify([letters, receipts, deliveries, await untilShown(url, books)]),
-    });
+    const shown = await untilShown(url, books);
+    const parts = [JSON.stringify(letters), JSON.stringify(receipts), deliveries, shown];
+    seen.push({ letters, text: JSON.stringify(parts), parts });
   }
   const texts = new Set(seen.map(({ text }) => text));
   const open = [...texts].filter((text) => !/delivered|dead_lettered/.test(text));
   return {
     letters: seen[0]?.letters ?? [],
     problems: [
-      ...(texts.size === 1 ? [] : [`${seen.length} relays show ${texts.size} different things`]),
+      ...['dead letters', 'receipts', 'deliveries', 'books'].flatMap((what, part) => {
+        const different = new Set(seen.map(({ parts }) => parts[part]));
+        if (different.size === 1) return [];
+        return [`${seen.length} relays show ${different.size} different ${what}`];
+      }),
       ...open.map(() => 'no receipt is known'),
     ],
   };
