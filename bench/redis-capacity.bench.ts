@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Cost } from '../scripts/capacity.js';
 import type { Draft } from '../src/envelope.js';
 import { ack, aDelivery, settledAs } from '../test/support/builders.js';
 import { startRedis, type RedisServer } from '../test/support/redis-server.js';
@@ -12,14 +13,6 @@ import { openTestRedis, type RedisUnderTest } from '../test/store/redis/under-te
  * microseconds of its one thread from append to settlement. docs/scaling.md is made from the result
  * (`npm run docs`).
  */
-type Cost = {
-  readonly payloadBytes: number;
-  readonly waitingBytes: number;
-  readonly rememberedBytes: number;
-  readonly appendMicros: number;
-  readonly singleAppendMicros: number;
-  readonly deliverMicros: number;
-};
 
 const events = 100_000;
 const perRequest = 500;

@@ -56,8 +56,7 @@ async function request(
   { trigger, permit }: Batch,
   deps: AttemptDeps,
 ): Promise<readonly (readonly Parcel[])[]> {
-  const { lane, clock, policy, recorder } = deps;
-  const { buffer } = deps;
+  const { lane, buffer, clock, policy, recorder } = deps;
   const envelopes = parcels.flat();
   const mayGo = buffer.holds && (() => buffer.holds?.(envelopes) !== false);
   // Taken over while it waited for its permit: others send it, and newer ones may have left by now.

@@ -26,16 +26,16 @@ export async function lookAtRelays(
 ): Promise<{ readonly letters: readonly Letter[]; readonly problems: readonly string[] }> {
   const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds];
   const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
-  const seen: { letters: readonly Letter[]; text: string; parts: readonly string[] }[] = [];
+  const seen: { letters: readonly Letter[]; parts: readonly string[] }[] = [];
   for (const { url } of fleet.members) {
     const letters = await fetchLetters(url);
     const receipts = await Promise.all(asked.map((id) => fetchText(`${url}/v1/receipts/${id}`)));
     const deliveries = await fetchText(`${url}/v1/deliveries?limit=200`);
     const shown = await untilShown(url, books);
     const parts = [JSON.stringify(letters), JSON.stringify(receipts), deliveries, shown];
-    seen.push({ letters, text: JSON.stringify(parts), parts });
+    seen.push({ letters, parts });
   }
-  const texts = new Set(seen.map(({ text }) => text));
+  const texts = new Set(seen.map(({ parts }) => JSON.stringify(parts)));
   const open = [...texts].filter((text) => !/delivered|dead_lettered/.test(text));
   return {
     letters: seen[0]?.letters ?? [],

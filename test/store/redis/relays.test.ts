@@ -51,6 +51,15 @@ async function open(
 const another = (settings: Partial<RedisSettings> = {}): Promise<RedisUnderTest> =>
   openTestRedis({ url: server.url, prefix, clock, leaseMs, ...settings });
 
+/** A relay whose way to the server can be cut, and one that lives on. */
+async function openApart() {
+  const { state, wrap } = fickle();
+  const [a] = await open(1, { wrap });
+  const b = await another();
+  opened.push(b);
+  return { state, a: a!, b };
+}
+
 /** Time passes for all of them. */
 async function pass(ms: number, living: readonly RedisUnderTest[] = opened): Promise<void> {
   const [first] = living;
@@ -188,41 +197,35 @@ describe('a relay that dies', () => {
   });
 
   it('and was not dead after all changes nothing of what others hold by now', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, someEvents(1));
-    const stale = await claim(a!.store);
+    const { state, a, b } = await openApart();
+    await append(a.store, someEvents(1));
+    const stale = await claim(a.store);
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     const fresh = await claim(b.store);
     expect(fresh).toHaveLength(1);
     state.isCutOff = false;
     await pass(100);
-    await a!.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
-    expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
+    await a.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
+    expect(a.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
     await b.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
     expect(b.store.depth('events').count).toBe(0);
     // It is one of them again.
     await append(b.store, someEvents(1));
-    expect(await claim(a!.store)).toHaveLength(1);
+    expect(await claim(a.store)).toHaveLength(1);
   });
 
   it('and comes back neither ends an import job that others take over, nor is left with one of its own', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, [aProfile({ keys: ['ea'] })]);
-    const parcels = await claim(a!.store, {}, 'profiles');
+    const { state, a, b } = await openApart();
+    await append(a.store, [aProfile({ keys: ['ea'] })]);
+    const parcels = await claim(a.store, {}, 'profiles');
     const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
     const followed = settledAs(parcels, { kind: 'follow', ref: 'import-1' });
-    await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
+    await a.store.settle({ lane: 'profiles', delivery, settled: followed });
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     state.isCutOff = false;
-    await a!.store.settle({ lane: 'profiles', delivery, settled: settledAs(parcels, ack) });
+    await a.store.settle({ lane: 'profiles', delivery, settled: settledAs(parcels, ack) });
     const [unfinished] = await b.store.unfinishedImports();
     expect(unfinished).toMatchObject({ ref: 'import-1' });
     await b.store.settle({
@@ -235,39 +238,33 @@ describe('a relay that dies', () => {
   });
 
   it('and comes back leaves no import job behind that it began for others', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, [aProfile({ keys: ['ea'] })]);
-    const stale = await claim(a!.store, {}, 'profiles');
+    const { state, a, b } = await openApart();
+    await append(a.store, [aProfile({ keys: ['ea'] })]);
+    const stale = await claim(a.store, {}, 'profiles');
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     state.isCutOff = false;
     const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
     const followed = settledAs(stale, { kind: 'follow', ref: 'import-1' });
-    await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
+    await a.store.settle({ lane: 'profiles', delivery, settled: followed });
     expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
     expect(await claim(b.store, {}, 'profiles')).toHaveLength(1);
   });
 
   it('and has claimed the same again settles it by the later attempt alone', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, someEvents(1));
-    const stale = await claim(a!.store);
+    const { state, a, b } = await openApart();
+    await append(a.store, someEvents(1));
+    const stale = await claim(a.store);
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     state.isCutOff = false;
     await pass(100);
-    const fresh = await claim(a!.store);
+    const fresh = await claim(a.store);
     expect(fresh).toHaveLength(1);
-    await a!.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
-    expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
-    await a!.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
-    expect(a!.store.depth('events').count).toBe(0);
+    await a.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
+    expect(a.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
+    await a.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
+    expect(a.store.depth('events').count).toBe(0);
   });
 
   it.each([
@@ -276,86 +273,74 @@ describe('a relay that dies', () => {
   ] as const)(
     'and waited for the server to settle %s knows what it has claimed again meanwhile',
     async (_what, verdict) => {
-      const { state, wrap } = fickle();
-      const [a] = await open(1, { wrap });
-      const b = await another();
-      opened.push(b);
-      await append(a!.store, [aProfile({ keys: ['ea'] })]);
-      const stale = await claim(a!.store, {}, 'profiles');
+      const { state, a, b } = await openApart();
+      await append(a.store, [aProfile({ keys: ['ea'] })]);
+      const stale = await claim(a.store, {}, 'profiles');
       state.isCutOff = true;
       const delivery = aDelivery({ lane: 'profiles' });
-      const settling = a!.store.settle({
+      const settling = a.store.settle({
         lane: 'profiles',
         delivery,
         settled: settledAs(stale, verdict),
       });
       await pass(leaseMs, [b]);
       state.isCutOff = false;
-      await a!.session.look();
-      const fresh = await claim(a!.store, {}, 'profiles');
+      await a.session.look();
+      const fresh = await claim(a.store, {}, 'profiles');
       expect(fresh).toHaveLength(1);
       await pass(1000);
       await settling;
-      await a!.store.settle({ lane: 'profiles', settled: settledAs(fresh, ack) });
-      expect(a!.store.depth('profiles').count).toBe(0);
+      await a.store.settle({ lane: 'profiles', settled: settledAs(fresh, ack) });
+      expect(a.store.depth('profiles').count).toBe(0);
     },
   );
 
   it('and comes back knows what it holds no more, and what it has claimed again', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, someEvents(1));
-    const stale = (await claim(a!.store)).flat();
-    expect(a!.store.holds(stale)).toBe(true);
+    const { state, a, b } = await openApart();
+    await append(a.store, someEvents(1));
+    const stale = (await claim(a.store)).flat();
+    expect(a.store.holds(stale)).toBe(true);
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     // It cannot ask, and must not go on.
-    expect(a!.store.holds(stale)).toBe(false);
+    expect(a.store.holds(stale)).toBe(false);
     state.isCutOff = false;
-    await a!.session.look();
-    expect(a!.store.holds(stale)).toBe(false);
-    const fresh = (await claim(a!.store)).flat();
-    expect(a!.store.holds(fresh)).toBe(true);
-    expect(a!.store.holds(stale)).toBe(false);
+    await a.session.look();
+    expect(a.store.holds(stale)).toBe(false);
+    const fresh = (await claim(a.store)).flat();
+    expect(a.store.holds(fresh)).toBe(true);
+    expect(a.store.holds(stale)).toBe(false);
   });
 
   it('and comes back takes nothing until it is heard of again: callers have asked others meanwhile', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, someEvents(1));
+    const { state, a, b } = await openApart();
+    await append(a.store, someEvents(1));
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     state.isCutOff = false;
     // It has not looked yet.
-    expect(a!.store.refusal()).toMatchObject({ reason: 'unavailable' });
-    expect(await a!.store.append(someEvents(1))).toMatchObject({ ok: false });
+    expect(a.store.refusal()).toMatchObject({ reason: 'unavailable' });
+    expect(await a.store.append(someEvents(1))).toMatchObject({ ok: false });
     expect(b.store.history('events').accepted).toBe(1);
-    await a!.session.look();
-    expect(a!.store.refusal()).toBeNull();
-    await append(a!.store, someEvents(1));
+    await a.session.look();
+    expect(a.store.refusal()).toBeNull();
+    await append(a.store, someEvents(1));
   });
 
   it('and comes back in the middle of a takeover of very much holds nothing of it, and the rest is free', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
+    const { state, a, b } = await openApart();
     const many = 7000;
-    for (let left = many; left > 0; left -= 1000) await append(a!.store, someEvents(1000));
+    for (let left = many; left > 0; left -= 1000) await append(a.store, someEvents(1000));
     const bounds = { maxCount: many, maxBytes: 1e9 };
-    const stale = (await claim(a!.store, bounds)).flat();
+    const stale = (await claim(a.store, bounds)).flat();
     expect(stale).toHaveLength(many);
     state.isCutOff = true;
     await pass(leaseMs);
     // One look takes over a part.
     await b.session.look();
     state.isCutOff = false;
-    await a!.session.look();
-    expect(stale.some((one) => a!.store.holds([one]))).toBe(false);
+    await a.session.look();
+    expect(stale.some((one) => a.store.holds([one]))).toBe(false);
     await b.session.look();
     expect((await claim(b.store, bounds)).flat()).toHaveLength(many);
   });
@@ -412,14 +397,11 @@ describe('a claim whose answer is lost', () => {
   });
 
   it('comes too late where it is read when the lease may be over, and is given back', async () => {
-    const { state, wrap } = fickle();
-    const [a] = await open(1, { wrap });
-    const b = await another();
-    opened.push(b);
-    await append(a!.store, someEvents(1));
+    const { state, a, b } = await openApart();
+    await append(a.store, someEvents(1));
     // The process stands still between the server's answer and its turn to read it.
     state.onAnswer = () => pass(leaseMs + 1000, [b]);
-    expect(await claim(a!.store)).toEqual([]);
+    expect(await claim(a.store)).toEqual([]);
     expect(await claim(b.store)).toHaveLength(1);
   });
 
