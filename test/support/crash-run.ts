@@ -2,7 +2,7 @@ import { systemClock } from '../../src/clock.js';
 import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/faults.js';
 import { Ledger } from './ledger.js';
 import { moments, type Moment } from './moments.js';
-import { findProblems, readLetters, type Letter } from './oracle.js';
+import { findProblems, readLetters, type Evidence, type Letter } from './oracle.js';
 import { postEvent, runPosters, toSend } from './posters.js';
 import { runCommand } from './relay-process.js';
 import { fetchText, untilSettled, withRestartedRelay, type World } from './restarted-relay.js';
@@ -15,10 +15,9 @@ export type CrashOptions = {
   readonly maxMs?: number;
 };
 
-export type CrashReport = {
+/** What every run of producers and trouble tells. */
+export type Tally = {
   readonly seed: number;
-  readonly kills: number;
-  readonly killsBy: Readonly<Record<Moment, number>>;
   /** Requests, and those whose answer never came. */
   readonly posts: number;
   readonly lostAnswers: number;
@@ -32,6 +31,11 @@ export type CrashReport = {
   readonly seconds: number;
   /** Empty where nothing was lost, doubled, changed or made up. */
   readonly problems: readonly string[];
+};
+
+export type CrashReport = Tally & {
+  readonly kills: number;
+  readonly killsBy: Readonly<Record<Moment, number>>;
 };
 
 /** A share of all requests meets trouble. A 429 holds a lane up for more than a second, so there are few. */
@@ -120,14 +124,21 @@ async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<Cras
   const letters = await fetchLetters(await relay.url());
   const klaviyo = sandbox.state();
   const to = systemClock.now();
-  const problems = [
-    ...findProblems({ seed, ledger, klaviyo, letters, books, from, to }),
-    ...(await findAfterwards(run)),
-  ];
+  const evidence = { seed, ledger, klaviyo, letters, books, from, to };
+  const problems = [...findProblems(evidence), ...(await findAfterwards(run))];
   return {
-    seed,
+    ...toTally(evidence, problems),
     kills: Object.values(killsBy).reduce((sum, count) => sum + count, 0),
     killsBy,
+  };
+}
+
+export function toTally(
+  { seed, ledger, klaviyo, letters, books, from }: Evidence,
+  problems: readonly string[],
+): Tally {
+  return {
+    seed,
     posts: ledger.posts,
     lostAnswers: ledger.lostAnswers,
     sent: ledger.sentEvents.size + ledger.sentUpdates,
@@ -178,7 +189,7 @@ export async function fetchLetters(url: string): Promise<readonly Letter[]> {
 
 const maxProblems = 20;
 
-export function toShort(problems: readonly string[]): readonly string[] {
+function toShort(problems: readonly string[]): readonly string[] {
   const more = problems.length - maxProblems;
   return more > 0 ? [...problems.slice(0, maxProblems), `and ${more} more`] : problems;
 }

@@ -8,7 +8,7 @@ import {
   type SandboxOptions,
 } from '../../src/klaviyo/sandbox/sandbox.js';
 import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
-import { poisons, toTroubles, toShort } from './crash-run.js';
+import { poisons, toTally, toTroubles, type Tally } from './crash-run.js';
 import { Fleet } from './fleet.js';
 import { Ledger } from './ledger.js';
 import { watchMoments, type Moments } from './moments.js';
@@ -39,29 +39,16 @@ export type RelaysOptions = {
   readonly maxMs?: number;
 };
 
-export type RelaysReport = {
-  readonly seed: number;
+export type RelaysReport = Tally & {
   readonly leaseMs: number;
   readonly trials: Readonly<Record<Trial, number>>;
   readonly relays: number;
-  readonly posts: number;
   readonly refusals: number;
-  readonly lostAnswers: number;
-  readonly sent: number;
-  readonly acknowledged: number;
-  readonly delivered: number;
-  readonly merged: number;
-  readonly deadLettered: number;
-  /** Events sent to Klaviyo again that it had already. */
-  readonly repeats: number;
   readonly takeovers: number;
   /** Relays that stood still for longer than their lease, and saw it. */
   readonly leasesLost: number;
   /** Requests beyond a window, as the sandbox judges. */
   readonly violations: number;
-  readonly seconds: number;
-  /** Empty where nothing was lost, doubled, changed or made up. */
-  readonly problems: readonly string[];
 };
 
 /** Three relays, one Redis, one Klaviyo. */
@@ -179,32 +166,23 @@ async function toReport(
   const to = systemClock.now();
   const { letters, problems: differences } = await lookAtRelays(world, books);
   const klaviyo = sandbox.state();
+  const evidence = { seed, ledger, klaviyo, letters, books, from, to };
   const problems = [
     ...stuck,
-    ...findProblems({ seed, ledger, klaviyo, letters, books, from, to }),
+    ...findProblems(evidence),
     ...differences,
     ...(await findAfterwards(world)),
     ...fleet.problems(expected),
   ];
   return {
-    seed,
+    ...toTally(evidence, problems),
     leaseMs,
     trials,
     relays: fleet.started,
-    posts: ledger.posts,
     refusals: fleet.refusals,
-    lostAnswers: ledger.lostAnswers,
-    sent: ledger.sentEvents.size + ledger.sentUpdates,
-    acknowledged: ledger.acknowledgedEvents.size + ledger.updateIds.size,
-    delivered: books.events.delivered + books.profiles.delivered,
-    merged: books.profiles.merged,
-    deadLettered: letters.length,
-    repeats: klaviyo.counters.repeats,
     takeovers: fleet.count(takenOver),
     leasesLost: fleet.count('was not heard of for longer than its lease'),
     violations: klaviyo.violationCount,
-    seconds: Math.round((systemClock.now() - from) / 1000),
-    problems: toShort(problems),
   };
 }
 
