@@ -114,10 +114,10 @@ export async function startApp(deps: AppDeps): Promise<App> {
     onFault,
   });
   let draining = false;
-  const drafting = { newId: deps.newId, defaultCountry: config.DEFAULT_PHONE_COUNTRY };
+  const defaultCountry = config.DEFAULT_PHONE_COUNTRY;
   const threads = startThreads({
-    ...drafting,
     count: config.WORKERS,
+    defaultCountry,
     onFault: (error) => log.error({ err: error }, 'a drafting thread ended; another takes over'),
   });
   const server = await createServer({
@@ -125,7 +125,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     clock,
     metrics,
     logger: log,
-    accept: createAccept({ ...drafting, store, clock, metrics, draftMany: threads.draftMany }),
+    accept: createAccept({ ...deps, store, metrics, defaultCountry, draftMany: threads.draftMany }),
     views: toViews(store, metrics),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),

@@ -6,6 +6,7 @@ import type { DraftContext } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
 import { readOne } from './entries.js';
 import { createToE164 } from './phone.js';
+import type { Threads } from './threads.js';
 
 /** What became of one event or profile at the door. */
 export type AcceptedOne =
@@ -70,8 +71,8 @@ export type AcceptDeps = {
   readonly newId: () => string;
   /** ISO 3166 country of phone numbers without a + prefix. */
   readonly defaultCountry?: string | undefined;
-  /** Drafts the requests for many elsewhere. Absent: here. */
-  readonly draftMany?: DraftMany | undefined;
+  /** Drafts the requests for many elsewhere, or `here`. Absent: here. */
+  readonly draftMany?: Threads['draftMany'] | undefined;
 };
 
 /** Rejects only for our own faults, the store's among them. */
@@ -79,7 +80,8 @@ export function createAccept(deps: AcceptDeps): Accept {
   const { store, clock, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
-  const draftMany = deps.draftMany ?? createDraftMany({ newId, toE164 });
+  const here = createDraftMany({ newId, toE164 });
+  const draftMany: DraftMany = (posted) => deps.draftMany?.(posted, here) ?? here(posted);
 
   return {
     async one(lane, body, { idempotencyKey }) {

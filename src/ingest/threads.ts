@@ -1,14 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import type { Fault } from '../envelope.js';
 import type { Collected } from './collect.js';
-import {
-  createDraftMany,
-  type DraftedMany,
-  type DraftMany,
-  type ManyPosted,
-} from './draft-many.js';
+import type { DraftedMany, DraftMany, ManyPosted } from './draft-many.js';
 import { unpackDrafts } from './packed.js';
-import { createToE164 } from './phone.js';
 
 export type ThreadData = { readonly defaultCountry: string | undefined };
 export type Job = { readonly id: number; readonly posted: ManyPosted };
@@ -36,19 +30,21 @@ const leastChars = 16_384;
 export type ThreadsOptions = ThreadData & {
   /** 0: all requests are drafted in the thread that asks, as small ones are anyway. */
   readonly count: number;
-  readonly newId: () => string;
   /** A thread ended by itself: our own fault. Another takes its place. */
   readonly onFault: (error: unknown) => void;
   /** draft-thread, where it is not beside this file. */
   readonly entry?: URL;
 };
 
-export type Threads = { readonly draftMany: DraftMany; close(): Promise<void> };
+export type Threads = {
+  /** `here` drafts in the thread that asks. */
+  readonly draftMany: (posted: ManyPosted, here: DraftMany) => Promise<DraftedMany>;
+  close(): Promise<void>;
+};
 
 /** Drafts large requests in threads beside the one that does everything else (WORKERS). */
 export function startThreads(options: ThreadsOptions): Threads {
-  const { count, newId, onFault, defaultCountry } = options;
-  const here = createDraftMany({ newId, toE164: createToE164(defaultCountry) });
+  const { count, onFault, defaultCountry } = options;
   const entry = options.entry ?? new URL('./draft-thread.js', import.meta.url);
   const threads: Thread[] = [];
   let ids = 0;
@@ -76,7 +72,7 @@ export function startThreads(options: ThreadsOptions): Threads {
   for (let place = 0; place < count; place++) start(place);
 
   return {
-    draftMany(posted) {
+    draftMany(posted, here) {
       const [first, ...others] = threads;
       if (first === undefined || posted.body.length < leastChars) return here(posted);
       const { worker, waiting } = others.reduce(

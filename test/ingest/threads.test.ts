@@ -20,7 +20,7 @@ afterEach(async () => {
 
 function start(count = 2, at = entry): void {
   const onFault = (error: unknown): void => void faults.push(error);
-  threads = startThreads({ count, newId, defaultCountry, onFault, entry: at });
+  threads = startThreads({ count, defaultCountry, onFault, entry: at });
 }
 
 const posted = (entries: readonly unknown[], overrides: Partial<ManyPosted> = {}): ManyPosted => ({
@@ -74,7 +74,7 @@ it.each([
   ['no JSON', posted([], { body: 'x'.repeat(20_000) })],
 ])('a thread drafts %s as it would be drafted here', async (_what, request) => {
   start();
-  const [there, expected] = await Promise.all([threads.draftMany(request), here(request)]);
+  const [there, expected] = await Promise.all([threads.draftMany(request, here), here(request)]);
   expect(toPlain(there)).toEqual(toPlain(expected));
   expect(faults).toEqual([]);
 });
@@ -93,15 +93,17 @@ function toPlain(drafted: Awaited<ReturnType<typeof here>>): unknown {
 it('small requests, and all where there are no threads, are drafted here', async () => {
   start();
   const nameless = { event_name: 'e', distinct_id: 'd' };
-  const small = await threads.draftMany(posted([nameless]));
+  const small = await threads.draftMany(posted([nameless]), here);
   expect(JSON.stringify(toPlain(small))).toContain('made here');
   const large = Array.from({ length: 1000 }, () => nameless);
-  expect(JSON.stringify(toPlain(await threads.draftMany(posted(large))))).not.toContain(
+  expect(JSON.stringify(toPlain(await threads.draftMany(posted(large), here)))).not.toContain(
     'made here',
   );
   await threads.close();
   start(0);
-  expect(JSON.stringify(toPlain(await threads.draftMany(posted(large))))).toContain('made here');
+  expect(JSON.stringify(toPlain(await threads.draftMany(posted(large), here)))).toContain(
+    'made here',
+  );
 });
 
 it('each request gets its own answer, however many there are at once', async () => {
@@ -109,7 +111,7 @@ it('each request gets its own answer, however many there are at once', async () 
   const requests = Array.from({ length: 20 }, (_, number) =>
     posted([...manyEvents(200), anEvent({ insert_id: `last-${number}` })]),
   );
-  const answers = await Promise.all(requests.map((each) => threads.draftMany(each)));
+  const answers = await Promise.all(requests.map((each) => threads.draftMany(each, here)));
   answers.forEach((each, number) =>
     expect(JSON.stringify(toPlain(each))).toContain(`last-${number}`),
   );
@@ -122,9 +124,9 @@ it('a thread that ends fails what it was given, and another takes its place', as
   );
   start(1, dying);
   const request = posted(manyEvents(200));
-  await expect(threads.draftMany(request)).rejects.toThrow('out of order');
+  await expect(threads.draftMany(request, here)).rejects.toThrow('out of order');
   expect(faults).toEqual([new Error('out of order')]);
-  await expect(threads.draftMany(request)).rejects.toThrow('out of order');
+  await expect(threads.draftMany(request, here)).rejects.toThrow('out of order');
   expect(faults).toHaveLength(2);
 });
 
