@@ -19,6 +19,11 @@ export type RelaysAfterwards = {
 
 const receiptCount = 40;
 
+type Seen = { readonly letters: readonly Letter[]; readonly parts: readonly string[] };
+
+/** Looks at all of them, until nothing changes any more while they are looked at one after the other. */
+const maxLooks = 50;
+
 /** What each of the relays shows of what all of them did: the same, or it is a problem. */
 export async function lookAtRelays(
   { random, fleet, ledger }: RelaysAfterwards,
@@ -26,7 +31,25 @@ export async function lookAtRelays(
 ): Promise<{ readonly letters: readonly Letter[]; readonly problems: readonly string[] }> {
   const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds];
   const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
-  const seen: { letters: readonly Letter[]; parts: readonly string[] }[] = [];
+  let seen = await lookAtEach(fleet, asked, books);
+  // A relay that stood still in the middle of a request writes it down when it goes on.
+  for (let looks = 1; looks < maxLooks && toDifferences(seen).length > 0; looks++) {
+    seen = await lookAtEach(fleet, asked, books);
+  }
+  const texts = new Set(seen.map(({ parts }) => JSON.stringify(parts)));
+  const open = [...texts].filter((text) => !/delivered|dead_lettered/.test(text));
+  return {
+    letters: seen[0]?.letters ?? [],
+    problems: [...toDifferences(seen), ...open.map(() => 'no receipt is known')],
+  };
+}
+
+async function lookAtEach(
+  fleet: Fleet,
+  asked: readonly string[],
+  books: Readonly<Record<Lane, Books>>,
+): Promise<readonly Seen[]> {
+  const seen: Seen[] = [];
   for (const { url } of fleet.members) {
     const letters = await fetchLetters(url);
     const receipts = await Promise.all(asked.map((id) => fetchText(`${url}/v1/receipts/${id}`)));
@@ -35,19 +58,15 @@ export async function lookAtRelays(
     const parts = [JSON.stringify(letters), JSON.stringify(receipts), deliveries, shown];
     seen.push({ letters, parts });
   }
-  const texts = new Set(seen.map(({ parts }) => JSON.stringify(parts)));
-  const open = [...texts].filter((text) => !/delivered|dead_lettered/.test(text));
-  return {
-    letters: seen[0]?.letters ?? [],
-    problems: [
-      ...['dead letters', 'receipts', 'deliveries', 'books'].flatMap((what, part) => {
-        const different = new Set(seen.map(({ parts }) => parts[part]));
-        if (different.size === 1) return [];
-        return [`${seen.length} relays show ${different.size} different ${what}`];
-      }),
-      ...open.map(() => 'no receipt is known'),
-    ],
-  };
+  return seen;
+}
+
+function toDifferences(seen: readonly Seen[]): readonly string[] {
+  return ['dead letters', 'receipts', 'deliveries', 'books'].flatMap((what, part) => {
+    const different = new Set(seen.map(({ parts }) => parts[part]));
+    if (different.size === 1) return [];
+    return [`${seen.length} relays show ${different.size} different ${what}`];
+  });
 }
 
 /** A relay has what others did a tenth of a second later, so it is asked again. */

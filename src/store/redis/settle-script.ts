@@ -43,7 +43,7 @@ local function remove(seqs)
   bulk('HDEL', key(lane, 'claimed'), seqs)
 end
 
-local asked, gone, freed = {}, {}, {}
+local asked, gone, freed, held = {}, {}, {}, 0
 for index, one in ipairs(settlement.settled) do asked[index] = one[1] end
 local owners = fields(key(lane, 'claimed'), asked)
 for _, one in ipairs(settlement.settled) do
@@ -52,6 +52,7 @@ for _, one in ipairs(settlement.settled) do
   if owners[seq] == relay .. '/' .. claim then
     -- Settled twice in one settlement, it is settled once.
     owners[seq] = false
+    held = held + 1
     if verdict == 'r' then
       redis.call('HDEL', key(lane, 'claimed'), seq)
       redis.call('HSET', key(lane, 'tries'), seq, settlement.texts[text])
@@ -133,9 +134,12 @@ local function dropDelivery(order, delivery)
   redis.call('HDEL', K .. ':delivery-orders', delivery.id)
 end
 
-if settlement.delivery then
+-- A request that was made is written down whoever holds its envelopes by now; what became of it
+-- later is told by those who hold them.
+local known = settlement.delivery and redis.call('HGET', K .. ':delivery-orders', settlement.delivery.id)
+if settlement.delivery and (held > 0 or settlement.count == 0 or not known) then
   local id = settlement.delivery.id
-  local order = redis.call('HGET', K .. ':delivery-orders', id) or redis.call('HINCRBY', meta, 'delivery', 1)
+  local order = known or redis.call('HINCRBY', meta, 'delivery', 1)
   redis.call('HSET', K .. ':delivery-orders', id, order)
   redis.call('HSET', K .. ':deliveries', order, settlement.delivery.text)
   writeRanges(order, 'd', '0')

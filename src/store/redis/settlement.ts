@@ -59,6 +59,7 @@ export function packSettlement(
   const seqs = followed.map(({ seq }) => seq);
   return {
     json: JSON.stringify({
+      count: settled.length,
       settled: lines,
       texts: texts.all,
       // An import job ends for all of its envelopes in one settlement.

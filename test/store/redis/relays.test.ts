@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Delivery } from '../../../src/envelope.js';
 import type { Link } from '../../../src/redis/link.js';
 import {
   ack,
@@ -225,14 +226,16 @@ describe('a relay that dies', () => {
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     state.isCutOff = false;
-    await a.store.settle({ lane: 'profiles', delivery, settled: settledAs(parcels, ack) });
+    const late: Delivery = { ...delivery, result: 'partial', retried: 1 };
+    await a.store.settle({ lane: 'profiles', delivery: late, settled: settledAs(parcels, ack) });
+    // The log is not told by it either.
+    expect(await b.store.delivery(delivery.id)).toEqual(delivery);
     const [unfinished] = await b.store.unfinishedImports();
     expect(unfinished).toMatchObject({ ref: 'import-1' });
-    await b.store.settle({
-      lane: 'profiles',
-      delivery,
-      settled: settledAs(unfinished!.parcels, ack),
-    });
+    const ended: Delivery = { ...delivery, result: 'delivered', delivered: 1 };
+    const settled = settledAs(unfinished!.parcels, ack);
+    await b.store.settle({ lane: 'profiles', delivery: ended, settled });
+    expect(await a.store.delivery(delivery.id)).toEqual(ended);
     expect(b.store.depth('profiles').count).toBe(0);
     expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
   });
