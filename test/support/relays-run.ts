@@ -90,6 +90,8 @@ export async function withRelays<T>(
   const moments = watchMoments({ sandboxPort: sandbox.port, dataDir });
   const env = {
     ...quickRelay,
+    // No receipt falls out of the log in the longest run.
+    DELIVERY_LOG_MAX_COUNT: '1000000',
     STORE: 'redis',
     REDIS_URL: redis.url,
     REDIS_KEY_PREFIX: prefix,
