@@ -96,7 +96,8 @@ export class Fleet {
     for (;;) {
       const member = await this.#next();
       const answer = await post(member, path, body);
-      if (answer?.status !== 503) return answer;
+      // A relay that stood still finds that a request took too long, and has taken none of it.
+      if (answer?.status !== 503 && answer?.status !== 408) return answer;
       this.refusals++;
       for (const listener of [...this.#onRefused]) listener();
     }
