@@ -25,8 +25,9 @@ export type LaneQueueOptions = {
 type Delayed<T> = { readonly dueAt: number; readonly queued: readonly T[] };
 
 /**
- * One lane's envelopes in memory, in the order they leave: what came back (due retries, freed
- * waiters) by number, then fresh ones. Used by every store that keeps its working set in memory.
+ * One lane's envelopes in memory, in the order they leave, which is that of their numbers: what came
+ * back (due retries, freed waiters, redriven ones), and fresh ones. Used by every store that keeps its
+ * working set in memory.
  */
 export class LaneQueue<T extends Queued = Queued> {
   readonly #options: LaneQueueOptions;
@@ -50,7 +51,7 @@ export class LaneQueue<T extends Queued = Queued> {
   /** Claimable now. Envelopes that wait for a key or for their time are not counted. */
   waiting(): Waiting {
     const now = this.#options.clock.monotonic();
-    const oldest = this.#returned[0] ?? this.#fresh.peek();
+    const oldest = this.#isFreshNext(0) ? this.#fresh.peek() : this.#returned[0];
     const due = this.#delayed[0];
     return {
       count: this.#returned.length + this.#fresh.length,
@@ -62,25 +63,20 @@ export class LaneQueue<T extends Queued = Queued> {
 
   claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
     const pick = new Pick<T>(bounds, this.#options.merges);
-    this.#claimReturned(pick);
-    for (let next = this.#fresh.peek(); next !== undefined; next = this.#fresh.peek()) {
-      if (pick.closed || !this.#offer(next, pick)) break;
-      this.#fresh.shift();
+    let returned = 0;
+    while (!pick.closed) {
+      const isFresh = this.#isFreshNext(returned);
+      const next = isFresh ? this.#fresh.peek() : this.#returned[returned];
+      if (next === undefined || !this.#offer(next, pick)) break;
+      if (isFresh) this.#fresh.shift();
+      else returned++;
     }
+    if (returned > 0) this.#returned = this.#returned.slice(returned);
     const { parcels } = pick;
     for (const parcel of parcels) {
       for (const queued of parcel) this.#holds.take(queued.keys);
     }
     return parcels;
-  }
-
-  #claimReturned(pick: Pick<T>): void {
-    let index = 0;
-    for (const queued of this.#returned) {
-      if (pick.closed || !this.#offer(queued, pick)) break;
-      index++;
-    }
-    if (index > 0) this.#returned = this.#returned.slice(index);
   }
 
   /** Puts claimed envelopes back, to be claimed again after `afterMs`. They keep their keys until then. */
@@ -111,6 +107,12 @@ export class LaneQueue<T extends Queued = Queued> {
     this.#closed = true;
     this.#timer?.cancel();
     this.#timer = null;
+  }
+
+  /** Whether a fresh one leaves next, once so many of those that came back have left: it is younger, but for dead letters that were never sent. */
+  #isFreshNext(returned: number): boolean {
+    const back = this.#returned[returned];
+    return back === undefined || (this.#fresh.peek()?.seq ?? Infinity) < back.seq;
   }
 
   /** False where it stays in the queue: it does not fit into this claim. */

@@ -35,7 +35,7 @@ export type Store = {
   waiting(lane: Lane): Waiting;
   /** Calls back whenever `waiting` may have grown. Returns the way to stop. */
   onWaiting(listener: (lane: Lane) => void): () => void;
-  /** Oldest first, within the bounds; retries that are due come before fresh envelopes. Empty when nothing is free. */
+  /** Oldest first, within the bounds, so that retries that are due come before fresh envelopes. Empty when nothing is free. */
   claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
   /** False where a relay that shares the store may have taken over any of what was claimed here. Absent: never. */
   holds?(envelopes: readonly Envelope[]): boolean;

@@ -40,6 +40,12 @@ export class Backlog {
     return this.#span.bytes;
   }
 
+  /** Number of its first envelope; Infinity where there is none. */
+  firstSeq(): number {
+    // A fresh block is named by the number of its first envelope.
+    return this.#nextKey()?.[2] ?? Infinity;
+  }
+
   /** These stay on disk alone for now. */
   add({ count, bytes }: Span): void {
     this.#span = { count: this.#span.count + count, bytes: this.#span.bytes + bytes };
@@ -51,11 +57,21 @@ export class Backlog {
     this.#oldest = null;
   }
 
-  /** Whether an envelope of that number, among those given out, is on disk alone. */
+  /**
+   * Whether an envelope of that number is on disk alone. Not every number is one of an envelope that
+   * waits: some were dead letters from the start. Throws DamagedError.
+   */
   has(seq: number): boolean {
-    const first = this.#span.count === 0 ? undefined : this.#nextKey()?.[2];
-    // A fresh block is named by the number of its first envelope.
-    return first !== undefined && seq >= first;
+    const range = {
+      start: [this.#lane, freshKind, seq],
+      end: [this.#lane, freshKind, this.#passed],
+      reverse: true,
+      limit: 1,
+    };
+    for (const key of this.#tables.blocks.getKeys(range)) {
+      return this.read(key).entries.some((entry) => entry.seq === seq);
+    }
+    return false;
   }
 
   oldestAcceptedAt(): number | null {
@@ -103,7 +119,7 @@ export class Backlog {
 export const toFreshMarks = (count: number): readonly Mark[] => Array<Mark>(count).fill(null);
 
 /** A separator is counted with each, as everywhere. */
-export function toSpan(entries: readonly Entry[]): Span {
+export function toSpan(entries: readonly Pick<Entry, 'payload'>[]): Span {
   return {
     count: entries.length,
     bytes: entries.reduce((sum, { payload }) => sum + payload.byteLength + 1, 0),

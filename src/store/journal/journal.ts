@@ -13,7 +13,6 @@ import {
   type Settlement,
   type UnfinishedImport,
 } from '../../envelope.js';
-import { fromId } from '../ids.js';
 import { weight } from '../pick.js';
 import type { StoreOptions } from '../options.js';
 import type { Appended, Depth, History, Refusal, Store, Taken } from '../store.js';
@@ -25,6 +24,7 @@ import { toUsedBytes } from './free-pages.js';
 import { GroupCommit, type Group, type Staged } from './group-commit.js';
 import { loadLane, toUnfinishedImports } from './load.js';
 import { createParts, type Parts } from './parts.js';
+import { readReceipt } from './receipt.js';
 import { stageAppends } from './stage-appends.js';
 import { stageDiscard, stageRedrive } from './stage-letters.js';
 import { stageSettlement } from './stage-settlement.js';
@@ -165,7 +165,7 @@ export class JournalStore implements Store {
   }
 
   receipt(id: string): Promise<Receipt | null> {
-    return Promise.resolve(this.#receipt(id));
+    return Promise.resolve(readReceipt(id, this.#parts, this.#totals));
   }
 
   deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
@@ -256,29 +256,6 @@ export class JournalStore implements Store {
       from = step.next;
     }
     return total;
-  }
-
-  #receipt(id: string): Receipt | null {
-    const number = fromId(id);
-    if (number?.epoch !== this.#deps.format.epoch) return null;
-    const { lane, seq } = number;
-    const { held, backlog } = this.#parts.lanes[lane];
-    const unsettled = held.find(id);
-    if (unsettled !== undefined) {
-      const state = unsettled.inFlight ? 'in_flight' : 'buffered';
-      const { deliveryId, reason } = unsettled.queued.lastTry ?? { deliveryId: null, reason: null };
-      return { id, lane, state, deliveryId, reason, merged: false };
-    }
-    if (seq < this.#totals.lanes[lane].nextSeq && backlog.has(seq)) {
-      return { id, lane, state: 'buffered', deliveryId: null, reason: null, merged: false };
-    }
-    const letter = this.#parts.letters.find(id);
-    if (letter !== null) {
-      const { deliveryId, reason } = letter;
-      return { id, lane, state: 'dead_lettered', deliveryId, reason, merged: false };
-    }
-    const settled = this.#parts.log.settledBy(lane, seq, this.#totals);
-    return settled && { id, lane, state: 'delivered', reason: null, ...settled };
   }
 
   #notify(lane: Lane): void {

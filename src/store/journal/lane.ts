@@ -3,7 +3,7 @@ import type { ClaimBounds, Lane, Waiting } from '../../envelope.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 import { WorkingSet } from '../working-set.js';
-import { toSpan, type Backlog, type Block, type Loaded } from './backlog.js';
+import { toSpan, type Backlog, type Block, type Loaded, type Span } from './backlog.js';
 import type { Entry } from './block.js';
 import { remainingMs, type Mark, type Trial } from './marks.js';
 
@@ -38,11 +38,24 @@ export class JournalLane {
   readonly held: WorkingSet<Held>;
   readonly backlog: Backlog;
   readonly #options: JournalLaneOptions;
+  /** Redriven, and younger than what is on disk alone, which they must not overtake. */
+  readonly #late: Held[] = [];
 
   constructor(options: JournalLaneOptions) {
     this.#options = options;
     this.backlog = options.backlog;
     this.held = new WorkingSet<Held>({ ...options, merges: options.lane === 'profiles' });
+  }
+
+  /** What is in memory. */
+  span(): Span {
+    const late = toSpan(this.#late);
+    return { count: this.held.count + late.count, bytes: this.held.bytes + late.bytes };
+  }
+
+  find(id: string): { readonly queued: Held; readonly inFlight: boolean } | undefined {
+    const late = this.#late.find((held) => held.id === id);
+    return late === undefined ? this.held.find(id) : { queued: late, inFlight: false };
   }
 
   /** Claimable now. What is on disk alone counts where there is room to bring it in. */
@@ -51,10 +64,12 @@ export class JournalLane {
     if (this.backlog.count === 0 || !this.#hasRoom()) return inMemory;
     const { clock } = this.#options;
     const oldestAt = this.backlog.oldestAcceptedAt();
+    // They leave as soon as what they must not overtake is in memory.
+    const late = toSpan(this.#late);
     return {
       ...inMemory,
-      count: inMemory.count + this.backlog.count,
-      bytes: inMemory.bytes + this.backlog.bytes,
+      count: inMemory.count + this.backlog.count + late.count,
+      bytes: inMemory.bytes + this.backlog.bytes + late.bytes,
       oldestAgeMs:
         inMemory.oldestAgeMs ?? (oldestAt === null ? null : Math.max(0, clock.now() - oldestAt)),
     };
@@ -82,11 +97,20 @@ export class JournalLane {
   }
 
   /**
-   * Redriven just now. They leave before fresh ones, whatever the room: one of the same identity in
-   * memory must not overtake an older one on disk.
+   * Redriven just now. They are in memory whatever the room, and leave by their numbers: nearly always
+   * before fresh ones, and never before an older one of the same identity.
    */
   takeRedriven({ block, entries }: Loaded): void {
-    this.held.restore(this.#toHeld(block, entries));
+    this.#restore(this.#toHeld(block, entries));
+  }
+
+  /** The next block of what is on disk alone; false where there is none. Throws DamagedError. */
+  bringInNext(): boolean {
+    const next = this.backlog.next();
+    if (next === null) return false;
+    this.load(next);
+    if (this.#late.length > 0) this.#restore(this.#late.splice(0));
+    return true;
   }
 
   /** From disk: envelopes of an earlier process or of the backlog, each as its mark says. */
@@ -106,13 +130,20 @@ export class JournalLane {
       this.held.adopt(held);
       if (trial.ref === null) this.held.sendBack(held, remainingMs(trial, now));
     }
-    // What came back before the restart leaves before fresh ones after it, too.
-    this.held.restore(due);
+    // What came back before the restart leaves by its number after it, too.
+    this.#restore(due);
   }
 
   /** Room was made in memory: what is on disk alone may be claimable now. */
   announce(): void {
     if (this.backlog.count > 0 && this.#hasRoom()) this.#options.onWaiting();
+  }
+
+  #restore(held: readonly Held[]): void {
+    const first = held.length === 0 ? Infinity : this.backlog.firstSeq();
+    // The first of a block may itself be one that was redriven since.
+    this.held.restore(held.filter(({ seq }) => seq <= first));
+    for (const one of held) if (one.seq > first) this.#late.push(one);
   }
 
   #hasRoom(): boolean {
@@ -124,9 +155,7 @@ export class JournalLane {
     for (;;) {
       const { count, bytes } = this.held.queue.waiting();
       if (count >= bounds.maxCount || bytes >= bounds.maxBytes || !this.#hasRoom()) return;
-      const next = this.backlog.next();
-      if (next === null) return;
-      this.load(next);
+      if (!this.bringInNext()) return;
     }
   }
 

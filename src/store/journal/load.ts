@@ -15,13 +15,10 @@ export function loadLane(name: Lane, totals: LaneTotals, { tables, lanes }: Part
   const { backlog } = lane;
   const number = laneNumbers[name];
   for (const key of keysOf(tables.blocks, number, redrivenKind)) lane.load(backlog.read(key));
-  backlog.add({ count: totals.count - lane.held.count, bytes: totals.bytes - lane.held.bytes });
+  const { count, bytes } = lane.span();
+  backlog.add({ count: totals.count - count, bytes: totals.bytes - bytes });
   const lastMarked = lastFreshMark(tables, number) ?? 0;
-  while (backlog.passed < lastMarked) {
-    const next = backlog.next();
-    if (next === null) return;
-    lane.load(next);
-  }
+  while (backlog.passed < lastMarked && lane.bringInNext());
 }
 
 /** Envelopes whose import job was running when the process ended, as they were sent: by job, merged again. */

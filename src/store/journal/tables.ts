@@ -2,7 +2,7 @@ import { open, type Database, type RootDatabase } from 'lmdb';
 import type { Delivery, Lane } from '../../envelope.js';
 import type { StoredMarks } from './marks.js';
 
-/** Lane, 0 for redriven and 1 for fresh ones, number: redriven envelopes leave before fresh ones. */
+/** Lane, 0 for redriven and 1 for fresh ones, number: redriven envelopes are brought back before fresh ones. */
 export type BlockKey = readonly [lane: number, kind: number, number: number];
 export const redrivenKind = 0;
 export const freshKind = 1;

@@ -88,7 +88,7 @@ local function ask(found)
   for _, one in ipairs(found) do
     for _, each in ipairs(one.keys) do asked[#asked + 1] = each end
   end
-  isTaken = fields(taken, asked)
+  for each, often in pairs(fields(taken, asked)) do isTaken[each] = often end
 end
 
 local hasReserved = redis.call('EXISTS', reserved) == 1
@@ -118,29 +118,43 @@ local function consider(found)
 end
 
 local examined = 0
+local cursor = number(redis.call('HGET', key(lane, 'stats'), 'cursor'))
 local back = redis.call('ZRANGE', key(lane, 'returned'), 0, mostExamined - 1)
-for _, seq in ipairs(back) do
-  if closed then break end
-  examined = examined + 1
-  local found = content(lane, seq)
-  if found then
-    local tried = redis.call('HGET', key(lane, 'tries'), seq)
-    local trial = tried and cjson.decode(tried)
-    found.tries = tried or ''
-    found.attempts = trial and trial.attempts or 0
-    found.alone = trial and trial.alone or false
-    ask({found})
-    if not consider(found) then break end
+local nextBack = 1
+
+-- What came back, up to a number; false where one of it did not fit. It is older than what is fresh,
+-- but for a dead letter that was never sent.
+local function considerBack(last)
+  while back[nextBack] and tonumber(back[nextBack]) <= last do
+    if closed then return false end
+    local seq = back[nextBack]
+    examined = examined + 1
+    local found = content(lane, seq)
+    if found then
+      local tried = redis.call('HGET', key(lane, 'tries'), seq)
+      local trial = tried and cjson.decode(tried)
+      found.tries = tried or ''
+      found.attempts = trial and trial.attempts or 0
+      found.alone = trial and trial.alone or false
+      ask({found})
+      if not consider(found) then return false end
+    end
+    redis.call('ZREM', key(lane, 'returned'), seq)
+    nextBack = nextBack + 1
   end
-  redis.call('ZREM', key(lane, 'returned'), seq)
+  -- Where more came back than is looked at, what is fresh may be younger than the rest.
+  local hasSeenAll = nextBack <= #back or #back < mostExamined
+  return hasSeenAll and not closed
 end
 
-local cursor = number(redis.call('HGET', key(lane, 'stats'), 'cursor'))
-local goesOn = not closed
+local goesOn = considerBack(cursor)
 while goesOn and examined < mostExamined do
   local most = math.max(1, math.min(500, allowed - #parcels + 1))
   local fresh = redis.call('XRANGE', key(lane, 'queue'), '(' .. cursor .. '-0', '+', 'COUNT', most)
-  if #fresh == 0 then goesOn = false end
+  if #fresh == 0 then
+    considerBack(math.huge)
+    goesOn = false
+  end
   local step = {}
   for index, entry in ipairs(fresh) do
     step[index] = toContent(string.match(entry[1], '^%d+'), entry[2][2], entry[2][4])
@@ -149,7 +163,7 @@ while goesOn and examined < mostExamined do
   for _, found in ipairs(step) do
     examined = examined + 1
     found.tries, found.attempts, found.alone = '', 0, false
-    if closed or not consider(found) then
+    if not considerBack(tonumber(found.seq)) or not consider(found) then
       goesOn = false
       break
     end

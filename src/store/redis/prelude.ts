@@ -182,10 +182,10 @@ local function viewLane(lane)
   local readyAt = -1
   if view[3] > 0 then
     local back = redis.call('ZRANGE', key(lane, 'returned'), 0, 0)[1]
-    local found = back and content(lane, back)
+    local found = back and tonumber(back) <= cursor and content(lane, back)
     if not found then
       local fresh = redis.call('XRANGE', key(lane, 'queue'), '(' .. cursor .. '-0', '+', 'COUNT', 1)[1]
-      found = fresh and toContent(0, fresh[2][2], '')
+      found = fresh and toContent(0, fresh[2][2], '') or back and content(lane, back)
     end
     if found then readyAt = tonumber(found.readyAt) end
   end

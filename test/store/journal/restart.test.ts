@@ -141,7 +141,7 @@ describe.each([
     await under.store.settle({ lane: 'profiles', settled: settledAs(first, ack) });
     await under.store.settle({ lane: 'profiles', settled: settledAs(second, retry(0)) });
     await restart();
-    expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['b1'], ['a2', 'a3']]);
+    expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['a2', 'a3'], ['b1']]);
   });
 
   it('receipts, the delivery log and dead letters tell the same', async () => {
