@@ -93,9 +93,10 @@ export async function startApp(deps: AppDeps): Promise<App> {
     serverTime: deps.serverTime,
   });
   const { limiter, shared } = limits;
+  const watched = withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log);
   const engine = createEngine({
     ...deps,
-    buffer: withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log),
+    buffer: watched,
     destination: {
       send: (...request) => client.send(...request),
       follow: (ref, payloads, permit) => client.follow(ref, payloads, permit),
@@ -125,7 +126,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     clock,
     metrics,
     logger: log,
-    accept: createAccept({ ...deps, store, metrics, defaultCountry, draftMany: threads.draftMany }),
+    accept: createAccept({ ...deps, ...threads, store: watched, metrics, defaultCountry }),
     views: toViews(store, metrics),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),

@@ -20,10 +20,12 @@ export type Draft = {
   readonly acceptedAt: number;
   /** UTF-8 JSON of one element of Klaviyo's bulk `data` array. Serialised once, never re-parsed on the way out. */
   readonly payload: Uint8Array;
+  /** Why it cannot be sent as it stands. It goes to the dead letters at once, and is never claimed before a redrive. */
+  readonly bury?: Reason;
 };
 
 /** The stored unit. */
-export type Envelope = Draft & {
+export type Envelope = Omit<Draft, 'bury'> & {
   readonly id: string;
   /** Attempts that ended so far. */
   readonly attempts: number;

@@ -105,8 +105,10 @@ export function toServerReport(
   };
 }
 
-type Settling = Pick<
+/** What both halves ask of the store that may bury. */
+type Watched = Pick<
   Store,
+  | 'append'
   | 'claim'
   | 'holds'
   | 'settle'
@@ -122,8 +124,18 @@ const alarmAt = 0.8;
 const calmAt = 0.7;
 
 /** Says once, in time, that dead letters near the bound at which the oldest is dropped. */
-export function withDeadLetterAlarm(store: Settling, maxCount: number, log: Logger): Settling {
+export function withDeadLetterAlarm(store: Watched, maxCount: number, log: Logger): Watched {
   let isAlarmed = false;
+  const look = (): void => {
+    const count = lanes.reduce((sum, lane) => sum + store.depth(lane).deadLetters, 0);
+    if (count < calmAt * maxCount) isAlarmed = false;
+    if (isAlarmed || count < alarmAt * maxCount) return;
+    isAlarmed = true;
+    log.error(
+      { deadLetters: count, maxCount },
+      'dead letters near their bound: redrive or discard them, or the oldest will be dropped',
+    );
+  };
   return {
     claim: (lane, bounds) => store.claim(lane, bounds),
     // Absent where nobody shares the buffer: then a request need not be watched while it leaves.
@@ -133,16 +145,14 @@ export function withDeadLetterAlarm(store: Settling, maxCount: number, log: Logg
     waiting: (lane) => store.waiting(lane),
     onWaiting: (listener) => store.onWaiting(listener),
     depth: (lane) => store.depth(lane),
+    async append(drafts) {
+      const appended = await store.append(drafts);
+      if (drafts.some(({ bury }) => bury !== undefined)) look();
+      return appended;
+    },
     async settle(settlement) {
       await store.settle(settlement);
-      const count = lanes.reduce((sum, lane) => sum + store.depth(lane).deadLetters, 0);
-      if (count < calmAt * maxCount) isAlarmed = false;
-      if (isAlarmed || count < alarmAt * maxCount) return;
-      isAlarmed = true;
-      log.error(
-        { deadLetters: count, maxCount },
-        'dead letters near their bound: redrive or discard them, or the oldest will be dropped',
-      );
+      look();
     },
   };
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../src/metrics.js';
 import { recallHistory, withDeadLetterAlarm } from '../src/observe.js';
 import { readBooks } from './support/relay.js';
-import { bury, settledAs, someEvents } from './support/builders.js';
+import { aReason, bury, settledAs, someEvents } from './support/builders.js';
 import { append, claim } from './store/contract/harness.js';
 import { openTestJournal } from './store/journal/under-test.js';
 
@@ -30,6 +30,20 @@ describe('the dead letter alarm', () => {
     await buryMore(1);
     await buryMore(8);
     expect(logged).toHaveLength(2);
+    await close();
+  });
+
+  it('is raised by what is buried as it comes, too', async () => {
+    const logged: string[] = [];
+    const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) });
+    const { store, close } = await openTestJournal({ maxDeadLetters: 10 });
+    const watched = withDeadLetterAlarm(store, 10, log);
+    const buried = (count: number) =>
+      someEvents(count).map((draft) => ({ ...draft, bury: aReason() }));
+    await watched.append(buried(7));
+    expect(logged).toEqual([]);
+    expect((await watched.append([...someEvents(1), ...buried(1)])).ok).toBe(true);
+    expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
     await close();
   });
 });

@@ -1,9 +1,11 @@
 import type { Clock } from '../clock.js';
-import type { Draft, Lane } from '../envelope.js';
+import type { Draft, Envelope, Lane } from '../envelope.js';
 import { toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { RangeIndex } from './range-index.js';
 import { WorkingSet } from './working-set.js';
+
+type Numbered = Omit<Envelope, 'attempts'> & { readonly seq: number };
 
 /** One lane of the memory store: what is unsettled, and which delivery settled the rest. */
 export class MemoryLane {
@@ -21,20 +23,20 @@ export class MemoryLane {
     this.unsettled = new WorkingSet({ ...options, merges: lane === 'profiles' });
   }
 
-  append(draft: Draft): Queued {
+  /** As the next of the lane; among the unsettled only where it is pushed. */
+  number({ lane, keys, acceptedAt, payload }: Draft): Queued {
     const seq = ++this.#lastSeq;
     const id = toId({ lane: this.#lane, epoch: this.#epoch, seq });
-    const queued = this.#queued({ ...draft, id, attempts: 0 }, seq);
-    this.unsettled.push(queued);
-    return queued;
+    return this.#queued({ id, lane, keys, acceptedAt, payload, seq });
   }
 
   /** Back among the unsettled, as if accepted anew. */
-  restore(envelopes: readonly (Draft & { readonly id: string; readonly seq: number })[]): void {
-    this.unsettled.restore(envelopes.map((one) => this.#queued({ ...one, attempts: 0 }, one.seq)));
+  restore(envelopes: readonly Numbered[]): void {
+    this.unsettled.restore(envelopes.map((one) => this.#queued(one)));
   }
 
-  #queued(envelope: Omit<Queued, 'seq' | 'readyAt' | 'alone' | 'lastTry'>, seq: number): Queued {
-    return { ...envelope, seq, readyAt: this.#clock.monotonic(), alone: false, lastTry: null };
+  #queued(envelope: Numbered): Queued {
+    const readyAt = this.#clock.monotonic();
+    return { ...envelope, attempts: 0, readyAt, alone: false, lastTry: null };
   }
 }

@@ -9,7 +9,6 @@ import {
   type Lane,
   type PageQuery,
   type Parcel,
-  type Reason,
   type Receipt,
   type Settlement,
 } from '../envelope.js';
@@ -89,7 +88,11 @@ export class MemoryStore implements Store {
       const dropped = this.#log.write(delivery);
       for (const each of Object.values(this.#lanes)) each.settled.forget(dropped);
     }
-    for (const { queued, reason } of buried) this.#bury(queued, reason, deliveryId);
+    for (const { queued, reason } of buried) {
+      this.#bury({ ...queued, attempts: queued.attempts + 1 }, { reason, deliveryId });
+      // Its unique_id is free again, so that a corrected event can be posted under it.
+      if (name === 'events') this.#dedupe.forget(queued.keys, queued.seq);
+    }
     this.#remove(lane, [...delivered, ...merged, ...buried.map(({ queued }) => queued)]);
     lane.unsettled.update(sorted.followed.map(({ queued }) => queued));
     for (const [afterMs, queued] of sorted.back) lane.unsettled.sendBack(queued, afterMs);
@@ -164,10 +167,17 @@ export class MemoryStore implements Store {
     if (seq !== undefined) {
       return { id: toId({ lane: 'events', epoch: this.#epoch, seq }), duplicate: true };
     }
-    const queued = this.#lanes[draft.lane].append(draft);
+    const lane = this.#lanes[draft.lane];
+    const queued = lane.number(draft);
+    const taken = { id: queued.id, duplicate: false };
+    if (draft.bury !== undefined) {
+      this.#bury(queued, { reason: draft.bury, deliveryId: null });
+      return taken;
+    }
+    lane.unsettled.push(queued);
     this.#admission.add(1, weight(queued));
     if (dedupes) this.#dedupe.remember(draft.keys, queued.seq);
-    return { id: queued.id, duplicate: false };
+    return taken;
   }
 
   #remove(lane: MemoryLane, queued: readonly Queued[]): void {
@@ -176,23 +186,12 @@ export class MemoryStore implements Store {
     lane.unsettled.remove(queued);
   }
 
-  #bury(queued: Queued, reason: Reason, deliveryId: string | null): void {
-    const { id, lane, keys, acceptedAt, payload } = queued;
-    const attempts = queued.attempts + 1;
+  #bury(
+    { id, lane, keys, acceptedAt, attempts, payload }: Queued,
+    why: Pick<DeadLetter, 'reason' | 'deliveryId'>,
+  ): void {
     const buriedAt = this.#clock.now();
-    this.#letters.bury({
-      id,
-      lane,
-      keys,
-      acceptedAt,
-      payload,
-      attempts,
-      buriedAt,
-      reason,
-      deliveryId,
-    });
-    // Its unique_id is free again, so that a corrected event can be posted under it.
-    if (lane === 'events') this.#dedupe.forget(keys, queued.seq);
+    this.#letters.bury({ id, lane, keys, acceptedAt, payload, attempts, buriedAt, ...why });
   }
 
   #redrive(lane: Lane, letters: readonly Buried[]): void {

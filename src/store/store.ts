@@ -26,7 +26,10 @@ export type Store = {
   /** True when an accepted envelope survives a crash: of this process, and of the server where it is kept at one. */
   readonly durable: boolean;
 
-  /** All of the drafts or none. One `Taken` per draft, in order. Rejects only for our own faults. */
+  /**
+   * All of the drafts or none. One `Taken` per draft, in order. Those to bury ask for room as the others
+   * do, and have given it back when it resolves. Rejects only for our own faults.
+   */
   append(drafts: readonly Draft[]): Promise<Appended>;
   /** Whether `append` would refuse now, before a body is read; null where it would not. */
   refusal(): Refusal | null;

@@ -1,5 +1,6 @@
 import { describe } from 'vitest';
 import { describeAppend } from './contract/append.js';
+import { describeBury } from './contract/bury.js';
 import { describeClaim } from './contract/claim.js';
 import { describeDeadLetters } from './contract/dead-letters.js';
 import { describeDeliveryLog } from './contract/delivery-log.js';
@@ -25,6 +26,7 @@ export function describeStore(
     const open = useStores(openStore);
     describeAppend(open);
     describeRefusal(open);
+    describeBury(open);
     describeClaim(open);
     describeKeys(open);
     describeSettle(open);

@@ -9,7 +9,7 @@ import { put, remove, type Write } from './write.js';
 
 export type Numbered = { readonly order: number; readonly letter: Letter };
 
-/** Letters buried or dropped by one settlement, and the writes for them. */
+/** The writes that bury letters, and what is dropped for them. */
 export type BuryPlan = {
   readonly writes: readonly Write[];
   readonly dropped: readonly Letter[];
@@ -19,10 +19,17 @@ export type BuryPlan = {
 export class JournalDeadLetters {
   readonly #tables: Tables;
   readonly #maxCount: number;
+  /** Orders that the group under way takes out: they lie on disk, and what is staged next must not find them. */
+  readonly #leaving = new Set<number>();
 
   constructor(tables: Tables, maxCount: number) {
     this.#tables = tables;
     this.#maxCount = maxCount;
+  }
+
+  /** A group begins: what the one before staged is on disk by now, or never will be. */
+  beginGroup(): void {
+    this.#leaving.clear();
   }
 
   /** Changes the counts of `draft`. What does not fit any more is dropped, oldest first, the new ones last. */
@@ -46,7 +53,10 @@ export class JournalDeadLetters {
 
   /** The writes that take letters out. Changes the counts of `draft`. */
   remove(letters: readonly Numbered[], draft: Totals): readonly Write[] {
-    for (const { letter } of letters) draft.lanes[letter.lane].deadLetters--;
+    for (const { order, letter } of letters) {
+      draft.lanes[letter.lane].deadLetters--;
+      this.#leaving.add(order);
+    }
     return letters.flatMap(({ order, letter }) => [
       remove(this.#tables.letters, order),
       remove(this.#tables.letterOrders, [laneNumbers[letter.lane], letter.seq]),
@@ -82,6 +92,7 @@ export class JournalDeadLetters {
     for (const { key, value } of this.#tables.letters.getRange({ start: from, end: below })) {
       // Also where few match: a scan of many letters must not hold up everything else.
       if (seen++ === limit) return { found, next: key };
+      if (this.#leaving.has(key)) continue;
       const letter = decodeLetter(value, `dead letter ${key}`);
       if (isMatch(letter, filter)) found.push({ order: key, letter });
     }
@@ -90,11 +101,14 @@ export class JournalDeadLetters {
 
   #oldest(count: number): readonly Numbered[] {
     if (count === 0) return [];
-    const range = this.#tables.letters.getRange({ limit: count });
-    return [...range].map(({ key, value }) => ({
-      order: key,
-      letter: decodeLetter(value, `dead letter ${key}`),
-    }));
+    const range = this.#tables.letters.getRange({ limit: count + this.#leaving.size });
+    return [...range]
+      .filter(({ key }) => !this.#leaving.has(key))
+      .slice(0, count)
+      .map(({ key, value }) => ({
+        order: key,
+        letter: decodeLetter(value, `dead letter ${key}`),
+      }));
   }
 
   #read(order: number): Letter | null {

@@ -71,6 +71,7 @@ export class JournalStore implements Store {
 
   /** Throws DamagedError. */
   constructor(deps: JournalDeps) {
+    const { onDeadLetterDropped } = deps;
     this.#deps = deps;
     this.#totals = deps.totals;
     this.#parts = createParts({
@@ -80,8 +81,12 @@ export class JournalStore implements Store {
     });
     this.#commits = new GroupCommit({
       clock: deps.clock,
-      draft: () => toCopy(this.#totals),
-      stageAppends: (appends, draft) => stageAppends(appends, draft, this.#parts),
+      draft: () => {
+        this.#parts.letters.beginGroup();
+        return toCopy(this.#totals);
+      },
+      stageAppends: (appends, draft) =>
+        stageAppends(appends, draft, { ...this.#parts, onDeadLetterDropped }),
       sizeOf: toBytes,
       commit: (group) => this.#commit(group),
       limit: deps.syncLimit,

@@ -1,64 +1,118 @@
-import { lanes, type Draft, type Lane } from '../../envelope.js';
+import { lanes, type Draft, type Lane, type Reason } from '../../envelope.js';
 import { toId } from '../ids.js';
 import { weight } from '../pick.js';
+import type { StoreOptions } from '../options.js';
 import type { Taken } from '../store.js';
 import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
 import type { Staged } from './group-commit.js';
+import type { Letter } from './letter.js';
 import type { Parts } from './parts.js';
 import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, type Write } from './write.js';
 
-/** What a group of appends adds: a few blocks a lane, and the keys that are known from now on. */
+export type AppendDeps = Parts & Pick<StoreOptions, 'onDeadLetterDropped'>;
+
+/** What a group of appends adds: a few blocks a lane, dead letters, and the keys that are known from now on. */
 export function stageAppends(
   appends: readonly (readonly Draft[])[],
   draft: Totals,
-  parts: Parts,
+  deps: AppendDeps,
 ): Staged<readonly (readonly Taken[])[]> {
-  const { seen, admission, epoch } = parts;
-  const note = draft.nextSeen;
-  const fresh: Record<Lane, Entry[]> = { events: [], profiles: [] };
-  const repeats = { count: 0, bytes: 0 };
-
-  const take = (one: Draft): Taken => {
-    const known = one.lane === 'events' ? seen.window.find(one.keys) : undefined;
-    if (known !== undefined) {
-      repeats.count++;
-      repeats.bytes += weight(one);
-      return { id: toId({ lane: 'events', epoch, seq: known }), duplicate: true };
-    }
-    const totals = draft.lanes[one.lane];
-    const seq = totals.nextSeq++;
-    totals.count++;
-    totals.accepted++;
-    totals.bytes += weight(one);
-    const { keys, acceptedAt, payload } = one;
-    fresh[one.lane].push({ seq, acceptedAt, keys, payload });
-    const id = toId({ lane: one.lane, epoch, seq });
-    if (one.lane === 'events') seen.window.remember(one.keys, seq, { note });
-    return { id, duplicate: false };
-  };
-
-  const taken = appends.map((drafts) => drafts.map(take));
+  const { seen, admission, letters, onDeadLetterDropped } = deps;
+  const intake = new Intake(draft, deps);
+  const taken = appends.map((drafts) => drafts.map((one) => intake.take(one)));
+  const { fresh, buried, roomless } = intake;
   const placed = {
     events: place('events', fresh.events),
     profiles: place('profiles', fresh.profiles),
   };
   const all = [...placed.events, ...placed.profiles];
+  const plan = letters.bury(buried, draft);
   return {
-    writes: [...all.map((each) => toWrite(each, parts)), ...seen.remember(fresh.events, draft)],
+    writes: [
+      ...all.map((each) => toWrite(each, deps)),
+      ...plan.writes,
+      ...seen.remember(fresh.events, draft),
+    ],
     committed() {
       for (const lane of lanes) {
-        for (const each of placed[lane]) parts.lanes[lane].take(each);
+        for (const each of placed[lane]) deps.lanes[lane].take(each);
       }
-      admission.giveBack(repeats.count, repeats.bytes);
+      admission.giveBack(roomless.count, roomless.bytes);
+      plan.dropped.forEach(onDeadLetterDropped);
       return taken;
     },
     undone() {
       for (const { keys, seq } of fresh.events) seen.window.forget(keys, seq);
     },
   };
+}
+
+/** A group's drafts, sorted by what becomes of them. Numbers and counts are the totals' of its draft. */
+class Intake {
+  readonly fresh: Readonly<Record<Lane, Entry[]>> = { events: [], profiles: [] };
+  readonly buried: Letter[] = [];
+  /** What asked for room and takes none: repeats, and what is buried. */
+  readonly roomless = { count: 0, bytes: 0 };
+  readonly #draft: Totals;
+  readonly #parts: Parts;
+  readonly #note: number;
+
+  constructor(draft: Totals, parts: Parts) {
+    this.#draft = draft;
+    this.#parts = parts;
+    this.#note = draft.nextSeen;
+  }
+
+  take(one: Draft): Taken {
+    const { lane, keys, bury } = one;
+    const { epoch, seen } = this.#parts;
+    const known = lane === 'events' ? seen.window.find(keys) : undefined;
+    if (known !== undefined) {
+      this.#leaveOut(one);
+      return { id: toId({ lane, epoch, seq: known }), duplicate: true };
+    }
+    const totals = this.#draft.lanes[lane];
+    const seq = totals.nextSeq++;
+    totals.accepted++;
+    if (bury === undefined) this.#keep(one, seq);
+    else this.#bury(one, seq, bury);
+    return { id: toId({ lane, epoch, seq }), duplicate: false };
+  }
+
+  #keep({ lane, keys, acceptedAt, payload }: Draft, seq: number): void {
+    const totals = this.#draft.lanes[lane];
+    totals.count++;
+    totals.bytes += weight({ payload });
+    this.fresh[lane].push({ seq, acceptedAt, keys, payload });
+    if (lane === 'events') this.#parts.seen.window.remember(keys, seq, { note: this.#note });
+  }
+
+  #bury(one: Draft, seq: number, reason: Reason): void {
+    const { lane, keys, acceptedAt, payload } = one;
+    const { epoch, clock } = this.#parts;
+    this.#draft.lanes[lane].deadLettered++;
+    this.buried.push({
+      id: toId({ lane, epoch, seq }),
+      lane,
+      seq,
+      keys,
+      acceptedAt,
+      buriedAt: clock.now(),
+      attempts: 0,
+      reason,
+      deliveryId: null,
+      payload,
+    });
+    this.#leaveOut(one);
+  }
+
+  #leaveOut(one: Draft): void {
+    this.roomless.count++;
+    this.roomless.bytes += weight(one);
+  }
 }
 
 function place(lane: Lane, fresh: readonly Entry[]): readonly Loaded[] {

@@ -1,37 +1,39 @@
 import { toScript } from '../../redis/link.js';
 import { reopenAt } from '../admission.js';
+import { letters } from './letters-lua.js';
 import { prelude } from './prelude.js';
 import { seen } from './seen-lua.js';
 
 /**
- * now, maxCount, maxBytes, dedupe's age and count, then per request how many drafts it has, and per
- * draft lane, acceptedAt, keys, payload → {taken, view}. taken is a list a request: a number a draft,
- * negative for a repeat of that number; empty where there is no room.
+ * now, maxCount, maxBytes, dedupe's age and count, maxDeadLetters, then per request how many drafts it
+ * has, and per draft lane, acceptedAt, keys, payload, and for one to bury its dead letter's JSON, but
+ * for the number → {taken, dropped letters, view}. taken is a list a request: a number a draft, negative
+ * for a repeat of that number; empty where there is no room.
  */
 export const appendScript = toScript(
   'append',
-  `${prelude}${seen}
+  `${prelude}${seen}${letters}
 local now = toNow(ARGV[1])
 local maxCount, maxBytes = tonumber(ARGV[2]), tonumber(ARGV[3])
-local maxAge, maxSeen = tonumber(ARGV[4]), tonumber(ARGV[5])
+local maxAge, maxSeen, maxLetters = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local meta = K .. ':meta'
 if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('NOEPOCH the buffer is not there') end
 
 local dedupes = maxAge > 0 and maxSeen > 0
 local requests, asked = {}, {}
-local at = 6
+local at = 7
 while at <= #ARGV do
   local request = {count = tonumber(ARGV[at]), bytes = 0, drafts = {}}
   at = at + 1
   for index = 1, request.count do
-    local draft = {lane = ARGV[at], m = ARGV[at + 1] .. ' ' .. now .. ' ' .. ARGV[at + 2], payload = ARGV[at + 3]}
+    local draft = {lane = ARGV[at], m = ARGV[at + 1] .. ' ' .. now .. ' ' .. ARGV[at + 2], payload = ARGV[at + 3], letter = ARGV[at + 4]}
     if draft.lane == 'events' and dedupes then
       draft.keys = words(ARGV[at + 2])
       for _, each in ipairs(draft.keys) do asked[#asked + 1] = each end
     end
     request.bytes = request.bytes + #draft.payload + 1
     request.drafts[index] = draft
-    at = at + 4
+    at = at + 5
   end
   requests[#requests + 1] = request
 end
@@ -44,7 +46,8 @@ local next = {
   events = number(redis.call('HGET', key('events', 'stats'), 'seq')),
   profiles = number(redis.call('HGET', key('profiles', 'stats'), 'seq')),
 }
-local added = {events = {0, 0}, profiles = {0, 0}}
+local added = {}
+for _, lane in ipairs(lanes) do added[lane] = {all = 0, bytes = 0, buried = 0, kept = 0} end
 
 local function hasRoom(request)
   if isFull then return false end
@@ -58,21 +61,30 @@ local function hasRoom(request)
   return false
 end
 
+local function keep(draft, seq)
+  local sums = added[draft.lane]
+  local weight = #draft.payload + 1
+  redis.call('XADD', key(draft.lane, 'queue'), seq .. '-0', 'm', draft.m, 'p', draft.payload)
+  if draft.keys then
+    events[#events + 1] = {seq = seq, keys = draft.keys}
+    for _, each in ipairs(draft.keys) do known[each] = seq .. ':0:' .. now end
+  end
+  sums.kept, sums.bytes = sums.kept + 1, sums.bytes + weight
+  heldCount, heldBytes = heldCount + 1, heldBytes + weight
+end
+
 local function take(draft)
   local lane = draft.lane
   local repeated = draft.keys and findSeen(known, draft.keys, now, maxAge)
   if repeated then return -repeated end
   local seq = next[lane] + 1
-  local weight = #draft.payload + 1
   next[lane] = seq
-  redis.call('XADD', key(lane, 'queue'), seq .. '-0', 'm', draft.m, 'p', draft.payload)
-  if draft.keys then
-    events[#events + 1] = {seq = seq, keys = draft.keys}
-    for _, each in ipairs(draft.keys) do known[each] = seq .. ':0:' .. now end
+  added[lane].all = added[lane].all + 1
+  if draft.letter == '' then keep(draft, seq)
+  else
+    shelve(lane, seq, '{"seq":' .. seq .. ',' .. string.sub(draft.letter, 2), draft.payload)
+    added[lane].buried = added[lane].buried + 1
   end
-  added[lane][1] = added[lane][1] + 1
-  added[lane][2] = added[lane][2] + weight
-  heldCount, heldBytes = heldCount + 1, heldBytes + weight
   return seq
 end
 
@@ -86,9 +98,11 @@ end
 remember(events, now, maxAge, maxSeen)
 trimSeen(now, maxAge, maxSeen, 2 * #events + 100)
 for lane, sums in pairs(added) do
-  for _, name in ipairs({'seq', 'count', 'ready', 'accepted'}) do count(lane, name, sums[1]) end
-  for _, name in ipairs({'bytes', 'readyBytes'}) do count(lane, name, sums[2]) end
+  for _, name in ipairs({'seq', 'accepted'}) do count(lane, name, sums.all) end
+  for _, name in ipairs({'count', 'ready'}) do count(lane, name, sums.kept) end
+  for _, name in ipairs({'bytes', 'readyBytes'}) do count(lane, name, sums.bytes) end
+  count(lane, 'buried', sums.buried)
 end
-return {taken, view(now)}
+return {taken, dropLetters(maxLetters), view(now)}
 `,
 );

@@ -1,7 +1,9 @@
+import type { Clock } from '../../clock.js';
 import type { Draft } from '../../envelope.js';
-import { UnavailableError } from '../../redis/link.js';
+import { UnavailableError, type Reply } from '../../redis/link.js';
 import { weight } from '../pick.js';
 import { appendScript } from './append-script.js';
+import { fromDraft } from './letter.js';
 import type { Session } from './session.js';
 import { toList } from './view.js';
 
@@ -14,6 +16,14 @@ type Waiting = {
   readonly fail: (error: unknown) => void;
 };
 
+export type AppendsOptions = {
+  readonly clock: Pick<Clock, 'now'>;
+  /** maxCount, maxBytes, dedupe's age and count, maxDeadLetters. */
+  readonly bounds: readonly number[];
+  /** Dead letters that fell out at the bound, as the server keeps them. */
+  readonly onDropped: (letters: readonly Reply[]) => void;
+};
+
 /** A script holds up the server as long as it runs, and what it is sent is copied: more goes into the next. */
 const maxBytes = 1024 * 1024;
 
@@ -23,13 +33,12 @@ const maxBytes = 1024 * 1024;
  */
 export class Appends {
   readonly #session: Session;
-  /** maxCount, maxBytes, dedupe's age and count. */
-  readonly #bounds: readonly number[];
+  readonly #options: AppendsOptions;
   #waiting: Waiting[] = [];
 
-  constructor(session: Session, bounds: readonly number[]) {
+  constructor(session: Session, options: AppendsOptions) {
     this.#session = session;
-    this.#bounds = bounds;
+    this.#options = options;
   }
 
   append(drafts: readonly Draft[]): Promise<Numbers> {
@@ -57,24 +66,28 @@ export class Appends {
   }
 
   async #send(requests: readonly Waiting[]): Promise<void> {
+    const { clock, bounds, onDropped } = this.#options;
+    const now = clock.now();
     const flat = requests.flatMap(({ drafts }) => [
       drafts.length,
-      ...drafts.flatMap(({ lane, acceptedAt, keys, payload }) => [
-        lane,
-        acceptedAt,
-        keys.join(' '),
-        payload,
+      ...drafts.flatMap((one) => [
+        one.lane,
+        one.acceptedAt,
+        one.keys.join(' '),
+        one.payload,
+        fromDraft(one, now),
       ]),
     ]);
     try {
       if (!this.#session.hasLease()) throw new UnavailableError('this relay has not been heard of');
-      const [replies] = await this.#session.run(appendScript, [...this.#bounds, ...flat]);
+      const [replies, dropped] = await this.#session.run(appendScript, [...bounds, ...flat]);
       toList(replies).forEach((reply, index) => {
         const request = requests[index];
         const numbers = toList(reply).map(Number);
         const isFull = numbers.length < (request?.drafts.length ?? 0);
         request?.answer(isFull ? 'full' : numbers);
       });
+      onDropped(toList(dropped));
     } catch (error) {
       for (const { answer, fail } of requests) {
         if (error instanceof UnavailableError) answer('unavailable');

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { lanes, type DeadLetter, type Reason } from '../../envelope.js';
+import { lanes, type DeadLetter, type Draft, type Reason } from '../../envelope.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 
@@ -20,6 +20,13 @@ export function fromLetter(
   facts: Pick<DeadLetter, 'reason' | 'deliveryId' | 'buriedAt'>,
 ): string {
   return JSON.stringify({ lane, seq, keys, acceptedAt, attempts: attempts + 1, ...facts });
+}
+
+/** The same of a draft that is buried at once; the script adds the number, too. Empty for one that is not. */
+export function fromDraft({ lane, keys, acceptedAt, bury: reason }: Draft, now: number): string {
+  if (reason === undefined) return '';
+  const facts = { reason, deliveryId: null, buriedAt: now };
+  return JSON.stringify({ lane, keys, acceptedAt, attempts: 0, ...facts });
 }
 
 /** From JSON, a newline and the payload. */

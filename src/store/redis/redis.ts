@@ -14,7 +14,7 @@ import {
   type UnfinishedImport,
   type Waiting,
 } from '../../envelope.js';
-import type { Script } from '../../redis/link.js';
+import type { Reply, Script } from '../../redis/link.js';
 import { decay, toRetryAfterMs } from '../admission.js';
 import { isMatch } from '../dead-letters.js';
 import { toId } from '../ids.js';
@@ -73,9 +73,13 @@ export class RedisStore implements Store {
     this.#claims = new Claims(options.session, options.relay);
     // Others have it by now, and what is still done here with any of it counts for nothing.
     options.session.onLost(() => this.#claimed.clear());
-    const { capacity, dedupe } = options;
-    const bounds = [capacity.maxCount, capacity.maxBytes, dedupe.maxAgeMs, dedupe.maxCount];
-    this.#appends = new Appends(options.session, bounds);
+    const { clock, capacity, dedupe, maxDeadLetters } = options;
+    const room = [capacity.maxCount, capacity.maxBytes];
+    this.#appends = new Appends(options.session, {
+      clock,
+      bounds: [...room, dedupe.maxAgeMs, dedupe.maxCount, maxDeadLetters],
+      onDropped: (letters) => this.#tellDropped(letters),
+    });
   }
 
   get durable(): boolean {
@@ -151,7 +155,7 @@ export class RedisStore implements Store {
 
   /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
   async settle(settlement: Settlement): Promise<void> {
-    const { clock, relay, capacity, log, maxDeadLetters, onDeadLetterDropped } = this.#options;
+    const { clock, relay, capacity, log, maxDeadLetters } = this.#options;
     const { lane } = settlement;
     const packed = packSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
     const bounds = [capacity.maxCount, capacity.maxBytes, log.maxCount, log.maxAgeMs];
@@ -162,9 +166,7 @@ export class RedisStore implements Store {
     // While it waited for the server others may have taken them over, and this relay claimed them anew.
     for (const one of packed.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
     for (const one of packed.followed) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
-    for (const blob of toList(dropped)) {
-      onDeadLetterDropped(toLetter(toBytes(blob), this.#view().epoch));
-    }
+    this.#tellDropped(toList(dropped));
   }
 
   async unfinishedImports(): Promise<readonly UnfinishedImport[]> {
@@ -233,6 +235,12 @@ export class RedisStore implements Store {
     return this.#closing;
   }
 
+  #tellDropped(letters: readonly Reply[]): void {
+    for (const blob of letters) {
+      this.#options.onDeadLetterDropped(toLetter(toBytes(blob), this.#view().epoch));
+    }
+  }
+
   /** By that claim, not by a later one. */
   #isCurrent(one: Claimed): boolean {
     return isOfClaim(one, this.#claimed.get(one.id));
@@ -251,7 +259,8 @@ export class RedisStore implements Store {
         total += orders.length;
         continue;
       }
-      const [count] = await this.#session.run(script, [...args(), ...orders]);
+      // Oldest first: of events that share a unique_id the newest is the one that repeats are of.
+      const [count] = await this.#session.run(script, [...args(), ...orders.reverse()]);
       total += Number(count);
     }
     return total;

@@ -1,5 +1,6 @@
 import { toScript } from '../../redis/link.js';
 import { rateMemoryMs, reopenAt } from '../admission.js';
+import { letters } from './letters-lua.js';
 import { prelude } from './prelude.js';
 import { seen } from './seen-lua.js';
 
@@ -9,7 +10,7 @@ import { seen } from './seen-lua.js';
  */
 export const settleScript = toScript(
   'settle',
-  `${prelude}${seen}
+  `${prelude}${seen}${letters}
 local now, wall = toNow(ARGV[1]), tonumber(ARGV[2])
 local relay, lane = ARGV[3], ARGV[4]
 local maxCount, maxBytes = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -23,10 +24,7 @@ evenWhenFull()
 
 local function bury(seq, keys, letter)
   local found = content(lane, seq)
-  local order = redis.call('HINCRBY', meta, 'letter', 1)
-  redis.call('HSET', K .. ':letters', order, letter .. '\\n' .. (found and found.p or ''))
-  redis.call('ZADD', K .. ':letter-orders', order, lane .. ' ' .. seq)
-  count(lane, 'letters', 1)
+  shelve(lane, seq, letter, found and found.p or '')
   if lane == 'events' then forget(keys, seq) end
 end
 
@@ -101,14 +99,7 @@ if sums.count > 0 then
   if redis.call('HGET', meta, 'full') == '1' and isBelow(${reopenAt}, maxCount, maxBytes) then redis.call('HDEL', meta, 'full') end
 end
 
--- Dead letters are bounded by count, oldest out.
-local dropped = {}
-while redis.call('ZCARD', K .. ':letter-orders') > maxLetters do
-  local oldest = redis.call('ZPOPMIN', K .. ':letter-orders')
-  dropped[#dropped + 1] = redis.call('HGET', K .. ':letters', oldest[2])
-  redis.call('HDEL', K .. ':letters', oldest[2])
-  count(string.match(oldest[1], '^%a+'), 'letters', -1)
-end
+local dropped = dropLetters(maxLetters)
 
 local function writeRanges(order, verdict, merged)
   local seqs = ranges[verdict]

@@ -1,11 +1,12 @@
 import { afterEach, expect } from 'vitest';
-import type {
-  ClaimBounds,
-  DeadLetter,
-  Draft,
-  Lane,
-  Parcel,
-  Verdict,
+import {
+  lanes,
+  type ClaimBounds,
+  type DeadLetter,
+  type Draft,
+  type Lane,
+  type Parcel,
+  type Verdict,
 } from '../../../src/envelope.js';
 import type { Capacity } from '../../../src/store/admission.js';
 import type { DedupeBounds } from '../../../src/store/dedupe.js';
@@ -102,4 +103,13 @@ export async function settleAll(
   const delivery = aDelivery({ lane, ...(deliveryId !== undefined && { id: deliveryId }) });
   await store.settle({ lane, settled: settledAs(parcels, verdict), delivery });
   return parcels;
+}
+
+/** accepted = delivered + merged + deadLettered + what is unsettled; where the store keeps no books it says so. */
+export function expectBalanced(store: Store): void {
+  for (const lane of lanes) {
+    const { accepted, delivered, merged, deadLettered } = store.history(lane);
+    const unsettled = store.durability === 'process' ? 0 : store.depth(lane).count;
+    expect(accepted, lane).toBe(delivered + merged + deadLettered + unsettled);
+  }
 }

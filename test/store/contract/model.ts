@@ -6,16 +6,25 @@ import {
   aDelivery,
   anEvent,
   aProfile,
+  aReason,
   bounds,
   bury,
   retry,
   settledAs,
 } from '../../support/builders.js';
-import { append, type OpenStore, type StoreUnderTest, wideBounds } from './harness.js';
+import {
+  append,
+  expectBalanced,
+  type OpenStore,
+  type StoreUnderTest,
+  wideBounds,
+} from './harness.js';
 import { type Fate, NaiveStore } from './naive-store.js';
 
+type Drafted = { readonly keys: readonly string[]; readonly isBuried: boolean };
+
 type Op =
-  | { readonly kind: 'append'; readonly drafts: readonly (readonly string[])[] }
+  | { readonly kind: 'append'; readonly drafts: readonly Drafted[] }
   | { readonly kind: 'claim'; readonly maxCount: number; readonly maxBytes: number }
   | { readonly kind: 'settle'; readonly nth: number; readonly fate: Fate; readonly delayMs: number }
   | { readonly kind: 'settleAgain'; readonly nth: number }
@@ -36,6 +45,10 @@ const keys = fc
   )
   .map((all) => all.filter((key) => key !== null))
   .filter(({ length }) => length > 0);
+const drafted: fc.Arbitrary<Drafted> = fc.record({
+  keys,
+  isBuried: fc.constantFrom(true, false, false, false),
+});
 const fate = fc.constantFrom<Fate>('ack', 'ack', 'bury', 'retry', 'alone');
 
 const op: fc.Arbitrary<Op> = fc.oneof(
@@ -43,7 +56,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     weight: 6,
     arbitrary: fc.record({
       kind: fc.constant('append' as const),
-      drafts: fc.array(keys, { minLength: 1, maxLength: 4 }),
+      drafts: fc.array(drafted, { minLength: 1, maxLength: 4 }),
     }),
   },
   {
@@ -161,9 +174,11 @@ class Life {
     }
   }
 
-  async #append(lane: Lane, drafts: readonly (readonly string[])[]): Promise<void> {
+  async #append(lane: Lane, drafts: readonly Drafted[]): Promise<void> {
     const build = lane === 'events' ? anEvent : aProfile;
-    const built = drafts.map((each) => build({ keys: each }));
+    const built = drafts.map(({ keys: own, isBuried }) =>
+      build({ keys: own, ...(isBuried && { bury: aReason() }) }),
+    );
     const taken = await append(this.#under.store, built);
     const expected = built.map((draft, index) => this.#model.append(draft, taken[index]!.id));
     expect(taken).toEqual(expected);
@@ -203,6 +218,7 @@ class Life {
 
   #compare(): void {
     const { store, clock } = this.#under;
+    expectBalanced(store);
     for (const lane of lanes) {
       expect(store.depth(lane)).toMatchObject(this.#model.depth(lane));
       const free = this.#model.free(lane, clock.monotonic());

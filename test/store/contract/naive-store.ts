@@ -47,10 +47,10 @@ export class NaiveStore {
       order: this.#order++,
       attempts: 0,
       alone: false,
-      state: 'waiting',
+      state: draft.bury === undefined ? 'waiting' : 'dead',
       dueAt: 0,
     });
-    this.#remember(draft.lane, draft.keys, given);
+    if (draft.bury === undefined) this.#remember(draft.lane, draft.keys, given);
     return { id: given, duplicate: false };
   }
 

@@ -1,16 +1,18 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Delivery } from '../../../src/envelope.js';
+import type { Delivery, Draft } from '../../../src/envelope.js';
 import type { Link } from '../../../src/redis/link.js';
 import {
   ack,
   aDelivery,
   anEvent,
   aProfile,
+  aReason,
   bury,
   merged,
   retry,
   settledAs,
   someEvents,
+  toText,
 } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
@@ -123,6 +125,56 @@ describe('several relays', () => {
     await a!.session.look();
     expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
     expect(toClaimed(await claim(a!.store))).toEqual([['n0']]);
+  });
+});
+
+describe('what is buried as it comes', () => {
+  const aBuried = (text: string, overrides: Partial<Draft> = {}): Draft =>
+    anEvent({ text, bury: aReason({ code: 'no_identity' }), ...overrides });
+
+  it('is a dead letter for all relays, and the one that it pushes out is told by one of them', async () => {
+    const [a, b] = await open(2, { maxDeadLetters: 2 });
+    const [first] = await appendIds(a!.store, [aBuried('a'), aBuried('b')]);
+    expect(await b!.store.receipt(first!)).toMatchObject({ state: 'dead_lettered' });
+    const [, third] = await appendIds(b!.store, [anEvent({ text: 'sent' }), aBuried('c')]);
+    expect(await a!.store.deadLetter(third!)).toMatchObject({ attempts: 0, deliveryId: null });
+    expect(await a!.store.receipt(first!)).toBeNull();
+    expect([...a!.dropped, ...b!.dropped].map(({ id }) => id)).toEqual([first]);
+    await a!.session.look();
+    const books = { accepted: 4, delivered: 0, merged: 0, deadLettered: 3 };
+    expect([a!.store.history('events'), b!.store.history('events')]).toEqual([books, books]);
+    expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 2 });
+  });
+
+  it('is taken with the other requests of its turn, each whole or not at all', async () => {
+    const [a] = await open(1, { capacity: { maxCount: 2, maxBytes: 1_000_000 } });
+    const answers = await Promise.all([
+      a!.store.append([anEvent(), aBuried('a')]),
+      a!.store.append([anEvent(), aBuried('b')]),
+      a!.store.append([anEvent()]),
+    ]);
+    expect(answers.map(({ ok }) => ok)).toEqual([true, false, true]);
+    expect(a!.store.depth('events')).toMatchObject({ count: 2, deadLetters: 1 });
+  });
+
+  it('keeps its place behind older ones once it is redriven, however many there are', async () => {
+    const [a] = await open(1, { maxDeadLetters: 100_000, dedupe: { maxAgeMs: 0, maxCount: 0 } });
+    // One more than a claim looks at.
+    const many = Array.from({ length: 20_001 }, (_, index) =>
+      aBuried('old', { keys: [`e${index}`] }),
+    );
+    for (let from = 0; from < many.length; from += 1000) {
+      await append(a!.store, many.slice(from, from + 1000));
+    }
+    await append(a!.store, [anEvent({ text: 'new', keys: ['e20000'] })]);
+    expect(await a!.store.redrive({}, { dryRun: false })).toBe(many.length);
+    const bounds = { maxCount: 100_000, maxBytes: 1e9 };
+    const first = (await claim(a!.store, bounds)).flat();
+    expect(first.map(toText).filter((text) => text === 'new')).toEqual([]);
+    const second = (await claim(a!.store, bounds)).flat();
+    expect(first.length + second.length).toBe(many.length);
+    expect(second.map(toText)).toContain('old');
+    expect(second.map(toText)).not.toContain('new');
   });
 });
 
