@@ -9,7 +9,7 @@ const minRetryAfterMs = 1000;
 const maxRetryAfterMs = 120_000;
 
 export type Capacity = { readonly maxCount: number; readonly maxBytes: number };
-type Amount = { readonly count: number; readonly bytes: number };
+export type Amount = { readonly count: number; readonly bytes: number };
 /** What was settled of late; it decays, and divided by the memory it is a rate. `at` in ms. */
 export type Drained = Amount & { readonly at: number };
 

@@ -15,7 +15,6 @@ import {
   type Waiting,
 } from '../../envelope.js';
 import type { Reply, Script } from '../../redis/link.js';
-import { decay, toRetryAfterMs } from '../admission.js';
 import { isMatch } from '../dead-letters.js';
 import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
@@ -29,27 +28,20 @@ import { toClaimed, type Claimed } from './claimed.js';
 import { toLetter } from './letter.js';
 import { discardScript, redriveScript } from './letter-scripts.js';
 import { adoptScript } from './look-script.js';
+import { Refusals, unavailable, type RefusalsOptions } from './refusals.js';
 import type { Session } from './session.js';
 import { settleScript } from './settle-script.js';
 import { isOfClaim, packSettlement } from './settlement.js';
 import { Shelf } from './shelf.js';
 import { toBytes, toList, toText, type View } from './view.js';
 
-export type RedisOptions = Omit<StoreOptions, 'random'> & {
-  readonly session: Session;
-  readonly relay: string;
-  /** Whether what the server acknowledges survives the server; false until that is known. */
-  readonly isDurable: () => boolean;
-  /** Takes nothing while that is not so. */
-  readonly requiresDurable: boolean;
-  /** Seconds from an append to the server's answer. */
-  readonly onSynced: (seconds: number) => void;
-  readonly closeLink: () => Promise<void>;
-};
-
-const unavailable: Refusal = { reason: 'unavailable', retryAfterMs: 1000 };
-const lossy: Refusal = { reason: 'lossy', retryAfterMs: 10_000 };
-const closed: Refusal = { reason: 'closed', retryAfterMs: 1000 };
+export type RedisOptions = Omit<StoreOptions, 'random'> &
+  RefusalsOptions & {
+    readonly relay: string;
+    /** Seconds from an append to the server's answer. */
+    readonly onSynced: (seconds: number) => void;
+    readonly closeLink: () => Promise<void>;
+  };
 
 /**
  * Everything accepted and not settled is in Redis or Valkey, for any number of relays: none of them
@@ -64,12 +56,14 @@ export class RedisStore implements Store {
   readonly #claimed = new Map<string, Claimed>();
   readonly #claims: Claims;
   readonly #appends: Appends;
+  readonly #refusals: Refusals;
   #closing: Promise<void> | null = null;
 
   constructor(options: RedisOptions) {
     this.#options = options;
     this.#session = options.session;
     this.#shelf = new Shelf(options.session);
+    this.#refusals = new Refusals(options);
     this.#claims = new Claims(options.session, options.relay);
     // Others have it by now, and what is still done here with any of it counts for nothing.
     options.session.onLost(() => this.#claimed.clear());
@@ -87,7 +81,7 @@ export class RedisStore implements Store {
   }
 
   refusal(): Refusal | null {
-    return this.#refusal({ count: 0, bytes: 0 }, false);
+    return this.#refusals.of({ count: 0, bytes: 0 }, false);
   }
 
   async append(drafts: readonly Draft[]): Promise<Appended> {
@@ -96,13 +90,13 @@ export class RedisStore implements Store {
       count: drafts.length,
       bytes: drafts.reduce((sum, one) => sum + weight(one), 0),
     };
-    const refusal = this.#refusal(wanted, false);
+    const refusal = this.#refusals.of(wanted, false);
     if (refusal !== null) return { ok: false, refusal };
     const from = clock.monotonic();
     const numbers = await this.#appends.append(drafts);
     if (numbers === 'unavailable') return { ok: false, refusal: unavailable };
     if (numbers === 'full') {
-      return { ok: false, refusal: this.#refusal(wanted, true) ?? unavailable };
+      return { ok: false, refusal: this.#refusals.of(wanted, true) ?? unavailable };
     }
     onSynced((clock.monotonic() - from) / 1000);
     const { epoch } = this.#view();
@@ -231,6 +225,7 @@ export class RedisStore implements Store {
   }
 
   close(): Promise<void> {
+    this.#refusals.close();
     this.#closing ??= this.#session.close().then(() => this.#options.closeLink());
     return this.#closing;
   }
@@ -264,23 +259,6 @@ export class RedisStore implements Store {
       total += Number(count);
     }
     return total;
-  }
-
-  #refusal(wanted: { count: number; bytes: number }, wasRefused: boolean): Refusal | null {
-    const { isDurable, requiresDurable, capacity } = this.#options;
-    if (this.#closing !== null) return closed;
-    const view = this.#session.mirror.view;
-    // A process that stood still finds posts whose callers have long asked another relay, and gone on.
-    if (!this.#session.isUp || !this.#session.hasLease() || view === null) return unavailable;
-    if (requiresDurable && !isDurable()) return lossy;
-    if (!view.isFull && !wasRefused) return null;
-    const sum = (of: (lane: Lane) => number): number => of('events') + of('profiles');
-    const held = {
-      count: sum((lane) => view.lanes[lane].count),
-      bytes: sum((lane) => view.lanes[lane].bytes),
-    };
-    const drained = decay(view.drained, view.at);
-    return { reason: 'full', retryAfterMs: toRetryAfterMs(wanted, { held, drained }, capacity) };
   }
 
   #view(): View {

@@ -1,0 +1,56 @@
+import type { Lane } from '../../envelope.js';
+import { decay, toRetryAfterMs, type Amount, type Capacity } from '../admission.js';
+import type { Refusal } from '../store.js';
+import type { Session } from './session.js';
+
+export const unavailable: Refusal = { reason: 'unavailable', retryAfterMs: 1000 };
+const lossy: Refusal = { reason: 'lossy', retryAfterMs: 10_000 };
+const closed: Refusal = { reason: 'closed', retryAfterMs: 1000 };
+
+export type RefusalsOptions = {
+  readonly session: Session;
+  readonly capacity: Capacity;
+  /** Whether what the server acknowledges survives the server; false until that is known. */
+  readonly isDurable: () => boolean;
+  /** Takes nothing while that is not so. */
+  readonly requiresDurable: boolean;
+};
+
+/** What a relay refuses before it asks the server, and why. */
+export class Refusals {
+  readonly #options: RefusalsOptions;
+  #isClosed = false;
+
+  constructor(options: RefusalsOptions) {
+    this.#options = options;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Why nothing is kept at all. */
+  outage(): Refusal | null {
+    const { session, isDurable, requiresDurable } = this.#options;
+    if (this.#isClosed) return closed;
+    // A process that stood still finds posts whose callers have long asked another relay, and gone on.
+    if (!session.isUp || !session.hasLease() || session.mirror.view === null) return unavailable;
+    return requiresDurable && !isDurable() ? lossy : null;
+  }
+
+  /** Of so much; `wasRefused` where the server has no room for it. */
+  of(wanted: Amount, wasRefused: boolean): Refusal | null {
+    const outage = this.outage();
+    const { session, capacity } = this.#options;
+    const { view } = session.mirror;
+    if (outage !== null || view === null) return outage;
+    if (!view.isFull && !wasRefused) return null;
+    const sum = (of: (lane: Lane) => number): number => of('events') + of('profiles');
+    const held = {
+      count: sum((lane) => view.lanes[lane].count),
+      bytes: sum((lane) => view.lanes[lane].bytes),
+    };
+    const drained = decay(view.drained, view.at);
+    return { reason: 'full', retryAfterMs: toRetryAfterMs(wanted, { held, drained }, capacity) };
+  }
+}
