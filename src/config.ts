@@ -143,6 +143,9 @@ export const settingsSchema = z.object({
   DEAD_LETTER_MAX_COUNT: int(1, 100_000_000, 100_000).describe(
     'Dead letters kept; at the bound the oldest is dropped, after alarms from 80 % on',
   ),
+  MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
+    'Facts that sources keep for later requests, such as whom an order is about: the newest so many',
+  ),
   INGEST_RATE_LIMIT_PER_SECOND: z
     .union([z.literal('off').transform(() => null), int(1, 1_000_000, 1)], {
       error: 'must be a whole number or off',

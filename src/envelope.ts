@@ -131,6 +131,14 @@ export type DeadLetter = {
   readonly payload: Uint8Array;
 };
 
+/** A small fact kept for later requests, such as whom an order is about. */
+export type Memo = {
+  /** 1 to 512 bytes of UTF-8: the caller sees to that. */
+  readonly key: string;
+  /** At most 4 KB of UTF-8, alike. */
+  readonly value: string;
+};
+
 export type ReceiptState = 'buffered' | 'in_flight' | 'delivered' | 'dead_lettered';
 
 /** Where an accepted envelope is now. */

@@ -105,10 +105,12 @@ export function toServerReport(
   };
 }
 
-/** What both halves ask of the store that may bury. */
+/** What both halves ask of the store while they work. */
 type Watched = Pick<
   Store,
   | 'append'
+  | 'remember'
+  | 'recall'
   | 'claim'
   | 'holds'
   | 'settle'
@@ -145,6 +147,8 @@ export function withDeadLetterAlarm(store: Watched, maxCount: number, log: Logge
     waiting: (lane) => store.waiting(lane),
     onWaiting: (listener) => store.onWaiting(listener),
     depth: (lane) => store.depth(lane),
+    remember: (memos) => store.remember(memos),
+    recall: (keys) => store.recall(keys),
     async append(drafts) {
       const appended = await store.append(drafts);
       if (drafts.some(({ bury }) => bury !== undefined)) look();

@@ -40,7 +40,7 @@ export const runStore: Command = {
 };
 
 async function checkJournal(journal: OfflineJournal): Promise<number> {
-  const { format, totals } = journal;
+  const { format, totals, memoCount } = journal;
   let faults = 0;
   for (const fault of journal.check()) {
     faults++;
@@ -50,6 +50,7 @@ async function checkJournal(journal: OfflineJournal): Promise<number> {
   for (const [lane, { count, bytes, deadLetters }] of Object.entries(totals.lanes)) {
     await print(`${lane}: ${count} unsettled (${bytes} bytes), ${deadLetters} dead letters\n`);
   }
+  await print(`${memoCount} memos\n`);
   await print(faults === 0 ? 'ok: everything can be read\n' : `${faults} faults\n`);
   return faults === 0 ? 0 : 1;
 }

@@ -7,6 +7,7 @@ import {
   type DeliveryFilter,
   type Draft,
   type Lane,
+  type Memo,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -19,10 +20,11 @@ import { DeliveryLog } from './delivery-log.js';
 import { fromId, toEpoch, toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
+import { Memos } from './memos.js';
 import { weight } from './pick.js';
 import { sortSettled } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
-import type { Appended, Depth, History, Refusal, Store, Taken } from './store.js';
+import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from './store.js';
 
 /** Bounded, in this process alone: what the process loses, it loses. */
 export class MemoryStore implements Store {
@@ -33,6 +35,7 @@ export class MemoryStore implements Store {
   readonly #dedupe: DedupeWindow;
   readonly #log: DeliveryLog;
   readonly #letters: DeadLetters;
+  readonly #memos: Memos;
   readonly #lanes: Readonly<Record<Lane, MemoryLane>>;
   readonly #epoch: string;
   readonly #listeners = new Set<(lane: Lane) => void>();
@@ -46,22 +49,33 @@ export class MemoryStore implements Store {
     this.#dedupe = new DedupeWindow(options.dedupe, clock);
     this.#log = new DeliveryLog(options.log, clock);
     this.#letters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
+    this.#memos = new Memos(options.maxMemos);
     const lane = (name: Lane): MemoryLane =>
       new MemoryLane(name, { epoch: this.#epoch, clock, onWaiting: () => this.#notify(name) });
     this.#lanes = { events: lane('events'), profiles: lane('profiles') };
   }
 
   refusal(): Refusal | null {
-    return this.#closed ? { reason: 'closed', retryAfterMs: 1000 } : this.#admission.refusal();
+    return this.#closed ? closed : this.#admission.refusal();
   }
 
   append(drafts: readonly Draft[]): Promise<Appended> {
     const bytes = drafts.reduce((sum, draft) => sum + weight(draft), 0);
-    const refusal = this.#closed ? this.refusal() : this.#admission.refusal(drafts.length, bytes);
+    const refusal = this.#closed ? closed : this.#admission.refusal(drafts.length, bytes);
     if (refusal !== null) return Promise.resolve({ ok: false, refusal });
     const taken = drafts.map((draft) => this.#take(draft));
     for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
     return Promise.resolve({ ok: true, taken });
+  }
+
+  remember(memos: readonly Memo[]): Promise<Remembered> {
+    if (memos.length > 0 && this.#closed) return Promise.resolve({ ok: false, refusal: closed });
+    this.#memos.remember(memos);
+    return Promise.resolve({ ok: true });
+  }
+
+  recall(keys: readonly string[]): Promise<readonly (string | null)[]> {
+    return Promise.resolve(keys.map((key) => this.#memos.recall(key)));
   }
 
   waiting(lane: Lane): ReturnType<Store['waiting']> {
@@ -234,5 +248,7 @@ export class MemoryStore implements Store {
     for (const listener of this.#listeners) listener(lane);
   }
 }
+
+const closed: Refusal = { reason: 'closed', retryAfterMs: 1000 };
 
 const toSeq = (queued: Queued): number => queued.seq;

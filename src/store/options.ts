@@ -13,6 +13,7 @@ export type StoreOptions = {
   readonly dedupe: DedupeBounds;
   readonly log: LogBounds;
   readonly maxDeadLetters: number;
+  readonly maxMemos: number;
   /** A dead letter fell out at the bound: it is lost. */
   readonly onDeadLetterDropped: (letter: DeadLetter) => void;
 };

@@ -7,6 +7,7 @@ import type {
   Draft,
   Envelope,
   Lane,
+  Memo,
   Page,
   PageQuery,
   Parcel,
@@ -33,6 +34,16 @@ export type Store = {
   append(drafts: readonly Draft[]): Promise<Appended>;
   /** Whether `append` would refuse now, before a body is read; null where it would not. */
   refusal(): Refusal | null;
+
+  /**
+   * As safe as an envelope when it resolves with `ok`. The newest value of a key wins and counts as
+   * new; beyond the store's bound the oldest go. One that had that value before may keep its age until
+   * half as many newer ones as the bound are there. Refused as an append is, but for want of room in
+   * the buffer, of which memos take none. Rejects only for our own faults.
+   */
+  remember(memos: readonly Memo[]): Promise<Remembered>;
+  /** The value of each key, in order; null where none is known. */
+  recall(keys: readonly string[]): Promise<readonly (string | null)[]>;
 
   /** What can be claimed now, and when more will be. */
   waiting(lane: Lane): Waiting;
@@ -79,6 +90,8 @@ export type Refusal = {
 export type Appended =
   | { readonly ok: true; readonly taken: readonly Taken[] }
   | { readonly ok: false; readonly refusal: Refusal };
+
+export type Remembered = { readonly ok: true } | { readonly ok: false; readonly refusal: Refusal };
 
 /** Everything not settled: waiting, delayed, and in flight. */
 export type Depth = {

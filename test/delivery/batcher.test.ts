@@ -33,6 +33,7 @@ function createUnderTest(overrides: Partial<BatchBounds> = {}): UnderTest {
     dedupe: { maxAgeMs: 1000, maxCount: 1000 },
     log: { maxCount: 10, maxAgeMs: 1000 },
     maxDeadLetters: 10,
+    maxMemos: 1000,
     onDeadLetterDropped: () => undefined,
   });
   const batcher = createBatcher({

@@ -174,6 +174,7 @@ function createStore(clock: ManualClock): MemoryStore {
     dedupe: { maxAgeMs: 60_000, maxCount: 100_000 },
     log: { maxCount: 1000, maxAgeMs: 3_600_000 },
     maxDeadLetters: 1000,
+    maxMemos: 1000,
     onDeadLetterDropped: () => undefined,
   });
 }

@@ -6,6 +6,7 @@ import { describeDeadLetters } from './contract/dead-letters.js';
 import { describeDeliveryLog } from './contract/delivery-log.js';
 import { type OpenStore, useStores } from './contract/harness.js';
 import { describeKeys } from './contract/keys.js';
+import { describeMemos } from './contract/memos.js';
 import { describeModel } from './contract/model.js';
 import { describeReceipts } from './contract/receipts.js';
 import { describeRefusal } from './contract/refusal.js';
@@ -33,6 +34,7 @@ export function describeStore(
     describeReceipts(open);
     describeDeliveryLog(open);
     describeDeadLetters(open);
+    describeMemos(open);
     describeModel(openStore, modelRuns);
   });
 }

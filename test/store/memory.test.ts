@@ -39,6 +39,7 @@ describe('the memory store alone', () => {
       dedupe: { maxAgeMs: 1000, maxCount: 10 },
       log: { maxCount: 10, maxAgeMs: 1000 },
       maxDeadLetters: 10,
+      maxMemos: 1000,
     });
     const [taken] = await append(store, [anEvent()]);
     await append(other, [anEvent()]);

@@ -7,26 +7,28 @@ import {
   type DeliveryFilter,
   type Draft,
   type Lane,
+  type Memo,
   type PageQuery,
   type Parcel,
   type Receipt,
   type Settlement,
   type UnfinishedImport,
 } from '../../envelope.js';
-import { weight } from '../pick.js';
 import type { StoreOptions } from '../options.js';
-import type { Appended, Depth, History, Refusal, Store, Taken } from '../store.js';
+import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from '../store.js';
 import { toCommitError } from './commit-error.js';
 import type { Numbered } from './dead-letters.js';
 import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
 import type { Opened } from './format.js';
 import { toUsedBytes } from './free-pages.js';
-import { GroupCommit, type Group, type Staged } from './group-commit.js';
+import { GroupCommit, type AppendFailure, type Group, type Staged } from './group-commit.js';
 import { loadLane, toUnfinishedImports } from './load.js';
+import { toKeyed } from './memo.js';
+import { toMemoBytes } from './memos.js';
 import { createParts, type Parts } from './parts.js';
 import { readReceipt } from './receipt.js';
-import { stageAppends } from './stage-appends.js';
-import { stageDiscard, stageRedrive } from './stage-letters.js';
+import { sizeOf, stageIntake, toDraftBytes, type Intake } from './stage-intake.js';
+import { stageCount, stageDiscard, stageRedrive } from './stage-letters.js';
 import { stageSettlement } from './stage-settlement.js';
 import { NoRoomError, toNeededBytes, type Room } from './room.js';
 import type { Tables } from './tables.js';
@@ -63,7 +65,7 @@ export class JournalStore implements Store {
   readonly durable = true;
   readonly #deps: JournalDeps;
   readonly #parts: Parts;
-  readonly #commits: GroupCommit<readonly Draft[], readonly Taken[], Totals>;
+  readonly #commits: GroupCommit<Intake, readonly Taken[], Totals>;
   readonly #listeners = new Set<(lane: Lane) => void>();
   #totals: Totals;
   #state: 'open' | 'closed' | 'failed' = 'open';
@@ -86,8 +88,8 @@ export class JournalStore implements Store {
         return toCopy(this.#totals);
       },
       stageAppends: (appends, draft) =>
-        stageAppends(appends, draft, { ...this.#parts, onDeadLetterDropped }),
-      sizeOf: toBytes,
+        stageIntake(appends, draft, { ...this.#parts, onDeadLetterDropped }),
+      sizeOf,
       commit: (group) => this.#commit(group),
       limit: deps.syncLimit,
       onCommitted: (draft, seconds) => {
@@ -113,19 +115,36 @@ export class JournalStore implements Store {
   }
 
   async append(drafts: readonly Draft[]): Promise<Appended> {
-    const bytes = toBytes(drafts);
+    const bytes = toDraftBytes(drafts);
     const refusal = this.#refusal(drafts.length, bytes);
     if (refusal !== null) return { ok: false, refusal };
     const { admission } = this.#parts;
     admission.add(drafts.length, bytes);
     this.#deps.disk.wrote(bytes);
-    const result = await this.#commits.append(drafts);
+    const result = await this.#commits.append({ drafts, memos: [] });
     if (typeof result !== 'string') {
       for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
       return { ok: true, taken: result };
     }
     admission.giveBack(drafts.length, bytes);
-    return { ok: false, refusal: result === 'no-room' ? noRoom : unavailable };
+    return { ok: false, refusal: refusals[result] };
+  }
+
+  /** Rejects with RangeError where a key cannot be kept, and with nothing of the others kept. */
+  async remember(memos: readonly Memo[]): Promise<Remembered> {
+    if (memos.length === 0) return { ok: true };
+    const keyed = memos.map(toKeyed);
+    const refusal = this.#outage();
+    if (refusal !== null) return { ok: false, refusal };
+    this.#deps.disk.wrote(toMemoBytes(keyed));
+    const result = await this.#commits.append({ drafts: [], memos: keyed });
+    return typeof result === 'string' ? { ok: false, refusal: refusals[result] } : { ok: true };
+  }
+
+  /** Rejects with DamagedError where what is on disk is not what was written. */
+  // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
+  async recall(keys: readonly string[]): Promise<readonly (string | null)[]> {
+    return keys.map((key) => this.#parts.memos.recall(key));
   }
 
   waiting(lane: Lane): ReturnType<Store['waiting']> {
@@ -191,13 +210,13 @@ export class JournalStore implements Store {
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
     return this.#eachStep(filter, (found, draft) =>
-      dryRun ? toCount(found) : stageRedrive(found, draft, this.#parts),
+      dryRun ? stageCount(found) : stageRedrive(found, draft, this.#parts),
     );
   }
 
   discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
     return this.#eachStep(filter, (found, draft) =>
-      dryRun ? toCount(found) : stageDiscard(found, draft, this.#parts),
+      dryRun ? stageCount(found) : stageDiscard(found, draft, this.#parts),
     );
   }
 
@@ -235,11 +254,15 @@ export class JournalStore implements Store {
   }
 
   #refusal(count: number, bytes: number): Refusal | null {
+    return this.#outage() ?? this.#parts.admission.refusal(count, bytes);
+  }
+
+  /** Why nothing is kept at all. */
+  #outage(): Refusal | null {
     if (this.#state === 'closed')
       return { reason: 'closed', retryAfterMs: unavailableRetryAfterMs };
     if (this.#state === 'failed') return unavailable;
-    if (this.#deps.disk.isLow()) return noRoom;
-    return this.#parts.admission.refusal(count, bytes);
+    return this.#deps.disk.isLow() ? noRoom : null;
   }
 
   /** Everything that matched when it began, a step a transaction. */
@@ -270,11 +293,7 @@ export class JournalStore implements Store {
 
 const unavailable: Refusal = { reason: 'unavailable', retryAfterMs: unavailableRetryAfterMs };
 const noRoom: Refusal = { reason: 'disk', retryAfterMs: diskRetryAfterMs };
-
-const toBytes = (drafts: readonly Draft[]): number =>
-  drafts.reduce((sum, draft) => sum + weight(draft), 0);
-
-const toCount = (found: readonly Numbered[]): Staged<number> => ({
-  writes: [],
-  committed: () => found.length,
-});
+const refusals: Readonly<Record<AppendFailure, Refusal>> = {
+  'no-room': noRoom,
+  failed: unavailable,
+};

@@ -5,12 +5,14 @@ import { decodeLetter } from './letter.js';
 import { openDirectory } from './directory.js';
 import { DirectoryError, openFormat, type Opened } from './format.js';
 import { toId } from '../ids.js';
+import { countMemos } from './memos.js';
 import { openTables, type Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
 import { verify } from './verify.js';
 
 /** A journal that no relay has open. */
 export type OfflineJournal = Opened & {
+  readonly memoCount: number;
   /** What is wrong with it, a sentence each. */
   check(): Generator<string>;
   /** Unsettled envelopes and dead letters, one JSON object a line; `onFault` is told what cannot be read. */
@@ -37,6 +39,7 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
     const opened = openFormat(tables, { directory: path, newEpoch });
     return {
       ...opened,
+      memoCount: countMemos(tables),
       check: () => verify(tables),
       export: (onFault) => exportAll(tables, { epoch: opened.format.epoch, onFault }),
       close,

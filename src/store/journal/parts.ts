@@ -6,6 +6,7 @@ import { Backlog } from './backlog.js';
 import { JournalDeadLetters } from './dead-letters.js';
 import { JournalDeliveryLog } from './delivery-log.js';
 import { JournalLane } from './lane.js';
+import { JournalMemos } from './memos.js';
 import { SeenLog } from './seen.js';
 import type { Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
@@ -19,6 +20,7 @@ export type Parts = {
   readonly seen: SeenLog;
   readonly log: JournalDeliveryLog;
   readonly letters: JournalDeadLetters;
+  readonly memos: JournalMemos;
   readonly admission: Admission;
 };
 
@@ -50,6 +52,7 @@ export function createParts(options: PartsOptions): Parts {
     seen: new SeenLog(tables, { clock, bounds: options.dedupe }),
     log: new JournalDeliveryLog(tables, options.log, clock),
     letters: new JournalDeadLetters(tables, options.maxDeadLetters),
+    memos: new JournalMemos(tables, options.maxMemos),
     admission: new Admission(options.capacity, clock),
   };
 }

@@ -21,9 +21,9 @@ export function stageAppends(
   deps: AppendDeps,
 ): Staged<readonly (readonly Taken[])[]> {
   const { seen, admission, letters, onDeadLetterDropped } = deps;
-  const intake = new Intake(draft, deps);
-  const taken = appends.map((drafts) => drafts.map((one) => intake.take(one)));
-  const { fresh, buried, roomless } = intake;
+  const numbering = new Numbering(draft, deps);
+  const taken = appends.map((drafts) => drafts.map((one) => numbering.take(one)));
+  const { fresh, buried, roomless } = numbering;
   const placed = {
     events: place('events', fresh.events),
     profiles: place('profiles', fresh.profiles),
@@ -50,8 +50,8 @@ export function stageAppends(
   };
 }
 
-/** A group's drafts, sorted by what becomes of them. Numbers and counts are the totals' of its draft. */
-class Intake {
+/** A group's drafts, numbered and counted in the group's draft of the totals, and sorted by what becomes of them. */
+class Numbering {
   readonly fresh: Readonly<Record<Lane, Entry[]>> = { events: [], profiles: [] };
   readonly buried: Letter[] = [];
   /** What asked for room and takes none: repeats, and what is buried. */

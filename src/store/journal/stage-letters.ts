@@ -52,6 +52,11 @@ export function stageDiscard(
   return { writes: letters.remove(found, draft), committed: () => found.length };
 }
 
+/** A dry run. */
+export function stageCount(found: readonly Numbered[]): Staged<number> {
+  return { writes: [], committed: () => found.length };
+}
+
 function toRedriven(
   lane: Lane,
   found: readonly Numbered[],

@@ -46,6 +46,9 @@ export type Tables = {
   readonly letterOrders: Database<number, [number, number]>;
   /** The dedupe window's history, by number. */
   readonly seen: Database<Buffer, number>;
+  readonly memos: Database<Buffer, Buffer>;
+  /** The keys of memos, by order: oldest first. */
+  readonly memoOrders: Database<Buffer, number>;
 };
 
 /** Address space alone: the file is as long as what it holds. Beyond it LMDB would have to map anew. */
@@ -90,5 +93,7 @@ function openAll(environment: RootDatabase): Omit<Tables, 'environment'> {
     letters: environment.openDB('letters', binary),
     letterOrders: environment.openDB('letter-orders', json),
     seen: environment.openDB('seen', binary),
+    memos: environment.openDB('memos', { ...binary, keyEncoding: 'binary' }),
+    memoOrders: environment.openDB('memo-orders', binary),
   };
 }

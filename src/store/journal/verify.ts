@@ -2,6 +2,7 @@ import { lanes } from '../../envelope.js';
 import { Backlog, toSpan } from './backlog.js';
 import { decodeBlock } from './block.js';
 import { decodeLetter } from './letter.js';
+import { decodeMemo } from './memo.js';
 import type { BlockKey, Tables } from './tables.js';
 import { laneNumbers, totalsSchema, type LaneTotals } from './totals.js';
 
@@ -24,6 +25,7 @@ export function* verify(tables: Tables): Generator<string> {
     yield* faultOf(() => decodeBlock(value.subarray(1), `entry ${key} of seen`));
   }
   yield* verifyLog(tables);
+  yield* verifyMemos(tables);
 }
 
 function* verifyBlocks(tables: Tables, lane: number, totals: LaneTotals): Generator<string> {
@@ -82,6 +84,22 @@ function* verifyLog({ deliveries, deliveryOrders, settled, imports }: Tables): G
   for (const { key, value } of imports.getRange()) {
     if (!lanes.includes(value.lane)) yield `import job ${key} is of no lane`;
   }
+}
+
+/** Names no key: one may tell of a person. */
+function* verifyMemos({ memos, memoOrders }: Tables): Generator<string> {
+  let found = 0;
+  for (const { key: order, value: key } of memoOrders.getRange()) {
+    found++;
+    yield* faultOf(() => {
+      const bytes = memos.get(key);
+      if (bytes === undefined) throw new Error(`memo ${order} is not there`);
+      if (decodeMemo(key, bytes, `memo ${order}`).order !== order)
+        throw new Error(`memo ${order} has another number than its index`);
+    });
+  }
+  const count = memos.getKeysCount();
+  if (count !== found) yield `there are ${count} memos, and ${found} in the order of their age`;
 }
 
 function* faultOf(read: () => unknown): Generator<string> {

@@ -4,7 +4,7 @@ import { serverTime } from '../../redis/server-time.js';
  * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
- * - `meta`: hash. epoch, version, full, next numbers of notes, letters and deliveries, the drain rate.
+ * - `meta`: hash. epoch, version, full, next numbers of notes, letters, deliveries and memos, the drain rate.
  * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
  * - `LANE:redriven`: hash. number → m, newline, p: what was a dead letter cannot go back into the middle of a stream.
@@ -20,6 +20,7 @@ import { serverTime } from '../../redis/server-time.js';
  * - `seen`: hash. key → `number:note:ms`. `seen-log`: list of `note ms key…`.
  * - `letters`: hash. order → JSON, newline, p. `letter-orders`: sorted set. `LANE number` by order.
  * - `deliveries`, `delivery-ranges`: hashes by order. `delivery-orders`: hash. id → order.
+ * - `memos`: hash. key → value. `memo-orders`: sorted set. key by order.
  *
  * Waiting for keys follows key-holds.ts, claiming follows pick.ts: the same rules, within the server.
  */

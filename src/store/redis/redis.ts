@@ -7,6 +7,7 @@ import {
   type Draft,
   type Envelope,
   type Lane,
+  type Memo,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -20,7 +21,7 @@ import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { toParcels } from '../parcels.js';
 import { weight } from '../pick.js';
-import type { Appended, Depth, History, Refusal, Store } from '../store.js';
+import type { Appended, Depth, History, Refusal, Remembered, Store } from '../store.js';
 import { Appends } from './appends.js';
 import { claimScript } from './claim-script.js';
 import { Claims } from './claims.js';
@@ -28,6 +29,7 @@ import { toClaimed, type Claimed } from './claimed.js';
 import { toLetter } from './letter.js';
 import { discardScript, redriveScript } from './letter-scripts.js';
 import { adoptScript } from './look-script.js';
+import { RedisMemos } from './memos.js';
 import { Refusals, unavailable, type RefusalsOptions } from './refusals.js';
 import type { Session } from './session.js';
 import { settleScript } from './settle-script.js';
@@ -56,6 +58,7 @@ export class RedisStore implements Store {
   readonly #claimed = new Map<string, Claimed>();
   readonly #claims: Claims;
   readonly #appends: Appends;
+  readonly #memos: RedisMemos;
   readonly #refusals: Refusals;
   #closing: Promise<void> | null = null;
 
@@ -64,6 +67,7 @@ export class RedisStore implements Store {
     this.#session = options.session;
     this.#shelf = new Shelf(options.session);
     this.#refusals = new Refusals(options);
+    this.#memos = new RedisMemos(options.session, options.maxMemos);
     this.#claims = new Claims(options.session, options.relay);
     // Others have it by now, and what is still done here with any of it counts for nothing.
     options.session.onLost(() => this.#claimed.clear());
@@ -105,6 +109,18 @@ export class RedisStore implements Store {
       return { id: toId({ lane, epoch, seq: Math.abs(seq) }), duplicate: seq < 0 };
     });
     return { ok: true, taken };
+  }
+
+  async remember(memos: readonly Memo[]): Promise<Remembered> {
+    if (memos.length === 0) return { ok: true };
+    const refusal = this.#refusals.outage();
+    if (refusal !== null) return { ok: false, refusal };
+    const isKept = await this.#memos.remember(memos);
+    return isKept ? { ok: true } : { ok: false, refusal: unavailable };
+  }
+
+  recall(keys: readonly string[]): Promise<readonly (string | null)[]> {
+    return this.#memos.recall(keys);
   }
 
   waiting(lane: Lane): Waiting {

@@ -94,7 +94,7 @@ export class Session {
     return reply;
   }
 
-  /** Runs a script that changes nothing. */
+  /** Runs a script that changes nothing of the view. */
   async read(script: Script, args: readonly (string | number | Uint8Array)[]): Promise<Reply> {
     const { link, prefix } = this.#options;
     try {

@@ -21,6 +21,7 @@ export type StoreBounds = {
   readonly dedupe: DedupeBounds;
   readonly log: LogBounds;
   readonly maxDeadLetters: number;
+  readonly maxMemos: number;
 };
 
 /** Wide enough that only the bound under test is felt. */
@@ -29,6 +30,7 @@ export const wideBounds: StoreBounds = {
   dedupe: { maxAgeMs: 86_400_000, maxCount: 100_000 },
   log: { maxCount: 10_000, maxAgeMs: 7 * 86_400_000 },
   maxDeadLetters: 10_000,
+  maxMemos: 1000,
 };
 
 export type StoreUnderTest = {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes, type Lane, type Parcel, type Verdict } from '../../../src/envelope.js';
+import { lanes, type Lane, type Memo, type Parcel, type Verdict } from '../../../src/envelope.js';
 import {
   ack,
   aDelivery,
@@ -19,12 +19,14 @@ import {
   type StoreUnderTest,
   wideBounds,
 } from './harness.js';
+import { NaiveMemos } from './naive-memos.js';
 import { type Fate, NaiveStore } from './naive-store.js';
 
 type Drafted = { readonly keys: readonly string[]; readonly isBuried: boolean };
 
 type Op =
   | { readonly kind: 'append'; readonly drafts: readonly Drafted[] }
+  | { readonly kind: 'remember'; readonly memos: readonly Memo[] }
   | { readonly kind: 'claim'; readonly maxCount: number; readonly maxBytes: number }
   | { readonly kind: 'settle'; readonly nth: number; readonly fate: Fate; readonly delayMs: number }
   | { readonly kind: 'settleAgain'; readonly nth: number }
@@ -49,6 +51,11 @@ const drafted: fc.Arbitrary<Drafted> = fc.record({
   keys,
   isBuried: fc.constantFrom(true, false, false, false),
 });
+const maxMemos = 4;
+const memo: fc.Arbitrary<Memo> = fc.record({
+  key: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'),
+  value: fc.constantFrom('1', '1', '2'),
+});
 const fate = fc.constantFrom<Fate>('ack', 'ack', 'bury', 'retry', 'alone');
 
 const op: fc.Arbitrary<Op> = fc.oneof(
@@ -57,6 +64,13 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('append' as const),
       drafts: fc.array(drafted, { minLength: 1, maxLength: 4 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('remember' as const),
+      memos: fc.array(memo, { maxLength: 6 }),
     }),
   },
   {
@@ -95,6 +109,7 @@ const steps = fc.array(fc.record({ lane: fc.constantFrom(...lanes), op }), {
 class Life {
   readonly #under: StoreUnderTest;
   readonly #model: NaiveStore;
+  readonly #memos = new NaiveMemos(maxMemos);
   readonly #inFlight: Record<Lane, Parcel[]> = { events: [], profiles: [] };
   readonly #settled: Record<Lane, Parcel[]> = { events: [], profiles: [] };
 
@@ -108,6 +123,10 @@ class Life {
     switch (what.kind) {
       case 'append':
         await this.#append(lane, what.drafts);
+        break;
+      case 'remember':
+        expect(await store.remember(what.memos)).toEqual({ ok: true });
+        this.#memos.remember(what.memos);
         break;
       case 'claim':
         await this.#claim(lane, what);
@@ -139,6 +158,8 @@ class Life {
         await this.#crash();
     }
     this.#compare();
+    const recalled = await this.#under.store.recall(this.#memos.keys);
+    expect(this.#memos.faults(recalled)).toEqual([]);
   }
 
   async #crash(): Promise<void> {
@@ -247,7 +268,7 @@ export function describeModel(openStore: OpenStore, runs: number): void {
     ])('agrees with a store that is obviously right, %s', async (_name, dedupes) => {
       const dedupe = dedupes ? wideBounds.dedupe : { maxAgeMs: 0, maxCount: 0 };
       const property = fc.asyncProperty(steps, async (life) => {
-        const under = await openStore({ ...wideBounds, dedupe });
+        const under = await openStore({ ...wideBounds, dedupe, maxMemos });
         try {
           const watched = new Life(under, new NaiveStore(dedupes));
           for (const step of life) await watched.take(step);

@@ -26,6 +26,8 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly clock?: ManualClock;
   readonly leaseMs?: number;
   readonly timeoutMs?: number;
+  readonly isDurable?: () => boolean;
+  readonly requiresDurable?: boolean;
   /** Stands between the store and its link. */
   readonly wrap?: (link: Link) => Link;
 };
@@ -70,8 +72,8 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       clock: own.clock,
       session,
       relay,
-      isDurable: () => true,
-      requiresDurable: false,
+      isDurable: settings.isDurable ?? (() => true),
+      requiresDurable: settings.requiresDurable ?? false,
       onDeadLetterDropped: (letter) => void dropped.push(letter),
       onSynced: () => undefined,
       closeLink: () => link.close(),
