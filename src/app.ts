@@ -6,6 +6,7 @@ import { toUnavailable } from './http/problems.js';
 import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer, type HttpViews } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
+import { createAcceptSourced } from './ingest/accept-sourced.js';
 import { startThreads, type Threads } from './ingest/threads.js';
 import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
@@ -127,6 +128,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     metrics,
     logger: log,
     accept: createAccept({ ...deps, ...threads, store: watched, metrics, defaultCountry }),
+    acceptSourced: createAcceptSourced({ ...deps, store: watched, metrics, defaultCountry }),
     views: toViews(store, metrics),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
 import { anyInt, int, keys, redisUrl, url, windows } from './setting-rules.js';
+import { sourceSettings } from './source-settings.js';
 
 const day = 86_400_000;
 
@@ -169,6 +170,7 @@ export const settingsSchema = z.object({
     .refine(isSupportedCountry, 'must be an ISO 3166 country such as US')
     .optional()
     .describe('Country of phone numbers without a + prefix'),
+  ...sourceSettings,
   SHUTDOWN_TIMEOUT_MS: int(0, 600_000, 10_000).describe('How long a graceful stop may take'),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
@@ -203,6 +205,8 @@ const fromFile = [
   'RELAY_ADMIN_KEYS',
   'REDIS_URL',
   'RATE_LIMIT_REDIS_URL',
+  'SHOPIFY_WEBHOOK_SECRETS',
+  'STRIPE_WEBHOOK_SECRETS',
 ] as const;
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/;
 

@@ -68,6 +68,11 @@ export function createMetrics(version: string) {
       'Fields changed on accept, such as a phone number that could not be normalised',
       ['lane', 'warning'],
     ),
+    sourceSkipped: counter(
+      'source_skipped_total',
+      'Parts of requests of Segment SDKs, Shopify and Stripe that are not meant for Klaviyo',
+      ['source', 'reason'],
+    ),
     bufferEnvelopes: gauge('buffer_envelopes', 'Envelopes not settled yet, in flight included', [
       'lane',
     ]),

@@ -128,6 +128,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   RATE_LIMIT_PER_SECOND: [1, 100_000, 75],
   RATE_LIMIT_BURST: [1, 100_000, 75],
   WORKERS: [0, 64, 0],
+  STRIPE_TOLERANCE_SECONDS: [1, 86_400, 300],
   DELIVERY_CONCURRENCY: [1, 256, 8],
   RETRY_BASE_MS: [1, 60_000, 500],
   RETRY_MAX_DELAY_MS: [1, 3_600_000, 60_000],

@@ -37,6 +37,28 @@ export function acceptJsonBodies(
   });
 }
 
+/** What `acceptRawBodies` leaves in a request. */
+export type RawBody = {
+  /** As sent, decompressed: what a signature is over. */
+  readonly bytes: Buffer;
+  readonly text: string;
+};
+
+/** Bodies of any content type, or none, as bytes and as text: some senders name the wrong type. */
+export function acceptRawBodies(
+  app: FastifyInstance,
+  { limitBytes }: { limitBytes: number },
+): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(
+    '*',
+    async (request: FastifyRequest, payload: Readable): Promise<RawBody> => {
+      const bytes = await readBytes(payload, request.headers, limitBytes);
+      return { bytes, text: toText(bytes) };
+    },
+  );
+}
+
 type BodyRules = {
   readonly mediaTypes: readonly string[];
   /** After decompression. */
@@ -74,10 +96,22 @@ async function readText(
   if (/charset *= *(?!"?(?:utf-?8|us-ascii)\b)/i.test(headers['content-type'] ?? '')) {
     throw toUnsupported('JSON is UTF-8 (RFC 8259)');
   }
+  return toText(await readBytes(payload, headers, limitBytes));
+}
+
+async function readBytes(
+  payload: Readable,
+  headers: IncomingHttpHeaders,
+  limitBytes: number,
+): Promise<Buffer> {
   const decompress = toDecompress(headers['content-encoding']);
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
   const received = await collect(payload, limitBytes);
-  const body = decompress === null ? received : await expand(received, decompress, limitBytes);
+  return decompress === null ? received : expand(received, decompress, limitBytes);
+}
+
+/** Throws where it is not UTF-8. */
+function toText(body: Buffer): string {
   // Most bodies are ASCII, and reading them as such takes a third of the time.
   if (isAscii(body)) return body.toString('latin1');
   if (!isUtf8(body)) throw new ProblemError('invalid', 'the body is not valid UTF-8');

@@ -11,6 +11,8 @@ import type {
   Receipt,
 } from '../envelope.js';
 import type { Accept, RefusedAll } from '../ingest/accept.js';
+import type { AcceptSourced } from '../ingest/accept-sourced.js';
+import type { OrderValue, RevenueSource } from '../ingest/sourced.js';
 import type { Metrics } from '../metrics.js';
 import type { CountShared } from './rate-limit.js';
 
@@ -26,6 +28,15 @@ export type HttpSettings = {
   readonly REQUEST_TIMEOUT_MS: number;
   readonly SHUTDOWN_TIMEOUT_MS: number;
   readonly TRUST_PROXY: boolean;
+  readonly SEGMENT_PAGE_EVENTS: boolean;
+  readonly SEGMENT_REMEMBER_USERS: boolean;
+  readonly SHOPIFY_WEBHOOK_SECRETS: readonly string[];
+  readonly SHOPIFY_ORDER_VALUE: OrderValue;
+  readonly STRIPE_WEBHOOK_SECRETS: readonly string[];
+  readonly STRIPE_TOLERANCE_SECONDS: number;
+  readonly STRIPE_REVENUE_SOURCE: RevenueSource;
+  readonly STRIPE_TEST_EVENTS: boolean;
+  readonly STRIPE_CUSTOMER_ID_KEY?: string | undefined;
 };
 
 /** What callers may look at and decide on; every store is one. */
@@ -52,6 +63,8 @@ export type ServerDeps = {
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
   readonly accept: Accept;
+  /** For requests in the form of Segment, Shopify and Stripe. */
+  readonly acceptSourced: AcceptSourced;
   readonly views: HttpViews;
   readiness(): Readiness;
   /** Whether the store would take nothing now; asked before a body is read. */

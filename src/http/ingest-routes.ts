@@ -7,12 +7,13 @@ import type {
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Fault, Lane } from '../envelope.js';
-import type { AcceptedMany, RefusedAll } from '../ingest/accept.js';
+import type { AcceptedMany } from '../ingest/accept.js';
 import { takenManySchema, takenOneSchema } from './answers.js';
 import { acceptTextBodies } from './body.js';
-import type { Refusal, ServerDeps } from './deps.js';
-import { ProblemError, toProblemAnswers, toUnavailable, type ProblemKind } from './problems.js';
+import type { ServerDeps } from './deps.js';
+import { ProblemError, toProblemAnswers, type ProblemKind } from './problems.js';
 import { manyQuery, oneQuery } from './queries.js';
+import { findRefusal, toRefused } from './refusals.js';
 import { toTakenManyView, toTakenOneView } from './views.js';
 
 /** What tells the lanes apart at this edge. */
@@ -59,21 +60,15 @@ const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
 
 /** Says no before a body is read, where the answer is known to be no. */
 function refuseEarly(deps: ServerDeps, lane: Lane): onRequestHookHandler {
-  const { metrics, config } = deps;
   return (_request, reply, done) => {
-    const isDraining = deps.isDraining();
-    const refusal = deps.refusal();
-    if (!isDraining && refusal === null) {
+    const refusal = findRefusal(deps);
+    if (refusal === null) {
       done();
       return;
     }
-    metrics.ingest.inc({ lane, outcome: 'refused' });
-    if (isDraining) reply.raw.shouldKeepAlive = false;
-    done(
-      refusal === null || isDraining
-        ? toUnavailable('the relay is stopping', config.SHUTDOWN_TIMEOUT_MS)
-        : toRefused(refusal),
-    );
+    deps.metrics.ingest.inc({ lane, outcome: 'refused' });
+    if (deps.isDraining()) reply.raw.shouldKeepAlive = false;
+    done(refusal);
   };
 }
 
@@ -161,17 +156,4 @@ function toWhy({ rejected }: Extract<AcceptedMany, { kind: 'invalid' }>, noun: s
 
 function toInvalid(detail: string, errors: readonly Fault[]): ProblemError {
   return new ProblemError('invalid', detail, { errors });
-}
-
-const refusalDetails: Readonly<Record<RefusedAll['reason'], string>> = {
-  full: 'the buffer is full; nothing was taken',
-  disk: 'the disk is nearly full; nothing was taken',
-  closed: 'the relay is stopping; nothing was taken',
-  unavailable: 'the store is not available; nothing was taken',
-  lossy:
-    'the store could lose what it is given, and REDIS_REQUIRE_DURABLE is set; nothing was taken',
-};
-
-function toRefused({ reason, retryAfterMs }: Refusal): ProblemError {
-  return toUnavailable(refusalDetails[reason], retryAfterMs);
 }

@@ -21,6 +21,7 @@ import { observeAnswers } from './observe.js';
 import { profileRoutes } from './profiles.js';
 import { limitCallers } from './rate-limit.js';
 import { routeReceipts } from './receipts.js';
+import { routeSources } from './sources.js';
 
 export type { HttpViews, Readiness, ServerDeps } from './deps.js';
 
@@ -40,6 +41,7 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   routeHealth(app, deps);
   routeMetrics(app, deps.metrics);
   await app.register((scope) => routeIngestScope(scope, deps, keyring));
+  routeSources(app, deps, keyring);
   await app.register((scope) => routeAdminScope(scope, deps, keyring));
   await app.register(routeDocs);
   routeOtherMethods();

@@ -2,6 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Draft, Fault, Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import { draft, type Collected } from './collect.js';
+import { count, countWarnings } from './counts.js';
 import type { DraftContext } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
 import { readOne } from './entries.js';
@@ -77,7 +78,7 @@ export type AcceptDeps = {
 
 /** Rejects only for our own faults, the store's among them. */
 export function createAccept(deps: AcceptDeps): Accept {
-  const { store, clock, newId } = deps;
+  const { store, clock, metrics, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
   const here = createDraftMany({ newId, toE164 });
@@ -87,32 +88,32 @@ export function createAccept(deps: AcceptDeps): Accept {
     async one(lane, body, { idempotencyKey }) {
       const drafted = draft(lane, readOne(body), { ...toContext(), idempotencyKey });
       if (!drafted.ok) {
-        count(deps, lane, { invalid: 1 });
+        count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors };
       }
       const appended = await store.append([drafted.draft]);
       if (!appended.ok) {
-        count(deps, lane, { refused: 1 });
+        count(metrics, lane, { refused: 1 });
         return { kind: 'refused', ...appended.refusal };
       }
       const [taken] = appended.taken;
       if (taken === undefined) throw new Error('the store answered for no draft');
       const { warnings } = drafted;
-      count(deps, lane, taken.duplicate ? { duplicate: 1 } : { accepted: 1 });
-      countWarnings(deps, lane, warnings.length);
+      count(metrics, lane, taken.duplicate ? { duplicate: 1 } : { accepted: 1 });
+      countWarnings(metrics, lane, warnings.length);
       return { kind: 'taken', id: taken.id, duplicate: taken.duplicate, warnings };
     },
 
     async many(lane, body, { format, strict }) {
       const drafted = await draftMany({ lane, body, format, acceptedAt: clock.now() });
       if (!drafted.ok) {
-        count(deps, lane, { invalid: 1 });
+        count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors, rejected: [] };
       }
       const { collected } = drafted;
       const { drafts, rejected } = collected;
       if (drafts.length === 0 || (strict && rejected.length > 0)) {
-        count(deps, lane, { invalid: drafted.count });
+        count(metrics, lane, { invalid: drafted.count });
         return { kind: 'invalid', errors: toErrors(rejected), rejected };
       }
       return appendMany(deps, lane, collected);
@@ -126,16 +127,17 @@ async function appendMany(
   collected: Collected,
 ): Promise<AcceptedMany> {
   const { drafts, rejected, warnings } = collected;
+  const { metrics } = deps;
   const appended = await deps.store.append(drafts);
   if (!appended.ok) {
-    count(deps, lane, { refused: drafts.length, invalid: rejected.length });
+    count(metrics, lane, { refused: drafts.length, invalid: rejected.length });
     return { kind: 'refused', ...appended.refusal };
   }
   const ids = appended.taken.map(({ id }) => id);
   const duplicates = appended.taken.filter(({ duplicate }) => duplicate).length;
   const accepted = ids.length - duplicates;
-  count(deps, lane, { accepted, duplicate: duplicates, invalid: rejected.length });
-  countWarnings(deps, lane, warnings.length);
+  count(metrics, lane, { accepted, duplicate: duplicates, invalid: rejected.length });
+  countWarnings(metrics, lane, warnings.length);
   return { kind: 'taken', accepted, duplicates, ids, rejected, warnings };
 }
 
@@ -144,24 +146,4 @@ function toErrors(rejected: Collected['rejected']): readonly Fault[] {
   return rejected.flatMap(({ index, errors }) =>
     errors.map(({ pointer, detail }) => ({ pointer: `/${index}${pointer}`, detail })),
   );
-}
-
-/** What became of a request's entries; a body that is no list counts as one. */
-type Counts = {
-  readonly accepted?: number;
-  readonly duplicate?: number;
-  /** Not valid, or taken down with one that is not (`strict`). */
-  readonly invalid?: number;
-  readonly refused?: number;
-};
-
-function count({ metrics }: AcceptDeps, lane: Lane, counts: Counts): void {
-  for (const [outcome, number] of Object.entries(counts)) {
-    if (number > 0) metrics.ingest.inc({ lane, outcome }, number);
-  }
-}
-
-/** There is one kind of warning: a phone number that was left out. */
-function countWarnings({ metrics }: AcceptDeps, lane: Lane, number: number): void {
-  if (number > 0) metrics.ingestWarnings.inc({ lane, warning: 'phone_unusable' }, number);
 }

@@ -23,7 +23,7 @@ export type Collected = {
 const faultsInFull = 10_000;
 
 /** Entries drafted before other callers get a turn: a few milliseconds' worth. */
-const entriesPerTurn = 250;
+export const entriesPerTurn = 250;
 
 export async function collect(
   lane: Lane,
@@ -51,6 +51,6 @@ export async function collect(
 }
 
 /** Lets the event loop serve what waits. */
-function turn(): Promise<void> {
+export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -31,6 +31,14 @@ export const settings: HttpSettings = {
   REQUEST_TIMEOUT_MS: 10_000,
   SHUTDOWN_TIMEOUT_MS: 10_000,
   TRUST_PROXY: false,
+  SEGMENT_PAGE_EVENTS: true,
+  SEGMENT_REMEMBER_USERS: true,
+  SHOPIFY_WEBHOOK_SECRETS: [],
+  SHOPIFY_ORDER_VALUE: 'total',
+  STRIPE_WEBHOOK_SECRETS: [],
+  STRIPE_TOLERANCE_SECONDS: 300,
+  STRIPE_REVENUE_SOURCE: 'charge',
+  STRIPE_TEST_EVENTS: false,
 };
 
 export const takenOne: AcceptedOne = { kind: 'taken', id: 'e1', duplicate: false, warnings: [] };
@@ -119,6 +127,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
         return Promise.resolve(many);
       },
     },
+    acceptSourced: () => Promise.reject(new Error('not asked')),
     readiness: () => ({ ready: true, checks: {} }),
     refusal: () => null,
     flush: () => undefined,

@@ -1,0 +1,27 @@
+import type { RefusedAll } from '../ingest/accept.js';
+import type { Refusal, ServerDeps } from './deps.js';
+import { toUnavailable, type ProblemError } from './problems.js';
+
+const details: Readonly<Record<RefusedAll['reason'], string>> = {
+  full: 'the buffer is full; nothing was taken',
+  disk: 'the disk is nearly full; nothing was taken',
+  closed: 'the relay is stopping; nothing was taken',
+  unavailable: 'the store is not available; nothing was taken',
+  lossy:
+    'the store could lose what it is given, and REDIS_REQUIRE_DURABLE is set; nothing was taken',
+};
+
+export function toRefused({ reason, retryAfterMs }: Refusal): ProblemError {
+  return toUnavailable(details[reason], retryAfterMs);
+}
+
+/** Why nothing would be taken now, before a body is read; null where it would. */
+export function findRefusal(
+  deps: Pick<ServerDeps, 'isDraining' | 'refusal' | 'config'>,
+): ProblemError | null {
+  if (deps.isDraining()) {
+    return toUnavailable('the relay is stopping', deps.config.SHUTDOWN_TIMEOUT_MS);
+  }
+  const refusal = deps.refusal();
+  return refusal && toRefused(refusal);
+}

@@ -1,0 +1,75 @@
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import type { Memo } from '../envelope.js';
+import { limits } from './limits.js';
+import type { Person, Source, SourcedEntry, SourcedPost } from './sourced.js';
+
+/** Where what is remembered is kept: a store. */
+export type Recall = (keys: readonly string[]) => Promise<readonly (string | null)[]>;
+
+/** Completes entries with what this request and earlier ones told of the person. */
+export type Complete = (entry: SourcedEntry) => SourcedEntry;
+
+const personSchema = z.object({
+  email: z.string().min(1).max(limits.emailChars).optional(),
+  distinct_id: z.string().min(1).max(limits.externalIdChars).optional(),
+  phone_number: z.string().min(1).max(limits.phoneNumberChars).optional(),
+});
+
+/** A name of any length and content as a key of a memo: short, and telling nobody. */
+export function toMemoKey(source: Source, kind: 'person' | 'delivery', name: string): string {
+  return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');
+}
+
+/** What to keep of a request. Somebody nothing is known of, or with identifiers nobody has, is left out. */
+export function toMemos({ source, people }: SourcedPost): readonly Memo[] {
+  return people.flatMap(({ key, person }) => {
+    const parsed = personSchema.safeParse(person);
+    if (!parsed.success || Object.keys(parsed.data).length === 0) return [];
+    return [{ key: toMemoKey(source, 'person', key), value: JSON.stringify(parsed.data) }];
+  });
+}
+
+/** Looks up everybody the entries ask for, in one go. */
+export async function findPeople(
+  { source, entries, people }: SourcedPost,
+  recall: Recall,
+): Promise<Complete> {
+  const here = new Map(people.map(({ key, person }) => [key, person]));
+  const asked = entries.filter(isIncomplete).flatMap(({ personKeys = [] }) => personKeys);
+  const keys = [...new Set(asked)].filter((key) => !here.has(key));
+  const found =
+    keys.length === 0 ? [] : await recall(keys.map((key) => toMemoKey(source, 'person', key)));
+  const known = new Map(here);
+  keys.forEach((key, index) => {
+    const person = toPerson(found[index] ?? null);
+    if (person !== null) known.set(key, person);
+  });
+  return (entry) => complete(entry, known);
+}
+
+/** An address or number of its own names somebody; joined to others it might name two. */
+function isIncomplete({ entry }: SourcedEntry): boolean {
+  return !isGiven(entry.email) && !isGiven(entry.phone_number);
+}
+
+function complete(entry: SourcedEntry, known: ReadonlyMap<string, Person>): SourcedEntry {
+  if (!isIncomplete(entry)) return entry;
+  const key = entry.personKeys?.find((each) => known.has(each));
+  const person = key === undefined ? undefined : known.get(key);
+  if (person === undefined) return entry;
+  const own = entry.entry.distinct_id;
+  return {
+    ...entry,
+    entry: { ...entry.entry, ...person, ...(isGiven(own) && { distinct_id: own }) },
+  };
+}
+
+function toPerson(value: string | null): Person | null {
+  if (value === null) return null;
+  return personSchema.safeParse(JSON.parse(value)).data ?? null;
+}
+
+function isGiven(value: unknown): boolean {
+  return value !== null && value !== undefined;
+}
