@@ -2,11 +2,11 @@ import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
 import { lanes } from './envelope.js';
-import { toUnavailable } from './http/problems.js';
 import { quotaWindowMs } from './http/rate-limit.js';
-import { createServer, type HttpViews } from './http/server.js';
+import { createServer } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
 import { createAcceptSourced } from './ingest/accept-sourced.js';
+import { createMend } from './ingest/mend.js';
 import { startThreads, type Threads } from './ingest/threads.js';
 import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
@@ -22,10 +22,10 @@ import {
   toServerReport,
   withDeadLetterAlarm,
 } from './observe.js';
-import { UnavailableError } from './redis/link.js';
 import { createSharedCount } from './redis/quota.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
+import { toViews, unlessAway } from './views.js';
 
 export type AppDeps = {
   readonly config: Config;
@@ -122,14 +122,17 @@ export async function startApp(deps: AppDeps): Promise<App> {
     defaultCountry,
     onFault: (error) => log.error({ err: error }, 'a drafting thread ended; another takes over'),
   });
+  const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
+  const acceptDeps = { ...deps, store: { ...watched, recall }, metrics, defaultCountry };
+  const acceptSourced = createAcceptSourced(acceptDeps);
   const server = await createServer({
     config,
     clock,
     metrics,
     logger: log,
-    accept: createAccept({ ...deps, ...threads, store: watched, metrics, defaultCountry }),
-    acceptSourced: createAcceptSourced({ ...deps, store: watched, metrics, defaultCountry }),
-    views: toViews(store, metrics),
+    accept: createAccept({ ...acceptDeps, ...threads }),
+    acceptSourced,
+    views: toViews({ store, metrics, mend: createMend({ letters: store, accept: acceptSourced }) }),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),
@@ -197,41 +200,6 @@ function toBounds(config: Config) {
       maxAgeMs: config.PROFILE_FLUSH_INTERVAL_MS,
     },
   };
-}
-
-const awayRetryAfterMs = 1000;
-
-/** The store's views. A redrive counts as an acceptance, so that accepted = settled + buffered stays true. */
-function toViews(store: Store, metrics: Metrics): HttpViews {
-  return {
-    receipt: (id) => unlessAway(store.receipt(id)),
-    deliveries: (filter, page) => unlessAway(store.deliveries(filter, page)),
-    delivery: (id) => unlessAway(store.delivery(id)),
-    deadLetters: (filter, page) => unlessAway(store.deadLetters(filter, page)),
-    deadLetter: (id) => unlessAway(store.deadLetter(id)),
-    discard: (filter, options) => unlessAway(store.discard(filter, options)),
-    async redrive(filter, options) {
-      let total = 0;
-      for (const lane of lanes.filter((each) => each === (filter.lane ?? each))) {
-        const count = await unlessAway(store.redrive({ ...filter, lane }, options));
-        total += count;
-        if (options.dryRun) continue;
-        metrics.ingest.inc({ lane, outcome: 'accepted' }, count);
-        metrics.redriven.inc({ lane }, count);
-      }
-      return total;
-    },
-  };
-}
-
-/** A store at a server that is away is no fault of the relay: 503, as for intake. */
-async function unlessAway<T>(answer: Promise<T>): Promise<T> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (!(error instanceof UnavailableError)) throw error;
-    throw toUnavailable('the store is not available', awayRetryAfterMs);
-  }
 }
 
 function warnAtStart(

@@ -158,6 +158,8 @@ export type DeadLetterFilter = {
   /** Reason code. */
   readonly reason?: string | undefined;
   readonly ids?: readonly string[] | undefined;
+  /** Whether it went there at the door, without an attempt. */
+  readonly unsent?: boolean | undefined;
   /** Epoch ms, inclusive, on buriedAt. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;

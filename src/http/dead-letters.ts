@@ -73,7 +73,8 @@ const redriveSchema = {
   tags,
   operationId: 'redrive_dead_letters',
   summary: 'Send dead letters again',
-  description: 'Their attempts start at zero.',
+  description:
+    'Their attempts start at zero. A webhook that named nobody is tried again; while it still does, it stays, and fewer are redriven than matched.',
   body: redriveBody,
   response: {
     200: redrivenSchema,
@@ -100,14 +101,13 @@ function routeRedrives(app: FastifyInstance, views: Views): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post('/v1/dead-letters/redrive', { schema: redriveSchema }, async ({ body }) => {
     const { filter, dry_run: dryRun } = body;
-    const matched = await views.redrive(filter, { dryRun });
-    return { matched, redriven: dryRun ? 0 : matched, dry_run: dryRun };
+    return { ...(await views.redrive(filter, { dryRun })), dry_run: dryRun };
   });
   // One letter has no dry run: looking at it says as much.
   routes.post('/v1/dead-letters/:id/redrive', { schema: redriveOneSchema }, async ({ params }) => {
-    const matched = await views.redrive({ ids: [params.id] }, { dryRun: false });
-    if (matched === 0) throw toNotFound(unknownLetter);
-    return { matched, redriven: matched, dry_run: false };
+    const redriven = await views.redrive({ ids: [params.id] }, { dryRun: false });
+    if (redriven.matched === 0) throw toNotFound(unknownLetter);
+    return { ...redriven, dry_run: false };
   });
 }
 

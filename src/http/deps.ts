@@ -46,7 +46,11 @@ export type HttpViews = {
   delivery(id: string): Promise<Delivery | null>;
   deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
   deadLetter(id: string): Promise<DeadLetter | null>;
-  redrive(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
+  /** What cannot be sent yet stays: then fewer are redriven than matched. */
+  redrive(
+    filter: DeadLetterFilter,
+    options: { dryRun: boolean },
+  ): Promise<{ readonly matched: number; readonly redriven: number }>;
   discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
 };
 

@@ -27,7 +27,11 @@ export type AcceptedSourced =
 export type Rejected = { readonly index: number; readonly errors: readonly Fault[] };
 
 /** Strict: all or nothing. Else an entry at fault becomes a dead letter, since no SDK or shop reads the answer. */
-export type SourcedOptions = { readonly strict: boolean };
+export type SourcedOptions = {
+  readonly strict: boolean;
+  /** It was counted when it was posted. */
+  readonly isAgain?: boolean;
+};
 
 export type AcceptSourced = (
   post: SourcedPost,
@@ -56,7 +60,7 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
   const { store, metrics, clock, newId, shape = asItIs } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
-  return async (posted, { strict }) => {
+  return async (posted, { strict, isAgain = false }) => {
     const post = shape(posted);
     const { source, delivery } = post;
     const deliveryKey = delivery === undefined ? null : toMemoKey(source, 'delivery', delivery);
@@ -66,31 +70,49 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
     }
     const complete = await findPeople(post, store.recall);
     const drafted = await draftAll({ ...post, entries: post.entries.map(complete) }, toContext());
-    const rejected = drafted.flatMap(({ index, errors }) =>
-      errors.length === 0 ? [] : [{ index, errors }],
-    );
+    const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
     if (strict && rejected.length > 0) {
-      for (const { draft } of drafted) count(metrics, draft.lane, { invalid: 1 });
+      for (const { draft } of isAgain ? [] : drafted) count(metrics, draft.lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
-    const drafts = drafted.map(({ draft }) => draft);
-    const [remembered, appended] = await Promise.all([
-      store.remember(toMemos(post)),
-      drafts.length === 0 ? nothing : store.append(drafts),
-    ]);
-    if (!appended.ok || !remembered.ok) {
-      for (const { lane } of drafts) count(metrics, lane, { refused: 1 });
-      return { kind: 'refused', ...toRefusal([appended, remembered]) };
-    }
+    const taken = await take(post, drafted, deps);
+    if (taken.kind === 'refused') return taken;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
     if (deliveryKey !== null) await store.remember([{ key: deliveryKey, value: known }]);
-    const taken = drafted.map((one, at) => ({ ...one, ...appended.taken[at] }));
-    for (const each of taken) countTaken(deps, each);
     for (const reason of post.skipped) metrics.sourceSkipped.inc({ source, reason });
-    const duplicates = taken.filter(({ duplicate }) => duplicate === true).length;
-    const accepted = taken.length - duplicates - rejected.length;
+    const { duplicates } = taken;
+    const accepted = drafted.length - duplicates - rejected.length;
     return { kind: 'taken', accepted, duplicates, rejected, repeat: false };
   };
+}
+
+/** What it tells is kept, too, before the answer: else it would be told to nobody. */
+async function take(
+  post: SourcedPost,
+  drafted: readonly DraftedSourced[],
+  { store, metrics }: SourcedDeps,
+): Promise<RefusedAll | { readonly kind: 'appended'; readonly duplicates: number }> {
+  const drafts = drafted.map(({ draft }) => draft);
+  const [remembered, appended] = await Promise.all([
+    store.remember(toMemos(post)),
+    drafts.length === 0 ? nothing : store.append(drafts),
+  ]);
+  if (!appended.ok) {
+    for (const { lane } of drafts) count(metrics, lane, { refused: 1 });
+    return { kind: 'refused', ...appended.refusal };
+  }
+  let duplicates = 0;
+  drafted.forEach((one, at) => {
+    const isDuplicate = appended.taken[at]?.duplicate === true;
+    if (isDuplicate) duplicates++;
+    countTaken(metrics, one, isDuplicate);
+  });
+  if (!remembered.ok) return { kind: 'refused', ...remembered.refusal };
+  return { kind: 'appended', duplicates };
+}
+
+function toRejected({ index, errors }: DraftedSourced): Rejected {
+  return { index, errors };
 }
 
 const asItIs = (post: SourcedPost): SourcedPost => post;
@@ -109,20 +131,13 @@ async function draftAll(
   return drafted;
 }
 
-function toRefusal(
-  answers: readonly ({ ok: true } | { ok: false; refusal: Omit<RefusedAll, 'kind'> })[],
-): Omit<RefusedAll, 'kind'> {
-  for (const answer of answers) if (!answer.ok) return answer.refusal;
-  throw new Error('nothing was refused');
-}
-
 /** A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true. */
 function countTaken(
-  { metrics }: SourcedDeps,
-  { draft, warnings, duplicate }: DraftedSourced & { readonly duplicate?: boolean },
+  metrics: SourcedDeps['metrics'],
+  { draft: { lane, bury }, warnings }: DraftedSourced,
+  isDuplicate: boolean,
 ): void {
-  const { lane } = draft;
-  count(metrics, lane, duplicate === true ? { duplicate: 1 } : { accepted: 1 });
+  count(metrics, lane, isDuplicate ? { duplicate: 1 } : { accepted: 1 });
   countWarnings(metrics, lane, warnings.length);
-  if (draft.bury !== undefined) metrics.settled.inc({ lane, outcome: 'dead_lettered' });
+  if (bury !== undefined) metrics.settled.inc({ lane, outcome: 'dead_lettered' });
 }

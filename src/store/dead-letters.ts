@@ -54,12 +54,13 @@ export class DeadLetters {
 
 export function isMatch(
   letter: DeadLetter,
-  { lane, reason, ids, since, until }: DeadLetterFilter,
+  { lane, reason, ids, unsent, since, until }: DeadLetterFilter,
 ): boolean {
   return (
     (lane === undefined || letter.lane === lane) &&
     (reason === undefined || letter.reason.code === reason) &&
     (ids === undefined || ids.includes(letter.id)) &&
+    (unsent === undefined || unsent === (letter.attempts === 0)) &&
     letter.buriedAt >= (since ?? -Infinity) &&
     letter.buriedAt <= (until ?? Infinity)
   );

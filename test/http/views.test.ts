@@ -225,13 +225,17 @@ describe('GET /v1/dead-letters', () => {
 
 const deciding = (count: number) => {
   const decided: [string, DeadLetterFilter, { dryRun: boolean }][] = [];
-  const decide =
-    (what: string): HttpViews['redrive'] =>
-    (filter, options) => {
-      decided.push([what, filter, options]);
+  const views: Pick<HttpViews, 'redrive' | 'discard'> = {
+    redrive: (filter, options) => {
+      decided.push(['redrive', filter, options]);
+      return Promise.resolve({ matched: count, redriven: options.dryRun ? 0 : count });
+    },
+    discard: (filter, options) => {
+      decided.push(['discard', filter, options]);
       return Promise.resolve(count);
-    };
-  return { decided, views: { redrive: decide('redrive'), discard: decide('discard') } };
+    },
+  };
+  return { decided, views };
 };
 
 describe('POST /v1/dead-letters/redrive', () => {

@@ -40,8 +40,9 @@ const directions: Readonly<Record<string, Allowed>> = {
   'klaviyo/sandbox': { code: leaves },
   observe: { code: leaves, types: ['limit', 'store', 'delivery', 'metrics', 'logger'] },
   limit: { code: ['delivery', 'redis', ...leaves], types: ['config', 'store'] },
+  views: { code: ['http', 'redis', ...leaves], types: ['ingest', 'metrics', 'store'] },
   app: {
-    code: ['config', 'limit', 'metrics', 'observe', ...stages, ...leaves],
+    code: ['config', 'limit', 'metrics', 'observe', 'views', ...stages, ...leaves],
     types: ['logger'],
   },
   demo: { code: ['app', 'config', 'klaviyo/sandbox', ...leaves], types: ['logger', 'metrics'] },

@@ -1,0 +1,79 @@
+import { z } from 'zod';
+import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../envelope.js';
+import { isJsonObject, parseJson, type JsonObject } from '../json.js';
+import type { RefusedAll } from './accept.js';
+import type { AcceptSourced } from './accept-sourced.js';
+import { sources, type SourcedPost } from './sourced.js';
+
+export type MendDeps = {
+  readonly letters: {
+    deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
+    deadLetter(id: string): Promise<DeadLetter | null>;
+    discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
+  };
+  /** Without the mapping file's part: what is buried has been through it. */
+  readonly accept: AcceptSourced;
+};
+
+export type Mended = {
+  readonly matched: number;
+  readonly mended: number;
+  /** The store took no more of them. */
+  readonly refusal: Omit<RefusedAll, 'kind'> | null;
+};
+
+/**
+ * Tries again what went to the dead letters at the door: by now somebody may have told whom it is
+ * about. What still cannot be sent stays where it is.
+ */
+export type Mend = (filter: DeadLetterFilter, options: { dryRun: boolean }) => Promise<Mended>;
+
+const idsPerPage = 500;
+
+export function createMend({ letters, accept }: MendDeps): Mend {
+  return async (filter, { dryRun }) => {
+    const ids = await listIds(letters, filter);
+    let mended = 0;
+    if (dryRun) return { matched: ids.length, mended, refusal: null };
+    // Oldest first: of two updates of a profile the newer one wins.
+    for (const id of ids.reverse()) {
+      const letter = await letters.deadLetter(id);
+      const post = letter && toPost(letter);
+      if (post === null) continue;
+      const answer = await accept(post, { strict: true, isAgain: true });
+      if (answer.kind === 'refused') return { matched: ids.length, mended, refusal: answer };
+      if (answer.kind === 'invalid') continue;
+      // Where the relay ends here, the next time finds a duplicate.
+      mended += await letters.discard({ ids: [id] }, { dryRun: false });
+    }
+    return { matched: ids.length, mended, refusal: null };
+  };
+}
+
+async function listIds(letters: MendDeps['letters'], filter: DeadLetterFilter): Promise<string[]> {
+  const ids: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await letters.deadLetters(
+      { ...filter, unsent: true },
+      { limit: idsPerPage, cursor },
+    );
+    ids.push(...page.data.map(({ id }) => id));
+    cursor = page.next ?? undefined;
+  } while (cursor !== undefined);
+  return ids;
+}
+
+const unsentSchema = z.object({
+  source: z.enum(sources),
+  personKeys: z.array(z.string()),
+  entry: z.custom<JsonObject>(isJsonObject),
+});
+
+function toPost({ lane, payload }: DeadLetter): SourcedPost | null {
+  const parsed = parseJson(Buffer.from(payload).toString());
+  const unsent = unsentSchema.safeParse(parsed.ok ? parsed.value : null).data;
+  if (unsent === undefined) return null;
+  const { source, personKeys, entry } = unsent;
+  return { source, entries: [{ lane, index: 0, personKeys, entry }], people: [], skipped: [] };
+}

@@ -1,0 +1,50 @@
+import { lanes } from './envelope.js';
+import { toUnavailable } from './http/problems.js';
+import { toRefused } from './http/refusals.js';
+import type { HttpViews } from './http/server.js';
+import type { Mend } from './ingest/mend.js';
+import type { Metrics } from './metrics.js';
+import { UnavailableError } from './redis/link.js';
+import type { Store } from './store/store.js';
+
+const awayRetryAfterMs = 1000;
+
+type ViewDeps = { readonly store: Store; readonly metrics: Metrics; readonly mend: Mend };
+
+/** What callers may look at and decide on: the store's, and again through the door what never left it. */
+export function toViews({ store, metrics, mend }: ViewDeps): HttpViews {
+  return {
+    receipt: (id) => unlessAway(store.receipt(id)),
+    deliveries: (filter, page) => unlessAway(store.deliveries(filter, page)),
+    delivery: (id) => unlessAway(store.delivery(id)),
+    deadLetters: (filter, page) => unlessAway(store.deadLetters(filter, page)),
+    deadLetter: (id) => unlessAway(store.deadLetter(id)),
+    discard: (filter, options) => unlessAway(store.discard(filter, options)),
+    async redrive(filter, options) {
+      const { matched, mended, refusal } = await unlessAway(mend(filter, options));
+      if (refusal !== null) throw toRefused(refusal);
+      const total = { matched, redriven: mended };
+      for (const lane of lanes.filter((each) => each === (filter.lane ?? each))) {
+        const sent = { ...filter, lane, unsent: false };
+        const count = await unlessAway(store.redrive(sent, options));
+        total.matched += count;
+        if (options.dryRun) continue;
+        total.redriven += count;
+        // It counts as an acceptance, so that accepted = settled + buffered stays true.
+        metrics.ingest.inc({ lane, outcome: 'accepted' }, count);
+        metrics.redriven.inc({ lane }, count);
+      }
+      return total;
+    },
+  };
+}
+
+/** A store at a server that is away is no fault of the relay: 503, as for intake. */
+export async function unlessAway<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    throw toUnavailable('the store is not available', awayRetryAfterMs);
+  }
+}
