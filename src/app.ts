@@ -6,6 +6,7 @@ import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
 import { createAcceptSourced } from './ingest/accept-sourced.js';
+import { toShape } from './ingest/mapping.js';
 import { createMend } from './ingest/mend.js';
 import { startThreads, type Threads } from './ingest/threads.js';
 import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
@@ -117,6 +118,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
   });
   let draining = false;
   const defaultCountry = config.DEFAULT_PHONE_COUNTRY;
+  const shape = toShape(config.MAPPING_FILE);
   const threads = startThreads({
     count: config.WORKERS,
     defaultCountry,
@@ -124,15 +126,19 @@ export async function startApp(deps: AppDeps): Promise<App> {
   });
   const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
   const acceptDeps = { ...deps, store: { ...watched, recall }, metrics, defaultCountry };
-  const acceptSourced = createAcceptSourced(acceptDeps);
   const server = await createServer({
     config,
     clock,
     metrics,
     logger: log,
     accept: createAccept({ ...acceptDeps, ...threads }),
-    acceptSourced,
-    views: toViews({ store, metrics, mend: createMend({ letters: store, accept: acceptSourced }) }),
+    acceptSourced: createAcceptSourced({ ...acceptDeps, shape }),
+    // What is buried has been through the mapping file.
+    views: toViews({
+      store,
+      metrics,
+      mend: createMend({ letters: store, accept: createAcceptSourced(acceptDeps) }),
+    }),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),

@@ -89,7 +89,7 @@ type Walk = {
 const maybeLoneSurrogate = /\\u[dD][89a-fA-F]|[\ud800-\udfff]/;
 const loneSurrogate = /\p{Surrogate}/u;
 /** Names that reach an object's prototype where code assigns by name, here or further on. */
-const harmfulNames = new Set(['__proto__', 'constructor', 'prototype']);
+export const harmfulNames: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 function inspect(value: unknown, walk: Walk): void {
   if (typeof value === 'string') {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { mappingFile } from './mapping-file.js';
 import { int, keys } from './setting-rules.js';
 
 const flag = z.stringbool({ error: 'must be true or false' });
@@ -43,8 +44,7 @@ export const sourceSettings = {
     .describe(
       "Name in a Stripe customer's metadata that holds your id of the customer. Absent: Stripe's own (cus_…)",
     ),
-  MAPPING_FILE: z
-    .string()
+  MAPPING_FILE: mappingFile
     .optional()
     .describe(
       'JSON or YAML file that renames metrics, picks properties and turns topics off; `klaviyo-relay check` explains it',

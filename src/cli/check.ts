@@ -1,5 +1,7 @@
 import { systemClock } from '../clock.js';
 import { revisionWarning, type Config } from '../config.js';
+import { explainMapping } from '../ingest/explain-mapping.js';
+import type { Mapping } from '../ingest/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
 import type { Command } from './command.js';
 import { readConfig } from './start.js';
@@ -7,8 +9,9 @@ import { version } from './version.js';
 
 const help = `Usage: klaviyo-relay check [--offline]
 
-Validates the configuration and asks Klaviyo once whether the key works and has the scopes that
-the relay needs. Nothing is recorded at Klaviyo. Exit code 0: fine; 1: something is wrong.
+Validates the configuration, explains what MAPPING_FILE does to each source, and asks Klaviyo once
+whether the key works and has the scopes that the relay needs. Nothing is recorded at Klaviyo.
+Exit code 0: fine; 1: something is wrong.
 
   --offline   do not ask Klaviyo
 `;
@@ -23,6 +26,7 @@ export const runCheck: Command = {
     say(true, 'configuration', `store ${config.STORE}, listens on ${config.HOST}:${config.PORT}`);
     const revision = revisionWarning(config.KLAVIYO_REVISION, systemClock.now());
     if (revision !== null) say(false, 'revision', revision);
+    if (config.MAPPING_FILE !== undefined) sayMapping(config.MAPPING_FILE);
     return args.includes('--offline') ? 0 : askKlaviyo(config);
   },
 };
@@ -43,6 +47,12 @@ async function askKlaviyo(config: Config): Promise<number> {
     return scopes.every(({ ok }) => ok) ? 0 : 1;
   } finally {
     await client.close();
+  }
+}
+
+function sayMapping(mapping: Mapping): void {
+  for (const { source, lines } of explainMapping(mapping)) {
+    for (const line of lines) say(true, source, line);
   }
 }
 

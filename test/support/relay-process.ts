@@ -73,8 +73,9 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
 /** Runs another of the command's actions to its end. */
 export async function runCommand(
   args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly code: number | null; readonly output: string }> {
-  const child = spawn(process.execPath, [command, ...args], { env: {}, stdio: 'pipe' });
+  const child = spawn(process.execPath, [command, ...args], { env, stdio: 'pipe' });
   let output = '';
   child.stdout.on('data', (part: Buffer) => (output += part.toString()));
   child.stderr.on('data', (part: Buffer) => (output += part.toString()));
