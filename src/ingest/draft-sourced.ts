@@ -2,6 +2,7 @@ import type { Draft, Fault } from '../envelope.js';
 import { isJsonObject, stringifyJson, type JsonObject } from '../json.js';
 import { draft } from './collect.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
+import { toWords } from './faults.js';
 import type { Source, SourcedEntry } from './sourced.js';
 
 /** A draft to send, or, where there are errors, one for the dead letters. */
@@ -84,10 +85,4 @@ function isWithoutPerson(
   if (personKeys.length === 0) return false;
   const named = { ...entry, distinct_id: entry.distinct_id ?? 'somebody' };
   return draft(lane, { value: named, errors: [] }, context).ok;
-}
-
-function toWords(errors: readonly Fault[]): string {
-  return errors
-    .map(({ pointer, detail }) => (pointer === '' ? detail : `${pointer} ${detail}`))
-    .join('; ');
 }

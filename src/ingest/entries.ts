@@ -55,7 +55,8 @@ export function listNdjson(body: string): Listed {
   return entries.length === 0 ? nothing : { ok: true, entries };
 }
 
-function groupByEntry(faults: readonly JsonFault[], indexAt: number) {
+/** `indexAt`: where the index of an entry stands in the path of a fault. */
+export function groupByEntry(faults: readonly JsonFault[], indexAt: number) {
   const byEntry = new Map<number, JsonFault[]>();
   const elsewhere: JsonFault[] = [];
   for (const fault of faults) {

@@ -36,6 +36,13 @@ export function toFaults(faults: readonly JsonFault[], fromSegment = 0): readonl
   );
 }
 
+/** One line for a person. */
+export function toWords(errors: readonly Fault[]): string {
+  return errors
+    .map(({ pointer, detail }) => (pointer === '' ? detail : `${pointer} ${detail}`))
+    .join('; ');
+}
+
 export type Checked<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly errors: readonly Fault[] };
