@@ -46,6 +46,15 @@ export function decorateCallers(app: FastifyInstance): void {
   app.decorateRequest(callerId, '');
 }
 
+/** From here on the request is this caller's: its quota is the one that counts. */
+export function admit(request: FastifyRequest, caller: Caller): void {
+  request.setDecorator(callerId, caller.id);
+}
+
+export function isAdmitted(request: FastifyRequest, keyring: Keyring): boolean {
+  return keyring.isOpen || request.getDecorator<string>(callerId) !== '';
+}
+
 /** Key of the caller's quota: its key, or its address where the relay is open. */
 export function toQuotaKey(request: FastifyRequest): string {
   return request.getDecorator<string>(callerId) || request.ip;
@@ -65,13 +74,14 @@ export function requireAccess(keyring: Keyring, access: Access): onRequestHookHa
     } else if (access === 'admin' && caller.access !== 'admin') {
       done(new ProblemError('forbidden', 'this key may only ingest; use an admin key'));
     } else {
-      request.setDecorator(callerId, caller.id);
+      admit(request, caller);
       done();
     }
   };
 }
 
-function toPresentedKey({ headers }: FastifyRequest): string | null {
+/** From `Authorization: Bearer` or `X-API-Key`. */
+export function toPresentedKey({ headers }: FastifyRequest): string | null {
   const bearer = /^bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
   if (bearer !== undefined) return bearer;
   const plain = headers['x-api-key'];

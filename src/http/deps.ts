@@ -14,7 +14,7 @@ import type { Accept, RefusedAll } from '../ingest/accept.js';
 import type { AcceptSourced } from '../ingest/accept-sourced.js';
 import type { OrderValue, RevenueSource } from '../ingest/sourced.js';
 import type { Metrics } from '../metrics.js';
-import type { CountShared } from './rate-limit.js';
+import type { CountCaller, CountShared } from './rate-limit.js';
 
 /** The settings the HTTP edge reads, by the names and in the units of config.ts. */
 export type HttpSettings = {
@@ -79,3 +79,6 @@ export type ServerDeps = {
   /** Absent: a caller's quota holds for this relay alone. */
   readonly countShared?: CountShared | undefined;
 };
+
+/** What the routes that accept share: one count of each caller's requests. */
+export type AcceptingDeps = ServerDeps & { readonly countCaller: CountCaller };

@@ -10,6 +10,17 @@ export function answerFailures(app: FastifyInstance): void {
 
 /** Also for what fails before a route is found, such as a malformed percent-encoding. */
 export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = toLoggedProblem(error, request);
+  keepConnection(reply);
+  reply
+    .code(problem.statusCode)
+    .headers(problem.headers)
+    .type('application/problem+json')
+    .send(toProblemText(problem, request.id));
+}
+
+/** Whatever was thrown, as what to say of it. Our own fault is logged here and nowhere else. */
+export function toLoggedProblem(error: unknown, request: FastifyRequest): ProblemError {
   const problem = toProblemError(error);
   if (problem.kind === 'internal') {
     request.log.error(
@@ -17,16 +28,15 @@ export function answerFailure(error: unknown, request: FastifyRequest, reply: Fa
       'the relay failed to answer a request',
     );
   }
+  return problem;
+}
+
+export function keepConnection(reply: FastifyReply): void {
   // Fastify closes the connection where a body was at fault. Closing while the caller still sends
   // resets the connection, and the caller never sees the answer: the rest is read and dropped.
   if (reply.hasHeader('connection')) {
     reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
   }
-  reply
-    .code(problem.statusCode)
-    .headers(problem.headers)
-    .type('application/problem+json')
-    .send(toProblemText(problem, request.id));
 }
 
 export function toNotFound(detail = 'there is nothing at this address'): ProblemError {

@@ -55,11 +55,11 @@ export function routeIngest(app: FastifyInstance, deps: ServerDeps, lane: Ingest
 }
 
 /** `accept` checks bodies and ids; their schemas are here for the documentation alone. */
-const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
+export const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
   part.httpPart === 'querystring' ? validatorCompiler(part) : () => true;
 
 /** Says no before a body is read, where the answer is known to be no. */
-function refuseEarly(deps: ServerDeps, lane: Lane): onRequestHookHandler {
+export function refuseEarly(deps: ServerDeps, lane: Lane): onRequestHookHandler {
   return (_request, reply, done) => {
     const refusal = findRefusal(deps);
     if (refusal === null) {

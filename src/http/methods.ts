@@ -5,12 +5,13 @@ const known = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /**
  * Answers a known address with a wrong method by 405 and Allow (RFC 9110, 15.5.6). Call it before the
- * routes are made; the function it returns, after. A CORS preflight ends here: no origin is allowed.
+ * routes are made; the function it returns, after. A CORS preflight ends here, as no origin is allowed,
+ * unless the address has a route of its own for it.
  */
 export function refuseOtherMethods(app: FastifyInstance): () => void {
   const allowed = new Map<string, Set<string>>();
   app.addHook('onRoute', ({ url, method, schema }) => {
-    if (schema?.hide === true) return;
+    if (schema?.hide === true && method !== 'OPTIONS') return;
     const methods = allowed.get(url) ?? new Set<string>();
     for (const name of [method].flat()) methods.add(name);
     allowed.set(url, methods);

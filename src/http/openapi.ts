@@ -19,7 +19,7 @@ export const openApiInfo = {
     description: [
       "Accepts events and profiles, keeps them safe, and delivers them to Klaviyo's bulk APIs within Klaviyo's limits.",
       'A 202 is given once the store has what was sent. Send again after 429 and 503, when `Retry-After` says so; after a timeout, with the same `insert_id` or `Idempotency-Key`.',
-      'Errors are `application/problem+json` (RFC 9457).',
+      'Errors are `application/problem+json` (RFC 9457), save where SDKs of Segment expect their own.',
     ].join('\n\n'),
     license: { name: 'MIT', identifier: 'MIT' },
   },
@@ -27,6 +27,11 @@ export const openApiInfo = {
   tags: [
     { name: 'events', description: 'Things people did.' },
     { name: 'profiles', description: 'People.' },
+    {
+      name: 'segment',
+      description:
+        'For the SDKs of Segment and RudderStack, unchanged: their `host` or `dataPlaneUrl` is the relay, their write key an ingest key. The short paths of analytics.js (`/v1/b`, `/v1/t`, …) and a slash at the end lead here, too. Errors are JSON with `success`, `code` and `message`, and what is worth sending again is a 429.',
+    },
     { name: 'receipts', description: `What became of one of them. ${lookUp}` },
     { name: 'deliveries', description: `The delivery log. ${lookUp}` },
     { name: 'dead letters', description: `What the relay gave up on. ${lookUp}` },
@@ -36,6 +41,11 @@ export const openApiInfo = {
   components: {
     securitySchemes: {
       bearer: { type: 'http', scheme: 'bearer', description: 'An ingest or admin key.' },
+      writeKey: {
+        type: 'http',
+        scheme: 'basic',
+        description: 'The same keys, as the user; no password. Or `writeKey` in the body.',
+      },
       apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'The same keys.' },
     },
   },

@@ -7,7 +7,7 @@ import { acceptJsonBodies } from './body.js';
 import { createClientErrorHandler } from './client-errors.js';
 import { routeDeadLetters } from './dead-letters.js';
 import { routeDeliveries } from './deliveries.js';
-import type { ServerDeps } from './deps.js';
+import type { AcceptingDeps, ServerDeps } from './deps.js';
 import { docsPath, documentRoutes, routeDocs } from './docs.js';
 import { eventRoutes } from './events.js';
 import { answerFailure, answerFailures, toNotFound } from './failures.js';
@@ -19,8 +19,9 @@ import { refuseOtherMethods } from './methods.js';
 import { routeMetrics } from './metrics.js';
 import { observeAnswers } from './observe.js';
 import { profileRoutes } from './profiles.js';
-import { limitCallers } from './rate-limit.js';
+import { createCallerCount, limitCallers } from './rate-limit.js';
 import { routeReceipts } from './receipts.js';
+import { toLongUrl } from './segment-paths.js';
 import { routeSources } from './sources.js';
 
 export type { HttpViews, Readiness, ServerDeps } from './deps.js';
@@ -40,8 +41,9 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const routeOtherMethods = refuseOtherMethods(app);
   routeHealth(app, deps);
   routeMetrics(app, deps.metrics);
-  await app.register((scope) => routeIngestScope(scope, deps, keyring));
-  routeSources(app, deps, keyring);
+  const accepting = { ...deps, countCaller: createCallerCount(deps) };
+  await app.register((scope) => routeIngestScope(scope, accepting, keyring));
+  routeSources(app, accepting, keyring);
   await app.register((scope) => routeAdminScope(scope, deps, keyring));
   await app.register(routeDocs);
   routeOtherMethods();
@@ -70,6 +72,7 @@ function createBareServer({ config, logger, metrics }: ServerDeps): FastifyInsta
     genReqId: toRequestId,
     // Whoever stops the relay first has it refuse by `isDraining`, in our own words.
     return503OnClosing: false,
+    rewriteUrl: ({ url = '/' }) => toLongUrl(url),
     routerOptions: { maxParamLength: 200 },
   });
   app.setValidatorCompiler(validatorCompiler);
@@ -111,14 +114,14 @@ function stampAnswers(app: FastifyInstance): void {
 
 async function routeIngestScope(
   scope: FastifyInstance,
-  deps: ServerDeps,
+  deps: AcceptingDeps,
   keyring: Keyring,
 ): Promise<void> {
-  const { clock, config, countShared } = deps;
+  const { config, countCaller } = deps;
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   scope.addHook('onRequest', requireAccess(keyring, 'ingest'));
   // After the key check: a quota belongs to a caller, and a stranger must not use it up.
-  if (perSecond !== null) await limitCallers(scope, { perSecond, clock, countShared });
+  if (perSecond !== null) await limitCallers(scope, { perSecond, countCaller });
   for (const lane of [eventRoutes, profileRoutes]) {
     await scope.register((laneScope, _options, done) => {
       routeIngest(laneScope, deps, lane);

@@ -1,17 +1,21 @@
 import type { FastifyInstance } from 'fastify';
 import type { Keyring } from './auth.js';
-import type { ServerDeps } from './deps.js';
+import type { AcceptingDeps } from './deps.js';
+import { routeSegment } from './segment.js';
 
 /** The routes of one source in a scope of their own. Each checks its own kind of key. */
-export type RouteSource = (scope: FastifyInstance, deps: ServerDeps, keyring: Keyring) => void;
+export type RouteSource = (
+  scope: FastifyInstance,
+  deps: AcceptingDeps,
+  keyring: Keyring,
+) => void | Promise<void>;
 
-const sources: readonly RouteSource[] = [];
+const sources: readonly RouteSource[] = [routeSegment];
 
-export function routeSources(app: FastifyInstance, deps: ServerDeps, keyring: Keyring): void {
+export function routeSources(app: FastifyInstance, deps: AcceptingDeps, keyring: Keyring): void {
   for (const route of sources) {
-    app.register((scope, _options, done) => {
-      route(scope, deps, keyring);
-      done();
+    app.register(async (scope) => {
+      await route(scope, deps, keyring);
     });
   }
 }

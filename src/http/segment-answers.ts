@@ -1,0 +1,129 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { Rejected } from '../ingest/accept-sourced.js';
+import { toWords } from '../ingest/faults.js';
+import type { SegmentPost } from '../ingest/segment.js';
+import { toTextAnswer } from './answers.js';
+import { keepConnection, toLoggedProblem } from './failures.js';
+import type { ProblemError } from './problems.js';
+import { toInvalidWriteKey } from './segment-keys.js';
+
+/** Answers in the form SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
+
+const rejectedSchema = z
+  .array(
+    z.object({
+      index: z.int().meta({ description: 'Place in the batch, from 0.' }),
+      messageId: z.string().optional(),
+      code: z.string().meta({ description: 'Short and stable.' }),
+      message: z.string(),
+    }),
+  )
+  .meta({
+    description:
+      'What cannot be sent to Klaviyo. Calls whose fields are at fault are among the dead letters; what is no call at all is nowhere.',
+  });
+
+export const segmentTakenSchema = z
+  .object({
+    success: z.literal(true),
+    accepted: z.int(),
+    duplicates: z.int(),
+    rejected: rejectedSchema,
+  })
+  .meta({
+    id: 'SegmentAccepted',
+    description:
+      'What was accepted is safe in the store. Calls not meant for Klaviyo (group, alias, integrations that are off, nobody but an anonymousId) are counted in relay_source_skipped_total alone.',
+  });
+
+export const segmentErrorSchema = z
+  .object({
+    success: z.literal(false),
+    code: z.string().meta({ examples: ['invalid_write_key'] }),
+    message: z.string(),
+    rejected: rejectedSchema.optional(),
+  })
+  .meta({ id: 'SegmentError', description: 'Nothing was taken.' });
+
+export const segmentErrors = {
+  400: toTextAnswer(
+    'Not JSON, too large, or in strict mode a call that is not valid. Not worth sending again.',
+    segmentErrorSchema,
+  ),
+  401: toTextAnswer('The write key is missing or not known.', segmentErrorSchema),
+  403: toTextAnswer('Without keys only this machine is served.', segmentErrorSchema),
+  429: toTextAnswer(
+    'Over the quota of this caller, or the relay takes nothing right now. Send again when Retry-After says so: 1 to 300 seconds.',
+    segmentErrorSchema,
+  ),
+  500: toTextAnswer('The relay failed.', segmentErrorSchema),
+};
+
+export type RejectedView = z.output<typeof rejectedSchema>;
+
+/** Both kinds of parts that go no further, in the order of the batch. */
+export function toRejectedView(
+  { noCalls, messageIds }: Extract<SegmentPost, { ok: true }>,
+  rejected: readonly Rejected[],
+): RejectedView {
+  const views = [
+    ...noCalls.map(({ index, code, detail }) => ({ index, code, message: detail })),
+    ...rejected.map(({ index, errors }) => ({
+      index,
+      code: 'not_valid',
+      message: toWords(errors),
+    })),
+  ];
+  return views
+    .sort((a, b) => a.index - b.index)
+    .map(({ index, code, message }) => {
+      const messageId = messageIds[index];
+      return { index, ...(messageId !== undefined && { messageId }), code, message };
+    });
+}
+
+/** Ends every failure of these routes. Who is not admitted learns that, and nothing else. */
+export function createSegmentFailures(isAdmitted: (request: FastifyRequest) => boolean) {
+  return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    const found = toLoggedProblem(error, request);
+    const problem = isAdmitted(request) ? found : toInvalidWriteKey();
+    keepConnection(reply);
+    reply.code(toStatus(problem)).headers(toHeaders(problem)).send(toErrorView(problem));
+  };
+}
+
+/**
+ * SDKs up to 2.x send again after everything but 2xx and 400, and those that wait when they are told
+ * to do so at 429 alone. So what will never pass is a 400, as at Segment, and what may pass later a 429.
+ */
+function toStatus({ kind }: ProblemError): number {
+  switch (kind) {
+    case 'unauthorized':
+      return 401;
+    case 'forbidden':
+      return 403;
+    case 'over-quota':
+    case 'unavailable':
+      return 429;
+    case 'internal':
+      return 500;
+    default:
+      return 400;
+  }
+}
+
+/** analytics-node waits no longer than so, whatever it is told. */
+const longestWaitSeconds = 300;
+
+function toHeaders({ headers }: ProblemError): Readonly<Record<string, string>> {
+  const wait = headers['retry-after'];
+  if (wait === undefined) return headers;
+  return { ...headers, 'retry-after': String(Math.min(Number(wait), longestWaitSeconds)) };
+}
+
+function toErrorView({ kind, message, errors }: ProblemError): z.output<typeof segmentErrorSchema> {
+  const code = kind === 'unauthorized' ? 'invalid_write_key' : kind.replaceAll('-', '_');
+  const why = errors.length === 0 ? message : `${message}: ${toWords(errors)}`;
+  return { success: false, code, message: why };
+}
