@@ -68,7 +68,7 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
       metrics.sourceSkipped.inc({ source, reason: 'repeat' });
       return { kind: 'taken', accepted: 0, duplicates: 0, rejected: [], repeat: true };
     }
-    const complete = await findPeople(post, store.recall);
+    const complete = await findPeople(post, (keys) => store.recall(keys));
     const drafted = await draftAll({ ...post, entries: post.entries.map(complete) }, toContext());
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
     if (strict && rejected.length > 0) {
