@@ -1,0 +1,161 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startFarSide } from '../klaviyo/far-side.js';
+import { startRelay, type RelayUnderTest } from '../support/relay.js';
+import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
+import { quickRelay, untilSettled } from '../support/restarted-relay.js';
+import { turnsUntil } from '../support/sandbox.js';
+import { callAll, expectedMetrics, sdks } from '../support/segment-sdks.js';
+
+const writeKey = 'write-key-1';
+/** SDKs wait by clocks of their own, which no test can move on. */
+const timeoutMs = 60_000;
+
+/** What the sandbox recorded of one user. */
+function recordedOf(sandbox: RunningSandbox, userId: string) {
+  const { events, profiles } = sandbox.state();
+  const who = `${userId}@klaviyo-demo.com`;
+  return {
+    metrics: events
+      .filter((event) => event.who === who)
+      .map(({ metric }) => metric)
+      .sort(),
+    profiles: profiles.filter((profile) => profile.who === who),
+  };
+}
+
+function expectEachOnce(sandbox: RunningSandbox, userId: string): void {
+  const { metrics, profiles } = recordedOf(sandbox, userId);
+  expect(metrics).toEqual(expectedMetrics);
+  expect(profiles).toMatchObject([
+    { attributes: { external_id: userId, properties: { plan: 'gold' } } },
+  ]);
+}
+
+describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
+  let relay: RelayUnderTest;
+  afterEach(() => relay.stop());
+  const start = async (env: Record<string, string> = {}): Promise<void> => {
+    relay = await startRelay({ env: { RELAY_API_KEYS: writeKey, ...env } });
+  };
+
+  it('has every call arrive once, with its worth and the person', async () => {
+    await start();
+    const client = connect(relay.app.url, writeKey);
+    callAll(client, 'u-1');
+    await client.flush();
+    await relay.untilSettled();
+    expectEachOnce(relay.sandbox, 'u-1');
+    const order = relay.sandbox.state().events.find(({ value }) => value !== null);
+    expect(order).toMatchObject({
+      metric: 'Order Completed',
+      value: 19.99,
+      valueCurrency: 'USD',
+      properties: { orderId: 'order-u-1', order_id: 'order-u-1', revenue: '19.99' },
+    });
+    const counts = await relay.app.metrics.sourceSkipped.get();
+    expect(counts.values.map(({ labels, value }) => [labels.reason, value]).sort()).toEqual([
+      ['alias', 1],
+      ['group', 1],
+    ]);
+    expect(relay.sandbox.state().violations).toEqual([]);
+  });
+
+  it('waits when it is told to, and has every call arrive once', async () => {
+    await start({ INGEST_RATE_LIMIT_PER_SECOND: '1' });
+    const authorization = `Bearer ${writeKey}`;
+    expect((await relay.post('/v1/batch', { batch: [] }, { authorization })).status).toBe(200);
+    const client = connect(relay.app.url, writeKey);
+    callAll(client, 'u-1');
+    let isFlushed = false;
+    void client.flush().then(() => (isFlushed = true));
+    await turnsUntil(() => relay.logged.some((line) => line.includes('"status":429')));
+    // The quota's second passes by the clock of the relay, what the SDK waits by its own.
+    await relay.until('the SDK has sent all', () => isFlushed);
+    await relay.untilSettled();
+    expectEachOnce(relay.sandbox, 'u-1');
+  });
+
+  it('sends again what it got no answer to, and has every call arrive once', async () => {
+    await start();
+    let count = 0;
+    const lossy = await startFarSide((response, { path, body, headers }) => {
+      const {
+        'content-type': type = '',
+        'content-encoding': encoding = '',
+        authorization,
+      } = headers;
+      const passed = {
+        'content-type': type,
+        ...(encoding !== '' && { 'content-encoding': encoding }),
+        authorization: authorization ?? '',
+      };
+      const init = { method: 'POST', body: new Uint8Array(body), headers: passed };
+      void fetch(`${relay.app.url}${path}`, init).then((answer) => {
+        if (count++ === 0) response.destroy();
+        else response.writeHead(answer.status).end();
+      });
+    });
+    const client = connect(lossy.url, writeKey);
+    callAll(client, 'u-1');
+    await client.flush();
+    await relay.untilSettled();
+    await lossy.close();
+    expectEachOnce(relay.sandbox, 'u-1');
+    const [first, second] = lossy.requests.map(({ body }) => body);
+    const idsIn = (body: Buffer | undefined) =>
+      body?.toString('latin1').match(/"messageId":"[^"]+"/g);
+    expect(idsIn(second)).toEqual(idsIn(first));
+  });
+});
+
+describe('a relay that is killed and started again at its address', () => {
+  it(
+    'has every call of every SDK arrive once, those made while it was away included',
+    { timeout: timeoutMs },
+    async () => {
+      const dataDir = await mkdtemp(join(tmpdir(), 'klaviyo-relay-'));
+      const sandbox = await startSandbox({
+        clock: systemClock,
+        windows: 'off',
+        importDelayMs: 0,
+        faults: [{ endpoint: 'any', status: 503 }],
+      });
+      const env = { ...quickRelay, RELAY_API_KEYS: writeKey };
+      const startOn = (port: string): RelayProcess =>
+        startRelayProcess({ klaviyoUrl: sandbox.url, dataDir, env: { ...env, PORT: port } });
+      let relay = startOn('0');
+      try {
+        const url = (await relay.listening) ?? '';
+        const connected = sdks.map(({ connect }) => ({
+          before: connect(url, writeKey),
+          meanwhile: connect(url, writeKey),
+        }));
+        connected.forEach(({ before }, index) => callAll(before, `before-${index}`));
+        await Promise.all(connected.map(({ before }) => before.flush()));
+        await relay.end('SIGKILL');
+        connected.forEach(({ meanwhile }, index) => callAll(meanwhile, `meanwhile-${index}`));
+        const flushed = Promise.all(connected.map(({ meanwhile }) => meanwhile.flush()));
+        relay = startOn(new URL(url).port);
+        await Promise.all([flushed, relay.listening]);
+        sandbox.clearFaults();
+        await untilSettled({
+          url: () => Promise.resolve(url),
+          process: () => Promise.resolve(relay),
+        });
+        sdks.forEach((_, index) => {
+          expectEachOnce(sandbox, `before-${index}`);
+          expectEachOnce(sandbox, `meanwhile-${index}`);
+        });
+      } finally {
+        await relay.end('SIGKILL');
+        await sandbox.close();
+        await rm(dataDir, { recursive: true });
+      }
+    },
+  );
+});
