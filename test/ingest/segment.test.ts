@@ -596,7 +596,10 @@ describe('whatever is posted', () => {
       fc.property(kind, fc.array(value, { maxLength: 4 }), value, (each, batch, around) => {
         map(JSON.stringify(around), { kind: each });
         const text = JSON.stringify({ ...(around !== null && { context: around }), batch });
-        const { post, noCalls } = read(text);
+        const found = map(text, { kind: 'batch' });
+        // Refused as a whole for a name such as __proto__ beside the batch.
+        fc.pre(found.ok);
+        const { post, noCalls } = found;
         const { skipped } = post;
         expect(post.entries.length + skipped.length + noCalls.length).toBe(batch.length);
         entries += post.entries.length;
