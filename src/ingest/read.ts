@@ -1,15 +1,39 @@
 import { ExactInteger, isJsonObject, type JsonObject } from '../json.js';
 import type { Numeral } from './schema.js';
 
-/** Readers of JSON whose form nobody promises: what is not of the right kind counts as absent. */
+/**
+ * Readers of payloads whose form others decide. What is missing, null or of another kind counts as
+ * absent: an odd field must not keep the rest from being told.
+ */
 
-/** Text with something in it. */
+const nothing: JsonObject = {};
+const surrogate = /\p{Surrogate}/gu;
+
+/** Empty where it is no object. */
+export function asObject(value: unknown): JsonObject {
+  return isJsonObject(value) ? value : nothing;
+}
+
+/** Empty where it is no array. */
+export function asList(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** Text that is not blank, without halves of surrogate pairs, for which Klaviyo would refuse its batch. */
 export function asText(value: unknown): string | undefined {
-  return typeof value === 'string' && value.trim() !== '' ? value : undefined;
+  return typeof value === 'string' && /\S/.test(value)
+    ? value.replace(surrogate, '\ufffd')
+    : undefined;
 }
 
 export function asNumeral(value: unknown): Numeral | undefined {
   return typeof value === 'number' || value instanceof ExactInteger ? value : undefined;
+}
+
+/** A whole number of any size. */
+export function asWhole(value: unknown): bigint | undefined {
+  if (value instanceof ExactInteger) return BigInt(value.digits);
+  return Number.isSafeInteger(value) ? BigInt(Number(value)) : undefined;
 }
 
 /** An id that some write as text and some as a number, as text. */
@@ -25,12 +49,6 @@ export function asAmount(value: unknown): Numeral | undefined {
   if (typeof value !== 'string') return asNumeral(value);
   const text = value.trim();
   return decimal.test(text) ? Number(text) : undefined;
-}
-
-const nothing: JsonObject = {};
-
-export function asObject(value: unknown): JsonObject {
-  return isJsonObject(value) ? value : nothing;
 }
 
 /** Without what is undefined. */
