@@ -32,6 +32,7 @@ export const openApiInfo = {
       description:
         'For the SDKs of Segment and RudderStack, unchanged: their `host` or `dataPlaneUrl` is the relay, their write key an ingest key. The short paths of analytics.js (`/v1/b`, `/v1/t`, …) and a slash at the end lead here, too. Errors are JSON with `success`, `code` and `message`, and what is worth sending again is a 429.',
     },
+    { name: 'stripe', description: 'Webhooks of Stripe.' },
     { name: 'receipts', description: `What became of one of them. ${lookUp}` },
     { name: 'deliveries', description: `The delivery log. ${lookUp}` },
     { name: 'dead letters', description: `What the relay gave up on. ${lookUp}` },

@@ -1,0 +1,68 @@
+import type { FastifyInstance } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { toFaults } from '../ingest/faults.js';
+import { toStripePost, type StripeRules } from '../ingest/stripe.js';
+import { parseJson } from '../json.js';
+import type { HttpSettings, ServerDeps } from './deps.js';
+import { ProblemError } from './problems.js';
+import { verifyStripeSignature } from './stripe-signature.js';
+import { openWebhooks, toRawBody, toWebhookAnswer, webhookAnswers } from './webhooks.js';
+
+const schema = {
+  tags: ['stripe'],
+  operationId: 'stripe_webhook',
+  summary: 'Take a webhook of Stripe',
+  description:
+    'An Event of Stripe, signed with one of STRIPE_WEBHOOK_SECRETS; without any the answer is 404. Events that are not mapped, and those of test mode, are answered 200 and skipped.',
+  security: [],
+  headers: z.object({
+    'stripe-signature': z.string().meta({ examples: ['t=1767268800,v1=5257a869…'] }),
+  }),
+  body: z
+    .looseObject({ id: z.string(), type: z.string(), data: z.looseObject({}) })
+    .meta({ id: 'StripeEvent', description: "Stripe's Event object, as Stripe sends it." }),
+  response: webhookAnswers,
+};
+
+/** POST /webhooks/stripe. */
+export function routeStripe(scope: FastifyInstance, deps: ServerDeps): void {
+  const { acceptSourced, clock, config } = deps;
+  const secrets = config.STRIPE_WEBHOOK_SECRETS;
+  const rules = toRules(config);
+  openWebhooks(scope, deps, secrets);
+  const routes = scope.withTypeProvider<ZodTypeProvider>();
+  routes.post('/webhooks/stripe', { schema }, async (request, reply) => {
+    const { bytes, text } = toRawBody(request);
+    const verified = verifyStripeSignature(request.headers['stripe-signature'], bytes, {
+      secrets,
+      toleranceSeconds: config.STRIPE_TOLERANCE_SECONDS,
+      now: clock.now(),
+    });
+    if (!verified.ok) throw toUnauthorized(verified.detail);
+    const post = toStripePost(parseEvent(text), rules);
+    const taken = await acceptSourced(post, { strict: false });
+    return reply.code(200).send(toWebhookAnswer(post, taken));
+  });
+}
+
+function toRules(config: HttpSettings): StripeRules {
+  return {
+    revenueSource: config.STRIPE_REVENUE_SOURCE,
+    takesTestEvents: config.STRIPE_TEST_EVENTS,
+    customerIdKey: config.STRIPE_CUSTOMER_ID_KEY,
+  };
+}
+
+function toUnauthorized(detail: string): ProblemError {
+  const headers = { 'www-authenticate': 'Stripe-Signature' };
+  return new ProblemError('unauthorized', detail, { headers });
+}
+
+/** Of JSON's own faults only: one odd name in its metadata must not keep a payment out. */
+function parseEvent(text: string): unknown {
+  const parsed = parseJson(text);
+  if (parsed.ok) return parsed.value;
+  const errors = toFaults([parsed.fault]);
+  throw new ProblemError('invalid', 'the body is not valid JSON', { errors });
+}
