@@ -55,7 +55,8 @@ const ordersOf = <T>(list: readonly T[]): T[][] =>
       );
 
 describe('a payment that raises four events, in any order and twice', () => {
-  it.each(sources)('is paid once, by its %s', async (source) => {
+  // 192 deliveries, one after the other.
+  it.each(sources)('is paid once, by its %s', { timeout: 60_000 }, async (source) => {
     await start({ STRIPE_REVENUE_SOURCE: source });
     const orders = ordersOf(sources);
     expect(orders).toHaveLength(24);

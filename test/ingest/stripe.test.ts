@@ -210,6 +210,12 @@ describe('a payment', () => {
       rules,
     ],
     [
+      'an authorised charge that says no more',
+      'charge.succeeded',
+      aCharge({ captured: false, amount_captured: undefined }),
+      rules,
+    ],
+    [
       'a session that waits for a bank',
       'checkout.session.completed',
       aSession({ payment_status: 'unpaid' }),
