@@ -2,6 +2,7 @@ import type { Environment } from '../config.js';
 import type { Command } from './command.js';
 import { runCheck } from './check.js';
 import { runDemo } from './demo.js';
+import { runImportCommand } from './import.js';
 import { runSandbox } from './sandbox.js';
 import { runStart } from './start.js';
 import { runStore } from './store.js';
@@ -11,6 +12,7 @@ const commands: Readonly<Record<string, Command>> = {
   start: runStart,
   sandbox: runSandbox,
   check: runCheck,
+  import: runImportCommand,
   store: runStore,
   demo: runDemo,
 };

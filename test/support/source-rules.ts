@@ -46,6 +46,8 @@ const directions: Readonly<Record<string, Allowed>> = {
     code: ['config', 'limit', 'metrics', 'observe', 'views', ...stages, ...leaves],
     types: ['logger'],
   },
+  // A caller like any other: it knows the wire contract, and nothing behind it.
+  import: { code: ['ingest', 'json', 'clock', 'envelope'] },
   demo: { code: ['app', 'config', 'klaviyo/sandbox', ...leaves], types: ['logger', 'metrics'] },
   cli: {
     code: [
@@ -64,7 +66,15 @@ const directions: Readonly<Record<string, Allowed>> = {
   main: { code: ['cli', 'app', 'config', ...leaves] },
 };
 
-const folders = [...stages, 'klaviyo/sandbox', 'store/journal', 'store/redis', 'cli', 'demo'];
+const folders = [
+  ...stages,
+  'klaviyo/sandbox',
+  'store/journal',
+  'store/redis',
+  'cli',
+  'demo',
+  'import',
+];
 
 /** Packages that one place owns, so that they can be replaced there. */
 const owners: readonly { readonly name: RegExp; readonly path: RegExp }[] = [

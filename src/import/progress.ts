@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto';
+import { open, readFile, rename } from 'node:fs/promises';
+import { z } from 'zod';
+import { lanes } from '../envelope.js';
+import { ImportError } from './import-error.js';
+import { formats } from './rows.js';
+
+const count = z.int().min(0);
+
+const countsSchema = z.object({
+  read: count,
+  accepted: count,
+  duplicates: count,
+  refused: count,
+  /** Of the accepted and duplicates: taken with something left out. */
+  warned: count,
+});
+
+export type Counts = z.output<typeof countsSchema>;
+
+export const noCounts: Counts = { read: 0, accepted: 0, duplicates: 0, refused: 0, warned: 0 };
+
+const progressSchema = z.object({
+  version: z.literal(1),
+  /** What must be as it was, for the rest to mean anything. */
+  url: z.string(),
+  lane: z.enum(lanes),
+  format: z.enum(formats),
+  delimiter: z.string(),
+  input: z.object({ size: count, modifiedMs: z.number(), head: z.string() }),
+  /** Everything before is acknowledged. */
+  offset: count,
+  line: count,
+  counts: countsSchema,
+  /** Bytes of the file of refused entries that belong to what is acknowledged. */
+  refused: z.object({ path: z.string(), bytes: count }),
+  isFinished: z.boolean(),
+});
+
+export type Progress = z.output<typeof progressSchema>;
+
+/** How far an import is, beside its input. */
+export type ProgressFile = {
+  /** Null where there is none. Throws ImportError where it cannot be understood. */
+  readonly load: () => Promise<Progress | null>;
+  /** Once it resolves, it is what a later `load` finds, and never a half of it. */
+  readonly save: (progress: Progress) => Promise<void>;
+};
+
+export function createProgressFile(path: string): ProgressFile {
+  return {
+    async load() {
+      const text = await readFile(path, 'utf8').catch((error: unknown) => {
+        if (isMissing(error)) return null;
+        throw error;
+      });
+      return text === null ? null : parse(path, text);
+    },
+    async save(progress) {
+      const draft = `${path}.tmp`;
+      const file = await open(draft, 'w');
+      try {
+        await file.writeFile(`${JSON.stringify(progress, null, 2)}\n`);
+        await file.datasync();
+      } finally {
+        await file.close();
+      }
+      await rename(draft, path);
+    },
+  };
+}
+
+function parse(path: string, text: string): Progress {
+  try {
+    return progressSchema.parse(JSON.parse(text));
+  } catch {
+    throw new ImportError(`${path} is no progress of an import: --restart begins anew`);
+  }
+}
+
+const headBytes = 65_536;
+
+/** What tells a changed file from the one an import began with. */
+export async function toInputIdentity(path: string): Promise<Progress['input']> {
+  const file = await open(path);
+  try {
+    const { size, mtimeMs } = await file.stat();
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(headBytes), 0, headBytes, 0);
+    const head = createHash('sha256').update(buffer.subarray(0, bytesRead)).digest('base64url');
+    return { size, modifiedMs: mtimeMs, head };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Throws ImportError where the progress is of another import than this one. */
+export function checkSame(progress: Progress, expected: Progress): void {
+  const { url, lane, format, delimiter, input } = progress;
+  const { size, modifiedMs, head } = expected.input;
+  if (input.size !== size || input.modifiedMs !== modifiedMs || input.head !== head) {
+    throw new ImportError(
+      'the input has changed since the import of it began: --restart begins anew',
+    );
+  }
+  const options = [
+    ['--url', url, expected.url],
+    ['--type', lane, expected.lane],
+    ['--format', format, expected.format],
+    ['--delimiter', delimiter, expected.delimiter],
+    ['--rejected', progress.refused.path, expected.refused.path],
+  ] as const;
+  const changed = options.filter(([, was, is]) => was !== is);
+  if (changed.length === 0) return;
+  const words = changed.map(([option, value]) => `${option} ${value}`).join(', ');
+  throw new ImportError(`the import began with ${words}: go on so, or begin anew with --restart`);
+}
+
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}

@@ -1,0 +1,133 @@
+import type { Clock } from '../clock.js';
+import type { Lane } from '../envelope.js';
+import type { Report } from './import-rows.js';
+import type { ImportResult } from './importer.js';
+import { noCounts } from './progress.js';
+
+export type Display = {
+  readonly write: (text: string) => void;
+  /** A line is drawn over and over; else there is one every so often. */
+  readonly isTerminal: boolean;
+  /** Characters a line may have. */
+  readonly width: () => number;
+};
+
+const redrawMs = 100;
+const lineMs = 10_000;
+
+/** Shows how far an import is. `end` clears what must not stay. */
+export function createReport(clock: Clock, display: Display): Report & { end(): void } {
+  const { isTerminal, write } = display;
+  let begun = { lane: 'events' as Lane, offset: 0, counts: noCounts, size: null as number | null };
+  let begunAt = clock.monotonic();
+  let shownAt = -Infinity;
+  let hasShown = false;
+
+  const show = (text: string): void => {
+    shownAt = clock.monotonic();
+    hasShown = true;
+    write(isTerminal ? `\r${text.slice(0, display.width() - 1)}\x1b[K` : `${text}\n`);
+  };
+  const isDue = (): boolean => clock.monotonic() - shownAt >= (isTerminal ? redrawMs : lineMs);
+
+  return {
+    begun(at) {
+      begun = at;
+      begunAt = clock.monotonic();
+      // In plain text the first line comes with the first that there is to say.
+      shownAt = isTerminal ? -Infinity : begunAt;
+    },
+    moved({ offset, counts }) {
+      if (!isDue()) return;
+      const elapsedMs = clock.monotonic() - begunAt;
+      const read = counts.read - begun.counts.read;
+      show(
+        toLine({
+          lane: begun.lane,
+          read: counts.read,
+          perSecond: elapsedMs === 0 ? 0 : read / (elapsedMs / 1000),
+          share: begun.size === null ? null : begun.size === 0 ? 1 : offset / begun.size,
+          leftMs: toLeft({ ...begun, offset, from: begun.offset, elapsedMs }),
+        }),
+      );
+    },
+    waiting(detail, waitMs) {
+      // A wait is the news a terminal has; a log is told of one every so often.
+      if (isTerminal || isDue() || !hasShown) show(`waiting ${toDuration(waitMs)} (${detail})`);
+    },
+    end() {
+      if (isTerminal) write('\r\x1b[K');
+    },
+  };
+}
+
+type Way = { size: number | null; from: number; offset: number; elapsedMs: number };
+
+/** Null where there is nothing to tell it from. */
+function toLeft({ size, from, offset, elapsedMs }: Way): number | null {
+  if (size === null || offset <= from) return null;
+  return ((size - offset) / (offset - from)) * elapsedMs;
+}
+
+export type Shown = {
+  readonly lane: Lane;
+  readonly read: number;
+  readonly perSecond: number;
+  /** In [0, 1]; null where nobody knows. */
+  readonly share: number | null;
+  readonly leftMs: number | null;
+};
+
+const barWidth = 24;
+
+export function toLine({ lane, read, perSecond, share, leftMs }: Shown): string {
+  const done = share === null ? null : Math.min(1, share);
+  const filled = Math.round((done ?? 0) * barWidth);
+  return [
+    ...(done === null
+      ? []
+      : [`${'█'.repeat(filled).padEnd(barWidth, '░')} ${Math.floor(done * 100)} %`]),
+    `${toNumber(read)} ${lane}`,
+    `${toNumber(perSecond)}/s`,
+    ...(leftMs === null ? [] : [`${toDuration(leftMs)} left`]),
+  ].join('  ');
+}
+
+export type Ended = {
+  readonly input: string;
+  readonly refusedPath: string;
+  readonly elapsedMs: number;
+};
+
+/** What a person is told at the end. */
+export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs }: Ended): string {
+  const { read, accepted, duplicates, refused, warned } = result.counts;
+  const lines = [
+    toHead(result, input === '-' ? 'stdin' : input),
+    `  read        ${toNumber(read)}`,
+    `  accepted    ${toNumber(accepted)}`,
+    `  duplicates  ${toNumber(duplicates)}`,
+    `  refused     ${toNumber(refused)}${refused === 0 ? '' : `, with the reasons in ${refusedPath}`}`,
+    ...(warned === 0 ? [] : [`  warned      ${toNumber(warned)}: taken with a part left out`]),
+    `  time        ${toDuration(elapsedMs)}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function toHead({ stopped, wasFinished, canGoOn, line }: ImportResult, input: string): string {
+  if (wasFinished) return `${input} was imported before; --restart imports it again`;
+  if (stopped === null) return `${input} is imported`;
+  const then = canGoOn
+    ? 'The same command goes on from there.'
+    : 'A pipe cannot go on where it stopped: leave these lines out the next time.';
+  return `${input} is imported up to line ${line}, then it stopped: ${stopped}. ${then}`;
+}
+
+const toNumber = (value: number): string => Math.round(value).toLocaleString('en-US');
+
+export function toDuration(ms: number): string {
+  const seconds = Math.ceil(ms / 1000);
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
+}

@@ -1,0 +1,135 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { onTestFinished } from 'vitest';
+import type { Report } from '../../src/import/import-rows.js';
+import type { ImportDeps, ImportOptions } from '../../src/import/importer.js';
+import { createProgressFile } from '../../src/import/progress.js';
+import type { ManualClock } from '../support/manual-clock.js';
+import { createManualClock, settlePromises } from '../support/manual-clock.js';
+
+/** What a far side answers to the next request; `cut`: it ends the connection without an answer. */
+export type Reply =
+  | 'cut'
+  | 'silence'
+  | {
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: unknown;
+    };
+
+export type Received = {
+  readonly path: string;
+  readonly headers: IncomingMessage['headers'];
+  readonly lines: readonly string[];
+};
+
+/** A real server in the place of a relay. */
+export async function startFarSide(
+  reply: (received: Received, index: number) => Reply,
+): Promise<{ readonly url: string; readonly received: readonly Received[] }> {
+  const received: Received[] = [];
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const lines = (await text(request)).split('\n');
+    const one = { path: request.url ?? '', headers: request.headers, lines };
+    received.push(one);
+    const said = reply(one, received.length - 1);
+    if (said === 'silence') return;
+    if (said === 'cut') {
+      request.socket.destroy();
+      return;
+    }
+    response.writeHead(said.status, { 'content-type': 'application/json', ...said.headers });
+    response.end(typeof said.body === 'string' ? said.body : JSON.stringify(said.body ?? {}));
+  };
+  const server = createServer((request, response) => void answer(request, response));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return { url: `http://127.0.0.1:${address.port}`, received };
+}
+
+/** One that was free a moment ago. */
+export async function aFreePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+export const takeAll = ({ lines }: Received): Reply => ({
+  status: 202,
+  body: { accepted: lines.length, duplicates: 0, rejected: [] },
+});
+
+export const aProblem = (kind: string, detail: string, errors: readonly object[] = []) => ({
+  type: `urn:klaviyo-relay:problem:${kind}`,
+  title: 'x',
+  detail,
+  errors,
+});
+
+export function aFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'relay-import-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Lets time pass until the work has ended; answers of real servers get turns in between. */
+export async function whileTimePasses<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
+  const state = { hasEnded: false };
+  const end = (): void => void (state.hasEnded = true);
+  void work.then(end, end);
+  for (let step = 0; !state.hasEnded; step++) {
+    if (step > 100_000) throw new Error('never ended');
+    await settlePromises(10);
+    await clock.advance(100);
+  }
+  return work;
+}
+
+export const quiet: Report = {
+  begun: () => undefined,
+  moved: () => undefined,
+  waiting: () => undefined,
+};
+
+export const someOptions = (
+  overrides: Partial<ImportOptions> & Pick<ImportOptions, 'input' | 'url'>,
+): ImportOptions => ({
+  lane: 'events',
+  format: overrides.input.endsWith('.csv') ? 'csv' : 'ndjson',
+  delimiter: ',',
+  key: null,
+  maxCount: 500,
+  refusedPath: `${overrides.input}.rejected.ndjson`,
+  restart: false,
+  ...overrides,
+});
+
+export const someDeps = (
+  input: string,
+  overrides: Partial<ImportDeps> = {},
+): ImportDeps & { readonly clock: ManualClock } => ({
+  random: () => 0.5,
+  stdin: Readable.from([]),
+  progressFile: createProgressFile(`${input}.import.json`),
+  signal: new AbortController().signal,
+  report: quiet,
+  ...overrides,
+  clock: createManualClock(),
+});
+
+/** Any way to cut these bytes; `cuts` in any order, beyond the end too. */
+export function toChunks(bytes: Buffer, cuts: readonly number[]): Buffer[] {
+  const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [...places, bytes.length].map((place, at) => bytes.subarray(places[at - 1] ?? 0, place));
+}

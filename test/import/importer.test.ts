@@ -1,0 +1,524 @@
+import { existsSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import fc from 'fast-check';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { runImport, type ImportOptions } from '../../src/import/importer.js';
+import { createProgressFile, type Progress } from '../../src/import/progress.js';
+import { startRelay, type RelayUnderTest } from '../support/relay.js';
+import {
+  aFolder,
+  aFreePort,
+  aProblem,
+  quiet,
+  someDeps,
+  someOptions,
+  startFarSide,
+} from './fixture.js';
+import { takeAll, whileTimePasses, type Reply } from './fixture.js';
+
+const anEvent = (number: number, overrides: object = {}) => ({
+  event_name: 'Viewed',
+  distinct_id: `c${number}`,
+  properties: { number },
+  ...overrides,
+});
+
+const toLines = (entries: readonly unknown[]): string =>
+  entries.map((entry) => `${typeof entry === 'string' ? entry : JSON.stringify(entry)}\n`).join('');
+
+function aFile(text: string, name = 'history.ndjson'): string {
+  const path = join(aFolder(), name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const refusedOf = (input: string) =>
+  readFileSync(`${input}.rejected.ndjson`, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { line: number; errors: unknown[]; entry: unknown });
+
+const progressOf = (input: string) =>
+  JSON.parse(readFileSync(`${input}.import.json`, 'utf8')) as Progress;
+
+const events = (count: number) => Array.from({ length: count }, (_, number) => anEvent(number));
+
+async function aRelay(env: Record<string, string> = {}): Promise<RelayUnderTest> {
+  const relay = await startRelay({ env });
+  onTestFinished(() => relay.stop());
+  return relay;
+}
+
+/** What the sandbox recorded once the relay has delivered all. */
+async function delivered(relay: RelayUnderTest) {
+  await relay.untilSettled();
+  return relay.sandbox.state();
+}
+
+describe('an import into a relay', () => {
+  it('posts every event once, in batches, and writes down what is refused', async () => {
+    const relay = await aRelay();
+    const bad = [anEvent(8, { value: 'many' }), 'no JSON', '{"distinct_id":"c9"}'];
+    const input = aFile(toLines([...events(5), '', ...bad, anEvent(10)]));
+    const options = someOptions({ input, url: relay.app.url, maxCount: 4 });
+    const result = await runImport(options, someDeps(input));
+    expect(result).toMatchObject({ stopped: null, line: 10 });
+    expect(result.counts).toEqual({ read: 9, accepted: 6, duplicates: 0, refused: 3, warned: 0 });
+    expect(refusedOf(input)).toEqual([
+      {
+        line: 7,
+        errors: [{ pointer: '/value', detail: 'must be a number, not a string or anything else' }],
+        entry: bad[0],
+      },
+      { line: 8, errors: [expect.objectContaining({ pointer: '' })], entry: 'no JSON' },
+      {
+        line: 9,
+        errors: [{ pointer: '/event_name', detail: 'is required' }],
+        entry: { distinct_id: 'c9' },
+      },
+    ]);
+    const { events: recorded } = await delivered(relay);
+    expect(recorded.map(({ properties }) => properties.number).sort()).toEqual([0, 1, 10, 2, 3, 4]);
+    expect(statSync(`${input}.rejected.ndjson`).mode & 0o777).toBe(0o600);
+  });
+
+  it('knows a batch of nothing but bad entries from a bad request', async () => {
+    const relay = await aRelay();
+    const input = aFile(toLines(['1', '2', '3', anEvent(1)]));
+    const options = someOptions({ input, url: relay.app.url, maxCount: 3 });
+    const { counts } = await runImport(options, someDeps(input));
+    expect(counts).toMatchObject({ read: 4, accepted: 1, refused: 3 });
+    expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2, 3]);
+  });
+
+  it('takes CSV of events, with what only CSV can get wrong', async () => {
+    const relay = await aRelay();
+    const input = aFile(
+      '\ufeffevent_name,email,value,Note,Count\r\nPlaced Order,ada@klaviyo-demo.com,12.50,"say ""hi""\r\nthere",3\r\nPlaced Order,ada@klaviyo-demo.com\r\nPlaced Order,ada,1,,\r\n',
+      'orders.csv',
+    );
+    const { counts } = await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
+    expect(counts).toMatchObject({ read: 3, accepted: 1, refused: 2 });
+    expect(refusedOf(input)).toMatchObject([
+      { line: 4, errors: [{ detail: 'has 2 cells, and the header 5' }] },
+      { line: 5, errors: [{ pointer: '/email' }], entry: { email: 'ada', value: 1 } },
+    ]);
+    const { events: recorded } = await delivered(relay);
+    expect(recorded).toMatchObject([
+      { value: 12.5, properties: { $value: 12.5, Note: 'say "hi"\r\nthere', Count: 3 } },
+    ]);
+  });
+
+  it('takes profiles, and tells how many were taken with something left out', async () => {
+    const relay = await aRelay();
+    const input = aFile(
+      'email,phone_number,location.city,plan\nada@klaviyo-demo.com,12,Boston,gold\n',
+      'people.csv',
+    );
+    const options = someOptions({ input, url: relay.app.url, lane: 'profiles' });
+    const { counts } = await runImport(options, someDeps(input));
+    expect(counts).toMatchObject({ read: 1, accepted: 1, warned: 1 });
+    const { profiles } = await delivered(relay);
+    expect(JSON.stringify(profiles)).toContain('"plan":"gold"');
+    expect(JSON.stringify(profiles)).toContain('"city":"Boston"');
+  });
+
+  it('makes one file of what another refused', async () => {
+    const relay = await aRelay();
+    const input = aFile(toLines([anEvent(1, { value: 'x' })]));
+    await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
+    const [refused] = refusedOf(input);
+    const mended = aFile(toLines([{ ...(refused?.entry as object), value: 1 }]));
+    const again = someOptions({ input: mended, url: relay.app.url });
+    expect((await runImport(again, someDeps(mended))).counts).toMatchObject({ accepted: 1 });
+  });
+
+  it('shows its key, and stops where the relay does not know it', async () => {
+    const relay = await aRelay({ RELAY_API_KEYS: 'ingest-key-1' });
+    const input = aFile(toLines(events(1)));
+    const options = someOptions({ input, url: relay.app.url });
+    const wrong = await runImport({ ...options, key: 'another-key' }, someDeps(input));
+    expect(wrong.stopped).toMatch(/401: this key is not known .*RELAY_API_KEY/);
+    const right = await runImport({ ...options, key: 'ingest-key-1' }, someDeps(input));
+    expect(right).toMatchObject({ stopped: null, counts: { accepted: 1 } });
+  });
+
+  it('halves what is too large for it, and refuses what is too large alone', async () => {
+    const relay = await aRelay({ BODY_LIMIT_BYTES: '2000' });
+    const large = anEvent(99, { properties: { text: 'x'.repeat(2500) } });
+    const input = aFile(toLines([...events(40), large, ...events(40).map(({ ...e }) => e)]));
+    const { counts, stopped } = await runImport(
+      someOptions({ input, url: relay.app.url }),
+      someDeps(input),
+    );
+    expect(stopped).toBeNull();
+    expect(counts).toMatchObject({ read: 81, accepted: 80, refused: 1 });
+    expect(refusedOf(input)).toMatchObject([
+      { line: 41, errors: [{ detail: expect.stringContaining('BODY_LIMIT_BYTES') as string }] },
+    ]);
+  });
+
+  it('is nothing to do for an empty file', async () => {
+    const input = aFile('\n');
+    const { counts, stopped } = await runImport(
+      someOptions({ input, url: 'http://127.0.0.1:9' }),
+      someDeps(input),
+    );
+    expect([stopped, counts.read]).toEqual([null, 0]);
+    expect(existsSync(`${input}.rejected.ndjson`)).toBe(false);
+  });
+});
+
+describe('what the input is', () => {
+  const lanesOf = async (text: string, overrides: Partial<ImportOptions>) => {
+    const input = aFile(text, overrides.format === 'csv' ? 'x.csv' : 'x.ndjson');
+    const { url, received } = await startFarSide(takeAll);
+    await runImport(someOptions({ input, url, lane: null, ...overrides }), someDeps(input));
+    return received.map(({ path }) => path);
+  };
+
+  it('tells itself where it has event_name', async () => {
+    expect(await lanesOf('{"event_name":"e"}\n', {})).toEqual(['/v1/events/batch']);
+    expect(await lanesOf('email,event_name\na,b\n', { format: 'csv' })).toEqual([
+      '/v1/events/batch',
+    ]);
+  });
+
+  it('is asked for otherwise', async () => {
+    const words = '--type events or --type profiles';
+    await expect(lanesOf('{"email":"e"}\n', {})).rejects.toThrow(words);
+    await expect(lanesOf('no JSON\n', {})).rejects.toThrow(words);
+    await expect(lanesOf('email\na\n', { format: 'csv' })).rejects.toThrow(words);
+  });
+
+  it.each<[string, string, Partial<ImportOptions>, string]>([
+    ['a JSON array', '[{"event_name":"e"}]', { lane: 'events' }, 'a JSON array'],
+    ['CSV without a header', '', { lane: 'events', format: 'csv' }, 'CSV has a header'],
+    [
+      'a broken header',
+      '"a"b\n',
+      { lane: 'events', format: 'csv' },
+      'the header has something after',
+    ],
+  ])('is refused where it is %s', async (_, text, overrides, words) => {
+    await expect(lanesOf(text, overrides)).rejects.toThrow(words);
+  });
+
+  it('is named where it is not there', async () => {
+    const input = join(aFolder(), 'nowhere.ndjson');
+    const options = someOptions({ input, url: 'http://127.0.0.1:9' });
+    await expect(runImport(options, someDeps(input))).rejects.toThrow(`${input} is not there`);
+  });
+});
+
+describe('a relay that is not well', () => {
+  const taken: Reply = { status: 202, body: { accepted: 1, duplicates: 0, rejected: [] } };
+
+  async function importInto(replies: readonly Reply[]) {
+    const input = aFile(toLines(events(1)));
+    const deps = someDeps(input);
+    const at: number[] = [];
+    const { url, received } = await startFarSide((_, index) => {
+      at.push(deps.clock.monotonic());
+      return replies[index] ?? taken;
+    });
+    const waits: string[] = [];
+    const report = { ...quiet, waiting: (detail: string) => void waits.push(detail) };
+    const options = someOptions({ input, url });
+    const result = await whileTimePasses(deps.clock, runImport(options, { ...deps, report }));
+    return { result, received, at, waits, input, options, deps };
+  }
+
+  it.each([429, 503])('is left alone for as long as its %i says, however often', async (status) => {
+    const full: Reply = {
+      status,
+      headers: { 'retry-after': '7' },
+      body: aProblem('unavailable', 'the buffer is full'),
+    };
+    const { result, at, waits } = await importInto(Array.from({ length: 20 }, () => full));
+    expect(result).toMatchObject({ stopped: null, counts: { accepted: 1 } });
+    expect(at).toHaveLength(21);
+    const gaps = at.slice(1).map((time, index) => time - (at[index] ?? 0));
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(7000);
+    expect(waits[0]).toBe(`${status}: the buffer is full`);
+  });
+
+  it.each<[string, Reply, string]>([
+    ['ends connections', 'cut', 'ECONNRESET|other side closed|UND_ERR_SOCKET'],
+    ['answers 500', { status: 500 }, '500'],
+    ['answers 503 without Retry-After', { status: 503 }, '503'],
+    ['does not answer', 'silence', 'no answer in 90 s'],
+  ])(
+    'that %s is asked again, at growing intervals, with the same entries',
+    async (_, reply, why) => {
+      const { result, received, waits } = await importInto([reply, reply]);
+      expect(result).toMatchObject({ stopped: null, counts: { accepted: 1 } });
+      expect(received).toHaveLength(3);
+      expect(new Set(received.map(({ lines }) => lines.join())).size).toBe(1);
+      expect(waits[1]).toMatch(new RegExp(why));
+    },
+  );
+
+  it('stops the import where it does not come back, and the same command goes on', async () => {
+    const first = await importInto(Array.from({ length: 12 }, () => 'cut' as const));
+    expect(first.result.stopped).toMatch(/^12 attempts in a row failed: /);
+    expect(first.result).toMatchObject({ canGoOn: true, counts: { read: 0 } });
+    expect(first.at[11]).toBeGreaterThan(100_000);
+    const second = await runImport(first.options, first.deps);
+    expect(second).toMatchObject({ stopped: null, counts: { read: 1, accepted: 1 } });
+  });
+
+  it('is counted as back after each answer that counts', async () => {
+    const cuts = Array.from({ length: 11 }, () => 'cut' as const);
+    const input = aFile(toLines(events(2)));
+    const deps = someDeps(input);
+    const replies: readonly Reply[] = [...cuts, taken, ...cuts, taken];
+    const { url } = await startFarSide((_, index) => replies[index] ?? { status: 500 });
+    const options = someOptions({ input, url, maxCount: 1 });
+    const result = await whileTimePasses(deps.clock, runImport(options, deps));
+    expect(result).toMatchObject({ stopped: null, counts: { accepted: 2 } });
+  });
+
+  it.each([
+    ['that nobody listens at', aFreePort, /^12 attempts in a row failed: ECONNREFUSED$/],
+    ['that fetch does not go to', () => Promise.resolve(6000), /^bad port$/],
+  ])('at a port %s is named', async (_, toPort, words) => {
+    const input = aFile(toLines(events(1)));
+    const deps = someDeps(input);
+    const options = someOptions({ input, url: `http://127.0.0.1:${await toPort()}` });
+    const { stopped } = await whileTimePasses(deps.clock, runImport(options, deps));
+    expect(stopped).toMatch(words);
+  });
+
+  it('is not followed elsewhere with the key', async () => {
+    const other = await startFarSide(takeAll);
+    const { result } = await importInto([{ status: 307, headers: { location: other.url } }]);
+    expect(result.stopped).toContain('it answers 307');
+    expect(other.received).toEqual([]);
+  });
+
+  it('that does not answer for each entry is not believed', async () => {
+    const none: Reply = { status: 202, body: { accepted: 0, duplicates: 0, rejected: [] } };
+    const { result } = await importInto([none]);
+    expect(result).toMatchObject({
+      counts: { read: 0 },
+      stopped: expect.stringContaining('each entry') as string,
+    });
+  });
+
+  it('that refuses a request for no entry in particular is asked for each by itself', async () => {
+    const input = aFile(toLines(events(4)));
+    const { url } = await startFarSide(({ lines }) =>
+      lines.some((line) => line.includes('"c2"'))
+        ? { status: 400, body: aProblem('invalid', 'the body is odd') }
+        : takeAll({ path: '', headers: {}, lines }),
+    );
+    const { counts } = await runImport(someOptions({ input, url }), someDeps(input));
+    expect(counts).toMatchObject({ accepted: 3, refused: 1 });
+    expect(refusedOf(input)).toMatchObject([{ line: 3, errors: [{ detail: 'the body is odd' }] }]);
+  });
+});
+
+describe('an import that stops', () => {
+  it('finishes the batch under way where it is told to stop, and goes on from there', async () => {
+    const input = aFile(toLines(events(10)));
+    const stop = new AbortController();
+    const { url, received } = await startFarSide((one) => {
+      stop.abort();
+      return takeAll(one);
+    });
+    const options = someOptions({ input, url, maxCount: 3 });
+    const first = await runImport(options, someDeps(input, { signal: stop.signal }));
+    expect(first).toMatchObject({ stopped: 'told to stop', canGoOn: true, line: 3 });
+    expect(progressOf(input)).toMatchObject({
+      line: 3,
+      counts: { accepted: 3 },
+      isFinished: false,
+    });
+    const second = await runImport(options, someDeps(input));
+    expect(second).toMatchObject({ stopped: null, counts: { read: 10, accepted: 10 } });
+    const posted = received.flatMap(({ lines }) => lines);
+    expect(posted.map((line) => (JSON.parse(line) as { distinct_id: string }).distinct_id)).toEqual(
+      events(10).map(({ distinct_id }) => distinct_id),
+    );
+  });
+
+  it('does not wait for a relay any longer where it is told to stop', async () => {
+    const input = aFile(toLines(events(1)));
+    const stop = new AbortController();
+    const full: Reply = { status: 503, headers: { 'retry-after': '300' } };
+    const { url } = await startFarSide(() => full);
+    const report = { ...quiet, waiting: () => stop.abort() };
+    const deps = someDeps(input, { signal: stop.signal, report });
+    const { stopped } = await runImport(someOptions({ input, url }), deps);
+    expect(stopped).toBe('told to stop (503)');
+    expect(deps.clock.monotonic()).toBe(0);
+  });
+
+  it('has nothing more to do once it is finished', async () => {
+    const input = aFile(toLines(events(2)));
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ input, url });
+    await runImport(options, someDeps(input));
+    expect(await runImport(options, someDeps(input))).toMatchObject({
+      wasFinished: true,
+      counts: { accepted: 2 },
+    });
+    expect(received).toHaveLength(1);
+    await runImport({ ...options, restart: true }, someDeps(input));
+    expect(received).toHaveLength(2);
+    expect(received[1]?.lines).toEqual(received[0]?.lines);
+  });
+
+  it.each<[string, (input: string) => void]>([
+    ['its size', (input) => writeFileSync(input, toLines(events(3)))],
+    ['its beginning', (input) => keepTimes(input, toLines(events(2)).replace('Viewed', 'viewed'))],
+    ['its time alone', (input) => utimesSync(input, 1, 1)],
+  ])('does not go on with an input that changed in %s', async (_, change) => {
+    const input = aFile(toLines(events(2)));
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ input, url });
+    await runImport(options, someDeps(input));
+    change(input);
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('has changed');
+    await runImport({ ...options, restart: true }, someDeps(input));
+    expect(received).toHaveLength(2);
+  });
+
+  function keepTimes(input: string, text: string): void {
+    const { atimeMs, mtimeMs } = statSync(input);
+    writeFileSync(input, text);
+    utimesSync(input, atimeMs / 1000, mtimeMs / 1000);
+  }
+
+  it('does not go on with other options than it began with', async () => {
+    const input = aFile(toLines(events(2)));
+    const { url } = await startFarSide(takeAll);
+    const options = someOptions({ input, url });
+    await runImport(options, someDeps(input));
+    const other = { ...options, url: 'http://elsewhere', lane: 'profiles' as const };
+    await expect(runImport(other, someDeps(input))).rejects.toThrow(
+      `began with --url ${url}, --type events: go on so`,
+    );
+  });
+
+  it('says so where what it kept cannot be read', async () => {
+    const input = aFile(toLines(events(1)));
+    writeFileSync(`${input}.import.json`, '{"version":1');
+    const options = someOptions({ input, url: 'http://127.0.0.1:9' });
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('--restart begins anew');
+  });
+
+  it('writes over no file that is not its own', async () => {
+    const input = aFile(toLines(['no JSON', '{}']));
+    const { url } = await startFarSide(() => ({ status: 400, body: aProblem('invalid', 'no') }));
+    const options = someOptions({ input, url });
+    writeFileSync(options.refusedPath, 'precious');
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('is there already');
+    expect(readFileSync(options.refusedPath, 'utf8')).toBe('precious');
+    expect(existsSync(`${input}.import.json`)).toBe(false);
+    await runImport({ ...options, restart: true }, someDeps(input));
+    expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2]);
+  });
+});
+
+describe('an import of a pipe', () => {
+  const pipe = (...chunks: readonly string[]) =>
+    Readable.from(chunks.map((text) => Buffer.from(text)));
+
+  it('keeps nothing', async () => {
+    const input = '-';
+    const folder = aFolder();
+    const { url, received } = await startFarSide(takeAll);
+    const progressFile = createProgressFile(join(folder, 'import.json'));
+    const stdin = pipe('event_name,email\ne,"a', '@b.com"\nf,c@d.com\n');
+    const refusedPath = join(folder, 'refused');
+    const result = await runImport(
+      someOptions({ input, url, format: 'csv', refusedPath }),
+      someDeps(input, { stdin, progressFile }),
+    );
+    expect(result).toMatchObject({ stopped: null, canGoOn: false, counts: { accepted: 2 } });
+    expect(received[0]?.lines[0]).toContain('"a@b.com"');
+    expect(existsSync(join(folder, 'import.json'))).toBe(false);
+  });
+
+  it('stops where it is told to, even if nothing comes', async () => {
+    const stop = new AbortController();
+    const stdin = new Readable({ read: () => undefined });
+    stdin.push(toLines(events(2)));
+    const { url } = await startFarSide((one) => {
+      stop.abort();
+      return takeAll(one);
+    });
+    const refusedPath = join(aFolder(), 'refused');
+    const options = someOptions({ input: '-', url, maxCount: 1, refusedPath });
+    const result = await runImport(options, someDeps('-', { stdin, signal: stop.signal }));
+    expect(result).toMatchObject({ stopped: 'told to stop', canGoOn: false, line: 1 });
+  });
+});
+
+describe('a crash', () => {
+  it('between any answer and its note loses nothing and doubles nothing', async () => {
+    const relay = await aRelay();
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.nat({ max: 4 }), { maxLength: 4 }),
+        fc.constantFrom('ndjson', 'csv'),
+        fc.uuid(),
+        async (survived, format, run) => {
+          const count = 13;
+          const numbers = Array.from({ length: count }, (_, number) => number);
+          const isBad = (number: number): boolean => number % 5 === 3;
+          const name = (number: number): string => (isBad(number) ? '' : `${run} "${number}"`);
+          const input =
+            format === 'csv'
+              ? aFile(
+                  `event_name,distinct_id,run\r\n${numbers.map((n) => `${JSON.stringify(name(n)).replaceAll('\\"', '""')},"c\n${n}",${run}\r\n`).join('')}`,
+                  'x.csv',
+                )
+              : aFile(
+                  toLines(numbers.map((n) => ({ event_name: name(n), distinct_id: `c\n${n}` }))),
+                );
+          const options = someOptions({ input, url: relay.app.url, maxCount: 3 });
+          for (const saves of survived) await crashAfter(saves, options);
+          const { counts } = await runImport(options, someDeps(input));
+          expect(counts.read).toBe(count);
+          expect(counts.accepted + counts.duplicates).toBe(11);
+          const refused = refusedOf(input).map(
+            ({ entry }) => (entry as { distinct_id: string }).distinct_id,
+          );
+          expect(refused).toEqual(numbers.filter(isBad).map((number) => `c\n${number}`));
+          const recorded = (await delivered(relay)).events.flatMap(({ metric }) =>
+            metric.startsWith(run) ? [metric] : [],
+          );
+          expect(recorded.sort()).toEqual(
+            numbers
+              .filter((n) => !isBad(n))
+              .map(name)
+              .sort(),
+          );
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  /** The note of progress that comes after so many others is never written. */
+  async function crashAfter(saves: number, options: ImportOptions): Promise<void> {
+    const real = createProgressFile(`${options.input}.import.json`);
+    let left = saves;
+    const progressFile = {
+      ...real,
+      save: (progress: Progress) => {
+        const written = statSync(options.refusedPath, { throwIfNoEntry: false })?.size ?? 0;
+        // What is noted as done must have been written down before.
+        expect(written).toBe(progress.refused.bytes);
+        if (left-- === 0) return Promise.reject(new Error('crash'));
+        return real.save(progress);
+      },
+    };
+    const run = runImport(options, someDeps(options.input, { progressFile }));
+    await run.catch((error: unknown) => expect(error).toEqual(new Error('crash')));
+  }
+});

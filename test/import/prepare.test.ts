@@ -1,0 +1,108 @@
+import { describe, expect, it } from 'vitest';
+import type { Lane } from '../../src/envelope.js';
+import { toBatches } from '../../src/import/batches.js';
+import { toColumns } from '../../src/import/columns.js';
+import { createPrepare, type Prepared } from '../../src/import/prepare.js';
+import type { Row } from '../../src/import/row.js';
+
+const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({
+  line: 7,
+  lastLine: 7,
+  end: 100,
+  text,
+  cells: [],
+  fault: null,
+  ...overrides,
+});
+
+const bodyOf = (text: string, overrides: Partial<Row> = {}, lane: Lane = 'events') =>
+  createPrepare(lane, null)(aRow(text, overrides)).body ?? '';
+
+const idOf = (body: string) => (JSON.parse(body) as { insert_id?: unknown }).insert_id;
+
+describe('an event without an id', () => {
+  const text = '{"event_name":"e","n":12345678901234567890}';
+
+  it('gets one of its line and number, the same whenever it is made', () => {
+    expect(bodyOf(text)).toBe(`${text.slice(0, -1)},"insert_id":"${String(idOf(bodyOf(text)))}"}`);
+    expect(idOf(bodyOf(text))).toMatch(/^import-[\w-]{22}$/);
+    expect(idOf(bodyOf(text, { end: 5 }))).toBe(idOf(bodyOf(text)));
+  });
+
+  it('is told from the same line elsewhere, and from another line there', () => {
+    const ids = [bodyOf(text), bodyOf(text, { line: 8 }), bodyOf(`${text} `)].map(idOf);
+    expect(new Set(ids).size).toBe(3);
+  });
+
+  it('gets one in the place of null', () => {
+    expect(idOf(bodyOf('{"insert_id":null}'))).toMatch(/^import-/);
+  });
+
+  it('gets one where it is CSV, too; the refused file shows none', () => {
+    const prepare = createPrepare('events', {
+      toEntry: toColumns(['event_name', 'email'], 'events'),
+      count: 2,
+    });
+    const prepared = prepare(aRow('e,a@b.com', { cells: ['e', 'a@b.com'] }));
+    expect(idOf(prepared.body ?? '')).toMatch(/^import-/);
+    expect(prepared.original).toBe('{"event_name":"e","email":"a@b.com"}');
+    const short = prepare(aRow('e', { cells: ['e'] }));
+    expect(short).toMatchObject({
+      body: null,
+      original: 'e',
+      errors: [{ pointer: '', detail: 'has 1 cells, and the header 2' }],
+    });
+  });
+});
+
+describe('a line goes as it came', () => {
+  it.each(['{"insert_id":"a", "n":1.0}', 'no JSON', '[]', '{"a":1,"a":2}', '5'])(
+    'where it is %s',
+    (text) => {
+      expect(bodyOf(text)).toBe(text);
+    },
+  );
+
+  it('where it is a profile', () => {
+    expect(bodyOf('{"email": "a@b.com"}', {}, 'profiles')).toBe('{"email": "a@b.com"}');
+  });
+});
+
+it('a row that cannot be read is refused with its fault', () => {
+  const prepared = createPrepare('profiles', null)(aRow('x', { fault: 'is not valid UTF-8' }));
+  expect(prepared).toMatchObject({ body: null, errors: [{ detail: 'is not valid UTF-8' }] });
+});
+
+describe('batches', () => {
+  const rows = (sizes: readonly number[]) =>
+    // eslint-disable-next-line @typescript-eslint/require-await -- a source that has them all
+    (async function* () {
+      for (const bytes of sizes) yield { bytes } as Prepared;
+    })();
+
+  const sizesOf = async (
+    sizes: readonly number[],
+    bounds: { maxCount: number; maxBytes: number },
+  ) => {
+    const batches: number[][] = [];
+    for await (const batch of toBatches(rows(sizes), () => bounds)) {
+      batches.push(batch.map(({ bytes }) => bytes));
+    }
+    return batches;
+  };
+
+  it('are closed by count and by bytes, line ends included; what is larger than all goes alone', async () => {
+    expect(await sizesOf([1, 1, 1, 1, 1], { maxCount: 2, maxBytes: 100 })).toEqual([
+      [1, 1],
+      [1, 1],
+      [1],
+    ]);
+    expect(await sizesOf([4, 4, 4, 50, 4], { maxCount: 9, maxBytes: 10 })).toEqual([
+      [4, 4],
+      [4],
+      [50],
+      [4],
+    ]);
+    expect(await sizesOf([], { maxCount: 9, maxBytes: 10 })).toEqual([]);
+  });
+});

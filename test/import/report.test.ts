@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import type { ImportResult } from '../../src/import/importer.js';
+import { noCounts, type Counts } from '../../src/import/progress.js';
+import { createReport, toDuration, toLine, toSummary } from '../../src/import/report.js';
+import { createManualClock } from '../support/manual-clock.js';
+
+const counts = (read: number): Counts => ({ ...noCounts, read });
+
+function aReport(isTerminal: boolean, width = 200) {
+  const clock = createManualClock();
+  const written: string[] = [];
+  const display = {
+    write: (text: string) => void written.push(text),
+    isTerminal,
+    width: () => width,
+  };
+  return { clock, written, report: createReport(clock, display) };
+}
+
+const begun = { lane: 'events', offset: 100, counts: counts(10), size: 1_000_100 } as const;
+
+describe('how far an import is', () => {
+  it('is one line in a terminal, drawn over and over, at its width', async () => {
+    const { clock, written, report } = aReport(true, 21);
+    report.begun(begun);
+    for (let step = 1; step <= 10; step++) {
+      await clock.advance(50);
+      report.moved({ offset: 100 + step, counts: counts(10 + step) });
+    }
+    expect(written).toHaveLength(5);
+    for (const text of written) expect(text).toBe(`\r${'░'.repeat(20)}\x1b[K`);
+    report.end();
+    expect(written.at(-1)).toBe('\r\x1b[K');
+  });
+
+  it('is a line every so often elsewhere, with the rate and the time left of this run', async () => {
+    const { clock, written, report } = aReport(false);
+    report.begun(begun);
+    report.moved({ offset: 101, counts: counts(11) });
+    expect(written).toEqual([]);
+    await clock.advance(20_000);
+    report.moved({ offset: 250_100, counts: counts(2010) });
+    report.moved({ offset: 250_200, counts: counts(2020) });
+    expect(written).toEqual([
+      '██████░░░░░░░░░░░░░░░░░░ 25 %  2,010 events  100/s  1 min 0 s left\n',
+    ]);
+  });
+
+  it('says what it waits for, at once and then no more than every so often', async () => {
+    const { clock, written, report } = aReport(false);
+    report.begun(begun);
+    for (let wait = 0; wait < 4; wait++) {
+      report.waiting('503: the buffer is full', 5000);
+      await clock.advance(5000);
+    }
+    expect(written).toEqual([
+      'waiting 5 s (503: the buffer is full)\n',
+      'waiting 5 s (503: the buffer is full)\n',
+    ]);
+  });
+
+  it('is told without a bar where nobody knows the end', () => {
+    expect(toLine({ lane: 'profiles', read: 5, perSecond: 2.4, share: null, leftMs: null })).toBe(
+      '5 profiles  2/s',
+    );
+  });
+
+  it('is never more than all', () => {
+    const line = toLine({ lane: 'events', read: 1, perSecond: 1, share: 1.2, leftMs: 0 });
+    expect(line).toBe(`${'█'.repeat(24)} 100 %  1 events  1/s  0 s left`);
+  });
+});
+
+it.each([
+  [0, '0 s'],
+  [1, '1 s'],
+  [59_001, '1 min 0 s'],
+  [3_599_000, '59 min 59 s'],
+  [7_260_000, '2 h 1 min'],
+])('%i ms are told as %s', (ms, text) => {
+  expect(toDuration(ms)).toBe(text);
+});
+
+describe('the summary', () => {
+  const result: ImportResult = {
+    stopped: null,
+    wasFinished: false,
+    canGoOn: false,
+    line: 5,
+    counts: { read: 1500, accepted: 1490, duplicates: 7, refused: 3, warned: 1 },
+  };
+  const ended = { input: 'a.csv', refusedPath: 'a.csv.rejected.ndjson', elapsedMs: 61_000 };
+
+  it('tells what was read, accepted, doubled and refused, and where that is', () => {
+    expect(toSummary(result, ended)).toBe(
+      [
+        'a.csv is imported',
+        '  read        1,500',
+        '  accepted    1,490',
+        '  duplicates  7',
+        '  refused     3, with the reasons in a.csv.rejected.ndjson',
+        '  warned      1: taken with a part left out',
+        '  time        1 min 1 s',
+        '',
+      ].join('\n'),
+    );
+    expect(toSummary({ ...result, counts: noCounts }, ended)).not.toMatch(/rejected|warned/);
+  });
+
+  it.each<[Partial<ImportResult>, string]>([
+    [
+      { stopped: 'why', canGoOn: true },
+      'up to line 5, then it stopped: why. The same command goes on',
+    ],
+    [{ stopped: 'why' }, 'A pipe cannot go on where it stopped'],
+    [{ wasFinished: true }, 'was imported before; --restart imports it again'],
+  ])('of %j says %s', (overrides, words) => {
+    expect(toSummary({ ...result, ...overrides }, ended)).toContain(words);
+  });
+});

@@ -1,0 +1,218 @@
+import { parse } from 'csv-parse/sync';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { start, type Place } from '../../src/import/lines.js';
+import type { Row } from '../../src/import/row.js';
+import { maxRowBytes, readRows, type Layout } from '../../src/import/rows.js';
+import { toChunks } from './fixture.js';
+
+const ndjson: Layout = { format: 'ndjson', delimiter: ',' };
+const csv: Layout = { format: 'csv', delimiter: ',' };
+
+async function read(
+  input: string | Buffer | readonly Buffer[],
+  layout: Layout,
+  from: Place = start,
+): Promise<Row[]> {
+  const chunks = typeof input === 'string' || Buffer.isBuffer(input) ? [Buffer.from(input)] : input;
+  // eslint-disable-next-line @typescript-eslint/require-await -- a source of chunks that has them all
+  const source = async function* () {
+    yield* chunks;
+  };
+  const rows: Row[] = [];
+  for await (const row of readRows(source(), layout, from)) rows.push(row);
+  return rows;
+}
+
+const cellsOf = async (text: string, layout = csv) =>
+  (await read(text, layout)).map(({ cells, fault }) => fault ?? cells);
+
+describe('NDJSON', () => {
+  it('is a row a line, with where it ends; blank lines are none, and count as lines', async () => {
+    expect(await read('{"a":1}\n\n  {"b":2}\r\nno JSON', ndjson)).toEqual([
+      { line: 1, lastLine: 1, end: 8, text: '{"a":1}', cells: [], fault: null },
+      { line: 3, lastLine: 3, end: 20, text: '{"b":2}', cells: [], fault: null },
+      { line: 4, lastLine: 4, end: 27, text: 'no JSON', cells: [], fault: null },
+    ]);
+  });
+
+  it('loses its byte order mark', async () => {
+    expect(await read('\ufeff{}\n', ndjson)).toMatchObject([{ text: '{}', end: 6 }]);
+  });
+
+  it('that is not UTF-8 in one line is refused in that line', async () => {
+    const bytes = Buffer.from('{"a":"\xe4"}\n{}\n', 'latin1');
+    expect((await read(bytes, ndjson)).map(({ fault }) => fault)).toEqual([
+      'is not valid UTF-8: save the file as UTF-8',
+      null,
+    ]);
+  });
+
+  it('holds no more than the bound of a line without end', async () => {
+    const chunks = Array.from({ length: 40 }, () => Buffer.alloc(262_144, 'x'));
+    const rows = await read([...chunks, Buffer.from('\n{}\n')], ndjson);
+    expect(rows.map(({ line, end, fault }) => [line, end, fault])).toEqual([
+      [1, 10_485_761, 'is longer than 5000000 bytes'],
+      [2, 10_485_764, null],
+    ]);
+    expect(rows[0]?.text.length).toBe(maxRowBytes);
+  });
+});
+
+describe('CSV', () => {
+  it.each<[string, string, unknown]>([
+    [
+      'cells',
+      'a,b\n1,2\n',
+      [
+        ['a', 'b'],
+        ['1', '2'],
+      ],
+    ],
+    ['no line end at the end', 'a\r\n1', [['a'], ['1']]],
+    [
+      'CRLF and LF in one file',
+      'a,b\r\n1,2\n3,4\r\n',
+      [
+        ['a', 'b'],
+        ['1', '2'],
+        ['3', '4'],
+      ],
+    ],
+    [
+      'empty cells',
+      ',\n"",\n',
+      [
+        ['', ''],
+        ['', ''],
+      ],
+    ],
+    ['blank lines', '\n\na\n \n\n1\n\n', [['a'], ['1']]],
+    ['quotes in quotes', '"a ""b"" c","""",d\n', [['a "b" c', '"', 'd']]],
+    [
+      'line ends in quotes, as they are',
+      'x,"a\r\nb\nc"\n1,2\n',
+      [
+        ['x', 'a\r\nb\nc'],
+        ['1', '2'],
+      ],
+    ],
+    ['a blank line in quotes', '"a\n\nb"\n', [['a\n\nb']]],
+    ['a byte order mark before a quote', '\ufeff"a",b\n', [['a', 'b']]],
+    ['spaces, which belong to the cell', ' a , "b"\n', [[' a ', ' "b"']]],
+    [
+      'a quote inside a cell',
+      '5" pipe,6"\n"x",y\n',
+      [
+        ['5" pipe', '6"'],
+        ['x', 'y'],
+      ],
+    ],
+  ])('reads %s', async (_, text, expected) => {
+    expect(await cellsOf(text)).toEqual(expected);
+  });
+
+  it('reads another delimiter', async () => {
+    expect(await cellsOf('a;"b;c"\n', { ...csv, delimiter: ';' })).toEqual([['a', 'b;c']]);
+  });
+
+  it('tells where each record starts and ends', async () => {
+    const rows = await read('a\n"x\ny"\r\n\nz\n', csv);
+    expect(rows.map(({ line, lastLine, end, text }) => [line, lastLine, end, text])).toEqual([
+      [1, 1, 2, 'a'],
+      [2, 3, 9, '"x\ny"'],
+      [5, 5, 12, 'z'],
+    ]);
+  });
+
+  const broken = 'has something after a closing quote that is neither a delimiter nor a line end';
+  const open = 'opens a quote that is never closed';
+
+  it.each<[string, string, unknown]>([
+    ['something after a quote', 'a\n"b"c\nd\n', [['a'], broken, ['d']]],
+    ['a quote that a later record closes', 'a,"b\nc,"d"\ne,f\n', [broken, ['c', 'd'], ['e', 'f']]],
+    ['a quote that nothing closes', 'a,"b\nc,d\ne,f\n', [open, ['c', 'd'], ['e', 'f']]],
+    ['two of those', 'x,"b\ny\n"z"";\n', [broken, ['y'], open]],
+  ])('takes no other record along with %s', async (_, text, expected) => {
+    expect(await cellsOf(text)).toEqual(expected);
+  });
+
+  it.each([
+    ['bytes', 'x'.repeat(9999), 501, 'is longer than 5000000 bytes'],
+    ['lines', 'x', 10_000, 'opens a quote that 10000 lines do not close'],
+  ])('reads on after a record of too many %s', async (_, text, count, fault) => {
+    const rows = await read(`"${`${text}\n`.repeat(count)}"\nlast\n`, csv);
+    expect(rows[0]).toMatchObject({ line: 1, lastLine: 1, fault });
+    expect(rows).toHaveLength(count + 2);
+    expect(rows.at(-1)).toMatchObject({ text: 'last' });
+  });
+
+  const cell = fc.string({ unit: fc.constantFrom('a', 'é', '"', ',', '\n', '\r\n', ' ', '😀') });
+
+  it('reads what is well formed as csv-parse does', async () => {
+    const records = fc.array(fc.array(cell, { minLength: 2, maxLength: 4 }), { minLength: 1 });
+    const eol = fc.constantFrom('\n', '\r\n');
+    await fc.assert(
+      fc.asyncProperty(records, eol, async (written, end) => {
+        const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
+        const text = written.map((record) => record.map(quoted).join(',') + end).join('');
+        expect(await cellsOf(text)).toEqual(written);
+        const theirs: unknown = parse(text, {
+          relax_column_count: true,
+          record_delimiter: ['\r\n', '\n'],
+        });
+        expect(theirs).toEqual(written);
+      }),
+    );
+  });
+});
+
+describe.each([ndjson, csv])('$format', (layout) => {
+  const bytes = fc
+    .string({
+      unit: fc.constantFrom('a', 'é', '"', '""', ',', '\n', '\r\n', '\r', ' ', '😀', '{}'),
+    })
+    .map((text) => Buffer.from(text));
+
+  it('is read alike however its bytes are cut into chunks', async () => {
+    await fc.assert(
+      fc.asyncProperty(bytes, fc.array(fc.nat()), async (given, cuts) => {
+        expect(await read(toChunks(given, cuts), layout)).toEqual(await read(given, layout));
+      }),
+    );
+  });
+
+  it('is read alike where it is begun after any row', async () => {
+    await fc.assert(
+      fc.asyncProperty(bytes, async (given) => {
+        const rows = await read(given, layout);
+        for (const [at, { lastLine, end }] of rows.entries()) {
+          const rest = await read(given.subarray(end), layout, { line: lastLine, offset: end });
+          expect(rest).toEqual(rows.slice(at + 1));
+        }
+      }),
+    );
+  });
+
+  it('leaves out no line that is not blank', async () => {
+    await fc.assert(
+      fc.asyncProperty(bytes, async (given) => {
+        const lines = given.toString().split('\n');
+        const told = (await read(given, layout)).flatMap(({ line, lastLine }) =>
+          Array.from({ length: lastLine - line + 1 }, (_, at) => line + at),
+        );
+        expect(new Set(told).size).toBe(told.length);
+        const wanted = lines.flatMap((line, at) => (line.trim() === '' ? [] : [at + 1]));
+        expect(told).toEqual(expect.arrayContaining(wanted));
+      }),
+    );
+  });
+
+  it.each([
+    ['UTF-16', Buffer.from('\ufeffa\n', 'utf16le'), 'UTF-16'],
+    ['gzip', Buffer.from([0x1f, 0x8b, 8, 0]), 'compressed'],
+    ['a workbook', Buffer.from('PK\x03\x04'), 'workbook'],
+  ])('says what is wrong with %s', async (_, input, words) => {
+    await expect(read(input, layout)).rejects.toThrow(words);
+  });
+});
