@@ -1,0 +1,30 @@
+import { given, toId, toList, toText, toTime } from './shopify-fields.js';
+import { toAmount, toDistinct, toGoods } from './shopify-goods.js';
+import { toBuyer } from './shopify-person.js';
+import { toInsertId, type ShopifyMap } from './shopify-request.js';
+
+/**
+ * The payload is Shopify's AbandonedCheckout (REST Admin API, 2026-04). Many name nobody, and nothing
+ * that comes later names them: they are skipped, since as dead letters they would crowd out the others.
+ */
+export const mapCheckout: ShopifyMap = ({ payload }) => {
+  const person = toBuyer(payload);
+  if (Object.keys(person).length === 0) return { entries: [], skipped: ['anonymous'] };
+  const entry = given({
+    event_name: 'Checkout Started',
+    event_time: toTime(payload.created_at),
+    insert_id: toInsertId(payload.token),
+    ...person,
+    value: toAmount(payload.total_price),
+    currency: toText(payload.currency),
+    properties: given({
+      CheckoutId: toId(payload.id),
+      CheckoutURL: toText(payload.abandoned_checkout_url),
+      ...toGoods(payload.line_items),
+      'Discount Codes': toDistinct(toList(payload.discount_codes).map(({ code }) => toText(code))),
+      'Total Discounts': toAmount(payload.total_discounts),
+      'Customer Locale': toText(payload.customer_locale),
+    }),
+  });
+  return { entries: [{ lane: 'events', entry, index: 0 }], skipped: [] };
+};

@@ -1,0 +1,42 @@
+import { mapCheckout } from './shopify-checkouts.js';
+import { mapCustomer } from './shopify-customers.js';
+import { toObject } from './shopify-fields.js';
+import { mapCancelled, mapFulfilled, mapPartlyFulfilled, mapPlaced } from './shopify-orders.js';
+import { toKnownBuyers } from './shopify-person.js';
+import { mapRefund } from './shopify-refunds.js';
+import type { ShopifyMap, ShopifyRequest } from './shopify-request.js';
+import type { SourcedPost } from './sourced.js';
+
+/** Checkouts are told once: checkouts/update comes at every keystroke, and the order follows anyway. */
+const maps: ReadonlyMap<string, ShopifyMap> = new Map([
+  ['orders/create', mapPlaced],
+  ['orders/fulfilled', mapFulfilled],
+  ['orders/partially_fulfilled', mapPartlyFulfilled],
+  ['orders/cancelled', mapCancelled],
+  ['refunds/create', mapRefund],
+  ['checkouts/create', mapCheckout],
+  ['customers/create', mapCustomer],
+  ['customers/update', mapCustomer],
+]);
+
+const mapNothing: ShopifyMap = () => ({ entries: [], skipped: ['unmapped'] });
+
+type Posted = Omit<ShopifyRequest, 'payload'> & {
+  /** The webhook's id, the same whenever it is repeated. */
+  readonly delivery?: string | undefined;
+  readonly body: unknown;
+};
+
+/** Any order tells who placed it, whatever else comes of the request: a refund later asks. */
+export function mapShopify({ body, delivery, ...named }: Posted): SourcedPost {
+  const request = { ...named, payload: toObject(body) };
+  const { topic, shop, payload } = request;
+  const map = maps.get(topic) ?? mapNothing;
+  return {
+    source: 'shopify',
+    topic,
+    ...(delivery !== undefined && { delivery }),
+    ...map(request),
+    people: topic.startsWith('orders/') ? toKnownBuyers(shop, payload) : [],
+  };
+}
