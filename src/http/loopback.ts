@@ -13,7 +13,7 @@ function isLoopbackOrigin(origin: string): boolean {
   return host !== undefined && isLoopbackHost(host);
 }
 
-/** Opened by a signature, which no page can make; deliveries come through tunnels, with a Host of theirs. */
+/** Requests here are signed, which no page can do; a tunnel hands them on under a name of its own. */
 const signedPaths = '/webhooks/';
 
 /**
@@ -22,11 +22,11 @@ const signedPaths = '/webhooks/';
  * that posts across origins shows in Origin.
  */
 export const refuseForeignPages: onRequestHookHandler = (request, _reply, done) => {
-  const { host = '', origin } = request.headers;
   if (request.routeOptions.url?.startsWith(signedPaths) === true) {
     done();
     return;
   }
+  const { host = '', origin } = request.headers;
   const isLocal = isLoopbackHost(host) && (origin === undefined || isLoopbackOrigin(origin));
   done(
     isLocal

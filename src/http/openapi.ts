@@ -32,7 +32,8 @@ export const openApiInfo = {
       description:
         'For the SDKs of Segment and RudderStack, unchanged: their `host` or `dataPlaneUrl` is the relay, their write key an ingest key. The short paths of analytics.js (`/v1/b`, `/v1/t`, …) and a slash at the end lead here, too. Errors are JSON with `success`, `code` and `message`, and what is worth sending again is a 429.',
     },
-    { name: 'stripe', description: 'Webhooks of Stripe.' },
+    { name: 'shopify', description: 'Webhooks of Shopify. The signature is the key.' },
+    { name: 'stripe', description: 'Webhooks of Stripe. The signature is the key.' },
     { name: 'receipts', description: `What became of one of them. ${lookUp}` },
     { name: 'deliveries', description: `The delivery log. ${lookUp}` },
     { name: 'dead letters', description: `What the relay gave up on. ${lookUp}` },
@@ -48,6 +49,18 @@ export const openApiInfo = {
         description: 'The same keys, as the user; no password. Or `writeKey` in the body.',
       },
       apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'The same keys.' },
+      stripeSignature: {
+        type: 'apiKey',
+        in: 'header',
+        name: 'Stripe-Signature',
+        description: 'Time and HMAC-SHA256 of the body with one of STRIPE_WEBHOOK_SECRETS.',
+      },
+      shopifySignature: {
+        type: 'apiKey',
+        in: 'header',
+        name: 'X-Shopify-Hmac-Sha256',
+        description: 'Base64 of the HMAC-SHA256 of the body with one of SHOPIFY_WEBHOOK_SECRETS.',
+      },
     },
   },
   security: [{ bearer: [] }, { apiKey: [] }],

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Keyring } from './auth.js';
 import type { AcceptingDeps } from './deps.js';
 import { routeSegment } from './segment.js';
+import { routeShopify } from './shopify.js';
 import { routeStripe } from './stripe.js';
 
 /** The routes of one source in a scope of their own. Each checks its own kind of key. */
@@ -11,7 +12,7 @@ export type RouteSource = (
   keyring: Keyring,
 ) => void | Promise<void>;
 
-const sources: readonly RouteSource[] = [routeSegment, routeStripe];
+const sources: readonly RouteSource[] = [routeSegment, routeShopify, routeStripe];
 
 export function routeSources(app: FastifyInstance, deps: AcceptingDeps, keyring: Keyring): void {
   for (const route of sources) {

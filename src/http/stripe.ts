@@ -15,7 +15,7 @@ const schema = {
   summary: 'Take a webhook of Stripe',
   description:
     'An Event of Stripe, signed with one of STRIPE_WEBHOOK_SECRETS; without any the answer is 404. Events that are not mapped, and those of test mode, are answered 200 and skipped.',
-  security: [],
+  security: [{ stripeSignature: [] }],
   headers: z.object({
     'stripe-signature': z.string().meta({ examples: ['t=1767268800,v1=5257a869…'] }),
   }),

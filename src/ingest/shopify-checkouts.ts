@@ -1,4 +1,5 @@
-import { given, toId, toList, toText, toTime } from './shopify-fields.js';
+import { asText } from './read.js';
+import { given, toId, toList, toTime } from './shopify-fields.js';
 import { toAmount, toDistinct, toGoods } from './shopify-goods.js';
 import { toBuyer } from './shopify-person.js';
 import { toInsertId, type ShopifyMap } from './shopify-request.js';
@@ -16,14 +17,14 @@ export const mapCheckout: ShopifyMap = ({ payload }) => {
     insert_id: toInsertId(payload.token),
     ...person,
     value: toAmount(payload.total_price),
-    currency: toText(payload.currency),
+    currency: asText(payload.currency),
     properties: given({
       CheckoutId: toId(payload.id),
-      CheckoutURL: toText(payload.abandoned_checkout_url),
+      CheckoutURL: asText(payload.abandoned_checkout_url),
       ...toGoods(payload.line_items),
-      'Discount Codes': toDistinct(toList(payload.discount_codes).map(({ code }) => toText(code))),
+      'Discount Codes': toDistinct(toList(payload.discount_codes).map(({ code }) => asText(code))),
       'Total Discounts': toAmount(payload.total_discounts),
-      'Customer Locale': toText(payload.customer_locale),
+      'Customer Locale': asText(payload.customer_locale),
     }),
   });
   return { entries: [{ lane: 'events', entry, index: 0 }], skipped: [] };

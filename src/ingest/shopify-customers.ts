@@ -1,5 +1,6 @@
 import type { JsonObject } from '../json.js';
-import { given, toObject, toText } from './shopify-fields.js';
+import { asObject, asText } from './read.js';
+import { given } from './shopify-fields.js';
 import { toAmount, toDistinct } from './shopify-goods.js';
 import { toCustomer } from './shopify-person.js';
 import type { ShopifyMap } from './shopify-request.js';
@@ -9,12 +10,12 @@ import type { ShopifyMap } from './shopify-request.js';
  * Klaviyo takes it by subscribing, not by importing.
  */
 export const mapCustomer: ShopifyMap = ({ payload }) => {
-  const address = toObject(payload.default_address);
+  const address = asObject(payload.default_address);
   const entry = given({
     ...toCustomer(payload),
-    first_name: toText(payload.first_name),
-    last_name: toText(payload.last_name),
-    organization: toText(address.company),
+    first_name: asText(payload.first_name),
+    last_name: asText(payload.last_name),
+    organization: asText(address.company),
     location: toLocation(address),
     properties: given({
       'Shopify Tags': toTags(payload.tags),
@@ -27,16 +28,16 @@ export const mapCustomer: ShopifyMap = ({ payload }) => {
 
 function toLocation(address: JsonObject): JsonObject {
   return given({
-    address1: toText(address.address1),
-    address2: toText(address.address2),
-    city: toText(address.city),
-    region: toText(address.province),
-    zip: toText(address.zip),
-    country: toText(address.country) ?? toText(address.country_code),
+    address1: asText(address.address1),
+    address2: asText(address.address2),
+    city: asText(address.city),
+    region: asText(address.province),
+    zip: asText(address.zip),
+    country: asText(address.country) ?? asText(address.country_code),
   });
 }
 
 /** As text with commas between them. */
 function toTags(value: unknown): readonly string[] {
-  return toDistinct((toText(value) ?? '').split(',').map((tag) => toText(tag.trim())));
+  return toDistinct((asText(value) ?? '').split(',').map((tag) => asText(tag.trim())));
 }

@@ -1,30 +1,20 @@
 import { ExactInteger, isJsonObject, type JsonObject } from '../json.js';
+import { asText } from './read.js';
 
 /**
  * Readers of a payload's fields. Any of them may be missing, null (personal data an app may not see)
  * or of another type than Shopify documents; then it counts as absent.
  */
 
-export function toObject(value: unknown): JsonObject {
-  return isJsonObject(value) ? value : {};
-}
-
 export function toList(value: unknown): readonly JsonObject[] {
   return Array.isArray(value) ? value.filter(isJsonObject) : [];
-}
-
-/** Text that says something: Shopify has '' for the address of an order made over the counter. */
-export function toText(value: unknown): string | undefined {
-  if (typeof value !== 'string' || value.trim() === '') return undefined;
-  // Klaviyo would refuse a whole batch for half a character.
-  return value.replaceAll(/\p{Surrogate}/gu, '\ufffd');
 }
 
 /** An id as text: of any length, since those in Shopify's documentation exceed 2^53 already. */
 export function toId(value: unknown): string | undefined {
   if (value instanceof ExactInteger) return value.digits;
   if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : undefined;
-  return toText(value);
+  return asText(value);
 }
 
 const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)$/;

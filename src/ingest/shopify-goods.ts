@@ -1,6 +1,7 @@
 import type { JsonObject } from '../json.js';
 import { multiply, toDecimal, toNumber } from './decimal.js';
-import { given, toId, toList, toText } from './shopify-fields.js';
+import { asText } from './read.js';
+import { given, toId, toList } from './shopify-fields.js';
 
 /**
  * Line items under the names Klaviyo documents for integrations of one's own (`ProductName`, `Items`,
@@ -14,7 +15,7 @@ export function toItem(line: JsonObject, quantity: unknown = line.quantity): Jso
     Quantity: toQuantity(quantity),
     ItemPrice: toAmount(line.price),
     RowTotal: toRowTotal(line, quantity),
-    Brand: toText(line.vendor),
+    Brand: asText(line.vendor),
   });
 }
 
@@ -24,7 +25,7 @@ export function toOrderedProduct(line: JsonObject): JsonObject {
     ...toProduct(line),
     Quantity: toQuantity(line.quantity),
     ItemPrice: toAmount(line.price),
-    ProductBrand: toText(line.vendor),
+    ProductBrand: asText(line.vendor),
   });
 }
 
@@ -33,7 +34,7 @@ export function toGoods(lines: unknown): JsonObject {
   const listed = toList(lines);
   return {
     ItemNames: toDistinct(listed.map(toName)),
-    Brands: toDistinct(listed.map(({ vendor }) => toText(vendor))),
+    Brands: toDistinct(listed.map(({ vendor }) => asText(vendor))),
     'Item Count': Array.isArray(lines) ? listed.length : undefined,
     Items: listed.map((line) => toItem(line)),
   };
@@ -58,15 +59,15 @@ export function toAmount(value: unknown): number | undefined {
 function toProduct(line: JsonObject): JsonObject {
   return {
     ProductID: toId(line.product_id),
-    SKU: toText(line.sku),
+    SKU: asText(line.sku),
     ProductName: toName(line),
-    'Variant Name': toText(line.variant_title),
+    'Variant Name': asText(line.variant_title),
   };
 }
 
 /** `name` is the title with the variant's. */
 function toName(line: JsonObject): string | undefined {
-  return toText(line.title) ?? toText(line.name);
+  return asText(line.title) ?? asText(line.name);
 }
 
 function toQuantity(value: unknown): number | undefined {

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../json.js';
 import { add, toDecimal, toNumber } from './decimal.js';
-import { given, toId, toList, toObject, toText, toTime } from './shopify-fields.js';
+import { asObject, asText } from './read.js';
+import { given, toId, toList, toTime } from './shopify-fields.js';
 import { toAmount, toDistinct, toGoods, toOrderedProduct, toRowTotal } from './shopify-goods.js';
 import { toBuyer, toOrderKey } from './shopify-person.js';
 import { toInsertId, type ShopifyMap, type ShopifyRequest } from './shopify-request.js';
@@ -38,7 +39,7 @@ export const mapPartlyFulfilled = mapUnlessTest((request) => {
 
 export const mapCancelled = mapUnlessTest((request) => {
   const { cancelled_at: at, cancel_reason: reason } = request.payload;
-  const properties = { Reason: toText(reason) };
+  const properties = { Reason: asText(reason) };
   return [toOrderEvent(request, { metric: 'Cancelled Order', time: toTime(at), properties })];
 });
 
@@ -98,7 +99,7 @@ function toEntry(
     ...fields,
     ...toBuyer(payload),
     order_id: orderId,
-    currency: toText(payload.currency),
+    currency: asText(payload.currency),
   });
   const personKeys = orderId === undefined ? [] : [toOrderKey(shop, orderId)];
   return { lane: 'events', entry, index, personKeys };
@@ -108,7 +109,7 @@ function toEntry(
 function toValue(payload: JsonObject, orderValue: OrderValue): number | undefined {
   if (orderValue === 'total') return toAmount(payload.total_price);
   const subtotal = toDecimal(payload.subtotal_price);
-  const { amount } = toObject(toObject(payload.total_shipping_price_set).shop_money);
+  const { amount } = asObject(asObject(payload.total_shipping_price_set).shop_money);
   // What is not shipped has no shipping price.
   const shipping = toDecimal(amount ?? '0');
   return subtotal && shipping && toNumber(add(subtotal, shipping));
@@ -117,32 +118,32 @@ function toValue(payload: JsonObject, orderValue: OrderValue): number | undefine
 function toOrderProperties(payload: JsonObject): JsonObject {
   return {
     OrderId: toId(payload.id),
-    'Order Name': toText(payload.name),
+    'Order Name': asText(payload.name),
     ...toGoods(payload.line_items),
-    'Discount Codes': toDistinct(toList(payload.discount_codes).map(({ code }) => toText(code))),
+    'Discount Codes': toDistinct(toList(payload.discount_codes).map(({ code }) => asText(code))),
     'Total Discounts': toAmount(payload.total_discounts),
-    'Customer Locale': toText(payload.customer_locale),
-    'Source Name': toText(payload.source_name),
+    'Customer Locale': asText(payload.customer_locale),
+    'Source Name': asText(payload.source_name),
     BillingAddress: toAddress(payload.billing_address),
     ShippingAddress: toAddress(payload.shipping_address),
   };
 }
 
 function toAddress(value: unknown): JsonObject {
-  const address = toObject(value);
+  const address = asObject(value);
   return given({
-    FirstName: toText(address.first_name),
-    LastName: toText(address.last_name),
-    Company: toText(address.company),
-    Address1: toText(address.address1),
-    Address2: toText(address.address2),
-    City: toText(address.city),
-    Region: toText(address.province),
-    RegionCode: toText(address.province_code),
-    Country: toText(address.country),
-    CountryCode: toText(address.country_code),
-    Zip: toText(address.zip),
-    Phone: toText(address.phone),
+    FirstName: asText(address.first_name),
+    LastName: asText(address.last_name),
+    Company: asText(address.company),
+    Address1: asText(address.address1),
+    Address2: asText(address.address2),
+    City: asText(address.city),
+    Region: asText(address.province),
+    RegionCode: asText(address.province_code),
+    Country: asText(address.country),
+    CountryCode: asText(address.country_code),
+    Zip: asText(address.zip),
+    Phone: asText(address.phone),
   });
 }
 

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../json.js';
 import { createToE164 } from './phone.js';
-import { toId, toObject, toText } from './shopify-fields.js';
+import { asObject, asText } from './read.js';
+import { toId } from './shopify-fields.js';
 import type { KnownPerson, Person } from './sourced.js';
 
 /** Without a default country: an address names its own. */
@@ -8,12 +9,12 @@ const toE164 = createToE164();
 
 /** Whom an order or a checkout is about: the buyer, a guest or a customer. All of it may be hidden. */
 export function toBuyer(payload: JsonObject): Person {
-  const customer = toObject(payload.customer);
-  const email = toText(payload.email) ?? toText(payload.contact_email) ?? toText(customer.email);
+  const customer = asObject(payload.customer);
+  const email = asText(payload.email) ?? asText(payload.contact_email) ?? asText(customer.email);
   const phone =
-    toText(payload.phone) ??
-    toText(payload.sms_marketing_phone) ??
-    toText(customer.phone) ??
+    asText(payload.phone) ??
+    asText(payload.sms_marketing_phone) ??
+    asText(customer.phone) ??
     // The buyer's before the recipient's, who may be somebody else.
     toAddressPhone(payload.billing_address) ??
     toAddressPhone(payload.shipping_address) ??
@@ -24,8 +25,8 @@ export function toBuyer(payload: JsonObject): Person {
 /** Whom a payload of customers/* is about. */
 export function toCustomer(payload: JsonObject): Person {
   return toPerson({
-    email: toText(payload.email),
-    phone: toText(payload.phone) ?? toAddressPhone(payload.default_address),
+    email: asText(payload.email),
+    phone: asText(payload.phone) ?? toAddressPhone(payload.default_address),
     id: toId(payload.id),
   });
 }
@@ -45,10 +46,10 @@ export function toKnownBuyers(shop: string, payload: JsonObject): readonly Known
 
 /** Numbers in addresses are as the buyer typed them: mostly without the country's prefix. */
 function toAddressPhone(value: unknown): string | undefined {
-  const address = toObject(value);
-  const phone = toText(address.phone);
+  const address = asObject(value);
+  const phone = asText(address.phone);
   if (phone === undefined) return undefined;
-  return toE164(phone, toText(address.country_code) ?? toText(address.country)) ?? phone;
+  return toE164(phone, asText(address.country_code) ?? asText(address.country)) ?? phone;
 }
 
 type Found = Readonly<Record<'email' | 'phone' | 'id', string | undefined>>;

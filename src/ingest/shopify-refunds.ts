@@ -1,6 +1,7 @@
 import type { JsonObject } from '../json.js';
 import { add, toDecimal, toNumber, type Decimal } from './decimal.js';
-import { given, toId, toList, toObject, toText, toTime } from './shopify-fields.js';
+import { asObject, asText } from './read.js';
+import { given, toId, toList, toTime } from './shopify-fields.js';
 import { toDistinct, toGoods, toItem } from './shopify-goods.js';
 import { toOrderKey } from './shopify-person.js';
 import { toInsertId, type ShopifyMap } from './shopify-request.js';
@@ -26,7 +27,7 @@ export const mapRefund: ShopifyMap = ({ shop, payload }) => {
     properties: given({
       OrderId: orderId,
       RefundId: toId(payload.id),
-      Reason: toText(payload.note),
+      Reason: asText(payload.note),
       ...toReturned(payload.refund_line_items),
     }),
   });
@@ -36,7 +37,7 @@ export const mapRefund: ShopifyMap = ({ shop, payload }) => {
 
 /** Amounts of several currencies have no sum, and one that cannot be read is not nothing: no value then. */
 function toMoney(transactions: readonly JsonObject[]): JsonObject {
-  const [currency, ...others] = toDistinct(transactions.map((each) => toText(each.currency)));
+  const [currency, ...others] = toDistinct(transactions.map((each) => asText(each.currency)));
   const amounts = transactions.map(({ amount }) => toDecimal(amount));
   const readable = amounts.filter((amount) => amount !== undefined);
   if (others.length > 0 || readable.length < amounts.length) return { currency };
@@ -47,7 +48,7 @@ const zero: Decimal = { units: 0n, scale: 0 };
 
 function toReturned(lines: unknown): JsonObject {
   const returned = toList(lines);
-  const { ItemNames, Brands } = toGoods(returned.map((each) => toObject(each.line_item)));
-  const Items = returned.map((each) => toItem(toObject(each.line_item), each.quantity));
+  const { ItemNames, Brands } = toGoods(returned.map((each) => asObject(each.line_item)));
+  const Items = returned.map((each) => toItem(asObject(each.line_item), each.quantity));
   return { ItemNames, Brands, Items };
 }

@@ -1,6 +1,6 @@
 import { mapCheckout } from './shopify-checkouts.js';
 import { mapCustomer } from './shopify-customers.js';
-import { toObject } from './shopify-fields.js';
+import { asObject } from './read.js';
 import { mapCancelled, mapFulfilled, mapPartlyFulfilled, mapPlaced } from './shopify-orders.js';
 import { toKnownBuyers } from './shopify-person.js';
 import { mapRefund } from './shopify-refunds.js';
@@ -29,7 +29,7 @@ type Posted = Omit<ShopifyRequest, 'payload'> & {
 
 /** Any order tells who placed it, whatever else comes of the request: a refund later asks. */
 export function mapShopify({ body, delivery, ...named }: Posted): SourcedPost {
-  const request = { ...named, payload: toObject(body) };
+  const request = { ...named, payload: asObject(body) };
   const { topic, shop, payload } = request;
   const map = maps.get(topic) ?? mapNothing;
   return {

@@ -69,6 +69,7 @@ describe('openapi.yaml', () => {
         'POST /v1/profiles/batch',
         'POST /v1/screen',
         'POST /v1/track',
+        'POST /webhooks/shopify',
         'POST /webhooks/stripe',
       ].sort(),
     );

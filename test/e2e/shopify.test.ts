@@ -1,0 +1,145 @@
+import { execFile, spawnSync } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startRelay, type RelayUnderTest } from '../support/relay.js';
+import {
+  aCheckout,
+  aCustomer,
+  anOrder,
+  aRefund,
+  secret,
+  shop,
+  toHeaders,
+} from '../support/shopify.js';
+
+let relay: RelayUnderTest;
+beforeEach(async () => {
+  relay = await startRelay({ env: { SHOPIFY_WEBHOOK_SECRETS: secret } });
+});
+afterEach(() => relay.stop());
+
+let sent = 0;
+
+async function deliver(topic: string, payload: unknown, id = `wh-${++sent}`) {
+  const body = JSON.stringify(payload);
+  const answer = await relay.post('/webhooks/shopify', body, await toHeaders(body, { topic, id }));
+  expect(answer.status).toBe(200);
+  return answer.body;
+}
+
+/** By metric, since one lane's requests may overtake each other. */
+const recorded = () =>
+  relay.sandbox
+    .state()
+    .events.map(({ metric, uniqueId, value, who }) => ({ metric, uniqueId, value, who }))
+    .sort((one, other) => one.metric.localeCompare(other.metric));
+
+const who = 'ada@klaviyo-demo.com';
+const refundedOrder = { metric: 'Refunded Order', uniqueId: 'shopify:801', value: 19.99, who };
+
+describe("a shop's webhooks", () => {
+  it('are recorded by Klaviyo as events and profiles of one person', async () => {
+    const fulfillments = [{ id: 31, status: 'success', created_at: '2026-01-02T08:00:00-05:00' }];
+    const cancelled = { cancelled_at: '2026-01-03T08:00:00-05:00', cancel_reason: 'customer' };
+    await deliver('customers/create', aCustomer());
+    await deliver('checkouts/create', aCheckout());
+    await deliver('orders/create', anOrder());
+    await deliver('orders/partially_fulfilled', anOrder({ fulfillments }));
+    await deliver('orders/fulfilled', anOrder({ fulfillments }));
+    await deliver('orders/cancelled', anOrder(cancelled));
+    await deliver('refunds/create', aRefund());
+    await relay.untilSettled();
+    const ofOrder = { uniqueId: 'shopify:1001', value: 67.35, who };
+    expect(recorded()).toEqual([
+      { ...ofOrder, metric: 'Cancelled Order' },
+      {
+        metric: 'Checkout Started',
+        uniqueId: 'shopify:b1946ac92492d2347c6235b4d2611184',
+        value: 65.07,
+        who,
+      },
+      { ...ofOrder, metric: 'Fulfilled Order' },
+      { ...ofOrder, metric: 'Fulfilled Partial Order', uniqueId: 'shopify:1001:31' },
+      { metric: 'Ordered Product', uniqueId: 'shopify:1001:501', value: 59.97, who },
+      { ...ofOrder, metric: 'Placed Order' },
+      refundedOrder,
+    ]);
+    expect(relay.sandbox.state().profiles.map(({ attributes }) => attributes)).toMatchObject([
+      {
+        email: who,
+        external_id: '42',
+        first_name: 'Ada',
+        properties: { 'Shopify Tags': ['vip', 'wholesale'] },
+      },
+    ]);
+    const logged = relay.logged.join('');
+    for (const hidden of [who, secret, 'Lovelace', shop]) expect(logged).not.toContain(hidden);
+  });
+
+  it('count once, whether a delivery is repeated or the order is told of anew', async () => {
+    const first = { accepted: 2, duplicates: 0, dead_lettered: 0, repeat: false };
+    expect(await deliver('orders/create', anOrder(), 'wh-a')).toEqual(first);
+    const repeated = { accepted: 0, duplicates: 0, dead_lettered: 0, repeat: true };
+    expect(await deliver('orders/create', anOrder(), 'wh-a')).toEqual(repeated);
+    const anew = { accepted: 0, duplicates: 2, dead_lettered: 0, repeat: false };
+    expect(await deliver('orders/create', anOrder(), 'wh-b')).toEqual(anew);
+    await relay.untilSettled();
+    expect(relay.sandbox.state().counters).toMatchObject({ recorded: 2, repeats: 0 });
+  });
+});
+
+describe('a refund', () => {
+  it('is about whoever placed the order', async () => {
+    await deliver('orders/create', anOrder());
+    expect(await deliver('refunds/create', aRefund())).toMatchObject({ accepted: 1 });
+    await relay.untilSettled();
+    expect(recorded()).toContainEqual(refundedOrder);
+  });
+
+  it('that comes before its order is a dead letter that says so, and holds what to try again', async () => {
+    expect(await deliver('refunds/create', aRefund())).toMatchObject({
+      accepted: 0,
+      dead_lettered: 1,
+    });
+    await deliver('orders/create', anOrder());
+    await relay.untilSettled();
+    expect(recorded().map(({ metric }) => metric)).toEqual(['Ordered Product', 'Placed Order']);
+    const { data } = (await relay.get('/v1/dead-letters')).body;
+    expect(data).toMatchObject([
+      {
+        lane: 'events',
+        reason: { code: 'unknown_person' },
+        payload: {
+          source: 'shopify',
+          personKeys: [`order:${shop}:1001`],
+          entry: { event_name: 'Refunded Order', insert_id: 'shopify:801', value: 19.99 },
+        },
+      },
+    ]);
+  });
+});
+
+describe('by hand', () => {
+  /** As README.md tells it. */
+  const byHand = String.raw`
+body='{"id":1001,"email":"ada@klaviyo-demo.com","currency":"EUR","total_price":"19.99"}'
+signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$SHOPIFY_SECRET" -binary | openssl base64 -A)
+curl -sS "$RELAY_URL/webhooks/shopify" --data-binary "$body" \
+  -H "X-Shopify-Hmac-Sha256: $signature" -H 'X-Shopify-Topic: orders/create' \
+  -H 'X-Shopify-Shop-Domain: ada.myshopify.com' -H 'X-Shopify-Webhook-Id: by-hand-1'
+`;
+
+  const areThere = ['openssl', 'curl'].every(
+    (tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status === 0,
+  );
+
+  it.runIf(areThere)('openssl signs a body as Shopify does', async () => {
+    const env = { ...process.env, SHOPIFY_SECRET: secret, RELAY_URL: relay.app.url };
+    const { stdout } = await promisify(execFile)('sh', ['-eu', '-c', byHand], { env });
+    expect(JSON.parse(stdout)).toMatchObject({ accepted: 1 });
+    await relay.untilSettled();
+    expect(recorded()).toEqual([
+      { metric: 'Placed Order', uniqueId: 'shopify:1001', value: 19.99, who },
+    ]);
+  });
+});
