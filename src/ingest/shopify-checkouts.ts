@@ -5,8 +5,9 @@ import { toBuyer } from './shopify-person.js';
 import { toInsertId, type ShopifyMap } from './shopify-request.js';
 
 /**
- * The payload is Shopify's AbandonedCheckout (REST Admin API, 2026-04). Many name nobody, and nothing
- * that comes later names them: they are skipped, since as dead letters they would crowd out the others.
+ * The payload is Shopify's AbandonedCheckout (REST Admin API, 2026-04). Those that name nobody are
+ * skipped: nothing that is read later tells whose they are, and as dead letters they would crowd out
+ * the others.
  */
 export const mapCheckout: ShopifyMap = ({ payload }) => {
   const person = toBuyer(payload);

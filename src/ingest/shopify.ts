@@ -7,7 +7,7 @@ import { mapRefund } from './shopify-refunds.js';
 import type { ShopifyMap, ShopifyRequest } from './shopify-request.js';
 import type { SourcedPost } from './sourced.js';
 
-/** Checkouts are told once: checkouts/update comes at every keystroke, and the order follows anyway. */
+/** A checkout is told of once: checkouts/update comes at every step of it. */
 const maps: ReadonlyMap<string, ShopifyMap> = new Map([
   ['orders/create', mapPlaced],
   ['orders/fulfilled', mapFulfilled],
