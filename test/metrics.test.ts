@@ -45,6 +45,7 @@ describe('metrics', () => {
       'relay_dead_letters_dropped_total',
       'relay_ingest_warnings_total',
       'relay_redriven_total',
+      'relay_source_skipped_total',
       'relay_store_accepted',
       'relay_store_settled',
     ]);
