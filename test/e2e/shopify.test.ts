@@ -1,4 +1,7 @@
 import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
@@ -26,6 +29,9 @@ async function deliver(topic: string, payload: unknown, id = `wh-${++sent}`) {
   expect(answer.status).toBe(200);
   return answer.body;
 }
+
+const redrive = async () =>
+  (await relay.post('/v1/dead-letters/redrive', JSON.stringify({ filter: {} }))).body;
 
 /** By metric, since one lane's requests may overtake each other. */
 const recorded = () =>
@@ -96,6 +102,16 @@ describe('a refund', () => {
     expect(recorded()).toContainEqual(refundedOrder);
   });
 
+  it('that came before its order is sent once the order is known and it is redriven', async () => {
+    await deliver('refunds/create', aRefund());
+    expect(await redrive()).toEqual({ matched: 1, redriven: 0, dry_run: false });
+    await deliver('orders/create', anOrder());
+    expect(await redrive()).toEqual({ matched: 1, redriven: 1, dry_run: false });
+    expect(await redrive()).toEqual({ matched: 0, redriven: 0, dry_run: false });
+    await relay.untilSettled();
+    expect(recorded()).toContainEqual(refundedOrder);
+  });
+
   it('that comes before its order is a dead letter that says so, and holds what to try again', async () => {
     expect(await deliver('refunds/create', aRefund())).toMatchObject({
       accepted: 0,
@@ -119,6 +135,26 @@ describe('a refund', () => {
   });
 });
 
+it('go by the names of the mapping file, a redriven one once', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'mapping-'));
+  const path = join(directory, 'mapping.yaml');
+  writeFileSync(
+    path,
+    `shopify:
+  metrics: { Placed Order: Order Placed, Ordered Product: false, Refunded Order: Placed Order }
+  properties: { rename: { OrderId: order_number } }
+`,
+  );
+  await relay.stop();
+  relay = await startRelay({ env: { SHOPIFY_WEBHOOK_SECRETS: secret, MAPPING_FILE: path } });
+  rmSync(directory, { recursive: true });
+  await deliver('refunds/create', aRefund());
+  await deliver('orders/create', anOrder());
+  expect(await redrive()).toMatchObject({ redriven: 1 });
+  await relay.untilSettled();
+  expect(recorded().map(({ metric }) => metric)).toEqual(['Order Placed', 'Placed Order']);
+});
+
 describe('by hand', () => {
   /** As README.md tells it. */
   const byHand = String.raw`
@@ -128,6 +164,10 @@ curl -sS "$RELAY_URL/webhooks/shopify" --data-binary "$body" \
   -H "X-Shopify-Hmac-Sha256: $signature" -H 'X-Shopify-Topic: orders/create' \
   -H 'X-Shopify-Shop-Domain: ada.myshopify.com' -H 'X-Shopify-Webhook-Id: by-hand-1'
 `;
+
+  it('is as the README has it', () => {
+    expect(readFileSync('README.md', 'utf8')).toContain(byHand);
+  });
 
   const areThere = ['openssl', 'curl'].every(
     (tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status === 0,
