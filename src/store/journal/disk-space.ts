@@ -71,13 +71,22 @@ export class DiskSpace {
     // A volume that cannot be asked is not known to be full; writes to it tell.
     const onVolume = await this.freeBytes();
     if (this.#isClosed) return;
-    const inFile = this.#options.freePages();
+    const inFile = this.#freePages();
     const countsPages =
       onVolume >= this.#options.reserveBytes * floorShare ||
       inFile.freeBytes >= inFile.fileBytes * mostlyFree;
     this.#freeBytes = onVolume + (countsPages ? inFile.freeBytes : 0);
     this.#judge();
     this.#timer = this.#options.clock.setTimer(lookMs, () => void this.#look());
+  }
+
+  /** None where the journal does not let itself be asked: a write has failed, and says so by itself. */
+  #freePages(): ReturnType<DiskSpaceOptions['freePages']> {
+    try {
+      return this.#options.freePages();
+    } catch {
+      return { freeBytes: 0, fileBytes: Infinity };
+    }
   }
 
   #judge(): void {

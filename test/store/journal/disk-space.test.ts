@@ -51,6 +51,26 @@ describe('the free space of the volume', () => {
     disk.close();
   });
 
+  it('is the volume alone where the journal cannot be asked, and goes on being looked at', async () => {
+    const free = { bytes: 1000 };
+    const clock = createManualClock();
+    const disk = new DiskSpace({
+      clock,
+      reserveBytes: 100,
+      freeBytes: () => Promise.resolve(free.bytes),
+      freePages: () => {
+        throw new Error('MDB_PANIC');
+      },
+      onChange: () => undefined,
+    });
+    await disk.start();
+    expect(disk.isLow()).toBe(false);
+    free.bytes = 99;
+    await clock.advance(1000);
+    expect(disk.isLow()).toBe(true);
+    disk.close();
+  });
+
   it('is none after a write that found none, until the next look', async () => {
     const { clock, disk } = await watch({ bytes: 1000 });
     disk.ranOut();
