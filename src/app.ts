@@ -126,19 +126,15 @@ export async function startApp(deps: AppDeps): Promise<App> {
   });
   const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
   const acceptDeps = { ...deps, store: { ...watched, recall }, metrics, defaultCountry };
+  const acceptSourced = createAcceptSourced({ ...acceptDeps, shape });
   const server = await createServer({
     config,
     clock,
     metrics,
     logger: log,
     accept: createAccept({ ...acceptDeps, ...threads }),
-    acceptSourced: createAcceptSourced({ ...acceptDeps, shape }),
-    // What is buried has been through the mapping file.
-    views: toViews({
-      store,
-      metrics,
-      mend: createMend({ letters: store, accept: createAcceptSourced(acceptDeps) }),
-    }),
+    acceptSourced,
+    views: toViews({ store, metrics, mend: createMend({ letters: store, accept: acceptSourced }) }),
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),

@@ -29,7 +29,7 @@ export type Rejected = { readonly index: number; readonly errors: readonly Fault
 /** Strict: all or nothing. Else an entry at fault becomes a dead letter, since no SDK or shop reads the answer. */
 export type SourcedOptions = {
   readonly strict: boolean;
-  /** It was counted when it was posted. */
+  /** It was counted, and went through the mapping file, when it was posted. */
   readonly isAgain?: boolean;
 };
 
@@ -61,7 +61,7 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
   return async (posted, { strict, isAgain = false }) => {
-    const post = shape(posted);
+    const post = isAgain ? posted : shape(posted);
     const { source, delivery } = post;
     const deliveryKey = delivery === undefined ? null : toMemoKey(source, 'delivery', delivery);
     if (deliveryKey !== null && (await store.recall([deliveryKey]))[0] === known) {

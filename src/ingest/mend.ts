@@ -11,7 +11,6 @@ export type MendDeps = {
     deadLetter(id: string): Promise<DeadLetter | null>;
     discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
   };
-  /** Without the mapping file's part: what is buried has been through it. */
   readonly accept: AcceptSourced;
 };
 

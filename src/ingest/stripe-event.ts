@@ -1,4 +1,4 @@
-import type { JsonObject } from '../json.js';
+import { harmfulNames, type JsonObject } from '../json.js';
 import { asObject, asText, asWhole, compact } from './read.js';
 import type { RevenueSource, SkipReason, SourcedEntry } from './sourced.js';
 import { readId, toPerson, toPersonKeys, toRefs, type PeopleRules } from './stripe-people.js';
@@ -82,9 +82,6 @@ export function toEventEntry(
   });
   return { lane: 'events', entry, personKeys: toPersonKeys(refs, account) };
 }
-
-/** Names that reach an object's prototype where code further on assigns by name. */
-const harmfulNames = new Set(['__proto__', 'constructor', 'prototype']);
 
 /** Pairs of text that the shop itself attached; undefined where there are none. */
 export function readMetadata(value: unknown): JsonObject | undefined {

@@ -100,6 +100,12 @@ describe("accepting a source's post", () => {
     await accept(aPost({ entries: [aProfile] }), lenient);
     expect(drafts).toEqual([]);
   });
+
+  it('has it change nothing of what comes again: it did so the first time', async () => {
+    const { accept, drafts } = createFixture({ shape: (post) => ({ ...post, entries: [] }) });
+    await accept(aPost({ entries: [aProfile] }), { strict: true, isAgain: true });
+    expect(drafts).toHaveLength(1);
+  });
 });
 
 describe('whom an entry is about', () => {
