@@ -43,14 +43,18 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-async function start(password: string): Promise<{ relay: RelayProcess; url: string }> {
+async function start(
+  password: string,
+  timeoutMs: number,
+): Promise<{ relay: RelayProcess; url: string }> {
   const relay = startRelayProcess({
     klaviyoUrl: sandbox.url,
     dataDir: directory,
     env: {
       STORE: 'redis',
       REDIS_URL: `rediss://relay:${password}@localhost:${tlsPort}/0`,
-      REDIS_TIMEOUT_MS: '500',
+      // It waits so long for its first connection before it listens.
+      REDIS_TIMEOUT_MS: String(timeoutMs),
       EVENT_FLUSH_INTERVAL_MS: '20',
       // Node reads it when it starts: how a private authority is made known.
       NODE_EXTRA_CA_CERTS: join(directory, 'cert.pem'),
@@ -70,7 +74,7 @@ const post = (url: string): Promise<Response> =>
   });
 
 it('Redis is reached over TLS, by a user with no more rights than are needed', async () => {
-  const { relay, url } = await start('s3cret-word');
+  const { relay, url } = await start('s3cret-word', 20_000);
   expect((await post(url)).status).toBe(202);
   while (sandbox.state().events.length === 0) await relay.nextLine();
   expect(await relay.end('SIGTERM')).toBe(0);
@@ -80,7 +84,7 @@ it('Redis is reached over TLS, by a user with no more rights than are needed', a
 }, 30_000);
 
 it('with a wrong password it takes nothing, and shows the password nowhere', async () => {
-  const { relay, url } = await start('wr0ng-word');
+  const { relay, url } = await start('wr0ng-word', 500);
   const answer = await post(url);
   expect(answer.status).toBe(503);
   expect(answer.headers.get('retry-after')).toBe('1');
