@@ -19,7 +19,7 @@ const env = () => ({
   RATE_LIMIT_REDIS_URL: redis.url,
   INGEST_RATE_LIMIT_PER_SECOND: '3',
   RELAY_API_KEYS: 'ingest-key-1,ingest-key-2',
-  REDIS_TIMEOUT_MS: '300',
+  REDIS_TIMEOUT_MS: '5000',
 });
 
 const post = (relay: RelayUnderTest, key = 'ingest-key-1'): Promise<Answer> =>

@@ -31,7 +31,7 @@ async function open(settings: Partial<RedisSettings> = {}): Promise<RedisUnderTe
     url: server.url,
     prefix,
     clock,
-    timeoutMs: 300,
+    timeoutMs: 2000,
     leaseMs: 10_000,
     ...settings,
   });

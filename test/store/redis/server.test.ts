@@ -7,7 +7,7 @@ import { openTestRedis, type RedisUnderTest } from './under-test.js';
 let server: RedisServer;
 let under: RedisUnderTest;
 
-const timeoutMs = 300;
+const timeoutMs = 2000;
 const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
 const refused = { ok: false, refusal: unavailable };
 
