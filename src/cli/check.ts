@@ -18,7 +18,6 @@ Exit code 0: fine; 1: something is wrong.
 
 /** Validates the configuration, and the key against Klaviyo. */
 export const runCheck: Command = {
-  summary: 'validate the configuration, and the key against Klaviyo',
   help,
   async run({ args, env }) {
     const config = readConfig(env);

@@ -4,7 +4,9 @@ export type CommandInput = { readonly args: string[]; readonly env: Environment 
 
 /** A command of the CLI: resolves with the exit code. */
 export type Command = {
-  readonly summary: string;
   readonly help: string;
   run(input: CommandInput): Promise<number>;
 };
+
+/** What the list of commands shows of one, and the way to it. */
+export type CommandEntry = { readonly summary: string; readonly load: () => Promise<Command> };

@@ -20,7 +20,6 @@ Exit code 0: everything is delivered or accounted for; 1: it is not.
 
 /** Runs the main job on a local stand-in for Klaviyo. */
 export const runDemo: Command = {
-  summary: 'see it work: a relay, a local Klaviyo and a day of a shop',
   help,
   async run({ args }) {
     const { values } = parseArgs({

@@ -46,7 +46,6 @@ Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some we
 
 /** Streams a file into a running relay. */
 export const runImportCommand: Command = {
-  summary: 'post a history of events or profiles to a running relay',
   help,
   async run({ args, env }) {
     let options: ImportOptions;

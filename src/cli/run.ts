@@ -1,20 +1,33 @@
 import type { Environment } from '../config.js';
-import type { Command } from './command.js';
-import { runCheck } from './check.js';
-import { runDemo } from './demo.js';
-import { runImportCommand } from './import.js';
-import { runSandbox } from './sandbox.js';
-import { runStart } from './start.js';
-import { runStore } from './store.js';
+import type { CommandEntry } from './command.js';
 import { version } from './version.js';
 
-const commands: Readonly<Record<string, Command>> = {
-  start: runStart,
-  sandbox: runSandbox,
-  check: runCheck,
-  import: runImportCommand,
-  store: runStore,
-  demo: runDemo,
+/** Each is loaded when it is asked for: all of them take a second, most need a fraction of it. */
+const commands: Readonly<Record<string, CommandEntry>> = {
+  start: {
+    summary: 'run the relay (the default)',
+    load: async () => (await import('./start.js')).runStart,
+  },
+  sandbox: {
+    summary: 'run a local stand-in for Klaviyo',
+    load: async () => (await import('./sandbox.js')).runSandbox,
+  },
+  check: {
+    summary: 'validate the configuration, and the key against Klaviyo',
+    load: async () => (await import('./check.js')).runCheck,
+  },
+  import: {
+    summary: 'post a history of events or profiles to a running relay',
+    load: async () => (await import('./import.js')).runImportCommand,
+  },
+  store: {
+    summary: 'check or export the journal of a stopped relay',
+    load: async () => (await import('./store.js')).runStore,
+  },
+  demo: {
+    summary: 'see it work: a relay, a local Klaviyo and a day of a shop',
+    load: async () => (await import('./demo.js')).runDemo,
+  },
 };
 
 const usage = `klaviyo-relay ${version}: takes events and profiles over HTTP, keeps them safe, and delivers them to Klaviyo.
@@ -35,13 +48,14 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
   if (first === '--help' || first === '-h' || first === 'help') return print(usage);
   if (first === '--version' || first === '-v') return print(`${version}\n`);
   const [name, args] = first.startsWith('-') ? ['start', [...argv]] : [first, rest];
-  const command = commands[name];
-  if (command === undefined) {
+  const entry = commands[name];
+  if (entry === undefined) {
     process.stderr.write(`klaviyo-relay: there is no command "${name}"\n\n${usage}`);
     return 2;
   }
-  if (args.includes('--help') || args.includes('-h')) return print(command.help);
   try {
+    const command = await entry.load();
+    if (args.includes('--help') || args.includes('-h')) return print(command.help);
     return await command.run({ args, env });
   } catch (error) {
     process.stderr.write(

@@ -17,7 +17,6 @@ Runs a strict local stand-in for Klaviyo's API, with a page that shows what it h
 
 /** Runs the stand-in until it is told to stop. */
 export const runSandbox: Command = {
-  summary: 'run a local stand-in for Klaviyo',
   help,
   async run({ args }) {
     const { values } = parseArgs({

@@ -24,7 +24,6 @@ Then:
 
 /** Runs the relay; resolves when it has stopped. */
 export const runStart: Command = {
-  summary: 'run the relay (the default)',
   help,
   run({ env }) {
     const config = readConfig(env);

@@ -20,7 +20,6 @@ const actions: Readonly<Record<string, (journal: OfflineJournal) => Promise<numb
 
 /** Looks into a data directory. */
 export const runStore: Command = {
-  summary: 'check or export the journal of a stopped relay',
   help,
   async run({ args, env }) {
     const [name = '', given] = args;
