@@ -51,7 +51,7 @@ export type Tables = {
   readonly memoOrders: Database<Buffer, number>;
 };
 
-/** Address space alone: the file is as long as what it holds. Beyond it LMDB would have to map anew. */
+/** The most the file may ever be: it is as long as what it holds. */
 const mapBytes = 2 ** 40;
 
 /**
@@ -60,13 +60,15 @@ const mapBytes = 2 ** 40;
  * `overlappingSync` off makes a commit end with its fdatasync and the synced write of the head page,
  * so that a resolved write means that it is on disk, in lmdb's documented way. `eventTurnBatching`
  * off makes one `batch()` one transaction that fails by itself; with it a failed commit also rejects
- * a promise that nobody holds.
+ * a promise that nobody holds. `remapChunks` maps the parts of the file that are looked at and lets
+ * them go again: else nearly all of it stays mapped, and counts as the relay's memory.
  */
 export function openTables(path: string): Tables {
   const options = {
     path,
     maxDbs: 16,
     mapSize: mapBytes,
+    remapChunks: true,
     overlappingSync: false,
     eventTurnBatching: false,
   };
