@@ -62,8 +62,14 @@ export function toBody(lane: Lane, payloads: readonly Uint8Array[]): Buffer {
   return body;
 }
 
-/** Attributes that are merged member by member; every other one is replaced as a whole. */
-const nested = new Set(['location', 'properties']);
+/** Members that are merged member by member, and those of them that are, too; every other is replaced as a whole. */
+type Nested = ReadonlyMap<string, Nested>;
+const flat: Nested = new Map();
+const attributes: Nested = new Map([
+  ['location', flat],
+  ['properties', flat],
+]);
+const profile: Nested = new Map([['attributes', attributes]]);
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -75,12 +81,9 @@ const encoder = new TextEncoder();
  * Throws where a payload is no JSON object, which is our own fault.
  */
 export function mergeProfiles(payloads: readonly Uint8Array[]): Uint8Array {
-  return encoder.encode(stringifyJson(payloads.map(toProfile).reduce(mergeTwo)));
-}
-
-function mergeTwo(before: JsonObject, after: JsonObject): JsonObject {
-  const attributes = mergeMembers(toObject(before.attributes), toObject(after.attributes), nested);
-  return { ...mergeMembers(before, after), attributes };
+  const merged: Members = new Map();
+  for (const payload of payloads) mergeInto(merged, toProfile(payload), profile);
+  return encoder.encode(stringifyJson(toObject(merged)));
 }
 
 function toProfile(payload: Uint8Array): JsonObject {
@@ -89,20 +92,26 @@ function toProfile(payload: Uint8Array): JsonObject {
   throw new Error('a stored profile is not a JSON object');
 }
 
-const toObject = (value: unknown): JsonObject => (isJsonObject(value) ? value : {});
+/** An object under way. A Map, so that a name such as __proto__ is a name like any other. */
+type Members = Map<string, unknown>;
 
-function mergeMembers(
-  before: JsonObject,
-  after: JsonObject,
-  deeper?: ReadonlySet<string>,
-): JsonObject {
-  // A Map, and fromEntries at the end, so that a name such as __proto__ is a name like any other.
-  const merged = new Map(Object.entries(before));
-  for (const [name, value] of Object.entries(after)) {
+function mergeInto(merged: Members, newer: JsonObject, nested: Nested): void {
+  for (const [name, value] of Object.entries(newer)) {
     const known = merged.get(name);
-    if (deeper?.has(name) && isJsonObject(known) && isJsonObject(value)) {
-      merged.set(name, mergeMembers(known, value));
+    const below = nested.get(name);
+    if (below !== undefined && isJsonObject(value) && isJsonObject(known)) {
+      const members = known instanceof Map ? (known as Members) : new Map(Object.entries(known));
+      mergeInto(members, value, below);
+      merged.set(name, members);
     } else if (value !== null || known === undefined) merged.set(name, value);
   }
-  return Object.fromEntries(merged);
+}
+
+function toObject(members: Members): JsonObject {
+  return Object.fromEntries(
+    Array.from(members, ([name, value]) => [
+      name,
+      value instanceof Map ? toObject(value as Members) : value,
+    ]),
+  );
 }
