@@ -101,7 +101,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     buffer: watched,
     destination: {
       send: (...request) => client.send(...request),
-      follow: (ref, payloads, permit) => client.follow(ref, payloads, permit),
+      follow: (ref, imported, permit) => client.follow(ref, imported, permit),
       merge: mergeProfiles,
     },
     limiter,

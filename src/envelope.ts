@@ -204,6 +204,9 @@ export type Sent = {
   readonly feedback: RateFeedback | null;
 };
 
+/** What an import job was given. Few looks need the payloads, and to merge them again takes time. */
+export type Imported = { readonly count: number; readonly payloads: () => readonly Uint8Array[] };
+
 /** One look at an import job. `outcomes` is there once the job ended, one per payload, in order. */
 export type Followed = {
   readonly job: ImportJob;

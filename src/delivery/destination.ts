@@ -2,6 +2,7 @@ import type {
   ClaimBounds,
   Envelope,
   Followed,
+  Imported,
   Lane,
   Parcel,
   Sent,
@@ -16,11 +17,7 @@ export type Destination = {
   /** `mayGo` is asked until all has left: once it is false, the request must not become whole. */
   send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes. */
-  follow(
-    ref: string,
-    payloads: readonly Uint8Array[],
-    permit: () => Promise<void>,
-  ): Promise<Followed>;
+  follow(ref: string, imported: Imported, permit: () => Promise<void>): Promise<Followed>;
 };
 
 /** What delivery needs of the store. */

@@ -73,8 +73,9 @@ async function look(
   const open: Permit[] = [];
   const stopped = new Error('stopped');
   try {
-    const payloads = toPayloads(parcels, deps.destination);
-    const seen = await deps.destination.follow(ref, payloads, async () => {
+    const payloads = () => toPayloads(parcels, deps.destination);
+    const imported = { count: parcels.length, payloads };
+    const seen = await deps.destination.follow(ref, imported, async () => {
       open.pop()?.end(null);
       const permit = await deps.limiter.take('imports', deps.signal);
       if (permit === null) throw stopped;

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { wait, type Clock } from '../clock.js';
-import type { Followed, Lane, Outcome, Sent } from '../envelope.js';
+import type { Followed, Imported, Lane, Outcome, Sent } from '../envelope.js';
 import { followImport } from './follow-import.js';
 import { guardBody } from './guarded-body.js';
 import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
@@ -31,11 +31,7 @@ export type KlaviyoClient = {
   /** One request, one outcome a payload. `mayGo` is asked until the body has left; false breaks it off. */
   send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
-  follow(
-    ref: string,
-    payloads: readonly Uint8Array[],
-    permit?: () => Promise<void>,
-  ): Promise<Followed>;
+  follow(ref: string, imported: Imported, permit?: () => Promise<void>): Promise<Followed>;
   /** Whose key it is, and whether it is one at all. Klaviyo allows one such question a second. */
   account(): Promise<AccountProbe>;
   /** Whether the key may do what the relay needs; records nothing. */
@@ -76,8 +72,8 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
       const request = { lane, count: payloads.length, bytes: body.length };
       return toSent(reply, request, { durationMs, now: clock.now() });
     },
-    follow: (ref, payloads, permit) =>
-      followImport(ref, payloads, {
+    follow: (ref, imported, permit) =>
+      followImport(ref, imported, {
         now: () => clock.now(),
         async get(path) {
           await permit?.();

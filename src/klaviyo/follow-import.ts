@@ -1,4 +1,4 @@
-import type { Followed, ImportJob } from '../envelope.js';
+import type { Followed, Imported, ImportJob, Outcome } from '../envelope.js';
 import { isObject, parse } from './api-errors.js';
 import { toImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
@@ -16,37 +16,37 @@ const sparePages = 10;
 /** One look at a bulk import job and, where it ended with failures, at all pages of its import errors. */
 export async function followImport(
   ref: string,
-  payloads: readonly Uint8Array[],
+  imported: Imported,
   deps: FollowDeps,
 ): Promise<Followed> {
   const path = `${bulkPath.profiles}/${encodeURIComponent(ref)}`;
   const reply = await deps.get(path);
   const feedback = reply.ok ? toRateFeedback(reply.headers, deps.now()) : null;
   const answered = toAnswered(reply);
-  if (answered.kind === 'refused') return toUnreadable(ref, payloads, feedback);
+  if (answered.kind === 'refused') return toUnreadable(ref, imported, feedback);
   const job = answered.kind === 'read' ? toJob(ref, answered.body) : null;
   if (job === null) return { job: toUnknown(ref), outcomes: null, retryable: true, feedback };
   if (job.status === 'queued' || job.status === 'processing') {
     return { job, outcomes: null, retryable: false, feedback };
   }
   if (job.failed === 0) {
-    const outcomes = toImportOutcomes(payloads, [], job);
+    const outcomes = toImportOutcomes(imported, [], job);
     return { job, outcomes, retryable: false, feedback };
   }
-  return followFailures({ job, path }, payloads, deps);
+  return followFailures({ job, path }, imported, deps);
 }
 
 async function followFailures(
   { job, path }: { readonly job: ImportJob; readonly path: string },
-  payloads: readonly Uint8Array[],
+  imported: Imported,
   deps: FollowDeps,
 ): Promise<Followed> {
-  const expected = Math.max(job.failed ?? 0, payloads.length);
+  const expected = Math.max(job.failed ?? 0, imported.count);
   const maxPages = Math.ceil(expected / pageSize) + sparePages;
   const read = await readErrors(`${path}/import-errors`, maxPages, deps);
   const feedback = read.last.ok ? toRateFeedback(read.last.headers, deps.now()) : null;
   if (read.end === 'lost') return { job, outcomes: null, retryable: true, feedback };
-  const outcomes = toImportOutcomes(payloads, read.errors, job);
+  const outcomes = toImportOutcomes(imported, read.errors, job);
   const ended: ImportJob = read.end === 'refused' ? { ...job, status: 'unreadable' } : job;
   return { job: ended, outcomes, retryable: false, feedback };
 }
@@ -67,13 +67,10 @@ function toAnswered(reply: Reply): Answered {
 }
 
 /** Klaviyo took the profiles; only what became of them cannot be known. */
-function toUnreadable(
-  ref: string,
-  payloads: readonly Uint8Array[],
-  feedback: Followed['feedback'],
-): Followed {
+function toUnreadable(ref: string, imported: Imported, feedback: Followed['feedback']): Followed {
   const job: ImportJob = { id: ref, status: 'unreadable', completed: null, failed: null };
-  return { job, outcomes: payloads.map(() => ({ kind: 'delivered' })), retryable: false, feedback };
+  const outcomes = Array<Outcome>(imported.count).fill({ kind: 'delivered' });
+  return { job, outcomes, retryable: false, feedback };
 }
 
 const toUnknown = (ref: string): ImportJob => ({

@@ -1,4 +1,4 @@
-import type { ImportJob, Outcome, Reason } from '../envelope.js';
+import type { Imported, ImportJob, Outcome, Reason } from '../envelope.js';
 import { isObject, parse, toApiError, toPlace, toReason, type ApiError } from './api-errors.js';
 
 /** An error of an import job, and by what its profile was known. */
@@ -21,16 +21,17 @@ export function toImportError(resource: unknown): ImportError {
  * company, until they are. An import is an upsert, so that costs requests and changes nothing.
  */
 export function toImportOutcomes(
-  payloads: readonly Uint8Array[],
+  imported: Imported,
   errors: readonly ImportError[],
   job: ImportJob,
 ): readonly Outcome[] {
-  const { named, strays } = match(payloads, errors);
-  const failed = Math.min(payloads.length, job.failed ?? named.size + strays.length);
+  const { count } = imported;
+  const { named, strays } = match(imported, errors);
+  const failed = Math.min(count, job.failed ?? named.size + strays.length);
   const unnamed = Math.max(0, failed - named.size);
-  const isWhole = job.status === 'complete' || (job.completed ?? 0) + failed >= payloads.length;
-  const other = toOther({ unnamed, left: payloads.length - named.size, strays, isWhole });
-  return payloads.map((_, index): Outcome => {
+  const isWhole = job.status === 'complete' || (job.completed ?? 0) + failed >= count;
+  const other = toOther({ unnamed, left: count - named.size, strays, isWhole });
+  return Array.from({ length: count }, (_, index): Outcome => {
     const own = named.get(index);
     return own === undefined ? other : { kind: 'rejected', reason: toFailed(own) };
   });
@@ -80,10 +81,10 @@ type Matched = {
 };
 
 /** Import errors carry no index (Klaviyo's OpenAPI), so they are matched by what identifies the profile. */
-function match(payloads: readonly Uint8Array[], errors: readonly ImportError[]): Matched {
+function match({ payloads }: Imported, errors: readonly ImportError[]): Matched {
   const named = new Map<number, ApiError[]>();
   const strays: ApiError[] = [];
-  const owners = errors.length === 0 ? new Map<string, number[]>() : toOwners(payloads);
+  const owners = errors.length === 0 ? new Map<string, number[]>() : toOwners(payloads());
   for (const { error, identifiers } of errors) {
     const index = toMostShared(identifiers.flatMap((identifier) => owners.get(identifier) ?? []));
     const before = index === null ? undefined : named.get(index);

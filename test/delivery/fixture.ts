@@ -66,9 +66,9 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
       const outcomes = request.texts.map((text) => script(text, request, number));
       return { outcomes, status: 200, bytes: 100, durationMs: latencyMs, feedback: null };
     },
-    async follow(ref, payloads, permit): Promise<Followed> {
+    async follow(ref, imported, permit): Promise<Followed> {
       await permit();
-      const look = { ref, at: clock.monotonic(), texts: toTexts(payloads) };
+      const look = { ref, at: clock.monotonic(), texts: toTexts(imported.payloads()) };
       const outcomes = jobs(look, looks.push(look));
       const status = outcomes === null ? 'processing' : 'complete';
       const job = { id: ref, status, completed: null, failed: null } as const;

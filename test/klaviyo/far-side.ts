@@ -6,6 +6,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import type { Imported } from '../../src/envelope.js';
 import { createKlaviyoClient, type KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 
@@ -112,6 +113,12 @@ export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions
   });
   return { client, clock };
 }
+
+/** What an import job was given. */
+export const toImported = (payloads: readonly Uint8Array[]): Imported => ({
+  count: payloads.length,
+  payloads: () => payloads,
+});
 
 export const toPayload = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 

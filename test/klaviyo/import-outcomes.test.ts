@@ -1,8 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ImportJob, Outcome } from '../../src/envelope.js';
-import { toImportError, toImportOutcomes } from '../../src/klaviyo/import-outcomes.js';
-import { toPayload } from './far-side.js';
+import {
+  toImportError,
+  toImportOutcomes,
+  type ImportError,
+} from '../../src/klaviyo/import-outcomes.js';
+import { toImported, toPayload } from './far-side.js';
 
 const aPayload = (attributes: object) => toPayload({ type: 'profile', attributes });
 const ada = aPayload({ email: 'Ada@klaviyo-demo.com', first_name: 'Ada' });
@@ -30,6 +34,12 @@ const anError = (original: unknown, { detail = 'Invalid', pointer = '/data' } = 
     },
   });
 
+const outcomesOf = (
+  payloads: readonly Uint8Array[],
+  errors: readonly ImportError[],
+  job: ImportJob,
+): readonly Outcome[] => toImportOutcomes(toImported(payloads), errors, job);
+
 const kinds = (outcomes: readonly Outcome[]): string =>
   outcomes
     .map((outcome) =>
@@ -39,7 +49,7 @@ const kinds = (outcomes: readonly Outcome[]): string =>
 
 describe('an import job that is complete', () => {
   it('delivered everything where nothing failed', () => {
-    expect(kinds(toImportOutcomes(everyone, [], aJob({ failed: 0 })))).toBe(
+    expect(kinds(outcomesOf(everyone, [], aJob({ failed: 0 })))).toBe(
       'delivered, delivered, delivered',
     );
   });
@@ -50,13 +60,13 @@ describe('an import job that is complete', () => {
     ['a document', { data: { type: 'profile', attributes: { email: 'ada@klaviyo-demo.com' } } }],
     ['text', JSON.stringify({ attributes: { email: 'ada@klaviyo-demo.com' } })],
   ])('rejected the profile an error shows as %s, in any case of its address', (_name, original) => {
-    const outcomes = toImportOutcomes(everyone, [anError(original)], aJob({ failed: 1 }));
+    const outcomes = outcomesOf(everyone, [anError(original)], aJob({ failed: 1 }));
     expect(kinds(outcomes)).toBe('rejected import_failed, delivered, delivered');
   });
 
   it('rejected by phone number and by external id', () => {
     const errors = [anError({ phone_number: '+1 500-555-0006' }), anError({ external_id: 'c-3' })];
-    expect(kinds(toImportOutcomes(everyone, errors, aJob({ failed: 2 })))).toBe(
+    expect(kinds(outcomesOf(everyone, errors, aJob({ failed: 2 })))).toBe(
       'delivered, rejected import_failed, rejected import_failed',
     );
   });
@@ -67,7 +77,7 @@ describe('an import job that is complete', () => {
       anError(original, { detail: 'Invalid email address', pointer: '/data/attributes/email' }),
       anError(original, { detail: 'No such locale', pointer: '/data' }),
     ];
-    expect(toImportOutcomes([ada], errors, aJob({ failed: 1 }))).toEqual([
+    expect(outcomesOf([ada], errors, aJob({ failed: 1 }))).toEqual([
       {
         kind: 'rejected',
         reason: {
@@ -88,25 +98,25 @@ describe('an import job that is complete', () => {
       aPayload({ email: 'x@klaviyo-demo.com', external_id: 'two' }),
     ];
     const error = anError({ email: 'x@klaviyo-demo.com', external_id: 'two' });
-    expect(kinds(toImportOutcomes(payloads, [error], aJob({ failed: 1 })))).toBe(
+    expect(kinds(outcomesOf(payloads, [error], aJob({ failed: 1 })))).toBe(
       'delivered, rejected import_failed',
     );
   });
 
   it('counts a profile with several errors once', () => {
     const error = anError({ email: 'ada@klaviyo-demo.com' });
-    expect(kinds(toImportOutcomes(everyone, [error, error, error], aJob({ failed: 1 })))).toBe(
+    expect(kinds(outcomesOf(everyone, [error, error, error], aJob({ failed: 1 })))).toBe(
       'rejected import_failed, delivered, delivered',
     );
   });
 
   it('goes by the errors where no count is given', () => {
     const named = anError({ external_id: 'c-3' });
-    expect(kinds(toImportOutcomes(everyone, [named], aJob()))).toBe(
+    expect(kinds(outcomesOf(everyone, [named], aJob()))).toBe(
       'delivered, delivered, rejected import_failed',
     );
     const stray = anError({});
-    expect(kinds(toImportOutcomes(everyone, [named, stray], aJob()))).toBe(
+    expect(kinds(outcomesOf(everyone, [named, stray], aJob()))).toBe(
       'retryable import_unnamed, retryable import_unnamed, rejected import_failed',
     );
   });
@@ -117,7 +127,7 @@ describe('failures that no error names', () => {
   const stray = anError({}, { detail: 'The payload provided in the request is invalid.' });
 
   it('send everything not named again, since nobody knows whose they are', () => {
-    const outcomes = toImportOutcomes(
+    const outcomes = outcomesOf(
       everyone,
       [anError({ external_id: 'c-3' }), stray],
       aJob({ failed: 2 }),
@@ -131,7 +141,7 @@ describe('failures that no error names', () => {
   });
 
   it('are of all that is left where there are as many', () => {
-    const outcomes = toImportOutcomes([ada], [stray], aJob({ failed: 1 }));
+    const outcomes = outcomesOf([ada], [stray], aJob({ failed: 1 }));
     expect(outcomes).toEqual([
       {
         kind: 'rejected',
@@ -142,15 +152,13 @@ describe('failures that no error names', () => {
         },
       },
     ]);
-    expect(kinds(toImportOutcomes(everyone, [], aJob({ failed: 3 })))).toBe(
+    expect(kinds(outcomesOf(everyone, [], aJob({ failed: 3 })))).toBe(
       'rejected import_failed, rejected import_failed, rejected import_failed',
     );
   });
 
   it('are never more than there are profiles', () => {
-    expect(kinds(toImportOutcomes([ada], [], aJob({ failed: 700 })))).toBe(
-      'rejected import_failed',
-    );
+    expect(kinds(outcomesOf([ada], [], aJob({ failed: 700 })))).toBe('rejected import_failed');
   });
 });
 
@@ -158,21 +166,21 @@ describe('an import job that was cancelled', () => {
   const job = aJob({ status: 'cancelled' });
 
   it('sends again what it may not have got to', () => {
-    expect(kinds(toImportOutcomes(everyone, [], { ...job, completed: 2, failed: 0 }))).toBe(
+    expect(kinds(outcomesOf(everyone, [], { ...job, completed: 2, failed: 0 }))).toBe(
       'retryable import_cancelled, retryable import_cancelled, retryable import_cancelled',
     );
   });
 
   it('still rejects what failed in it', () => {
     const errors = [anError({ external_id: 'c-3' })];
-    expect(kinds(toImportOutcomes(everyone, errors, { ...job, completed: 0, failed: 1 }))).toBe(
+    expect(kinds(outcomesOf(everyone, errors, { ...job, completed: 0, failed: 1 }))).toBe(
       'retryable import_cancelled, retryable import_cancelled, rejected import_failed',
     );
   });
 
   it('delivered the rest where it got through all the same', () => {
     const errors = [anError({ external_id: 'c-3' })];
-    expect(kinds(toImportOutcomes(everyone, errors, { ...job, completed: 2, failed: 1 }))).toBe(
+    expect(kinds(outcomesOf(everyone, errors, { ...job, completed: 2, failed: 1 }))).toBe(
       'delivered, delivered, rejected import_failed',
     );
   });
@@ -197,7 +205,7 @@ it('whatever the errors are, there is one outcome a payload, and nothing is thro
   });
   fc.assert(
     fc.property(fc.tuple(payloads, fc.array(resource), job), ([sent, resources, ended]) => {
-      const outcomes = toImportOutcomes(sent, resources.map(toImportError), ended);
+      const outcomes = outcomesOf(sent, resources.map(toImportError), ended);
       expect(outcomes).toHaveLength(sent.length);
       const delivered = outcomes.filter(({ kind }) => kind === 'delivered').length;
       // Never more than Klaviyo says did not fail.
