@@ -6,7 +6,7 @@ import { z } from 'zod';
 /** @typedef {import('./performance.js').MeasuredRow} MeasuredRow */
 /** @typedef {import('./performance.js').Spread} Spread */
 
-const files = ['intake', 'delivery', 'backlog', 'rate', 'redis', 'growth'];
+const files = ['intake', 'delivery', 'drafting', 'backlog', 'rate', 'redis', 'growth'];
 
 const spreadSchema = z.object({ median: z.number(), min: z.number(), max: z.number() });
 const resultSchema = z.object({

@@ -82,7 +82,7 @@ export function startRelay(
   });
 }
 
-export type Bare = 'bare-fastify' | 'bare-http' | 'forwarder';
+export type Bare = 'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder';
 
 export function startBare(
   name: Bare,

@@ -1,0 +1,77 @@
+// What one thread does with bodies that are there already: WHAT=draft reads, checks, maps and serialises
+// their events as the relay does, and nothing else; WHAT=parse is JSON.parse and JSON.stringify alone.
+// Says how many events a second, a JSON line on stdout.
+import { randomUUID } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+
+// The build, typed by src/, which is there without one.
+const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
+/* eslint-disable @typescript-eslint/no-unsafe-assignment -- it does not see JSDoc's casts */
+const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-many.js')} */ (
+  await load('../../dist/ingest/draft-many.js')
+);
+const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} */ (
+  await load('../../dist/ingest/phone.js')
+);
+/* eslint-enable @typescript-eslint/no-unsafe-assignment */
+
+const perRequest = 500;
+const warmUpMs = 2000;
+const measuredMs = 4000;
+let number = 0;
+
+function toEvent() {
+  const id = ++number;
+  const person = (id * 7919) % 100_003;
+  return {
+    event_name: 'Placed Order',
+    email: `shopper-${person}@klaviyo-demo.com`,
+    distinct_id: `customer-${person}`,
+    insert_id: `order-${id}`,
+    event_time: `2026-01-0${1 + (id % 9)}T09:${10 + (id % 50)}:12Z`,
+    value: 20.95 + (id % 90),
+    currency: 'EUR',
+    order_id: String(id),
+    properties: {
+      items: [{ sku: `AB-${id % 997}`, name: 'Walking Boots', quantity: 2, price: 64.95 }],
+      coupon: 'WINTER',
+      shipping: 'express',
+      source: 'web',
+      page: 'https://shop.klaviyo-demo.com/checkout/done',
+    },
+  };
+}
+
+const bodies = Array.from({ length: 40 }, () =>
+  JSON.stringify(Array.from({ length: perRequest }, toEvent)),
+);
+const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
+
+/** @param {string} body */
+async function draft(body) {
+  const drafted = await draftMany({ lane: 'events', body, format: 'json', acceptedAt: Date.now() });
+  if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
+}
+
+/** @param {string} body */
+function parse(body) {
+  const entries = /** @type {unknown} */ (JSON.parse(body));
+  if (JSON.stringify({ data: entries }).length < body.length) throw new Error('something is lost');
+  return Promise.resolve();
+}
+
+const once = process.env.WHAT === 'parse' ? parse : draft;
+
+/** @param {number} forMs */
+async function run(forMs) {
+  const from = performance.now();
+  let events = 0;
+  while (performance.now() - from < forMs) {
+    for (const body of bodies) await once(body);
+    events += bodies.length * perRequest;
+  }
+  return (events / (performance.now() - from)) * 1000;
+}
+
+await run(warmUpMs);
+console.log(JSON.stringify({ perSecond: await run(measuredMs) }));
