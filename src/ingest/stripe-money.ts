@@ -18,7 +18,7 @@ const places = new Map<string, number>([
 const ordinaryPlaces = 2;
 
 /** An amount in a currency's smallest unit as Stripe has it, in units: 2998, USD is 29.98. Exact. */
-export function toDecimal(minor: bigint, currency: string): string {
+export function toDecimalText(minor: bigint, currency: string): string {
   const after = places.get(currency) ?? ordinaryPlaces;
   const sign = minor < 0n ? '-' : '';
   const digits = String(minor < 0n ? -minor : minor).padStart(after + 1, '0');
@@ -42,5 +42,5 @@ export function readMoney(minor: unknown, currency: unknown): Money | undefined 
   const whole = asWhole(minor);
   const code = asText(currency)?.toUpperCase();
   if (whole === undefined || code === undefined) return undefined;
-  return { amount: toNumeral(toDecimal(whole, code)), currency: code, minor: whole };
+  return { amount: toNumeral(toDecimalText(whole, code)), currency: code, minor: whole };
 }

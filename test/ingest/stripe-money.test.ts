@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readMoney, toDecimal } from '../../src/ingest/stripe-money.js';
+import { readMoney, toDecimalText } from '../../src/ingest/stripe-money.js';
 import { ExactInteger, stringifyJson } from '../../src/json.js';
 
 describe("an amount in a currency's smallest unit", () => {
@@ -10,17 +10,17 @@ describe("an amount in a currency's smallest unit", () => {
   const hundredths = 'USD EUR GBP ISK UGX HUF TWD MXN BRL INR'.split(' ');
 
   it.each(zeroDecimal)('is whole in %s', (currency) => {
-    expect(toDecimal(500n, currency)).toBe('500');
+    expect(toDecimalText(500n, currency)).toBe('500');
     expect(readMoney(500, currency.toLowerCase())).toEqual({ amount: 500, currency, minor: 500n });
   });
 
   it.each(threeDecimal)('is in thousandths in %s', (currency) => {
-    expect(toDecimal(5120n, currency)).toBe('5.120');
+    expect(toDecimalText(5120n, currency)).toBe('5.120');
     expect(readMoney(5120, currency)?.amount).toBe(5.12);
   });
 
   it.each(hundredths)('is in hundredths in %s', (currency) => {
-    expect(toDecimal(500n, currency)).toBe('5.00');
+    expect(toDecimalText(500n, currency)).toBe('5.00');
     expect(readMoney(500, currency)?.amount).toBe(5);
   });
 
@@ -39,7 +39,7 @@ describe("an amount in a currency's smallest unit", () => {
     [9007199254740993n, 'USD', '90071992547409.93'],
   ];
   it.each(amounts)('%s %s is %s', (minor, currency, decimal) => {
-    expect(toDecimal(minor, currency)).toBe(decimal);
+    expect(toDecimalText(minor, currency)).toBe(decimal);
   });
 
   it('becomes the number that a reader of the decimal has, whatever its size', () => {
@@ -53,7 +53,7 @@ describe("an amount in a currency's smallest unit", () => {
       fc.property(minor, fc.constantFrom('USD', 'JPY', 'KWD'), (each, currency) => {
         const money = readMoney(new ExactInteger(String(each)), currency);
         const text = stringifyJson(money?.amount);
-        const decimal = toDecimal(each, currency);
+        const decimal = toDecimalText(each, currency);
         const whole = decimal.replace(/\.0+$/, '');
         if (whole.includes('.')) expect(Number(text)).toBe(Number(decimal));
         else expect(text).toBe(whole);
