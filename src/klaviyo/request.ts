@@ -65,11 +65,15 @@ export function toBody(lane: Lane, payloads: readonly Uint8Array[]): Buffer {
 /** Members that are merged member by member, and those of them that are, too; every other is replaced as a whole. */
 type Nested = ReadonlyMap<string, Nested>;
 const flat: Nested = new Map();
-const attributes: Nested = new Map([
-  ['location', flat],
-  ['properties', flat],
+const nestedMembers: Nested = new Map([
+  [
+    'attributes',
+    new Map([
+      ['location', flat],
+      ['properties', flat],
+    ]),
+  ],
 ]);
-const profile: Nested = new Map([['attributes', attributes]]);
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -82,7 +86,7 @@ const encoder = new TextEncoder();
  */
 export function mergeProfiles(payloads: readonly Uint8Array[]): Uint8Array {
   const merged: Members = new Map();
-  for (const payload of payloads) mergeInto(merged, toProfile(payload), profile);
+  for (const payload of payloads) mergeInto(merged, toProfile(payload), nestedMembers);
   return encoder.encode(stringifyJson(toObject(merged)));
 }
 
