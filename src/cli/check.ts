@@ -17,7 +17,7 @@ Exit code 0: fine; 1: something is wrong.
 `;
 
 /** Validates the configuration, and the key against Klaviyo. */
-export const runCheck: Command = {
+export const command: Command = {
   help,
   async run({ args, env }) {
     const config = readConfig(env);

@@ -8,5 +8,8 @@ export type Command = {
   run(input: CommandInput): Promise<number>;
 };
 
-/** What the list of commands shows of one, and the way to it. */
-export type CommandEntry = { readonly summary: string; readonly load: () => Promise<Command> };
+/** What the list of commands shows of one, and the module that it is. */
+export type CommandEntry = {
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly command: Command }>;
+};

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../clock.js';
-import { runDemo as startDemo } from '../demo/demo.js';
+import { runDemo } from '../demo/demo.js';
 import { isBalanced, toText } from '../demo/summary.js';
 import { createLogger } from '../logger.js';
 import type { Command } from './command.js';
@@ -19,7 +19,7 @@ Exit code 0: everything is delivered or accounted for; 1: it is not.
 `;
 
 /** Runs the main job on a local stand-in for Klaviyo. */
-export const runDemo: Command = {
+export const command: Command = {
   help,
   async run({ args }) {
     const { values } = parseArgs({
@@ -30,7 +30,7 @@ export const runDemo: Command = {
         logs: { type: 'boolean', default: false },
       },
     });
-    const demo = await startDemo({
+    const demo = await runDemo({
       clock: systemClock,
       log: createLogger(
         { LOG_LEVEL: values.logs ? 'info' : 'fatal', LOG_FORMAT: 'auto' },

@@ -45,7 +45,7 @@ Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some we
 `;
 
 /** Streams a file into a running relay. */
-export const runImportCommand: Command = {
+export const command: Command = {
   help,
   async run({ args, env }) {
     let options: ImportOptions;

@@ -4,29 +4,23 @@ import { version } from './version.js';
 
 /** Each is loaded when it is asked for: all of them take a second, most need a fraction of it. */
 const commands: Readonly<Record<string, CommandEntry>> = {
-  start: {
-    summary: 'run the relay (the default)',
-    load: async () => (await import('./start.js')).runStart,
-  },
-  sandbox: {
-    summary: 'run a local stand-in for Klaviyo',
-    load: async () => (await import('./sandbox.js')).runSandbox,
-  },
+  start: { summary: 'run the relay (the default)', load: () => import('./start.js') },
+  sandbox: { summary: 'run a local stand-in for Klaviyo', load: () => import('./sandbox.js') },
   check: {
     summary: 'validate the configuration, and the key against Klaviyo',
-    load: async () => (await import('./check.js')).runCheck,
+    load: () => import('./check.js'),
   },
   import: {
     summary: 'post a history of events or profiles to a running relay',
-    load: async () => (await import('./import.js')).runImportCommand,
+    load: () => import('./import.js'),
   },
   store: {
     summary: 'check or export the journal of a stopped relay',
-    load: async () => (await import('./store.js')).runStore,
+    load: () => import('./store.js'),
   },
   demo: {
     summary: 'see it work: a relay, a local Klaviyo and a day of a shop',
-    load: async () => (await import('./demo.js')).runDemo,
+    load: () => import('./demo.js'),
   },
 };
 
@@ -54,7 +48,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
     return 2;
   }
   try {
-    const command = await entry.load();
+    const { command } = await entry.load();
     if (args.includes('--help') || args.includes('-h')) return print(command.help);
     return await command.run({ args, env });
   } catch (error) {

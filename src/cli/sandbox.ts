@@ -16,7 +16,7 @@ Runs a strict local stand-in for Klaviyo's API, with a page that shows what it h
 `;
 
 /** Runs the stand-in until it is told to stop. */
-export const runSandbox: Command = {
+export const command: Command = {
   help,
   async run({ args }) {
     const { values } = parseArgs({

@@ -23,7 +23,7 @@ Then:
 `;
 
 /** Runs the relay; resolves when it has stopped. */
-export const runStart: Command = {
+export const command: Command = {
   help,
   run({ env }) {
     const config = readConfig(env);

@@ -19,7 +19,7 @@ const actions: Readonly<Record<string, (journal: OfflineJournal) => Promise<numb
 };
 
 /** Looks into a data directory. */
-export const runStore: Command = {
+export const command: Command = {
   help,
   async run({ args, env }) {
     const [name = '', given] = args;
