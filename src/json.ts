@@ -29,14 +29,15 @@ const maxFaults = 10_000;
  * JSON.parse, and what it lets pass: repeated names, `__proto__` and its like, numbers that overflow,
  * halves of surrogate pairs, nesting below `maxDepth`. Integers beyond ±(2^53 - 1) come back as
  * ExactInteger. Never throws. The exact scan runs only where a cheap count says it may find something.
+ * `shift`: characters that were left out before the text, for the place of a fault in the whole.
  */
-export function parseJson(text: string): Parsed {
+export function parseJson(text: string, shift = 0): Parsed {
   if (isHopelesslyDeep(text)) return refuse(`is nested deeper than ${maxDepth} levels`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return refuse(toSyntaxDetail(text, error));
+    return refuse(toSyntaxDetail(text, error, shift));
   }
   const walk: Walk = {
     path: [],
@@ -178,11 +179,12 @@ function refuse(detail: string): Parsed {
 }
 
 /** In our words: those of JSON.parse quote the text, and it may hold personal data. */
-function toSyntaxDetail(text: string, error: unknown): string {
+function toSyntaxDetail(text: string, error: unknown, shift: number): string {
   if (text.trim() === '') return 'is empty';
   if (text.startsWith('\ufeff')) return 'is not valid JSON: it starts with a byte order mark';
   const message = error instanceof Error ? error.message : '';
   const position = / position (\d+)/.exec(message)?.[1];
-  if (position !== undefined) return `is not valid JSON: see character ${Number(position) + 1}`;
+  if (position !== undefined)
+    return `is not valid JSON: see character ${shift + Number(position) + 1}`;
   return message.includes('end of JSON') ? 'is not valid JSON: it ends early' : 'is not valid JSON';
 }

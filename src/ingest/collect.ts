@@ -22,33 +22,38 @@ export type Collected = {
 /** Faults listed in full for a request; after these, the first of each entry. */
 const faultsInFull = 10_000;
 
+/** Drafts a request's entries one after the other, and keeps what became of them. */
+export class Collector {
+  readonly collected: Collected = { drafts: [], rejected: [], warnings: [] };
+  /** Entries so far. */
+  count = 0;
+  readonly #lane: Lane;
+  readonly #context: DraftContext;
+  #faultCount = 0;
+
+  constructor(lane: Lane, context: DraftContext) {
+    this.#lane = lane;
+    this.#context = context;
+  }
+
+  add(entry: Entry): void {
+    const { drafts, rejected, warnings } = this.collected;
+    const index = this.count++;
+    const drafted = draft(this.#lane, entry, this.#context);
+    if (!drafted.ok) {
+      const isBrief = this.#faultCount > faultsInFull;
+      const errors = isBrief ? drafted.errors.slice(0, 1) : drafted.errors;
+      this.#faultCount += errors.length;
+      rejected.push({ index, errors });
+      return;
+    }
+    drafts.push(drafted.draft);
+    if (drafted.warnings.length > 0) warnings.push({ index, warnings: drafted.warnings });
+  }
+}
+
 /** Entries drafted before other callers get a turn: a few milliseconds' worth. */
 export const entriesPerTurn = 250;
-
-export async function collect(
-  lane: Lane,
-  entries: readonly Entry[],
-  context: DraftContext,
-): Promise<Collected> {
-  const collected: Collected = { drafts: [], rejected: [], warnings: [] };
-  let faultCount = 0;
-  let index = -1;
-  for (const entry of entries) {
-    index++;
-    if (index > 0 && index % entriesPerTurn === 0) await turn();
-    const drafted = draft(lane, entry, context);
-    if (!drafted.ok) {
-      const isBrief = faultCount > faultsInFull;
-      const errors = isBrief ? drafted.errors.slice(0, 1) : drafted.errors;
-      faultCount += errors.length;
-      collected.rejected.push({ index, errors });
-      continue;
-    }
-    collected.drafts.push(drafted.draft);
-    if (drafted.warnings.length > 0) collected.warnings.push({ index, warnings: drafted.warnings });
-  }
-  return collected;
-}
 
 /** Lets the event loop serve what waits. */
 export function turn(): Promise<void> {

@@ -1,12 +1,13 @@
 import type { Fault, Lane } from '../envelope.js';
 import { isJsonObject, parseJson, type JsonFault } from '../json.js';
+import { cutList, toListOpening } from '../json-cut.js';
 import { toFaults } from './faults.js';
-import { limits } from './limits.js';
 
 /** One of many, as it came. `errors`: what is wrong with its JSON; then `value` is not to be used. */
 export type Entry = { readonly value: unknown; readonly errors: readonly Fault[] };
 
-export type Listed =
+/** Some neighbours of a request for many. Not ok: nothing of the request can be taken. */
+export type Part =
   | { readonly ok: true; readonly entries: readonly Entry[] }
   | { readonly ok: false; readonly errors: readonly Fault[] };
 
@@ -20,9 +21,24 @@ export function readOne(body: string): Entry {
     : { value: undefined, errors: toFaults([parsed.fault]) };
 }
 
+/**
+ * A request is read a part at a time: what is read of it lives on until it is drafted, and what lives
+ * long is what a garbage collector works on (docs/performance.md). Below the 20,000 characters from
+ * which on `parseJson` looks for nesting without end.
+ */
+const partChars = 16_384;
+
+const openings = { events: toListOpening('events'), profiles: toListOpening('profiles') } as const;
+
 /** `{"events":[…]}`, `{"profiles":[…]}` or a bare array. What is wrong inside one entry stays with it. */
-export function listJson(lane: Lane, body: string): Listed {
-  const parsed = parseJson(body);
+export function* readJson(lane: Lane, body: string): Generator<Part> {
+  for (const { text, shift } of cutList(body, openings[lane], partChars)) {
+    yield readList(lane, text, shift);
+  }
+}
+
+function readList(lane: Lane, text: string, shift: number): Part {
+  const parsed = parseJson(text, shift);
   if (!parsed.ok) return { ok: false, errors: toFaults([parsed.fault]) };
   const { value, faults } = parsed;
   const wrapper = isJsonObject(value) ? value : null;
@@ -35,8 +51,6 @@ export function listJson(lane: Lane, body: string): Listed {
     if (name !== lane) elsewhere.push({ path: [name], detail: `is not known beside ${lane}` });
   }
   if (elsewhere.length > 0) return { ok: false, errors: toFaults(elsewhere) };
-  if (list.length === 0) return nothing;
-  if (list.length > limits.entriesPerRequest) return tooMany;
   const entries = list.map((entry: unknown, index): Entry => {
     const errors = byEntry.get(index);
     return { value: entry, errors: errors === undefined ? none : toFaults(errors, indexAt + 1) };
@@ -45,14 +59,10 @@ export function listJson(lane: Lane, body: string): Listed {
 }
 
 /** One entry a line; blank lines are skipped and not counted. A line that is not JSON is an entry at fault. */
-export function listNdjson(body: string): Listed {
-  const entries: Entry[] = [];
+export function* readNdjson(body: string): Generator<Part> {
   for (const line of linesOf(body)) {
-    if (line.trim() === '') continue;
-    if (entries.length === limits.entriesPerRequest) return tooMany;
-    entries.push(readOne(line));
+    if (line.trim() !== '') yield { ok: true, entries: [readOne(line)] };
   }
-  return entries.length === 0 ? nothing : { ok: true, entries };
 }
 
 /** `indexAt`: where the index of an entry stands in the path of a fault. */
@@ -77,9 +87,6 @@ function* linesOf(body: string): Generator<string> {
   yield body.slice(start);
 }
 
-const nothing = refuse('holds nothing to accept');
-const tooMany = refuse(`holds more than ${limits.entriesPerRequest} entries`);
-
-function refuse(detail: string): Listed {
+function refuse(detail: string): Part {
   return { ok: false, errors: [{ pointer: '', detail }] };
 }
