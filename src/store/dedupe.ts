@@ -124,7 +124,7 @@ export class DedupeWindow {
       if (at === left) continue;
       this.#seqs[place] = older.seqs[from] ?? 0;
       this.#notes[place] = older.notes[from] ?? 0;
-      this.#index.set(older.index.at(from), place);
+      this.#index.copy(older.index, from, place);
     }
   }
 }

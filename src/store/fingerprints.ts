@@ -43,18 +43,26 @@ export class FingerprintIndex {
 
   /** The fingerprint has no place yet, and the place no fingerprint. */
   set(fingerprint: Fingerprint, place: number): void {
-    this.#slots[this.#slotOf(fingerprint)] = place + 1;
     this.#words.set(fingerprint, place * wordCount);
+    this.#slots[this.#slotOfPlace(place)] = place + 1;
+  }
+
+  /** The same for the fingerprint that another index has at `from`. */
+  copy(other: FingerprintIndex, from: number, place: number): void {
+    for (let word = 0; word < wordCount; word++) {
+      this.#words[place * wordCount + word] = other.#words[from * wordCount + word] ?? 0;
+    }
+    this.#slots[this.#slotOfPlace(place)] = place + 1;
   }
 
   /** Closes the gap, so that whoever was pushed on by this one is still found. */
   delete(place: number): void {
     const mask = this.#slots.length - 1;
-    let gap = this.#slotOf(this.at(place));
+    let gap = this.#slotOfPlace(place);
     for (let slot = (gap + 1) & mask; ; slot = (slot + 1) & mask) {
       const moved = this.#slots[slot] ?? 0;
       if (moved === 0) break;
-      const home = this.#homeOf(this.at(moved - 1));
+      const home = this.#homeOfPlace(moved - 1);
       const isBetween = ((slot - home) & mask) < ((slot - gap) & mask);
       if (isBetween) continue;
       this.#slots[gap] = moved;
@@ -63,21 +71,29 @@ export class FingerprintIndex {
     this.#slots[gap] = 0;
   }
 
-  /** The fingerprint of a place that has one. */
-  at(place: number): Fingerprint {
-    return this.#words.subarray(place * wordCount, (place + 1) * wordCount);
+  #homeOf(firstWord: number): number {
+    return firstWord & (this.#slots.length - 1);
   }
 
-  #homeOf(fingerprint: Fingerprint): number {
-    return (fingerprint[0] ?? 0) & (this.#slots.length - 1);
+  #homeOfPlace(place: number): number {
+    return this.#homeOf(this.#words[place * wordCount] ?? 0);
   }
 
   /** Its slot, or the empty one where it belongs. */
   #slotOf(fingerprint: Fingerprint): number {
     const mask = this.#slots.length - 1;
-    for (let slot = this.#homeOf(fingerprint); ; slot = (slot + 1) & mask) {
+    for (let slot = this.#homeOf(fingerprint[0] ?? 0); ; slot = (slot + 1) & mask) {
       const place = this.#slots[slot] ?? 0;
       if (place === 0 || this.#isAt(place - 1, fingerprint)) return slot;
+    }
+  }
+
+  /** The same for a fingerprint that is at its place already. */
+  #slotOfPlace(place: number): number {
+    const mask = this.#slots.length - 1;
+    for (let slot = this.#homeOfPlace(place); ; slot = (slot + 1) & mask) {
+      const found = this.#slots[slot] ?? 0;
+      if (found === 0 || found === place + 1) return slot;
     }
   }
 
