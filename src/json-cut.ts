@@ -7,10 +7,6 @@ export type Cut = {
   readonly shift: number;
 };
 
-const quote = 34;
-const comma = 44;
-const openings = new Set([91, 123]);
-const closings = new Set([93, 125]);
 /** A comma before it is one too many: it is left in, for JSON.parse to say where. */
 const end = /\s*[\]}]/y;
 /** More is unheard of, and is repeated in each cut. */
@@ -35,22 +31,31 @@ export function* cutList(text: string, opening: RegExp, chars: number): Generato
   }
   const closing = before.includes('{') ? ']}' : ']';
   let start = before.length;
-  const toCut = (to: number, after: string): Cut => ({
-    text: before + text.slice(start, to) + after,
-    shift: start - before.length,
-  });
-  let depth = 0;
-  for (let at = start; at < text.length && depth >= 0; at++) {
-    const code = text.charCodeAt(at);
-    if (code === quote) at = endOfString(text, at) - 1;
-    else if (openings.has(code)) depth++;
-    else if (closings.has(code)) depth--;
-    else if (code === comma && depth === 0 && at - start >= chars && !isEnd(text, at + 1)) {
-      yield toCut(at, closing);
-      start = at + 1;
+  for (;;) {
+    const at = findCut(text, start, chars);
+    const shift = start - before.length;
+    if (at === -1) {
+      yield { text: before + text.slice(start), shift };
+      return;
     }
+    yield { text: before + text.slice(start, at) + closing, shift };
+    start = at + 1;
   }
-  yield toCut(text.length, '');
+}
+
+/** Index of the first comma between two elements, `chars` or more after `from`; -1 where none is left. */
+function findCut(text: string, from: number, chars: number): number {
+  let depth = 0;
+  for (let at = from; at < text.length && depth >= 0; at++) {
+    const code = text.charCodeAt(at);
+    // Quotes, commas and brackets by their codes: this runs for every character.
+    if (code === 34) at = endOfString(text, at) - 1;
+    else if (code === 44) {
+      if (depth === 0 && at - from >= chars && !isEnd(text, at + 1)) return at;
+    } else if (code === 91 || code === 123) depth++;
+    else if (code === 93 || code === 125) depth--;
+  }
+  return -1;
 }
 
 function isEnd(text: string, at: number): boolean {
