@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, it } from 'vitest';
+import type { Lane } from '../src/envelope.js';
 import { interleave, toRatio, toSpread } from './support/compare.js';
 import { needTools, pinned } from './support/program.js';
 import { save, type Row } from './support/results.js';
@@ -12,23 +13,29 @@ const rows: Row[] = [];
 beforeAll(() => needTools('taskset'));
 afterAll(() => save('drafting', rows));
 
-async function measure(what: 'draft' | 'parse'): Promise<number> {
+type What = 'draft' | 'parse';
+
+async function measure(what: What, lane: Lane): Promise<number> {
   const [command, args] = pinned('server', [process.execPath, program]);
-  const { stdout } = await promisify(execFile)(command, args, { env: { WHAT: what } });
+  const env = { WHAT: what, LANE: lane };
+  const { stdout } = await promisify(execFile)(command, args, { env });
   return (JSON.parse(stdout) as { perSecond: number }).perSecond;
 }
 
-it('reading, checking and mapping, and nothing else', async () => {
+it.each([
+  ['3 bound', 'events'],
+  ['11 bound', 'profiles'],
+] as const)('%s: reading, checking and mapping %s, and nothing else', async (row, lane) => {
   const { drafted, parsed } = await interleave(rounds, {
-    drafted: () => measure('draft'),
-    parsed: () => measure('parse'),
+    drafted: () => measure('draft', lane),
+    parsed: () => measure('parse', lane),
   });
   rows.push({
-    row: '3 bound',
-    what: 'events read, checked, mapped and serialised per second, and nothing else, one core',
+    row,
+    what: `${lane} read, checked, mapped and serialised per second, and nothing else, one core`,
     against: 'JSON.parse and JSON.stringify, and nothing else',
     measured: toRatio(drafted, parsed),
     ...{ unit: '×', least: '–', aim: '–' },
-    absolute: { 'drafted, events/s': toSpread(drafted), parsed: toSpread(parsed) },
+    absolute: { [`drafted, ${lane}/s`]: toSpread(drafted), parsed: toSpread(parsed) },
   });
 });

@@ -1,6 +1,6 @@
 // What one thread does with bodies that are there already: WHAT=draft reads, checks, maps and serialises
-// their events as the relay does, and nothing else; WHAT=parse is JSON.parse and JSON.stringify alone.
-// Says how many events a second, a JSON line on stdout.
+// what is in them as the relay does, and nothing else; WHAT=parse is JSON.parse and JSON.stringify alone.
+// LANE=events or profiles. Says how many of them a second, a JSON line on stdout.
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 
@@ -42,14 +42,32 @@ function toEvent() {
   };
 }
 
+function toProfile() {
+  const id = ++number;
+  return {
+    email: `shopper-${id}@klaviyo-demo.com`,
+    distinct_id: `customer-${id}`,
+    first_name: 'Ada',
+    last_name: 'Lovelace',
+    location: { city: 'London', country: 'GB' },
+    properties: {
+      plan: 'gold',
+      orders: id % 90,
+      last_seen: '2026-01-31T09:30:12Z',
+      source: 'checkout',
+    },
+  };
+}
+
+const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
 const bodies = Array.from({ length: 40 }, () =>
-  JSON.stringify(Array.from({ length: perRequest }, toEvent)),
+  JSON.stringify(Array.from({ length: perRequest }, lane === 'events' ? toEvent : toProfile)),
 );
 const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
 
 /** @param {string} body */
 async function draft(body) {
-  const drafted = await draftMany({ lane: 'events', body, format: 'json', acceptedAt: Date.now() });
+  const drafted = await draftMany({ lane, body, format: 'json', acceptedAt: Date.now() });
   if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
 }
 
@@ -65,12 +83,12 @@ const once = process.env.WHAT === 'parse' ? parse : draft;
 /** @param {number} forMs */
 async function run(forMs) {
   const from = performance.now();
-  let events = 0;
+  let count = 0;
   while (performance.now() - from < forMs) {
     for (const body of bodies) await once(body);
-    events += bodies.length * perRequest;
+    count += bodies.length * perRequest;
   }
-  return (events / (performance.now() - from)) * 1000;
+  return (count / (performance.now() - from)) * 1000;
 }
 
 await run(warmUpMs);
