@@ -2,7 +2,14 @@ import { afterAll, beforeAll, it } from 'vitest';
 import { interleave, toRatio, toSpread } from './support/compare.js';
 import { connections, measureIntake, toRate } from './support/intake.js';
 import type { Loaded } from './support/load.js';
-import { needTools, startBare, startRelay, startSink, type Program } from './support/program.js';
+import {
+  needTools,
+  startBare,
+  startDoor,
+  startRelay,
+  startSink,
+  type Program,
+} from './support/program.js';
 import { save, type Row } from './support/results.js';
 
 const rounds = Number(process.env.ROUNDS ?? 5);
@@ -26,21 +33,25 @@ const starts = {
   http: () => startBare('bare-http'),
   /** What the promise of a 202 costs whoever gives it. */
   synced: () => startBare('synced-fastify'),
+  /** What is spent before the store, and after it on the answer. */
+  edge: () => startDoor('edge'),
+  draft: () => startDoor('draft'),
 };
 
 const measure = (start: () => Promise<Program>, delayMs = 0): Promise<Loaded> =>
   measureIntake(start, { warmUpSeconds, seconds, delayMs });
 const toRates = (all: readonly Loaded[]): readonly number[] => all.map(toRate);
-const toBound = (what: string): string =>
-  `${what}, by Fastify that syncs bodies to a log and does no more`;
+const bySynced = 'by Fastify that syncs bodies to a log and does no more';
 let relayRate = NaN;
 
 it('single events accepted per second', async () => {
-  const { relay, fastify, http, synced } = await interleave(rounds, {
+  const { relay, fastify, http, synced, edge, draft } = await interleave(rounds, {
     relay: () => measure(starts.relay),
     fastify: () => measure(starts.fastify),
     http: () => measure(starts.http),
     synced: () => measure(starts.synced),
+    edge: () => measure(starts.edge),
+    draft: () => measure(starts.draft),
   });
   relayRate = toSpread(toRates(relay)).median;
   const absolute = {
@@ -59,14 +70,19 @@ it('single events accepted per second', async () => {
       ...{ row: '2', what, against: 'bare node:http, alike', unit: '×', absolute },
       ...{ measured: toRatio(toRates(relay), toRates(http)), least: '0.60', aim: '0.85' },
     },
-    {
-      row: '1 bound',
-      what: toBound('accepted per second'),
-      against: 'bare Fastify',
-      measured: toRatio(toRates(synced), toRates(fastify)),
-      ...{ unit: '×', least: '–', aim: '–', absolute: {} },
-    },
   );
+  const bounds: readonly (readonly [string, string, readonly Loaded[]])[] = [
+    ['sync', bySynced, synced],
+    ['edge', "by the relay's HTTP server, keys and metrics, with nothing behind them", edge],
+    ['drafting', 'by these and reading, checking and mapping, with no store', draft],
+  ];
+  for (const [name, by, all] of bounds) {
+    rows.push({
+      ...{ row: `1 bound, ${name}`, what: `accepted per second, ${by}`, against: 'bare Fastify' },
+      measured: toRatio(toRates(all), toRates(fastify)),
+      ...{ unit: '×', least: '–', aim: '–', absolute: {} },
+    });
+  }
 });
 
 it('time to 202 at half of that load', async () => {
@@ -92,7 +108,7 @@ it('time to 202 at half of that load', async () => {
     });
     rows.push({
       row: `5 bound, ${name}`,
-      what: toBound(`at half of row 1's load, ${name}`),
+      what: `at half of row 1's load, ${name}, ${bySynced}`,
       against: 'bare Fastify at the same load',
       measured: toRatio(of(synced), of(fastify)),
       ...{ unit: '×', least: '–', aim: '–' },

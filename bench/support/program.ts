@@ -82,7 +82,7 @@ export function startRelay(
   });
 }
 
-export type Bare = 'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder';
+export type Bare = 'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder' | 'relay-door';
 
 export function startBare(
   name: Bare,
@@ -90,6 +90,15 @@ export function startBare(
   cores: Cores = 'server',
 ): Promise<Program> {
   return startProgram({ cores, args: [toPath(name)], env });
+}
+
+/** The relay's door with nothing behind it: `edge` answers at once, `draft` once an event is drafted. */
+export function startDoor(what: 'edge' | 'draft'): Promise<Program> {
+  return startBare('relay-door', {
+    WHAT: what,
+    KLAVIYO_API_KEY: 'pk_bench',
+    RELAY_API_KEYS: key,
+  });
 }
 
 export function startSink(mark = '"unique_id":"'): Promise<Program> {

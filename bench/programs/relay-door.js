@@ -1,0 +1,57 @@
+// The relay's own HTTP server (keys, ids, metrics, headers, errors), and behind it a part of what it
+// does: WHAT=edge answers 202 at once, WHAT=draft once the event is read, checked, mapped and
+// serialised. Nothing is stored and nothing delivered: what is between these and the relay is the
+// store and the delivery, and what is between them and bare Fastify no store can win back.
+import { randomUUID } from 'node:crypto';
+
+// The build, typed by src/, which is there without one.
+const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
+/* eslint-disable @typescript-eslint/no-unsafe-assignment -- it does not see JSDoc's casts */
+const { createServer } = /** @type {typeof import('../../src/http/server.js')} */ (
+  await load('../../dist/http/server.js')
+);
+const { createAccept } = /** @type {typeof import('../../src/ingest/accept.js')} */ (
+  await load('../../dist/ingest/accept.js')
+);
+const { loadConfig } = /** @type {typeof import('../../src/config.js')} */ (
+  await load('../../dist/config.js')
+);
+const { createLogger } = /** @type {typeof import('../../src/logger.js')} */ (
+  await load('../../dist/logger.js')
+);
+const { createMetrics } = /** @type {typeof import('../../src/metrics.js')} */ (
+  await load('../../dist/metrics.js')
+);
+const { systemClock: clock } = /** @type {typeof import('../../src/clock.js')} */ (
+  await load('../../dist/clock.js')
+);
+/* eslint-enable @typescript-eslint/no-unsafe-assignment */
+
+const config = loadConfig(process.env);
+const metrics = createMetrics('0.0.0');
+const notAsked = () => Promise.reject(new Error('nobody asks for it here'));
+
+const taken = () => ({ id: randomUUID(), duplicate: false });
+const drafting = createAccept({
+  store: { append: (drafts) => Promise.resolve({ ok: true, taken: drafts.map(taken) }) },
+  ...{ clock, metrics, newId: randomUUID },
+});
+const edge = {
+  ...drafting,
+  one: () => Promise.resolve({ kind: /** @type {const} */ ('taken'), ...taken(), warnings: [] }),
+};
+
+const server = await createServer({
+  ...{ config, clock, metrics, logger: createLogger(config, false) },
+  accept: process.env.WHAT === 'edge' ? edge : drafting,
+  acceptSourced: notAsked,
+  views: {
+    ...{ receipt: notAsked, deliveries: notAsked, delivery: notAsked, deadLetters: notAsked },
+    ...{ deadLetter: notAsked, redrive: notAsked, discard: notAsked },
+  },
+  readiness: () => ({ ready: true, checks: {} }),
+  refusal: () => null,
+  flush: () => undefined,
+  isDraining: () => false,
+});
+console.log(JSON.stringify({ url: await server.listen({ port: 0, host: '127.0.0.1' }) }));
