@@ -184,7 +184,8 @@ function toSyntaxDetail(text: string, error: unknown, shift: number): string {
   if (text.startsWith('\ufeff')) return 'is not valid JSON: it starts with a byte order mark';
   const message = error instanceof Error ? error.message : '';
   const position = / position (\d+)/.exec(message)?.[1];
-  if (position !== undefined)
+  if (position !== undefined) {
     return `is not valid JSON: see character ${shift + Number(position) + 1}`;
+  }
   return message.includes('end of JSON') ? 'is not valid JSON: it ends early' : 'is not valid JSON';
 }

@@ -25,8 +25,6 @@ const faultsInFull = 10_000;
 /** Drafts a request's entries one after the other, and keeps what became of them. */
 export class Collector {
   readonly collected: Collected = { drafts: [], rejected: [], warnings: [] };
-  /** Entries so far. */
-  count = 0;
   readonly #lane: Lane;
   readonly #context: DraftContext;
   #faultCount = 0;
@@ -36,9 +34,14 @@ export class Collector {
     this.#context = context;
   }
 
+  /** Entries so far. */
+  get count(): number {
+    return this.collected.drafts.length + this.collected.rejected.length;
+  }
+
   add(entry: Entry): void {
     const { drafts, rejected, warnings } = this.collected;
-    const index = this.count++;
+    const index = this.count;
     const drafted = draft(this.#lane, entry, this.#context);
     if (!drafted.ok) {
       const isBrief = this.#faultCount > faultsInFull;

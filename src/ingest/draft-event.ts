@@ -1,7 +1,7 @@
 import type { Fault } from '../envelope.js';
 import { isJsonObject } from '../json.js';
-import { refuse, toBytes, type DraftContext, type Drafted } from './draft.js';
-import { capFaults, check } from './faults.js';
+import { toBytes, type DraftContext, type Drafted } from './draft.js';
+import { capFaults, check, refuse } from './faults.js';
 import { toEventKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toEventProperties, toEventText, type Accepted } from './map.js';

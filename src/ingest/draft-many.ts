@@ -1,7 +1,8 @@
-import type { Fault, Lane } from '../envelope.js';
+import type { Lane } from '../envelope.js';
 import { Collector, entriesPerTurn, turn, type Collected } from './collect.js';
 import type { DraftContext } from './draft.js';
 import { readJson, readNdjson } from './entries.js';
+import { refuse, type Invalid } from './faults.js';
 import { limits } from './limits.js';
 
 /** A request for many: its whole text, and when it came. */
@@ -15,8 +16,7 @@ export type ManyPosted = {
 
 /** Not ok: the body is no list of entries at all. `count`: entries in it. */
 export type DraftedMany =
-  | { readonly ok: false; readonly errors: readonly Fault[] }
-  | { readonly ok: true; readonly count: number; readonly collected: Collected };
+  Invalid | { readonly ok: true; readonly count: number; readonly collected: Collected };
 
 /** Reads, validates, maps and serialises all of a request. */
 export type DraftMany = (posted: ManyPosted) => Promise<DraftedMany>;
@@ -51,9 +51,5 @@ async function draftAll(
   return count === 0 ? nothing : { ok: true, count, collected };
 }
 
-const nothing = refuse('holds nothing to accept');
-const tooMany = refuse(`holds more than ${limits.entriesPerRequest} entries`);
-
-function refuse(detail: string): DraftedMany {
-  return { ok: false, errors: [{ pointer: '', detail }] };
-}
+const nothing = refuse('', 'holds nothing to accept');
+const tooMany = refuse('', `holds more than ${limits.entriesPerRequest} entries`);

@@ -1,6 +1,6 @@
 import { isJsonObject, stringifyJson } from '../json.js';
-import { refuse, toBytes, type DraftContext, type Drafted } from './draft.js';
-import { check } from './faults.js';
+import { toBytes, type DraftContext, type Drafted } from './draft.js';
+import { check, refuse } from './faults.js';
 import { toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toProfilePayload } from './map.js';

@@ -1,4 +1,5 @@
 import type { Draft, Fault } from '../envelope.js';
+import type { Invalid } from './faults.js';
 import type { ToE164 } from './phone.js';
 
 /** What drafting needs beyond the entry itself. */
@@ -14,12 +15,7 @@ export type DraftContext = {
 
 /** What became of one entry: what the store takes, or why not. Pointers start at the entry. */
 export type Drafted =
-  | { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Fault[] }
-  | { readonly ok: false; readonly errors: readonly Fault[] };
-
-export function refuse(pointer: string, detail: string): Drafted {
-  return { ok: false, errors: [{ pointer, detail }] };
-}
+  { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Fault[] } | Invalid;
 
 /**
  * The one time a payload becomes bytes. Small ones are cut from a block of 8 KB that they share, which

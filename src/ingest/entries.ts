@@ -1,15 +1,13 @@
 import type { Fault, Lane } from '../envelope.js';
 import { isJsonObject, parseJson, type JsonFault } from '../json.js';
 import { cutList, toListOpening } from '../json-cut.js';
-import { toFaults } from './faults.js';
+import { refuse, toFaults, type Invalid } from './faults.js';
 
 /** One of many, as it came. `errors`: what is wrong with its JSON; then `value` is not to be used. */
 export type Entry = { readonly value: unknown; readonly errors: readonly Fault[] };
 
 /** Some neighbours of a request for many. Not ok: nothing of the request can be taken. */
-export type Part =
-  | { readonly ok: true; readonly entries: readonly Entry[] }
-  | { readonly ok: false; readonly errors: readonly Fault[] };
+export type Part = { readonly ok: true; readonly entries: readonly Entry[] } | Invalid;
 
 const none: readonly Fault[] = [];
 
@@ -43,7 +41,7 @@ function readList(lane: Lane, text: string, shift: number): Part {
   const { value, faults } = parsed;
   const wrapper = isJsonObject(value) ? value : null;
   const list = wrapper === null ? value : wrapper[lane];
-  if (!Array.isArray(list)) return refuse(`must be {"${lane}":[…]} or an array`);
+  if (!Array.isArray(list)) return refuse('', `must be {"${lane}":[…]} or an array`);
   // Where the index of an entry stands in the path of a fault.
   const indexAt = wrapper === null ? 0 : 1;
   const { byEntry, elsewhere } = groupByEntry(faults, indexAt);
@@ -85,8 +83,4 @@ function* linesOf(body: string): Generator<string> {
     start = end + 1;
   }
   yield body.slice(start);
-}
-
-function refuse(detail: string): Part {
-  return { ok: false, errors: [{ pointer: '', detail }] };
 }

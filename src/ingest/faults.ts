@@ -43,9 +43,15 @@ export function toWords(errors: readonly Fault[]): string {
     .join('; ');
 }
 
-export type Checked<T> =
-  | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly errors: readonly Fault[] };
+/** Not valid, and why. */
+export type Invalid = { readonly ok: false; readonly errors: readonly Fault[] };
+
+/** With one fault. */
+export function refuse(pointer: string, detail: string): Invalid {
+  return { ok: false, errors: [{ pointer, detail }] };
+}
+
+export type Checked<T> = { readonly ok: true; readonly value: T } | Invalid;
 
 /** What a schema says of a value. `what` it describes is for the words: `an event`. */
 export function check<T>(schema: z.ZodType<T>, value: unknown, what: string): Checked<T> {

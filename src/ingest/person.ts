@@ -1,4 +1,5 @@
 import type { Fault } from '../envelope.js';
+import { refuse, type Invalid } from './faults.js';
 import type { Identifiers } from './identity.js';
 import { ExactInteger } from '../json.js';
 import type { ToE164 } from './phone.js';
@@ -19,7 +20,7 @@ export type Identified =
       readonly unusablePhone?: string | undefined;
       readonly warnings: readonly Fault[];
     }
-  | { readonly ok: false; readonly errors: readonly Fault[] };
+  | Invalid;
 
 const noFaults: readonly Fault[] = [];
 const phonePointer = '/phone_number';
@@ -46,11 +47,9 @@ export function identify(posted: Posted, toE164: ToE164, place?: string | null):
     return { ok: true, identifiers, unusablePhone: phone, warnings };
   }
   if (isUnusable) {
-    const detail = `${unusable}, and it is the only identifier`;
-    return { ok: false, errors: [{ pointer: phonePointer, detail }] };
+    return refuse(phonePointer, `${unusable}, and it is the only identifier`);
   }
-  const detail = 'needs at least one of email, distinct_id and phone_number';
-  return { ok: false, errors: [{ pointer: '', detail }] };
+  return refuse('', 'needs at least one of email, distinct_id and phone_number');
 }
 
 /** An id as Klaviyo takes it: text. */

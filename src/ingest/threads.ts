@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
-import type { Fault } from '../envelope.js';
 import type { Collected } from './collect.js';
 import type { DraftedMany, DraftMany, ManyPosted } from './draft-many.js';
+import type { Invalid } from './faults.js';
 import { unpackDrafts } from './packed.js';
 
 export type ThreadData = { readonly defaultCountry: string | undefined };
@@ -9,7 +9,7 @@ export type Job = { readonly id: number; readonly posted: ManyPosted };
 export type Answer = {
   readonly id: number;
   readonly drafted:
-    | { readonly ok: false; readonly errors: readonly Fault[] }
+    | Invalid
     | (Omit<Collected, 'drafts'> & {
         readonly ok: true;
         readonly count: number;

@@ -44,7 +44,7 @@ export class FingerprintIndex {
   /** The fingerprint has no place yet, and the place no fingerprint. */
   set(fingerprint: Fingerprint, place: number): void {
     this.#words.set(fingerprint, place * wordCount);
-    this.#slots[this.#slotOfPlace(place)] = place + 1;
+    this.#enter(place);
   }
 
   /** The same for the fingerprint that another index has at `from`. */
@@ -52,7 +52,7 @@ export class FingerprintIndex {
     for (let word = 0; word < wordCount; word++) {
       this.#words[place * wordCount + word] = other.#words[from * wordCount + word] ?? 0;
     }
-    this.#slots[this.#slotOfPlace(place)] = place + 1;
+    this.#enter(place);
   }
 
   /** Closes the gap, so that whoever was pushed on by this one is still found. */
@@ -69,6 +69,10 @@ export class FingerprintIndex {
       gap = slot;
     }
     this.#slots[gap] = 0;
+  }
+
+  #enter(place: number): void {
+    this.#slots[this.#slotOfPlace(place)] = place + 1;
   }
 
   #homeOf(firstWord: number): number {
