@@ -7,8 +7,8 @@ export type Cut = {
   readonly shift: number;
 };
 
-/** A comma before it is one too many: it is left in, for JSON.parse to say where. */
-const end = /\s*[\]}]/y;
+/** Where an element is missing, nothing is cut: JSON.parse is to say so, and where. */
+const noElement = /\s*[,\]}]/y;
 /** More is unheard of, and is repeated in each cut. */
 const blank = '\\s{0,20}';
 
@@ -25,7 +25,7 @@ export function toListOpening(name: string): RegExp {
  */
 export function* cutList(text: string, opening: RegExp, chars: number): Generator<Cut> {
   const [before] = opening.exec(text) ?? [];
-  if (before === undefined) {
+  if (before === undefined || !isElement(text, before.length)) {
     yield { text, shift: 0 };
     return;
   }
@@ -51,14 +51,14 @@ function findCut(text: string, from: number, chars: number): number {
     // Quotes, commas and brackets by their codes: this runs for every character.
     if (code === 34) at = endOfString(text, at) - 1;
     else if (code === 44) {
-      if (depth === 0 && at - from >= chars && !isEnd(text, at + 1)) return at;
+      if (depth === 0 && at - from >= chars && isElement(text, at + 1)) return at;
     } else if (code === 91 || code === 123) depth++;
     else if (code === 93 || code === 125) depth--;
   }
   return -1;
 }
 
-function isEnd(text: string, at: number): boolean {
-  end.lastIndex = at;
-  return end.test(text);
+function isElement(text: string, at: number): boolean {
+  noElement.lastIndex = at;
+  return !noElement.test(text);
 }

@@ -77,6 +77,13 @@ describe('a text that is not JSON', () => {
       return text.slice(0, at) + instead + text.slice(at + length);
     });
 
+  it.each(['[,1234]', '[    ,1234]', '[1234,    ,5678]', '[1234,,5678]', '[1234,5678,]', '[,]'])(
+    '%s is one where an element is missing',
+    (text) => {
+      expect(textsOf(text).every(isJson)).toBe(false);
+    },
+  );
+
   it('is one where a cut is none, and only there', () => {
     fc.assert(
       fc.property(damaged, chars, (text, length) => {
