@@ -50,5 +50,6 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
 # Exec form: node is PID 1 and gets SIGTERM itself. The relay installs its own handler, which a
 # PID 1 needs. Its drain takes up to SHUTDOWN_TIMEOUT_MS (10 s): give `docker stop` more than its
 # 10 s, as in `docker stop --timeout 15`.
-ENTRYPOINT ["node", "/app/dist/main.js"]
+# Node's flags are those of `npm start`; docs/adr/0012 has what they are for.
+ENTRYPOINT ["node", "--v8-pool-size=1", "--max-semi-space-size=32", "/app/dist/main.js"]
 CMD ["start"]

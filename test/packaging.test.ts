@@ -13,7 +13,11 @@ import { interpolate } from './support/compose.js';
 const root = new URL('../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
 const manifest = z
-  .object({ description: z.string(), bin: z.record(z.string(), z.string()) })
+  .object({
+    description: z.string(),
+    bin: z.record(z.string(), z.string()),
+    scripts: z.object({ start: z.string() }),
+  })
   .parse(JSON.parse(read('package.json')));
 
 const { args, stages } = parseDockerfile(read('Dockerfile'));
@@ -62,9 +66,11 @@ describe('the image', () => {
     expect(imageEnv).toMatchObject({ DATA_DIR: '/data' });
   });
 
-  it('starts node itself, so that signals reach it', () => {
-    expect(wordsOf('ENTRYPOINT')).toEqual(['node', '/app/dist/main.js']);
-    expect(wordsOf('CMD')).toEqual(['start']);
+  it('starts node itself, so that signals reach it, and as `npm start` does', () => {
+    const command = [...wordsOf('ENTRYPOINT'), ...wordsOf('CMD')];
+    expect(command.at(0)).toBe('node');
+    expect(command.join(' ').replace('/app/', '')).toBe(manifest.scripts.start);
+    expect(manifest.scripts.start).toMatch(/ dist\/main\.js start$/);
     expect(Object.values(manifest.bin)).toEqual(['dist/main.js']);
   });
 

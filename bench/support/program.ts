@@ -57,9 +57,16 @@ export async function startProgram({ cores, args, env = {} }: ProgramOptions): P
   }
 }
 
-const main = new URL('../../dist/main.js', import.meta.url).pathname;
+const root = new URL('../../', import.meta.url).pathname;
+const main = join(root, 'dist/main.js');
 const toPath = (name: string): string =>
   new URL(`../programs/${name}.js`, import.meta.url).pathname;
+
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  readonly scripts: { readonly start: string };
+};
+/** The flags of Node that the relay is started with (docs/adr/0012). */
+const nodeFlags = scripts.start.split(' ').filter((word) => word.startsWith('--'));
 
 export const key = 'an-ingest-key';
 
@@ -71,7 +78,7 @@ export function startRelay(
 ): Promise<Program> {
   return startProgram({
     cores,
-    args: [main, 'start'],
+    args: [...nodeFlags, main, 'start'],
     env: {
       KLAVIYO_API_KEY: 'pk_bench',
       KLAVIYO_BASE_URL: sink.url,
@@ -82,7 +89,7 @@ export function startRelay(
   });
 }
 
-export type Bare = 'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder' | 'relay-door';
+export type Bare = 'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder';
 
 export function startBare(
   name: Bare,
@@ -94,10 +101,10 @@ export function startBare(
 
 /** The relay's door with nothing behind it: `edge` answers at once, `draft` once an event is drafted. */
 export function startDoor(what: 'edge' | 'draft'): Promise<Program> {
-  return startBare('relay-door', {
-    WHAT: what,
-    KLAVIYO_API_KEY: 'pk_bench',
-    RELAY_API_KEYS: key,
+  return startProgram({
+    cores: 'server',
+    args: [...nodeFlags, toPath('relay-door')],
+    env: { WHAT: what, KLAVIYO_API_KEY: 'pk_bench', RELAY_API_KEYS: key },
   });
 }
 
