@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/clock.js';
+import { systemClock, type Timer } from '../../src/clock.js';
 import { createLimiter, type Permit } from '../../src/delivery/limiter.js';
 import type { RateWindow } from '../../src/envelope.js';
 import { toAddress } from '../../src/redis/address.js';
@@ -76,11 +76,19 @@ function createWay() {
   const way = { isUp: true, isMute: false, isUnable: false };
   const listeners = new Set<(isUp: boolean) => void>();
   const refuse = () => Promise.reject(new UnavailableError('away'));
+  let end: Timer | null = null;
+  const set = (isUp: boolean) => {
+    if (way.isUp === isUp) return;
+    way.isUp = isUp;
+    for (const listener of [...listeners]) listener(isUp);
+  };
   return {
-    set(isUp: boolean) {
-      if (way.isUp === isUp) return;
-      way.isUp = isUp;
-      for (const listener of [...listeners]) listener(isUp);
+    set,
+    /** What ends an earlier outage does not end this one. */
+    cut(forMs: number) {
+      end?.cancel();
+      set(false);
+      end = clock.setTimer(forMs, () => set(true));
     },
     mute: (isMute: boolean) => (way.isMute = isMute),
     unable: (isUnable: boolean) => (way.isUnable = isUnable),
@@ -438,13 +446,9 @@ async function suffer(fleet: Fleet, one: Trouble, local: boolean): Promise<void>
     ways[one.relay]?.mute(true);
     clock.setTimer(one.forMs, () => ways[one.relay]?.mute(false));
   } else if (one.kind === 'cut') {
-    ways[one.relay]?.set(false);
-    clock.setTimer(one.forMs, () => ways[one.relay]?.set(true));
+    ways[one.relay]?.cut(one.forMs);
   } else if (one.kind === 'outage') {
-    ways.forEach((way, index) => {
-      way.set(false);
-      clock.setTimer(one.forMs + index * one.staggerMs, () => way.set(true));
-    });
+    ways.forEach((way, index) => way.cut(one.forMs + index * one.staggerMs));
   } else {
     await server.kill();
     await server.start();
