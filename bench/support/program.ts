@@ -59,8 +59,7 @@ export async function startProgram({ cores, args, env = {} }: ProgramOptions): P
 
 const root = new URL('../../', import.meta.url).pathname;
 const main = join(root, 'dist/main.js');
-const toPath = (name: string): string =>
-  new URL(`../programs/${name}.js`, import.meta.url).pathname;
+const toPath = (name: string): string => join(root, `bench/programs/${name}.js`);
 
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   readonly scripts: { readonly start: string };
