@@ -70,7 +70,7 @@ export class SharedLimiter {
   #isUnable = false;
   /** Ends what is done alone. */
   #together = new AbortController();
-  #hasSentAlone = false;
+  #areOthersAlone = false;
   /** After each absence: what is back may be a replica that lags behind, or know nothing. */
   #isReportDue = true;
   readonly #stopListening: () => void;
@@ -95,6 +95,7 @@ export class SharedLimiter {
     this.#tokens = bucket.burst;
     this.#heardAt = clock.monotonic();
     this.#stopListening = link.onChange((isUp) => {
+      if (isUp || this.#isUnable) this.#noteAbsence();
       this.#heardAt = clock.monotonic();
       this.#isReportDue = true;
       if (isUp) this.#together.abort();
@@ -149,15 +150,20 @@ export class SharedLimiter {
     return clock.monotonic() - this.#heardAt >= permitMs + this.#longestWindowMs;
   }
 
+  /** Where it ends: who finds the server again a moment later is alone a moment longer, and others may be already. */
+  #noteAbsence(): void {
+    const { local, clock, permitMs } = this.#options;
+    const othersMs = clock.monotonic() - this.#heardAt + reportMs;
+    this.#areOthersAlone ||= local !== undefined && othersMs >= permitMs + this.#longestWindowMs;
+  }
+
   async #takeAlone(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
     if (this.#together.signal.aborted) this.#together = new AbortController();
     // Whether it is able again shows only where it is asked.
     this.#arm();
     const any = AbortSignal.any([signal, this.#together.signal]);
     const permit = (await this.#options.local?.take(endpoint, any)) ?? null;
-    if (permit === null) return null;
-    this.#hasSentAlone = true;
-    return this.#toPermit(endpoint, permit);
+    return permit === null ? null : this.#toPermit(endpoint, permit);
   }
 
   /** Null where it has to be asked again. */
@@ -221,11 +227,12 @@ export class SharedLimiter {
 
   async #reportOnce(): Promise<void> {
     const fresh = `${this.#options.relay}-${this.#nextName()}`;
-    // A state that is new may have been lost; and where this relay sent alone, others did, too.
-    const pauses = [reportMs, this.#hasSentAlone ? reportMs : 0];
+    if (this.#isUnable) this.#noteAbsence();
+    // A state that is new may have been lost; and what others sent alone they have to tell first.
+    const pauses = [reportMs, this.#areOthersAlone ? reportMs : 0];
     const [generation] = await this.#run(reportScript, [fresh, ...pauses, ...this.#own.toReport()]);
     this.#generation = String(generation);
-    this.#hasSentAlone = false;
+    this.#areOthersAlone = false;
     this.#isReportDue = false;
   }
 
@@ -271,6 +278,7 @@ export class SharedLimiter {
     const now = time === undefined ? '' : time().toFixed(3);
     try {
       const reply = await link.run(script, key, [now, ...this.#setup, ...args]);
+      if (this.#isUnable) this.#noteAbsence();
       this.#isUnable = false;
       this.#heardAt = clock.monotonic();
       this.#together.abort();

@@ -204,6 +204,37 @@ describe('a relay with a share of its own', () => {
     expect(places).toBe(alone.length);
     expect(await tryTake(other)).toBeNull();
   });
+
+  it('that is back just before it would have gone on alone waits for those that are alone already', async () => {
+    const [mine, yours] = [createWay(), createWay()];
+    const early = open({ link: mine.link, local: openLocal(3) });
+    const late = open({ link: yours.link, local: openLocal(3) });
+    await warmUp(early, late);
+    await pass(60_000);
+    for (const way of [mine, yours]) way.set(false);
+    await pass(permitMs + longestWindowMs - 1);
+    mine.set(true);
+    expect(await tryTake(early)).toBeNull();
+    await pass(1);
+    const alone = await takeAll(late);
+    expect(alone.length).toBeGreaterThan(0);
+    for (const permit of alone) permit.end(null);
+    yours.set(true);
+    await pass(reportMs + 100);
+    expect(await real.call('ZCARD', `${key}:events:ended`)).toBe(alone.length);
+    expect(await tryTake(early)).not.toBeNull();
+  });
+
+  it('that is back sooner, or was idle while the server was there, holds nobody up', async () => {
+    const way = createWay();
+    const relay = open({ link: way.link, local: openLocal(3) });
+    await warmUp(relay);
+    await pass(60_000);
+    way.set(false);
+    await pass(permitMs + longestWindowMs - reportMs - 1);
+    way.set(true);
+    expect(await tryTake(relay)).not.toBeNull();
+  });
 });
 
 describe('a server that is there and cannot write', () => {
@@ -218,6 +249,20 @@ describe('a server that is there and cannot write', () => {
     expect(await tryTake(relay)).toBeNull();
     await pass(20);
     expect(await tryTake(relay)).not.toBeNull();
+  });
+
+  it('pauses all where it can again after so long that others may be alone', async () => {
+    const way = createWay();
+    const relay = open({ link: way.link, local: openLocal(3) });
+    const other = open();
+    await warmUp(relay, other);
+    await pass(60_000);
+    way.unable(true);
+    expect(await tryTake(relay)).toBeNull();
+    await pass(permitMs + longestWindowMs - 1);
+    way.unable(false);
+    expect(await tryTake(relay)).toBeNull();
+    expect(await tryTake(other)).toBeNull();
   });
 
   it('is told what was sent alone as soon as it can, and decides again', async () => {
@@ -246,7 +291,8 @@ describe('a server that is there and cannot write', () => {
     const taking = relay.take('events', new AbortController().signal);
     await pass(1000);
     way.unable(false);
-    await pass(1000);
+    // Others may have been alone as long, and tell first what they sent.
+    await pass(reportMs + 1000);
     expect(await taking).not.toBeNull();
   });
 });
@@ -448,6 +494,8 @@ async function suffer(fleet: Fleet, one: Trouble, local: boolean): Promise<void>
   } else if (one.kind === 'cut') {
     ways[one.relay]?.cut(one.forMs);
   } else if (one.kind === 'outage') {
+    // It is the server that is away: whoever had not found it again loses it together with the others.
+    for (const way of ways) way.set(true);
     ways.forEach((way, index) => way.cut(one.forMs + index * one.staggerMs));
   } else {
     await server.kill();
