@@ -1,4 +1,4 @@
-import { endOfString } from './json-scan.js';
+import { decodeUtf8 } from './utf8.js';
 
 /** A text that holds some neighbours of a list as the whole holds all: `[1,2,3]` is cut into `[1,2]` and `[3]`. */
 export type Cut = {
@@ -7,58 +7,81 @@ export type Cut = {
   readonly shift: number;
 };
 
-/** Where an element is missing, nothing is cut: JSON.parse is to say so, and where. */
-const noElement = /\s*[,\]}]/y;
 /** More is unheard of, and is repeated in each cut. */
-const blank = '\\s{0,20}';
+const maxBlanks = 20;
+const blank = `[ \\t\\n\\r]{0,${maxBlanks}}`;
 
 /** What stands before the first element of a list: of `[…]` and of `{"name":[…]}`. */
-export function toListOpening(name: string): RegExp {
-  return new RegExp(`^${blank}(?:\\{${blank}"${name}"${blank}:${blank})?\\[`);
+export type ListOpening = { readonly pattern: RegExp; readonly maxBytes: number };
+
+export function toListOpening(name: string): ListOpening {
+  return {
+    pattern: new RegExp(`^${blank}(?:\\{${blank}"${name}"${blank}:${blank})?\\[`),
+    maxBytes: 4 * maxBlanks + `{"${name}":[`.length,
+  };
 }
 
 /**
- * Cuts the JSON text of a list after each `chars` characters, or later where an element is longer.
+ * Cuts the JSON text of a list after each `minBytes` bytes, or later where an element is longer.
  * What comes after the list stays with the last cut; a text that does not start with `opening`
- * (toListOpening) stays whole. Finds no faults, and hides none: the text is JSON where all that it
- * is cut into is.
+ * stays whole. Finds no faults, and hides none: the text is JSON where all that it is cut into is.
+ *
+ * `bytes` are UTF-8. The whole is never one string, since a long one is new memory each time, and what
+ * is cut are ASCII characters, which are no part of any other.
  */
-export function* cutList(text: string, opening: RegExp, chars: number): Generator<Cut> {
-  const [before] = opening.exec(text) ?? [];
-  if (before === undefined || !isElement(text, before.length)) {
-    yield { text, shift: 0 };
+export function* cutList(bytes: Buffer, opening: ListOpening, minBytes: number): Generator<Cut> {
+  const [before] = opening.pattern.exec(bytes.toString('latin1', 0, opening.maxBytes)) ?? [];
+  if (before === undefined || !isElement(bytes, before.length)) {
+    yield { text: decodeUtf8(bytes), shift: 0 };
     return;
   }
   const closing = before.includes('{') ? ']}' : ']';
   let start = before.length;
+  let shift = 0;
   for (;;) {
-    const at = findCut(text, start, chars);
-    const shift = start - before.length;
-    if (at === -1) {
-      yield { text: before + text.slice(start), shift };
-      return;
-    }
-    yield { text: before + text.slice(start, at) + closing, shift };
+    const at = findCut(bytes, start, minBytes);
+    const isLast = at === -1;
+    const inside = decodeUtf8(bytes.subarray(start, isLast ? bytes.length : at));
+    yield { text: isLast ? before + inside : before + inside + closing, shift };
+    if (isLast) return;
     start = at + 1;
+    shift += inside.length + 1;
   }
 }
 
-/** Index of the first comma between two elements, `chars` or more after `from`; -1 where none is left. */
-function findCut(text: string, from: number, chars: number): number {
+// Characters by their codes: what follows runs for every byte.
+const [tab, lineFeed, carriageReturn, space] = [0x09, 0x0a, 0x0d, 0x20];
+const [quote, comma, backslash] = [0x22, 0x2c, 0x5c];
+const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
+
+/** Index of the first comma between two elements, `minBytes` or more after `from`; -1 where none is left. */
+function findCut(bytes: Buffer, from: number, minBytes: number): number {
   let depth = 0;
-  for (let at = from; at < text.length && depth >= 0; at++) {
-    const code = text.charCodeAt(at);
-    // Quotes, commas and brackets by their codes: this runs for every character.
-    if (code === 34) at = endOfString(text, at) - 1;
-    else if (code === 44) {
-      if (depth === 0 && at - from >= chars && isElement(text, at + 1)) return at;
-    } else if (code === 91 || code === 123) depth++;
-    else if (code === 93 || code === 125) depth--;
+  for (let at = from; at < bytes.length && depth >= 0; at++) {
+    const code = bytes[at];
+    if (code === quote) at = toEndOfString(bytes, at);
+    else if (code === comma) {
+      if (depth === 0 && at - from >= minBytes && isElement(bytes, at + 1)) return at;
+    } else if (code === openBracket || code === openBrace) depth++;
+    else if (code === closeBracket || code === closeBrace) depth--;
   }
   return -1;
 }
 
-function isElement(text: string, at: number): boolean {
-  noElement.lastIndex = at;
-  return !noElement.test(text);
+/** Index of the quote that closes the string that starts at `start`; the end where none does. */
+function toEndOfString(bytes: Buffer, start: number): number {
+  let at = start + 1;
+  while (at < bytes.length && bytes[at] !== quote) at += bytes[at] === backslash ? 2 : 1;
+  return at;
+}
+
+/** Where an element is missing, nothing is cut: JSON.parse is to say so, and where. */
+function isElement(bytes: Buffer, from: number): boolean {
+  let at = from;
+  while (isBlank(bytes[at])) at++;
+  return bytes[at] !== comma && bytes[at] !== closeBracket && bytes[at] !== closeBrace;
+}
+
+function isBlank(code: number | undefined): boolean {
+  return code === space || code === lineFeed || code === carriageReturn || code === tab;
 }

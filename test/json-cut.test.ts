@@ -4,7 +4,7 @@ import { parseJson } from '../src/json.js';
 import { cutList, toListOpening } from '../src/json-cut.js';
 
 const opening = toListOpening('events');
-const cut = (text: string, chars = 4) => [...cutList(text, opening, chars)];
+const cut = (text: string, chars = 4) => [...cutList(Buffer.from(text), opening, chars)];
 const textsOf = (text: string, chars = 4) => cut(text, chars).map((each) => each.text);
 
 describe('a list is cut between its elements', () => {
@@ -58,7 +58,7 @@ it('all elements are there, once, and in order', () => {
 it('each place is where the shift says', () => {
   fc.assert(
     fc.property(list, chars, (text, length) => {
-      const from = opening.exec(text)?.[0].length ?? 0;
+      const from = opening.pattern.exec(text)?.[0].length ?? 0;
       for (const each of cut(text, length)) {
         const inside = each.text.slice(from).replace(/\]\}?$/, '');
         expect(text.startsWith(inside, from + each.shift)).toBe(true);
@@ -104,4 +104,11 @@ describe('a text that is not JSON', () => {
       { numRuns: 2000 },
     );
   });
+});
+
+it('characters of several bytes stay whole, and count as one character each', () => {
+  const [first, second] = cut('["ü€","😀","x"]', 1);
+  expect(first).toEqual({ text: '["ü€"]', shift: 0 });
+  expect(second).toEqual({ text: '["😀"]', shift: 5 });
+  expect(textsOf('["ü€","😀","x"]', 1)).toEqual(['["ü€"]', '["😀"]', '["x"]']);
 });

@@ -61,19 +61,21 @@ function toProfile() {
 
 const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
 const bodies = Array.from({ length: 40 }, () =>
-  JSON.stringify(Array.from({ length: perRequest }, lane === 'events' ? toEvent : toProfile)),
+  Buffer.from(
+    JSON.stringify(Array.from({ length: perRequest }, lane === 'events' ? toEvent : toProfile)),
+  ),
 );
 const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
 
-/** @param {string} body */
+/** @param {Buffer} body */
 async function draft(body) {
   const drafted = await draftMany({ lane, body, format: 'json', acceptedAt: Date.now() });
   if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
 }
 
-/** @param {string} body */
+/** @param {Buffer} body */
 function parse(body) {
-  const entries = /** @type {unknown} */ (JSON.parse(body));
+  const entries = /** @type {unknown} */ (JSON.parse(body.toString()));
   if (JSON.stringify({ data: entries }).length < body.length) throw new Error('something is lost');
   return Promise.resolve();
 }

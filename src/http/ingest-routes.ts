@@ -9,7 +9,7 @@ import { z } from 'zod';
 import type { Fault, Lane } from '../envelope.js';
 import type { AcceptedMany } from '../ingest/accept.js';
 import { takenManySchema, takenOneSchema } from './answers.js';
-import { acceptTextBodies } from './body.js';
+import { acceptTextBodies, acceptUtf8Bodies } from './body.js';
 import type { ServerDeps } from './deps.js';
 import { ProblemError, toProblemAnswers, type ProblemKind } from './problems.js';
 import { manyQuery, oneQuery } from './queries.js';
@@ -48,7 +48,7 @@ export function routeIngest(app: FastifyInstance, deps: ServerDeps, lane: Ingest
     done();
   });
   app.register((scope, _options, done) => {
-    acceptTextBodies(scope, { mediaTypes: [json, ...ndjson], limitBytes });
+    acceptUtf8Bodies(scope, { mediaTypes: [json, ...ndjson], limitBytes });
     routeMany(scope, deps, lane);
     done();
   });
@@ -115,7 +115,7 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
   routes.post(`/v1/${lane}/batch`, { schema }, async (request, reply) => {
     const { strict, ids: withIds } = request.query;
     const format = isNdjson(request) ? 'ndjson' : 'json';
-    const answer = await accept.many(lane, toText(request), { format, strict });
+    const answer = await accept.many(lane, toBytes(request), { format, strict });
     switch (answer.kind) {
       case 'taken':
         return reply.code(202).send(toTakenManyView(answer, { withIds }));
@@ -141,6 +141,10 @@ function toManyBody({ lane, noun, entry }: IngestLane) {
 /** An absent body is an empty one: `accept` has the words for it. */
 function toText({ body }: { readonly body: unknown }): string {
   return typeof body === 'string' ? body : '';
+}
+
+function toBytes({ body }: { readonly body: unknown }): Buffer {
+  return Buffer.isBuffer(body) ? body : Buffer.alloc(0);
 }
 
 function isNdjson({ headers }: Pick<FastifyRequest, 'headers'>): boolean {

@@ -49,10 +49,10 @@ export type RefusedAll = {
 export type OneOptions = { readonly idempotencyKey?: string | undefined };
 export type ManyOptions = { readonly format: 'json' | 'ndjson'; readonly strict: boolean };
 
-/** The accept half: validate, map, append. Bodies are the raw request text, decompressed. */
+/** The accept half: validate, map, append. Bodies are the raw request text, decompressed; of many, its UTF-8. */
 export type Accept = {
   one(lane: Lane, body: string, options: OneOptions): Promise<AcceptedOne>;
-  many(lane: Lane, body: string, options: ManyOptions): Promise<AcceptedMany>;
+  many(lane: Lane, body: Buffer, options: ManyOptions): Promise<AcceptedMany>;
 };
 
 /** What accept asks of a store: all of the drafts or none, and one `taken` per draft, in order. */

@@ -5,10 +5,10 @@ import { readJson, readNdjson } from './entries.js';
 import { refuse, type Invalid } from './faults.js';
 import { limits } from './limits.js';
 
-/** A request for many: its whole text, and when it came. */
+/** A request for many: its whole text, in UTF-8, and when it came. */
 export type ManyPosted = {
   readonly lane: Lane;
-  readonly body: string;
+  readonly body: Buffer;
   readonly format: 'json' | 'ndjson';
   /** Epoch ms. */
   readonly acceptedAt: number;

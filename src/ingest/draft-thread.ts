@@ -10,7 +10,9 @@ const { defaultCountry } = workerData as ThreadData;
 const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(defaultCountry) });
 
 async function answer({ id, posted }: Job): Promise<void> {
-  const drafted = await draftMany(posted);
+  const { buffer, byteOffset, byteLength } = posted.body;
+  const body = Buffer.from(buffer, byteOffset, byteLength);
+  const drafted = await draftMany({ ...posted, body });
   if (!drafted.ok) {
     post({ id, drafted }, []);
     return;

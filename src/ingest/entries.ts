@@ -1,6 +1,7 @@
 import type { Fault, Lane } from '../envelope.js';
 import { isJsonObject, parseJson, type JsonFault } from '../json.js';
 import { cutList, toListOpening } from '../json-cut.js';
+import { decodeUtf8 } from '../utf8.js';
 import { refuse, toFaults, type Invalid } from './faults.js';
 
 /** One of many, as it came. `errors`: what is wrong with its JSON; then `value` is not to be used. */
@@ -24,13 +25,13 @@ export function readOne(body: string): Entry {
  * long is what a garbage collector works on (docs/performance.md). Below the 20,000 characters from
  * which on `parseJson` looks for nesting without end.
  */
-const partChars = 16_384;
+const partBytes = 16_384;
 
 const openings = { events: toListOpening('events'), profiles: toListOpening('profiles') } as const;
 
-/** `{"events":[…]}`, `{"profiles":[…]}` or a bare array. What is wrong inside one entry stays with it. */
-export function* readJson(lane: Lane, body: string): Generator<Part> {
-  for (const { text, shift } of cutList(body, openings[lane], partChars)) {
+/** `{"events":[…]}`, `{"profiles":[…]}` or a bare array, in UTF-8. What is wrong inside one entry stays with it. */
+export function* readJson(lane: Lane, body: Buffer): Generator<Part> {
+  for (const { text, shift } of cutList(body, openings[lane], partBytes)) {
     yield readList(lane, text, shift);
   }
 }
@@ -57,7 +58,7 @@ function readList(lane: Lane, text: string, shift: number): Part {
 }
 
 /** One entry a line; blank lines are skipped and not counted. A line that is not JSON is an entry at fault. */
-export function* readNdjson(body: string): Generator<Part> {
+export function* readNdjson(body: Buffer): Generator<Part> {
   for (const line of linesOf(body)) {
     if (line.trim() !== '') yield { ok: true, entries: [readOne(line)] };
   }
@@ -76,11 +77,11 @@ export function groupByEntry(faults: readonly JsonFault[], indexAt: number) {
   return { byEntry, elsewhere };
 }
 
-function* linesOf(body: string): Generator<string> {
-  let start = 0;
-  for (let end = body.indexOf('\n'); end !== -1; end = body.indexOf('\n', start)) {
-    yield body.slice(start, end);
-    start = end + 1;
+function* linesOf(body: Buffer): Generator<string> {
+  for (let start = 0; start < body.length;) {
+    const end = body.indexOf('\n', start + partBytes);
+    const next = end === -1 ? body.length : end + 1;
+    yield* decodeUtf8(body.subarray(start, next)).split('\n');
+    start = next;
   }
-  yield body.slice(start);
 }

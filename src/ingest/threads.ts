@@ -5,7 +5,11 @@ import type { Invalid } from './faults.js';
 import { unpackDrafts } from './packed.js';
 
 export type ThreadData = { readonly defaultCountry: string | undefined };
-export type Job = { readonly id: number; readonly posted: ManyPosted };
+/** A buffer arrives as the array it is. */
+export type Job = {
+  readonly id: number;
+  readonly posted: Omit<ManyPosted, 'body'> & { readonly body: Uint8Array };
+};
 export type Answer = {
   readonly id: number;
   readonly drafted:
@@ -18,14 +22,14 @@ export type Answer = {
 };
 
 type Waiting = {
-  readonly posted: ManyPosted;
+  readonly posted: Omit<ManyPosted, 'body'>;
   readonly resolve: (drafted: DraftedMany) => void;
   readonly reject: (error: Error) => void;
 };
 type Thread = { readonly worker: Worker; readonly waiting: Map<number, Waiting> };
 
 /** Below this a request is drafted sooner than it is handed over and back. */
-const leastChars = 16_384;
+const leastBytes = 16_384;
 
 export type ThreadsOptions = ThreadData & {
   /** 0: all requests are drafted in the thread that asks, as small ones are anyway. */
@@ -37,7 +41,7 @@ export type ThreadsOptions = ThreadData & {
 };
 
 export type Threads = {
-  /** `here` drafts in the thread that asks. */
+  /** `here` drafts in the thread that asks. The body may be empty afterwards: its memory changes hands. */
   readonly draftMany: (posted: ManyPosted, here: DraftMany) => Promise<DraftedMany>;
   close(): Promise<void>;
 };
@@ -74,7 +78,7 @@ export function startThreads(options: ThreadsOptions): Threads {
   return {
     draftMany(posted, here) {
       const [first, ...others] = threads;
-      if (first === undefined || posted.body.length < leastChars) return here(posted);
+      if (first === undefined || posted.body.length < leastBytes) return here(posted);
       const { worker, waiting } = others.reduce(
         (least, each) => (each.waiting.size < least.waiting.size ? each : least),
         first,
@@ -82,7 +86,7 @@ export function startThreads(options: ThreadsOptions): Threads {
       return new Promise((resolve, reject) => {
         const id = ids++;
         waiting.set(id, { posted, resolve, reject });
-        worker.postMessage({ id, posted } satisfies Job);
+        worker.postMessage({ id, posted } satisfies Job, toHandOver(posted));
       });
     },
     async close() {
@@ -92,7 +96,12 @@ export function startThreads(options: ThreadsOptions): Threads {
   };
 }
 
-function toDrafted(drafted: Answer['drafted'], posted: ManyPosted): DraftedMany {
+/** Memory that nobody else has a part of changes hands; any other is copied. */
+function toHandOver({ body: { buffer, byteLength } }: ManyPosted): ArrayBuffer[] {
+  return buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : [];
+}
+
+function toDrafted(drafted: Answer['drafted'], posted: Waiting['posted']): DraftedMany {
   if (!drafted.ok) return drafted;
   const { count, chunks, rejected, warnings } = drafted;
   const drafts = unpackDrafts(chunks, posted);

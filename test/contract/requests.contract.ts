@@ -93,7 +93,7 @@ async function toPayloads(lane: Lane, entries: readonly unknown[]): Promise<read
     newId: () => `id-${++made}`,
   });
   const options = { format: 'json', strict: true } as const;
-  const answer = await accept.many(lane, JSON.stringify(entries), options);
+  const answer = await accept.many(lane, Buffer.from(JSON.stringify(entries)), options);
   expect(answer).toMatchObject({ kind: 'taken', accepted: entries.length });
   return appended.map(({ payload }) => payload);
 }

@@ -123,7 +123,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
         return Promise.resolve(one);
       },
       many: (lane, body, options) => {
-        accepted.push({ lane, body, options });
+        accepted.push({ lane, body: body.toString(), options });
         return Promise.resolve(many);
       },
     },

@@ -6,7 +6,7 @@ import { anEvent, receivedAt } from './fixture.js';
 const toE164 = createToE164(undefined);
 const toPosted = (entries: readonly unknown[]) => ({
   lane: 'events' as const,
-  body: JSON.stringify(entries),
+  body: Buffer.from(JSON.stringify(entries)),
   format: 'json' as const,
   acceptedAt: receivedAt,
 });

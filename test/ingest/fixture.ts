@@ -1,5 +1,10 @@
-import type { Draft } from '../../src/envelope.js';
-import { createAccept, type AcceptDeps, type Append } from '../../src/ingest/accept.js';
+import type { Draft, Lane } from '../../src/envelope.js';
+import {
+  createAccept,
+  type AcceptDeps,
+  type Append,
+  type ManyOptions,
+} from '../../src/ingest/accept.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 
@@ -21,7 +26,7 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
     return Promise.resolve({ ok: true, taken });
   };
   let made = 0;
-  const accept = createAccept({
+  const { one, many } = createAccept({
     store: { append },
     clock: createManualClock(receivedAt),
     metrics,
@@ -34,6 +39,11 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
     return values
       .filter(({ value }) => value > 0)
       .map(({ labels, value }) => ({ ...labels, value }));
+  };
+  const accept = {
+    one,
+    many: (lane: Lane, body: string, options: ManyOptions) =>
+      many(lane, Buffer.from(body), options),
   };
   return { accept, appended, counted, drafts: () => appended.flat() };
 }

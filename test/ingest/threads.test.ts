@@ -25,7 +25,7 @@ function start(count = 2, at = entry): void {
 
 const posted = (entries: readonly unknown[], overrides: Partial<ManyPosted> = {}): ManyPosted => ({
   lane: 'events',
-  body: JSON.stringify(entries),
+  body: Buffer.from(JSON.stringify(entries)),
   format: 'json',
   acceptedAt: receivedAt,
   ...overrides,
@@ -49,9 +49,11 @@ it.each([
     'NDJSON',
     posted([], {
       format: 'ndjson',
-      body: manyEvents(500)
-        .map((each) => JSON.stringify(each))
-        .join('\n'),
+      body: Buffer.from(
+        manyEvents(500)
+          .map((each) => JSON.stringify(each))
+          .join('\n'),
+      ),
     }),
   ],
   [
@@ -70,11 +72,12 @@ it.each([
       ...manyEvents(900),
     ]),
   ],
-  ['no list', posted([], { body: JSON.stringify({ pad: 'x'.repeat(20_000) }) })],
-  ['no JSON', posted([], { body: 'x'.repeat(20_000) })],
+  ['no list', posted([], { body: Buffer.from(JSON.stringify({ pad: 'x'.repeat(20_000) })) })],
+  ['no JSON', posted([], { body: Buffer.from('x'.repeat(20_000)) })],
 ])('a thread drafts %s as it would be drafted here', async (_what, request) => {
   start();
-  const [there, expected] = await Promise.all([threads.draftMany(request, here), here(request)]);
+  const expected = await here(request);
+  const there = await threads.draftMany(request, here);
   expect(toPlain(there)).toEqual(toPlain(expected));
   expect(faults).toEqual([]);
 });
@@ -89,6 +92,17 @@ function toPlain(drafted: Awaited<ReturnType<typeof here>>): unknown {
   }));
   return { ...drafted, collected: { ...others, drafts: texts } };
 }
+
+it('hands over the memory of a body that has its own, and leaves that of others alone', async () => {
+  start(1);
+  const own = posted(manyEvents(200));
+  const whole = Buffer.concat([own.body, own.body]);
+  const body = whole.subarray(own.body.length);
+  await threads.draftMany({ ...own, body }, here);
+  expect(whole).toEqual(Buffer.concat([own.body, own.body]));
+  await threads.draftMany(own, here);
+  expect(own.body).toHaveLength(0);
+});
 
 it('small requests, and all where there are no threads, are drafted here', async () => {
   start();
@@ -123,10 +137,10 @@ it('a thread that ends fails what it was given, and another takes its place', as
     `data:text/javascript,${encodeURIComponent("import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => { throw new Error('out of order'); });")}`,
   );
   start(1, dying);
-  const request = posted(manyEvents(200));
-  await expect(threads.draftMany(request, here)).rejects.toThrow('out of order');
+  const request = () => posted(manyEvents(200));
+  await expect(threads.draftMany(request(), here)).rejects.toThrow('out of order');
   expect(faults).toEqual([new Error('out of order')]);
-  await expect(threads.draftMany(request, here)).rejects.toThrow('out of order');
+  await expect(threads.draftMany(request(), here)).rejects.toThrow('out of order');
   expect(faults).toHaveLength(2);
 });
 
