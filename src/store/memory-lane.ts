@@ -37,6 +37,6 @@ export class MemoryLane {
 
   #queued(envelope: Numbered): Queued {
     const readyAt = this.#clock.monotonic();
-    return { ...envelope, attempts: 0, readyAt, alone: false, lastTry: null };
+    return { ...envelope, attempts: 0, readyAt, alone: false, lastTry: null, inFlight: false };
   }
 }

@@ -15,7 +15,6 @@ export class WorkingSet<T extends Queued = Queued> {
   readonly queue: LaneQueue<T>;
   /** In order of acceptance, so the first is the oldest. */
   readonly #unsettled = new Map<string, T>();
-  readonly #inFlight = new Set<string>();
   #bytes = 0;
 
   constructor(options: WorkingSetOptions) {
@@ -42,12 +41,13 @@ export class WorkingSet<T extends Queued = Queued> {
 
   find(id: string): { readonly queued: T; readonly inFlight: boolean } | undefined {
     const queued = this.#unsettled.get(id);
-    return queued && { queued, inFlight: this.#inFlight.has(id) };
+    return queued && { queued, inFlight: queued.inFlight };
   }
 
   /** The envelope as it was claimed; undefined where it is not in flight. */
   claimed(id: string): T | undefined {
-    return this.#inFlight.has(id) ? this.#unsettled.get(id) : undefined;
+    const queued = this.#unsettled.get(id);
+    return queued?.inFlight === true ? queued : undefined;
   }
 
   /** A fresh one, behind all others. */
@@ -66,14 +66,14 @@ export class WorkingSet<T extends Queued = Queued> {
   adopt(queued: readonly T[]): void {
     for (const one of queued) {
       this.#track(one);
-      this.#inFlight.add(one.id);
+      one.inFlight = true;
     }
     this.queue.adopt(queued);
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
     const parcels = this.queue.claim(bounds);
-    for (const parcel of parcels) for (const { id } of parcel) this.#inFlight.add(id);
+    for (const parcel of parcels) for (const one of parcel) one.inFlight = true;
     return parcels;
   }
 
@@ -85,7 +85,7 @@ export class WorkingSet<T extends Queued = Queued> {
   /** Claimed envelopes that will be claimed again after `afterMs`. */
   sendBack(queued: readonly T[], afterMs: number): void {
     for (const one of queued) {
-      this.#inFlight.delete(one.id);
+      one.inFlight = false;
       this.#unsettled.set(one.id, one);
     }
     this.queue.delay(queued, afterMs);
@@ -94,7 +94,6 @@ export class WorkingSet<T extends Queued = Queued> {
   /** Claimed envelopes that are settled. */
   remove(queued: readonly T[]): void {
     for (const one of queued) {
-      this.#inFlight.delete(one.id);
       this.#unsettled.delete(one.id);
       this.#bytes -= weight(one);
     }

@@ -183,6 +183,7 @@ export class JournalLane {
         alone: mark?.alone ?? false,
         lastTry: mark?.lastTry ?? null,
         ref: mark?.ref ?? null,
+        inFlight: false,
         readyAt: now - waitedMs(acceptedAt),
         block,
         index,

@@ -57,6 +57,7 @@ export function toClaimed(
       keys,
       acceptedAt: Number(acceptedAt),
       readyAt: Number(readyAt),
+      inFlight: true,
       payload: toBytes(payload),
       ...toTries(toText(tries)),
     };
