@@ -32,10 +32,36 @@ const toForwarder =
         startBare('forwarder', { SINK_URL: sink.url, PER_REQUEST: String(perRequest) }, cores),
     });
 
+/** What it forwards is marked as what the relay sends. */
+const toDraftingForwarder =
+  ({ load, cores }: Way, perRequest: number) =>
+  () => {
+    const isOfProfiles = load.kind === 'profiles';
+    const env = { LANE: isOfProfiles ? 'profiles' : 'events', PER_REQUEST: String(perRequest) };
+    return measureEndToEnd({
+      ...{ mark: isOfProfiles ? '"type":"profile"' : '"type":"event-bulk-create"' },
+      ...{ load, cores, warmUpSeconds },
+      start: (sink) => startBare('drafting-forwarder', { ...env, SINK_URL: sink.url }, cores),
+    });
+  };
+
+/** A part of what the relay does, against the same floor. */
+function addBound(row: string, bound: readonly number[], floor: readonly number[]): void {
+  rows.push({
+    row,
+    what: 'the same by a program that drafts with the relay’s code, syncs to a log and forwards, and no more',
+    against: 'the program that parses, serialises and forwards',
+    measured: toRatio(bound, floor),
+    ...{ unit: '×', least: '–', aim: '–' },
+    absolute: { 'drafted, synced and forwarded': toSpread(bound) },
+  });
+}
+
 it.each(['events', 'ndjson'] as const)('events delivered per second, %s', async (kind) => {
   const way: Way = { load: { kind, perRequest: 500, seconds }, cores: 'server' };
-  const { relay, floor } = await interleave(rounds, {
+  const { relay, bound, floor } = await interleave(rounds, {
     relay: toRelay(way),
+    bound: toDraftingForwarder(way, 1000),
     floor: toForwarder(way, 1000),
   });
   rows.push({
@@ -46,6 +72,7 @@ it.each(['events', 'ndjson'] as const)('events delivered per second, %s', async 
     ...{ unit: '×', least: '0.60', aim: '0.90' },
     absolute: { 'relay, events/s': toSpread(relay), forwarder: toSpread(floor) },
   });
+  addBound(`3 ${kind === 'events' ? 'JSON' : 'NDJSON'} bound`, bound, floor);
 });
 
 it('events delivered per second, both cores', async () => {
@@ -78,8 +105,9 @@ it('events delivered per second, both cores', async () => {
 it.each([0, 0.1, 0.9])('profiles delivered per second, %f of them repeated', async (repeated) => {
   const load: Load = { kind: 'profiles', perRequest: 10_000, repeated, connections: 4, seconds };
   const way: Way = { load, cores: 'server' };
-  const { relay, floor } = await interleave(rounds, {
+  const { relay, bound, floor } = await interleave(rounds, {
     relay: toRelay(way),
+    bound: toDraftingForwarder(way, 10_000),
     floor: toForwarder(way, 10_000),
   });
   rows.push({
@@ -90,4 +118,5 @@ it.each([0, 0.1, 0.9])('profiles delivered per second, %f of them repeated', asy
     ...{ unit: '×', least: '0.50', aim: '0.80' },
     absolute: { 'relay, profiles/s': toSpread(relay), forwarder: toSpread(floor) },
   });
+  addBound(`11, ${repeated * 100} % bound`, bound, floor);
 });

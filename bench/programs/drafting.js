@@ -62,7 +62,9 @@ function toProfile() {
 const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
 const bodies = Array.from({ length: 40 }, () =>
   Buffer.from(
-    JSON.stringify(Array.from({ length: perRequest }, lane === 'events' ? toEvent : toProfile)),
+    JSON.stringify(
+      Array.from({ length: perRequest }, () => (lane === 'events' ? toEvent() : toProfile())),
+    ),
   ),
 );
 const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });

@@ -8,6 +8,9 @@ export const unlimited: Readonly<Record<string, string>> = {
   PROFILE_RATE_WINDOWS: 'off',
   RATE_LIMIT_PER_SECOND: '100000',
   RATE_LIMIT_BURST: '100000',
+  // What does not fill a request waits as long as with the forwarder: a round ends with the last record.
+  EVENT_FLUSH_INTERVAL_MS: '200',
+  PROFILE_FLUSH_INTERVAL_MS: '200',
 };
 
 export type EndToEnd = {

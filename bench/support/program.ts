@@ -88,7 +88,8 @@ export function startRelay(
   });
 }
 
-export type Bare = 'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder';
+export type Bare =
+  'bare-fastify' | 'bare-http' | 'synced-fastify' | 'forwarder' | 'drafting-forwarder';
 
 export function startBare(
   name: Bare,

@@ -1,0 +1,76 @@
+// The forwarder with what a relay cannot leave out, and no more: what is posted is read, checked, mapped
+// and serialised by the relay's own code, synced to a log before the answer, and forwarded 1,000 (or
+// PER_REQUEST) a request. No keys, no order of one person's events, no repeats, no index, no settlement,
+// no metrics: what is between this and the relay is what these cost; what is between the forwarder and
+// this no store can win back. LANE=events or profiles.
+import { randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+import { buffer } from 'node:stream/consumers';
+import { Agent, request as send } from 'undici';
+import { listen } from './listen.js';
+import { append } from './synced-log.js';
+
+// The build, typed by src/, which is there without one.
+const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
+/* eslint-disable @typescript-eslint/no-unsafe-assignment -- it does not see JSDoc's casts */
+const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-many.js')} */ (
+  await load('../../dist/ingest/draft-many.js')
+);
+const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} */ (
+  await load('../../dist/ingest/phone.js')
+);
+const { toBody } = /** @type {typeof import('../../src/klaviyo/request.js')} */ (
+  await load('../../dist/klaviyo/request.js')
+);
+/* eslint-enable @typescript-eslint/no-unsafe-assignment */
+
+const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
+const perRequest = Number(process.env.PER_REQUEST ?? 1000);
+const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
+const sink = new Agent({ connections: 8 });
+/** @type {Uint8Array[]} */
+let held = [];
+
+/** @param {readonly Uint8Array[]} payloads */
+async function forward(payloads) {
+  const { body } = await send(`${process.env.SINK_URL}/forwarded`, {
+    method: 'POST',
+    dispatcher: sink,
+    headers: { 'content-type': 'application/json' },
+    body: toBody(lane, payloads),
+  });
+  await body.dump();
+}
+
+/** What is left goes once nothing has come for a while. */
+let idle = setTimeout(() => undefined, 0);
+function forwardRest() {
+  if (held.length > 0) void forward(held);
+  held = [];
+}
+
+/** @param {import('node:http').IncomingMessage} request */
+async function take(request) {
+  const isNdjson = request.headers['content-type'] === 'application/x-ndjson';
+  const format = isNdjson ? 'ndjson' : 'json';
+  const drafted = await draftMany({
+    ...{ lane, format, body: await buffer(request) },
+    acceptedAt: Date.now(),
+  });
+  if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
+  const payloads = drafted.collected.drafts.map(({ payload }) => payload);
+  await append(payloads);
+  held.push(...payloads);
+  while (held.length >= perRequest) void forward(held.splice(0, perRequest));
+  clearTimeout(idle);
+  idle = setTimeout(forwardRest, 200);
+  return payloads.length;
+}
+
+const server = createServer((request, response) => {
+  void take(request).then((accepted) => {
+    response.writeHead(202, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ accepted }));
+  });
+});
+listen(server);
