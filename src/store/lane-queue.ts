@@ -13,6 +13,8 @@ export type Queued = Envelope & {
   readonly alone: boolean;
   /** The latest attempt, and why it sent the envelope back; no reason while its import job runs. */
   readonly lastTry: { readonly deliveryId: string | null; readonly reason: Reason | null } | null;
+  /** The import job that has it. */
+  readonly ref: string | null;
   /** Claimed, and not settled since. The working set changes it in place: a set of ids costs every event three look-ups more. */
   inFlight: boolean;
 };

@@ -37,6 +37,14 @@ export class MemoryLane {
 
   #queued(envelope: Numbered): Queued {
     const readyAt = this.#clock.monotonic();
-    return { ...envelope, attempts: 0, readyAt, alone: false, lastTry: null, inFlight: false };
+    return {
+      ...envelope,
+      attempts: 0,
+      readyAt,
+      alone: false,
+      lastTry: null,
+      ref: null,
+      inFlight: false,
+    };
   }
 }

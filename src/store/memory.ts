@@ -108,7 +108,7 @@ export class MemoryStore implements Store {
       if (name === 'events') this.#dedupe.forget(queued.keys, queued.seq);
     }
     this.#remove(lane, [...delivered, ...merged, ...buried.map(({ queued }) => queued)]);
-    lane.unsettled.update(sorted.followed.map(({ queued }) => queued));
+    lane.unsettled.update(sorted.followed);
     for (const [afterMs, queued] of sorted.back) lane.unsettled.sendBack(queued, afterMs);
     return Promise.resolve();
   }

@@ -8,8 +8,10 @@ export type Sorted<T extends Queued = Queued> = {
   readonly buried: { readonly queued: T; readonly reason: Reason }[];
   /** Retries, by their delay in ms. */
   readonly back: Map<number, T[]>;
-  /** Taken by Klaviyo's import job `ref`; they stay claimed. */
-  readonly followed: { readonly queued: T; readonly ref: string }[];
+  /** Taken by an import job; they stay claimed. */
+  readonly followed: T[];
+  /** Import jobs that had some of the others: a job ends for all of its envelopes in one settlement. */
+  readonly ended: Set<string>;
 };
 
 /** `find` gives the claimed envelope of that id; what is not claimed (settled twice) is left out. */
@@ -24,10 +26,14 @@ export function sortSettled<T extends Queued>(
     buried: [],
     back: new Map(),
     followed: [],
+    ended: new Set(),
   };
+  // One for all of a request: there may be ten thousand, and they may stay for long.
+  const followedTry = { deliveryId, reason: null };
   for (const { envelope, verdict } of settled) {
     const queued = find(envelope.id);
     if (queued === undefined) continue;
+    if (verdict.kind !== 'follow' && queued.ref !== null) sorted.ended.add(queued.ref);
     switch (verdict.kind) {
       case 'ack':
         sorted[verdict.as].push(queued);
@@ -36,10 +42,7 @@ export function sortSettled<T extends Queued>(
         sorted.buried.push({ queued, reason: verdict.reason });
         break;
       case 'follow':
-        sorted.followed.push({
-          queued: { ...queued, lastTry: { deliveryId, reason: null } },
-          ref: verdict.ref,
-        });
+        sorted.followed.push({ ...queued, lastTry: followedTry, ref: verdict.ref });
         break;
       case 'retry': {
         const { afterMs, reason, countAttempt } = verdict;
@@ -49,6 +52,7 @@ export function sortSettled<T extends Queued>(
           attempts: queued.attempts + (countAttempt ? 1 : 0),
           alone: verdict.alone ?? queued.alone,
           lastTry: { deliveryId, reason },
+          ref: null,
         });
         sorted.back.set(afterMs, back);
       }

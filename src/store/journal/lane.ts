@@ -12,8 +12,6 @@ export type Held = Queued & {
   readonly block: Block;
   /** Its place in the block. */
   readonly index: number;
-  /** The import job that has it. */
-  readonly ref: string | null;
 };
 
 export type JournalLaneOptions = {

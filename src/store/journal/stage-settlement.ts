@@ -25,8 +25,7 @@ export function stageSettlement(
   const lane = deps.lanes[name];
   const deliveryId = delivery?.id ?? null;
   const sorted = sortSettled(settled, deliveryId, (id) => lane.held.claimed(id));
-  const { delivered, merged, buried, back } = sorted;
-  const followed = sorted.followed.map(({ queued, ref }) => ({ ...queued, ref }));
+  const { delivered, merged, buried, back, followed, ended } = sorted;
   const gone = [...delivered, ...merged, ...buried.map(({ queued }) => queued)];
   const bytes = gone.reduce((sum, held) => sum + weight(held), 0);
   const goneEvents = name === 'events' ? buried.map(({ queued }) => queued) : [];
@@ -41,9 +40,7 @@ export function stageSettlement(
   const sheet = new MarkSheet(clock.now());
   for (const held of gone) sheet.mark(held, 'gone');
   for (const held of followed) sheet.try(held, 0);
-  // Whichever import job had them has them no more.
-  const returned = new Map([...back].map(([afterMs, held]) => [afterMs, held.map(toFree)]));
-  for (const [afterMs, held] of returned) for (const one of held) sheet.try(one, afterMs);
+  for (const [afterMs, held] of back) for (const one of held) sheet.try(one, afterMs);
 
   const plan = letters.bury(
     buried.map(({ queued, reason }) =>
@@ -51,10 +48,7 @@ export function stageSettlement(
     ),
     draft,
   );
-  const [ref] = followed.map((held) => held.ref);
-  // An import job ends for all of its envelopes in one settlement.
-  const ended = new Set<string>();
-  for (const held of [gone, ...back.values()].flat()) if (held.ref !== null) ended.add(held.ref);
+  const ref = followed[0]?.ref ?? null;
   return {
     writes: [
       ...sheet.writes(tables),
@@ -67,7 +61,7 @@ export function stageSettlement(
       ...plan.writes,
       ...seen.forget(goneEvents, draft),
       ...[...ended].map((each) => remove(tables.imports, each)),
-      ...(ref === undefined || delivery === undefined
+      ...(ref === null || delivery === undefined
         ? []
         : [put(tables.imports, ref, { lane: name, delivery })]),
     ],
@@ -77,7 +71,7 @@ export function stageSettlement(
       admission.remove(gone.length, bytes);
       lane.held.remove(gone);
       lane.held.update(followed);
-      for (const [afterMs, held] of returned) lane.held.sendBack(held, afterMs);
+      for (const [afterMs, held] of back) lane.held.sendBack(held, afterMs);
       plan.dropped.forEach(deps.onDeadLetterDropped);
       lane.announce();
     },
@@ -145,5 +139,4 @@ function toLetter(
   return { id, lane, seq, keys, acceptedAt, attempts: attempts + 1, payload, ...facts };
 }
 
-const toFree = (held: Held): Held => ({ ...held, ref: null });
 const toSeq = ({ seq }: Held): number => seq;

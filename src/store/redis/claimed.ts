@@ -9,8 +9,6 @@ import { toBytes, toNumber, toText } from './view.js';
 export type Claimed = Queued & {
   /** The number of this relay's claim. */
   readonly claim: number;
-  /** The import job that has it. */
-  readonly ref: string | null;
 };
 
 /** What is kept of an envelope that was sent at least once. */

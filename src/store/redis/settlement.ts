@@ -34,11 +34,10 @@ export function packSettlement(
   // What others took over and gave back may be claimed here again: the earlier attempt is not of that claim.
   const current = settled.filter(({ envelope }) => isOfClaim(envelope, find(envelope.id)));
   const sorted = sortSettled(current, deliveryId, find);
-  const followed = sorted.followed.map(({ queued, ref }) => ({ ...queued, ref }));
+  const { followed } = sorted;
   const texts = new Texts();
   const back = [...sorted.back].flatMap(([afterMs, all]) =>
-    // Whichever import job had them has them no more.
-    all.map((one) => toLine(one, 'r', texts.add(fromTries({ ...one, ref: null })), afterMs)),
+    all.map((one) => toLine(one, 'r', texts.add(fromTries(one)), afterMs)),
   );
   const lines: readonly Line[] = [
     ...sorted.delivered.map((one) => toLine(one, 'd')),
@@ -62,8 +61,7 @@ export function packSettlement(
       count: settled.length,
       settled: lines,
       texts: texts.all,
-      // An import job ends for all of its envelopes in one settlement.
-      ended: [...new Set(gone.flatMap(({ ref }) => ref ?? []))],
+      ended: [...sorted.ended],
       ...(delivery && { delivery: { id: delivery.id, text: JSON.stringify(delivery) } }),
       ...(first && { import: { ref: first.ref, text: JSON.stringify({ delivery, seqs }) } }),
     }),
