@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import { Fifo } from './fifo.js';
 import { FingerprintIndex, toFingerprint, type Fingerprint } from './fingerprints.js';
 
 export type DedupeBounds = { readonly maxAgeMs: number; readonly maxCount: number };
@@ -9,7 +10,7 @@ const left = -Infinity;
 
 /**
  * The keys of events accepted lately, so that a repeat is known. Bounded by age and count, oldest
- * first out. A ring of places in order of age, in typed arrays: about 50 bytes a key.
+ * first out. A ring of places in order of age, in typed arrays: about 40 bytes a key.
  */
 export class DedupeWindow {
   readonly #bounds: DedupeBounds;
@@ -18,15 +19,18 @@ export class DedupeWindow {
   #prints: Fingerprint[] = [];
   #printed: readonly string[] | null = null;
   #index = new FingerprintIndex(firstPlaces);
-  /** By place: the number of the event, when it was accepted (monotonic ms), and the store's own note. */
+  /** By place: the number of the event, and when it was accepted (monotonic ms). */
   #seqs = new Float64Array(firstPlaces);
   #at = new Float64Array(firstPlaces);
-  #notes = new Float64Array(firstPlaces);
   /** Ever-growing; modulo the length of the ring they are places. The oldest, and one after the newest. */
   #first = 0;
   #next = 0;
   /** Keys known, of those between the two. */
   #count = 0;
+  /** The store's own notes. Neighbours mostly share one: it is kept from the first of them on. */
+  readonly #notedFrom = new Fifo<number>();
+  readonly #notes = new Fifo<number>();
+  #latestNote: number | null = null;
 
   constructor(bounds: DedupeBounds, clock: Clock) {
     this.#bounds = bounds;
@@ -46,7 +50,12 @@ export class DedupeWindow {
   /** `note` is the store's own; `ageMs`: how long ago it was accepted, for what is remembered after a restart. */
   remember(keys: readonly string[], seq: number, { note = 0, ageMs = 0 } = {}): void {
     const now = this.#clock.monotonic();
-    for (const print of this.#toPrints(keys)) this.#add(print, { seq, at: now - ageMs, note });
+    if (note !== this.#latestNote) {
+      this.#latestNote = note;
+      this.#notedFrom.push(this.#next);
+      this.#notes.push(note);
+    }
+    for (const print of this.#toPrints(keys)) this.#add(print, seq, now - ageMs);
     this.#prune(now - this.#bounds.maxAgeMs);
   }
 
@@ -61,7 +70,12 @@ export class DedupeWindow {
   /** The note of the oldest key still known; null where none is. */
   oldestNote(): number | null {
     this.#prune(this.#clock.monotonic() - this.#bounds.maxAgeMs);
-    return this.#count === 0 ? null : (this.#notes[this.#placeOf(this.#first)] ?? null);
+    if (this.#count === 0) return null;
+    while ((this.#notedFrom.peekNext() ?? Infinity) <= this.#first) {
+      this.#notedFrom.shift();
+      this.#notes.shift();
+    }
+    return this.#notes.peek() ?? null;
   }
 
   /** Good until the next call. */
@@ -75,15 +89,14 @@ export class DedupeWindow {
     return this.#prints;
   }
 
-  #add(print: Fingerprint, known: { seq: number; at: number; note: number }): void {
+  #add(print: Fingerprint, seq: number, at: number): void {
     const before = this.#index.find(print);
     if (before !== undefined) this.#leave(before);
     if (this.#next - this.#first === this.#at.length) this.#grow();
     const place = this.#placeOf(this.#next++);
     this.#index.set(print, place);
-    this.#seqs[place] = known.seq;
-    this.#at[place] = known.at;
-    this.#notes[place] = known.note;
+    this.#seqs[place] = seq;
+    this.#at[place] = at;
     this.#count++;
   }
 
@@ -111,11 +124,10 @@ export class DedupeWindow {
   /** Twice the places; every key moves to where the same number now is. */
   #grow(): void {
     const [old, length] = [this.#at.length, this.#at.length * 2];
-    const older = { index: this.#index, seqs: this.#seqs, at: this.#at, notes: this.#notes };
+    const older = { index: this.#index, seqs: this.#seqs, at: this.#at };
     this.#index = new FingerprintIndex(length);
     this.#seqs = new Float64Array(length);
     this.#at = new Float64Array(length);
-    this.#notes = new Float64Array(length);
     for (let number = this.#first; number < this.#next; number++) {
       const from = number & (old - 1);
       const place = this.#placeOf(number);
@@ -123,7 +135,6 @@ export class DedupeWindow {
       this.#at[place] = at;
       if (at === left) continue;
       this.#seqs[place] = older.seqs[from] ?? 0;
-      this.#notes[place] = older.notes[from] ?? 0;
       this.#index.copy(older.index, from, place);
     }
   }
