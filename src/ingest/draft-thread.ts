@@ -7,8 +7,9 @@ import type { Answer, Job, ThreadData } from './threads.js';
 
 /** Runs in a thread of its own: drafts what threads.ts hands it, one answer a job. */
 const { defaultCountry } = workerData as ThreadData;
-// Payloads are cut from blocks of this size. Here they live no longer than their request, and are copied
-// into its answer, so that a large block is kept by none of them; 8 KB would be a new one each 15 events.
+// Payloads are cut from blocks of this size; Node's own of 8 KB (64 in Node 24) would be a new one each
+// 15 events. Here payloads live no longer than their request, and are copied into its answer, so that a
+// large block is kept by none of them.
 Buffer.poolSize = 256 * 1024;
 const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(defaultCountry) });
 

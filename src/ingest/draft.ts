@@ -18,8 +18,9 @@ export type Drafted =
   { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Fault[] } | Invalid;
 
 /**
- * The one time a payload becomes bytes. Small ones are cut from a block of 8 KB that they share, which
- * takes half the time: whoever keeps one for long while its neighbours go makes a copy.
+ * The one time a payload becomes bytes. Small ones are cut from a block that they share
+ * (Buffer.poolSize), which takes half the time: whoever keeps one for long while its neighbours go makes
+ * a copy.
  */
 export function toBytes(payload: string): Uint8Array {
   return Buffer.from(payload);
