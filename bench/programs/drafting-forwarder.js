@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { buffer } from 'node:stream/consumers';
-import { Agent, request as send } from 'undici';
+import { createForward } from './forward.js';
 import { listen } from './listen.js';
 import { append } from './synced-log.js';
 
@@ -25,29 +25,9 @@ const { toBody } = /** @type {typeof import('../../src/klaviyo/request.js')} */ 
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
 
 const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
-const perRequest = Number(process.env.PER_REQUEST ?? 1000);
 const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
-const sink = new Agent({ connections: 8 });
-/** @type {Uint8Array[]} */
-let held = [];
-
-/** @param {readonly Uint8Array[]} payloads */
-async function forward(payloads) {
-  const { body } = await send(`${process.env.SINK_URL}/forwarded`, {
-    method: 'POST',
-    dispatcher: sink,
-    headers: { 'content-type': 'application/json' },
-    body: toBody(lane, payloads),
-  });
-  await body.dump();
-}
-
-/** What is left goes once nothing has come for a while. */
-let idle = setTimeout(() => undefined, 0);
-function forwardRest() {
-  if (held.length > 0) void forward(held);
-  held = [];
-}
+/** @type {(payloads: readonly Uint8Array[]) => void} */
+const forward = createForward((payloads) => toBody(lane, payloads));
 
 /** @param {import('node:http').IncomingMessage} request */
 async function take(request) {
@@ -60,10 +40,7 @@ async function take(request) {
   if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
   const payloads = drafted.collected.drafts.map(({ payload }) => payload);
   await append(payloads);
-  held.push(...payloads);
-  while (held.length >= perRequest) void forward(held.splice(0, perRequest));
-  clearTimeout(idle);
-  idle = setTimeout(forwardRest, 200);
+  forward(payloads);
   return payloads.length;
 }
 

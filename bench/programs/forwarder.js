@@ -1,23 +1,10 @@
 // The floor: parses what is posted, and forwards it 1,000 (or PER_REQUEST) a request. No validation, no store.
 import { createServer } from 'node:http';
-import { Agent, request as send } from 'undici';
+import { createForward } from './forward.js';
 import { listen, readText } from './listen.js';
 
-const perRequest = Number(process.env.PER_REQUEST ?? 1000);
-const sink = new Agent({ connections: 8 });
-/** @type {unknown[]} */
-let held = [];
-
-/** @param {readonly unknown[]} data */
-async function forward(data) {
-  const { body } = await send(`${process.env.SINK_URL}/forwarded`, {
-    method: 'POST',
-    dispatcher: sink,
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ data }),
-  });
-  await body.dump();
-}
+/** @type {(data: readonly unknown[]) => void} */
+const forward = createForward((data) => JSON.stringify({ data }));
 
 /**
  * @param {string} text
@@ -35,20 +22,10 @@ function parse(text, isNdjson) {
     .map((line) => /** @type {unknown} */ (JSON.parse(line)));
 }
 
-/** What is left goes once nothing has come for a while. */
-let idle = setTimeout(() => undefined, 0);
-function forwardRest() {
-  if (held.length > 0) void forward(held);
-  held = [];
-}
-
 const server = createServer((request, response) => {
   readText(request, (text) => {
     const entries = parse(text, request.headers['content-type'] === 'application/x-ndjson');
-    held.push(...entries);
-    while (held.length >= perRequest) void forward(held.splice(0, perRequest));
-    clearTimeout(idle);
-    idle = setTimeout(forwardRest, 200);
+    forward(entries);
     response.writeHead(202, { 'content-type': 'application/json' });
     response.end(JSON.stringify({ accepted: entries.length }));
   });
