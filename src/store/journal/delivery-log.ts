@@ -17,8 +17,8 @@ export type WrittenDelivery = {
   readonly merged: readonly number[];
 };
 
-/** Entries are dropped a few with each write, so that no write pays for many. */
-const dropsPerWrite = 8;
+/** Entries are dropped a few with each delivery, so that no write pays for many. */
+const dropsPerDelivery = 8;
 /** Longer ids are none of ours; LMDB's keys have a bound. */
 const maxIdChars = 100;
 
@@ -39,23 +39,11 @@ export class JournalDeliveryLog {
     this.#clock = clock;
   }
 
-  /** The writes that put a delivery down, or replace it, and drop what is out of bounds. */
-  write({ delivery, delivered, merged }: WrittenDelivery, draft: Totals): readonly Write[] {
-    const { deliveries, deliveryOrders } = this.#tables;
-    const known = deliveryOrders.get(delivery.id);
-    const order = known ?? draft.nextDelivery++;
-    const before = known === undefined ? undefined : deliveries.get(known);
-    const entry: StoredDelivery = {
-      delivery,
-      delivered: [...(before?.delivered ?? []), ...toRanges(delivered)],
-      merged: [...(before?.merged ?? []), ...toRanges(merged)],
-    };
-    return [
-      put(deliveries, order, entry),
-      put(deliveryOrders, delivery.id, order),
-      ...this.#settledWrites(entry, order),
-      ...this.#dropWrites(draft.nextDelivery),
-    ];
+  /** The writes that put deliveries down, or replace them, and drop what is out of bounds. */
+  write(written: readonly WrittenDelivery[], draft: Totals): readonly Write[] {
+    if (written.length === 0) return [];
+    const writes = written.flatMap((one) => this.#write(one, draft));
+    return [...writes, ...this.#dropWrites(draft.nextDelivery, written.length * dropsPerDelivery)];
   }
 
   find(id: string, totals: Totals): Delivery | null {
@@ -97,6 +85,23 @@ export class JournalDeliveryLog {
     return order >= nextDelivery - maxCount && at >= this.#clock.now() - maxAgeMs;
   }
 
+  #write({ delivery, delivered, merged }: WrittenDelivery, draft: Totals): readonly Write[] {
+    const { deliveries, deliveryOrders } = this.#tables;
+    const known = deliveryOrders.get(delivery.id);
+    const order = known ?? draft.nextDelivery++;
+    const before = known === undefined ? undefined : deliveries.get(known);
+    const entry: StoredDelivery = {
+      delivery,
+      delivered: [...(before?.delivered ?? []), ...toRanges(delivered)],
+      merged: [...(before?.merged ?? []), ...toRanges(merged)],
+    };
+    return [
+      put(deliveries, order, entry),
+      put(deliveryOrders, delivery.id, order),
+      ...this.#settledWrites(entry, order),
+    ];
+  }
+
   #settledWrites({ delivery, delivered, merged }: StoredDelivery, order: number): Write[] {
     const { settled } = this.#tables;
     const lane = laneNumbers[delivery.lane];
@@ -106,11 +111,11 @@ export class JournalDeliveryLog {
   }
 
   /** The oldest, as long as they are out of bounds: their ids and their receipts go with them. */
-  #dropWrites(nextDelivery: number): Write[] {
+  #dropWrites(nextDelivery: number, limit: number): Write[] {
     const { deliveries, deliveryOrders, settled } = this.#tables;
     const oldestAt = this.#clock.now() - this.#bounds.maxAgeMs;
     const writes: Write[] = [];
-    for (const { key: order, value } of deliveries.getRange({ limit: dropsPerWrite })) {
+    for (const { key: order, value } of deliveries.getRange({ limit })) {
       const { delivery, delivered, merged } = value;
       if (order >= nextDelivery - this.#bounds.maxCount && delivery.at >= oldestAt) break;
       const lane = laneNumbers[delivery.lane];

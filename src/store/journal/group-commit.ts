@@ -13,13 +13,15 @@ export type Staged<T> = {
   readonly undone?: () => void;
 };
 
-export type GroupCommitOptions<A, R, S> = {
+export type GroupCommitOptions<A, R, C, S> = {
   readonly clock: Clock;
   /** A draft of the state that the group may change; it becomes the state once the group is on disk. */
   readonly draft: () => S;
   /** All appends of a group in one; one answer for each. */
   readonly stageAppends: (appends: readonly A[], draft: S) => Staged<readonly R[]>;
   readonly sizeOf: (append: A) => number;
+  /** As many of the settlements, from the first on, as one group can have: at least one. How many these are. */
+  readonly stageSettlements: (settlements: readonly C[], draft: S) => Staged<number>;
   /** Runs the writes in one transaction and resolves once it is synced. Rejects with NoRoomError where nothing was written. */
   readonly commit: (group: Group<S>) => Promise<void>;
   /** A commit that takes longer has failed: a disk may hang, and those who wait want to know. */
@@ -39,10 +41,11 @@ export type Group<S> = {
 };
 
 type Append<A, R> = { readonly value: A; readonly answer: (result: R | AppendFailure) => void };
-type Change<S> = {
-  readonly stage: (draft: S) => Staged<void>;
-  readonly fail: (error: unknown) => void;
-};
+/** A settlement, or any other change, which stages itself and is answered by what it staged. */
+type Change<C, S> = (
+  | { readonly kind: 'settlement'; readonly value: C; readonly answer: () => void }
+  | { readonly kind: 'other'; readonly stage: (draft: S) => Staged<void> }
+) & { readonly fail: (error: unknown) => void };
 
 /** Why an append is not on disk: there was no room for it, or the journal has failed. */
 export type AppendFailure = 'no-room' | 'failed';
@@ -55,23 +58,26 @@ const retryMs = 1000;
  * The journal's one writer. While a group syncs, what comes in gathers for the next one, so that one
  * sync serves many requests.
  *
- * A group is all waiting appends and at most one change (a settlement, a redrive, a discard): a
- * change is staged on committed state, so it need not look for what its own group does.
- * Where there is no room, appends are refused and the change is tried again until there is.
+ * A group is all waiting appends, and the settlements that are next or one other change (a redrive, a
+ * discard): a change is staged on committed state, so it need not look for what its own group does.
+ * Where there is no room, appends are refused and the changes are tried again, one by one, until
+ * there is.
  */
-export class GroupCommit<A, R, S> {
-  readonly #options: GroupCommitOptions<A, R, S>;
+export class GroupCommit<A, R, C, S> {
+  readonly #options: GroupCommitOptions<A, R, C, S>;
   #appends: Append<A, R>[] = [];
-  #changes: Change<S>[] = [];
+  #changes: Change<C, S>[] = [];
   #running: Promise<void> | null = null;
   #hasFailed = false;
   #isStuck = false;
   #isClosing = false;
+  /** There was no room for the last group with a change: one alone may need less than several. */
+  #isTight = false;
   /** Runs while changes wait for room. */
   #pause: Timer | null = null;
   #wake: () => void = () => undefined;
 
-  constructor(options: GroupCommitOptions<A, R, S>) {
+  constructor(options: GroupCommitOptions<A, R, C, S>) {
     this.#options = options;
   }
 
@@ -85,18 +91,20 @@ export class GroupCommit<A, R, S> {
   }
 
   /** Rejects where the journal fails, or is closed before there is room for it. */
+  settle(value: C): Promise<void> {
+    return new Promise((answer, fail) => {
+      this.#enqueue({ kind: 'settlement', value, answer, fail });
+    });
+  }
+
+  /** Rejects like `settle`. */
   change<T>(stage: (draft: S) => Staged<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (this.#hasFailed || this.#isClosing) {
-        reject(new Error(`the journal ${this.#hasFailed ? 'has failed' : 'is closed'}`));
-        return;
-      }
+    return new Promise((resolve, fail) => {
       const answered = (draft: S): Staged<void> => {
         const { writes, committed, undone } = stage(draft);
         return { writes, committed: () => resolve(committed()), ...(undone && { undone }) };
       };
-      this.#changes.push({ stage: answered, fail: reject });
-      this.#start();
+      this.#enqueue({ kind: 'other', stage: answered, fail });
     });
   }
 
@@ -110,6 +118,15 @@ export class GroupCommit<A, R, S> {
     this.#isClosing = true;
     this.#endPause();
     while (this.#running !== null) await this.#running;
+  }
+
+  #enqueue(change: Change<C, S>): void {
+    if (this.#hasFailed || this.#isClosing) {
+      change.fail(new Error(`the journal ${this.#hasFailed ? 'has failed' : 'is closed'}`));
+      return;
+    }
+    this.#changes.push(change);
+    this.#start();
   }
 
   #start(): void {
@@ -139,31 +156,61 @@ export class GroupCommit<A, R, S> {
   async #writeGroup(appends: readonly Append<A, R>[]): Promise<void> {
     const { clock, draft: toDraft, onCommitted } = this.#options;
     const from = clock.monotonic();
-    const [change] = this.#pause === null ? this.#changes : [];
     const draft = toDraft();
     const undo: (() => void)[] = [];
+    let hasChange = false;
     try {
       const appended = this.#options.stageAppends(
         appends.map(({ value }) => value),
         draft,
       );
       undo.push(() => appended.undone?.());
-      const changed = change?.stage(draft);
+      const changed = this.#pause === null ? this.#stageChanges(draft) : undefined;
+      hasChange = changed !== undefined;
       undo.push(() => changed?.undone?.());
       const writes = [...appended.writes, ...(changed?.writes ?? [])];
       const hasAppends = appended.writes.length > 0;
-      if (writes.length > 0) await this.#commit({ writes, draft, hasAppends });
-      if (change !== undefined) this.#changes.shift();
       if (writes.length > 0) {
+        await this.#commit({ writes, draft, hasAppends });
+        if (hasAppends) this.#isTight = false;
         this.#endPause();
         onCommitted(draft, (clock.monotonic() - from) / 1000);
       }
-      changed?.committed();
+      this.#endChanges(changed?.committed() ?? 0);
       appended.committed().forEach((result, index) => appends[index]?.answer(result));
     } catch (error) {
       undo.reverse().forEach((each) => each());
-      if (error instanceof NoRoomError) this.#foundNoRoom(appends, change, error);
+      if (error instanceof NoRoomError) this.#foundNoRoom(appends, hasChange, error);
       else this.#fail(appends, error);
+    }
+  }
+
+  /** What the next changes want, and how many these are; undefined where none waits. */
+  #stageChanges(draft: S): Staged<number> | undefined {
+    const [first] = this.#changes;
+    if (first?.kind !== 'other') return this.#stageSettlements(draft);
+    const { committed, ...staged } = first.stage(draft);
+    return {
+      ...staged,
+      committed() {
+        committed();
+        return 1;
+      },
+    };
+  }
+
+  #stageSettlements(draft: S): Staged<number> | undefined {
+    const next: C[] = [];
+    for (const change of this.#changes) {
+      if (change.kind !== 'settlement' || (this.#isTight && next.length === 1)) break;
+      next.push(change.value);
+    }
+    return next.length === 0 ? undefined : this.#options.stageSettlements(next, draft);
+  }
+
+  #endChanges(count: number): void {
+    for (const change of this.#changes.splice(0, count)) {
+      if (change.kind === 'settlement') change.answer();
     }
   }
 
@@ -183,15 +230,12 @@ export class GroupCommit<A, R, S> {
     }
   }
 
-  #foundNoRoom(
-    appends: readonly Append<A, R>[],
-    change: Change<S> | undefined,
-    error: unknown,
-  ): void {
+  #foundNoRoom(appends: readonly Append<A, R>[], hasChange: boolean, error: unknown): void {
     this.#options.onNoRoom(error);
     for (const { answer } of appends) answer('no-room');
-    // The change may have fitted without the appends.
-    if (change === undefined || appends.length > 0) return;
+    this.#isTight = hasChange || this.#isTight;
+    // The changes may have fitted without the appends.
+    if (!hasChange || appends.length > 0) return;
     if (this.#isClosing) {
       for (const { fail } of this.#changes.splice(0)) fail(error);
       return;

@@ -29,7 +29,7 @@ import { createParts, type Parts } from './parts.js';
 import { readReceipt } from './receipt.js';
 import { sizeOf, stageIntake, toDraftBytes, type Intake } from './stage-intake.js';
 import { stageCount, stageDiscard, stageRedrive } from './stage-letters.js';
-import { stageSettlement } from './stage-settlement.js';
+import { stageSettlements } from './stage-settlements.js';
 import { NoRoomError, toNeededBytes, type Room } from './room.js';
 import type { Tables } from './tables.js';
 import { toCopy, type Totals } from './totals.js';
@@ -65,7 +65,7 @@ export class JournalStore implements Store {
   readonly durable = true;
   readonly #deps: JournalDeps;
   readonly #parts: Parts;
-  readonly #commits: GroupCommit<Intake, readonly Taken[], Totals>;
+  readonly #commits: GroupCommit<Intake, readonly Taken[], Settlement, Totals>;
   readonly #listeners = new Set<(lane: Lane) => void>();
   #totals: Totals;
   #state: 'open' | 'closed' | 'failed' = 'open';
@@ -90,6 +90,8 @@ export class JournalStore implements Store {
       stageAppends: (appends, draft) =>
         stageIntake(appends, draft, { ...this.#parts, onDeadLetterDropped }),
       sizeOf,
+      stageSettlements: (settlements, draft) =>
+        stageSettlements(settlements, draft, { ...this.#parts, onDeadLetterDropped }),
       commit: (group) => this.#commit(group),
       limit: deps.syncLimit,
       onCommitted: (draft, seconds) => {
@@ -163,10 +165,7 @@ export class JournalStore implements Store {
   }
 
   settle(settlement: Settlement): Promise<void> {
-    const { onDeadLetterDropped } = this.#deps;
-    return this.#commits.change((draft) =>
-      stageSettlement(settlement, draft, { ...this.#parts, onDeadLetterDropped }),
-    );
+    return this.#commits.settle(settlement);
   }
 
   unfinishedImports(): Promise<readonly UnfinishedImport[]> {

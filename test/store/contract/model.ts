@@ -24,11 +24,14 @@ import { type Fate, NaiveStore } from './naive-store.js';
 
 type Drafted = { readonly keys: readonly string[]; readonly isBuried: boolean };
 
+/** What becomes of one parcel in flight. */
+type Wanted = { readonly nth: number; readonly fate: Fate; readonly delayMs: number };
+
 type Op =
   | { readonly kind: 'append'; readonly drafts: readonly Drafted[] }
   | { readonly kind: 'remember'; readonly memos: readonly Memo[] }
   | { readonly kind: 'claim'; readonly maxCount: number; readonly maxBytes: number }
-  | { readonly kind: 'settle'; readonly nth: number; readonly fate: Fate; readonly delayMs: number }
+  | { readonly kind: 'settle'; readonly together: readonly Wanted[]; readonly isRepeated: boolean }
   | { readonly kind: 'settleAgain'; readonly nth: number }
   | { readonly kind: 'redrive' }
   | { readonly kind: 'discard' }
@@ -58,6 +61,12 @@ const memo: fc.Arbitrary<Memo> = fc.record({
 });
 const fate = fc.constantFrom<Fate>('ack', 'ack', 'bury', 'retry', 'alone');
 
+const wanted: fc.Arbitrary<Wanted> = fc.record({
+  nth: fc.nat(9),
+  fate,
+  delayMs: fc.integer({ min: 0, max: maxDelayMs }),
+});
+
 const op: fc.Arbitrary<Op> = fc.oneof(
   {
     weight: 6,
@@ -85,9 +94,8 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     weight: 8,
     arbitrary: fc.record({
       kind: fc.constant('settle' as const),
-      nth: fc.nat(9),
-      fate,
-      delayMs: fc.integer({ min: 0, max: maxDelayMs }),
+      together: fc.array(wanted, { minLength: 1, maxLength: 3 }),
+      isRepeated: fc.constantFrom(true, false, false, false),
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('advance' as const), ms: fc.nat(60) }) },
@@ -176,11 +184,9 @@ class Life {
       while (this.#model.depth(lane).count > 0) {
         const before = this.#model.depth(lane).count;
         for (const parcel of [...this.#inFlight[lane]]) {
-          await this.#settle(lane, {
-            nth: this.#inFlight[lane].indexOf(parcel),
-            fate: 'ack',
-            delayMs: 0,
-          });
+          const nth = this.#inFlight[lane].indexOf(parcel);
+          const together: readonly Wanted[] = [{ nth, fate: 'ack', delayMs: 0 }];
+          await this.#settle(lane, { together, isRepeated: false });
         }
         await clock.advance(maxDelayMs);
         await this.#claim(lane, { maxCount: 1000, maxBytes: 1_000_000 });
@@ -218,17 +224,27 @@ class Life {
     this.#inFlight[lane].push(...parcels);
   }
 
+  /** All at once, each in a delivery of its own; a repeat of the first comes too late. */
   async #settle(
     lane: Lane,
-    { nth, fate: what, delayMs }: { nth: number; fate: Fate; delayMs: number },
+    { together, isRepeated }: { together: readonly Wanted[]; isRepeated: boolean },
   ): Promise<void> {
     const { store, clock } = this.#under;
-    const [parcel] = this.#inFlight[lane].splice(nth, 1);
-    if (parcel === undefined) return;
-    const delivery = aDelivery({ lane, at: clock.now() });
-    await store.settle({ lane, settled: settledAs([parcel], toVerdict(what, delayMs)), delivery });
-    this.#model.settle(parcel, what, clock.monotonic() + delayMs);
-    this.#settled[lane].push(parcel);
+    const chosen = together.flatMap(({ nth, ...what }) =>
+      this.#inFlight[lane].splice(nth, 1).map((parcel) => ({ parcel, ...what })),
+    );
+    const repeated: typeof chosen = isRepeated ? chosen.slice(0, 1) : [];
+    const late = repeated.map(({ parcel }) => ({ parcel, fate: 'ack' as const, delayMs: 0 }));
+    await Promise.all(
+      [...chosen, ...late].map(({ parcel, fate: what, delayMs }) => {
+        const settled = settledAs([parcel], toVerdict(what, delayMs));
+        return store.settle({ lane, settled, delivery: aDelivery({ lane, at: clock.now() }) });
+      }),
+    );
+    for (const { parcel, fate: what, delayMs } of chosen) {
+      this.#model.settle(parcel, what, clock.monotonic() + delayMs);
+      this.#settled[lane].push(parcel);
+    }
   }
 
   /** Sent back and claimed again since: settling it would be no repeat. */

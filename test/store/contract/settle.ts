@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Verdict } from '../../../src/envelope.js';
 import {
   ack,
   aDelivery,
@@ -100,6 +101,47 @@ export function describeSettle(open: Open): void {
       });
       expect(store.depth('events').count).toBe(1);
       expect(await claim(store)).toHaveLength(1);
+    });
+
+    it('decides once where several are made at once: the first about an envelope counts', async () => {
+      const { store, clock } = await open();
+      const ids = await appendIds(store, someEvents(5));
+      const parcels = await claim(store);
+      const settle = (from: number, to: number, verdict: Verdict): Promise<void> => {
+        const settled = settledAs(parcels.slice(from, to), verdict);
+        return store.settle({ lane: 'events', delivery: aDelivery(), settled });
+      };
+      await Promise.all([
+        settle(0, 2, ack),
+        settle(1, 4, retry(0)),
+        settle(2, 5, bury()),
+        settle(0, 5, ack),
+      ]);
+      const receipts = await Promise.all(ids.map((id) => store.receipt(id)));
+      expect(receipts.map((receipt) => receipt?.state)).toEqual([
+        'delivered',
+        'delivered',
+        'buffered',
+        'buffered',
+        'dead_lettered',
+      ]);
+      expect(store.depth('events')).toMatchObject({ count: 2, deadLetters: 1 });
+      await clock.advance(0);
+      expect((await claim(store)).flat().map(({ id }) => id)).toEqual(ids.slice(2, 4));
+    });
+
+    it('may end a delivery in parts, also at once', async () => {
+      const { store } = await open();
+      const ids = await appendIds(store, someEvents(2));
+      const parcels = await claim(store);
+      const delivery = aDelivery();
+      await Promise.all(
+        parcels.map((parcel) =>
+          store.settle({ lane: 'events', delivery, settled: settledAs([parcel], ack) }),
+        ),
+      );
+      expect((await store.deliveries({}, { limit: 10 })).data).toHaveLength(1);
+      for (const id of ids) expect((await store.receipt(id))?.deliveryId).toBe(delivery.id);
     });
 
     it('needs no delivery: what a stop puts back is not in the log', async () => {

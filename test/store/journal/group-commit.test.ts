@@ -3,12 +3,14 @@ import { GroupCommit, type Staged } from '../../../src/store/journal/group-commi
 import { NoRoomError } from '../../../src/store/journal/room.js';
 import { createManualClock, settlePromises, type ManualClock } from '../../support/manual-clock.js';
 
-/** What a group wrote: the texts of its appends and the name of its change. */
+/** What a group wrote: the texts of its appends, and the name of its change or those of its settlements. */
 type Group = { readonly appends: readonly string[]; readonly change: string | null };
 
 type Draft = { change: string | null; appends: readonly string[] };
 
 const nothing = { bytes: 0, run: () => undefined };
+/** Settlements that can be in one group. */
+const mostTogether = 3;
 
 let clock: ManualClock;
 let limitClock: ManualClock;
@@ -18,7 +20,7 @@ let noRoom: number;
 let undone: string[];
 /** How the next commits end, in order; what is not said here succeeds at once. */
 let endings: (() => Promise<void>)[];
-let commits: GroupCommit<string, string, Draft>;
+let commits: GroupCommit<string, string, string, Draft>;
 
 beforeEach(() => {
   clock = createManualClock();
@@ -40,6 +42,11 @@ beforeEach(() => {
       };
     },
     sizeOf: (text) => (text === 'huge' ? 20_000_000 : text.length),
+    stageSettlements: (names, draft) => {
+      const together = names.slice(0, mostTogether);
+      draft.change = together.join('+');
+      return { writes: together.map(() => nothing), committed: () => together.length };
+    },
     limit: { clock: limitClock, ms: 5000 },
     commit: async ({ draft }) => {
       await endings.shift()?.();
@@ -60,6 +67,8 @@ const change = (name: string): Promise<string> =>
     draft.change = name;
     return { writes: [nothing], committed: () => name };
   });
+
+const settle = (name: string): Promise<string> => commits.settle(name).then(() => name);
 
 const full = (): Promise<never> => Promise.reject(new NoRoomError(null));
 const failed = (): Promise<never> => Promise.reject(new Error('EIO'));
@@ -93,6 +102,17 @@ describe('a group', () => {
     expect(groups).toEqual([
       { appends: ['a'], change: 'one' },
       { appends: [], change: 'two' },
+    ]);
+  });
+
+  it('holds the settlements that are next, up to one that cannot be with them, or another change', async () => {
+    const came = ['s1', 's2', 's3', 's4'].map(settle);
+    await Promise.all([...came, change('one'), settle('s5'), commits.append('a'), settle('s6')]);
+    expect(groups).toEqual([
+      { appends: ['a'], change: 's1+s2+s3' },
+      { appends: [], change: 's4' },
+      { appends: [], change: 'one' },
+      { appends: [], change: 's5+s6' },
     ]);
   });
 
@@ -150,12 +170,25 @@ describe('where there is no room', () => {
     expect(await answer).toBe('one');
   });
 
+  it('for several settlements, they go one by one, and together again after an append', async () => {
+    endings.push(full);
+    const answers = ['s1', 's2', 's3'].map(settle);
+    await settlePromises();
+    await clock.advance(1000);
+    expect(await Promise.all(answers)).toEqual(['s1', 's2', 's3']);
+    await Promise.all([commits.append('a'), settle('s4'), settle('s5')]);
+    await Promise.all([settle('s6'), settle('s7')]);
+    expect(groups.map(({ change }) => change)).toEqual(['s1', 's2', 's3', 's4', 's5', 's6+s7']);
+  });
+
   it('a change that waits is given up at the close', async () => {
     endings.push(full, full);
-    const answer = change('one').catch((error: unknown) => error);
+    const answers = [change('one'), settle('s1')].map((each) =>
+      each.catch((error: unknown) => error),
+    );
     await settlePromises();
     await commits.close();
-    expect(await answer).toBeInstanceOf(NoRoomError);
+    for (const answer of await Promise.all(answers)) expect(answer).toBeInstanceOf(NoRoomError);
   });
 });
 
@@ -163,10 +196,12 @@ describe('a commit that fails', () => {
   it('fails everybody who waits and everybody after, and is told once', async () => {
     endings.push(failed);
     const change1 = change('one').catch(() => 'failed');
-    const answers = [commits.append('a'), change1, change('two').catch(() => 'failed')];
-    expect(await Promise.all(answers)).toEqual(['failed', 'failed', 'failed']);
+    const others = [change('two'), settle('s1')].map((each) => each.catch(() => 'failed'));
+    const answers = [commits.append('a'), change1, ...others];
+    expect(await Promise.all(answers)).toEqual(['failed', 'failed', 'failed', 'failed']);
     expect(await commits.append('b')).toBe('failed');
     expect(await change('three').catch(() => 'failed')).toBe('failed');
+    expect(await settle('s2').catch(() => 'failed')).toBe('failed');
     expect(faults).toHaveLength(1);
     expect(groups).toEqual([]);
   });

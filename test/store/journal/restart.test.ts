@@ -169,6 +169,23 @@ describe.each([
     expect(under.store.history('events')).toEqual(before.history);
   });
 
+  it('what failed alike in two deliveries that ended at once names the one it was in', async () => {
+    await open();
+    const ids = await appendIds(under.store, someEvents(2));
+    const parcels = await claim(under.store);
+    const verdict = retry(60_000);
+    const deliveries = [aDelivery(), aDelivery()];
+    await Promise.all(
+      deliveries.map((delivery, index) => {
+        const settled = settledAs([parcels[index]!], verdict);
+        return under.store.settle({ lane: 'events', delivery, settled });
+      }),
+    );
+    await restart();
+    const receipts = await Promise.all(ids.map((id) => under.store.receipt(id)));
+    expect(receipts.map((receipt) => receipt?.deliveryId)).toEqual(deliveries.map(({ id }) => id));
+  });
+
   it('new ids and new deliveries do not repeat old ones', async () => {
     await open();
     const before = await appendIds(under.store, someEvents(2));

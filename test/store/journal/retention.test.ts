@@ -61,6 +61,41 @@ describe('what lies on disk', () => {
     expect(await countEntries()).toMatchObject({ blocks: 1, marks: 1, settled: 1 });
   });
 
+  it('is one entry of marks, and one sync, for settlements that came together', async () => {
+    let syncs = 0;
+    await open({ onSynced: () => syncs++ });
+    await append(under.store, someEvents(1000));
+    const parcels = await claim(under.store);
+    syncs = 0;
+    await Promise.all(
+      [0, 300, 600].map((from) =>
+        under.store.settle({
+          lane: 'events',
+          delivery: aDelivery(),
+          settled: settledAs(parcels.slice(from, from + 300), ack),
+        }),
+      ),
+    );
+    expect(syncs).toBe(1);
+    expect(await countEntries()).toMatchObject({ blocks: 1, marks: 1, deliveries: 3, settled: 3 });
+  });
+
+  it('is a sync each for settlements that would hold up others for long together', async () => {
+    let syncs = 0;
+    await open({ onSynced: () => syncs++ });
+    await append(under.store, someEvents(12_000));
+    const parcels = await claim(under.store, { maxCount: 12_000 });
+    syncs = 0;
+    await Promise.all(
+      [0, 4000, 8000].map((from) => {
+        const settled = settledAs(parcels.slice(from, from + 4000), ack);
+        return under.store.settle({ lane: 'events', delivery: aDelivery(), settled });
+      }),
+    );
+    expect(syncs).toBe(2);
+    expect(under.store.depth('events').count).toBe(0);
+  });
+
   it('ends with the delivery log’s bounds, receipts and ids with it', async () => {
     await open({ log: { maxCount: 5, maxAgeMs: 86_400_000 } });
     for (let round = 0; round < 40; round++) {
@@ -71,6 +106,24 @@ describe('what lies on disk', () => {
     expect(deliveries).toBe(5);
     expect(deliveryOrders).toBe(5);
     expect(settled).toBe(5);
+  });
+
+  it('ends so, too, where many deliveries end at once', async () => {
+    await open({ log: { maxCount: 5, maxAgeMs: 86_400_000 } });
+    for (let round = 0; round < 10; round++) {
+      await append(under.store, someEvents(20));
+      const parcels = await claim(under.store);
+      await Promise.all(
+        parcels.map((parcel) => {
+          const settled = settledAs([parcel], ack);
+          return under.store.settle({ lane: 'events', delivery: aDelivery(), settled });
+        }),
+      );
+    }
+    // What a group adds itself goes with the next one.
+    const { blocks, marks, deliveries } = await countEntries();
+    expect({ blocks, marks }).toEqual({ blocks: 0, marks: 0 });
+    expect(deliveries).toBeLessThanOrEqual(25);
   });
 
   it('ends with the dedupe window', async () => {

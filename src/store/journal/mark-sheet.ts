@@ -1,0 +1,70 @@
+import type { Reason } from '../../envelope.js';
+import type { Block } from './backlog.js';
+import type { Held } from './lane.js';
+import { toStoredMarks, type Mark, type Trial } from './marks.js';
+import type { Tables } from './tables.js';
+import { put, remove, type Write } from './write.js';
+
+/** New marks of the blocks that a group's settlements touch; the old ones stand until it is on disk. */
+export class MarkSheet {
+  readonly #now: number;
+  readonly #marks = new Map<Block, Mark[]>();
+  /** Neighbours mostly lie in one block. */
+  #latest: Block | null = null;
+  #latestMarks: Mark[] = [];
+  /** One for all envelopes of a block that fared alike: they are written once. */
+  readonly #trials = new Map<Reason | null, Map<string, Trial>>();
+
+  /** `now`: epoch ms. */
+  constructor(now: number) {
+    this.#now = now;
+  }
+
+  /** Whether any of these was marked here before. */
+  hasAny(held: readonly Held[]): boolean {
+    if (this.#marks.size === 0) return false;
+    return held.some(({ block, index }) => {
+      const marks = this.#marks.get(block);
+      return marks !== undefined && marks[index] !== block.marks[index];
+    });
+  }
+
+  mark({ block, index }: Held, mark: Mark): void {
+    if (block !== this.#latest) {
+      this.#latest = block;
+      this.#latestMarks = this.#marks.get(block) ?? [...block.marks];
+      this.#marks.set(block, this.#latestMarks);
+    }
+    this.#latestMarks[index] = mark;
+  }
+
+  try(held: Held, delayMs: number): void {
+    this.mark(held, this.#toTrial(held, delayMs));
+  }
+
+  writes({ blocks, marks }: Tables): readonly Write[] {
+    return [...this.#marks].flatMap(([block, next]): readonly Write[] => {
+      const [lane, kind, number] = block.key;
+      if (next.some((mark) => mark !== 'gone')) {
+        return [put(marks, [lane, kind, number], toStoredMarks(next))];
+      }
+      return [remove(blocks, [lane, kind, number]), remove(marks, [lane, kind, number])];
+    });
+  }
+
+  apply(): void {
+    for (const [block, marks] of this.#marks) block.marks = marks;
+  }
+
+  #toTrial({ attempts, alone, lastTry, ref }: Held, delayMs: number): Trial {
+    const reason = lastTry?.reason ?? null;
+    const alike = this.#trials.get(reason) ?? new Map<string, Trial>();
+    this.#trials.set(reason, alike);
+    const name = [attempts, alone, delayMs, ref, lastTry?.deliveryId].join('/');
+    const known = alike.get(name);
+    if (known !== undefined) return known;
+    const trial = { attempts, alone, dueAt: this.#now + delayMs, delayMs, lastTry, ref };
+    alike.set(name, trial);
+    return trial;
+  }
+}
