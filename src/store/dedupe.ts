@@ -1,16 +1,17 @@
 import type { Clock } from '../clock.js';
-import { Fifo } from './fifo.js';
 import { FingerprintIndex, toFingerprint, type Fingerprint } from './fingerprints.js';
+import { Runs } from './runs.js';
 
 export type DedupeBounds = { readonly maxAgeMs: number; readonly maxCount: number };
 
 const firstPlaces = 1024;
-/** In `#at` of a place whose key was forgotten, or remembered anew at another place. */
-const left = -Infinity;
+/** In `#seqs` of a place whose key was forgotten, or remembered anew at another place. */
+const left = -1;
 
 /**
  * The keys of events accepted lately, so that a repeat is known. Bounded by age and count, oldest
- * first out. A ring of places in order of age, in typed arrays: about 40 bytes a key.
+ * first out. A ring of places in order of age, in typed arrays: 32 bytes a key, and 24 for all that
+ * came together.
  */
 export class DedupeWindow {
   readonly #bounds: DedupeBounds;
@@ -19,18 +20,15 @@ export class DedupeWindow {
   #prints: Fingerprint[] = [];
   #printed: readonly string[] | null = null;
   #index = new FingerprintIndex(firstPlaces);
-  /** By place: the number of the event, and when it was accepted (monotonic ms). */
+  /** By place: the number of the event. */
   #seqs = new Float64Array(firstPlaces);
-  #at = new Float64Array(firstPlaces);
   /** Ever-growing; modulo the length of the ring they are places. The oldest, and one after the newest. */
   #first = 0;
   #next = 0;
   /** Keys known, of those between the two. */
   #count = 0;
-  /** The store's own notes. Neighbours mostly share one: it is kept from the first of them on. */
-  readonly #notedFrom = new Fifo<number>();
-  readonly #notes = new Fifo<number>();
-  #latestNote: number | null = null;
+  /** When they were accepted (monotonic ms), and the store's own notes. */
+  readonly #runs = new Runs();
 
   constructor(bounds: DedupeBounds, clock: Clock) {
     this.#bounds = bounds;
@@ -42,21 +40,25 @@ export class DedupeWindow {
     const oldest = this.#clock.monotonic() - this.#bounds.maxAgeMs;
     for (const print of this.#toPrints(keys)) {
       const place = this.#index.find(print);
-      if (place !== undefined && (this.#at[place] ?? left) > oldest) return this.#seqs[place];
+      if (place !== undefined && this.#runs.at(this.#numberOf(place)) > oldest) {
+        return this.#seqs[place];
+      }
     }
     return undefined;
   }
 
-  /** `note` is the store's own; `ageMs`: how long ago it was accepted, for what is remembered after a restart. */
-  remember(keys: readonly string[], seq: number, { note = 0, ageMs = 0 } = {}): void {
-    const now = this.#clock.monotonic();
-    if (note !== this.#latestNote) {
-      this.#latestNote = note;
-      this.#notedFrom.push(this.#next);
-      this.#notes.push(note);
-    }
-    for (const print of this.#toPrints(keys)) this.#add(print, seq, now - ageMs);
-    this.#prune(now - this.#bounds.maxAgeMs);
+  /**
+   * `at`: when it was accepted (monotonic ms); earlier than others before it where a restart plays them
+   * back. `note` is the store's own.
+   */
+  remember(
+    keys: readonly string[],
+    seq: number,
+    { at = this.#clock.monotonic(), note = 0 } = {},
+  ): void {
+    this.#runs.push(this.#next, at, note);
+    for (const print of this.#toPrints(keys)) this.#add(print, seq);
+    this.#prune();
   }
 
   /** Only what is known by this number: a newer event may carry the key since the window forgot the older one. */
@@ -69,13 +71,8 @@ export class DedupeWindow {
 
   /** The note of the oldest key still known; null where none is. */
   oldestNote(): number | null {
-    this.#prune(this.#clock.monotonic() - this.#bounds.maxAgeMs);
-    if (this.#count === 0) return null;
-    while ((this.#notedFrom.peekNext() ?? Infinity) <= this.#first) {
-      this.#notedFrom.shift();
-      this.#notes.shift();
-    }
-    return this.#notes.peek() ?? null;
+    this.#prune();
+    return this.#count === 0 ? null : this.#runs.note(this.#first);
   }
 
   /** Good until the next call. */
@@ -89,53 +86,54 @@ export class DedupeWindow {
     return this.#prints;
   }
 
-  #add(print: Fingerprint, seq: number, at: number): void {
+  #add(print: Fingerprint, seq: number): void {
     const before = this.#index.find(print);
     if (before !== undefined) this.#leave(before);
-    if (this.#next - this.#first === this.#at.length) this.#grow();
+    if (this.#next - this.#first === this.#seqs.length) this.#grow();
     const place = this.#placeOf(this.#next++);
     this.#index.set(print, place);
     this.#seqs[place] = seq;
-    this.#at[place] = at;
     this.#count++;
   }
 
   #leave(place: number): void {
     this.#index.delete(place);
-    this.#at[place] = left;
+    this.#seqs[place] = left;
     this.#count--;
   }
 
   /** Down to the bounds; what was left behind at the front goes on the way. */
-  #prune(oldest: number): void {
+  #prune(): void {
+    const oldest = this.#clock.monotonic() - this.#bounds.maxAgeMs;
     for (; this.#first < this.#next; this.#first++) {
       const place = this.#placeOf(this.#first);
-      const at = this.#at[place] ?? left;
-      if (at === left) continue;
-      if (this.#count <= this.#bounds.maxCount && at > oldest) return;
+      if (this.#seqs[place] === left) continue;
+      if (this.#count <= this.#bounds.maxCount && this.#runs.at(this.#first) > oldest) break;
       this.#leave(place);
     }
+    this.#runs.dropBelow(this.#first);
   }
 
   #placeOf(number: number): number {
-    return number & (this.#at.length - 1);
+    return number & (this.#seqs.length - 1);
+  }
+
+  #numberOf(place: number): number {
+    return this.#first + this.#placeOf(place - this.#first);
   }
 
   /** Twice the places; every key moves to where the same number now is. */
   #grow(): void {
-    const [old, length] = [this.#at.length, this.#at.length * 2];
-    const older = { index: this.#index, seqs: this.#seqs, at: this.#at };
+    const [old, length] = [this.#seqs.length, this.#seqs.length * 2];
+    const older = { index: this.#index, seqs: this.#seqs };
     this.#index = new FingerprintIndex(length);
     this.#seqs = new Float64Array(length);
-    this.#at = new Float64Array(length);
     for (let number = this.#first; number < this.#next; number++) {
       const from = number & (old - 1);
       const place = this.#placeOf(number);
-      const at = older.at[from] ?? left;
-      this.#at[place] = at;
-      if (at === left) continue;
-      this.#seqs[place] = older.seqs[from] ?? 0;
-      this.#index.copy(older.index, from, place);
+      const seq = older.seqs[from] ?? left;
+      this.#seqs[place] = seq;
+      if (seq !== left) this.#index.copy(older.index, from, place);
     }
   }
 }

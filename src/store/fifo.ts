@@ -15,11 +15,6 @@ export class Fifo<T> {
     return this.#items[this.#head];
   }
 
-  /** What is first once the first has left. */
-  peekNext(): T | undefined {
-    return this.#items[this.#head + 1];
-  }
-
   shift(): T | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;

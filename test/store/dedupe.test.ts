@@ -58,8 +58,9 @@ describe('the dedupe window', () => {
           const now = clock.monotonic();
           naive.prune(now, bound);
           if (what.kind === 'remember') {
-            window.remember(what.keys, seq, { note: seq });
-            naive.remember(what.keys, { seq, at: now, note: seq });
+            const known = { at: now, note: Math.floor(seq / 4) };
+            window.remember(what.keys, seq, known);
+            naive.remember(what.keys, { seq, ...known });
           } else if (what.kind === 'forget') {
             const known = naive.find(what.keys) ?? 0;
             window.forget(what.keys, known);
@@ -74,6 +75,25 @@ describe('the dedupe window', () => {
       },
     );
     await fc.assert(property, { numRuns: 60 });
+  });
+
+  it('forgets each when its own time is over, also where an older one comes later', async () => {
+    const clock = createManualClock();
+    const window = new DedupeWindow({ maxAgeMs: 100, maxCount: 10 }, clock);
+    const now = clock.monotonic();
+    window.remember(['a', 'b'], 1, { at: now, note: 7 });
+    window.remember(['c'], 2, { at: now - 60, note: 8 });
+    window.remember(['d'], 3, { at: now, note: 8 });
+    const find = () => ['a', 'b', 'c', 'd'].map((key) => window.find([key]));
+    expect(find()).toEqual([1, 1, 2, 3]);
+    await clock.advance(40);
+    expect(find()).toEqual([1, 1, undefined, 3]);
+    expect(window.oldestNote()).toBe(7);
+    window.forget(['a', 'b'], 1);
+    expect(window.oldestNote()).toBe(8);
+    await clock.advance(60);
+    expect(find()).toEqual([undefined, undefined, undefined, undefined]);
+    expect(window.oldestNote()).toBeNull();
   });
 
   it('grows beyond its first places and forgets the oldest first', () => {

@@ -6,11 +6,9 @@ describe('Fifo', () => {
     const fifo = new Fifo<string>();
     expect(fifo.peek()).toBeUndefined();
     expect(fifo.shift()).toBeUndefined();
-    expect(fifo.peekNext()).toBeUndefined();
     fifo.push('a');
     fifo.push('b');
     expect(fifo.peek()).toBe('a');
-    expect(fifo.peekNext()).toBe('b');
     expect([...fifo]).toEqual(['a', 'b']);
     expect(fifo.shift()).toBe('a');
     fifo.push('c');

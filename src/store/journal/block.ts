@@ -30,11 +30,13 @@ const entryBytes = 17;
  * A block holds neighbours of one lane, in order. Little-endian:
  * version (1), CRC-32 of what follows (4), count (4), and for each envelope seq (6), acceptedAt (6),
  * number of keys (1), payload length (4), each key's length (1) and bytes, the payload.
+ * `allocate` gives memory for it, whatever is in it.
  */
-export function encodeBlock(entries: readonly Entry[]): Buffer {
-  const block = Buffer.allocUnsafeSlow(
-    headBytes + entries.reduce((sum, one) => sum + sizeOf(one), 0),
-  );
+export function encodeBlock(
+  entries: readonly Entry[],
+  allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafeSlow(bytes),
+): Buffer {
+  const block = allocate(headBytes + entries.reduce((sum, one) => sum + sizeOf(one), 0));
   block.writeUInt8(version, 0);
   block.writeUInt32LE(entries.length, 5);
   let at = headBytes;

@@ -85,6 +85,7 @@ export class JournalStore implements Store {
       clock: deps.clock,
       draft: () => {
         this.#parts.letters.beginGroup();
+        this.#parts.scratch.beginGroup();
         return toCopy(this.#totals);
       },
       stageAppends: (appends, draft) =>

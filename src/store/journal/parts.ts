@@ -7,6 +7,7 @@ import { JournalDeadLetters } from './dead-letters.js';
 import { JournalDeliveryLog } from './delivery-log.js';
 import { JournalLane } from './lane.js';
 import { JournalMemos } from './memos.js';
+import { Scratch } from './scratch.js';
 import { SeenLog } from './seen.js';
 import type { Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
@@ -22,6 +23,7 @@ export type Parts = {
   readonly letters: JournalDeadLetters;
   readonly memos: JournalMemos;
   readonly admission: Admission;
+  readonly scratch: Scratch;
 };
 
 export type PartsOptions = Omit<StoreOptions, 'random' | 'onDeadLetterDropped'> & {
@@ -54,5 +56,6 @@ export function createParts(options: PartsOptions): Parts {
     letters: new JournalDeadLetters(tables, options.maxDeadLetters),
     memos: new JournalMemos(tables, options.maxMemos),
     admission: new Admission(options.capacity, clock),
+    scratch: new Scratch(),
   };
 }

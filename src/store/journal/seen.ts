@@ -36,7 +36,8 @@ export class SeenLog {
 
   /** Plays the history back. Throws DamagedError. */
   load(): void {
-    const now = this.#clock.now();
+    // Ages are told by the wall clock, since only that means something after a restart.
+    const [now, monotonic] = [this.#clock.now(), this.#clock.monotonic()];
     for (const { key: note, value } of this.#tables.seen.getRange()) {
       const kind = value[0];
       for (const { seq, acceptedAt, keys } of decodeBlock(
@@ -45,7 +46,8 @@ export class SeenLog {
       )) {
         if (kind === kinds.forget) this.window.forget(keys, seq);
         else if (kind === kinds.remember) {
-          this.window.remember(keys, seq, { note, ageMs: Math.max(0, now - acceptedAt) });
+          const at = monotonic - Math.max(0, now - acceptedAt);
+          this.window.remember(keys, seq, { at, note });
         } else throw new DamagedError(`entry ${note} of seen is of no known kind`);
       }
     }

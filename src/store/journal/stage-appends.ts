@@ -58,12 +58,13 @@ class Numbering {
   readonly roomless = { count: 0, bytes: 0 };
   readonly #draft: Totals;
   readonly #parts: Parts;
-  readonly #note: number;
+  /** What the dedupe window keeps of all of them. */
+  readonly #known: { readonly at: number; readonly note: number };
 
   constructor(draft: Totals, parts: Parts) {
     this.#draft = draft;
     this.#parts = parts;
-    this.#note = draft.nextSeen;
+    this.#known = { at: parts.clock.monotonic(), note: draft.nextSeen };
   }
 
   take(one: Draft): Taken {
@@ -87,7 +88,7 @@ class Numbering {
     totals.count++;
     totals.bytes += weight({ payload });
     this.fresh[lane].push({ seq, acceptedAt, keys, payload });
-    if (lane === 'events') this.#parts.seen.window.remember(keys, seq, { note: this.#note });
+    if (lane === 'events') this.#parts.seen.window.remember(keys, seq, this.#known);
   }
 
   #bury(one: Draft, seq: number, reason: Reason): void {
@@ -129,7 +130,7 @@ function place(lane: Lane, fresh: readonly Entry[]): readonly Loaded[] {
   });
 }
 
-function toWrite({ block, entries }: Loaded, { tables }: Parts): Write {
+function toWrite({ block, entries }: Loaded, { tables, scratch }: Parts): Write {
   const [lane, kind, number] = block.key;
-  return put(tables.blocks, [lane, kind, number], encodeBlock(entries));
+  return put(tables.blocks, [lane, kind, number], encodeBlock(entries, scratch.take));
 }

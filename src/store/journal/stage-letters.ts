@@ -34,9 +34,8 @@ export function stageRedrive(
     ],
     committed() {
       admission.add(entries.length, bytes);
-      for (const { seq, keys } of events) {
-        seen.window.remember(keys, seq, { note });
-      }
+      const known = { at: parts.clock.monotonic(), note };
+      for (const { seq, keys } of events) seen.window.remember(keys, seq, known);
       for (const one of redriven) parts.lanes[one.lane].takeRedriven(one);
       return found.length;
     },

@@ -1,0 +1,78 @@
+const firstPlaces = 256;
+
+/**
+ * Two facts about each of many numbers that only grow, run-length encoded: neighbours mostly share
+ * both. A ring in typed arrays, 24 bytes a run; the oldest leave.
+ */
+export class Runs {
+  /** By place: the first number of a run, and what holds from it on. */
+  #from = new Float64Array(firstPlaces);
+  #at = new Float64Array(firstPlaces);
+  #notes = new Float64Array(firstPlaces);
+  /** Ever-growing; modulo the length of the ring they are places. The oldest run, and one after the newest. */
+  #first = 0;
+  #next = 0;
+
+  /** What holds from `number` on, which is beyond all numbers before. */
+  push(number: number, at: number, note: number): void {
+    const latest = this.#placeOf(this.#next - 1);
+    const isEmpty = this.#first === this.#next;
+    if (!isEmpty && this.#at[latest] === at && this.#notes[latest] === note) return;
+    if (this.#next - this.#first === this.#from.length) this.#grow();
+    const place = this.#placeOf(this.#next++);
+    this.#from[place] = number;
+    this.#at[place] = at;
+    this.#notes[place] = note;
+  }
+
+  /** Whoever is below `number` is asked for no more. */
+  dropBelow(number: number): void {
+    while (this.#first + 1 < this.#next && this.#startOf(this.#first + 1) <= number) this.#first++;
+  }
+
+  /** Of a number that was not dropped. */
+  at(number: number): number {
+    return this.#at[this.#placeOf(this.#runOf(number))] ?? NaN;
+  }
+
+  note(number: number): number {
+    return this.#notes[this.#placeOf(this.#runOf(number))] ?? NaN;
+  }
+
+  /** The last run that starts at the number or below. The oldest is asked for most. */
+  #runOf(number: number): number {
+    let low = this.#first;
+    let high = this.#next;
+    if (low + 1 >= high || this.#startOf(low + 1) > number) return low;
+    while (low + 1 < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.#startOf(middle) <= number) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #startOf(run: number): number {
+    return this.#from[this.#placeOf(run)] ?? Infinity;
+  }
+
+  #placeOf(run: number): number {
+    return run & (this.#from.length - 1);
+  }
+
+  /** Twice the places; every run moves to where the same number now is. */
+  #grow(): void {
+    const [old, length] = [this.#from.length, this.#from.length * 2];
+    const older = { from: this.#from, at: this.#at, notes: this.#notes };
+    this.#from = new Float64Array(length);
+    this.#at = new Float64Array(length);
+    this.#notes = new Float64Array(length);
+    for (let run = this.#first; run < this.#next; run++) {
+      const before = run & (old - 1);
+      const place = this.#placeOf(run);
+      this.#from[place] = older.from[before] ?? 0;
+      this.#at[place] = older.at[before] ?? 0;
+      this.#notes[place] = older.notes[before] ?? 0;
+    }
+  }
+}
