@@ -5,7 +5,7 @@ import { createLimiter, type Limiter, type LimiterOptions } from './delivery/lim
 import { recallRequests } from './delivery/recall.js';
 import type { RateWindow } from './envelope.js';
 import { findEviction } from './redis/durability.js';
-import { createLink, type Link } from './redis/link.js';
+import type { Link } from './redis/link.js';
 import { SharedLimiter } from './redis/shared-limiter.js';
 import type { Store } from './store/store.js';
 
@@ -57,8 +57,13 @@ async function openOwn({ config, clock, store, onWaited }: LimitDeps): Promise<L
   return { limiter, shared: null, close: () => Promise.resolve() };
 }
 
-function openShared(deps: LimitDeps, address: NonNullable<Config['REDIS_URL']>): Limits {
+async function openShared(
+  deps: LimitDeps,
+  address: NonNullable<Config['REDIS_URL']>,
+): Promise<Limits> {
   const { config, clock, onWaited, onServer, onFinding } = deps;
+  // Its client takes time and memory that a relay by itself need not spend.
+  const { createLink } = await import('./redis/create-link.js');
   // A server hangs in real time, whatever clock the relay runs on.
   const link = createLink({ address, clock: systemClock, timeoutMs: config.REDIS_TIMEOUT_MS });
   link.onChange((isUp) => {

@@ -7,7 +7,7 @@ import { parseDockerfile } from '../scripts/dockerfile.js';
 import { systemClock } from '../src/clock.js';
 import { loadConfig, settingsSchema } from '../src/config.js';
 import { readDurability } from '../src/redis/durability.js';
-import { createLink } from '../src/redis/link.js';
+import { createLink } from '../src/redis/create-link.js';
 import { toAddress } from '../src/redis/address.js';
 import { interpolate, toComposeErrors } from './support/compose.js';
 import { findAll, parseNginx } from './support/nginx-conf.js';

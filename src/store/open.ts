@@ -2,7 +2,7 @@ import { systemClock } from '../clock.js';
 import type { Config } from '../config.js';
 import { openJournal, type OpenJournalOptions } from './journal/open.js';
 import { MemoryStore } from './memory.js';
-import { openRedis, type OpenRedisOptions } from './redis/open.js';
+import type { OpenRedisOptions } from './redis/open.js';
 import type { Capacity } from './admission.js';
 import type { StoreOptions } from './options.js';
 import type { Store } from './store.js';
@@ -24,9 +24,11 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
       syncLimit: { clock: systemClock, ms: config.SYNC_TIMEOUT_MS },
     }),
   memory: (_config, options) => Promise.resolve(new MemoryStore(options)),
-  redis: (config, options) => {
+  redis: async (config, options) => {
     const { REDIS_URL: address } = config;
-    if (address === undefined) return Promise.reject(new Error('REDIS_URL is not set'));
+    if (address === undefined) throw new Error('REDIS_URL is not set');
+    // Its client takes time and memory that a relay with a journal need not spend.
+    const { openRedis } = await import('./redis/open.js');
     return openRedis({
       ...options,
       address,

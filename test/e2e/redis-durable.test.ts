@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink, type Link } from '../../src/redis/link.js';
+import { createLink } from '../../src/redis/create-link.js';
+import type { Link } from '../../src/redis/link.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 

@@ -2,7 +2,8 @@ import { afterEach, beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
 import { findEviction, readDurability, type Stated } from '../../src/redis/durability.js';
-import { createLink, UnavailableError, type Link, type Reply } from '../../src/redis/link.js';
+import { createLink } from '../../src/redis/create-link.js';
+import { UnavailableError, type Link, type Reply } from '../../src/redis/link.js';
 import { startRedis, type RedisServer, type RedisServerOptions } from '../support/redis-server.js';
 
 let server: RedisServer;

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink, toScript, UnavailableError, type Link } from '../../src/redis/link.js';
+import { createLink } from '../../src/redis/create-link.js';
+import { toScript, UnavailableError, type Link } from '../../src/redis/link.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 
 let server: RedisServer;

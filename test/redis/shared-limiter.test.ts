@@ -10,7 +10,8 @@ import {
 import type { RateFeedback, RateWindow } from '../../src/envelope.js';
 import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink, UnavailableError, type Link } from '../../src/redis/link.js';
+import { createLink } from '../../src/redis/create-link.js';
+import { UnavailableError, type Link } from '../../src/redis/link.js';
 import { SharedLimiter, type SharedLimiterOptions } from '../../src/redis/shared-limiter.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';

@@ -1,7 +1,8 @@
 import { systemClock } from '../../src/clock.js';
 import { lanes, type Lane } from '../../src/envelope.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink, type Link } from '../../src/redis/link.js';
+import { createLink } from '../../src/redis/create-link.js';
+import type { Link } from '../../src/redis/link.js';
 import type { Books } from './relay.js';
 
 /** The buffer of `STORE=redis` as it lies at the server, seen by none of the relays. */

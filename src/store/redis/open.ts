@@ -1,7 +1,8 @@
 import { systemClock } from '../../clock.js';
 import type { RedisAddress } from '../../redis/address.js';
 import { readDurability, type Durability } from '../../redis/durability.js';
-import { createLink, UnavailableError } from '../../redis/link.js';
+import { createLink } from '../../redis/create-link.js';
+import { UnavailableError } from '../../redis/link.js';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { RedisStore, type RedisOptions } from './redis.js';

@@ -1,7 +1,8 @@
 import { systemClock, type Timer } from '../../../src/clock.js';
 import type { DeadLetter } from '../../../src/envelope.js';
 import { toAddress } from '../../../src/redis/address.js';
-import { createLink, type Link } from '../../../src/redis/link.js';
+import { createLink } from '../../../src/redis/create-link.js';
+import type { Link } from '../../../src/redis/link.js';
 import { toEpoch } from '../../../src/store/ids.js';
 import { RedisStore } from '../../../src/store/redis/redis.js';
 import { Session } from '../../../src/store/redis/session.js';
