@@ -81,6 +81,7 @@ export class JournalStore implements Store {
       epoch: deps.format.epoch,
       onWaiting: (lane) => this.#notify(lane),
     });
+    const stageDeps = { ...this.#parts, onDeadLetterDropped };
     this.#commits = new GroupCommit({
       clock: deps.clock,
       draft: () => {
@@ -88,11 +89,9 @@ export class JournalStore implements Store {
         this.#parts.scratch.beginGroup();
         return toCopy(this.#totals);
       },
-      stageAppends: (appends, draft) =>
-        stageIntake(appends, draft, { ...this.#parts, onDeadLetterDropped }),
+      stageAppends: (appends, draft) => stageIntake(appends, draft, stageDeps),
       sizeOf,
-      stageSettlements: (settlements, draft) =>
-        stageSettlements(settlements, draft, { ...this.#parts, onDeadLetterDropped }),
+      stageSettlements: (settlements, draft) => stageSettlements(settlements, draft, stageDeps),
       commit: (group) => this.#commit(group),
       limit: deps.syncLimit,
       onCommitted: (draft, seconds) => {

@@ -12,13 +12,13 @@ import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, type Write } from './write.js';
 
-export type AppendDeps = Parts & Pick<StoreOptions, 'onDeadLetterDropped'>;
+export type StageDeps = Parts & Pick<StoreOptions, 'onDeadLetterDropped'>;
 
 /** What a group of appends adds: a few blocks a lane, dead letters, and the keys that are known from now on. */
 export function stageAppends(
   appends: readonly (readonly Draft[])[],
   draft: Totals,
-  deps: AppendDeps,
+  deps: StageDeps,
 ): Staged<readonly (readonly Taken[])[]> {
   const { seen, admission, letters, onDeadLetterDropped } = deps;
   const numbering = new Numbering(draft, deps);

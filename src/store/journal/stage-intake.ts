@@ -4,7 +4,7 @@ import type { Taken } from '../store.js';
 import type { Staged } from './group-commit.js';
 import type { Keyed } from './memo.js';
 import { toGroupBytes } from './memos.js';
-import { stageAppends, type AppendDeps } from './stage-appends.js';
+import { stageAppends, type StageDeps } from './stage-appends.js';
 import type { Totals } from './totals.js';
 
 /** What one request wants to be kept before it is answered. */
@@ -14,7 +14,7 @@ export type Intake = { readonly drafts: readonly Draft[]; readonly memos: readon
 export function stageIntake(
   intakes: readonly Intake[],
   draft: Totals,
-  deps: AppendDeps,
+  deps: StageDeps,
 ): Staged<readonly (readonly Taken[])[]> {
   const remembered = deps.memos.stage(intakes.flatMap(({ memos }) => memos));
   const appended = stageAppends(

@@ -1,4 +1,4 @@
-import type { DeadLetter, Settlement } from '../../envelope.js';
+import type { Settlement } from '../../envelope.js';
 import { weight } from '../pick.js';
 import { sortSettled, type Sorted } from '../sort-settled.js';
 import type { WrittenDelivery } from './delivery-log.js';
@@ -6,15 +6,11 @@ import type { Staged } from './group-commit.js';
 import type { Held } from './lane.js';
 import type { Letter } from './letter.js';
 import { MarkSheet } from './mark-sheet.js';
-import type { Parts } from './parts.js';
 import type { SeenEvent } from './seen.js';
+import type { StageDeps } from './stage-appends.js';
 import type { Tables } from './tables.js';
 import type { Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
-
-export type SettlementDeps = Parts & {
-  readonly onDeadLetterDropped: (letter: DeadLetter) => void;
-};
 
 /** A settlement beside the verdicts on what is claimed, sorted by what they do. */
 type Plan = {
@@ -37,7 +33,7 @@ const maxTogether = 10_000;
 export function stageSettlements(
   settlements: readonly Settlement[],
   draft: Totals,
-  deps: SettlementDeps,
+  deps: StageDeps,
 ): Staged<number> {
   const { tables, clock, seen, log, letters } = deps;
   const sheet = new MarkSheet(clock.now());
@@ -70,7 +66,7 @@ export function stageSettlements(
 function toPlans(
   settlements: readonly Settlement[],
   sheet: MarkSheet,
-  deps: SettlementDeps,
+  deps: StageDeps,
 ): readonly Plan[] {
   const plans: Plan[] = [];
   const deliveries = new Set<string>();
@@ -82,7 +78,7 @@ function toPlans(
     if (delivery !== undefined && deliveries.has(delivery.id)) break;
     const plan = toPlan(settlement, deps);
     const { followed, back } = plan.sorted;
-    if (sheet.hasAny([...plan.gone, ...followed, ...[...back.values()].flat()])) break;
+    if ([plan.gone, followed, ...back.values()].some((held) => sheet.hasAny(held))) break;
     for (const held of plan.gone) sheet.mark(held, 'gone');
     for (const held of followed) sheet.try(held, 0);
     for (const [afterMs, held] of back) for (const one of held) sheet.try(one, afterMs);
@@ -92,7 +88,7 @@ function toPlans(
   return plans;
 }
 
-function toPlan(settlement: Settlement, { lanes }: SettlementDeps): Plan {
+function toPlan(settlement: Settlement, { lanes }: StageDeps): Plan {
   const { lane, settled, delivery } = settlement;
   const sorted = sortSettled(settled, delivery?.id ?? null, (id) => lanes[lane].held.claimed(id));
   const { delivered, merged, buried } = sorted;
@@ -141,7 +137,7 @@ function toImportWrites(
   ];
 }
 
-function bringUpToDate({ settlement, sorted, gone, bytes }: Plan, deps: SettlementDeps): void {
+function bringUpToDate({ settlement, sorted, gone, bytes }: Plan, deps: StageDeps): void {
   const lane = deps.lanes[settlement.lane];
   deps.admission.remove(gone.length, bytes);
   lane.held.remove(gone);
