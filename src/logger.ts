@@ -1,5 +1,4 @@
 import { pino, type Logger } from 'pino';
-import pretty from 'pino-pretty';
 import type { Config } from './config.js';
 
 export type { Logger } from 'pino';
@@ -17,10 +16,10 @@ const secretFields = [
 ];
 
 /** Readable lines in a terminal, JSON otherwise; LOG_FORMAT overrides. Writes to stdout. */
-export function createLogger(
+export async function createLogger(
   config: Pick<Config, 'LOG_LEVEL' | 'LOG_FORMAT'>,
   isTerminal: boolean,
-): Logger {
+): Promise<Logger> {
   const options = {
     level: config.LOG_LEVEL,
     redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
@@ -29,17 +28,18 @@ export function createLogger(
     base: null,
   };
   const isPretty = config.LOG_FORMAT === 'pretty' || (config.LOG_FORMAT === 'auto' && isTerminal);
-  return isPretty
-    ? pino(
-        options,
-        pretty({
-          colorize: isTerminal,
-          translateTime: 'SYS:HH:MM:ss.l',
-          ignore: 'pid,hostname',
-          singleLine: true,
-          sync: true,
-        }),
-      )
-    : // Synchronous: a line is out before the process can end.
-      pino(options, pino.destination({ dest: 1, sync: true }));
+  // Synchronous: a line is out before the process can end.
+  if (!isPretty) return pino(options, pino.destination({ dest: 1, sync: true }));
+  // It brings a megabyte of modules that nobody needs where lines are JSON.
+  const { default: pretty } = await import('pino-pretty');
+  return pino(
+    options,
+    pretty({
+      colorize: isTerminal,
+      translateTime: 'SYS:HH:MM:ss.l',
+      ignore: 'pid,hostname',
+      singleLine: true,
+      sync: true,
+    }),
+  );
 }

@@ -42,7 +42,7 @@ const edge = {
 };
 
 const server = await createServer({
-  ...{ config, clock, metrics, logger: createLogger(config, false) },
+  ...{ config, clock, metrics, logger: await createLogger(config, false) },
   accept: process.env.WHAT === 'edge' ? edge : drafting,
   acceptSourced: notAsked,
   views: {

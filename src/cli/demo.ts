@@ -32,7 +32,7 @@ export const command: Command = {
     });
     const demo = await runDemo({
       clock: systemClock,
-      log: createLogger(
+      log: await createLogger(
         { LOG_LEVEL: values.logs ? 'info' : 'fatal', LOG_FORMAT: 'auto' },
         process.stdout.isTTY,
       ),

@@ -43,7 +43,7 @@ export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null
 }
 
 async function untilStopped(config: Config): Promise<number> {
-  const log = createLogger(config, process.stdout.isTTY);
+  const log = await createLogger(config, process.stdout.isTTY);
   let fault: unknown;
   let app: App | undefined;
   const options = { delay: config.SHUTDOWN_TIMEOUT_MS + 2000, logger: false } as const;
