@@ -67,7 +67,8 @@ export function unpackDrafts(
       }
       const start = at + lengthBytes;
       at = start + chunk.readUInt32LE(at);
-      drafts.push({ lane, keys, acceptedAt, payload: chunk.subarray(start, at) });
+      // As short as it can be: see `toKeys` in identity.ts.
+      drafts.push({ lane, keys: keys.slice(), acceptedAt, payload: chunk.subarray(start, at) });
     }
   }
   return drafts;

@@ -1,5 +1,10 @@
 import type { Clock } from '../clock.js';
-import { FingerprintIndex, toFingerprint, type Fingerprint } from './fingerprints.js';
+import {
+  emptyFingerprint,
+  FingerprintIndex,
+  toFingerprint,
+  type Fingerprint,
+} from './fingerprints.js';
 import { Runs } from './runs.js';
 
 export type DedupeBounds = { readonly maxAgeMs: number; readonly maxCount: number };
@@ -10,7 +15,7 @@ const left = -1;
 
 /**
  * The keys of events accepted lately, so that a repeat is known. Bounded by age and count, oldest
- * first out. A ring of places in order of age, in typed arrays: 32 bytes a key, and 24 for all that
+ * first out. A ring of places in order of age, in typed arrays: 28 bytes a key, and 24 for all that
  * came together.
  */
 export class DedupeWindow {
@@ -81,7 +86,7 @@ export class DedupeWindow {
     this.#printed = keys;
     this.#prints.length = Math.min(this.#prints.length, keys.length);
     keys.forEach((key, index) => {
-      this.#prints[index] = toFingerprint(key, this.#prints[index] ?? new Uint32Array(4));
+      this.#prints[index] = toFingerprint(key, this.#prints[index] ?? emptyFingerprint());
     });
     return this.#prints;
   }

@@ -84,7 +84,9 @@ export function decodeBlock(block: Buffer, what: string): readonly Entry[] {
       keys.push(block.toString('latin1', at + 1, end));
       at = end;
     }
-    entries.push({ seq, acceptedAt, keys, payload: block.subarray(at, at + payloadBytes) });
+    const payload = block.subarray(at, at + payloadBytes);
+    // A copy is as short as it can be, and many of them wait in memory: see `toKeys` in ingest/identity.ts.
+    entries.push({ seq, acceptedAt, keys: keys.slice(), payload });
     at += payloadBytes;
   }
   return entries;
