@@ -5,6 +5,7 @@ import {
   toFingerprint,
   type Fingerprint,
 } from './fingerprints.js';
+import { growRing, placeOf } from './ring.js';
 import { Runs } from './runs.js';
 
 export type DedupeBounds = { readonly maxAgeMs: number; readonly maxCount: number };
@@ -120,25 +121,20 @@ export class DedupeWindow {
   }
 
   #placeOf(number: number): number {
-    return number & (this.#seqs.length - 1);
+    return placeOf(number, this.#seqs);
   }
 
   #numberOf(place: number): number {
     return this.#first + this.#placeOf(place - this.#first);
   }
 
-  /** Twice the places; every key moves to where the same number now is. */
   #grow(): void {
-    const [old, length] = [this.#seqs.length, this.#seqs.length * 2];
-    const older = { index: this.#index, seqs: this.#seqs };
-    this.#index = new FingerprintIndex(length);
-    this.#seqs = new Float64Array(length);
+    const [index, seqs] = [this.#index, this.#seqs];
+    this.#seqs = growRing(seqs, { first: this.#first, next: this.#next });
+    this.#index = new FingerprintIndex(this.#seqs.length);
     for (let number = this.#first; number < this.#next; number++) {
-      const from = number & (old - 1);
       const place = this.#placeOf(number);
-      const seq = older.seqs[from] ?? left;
-      this.#seqs[place] = seq;
-      if (seq !== left) this.#index.copy(older.index, from, place);
+      if (this.#seqs[place] !== left) this.#index.copy(index, placeOf(number, seqs), place);
     }
   }
 }

@@ -1,3 +1,5 @@
+import { growRing, placeOf } from './ring.js';
+
 const firstPlaces = 256;
 
 /**
@@ -57,22 +59,13 @@ export class Runs {
   }
 
   #placeOf(run: number): number {
-    return run & (this.#from.length - 1);
+    return placeOf(run, this.#from);
   }
 
-  /** Twice the places; every run moves to where the same number now is. */
   #grow(): void {
-    const [old, length] = [this.#from.length, this.#from.length * 2];
-    const older = { from: this.#from, at: this.#at, notes: this.#notes };
-    this.#from = new Float64Array(length);
-    this.#at = new Float64Array(length);
-    this.#notes = new Float64Array(length);
-    for (let run = this.#first; run < this.#next; run++) {
-      const before = run & (old - 1);
-      const place = this.#placeOf(run);
-      this.#from[place] = older.from[before] ?? 0;
-      this.#at[place] = older.at[before] ?? 0;
-      this.#notes[place] = older.notes[before] ?? 0;
-    }
+    const kept = { first: this.#first, next: this.#next };
+    this.#from = growRing(this.#from, kept);
+    this.#at = growRing(this.#at, kept);
+    this.#notes = growRing(this.#notes, kept);
   }
 }
