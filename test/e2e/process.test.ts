@@ -73,6 +73,16 @@ async function start(env: Record<string, string> = {}): Promise<Running> {
   return { child, url, lines, ended, logged };
 }
 
+/** Has the relay log, as the last thing it does, which CommonJS packages it has loaded. */
+const tellPackages = `--import=data:text/javascript,${encodeURIComponent(`
+  import { createRequire } from 'node:module';
+  process.on('exit', () => {
+    const files = Object.keys(createRequire('/').cache);
+    const packages = files.map((file) => /.*node_modules[/]((?:@[^/]+[/])?[^/]+)/.exec(file)?.[1]);
+    console.log(JSON.stringify({ packages: [...new Set(packages)] }));
+  });
+`)}`;
+
 async function run(args: readonly string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [command, ...args], {
     env,
@@ -161,6 +171,22 @@ it('threads of its own take large batches, refuse what is bad in them, and end w
 }, 30_000);
 
 const toEvent = (insert_id: string): object => ({ event_name: 'e', distinct_id: 'd', insert_id });
+
+it('the relay loads no package that it does not run: each costs start and memory', async () => {
+  const { child, url, lines, ended } = await start({ NODE_OPTIONS: tellPackages });
+  await fetch(`${url}/openapi.json`);
+  child.kill('SIGTERM');
+  await ended;
+  const { packages } = JSON.parse(lines.at(-1) ?? '') as { packages: string[] };
+  expect(packages).toContain('fastify');
+  const unused = [
+    '@fastify/ajv-compiler',
+    '@fastify/fast-json-stringify-compiler',
+    'ajv',
+    'ioredis',
+  ];
+  expect(packages.filter((name) => [...unused, 'pino-pretty'].includes(name))).toEqual([]);
+});
 
 describe('the command', () => {
   it.each(['--help', 'start --help', 'sandbox --help', 'check --help', 'demo --help'])(
