@@ -30,7 +30,7 @@ export async function createLogger(
   const isPretty = config.LOG_FORMAT === 'pretty' || (config.LOG_FORMAT === 'auto' && isTerminal);
   // Synchronous: a line is out before the process can end.
   if (!isPretty) return pino(options, pino.destination({ dest: 1, sync: true }));
-  // It brings a megabyte of modules that nobody needs where lines are JSON.
+  // Loaded here: nobody needs it where lines are JSON.
   const { default: pretty } = await import('pino-pretty');
   return pino(
     options,

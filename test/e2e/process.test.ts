@@ -184,8 +184,9 @@ it('the relay loads no package that it does not run: each costs start and memory
     '@fastify/fast-json-stringify-compiler',
     'ajv',
     'ioredis',
+    'pino-pretty',
   ];
-  expect(packages.filter((name) => [...unused, 'pino-pretty'].includes(name))).toEqual([]);
+  expect(packages.filter((name) => unused.includes(name))).toEqual([]);
 });
 
 describe('the command', () => {

@@ -26,6 +26,9 @@ export type Parts = {
   readonly scratch: Scratch;
 };
 
+/** What a group is staged with. */
+export type StageDeps = Parts & Pick<StoreOptions, 'onDeadLetterDropped'>;
+
 export type PartsOptions = Omit<StoreOptions, 'random' | 'onDeadLetterDropped'> & {
   readonly tables: Tables;
   readonly epoch: string;

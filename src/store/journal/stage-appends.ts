@@ -1,18 +1,15 @@
 import { lanes, type Draft, type Lane, type Reason } from '../../envelope.js';
 import { toId } from '../ids.js';
 import { weight } from '../pick.js';
-import type { StoreOptions } from '../options.js';
 import type { Taken } from '../store.js';
 import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
 import type { Staged } from './group-commit.js';
 import type { Letter } from './letter.js';
-import type { Parts } from './parts.js';
+import type { Parts, StageDeps } from './parts.js';
 import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, type Write } from './write.js';
-
-export type StageDeps = Parts & Pick<StoreOptions, 'onDeadLetterDropped'>;
 
 /** What a group of appends adds: a few blocks a lane, dead letters, and the keys that are known from now on. */
 export function stageAppends(

@@ -4,7 +4,8 @@ import type { Taken } from '../store.js';
 import type { Staged } from './group-commit.js';
 import type { Keyed } from './memo.js';
 import { toGroupBytes } from './memos.js';
-import { stageAppends, type StageDeps } from './stage-appends.js';
+import type { StageDeps } from './parts.js';
+import { stageAppends } from './stage-appends.js';
 import type { Totals } from './totals.js';
 
 /** What one request wants to be kept before it is answered. */
