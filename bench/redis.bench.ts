@@ -2,8 +2,8 @@ import { afterAll, beforeAll, it } from 'vitest';
 import { startRedis, type RedisServer } from '../test/support/redis-server.js';
 import { interleave, toRatio, toSpread } from './support/compare.js';
 import { measureEndToEnd, unlimited } from './support/end-to-end.js';
-import { post, type Load } from './support/load.js';
-import { needTools, startRelay, startSink, type Program } from './support/program.js';
+import { postAll, type Load } from './support/load.js';
+import { needTools, startMany, startRelay, startSink, stopAll } from './support/program.js';
 import { save, type Row } from './support/results.js';
 
 const rounds = Number(process.env.ROUNDS ?? 5);
@@ -11,88 +11,73 @@ const seconds = 4;
 const warmUpSeconds = 5;
 
 let redis: RedisServer;
-let sink: Program;
 let prefixes = 0;
 const rows: Row[] = [];
 beforeAll(async () => {
   needTools('wrk', 'taskset');
   redis = await startRedis();
-  sink = await startSink();
 });
 afterAll(async () => {
-  await sink.stop();
   await redis.close();
   save('redis', rows);
 });
 
-const toEnv = (prefix: string): Readonly<Record<string, string>> => ({
+type Env = Readonly<Record<string, string>>;
+
+/** Relays of one round share a prefix, and with it what they hold. */
+const toRedis = (): Env => ({
   ...unlimited,
-  ...{ STORE: 'redis', REDIS_URL: redis.url, REDIS_KEY_PREFIX: prefix },
+  ...{ STORE: 'redis', REDIS_URL: redis.url, REDIS_KEY_PREFIX: `bench-${prefixes++}` },
 });
 
-/** Events accepted per second by all of them together. */
-async function measure(start: () => Promise<readonly Program[]>, load: Load): Promise<number> {
-  const relays = await start();
-  const connections = Math.floor((load.connections ?? 64) / relays.length);
-  const postAll = (each: Load) => Promise.all(relays.map((relay) => post(relay, each)));
-  try {
-    await postAll({ ...load, connections, seconds: warmUpSeconds });
-    const loaded = await postAll({ ...load, connections });
-    return loaded.reduce((sum, { requests, seconds: took }) => sum + requests / took, 0);
-  } finally {
-    for (const relay of relays) await relay.stop();
-  }
-}
+type Measure = (relays: number, env: Env) => Promise<number>;
 
-async function startMany(count: number): Promise<readonly Program[]> {
-  const env = toEnv(`bench-${prefixes++}`);
-  return Promise.all(Array.from({ length: count }, () => startRelay(sink, env)));
-}
-
-it('single events accepted per second, by one, two and three relays', async () => {
-  const load: Load = { kind: 'event', seconds };
-  const measured = await interleave(rounds, {
-    journal: () => measure(async () => [await startRelay(sink, unlimited)], load),
-    one: () => measure(() => startMany(1), load),
-    two: () => measure(() => startMany(2), load),
-    three: () => measure(() => startMany(3), load),
+async function compare(name: string, what: string, measure: Measure): Promise<void> {
+  const { journal, ...onRedis } = await interleave(rounds, {
+    journal: () => measure(1, unlimited),
+    one: () => measure(1, toRedis()),
+    two: () => measure(2, toRedis()),
+    three: () => measure(3, toRedis()),
   });
-  const { journal, one, two, three } = measured;
   const absolute = {
     'journal, events/s': toSpread(journal),
-    'one relay on Redis': toSpread(one),
-    two: toSpread(two),
-    three: toSpread(three),
+    'one relay on Redis': toSpread(onRedis.one),
+    two: toSpread(onRedis.two),
+    three: toSpread(onRedis.three),
   };
-  const all = { one, two, three };
-  for (const name of ['one', 'two', 'three'] as const) {
+  for (const count of ['one', 'two', 'three'] as const) {
     rows.push({
-      row: `9, single, ${name}`,
-      what: `single events accepted per second, ${name} on Redis, all on one core`,
+      row: `9, ${name}, ${count}`,
+      what: `${what}, ${count} on Redis, all on one core`,
       against: 'the journal store',
-      measured: toRatio(all[name], journal),
+      measured: toRatio(onRedis[count], journal),
       ...{ unit: '×', least: '–', aim: '–', absolute },
     });
   }
-});
+}
 
-it('events delivered per second, by one relay', async () => {
-  const load: Load = { kind: 'events', perRequest: 500, seconds };
-  const of = (env: () => Readonly<Record<string, string>>) => () =>
-    measureEndToEnd({
-      ...{ mark: '"type":"event-bulk-create"', load, cores: 'server', warmUpSeconds },
-      start: (each) => startRelay(each, env()),
-    });
-  const { journal, onRedis } = await interleave(rounds, {
-    journal: of(() => unlimited),
-    onRedis: of(() => toEnv(`bench-${prefixes++}`)),
+/** Events accepted per second by all of them together. */
+const measureAccepted: Measure = async (count, env) => {
+  const load: Load = { kind: 'event', seconds };
+  const sink = await startSink();
+  const relays = await startMany(count, () => startRelay(sink, env));
+  try {
+    await postAll(relays, { ...load, seconds: warmUpSeconds });
+    return (await postAll(relays, load)).requestsPerSecond;
+  } finally {
+    await stopAll([...relays, sink]);
+  }
+};
+
+const measureDelivered: Measure = (programs, env) =>
+  measureEndToEnd({
+    ...{ mark: '"type":"event-bulk-create"', cores: 'server', warmUpSeconds, programs },
+    load: { kind: 'events', perRequest: 500, seconds },
+    start: (sink) => startRelay(sink, env),
   });
-  rows.push({
-    row: '9, delivered',
-    what: 'events delivered per second, posted 500 a request, one relay on Redis, one core',
-    against: 'the journal store',
-    measured: toRatio(onRedis, journal),
-    ...{ unit: '×', least: '–', aim: '–' },
-    absolute: { 'relay on Redis, events/s': toSpread(onRedis), journal: toSpread(journal) },
-  });
-});
+
+it('single events accepted per second, by one, two and three relays', () =>
+  compare('single', 'single events accepted per second', measureAccepted));
+
+it('events delivered per second, by one, two and three relays', () =>
+  compare('delivered', 'events delivered per second, posted 500 a request', measureDelivered));

@@ -1,6 +1,14 @@
 import { systemClock, wait } from '../../src/clock.js';
-import { post, type Load } from './load.js';
-import { readCount, startSink, type Cores, type Counted, type Program } from './program.js';
+import { postAll, type Load } from './load.js';
+import {
+  readCount,
+  startMany,
+  startSink,
+  stopAll,
+  type Cores,
+  type Counted,
+  type Program,
+} from './program.js';
 
 /** Klaviyo's limits off: what the relay itself can do. */
 export const unlimited: Readonly<Record<string, string>> = {
@@ -17,27 +25,34 @@ export type EndToEnd = {
   /** What the sink counts records by. */
   readonly mark: string;
   readonly start: (sink: Program) => Promise<Program>;
+  /** How many are started, to share the load and the sink; one unless told. */
+  readonly programs?: number;
   readonly load: Load;
   readonly warmUpSeconds: number;
   readonly cores: Cores;
 };
 
-/** Records posted per second, from the first post until the last of them has arrived at the sink. */
+/** Records posted per second, from the first post until the last of them has arrived at the sink. Throws where an event did not. */
 export async function measureEndToEnd(options: EndToEnd): Promise<number> {
-  const { mark, start, warmUpSeconds, cores } = options;
+  const { mark, start, programs = 1, warmUpSeconds, cores } = options;
   const load: Load = { connections: 8, ...options.load, cores: cores === 'both' ? 'both' : 'load' };
   const sink = await startSink(mark);
-  const program = await start(sink);
+  const all = await startMany(programs, () => start(sink));
   try {
-    await post(program, { ...load, seconds: warmUpSeconds });
-    await untilQuiet(sink);
+    await postAll(all, { ...load, seconds: warmUpSeconds });
+    const before = await untilQuiet(sink);
     const from = systemClock.now();
-    const { requests } = await post(program, load);
-    const { lastAt } = await untilQuiet(sink);
-    return (requests * (load.perRequest ?? 1)) / ((lastAt - from) / 1000);
+    const { requests } = await postAll(all, load);
+    const after = await untilQuiet(sink);
+    const posted = requests * (load.perRequest ?? 1);
+    const arrived = after.records - before.records;
+    // Profiles of one person may be merged on their way.
+    if (load.kind !== 'profiles' && arrived < posted) {
+      throw new Error(`${posted} records were accepted, and ${arrived} of them arrived`);
+    }
+    return posted / ((after.lastAt - from) / 1000);
   } finally {
-    await program.stop();
-    await sink.stop();
+    await stopAll([...all, sink]);
   }
 }
 

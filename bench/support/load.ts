@@ -30,9 +30,18 @@ export type Loaded = {
   readonly p99Ms: number;
 };
 
+const defaultConnections = 64;
+
 /** Posts as fast as it is answered, or at the pace of `delayMs`. Throws where anything was refused. */
 export async function post(program: Program, load: Load): Promise<Loaded> {
-  const { kind, perRequest = 1, connections = 64, seconds, delayMs = 0, cores = 'load' } = load;
+  const {
+    kind,
+    perRequest = 1,
+    connections = defaultConnections,
+    seconds,
+    delayMs = 0,
+    cores = 'load',
+  } = load;
   const wrk = ['wrk', '-t', '1', '-c', `${connections}`, '-d', `${seconds}s`, '--timeout', '30s'];
   const { padBytes = 0, repeated = 0, people = 100_003 } = load;
   const args = [
@@ -58,4 +67,18 @@ export async function post(program: Program, load: Load): Promise<Loaded> {
   const { failed, ...loaded } = JSON.parse(line) as Loaded & { failed: number };
   if (failed > 0) throw new Error(`${failed} of ${loaded.requests} requests failed`);
   return loaded;
+}
+
+/** What all of them answered together, each with its part of the connections. */
+export async function postAll(
+  programs: readonly Program[],
+  load: Load,
+): Promise<{ readonly requests: number; readonly requestsPerSecond: number }> {
+  const connections = Math.floor((load.connections ?? defaultConnections) / programs.length);
+  const loaded = await Promise.all(programs.map((each) => post(each, { ...load, connections })));
+  const sum = (of: (each: Loaded) => number) => loaded.reduce((all, each) => all + of(each), 0);
+  return {
+    requests: sum(({ requests }) => requests),
+    requestsPerSecond: sum(({ requests, seconds }) => requests / seconds),
+  };
 }

@@ -57,6 +57,15 @@ export async function startProgram({ cores, args, env = {} }: ProgramOptions): P
   }
 }
 
+export const startMany = (
+  count: number,
+  start: () => Promise<Program>,
+): Promise<readonly Program[]> => Promise.all(Array.from({ length: count }, start));
+
+export async function stopAll(programs: readonly Program[]): Promise<void> {
+  for (const program of programs) await program.stop();
+}
+
 const root = new URL('../../', import.meta.url).pathname;
 const main = join(root, 'dist/main.js');
 const toPath = (name: string): string => join(root, `bench/programs/${name}.js`);
