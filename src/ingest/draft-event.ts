@@ -1,7 +1,7 @@
 import type { Fault } from '../envelope.js';
 import { isJsonObject } from '../json.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
-import { capFaults, check, refuse } from './faults.js';
+import { capFaults, createCheck, refuse } from './faults.js';
 import { toEventKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toEventProperties, toEventText, type Accepted } from './map.js';
@@ -9,10 +9,12 @@ import { identify, toIdText } from './person.js';
 import { findPropertyFaults } from './properties.js';
 import { eventSchema, type PostedEvent } from './schema.js';
 
+const checkEvent = createCheck(eventSchema, 'an event');
+
 /** Validates one event, stamps what never changes again, maps and serialises it. */
 export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one event');
-  const checked = check(eventSchema, entry, 'an event');
+  const checked = checkEvent(entry);
   if (!checked.ok) return checked;
   const event = checked.value;
   const person = identify(event, context.toE164);

@@ -1,16 +1,18 @@
 import { isJsonObject, stringifyJson } from '../json.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
-import { check, refuse } from './faults.js';
+import { createCheck, refuse } from './faults.js';
 import { toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toProfilePayload } from './map.js';
 import { identify } from './person.js';
 import { profileSchema } from './schema.js';
 
+const checkProfile = createCheck(profileSchema, 'a profile');
+
 /** Validates one profile, maps and serialises it. */
 export function draftProfile(entry: unknown, context: DraftContext): Drafted {
   if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one profile');
-  const checked = check(profileSchema, entry, 'a profile');
+  const checked = checkProfile(entry);
   if (!checked.ok) return checked;
   const profile = checked.value;
   const person = identify(profile, context.toE164, profile.location?.country);

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Fault } from '../envelope.js';
 import type { JsonFault } from '../json.js';
+import { toGuard } from './guard.js';
 import { limits } from './limits.js';
 
 /** A name longer than this is cut in a pointer: an answer need not repeat a megabyte of it. */
@@ -53,8 +54,13 @@ export function refuse(pointer: string, detail: string): Invalid {
 
 export type Checked<T> = { readonly ok: true; readonly value: T } | Invalid;
 
-/** What a schema says of a value. `what` it describes is for the words: `an event`. */
-export function check<T>(schema: z.ZodType<T>, value: unknown, what: string): Checked<T> {
+/** What a schema says of values. `what` it describes is for the words: `an event`. */
+export function createCheck<T>(schema: z.ZodType<T>, what: string): (value: unknown) => Checked<T> {
+  const isRight = toGuard(schema);
+  return (value) => (isRight(value) ? { ok: true, value: value as T } : check(schema, value, what));
+}
+
+function check<T>(schema: z.ZodType<T>, value: unknown, what: string): Checked<T> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return { ok: true, value: parsed.data };
   // Again with our words: an error map would more than double the time of the first go.

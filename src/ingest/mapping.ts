@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { harmfulNames, isJsonObject, type JsonObject } from '../json.js';
-import { check, type Checked } from './faults.js';
+import { createCheck, type Checked } from './faults.js';
 import { limits } from './limits.js';
 import { findContradictions } from './mapping-contradictions.js';
 import {
@@ -86,9 +86,11 @@ const mappingSchema: z.ZodType<Partial<Record<Source, SourceMapping | null | und
     `must hold ${sources.join(', ')}, or some of them`,
   );
 
+const checkMapping = createCheck(mappingSchema, 'a mapping');
+
 /** From what a mapping file holds. Null, an empty file, changes nothing. */
 export function toMapping(content: unknown): Checked<Mapping> {
-  const checked = check(mappingSchema, content ?? {}, 'a mapping');
+  const checked = checkMapping(content ?? {});
   if (!checked.ok) return checked;
   const said = Object.entries(checked.value).filter(([, rules]) => rules != null);
   return { ok: true, value: Object.fromEntries(said) };

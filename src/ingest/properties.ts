@@ -40,7 +40,7 @@ function checkArray(values: readonly unknown[], walk: Walk): void {
 
 function checkObject(object: JsonObject, walk: Walk): void {
   if (!isShallow(walk)) return;
-  for (const name of Object.keys(object)) checkMember(name, object[name], walk);
+  for (const name in object) checkMember(name, object[name], walk);
 }
 
 function checkMember(segment: PathSegment, value: unknown, walk: Walk): void {
