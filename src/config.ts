@@ -42,7 +42,7 @@ export const settingsSchema = z.object({
       'Where accepted envelopes are kept: on this disk, in this process alone, or in Redis for many relays',
     ),
   DATA_DIR: z.string().default('./data').describe('Directory of the journal, for one relay alone'),
-  WORKING_SET_MAX_BYTES: int(1_000_000, 2 ** 36, 67_108_864).describe(
+  WORKING_SET_MAX_BYTES: int(1_000_000, 2 ** 36, 58_720_256).describe(
     'Envelopes of the journal held in memory; a larger backlog waits on disk',
   ),
   DISK_RESERVE_BYTES: int(0, 2 ** 50, 268_435_456).describe(

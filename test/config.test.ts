@@ -134,7 +134,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   RETRY_MAX_DELAY_MS: [1, 3_600_000, 60_000],
   RETRY_MAX_ATTEMPTS: [0, 1_000_000, 0],
   RETRY_MAX_AGE_MS: [0, 365 * 86_400_000, 7 * 86_400_000],
-  WORKING_SET_MAX_BYTES: [1_000_000, 2 ** 36, 67_108_864],
+  WORKING_SET_MAX_BYTES: [1_000_000, 2 ** 36, 58_720_256],
   REDIS_TIMEOUT_MS: [50, 600_000, 2000],
   REDIS_LEASE_MS: [1000, 3_600_000, 15_000],
   DISK_RESERVE_BYTES: [0, 2 ** 50, 268_435_456],
