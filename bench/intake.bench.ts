@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, it } from 'vitest';
 import { interleave, toRatio, toSpread } from './support/compare.js';
-import { connections, measureIntake, toRate } from './support/intake.js';
-import type { Loaded } from './support/load.js';
+import { measureIntake } from './support/intake.js';
+import { defaultConnections, toRate, type Loaded } from './support/load.js';
 import {
   needTools,
   startBare,
@@ -91,7 +91,7 @@ it('single events accepted per second', async () => {
 });
 
 it('time to 202 at half of that load', async () => {
-  const delayMs = Math.round((connections / (relayRate / 2)) * 1000);
+  const delayMs = Math.round((defaultConnections / (relayRate / 2)) * 1000);
   const { relay, fastify, synced } = await interleave(rounds, {
     relay: () => measure(starts.relay, delayMs),
     fastify: () => measure(starts.fastify, delayMs),

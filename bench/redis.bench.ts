@@ -2,7 +2,7 @@ import { afterAll, beforeAll, it } from 'vitest';
 import { startRedis, type RedisServer } from '../test/support/redis-server.js';
 import { interleave, toRatio, toSpread } from './support/compare.js';
 import { measureEndToEnd, unlimited } from './support/end-to-end.js';
-import { postAll, type Load } from './support/load.js';
+import { postAll, toRate, type Load } from './support/load.js';
 import { needTools, startMany, startRelay, startSink, stopAll } from './support/program.js';
 import { save, type Row } from './support/results.js';
 
@@ -63,7 +63,8 @@ const measureAccepted: Measure = async (count, env) => {
   const relays = await startMany(count, () => startRelay(sink, env));
   try {
     await postAll(relays, { ...load, seconds: warmUpSeconds });
-    return (await postAll(relays, load)).requestsPerSecond;
+    const loaded = await postAll(relays, load);
+    return loaded.reduce((sum, each) => sum + toRate(each), 0);
   } finally {
     await stopAll([...relays, sink]);
   }

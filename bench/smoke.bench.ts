@@ -1,7 +1,7 @@
 import { beforeAll, expect, it } from 'vitest';
 import { measureEndToEnd, unlimited } from './support/end-to-end.js';
-import { measureIntake, toRate } from './support/intake.js';
-import type { Load } from './support/load.js';
+import { measureIntake } from './support/intake.js';
+import { toRate, type Load } from './support/load.js';
 import { needTools, startBare, startRelay, startSink } from './support/program.js';
 
 /**

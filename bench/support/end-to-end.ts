@@ -42,9 +42,10 @@ export async function measureEndToEnd(options: EndToEnd): Promise<number> {
     await postAll(all, { ...load, seconds: warmUpSeconds });
     const before = await untilQuiet(sink);
     const from = systemClock.now();
-    const { requests } = await postAll(all, load);
+    const loaded = await postAll(all, load);
     const after = await untilQuiet(sink);
-    const posted = requests * (load.perRequest ?? 1);
+    const answered = loaded.reduce((sum, { requests }) => sum + requests, 0);
+    const posted = answered * (load.perRequest ?? 1);
     const arrived = after.records - before.records;
     // Profiles of one person may be merged on their way.
     if (load.kind !== 'profiles' && arrived < posted) {

@@ -1,8 +1,6 @@
 import { post, type Loaded } from './load.js';
 import type { Program } from './program.js';
 
-export const connections = 64;
-
 export type IntakeOptions = {
   readonly warmUpSeconds: number;
   readonly seconds: number;
@@ -16,12 +14,9 @@ export async function measureIntake(
 ): Promise<Loaded> {
   const program = await start();
   try {
-    await post(program, { kind: 'event', seconds: warmUpSeconds, connections });
-    return await post(program, { kind: 'event', seconds, connections, delayMs });
+    await post(program, { kind: 'event', seconds: warmUpSeconds });
+    return await post(program, { kind: 'event', seconds, delayMs });
   } finally {
     await program.stop();
   }
 }
-
-/** Events a second. */
-export const toRate = ({ requests, seconds }: Loaded): number => requests / seconds;

@@ -30,7 +30,10 @@ export type Loaded = {
   readonly p99Ms: number;
 };
 
-const defaultConnections = 64;
+export const defaultConnections = 64;
+
+/** Requests a second. */
+export const toRate = ({ requests, seconds }: Loaded): number => requests / seconds;
 
 /** Posts as fast as it is answered, or at the pace of `delayMs`. Throws where anything was refused. */
 export async function post(program: Program, load: Load): Promise<Loaded> {
@@ -69,16 +72,8 @@ export async function post(program: Program, load: Load): Promise<Loaded> {
   return loaded;
 }
 
-/** What all of them answered together, each with its part of the connections. */
-export async function postAll(
-  programs: readonly Program[],
-  load: Load,
-): Promise<{ readonly requests: number; readonly requestsPerSecond: number }> {
+/** To all of them at once, each with its part of the connections. */
+export function postAll(programs: readonly Program[], load: Load): Promise<readonly Loaded[]> {
   const connections = Math.floor((load.connections ?? defaultConnections) / programs.length);
-  const loaded = await Promise.all(programs.map((each) => post(each, { ...load, connections })));
-  const sum = (of: (each: Loaded) => number) => loaded.reduce((all, each) => all + of(each), 0);
-  return {
-    requests: sum(({ requests }) => requests),
-    requestsPerSecond: sum(({ requests, seconds }) => requests / seconds),
-  };
+  return Promise.all(programs.map((each) => post(each, { ...load, connections })));
 }
