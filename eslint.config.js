@@ -23,7 +23,6 @@ export default defineConfig(
         'error',
         { considerDefaultExhaustiveForUnions: true },
       ],
-      'max-lines': ['error', { max: 300, skipBlankLines: false, skipComments: false }],
       'max-params': ['error', 3],
       'no-console': 'error',
       'no-restricted-syntax': [
@@ -38,7 +37,6 @@ export default defineConfig(
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     // Rows of tables and properties come as arguments.
     rules: {
-      'max-lines': 'off',
       'max-params': 'off',
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/unbound-method': 'off',

@@ -232,16 +232,14 @@ export const nothingLeftToDo: Rule = (sources) =>
   findText(inSource(sources), /\b(TODO|FIXME|XXX)\b/);
 
 export const layout: Rule = (sources) =>
-  inSource(sources).flatMap(({ path, text }) => {
+  inSource(sources).flatMap(({ path }) => {
     const inside = path.replace(/^src\//, '');
     const folder = inside.includes('/') ? inside.replace(/\/[^/]*$/, '') : null;
-    const lines = text.replace(/\n$/, '').split('\n').length;
     return [
       ...(folder === null || folders.includes(folder) ? [] : [`${path}: no folder of the layout`]),
       ...(directions[toLayer(path)] === undefined ? [`${path}: no layer of the layout`] : []),
       ...(/(^|\/)index\.ts$/.test(inside) ? [`${path}: a barrel`] : []),
       ...(/(^|\/)[a-z0-9]+(-[a-z0-9]+)*\.ts$/.test(inside) ? [] : [`${path}: not kebab-case`]),
-      ...(lines > 300 ? [`${path}: ${lines} lines`] : []),
     ];
   });
 
