@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
-import { brotliDecompress, gunzip, inflate, inflateRaw, type ZlibOptions } from 'node:zlib';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { decodeUtf8 } from '../utf8.js';
+import { decode, parseCodings, type Coding } from './codings.js';
+import { oneMediaType } from './failures.js';
 import { ProblemError } from './problems.js';
 
 /**
@@ -103,10 +103,22 @@ async function readUnicode(
   headers: IncomingHttpHeaders,
   limitBytes: number,
 ): Promise<Buffer> {
-  if (/charset *= *(?!"?(?:utf-?8|us-ascii)\b)/i.test(headers['content-type'] ?? '')) {
-    throw toUnsupported('JSON is UTF-8 (RFC 8259)');
-  }
+  checkMediaType(headers['content-type'] ?? '');
   return readBytes(payload, headers, limitBytes);
+}
+
+const quoted = /"(?:[^"\\]|\\.)*"?/g;
+const charsetValue = /^\s*charset\s*=\s*"?([^"]*)"?\s*$/i;
+
+/** Fastify has matched the media type itself; it reads past what is wrong with the parameters. */
+function checkMediaType(contentType: string): void {
+  if (contentType.replace(quoted, '').includes(',')) throw toUnsupported(oneMediaType);
+  for (const parameter of contentType.match(/(?:"(?:[^"\\]|\\.)*"?|[^;"])+/g) ?? []) {
+    const charset = charsetValue.exec(parameter)?.[1];
+    if (charset !== undefined && !/^(?:utf-?8|us-ascii)$/i.test(charset.trim())) {
+      throw toUnsupported('JSON is UTF-8 (RFC 8259)');
+    }
+  }
 }
 
 async function readBytes(
@@ -114,10 +126,10 @@ async function readBytes(
   headers: IncomingHttpHeaders,
   limitBytes: number,
 ): Promise<Buffer> {
-  const decompress = toDecompress(headers['content-encoding']);
+  const codings = parseCodings(headers['content-encoding']);
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
   const received = await collect(payload, limitBytes);
-  return decompress === null ? received : expand(received, decompress, limitBytes);
+  return codings.length === 0 ? received : expand(received, codings, limitBytes);
 }
 
 /** Throws where it is not UTF-8. */
@@ -157,36 +169,19 @@ function collect(payload: Readable, limitBytes: number): Promise<Buffer> {
   });
 }
 
-type Decompress = (body: Buffer, options: ZlibOptions) => Promise<Buffer>;
-
-const gunzipBody: Decompress = promisify(gunzip);
-const brotliBody: Decompress = promisify(brotliDecompress);
-const zlibBody: Decompress = promisify(inflate);
-const rawBody: Decompress = promisify(inflateRaw);
-/** "deflate" means zlib's format (RFC 9110, 8.4.1.2), yet some senders leave its header out; 8 is its method. */
-const inflateBody: Decompress = (body, options) =>
-  ((body[0] ?? 8) & 0x0f) === 8 ? zlibBody(body, options) : rawBody(body, options);
-
-const decompressions = new Map<string, Decompress | null>([
-  ['identity', null],
-  ['gzip', gunzipBody],
-  ['x-gzip', gunzipBody],
-  ['deflate', inflateBody],
-  ['br', brotliBody],
-]);
-
-function toDecompress(encoding = 'identity'): Decompress | null {
-  const decompress = decompressions.get(encoding.trim().toLowerCase());
-  if (decompress === undefined) throw toUnsupported('encode with gzip, deflate, br or identity');
-  return decompress;
-}
-
-/** Stops as soon as the output passes the limit: a small bomb does not get to grow. */
-async function expand(body: Buffer, decompress: Decompress, limitBytes: number): Promise<Buffer> {
-  try {
-    return await decompress(body, { maxOutputLength: limitBytes });
-  } catch (error) {
-    if (error instanceof RangeError) throw toTooLarge(limitBytes);
-    throw new ProblemError('invalid', 'the compressed body is corrupt or cut short');
+async function expand(
+  body: Buffer,
+  codings: readonly Coding[],
+  limitBytes: number,
+): Promise<Buffer> {
+  const decoded = await decode(body, codings, limitBytes);
+  if (decoded.kind === 'whole') return decoded.bytes;
+  switch (decoded.fault) {
+    case 'too-large':
+      throw toTooLarge(limitBytes);
+    case 'corrupt':
+      throw new ProblemError('invalid', 'the compressed body is corrupt or cut short');
+    case 'trailing':
+      throw new ProblemError('invalid', 'the body has data after the end of its compressed stream');
   }
 }

@@ -2,6 +2,9 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { ProblemError, problems, toProblemText, type ProblemKind } from './problems.js';
 
+/** Why a Content-Type cannot be used that Fastify, or body.ts, cannot read. */
+export const oneMediaType = 'the Content-Type is not one media type (RFC 9110, 8.3)';
+
 /** Every error of every route becomes application/problem+json here. */
 export function answerFailures(app: FastifyInstance): void {
   app.setErrorHandler(answerFailure);
@@ -49,6 +52,8 @@ function toProblemError(error: unknown): ProblemError {
   const kind = toKind(error);
   if (kind === 'internal')
     return new ProblemError('internal', 'an unexpected failure; it was logged');
+  // Fastify's own: the header is malformed, or joins two.
+  if (kind === 'unsupported-media-type') return new ProblemError(kind, oneMediaType);
   return new ProblemError(kind, error instanceof Error ? error.message : problems[kind].title);
 }
 
