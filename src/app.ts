@@ -141,7 +141,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     isDraining: () => draining,
     countShared: shared === null ? undefined : toSharedCount(shared, deps),
   });
-  mirrorState({ metrics, store, engine, limiter, clock });
+  mirrorState({ metrics, store, engine, limiter });
   metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
   warnAtStart(config, store, { log, now: clock.now() });
   const url = await server.listen({ host: config.HOST, port: config.PORT });

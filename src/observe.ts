@@ -1,4 +1,3 @@
-import type { Clock } from './clock.js';
 import type { Engine } from './delivery/engine.js';
 import type { Limiter } from './delivery/limiter.js';
 import { lanes, type Lane } from './envelope.js';
@@ -12,7 +11,6 @@ export type Observed = {
   readonly store: Store;
   readonly engine: Engine;
   readonly limiter: Limiter;
-  readonly clock: Clock;
 };
 
 /** Brings the gauges that mirror state up to date at each scrape. */
@@ -21,7 +19,6 @@ export function mirrorState({
   store,
   engine,
   limiter,
-  clock,
 }: Observed & { metrics: Metrics }): void {
   metrics.bufferCapacityBytes.set(store.capacityBytes());
   metrics.onScrape(() => {
@@ -30,11 +27,10 @@ export function mirrorState({
     metrics.storeDurable.set(store.durable ? 1 : 0);
     metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
     for (const lane of lanes) {
-      const { count, bytes, oldestAcceptedAt, deadLetters } = store.depth(lane);
-      const ageMs = oldestAcceptedAt === null ? 0 : Math.max(0, clock.now() - oldestAcceptedAt);
+      const { count, bytes, oldestAgeMs, deadLetters } = store.depth(lane);
       metrics.bufferEnvelopes.set({ lane }, count);
       metrics.bufferBytes.set({ lane }, bytes);
-      metrics.bufferOldestAge.set({ lane }, ageMs / 1000);
+      metrics.bufferOldestAge.set({ lane }, (oldestAgeMs ?? 0) / 1000);
       metrics.deadLetters.set({ lane }, deadLetters);
       if (store.durability === 'server') mirrorBooks(lane, metrics, store);
       const trouble = troubles[lane];

@@ -7,7 +7,7 @@ import { Pick, weight } from './pick.js';
 /** An envelope in the queue, with what the queue alone knows of it. */
 export type Queued = Envelope & {
   readonly seq: number;
-  /** Monotonic ms since when it can be claimed. */
+  /** Monotonic ms when it was accepted: since then it can be claimed, but for the delays of retries. */
   readonly readyAt: number;
   /** Not to be merged with others: it failed in company. */
   readonly alone: boolean;

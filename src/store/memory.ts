@@ -118,8 +118,14 @@ export class MemoryStore implements Store {
   }
 
   depth(lane: Lane): Depth {
-    const { count, bytes, oldestAcceptedAt } = this.#lanes[lane].unsettled;
-    return { count, bytes, oldestAcceptedAt, deadLetters: this.#letters.count(lane) };
+    const { unsettled } = this.#lanes[lane];
+    const { count, bytes } = unsettled;
+    return {
+      count,
+      bytes,
+      oldestAgeMs: unsettled.oldestAgeMs(),
+      deadLetters: this.#letters.count(lane),
+    };
   }
 
   history(): History {

@@ -97,7 +97,8 @@ export type Remembered = { readonly ok: true } | { readonly ok: false; readonly 
 export type Depth = {
   readonly count: number;
   readonly bytes: number;
-  readonly oldestAcceptedAt: number | null;
+  /** Ms since the oldest was accepted; null where there is none. Never negative, and no jump of the wall clock holds it at 0. */
+  readonly oldestAgeMs: number | null;
   readonly deadLetters: number;
 };
 

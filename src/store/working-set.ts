@@ -13,11 +13,13 @@ export type WorkingSetOptions = {
 /** The unsettled envelopes of one lane that are in memory: waiting, delayed and in flight. */
 export class WorkingSet<T extends Queued = Queued> {
   readonly queue: LaneQueue<T>;
+  readonly #clock: Clock;
   /** In order of acceptance, so the first is the oldest. */
   readonly #unsettled = new Map<string, T>();
   #bytes = 0;
 
   constructor(options: WorkingSetOptions) {
+    this.#clock = options.clock;
     this.queue = new LaneQueue<T>(options);
   }
 
@@ -29,9 +31,10 @@ export class WorkingSet<T extends Queued = Queued> {
     return this.#bytes;
   }
 
-  get oldestAcceptedAt(): number | null {
+  /** Ms since the oldest was accepted, by the monotonic clock; null where there is none. */
+  oldestAgeMs(): number | null {
     const oldest = this.#unsettled.values().next();
-    return oldest.done === true ? null : oldest.value.acceptedAt;
+    return oldest.done === true ? null : this.#clock.monotonic() - oldest.value.readyAt;
   }
 
   /** In order of acceptance, but for what came back. */

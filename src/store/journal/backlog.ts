@@ -11,6 +11,8 @@ export type Block = {
 
 export type Loaded = { readonly block: Block; readonly entries: readonly Entry[] };
 
+type Accepted = Pick<Entry, 'seq' | 'acceptedAt'>;
+
 export type Span = { readonly count: number; readonly bytes: number };
 
 /** The fresh envelopes of one lane that are on disk alone, in order: all that lie behind those in memory. */
@@ -20,8 +22,8 @@ export class Backlog {
   #span: Span = { count: 0, bytes: 0 };
   /** Number of the last fresh block that was brought in. */
   #passed = 0;
-  /** When its first envelope was accepted; null where it must be looked up. */
-  #oldest: number | null = null;
+  /** Its first envelope; null where it must be looked up. */
+  #oldest: Accepted | null = null;
 
   constructor(tables: Tables, lane: number) {
     this.#tables = tables;
@@ -74,7 +76,8 @@ export class Backlog {
     return false;
   }
 
-  oldestAcceptedAt(): number | null {
+  /** Its first envelope; null where there is none. */
+  oldest(): Accepted | null {
     if (this.#span.count === 0) return null;
     return (this.#oldest ??= this.#peek());
   }
@@ -110,9 +113,10 @@ export class Backlog {
     return null;
   }
 
-  #peek(): number | null {
+  #peek(): Accepted | null {
     const key = this.#nextKey();
-    return key === null ? null : (this.read(key).entries[0]?.acceptedAt ?? null);
+    const [first] = key === null ? [] : this.read(key).entries;
+    return first === undefined ? null : { seq: first.seq, acceptedAt: first.acceptedAt };
   }
 }
 

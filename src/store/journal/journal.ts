@@ -174,8 +174,8 @@ export class JournalStore implements Store {
 
   depth(lane: Lane): Depth {
     const { count, bytes, deadLetters } = this.#totals.lanes[lane];
-    const oldestAcceptedAt = this.#parts.lanes[lane].oldestAcceptedAt();
-    return { count, bytes, oldestAcceptedAt, deadLetters };
+    const oldestAgeMs = this.#parts.lanes[lane].oldestAgeMs();
+    return { count, bytes, oldestAgeMs, deadLetters };
   }
 
   history(lane: Lane): History {

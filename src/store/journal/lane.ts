@@ -3,6 +3,7 @@ import type { ClaimBounds, Lane, Waiting } from '../../envelope.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 import { WorkingSet } from '../working-set.js';
+import { AcceptTimes } from './accept-times.js';
 import { toSpan, type Backlog, type Block, type Loaded, type Span } from './backlog.js';
 import type { Entry } from './block.js';
 import { remainingMs, type Mark, type Trial } from './marks.js';
@@ -36,12 +37,14 @@ export class JournalLane {
   readonly held: WorkingSet<Held>;
   readonly backlog: Backlog;
   readonly #options: JournalLaneOptions;
+  readonly #times: AcceptTimes;
   /** Redriven, and younger than what is on disk alone, which they must not overtake. */
   readonly #late: Held[] = [];
 
   constructor(options: JournalLaneOptions) {
     this.#options = options;
     this.backlog = options.backlog;
+    this.#times = new AcceptTimes(options.clock);
     this.held = new WorkingSet<Held>({ ...options, merges: options.lane === 'profiles' });
   }
 
@@ -60,23 +63,21 @@ export class JournalLane {
   waiting(): Waiting {
     const inMemory = this.held.queue.waiting();
     if (this.backlog.count === 0 || !this.#hasRoom()) return inMemory;
-    const { clock } = this.#options;
-    const oldestAt = this.backlog.oldestAcceptedAt();
     // They leave as soon as what they must not overtake is in memory.
     const late = toSpan(this.#late);
     return {
       ...inMemory,
       count: inMemory.count + this.backlog.count + late.count,
       bytes: inMemory.bytes + this.backlog.bytes + late.bytes,
-      oldestAgeMs:
-        inMemory.oldestAgeMs ?? (oldestAt === null ? null : Math.max(0, clock.now() - oldestAt)),
+      oldestAgeMs: inMemory.oldestAgeMs ?? this.#backlogAgeMs(),
     };
   }
 
-  oldestAcceptedAt(): number | null {
-    const [inMemory, onDisk] = [this.held.oldestAcceptedAt, this.backlog.oldestAcceptedAt()];
+  /** Ms since the oldest unsettled envelope was accepted; null where there is none. */
+  oldestAgeMs(): number | null {
+    const [inMemory, onDisk] = [this.held.oldestAgeMs(), this.#backlogAgeMs()];
     if (inMemory === null || onDisk === null) return inMemory ?? onDisk;
-    return Math.min(inMemory, onDisk);
+    return Math.max(inMemory, onDisk);
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [Held, ...Held[]])[] {
@@ -86,12 +87,14 @@ export class JournalLane {
 
   /** Accepted just now; they are on disk. */
   take({ block, entries }: Loaded): void {
-    if (this.backlog.count > 0 || !this.#hasRoom()) {
+    const [first] = entries;
+    if (first !== undefined && (this.backlog.count > 0 || !this.#hasRoom())) {
+      this.#times.note({ ...first, isFirst: this.backlog.count === 0 });
       this.backlog.add(toSpan(entries));
       return;
     }
     this.backlog.pass(block);
-    for (const held of this.#toHeld(block, entries)) this.held.push(held);
+    for (const held of this.#toHeld(block, entries, () => 0)) this.held.push(held);
   }
 
   /**
@@ -99,7 +102,7 @@ export class JournalLane {
    * before fresh ones, and never before an older one of the same identity.
    */
   takeRedriven({ block, entries }: Loaded): void {
-    this.#restore(this.#toHeld(block, entries));
+    this.#restore(this.#toHeld(block, entries, () => 0));
   }
 
   /** The next block of what is on disk alone; false where there is none. Throws DamagedError. */
@@ -113,9 +116,8 @@ export class JournalLane {
 
   /** From disk: envelopes of an earlier process or of the backlog, each as its mark says. */
   load({ block, entries }: Loaded): void {
-    const { clock } = this.#options;
-    const now = clock.now();
-    const loaded = this.#toHeld(block, entries, (acceptedAt) => Math.max(0, now - acceptedAt));
+    const now = this.#options.clock.now();
+    const loaded = this.#toHeld(block, entries, (entry) => this.#times.ageMs(entry));
     const later = new Map<Trial, Held[]>();
     const due: Held[] = [];
     for (const held of loaded) {
@@ -157,12 +159,13 @@ export class JournalLane {
     }
   }
 
-  /** `waitedMs`: how long an envelope accepted then counts as having waited for its batch. */
-  #toHeld(
-    block: Block,
-    entries: readonly Entry[],
-    waitedMs: (acceptedAt: number) => number = () => 0,
-  ): Held[] {
+  #backlogAgeMs(): number | null {
+    const oldest = this.backlog.oldest();
+    return oldest === null ? null : this.#times.ageMs(oldest);
+  }
+
+  /** `toAgeMs`: how long ago an envelope was accepted. */
+  #toHeld(block: Block, entries: readonly Entry[], toAgeMs: (entry: Entry) => number): Held[] {
     const { lane, epoch, clock } = this.#options;
     const now = clock.monotonic();
     const held: Held[] = [];
@@ -182,7 +185,7 @@ export class JournalLane {
         lastTry: mark?.lastTry ?? null,
         ref: mark?.ref ?? null,
         inFlight: false,
-        readyAt: now - waitedMs(acceptedAt),
+        readyAt: now - toAgeMs(entry),
         block,
         index,
       });

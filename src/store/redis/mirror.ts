@@ -65,10 +65,11 @@ export class Mirror {
 
   depth(lane: Lane): Depth {
     const view = this.#view?.lanes[lane];
+    const oldestAt = view?.oldestAcceptedAt ?? null;
     return {
       count: view?.count ?? 0,
       bytes: view?.bytes ?? 0,
-      oldestAcceptedAt: view?.oldestAcceptedAt ?? null,
+      oldestAgeMs: oldestAt === null ? null : Math.max(0, this.#clock.now() - oldestAt),
       deadLetters: view?.deadLetters ?? 0,
     };
   }

@@ -55,7 +55,7 @@ export function describeBury(open: Open): void {
       expect(store.depth('events')).toEqual({
         count: 0,
         bytes: 0,
-        oldestAcceptedAt: null,
+        oldestAgeMs: null,
         deadLetters: 1,
       });
       expect(store.waiting('events')).toMatchObject({ count: 0, bytes: 0, oldestAgeMs: null });

@@ -40,8 +40,9 @@ describe.each([
       ...someEvents(3),
     ]);
     await append(under.store, [aProfile({ text: 'p' })]);
+    await under.clock.advance(500);
     await restart();
-    expect(under.store.depth('events')).toMatchObject({ count: 4, oldestAcceptedAt: startMs });
+    expect(under.store.depth('events')).toMatchObject({ count: 4, oldestAgeMs: 500 });
     const parcels = await claim(under.store);
     expect(parcels.flat().map(({ id }) => id)).toEqual(ids);
     expect(toText(parcels[0]![0])).toBe('{"é":"😀"}');
@@ -329,6 +330,31 @@ describe('a wall clock that was set while the relay was down', () => {
     expect(await claim(under.store)).toHaveLength(1);
   });
 
+  it.each([
+    ['on disk alone', {}],
+    ['in memory, as blocks with a retry are', { isTried: true }],
+  ])(
+    'back by an hour lets envelopes %s age from the start of the process on',
+    async (_name, { isTried = false }: { isTried?: boolean }) => {
+      await open();
+      under.clock.jump(hour);
+      const acceptedAt = under.clock.now();
+      await append(under.store, [anEvent({ acceptedAt }), anEvent({ acceptedAt })]);
+      if (isTried) {
+        const settled = settledAs(await claim(under.store, { maxCount: 1 }), retry(0));
+        await under.store.settle({ lane: 'events', settled });
+      }
+      under.clock.jump(-hour);
+      await under.crash();
+      await under.clock.advance(1500);
+      await append(under.store, [anEvent({ acceptedAt: under.clock.now() })]);
+      await under.clock.advance(500);
+      expect(under.store.waiting('events').oldestAgeMs).toBe(2000);
+      expect(under.store.depth('events').oldestAgeMs).toBe(2000);
+      expect(await claim(under.store)).toHaveLength(3);
+    },
+  );
+
   it('back by an hour keeps what is known of repeats', async () => {
     await open({ dedupe: { maxAgeMs: hour, maxCount: 10 } });
     await append(under.store, [anEvent({ keys: ['ea'], acceptedAt: under.clock.now() })]);
@@ -337,5 +363,32 @@ describe('a wall clock that was set while the relay was down', () => {
     expect((await append(under.store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(true);
     await under.clock.advance(hour);
     expect((await append(under.store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(false);
+  });
+});
+
+describe('a wall clock that is set while the relay runs', () => {
+  it.each([
+    ['back by an hour', -hour],
+    ['ahead by eight days', 8 * 24 * hour],
+  ])('%s changes no age, in memory or on disk alone', async (_name, jumpMs) => {
+    // Room in memory for the first block alone.
+    await open({ maxHeldBytes: 2 });
+    const appendNow = (text: string) =>
+      append(under.store, [anEvent({ text, acceptedAt: under.clock.now() })]);
+    await appendNow('in memory');
+    await under.clock.advance(1000);
+    await appendNow('on disk');
+    under.clock.jump(jumpMs);
+    await under.clock.advance(1000);
+    await appendNow('on disk, after the jump');
+    await under.clock.advance(1000);
+    const ages: (number | null)[] = [];
+    for (let left = 3; left > 0; left--) {
+      ages.push(under.store.depth('events').oldestAgeMs);
+      const settled = settledAs(await claim(under.store, { maxCount: 1 }), ack);
+      await under.store.settle({ lane: 'events', settled });
+    }
+    expect(ages).toEqual([3000, 2000, 1000]);
+    expect(under.store.depth('events').oldestAgeMs).toBeNull();
   });
 });
