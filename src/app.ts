@@ -1,6 +1,6 @@
 import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
-import { createEngine, type Engine } from './delivery/engine.js';
+import { createEngine } from './delivery/engine.js';
 import { lanes } from './envelope.js';
 import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer } from './http/server.js';
@@ -8,8 +8,8 @@ import { createAccept } from './ingest/accept.js';
 import { createAcceptSourced } from './ingest/accept-sourced.js';
 import { toShape } from './ingest/mapping.js';
 import { createMend } from './ingest/mend.js';
-import { startThreads, type Threads } from './ingest/threads.js';
-import { createKlaviyoClient, type KlaviyoClient } from './klaviyo/client.js';
+import { startThreads } from './ingest/threads.js';
+import { createKlaviyoClient } from './klaviyo/client.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
 import { openLimits, type Limits } from './limit.js';
 import type { Logger } from './logger.js';
@@ -24,6 +24,7 @@ import {
   withDeadLetterAlarm,
 } from './observe.js';
 import { createSharedCount } from './redis/quota.js';
+import { Releasers } from './releasers.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
 import { toViews, unlessAway } from './views.js';
@@ -41,7 +42,12 @@ export type AppDeps = {
   readonly serverTime?: () => number;
   /** Our own fault, such as a store that fails: the caller ends the process. */
   readonly onFault: (error: unknown) => void;
+  /** Aborted: the start is given up at its next step, and rejects. */
+  readonly signal?: AbortSignal;
 };
+
+/** How long parts may take to stop after a failed start, ms: nothing was accepted that has to be sent. */
+const failedStartLimitMs = 1000;
 
 /** A relay that listens. */
 export type App = {
@@ -54,8 +60,21 @@ export type App = {
   stop(): Promise<void>;
 };
 
-/** The composition root: every part is made here and handed what it needs. */
+/** The composition root. Rejects where a part cannot be started; all parts before it are stopped then. */
 export async function startApp(deps: AppDeps): Promise<App> {
+  const started = new Releasers();
+  try {
+    return await startParts(deps, started);
+  } catch (error) {
+    await stopWithin(failedStartLimitMs, started, deps.clock).catch((cause: unknown) =>
+      deps.log.error({ err: cause }, 'a part did not stop after the start had failed'),
+    );
+    throw error;
+  }
+}
+
+/** Every part is made here and handed what it needs; `started` receives how to stop it. */
+async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const { config, clock, log } = deps;
   const metrics = createMetrics(deps.version);
   let isClosed = false;
@@ -75,8 +94,24 @@ export async function startApp(deps: AppDeps): Promise<App> {
     time: deps.serverTime,
     ...toServerReport(log),
   });
+  started.add(() => {
+    isClosed = true;
+    return store.close();
+  });
   // What other relays did is counted by them.
   if (store.durability !== 'server') recallHistory(metrics, store);
+  const limits = await openLimits({
+    config,
+    clock,
+    store,
+    onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
+    ...toLimiterReport(log),
+    serverTime: deps.serverTime,
+  });
+  started.add((overdue) => until(overdue, limits.close(), clock));
+  const { limiter, shared } = limits;
+  deps.signal?.throwIfAborted();
+
   const client = createKlaviyoClient({
     apiKey: config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
@@ -86,15 +121,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     clock,
     version: deps.version,
   });
-  const limits = await openLimits({
-    config,
-    clock,
-    store,
-    onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
-    ...toLimiterReport(log),
-    serverTime: deps.serverTime,
-  });
-  const { limiter, shared } = limits;
+  started.add(() => client.close());
   const watched = withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log);
   const engine = createEngine({
     ...deps,
@@ -116,6 +143,20 @@ export async function startApp(deps: AppDeps): Promise<App> {
     metrics,
     onFault,
   });
+  let isDelivering = false;
+  let left = 0;
+  const countUnsettled = (): number =>
+    lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0);
+  started.add(async (overdue) => {
+    if (isDelivering && store.durability === 'process') {
+      engine.drain();
+      await emptied(countUnsettled, clock, overdue);
+    }
+    await until(overdue, engine.stop(), clock);
+    // A store that is closed cannot be asked any more.
+    left = countUnsettled() - engine.importing();
+  });
+
   let draining = false;
   const defaultCountry = config.DEFAULT_PHONE_COUNTRY;
   const shape = toShape(config.MAPPING_FILE);
@@ -124,6 +165,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
     defaultCountry,
     onFault: (error) => log.error({ err: error }, 'a drafting thread ended; another takes over'),
   });
+  started.add(() => threads.close());
   const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
   const acceptDeps = { ...deps, store: { ...watched, recall }, metrics, defaultCountry };
   const acceptSourced = createAcceptSourced({ ...acceptDeps, shape });
@@ -141,45 +183,38 @@ export async function startApp(deps: AppDeps): Promise<App> {
     isDraining: () => draining,
     countShared: shared === null ? undefined : toSharedCount(shared, deps),
   });
+  started.add((overdue) => {
+    draining = true;
+    return until(overdue, server.close(), clock);
+  });
   mirrorState({ metrics, store, engine, limiter });
   metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
   warnAtStart(config, store, { log, now: clock.now() });
+  deps.signal?.throwIfAborted();
+
   const url = await server.listen({ host: config.HOST, port: config.PORT });
   await engine.start();
+  isDelivering = true;
   log.info(
     {
       url,
       store: config.STORE,
-      unsettled: lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0),
+      unsettled: countUnsettled(),
       klaviyo: config.KLAVIYO_BASE_URL,
       revision: config.KLAVIYO_REVISION,
     },
     'relay is listening',
   );
 
-  let stopped: Promise<void> | undefined;
-  return {
-    url,
-    metrics,
-    stop() {
-      draining = true;
-      const closeStore = (): Promise<void> => {
-        isClosed = true;
-        return store.close();
-      };
-      stopped ??= stopInOrder({
-        ...deps,
-        server,
-        threads,
-        engine,
-        client,
-        limits,
-        store,
-        closeStore,
-      });
-      return stopped;
-    },
+  const stop = async (): Promise<void> => {
+    log.info('stopping');
+    await stopWithin(config.SHUTDOWN_TIMEOUT_MS, started, clock);
+    if (left > 0 && store.durability === 'process')
+      log.error({ lost: left }, 'stopped; undelivered envelopes are lost with the memory store');
+    else log.info({ kept: left }, 'stopped');
   };
+  let stopped: Promise<void> | undefined;
+  return { url, metrics, stop: () => (stopped ??= stop()) };
 }
 
 function toSharedCount({ link, prefix }: NonNullable<Limits['shared']>, deps: AppDeps) {
@@ -222,48 +257,29 @@ function warnAtStart(
   }
 }
 
-type Parts = {
-  readonly server: Awaited<ReturnType<typeof createServer>>;
-  readonly threads: Threads;
-  readonly engine: Engine;
-  readonly client: KlaviyoClient;
-  readonly limits: Limits;
-  readonly store: Store;
-  readonly closeStore: () => Promise<void>;
-};
-
-async function stopInOrder(deps: AppDeps & Parts): Promise<void> {
-  const { server, threads, engine, client, limits, store, log, clock } = deps;
+/** Stops what was started. Gracefully for `limitMs`; what is not over then is cut off. */
+async function stopWithin(limitMs: number, started: Releasers, clock: Clock): Promise<void> {
   const overdue = new AbortController();
-  const deadline = clock.setTimer(deps.config.SHUTDOWN_TIMEOUT_MS, () => overdue.abort());
-  const untilDeadline = (work: Promise<unknown>): Promise<unknown> =>
-    Promise.race([work, wait(clock, Infinity, overdue.signal)]);
-
-  log.info('stopping');
-  await untilDeadline(server.close());
-  await threads.close();
-  if (store.durability === 'process') await untilDeadline(drained(deps, overdue.signal));
-  await untilDeadline(engine.stop());
-  await client.close();
-  await untilDeadline(limits.close());
-  const left = lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0) - engine.importing();
-  await deps.closeStore();
-  deadline.cancel();
-  // Ends what still waits for the deadline, so that the process can end.
-  overdue.abort();
-  if (left > 0 && store.durability === 'process')
-    log.error({ lost: left }, 'stopped; undelivered envelopes are lost with the memory store');
-  else log.info({ kept: left }, 'stopped');
+  const deadline = clock.setTimer(limitMs, () => overdue.abort());
+  try {
+    await started.release(overdue.signal);
+  } finally {
+    deadline.cancel();
+    // Ends what still waits for the deadline, so that the process can end.
+    overdue.abort();
+  }
 }
 
-/** Flushes what it can: everything buffered, retries that fall due and import jobs that end. */
-async function drained(
-  { engine, store, clock }: AppDeps & Parts,
+function until(overdue: AbortSignal, work: Promise<unknown>, clock: Clock): Promise<unknown> {
+  return Promise.race([work, wait(clock, Infinity, overdue)]);
+}
+
+/** Waits until everything is sent: what was buffered, retries that fall due and import jobs that end. */
+async function emptied(
+  countUnsettled: () => number,
+  clock: Clock,
   overdue: AbortSignal,
 ): Promise<void> {
   const lookMs = 20;
-  engine.drain();
-  while (!overdue.aborted && lanes.some((lane) => store.depth(lane).count > 0)) {
-    await wait(clock, lookMs, overdue);
-  }
+  while (!overdue.aborted && countUnsettled() > 0) await wait(clock, lookMs, overdue);
 }

@@ -22,6 +22,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   envelope: {},
   clock: {},
   errors: {},
+  releasers: {},
   utf8: {},
   metrics: { code: ['envelope'] },
   json: { code: ['json-scan'] },
@@ -45,7 +46,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   limit: { code: ['delivery', 'redis', ...leaves], types: ['config', 'store'] },
   views: { code: ['http', 'redis', ...leaves], types: ['ingest', 'metrics', 'store'] },
   app: {
-    code: ['config', 'limit', 'metrics', 'observe', 'views', ...stages, ...leaves],
+    code: ['config', 'limit', 'metrics', 'observe', 'releasers', 'views', ...stages, ...leaves],
     types: ['logger'],
   },
   // A caller like any other: it knows the wire contract, and nothing behind it.
