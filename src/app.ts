@@ -180,6 +180,8 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     readiness: () => toReadiness({ store, engine, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),
+    pauseLane: (lane) => engine.pause(lane),
+    resumeLane: (lane) => engine.resume(lane),
     isDraining: () => draining,
     countShared: shared === null ? undefined : toSharedCount(shared, deps),
   });

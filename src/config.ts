@@ -33,7 +33,7 @@ export const settingsSchema = z.object({
     'Ingest keys, comma-separated (or `RELAY_API_KEYS_FILE`, also one a line); several allow rotation',
   ),
   RELAY_ADMIN_KEYS: keys.describe(
-    'Admin keys (or `RELAY_ADMIN_KEYS_FILE`): receipts, deliveries, dead letters, flush',
+    'Admin keys (or `RELAY_ADMIN_KEYS_FILE`): receipts, deliveries, dead letters, flush, lanes',
   ),
   STORE: z
     .enum(['journal', 'memory', 'redis'], { error: 'must be journal, memory or redis' })

@@ -57,7 +57,7 @@ export type Reason = {
  * - `rejected`: Klaviyo will never take it.
  * - `unblamed`: the request failed for another record in it (`pointer`), for an unknown one
  *   (`bisect`), or for its size (`size`): send it again in smaller company.
- * - `blocked`: key, scopes or revision are wrong; nothing is wrong with the data.
+ * - `blocked`: key, scopes or revision are wrong; nothing is wrong with the data. `advice` says what to do.
  */
 export type Outcome =
   | { readonly kind: 'delivered' }
@@ -66,7 +66,7 @@ export type Outcome =
   | { readonly kind: 'throttled'; readonly reason: Reason; readonly afterMs: number }
   | { readonly kind: 'rejected'; readonly reason: Reason }
   | { readonly kind: 'unblamed'; readonly method: SplitMethod; readonly reason: Reason }
-  | { readonly kind: 'blocked'; readonly reason: Reason };
+  | { readonly kind: 'blocked'; readonly reason: Reason; readonly advice?: string };
 
 export type SplitMethod = 'pointer' | 'bisect' | 'size';
 

@@ -114,7 +114,7 @@ export function createMetrics(version: string) {
       'Time a batch waited for the limiter',
       [],
     ),
-    paused: gauge('klaviyo_paused', '1 while a lane is paused', ['lane', 'reason']),
+    paused: gauge('klaviyo_paused', '1 while a lane is paused, by Klaviyo or by hand', ['lane', 'reason']),
     deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
     deadLetterCapacity: gauge(
       'dead_letters_capacity',

@@ -1,5 +1,6 @@
 import type { Engine } from './delivery/engine.js';
 import type { Limiter } from './delivery/limiter.js';
+import type { Pause } from './delivery/pauses.js';
 import { lanes, type Lane } from './envelope.js';
 import type { LimitDeps } from './limit.js';
 import type { Logger } from './logger.js';
@@ -22,7 +23,7 @@ export function mirrorState({
 }: Observed & { metrics: Metrics }): void {
   metrics.bufferCapacityBytes.set(store.capacityBytes());
   metrics.onScrape(() => {
-    const troubles = engine.troubles();
+    const pauses = engine.pauses();
     metrics.paused.reset();
     metrics.storeDurable.set(store.durable ? 1 : 0);
     metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
@@ -33,8 +34,7 @@ export function mirrorState({
       metrics.bufferOldestAge.set({ lane }, (oldestAgeMs ?? 0) / 1000);
       metrics.deadLetters.set({ lane }, deadLetters);
       if (store.durability === 'server') mirrorBooks(lane, metrics, store);
-      const trouble = troubles[lane];
-      if (trouble !== null) metrics.paused.set({ lane, reason: trouble.reason.code }, 1);
+      for (const { reason } of pauses[lane]) metrics.paused.set({ lane, reason: reason.code }, 1);
     }
   });
 }
@@ -174,15 +174,14 @@ export function toReadiness({
     store: refusal === null ? { ok: true } : { ok: false, detail: refusal.reason },
   };
   const ready = !draining && refusal === null;
-  for (const [lane, trouble] of Object.entries(engine.troubles())) {
-    const name = `klaviyo_${lane}`;
-    if (trouble === null) {
-      checks[name] = { ok: true };
-      continue;
-    }
-    const since = new Date(trouble.since).toISOString();
-    const { code, detail } = trouble.reason;
-    checks[name] = { ok: false, detail: `${trouble.kind} since ${since}: ${code}: ${detail}` };
+  for (const [lane, pauses] of Object.entries(engine.pauses())) {
+    const detail = pauses.map(toPauseDetail).join('; ');
+    checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };
   }
   return { ready, checks };
+}
+
+function toPauseDetail({ kind, reason, since }: Pause): string {
+  const words = kind === reason.code ? reason.detail : `${reason.code}: ${reason.detail}`;
+  return `${kind} since ${new Date(since).toISOString()}: ${words}`;
 }

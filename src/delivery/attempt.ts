@@ -2,6 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Envelope, Lane, Parcel, Reason, Sent, Settled, Trigger } from '../envelope.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Follower } from './follow.js';
+import type { LanePauses } from './pauses.js';
 import { toPayloads } from './payloads.js';
 import type { LaneHealth } from './health.js';
 import type { Limiter, Permit } from './limiter.js';
@@ -16,6 +17,7 @@ export type AttemptDeps = {
   readonly destination: Destination;
   readonly limiter: Limiter;
   readonly health: LaneHealth;
+  readonly pauses: Pick<LanePauses, 'isStopped'>;
   readonly follower: Follower;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
@@ -42,7 +44,8 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
     const permit: Permit | null = first ?? (await deps.limiter.take(deps.lane, signal));
     first = null;
-    if (permit === null) {
+    if (permit === null || deps.pauses.isStopped) {
+      permit?.cancel();
       await putBack([part, ...parts].flat(), deps);
       return;
     }
@@ -91,9 +94,9 @@ function pauseIfNeeded(sent: Sent, random: number, { lane, health, limiter }: At
   if (pauseMs > 0) limiter.pause(lane, pauseMs);
 }
 
-/** Stopped in the middle of a split: nothing was decided about these, so they wait for the next start. */
+/** Stopped or paused in the middle of a split: nothing was decided about these, so they go back as they came. */
 async function putBack(parcels: readonly Parcel[], { lane, buffer }: AttemptDeps): Promise<void> {
-  const reason: Reason = { code: 'stopped', detail: 'the relay stopped before this was sent' };
+  const reason: Reason = { code: 'stopped', detail: 'the lane stopped before this was sent' };
   const settled = parcels.flat().map((envelope: Envelope): Settled => {
     return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
   });

@@ -1,8 +1,10 @@
 import { attempt, type AttemptDeps } from './attempt.js';
 import type { Batcher } from './batcher.js';
 import type { Buffer } from './destination.js';
+import type { LanePauses } from './pauses.js';
 
 export type DeliverDeps = AttemptDeps & {
+  readonly pauses: LanePauses;
   readonly buffer: Buffer;
   readonly batcher: Batcher;
   /** Our own fault, such as a store that fails: the process ends with the reason. */
@@ -20,7 +22,7 @@ export async function deliver(
   deps: DeliverDeps,
   { claiming, splitting }: StopSignals,
 ): Promise<void> {
-  const { lane, batcher, limiter, buffer, health } = deps;
+  const { lane, batcher, limiter, buffer, health, pauses } = deps;
   const inFlight = new Set<Promise<void>>();
   for (;;) {
     const due = await batcher.due(claiming);
@@ -28,6 +30,12 @@ export async function deliver(
     while (inFlight.size >= health.maxInFlight()) await Promise.race(inFlight);
     const permit = await limiter.take(lane, claiming);
     if (permit === null) break;
+    // It may have been stopped while the batch was filling or the permit was waited for.
+    if (pauses.isStopped) {
+      permit.cancel();
+      await pauses.untilOpen(claiming);
+      continue;
+    }
     const trigger = batcher.trigger() ?? due;
     const parcels = await buffer.claim(lane, health.bounds());
     if (parcels.length === 0) {

@@ -1,13 +1,14 @@
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
-import { lanes, type Lane } from '../envelope.js';
+import { lanes, type Lane, type Reason } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
 import { deliver } from './deliver.js';
 import type { Buffer, DeliveryLogger, Destination } from './destination.js';
 import { createFollower } from './follow.js';
-import { LaneHealth, type Trouble } from './health.js';
+import { LaneHealth } from './health.js';
 import type { Limiter } from './limiter.js';
+import { LanePauses, type Pause } from './pauses.js';
 import { createRecorder } from './record.js';
 import type { RetryPolicy } from './retry.js';
 
@@ -38,7 +39,11 @@ export type Engine = {
   stop(): Promise<void>;
   /** Resolves when every import job that was begun has ended. */
   followed(): Promise<void>;
-  troubles(): Readonly<Record<Lane, Trouble | null>>;
+  /** Why each lane does not send as usual; empty where it does. */
+  pauses(): Readonly<Record<Lane, readonly Pause[]>>;
+  /** By an operator: nothing of the lane leaves until `resume`. Not kept over a restart. */
+  pause(lane: Lane): void;
+  resume(lane: Lane): void;
   /** Envelopes that Klaviyo has taken and whose import job has not ended. */
   importing(): number;
 };
@@ -55,8 +60,9 @@ export function createEngine(deps: EngineDeps): Engine {
   const ofLane = (lane: Lane) => {
     const bounds = deps.bounds[lane];
     const batcher = createBatcher({ lane, bounds, clock, buffer });
-    const health = new LaneHealth({ ...deps, bounds });
-    return { ...deps, lane, batcher, health, follower, recorder, newDeliveryId };
+    const pauses = new LanePauses({ lane, clock, log: deps.log });
+    const health = new LaneHealth({ ...deps, bounds, pauses });
+    return { ...deps, lane, batcher, pauses, health, follower, recorder, newDeliveryId };
   };
   const byLane = { events: ofLane('events'), profiles: ofLane('profiles') };
   const signals = { claiming: claiming.signal, splitting: stopping.signal };
@@ -86,13 +92,17 @@ export function createEngine(deps: EngineDeps): Engine {
       lanes.forEach((lane) => byLane[lane].batcher.close());
     },
     followed: () => follower.idle(),
-    troubles: () => ({
-      events: byLane.events.health.trouble,
-      profiles: byLane.profiles.health.trouble,
+    pauses: () => ({
+      events: byLane.events.pauses.list(),
+      profiles: byLane.profiles.pauses.list(),
     }),
+    pause: (lane) => byLane[lane].pauses.begin('by_hand', byHand),
+    resume: (lane) => byLane[lane].pauses.end('by_hand'),
     importing: () => follower.waiting(),
   };
 }
+
+const byHand: Reason = { code: 'by_hand', detail: 'an operator paused it' };
 
 /** Unique over relays, and sorted by time: `dl_` + ms in base 36 + a counter + four random characters. */
 function createDeliveryIds({ clock, random }: Pick<EngineDeps, 'clock' | 'random'>): () => string {

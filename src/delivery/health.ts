@@ -1,14 +1,9 @@
-import type { Clock } from '../clock.js';
-import type { ClaimBounds, Outcome, Reason } from '../envelope.js';
+import type { ClaimBounds, Outcome } from '../envelope.js';
+import type { LanePauses } from './pauses.js';
 import { backoffMs, type RetryPolicy } from './retry.js';
 
-/** Why a lane stands still, until a request succeeds again. */
-export type Trouble = {
-  readonly kind: 'throttled' | 'outage' | 'blocked';
-  readonly reason: Reason;
-  /** Epoch ms. */
-  readonly since: number;
-};
+/** The pauses that an answer begins and the next success ends; a lane has one of them at a time. */
+const ofKlaviyo = ['throttled', 'outage', 'blocked'] as const;
 
 /** Failed requests in a row after which the far side counts as down. */
 const outageAfter = 3;
@@ -21,7 +16,7 @@ const blockedBackoff = { baseMs: 5000, maxDelayMs: 300_000 };
 const suspectAfterAttempts = 3;
 
 export type HealthOptions = {
-  readonly clock: Clock;
+  readonly pauses: LanePauses;
   readonly policy: RetryPolicy;
   readonly concurrency: number;
   readonly bounds: { readonly maxCount: number; readonly maxBytes: number };
@@ -30,19 +25,15 @@ export type HealthOptions = {
 /** How one lane is doing, and what it may try: everything, or one small probe at a time. */
 export class LaneHealth {
   readonly #options: HealthOptions;
-  #trouble: Trouble | null = null;
   #failures = 0;
 
   constructor(options: HealthOptions) {
     this.#options = options;
   }
 
-  get trouble(): Trouble | null {
-    return this.#trouble;
-  }
-
   get #isProbing(): boolean {
-    return this.#trouble !== null && this.#trouble.kind !== 'throttled';
+    const { pauses } = this.#options;
+    return pauses.has('outage') || pauses.has('blocked');
   }
 
   maxInFlight(): number {
@@ -60,26 +51,26 @@ export class LaneHealth {
     const telling = outcomes.find(({ kind }) => kind !== 'retryable') ?? outcomes[0];
     switch (telling?.kind) {
       case 'throttled':
-        this.#enter('throttled', telling.reason);
+        this.#enter('throttled', telling);
         return Math.max(minThrottleMs, telling.afterMs) + random * throttleJitterMs;
       case 'blocked':
         this.#failures++;
-        this.#enter('blocked', telling.reason);
+        this.#enter('blocked', telling);
         return backoffMs(this.#failures, blockedBackoff, 0.5 + random / 2);
       case 'retryable':
         this.#failures++;
         if (this.#failures < outageAfter) return 0;
-        this.#enter('outage', telling.reason);
+        this.#enter('outage', telling);
         return backoffMs(this.#failures - outageAfter + 2, this.#options.policy, 0.5 + random / 2);
       default:
         this.#failures = 0;
-        this.#trouble = null;
+        this.#options.pauses.end(...ofKlaviyo);
         return 0;
     }
   }
 
-  #enter(kind: Trouble['kind'], reason: Reason): void {
-    const since = this.#trouble?.kind === kind ? this.#trouble.since : this.#options.clock.now();
-    this.#trouble = { kind, reason, since };
+  #enter(kind: (typeof ofKlaviyo)[number], outcome: Extract<Outcome, { reason: unknown }>): void {
+    const advice = outcome.kind === 'blocked' ? outcome.advice : undefined;
+    this.#options.pauses.begin(kind, outcome.reason, { advice, replaces: ofKlaviyo });
   }
 }

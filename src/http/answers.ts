@@ -140,6 +140,14 @@ export const flushSchema = z
   .object({ status: z.literal('flushing') })
   .meta({ id: 'Flushing', description: 'Batches close now, whatever their size.' });
 
+export const lanePausedSchema = z
+  .object({ lane: laneSchema, status: z.literal('paused') })
+  .meta({ id: 'LanePaused', description: 'Nothing more of the lane leaves.' });
+
+export const laneResumedSchema = z
+  .object({ lane: laneSchema, status: z.literal('resumed') })
+  .meta({ id: 'LaneResumed', description: 'The lane goes on, unless Klaviyo stands in the way.' });
+
 export const livenessSchema = z
   .object({ status: z.literal('ok') })
   .meta({ id: 'Liveness', description: 'The process answers.' });

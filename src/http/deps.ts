@@ -75,6 +75,9 @@ export type ServerDeps = {
   refusal(): Refusal | null;
   /** Without a lane: all lanes. Returns at once. */
   flush(lane?: Lane): void;
+  /** By hand: nothing of the lane leaves until it is resumed. Both return at once. */
+  pauseLane(lane: Lane): void;
+  resumeLane(lane: Lane): void;
   isDraining(): boolean;
   /** Absent: a caller's quota holds for this relay alone. */
   readonly countShared?: CountShared | undefined;

@@ -38,6 +38,7 @@ export const openApiInfo = {
     { name: 'deliveries', description: `The delivery log. ${lookUp}` },
     { name: 'dead letters', description: `What the relay gave up on. ${lookUp}` },
     { name: 'flush', description: lookUp },
+    { name: 'lanes', description: `Pause and resume delivery. ${lookUp}` },
     { name: 'operation', description: 'For probes and scrapers. Open.' },
   ],
   components: {

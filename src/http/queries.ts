@@ -46,6 +46,8 @@ const reason = z.string().max(200).optional().meta({ description: 'Code of the r
 
 export const idParams = z.object({ id: z.string() });
 
+export const laneParams = z.object({ lane: laneSchema });
+
 export const oneQuery = z.strictObject({});
 
 export const manyQuery = z.strictObject({

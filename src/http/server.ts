@@ -14,6 +14,7 @@ import { answerFailure, answerFailures, toNotFound } from './failures.js';
 import { routeFlush } from './flush.js';
 import { routeHealth } from './health.js';
 import { routeIngest } from './ingest-routes.js';
+import { routeLanes } from './lanes.js';
 import { refuseForeignPages } from './loopback.js';
 import { refuseOtherMethods } from './methods.js';
 import { routeMetrics } from './metrics.js';
@@ -147,5 +148,6 @@ function routeAdminScope(
   routeDeliveries(scope, deps.views);
   routeDeadLetters(scope, deps.views);
   routeFlush(scope, deps);
+  routeLanes(scope, deps);
   return Promise.resolve();
 }

@@ -96,8 +96,18 @@ function toRetryable(seen: Seen, code: string): Outcome {
 }
 
 function toBlocked(seen: Seen, code: string): Outcome {
-  return { kind: 'blocked', reason: toReasonOf(seen, code) };
+  return { kind: 'blocked', reason: toReasonOf(seen, code), advice: adviceOn[code] ?? code };
 }
+
+/** What a person has to do, by the row's name; begins with what is wrong. */
+const adviceOn: Readonly<Record<string, string>> = {
+  auth: 'unauthorized: check KLAVIYO_API_KEY (wrong, revoked, or of a closed account) and the credentials of a proxy',
+  scope:
+    'forbidden: give the key its scopes (events:write, profiles:write, lists:write, profiles:read, lists:read)',
+  revision: 'revision: set KLAVIYO_REVISION to one that Klaviyo serves',
+  endpoint: 'endpoint: check KLAVIYO_BASE_URL, there is no such API at this address',
+  list: 'list: the list that the profiles are to join is wrong',
+};
 
 function toTooLarge(seen: Seen, code: string): Outcome {
   const reason = toReasonOf(seen, code);

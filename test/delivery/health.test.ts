@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LaneHealth } from '../../src/delivery/health.js';
+import { LanePauses, type Pause } from '../../src/delivery/pauses.js';
 import type { Outcome } from '../../src/envelope.js';
 import {
   blocked,
@@ -15,46 +16,49 @@ import { createManualClock } from '../support/manual-clock.js';
 
 function createHealth(maxCount = 1000) {
   const clock = createManualClock();
+  const log = { info: () => undefined, warn: () => undefined };
+  const pauses = new LanePauses({ lane: 'events', clock, log });
   const health = new LaneHealth({
-    clock,
+    pauses,
     policy: { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 },
     concurrency: 8,
     bounds: { maxCount, maxBytes: 5_000_000 },
   });
   const note = (outcome: Outcome, random = 0): number => health.note([outcome, outcome], random);
-  return { clock, health, note };
+  const pause = (): Pause | undefined => pauses.list()[0];
+  return { clock, health, note, pause };
 }
 
 describe('a lane that does well', () => {
   it.each([delivered, rejected, pending('job'), unblamed('pointer'), unblamed('bisect')])(
     'may try everything: $kind is an answer about the envelopes, not the lane',
     (outcome) => {
-      const { health, note } = createHealth();
+      const { health, note, pause } = createHealth();
       expect(note(outcome)).toBe(0);
-      expect(health.trouble).toBeNull();
+      expect(pause()).toBeUndefined();
       expect(health.maxInFlight()).toBe(8);
       expect(health.bounds()).toMatchObject({ maxCount: 1000, maxBytes: 5_000_000 });
     },
   );
 
   it('goes on after a failure or two', () => {
-    const { health, note } = createHealth();
+    const { note, pause } = createHealth();
     expect([note(retryable()), note(retryable())]).toEqual([0, 0]);
-    expect(health.trouble).toBeNull();
+    expect(pause()).toBeUndefined();
     note(delivered);
     expect([note(retryable()), note(retryable())]).toEqual([0, 0]);
-    expect(health.trouble).toBeNull();
+    expect(pause()).toBeUndefined();
   });
 });
 
 describe('a lane that was throttled', () => {
   it('pauses for what it was told, and a little more so that not all come back at once', () => {
-    const { health, note } = createHealth();
+    const { note, pause } = createHealth();
     expect(note(throttled(7000), 0)).toBe(7000);
     const jittered = note(throttled(7000), 0.999);
     expect(jittered).toBeGreaterThan(7000);
     expect(jittered).toBeLessThan(8000);
-    expect(health.trouble?.kind).toBe('throttled');
+    expect(pause()?.kind).toBe('throttled');
   });
 
   it('pauses at least a second, whatever it was told', () => {
@@ -62,22 +66,22 @@ describe('a lane that was throttled', () => {
   });
 
   it('keeps its full size: the far side is well', () => {
-    const { health, note } = createHealth();
+    const { health, note, pause } = createHealth();
     note(throttled());
     expect(health.maxInFlight()).toBe(8);
     expect(health.bounds().maxCount).toBe(1000);
     note(delivered);
-    expect(health.trouble).toBeNull();
+    expect(pause()).toBeUndefined();
   });
 });
 
 describe('a lane that fails again and again', () => {
   it('counts as an outage from the third time on, and probes with little, one at a time', () => {
-    const { health, note } = createHealth();
+    const { health, note, pause } = createHealth();
     note(retryable());
     note(retryable());
     expect(note(retryable())).toBeGreaterThan(0);
-    expect(health.trouble).toMatchObject({ kind: 'outage', since: startMs });
+    expect(pause()).toMatchObject({ kind: 'outage', since: startMs });
     expect(health.maxInFlight()).toBe(1);
     expect(health.bounds().maxCount).toBe(10);
   });
@@ -101,33 +105,33 @@ describe('a lane that fails again and again', () => {
   });
 
   it('is itself again after one success, and remembers since when it was not', async () => {
-    const { clock, health, note } = createHealth();
+    const { clock, health, note, pause } = createHealth();
     for (let time = 0; time < 3; time++) note(retryable());
     await clock.advance(5000);
     note(retryable());
-    expect(health.trouble?.since).toBe(startMs);
+    expect(pause()?.since).toBe(startMs);
     note(delivered);
-    expect(health.trouble).toBeNull();
+    expect(pause()).toBeUndefined();
     expect(health.bounds().maxCount).toBe(1000);
     expect(note(retryable())).toBe(0);
   });
 
   it('is not failing where one part of a request was taken', () => {
-    const { health } = createHealth();
+    const { health, pause } = createHealth();
     for (let time = 0; time < 5; time++) health.note([retryable(), delivered], 0);
-    expect(health.trouble).toBeNull();
+    expect(pause()).toBeUndefined();
   });
 });
 
 describe('a lane that is blocked', () => {
   it('probes gently, from every few seconds to every few minutes, and says why', () => {
-    const { health, note } = createHealth();
+    const { health, note, pause } = createHealth();
     const pauses = Array.from({ length: 12 }, () => note(blocked, 0.999));
     expect(pauses[0]).toBeGreaterThan(2500);
     expect(pauses[0]).toBeLessThanOrEqual(5000);
     expect(pauses.at(-1)).toBeGreaterThan(150_000);
     expect(Math.max(...pauses)).toBeLessThanOrEqual(300_000);
-    expect(health.trouble).toMatchObject({
+    expect(pause()).toMatchObject({
       kind: 'blocked',
       reason: { code: 'not_authenticated' },
     });
@@ -136,10 +140,10 @@ describe('a lane that is blocked', () => {
   });
 
   it('dates a trouble of another kind anew', async () => {
-    const { clock, health, note } = createHealth();
+    const { clock, note, pause } = createHealth();
     note(blocked);
     await clock.advance(1000);
     note(throttled());
-    expect(health.trouble).toMatchObject({ kind: 'throttled', since: startMs + 1000 });
+    expect(pause()).toMatchObject({ kind: 'throttled', since: startMs + 1000 });
   });
 });

@@ -24,6 +24,8 @@ const adminRoutes = [
   ['DELETE', '/v1/dead-letters'],
   ['DELETE', '/v1/dead-letters/e1'],
   ['POST', '/v1/flush'],
+  ['POST', '/v1/lanes/events/pause'],
+  ['POST', '/v1/lanes/events/resume'],
 ] as const;
 
 const openRoutes = [

@@ -64,6 +64,8 @@ describe('openapi.yaml', () => {
         'POST /v1/group',
         'POST /v1/identify',
         'POST /v1/import',
+        'POST /v1/lanes/{lane}/pause',
+        'POST /v1/lanes/{lane}/resume',
         'POST /v1/page',
         'POST /v1/profiles',
         'POST /v1/profiles/batch',

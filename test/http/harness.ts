@@ -131,6 +131,8 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
     readiness: () => ({ ready: true, checks: {} }),
     refusal: () => null,
     flush: () => undefined,
+    pauseLane: () => undefined,
+    resumeLane: () => undefined,
     isDraining: () => false,
     ...deps,
     config: { ...settings, ...deps.config },

@@ -353,6 +353,26 @@ describe('one dead letter', () => {
   });
 });
 
+describe('POST /v1/lanes/{lane}', () => {
+  it.each(['events', 'profiles'] as const)('pauses and resumes %s', async (lane) => {
+    const calls: string[] = [];
+    const server = await startServer({
+      pauseLane: (each) => void calls.push(`pause ${each}`),
+      resumeLane: (each) => void calls.push(`resume ${each}`),
+    });
+    const paused = await server.call('POST', `/v1/lanes/${lane}/pause`);
+    expect([paused.status, paused.json]).toEqual([202, { lane, status: 'paused' }]);
+    const resumed = await server.call('POST', `/v1/lanes/${lane}/resume`);
+    expect([resumed.status, resumed.json]).toEqual([202, { lane, status: 'resumed' }]);
+    expect(calls).toEqual([`pause ${lane}`, `resume ${lane}`]);
+  });
+
+  it.each(['pause', 'resume'])('%s refuses an unknown lane', async (what) => {
+    const server = await startServer();
+    expect((await server.call('POST', `/v1/lanes/orders/${what}`)).status).toBe(400);
+  });
+});
+
 describe('POST /v1/flush', () => {
   it.each([
     ['', undefined],

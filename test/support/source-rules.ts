@@ -11,7 +11,7 @@ type Allowed = {
   readonly types?: readonly string[];
 };
 
-const leaves = ['envelope', 'clock', 'json', 'errors'];
+const leaves = ['envelope', 'clock', 'json', 'errors', 'redact'];
 const stages = ['http', 'ingest', 'store', 'delivery', 'klaviyo', 'redis'];
 
 /**
@@ -24,6 +24,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   errors: {},
   releasers: {},
   utf8: {},
+  redact: {},
   metrics: { code: ['envelope'] },
   json: { code: ['json-scan'] },
   'json-scan': { code: ['json'] },
