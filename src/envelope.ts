@@ -109,12 +109,36 @@ export type Delivery = {
   readonly deadLettered: number;
   readonly reason: Reason | null;
   readonly importJob: ImportJob | null;
+  /** The pause that the lane makes after this request, because Klaviyo asked for it. */
+  readonly pause?: AskedPause;
+  /** How far the relay has followed the import job; kept for the process that follows it next. */
+  readonly following?: Following;
 };
 
-/** What is known of a Klaviyo bulk import job. `unreadable`: taken, but its result cannot be read. */
+/** Klaviyo asked for no request for a while (`Retry-After`). A restart does not shorten the pause. */
+export type AskedPause = {
+  /** Epoch ms when Klaviyo asked. */
+  readonly at: number;
+  readonly forMs: number;
+};
+
+/** What the relay measured of an open import job. */
+export type Following = {
+  /** Time for which relays have seen the job open, by their monotonic clocks: a lower bound of its age. */
+  readonly openMs: number;
+  /** True once Klaviyo described the job as running. */
+  readonly wasRead: boolean;
+  /** The latest pause that Klaviyo asked for in answer to a look at this job; it holds for all looks. */
+  readonly pause?: AskedPause;
+};
+
+/**
+ * What is known of a Klaviyo bulk import job. `unreadable`: taken, but its result cannot be read.
+ * `expired`: Klaviyo keeps it no longer, and it never ended.
+ */
 export type ImportJob = {
   readonly id: string;
-  readonly status: 'queued' | 'processing' | 'complete' | 'cancelled' | 'unreadable';
+  readonly status: 'queued' | 'processing' | 'complete' | 'cancelled' | 'unreadable' | 'expired';
   readonly completed: number | null;
   readonly failed: number | null;
 };

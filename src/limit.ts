@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { systemClock, type Clock } from './clock.js';
 import type { Config } from './config.js';
 import { createLimiter, type Limiter, type LimiterOptions } from './delivery/limiter.js';
-import { recallRequests } from './delivery/recall.js';
+import { recallRequests, restorePauses } from './delivery/recall.js';
 import type { RateWindow } from './envelope.js';
 import { findEviction } from './redis/durability.js';
 import type { Link } from './redis/link.js';
@@ -12,7 +12,7 @@ import type { Store } from './store/store.js';
 export type LimitDeps = {
   readonly config: Config;
   readonly clock: Clock;
-  readonly store: Pick<Store, 'deliveries'>;
+  readonly store: Pick<Store, 'deliveries' | 'unfinishedImports'>;
   /** Seconds a permit was waited for. */
   readonly onWaited: (seconds: number) => void;
   /** The limiter's Redis came, or went. */
@@ -54,6 +54,8 @@ async function openOwn({ config, clock, store, onWaited }: LimitDeps): Promise<L
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
     unknown: config.DELIVERY_CONCURRENCY,
   });
+  const concurrency = config.DELIVERY_CONCURRENCY;
+  await restorePauses({ limiter, store, now: clock.now(), concurrency });
   return { limiter, shared: null, close: () => Promise.resolve() };
 }
 

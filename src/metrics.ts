@@ -114,7 +114,16 @@ export function createMetrics(version: string) {
       'Time a batch waited for the limiter',
       [],
     ),
-    paused: gauge('klaviyo_paused', '1 while a lane is paused, by Klaviyo or by hand', ['lane', 'reason']),
+    paused: gauge('klaviyo_paused', '1 while a lane is paused, by Klaviyo or by hand', [
+      'lane',
+      'reason',
+    ]),
+    importJobsOpen: gauge('import_jobs_open', 'Import jobs of Klaviyo that have not ended', []),
+    importJobsOldestAge: gauge(
+      'import_jobs_oldest_age_seconds',
+      'Age of the oldest open import job, as far as relays measured it; 0 where none is open',
+      [],
+    ),
     deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
     deadLetterCapacity: gauge(
       'dead_letters_capacity',

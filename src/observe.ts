@@ -1,4 +1,5 @@
 import type { Engine } from './delivery/engine.js';
+import type { OpenJobs } from './delivery/follow.js';
 import type { Limiter } from './delivery/limiter.js';
 import type { Pause } from './delivery/pauses.js';
 import { lanes, type Lane } from './envelope.js';
@@ -27,6 +28,9 @@ export function mirrorState({
     metrics.paused.reset();
     metrics.storeDurable.set(store.durable ? 1 : 0);
     metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
+    const jobs = engine.openJobs();
+    metrics.importJobsOpen.set(jobs.count);
+    metrics.importJobsOldestAge.set(jobs.oldestAgeMs / 1000);
     for (const lane of lanes) {
       const { count, bytes, oldestAgeMs, deadLetters } = store.depth(lane);
       metrics.bufferEnvelopes.set({ lane }, count);
@@ -157,9 +161,11 @@ export function withDeadLetterAlarm(store: Watched, maxCount: number, log: Logge
   };
 }
 
+type Check = { readonly ok: boolean; readonly detail?: string };
+
 export type Readiness = {
   readonly ready: boolean;
-  readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>;
+  readonly checks: Readonly<Record<string, Check>>;
 };
 
 /** Ready means willing and able to accept. Klaviyo's state is told, but does not make the relay unready while there is room. */
@@ -169,7 +175,7 @@ export function toReadiness({
   draining,
 }: Pick<Observed, 'store' | 'engine'> & { draining: boolean }): Readiness {
   const refusal = store.refusal();
-  const checks: Record<string, { ok: boolean; detail?: string }> = {
+  const checks: Record<string, Check> = {
     intake: draining ? { ok: false, detail: 'draining' } : { ok: true },
     store: refusal === null ? { ok: true } : { ok: false, detail: refusal.reason },
   };
@@ -178,10 +184,23 @@ export function toReadiness({
     const detail = pauses.map(toPauseDetail).join('; ');
     checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };
   }
+  addOpenJobs(checks, engine.openJobs());
   return { ready, checks };
 }
 
 function toPauseDetail({ kind, reason, since }: Pause): string {
   const words = kind === reason.code ? reason.detail : `${reason.code}: ${reason.detail}`;
   return `${kind} since ${new Date(since).toISOString()}: ${words}`;
+}
+
+/** Klaviyo's imports usually end within seconds. */
+const slowJobMs = 10_000;
+
+function addOpenJobs(checks: Record<string, Check>, { count, oldestAgeMs }: OpenJobs): void {
+  const name = 'klaviyo_profiles';
+  const before = checks[name];
+  if (before === undefined || oldestAgeMs < slowJobMs) return;
+  const age = Math.round(oldestAgeMs / 1000);
+  const jobs = `open import jobs: ${count}, the oldest for ${age} s`;
+  checks[name] = { ...before, detail: [before.detail ?? [], jobs].flat().join('; ') };
 }

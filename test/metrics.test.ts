@@ -43,6 +43,8 @@ describe('metrics', () => {
     expect(added.sort()).toEqual([
       'relay_dead_letters_capacity',
       'relay_dead_letters_dropped_total',
+      'relay_import_jobs_oldest_age_seconds',
+      'relay_import_jobs_open',
       'relay_ingest_warnings_total',
       'relay_redriven_total',
       'relay_source_skipped_total',

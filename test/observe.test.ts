@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../src/metrics.js';
 import { recallHistory, withDeadLetterAlarm } from '../src/observe.js';
-import { readBooks } from './support/relay.js';
+import { readBooks, startRelay } from './support/relay.js';
 import { aReason, bury, settledAs, someEvents } from './support/builders.js';
 import { append, claim } from './store/contract/harness.js';
 import { openTestJournal } from './store/journal/under-test.js';
@@ -57,5 +57,30 @@ describe('the counters of the books', () => {
       ...history,
       buffered: 0,
     });
+  });
+});
+
+describe('an import job that stays open', () => {
+  it('shows in the readiness detail and in the metrics until it ends', async () => {
+    const relay = await startRelay({ sandbox: { importDelayMs: 60_000 } });
+    const scrape = async (): Promise<string> => relay.app.metrics.registry.metrics();
+    const check = async (): Promise<unknown> =>
+      ((await relay.get('/readyz')).body.checks as Record<string, unknown>).klaviyo_profiles;
+    await relay.post('/v1/profiles', { email: 'a@klaviyo-demo.com' });
+    await relay.until('the job is open', async () =>
+      (await scrape()).includes('relay_import_jobs_open 1\n'),
+    );
+    expect(await check()).toEqual({ ok: true });
+    const openedAt = relay.clock.monotonic();
+    await relay.until('it is open for long', () => relay.clock.monotonic() - openedAt >= 30_000);
+    expect(await check()).toEqual({
+      ok: true,
+      detail: expect.stringMatching(/^open import jobs: 1, the oldest for 3\d s$/) as string,
+    });
+    expect(await scrape()).toMatch(/^relay_import_jobs_oldest_age_seconds 3\d(\.\d+)?$/m);
+    await relay.untilSettled();
+    expect(await check()).toEqual({ ok: true });
+    expect(await scrape()).toMatch(/^relay_import_jobs_oldest_age_seconds 0$/m);
+    await relay.stop();
   });
 });

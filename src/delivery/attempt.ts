@@ -73,11 +73,12 @@ async function request(
   const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination), mayGo);
   permit.end(sent.feedback);
   const random = deps.random();
-  pauseIfNeeded(sent, random, deps);
+  const pauseMs = pauseIfNeeded(sent, random, deps);
+  const endedAt = clock.now();
 
   const { judged, again, method } = splitBatch(parcels, sent.outcomes);
-  const settled = toSettled(judged, { policy, random, now: clock.now() });
-  const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes };
+  const settled = toSettled(judged, { policy, random, now: endedAt });
+  const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes, endedAt, pauseMs };
   const delivery = toDelivery(facts, sent, settled);
   await buffer.settle({ lane, settled, delivery });
   recorder.settled(lane, settled);
@@ -89,9 +90,11 @@ async function request(
   return again;
 }
 
-function pauseIfNeeded(sent: Sent, random: number, { lane, health, limiter }: AttemptDeps): void {
+/** Returns for how many ms the lane pauses. */
+function pauseIfNeeded(sent: Sent, random: number, { lane, health, limiter }: AttemptDeps): number {
   const pauseMs = health.note(sent.outcomes, random);
   if (pauseMs > 0) limiter.pause(lane, pauseMs);
+  return pauseMs;
 }
 
 /** Stopped or paused in the middle of a split: nothing was decided about these, so they go back as they came. */

@@ -5,7 +5,7 @@ import type { Metrics } from '../metrics.js';
 import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
 import { deliver } from './deliver.js';
 import type { Buffer, DeliveryLogger, Destination } from './destination.js';
-import { createFollower } from './follow.js';
+import { createFollower, type OpenJobs } from './follow.js';
 import { LaneHealth } from './health.js';
 import type { Limiter } from './limiter.js';
 import { LanePauses, type Pause } from './pauses.js';
@@ -46,6 +46,8 @@ export type Engine = {
   resume(lane: Lane): void;
   /** Envelopes that Klaviyo has taken and whose import job has not ended. */
   importing(): number;
+  /** The import jobs that have not ended. */
+  openJobs(): OpenJobs;
 };
 
 export function createEngine(deps: EngineDeps): Engine {
@@ -99,6 +101,7 @@ export function createEngine(deps: EngineDeps): Engine {
     pause: (lane) => byLane[lane].pauses.begin('by_hand', byHand),
     resume: (lane) => byLane[lane].pauses.end('by_hand'),
     importing: () => follower.waiting(),
+    openJobs: () => follower.open(),
   };
 }
 

@@ -1,7 +1,8 @@
 import { wait, type Clock } from '../clock.js';
-import type { Followed, UnfinishedImport } from '../envelope.js';
+import type { Followed, Following, ImportJob, Outcome, UnfinishedImport } from '../envelope.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Limiter, Permit } from './limiter.js';
+import { LookQueue } from './look-queue.js';
 import { toPayloads } from './payloads.js';
 import type { Recorder } from './record.js';
 import type { RetryPolicy } from './retry.js';
@@ -13,8 +14,16 @@ export type Follower = {
   follow(unfinished: UnfinishedImport): void;
   /** Envelopes that wait for an import job. */
   waiting(): number;
+  /** Import jobs that have not ended. */
+  open(): OpenJobs;
   /** Resolves when no import job is followed any more. */
   idle(): Promise<void>;
+};
+
+export type OpenJobs = {
+  readonly count: number;
+  /** Measured by monotonic clocks, so it is never more than the true age; 0 where none is open. */
+  readonly oldestAgeMs: number;
 };
 
 export type FollowerDeps = {
@@ -32,36 +41,79 @@ export type FollowerDeps = {
 
 const firstLookMs = 500;
 const slowdown = 1.5;
-const maxLookMs = 30_000;
+/** A job that is open for long is looked at after a twentieth of its age, within these bounds. */
+const patience = { share: 1 / 20, minMs: 30_000, maxMs: 600_000 };
 /** "0 seconds" has been seen, and a retry before time only gets another 429. */
 const minPauseMs = 1000;
+/** Klaviyo keeps an import job for 7 days: one that is older is over, however it ended. */
+const maxOpenMs = 7 * 86_400_000;
+/** The measured age is written down when it has grown so much; a restart loses no more. */
+const saveAfter = { share: 1 / 10, minMs: 60_000 };
+/** Looks under way at once. */
+const maxLooks = 4;
+
+type Job = {
+  readonly unfinished: UnfinishedImport;
+  /** Monotonic ms when this process began to follow it, less the time for which it was open before. */
+  readonly openedAt: number;
+  /** What is known of it, and what of that is written down. */
+  known: Following;
+  saved: Following;
+};
 
 export function createFollower(deps: FollowerDeps): Follower {
-  const followed = new Map<UnfinishedImport, Promise<void>>();
+  const { clock } = deps;
+  const followed = new Map<Job, Promise<void>>();
+  const queue = new LookQueue(maxLooks);
   return {
     follow(unfinished) {
-      const end = untilEnded(unfinished, deps)
+      const saved = unfinished.delivery.following ?? { openMs: 0, wasRead: false };
+      const job: Job = {
+        unfinished,
+        openedAt: clock.monotonic() - saved.openMs,
+        known: saved,
+        saved,
+      };
+      const end = untilEnded(job, queue, deps)
         .catch(deps.onFault)
-        .finally(() => followed.delete(unfinished));
-      followed.set(unfinished, end);
+        .finally(() => followed.delete(job));
+      followed.set(job, end);
     },
     waiting: () =>
-      [...followed.keys()].reduce((sum, { parcels }) => sum + parcels.flat().length, 0),
+      [...followed.keys()].reduce(
+        (sum, { unfinished }) => sum + unfinished.parcels.flat().length,
+        0,
+      ),
+    open() {
+      const now = clock.monotonic();
+      const ages = [...followed.keys()].map(({ openedAt }) => now - openedAt);
+      return { count: ages.length, oldestAgeMs: ages.reduce((a, b) => Math.max(a, b), 0) };
+    },
     async idle() {
       while (followed.size > 0) await Promise.all(followed.values());
     },
   };
 }
 
-async function untilEnded(unfinished: UnfinishedImport, deps: FollowerDeps): Promise<void> {
+async function untilEnded(job: Job, queue: LookQueue, deps: FollowerDeps): Promise<void> {
   const { clock, signal } = deps;
-  for (let lookMs = firstLookMs; !signal.aborted; lookMs = Math.min(maxLookMs, lookMs * slowdown)) {
+  let lookMs = firstLookMs;
+  for (let looks = 0; !signal.aborted; looks++) {
     await wait(clock, lookMs, signal);
-    const seen = await look(unfinished, deps);
-    if (seen?.outcomes != null) {
-      await settleImport(unfinished, { ...seen, outcomes: seen.outcomes }, deps);
+    await queue.enter(looks);
+    const seen = await look(job.unfinished, deps).finally(() => queue.leave());
+    if (seen === null) return;
+    const openMs = clock.monotonic() - job.openedAt;
+    const ended = toEnded(seen, { openMs, job });
+    if (ended !== null) {
+      await settleImport(job.unfinished, ended, deps);
       return;
     }
+    job.known = toFollowing(seen, { openMs, job, now: clock.now() });
+    await save(job, deps);
+    const { share, minMs, maxMs } = patience;
+    const longestMs = Math.min(maxMs, Math.max(minMs, openMs * share));
+    lookMs = Math.min(longestMs, lookMs * slowdown);
   }
 }
 
@@ -70,6 +122,7 @@ async function look(
   { ref, parcels }: UnfinishedImport,
   deps: FollowerDeps,
 ): Promise<Followed | null> {
+  if (deps.signal.aborted) return null;
   const open: Permit[] = [];
   const stopped = new Error('stopped');
   try {
@@ -82,8 +135,8 @@ async function look(
       open.push(permit);
     });
     open.pop()?.end(seen.feedback);
-    const waitMs = seen.feedback?.retryAfterMs ?? null;
-    if (waitMs !== null) deps.limiter.pause('imports', Math.max(minPauseMs, waitMs));
+    const pauseMs = toPauseMs(seen);
+    if (pauseMs !== null) deps.limiter.pause('imports', pauseMs);
     return seen;
   } catch (error) {
     if (error === stopped) return null;
@@ -93,9 +146,59 @@ async function look(
   }
 }
 
+function toPauseMs({ feedback }: Followed): number | null {
+  const waitMs = feedback?.retryAfterMs ?? null;
+  return waitMs === null ? null : Math.max(minPauseMs, waitMs);
+}
+
+type Ended = { readonly job: ImportJob; readonly outcomes: readonly Outcome[] };
+
+/** Pure: what the look says at the end of a job, or null while it may still end. */
+function toEnded(
+  { job: state, outcomes }: Followed,
+  { openMs, job }: { readonly openMs: number; readonly job: Job },
+): Ended | null {
+  const isUnknown = state.completed === null && state.failed === null;
+  const isLost = state.status === 'unreadable' && isUnknown && job.known.wasRead;
+  if (outcomes !== null && !isLost) return { job: state, outcomes };
+  if (!isLost && openMs < maxOpenMs) return null;
+  // Nobody can say what became of it. An import is an upsert, so that it is safe to send again.
+  const detail = 'the import job did not end while Klaviyo kept it';
+  const reason = { code: 'import_expired', detail };
+  const { parcels } = job.unfinished;
+  return {
+    job: { ...state, status: 'expired' },
+    outcomes: parcels.map(() => ({ kind: 'retryable', reason })),
+  };
+}
+
+/** Pure: what the next process has to know of the job. */
+function toFollowing(
+  seen: Followed,
+  { openMs, job, now }: { readonly openMs: number; readonly job: Job; readonly now: number },
+): Following {
+  const pauseMs = toPauseMs(seen);
+  return {
+    openMs,
+    wasRead: job.known.wasRead || !seen.retryable || seen.job.status !== 'queued',
+    ...(pauseMs !== null && { pause: { at: now, forMs: pauseMs } }),
+  };
+}
+
+/** Writes down what is known where it differs enough from what is written. */
+async function save(job: Job, { buffer }: FollowerDeps): Promise<void> {
+  const { known, saved, unfinished } = job;
+  const isPaused = known.pause !== undefined || saved.pause !== undefined;
+  const enoughMs = Math.max(saveAfter.minMs, saved.openMs * saveAfter.share);
+  if (!isPaused && known.openMs - saved.openMs < enoughMs) return;
+  const { lane, delivery } = unfinished;
+  await buffer.settle({ lane, settled: [], delivery: { ...delivery, following: known } });
+  job.saved = known;
+}
+
 async function settleImport(
   { lane, delivery, parcels }: UnfinishedImport,
-  { job, outcomes }: Followed & { readonly outcomes: NonNullable<Followed['outcomes']> },
+  { job, outcomes }: Ended,
   { buffer, clock, policy, random, recorder }: FollowerDeps,
 ): Promise<void> {
   const { judged } = splitBatch(parcels, outcomes);

@@ -1,15 +1,19 @@
 import {
   lanes,
+  type AskedPause,
   type Delivery,
   type DeliveryFilter,
   type Page,
   type PageQuery,
+  type UnfinishedImport,
 } from '../envelope.js';
 import type { OwnLimiter } from './limiter.js';
 
+type Log = { deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> };
+
 export type RecallOptions = {
   readonly limiter: Pick<OwnLimiter, 'recall'>;
-  readonly log: { deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> };
+  readonly log: Log;
   /** Epoch ms. */
   readonly now: number;
   /** Older requests are in no window any more. */
@@ -46,4 +50,36 @@ export async function recallRequests(options: RecallOptions): Promise<void> {
     } while (cursor !== null);
     if (found > 0) for (let each = 0; each < unknown; each++) limiter.recall(lane, 0);
   }
+}
+
+export type RestoreOptions = {
+  readonly limiter: Pick<OwnLimiter, 'pause'>;
+  readonly store: Log & { unfinishedImports(): Promise<readonly UnfinishedImport[]> };
+  /** Epoch ms. */
+  readonly now: number;
+  /** Requests of a lane that may be in flight at once. */
+  readonly concurrency: number;
+};
+
+/**
+ * Goes on with the pauses that Klaviyo asked an earlier process for. A lane sends nothing during its
+ * pause, so only requests that were in flight beside it can follow in the log: a pause further back is
+ * over, whatever the wall clock says.
+ */
+export async function restorePauses(options: RestoreOptions): Promise<void> {
+  const { limiter, store, now, concurrency } = options;
+  for (const lane of lanes) {
+    const newest = await store.deliveries({ lane }, { limit: concurrency });
+    for (const { pause } of newest.data)
+      if (pause !== undefined) limiter.pause(lane, toRestMs(pause, now));
+  }
+  for (const { delivery } of await store.unfinishedImports()) {
+    const pause = delivery.following?.pause;
+    if (pause !== undefined) limiter.pause('imports', toRestMs(pause, now));
+  }
+}
+
+/** Pure: what is left of a pause; all of it where the wall clock was set back since. */
+export function toRestMs({ at, forMs }: AskedPause, now: number): number {
+  return Math.min(forMs, Math.max(0, at + forMs - now));
 }

@@ -49,7 +49,8 @@ export function createRecorder(deps: {
     },
     split: (lane, method) => metrics.splits.inc({ lane, method }),
     importEnded(delivery) {
-      const isFine = delivery.deadLettered === 0 && delivery.importJob?.status !== 'unreadable';
+      const isRead = !['unreadable', 'expired'].includes(delivery.importJob?.status ?? '');
+      const isFine = delivery.deadLettered === 0 && isRead;
       log[isFine ? 'info' : 'warn'](toLogFields(delivery), 'import job ended');
     },
   };

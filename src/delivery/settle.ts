@@ -21,6 +21,9 @@ export type RequestFacts = {
   readonly at: number;
   /** Every envelope in it, those that go again included. */
   readonly envelopes: readonly Envelope[];
+  /** Epoch ms when it ended, and for how long the lane pauses from then on. */
+  readonly endedAt: number;
+  readonly pauseMs: number;
 };
 
 /** Pure: a verdict for every envelope of every judged parcel. */
@@ -79,6 +82,10 @@ export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Se
       importRef === undefined
         ? null
         : { id: importRef, status: 'queued', completed: null, failed: null },
+    // What only the relay decided, such as the wait between probes, begins anew with the process.
+    ...(sent.outcomes.some(({ kind }) => kind === 'throttled') && {
+      pause: { at: facts.endedAt, forMs: facts.pauseMs },
+    }),
   };
 }
 

@@ -90,7 +90,7 @@ export const deliverySchema = z
     import_job: z
       .object({
         id: z.string(),
-        status: z.enum(['queued', 'processing', 'complete', 'cancelled', 'unreadable']),
+        status: z.enum(['queued', 'processing', 'complete', 'cancelled', 'unreadable', 'expired']),
         completed: z.int().nullable(),
         failed: z.int().nullable(),
       })

@@ -1,9 +1,10 @@
+import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/delivery/destination.js';
 import { createFollower } from '../../src/delivery/follow.js';
 import { createLimiter } from '../../src/delivery/limiter.js';
 import { createRecorder } from '../../src/delivery/record.js';
-import type { Followed, Settlement } from '../../src/envelope.js';
+import type { Delivery, Followed, Settlement } from '../../src/envelope.js';
 import { createMetrics } from '../../src/metrics.js';
 import { aDelivery, aParcel, delivered } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
@@ -19,6 +20,7 @@ const done: Followed = {
 function createUnderTest(follow: Destination['follow']) {
   const clock = createManualClock();
   const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
   const settled: Settlement[] = [];
   const faults: unknown[] = [];
   const log: string[] = [];
@@ -47,11 +49,11 @@ function createUnderTest(follow: Destination['follow']) {
     signal: stopping.signal,
     onFault: (error) => void faults.push(error),
   });
-  const begin = (): void =>
+  const begin = (ref = 'job-1', delivery: Partial<Delivery> = {}): void =>
     follower.follow({
       lane: 'profiles',
-      ref: 'job-1',
-      delivery: aDelivery({ lane: 'profiles', result: 'pending' }),
+      ref,
+      delivery: aDelivery({ lane: 'profiles', result: 'pending', ...delivery }),
       parcels: [aParcel('p1')],
     });
   return { clock, follower, settled, faults, log, stopping, begin };
@@ -115,5 +117,151 @@ describe('following an import job', () => {
     await clock.advance(60_000);
     expect(faults).toEqual([broken]);
     expect(follower.waiting()).toBe(0);
+  });
+});
+
+const running: Followed = {
+  job: { id: 'job-1', status: 'processing', completed: 0, failed: 0 },
+  outcomes: null,
+  retryable: false,
+  feedback: null,
+};
+const lost: Followed = { ...running, job: { ...done.job, status: 'queued' }, retryable: true };
+const unreadable: Followed = {
+  ...done,
+  job: { id: 'job-1', status: 'unreadable', completed: null, failed: null },
+};
+const dayMs = 86_400_000;
+
+/** What became of the envelopes, and what is written down of the job. */
+function toBooks(settled: readonly Settlement[]) {
+  const verdicts = settled.flatMap((one) => one.settled.map(({ verdict }) => verdict));
+  const last = settled.at(-1)?.delivery;
+  return { verdicts, openMs: last?.following?.openMs ?? 0, last };
+}
+
+describe('an import job that never ends', () => {
+  it.each([
+    ['as Klaviyo says', running],
+    ['as far as anybody can tell', lost],
+  ])('%s is over after seven days, and its profiles go again', async (_name, seen) => {
+    const under = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      return seen;
+    });
+    under.begin();
+    await under.clock.advance(6.9 * dayMs);
+    expect(toBooks(under.settled).verdicts).toEqual([]);
+    expect(under.follower.open()).toEqual({ count: 1, oldestAgeMs: 6.9 * dayMs });
+    await under.clock.advance(0.11 * dayMs);
+    const { verdicts, last } = toBooks(under.settled);
+    expect(verdicts).toMatchObject([
+      { kind: 'retry', countAttempt: true, reason: { code: 'import_expired' } },
+    ]);
+    expect(last).toMatchObject({ importJob: { status: 'expired' }, retried: 1 });
+    expect(under.follower.open()).toEqual({ count: 0, oldestAgeMs: 0 });
+  });
+
+  it('is looked at ever more rarely, at least every ten minutes', async () => {
+    let looks = 0;
+    const { clock, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      looks++;
+      return running;
+    });
+    begin();
+    await clock.advance(600_000);
+    expect(looks).toBeLessThan(40);
+    const before = looks;
+    await clock.advance(dayMs);
+    expect(looks - before).toBeGreaterThanOrEqual(144);
+    expect(looks - before).toBeLessThan(200);
+    stopping.abort();
+  });
+
+  it.each([8, -8])('is not ended or kept by a wall clock that jumps %i days', async (days) => {
+    const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      return running;
+    });
+    begin();
+    await clock.advance(3_600_000);
+    clock.jump(days * dayMs);
+    await clock.advance(6.9 * dayMs);
+    expect(toBooks(settled).verdicts).toEqual([]);
+    await clock.advance(0.1 * dayMs);
+    expect(toBooks(settled).verdicts).toHaveLength(1);
+  });
+
+  it('has the age that earlier processes measured, of which a crash loses a tenth at most', async () => {
+    const follow: Destination['follow'] = async (_ref, _imported, permit) => {
+      await permit();
+      return running;
+    };
+    const before = createUnderTest(follow);
+    before.begin();
+    await before.clock.advance(4 * dayMs);
+    before.stopping.abort();
+    const { last, openMs } = toBooks(before.settled);
+    expect(openMs).toBeGreaterThan(3.6 * dayMs);
+    expect(before.settled.length).toBeLessThan(150);
+    const after = createUnderTest(follow);
+    after.begin('job-1', last);
+    expect(after.follower.open().oldestAgeMs).toBe(openMs);
+    await after.clock.advance(7.01 * dayMs - openMs);
+    expect(toBooks(after.settled).verdicts).toHaveLength(1);
+  });
+
+  it.each([
+    ['was seen running goes again', running, 'retry'],
+    ['was never read counts as taken', lost, 'ack'],
+  ])('and is gone at Klaviyo: what %s', async (_name, first, kind) => {
+    let looks = 0;
+    const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      return ++looks < 4 ? first : unreadable;
+    });
+    begin();
+    await clock.advance(60_000);
+    expect(toBooks(settled).verdicts).toMatchObject([{ kind }]);
+  });
+
+  it('does not hold up the looks at jobs that end soon', async () => {
+    const { clock, settled, begin, stopping } = createUnderTest(async (ref, _imported, permit) => {
+      await permit();
+      return ref === 'quick' ? done : running;
+    });
+    for (let job = 0; job < 200; job++) begin(`stuck-${String(job)}`);
+    await clock.advance(300_000);
+    begin('quick');
+    await clock.advance(4000);
+    expect(settled.filter(({ settled: own }) => own.length > 0)).toHaveLength(1);
+    stopping.abort();
+  });
+});
+
+describe('a pause that Klaviyo asks for in answer to a look', () => {
+  it('is written down with the job until it is over', async () => {
+    let looks = 0;
+    const { clock, settled, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      const feedback = { windows: [], remaining: null, remainingOf: null, resetMs: null };
+      const isThrottled = ++looks === 1;
+      return { ...lost, feedback: { ...feedback, retryAfterMs: isThrottled ? 30_000 : null } };
+    });
+    const startedAt = clock.now();
+    begin();
+    await clock.advance(1000);
+    expect(toBooks(settled).last?.following).toEqual({
+      openMs: 500,
+      wasRead: false,
+      pause: { at: startedAt + 500, forMs: 30_000 },
+    });
+    await clock.advance(29_000);
+    expect(looks).toBe(1);
+    await clock.advance(750);
+    expect(looks).toBe(2);
+    expect(toBooks(settled).last?.following).not.toHaveProperty('pause');
+    stopping.abort();
   });
 });

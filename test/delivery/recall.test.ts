@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createLimiter } from '../../src/delivery/limiter.js';
-import { recallRequests } from '../../src/delivery/recall.js';
+import { recallRequests, restorePauses } from '../../src/delivery/recall.js';
 import type { Delivery, DeliveryFilter } from '../../src/envelope.js';
 import { aDelivery, startMs } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
@@ -90,5 +90,59 @@ describe('the requests of an earlier process', () => {
     expect(await quiet.waitMs('events')).toBe(0);
     const busy = await restarted([ended(30_000)], 10);
     expect(await busy.waitMs('events')).toBe(1000);
+  });
+});
+
+describe('the pause that Klaviyo asked an earlier process for', () => {
+  const asked = (agoMs: number, forMs: number): Delivery =>
+    aDelivery({ status: 429, pause: { at: startMs - agoMs, forMs } });
+
+  async function toPauses(
+    deliveries: readonly Delivery[],
+    followed: readonly Delivery[] = [],
+  ): Promise<Record<string, number>> {
+    const pauses: Record<string, number> = {};
+    await restorePauses({
+      limiter: {
+        pause: (endpoint, forMs) => {
+          pauses[endpoint] = Math.max(pauses[endpoint] ?? 0, forMs);
+        },
+      },
+      store: {
+        ...toLog(deliveries),
+        unfinishedImports: () =>
+          Promise.resolve(
+            followed.map((delivery) => ({ lane: 'profiles', ref: 'j', delivery, parcels: [] })),
+          ),
+      },
+      now: startMs,
+      concurrency: 2,
+    });
+    return pauses;
+  }
+
+  it('goes on for the rest of its time, in its own lane', async () => {
+    expect(await toPauses([asked(10_000, 30_000)])).toEqual({ events: 20_000 });
+  });
+
+  it('is over where its time is over', async () => {
+    expect(await toPauses([asked(30_000, 30_000)])).toEqual({ events: 0 });
+  });
+
+  it('is no longer than it was meant to be where the wall clock was set back by days', async () => {
+    expect(await toPauses([asked(-8 * 86_400_000, 30_000)])).toEqual({ events: 30_000 });
+  });
+
+  it('is over where more requests followed than can have been in flight, whatever the clock says', async () => {
+    const later = [aDelivery(), aDelivery()];
+    expect(await toPauses([...later, asked(-8 * 86_400_000, 30_000)])).toEqual({});
+  });
+
+  it('holds for the looks at import jobs, too', async () => {
+    const pause = { at: startMs - 5000, forMs: 60_000 };
+    const following = { openMs: 900_000, wasRead: true, pause };
+    expect(await toPauses([], [aDelivery({ lane: 'profiles', following }), aDelivery()])).toEqual({
+      imports: 55_000,
+    });
   });
 });

@@ -85,6 +85,8 @@ const facts = (overrides: Partial<RequestFacts> = {}): RequestFacts => ({
   trigger: 'size',
   at: startMs,
   envelopes: [anEnvelope()],
+  endedAt: startMs,
+  pauseMs: 0,
   ...overrides,
 });
 
@@ -98,6 +100,14 @@ const aSent = (outcomes: readonly Outcome[], overrides: Partial<Sent> = {}): Sen
 });
 
 describe('toDelivery', () => {
+  it('keeps the pause that Klaviyo asked for, and none that the relay chose itself', () => {
+    const pauseOf = (outcome: Outcome) =>
+      toDelivery(facts({ endedAt: startMs + 12, pauseMs: 30_400 }), aSent([outcome]), []).pause;
+    expect(pauseOf(throttled(30_000))).toEqual({ at: startMs + 12, forMs: 30_400 });
+    expect(pauseOf(retryable(30_000))).toBeUndefined();
+    expect(pauseOf(blocked)).toBeUndefined();
+  });
+
   it('writes down the request and what became of its envelopes', () => {
     const envelopes = [anEnvelope({ attempts: 2 }), anEnvelope(), anEnvelope(), anEnvelope()];
     const [first, second, third] = envelopes.map((envelope): Parcel => [envelope]);

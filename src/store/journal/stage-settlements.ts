@@ -127,14 +127,21 @@ function toWritten({ settlement: { delivery }, sorted }: Plan): readonly Written
 }
 
 function toImportWrites(
-  { settlement: { lane, delivery }, sorted: { followed, ended } }: Plan,
+  { settlement: { lane, settled, delivery }, sorted: { followed, ended } }: Plan,
   { imports }: Tables,
 ): readonly Write[] {
-  const ref = followed[0]?.ref ?? null;
+  const isUpdate = settled.length === 0;
+  const ref = isUpdate ? toKnownRef(delivery, imports) : (followed[0]?.ref ?? null);
   return [
     ...[...ended].map((each) => remove(imports, each)),
     ...(ref === null || delivery === undefined ? [] : [put(imports, ref, { lane, delivery })]),
   ];
+}
+
+/** The open import job of a delivery that is written anew with what is known since. */
+function toKnownRef(delivery: Settlement['delivery'], imports: Tables['imports']): string | null {
+  const ref = delivery?.importJob?.id;
+  return ref !== undefined && imports.doesExist(ref) ? ref : null;
 }
 
 function bringUpToDate({ settlement, sorted, gone, bytes }: Plan, deps: StageDeps): void {

@@ -86,6 +86,12 @@ end
 for _, ref in ipairs(settlement.ended) do
   if not isAwaited(ref) then redis.call('HDEL', key(lane, 'imports'), ref) end
 end
+-- More is known of a job that is open: its envelopes stay as they are.
+local open = settlement.following and redis.call('HGET', key(lane, 'imports'), settlement.following)
+if open then
+  local seqs = string.match(open, '"seqs":%b[]}$')
+  redis.call('HSET', key(lane, 'imports'), settlement.following, '{"delivery":' .. settlement.delivery.text .. ',' .. seqs)
+end
 if settlement.import and follows then redis.call('HSET', key(lane, 'imports'), settlement.import.ref, settlement.import.text) end
 
 count(lane, 'count', -sums.count)

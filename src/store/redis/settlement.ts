@@ -64,6 +64,7 @@ export function packSettlement(
       ended: [...sorted.ended],
       ...(delivery && { delivery: { id: delivery.id, text: JSON.stringify(delivery) } }),
       ...(first && { import: { ref: first.ref, text: JSON.stringify({ delivery, seqs }) } }),
+      ...(settled.length === 0 && delivery?.importJob && { following: delivery.importJob.id }),
     }),
     gone,
     followed,

@@ -289,6 +289,30 @@ describe.each([
     expect(under.store.depth('profiles').count).toBe(1);
   });
 
+  it('that follows an open import job finds what was measured of it, until the job has ended', async () => {
+    await open();
+    await append(under.store, [aProfile({ text: 'a1' })]);
+    const parcels = await claim(under.store, {}, 'profiles');
+    const importJob = { id: 'job-1', status: 'queued', completed: null, failed: null } as const;
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending', importJob });
+    const followed = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+    await under.store.settle({ lane: 'profiles', delivery, settled: followed });
+    const pause = { at: 1, forMs: 2 };
+    const seen = { ...delivery, following: { openMs: 12_345.5, wasRead: true, pause } };
+    await under.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
+    await restart();
+    const [unfinished] = await under.store.unfinishedImports();
+    expect(unfinished).toMatchObject({ ref: 'job-1', delivery: seen });
+    expect(toClaimed(unfinished!.parcels)).toEqual([['a1']]);
+    expect(under.store.depth('profiles').count).toBe(1);
+    const settled = settledAs(unfinished!.parcels, ack);
+    await under.store.settle({ lane: 'profiles', delivery, settled });
+    // Too late: there is no such job any more.
+    await under.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
+    await restart();
+    expect(await under.store.unfinishedImports()).toEqual([]);
+  });
+
   it('more than fits into memory leaves in order, and profiles of one identity keep theirs', async () => {
     await open({ maxHeldBytes: 40_000 });
     const profiles = Array.from({ length: 500 }, (_, index) =>

@@ -239,6 +239,30 @@ describe('a relay that dies', () => {
     expect(await b!.store.receipt(ids[0]!)).toMatchObject({ state: 'delivered', merged: true });
   });
 
+  it('leaves what it measured of its import jobs to the one that follows them', async () => {
+    const [a, b] = await open(2);
+    const [id] = await appendIds(a!.store, [aProfile({ keys: ['ea'] })]);
+    const parcels = await claim(a!.store, {}, 'profiles');
+    const importJob = { id: 'job-1', status: 'queued', completed: null, failed: null } as const;
+    const reason = { code: 'x', detail: 'a "seqs":[7]} in words', faults: [] };
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending', importJob, reason });
+    const followed = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+    await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
+    const pause = { at: 1_768_478_400_123, forMs: 2 };
+    const seen = { ...delivery, following: { openMs: 12_345.5, wasRead: true, pause } };
+    await a!.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
+    await a!.die();
+    await pass(leaseMs, [b!]);
+    const [unfinished] = await b!.store.unfinishedImports();
+    expect(unfinished).toMatchObject({ ref: 'job-1', delivery: seen });
+    expect(unfinished!.parcels.flat().map((one) => one.id)).toEqual([id]);
+    const settled = settledAs(unfinished!.parcels, ack);
+    await b!.store.settle({ lane: 'profiles', delivery, settled });
+    // Too late: there is no such job any more.
+    await b!.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
+    expect(await b!.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
+  });
+
   it('is not one that is slow and lives', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(1));
