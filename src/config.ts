@@ -123,7 +123,7 @@ export const settingsSchema = z.object({
     'Attempts after which an envelope becomes a dead letter; 0 sets no bound',
   ),
   RETRY_MAX_AGE_MS: int(0, 365 * day, 7 * day).describe(
-    'Age after which an envelope that keeps failing becomes a dead letter; 0 sets no bound',
+    'Age after which an envelope that keeps failing becomes a dead letter, once this process has seen it fail 5 times over 10 minutes (or over this age, where it is shorter); 0 sets no bound',
   ),
   MAX_BUFFER_COUNT: anyInt(1, 1_000_000_000)
     .optional()

@@ -51,6 +51,7 @@ async function openOwn({ config, clock, store, onWaited }: LimitDeps): Promise<L
     log: store,
     now: clock.now(),
     longestWindowMs: Math.max(0, ...windows.map(({ windowMs }) => windowMs)),
+    mostPerWindow: Math.max(1, ...windows.map(({ limit }) => limit)),
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
     unknown: config.DELIVERY_CONCURRENCY,
   });

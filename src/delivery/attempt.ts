@@ -2,6 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Envelope, Lane, Parcel, Reason, Sent, Settled, Trigger } from '../envelope.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Follower } from './follow.js';
+import type { OverAge } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import { toPayloads } from './payloads.js';
 import type { LaneHealth } from './health.js';
@@ -21,6 +22,7 @@ export type AttemptDeps = {
   readonly follower: Follower;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
+  readonly overAge: OverAge;
   readonly clock: Clock;
   readonly random: () => number;
   readonly newDeliveryId: () => string;
@@ -77,7 +79,8 @@ async function request(
   const endedAt = clock.now();
 
   const { judged, again, method } = splitBatch(parcels, sent.outcomes);
-  const settled = toSettled(judged, { policy, random, now: endedAt });
+  const isWornOut = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
+  const settled = toSettled(judged, { policy, random, now: endedAt, isWornOut });
   const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes, endedAt, pauseMs };
   const delivery = toDelivery(facts, sent, settled);
   await buffer.settle({ lane, settled, delivery });

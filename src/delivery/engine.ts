@@ -8,6 +8,7 @@ import type { Buffer, DeliveryLogger, Destination } from './destination.js';
 import { createFollower, type OpenJobs } from './follow.js';
 import { LaneHealth } from './health.js';
 import type { Limiter } from './limiter.js';
+import { OverAge } from './over-age.js';
 import { LanePauses, type Pause } from './pauses.js';
 import { createRecorder } from './record.js';
 import type { RetryPolicy } from './retry.js';
@@ -58,13 +59,14 @@ export function createEngine(deps: EngineDeps): Engine {
   setMaxListeners(0, claiming.signal, stopping.signal);
   const recorder = createRecorder(deps);
   const newDeliveryId = createDeliveryIds(deps);
-  const follower = createFollower({ ...deps, recorder, signal: stopping.signal });
+  const overAge = new OverAge({ clock, maxAgeMs: deps.policy.maxAgeMs });
+  const follower = createFollower({ ...deps, overAge, recorder, signal: stopping.signal });
   const ofLane = (lane: Lane) => {
     const bounds = deps.bounds[lane];
     const batcher = createBatcher({ lane, bounds, clock, buffer });
     const pauses = new LanePauses({ lane, clock, log: deps.log });
     const health = new LaneHealth({ ...deps, bounds, pauses });
-    return { ...deps, lane, batcher, pauses, health, follower, recorder, newDeliveryId };
+    return { ...deps, lane, batcher, pauses, health, follower, overAge, recorder, newDeliveryId };
   };
   const byLane = { events: ofLane('events'), profiles: ofLane('profiles') };
   const signals = { claiming: claiming.signal, splitting: stopping.signal };

@@ -3,6 +3,7 @@ import type { Followed, Following, ImportJob, Outcome, UnfinishedImport } from '
 import type { Buffer, Destination } from './destination.js';
 import type { Limiter, Permit } from './limiter.js';
 import { LookQueue } from './look-queue.js';
+import type { OverAge } from './over-age.js';
 import { toPayloads } from './payloads.js';
 import type { Recorder } from './record.js';
 import type { RetryPolicy } from './retry.js';
@@ -32,6 +33,7 @@ export type FollowerDeps = {
   readonly limiter: Limiter;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
+  readonly overAge: OverAge;
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
@@ -199,10 +201,15 @@ async function save(job: Job, { buffer }: FollowerDeps): Promise<void> {
 async function settleImport(
   { lane, delivery, parcels }: UnfinishedImport,
   { job, outcomes }: Ended,
-  { buffer, clock, policy, random, recorder }: FollowerDeps,
+  { buffer, clock, policy, overAge, random, recorder }: FollowerDeps,
 ): Promise<void> {
   const { judged } = splitBatch(parcels, outcomes);
-  const settled = toSettled(judged, { policy, random: random(), now: clock.now() });
+  const settled = toSettled(judged, {
+    policy,
+    random: random(),
+    now: clock.now(),
+    isWornOut: (envelope) => overAge.noteFailure(envelope),
+  });
   const ended = toFollowedDelivery(delivery, job, settled);
   await buffer.settle({ lane, settled, delivery: ended });
   recorder.settled(lane, settled);

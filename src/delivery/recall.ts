@@ -18,6 +18,8 @@ export type RecallOptions = {
   readonly now: number;
   /** Older requests are in no window any more. */
   readonly longestWindowMs: number;
+  /** The largest limit of a window: of more requests the newest alone count. */
+  readonly mostPerWindow: number;
   /** Longest time from a request's start to its end. */
   readonly timeoutMs: number;
   /** Requests that may have been in flight when the process before ended: the log does not know them. */
@@ -31,7 +33,7 @@ const pageSize = 1000;
  * minute is put back, and where it knows of any, as many as may have been in flight.
  */
 export async function recallRequests(options: RecallOptions): Promise<void> {
-  const { limiter, log, now, longestWindowMs, timeoutMs, unknown } = options;
+  const { limiter, log, now, longestWindowMs, mostPerWindow, timeoutMs, unknown } = options;
   const since = now - longestWindowMs - timeoutMs;
   for (const lane of lanes) {
     let found = 0;
@@ -39,7 +41,7 @@ export async function recallRequests(options: RecallOptions): Promise<void> {
     do {
       const page = await log.deliveries(
         { lane, since },
-        { limit: pageSize, cursor: cursor ?? undefined },
+        { limit: Math.min(pageSize, mostPerWindow - found), cursor: cursor ?? undefined },
       );
       for (const { at, durationMs } of page.data) {
         // A wall clock that was set back since must not put a request into the future.
@@ -47,7 +49,7 @@ export async function recallRequests(options: RecallOptions): Promise<void> {
       }
       found += page.data.length;
       cursor = page.next;
-    } while (cursor !== null);
+    } while (cursor !== null && found < mostPerWindow);
     if (found > 0) for (let each = 0; each < unknown; each++) limiter.recall(lane, 0);
   }
 }

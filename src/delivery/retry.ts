@@ -5,12 +5,17 @@ export type RetryPolicy = {
   readonly maxDelayMs: number;
   /** 0: no bound. */
   readonly maxAttempts: number;
-  /** Since acceptance; 0: no bound. */
+  /** Since acceptance, by the wall clock; 0: no bound. Counts only together with `isWornOut`. */
   readonly maxAgeMs: number;
 };
 
 /** What `judge` may know beside the outcome. `random` in [0, 1) is drawn once a request, so that its envelopes stay together. */
-export type Circumstances = { readonly now: number; readonly random: number };
+export type Circumstances = {
+  readonly now: number;
+  readonly random: number;
+  /** Asked at each failure of an envelope that is too old: whether this process saw it fail for long enough. */
+  readonly isWornOut: (envelope: Envelope) => boolean;
+};
 
 /** What stays to be decided: an `unblamed` envelope is sent again in smaller company, not judged. */
 export type Judgeable = Exclude<Outcome, { kind: 'unblamed' }>;
@@ -18,11 +23,11 @@ export type Judgeable = Exclude<Outcome, { kind: 'unblamed' }>;
 /** One for all: most envelopes get it. */
 const delivered: Verdict = { kind: 'ack', as: 'delivered' };
 
-/** Pure: joins what an attempt did to an envelope with what we do about it. */
+/** Joins what an attempt did to an envelope with what we do about it. */
 export function judge(
   envelope: Envelope,
   outcome: Judgeable,
-  { policy, now, random }: Circumstances & { readonly policy: RetryPolicy },
+  circumstances: Circumstances & { readonly policy: RetryPolicy },
 ): Verdict {
   switch (outcome.kind) {
     case 'delivered':
@@ -36,7 +41,8 @@ export function judge(
     case 'blocked':
       return { kind: 'retry', afterMs: 0, reason: outcome.reason, countAttempt: false };
     case 'retryable': {
-      const given = toGivenUp(envelope, { policy, now, reason: outcome.reason });
+      const { policy, random } = circumstances;
+      const given = toGivenUp(envelope, { ...circumstances, reason: outcome.reason });
       if (given !== null) return { kind: 'bury', reason: given };
       const afterMs = Math.max(
         backoffMs(envelope.attempts + 1, policy, random),
@@ -58,12 +64,18 @@ export function backoffMs(
 
 function toGivenUp(
   envelope: Envelope,
-  { policy, now, reason }: { policy: RetryPolicy; now: number; reason: Reason },
+  {
+    policy,
+    now,
+    isWornOut,
+    reason,
+  }: Circumstances & { readonly policy: RetryPolicy; readonly reason: Reason },
 ): Reason | null {
   const attempts = envelope.attempts + 1;
   const tooOften = policy.maxAttempts > 0 && attempts >= policy.maxAttempts;
   const tooOld = policy.maxAgeMs > 0 && now - envelope.acceptedAt >= policy.maxAgeMs;
-  if (!tooOften && !tooOld) return null;
+  const isOver = tooOld && isWornOut(envelope);
+  if (!tooOften && !isOver) return null;
   const code = tooOften ? 'attempts_exhausted' : 'too_old';
   return {
     ...reason,

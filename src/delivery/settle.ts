@@ -26,7 +26,7 @@ export type RequestFacts = {
   readonly pauseMs: number;
 };
 
-/** Pure: a verdict for every envelope of every judged parcel. */
+/** A verdict for every envelope of every judged parcel. */
 export function toSettled(
   judged: readonly Judged[],
   circumstances: Circumstances & { readonly policy: RetryPolicy },

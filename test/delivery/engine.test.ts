@@ -9,6 +9,7 @@ import {
   retryable,
   someEvents,
   someProfiles,
+  startMs,
   throttled,
   unblamed,
 } from '../support/builders.js';
@@ -146,5 +147,47 @@ describe('the loop', () => {
     expect(requests.length).toBeLessThan(5);
     expect(store.depth('events')).toMatchObject({ count: 64, deadLetters: 0 });
     expect(store.waiting('events').count).toBe(64);
+  });
+});
+
+describe('a wall clock that was wrong, or that jumps', () => {
+  const days = 86_400_000;
+  const policy = { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 7 * days };
+  const old = () => someEvents(50).map((draft) => ({ ...draft, acceptedAt: startMs - 8 * days }));
+
+  it('makes no dead letter of what was accepted by it, at a failure that passes', async () => {
+    const { store, append, advance } = await start(
+      (_text, _request, number) => (number <= 8 ? retryable() : delivered),
+      { overrides: { policy } },
+    );
+    await append(old());
+    await advance(60_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
+  });
+
+  it.each([8, -8])('by %i days in the middle of an outage gives nothing up', async (jump) => {
+    let isDown = true;
+    const { clock, store, append, advance } = await start(
+      () => (isDown ? retryable() : delivered),
+      { overrides: { policy } },
+    );
+    await append(someEvents(50));
+    await advance(30_000);
+    clock.jump(jump * days);
+    await advance(300_000);
+    isDown = false;
+    await advance(30_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
+  });
+
+  it('keeps nothing for ever: what fails on for ten minutes and is too old is given up', async () => {
+    const { store, append, advance } = await start(() => retryable(), { overrides: { policy } });
+    await append(old().slice(0, 3));
+    await advance(590_000);
+    expect(store.depth('events')).toMatchObject({ count: 3, deadLetters: 0 });
+    await advance(30_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 3 });
+    const [letter] = (await store.deadLetters({}, { limit: 1 })).data;
+    expect(letter?.reason.code).toBe('too_old');
   });
 });

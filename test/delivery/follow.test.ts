@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/delivery/destination.js';
 import { createFollower } from '../../src/delivery/follow.js';
 import { createLimiter } from '../../src/delivery/limiter.js';
+import { OverAge } from '../../src/delivery/over-age.js';
 import { createRecorder } from '../../src/delivery/record.js';
 import type { Delivery, Followed, Settlement } from '../../src/envelope.js';
 import { createMetrics } from '../../src/metrics.js';
@@ -44,6 +45,7 @@ function createUnderTest(follow: Destination['follow']) {
       log: { info: write, warn: write },
     }),
     policy: { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 0 },
+    overAge: new OverAge({ clock, maxAgeMs: 0 }),
     clock,
     random: () => 0.5,
     signal: stopping.signal,

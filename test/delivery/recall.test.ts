@@ -11,16 +11,21 @@ const windows = [
 ];
 const never = new AbortController().signal;
 
+/** Pages that were read. */
+let pages = 0;
+
 /** A delivery log of an earlier process, two entries a page. */
 const toLog = (deliveries: readonly Delivery[]) => ({
   deliveries: (
     { lane, since = 0 }: DeliveryFilter,
-    { cursor }: { cursor?: string | undefined },
+    { limit, cursor }: { limit: number; cursor?: string | undefined },
   ) => {
+    pages++;
+    const size = Math.min(2, limit);
     const kept = deliveries.filter((each) => each.lane === lane && each.at >= since);
     const from = Number(cursor ?? 0);
-    const next = from + 2 < kept.length ? String(from + 2) : null;
-    return Promise.resolve({ data: kept.slice(from, from + 2), next });
+    const next = from + size < kept.length ? String(from + size) : null;
+    return Promise.resolve({ data: kept.slice(from, from + size), next });
   },
 });
 
@@ -36,6 +41,7 @@ async function restarted(deliveries: readonly Delivery[], unknown = 0) {
     log: toLog(deliveries),
     now: clock.now(),
     longestWindowMs: 60_000,
+    mostPerWindow: 150,
     timeoutMs: 30_000,
     unknown,
   });
@@ -82,6 +88,14 @@ describe('the requests of an earlier process', () => {
 
   it('are taken to have ended now where a wall clock set back puts them into the future', async () => {
     const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(-3_600_000)));
+    expect(await waitMs('events')).toBe(60_000);
+  });
+
+  it('are no more than a window can hold, however many a wall clock set back puts into the future', async () => {
+    const aWeek = Array.from({ length: 5000 }, () => ended(-8 * 86_400_000));
+    pages = 0;
+    const { waitMs } = await restarted(aWeek);
+    expect(pages).toBeLessThan(100);
     expect(await waitMs('events')).toBe(60_000);
   });
 

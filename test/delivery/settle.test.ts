@@ -31,6 +31,7 @@ const circumstances = {
   policy: { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 },
   now: startMs,
   random: 0.5,
+  isWornOut: () => true,
 };
 
 const verdictsOf = (parcel: Parcel, outcome: Judged['outcome']) =>
