@@ -1,6 +1,8 @@
 import type { Lane } from '../envelope.js';
-import { toApiErrors, toPlace, type ApiError, type Place } from './api-errors.js';
+import { parse, toApiErrors, toPlace, type ApiError, type Place } from './api-errors.js';
+import { isDocument, toResource } from './documents.js';
 import { toText, type Headers } from './rate-headers.js';
+import { importJobType } from './request.js';
 
 /** One answer of a bulk endpoint, and for how many entries it speaks. */
 export type Answer = {
@@ -9,6 +11,8 @@ export type Answer = {
   readonly status: number;
   readonly headers: Headers;
   readonly bodyText: string;
+  /** False where `bodyText` is not all that came, or cannot be decoded. */
+  readonly isWhole: boolean;
   /** Epoch ms, for a Retry-After that is a date. */
   readonly now: number;
 };
@@ -53,6 +57,28 @@ export function isEndpoint(seen: Seen): boolean {
   return isOneOf(seen, ...absent) || (seen.status >= 300 && seen.status < 400);
 }
 
+/**
+ * Klaviyo's documented success, and nothing else: 202 without a body or with a document of no errors for
+ * events, 202 with an import job for profiles.
+ */
+export function isTaken({ lane, status, bodyText, isWhole }: Answer): boolean {
+  if (status !== 202 || !isWhole) return false;
+  if (lane === 'profiles') return toImportJobId(bodyText) !== null;
+  return bodyText === '' || isDocument(parse(bodyText));
+}
+
+/** True for a 202 of Klaviyo about profiles that names no import job; seen from Klaviyo itself. */
+export function isWithoutJob({ lane, status, bodyText, isWhole }: Answer): boolean {
+  if (lane !== 'profiles' || status !== 202 || !isWhole) return false;
+  return bodyText === '' || isDocument(parse(bodyText));
+}
+
+/** Null where the answer names no import job. */
+export function toImportJobId(bodyText: string): string | null {
+  const id = toResource(parse(bodyText), importJobType)?.id;
+  return typeof id === 'string' && /^\S{1,200}$/.test(id) ? id : null;
+}
+
 export const isSuccess = (status: number): boolean => status >= 200 && status < 300;
 export const isOneOf = ({ status }: Seen, ...statuses: readonly number[]): boolean =>
   statuses.includes(status);
@@ -71,8 +97,12 @@ const isAboutRepeat = ({ detail }: ApiError): boolean =>
   /more than once|duplicat|repeat|twice|not unique|be unique|same unique/i.test(detail);
 
 /** For an answer without words of its own; a page has at least a title. */
-export function said({ status, isPage, bodyText }: Seen): string {
-  if (!isPage) return `Klaviyo answered ${status}`;
-  const [, title = ''] = /<title>([^<]{1,100})/i.exec(bodyText) ?? [];
-  return `something between us and Klaviyo answered ${status}${title.trim() === '' ? '' : ` ("${title.trim()}")`}`;
+export function said({ status, isPage, isKlaviyos, isWhole, bodyText }: Seen): string {
+  if (!isPage && isWhole && (isKlaviyos || bodyText === '') && !isSuccess(status)) {
+    return `Klaviyo answered ${status}`;
+  }
+  const [, title = ''] = (isPage ? /<title>([^<]{1,100})/i.exec(bodyText) : null) ?? [];
+  const named = title.trim() === '' ? '' : ` ("${title.trim()}")`;
+  const cut = isWhole ? '' : ', and the body cannot be read';
+  return `something between us and Klaviyo answered ${status}${named}${cut}`;
 }

@@ -1,8 +1,9 @@
 import type { Followed, Imported, ImportJob, Outcome } from '../envelope.js';
-import { isObject, parse } from './api-errors.js';
+import { isObject, parse, toApiErrors } from './api-errors.js';
+import { isDocument, isErrorDocument, toResource, toResources } from './documents.js';
 import { toImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
-import { bulkPath } from './request.js';
+import { bulkPath, importJobType } from './request.js';
 import type { Reply } from './transport.js';
 
 /** `get` resolves whatever happens at the far side. */
@@ -23,21 +24,37 @@ export async function followImport(
   const reply = await deps.get(path);
   const feedback = reply.ok ? toRateFeedback(reply.headers, deps.now()) : null;
   const answered = toAnswered(reply);
-  if (answered.kind === 'refused') return toUnreadable(ref, imported, feedback);
-  const job = answered.kind === 'read' ? toJob(ref, answered.body) : null;
-  if (job === null) return { job: toUnknown(ref), outcomes: null, retryable: true, feedback };
+  if (answered.kind === 'refused' || answered.kind === 'gone') {
+    const job = toUnknown(ref, 'unreadable');
+    const outcome = answered.kind === 'refused' ? taken : gone;
+    const outcomes = Array<Outcome>(imported.count).fill(outcome);
+    return { job, outcomes, retryable: false, feedback };
+  }
+  const seen = answered.kind === 'read' ? toJob(ref, answered.body) : null;
+  if (seen === null) {
+    return { job: toUnknown(ref, 'queued'), outcomes: null, retryable: true, feedback };
+  }
+  const { job, total } = seen;
   if (job.status === 'queued' || job.status === 'processing') {
     return { job, outcomes: null, retryable: false, feedback };
   }
-  if (job.failed === 0) {
-    const outcomes = toImportOutcomes(imported, [], job);
+  if (job.failed === 0 && job.completed !== null) {
+    const outcomes = toImportOutcomes(imported, [], { ...job, total });
     return { job, outcomes, retryable: false, feedback };
   }
-  return followFailures({ job, path }, imported, deps);
+  return followFailures({ job, total, path }, imported, deps);
 }
 
+/** Klaviyo took the profiles, and this key may never read what became of them. */
+const taken: Outcome = { kind: 'delivered' };
+/** Klaviyo keeps a job for 7 days. What became of the profiles is unknown, and an import may be repeated. */
+const gone: Outcome = {
+  kind: 'retryable',
+  reason: { code: 'import_gone', detail: 'Klaviyo does not have the import job any more' },
+};
+
 async function followFailures(
-  { job, path }: { readonly job: ImportJob; readonly path: string },
+  { job, total, path }: SeenJob & { readonly path: string },
   imported: Imported,
   deps: FollowDeps,
 ): Promise<Followed> {
@@ -46,58 +63,64 @@ async function followFailures(
   const read = await readErrors(`${path}/import-errors`, maxPages, deps);
   const feedback = read.last.ok ? toRateFeedback(read.last.headers, deps.now()) : null;
   if (read.end === 'lost') return { job, outcomes: null, retryable: true, feedback };
-  const outcomes = toImportOutcomes(imported, read.errors, job);
-  const ended: ImportJob = read.end === 'refused' ? { ...job, status: 'unreadable' } : job;
+  const outcomes = toImportOutcomes(imported, read.errors, { ...job, total });
+  const ended: ImportJob = read.end === 'read' ? job : { ...job, status: 'unreadable' };
   return { job: ended, outcomes, retryable: false, feedback };
 }
 
-/** `lost`: worth asking again; `refused`: this key may never read this job, or there is none. */
+/**
+ * `lost`: worth asking again, because the answer is not Klaviyo's, or says nothing for good.
+ * `refused`: this key may never read this job. `gone`: there is no such job.
+ */
 type Answered =
   | { readonly kind: 'read'; readonly body: unknown }
   | { readonly kind: 'lost' }
-  | { readonly kind: 'refused' };
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'gone' };
 
 function toAnswered(reply: Reply): Answered {
-  if (!reply.ok) return { kind: 'lost' };
+  if (!reply.ok || !reply.isWhole) return { kind: 'lost' };
   const body = parse(reply.bodyText);
-  if (reply.status === 200) return { kind: 'read', body };
-  const isTransient = reply.status >= 500 || [408, 421, 425, 429].includes(reply.status);
-  // What is no JSON object is not from Klaviyo, so it says nothing about the job.
-  return { kind: isTransient || !isObject(body) ? 'lost' : 'refused' };
+  if (reply.status === 200 && isDocument(body)) return { kind: 'read', body };
+  if (!isErrorDocument(body) || isAboutRevision(reply.bodyText)) return { kind: 'lost' };
+  if (reply.status === 403) return { kind: 'refused' };
+  return { kind: reply.status === 404 || reply.status === 410 ? 'gone' : 'lost' };
 }
 
-/** Klaviyo took the profiles; only what became of them cannot be known. */
-function toUnreadable(ref: string, imported: Imported, feedback: Followed['feedback']): Followed {
-  const job: ImportJob = { id: ref, status: 'unreadable', completed: null, failed: null };
-  const outcomes = Array<Outcome>(imported.count).fill({ kind: 'delivered' });
-  return { job, outcomes, retryable: false, feedback };
-}
+/** A revision without this endpoint, or one that is retired, is answered with a 404 or a 410, too. */
+const isAboutRevision = (bodyText: string): boolean =>
+  toApiErrors(bodyText).some(({ detail }) => /\brevisions?\b/i.test(detail));
 
-const toUnknown = (ref: string): ImportJob => ({
+const toUnknown = (ref: string, status: ImportJob['status']): ImportJob => ({
   id: ref,
-  status: 'queued',
+  status,
   completed: null,
   failed: null,
 });
 
-const endings: Readonly<Record<string, ImportJob['status']>> = {
-  processing: 'processing',
-  complete: 'complete',
-  cancelled: 'cancelled',
-};
+const endings: ReadonlyMap<unknown, ImportJob['status']> = new Map([
+  ['processing', 'processing'],
+  ['complete', 'complete'],
+  ['cancelled', 'cancelled'],
+]);
+
+/** `total`: of profiles, as Klaviyo counts them. */
+type SeenJob = { readonly job: ImportJob; readonly total: number };
 
 /** Null where the answer is no import job. A status nobody knows counts as not ended. */
-function toJob(ref: string, body: unknown): ImportJob | null {
-  const job = isObject(body) ? body.data : undefined;
-  const attributes = isObject(job) ? job.attributes : undefined;
+function toJob(ref: string, body: unknown): SeenJob | null {
+  const attributes = toResource(body, importJobType)?.attributes;
   if (!isObject(attributes)) return null;
-  const { status } = attributes;
-  return {
+  const total = toCount(attributes.total_count);
+  // Klaviyo's OpenAPI requires it; the other two may be null.
+  if (total === null) return null;
+  const job: ImportJob = {
     id: ref,
-    status: (typeof status === 'string' ? endings[status] : undefined) ?? 'queued',
+    status: endings.get(attributes.status) ?? 'queued',
     completed: toCount(attributes.completed_count),
     failed: toCount(attributes.failed_count),
   };
+  return { job, total };
 }
 
 const toCount = (value: unknown): number | null =>
@@ -119,8 +142,9 @@ async function readErrors(path: string, maxPages: number, deps: FollowDeps): Pro
     const answered = toAnswered(last);
     if (answered.kind !== 'read') return { errors, end: answered.kind, last };
     const { body } = answered;
-    const list = isObject(body) && Array.isArray(body.data) ? body.data : [];
-    errors.push(...Array.from<unknown>(list).map(toImportError));
+    const page = toResources(body, 'import-error');
+    if (page === null) return { errors, end: 'lost', last };
+    errors.push(...page.map(toImportError));
     cursor = toCursor(body);
     // A cursor that comes again would go round for ever.
     if (seen.has(cursor) || seen.size >= maxPages) return { errors, end: 'read', last };

@@ -4,6 +4,11 @@ import { isObject, parse, toApiError, toPlace, toReason, type ApiError } from '.
 /** An error of an import job, and by what its profile was known. */
 export type ImportError = { readonly error: ApiError; readonly identifiers: readonly string[] };
 
+/** An import job that is complete or cancelled; `total` is Klaviyo's own count of its profiles. */
+export type EndedJob = Pick<ImportJob, 'status' | 'completed' | 'failed'> & {
+  readonly total: number;
+};
+
 /** Reads an `import-error` resource of Klaviyo's OpenAPI, as far as it is one. Pure; never throws. */
 export function toImportError(resource: unknown): ImportError {
   const found = isObject(resource) ? resource.attributes : undefined;
@@ -23,18 +28,24 @@ export function toImportError(resource: unknown): ImportError {
 export function toImportOutcomes(
   imported: Imported,
   errors: readonly ImportError[],
-  job: ImportJob,
+  job: EndedJob,
 ): readonly Outcome[] {
   const { count } = imported;
   const { named, strays } = match(imported, errors);
   const failed = Math.min(count, job.failed ?? named.size + strays.length);
   const unnamed = Math.max(0, failed - named.size);
-  const isWhole = job.status === 'complete' || (job.completed ?? 0) + failed >= count;
-  const other = toOther({ unnamed, left: count - named.size, strays, isWhole });
+  const isWhole = isComplete(job) || (job.completed ?? 0) + failed >= count;
+  const other = toOther({ unnamed, left: count - named.size, strays, isWhole }, job);
   return Array.from({ length: count }, (_, index): Outcome => {
     const own = named.get(index);
     return own === undefined ? other : { kind: 'rejected', reason: toFailed(own) };
   });
+}
+
+/** Counts of a job that say less than its status are not believed; those that Klaviyo leaves out say nothing. */
+function isComplete({ status, total, completed, failed }: EndedJob): boolean {
+  if (status !== 'complete' || total === 0) return false;
+  return completed === null || failed === null || completed + failed >= total;
 }
 
 type Left = {
@@ -48,13 +59,17 @@ type Left = {
 };
 
 /** What became of every payload that no error names. */
-function toOther({ unnamed, left, strays, isWhole }: Left): Outcome {
+function toOther({ unnamed, left, strays, isWhole }: Left, { status }: EndedJob): Outcome {
   if (unnamed >= left && unnamed > 0) return { kind: 'rejected', reason: toFailed(strays) };
   if (unnamed > 0) {
     const detail = `${unnamed} profiles failed in the import job, and nobody knows which`;
     return { kind: 'retryable', reason: toReason(strays, { code: 'import_unnamed', detail }) };
   }
   if (isWhole) return { kind: 'delivered' };
+  if (status === 'complete') {
+    const detail = 'the import job is complete, and its counts are less than its profiles';
+    return { kind: 'retryable', reason: { code: 'import_incomplete', detail } };
+  }
   const detail = 'Klaviyo cancelled the import job before it was done';
   return { kind: 'retryable', reason: { code: 'import_cancelled', detail } };
 }

@@ -1,5 +1,8 @@
+import type { Lane } from '../envelope.js';
+import { isTaken } from './answer.js';
 import { isObject, parse, toApiErrors } from './api-errors.js';
-import { bulkPath, toBody } from './request.js';
+import { isErrorDocument, toResources } from './documents.js';
+import { bulkPath, importJobType, toBody } from './request.js';
 import type { Reply, Transport } from './transport.js';
 
 /** Whose key it is, as far as Klaviyo tells. */
@@ -13,11 +16,9 @@ export type ScopeProbe = { readonly scope: string; readonly ok: boolean; readonl
 /** A key without `accounts:read` is refused with a 403, which a wrong key is not: that is a 401. */
 export async function askAccount(transport: Transport): Promise<AccountProbe> {
   const reply = await transport({ method: 'GET', path: '/api/accounts' });
-  if (reply.ok && reply.status === 403 && isKlaviyos(reply)) return { ok: true };
+  if (reply.ok && reply.status === 403 && isRefusal(reply)) return { ok: true };
   if (!reply.ok || reply.status !== 200) return { ok: false, reason: toWords(reply) };
-  const body = parse(reply.bodyText);
-  const data = isObject(body) && Array.isArray(body.data) ? Array.from<unknown>(body.data) : [];
-  const [account] = data.filter(isObject);
+  const [account] = toResources(parse(reply.bodyText), 'account') ?? [];
   if (account === undefined) return { ok: false, reason: 'the answer is not from Klaviyo' };
   const name = toName(account);
   return {
@@ -42,32 +43,49 @@ function toName(account: Readonly<Record<string, unknown>>): string | undefined 
 export async function probeScopes(transport: Transport): Promise<readonly ScopeProbe[]> {
   const account = await askAccount(transport);
   if (!account.ok) return [{ scope: 'key', ok: false, detail: account.reason }];
-  const post = (lane: 'events' | 'profiles'): Promise<Reply> =>
-    transport({ method: 'POST', path: bulkPath[lane], body: toBody(lane, []) });
   const owner = [account.name, account.id].filter((part) => part !== undefined).join(', ');
   return [
     { scope: 'key', ok: true, detail: owner === '' ? 'Klaviyo knows it' : `of ${owner}` },
-    toProbe('events:write', await post('events')),
-    toProbe('profiles:write, lists:write', await post('profiles')),
-    toProbe(
-      'profiles:read, lists:read',
-      await transport({ method: 'GET', path: `${bulkPath.profiles}?page%5Bsize%5D=1` }),
-    ),
+    toProbe('events:write', await post(transport, 'events')),
+    toProbe('profiles:write, lists:write', await post(transport, 'profiles')),
+    toProbe('profiles:read, lists:read', await list(transport)),
   ];
 }
 
-function toProbe(scope: string, reply: Reply): ScopeProbe {
+/** `isTaken`: Klaviyo's own success, as opposed to a 2xx of something in between. */
+type Probed = { readonly reply: Reply; readonly isTaken: boolean };
+
+async function post(transport: Transport, lane: Lane): Promise<Probed> {
+  const reply = await transport({ method: 'POST', path: bulkPath[lane], body: toBody(lane, []) });
+  return { reply, isTaken: reply.ok && isTaken({ ...reply, lane, count: 0, now: 0 }) };
+}
+
+async function list(transport: Transport): Promise<Probed> {
+  const reply = await transport({ method: 'GET', path: `${bulkPath.profiles}?page%5Bsize%5D=1` });
+  const isRead =
+    reply.ok &&
+    reply.status === 200 &&
+    reply.isWhole &&
+    toResources(parse(reply.bodyText), importJobType) !== null;
+  return { reply, isTaken: isRead };
+}
+
+function toProbe(scope: string, { reply, isTaken }: Probed): ScopeProbe {
   const isInvalid =
-    reply.ok && reply.status === 400 && isKlaviyos(reply) && !/revision/i.test(toWords(reply));
-  const isTaken = reply.ok && reply.status >= 200 && reply.status < 300;
+    reply.ok && reply.status === 400 && isRefusal(reply) && !/revision/i.test(toWords(reply));
   if (isInvalid || isTaken) return { scope, ok: true, detail: 'the key has it' };
   return { scope, ok: false, detail: toWords(reply) };
 }
 
-const isKlaviyos = (reply: Reply & { ok: true }): boolean => isObject(parse(reply.bodyText));
+/** In Klaviyo's own words; a proxy's say nothing about the key. */
+const isRefusal = (reply: Reply & { ok: true }): boolean => isErrorDocument(parse(reply.bodyText));
 
 function toWords(reply: Reply): string {
   if (!reply.ok) return `no answer: ${reply.detail}`;
   const words = toApiErrors(reply.bodyText)[0]?.detail ?? '';
-  return `Klaviyo answered ${reply.status}${words === '' ? '' : `: ${words}`}`;
+  if (words !== '') return `Klaviyo answered ${reply.status}: ${words}`;
+  const isSuccess = reply.status >= 200 && reply.status < 300;
+  return isSuccess
+    ? `the answer is not from Klaviyo (${reply.status})`
+    : `Klaviyo answered ${reply.status}`;
 }

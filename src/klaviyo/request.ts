@@ -18,9 +18,10 @@ export const listName: Readonly<Record<Lane, string>> = {
   profiles: 'profiles',
 };
 
+export const importJobType = 'profile-bulk-import-job';
 const jobType: Readonly<Record<Lane, string>> = {
   events: 'event-bulk-create-job',
-  profiles: 'profile-bulk-import-job',
+  profiles: importJobType,
 };
 
 type Wrapper = { readonly prefix: Buffer; readonly suffix: Buffer };

@@ -5,13 +5,16 @@ import {
   isEndpoint,
   isOneOf,
   isSuccess,
+  isTaken,
+  isWithoutJob,
   said,
   speaksOfRevision,
+  toImportJobId,
   toSeen,
   type Answer,
   type Seen,
 } from './answer.js';
-import { isObject, parse, toReason } from './api-errors.js';
+import { toReason } from './api-errors.js';
 import { maxWaitMs, toRateFeedback } from './rate-headers.js';
 
 /**
@@ -31,12 +34,13 @@ type Row = {
 };
 
 const rows: readonly Row[] = [
-  row('taken', (a) => isSuccess(a.status) && !a.isPage, toTaken),
+  row('taken', isTaken, toTaken),
+  row('no_job', isWithoutJob, all(toJobless)),
   row('throttled', (a) => a.status === 429, all(toThrottled)),
   row('unavailable', (a) => a.status >= 500 || isOneOf(a, 408, 421, 425), all(toRetryable)),
   row('too_large', (a) => a.status === 413, all(toTooLarge)),
   row('auth', (a) => isOneOf(a, 401, 402, 407), all(toBlocked)),
-  row('edge', (a) => !a.isKlaviyos && !isEndpoint(a), all(toRetryable)),
+  row('edge', (a) => isSuccess(a.status) || (!a.isKlaviyos && !isEndpoint(a)), all(toRetryable)),
   row('scope', (a) => a.status === 403, all(toBlocked)),
   row('revision', (a) => isOneOf(a, 400, ...absent) && speaksOfRevision(a), all(toBlocked)),
   row('endpoint', isEndpoint, all(toBlocked)),
@@ -65,18 +69,16 @@ function all(toOutcome: (seen: Seen, code: string) => Outcome) {
   };
 }
 
+/** For events the 202 is all there is to know; what became of profiles is known once their job ends. */
 function toTaken({ lane, bodyText, count }: Seen): readonly Outcome[] {
   const ref = lane === 'profiles' ? toImportJobId(bodyText) : null;
   const outcome: Outcome = ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
   return Array.from({ length: count }, () => outcome);
 }
 
-/** Null where the answer carries no import job to follow. */
-function toImportJobId(bodyText: string): string | null {
-  const body = parse(bodyText);
-  const job = isObject(body) ? body.data : undefined;
-  const id = isObject(job) ? job.id : undefined;
-  return typeof id === 'string' && id !== '' ? id : null;
+function toJobless({ status }: Seen, code: string): Outcome {
+  const detail = `Klaviyo answered ${status} without an import job`;
+  return { kind: 'retryable', reason: { code, detail, status } };
 }
 
 /** "0 seconds" was seen, and a retry before its time only gets another 429. */

@@ -6,8 +6,10 @@ export type Reply =
       readonly ok: true;
       readonly status: number;
       readonly headers: Headers;
-      /** Cut off where it is longer than anyone needs. */
+      /** Cut off where it is longer than anyone needs; empty where it cannot be decoded. */
       readonly bodyText: string;
+      /** False in both cases: then nothing in it counts as Klaviyo's success. */
+      readonly isWhole: boolean;
     }
   | Failure;
 

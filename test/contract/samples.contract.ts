@@ -52,6 +52,7 @@ function toBriefs(sample: Sample, lane: Lane): readonly string[] {
     status: sample.status,
     headers: sample.headers ?? { 'content-type': 'application/vnd.api+json' },
     bodyText: toBodyText(sample),
+    isWhole: true,
     now: 0,
   });
   return outcomes.map(toBrief);
@@ -77,7 +78,7 @@ describe('a sample of what Klaviyo answered', () => {
     const sample = samples.find(({ name }) => name === importErrors);
     const { data } = sample?.body as { data: readonly unknown[] };
     const payload = Buffer.from('{"type":"profile","attributes":{"external_id":"c-1"}}');
-    const job = { id: 'job-1', status: 'complete', completed: 0, failed: 1 } as const;
+    const job = { id: 'job-1', status: 'complete', total: 1, completed: 0, failed: 1 } as const;
     const outcomes = toImportOutcomes(toImported([payload]), data.map(toImportError), job);
     expect(outcomes.map(toBrief)).toEqual(['rejected import_failed']);
     expect(outcomes[0]).toMatchObject({

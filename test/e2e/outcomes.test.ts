@@ -45,6 +45,22 @@ describe('whatever Klaviyo answers once, every event is recorded exactly once', 
     ['403', { endpoint: 'bulk-events', times: 3, status: 403 }],
     ['a long outage', { endpoint: 'bulk-events', times: 12, status: 503 }],
     ['a 400 that names nobody and goes away', { endpoint: 'bulk-events', times: 1, status: 400 }],
+    ['an empty 200', { endpoint: 'bulk-events', times: 2, status: 200 }],
+    ['204', { endpoint: 'bulk-events', times: 2, status: 204 }],
+    ['200 with an HTML page', { endpoint: 'bulk-events', times: 2, status: 200, html: true }],
+    ['202 with an HTML page', { endpoint: 'bulk-events', times: 2, status: 202, html: true }],
+    [
+      '200 with errors',
+      {
+        endpoint: 'bulk-events',
+        times: 2,
+        body: { errors: [{ detail: 'temporarily unavailable' }] },
+      },
+    ],
+    [
+      '202 of somebody else',
+      { endpoint: 'bulk-events', times: 2, status: 202, body: { message: 'queued' } },
+    ],
   ];
 
   it.each(transient)('%s', async (_name, fault) => {
@@ -185,6 +201,48 @@ describe('profiles', () => {
       result: 'delivered',
       import_job: { status: 'complete', failed: 0 },
     });
+  });
+
+  const jobless: [string, FaultRule][] = [
+    ['nothing', { endpoint: 'bulk-profiles', times: 2, status: 202 }],
+    [
+      'an import job without an id',
+      {
+        endpoint: 'bulk-profiles',
+        times: 2,
+        status: 202,
+        body: { data: { type: 'profile-bulk-import-job', id: '' } },
+      },
+    ],
+    [
+      'an object of somebody else',
+      { endpoint: 'bulk-profiles', times: 2, status: 202, body: { message: 'queued' } },
+    ],
+  ];
+
+  it.each(jobless)('are sent again after a 202 with %s', async (_name, fault) => {
+    relay = await startRelay({ sandbox: { faults: [fault] } });
+    await postProfiles([{ email: 'ada@klaviyo-demo.com' }]);
+    await relay.untilSettled();
+    expect((await relay.books()).profiles).toMatchObject({ delivered: 1, deadLettered: 0 });
+    expect(relay.sandbox.state().profiles).toHaveLength(1);
+  });
+
+  it('wait for Klaviyo while something else answers about their import job', async () => {
+    relay = await startRelay({
+      sandbox: {
+        faults: [
+          { endpoint: 'jobs', times: 2, status: 200, body: { status: 'complete' } },
+          { endpoint: 'jobs', times: 2, status: 404, body: { message: 'no route' } },
+          { endpoint: 'jobs', times: 2, status: 403, html: true },
+        ],
+      },
+    });
+    await postProfiles([{ email: 'ada@klaviyo-demo.com' }]);
+    await relay.untilSettled();
+    const looks = relay.sandbox.state().requests.filter(({ method }) => method === 'GET');
+    expect(looks).toHaveLength(7);
+    expect((await relay.books()).profiles).toMatchObject({ delivered: 1 });
   });
 
   it('that fail in the job become dead letters with their reason, page after page', async () => {

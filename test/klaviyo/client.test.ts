@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import type { Sent } from '../../src/envelope.js';
@@ -116,6 +117,7 @@ describe('a request', () => {
       'content-type': 'application/vnd.api+json',
       accept: 'application/vnd.api+json',
       'user-agent': 'klaviyo-relay/1.2.3',
+      'accept-encoding': 'identity',
       'content-length': String(seen.body.length),
     });
     expect(seen.headers['transfer-encoding']).toBeUndefined();
@@ -182,8 +184,9 @@ describe('an answer', () => {
   });
 
   it('with an import job gives its reference', async () => {
+    const type = 'profile-bulk-import-job';
     const sent = await sentTo(
-      (response) => answerJson(response, { status: 202, body: { data: { id: 'job-7' } } }),
+      (response) => answerJson(response, { status: 202, body: { data: { type, id: 'job-7' } } }),
       'profiles',
     );
     expect(sent.outcomes).toEqual([
@@ -213,6 +216,22 @@ describe('an answer', () => {
     expect(sent.status).toBe(403);
   });
 
+  it('that is compressed although nobody asked for it still names the event at fault', async () => {
+    const pointer = '/data/attributes/events-bulk-create/data/1/attributes';
+    const body = gzipSync(JSON.stringify({ errors: [{ detail: 'Invalid', source: { pointer } }] }));
+    const headers = { 'content-type': 'application/vnd.api+json', 'content-encoding': 'gzip' };
+    const sent = await sentTo((response) => response.writeHead(400, headers).end(body), 'events');
+    expect(kindsOf(sent)).toEqual(['unblamed', 'rejected']);
+  });
+
+  it('in a coding that is unknown or damaged is not taken for Klaviyo’s', async () => {
+    for (const coding of ['zstd', 'gzip']) {
+      const headers = { 'content-type': 'application/json', 'content-encoding': coding };
+      const sent = await sentTo((response) => response.writeHead(400, headers).end('{}'), 'events');
+      expect(codesOf(sent)).toEqual(['edge', 'edge']);
+    }
+  });
+
   it('that leads elsewhere is not followed: the key is for one host alone', async () => {
     const other = await farSide((response) => response.writeHead(202).end());
     const sent = await sentTo(
@@ -221,6 +240,32 @@ describe('an answer', () => {
     );
     expect(codesOf(sent)).toEqual(['endpoint', 'endpoint']);
     expect(other.requests).toEqual([]);
+  });
+
+  const ok = 'HTTP/1.1 202 Accepted\r\n';
+  it.each([
+    ['in chunks, of which there are none', `${ok}transfer-encoding: chunked\r\n\r\n0\r\n\r\n`],
+    [
+      'with a trailer',
+      `${ok}transfer-encoding: chunked\r\ntrailer: x-a\r\n\r\n0\r\nx-a: 1\r\n\r\n`,
+    ],
+    [
+      'after early hints',
+      `HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n${ok}content-length: 0\r\n\r\n`,
+    ],
+    ['after a 102', `HTTP/1.1 102 Processing\r\n\r\n${ok}content-length: 0\r\n\r\n`],
+    ['on a connection that ends', `${ok}connection: close\r\ncontent-length: 0\r\n\r\n`],
+    ['until the connection ends', `${ok}\r\n`],
+    ['in HTTP/1.0', 'HTTP/1.0 202 Accepted\r\n\r\n'],
+    ['with something behind it', `${ok}content-length: 0\r\n\r\nHTTP/1.1 500 No\r\n\r\n`],
+  ])('of 202 %s delivers events', async (_name, text) => {
+    const far = await bareSide((socket) => {
+      socket.once('data', () => socket.end(text));
+    });
+    const { client } = clientOf(far.url);
+    for (let request = 0; request < 2; request++) {
+      expect(kindsOf(await client.send('events', payloads))).toEqual(['delivered', 'delivered']);
+    }
   });
 
   it('without an end is read up to a bound, and then judged', async () => {
@@ -305,13 +350,57 @@ describe('without an answer everything goes again', () => {
     return sent;
   };
 
+  it.each([
+    ['a 202 whose body broke off', 'HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\n{'],
+    ['a 202 of which no byte came', 'HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n'],
+    ['a 202 without its last chunk', 'HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n'],
+    [
+      'a 202 without its last chunk, on a connection that ends',
+      'HTTP/1.1 202 Accepted\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n',
+    ],
+    [
+      'a 202 of which no byte came, on a connection that ends',
+      'HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 2\r\n\r\n',
+    ],
+    ['half a page', 'HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n<html>'],
+    ['nothing but early hints', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
+  ])('where all that came for events is %s', async (_name, head) => {
+    for (const end of ['end', 'resetAndDestroy'] as const) {
+      const far = await bareSide(
+        onRequest((socket) => socket.write(head, () => void socket[end]())),
+      );
+      const sent = await clientOf(far.url).client.send('events', payloads);
+      expect(kindsOf(sent)).toEqual(['retryable', 'retryable']);
+    }
+  });
+
+  it('but not after a 202 for events whose headers say that nothing follows', async () => {
+    const head = 'HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n';
+    const far = await bareSide(
+      onRequest((socket) => socket.write(head, () => void socket.resetAndDestroy())),
+    );
+    const sent = await clientOf(far.url).client.send('events', payloads);
+    expect(kindsOf(sent)).toEqual(['delivered', 'delivered']);
+  });
+
+  it('where a 202 for events began, and its body never ends', async () => {
+    const arrived = aPromise();
+    const far = await farSide((response) => {
+      response.writeHead(202, { 'content-length': '10' }).flushHeaders();
+      arrived.resolve();
+    });
+    const { client, clock } = clientOf(far.url, { timeoutMs: 10_000 });
+    const sending = sendInVain(client, 'timeout');
+    await arrived.promise;
+    await clock.advance(10_000);
+    expect((await sending).durationMs).toBe(10_000);
+  });
+
   it('where an import was taken and its job id broke off', async () => {
     const head = 'HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\n';
     const far = await bareSide(onRequest((socket) => socket.end(`${head}{"data":`)));
     const { client } = clientOf(far.url);
     expect(codesOf(await client.send('profiles', payloads))).toEqual(['reset', 'reset']);
-    // For events the status is all there is to know.
-    expect(kindsOf(await client.send('events', payloads))).toEqual(['delivered', 'delivered']);
   });
 
   it('where nobody listens', async () => {

@@ -61,12 +61,17 @@ function answer(response: ServerResponse, { body, ...page }: Page): void {
   else answerJson(response, { ...page, body });
 }
 
-function aJob(attributes: Record<string, unknown>): object {
+const jobType = 'profile-bulk-import-job';
+
+function aJob(attributes: Record<string, unknown>, type = jobType): object {
   const all = { status: 'complete', total_count: 250, completed_count: 250, failed_count: 0 };
-  return {
-    data: { type: 'profile-bulk-import-job', id: 'job-1', attributes: { ...all, ...attributes } },
-  };
+  return { data: { type, id: 'job-1', attributes: { ...all, ...attributes } } };
 }
+
+/** A document of one error, as Klaviyo writes it. */
+const refusal = (detail: string): object => ({
+  errors: [{ id: 'e1', status: 400, code: 'invalid', title: 'Invalid input.', detail }],
+});
 
 const toErrors = (ids: readonly string[], next: string | null): Page => ({
   status: 200,
@@ -154,12 +159,37 @@ describe('a look at an import job', () => {
     expect(far.requests).toEqual([]);
   });
 
+  const complete = { status: 'complete', completed_count: 250, failed_count: 0 };
+  const revised = refusal('No valid revisions found for method');
+
   it.each<[string, Page]>([
     ['429', { status: 429, body: {}, headers: { 'retry-after': '3' } }],
     ['503', { status: 503 }],
     ['a page', { status: 403 }],
     ['a 200 that is a page', { status: 200 }],
     ['a 200 without a job', { status: 200, body: { data: [] } }],
+    ['a 200 of somebody else', { status: 200, body: { message: 'OK' } }],
+    [
+      'a 200 of somebody else with a status',
+      { status: 200, body: { data: { attributes: complete } } },
+    ],
+    ['a 200 with errors', { status: 200, body: refusal('temporarily unavailable') }],
+    ['a job beside errors', { status: 200, body: { ...aJob({}), errors: [] } }],
+    ['a resource of another type', { status: 200, body: aJob({}, 'profile') }],
+    [
+      'a job without its counts',
+      { status: 200, body: { data: { type: jobType, attributes: complete } } },
+    ],
+    ['a 202 with a job', { status: 202, body: aJob({}) }],
+    ['a 204', { status: 204, body: aJob({}) }],
+    ['a 401: a key can be put right', { status: 401, body: refusal('Incorrect credentials.') }],
+    ['a 400', { status: 400, body: refusal('Invalid input.') }],
+    ['a 403 of somebody else', { status: 403, body: { message: 'Forbidden' } }],
+    ['a 403 without a reason', { status: 403, body: { errors: [] } }],
+    ['a 403 with errors of somebody else', { status: 403, body: { errors: ['blocked'] } }],
+    ['a 404 of somebody else', { status: 404, body: { error: 'no route' } }],
+    ['a 404 for its revision', { status: 404, body: revised }],
+    ['a 410 for its revision', { status: 410, body: refusal('This revision is retired.') }],
   ])('that gets %s is worth repeating', async (_name, page) => {
     jobPage = page;
     expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
@@ -176,17 +206,29 @@ describe('a look at an import job', () => {
     far = await startFarSide(() => undefined);
   });
 
-  it.each([401, 403, 404, 410])(
-    'that gets %s will never succeed: they were taken',
-    async (status) => {
-      jobPage = { status, body: { errors: [] } };
-      expect(await follow()).toMatchObject({
-        job: { id: 'job-1', status: 'unreadable', completed: null, failed: null },
-        retryable: false,
-      });
-      expect(await kindsAfterFollow()).toEqual({ delivered: 250 });
-    },
-  );
+  const unreadable = {
+    job: { id: 'job-1', status: 'unreadable', completed: null, failed: null },
+    retryable: false,
+  };
+
+  it('that Klaviyo forbids will never succeed: they were taken', async () => {
+    jobPage = { status: 403, body: refusal('You do not have permission.') };
+    expect(await follow()).toMatchObject(unreadable);
+    expect(await kindsAfterFollow()).toEqual({ delivered: 250 });
+  });
+
+  it.each([404, 410])('that finds no job at Klaviyo (%i) sends all of it again', async (status) => {
+    jobPage = { status, body: refusal('A job with this id does not exist.') };
+    const followed = await follow();
+    expect(followed).toMatchObject(unreadable);
+    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+    expect(followed.outcomes?.[0]).toMatchObject({ reason: { code: 'import_gone' } });
+  });
+
+  it('that is complete with nothing done sends all of it again', async () => {
+    jobPage = { status: 200, body: aJob({ completed_count: 0 }) };
+    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+  });
 });
 
 describe('import errors', () => {
@@ -266,7 +308,7 @@ describe('import errors', () => {
   });
 
   it('that may not be read leave it open who failed, so all go again', async () => {
-    errorPages = () => ({ status: 403, body: { errors: [] } });
+    errorPages = () => ({ status: 403, body: refusal('You do not have permission.') });
     const followed = await follow();
     expect(followed).toMatchObject({
       job: { status: 'unreadable', failed: 125 },
@@ -275,9 +317,24 @@ describe('import errors', () => {
     expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
   });
 
-  it('that are no JSON leave it open, too', async () => {
-    errorPages = () => ({ status: 200 });
-    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+  it.each<[string, Page]>([
+    ['a page', { status: 200 }],
+    ['an object of somebody else', { status: 200, body: { message: 'OK' } }],
+    ['errors', { status: 200, body: refusal('temporarily unavailable') }],
+    ['one resource', { status: 200, body: aJob({}) }],
+    ['a list of something else', { status: 200, body: { data: [{ type: 'profile', id: 'p' }] } }],
+    ['a list of nothing that is a resource', { status: 200, body: { data: ['p-0'] } }],
+    ['a 403 of somebody else', { status: 403, body: { message: 'Forbidden' } }],
+    ['a 204', { status: 204, body: { data: [] } }],
+  ])('are not taken to be none where %s comes in their place', async (_name, page) => {
+    const first = errorPages;
+    errorPages = (cursor, seen) => (cursor === null ? first(cursor, seen) : page);
+    expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
+  });
+
+  it('are read where the job does not say how many were completed', async () => {
+    jobPage = { status: 200, body: aJob({ completed_count: null, failed_count: 0 }) };
+    expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
   });
 
   it('are read where the job does not say how many failed', async () => {

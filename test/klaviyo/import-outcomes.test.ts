@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ImportJob, Outcome } from '../../src/envelope.js';
+import type { Outcome } from '../../src/envelope.js';
 import {
   toImportError,
   toImportOutcomes,
+  type EndedJob,
   type ImportError,
 } from '../../src/klaviyo/import-outcomes.js';
 import { toImported, toPayload } from './far-side.js';
@@ -14,9 +15,9 @@ const bo = aPayload({ phone_number: '+15005550006' });
 const cy = aPayload({ external_id: 'c-3', email: 'cy@klaviyo-demo.com' });
 const everyone = [ada, bo, cy];
 
-const aJob = (overrides: Partial<ImportJob> = {}): ImportJob => ({
-  id: 'job-1',
+const aJob = (overrides: Partial<EndedJob> = {}): EndedJob => ({
   status: 'complete',
+  total: 3,
   completed: null,
   failed: null,
   ...overrides,
@@ -37,7 +38,7 @@ const anError = (original: unknown, { detail = 'Invalid', pointer = '/data' } = 
 const outcomesOf = (
   payloads: readonly Uint8Array[],
   errors: readonly ImportError[],
-  job: ImportJob,
+  job: EndedJob,
 ): readonly Outcome[] => toImportOutcomes(toImported(payloads), errors, job);
 
 const kinds = (outcomes: readonly Outcome[]): string =>
@@ -162,6 +163,37 @@ describe('failures that no error names', () => {
   });
 });
 
+describe('an import job that is complete, with counts that say less,', () => {
+  it.each<Partial<EndedJob>>([
+    { completed: 2, failed: 0 },
+    { completed: 0, failed: 0 },
+    { total: 0, completed: 0, failed: 0 },
+    { total: 0 },
+  ])('sends again what it may not have got to: %j', (counts) => {
+    expect(kinds(outcomesOf(everyone, [], aJob(counts)))).toBe(
+      'retryable import_incomplete, retryable import_incomplete, retryable import_incomplete',
+    );
+  });
+
+  it('still rejects what failed in it', () => {
+    const errors = [anError({ external_id: 'c-3' })];
+    expect(kinds(outcomesOf(everyone, errors, aJob({ completed: 1, failed: 1 })))).toBe(
+      'retryable import_incomplete, retryable import_incomplete, rejected import_failed',
+    );
+  });
+
+  it.each<Partial<EndedJob>>([
+    { completed: 3, failed: 0 },
+    { completed: null, failed: 0 },
+    { completed: 3, failed: null },
+    { completed: null, failed: null },
+    // Klaviyo may take two profiles for one.
+    { total: 2, completed: 2, failed: 0 },
+  ])('delivers everything where they say no less: %j', (counts) => {
+    expect(kinds(outcomesOf(everyone, [], aJob(counts)))).toBe('delivered, delivered, delivered');
+  });
+});
+
 describe('an import job that was cancelled', () => {
   const job = aJob({ status: 'cancelled' });
 
@@ -198,7 +230,7 @@ it('whatever the errors are, there is one outcome a payload, and nothing is thro
   );
   const payloads = fc.array(fc.oneof(identifiers.map(aPayload), fc.jsonValue().map(toPayload)));
   const job = fc.record({
-    id: fc.constant('job-1'),
+    total: fc.nat(10),
     status: fc.constantFrom('complete' as const, 'cancelled' as const),
     completed: fc.option(fc.nat(10)),
     failed: fc.option(fc.nat(10)),

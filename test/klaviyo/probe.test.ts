@@ -1,8 +1,12 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import {
+  startSandbox,
+  type FaultRule,
+  type RunningSandbox,
+} from '../../src/klaviyo/sandbox/sandbox.js';
 import { createManualClock } from '../support/manual-clock.js';
-import { aClient, startFarSide } from './far-side.js';
+import { aClient, answerJson, startFarSide } from './far-side.js';
 
 const key = 'pk_test_key_1';
 let sandbox: RunningSandbox;
@@ -94,6 +98,26 @@ describe('a probe', () => {
     expect(await brief()).toMatchObject({ 'events:write': false });
   });
 
+  it.each<[string, Omit<FaultRule, 'endpoint'>]>([
+    ['a 400 of somebody else', { status: 400, body: { message: 'Bad Request' } }],
+    ['an empty 200', { status: 200 }],
+    ['a 200 that is not a list', { status: 200, body: { data: {} } }],
+    ['a 204', { status: 204 }],
+    ['a 202 of somebody else', { status: 202, body: { message: 'queued' } }],
+    ['a 200 with a page', { status: 200, html: true }],
+  ])('does not take %s for an answer of Klaviyo', async (_name, fault) => {
+    await start(needed);
+    sandbox.addFault({ endpoint: 'bulk-events', ...fault });
+    sandbox.addFault({ endpoint: 'bulk-profiles', ...fault });
+    sandbox.addFault({ endpoint: 'jobs', ...fault });
+    expect(await brief()).toEqual({
+      key: true,
+      'events:write': false,
+      'profiles:write, lists:write': false,
+      'profiles:read, lists:read': false,
+    });
+  });
+
   it('without an answer says why', async () => {
     await start(needed);
     await sandbox.close();
@@ -114,6 +138,20 @@ describe('the account', () => {
   it('is not known to a key without accounts:read, which works all the same', async () => {
     await start(needed);
     expect(await client.account()).toEqual({ ok: true });
+  });
+
+  it('is not known from a 403 of somebody else', async () => {
+    await start(needed);
+    const far = await startFarSide((response) =>
+      answerJson(response, { status: 403, body: { message: 'Forbidden' } }),
+    );
+    const other = aClient(far.url).client;
+    expect(await other.account()).toEqual({
+      ok: false,
+      reason: 'Klaviyo answered 403: Forbidden',
+    });
+    await other.close();
+    await far.close();
   });
 
   it('is not known from a page that answers in place of Klaviyo', async () => {

@@ -18,6 +18,7 @@ const anAnswer = ({ body, ...given }: Given): Answer => ({
   status: 400,
   headers: json,
   bodyText: body === undefined ? '' : JSON.stringify(body),
+  isWhole: true,
   now,
   ...given,
 });
@@ -59,20 +60,7 @@ describe('the table, for an answer about three entries', () => {
   const revision = (detail: string) => errors({ detail, pointer: '/data/' });
 
   it.each<[string, Given, string]>([
-    ['202 for events', { status: 202 }, 'delivered'],
-    ['200 for events, with a body', { status: 200, body: job }, 'delivered'],
     ['202 for profiles, with a job', { status: 202, lane: 'profiles', body: job }, 'pending job-1'],
-    ['202 for profiles, without', { status: 202, lane: 'profiles' }, 'delivered'],
-    [
-      '202 for profiles, with a job that has no id',
-      { status: 202, lane: 'profiles', body: { data: { id: 7 } } },
-      'delivered',
-    ],
-    [
-      '202 for profiles, with half a body',
-      { status: 202, lane: 'profiles', bodyText: '{"data":{"id":"jo' },
-      'delivered',
-    ],
     ['200 with a page', { status: 200, headers: html, bodyText: page }, 'retryable edge'],
     [
       '200 with a page that calls itself nothing',
@@ -199,6 +187,78 @@ describe('the table, for an answer about three entries', () => {
     ],
   ])('%s', (_name, given, expected) => {
     expect(toBrief(outcomeOf(given))).toBe(expected);
+  });
+
+  describe('delivers events by nothing but a 202 of Klaviyo:', () => {
+    it.each<[string, Given]>([
+      ['without a body', { headers: {} }],
+      ['without a body, whatever type it would have', { headers: html }],
+      ['with a document', { body: { data: { type: 'event-bulk-create-job', id: 'j' } } }],
+      ['with a document of several resources', { body: { data: [{ type: 'event', id: 'e' }] } }],
+      ['with a document of links alone', { body: { links: { self: 'https://a.klaviyo.com' } } }],
+    ])('%s', (_name, given) => {
+      expect(toBrief(outcomeOf({ status: 202, ...given }))).toBe('delivered');
+    });
+  });
+
+  describe('sends again after a success that is not Klaviyo’s:', () => {
+    const foreign: [string, Given][] = [
+      ['plain text', { headers: { 'content-type': 'text/plain' }, bodyText: 'OK' }],
+      ['a page', { headers: html, bodyText: page }],
+      ['a page that calls itself JSON', { bodyText: page }],
+      ['errors', { body: errors({ detail: 'temporarily unavailable' }) }],
+      ['errors beside data', { body: { ...job, errors: [] } }],
+      ['an object of somebody else', { body: { message: 'queued for inspection' } }],
+      ['an object of somebody else that has data', { body: { data: { id: 'r-1', ok: true } } }],
+      ['data that is text', { body: { data: 'queued' } }],
+      ['data that is null', { body: { data: null } }],
+      ['data that lists no resources', { body: { data: [1] } }],
+      ['an empty object', { body: {} }],
+      ['an array', { body: [] }],
+      ['a word', { body: true }],
+      ['half a document', { bodyText: '{"data":{"type":"profile-bulk-import-job","id":"jo' }],
+      ['a space', { bodyText: ' ' }],
+      ['more than is read', { body: job, isWhole: false }],
+      ['a body that cannot be decoded', { isWhole: false }],
+    ];
+
+    it.each(foreign)('202 with %s', (_name, given) => {
+      expect(toBrief(outcomeOf({ status: 202, ...given }))).toBe('retryable edge');
+      expect(toBrief(outcomeOf({ status: 202, lane: 'profiles', ...given }))).toBe(
+        'retryable edge',
+      );
+    });
+
+    it.each([200, 201, 203, 204, 205, 206, 207, 226, 299])('%i, whatever it carries', (status) => {
+      for (const [, given] of [
+        ['nothing', {}] as const,
+        ['a job', { body: job }] as const,
+        ...foreign,
+      ]) {
+        for (const lane of lanes) {
+          expect(toBrief(outcomeOf({ status, lane, ...given }))).toBe('retryable edge');
+        }
+      }
+    });
+
+    it('202 for profiles that names no import job', () => {
+      const type = 'profile-bulk-import-job';
+      const jobless = [
+        {},
+        { body: { data: { type, attributes: {} } } },
+        { body: { data: { type, id: '' } } },
+        { body: { data: { type, id: ' ' } } },
+        { body: { data: { type, id: 7 } } },
+        { body: { data: { type, id: null } } },
+        { body: { data: { type: 'profile', id: 'p-1' } } },
+        { body: { data: [job.data] } },
+      ];
+      for (const given of jobless) {
+        expect(toBrief(outcomeOf({ status: 202, lane: 'profiles', ...given }))).toBe(
+          'retryable no_job',
+        );
+      }
+    });
   });
 
   it('is what docs/outcomes.md says', () => {
@@ -360,6 +420,15 @@ describe('the words of a reason', () => {
     expect(words({ body: { errors: [{ title: 'Conflict.' }] } })).toBe('Conflict.');
     expect(words({ body: { errors: [null, 'x', {}] } })).toBe('Klaviyo answered 400');
     expect(words({ status: 410, body: { message: 'retired' } })).toBe('retired');
+    expect(words({ status: 200, bodyText: 'OK' })).toBe(
+      'something between us and Klaviyo answered 200',
+    );
+    expect(words({ status: 400, isWhole: false })).toBe(
+      'something between us and Klaviyo answered 400, and the body cannot be read',
+    );
+    expect(words({ status: 202, lane: 'profiles' })).toBe(
+      'Klaviyo answered 202 without an import job',
+    );
     expect(words({ headers: html, bodyText: page })).toBe(
       'something between us and Klaviyo answered 400 ("Just a moment...")',
     );
@@ -404,6 +473,7 @@ describe('whatever comes', () => {
     status: fc.oneof(fc.integer({ min: 200, max: 599 }), fc.constantFrom(202, 400, 403, 404, 409)),
     headers: fc.record({ 'content-type': fc.constantFrom('text/html', 'application/json', '') }),
     bodyText: body,
+    isWhole: fc.boolean(),
     now: fc.constant(now),
   });
 
@@ -416,11 +486,13 @@ describe('whatever comes', () => {
     );
   });
 
-  it('nothing is delivered but by a 2xx, and nothing is rejected but by a 4xx in JSON or a 413', () => {
+  it('nothing is delivered but by a whole 202, and nothing is rejected but by a 4xx in JSON or a 413', () => {
     fc.assert(
       fc.property(answer, (given) => {
         for (const { kind } of toOutcomes(given)) {
-          if (kind === 'delivered' || kind === 'pending') expect(given.status).toBeLessThan(300);
+          if (kind === 'delivered' || kind === 'pending') {
+            expect([given.status, given.isWhole]).toEqual([202, true]);
+          }
           if (kind !== 'rejected' || given.status === 413) continue;
           expect(given.bodyText).toMatch(/^\s*[[{]/);
           expect([400, 409, 422].includes(given.status) || given.status > 410).toBe(true);
