@@ -14,7 +14,7 @@ function count(body) {
 }
 
 const job = { type: 'profile-bulk-import-job', id: 'job' };
-const ended = { status: 'complete', total_count: 0, completed_count: 0, failed_count: 0 };
+const ended = { status: 'complete', total_count: 1, completed_count: 1, failed_count: 0 };
 
 const server = createServer((request, response) => {
   /** @type {Buffer[]} */
