@@ -15,6 +15,7 @@ import { openLimits, type Limits } from './limit.js';
 import type { Logger } from './logger.js';
 import { createMetrics, type Metrics } from './metrics.js';
 import {
+  mirrorDroppedLines,
   mirrorState,
   recallHistory,
   toDiskReport,
@@ -37,6 +38,8 @@ export type AppDeps = {
   /** A new unique_id. */
   readonly newId: () => string;
   readonly log: Logger;
+  /** Log lines that were dropped so far. */
+  readonly droppedLogLines: () => number;
   readonly version: string;
   /** Ms that stand in for the clock of Redis, in tests. */
   readonly serverTime?: () => number;
@@ -190,6 +193,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     return until(overdue, server.close(), clock);
   });
   mirrorState({ metrics, store, engine, limiter });
+  mirrorDroppedLines(metrics, deps.droppedLogLines);
   metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
   warnAtStart(config, store, { log, now: clock.now() });
   deps.signal?.throwIfAborted();

@@ -1,5 +1,6 @@
 import { pino, type Logger } from 'pino';
 import type { Config } from './config.js';
+import type { Output } from './output.js';
 
 export type { Logger } from 'pino';
 
@@ -15,31 +16,44 @@ const secretFields = [
   'phone_number',
 ];
 
-/** Readable lines in a terminal, JSON otherwise; LOG_FORMAT overrides. Writes to stdout. */
+export type LoggerOptions = {
+  readonly output: Output;
+  readonly isTerminal: boolean;
+};
+
+/** Readable lines in a terminal, JSON otherwise; LOG_FORMAT overrides. */
 export async function createLogger(
   config: Pick<Config, 'LOG_LEVEL' | 'LOG_FORMAT'>,
-  isTerminal: boolean,
+  { output, isTerminal }: LoggerOptions,
 ): Promise<Logger> {
-  const options = {
-    level: config.LOG_LEVEL,
-    redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label: string) => ({ level: label }) },
-    base: null,
-  };
   const isPretty = config.LOG_FORMAT === 'pretty' || (config.LOG_FORMAT === 'auto' && isTerminal);
-  // Synchronous: a line is out before the process can end.
-  if (!isPretty) return pino(options, pino.destination({ dest: 1, sync: true }));
-  // Loaded here: nobody needs it where lines are JSON.
-  const { default: pretty } = await import('pino-pretty');
-  return pino(
-    options,
-    pretty({
-      colorize: isTerminal,
-      translateTime: 'SYS:HH:MM:ss.l',
-      ignore: 'pid,hostname',
-      singleLine: true,
-      sync: true,
-    }),
+  const toText = isPretty ? await createPrettyText(isTerminal) : (line: string) => line;
+  const log = pino(
+    {
+      level: config.LOG_LEVEL,
+      redact: {
+        paths: secretFields.flatMap((field) => [field, `*.${field}`]),
+        censor: '[redacted]',
+      },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label: string) => ({ level: label }) },
+      base: null,
+    },
+    { write: (line) => output.write(toText(line)) },
   );
+  output.onResumed((dropped) =>
+    log.warn({ dropped }, `${dropped} log lines were dropped: the log could not be written`),
+  );
+  return log;
+}
+
+async function createPrettyText(colorize: boolean): Promise<(line: string) => string> {
+  // Loaded here: nobody needs it where lines are JSON.
+  const { prettyFactory } = await import('pino-pretty');
+  return prettyFactory({
+    colorize,
+    translateTime: 'SYS:HH:MM:ss.l',
+    ignore: 'pid,hostname',
+    singleLine: true,
+  });
 }

@@ -1,4 +1,6 @@
 #!/usr/bin/env node
 import { runCommand } from './cli/run.js';
+import { catchOutputErrors, endWith } from './cli/outputs.js';
 
-process.exitCode = await runCommand(process.argv.slice(2), process.env);
+catchOutputErrors();
+await endWith(await runCommand(process.argv.slice(2), process.env));

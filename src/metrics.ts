@@ -149,6 +149,11 @@ export function createMetrics(version: string) {
       'Envelopes settled by all relays that share the store, since it began',
       ['lane', 'outcome'],
     ),
+    logLinesDropped: counter(
+      'log_lines_dropped_total',
+      'Log lines dropped because the log could not be written, or its reader stood still',
+      [],
+    ),
     storeDurable: gauge('store_durable', '1 when an accepted event survives a crash', []),
   };
   // Known label values start at zero, so that rates and alerts work from the first scrape on.

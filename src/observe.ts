@@ -52,6 +52,15 @@ function mirrorBooks(lane: Lane, metrics: Metrics, store: Pick<Store, 'history'>
   metrics.storeSettled.set({ lane, outcome: 'dead_lettered' }, deadLettered);
 }
 
+export function mirrorDroppedLines(metrics: Metrics, droppedLogLines: () => number): void {
+  let counted = 0;
+  metrics.onScrape(() => {
+    const dropped = droppedLogLines();
+    metrics.logLinesDropped.inc(dropped - counted);
+    counted = dropped;
+  });
+}
+
 /** Counters go on where the process before ended, so that the books balance over a restart, too. */
 export function recallHistory(metrics: Metrics, store: Pick<Store, 'history'>): void {
   for (const lane of lanes) {

@@ -19,6 +19,9 @@ const { loadConfig } = /** @type {typeof import('../../src/config.js')} */ (
 const { createLogger } = /** @type {typeof import('../../src/logger.js')} */ (
   await load('../../dist/logger.js')
 );
+const { openOutput } = /** @type {typeof import('../../src/output.js')} */ (
+  await load('../../dist/output.js')
+);
 const { createMetrics } = /** @type {typeof import('../../src/metrics.js')} */ (
   await load('../../dist/metrics.js')
 );
@@ -29,6 +32,7 @@ const { systemClock: clock } = /** @type {typeof import('../../src/clock.js')} *
 
 const config = loadConfig(process.env);
 const metrics = createMetrics('0.0.0');
+const output = openOutput({ fd: 1, stream: process.stdout, clock });
 const notAsked = () => Promise.reject(new Error('nobody asks for it here'));
 
 const taken = () => ({ id: randomUUID(), duplicate: false });
@@ -42,7 +46,7 @@ const edge = {
 };
 
 const server = await createServer({
-  ...{ config, clock, metrics, logger: await createLogger(config, false) },
+  ...{ config, clock, metrics, logger: await createLogger(config, { output, isTerminal: false }) },
   accept: process.env.WHAT === 'edge' ? edge : drafting,
   acceptSourced: notAsked,
   views: {

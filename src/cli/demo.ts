@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../clock.js';
-import { runDemo } from '../demo/demo.js';
+import { startDemo, type RunningDemo } from '../demo/demo.js';
 import { isBalanced, toText } from '../demo/summary.js';
 import { createLogger } from '../logger.js';
+import type { Output } from '../output.js';
 import type { Command } from './command.js';
+import { openOutputs, runService } from './service.js';
 import { version } from './version.js';
 
 const help = `Usage: klaviyo-relay demo [options]
@@ -30,49 +32,63 @@ export const command: Command = {
         logs: { type: 'boolean', default: false },
       },
     });
-    const demo = await runDemo({
+    const outputs = openOutputs(systemClock);
+    const { stdout } = outputs;
+    const log = await createLogger(
+      { LOG_LEVEL: values.logs ? 'info' : 'fatal', LOG_FORMAT: 'auto' },
+      { output: stdout, isTerminal: process.stdout.isTTY },
+    );
+    return runService({
+      ...outputs,
       clock: systemClock,
-      log: await createLogger(
-        { LOG_LEVEL: values.logs ? 'info' : 'fatal', LOG_FORMAT: 'auto' },
-        process.stdout.isTTY,
-      ),
-      version,
-      random: Math.random,
-      newId: randomUUID,
-      shoppers: Number(values.shoppers),
-      onStep: (text) => process.stdout.write(`  ${text}\n`),
-      onProgress: showProgress,
+      stopLimitMs: 15_000,
+      start: ({ signal, fail }) =>
+        startDemo({
+          clock: systemClock,
+          log,
+          version,
+          random: Math.random,
+          newId: randomUUID,
+          droppedLogLines: () => stdout.dropped(),
+          shoppers: Number(values.shoppers),
+          onStep: (text) => stdout.write(`  ${text}\n`),
+          onProgress: toProgress(stdout, process.stdout.isTTY),
+          onFault: fail,
+          signal,
+        }),
+      async work(demo) {
+        const summary = await demo.run();
+        stdout.write(toText(summary));
+        if (values.keep) await lookAround(stdout, demo);
+        return isBalanced(summary) ? 0 : 1;
+      },
     });
-    process.stdout.write(toText(demo.summary));
-    if (values.keep) await untilInterrupted(demo.sandbox.url, demo.relay.url);
-    await demo.close();
-    return isBalanced(demo.summary) ? 0 : 1;
   },
 };
 
 const barWidth = 30;
-let shownPercent = -1;
 
-/** A bar in a terminal, a line every tenth otherwise. */
-function showProgress(done: number, total: number): void {
-  const percent = Math.floor((done / total) * 100);
-  if (percent === shownPercent) return;
-  shownPercent = percent;
-  if (!process.stdout.isTTY) {
-    if (percent % 25 === 0) process.stdout.write(`  posted ${percent} %\n`);
-    return;
-  }
-  const filled = Math.round((percent / 100) * barWidth);
-  const bar = '█'.repeat(filled).padEnd(barWidth, '░');
-  process.stdout.write(`\r  posting ${bar} ${percent} %${percent === 100 ? '\n' : ''}`);
+/** A bar in a terminal, a line every quarter otherwise. */
+function toProgress(stdout: Output, isTerminal: boolean): (done: number, total: number) => void {
+  let shownPercent = -1;
+  return (done, total) => {
+    const percent = Math.floor((done / total) * 100);
+    if (percent === shownPercent) return;
+    shownPercent = percent;
+    if (!isTerminal) {
+      if (percent % 25 === 0) stdout.write(`  posted ${percent} %\n`);
+      return;
+    }
+    const filled = Math.round((percent / 100) * barWidth);
+    const bar = '█'.repeat(filled).padEnd(barWidth, '░');
+    stdout.write(`\r  posting ${bar} ${percent} %${percent === 100 ? '\n' : ''}`);
+  };
 }
 
-function untilInterrupted(sandboxUrl: string, relayUrl: string): Promise<void> {
-  process.stdout.write(
-    `  look around: ${sandboxUrl}/ (what Klaviyo holds), ${relayUrl}/docs, ${relayUrl}/v1/dead-letters, ${relayUrl}/metrics\n  Ctrl-C ends both.\n`,
+/** Both go on until a signal ends the process. */
+function lookAround(stdout: Output, { sandbox, relay }: RunningDemo): Promise<never> {
+  stdout.write(
+    `  look around: ${sandbox.url}/ (what Klaviyo holds), ${relay.url}/docs, ${relay.url}/v1/dead-letters, ${relay.url}/metrics\n  Ctrl-C ends both.\n`,
   );
-  return new Promise((resolve) => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
-  });
+  return new Promise(() => undefined);
 }

@@ -1,5 +1,6 @@
 import type { Environment } from '../config.js';
 import type { CommandEntry } from './command.js';
+import { isClosedPipe } from './outputs.js';
 import { version } from './version.js';
 
 /** Each is loaded when it is asked for: all of them take a second, most need a fraction of it. */
@@ -52,6 +53,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
     if (args.includes('--help') || args.includes('-h')) return print(command.help);
     return await command.run({ args, env });
   } catch (error) {
+    if (isClosedPipe(error)) return 1;
     process.stderr.write(
       `klaviyo-relay: ${error instanceof Error ? error.message : String(error)}\n`,
     );

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import closeWithGrace from 'close-with-grace';
 import { systemClock } from '../clock.js';
 import { faultScriptSchema, startSandbox } from '../klaviyo/sandbox/sandbox.js';
 import type { Command } from './command.js';
+import { openOutputs, runService } from './service.js';
 
 const help = `Usage: klaviyo-relay sandbox [options]
 
@@ -28,19 +28,24 @@ export const command: Command = {
         'no-windows': { type: 'boolean', default: false },
       },
     });
-    const sandbox = await startSandbox({
+    const outputs = openOutputs(systemClock);
+    return runService({
+      ...outputs,
       clock: systemClock,
-      host: values.host,
-      port: Number(values.port),
-      ...(values.faults !== undefined && { faults: readFaults(values.faults) }),
-      ...(values['no-windows'] && { windows: 'off' as const }),
-    });
-    process.stdout.write(
-      `Klaviyo sandbox on ${sandbox.url} (open it in a browser; Ctrl-C ends it)\n`,
-    );
-    closeWithGrace({ delay: 5000, logger: false }, () => sandbox.close());
-    return new Promise<number>(() => {
-      // Ended by a signal.
+      stopLimitMs: 5000,
+      async start() {
+        const sandbox = await startSandbox({
+          clock: systemClock,
+          host: values.host,
+          port: Number(values.port),
+          ...(values.faults !== undefined && { faults: readFaults(values.faults) }),
+          ...(values['no-windows'] && { windows: 'off' as const }),
+        });
+        outputs.stdout.write(
+          `Klaviyo sandbox on ${sandbox.url} (open it in a browser; Ctrl-C ends it)\n`,
+        );
+        return { stop: () => sandbox.close() };
+      },
     });
   },
 };

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import closeWithGrace from 'close-with-grace';
-import { startApp, type App } from '../app.js';
+import { startApp } from '../app.js';
 import { systemClock } from '../clock.js';
 import { ConfigError, loadConfig, type Config } from '../config.js';
 import { createLogger } from '../logger.js';
 import { StuckError } from '../store/journal/commit-error.js';
 import type { Command } from './command.js';
+import { openOutputs, runService } from './service.js';
 import { version } from './version.js';
 
 const help = `Usage: klaviyo-relay start
@@ -43,43 +43,36 @@ export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null
 }
 
 async function untilStopped(config: Config): Promise<number> {
-  const log = await createLogger(config, process.stdout.isTTY);
-  let fault: unknown;
-  let app: App | undefined;
-  const options = { delay: config.SHUTDOWN_TIMEOUT_MS + 2000, logger: false } as const;
-  const grace = closeWithGrace(options, async ({ err, signal }) => {
-    fault ??= err;
-    if (fault === undefined) log.info({ signal }, 'told to stop');
-    else
-      log.fatal(
-        { err: fault },
-        'ending: this is a fault of the relay, of its store or of its machine',
-      );
-    await app?.stop();
-    // An ordinary exit joins all threads, and would wait for the one that the disk does not let go.
-    if (fault instanceof StuckError) process.kill(process.pid, 'SIGKILL');
-    // Makes the exit code 1.
-    if (fault !== undefined) throw new Error('ended by a fault', { cause: fault });
-  });
-  try {
-    app = await startApp({
-      config,
-      clock: systemClock,
-      random: Math.random,
-      newId: randomUUID,
-      log,
-      version,
-      onFault: (error) => {
-        if (fault !== undefined) return;
-        fault = error;
-        grace.close();
-      },
-    });
-  } catch (error) {
-    grace.uninstall();
-    throw error;
-  }
-  return new Promise<number>(() => {
-    // The process ends by a signal or a fault; both go through close-with-grace.
+  const outputs = openOutputs(systemClock);
+  const { stdout } = outputs;
+  const isTerminal = process.stdout.isTTY;
+  const log = await createLogger(config, { output: stdout, isTerminal });
+  let isStarted = false;
+  return runService({
+    ...outputs,
+    clock: systemClock,
+    stopLimitMs: config.SHUTDOWN_TIMEOUT_MS + 2000,
+    async start({ signal, fail }) {
+      const app = await startApp({
+        config,
+        clock: systemClock,
+        random: Math.random,
+        newId: randomUUID,
+        log,
+        version,
+        droppedLogLines: () => stdout.dropped(),
+        onFault: fail,
+        signal,
+      });
+      isStarted = true;
+      return app;
+    },
+    onEnd(end) {
+      if ('signal' in end) log.info({ signal: end.signal }, 'told to stop');
+      else log.fatal({ err: end.error }, isStarted ? endedByFault : 'the start failed');
+    },
+    isStuck: (error) => error instanceof StuckError,
   });
 }
+
+const endedByFault = 'ending: this is a fault of the relay, of its store or of its machine';

@@ -1,8 +1,8 @@
-import { once } from 'node:events';
 import { systemClock } from '../clock.js';
 import { settingsSchema } from '../config.js';
 import { openOffline, type OfflineJournal } from '../store/journal/offline.js';
 import type { Command } from './command.js';
+import { print } from './outputs.js';
 
 const help = `Usage: klaviyo-relay store check|export [DIRECTORY]
 
@@ -62,9 +62,4 @@ async function exportJournal(journal: OfflineJournal): Promise<number> {
   });
   for (const line of lines) await print(`${line}\n`);
   return faults === 0 ? 0 : 1;
-}
-
-/** Waits where the reader is slow: an export can be larger than memory. */
-async function print(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }

@@ -8,6 +8,7 @@ import { loadConfig } from '../config.js';
 import { lanes, type Lane } from '../envelope.js';
 import { startSandbox, type FaultRule, type RunningSandbox } from '../klaviyo/sandbox/sandbox.js';
 import type { Logger } from '../logger.js';
+import { Releasers } from '../releasers.js';
 import { createShopTraffic, suppressed, unsupportedRegion } from './shop.js';
 import type { Books, Summary } from './summary.js';
 import { sendTraffic, type Tally } from './traffic.js';
@@ -18,17 +19,23 @@ export type DemoOptions = {
   readonly version: string;
   readonly random: () => number;
   readonly newId: () => string;
+  readonly droppedLogLines: () => number;
   readonly shoppers: number;
   /** Shown as it happens. */
   readonly onStep: (text: string) => void;
   readonly onProgress: (done: number, total: number) => void;
+  /** The relay cannot go on. */
+  readonly onFault: (error: unknown) => void;
+  /** Aborted: the start is given up. */
+  readonly signal: AbortSignal;
 };
 
 export type RunningDemo = {
   readonly relay: App;
   readonly sandbox: RunningSandbox;
-  readonly summary: Summary;
-  close(): Promise<void>;
+  /** Posts the day of the shop, and resolves once everything is delivered. */
+  run(): Promise<Summary>;
+  stop(): Promise<void>;
 };
 
 const apiKey = 'pk_demo_0123456789';
@@ -62,42 +69,47 @@ const faults: readonly FaultRule[] = [
   },
 ];
 
-/** The main job on real input: a relay and a stand-in for Klaviyo in this process, talking over HTTP. */
-export async function runDemo(options: DemoOptions): Promise<RunningDemo> {
+/** A relay and a stand-in for Klaviyo in this process, talking over HTTP. A start that fails leaves nothing behind. */
+export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
   const { clock, onStep } = options;
   const from = clock.monotonic();
-  const sandbox = await startSandbox({ clock, faults: [...faults] });
-  const directory = await mkdtemp(join(tmpdir(), 'klaviyo-relay-demo-'));
-  const config = demoConfig(sandbox.url, directory);
-  const relay = await startApp({ ...options, config, onFault: raise });
-  onStep(`Klaviyo's stand-in: ${sandbox.url}   relay: ${relay.url}`);
-  const { posts, planted } = createShopTraffic({
-    shoppers: options.shoppers,
-    seed,
-    now: clock.now(),
-  });
+  const started = new Releasers();
+  const stop = (): Promise<void> => started.release(new AbortController().signal);
+  try {
+    const sandbox = await startSandbox({ clock, faults: [...faults] });
+    started.add(() => sandbox.close());
+    const directory = await mkdtemp(join(tmpdir(), 'klaviyo-relay-demo-'));
+    started.add(() => rm(directory, { recursive: true, force: true }));
+    const relay = await startApp({ ...options, config: demoConfig(sandbox.url, directory) });
+    started.add(() => relay.stop());
+    onStep(`Klaviyo's stand-in: ${sandbox.url}   relay: ${relay.url}`);
+    return { relay, sandbox, run: () => runDay(options, { relay, sandbox, from }), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+type Started = Pick<RunningDemo, 'relay' | 'sandbox'> & { readonly from: number };
+
+/** The main job on real input. */
+async function runDay(
+  { clock, shoppers, onStep, onProgress }: DemoOptions,
+  { relay, sandbox, from }: Started,
+): Promise<Summary> {
+  const { posts, planted } = createShopTraffic({ shoppers, seed, now: clock.now() });
   onStep(`a day of a shop: ${posts.length} events and profiles; planted: ${describe(planted)}`);
   const tally = await sendTraffic({
     url: relay.url,
     posts,
     concurrency,
     batchSize,
-    onProgress: (sent) => options.onProgress(sent, posts.length),
+    onProgress: (sent) => onProgress(sent, posts.length),
   });
   onStep('everything is posted; waiting until it is delivered');
   await drained(relay, clock);
   const seconds = (clock.monotonic() - from) / 1000;
-  const summary = await summarise({ relay, sandbox, tally, seconds, posted: posts.length });
-  return {
-    relay,
-    sandbox,
-    summary,
-    async close() {
-      await relay.stop();
-      await sandbox.close();
-      await rm(directory, { recursive: true });
-    },
-  };
+  return summarise({ relay, sandbox, tally, seconds, posted: posts.length });
 }
 
 function demoConfig(klaviyoUrl: string, directory: string) {
@@ -113,10 +125,6 @@ function demoConfig(klaviyoUrl: string, directory: string) {
     EVENT_FLUSH_INTERVAL_MS: '500',
     PROFILE_FLUSH_INTERVAL_MS: '500',
   });
-}
-
-function raise(error: unknown): never {
-  throw error;
 }
 
 const describe = (planted: Readonly<Record<string, number>>): string =>

@@ -43,6 +43,7 @@ async function start({ env = {}, write = () => undefined, signal }: Start): Prom
     random: Math.random,
     newId: () => 'id',
     log: pino({ level: 'debug' }, { write }),
+    droppedLogLines: () => 0,
     version: 'test',
     onFault: (error) => expect.unreachable(String(error)),
     ...(signal && { signal }),

@@ -83,16 +83,23 @@ const tellPackages = `--import=data:text/javascript,${encodeURIComponent(`
   });
 `)}`;
 
-async function run(args: readonly string[], env: Record<string, string> = {}) {
+type Run = {
+  readonly env?: Record<string, string>;
+  /** Where stdout goes; a pipe that is read otherwise. */
+  readonly stdout?: number;
+};
+
+/** Runs a command that ends by itself. */
+async function run(args: readonly string[], { env = {}, stdout: target }: Run = {}) {
   const child = spawn(process.execPath, [command, ...args], {
     env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', target ?? 'pipe', 'pipe'],
   });
   children.push(child);
   let stdout = '';
   let stderr = '';
-  child.stdout.on('data', (part: Buffer) => (stdout += part.toString()));
-  child.stderr.on('data', (part: Buffer) => (stderr += part.toString()));
+  child.stdout?.on('data', (part: Buffer) => (stdout += part.toString()));
+  child.stderr?.on('data', (part: Buffer) => (stderr += part.toString()));
   await once(child, 'close');
   return { code: child.exitCode, stdout, stderr };
 }
@@ -201,9 +208,7 @@ describe('the command', () => {
 
   it('names every problem of the configuration at once, and no secret', async () => {
     const { code, stderr } = await run(['start'], {
-      KLAVIYO_API_KEY: 'secret-without-prefix',
-      PORT: 'high',
-      HOST: '0.0.0.0',
+      env: { KLAVIYO_API_KEY: 'secret-without-prefix', PORT: 'high', HOST: '0.0.0.0' },
     });
     expect(code).toBe(1);
     for (const name of ['KLAVIYO_API_KEY', 'PORT']) expect(stderr).toContain(name);
@@ -218,7 +223,7 @@ describe('the command', () => {
 
   it('check says which scopes a key has', async () => {
     const env = { KLAVIYO_API_KEY: 'pk_test_1234', KLAVIYO_BASE_URL: sandbox.url };
-    const { code, stdout } = await run(['check'], env);
+    const { code, stdout } = await run(['check'], { env });
     expect(stdout).toContain('events:write');
     expect(code).toBe(0);
     expect(sandbox.state().counters.recorded).toBe(0);

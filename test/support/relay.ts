@@ -79,6 +79,7 @@ export async function startRelay({
     random: createSeededRandom(seed),
     newId: () => `id-${++ids}`,
     log: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
+    droppedLogLines: () => 0,
     version: 'test',
     serverTime: () => startMs + clock.monotonic(),
     onFault: (error) => void faults.push(error),

@@ -33,7 +33,8 @@ const directions: Readonly<Record<string, Allowed>> = {
   'source-settings': { code: ['setting-rules', 'mapping-file'] },
   'mapping-file': { code: ['ingest'] },
   'setting-rules': { code: ['redis'], types: ['envelope'] },
-  logger: { types: ['config'] },
+  output: { code: ['clock'] },
+  logger: { types: ['config', 'output'] },
   http: { code: ['ingest', 'metrics', 'utf8', ...leaves], types: ['config', 'logger'] },
   ingest: { code: ['metrics', 'json-cut', 'utf8', ...leaves], types: ['config'] },
   store: { code: ['metrics', 'redis', ...leaves], types: ['config'] },
@@ -52,7 +53,10 @@ const directions: Readonly<Record<string, Allowed>> = {
   },
   // A caller like any other: it knows the wire contract, and nothing behind it.
   import: { code: ['ingest', 'json', 'clock', 'envelope'] },
-  demo: { code: ['app', 'config', 'klaviyo/sandbox', ...leaves], types: ['logger', 'metrics'] },
+  demo: {
+    code: ['app', 'config', 'klaviyo/sandbox', 'releasers', ...leaves],
+    types: ['logger', 'metrics'],
+  },
   cli: {
     code: [
       'app',
@@ -61,6 +65,7 @@ const directions: Readonly<Record<string, Allowed>> = {
       'import',
       'ingest',
       'logger',
+      'output',
       'klaviyo',
       'klaviyo/sandbox',
       'store',
@@ -86,7 +91,6 @@ const owners: readonly { readonly name: RegExp; readonly path: RegExp }[] = [
   { name: /^(@fastify\/|fastify)/, path: /^src\/http\// },
   { name: /^lmdb(\/|$)/, path: /^src\/store\// },
   { name: /^(ioredis|iovalkey|redis)(\/|$)/, path: /^src\/redis\// },
-  { name: /^close-with-grace$/, path: /^src\/(main\.ts$|cli\/)/ },
 ];
 
 const inSource = (sources: readonly Source[]) =>

@@ -1,0 +1,268 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+// The built command, as users run it: `npm test` builds it first.
+const command = new URL('../../dist/main.js', import.meta.url).pathname;
+
+let directory: string;
+let closers: (() => unknown)[];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'relay-end-'));
+  closers = [() => rmSync(directory, { recursive: true, force: true })];
+});
+
+afterEach(async () => {
+  for (const close of closers.reverse()) await close();
+});
+
+type Options = {
+  readonly env?: Record<string, string>;
+  /** Where stdout goes; a pipe otherwise. */
+  readonly stdout?: number;
+};
+
+type Running = {
+  readonly child: ChildProcess;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /** Resolves with the exit code or the signal that ended it, and the ms from the call to the end. */
+  ended(): Promise<{ readonly by: number | string | null; readonly afterMs: number }>;
+  /** Resolves once stdout holds the text. */
+  printed(text: string): Promise<void>;
+};
+
+function start(args: readonly string[], { env = {}, stdout: target }: Options = {}): Running {
+  const child = spawn(process.execPath, [command, ...args], {
+    env: {
+      TMPDIR: directory,
+      KLAVIYO_API_KEY: 'pk_test_1234',
+      KLAVIYO_BASE_URL: 'http://127.0.0.1:9',
+      PORT: '0',
+      DATA_DIR: join(directory, 'data'),
+      DISK_RESERVE_BYTES: '1000000',
+      ...env,
+    },
+    stdio: ['ignore', target ?? 'pipe', 'pipe'],
+  });
+  const over = Promise.all([
+    once(child, 'exit'),
+    ...[child.stdout, child.stderr].map((stream) => stream && once(stream, 'close')),
+  ]);
+  closers.push(async () => {
+    child.kill('SIGKILL');
+    child.stdout?.destroy();
+    await over;
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.on('data', (part: Buffer) => (stdout += part.toString()));
+  child.stderr?.on('data', (part: Buffer) => (stderr += part.toString()));
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    async ended() {
+      const from = performance.now();
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+      return { by: child.exitCode ?? child.signalCode, afterMs: performance.now() - from };
+    },
+    async printed(text) {
+      while (!stdout.includes(text) && child.exitCode === null) {
+        await Promise.race([child.stdout && once(child.stdout, 'data'), once(child, 'exit')]);
+      }
+      expect(stdout).toContain(text);
+    },
+  };
+}
+
+const urlOf = ({ stdout }: Running): string => /"url":"([^"]+)"/.exec(stdout())?.[1] ?? '';
+
+const startRelay = async (env: Record<string, string> = {}): Promise<Running> => {
+  const running = start(['start'], { env: { STORE: 'memory', WORKERS: '0', ...env } });
+  await running.printed('relay is listening');
+  return running;
+};
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await once(server.close(), 'close');
+  return port;
+}
+
+/** The port of somebody who listens. */
+async function takePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  closers.push(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+const openFull = (): number => {
+  const fd = openSync('/dev/full', 'w');
+  closers.push(() => closeSync(fd));
+  return fd;
+};
+
+const fatalSignals = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP'] as const;
+
+describe('a fatal signal', () => {
+  it.each(fatalSignals)('%s ends the relay at once, by that signal', async (signal) => {
+    const relay = await startRelay();
+    relay.child.kill(signal);
+    const { by, afterMs } = await relay.ended();
+    expect(by).toBe(signal);
+    expect(afterMs).toBeLessThan(3000);
+  });
+
+  it.each(fatalSignals)('%s ends the sandbox at once, by that signal', async (signal) => {
+    const sandbox = start(['sandbox', '--port', '0']);
+    await sandbox.printed('Klaviyo sandbox on');
+    sandbox.child.kill(signal);
+    const { by, afterMs } = await sandbox.ended();
+    expect(by).toBe(signal);
+    expect(afterMs).toBeLessThan(3000);
+  });
+
+  it('ends the demo at once, by that signal', async () => {
+    const demo = start(['demo']);
+    await demo.printed('relay: http');
+    demo.child.kill('SIGSEGV');
+    expect((await demo.ended()).by).toBe('SIGSEGV');
+  });
+});
+
+describe('a command that cannot start', () => {
+  it('start: exit code 1 and the reason on stderr and in the log where the port is taken', async () => {
+    const port = String(await takePort());
+    const relay = start(['start'], { env: { PORT: port } });
+    expect((await relay.ended()).by).toBe(1);
+    expect(relay.stderr()).toMatch(/^klaviyo-relay: listen EADDRINUSE: [^\n]+\n$/);
+    expect(relay.stdout()).toContain('"level":"fatal"');
+    const next = start(['start']);
+    await next.printed('relay is listening');
+  });
+
+  it('start: exit code 1 and the reason on stderr where the address is not here', async () => {
+    const relay = start(['start'], { env: { HOST: '192.0.2.1', RELAY_API_KEYS: 'k'.repeat(32) } });
+    expect((await relay.ended()).by).toBe(1);
+    expect(relay.stderr()).toContain('EADDRNOTAVAIL');
+  });
+
+  it('start: exit code 1 and the reason on stderr where the log cannot be written either', async () => {
+    const path = join(directory, 'file');
+    writeFileSync(path, '');
+    const relay = start(['start'], { env: { DATA_DIR: path }, stdout: openFull() });
+    expect((await relay.ended()).by).toBe(1);
+    expect(relay.stderr()).toContain(path);
+  });
+
+  it('start: SIGTERM ends it while it waits for a Redis that does not answer', async () => {
+    const silent = await takePort();
+    const relay = start(['start'], {
+      env: {
+        STORE: 'redis',
+        REDIS_URL: `redis://127.0.0.1:${silent}/0`,
+        REDIS_TIMEOUT_MS: '600000',
+        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(
+          "import net from 'node:net'; const connect = net.Socket.prototype.connect; net.Socket.prototype.connect = function (...args) { console.log('connects'); return connect.apply(this, args); };",
+        )}`,
+      },
+    });
+    await relay.printed('connects');
+    relay.child.kill('SIGTERM');
+    const { by, afterMs } = await relay.ended();
+    expect(by).toBe(0);
+    expect(afterMs).toBeLessThan(8000);
+  });
+
+  it('sandbox: exit code 1 and the reason on stderr where the port is taken', async () => {
+    const sandbox = start(['sandbox', '--port', String(await takePort())]);
+    expect((await sandbox.ended()).by).toBe(1);
+    expect(sandbox.stderr()).toMatch(/^klaviyo-relay: listen EADDRINUSE: [^\n]+\n$/);
+  });
+
+  it('demo: exit code 1 and the reason on stderr where it has no place for its journal', async () => {
+    const demo = start(['demo'], { env: { TMPDIR: join(directory, 'missing') } });
+    expect((await demo.ended()).by).toBe(1);
+    expect(demo.stderr()).toMatch(/^klaviyo-relay: ENOENT: [^\n]+\n$/);
+  });
+
+  it('check: exit code 1 and the reason on stderr where stdout cannot be written', async () => {
+    const check = start(['check', '--offline'], { stdout: openFull() });
+    expect((await check.ended()).by).toBe(1);
+    expect(check.stderr()).toContain('stdout cannot be written: ENOSPC');
+  });
+});
+
+const post = async (url: string, body: object): Promise<number> => {
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(`${url}/v1/events`, {
+    ...{ method: 'POST', headers, body: JSON.stringify(body) },
+  });
+  await response.text();
+  return response.status;
+};
+
+const anEvent = { event_name: 'e', distinct_id: 'd' };
+
+async function countDropped(url: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(/^relay_log_lines_dropped_total (\d+)$/m.exec(text)?.[1]);
+}
+
+describe('a log that', () => {
+  it('lies on a full volume is dropped and counted, from the start on, and the relay works', async () => {
+    const port = await findFreePort();
+    const url = `http://127.0.0.1:${port}`;
+    const relay = start(['start'], { env: { PORT: String(port) }, stdout: openFull() });
+    let dropped = 0;
+    while (dropped === 0 && relay.child.exitCode === null) {
+      dropped = await countDropped(url).catch(() => 0);
+    }
+    expect(dropped).toBeGreaterThan(0);
+    expect(await post(url, anEvent)).toBe(202);
+    relay.child.kill('SIGTERM');
+    expect((await relay.ended()).by).toBe(0);
+  });
+
+  it('nobody reads any more is dropped and counted, and the relay works', async () => {
+    const relay = await startRelay();
+    const url = urlOf(relay);
+    relay.child.stdout?.destroy();
+    relay.child.stderr?.destroy();
+    for (let number = 0; number < 5; number++) expect(await post(url, {})).toBe(400);
+    expect(await post(url, anEvent)).toBe(202);
+    relay.child.kill('SIGTERM');
+    expect((await relay.ended()).by).toBe(0);
+  });
+
+  it('has a reader that stands still holds up neither requests nor a stop', async () => {
+    const relay = await startRelay();
+    const url = urlOf(relay);
+    relay.child.stdout?.pause();
+    // A line each, of some 190 bytes: more than the pipe holds, and what Node.js reads ahead.
+    for (let round = 0; round < 20; round++) {
+      const statuses = await Promise.all(Array.from({ length: 25 }, () => post(url, {})));
+      expect(new Set(statuses)).toEqual(new Set([400]));
+    }
+    expect(await post(url, anEvent)).toBe(202);
+    relay.child.kill('SIGTERM');
+    expect((await relay.ended()).by).toBe(0);
+  }, 60_000);
+});
+
+it('a reader of the demo that leaves early does not end it with a stack trace', async () => {
+  const demo = start(['demo', '--shoppers', '20']);
+  await demo.printed('relay: http');
+  demo.child.stdout?.destroy();
+  expect((await demo.ended()).by).toBe(0);
+  expect(demo.stderr()).toBe('');
+}, 60_000);
