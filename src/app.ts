@@ -85,6 +85,16 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const onFault = (error: unknown): void => {
     if (!isClosed) deps.onFault(error);
   };
+  const client = createKlaviyoClient({
+    apiKey: config.KLAVIYO_API_KEY,
+    baseUrl: config.KLAVIYO_BASE_URL,
+    revision: config.KLAVIYO_REVISION,
+    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
+    connections: config.DELIVERY_CONCURRENCY * lanes.length + 1,
+    clock,
+    version: deps.version,
+  });
+  started.add(() => client.close());
   const store = await openStore(config, {
     ...deps,
     onFault,
@@ -95,6 +105,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     onSynced: (seconds) => metrics.storeSync.observe(seconds),
     onDiskSpace: toDiskReport(log),
     time: deps.serverTime,
+    account: () => client.account(),
     ...toServerReport(log),
   });
   started.add(() => {
@@ -114,17 +125,9 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   started.add((overdue) => until(overdue, limits.close(), clock));
   const { limiter, shared } = limits;
   deps.signal?.throwIfAborted();
-
-  const client = createKlaviyoClient({
-    apiKey: config.KLAVIYO_API_KEY,
-    baseUrl: config.KLAVIYO_BASE_URL,
-    revision: config.KLAVIYO_REVISION,
-    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
-    connections: config.DELIVERY_CONCURRENCY * lanes.length + 1,
-    clock,
-    version: deps.version,
-  });
+  // Before the store: what the store gives back when it closes must not be under way here any more.
   started.add(() => client.close());
+
   const watched = withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log);
   const engine = createEngine({
     ...deps,
@@ -180,7 +183,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     accept: createAccept({ ...acceptDeps, ...threads }),
     acceptSourced,
     views: toViews({ store, metrics, mend: createMend({ letters: store, accept: acceptSourced }) }),
-    readiness: () => toReadiness({ store, engine, draining }),
+    readiness: () => toReadiness({ store, engine, limits, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),
     pauseLane: (lane) => engine.pause(lane),

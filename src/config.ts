@@ -63,6 +63,12 @@ export const settingsSchema = z.object({
     .describe(
       'Begins every name in Redis, as {prefix}: one for each Klaviyo account, so that a cluster spreads them',
     ),
+  REDIS_ACCEPT_KEY: z
+    .string()
+    .optional()
+    .describe(
+      'Lets a new Klaviyo key use what another key began under the prefix, where Klaviyo does not say that both are of one account: the value is in the error',
+    ),
   REDIS_TIMEOUT_MS: int(50, 600_000, 2000).describe(
     'Time limit of one command; a server that is slower is taken to be away',
   ),

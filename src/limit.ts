@@ -5,7 +5,7 @@ import { createLimiter, type Limiter, type LimiterOptions } from './delivery/lim
 import { recallRequests, restorePauses } from './delivery/recall.js';
 import type { RateWindow } from './envelope.js';
 import { findEviction } from './redis/durability.js';
-import type { Link } from './redis/link.js';
+import { SettingError, type Link } from './redis/link.js';
 import { SharedLimiter } from './redis/shared-limiter.js';
 import type { Store } from './store/store.js';
 
@@ -15,8 +15,8 @@ export type LimitDeps = {
   readonly store: Pick<Store, 'deliveries' | 'unfinishedImports'>;
   /** Seconds a permit was waited for. */
   readonly onWaited: (seconds: number) => void;
-  /** The limiter's Redis came, or went. */
-  readonly onServer: (isUp: boolean) => void;
+  /** The limiter's Redis came, or cannot be used any more, and why. */
+  readonly onServer: (isUp: boolean, why: string) => void;
   /** A setting of that Redis needs the operator. */
   readonly onFinding: (finding: string) => void;
   /** Ms that stand in for the clock of Redis, in tests. */
@@ -26,7 +26,12 @@ export type LimitDeps = {
 export type Limits = {
   readonly limiter: Limiter;
   /** Where relays share it: what else they have to count together. */
-  readonly shared: { readonly link: Link; readonly prefix: string } | null;
+  readonly shared: {
+    readonly link: Link;
+    readonly prefix: string;
+    /** Why its Redis cannot be used; null while it can. */
+    outage(): string | null;
+  } | null;
   close(): Promise<void>;
 };
 
@@ -67,13 +72,17 @@ async function openShared(
   const { config, clock, onWaited, onServer, onFinding } = deps;
   // Its client takes time and memory that a relay by itself need not spend.
   const { createLink } = await import('./redis/create-link.js');
+  const timeoutMs = config.REDIS_TIMEOUT_MS;
+  const isApart = config.RATE_LIMIT_REDIS_URL !== undefined;
+  const setting = isApart ? 'RATE_LIMIT_REDIS_URL' : 'REDIS_URL';
   // A server hangs in real time, whatever clock the relay runs on.
-  const link = createLink({ address, clock: systemClock, timeoutMs: config.REDIS_TIMEOUT_MS });
+  const link = createLink({ address, setting, clock: systemClock, timeoutMs });
   link.onChange((isUp) => {
-    onServer(isUp);
-    // A store on the same server tells of this and more.
-    if (isUp && config.RATE_LIMIT_REDIS_URL !== undefined) void reportEviction(link, onFinding);
+    if (isUp) onServer(true, '');
+    // A store on the same server reports this and more.
+    if (isUp && isApart) void reportEviction(link, onFinding);
   });
+  link.onFailure(({ why }) => onServer(false, why));
   const prefix = `{${config.REDIS_KEY_PREFIX}}`;
   const share = config.RATE_LIMIT_STATIC_SHARE;
   const limits = toLimits(config);
@@ -86,16 +95,22 @@ async function openShared(
     relay: randomUUID(),
     permitMs: config.KLAVIYO_TIMEOUT_MS + commandsAround * config.REDIS_TIMEOUT_MS,
     time: deps.serverTime,
+    onTrouble: (why) => onServer(why === null, why ?? ''),
     ...(share !== undefined && { local: createLimiter({ clock, ...toShare(limits, share) }) }),
   });
-  return {
-    limiter,
-    shared: { link, prefix },
-    async close() {
-      await limiter.close();
-      await link.close();
-    },
+  const close = async (): Promise<void> => {
+    await limiter.close();
+    await link.close();
   };
+  // With a store on the same server this is known by now.
+  if (isApart) await link.untilUp(timeoutMs);
+  const failure = link.failure();
+  if (failure?.isCertain === true) {
+    await close();
+    throw new SettingError(setting, failure.why);
+  }
+  const outage = (): string | null => link.failure()?.why ?? limiter.trouble;
+  return { limiter, shared: { link, prefix, outage }, close };
 }
 
 /** At each connection: what comes back may be another server, or one that was set otherwise. */

@@ -3,11 +3,11 @@ import type { OpenJobs } from './delivery/follow.js';
 import type { Limiter } from './delivery/limiter.js';
 import type { Pause } from './delivery/pauses.js';
 import { lanes, type Lane } from './envelope.js';
-import type { LimitDeps } from './limit.js';
+import type { LimitDeps, Limits } from './limit.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import type { OpenStoreDeps } from './store/open.js';
-import type { Store } from './store/store.js';
+import type { Refusal, Store } from './store/store.js';
 
 export type Observed = {
   readonly store: Store;
@@ -82,10 +82,13 @@ export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) =
 
 export function toLimiterReport(log: Logger): Pick<LimitDeps, 'onServer' | 'onFinding'> {
   return {
-    onServer(isUp) {
+    onServer(isUp, why) {
       if (isUp) log.info('the limiter that relays share answers');
       else
-        log.error('the limiter that relays share is away: nothing is sent that it did not permit');
+        log.error(
+          { why },
+          'the limiter that relays share is away: nothing is sent that it did not permit',
+        );
     },
     onFinding: (finding) => log.warn({ of: 'RATE_LIMIT_REDIS_URL' }, finding),
   };
@@ -94,7 +97,10 @@ export function toLimiterReport(log: Logger): Pick<LimitDeps, 'onServer' | 'onFi
 /** What a store on Redis tells an operator. */
 export function toServerReport(
   log: Logger,
-): Pick<OpenStoreDeps, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost'> {
+): Pick<
+  OpenStoreDeps,
+  'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'onBufferLost'
+> {
   return {
     onServer(isUp, why) {
       if (isUp) log.info('Redis takes what is written: intake goes on');
@@ -105,6 +111,11 @@ export function toServerReport(
       if (findings.length === 0) log.info(facts, 'Redis keeps what it acknowledges');
       for (const finding of findings) log.warn(facts, finding);
     },
+    onBufferLost: (envelopes) =>
+      log.error(
+        { envelopes },
+        'the buffer in Redis is gone, and a new one is begun: what was accepted and not delivered yet is lost',
+      ),
     onTakenOver: (relays) =>
       log.warn({ relays }, 'relays are gone: what they held is sent by others'),
     onLeaseLost: () =>
@@ -172,23 +183,36 @@ export function withDeadLetterAlarm(store: Watched, maxCount: number, log: Logge
 
 type Check = { readonly ok: boolean; readonly detail?: string };
 
+const toCheck = (detail: string | null): Check =>
+  detail === null ? { ok: true } : { ok: false, detail };
+
+function toDetail({ reason }: Refusal, store: Pick<Store, 'outage'>): string {
+  const why = reason === 'unavailable' ? store.outage?.() : null;
+  return why ? `${reason}: ${why}` : reason;
+}
+
 export type Readiness = {
   readonly ready: boolean;
   readonly checks: Readonly<Record<string, Check>>;
 };
 
-/** Ready means willing and able to accept. Klaviyo's state is told, but does not make the relay unready while there is room. */
+/** Ready means willing and able to accept. The states of Klaviyo and of the shared limiter are shown, but do not make the relay unready while there is room. */
 export function toReadiness({
   store,
   engine,
+  limits,
   draining,
-}: Pick<Observed, 'store' | 'engine'> & { draining: boolean }): Readiness {
+}: Pick<Observed, 'store' | 'engine'> & {
+  limits: Pick<Limits, 'shared'>;
+  draining: boolean;
+}): Readiness {
   const refusal = store.refusal();
   const checks: Record<string, Check> = {
     intake: draining ? { ok: false, detail: 'draining' } : { ok: true },
-    store: refusal === null ? { ok: true } : { ok: false, detail: refusal.reason },
+    store: refusal === null ? { ok: true } : { ok: false, detail: toDetail(refusal, store) },
   };
   const ready = !draining && refusal === null;
+  if (limits.shared !== null) checks.limiter = toCheck(limits.shared.outage());
   for (const [lane, pauses] of Object.entries(engine.pauses())) {
     const detail = pauses.map(toPauseDetail).join('; ');
     checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };

@@ -18,10 +18,19 @@ const defaultPorts = { single: 6379, sentinel: 26379, cluster: 6379 } as const;
  * `redis+cluster://…@a:6379,b:6379`. Throws an Error that says what is wrong and shows no password.
  */
 export function toAddress(url: string): RedisAddress {
+  // What follows them would be ignored; they begin where a password has one of them as it is.
+  if (/[?#]/.test(url)) {
+    throw new Error(
+      'must not have a ? or a #: name the database as /2, and percent-encode a password',
+    );
+  }
   const [, scheme = '', credentials, authority = '', path = ''] =
-    /^([a-z+]+:)\/\/(?:([^@/]*)@)?([^/?#]+)\/?([^?#]*)$/.exec(url.trim()) ?? [];
+    /^([a-z+]+:)\/\/(?:([^@/]*)@)?([^/@]+)\/?([^@]*)$/.exec(url.trim()) ?? [];
   const [, protocol, variant] = form.exec(scheme) ?? [];
-  if (protocol === undefined) throw new Error('must look like redis://host:6379/0');
+  if (protocol === undefined) {
+    const hint = url.includes('@') ? '; a user and a password are percent-encoded' : '';
+    throw new Error(`must look like redis://host:6379/0${hint}`);
+  }
   const kind = variant === 'sentinel' || variant === 'cluster' ? variant : 'single';
   const hosts = authority.split(',').map((each) => toHost(each, defaultPorts[kind]));
   if (kind === 'single' && hosts.length > 1)
@@ -46,9 +55,10 @@ function toPlace(
   const [primary, ...rest] = kind === 'sentinel' ? parts : [undefined, ...parts];
   if (kind === 'sentinel' && primary === undefined)
     throw new Error("must name Sentinel's primary: redis+sentinel://host:26379/primary/0");
-  const database = Number(rest[0] ?? 0);
-  if (!(Number.isInteger(database) && database >= 0 && rest.length <= 1))
+  const [name = '0', ...others] = rest;
+  if (!/^\d{1,9}$/.test(name) || others.length > 0)
     throw new Error('must end with the number of a database, such as /0');
+  const database = Number(name);
   if (kind === 'cluster' && database !== 0) throw new Error('names a database; a cluster has none');
   return { ...(primary !== undefined && { primary }), database };
 }
@@ -57,15 +67,29 @@ function toHost(text: string, defaultPort: number): { host: string; port: number
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined) throw new Error('must name a host and may name a port');
-  return { host, port: port === undefined ? defaultPort : Number(port) };
+  const number = port === undefined ? defaultPort : Number(port);
+  if (number < 1 || number > 65_535) throw new Error('must name a port from 1 to 65535');
+  return { host, port: number };
 }
 
 function toCredentials(text: string | undefined): { username?: string; password?: string } {
   if (text === undefined || text === '') return {};
   const [username = '', ...rest] = text.split(':');
   const password = rest.join(':');
+  if (username !== '' && rest.length === 0)
+    throw new Error(
+      'names a user without a password: redis://user:password@host or redis://:password@host',
+    );
   return {
-    ...(username !== '' && { username: decodeURIComponent(username) }),
-    ...(password !== '' && { password: decodeURIComponent(password) }),
+    ...(username !== '' && { username: decode(username) }),
+    ...(password !== '' && { password: decode(password) }),
   };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new Error('has a % in its user or password that is not percent-encoded as %25');
+  }
 }

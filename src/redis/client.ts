@@ -6,8 +6,17 @@ export type Client = Redis | Cluster;
 /** Longest wait before it is tried again whether a server is back, ms. */
 const maxReconnectMs = 1000;
 
+export type ClientOptions = {
+  readonly timeoutMs: number;
+  /** Connections in a row that were made and could not be used: the next is tried later. */
+  readonly refusals: () => number;
+};
+
 /** Queues nothing while it is not connected, and sends nothing a second time by itself. */
-export function createClient(address: RedisAddress, timeoutMs: number): Client {
+export function createClient(
+  address: RedisAddress,
+  { timeoutMs, refusals }: ClientOptions,
+): Client {
   const { hosts, username, password } = address;
   const options = {
     ...(username !== undefined && { username }),
@@ -19,7 +28,7 @@ export function createClient(address: RedisAddress, timeoutMs: number): Client {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    retryStrategy: (times: number) => Math.min(maxReconnectMs, 50 * times),
+    retryStrategy: (times: number) => Math.min(maxReconnectMs, 50 * times + 250 * refusals()),
     // A primary that became a replica: whoever is the primary now has to be found.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
     connectionName: 'klaviyo-relay',

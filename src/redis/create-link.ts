@@ -1,52 +1,119 @@
 import type { Clock, Timer } from '../clock.js';
 import type { RedisAddress } from './address.js';
 import { createClient, type Client } from './client.js';
-import { UnavailableError, type Link, type Reply } from './link.js';
+import { toDatabaseFailure, toEarlyEnd, toFailure, toWords, type Failure } from './failures.js';
+import { ScriptError, UnavailableError, type Link, type Reply } from './link.js';
 
 export type LinkOptions = {
   readonly address: RedisAddress;
+  /** The variable that the address is from. */
+  readonly setting?: string;
   readonly clock: Clock;
   /** Time limit of one command. A server that is slower is taken to hang, and is connected to anew. */
   readonly timeoutMs: number;
 };
 
-/** What a server says that is up and cannot do what it is asked: a replica, one that loads, one whose memory or disk is full. */
-const unable =
-  /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|OOM|MISCONF|NOREPLICAS|TRYAGAIN|NOAUTH|UNBLOCKED)/;
+const notTried: Failure = { why: 'it is not connected', isCertain: false };
+/** What begins an error in the protocol: a minus. */
+const errorReply = 0x2d;
+const closed: Failure = { why: 'the connection was closed', isCertain: false };
 
-export function createLink({ address, clock, timeoutMs }: LinkOptions): Link {
-  const client = createClient(address, timeoutMs);
-  const listeners = new Set<(isUp: boolean) => void>();
-  let isUp = false;
-  const become = (next: boolean): void => {
-    if (isUp === next) return;
-    isUp = next;
-    for (const listener of [...listeners]) listener(next);
+type Attempt = { isConnected: boolean; failure: Failure | null; words: string | null };
+const toAttempt = (): Attempt => ({ isConnected: false, failure: null, words: null });
+
+export function createLink(options: LinkOptions): Link {
+  const { address, clock, timeoutMs } = options;
+  const context = { address, timeoutMs, setting: options.setting ?? 'REDIS_URL' };
+  /** Connections in a row that were made and could not be used. */
+  let refusals = 0;
+  const client = createClient(address, { timeoutMs, refusals: () => refusals });
+  const changeListeners = new Set<(isUp: boolean) => void>();
+  const failureListeners = new Set<(failure: Failure) => void>();
+  let failure: Failure | null = notTried;
+  /** Of the connection that is being made, or that is there. */
+  let attempt = toAttempt();
+
+  const become = (next: Failure | null): void => {
+    const before = failure;
+    failure = next;
+    if ((before === null) !== (next === null)) {
+      for (const listener of [...changeListeners]) listener(next === null);
+    }
+    if (next !== null && next.why !== before?.why) {
+      for (const listener of [...failureListeners]) listener(next);
+    }
   };
-  client.on('ready', () => become(true));
-  for (const event of ['close', 'end', 'reconnecting']) client.on(event, () => become(false));
-  // Each failed try is one; that it is away shows in `isUp`.
-  client.on('error', () => undefined);
+  const goDown = (next: Failure): void => {
+    if (failure === null) become(next);
+  };
+
+  client.on('connecting', () => (attempt = toAttempt()));
+  client.on('connect', () => {
+    const current = attempt;
+    current.isConnected = true;
+    // A server that closes the connection at once says why first, and the client drops it.
+    if (!('stream' in client)) return;
+    client.stream.once('data', (data: Buffer) => {
+      if (data[0] === errorReply) current.words = data.toString('utf8', 1);
+    });
+  });
+  client.on('error', (error: unknown) => {
+    // What the server says of the database is asked once more, and judged then.
+    if (isOfSelect(error)) return;
+    attempt.failure = toFailure(error, context);
+    // While it is up its end shows that the connection is gone, and nothing does before.
+    if (failure !== null) become(attempt.failure);
+  });
+  for (const event of ['close', 'end']) {
+    client.on(event, () => {
+      if (failure === null) become(attempt.failure ?? closed);
+      else if (attempt.failure === null && attempt.isConnected)
+        become(toEarlyEnd(attempt.words, context));
+    });
+  }
+  client.on('reconnecting', () => goDown(attempt.failure ?? closed));
+  client.on('ready', () => {
+    const current = attempt;
+    verifyDatabase(client, address)
+      .then(() => {
+        if (attempt !== current) return;
+        refusals = 0;
+        current.failure = null;
+        become(null);
+      })
+      .catch((error: unknown) => {
+        if (attempt !== current) return;
+        refusals++;
+        current.failure = toDatabaseFailure(error, context) ?? toFailure(error, context);
+        become(current.failure);
+        client.disconnect(true);
+      });
+  });
 
   const ask = async (make: () => Promise<unknown>): Promise<Reply> => {
-    if (!isUp) throw new UnavailableError('it is not connected');
+    if (failure !== null) throw new UnavailableError(failure.why);
     try {
-      return (await inTime(make(), client)) as Reply;
+      return (await inTime(make())) as Reply;
     } catch (error) {
-      // The connection goes, and its end may not have been told yet.
-      if (!(error instanceof Error && error.name === 'ReplyError')) become(false);
-      throw toError(error);
+      if (error instanceof UnavailableError) throw error;
+      if (error instanceof Error && error.name === 'ReplyError') throw fromReply(error.message);
+      // The connection goes, and its end may not have been reported yet.
+      const next = toFailure(error, context);
+      goDown(next);
+      throw new UnavailableError(next.why);
     }
   };
 
-  const inTime = async (work: Promise<unknown>, from: Client): Promise<unknown> => {
+  const inTime = async (work: Promise<unknown>): Promise<unknown> => {
     let timer: Timer | undefined;
     const overdue = new Promise<never>((_resolve, reject) => {
       timer = clock.setTimer(timeoutMs, () => {
-        // Whatever else waits would wait as long; a new connection tells whether it is there.
-        cut(from);
-        become(false);
-        reject(new UnavailableError(`no answer after ${timeoutMs} ms`));
+        // Whatever else waits would wait as long; a new connection shows whether it is there.
+        const why = `Redis does not answer within ${timeoutMs} ms`;
+        attempt.failure = { why, isCertain: false };
+        cut(client);
+        goDown(attempt.failure);
+        reject(new UnavailableError(why));
       });
     });
     try {
@@ -60,38 +127,68 @@ export function createLink({ address, clock, timeoutMs }: LinkOptions): Link {
     ask(() => client.callBuffer(command, ...args.map(toArgument)));
 
   return {
-    isUp: () => isUp,
+    isUp: () => failure === null,
+    failure: () => failure,
     onChange(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
+      changeListeners.add(listener);
+      return () => changeListeners.delete(listener);
+    },
+    onFailure(listener) {
+      failureListeners.add(listener);
+      return () => failureListeners.delete(listener);
     },
     async run({ lua, sha }, key, args) {
       try {
         return await call('EVALSHA', [sha, 1, key, ...args]);
       } catch (error) {
-        if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+        const isUnknown =
+          error instanceof UnavailableError && error.reply?.startsWith('NOSCRIPT') === true;
+        if (!isUnknown) throw error;
         return call('EVAL', [lua, 1, key, ...args]);
       }
     },
     call: (command, ...args) => call(command, args),
     untilUp(ms) {
-      if (isUp) return Promise.resolve(true);
+      const isOver = (): boolean => failure === null || failure.isCertain;
+      if (isOver()) return Promise.resolve(failure === null);
       return new Promise((resolve) => {
-        const end = (cameUp: boolean): void => {
+        const end = (): void => {
           timer.cancel();
-          listeners.delete(end);
-          resolve(cameUp);
+          changeListeners.delete(look);
+          failureListeners.delete(look);
+          resolve(failure === null);
         };
-        const timer = clock.setTimer(ms, () => end(false));
-        listeners.add(end);
+        const look = (): void => {
+          if (isOver()) end();
+        };
+        const timer = clock.setTimer(ms, end);
+        changeListeners.add(look);
+        failureListeners.add(look);
       });
     },
     async close() {
-      listeners.clear();
-      if (isUp) await client.quit().catch(() => undefined);
+      changeListeners.clear();
+      failureListeners.clear();
+      if (failure === null) await client.quit().catch(() => undefined);
       client.disconnect();
     },
   };
+}
+
+/**
+ * The client goes on in database 0 where the server refuses the one that it asked for: it is asked for
+ * once more on each new connection, and the connection is used only where the server agrees.
+ */
+async function verifyDatabase(client: Client, { kind, database }: RedisAddress): Promise<void> {
+  if (kind !== 'cluster' && database !== 0) await client.call('SELECT', String(database));
+}
+
+function isOfSelect(error: unknown): boolean {
+  if (!(error instanceof Error && 'command' in error)) return false;
+  const { command } = error;
+  return typeof command === 'object' && command !== null && 'name' in command
+    ? command.name === 'select'
+    : false;
 }
 
 /** Closed without a goodbye, which a server that hangs would not answer. It is connected to anew. */
@@ -107,10 +204,17 @@ function toArgument(value: string | number | Uint8Array): string | Buffer {
     : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
 }
 
-/** An error that the server answered with is one of the script, unless the server says of itself that it is unable. */
-function toError(error: unknown): Error {
-  if (error instanceof UnavailableError) return error;
-  if (!(error instanceof Error)) return new UnavailableError(String(error));
-  if (error.name === 'ReplyError' && !unable.test(error.message)) return error;
-  return new UnavailableError(error.message, error);
+/** A fault of the script itself, as Lua reports it: Redis 7 and 6.2 write it down differently. */
+const luaFault =
+  /^ERR (?:Error running script \(call to f_[0-9a-f]+\): @user_script:\d+: )?user_script:\d+: (?!not enough memory)/;
+
+/**
+ * What the server answered with is its own failure, whatever it says: a replica, somebody's script that
+ * runs, an access list, a provider's quota. Certainly ours is only what our scripts raise, and a fault in them.
+ */
+function fromReply(message: string): Error {
+  const [, code] = /^(RELAY_[A-Z]+)/.exec(message) ?? [];
+  if (code !== undefined) return new ScriptError(code, toWords(message));
+  if (luaFault.test(message)) return new ScriptError('LUA', toWords(message));
+  return new UnavailableError(`Redis answers "${toWords(message)}"`, toWords(message));
 }

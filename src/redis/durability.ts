@@ -1,4 +1,4 @@
-import { UnavailableError, type Link } from './link.js';
+import { isUnable, UnavailableError, type Link } from './link.js';
 
 /** What the operator says of the server: REDIS_DURABLE. */
 export type Stated = 'auto' | 'yes' | 'no';
@@ -117,13 +117,14 @@ function toSetting(reply: unknown): string | null {
   return Buffer.isBuffer(value) ? value.toString() : null;
 }
 
-/** An error that the server answered with is a value: it may refuse what it is asked here. */
+/** An error that the server answered with is a value: it may refuse what it is asked here. Where it is unable altogether, that is no answer. */
 async function refusable<T>(ask: () => Promise<T>): Promise<T | Error> {
   try {
     return await ask();
   } catch (error) {
-    if (error instanceof UnavailableError || !(error instanceof Error)) throw error;
-    return error;
+    if (!(error instanceof UnavailableError) || error.reply === null) throw error;
+    if (isUnable(error.reply)) throw error;
+    return new Error(error.reply);
   }
 }
 

@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
+import type { Failure } from './failures.js';
 
-/** A Lua script. Every name it touches begins with its one key, which carries the hash tag. */
+/**
+ * A Lua script. Every name it touches begins with its one key, which carries the hash tag. An error that
+ * it raises by itself begins with `RELAY_`: every other one is the server's.
+ */
 export type Script = { readonly name: string; readonly lua: string; readonly sha: string };
 
 export function toScript(name: string, lua: string): Script {
@@ -10,11 +14,43 @@ export function toScript(name: string, lua: string): Script {
 /** Bulk strings are buffers. */
 export type Reply = number | string | Buffer | null | readonly Reply[];
 
-/** The server is away, hangs, or cannot write: nothing is known of what was asked for. */
+/** The server is away, hangs, or does not do what it is asked: nothing is known of what was asked for. */
 export class UnavailableError extends Error {
-  constructor(why: string, cause?: unknown) {
-    super(`Redis is not available: ${why}`, { cause });
+  readonly why: string;
+  /** The server's own words, where it answered with an error. */
+  readonly reply: string | null;
+
+  constructor(why: string, reply: string | null = null) {
+    super(`Redis is not available: ${why}`);
     this.name = 'UnavailableError';
+    this.why = why;
+    this.reply = reply;
+  }
+}
+
+/** Whether the server says of itself that it can do nothing for the moment: every command gets the same answer. */
+export function isUnable(reply: string): boolean {
+  return /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|OOM|MISCONF|NOREPLICAS|TRYAGAIN|NOAUTH|UNBLOCKED|BUSY)\b/.test(
+    reply,
+  );
+}
+
+/** One of our own scripts raised it, or broke off: `code` is `RELAY_…`, or `LUA` for a fault of the script. */
+export class ScriptError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.name = 'ScriptError';
+    this.code = code;
+  }
+}
+
+/** A setting is wrong, and no waiting makes it right: the relay must not start with it. */
+export class SettingError extends Error {
+  constructor(setting: string, why: string) {
+    super(`${setting}: ${why}`);
+    this.name = 'SettingError';
   }
 }
 
@@ -22,13 +58,17 @@ export class UnavailableError extends Error {
 export type Link = {
   /** False while nothing can be asked: every `run` is refused at once, and nothing is queued. */
   isUp(): boolean;
-  /** Told when it comes up and when it goes down. Returns the way to stop. */
+  /** Why it is not up; null while it is up. */
+  failure(): Failure | null;
+  /** Called when it comes up and when it goes down. Returns the way to stop. */
   onChange(listener: (isUp: boolean) => void): () => void;
-  /** Rejects with UnavailableError where the server is away, slow or unable, and with what the script raised. */
+  /** Called with each new reason why it is down. Returns the way to stop. */
+  onFailure(listener: (failure: Failure) => void): () => void;
+  /** Rejects with UnavailableError where the server is away, slow or unable, and with ScriptError for what the script raised. */
   run(script: Script, key: string, args: readonly (string | number | Uint8Array)[]): Promise<Reply>;
   /** Any other command, alike. */
   call(command: string, ...args: readonly (string | number)[]): Promise<Reply>;
-  /** Resolves once it is up, or after `ms`; tells which. */
+  /** Resolves once it is up, once it is certain that it never will be, or after `ms`; true where it is up. */
   untilUp(ms: number): Promise<boolean>;
   close(): Promise<void>;
 };

@@ -39,6 +39,8 @@ export type SharedLimiterOptions = {
   readonly time?: (() => number) | undefined;
   /** Seconds a permit was waited for. */
   readonly onWaited?: (seconds: number) => void;
+  /** The server is there and refuses, with the reason; null where it does what it is asked again. */
+  readonly onTrouble?: (why: string | null) => void;
 };
 
 /** Others may have ended, cancelled or lowered something meanwhile. */
@@ -67,7 +69,7 @@ export class SharedLimiter {
   /** Monotonic ms until when the server was there: it may have granted anything to others by then. */
   #heardAt: number;
   /** It is there and does not do what it is asked: a replica, say, or its memory is full. */
-  #isUnable = false;
+  #trouble: string | null = null;
   /** Ends what is done alone. */
   #together = new AbortController();
   #areOthersAlone = false;
@@ -95,7 +97,7 @@ export class SharedLimiter {
     this.#tokens = bucket.burst;
     this.#heardAt = clock.monotonic();
     this.#stopListening = link.onChange((isUp) => {
-      if (isUp || this.#isUnable) this.#noteAbsence();
+      if (isUp || this.#trouble !== null) this.#noteAbsence();
       this.#heardAt = clock.monotonic();
       this.#isReportDue = true;
       if (isUp) this.#together.abort();
@@ -129,6 +131,11 @@ export class SharedLimiter {
     this.#send(pauseScript, [endpoint, forMs]);
   }
 
+  /** Why the server, which is there, refuses; null where it does not. */
+  get trouble(): string | null {
+    return this.#trouble;
+  }
+
   /** As of the last answer. */
   tokens(): number {
     return this.#tokens;
@@ -145,7 +152,7 @@ export class SharedLimiter {
   /** The server has been away so long that nothing it granted to others counts any more. */
   #isAlone(): boolean {
     const { link, local, clock, permitMs } = this.#options;
-    if (local === undefined || (link.isUp() && !this.#isUnable)) return false;
+    if (local === undefined || (link.isUp() && this.#trouble === null)) return false;
     // The last one granted elsewhere may arrive that late.
     return clock.monotonic() - this.#heardAt >= permitMs + this.#longestWindowMs;
   }
@@ -227,7 +234,7 @@ export class SharedLimiter {
 
   async #reportOnce(): Promise<void> {
     const fresh = `${this.#options.relay}-${this.#nextName()}`;
-    if (this.#isUnable) this.#noteAbsence();
+    if (this.#trouble !== null) this.#noteAbsence();
     // A state that is new may have been lost; and what others sent alone they have to tell first.
     const pauses = [reportMs, this.#areOthersAlone ? reportMs : 0];
     const [generation] = await this.#run(reportScript, [fresh, ...pauses, ...this.#own.toReport()]);
@@ -260,7 +267,8 @@ export class SharedLimiter {
     if (this.#timer !== null || this.#closing.signal.aborted) return;
     this.#timer = this.#options.clock.setTimer(touchMs, () => {
       this.#timer = null;
-      if (this.#own.isAny() || this.#isUnable) void this.#touch().finally(() => this.#arm());
+      if (this.#own.isAny() || this.#trouble !== null)
+        void this.#touch().finally(() => this.#arm());
     });
   }
 
@@ -278,20 +286,26 @@ export class SharedLimiter {
     const now = time === undefined ? '' : time().toFixed(3);
     try {
       const reply = await link.run(script, key, [now, ...this.#setup, ...args]);
-      if (this.#isUnable) this.#noteAbsence();
-      this.#isUnable = false;
+      if (this.#trouble !== null) this.#noteAbsence();
+      this.#noteTrouble(null);
       this.#heardAt = clock.monotonic();
       this.#together.abort();
       return Array.isArray(reply) ? (reply as readonly Reply[]) : [reply];
     } catch (error) {
       if (error instanceof UnavailableError && link.isUp()) {
-        if (!this.#isUnable) this.#heardAt = clock.monotonic();
-        this.#isUnable = true;
+        if (this.#trouble === null) this.#heardAt = clock.monotonic();
+        this.#noteTrouble(error.why);
         // What is able again may be another server.
         this.#isReportDue = true;
       }
       throw error;
     }
+  }
+
+  #noteTrouble(why: string | null): void {
+    if (why === this.#trouble) return;
+    this.#trouble = why;
+    this.#options.onTrouble?.(why);
   }
 
   #nextName(): string {

@@ -9,7 +9,8 @@ import type { Store } from './store.js';
 
 export type OpenStoreDeps = Pick<StoreOptions, 'clock' | 'random' | 'onDeadLetterDropped'> &
   Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace'> &
-  Pick<OpenRedisOptions, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'time'>;
+  Pick<OpenRedisOptions, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'time'> &
+  Pick<OpenRedisOptions, 'onBufferLost' | 'account'>;
 
 type Opener = (config: Config, options: StoreOptions & OpenStoreDeps) => Promise<Store>;
 
@@ -32,6 +33,8 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
     return openRedis({
       ...options,
       address,
+      apiKey: config.KLAVIYO_API_KEY,
+      acceptedKey: config.REDIS_ACCEPT_KEY,
       keyPrefix: config.REDIS_KEY_PREFIX,
       timeoutMs: config.REDIS_TIMEOUT_MS,
       leaseMs: config.REDIS_LEASE_MS,

@@ -34,6 +34,8 @@ export type Store = {
   append(drafts: readonly Draft[]): Promise<Appended>;
   /** Whether `append` would refuse now, before a body is read; null where it would not. */
   refusal(): Refusal | null;
+  /** Why the store is not available, in words for an operator; null while it is. Absent where it has no such words. */
+  outage?(): string | null;
 
   /**
    * As safe as an envelope when it resolves with `ok`. The newest value of a key wins and counts as

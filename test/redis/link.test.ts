@@ -25,7 +25,7 @@ async function connect(timeoutMs = 2000): Promise<Link> {
 }
 
 const echo = toScript('echo', 'return {KEYS[1], ARGV[1], #ARGV, false}');
-const wrong = toScript('wrong', "return redis.error_reply('WRONG this')");
+const wrong = toScript('wrong', "return redis.error_reply('RELAY_WRONG this')");
 const failure = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error);
 
 async function untilDone<T>(work: () => Promise<T>): Promise<T> {
@@ -53,7 +53,7 @@ describe('a link to Redis', () => {
     await connect();
     const error = await failure(link.run(wrong, 'k', []));
     expect(error).not.toBeInstanceOf(UnavailableError);
-    expect(String(error)).toContain('WRONG this');
+    expect(String(error)).toContain('RELAY_WRONG this');
   });
 
   it('refuses at once while the server is away, and comes back by itself', async () => {
@@ -161,6 +161,17 @@ describe('an address of Redis', () => {
     ['redis+cluster://a/2', 'a cluster has none'],
     ['redis://:hunter2@h/x', 'must end with the number of a database'],
     ['redis://h:port', 'must name a host and may name a port'],
+    ['redis://h:70000', 'must name a port from 1 to 65535'],
+    ['redis://:hunter2@h?db=2', 'must not have a ? or a #: name the database as /2'],
+    ['redis://:hunter2@h/0#2', 'must not have a ? or a #'],
+    ['redis://:hunter2#@h/0', 'must not have a ? or a #'],
+    ['redis://:hunter2/@h/0', 'a user and a password are percent-encoded'],
+    ['redis://:hunter2@x@h/0', 'a user and a password are percent-encoded'],
+    ['redis://:hunter2%zz@h/0', 'is not percent-encoded as %25'],
+    ['redis://hunter2@h/0', 'names a user without a password'],
+    ['redis://:hunter2@h/1e1', 'must end with the number of a database'],
+    ['redis://:hunter2@h/0x2', 'must end with the number of a database'],
+    ['redis://:hunter2@h/0/1', 'must end with the number of a database'],
   ])('%s is refused with a reason that shows no password', (url, reason) => {
     expect(() => toAddress(url)).toThrow(reason);
     expect(() => toAddress(url)).not.toThrow('hunter2');

@@ -17,7 +17,7 @@ local now = toNow(ARGV[1])
 local maxCount, maxBytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local maxAge, maxSeen, maxLetters = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local meta = K .. ':meta'
-if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('NOEPOCH the buffer is not there') end
+if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('RELAY_NOEPOCH the buffer is not there') end
 
 local dedupes = maxAge > 0 and maxSeen > 0
 local requests, asked = {}, {}

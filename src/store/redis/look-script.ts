@@ -5,8 +5,8 @@ import { prelude } from './prelude.js';
 const mostTakenOver = 5000;
 
 /**
- * now, relay, lease ms, an epoch for a buffer that is new → {why nothing can be written or '',
- * whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
+ * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key →
+ * {why nothing can be written or '', whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
  * lease; what a relay held whose lease ran out goes back to all.
  */
 export const lookScript = toScript(
@@ -14,14 +14,19 @@ export const lookScript = toScript(
   `${prelude}
 local now = toNow(ARGV[1])
 local relay, leaseMs = ARGV[2], tonumber(ARGV[3])
-local meta, relays = K .. ':meta', K .. ':relays'
+local accountKey = ARGV[5]
+local meta, relays, account = K .. ':meta', K .. ':relays', K .. ':account'
+if redis.call('HEXISTS', account, accountKey) == 0 and redis.call('EXISTS', account) == 1 then
+  return redis.error_reply('RELAY_ACCOUNT the prefix is used with another key')
+end
 -- The first write of a script is refused where the memory is full.
 local probe = redis.pcall('SET', K .. ':probe', '1')
 local trouble = type(probe) == 'table' and probe.err or ''
 evenWhenFull()
 
 local version = redis.call('HGET', meta, 'version')
-if version and tonumber(version) > 1 then return redis.error_reply('NEWER the buffer was written by a newer relay, in format ' .. version) end
+if version and tonumber(version) > 1 then return redis.error_reply('RELAY_NEWER the buffer was written by a newer relay, in format ' .. version) end
+if redis.call('EXISTS', account) == 0 then redis.call('HSET', account, accountKey, '') end
 if redis.call('HSETNX', meta, 'epoch', ARGV[4]) == 1 then redis.call('HSET', meta, 'version', 1) end
 
 local isKnown = isAlive(relay)

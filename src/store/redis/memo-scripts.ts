@@ -10,7 +10,7 @@ export const rememberScript = toScript(
   `${prelude}
 local maxCount, given = tonumber(ARGV[1]), (#ARGV - 1) / 2
 local meta, memos, orders = K .. ':meta', K .. ':memos', K .. ':memo-orders'
-if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('NOEPOCH the buffer is not there') end
+if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('RELAY_NOEPOCH the buffer is not there') end
 
 if maxCount > 0 then
   local order = redis.call('HINCRBY', meta, 'memo', given) - given

@@ -1,16 +1,22 @@
 import { systemClock } from '../../clock.js';
 import type { RedisAddress } from '../../redis/address.js';
+import type { Failure } from '../../redis/failures.js';
 import { readDurability, type Durability } from '../../redis/durability.js';
 import { createLink } from '../../redis/create-link.js';
-import { UnavailableError } from '../../redis/link.js';
+import { SettingError, UnavailableError } from '../../redis/link.js';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
+import { AccountGuard, toAccountKey, type AccountOptions } from './account.js';
 import { RedisStore, type RedisOptions } from './redis.js';
 import { Session, type SessionOptions } from './session.js';
 
 export type OpenRedisOptions = StoreOptions &
   Pick<RedisOptions, 'requiresDurable' | 'onSynced'> &
-  Pick<SessionOptions, 'leaseMs' | 'time' | 'onTakenOver' | 'onLeaseLost' | 'onFault'> & {
+  Pick<SessionOptions, 'leaseMs' | 'time' | 'onTakenOver' | 'onLeaseLost' | 'onBufferLost'> &
+  Pick<SessionOptions, 'onFault'> &
+  Pick<AccountOptions, 'account' | 'acceptedKey'> & {
+    /** Of the Klaviyo account whose buffer this is. */
+    readonly apiKey: string;
     readonly address: RedisAddress;
     /** Without the hash tag's braces. */
     readonly keyPrefix: string;
@@ -22,13 +28,18 @@ export type OpenRedisOptions = StoreOptions &
     readonly onDurability: (durability: Durability) => void;
   };
 
-/** Resolves also where the server is away: intake is refused until it is back. */
+/**
+ * Resolves also where the server is away: intake is refused until it is back. Rejects with SettingError
+ * where it does not have the database, or keeps the buffer of another account.
+ */
 export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> {
   const { address, timeoutMs, random, keyPrefix, onServer, stated, onDurability } = options;
   // A server hangs in real time, whatever clock the relay runs on.
   const link = createLink({ address, clock: systemClock, timeoutMs });
   const relay = toEpoch(random()) + toEpoch(random());
   let isDurable = false;
+
+  let isOpen = false;
 
   const ask = async (): Promise<void> => {
     try {
@@ -45,13 +56,31 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     // Another server may answer next time.
     else isDurable = false;
   });
-  const session = new Session({
+  const prefix = `{${keyPrefix}}`;
+  const accountKey = toAccountKey(options.apiKey, keyPrefix);
+  const guard = new AccountGuard({ ...options, link, prefix, accountKey });
+  /** Resolves with why the key is not let in; null where it is, or where that cannot be asked now. */
+  const admit = async (): Promise<string | null> => {
+    const why = await unlessAway(guard.admit());
+    if (why === null) await session.look();
+    return why;
+  };
+  const session: Session = new Session({
     ...options,
     link,
     relay,
-    prefix: `{${keyPrefix}}`,
+    prefix,
+    accountKey,
     newEpoch: () => toEpoch(random()),
     onChange: onServer,
+    onVerified: () => void unlessAway(guard.learn()).catch(options.onFault),
+    onForeign: () => {
+      // At the start it is awaited.
+      if (!isOpen) return;
+      admit()
+        .then((why) => why === null || onServer(false, why))
+        .catch(options.onFault);
+    },
   });
   const store = new RedisStore({
     ...options,
@@ -60,7 +89,25 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     isDurable: () => isDurable,
     closeLink: () => link.close(),
   });
-  if (await link.untilUp(timeoutMs)) await session.look();
-  else onServer(false, 'it is not connected');
+  await link.untilUp(timeoutMs);
+  await session.look();
+  const wrong = session.isForeign ? await admit() : toWrongDatabase(link.failure());
+  if (wrong !== null) {
+    await store.close();
+    throw new SettingError(session.isForeign ? 'KLAVIYO_API_KEY' : 'REDIS_URL', wrong);
+  }
+  isOpen = true;
   return store;
+}
+
+const toWrongDatabase = (failure: Failure | null): string | null =>
+  failure?.isCertain === true ? failure.why : null;
+
+async function unlessAway<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return null;
+  }
 }

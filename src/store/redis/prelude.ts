@@ -5,6 +5,7 @@ import { serverTime } from '../../redis/server-time.js';
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
  * - `meta`: hash. epoch, version, full, next numbers of notes, letters, deliveries and memos, the drain rate.
+ * - `account`: hash. What stands for a key of the Klaviyo account (`account.ts`) → the account's id, `-` where Klaviyo does not say, or nothing yet.
  * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
  * - `LANE:redriven`: hash. number → m, newline, p: what was a dead letter cannot go back into the middle of a stream.

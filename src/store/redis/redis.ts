@@ -88,6 +88,10 @@ export class RedisStore implements Store {
     return this.#refusals.of({ count: 0, bytes: 0 }, false);
   }
 
+  outage(): string | null {
+    return this.#session.trouble;
+  }
+
   async append(drafts: readonly Draft[]): Promise<Appended> {
     const { clock, onSynced } = this.#options;
     const wanted = {
@@ -145,6 +149,7 @@ export class RedisStore implements Store {
     const merges = lane === 'profiles' ? 1 : 0;
     const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
     const { claim, claimed } = await this.#claims.run(claimScript, [lane, ...limits]);
+    if (claimed.length === 0) return [];
     const parcels: [Claimed, ...Claimed[]][] = [];
     for (const [place, one] of toClaimed(claimed, { lane, claim, epoch: this.#view().epoch })) {
       this.#claimed.set(one.id, one);

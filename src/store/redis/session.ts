@@ -1,6 +1,14 @@
 import { setMaxListeners } from 'node:events';
 import { wait, type Clock, type Timer } from '../../clock.js';
-import { UnavailableError, type Link, type Reply, type Script } from '../../redis/link.js';
+import { lanes } from '../../envelope.js';
+import {
+  isUnable,
+  ScriptError,
+  UnavailableError,
+  type Link,
+  type Reply,
+  type Script,
+} from '../../redis/link.js';
 import { leaveScript, lookScript } from './look-script.js';
 import { Mirror } from './mirror.js';
 import { toList, toText, toView } from './view.js';
@@ -16,20 +24,38 @@ export type SessionOptions = {
   readonly leaseMs: number;
   /** The epoch of a buffer that is new. */
   readonly newEpoch: () => string;
+  /** Stands for the key of the Klaviyo account. */
+  readonly accountKey: string;
   /** Ms that all relays agree on. Absent: the server's clock. */
   readonly time?: (() => number) | undefined;
   /** Others ran out of their lease, and what they held was given back. */
   readonly onTakenOver: (relays: number) => void;
   /** This relay was not heard of for longer than its lease, and others may have what it holds. */
   readonly onLeaseLost: () => void;
-  /** Told at each change, with the reason where it is down. */
+  /** The buffer is another one than before, empty: so many envelopes were not settled. */
+  readonly onBufferLost: (envelopes: number) => void;
+  /** Called at each change, with the reason where it is down, and with each new reason. */
   readonly onChange: (isUp: boolean, why: string) => void;
+  /** The server is used for the first time since it was connected to. */
+  readonly onVerified: () => void;
+  /** What lies under the prefix was begun with a key that is not known to be of the same account. Called again while that is so. */
+  readonly onForeign: () => void;
   readonly onFault: (error: unknown) => void;
 };
 
 /** A look brings in what others did. */
 const lookMs = 100;
 const insistMs = 200;
+/** A script that the server refuses, though it answers looks, is not tried again before. */
+const refusedMs = 1000;
+/** Whether the account is the same may be known later. */
+const foreignMs = 60_000;
+/** After so long without another refusal it counts as over. */
+const refusalEndsMs = 10_000;
+
+const unreached = 'it was not reached yet';
+const foreign =
+  'what lies under REDIS_KEY_PREFIX is of another Klaviyo account, or was begun with another key of it';
 
 /** This relay's standing with the server: its lease, whether the server takes anything, and the mirror. */
 export class Session {
@@ -37,12 +63,21 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #closing = new AbortController();
   readonly #stopListening: () => void;
+  readonly #stopFailures: () => void;
   #timer: Timer | null = null;
   #looking: Promise<void> | null = null;
-  #isKnown = false;
   /** Monotonic ms when the last look was asked for that was answered. */
   #renewedAt = -Infinity;
-  #trouble: string | null = 'it was not reached yet';
+  #trouble: string | null = unreached;
+  /** False until a look on this connection showed that what lies there is this account's. */
+  #isVerified = false;
+  /** The script that the server refuses though it answers looks, and since when, monotonic ms. */
+  #refused: { readonly script: string; readonly at: number } | null = null;
+  /** The reason that was reported last; null where it was that the server is up. */
+  #reported: string | null = unreached;
+  #epoch: string | null = null;
+  /** Monotonic ms when it was reported last that the buffer is of another account. */
+  #foreignAt = -Infinity;
   readonly #onLook = new Set<() => void>();
   readonly #onLost = new Set<() => void>();
 
@@ -52,15 +87,26 @@ export class Session {
     // Everything that waits for the server to be back listens to the end: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
     this.#stopListening = options.link.onChange((isUp) => {
+      this.#isVerified = false;
       if (isUp) void this.look();
-      else this.#note('it is not connected');
     });
+    this.#stopFailures = options.link.onFailure(({ why }) => this.#note(why));
     this.mirror.onWaiting(() => this.#arm());
   }
 
   /** True while the server takes what is written. */
   get isUp(): boolean {
     return this.#trouble === null;
+  }
+
+  /** Why it takes nothing; null while it does. */
+  get trouble(): string | null {
+    return this.#trouble;
+  }
+
+  /** True where what lies under the prefix is not known to be of this account. */
+  get isForeign(): boolean {
+    return this.#trouble === foreign;
   }
 
   get isClosed(): boolean {
@@ -97,16 +143,26 @@ export class Session {
   /** Runs a script that changes nothing of the view. */
   async read(script: Script, args: readonly (string | number | Uint8Array)[]): Promise<Reply> {
     const { link, prefix } = this.#options;
+    if (!this.#isVerified && script !== lookScript) {
+      throw new UnavailableError(this.#trouble ?? 'it was not asked yet');
+    }
     try {
-      return await link.run(script, prefix, args);
+      const reply = await link.run(script, prefix, args);
+      if (this.#refused?.script === script.name) this.#refused = null;
+      return reply;
     } catch (error) {
-      if (error instanceof Error && error.message.startsWith('NOEPOCH')) {
+      if (error instanceof ScriptError && error.code === 'RELAY_NOEPOCH') {
         // The buffer was lost, and is begun anew by a look.
         this.#note('the buffer is gone');
         void this.look();
-        throw new UnavailableError('the buffer is gone', error);
+        throw new UnavailableError('the buffer is gone');
       }
-      if (error instanceof UnavailableError) this.#note(error.message);
+      if (error instanceof UnavailableError) {
+        // A look may be let through where others are not, and must not make them try at once.
+        if (error.reply !== null && !isUnable(error.reply) && script !== lookScript)
+          this.#refused = { script: script.name, at: this.#options.clock.monotonic() };
+        this.#note(error.why);
+      }
       throw error;
     }
   }
@@ -139,6 +195,7 @@ export class Session {
     if (this.isClosed) return;
     this.#closing.abort();
     this.#stopListening();
+    this.#stopFailures();
     this.#timer?.cancel();
     await this.#looking;
     // What it holds is free at once, not only when its lease ends.
@@ -146,30 +203,63 @@ export class Session {
   }
 
   async #look(): Promise<void> {
-    if (this.isClosed || !this.#options.link.isUp()) return;
-    const { relay, leaseMs, newEpoch, onTakenOver, onLeaseLost, onFault } = this.#options;
-    const askedAt = this.#options.clock.monotonic();
+    if (this.isClosed) return;
+    const failure = this.#options.link.failure();
+    if (failure !== null) {
+      this.#note(failure.why);
+      return;
+    }
+    const { clock, relay, leaseMs, newEpoch, accountKey, onFault, onForeign } = this.#options;
+    const askedAt = clock.monotonic();
+    const unsettled = lanes.reduce((sum, lane) => sum + this.mirror.depth(lane).count, 0);
     try {
-      const [trouble, wasUnknown, gone] = await this.run(lookScript, [relay, leaseMs, newEpoch()]);
+      const args = [relay, leaseMs, newEpoch(), accountKey];
+      const [trouble, wasUnknown, gone] = await this.run(lookScript, args);
       this.#renewedAt = askedAt;
-      this.#note(toText(trouble) === '' ? null : toText(trouble));
-      if (this.#isKnown && Number(wasUnknown) === 1) {
-        for (const listener of this.#onLost) listener();
-        onLeaseLost();
-      }
-      this.#isKnown = true;
+      this.#noteLook(toText(trouble) === '' ? null : toText(trouble));
+      this.#noteHolder(Number(wasUnknown) === 1, unsettled);
       const { length } = toList(gone);
-      if (length > 0) onTakenOver(length);
+      if (length > 0) this.#options.onTakenOver(length);
       for (const listener of this.#onLook) listener();
     } catch (error) {
-      if (!(error instanceof UnavailableError)) onFault(error);
+      if (error instanceof ScriptError && error.code === 'RELAY_ACCOUNT') {
+        this.#isVerified = false;
+        const isDue = !this.isForeign || askedAt - this.#foreignAt >= foreignMs;
+        this.#note(foreign);
+        if (!isDue) return;
+        this.#foreignAt = askedAt;
+        onForeign();
+      } else if (!(error instanceof UnavailableError)) onFault(error);
     }
   }
 
+  #noteLook(trouble: string | null): void {
+    const now = this.#options.clock.monotonic();
+    if (this.#refused !== null && now - this.#refused.at >= refusalEndsMs) this.#refused = null;
+    const isRefused = this.#refused !== null && now - this.#refused.at < refusedMs;
+    if (trouble !== null || !isRefused) this.#note(trouble);
+    if (this.#isVerified) return;
+    this.#isVerified = true;
+    this.#options.onVerified();
+  }
+
+  /** Whether this relay and its buffer are still what they were at the look before. */
+  #noteHolder(wasUnknown: boolean, unsettled: number): void {
+    const { onBufferLost, onLeaseLost } = this.#options;
+    const before = this.#epoch;
+    this.#epoch = this.mirror.view?.epoch ?? null;
+    if (before === null) return;
+    if (wasUnknown) for (const listener of this.#onLost) listener();
+    if (before !== this.#epoch) onBufferLost(unsettled);
+    else if (wasUnknown) onLeaseLost();
+  }
+
   #note(trouble: string | null): void {
-    const wasUp = this.isUp;
     this.#trouble = trouble;
-    if (wasUp !== this.isUp) this.#options.onChange(this.isUp, trouble ?? '');
+    // A script that is refused again and again is reported once.
+    if (this.#reported === trouble || (trouble === null && this.#refused !== null)) return;
+    this.#reported = trouble;
+    this.#options.onChange(trouble === null, trouble ?? '');
   }
 
   #arm(): void {

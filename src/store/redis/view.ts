@@ -49,17 +49,19 @@ export function toView(reply: Reply | undefined): View {
 function toLaneView(reply: Reply | undefined): LaneView {
   const numbers = toList(reply).map(Number);
   const at = (index: number): number => numbers[index] ?? 0;
+  // A server that dropped a part of the buffer counts down from nothing.
+  const countAt = (index: number): number => Math.max(0, at(index));
   const orNull = (index: number): number | null => (at(index) === -1 ? null : at(index));
   return {
-    count: at(0),
-    bytes: at(1),
-    ready: at(2),
-    readyBytes: at(3),
-    accepted: at(4),
-    delivered: at(5),
-    merged: at(6),
-    deadLettered: at(7),
-    deadLetters: at(8),
+    count: countAt(0),
+    bytes: countAt(1),
+    ready: countAt(2),
+    readyBytes: countAt(3),
+    accepted: countAt(4),
+    delivered: countAt(5),
+    merged: countAt(6),
+    deadLettered: countAt(7),
+    deadLetters: countAt(8),
     oldestAcceptedAt: orNull(9),
     oldestReadyAt: orNull(10),
     nextDueAt: orNull(11),

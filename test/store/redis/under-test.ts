@@ -16,6 +16,12 @@ export type RedisUnderTest = StoreUnderTest & {
   readonly prefix: string;
   readonly session: Session;
   readonly faults: readonly unknown[];
+  /** How many envelopes were not settled, each time that the buffer was another one. */
+  readonly lost: readonly number[];
+  /** A relay each time that it found the buffer to be of another account. */
+  readonly foreign: readonly string[];
+  /** Why the server takes nothing, or null, as it was reported. */
+  readonly reported: readonly (string | null)[];
   /** Its process is gone: no timer fires, and nothing is given back. */
   die(): Promise<void>;
   crash(): Promise<void>;
@@ -26,6 +32,7 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly prefix?: string;
   readonly clock?: ManualClock;
   readonly leaseMs?: number;
+  readonly accountKey?: string;
   readonly timeoutMs?: number;
   readonly isDurable?: () => boolean;
   readonly requiresDurable?: boolean;
@@ -45,6 +52,9 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
   const bounds = { ...wideBounds, ...settings };
   const dropped: DeadLetter[] = [];
   const faults: unknown[] = [];
+  const lost: number[] = [];
+  const foreign: string[] = [];
+  const reported: (string | null)[] = [];
   const open = async () => {
     const own = withTimers(clock);
     const bare = createLink({
@@ -62,10 +72,14 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       relay,
       leaseMs: settings.leaseMs ?? endlessMs,
       newEpoch: () => toEpoch(((epochs++ % 1000) + 0.5) / 1000),
+      accountKey: settings.accountKey ?? 'account-1',
+      onBufferLost: (envelopes) => void lost.push(envelopes),
+      onVerified: () => undefined,
+      onForeign: () => void foreign.push(relay),
       time: () => startMs + clock.monotonic(),
       onTakenOver: () => undefined,
       onLeaseLost: () => undefined,
-      onChange: () => undefined,
+      onChange: (isUp, why) => void reported.push(isUp ? null : why),
       onFault: (error) => void faults.push(error),
     });
     const store = new RedisStore({
@@ -104,6 +118,9 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     },
     dropped,
     faults,
+    lost,
+    foreign,
+    reported,
     prefix,
     get store() {
       return current.store;

@@ -1,0 +1,158 @@
+import type { RedisAddress } from './address.js';
+
+/** Why a connection to Redis cannot be used, in words for an operator that show no password. */
+export type Failure = {
+  readonly why: string;
+  /** True where waiting does not help: the setting is wrong. */
+  readonly isCertain: boolean;
+};
+
+export type FailureContext = {
+  readonly address: RedisAddress;
+  /** The variable that names the server, such as `REDIS_URL`. */
+  readonly setting: string;
+  readonly timeoutMs: number;
+};
+
+const passing = (why: string): Failure => ({ why, isCertain: false });
+
+/** From what the client reports, and from what the server answers while the connection is set up. */
+export function toFailure(error: unknown, context: FailureContext): Failure {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (error instanceof Error && error.name === 'ReplyError') return toRefusal(message, context);
+  // A cluster has one error for all of its nodes, and Sentinel one for all sentinels.
+  if (error instanceof Error && 'lastNodeError' in error && error.lastNodeError !== undefined) {
+    const { why } = toFailure(error.lastNodeError, context);
+    return passing(`no node of the cluster can be used: ${why}`);
+  }
+  if (message.startsWith('All sentinels are unreachable')) {
+    const [, words] = /Last error: (.*)$/s.exec(message) ?? [];
+    return passing(toSentinelWords(words, context));
+  }
+  return passing(
+    toConnectionWords(message, code, context) ?? toUnnamed(message, context.timeoutMs),
+  );
+}
+
+/** The server's own words, without what it repeats of the command that it was sent: that may be a password or an event. */
+export function toWords(message: string): string {
+  const [first = ''] = message
+    .replace(/^ERR Error running script \(call to f_[0-9a-f]+\): @user_script:\d+: /, '')
+    .replace(/,? with args beginning with.*$/s, '')
+    .replace(/\s*(?:&c )?script: [0-9a-f]{40}.*$/s, '')
+    .split(/[\r\n]/);
+  return first.slice(0, 200).trim();
+}
+
+/**
+ * Where SELECT was refused because of the database itself; null where the server is unable for the moment,
+ * as one over a provider's quota is.
+ */
+export function toDatabaseFailure(
+  error: unknown,
+  { address, setting }: FailureContext,
+): Failure | null {
+  const message = error instanceof Error ? error.message : String(error);
+  if (!databaseRefused.test(message)) return null;
+  const words = `${address.database} of ${setting} ("${toWords(message)}")`;
+  return { why: `the server does not have database ${words}`, isCertain: true };
+}
+
+const databaseRefused =
+  /^ERR .*(DB index|database|SELECT is not allowed|unknown command|unsupported|not supported)/i;
+
+/** What the server answers to a connection that it does not let in. */
+function toRefusal(message: string, { address, setting }: FailureContext): Failure {
+  if (/^WRONGPASS|^ERR invalid password/.test(message)) {
+    const what = address.username === undefined ? 'the password' : 'the user or the password';
+    return passing(`Redis refuses ${what} in ${setting}`);
+  }
+  if (/^NOAUTH|^ERR operation not permitted/.test(message)) {
+    return passing(
+      address.password === undefined
+        ? `Redis requires a password, and ${setting} has none`
+        : `Redis refuses the password in ${setting}`,
+    );
+  }
+  if (message.includes('cluster support disabled')) {
+    return passing(`the server is not part of a cluster: use redis:// in ${setting}`);
+  }
+  return passing(`Redis answers "${toWords(message)}"`);
+}
+
+/** Without words all of them answered, and none named a primary. */
+function toSentinelWords(words: string | undefined, { address, setting }: FailureContext): string {
+  if (words === undefined)
+    return `the sentinels in ${setting} have no primary of the name ${address.primary ?? ''}`;
+  if (words.startsWith('WRONGPASS') || words.startsWith('NOAUTH'))
+    return `the sentinels refuse the user or the password in ${setting}`;
+  if (words.startsWith('ERR unknown command'))
+    return `what answers at ${toPlace(address)} are no sentinels: use redis:// in ${setting}`;
+  return `no sentinel at ${toPlace(address)} can be reached: ${toWords(words)}`;
+}
+
+const toPlace = ({ hosts }: RedisAddress): string =>
+  hosts.map(({ host, port }) => `${host}:${port}`).join(', ');
+
+/** Null where it is none that is known. */
+function toConnectionWords(
+  message: string,
+  code: string,
+  { address, setting, timeoutMs }: FailureContext,
+): string | null {
+  const place = toPlace(address);
+  if (message.startsWith("Unknown RESP type 21 ")) {
+    return `the server at ${place} speaks TLS: use rediss:// in ${setting}`;
+  }
+  if (/^Unknown RESP type |^Protocol error/.test(message)) {
+    return `what answers at ${place} is not Redis: correct ${setting}`;
+  }
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'EPROTO') {
+    return `the server at ${place} does not speak TLS: use redis:// in ${setting}`;
+  }
+  if (isCertificateError(code)) {
+    return `the certificate of the server at ${place} is not accepted (${code})`;
+  }
+  if (message.startsWith("Command timed out")) return `Redis does not answer within ${timeoutMs} ms`;
+  switch (code) {
+    case 'ECONNREFUSED':
+      return `the connection to ${place} is refused: no server listens there`;
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `the name in ${setting} is not found (${message})`;
+    case 'ETIMEDOUT': {
+      const hint = address.isTls ? '; a server without TLS looks like this, too' : '';
+      return `the connection to ${place} is not made within ${timeoutMs} ms${hint}`;
+    }
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return `the network has no way to ${place} (${code})`;
+    default:
+      return null;
+  }
+}
+
+const isCertificateError = (code: string): boolean =>
+  /^(ERR_TLS_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|INVALID_CA)/.test(code);
+
+function toUnnamed(message: string, timeoutMs: number): string {
+  if (
+    /^(Connection is closed|Stream isn't writeable|Cluster isn't ready|Reached the max)/.test(
+      message,
+    )
+  )
+    return 'the connection was closed';
+  if (message.startsWith("connect ETIMEDOUT")) return `the connection is not made in ${timeoutMs} ms`;
+  return toWords(message);
+}
+
+/** Where a connection ends before it is ready; `words` is an error that the server answered with, if any. */
+export function toEarlyEnd(words: string | null, context: FailureContext): Failure {
+  if (words !== null) return toRefusal(words, context);
+  const { address, setting } = context;
+  const hint = address.isTls
+    ? 'it may not speak TLS'
+    : `it may expect TLS (rediss:// in ${setting})`;
+  return passing(`the server closes the connection before it answers: ${hint}`);
+}
