@@ -62,11 +62,14 @@ export function openOutput(options: OutputOptions): Output {
     sink.write(text, (error) => {
       isWriting = false;
       if (error !== null) drop(length);
-      // First, so that the queue has room for the line about the dropped ones.
-      if (queue.length > 0) writeQueue();
-      if (error === null) reportDropped();
-      if (!isWriting) for (const listener of [...idleListeners]) listener();
+      finish(error === null);
     });
+  };
+  const finish = (isWritten: boolean): void => {
+    // First, so that the queue has room for the line about the dropped ones.
+    if (queue.length > 0) writeQueue();
+    if (isWritten) reportDropped();
+    if (!isWriting) for (const listener of [...idleListeners]) listener();
   };
   const reportDropped = (): void => {
     const count = unreported;

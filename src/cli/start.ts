@@ -46,7 +46,11 @@ async function untilStopped(config: Config): Promise<number> {
   const outputs = openOutputs(systemClock);
   const { stdout } = outputs;
   const isTerminal = process.stdout.isTTY;
-  const log = await createLogger(config, { output: stdout, isTerminal });
+  const log = await createLogger(config, {
+    output: stdout,
+    isTerminal,
+    secrets: toSecrets(config),
+  });
   let isStarted = false;
   return runService({
     ...outputs,
@@ -73,6 +77,18 @@ async function untilStopped(config: Config): Promise<number> {
     },
     isStuck: (error) => error instanceof StuckError,
   });
+}
+
+/** Every secret of the configuration, as it would look in a text. */
+function toSecrets(config: Config): readonly string[] {
+  return [
+    config.KLAVIYO_API_KEY,
+    ...config.RELAY_API_KEYS,
+    ...config.RELAY_ADMIN_KEYS,
+    ...config.SHOPIFY_WEBHOOK_SECRETS,
+    ...config.STRIPE_WEBHOOK_SECRETS,
+    ...[config.REDIS_URL?.password, config.RATE_LIMIT_REDIS_URL?.password],
+  ].filter((secret): secret is string => secret !== undefined && secret !== '');
 }
 
 const endedByFault = 'ending: this is a fault of the relay, of its store or of its machine';

@@ -34,7 +34,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   'mapping-file': { code: ['ingest'] },
   'setting-rules': { code: ['redis'], types: ['envelope'] },
   output: { code: ['clock'] },
-  logger: { types: ['config', 'output'] },
+  logger: { code: ['redact'], types: ['config', 'output'] },
   http: { code: ['ingest', 'metrics', 'utf8', ...leaves], types: ['config', 'logger'] },
   ingest: { code: ['metrics', 'json-cut', 'utf8', ...leaves], types: ['config'] },
   store: { code: ['metrics', 'redis', ...leaves], types: ['config'] },

@@ -1,0 +1,92 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { systemClock } from '../../src/clock.js';
+import { startSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startRelayProcess } from '../support/relay-process.js';
+import { fetchText, untilSettled } from '../support/restarted-relay.js';
+
+const secrets = {
+  KLAVIYO_API_KEY: 'pk_live_privacy_0123456789',
+  RELAY_API_KEYS: 'ingest-privacy-0123456789',
+  RELAY_ADMIN_KEYS: 'admin-privacy-0123456789',
+  SHOPIFY_WEBHOOK_SECRETS: 'shopify-privacy-0123456789',
+  STRIPE_WEBHOOK_SECRETS: 'whsec_privacy0123456789',
+};
+const person = { email: 'ada.privacy@klaviyo-demo.com', phone_number: '+15005550006' };
+const personal = [...Object.values(person), 'ada.privacy', 'Lovelace', 'private-property'];
+
+it.each(['json', 'pretty'])(
+  'a relay that logs everything as %s logs no secret and no personal data, whatever fails',
+  async (format) => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
+    const sandbox = await startSandbox({ clock: systemClock, windows: 'off', importDelayMs: 10 });
+    const detail = `Invalid: ${person.email} and ${person.phone_number}`;
+    const when = { path: '/properties/n', equals: 1 };
+    sandbox.addFault({ endpoint: 'bulk-events', times: 1, status: 500 });
+    sandbox.addFault({
+      endpoint: 'bulk-events',
+      poison: { when, at: 'request', pointer: 'exact', detail },
+    });
+    const relay = startRelayProcess({
+      klaviyoUrl: sandbox.url,
+      dataDir,
+      env: {
+        ...secrets,
+        LOG_LEVEL: 'trace',
+        LOG_FORMAT: format,
+        EVENT_FLUSH_INTERVAL_MS: '10',
+        RETRY_BASE_MS: '10',
+        DISK_RESERVE_BYTES: '1000000',
+      },
+    });
+    try {
+      // The readable form has no field that a JSON reader finds.
+      const url = await untilUrl(relay.lines, relay.nextLine);
+      const post = async (path: string, body: unknown, key = secrets.RELAY_API_KEYS) => {
+        const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` };
+        const text = typeof body === 'string' ? body : JSON.stringify(body);
+        return (await fetch(`${url}${path}`, { method: 'POST', headers, body: text })).status;
+      };
+      const events = [0, 1, 2].map((n) => ({
+        ...person,
+        event_name: 'e',
+        insert_id: `i-${n}`,
+        properties: { n, secret: 'private-property' },
+      }));
+      expect(await post('/v1/events/batch', events)).toBe(202);
+      expect(await post('/v1/profiles', { ...person, last_name: 'Lovelace' })).toBe(202);
+      expect(await post('/v1/events', { ...person, unknown_field: 'private-property' })).toBe(400);
+      expect(await post('/v1/events', `{"email":"${person.email}`)).toBe(400);
+      expect(await post('/v1/events', events[0], 'wrong-private-property')).toBe(401);
+      expect(await post('/webhooks/shopify', person)).toBeGreaterThan(400);
+      expect(await post('/webhooks/stripe', person)).toBeGreaterThan(400);
+      expect(await fetchText(`${url}/v1/people?email=${person.email}`)).not.toBe('');
+      await untilSettled({
+        url: () => Promise.resolve(url),
+        process: () => Promise.resolve(relay),
+      });
+      expect(await relay.end('SIGTERM')).toBe(0);
+      const text = relay.lines.join('\n');
+      expect(text).toContain('answered');
+      for (const secret of [...Object.values(secrets), ...personal])
+        expect(text).not.toContain(secret);
+    } finally {
+      await relay.end('SIGKILL');
+      await sandbox.close();
+      rmSync(dataDir, { recursive: true });
+    }
+  },
+  60_000,
+);
+
+async function untilUrl(lines: readonly string[], nextLine: () => Promise<void>): Promise<string> {
+  for (;;) {
+    const url = /relay is listening.*?(http:[/][/]127[.]0[.]0[.]1:\d+)|"url":"([^"]+)"/.exec(
+      lines.join('\n'),
+    );
+    if (url !== null) return url[1] ?? url[2] ?? '';
+    await nextLine();
+  }
+}
