@@ -1,6 +1,6 @@
 import { wait, type Clock } from './clock.js';
 import { revisionWarning, type Config } from './config.js';
-import { createEngine } from './delivery/engine.js';
+import { createEngine, type Engine } from './delivery/engine.js';
 import { lanes } from './envelope.js';
 import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer } from './http/server.js';
@@ -22,7 +22,7 @@ import {
   toLimiterReport,
   toReadiness,
   toServerReport,
-  withDeadLetterAlarm,
+  watchDeadLetters,
 } from './observe.js';
 import { createSharedCount } from './redis/quota.js';
 import { Releasers } from './releasers.js';
@@ -128,8 +128,17 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   // Before the store: what the store gives back when it closes must not be under way here any more.
   started.add(() => client.close());
 
-  const watched = withDeadLetterAlarm(store, config.DEAD_LETTER_MAX_COUNT, log);
-  const engine = createEngine({
+  const watch = watchDeadLetters({
+    store,
+    maxCount: config.DEAD_LETTER_MAX_COUNT,
+    overflow: config.DEAD_LETTER_OVERFLOW,
+    clock,
+    log,
+    onFull: (reason) => engine.noteFull(reason),
+  });
+  started.add(() => watch.close());
+  const watched = watch.store;
+  const engine: Engine = createEngine({
     ...deps,
     buffer: watched,
     destination: {
@@ -202,6 +211,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   deps.signal?.throwIfAborted();
 
   const url = await server.listen({ host: config.HOST, port: config.PORT });
+  watch.start();
   await engine.start();
   isDelivering = true;
   log.info(

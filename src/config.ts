@@ -148,8 +148,14 @@ export const settingsSchema = z.object({
   ),
   DELIVERY_LOG_MAX_AGE_MS: int(1, 365 * day, 7 * day).describe('and for how long'),
   DEAD_LETTER_MAX_COUNT: int(1, 100_000_000, 100_000).describe(
-    'Dead letters kept; at the bound the oldest is dropped, after alarms from 80 % on',
+    'Dead letters kept before `DEAD_LETTER_OVERFLOW` applies; an alarm is logged from 80 % on',
   ),
+  DEAD_LETTER_OVERFLOW: z
+    .enum(['pause', 'drop-oldest'], { error: 'must be pause or drop-oldest' })
+    .default('pause')
+    .describe(
+      'At that bound: `pause` sends nothing more until dead letters are redriven or discarded and drops none; `drop-oldest` goes on and loses the oldest',
+    ),
   MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
     'Facts that sources keep for later requests, such as whom an order is about: the newest so many',
   ),

@@ -127,12 +127,14 @@ export function createMetrics(version: string) {
     deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
     deadLetterCapacity: gauge(
       'dead_letters_capacity',
-      'Dead letters kept at most; above it the oldest is dropped',
+      'Dead letters at which DEAD_LETTER_OVERFLOW applies: delivery pauses, or the oldest is dropped',
       [],
     ),
-    deadLettersDropped: counter('dead_letters_dropped_total', 'Dead letters dropped at the bound', [
-      'lane',
-    ]),
+    deadLettersDropped: counter(
+      'dead_letters_dropped_total',
+      'Dead letters dropped at the bound, with DEAD_LETTER_OVERFLOW=drop-oldest',
+      ['lane'],
+    ),
     storeSync: histogram(
       secondsBuckets,
       'store_sync_duration_seconds',

@@ -1,49 +1,98 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../src/metrics.js';
-import { recallHistory, withDeadLetterAlarm } from '../src/observe.js';
+import { recallHistory, watchDeadLetters, type DeadLetterWatchOptions } from '../src/observe.js';
 import { readBooks, startRelay } from './support/relay.js';
 import { aReason, bury, settledAs, someEvents } from './support/builders.js';
 import { append, claim } from './store/contract/harness.js';
 import { openTestJournal } from './store/journal/under-test.js';
 
 describe('the dead letter alarm', () => {
-  it('is raised once near the bound, before anything is dropped, and again after it was calm', async () => {
+  async function openWatched(overflow: DeadLetterWatchOptions['overflow']) {
     const logged: string[] = [];
     const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) });
-    const { store, dropped, close } = await openTestJournal({ maxDeadLetters: 10 });
-    const watched = withDeadLetterAlarm(store, 10, log);
+    const under = await openTestJournal({ maxDeadLetters: 10 });
+    const { store, clock } = under;
+    const full: boolean[] = [];
+    const onFull = (reason: unknown): void => void full.push(reason !== null);
+    const options = { store, maxCount: 10, overflow, clock, log, onFull };
+    const watch = watchDeadLetters(options);
+    watch.start();
     const buryMore = async (count: number): Promise<void> => {
       await append(store, someEvents(count));
       const settled = settledAs(await claim(store), bury());
-      await watched.settle({ lane: 'events', settled });
+      await watch.store.settle({ lane: 'events', settled });
     };
-    await buryMore(7);
+    const close = async (): Promise<void> => {
+      watch.close();
+      await under.close();
+      expect(clock.pending()).toBe(0);
+    };
+    return { ...under, watch, logged, full, buryMore, close };
+  }
+
+  it.each([
+    ['pause', 'or delivery pauses there'],
+    ['drop-oldest', 'or the oldest will be dropped'],
+  ] as const)(
+    'is raised once near the bound, says what comes with %s, and again after it was calm',
+    async (overflow, words) => {
+      const { store, dropped, logged, buryMore, close } = await openWatched(overflow);
+      await buryMore(7);
+      expect(logged).toEqual([]);
+      await buryMore(1);
+      expect(logged).toHaveLength(1);
+      expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
+      expect(logged[0]).toContain(words);
+      await buryMore(1);
+      expect(logged).toHaveLength(1);
+      expect(dropped).toEqual([]);
+      await store.discard({}, { dryRun: false });
+      await buryMore(1);
+      await buryMore(8);
+      expect(logged).toHaveLength(2);
+      await close();
+    },
+  );
+
+  it('is raised by what is buried as it comes, too', async () => {
+    const { watch, logged, close } = await openWatched('pause');
+    const buried = (count: number) =>
+      someEvents(count).map((draft) => ({ ...draft, bury: aReason() }));
+    await watch.store.append(buried(7));
     expect(logged).toEqual([]);
-    await buryMore(1);
-    expect(logged).toHaveLength(1);
+    expect((await watch.store.append([...someEvents(1), ...buried(1)])).ok).toBe(true);
     expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
-    await buryMore(1);
-    expect(logged).toHaveLength(1);
-    expect(dropped).toEqual([]);
-    await store.discard({}, { dryRun: false });
-    await buryMore(1);
-    await buryMore(8);
-    expect(logged).toHaveLength(2);
     await close();
   });
 
-  it('is raised by what is buried as it comes, too', async () => {
-    const logged: string[] = [];
-    const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) });
-    const { store, close } = await openTestJournal({ maxDeadLetters: 10 });
-    const watched = withDeadLetterAlarm(store, 10, log);
-    const buried = (count: number) =>
-      someEvents(count).map((draft) => ({ ...draft, bury: aReason() }));
-    await watched.append(buried(7));
-    expect(logged).toEqual([]);
-    expect((await watched.append([...someEvents(1), ...buried(1)])).ok).toBe(true);
-    expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
+  it('ends in a pause at the bound, until there is room again', async () => {
+    const { store, clock, watch, full, buryMore, close } = await openWatched('pause');
+    await buryMore(9);
+    expect(full).toEqual([]);
+    await buryMore(1);
+    expect(full).toEqual([true]);
+    const [draft] = someEvents(1);
+    const unsendable = { ...draft!, bury: aReason() };
+    expect(await watch.store.append([draft!, unsendable])).toEqual({
+      ok: false,
+      refusal: { reason: 'dead_letters', retryAfterMs: 10_000 },
+    });
+    expect((await watch.store.append([draft!])).ok).toBe(true);
+    await store.discard({}, { dryRun: false });
+    await clock.advance(250);
+    expect(full).toEqual([true, false]);
+    expect((await watch.store.append([unsendable])).ok).toBe(true);
+    await close();
+  });
+
+  it('ends in no pause with drop-oldest', async () => {
+    const { watch, dropped, full, buryMore, close } = await openWatched('drop-oldest');
+    await buryMore(11);
+    expect(full).toEqual([]);
+    expect(dropped).toHaveLength(1);
+    const [draft] = someEvents(1);
+    expect((await watch.store.append([{ ...draft!, bury: aReason() }])).ok).toBe(true);
     await close();
   });
 });

@@ -45,6 +45,8 @@ export type Engine = {
   /** By an operator: nothing of the lane leaves until `resume`. Not kept over a restart. */
   pause(lane: Lane): void;
   resume(lane: Lane): void;
+  /** Nothing leaves while there is a reason: a rejection could not be kept. Null ends that. */
+  noteFull(reason: Reason | null): void;
   /** Envelopes that Klaviyo has taken and whose import job has not ended. */
   importing(): number;
   /** The import jobs that have not ended. */
@@ -102,6 +104,12 @@ export function createEngine(deps: EngineDeps): Engine {
     }),
     pause: (lane) => byLane[lane].pauses.begin('by_hand', byHand),
     resume: (lane) => byLane[lane].pauses.end('by_hand'),
+    noteFull: (reason) =>
+      lanes.forEach((lane) => {
+        const { pauses } = byLane[lane];
+        if (reason === null) pauses.end('dead_letters_full');
+        else pauses.begin('dead_letters_full', reason);
+      }),
     importing: () => follower.waiting(),
     openJobs: () => follower.open(),
   };

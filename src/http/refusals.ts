@@ -9,6 +9,8 @@ const details: Readonly<Record<RefusedAll['reason'], string>> = {
   unavailable: 'the store is not available; nothing was taken',
   lossy:
     'the store could lose what it is given, and REDIS_REQUIRE_DURABLE is set; nothing was taken',
+  dead_letters:
+    'a part of it cannot be sent as it stands, and there is no room for another dead letter; nothing was taken',
 };
 
 export function toRefused({ reason, retryAfterMs }: Refusal): ProblemError {

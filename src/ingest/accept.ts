@@ -42,7 +42,7 @@ export type AcceptedMany =
 /** The store took none of it. */
 export type RefusedAll = {
   readonly kind: 'refused';
-  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy';
+  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy' | 'dead_letters';
   readonly retryAfterMs: number;
 };
 

@@ -62,7 +62,8 @@ export function openStore(config: Config, deps: OpenStoreDeps): Promise<Store> {
     },
     dedupe: { maxAgeMs: config.DEDUPE_MAX_AGE_MS, maxCount: config.DEDUPE_MAX_COUNT },
     log: { maxCount: config.DELIVERY_LOG_MAX_COUNT, maxAgeMs: config.DELIVERY_LOG_MAX_AGE_MS },
-    maxDeadLetters: config.DEAD_LETTER_MAX_COUNT,
+    maxDeadLetters:
+      config.DEAD_LETTER_OVERFLOW === 'pause' ? Infinity : config.DEAD_LETTER_MAX_COUNT,
     maxMemos: config.MEMO_MAX_COUNT,
   });
 }

@@ -12,6 +12,7 @@ export type StoreOptions = {
   readonly capacity: Capacity;
   readonly dedupe: DedupeBounds;
   readonly log: LogBounds;
+  /** Above it the oldest are dropped. Infinity: none ever is. */
   readonly maxDeadLetters: number;
   readonly maxMemos: number;
   /** A dead letter fell out at the bound: it is lost. */

@@ -84,8 +84,11 @@ export type Store = {
 export type Taken = { readonly id: string; readonly duplicate: boolean };
 
 export type Refusal = {
-  /** `disk`: the volume is nearly full. `lossy`: the server would lose what it acknowledges. */
-  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy';
+  /**
+   * `disk`: the volume is nearly full. `lossy`: the server would lose what it acknowledges.
+   * `dead_letters`: what cannot be sent as it stands has no room among the dead letters.
+   */
+  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy' | 'dead_letters';
   readonly retryAfterMs: number;
 };
 

@@ -71,11 +71,11 @@ export class RedisStore implements Store {
     this.#claims = new Claims(options.session, options.relay);
     // Others have it by now, and what is still done here with any of it counts for nothing.
     options.session.onLost(() => this.#claimed.clear());
-    const { clock, capacity, dedupe, maxDeadLetters } = options;
+    const { clock, capacity, dedupe } = options;
     const room = [capacity.maxCount, capacity.maxBytes];
     this.#appends = new Appends(options.session, {
       clock,
-      bounds: [...room, dedupe.maxAgeMs, dedupe.maxCount, maxDeadLetters],
+      bounds: [...room, dedupe.maxAgeMs, dedupe.maxCount, this.#maxDeadLetters()],
       onDropped: (letters) => this.#tellDropped(letters),
     });
   }
@@ -170,12 +170,12 @@ export class RedisStore implements Store {
 
   /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
   async settle(settlement: Settlement): Promise<void> {
-    const { clock, relay, capacity, log, maxDeadLetters } = this.#options;
+    const { clock, relay, capacity, log } = this.#options;
     const { lane } = settlement;
     const packed = packSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
     const bounds = [capacity.maxCount, capacity.maxBytes, log.maxCount, log.maxAgeMs];
     const [dropped] = await this.#session.insist(settleScript, [
-      ...[clock.now(), relay, lane, ...bounds, maxDeadLetters],
+      ...[clock.now(), relay, lane, ...bounds, this.#maxDeadLetters()],
       packed.json,
     ]);
     // While it waited for the server others may have taken them over, and this relay claimed them anew.
@@ -249,6 +249,11 @@ export class RedisStore implements Store {
     this.#refusals.close();
     this.#closing ??= this.#session.close().then(() => this.#options.closeLink());
     return this.#closing;
+  }
+
+  /** Lua reads no Infinity. */
+  #maxDeadLetters(): number {
+    return Math.min(this.#options.maxDeadLetters, Number.MAX_SAFE_INTEGER);
   }
 
   #tellDropped(letters: readonly Reply[]): void {
