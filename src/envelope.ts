@@ -29,6 +29,11 @@ export type Envelope = Omit<Draft, 'bury'> & {
   readonly id: string;
   /** Attempts that ended so far. */
   readonly attempts: number;
+  /**
+   * It failed in company: it is not merged with others any more. After a failed attempt it does not
+   * share a request either.
+   */
+  readonly alone?: boolean;
 };
 
 /**
@@ -58,15 +63,27 @@ export type Reason = {
  * - `unblamed`: the request failed for another record in it (`pointer`), for an unknown one
  *   (`bisect`), or for its size (`size`): send it again in smaller company.
  * - `blocked`: key, scopes or revision are wrong; nothing is wrong with the data. `advice` says what to do.
+ *
+ * `mayBeContent`: one record of the request may have caused the failure, without being named.
  */
 export type Outcome =
   | { readonly kind: 'delivered' }
   | { readonly kind: 'pending'; readonly ref: string }
-  | { readonly kind: 'retryable'; readonly reason: Reason; readonly afterMs?: number }
+  | {
+      readonly kind: 'retryable';
+      readonly reason: Reason;
+      readonly afterMs?: number;
+      readonly mayBeContent?: boolean;
+    }
   | { readonly kind: 'throttled'; readonly reason: Reason; readonly afterMs: number }
   | { readonly kind: 'rejected'; readonly reason: Reason }
   | { readonly kind: 'unblamed'; readonly method: SplitMethod; readonly reason: Reason }
-  | { readonly kind: 'blocked'; readonly reason: Reason; readonly advice?: string };
+  | {
+      readonly kind: 'blocked';
+      readonly reason: Reason;
+      readonly advice?: string;
+      readonly mayBeContent?: boolean;
+    };
 
 export type SplitMethod = 'pointer' | 'bisect' | 'size';
 
@@ -78,7 +95,7 @@ export type Verdict =
       readonly afterMs: number;
       readonly reason: Reason;
       readonly countAttempt: boolean;
-      /** True where it failed as part of a merged profile: next time it travels by itself. */
+      /** True where it failed as part of a merged profile, or by itself while others passed. */
       readonly alone?: boolean;
     }
   | { readonly kind: 'bury'; readonly reason: Reason }

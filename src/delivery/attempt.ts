@@ -1,24 +1,27 @@
 import type { Clock } from '../clock.js';
-import type { Envelope, Lane, Parcel, Reason, Sent, Settled, Trigger } from '../envelope.js';
+import type { Envelope, Lane, Outcome, Parcel, Settled, Trigger } from '../envelope.js';
+import type { BatcherOptions } from './batcher.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Follower } from './follow.js';
 import type { OverAge } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import { toPayloads } from './payloads.js';
-import type { LaneHealth } from './health.js';
+import type { Circumstance, LaneHealth } from './health.js';
+import { toFailure, type Failure, type Isolation, type Part } from './isolation.js';
 import type { Limiter, Permit } from './limiter.js';
 import type { Recorder } from './record.js';
 import type { RetryPolicy } from './retry.js';
-import { toDelivery, toSettled } from './settle.js';
+import { toDelivery, toLater, toPutBack, toSettled } from './settle.js';
 import { splitBatch } from './split.js';
 
 export type AttemptDeps = {
   readonly lane: Lane;
-  readonly buffer: Pick<Buffer, 'holds' | 'settle'>;
+  readonly buffer: Pick<Buffer, 'holds' | 'settle'> & BatcherOptions['buffer'];
   readonly destination: Destination;
   readonly limiter: Limiter;
   readonly health: LaneHealth;
   readonly pauses: Pick<LanePauses, 'isStopped'>;
+  readonly isolation: Isolation;
   readonly follower: Follower;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
@@ -33,6 +36,8 @@ export type Batch = {
   readonly parcels: readonly Parcel[];
   /** For the first request; the parts of a split take their own. */
   readonly permit: Permit;
+  /** The failed batch that this is a part of. */
+  readonly cause?: Part;
 };
 
 /**
@@ -45,20 +50,21 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
   let first: Permit | null = batch.permit;
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
     const permit: Permit | null = first ?? (await deps.limiter.take(deps.lane, signal));
+    // What is down would have to be probed with less than the parts of a split.
+    const isDown = first === null && deps.health.isDown;
     first = null;
-    if (permit === null || deps.pauses.isStopped) {
+    if (permit === null || deps.pauses.isStopped || isDown) {
       permit?.cancel();
       await putBack([part, ...parts].flat(), deps);
       return;
     }
-    parts.unshift(...(await request(part, { ...batch, permit }, deps)));
+    parts.unshift(...(await request({ ...batch, parcels: part, permit }, deps)));
   }
 }
 
 /** One request, judged and settled. Returns the parts that must go again. */
-async function request(
-  parcels: readonly Parcel[],
-  { trigger, permit }: Batch,
+export async function request(
+  { parcels, trigger, permit, cause }: Batch,
   deps: AttemptDeps,
 ): Promise<readonly (readonly Parcel[])[]> {
   const { lane, buffer, clock, policy, recorder } = deps;
@@ -75,38 +81,86 @@ async function request(
   const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination), mayGo);
   permit.end(sent.feedback);
   const random = deps.random();
-  const pauseMs = pauseIfNeeded(sent, random, deps);
   const endedAt = clock.now();
+  const { isolation, health } = deps;
+  const blame = diagnose(parcels, sent.outcomes, { health, isolation, ...(cause && { cause }) });
+  const { outcomes, isHalved } = blame;
+  const pauseMs = health.note(outcomes, random, blame);
+  if (pauseMs > 0) deps.limiter.pause(lane, pauseMs);
 
-  const { judged, again, method } = splitBatch(parcels, sent.outcomes);
+  const { judged, again, method } = isHalved ? halved : splitBatch(parcels, outcomes);
   const isWornOut = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
-  const settled = toSettled(judged, { policy, random, now: endedAt, isWornOut });
+  const judgedAs = toSettled(judged, { policy, random, now: endedAt, isWornOut });
+  const settled = blame.isCulprit
+    ? toLater(judgedAs, ({ id }, afterMs) => isolation.suspectDelayMs(id, afterMs), true)
+    : toLater(judgedAs, () => minRetryMs(pauseMs, deps));
   const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes, endedAt, pauseMs };
   const delivery = toDelivery(facts, sent, settled);
   await buffer.settle({ lane, settled, delivery });
+  isolation.settled(settled);
   recorder.settled(lane, settled);
   recorder.request(delivery);
   if (method !== null) recorder.split(lane, method);
+  if (blame.failure !== null && isHalved) {
+    const passes = cause?.passes ?? health.passes;
+    isolation.add({ parcels, trigger, failure: blame.failure, passes });
+  }
   const ref = delivery.importJob?.id;
   if (ref !== undefined)
     deps.follower.follow({ lane, ref, delivery, parcels: toFollowed(settled, parcels) });
   return again;
 }
 
-/** Returns for how many ms the lane pauses. */
-function pauseIfNeeded(sent: Sent, random: number, { lane, health, limiter }: AttemptDeps): number {
-  const pauseMs = health.note(sent.outcomes, random);
-  if (pauseMs > 0) limiter.pause(lane, pauseMs);
-  return pauseMs;
+/** The isolation decides later. */
+const halved = { judged: [], again: [], method: 'bisect' } as const;
+
+type Blame = Circumstance & {
+  /** As given, but for a culprit: to wait for a person would not help it. */
+  readonly outcomes: readonly Outcome[];
+  readonly failure: Failure | null;
+  readonly isHalved: boolean;
+  /** One that fails by itself while others pass. */
+  readonly isCulprit: boolean;
+};
+
+/** Pure: whether the content of a request may be why it failed, and what follows. */
+function diagnose(
+  parcels: readonly Parcel[],
+  outcomes: readonly Outcome[],
+  { health, isolation, cause }: Pick<AttemptDeps, 'health' | 'isolation'> & Pick<Batch, 'cause'>,
+): Blame {
+  const failure = toFailure(outcomes);
+  const haveOthersPassed = cause !== undefined && health.passes > cause.passes;
+  if (failure === null) {
+    return { outcomes, failure, haveOthersPassed, isHalved: false, isCulprit: false };
+  }
+  const isInCompany = parcels.length > 1 && !health.isDown;
+  const isHalved = isInCompany && (cause !== undefined || isolation.hasRoom);
+  const isUndecided = isHalved || (isInCompany && isolation.isBusy);
+  const isSuspect = parcels.length === 1 && parcels.flat().every(hasFailedAlone);
+  const isCulprit = isSuspect || (haveOthersPassed && parcels.length === 1);
+  const { reason } = failure;
+  const retried: Outcome = { kind: 'retryable', reason };
+  return {
+    outcomes: isCulprit ? outcomes.map(() => retried) : outcomes,
+    failure,
+    haveOthersPassed,
+    isHalved,
+    isUndecided,
+    isSuspect,
+    isCulprit,
+  };
 }
 
-/** Stopped or paused in the middle of a split: nothing was decided about these, so they go back as they came. */
+const hasFailedAlone = ({ alone, attempts }: Envelope): boolean => alone === true && attempts > 0;
+
+/** What failed as a probe lets others be the next one, where there are any. */
+function minRetryMs(pauseMs: number, { lane, health, buffer }: AttemptDeps): number {
+  return health.isDown && pauseMs > 0 && buffer.waiting(lane).count > 0 ? 2 * pauseMs : 0;
+}
+
 async function putBack(parcels: readonly Parcel[], { lane, buffer }: AttemptDeps): Promise<void> {
-  const reason: Reason = { code: 'stopped', detail: 'the lane stopped before this was sent' };
-  const settled = parcels.flat().map((envelope: Envelope): Settled => {
-    return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
-  });
-  await buffer.settle({ lane, settled });
+  await buffer.settle({ lane, settled: toPutBack(parcels) });
 }
 
 /** The parcels whose verdict waits for the import job. */

@@ -22,12 +22,15 @@ export async function deliver(
   deps: DeliverDeps,
   { claiming, splitting }: StopSignals,
 ): Promise<void> {
-  const { lane, batcher, limiter, buffer, health, pauses } = deps;
+  const { lane, batcher, limiter, buffer, health, pauses, isolation } = deps;
   const inFlight = new Set<Promise<void>>();
   for (;;) {
     const due = await batcher.due(claiming);
     if (due === null) break;
     while (inFlight.size >= health.maxInFlight()) await Promise.race(inFlight);
+    // One request decides whether it is an outage; more would only be more of the same.
+    while (isolation.isBusy && health.isInDoubt && !claiming.aborted)
+      await isolation.changed(claiming);
     const permit = await limiter.take(lane, claiming);
     if (permit === null) break;
     // It may have been stopped while the batch was filling or the permit was waited for.
@@ -48,4 +51,5 @@ export async function deliver(
     inFlight.add(sending);
   }
   await Promise.all(inFlight);
+  await isolation.idle();
 }

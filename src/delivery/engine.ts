@@ -5,8 +5,10 @@ import type { Metrics } from '../metrics.js';
 import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
 import { deliver } from './deliver.js';
 import type { Buffer, DeliveryLogger, Destination } from './destination.js';
+import { request } from './attempt.js';
 import { createFollower, type OpenJobs } from './follow.js';
 import { LaneHealth } from './health.js';
+import { Isolation } from './isolation.js';
 import type { Limiter } from './limiter.js';
 import { OverAge } from './over-age.js';
 import { LanePauses, type Pause } from './pauses.js';
@@ -68,7 +70,25 @@ export function createEngine(deps: EngineDeps): Engine {
     const batcher = createBatcher({ lane, bounds, clock, buffer });
     const pauses = new LanePauses({ lane, clock, log: deps.log });
     const health = new LaneHealth({ ...deps, bounds, pauses });
-    return { ...deps, lane, batcher, pauses, health, follower, overAge, recorder, newDeliveryId };
+    const isolation: Isolation = new Isolation({
+      ...{ ...deps, lane, overAge, health, pauses, signal: stopping.signal },
+      maxParcels: 2 * deps.concurrency * bounds.maxCount,
+      send: (part) => request(part, laneDeps),
+      onSettled: (settled) => recorder.settled(lane, settled),
+    });
+    const laneDeps = {
+      ...deps,
+      lane,
+      batcher,
+      pauses,
+      health,
+      isolation,
+      follower,
+      overAge,
+      recorder,
+      newDeliveryId,
+    };
+    return laneDeps;
   };
   const byLane = { events: ofLane('events'), profiles: ofLane('profiles') };
   const signals = { claiming: claiming.signal, splitting: stopping.signal };

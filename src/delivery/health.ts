@@ -22,32 +22,58 @@ export type HealthOptions = {
   readonly bounds: { readonly maxCount: number; readonly maxBytes: number };
 };
 
+/** What is known of a request beside its outcomes. */
+export type Circumstance = {
+  /** It may have failed for one of its records, and what is being halved shows whether Klaviyo is down. */
+  readonly isUndecided?: boolean;
+  /** One envelope that failed by itself before while others passed: that it fails says nothing about the lane. */
+  readonly isSuspect?: boolean;
+  /** Others passed since the batch failed that this is a part of. */
+  readonly haveOthersPassed?: boolean;
+};
+
 /** How one lane is doing, and what it may try: everything, or one small probe at a time. */
 export class LaneHealth {
   readonly #options: HealthOptions;
   #failures = 0;
+  #passes = 0;
 
   constructor(options: HealthOptions) {
     this.#options = options;
   }
 
-  get #isProbing(): boolean {
+  /** An outage, or something that only a person can put right. */
+  get isDown(): boolean {
     const { pauses } = this.#options;
     return pauses.has('outage') || pauses.has('blocked');
   }
 
+  /** So many failures in a row that the next request decides whether it is an outage. */
+  get isInDoubt(): boolean {
+    return this.#failures >= outageAfter - 1;
+  }
+
+  /** Requests that Klaviyo judged, so far: evidence that it is up. */
+  get passes(): number {
+    return this.#passes;
+  }
+
   maxInFlight(): number {
-    return this.#isProbing ? 1 : this.#options.concurrency;
+    return this.isDown ? 1 : this.#options.concurrency;
   }
 
   bounds(): ClaimBounds {
     const { maxCount, maxBytes } = this.#options.bounds;
-    const count = this.#isProbing ? Math.min(probeCount, maxCount) : maxCount;
+    const count = this.isDown ? Math.min(probeCount, maxCount) : maxCount;
     return { maxCount: count, maxBytes, suspectAfterAttempts };
   }
 
   /** Notes what a request did to the lane as a whole; returns for how many ms the lane should pause. */
-  note(outcomes: readonly Outcome[], random: number): number {
+  note(
+    outcomes: readonly Outcome[],
+    random: number,
+    { isUndecided = false, isSuspect = false, haveOthersPassed = false }: Circumstance = {},
+  ): number {
     const telling = outcomes.find(({ kind }) => kind !== 'retryable') ?? outcomes[0];
     switch (telling?.kind) {
       case 'throttled':
@@ -55,15 +81,18 @@ export class LaneHealth {
         return Math.max(minThrottleMs, telling.afterMs) + random * throttleJitterMs;
       case 'blocked':
         this.#failures++;
+        if (isUndecided) return 0;
         this.#enter('blocked', telling);
         return backoffMs(this.#failures, blockedBackoff, 0.5 + random / 2);
       case 'retryable':
+        if (isSuspect) return 0;
         this.#failures++;
-        if (this.#failures < outageAfter) return 0;
+        if (isUndecided || this.#failures < (haveOthersPassed ? 2 : 1) * outageAfter) return 0;
         this.#enter('outage', telling);
         return backoffMs(this.#failures - outageAfter + 2, this.#options.policy, 0.5 + random / 2);
       default:
         this.#failures = 0;
+        this.#passes++;
         this.#options.pauses.end(...ofKlaviyo);
         return 0;
     }

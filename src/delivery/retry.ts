@@ -20,6 +20,8 @@ export type Circumstances = {
 /** What stays to be decided: an `unblamed` envelope is sent again in smaller company, not judged. */
 export type Judgeable = Exclude<Outcome, { kind: 'unblamed' }>;
 
+const blockedProbeMs = 60_000;
+
 /** One for all: most envelopes get it. */
 const delivered: Verdict = { kind: 'ack', as: 'delivered' };
 
@@ -38,8 +40,12 @@ export function judge(
       return { kind: 'bury', reason: outcome.reason };
     // The lane is paused for these two; the envelope has done nothing wrong and waits at the front.
     case 'throttled':
-    case 'blocked':
       return { kind: 'retry', afterMs: 0, reason: outcome.reason, countAttempt: false };
+    case 'blocked': {
+      // Where its content may be the cause, others are the next probe.
+      const afterMs = outcome.mayBeContent === true ? blockedProbeMs : 0;
+      return { kind: 'retry', afterMs, reason: outcome.reason, countAttempt: false };
+    }
     case 'retryable': {
       const { policy, random } = circumstances;
       const given = toGivenUp(envelope, { ...circumstances, reason: outcome.reason });

@@ -4,6 +4,8 @@ import type {
   ImportJob,
   Lane,
   Outcome,
+  Parcel,
+  Reason,
   Sent,
   Settled,
   Trigger,
@@ -57,6 +59,27 @@ export function toSettled(
 }
 
 const merged: Verdict = { kind: 'ack', as: 'merged' };
+
+/** Pure: nothing was decided about these, so they go back as they came. */
+export function toPutBack(parcels: readonly Parcel[]): readonly Settled[] {
+  const reason: Reason = { code: 'stopped', detail: 'the lane stopped before this was sent' };
+  return parcels.flat().map((envelope): Settled => {
+    return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
+  });
+}
+
+/** Pure: retries that wait no less than `minMs(envelope)`, and travel by themselves where `alone`. */
+export function toLater(
+  settled: readonly Settled[],
+  minMs: (envelope: Envelope, afterMs: number) => number,
+  alone?: boolean,
+): readonly Settled[] {
+  return settled.map(({ envelope, verdict }) => {
+    if (verdict.kind !== 'retry') return { envelope, verdict };
+    const afterMs = Math.max(verdict.afterMs, minMs(envelope, verdict.afterMs));
+    return { envelope, verdict: { ...verdict, afterMs, ...(alone === true && { alone }) } };
+  });
+}
 
 /** Pure: the delivery log's entry. */
 export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Settled[]): Delivery {

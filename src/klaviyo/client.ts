@@ -9,7 +9,13 @@ import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
 import { readBody } from './response-body.js';
 import { toOutcomes } from './response.js';
-import { toFailure, type Reply, type Request, type Transport } from './transport.js';
+import {
+  toFailure,
+  type FailureCode,
+  type Reply,
+  type Request,
+  type Transport,
+} from './transport.js';
 
 export type KlaviyoClientOptions = {
   /** Starts with `pk_`. */
@@ -154,8 +160,11 @@ function toSent(
  */
 function toUnanswered({ status, code, detail }: Reply & { ok: false }): Outcome {
   const reason = { code, detail, ...(status !== null && { status }) };
-  return { kind: 'retryable', reason };
+  return { kind: 'retryable', reason, ...(ofContent.has(code) && { mayBeContent: true }) };
 }
+
+/** Klaviyo was reached, and a record may have made it fall over. */
+const ofContent: ReadonlySet<FailureCode> = new Set(['timeout', 'reset', 'protocol', 'network']);
 
 async function closePool(pool: Pool, clock: Clock): Promise<void> {
   const ended = new AbortController();

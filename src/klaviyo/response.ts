@@ -43,7 +43,7 @@ const rows: readonly Row[] = [
   row('edge', (a) => isSuccess(a.status) || (!a.isKlaviyos && !isEndpoint(a)), all(toRetryable)),
   row('scope', (a) => a.status === 403, all(toBlocked)),
   row('revision', (a) => isOneOf(a, 400, ...absent) && speaksOfRevision(a), all(toBlocked)),
-  row('endpoint', isEndpoint, all(toBlocked)),
+  row('endpoint', isEndpoint, all(toEndpoint)),
   row('list', (a) => a.named.size === 0 && a.errors.some(isAboutList), all(toBlocked)),
   row('named', (a) => a.named.size > 0, toNamed),
   row('unnamed', (a) => a.count > 1, all(toUnnamed)),
@@ -94,11 +94,27 @@ function toThrottled(seen: Seen, code: string): Outcome {
 function toRetryable(seen: Seen, code: string): Outcome {
   const { retryAfterMs } = toRateFeedback(seen.headers, seen.now);
   const reason = toReasonOf(seen, code);
-  return { kind: 'retryable', reason, ...(retryAfterMs !== null && { afterMs: retryAfterMs }) };
+  return {
+    kind: 'retryable',
+    reason,
+    ...(retryAfterMs !== null && { afterMs: retryAfterMs }),
+    ...(mayBeContent(seen, retryAfterMs) && { mayBeContent: true }),
+  };
 }
 
-function toBlocked(seen: Seen, code: string): Outcome {
+/** A wait that is asked for, or a status that says so, is an overload. A page may be a firewall's, for one record. */
+function mayBeContent(seen: Seen, retryAfterMs: number | null): boolean {
+  return (retryAfterMs === null || seen.status < 500) && !isOneOf(seen, 421, 425, 529);
+}
+
+function toBlocked(seen: Seen, code: string): Extract<Outcome, { kind: 'blocked' }> {
   return { kind: 'blocked', reason: toReasonOf(seen, code), advice: adviceOn[code] ?? code };
+}
+
+/** A firewall may answer so to one record; Klaviyo itself would answer in JSON. */
+function toEndpoint(seen: Seen, code: string): Outcome {
+  const outcome = toBlocked(seen, code);
+  return seen.isKlaviyos ? outcome : { ...outcome, mayBeContent: true };
 }
 
 /** What a person has to do, by the row's name; begins with what is wrong. */

@@ -47,7 +47,7 @@ export class Pick<T extends Candidate> {
   }
 
   #open(candidate: T): 'taken' | 'full' {
-    this.#maxCount = Math.min(this.#maxCount, this.#company(candidate.attempts));
+    this.#maxCount = Math.min(this.#maxCount, this.#company(candidate));
     if (this.#parcels.length >= this.#maxCount) this.#closed = this.#parcels.length > 0;
     if (this.#closed || !this.#fits(candidate)) return 'full';
     const parcel: Open<T> = { members: [candidate], keys: null };
@@ -82,8 +82,9 @@ export class Pick<T extends Candidate> {
     return isMergeable(parcel.keys, candidate.keys);
   }
 
-  /** How many may travel with an envelope that failed so often. */
-  #company(attempts: number): number {
+  /** How many may travel with an envelope that failed so often, itself included. */
+  #company({ attempts, alone }: Candidate): number {
+    if (alone && attempts > 0) return 1;
     const excess = attempts - this.#bounds.suspectAfterAttempts;
     return excess < 0
       ? this.#bounds.maxCount

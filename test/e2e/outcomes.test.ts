@@ -362,3 +362,35 @@ describe('profiles', () => {
     });
   });
 });
+
+describe('a record that makes Klaviyo or a firewall fail without naming it', () => {
+  const effects: [string, Partial<FaultRule>][] = [
+    ['a 500', { status: 500 }],
+    ["a firewall's 403 page", { status: 403, html: true }],
+    ["a firewall's 406 page", { status: 406, html: true }],
+    ['a 504', { status: 504 }],
+  ];
+
+  it.each(effects)('%s: ten of 1,000 hold up none of the others', async (_name, effect) => {
+    const when = { path: '/properties/mark', equals: 'bad' };
+    const poison = { when, pointer: 'none', at: 'request', detail: 'no' } as const;
+    const fault: FaultRule = { endpoint: 'bulk-events', ...effect, poison };
+    relay = await startRelay({ sandbox: { faults: [fault] } });
+    const events = Array.from({ length: 1000 }, (_, index) => ({
+      event_name: 'Viewed Product',
+      distinct_id: `e-${index}`,
+      insert_id: `e-${index}`,
+      properties: { mark: index % 100 === 42 ? 'bad' : 'good' },
+    }));
+    const from = relay.clock.monotonic();
+    expect((await relay.post('/v1/events/batch', { events })).status).toBe(202);
+    await relay.until('the others are delivered', () => recordedIds().length === 990);
+    // Some 200 requests, at Klaviyo's 150 a minute.
+    expect(relay.clock.monotonic() - from).toBeLessThan(90_000);
+    expect((await relay.books()).events).toMatchObject({ deadLettered: 0, buffered: 10 });
+    expect(relay.sandbox.state().violations).toEqual([]);
+    relay.sandbox.clearFaults();
+    await relay.untilSettled();
+    expect(recordedIds()).toHaveLength(1000);
+  });
+});

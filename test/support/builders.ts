@@ -83,6 +83,12 @@ export const retryable = (afterMs?: number): Outcome => ({
   reason: aReason({ status: 500 }),
   ...(afterMs !== undefined && { afterMs }),
 });
+/** A failure that a record may have caused, which nobody names. */
+export const failed: Outcome = {
+  kind: 'retryable',
+  reason: aReason({ code: 'unavailable', detail: 'Klaviyo answered 500', status: 500 }),
+  mayBeContent: true,
+};
 export const rejected: Outcome = {
   kind: 'rejected',
   reason: aReason({ code: 'invalid', detail: 'Invalid email address', status: 400 }),

@@ -23,7 +23,9 @@ local company, allowed = maxCount, maxCount
 local parcels, byKey = {}, {}
 local bytes, closed = 0, false
 
-local function toCompany(attempts)
+local function toCompany(found)
+  local attempts = found.attempts
+  if found.alone and attempts > 0 then return 1 end
   local excess = attempts - suspectAfter
   if excess < 0 then return maxCount end
   return math.max(1, math.floor(maxCount / 2 ^ (excess + 1)))
@@ -44,7 +46,7 @@ local function put(parcel, found)
 end
 
 local function openParcel(found)
-  allowed = math.min(allowed, toCompany(found.attempts))
+  allowed = math.min(allowed, toCompany(found))
   if #parcels >= allowed then closed = #parcels > 0 end
   if closed or not fits(found) then return 'full' end
   local parcel = {members = {}, keys = {}}

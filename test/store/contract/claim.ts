@@ -114,6 +114,29 @@ export function describeClaim(open: Open): void {
       expect(sizes).toEqual([16, 16, 16, 8, 4, 2, 1, 1]);
     });
 
+    it('lets one that failed by itself share no request', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(3));
+      const [first, second] = (await claim(store, { maxCount: 2 })).flat();
+      const settled = [first!, second!].map((envelope, index) => {
+        return { envelope, verdict: retry(0, index === 1 ? { alone: true } : {}) };
+      });
+      await store.settle({ lane: 'events', settled });
+      await clock.advance(1);
+      const sizes: string[][] = [];
+      for (let time = 0; time < 3; time++) sizes.push(toClaimed(await claim(store)).flat());
+      expect(sizes).toEqual([['n0'], ['n1'], ['n2']]);
+    });
+
+    it('lets one that was in a merged profile share a request until an attempt fails', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(2));
+      const verdict = retry(0, { alone: true, countAttempt: false });
+      await settleAll(store, { lane: 'events', verdict });
+      await clock.advance(1);
+      expect(toClaimed(await claim(store)).flat()).toEqual(['n0', 'n1']);
+    });
+
     it('lets no suspect join a larger batch than it may travel in', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(1, 'suspect'));

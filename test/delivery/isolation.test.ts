@@ -1,0 +1,219 @@
+import { describe, expect, it } from 'vitest';
+import { createLimiter } from '../../src/delivery/limiter.js';
+import type { Outcome } from '../../src/envelope.js';
+import { delivered, failed, retryable, someEvents, someProfiles } from '../support/builders.js';
+import { createManualClock, type ManualClock } from '../support/manual-clock.js';
+import { buffered, useEngines, type Request } from './fixture.js';
+
+const start = useEngines();
+
+const batch = (maxCount: number) => ({ maxCount, maxBytes: 5_000_000, maxAgeMs: 100 });
+const large = { bounds: { events: batch(1000), profiles: batch(10_000) } };
+
+/** Fails for every request that holds one of these. */
+const poisonedBy =
+  (...texts: readonly string[]) =>
+  (_text: string, request: Request): Outcome =>
+    request.texts.some((text) => texts.includes(text)) ? failed : delivered;
+
+/** Klaviyo's own windows. */
+const klaviyoLimiter = (clock: ManualClock) => {
+  const windows = [
+    { limit: 10, windowMs: 1000 },
+    { limit: 150, windowMs: 60_000 },
+  ];
+  return createLimiter({
+    clock,
+    bucket: { perSecond: 75, burst: 75 },
+    windows: { events: windows, profiles: windows, imports: windows },
+  });
+};
+
+describe('a record that makes Klaviyo fail without naming it', () => {
+  it('among 1,000 is found within 2·log2(n) requests, and its neighbours are delivered at once', async () => {
+    const { append, advance, requests, store, engine } = await start(poisonedBy('n437'), {
+      overrides: large,
+    });
+    await append(someEvents(1000));
+    await advance(500);
+    expect(store.depth('events').count).toBe(1);
+    expect(requests.length).toBeLessThanOrEqual(1 + 2 * Math.log2(1000) + 4);
+    expect(engine.pauses().events).toEqual([]);
+  });
+
+  it.each([0, 1, 2, 499, 500, 511, 998, 999])('is found wherever it is: at %i', async (at) => {
+    const { append, advance, requests, store } = await start(poisonedBy(`n${at}`), {
+      overrides: large,
+    });
+    await append(someEvents(1000));
+    await advance(500);
+    expect(store.depth('events').count).toBe(1);
+    expect(requests.length).toBeLessThanOrEqual(25);
+  });
+
+  it('among 10,000 profiles is found as fast', async () => {
+    const { append, advance, requests, store } = await start(poisonedBy('n7777'), {
+      overrides: large,
+    });
+    await append(someProfiles(10_000));
+    await advance(1000);
+    expect(store.depth('profiles').count).toBe(1);
+    expect(requests.length).toBeLessThanOrEqual(1 + 2 * Math.log2(10_000) + 4);
+  });
+
+  it.each([
+    ['spread', Array.from({ length: 10 }, (_, index) => `n${index * 97}`)],
+    ['side by side', Array.from({ length: 10 }, (_, index) => `n${300 + index}`)],
+  ])('ten times among 1,000, %s, costs the others no backoff of minutes', async (_name, bad) => {
+    const { append, advance, requests, store } = await start(poisonedBy(...bad), {
+      overrides: large,
+    });
+    await append(someEvents(1000));
+    await advance(5000);
+    expect(store.depth('events').count).toBe(10);
+    expect(requests.length).toBeLessThanOrEqual(10 * 2 * Math.log2(1000));
+  });
+
+  it('in each of ten batches that are under way together is no outage', async () => {
+    const bad = Array.from({ length: 10 }, (_, index) => `n${index * 1000 + 500}`);
+    const { append, advance, store } = await start(poisonedBy(...bad), { overrides: large });
+    await append(someEvents(10_000));
+    await advance(10_000);
+    expect(store.depth('events').count).toBe(10);
+  });
+
+  it('goes on by itself, with its own backoff, and neither pauses the lane nor takes its requests', async () => {
+    const bad = Array.from({ length: 30 }, (_, index) => `n${index * 30}`);
+    const clock = createManualClock();
+    const { append, advance, requests, store, engine } = await start(poisonedBy(...bad), {
+      clock,
+      overrides: { ...large, limiter: klaviyoLimiter(clock) },
+    });
+    await append(someEvents(1000));
+    await advance(240_000);
+    expect(store.depth('events').count).toBe(30);
+    const before = requests.length;
+    for (let second = 0; second < 60; second++) {
+      await append(someEvents(100, `new${second}-`));
+      await advance(1000);
+      expect(engine.pauses().events).toEqual([]);
+    }
+    await advance(2000);
+    expect(store.depth('events').count).toBe(30);
+    const alone = requests.slice(before).filter(({ texts }) => bad.includes(texts[0] ?? ''));
+    expect(alone.length).toBeGreaterThan(5);
+    expect(alone.length).toBeLessThan(35);
+    expect(alone.every(({ texts }) => texts.length === 1)).toBe(true);
+  }, 20_000);
+
+  it('is delivered when it fails no more', async () => {
+    let isBad = true;
+    const { append, advance, store } = await start(
+      (_text, { texts }) => (isBad && texts.includes('n5') ? failed : delivered),
+      { overrides: large },
+    );
+    await append(someEvents(100));
+    await advance(20_000);
+    expect(store.depth('events').count).toBe(1);
+    isBad = false;
+    await advance(10_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
+  });
+
+  it('becomes a dead letter by itself where attempts are bounded', async () => {
+    const policy = { baseMs: 500, maxDelayMs: 4000, maxAttempts: 4, maxAgeMs: 0 };
+    const { append, advance, store } = await start(poisonedBy('n5'), {
+      overrides: { ...large, policy },
+    });
+    await append(someEvents(100));
+    await advance(60_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 1 });
+    const { data } = await store.deadLetters({}, { limit: 10 });
+    expect(data[0]?.reason.code).toBe('attempts_exhausted');
+  });
+
+  it('with nothing else to send does not hold up what comes later', async () => {
+    const { append, advance, store, requests } = await start(poisonedBy('bad0'), {
+      overrides: large,
+    });
+    await append(someEvents(1, 'bad'));
+    await advance(60_000);
+    const before = requests.length;
+    await append(someEvents(9));
+    await advance(6000);
+    expect(store.depth('events').count).toBe(1);
+    expect(requests.length - before).toBeLessThan(6);
+  });
+
+  it('leaves every part within the rate windows', async () => {
+    const clock = createManualClock();
+    const bad = Array.from({ length: 10 }, (_, index) => `n${index * 97}`);
+    const { append, advance, requests, store } = await start(poisonedBy(...bad), {
+      clock,
+      overrides: { ...large, limiter: klaviyoLimiter(clock) },
+    });
+    await append(someEvents(1000));
+    await advance(120_000);
+    expect(store.depth('events').count).toBe(10);
+    for (const { at } of requests) {
+      const within = (ms: number): number =>
+        requests.filter((one) => one.at >= at && one.at < at + ms).length;
+      expect(within(1000)).toBeLessThanOrEqual(10);
+      expect(within(60_000)).toBeLessThanOrEqual(150);
+    }
+  });
+
+  it('is put back where the relay stops meanwhile, with all that was not decided', async () => {
+    const { append, advance, store, stop } = await start(poisonedBy('n5'), {
+      overrides: large,
+      latencyMs: 1000,
+    });
+    await append(someEvents(1000));
+    await advance(3500);
+    const left = store.depth('events').count;
+    expect(left).toBeGreaterThan(100);
+    await stop();
+    expect(store.waiting('events').count).toBe(store.depth('events').count);
+  });
+});
+
+describe('an outage', () => {
+  it('costs three requests before it is one, and hardly more in minutes than without halving', async () => {
+    const count = async (outcome: Outcome): Promise<number> => {
+      let isDown = true;
+      const { append, advance, requests, store } = await start(
+        () => (isDown ? outcome : delivered),
+        { overrides: large },
+      );
+      await append(someEvents(5000));
+      await advance(300_000);
+      const { length } = requests;
+      isDown = false;
+      await advance(60_000);
+      expect(buffered(store)).toBe(0);
+      return length;
+    };
+    const unhalved = retryable();
+    const [halved, asBefore] = [await count(failed), await count(unhalved)];
+    expect(halved).toBeLessThanOrEqual(asBefore + 2);
+  }, 20_000);
+
+  it('that fails a fifth of the requests is none, and everything is delivered', async () => {
+    let number = 0;
+    const { append, advance, requests, store } = await start(
+      (_text, _request, each) => {
+        number = each;
+        return (each * 7919) % 5 === 0 ? failed : delivered;
+      },
+      { overrides: large },
+    );
+    for (let second = 0; second < 30; second++) {
+      await append(someEvents(1000, `s${second}-`));
+      await advance(1000);
+    }
+    await advance(10_000);
+    expect(buffered(store)).toBe(0);
+    expect(number).toBe(requests.length);
+    expect(requests.length).toBeLessThan(75);
+  });
+});
