@@ -23,6 +23,29 @@ export const systemClock: Clock = {
   },
 };
 
+/** A delay is cut into so many, and into more where they would be longer than this. */
+const ticks = 10;
+const longestTickMs = 1000;
+
+/**
+ * Fires once this process has run for `delayMs`. Time in which it was stopped (SIGSTOP, a virtual
+ * machine that is suspended) does not count: it shows as one late tick, and a tick counts as its own
+ * length.
+ */
+export function setRunningTimer(clock: Clock, delayMs: number, fire: () => void): Timer {
+  let leftMs = delayMs;
+  const tick = (): Timer => {
+    const tickMs = Math.min(longestTickMs, Math.ceil(delayMs / ticks), leftMs);
+    return clock.setTimer(tickMs, () => {
+      leftMs -= tickMs;
+      if (leftMs > 0) timer = tick();
+      else fire();
+    });
+  };
+  let timer = tick();
+  return { cancel: () => timer.cancel() };
+}
+
 /** Resolves after `delayMs`, or at once when `signal` aborts; never rejects. */
 export function wait(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

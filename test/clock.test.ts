@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { systemClock, wait } from '../src/clock.js';
+import { setRunningTimer, systemClock, wait } from '../src/clock.js';
 import { createManualClock, settlePromises } from './support/manual-clock.js';
 
 describe('waiting', () => {
@@ -38,6 +38,46 @@ describe('waiting', () => {
     await clock.advance(10);
     await waiting;
     expect(removed).toHaveBeenCalledOnce();
+  });
+});
+
+describe('a timer of running time', () => {
+  const start = (delayMs: number) => {
+    const clock = createManualClock();
+    const fired: number[] = [];
+    const timer = setRunningTimer(clock, delayMs, () => void fired.push(clock.monotonic()));
+    return { clock, fired, timer };
+  };
+
+  it.each([100, 333, 30_000, 3_600_000])('fires once, after %d ms', async (delayMs) => {
+    const { clock, fired } = start(delayMs);
+    await clock.advance(delayMs - 1);
+    expect(fired).toEqual([]);
+    await clock.advance(2 * delayMs);
+    expect(fired).toEqual([delayMs]);
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('does not count time in which the process was stopped', async () => {
+    const { clock, fired } = start(30_000);
+    await clock.advance(10_500);
+    await clock.suspend(3_600_000);
+    expect(fired).toEqual([]);
+    // The rest of the second that was under way has passed meanwhile.
+    await clock.advance(18_999);
+    expect(fired).toEqual([]);
+    await clock.advance(1);
+    expect(fired).toHaveLength(1);
+  });
+
+  it('leaves nothing behind when it is cancelled, at whatever time', async () => {
+    const { clock, fired, timer } = start(1000);
+    await clock.advance(450);
+    timer.cancel();
+    timer.cancel();
+    expect(clock.pending()).toBe(0);
+    await clock.advance(10_000);
+    expect(fired).toEqual([]);
   });
 });
 

@@ -3,6 +3,8 @@ import type { Clock, Timer } from '../../src/clock.js';
 export type ManualClock = Clock & {
   /** Moves both clocks on and fires what falls due, in order, letting promises run in between. */
   advance(ms: number): Promise<void>;
+  /** The process does not run for so long: what falls due meanwhile fires once it runs again, and late. */
+  suspend(ms: number): Promise<void>;
   /** Moves the wall clock alone, as an NTP step or an operator would. */
   jump(ms: number): void;
   /** Timers not fired or cancelled yet. */
@@ -49,6 +51,15 @@ export function createManualClock(
         await settle();
       }
       moveTo(until);
+    },
+    async suspend(ms) {
+      moveTo(monotonic + ms);
+      const due = [...timers].filter(({ at }) => at <= monotonic).sort((a, b) => a.at - b.at);
+      for (const entry of due) {
+        timers.delete(entry);
+        entry.fire();
+      }
+      await settle();
     },
     jump: (ms) => {
       wall += ms;
