@@ -104,6 +104,11 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     },
     onSynced: (seconds) => metrics.storeSync.observe(seconds),
     onDiskSpace: toDiskReport(log),
+    onExposedFile: (path) =>
+      log.warn(
+        { path },
+        'others can read this file of the journal, and this process may not change that',
+      ),
     time: deps.serverTime,
     account: () => client.account(),
     ...toServerReport(log),

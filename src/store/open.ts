@@ -8,7 +8,7 @@ import type { StoreOptions } from './options.js';
 import type { Store } from './store.js';
 
 export type OpenStoreDeps = Pick<StoreOptions, 'clock' | 'random' | 'onDeadLetterDropped'> &
-  Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace'> &
+  Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace' | 'onExposedFile'> &
   Pick<OpenRedisOptions, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'time'> &
   Pick<OpenRedisOptions, 'onBufferLost' | 'account'>;
 

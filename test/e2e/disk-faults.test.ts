@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFile, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -284,6 +284,48 @@ describe('on a volume of 24 MB', () => {
     },
     60_000,
   );
+});
+
+describe('a journal that goes while the relay runs', () => {
+  it.each([
+    ['removed with its directory', () => rmSync(dataDir, { recursive: true }), 'was removed'],
+    ['cut off', () => truncateSync(join(dataDir, 'journal.mdb'), 0), 'was cut off: 0 of'],
+  ])(
+    '%s ends it with a reason and exit code 1, and no event is acknowledged after that',
+    async (_what, lose, reason) => {
+      const relay = await start(noFlush);
+      await post(relay, 'before');
+      lose();
+      const [answer] = await Promise.allSettled([post(relay, 'after')]);
+      if (answer.status === 'fulfilled') expect(answer.value.status).toBe(503);
+      expect(await relay.ended).toBe(1);
+      const fatal = relay.log.all.filter((line) => line.includes('"level":"fatal"'));
+      expect(fatal).toHaveLength(1);
+      expect(fatal[0]).toContain('the journal is lost: ');
+      expect(fatal[0]).toContain(reason);
+    },
+    60_000,
+  );
+});
+
+describe('a relay that is stopped by SIGSTOP in the middle of a write', () => {
+  it('goes on after SIGCONT, however long it was stopped, and answers', async () => {
+    const relay = await start({ ...noFlush, SYNC_TIMEOUT_MS: '300' });
+    await post(relay, 'before');
+    const stopper = await inject(relay, 'fdatasync:signal=SIGSTOP');
+    const posted = post(relay, 'stopped');
+    await stopper.lines.hold('stopped by SIGSTOP');
+    await stopper.detach();
+    const from = systemClock.monotonic();
+    await until('it was stopped for twice its time limit', async () => {
+      const status = await readFile(`/proc/${relay.pid}/status`, 'utf8');
+      return status.includes('T (stopped)') && systemClock.monotonic() - from > 600;
+    });
+    process.kill(relay.pid, 'SIGCONT');
+    expect((await posted).status).toBe(202);
+    expect((await readiness(relay))?.status).toBe(200);
+    await expectGoodEnd(relay);
+  }, 60_000);
 });
 
 describe('a sync that hangs', () => {

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { fstatSync, readSync } from 'node:fs';
 
 /** The parts of LMDB's meta page that tell whether the file is whole (mdb.c, MDB_meta of this build: a page header of 24 bytes before it). */
 const magicAt = 24;
@@ -20,31 +20,41 @@ export type FileHead = {
  * How long an LMDB file is and should be; null where it is none. LMDB maps the file and does not
  * look: reading a page beyond its end would end the process with a SIGBUS.
  */
-export function readHead(path: string): FileHead | null {
-  const fd = openSync(path, 'r');
-  try {
-    const first = readMeta(fd, 0);
-    const second = first && readMeta(fd, first.pageSize);
-    if (first === null || second === null) return null;
-    const newest = second.transaction > first.transaction ? second : first;
-    return { fileBytes: fstatSync(fd).size, neededBytes: (newest.lastPage + 1) * newest.pageSize };
-  } finally {
-    closeSync(fd);
-  }
+export function readHead(fd: number): FileHead | null {
+  const newest = readNewestMeta(fd);
+  if (newest === null) return null;
+  const { lastPage, pageSize } = newest;
+  return { fileBytes: fstatSync(fd).size, neededBytes: (lastPage + 1) * pageSize };
 }
 
-function readMeta(
-  fd: number,
-  position: number,
-): { pageSize: number; lastPage: number; transaction: number } | null {
-  const head = Buffer.alloc(metaBytes);
-  if (readSync(fd, head, 0, metaBytes, position) < metaBytes) return null;
-  const pageSize = head.readUInt32LE(pageSizeAt);
+/** Number of the newest transaction; null where it is no LMDB file. */
+export const readTransaction = (fd: number): number | null =>
+  readNewestMeta(fd)?.transaction ?? null;
+
+type Meta = { readonly pageSize: number; readonly lastPage: number; readonly transaction: number };
+
+/** For both meta pages in one read; used over and over, as this runs for every group of writes. */
+const head = Buffer.alloc(largestPage + metaBytes);
+const usualPage = 4096;
+
+function readNewestMeta(fd: number): Meta | null {
+  let length = readSync(fd, head, 0, usualPage + metaBytes, 0);
+  const first = toMeta(length, 0);
+  if (first === null) return null;
+  if (first.pageSize > usualPage) length = readSync(fd, head, 0, first.pageSize + metaBytes, 0);
+  const second = toMeta(length, first.pageSize);
+  if (second === null) return null;
+  return second.transaction > first.transaction ? second : first;
+}
+
+function toMeta(length: number, at: number): Meta | null {
+  if (length < at + metaBytes) return null;
+  const pageSize = head.readUInt32LE(at + pageSizeAt);
   const isPage = pageSize >= smallestPage && pageSize <= largestPage;
-  if (head.readUInt32LE(magicAt) !== magic || !isPage) return null;
+  if (head.readUInt32LE(at + magicAt) !== magic || !isPage) return null;
   return {
     pageSize,
-    lastPage: Number(head.readBigUInt64LE(lastPageAt)),
-    transaction: Number(head.readBigUInt64LE(transactionAt)),
+    lastPage: Number(head.readBigUInt64LE(at + lastPageAt)),
+    transaction: Number(head.readBigUInt64LE(at + transactionAt)),
   };
 }

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../clock.js';
+import { setRunningTimer, type Clock, type Timer } from '../../clock.js';
 import { StuckError } from './commit-error.js';
 import { NoRoomError } from './room.js';
 import type { Write } from './write.js';
@@ -24,7 +24,9 @@ export type GroupCommitOptions<A, R, C, S> = {
   readonly stageSettlements: (settlements: readonly C[], draft: S) => Staged<number>;
   /** Runs the writes in one transaction and resolves once it is synced. Rejects with NoRoomError where nothing was written. */
   readonly commit: (group: Group<S>) => Promise<void>;
-  /** A commit that takes longer has failed: a disk may hang, and those who wait want to know. */
+  /** Throws where what is committed would not be found again: before a group is staged, and before it is answered. */
+  readonly verify: () => void;
+  /** A commit that takes longer has failed: a disk may hang, and those who wait want to know. Time in which the process was stopped does not count. */
   readonly limit: { readonly clock: Clock; readonly ms: number };
   /** The group is on disk. */
   readonly onCommitted: (draft: S, seconds: number) => void;
@@ -113,6 +115,18 @@ export class GroupCommit<A, R, C, S> {
     return this.#isStuck;
   }
 
+  /** Fails where what is committed would not be found again, and returns false then. */
+  verify(): boolean {
+    if (this.#hasFailed || this.#isClosing) return false;
+    try {
+      this.#options.verify();
+      return true;
+    } catch (error) {
+      this.#fail([], error);
+      return false;
+    }
+  }
+
   /** Resolves when everything that waited has its answer. */
   async close(): Promise<void> {
     this.#isClosing = true;
@@ -160,6 +174,7 @@ export class GroupCommit<A, R, C, S> {
     const undo: (() => void)[] = [];
     let hasChange = false;
     try {
+      this.#options.verify();
       const appended = this.#options.stageAppends(
         appends.map(({ value }) => value),
         draft,
@@ -172,6 +187,7 @@ export class GroupCommit<A, R, C, S> {
       const hasAppends = appended.writes.length > 0;
       if (writes.length > 0) {
         await this.#commit({ writes, draft, hasAppends });
+        this.#options.verify();
         if (hasAppends) this.#isTight = false;
         this.#endPause();
         onCommitted(draft, (clock.monotonic() - from) / 1000);
@@ -218,7 +234,7 @@ export class GroupCommit<A, R, C, S> {
     const { commit, limit } = this.#options;
     let timer: Timer | undefined;
     const overdue = new Promise<never>((_resolve, reject) => {
-      timer = limit.clock.setTimer(limit.ms, () => {
+      timer = setRunningTimer(limit.clock, limit.ms, () => {
         this.#isStuck = true;
         reject(new StuckError(`a write has not ended after ${limit.ms} ms`));
       });
@@ -255,9 +271,10 @@ export class GroupCommit<A, R, C, S> {
   }
 
   #fail(appends: readonly Append<A, R>[], error: unknown): void {
+    const isFirst = !this.#hasFailed;
     this.#hasFailed = true;
     for (const { answer } of [...appends, ...this.#appends.splice(0)]) answer('failed');
     for (const { fail } of this.#changes.splice(0)) fail(error);
-    this.#options.onFault(error);
+    if (isFirst) this.#options.onFault(error);
   }
 }

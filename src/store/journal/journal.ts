@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock.js';
+import type { Clock, Timer } from '../../clock.js';
 import {
   lanes,
   type ClaimBounds,
@@ -18,6 +18,7 @@ import type { StoreOptions } from '../options.js';
 import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from '../store.js';
 import { toCommitError } from './commit-error.js';
 import type { Numbered } from './dead-letters.js';
+import type { Directory } from './directory.js';
 import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
 import type { Opened } from './format.js';
 import { toUsedBytes } from './free-pages.js';
@@ -51,13 +52,14 @@ export type JournalDeps = JournalOptions &
     readonly tables: Tables;
     readonly disk: DiskSpace;
     readonly room: Room;
-    /** Lets another process have the directory. */
-    readonly release: () => void;
+    readonly directory: Directory;
   };
 
 /** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
 const lettersPerStep = 500;
 const unavailableRetryAfterMs = 1000;
+/** How often the files are compared with what their paths name, beside each group. */
+const verifyMs = 1000;
 
 /** Everything accepted and not settled is on this machine's disk, synced before `append` resolves. */
 export class JournalStore implements Store {
@@ -70,6 +72,7 @@ export class JournalStore implements Store {
   #totals: Totals;
   #state: 'open' | 'closed' | 'failed' = 'open';
   #closing: Promise<void> | null = null;
+  #watch: Timer;
 
   /** Throws DamagedError. */
   constructor(deps: JournalDeps) {
@@ -93,6 +96,7 @@ export class JournalStore implements Store {
       sizeOf,
       stageSettlements: (settlements, draft) => stageSettlements(settlements, draft, stageDeps),
       commit: (group) => this.#commit(group),
+      verify: () => deps.directory.verify(deps.room.endBytes),
       limit: deps.syncLimit,
       onCommitted: (draft, seconds) => {
         this.#totals = draft;
@@ -100,6 +104,7 @@ export class JournalStore implements Store {
       },
       onFault: (error) => {
         this.#state = 'failed';
+        this.#watch.cancel();
         deps.onFault(error);
       },
       onNoRoom: () => deps.disk.ranOut(),
@@ -110,6 +115,7 @@ export class JournalStore implements Store {
       loadLane(lane, totals, this.#parts);
       this.#parts.admission.add(totals.count, totals.bytes);
     }
+    this.#watch = this.#watchFiles();
   }
 
   refusal(): Refusal | null {
@@ -226,15 +232,28 @@ export class JournalStore implements Store {
 
   async #close(): Promise<void> {
     if (this.#state === 'open') this.#state = 'closed';
-    const { disk, room, tables, release } = this.#deps;
+    const { disk, room, tables, directory } = this.#deps;
     disk.close();
+    this.#watch.cancel();
     for (const { held } of Object.values(this.#parts.lanes)) held.queue.close();
     await this.#commits.close();
     if (!this.#commits.isStuck) {
       await tables.environment.close();
       await room.close();
     }
-    release();
+    directory.release();
+  }
+
+  #watchFiles(): Timer {
+    return this.#deps.clock.setTimer(verifyMs, () => void this.#look());
+  }
+
+  async #look(): Promise<void> {
+    const { directory } = this.#deps;
+    await directory.touch();
+    if (this.#state !== 'open') return;
+    this.#watch = this.#watchFiles();
+    if (this.#commits.verify()) directory.restoreLock();
   }
 
   /** One transaction, synced when it resolves. */

@@ -1,7 +1,17 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readSync,
+  writeSync,
+  type BigIntStats,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { z } from 'zod';
 import { DirectoryError } from './format.js';
 
@@ -12,69 +22,181 @@ const native = createRequire(import.meta.url)('fs-native-extensions') as {
 
 export const lockFileName = 'relay.lock';
 
-export type DirectoryLock = { release(): void };
-
 const holderSchema = z.object({ pid: z.int(), host: z.string(), since: z.string() });
+type Holder = z.output<typeof holderSchema>;
+
+/** Longer than any holder. */
+const maxHolderBytes = 4096;
+/** Never through a symbolic link, and without waiting for the other end of a pipe. */
+const safely = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const readableByOthers = 0o077n;
 
 /**
- * Holds the directory until `release`, or until the process ends, however it ends: the kernel drops
- * the lock (an open file description lock) with it, so that no stale lock is ever in the way.
- * Throws DirectoryError that says who holds it.
+ * Opens a regular file to read and write; null where there is none and it is not made. Throws
+ * DirectoryError where a link, a pipe or a directory has its name.
  */
-export function lockDirectory(directory: string, now: number): DirectoryLock {
-  const path = join(directory, lockFileName);
-  const fd = openLockFile(directory, path);
-  if (!native.tryLock(fd)) {
-    closeSync(fd);
-    throw new DirectoryError(
-      directory,
-      `is held by ${describeHolder(path)}: one process at a time`,
-    );
+export function openOwnFile(
+  directory: string,
+  path: string,
+  { create }: { create: boolean },
+): number | null {
+  const flags = constants.O_RDWR | safely | (create ? constants.O_CREAT : 0);
+  let fd: number;
+  try {
+    fd = openSync(path, flags, 0o600);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : '';
+    if (code === 'ENOENT' && !create) return null;
+    const why = code === 'ELOOP' ? `${path} is a symbolic link` : toMessage(error);
+    throw new DirectoryError(directory, `cannot be used: ${why}`);
   }
-  const holder = { pid: process.pid, host: hostname(), since: new Date(now).toISOString() };
-  writeHolder(fd, `${JSON.stringify(holder)}\n`);
-  let isHeld = true;
-  return {
-    release() {
-      if (isHeld) closeSync(fd);
-      isHeld = false;
-    },
-  };
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new DirectoryError(directory, `cannot be used: ${path} is not a regular file`);
 }
 
-/** For whoever comes second. The lock holds without it, so a volume that is full does not stop a start. */
+/** Whether the path names what is open. */
+export function isAtPath(path: string, open: BigIntStats): boolean {
+  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return there?.dev === open.dev && there.ino === open.ino;
+}
+
+/** Returns false where others can read the file and this process may not change that. */
+export function protectFile(fd: number): boolean {
+  if ((fstatSync(fd, { bigint: true }).mode & readableByOthers) === 0n) return true;
+  try {
+    fchmodSync(fd, 0o600);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** An open file description lock: the kernel drops it with the process, however that ends. */
+export function tryLock(directory: string, fd: number): boolean {
+  try {
+    return native.tryLock(fd);
+  } catch (error) {
+    throw new DirectoryError(directory, `cannot be locked: ${toMessage(error)}`);
+  }
+}
+
+/**
+ * `relay.lock`: says which process holds the directory, and keeps a second one out while there is no
+ * journal to lock. Anybody may remove the file, so once there is a journal the lock on that counts.
+ */
+export class LockFile {
+  readonly #directory: string;
+  readonly #path: string;
+  readonly #holder: Holder;
+  #fd: number;
+  #open: BigIntStats;
+
+  /** Throws DirectoryError that says who holds it. */
+  constructor(directory: string, path: string, now: number) {
+    this.#directory = directory;
+    this.#path = path;
+    const since = new Date(now).toISOString();
+    this.#holder = { pid: process.pid, host: hostname(), since };
+    this.#fd = this.#take();
+    this.#open = fstatSync(this.#fd, { bigint: true });
+  }
+
+  /** Puts the file back where somebody removed or replaced it. */
+  restore(): void {
+    try {
+      if (isAtPath(this.#path, this.#open)) return;
+      const fd = this.#take();
+      closeSync(this.#fd);
+      this.#fd = fd;
+      this.#open = fstatSync(fd, { bigint: true });
+    } catch {
+      // A process that looks at the directory may hold it for a moment. The next look tries again.
+    }
+  }
+
+  release(): void {
+    closeSync(this.#fd);
+  }
+
+  #take(): number {
+    const fd = openOwnFile(this.#directory, this.#path, { create: true });
+    if (fd === null) throw new Error('a file that is made was not made');
+    try {
+      const content = readStart(fd);
+      if (!/^(?:[\0\s]*$|\{"pid":)/.test(content)) {
+        const why = `${this.#path} is no lock file of klaviyo-relay`;
+        throw new DirectoryError(this.#directory, `cannot be used: ${why}`);
+      }
+      if (!tryLock(this.#directory, fd)) throw toHeldError(this.#directory, content);
+      if (!isAtPath(this.#path, fstatSync(fd, { bigint: true }))) {
+        const why = `${this.#path} was replaced while it was locked`;
+        throw new DirectoryError(this.#directory, `cannot be used: ${why}`);
+      }
+      protectFile(fd);
+      writeHolder(fd, `${JSON.stringify(this.#holder)}\n`);
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+}
+
+/** The error of a directory whose journal another process has locked. */
+export function readHeldError(directory: string, lockPath: string): DirectoryError {
+  return toHeldError(directory, readContent(directory, lockPath));
+}
+
+function toHeldError(directory: string, content: string): DirectoryError {
+  return new DirectoryError(
+    directory,
+    `is held by ${describeHolder(content)}: one process at a time`,
+  );
+}
+
+/** For a second process. The lock holds without it, so a volume that is full does not stop a start. */
 function writeHolder(fd: number, text: string): void {
   try {
     ftruncateSync(fd);
     writeSync(fd, text, 0);
   } catch {
-    // The second one is told of "another process" then.
+    // A second process reads "another process" then.
   }
 }
 
-function openLockFile(directory: string, path: string): number {
-  try {
-    // Read and write, made where it is missing, never truncated before it is ours.
-    return openSync(path, 'a+', 0o600);
-  } catch (error) {
-    throw new DirectoryError(
-      directory,
-      `cannot be used: ${error instanceof Error ? error.message : ''}`,
-    );
-  }
-}
-
-function describeHolder(path: string): string {
-  const parsed = holderSchema.safeParse(readJson(path));
+function describeHolder(content: string): string {
+  const parsed = holderSchema.safeParse(parseJson(content));
   if (!parsed.success) return 'another process';
   const { pid, host, since } = parsed.data;
   return `process ${pid} on ${host} since ${since}`;
 }
 
-function readJson(path: string): unknown {
+function readContent(directory: string, path: string): string {
   try {
-    return JSON.parse(readFileSync(path, 'utf8'));
+    const fd = openOwnFile(directory, path, { create: false });
+    if (fd === null) return '';
+    try {
+      return readStart(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return '';
+  }
+}
+
+function readStart(fd: number): string {
+  const bytes = Buffer.alloc(maxHolderBytes);
+  return bytes.toString('utf8', 0, readSync(fd, bytes, 0, maxHolderBytes, 0));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
   } catch {
     return null;
   }
 }
+
+const toMessage = (error: unknown): string => (error instanceof Error ? error.message : '');

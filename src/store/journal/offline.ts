@@ -1,8 +1,7 @@
-import { truncate } from 'node:fs/promises';
 import { lanes, type Lane } from '../../envelope.js';
 import { Backlog } from './backlog.js';
 import { decodeLetter } from './letter.js';
-import { openDirectory } from './directory.js';
+import { Directory } from './directory.js';
 import { DirectoryError, openFormat, type Opened } from './format.js';
 import { toId } from '../ids.js';
 import { countMemos } from './memos.js';
@@ -22,26 +21,29 @@ export type OfflineJournal = Opened & {
 
 /** Takes the directory for this process. Throws DirectoryError, also where a relay holds it. */
 export async function openOffline(path: string, now: number): Promise<OfflineJournal> {
-  const directory = openDirectory(path, { create: false, now });
-  const { journalPath, short } = directory;
-  // Filled up, so that reading beyond the end is an error and not the end of the process.
-  if (short !== null) await truncate(journalPath, short.neededBytes);
-  const tables = openTables(journalPath);
+  const directory = Directory.open(path, { create: false, now });
+  const { file } = directory;
+  const short = directory.short();
+  let tables: Tables | undefined;
   const close = async (): Promise<void> => {
-    await tables.environment.close();
-    if (short !== null) await truncate(journalPath, short.fileBytes);
+    await tables?.environment.close();
+    if (short !== null) file.truncate(short.fileBytes);
     directory.release();
   };
   try {
+    directory.refuseForeignLock();
+    // Filled up, so that reading beyond the end is an error and not the end of the process.
+    if (short !== null) file.truncate(short.neededBytes);
+    const opened = (tables = openTables(directory.journalPath));
     const newEpoch = (): string => {
       throw new DirectoryError(path, 'holds no journal');
     };
-    const opened = openFormat(tables, { directory: path, newEpoch });
+    const format = openFormat(opened, { directory: path, newEpoch });
     return {
-      ...opened,
-      memoCount: countMemos(tables),
-      check: () => verify(tables),
-      export: (onFault) => exportAll(tables, { epoch: opened.format.epoch, onFault }),
+      ...format,
+      memoCount: countMemos(opened),
+      check: () => verify(opened),
+      export: (onFault) => exportAll(opened, { epoch: format.format.epoch, onFault }),
       close,
     };
   } catch (error) {
@@ -49,7 +51,6 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
     throw error;
   }
 }
-
 type ExportOptions = { readonly epoch: string; readonly onFault: (what: string) => void };
 
 function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {

@@ -1,9 +1,9 @@
-import { chmodSync } from 'node:fs';
-import { rename, rm, statfs, truncate } from 'node:fs/promises';
+import { rename, rm, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { verify } from './verify.js';
-import { openDirectory, syncDirectory, type Directory } from './directory.js';
+import { Directory, syncDirectory } from './directory.js';
 import { DiskSpace, type DiskSpaceOptions } from './disk-space.js';
 import { DirectoryError, openFormat } from './format.js';
 import { readFreePages } from './free-pages.js';
@@ -16,6 +16,8 @@ export type OpenJournalOptions = JournalOptions &
   Pick<DiskSpaceOptions, 'reserveBytes'> & {
     readonly directory: string;
     readonly onDiskSpace: DiskSpaceOptions['onChange'];
+    /** Others can read this file, and this process may not change that. */
+    readonly onExposedFile: (path: string) => void;
     /** Others in tests. */
     readonly freeBytes?: DiskSpaceOptions['freeBytes'];
   };
@@ -23,7 +25,7 @@ export type OpenJournalOptions = JournalOptions &
 /** Throws DirectoryError and DamagedError: a directory that cannot be used is left as it is. */
 export async function openJournal(options: OpenJournalOptions): Promise<JournalStore> {
   const { clock, random } = options;
-  const directory = openDirectory(options.directory, { create: true, now: clock.now() });
+  const directory = Directory.open(options.directory, { create: true, now: clock.now() });
   let tables: Tables | undefined;
   let room: Room | undefined;
   try {
@@ -31,17 +33,21 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
     if (directory.isNew) await makeJournal(directory, newEpoch);
     tables = await openWhole(directory);
     const opened = openFormat(tables, { directory: directory.path, newEpoch });
-    if (directory.isNew) protectFiles(directory.journalPath);
+    directory.protectFiles().forEach(options.onExposedFile);
     const file = { tables, room: (room = await Room.open(directory.journalPath)) };
     const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
-    const freePages = () => readFreePages(file.tables, file.room.endBytes);
+    const freePages = () => {
+      // Of a file that was cut off, reading a page would end the process.
+      directory.verify(file.room.endBytes);
+      return readFreePages(file.tables, file.room.endBytes);
+    };
     const disk = new DiskSpace({ ...options, freeBytes, freePages, onChange });
     const store = new JournalStore({
       ...options,
       ...opened,
       ...file,
       disk,
-      release: () => directory.release(),
+      directory,
     });
     await disk.start();
     return store;
@@ -61,6 +67,7 @@ async function makeJournal(
   { path, draftPath, journalPath }: Directory,
   newEpoch: () => string,
 ): Promise<void> {
+  const root = dirname(journalPath);
   const remove = (file: string): Promise<void> => rm(file, { force: true });
   await Promise.all([draftPath, `${draftPath}-lock`].map(remove));
   const tables = openTables(draftPath);
@@ -71,7 +78,7 @@ async function makeJournal(
   }
   await remove(`${draftPath}-lock`);
   await rename(draftPath, journalPath);
-  syncDirectory(path);
+  syncDirectory(root);
 }
 
 /**
@@ -79,27 +86,27 @@ async function makeJournal(
  * file that was cut off looks alike, so one that is short is filled up, which keeps LMDB from
  * reading beyond its end, and then read from end to end before it is believed. Throws DirectoryError.
  */
-export async function openWhole({ path, journalPath, short }: Directory): Promise<Tables> {
-  if (short !== null) await truncate(journalPath, short.neededBytes);
+export async function openWhole(directory: Directory): Promise<Tables> {
+  const { path, journalPath, file } = directory;
+  const short = directory.short();
+  directory.refuseForeignLock();
+  if (short !== null) file.truncate(short.neededBytes);
   let tables: Tables | undefined;
   try {
     tables = openTables(journalPath);
+    // LMDB opened the path by itself.
+    directory.verify(0);
     const [fault] = short === null ? [] : verify(tables);
     if (fault === undefined) return tables;
     throw new Error(fault);
   } catch (error) {
     await tables?.environment.close();
-    if (short !== null) await truncate(journalPath, short.fileBytes);
+    if (short !== null) file.truncate(short.fileBytes);
     const there =
       short === null ? '' : `${short.fileBytes} of ${short.neededBytes} bytes are there: `;
     const why = error instanceof Error ? error.message : String(error);
     throw new DirectoryError(path, `is damaged: ${there}${why}`);
   }
-}
-
-/** They hold personal data, and the directory may be an older one that everybody can read. */
-function protectFiles(journalPath: string): void {
-  for (const path of [journalPath, `${journalPath}-lock`]) chmodSync(path, 0o600);
 }
 
 function toFreeBytes(path: string): () => Promise<number> {

@@ -135,7 +135,9 @@ describe('a data directory', () => {
   it('whose file was cut off is refused and left as it is', async () => {
     const whole = await makeJournal();
     // Behind it lies room that is written ahead.
-    const { neededBytes } = readHead(file())!;
+    const fd = openSync(file(), 'r');
+    const { neededBytes } = readHead(fd)!;
+    closeSync(fd);
     for (const share of [0.9, 0.5, 0.1]) {
       const bytes = Math.floor((neededBytes * share) / 4096) * 4096;
       writeFileSync(file(), whole);

@@ -18,6 +18,8 @@ let groups: Group[];
 let faults: unknown[];
 let noRoom: number;
 let undone: string[];
+/** How the next checks of the files end, in order; what is not said here finds nothing. */
+let lost: (Error | null)[];
 /** How the next commits end, in order; what is not said here succeeds at once. */
 let endings: (() => Promise<void>)[];
 let commits: GroupCommit<string, string, string, Draft>;
@@ -29,6 +31,7 @@ beforeEach(() => {
   faults = [];
   noRoom = 0;
   undone = [];
+  lost = [];
   endings = [];
   commits = new GroupCommit({
     clock,
@@ -46,6 +49,10 @@ beforeEach(() => {
       const together = names.slice(0, mostTogether);
       draft.change = together.join('+');
       return { writes: together.map(() => nothing), committed: () => together.length };
+    },
+    verify: () => {
+      const error = lost.shift();
+      if (error != null) throw error;
     },
     limit: { clock: limitClock, ms: 5000 },
     commit: async ({ draft }) => {
@@ -225,4 +232,48 @@ describe('a commit that fails', () => {
     await expect(answer).rejects.toThrow('damaged');
     expect(faults).toHaveLength(1);
   });
+});
+
+describe('files that are not the journal’s any more', () => {
+  const gone = new Error('gone');
+
+  it('fail a group before it is staged', async () => {
+    lost = [gone];
+    expect(await Promise.all([commits.append('a'), commits.append('b')])).toEqual([
+      'failed',
+      'failed',
+    ]);
+    expect([groups, undone, faults]).toEqual([[], [], [gone]]);
+  });
+
+  it('fail a group that was written, before it is answered', async () => {
+    lost = [null, gone];
+    const settled = settle('s1').catch((error: unknown) => error);
+    expect(await commits.append('a')).toBe('failed');
+    expect(await settled).toBe(gone);
+    expect([undone, faults]).toEqual([['a'], [gone]]);
+  });
+
+  it('fail everything at a look in between, once', async () => {
+    const first = gate();
+    const answer = commits.append('a');
+    await settlePromises();
+    lost = [gone, gone];
+    commits.verify();
+    commits.verify();
+    first.open();
+    expect(await answer).toBe('failed');
+    expect(await commits.append('b')).toBe('failed');
+    expect(faults).toEqual([gone]);
+  });
+});
+
+it('a commit during which the process was stopped for long is waited for', async () => {
+  const first = gate();
+  const answer = commits.append('a');
+  await settlePromises();
+  await limitClock.suspend(3_600_000);
+  expect(faults).toEqual([]);
+  first.open();
+  expect(await answer).toBe('a!');
 });

@@ -41,6 +41,7 @@ export async function openTestJournal(settings: JournalSettings = {}): Promise<J
       onDeadLetterDropped: (letter) => void dropped.push(letter),
       onSynced: () => undefined,
       onDiskSpace: () => undefined,
+      onExposedFile: () => undefined,
       onFault: (error) => void faults.push(error),
       ...settings,
       ...overrides,
