@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+
 /** A started timer; `cancel` is safe to call twice and after it fired. */
 export type Timer = { cancel(): void };
 
@@ -9,10 +11,17 @@ export type Clock = {
   now(): number;
   monotonic(): number;
   setTimer(delayMs: number, fire: () => void): Timer;
+  /** Null where the system names no boot. */
+  uptime?(): Uptime | null;
 };
+
+/** Ms since the machine booted. Processes of one boot can compare theirs; a jump of the wall clock changes nothing. */
+export type Uptime = { readonly boot: string; readonly ms: number };
 
 /** setTimeout fires at once above 2^31-1 ms, so longer waits are cut and the waiter looks again. */
 const longestTimerMs = 2 ** 31 - 1;
+
+const boot = readBoot();
 
 export const systemClock: Clock = {
   now: () => Date.now(),
@@ -21,7 +30,17 @@ export const systemClock: Clock = {
     const timer = setTimeout(fire, Math.min(Math.max(0, delayMs), longestTimerMs));
     return { cancel: () => clearTimeout(timer) };
   },
+  uptime: () => (boot === null ? null : { boot, ms: Number(process.hrtime.bigint()) / 1e6 }),
 };
+
+/** Linux alone names its boots. */
+function readBoot(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
 
 /** A delay is cut into so many, and into more where they would be longer than this. */
 const ticks = 10;

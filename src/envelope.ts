@@ -137,6 +137,8 @@ export type AskedPause = {
   /** Epoch ms when Klaviyo asked. */
   readonly at: number;
   readonly forMs: number;
+  /** The same moment by the machine's time since its boot, where it names one. */
+  readonly uptime?: { readonly boot: string; readonly ms: number };
 };
 
 /** What the relay measured of an open import job. */

@@ -61,7 +61,7 @@ async function openOwn({ config, clock, store, onWaited }: LimitDeps): Promise<L
     unknown: config.DELIVERY_CONCURRENCY,
   });
   const concurrency = config.DELIVERY_CONCURRENCY;
-  await restorePauses({ limiter, store, now: clock.now(), concurrency });
+  await restorePauses({ limiter, store, clock, concurrency });
   return { limiter, shared: null, close: () => Promise.resolve() };
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { Envelope, Lane, Outcome, Parcel, Settled, Trigger } from '../envelope.js';
 import type { BatcherOptions } from './batcher.js';
+import { toAskedPause } from './asked-pause.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Follower } from './follow.js';
 import type { OverAge } from './over-age.js';
@@ -94,7 +95,14 @@ export async function request(
   const settled = blame.isCulprit
     ? toLater(judgedAs, ({ id }, afterMs) => isolation.suspectDelayMs(id, afterMs), true)
     : toLater(judgedAs, () => minRetryMs(pauseMs, deps));
-  const facts = { id: deps.newDeliveryId(), lane, trigger, at, envelopes, endedAt, pauseMs };
+  const facts = {
+    id: deps.newDeliveryId(),
+    lane,
+    trigger,
+    at,
+    envelopes,
+    pause: toAskedPause(clock, pauseMs),
+  };
   const delivery = toDelivery(facts, sent, settled);
   await buffer.settle({ lane, settled, delivery });
   isolation.settled(settled);

@@ -1,5 +1,6 @@
 import { wait, type Clock } from '../clock.js';
 import type { Followed, Following, ImportJob, Outcome, UnfinishedImport } from '../envelope.js';
+import { toAskedPause } from './asked-pause.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Limiter, Permit } from './limiter.js';
 import { LookQueue } from './look-queue.js';
@@ -111,7 +112,7 @@ async function untilEnded(job: Job, queue: LookQueue, deps: FollowerDeps): Promi
       await settleImport(job.unfinished, ended, deps);
       return;
     }
-    job.known = toFollowing(seen, { openMs, job, now: clock.now() });
+    job.known = toFollowing(seen, { openMs, job, clock });
     await save(job, deps);
     const { share, minMs, maxMs } = patience;
     const longestMs = Math.min(maxMs, Math.max(minMs, openMs * share));
@@ -174,16 +175,16 @@ function toEnded(
   };
 }
 
-/** Pure: what the next process has to know of the job. */
+/** What the next process has to know of the job. */
 function toFollowing(
   seen: Followed,
-  { openMs, job, now }: { readonly openMs: number; readonly job: Job; readonly now: number },
+  { openMs, job, clock }: { readonly openMs: number; readonly job: Job; readonly clock: Clock },
 ): Following {
   const pauseMs = toPauseMs(seen);
   return {
     openMs,
     wasRead: job.known.wasRead || !seen.retryable || seen.job.status !== 'queued',
-    ...(pauseMs !== null && { pause: { at: now, forMs: pauseMs } }),
+    ...(pauseMs !== null && { pause: toAskedPause(clock, pauseMs) }),
   };
 }
 

@@ -1,12 +1,13 @@
+import type { Clock } from '../clock.js';
 import {
   lanes,
-  type AskedPause,
   type Delivery,
   type DeliveryFilter,
   type Page,
   type PageQuery,
   type UnfinishedImport,
 } from '../envelope.js';
+import { toRestMs } from './asked-pause.js';
 import type { OwnLimiter } from './limiter.js';
 
 type Log = { deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> };
@@ -57,8 +58,7 @@ export async function recallRequests(options: RecallOptions): Promise<void> {
 export type RestoreOptions = {
   readonly limiter: Pick<OwnLimiter, 'pause'>;
   readonly store: Log & { unfinishedImports(): Promise<readonly UnfinishedImport[]> };
-  /** Epoch ms. */
-  readonly now: number;
+  readonly clock: Clock;
   /** Requests of a lane that may be in flight at once. */
   readonly concurrency: number;
 };
@@ -69,19 +69,14 @@ export type RestoreOptions = {
  * over, whatever the wall clock says.
  */
 export async function restorePauses(options: RestoreOptions): Promise<void> {
-  const { limiter, store, now, concurrency } = options;
+  const { limiter, store, clock, concurrency } = options;
   for (const lane of lanes) {
     const newest = await store.deliveries({ lane }, { limit: concurrency });
     for (const { pause } of newest.data)
-      if (pause !== undefined) limiter.pause(lane, toRestMs(pause, now));
+      if (pause !== undefined) limiter.pause(lane, toRestMs(pause, clock));
   }
   for (const { delivery } of await store.unfinishedImports()) {
     const pause = delivery.following?.pause;
-    if (pause !== undefined) limiter.pause('imports', toRestMs(pause, now));
+    if (pause !== undefined) limiter.pause('imports', toRestMs(pause, clock));
   }
-}
-
-/** Pure: what is left of a pause; all of it where the wall clock was set back since. */
-export function toRestMs({ at, forMs }: AskedPause, now: number): number {
-  return Math.min(forMs, Math.max(0, at + forMs - now));
 }

@@ -1,4 +1,5 @@
 import type {
+  AskedPause,
   Delivery,
   Envelope,
   ImportJob,
@@ -23,9 +24,8 @@ export type RequestFacts = {
   readonly at: number;
   /** Every envelope in it, those that go again included. */
   readonly envelopes: readonly Envelope[];
-  /** Epoch ms when it ended, and for how long the lane pauses from then on. */
-  readonly endedAt: number;
-  readonly pauseMs: number;
+  /** The pause that the lane makes from its end on. */
+  readonly pause: AskedPause;
 };
 
 /** A verdict for every envelope of every judged parcel. */
@@ -107,7 +107,7 @@ export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Se
         : { id: importRef, status: 'queued', completed: null, failed: null },
     // What only the relay decided, such as the wait between probes, begins anew with the process.
     ...(sent.outcomes.some(({ kind }) => kind === 'throttled') && {
-      pause: { at: facts.endedAt, forMs: facts.pauseMs },
+      pause: facts.pause,
     }),
   };
 }

@@ -129,7 +129,7 @@ describe('the pause that Klaviyo asked an earlier process for', () => {
             followed.map((delivery) => ({ lane: 'profiles', ref: 'j', delivery, parcels: [] })),
           ),
       },
-      now: startMs,
+      clock: { ...createManualClock(startMs), uptime: () => ({ boot: 'b1', ms: 100_000 }) },
       concurrency: 2,
     });
     return pauses;
@@ -150,6 +150,18 @@ describe('the pause that Klaviyo asked an earlier process for', () => {
   it('is over where more requests followed than can have been in flight, whatever the clock says', async () => {
     const later = [aDelivery(), aDelivery()];
     expect(await toPauses([...later, asked(-8 * 86_400_000, 30_000)])).toEqual({});
+  });
+
+  it.each([8, -8])('is exact where the wall clock jumped %i days within a boot', async (days) => {
+    const uptime = { boot: 'b1', ms: 90_000 };
+    const pause = { at: startMs - days * 86_400_000, forMs: 30_000, uptime };
+    expect(await toPauses([aDelivery({ status: 429, pause })])).toEqual({ events: 20_000 });
+  });
+
+  it('goes by the wall clock after a reboot', async () => {
+    const uptime = { boot: 'b0', ms: 90_000 };
+    const pause = { at: startMs - 25_000, forMs: 30_000, uptime };
+    expect(await toPauses([aDelivery({ status: 429, pause })])).toEqual({ events: 5000 });
   });
 
   it('holds for the looks at import jobs, too', async () => {

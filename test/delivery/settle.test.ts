@@ -86,8 +86,7 @@ const facts = (overrides: Partial<RequestFacts> = {}): RequestFacts => ({
   trigger: 'size',
   at: startMs,
   envelopes: [anEnvelope()],
-  endedAt: startMs,
-  pauseMs: 0,
+  pause: { at: startMs, forMs: 0 },
   ...overrides,
 });
 
@@ -102,9 +101,9 @@ const aSent = (outcomes: readonly Outcome[], overrides: Partial<Sent> = {}): Sen
 
 describe('toDelivery', () => {
   it('keeps the pause that Klaviyo asked for, and none that the relay chose itself', () => {
-    const pauseOf = (outcome: Outcome) =>
-      toDelivery(facts({ endedAt: startMs + 12, pauseMs: 30_400 }), aSent([outcome]), []).pause;
-    expect(pauseOf(throttled(30_000))).toEqual({ at: startMs + 12, forMs: 30_400 });
+    const pause = { at: startMs + 12, forMs: 30_400 };
+    const pauseOf = (outcome: Outcome) => toDelivery(facts({ pause }), aSent([outcome]), []).pause;
+    expect(pauseOf(throttled(30_000))).toEqual(pause);
     expect(pauseOf(retryable(30_000))).toBeUndefined();
     expect(pauseOf(blocked)).toBeUndefined();
   });
