@@ -279,6 +279,11 @@ function warnAtStart(
   if (config.RELAY_API_KEYS.length === 0) {
     log.warn('no RELAY_API_KEYS: anybody on this machine may post');
   }
+  if (config.TRUST_PROXY === true) {
+    log.warn(
+      'TRUST_PROXY=true believes any X-Forwarded-For, so a caller can choose its address; set the number of your proxies, or their addresses',
+    );
+  }
 }
 
 /** Stops what was started. Gracefully for `limitMs`; what is not over then is cut off. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
-import { anyInt, int, keys, redisUrl, url, windows } from './setting-rules.js';
+import { anyInt, int, keys, redisUrl, trustProxy, url, windows } from './setting-rules.js';
 import { sourceSettings } from './source-settings.js';
 
 const day = 86_400_000;
@@ -172,10 +172,11 @@ export const settingsSchema = z.object({
   REQUEST_TIMEOUT_MS: int(100, 600_000, 30_000).describe(
     'Time a caller has to send its whole request; then 408',
   ),
-  TRUST_PROXY: z
-    .stringbool({ error: 'must be true or false' })
-    .default(false)
-    .describe('Believe X-Forwarded-For; set it behind your own proxy only'),
+  TRUST_PROXY: trustProxy
+    .prefault('false')
+    .describe(
+      "Whose X-Forwarded-For says a caller's address: a number of proxies in a row before the relay (`1`), or their addresses and networks (`10.0.0.0/8,loopback`). `true` believes every caller",
+    ),
   DEFAULT_PHONE_COUNTRY: z
     .string()
     .toUpperCase()

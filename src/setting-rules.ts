@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { RateWindow } from './envelope.js';
 import { toAddress } from './redis/address.js';
@@ -49,3 +50,49 @@ export const redisUrl = z.string().transform((text, context) => {
 });
 
 export const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
+
+/** Names for networks that proxy-addr has, which Fastify asks. */
+const namedNetworks = ['loopback', 'linklocal', 'uniquelocal'];
+
+function isNetwork(text: string): boolean {
+  if (namedNetworks.includes(text)) return true;
+  const [address = '', prefix, ...more] = text.split('/');
+  const family = isIP(address);
+  if (family === 0 || more.length > 0) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && isPrefix(Number(prefix), family));
+}
+
+/** A network of all addresses would believe every caller: `true` says that. */
+const isPrefix = (prefix: number, family: number): boolean =>
+  prefix > 0 && prefix <= (family === 4 ? 32 : 128);
+
+const maxHops = 32;
+
+const trustFlags: ReadonlyMap<string, boolean> = new Map([
+  ['true', true],
+  ['yes', true],
+  ['on', true],
+  ['false', false],
+  ['no', false],
+  ['off', false],
+] as const);
+
+/** Which proxies' X-Forwarded-For is believed: true is all of them, a number counts them from our side. */
+export const trustProxy = z.string().transform((text, context): boolean | number | string[] => {
+  const value = text.trim().toLowerCase();
+  const flag = trustFlags.get(value);
+  if (flag !== undefined) return flag;
+  if (/^\d+$/.test(value)) {
+    const hops = Number(value);
+    if (hops <= maxHops) return hops === 0 ? false : hops;
+    context.addIssue(`must be at most ${maxHops} proxies`);
+    return z.NEVER;
+  }
+  const networks = value.split(',').map((part) => part.trim());
+  const odd = networks.find((network) => !isNetwork(network));
+  if (odd === undefined) return networks;
+  context.addIssue(
+    `must be true, false, a number of proxies, or addresses and networks such as 10.0.0.0/8; "${odd}" is none`,
+  );
+  return z.NEVER;
+});

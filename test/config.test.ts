@@ -186,6 +186,42 @@ describe('a number', () => {
   });
 });
 
+describe('TRUST_PROXY', () => {
+  it.each<[string, unknown]>([
+    ['false', false],
+    ['off', false],
+    ['0', false],
+    ['TRUE', true],
+    ['1', 1],
+    [' 2 ', 2],
+    ['10.0.0.1', ['10.0.0.1']],
+    ['10.0.0.0/8, loopback,fd00::/8', ['10.0.0.0/8', 'loopback', 'fd00::/8']],
+    ['::1', ['::1']],
+  ])('%j is read as %j', (text, value) => {
+    expect(loadConfig({ ...key, TRUST_PROXY: text }).TRUST_PROXY).toEqual(value);
+  });
+
+  it.each([
+    'perhaps',
+    '-1',
+    '1.5',
+    '33',
+    '10.0.0.0/33',
+    '10.0.0.0/0',
+    '::/0',
+    '10.0.0.0/8/8',
+    '10.0.0.0/',
+    '10.0.0',
+    'proxy.example.com',
+    '10.0.0.1,',
+    'true,10.0.0.1',
+  ])('%j is refused', (text) => {
+    expect(problemsOf({ ...key, TRUST_PROXY: text })).toEqual([
+      expect.stringMatching(/^TRUST_PROXY: must be /) as string,
+    ]);
+  });
+});
+
 describe('secrets in files', () => {
   let folder: string | undefined;
   afterEach(() => {

@@ -27,7 +27,8 @@ export type HttpSettings = {
   readonly HEADERS_TIMEOUT_MS: number;
   readonly REQUEST_TIMEOUT_MS: number;
   readonly SHUTDOWN_TIMEOUT_MS: number;
-  readonly TRUST_PROXY: boolean;
+  /** True: every proxy; a number: so many in a row; else their addresses and networks. */
+  readonly TRUST_PROXY: boolean | number | string[];
   readonly SEGMENT_PAGE_EVENTS: boolean;
   readonly SEGMENT_REMEMBER_USERS: boolean;
   readonly SHOPIFY_WEBHOOK_SECRETS: readonly string[];

@@ -60,7 +60,7 @@ function createBareServer({ config, logger, metrics }: ServerDeps): FastifyInsta
     logController: new LogController({ disableRequestLogging: true }),
     // A child logger a request costs more than the rest of a small request; lines name the id themselves.
     childLoggerFactory: (parent) => parent,
-    trustProxy: config.TRUST_PROXY,
+    trustProxy: toTrust(config.TRUST_PROXY),
     requestTimeout,
     http: {
       requestTimeout,
@@ -82,6 +82,16 @@ function createBareServer({ config, logger, metrics }: ServerDeps): FastifyInsta
   app.setSerializerCompiler(() => JSON.stringify);
   app.removeAllContentTypeParsers();
   return app;
+}
+
+/**
+ * Fastify believes nobody where it is given a number, since a caller that comes around the proxies could
+ * then name any address. That the relay is reached through them alone is the operator's promise here.
+ */
+function toTrust(
+  trusted: ServerDeps['config']['TRUST_PROXY'],
+): boolean | string[] | ((address: string, hop: number) => boolean) {
+  return typeof trusted === 'number' ? (_address, hop) => hop < trusted : trusted;
 }
 
 /** Fastify would load its own otherwise (ajv and its like, a tenth of all code) before it is told of ours. */

@@ -199,17 +199,32 @@ describe('a quota of 2 requests a second', () => {
     expect((await server.post('/v1/events', {})).status).toBe(429);
   });
 
-  it('believes X-Forwarded-For only behind a proxy of ours', async () => {
-    const statuses = async (TRUST_PROXY: boolean) => {
-      const server = await startServer({
-        config: { INGEST_RATE_LIMIT_PER_SECOND: 1, TRUST_PROXY },
-      });
-      const post = (from: string) => server.post('/v1/events', {}, { 'x-forwarded-for': from });
-      return [(await post('192.0.2.1')).status, (await post('192.0.2.2')).status];
-    };
-    expect(await statuses(true)).toEqual([202, 202]);
-    expect(await statuses(false)).toEqual([202, 429]);
-  });
+  it.each([
+    ['true', true, ['192.0.2.1', '192.0.2.2'], [202, 202]],
+    ['false', false, ['192.0.2.1', '192.0.2.2'], [202, 429]],
+    ['one proxy', 1, ['192.0.2.1', '192.0.2.2'], [202, 202]],
+    [
+      'one proxy, whatever callers add',
+      1,
+      ['1.1.1.1, 192.0.2.1', '2.2.2.2, 192.0.2.1'],
+      [202, 429],
+    ],
+    ['two proxies', 2, ['192.0.2.1, 10.0.0.1', '192.0.2.2, 10.0.0.1'], [202, 202]],
+    ['the address of the proxy', ['127.0.0.1'], ['192.0.2.1', '192.0.2.2'], [202, 202]],
+    ['its network', ['loopback'], ['1.1.1.1, 192.0.2.1', '2.2.2.2, 192.0.2.1'], [202, 429]],
+    ['another network', ['10.0.0.0/8'], ['192.0.2.1', '192.0.2.2'], [202, 429]],
+  ])(
+    'is counted by the address that X-Forwarded-For says to the proxies trusted: %s',
+    async (_what, TRUST_PROXY, sent, expected) => {
+      const config = { INGEST_RATE_LIMIT_PER_SECOND: 1, TRUST_PROXY };
+      const server = await startServer({ config });
+      const statuses: number[] = [];
+      for (const from of sent) {
+        statuses.push((await server.post('/v1/events', {}, { 'x-forwarded-for': from })).status);
+      }
+      expect(statuses).toEqual(expected);
+    },
+  );
 });
 
 describe('closing', () => {
