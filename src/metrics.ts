@@ -59,6 +59,9 @@ export function createMetrics(version: string) {
       'Time to answer a request',
       ['route'],
     ),
+    authFailures: counter('auth_failures_total', 'Requests without a valid key or signature', [
+      'route',
+    ]),
     ingest: counter('ingest_total', 'Events and profiles by what became of them at the door', [
       'lane',
       'outcome',

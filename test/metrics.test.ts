@@ -41,6 +41,7 @@ describe('metrics', () => {
     const names = (await registry.getMetricsAsJSON()).map(({ name }) => name);
     const added = names.filter((name) => name.startsWith('relay_') && !(name in promised));
     expect(added.sort()).toEqual([
+      'relay_auth_failures_total',
       'relay_dead_letters_capacity',
       'relay_dead_letters_dropped_total',
       'relay_import_jobs_oldest_age_seconds',

@@ -1,6 +1,7 @@
 import { hash as digestOf, timingSafeEqual } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { ProblemError } from './problems.js';
+import type { Unadmitted } from './unadmitted.js';
 
 export type Access = 'ingest' | 'admin';
 
@@ -51,6 +52,11 @@ export function admit(request: FastifyRequest, caller: Caller): void {
   request.setDecorator(callerId, caller.id);
 }
 
+/** The opposite of `admit`. */
+export function dismiss(request: FastifyRequest): void {
+  request.setDecorator(callerId, '');
+}
+
 export function isAdmitted(request: FastifyRequest, keyring: Keyring): boolean {
   return keyring.isOpen || request.getDecorator<string>(callerId) !== '';
 }
@@ -61,7 +67,11 @@ export function toQuotaKey(request: FastifyRequest): string {
 }
 
 /** A hook that lets through who may do this. Admins may ingest too. */
-export function requireAccess(keyring: Keyring, access: Access): onRequestHookHandler {
+export function requireAccess(
+  keyring: Keyring,
+  access: Access,
+  { refuse }: Pick<Unadmitted, 'refuse'>,
+): onRequestHookHandler {
   return (request, _reply, done) => {
     if (keyring.isOpen) {
       done();
@@ -70,7 +80,7 @@ export function requireAccess(keyring: Keyring, access: Access): onRequestHookHa
     const presented = toPresentedKey(request);
     const caller = presented === null ? null : keyring.identify(presented);
     if (caller === null) {
-      done(toUnauthorized(presented !== null));
+      done(refuse(request, toUnauthorized(presented !== null)));
     } else if (access === 'admin' && caller.access !== 'admin') {
       done(new ProblemError('forbidden', 'this key may only ingest; use an admin key'));
     } else {

@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { decodeUtf8 } from '../utf8.js';
 import { decode, parseCodings, type Coding } from './codings.js';
+import { continueBody } from './expect.js';
 import { oneMediaType } from './failures.js';
 import { ProblemError } from './problems.js';
 
@@ -54,17 +54,35 @@ export type RawBody = {
   readonly text: string;
 };
 
+/** The start of a body that was read to find out whose it is. */
+export type BegunBody = {
+  readonly chunks: readonly Buffer[];
+  /** False where more is left in the payload. */
+  readonly isWhole: boolean;
+};
+
+const nothingRead: BegunBody = { chunks: [], isWhole: false };
+
+type RawBodyRules = {
+  readonly limitBytes: number;
+  /** Admits the caller by what the body says, or throws. Null where nothing had to be read for that. */
+  readonly begin: (request: FastifyRequest, payload: Readable) => Promise<BegunBody> | null;
+};
+
 /** Bodies of any content type, or none, as bytes and as text: some senders name the wrong type. */
-export function acceptRawBodies(
-  app: FastifyInstance,
-  { limitBytes }: { limitBytes: number },
-): void {
+export function acceptRawBodies(app: FastifyInstance, { limitBytes, begin }: RawBodyRules): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
     '*',
     async (request: FastifyRequest, payload: Readable): Promise<RawBody> => {
-      const bytes = await readBytes(payload, request.headers, limitBytes);
-      return { bytes, text: toText(bytes) };
+      try {
+        const begun = (await begin(request, payload)) ?? nothingRead;
+        const bytes = await readBytes({ request, payload, begun }, limitBytes);
+        return { bytes, text: toText(bytes) };
+      } finally {
+        // After a refusal it may be stopped: the rest is dropped, and the connection goes on.
+        payload.resume();
+      }
     },
   );
 }
@@ -79,7 +97,7 @@ type BodyRules = {
 function acceptBodies(app: FastifyInstance, { mediaTypes, limitBytes, toBody }: BodyRules): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser([...mediaTypes], async (request: FastifyRequest, payload: Readable) =>
-    toBody(await readUnicode(payload, request.headers, limitBytes)),
+    toBody(await readUnicode({ request, payload, begun: nothingRead }, limitBytes)),
   );
   app.addContentTypeParser('*', (request, _payload, done) => {
     if (request.headers['content-length'] === '0') done(null);
@@ -91,20 +109,22 @@ function toUnsupported(detail: string): ProblemError {
   return new ProblemError('unsupported-media-type', detail);
 }
 
-function toTooLarge(limitBytes: number): ProblemError {
+export function toTooLarge(limitBytes: number): ProblemError {
   return new ProblemError(
     'too-large',
     `a body may have ${limitBytes} bytes after decompression (BODY_LIMIT_BYTES)`,
   );
 }
 
-async function readUnicode(
-  payload: Readable,
-  headers: IncomingHttpHeaders,
-  limitBytes: number,
-): Promise<Buffer> {
-  checkMediaType(headers['content-type'] ?? '');
-  return readBytes(payload, headers, limitBytes);
+type Sent = {
+  readonly request: FastifyRequest;
+  readonly payload: Readable;
+  readonly begun: BegunBody;
+};
+
+async function readUnicode(sent: Sent, limitBytes: number): Promise<Buffer> {
+  checkMediaType(sent.request.headers['content-type'] ?? '');
+  return readBytes(sent, limitBytes);
 }
 
 const quoted = /"(?:[^"\\]|\\.)*"?/g;
@@ -121,14 +141,11 @@ function checkMediaType(contentType: string): void {
   }
 }
 
-async function readBytes(
-  payload: Readable,
-  headers: IncomingHttpHeaders,
-  limitBytes: number,
-): Promise<Buffer> {
+async function readBytes(sent: Sent, limitBytes: number): Promise<Buffer> {
+  const { headers } = sent.request;
   const codings = parseCodings(headers['content-encoding']);
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
-  const received = await collect(payload, limitBytes);
+  const received = await collect(sent, limitBytes);
   return codings.length === 0 ? received : expand(received, codings, limitBytes);
 }
 
@@ -146,7 +163,7 @@ function toUtf8(body: Buffer): Buffer {
 }
 
 /** Reads on after a fault without keeping anything, so that the caller gets to see the answer. */
-function collect(payload: Readable, limitBytes: number): Promise<Buffer> {
+function collect({ request, payload, begun }: Sent, limitBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -159,13 +176,22 @@ function collect(payload: Readable, limitBytes: number): Promise<Buffer> {
       chunks.length = 0;
       reject(toTooLarge(limitBytes));
     };
-    payload.on('data', take);
-    payload.once('end', () => {
+    const end = (): void => {
       const [only] = chunks;
       resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
-    });
+    };
+    for (const chunk of begun.chunks) take(chunk);
+    if (begun.isWhole) {
+      end();
+      return;
+    }
+    continueBody(request.raw);
+    payload.on('data', take);
+    payload.once('end', end);
     // The caller went away: nobody is left to read the answer.
     payload.once('error', () => reject(new ProblemError('invalid', 'the body broke off')));
+    // It was stopped where a part of it was read before.
+    payload.resume();
   });
 }
 
@@ -174,7 +200,7 @@ async function expand(
   codings: readonly Coding[],
   limitBytes: number,
 ): Promise<Buffer> {
-  const decoded = await decode(body, codings, limitBytes);
+  const decoded = await decode(body, codings, { limitBytes });
   if (decoded.kind === 'whole') return decoded.bytes;
   switch (decoded.fault) {
     case 'too-large':

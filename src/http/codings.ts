@@ -1,4 +1,10 @@
-import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib';
+import {
+  constants,
+  createBrotliDecompress,
+  createGunzip,
+  createInflate,
+  createInflateRaw,
+} from 'node:zlib';
 import { ProblemError } from './problems.js';
 
 /** Content codings (RFC 9110, 8.4): which ones a request names, and how a body is decoded. */
@@ -39,11 +45,15 @@ function toUnsupported(detail: string): ProblemError {
 /** What became of a body: `fault` says why it is not decoded in full. */
 export type Decoded =
   | { readonly kind: 'whole'; readonly bytes: Buffer }
-  | {
-      readonly kind: 'part';
-      readonly bytes: Buffer;
-      readonly fault: 'too-large' | 'corrupt' | 'trailing';
-    };
+  | { readonly kind: 'part'; readonly bytes: Buffer; readonly fault: Fault };
+
+type Fault = 'too-large' | 'corrupt' | 'trailing';
+
+type DecodeRules = {
+  readonly limitBytes: number;
+  /** The body is the start of a longer one: what it decodes to is wanted, and its end is none. */
+  readonly isStart?: boolean;
+};
 
 /**
  * Decodes at most `limitBytes` of each coding, in threads of their own and without keeping more than
@@ -52,38 +62,48 @@ export type Decoded =
 export async function decode(
   body: Buffer,
   sent: readonly Coding[],
-  limitBytes: number,
+  rules: DecodeRules,
 ): Promise<Decoded> {
   let bytes = body;
-  let fault: Extract<Decoded, { kind: 'part' }>['fault'] | null = null;
+  let fault: Fault | null = null;
   for (const coding of sent) {
-    const decoded = await decodeOne(bytes, coding, limitBytes);
+    const decoded = await decodeOne(bytes, coding, rules);
     bytes = decoded.bytes;
     if (decoded.kind === 'part') fault ??= decoded.fault;
   }
   return fault === null ? { kind: 'whole', bytes } : { kind: 'part', bytes, fault };
 }
 
-function createDecoder(body: Buffer, coding: Coding) {
+function createDecoder(body: Buffer, coding: Coding, isStart: boolean) {
   // The default of 16 KiB makes four times as many turns of the event loop.
-  const options = { chunkSize: 65_536 };
+  const chunkSize = 65_536;
+  if (coding === 'br') {
+    const finishFlush = isStart
+      ? constants.BROTLI_OPERATION_FLUSH
+      : constants.BROTLI_OPERATION_FINISH;
+    return createBrotliDecompress({ chunkSize, finishFlush });
+  }
+  const finishFlush = isStart ? constants.Z_SYNC_FLUSH : constants.Z_FINISH;
+  const options = { chunkSize, finishFlush };
   switch (coding) {
     case 'gzip':
       return createGunzip(options);
-    case 'br':
-      return createBrotliDecompress(options);
     case 'deflate':
       // "deflate" means zlib's format (RFC 9110, 8.4.1.2), yet some senders leave its header out; 8 is its method.
       return ((body[0] ?? 8) & 0x0f) === 8 ? createInflate(options) : createInflateRaw(options);
   }
 }
 
-function decodeOne(body: Buffer, coding: Coding, limitBytes: number): Promise<Decoded> {
+function decodeOne(
+  body: Buffer,
+  coding: Coding,
+  { limitBytes, isStart = false }: DecodeRules,
+): Promise<Decoded> {
   return new Promise((resolve) => {
-    const decoder = createDecoder(body, coding);
+    const decoder = createDecoder(body, coding, isStart);
     const chunks: Buffer[] = [];
     let length = 0;
-    const end = (fault: Extract<Decoded, { kind: 'part' }>['fault'] | null): void => {
+    const end = (fault: Fault | null): void => {
       decoder.destroy();
       const bytes = Buffer.concat(chunks, Math.min(length, limitBytes));
       resolve(fault === null ? { kind: 'whole', bytes } : { kind: 'part', bytes, fault });

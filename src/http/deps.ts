@@ -15,6 +15,7 @@ import type { AcceptSourced } from '../ingest/accept-sourced.js';
 import type { OrderValue, RevenueSource } from '../ingest/sourced.js';
 import type { Metrics } from '../metrics.js';
 import type { CountCaller, CountShared } from './rate-limit.js';
+import type { Unadmitted } from './unadmitted.js';
 
 /** The settings the HTTP edge reads, by the names and in the units of config.ts. */
 export type HttpSettings = {
@@ -84,5 +85,8 @@ export type ServerDeps = {
   readonly countShared?: CountShared | undefined;
 };
 
-/** What the routes that accept share: one count of each caller's requests. */
-export type AcceptingDeps = ServerDeps & { readonly countCaller: CountCaller };
+/** What the routes that accept share: one count of each caller's requests, one bound for callers that are not admitted. */
+export type AcceptingDeps = ServerDeps & {
+  readonly countCaller: CountCaller;
+  readonly unadmitted: Unadmitted;
+};

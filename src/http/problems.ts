@@ -13,6 +13,7 @@ export const problems = {
   'too-large': { status: 413, title: 'The body is too large' },
   'unsupported-media-type': { status: 415, title: 'The content type or encoding is not supported' },
   'over-quota': { status: 429, title: 'Over the quota of this caller' },
+  'too-many-failures': { status: 429, title: 'Too many requests without a valid key' },
   'headers-too-large': { status: 431, title: 'The request headers are too large' },
   internal: { status: 500, title: 'The relay failed' },
   unavailable: { status: 503, title: 'The relay takes nothing right now' },
@@ -60,10 +61,13 @@ export function toProblemText(problem: ProblemError, requestId?: string): string
   });
 }
 
-/** 503 with the Retry-After that RFC 9110 (10.2.3) wants in whole seconds; never 0, which invites a storm. */
 export function toUnavailable(detail: string, retryAfterMs: number): ProblemError {
-  const seconds = Math.max(1, Math.ceil(retryAfterMs / 1000));
-  return new ProblemError('unavailable', detail, { headers: { 'retry-after': String(seconds) } });
+  return new ProblemError('unavailable', detail, { headers: toRetryAfter(retryAfterMs) });
+}
+
+/** The Retry-After that RFC 9110 (10.2.3) wants in whole seconds; never 0, which invites a storm. */
+export function toRetryAfter(waitMs: number): Readonly<Record<string, string>> {
+  return { 'retry-after': String(Math.max(1, Math.ceil(waitMs / 1000))) };
 }
 
 export const problemSchema = z
@@ -82,8 +86,12 @@ export const problemSchema = z
 
 /** The answers of a route that are problems, as its documentation lists them. */
 export function toProblemAnswers(...kinds: readonly ProblemKind[]) {
+  // An address that was answered 401 too often is answered so; a caller's quota has the same status.
+  const withFailures: readonly ProblemKind[] = kinds.includes('unauthorized')
+    ? ['too-many-failures', ...kinds]
+    : kinds;
   return Object.fromEntries(
-    kinds.map((kind) => [
+    withFailures.map((kind) => [
       problems[kind].status,
       {
         description: problems[kind].title,

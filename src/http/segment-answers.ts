@@ -7,6 +7,7 @@ import { toTextAnswer } from './answers.js';
 import { keepConnection, toLoggedProblem } from './failures.js';
 import type { ProblemError } from './problems.js';
 import { toInvalidWriteKey } from './segment-keys.js';
+import type { Unadmitted } from './unadmitted.js';
 
 /** Answers in the form SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
 
@@ -83,12 +84,18 @@ export function toRejectedView(
     });
 }
 
-/** Ends every failure of these routes. Who is not admitted learns that, and nothing else. */
-export function createSegmentFailures(isAdmitted: (request: FastifyRequest) => boolean) {
+/** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */
+export function createSegmentFailures(
+  isAdmitted: (request: FastifyRequest) => boolean,
+  { refuse }: Pick<Unadmitted, 'refuse'>,
+) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const found = toLoggedProblem(error, request);
-    const problem = isAdmitted(request) ? found : toInvalidWriteKey();
+    const isFinal = isAdmitted(request) || found.kind === 'unavailable';
+    const problem = isFinal ? found : refuse(request, toInvalidWriteKey());
     keepConnection(reply);
+    // Nothing keeps such a caller from holding back the rest of its body.
+    if (found.kind === 'timeout') reply.header('connection', 'close');
     reply.code(toStatus(problem)).headers(toHeaders(problem)).send(toErrorView(problem));
   };
 }
@@ -104,6 +111,7 @@ function toStatus({ kind }: ProblemError): number {
     case 'forbidden':
       return 403;
     case 'over-quota':
+    case 'too-many-failures':
     case 'unavailable':
       return 429;
     case 'internal':

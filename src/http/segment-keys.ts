@@ -1,6 +1,15 @@
-import type { FastifyRequest, onRequestHookHandler, preValidationHookHandler } from 'fastify';
-import { admit, isAdmitted, toPresentedKey, type Keyring } from './auth.js';
+import type { Readable } from 'node:stream';
+import type {
+  FastifyInstance,
+  FastifyRequest,
+  onRequestHookHandler,
+  preValidationHookHandler,
+} from 'fastify';
+import { admit, dismiss, isAdmitted, toPresentedKey, type Keyring } from './auth.js';
+import type { BegunBody } from './body.js';
+import { decode, parseCodings } from './codings.js';
 import { ProblemError } from './problems.js';
+import type { Unadmitted } from './unadmitted.js';
 
 /**
  * A write key is an ingest key. It comes as the user of Basic, as most SDKs send it; then that one
@@ -21,20 +30,113 @@ export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
   };
 }
 
-/** For whom no header spoke. `findWriteKey` looks into the body. */
-export function admitByBody(
+/**
+ * A batch of Segment has 500 KB at most, and analytics-python writes its key behind it: a body that
+ * announces no more than this is looked through. Of a longer one, or one of unknown length, the start is.
+ */
+const wholeBytes = 524_288;
+const startBytes = 16_384;
+
+/** Admits a caller without a key in its headers by the bytes of its body, of which no more is read than bounded above. */
+export function admitByStart(
+  keyring: Keyring,
+  unadmitted: Unadmitted,
+): (request: FastifyRequest, payload: Readable) => Promise<BegunBody> | null {
+  return (request, payload) =>
+    isAdmitted(request, keyring) ? null : beginBody({ request, payload, keyring, unadmitted });
+}
+
+async function beginBody({
+  request,
+  payload,
+  keyring,
+  unadmitted,
+}: {
+  readonly request: FastifyRequest;
+  readonly payload: Readable;
+  readonly keyring: Keyring;
+  readonly unadmitted: Unadmitted;
+}): Promise<BegunBody> {
+  const { headers } = request;
+  const codings = parseCodings(headers['content-encoding']);
+  const announced = Number(headers['content-length']);
+  const isShort = announced <= wholeBytes;
+  const body = await unadmitted.read(request, payload, isShort ? announced : startBytes);
+  try {
+    const limitBytes = isShort ? wholeBytes : startBytes;
+    const { bytes } = await unadmitted.inTurn(() =>
+      decode(Buffer.concat(body.chunks), codings, { limitBytes, isStart: true }),
+    );
+    for (const writeKey of findWriteKeys(bytes.subarray(0, limitBytes))) {
+      const caller = keyring.identify(writeKey);
+      if (caller === null) continue;
+      admit(request, caller);
+      request.setDecorator(keyInBody, true);
+      return body;
+    }
+    throw toInvalidWriteKey();
+  } finally {
+    body.release();
+  }
+}
+
+const keyInBody = 'keyInBody';
+
+/** To be called on the scope that uses `admitByStart`. */
+export function decorateKeys(scope: FastifyInstance): void {
+  scope.decorateRequest(keyInBody, false);
+}
+
+const keyName = Buffer.from('"writeKey"');
+/** Each costs a hash. */
+const maxWriteKeys = 16;
+const keyMaxChars = 1024;
+
+/** Values that the text gives its first members of this name, and its last, wherever they stand. */
+export function findWriteKeys(text: Buffer): readonly string[] {
+  const places = new Set<number>();
+  let place = text.indexOf(keyName);
+  while (place >= 0 && places.size < maxWriteKeys) {
+    places.add(place);
+    place = text.indexOf(keyName, place + keyName.length);
+  }
+  if (place >= 0) places.add(text.lastIndexOf(keyName));
+  return [...places]
+    .map((at) => readValue(text, at + keyName.length))
+    .filter((key) => key !== null);
+}
+
+function readValue(text: Buffer, from: number): string | null {
+  const near = text.toString('utf8', from, from + keyMaxChars);
+  const literal = /^\s*:\s*("(?:[^"\\]|\\.)*")/.exec(near)?.[1];
+  if (literal === undefined) return null;
+  try {
+    const value: unknown = JSON.parse(literal);
+    return typeof value === 'string' ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A key in the body counts where the whole of it says so. `findWriteKey` looks into what was parsed. */
+export function checkBodyKey(
   keyring: Keyring,
   findWriteKey: (request: FastifyRequest) => string | null,
 ): preValidationHookHandler {
   return (request, _reply, done) => {
-    if (isAdmitted(request, keyring)) {
+    if (isAdmitted(request, keyring) && !request.getDecorator<boolean>(keyInBody)) {
       done();
       return;
     }
     const writeKey = findWriteKey(request);
     const caller = writeKey === null ? null : keyring.identify(writeKey);
-    if (caller !== null) admit(request, caller);
-    done(caller === null ? toInvalidWriteKey() : undefined);
+    if (caller !== null) {
+      admit(request, caller);
+      done();
+    } else {
+      dismiss(request);
+      done(toInvalidWriteKey());
+    }
   };
 }
 

@@ -18,7 +18,7 @@ import {
   type RejectedView,
 } from './segment-answers.js';
 import { batchBody, callBody, segmentHeaders, segmentQuery } from './segment-bodies.js';
-import { admitByBody, admitByHeaders } from './segment-keys.js';
+import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './segment-keys.js';
 import { segmentNames, type SegmentName } from './segment-paths.js';
 
 /** What SDKs of Segment and RudderStack post to: see segment-paths.ts for the other ways to write it. */
@@ -58,12 +58,16 @@ async function routePosts(
   deps: AcceptingDeps,
   keyring: Keyring,
 ): Promise<void> {
-  const { config, countCaller } = deps;
+  const { config, countCaller, unadmitted } = deps;
   const isKnown = (request: FastifyRequest): boolean => isAdmitted(request, keyring);
   const refuse = refuseEarly(deps, 'events');
-  scope.setErrorHandler(createSegmentFailures(isKnown));
+  scope.setErrorHandler(createSegmentFailures(isKnown, unadmitted));
   scope.setValidatorCompiler(checkQueryOnly);
-  acceptRawBodies(scope, { limitBytes: config.BODY_LIMIT_BYTES });
+  decorateKeys(scope);
+  acceptRawBodies(scope, {
+    limitBytes: config.BODY_LIMIT_BYTES,
+    begin: admitByStart(keyring, unadmitted),
+  });
   scope.decorateRequest(parsedBody, null);
   scope.addHook('onRequest', admitByHeaders(keyring));
   scope.addHook('onRequest', function (request, reply, done) {
@@ -71,7 +75,7 @@ async function routePosts(
     else done();
   });
   scope.addHook('preValidation', parseBody);
-  scope.addHook('preValidation', admitByBody(keyring, findWriteKey));
+  scope.addHook('preValidation', checkBodyKey(keyring, findWriteKey));
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   // Not before the body was read: it may be what says whose request it is.
   if (perSecond !== null) {

@@ -10,6 +10,7 @@ import { routeDeliveries } from './deliveries.js';
 import type { AcceptingDeps, ServerDeps } from './deps.js';
 import { docsPath, documentRoutes, routeDocs } from './docs.js';
 import { eventRoutes } from './events.js';
+import { delayContinue } from './expect.js';
 import { answerFailure, answerFailures, toNotFound } from './failures.js';
 import { routeFlush } from './flush.js';
 import { routeHealth } from './health.js';
@@ -24,6 +25,7 @@ import { createCallerCount, limitCallers } from './rate-limit.js';
 import { routeReceipts } from './receipts.js';
 import { toLongUrl } from './segment-paths.js';
 import { routeSources } from './sources.js';
+import { createUnadmitted } from './unadmitted.js';
 
 export type { HttpViews, Readiness, ServerDeps } from './deps.js';
 
@@ -34,6 +36,7 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const keyring = createKeyring({ ingest: config.RELAY_API_KEYS, admin: config.RELAY_ADMIN_KEYS });
   // Hooks run in the order of this list: an answer is stamped and counted whoever refuses it later.
   decorateCallers(app);
+  delayContinue(app);
   answerFailures(app);
   observeAnswers(app, deps.metrics);
   stampAnswers(app);
@@ -42,10 +45,11 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const routeOtherMethods = refuseOtherMethods(app);
   routeHealth(app, deps);
   routeMetrics(app, deps.metrics);
-  const accepting = { ...deps, countCaller: createCallerCount(deps) };
+  const unadmitted = createUnadmitted(deps);
+  const accepting = { ...deps, countCaller: createCallerCount(deps), unadmitted };
   await app.register((scope) => routeIngestScope(scope, accepting, keyring));
   routeSources(app, accepting, keyring);
-  await app.register((scope) => routeAdminScope(scope, deps, keyring));
+  await app.register((scope) => routeAdminScope(scope, accepting, keyring));
   await app.register(routeDocs);
   routeOtherMethods();
   return app;
@@ -136,7 +140,7 @@ async function routeIngestScope(
 ): Promise<void> {
   const { config, countCaller } = deps;
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
-  scope.addHook('onRequest', requireAccess(keyring, 'ingest'));
+  scope.addHook('onRequest', requireAccess(keyring, 'ingest', deps.unadmitted));
   // After the key check: a quota belongs to a caller, and a stranger must not use it up.
   if (perSecond !== null) await limitCallers(scope, { perSecond, countCaller });
   for (const lane of [eventRoutes, profileRoutes]) {
@@ -149,10 +153,10 @@ async function routeIngestScope(
 
 function routeAdminScope(
   scope: FastifyInstance,
-  deps: ServerDeps,
+  deps: AcceptingDeps,
   keyring: Keyring,
 ): Promise<void> {
-  scope.addHook('onRequest', requireAccess(keyring, 'admin'));
+  scope.addHook('onRequest', requireAccess(keyring, 'admin', deps.unadmitted));
   acceptJsonBodies(scope, { limitBytes: deps.config.BODY_LIMIT_BYTES });
   routeReceipts(scope, deps.views);
   routeDeliveries(scope, deps.views);

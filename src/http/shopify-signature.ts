@@ -15,3 +15,8 @@ export function isSigned(body: Buffer, presented: string, secrets: readonly stri
   }
   return found;
 }
+
+/** Whether it looks like one: the base64 of 32 bytes. What does not needs no look at a body. */
+export function isSignatureForm(presented: string): boolean {
+  return /^[A-Za-z0-9+/]{43}=$/.test(presented);
+}

@@ -4,9 +4,9 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { mapShopify } from '../ingest/shopify.js';
 import { parseJson } from '../json.js';
-import type { ServerDeps } from './deps.js';
+import type { AcceptingDeps } from './deps.js';
 import { ProblemError } from './problems.js';
-import { isSigned } from './shopify-signature.js';
+import { isSignatureForm, isSigned } from './shopify-signature.js';
 import { openWebhooks, toRawBody, toWebhookAnswer, webhookAnswers } from './webhooks.js';
 
 const schema = {
@@ -30,21 +30,29 @@ const schema = {
   response: webhookAnswers,
 };
 
+const noMatch = 'no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the body';
+
 /** POST /webhooks/shopify. */
-export function routeShopify(scope: FastifyInstance, deps: ServerDeps): void {
+export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void {
   const { SHOPIFY_WEBHOOK_SECRETS: secrets, SHOPIFY_ORDER_VALUE: orderValue } = deps.config;
-  openWebhooks(scope, deps, secrets);
+  openWebhooks(scope, deps, {
+    secrets,
+    checkHeaders({ headers }) {
+      const signature = toHeader(headers, 'Hmac-Sha256');
+      if (signature === undefined) {
+        return toUnauthorized('the header X-Shopify-Hmac-Sha256 is missing');
+      }
+      return isSignatureForm(signature) ? null : toUnauthorized(noMatch);
+    },
+    checkBody({ headers }, bytes) {
+      const signature = toHeader(headers, 'Hmac-Sha256') ?? '';
+      return isSigned(bytes, signature, secrets) ? null : toUnauthorized(noMatch);
+    },
+  });
   const routes = scope.withTypeProvider<ZodTypeProvider>();
   routes.post('/webhooks/shopify', { schema }, async (request, reply) => {
     const { headers } = request;
-    const { bytes, text } = toRawBody(request);
-    const signature = toHeader(headers, 'Hmac-Sha256');
-    if (signature === undefined) {
-      throw toUnauthorized('the header X-Shopify-Hmac-Sha256 is missing');
-    }
-    if (!isSigned(bytes, signature, secrets)) {
-      throw toUnauthorized('no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the body');
-    }
+    const { text } = toRawBody(request);
     const post = mapShopify({
       topic: requireHeader(headers, 'Topic'),
       shop: requireHeader(headers, 'Shop-Domain'),

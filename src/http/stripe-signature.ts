@@ -26,25 +26,53 @@ export function verifyStripeSignature(
   body: Uint8Array,
   rules: SignatureRules,
 ): Verified {
+  const read = readSigned(header);
+  if (!read.ok) return read;
+  if (!isSigned(read.signed, body, rules.secrets)) return refuse(noMatch);
+  return checkAge(read.signed, rules);
+}
+
+/** What the header alone says: no body is read for one that cannot be right, whatever the body is. */
+export function checkStripeHeader(
+  header: string | undefined,
+  rules: Omit<SignatureRules, 'secrets'>,
+): Verified {
+  const read = readSigned(header);
+  if (!read.ok) return read;
+  const isLikely = read.signed.signatures.some((each) => /^[0-9a-f]{64}$/.test(each));
+  return isLikely ? checkAge(read.signed, rules) : refuse(noMatch);
+}
+
+const noMatch = 'no secret matches Stripe-Signature; is it the secret of this endpoint?';
+
+type ReadSigned = { readonly ok: true; readonly signed: Signed } | Extract<Verified, { ok: false }>;
+
+function readSigned(header: string | undefined): ReadSigned {
   if (header === undefined || header === '')
     return refuse('the header Stripe-Signature is missing');
-  const { timestamp, signatures } = readHeader(header);
-  if (timestamp === -1) return refuse('Stripe-Signature has no timestamp: t=…');
-  if (signatures.length === 0) return refuse('Stripe-Signature has no signature: v1=…');
-  if (signatures.some(isBroken)) return refuse('Stripe-Signature has a v1 that is no signature');
-  if (!isSigned({ timestamp, signatures }, body, rules.secrets)) {
-    return refuse('no secret matches Stripe-Signature; is it the secret of this endpoint?');
+  const signed = readHeader(header);
+  if (signed.timestamp === -1) return refuse('Stripe-Signature has no timestamp: t=…');
+  if (signed.signatures.length === 0) return refuse('Stripe-Signature has no signature: v1=…');
+  if (signed.signatures.some(isBroken)) {
+    return refuse('Stripe-Signature has a v1 that is no signature');
   }
-  const age = Math.floor(rules.now / 1000) - timestamp;
-  if (age > rules.toleranceSeconds) {
+  return { ok: true, signed };
+}
+
+function checkAge(
+  { timestamp }: Signed,
+  { now, toleranceSeconds }: Omit<SignatureRules, 'secrets'>,
+): Verified {
+  const age = Math.floor(now / 1000) - timestamp;
+  if (age > toleranceSeconds) {
     return refuse(
-      `Stripe-Signature is too old: more than ${rules.toleranceSeconds} s (STRIPE_TOLERANCE_SECONDS)`,
+      `Stripe-Signature is too old: more than ${toleranceSeconds} s (STRIPE_TOLERANCE_SECONDS)`,
     );
   }
   return { ok: true };
 }
 
-function refuse(detail: string): Verified {
+function refuse(detail: string): Extract<Verified, { ok: false }> {
   return { ok: false, detail };
 }
 

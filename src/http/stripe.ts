@@ -1,12 +1,18 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { toFaults } from '../ingest/faults.js';
 import { toStripePost, type StripeRules } from '../ingest/stripe.js';
 import { parseJson } from '../json.js';
-import type { HttpSettings, ServerDeps } from './deps.js';
+import type { AcceptingDeps, HttpSettings } from './deps.js';
 import { ProblemError } from './problems.js';
-import { verifyStripeSignature } from './stripe-signature.js';
+import {
+  checkStripeHeader,
+  verifyStripeSignature,
+  type SignatureRules,
+  type Verified,
+} from './stripe-signature.js';
 import { openWebhooks, toRawBody, toWebhookAnswer, webhookAnswers } from './webhooks.js';
 
 const schema = {
@@ -26,24 +32,34 @@ const schema = {
 };
 
 /** POST /webhooks/stripe. */
-export function routeStripe(scope: FastifyInstance, deps: ServerDeps): void {
+export function routeStripe(scope: FastifyInstance, deps: AcceptingDeps): void {
   const { acceptSourced, clock, config } = deps;
   const secrets = config.STRIPE_WEBHOOK_SECRETS;
   const rules = toRules(config);
-  openWebhooks(scope, deps, secrets);
+  const toSignatureRules = (): SignatureRules => ({
+    secrets,
+    toleranceSeconds: config.STRIPE_TOLERANCE_SECONDS,
+    now: clock.now(),
+  });
+  const judge = (verified: Verified): ProblemError | null =>
+    verified.ok ? null : toUnauthorized(verified.detail);
+  openWebhooks(scope, deps, {
+    secrets,
+    checkHeaders: ({ headers }) => judge(checkStripeHeader(toHeader(headers), toSignatureRules())),
+    checkBody: ({ headers }, bytes) =>
+      judge(verifyStripeSignature(toHeader(headers), bytes, toSignatureRules())),
+  });
   const routes = scope.withTypeProvider<ZodTypeProvider>();
   routes.post('/webhooks/stripe', { schema }, async (request, reply) => {
-    const { bytes, text } = toRawBody(request);
-    const verified = verifyStripeSignature(request.headers['stripe-signature'], bytes, {
-      secrets,
-      toleranceSeconds: config.STRIPE_TOLERANCE_SECONDS,
-      now: clock.now(),
-    });
-    if (!verified.ok) throw toUnauthorized(verified.detail);
+    const { text } = toRawBody(request);
     const post = toStripePost(parseEvent(text), rules);
     const taken = await acceptSourced(post, { strict: false });
     return reply.code(200).send(toWebhookAnswer(post, taken));
   });
+}
+
+function toHeader({ 'stripe-signature': header }: IncomingHttpHeaders): string | undefined {
+  return typeof header === 'string' ? header : undefined;
 }
 
 function toRules(config: HttpSettings): StripeRules {

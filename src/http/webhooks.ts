@@ -2,28 +2,78 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fast
 import { z } from 'zod';
 import type { AcceptedSourced } from '../ingest/accept-sourced.js';
 import type { SourcedPost } from '../ingest/sourced.js';
-import { acceptRawBodies, type RawBody } from './body.js';
-import type { ServerDeps } from './deps.js';
+import { acceptRawBodies, toTooLarge, type RawBody } from './body.js';
+import { parseCodings } from './codings.js';
+import type { AcceptingDeps, ServerDeps } from './deps.js';
 import { toNotFound } from './failures.js';
 import { ProblemError, toProblemAnswers } from './problems.js';
 import { findRefusal, toRefused } from './refusals.js';
 
+/** How one sender signs its webhooks. */
+export type WebhookSignature = {
+  /** Without any the route is as good as absent. */
+  readonly secrets: readonly string[];
+  /** What is wrong with the headers of a signature alone; null where the body has to decide. */
+  checkHeaders(request: FastifyRequest): ProblemError | null;
+  /** What is wrong with the signature of this body; null where it is right. */
+  checkBody(request: FastifyRequest, bytes: Buffer): ProblemError | null;
+};
+
+/** Senders publish no bound. The largest known, an order of 500 lines, has some 2 MB. */
+const webhookMaxBytes = 5_000_000;
+
 /**
  * Makes this scope one for signed requests: whoever holds a secret may post, so no key of the relay is
- * asked for. Without secrets the route is as good as absent.
+ * asked for. The headers are judged before the body is read, and the signature before it is parsed.
+ * These senders do not compress, so nothing is decompressed for a stranger.
  */
 export function openWebhooks(
   scope: FastifyInstance,
-  deps: ServerDeps,
-  secrets: readonly string[],
+  deps: AcceptingDeps,
+  signature: WebhookSignature,
 ): void {
-  scope.addHook('onRequest', refuseEarly(deps, secrets));
+  const { unadmitted } = deps;
+  const limitBytes = Math.min(deps.config.BODY_LIMIT_BYTES, webhookMaxBytes);
+  const refuse = (request: FastifyRequest, problem: ProblemError | null): void => {
+    if (problem !== null) throw unadmitted.refuse(request, problem);
+  };
+  scope.addHook('onRequest', refuseEarly(deps, signature));
+  scope.addHook('onRequest', (request, _reply, done) => {
+    refuse(request, signature.checkHeaders(request));
+    if (parseCodings(request.headers['content-encoding']).length > 0) {
+      throw new ProblemError(
+        'unsupported-media-type',
+        'a webhook is signed as it is sent, and not compressed',
+        { headers: { 'accept-encoding': 'identity' } },
+      );
+    }
+    done();
+  });
   // What is posted is the sender's affair: the schemas of these routes are documentation.
   scope.setValidatorCompiler(() => () => true);
-  acceptRawBodies(scope, { limitBytes: deps.config.BODY_LIMIT_BYTES });
+  acceptRawBodies(scope, {
+    limitBytes,
+    begin: async (request, payload) => {
+      if (Number(request.headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
+      const body = await unadmitted.read(request, payload, limitBytes + 1);
+      try {
+        if (!body.isWhole) throw toTooLarge(limitBytes);
+        const bytes = Buffer.concat(body.chunks);
+        refuse(request, signature.checkBody(request, bytes));
+        return { chunks: [bytes], isWhole: true };
+      } finally {
+        body.release();
+      }
+    },
+  });
+  scope.addHook('preValidation', (request, _reply, done) => {
+    // A request that says it has no body is not parsed at all.
+    if (request.body === undefined) refuse(request, signature.checkBody(request, noBody.bytes));
+    done();
+  });
 }
 
-function refuseEarly(deps: ServerDeps, secrets: readonly string[]): onRequestHookHandler {
+function refuseEarly(deps: ServerDeps, { secrets }: WebhookSignature): onRequestHookHandler {
   return (_request, reply, done) => {
     if (secrets.length === 0) {
       done(toNotFound());
@@ -37,7 +87,7 @@ function refuseEarly(deps: ServerDeps, secrets: readonly string[]): onRequestHoo
 
 const noBody: RawBody = { bytes: Buffer.alloc(0), text: '' };
 
-/** A request that says it has no body is not parsed at all. */
+/** A request without a body has an empty one here. */
 export function toRawBody({ body }: Pick<FastifyRequest, 'body'>): RawBody {
   return typeof body === 'object' && body !== null ? (body as RawBody) : noBody;
 }

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { toLongUrl } from '../../src/http/segment-paths.js';
 import type { AcceptedSourced, SourcedOptions } from '../../src/ingest/accept-sourced.js';
 import type { SourcedPost } from '../../src/ingest/sourced.js';
+import { createManualClock } from '../support/manual-clock.js';
 import { adminKey, ingestKey, metricValue, startServer, type Overrides } from './harness.js';
 
 const takenOne: AcceptedSourced = {
@@ -232,6 +233,7 @@ describe('what a stranger does', () => {
       '/v1/batch',
       {
         clock: {
+          ...createManualClock(),
           now: () => {
             throw new Error('out of order');
           },
