@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../clock.js';
 import { startDemo, type RunningDemo } from '../demo/demo.js';
 import { isBalanced, toText } from '../demo/summary.js';
 import { createLogger } from '../logger.js';
 import type { Output } from '../output.js';
+import { readArguments, toWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
 import { version } from './version.js';
@@ -24,7 +24,7 @@ Exit code 0: everything is delivered or accounted for; 1: it is not.
 export const command: Command = {
   help,
   async run({ args }) {
-    const { values } = parseArgs({
+    const { values } = readArguments({
       args,
       options: {
         shoppers: { type: 'string', default: '1000' },
@@ -32,6 +32,7 @@ export const command: Command = {
         logs: { type: 'boolean', default: false },
       },
     });
+    const shoppers = toWholeNumber('--shoppers', values.shoppers, { min: 1, max: 1_000_000 });
     const outputs = openOutputs(systemClock);
     const { stdout } = outputs;
     const log = await createLogger(
@@ -50,7 +51,7 @@ export const command: Command = {
           random: Math.random,
           newId: randomUUID,
           droppedLogLines: () => stdout.dropped(),
-          shoppers: Number(values.shoppers),
+          shoppers,
           onStep: (text) => stdout.write(`  ${text}\n`),
           onProgress: toProgress(stdout, process.stdout.isTTY),
           onFault: fail,

@@ -1,13 +1,12 @@
 import { readFileSync, statSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../clock.js';
 import type { Environment } from '../config.js';
 import { lanes } from '../envelope.js';
-import { ImportError } from '../import/import-error.js';
 import { runImport, type ImportOptions } from '../import/importer.js';
 import { createProgressFile } from '../import/progress.js';
 import { createReport, toSummary } from '../import/report.js';
 import { formats } from '../import/rows.js';
+import { readArguments, UsageError } from './arguments.js';
 import type { Command } from './command.js';
 
 const help = `Usage: klaviyo-relay import FILE [options]
@@ -48,13 +47,7 @@ Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some we
 export const command: Command = {
   help,
   async run({ args, env }) {
-    let options: ImportOptions;
-    try {
-      options = toOptions(args, env);
-    } catch (error) {
-      process.stderr.write(`klaviyo-relay: ${error instanceof Error ? error.message : ''}\n`);
-      return 2;
-    }
+    const options = toOptions(args, env);
     const { stderr } = process;
     const report = createReport(systemClock, {
       write: (text) => void stderr.write(text),
@@ -85,9 +78,9 @@ export const command: Command = {
 
 /** Throws what is wrong with them. */
 function toOptions(args: string[], env: Environment): ImportOptions {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = readArguments({
     args,
-    allowPositionals: true,
+    maxPositionals: Infinity,
     options: {
       type: { type: 'string' },
       format: { type: 'string' },
@@ -101,7 +94,7 @@ function toOptions(args: string[], env: Environment): ImportOptions {
   });
   const [input, ...others] = positionals;
   if (input === undefined || others.length > 0) {
-    throw new ImportError('name one file, or - for stdin (klaviyo-relay import --help)');
+    throw new UsageError('name one file, or - for stdin');
   }
   const { type, format, rejected, restart, delimiter } = values;
   return {
@@ -119,20 +112,20 @@ function toOptions(args: string[], env: Environment): ImportOptions {
 
 function toOneOf<T extends string>(option: string, given: string, choices: readonly T[]): T {
   const chosen = choices.find((choice) => choice === given);
-  if (chosen === undefined) throw new ImportError(`${option} must be ${choices.join(' or ')}`);
+  if (chosen === undefined) throw new UsageError(`${option} must be ${choices.join(' or ')}`);
   return chosen;
 }
 
 function toFormat(input: string): ImportOptions['format'] {
   if (/\.csv$/i.test(input)) return 'csv';
   if (/\.(ndjson|jsonl)$/i.test(input)) return 'ndjson';
-  throw new ImportError('say what the input is: --format ndjson or --format csv');
+  throw new UsageError('say what the input is: --format ndjson or --format csv');
 }
 
 function toDelimiter(given: string): string {
   const delimiter = given === '\\t' ? '\t' : given;
   if (delimiter.length === 1 && !/["\r\n]/.test(delimiter)) return delimiter;
-  throw new ImportError('--delimiter must be one character, such as ";" or "\\t"');
+  throw new UsageError('--delimiter must be one character, such as ";" or "\\t"');
 }
 
 function isPipe(input: string): boolean {
@@ -143,7 +136,7 @@ function isPipe(input: string): boolean {
 function toUrl(given: string): string {
   const url = URL.canParse(given) ? new URL(given) : null;
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '') {
-    throw new ImportError('--url must be an http or https URL without user, password and query');
+    throw new UsageError('--url must be an http or https URL without user, password and query');
   }
   return url.href.replace(/\/+$/, '');
 }
@@ -151,21 +144,31 @@ function toUrl(given: string): string {
 function toCount(given: string): number {
   const count = Number(given);
   if (Number.isInteger(count) && count >= 1 && count <= 10_000) return count;
-  throw new ImportError('--batch must be a whole number from 1 to 10000');
+  throw new UsageError('--batch must be a whole number from 1 to 10000');
 }
 
 function readKey(path: string | undefined, env: Environment): string | null {
   const fromEnvironment = env.RELAY_API_KEY ?? '';
   if (path !== undefined && fromEnvironment !== '') {
-    throw new ImportError('set RELAY_API_KEY or --key-file, not both');
+    throw new UsageError('set RELAY_API_KEY or --key-file, not both');
   }
-  const key = (path === undefined ? fromEnvironment : readFileSync(path, 'utf8')).trim();
+  const key = (path === undefined ? fromEnvironment : readKeyFile(path)).trim();
   if (key === '') {
-    if (path !== undefined) throw new ImportError(`${path} is empty`);
+    if (path !== undefined) throw new UsageError(`${path} is empty`);
     return null;
   }
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new ImportError('the key must be one word in ASCII');
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new UsageError('the key must be one word in ASCII');
   return key;
+}
+
+function readKeyFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UsageError(
+      `--key-file cannot be read: ${error instanceof Error ? error.message : ''}`,
+    );
+  }
 }
 
 /** The first signal asks; a second one finds nobody listening, and ends the process. */

@@ -1,4 +1,6 @@
 import type { Environment } from '../config.js';
+import { findNearName } from '../near-name.js';
+import { suggest, UsageError } from './arguments.js';
 import type { CommandEntry } from './command.js';
 import { isClosedPipe } from './outputs.js';
 import { version } from './version.js';
@@ -45,13 +47,23 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
   const [name, args] = first.startsWith('-') ? ['start', [...argv]] : [first, rest];
   const entry = commands[name];
   if (entry === undefined) {
-    process.stderr.write(`klaviyo-relay: there is no command "${name}"\n\n${usage}`);
+    const near = suggest(findNearName(name, Object.keys(commands)));
+    process.stderr.write(`klaviyo-relay: there is no command "${name}"${near}\n\n${usage}`);
     return 2;
   }
   try {
     const { command } = await entry.load();
     if (args.includes('--help') || args.includes('-h')) return print(command.help);
-    return await command.run({ args, env });
+    try {
+      return await command.run({ args, env });
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      const [form = ''] = command.help.split('\n');
+      process.stderr.write(
+        `klaviyo-relay: ${error.message}\n\n${form}\nklaviyo-relay ${name} --help tells more.\n`,
+      );
+      return 2;
+    }
   } catch (error) {
     if (isClosedPipe(error)) return 1;
     process.stderr.write(

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../clock.js';
 import { faultScriptSchema, startSandbox } from '../klaviyo/sandbox/sandbox.js';
+import { readArguments, toWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
 
@@ -19,7 +19,7 @@ Runs a strict local stand-in for Klaviyo's API, with a page that shows what it h
 export const command: Command = {
   help,
   async run({ args }) {
-    const { values } = parseArgs({
+    const { values } = readArguments({
       args,
       options: {
         host: { type: 'string', default: '127.0.0.1' },
@@ -28,6 +28,7 @@ export const command: Command = {
         'no-windows': { type: 'boolean', default: false },
       },
     });
+    const port = toWholeNumber('--port', values.port, { min: 0, max: 65_535 });
     const outputs = openOutputs(systemClock);
     return runService({
       ...outputs,
@@ -37,7 +38,7 @@ export const command: Command = {
         const sandbox = await startSandbox({
           clock: systemClock,
           host: values.host,
-          port: Number(values.port),
+          port,
           ...(values.faults !== undefined && { faults: readFaults(values.faults) }),
           ...(values['no-windows'] && { windows: 'off' as const }),
         });
@@ -51,10 +52,20 @@ export const command: Command = {
 };
 
 function readFaults(path: string) {
-  const parsed = faultScriptSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+  const parsed = faultScriptSchema.safeParse(parseFaults(path));
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(
     ({ path: at, message }) => `  - /${at.join('/')}: ${message}`,
   );
   throw new Error(`${path} is not a fault script:\n${problems.join('\n')}`);
+}
+
+/** The words of JSON.parse quote the file, which may hold anything. */
+function parseFaults(path: string): unknown {
+  const text = readFileSync(path, 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(`${path} is not JSON`);
+  }
 }

@@ -1,7 +1,10 @@
 import { systemClock } from '../clock.js';
 import { settingsSchema } from '../config.js';
 import { openOffline, type OfflineJournal } from '../store/journal/offline.js';
+import { findNearName } from '../near-name.js';
+import { readArguments, suggest, UsageError } from './arguments.js';
 import type { Command } from './command.js';
+import { withEnvFile } from './environment.js';
 import { print } from './outputs.js';
 
 const help = `Usage: klaviyo-relay store check|export [DIRECTORY]
@@ -22,13 +25,15 @@ const actions: Readonly<Record<string, (journal: OfflineJournal) => Promise<numb
 export const command: Command = {
   help,
   async run({ args, env }) {
-    const [name = '', given] = args;
+    const { positionals } = readArguments({ args, options: {}, maxPositionals: 2 });
+    const [name, given] = positionals;
+    if (name === undefined) throw new UsageError('say check or export');
     const action = actions[name];
-    if (action === undefined || args.length > 2) {
-      process.stderr.write(help);
-      return 2;
+    if (action === undefined) {
+      const near = suggest(findNearName(name, Object.keys(actions)));
+      throw new UsageError(`there is no "store ${name}"${near}`);
     }
-    const directory = given ?? settingsSchema.shape.DATA_DIR.parse(env.DATA_DIR);
+    const directory = given ?? settingsSchema.shape.DATA_DIR.parse(withEnvFile(env).DATA_DIR);
     const journal = await openOffline(directory, systemClock.now());
     try {
       return await action(journal);

@@ -96,7 +96,7 @@ describe('klaviyo-relay import', () => {
   it.each<[string, readonly string[], Record<string, string>, string]>([
     ['no file', [], {}, 'name one file'],
     ['two files', ['a.csv', 'b.csv'], {}, 'name one file'],
-    ['an option that is none', ['a.csv', '--key', 'x'], {}, "'--key'"],
+    ['an option that is none', ['a.csv', '--key', 'hunter2'], {}, 'no option --key'],
     ['a type that is none', ['a.csv', '--type', 'orders'], {}, '--type must be events or profiles'],
     ['a name that tells no format', ['a.txt'], {}, '--format ndjson or --format csv'],
     ['a long delimiter', ['a.csv', '--delimiter', 'ab'], {}, '--delimiter must be one character'],
@@ -120,6 +120,7 @@ describe('klaviyo-relay import', () => {
       { RELAY_API_KEY: 'x' },
       'RELAY_API_KEY or --key-file',
     ],
+    ['a key file that is not there', ['a.csv', '--key-file', 'k'], {}, '--key-file cannot be read'],
     ['a key of two words', ['a.csv'], { RELAY_API_KEY: 'hunter2 x' }, 'the key must be one word'],
   ])('ends with 2 at %s, and shows no secret', async (_, args, env, words) => {
     const { code, errors } = await run(args, { env });

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 
 /** The built command, as users run it: `npm test` builds it first. */
@@ -30,6 +31,8 @@ export type RelayProcessOptions = {
 export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
   const child = spawn(process.execPath, [command, 'start'], {
     env: toEnvironment(options),
+    // Where no .env is.
+    cwd: tmpdir(),
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines: string[] = [];
@@ -74,8 +77,9 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
 export async function runCommand(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  cwd: string = tmpdir(),
 ): Promise<{ readonly code: number | null; readonly output: string }> {
-  const child = spawn(process.execPath, [command, ...args], { env, stdio: 'pipe' });
+  const child = spawn(process.execPath, [command, ...args], { env, cwd, stdio: 'pipe' });
   let output = '';
   child.stdout.on('data', (part: Buffer) => (output += part.toString()));
   child.stderr.on('data', (part: Buffer) => (output += part.toString()));

@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import type { Environment } from '../config.js';
+
+const fileName = '.env';
+
+/**
+ * The process's environment over what the file `.env` of the working directory sets: a variable that
+ * is set in both, and not empty, keeps the process's value. Throws where the file is there and cannot
+ * be read.
+ */
+export function withEnvFile(env: Environment): Environment {
+  const present = Object.entries(env).filter(([, value]) => value !== undefined && value !== '');
+  return { ...readEnvFile(), ...Object.fromEntries(present) };
+}
+
+function readEnvFile(): Environment {
+  try {
+    return parseEnv(readFileSync(fileName, 'utf8'));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
+    throw new Error(`${fileName} cannot be read: ${error instanceof Error ? error.message : ''}`, {
+      cause: error,
+    });
+  }
+}
