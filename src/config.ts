@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
+import { findNearName } from './near-name.js';
 import { anyInt, int, keys, redisUrl, trustProxy, url, windows } from './setting-rules.js';
 import { sourceSettings } from './source-settings.js';
 
@@ -266,6 +267,17 @@ function contradictions(config: Config): string[] {
       `HOST: without RELAY_API_KEYS the relay listens on loopback only, not on ${config.HOST}`,
     );
   }
+  if (config.RELAY_ADMIN_KEYS.some((key) => config.RELAY_API_KEYS.includes(key))) {
+    problems.push(
+      'RELAY_ADMIN_KEYS: a key is in RELAY_API_KEYS as well; a key either ingests or administers',
+    );
+  }
+  if (
+    isPlaceholder(config.KLAVIYO_API_KEY) &&
+    !loopback.test(new URL(config.KLAVIYO_BASE_URL).hostname)
+  ) {
+    problems.push('KLAVIYO_API_KEY: is a placeholder; set a private key of your Klaviyo account');
+  }
   if (config.STORE === 'redis' && config.REDIS_URL === undefined) {
     problems.push('REDIS_URL: is required where STORE is redis');
   }
@@ -273,6 +285,31 @@ function contradictions(config: Config): string[] {
     problems.push('RETRY_BASE_MS: must not be above RETRY_MAX_DELAY_MS');
   }
   return problems;
+}
+
+/** True for what templates and examples have in place of a key. */
+export const isPlaceholder = (key: string): boolean =>
+  /replace|change[-_]?(?:me|it|this)|your[-_]|placeholder|example|x{4}|\.{3}|…|[<>]/i.test(key);
+
+/** A variable that is not read, and the setting that its name most likely means. */
+export type MisspeltVariable = { readonly name: string; readonly meant: string };
+
+/** Short names such as HOST are near to many that other programs read, such as HOME. */
+const toMaxEdits = (name: string): number => (name.includes('_') ? 2 : name.length < 5 ? 0 : 1);
+
+/**
+ * Variables whose names are near that of a setting, and which nothing reads. Where a setting is meant
+ * that is set as well, the other variable is somebody else's.
+ */
+export function findMisspeltVariables(env: Environment): readonly MisspeltVariable[] {
+  const files = fromFile.map((name) => `${name}_FILE`);
+  // RELAY_URL is read by `klaviyo-relay import`.
+  const known = new Set([...Object.keys(settingsSchema.shape), ...files, 'RELAY_URL']);
+  const isSet = (name: string): boolean => (env[name] ?? '') !== '';
+  return Object.keys(env).flatMap((name): MisspeltVariable[] => {
+    const meant = isSet(name) ? findNearName(name, known, toMaxEdits(name)) : null;
+    return meant === null || isSet(meant) || isSet(`${meant}_FILE`) ? [] : [{ name, meant }];
+  });
 }
 
 /** A revision is supported for two years (Klaviyo's versioning policy). Null while it is. */

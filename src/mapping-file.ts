@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
+import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { toMapping, type Mapping } from './ingest/mapping.js';
+import { sources } from './ingest/sourced.js';
+import { isJsonObject } from './json.js';
+import { findNearName } from './near-name.js';
 
 type Loaded =
   | { readonly ok: true; readonly mapping: Mapping }
@@ -15,21 +18,43 @@ export const mappingFile = z.string().transform((path, context): Mapping => {
   return z.NEVER;
 });
 
+/**
+ * The problems name places and the mapping's own words. They show nothing of a file that is no mapping:
+ * the path may lead to a file of secrets.
+ */
 function loadMapping(path: string): Loaded {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const why = error instanceof Error ? error.message : 'unknown error';
+    return { ok: false, problems: [`cannot be read (${why})`] };
+  }
   let content: unknown;
   try {
-    content = parse(readFileSync(path, 'utf8'));
+    content = parse(text, { logLevel: 'error' });
   } catch (error) {
-    const why = error instanceof Error ? toFirstLine(error.message) : 'unknown error';
-    return { ok: false, problems: [`cannot be read (${why})`] };
+    return { ok: false, problems: [`is neither YAML nor JSON${toPlace(error)}`] };
   }
   const mapping = toMapping(content);
   if (mapping.ok) return { ok: true, mapping: mapping.value };
+  const names = isJsonObject(content) ? Object.keys(content) : [];
+  const isMapping = names.some((name) => sources.some((source) => source === name));
+  if (!isMapping) return { ok: false, problems: [toWhatItHolds(names)] };
   const problems = mapping.errors.map(({ pointer, detail }) => `${pointer || 'it'} ${detail}`);
   return { ok: false, problems };
 }
 
-/** What YAML says of a place ends with a drawing of it. */
-function toFirstLine(message: string): string {
-  return message.replace(/:?\n[^]*$/, '');
+function toWhatItHolds(names: readonly string[]): string {
+  const near = names.map((name) => findNearName(name, sources)).find((name) => name !== null);
+  return `it must hold ${sources.join(', ')}, or some of them${near === undefined ? '' : `; did you mean ${near}?`}`;
+}
+
+/** A code of the YAML library and a position: the library's words quote the file. */
+function toPlace(error: unknown): string {
+  if (error instanceof ReferenceError) return ': an alias has no anchor, or there are too many';
+  if (!(error instanceof YAMLParseError)) return '';
+  const [start] = error.linePos ?? [];
+  const at = start === undefined ? '' : ` at line ${start.line}, column ${start.col}`;
+  return `: ${error.code}${at}`;
 }

@@ -49,8 +49,6 @@ export const redisUrl = z.string().transform((text, context) => {
   }
 });
 
-export const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
-
 /** Names for networks that proxy-addr has, which Fastify asks. */
 const namedNetworks = ['loopback', 'linklocal', 'uniquelocal'];
 
@@ -96,3 +94,11 @@ export const trustProxy = z.string().transform((text, context): boolean | number
   );
   return z.NEVER;
 });
+
+/** A base URL: what is appended to it are paths, and it is shown in logs. Its errors never show it. */
+export const url = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .refine((text) => {
+    const { username, password, search, hash } = new URL(text);
+    return username === '' && password === '' && search === '' && hash === '' && !/[?#]/.test(text);
+  }, 'must have no user, password, query or fragment');

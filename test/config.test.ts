@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   ConfigError,
+  findMisspeltVariables,
   loadConfig,
   revisionWarning,
   settingsSchema,
@@ -75,10 +76,19 @@ describe('the configuration', () => {
     ['LOG_LEVEL', { ...key, LOG_LEVEL: 'loud' }],
     ['RETRY_BASE_MS', { ...key, RETRY_BASE_MS: '5000', RETRY_MAX_DELAY_MS: '1000' }],
     ['HOST', { ...key, HOST: '0.0.0.0' }],
+    ['KLAVIYO_API_KEY', { KLAVIYO_API_KEY: 'pk_replace_me' }],
+    ['KLAVIYO_BASE_URL', { ...key, KLAVIYO_BASE_URL: 'https://user:hunter2@a.klaviyo.com' }],
+    ['KLAVIYO_BASE_URL', { ...key, KLAVIYO_BASE_URL: 'https://a.klaviyo.com/?key=hunter2' }],
+    ['KLAVIYO_BASE_URL', { ...key, KLAVIYO_BASE_URL: 'https://a.klaviyo.com/#hunter2' }],
+    [
+      'RELAY_ADMIN_KEYS',
+      { ...key, RELAY_API_KEYS: 'hunter2-1,hunter2-2', RELAY_ADMIN_KEYS: 'hunter2-2' },
+    ],
   ])('names %s where it is wrong', (name, env: Environment) => {
     const problems = problemsOf(env);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatch(new RegExp(`^${name}: `));
+    expect(problems[0]).not.toContain('hunter2');
   });
 
   it('names every problem at once', () => {
@@ -107,6 +117,30 @@ describe('the configuration', () => {
       PORT: 'x',
     }).join('\n');
     expect(text).not.toContain('hunter2');
+  });
+
+  it('takes a placeholder for the key of a Klaviyo on this machine', () => {
+    const sandbox = { KLAVIYO_API_KEY: 'pk_replace_me', KLAVIYO_BASE_URL: 'http://127.0.0.1:4000' };
+    expect(problemsOf(sandbox)).toEqual([]);
+  });
+
+  it('finds variables that nothing reads and whose names are near that of a setting', () => {
+    const meant = (env: Environment) => findMisspeltVariables(env).map((each) => each.meant);
+    expect(meant({ DEAD_LETER_MAX_COUNT: '1', KLAVIYO_API_KEYS_FILE: 'x' })).toEqual([
+      'DEAD_LETTER_MAX_COUNT',
+      'KLAVIYO_API_KEY_FILE',
+    ]);
+    expect(meant({ WORKER: '1', STORES: 'x', Port: '1' })).toEqual(['WORKERS', 'STORE', 'PORT']);
+  });
+
+  it('leaves alone variables of other programs', () => {
+    const others = {
+      ...{ HOME: '/', HOSTNAME: 'a', PATH: '/', LANG: 'C', SHELL: 'sh', TERM: 'x', POST: '1' },
+      ...{ RELAY_SERVICE_HOST: '10.0.0.1', RELAY_PORT_3000_TCP: 'tcp://10.0.0.1:3000' },
+      ...{ KLAVIYO_RELAY_SERVICE_PORT: '1', RELAY_URL: 'http://127.0.0.1' },
+      ...{ RELAY_API_KEYS: 'ingest-key-1', RELAY_API_KEY: 'ingest-key-1', PORTS: '' },
+    };
+    expect(findMisspeltVariables(others)).toEqual([]);
   });
 
   it('describes every variable', () => {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ConfigError, loadConfig } from '../src/config.js';
 
 let folder: string;
@@ -69,13 +69,39 @@ describe('MAPPING_FILE', () => {
   });
 
   it.each([
-    ['names a thing twice', 'shopify: {}\nshopify: {}\n', /must be unique at line 2, column 1\)$/],
-    ['is no YAML', 'shopify: [1', /line 1, column 12\)$/],
+    ['names a thing twice', 'shopify: {}\nshopify: {}\n', /DUPLICATE_KEY at line 2, column 1$/],
+    ['is no YAML', 'shopify: [1', /line 1, column 12$/],
     ['is a bomb', toBomb(), /alias/i],
   ])('that %s is a problem in one line', (_, text, words) => {
     const problems = problemsOf(() => load(text));
     expect(problems).toEqual([expect.stringMatching(words)]);
     expect(problems[0]).toMatch(/^MAPPING_FILE: /);
+  });
+});
+
+describe('a MAPPING_FILE that leads to a file of secrets', () => {
+  it.each([
+    ['of variables', 'STRIPE_KEY=hunter2\nhunter2\n'],
+    ['of YAML', 'password: hunter2\nhunter2: 1\n'],
+    ['of YAML with a name twice', 'hunter2: 1\nhunter2: 2\n'],
+    ['with an alias', 'password: *hunter2\n'],
+    ['with a tag', 'password: !hunter2 a\n'],
+    ['that is no YAML', 'password: "hunter2\n  hunter2: [\n'],
+    ['that is a key', '-----BEGIN KEY-----\nhunter2\n-----END KEY-----\n'],
+    ['of bytes', '\u0000\u0001hunter2\u0000'],
+  ])('%s shows nothing of it', (_, text) => {
+    const warned = vi.spyOn(process, 'emitWarning');
+    onTestFinished(() => warned.mockRestore());
+    const problems = problemsOf(() => load(text));
+    expect(problems).toHaveLength(1);
+    expect(problems.join()).not.toContain('hunter2');
+    expect(warned).not.toHaveBeenCalled();
+  });
+
+  it('whose name of a source is misspelt gets a suggestion', () => {
+    expect(problemsOf(() => load('shoppify: {}\n'))).toEqual([
+      'MAPPING_FILE: it must hold segment, shopify, stripe, or some of them; did you mean shopify?',
+    ]);
   });
 });
 

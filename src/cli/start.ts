@@ -1,17 +1,33 @@
 import { randomUUID } from 'node:crypto';
 import { startApp } from '../app.js';
 import { systemClock } from '../clock.js';
-import { ConfigError, loadConfig, type Config } from '../config.js';
+import {
+  ConfigError,
+  findMisspeltVariables,
+  loadConfig,
+  type Config,
+  type Environment,
+  type MisspeltVariable,
+} from '../config.js';
 import { createLogger } from '../logger.js';
 import { StuckError } from '../store/journal/commit-error.js';
+import { readArguments } from './arguments.js';
 import type { Command } from './command.js';
+import { withEnvFile } from './environment.js';
 import { openOutputs, runService } from './service.js';
 import { version } from './version.js';
 
-const help = `Usage: klaviyo-relay start
+const help = `Usage: klaviyo-relay start [options]
 
 Runs the relay until it is told to stop (SIGTERM or SIGINT; a second one ends it at once).
-Needs KLAVIYO_API_KEY. To try it without a Klaviyo account:
+Needs KLAVIYO_API_KEY. Settings are environment variables; the file .env of the working directory adds
+those that are not set. SIGHUP reads key files and MAPPING_FILE again.
+
+  --host HOST      address to listen on; wins over HOST
+  --port PORT      port to listen on; wins over PORT
+  --data-dir DIR   directory of the journal; wins over DATA_DIR
+
+To try it without a Klaviyo account:
 
   klaviyo-relay sandbox --port 4000 &
   KLAVIYO_API_KEY=pk_demo KLAVIYO_BASE_URL=http://127.0.0.1:4000 klaviyo-relay start
@@ -25,11 +41,32 @@ Then:
 /** Runs the relay; resolves when it has stopped. */
 export const command: Command = {
   help,
-  run({ env }) {
-    const config = readConfig(env);
-    return config === null ? Promise.resolve(1) : untilStopped(config);
+  run({ args, env }) {
+    const settings = readSettings(args, env);
+    const config = readConfig(settings);
+    if (config === null) return Promise.resolve(1);
+    return untilStopped(config, findMisspeltVariables(settings));
   },
 };
+
+export const startOptions = {
+  host: { type: 'string' },
+  port: { type: 'string' },
+  'data-dir': { type: 'string' },
+} as const;
+
+/** The settings that `start` runs with: options, over the environment, over .env. */
+function readSettings(args: readonly string[], env: Environment): Environment {
+  const { values } = readArguments({ args, options: startOptions });
+  return withStartOptions(withEnvFile(env), values);
+}
+
+type StartOptions = { readonly [name in keyof typeof startOptions]?: string | undefined };
+
+export function withStartOptions(env: Environment, options: StartOptions): Environment {
+  const { host = env.HOST, port = env.PORT, 'data-dir': directory = env.DATA_DIR } = options;
+  return { ...env, HOST: host, PORT: port, DATA_DIR: directory };
+}
 
 /** Null where it is not usable; then the reasons are on stderr. */
 export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null {
@@ -42,7 +79,10 @@ export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null
   }
 }
 
-async function untilStopped(config: Config): Promise<number> {
+async function untilStopped(
+  config: Config,
+  misspelt: readonly MisspeltVariable[],
+): Promise<number> {
   const outputs = openOutputs(systemClock);
   const { stdout } = outputs;
   const isTerminal = process.stdout.isTTY;
@@ -51,6 +91,7 @@ async function untilStopped(config: Config): Promise<number> {
     isTerminal,
     secrets: toSecrets(config),
   });
+  for (const { name, meant } of misspelt) log.warn(`nothing reads ${name}; did you mean ${meant}?`);
   let isStarted = false;
   return runService({
     ...outputs,
