@@ -80,7 +80,7 @@ export function toEnvExample(settings) {
   });
   const head =
     '# Made from src/config.ts by `npm run docs`. Copy it to .env; what is commented out is the default.\n' +
-    '# Read by docker compose, and by `node --env-file=.env dist/main.js start`.\n';
+    '# Read by docker compose, and by `klaviyo-relay start` and `check` in the working directory.\n';
   return [head, ...entries].join('\n');
 }
 

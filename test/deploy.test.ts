@@ -57,6 +57,8 @@ const configure = ({ relay, settings }: Loaded): Config =>
     ...Object.fromEntries(
       relay.env.map(({ name, valueFrom }) => [name, secret.stringData[valueFrom.secretKeyRef.key]]),
     ),
+    // The example's own is a placeholder, with which the relay does not start.
+    KLAVIYO_API_KEY: 'pk_1',
   });
 
 describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {

@@ -259,6 +259,16 @@ describe('docker compose', () => {
   });
 });
 
+describe('the command', () => {
+  it('runs by `npx klaviyo-relay` in a built checkout, as the README has it', async () => {
+    expect(read('README.md')).toContain('npx klaviyo-relay check ');
+    const { stdout } = await promisify(execFile)('npx', ['--no', 'klaviyo-relay', 'help'], {
+      cwd: root,
+    });
+    expect(stdout).toMatch(/^klaviyo-relay \d/);
+  });
+});
+
 describe('continuous integration', () => {
   it('runs .ci/run, may read and no more, and pins its actions', () => {
     const step = z.object({ uses: z.string().optional(), run: z.string().optional() });

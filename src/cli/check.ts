@@ -1,36 +1,104 @@
 import { systemClock } from '../clock.js';
-import { revisionWarning, type Config } from '../config.js';
+import {
+  findMisspeltVariables,
+  isPlaceholder,
+  revisionWarning,
+  type Config,
+  type Environment,
+} from '../config.js';
 import { explainMapping } from '../ingest/explain-mapping.js';
 import type { Mapping } from '../ingest/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
+import { readArguments } from './arguments.js';
+import { checkDataDirectory, checkPort } from './check-machine.js';
+import { checkRedis } from './check-redis.js';
 import type { Command } from './command.js';
-import { readConfig } from './start.js';
+import { withEnvFile } from './environment.js';
+import { bad, ok, warn, type Finding } from './finding.js';
+import { readConfig, startOptions, withStartOptions } from './start.js';
 import { version } from './version.js';
 
-const help = `Usage: klaviyo-relay check [--offline]
+const help = `Usage: klaviyo-relay check [options]
 
-Validates the configuration, explains what MAPPING_FILE does to each source, and asks Klaviyo once
-whether the key works and has the scopes that the relay needs. Nothing is recorded at Klaviyo.
-Exit code 0: fine; 1: something is wrong.
+Looks at everything that \`klaviyo-relay start\` needs: settings and their names, keys, the data
+directory and its disk, the port, Redis, MAPPING_FILE, and whether Klaviyo takes the key and gives it
+the scopes that the relay needs. Nothing is recorded at Klaviyo. One line a finding: ok, WARN or BAD.
+Exit code 0: nothing is BAD; 1: something is; 2: the command line is not understood.
 
-  --offline   do not ask Klaviyo
+  --offline        do not send a request to Klaviyo
+  --strict         exit with 1 for a WARN as well
+  --host, --port, --data-dir   as for start
 `;
 
-/** Validates the configuration, and the key against Klaviyo. */
+const options = {
+  ...startOptions,
+  offline: { type: 'boolean', default: false },
+  strict: { type: 'boolean', default: false },
+} as const;
+
+/** Validates the configuration and what it leads to. */
 export const command: Command = {
   help,
   async run({ args, env }) {
-    const config = readConfig(env);
+    const { values } = readArguments({ args, options });
+    const settings = withStartOptions(withEnvFile(env), values);
+    const config = readConfig(settings);
     if (config === null) return 1;
-    say(true, 'configuration', `store ${config.STORE}, listens on ${config.HOST}:${config.PORT}`);
-    const revision = revisionWarning(config.KLAVIYO_REVISION, systemClock.now());
-    if (revision !== null) say(false, 'revision', revision);
-    if (config.MAPPING_FILE !== undefined) sayMapping(config.MAPPING_FILE);
-    return args.includes('--offline') ? 0 : askKlaviyo(config);
+    let isGood = true;
+    for await (const { level, what, detail } of findAll(config, settings, values.offline)) {
+      process.stdout.write(`${level.padEnd(4)} ${what}: ${detail}\n`);
+      isGood &&= level === 'ok' || (level === 'WARN' && !values.strict);
+    }
+    return isGood ? 0 : 1;
   },
 };
 
-async function askKlaviyo(config: Config): Promise<number> {
+/** What `start` would meet with these settings, in the order in which it would. */
+export async function* findAll(
+  config: Config,
+  env: Environment,
+  isOffline: boolean,
+): AsyncGenerator<Finding> {
+  yield ok('configuration', `store ${config.STORE}, listens on ${config.HOST}:${config.PORT}`);
+  yield* findMisspelt(env);
+  yield* findKeys(config);
+  const revision = revisionWarning(config.KLAVIYO_REVISION, systemClock.now());
+  if (revision !== null) yield warn('revision', revision);
+  const port = await checkPort(config);
+  if (config.STORE === 'journal') yield* await checkDataDirectory(config, port.isOurs);
+  yield port.finding;
+  yield* await checkRedis(config);
+  if (config.MAPPING_FILE !== undefined) yield* explain(config.MAPPING_FILE);
+  if (!isOffline) yield* await askKlaviyo(config);
+}
+
+/** Names of servers and of logging are common: other programs may read those variables. */
+const commonNames = /^(?:REDIS|LOG)_/;
+
+function findMisspelt(env: Environment): readonly Finding[] {
+  return findMisspeltVariables(env).map(({ name, meant }) => {
+    const level = commonNames.test(name) ? warn : bad;
+    return level('variable', `nothing reads ${name}; did you mean ${meant}?`);
+  });
+}
+
+/** Those of docker-compose.yml, which anybody can read. */
+const publishedKeys = ['local-ingest-key', 'local-admin-key'];
+
+function* findKeys(config: Config): Generator<Finding> {
+  const { RELAY_API_KEYS: ingest, RELAY_ADMIN_KEYS: admin } = config;
+  if (ingest.length + admin.length === 0) {
+    yield ok('keys', 'none: the relay serves this machine alone');
+  }
+  for (const [name, keys] of Object.entries({ RELAY_API_KEYS: ingest, RELAY_ADMIN_KEYS: admin })) {
+    if (keys.some(isPlaceholder)) yield bad('keys', `${name} holds a placeholder; make a key`);
+    else if (keys.some((key) => publishedKeys.includes(key)))
+      yield warn('keys', `${name} holds the published key of docker-compose.yml; make a key`);
+    else if (keys.length > 0) yield ok('keys', `${keys.length} in ${name}`);
+  }
+}
+
+async function askKlaviyo(config: Config): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
     apiKey: config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
@@ -42,19 +110,14 @@ async function askKlaviyo(config: Config): Promise<number> {
   });
   try {
     const scopes = await client.probeScopes();
-    for (const { scope, ok, detail } of scopes) say(ok, scope, detail);
-    return scopes.every(({ ok }) => ok) ? 0 : 1;
+    return scopes.map(({ scope, ok: isGiven, detail }) => (isGiven ? ok : bad)(scope, detail));
   } finally {
     await client.close();
   }
 }
 
-function sayMapping(mapping: Mapping): void {
-  for (const { source, lines } of explainMapping(mapping)) {
-    for (const line of lines) say(true, source, line);
-  }
-}
-
-function say(ok: boolean, what: string, detail: string): void {
-  process.stdout.write(`${ok ? 'ok  ' : 'BAD '} ${what}: ${detail}\n`);
+function explain(mapping: Mapping): readonly Finding[] {
+  return explainMapping(mapping).flatMap(({ source, lines }) =>
+    lines.map((line) => ok(source, line)),
+  );
 }

@@ -54,16 +54,13 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
   try {
     const { command } = await entry.load();
     if (args.includes('--help') || args.includes('-h')) return print(command.help);
-    try {
-      return await command.run({ args, env });
-    } catch (error) {
+    return await command.run({ args, env }).catch((error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
       const [form = ''] = command.help.split('\n');
-      process.stderr.write(
-        `klaviyo-relay: ${error.message}\n\n${form}\nklaviyo-relay ${name} --help tells more.\n`,
-      );
+      const more = `klaviyo-relay ${name} --help tells more.`;
+      process.stderr.write(`klaviyo-relay: ${error.message}\n\n${form}\n${more}\n`);
       return 2;
-    }
+    });
   } catch (error) {
     if (isClosedPipe(error)) return 1;
     process.stderr.write(

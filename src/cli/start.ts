@@ -41,10 +41,10 @@ Then:
 /** Runs the relay; resolves when it has stopped. */
 export const command: Command = {
   help,
-  run({ args, env }) {
+  async run({ args, env }) {
     const settings = readSettings(args, env);
     const config = readConfig(settings);
-    if (config === null) return Promise.resolve(1);
+    if (config === null) return 1;
     return untilStopped(config, findMisspeltVariables(settings));
   },
 };

@@ -1,8 +1,14 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
-import { runCommand } from '../support/relay-process.js';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { findAll } from '../../src/cli/check.js';
+import type { Finding } from '../../src/cli/finding.js';
+import { loadConfig } from '../../src/config.js';
+import { runCommand, startRelayProcess } from '../support/relay-process.js';
+import { startRedis } from '../support/redis-server.js';
 
 let folder: string;
 beforeEach(() => {
@@ -10,21 +16,191 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const check = (mapping: string) => {
+type Env = Readonly<Record<string, string>>;
+
+const toSettings = (env: Env): Env => ({
+  KLAVIYO_API_KEY: 'pk_test',
+  PORT: '0',
+  DATA_DIR: join(folder, 'data'),
+  ...env,
+});
+
+/** What check prints, a line a finding, without Klaviyo. */
+async function findIn(env: Env = {}): Promise<string> {
+  const settings = toSettings(env);
+  const findings: Finding[] = [];
+  for await (const finding of findAll(loadConfig(settings), settings, true)) findings.push(finding);
+  return findings.map(({ level, what, detail }) => `${level} ${what}: ${detail}\n`).join('');
+}
+
+/** Check as users run it. */
+const check = (env: Env = {}, ...args: string[]) =>
+  runCommand(['check', '--offline', ...args], toSettings(env), folder);
+
+const writeMapping = (mapping: string): Env => {
   const path = join(folder, 'mapping.yaml');
   writeFileSync(path, mapping);
-  return runCommand(['check', '--offline'], { KLAVIYO_API_KEY: 'pk_test', MAPPING_FILE: path });
+  return { MAPPING_FILE: path };
 };
 
 it('check explains what the mapping file does to each source', async () => {
-  const { code, output } = await check('shopify:\n  topics: { orders/cancelled: false }\n');
+  const env = writeMapping('shopify:\n  topics: { orders/cancelled: false }\n');
+  const { code, output } = await check(env);
   expect(output).toContain('ok   segment: all on, as it comes\n');
   expect(output).toContain('ok   shopify: topic orders/cancelled: off\n');
   expect(code).toBe(0);
 });
 
 it('check names what is wrong with the mapping file', async () => {
-  const { code, output } = await check('shopify:\n  topics: { orders/cancelled: 0 }\n');
+  const env = writeMapping('shopify:\n  topics: { orders/cancelled: 0 }\n');
+  const { code, output } = await check(env);
   expect(output).toContain('MAPPING_FILE: /shopify/topics/orders~1cancelled must be true or false');
+  expect(code).toBe(1);
+});
+
+it('check makes nothing in the data directory', async () => {
+  const found = await findIn();
+  expect(found).toMatch(/^ok data directory: \S+ does not exist yet and can be made$/m);
+  expect(found).toMatch(/^ok disk: \d+ MB free$/m);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+describe('check finds', () => {
+  it.each<[string, Env, RegExp]>([
+    [
+      'a variable whose name is misspelt',
+      { KLAVIYO_REVISON: '2024-10-15' },
+      /^BAD variable: nothing reads KLAVIYO_REVISON; did you mean KLAVIYO_REVISION\?$/m,
+    ],
+    [
+      'a variable in lower case',
+      { relay_api_keys: 'ingest-key-1' },
+      /nothing reads relay_api_keys; did you mean RELAY_API_KEYS\?$/m,
+    ],
+    [
+      'the variable of the import command in place of the setting',
+      { RELAY_API_KEY: 'ingest-key-1' },
+      /nothing reads RELAY_API_KEY; did you mean RELAY_API_KEYS\?$/m,
+    ],
+    [
+      'a placeholder among the keys',
+      { RELAY_API_KEYS: 'change-me-please' },
+      /^BAD keys: RELAY_API_KEYS holds a placeholder/m,
+    ],
+    [
+      'a disk without room',
+      { DISK_RESERVE_BYTES: String(2 ** 50) },
+      /^BAD disk: \d+ MB free: below DISK_RESERVE_BYTES/m,
+    ],
+    [
+      'a Redis that does not answer',
+      { STORE: 'redis', REDIS_URL: 'redis://127.0.0.1:1', REDIS_TIMEOUT_MS: '100' },
+      /^BAD REDIS_URL: /m,
+    ],
+    [
+      'an address that this machine does not have',
+      { HOST: '192.0.2.1', RELAY_API_KEYS: 'ingest-key-1' },
+      /^BAD port: 192\.0\.2\.1:0 cannot be used \(EADDRNOTAVAIL\)$/m,
+    ],
+  ])('%s', async (_, env, words) => {
+    expect(await findIn(env)).toMatch(words);
+  });
+
+  it('a port that another program uses', async () => {
+    const server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+    onTestFinished(() => {
+      server.close();
+    });
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const found = await findIn({ PORT: String(port) });
+    expect(found).toContain(`BAD port: 127.0.0.1:${port} cannot be used (EADDRINUSE)\n`);
+  });
+
+  it('a data directory that holds something else', async () => {
+    mkdirSync(join(folder, 'data'));
+    writeFileSync(join(folder, 'data', 'precious.db'), '');
+    expect(await findIn()).toMatch(/^BAD data directory: .*is not empty and holds no journal/m);
+  });
+
+  it('a data directory that is a file', async () => {
+    writeFileSync(join(folder, 'data'), '');
+    expect(await findIn()).toMatch(/^BAD data directory: /m);
+  });
+
+  it('a data directory below a file', async () => {
+    writeFileSync(join(folder, 'file'), '', { mode: 0o700 });
+    const found = await findIn({ DATA_DIR: join(folder, 'file', 'data') });
+    expect(found).toMatch(/^BAD data directory: .* cannot be made: .*file is not a directory$/m);
+  });
+});
+
+it('check beside the running relay that it is about warns', async () => {
+  const dataDir = join(folder, 'data');
+  const relay = startRelayProcess({ klaviyoUrl: 'http://127.0.0.1:1', dataDir });
+  onTestFinished(async () => {
+    await relay.end('SIGKILL');
+  });
+  const { port } = new URL((await relay.listening)!);
+  const found = await findIn({ PORT: port });
+  expect(found).toContain(`WARN port: a relay listens on 127.0.0.1:${port} already\n`);
+  expect(found).toMatch(/^WARN data directory: .* is held by /m);
+  expect(found).not.toContain('BAD');
+  // With another port this would be a second relay on the same directory.
+  expect(await findIn()).toMatch(/^BAD data directory: .* is held by /m);
+});
+
+it('check asks Redis, and warns of what it would lose', async () => {
+  const server = await startRedis({ settings: { appendonly: 'no' } });
+  onTestFinished(() => server.close());
+  const found = await findIn({ STORE: 'redis', REDIS_URL: server.url });
+  expect(found).toMatch(/^ok REDIS_URL: redis \d/m);
+  expect(found).toMatch(/^WARN REDIS_URL: .*append/m);
+});
+
+it('check ends with exit code 1 where it prints BAD, and with --strict where it prints WARN', async () => {
+  const bad = await check({ KLAVIYO_REVISON: '2026-07-15' });
+  expect(bad.output).toMatch(/^BAD {2}variable: /m);
+  expect(bad.code).toBe(1);
+  const warned = { KLAVIYO_REVISION: '2020-01-01' };
+  const lenient = await check(warned);
+  expect(lenient.output).toMatch(/^WARN revision: /m);
+  expect(lenient.code).toBe(0);
+  expect((await check(warned, '--strict')).code).toBe(1);
+});
+
+it.each([
+  [['check', '--ofline'], 'there is no option --ofline; did you mean --offline?'],
+  [['start', '--prot', '3000'], 'there is no option --prot; did you mean --port?'],
+  [['--data-dri', 'x'], 'there is no option --data-dri; did you mean --data-dir?'],
+  [['start', 'now'], 'it takes options only'],
+  [['start', '--port'], "Option '--port <value>' argument missing"],
+  [['chekc'], 'there is no command "chekc"; did you mean check?'],
+  [['store', 'exprot'], 'there is no "store exprot"; did you mean export?'],
+  [['store', 'check', 'a', 'b'], 'it takes 2 arguments at most'],
+  [['store', '--chekc'], 'there is no option --chekc'],
+  [['sandbox', '--fault', 'x'], 'there is no option --fault; did you mean --faults?'],
+  [['sandbox', '--port', 'http'], '--port must be a whole number from 0 to 65535'],
+  [['demo', '--shoppers', 'many'], '--shoppers must be a whole number from 1 to 1000000'],
+  [['import', 'a.csv', '--typ', 'events'], 'there is no option --typ; did you mean --type?'],
+])('the command line %j ends with exit code 2 and a reason', async (args, words) => {
+  const { code, output } = await runCommand(args, toSettings({}), folder);
+  expect(output).toContain(`klaviyo-relay: ${words}`);
+  expect(code).toBe(2);
+});
+
+it('check reads .env in the working directory, and the environment wins over it', async () => {
+  writeFileSync(join(folder, '.env'), 'PORT=1\nHOST=127.0.0.2\nKLAVIYO_REVISON=x\n');
+  const { output } = await check({ PORT: '0' });
+  expect(output).toContain('ok   configuration: store journal, listens on 127.0.0.2:0\n');
+  expect(output).toContain('nothing reads KLAVIYO_REVISON');
+  const overridden = await check({}, '--host', '127.0.0.3', '--port', '0');
+  expect(overridden.output).toContain('store journal, listens on 127.0.0.3:0\n');
+});
+
+it('check says which file cannot be read where .env is a directory', async () => {
+  mkdirSync(join(folder, '.env'));
+  const { code, output } = await check();
+  expect(output).toMatch(/^klaviyo-relay: \.env cannot be read: EISDIR/);
   expect(code).toBe(1);
 });

@@ -1,0 +1,121 @@
+import { constants } from 'node:fs';
+import { access, stat, statfs } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { dirname, resolve } from 'node:path';
+import { systemClock } from '../clock.js';
+import type { Config } from '../config.js';
+import { Directory } from '../store/journal/directory.js';
+import { bad, ok, warn, type Finding } from './finding.js';
+
+type DirectorySettings = Pick<Config, 'DATA_DIR' | 'DISK_RESERVE_BYTES'>;
+
+/**
+ * Whether `start` could take the data directory, and whether its disk has room. A directory that does
+ * not exist is not made. `isRunning`: a relay listens on the configured port, so that it may hold the
+ * directory.
+ */
+export async function checkDataDirectory(
+  { DATA_DIR: path, DISK_RESERVE_BYTES: reserveBytes }: DirectorySettings,
+  isRunning: boolean,
+): Promise<readonly Finding[]> {
+  const existing = await findExisting(resolve(path));
+  const directory =
+    existing === resolve(path) ? takeDirectory(path, isRunning) : await checkParent(path, existing);
+  return [directory, await checkRoom(existing, reserveBytes)];
+}
+
+function takeDirectory(path: string, isRunning: boolean): Finding {
+  try {
+    Directory.open(path, { create: true, now: systemClock.now() }).release();
+    return ok('data directory', `${path} can be used`);
+  } catch (error) {
+    const message = toMessage(error);
+    const isHeld = isRunning && message.includes('is held by');
+    return (isHeld ? warn : bad)('data directory', message);
+  }
+}
+
+async function checkParent(path: string, parent: string): Promise<Finding> {
+  try {
+    await access(parent, constants.W_OK | constants.X_OK);
+    if (!(await stat(parent)).isDirectory()) throw new Error(`${parent} is not a directory`);
+    return ok('data directory', `${path} does not exist yet and can be made`);
+  } catch (error) {
+    return bad('data directory', `${path} cannot be made: ${toMessage(error)}`);
+  }
+}
+
+async function checkRoom(path: string, reserveBytes: number): Promise<Finding> {
+  try {
+    const { bavail, bsize } = await statfs(path);
+    const free = `${toMegabytes(bavail * bsize)} MB free`;
+    return bavail * bsize >= reserveBytes
+      ? ok('disk', free)
+      : bad(
+          'disk',
+          `${free}: below DISK_RESERVE_BYTES (${toMegabytes(reserveBytes)} MB), the relay answers 503`,
+        );
+  } catch (error) {
+    return warn('disk', `its free space cannot be read: ${toMessage(error)}`);
+  }
+}
+
+const toMegabytes = (bytes: number): number => Math.floor(bytes / 1_000_000);
+
+/** The path itself, or the nearest folder above it that exists. */
+async function findExisting(path: string): Promise<string> {
+  for (let at = path; ; at = dirname(at)) {
+    if (
+      await stat(at).then(
+        () => true,
+        () => at === dirname(at),
+      )
+    )
+      return at;
+  }
+}
+
+/** `isOurs`: a relay is what listens there already. */
+export async function checkPort({
+  HOST: host,
+  PORT: port,
+}: Pick<Config, 'HOST' | 'PORT'>): Promise<{ finding: Finding; isOurs: boolean }> {
+  const error = await tryToListen(host, port);
+  if (error === null) return { finding: ok('port', `${host}:${port} is free`), isOurs: false };
+  if (error.code === 'EADDRINUSE' && (await isRelay(host, port))) {
+    return { finding: warn('port', `a relay listens on ${host}:${port} already`), isOurs: true };
+  }
+  return {
+    finding: bad('port', `${host}:${port} cannot be used (${error.code ?? error.message})`),
+    isOurs: false,
+  };
+}
+
+function tryToListen(host: string, port: number): Promise<NodeJS.ErrnoException | null> {
+  return new Promise((settle) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => settle(error));
+    server.listen({ host, port, exclusive: true }, () => server.close(() => settle(null)));
+  });
+}
+
+const probeTimeoutMs = 2000;
+
+/** As the orchestrator probes it: a relay answers on /readyz, ready or not, with its checks. */
+async function isRelay(host: string, port: number): Promise<boolean> {
+  const overdue = new AbortController();
+  const timer = systemClock.setTimer(probeTimeoutMs, () => overdue.abort());
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host;
+  try {
+    const url = `http://${name.includes(':') ? `[${name}]` : name}:${port}/readyz`;
+    const response = await fetch(url, { signal: overdue.signal });
+    const answer: unknown = await response.json();
+    return typeof answer === 'object' && answer !== null && 'checks' in answer;
+  } catch {
+    return false;
+  } finally {
+    timer.cancel();
+  }
+}
+
+const toMessage = (error: unknown): string => (error instanceof Error ? error.message : '');

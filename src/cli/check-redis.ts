@@ -1,0 +1,46 @@
+import { systemClock } from '../clock.js';
+import type { Config } from '../config.js';
+import type { RedisAddress } from '../redis/address.js';
+import { bad, ok, warn, type Finding } from './finding.js';
+
+type RedisSettings = Pick<
+  Config,
+  'STORE' | 'REDIS_URL' | 'RATE_LIMIT_REDIS_URL' | 'REDIS_TIMEOUT_MS' | 'REDIS_DURABLE'
+>;
+
+/** Whether each Redis that the settings name answers, and what it would lose. */
+export async function checkRedis(config: RedisSettings): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  if (config.STORE === 'redis' && config.REDIS_URL !== undefined) {
+    findings.push(...(await checkServer('REDIS_URL', config.REDIS_URL, config)));
+  }
+  if (config.RATE_LIMIT_REDIS_URL !== undefined) {
+    findings.push(
+      ...(await checkServer('RATE_LIMIT_REDIS_URL', config.RATE_LIMIT_REDIS_URL, config)),
+    );
+  }
+  return findings;
+}
+
+async function checkServer(
+  name: string,
+  address: RedisAddress,
+  { REDIS_TIMEOUT_MS: timeoutMs, REDIS_DURABLE: stated }: RedisSettings,
+): Promise<readonly Finding[]> {
+  // The client is loaded only where there is a Redis.
+  const { createLink } = await import('../redis/create-link.js');
+  const { readDurability } = await import('../redis/durability.js');
+  const link = createLink({ address, clock: systemClock, timeoutMs });
+  try {
+    if (!(await link.untilUp(2 * timeoutMs)))
+      return [bad(name, link.failure()?.why ?? 'it does not answer')];
+    const { server, findings } = await readDurability(link, stated);
+    // What is asked of a store's server does not matter to the limiter, which keeps a minute.
+    const isStore = name === 'REDIS_URL';
+    return [ok(name, server), ...(isStore ? findings.map((text) => warn(name, text)) : [])];
+  } catch (error) {
+    return [bad(name, error instanceof Error ? error.message : String(error))];
+  } finally {
+    await link.close();
+  }
+}
