@@ -102,7 +102,7 @@ function toConnectionWords(
   { address, setting, timeoutMs }: FailureContext,
 ): string | null {
   const place = toPlace(address);
-  if (message.startsWith("Unknown RESP type 21 ")) {
+  if (message.startsWith('Unknown RESP type 21 ')) {
     return `the server at ${place} speaks TLS: use rediss:// in ${setting}`;
   }
   if (/^Unknown RESP type |^Protocol error/.test(message)) {
@@ -114,7 +114,8 @@ function toConnectionWords(
   if (isCertificateError(code)) {
     return `the certificate of the server at ${place} is not accepted (${code})`;
   }
-  if (message.startsWith("Command timed out")) return `Redis does not answer within ${timeoutMs} ms`;
+  if (message.startsWith('Command timed out'))
+    return `Redis does not answer within ${timeoutMs} ms`;
   switch (code) {
     case 'ECONNREFUSED':
       return `the connection to ${place} is refused: no server listens there`;
@@ -143,7 +144,8 @@ function toUnnamed(message: string, timeoutMs: number): string {
     )
   )
     return 'the connection was closed';
-  if (message.startsWith("connect ETIMEDOUT")) return `the connection is not made in ${timeoutMs} ms`;
+  if (message.startsWith('connect ETIMEDOUT'))
+    return `the connection is not made in ${timeoutMs} ms`;
   return toWords(message);
 }
 

@@ -1,5 +1,5 @@
 import { toScript } from './link.js';
-import { serverTime } from './server-time.js';
+import { steadyTime } from './server-time.js';
 
 /** How many requests may leave at once after an idle spell where no shorter window says so; as in delivery/pacer.ts. */
 const burstShare = 1 / 15;
@@ -13,21 +13,16 @@ const burstShare = 1 / 15;
  * - `ENDPOINT:ended`: sorted set. Permit → when it ended.
  * - `ENDPOINT:foreign:WINDOW`: sorted set. Places that others on the account hold, until.
  *
- * ARGV: now, the bucket's refill a second and size, windows as JSON by endpoint, shortest first.
+ * ARGV: the time as a stamp (`server-time.ts`), the bucket's refill a second and size, windows as JSON by endpoint, shortest first.
  */
 const prelude = `
 local K = KEYS[1]
 local meta = K .. ':meta'
 local function number(value) return tonumber(value or 0) end
-${serverTime}
--- A clock that is set back must hold nobody up by as much: for the limiter time goes on from where it was.
-local function toSteady(given)
-  local kept = redis.call('HMGET', meta, 'clock', 'ahead')
-  local steady = math.max(given + number(kept[2]), number(kept[1]))
-  redis.call('HSET', meta, 'clock', string.format('%.6f', steady), 'ahead', string.format('%.6f', steady - given))
-  return steady
-end
-local now = toSteady(serverMs(ARGV[1]))
+${steadyTime}
+local time = toSteady(meta, ARGV[1])
+keepSteady(meta, time)
+local now = time.now
 local perMs, size = tonumber(ARGV[2]) / 1000, tonumber(ARGV[3])
 local configured = cjson.decode(ARGV[4])
 

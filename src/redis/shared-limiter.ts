@@ -2,6 +2,7 @@ import { wait, type Clock, type Timer } from '../clock.js';
 import type { RateFeedback, RateWindow } from '../envelope.js';
 import { UnavailableError, type Link, type Reply, type Script } from './link.js';
 import { OwnRequests } from './own-requests.js';
+import { toStamp } from './server-time.js';
 import {
   cancelScript,
   endScript,
@@ -66,6 +67,8 @@ export class SharedLimiter {
   #generation = '';
   #tokens: number;
   #permits = 0;
+  /** Monotonic ms when the last script that was answered was sent. */
+  #askedAt: number | null = null;
   /** Monotonic ms until when the server was there: it may have granted anything to others by then. */
   #heardAt: number;
   /** It is there and does not do what it is asked: a replica, say, or its memory is full. */
@@ -283,9 +286,12 @@ export class SharedLimiter {
 
   async #run(script: Script, args: readonly (string | number)[]): Promise<readonly Reply[]> {
     const { link, key, time, clock } = this.#options;
-    const now = time === undefined ? '' : time().toFixed(3);
+    const askedAt = clock.monotonic();
+    const elapsedMs = this.#askedAt === null ? null : askedAt - this.#askedAt;
+    const stamp = toStamp({ given: time?.(), elapsedMs, wall: null });
     try {
-      const reply = await link.run(script, key, [now, ...this.#setup, ...args]);
+      const reply = await link.run(script, key, [stamp, ...this.#setup, ...args]);
+      this.#askedAt = Math.max(askedAt, this.#askedAt ?? askedAt);
       if (this.#trouble !== null) this.#noteAbsence();
       this.#noteTrouble(null);
       this.#heardAt = clock.monotonic();

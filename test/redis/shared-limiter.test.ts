@@ -356,6 +356,25 @@ describe("the server's clock", () => {
   });
 });
 
+describe("the server's clock, set forward", () => {
+  it('frees no place before its time, for a relay that asked before', async () => {
+    begin();
+    let aheadMs = 0;
+    const time = () => startMs + clock.monotonic() + aheadMs;
+    const windows = { events: [{ limit: 1, windowMs: 30_000 }], profiles: [], imports: [] };
+    const a = await settled(open({ time, windows }));
+    await pass(60_000);
+    (await tryTake(a))?.end(null);
+    await pass(500);
+    aheadMs = 3_600_000;
+    expect(await tryTake(a)).toBeNull();
+    await pass(28_000);
+    expect(await tryTake(a)).toBeNull();
+    await pass(2000);
+    expect(await tryTake(a)).not.toBeNull();
+  });
+});
+
 describe('a state that was lost', () => {
   it('is known again from what the relays tell, before any of them sends', async () => {
     begin();

@@ -5,16 +5,18 @@ import { prelude } from './prelude.js';
 const mostTakenOver = 5000;
 
 /**
- * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key →
+ * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key, whether
+ * leases that ran out are to be believed →
  * {why nothing can be written or '', whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
  * lease; what a relay held whose lease ran out goes back to all.
  */
 export const lookScript = toScript(
   'look',
   `${prelude}
-local now = toNow(ARGV[1])
+local time = toSteady(K .. ':meta', ARGV[1])
+local now = math.floor(time.now)
 local relay, leaseMs = ARGV[2], tonumber(ARGV[3])
-local accountKey = ARGV[5]
+local accountKey, mayTakeOver = ARGV[5], ARGV[6] == '1'
 local meta, relays, account = K .. ':meta', K .. ':relays', K .. ':account'
 if redis.call('HEXISTS', account, accountKey) == 0 and redis.call('EXISTS', account) == 1 then
   return redis.error_reply('RELAY_ACCOUNT the prefix is used with another key')
@@ -23,6 +25,8 @@ end
 local probe = redis.pcall('SET', K .. ':probe', '1')
 local trouble = type(probe) == 'table' and probe.err or ''
 evenWhenFull()
+
+keepSteady(meta, time)
 
 local version = redis.call('HGET', meta, 'version')
 if version and tonumber(version) > 1 then return redis.error_reply('RELAY_NEWER the buffer was written by a newer relay, in format ' .. version) end
@@ -37,7 +41,7 @@ end
 redis.call('ZADD', relays, now + leaseMs, relay)
 local gone = {}
 local left = ${mostTakenOver}
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', now)) do
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', mayTakeOver and now or 0)) do
   if other ~= relay and left > 0 then
     for _, lane in ipairs(lanes) do left = left - giveUpClaims(lane, other, left) end
     if left > 0 then

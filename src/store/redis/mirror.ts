@@ -65,11 +65,11 @@ export class Mirror {
 
   depth(lane: Lane): Depth {
     const view = this.#view?.lanes[lane];
-    const oldestAt = view?.oldestAcceptedAt ?? null;
+    const oldestAt = view?.oldestAt ?? null;
     return {
       count: view?.count ?? 0,
       bytes: view?.bytes ?? 0,
-      oldestAgeMs: oldestAt === null ? null : Math.max(0, this.#clock.now() - oldestAt),
+      oldestAgeMs: oldestAt === null ? null : Math.max(0, this.#now() - oldestAt),
       deadLetters: view?.deadLetters ?? 0,
     };
   }

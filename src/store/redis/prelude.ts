@@ -1,10 +1,10 @@
-import { serverTime } from '../../redis/server-time.js';
+import { steadyTime } from '../../redis/server-time.js';
 
 /**
  * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
- * - `meta`: hash. epoch, version, full, next numbers of notes, letters, deliveries and memos, the drain rate.
+ * - `meta`: hash. epoch, version, full, next numbers of notes, letters, deliveries and memos, the drain rate, and the time (`server-time.ts`): every ms below is by it.
  * - `account`: hash. What stands for a key of the Klaviyo account (`account.ts`) → the account's id, `-` where Klaviyo does not say, or nothing yet.
  * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
@@ -33,8 +33,9 @@ local function key(lane, name) return K .. ':' .. lane .. ':' .. name end
 
 local function number(value) return tonumber(value or 0) end
 
-${serverTime}
-local function toNow(given) return math.floor(serverMs(given)) end
+${steadyTime}
+-- Only a look keeps the time: there is one every moment.
+local function toNow(stamp) return math.floor(toSteady(K .. ':meta', stamp).now) end
 
 -- A script that has written something may go on where the memory is full: what is settled frees some.
 local function evenWhenFull() redis.call('DEL', K .. ':none') end
@@ -177,10 +178,11 @@ local function viewLane(lane)
   for index = 1, 9 do view[index] = number(stats[index]) end
   local cursor = number(stats[10])
   local oldest = redis.call('XRANGE', key(lane, 'queue'), '-', '+', 'COUNT', 1)[1]
-  local acceptedAt = oldest and tonumber(words(oldest[2][2])[1])
-  local redriven = redis.call('ZRANGE', key(lane, 'redriven-at'), 0, 0, 'WITHSCORES')[2]
-  if redriven and (not acceptedAt or tonumber(redriven) < acceptedAt) then acceptedAt = tonumber(redriven) end
-  view[10] = acceptedAt or -1
+  local oldestAt = oldest and tonumber(words(oldest[2][2])[2])
+  local redriven = redis.call('ZRANGE', key(lane, 'redriven-at'), 0, 0)[1]
+  redriven = redriven and content(lane, redriven)
+  if redriven and (not oldestAt or tonumber(redriven.readyAt) < oldestAt) then oldestAt = tonumber(redriven.readyAt) end
+  view[10] = oldestAt or -1
   local readyAt = -1
   if view[3] > 0 then
     local back = redis.call('ZRANGE', key(lane, 'returned'), 0, 0)[1]

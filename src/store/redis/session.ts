@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { wait, type Clock, type Timer } from '../../clock.js';
 import { lanes } from '../../envelope.js';
+import { toStamp } from '../../redis/server-time.js';
 import {
   isUnable,
   ScriptError,
@@ -68,6 +69,10 @@ export class Session {
   #looking: Promise<void> | null = null;
   /** Monotonic ms when the last look was asked for that was answered. */
   #renewedAt = -Infinity;
+  /** Monotonic ms since when looks were answered without a gap in which others could not renew their leases either. */
+  #seenSince = -Infinity;
+  /** Monotonic ms when the last look began. */
+  #lookedAt = -Infinity;
   #trouble: string | null = unreached;
   /** False until a look on this connection showed that what lies there is this account's. */
   #isVerified = false;
@@ -135,7 +140,7 @@ export class Session {
     args: readonly (string | number | Uint8Array)[],
   ): Promise<readonly Reply[]> {
     const askedAt = this.#options.clock.monotonic();
-    const reply = toList(await this.read(script, [this.#now(), ...args]));
+    const reply = toList(await this.read(script, [this.#toStamp(), ...args]));
     this.mirror.take(toView(reply.at(-1)), askedAt);
     return reply;
   }
@@ -204,6 +209,7 @@ export class Session {
 
   async #look(): Promise<void> {
     if (this.isClosed) return;
+    this.#lookedAt = this.#options.clock.monotonic();
     const failure = this.#options.link.failure();
     if (failure !== null) {
       this.#note(failure.why);
@@ -212,8 +218,11 @@ export class Session {
     const { clock, relay, leaseMs, newEpoch, accountKey, onFault, onForeign } = this.#options;
     const askedAt = clock.monotonic();
     const unsettled = lanes.reduce((sum, lane) => sum + this.mirror.depth(lane).count, 0);
+    // Where nobody could renew a lease for a while, all of them have run out.
+    if (askedAt - this.#renewedAt > leaseMs / 2) this.#seenSince = askedAt;
     try {
-      const args = [relay, leaseMs, newEpoch(), accountKey];
+      const mayTakeOver = askedAt - this.#seenSince >= leaseMs ? 1 : 0;
+      const args = [relay, leaseMs, newEpoch(), accountKey, mayTakeOver];
       const [trouble, wasUnknown, gone] = await this.run(lookScript, args);
       this.#renewedAt = askedAt;
       this.#noteLook(toText(trouble) === '' ? null : toText(trouble));
@@ -265,12 +274,19 @@ export class Session {
   #arm(): void {
     this.#timer?.cancel();
     if (this.isClosed || this.#looking !== null) return;
-    const delayMs = Math.min(lookMs, this.mirror.nextDueMs() ?? Infinity);
+    // From the last look on, so that no number of appends puts it off.
+    const leftMs = Math.max(0, this.#lookedAt + lookMs - this.#options.clock.monotonic());
+    const delayMs = Math.min(leftMs, this.mirror.nextDueMs() ?? Infinity);
     this.#timer = this.#options.clock.setTimer(delayMs, () => void this.look());
   }
 
-  #now(): string {
-    const { time } = this.#options;
-    return time === undefined ? '' : String(Math.round(time()));
+  #toStamp(): string {
+    const { time, clock } = this.#options;
+    const elapsedMs = clock.monotonic() - this.#renewedAt;
+    return toStamp({
+      given: time?.(),
+      elapsedMs: elapsedMs === Infinity ? null : elapsedMs,
+      wall: clock.now(),
+    });
   }
 }

@@ -13,8 +13,8 @@ export type LaneView = {
   readonly merged: number;
   readonly deadLettered: number;
   readonly deadLetters: number;
-  /** Epoch ms. */
-  readonly oldestAcceptedAt: number | null;
+  /** When the oldest of all came in, ms by the store's time. */
+  readonly oldestAt: number | null;
   /** Ms by the store's time; null where nothing is claimable. */
   readonly oldestReadyAt: number | null;
   readonly nextDueAt: number | null;
@@ -62,7 +62,7 @@ function toLaneView(reply: Reply | undefined): LaneView {
     merged: countAt(6),
     deadLettered: countAt(7),
     deadLetters: countAt(8),
-    oldestAcceptedAt: orNull(9),
+    oldestAt: orNull(9),
     oldestReadyAt: orNull(10),
     nextDueAt: orNull(11),
     orphans: at(12),

@@ -36,6 +36,8 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly timeoutMs?: number;
   readonly isDurable?: () => boolean;
   readonly requiresDurable?: boolean;
+  /** By how much the server's clock is wrong, ms. */
+  readonly skewMs?: () => number;
   /** Stands between the store and its link. */
   readonly wrap?: (link: Link) => Link;
 };
@@ -76,7 +78,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       onBufferLost: (envelopes) => void lost.push(envelopes),
       onVerified: () => undefined,
       onForeign: () => void foreign.push(relay),
-      time: () => startMs + clock.monotonic(),
+      time: () => startMs + clock.monotonic() + (settings.skewMs?.() ?? 0),
       onTakenOver: () => undefined,
       onLeaseLost: () => undefined,
       onChange: (isUp, why) => void reported.push(isUp ? null : why),
