@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { Delivery, DeliveryFilter, Page, PageQuery } from '../envelope.js';
+import { RetentionTime } from './retention-time.js';
 import { type Numbered, toPage } from './page.js';
 
 export type LogBounds = { readonly maxCount: number; readonly maxAgeMs: number };
@@ -8,6 +9,7 @@ export type LogBounds = { readonly maxCount: number; readonly maxAgeMs: number }
 export class DeliveryLog {
   readonly #bounds: LogBounds;
   readonly #clock: Clock;
+  readonly #time: RetentionTime;
   /** Insertion order is the order in which requests were settled. */
   readonly #deliveries = new Map<string, Numbered<Delivery>>();
   #order = 0;
@@ -15,6 +17,7 @@ export class DeliveryLog {
   constructor(bounds: LogBounds, clock: Clock) {
     this.#bounds = bounds;
     this.#clock = clock;
+    this.#time = new RetentionTime(clock, null, 0);
   }
 
   /** Writes one down, or replaces it; returns the ids that fell out of the bounds. */
@@ -22,7 +25,8 @@ export class DeliveryLog {
     const order = this.#deliveries.get(delivery.id)?.order ?? this.#order++;
     this.#deliveries.set(delivery.id, { order, value: delivery });
     const dropped = new Set<string>();
-    const oldest = this.#clock.now() - this.#bounds.maxAgeMs;
+    // A clock that is set back writes earlier times, and one that is fast is wrong.
+    const oldest = Math.min(this.#clock.now(), this.#time.now()) - this.#bounds.maxAgeMs;
     for (const [id, { value }] of this.#deliveries) {
       if (this.#deliveries.size <= this.#bounds.maxCount && value.at >= oldest) break;
       this.#deliveries.delete(id);

@@ -2,6 +2,7 @@ import type { Clock } from '../../clock.js';
 import type { Delivery, DeliveryFilter, Lane, Page, PageQuery } from '../../envelope.js';
 import { isShown, type LogBounds } from '../delivery-log.js';
 import { toOrder, toPage } from '../page.js';
+import { RetentionTime } from '../retention-time.js';
 import { toRanges } from '../range-index.js';
 import type { Ranges, StoredDelivery, Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
@@ -32,11 +33,13 @@ export class JournalDeliveryLog {
   readonly #tables: Tables;
   readonly #bounds: LogBounds;
   readonly #clock: Clock;
+  readonly #time: RetentionTime;
 
   constructor(tables: Tables, bounds: LogBounds, clock: Clock) {
     this.#tables = tables;
     this.#bounds = bounds;
     this.#clock = clock;
+    this.#time = new RetentionTime(clock, newestAt(tables), bounds.maxAgeMs / 2);
   }
 
   /** The writes that put deliveries down, or replace them, and drop what is out of bounds. */
@@ -82,7 +85,12 @@ export class JournalDeliveryLog {
 
   #isKept(order: number, { at }: Delivery, { nextDelivery }: Totals): boolean {
     const { maxCount, maxAgeMs } = this.#bounds;
-    return order >= nextDelivery - maxCount && at >= this.#clock.now() - maxAgeMs;
+    return order >= nextDelivery - maxCount && at >= this.#now() - maxAgeMs;
+  }
+
+  /** The earlier of two: a clock that is set back writes earlier times, and one that is fast is wrong. */
+  #now(): number {
+    return Math.min(this.#clock.now(), this.#time.now());
   }
 
   #write({ delivery, delivered, merged }: WrittenDelivery, draft: Totals): readonly Write[] {
@@ -113,7 +121,7 @@ export class JournalDeliveryLog {
   /** The oldest, as long as they are out of bounds: their ids and their receipts go with them. */
   #dropWrites(nextDelivery: number, limit: number): Write[] {
     const { deliveries, deliveryOrders, settled } = this.#tables;
-    const oldestAt = this.#clock.now() - this.#bounds.maxAgeMs;
+    const oldestAt = this.#now() - this.#bounds.maxAgeMs;
     const writes: Write[] = [];
     for (const { key: order, value } of deliveries.getRange({ limit })) {
       const { delivery, delivered, merged } = value;
@@ -127,4 +135,11 @@ export class JournalDeliveryLog {
     }
     return writes;
   }
+}
+
+/** When the newest delivery left; null where there is none. */
+function newestAt({ deliveries }: Tables): number | null {
+  for (const { value } of deliveries.getRange({ reverse: true, limit: 1 }))
+    return value.delivery.at;
+  return null;
 }

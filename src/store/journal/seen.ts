@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.js';
+import { RetentionTime } from '../retention-time.js';
 import { DedupeWindow, type DedupeBounds } from '../dedupe.js';
 import { DamagedError, decodeBlock, encodeBlock } from './block.js';
 import type { Tables } from './tables.js';
@@ -8,8 +9,6 @@ import { put, remove, type Write } from './write.js';
 /** Events whose keys become known, or free again. */
 export type SeenEvent = {
   readonly seq: number;
-  /** Epoch ms. */
-  readonly acceptedAt: number;
   readonly keys: readonly string[];
 };
 
@@ -27,17 +26,18 @@ export class SeenLog {
   readonly window: DedupeWindow;
   readonly #tables: Tables;
   readonly #clock: Clock;
+  readonly #time: RetentionTime;
 
-  constructor(tables: Tables, options: { clock: Clock; bounds: DedupeBounds }) {
+  constructor(tables: Tables, { clock, bounds }: { clock: Clock; bounds: DedupeBounds }) {
     this.#tables = tables;
-    this.#clock = options.clock;
-    this.window = new DedupeWindow(options.bounds, options.clock);
+    this.#clock = clock;
+    this.#time = new RetentionTime(clock, newestAt(tables), bounds.maxAgeMs / 2);
+    this.window = new DedupeWindow(bounds, clock);
   }
 
   /** Plays the history back. Throws DamagedError. */
   load(): void {
-    // Ages are told by the wall clock, since only that means something after a restart.
-    const [now, monotonic] = [this.#clock.now(), this.#clock.monotonic()];
+    const [now, monotonic] = [this.#time.now(), this.#clock.monotonic()];
     for (const { key: note, value } of this.#tables.seen.getRange()) {
       const kind = value[0];
       for (const { seq, acceptedAt, keys } of decodeBlock(
@@ -65,7 +65,9 @@ export class SeenLog {
   #write(kind: keyof typeof kinds, events: readonly SeenEvent[], draft: Totals): readonly Write[] {
     const { seen } = this.#tables;
     const number = draft.nextSeen++;
-    const block = encodeBlock(events.map((event) => ({ ...event, payload: nothing })));
+    const acceptedAt = Math.floor(this.#time.now());
+    const entries = events.map(({ seq, keys }) => ({ seq, keys, acceptedAt, payload: nothing }));
+    const block = encodeBlock(entries);
     const bytes = Buffer.concat([Buffer.from([kinds[kind]]), block]);
     return [put(seen, number, bytes), ...this.#dropWrites(number)];
   }
@@ -76,4 +78,14 @@ export class SeenLog {
     const range = { end: Math.min(oldest, below), limit: dropsPerWrite };
     return [...seen.getKeys(range)].map((number) => remove(seen, number));
   }
+}
+
+/** When the newest event was remembered; null where none is. */
+function newestAt({ seen }: Tables): number | null {
+  for (const { key, value } of seen.getRange({ reverse: true })) {
+    if (value[0] !== kinds.remember) continue;
+    const [first] = decodeBlock(value.subarray(1), `entry ${key} of seen`);
+    if (first !== undefined) return first.acceptedAt;
+  }
+  return null;
 }

@@ -379,6 +379,36 @@ describe('a wall clock that was set while the relay was down', () => {
     },
   );
 
+  it.each([
+    ['ahead by eight days', 8 * 24 * hour],
+    ['back by eight days', -8 * 24 * hour],
+  ])('%s at two starts keeps repeats, deliveries and receipts', async (_name, jumpMs) => {
+    const day = 24 * hour;
+    await open({ dedupe: { maxAgeMs: day, maxCount: 10 }, log: { maxCount: 10, maxAgeMs: day } });
+    const post = (key: string) =>
+      append(under.store, [anEvent({ keys: [key], acceptedAt: under.clock.now() })]);
+    const deliver = async (id: string): Promise<void> => {
+      const settled = settledAs(await claim(under.store), ack);
+      const delivery = aDelivery({ id, at: under.clock.now() });
+      await under.store.settle({ lane: 'events', delivery, settled });
+    };
+    const [before] = await post('ea');
+    await deliver('dl_1');
+    await under.clock.advance(hour);
+    under.clock.jump(jumpMs);
+    await under.crash();
+    expect(await post('ea')).toEqual([{ ...before, duplicate: true }]);
+    expect((await under.store.receipt(before!.id))?.state).toBe('delivered');
+    await post('eb');
+    under.clock.jump(-jumpMs);
+    await under.crash();
+    expect([await post('ea'), await post('eb')].flat().map(({ duplicate }) => duplicate)).toEqual([
+      true,
+      true,
+    ]);
+    expect((await under.store.receipt(before!.id))?.deliveryId).toBe('dl_1');
+  });
+
   it('back by an hour keeps what is known of repeats', async () => {
     await open({ dedupe: { maxAgeMs: hour, maxCount: 10 } });
     await append(under.store, [anEvent({ keys: ['ea'], acceptedAt: under.clock.now() })]);
@@ -414,5 +444,26 @@ describe('a wall clock that is set while the relay runs', () => {
     }
     expect(ages).toEqual([3000, 2000, 1000]);
     expect(under.store.depth('events').oldestAgeMs).toBeNull();
+  });
+});
+
+describe('the delivery log', () => {
+  it('drops nothing because the wall clock is fast for a while, or set back', async () => {
+    await open({ log: { maxCount: 100, maxAgeMs: 10_000 } });
+    const write = (id: string) =>
+      under.store.settle({
+        lane: 'events',
+        delivery: aDelivery({ id, at: under.clock.now() }),
+        settled: [],
+      });
+    const ids = async () =>
+      (await under.store.deliveries({}, { limit: 10 })).data.map(({ id }) => id);
+    await write('dl_1');
+    for (const [index, jumpMs] of [8, -8, -8].entries()) {
+      under.clock.jump(jumpMs * 24 * hour);
+      await write(`dl_${index + 2}`);
+      expect(await ids()).toHaveLength(index + 2);
+    }
+    expect(await under.store.delivery('dl_1')).not.toBeNull();
   });
 });
