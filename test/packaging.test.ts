@@ -227,7 +227,9 @@ describe('docker compose', () => {
   it('needs no setting to start the relay with the sandbox', () => {
     const config = configure({});
     expect(config.KLAVIYO_BASE_URL).toBe('http://sandbox:4000');
-    expect(sandbox.command).toEqual(['sandbox', '--host', '0.0.0.0', '--port', '4000']);
+    const listening = ['sandbox', '--host', '0.0.0.0', '--port', '4000'];
+    // The name in the URL above, which the sandbox would refuse in Host otherwise.
+    expect(sandbox.command).toEqual([...listening, '--allow-host', 'sandbox']);
     expect(interpolate(relay.ports[0] ?? '', {})).toBe(`127.0.0.1:3000:${config.PORT}`);
     expect(interpolate(sandbox.ports[0] ?? '', {})).toBe('127.0.0.1:4000:4000');
   });

@@ -10,6 +10,7 @@ const help = `Usage: klaviyo-relay sandbox [options]
 Runs a strict local stand-in for Klaviyo's API, with a page that shows what it holds.
 
   --host HOST      address to listen on (127.0.0.1)
+  --allow-host NAME  a name to be reached by, beside localhost, addresses and HOST; may be repeated
   --port PORT      port to listen on (4000; 0 picks a free one)
   --faults FILE    a JSON list of fault rules to begin with; POST /sandbox/faults adds more
   --no-windows     do not hold callers to Klaviyo's rate windows
@@ -23,6 +24,7 @@ export const command: Command = {
       args,
       options: {
         host: { type: 'string', default: '127.0.0.1' },
+        'allow-host': { type: 'string', multiple: true, default: [] },
         port: { type: 'string', default: '4000' },
         faults: { type: 'string' },
         'no-windows': { type: 'boolean', default: false },
@@ -38,6 +40,7 @@ export const command: Command = {
         const sandbox = await startSandbox({
           clock: systemClock,
           host: values.host,
+          allowedHosts: values['allow-host'],
           port,
           ...(values.faults !== undefined && { faults: readFaults(values.faults) }),
           ...(values['no-windows'] && { windows: 'off' as const }),

@@ -3,10 +3,12 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Clock } from '../../clock.js';
 import { createAccount } from './account.js';
 import { toErrors } from './answer.js';
+import type { Answer } from './answer.js';
 import { toAllWindows } from './endpoints.js';
 import type { WindowOptions } from './endpoints.js';
 import { createFaults, createSeededRandom, toFaultRules } from './faults.js';
 import type { FaultRule, FaultScript } from './faults.js';
+import { createHostCheck } from './hosts.js';
 import { send, serveApi } from './serve.js';
 import { toState } from './snapshot.js';
 import type { SandboxState } from './snapshot.js';
@@ -19,6 +21,8 @@ export type { SandboxState } from './snapshot.js';
 export type SandboxOptions = {
   readonly clock: Clock;
   readonly host?: string;
+  /** Names in Host that are served beside `host`, `localhost` and addresses. */
+  readonly allowedHosts?: readonly string[];
   /** 0 picks a free one. */
   readonly port?: number;
   /** Any key that starts with `pk_` is fine where none are given. All keys share one account and its quota. */
@@ -85,7 +89,13 @@ export function createSandbox(options: SandboxOptions): Sandbox {
   };
   const viewing = { account: () => account, faults, reset };
 
+  const { host = '127.0.0.1', allowedHosts = [] } = options;
+  const isServed = createHostCheck([host, ...allowedHosts]);
   const server = createServer((request, response) => {
+    if (!isServed(request)) {
+      send(response, toForeign());
+      return;
+    }
     const at = clock.now();
     const url = toUrl(request);
     const served =
@@ -141,6 +151,14 @@ function stop(server: Server): Promise<void> {
     server.close(() => resolve());
     server.closeAllConnections();
   });
+}
+
+function toForeign(): Answer {
+  const title = 'The sandbox is not served under this name, or to this page.';
+  const detail = `${title} --allow-host allows a name.`;
+  return toErrors(403, [
+    { code: 'permission_denied', title, detail, source: { pointer: '/data/' } },
+  ]);
 }
 
 /** The URL as the sender sees it. A request target that is no path is answered as the root. */

@@ -64,7 +64,7 @@ describe('the life of a sandbox', () => {
     const socket = connect(sandbox.port, '127.0.0.1');
     socket.on('error', () => undefined);
     socket.write(
-      'POST /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Klaviyo-API-Key pk_x\r\nRevision: 2024-10-15\r\nContent-Length: 100\r\n\r\n{"data"',
+      'POST /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Klaviyo-API-Key pk_x\r\nRevision: 2024-10-15\r\nContent-Length: 100\r\n\r\n{"data"',
     );
     await turnsUntil(() => socket.bytesWritten > 0 && !socket.connecting);
     socket.resetAndDestroy();
