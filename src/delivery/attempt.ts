@@ -11,6 +11,7 @@ import type { Circumstance, LaneHealth } from './health.js';
 import { toFailure, type Failure, type Isolation, type Part } from './isolation.js';
 import type { Limiter, Permit } from './limiter.js';
 import type { Recorder } from './record.js';
+import type { Refusals } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
 import { toDelivery, toLater, toPutBack, toSettled } from './settle.js';
 import { splitBatch } from './split.js';
@@ -23,6 +24,7 @@ export type AttemptDeps = {
   readonly health: LaneHealth;
   readonly pauses: Pick<LanePauses, 'isStopped'>;
   readonly isolation: Isolation;
+  readonly refusals: Refusals;
   readonly follower: Follower;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
@@ -59,7 +61,13 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
       await putBack([part, ...parts].flat(), deps);
       return;
     }
-    parts.unshift(...(await request({ ...batch, parcels: part, permit }, deps)));
+    const again = await request({ ...batch, parcels: part, permit }, deps);
+    parts.unshift(...again);
+    // Halved down to single ones, all of it would be rejected for that reason.
+    if (deps.refusals.isActive && again.length === 0 && parts.length > 0) {
+      const settled = deps.refusals.holdAll(parts.splice(0).flat());
+      await deps.buffer.settle({ lane: deps.lane, settled });
+    }
   }
 }
 
@@ -86,15 +94,17 @@ export async function request(
   const { isolation, health } = deps;
   const blame = diagnose(parcels, sent.outcomes, { health, isolation, ...(cause && { cause }) });
   const { outcomes, isHalved } = blame;
-  const pauseMs = health.note(outcomes, random, blame);
-  if (pauseMs > 0) deps.limiter.pause(lane, pauseMs);
+  const notedMs = health.note(outcomes, random, blame);
 
   const { judged, again, method } = isHalved ? halved : splitBatch(parcels, outcomes);
   const isWornOut = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
   const judgedAs = toSettled(judged, { policy, random, now: endedAt, isWornOut });
-  const settled = blame.isCulprit
+  const retried = blame.isCulprit
     ? toLater(judgedAs, ({ id }, afterMs) => isolation.suspectDelayMs(id, afterMs), true)
-    : toLater(judgedAs, () => minRetryMs(pauseMs, deps));
+    : toLater(judgedAs, () => minRetryMs(notedMs, deps));
+  const { settled, pauseMs: refusedMs } = deps.refusals.judge(retried, 'request');
+  const pauseMs = Math.max(notedMs, refusedMs);
+  if (pauseMs > 0) deps.limiter.pause(lane, pauseMs);
   const facts = {
     id: deps.newDeliveryId(),
     lane,

@@ -13,6 +13,7 @@ import type { Limiter } from './limiter.js';
 import { OverAge } from './over-age.js';
 import { LanePauses, type Pause } from './pauses.js';
 import { createRecorder } from './record.js';
+import { Refusals } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
 
 export type EngineDeps = {
@@ -64,12 +65,19 @@ export function createEngine(deps: EngineDeps): Engine {
   const recorder = createRecorder(deps);
   const newDeliveryId = createDeliveryIds(deps);
   const overAge = new OverAge({ clock, maxAgeMs: deps.policy.maxAgeMs });
-  const follower = createFollower({ ...deps, overAge, recorder, signal: stopping.signal });
+  const follower = createFollower({
+    ...deps,
+    overAge,
+    recorder,
+    signal: stopping.signal,
+    refusals: (lane): Refusals => byLane[lane].refusals,
+  });
   const ofLane = (lane: Lane) => {
     const bounds = deps.bounds[lane];
     const batcher = createBatcher({ lane, bounds, clock, buffer });
     const pauses = new LanePauses({ lane, clock, log: deps.log });
     const health = new LaneHealth({ ...deps, bounds, pauses });
+    const refusals = new Refusals({ lane, clock, pauses, maxCount: bounds.maxCount });
     const isolation: Isolation = new Isolation({
       ...{ ...deps, lane, overAge, health, pauses, signal: stopping.signal },
       maxParcels: 2 * deps.concurrency * bounds.maxCount,
@@ -83,6 +91,7 @@ export function createEngine(deps: EngineDeps): Engine {
       pauses,
       health,
       isolation,
+      refusals,
       follower,
       overAge,
       recorder,
@@ -123,7 +132,11 @@ export function createEngine(deps: EngineDeps): Engine {
       profiles: byLane.profiles.pauses.list(),
     }),
     pause: (lane) => byLane[lane].pauses.begin('by_hand', byHand),
-    resume: (lane) => byLane[lane].pauses.end('by_hand'),
+    resume(lane) {
+      const { pauses, refusals } = byLane[lane];
+      pauses.end('by_hand');
+      refusals.override(buffer.waiting(lane).count);
+    },
     noteFull: (reason) =>
       lanes.forEach((lane) => {
         const { pauses } = byLane[lane];

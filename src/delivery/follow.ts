@@ -1,5 +1,12 @@
 import { wait, type Clock } from '../clock.js';
-import type { Followed, Following, ImportJob, Outcome, UnfinishedImport } from '../envelope.js';
+import type {
+  Followed,
+  Following,
+  ImportJob,
+  Lane,
+  Outcome,
+  UnfinishedImport,
+} from '../envelope.js';
 import { toAskedPause } from './asked-pause.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Limiter, Permit } from './limiter.js';
@@ -7,6 +14,7 @@ import { LookQueue } from './look-queue.js';
 import type { OverAge } from './over-age.js';
 import { toPayloads } from './payloads.js';
 import type { Recorder } from './record.js';
+import type { Refusals } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
 import { toFollowedDelivery, toSettled } from './settle.js';
 import { splitBatch } from './split.js';
@@ -35,6 +43,7 @@ export type FollowerDeps = {
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
   readonly overAge: OverAge;
+  readonly refusals: (lane: Lane) => Refusals;
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
@@ -202,15 +211,17 @@ async function save(job: Job, { buffer }: FollowerDeps): Promise<void> {
 async function settleImport(
   { lane, delivery, parcels }: UnfinishedImport,
   { job, outcomes }: Ended,
-  { buffer, clock, policy, overAge, random, recorder }: FollowerDeps,
+  { buffer, clock, limiter, policy, overAge, random, recorder, refusals }: FollowerDeps,
 ): Promise<void> {
   const { judged } = splitBatch(parcels, outcomes);
-  const settled = toSettled(judged, {
+  const judgedAs = toSettled(judged, {
     policy,
     random: random(),
     now: clock.now(),
     isWornOut: (envelope) => overAge.noteFailure(envelope),
   });
+  const { settled, pauseMs } = refusals(lane).judge(judgedAs, 'job');
+  if (pauseMs > 0) limiter.pause(lane, pauseMs);
   const ended = toFollowedDelivery(delivery, job, settled);
   await buffer.settle({ lane, settled, delivery: ended });
   recorder.settled(lane, settled);

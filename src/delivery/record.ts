@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { Delivery, Lane, Settled, SplitMethod } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
+import { redactText } from '../redact.js';
 import type { DeliveryLogger } from './destination.js';
 import { countVerdicts } from './settle.js';
 
@@ -38,6 +39,12 @@ export function createRecorder(deps: {
       metrics.settled.inc({ lane, outcome: 'delivered' }, delivered);
       metrics.settled.inc({ lane, outcome: 'merged' }, merged);
       metrics.settled.inc({ lane, outcome: 'dead_lettered' }, bury);
+      const given = settled.find(({ verdict }) => verdict.kind === 'bury')?.verdict;
+      if (given?.kind === 'bury') {
+        const { code, detail } = given.reason;
+        const count = bury === 1 ? 'an envelope' : `${bury} envelopes`;
+        log.warn({ lane, count: bury, reason: code }, `gave up on ${count}: ${redactText(detail)}`);
+      }
       const now = clock.now();
       const latency = metrics.deliveryLatency.labels({ lane });
       for (const { envelope, verdict } of settled) {

@@ -4,7 +4,9 @@ import type { Destination } from '../../src/delivery/destination.js';
 import { createFollower } from '../../src/delivery/follow.js';
 import { createLimiter } from '../../src/delivery/limiter.js';
 import { OverAge } from '../../src/delivery/over-age.js';
+import { LanePauses } from '../../src/delivery/pauses.js';
 import { createRecorder } from '../../src/delivery/record.js';
+import { Refusals } from '../../src/delivery/refusals.js';
 import type { Delivery, Followed, Settlement } from '../../src/envelope.js';
 import { createMetrics } from '../../src/metrics.js';
 import { aDelivery, aParcel, delivered } from '../support/builders.js';
@@ -27,6 +29,7 @@ function createUnderTest(follow: Destination['follow']) {
   const log: string[] = [];
   const windows = [{ limit: 2, windowMs: 1000 }];
   const write = (_fields: object, text: string): void => void log.push(text);
+  const pauses = new LanePauses({ lane: 'profiles', clock, log: { info: write, warn: write } });
   const follower = createFollower({
     buffer: { settle: (settlement) => Promise.resolve(void settled.push(settlement)) },
     destination: {
@@ -39,6 +42,7 @@ function createUnderTest(follow: Destination['follow']) {
       bucket: { perSecond: 100, burst: 100 },
       windows: { events: [], profiles: [], imports: windows },
     }),
+    refusals: () => new Refusals({ lane: 'profiles', clock, maxCount: 1000, pauses }),
     recorder: createRecorder({
       clock,
       metrics: createMetrics('test'),

@@ -1,0 +1,187 @@
+import { describe, expect, it } from 'vitest';
+import { toReasonKey } from '../../src/delivery/refusals.js';
+import type { Outcome, Reason } from '../../src/envelope.js';
+import {
+  anEvent,
+  delivered,
+  pending,
+  rejected,
+  someEvents,
+  someProfiles,
+  unblamed,
+} from '../support/builders.js';
+import { useEngines, type Request } from './fixture.js';
+
+const start = useEngines();
+
+const batch = (maxCount: number) => ({ maxCount, maxBytes: 5_000_000, maxAgeMs: 100 });
+const large = { bounds: { events: batch(1000), profiles: batch(1000) } };
+
+const isBad = (text: string): boolean => text.includes('bad');
+
+/** Names the bad ones of a request. */
+const naming = (text: string, { texts }: Request): Outcome =>
+  !texts.some(isBad) ? delivered : isBad(text) ? rejected : unblamed('pointer');
+
+/** Refuses a request for what is bad in it, and does not say for what. */
+const unnaming = (_text: string, { texts }: Request): Outcome =>
+  !texts.some(isBad) ? delivered : texts.length === 1 ? rejected : unblamed('bisect');
+
+describe('Klaviyo rejecting everything for one reason', () => {
+  it.each([
+    ['by name', naming, 0],
+    ['without a name', unnaming, 30],
+  ])(
+    '%s loses nothing: the lane pauses, and all arrives when it is right again',
+    async (...of) => {
+      const [, wrong, mostDeadLetters] = of;
+      let isWrong = true;
+      const { engine, store, requests, logged, append, advance } = await start(
+        (text, request) => (isWrong ? wrong(text, request) : delivered),
+        { overrides: large },
+      );
+      await append(someEvents(5000, 'bad'));
+      await advance(600_000);
+      expect(engine.pauses().events).toMatchObject([{ kind: 'refusal' }]);
+      expect(store.depth('events').deadLetters).toBeLessThanOrEqual(mostDeadLetters);
+      expect(store.depth('events').count + store.depth('events').deadLetters).toBe(5000);
+      expect(requests.length).toBeLessThan(1000);
+      expect(logged.filter((line) => line.startsWith('lane events paused'))).toHaveLength(1);
+      isWrong = false;
+      await advance(130_000);
+      expect(store.depth('events').count).toBe(0);
+      expect(engine.pauses().events).toEqual([]);
+      expect(store.depth('events').deadLetters).toBeLessThanOrEqual(mostDeadLetters);
+    },
+    30_000,
+  );
+
+  it('for some seconds delays all for some seconds', async () => {
+    let isWrong = true;
+    const { store, append, advance } = await start(
+      (text, request) => (isWrong ? naming(text, request) : delivered),
+      { overrides: large },
+    );
+    await append(someEvents(5000, 'bad'));
+    await advance(4500);
+    isWrong = false;
+    await advance(3000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
+  });
+
+  it('in import jobs, which take every request, is the same', async () => {
+    let isWrong = true;
+    const { engine, store, append, advance } = await start(
+      (_text, _request, number) => pending(`job-${number}`),
+      {
+        overrides: large,
+        jobs: ({ texts }) => texts.map(() => (isWrong ? rejected : delivered)),
+      },
+    );
+    await append(someProfiles(5000));
+    await advance(60_000);
+    expect(engine.pauses().profiles).toMatchObject([{ kind: 'refusal' }]);
+    expect(store.depth('profiles')).toMatchObject({ count: 5000, deadLetters: 0 });
+    isWrong = false;
+    await advance(130_000);
+    expect(store.depth('profiles')).toMatchObject({ count: 0, deadLetters: 0 });
+    expect(engine.pauses().profiles).toEqual([]);
+  }, 30_000);
+});
+
+describe('a burst of bad records', () => {
+  it.each([
+    ['by name', naming],
+    ['without a name', unnaming],
+  ])(
+    'of 5,000, rejected %s, never holds up a good one behind it for long',
+    async (_name, script) => {
+      const { store, requests, append, advance } = await start(script, { overrides: large });
+      await append(someEvents(5000, 'bad'));
+      await advance(30_000);
+      const before = requests.length;
+      await append([anEvent({ text: 'good' })]);
+      const isSent = (): boolean =>
+        requests.some(({ texts }) => texts.length === 1 && texts[0] === 'good');
+      for (let step = 0; step < 300 && !isSent(); step++) await advance(100);
+      expect(isSent()).toBe(true);
+      expect(requests.length - before).toBeLessThan(40);
+      expect(store.depth('events').count).toBeGreaterThan(0);
+    },
+    30_000,
+  );
+
+  it('amid good ones become dead letters, and all good ones are delivered', async () => {
+    const { engine, store, append, advance } = await start(naming, { overrides: large });
+    for (let second = 0; second < 10; second++) {
+      await append(someEvents(90, `bad${second}-`));
+      await append(someEvents(100, `good${second}-`));
+      await advance(1000);
+    }
+    await advance(10_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 900 });
+    expect(engine.pauses().events).toEqual([]);
+  });
+
+  it('of a few becomes dead letters at once, with nothing else to send', async () => {
+    const { engine, store, append, advance } = await start(naming, { overrides: large });
+    await append(someEvents(25, 'bad'));
+    await advance(200);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 25 });
+    expect(engine.pauses().events).toEqual([]);
+  });
+
+  it('becomes dead letters when an operator resumes the lane', async () => {
+    const { engine, store, logged, append, advance } = await start(naming, { overrides: large });
+    await append(someEvents(900, 'bad'));
+    await advance(20_000);
+    expect(store.depth('events')).toMatchObject({ count: 900, deadLetters: 0 });
+    engine.resume('events');
+    await advance(20_000);
+    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 900 });
+    expect(logged.some((line) => line.startsWith('gave up on 900 envelopes: Invalid email'))).toBe(
+      true,
+    );
+  });
+
+  it('keeps no verdict in advance for a refusal that comes later', async () => {
+    let isWrong = true;
+    const { engine, store, append, advance } = await start(
+      (text, request) => (isWrong ? naming(text, request) : delivered),
+      { overrides: large },
+    );
+    await append(someEvents(1000, 'bad'));
+    await advance(5000);
+    isWrong = false;
+    await advance(10_000);
+    isWrong = true;
+    await append(someEvents(1000, 'bad-again'));
+    await advance(10_000);
+    expect(engine.pauses().events).toMatchObject([{ kind: 'refusal' }]);
+    expect(store.depth('events')).toMatchObject({ count: 1000, deadLetters: 0 });
+  });
+});
+
+describe('reasons', () => {
+  const key = (reason: Partial<Reason>): string =>
+    toReasonKey({ kind: 'bury', reason: { code: 'rejected', detail: '', ...reason } });
+
+  it.each([
+    [{ detail: "'ada@example.org' is not valid" }, { detail: "'bob@example.org' is not valid" }],
+    [{ detail: 'entry 17 of 1000 is too long' }, { detail: 'entry 3 of 12 is too long' }],
+    [{ detail: 'phone +15555550123 is wrong' }, { detail: 'phone +491701234567 is wrong' }],
+    [
+      { faults: [{ pointer: '/attributes/value', detail: 'a' }] },
+      { faults: [{ pointer: '/attributes/value', detail: 'b' }] },
+    ],
+  ])("are one where they differ in what is the record's own: %j", (one, other) => {
+    expect(key(one)).toBe(key(other));
+  });
+
+  it.each([
+    [{ detail: 'email is not valid' }, { detail: 'phone is not valid' }],
+    [{ code: 'too_large' }, { code: 'rejected' }],
+  ])('are two where they say something else: %j', (one, other) => {
+    expect(key(one)).not.toBe(key(other));
+  });
+});
