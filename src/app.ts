@@ -10,6 +10,7 @@ import { toShape } from './ingest/mapping.js';
 import { createMend } from './ingest/mend.js';
 import { startThreads } from './ingest/threads.js';
 import { createKlaviyoClient } from './klaviyo/client.js';
+import { selectProxy } from './klaviyo/proxy.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
 import { openLimits, type Limits } from './limit.js';
 import type { Logger } from './logger.js';
@@ -85,12 +86,14 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const onFault = (error: unknown): void => {
     if (!isClosed) deps.onFault(error);
   };
+  const proxy = selectProxy(config.KLAVIYO_BASE_URL, config);
   const client = createKlaviyoClient({
     apiKey: config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
     revision: config.KLAVIYO_REVISION,
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
     connections: config.DELIVERY_CONCURRENCY * lanes.length + 1,
+    proxy,
     clock,
     version: deps.version,
   });
@@ -225,6 +228,8 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
       store: config.STORE,
       unsettled: countUnsettled(),
       klaviyo: config.KLAVIYO_BASE_URL,
+      // Without its credentials.
+      ...(proxy !== null && { proxy: proxy.origin }),
       revision: config.KLAVIYO_REVISION,
     },
     'relay is listening',

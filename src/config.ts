@@ -2,7 +2,16 @@ import { readFileSync } from 'node:fs';
 import { isSupportedCountry } from 'libphonenumber-js/max';
 import { z } from 'zod';
 import { findNearName } from './near-name.js';
-import { anyInt, int, keys, redisUrl, trustProxy, url, windows } from './setting-rules.js';
+import {
+  anyInt,
+  int,
+  keys,
+  proxyUrl,
+  redisUrl,
+  trustProxy,
+  url,
+  windows,
+} from './setting-rules.js';
 import { sourceSettings } from './source-settings.js';
 
 const day = 86_400_000;
@@ -25,6 +34,20 @@ export const settingsSchema = z.object({
     .default('2024-10-15')
     .describe('API revision; a warning is logged when it is past its two years'),
   KLAVIYO_TIMEOUT_MS: int(1, 600_000, 30_000).describe('Time limit of one attempt'),
+  HTTPS_PROXY: proxyUrl
+    .optional()
+    .describe(
+      'Proxy on the way to Klaviyo: http://user:password@proxy:3128. Also in lower case, as `http_proxy` and `no_proxy`',
+    ),
+  HTTP_PROXY: proxyUrl
+    .optional()
+    .describe('Proxy on the way to a `KLAVIYO_BASE_URL` of plain HTTP; never to this machine'),
+  NO_PROXY: z
+    .string()
+    .optional()
+    .describe(
+      'Hosts that are reached without a proxy: names with all below them, addresses, ranges such as 10.0.0.0/8, or `*`',
+    ),
   HOST: z
     .string()
     .default('127.0.0.1')
@@ -222,6 +245,7 @@ const fromFile = [
   'SHOPIFY_WEBHOOK_SECRETS',
   'STRIPE_WEBHOOK_SECRETS',
 ] as const;
+const proxySettings = ['HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY'] as const;
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/;
 
 /** Reads the environment once. Throws ConfigError. Empty variables count as absent. */
@@ -231,6 +255,7 @@ export function loadConfig(env: Environment): Config {
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
   for (const name of fromFile) readSecretFile(name, input, problems);
+  for (const name of proxySettings) readLowerCase(name, env, input);
   const parsed = settingsSchema.safeParse(input);
   for (const issue of parsed.error?.issues ?? []) {
     problems.push(`${issue.path.join('.')}: ${issue.message}`);
@@ -238,6 +263,16 @@ export function loadConfig(env: Environment): Config {
   if (parsed.success) problems.push(...contradictions(parsed.data));
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   return parsed.data;
+}
+
+/** As curl does: the name in lower case counts before the other, also where it is empty. */
+function readLowerCase(
+  name: (typeof proxySettings)[number],
+  env: Environment,
+  input: Record<string, string | undefined>,
+): void {
+  const value = env[name.toLowerCase()];
+  if (value !== undefined) input[name] = value === '' ? undefined : value;
 }
 
 function readSecretFile(

@@ -49,6 +49,27 @@ export const redisUrl = z.string().transform((text, context) => {
   }
 });
 
+/** As curl takes it: `http://` may be left out. What is wrong with it is said, and never the URL: a password may be in it. */
+export const proxyUrl = z.string().transform((text, context) => {
+  const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
+  const proxy = URL.canParse(full) ? new URL(full) : null;
+  if (proxy === null || !/^https?:$/.test(proxy.protocol) || !hasReadableUser(proxy)) {
+    context.addIssue('must be an http or https URL, such as http://user:password@proxy:3128');
+    return z.NEVER;
+  }
+  return proxy.href;
+});
+
+/** False for a percent sign that begins no escape. */
+function hasReadableUser({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Names for networks that proxy-addr has, which Fastify asks. */
 const namedNetworks = ['loopback', 'linklocal', 'uniquelocal'];
 

@@ -256,6 +256,35 @@ describe('TRUST_PROXY', () => {
   });
 });
 
+describe('a proxy', () => {
+  it('is read as curl reads it', () => {
+    expect(loadConfig({ ...key, HTTPS_PROXY: 'proxy:3128' }).HTTPS_PROXY).toBe(
+      'http://proxy:3128/',
+    );
+    expect(loadConfig({ ...key, HTTP_PROXY: 'https://proxy' }).HTTP_PROXY).toBe('https://proxy/');
+    const { HTTPS_PROXY, NO_PROXY } = loadConfig({
+      ...key,
+      HTTPS_PROXY: 'http://upper:1',
+      https_proxy: 'http://lower:2',
+      no_proxy: 'localhost',
+    });
+    expect([HTTPS_PROXY, NO_PROXY]).toEqual(['http://lower:2/', 'localhost']);
+    const none = loadConfig({ ...key, HTTPS_PROXY: 'http://upper:1', https_proxy: '' });
+    expect(none.HTTPS_PROXY).toBeUndefined();
+  });
+
+  it.each(['socks5://sam:s3cret@proxy', 'http://sam:s3cret%@proxy', 'http://', 'ht tp://s3cret'])(
+    'that cannot be used is refused without its password: %s',
+    (HTTPS_PROXY) => {
+      const expected = [
+        'HTTPS_PROXY: must be an http or https URL, such as http://user:password@proxy:3128',
+      ];
+      expect(problemsOf({ ...key, HTTPS_PROXY })).toEqual(expected);
+      expect(problemsOf({ ...key, https_proxy: HTTPS_PROXY })).toEqual(expected);
+    },
+  );
+});
+
 describe('secrets in files', () => {
   let folder: string | undefined;
   afterEach(() => {

@@ -9,6 +9,7 @@ import {
 import { explainMapping } from '../ingest/explain-mapping.js';
 import type { Mapping } from '../ingest/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
+import { selectProxy } from '../klaviyo/proxy.js';
 import { readArguments } from './arguments.js';
 import { checkDataDirectory, checkPort } from './check-machine.js';
 import { checkRedis } from './check-redis.js';
@@ -105,6 +106,7 @@ async function askKlaviyo(config: Config): Promise<readonly Finding[]> {
     revision: config.KLAVIYO_REVISION,
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
     connections: 1,
+    proxy: selectProxy(config.KLAVIYO_BASE_URL, config),
     clock: systemClock,
     version,
   });

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
-import { Pool } from 'undici';
 import { wait, type Clock } from '../clock.js';
 import type { Followed, Imported, Lane, Outcome, Sent } from '../envelope.js';
+import { createConnections, type Connections } from './client-connections.js';
 import { followImport } from './follow-import.js';
 import { guardBody } from './guarded-body.js';
 import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
@@ -28,6 +28,8 @@ export type KlaviyoClientOptions = {
   readonly timeoutMs: number;
   /** Open at once, at most; further requests wait for one, within their time. */
   readonly connections: number;
+  /** The proxy on the way, with its credentials; null where there is none. */
+  readonly proxy: URL | null;
   readonly clock: Clock;
   /** The relay's own, for the user agent. */
   readonly version: string;
@@ -60,15 +62,12 @@ const closeGraceMs = 500;
 /** Throws where the base URL is none. */
 export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClient {
   const { clock, timeoutMs } = options;
-  const pool = new Pool(new URL(options.baseUrl).origin, {
-    connections: options.connections,
-    pipelining: 1,
-    connect: { timeout: Math.min(timeoutMs, connectTimeoutMs) },
-    // Our own time limit covers the whole attempt, so that none of the parts needs one.
-    headersTimeout: 0,
-    bodyTimeout: 0,
+  const connections = createConnections({
+    ...options,
+    baseUrl: new URL(options.baseUrl),
+    connectTimeoutMs: Math.min(timeoutMs, connectTimeoutMs),
   });
-  const transport = createTransport(pool, options);
+  const transport = createTransport(connections, options);
   let closed: Promise<void> | undefined;
   return {
     async send(lane, payloads, mayGo) {
@@ -89,14 +88,15 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
       }),
     account: () => askAccount(transport),
     probeScopes: () => probeScopes(transport),
-    close: () => (closed ??= closePool(pool, clock)),
+    close: () => (closed ??= closeConnections(connections, clock)),
   };
 }
 
-function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
+function createTransport(connections: Connections, options: KlaviyoClientOptions): Transport {
   const { clock, timeoutMs } = options;
-  const prefix = new URL(options.baseUrl).pathname.replace(/\/+$/, '');
+  const { pool, pathPrefix } = connections;
   const headers = {
+    ...connections.headers,
     authorization: `Klaviyo-API-Key ${options.apiKey}`,
     revision: options.revision,
     accept: mediaType,
@@ -111,7 +111,7 @@ function createTransport(pool: Pool, options: KlaviyoClientOptions): Transport {
     try {
       const answer = await pool.request({
         method,
-        path: prefix + path,
+        path: pathPrefix + path,
         headers: body === undefined ? headers : { ...headers, ...toBodyHeaders(body) },
         body: toUndiciBody(body, mayGo),
         signal: timeout.signal,
@@ -160,15 +160,19 @@ function toSent(
  */
 function toUnanswered({ status, code, detail }: Reply & { ok: false }): Outcome {
   const reason = { code, detail, ...(status !== null && { status }) };
+  // Only a person can put right what a proxy wants to be told.
+  if (code === 'proxy_auth') return { kind: 'blocked', reason, advice: adviceOnProxy };
   return { kind: 'retryable', reason, ...(ofContent.has(code) && { mayBeContent: true }) };
 }
+
+const adviceOnProxy = 'proxy: correct the user and the password in HTTPS_PROXY';
 
 /** Klaviyo was reached, and a record may have made it fall over. */
 const ofContent: ReadonlySet<FailureCode> = new Set(['timeout', 'reset', 'protocol', 'network']);
 
-async function closePool(pool: Pool, clock: Clock): Promise<void> {
+async function closeConnections(connections: Connections, clock: Clock): Promise<void> {
   const ended = new AbortController();
-  await Promise.race([pool.close(), wait(clock, closeGraceMs, ended.signal)]);
+  await Promise.race([connections.pool.close(), wait(clock, closeGraceMs, ended.signal)]);
   ended.abort();
-  await pool.destroy();
+  await connections.destroy();
 }

@@ -23,7 +23,17 @@ export type Failure = {
 };
 
 export type FailureCode =
-  'timeout' | 'lease' | 'dns' | 'connect' | 'tls' | 'reset' | 'protocol' | 'closed' | 'network';
+  | 'timeout'
+  | 'lease'
+  | 'proxy_auth'
+  | 'proxy'
+  | 'dns'
+  | 'connect'
+  | 'tls'
+  | 'reset'
+  | 'protocol'
+  | 'closed'
+  | 'network';
 
 export type Request = {
   readonly method: 'GET' | 'POST';
@@ -40,6 +50,8 @@ export type Transport = (request: Request) => Promise<Reply>;
 /** The first that fits counts. Codes are those of undici, of Node's llhttp and TLS, and of the system. */
 const failures: readonly (readonly [RegExp, FailureCode, string])[] = [
   [/^RELAY_LEASE_OVER$/, 'lease', 'the relay stood still for too long and broke off'],
+  [/^PROXY_407$/, 'proxy_auth', 'the proxy does not take the credentials of its URL'],
+  [/^PROXY_/, 'proxy', 'no way through the proxy'],
   [/^UND_ERR_(DESTROYED|CLOSED)$/, 'closed', 'the relay closed the connection'],
   [/^(UND_ERR_CONNECT_TIMEOUT|ETIMEDOUT)$/, 'connect', 'no connection in time'],
   [/^(ENOTFOUND|EAI_\w+)$/, 'dns', 'the name was not found'],

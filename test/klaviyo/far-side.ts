@@ -28,7 +28,7 @@ export type FarSide = {
 type Respond = (response: ServerResponse, seen: Seen) => void;
 
 /** A server in Klaviyo's place. Answers each whole request with `respond`. */
-export async function startFarSide(respond: Respond): Promise<FarSide> {
+export async function startFarSide(respond: Respond, host = '127.0.0.1'): Promise<FarSide> {
   const requests: Seen[] = [];
   const server = createServer((request, response) => {
     void readAll(request).then((body) => {
@@ -38,7 +38,7 @@ export async function startFarSide(respond: Respond): Promise<FarSide> {
       respond(response, seen);
     });
   });
-  const url = await listen(server);
+  const url = await listen(server, host);
   return {
     url,
     requests,
@@ -71,8 +71,8 @@ export async function startBareSide(serve: (socket: Socket) => void): Promise<Fa
   };
 }
 
-async function listen(server: Server): Promise<string> {
-  server.listen(0, '127.0.0.1');
+async function listen(server: Server, host = '127.0.0.1'): Promise<string> {
+  server.listen(0, host);
   await once(server, 'listening');
   // A TCP server has an address and a port.
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -107,6 +107,7 @@ export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions
     revision: '2024-10-15',
     timeoutMs: 5000,
     connections: 2,
+    proxy: null,
     clock,
     version: '1.2.3',
     ...overrides,

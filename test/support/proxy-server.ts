@@ -1,0 +1,73 @@
+import { once } from 'node:events';
+import { createServer, request as httpRequest, type IncomingMessage } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { connect, type AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Certificate } from './certificate.js';
+
+export type ProxyServer = {
+  readonly url: string;
+  /** What it was asked for, oldest first: `CONNECT host:port`, `POST http://…`. */
+  readonly requests: readonly { readonly line: string; readonly authorization: string | null }[];
+  close(): Promise<void>;
+};
+
+export type ProxyOptions = {
+  /** Answers instead of opening a tunnel; `null` never answers. */
+  readonly refuse?: string | null;
+  /** Speaks TLS with its clients. */
+  readonly certificate?: Certificate;
+};
+
+/** A proxy for CONNECT, and for requests for a whole URL. */
+export async function startProxy({ refuse, certificate }: ProxyOptions = {}): Promise<ProxyServer> {
+  const requests: { line: string; authorization: string | null }[] = [];
+  const sockets = new Set<Duplex>();
+  const see = ({ method, url, headers }: IncomingMessage): void => {
+    const authorization = headers['proxy-authorization'] ?? null;
+    requests.push({ line: `${method} ${url}`, authorization });
+  };
+  const server = certificate === undefined ? createServer() : createTlsServer(certificate);
+  server.on('request', (request: IncomingMessage, response) => {
+    see(request);
+    const { method, headers } = request;
+    const onward = httpRequest(request.url ?? '', { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    request.pipe(onward);
+  });
+  server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    see(request);
+    sockets.add(socket.on('error', () => undefined));
+    if (refuse === null) return;
+    if (refuse !== undefined) {
+      socket.end(refuse);
+      return;
+    }
+    const [host, port] = (request.url ?? '').split(':');
+    const far = connect(Number(port), host, () => {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      far.write(head);
+      far.pipe(socket).pipe(far);
+    });
+    sockets.add(far.on('error', () => socket.destroy()));
+    socket.on('close', () => far.destroy());
+    far.on('close', () => socket.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const scheme = certificate === undefined ? 'http' : 'https';
+  return {
+    // A TCP server has an address and a port.
+    url: `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    async close() {
+      server.close();
+      server.closeAllConnections();
+      for (const socket of sockets) socket.destroy();
+      await once(server, 'close');
+    },
+  };
+}
