@@ -6,13 +6,14 @@ import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
 import { createAcceptSourced } from './ingest/accept-sourced.js';
-import { toShape } from './ingest/mapping.js';
+import { applyMapping } from './ingest/mapping.js';
 import { createMend } from './ingest/mend.js';
 import { startThreads } from './ingest/threads.js';
 import { createKlaviyoClient } from './klaviyo/client.js';
 import { selectProxy } from './klaviyo/proxy.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
 import { openLimits, type Limits } from './limit.js';
+import { createLiveSettings, type Reloaded } from './live-settings.js';
 import type { Logger } from './logger.js';
 import { createMetrics, type Metrics } from './metrics.js';
 import {
@@ -62,6 +63,8 @@ export type App = {
    * store. Idempotent; takes SHUTDOWN_TIMEOUT_MS at most.
    */
   stop(): Promise<void>;
+  /** Takes over keys, secrets and the mapping of these settings; the others stay as they are. */
+  reload(next: Config): Reloaded;
 };
 
 /** The composition root. Rejects where a part cannot be started; all parts before it are stopped then. */
@@ -80,6 +83,7 @@ export async function startApp(deps: AppDeps): Promise<App> {
 /** Every part is made here and handed what it needs; `started` receives how to stop it. */
 async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const { config, clock, log } = deps;
+  const live = createLiveSettings(config);
   const metrics = createMetrics(deps.version);
   let isClosed = false;
   // A request that outlives the time to stop finds its store closed: that is no fault.
@@ -88,7 +92,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   };
   const proxy = selectProxy(config.KLAVIYO_BASE_URL, config);
   const client = createKlaviyoClient({
-    apiKey: config.KLAVIYO_API_KEY,
+    apiKey: () => live.settings.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
     revision: config.KLAVIYO_REVISION,
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
@@ -182,7 +186,6 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
 
   let draining = false;
   const defaultCountry = config.DEFAULT_PHONE_COUNTRY;
-  const shape = toShape(config.MAPPING_FILE);
   const threads = startThreads({
     count: config.WORKERS,
     defaultCountry,
@@ -191,9 +194,12 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   started.add(() => threads.close());
   const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
   const acceptDeps = { ...deps, store: { ...watched, recall }, metrics, defaultCountry };
-  const acceptSourced = createAcceptSourced({ ...acceptDeps, shape });
+  const acceptSourced = createAcceptSourced({
+    ...acceptDeps,
+    shape: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
+  });
   const server = await createServer({
-    config,
+    config: live.settings,
     clock,
     metrics,
     logger: log,
@@ -243,7 +249,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     else log.info({ kept: left }, 'stopped');
   };
   let stopped: Promise<void> | undefined;
-  return { url, metrics, stop: () => (stopped ??= stop()) };
+  return { url, metrics, stop: () => (stopped ??= stop()), reload: (next) => live.reload(next) };
 }
 
 function toSharedCount({ link, prefix }: NonNullable<Limits['shared']>, deps: AppDeps) {

@@ -22,23 +22,30 @@ const maxDepth = 8;
 export type LoggerOptions = {
   readonly output: Output;
   readonly isTerminal: boolean;
-  /** Taken out wherever they turn up, inside of texts, too. */
-  readonly secrets?: readonly string[];
+  /** Taken out wherever they turn up, inside of texts, too. Called at each line: there may be new ones. */
+  readonly secrets?: () => readonly string[];
 };
 
 /** Readable lines in a terminal, JSON otherwise; LOG_FORMAT overrides. */
 export async function createLogger(
   config: Pick<Config, 'LOG_LEVEL' | 'LOG_FORMAT'>,
-  { output, isTerminal, secrets = [] }: LoggerOptions,
+  { output, isTerminal, secrets = () => [] }: LoggerOptions,
 ): Promise<Logger> {
   const isPretty = config.LOG_FORMAT === 'pretty' || (config.LOG_FORMAT === 'auto' && isTerminal);
   const toText = isPretty ? await createPrettyText(isTerminal) : (line: string) => line;
-  const written = secrets.flatMap((secret) => [
-    JSON.stringify(secret).slice(1, -1),
-    encodeURIComponent(secret),
-  ]);
-  const withoutSecrets = (line: string): string =>
-    written.reduce((left, secret) => left.replaceAll(secret, censor), line);
+  let known: readonly string[] = [];
+  let written: readonly string[] = [];
+  const withoutSecrets = (line: string): string => {
+    const now = secrets();
+    if (now !== known) {
+      known = now;
+      written = now.flatMap((secret) => [
+        JSON.stringify(secret).slice(1, -1),
+        encodeURIComponent(secret),
+      ]);
+    }
+    return written.reduce((left, secret) => left.replaceAll(secret, censor), line);
+  };
   const log = pino(
     {
       level: config.LOG_LEVEL,

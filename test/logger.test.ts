@@ -15,7 +15,7 @@ async function open(format: Format, secrets: readonly string[] = []) {
   };
   const log = await createLogger(
     { LOG_LEVEL: 'trace', LOG_FORMAT: format },
-    { output, isTerminal: false, secrets },
+    { output, isTerminal: false, secrets: () => secrets },
   );
   return { log, text: () => text };
 }

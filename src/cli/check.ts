@@ -101,7 +101,7 @@ function* findKeys(config: Config): Generator<Finding> {
 
 async function askKlaviyo(config: Config): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
-    apiKey: config.KLAVIYO_API_KEY,
+    apiKey: () => config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
     revision: config.KLAVIYO_REVISION,
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,

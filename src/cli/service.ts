@@ -18,6 +18,8 @@ export type ServiceOptions<T extends Service> = {
   work?(service: T): Promise<number>;
   /** Called with each reason to end, for the log. */
   onEnd?(end: End): void;
+  /** Called at SIGHUP, once the service is started. Absent: SIGHUP stops the service. */
+  readonly onHangup?: (service: T) => void;
   /** True where a thread of the process cannot be ended by an ordinary exit. */
   isStuck?(error: unknown): boolean;
 };
@@ -27,7 +29,7 @@ export type ServiceOptions<T extends Service> = {
  * listened to: Node.js would return from the handler, and the failing instruction would run again
  * and again. Without a listener the kernel ends the process at once.
  */
-const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
 /** A start that was given up has accepted nothing that has to be sent: it gets this long to release its parts. */
 const startLimitMs = 1000;
@@ -52,6 +54,13 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   const givenUp = new AbortController();
   const ends = watchEnds(options);
   const started = options.start({ signal: givenUp.signal, fail: (error) => ends.add({ error }) });
+  const { onHangup } = options;
+  if (onHangup === undefined) process.on('SIGHUP', () => ends.add({ signal: 'SIGHUP' }));
+  else
+    process.on(
+      'SIGHUP',
+      () => void started.then(onHangup).catch((error: unknown) => ends.add({ error })),
+    );
   const worked = started.then(
     (service) => options.work?.(service) ?? new Promise<never>(() => undefined),
   );

@@ -7,7 +7,6 @@ import {
   loadConfig,
   type Config,
   type Environment,
-  type MisspeltVariable,
 } from '../config.js';
 import { createLogger } from '../logger.js';
 import { StuckError } from '../store/journal/commit-error.js';
@@ -44,8 +43,7 @@ export const command: Command = {
   async run({ args, env }) {
     const settings = readSettings(args, env);
     const config = readConfig(settings);
-    if (config === null) return 1;
-    return untilStopped(config, findMisspeltVariables(settings));
+    return config === null ? 1 : untilStopped(config, settings);
   },
 };
 
@@ -79,19 +77,18 @@ export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null
   }
 }
 
-async function untilStopped(
-  config: Config,
-  misspelt: readonly MisspeltVariable[],
-): Promise<number> {
+async function untilStopped(config: Config, settings: Environment): Promise<number> {
   const outputs = openOutputs(systemClock);
   const { stdout } = outputs;
   const isTerminal = process.stdout.isTTY;
+  let secrets = toSecrets(config);
   const log = await createLogger(config, {
     output: stdout,
     isTerminal,
-    secrets: toSecrets(config),
+    secrets: () => secrets,
   });
-  for (const { name, meant } of misspelt) log.warn(`nothing reads ${name}; did you mean ${meant}?`);
+  for (const { name, meant } of findMisspeltVariables(settings))
+    log.warn(`nothing reads ${name}; did you mean ${meant}?`);
   let isStarted = false;
   return runService({
     ...outputs,
@@ -115,6 +112,22 @@ async function untilStopped(
     onEnd(end) {
       if ('signal' in end) log.info({ signal: end.signal }, 'told to stop');
       else log.fatal({ err: end.error }, isStarted ? endedByFault : 'the start failed');
+    },
+    onHangup(app) {
+      try {
+        const next = loadConfig(settings);
+        // The old ones stay secret.
+        secrets = [...new Set([...secrets, ...toSecrets(next)])];
+        const { changed, kept } = app.reload(next);
+        log.info({ changed }, 'key files and MAPPING_FILE were read again');
+        for (const reason of kept) log.warn(reason);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        log.error(
+          { problems: error.problems },
+          'key files and MAPPING_FILE were read again and cannot be used: the old ones stay',
+        );
+      }
     },
     isStuck: (error) => error instanceof StuckError,
   });

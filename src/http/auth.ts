@@ -19,17 +19,30 @@ type Keys = { readonly ingest: readonly string[]; readonly admin: readonly strin
 
 const hash = (key: string): Buffer => digestOf('sha256', key, 'buffer');
 
-export function createKeyring({ ingest, admin }: Keys): Keyring {
-  const toEntry = (access: Access) => (key: string) => {
-    const digest = hash(key);
-    return { digest, caller: { id: digest.toString('hex', 0, 8), access } };
-  };
-  // Admin keys last: the last match counts, and a key that is in both lists may do both.
-  const entries = [...ingest.map(toEntry('ingest')), ...admin.map(toEntry('admin'))];
+type Entry = { readonly digest: Buffer; readonly caller: Caller };
+
+function toEntries({ ingest, admin }: Keys): readonly Entry[] {
+  const toEntry =
+    (access: Access) =>
+    (key: string): Entry => {
+      const digest = hash(key);
+      return { digest, caller: { id: digest.toString('hex', 0, 8), access } };
+    };
+  // Admin keys last: the last match counts.
+  return [...ingest.map(toEntry('ingest')), ...admin.map(toEntry('admin'))];
+}
+
+/** `read` is called at each use, since the lists may be replaced while the relay runs. */
+export function createKeyring(read: () => Keys): Keyring {
+  let keys = read();
+  let entries = toEntries(keys);
   return {
     isOpen: entries.length === 0,
     /** Takes the same time whichever key it is, or none: digests of one length, all of them compared. */
     identify(presented) {
+      const now = read();
+      if (now.ingest !== keys.ingest || now.admin !== keys.admin) entries = toEntries(now);
+      keys = now;
       const digest = hash(presented);
       let found: Caller | null = null;
       for (const entry of entries) {

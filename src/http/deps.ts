@@ -17,7 +17,10 @@ import type { Metrics } from '../metrics.js';
 import type { CountCaller, CountShared } from './rate-limit.js';
 import type { Unadmitted } from './unadmitted.js';
 
-/** The settings the HTTP edge reads, by the names and in the units of config.ts. */
+/**
+ * The settings that the HTTP layer reads, by the names and in the units of config.ts. Keys and secrets
+ * may be replaced while it runs, so they are read at each use.
+ */
 export type HttpSettings = {
   readonly RELAY_API_KEYS: readonly string[];
   readonly RELAY_ADMIN_KEYS: readonly string[];

@@ -33,7 +33,10 @@ export type { HttpViews, Readiness, ServerDeps } from './deps.js';
 export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const app = createBareServer(deps);
   const { config } = deps;
-  const keyring = createKeyring({ ingest: config.RELAY_API_KEYS, admin: config.RELAY_ADMIN_KEYS });
+  const keyring = createKeyring(() => ({
+    ingest: config.RELAY_API_KEYS,
+    admin: config.RELAY_ADMIN_KEYS,
+  }));
   // Hooks run in the order of this list: an answer is stamped and counted whoever refuses it later.
   decorateCallers(app);
   delayContinue(app);

@@ -34,7 +34,8 @@ const noMatch = 'no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the
 
 /** POST /webhooks/shopify. */
 export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void {
-  const { SHOPIFY_WEBHOOK_SECRETS: secrets, SHOPIFY_ORDER_VALUE: orderValue } = deps.config;
+  const { config } = deps;
+  const secrets = (): readonly string[] => config.SHOPIFY_WEBHOOK_SECRETS;
   openWebhooks(scope, deps, {
     secrets,
     checkHeaders({ headers }) {
@@ -46,7 +47,7 @@ export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void 
     },
     checkBody({ headers }, bytes) {
       const signature = toHeader(headers, 'Hmac-Sha256') ?? '';
-      return isSigned(bytes, signature, secrets) ? null : toUnauthorized(noMatch);
+      return isSigned(bytes, signature, secrets()) ? null : toUnauthorized(noMatch);
     },
   });
   const routes = scope.withTypeProvider<ZodTypeProvider>();
@@ -58,7 +59,7 @@ export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void 
       shop: requireHeader(headers, 'Shop-Domain'),
       delivery: toHeader(headers, 'Webhook-Id'),
       body: toPayload(text),
-      orderValue,
+      orderValue: config.SHOPIFY_ORDER_VALUE,
     });
     const taken = await deps.acceptSourced(post, { strict: false });
     return reply.code(200).send(toWebhookAnswer(post, taken));

@@ -34,10 +34,10 @@ const schema = {
 /** POST /webhooks/stripe. */
 export function routeStripe(scope: FastifyInstance, deps: AcceptingDeps): void {
   const { acceptSourced, clock, config } = deps;
-  const secrets = config.STRIPE_WEBHOOK_SECRETS;
+  const secrets = (): readonly string[] => config.STRIPE_WEBHOOK_SECRETS;
   const rules = toRules(config);
   const toSignatureRules = (): SignatureRules => ({
-    secrets,
+    secrets: secrets(),
     toleranceSeconds: config.STRIPE_TOLERANCE_SECONDS,
     now: clock.now(),
   });

@@ -12,7 +12,7 @@ import { findRefusal, toRefused } from './refusals.js';
 /** How one sender signs its webhooks. */
 export type WebhookSignature = {
   /** Without any the route is as good as absent. */
-  readonly secrets: readonly string[];
+  readonly secrets: () => readonly string[];
   /** What is wrong with the headers of a signature alone; null where the body has to decide. */
   checkHeaders(request: FastifyRequest): ProblemError | null;
   /** What is wrong with the signature of this body; null where it is right. */
@@ -75,7 +75,7 @@ export function openWebhooks(
 
 function refuseEarly(deps: ServerDeps, { secrets }: WebhookSignature): onRequestHookHandler {
   return (_request, reply, done) => {
-    if (secrets.length === 0) {
+    if (secrets().length === 0) {
       done(toNotFound());
       return;
     }

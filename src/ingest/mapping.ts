@@ -120,13 +120,6 @@ export function applyMapping(post: SourcedPost, mapping: Mapping): SourcedPost {
   };
 }
 
-/** What createAcceptSourced takes. */
-export function toShape(
-  mapping: Mapping | undefined,
-): ((post: SourcedPost) => SourcedPost) | undefined {
-  return mapping && ((post) => applyMapping(post, mapping));
-}
-
 /** What the file says of the metric of an event. Undefined: nothing, or it is no event. */
 function toMetric({ event_name: name }: JsonObject, rules: SourceMapping) {
   return typeof name === 'string' ? valueOf(rules.metrics, name) : undefined;

@@ -18,8 +18,8 @@ import {
 } from './transport.js';
 
 export type KlaviyoClientOptions = {
-  /** Starts with `pk_`. */
-  readonly apiKey: string;
+  /** Starts with `pk_`. Read for each request, since it may be replaced while the relay runs. */
+  readonly apiKey: () => string;
   /** A path in it is kept, for a proxy that needs one. */
   readonly baseUrl: string;
   /** `YYYY-MM-DD`, with a suffix or without. */
@@ -97,7 +97,6 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
   const { pool, pathPrefix } = connections;
   const headers = {
     ...connections.headers,
-    authorization: `Klaviyo-API-Key ${options.apiKey}`,
     revision: options.revision,
     accept: mediaType,
     // Answers are small, and most are empty: what nobody recodes, nobody damages.
@@ -112,7 +111,11 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
       const answer = await pool.request({
         method,
         path: pathPrefix + path,
-        headers: body === undefined ? headers : { ...headers, ...toBodyHeaders(body) },
+        headers: {
+          ...headers,
+          authorization: `Klaviyo-API-Key ${options.apiKey()}`,
+          ...(body !== undefined && toBodyHeaders(body)),
+        },
         body: toUndiciBody(body, mayGo),
         signal: timeout.signal,
       });

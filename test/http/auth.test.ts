@@ -121,20 +121,30 @@ describe.each(openRoutes)('%s %s', (method, path) => {
 });
 
 describe('a keyring', () => {
+  it('takes the keys that are in the lists when a request comes', () => {
+    let keys = { ingest: ['first-key-1'], admin: ['admin-key-1'] };
+    const keyring = createKeyring(() => keys);
+    expect(keyring.identify('first-key-1')?.access).toBe('ingest');
+    keys = { ingest: ['second-key-1'], admin: keys.admin };
+    expect(keyring.identify('first-key-1')).toBeNull();
+    expect(keyring.identify('second-key-1')?.access).toBe('ingest');
+    expect(keyring.identify('admin-key-1')?.access).toBe('admin');
+  });
+
   it('has admin win where a key is in both lists', () => {
-    const keyring = createKeyring({ ingest: ['both-keys-1'], admin: ['both-keys-1'] });
+    const keyring = createKeyring(() => ({ ingest: ['both-keys-1'], admin: ['both-keys-1'] }));
     expect(keyring.identify('both-keys-1')?.access).toBe('admin');
   });
 
   it('names each key by an id that does not hold it', () => {
-    const keyring = createKeyring({ ingest: [ingestKey, 'other-key-1'], admin: [] });
+    const keyring = createKeyring(() => ({ ingest: [ingestKey, 'other-key-1'], admin: [] }));
     const ids = [ingestKey, 'other-key-1'].map((key) => keyring.identify(key)?.id);
     expect(new Set(ids).size).toBe(2);
     expect(ids[0]).toMatch(/^[0-9a-f]{16}$/);
   });
 
   it('knows nobody by an empty key', () => {
-    expect(createKeyring({ ingest: [ingestKey], admin: [] }).identify('')).toBeNull();
+    expect(createKeyring(() => ({ ingest: [ingestKey], admin: [] })).identify('')).toBeNull();
   });
 });
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { explainMapping } from '../../src/ingest/explain-mapping.js';
-import { applyMapping, toMapping, toShape, type Mapping } from '../../src/ingest/mapping.js';
+import { applyMapping, toMapping, type Mapping } from '../../src/ingest/mapping.js';
 import type { SourcedPost } from '../../src/ingest/sourced.js';
 import type { JsonObject } from '../../src/json.js';
 
@@ -243,10 +243,6 @@ it('a mapping loses no property but those it is told to, whatever the names', ()
       if (given.order_id === undefined) expect(shaped).not.toHaveProperty('order_id');
     }),
   );
-});
-
-it('without a file nothing is shaped', () => {
-  expect(toShape(undefined)).toBeUndefined();
 });
 
 describe('what is wrong with a mapping', () => {

@@ -102,7 +102,7 @@ export function answerJson(
 export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions> = {}) {
   const clock: ManualClock = createManualClock();
   const client = createKlaviyoClient({
-    apiKey: 'pk_test_key_1',
+    apiKey: () => 'pk_test_key_1',
     baseUrl,
     revision: '2024-10-15',
     timeoutMs: 5000,

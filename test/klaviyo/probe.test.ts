@@ -60,7 +60,7 @@ describe('a probe', () => {
   });
 
   it('of a wrong key says so, and asks no further', async () => {
-    await start(needed, { apiKey: 'pk_wrong' });
+    await start(needed, { apiKey: () => 'pk_wrong' });
     expect(await client.probeScopes()).toEqual([
       {
         scope: 'key',

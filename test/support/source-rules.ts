@@ -35,6 +35,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   'mapping-file': { code: ['ingest', 'json', 'near-name'] },
   'setting-rules': { code: ['redis'], types: ['envelope'] },
   output: { code: ['clock'] },
+  'live-settings': { types: ['config'] },
   logger: { code: ['redact'], types: ['config', 'output'] },
   http: { code: ['ingest', 'metrics', 'utf8', ...leaves], types: ['config', 'logger'] },
   ingest: { code: ['metrics', 'json-cut', 'utf8', ...leaves], types: ['config'] },
@@ -49,7 +50,17 @@ const directions: Readonly<Record<string, Allowed>> = {
   limit: { code: ['delivery', 'redis', ...leaves], types: ['config', 'store'] },
   views: { code: ['http', 'redis', ...leaves], types: ['ingest', 'metrics', 'store'] },
   app: {
-    code: ['config', 'limit', 'metrics', 'observe', 'releasers', 'views', ...stages, ...leaves],
+    code: [
+      'config',
+      'limit',
+      'live-settings',
+      'metrics',
+      'observe',
+      'releasers',
+      'views',
+      ...stages,
+      ...leaves,
+    ],
     types: ['logger'],
   },
   // A caller like any other: it knows the wire contract, and nothing behind it.
