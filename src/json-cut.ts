@@ -22,7 +22,7 @@ export function toListOpening(name: string): ListOpening {
 }
 
 /**
- * Cuts the JSON text of a list after each `minBytes` bytes, or later where an element is longer.
+ * Cuts the JSON text of a list after each `minBytes` bytes. An element that is longer is alone in its cut.
  * What comes after the list stays with the last cut; a text that does not start with `opening`
  * stays whole. Finds no faults, and hides none: the text is JSON where all that it is cut into is.
  *
@@ -54,18 +54,24 @@ const [tab, lineFeed, carriageReturn, space] = [0x09, 0x0a, 0x0d, 0x20];
 const [quote, comma, backslash] = [0x22, 0x2c, 0x5c];
 const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** Index of the first comma between two elements, `minBytes` or more after `from`; -1 where none is left. */
+/**
+ * Index of the first comma between two elements, `minBytes` or more after `from`; of the one before
+ * where the element between them is as long by itself. -1 where none is left.
+ */
 function findCut(bytes: Buffer, from: number, minBytes: number): number {
   let depth = 0;
+  let before = -1;
   for (let at = from; at < bytes.length && depth >= 0; at++) {
     const code = bytes[at];
     if (code === quote) at = toEndOfString(bytes, at);
     else if (code === comma) {
-      if (depth === 0 && at - from >= minBytes && isElement(bytes, at + 1)) return at;
+      if (depth > 0 || !isElement(bytes, at + 1)) continue;
+      if (at - from >= minBytes) return before >= 0 && at - before - 1 > minBytes ? before : at;
+      before = at;
     } else if (code === openBracket || code === openBrace) depth++;
     else if (code === closeBracket || code === closeBrace) depth--;
   }
-  return -1;
+  return before >= 0 && bytes.length - before - 1 > minBytes ? before : -1;
 }
 
 /** Index of the quote that closes the string that starts at `start`; the end where none does. */

@@ -30,8 +30,9 @@ const maxFaults = 10_000;
  * halves of surrogate pairs, nesting below `maxDepth`. Integers beyond ±(2^53 - 1) come back as
  * ExactInteger. Never throws. The exact scan runs only where a cheap count says it may find something.
  * `shift`: characters that were left out before the text, for the place of a fault in the whole.
+ * `depth`: containers around the text, which count as levels.
  */
-export function parseJson(text: string, shift = 0): Parsed {
+export function parseJson(text: string, shift = 0, depth = 0): Parsed {
   if (isHopelesslyDeep(text)) return refuse(`is nested deeper than ${maxDepth} levels`);
   let value: unknown;
   try {
@@ -41,6 +42,7 @@ export function parseJson(text: string, shift = 0): Parsed {
   }
   const walk: Walk = {
     path: [],
+    depth,
     faults: [],
     checksText: maybeLoneSurrogate.test(text),
     nameCount: 0,
@@ -80,6 +82,7 @@ function stringifyExactly(value: unknown): string {
 type Walk = {
   /** Where the walk is. Changed in place: this runs for every value of every request. */
   readonly path: PathSegment[];
+  readonly depth: number;
   readonly faults: JsonFault[];
   readonly checksText: boolean;
   nameCount: number;
@@ -99,7 +102,8 @@ function inspect(value: unknown, walk: Walk): void {
     if (!Number.isFinite(value)) reportHere(walk, 'is too large a number');
     else if (isRounded(value)) walk.hasRounded = true;
   } else if (typeof value === 'object' && value !== null) {
-    if (walk.path.length >= maxDepth) reportHere(walk, `is nested deeper than ${maxDepth} levels`);
+    if (walk.depth + walk.path.length >= maxDepth)
+      reportHere(walk, `is nested deeper than ${maxDepth} levels`);
     else if (Array.isArray(value)) inspectArray(value, walk);
     else if (isJsonObject(value)) inspectObject(value, walk);
   }

@@ -152,10 +152,13 @@ function isNdjson({ headers }: Pick<FastifyRequest, 'headers'>): boolean {
   return ndjson.some((mediaType) => type.startsWith(mediaType));
 }
 
-function toWhy({ rejected }: Extract<AcceptedMany, { kind: 'invalid' }>, noun: string): string {
-  return rejected.length === 0
+function toWhy(
+  { rejectedCount }: Extract<AcceptedMany, { kind: 'invalid' }>,
+  noun: string,
+): string {
+  return rejectedCount === 0
     ? 'the body is not valid'
-    : `${rejected.length} ${noun}${rejected.length === 1 ? ' is' : 's are'} not valid`;
+    : `${rejectedCount} ${noun}${rejectedCount === 1 ? ' is' : 's are'} not valid`;
 }
 
 function toInvalid(detail: string, errors: readonly Fault[]): ProblemError {

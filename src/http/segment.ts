@@ -1,8 +1,11 @@
-import type { FastifyInstance, FastifyRequest, preValidationHookHandler } from 'fastify';
+import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Lane } from '../envelope.js';
 import { toSegmentPost, type SegmentPost } from '../ingest/segment.js';
-import { parseJson, isJsonObject, type Parsed } from '../json.js';
+import { createSegmentBounds } from '../ingest/source-bounds.js';
+import { isJsonObject, type Parsed } from '../json.js';
+import { parseInSteps } from '../json-large.js';
+import { runInSlices } from '../turns.js';
 import { isAdmitted, type Keyring } from './auth.js';
 import { acceptRawBodies } from './body.js';
 import type { AcceptingDeps } from './deps.js';
@@ -74,7 +77,7 @@ async function routePosts(
     if (isKnown(request)) refuse.call(this, request, reply, done);
     else done();
   });
-  scope.addHook('preValidation', parseBody);
+  scope.addHook('preValidation', createParseBody(deps));
   scope.addHook('preValidation', checkBodyKey(keyring, findWriteKey));
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   // Not before the body was read: it may be what says whose request it is.
@@ -87,12 +90,14 @@ async function routePosts(
 
 const parsedBody = 'parsedBody';
 
-const parseBody: preValidationHookHandler = (request, _reply, done) => {
-  const { body } = request;
-  const text = isJsonObject(body) && typeof body.text === 'string' ? body.text : '';
-  request.setDecorator(parsedBody, parseJson(text));
-  done();
-};
+function createParseBody({ clock }: Pick<AcceptingDeps, 'clock'>): preValidationAsyncHookHandler {
+  return async (request) => {
+    const { body } = request;
+    const text = isJsonObject(body) && typeof body.text === 'string' ? body.text : '';
+    const parsed = await runInSlices(parseInSteps(text, createSegmentBounds()), clock);
+    request.setDecorator(parsedBody, parsed);
+  };
+}
 
 function findWriteKey(request: FastifyRequest): string | null {
   const parsed = request.getDecorator<Parsed>(parsedBody);
@@ -117,7 +122,7 @@ function routeName(app: FastifyInstance, deps: AcceptingDeps, name: SegmentName)
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${name}`, { schema }, async (request, reply) => {
     const strict = request.query.strict || request.headers['x-strict-mode'] === '1';
-    const found = toPost(request, deps, isBatch ? 'batch' : name);
+    const found = await toPost(request, deps, isBatch ? 'batch' : name);
     const taken = await take(found, deps, strict);
     if (taken.success) return reply.code(200).send(taken);
     return reply.code(400).send(taken);
@@ -138,10 +143,14 @@ const descriptions: Readonly<Record<SegmentName, string>> = {
 type Found = Extract<SegmentPost, { ok: true }>;
 type Kind = Parameters<typeof toSegmentPost>[0]['kind'];
 
-function toPost(request: FastifyRequest, { config, clock }: AcceptingDeps, kind: Kind): Found {
+async function toPost(
+  request: FastifyRequest,
+  { config, clock }: AcceptingDeps,
+  kind: Kind,
+): Promise<Found> {
   const parsed = request.getDecorator<Parsed>(parsedBody);
   if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
-  const found = toSegmentPost({
+  const steps = toSegmentPost({
     kind,
     value: parsed.value,
     faults: parsed.faults,
@@ -149,6 +158,7 @@ function toPost(request: FastifyRequest, { config, clock }: AcceptingDeps, kind:
     pageEvents: config.SEGMENT_PAGE_EVENTS,
     rememberUsers: config.SEGMENT_REMEMBER_USERS,
   });
+  const found = await runInSlices(steps, clock);
   if (!found.ok) throw new ProblemError('invalid', `the body ${found.detail}`);
   return found;
 }

@@ -3,11 +3,17 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { mapShopify } from '../ingest/shopify.js';
-import { parseJson } from '../json.js';
+import type { Parsed } from '../json.js';
 import type { AcceptingDeps } from './deps.js';
 import { ProblemError } from './problems.js';
 import { isSignatureForm, isSigned } from './shopify-signature.js';
-import { openWebhooks, toRawBody, toWebhookAnswer, webhookAnswers } from './webhooks.js';
+import {
+  openWebhooks,
+  readWebhook,
+  toRawBody,
+  toWebhookAnswer,
+  webhookAnswers,
+} from './webhooks.js';
 
 const schema = {
   tags: ['shopify'],
@@ -58,7 +64,7 @@ export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void 
       topic: requireHeader(headers, 'Topic'),
       shop: requireHeader(headers, 'Shop-Domain'),
       delivery: toHeader(headers, 'Webhook-Id'),
-      body: toPayload(text),
+      body: toPayload(await readWebhook(text, deps)),
       orderValue: config.SHOPIFY_ORDER_VALUE,
     });
     const taken = await deps.acceptSourced(post, { strict: false });
@@ -67,8 +73,7 @@ export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void 
 }
 
 /** Faults inside the text are no reason to refuse it: the map reads what it knows and nothing else. */
-function toPayload(text: string): unknown {
-  const parsed = parseJson(text);
+function toPayload(parsed: Parsed): unknown {
   if (parsed.ok) return parsed.value;
   throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
 }

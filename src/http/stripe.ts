@@ -4,7 +4,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { toFaults } from '../ingest/faults.js';
 import { toStripePost, type StripeRules } from '../ingest/stripe.js';
-import { parseJson } from '../json.js';
+import type { Parsed } from '../json.js';
 import type { AcceptingDeps, HttpSettings } from './deps.js';
 import { ProblemError } from './problems.js';
 import {
@@ -13,7 +13,13 @@ import {
   type SignatureRules,
   type Verified,
 } from './stripe-signature.js';
-import { openWebhooks, toRawBody, toWebhookAnswer, webhookAnswers } from './webhooks.js';
+import {
+  openWebhooks,
+  readWebhook,
+  toRawBody,
+  toWebhookAnswer,
+  webhookAnswers,
+} from './webhooks.js';
 
 const schema = {
   tags: ['stripe'],
@@ -52,7 +58,7 @@ export function routeStripe(scope: FastifyInstance, deps: AcceptingDeps): void {
   const routes = scope.withTypeProvider<ZodTypeProvider>();
   routes.post('/webhooks/stripe', { schema }, async (request, reply) => {
     const { text } = toRawBody(request);
-    const post = toStripePost(parseEvent(text), rules);
+    const post = toStripePost(toEvent(await readWebhook(text, deps)), rules);
     const taken = await acceptSourced(post, { strict: false });
     return reply.code(200).send(toWebhookAnswer(post, taken));
   });
@@ -76,8 +82,7 @@ function toUnauthorized(detail: string): ProblemError {
 }
 
 /** Of JSON's own faults only: one odd name in its metadata must not keep a payment out. */
-function parseEvent(text: string): unknown {
-  const parsed = parseJson(text);
+function toEvent(parsed: Parsed): unknown {
   if (parsed.ok) return parsed.value;
   const errors = toFaults([parsed.fault]);
   throw new ProblemError('invalid', 'the body is not valid JSON', { errors });

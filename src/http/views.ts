@@ -34,8 +34,14 @@ export function toTakenManyView(
     accepted: taken.accepted,
     duplicates: taken.duplicates,
     rejected: taken.rejected.map(({ index, errors }) => ({ index, errors: [...errors] })),
+    ...(taken.rejectedCount > taken.rejected.length && {
+      rejected_unlisted: taken.rejectedCount - taken.rejected.length,
+    }),
     ...(taken.warnings.length > 0 && {
       warnings: taken.warnings.map(({ index, warnings }) => ({ index, warnings: [...warnings] })),
+    }),
+    ...(taken.warningCount > taken.warnings.length && {
+      warnings_unlisted: taken.warningCount - taken.warnings.length,
     }),
     ...(withIds && { ids: [...taken.ids] }),
   };

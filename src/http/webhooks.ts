@@ -1,7 +1,12 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { z } from 'zod';
 import type { AcceptedSourced } from '../ingest/accept-sourced.js';
+import { toPointer } from '../ingest/faults.js';
+import { findWebhookExcess } from '../ingest/source-bounds.js';
 import type { SourcedPost } from '../ingest/sourced.js';
+import type { Parsed } from '../json.js';
+import { parseInSteps, type FindExcess } from '../json-large.js';
+import { runInSlices } from '../turns.js';
 import { acceptRawBodies, toTooLarge, type RawBody } from './body.js';
 import { parseCodings } from './codings.js';
 import type { AcceptingDeps, ServerDeps } from './deps.js';
@@ -90,6 +95,22 @@ const noBody: RawBody = { bytes: Buffer.alloc(0), text: '' };
 /** A request without a body has an empty one here. */
 export function toRawBody({ body }: Pick<FastifyRequest, 'body'>): RawBody {
   return typeof body === 'object' && body !== null ? (body as RawBody) : noBody;
+}
+
+/** The JSON of a webhook, read in slices. Throws where it has a list that no sender makes as long. */
+export async function readWebhook(
+  text: string,
+  { clock }: Pick<ServerDeps, 'clock'>,
+): Promise<Parsed> {
+  let excess: string | null = null;
+  const findExcess: FindExcess = (container) => {
+    const detail = findWebhookExcess(container);
+    if (detail !== null) excess ??= `${toPointer(container.path)} ${detail}`.trim();
+    return detail;
+  };
+  const parsed = await runInSlices(parseInSteps(text, findExcess), clock);
+  if (excess !== null) throw new ProblemError('invalid', `the body is too long: ${String(excess)}`);
+  return parsed;
 }
 
 export const webhookAnswerSchema = z

@@ -1,13 +1,14 @@
-import type { Fault, Memo } from '../envelope.js';
+import { lanes, type Fault, type Memo } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import type { AcceptDeps, Append, RefusedAll } from './accept.js';
-import { entriesPerTurn, turn } from './collect.js';
+import { Slices } from '../turns.js';
 import { count, countWarnings } from './counts.js';
 import type { DraftContext } from './draft.js';
 import { draftSourced, type DraftedSourced } from './draft-sourced.js';
-import { findPeople, toMemoKey, toMemos, type Recall } from './people.js';
+import { limits } from './limits.js';
+import { findPeople, toMemoKey, toMemos, type Complete, type Recall } from './people.js';
 import { createToE164 } from './phone.js';
-import type { SourcedPost } from './sourced.js';
+import type { SourcedEntry, SourcedPost } from './sourced.js';
 
 /** What became of a source's request. */
 export type AcceptedSourced =
@@ -61,25 +62,29 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
   return async (posted, { strict, isAgain = false }) => {
-    const post = isAgain ? posted : shape(posted);
+    const slices = new Slices(clock);
+    const post = isAgain ? posted : await shapeInSlices(posted, shape, slices);
     const { source, delivery } = post;
     const deliveryKey = delivery === undefined ? null : toMemoKey(source, 'delivery', delivery);
     if (deliveryKey !== null && (await store.recall([deliveryKey]))[0] === known) {
       metrics.sourceSkipped.inc({ source, reason: 'repeat' });
       return { kind: 'taken', accepted: 0, duplicates: 0, rejected: [], repeat: true };
     }
-    const complete = await findPeople(post, (keys) => store.recall(keys));
-    const drafted = await draftAll({ ...post, entries: post.entries.map(complete) }, toContext());
+    const complete = await findPeople(post, (keys) => store.recall(keys), slices);
+    const drafted = await draftAll(post, { complete, context: toContext(), slices });
+    if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
     if (strict && rejected.length > 0) {
       for (const { draft } of isAgain ? [] : drafted) count(metrics, draft.lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
-    const taken = await take(post, drafted, deps);
+    const taken = await take(post, drafted, { ...deps, slices });
     if (taken.kind === 'refused') return taken;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
     if (deliveryKey !== null) await store.remember([{ key: deliveryKey, value: known }]);
-    for (const reason of post.skipped) metrics.sourceSkipped.inc({ source, reason });
+    for (const [reason, number] of tally(post.skipped)) {
+      metrics.sourceSkipped.inc({ source, reason }, number);
+    }
     const { duplicates } = taken;
     const accepted = drafted.length - duplicates - rejected.length;
     return { kind: 'taken', accepted, duplicates, rejected, repeat: false };
@@ -90,23 +95,22 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
 async function take(
   post: SourcedPost,
   drafted: readonly DraftedSourced[],
-  { store, metrics }: SourcedDeps,
+  { store, metrics, slices }: SourcedDeps & { readonly slices: Slices },
 ): Promise<RefusedAll | { readonly kind: 'appended'; readonly duplicates: number }> {
   const drafts = drafted.map(({ draft }) => draft);
   const [remembered, appended] = await Promise.all([
-    store.remember(toMemos(post)),
+    rememberAll(post, store, slices),
     drafts.length === 0 ? nothing : store.append(drafts),
   ]);
   if (!appended.ok) {
-    for (const { lane } of drafts) count(metrics, lane, { refused: 1 });
+    for (const [lane, refused] of tally(drafts.map((draft) => draft.lane))) {
+      count(metrics, lane, { refused });
+    }
     return { kind: 'refused', ...appended.refusal };
   }
-  let duplicates = 0;
-  drafted.forEach((one, at) => {
-    const isDuplicate = appended.taken[at]?.duplicate === true;
-    if (isDuplicate) duplicates++;
-    countTaken(metrics, one, isDuplicate);
-  });
+  const isDuplicate = appended.taken.map(({ duplicate }) => duplicate);
+  countTaken(metrics, drafted, isDuplicate);
+  const duplicates = isDuplicate.filter((is) => is).length;
   if (!remembered.ok) return { kind: 'refused', ...remembered.refusal };
   return { kind: 'appended', duplicates };
 }
@@ -119,25 +123,97 @@ const asItIs = (post: SourcedPost): SourcedPost => post;
 const known = '1';
 const nothing: Awaited<ReturnType<Append>> = { ok: true, taken: [] };
 
+/** What stands beside a batch goes into each of its entries: a small request can come to gigabytes. */
+const tooLarge: readonly Rejected[] = [
+  {
+    index: 0,
+    errors: [{ pointer: '', detail: `comes to more than ${limits.sourcedBytes} bytes` }],
+  },
+];
+
+type Drafting = {
+  readonly complete: Complete;
+  readonly context: DraftContext;
+  readonly slices: Slices;
+};
+
+/** Null where it comes to more than the relay takes at once. */
 async function draftAll(
   { source, entries }: SourcedPost,
-  context: DraftContext,
-): Promise<readonly DraftedSourced[]> {
+  { complete, context, slices }: Drafting,
+): Promise<readonly DraftedSourced[] | null> {
   const drafted: DraftedSourced[] = [];
+  let bytes = 0;
   for (const entry of entries) {
-    if (drafted.length > 0 && drafted.length % entriesPerTurn === 0) await turn();
-    drafted.push(draftSourced(source, entry, context));
+    if (slices.isOver()) await slices.next();
+    const one = draftSourced(source, complete(entry), context);
+    bytes += one.draft.payload.length;
+    if (bytes > limits.sourcedBytes) return null;
+    drafted.push(one);
   }
   return drafted;
+}
+
+/** Entries that the mapping file changes in one go, and facts that are kept in one go. */
+const perStep = 100;
+
+/** Each entry is changed by itself, so that some neighbours at a time come to the same. */
+async function shapeInSlices(
+  post: SourcedPost,
+  shape: (post: SourcedPost) => SourcedPost,
+  slices: Slices,
+): Promise<SourcedPost> {
+  if (post.entries.length <= perStep || shape === asItIs) return shape(post);
+  const entries: SourcedEntry[] = [];
+  const skipped = [...post.skipped];
+  for (let from = 0; from < post.entries.length; from += perStep) {
+    if (slices.isOver()) await slices.next();
+    const some = post.entries.slice(from, from + perStep);
+    const shaped = shape({ ...post, entries: some, skipped: [] });
+    entries.push(...shaped.entries);
+    skipped.push(...shaped.skipped);
+  }
+  return { ...post, entries, skipped };
+}
+
+async function rememberAll(
+  post: SourcedPost,
+  store: Pick<Memory, 'remember'>,
+  slices: Slices,
+): ReturnType<Memory['remember']> {
+  for (let from = 0; from < post.people.length; from += perStep) {
+    if (slices.isOver()) await slices.next();
+    const some = post.people.slice(from, from + perStep);
+    const remembered = await store.remember(toMemos({ ...post, people: some }));
+    if (!remembered.ok) return remembered;
+  }
+  return { ok: true };
+}
+
+/** How often each is in it. */
+function tally<T>(all: readonly T[]): ReadonlyMap<T, number> {
+  const counts = new Map<T, number>();
+  for (const each of all) counts.set(each, (counts.get(each) ?? 0) + 1);
+  return counts;
 }
 
 /** A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true. */
 function countTaken(
   metrics: SourcedDeps['metrics'],
-  { draft: { lane, bury }, warnings }: DraftedSourced,
-  isDuplicate: boolean,
+  drafted: readonly DraftedSourced[],
+  isDuplicate: readonly boolean[],
 ): void {
-  count(metrics, lane, isDuplicate ? { duplicate: 1 } : { accepted: 1 });
-  countWarnings(metrics, lane, warnings.length);
-  if (bury !== undefined) metrics.settled.inc({ lane, outcome: 'dead_lettered' });
+  for (const lane of lanes) {
+    const counts = { accepted: 0, duplicate: 0, warnings: 0, buried: 0 };
+    drafted.forEach(({ draft, warnings }, at) => {
+      if (draft.lane !== lane) return;
+      counts[isDuplicate[at] === true ? 'duplicate' : 'accepted']++;
+      counts.warnings += warnings.length;
+      if (draft.bury !== undefined) counts.buried++;
+    });
+    const { accepted, duplicate, warnings, buried } = counts;
+    count(metrics, lane, { accepted, duplicate });
+    countWarnings(metrics, lane, warnings);
+    if (buried > 0) metrics.settled.inc({ lane, outcome: 'dead_lettered' }, buried);
+  }
 }

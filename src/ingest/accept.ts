@@ -5,7 +5,9 @@ import { draft, type Collected } from './collect.js';
 import { count, countWarnings } from './counts.js';
 import type { DraftContext } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
-import { readOne } from './entries.js';
+import { readLongOne, readOne } from './entries.js';
+import { smallChars } from '../json-large.js';
+import { runInSlices } from '../turns.js';
 import { createToE164 } from './phone.js';
 import type { Threads } from './threads.js';
 
@@ -28,6 +30,9 @@ export type AcceptedMany =
       readonly duplicates: number;
       /** One per taken entry, in request order. */
       readonly ids: readonly string[];
+      /** Entries that were rejected; `rejected` lists the first ones. */
+      readonly rejectedCount: number;
+      readonly warningCount: number;
       readonly rejected: readonly { readonly index: number; readonly errors: readonly Fault[] }[];
       readonly warnings: readonly { readonly index: number; readonly warnings: readonly Fault[] }[];
     }
@@ -35,6 +40,7 @@ export type AcceptedMany =
   | {
       readonly kind: 'invalid';
       readonly errors: readonly Fault[];
+      readonly rejectedCount: number;
       readonly rejected: readonly { readonly index: number; readonly errors: readonly Fault[] }[];
     }
   | RefusedAll;
@@ -66,7 +72,7 @@ export type Append = (drafts: readonly Draft[]) => Promise<
 
 export type AcceptDeps = {
   readonly store: { readonly append: Append };
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'monotonic'>;
   readonly metrics: Pick<Metrics, 'ingest' | 'ingestWarnings'>;
   /** A unique_id for an event that came without one: 1 to 255 characters, never the same twice. */
   readonly newId: () => string;
@@ -81,12 +87,17 @@ export function createAccept(deps: AcceptDeps): Accept {
   const { store, clock, metrics, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
-  const here = createDraftMany({ newId, toE164 });
+  const here = createDraftMany({ clock, newId, toE164 });
   const draftMany: DraftMany = (posted) => deps.draftMany?.(posted, here) ?? here(posted);
 
   return {
     async one(lane, body, { idempotencyKey }) {
-      const drafted = draft(lane, readOne(body), { ...toContext(), idempotencyKey });
+      const context = { ...toContext(), idempotencyKey };
+      const entry =
+        body.length > smallChars
+          ? await runInSlices(readLongOne(lane, body), clock)
+          : readOne(body);
+      const drafted = draft(lane, entry, context);
       if (!drafted.ok) {
         count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors };
@@ -108,13 +119,13 @@ export function createAccept(deps: AcceptDeps): Accept {
       const drafted = await draftMany({ lane, body, format, acceptedAt: clock.now() });
       if (!drafted.ok) {
         count(metrics, lane, { invalid: 1 });
-        return { kind: 'invalid', errors: drafted.errors, rejected: [] };
+        return { kind: 'invalid', errors: drafted.errors, rejected: [], rejectedCount: 0 };
       }
       const { collected } = drafted;
-      const { drafts, rejected } = collected;
-      if (drafts.length === 0 || (strict && rejected.length > 0)) {
+      const { drafts, rejected, rejectedCount } = collected;
+      if (drafts.length === 0 || (strict && rejectedCount > 0)) {
         count(metrics, lane, { invalid: drafted.count });
-        return { kind: 'invalid', errors: toErrors(rejected), rejected };
+        return { kind: 'invalid', errors: toErrors(collected), rejected, rejectedCount };
       }
       return appendMany(deps, lane, collected);
     },
@@ -126,24 +137,28 @@ async function appendMany(
   lane: Lane,
   collected: Collected,
 ): Promise<AcceptedMany> {
-  const { drafts, rejected, warnings } = collected;
+  const { drafts, rejected, warnings, rejectedCount, warningCount } = collected;
   const { metrics } = deps;
   const appended = await deps.store.append(drafts);
   if (!appended.ok) {
-    count(metrics, lane, { refused: drafts.length, invalid: rejected.length });
+    count(metrics, lane, { refused: drafts.length, invalid: rejectedCount });
     return { kind: 'refused', ...appended.refusal };
   }
   const ids = appended.taken.map(({ id }) => id);
   const duplicates = appended.taken.filter(({ duplicate }) => duplicate).length;
   const accepted = ids.length - duplicates;
-  count(metrics, lane, { accepted, duplicate: duplicates, invalid: rejected.length });
-  countWarnings(metrics, lane, warnings.length);
-  return { kind: 'taken', accepted, duplicates, ids, rejected, warnings };
+  count(metrics, lane, { accepted, duplicate: duplicates, invalid: rejectedCount });
+  countWarnings(metrics, lane, warningCount);
+  const listed = { rejected, rejectedCount, warnings, warningCount };
+  return { kind: 'taken', accepted, duplicates, ids, ...listed };
 }
 
 /** The same errors as `rejected` in one list, each pointer starting with its entry's index. */
-function toErrors(rejected: Collected['rejected']): readonly Fault[] {
-  return rejected.flatMap(({ index, errors }) =>
-    errors.map(({ pointer, detail }) => ({ pointer: `/${index}${pointer}`, detail })),
+function toErrors({ rejected, rejectedCount }: Collected): readonly Fault[] {
+  const errors = rejected.flatMap(({ index, errors: own }) =>
+    own.map(({ pointer, detail }) => ({ pointer: `/${index}${pointer}`, detail })),
   );
+  const unlisted = rejectedCount - rejected.length;
+  if (unlisted === 0) return errors;
+  return [...errors, { pointer: '', detail: `holds ${unlisted} more entries that are not valid` }];
 }

@@ -12,22 +12,39 @@ export function draft(lane: Lane, entry: Entry, context: DraftContext): Drafted 
   return draftEntry[lane](entry.value, context);
 }
 
-/** What became of many entries; each index counts from 0 within the request. */
+/**
+ * What became of many entries; each index counts from 0 within the request. The lists are bounded, so
+ * that no answer is much larger than its question: the counts are of all of them.
+ */
 export type Collected = {
   readonly drafts: Draft[];
   readonly rejected: { readonly index: number; readonly errors: readonly Fault[] }[];
   readonly warnings: { readonly index: number; readonly warnings: readonly Fault[] }[];
+  rejectedCount: number;
+  warningCount: number;
 };
 
 /** Faults listed in full for a request; after these, the first of each entry. */
 const faultsInFull = 10_000;
+/** Entries listed as rejected, and with warnings, at most. */
+export const maxListed = 5000;
+/** Characters of pointers and details in each of the lists, at most, but for the last entry. */
+const maxListedChars = 2_000_000;
 
 /** Drafts a request's entries one after the other, and keeps what became of them. */
 export class Collector {
-  readonly collected: Collected = { drafts: [], rejected: [], warnings: [] };
+  readonly collected: Collected = {
+    drafts: [],
+    rejected: [],
+    warnings: [],
+    rejectedCount: 0,
+    warningCount: 0,
+  };
   readonly #lane: Lane;
   readonly #context: DraftContext;
   #faultCount = 0;
+  #rejectedChars = 0;
+  #warningChars = 0;
 
   constructor(lane: Lane, context: DraftContext) {
     this.#lane = lane;
@@ -36,7 +53,7 @@ export class Collector {
 
   /** Entries so far. */
   get count(): number {
-    return this.collected.drafts.length + this.collected.rejected.length;
+    return this.collected.drafts.length + this.collected.rejectedCount;
   }
 
   add(entry: Entry): void {
@@ -44,21 +61,26 @@ export class Collector {
     const index = this.count;
     const drafted = draft(this.#lane, entry, this.#context);
     if (!drafted.ok) {
+      this.collected.rejectedCount++;
+      if (rejected.length === maxListed || this.#rejectedChars > maxListedChars) return;
       const isBrief = this.#faultCount > faultsInFull;
       const errors = isBrief ? drafted.errors.slice(0, 1) : drafted.errors;
       this.#faultCount += errors.length;
+      this.#rejectedChars += countChars(errors);
       rejected.push({ index, errors });
       return;
     }
     drafts.push(drafted.draft);
-    if (drafted.warnings.length > 0) warnings.push({ index, warnings: drafted.warnings });
+    if (drafted.warnings.length === 0) return;
+    this.collected.warningCount++;
+    if (warnings.length === maxListed || this.#warningChars > maxListedChars) return;
+    this.#warningChars += countChars(drafted.warnings);
+    warnings.push({ index, warnings: drafted.warnings });
   }
 }
 
-/** Entries drafted before other callers get a turn: a few milliseconds' worth. */
-export const entriesPerTurn = 250;
-
-/** Lets the event loop serve what waits. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function countChars(faults: readonly Fault[]): number {
+  let chars = 0;
+  for (const { pointer, detail } of faults) chars += pointer.length + detail.length;
+  return chars;
 }

@@ -1,5 +1,6 @@
 import type { Fault } from '../envelope.js';
 import { isJsonObject } from '../json.js';
+import { notAnObject } from './entry-bounds.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
 import { capFaults, createCheck, refuse } from './faults.js';
 import { toEventKeys } from './identity.js';
@@ -13,7 +14,7 @@ const checkEvent = createCheck(eventSchema, 'an event');
 
 /** Validates one event, stamps what never changes again, maps and serialises it. */
 export function draftEvent(entry: unknown, context: DraftContext): Drafted {
-  if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one event');
+  if (!isJsonObject(entry)) return refuse('', notAnObject.events);
   const checked = checkEvent(entry);
   if (!checked.ok) return checked;
   const event = checked.value;

@@ -1,5 +1,7 @@
+import type { Clock } from '../clock.js';
 import type { Lane } from '../envelope.js';
-import { Collector, entriesPerTurn, turn, type Collected } from './collect.js';
+import { Slices } from '../turns.js';
+import { Collector, type Collected } from './collect.js';
 import type { DraftContext } from './draft.js';
 import { readJson, readNdjson } from './entries.js';
 import { refuse, type Invalid } from './faults.js';
@@ -21,11 +23,15 @@ export type DraftedMany =
 /** Reads, validates, maps and serialises all of a request. */
 export type DraftMany = (posted: ManyPosted) => Promise<DraftedMany>;
 
+type DraftManyContext = Pick<DraftContext, 'newId' | 'toE164'> & {
+  readonly clock: Pick<Clock, 'monotonic'>;
+};
+
 /**
  * One request after the other, in the order they came: each of two in turns would take as long as
  * both, and keep its half in memory meanwhile.
  */
-export function createDraftMany(context: Pick<DraftContext, 'newId' | 'toE164'>): DraftMany {
+export function createDraftMany(context: DraftManyContext): DraftMany {
   let last: Promise<unknown> = Promise.resolve();
   return (posted) => {
     const drafted = last.then(() => draftAll(posted, context));
@@ -36,14 +42,18 @@ export function createDraftMany(context: Pick<DraftContext, 'newId' | 'toE164'>)
 
 async function draftAll(
   { lane, body, format, acceptedAt }: ManyPosted,
-  context: Pick<DraftContext, 'newId' | 'toE164'>,
+  context: DraftManyContext,
 ): Promise<DraftedMany> {
+  const slices = new Slices(context.clock);
   const collector = new Collector(lane, { ...context, acceptedAt });
-  for (const part of format === 'json' ? readJson(lane, body) : readNdjson(body)) {
+  for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
+    if (slices.isOver()) await slices.next();
+    if (part === undefined) continue;
     if (!part.ok) return part;
     for (const entry of part.entries) {
       if (collector.count === limits.entriesPerRequest) return tooMany;
-      if (collector.count > 0 && collector.count % entriesPerTurn === 0) await turn();
+      if (collector.collected.rejectedCount > limits.invalidPerRequest) return tooManyInvalid;
+      if (slices.isOver()) await slices.next();
       collector.add(entry);
     }
   }
@@ -53,3 +63,7 @@ async function draftAll(
 
 const nothing = refuse('', 'holds nothing to accept');
 const tooMany = refuse('', `holds more than ${limits.entriesPerRequest} entries`);
+const tooManyInvalid = refuse(
+  '',
+  `holds more than ${limits.invalidPerRequest} entries that are not valid`,
+);

@@ -1,4 +1,5 @@
 import { isJsonObject, stringifyJson } from '../json.js';
+import { notAnObject } from './entry-bounds.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
 import { createCheck, refuse } from './faults.js';
 import { toProfileKeys } from './identity.js';
@@ -11,7 +12,7 @@ const checkProfile = createCheck(profileSchema, 'a profile');
 
 /** Validates one profile, maps and serialises it. */
 export function draftProfile(entry: unknown, context: DraftContext): Drafted {
-  if (!isJsonObject(entry)) return refuse('', 'must be a JSON object: one profile');
+  if (!isJsonObject(entry)) return refuse('', notAnObject.profiles);
   const checked = checkProfile(entry);
   if (!checked.ok) return checked;
   const profile = checked.value;

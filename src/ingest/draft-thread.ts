@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../clock.js';
 import { createDraftMany } from './draft-many.js';
 import { packDrafts } from './packed.js';
 import { createToE164 } from './phone.js';
@@ -11,7 +12,11 @@ const { defaultCountry } = workerData as ThreadData;
 // 15 events. Here payloads live no longer than their request, and are copied into its answer, so that a
 // large block is kept by none of them.
 Buffer.poolSize = 256 * 1024;
-const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(defaultCountry) });
+const draftMany = createDraftMany({
+  clock: systemClock,
+  newId: randomUUID,
+  toE164: createToE164(defaultCountry),
+});
 
 async function answer({ id, posted }: Job): Promise<void> {
   const { buffer, byteOffset, byteLength } = posted.body;

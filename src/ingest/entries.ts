@@ -1,7 +1,9 @@
 import type { Fault, Lane } from '../envelope.js';
-import { isJsonObject, parseJson, type JsonFault } from '../json.js';
+import { isJsonObject, parseJson, type JsonFault, type Parsed } from '../json.js';
 import { cutList, toListOpening } from '../json-cut.js';
+import { parseInSteps, skipBlanks, smallChars } from '../json-large.js';
 import { decodeUtf8 } from '../utf8.js';
+import { entryBounds, toListBounds } from './entry-bounds.js';
 import { refuse, toFaults, type Invalid } from './faults.js';
 
 /** One of many, as it came. `errors`: what is wrong with its JSON; then `value` is not to be used. */
@@ -14,7 +16,15 @@ const none: readonly Fault[] = [];
 
 /** The entry a request for one consists of. */
 export function readOne(body: string): Entry {
-  const parsed = parseJson(body);
+  return toEntry(parseJson(body));
+}
+
+/** The same for a text of any length, in steps. */
+export function* readLongOne(lane: Lane, body: string): Generator<undefined, Entry> {
+  return toEntry(yield* parseInSteps(body, entryBounds[lane]));
+}
+
+function toEntry(parsed: Parsed): Entry {
   return parsed.ok
     ? { value: parsed.value, errors: parsed.faults.length === 0 ? none : toFaults(parsed.faults) }
     : { value: undefined, errors: toFaults([parsed.fault]) };
@@ -22,24 +32,30 @@ export function readOne(body: string): Entry {
 
 /**
  * A request is read a part at a time: what is read of it lives on until it is drafted, and what lives
- * long is what a garbage collector works on (docs/performance.md). Below the 20,000 characters from
- * which on `parseJson` looks for nesting without end.
+ * long is what a garbage collector works on (docs/performance.md). A part that is longer is one long
+ * entry, and read in steps. Undefined: a step was done, and nothing is read yet.
  */
-const partBytes = 16_384;
+const partBytes = smallChars;
 
 const openings = { events: toListOpening('events'), profiles: toListOpening('profiles') } as const;
 
 /** `{"events":[…]}`, `{"profiles":[…]}` or a bare array, in UTF-8. What is wrong inside one entry stays with it. */
-export function* readJson(lane: Lane, body: Buffer): Generator<Part> {
+export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined> {
   for (const { text, shift } of cutList(body, openings[lane], partBytes)) {
-    yield readList(lane, text, shift);
+    const isLong = text.length > 2 * partBytes + openings[lane].maxBytes;
+    if (isLong) yield undefined;
+    yield readList(
+      lane,
+      isLong ? yield* parseInSteps(text, toListBounds(lane), shift) : parseJson(text, shift),
+    );
   }
 }
 
-function readList(lane: Lane, text: string, shift: number): Part {
-  const parsed = parseJson(text, shift);
+function readList(lane: Lane, parsed: Parsed): Part {
   if (!parsed.ok) return { ok: false, errors: toFaults([parsed.fault]) };
   const { value, faults } = parsed;
+  // The whole was too long to be read.
+  if (value === null && faults.length > 0) return { ok: false, errors: toFaults(faults) };
   const wrapper = isJsonObject(value) ? value : null;
   const list = wrapper === null ? value : wrapper[lane];
   if (!Array.isArray(list)) return refuse('', `must be {"${lane}":[…]} or an array`);
@@ -58,9 +74,16 @@ function readList(lane: Lane, text: string, shift: number): Part {
 }
 
 /** One entry a line; blank lines are skipped and not counted. A line that is not JSON is an entry at fault. */
-export function* readNdjson(body: Buffer): Generator<Part> {
-  for (const line of linesOf(body)) {
-    if (line.trim() !== '') yield { ok: true, entries: [readOne(line)] };
+export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefined> {
+  for (const lines of linesOf(body)) {
+    for (const line of lines) {
+      if (line.length > smallChars) {
+        if (skipBlanks(line, 0) < line.length) {
+          yield { ok: true, entries: [yield* readLongOne(lane, line)] };
+        }
+      } else if (line.trim() !== '') yield { ok: true, entries: [readOne(line)] };
+    }
+    yield undefined;
   }
 }
 
@@ -77,11 +100,12 @@ export function groupByEntry(faults: readonly JsonFault[], indexAt: number) {
   return { byEntry, elsewhere };
 }
 
-function* linesOf(body: Buffer): Generator<string> {
+/** Some neighbours at a time. */
+function* linesOf(body: Buffer): Generator<readonly string[]> {
   for (let start = 0; start < body.length;) {
     const end = body.indexOf('\n', start + partBytes);
     const next = end === -1 ? body.length : end + 1;
-    yield* decodeUtf8(body.subarray(start, next)).split('\n');
+    yield decodeUtf8(body.subarray(start, next)).split('\n');
     start = next;
   }
 }

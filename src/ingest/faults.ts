@@ -7,9 +7,16 @@ import { limits } from './limits.js';
 /** A name longer than this is cut in a pointer: an answer need not repeat a megabyte of it. */
 const maxSegmentChars = 128;
 
+/** A path deeper than this is cut in a pointer, too: Klaviyo takes ten levels. */
+const maxSegments = 16;
+
 /** JSON Pointer (RFC 6901) of a path; '' is the whole. */
 export function toPointer(path: readonly PropertyKey[]): string {
-  return path.map((segment) => `/${toSegment(String(segment))}`).join('');
+  const pointer = path
+    .slice(0, maxSegments)
+    .map((segment) => `/${toSegment(String(segment))}`)
+    .join('');
+  return path.length > maxSegments ? `${pointer}/…` : pointer;
 }
 
 function toSegment(name: string): string {

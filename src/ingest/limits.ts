@@ -24,11 +24,24 @@ export const limits = {
   earliestTime: Date.UTC(2000, 0, 1),
   /** One year of 365 days. */
   futureMs: 365 * 86_400_000,
-  /**
-   * Ours. Five megabytes hold two million entries that are nothing but `0`, and an answer that lists
-   * them would be a hundred times larger than the question. Well above what Klaviyo takes in a request.
-   */
-  entriesPerRequest: 50_000,
+  /** Ours. Values in one entry, nested ones included: they are checked and serialised in one go. */
+  valuesPerEntry: 50_000,
+  /** Ours. Names directly in an event; it has a dozen fields, and all others are refused. */
+  eventFields: 100,
+  /** Ours. The smallest event has 34 bytes, so that more than these never fit into 5 MB. */
+  entriesPerRequest: 150_000,
+  /** Ours. Five megabytes hold two million entries that are nothing but `0`. */
+  invalidPerRequest: 50_000,
+  /** Ours. Calls in a batch of a Segment SDK. */
+  callsPerRequest: 50_000,
+  /** Ours. Values in one call of a Segment SDK, for which Segment allows 32 KB, and beside a batch. */
+  valuesPerCall: 10_000,
+  /** Ours. Characters that stand beside the calls of a batch, times their number. */
+  sharedChars: 50_000_000,
+  /** Ours. Members of an array or an object in a webhook. */
+  membersPerWebhookField: 5000,
+  /** Ours. Bytes that all entries of one request of a source come to. */
+  sourcedBytes: 50_000_000,
   /** Ours. Faults listed per entry. */
   faultsPerEntry: 20,
 } as const;

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import type { Memo } from '../envelope.js';
+import type { Slices } from '../turns.js';
 import { limits } from './limits.js';
 import type { Person, Source, SourcedEntry, SourcedPost } from './sourced.js';
 
@@ -30,21 +31,28 @@ export function toMemos({ source, people }: SourcedPost): readonly Memo[] {
   });
 }
 
-/** Looks up everybody the entries ask for, in one go. */
+/** Names that are looked up in one go. */
+const keysPerStep = 100;
+
+/** Looks up everybody the entries ask for. */
 export async function findPeople(
   { source, entries, people }: SourcedPost,
   recall: Recall,
+  slices: Slices,
 ): Promise<Complete> {
   const here = new Map(people.map(({ key, person }) => [key, person]));
   const asked = entries.filter(isIncomplete).flatMap(({ personKeys = [] }) => personKeys);
   const keys = [...new Set(asked)].filter((key) => !here.has(key));
-  const found =
-    keys.length === 0 ? [] : await recall(keys.map((key) => toMemoKey(source, 'person', key)));
   const known = new Map(here);
-  keys.forEach((key, index) => {
-    const person = toPerson(found[index] ?? null);
-    if (person !== null) known.set(key, person);
-  });
+  for (let from = 0; from < keys.length; from += keysPerStep) {
+    if (slices.isOver()) await slices.next();
+    const some = keys.slice(from, from + keysPerStep);
+    const found = await recall(some.map((key) => toMemoKey(source, 'person', key)));
+    some.forEach((key, index) => {
+      const person = toPerson(found[index] ?? null);
+      if (person !== null) known.set(key, person);
+    });
+  }
   return (entry) => complete(entry, known);
 }
 

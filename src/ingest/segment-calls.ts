@@ -1,5 +1,5 @@
 import type { JsonFault, JsonObject } from '../json.js';
-import { isJsonObject } from '../json.js';
+import { isJsonObject, stringifyJson } from '../json.js';
 import { groupByEntry } from './entries.js';
 import { toFaults, toWords } from './faults.js';
 import { limits } from './limits.js';
@@ -52,22 +52,32 @@ export function listOne(body: SegmentBody, type: CallType, receivedAt: number): 
   return { ok: true, calls: [call], noCalls: [], messageIds: [asId(value.messageId)] };
 }
 
-/** `{"batch":[…]}`. What is wrong inside one call stays with it. */
-export function listBatch({ value, faults }: SegmentBody, receivedAt: number): ListedCalls {
+/** `{"batch":[…]}`, a call a step. What is wrong inside one call stays with it. */
+export function* listBatch(
+  { value, faults }: SegmentBody,
+  receivedAt: number,
+): Generator<undefined, ListedCalls> {
   const around = asObject(value);
   const { batch } = around;
-  if (!Array.isArray(batch)) return { ok: false, detail: 'must be {"batch":[…]}' };
-  if (batch.length > limits.entriesPerRequest) {
-    return { ok: false, detail: `holds more than ${limits.entriesPerRequest} calls` };
-  }
   const inside = faults.filter(({ path }) => path[0] === 'batch');
   const { byEntry, elsewhere } = groupByEntry(inside, 1);
   const outside = [...faults.filter(({ path }) => path[0] !== 'batch'), ...elsewhere];
+  if (!Array.isArray(batch)) {
+    const detail = faults.length === 0 ? 'must be {"batch":[…]}' : toWords(toFaults(faults));
+    return { ok: false, detail };
+  }
+  if (batch.length > limits.callsPerRequest) {
+    return { ok: false, detail: `holds more than ${limits.callsPerRequest} calls` };
+  }
   if (outside.length > 0) return { ok: false, detail: toWords(toFaults(outside)) };
+  if (toSharedChars(around) * batch.length > limits.sharedChars) {
+    return { ok: false, detail: 'holds too many calls for what stands beside the batch' };
+  }
 
   const calls: SegmentCall[] = [];
   const noCalls: NoCall[] = [];
-  batch.forEach((each: unknown, index) => {
+  const messageIds: (string | undefined)[] = [];
+  for (const [index, each] of (batch as readonly unknown[]).entries()) {
     const found = byEntry.get(index);
     const read =
       found === undefined
@@ -75,9 +85,15 @@ export function listBatch({ value, faults }: SegmentBody, receivedAt: number): L
         : toNoCall(index, toWords(toFaults(found, 2)));
     if ('code' in read) noCalls.push(read);
     else calls.push(read);
-  });
-  const messageIds = batch.map((each: unknown) => asId(asObject(each).messageId));
+    messageIds.push(asId(asObject(each).messageId));
+    yield;
+  }
   return { ok: true, calls, noCalls, messageIds };
+}
+
+/** What stands beside a batch counts for each of its calls, so that it is copied as often. */
+function toSharedChars({ context, integrations }: JsonObject): number {
+  return stringifyJson({ context, integrations }).length;
 }
 
 type Place = { readonly index: number; readonly receivedAt: number };
@@ -98,10 +114,10 @@ type Found = Place & { readonly fields: JsonObject; readonly around: JsonObject 
 
 /** What the call says itself wins over what stands beside the batch. */
 function toCall({ fields, around, index, receivedAt }: Found, type: CallType): SegmentCall {
-  const merge = (name: 'context' | 'integrations'): JsonObject => ({
-    ...asObject(around[name]),
-    ...asObject(fields[name]),
-  });
+  const merge = (name: 'context' | 'integrations'): JsonObject =>
+    fields[name] === undefined
+      ? asObject(around[name])
+      : { ...asObject(around[name]), ...asObject(fields[name]) };
   return {
     index,
     type,

@@ -37,16 +37,20 @@ export type SegmentPost =
     }
   | { readonly ok: false; readonly detail: string };
 
-/** Pure, and never throws. Calls by Segment's specification; see upstream-contracts 4 for what SDKs really send. */
-export function toSegmentPost(request: SegmentRequest): SegmentPost {
+/**
+ * Pure, and never throws. Calls by Segment's specification; see upstream-contracts 4 for what SDKs really
+ * send. Some work on one call is a step.
+ */
+export function* toSegmentPost(request: SegmentRequest): Generator<undefined, SegmentPost> {
   const { kind, receivedAt } = request;
   const listed =
-    kind === 'batch' ? listBatch(request, receivedAt) : listOne(request, kind, receivedAt);
+    kind === 'batch' ? yield* listBatch(request, receivedAt) : listOne(request, kind, receivedAt);
   if (!listed.ok) return listed;
   const entries: SourcedEntry[] = [];
   const people: KnownPerson[] = [];
   const skipped: SkipReason[] = [];
   for (const call of listed.calls) {
+    yield;
     const person = toPerson(call);
     const reason = toSkipReason(call, person, request);
     if (reason !== null) {

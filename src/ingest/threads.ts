@@ -103,7 +103,11 @@ function toHandOver({ body: { buffer, byteLength } }: ManyPosted): ArrayBuffer[]
 
 function toDrafted(drafted: Answer['drafted'], posted: Waiting['posted']): DraftedMany {
   if (!drafted.ok) return drafted;
-  const { count, chunks, rejected, warnings } = drafted;
+  const { count, chunks, rejected, warnings, rejectedCount, warningCount } = drafted;
   const drafts = unpackDrafts(chunks, posted);
-  return { ok: true, count, collected: { drafts, rejected, warnings } };
+  return {
+    ok: true,
+    count,
+    collected: { drafts, rejected, warnings, rejectedCount, warningCount },
+  };
 }

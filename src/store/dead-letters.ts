@@ -1,3 +1,4 @@
+import type { Clock } from '../clock.js';
 import type { DeadLetter, DeadLetterFilter, Lane, Page, PageQuery } from '../envelope.js';
 import { type Numbered, toPage } from './page.js';
 
@@ -37,31 +38,42 @@ export class DeadLetters {
     return this.#letters.get(id)?.value ?? null;
   }
 
-  list(filter: DeadLetterFilter, page: PageQuery): Page<DeadLetter> {
-    return toPage([...this.#letters.values()].reverse(), page, (letter) => isMatch(letter, filter));
+  list(
+    filter: DeadLetterFilter,
+    page: PageQuery,
+    clock: Pick<Clock, 'monotonic'>,
+  ): Promise<Page<DeadLetter>> {
+    return toPage([...this.#letters.values()].reverse(), { ...page, clock }, toMatch(filter));
   }
 
-  matching(filter: DeadLetterFilter): readonly Buried[] {
-    return [...this.#letters.values()]
-      .map(({ value }) => value)
-      .filter((letter) => isMatch(letter, filter));
+  /** In the order in which they were buried; to be filtered with `toMatch`. */
+  all(): readonly Buried[] {
+    return Array.from(this.#letters.values(), ({ value }) => value);
   }
 
-  remove(letter: DeadLetter): void {
-    if (this.#letters.delete(letter.id)) this.#counts[letter.lane]--;
+  /** False where it is not there any more. */
+  remove(letter: DeadLetter): boolean {
+    const isThere = this.#letters.delete(letter.id);
+    if (isThere) this.#counts[letter.lane]--;
+    return isThere;
   }
 }
 
-export function isMatch(
-  letter: DeadLetter,
-  { lane, reason, ids, unsent, since, until }: DeadLetterFilter,
-): boolean {
-  return (
+/** Whether the filter selects a letter. There may be thousands of ids, and a hundred thousand letters. */
+export function toMatch({
+  lane,
+  reason,
+  ids,
+  unsent,
+  since = -Infinity,
+  until = Infinity,
+}: DeadLetterFilter): (letter: DeadLetter) => boolean {
+  const wanted = ids && new Set(ids);
+  return (letter) =>
     (lane === undefined || letter.lane === lane) &&
     (reason === undefined || letter.reason.code === reason) &&
-    (ids === undefined || ids.includes(letter.id)) &&
+    (wanted === undefined || wanted.has(letter.id)) &&
     (unsent === undefined || unsent === (letter.attempts === 0)) &&
-    letter.buriedAt >= (since ?? -Infinity) &&
-    letter.buriedAt <= (until ?? Infinity)
-  );
+    letter.buriedAt >= since &&
+    letter.buriedAt <= until;
 }

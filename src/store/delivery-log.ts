@@ -39,8 +39,9 @@ export class DeliveryLog {
     return this.#deliveries.get(id)?.value ?? null;
   }
 
-  list(filter: DeliveryFilter, page: PageQuery): Page<Delivery> {
-    return toPage([...this.#deliveries.values()].reverse(), page, (delivery) =>
+  list(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> {
+    const newestFirst = [...this.#deliveries.values()].reverse();
+    return toPage(newestFirst, { ...page, clock: this.#clock }, (delivery) =>
       isShown(delivery, filter),
     );
   }

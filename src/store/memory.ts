@@ -13,8 +13,9 @@ import {
   type Receipt,
   type Settlement,
 } from '../envelope.js';
+import { forEachInSlices, turn } from '../turns.js';
 import { Admission } from './admission.js';
-import { type Buried, DeadLetters } from './dead-letters.js';
+import { type Buried, DeadLetters, toMatch } from './dead-letters.js';
 import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
 import { fromId, toEpoch, toId } from './ids.js';
@@ -25,6 +26,9 @@ import { weight } from './pick.js';
 import { sortSettled } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
 import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from './store.js';
+
+/** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
+const lettersPerStep = 250;
 
 /** Bounded, in this process alone: what the process loses, it loses. */
 export class MemoryStore implements Store {
@@ -59,13 +63,16 @@ export class MemoryStore implements Store {
     return this.#closed ? closed : this.#admission.refusal();
   }
 
-  append(drafts: readonly Draft[]): Promise<Appended> {
+  /** In slices, for which room is kept from the start: all of them are taken. */
+  async append(drafts: readonly Draft[]): Promise<Appended> {
     const bytes = drafts.reduce((sum, draft) => sum + weight(draft), 0);
     const refusal = this.#closed ? closed : this.#admission.refusal(drafts.length, bytes);
-    if (refusal !== null) return Promise.resolve({ ok: false, refusal });
-    const taken = drafts.map((draft) => this.#take(draft));
+    if (refusal !== null) return { ok: false, refusal };
+    this.#admission.add(drafts.length, bytes);
+    const taken: Taken[] = [];
+    await forEachInSlices(drafts, this.#clock, (draft) => taken.push(this.#take(draft)));
     for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
-    return Promise.resolve({ ok: true, taken });
+    return { ok: true, taken };
   }
 
   remember(memos: readonly Memo[]): Promise<Remembered> {
@@ -141,7 +148,7 @@ export class MemoryStore implements Store {
   }
 
   deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
-    return Promise.resolve(this.#log.list(filter, page));
+    return this.#log.list(filter, page);
   }
 
   delivery(id: string): ReturnType<Store['delivery']> {
@@ -149,7 +156,7 @@ export class MemoryStore implements Store {
   }
 
   deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
-    return Promise.resolve(this.#letters.list(filter, page));
+    return this.#letters.list(filter, page, this.#clock);
   }
 
   deadLetter(id: string): Promise<DeadLetter | null> {
@@ -157,22 +164,24 @@ export class MemoryStore implements Store {
   }
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    const matching = this.#letters.matching(filter);
-    if (!dryRun) {
+    return this.#eachStep(filter, (found) => {
+      if (dryRun) return found.length;
+      // Another redrive or discard may have taken some out since.
+      const removed = found.filter((letter) => this.#letters.remove(letter));
       for (const lane of lanes) {
-        this.#redrive(
-          lane,
-          matching.filter((letter) => letter.lane === lane),
-        );
+        const own = removed.filter((letter) => letter.lane === lane);
+        if (own.length > 0) this.#redrive(lane, own);
       }
-    }
-    return Promise.resolve(matching.length);
+      return removed.length;
+    });
   }
 
   discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    const matching = this.#letters.matching(filter);
-    if (!dryRun) matching.forEach((letter) => this.#letters.remove(letter));
-    return Promise.resolve(matching.length);
+    return this.#eachStep(filter, (found) =>
+      dryRun
+        ? found.length
+        : found.reduce((count, letter) => count + (this.#letters.remove(letter) ? 1 : 0), 0),
+    );
   }
 
   close(): Promise<void> {
@@ -185,6 +194,7 @@ export class MemoryStore implements Store {
     const dedupes = draft.lane === 'events';
     const seq = dedupes ? this.#dedupe.find(draft.keys) : undefined;
     if (seq !== undefined) {
+      this.#admission.giveBack(1, weight(draft));
       return { id: toId({ lane: 'events', epoch: this.#epoch, seq }), duplicate: true };
     }
     const lane = this.#lanes[draft.lane];
@@ -192,12 +202,27 @@ export class MemoryStore implements Store {
     const taken = { id: queued.id, duplicate: false };
     if (draft.bury !== undefined) {
       this.#bury(queued, { reason: draft.bury, deliveryId: null });
+      this.#admission.giveBack(1, weight(draft));
       return taken;
     }
     lane.unsettled.push(queued);
-    this.#admission.add(1, weight(queued));
     if (dedupes) this.#dedupe.remember(draft.keys, queued.seq);
     return taken;
+  }
+
+  /** Everything that matches when it begins, some at a time; sums up what `act` counts. */
+  async #eachStep(
+    filter: DeadLetterFilter,
+    act: (found: readonly Buried[]) => number,
+  ): Promise<number> {
+    const isMatch = toMatch(filter);
+    const all = this.#letters.all();
+    let total = 0;
+    for (let from = 0; from < all.length; from += lettersPerStep) {
+      if (from > 0) await turn();
+      total += act(all.slice(from, from + lettersPerStep).filter(isMatch));
+    }
+    return total;
   }
 
   #remove(lane: MemoryLane, queued: readonly Queued[]): void {
@@ -221,7 +246,6 @@ export class MemoryStore implements Store {
       const seq = fromId(id)?.seq;
       return seq === undefined ? [] : [{ id, lane, keys, acceptedAt, payload, seq }];
     });
-    letters.forEach((letter) => this.#letters.remove(letter));
     for (const one of restored) {
       this.#admission.add(1, weight(one));
       if (lane === 'events') this.#dedupe.remember(one.keys, one.seq);

@@ -1,21 +1,26 @@
+import type { Clock } from '../clock.js';
 import type { Page, PageQuery } from '../envelope.js';
+import { Slices } from '../turns.js';
 
 /** An entry of a list, numbered in the order in which it came in. */
 export type Numbered<T> = { readonly order: number; readonly value: T };
 
 /**
  * A page of `newestFirst`. The cursor is the number of the last one shown: what comes or goes
- * meanwhile neither shifts a page nor ends the list.
+ * meanwhile neither shifts a page nor ends the list. Runs in slices: where few are shown, many are
+ * looked at.
  */
-export function toPage<T>(
+export async function toPage<T>(
   newestFirst: Iterable<Numbered<T>>,
-  { limit, cursor }: PageQuery,
+  { limit, cursor, clock }: PageQuery & { readonly clock: Pick<Clock, 'monotonic'> },
   isShown: (value: T, order: number) => boolean,
-): Page<T> {
+): Promise<Page<T>> {
+  const slices = new Slices(clock);
   const below = toOrder(cursor);
   const data: T[] = [];
   let last = below;
   for (const { order, value } of newestFirst) {
+    if (slices.isOver()) await slices.next();
     if (!(order < below) || !isShown(value, order)) continue;
     if (data.length === limit) return { data, next: last.toString(36) };
     data.push(value);

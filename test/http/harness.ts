@@ -48,6 +48,8 @@ export const takenMany: AcceptedMany = {
   duplicates: 1,
   ids: ['e1', 'e2', 'e3'],
   rejected: [],
+  rejectedCount: 0,
+  warningCount: 0,
   warnings: [],
 };
 

@@ -141,7 +141,9 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   it('answers 400 where none is valid', async () => {
     const errors = [{ pointer: '/0/email', detail: 'is required' }];
     const rejected = [{ index: 0, errors: [fault] }];
-    const server = await startServer({ many: { kind: 'invalid', errors, rejected } });
+    const server = await startServer({
+      many: { kind: 'invalid', errors, rejected, rejectedCount: 1 },
+    });
     const answer = await server.post(`/v1/${lane}/batch`, [{}]);
     expect(answer.status).toBe(400);
     expect(answer.json).toMatchObject({
@@ -152,7 +154,9 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
 
   it('answers 400 where the body is no list', async () => {
     const errors = [{ pointer: '', detail: 'must be a list' }];
-    const server = await startServer({ many: { kind: 'invalid', errors, rejected: [] } });
+    const server = await startServer({
+      many: { kind: 'invalid', errors, rejected: [], rejectedCount: 0 },
+    });
     const answer = await server.post(`/v1/${lane}/batch`, 1);
     expect(answer.json).toMatchObject({
       status: 400,

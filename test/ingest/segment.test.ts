@@ -18,7 +18,11 @@ function map(text: string, options: Options = {}) {
   if (!parsed.ok) throw new Error(parsed.fault.detail);
   const { value, faults } = parsed;
   const settings = { receivedAt, pageEvents: true, rememberUsers: true };
-  return toSegmentPost({ kind: 'batch', value, faults, ...settings, ...options });
+  const steps = toSegmentPost({ kind: 'batch', value, faults, ...settings, ...options });
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
 }
 
 const batchOf = (call: object, around: object = {}): string =>

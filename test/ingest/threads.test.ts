@@ -1,6 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { createDraftMany, type ManyPosted } from '../../src/ingest/draft-many.js';
 import { packDrafts, unpackDrafts } from '../../src/ingest/packed.js';
+import { createManualClock } from '../support/manual-clock.js';
 import { createToE164 } from '../../src/ingest/phone.js';
 import { startThreads, type Threads } from '../../src/ingest/threads.js';
 import { anEvent, aProfile, receivedAt } from './fixture.js';
@@ -9,7 +10,11 @@ import { anEvent, aProfile, receivedAt } from './fixture.js';
 const entry = new URL('../../dist/ingest/draft-thread.js', import.meta.url);
 const defaultCountry = 'US';
 const newId = (): string => 'made here';
-const here = createDraftMany({ newId, toE164: createToE164(defaultCountry) });
+const here = createDraftMany({
+  clock: createManualClock(),
+  newId,
+  toE164: createToE164(defaultCountry),
+});
 
 let threads: Threads;
 let faults: unknown[] = [];

@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Numbered, toPage } from '../../src/store/page.js';
+import type { PageQuery } from '../../src/envelope.js';
+import { type Numbered, toPage as toPageBy } from '../../src/store/page.js';
+import { createManualClock } from '../support/manual-clock.js';
+
+const clock = createManualClock();
+const toPage = (
+  list: readonly Numbered<string>[],
+  query: PageQuery,
+  isShown: (value: string) => boolean,
+) => toPageBy(list, { ...query, clock }, isShown);
 
 const newestFirst = (count: number): readonly Numbered<string>[] =>
   Array.from({ length: count }, (_, index) => ({
@@ -11,36 +20,36 @@ const newestFirst = (count: number): readonly Numbered<string>[] =>
 const all = (): boolean => true;
 
 describe('toPage', () => {
-  it('gives the newest first and where to go on', () => {
-    const page = toPage(newestFirst(3), { limit: 2 }, all);
+  it('gives the newest first and where to go on', async () => {
+    const page = await toPage(newestFirst(3), { limit: 2 }, all);
     expect(page.data).toEqual(['v2', 'v1']);
-    expect(toPage(newestFirst(3), { limit: 2, cursor: page.next! }, all)).toEqual({
+    expect(await toPage(newestFirst(3), { limit: 2, cursor: page.next! }, all)).toEqual({
       data: ['v0'],
       next: null,
     });
   });
 
-  it('gives no cursor where nothing more is shown', () => {
+  it('gives no cursor where nothing more is shown', async () => {
     const isShown = (value: string): boolean => value !== 'v0';
-    expect(toPage(newestFirst(3), { limit: 2 }, isShown)).toEqual({
+    expect(await toPage(newestFirst(3), { limit: 2 }, isShown)).toEqual({
       data: ['v2', 'v1'],
       next: null,
     });
   });
 
-  it('shows each that stays exactly once, whatever comes and goes between the pages', () => {
+  it('shows each that stays exactly once, whatever comes and goes between the pages', async () => {
     const change = fc.record({ added: fc.nat(3), removed: fc.array(fc.nat(40)) });
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.integer({ min: 1, max: 5 }),
         fc.array(change, { minLength: 40, maxLength: 40 }),
-        (limit, changes) => {
+        async (limit, changes) => {
           let list = newestFirst(20);
           const removed = new Set<number>();
           const seen: string[] = [];
           let cursor: string | undefined;
           for (const { added, removed: gone } of changes) {
-            const page = toPage(list, { limit, cursor }, all);
+            const page = await toPage(list, { limit, cursor }, all);
             seen.push(...page.data);
             if (page.next === null) break;
             cursor = page.next;

@@ -1,5 +1,6 @@
+import type { Clock } from '../../clock.js';
 import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../../envelope.js';
-import { isMatch } from '../dead-letters.js';
+import { toMatch } from '../dead-letters.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage } from '../page.js';
 import { decodeLetter, encodeLetter, type Letter } from './letter.js';
@@ -71,7 +72,11 @@ export class JournalDeadLetters {
     return letter?.id === id ? letter : null;
   }
 
-  list(filter: DeadLetterFilter, page: PageQuery): Page<DeadLetter> {
+  async list(
+    filter: DeadLetterFilter,
+    page: PageQuery,
+    clock: Pick<Clock, 'monotonic'>,
+  ): Promise<Page<DeadLetter>> {
     const from = toOrder(page.cursor);
     if (Number.isNaN(from)) return { data: [], next: null };
     const newestFirst = this.#tables.letters.getRange({ start: from, reverse: true });
@@ -79,12 +84,12 @@ export class JournalDeadLetters {
       order: key,
       value: decodeLetter(value, `dead letter ${key}`),
     }));
-    return toPage(entries, page, (letter) => isMatch(letter, filter));
+    return toPage(entries, { ...page, clock }, toMatch(filter));
   }
 
   /** The oldest matching ones from an order on, so many at most. `next` is where to go on; null at the end. */
   scan(
-    filter: DeadLetterFilter,
+    isMatch: (letter: DeadLetter) => boolean,
     { from, below, limit }: { from: number; below: number; limit: number },
   ): { readonly found: readonly Numbered[]; readonly next: number | null } {
     const found: Numbered[] = [];
@@ -94,7 +99,7 @@ export class JournalDeadLetters {
       if (seen++ === limit) return { found, next: key };
       if (this.#leaving.has(key)) continue;
       const letter = decodeLetter(value, `dead letter ${key}`);
-      if (isMatch(letter, filter)) found.push({ order: key, letter });
+      if (isMatch(letter)) found.push({ order: key, letter });
     }
     return { found, next: null };
   }

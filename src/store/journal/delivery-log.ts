@@ -55,14 +55,14 @@ export class JournalDeliveryLog {
     return order === undefined ? null : (this.#kept(order, totals)?.delivery ?? null);
   }
 
-  list(filter: DeliveryFilter, page: PageQuery, totals: Totals): Page<Delivery> {
+  async list(filter: DeliveryFilter, page: PageQuery, totals: Totals): Promise<Page<Delivery>> {
     const from = toOrder(page.cursor);
     if (Number.isNaN(from)) return { data: [], next: null };
     const newestFirst = this.#tables.deliveries.getRange({ start: from, reverse: true });
     const entries = newestFirst.map(({ key, value }) => ({ order: key, value: value.delivery }));
     return toPage(
       entries,
-      page,
+      { ...page, clock: this.#clock },
       (delivery, order) => this.#isKept(order, delivery, totals) && isShown(delivery, filter),
     );
   }

@@ -13,12 +13,17 @@ export type Staged<T> = {
   readonly undone?: () => void;
 };
 
+/** The same for what may be too much for one go: it is staged, and brings memory up to date, in slices. */
+export type StagedInSlices<T> = Omit<Staged<T>, 'committed'> & {
+  readonly committed: () => T | Promise<T>;
+};
+
 export type GroupCommitOptions<A, R, C, S> = {
   readonly clock: Clock;
   /** A draft of the state that the group may change; it becomes the state once the group is on disk. */
   readonly draft: () => S;
   /** All appends of a group in one; one answer for each. */
-  readonly stageAppends: (appends: readonly A[], draft: S) => Staged<readonly R[]>;
+  readonly stageAppends: (appends: readonly A[], draft: S) => Promise<StagedInSlices<readonly R[]>>;
   readonly sizeOf: (append: A) => number;
   /** As many of the settlements, from the first on, as one group can have: at least one. How many these are. */
   readonly stageSettlements: (settlements: readonly C[], draft: S) => Staged<number>;
@@ -175,7 +180,7 @@ export class GroupCommit<A, R, C, S> {
     let hasChange = false;
     try {
       this.#options.verify();
-      const appended = this.#options.stageAppends(
+      const appended = await this.#options.stageAppends(
         appends.map(({ value }) => value),
         draft,
       );
@@ -193,7 +198,8 @@ export class GroupCommit<A, R, C, S> {
         onCommitted(draft, (clock.monotonic() - from) / 1000);
       }
       this.#endChanges(changed?.committed() ?? 0);
-      appended.committed().forEach((result, index) => appends[index]?.answer(result));
+      const results = await appended.committed();
+      results.forEach((result, index) => appends[index]?.answer(result));
     } catch (error) {
       undo.reverse().forEach((each) => each());
       if (error instanceof NoRoomError) this.#foundNoRoom(appends, hasChange, error);

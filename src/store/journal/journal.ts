@@ -14,6 +14,7 @@ import {
   type Settlement,
   type UnfinishedImport,
 } from '../../envelope.js';
+import { toMatch } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
 import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from '../store.js';
 import { toCommitError } from './commit-error.js';
@@ -56,7 +57,7 @@ export type JournalDeps = JournalOptions &
   };
 
 /** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
-const lettersPerStep = 500;
+const lettersPerStep = 250;
 const unavailableRetryAfterMs = 1000;
 /** How often the files are compared with what their paths name, beside each group. */
 const verifyMs = 1000;
@@ -198,7 +199,7 @@ export class JournalStore implements Store {
   }
 
   deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
-    return Promise.resolve(this.#parts.log.list(filter, page, this.#totals));
+    return this.#parts.log.list(filter, page, this.#totals);
   }
 
   delivery(id: string): ReturnType<Store['delivery']> {
@@ -206,7 +207,7 @@ export class JournalStore implements Store {
   }
 
   deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
-    return Promise.resolve(this.#parts.letters.list(filter, page));
+    return this.#parts.letters.list(filter, page, this.#deps.clock);
   }
 
   deadLetter(id: string): Promise<DeadLetter | null> {
@@ -289,12 +290,13 @@ export class JournalStore implements Store {
     stage: (found: readonly Numbered[], draft: Totals) => Staged<number>,
   ): Promise<number> {
     const below = this.#totals.nextLetter;
+    const isMatch = toMatch(filter);
     let total = 0;
     for (let from: number | null = 0; from !== null;) {
       const start: number = from;
       const step = await this.#commits.change((draft) => {
         const range = { from: start, below, limit: lettersPerStep };
-        const { found, next } = this.#parts.letters.scan(filter, range);
+        const { found, next } = this.#parts.letters.scan(isMatch, range);
         const staged = stage(found, draft);
         return { ...staged, committed: () => ({ count: staged.committed(), next }) };
       });

@@ -1,41 +1,57 @@
 import { lanes, type Draft, type Lane, type Reason } from '../../envelope.js';
+import { forEachInSlices, Slices } from '../../turns.js';
 import { toId } from '../ids.js';
 import { weight } from '../pick.js';
 import type { Taken } from '../store.js';
 import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
-import type { Staged } from './group-commit.js';
+import type { StagedInSlices } from './group-commit.js';
 import type { Letter } from './letter.js';
 import type { Parts, StageDeps } from './parts.js';
 import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, type Write } from './write.js';
 
-/** What a group of appends adds: a few blocks a lane, dead letters, and the keys that are known from now on. */
-export function stageAppends(
+/**
+ * What a group of appends adds: a few blocks a lane, dead letters, and the keys that are known from now
+ * on. In slices: the group is alone with the state that it changes, and a claim meanwhile finds what is
+ * in memory by then, which are the oldest.
+ */
+export async function stageAppends(
   appends: readonly (readonly Draft[])[],
   draft: Totals,
   deps: StageDeps,
-): Staged<readonly (readonly Taken[])[]> {
-  const { seen, admission, letters, onDeadLetterDropped } = deps;
+): Promise<StagedInSlices<readonly (readonly Taken[])[]>> {
+  const { seen, admission, letters, onDeadLetterDropped, clock } = deps;
   const numbering = new Numbering(draft, deps);
-  const taken = appends.map((drafts) => drafts.map((one) => numbering.take(one)));
+  const slices = new Slices(clock);
+  const taken: Taken[][] = [];
+  for (const drafts of appends) {
+    const numbered: Taken[] = [];
+    for (const one of drafts) {
+      if (slices.isOver()) await slices.next();
+      numbered.push(numbering.take(one));
+    }
+    taken.push(numbered);
+  }
   const { fresh, buried, roomless } = numbering;
   const placed = {
     events: place('events', fresh.events),
     profiles: place('profiles', fresh.profiles),
   };
   const all = [...placed.events, ...placed.profiles];
+  const writes: Write[] = [];
+  await forEachInSlices(all, clock, (each) => writes.push(toWrite(each, deps)));
   const plan = letters.bury(buried, draft);
+  writes.push(...plan.writes);
+  await forEachInSlices(cutIntoGroups(fresh.events), clock, (events) =>
+    writes.push(...seen.remember(events, draft)),
+  );
   return {
-    writes: [
-      ...all.map((each) => toWrite(each, deps)),
-      ...plan.writes,
-      ...seen.remember(fresh.events, draft),
-    ],
-    committed() {
+    writes,
+    async committed() {
       for (const lane of lanes) {
-        for (const each of placed[lane]) deps.lanes[lane].take(each);
+        await forEachInSlices(placed[lane], clock, (each) => deps.lanes[lane].take(each));
       }
       admission.giveBack(roomless.count, roomless.bytes);
       plan.dropped.forEach(onDeadLetterDropped);
@@ -45,6 +61,15 @@ export function stageAppends(
       for (const { keys, seq } of fresh.events) seen.window.forget(keys, seq);
     },
   };
+}
+
+/** Events of one entry of what is known of repeats, at most: it is encoded in one go. */
+const eventsPerEntry = 5000;
+
+function* cutIntoGroups(events: readonly Entry[]): Generator<readonly Entry[]> {
+  for (let from = 0; from < events.length; from += eventsPerEntry) {
+    yield events.slice(from, from + eventsPerEntry);
+  }
 }
 
 /** A group's drafts, numbered and counted in the group's draft of the totals, and sorted by what becomes of them. */

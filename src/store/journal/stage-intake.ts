@@ -1,7 +1,7 @@
 import type { Draft } from '../../envelope.js';
 import { weight } from '../pick.js';
 import type { Taken } from '../store.js';
-import type { Staged } from './group-commit.js';
+import type { StagedInSlices } from './group-commit.js';
 import type { Keyed } from './memo.js';
 import { toGroupBytes } from './memos.js';
 import type { StageDeps } from './parts.js';
@@ -12,13 +12,13 @@ import type { Totals } from './totals.js';
 export type Intake = { readonly drafts: readonly Draft[]; readonly memos: readonly Keyed[] };
 
 /** All of a group in one; what was taken of the drafts of each. */
-export function stageIntake(
+export async function stageIntake(
   intakes: readonly Intake[],
   draft: Totals,
   deps: StageDeps,
-): Staged<readonly (readonly Taken[])[]> {
+): Promise<StagedInSlices<readonly (readonly Taken[])[]>> {
   const remembered = deps.memos.stage(intakes.flatMap(({ memos }) => memos));
-  const appended = stageAppends(
+  const appended = await stageAppends(
     intakes.map(({ drafts }) => drafts),
     draft,
     deps,

@@ -16,7 +16,7 @@ import {
   type Waiting,
 } from '../../envelope.js';
 import type { Reply, Script } from '../../redis/link.js';
-import { isMatch } from '../dead-letters.js';
+import { toMatch } from '../dead-letters.js';
 import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { toParcels } from '../parcels.js';
@@ -65,7 +65,7 @@ export class RedisStore implements Store {
   constructor(options: RedisOptions) {
     this.#options = options;
     this.#session = options.session;
-    this.#shelf = new Shelf(options.session);
+    this.#shelf = new Shelf(options.session, options.clock);
     this.#refusals = new Refusals(options);
     this.#memos = new RedisMemos(options.session, options.maxMemos);
     this.#claims = new Claims(options.session, options.relay);
@@ -273,9 +273,10 @@ export class RedisStore implements Store {
     script: Script | null,
     args: () => readonly number[],
   ): Promise<number> {
+    const isMatch = toMatch(filter);
     let total = 0;
     for await (const step of this.#shelf.letters(Infinity)) {
-      const orders = step.flatMap(({ order, value }) => (isMatch(value, filter) ? [order] : []));
+      const orders = step.flatMap(({ order, value }) => (isMatch(value) ? [order] : []));
       if (script === null || orders.length === 0) {
         total += orders.length;
         continue;

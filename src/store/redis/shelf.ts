@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.js';
 import type {
   DeadLetter,
   DeadLetterFilter,
@@ -7,7 +8,7 @@ import type {
   PageQuery,
   Receipt,
 } from '../../envelope.js';
-import { isMatch } from '../dead-letters.js';
+import { toMatch } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage, type Numbered } from '../page.js';
@@ -25,9 +26,11 @@ const deliveriesPerStep = 1000;
 /** What is kept to be looked at: dead letters, the delivery log and receipts. */
 export class Shelf {
   readonly #session: Session;
+  readonly #clock: Pick<Clock, 'monotonic'>;
 
-  constructor(session: Session) {
+  constructor(session: Session, clock: Pick<Clock, 'monotonic'>) {
     this.#session = session;
+    this.#clock = clock;
   }
 
   async receipt(id: string): Promise<Receipt | null> {
@@ -69,7 +72,7 @@ export class Shelf {
       }
       from = Number(next);
     }
-    return toPage(found, page, (delivery) => isShown(delivery, filter));
+    return toPage(found, { ...page, clock: this.#clock }, (delivery) => isShown(delivery, filter));
   }
 
   async delivery(id: string): Promise<Delivery | null> {
@@ -79,16 +82,17 @@ export class Shelf {
 
   async deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>> {
     const found: Numbered<DeadLetter>[] = [];
+    const isMatch = toMatch(filter);
     let shown = 0;
     for await (const step of this.letters(below(page.cursor))) {
       for (const letter of step) {
-        if (!isMatch(letter.value, filter)) continue;
+        if (!isMatch(letter.value)) continue;
         shown++;
         found.push(letter);
       }
       if (shown > page.limit) break;
     }
-    return toPage(found, page, () => true);
+    return toPage(found, { ...page, clock: this.#clock }, () => true);
   }
 
   async deadLetter(id: string): Promise<DeadLetter | null> {

@@ -38,11 +38,11 @@ beforeEach(() => {
     draft: (): Draft => ({ change: null, appends: [] }),
     stageAppends: (appends, draft) => {
       draft.appends = appends;
-      return {
+      return Promise.resolve({
         writes: appends.map(() => nothing),
         committed: () => appends.map((text) => `${text}!`),
         undone: () => undone.push(...appends),
-      };
+      });
     },
     sizeOf: (text) => (text === 'huge' ? 20_000_000 : text.length),
     stageSettlements: (names, draft) => {

@@ -1,0 +1,189 @@
+import { describe, expect, it } from 'vitest';
+import { anEvent, createFixture } from './fixture.js';
+
+const listed = (count: number, toText: (index: number) => string): string =>
+  Array.from({ length: count }, (_, index) => toText(index)).join(',');
+const event = (properties: string): string =>
+  `{"event_name":"e","distinct_id":"d","properties":${properties}}`;
+const names = `{${listed(300_000, (index) => `"k${index}":1`)}}`;
+
+/** Iterations of the event loop until `work` is done: others are served in each of them. */
+async function countIterations(work: Promise<unknown>): Promise<number> {
+  let isDone = false;
+  void work.then(() => (isDone = true));
+  for (let iterations = 0; ; iterations++) {
+    if (isDone) return iterations;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+describe('a hopeless entry is refused at the limit it breaks, and the error names the field', () => {
+  it.each([
+    ['300,000 properties', event(names), '/properties', 'has more than 400 properties'],
+    ['300,000 fields', names, '', 'has more than 100 fields'],
+    ['300,000 names in a property', event(`{"a":${names}}`), '/properties/a', 'values'],
+    [
+      'an array of a million',
+      event(`{"a":{"b":[${listed(1_000_000, () => '1')}]}}`),
+      '/properties/a/b',
+      'has more than 4000 elements',
+    ],
+    [
+      'arrays inside each other',
+      event(`{"a":${'['.repeat(500_000)}${']'.repeat(500_000)}}`),
+      `/properties/a${'/0'.repeat(9)}`,
+      'is nested deeper than 10 levels',
+    ],
+    ['a list of its own', `[${listed(1_000_000, () => '{}')}]`, '', 'must be a JSON object'],
+  ])('%s', async (_name, text, pointer, detail) => {
+    const { accept, appended } = createFixture();
+    const one = await accept.one('events', text, {});
+    expect(one).toMatchObject({
+      kind: 'invalid',
+      errors: [{ pointer, detail: expect.stringContaining(detail) as string }],
+    });
+    const line = await accept.many('events', `${text}\n${JSON.stringify(anEvent())}`, {
+      format: 'ndjson',
+      strict: false,
+    });
+    expect(line).toMatchObject({ accepted: 1, rejected: [{ index: 0, errors: [{ pointer }] }] });
+    const listedToo = await accept.many(
+      'events',
+      `[${JSON.stringify(anEvent())},${text},${JSON.stringify(anEvent({ insert_id: 'x' }))}]`,
+      { format: 'json', strict: false },
+    );
+    expect(listedToo).toMatchObject({
+      accepted: 2,
+      rejected: [{ index: 1, errors: [{ pointer }] }],
+    });
+    expect(appended).toHaveLength(2);
+  });
+
+  it('a profile of more values than fit into its bytes', async () => {
+    const { accept } = createFixture();
+    expect(await accept.one('profiles', `{"distinct_id":"d","properties":${names}}`, {})).toEqual({
+      kind: 'invalid',
+      errors: [{ pointer: '/properties', detail: 'is longer than 100000 bytes' }],
+    });
+  });
+});
+
+describe('a long event within the limits is taken as it is', () => {
+  it('with arrays, objects, strings and exact integers', async () => {
+    const { accept, drafts } = createFixture();
+    const properties = `{"ints":[${listed(3000, () => '12345678901234567890')}],"text":"${'x'.repeat(99_000)}","objects":[${listed(3000, (index) => `{"n${index}":${index}}`)}]}`;
+    expect(await accept.one('events', event(properties), {})).toMatchObject({ kind: 'taken' });
+    expect(Buffer.from(drafts()[0]?.payload ?? []).toString()).toContain(
+      `"properties":${properties}`,
+    );
+  });
+
+  it('in a list, between short ones', async () => {
+    const { accept, drafts } = createFixture();
+    const long = event(`{"text":"${'x'.repeat(99_000)}","list":[${listed(3000, () => '1')}]}`);
+    const short = JSON.stringify(anEvent());
+    const body = `{"events":[${short},${long},${short.replace('ada', 'eve')},${long.replace('"d"', '"f"')}]}`;
+    expect(await accept.many('events', body, { format: 'json', strict: true })).toMatchObject({
+      accepted: 4,
+    });
+    expect(drafts().map(({ payload }) => payload.length > 90_000)).toEqual([
+      false,
+      true,
+      false,
+      true,
+    ]);
+  });
+});
+
+describe('others are served while a long request is read', () => {
+  it.each([
+    ['4.9 million empty lines', '\n'.repeat(4_900_000), 'ndjson', 1],
+    ['lines that are no events', '{}\n'.repeat(20_000), 'ndjson', 80],
+    ['entries that are no events', `[${listed(20_000, () => '{}')}]`, 'json', 80],
+  ] as const)('%s', async (_name, body, format, least) => {
+    const { accept, appended } = createFixture();
+    const iterations = await countIterations(
+      accept.many('events', body, { format, strict: false }),
+    );
+    // The manual clock stands still, so that a slice is as many steps as it may ever have.
+    expect(iterations).toBeGreaterThanOrEqual(least);
+    expect(appended).toEqual([]);
+  });
+
+  it('two requests at the same time are read in slices, each as if it were alone', async () => {
+    const { accept } = createFixture();
+    const body = (from: number): string =>
+      Array.from({ length: 1500 }, (_, index) =>
+        JSON.stringify(anEvent({ insert_id: `i${from + (index % 1000)}` })),
+      ).join('\n');
+    const [one, other, single] = await Promise.all([
+      accept.many('events', body(0), { format: 'ndjson', strict: true }),
+      accept.many('events', body(1000), { format: 'ndjson', strict: true }),
+      accept.one('events', event(`{"a":"${'x'.repeat(90_000)}"}`), {}),
+    ]);
+    expect(one).toMatchObject({ accepted: 1000, duplicates: 500 });
+    expect(other).toMatchObject({ accepted: 1000, duplicates: 500 });
+    expect(single).toMatchObject({ kind: 'taken' });
+  });
+});
+
+describe('what an answer lists is bounded, and the rest is counted', () => {
+  it('rejected entries and warnings', async () => {
+    const { accept, counted } = createFixture();
+    const body = Array.from({ length: 6000 }, (_, index) =>
+      JSON.stringify(anEvent({ insert_id: `i${index}`, phone_number: 'none' })),
+    );
+    const answer = await accept.many(
+      'events',
+      [...body, ...Array<string>(7000).fill('0')].join('\n'),
+      {
+        format: 'ndjson',
+        strict: false,
+      },
+    );
+    if (answer.kind !== 'taken') throw new Error(answer.kind);
+    expect(answer).toMatchObject({ accepted: 6000, rejectedCount: 7000, warningCount: 6000 });
+    expect(answer.rejected).toHaveLength(5000);
+    expect(answer.rejected[0]?.index).toBe(6000);
+    expect(answer.warnings).toHaveLength(5000);
+    expect(await counted('ingest')).toContainEqual({
+      lane: 'events',
+      outcome: 'invalid',
+      value: 7000,
+    });
+  });
+
+  it('errors where nothing was taken', async () => {
+    const { accept } = createFixture();
+    const answer = await accept.many('events', '0\n'.repeat(7000), {
+      format: 'ndjson',
+      strict: false,
+    });
+    if (answer.kind !== 'invalid') throw new Error(answer.kind);
+    expect(answer.errors).toHaveLength(5001);
+    expect(answer.errors.at(-1)).toEqual({
+      pointer: '',
+      detail: 'holds 2000 more entries that are not valid',
+    });
+  });
+
+  it('pointers of long names in deep places', async () => {
+    const { accept } = createFixture();
+    const name = 'n'.repeat(120);
+    const deep = `${`{"${name}":`.repeat(60)}"\\ud800"${'}'.repeat(60)}`;
+    const answer = await accept.many('events', `${event(deep)}\n`.repeat(600), {
+      format: 'ndjson',
+      strict: false,
+    });
+    expect(JSON.stringify(answer).length).toBeLessThan(3_000_000);
+  });
+
+  it('takes five megabytes of the smallest events', async () => {
+    const { accept, drafts } = createFixture();
+    const body = `[${listed(110_000, (index) => `{"event_name":"e","distinct_id":${index}}`)}]`;
+    expect(await accept.many('events', body, { format: 'json', strict: true })).toMatchObject({
+      accepted: 110_000,
+    });
+    expect(drafts()).toHaveLength(110_000);
+  }, 60_000);
+});
