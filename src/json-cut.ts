@@ -64,14 +64,17 @@ function findCut(bytes: Buffer, from: number, minBytes: number): number {
   for (let at = from; at < bytes.length && depth >= 0; at++) {
     const code = bytes[at];
     if (code === quote) at = toEndOfString(bytes, at);
-    else if (code === comma) {
-      if (depth > 0 || !isElement(bytes, at + 1)) continue;
-      if (at - from >= minBytes) return before >= 0 && at - before - 1 > minBytes ? before : at;
+    else if (code === comma && depth === 0 && isElement(bytes, at + 1)) {
+      if (at - from >= minBytes) return toCut(before, at, minBytes);
       before = at;
     } else if (code === openBracket || code === openBrace) depth++;
     else if (code === closeBracket || code === closeBrace) depth--;
   }
-  return before >= 0 && bytes.length - before - 1 > minBytes ? before : -1;
+  return toCut(before, bytes.length, minBytes) === before ? before : -1;
+}
+
+function toCut(before: number, at: number, minBytes: number): number {
+  return before >= 0 && at - before - 1 > minBytes ? before : at;
 }
 
 /** Index of the quote that closes the string that starts at `start`; the end where none does. */

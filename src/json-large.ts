@@ -86,7 +86,7 @@ class Reader {
       if (part.to - from > smallChars) yield;
       const inner = part.count === 1 ? findInner(this.#text, from, { part, isArray }) : null;
       if (inner === null) this.#parse({ open, from, to: part.to }, members, path);
-      else yield* this.#descend(inner, part, members, path);
+      else yield* this.#descend({ ...inner, to: part.to }, members, path);
       if (this.hasStopped) return undefined;
       if (inner === null) this.#total += part.values;
       const counted = { path, isArray, count: members.count, total: this.#total };
@@ -134,8 +134,7 @@ class Reader {
   }
 
   *#descend(
-    { open, name }: Inner,
-    part: Part,
+    { open, name, to }: Inner & Pick<Part, 'to'>,
     members: Elements | Members,
     path: readonly PathSegment[],
   ): Generator<undefined, void> {
@@ -150,7 +149,7 @@ class Reader {
     } else value = yield* this.read(open, inside);
     if (this.hasStopped) return;
     const rest = skipBlanks(this.#text, this.at);
-    if (rest < part.to) {
+    if (rest < to) {
       this.stopAt(rest);
       return;
     }

@@ -4,11 +4,11 @@ import { createManualClock } from './support/manual-clock.js';
 
 /** Iterations of the event loop until `work` is done. */
 async function countIterations(work: Promise<unknown>): Promise<number> {
-  let isDone = false;
-  void work.then(() => (isDone = true));
+  const state = { isDone: false };
+  void work.then(() => (state.isDone = true));
   for (let iterations = 0; ; iterations++) {
     await Promise.resolve();
-    if (isDone) return iterations;
+    if (state.isDone) return iterations;
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -31,12 +31,9 @@ export const takenManySchema = z
         errors: z.array(faultSchema),
       }),
     ),
-    rejected_unlisted: z
-      .int()
-      .optional()
-      .meta({
-        description: 'How many more were rejected, where `rejected` is too long to list all.',
-      }),
+    rejected_unlisted: z.int().optional().meta({
+      description: 'How many more were rejected, where `rejected` is too long to list all.',
+    }),
     warnings: z.array(z.object({ index: z.int(), warnings: z.array(faultSchema) })).optional(),
     warnings_unlisted: z.int().optional().meta({ description: 'How many more have warnings.' }),
     ids: z

@@ -102,14 +102,15 @@ export async function readWebhook(
   text: string,
   { clock }: Pick<ServerDeps, 'clock'>,
 ): Promise<Parsed> {
-  let excess: string | null = null;
+  const excesses: string[] = [];
   const findExcess: FindExcess = (container) => {
     const detail = findWebhookExcess(container);
-    if (detail !== null) excess ??= `${toPointer(container.path)} ${detail}`.trim();
+    if (detail !== null) excesses.push(`${toPointer(container.path)} ${detail}`.trim());
     return detail;
   };
   const parsed = await runInSlices(parseInSteps(text, findExcess), clock);
-  if (excess !== null) throw new ProblemError('invalid', `the body is too long: ${String(excess)}`);
+  const [excess] = excesses;
+  if (excess !== undefined) throw new ProblemError('invalid', `the body is too long: ${excess}`);
   return parsed;
 }
 

@@ -9,10 +9,10 @@ const names = `{${listed(300_000, (index) => `"k${index}":1`)}}`;
 
 /** Iterations of the event loop until `work` is done: others are served in each of them. */
 async function countIterations(work: Promise<unknown>): Promise<number> {
-  let isDone = false;
-  void work.then(() => (isDone = true));
+  const state = { isDone: false };
+  void work.then(() => (state.isDone = true));
   for (let iterations = 0; ; iterations++) {
-    if (isDone) return iterations;
+    if (state.isDone) return iterations;
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
