@@ -1,6 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Clock } from '../clock.js';
+import { toFaults } from '../ingest/faults.js';
+import { parseInSteps, type FindExcess } from '../json-large.js';
+import { runInSlices } from '../turns.js';
 import { decodeUtf8 } from '../utf8.js';
 import { decode, parseCodings, type Coding } from './codings.js';
 import { continueBody } from './expect.js';
@@ -26,26 +30,32 @@ export function acceptUtf8Bodies(
   acceptBodies(app, { mediaTypes, limitBytes, toBody: toUtf8 });
 }
 
-/** JSON bodies, parsed. An empty one is none: a POST that needs no body may still name a content type. */
+/** Small JSON bodies, parsed. An empty one is none: a POST that needs no body may still name a content type. */
 export function acceptJsonBodies(
   app: FastifyInstance,
-  { limitBytes }: { limitBytes: number },
+  { limitBytes, clock }: { readonly limitBytes: number; readonly clock: Clock },
 ): void {
   acceptBodies(app, {
     mediaTypes: ['application/json'],
     limitBytes,
-    toBody: (bytes) => {
+    toBody: async (bytes) => {
       const text = toText(bytes);
       if (text === '') return undefined;
-      try {
-        const body: unknown = JSON.parse(text);
-        return body;
-      } catch {
-        throw new ProblemError('invalid', 'the body is not valid JSON');
-      }
+      const parsed = await runInSlices(parseInSteps(text, findJsonExcess), clock);
+      if (!parsed.ok) throw new ProblemError('invalid', 'the body is not valid JSON');
+      if (parsed.faults.length === 0) return parsed.value;
+      throw new ProblemError('invalid', 'the body is not valid', {
+        errors: toFaults(parsed.faults),
+      });
     },
   });
 }
+
+/** The longest list that a route takes is one of ids. */
+const maxMembers = 10_000;
+
+const findJsonExcess: FindExcess = ({ count }) =>
+  count > maxMembers ? `has more than ${maxMembers} members` : null;
 
 /** What `acceptRawBodies` leaves in a request. */
 export type RawBody = {

@@ -154,13 +154,17 @@ async function routeIngestScope(
   }
 }
 
+/** 10,000 ids of dead letters have some 300 KB. */
+const adminMaxBytes = 1_000_000;
+
 function routeAdminScope(
   scope: FastifyInstance,
   deps: AcceptingDeps,
   keyring: Keyring,
 ): Promise<void> {
   scope.addHook('onRequest', requireAccess(keyring, 'admin', deps.unadmitted));
-  acceptJsonBodies(scope, { limitBytes: deps.config.BODY_LIMIT_BYTES });
+  const limitBytes = Math.min(deps.config.BODY_LIMIT_BYTES, adminMaxBytes);
+  acceptJsonBodies(scope, { limitBytes, clock: deps.clock });
   routeReceipts(scope, deps.views);
   routeDeliveries(scope, deps.views);
   routeDeadLetters(scope, deps.views);

@@ -8,6 +8,7 @@ import type { AcceptingDeps } from './deps.js';
 import { ProblemError } from './problems.js';
 import { isSignatureForm, isSigned } from './shopify-signature.js';
 import {
+  markCut,
   openWebhooks,
   readWebhook,
   toRawBody,
@@ -21,7 +22,7 @@ const schema = {
   summary: 'Accept a webhook of Shopify',
   description: [
     'Answers once the store has what it comes to; Shopify waits five seconds. `Shopify-…` headers count as `X-Shopify-…`.',
-    'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create and checkouts/create become events, customers/create and customers/update profiles; any other topic is answered 200 and goes no further. What cannot be sent as it stands becomes a dead letter.',
+    'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create and checkouts/create become events, customers/create and customers/update profiles; any other topic is answered 200 and goes no further. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
     '404 where SHOPIFY_WEBHOOK_SECRETS is not set.',
   ].join('\n\n'),
   security: [{ shopifySignature: [] }],
@@ -60,13 +61,15 @@ export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void 
   routes.post('/webhooks/shopify', { schema }, async (request, reply) => {
     const { headers } = request;
     const { text } = toRawBody(request);
-    const post = mapShopify({
+    const read = await readWebhook(text, deps);
+    const mapped = mapShopify({
       topic: requireHeader(headers, 'Topic'),
       shop: requireHeader(headers, 'Shop-Domain'),
       delivery: toHeader(headers, 'Webhook-Id'),
-      body: toPayload(await readWebhook(text, deps)),
+      body: toPayload(read.parsed),
       orderValue: config.SHOPIFY_ORDER_VALUE,
     });
+    const post = markCut(mapped, read);
     const taken = await deps.acceptSourced(post, { strict: false });
     return reply.code(200).send(toWebhookAnswer(post, taken));
   });

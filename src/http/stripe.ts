@@ -14,6 +14,7 @@ import {
   type Verified,
 } from './stripe-signature.js';
 import {
+  markCut,
   openWebhooks,
   readWebhook,
   toRawBody,
@@ -26,7 +27,7 @@ const schema = {
   operationId: 'stripe_webhook',
   summary: 'Take a webhook of Stripe',
   description:
-    'An Event of Stripe, signed with one of STRIPE_WEBHOOK_SECRETS; without any the answer is 404. Events that are not mapped, and those of test mode, are answered 200 and skipped.',
+    'An Event of Stripe, signed with one of STRIPE_WEBHOOK_SECRETS; without any the answer is 404. Events that are not mapped, and those of test mode, are answered 200 and skipped. A list of more than 5,000 members is left out (`too_long`).',
   security: [{ stripeSignature: [] }],
   headers: z.object({
     'stripe-signature': z.string().meta({ examples: ['t=1767268800,v1=5257a869…'] }),
@@ -58,7 +59,8 @@ export function routeStripe(scope: FastifyInstance, deps: AcceptingDeps): void {
   const routes = scope.withTypeProvider<ZodTypeProvider>();
   routes.post('/webhooks/stripe', { schema }, async (request, reply) => {
     const { text } = toRawBody(request);
-    const post = toStripePost(toEvent(await readWebhook(text, deps)), rules);
+    const read = await readWebhook(text, deps);
+    const post = markCut(toStripePost(toEvent(read.parsed), rules), read);
     const taken = await acceptSourced(post, { strict: false });
     return reply.code(200).send(toWebhookAnswer(post, taken));
   });

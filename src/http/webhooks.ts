@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { z } from 'zod';
 import type { AcceptedSourced } from '../ingest/accept-sourced.js';
-import { toPointer } from '../ingest/faults.js';
 import { findWebhookExcess } from '../ingest/source-bounds.js';
 import type { SourcedPost } from '../ingest/sourced.js';
 import type { Parsed } from '../json.js';
@@ -97,21 +96,34 @@ export function toRawBody({ body }: Pick<FastifyRequest, 'body'>): RawBody {
   return typeof body === 'object' && body !== null ? (body as RawBody) : noBody;
 }
 
-/** The JSON of a webhook, read in slices. Throws where it has a list that no sender makes as long. */
+export type ReadWebhook = {
+  readonly parsed: Parsed;
+  /** A list that no sender makes as long was left out: it is null. */
+  readonly isCut: boolean;
+};
+
+/**
+ * The JSON of a webhook, read in slices. A list that is too long is no reason to refuse it: Shopify gives
+ * up a webhook that is refused for long.
+ */
 export async function readWebhook(
   text: string,
   { clock }: Pick<ServerDeps, 'clock'>,
-): Promise<Parsed> {
-  const excesses: string[] = [];
+): Promise<ReadWebhook> {
+  let isCut = false;
   const findExcess: FindExcess = (container) => {
     const detail = findWebhookExcess(container);
-    if (detail !== null) excesses.push(`${toPointer(container.path)} ${detail}`.trim());
+    if (detail !== null) isCut = true;
     return detail;
   };
   const parsed = await runInSlices(parseInSteps(text, findExcess), clock);
-  const [excess] = excesses;
-  if (excess !== undefined) throw new ProblemError('invalid', `the body is too long: ${excess}`);
-  return parsed;
+  return { parsed, isCut };
+}
+
+/** A post of a mapped topic says that it was cut: the list counts as a part that goes no further. */
+export function markCut(post: SourcedPost, { isCut }: Pick<ReadWebhook, 'isCut'>): SourcedPost {
+  if (!isCut || post.skipped.includes('unmapped')) return post;
+  return { ...post, skipped: [...post.skipped, 'too_long'] };
 }
 
 export const webhookAnswerSchema = z

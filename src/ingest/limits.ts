@@ -38,7 +38,9 @@ export const limits = {
   valuesPerCall: 10_000,
   /** Ours. Characters that stand beside the calls of a batch, times their number. */
   sharedChars: 50_000_000,
-  /** Ours. Members of an array or an object in a webhook. */
+  /** Ours. A longer text is not cut into first and last name. */
+  nameChars: 1000,
+  /** Ours. Members of an array in a webhook, or of an object of the shop's own pairs. */
   membersPerWebhookField: 5000,
   /** Ours. Bytes that all entries of one request of a source come to. */
   sourcedBytes: 50_000_000,

@@ -4,6 +4,7 @@ import {
   parsePhoneNumberFromString,
   type CountryCode,
 } from 'libphonenumber-js/max';
+import { limits } from './limits.js';
 
 /**
  * E.164 of a number as a person wrote it, or null where it is none. `place` is a country's ISO 3166
@@ -20,6 +21,7 @@ export function createToE164(defaultCountry?: string): ToE164 {
   const remembered = new Map<string, string | null>();
 
   return (raw, place) => {
+    if (raw.length > limits.phoneNumberChars) return null;
     const country = toCountry(place) ?? fallback;
     const key = `${country ?? '  '}${raw}`;
     const known = remembered.get(key);
@@ -46,12 +48,15 @@ function forgetOldest(remembered: Map<string, string | null>): void {
 }
 
 function toCountry(place: string | null | undefined): CountryCode | undefined {
-  if (place === null || place === undefined) return undefined;
+  if (place === null || place === undefined || place.length > longestPlace) return undefined;
   const name = place.trim().toLowerCase();
   if (name.length !== 2) return countryByName.get(name);
   const code = name === 'uk' ? 'GB' : name.toUpperCase();
   return isSupportedCountry(code) ? code : undefined;
 }
+
+/** No country's name is nearly as long. */
+const longestPlace = 255;
 
 const displayNames = new Intl.DisplayNames('en', { type: 'region' });
 

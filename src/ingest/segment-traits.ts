@@ -1,4 +1,5 @@
 import { isJsonObject, type JsonObject } from '../json.js';
+import { limits } from './limits.js';
 import { asId, asObject, asText, compact } from './read.js';
 import type { SegmentCall } from './segment-calls.js';
 import { toPerson, toTraits } from './segment-person.js';
@@ -42,7 +43,9 @@ function takeNames(traits: Members): JsonObject {
   const first = traits.take(['firstName', 'first_name']);
   const last = traits.take(['lastName', 'last_name']);
   if (first !== undefined || last !== undefined) return { first_name: first, last_name: last };
-  const [, given, family] = /^(\S+)\s*(.*)$/s.exec(traits.take(['name'])?.trim() ?? '') ?? [];
+  const name = traits.take(['name'])?.trim() ?? '';
+  if (name.length > limits.nameChars) return { first_name: name };
+  const [, given, family] = /^(\S+)\s*(.*)$/s.exec(name) ?? [];
   return { first_name: given, last_name: asText(family) };
 }
 

@@ -1,4 +1,5 @@
 import type { JsonObject } from '../json.js';
+import { limits } from './limits.js';
 import { asObject, asText } from './read.js';
 import { given } from './shopify-fields.js';
 import { toAmount, toDistinct } from './shopify-goods.js';
@@ -37,7 +38,8 @@ function toLocation(address: JsonObject): JsonObject {
   });
 }
 
-/** As text with commas between them. */
+/** As text with commas between them. One more than Klaviyo takes is enough to refuse them all. */
 function toTags(value: unknown): readonly string[] {
-  return toDistinct((asText(value) ?? '').split(',').map((tag) => asText(tag.trim())));
+  const tags = (asText(value) ?? '').split(',', limits.arrayLength + 1);
+  return toDistinct(tags.map((tag) => asText(tag.trim())));
 }

@@ -17,7 +17,7 @@ export function toId(value: unknown): string | undefined {
   return asText(value);
 }
 
-const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)$/;
+const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[-+]\d\d:\d\d)$/;
 
 /** ISO 8601 with an offset, such as 2026-01-01T10:00:00-05:00. */
 export function toTime(value: unknown): string | undefined {

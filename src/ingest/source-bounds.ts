@@ -17,8 +17,14 @@ export function createSegmentBounds(): FindExcess {
   };
 }
 
-/** The same for a webhook: no list or object in one is nearly as long. */
-export const findWebhookExcess: FindExcess = ({ count }) =>
-  count > limits.membersPerWebhookField
+/**
+ * The same for a webhook: no list in one is nearly as long, nor are the pairs a shop adds to an object.
+ * The objects around them are read by name alone, so that all their members may stay.
+ */
+export const findWebhookExcess: FindExcess = ({ path, isArray, count }) =>
+  count > limits.membersPerWebhookField && (isArray || path.length >= objectLevels)
     ? `has more than ${limits.membersPerWebhookField} members`
     : null;
+
+/** Levels of a body that are read by name: `data.object.metadata` of Stripe is the first below. */
+const objectLevels = 3;

@@ -45,6 +45,7 @@ export type SkipReason =
   | 'page_off'
   | 'repeat'
   | 'test'
+  | 'too_long'
   | 'topic_off'
   | 'unmapped';
 

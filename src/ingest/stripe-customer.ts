@@ -1,4 +1,5 @@
 import type { JsonObject } from '../json.js';
+import { limits } from './limits.js';
 import { asList, asObject, asText, compact } from './read.js';
 import { readMetadata, type Made, type StripeEvent, type StripeRules } from './stripe-event.js';
 import { toPerson } from './stripe-people.js';
@@ -20,8 +21,9 @@ export function toCustomerProfile({ object }: StripeEvent, rules: StripeRules): 
   return { lane: 'profiles', entry };
 }
 
-/** Stripe has one name; the first word counts as the first name. */
+/** Stripe has one name; the first word counts as the first name. What is too long for a name stays whole. */
 function toNames(name: string | undefined): JsonObject {
+  if (name !== undefined && name.length > limits.nameChars) return { first_name: name };
   const [first, ...others] = name?.trim().split(/\s+/) ?? [];
   return { first_name: first, last_name: others.length === 0 ? undefined : others.join(' ') };
 }

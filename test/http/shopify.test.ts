@@ -49,6 +49,8 @@ async function startShop(overrides: Overrides & { readonly answer?: AcceptedSour
   return { server, posts, post };
 }
 
+const longBodies = { SHOPIFY_WEBHOOK_SECRETS: [secret], BODY_LIMIT_BYTES: 5_000_000 };
+
 const detailOf = ({ json }: Answer): unknown => (json as { detail?: unknown }).detail;
 
 describe('a webhook that Shopify signed', () => {
@@ -99,6 +101,42 @@ describe('a webhook that Shopify signed', () => {
       expect(posts).toMatchObject([[{ entries: [], skipped: ['unmapped'] }, {}]]);
     },
   );
+
+  it('of a topic without a map may hold lists of any length', async () => {
+    const { post, posts } = await startShop({ config: longBodies });
+    const body = JSON.stringify({ id: 1, variants: Array<number>(100_000).fill(1) });
+    const answer = await post(body, await toHeaders(body, { topic: 'products/create' }));
+    expect(answer).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
+    expect(posts).toMatchObject([[{ entries: [], skipped: ['unmapped'] }, {}]]);
+  });
+
+  it('is taken without a list that is too long to read', async () => {
+    const { post, posts } = await startShop({ config: longBodies });
+    const others = Object.fromEntries(Array.from({ length: 9000 }, (_, i) => [`x${i}`, i]));
+    const body = JSON.stringify({
+      ...others,
+      ...anOrder({ line_items: Array<object>(9000).fill({}) }),
+    });
+    const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));
+    expect(answer).toMatchObject({ status: 200, json: { skipped: ['too_long'] } });
+    expect(posts).toMatchObject([
+      [
+        {
+          entries: [{ entry: { event_name: 'Placed Order', value: 67.35, order_id: '1001' } }],
+          people: [{ key: `order:${shop}:1001` }],
+        },
+        {},
+      ],
+    ]);
+  });
+
+  it('keeps lists as long as no order has them', async () => {
+    const { post, posts } = await startShop({ config: longBodies });
+    const body = JSON.stringify(anOrder({ line_items: Array<object>(5000).fill({ price: '1' }) }));
+    const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));
+    expect(answer).toMatchObject({ status: 200, json: { skipped: [] } });
+    expect(posts[0]?.[0].entries).toHaveLength(5001);
+  });
 
   it('needs no key of the relay, and no content type', async () => {
     const { post } = await startShop({

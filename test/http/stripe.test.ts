@@ -80,6 +80,20 @@ describe('POST /webhooks/stripe', () => {
     expect((await deliver(text, { 'content-type': 'text/plain' })).status).toBe(200);
   });
 
+  it('takes lists and metadata of any length, and leaves them out', async () => {
+    const { deliver, posts } = await startStripe({ config: { BODY_LIMIT_BYTES: 5_000_000 } });
+    const metadata = Object.fromEntries(Array.from({ length: 5001 }, (_, i) => [`k${i}`, 'v']));
+    const charge = aCharge({ metadata, refunds: { data: Array<number>(90_000).fill(1) } });
+    const unmapped = await deliver(JSON.stringify(aStripeEvent('charge.updated', charge)));
+    expect(unmapped).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
+    const mapped = await deliver(JSON.stringify(aStripeEvent('charge.succeeded', charge)));
+    expect(mapped).toMatchObject({ status: 200, json: { accepted: 1, skipped: ['too_long'] } });
+    expect(posts[1]?.entries).toMatchObject([
+      { entry: { event_name: 'Successfully Paid', value: 29.98 } },
+    ]);
+    expect(JSON.stringify(posts[1]?.entries)).not.toContain('Metadata');
+  });
+
   it('reads integers beyond 2^53', async () => {
     const { deliver, posts } = await startStripe();
     const text = aText().replace('"amount_captured":2998', '"amount_captured":900719925474099300');

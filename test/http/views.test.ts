@@ -281,6 +281,48 @@ describe('POST /v1/dead-letters/redrive', () => {
     expect(decided).toEqual([]);
   });
 
+  const ids = (count: number): string =>
+    Array.from({ length: count }, (_, index) => `"e${index}"`).join(',');
+
+  it.each([
+    ['more ids than one request may name', `{"filter":{"ids":[${ids(10_001)}]}}`, '/filter/ids'],
+    [
+      'tens of thousands of names',
+      `{"filter":{${ids(60_000).replaceAll(',', ':1,')}:1}}`,
+      '/filter',
+    ],
+    ['a filter that is given twice', '{"filter":{"ids":["e1"]},"filter":{}}', '/filter'],
+    ['lists in lists', `{"filter":${'['.repeat(400_000)}${']'.repeat(400_000)}}`, undefined],
+  ])('refuses %s, and sends nothing', async (_what, body, pointer) => {
+    const { decided, views } = deciding(3);
+    const server = await startServer({ views, config: { BODY_LIMIT_BYTES: 5_000_000 } });
+    const headers = { 'content-type': 'application/json' };
+    const answer = await server.call('POST', '/v1/dead-letters/redrive', { headers, body });
+    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+    if (pointer !== undefined) expect(answer.json).toMatchObject({ errors: [{ pointer }] });
+    expect(decided).toEqual([]);
+  });
+
+  it('takes 10,000 ids', async () => {
+    const { decided, views } = deciding(3);
+    const server = await startServer({ views, config: { BODY_LIMIT_BYTES: 5_000_000 } });
+    const headers = { 'content-type': 'application/json' };
+    const body = `{"filter":{"ids":[${ids(10_000)}]}}`;
+    const answer = await server.call('POST', '/v1/dead-letters/redrive', { headers, body });
+    expect(answer.status).toBe(200);
+    expect(decided).toMatchObject([['redrive', { ids: { length: 10_000 } }, { dryRun: false }]]);
+  });
+
+  it('refuses more than a megabyte unread', async () => {
+    const { decided, views } = deciding(3);
+    const server = await startServer({ views, config: { BODY_LIMIT_BYTES: 5_000_000 } });
+    const headers = { 'content-type': 'application/json' };
+    const body = ' '.repeat(1_000_001);
+    const answer = await server.call('POST', '/v1/dead-letters/redrive', { headers, body });
+    expect([answer.status, problemOf(answer)]).toEqual([413, 'too-large']);
+    expect(decided).toEqual([]);
+  });
+
   it.each(['', '{', 'null'])('refuses the body "%s"', async (body) => {
     const { decided, views } = deciding(3);
     const server = await startServer({ views });
