@@ -1,12 +1,14 @@
 import { attempt, type AttemptDeps } from './attempt.js';
 import type { Batcher } from './batcher.js';
 import type { Buffer } from './destination.js';
+import type { HeldBack } from './held-back.js';
 import type { LanePauses } from './pauses.js';
 
 export type DeliverDeps = AttemptDeps & {
   readonly pauses: LanePauses;
   readonly buffer: Buffer;
   readonly batcher: Batcher;
+  readonly heldBack: HeldBack;
   /** Our own fault, such as a store that fails: the process ends with the reason. */
   readonly onFault: (error: unknown) => void;
 };
@@ -22,7 +24,7 @@ export async function deliver(
   deps: DeliverDeps,
   { claiming, splitting }: StopSignals,
 ): Promise<void> {
-  const { lane, batcher, limiter, buffer, health, pauses, isolation } = deps;
+  const { lane, batcher, limiter, buffer, health, pauses, isolation, heldBack } = deps;
   const inFlight = new Set<Promise<void>>();
   for (;;) {
     const due = await batcher.due(claiming);
@@ -40,7 +42,7 @@ export async function deliver(
       continue;
     }
     const trigger = batcher.trigger() ?? due;
-    const parcels = await buffer.claim(lane, health.bounds());
+    const parcels = await heldBack.keep(await buffer.claim(lane, health.bounds()));
     if (parcels.length === 0) {
       permit.cancel();
       continue;
@@ -52,4 +54,5 @@ export async function deliver(
   }
   await Promise.all(inFlight);
   await isolation.idle();
+  await heldBack.idle();
 }

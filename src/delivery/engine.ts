@@ -5,9 +5,10 @@ import type { Metrics } from '../metrics.js';
 import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
 import { deliver } from './deliver.js';
 import type { Buffer, DeliveryLogger, Destination } from './destination.js';
-import { request } from './attempt.js';
+import { attempt, request } from './attempt.js';
 import { createFollower, type OpenJobs } from './follow.js';
 import { LaneHealth } from './health.js';
+import { HeldBack } from './held-back.js';
 import { Isolation } from './isolation.js';
 import type { Limiter } from './limiter.js';
 import { OverAge } from './over-age.js';
@@ -77,12 +78,17 @@ export function createEngine(deps: EngineDeps): Engine {
     const batcher = createBatcher({ lane, bounds, clock, buffer });
     const pauses = new LanePauses({ lane, clock, log: deps.log });
     const health = new LaneHealth({ ...deps, bounds, pauses });
-    const refusals = new Refusals({ lane, clock, pauses, maxCount: bounds.maxCount });
+    const refusals = new Refusals({ lane, clock, pauses, onEnd: () => heldBack.wake() });
     const isolation: Isolation = new Isolation({
       ...{ ...deps, lane, overAge, health, pauses, signal: stopping.signal },
       maxParcels: 2 * deps.concurrency * bounds.maxCount,
       send: (part) => request(part, laneDeps),
       onSettled: (settled) => recorder.settled(lane, settled),
+    });
+    const heldBack: HeldBack = new HeldBack({
+      ...{ ...deps, lane, health, pauses, refusals, signal: stopping.signal },
+      send: (parcels, permit) =>
+        attempt({ trigger: 'time', parcels, permit }, laneDeps, stopping.signal),
     });
     const laneDeps = {
       ...deps,
@@ -92,6 +98,7 @@ export function createEngine(deps: EngineDeps): Engine {
       health,
       isolation,
       refusals,
+      heldBack,
       follower,
       overAge,
       recorder,

@@ -5,26 +5,30 @@ import type { LanePauses } from './pauses.js';
 
 /**
  * A thousand rejections for one reason, while nothing passes, are hardly the fault of a thousand
- * records: Klaviyo had a bad deploy or changed a rule. Beyond a few they do not become dead letters.
- * The envelopes go back, the lane pauses between its requests, and tries again ever more rarely.
+ * records: Klaviyo had a bad deploy or changed a rule. So at most some of them become dead letters.
  *
- * - Counted by reason since something of the lane passed last. Where more than `tolerated` were
- *   rejected for one reason, the lane enters the pause `refusal`.
- * - What is rejected then goes back for `holdMs`, and leaves the next requests to others: so that a
- *   good envelope behind thousands of bad ones is sent within as many requests as they fill, twice.
- * - As soon as something passes, the pause ends. As many rejections as were held are then accepted:
- *   they were refused before and after another was taken. An operator may accept them by `override`.
+ * - Rejections are counted by reason since something of the lane passed last. After more than
+ *   `tolerated` for one reason the lane enters the pause `refusal`.
+ * - From then on a rejected envelope is held (`held-back.ts`): it goes back to the store, and only
+ *   small probes carry it, at an interval that grows with the age of the refusal. Envelopes that were
+ *   never tried go on in full batches, so that a good one behind thousands of bad ones is sent soon.
+ * - As soon as something passes, the pause ends, and everything is sent again at full size. As many
+ *   rejections as envelopes were held are then accepted: these were rejected before and after another
+ *   was delivered. An operator accepts them with `override`.
  *
- * In memory alone: after a restart the count begins anew.
+ * The count is in memory: after a restart it begins anew.
  */
 export class Refusals {
   readonly #options: RefusalsOptions;
   /** Rejections by reason, since something passed. */
   readonly #counts = new Map<string, number>();
+  /** Ids of the envelopes that were rejected and may still be delivered. */
   readonly #held = new Set<string>();
   /** Rejections to accept whatever the count. */
   #accepted = 0;
+  /** Monotonic ms. */
   #since: number | null = null;
+  #probedAt = 0;
   #source: Source = 'request';
   #reason: Reason = { code: 'refusal', detail: '' };
 
@@ -36,13 +40,22 @@ export class Refusals {
     return this.#since !== null;
   }
 
-  /** The verdicts to settle: rejections that are not believed yet become retries. */
+  /** Why the held envelopes were rejected. */
+  get reason(): Reason {
+    return this.#reason;
+  }
+
+  holds(id: string): boolean {
+    return this.#held.has(id);
+  }
+
+  /** Returns the verdicts to settle; rejections that are not believed become retries. */
   judge(settled: readonly Settled[], source: Source): Judgement {
     const passed = settled.some(
       ({ verdict }) => verdict.kind === 'ack' || verdict.kind === 'follow',
     );
     if (passed) this.#pass(source);
-    // What was refused is taken: Klaviyo changed its mind, so that no rejection is believed in advance.
+    // Klaviyo takes what it rejected before, so that no rejection is accepted in advance.
     if (
       settled.some(({ envelope, verdict }) => verdict.kind === 'ack' && this.#held.has(envelope.id))
     )
@@ -54,48 +67,56 @@ export class Refusals {
     const isBelieved = doubted === undefined || rejected.length <= this.#accepted;
     if (isBelieved) {
       if (doubted !== undefined) this.#accepted -= rejected.length;
-      for (const { envelope, verdict } of settled)
-        if (verdict.kind !== 'retry') this.#held.delete(envelope.id);
-      return { settled, pauseMs: 0 };
+      return { settled: this.#forget(settled), pauseMs: 0 };
     }
-    const at = keys.indexOf(doubted);
-    const verdict = rejected[at]?.verdict;
+    const verdict = rejected[keys.indexOf(doubted)]?.verdict;
     if (verdict?.kind === 'bury') this.#begin(verdict.reason, source);
-    return { settled: this.hold(settled), pauseMs: this.#pauseMs() };
+    return { settled: this.#hold(settled), pauseMs: this.#pauseMs() };
   }
 
-  /** Back for a while: not believed, or not worth a request now. */
-  hold(settled: readonly Settled[]): readonly Settled[] {
-    for (const { envelope, verdict } of settled)
-      if (isRejection(verdict)) this.#held.add(envelope.id);
-    const afterMs = Math.round(this.#holdMs());
-    return settled.map(({ envelope, verdict }) =>
-      isRejection(verdict)
-        ? {
-            envelope,
-            verdict: { kind: 'retry', afterMs, reason: verdict.reason, countAttempt: false },
-          }
-        : { envelope, verdict },
-    );
-  }
-
-  /** Parts of a batch of which others were refused, without a word which of them it is about. */
+  /** Holds parts of a batch of which others were rejected, where Klaviyo does not name the bad ones. */
   holdAll(parcels: readonly Parcel[]): readonly Settled[] {
     const reason = this.#reason;
-    return this.hold(
+    return this.#hold(
       parcels.flat().map((envelope) => ({ envelope, verdict: { kind: 'bury', reason } })),
     );
   }
 
-  /** An operator decided: what waits now may become dead letters. Until something passes, or all of it was rejected. */
+  /** An operator accepts the rejections of what waits now, until something held passes. */
   override(waiting: number): void {
     if (!this.isActive) return;
     this.#accepted = this.#held.size + waiting;
     this.#end();
   }
 
+  /** Ms until the next probe of held envelopes is due. */
+  nextProbeMs(): number {
+    return Math.max(0, this.#probedAt + this.#probeIntervalMs() - this.#now);
+  }
+
+  noteProbe(): void {
+    this.#probedAt = this.#now;
+  }
+
+  #hold(settled: readonly Settled[]): readonly Settled[] {
+    for (const { envelope, verdict } of settled)
+      if (isRejection(verdict)) this.#held.add(envelope.id);
+    const judged = settled.map(({ envelope, verdict }): Settled => {
+      if (!isRejection(verdict)) return { envelope, verdict };
+      const { reason } = verdict;
+      return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
+    });
+    return this.#forget(judged);
+  }
+
+  #forget(settled: readonly Settled[]): readonly Settled[] {
+    for (const { envelope, verdict } of settled)
+      if (verdict.kind !== 'retry') this.#held.delete(envelope.id);
+    return settled;
+  }
+
   #pass(source: Source): void {
-    // That a request was taken says nothing yet about what its import job rejects.
+    // A request that was taken says nothing yet about what its import job rejects.
     for (const key of [...this.#counts.keys()])
       if (source === 'job' || key.startsWith('request')) this.#counts.delete(key);
     if (!this.isActive || (source === 'request' && this.#source === 'job')) return;
@@ -107,7 +128,10 @@ export class Refusals {
     const { code, detail } = reason;
     const { lane } = this.#options;
     this.#reason = reason;
-    this.#since ??= this.#options.clock.monotonic();
+    if (this.#since === null) {
+      this.#since = this.#now;
+      this.#probedAt = this.#now;
+    }
     this.#source = source;
     const advice = `${code}: Klaviyo rejects everything for one reason; all of it is kept and tried again, and POST /v1/lanes/${lane}/resume accepts the dead letters`;
     this.#options.pauses.begin(
@@ -121,21 +145,28 @@ export class Refusals {
     this.#since = null;
     this.#counts.clear();
     this.#options.pauses.end('refusal');
+    this.#options.onEnd();
+  }
+
+  get #now(): number {
+    return this.#options.clock.monotonic();
   }
 
   get #elapsedMs(): number {
-    return this.#options.clock.monotonic() - (this.#since ?? this.#options.clock.monotonic());
+    return this.#now - (this.#since ?? this.#now);
   }
 
-  /** Between two requests of the lane. */
+  /** Between two requests of the lane, while envelopes are left that were never tried. */
   #pauseMs(): number {
     return clamp(this.#elapsedMs / 16, 250, 5000);
   }
 
-  /** So long that others get their turn, and no longer than twice what the refusal has lasted by then. */
-  #holdMs(): number {
-    const groups = Math.ceil(this.#held.size / this.#options.maxCount);
-    return Math.max(clamp(this.#elapsedMs / 2, 500, 120_000), (1 + groups) * this.#pauseMs());
+  /**
+   * A quarter of the refusal's age: the end of a short one is seen within seconds, and a probe of a long
+   * one costs next to nothing.
+   */
+  #probeIntervalMs(): number {
+    return clamp(this.#elapsedMs / 4, 1000, 60_000);
   }
 }
 
@@ -152,8 +183,7 @@ export type RefusalsOptions = {
   readonly lane: Lane;
   readonly clock: Clock;
   readonly pauses: LanePauses;
-  /** Parcels of a request, at most. */
-  readonly maxCount: number;
+  readonly onEnd: () => void;
 };
 
 /** A person who tries out some bad records sees dead letters at once. */

@@ -42,7 +42,7 @@ function createUnderTest(follow: Destination['follow']) {
       bucket: { perSecond: 100, burst: 100 },
       windows: { events: [], profiles: [], imports: windows },
     }),
-    refusals: () => new Refusals({ lane: 'profiles', clock, maxCount: 1000, pauses }),
+    refusals: () => new Refusals({ lane: 'profiles', clock, pauses, onEnd: () => undefined }),
     recorder: createRecorder({
       clock,
       metrics: createMetrics('test'),
