@@ -169,6 +169,12 @@ function resolveDirectory(path: string): string {
 
 function refuseOthersFiles(path: string, root: string): void {
   const names = readdirSync(root).filter((name) => !harmless.has(name) && !name.startsWith('.'));
+  if (names.length === 1 && names[0] === `${journalFileName}-lock`) {
+    throw new DirectoryError(
+      path,
+      `has lost its ${journalFileName}: put it back, or remove ${names[0]} to begin with an empty journal`,
+    );
+  }
   if (names.length > 0 && !names.includes(journalFileName)) {
     throw new DirectoryError(
       path,

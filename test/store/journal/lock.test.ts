@@ -124,6 +124,14 @@ describe('the lock of a data directory', () => {
     expect(readdirSync(directory)).toEqual(['precious.db']);
   });
 
+  it('is not begun anew where its journal has been removed', async () => {
+    await makeJournal();
+    rmSync(at('journal.mdb'));
+    expect(await why(open())).toContain('has lost its journal.mdb: put it back, or remove');
+    rmSync(at('journal.mdb-lock'));
+    expect(await why(open())).toBe('it was opened');
+  });
+
   it.each(['', '\0'.repeat(80), '{"pid":12,"ho', '{"pid":1,"host":"a","since":"b"}\n'])(
     'is taken where a crash left %j in the file',
     async (content) => {
