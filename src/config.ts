@@ -245,6 +245,21 @@ const fromFile = [
   'SHOPIFY_WEBHOOK_SECRETS',
   'STRIPE_WEBHOOK_SECRETS',
 ] as const;
+
+/** The secrets in the values of the environment, for the text of an error before there is a configuration. */
+export function findSecrets(env: Environment): readonly string[] {
+  return [...fromFile, 'RELAY_API_KEY']
+    .flatMap((name) => {
+      const value = env[name] ?? '';
+      return name.endsWith('_URL') ? [toPassword(value)] : value.split(',');
+    })
+    .map((secret) => secret.trim())
+    .filter((secret) => secret !== '');
+}
+
+/** As the address has it, which may be none. */
+const toPassword = (url: string): string => /:\/\/[^/@]*?:(.+)@/.exec(url)?.[1] ?? '';
+
 const proxySettings = ['HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY'] as const;
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/;
 

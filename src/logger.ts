@@ -1,7 +1,7 @@
 import { pino, type LogFn, type Logger } from 'pino';
 import type { Config } from './config.js';
 import type { Output } from './output.js';
-import { redactText } from './redact.js';
+import { createSecretFilter, redactMessage } from './redact.js';
 
 export type { Logger } from 'pino';
 
@@ -33,33 +33,23 @@ export async function createLogger(
 ): Promise<Logger> {
   const isPretty = config.LOG_FORMAT === 'pretty' || (config.LOG_FORMAT === 'auto' && isTerminal);
   const toText = isPretty ? await createPrettyText(isTerminal) : (line: string) => line;
-  let known: readonly string[] = [];
-  let written: readonly string[] = [];
-  const withoutSecrets = (line: string): string => {
-    const now = secrets();
-    if (now !== known) {
-      known = now;
-      written = now.flatMap((secret) => [
-        JSON.stringify(secret).slice(1, -1),
-        encodeURIComponent(secret),
-      ]);
-    }
-    return written.reduce((left, secret) => left.replaceAll(secret, censor), line);
-  };
+  const withoutSecrets = createSecretFilter(secrets);
+  // Secrets first: the rest of one whose digits were taken out would not be found.
+  const redact: Redact = (text) => redactMessage(withoutSecrets(text));
   const log = pino(
     {
       level: config.LOG_LEVEL,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
         level: (label: string) => ({ level: label }),
-        log: (fields) => toLoggedFields(fields, 0),
+        log: (fields) => toLoggedFields(fields, { depth: 0, redact }),
       },
       // The text of a line without one is that of its error.
       hooks: {
         logMethod([first, ...rest]: Parameters<LogFn>, method) {
           const error = toError(first);
           if (error === null || rest.length > 0) method.apply(this, [first, ...rest]);
-          else method.apply(this, [{ err: error }, redactWords(error.message)]);
+          else method.apply(this, [{ err: error }, redact(error.message)]);
         },
       },
       serializers: { err: (error: unknown) => error },
@@ -92,53 +82,51 @@ function toError(value: unknown): Error | null {
     : null;
 }
 
-function toLoggedFields(fields: object, depth: number): Record<string, unknown> {
+type Redact = (text: string) => string;
+type Place = { readonly depth: number; readonly redact: Redact };
+
+function toLoggedFields(fields: object, { depth, redact }: Place): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]): [string, unknown] => [
       name,
-      secretFields.has(name.toLowerCase()) ? censor : toLoggedValue(value, depth + 1),
+      secretFields.has(name.toLowerCase())
+        ? censor
+        : toLoggedValue(value, { depth: depth + 1, redact }),
     ]),
   );
 }
 
-function toLoggedValue(value: unknown, depth: number): unknown {
+function toLoggedValue(value: unknown, place: Place): unknown {
   if (typeof value !== 'object' || value === null) return value;
+  const { depth, redact } = place;
   if (depth > maxDepth) return censor;
-  if (value instanceof Error) return toLoggedError(value, depth);
+  if (value instanceof Error) return toLoggedError(value, place);
   if (ArrayBuffer.isView(value)) return censor;
-  if (Array.isArray(value)) return value.map((each) => toLoggedValue(each, depth + 1));
-  return 'toJSON' in value ? value : toLoggedFields(value, depth);
+  if (Array.isArray(value))
+    return value.map((each) => toLoggedValue(each, { depth: depth + 1, redact }));
+  return 'toJSON' in value ? value : toLoggedFields(value, place);
 }
 
 /** Its words and where it came from. Other fields may hold what was received or sent: they stay out. */
-function toLoggedError(error: Error, depth: number): Record<string, unknown> {
+function toLoggedError(error: Error, { depth, redact }: Place): Record<string, unknown> {
+  const inside = { depth: depth + 1, redact };
   return {
     type: error.name,
-    message: redactWords(error.message),
+    message: redact(error.message),
     ...('code' in error && { code: error.code }),
-    ...(error.stack !== undefined && { stack: redactStack(error) }),
-    ...(error.cause !== undefined && { cause: toLoggedCause(error.cause, depth + 1) }),
+    ...(error.stack !== undefined && { stack: redactStack(error, redact) }),
+    ...(error.cause !== undefined && { cause: toLoggedCause(error.cause, inside) }),
     ...(error instanceof AggregateError && {
-      errors: error.errors.map((each) => toLoggedCause(each, depth + 1)),
+      errors: error.errors.map((each) => toLoggedCause(each, inside)),
     }),
   };
 }
 
-function toLoggedCause(cause: unknown, depth: number): unknown {
-  return typeof cause === 'string' ? redactWords(cause) : toLoggedValue(cause, depth);
+function toLoggedCause(cause: unknown, place: Place): unknown {
+  return typeof cause === 'string' ? place.redact(cause) : toLoggedValue(cause, place);
 }
 
 /** A stack begins with the message; its frames are places in the code. */
-function redactStack({ stack = '', message }: Error): string {
-  return stack.replace(message, () => redactWords(message));
-}
-
-const addresses = /((?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]))/;
-
-/** Leaves IP addresses of servers, which look like phone numbers. */
-function redactWords(text: string): string {
-  return text
-    .split(addresses)
-    .map((part, index) => (index % 2 === 1 ? part : redactText(part)))
-    .join('');
+function redactStack({ stack = '', message }: Error, redact: Redact): string {
+  return stack.replace(message, () => redact(message));
 }

@@ -16,3 +16,42 @@ const patterns: readonly (readonly [RegExp, string])[] = [
   // Seven digits or more, however they are grouped.
   [/\+?\(?\d(?:[\s().\-/]{0,3}\d){6,}/g, '[number]'],
 ];
+
+/** Addresses of servers, times and numbers of processes look like phone numbers. */
+const kept =
+  /((?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|(?<=\bprocess )\d{1,7}\b)/;
+
+/** redactText for the message of an error, which also says where and when. */
+export function redactMessage(text: string): string {
+  return text
+    .split(kept)
+    .map((part, index) => (index % 2 === 1 ? part : redactText(part)))
+    .join('');
+}
+
+const censor = '[redacted]';
+
+/**
+ * Returns a function that takes secrets out of a text: as they are, as JSON has them and as an address has
+ * them. `read` is called for each text, since secrets may be added while the process runs.
+ */
+export function createSecretFilter(read: () => readonly string[]): (text: string) => string {
+  let known: readonly string[] = [];
+  let forms: readonly string[] = [];
+  return (text) => {
+    const secrets = read();
+    if (secrets !== known) forms = toForms(secrets);
+    known = secrets;
+    return forms.reduce((left, secret) => left.replaceAll(secret, censor), text);
+  };
+}
+
+/** The longest first: one may be a part of another. */
+function toForms(secrets: readonly string[]): readonly string[] {
+  const forms = secrets.flatMap((secret) => [
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    encodeURIComponent(secret),
+  ]);
+  return [...new Set(forms)].sort((a, b) => b.length - a.length);
+}

@@ -2,9 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { createLogger, type Logger } from '../src/logger.js';
 
 type Format = 'json' | 'pretty';
+const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+type Level = (typeof levels)[number];
+
+type Options = {
+  readonly level?: Level;
+  readonly secrets?: readonly string[];
+};
 
 /** The real logger, and what it wrote. */
-async function open(format: Format, secrets: readonly string[] = []) {
+async function open(format: Format, { level = 'trace', secrets = [] }: Options = {}) {
   let text = '';
   const output = {
     write: (line: string) => void (text += line),
@@ -14,7 +21,7 @@ async function open(format: Format, secrets: readonly string[] = []) {
     holdsThread: () => false,
   };
   const log = await createLogger(
-    { LOG_LEVEL: 'trace', LOG_FORMAT: format },
+    { LOG_LEVEL: level, LOG_FORMAT: format },
     { output, isTerminal: false, secrets: () => secrets },
   );
   return { log, text: () => text };
@@ -60,10 +67,35 @@ describe.each(['json', 'pretty'] as const)('the %s log', (format) => {
 
   it('holds no configured secret, in whatever text or form it turns up', async () => {
     const secret = 'a "long" secret/1';
-    const { log, text } = await open(format, [secret]);
+    const { log, text } = await open(format, { secrets: [secret] });
     log.warn({ url: `redis://:${encodeURIComponent(secret)}@h`, why: secret }, `with ${secret}`);
     expect(text()).not.toContain('long');
     expect(text()).toContain('[redacted]');
+  });
+
+  it.each(levels)('holds no secret, no personal data and no lower level at %s', async (level) => {
+    const secret = 'secret-0123456789-end';
+    const { log, text } = await open(format, { level, secrets: [secret] });
+    const logged = levels.slice(levels.indexOf(level));
+    for (const each of levels) {
+      log[each]({ email, url: `https://h/?key=${secret}`, headers: { authorization: key } }, each);
+      log[each]({ err: withCause(`${email} ${phone} ${key} ${secret}`) });
+    }
+    for (const leak of [email, 'ada.lovelace', phone, '15005550006', key, 'secret-', '-end'])
+      expect(text()).not.toContain(leak);
+    expect(text().match(/the request failed/g)?.length).toBeGreaterThanOrEqual(logged.length);
+    for (const each of levels)
+      expect(new RegExp(`"level":"${each}"|${each.toUpperCase()}`).test(text())).toBe(
+        logged.includes(each),
+      );
+  });
+
+  it('holds no part of a secret that looks like a phone number inside', async () => {
+    const secret = 'secret-0123456789-end';
+    const { log, text } = await open(format, { secrets: [secret] });
+    log.error(new Error(`the key ${secret} is refused`));
+    expect(text()).not.toMatch(/secret-|-end/);
+    expect(text()).toContain('the key [redacted] is refused');
   });
 
   it('holds where an error came from, its code, and the address of a server', async () => {

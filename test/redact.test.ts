@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { redactText } from '../src/redact.js';
+import { createSecretFilter, redactMessage, redactText } from '../src/redact.js';
 
 describe('a text for the log', () => {
   it.each([
@@ -39,5 +39,40 @@ describe('a text for the log', () => {
         expect(redactText(redacted)).toBe(redacted);
       }),
     );
+  });
+});
+
+describe('the message of an error', () => {
+  it.each([
+    ['connect ECONNREFUSED 192.168.100.10:6379', 'connect ECONNREFUSED 192.168.100.10:6379'],
+    [
+      'is held by process 4123456 on host since 2026-11-30T03:27:20.123Z: one process at a time',
+      'is held by process 4123456 on host since 2026-11-30T03:27:20.123Z: one process at a time',
+    ],
+    ['ada@example.org was born on 1815-12-10', '[email] was born on [number]'],
+    ['process +15555550123 failed', 'process [number] failed'],
+  ])('keeps servers, processes and times, and loses people: %s', (text, redacted) => {
+    expect(redactMessage(text)).toBe(redacted);
+  });
+});
+
+describe('the filter of secrets', () => {
+  it('finds a secret as it is, in JSON and in an address', () => {
+    const filter = createSecretFilter(() => ['a "b"/c']);
+    expect(filter(`a "b"/c, ${JSON.stringify('a "b"/c')}, ${encodeURIComponent('a "b"/c')}`)).toBe(
+      '[redacted], "[redacted]", [redacted]',
+    );
+  });
+
+  it('finds the longer of two secrets where one begins with the other', () => {
+    expect(createSecretFilter(() => ['key', 'key-long'])('with key-long')).toBe('with [redacted]');
+  });
+
+  it('finds secrets that are added later', () => {
+    let secrets = ['one'];
+    const filter = createSecretFilter(() => secrets);
+    expect(filter('one two')).toBe('[redacted] two');
+    secrets = ['one', 'two'];
+    expect(filter('one two')).toBe('[redacted] [redacted]');
   });
 });

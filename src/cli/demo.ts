@@ -4,6 +4,7 @@ import { startDemo, type RunningDemo } from '../demo/demo.js';
 import { isBalanced, toText } from '../demo/summary.js';
 import { createLogger } from '../logger.js';
 import type { Output } from '../output.js';
+import { redactMessage } from '../redact.js';
 import { readArguments, toWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
@@ -42,6 +43,7 @@ export const command: Command = {
     return runService({
       ...outputs,
       clock: systemClock,
+      redact: redactMessage,
       stopLimitMs: 15_000,
       start: ({ signal, fail }) =>
         startDemo({

@@ -1,5 +1,6 @@
 import type { Environment } from '../config.js';
 import { findNearName } from '../near-name.js';
+import { createSecretFilter, redactMessage } from '../redact.js';
 import { suggest, UsageError } from './arguments.js';
 import type { CommandEntry } from './command.js';
 import { isClosedPipe } from './outputs.js';
@@ -63,9 +64,11 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
     });
   } catch (error) {
     if (isClosedPipe(error)) return 1;
-    process.stderr.write(
-      `klaviyo-relay: ${error instanceof Error ? error.message : String(error)}\n`,
-    );
+    const reason = error instanceof Error ? error.message : String(error);
+    const { findSecrets } = await import('../config.js');
+    const secrets = findSecrets(env);
+    const withoutSecrets = createSecretFilter(() => secrets);
+    process.stderr.write(`klaviyo-relay: ${redactMessage(withoutSecrets(reason))}\n`);
     return 1;
   }
 }

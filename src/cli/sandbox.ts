@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../clock.js';
 import { faultScriptSchema, startSandbox } from '../klaviyo/sandbox/sandbox.js';
+import { redactMessage } from '../redact.js';
 import { readArguments, toWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
@@ -35,6 +36,7 @@ export const command: Command = {
     return runService({
       ...outputs,
       clock: systemClock,
+      redact: redactMessage,
       stopLimitMs: 5000,
       async start() {
         const sandbox = await startSandbox({

@@ -20,6 +20,8 @@ export type ServiceOptions<T extends Service> = {
   onEnd?(end: End): void;
   /** Called at SIGHUP, once the service is started. Absent: SIGHUP stops the service. */
   readonly onHangup?: (service: T) => void;
+  /** Takes out of a reason what stderr must not hold: it may quote a record or a secret. */
+  redact(reason: string): string;
   /** True where a thread of the process cannot be ended by an ordinary exit. */
   isStuck?(error: unknown): boolean;
 };
@@ -76,7 +78,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   if (!givenUp.signal.aborted) givenUp.abort(new Error('the start was given up'));
   const failure = (error: unknown): void => {
     code = 1;
-    stderr.write(`klaviyo-relay: the stop failed: ${toReason(error)}\n`);
+    stderr.write(`klaviyo-relay: the stop failed: ${options.redact(toReason(error))}\n`);
   };
   const service = await within(
     startLimitMs,
@@ -104,7 +106,7 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
       // One failure causes others: the first one is the reason.
       if (hasFailed) return;
       hasFailed = true;
-      stderr.write(`klaviyo-relay: ${toReason(end.error)}\n`);
+      stderr.write(`klaviyo-relay: ${options.redact(toReason(end.error))}\n`);
     } else if (hasEnded) {
       stderr.write(`klaviyo-relay: a second signal, ${end.signal}, ends it at once\n`);
       // The log is not waited for: this is what a second signal is for.

@@ -9,6 +9,7 @@ import {
   type Environment,
 } from '../config.js';
 import { createLogger } from '../logger.js';
+import { createSecretFilter, redactMessage } from '../redact.js';
 import { StuckError } from '../store/journal/commit-error.js';
 import { readArguments } from './arguments.js';
 import type { Command } from './command.js';
@@ -89,10 +90,12 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
   });
   for (const { name, meant } of findMisspeltVariables(settings))
     log.warn(`nothing reads ${name}; did you mean ${meant}?`);
+  const withoutSecrets = createSecretFilter(() => secrets);
   let isStarted = false;
   return runService({
     ...outputs,
     clock: systemClock,
+    redact: (reason) => redactMessage(withoutSecrets(reason)),
     stopLimitMs: config.SHUTDOWN_TIMEOUT_MS + 2000,
     async start({ signal, fail }) {
       const app = await startApp({
@@ -142,6 +145,9 @@ function toSecrets(config: Config): readonly string[] {
     ...config.SHOPIFY_WEBHOOK_SECRETS,
     ...config.STRIPE_WEBHOOK_SECRETS,
     ...[config.REDIS_URL?.password, config.RATE_LIMIT_REDIS_URL?.password],
+    ...[config.HTTPS_PROXY, config.HTTP_PROXY].map(
+      (url) => url && decodeURIComponent(new URL(url).password),
+    ),
   ].filter((secret): secret is string => secret !== undefined && secret !== '');
 }
 

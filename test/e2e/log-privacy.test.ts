@@ -5,6 +5,7 @@ import { expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { startSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
 import { startRelayProcess } from '../support/relay-process.js';
+import { startRedis } from '../support/redis-server.js';
 import { fetchText, untilSettled } from '../support/restarted-relay.js';
 
 const secrets = {
@@ -14,6 +15,8 @@ const secrets = {
   SHOPIFY_WEBHOOK_SECRETS: 'shopify-privacy-0123456789',
   STRIPE_WEBHOOK_SECRETS: 'whsec_privacy0123456789',
 };
+/** Throws a text that quotes what was received and what is configured, from outside of any request. */
+const thrower = `process.on('SIGUSR2', () => { throw new Error('quoting ' + process.env.QUOTED); })`;
 const person = { email: 'ada.privacy@klaviyo-demo.com', phone_number: '+15005550006' };
 const personal = [...Object.values(person), 'ada.privacy', 'Lovelace', 'private-property'];
 
@@ -39,6 +42,8 @@ it.each(['json', 'pretty'])(
         EVENT_FLUSH_INTERVAL_MS: '10',
         RETRY_BASE_MS: '10',
         DISK_RESERVE_BYTES: '1000000',
+        QUOTED: [...Object.values(secrets), ...Object.values(person)].join(' '),
+        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(thrower)}`,
       },
     });
     try {
@@ -67,9 +72,13 @@ it.each(['json', 'pretty'])(
         url: () => Promise.resolve(url),
         process: () => Promise.resolve(relay),
       });
-      expect(await relay.end('SIGTERM')).toBe(0);
-      const text = relay.lines.join('\n');
+      // A fault: its reason reaches stderr, too.
+      expect(await relay.end('SIGUSR2')).toBe(1);
+      expect(relay.stderr()).toContain('klaviyo-relay: quoting [redacted]');
+      expect(relay.stderr()).toContain('[email]');
+      const text = [...relay.lines, relay.stderr()].join('\n');
       expect(text).toContain('answered');
+      expect(text).toMatch(/"fatal"|FATAL/);
       for (const secret of [...Object.values(secrets), ...personal])
         expect(text).not.toContain(secret);
     } finally {
@@ -80,6 +89,35 @@ it.each(['json', 'pretty'])(
   },
   60_000,
 );
+
+it('a relay that a Redis refuses logs neither password, on stdout or stderr', async () => {
+  const right = 'right-1234567-password';
+  const wrong = 'wrong-7654321-p%40ssword';
+  const redis = await startRedis({ settings: { requirepass: right } });
+  const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
+  const relay = startRelayProcess({
+    klaviyoUrl: 'http://127.0.0.1:9',
+    dataDir,
+    env: {
+      LOG_LEVEL: 'trace',
+      STORE: 'redis',
+      REDIS_URL: `redis://:${wrong}@127.0.0.1:${redis.port}/0`,
+      RATE_LIMIT_REDIS_URL: `redis://:${wrong}@127.0.0.1:${redis.port}/1`,
+    },
+  });
+  try {
+    while (!`${relay.lines.join()}${relay.stderr()}`.includes('refuses the password'))
+      await relay.nextLine();
+    await relay.end('SIGTERM');
+    const text = [...relay.lines, relay.stderr()].join('\n');
+    for (const part of ['right-', '1234567', 'wrong-', '7654321', 'p@ss', 'p%40ss'])
+      expect(text).not.toContain(part);
+  } finally {
+    await relay.end('SIGKILL');
+    await redis.close();
+    rmSync(dataDir, { recursive: true });
+  }
+}, 60_000);
 
 async function untilUrl(lines: readonly string[], nextLine: () => Promise<void>): Promise<string> {
   for (;;) {

@@ -12,12 +12,14 @@ export type RelayProcess = {
   readonly listening: Promise<string | null>;
   /** What it logged so far. */
   readonly lines: readonly string[];
+  /** What it wrote to stderr so far. */
+  readonly stderr: () => string;
   /** Resolves once the next line is logged, or once there will be none. */
   nextLine(): Promise<void>;
   /** Why it ended without being told to; null where it did not. */
   fault(): Error | null;
   /** Resolves with the exit code once it has ended and its log is read; null where the signal ended it. */
-  end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null>;
+  end(signal: NodeJS.Signals): Promise<number | null>;
 };
 
 export type RelayProcessOptions = {
@@ -33,11 +35,18 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
     env: toEnvironment(options),
     // Where no .env is.
     cwd: tmpdir(),
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   const lines: string[] = [];
   const reader = createInterface({ input: child.stdout });
-  const ended = Promise.all([once(child, 'exit'), once(reader, 'close')]);
+  let stderr = '';
+  child.stderr.on('data', (part: Buffer) => (stderr += part.toString()));
+  child.stderr.pipe(process.stderr, { end: false });
+  const ended = Promise.all([
+    once(child, 'exit'),
+    once(reader, 'close'),
+    once(child.stderr, 'close'),
+  ]);
   let isTold = false;
   const fault = (): Error | null =>
     isTold || !hasEnded(child) ? null : new Error(`the relay ended by itself:\n${toTail(lines)}`);
@@ -60,6 +69,7 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
     pid: child.pid ?? -1,
     listening,
     lines,
+    stderr: () => stderr,
     fault,
     nextLine: async () => {
       await Promise.race([once(reader, 'line'), ended]);
