@@ -188,8 +188,14 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const defaultCountry = config.DEFAULT_PHONE_COUNTRY;
   const threads = startThreads({
     count: config.WORKERS,
+    clock,
     defaultCountry,
-    onFault: (error) => log.error({ err: error }, 'a drafting thread ended; another takes over'),
+    onFault(error) {
+      metrics.draftingThreadFailures.inc();
+      log.error({ err: error }, 'a drafting thread ended by itself');
+    },
+    onGivenUp: () =>
+      log.error('no drafting thread starts: the main thread drafts large requests, too'),
   });
   started.add(() => threads.close());
   const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));

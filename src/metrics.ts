@@ -62,6 +62,11 @@ export function createMetrics(version: string) {
     authFailures: counter('auth_failures_total', 'Requests without a valid key or signature', [
       'route',
     ]),
+    draftingThreadFailures: counter(
+      'drafting_thread_failures_total',
+      'Threads of WORKERS that ended by themselves or did not start',
+      [],
+    ),
     ingest: counter('ingest_total', 'Events and profiles by what became of them at the door', [
       'lane',
       'outcome',

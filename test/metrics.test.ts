@@ -44,6 +44,7 @@ describe('metrics', () => {
       'relay_auth_failures_total',
       'relay_dead_letters_capacity',
       'relay_dead_letters_dropped_total',
+      'relay_drafting_thread_failures_total',
       'relay_import_jobs_oldest_age_seconds',
       'relay_import_jobs_open',
       'relay_ingest_warnings_total',

@@ -4,7 +4,7 @@ import { systemClock } from '../clock.js';
 import { createDraftMany } from './draft-many.js';
 import { packDrafts } from './packed.js';
 import { createToE164 } from './phone.js';
-import type { Answer, Job, ThreadData } from './threads.js';
+import type { Job, Message, ThreadData } from './threads.js';
 
 /** Runs in a thread of its own: drafts what threads.ts hands it, one answer a job. */
 const { defaultCountry } = workerData as ThreadData;
@@ -23,7 +23,7 @@ async function answer({ id, posted }: Job): Promise<void> {
   const body = Buffer.from(buffer, byteOffset, byteLength);
   const drafted = await draftMany({ ...posted, body });
   if (!drafted.ok) {
-    post({ id, drafted }, []);
+    post({ id, drafted });
     return;
   }
   const { drafts, ...others } = drafted.collected;
@@ -31,7 +31,7 @@ async function answer({ id, posted }: Job): Promise<void> {
   post({ id, drafted: { ok: true, count: drafted.count, chunks, ...others } }, chunks);
 }
 
-function post(message: Answer, chunks: readonly Uint8Array[]): void {
+function post(message: Message, chunks: readonly Uint8Array[] = []): void {
   // Each chunk has memory of its own, which changes hands.
   parentPort?.postMessage(
     message,
@@ -41,3 +41,4 @@ function post(message: Answer, chunks: readonly Uint8Array[]): void {
 
 // A draft that throws is our own fault: unhandled, it ends the thread, and threads.ts tells.
 parentPort?.on('message', (job: Job) => void answer(job));
+post('ready');

@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { createDraftMany, type ManyPosted } from '../../src/ingest/draft-many.js';
 import { packDrafts, unpackDrafts } from '../../src/ingest/packed.js';
-import { createManualClock } from '../support/manual-clock.js';
+import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { createToE164 } from '../../src/ingest/phone.js';
 import { startThreads, type Threads } from '../../src/ingest/threads.js';
 import { anEvent, aProfile, receivedAt } from './fixture.js';
@@ -17,16 +17,41 @@ const here = createDraftMany({
 });
 
 let threads: Threads;
+let clock: ManualClock;
 let faults: unknown[] = [];
+let givenUp = 0;
+/** Called at each fault. */
+let onNextFault: () => void = () => undefined;
 afterEach(async () => {
   await threads.close();
+  expect(clock.pending()).toBe(0);
   faults = [];
+  givenUp = 0;
 });
 
 function start(count = 2, at = entry): void {
-  const onFault = (error: unknown): void => void faults.push(error);
-  threads = startThreads({ count, defaultCountry, onFault, entry: at });
+  clock = createManualClock();
+  threads = startThreads({
+    count,
+    clock,
+    defaultCountry,
+    onFault(error) {
+      faults.push(error);
+      onNextFault();
+    },
+    onGivenUp: () => (givenUp += 1),
+    entry: at,
+  });
 }
+
+async function untilFaults(count: number): Promise<void> {
+  while (faults.length < count) await new Promise<void>((resolve) => (onNextFault = resolve));
+}
+
+const toEntry = (code: string): URL =>
+  new URL(
+    `data:text/javascript,${encodeURIComponent(`import { parentPort } from 'node:worker_threads'; ${code}`)}`,
+  );
 
 const posted = (entries: readonly unknown[], overrides: Partial<ManyPosted> = {}): ManyPosted => ({
   lane: 'events',
@@ -141,8 +166,8 @@ it('each request gets its own answer, however many there are at once', async () 
 
 it('a thread that ends fails what it was given, and another takes its place', async () => {
   // Ends at its first job, and drafts nothing.
-  const dying = new URL(
-    `data:text/javascript,${encodeURIComponent("import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => { throw new Error('out of order'); });")}`,
+  const dying = toEntry(
+    "parentPort.on('message', () => { throw new Error('out of order'); }); parentPort.postMessage('ready');",
   );
   start(1, dying);
   const request = () => posted(manyEvents(200));
@@ -150,6 +175,61 @@ it('a thread that ends fails what it was given, and another takes its place', as
   expect(faults).toEqual([new Error('out of order')]);
   await expect(threads.draftMany(request(), here)).rejects.toThrow('out of order');
   expect(faults).toHaveLength(2);
+});
+
+it('threads that fail at every start are given up after growing delays, and requests are drafted here all the while', async () => {
+  start(2, toEntry("throw new Error('no memory');"));
+  const request = () => posted(manyEvents(200));
+  const expected = toPlain(await here(request()));
+  const draft = async () => toPlain(await threads.draftMany(request(), here));
+  expect(await draft()).toEqual(expected);
+  // The first restart is at once.
+  await untilFaults(4);
+  for (const [delayMs, count] of [
+    [100, 6],
+    [200, 8],
+    [400, 10],
+  ] as const) {
+    expect(clock.pending()).toBe(2);
+    expect(await draft()).toEqual(expected);
+    await clock.advance(delayMs - 1);
+    expect(faults).toHaveLength(count - 2);
+    expect(givenUp).toBe(0);
+    await clock.advance(1);
+    expect(await draft()).toEqual(expected);
+    await untilFaults(count);
+  }
+  expect(givenUp).toBe(1);
+  expect(clock.pending()).toBe(0);
+  await clock.advance(3_600_000);
+  expect(await draft()).toEqual(expected);
+  expect(faults).toEqual(Array.from({ length: 10 }, () => new Error('no memory')));
+});
+
+it('a thread that does not get ready is ended, and what it was given is drafted here', async () => {
+  start(1, toEntry('for (;;);'));
+  const request = posted(manyEvents(200));
+  const expected = toPlain(await here(request));
+  const drafted = threads.draftMany(request, here);
+  await clock.advance(30_000);
+  expect(toPlain(await drafted)).toEqual(expected);
+  expect(faults).toEqual([new Error('a drafting thread ended')]);
+});
+
+it('a thread that fails at work is replaced after growing delays, and never given up', async () => {
+  start(
+    1,
+    toEntry(
+      "parentPort.on('message', () => { throw new Error('out of order'); }); parentPort.postMessage('ready');",
+    ),
+  );
+  const request = () => posted(manyEvents(200));
+  for (let failures = 1; failures <= 8; failures++) {
+    await expect(threads.draftMany(request(), here)).rejects.toThrow('out of order');
+    await clock.advance(100 * 2 ** (failures - 2));
+  }
+  expect(faults).toHaveLength(8);
+  expect(givenUp).toBe(0);
 });
 
 it('packed drafts come back in order, in chunks of no more than a quarter of a megabyte but for large ones', () => {
