@@ -165,16 +165,16 @@ function toPauseMs({ feedback }: Followed): number | null {
 
 type Ended = { readonly job: ImportJob; readonly outcomes: readonly Outcome[] };
 
-/** Pure: what the look says at the end of a job, or null while it may still end. */
+/** Pure: how the job ended, or null while it may still end. */
 function toEnded(
-  { job: state, outcomes }: Followed,
+  seen: Followed,
   { openMs, job }: { readonly openMs: number; readonly job: Job },
 ): Ended | null {
-  const isUnknown = state.completed === null && state.failed === null;
-  const isLost = state.status === 'unreadable' && isUnknown && job.known.wasRead;
+  const { job: state, outcomes } = seen;
+  const isLost = job.known.wasRead && isGone(seen);
   if (outcomes !== null && !isLost) return { job: state, outcomes };
   if (!isLost && openMs < maxOpenMs) return null;
-  // Nobody can say what became of it. An import is an upsert, so that it is safe to send again.
+  // What became of it is unknown. An import is an upsert, so that it is safe to send again.
   const detail = 'the import job did not end while Klaviyo kept it';
   const reason = { code: 'import_expired', detail };
   const { parcels } = job.unfinished;
@@ -182,6 +182,12 @@ function toEnded(
     job: { ...state, status: 'expired' },
     outcomes: parcels.map(() => ({ kind: 'retryable', reason })),
   };
+}
+
+/** A key that may not read the job has outcomes of another kind: Klaviyo still has the job. */
+function isGone({ job, outcomes }: Followed): boolean {
+  if (job.status !== 'unreadable' || job.completed !== null || job.failed !== null) return false;
+  return outcomes?.every(({ kind }) => kind === 'retryable') === true;
 }
 
 /** What the next process has to know of the job. */

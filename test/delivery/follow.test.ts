@@ -133,9 +133,13 @@ const running: Followed = {
   feedback: null,
 };
 const lost: Followed = { ...running, job: { ...done.job, status: 'queued' }, retryable: true };
-const unreadable: Followed = {
+const forbidden: Followed = {
   ...done,
   job: { id: 'job-1', status: 'unreadable', completed: null, failed: null },
+};
+const gone: Followed = {
+  ...forbidden,
+  outcomes: [{ kind: 'retryable', reason: { code: 'import_gone', detail: 'not there' } }],
 };
 const dayMs = 86_400_000;
 
@@ -219,17 +223,39 @@ describe('an import job that never ends', () => {
   });
 
   it.each([
-    ['was seen running goes again', running, 'retry'],
-    ['was never read counts as taken', lost, 'ack'],
-  ])('and is gone at Klaviyo: what %s', async (_name, first, kind) => {
+    ['after it was seen running', running, 'import_expired', 'expired'],
+    ['and was never read', lost, 'import_gone', 'unreadable'],
+  ])('and is gone at Klaviyo %s: its profiles go again', async (...of) => {
+    const [, first, code, status] = of;
     let looks = 0;
     const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
       await permit();
-      return ++looks < 4 ? first : unreadable;
+      return ++looks < 4 ? first : gone;
     });
     begin();
     await clock.advance(60_000);
-    expect(toBooks(settled).verdicts).toMatchObject([{ kind }]);
+    expect(toBooks(settled)).toMatchObject({
+      verdicts: [{ kind: 'retry', reason: { code } }],
+      last: { importJob: { status } },
+    });
+  });
+
+  it.each([
+    ['loses the right', running],
+    ['never had the right', lost],
+  ])('counts as delivered where the key %s to read it: nothing is sent again', async (...of) => {
+    const [, first] = of;
+    let looks = 0;
+    const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      return ++looks < 4 ? first : forbidden;
+    });
+    begin();
+    await clock.advance(60_000);
+    expect(toBooks(settled)).toMatchObject({
+      verdicts: [{ kind: 'ack', as: 'delivered' }],
+      last: { importJob: { status: 'unreadable' } },
+    });
   });
 
   it('does not hold up the looks at jobs that end soon', async () => {
