@@ -44,16 +44,16 @@ export type Batch = {
 };
 
 /**
- * Sends one batch until every envelope in it has a verdict. Usually one request; where a bad record
- * sinks it, the rest goes again in parts, each under a permit of its own, and what a part decided is
- * settled at once.
+ * Sends one batch until every envelope in it has a verdict. That is usually one request. If a bad record
+ * makes it fail, the others go again in parts, each with a permit of its own; the verdicts of each part
+ * are settled at once.
  */
 export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSignal): Promise<void> {
   const parts: (readonly Parcel[])[] = [batch.parcels];
   let first: Permit | null = batch.permit;
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
     const permit: Permit | null = first ?? (await deps.limiter.take(deps.lane, signal));
-    // What is down would have to be probed with less than the parts of a split.
+    // In an outage a part would be larger than a probe.
     const isDown = first === null && deps.health.isDown;
     first = null;
     if (permit === null || deps.pauses.isStopped || isDown) {
@@ -63,7 +63,7 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
     }
     const again = await request({ ...batch, parcels: part, permit }, deps);
     parts.unshift(...again);
-    // Halved down to single ones, all of it would be rejected for that reason.
+    // Halving would go on to the last envelope, and reject each for the same reason.
     if (deps.refusals.isActive && again.length === 0 && parts.length > 0) {
       const settled = deps.refusals.holdAll(parts.splice(0).flat());
       await deps.buffer.settle({ lane: deps.lane, settled });
@@ -71,7 +71,7 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
   }
 }
 
-/** One request, judged and settled. Returns the parts that must go again. */
+/** Makes one request, judges and settles it. Returns the parts that must go again. */
 export async function request(
   { parcels, trigger, permit, cause }: Batch,
   deps: AttemptDeps,
@@ -79,10 +79,10 @@ export async function request(
   const { lane, buffer, clock, policy, recorder } = deps;
   const envelopes = parcels.flat();
   const mayGo = buffer.holds && (() => buffer.holds?.(envelopes) !== false);
-  // Taken over while it waited for its permit: others send it, and newer ones may have left by now.
+  // Another relay may have taken it over during the wait for the permit: sent now, it could follow newer ones.
   if (mayGo?.() === false) {
     permit.cancel();
-    // Where nobody has them yet, they are free for all.
+    // If no relay has taken them over, they can be claimed again.
     await putBack(parcels, deps);
     return [];
   }
@@ -133,11 +133,11 @@ export async function request(
 const halved = { judged: [], again: [], method: 'bisect' } as const;
 
 type Blame = Circumstance & {
-  /** As given, but for a culprit: to wait for a person would not help it. */
+  /** As they came; those of a culprit become retryable, because only its content is wrong. */
   readonly outcomes: readonly Outcome[];
   readonly failure: Failure | null;
   readonly isHalved: boolean;
-  /** One that fails by itself while others pass. */
+  /** One envelope that fails in a request of its own while others pass. */
   readonly isCulprit: boolean;
 };
 
@@ -172,7 +172,7 @@ function diagnose(
 
 const hasFailedAlone = ({ alone, attempts }: Envelope): boolean => alone === true && attempts > 0;
 
-/** What failed as a probe lets others be the next one, where there are any. */
+/** After a failed probe, other envelopes are the next probe, if any wait. */
 function minRetryMs(pauseMs: number, { lane, health, buffer }: AttemptDeps): number {
   return health.isDown && pauseMs > 0 && buffer.waiting(lane).count > 0 ? 2 * pauseMs : 0;
 }

@@ -10,16 +10,17 @@ import type { RetryPolicy } from './retry.js';
 import { toPutBack, toSettled } from './settle.js';
 
 /**
- * A request may fail because of one record in it that nobody names: Klaviyo answers 500, a firewall
- * answers with a page, the connection breaks. Such a batch stays claimed and is halved at once, without
- * backoff, until the record is alone. Each part takes a permit of its own.
+ * One record can make a request fail without being named: Klaviyo answers 500, a firewall answers with
+ * a page, the connection breaks. Such a batch stays claimed. It is halved at once, without backoff,
+ * until the record is alone.
  *
- * An outage looks the same at first, so the lane's count of failures in a row decides. After two of
- * them the next part is a single envelope: where that passes, the failures were of their content, and
- * halving goes on; where it fails, too, it is an outage (`health.ts`), and all parts go back with
- * backoff. An outage thus costs the three requests that it costs without halving.
+ * An outage looks the same at first. The lane's count of failures in a row tells one from the other:
+ * after two failures the next part is a single envelope. If it passes, the content of the batch was the
+ * cause, and halving goes on. If it fails, too, it is an outage (`health.ts`), and all parts go back
+ * with backoff. An outage thus costs three requests before the lane pauses, as many as without halving,
+ * and one more where several requests were under way together.
  *
- * Nothing is stored for this: after a restart the parts are claimable again, and halved anew.
+ * Nothing is stored for this: after a restart the store offers the parts again, and they are halved anew.
  */
 export class Isolation {
   readonly #deps: IsolationDeps;
@@ -38,12 +39,12 @@ export class Isolation {
     return this.#running !== null;
   }
 
-  /** False where so much is being halved already that more would only be held up. */
+  /** False when the queue is so long that another batch would only wait. */
   get hasRoom(): boolean {
     return this.#parcels < this.#deps.maxParcels;
   }
 
-  /** Halves what failed. Returns at once. */
+  /** Halves a failed batch, and returns at once. */
   add(failed: Part): void {
     this.#parcels += failed.parcels.length;
     this.#queue.push(...halves(failed.parcels).map((parcels) => ({ ...failed, parcels })));
@@ -55,7 +56,7 @@ export class Isolation {
       });
   }
 
-  /** Resolves after the next request, or when nothing is left to halve. */
+  /** Resolves after the next request of a part, or when no part is left. */
   changed(signal: AbortSignal): Promise<void> {
     return this.#bell.wait(this.#deps.clock, null, signal);
   }
@@ -64,7 +65,7 @@ export class Isolation {
     while (this.#running !== null) await this.#running;
   }
 
-  /** What failed by itself goes on by itself, so rarely that all such take a small part of the lane's requests. */
+  /** Returns the delay before such an envelope is sent again: the more of them, the longer, so that they take a small share of the lane's requests. */
   suspectDelayMs(id: string, backoffMs: number): number {
     this.#suspects.add(id);
     return Math.max(backoffMs, this.#suspects.size * suspectSpacingMs);
@@ -99,7 +100,7 @@ export class Isolation {
     }
   }
 
-  /** An outage costs them an attempt and a backoff; anything else has nothing to do with them. */
+  /** In an outage the parts get an attempt and a backoff; after any other stop they go back as they were. */
   async #giveBack(parts: readonly Part[]): Promise<void> {
     const { lane, buffer, clock, policy, random, pauses, overAge } = this.#deps;
     this.#parcels = 0;
@@ -137,7 +138,7 @@ export type IsolationDeps = {
   readonly onFault: (error: unknown) => void;
 };
 
-/** What one request did to all that was in it. */
+/** The failure that all envelopes of a request share. */
 export type Failure = Extract<Outcome, { kind: 'retryable' | 'blocked' }>;
 
 export type Part = {
@@ -150,12 +151,12 @@ export type Part = {
 
 export type PartRequest = Part & { readonly permit: Permit; readonly cause: Part };
 
-/** So that suspects take a fifth of what Klaviyo allows in a minute (150), at most. */
+/** Suspects take at most 30 of the 150 requests that Klaviyo allows in a minute. */
 const suspectSpacingMs = 2000;
 
 /**
- * Pure: the failure that every envelope of a request shares, where its content may be the cause;
- * null otherwise.
+ * Pure: the failure that all envelopes of a request share, if their content may be the cause; otherwise
+ * null.
  */
 export function toFailure(outcomes: readonly Outcome[]): Failure | null {
   const [first] = outcomes;
@@ -168,7 +169,7 @@ export function toFailure(outcomes: readonly Outcome[]): Failure | null {
 const mayBeContent = (outcome: Outcome): outcome is Failure =>
   (outcome.kind === 'retryable' || outcome.kind === 'blocked') && outcome.mayBeContent === true;
 
-/** Every second one: bad records are often neighbours, and so they part. */
+/** Each half takes every second parcel, because bad records are often neighbours. */
 function halves(parcels: readonly Parcel[]): readonly (readonly Parcel[])[] {
   const even = parcels.filter((_parcel, index) => index % 2 === 0);
   const odd = parcels.filter((_parcel, index) => index % 2 === 1);

@@ -6,8 +6,8 @@ import type { DeliveryLogger } from './destination.js';
 
 /**
  * Why a lane does not send as usual.
- * - `throttled`, `outage`, `blocked`, `refusal`: what Klaviyo answers. The lane waits and probes; the
- *   next success ends the pause.
+ * - `throttled`, `outage`, `blocked`, `refusal`: Klaviyo's responses are the cause. The lane waits and
+ *   probes; the next success ends the pause.
  * - `dead_letters_full`: a rejection has nowhere to go. Nothing leaves until there is room.
  * - `by_hand`: an operator paused the lane. Nothing leaves until an operator resumes it.
  */
@@ -22,7 +22,7 @@ export type Pause = {
   readonly since: number;
 };
 
-/** While one of these is there, the lane sends nothing at all, not even a probe. */
+/** During these pauses the lane sends nothing at all, not even a probe. */
 const stopsAll: ReadonlySet<PauseKind> = new Set(['dead_letters_full', 'by_hand']);
 /** Part of the ordinary life of a lane. */
 const isOrdinary: ReadonlySet<PauseKind> = new Set(['throttled', 'by_hand']);
@@ -34,8 +34,8 @@ export type LanePausesOptions = {
 };
 
 /**
- * The pauses of one lane, at most one of a kind. Readiness, the metric and the log show what is here:
- * one log line for each change.
+ * The pauses of one lane, at most one of a kind. Readiness and the metric show them. The log has one
+ * line for each change.
  */
 export class LanePauses {
   readonly #options: LanePausesOptions;
@@ -69,8 +69,8 @@ export class LanePauses {
   }
 
   /**
-   * A pause that is there already keeps its beginning and takes the new reason, without a log line.
-   * `replaces`: pauses that end because they became this one. `advice`, for the log, says what to do.
+   * A pause that has begun before keeps its beginning and gets the new reason, without a log line.
+   * `replaces`: pauses that end because this one takes their place. `advice`: what to do, for the log.
    */
   begin(
     kind: PauseKind,
@@ -87,9 +87,9 @@ export class LanePauses {
     for (const other of replaces) if (other !== kind) this.#pauses.delete(other);
     if (known !== undefined) return;
     const words = advice ?? (kind === reason.code ? '' : reason.code);
-    const told = [toWords(kind), words, redactText(reason.detail)]
-      .filter((part) => part !== '')
-      .join(': ');
+    // The advice on `blocked` begins with what is wrong: "unauthorized: …".
+    const name = kind === 'blocked' && advice !== undefined ? '' : toWords(kind);
+    const told = [name, words, redactText(reason.detail)].filter((part) => part !== '').join(': ');
     const fields = { lane, pause: kind, reason: reason.code };
     log[isOrdinary.has(kind) ? 'info' : 'warn'](fields, `lane ${lane} paused: ${told}`);
   }

@@ -27,7 +27,7 @@ describe('the pauses of a lane', () => {
     pauses.end('blocked');
     pauses.end('blocked');
     expect(lines).toEqual([
-      'warn lane events paused: blocked: unauthorized: check KLAVIYO_API_KEY: Incorrect credentials',
+      'warn lane events paused: unauthorized: check KLAVIYO_API_KEY: Incorrect credentials',
       'info lane events resumed after 42 s',
     ]);
   });
