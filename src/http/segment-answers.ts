@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Rejected } from '../ingest/accept-sourced.js';
+import { maxListed } from '../ingest/collect.js';
 import { toWords } from '../ingest/faults.js';
 import type { SegmentPost } from '../ingest/segment.js';
 import { toTextAnswer } from './answers.js';
@@ -25,12 +26,17 @@ const rejectedSchema = z
       'What cannot be sent to Klaviyo. Calls whose fields are at fault are among the dead letters; what is no call at all is nowhere.',
   });
 
+const unlistedSchema = z.int().optional().meta({
+  description: 'How many more were rejected, where `rejected` is too long to list all.',
+});
+
 export const segmentTakenSchema = z
   .object({
     success: z.literal(true),
     accepted: z.int(),
     duplicates: z.int(),
     rejected: rejectedSchema,
+    rejected_unlisted: unlistedSchema,
   })
   .meta({
     id: 'SegmentAccepted',
@@ -44,6 +50,7 @@ export const segmentErrorSchema = z
     code: z.string().meta({ examples: ['invalid_write_key'] }),
     message: z.string(),
     rejected: rejectedSchema.optional(),
+    rejected_unlisted: unlistedSchema,
   })
   .meta({ id: 'SegmentError', description: 'Nothing was taken.' });
 
@@ -61,7 +68,11 @@ export const segmentErrors = {
   500: toTextAnswer('The relay failed.', segmentErrorSchema),
 };
 
-export type RejectedView = z.output<typeof rejectedSchema>;
+/** The first of what was rejected, and how many more there are, where the list is too long. */
+export type RejectedView = {
+  readonly rejected: z.output<typeof rejectedSchema>;
+  readonly rejected_unlisted?: number;
+};
 
 /** Both kinds of parts that go no further, in the order of the batch. */
 export function toRejectedView(
@@ -69,19 +80,19 @@ export function toRejectedView(
   rejected: readonly Rejected[],
 ): RejectedView {
   const views = [
-    ...noCalls.map(({ index, code, detail }) => ({ index, code, message: detail })),
+    ...noCalls.map(({ index, code, detail }) => ({ index, code, toMessage: () => detail })),
     ...rejected.map(({ index, errors }) => ({
       index,
       code: 'not_valid',
-      message: toWords(errors),
+      toMessage: () => toWords(errors),
     })),
-  ];
-  return views
-    .sort((a, b) => a.index - b.index)
-    .map(({ index, code, message }) => {
-      const messageId = messageIds[index];
-      return { index, ...(messageId !== undefined && { messageId }), code, message };
-    });
+  ].sort((a, b) => a.index - b.index);
+  const listed = views.slice(0, maxListed).map(({ index, code, toMessage }) => {
+    const messageId = messageIds[index];
+    return { index, ...(messageId !== undefined && { messageId }), code, message: toMessage() };
+  });
+  const unlisted = views.length - listed.length;
+  return { rejected: listed, ...(unlisted > 0 && { rejected_unlisted: unlisted }) };
 }
 
 /** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */

@@ -177,11 +177,12 @@ async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
   const rejected = toRejectedView(found, answer.rejected);
   if (answer.kind === 'invalid') return toStrictView(rejected);
   const { accepted, duplicates } = answer;
-  return { success: true as const, accepted, duplicates, rejected };
+  return { success: true as const, accepted, duplicates, ...rejected };
 }
 
-function toStrictView(rejected: RejectedView) {
-  const calls = rejected.length === 1 ? '1 call is' : `${rejected.length} calls are`;
+function toStrictView(view: RejectedView) {
+  const count = view.rejected.length + (view.rejected_unlisted ?? 0);
+  const calls = count === 1 ? '1 call is' : `${count} calls are`;
   const message = `${calls} not valid, and in strict mode nothing is taken then`;
-  return { success: false as const, code: 'rejected', message, rejected };
+  return { success: false as const, code: 'rejected', message, ...view };
 }

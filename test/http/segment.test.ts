@@ -279,6 +279,27 @@ describe('an answer', () => {
     expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(1);
   });
 
+  it('lists 5,000 rejected calls at most, and counts the others', async () => {
+    const errors = [{ pointer: '/event_name', detail: 'is required' }];
+    const rejected = Array.from({ length: 4000 }, (_, index) => ({ index, errors }));
+    const config = { BODY_LIMIT_BYTES: 5_000_000 };
+    const { post } = await start({ config }, { ...takenOne, rejected });
+    const batch = [...Array<object>(4000).fill(aCall), ...Array<object>(3000).fill({})];
+    const taken = (await post('/v1/batch', { batch })).json as Record<string, unknown>;
+    expect(taken).toMatchObject({ success: true, accepted: 1, rejected_unlisted: 2000 });
+    expect(taken.rejected).toHaveLength(5000);
+    expect(taken.rejected).toMatchObject({
+      3999: { index: 3999, code: 'not_valid' },
+      4000: { index: 4000, code: 'unknown_type' },
+    });
+    const batchOfNone = Array<object>(7000).fill({});
+    expect((await post('/v1/batch?strict=1', { batch: batchOfNone })).json).toMatchObject({
+      message: '7000 calls are not valid, and in strict mode nothing is taken then',
+      rejected: { length: 5000 },
+      rejected_unlisted: 2000,
+    });
+  });
+
   it('is 429 and when to come back where the relay takes nothing', async () => {
     const { post, metrics } = await start({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
     const answer = await post('/v1/batch', aBatch);

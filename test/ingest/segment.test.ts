@@ -53,6 +53,24 @@ const anIdentify = (fields: object = {}): object => ({
   ...fields,
 });
 
+describe('what stands beside a batch', () => {
+  const around = (chars: number) => ({ context: { traits: { note: 'x'.repeat(chars) } } });
+  const calls = (count: number) => Array.from({ length: count }, () => anIdentify());
+
+  it('may come to 50 MB in all calls', () => {
+    const found = map(JSON.stringify({ batch: calls(400), ...around(100_000) }));
+    expect(found).toMatchObject({ ok: true, post: { entries: { length: 400 } } });
+  });
+
+  it('is refused where it comes to more: some megabytes would fill the memory', () => {
+    const found = map(JSON.stringify({ batch: calls(40_000), ...around(10_000) }));
+    expect(found).toEqual({
+      ok: false,
+      detail: 'holds too many calls for what stands beside the batch',
+    });
+  });
+});
+
 describe('a track call', () => {
   it('of @segment/analytics-node comes to an event', () => {
     const { post, noCalls, messageIds } = one(
