@@ -119,6 +119,66 @@ it('a relay that a Redis refuses logs neither password, on stdout or stderr', as
   }
 }, 60_000);
 
+it("a relay hides addresses, phones and keys of Klaviyo's words in the lines on pauses and dead letters", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
+  const sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
+  const quoted = `${person.email}, ${person.phone_number}, ${secrets.KLAVIYO_API_KEY}`;
+  const detail = `Invalid: ${quoted}`;
+  const refuse = (is: string): void => {
+    sandbox.addFault({
+      endpoint: 'bulk-events',
+      poison: { when: { path: '/properties/is', equals: is }, pointer: 'prefix', detail },
+    });
+  };
+  refuse('few');
+  refuse('many');
+  const relay = startRelayProcess({
+    klaviyoUrl: sandbox.url,
+    dataDir,
+    env: { ...secrets, LOG_LEVEL: 'trace', EVENT_FLUSH_INTERVAL_MS: '10' },
+  });
+  try {
+    const url = await untilUrl(relay.lines, relay.nextLine);
+    const headers = {
+      'content-type': 'application/json',
+      authorization: `Bearer ${secrets.RELAY_API_KEYS}`,
+    };
+    const post = async (is: string, count: number): Promise<void> => {
+      const events = Array.from({ length: count }, (_, n) => ({
+        event_name: 'e',
+        distinct_id: `${is}-${n}`,
+        properties: { is },
+      }));
+      const body = JSON.stringify({ events });
+      const answer = await fetch(`${url}/v1/events/batch`, { method: 'POST', headers, body });
+      expect(answer.status).toBe(202);
+    };
+    const untilLogged = async (text: string): Promise<void> => {
+      while (!relay.lines.some((line) => line.includes(text))) await relay.nextLine();
+    };
+    const hidden = 'Invalid: [email], [number], [key]';
+    await post('few', 10);
+    await untilLogged(`gave up on 10 envelopes: ${hidden}`);
+    await post('many', 100);
+    await untilLogged('lane events paused: refusal: rejected: Klaviyo rejects everything');
+    await untilLogged(hidden);
+    sandbox.clearFaults();
+    await untilLogged('lane events resumed after');
+    const errors = [{ status: 401, code: 'authentication_failed', title: 'No.', detail }];
+    sandbox.addFault({ endpoint: 'bulk-events', status: 401, body: { errors } });
+    await post('refused', 1);
+    await untilLogged('lane events paused: unauthorized: check KLAVIYO_API_KEY');
+    expect(await relay.end('SIGTERM')).toBe(0);
+    const text = relay.lines.join('\n');
+    for (const secret of [...Object.values(secrets), ...personal])
+      expect(text).not.toContain(secret);
+  } finally {
+    await relay.end('SIGKILL');
+    await sandbox.close();
+    rmSync(dataDir, { recursive: true });
+  }
+}, 60_000);
+
 async function untilUrl(lines: readonly string[], nextLine: () => Promise<void>): Promise<string> {
   for (;;) {
     const url = /relay is listening.*?(http:[/][/]127[.]0[.]0[.]1:\d+)|"url":"([^"]+)"/.exec(
