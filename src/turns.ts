@@ -1,7 +1,7 @@
 import type { Clock } from './clock.js';
 
 /**
- * Long work runs in slices, so that no request holds the event loop for more than some 50 ms. Between
+ * Long work runs in slices, so that no request holds the event loop for long. Between
  * two slices the event loop serves everybody else. All work that is sliced shares one queue: one slice
  * runs in one iteration of the event loop, however many requests are in it.
  */

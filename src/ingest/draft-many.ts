@@ -47,8 +47,10 @@ async function draftAll(
   const slices = new Slices(context.clock);
   const collector = new Collector(lane, { ...context, acceptedAt });
   for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
-    if (slices.isOver()) await slices.next();
-    if (part === undefined) continue;
+    if (part === undefined) {
+      if (slices.isOver()) await slices.next();
+      continue;
+    }
     if (!part.ok) return part;
     for (const entry of part.entries) {
       if (collector.count === limits.entriesPerRequest) return tooMany;

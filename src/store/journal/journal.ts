@@ -14,6 +14,7 @@ import {
   type Settlement,
   type UnfinishedImport,
 } from '../../envelope.js';
+import { turn } from '../../turns.js';
 import { toMatch } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
 import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from '../store.js';
@@ -302,6 +303,8 @@ export class JournalStore implements Store {
       });
       total += step.count;
       from = step.next;
+      // A step that writes nothing, as where none matches, waits for no disk.
+      if (from !== null) await turn();
     }
     return total;
   }

@@ -49,6 +49,25 @@ it.each(['crash', 'reopen'] as const)(
   },
 );
 
+it.each([
+  ['a dry run', {}, count],
+  ['a redrive that matches nothing', { reason: 'none' }, 0],
+] as const)(
+  'others are served while %s looks at all dead letters',
+  async (_name, filter, found) => {
+    const under = await openTestJournal();
+    opened.push(under);
+    await append(under.store, someEvents(count));
+    await buryAll(under.store);
+    const state = { iterations: 0, isDone: false };
+    const looked = under.store.redrive(filter, { dryRun: found > 0 });
+    void looked.then(() => (state.isDone = true));
+    for (; !state.isDone; state.iterations++) await new Promise((resolve) => setImmediate(resolve));
+    expect(await looked).toBe(found);
+    expect(state.iterations).toBeGreaterThanOrEqual(4);
+  },
+);
+
 it('a redrive that was ended is completed by the next', async () => {
   const { under } = await startInTheMiddle('redrive');
   await under.reopen();
