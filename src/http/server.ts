@@ -38,17 +38,17 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
     admin: config.RELAY_ADMIN_KEYS,
   }));
   // Hooks run in the order of this list: an answer is stamped and counted whoever refuses it later.
+  const unadmitted = createUnadmitted(deps);
   decorateCallers(app);
   delayContinue(app);
   answerFailures(app);
-  observeAnswers(app, deps.metrics);
+  observeAnswers(app, deps.metrics, unadmitted);
   stampAnswers(app);
   if (keyring.isOpen) app.addHook('onRequest', refuseForeignPages);
   await documentRoutes(app);
   const routeOtherMethods = refuseOtherMethods(app);
   routeHealth(app, deps);
   routeMetrics(app, deps.metrics);
-  const unadmitted = createUnadmitted(deps);
   const accepting = { ...deps, countCaller: createCallerCount(deps), unadmitted };
   await app.register((scope) => routeIngestScope(scope, accepting, keyring));
   routeSources(app, accepting, keyring);

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { hash } from 'node:crypto';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Clock } from '../clock.js';
 import type { Metrics } from '../metrics.js';
 import { continueBody } from './expect.js';
@@ -21,6 +21,8 @@ export type Unadmitted = {
   refuse(request: FastifyRequest, problem: ProblemError): ProblemError;
   /** Reads a body up to `maxBytes`, and leaves the rest in `payload`. */
   read(request: FastifyRequest, payload: Readable, maxBytes: number): Promise<HeldBody>;
+  /** True for a request that `refuse` or `read` gave up. */
+  hasRefused(request: FastifyRequest): boolean;
   /** Decodes for one such request at a time: the others wait, and admitted callers' bodies do not. */
   inTurn<T>(work: () => Promise<T>): Promise<T>;
 };
@@ -46,9 +48,16 @@ export function createUnadmitted(deps: {
   const { clock, metrics } = deps;
   const budget = createBudget(maxHeldBytes);
   const isOverFailures = createFailureCount(clock);
+  const refused = new WeakSet<FastifyRequest>();
+  const report = createReport(clock);
+  const note = (request: FastifyRequest): void => {
+    refused.add(request);
+    report(request.log);
+  };
   let last: Promise<unknown> = Promise.resolve();
   return {
     refuse(request, problem) {
+      note(request);
       metrics.authFailures.inc({ route: request.routeOptions.url ?? 'unmatched' });
       const waitMs = isOverFailures(request.ip);
       if (waitMs === 0) return problem;
@@ -58,12 +67,33 @@ export function createUnadmitted(deps: {
         { headers: toRetryAfter(waitMs) },
       );
     },
-    read: (request, payload, maxBytes) => readHeld({ request, payload, maxBytes, clock, budget }),
+    read: (request, payload, maxBytes) =>
+      readHeld({ request, payload, maxBytes, clock, budget }).catch((error: unknown) => {
+        note(request);
+        throw error;
+      }),
+    hasRefused: (request) => refused.has(request),
     inTurn(work) {
       const result = last.then(work);
       last = result.catch(() => undefined);
       return result;
     },
+  };
+}
+
+const reportEveryMs = 60_000;
+
+/** A line for the first refusal, and one a minute for those since: anybody can send a flood of them. */
+function createReport(clock: Clock): (log: FastifyBaseLogger) => void {
+  let count = 0;
+  let nextAt = -Infinity;
+  return (log) => {
+    count++;
+    const now = clock.monotonic();
+    if (now < nextAt) return;
+    log.warn({ count }, 'requests of callers without a valid key or signature were refused');
+    count = 0;
+    nextAt = now + reportEveryMs;
   };
 }
 

@@ -287,6 +287,30 @@ describe('requests without a valid key from one address', () => {
     },
   );
 
+  it.each(['/v1/events', '/v1/flush', '/webhooks/shopify', '/v1/batch', '/nowhere'])(
+    'are one line in the log and then one a minute, at %s, however many there are',
+    async (path) => {
+      const { post, call, clock, logged, metrics } = await start();
+      const started = logged.length;
+      const lines = () => logged.slice(started).filter(({ level }) => Number(level) >= 30);
+      for (let count = 0; count < 30; count++) await post(path, {}, wrong);
+      const isCounted = path !== '/nowhere';
+      const message = 'requests of callers without a valid key or signature were refused';
+      expect(lines().map(({ count, msg }) => ({ count, msg }))).toEqual(
+        isCounted ? [{ count: 1, msg: message }] : [],
+      );
+      await clock.advance(seconds(60));
+      await post(path, {}, wrong);
+      expect(lines().map(({ count }) => count)).toEqual(isCounted ? [1, 30] : []);
+      if (isCounted) expect(await metricValue(metrics, 'relay_auth_failures_total', {})).toBe(31);
+      // An admitted caller's own mistake is a line of its own.
+      const before = lines().length;
+      const headers = { 'x-api-key': ingestKey, 'content-type': 'text/plain' };
+      expect((await call('POST', '/v1/events', { headers, body: 'x' })).status).toBe(415);
+      expect(lines().slice(before)).toMatchObject([{ status: 415, msg: 'answered' }]);
+    },
+  );
+
   it('are answered in the form of Segment where an SDK sends them', async () => {
     const { post } = await start();
     for (let count = 0; count < 20; count++) await post('/v1/batch', { writeKey: 'wrong-key-1' });
