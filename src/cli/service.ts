@@ -49,7 +49,8 @@ export function openOutputs(clock: Clock): { readonly stdout: Output; readonly s
 /**
  * Runs a service until a signal, a failure or its own end, stops it and ends the process. The exit
  * code is 0 after a signal, 1 after a failure or a stop that failed. A second signal ends the process
- * at once.
+ * at once. Where an exit would wait for a thread that is stuck, or the stop is overdue, the process ends
+ * by SIGKILL.
  */
 export async function runService<T extends Service>(options: ServiceOptions<T>): Promise<never> {
   const { clock, stderr } = options;
@@ -80,21 +81,33 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
     code = 1;
     stderr.write(`klaviyo-relay: the stop failed: ${options.redact(toReason(error))}\n`);
   };
+  const stopBy = clock.monotonic() + startLimitMs + options.stopLimitMs;
   const service = await within(
     startLimitMs,
     started.catch(() => null),
     clock,
   );
+  let isOverdue = false;
   if (service !== null) {
-    const hasStopped = service.stop().then(() => true as const);
-    const limited = await within(options.stopLimitMs, hasStopped, clock).catch(failure);
-    if (limited === null) failure(new Error(`it took longer than ${options.stopLimitMs} ms`));
+    // A stop that throws before it returns a promise rejects like the others.
+    const stopped = Promise.resolve().then(async () => {
+      await service.stop();
+      return true as const;
+    });
+    const limited = await within(options.stopLimitMs, stopped, clock).catch(failure);
+    isOverdue = limited === null;
+    if (isOverdue) failure(new Error(`it took longer than ${options.stopLimitMs} ms`));
   }
-  return exit(ends.hasFailed() ? 1 : code, options, ends.isStuck());
+  await Promise.all([options.stdout.flush(flushLimitMs), stderr.flush(flushLimitMs)]);
+  // What holds up a stop that is overdue may be a thread that shows nowhere.
+  const isStuck =
+    isOverdue || ends.isStuck() || options.stdout.holdsThread() || stderr.holdsThread();
+  while (!isStuck && isPoolHeld() && clock.monotonic() < stopBy) await wait(clock, poolLookMs);
+  return leave(ends.hasFailed() ? 1 : code, isStuck);
 }
 
 function watchEnds<T extends Service>(options: ServiceOptions<T>) {
-  const { stderr, stdout } = options;
+  const { stderr } = options;
   let hasEnded = false;
   let hasFailed = false;
   let isStuck = false;
@@ -110,7 +123,7 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
     } else if (hasEnded) {
       stderr.write(`klaviyo-relay: a second signal, ${end.signal}, ends it at once\n`);
       // The log is not waited for: this is what a second signal is for.
-      leave(1, stdout.holdsThread() || stderr.holdsThread() || isStuck);
+      leave(1, isStuck);
     }
     hasEnded = true;
     options.onEnd?.(end);
@@ -122,19 +135,23 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
   return { first, add, hasFailed: () => hasFailed, isStuck: () => isStuck };
 }
 
-async function exit(
-  code: number,
-  { stdout, stderr }: Pick<ServiceOptions<Service>, 'stdout' | 'stderr'>,
-  isStuck: boolean,
-): Promise<never> {
-  await Promise.all([stdout.flush(flushLimitMs), stderr.flush(flushLimitMs)]);
-  return leave(code, isStuck || stdout.holdsThread() || stderr.holdsThread());
+/** An ordinary exit joins all threads, and would wait for one that a disk or a name server does not let go. */
+function leave(code: number, isStuck: boolean): never {
+  if (isStuck || isPoolHeld()) process.kill(process.pid, 'SIGKILL');
+  process.exit(code);
 }
 
-/** An ordinary exit joins all threads, and would wait for the one that the disk does not let go. */
-function leave(code: number, isStuck: boolean): never {
-  if (isStuck) process.kill(process.pid, 'SIGKILL');
-  process.exit(code);
+const poolLookMs = 20;
+const poolWork: ReadonlySet<string> = new Set([
+  'FSReqCallback',
+  'FSReqPromise',
+  'GetAddrInfoReqWrap',
+  'GetNameInfoReqWrap',
+]);
+
+/** True while a thread of libuv's pool has work on files or names. */
+function isPoolHeld(): boolean {
+  return process.getActiveResourcesInfo().some((kind) => poolWork.has(kind));
 }
 
 /** Null where it is not over after `limitMs`. */

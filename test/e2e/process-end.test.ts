@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -37,8 +37,11 @@ type Running = {
   printed(text: string): Promise<void>;
 };
 
-function start(args: readonly string[], { env = {}, stdout: target }: Options = {}): Running {
-  const child = spawn(process.execPath, [command, ...args], {
+const start = (args: readonly string[], options: Options = {}): Running =>
+  spawnNode([command, ...args], options);
+
+function spawnNode(args: readonly string[], { env = {}, stdout: target }: Options = {}): Running {
+  const child = spawn(process.execPath, args, {
     env: {
       TMPDIR: directory,
       KLAVIYO_API_KEY: 'pk_test_1234',
@@ -79,6 +82,27 @@ function start(args: readonly string[], { env = {}, stdout: target }: Options = 
       expect(stdout).toContain(text);
     },
   };
+}
+
+/** A service of its own in place of a command. `directory` is where the pipe is that nobody opens for writing. */
+function startService(service: string, stopLimitMs = 500): Running {
+  const built = (path: string): string => new URL(`../../dist/${path}`, import.meta.url).href;
+  const pipe = join(directory, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const code = `
+    import { open } from 'node:fs';
+    import { openOutputs, runService } from '${built('cli/service.js')}';
+    import { systemClock } from '${built('clock.js')}';
+    // Holds a thread of the pool: open(2) waits for a writer.
+    const holdThread = () => open('${pipe}', 'r', () => undefined);
+    await runService({
+      ...openOutputs(systemClock),
+      clock: systemClock,
+      redact: (text) => text,
+      stopLimitMs: ${stopLimitMs},
+      start: async () => { setTimeout(() => console.log('started')); setInterval(() => {}, 1000); return (${service}); },
+    });`;
+  return spawnNode(['--input-type=module', '-e', code]);
 }
 
 const urlOf = ({ stdout }: Running): string => /"url":"([^"]+)"/.exec(stdout())?.[1] ?? '';
@@ -199,6 +223,62 @@ describe('a command that cannot start', () => {
     const check = start(['check', '--offline'], { stdout: openFull() });
     expect((await check.ended()).by).toBe(1);
     expect(check.stderr()).toContain('stdout cannot be written: ENOSPC');
+  });
+});
+
+describe('a service', () => {
+  const isOver =
+    (limitMs: number) =>
+    ({ afterMs }: { afterMs: number }) =>
+      afterMs < limitMs;
+
+  it.each([
+    ['never resolves', '{ stop: () => new Promise(() => undefined) }'],
+    ['never resolves and holds a thread', '{ stop: () => new Promise(() => void holdThread()) }'],
+  ])(
+    'whose stop %s is killed once the stop is overdue, with the reason on stderr',
+    async (_what, service) => {
+      const running = startService(service);
+      await running.printed('started');
+      running.child.kill('SIGTERM');
+      const end = await running.ended();
+      expect(end.by).toBe('SIGKILL');
+      expect(end).toSatisfy(isOver(4000));
+      expect(running.stderr()).toBe('klaviyo-relay: the stop failed: it took longer than 500 ms\n');
+    },
+  );
+
+  it.each([
+    ['rejects', "{ stop: async () => { throw new Error('no luck'); } }"],
+    ['throws', "{ stop() { throw new Error('no luck'); } }"],
+  ])('whose stop %s ends with exit code 1 and the reason on stderr', async (_what, service) => {
+    const running = startService(service);
+    await running.printed('started');
+    running.child.kill('SIGTERM');
+    expect((await running.ended()).by).toBe(1);
+    expect(running.stderr()).toBe('klaviyo-relay: the stop failed: no luck\n');
+  });
+
+  it('that has stopped while a thread of the pool is stuck is killed at the limit of its stop', async () => {
+    const running = startService('{ stop: async () => holdThread() }');
+    await running.printed('started');
+    running.child.kill('SIGTERM');
+    const end = await running.ended();
+    expect(end.by).toBe('SIGKILL');
+    expect(end).toSatisfy(isOver(4000));
+  });
+
+  it('ends at once at a second signal though a thread of the pool is stuck', async () => {
+    const running = startService(
+      "{ stop() { holdThread(); console.log('stopping'); return new Promise(() => undefined); } }",
+      600_000,
+    );
+    await running.printed('started');
+    running.child.kill('SIGTERM');
+    await running.printed('stopping');
+    running.child.kill('SIGTERM');
+    expect((await running.ended()).by).toBe('SIGKILL');
+    expect(running.stderr()).toContain('a second signal');
   });
 });
 
