@@ -66,6 +66,35 @@ describe('an output', () => {
     expect(output.dropped()).toBe(3);
   });
 
+  it('begins a new line after one that was torn in the middle, and counts the torn one alone', () => {
+    const path = join(directory, 'log');
+    // In a process of its own: the limit on the size of files holds for all of it.
+    const code = `
+      import { execFileSync } from 'node:child_process';
+      import { openSync } from 'node:fs';
+      import { PassThrough } from 'node:stream';
+      import { openOutput } from ${JSON.stringify(new URL('../dist/output.js', import.meta.url).href)};
+      import { systemClock as clock } from ${JSON.stringify(new URL('../dist/clock.js', import.meta.url).href)};
+      process.on('SIGXFSZ', () => undefined);
+      const limit = (bytes) =>
+        execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':']);
+      const output = openOutput({ fd: openSync(${JSON.stringify(path)}, 'a'), stream: new PassThrough(), clock });
+      limit(1500);
+      for (const each of ['a', 'b', 'c']) {
+        output.write(each.repeat(999) + '\\n');
+        await output.flush(10000);
+      }
+      limit('unlimited');
+      for (const each of ['d', 'e']) {
+        output.write(each + '\\n');
+        await output.flush(10000);
+      }
+      process.stdout.write(String(output.dropped()));`;
+    const dropped = execFileSync(process.execPath, ['--input-type=module', '-e', code]);
+    expect(String(dropped)).toBe('2');
+    expect(readFileSync(path, 'utf8')).toBe(`${'a'.repeat(999)}\n${'b'.repeat(500)}\nd\ne\n`);
+  });
+
   it('never waits for a reader that stands still: it keeps bounded bytes, and drops the rest', async () => {
     const { writer, fd } = openPipe();
     const output = openOutput({ fd, stream: writer, clock: systemClock, maxQueuedBytes: 200_000 });
