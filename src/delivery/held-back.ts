@@ -71,7 +71,8 @@ export class HeldBack {
       if (signal.aborted || !refusals.isActive) {
         this.#bytes = 0;
         await this.#putBack(this.#parcels.splice(0), 0);
-        return;
+        // More may have been kept meanwhile.
+        continue;
       }
       const waitMs = refusals.nextProbeMs();
       if (waitMs > 0 || pauses.isStopped) {

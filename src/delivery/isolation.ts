@@ -86,7 +86,8 @@ export class Isolation {
       if (permit === null || !mayGo()) {
         permit?.cancel();
         await this.#giveBack([part, ...this.#queue.splice(0)]);
-        return;
+        // More may have failed meanwhile.
+        continue;
       }
       const [parcels, left] = health.isInDoubt
         ? takeOne(part.parcels, random())

@@ -1,8 +1,19 @@
 import { describe, expect, it } from 'vitest';
+import { LaneHealth } from '../../src/delivery/health.js';
+import { Isolation, type Failure } from '../../src/delivery/isolation.js';
 import { createLimiter } from '../../src/delivery/limiter.js';
+import { OverAge } from '../../src/delivery/over-age.js';
+import { LanePauses } from '../../src/delivery/pauses.js';
 import type { Outcome } from '../../src/envelope.js';
-import { delivered, failed, retryable, someEvents, someProfiles } from '../support/builders.js';
-import { createManualClock, type ManualClock } from '../support/manual-clock.js';
+import {
+  delivered,
+  failed,
+  retryable,
+  someEvents,
+  someParcels,
+  someProfiles,
+} from '../support/builders.js';
+import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines, type Request } from './fixture.js';
 
 const start = useEngines();
@@ -216,4 +227,43 @@ describe('an outage', () => {
     expect(number).toBe(requests.length);
     expect(requests.length).toBeLessThan(75);
   });
+});
+
+it('a batch that fails while the parts of another go back to the store goes back as well', async () => {
+  const clock = createManualClock();
+  const lane = 'events' as const;
+  const pauses = new LanePauses({
+    ...{ lane, clock },
+    log: { info: () => undefined, warn: () => undefined },
+  });
+  pauses.begin('by_hand', { code: 'by_hand', detail: 'an operator paused it' });
+  const policy = { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 };
+  const failure: Failure = {
+    ...{ kind: 'retryable', mayBeContent: true },
+    reason: { code: 'unavailable', detail: 'Klaviyo answered 500' },
+  };
+  const fail = () =>
+    isolation.add({ parcels: someParcels(4), trigger: 'size', failure, passes: 0 });
+  let returned = 0;
+  const isolation: Isolation = new Isolation({
+    ...{ lane, clock, pauses, policy, maxParcels: 100, random: () => 0 },
+    health: new LaneHealth({ pauses, policy, concurrency: 1, bounds: batch(1000) }),
+    overAge: new OverAge({ clock, maxAgeMs: 0 }),
+    limiter: klaviyoLimiter(clock),
+    signal: new AbortController().signal,
+    buffer: {
+      async settle({ settled }) {
+        const isFirst = returned === 0;
+        returned += settled.length;
+        await settlePromises();
+        if (isFirst) fail();
+      },
+    },
+    send: () => Promise.resolve([]),
+    onSettled: () => undefined,
+    onFault: (error) => expect.fail(String(error)),
+  });
+  fail();
+  await isolation.idle();
+  expect(returned).toBe(8);
 });
