@@ -132,7 +132,7 @@ describe('SIGTERM under load', () => {
     const recorded = new Set(sandbox.state().events.map(({ uniqueId }) => uniqueId));
     expect(acknowledged.filter((id) => !recorded.has(id))).toEqual([]);
     expect(lines.join('\n')).not.toContain('"lost"');
-  });
+  }, 60_000);
 
   it('a second signal ends it at once', async () => {
     sandbox.addFault({ endpoint: 'any', delayMs: 60_000 });

@@ -118,8 +118,11 @@ describe('why a server cannot be used is said, without the password', () => {
   it('a server that takes no more clients', async () => {
     const server = await redis({ settings: { maxclients: '1' } });
     await open(server.url).untilUp(5000);
-    const why = await untilWhy(open(server.url), /answers/);
-    expect(why).toBe('Redis answers "ERR max number of clients reached"');
+    // It closes the connection at once: where the first command fails before that is read, its words are lost.
+    const why = await untilWhy(open(server.url), /answers|EPIPE|ECONNRESET/);
+    expect(why).toMatch(
+      /^(?:Redis answers "ERR max number of clients reached"|write EPIPE|read ECONNRESET)$/,
+    );
   });
 
   it('a server that hangs', async () => {
