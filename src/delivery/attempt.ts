@@ -13,7 +13,7 @@ import type { Limiter, Permit } from './limiter.js';
 import type { Recorder } from './record.js';
 import type { Refusals } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
-import { toDelivery, toLater, toPutBack, toSettled } from './settle.js';
+import { toDelivery, toLater, toPutBack, toSettled, toTakenApart } from './settle.js';
 import { splitBatch } from './split.js';
 
 export type AttemptDeps = {
@@ -99,9 +99,7 @@ export async function request(
   const { judged, again, method } = isHalved ? halved : splitBatch(parcels, outcomes);
   const isWornOut = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
   const judgedAs = toSettled(judged, { policy, random, now: endedAt, isWornOut });
-  const retried = blame.isCulprit
-    ? toLater(judgedAs, ({ id }, afterMs) => isolation.suspectDelayMs(id, afterMs), true)
-    : toLater(judgedAs, () => minRetryMs(notedMs, deps));
+  const retried = toRetried(judgedAs, { blame, parcels, notedMs }, deps);
   const { settled, pauseMs: refusedMs } = deps.refusals.judge(retried, 'request');
   const pauseMs = Math.max(notedMs, refusedMs);
   if (pauseMs > 0) deps.limiter.pause(lane, pauseMs);
@@ -135,11 +133,14 @@ const halved = { judged: [], again: [], method: 'bisect' } as const;
 type Blame = Circumstance & {
   /** As they came; those of a culprit become retryable, because only its content is wrong. */
   readonly outcomes: readonly Outcome[];
-  readonly failure: Failure | null;
   readonly isHalved: boolean;
   /** One envelope that fails in a request of its own while others pass. */
   readonly isCulprit: boolean;
-};
+} & (
+    | { readonly failure: Failure | null; readonly isTakenApart: false }
+    /** Merged profiles that fail in a request of their own while others pass: one of them is the culprit. */
+    | { readonly failure: Failure; readonly isTakenApart: true }
+  );
 
 /** Pure: whether the content of a request may be why it failed, and what follows. */
 function diagnose(
@@ -150,13 +151,16 @@ function diagnose(
   const failure = toFailure(outcomes);
   const haveOthersPassed = cause !== undefined && health.passes > cause.passes;
   if (failure === null) {
-    return { outcomes, failure, haveOthersPassed, isHalved: false, isCulprit: false };
+    const isNone = { isHalved: false, isCulprit: false, isTakenApart: false } as const;
+    return { outcomes, failure, haveOthersPassed, ...isNone };
   }
   const isInCompany = parcels.length > 1 && !health.isDown;
   const isHalved = isInCompany && (cause !== undefined || isolation.hasRoom);
   const isUndecided = isHalved || (isInCompany && isolation.isBusy);
   const isSuspect = parcels.length === 1 && parcels.flat().every(hasFailedAlone);
-  const isCulprit = isSuspect || (haveOthersPassed && parcels.length === 1);
+  const isOnly = haveOthersPassed && parcels.length === 1;
+  const isMerged = parcels.flat().length > 1;
+  const isCulprit = isSuspect || (isOnly && !isMerged);
   const { reason } = failure;
   const retried: Outcome = { kind: 'retryable', reason };
   return {
@@ -167,7 +171,20 @@ function diagnose(
     isUndecided,
     isSuspect,
     isCulprit,
+    isTakenApart: isOnly && isMerged,
   };
+}
+
+/** When what the request could not decide goes again, and in which company. */
+function toRetried(
+  settled: readonly Settled[],
+  facts: { readonly blame: Blame; readonly parcels: readonly Parcel[]; readonly notedMs: number },
+  deps: AttemptDeps,
+): readonly Settled[] {
+  const { blame, parcels, notedMs } = facts;
+  if (blame.isTakenApart) return toTakenApart(parcels, blame.failure.reason);
+  if (!blame.isCulprit) return toLater(settled, () => minRetryMs(notedMs, deps));
+  return toLater(settled, ({ id }, afterMs) => deps.isolation.suspectDelayMs(id, afterMs), true);
 }
 
 const hasFailedAlone = ({ alone, attempts }: Envelope): boolean => alone === true && attempts > 0;

@@ -38,16 +38,7 @@ export function toSettled(
     const newest = parcel[parcel.length - 1];
     for (const envelope of parcel) {
       if (parcel.length > 1 && outcome.kind === 'rejected') {
-        // One of the merged profiles is bad; by itself each is judged on its own merits.
-        const { reason } = outcome;
-        const verdict = {
-          kind: 'retry',
-          afterMs: 0,
-          reason,
-          countAttempt: false,
-          alone: true,
-        } as const;
-        settled.push({ envelope, verdict });
+        settled.push({ envelope, verdict: toAlone(outcome.reason) });
         continue;
       }
       const verdict = judge(envelope, outcome, circumstances);
@@ -59,6 +50,16 @@ export function toSettled(
 }
 
 const merged: Verdict = { kind: 'ack', as: 'merged' };
+
+/** One of the merged profiles is bad; by itself each is judged on its own merits. */
+const toAlone = (reason: Reason): Verdict => {
+  return { kind: 'retry', afterMs: 0, reason, countAttempt: false, alone: true };
+};
+
+/** Pure: merged profiles go again one by one, at once, as if none of them had been tried. */
+export function toTakenApart(parcels: readonly Parcel[], reason: Reason): readonly Settled[] {
+  return parcels.flat().map((envelope): Settled => ({ envelope, verdict: toAlone(reason) }));
+}
 
 /** Pure: nothing was decided about these, so they go back as they came. */
 export function toPutBack(parcels: readonly Parcel[]): readonly Settled[] {

@@ -6,6 +6,7 @@ import { OverAge } from '../../src/delivery/over-age.js';
 import { LanePauses } from '../../src/delivery/pauses.js';
 import type { Outcome } from '../../src/envelope.js';
 import {
+  aProfile,
   delivered,
   failed,
   retryable,
@@ -70,6 +71,18 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     await advance(1000);
     expect(store.depth('profiles').count).toBe(1);
     expect(requests.length).toBeLessThanOrEqual(1 + 2 * Math.log2(10_000) + 4);
+  });
+
+  it('among 87 updates of one person that were merged delays none that came before it', async () => {
+    const { append, advance, store } = await start(
+      (_text, { texts }) => (texts.join().includes('bad') ? failed : delivered),
+      { overrides: large },
+    );
+    const ofOne = (text: string) => aProfile({ text, keys: ['one'] });
+    await append(someProfiles(100));
+    await append([...Array.from({ length: 86 }, (_, index) => ofOne(`u${index}`)), ofOne('bad')]);
+    await advance(5000);
+    expect(store.depth('profiles').count).toBe(1);
   });
 
   it.each([
