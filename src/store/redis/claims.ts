@@ -9,13 +9,13 @@ import { toList } from './view.js';
  */
 export class Claims {
   readonly #session: Session;
-  readonly #relay: string;
   #last = 0;
   #lost: readonly number[] = [];
 
-  constructor(session: Session, relay: string) {
+  constructor(session: Session) {
     this.#session = session;
-    this.#relay = relay;
+    // What was claimed under the name before went back to all.
+    session.onLost(() => (this.#lost = []));
     session.onLook(() => {
       if (this.#lost.length > 0) void this.#giveUp();
     });
@@ -27,25 +27,28 @@ export class Claims {
     args: readonly (string | number)[],
   ): Promise<{ readonly claim: number; readonly claimed: readonly Reply[] }> {
     const claim = ++this.#last;
+    const { relay } = this.#session;
+    const isCurrent = (): boolean => relay === this.#session.relay;
     try {
-      const [claimed] = await this.#session.run(script, [this.#relay, claim, ...args]);
+      const [claimed] = await this.#session.run(script, [relay, claim, ...args]);
       // A process that stood still reads the answer when others may have sent what it claimed, and newer.
-      if (this.#session.hasLease()) return { claim, claimed: toList(claimed) };
+      if (isCurrent() && this.#session.hasLease()) return { claim, claimed: toList(claimed) };
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }
-    this.#lost = [...this.#lost, claim];
+    if (isCurrent()) this.#lost = [...this.#lost, claim];
     return { claim, claimed: [] };
   }
 
   async #giveUp(): Promise<void> {
     const lost = this.#lost;
+    const { relay } = this.#session;
     this.#lost = [];
     try {
-      await this.#session.run(giveUpScript, [this.#relay, ...lost]);
+      await this.#session.run(giveUpScript, [relay, ...lost]);
     } catch {
       // At the next look.
-      this.#lost = [...lost, ...this.#lost];
+      if (relay === this.#session.relay) this.#lost = [...lost, ...this.#lost];
     }
   }
 }

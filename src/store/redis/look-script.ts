@@ -6,9 +6,10 @@ const mostTakenOver = 5000;
 
 /**
  * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key, whether
- * leases that ran out are to be believed →
+ * leases that ran out are to be believed, whether the relay's name is new →
  * {why nothing can be written or '', whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
- * lease; what a relay held whose lease ran out goes back to all.
+ * lease; what a relay held whose lease ran out goes back to all. A name whose lease has run out is never
+ * used again, so that a relay cannot miss that it lost what it held, even where this answer is lost.
  */
 export const lookScript = toScript(
   'look',
@@ -16,7 +17,7 @@ export const lookScript = toScript(
 local time = toSteady(K .. ':meta', ARGV[1])
 local now = math.floor(time.now)
 local relay, leaseMs = ARGV[2], tonumber(ARGV[3])
-local accountKey, mayTakeOver = ARGV[5], ARGV[6] == '1'
+local accountKey, mayTakeOver, isNew = ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
 local meta, relays, account = K .. ':meta', K .. ':relays', K .. ':account'
 if redis.call('HEXISTS', account, accountKey) == 0 and redis.call('EXISTS', account) == 1 then
   return redis.error_reply('RELAY_ACCOUNT the prefix is used with another key')
@@ -34,10 +35,7 @@ if redis.call('EXISTS', account) == 0 then redis.call('HSET', account, accountKe
 if redis.call('HSETNX', meta, 'epoch', ARGV[4]) == 1 then redis.call('HSET', meta, 'version', 1) end
 
 local isKnown = isAlive(relay)
--- Others have taken over a part of what it held: the rest goes back, too.
-if not isKnown and redis.call('ZSCORE', relays, relay) then
-  for _, lane in ipairs(lanes) do giveUpClaims(lane, relay, 1e9) end
-end
+if not isKnown and not isNew then return {trouble, 1, {}, view(now)} end
 redis.call('ZADD', relays, now + leaseMs, relay)
 local gone = {}
 local left = ${mostTakenOver}
@@ -49,13 +47,13 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', mayTakeOver a
       redis.call('HDEL', K .. ':fences', other)
       gone[#gone + 1] = other
     else
-      -- The next look goes on; the relay itself has to know, should it come back before.
+      -- The next look goes on; the relay's lease is over all the same, should it come back before.
       redis.call('ZADD', relays, 0, other)
     end
   end
 end
 for _, lane in ipairs(lanes) do wakeDue(lane, now) end
-return {trouble, isKnown and 0 or 1, gone, view(now)}
+return {trouble, 0, gone, view(now)}
 `,
 );
 

@@ -36,7 +36,6 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const { address, timeoutMs, random, keyPrefix, onServer, stated, onDurability } = options;
   // A server hangs in real time, whatever clock the relay runs on.
   const link = createLink({ address, clock: systemClock, timeoutMs });
-  const relay = toEpoch(random()) + toEpoch(random());
   let isDurable = false;
 
   let isOpen = false;
@@ -68,9 +67,9 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const session: Session = new Session({
     ...options,
     link,
-    relay,
     prefix,
     accountKey,
+    newName: () => toEpoch(random()) + toEpoch(random()),
     newEpoch: () => toEpoch(random()),
     onChange: onServer,
     onVerified: () => void unlessAway(guard.learn()).catch(options.onFault),
@@ -85,7 +84,6 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const store = new RedisStore({
     ...options,
     session,
-    relay,
     isDurable: () => isDurable,
     closeLink: () => link.close(),
   });

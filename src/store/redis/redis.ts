@@ -39,7 +39,6 @@ import { toBytes, toList, toText, type View } from './view.js';
 
 export type RedisOptions = Omit<StoreOptions, 'random'> &
   RefusalsOptions & {
-    readonly relay: string;
     /** Seconds from an append to the server's answer. */
     readonly onSynced: (seconds: number) => void;
     readonly closeLink: () => Promise<void>;
@@ -68,7 +67,7 @@ export class RedisStore implements Store {
     this.#shelf = new Shelf(options.session, options.clock);
     this.#refusals = new Refusals(options);
     this.#memos = new RedisMemos(options.session, options.maxMemos);
-    this.#claims = new Claims(options.session, options.relay);
+    this.#claims = new Claims(options.session);
     // Others have it by now, and what is still done here with any of it counts for nothing.
     options.session.onLost(() => this.#claimed.clear());
     const { clock, capacity, dedupe } = options;
@@ -170,8 +169,9 @@ export class RedisStore implements Store {
 
   /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
   async settle(settlement: Settlement): Promise<void> {
-    const { clock, relay, capacity, log } = this.#options;
+    const { clock, capacity, log } = this.#options;
     const { lane } = settlement;
+    const { relay } = this.#session;
     const packed = packSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
     const bounds = [capacity.maxCount, capacity.maxBytes, log.maxCount, log.maxAgeMs];
     const [dropped] = await this.#session.insist(settleScript, [

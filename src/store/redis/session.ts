@@ -19,8 +19,8 @@ export type SessionOptions = {
   readonly clock: Clock;
   /** Prefix of every name, with a hash tag. */
   readonly prefix: string;
-  /** This relay, until it ends. */
-  readonly relay: string;
+  /** A name for this relay that no other has: at its start, and each time that its lease ran out. */
+  readonly newName: () => string;
   /** A relay that is not heard of for so long is taken to be dead, and others go on with what it held. */
   readonly leaseMs: number;
   /** The epoch of a buffer that is new. */
@@ -67,6 +67,9 @@ export class Session {
   readonly #stopFailures: () => void;
   #timer: Timer | null = null;
   #looking: Promise<void> | null = null;
+  #relay: string;
+  /** False until a look under this name was answered. */
+  #isRegistered = false;
   /** Monotonic ms when the last look was asked for that was answered. */
   #renewedAt = -Infinity;
   /** Monotonic ms since when looks were answered without a gap in which others could not renew their leases either. */
@@ -88,6 +91,7 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#relay = options.newName();
     this.mirror = new Mirror(options.clock);
     // Everything that waits for the server to be back listens to the end: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
@@ -97,6 +101,11 @@ export class Session {
     });
     this.#stopFailures = options.link.onFailure(({ why }) => this.#note(why));
     this.mirror.onWaiting(() => this.#arm());
+  }
+
+  /** The name that this relay's claims are made under. */
+  get relay(): string {
+    return this.#relay;
   }
 
   /** True while the server takes what is written. */
@@ -121,7 +130,7 @@ export class Session {
   /** False where others may have taken this relay for dead by now. */
   hasLease(): boolean {
     const { clock, leaseMs } = this.#options;
-    return clock.monotonic() - this.#renewedAt < leaseMs;
+    return this.#isRegistered && clock.monotonic() - this.#renewedAt < leaseMs;
   }
 
   /** Calls back after each look. */
@@ -204,7 +213,7 @@ export class Session {
     this.#timer?.cancel();
     await this.#looking;
     // What it holds is free at once, not only when its lease ends.
-    await this.run(leaveScript, [this.#options.relay]).catch(() => undefined);
+    await this.run(leaveScript, [this.#relay]).catch(() => undefined);
   }
 
   async #look(): Promise<void> {
@@ -215,31 +224,41 @@ export class Session {
       this.#note(failure.why);
       return;
     }
-    const { clock, relay, leaseMs, newEpoch, accountKey, onFault, onForeign } = this.#options;
+    const { clock, leaseMs, newEpoch, accountKey } = this.#options;
     const askedAt = clock.monotonic();
     const unsettled = lanes.reduce((sum, lane) => sum + this.mirror.depth(lane).count, 0);
     // Where nobody could renew a lease for a while, all of them have run out.
     if (askedAt - this.#renewedAt > leaseMs / 2) this.#seenSince = askedAt;
     try {
       const mayTakeOver = askedAt - this.#seenSince >= leaseMs ? 1 : 0;
-      const args = [relay, leaseMs, newEpoch(), accountKey, mayTakeOver];
+      const isNew = this.#isRegistered ? 0 : 1;
+      const args = [this.#relay, leaseMs, newEpoch(), accountKey, mayTakeOver, isNew];
       const [trouble, wasUnknown, gone] = await this.run(lookScript, args);
       this.#renewedAt = askedAt;
       this.#noteLook(toText(trouble) === '' ? null : toText(trouble));
       this.#noteHolder(Number(wasUnknown) === 1, unsettled);
+      if (!this.#isRegistered) {
+        await this.#look();
+        return;
+      }
       const { length } = toList(gone);
       if (length > 0) this.#options.onTakenOver(length);
       for (const listener of this.#onLook) listener();
     } catch (error) {
-      if (error instanceof ScriptError && error.code === 'RELAY_ACCOUNT') {
-        this.#isVerified = false;
-        const isDue = !this.isForeign || askedAt - this.#foreignAt >= foreignMs;
-        this.#note(foreign);
-        if (!isDue) return;
-        this.#foreignAt = askedAt;
-        onForeign();
-      } else if (!(error instanceof UnavailableError)) onFault(error);
+      this.#noteFailedLook(error);
     }
+  }
+
+  #noteFailedLook(error: unknown): void {
+    const { onFault, onForeign } = this.#options;
+    if (error instanceof ScriptError && error.code === 'RELAY_ACCOUNT') {
+      this.#isVerified = false;
+      const isDue = !this.isForeign || this.#lookedAt - this.#foreignAt >= foreignMs;
+      this.#note(foreign);
+      if (!isDue) return;
+      this.#foreignAt = this.#lookedAt;
+      onForeign();
+    } else if (!(error instanceof UnavailableError)) onFault(error);
   }
 
   #noteLook(trouble: string | null): void {
@@ -253,14 +272,17 @@ export class Session {
   }
 
   /** Whether this relay and its buffer are still what they were at the look before. */
-  #noteHolder(wasUnknown: boolean, unsettled: number): void {
-    const { onBufferLost, onLeaseLost } = this.#options;
+  #noteHolder(isLost: boolean, unsettled: number): void {
+    const { onBufferLost, onLeaseLost, newName } = this.#options;
     const before = this.#epoch;
     this.#epoch = this.mirror.view?.epoch ?? null;
-    if (before === null) return;
-    if (wasUnknown) for (const listener of this.#onLost) listener();
-    if (before !== this.#epoch) onBufferLost(unsettled);
-    else if (wasUnknown) onLeaseLost();
+    this.#isRegistered = !isLost;
+    if (isLost) {
+      this.#relay = newName();
+      for (const listener of this.#onLost) listener();
+    }
+    if (before !== null && before !== this.#epoch) onBufferLost(unsettled);
+    else if (isLost) onLeaseLost();
   }
 
   #note(trouble: string | null): void {

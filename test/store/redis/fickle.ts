@@ -1,10 +1,12 @@
 import { UnavailableError, type Link } from '../../../src/redis/link.js';
 
-/** A link that can lose the answer to a script, or the script itself, or bring the answer late. */
+/** A link that can lose the answer to a claim or a look, or the claim itself, or bring the answer late. */
 export function fickle() {
   const state = {
     isCutOff: false,
     lose: 'nothing' as 'nothing' | 'answer' | 'script',
+    /** Answers to looks that are lost from now on. */
+    losesLooks: 0,
     onAnswer: () => Promise.resolve(),
     late: () => Promise.resolve<unknown>(null),
   };
@@ -20,6 +22,10 @@ export function fickle() {
         throw new UnavailableError('the connection broke');
       }
       const reply = await link.run(script, key, args);
+      if (script.name === 'look' && state.losesLooks > 0) {
+        state.losesLooks--;
+        throw new UnavailableError('the connection broke');
+      }
       if (script.name === 'claim') {
         const { onAnswer } = state;
         state.onAnswer = () => Promise.resolve();

@@ -292,6 +292,25 @@ describe('a relay that dies', () => {
     expect(await claim(a.store)).toHaveLength(1);
   });
 
+  it.each([1, 2, 3])(
+    'and comes back learns what it lost, though %i answers that would say so are lost',
+    async (lostAnswers) => {
+      const { state, a, b } = await openApart();
+      await append(a.store, [aProfile({ keys: ['ea'] })]);
+      const held = (await claim(a.store, {}, 'profiles')).flat();
+      expect(a.store.holds(held)).toBe(true);
+      state.isCutOff = true;
+      await pass(leaseMs, [b]);
+      state.isCutOff = false;
+      state.losesLooks = lostAnswers;
+      for (let look = 0; look <= lostAnswers; look++) await a.session.look();
+      expect(state.losesLooks).toBe(0);
+      expect(a.session.hasLease()).toBe(true);
+      expect(a.store.holds(held)).toBe(false);
+      expect(await claim(a.store, {}, 'profiles')).toHaveLength(1);
+    },
+  );
+
   it('and comes back neither ends an import job that others take over, nor is left with one of its own', async () => {
     const { state, a, b } = await openApart();
     await append(a.store, [aProfile({ keys: ['ea'] })]);

@@ -66,18 +66,17 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     });
     const link = settings.wrap?.(bare) ?? bare;
     await link.untilUp(5000);
-    const relay = `relay-${count++}`;
-    const session = new Session({
+    const session: Session = new Session({
       link,
       clock: own.clock,
       prefix,
-      relay,
+      newName: () => `relay-${count++}`,
       leaseMs: settings.leaseMs ?? endlessMs,
       newEpoch: () => toEpoch(((epochs++ % 1000) + 0.5) / 1000),
       accountKey: settings.accountKey ?? 'account-1',
       onBufferLost: (envelopes) => void lost.push(envelopes),
       onVerified: () => undefined,
-      onForeign: () => void foreign.push(relay),
+      onForeign: () => void foreign.push(session.relay),
       time: () => startMs + clock.monotonic() + (settings.skewMs?.() ?? 0),
       onTakenOver: () => undefined,
       onLeaseLost: () => undefined,
@@ -88,7 +87,6 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       ...bounds,
       clock: own.clock,
       session,
-      relay,
       isDurable: settings.isDurable ?? (() => true),
       requiresDurable: settings.requiresDurable ?? false,
       onDeadLetterDropped: (letter) => void dropped.push(letter),
@@ -96,7 +94,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       closeLink: () => link.close(),
     });
     await session.look();
-    return { store, link, session, own, relay };
+    return { store, link, session, own };
   };
   let current = await open();
   /** Looks that are under way have ended, and what fell due by now is due. */
@@ -136,7 +134,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     die,
     async crash() {
       // Its lease is over: whoever comes next takes over at once.
-      await current.link.call('ZADD', `${prefix}:relays`, 0, current.relay);
+      await current.link.call('ZADD', `${prefix}:relays`, 0, current.session.relay);
       await die();
       current = await open();
     },
