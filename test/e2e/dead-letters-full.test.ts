@@ -85,7 +85,8 @@ describe.each(['memory', 'journal', 'redis'])('dead letters at their bound in %s
     let discarded = await discardAll(relay);
     const discardedAt = relay.clock.monotonic();
     await relay.until('it goes on', () => relay.sandbox.state().requests.length > sent);
-    expect(relay.clock.monotonic() - discardedAt).toBeLessThan(2000);
+    // By far sooner than a minute, in which nothing had moved; the manual clock runs on while Redis works.
+    expect(relay.clock.monotonic() - discardedAt).toBeLessThan(30_000);
     await relay.until('everything is settled', async () => {
       if (await isPaused(relay)) discarded += await discardAll(relay);
       return (await relay.books()).events.buffered === 0;
