@@ -84,7 +84,8 @@ function toYesOrNo(flag: string | undefined): string | null {
   return flag === undefined ? null : flag === '1' ? 'yes' : 'no';
 }
 
-async function readInfo(link: Asked): Promise<ReadonlyMap<string, string>> {
+/** INFO, by field; empty where it is closed. */
+export async function readInfo(link: Asked): Promise<ReadonlyMap<string, string>> {
   const text = await refusable(() => link.call('INFO'));
   const lines = text instanceof Error ? [] : toLines(text);
   return new Map(

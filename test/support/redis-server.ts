@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 /** A real redis-server of a test's own, on a free port of loopback, with a directory of its own. */
 export type RedisServer = {
   readonly port: number;
+  readonly directory: string;
   readonly url: string;
   readonly pid: number;
   /** SIGKILL. Resolves once it is gone. */
@@ -69,6 +70,7 @@ export async function startRedis({
   await start();
   return {
     port,
+    directory,
     url: `redis://127.0.0.1:${port}/0`,
     get pid() {
       return child?.pid ?? 0;

@@ -1,8 +1,9 @@
-import { systemClock } from '../../clock.js';
+import { systemClock, wait } from '../../clock.js';
 import type { RedisAddress } from '../../redis/address.js';
 import type { Failure } from '../../redis/failures.js';
 import { readDurability, type Durability } from '../../redis/durability.js';
 import { createLink } from '../../redis/create-link.js';
+import { FileRewrite } from '../../redis/file-rewrite.js';
 import { SettingError, UnavailableError } from '../../redis/link.js';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
@@ -24,7 +25,7 @@ export type OpenRedisOptions = StoreOptions &
     readonly stated: 'auto' | 'yes' | 'no';
     /** The server takes what is written, or does not any more, and why. */
     readonly onServer: SessionOptions['onChange'];
-    /** Read at each connection. */
+    /** Read at each connection and every minute; called at the first reading of each connection, and at a change. */
     readonly onDurability: (durability: Durability) => void;
   };
 
@@ -36,26 +37,49 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const { address, timeoutMs, random, keyPrefix, onServer, stated, onDurability } = options;
   // A server hangs in real time, whatever clock the relay runs on.
   const link = createLink({ address, clock: systemClock, timeoutMs });
+  const prefix = `{${keyPrefix}}`;
+  const closing = new AbortController();
+  const rewrite = new FileRewrite({
+    link,
+    hash: `${prefix}:meta`,
+    clock: options.clock,
+    signal: closing.signal,
+  });
   let isDurable = false;
-
   let isOpen = false;
+  /** What was reported last since the server is connected to. */
+  let reported = { facts: '', finding: null as string | null };
 
   const ask = async (): Promise<void> => {
     try {
       const durability = await readDurability(link, stated);
       ({ isDurable } = durability);
-      onDurability(durability);
+      const facts = JSON.stringify(durability);
+      if (facts !== reported.facts) onDurability(durability);
+      reported.facts = facts;
+      const finding = await rewrite.ensure();
+      if (finding !== null && finding !== reported.finding)
+        onDurability({ ...durability, findings: [finding] });
+      reported.finding = finding;
     } catch (error) {
       // It went away again, and is asked when it is back.
       if (!(error instanceof UnavailableError)) throw error;
     }
   };
+  const askEveryMinute = async (): Promise<void> => {
+    while (!closing.signal.aborted) {
+      await wait(options.clock, settingsMs, closing.signal);
+      if (link.isUp()) await ask();
+    }
+  };
   link.onChange((isUp) => {
     if (isUp) ask().catch(options.onFault);
-    // Another server may answer next time.
-    else isDurable = false;
+    else {
+      // Another server may answer next time.
+      isDurable = false;
+      reported = { facts: '', finding: null };
+    }
   });
-  const prefix = `{${keyPrefix}}`;
   const accountKey = toAccountKey(options.apiKey, keyPrefix);
   const guard = new AccountGuard({ ...options, link, prefix, accountKey });
   /** Resolves with why the key is not let in; null where it is, or where that cannot be asked now. */
@@ -85,8 +109,12 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     ...options,
     session,
     isDurable: () => isDurable,
-    closeLink: () => link.close(),
+    closeLink: () => {
+      closing.abort();
+      return link.close();
+    },
   });
+  askEveryMinute().catch(options.onFault);
   await link.untilUp(timeoutMs);
   await session.look();
   const wrong = session.isForeign ? await admit() : toWrongDatabase(link.failure());
@@ -97,6 +125,9 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   isOpen = true;
   return store;
 }
+
+/** A server's settings may be changed while it runs. */
+const settingsMs = 60_000;
 
 const toWrongDatabase = (failure: Failure | null): string | null =>
   failure?.isCertain === true ? failure.why : null;

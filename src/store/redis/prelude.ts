@@ -4,7 +4,7 @@ import { steadyTime } from '../../redis/server-time.js';
  * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
- * - `meta`: hash. epoch, version, full, next numbers of notes, letters, deliveries and memos, the drain rate, and the time (`server-time.ts`): every ms below is by it.
+ * - `meta`: hash. epoch, version, full, rewrittenRun (`file-rewrite.ts`), next numbers of notes, letters, deliveries and memos, the drain rate, and the time (`server-time.ts`): every ms below is by it.
  * - `account`: hash. What stands for a key of the Klaviyo account (`account.ts`) → the account's id, `-` where Klaviyo does not say, or nothing yet.
  * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.

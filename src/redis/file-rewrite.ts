@@ -1,0 +1,90 @@
+import { wait, type Clock } from '../clock.js';
+import { readInfo } from './durability.js';
+import { UnavailableError, type Link } from './link.js';
+
+/**
+ * A server that ends in the middle of a write leaves half a transaction at the end of its append-only
+ * file. Redis (seen with 7.0.15), and Valkey before valkey-io/valkey#4342, cut the file behind the last
+ * whole command and not before MULTI. So the half stays in the file, and the next start but one runs it
+ * after all: what a script wrote by half takes the place of what was acknowledged since.
+ *
+ * A rewritten file has nothing of it, so the file is rewritten once after each start of the server. Until
+ * that is done a second end of the server may still lose something.
+ */
+export class FileRewrite {
+  readonly #options: FileRewriteOptions;
+  #running: Promise<string | null> | null = null;
+
+  constructor(options: FileRewriteOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves once the file of the server's present run has been rewritten, by whichever relay, or with
+   * a sentence for an operator where it cannot be. Rejects with UnavailableError.
+   */
+  ensure(): Promise<string | null> {
+    this.#running ??= this.#ensure().finally(() => (this.#running = null));
+    return this.#running;
+  }
+
+  async #ensure(): Promise<string | null> {
+    const { link, hash, clock, signal } = this.#options;
+    const run = await this.#run();
+    if (run === null || String(await link.call('HGET', hash, field)) === run.id) return null;
+    const refusal = await ask(link);
+    if (refusal !== null) return toFinding(refusal);
+    for (;;) {
+      await wait(clock, pollMs, signal);
+      const now = await this.#run();
+      // Another run has another file; its connection asks anew.
+      if (now?.id !== run.id || signal.aborted) return null;
+      if (now.isRewriting) continue;
+      if (!now.wasRewritten) return toFinding('its last rewrite failed');
+      await link.call('HSET', hash, field, run.id);
+      return null;
+    }
+  }
+
+  /** Null where there is no such file, or the server does not tell. */
+  async #run(): Promise<Run | null> {
+    const info = await readInfo(this.#options.link);
+    const id = info.get('run_id');
+    // Of a cluster one node would answer, and another would be asked to rewrite.
+    if (id === undefined || info.get('aof_enabled') !== '1' || info.get('cluster_enabled') === '1')
+      return null;
+    return {
+      id,
+      isRewriting:
+        info.get('aof_rewrite_in_progress') === '1' || info.get('aof_rewrite_scheduled') === '1',
+      wasRewritten: info.get('aof_last_bgrewrite_status') === 'ok',
+    };
+  }
+}
+
+export type FileRewriteOptions = {
+  readonly link: Pick<Link, 'call'>;
+  /** Keeps which run of the server it was done for. */
+  readonly hash: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+};
+
+type Run = { readonly id: string; readonly isRewriting: boolean; readonly wasRewritten: boolean };
+
+const field = 'rewrittenRun';
+const pollMs = 1000;
+
+/** Null where a rewrite is under way: one that began in this run has nothing of the run before. */
+async function ask(link: Pick<Link, 'call'>): Promise<string | null> {
+  try {
+    await link.call('BGREWRITEAOF');
+    return null;
+  } catch (error) {
+    if (!(error instanceof UnavailableError) || error.reply === null) throw error;
+    return error.reply.includes('already in progress') ? null : error.reply;
+  }
+}
+
+const toFinding = (why: string): string =>
+  `the append-only file is not rewritten after the server's start (${why}): a server that ends twice in the middle of writing may lose what it acknowledged in between; allow the relay's user +bgrewriteaof, or run BGREWRITEAOF after each crash`;
