@@ -65,25 +65,33 @@ const names = Array.from({ length: 300_000 }, (_, index) => `"k${index}":1`).joi
 const event = `{"event_name":"e","distinct_id":"d","properties":{${names}}}`;
 const lines = '\n'.repeat(4_900_000);
 
-/** A tenth to a quarter of what these took in one go. */
-const limitMs = 250;
 /** A machine that is busy may hold up any of them; what is done in one go holds up all of them. */
 const tries = 5;
 
 describe('others are answered while one request is long', () => {
+  // In one go the relay took two to four times as long as the plain reading, and a quarter of it in slices.
   it.each([
-    ['300,000 names in one event', '/v1/events', event, 'application/json'],
-    ['4.9 million empty lines', '/v1/events/batch', lines, 'application/x-ndjson'],
+    ['300,000 names in one event', '/v1/events', event, 'application/json', JSON.parse],
+    [
+      '4.9 million empty lines',
+      '/v1/events/batch',
+      lines,
+      'application/x-ndjson',
+      (text: string) => text.split('\n'),
+    ],
   ])(
-    '%s',
-    async (_name, path, body, contentType) => {
-      const longest: number[] = [];
-      while (longest.length < tries && longest.every((ms) => ms >= limitMs)) {
+    '%s: none waits for as long as it takes to read the body in one go',
+    async (_name, path, body, contentType, read) => {
+      const shares: number[] = [];
+      while (shares.length < tries && shares.every((share) => share >= 1)) {
+        const from = performance.now();
+        read(body);
+        const readMs = performance.now() - from;
         const { status, longestMs } = await measure(path, body, contentType);
         expect(status).toBe(400);
-        longest.push(longestMs);
+        shares.push(longestMs / readMs);
       }
-      expect(Math.min(...longest)).toBeLessThan(limitMs);
+      expect(Math.min(...shares)).toBeLessThan(1);
     },
     60_000,
   );
