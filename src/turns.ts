@@ -20,6 +20,14 @@ function runNext(): void {
   if (waiting.length > 0) setImmediate(runNext);
 }
 
+/** More envelopes than this are work for several ms at each step of a batch: claim, request, verdicts, settlement. */
+const largeBatch = 1000;
+
+/** Between two steps of a batch: others come first where it is large. */
+export function giveWay(count: number): Promise<void> {
+  return count > largeBatch ? turn() : Promise.resolve();
+}
+
 /** Time a slice takes, at most, but for its last step. */
 const sliceMs = 8;
 /** Steps of a slice, at most: they bound it where the clock stands still. */

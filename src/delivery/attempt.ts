@@ -15,6 +15,7 @@ import type { Refusals } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
 import { toDelivery, toLater, toPutBack, toSettled, toTakenApart } from './settle.js';
 import { splitBatch } from './split.js';
+import { giveWay } from '../turns.js';
 
 export type AttemptDeps = {
   readonly lane: Lane;
@@ -86,6 +87,7 @@ export async function request(
     await putBack(parcels, deps);
     return [];
   }
+  await giveWay(envelopes.length);
   const at = clock.now();
   const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination), mayGo);
   permit.end(sent.feedback);
@@ -112,6 +114,7 @@ export async function request(
     pause: toAskedPause(clock, pauseMs),
   };
   const delivery = toDelivery(facts, sent, settled);
+  await giveWay(envelopes.length);
   await buffer.settle({ lane, settled, delivery });
   isolation.settled(settled);
   recorder.settled(lane, settled);

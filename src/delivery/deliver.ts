@@ -3,6 +3,7 @@ import type { Batcher } from './batcher.js';
 import type { Buffer } from './destination.js';
 import type { HeldBack } from './held-back.js';
 import type { LanePauses } from './pauses.js';
+import { giveWay } from '../turns.js';
 
 export type DeliverDeps = AttemptDeps & {
   readonly pauses: LanePauses;
@@ -51,6 +52,7 @@ export async function deliver(
       .catch(deps.onFault)
       .finally(() => inFlight.delete(sending));
     inFlight.add(sending);
+    await giveWay(parcels.length);
   }
   await Promise.all(inFlight);
   await isolation.idle();

@@ -8,6 +8,7 @@ import type { OverAge } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import type { RetryPolicy } from './retry.js';
 import { toPutBack, toSettled } from './settle.js';
+import { giveWay } from '../turns.js';
 
 /**
  * One record can make a request fail without being named: Klaviyo answers 500, a firewall answers with
@@ -108,16 +109,17 @@ export class Isolation {
     const isWornOut = (envelope: Envelope): boolean => overAge.noteFailure(envelope);
     const circumstances = { policy, random: random(), now: clock.now(), isWornOut };
     const isOutage = pauses.has('outage') && !pauses.isStopped;
-    const settled = parts.flatMap(({ parcels, failure }) =>
-      isOutage
+    for (const { parcels, failure } of parts) {
+      await giveWay(parcels.length);
+      const settled = isOutage
         ? toSettled(
             parcels.map((parcel) => ({ parcel, outcome: failure })),
             circumstances,
           )
-        : toPutBack(parcels),
-    );
-    await buffer.settle({ lane, settled });
-    this.#deps.onSettled(settled);
+        : toPutBack(parcels);
+      await buffer.settle({ lane, settled });
+      this.#deps.onSettled(settled);
+    }
   }
 }
 

@@ -50,7 +50,7 @@ const directions: Readonly<Record<string, Allowed>> = {
   store: { code: ['metrics', 'redis', 'turns', ...leaves], types: ['config'] },
   // The edge to Redis, which the store and the shared limiter have in common.
   redis: { code: leaves },
-  delivery: { code: ['metrics', ...leaves] },
+  delivery: { code: ['metrics', 'turns', ...leaves] },
   klaviyo: { code: leaves },
   // Judges the relay's requests, so it shares nothing with what makes them.
   'klaviyo/sandbox': { code: leaves },
