@@ -80,6 +80,16 @@ export const settingsSchema = z.object({
     .describe(
       'Redis or Valkey for `STORE=redis` (or `REDIS_URL_FILE`): redis://user:password@host:6379/0, rediss:// with TLS, redis+sentinel://a,b/primary/0, redis+cluster://a,b',
     ),
+  REDIS_SENTINEL_USERNAME: z
+    .string()
+    .optional()
+    .describe('User of the sentinels, where it is not that of Redis'),
+  REDIS_SENTINEL_PASSWORD: z
+    .string()
+    .optional()
+    .describe(
+      'Password of the sentinels, where it is not that of Redis (or `REDIS_SENTINEL_PASSWORD_FILE`)',
+    ),
   REDIS_KEY_PREFIX: z
     .string()
     .regex(/^[^{}\s]{1,100}$/, 'must be 1 to 100 characters without braces and spaces')
@@ -242,6 +252,7 @@ const fromFile = [
   'RELAY_ADMIN_KEYS',
   'REDIS_URL',
   'RATE_LIMIT_REDIS_URL',
+  'REDIS_SENTINEL_PASSWORD',
   'SHOPIFY_WEBHOOK_SECRETS',
   'STRIPE_WEBHOOK_SECRETS',
 ] as const;

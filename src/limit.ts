@@ -4,6 +4,7 @@ import type { Config } from './config.js';
 import { createLimiter, type Limiter, type LimiterOptions } from './delivery/limiter.js';
 import { recallRequests, restorePauses } from './delivery/recall.js';
 import type { RateWindow } from './envelope.js';
+import { toSentinelAuth } from './redis/address.js';
 import { findEviction } from './redis/durability.js';
 import { SettingError, type Link } from './redis/link.js';
 import { SharedLimiter } from './redis/shared-limiter.js';
@@ -76,14 +77,17 @@ async function openShared(
   const isApart = config.RATE_LIMIT_REDIS_URL !== undefined;
   const setting = isApart ? 'RATE_LIMIT_REDIS_URL' : 'REDIS_URL';
   // A server hangs in real time, whatever clock the relay runs on.
-  const link = createLink({ address, setting, clock: systemClock, timeoutMs });
+  const prefix = `{${config.REDIS_KEY_PREFIX}}`;
+  const link = createLink({
+    ...{ address, setting, key: prefix, clock: systemClock, timeoutMs },
+    sentinelAuth: toSentinelAuth(config),
+  });
   link.onChange((isUp) => {
     if (isUp) onServer(true, '');
     // A store on the same server reports this and more.
     if (isUp && isApart) void reportEviction(link, onFinding);
   });
   link.onFailure(({ why }) => onServer(false, why));
-  const prefix = `{${config.REDIS_KEY_PREFIX}}`;
   const share = config.RATE_LIMIT_STATIC_SHARE;
   const limits = toLimits(config);
   const limiter = new SharedLimiter({

@@ -10,7 +10,12 @@ const secretFields = new Set(
   [
     ...['authorization', 'proxy-authorization', 'x-api-key', 'cookie', 'set-cookie', 'apiKey'],
     ...['KLAVIYO_API_KEY', 'RELAY_API_KEYS', 'RELAY_ADMIN_KEYS', 'REDIS_URL', 'password', 'secret'],
-    ...['RATE_LIMIT_REDIS_URL', 'SHOPIFY_WEBHOOK_SECRETS', 'STRIPE_WEBHOOK_SECRETS'],
+    ...[
+      'RATE_LIMIT_REDIS_URL',
+      'REDIS_SENTINEL_PASSWORD',
+      'SHOPIFY_WEBHOOK_SECRETS',
+      'STRIPE_WEBHOOK_SECRETS',
+    ],
     ...['payload', 'body', 'email', 'phone_number', 'phone', 'first_name', 'last_name'],
     ...['properties', 'distinct_id', 'external_id', 'input', 'received'],
   ].map((name) => name.toLowerCase()),

@@ -1,11 +1,18 @@
 import { systemClock } from '../clock.js';
 import type { Config } from '../config.js';
-import type { RedisAddress } from '../redis/address.js';
+import { toSentinelAuth, type RedisAddress } from '../redis/address.js';
 import { bad, ok, warn, type Finding } from './finding.js';
 
 type RedisSettings = Pick<
   Config,
-  'STORE' | 'REDIS_URL' | 'RATE_LIMIT_REDIS_URL' | 'REDIS_TIMEOUT_MS' | 'REDIS_DURABLE'
+  | 'STORE'
+  | 'REDIS_URL'
+  | 'RATE_LIMIT_REDIS_URL'
+  | 'REDIS_TIMEOUT_MS'
+  | 'REDIS_DURABLE'
+  | 'REDIS_KEY_PREFIX'
+  | 'REDIS_SENTINEL_USERNAME'
+  | 'REDIS_SENTINEL_PASSWORD'
 >;
 
 /** Whether each Redis that the settings name answers, and what it would lose. */
@@ -25,12 +32,18 @@ export async function checkRedis(config: RedisSettings): Promise<readonly Findin
 async function checkServer(
   name: string,
   address: RedisAddress,
-  { REDIS_TIMEOUT_MS: timeoutMs, REDIS_DURABLE: stated }: RedisSettings,
+  config: RedisSettings,
 ): Promise<readonly Finding[]> {
+  const { REDIS_TIMEOUT_MS: timeoutMs, REDIS_DURABLE: stated, REDIS_KEY_PREFIX: prefix } = config;
+  const sentinelAuth = toSentinelAuth(config);
   // The client is loaded only where there is a Redis.
   const { createLink } = await import('../redis/create-link.js');
   const { readDurability } = await import('../redis/durability.js');
-  const link = createLink({ address, clock: systemClock, timeoutMs });
+  const link = createLink({
+    ...{ address, sentinelAuth, timeoutMs },
+    key: `{${prefix}}`,
+    clock: systemClock,
+  });
   try {
     if (!(await link.untilUp(2 * timeoutMs)))
       return [bad(name, link.failure()?.why ?? 'it does not answer')];

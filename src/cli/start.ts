@@ -145,6 +145,7 @@ function toSecrets(config: Config): readonly string[] {
     ...config.SHOPIFY_WEBHOOK_SECRETS,
     ...config.STRIPE_WEBHOOK_SECRETS,
     ...[config.REDIS_URL?.password, config.RATE_LIMIT_REDIS_URL?.password],
+    config.REDIS_SENTINEL_PASSWORD,
     ...[config.HTTPS_PROXY, config.HTTP_PROXY].map(
       (url) => url && decodeURIComponent(new URL(url).password),
     ),

@@ -1,7 +1,9 @@
+export type RedisHost = { readonly host: string; readonly port: number };
+
 /** Where Redis or Valkey is: one server, Sentinels that know it, or a cluster. */
 export type RedisAddress = {
   readonly kind: 'single' | 'sentinel' | 'cluster';
-  readonly hosts: readonly { readonly host: string; readonly port: number }[];
+  readonly hosts: readonly RedisHost[];
   readonly isTls: boolean;
   readonly username?: string;
   readonly password?: string;
@@ -9,6 +11,22 @@ export type RedisAddress = {
   readonly primary?: string;
   readonly database: number;
 };
+
+/** Of sentinels, where it is not the server's. */
+export type SentinelAuth = { readonly username?: string; readonly password?: string };
+
+/** From the settings; undefined where neither is set. */
+export function toSentinelAuth(config: {
+  readonly REDIS_SENTINEL_USERNAME?: string | undefined;
+  readonly REDIS_SENTINEL_PASSWORD?: string | undefined;
+}): SentinelAuth | undefined {
+  const { REDIS_SENTINEL_USERNAME: username, REDIS_SENTINEL_PASSWORD: password } = config;
+  if (username === undefined && password === undefined) return undefined;
+  return {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+  };
+}
 
 const form = /^(rediss?)(?:\+(sentinel|cluster))?:$/;
 const defaultPorts = { single: 6379, sentinel: 26379, cluster: 6379 } as const;
@@ -63,7 +81,7 @@ function toPlace(
   return { ...(primary !== undefined && { primary }), database };
 }
 
-function toHost(text: string, defaultPort: number): { host: string; port: number } {
+function toHost(text: string, defaultPort: number): RedisHost {
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined) throw new Error('must name a host and may name a port');

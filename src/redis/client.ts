@@ -1,26 +1,58 @@
-import { Cluster, Redis } from 'ioredis';
-import type { RedisAddress } from './address.js';
-
-export type Client = Redis | Cluster;
+import { Redis } from 'ioredis';
+import type { Clock } from '../clock.js';
+import type { RedisAddress, RedisHost, SentinelAuth } from './address.js';
+import { toLocatedConnector } from './located-connector.js';
+import { Sentinels } from './sentinels.js';
+import { createSlotLocator } from './slot-owner.js';
 
 /** Longest wait before it is tried again whether a server is back, ms. */
 const maxReconnectMs = 1000;
 
 export type ClientOptions = {
+  /** All keys have the hash tag of this one. */
+  readonly key: string;
+  readonly clock: Clock;
   readonly timeoutMs: number;
   /** Connections in a row that were made and could not be used: the next is tried later. */
   readonly refusals: () => number;
+  /** Of the sentinels. Absent: those of Redis. */
+  readonly sentinelAuth?: SentinelAuth | undefined;
+};
+
+export type Client = {
+  readonly redis: Redis;
+  /** Where there are any: they have to be closed, too. */
+  readonly sentinels: Sentinels | null;
 };
 
 /** Queues nothing while it is not connected, and sends nothing a second time by itself. */
-export function createClient(
-  address: RedisAddress,
-  { timeoutMs, refusals }: ClientOptions,
-): Client {
-  const { hosts, username, password } = address;
-  const options = {
-    ...(username !== undefined && { username }),
-    ...(password !== undefined && { password }),
+export function createClient(address: RedisAddress, options: ClientOptions): Client {
+  const { kind, hosts, isTls, database: db } = address;
+  const shared = { ...toCommon(address, options), ...toAuth(address) };
+  if (kind === 'single')
+    return { redis: new Redis({ ...shared, ...hosts[0], db }), sentinels: null };
+  if (kind === 'cluster') {
+    const client = { ...shared, enableReadyCheck: false };
+    const locate = createSlotLocator({ seeds: hosts, key: options.key, client });
+    const redis = new Redis({ ...shared, Connector: toLocatedConnector({ locate, isTls }) });
+    return { redis, sentinels: null };
+  }
+  const { username, password } = options.sentinelAuth ?? address;
+  const sentinels = new Sentinels({
+    hosts,
+    primary: address.primary ?? '',
+    client: { ...toCommon(address, options), ...toAuth({ username, password }) },
+    clock: options.clock,
+  });
+  const locate = (): Promise<RedisHost> => sentinels.locate();
+  return {
+    redis: new Redis({ ...shared, db, Connector: toLocatedConnector({ locate, isTls }) }),
+    sentinels,
+  };
+}
+
+function toCommon(address: RedisAddress, { timeoutMs, refusals }: ClientOptions) {
+  return {
     ...(address.isTls && { tls: {} }),
     connectTimeout: timeoutMs,
     // Also those by which a connection makes sure that the server is ready.
@@ -29,29 +61,18 @@ export function createClient(
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     retryStrategy: (times: number) => Math.min(maxReconnectMs, 50 * times + 250 * refusals()),
-    // A primary that became a replica: whoever is the primary now has to be found.
-    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
+    // Whoever is the primary now, or has the slot, has to be found.
+    reconnectOnError: (error: Error) => isMoved(error.message),
     connectionName: 'klaviyo-relay',
   };
-  if (address.kind === 'cluster') {
-    const { retryStrategy, enableOfflineQueue, ...redisOptions } = options;
-    return new Cluster([...hosts], {
-      redisOptions,
-      enableOfflineQueue,
-      clusterRetryStrategy: retryStrategy,
-    });
-  }
-  if (address.kind === 'sentinel') {
-    return new Redis({
-      ...options,
-      sentinels: [...hosts],
-      name: address.primary ?? '',
-      db: address.database,
-      // The same user and password everywhere, as most have it.
-      ...(password !== undefined && { sentinelPassword: password }),
-      ...(username !== undefined && { sentinelUsername: username }),
-    });
-  }
-  const [server] = hosts;
-  return new Redis({ ...options, ...server, db: address.database });
 }
+
+type Auth = { readonly username?: string | undefined; readonly password?: string | undefined };
+
+const toAuth = ({ username, password }: Auth) => ({
+  ...(username !== undefined && { username }),
+  ...(password !== undefined && { password }),
+});
+
+const isMoved = (reply: string): boolean =>
+  /^(READONLY|MOVED|CLUSTERDOWN|MASTERDOWN)\b/.test(reply);

@@ -1,11 +1,16 @@
 import type { Clock, Timer } from '../clock.js';
-import type { RedisAddress } from './address.js';
-import { createClient, type Client } from './client.js';
+import type { RedisAddress, SentinelAuth } from './address.js';
+import type { Redis } from 'ioredis';
+import { createClient } from './client.js';
 import { toDatabaseFailure, toEarlyEnd, toFailure, toWords, type Failure } from './failures.js';
 import { ScriptError, UnavailableError, type Link, type Reply } from './link.js';
 
 export type LinkOptions = {
   readonly address: RedisAddress;
+  /** All keys have the hash tag of this one: a cluster has one node for them, which is connected to. */
+  readonly key?: string;
+  /** Of the sentinels. Absent: the user and password of the address. */
+  readonly sentinelAuth?: SentinelAuth | undefined;
   /** The variable that the address is from. */
   readonly setting?: string;
   readonly clock: Clock;
@@ -22,11 +27,14 @@ type Attempt = { isConnected: boolean; failure: Failure | null; words: string | 
 const toAttempt = (): Attempt => ({ isConnected: false, failure: null, words: null });
 
 export function createLink(options: LinkOptions): Link {
-  const { address, clock, timeoutMs } = options;
+  const { address, clock, timeoutMs, key = '' } = options;
   const context = { address, timeoutMs, setting: options.setting ?? 'REDIS_URL' };
   /** Connections in a row that were made and could not be used. */
   let refusals = 0;
-  const client = createClient(address, { timeoutMs, refusals: () => refusals });
+  const { redis: client, sentinels } = createClient(address, {
+    ...{ key, clock, timeoutMs, sentinelAuth: options.sentinelAuth },
+    refusals: () => refusals,
+  });
   const changeListeners = new Set<(isUp: boolean) => void>();
   const failureListeners = new Set<(failure: Failure) => void>();
   let failure: Failure | null = notTried;
@@ -47,12 +55,16 @@ export function createLink(options: LinkOptions): Link {
     if (failure === null) become(next);
   };
 
+  sentinels?.onDoubt((why) => {
+    attempt.failure = { why, isCertain: false };
+    cut(client);
+    goDown(attempt.failure);
+  });
   client.on('connecting', () => (attempt = toAttempt()));
   client.on('connect', () => {
     const current = attempt;
     current.isConnected = true;
     // A server that closes the connection at once says why first, and the client drops it.
-    if (!('stream' in client)) return;
     client.stream.once('data', (data: Buffer) => {
       if (data[0] === errorReply) current.words = data.toString('utf8', 1);
     });
@@ -74,7 +86,7 @@ export function createLink(options: LinkOptions): Link {
   client.on('reconnecting', () => goDown(attempt.failure ?? closed));
   client.on('ready', () => {
     const current = attempt;
-    verifyDatabase(client, address)
+    verifyServer(client, address, key)
       .then(() => {
         if (attempt !== current) return;
         refusals = 0;
@@ -137,14 +149,16 @@ export function createLink(options: LinkOptions): Link {
       failureListeners.add(listener);
       return () => failureListeners.delete(listener);
     },
-    async run({ lua, sha }, key, args) {
+    async run({ lua, sha, keys }, prefix, args) {
+      const all = [prefix, ...keys.map((name) => prefix + name)];
+      const rest = [all.length, ...all, ...args];
       try {
-        return await call('EVALSHA', [sha, 1, key, ...args]);
+        return await call('EVALSHA', [sha, ...rest]);
       } catch (error) {
         const isUnknown =
           error instanceof UnavailableError && error.reply?.startsWith('NOSCRIPT') === true;
         if (!isUnknown) throw error;
-        return call('EVAL', [lua, 1, key, ...args]);
+        return call('EVAL', [lua, ...rest]);
       }
     },
     call: (command, ...args) => call(command, args),
@@ -171,16 +185,29 @@ export function createLink(options: LinkOptions): Link {
       failureListeners.clear();
       if (failure === null) await client.quit().catch(() => undefined);
       client.disconnect();
+      sentinels?.close();
     },
   };
 }
 
 /**
- * The client goes on in database 0 where the server refuses the one that it asked for: it is asked for
- * once more on each new connection, and the connection is used only where the server agrees.
+ * Before a connection is used:
+ *
+ * - The client goes on in database 0 where the server refuses the one that it asked for, so it is asked
+ *   for once more.
+ * - A node of a cluster has to be up, and to have the slot of `key`. While the slot is being moved, it
+ *   answers ASK for a key that it has not.
+ * - What sentinels name has to be a primary by its own word, too.
  */
-async function verifyDatabase(client: Client, { kind, database }: RedisAddress): Promise<void> {
-  if (kind !== 'cluster' && database !== 0) await client.call('SELECT', String(database));
+async function verifyServer(client: Redis, address: RedisAddress, key: string): Promise<void> {
+  const { kind, database } = address;
+  if (kind === 'cluster') {
+    const reply = await client.exists(key).catch((error: unknown) => error);
+    if (reply instanceof Error && !reply.message.startsWith('ASK ')) throw reply;
+  } else if (database !== 0) await client.call('SELECT', String(database));
+  if (kind !== 'sentinel') return;
+  const [role] = (await client.call('ROLE')) as readonly unknown[];
+  if (role !== 'master') throw new Error(`the server is a ${String(role)}, not the primary`);
 }
 
 function isOfSelect(error: unknown): boolean {
@@ -192,9 +219,8 @@ function isOfSelect(error: unknown): boolean {
 }
 
 /** Closed without a goodbye, which a server that hangs would not answer. It is connected to anew. */
-function cut(client: Client): void {
-  const nodes = 'nodes' in client ? client.nodes() : [client];
-  for (const { stream } of nodes) stream.destroy();
+function cut(client: Redis): void {
+  client.stream.destroy();
 }
 
 function toArgument(value: string | number | Uint8Array): string | Buffer {

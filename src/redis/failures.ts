@@ -83,7 +83,7 @@ function toRefusal(message: string, { address, setting }: FailureContext): Failu
 
 /** Without words all of them answered, and none named a primary. */
 function toSentinelWords(words: string | undefined, { address, setting }: FailureContext): string {
-  if (words === undefined)
+  if (words === undefined || words.includes('No such master'))
     return `the sentinels in ${setting} have no primary of the name ${address.primary ?? ''}`;
   if (words.startsWith('WRONGPASS') || words.startsWith('NOAUTH'))
     return `the sentinels refuse the user or the password in ${setting}`;

@@ -2,13 +2,22 @@ import { createHash } from 'node:crypto';
 import type { Failure } from './failures.js';
 
 /**
- * A Lua script. Every name it touches begins with its one key, which carries the hash tag. An error that
- * it raises by itself begins with `RELAY_`: every other one is the server's.
+ * A Lua script. An error that it raises by itself begins with `RELAY_`: every other one is the server's.
+ *
+ * Its first key is the prefix that carries the hash tag, and no key of that name exists; the others
+ * follow. All that it may touch are declared, so that a cluster that moves the slot refuses it while
+ * some of them are at one node and some at the other.
  */
-export type Script = { readonly name: string; readonly lua: string; readonly sha: string };
+export type Script = {
+  readonly name: string;
+  readonly lua: string;
+  readonly sha: string;
+  /** What follows the prefix in the name of each key. */
+  readonly keys: readonly string[];
+};
 
-export function toScript(name: string, lua: string): Script {
-  return { name, lua, sha: createHash('sha1').update(lua).digest('hex') };
+export function toScript(name: string, keys: readonly string[], lua: string): Script {
+  return { name, keys, lua, sha: createHash('sha1').update(lua).digest('hex') };
 }
 
 /** Bulk strings are buffers. */
@@ -30,7 +39,7 @@ export class UnavailableError extends Error {
 
 /** Whether the server says of itself that it can do nothing for the moment: every command gets the same answer. */
 export function isUnable(reply: string): boolean {
-  return /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|OOM|MISCONF|NOREPLICAS|TRYAGAIN|NOAUTH|UNBLOCKED|BUSY)\b/.test(
+  return /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|TRYAGAIN|OOM|MISCONF|NOREPLICAS|NOAUTH|UNBLOCKED|BUSY)\b/.test(
     reply,
   );
 }
@@ -65,7 +74,11 @@ export type Link = {
   /** Called with each new reason why it is down. Returns the way to stop. */
   onFailure(listener: (failure: Failure) => void): () => void;
   /** Rejects with UnavailableError where the server is away, slow or unable, and with ScriptError for what the script raised. */
-  run(script: Script, key: string, args: readonly (string | number | Uint8Array)[]): Promise<Reply>;
+  run(
+    script: Script,
+    prefix: string,
+    args: readonly (string | number | Uint8Array)[],
+  ): Promise<Reply>;
   /** Any other command, alike. */
   call(command: string, ...args: readonly (string | number)[]): Promise<Reply>;
   /** Resolves once it is up, once it is certain that it never will be, or after `ms`; true where it is up. */

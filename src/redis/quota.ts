@@ -2,18 +2,22 @@ import { createHash } from 'node:crypto';
 import { toScript, type Link } from './link.js';
 import { serverTime } from './server-time.js';
 
-/** caller, window ms, now or '' → {requests in the caller's window, ms until it ends}. */
+/** Its key is the caller's: a hash of window and count. Window ms, now or '' → {requests in the window, ms until it ends}. */
 const countScript = toScript(
   'count',
+  [],
   `
 ${serverTime}
-local now = math.floor(serverMs(ARGV[3]))
-local windowMs = tonumber(ARGV[2])
+local name = KEYS[1]
+local now = math.floor(serverMs(ARGV[2]))
+local windowMs = tonumber(ARGV[1])
 local window = math.floor(now / windowMs)
-local name = KEYS[1] .. ':' .. ARGV[1] .. ':' .. window
-local count = redis.call('INCR', name)
-if count == 1 then redis.call('PEXPIRE', name, 2 * windowMs) end
-return {count, (window + 1) * windowMs - now}
+if tonumber(redis.call('HGET', name, 'window') or -1) ~= window then
+  redis.call('DEL', name)
+  redis.call('HSET', name, 'window', window)
+  redis.call('PEXPIRE', name, 2 * windowMs)
+end
+return {redis.call('HINCRBY', name, 'count', 1), (window + 1) * windowMs - now}
 `,
 );
 
@@ -32,7 +36,8 @@ export function createSharedCount(
     // A caller is named by its key or its address, which nobody should find in Redis.
     const name = createHash('sha256').update(caller).digest('base64url').slice(0, 22);
     const now = options.time === undefined ? '' : Math.round(options.time());
-    const reply = await link.run(countScript, options.key, [name, options.windowMs, now]);
+    const key = `${options.key}:${name}`;
+    const reply = await link.run(countScript, key, [options.windowMs, now]);
     const [current, ttlMs] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
     return { current: Number(current), ttlMs: Number(ttlMs) };
   };

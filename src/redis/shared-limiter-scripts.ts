@@ -1,8 +1,17 @@
-import { toScript } from './link.js';
+import { toScript as toAnyScript, type Script } from './link.js';
 import { steadyTime } from './server-time.js';
 
 /** How many requests may leave at once after an idle spell where no shorter window says so; as in delivery/pacer.ts. */
 const burstShare = 1 / 15;
+
+const keys = [
+  ':meta',
+  ...['events', 'profiles', 'imports'].flatMap((endpoint) =>
+    ['flight', 'ended', 'foreign'].map((what) => `:${endpoint}:${what}`),
+  ),
+];
+
+const toScript = (name: string, lua: string): Script => toAnyScript(name, keys, lua);
 
 /**
  * The rules of delivery/{token-bucket,window,pacer}.ts, within the server. Layout under one key:
@@ -11,7 +20,7 @@ const burstShare = 1 / 15;
  *   announced limits by window.
  * - `ENDPOINT:flight`: sorted set. Permit → when it counts as ended, though nobody ended it.
  * - `ENDPOINT:ended`: sorted set. Permit → when it ended.
- * - `ENDPOINT:foreign:WINDOW`: sorted set. Places that others on the account hold, until.
+ * - `ENDPOINT:foreign`: sorted set. `WINDOW/permit/number` of places that others on the account hold, until.
  *
  * ARGV: the time as a stamp (`server-time.ts`), the bucket's refill a second and size, windows as JSON by endpoint, shortest first.
  */
@@ -54,8 +63,10 @@ local function look(endpoint, window)
   local freeAt = {}
   local ended = redis.call('ZRANGEBYSCORE', name(endpoint, 'ended'), '(' .. string.format('%.6f', now - window.windowMs), '+inf', 'WITHSCORES')
   for index = 2, #ended, 2 do freeAt[#freeAt + 1] = tonumber(ended[index]) + window.windowMs end
-  local foreign = redis.call('ZRANGEBYSCORE', name(endpoint, 'foreign:' .. window.windowMs), '(' .. string.format('%.6f', now), '+inf', 'WITHSCORES')
-  for index = 2, #foreign, 2 do freeAt[#freeAt + 1] = tonumber(foreign[index]) end
+  local foreign = redis.call('ZRANGEBYSCORE', name(endpoint, 'foreign'), '(' .. string.format('%.6f', now), '+inf', 'WITHSCORES')
+  for index = 1, #foreign, 2 do
+    if tonumber(string.match(foreign[index], '^%d+')) == window.windowMs then freeAt[#freeAt + 1] = tonumber(foreign[index + 1]) end
+  end
   table.sort(freeAt)
   local announced = redis.call('HGET', meta, endpoint .. ':limit:' .. window.windowMs)
   local limit = announced and math.min(window.limit, number(announced)) or window.limit
@@ -156,10 +167,10 @@ for _, window in ipairs(lookAll(endpoint)) do
     local resetMs = type(told.resetMs) == 'number' and told.resetMs > 0 and told.resetMs or window.windowMs
     local used = math.min(told.remainingOf - told.remaining, window.limit)
     local foreign = used - window.flight - #window.freeAt
-    local place = name(endpoint, 'foreign:' .. window.windowMs)
+    local place = name(endpoint, 'foreign')
     redis.call('ZREMRANGEBYSCORE', place, '-inf', now)
     for index = 1, foreign do
-      redis.call('ZADD', place, string.format('%.6f', now + math.min(resetMs, window.windowMs)), permit .. '/' .. index)
+      redis.call('ZADD', place, string.format('%.6f', now + math.min(resetMs, window.windowMs)), string.format('%.0f', window.windowMs) .. '/' .. permit .. '/' .. index)
     end
     break
   end

@@ -2,6 +2,7 @@ import { systemClock } from '../clock.js';
 import type { Config } from '../config.js';
 import { openJournal, type OpenJournalOptions } from './journal/open.js';
 import { MemoryStore } from './memory.js';
+import { toSentinelAuth } from '../redis/address.js';
 import type { OpenRedisOptions } from './redis/open.js';
 import type { Capacity } from './admission.js';
 import type { StoreOptions } from './options.js';
@@ -33,6 +34,7 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
     return openRedis({
       ...options,
       address,
+      sentinelAuth: toSentinelAuth(config),
       apiKey: config.KLAVIYO_API_KEY,
       acceptedKey: config.REDIS_ACCEPT_KEY,
       keyPrefix: config.REDIS_KEY_PREFIX,

@@ -24,8 +24,8 @@ async function connect(timeoutMs = 2000): Promise<Link> {
   return link;
 }
 
-const echo = toScript('echo', 'return {KEYS[1], ARGV[1], #ARGV, false}');
-const wrong = toScript('wrong', "return redis.error_reply('RELAY_WRONG this')");
+const echo = toScript('echo', [], 'return {KEYS[1], ARGV[1], #ARGV, false}');
+const wrong = toScript('wrong', [], "return redis.error_reply('RELAY_WRONG this')");
 const failure = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error);
 
 async function untilDone<T>(work: () => Promise<T>): Promise<T> {

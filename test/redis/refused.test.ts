@@ -230,9 +230,9 @@ describe('a database that the server does not have', () => {
 });
 
 describe('an error that the server answers with', () => {
-  const raised = toScript('raised', "return redis.error_reply('RELAY_OWN this')");
-  const faulty = toScript('faulty', 'local a = nil; return a.b');
-  const denied = toScript('denied', "return redis.call('SET', KEYS[1], ARGV[1])");
+  const raised = toScript('raised', [], "return redis.error_reply('RELAY_OWN this')");
+  const faulty = toScript('faulty', [], 'local a = nil; return a.b');
+  const denied = toScript('denied', [], "return redis.call('SET', KEYS[1], ARGV[1])");
   const failure = (work: Promise<unknown>): Promise<unknown> =>
     work.catch((error: unknown) => error);
 

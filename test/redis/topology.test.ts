@@ -5,8 +5,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
 import { createLink } from '../../src/redis/create-link.js';
-import { UnavailableError, type Link } from '../../src/redis/link.js';
+import type { Link } from '../../src/redis/link.js';
 import { ack, aDelivery, bury, retry, settledAs, someEvents } from '../support/builders.js';
+import { untilTrue } from '../support/redis-cluster.js';
 import { findFreePort, startRedis, type RedisServer } from '../support/redis-server.js';
 import { append, claim } from '../store/contract/harness.js';
 import { openTestRedis } from '../store/redis/under-test.js';
@@ -26,19 +27,6 @@ async function start(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
 
 const link = (url: string, timeoutMs = 2000): Link =>
   createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
-
-/** Asks until the answer is as wanted; each try is a real one. */
-async function untilTrue(what: string, look: () => Promise<boolean>): Promise<void> {
-  const end = systemClock.monotonic() + 30_000;
-  while (systemClock.monotonic() < end) {
-    const isSo = await look().catch((error: unknown) => {
-      if (!(error instanceof UnavailableError)) throw error;
-      return false;
-    });
-    if (isSo) return;
-  }
-  throw new Error(`never came true: ${what}`);
-}
 
 describe('a cluster', () => {
   it('keeps all names of an account in one slot', async () => {
@@ -79,29 +67,41 @@ describe('a cluster', () => {
 });
 
 describe('Sentinel', () => {
-  it('names the primary, and after a failover the new one', async () => {
+  /** A primary, a replica that follows it, and so many sentinels that agree. */
+  async function startAll(count: number) {
     const primary = await start();
     const replica = await start({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
     const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
     directories.push(directory);
-    const path = join(directory, 'sentinel.conf');
-    writeFileSync(
-      path,
-      `sentinel monitor main 127.0.0.1 ${primary.port} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n`,
-    );
-    const sentinel = await start({ config: path });
+    const sentinels: RedisServer[] = [];
+    for (let number = 0; number < count; number++) {
+      const path = join(directory, `sentinel-${number}.conf`);
+      writeFileSync(
+        path,
+        `sentinel monitor main 127.0.0.1 ${primary.port} ${Math.ceil(count / 2)}\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n`,
+      );
+      sentinels.push(await start({ config: path }));
+    }
     const own = link(replica.url);
     await own.untilUp(5000);
     await untilTrue('the replica follows', async () =>
       String(await own.call('INFO', 'replication')).includes('master_link_status:up'),
     );
-    const asked = link(sentinel.url);
-    await asked.untilUp(5000);
-    await untilTrue('Sentinel knows the replica', async () =>
-      String(await asked.call('INFO', 'sentinel')).includes('slaves=1'),
-    );
-    await asked.close();
-    const through = link(`redis+sentinel://127.0.0.1:${sentinel.port}/main/0`, 500);
+    for (const sentinel of sentinels) {
+      const asked = link(sentinel.url);
+      await asked.untilUp(5000);
+      await untilTrue('it knows the replica and the others', async () =>
+        String(await asked.call('INFO', 'sentinel')).includes(`slaves=1,sentinels=${count}`),
+      );
+      await asked.close();
+    }
+    const url = `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/main/0`;
+    return { primary, sentinels, own, url };
+  }
+
+  it('names the primary, and after a failover the new one', async () => {
+    const { primary, own, url } = await startAll(1);
+    const through = link(url, 500);
     expect(await through.untilUp(5000)).toBe(true);
     await through.call('SET', 'kept', 'yes');
     await untilTrue(
@@ -117,5 +117,72 @@ describe('Sentinel', () => {
     expect(String(await own.call('ROLE'))).toContain('master');
     await through.close();
     await own.close();
+  }, 60_000);
+
+  it('has nothing written to the primary of before once it makes another one', async () => {
+    const { sentinels, own, url } = await startAll(3);
+    const through = link(url, 500);
+    expect(await through.untilUp(5000)).toBe(true);
+    const kept: string[] = [];
+    let after = 0;
+    const write = async (): Promise<boolean> => {
+      const name = `n${kept.length}`;
+      await through.call('SET', name, '1');
+      kept.push(name);
+      const isNew = String(await own.call('ROLE')).startsWith('master');
+      if (isNew) after++;
+      return after > 20;
+    };
+    const asked = link(sentinels[0]!.url);
+    await asked.untilUp(5000);
+    await untilTrue('some are written', async () => {
+      await write();
+      return kept.length > 100;
+    });
+    await asked.call('SENTINEL', 'FAILOVER', 'main');
+    await untilTrue('the new primary is written to', write);
+    expect(Number(await own.call('EXISTS', ...(kept as [string])))).toBe(kept.length);
+    for (const one of [asked, through, own]) await one.close();
+  }, 60_000);
+
+  it('that most of do not answer any more leaves the primary without trust within seconds', async () => {
+    const { sentinels, own, url } = await startAll(3);
+    const through = link(url, 500);
+    expect(await through.untilUp(5000)).toBe(true);
+    sentinels[0]!.freeze();
+    const from = systemClock.monotonic();
+    await untilTrue('the two that answer are enough', async () => {
+      await through.call('SET', 'a', '1');
+      return systemClock.monotonic() - from > 8000;
+    });
+    sentinels[1]!.freeze();
+    await untilTrue('it is not used any more', () => Promise.resolve(!through.isUp()));
+    expect(through.failure()?.why).toMatch(/1 of 3 answer/);
+    for (const one of sentinels) one.thaw();
+    await untilTrue('it is used again', () => through.untilUp(1000));
+    for (const one of [through, own]) await one.close();
+  }, 60_000);
+
+  it('may have a password of its own, beside that of Redis', async () => {
+    const primary = await start({ settings: { requirepass: 'of-redis' } });
+    const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
+    directories.push(directory);
+    const path = join(directory, 'sentinel.conf');
+    writeFileSync(
+      path,
+      `requirepass of-sentinel\nsentinel monitor main 127.0.0.1 ${primary.port} 1\nsentinel auth-pass main of-redis\n`,
+    );
+    const sentinel = await start({ config: path });
+    const address = toAddress(`redis+sentinel://:of-redis@127.0.0.1:${sentinel.port}/main/0`);
+    const options = { address, clock: systemClock, timeoutMs: 500 };
+    const refused = createLink(options);
+    await untilTrue('it is refused', () =>
+      Promise.resolve(/sentinels? .*refuse/.test(refused.failure()?.why ?? '')),
+    );
+    await refused.close();
+    const through = createLink({ ...options, sentinelAuth: { password: 'of-sentinel' } });
+    expect(await through.untilUp(5000)).toBe(true);
+    expect(String(await through.call('SET', 'a', '1'))).toBe('OK');
+    await through.close();
   }, 60_000);
 });

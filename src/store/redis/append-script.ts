@@ -1,7 +1,6 @@
-import { toScript } from '../../redis/link.js';
 import { reopenAt } from '../admission.js';
 import { letters } from './letters-lua.js';
-import { prelude } from './prelude.js';
+import { prelude, toScript } from './prelude.js';
 import { seen } from './seen-lua.js';
 
 /**

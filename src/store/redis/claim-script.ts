@@ -1,5 +1,4 @@
-import { toScript } from '../../redis/link.js';
-import { prelude } from './prelude.js';
+import { prelude, toScript } from './prelude.js';
 
 /**
  * now, relay, the claim's number, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge →

@@ -1,5 +1,4 @@
-import { toScript } from '../../redis/link.js';
-import { prelude } from './prelude.js';
+import { prelude, toScript } from './prelude.js';
 import { seen } from './seen-lua.js';
 
 /** An order below which, how many → {order, letter, …}, newest first. */

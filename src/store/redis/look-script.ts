@@ -1,5 +1,4 @@
-import { toScript } from '../../redis/link.js';
-import { prelude } from './prelude.js';
+import { prelude, toScript } from './prelude.js';
 
 /** What is taken over in one look: a look must not hold up everybody else. */
 const mostTakenOver = 5000;

@@ -1,5 +1,4 @@
-import { toScript } from '../../redis/link.js';
-import { prelude } from './prelude.js';
+import { prelude, toScript } from './prelude.js';
 
 /** What is too much, where the bound was lowered, goes a few with each call, so that no call pays for all. */
 const extraDrops = 64;

@@ -1,5 +1,5 @@
 import { systemClock, wait } from '../../clock.js';
-import type { RedisAddress } from '../../redis/address.js';
+import type { RedisAddress, SentinelAuth } from '../../redis/address.js';
 import type { Failure } from '../../redis/failures.js';
 import { readDurability, type Durability } from '../../redis/durability.js';
 import { createLink } from '../../redis/create-link.js';
@@ -19,6 +19,7 @@ export type OpenRedisOptions = StoreOptions &
     /** Of the Klaviyo account whose buffer this is. */
     readonly apiKey: string;
     readonly address: RedisAddress;
+    readonly sentinelAuth?: SentinelAuth | undefined;
     /** Without the hash tag's braces. */
     readonly keyPrefix: string;
     readonly timeoutMs: number;
@@ -34,10 +35,15 @@ export type OpenRedisOptions = StoreOptions &
  * where it does not have the database, or keeps the buffer of another account.
  */
 export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> {
-  const { address, timeoutMs, random, keyPrefix, onServer, stated, onDurability } = options;
+  const { address, sentinelAuth, timeoutMs, random, keyPrefix, onServer, stated, onDurability } =
+    options;
   // A server hangs in real time, whatever clock the relay runs on.
-  const link = createLink({ address, clock: systemClock, timeoutMs });
   const prefix = `{${keyPrefix}}`;
+  const link = createLink({
+    ...{ address, sentinelAuth, timeoutMs },
+    key: prefix,
+    clock: systemClock,
+  });
   const closing = new AbortController();
   const rewrite = new FileRewrite({
     link,

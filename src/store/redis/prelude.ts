@@ -1,3 +1,5 @@
+import { lanes } from '../../envelope.js';
+import { toScript as toAnyScript, type Script } from '../../redis/link.js';
 import { steadyTime } from '../../redis/server-time.js';
 
 /**
@@ -25,6 +27,18 @@ import { steadyTime } from '../../redis/server-time.js';
  *
  * Waiting for keys follows key-holds.ts, claiming follows pick.ts: the same rules, within the server.
  */
+export const storeKeys: readonly string[] = [
+  ...['meta', 'account', 'relays', 'fences', 'seen', 'seen-log', 'letters', 'letter-orders'],
+  ...['deliveries', 'delivery-ranges', 'delivery-orders', 'memos', 'memo-orders', 'probe', 'none'],
+  ...lanes.flatMap((lane) =>
+    [
+      ...['queue', 'redriven', 'redriven-at', 'stats', 'returned', 'delayed', 'claimed', 'tries'],
+      ...['taken', 'reserved', 'waiters', 'imports', 'orphans', 'settled'],
+    ].map((name) => `${lane}:${name}`),
+  ),
+].map((name) => `:${name}`);
+
+/** Every script of the store begins with it. */
 export const prelude = `
 local K = KEYS[1]
 local lanes = {'events', 'profiles'}
@@ -257,3 +271,6 @@ local function giveUpClaims(lane, relay, most, claim)
   return done
 end
 `;
+
+/** A script of the store. `lua` begins with the prelude. */
+export const toScript = (name: string, lua: string): Script => toAnyScript(name, storeKeys, lua);

@@ -1,5 +1,4 @@
-import { toScript } from '../../redis/link.js';
-import { prelude } from './prelude.js';
+import { prelude, toScript } from './prelude.js';
 
 /** lane, number → {state, tries | letter | delivery, merged}, or nothing. */
 export const receiptScript = toScript(

@@ -1,0 +1,208 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { z } from 'zod';
+import type { Clock, Timer } from '../clock.js';
+import type { RedisHost } from './address.js';
+
+export type SentinelsOptions = {
+  readonly hosts: readonly RedisHost[];
+  /** Their name for the primary. */
+  readonly primary: string;
+  readonly client: Omit<RedisOptions, 'replyMapping' | 'protocol'>;
+  readonly clock: Clock;
+};
+
+/** How often they are asked beside what they announce. */
+const pollMs = 1000;
+/**
+ * A primary that a majority of the sentinels has not confirmed for so long is not written to: on the other
+ * side of a broken network they may have made another one by then. Sentinels wait for no less
+ * (`down-after-milliseconds`, 30 s by default) before they do.
+ */
+const trustMs = 5000;
+
+/** For what others than most of them answer. Those that learn of a failover from others are up to two seconds late. */
+const graceMs = 200;
+
+/** What they announce when the primary is about to change, or has changed. */
+const channels = [
+  '+try-failover',
+  '+failover-state-select-slave',
+  '+promoted-slave',
+  '+switch-master',
+];
+
+/**
+ * Knows from sentinels which server is the primary.
+ *
+ * During a failover the primary of before goes on to take writes for seconds after another one was
+ * promoted, and loses all of them. So nothing is sent to it from the moment that a sentinel announces one.
+ */
+export class Sentinels {
+  readonly #options: SentinelsOptions;
+  readonly #asked: readonly Redis[];
+  readonly #listening: readonly Redis[];
+  #current: RedisHost | null = null;
+  #timer: Timer | null = null;
+  /** Monotonic ms when a majority confirmed the primary last. */
+  #confirmedAt = -Infinity;
+  #isClosed = false;
+  #onDoubt: (why: string) => void = () => undefined;
+
+  constructor(options: SentinelsOptions) {
+    this.#options = options;
+    this.#asked = options.hosts.map((host) => this.#connect(host));
+    this.#listening = options.hosts.map((host) => this.#listen(host));
+  }
+
+  /** Calls back where the primary that `locate` named last is not to be written to any more, with the reason. */
+  onDoubt(listener: (why: string) => void): void {
+    this.#onDoubt = listener;
+  }
+
+  /** As the newest of their answers has it. Rejects while a failover is under way, and where fewer than most of them answer. */
+  async locate(): Promise<RedisHost> {
+    this.#current = null;
+    const host = toPrimary(await this.#ask(), this.#asked.length);
+    this.#current = host;
+    this.#confirmedAt = this.#options.clock.monotonic();
+    this.#arm();
+    return host;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    for (const redis of [...this.#asked, ...this.#listening]) redis.disconnect();
+  }
+
+  #connect(host: RedisHost): Redis {
+    const redis = new Redis({
+      ...this.#options.client,
+      ...host,
+      enableReadyCheck: false,
+      enableOfflineQueue: true,
+      maxRetriesPerRequest: 0,
+      retryStrategy: () => pollMs,
+    });
+    // Each question says why it failed.
+    redis.on('error', () => undefined);
+    return redis;
+  }
+
+  #listen(host: RedisHost): Redis {
+    const redis = this.#connect(host);
+    redis.on('ready', () => void redis.subscribe(...channels).catch(() => undefined));
+    redis.on('message', (_channel, message) => {
+      if (message.split(' ').includes(this.#options.primary))
+        this.#doubt('the sentinels are making another server the primary');
+    });
+    return redis;
+  }
+
+  #doubt(why: string): void {
+    if (this.#current === null || this.#isClosed) return;
+    this.#current = null;
+    this.#timer?.cancel();
+    this.#onDoubt(why);
+  }
+
+  #arm(): void {
+    this.#timer?.cancel();
+    if (this.#isClosed) return;
+    this.#timer = this.#options.clock.setTimer(pollMs, () => void this.#poll());
+  }
+
+  async #poll(): Promise<void> {
+    const { clock } = this.#options;
+    const before = this.#current;
+    const answers = await this.#ask();
+    if (this.#isClosed || before === null || this.#current !== before) return;
+    try {
+      const { host, port } = toPrimary(answers, this.#asked.length);
+      this.#confirmedAt = clock.monotonic();
+      if (host !== before.host || port !== before.port) {
+        this.#doubt(`the primary is ${host}:${port} now`);
+        return;
+      }
+    } catch (error) {
+      const isOver = clock.monotonic() - this.#confirmedAt >= trustMs;
+      if (isOver || error instanceof FailoverError) {
+        this.#doubt(error instanceof Error ? error.message : String(error));
+        return;
+      }
+    }
+    this.#arm();
+  }
+
+  /** One that hangs is not waited for once most have answered; one that is a moment later may know more. */
+  #ask(): Promise<readonly (View | Error)[]> {
+    const { clock, primary } = this.#options;
+    const answers: (View | Error)[] = [];
+    return new Promise((resolve) => {
+      let timer: Timer | null = null;
+      const end = (): void => {
+        timer?.cancel();
+        resolve([...answers]);
+      };
+      const note = (answer: View | Error): void => {
+        answers.push(answer);
+        if (answers.length === this.#asked.length) end();
+        else if (timer === null && isMost(answers, this.#asked.length))
+          timer = clock.setTimer(graceMs, end);
+      };
+      for (const redis of this.#asked) {
+        redis
+          .call('SENTINEL', 'MASTER', primary)
+          .then((reply) => note(toView(reply)))
+          .catch((error: unknown) =>
+            note(error instanceof Error ? error : new Error(String(error))),
+          );
+      }
+    });
+  }
+}
+
+const isMost = (answers: readonly (View | Error)[], count: number): boolean =>
+  2 * answers.filter((each) => !(each instanceof Error)).length > count;
+
+class FailoverError extends Error {}
+
+type View = {
+  readonly host: string;
+  readonly port: number;
+  readonly epoch: number;
+  readonly isFailingOver: boolean;
+};
+
+const fieldsSchema = z.looseObject({
+  ip: z.string(),
+  port: z.coerce.number(),
+  flags: z.string(),
+  'config-epoch': z.coerce.number(),
+});
+
+/** From names and values that follow one another. */
+function toView(reply: unknown): View {
+  const flat = z.array(z.string()).parse(reply);
+  const pairs = flat.flatMap((name, index) =>
+    index % 2 === 0 ? [[name, flat[index + 1]] as const] : [],
+  );
+  const { ip, port, flags, 'config-epoch': epoch } = fieldsSchema.parse(Object.fromEntries(pairs));
+  return { host: ip, port, epoch, isFailingOver: flags.includes('failover_in_progress') };
+}
+
+/** Pure. Throws where a failover is under way, or no majority answered. */
+function toPrimary(answers: readonly (View | Error)[], count: number): RedisHost {
+  const views = answers.filter((each): each is View => !(each instanceof Error));
+  if (!isMost(answers, count)) {
+    const error = answers.find((each) => each instanceof Error);
+    throw new Error(
+      `All sentinels are unreachable: ${views.length} of ${count} answer. Last error: ${error?.message ?? ''}`,
+    );
+  }
+  if (views.some(({ isFailingOver }) => isFailingOver))
+    throw new FailoverError('the sentinels are making another server the primary');
+  const [newest] = [...views].sort((a, b) => b.epoch - a.epoch);
+  if (newest === undefined) throw new Error('no sentinel answers');
+  return { host: newest.host, port: newest.port };
+}

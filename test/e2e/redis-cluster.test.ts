@@ -1,0 +1,109 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { startCluster, untilTrue, type RedisCluster } from '../support/redis-cluster.js';
+import { startRelay, type RelayUnderTest } from '../support/relay.js';
+
+let cluster: RedisCluster;
+let relay: RelayUnderTest;
+let runs = 0;
+beforeAll(async () => {
+  cluster = await startCluster();
+}, 60_000);
+afterAll(() => cluster.close());
+beforeEach(async () => {
+  relay = await startRelay({
+    env: {
+      STORE: 'redis',
+      REDIS_URL: cluster.url,
+      REDIS_KEY_PREFIX: `account-${++runs}`,
+      REDIS_TIMEOUT_MS: '500',
+    },
+  });
+  await relay.until('it is ready', isReady);
+  await relay.post('/v1/lanes/events/pause', {});
+});
+afterEach(() => relay.stop());
+
+const key = (): string => `{account-${runs}}:meta`;
+const isReady = async (): Promise<boolean> => (await relay.get('/readyz')).status === 200;
+const post = async (...names: readonly string[]): Promise<number> => {
+  const events = names.map((name) => ({ event_name: 'e', distinct_id: 'd', insert_id: name }));
+  return (await relay.post('/v1/events/batch', events)).status;
+};
+/** Everything that was accepted, and nothing else, arrives. */
+async function expectRecorded(...names: readonly string[]): Promise<void> {
+  await relay.post('/v1/lanes/events/resume', {});
+  await relay.untilSettled();
+  const recorded = relay.sandbox.state().events.map(({ uniqueId }) => uniqueId);
+  expect([...recorded].sort()).toEqual([...names].sort());
+}
+
+it('a relay goes on by itself after the node with its slot ended, and has all that was replicated', async () => {
+  expect(await post('a', 'b')).toBe(202);
+  await cluster.untilReplicated();
+  const owner = await cluster.ownerOf(key());
+  await owner.server.kill();
+  await relay.until('it sees that', async () => !(await isReady()));
+  expect(await post('not taken')).toBe(503);
+  await relay.until('another node has taken over', isReady);
+  expect(await post('c')).toBe(202);
+  expect((await cluster.ownerOf(key())).id).not.toBe(owner.id);
+  await owner.server.start();
+  await expectRecorded('a', 'b', 'c');
+}, 60_000);
+
+it('a relay goes on by itself after the node with its slot hung, and while it is back as a replica', async () => {
+  expect(await post('a')).toBe(202);
+  await cluster.untilReplicated();
+  const owner = await cluster.ownerOf(key());
+  owner.server.freeze();
+  await relay.until('it sees that', async () => !(await isReady()));
+  await relay.until('another node has taken over', isReady);
+  expect(await post('b')).toBe(202);
+  owner.server.thaw();
+  await untilTrue('it is a replica', async () =>
+    String(await owner.link.call('ROLE')).startsWith('slave'),
+  );
+  expect(await post('c')).toBe(202);
+  await expectRecorded('a', 'b', 'c');
+}, 60_000);
+
+it('a planned failover of the node loses nothing', async () => {
+  expect(await post('a')).toBe(202);
+  const owner = await cluster.ownerOf(key());
+  const replicas = await Promise.all(
+    cluster.nodes.map(async (node) => {
+      const info = String(await node.link.call('INFO', 'replication'));
+      return info.includes(`master_port:${owner.server.port}`) ? [node] : [];
+    }),
+  );
+  await replicas.flat()[0]?.link.call('CLUSTER', 'FAILOVER');
+  await untilTrue(
+    'the replica is the primary',
+    async () => (await cluster.ownerOf(key()).catch(() => owner)) !== owner,
+  );
+  await relay.until('it is ready', async () => (await isReady()) && (await post('b')) === 202);
+  await expectRecorded('a', 'b');
+}, 60_000);
+
+it('a slot that is moved key by key takes nothing meanwhile, and everything is at its new node', async () => {
+  expect(await post('a', 'b')).toBe(202);
+  const from = await cluster.ownerOf(key());
+  const to = await cluster.anotherPrimary(from);
+  const slot = Number(await from.link.call('CLUSTER', 'KEYSLOT', key()));
+  const epoch = String(await from.link.call('HGET', key(), 'epoch'));
+  await to.link.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+  await from.link.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+  expect(await post('not taken')).toBe(503);
+  for (;;) {
+    const names = (await from.link.call('CLUSTER', 'GETKEYSINSLOT', slot, 5)) as readonly Buffer[];
+    if (names.length === 0) break;
+    const place = ['127.0.0.1', to.server.port, '', 0, 5000] as const;
+    await from.link.call('MIGRATE', ...place, 'KEYS', ...names.map(String));
+    expect(await post('not taken either')).toBe(503);
+  }
+  for (const { link } of [to, from]) await link.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+  await relay.until('it is ready', isReady);
+  expect(await post('c')).toBe(202);
+  expect(String(await to.link.call('HGET', key(), 'epoch'))).toBe(epoch);
+  await expectRecorded('a', 'b', 'c');
+}, 60_000);

@@ -1,0 +1,144 @@
+import { settlePromises } from './manual-clock.js';
+import { systemClock } from '../../src/clock.js';
+import { toAddress } from '../../src/redis/address.js';
+import { createLink } from '../../src/redis/create-link.js';
+import { UnavailableError, type Link } from '../../src/redis/link.js';
+import { findFreePort, startRedis, type RedisServer } from './redis-server.js';
+
+export type ClusterNode = {
+  readonly server: RedisServer;
+  readonly link: Link;
+  readonly id: string;
+};
+
+/** Three primaries with a replica each, on loopback. A node that is silent for a second counts as failed. */
+export type RedisCluster = {
+  readonly url: string;
+  readonly nodes: readonly ClusterNode[];
+  /** The primary that has the slot of a key, as most nodes see it. */
+  ownerOf(key: string): Promise<ClusterNode>;
+  /** Any primary but that one. */
+  anotherPrimary(than: ClusterNode): Promise<ClusterNode>;
+  /** Until the replicas of all primaries have what these have. */
+  untilReplicated(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const primaryCount = 3;
+const slotCount = 16_384;
+
+export async function startCluster(): Promise<RedisCluster> {
+  const nodes = await Promise.all(Array.from({ length: 2 * primaryCount }, startNode));
+  const primaries = nodes.slice(0, primaryCount);
+  for (const [place, { link }] of primaries.entries()) {
+    const [from, to] = [place, place + 1].map((at) => Math.floor((at * slotCount) / primaryCount));
+    await link.call('CLUSTER', 'ADDSLOTSRANGE', from ?? 0, (to ?? slotCount) - 1);
+    // Distinct epochs, as redis-cli gives them out.
+    await link.call('CLUSTER', 'SET-CONFIG-EPOCH', place + 1);
+  }
+  const [first, ...others] = nodes;
+  if (first === undefined) throw new Error('there is no node');
+  for (const { server, busPort } of others)
+    await first.link.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort);
+  await untilTrue('all nodes know one another', () => hasAll(nodes, 'cluster_known_nodes:6'));
+  for (const [place, { link }] of nodes.slice(primaryCount).entries())
+    await link.call('CLUSTER', 'REPLICATE', primaries[place]?.id ?? '');
+  await untilTrue('the cluster is there', () => hasAll(nodes, 'cluster_state:ok'));
+
+  const cluster: RedisCluster = {
+    url: `redis+cluster://${primaries.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`,
+    nodes,
+    async ownerOf(key) {
+      const votes = await Promise.all(nodes.map(({ link }) => askForOwner(link, key)));
+      const ids = votes.filter((id) => id !== null);
+      const isMost = (id: string): boolean =>
+        2 * ids.filter((each) => each === id).length > ids.length;
+      const owner = nodes.find(({ id }) => isMost(id));
+      if (owner === undefined) throw new Error('the nodes do not agree');
+      return owner;
+    },
+    async anotherPrimary(than) {
+      for (const node of nodes) {
+        if (node === than || !node.link.isUp()) continue;
+        if (String(await node.link.call('ROLE')).startsWith('master')) return node;
+      }
+      throw new Error('there is no other primary');
+    },
+    untilReplicated: () =>
+      untilTrue('the replicas have all', async () => {
+        for (const { link } of nodes) {
+          if (!link.isUp()) continue;
+          const info = String(await link.call('INFO', 'replication'));
+          if (!info.includes('role:master')) continue;
+          const offset = /master_repl_offset:(\d+)/.exec(info)?.[1] ?? '';
+          if (!info.includes(`state=online,offset=${offset},`)) return false;
+        }
+        return true;
+      }),
+    async close() {
+      for (const { link, server } of nodes) {
+        await link.close();
+        await server.close();
+      }
+    },
+  };
+  await cluster.untilReplicated();
+  return cluster;
+}
+
+async function startNode(): Promise<ClusterNode & { readonly busPort: number }> {
+  const busPort = await findFreePort();
+  const server = await startRedis({
+    settings: {
+      'cluster-enabled': 'yes',
+      'cluster-port': String(busPort),
+      'cluster-announce-ip': '127.0.0.1',
+      'cluster-node-timeout': '1000',
+      appendfsync: 'no',
+    },
+  });
+  const link = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 1000 });
+  await link.untilUp(5000);
+  return { server, link, busPort, id: String(await link.call('CLUSTER', 'MYID')) };
+}
+
+async function hasAll(nodes: readonly ClusterNode[], words: string): Promise<boolean> {
+  const infos = await Promise.all(nodes.map(({ link }) => link.call('CLUSTER', 'INFO')));
+  return infos.every((info) => String(info).includes(words));
+}
+
+async function askForOwner(link: Link, key: string): Promise<string | null> {
+  if (!link.isUp()) return null;
+  try {
+    const slot = Number(await link.call('CLUSTER', 'KEYSLOT', key));
+    const nodes = String(await link.call('CLUSTER', 'NODES')).split('\n');
+    const owner = nodes.find((line) =>
+      line
+        .split(' ')
+        .slice(8)
+        .some((range) => {
+          const [from = NaN, to = from] = range.split('-').map(Number);
+          return from <= slot && slot <= to;
+        }),
+    );
+    return owner?.split(' ')[0] ?? null;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    return null;
+  }
+}
+
+/** Asks again and again, for half a minute. */
+export async function untilTrue(what: string, look: () => Promise<boolean>): Promise<void> {
+  const end = systemClock.monotonic() + 30_000;
+  while (systemClock.monotonic() < end) {
+    const isSo = await look().catch((error: unknown) => {
+      if (!(error instanceof UnavailableError)) throw error;
+      return false;
+    });
+    if (isSo) return;
+    // Sockets get a turn.
+    await settlePromises(1);
+  }
+  throw new Error(`never came true: ${what}`);
+}
