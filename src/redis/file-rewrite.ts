@@ -50,9 +50,7 @@ export class FileRewrite {
   async #run(): Promise<Run | null> {
     const info = await readInfo(this.#options.link);
     const id = info.get('run_id');
-    // Of a cluster one node would answer, and another would be asked to rewrite.
-    if (id === undefined || info.get('aof_enabled') !== '1' || info.get('cluster_enabled') === '1')
-      return null;
+    if (id === undefined || info.get('aof_enabled') !== '1') return null;
     return {
       id,
       isRewriting:
