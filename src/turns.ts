@@ -20,7 +20,7 @@ function runNext(): void {
   if (waiting.length > 0) setImmediate(runNext);
 }
 
-/** More envelopes than this are work for several ms at each step of a batch: claim, request, verdicts, settlement. */
+/** A batch of more envelopes takes several ms for each of its steps: claim, request, verdicts, settlement. */
 const largeBatch = 1000;
 
 /** Between two steps of a batch: others come first where it is large. */

@@ -141,7 +141,7 @@ type Blame = Circumstance & {
   readonly isCulprit: boolean;
 } & (
     | { readonly failure: Failure | null; readonly isTakenApart: false }
-    /** Merged profiles that fail in a request of their own while others pass: one of them is the culprit. */
+    /** The request had only profiles that were merged into one, and failed while others passed: one of the profiles is the culprit. */
     | { readonly failure: Failure; readonly isTakenApart: true }
   );
 

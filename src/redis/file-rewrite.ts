@@ -62,7 +62,7 @@ export class FileRewrite {
 
 export type FileRewriteOptions = {
   readonly link: Pick<Link, 'call'>;
-  /** Keeps which run of the server it was done for. */
+  /** Key of the hash whose field `rewrittenRun` names the run of the server whose file was rewritten. */
   readonly hash: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;

@@ -32,7 +32,7 @@ const channels = [
 ];
 
 /**
- * Knows from sentinels which server is the primary.
+ * Asks the sentinels which server is the primary, and listens for a failover.
  *
  * During a failover the primary of before goes on to take writes for seconds after another one was
  * promoted, and loses all of them. So nothing is sent to it from the moment that a sentinel announces one.

@@ -46,7 +46,7 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', mayTakeOver a
       redis.call('HDEL', K .. ':fences', other)
       gone[#gone + 1] = other
     else
-      -- The next look goes on; the relay's lease is over all the same, should it come back before.
+      -- The next look takes over the rest. A score of 0 ends the lease, so the relay cannot use this name again.
       redis.call('ZADD', relays, 0, other)
     end
   end

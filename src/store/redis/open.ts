@@ -132,7 +132,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   return store;
 }
 
-/** A server's settings may be changed while it runs. */
+/** Interval at which the server's settings are read again: they may be changed while it runs. */
 const settingsMs = 60_000;
 
 const toWrongDatabase = (failure: Failure | null): string | null =>

@@ -68,7 +68,7 @@ export class Session {
   #timer: Timer | null = null;
   #looking: Promise<void> | null = null;
   #relay: string;
-  /** False until a look under this name was answered. */
+  /** False until the server has answered a look under the present name of this relay. */
   #isRegistered = false;
   /** Monotonic ms when the last look was asked for that was answered. */
   #renewedAt = -Infinity;
