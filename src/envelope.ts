@@ -13,7 +13,7 @@ export type Draft = {
   /**
    * Hashes that name what this envelope is about. Two envelopes that share one must not travel in
    * the same request. Events: one per identifier, over (identifier, metric, unique_id).
-   * Profiles: one per identifier (e-mail, phone, external id).
+   * Profiles: one per identifier (e-mail, phone, external id). Events may have an anonymous id, too.
    */
   readonly keys: readonly string[];
   /** Epoch ms. */

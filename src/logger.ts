@@ -17,7 +17,7 @@ const secretFields = new Set(
       'STRIPE_WEBHOOK_SECRETS',
     ],
     ...['payload', 'body', 'email', 'phone_number', 'phone', 'first_name', 'last_name'],
-    ...['properties', 'distinct_id', 'external_id', 'input', 'received'],
+    ...['properties', 'distinct_id', 'external_id', 'anonymous_id', 'input', 'received'],
   ].map((name) => name.toLowerCase()),
 );
 const censor = '[redacted]';

@@ -1,6 +1,6 @@
 /**
- * Takes out of a text what a log must not hold: e-mail addresses, phone numbers and API keys.
- * Klaviyo's words may quote a record. Pure; rather takes out too much than too little.
+ * Takes out of a text what a log must not hold: e-mail addresses, phone numbers, UUIDs and API keys.
+ * Klaviyo's words may quote a record; an anonymous id is mostly a UUID. Pure; rather takes out too much than too little.
  */
 export function redactText(text: string): string {
   return patterns.reduce((left, [pattern, instead]) => left.replace(pattern, instead), text);
@@ -8,6 +8,7 @@ export function redactText(text: string): string {
 
 const patterns: readonly (readonly [RegExp, string])[] = [
   [/\b[ps]k_[\w-]+/gi, '[key]'],
+  [/\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b/gi, '[id]'],
   // A local part may hold nearly anything; a quote before it stays.
   [
     /(?:"[^"@\n]{1,64}"|(?!')[^\s"<>()[\],;:\\@]{0,128})(?:@|%40)[^\s"'<>()[\],;:\\@]{1,255}/giu,

@@ -30,12 +30,14 @@ async function open(format: Format, { level = 'trace', secrets = [] }: Options =
 const email = 'ada.lovelace@klaviyo-demo.com';
 const phone = '+15005550006';
 const key = 'pk_0123456789abcdef';
+const visitor = 'browser-of-ada';
 
 const withCause = (message: string): Error =>
   new Error('the request failed', { cause: new Error(message) });
 
 const leaks: Readonly<Record<string, (log: Logger) => void>> = {
   'a field': (log) => log.info({ email, phone_number: phone, apiKey: key }, 'text'),
+  'a field of a visitor': (log) => log.info({ all: [{ anonymous_id: visitor }] }, 'text'),
   'a nested field': (log) => log.info({ a: { b: { c: { email, phone_number: phone } } } }, 'text'),
   'a field of an array': (log) => log.info({ all: [{ email }, { phone_number: phone }] }, 'text'),
   headers: (log) =>
@@ -59,7 +61,7 @@ describe.each(['json', 'pretty'] as const)('the %s log', (format) => {
     const { log, text } = await open(format);
     write(log);
     expect(text()).not.toBe('');
-    for (const secret of [email, 'ada.lovelace', phone, '15005550006', key]) {
+    for (const secret of [email, 'ada.lovelace', phone, '15005550006', key, visitor]) {
       expect(text()).not.toContain(secret);
     }
     expect(text()).not.toContain(JSON.stringify([...Buffer.from(email)]).slice(1, 30));

@@ -15,7 +15,12 @@ describe('a text for the log', () => {
     ['id 4111111111111111 is taken', 'id [number] is taken'],
     ['key pk_0123456789abcdef is revoked', 'key [key] is revoked'],
     ['Klaviyo-API-Key pk_ab-cd', 'Klaviyo-API-Key [key]'],
-  ])('loses addresses, numbers and keys: %s', (text, redacted) => {
+    [
+      "anonymous_id '3f2b8c1e-9a4d-4e1f-8b7a-0c5d6e7f8a9b' is not valid",
+      "anonymous_id '[id]' is not valid",
+    ],
+    ['3F2B8C1E-9A4D-4E1F-8B7A-0C5D6E7F8A9B is taken', '[id] is taken'],
+  ])('loses addresses, numbers, keys and UUIDs: %s', (text, redacted) => {
     expect(redactText(text)).toBe(redacted);
   });
 

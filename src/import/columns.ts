@@ -1,5 +1,5 @@
 import type { Lane } from '../envelope.js';
-import { eventSchema, profileSchema } from '../ingest/schema.js';
+import { eventSchema, identifierFields, profileSchema } from '../ingest/schema.js';
 import { harmfulNames, isJsonObject, parseJson, type JsonObject } from '../json.js';
 import { ImportError } from './import-error.js';
 
@@ -24,9 +24,10 @@ export function toColumns(header: readonly string[], lane: Lane): ToEntry {
   const names = header.map((name) => name.trim());
   const columns = names.map((name) => toColumn(name, lane));
   checkNames(names, columns);
-  if (!['email', 'distinct_id', 'phone_number'].some((name) => names.includes(name))) {
+  const identifiers: readonly string[] = identifierFields[lane];
+  if (!identifiers.some((name) => names.includes(name))) {
     throw new ImportError(
-      `the header has no email, distinct_id or phone_number, but ${names.slice(0, 10).join(' | ')}` +
+      `the header has no ${identifiers.slice(0, -1).join(', ')} or ${identifiers.at(-1) ?? ''}, but ${names.slice(0, 10).join(' | ')}` +
         (names.length === 1 ? ' alone: is --delimiter right?' : ''),
     );
   }

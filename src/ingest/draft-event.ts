@@ -18,7 +18,7 @@ export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   const checked = checkEvent(entry);
   if (!checked.ok) return checked;
   const event = checked.value;
-  const person = identify(event, context.toE164);
+  const person = identify(event, { lane: 'events', toE164: context.toE164 });
   if (!person.ok) return person;
   const errors = findEventFaults(event, person, context);
   if (errors.length > 0) return { ok: false, errors: capFaults(errors) };

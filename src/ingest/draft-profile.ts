@@ -16,7 +16,9 @@ export function draftProfile(entry: unknown, context: DraftContext): Drafted {
   const checked = checkProfile(entry);
   if (!checked.ok) return checked;
   const profile = checked.value;
-  const person = identify(profile, context.toE164, profile.location?.country);
+  const { toE164 } = context;
+  const place = profile.location?.country;
+  const person = identify(profile, { lane: 'profiles', toE164, place });
   if (!person.ok) return person;
 
   const payload = toBytes(stringifyJson(toProfilePayload(profile, person)));

@@ -6,6 +6,8 @@ export type Identifiers = {
   /** E.164. */
   readonly phoneNumber?: string;
   readonly externalId?: string;
+  /** Of events alone. */
+  readonly anonymousId?: string;
 };
 
 /** 132 of SHA-256's 256 bits: a repeat by chance is out of reach, and keys stay short in every store. */
@@ -28,11 +30,12 @@ export function toEventKeys(
 
 function toKeys(identifiers: Identifiers, about: string): readonly string[] {
   const keys: string[] = [];
-  const { email, phoneNumber, externalId } = identifiers;
-  // Klaviyo finds a person by an e-mail address in any case; an external id is compared as it is.
+  const { email, phoneNumber, externalId, anonymousId } = identifiers;
+  // Klaviyo finds a person by an e-mail address in any case; other ids are compared as they are.
   if (email !== undefined) keys.push(`e${digest(about, email.toLowerCase())}`);
   if (phoneNumber !== undefined) keys.push(`p${digest(about, phoneNumber)}`);
   if (externalId !== undefined) keys.push(`x${digest(about, externalId)}`);
+  if (anonymousId !== undefined) keys.push(`a${digest(about, anonymousId)}`);
   // What grew by push has room for 17, and is kept with each envelope that waits.
   return keys.slice();
 }

@@ -6,6 +6,8 @@
 export const limits = {
   metricNameChars: 127,
   externalIdChars: 255,
+  /** Ours: Klaviyo documents none. */
+  anonymousIdChars: 255,
   uniqueIdChars: 255,
   /** RFC 5321, 4.5.3.1; the local part's 64 are in the pattern. */
   emailChars: 254,

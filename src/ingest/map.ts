@@ -94,6 +94,7 @@ const knownNames = new Set<string>([
   'email',
   'distinct_id',
   'phone_number',
+  'anonymous_id',
   'location',
   'properties',
 ]);
@@ -127,11 +128,13 @@ function toProfileProperties(profile: PostedProfile, accepted: Accepted): JsonOb
   return { ...toKeptPhone(accepted), ...properties, ...added };
 }
 
-function toIdentifiers({ email, phoneNumber, externalId }: Identifiers): Record<string, unknown> {
+function toIdentifiers(identifiers: Identifiers): Record<string, unknown> {
+  const { email, phoneNumber, externalId, anonymousId } = identifiers;
   const attributes: Record<string, unknown> = {};
   if (email !== undefined) attributes.email = email;
   if (phoneNumber !== undefined) attributes.phone_number = phoneNumber;
   if (externalId !== undefined) attributes.external_id = externalId;
+  if (anonymousId !== undefined) attributes.anonymous_id = anonymousId;
   return attributes;
 }
 

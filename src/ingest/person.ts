@@ -1,15 +1,16 @@
-import type { Fault } from '../envelope.js';
+import type { Fault, Lane } from '../envelope.js';
 import { refuse, type Invalid } from './faults.js';
 import type { Identifiers } from './identity.js';
 import { ExactInteger } from '../json.js';
 import type { ToE164 } from './phone.js';
-import type { Identifier } from './schema.js';
+import { identifierFields, type Identifier } from './schema.js';
 
 /** The fields of an event or a profile that say whom it is about. */
 type Posted = {
   readonly email?: string | null | undefined;
   readonly distinct_id?: Identifier | null | undefined;
   readonly phone_number?: string | null | undefined;
+  readonly anonymous_id?: Identifier | null | undefined;
 };
 
 /** `unusablePhone`: a phone number that is none, as it came; then there is a warning too. */
@@ -27,21 +28,39 @@ const phonePointer = '/phone_number';
 const unusable =
   'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
 
+const missing: Readonly<Record<Lane, string>> = {
+  events: toMissing(identifierFields.events),
+  profiles: toMissing(identifierFields.profiles),
+};
+
+function toMissing(fields: readonly string[]): string {
+  return `needs at least one of ${fields.slice(0, -1).join(', ')} and ${fields.at(-1) ?? ''}`;
+}
+
+export type IdentifyOptions = {
+  readonly lane: Lane;
+  readonly toE164: ToE164;
+  /** Where the person lives, if known. */
+  readonly place?: string | null | undefined;
+};
+
 /**
  * One bad phone number would fail a whole batch at Klaviyo, so it is taken out; the rest is refused
- * only where nothing else says whom it is about. `place` is where the person lives, if known.
+ * only where nothing else says whom it is about.
  */
-export function identify(posted: Posted, toE164: ToE164, place?: string | null): Identified {
+export function identify(posted: Posted, { lane, toE164, place }: IdentifyOptions): Identified {
   const { email, phone_number: phone } = posted;
   const externalId = toIdText(posted.distinct_id);
+  const anonymousId = toIdText(posted.anonymous_id);
   const hasPhone = phone !== null && phone !== undefined;
   const phoneNumber = hasPhone ? toE164(phone, place) : null;
   const identifiers: { -readonly [name in keyof Identifiers]: Identifiers[name] } = {};
   if (isGiven(email)) identifiers.email = email;
   if (phoneNumber !== null) identifiers.phoneNumber = phoneNumber;
   if (externalId !== undefined) identifiers.externalId = externalId;
+  if (anonymousId !== undefined) identifiers.anonymousId = anonymousId;
   const isUnusable = hasPhone && phoneNumber === null;
-  if (isGiven(email) || phoneNumber !== null || externalId !== undefined) {
+  if (Object.keys(identifiers).length > 0) {
     if (!isUnusable) return { ok: true, identifiers, unusablePhone: undefined, warnings: noFaults };
     const warnings = [{ pointer: phonePointer, detail: `${unusable}; it was left out` }];
     return { ok: true, identifiers, unusablePhone: phone, warnings };
@@ -49,7 +68,7 @@ export function identify(posted: Posted, toE164: ToE164, place?: string | null):
   if (isUnusable) {
     return refuse(phonePointer, `${unusable}, and it is the only identifier`);
   }
-  return refuse('', 'needs at least one of email, distinct_id and phone_number');
+  return refuse('', missing[lane]);
 }
 
 /** An id as Klaviyo takes it: text. */

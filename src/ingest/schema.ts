@@ -67,10 +67,27 @@ const phoneNumber = z
 
 const distinctId = identifier(limits.externalIdChars, 'Your id of this person.', 'customer-42');
 
-const identifierRule = { anyOf: ['email', 'distinct_id', 'phone_number'].map(toRequired) };
+/** On events alone: Klaviyo's profile imports refuse it from revision 2025-10-15 on (klaviyo/anonymous-id.ts). */
+const anonymousId = identifier(
+  limits.anonymousIdChars,
+  "Klaviyo's anonymous_id: names a visitor who has not said yet who it is, such as a browser.",
+  'browser-7c1e',
+);
 
-function toRequired(field: string): { required: string[] } {
-  return { required: [field] };
+const noAnonymousId = checked(
+  (value): value is null => value === null,
+  'Klaviyo takes it on events only; a profile needs email, distinct_id or phone_number',
+  { type: 'null', description: 'Klaviyo takes it on events only.' },
+);
+
+/** The fields of which an entry has at least one. */
+export const identifierFields = {
+  events: ['email', 'distinct_id', 'phone_number', 'anonymous_id'],
+  profiles: ['email', 'distinct_id', 'phone_number'],
+} as const;
+
+function toIdentifierRule(fields: readonly string[]): { anyOf: { required: string[] }[] } {
+  return { anyOf: fields.map((field) => ({ required: [field] })) };
 }
 
 const properties = (description: string, example: JsonObject) =>
@@ -101,6 +118,7 @@ export const eventSchema = z
     email: email.nullish(),
     distinct_id: distinctId.nullish(),
     phone_number: phoneNumber.nullish(),
+    anonymous_id: anonymousId.nullish(),
     event_time: z.iso
       .datetime({
         offset: true,
@@ -141,7 +159,7 @@ export const eventSchema = z
       })
       .nullish(),
   })
-  .meta({ ...identifierRule, description: 'Something a person did.' });
+  .meta({ ...toIdentifierRule(identifierFields.events), description: 'Something a person did.' });
 
 const coordinate = (bound: number, example: number) =>
   checked(
@@ -179,6 +197,7 @@ export const profileSchema = z
     email: email.nullish(),
     distinct_id: distinctId.nullish(),
     phone_number: phoneNumber.nullish(),
+    anonymous_id: noAnonymousId.optional(),
     first_name: z
       .string()
       .meta({ examples: ['Ada'] })
@@ -201,7 +220,7 @@ export const profileSchema = z
     ).nullish(),
   })
   .meta({
-    ...identifierRule,
+    ...toIdentifierRule(identifierFields.profiles),
     description: `A person: identifiers, attributes, and any other field as a custom property. At most ${limits.profileBytes} bytes.`,
   });
 

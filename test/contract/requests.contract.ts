@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { Draft, Lane } from '../../src/envelope.js';
+import { lanes, type Draft, type Lane } from '../../src/envelope.js';
 import { createAccept } from '../../src/ingest/accept.js';
+import { takesAnonymousId } from '../../src/klaviyo/anonymous-id.js';
 import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
@@ -12,6 +13,8 @@ const events = {
   'a phone number alone': { event_name: 'Viewed Product', phone_number: '+1 500 555 0006' },
   'an id alone': { event_name: 'Viewed Product', distinct_id: 'customer-42' },
   'a number for an id': { event_name: 'Viewed Product', distinct_id: 42, insert_id: 7 },
+  'an anonymous id alone': { event_name: 'Viewed Product', anonymous_id: 'browser-7c1e' },
+  'a number for an anonymous id': { event_name: 'Viewed Product', anonymous_id: 7 },
   'a phone number that is none': {
     event_name: 'Viewed Product',
     phone_number: '12',
@@ -22,6 +25,7 @@ const events = {
     email: 'ada@klaviyo-demo.com',
     distinct_id: 'customer-42',
     phone_number: '+15005550006',
+    anonymous_id: 'browser-7c1e',
     event_time: '2026-01-10T09:30:00.123+02:00',
     insert_id: 'order-1001',
     properties: { coupon: 'WINTER', items: [{ sku: 'AB-1', quantity: 2 }], gift: null, n: 1e21 },
@@ -124,6 +128,14 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
     const payloads = await toPayloads('profiles', Object.values(profiles));
     const merged = mergeProfiles(payloads);
     expect(faultsOf('profiles', toJson('profiles', [merged]))).toEqual([]);
+  });
+
+  it.each(lanes)('with an anonymous id where the relay says that %s may have one', async (lane) => {
+    const [payload] = await toPayloads('events', [events['an anonymous id alone']]);
+    const profile = { type: 'profile', attributes: { anonymous_id: 'browser-7c1e' } };
+    const payloads = lane === 'events' ? [payload!] : [Buffer.from(JSON.stringify(profile))];
+    const isFine = faultsOf(lane, toJson(lane, payloads)).length === 0;
+    expect(takesAnonymousId(lane, revision)).toBe(isFine);
   });
 
   it('or the check finds what is not', () => {

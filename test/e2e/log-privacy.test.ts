@@ -18,14 +18,21 @@ const secrets = {
 /** Throws a text that quotes what was received and what is configured, from outside of any request. */
 const thrower = `process.on('SIGUSR2', () => { throw new Error('quoting ' + process.env.QUOTED); })`;
 const person = { email: 'ada.privacy@klaviyo-demo.com', phone_number: '+15005550006' };
-const personal = [...Object.values(person), 'ada.privacy', 'Lovelace', 'private-property'];
+const visitor = { anonymous_id: 'a3f2b8c1-9a4d-4e1f-8b7a-0c5d6e7f8a9b' };
+const personal = [
+  ...Object.values(person),
+  ...Object.values(visitor),
+  'ada.privacy',
+  'Lovelace',
+  'private-property',
+];
 
 it.each(['json', 'pretty'])(
   'a relay that logs everything as %s logs no secret and no personal data, whatever fails',
   async (format) => {
     const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
     const sandbox = await startSandbox({ clock: systemClock, windows: 'off', importDelayMs: 10 });
-    const detail = `Invalid: ${person.email} and ${person.phone_number}`;
+    const detail = `Invalid: ${person.email}, ${person.phone_number} and ${visitor.anonymous_id}`;
     const when = { path: '/properties/n', equals: 1 };
     sandbox.addFault({ endpoint: 'bulk-events', times: 1, status: 500 });
     sandbox.addFault({
@@ -56,6 +63,7 @@ it.each(['json', 'pretty'])(
       };
       const events = [0, 1, 2].map((n) => ({
         ...person,
+        ...visitor,
         event_name: 'e',
         insert_id: `i-${n}`,
         properties: { n, secret: 'private-property' },
@@ -63,6 +71,8 @@ it.each(['json', 'pretty'])(
       expect(await post('/v1/events/batch', events)).toBe(202);
       expect(await post('/v1/profiles', { ...person, last_name: 'Lovelace' })).toBe(202);
       expect(await post('/v1/events', { ...person, unknown_field: 'private-property' })).toBe(400);
+      expect(await post('/v1/events', { ...visitor, event_name: 'e' })).toBe(202);
+      expect(await post('/v1/profiles', { ...person, ...visitor })).toBe(400);
       expect(await post('/v1/events', `{"email":"${person.email}`)).toBe(400);
       expect(await post('/v1/events', events[0], 'wrong-private-property')).toBe(401);
       expect(await post('/webhooks/shopify', person)).toBeGreaterThan(400);
@@ -122,7 +132,7 @@ it('a relay that a Redis refuses logs neither password, on stdout or stderr', as
 it("a relay hides addresses, phones and keys of Klaviyo's words in the lines on pauses and dead letters", async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
   const sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
-  const quoted = `${person.email}, ${person.phone_number}, ${secrets.KLAVIYO_API_KEY}`;
+  const quoted = `${person.email}, ${person.phone_number}, ${secrets.KLAVIYO_API_KEY}, ${visitor.anonymous_id}`;
   const detail = `Invalid: ${quoted}`;
   const refuse = (is: string): void => {
     sandbox.addFault({
@@ -156,7 +166,7 @@ it("a relay hides addresses, phones and keys of Klaviyo's words in the lines on 
     const untilLogged = async (text: string): Promise<void> => {
       while (!relay.lines.some((line) => line.includes(text))) await relay.nextLine();
     };
-    const hidden = 'Invalid: [email], [number], [key]';
+    const hidden = 'Invalid: [email], [number], [key], [id]';
     await post('few', 10);
     await untilLogged(`gave up on 10 envelopes: ${hidden}`);
     await post('many', 100);

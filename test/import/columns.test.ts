@@ -9,6 +9,11 @@ const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>
 const anEvent = { event_name: 'Placed Order', email: 'ada@klaviyo-demo.com' };
 
 describe('the columns of an event', () => {
+  it('may name a visitor by an anonymous id alone, as text', () => {
+    const record = { event_name: 'Viewed', anonymous_id: '007' };
+    expect(toEntry('events', record)).toEqual(record);
+  });
+
   it('are its fields, and all others its properties', () => {
     const record = {
       ...anEvent,
@@ -126,6 +131,18 @@ describe('a header', () => {
       'profiles',
       ['first_name'],
       'no email, distinct_id or phone_number, but first_name',
+    ],
+    [
+      'of profiles that names visitors',
+      'profiles',
+      ['anonymous_id', 'first_name'],
+      'no email, distinct_id or phone_number, but anonymous_id | first_name',
+    ],
+    [
+      'of events that names nobody',
+      'events',
+      ['event_name'],
+      'no email, distinct_id, phone_number or anonymous_id, but event_name',
     ],
     ['of another delimiter', 'events', ['event_name;email'], 'alone: is --delimiter right?'],
     [

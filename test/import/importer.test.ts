@@ -92,6 +92,26 @@ describe('an import into a relay', () => {
     expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2, 3]);
   });
 
+  it('takes events of visitors by their anonymous id, and refuses profiles with one', async () => {
+    const relay = await aRelay();
+    const csv = aFile('event_name,anonymous_id\nViewed,b-1\nViewed,007\n', 'visits.csv');
+    const { url } = relay.app;
+    const { counts } = await runImport(someOptions({ input: csv, url }), someDeps(csv));
+    expect(counts).toMatchObject({ accepted: 2, refused: 0 });
+    const profiles = aFile(
+      'email,anonymous_id\nada@klaviyo-demo.com,b-1\nbo@klaviyo-demo.com,\n',
+      'people.csv',
+    );
+    const options = someOptions({ input: profiles, url, lane: 'profiles' });
+    const result = await runImport(options, someDeps(profiles));
+    expect(result.counts).toMatchObject({ accepted: 1, refused: 1 });
+    expect(refusedOf(profiles)).toMatchObject([
+      { line: 2, errors: [{ pointer: '/anonymous_id' }] },
+    ]);
+    const { events: recorded } = await delivered(relay);
+    expect(recorded.map(({ who }) => who).sort()).toEqual(['007', 'b-1']);
+  });
+
   it('takes CSV of events, with what only CSV can get wrong', async () => {
     const relay = await aRelay();
     const input = aFile(

@@ -29,6 +29,7 @@ const person = {
 const events = fc.record(
   {
     ...person,
+    anonymous_id: mostly('browser-7', 7, exact, null),
     event_name: mostly('Placed Order', '  Viewed 🥾'),
     event_time: mostly('2026-01-31T09:30:00Z', '2026-01-31T09:30:00.123+01:00'),
     insert_id: mostly('order-1001', 7),
@@ -47,6 +48,7 @@ const profiles = fc.record(
     image: mostly('https://shop.klaviyo-demo.com/ada.png'),
     location: mostly(place, {}, null),
     favourite_colour: mostly('red', 7),
+    anonymous_id: mostly(null),
   },
   { requiredKeys: [], noNullPrototype: true },
 );

@@ -9,6 +9,14 @@ it('there is one key per identifier, its kind first', () => {
   expect(toProfileKeys({ externalId: 'c42' })).toEqual([keys[2]]);
 });
 
+it('an event has a key of its anonymous id, too, which is another in another case', () => {
+  const keysOf = (anonymousId: string) => toEventKeys({ email: 'a@b.co', anonymousId }, 'A', 'u');
+  expect(keysOf('b').map((key) => key[0])).toEqual(['e', 'a']);
+  expect(toEventKeys({ anonymousId: 'b' }, 'A', 'u')).toEqual([keysOf('b')[1]]);
+  expect(keysOf('b')[1]).toMatch(/^a[\w-]{22}$/);
+  expect(keysOf('B')[1]).not.toBe(keysOf('b')[1]);
+});
+
 it('an e-mail address is the same in any case, an external id is not', () => {
   expect(toProfileKeys({ email: 'Ada@B.co' })).toEqual(toProfileKeys({ email: 'ada@b.CO' }));
   expect(toProfileKeys({ externalId: 'A' })).not.toEqual(toProfileKeys({ externalId: 'a' }));
@@ -38,7 +46,7 @@ it('the same text is another key as another kind of identifier, and as an event 
   const same = 'a@b.co';
   const keys = [
     ...toProfileKeys({ email: same, externalId: same }),
-    ...toEventKeys({ email: same, externalId: same }, 'A', 'u'),
+    ...toEventKeys({ email: same, externalId: same, anonymousId: same }, 'A', 'u'),
   ];
-  expect(new Set(keys).size).toBe(4);
+  expect(new Set(keys).size).toBe(5);
 });

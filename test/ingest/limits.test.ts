@@ -29,6 +29,13 @@ describe('an event at a limit is taken, one beyond it is a fault of its field', 
     ['blank name', '/event_name', { event_name: ' n' }, { event_name: ' ' }],
     ['id', '/distinct_id', { distinct_id: 'i'.repeat(255) }, { distinct_id: 'i'.repeat(256) }],
     ['empty id', '/distinct_id', { distinct_id: 'i' }, { distinct_id: '' }],
+    [
+      'anonymous id',
+      '/anonymous_id',
+      { anonymous_id: 'a'.repeat(255) },
+      { anonymous_id: 'a'.repeat(256) },
+    ],
+    ['empty anonymous id', '/anonymous_id', { anonymous_id: 'a' }, { anonymous_id: '' }],
     ['insert_id', '/insert_id', { insert_id: 'i'.repeat(255) }, { insert_id: 'i'.repeat(256) }],
     ['empty insert_id', '/insert_id', { insert_id: 'i' }, { insert_id: '' }],
     ['insert_id of a fraction', '/insert_id', { insert_id: 1 }, { insert_id: 1.5 }],
@@ -248,9 +255,25 @@ it.each(['[]', '5', 'null', '"x"', '12345678901234567890'])(
 );
 
 it('an event and a profile need to be about somebody', async () => {
-  const detail = 'needs at least one of email, distinct_id and phone_number';
-  expect(await errorsOf('events', { event_name: 'A' })).toEqual([{ pointer: '', detail }]);
-  expect(await errorsOf('profiles', { email: null, plan: 'x' })).toEqual([{ pointer: '', detail }]);
+  expect(await errorsOf('events', { event_name: 'A', anonymous_id: null })).toEqual([
+    {
+      pointer: '',
+      detail: 'needs at least one of email, distinct_id, phone_number and anonymous_id',
+    },
+  ]);
+  expect(await errorsOf('profiles', { email: null, plan: 'x' })).toEqual([
+    { pointer: '', detail: 'needs at least one of email, distinct_id and phone_number' },
+  ]);
+});
+
+it.each([
+  { anonymous_id: 'b-1' },
+  aProfile({ anonymous_id: 'b-1' }),
+  aProfile({ anonymous_id: 7 }),
+])('a profile with an anonymous id is refused, with the reason: %o', async (profile) => {
+  const detail =
+    'Klaviyo takes it on events only; a profile needs email, distinct_id or phone_number';
+  expect(await errorsOf('profiles', profile)).toEqual([{ pointer: '/anonymous_id', detail }]);
 });
 
 it('no error repeats a value', async () => {
@@ -261,6 +284,8 @@ it('no error repeats a value', async () => {
     await errorsOf('profiles', { phone_number: secret }),
     await errorsOf('profiles', aProfile({ location: { latitude: secret }, first_name: [secret] })),
     await errorsOf('events', `{"email":"${secret}`),
+    await errorsOf('events', { event_name: 'A', anonymous_id: secret.repeat(30) }),
+    await errorsOf('profiles', { anonymous_id: secret }),
   ];
   for (const errors of answers) expect(errors).not.toEqual([]);
   expect(JSON.stringify(answers)).not.toContain(secret);

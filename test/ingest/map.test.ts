@@ -46,6 +46,13 @@ describe('an event field goes where the mapping table says', () => {
     ['email', { email: ' Ada@Klaviyo-Demo.com ' }, { profile: { email: 'Ada@Klaviyo-Demo.com' } }],
     ['distinct_id', { distinct_id: 'c42' }, { profile: { ...ada, external_id: 'c42' } }],
     ['distinct_id as a number', { distinct_id: 42 }, { profile: { ...ada, external_id: '42' } }],
+    ['anonymous_id', { anonymous_id: 'b-1' }, { profile: { ...ada, anonymous_id: 'b-1' } }],
+    ['anonymous_id as a number', { anonymous_id: 7 }, { profile: { ...ada, anonymous_id: '7' } }],
+    [
+      'anonymous_id alone',
+      { email: null, anonymous_id: 'Browser 7/ü' },
+      { profile: { anonymous_id: 'Browser 7/ü' } },
+    ],
     [
       'phone_number',
       { phone_number: '(202) 555-0123' },
@@ -79,7 +86,7 @@ describe('an event field goes where the mapping table says', () => {
     ],
     [
       'null, as if absent',
-      { distinct_id: null, phone_number: null, event_time: null, insert_id: null, value: null },
+      { distinct_id: null, anonymous_id: null, event_time: null, insert_id: null, value: null },
       {},
     ],
     [
@@ -147,7 +154,7 @@ describe('a profile field goes where the mapping table says', () => {
     ],
     [
       'null, as if absent',
-      { first_name: null, location: null, properties: null, distinct_id: null },
+      { first_name: null, location: null, properties: null, distinct_id: null, anonymous_id: null },
       ada,
     ],
     ['an empty location', { location: { city: null } }, ada],

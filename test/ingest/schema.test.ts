@@ -18,6 +18,7 @@ it('the schemas become JSON Schema that says the same of an event', () => {
     expect(isEvent({ ...event, ...wrong })).toBe(false);
     expect(eventSchema.safeParse({ ...event, ...wrong }).success).toBe(false);
   }
+  expect(isEvent({ event_name: 'A', anonymous_id: 'b-1' })).toBe(true);
   expect(isEvent({ event_name: 'A' })).toBe(false);
 });
 
@@ -26,6 +27,14 @@ it('the schemas become JSON Schema that says the same of a profile', () => {
   expect(isProfile({ distinct_id: 'a', plan: 'gold', location: { latitude: '1' } })).toBe(true);
   expect(isProfile({ distinct_id: 'a', location: { planet: 'x' } })).toBe(false);
   expect(isProfile({ plan: 'gold' })).toBe(false);
+  for (const [anonymous_id, isRight] of [
+    [null, true],
+    ['b-1', false],
+  ] as const) {
+    expect(isProfile({ distinct_id: 'a', anonymous_id })).toBe(isRight);
+    expect(profileSchema.safeParse({ distinct_id: 'a', anonymous_id }).success).toBe(isRight);
+  }
+  expect(isProfile({ anonymous_id: 'b-1' })).toBe(false);
 });
 
 it.each([

@@ -47,11 +47,17 @@ function toExpectedProperties(posted: MadeEvent): JsonObject {
   };
 }
 
-export function toIdentifiers({ email, phone_number, distinct_id }: Person): JsonObject {
+export function toIdentifiers({
+  email,
+  phone_number,
+  distinct_id,
+  anonymous_id,
+}: Person): JsonObject {
   return {
     ...(email !== undefined && { email }),
     ...(phone_number !== undefined && { phone_number }),
     ...(distinct_id !== undefined && { external_id: distinct_id }),
+    ...(anonymous_id !== undefined && { anonymous_id }),
   };
 }
 

@@ -11,7 +11,7 @@ import {
 } from './expected.js';
 import type { Ledger } from './ledger.js';
 import { isConserved, type Books } from './relay.js';
-import { makeEvent, makeUpdate, personCount, toEventNumber, toPerson } from './seeded-load.js';
+import { everybodyCount, makeEvent, makeUpdate, toEventNumber, toPerson } from './seeded-load.js';
 
 /** Everything there is to see once nothing is buffered any more. */
 export type Evidence = {
@@ -86,11 +86,17 @@ function findInEvent(
   ];
 }
 
-function pickIdentifiers({ email, phone_number, external_id }: JsonObject): JsonObject {
+function pickIdentifiers({
+  email,
+  phone_number,
+  external_id,
+  anonymous_id,
+}: JsonObject): JsonObject {
   return {
     ...(email !== undefined && { email }),
     ...(phone_number !== undefined && { phone_number }),
     ...(external_id !== undefined && { external_id }),
+    ...(anonymous_id !== undefined && { anonymous_id }),
   };
 }
 
@@ -133,7 +139,7 @@ function findInBadUpdate(payload: JsonObject, { seed, ledger }: Evidence): strin
 
 function findInProfiles({ seed, ledger, klaviyo }: Evidence): string[] {
   const texts = new Map(
-    Array.from({ length: personCount }, (_, number) => {
+    Array.from({ length: everybodyCount }, (_, number) => {
       const steps = ledger.steps.get(number) ?? 0;
       const expected = toExpectedProfile(seed, toPerson(number), { number, steps });
       return [toIdentifierText(expected), toProfileText(expected)];
@@ -162,8 +168,9 @@ function hasGoodUpdate(seed: number, person: number, { steps }: Ledger): boolean
   return all.some((step) => makeUpdate(seed, person, step).mark === 'good');
 }
 
-function toIdentifierText({ email, phone_number, external_id }: JsonObject): string {
-  return JSON.stringify([email ?? null, phone_number ?? null, external_id ?? null]);
+function toIdentifierText(attributes: JsonObject): string {
+  const { email, phone_number, external_id, anonymous_id } = attributes;
+  return JSON.stringify([email, phone_number, external_id, anonymous_id].map((id) => id ?? null));
 }
 
 /** An event is accepted once, however often it is sent; a bad one anew once it is a dead letter. */

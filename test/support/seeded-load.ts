@@ -40,11 +40,17 @@ export type Person = {
   readonly email?: string;
   readonly distinct_id?: string;
   readonly phone_number?: string;
+  /** Of visitors alone. */
+  readonly anonymous_id?: string;
 };
 
 export const personCount = 48;
+/** Numbers from personCount on: they have events and no profile of their own. */
+const visitorCount = 12;
+export const everybodyCount = personCount + visitorCount;
 
 export function toPerson(number: number): Person {
+  if (number >= personCount) return { anonymous_id: `browser-${number} ü` };
   const email = `person-${number}@klaviyo-demo.com`;
   const persons: readonly Person[] = [
     { email },
@@ -76,7 +82,7 @@ export function makeEvent(seed: number, number: number): MadeEvent {
   const time = new Date(Date.UTC(2020, 0, 1) + below(random, 2 ** 32)).toISOString();
   return {
     event_name: pick(random, ['Placed Order', 'Viewed Product', 'Größe gewählt', '注文 🎁']),
-    ...toPerson(below(random, personCount)),
+    ...toPerson(below(random, everybodyCount)),
     insert_id: toInsertId(number),
     ...(random() < 0.5 && { event_time: pick(random, [time, time.replace('Z', '+02:00')]) }),
     ...(random() < 0.5 && { value: pick(random, numbers) }),

@@ -86,6 +86,6 @@ export function toProfileView(profile: Profile): ProfileView {
 }
 
 function toWho({ id, attributes }: Profile): string {
-  const { email, phone_number: phone, external_id: externalId } = attributes;
-  return toText(email) ?? toText(phone) ?? toText(externalId) ?? id;
+  const { email, phone_number: phone, external_id: externalId, anonymous_id: visitor } = attributes;
+  return toText(email) ?? toText(phone) ?? toText(externalId) ?? toText(visitor) ?? id;
 }
