@@ -14,6 +14,7 @@ Runs a strict local stand-in for Klaviyo's API, with a page that shows what it h
   --allow-host NAME  a name to be reached by, beside localhost, addresses and HOST; may be repeated
   --port PORT      port to listen on (4000; 0 picks a free one)
   --faults FILE    a JSON list of fault rules to begin with; POST /sandbox/faults adds more
+  --retire-by-age  retire every revision two years after its release, as Klaviyo does
   --no-windows     do not hold callers to Klaviyo's rate windows
 `;
 
@@ -28,6 +29,7 @@ export const command: Command = {
         'allow-host': { type: 'string', multiple: true, default: [] },
         port: { type: 'string', default: '4000' },
         faults: { type: 'string' },
+        'retire-by-age': { type: 'boolean', default: false },
         'no-windows': { type: 'boolean', default: false },
       },
     });
@@ -45,6 +47,7 @@ export const command: Command = {
           allowedHosts: values['allow-host'],
           port,
           ...(values.faults !== undefined && { faults: readFaults(values.faults) }),
+          retireByAge: values['retire-by-age'],
           ...(values['no-windows'] && { windows: 'off' as const }),
         });
         outputs.stdout.write(

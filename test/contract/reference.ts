@@ -44,12 +44,26 @@ export type OpenApi = {
   readonly faultsOfRequest: (operation: string, body: unknown) => readonly string[];
   /** What is wrong with an answer. `body` undefined: none. */
   readonly faultsOfAnswer: (operation: string, status: number, body: unknown) => readonly string[];
+  readonly describe: (operation: string) => Description;
+};
+
+/** What a document says of one operation. */
+export type Description = {
+  /** The schema of a member of the request's body, by names; lists are looked into. Undefined where there is none. */
+  readonly requestBody: (path: readonly string[]) => { readonly description?: string } | undefined;
+  readonly parameters: readonly string[];
+  /** The description of the parameter `filter`. */
+  readonly filter: string;
+  /** Requests a minute. */
+  readonly perMinute: number;
 };
 
 type Content = { readonly content?: Readonly<Record<string, unknown>> };
 type Operation = {
   readonly requestBody?: Content;
   readonly responses: Readonly<Record<string, Content & { readonly $ref?: string }>>;
+  readonly parameters: readonly { readonly name: string; readonly description?: string }[];
+  readonly 'x-klaviyo-ratelimit': { readonly steady: string };
 };
 type Document = { readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>> };
 
@@ -84,7 +98,34 @@ export function loadOpenApi(revision: Revision): OpenApi {
       const place = $ref === undefined ? [...pointer, 'responses', key] : $ref.slice(2).split('/');
       return open([...place, 'content', mediaType, 'schema'], body);
     },
+    describe(name) {
+      const { requestBody, parameters, ...operation } = find(name).operation;
+      return {
+        requestBody: (path) =>
+          path.reduce(
+            (schema: unknown, member) => toProperty(document, schema, member),
+            toMember(requestBody?.content?.[mediaType], 'schema'),
+          ) as { readonly description?: string } | undefined,
+        parameters: parameters.map((parameter) => parameter.name),
+        filter: parameters.find((parameter) => parameter.name === 'filter')?.description ?? '',
+        perMinute: parseInt(operation['x-klaviyo-ratelimit'].steady, 10),
+      };
+    },
   };
+}
+
+const toMember = (node: unknown, name: string): unknown => (isNode(node) ? node[name] : undefined);
+
+/** The schema of a property, through references and lists. */
+function toProperty(document: object, schema: unknown, name: string): unknown {
+  const reference = toMember(schema, '$ref');
+  if (typeof reference === 'string') {
+    const target = reference.slice(2).split('/').reduce<unknown>(toMember, document);
+    return toProperty(document, target, name);
+  }
+  const items = toMember(schema, 'items');
+  if (items !== undefined) return toProperty(document, items, name);
+  return toMember(toMember(schema, 'properties'), name);
 }
 
 type Validate = (pointer: readonly string[], value: unknown) => readonly string[];

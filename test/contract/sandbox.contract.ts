@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { operations } from '../../src/klaviyo/sandbox/endpoints.js';
+import { toRevision } from '../../src/klaviyo/sandbox/revisions.js';
 import { goodHeaders, startTestSandbox, type SandboxUnderTest } from '../support/sandbox.js';
 import { loadOpenApi, readRequestExamples, revisions, type OpenApi } from './reference.js';
 
@@ -100,6 +101,31 @@ describe.each(revisions)('by revision %s', (revision) => {
       expect(openApi.faultsOfAnswer(`POST ${path}`, 401, reply.body)).toEqual([]);
     },
   );
+
+  it('the sandbox has the rules that the description states', () => {
+    const bulk = openApi.describe('POST /api/event-bulk-create-jobs').requestBody;
+    const wrapper = ['data', 'attributes', 'events-bulk-create', 'data', 'attributes'];
+    const event = [...wrapper, 'events', 'data', 'attributes'];
+    const profile = openApi.describe('POST /api/profile-import').requestBody;
+    const events = openApi.describe('GET /api/events');
+    const text = (...path: readonly string[]): string => bulk(path)?.description ?? '';
+    expect(toRevision(revision)).toEqual({
+      date: revision,
+      // The older file does not state its limit; Klaviyo's guides of that time say 300.
+      maxEventProperties: Number(
+        /exceed (\d+) properties/.exec(text(...event, 'properties'))?.[1] ?? 300,
+      ),
+      earliestEventYear: Number(/after the year (\d+)/.exec(text(...event, 'time'))?.[1]),
+      failsOnRepeatedUniqueId: text(...event, 'unique_id').includes('the request will fail'),
+      takesBackfill: bulk([...event, 'backfill']) !== undefined,
+      takesAnonymousIdOnImport: profile(['data', 'attributes', 'anonymous_id']) !== undefined,
+      takesPatchIdentifiers: profile(['data', 'meta', 'patch_identifiers']) !== undefined,
+      pagesEventsBySize: events.parameters.includes('page[size]'),
+      filtersEventsByHasMetric: events.filter.includes('`metric`: `has`'),
+      largeTierPerMinute: openApi.describe('GET /api/profiles').perMinute,
+    });
+    expect(bulk([...wrapper, 'backfill']) !== undefined).toBe(toRevision(revision)?.takesBackfill);
+  });
 
   it('the check finds an answer that is not as described', () => {
     const path = 'GET /api/profile-bulk-import-jobs/{job_id}';

@@ -185,6 +185,7 @@ function findInCounts({ klaviyo, letters, books, ledger }: Evidence): string[] {
     ['profiles buffered', books.profiles.buffered, 0],
     ['profiles given up', books.profiles.deadLettered, lettersOf('profiles')],
     ['silently dropped', counters.silentlyDropped, 0],
+    ['unique_id twice in one request', counters.repeatsInRequest, 0],
     ['doubled in an import job', counters.importDuplicates, 0],
   ];
   const isShort = books.profiles.accepted < ledger.updateIds.size;

@@ -13,6 +13,7 @@ import { createProfileBook } from './profiles.js';
 import type { ProfileBook } from './profiles.js';
 import { createRequestLog } from './request-log.js';
 import type { RequestLog } from './request-log.js';
+import type { Revision } from './revisions.js';
 
 /** All that one Klaviyo account holds; its keys share the quota. Replaced as a whole on a reset. */
 export type Account = {
@@ -32,8 +33,8 @@ export type Call = {
   readonly id: string;
   /** Absolute, as the sender sees it: links in answers start from it. */
   readonly url: URL;
-  /** Date part. */
-  readonly revision: string;
+  /** The one that answers, which is a later one than was asked for where that is retired. */
+  readonly revision: Revision;
   /** Epoch ms. */
   readonly now: number;
   readonly json: unknown;

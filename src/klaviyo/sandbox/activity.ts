@@ -29,6 +29,8 @@ export type RecordedEvent = {
   readonly properties: JsonObject;
   readonly value: number | null;
   readonly valueCurrency: string | null;
+  /** Sent with `backfill: true`: no flow would be triggered. */
+  readonly backfill: boolean;
   /** Epoch ms. */
   readonly recordedAt: number;
 };
@@ -79,6 +81,8 @@ export function createActivity({ profiles, counters, maxEvents }: ActivityOption
         return;
       }
       counters.recorded++;
+      const backfill = event.backfill === true;
+      if (backfill) counters.backfilled++;
       profile.lastEventAt = Math.max(profile.lastEventAt ?? 0, timestamp * 1000);
       const { properties, value, valueCurrency } = event;
       feed.push({
@@ -91,6 +95,7 @@ export function createActivity({ profiles, counters, maxEvents }: ActivityOption
         properties,
         value,
         valueCurrency,
+        backfill,
         recordedAt: at,
       });
     },

@@ -1,8 +1,9 @@
 import type { Blame } from './blame.js';
 import { isGiven, isTextOf } from './check-profile.js';
-import { checkKnown, checkNested, maxProperties, toResource } from './check-value.js';
+import { checkKnown, checkNested, toResource } from './check-value.js';
 import { isObject } from './json.js';
 import type { JsonObject } from './json.js';
+import type { Revision } from './revisions.js';
 
 /** What a request says of one event, checked; absent and null are the same. */
 export type EventInput = {
@@ -15,6 +16,8 @@ export type EventInput = {
   readonly properties: JsonObject;
   readonly value: number | null;
   readonly valueCurrency: string | null;
+  /** Null where the event says nothing of it. */
+  readonly backfill: boolean | null;
   readonly attributes: JsonObject;
 };
 
@@ -22,21 +25,16 @@ export type EventInput = {
 export type EventRules = {
   /** Epoch ms. */
   readonly now: number;
-  /** Date part of the request's revision. */
-  readonly revision: string;
+  readonly revision: Revision;
   /** True at `POST /api/events`, where the profile is an attribute of the event. */
   readonly withProfile: boolean;
 };
-
-/** `backfill` exists from this revision on. */
-export const withBackfill = '2026-04-15';
 
 const fields = ['properties', 'time', 'value', 'value_currency', 'unique_id', 'metric'];
 const resourceMembers = new Set(['type', 'attributes']);
 const metricMembers = new Set(['type', 'attributes']);
 const metricFields = new Set(['name', 'service']);
 const dataMember = new Set(['data']);
-const earliestTimeMs = Date.UTC(2000, 0, 1);
 /** ISO 8601 with upper-case T and Z, seconds and an offset; never unix time (the OpenAPI: `date-time`). */
 const timeForm =
   /^(\d{4})-(0[1-9]|1[0-2])-(\d{2})T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
@@ -74,12 +72,12 @@ function checkAttributes(
   blame: Blame,
 ): EventInput | undefined {
   checkKnown(attributes, { fields: toKnownFields(rules), resource: 'event' }, blame);
-  const timeMs = checkTime(attributes.time, rules.now, blame);
+  const timeMs = checkTime(attributes.time, rules, blame);
   checkScalars(attributes, blame);
   const metric = checkMetric(attributes.metric, blame);
-  const properties = checkProperties(attributes.properties, blame);
+  const properties = checkProperties(attributes.properties, rules.revision, blame);
   if (metric === undefined || properties === undefined) return undefined;
-  const { time, unique_id: uniqueId, value, value_currency: currency } = attributes;
+  const { time, unique_id: uniqueId, value, value_currency: currency, backfill } = attributes;
   return {
     metric,
     time: typeof time === 'string' ? time : null,
@@ -88,13 +86,14 @@ function checkAttributes(
     properties,
     value: typeof value === 'number' ? value : null,
     valueCurrency: typeof currency === 'string' ? currency : null,
+    backfill: typeof backfill === 'boolean' ? backfill : null,
     attributes,
   };
 }
 
 /** Sets are made once: a full request would make a thousand of them. */
 function toKnownFields(rules: EventRules): ReadonlySet<string> {
-  return knownFields[rules.withProfile ? 1 : 0][rules.revision >= withBackfill ? 1 : 0];
+  return knownFields[rules.withProfile ? 1 : 0][rules.revision.takesBackfill ? 1 : 0];
 }
 
 const knownFields = [
@@ -102,8 +101,8 @@ const knownFields = [
   [new Set([...fields, 'profile']), new Set([...fields, 'profile', 'backfill'])],
 ] as const;
 
-/** From 2000 to one year from now; the time itself where it is an ISO 8601 one. */
-function checkTime(time: unknown, now: number, blame: Blame): number | null {
+/** From the revision's earliest year to one year from now; the time itself where it is an ISO 8601 one. */
+function checkTime(time: unknown, { now, revision }: EventRules, blame: Blame): number | null {
   if (!isGiven(time)) return null;
   const at = typeof time === 'string' ? toTimeMs(time) : undefined;
   if (at === undefined) {
@@ -113,8 +112,9 @@ function checkTime(time: unknown, now: number, blame: Blame): number | null {
     );
     return null;
   }
-  if (at < earliestTimeMs || at > toLatestTimeMs(now)) {
-    blame.add('time must be between the year 2000 and one year from now.', 'time');
+  const year = revision.earliestEventYear;
+  if (at < Date.UTC(year, 0, 1) || at > toLatestTimeMs(now)) {
+    blame.add(`time must be between the year ${year} and one year from now.`, 'time');
   }
   return at;
 }
@@ -161,15 +161,19 @@ function checkMetric(metric: unknown, blame: Blame): string | undefined {
   return isTextOf(name, 127) ? name : undefined;
 }
 
-function checkProperties(properties: unknown, blame: Blame): JsonObject | undefined {
+function checkProperties(
+  properties: unknown,
+  { maxEventProperties: max }: Revision,
+  blame: Blame,
+): JsonObject | undefined {
   if (!isObject(properties)) {
     blame.add("The field 'properties' is required and must be an object.", 'properties');
     return undefined;
   }
   blame.within(['properties'], () => {
     const count = Object.keys(properties).length;
-    if (count > maxProperties) {
-      blame.add(`An event must not have more than ${maxProperties} properties.`);
+    if (count > max) {
+      blame.add(`An event must not have more than ${max} properties.`);
     } else checkNested(properties, blame);
   });
   return properties;

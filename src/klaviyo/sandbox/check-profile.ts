@@ -2,6 +2,7 @@ import type { Blame } from './blame.js';
 import { checkKnown, checkNested, toResource } from './check-value.js';
 import { isObject, toMember, toText } from './json.js';
 import type { JsonObject } from './json.js';
+import type { Revision } from './revisions.js';
 
 /** What a request says of one profile, checked. Members of `attributes` are as they were sent. */
 export type ProfileInput = {
@@ -13,8 +14,7 @@ export type ProfileInput = {
 
 /** What the request around a profile decides about it. */
 export type ProfileRules = {
-  /** Date part of the request's revision. */
-  readonly revision: string;
+  readonly revision: Revision;
   /** Bytes of the attributes as JSON. */
   readonly maxBytes: number;
   readonly within: 'event' | 'bulk-event' | 'import';
@@ -55,10 +55,8 @@ const importAttributeFields = new Set(
 );
 const resourceMembers = new Set(['type', 'id', 'attributes', 'meta']);
 const eventResourceMembers = new Set(['type', 'id', 'attributes']);
-const metaMembers = new Set(['patch_properties', 'patch_identifiers']);
-
-/** From this revision on profile imports refuse `anonymous_id` ("late 2025"). */
-const withoutAnonymousId = '2025-10-15';
+const metaMembers = new Set(['patch_properties']);
+const laterMetaMembers = new Set([...metaMembers, 'patch_identifiers']);
 
 /** Klaviyo publishes no form; this is the strict, ASCII one: no dot at a border or twice, a dotted domain. */
 const emailForm =
@@ -90,7 +88,9 @@ export function checkProfile(
   checkText(resource, 'id', blame);
   const inEvent = rules.within === 'event';
   const meta = inEvent ? attributes.meta : resource.meta;
-  blame.within(inEvent ? ['attributes', 'meta'] : ['meta'], () => checkMeta(meta, blame));
+  blame.within(inEvent ? ['attributes', 'meta'] : ['meta'], () =>
+    checkMeta(meta, rules.revision, blame),
+  );
   const patch = toMember(meta, 'patch_properties');
   return {
     id: toText(resource.id) ?? null,
@@ -122,7 +122,7 @@ function checkAttributes(attributes: JsonObject, rules: ProfileRules, blame: Bla
 /** At `POST /api/events` `meta` is among the attributes, everywhere else beside them (Klaviyo's OpenAPI). */
 function toKnownFields(rules: ProfileRules): ReadonlySet<string> {
   if (rules.within === 'event') return eventAttributeFields;
-  const narrow = rules.within === 'import' && rules.revision >= withoutAnonymousId;
+  const narrow = rules.within === 'import' && !rules.revision.takesAnonymousIdOnImport;
   return narrow ? importAttributeFields : attributeFields;
 }
 
@@ -172,14 +172,15 @@ function checkIdentifiers(attributes: JsonObject, blame: Blame): void {
   checkText(attributes, '_kx', blame);
 }
 
-/** `patch_identifiers` (2026-07-15) is checked for its form and has no effect. */
-function checkMeta(meta: unknown, blame: Blame): void {
+/** `patch_identifiers` is checked for its form and has no effect. */
+function checkMeta(meta: unknown, { takesPatchIdentifiers }: Revision, blame: Blame): void {
   if (!isGiven(meta)) return;
   if (!isObject(meta)) {
     blame.add("'meta' must be an object.");
     return;
   }
-  checkKnown(meta, { fields: metaMembers, resource: 'profile' }, blame);
+  const fields = takesPatchIdentifiers ? laterMetaMembers : metaMembers;
+  checkKnown(meta, { fields, resource: 'profile' }, blame);
   for (const [member, value] of Object.entries(meta)) {
     blame.within([member], () => {
       if (isObject(value)) checkNested(value, blame);

@@ -2,8 +2,7 @@ import type { Blame } from './blame.js';
 import { isObject } from './json.js';
 import type { JsonObject } from './json.js';
 
-/** Klaviyo's limits on one event's properties; KB read the strict way, the top level counted as level 1. */
-export const maxProperties = 400;
+/** Klaviyo's limits on values of any revision; KB read the strict way, the top level counted as level 1. */
 export const maxStringBytes = 100_000;
 export const maxArrayLength = 4000;
 export const maxNesting = 10;

@@ -4,6 +4,10 @@ export type Counters = {
   recorded: number;
   /** Events sent again with a unique_id that was known: harmless. */
   repeats: number;
+  /** Events that said `backfill`: recorded, and no flow would be triggered. */
+  backfilled: number;
+  /** Events whose unique_id was in the same request before, for the same profile and metric. */
+  repeatsInRequest: number;
   /** Answered with success and then lost, for the two reasons below. */
   silentlyDropped: number;
   /** Events without unique_id: profile, metric and second were taken. */
@@ -25,6 +29,8 @@ export function createCounters(): Counters {
   return {
     recorded: 0,
     repeats: 0,
+    backfilled: 0,
+    repeatsInRequest: 0,
     silentlyDropped: 0,
     droppedSameSecond: 0,
     droppedTestAddress: 0,

@@ -1,4 +1,5 @@
 import type { RateWindow } from '../../envelope.js';
+import type { RevisionRules } from './revisions.js';
 
 /** The parts of Klaviyo's API the sandbox plays, as fault scripts and window settings name them. */
 export const endpoints = [
@@ -14,48 +15,31 @@ export const endpoints = [
 ] as const;
 export type Endpoint = (typeof endpoints)[number];
 
-/** None for an endpoint means that nothing is counted there. */
-export type Windows = Readonly<Record<Endpoint, readonly RateWindow[]>>;
 export type WindowOptions =
   'off' | Readonly<Partial<Record<Endpoint, readonly RateWindow[] | 'off'>>>;
 
-function toWindows(burst: number, steady: number): readonly RateWindow[] {
-  return [
-    { limit: burst, windowMs: 1000 },
-    { limit: steady, windowMs: 60_000 },
-  ];
+/** Klaviyo's rate tiers (`x-klaviyo-ratelimit` of its OpenAPI): requests a second. */
+const perSecond = { XS: 1, S: 3, M: 10, L: 75, XL: 350 } as const;
+export type Tier = keyof typeof perSecond;
+
+function toPerMinute(tier: Tier, rules: RevisionRules): number {
+  return { XS: 15, S: 60, M: 150, L: rules.largeTierPerMinute, XL: 3500 }[tier];
 }
 
-/** `x-klaviyo-ratelimit` of each operation in Klaviyo's OpenAPI, revision 2024-10-15. */
-export const klaviyoWindows: Windows = {
-  events: toWindows(350, 3500),
-  'bulk-events': toWindows(10, 150),
-  'profile-import': toWindows(75, 700),
-  'bulk-profiles': toWindows(10, 150),
-  jobs: toWindows(10, 150),
-  profiles: toWindows(75, 700),
-  'read-events': toWindows(350, 3500),
-  metrics: toWindows(10, 150),
-  accounts: toWindows(1, 15),
-};
-
-/** Klaviyo's own for every endpoint the options say nothing of. */
-export function toAllWindows(options: WindowOptions | undefined): Windows {
-  const pick = (endpoint: Endpoint): readonly RateWindow[] => {
-    const chosen = options === 'off' ? 'off' : options?.[endpoint];
-    return chosen === 'off' ? [] : (chosen ?? klaviyoWindows[endpoint]);
-  };
-  return {
-    events: pick('events'),
-    'bulk-events': pick('bulk-events'),
-    'profile-import': pick('profile-import'),
-    'bulk-profiles': pick('bulk-profiles'),
-    jobs: pick('jobs'),
-    profiles: pick('profiles'),
-    'read-events': pick('read-events'),
-    metrics: pick('metrics'),
-    accounts: pick('accounts'),
-  };
+/** What counts an operation: Klaviyo's own windows where the options say nothing of its endpoint. None: nothing is counted. */
+export function toWindows(
+  { endpoint, tier }: Pick<Operation, 'endpoint' | 'tier'>,
+  rules: RevisionRules,
+  options: WindowOptions | undefined,
+): readonly RateWindow[] {
+  const chosen = options === 'off' ? 'off' : options?.[endpoint];
+  if (chosen === 'off') return [];
+  return (
+    chosen ?? [
+      { limit: perSecond[tier], windowMs: 1000 },
+      { limit: toPerMinute(tier, rules), windowMs: 60_000 },
+    ]
+  );
 }
 
 /** One operation: what it needs and which windows count it. `path` holds at most one `{id}`. */
@@ -64,6 +48,7 @@ export type Operation = {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly endpoint: Endpoint;
+  readonly tier: Tier;
   /** `x-klaviyo-scopes`; all of them are needed. */
   readonly scopes: readonly string[];
 };
@@ -71,7 +56,7 @@ export type Operation = {
 const operation = (
   name: string,
   call: `${Operation['method']} ${string}`,
-  needs: { endpoint: Endpoint; scopes: string },
+  needs: { endpoint: Endpoint; tier: Tier; scopes: string },
 ): Operation => {
   const [method, path = ''] = call.split(' ');
   return {
@@ -79,46 +64,59 @@ const operation = (
     method: method === 'POST' ? 'POST' : 'GET',
     path,
     endpoint: needs.endpoint,
+    tier: needs.tier,
     scopes: needs.scopes.split(' '),
   };
 };
 
 const importJobs = '/api/profile-bulk-import-jobs';
-const jobScopes = { endpoint: 'jobs', scopes: 'lists:read profiles:read' } as const;
+const readJobs = { endpoint: 'jobs', tier: 'M', scopes: 'lists:read profiles:read' } as const;
+const readJobParts = { endpoint: 'jobs', tier: 'M', scopes: 'profiles:read' } as const;
+const readProfiles = { endpoint: 'profiles', tier: 'L', scopes: 'profiles:read' } as const;
 
 /** Names, scopes and limits are those of the OpenAPI; 13 of its 17 paths. */
 export const operations = [
-  operation('create_event', 'POST /api/events', { endpoint: 'events', scopes: 'events:write' }),
+  operation('create_event', 'POST /api/events', {
+    endpoint: 'events',
+    tier: 'XL',
+    scopes: 'events:write',
+  }),
   operation('bulk_create_events', 'POST /api/event-bulk-create-jobs', {
     endpoint: 'bulk-events',
+    tier: 'M',
     scopes: 'events:write',
   }),
   operation('create_or_update_profile', 'POST /api/profile-import', {
     endpoint: 'profile-import',
+    tier: 'L',
     scopes: 'profiles:write',
   }),
   operation('bulk_import_profiles', `POST ${importJobs}`, {
     endpoint: 'bulk-profiles',
+    tier: 'M',
     scopes: 'lists:write profiles:write',
   }),
-  operation('get_import_jobs', `GET ${importJobs}`, jobScopes),
-  operation('get_import_job', `GET ${importJobs}/{id}`, jobScopes),
-  operation('get_import_errors', `GET ${importJobs}/{id}/import-errors`, {
-    endpoint: 'jobs',
-    scopes: 'profiles:read',
+  operation('get_import_jobs', `GET ${importJobs}`, readJobs),
+  operation('get_import_job', `GET ${importJobs}/{id}`, readJobs),
+  operation('get_import_errors', `GET ${importJobs}/{id}/import-errors`, readJobParts),
+  operation('get_import_profiles', `GET ${importJobs}/{id}/profiles`, readJobParts),
+  operation('get_profiles', 'GET /api/profiles', readProfiles),
+  operation('get_profile', 'GET /api/profiles/{id}', readProfiles),
+  operation('get_events', 'GET /api/events', {
+    endpoint: 'read-events',
+    tier: 'XL',
+    scopes: 'events:read',
   }),
-  operation('get_import_profiles', `GET ${importJobs}/{id}/profiles`, {
-    endpoint: 'jobs',
-    scopes: 'profiles:read',
+  operation('get_metrics', 'GET /api/metrics', {
+    endpoint: 'metrics',
+    tier: 'M',
+    scopes: 'metrics:read',
   }),
-  operation('get_profiles', 'GET /api/profiles', { endpoint: 'profiles', scopes: 'profiles:read' }),
-  operation('get_profile', 'GET /api/profiles/{id}', {
-    endpoint: 'profiles',
-    scopes: 'profiles:read',
+  operation('get_accounts', 'GET /api/accounts', {
+    endpoint: 'accounts',
+    tier: 'XS',
+    scopes: 'accounts:read',
   }),
-  operation('get_events', 'GET /api/events', { endpoint: 'read-events', scopes: 'events:read' }),
-  operation('get_metrics', 'GET /api/metrics', { endpoint: 'metrics', scopes: 'metrics:read' }),
-  operation('get_accounts', 'GET /api/accounts', { endpoint: 'accounts', scopes: 'accounts:read' }),
 ] as const;
 
 /** What a method and a path lead to. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { endpoints } from './endpoints.js';
 import type { Endpoint } from './endpoints.js';
+import type { Retirement } from './revisions.js';
 
 /** A mark that makes one record bad, whatever Klaviyo itself would think of it. */
 const poisonSchema = z.strictObject({
@@ -18,9 +19,27 @@ const poisonSchema = z.strictObject({
   detail: z.string().default('Invalid input'),
 });
 
+/** Takes a revision, and every older one, out of service. */
+const retireSchema = z.strictObject({
+  revision: z.iso.date(),
+  answer: z
+    .enum(['forward', 'gone'])
+    .default('forward')
+    .describe('With the next revision that is not retired, or with 410'),
+  heedsOptOut: z
+    .boolean()
+    .default(true)
+    .describe('A request that opts out of falling forward gets 410'),
+  named: z
+    .boolean()
+    .default(true)
+    .describe('The answer names the revision that was used, in its header `revision`'),
+});
+
 /**
  * One scripted fault. Without `poison` it strikes whole requests; with it, requests that carry a
- * matching record (`at: request`: a 400, or the effect the rule names) or that record alone (`at: job`).
+ * matching record (`at: request`: a 400, or the effect the rule names) or that record alone (`at: job`);
+ * with `retire`, requests that ask for a revision that is out of service.
  */
 export const faultRuleSchema = z
   .strictObject({
@@ -44,12 +63,16 @@ export const faultRuleSchema = z
     body: z.unknown().optional().describe('JSON to answer with'),
     withPointers: z.boolean().default(false).describe('Blame the first record of the request'),
     poison: poisonSchema.optional(),
+    retire: retireSchema.optional(),
   })
   .superRefine((rule, context) => {
     const refuse = (path: string, message: string): void =>
       context.addIssue({ code: 'custom', path: [path], message });
-    if (!hasEffect(rule) && rule.poison === undefined) {
-      refuse('', 'must do something: status, delayMs, reset, html, body or poison');
+    if (!hasEffect(rule) && rule.poison === undefined && rule.retire === undefined) {
+      refuse('', 'must do something: status, delayMs, reset, html, body, poison or retire');
+    }
+    if (rule.retire !== undefined && doesMoreThanRetire(rule)) {
+      refuse('retire', 'goes with no other effect but body, which its 410 carries');
     }
     if (rule.poison !== undefined && rule.reset === 'before') {
       refuse('reset', 'must be after with poison: the body has to be read to find it');
@@ -96,14 +119,20 @@ export function toFaultRules(script: unknown): readonly FaultEffect[] {
   );
 }
 
-/** True where the rule does something to the request, besides what `poison` says. */
-export function hasEffect(rule: Omit<FaultEffect, 'poison'>): boolean {
+type Effects = Omit<FaultEffect, 'poison' | 'retire'>;
+
+/** True where the rule does something to the request, besides what `poison` and `retire` say. */
+export function hasEffect(rule: Effects): boolean {
   return isAnswering(rule) || rule.reset !== undefined || rule.delayMs !== undefined;
 }
 
 /** True where the rule answers in Klaviyo's place; a delay alone lets the request be done. */
-export function isAnswering(rule: Omit<FaultEffect, 'poison'>): boolean {
+export function isAnswering(rule: Effects): boolean {
   return rule.status !== undefined || rule.html || rule.body !== undefined;
+}
+
+function doesMoreThanRetire(rule: FaultEffect): boolean {
+  return rule.poison !== undefined || hasEffect({ ...rule, body: undefined });
 }
 
 /** A rule and how often it struck. */
@@ -121,8 +150,10 @@ export type Faults = {
   add(rules: readonly FaultEffect[]): void;
   clear(): void;
   list(): readonly ActiveFault[];
-  /** The first rule without poison that strikes this request; counted. */
+  /** The first rule without poison or retirement that strikes this request; counted. */
   next(endpoint: Endpoint): FaultEffect | null;
+  /** How the revision of that date is retired for this request, null where it is in service; counted. */
+  retirement(endpoint: Endpoint, date: string): Retirement | null;
   poisons(endpoint: Endpoint): readonly ActivePoison[];
 };
 
@@ -152,9 +183,21 @@ export function createFaults(random: () => number): Faults {
     list: () => states.map(({ rule, hits }) => ({ ...rule, hits })),
     next(endpoint) {
       const found = states.find(
-        (state) => state.rule.poison === undefined && concerns(state, endpoint) && strike(state),
+        (state) =>
+          state.rule.poison === undefined &&
+          state.rule.retire === undefined &&
+          concerns(state, endpoint) &&
+          strike(state),
       );
       return found?.rule ?? null;
+    },
+    retirement(endpoint, date) {
+      for (const state of states) {
+        const { retire, body } = state.rule;
+        if (retire === undefined || date > retire.revision) continue;
+        if (concerns(state, endpoint) && strike(state)) return { ...retire, body };
+      }
+      return null;
     },
     poisons(endpoint) {
       return states.flatMap((state) => {

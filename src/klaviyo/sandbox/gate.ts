@@ -1,11 +1,7 @@
 import { toErrors, toInvalid, toNotFound } from './answer.js';
 import type { Answer } from './answer.js';
-
-/**
- * The earliest revision the sandbox knows: the oldest that was still in support when 2024-10-15
- * came out. Where Klaviyo's own border lies differs per operation and is not published.
- */
-export const earliestRevision = '2022-10-17';
+import { revisions, toRevision } from './revisions.js';
+import type { Revision } from './revisions.js';
 
 const scheme = 'Klaviyo-API-Key';
 
@@ -51,22 +47,27 @@ export function toScopeError(
   ]);
 }
 
-/** `now`: epoch ms. Recorded live: 404 for a future date; 400 for one that is malformed (its words were not). */
-export function toRevisionError(header: string | undefined, now: number): Answer | null {
+/**
+ * The revision of the header, or the answer to what is none: 404 for a future date, 400 for a
+ * malformed one (both recorded live; the words of the 400 were not). A date between two releases
+ * stands for the earlier one. `today`: YYYY-MM-DD.
+ */
+export function toAskedRevision(header: string | undefined, today: string): Revision | Answer {
   if (header === undefined || header === '') return toBadRevision('A revision header is required.');
   const [, date] = /^(\d{4}-\d{2}-\d{2})(?:\.[a-z]+\d*)?$/.exec(header) ?? [];
   if (date === undefined || !isCalendarDate(date)) {
     return toBadRevision(`The revision '${header}' must have the format YYYY-MM-DD[.suffix].`);
   }
-  if (date > new Date(now).toISOString().slice(0, 10)) {
-    return toNotFound('Unable to specify a future revision date');
-  }
-  if (date < earliestRevision) {
-    return toNotFound(
-      `The revision ${date} is before the earliest available, use a date after ${earliestRevision}`,
-    );
-  }
-  return null;
+  if (date > today) return toNotFound('Unable to specify a future revision date');
+  return toRevision(date) ?? toBeforeEarliest(date);
+}
+
+/** Where Klaviyo's own border lies differs per operation and is not published. */
+function toBeforeEarliest(date: string): Answer {
+  const earliest = revisions[0]?.date ?? '';
+  return toNotFound(
+    `The revision ${date} is before the earliest available, use a date after ${earliest}`,
+  );
 }
 
 function toBadRevision(detail: string): Answer {

@@ -52,6 +52,7 @@ const showCounters = ({ counters, profiles, requests, violations }) => {
     ['Profiles', profiles],
     ['Requests', requests.total],
     ['Repeats by unique_id', counters.repeats],
+    ['Backfilled, no flows', counters.backfilled],
     ['Silently dropped', counters.silentlyDropped, counters.silentlyDropped > 0 && 'warn'],
     ['Failed imports', counters.importFailed, counters.importFailed > 0 && 'warn'],
     ['Windows exceeded', violations.total, violations.total > 0 && 'bad'],
@@ -71,6 +72,7 @@ const showCounters = ({ counters, profiles, requests, violations }) => {
 const showFeed = ({ data }) => fill('feed', data.map((event) => [
   cell(toTime(event.timestamp * 1000), 'time', event.time),
   cell(event.metric, '', toBrief(event.properties)),
+  cell(event.backfill ? 'yes' : '', 'faint', event.backfill ? 'recorded without triggering flows' : ''),
   cell(event.who, '', event.profileId),
   cell(toMoney(event.value, event.valueCurrency), 'number'),
 ]), 'No events yet. POST /api/events or /api/event-bulk-create-jobs to see some.');
@@ -82,9 +84,13 @@ const showProfiles = ({ data }) => fill('profiles', data.map(({ id, who, attribu
   cell(toTime(updatedAt), 'time'),
 ]), 'No profiles yet.');
 
+const toRevisions = ({ revision, servedRevision }) => revision === null ? ''
+  : servedRevision === null || revision.startsWith(servedRevision) ? revision : revision + ' → ' + servedRevision;
+
 const showRequests = ({ data }) => fill('requests', data.map((one) => [
   cell(toTime(one.at), 'time'),
   cell(one.endpoint, '', one.method + ' ' + one.path),
+  cell(toRevisions(one), one.servedRevision && one.revision && !one.revision.startsWith(one.servedRevision) ? 'warn' : 'faint'),
   cell(one.count ? number.format(one.count) : '', 'number'),
   cell(one.bytes ? toSize(one.bytes) : '', 'number'),
   cell(one.status ?? 'cut', 'number ' + toKind(one.status)),

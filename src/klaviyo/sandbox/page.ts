@@ -26,14 +26,14 @@ export const page = `<!doctype html>
   <section class="wide" aria-labelledby="feed-title">
     <h2 id="feed-title">Activity feed</h2>
     <div class="scroll"><table id="feed">
-      <thead><tr><th>Time</th><th>Metric</th><th>Who</th><th class="number">Value</th></tr></thead>
+      <thead><tr><th>Time</th><th>Metric</th><th>Backfill</th><th>Who</th><th class="number">Value</th></tr></thead>
       <tbody></tbody>
     </table></div>
   </section>
   <section aria-labelledby="requests-title">
     <h2 id="requests-title">Requests</h2>
     <div class="scroll"><table id="requests">
-      <thead><tr><th>Time</th><th>Endpoint</th><th class="number">Count</th><th class="number">Size</th><th class="number">Status</th></tr></thead>
+      <thead><tr><th>Time</th><th>Endpoint</th><th>Revision</th><th class="number">Count</th><th class="number">Size</th><th class="number">Status</th></tr></thead>
       <tbody></tbody>
     </table></div>
   </section>

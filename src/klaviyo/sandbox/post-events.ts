@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Account, Call } from './account.js';
+import type { Call } from './account.js';
 import { toErrors, toInvalid } from './answer.js';
 import type { Answer } from './answer.js';
 import { createBlame } from './blame.js';
 import type { Blame } from './blame.js';
-import { checkEvent, withBackfill } from './check-event.js';
+import { checkEvent } from './check-event.js';
 import type { EventInput } from './check-event.js';
 import { checkProfile, isGiven, maxEventProfileBytes } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
@@ -90,7 +90,7 @@ export function bulkCreateEvents(call: Call): Answer {
         if (one !== undefined) checked.push({ index, ...one });
       });
     }
-    if (blame.errors().length === 0) blameRepeats(checked, call.account, blame);
+    if (blame.errors().length === 0) judgeRepeats(checked, call, blame);
   });
   if (blame.errors().length > 0) return { ...toErrors(400, blame.errors()), count };
   return finish(call, checked, () => toBulkSuspects(checked));
@@ -137,7 +137,7 @@ function checkWrapper(
   const events: EventInput[] = [];
   let profile: ProfileInput | undefined;
   blame.within(['attributes'], () => {
-    const fields = call.revision >= withBackfill ? wrapperFieldsWithBackfill : wrapperFields;
+    const fields = call.revision.takesBackfill ? wrapperFieldsWithBackfill : wrapperFields;
     checkKnown(found.attributes, { fields, resource: 'event-bulk-create' }, blame);
     if (isGiven(backfill) && typeof backfill !== 'boolean') {
       blame.add('backfill must be true or false.', 'backfill');
@@ -155,7 +155,13 @@ function checkWrapper(
       events.push(...checkEvents(toMember(eventsFrame, 'data'), call, blame));
     });
   });
-  return profile === undefined ? undefined : { profile, events };
+  if (profile === undefined) return undefined;
+  return { profile, events: events.map((event) => withBackfillOf(backfill, event)) };
+}
+
+/** The wrapper decides for those of its events that say nothing themselves. */
+function withBackfillOf(wrapper: unknown, event: EventInput): EventInput {
+  return wrapper === true && event.backfill === null ? { ...event, backfill: true } : event;
 }
 
 function checkFrame(frame: unknown, blame: Blame): void {
@@ -180,21 +186,27 @@ function checkEvents(data: unknown, call: Call, blame: Blame): EventInput[] {
   return events;
 }
 
-/** The same unique_id twice for one profile and metric in one request fails all of it (spec text since 2025-01). */
-function blameRepeats(checked: readonly Checked[], account: Account, blame: Blame): void {
+/**
+ * The same unique_id twice for one profile and metric in one request: it fails all of it, or at an
+ * older revision only the first is recorded. Counted either way, since no sender means it.
+ */
+function judgeRepeats(checked: readonly Checked[], call: Call, blame: Blame): void {
+  const { counters, profiles } = call.account;
   const seen = new Set<string>();
   for (const { index, profile, events } of checked) {
-    const identity = account.profiles.toIdentity(profile);
+    const identity = profiles.toIdentity(profile);
     for (const [place, { metric, uniqueId }] of events.entries()) {
       if (uniqueId === null) continue;
       const ids = identity.map((one) => `${one}\n${metric}\n${uniqueId}`);
-      if (ids.some((id) => seen.has(id))) {
-        blame.add(
-          `The unique_id '${uniqueId}' is used more than once for the same profile and metric.`,
-          ...[index, 'attributes', 'events', 'data', place, 'attributes', 'unique_id'],
-        );
-      }
+      const isRepeated = ids.some((id) => seen.has(id));
       for (const id of ids) seen.add(id);
+      if (!isRepeated) continue;
+      counters.repeatsInRequest++;
+      if (!call.revision.failsOnRepeatedUniqueId) continue;
+      blame.add(
+        `The unique_id '${uniqueId}' is used more than once for the same profile and metric.`,
+        ...[index, 'attributes', 'events', 'data', place, 'attributes', 'unique_id'],
+      );
     }
   }
 }

@@ -112,12 +112,12 @@ const eventRules: QueryRules = {
   include: ['metric', 'profile', 'attributions'],
   sort: ['datetime', '-datetime', 'timestamp', '-timestamp'],
   pageSize: 200,
-  maxPageSize: 1000,
 };
 
 /** The newest recorded first where no order is asked for. */
-export function getEvents({ url, account }: Call): Answer {
-  return list(url, eventRules, (query) => {
+export function getEvents({ url, account, revision }: Call): Answer {
+  const bySize = revision.pagesEventsBySize ? { maxPageSize: 1000 } : {};
+  return list(url, { ...eventRules, ...bySize }, (query) => {
     const events = account.activity.newest(Infinity).filter(({ metric, profile }) => {
       if (query.filter === null) return true;
       const id = query.filter.field === 'metric_id' ? metric.id : toSurvivor(profile).id;

@@ -5,6 +5,10 @@ export type LoggedRequest = {
   readonly endpoint: string;
   readonly method: string;
   readonly path: string;
+  /** The `revision` header as it was sent; null where there was none. */
+  readonly revision: string | null;
+  /** Date of the revision that answered; null where none did. */
+  readonly servedRevision: string | null;
   /** Epoch ms of the arrival. */
   readonly at: number;
   /** Null where the connection was cut or the sender went away. */

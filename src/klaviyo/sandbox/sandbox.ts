@@ -4,7 +4,6 @@ import type { Clock } from '../../clock.js';
 import { createAccount } from './account.js';
 import { toErrors } from './answer.js';
 import type { Answer } from './answer.js';
-import { toAllWindows } from './endpoints.js';
 import type { WindowOptions } from './endpoints.js';
 import { createFaults, createSeededRandom, toFaultRules } from './faults.js';
 import type { FaultRule, FaultScript } from './faults.js';
@@ -31,6 +30,8 @@ export type SandboxOptions = {
   readonly scopes?: Readonly<Record<string, readonly string[]>>;
   /** Klaviyo's own where nothing is said; `off` for one endpoint or all. */
   readonly windows?: WindowOptions;
+  /** Retires every revision two years after its release, as Klaviyo does. Without it, only fault rules do. */
+  readonly retireByAge?: boolean;
   /** Ms from accepting a bulk import to its end. */
   readonly importDelayMs?: number;
   readonly faults?: FaultScript;
@@ -81,7 +82,8 @@ export function createSandbox(options: SandboxOptions): Sandbox {
   const serving = {
     clock,
     faults,
-    windows: toAllWindows(options.windows),
+    windows: options.windows,
+    retireByAge: options.retireByAge ?? false,
     apiKeys: options.apiKeys,
     scopes: options.scopes,
     latencyMs,

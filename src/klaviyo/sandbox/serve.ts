@@ -6,21 +6,26 @@ import { jsonApiType, toErrors, toNotFound, toThrottled } from './answer.js';
 import type { Answer } from './answer.js';
 import { readBody } from './body.js';
 import type { Body } from './body.js';
-import { toOperation } from './endpoints.js';
-import type { Operation, Windows } from './endpoints.js';
+import { toOperation, toWindows } from './endpoints.js';
+import type { Operation, WindowOptions } from './endpoints.js';
 import { toFaultAnswer } from './fault-answer.js';
 import { isAnswering } from './faults.js';
 import type { FaultEffect, Faults } from './faults.js';
-import { toKey, toRevisionError, toScopeError } from './gate.js';
+import { toAskedRevision, toKey, toScopeError } from './gate.js';
 import { bulkCreateEvents, createEvent } from './post-events.js';
 import { bulkImportProfiles, importProfile } from './post-profiles.js';
 import * as reads from './reads.js';
+import { documentedRetirement, toServedRevision } from './retirement.js';
+import type { ServedRevision } from './retirement.js';
+import { oldestRules, toRetirementDate } from './revisions.js';
+import type { Retirement, Revision } from './revisions.js';
 
 /** What is the same for every request. */
 export type Serving = {
   readonly clock: Clock;
   readonly faults: Faults;
-  readonly windows: Windows;
+  readonly windows: WindowOptions | undefined;
+  readonly retireByAge: boolean;
   readonly apiKeys: readonly string[] | undefined;
   readonly scopes: Readonly<Record<string, readonly string[]>> | undefined;
   /** Ms every answer takes. */
@@ -61,7 +66,7 @@ export async function serveApi(visit: Visit, serving: Serving): Promise<void> {
   const match = toOperation(method, visit.url.pathname);
   if (match.kind !== 'operation') {
     const answer = match.kind === 'unknown' ? toUnknown(visit.url.pathname) : toWrongMethod(method);
-    finish(visit, { endpoint: 'unknown', bytes: 0, answer });
+    finish(visit, { endpoint: 'unknown', bytes: 0, answer, revision: null });
     return;
   }
   await serveOperation(visit, { ...match, serving });
@@ -72,15 +77,22 @@ async function serveOperation(
   { operation, id, serving }: { operation: Operation; id: string; serving: Serving },
 ): Promise<void> {
   const { endpoint } = operation;
-  const { early, rate } = admit(visit, operation, serving);
+  const admitted = admit(visit, operation, serving);
+  const { early, revision } = admitted;
   const fault = early === null ? serving.faults.next(endpoint) : null;
   const body = fault?.reset === 'before' ? null : await takeBody(visit.request);
   if (body === null) {
-    finish(visit, { endpoint, bytes: 0, answer: null });
+    finish(visit, { endpoint, bytes: 0, answer: null, revision });
     return;
   }
-  const toCall = (): Call => toCallOf(visit, body, { operation, id, faults: serving.faults });
-  const answer = early ?? answerOf(toCall, { fault, body, operation });
+  const { faults } = serving;
+  const answer =
+    admitted.early ??
+    answerOf(() => toCallOf(visit, body, { operation, id, revision: admitted.revision, faults }), {
+      fault,
+      body,
+      operation,
+    });
   const effect = fault ?? answer.effect ?? null;
   const delayMs = serving.latencyMs + (effect?.delayMs ?? 0);
   if (delayMs > 0) await wait(serving.clock, delayMs, serving.closing);
@@ -88,26 +100,37 @@ async function serveOperation(
     endpoint,
     bytes: body.bytes,
     count: answer.count ?? 0,
-    answer: effect?.reset === 'after' ? null : toFinal(answer, { effect, operation, rate }),
+    answer:
+      effect?.reset === 'after'
+        ? null
+        : toFinal(answer, { effect, operation, headers: admitted.headers }),
+    revision,
   });
 }
 
-type Admitted = {
-  /** The answer to a request that goes no further. */
-  readonly early: Answer | null;
-  readonly rate: Readonly<Record<string, string>>;
-};
+/**
+ * `early`: the answer to a request that goes no further. `headers`: those of the rate, and the one
+ * that names a later revision than was asked for.
+ */
+type Admitted = { readonly headers: Readonly<Record<string, string>> } & (
+  | { readonly early: Answer; readonly revision: null }
+  | { readonly early: null; readonly revision: Revision }
+);
 
-/** Judges the arrival, then looks at key, revision, scopes and rate: a 401 carries no rate headers (recorded live). */
+/** Looks at key, revision, scopes and rate, and judges the arrival: a 401 carries no rate headers (recorded live). */
 function admit(visit: Visit, operation: Operation, serving: Serving): Admitted {
   const { limits } = visit.account;
-  const windows = serving.windows[operation.endpoint];
+  const passed = passGate(visit, operation, serving);
+  const isPassed = 'revision' in passed;
+  const windows = toWindows(operation, isPassed ? passed.revision : oldestRules, serving.windows);
   limits.arrive(operation, windows);
-  const refused = checkGate(visit, operation, serving);
-  if (refused !== null) return { early: refused, rate: {} };
+  if (!isPassed) return { early: passed, revision: null, headers: {} };
   const admission = limits.take(operation, windows);
-  if (admission.ok) return { early: null, rate: admission.headers };
-  return { early: toThrottled(admission.retryAfterSeconds), rate: {} };
+  if (!admission.ok) {
+    return { early: toThrottled(admission.retryAfterSeconds), revision: null, headers: {} };
+  }
+  const headers = { ...passed.headers, ...admission.headers };
+  return { early: null, revision: passed.revision, headers };
 }
 
 /** Null where the sender went away in the middle. */
@@ -117,35 +140,45 @@ function takeBody(request: IncomingMessage): Promise<Body | null> {
 
 const noBody: Body = { kind: 'json', json: null, bytes: 0 };
 
-function checkGate(visit: Visit, operation: Operation, serving: Serving): Answer | null {
-  const { headers } = visit.request;
-  const found = toKey(headers.authorization, serving.apiKeys);
+function passGate(
+  { request, at }: Visit,
+  operation: Operation,
+  { apiKeys, scopes, faults, retireByAge }: Serving,
+): ServedRevision | Answer {
+  const { headers } = request;
+  const found = toKey(headers.authorization, apiKeys);
   if (!('key' in found)) return found;
-  return (
-    toRevisionError(toRevision(visit.request), visit.at) ??
-    toScopeError(operation.scopes, serving.scopes?.[found.key])
-  );
+  const today = new Date(at).toISOString().slice(0, 10);
+  const revision = toAskedRevision(toText(headers.revision), today);
+  if (!('date' in revision)) return revision;
+  const optsOut = headers['x-klaviyo-revision-fall-forward-opt-out'] === '1';
+  const served = toServedRevision({ revision, optsOut, today }, (asked): Retirement | null => {
+    const retirement = faults.retirement(operation.endpoint, asked.date);
+    if (retirement !== null) return retirement;
+    return retireByAge && toRetirementDate(asked) <= today ? documentedRetirement : null;
+  });
+  if (!('revision' in served)) return served;
+  return toScopeError(operation.scopes, scopes?.[found.key]) ?? served;
 }
 
-function toRevision(request: IncomingMessage): string | undefined {
-  const { revision } = request.headers;
-  return Array.isArray(revision) ? revision[0] : revision;
+function toText(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header[0] : header;
 }
 
 function toCallOf(
-  { account, request, url, at }: Visit,
+  { account, url, at }: Visit,
   body: Body,
-  { operation, id, faults }: { operation: Operation; id: string; faults: Faults },
+  routed: { operation: Operation; id: string; revision: Revision; faults: Faults },
 ): Call {
   return {
     account,
-    operation,
-    id,
+    operation: routed.operation,
+    id: routed.id,
     url,
-    revision: toRevision(request)?.slice(0, 10) ?? '',
+    revision: routed.revision,
     now: at,
     json: body.kind === 'json' ? body.json : null,
-    poisons: faults.poisons(operation.endpoint),
+    poisons: routed.faults.poisons(routed.operation.endpoint),
   };
 }
 
@@ -166,14 +199,14 @@ function toFinal(
   context: {
     effect: FaultEffect | null;
     operation: Operation;
-    rate: Readonly<Record<string, string>>;
+    headers: Readonly<Record<string, string>>;
   },
 ): Answer {
-  const { effect, operation, rate } = context;
+  const { effect, operation, headers } = context;
   const final =
     effect !== null && isAnswering(effect) ? toFaultAnswer(effect, operation.endpoint) : answer;
   const bare = final.status === 429 || final.status === 401 || final.text !== undefined;
-  return bare ? final : { ...final, headers: { ...rate, ...final.headers } };
+  return bare ? final : { ...final, headers: { ...headers, ...final.headers } };
 }
 
 /** `answer` null: the connection is cut. */
@@ -182,6 +215,8 @@ type Ending = {
   readonly bytes: number;
   readonly count?: number;
   readonly answer: Answer | null;
+  /** The one that answered. */
+  readonly revision: Revision | null;
 };
 
 function finish({ request, response, url, account, at }: Visit, ending: Ending): void {
@@ -190,6 +225,8 @@ function finish({ request, response, url, account, at }: Visit, ending: Ending):
     endpoint: ending.endpoint,
     method: request.method ?? 'GET',
     path: `${url.pathname}${url.search}`.slice(0, 500),
+    revision: toText(request.headers.revision)?.slice(0, 50) ?? null,
+    servedRevision: ending.revision?.date ?? null,
     at,
     status: gone ? null : (ending.answer?.status ?? null),
     count: ending.count ?? 0,

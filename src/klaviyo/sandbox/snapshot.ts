@@ -23,6 +23,8 @@ export type EventView = {
   readonly properties: JsonObject;
   readonly value: number | null;
   readonly valueCurrency: string | null;
+  /** Sent with `backfill: true`: recorded, and no flow would be triggered. */
+  readonly backfill: boolean;
   /** Epoch ms, as below. */
   readonly recordedAt: number;
 };
@@ -64,7 +66,8 @@ export function toState(account: Account): SandboxState {
 }
 
 export function toEventView(event: RecordedEvent): EventView {
-  const { uniqueId, time, timestamp, properties, value, valueCurrency, recordedAt } = event;
+  const { uniqueId, time, timestamp, properties, value, valueCurrency, backfill, recordedAt } =
+    event;
   const profile = toSurvivor(event.profile);
   return {
     metric: event.metric.name,
@@ -76,6 +79,7 @@ export function toEventView(event: RecordedEvent): EventView {
     properties,
     value,
     valueCurrency,
+    backfill,
     recordedAt,
   };
 }

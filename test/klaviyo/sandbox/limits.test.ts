@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { startTestSandbox, toBulkEvents, toSingleEvent, toWrapper } from '../../support/sandbox.js';
 import type { Reply, SandboxUnderTest } from '../../support/sandbox.js';
-import { klaviyoWindows } from '../../../src/klaviyo/sandbox/endpoints.js';
+import { operations, toWindows } from '../../../src/klaviyo/sandbox/endpoints.js';
+import { toRevision } from '../../../src/klaviyo/sandbox/revisions.js';
 import type { WindowOptions } from '../../../src/klaviyo/sandbox/endpoints.js';
 
 let at: SandboxUnderTest;
@@ -89,19 +90,22 @@ describe('fixed windows', () => {
   });
 
   it('are Klaviyo’s own where nothing else is said, and can be off for one endpoint', async () => {
-    expect(klaviyoWindows).toMatchObject({
-      'bulk-events': [
-        { limit: 10, windowMs: 1000 },
-        { limit: 150, windowMs: 60_000 },
-      ],
-      events: [
-        { limit: 350, windowMs: 1000 },
-        { limit: 3500, windowMs: 60_000 },
-      ],
-      accounts: [
-        { limit: 1, windowMs: 1000 },
-        { limit: 15, windowMs: 60_000 },
-      ],
+    const windowsAt = (date: string): unknown =>
+      Object.fromEntries(
+        operations.map((operation) => {
+          const windows = toWindows(operation, toRevision(date)!, undefined);
+          return [operation.name, windows.map(({ limit, windowMs }) => `${limit}/${windowMs}`)];
+        }),
+      );
+    expect(windowsAt('2024-10-15')).toMatchObject({
+      bulk_create_events: ['10/1000', '150/60000'],
+      create_event: ['350/1000', '3500/60000'],
+      create_or_update_profile: ['75/1000', '700/60000'],
+      get_accounts: ['1/1000', '15/60000'],
+    });
+    expect(windowsAt('2026-07-15')).toMatchObject({
+      bulk_create_events: ['10/1000', '150/60000'],
+      create_or_update_profile: ['75/1000', '750/60000'],
     });
     await start({ 'bulk-events': 'off' });
     const answer = await send();

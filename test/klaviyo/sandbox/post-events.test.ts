@@ -127,13 +127,14 @@ describe('bulk events', () => {
   });
 
   it('fail as a whole where a unique_id stands twice for one profile and metric', async () => {
-    const twice = await bulk([
+    const wrappers = [
       toWrapper({ email: 'ada@klaviyo-demo.com' }, [toEvent({ unique_id: 'u' })]),
       toWrapper({ email: 'bo@klaviyo-demo.com' }, [toEvent({ unique_id: 'u' })]),
       toWrapper({ email: 'Ada@klaviyo-demo.com', external_id: 'c1' }, [
         toEvent({ unique_id: 'u' }),
       ]),
-    ]);
+    ];
+    const twice = await bulk(wrappers, { revision: '2025-01-15' });
     expect(twice.status).toBe(400);
     expect(pointers(twice)).toEqual([
       '/data/attributes/events-bulk-create/data/2/attributes/events/data/0/attributes/unique_id',
@@ -154,10 +155,11 @@ describe('bulk events', () => {
     await at.post('/api/profile-import', {
       data: { type: 'profile', attributes: { email: 'ada@klaviyo-demo.com', external_id: 'c1' } },
     });
-    const answer = await bulk([
+    const wrappers = [
       toWrapper({ email: 'ada@klaviyo-demo.com' }, [toEvent({ unique_id: 'u' })]),
       toWrapper({ external_id: 'c1' }, [toEvent({ unique_id: 'u' })]),
-    ]);
+    ];
+    const answer = await bulk(wrappers, { revision: '2025-01-15' });
     expect(answer.status).toBe(400);
   });
 
