@@ -44,6 +44,11 @@ export class Fleet {
     return this.#all.length;
   }
 
+  /** Processes that ended without being told to. */
+  get exits(): number {
+    return this.#all.filter((running) => running.fault() !== null).length;
+  }
+
   /** Resolves once it listens. */
   add(): Promise<void> {
     const running = this.#start();
@@ -103,13 +108,18 @@ export class Fleet {
     }
   }
 
+  /** Calls back at each post that one of them did not take. Returns the way to stop. */
+  onRefused(listener: () => void): () => void {
+    this.#onRefused.add(listener);
+    return () => this.#onRefused.delete(listener);
+  }
+
   nextRefusal(): Promise<void> {
     return new Promise((resolve) => {
-      const listener = (): void => {
-        this.#onRefused.delete(listener);
+      const stop = this.onRefused(() => {
+        stop();
         resolve();
-      };
-      this.#onRefused.add(listener);
+      });
     });
   }
 

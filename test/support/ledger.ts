@@ -1,8 +1,18 @@
 import { below, makeEvent, type Random } from './seeded-load.js';
 
+export type LedgerOptions = {
+  /** Monotonic ms. */
+  readonly now: () => number;
+  /** Whether the server may have lost what was acknowledged at that time, since it fell back on a replica. */
+  readonly mayBeLost: (at: number) => boolean;
+};
+
+const nothingIsLost: LedgerOptions = { now: () => 0, mayBeLost: () => false };
+
 /** What a producer knows: all it ever sent, and what was answered 202. */
 export class Ledger {
   readonly #seed: number;
+  readonly #options: LedgerOptions;
   readonly sentEvents = new Set<number>();
   /** The relay's id by the event's number. */
   readonly acknowledgedEvents = new Map<number, string>();
@@ -10,13 +20,20 @@ export class Ledger {
   /** Updates sent so far, by person. All but those under way are acknowledged. */
   readonly steps = new Map<number, number>();
   readonly updateIds = new Set<string>();
+  /** When each event was acknowledged under its present id, by its number. */
+  readonly eventTimes = new Map<number, number>();
+  /** When updates were sent, by person. */
+  readonly #updateTimes = new Map<number, number[]>();
+  /** When each id was given: more than once where a server that lost some gives them out anew. */
+  readonly #idTimes = new Map<string, number[]>();
   /** What no caller should ever see. */
   readonly problems: string[] = [];
   posts = 0;
   lostAnswers = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, options: LedgerOptions = nothingIsLost) {
     this.#seed = seed;
+    this.#options = options;
   }
 
   get sentUpdates(): number {
@@ -37,14 +54,32 @@ export class Ledger {
   sendsUpdate(person: number): number {
     const step = this.steps.get(person) ?? 0;
     this.steps.set(person, step + 1);
+    note(this.#updateTimes, person, this.#options.now());
     return step;
   }
 
   acknowledgesUpdates(ids: readonly string[]): void {
     for (const id of ids) {
-      if (this.updateIds.has(id)) this.problems.push(`two profiles were given the id ${id}`);
+      if (this.updateIds.has(id) && !this.mayBeLost(id))
+        this.problems.push(`two profiles were given the id ${id}`);
       this.updateIds.add(id);
+      note(this.#idTimes, id, this.#options.now());
     }
+  }
+
+  /** Whether what was given that id may have been lost with the server that gave it. */
+  mayBeLost(id: string): boolean {
+    return this.#idTimes.get(id)?.some(this.#options.mayBeLost) ?? false;
+  }
+
+  /** Whether an update of that person may have been lost, or taken twice. */
+  mayHaveLost(person: number): boolean {
+    return this.#updateTimes.get(person)?.some(this.#options.mayBeLost) ?? false;
+  }
+
+  /** How many were acknowledged when they might be lost. */
+  countUncertain(): number {
+    return [...this.#idTimes.keys()].filter((id) => this.mayBeLost(id)).length;
   }
 
   anyAcknowledged(random: Random): number | null {
@@ -55,9 +90,23 @@ export class Ledger {
   #acknowledges(number: number, id: string): void {
     const before = this.acknowledgedEvents.get(number);
     if (before === undefined) this.#acknowledged.push(number);
-    else if (before !== id && makeEvent(this.#seed, number).properties.mark === 'good') {
+    else if (
+      before !== id &&
+      makeEvent(this.#seed, number).properties.mark === 'good' &&
+      !this.mayBeLost(before)
+    ) {
       this.problems.push(`event ${number} was taken twice, as ${before} and as ${id}`);
     }
     this.acknowledgedEvents.set(number, id);
+    if (before === id) return;
+    const now = this.#options.now();
+    this.eventTimes.set(number, now);
+    note(this.#idTimes, id, now);
   }
+}
+
+function note<Key>(times: Map<Key, number[]>, key: Key, at: number): void {
+  const all = times.get(key);
+  if (all === undefined) times.set(key, [at]);
+  else all.push(at);
 }

@@ -14,6 +14,8 @@ export type RedisServer = {
   readonly pid: number;
   /** SIGKILL. Resolves once it is gone. */
   kill(): Promise<void>;
+  /** SIGTERM: it waits for its replicas before it ends. Resolves once it is gone. */
+  stop(): Promise<void>;
   /** Starts it again, on the same port and directory. Resolves once it takes commands. */
   start(): Promise<void>;
   /** Stands still, as one that hangs: connections stay, nothing is answered. */
@@ -34,6 +36,9 @@ export type RedisServerOptions = {
   readonly config?: string;
 };
 
+/** The server that the tests run; REDIS_SERVER names another one, such as a path to valkey-server. */
+const command = process.env.REDIS_SERVER ?? 'redis-server';
+
 /** Every write is on disk before it is answered, as the relay wants it. */
 const durable = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
 
@@ -53,20 +58,21 @@ export async function startRedis({
   let child: ChildProcess | null = null;
 
   const start = async (): Promise<void> => {
-    const started = spawn('redis-server', [...flags, ...args], {
+    const started = spawn(command, [...flags, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     child = started;
     await untilReady(started);
   };
-  const kill = async (): Promise<void> => {
+  const end = async (signal: 'SIGKILL' | 'SIGTERM'): Promise<void> => {
     const ending = child;
     child = null;
     if (ending?.exitCode !== null || ending.signalCode !== null) return;
     const over = once(ending, 'exit');
-    ending.kill('SIGKILL');
+    ending.kill(signal);
     await over;
   };
+  const kill = (): Promise<void> => end('SIGKILL');
   await start();
   return {
     port,
@@ -76,6 +82,7 @@ export async function startRedis({
       return child?.pid ?? 0;
     },
     kill,
+    stop: () => end('SIGTERM'),
     start,
     freeze: () => void child?.kill('SIGSTOP'),
     thaw: () => void child?.kill('SIGCONT'),
@@ -98,12 +105,12 @@ async function untilReady(child: ChildProcess): Promise<void> {
     child.once('error', (error) =>
       reject(
         'code' in error && error.code === 'ENOENT'
-          ? new Error('redis-server is missing: apt-get install redis-server')
+          ? new Error(`${command} is missing: apt-get install redis-server`)
           : error,
       ),
     );
     child.once('exit', (code) =>
-      reject(new Error(`redis-server ended with ${String(code)}:\n${said.join('\n')}`)),
+      reject(new Error(`${command} ended with ${String(code)}:\n${said.join('\n')}`)),
     );
   });
   failed.catch(() => undefined);

@@ -27,11 +27,13 @@ export type RelayProcessOptions = {
   readonly klaviyoUrl: string;
   readonly dataDir: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Another build's `main.js`. */
+  readonly main?: string;
 };
 
 /** `start` of the built command, with a journal. Returns at once. */
 export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
-  const child = spawn(process.execPath, [command, 'start'], {
+  const child = spawn(process.execPath, [options.main ?? command, 'start'], {
     env: toEnvironment(options),
     // Where no .env is.
     cwd: tmpdir(),

@@ -33,7 +33,9 @@ export async function lookAtRelays(
   { random, fleet, ledger }: RelaysAfterwards,
   books: Readonly<Record<Lane, Books>>,
 ): Promise<{ readonly letters: readonly Letter[]; readonly problems: readonly string[] }> {
-  const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds];
+  const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds].filter(
+    (id) => !ledger.mayBeLost(id),
+  );
   const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
   let seen = await lookAtEach(fleet, asked, books);
   // A relay that stood still in the middle of a request writes it down when it goes on.

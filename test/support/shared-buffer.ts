@@ -18,7 +18,8 @@ export type SharedBuffer = {
 const timeoutMs = 10_000;
 
 export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
-  const link = createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
+  const key = `{${prefix}}`;
+  const link = createLink({ address: toAddress(url), key, clock: systemClock, timeoutMs });
   const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
 
   const readBooks = async (lane: Lane): Promise<Books> => {
@@ -77,7 +78,7 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
           since = systemClock.monotonic();
         }
         if (systemClock.monotonic() - since > ms) return explain(now);
-        await pause(link);
+        await pause(link, key);
       }
     },
     close: () => link.close(),
@@ -113,8 +114,8 @@ async function say(link: Link, name: (lane: Lane, part: string) => string): Prom
 }
 
 /** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
-async function pause(link: Link): Promise<void> {
-  await link.call('BLPOP', 'nothing', 0.1);
+async function pause(link: Link, key: string): Promise<void> {
+  await link.call('BLPOP', `${key}:nothing`, 0.1);
 }
 
 const toTexts = (reply: unknown): string[] =>

@@ -1,0 +1,84 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../../src/clock.js';
+import { toAddress } from '../../src/redis/address.js';
+import { createLink } from '../../src/redis/create-link.js';
+import type { Link } from '../../src/redis/link.js';
+import { startRedis, type RedisServer } from './redis-server.js';
+import { untilTrue } from './redis-cluster.js';
+
+export type ServerNode = { readonly server: RedisServer; readonly link: Link };
+
+/** A primary, replicas that follow it, and sentinels that watch it under the name `main`. */
+export type SentinelSet = {
+  readonly url: string;
+  /** The first is the primary at the start. */
+  readonly nodes: readonly ServerNode[];
+  readonly sentinels: readonly ServerNode[];
+  close(): Promise<void>;
+};
+
+export type SentinelSetOptions = {
+  readonly sentinels: number;
+  readonly replicas: number;
+  /** A server that is silent for so long is taken to be down. */
+  readonly downAfterMs?: number;
+  /** Of the servers. */
+  readonly settings?: Readonly<Record<string, string>>;
+};
+
+export async function startSentinels(options: SentinelSetOptions): Promise<SentinelSet> {
+  const { downAfterMs = 500 } = options;
+  // A replica that comes back gets its copy at once.
+  const settings = { 'repl-diskless-sync-delay': '0', ...options.settings };
+  const primary = await startNode({ settings });
+  const follow = { ...settings, replicaof: `127.0.0.1 ${primary.server.port}` };
+  const replicas = await Promise.all(
+    Array.from({ length: options.replicas }, () => startNode({ settings: follow })),
+  );
+  for (const { link } of replicas) {
+    await untilTrue('the replica follows', async () =>
+      String(await link.call('INFO', 'replication')).includes('master_link_status:up'),
+    );
+  }
+  const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
+  const quorum = Math.ceil(options.sentinels / 2);
+  const config = [
+    `sentinel monitor main 127.0.0.1 ${primary.server.port} ${quorum}`,
+    `sentinel down-after-milliseconds main ${downAfterMs}`,
+    'sentinel failover-timeout main 3000',
+  ].join('\n');
+  const sentinels: ServerNode[] = [];
+  for (let number = 0; number < options.sentinels; number++) {
+    const path = join(directory, `sentinel-${number}.conf`);
+    writeFileSync(path, `${config}\n`);
+    sentinels.push(await startNode({ config: path }));
+  }
+  const words = `slaves=${options.replicas},sentinels=${options.sentinels}`;
+  for (const { link } of sentinels) {
+    await untilTrue('it knows the replicas and the others', async () =>
+      String(await link.call('INFO', 'sentinel')).includes(words),
+    );
+  }
+  const places = sentinels.map(({ server }) => `127.0.0.1:${server.port}`);
+  return {
+    url: `redis+sentinel://${places.join(',')}/main/0`,
+    nodes: [primary, ...replicas],
+    sentinels,
+    async close() {
+      for (const { link, server } of [...sentinels, primary, ...replicas]) {
+        await link.close();
+        await server.close();
+      }
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+async function startNode(options: Parameters<typeof startRedis>[0]): Promise<ServerNode> {
+  const server = await startRedis(options);
+  const link = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 1000 });
+  await link.untilUp(5000);
+  return { server, link };
+}

@@ -1,0 +1,232 @@
+import { wait, type Clock } from '../../src/clock.js';
+import type { Fleet } from './fleet.js';
+import type { Moments } from './moments.js';
+import type { ServerNode } from './redis-sentinels.js';
+import { below, pick, type Random } from './seeded-load.js';
+import { endMove, moveKeys, openMove, takeBack, type SlotMove } from './slot-move.js';
+import { untilSo, type Topology } from './topology.js';
+
+/**
+ * What befalls relays and the servers that they share:
+ *
+ * - `kill`: the primary ends, another one takes its place, and it comes back; `restart`: it is back before
+ *   that.
+ * - `lag`: the same as a kill, while its replicas stand still, so that they have not what was written last.
+ * - `pause`: it stands still until another one has taken its place, and goes on; `hiccup`: for less than
+ *   that takes.
+ * - `failover`: an operator has another one take its place; `frozen`: the same, or a kill, while a relay
+ *   stands still.
+ * - `rolling`: each server is stopped and started, one after the other.
+ * - `move`: the slot goes to another node key by key; `back`: half of it does, and comes back.
+ * - `scripts`: the servers forget the scripts, and a relay of another build takes the place of one.
+ * - `relay`: a relay is killed and another one started.
+ */
+export const faults = [
+  ...(['kill', 'lag', 'restart', 'pause', 'hiccup', 'failover', 'frozen'] as const),
+  ...(['rolling', 'scripts', 'relay', 'move', 'back'] as const),
+] as const;
+export type Fault = (typeof faults)[number];
+
+export type FaultWorld = {
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly topology: Topology;
+  readonly fleet: Fleet;
+  readonly moments: Moments;
+  readonly slotKey: string;
+  readonly leaseMs: number;
+  /** From now on relays that are started are of the other build. */
+  readonly changeScripts: () => void;
+  /** A server ends or stands still now, and what it acknowledged and did not replicate may be lost. */
+  readonly noteAbrupt: () => void;
+};
+
+/** Longest until servers have agreed on another primary, or are all there again. */
+export const failoverMs = 30_000;
+const wholeMs = 60_000;
+
+/** Each of them at least once where there are enough, in any order. */
+export function drawFaults(
+  random: Random,
+  kind: Topology['kind'],
+  count: number,
+): readonly Fault[] {
+  const possible = faults.filter(
+    (fault) => kind === 'cluster' || (fault !== 'move' && fault !== 'back'),
+  );
+  const drawn: Fault[] = [];
+  while (drawn.length < count) {
+    const round = [...possible];
+    while (round.length > 0) drawn.push(...round.splice(below(random, round.length), 1));
+  }
+  return drawn.slice(0, count);
+}
+
+/** Waits for its moment. Resolves once the servers are all there again. */
+export async function inflict(fault: Fault, world: FaultWorld): Promise<void> {
+  const { random, moments } = world;
+  await moments.after('acknowledged', 20 + below(random, 60));
+  await act(fault, world);
+  await untilWhole(world);
+}
+
+export function untilWhole({ clock, topology }: Pick<FaultWorld, 'clock' | 'topology'>) {
+  const look = { what: 'the servers are all there', clock, maxMs: wholeMs };
+  return untilSo(look, () => topology.isWhole());
+}
+
+async function act(fault: Fault, world: FaultWorld): Promise<void> {
+  const { random, clock, topology, fleet, noteAbrupt } = world;
+  switch (fault) {
+    case 'kill': {
+      const owner = await toOwner(world);
+      await kill(owner, world);
+      await untilAnother(owner, world);
+      await wait(clock, below(random, 2000));
+      await owner.server.start();
+      break;
+    }
+    case 'lag': {
+      const owner = await toOwner(world);
+      const replicas = await topology.replicasOf(owner);
+      for (const { server } of replicas) server.freeze();
+      // What is on the way to one that stands still is read when it goes on.
+      await owner.link.call('CLIENT', 'KILL', 'TYPE', 'replica');
+      noteAbrupt();
+      await wait(clock, below(random, 800));
+      await kill(owner, world);
+      for (const { server } of replicas) server.thaw();
+      await untilAnother(owner, world);
+      await owner.server.start();
+      break;
+    }
+    case 'restart': {
+      const owner = await toOwner(world);
+      await kill(owner, world);
+      await wait(clock, below(random, 800));
+      await owner.server.start();
+      break;
+    }
+    case 'pause': {
+      const owner = await toOwner(world);
+      owner.server.freeze();
+      noteAbrupt();
+      await untilAnother(owner, world);
+      await wait(clock, below(random, 3000));
+      owner.server.thaw();
+      await untilReplica(owner, world);
+      break;
+    }
+    case 'hiccup': {
+      const owner = await toOwner(world);
+      owner.server.freeze();
+      noteAbrupt();
+      await wait(clock, 100 + below(random, 1200));
+      owner.server.thaw();
+      break;
+    }
+    case 'failover':
+      await failOver(world);
+      break;
+    case 'frozen': {
+      const member = await fleet.pick(random);
+      fleet.freeze(member);
+      const owner = await toOwner(world);
+      if (random() < 0.5) await failOver(world);
+      else {
+        await kill(owner, world);
+        await untilAnother(owner, world);
+        await owner.server.start();
+      }
+      await wait(clock, pick(random, [0, 2 * world.leaseMs]));
+      fleet.thaw(member);
+      break;
+    }
+    case 'rolling':
+      for (const { server } of topology.nodes) {
+        await server.stop();
+        await wait(clock, below(random, 1500));
+        await server.start();
+        await untilWhole(world);
+      }
+      break;
+    case 'scripts':
+      for (const { link } of topology.nodes) await link.call('SCRIPT', 'FLUSH');
+      world.changeScripts();
+      fleet.end(await fleet.pick(random), 'SIGTERM');
+      await fleet.add();
+      break;
+    case 'relay':
+      fleet.end(await fleet.pick(random), 'SIGKILL');
+      await fleet.add();
+      break;
+    case 'move': {
+      const move = await toMove(world);
+      await openMove(move);
+      while (await moveKeys(move, 1 + below(random, 8)));
+      await endMove(move);
+      break;
+    }
+    case 'back': {
+      const move = await toMove(world);
+      await openMove(move);
+      const rounds = 1 + below(random, 3);
+      for (let round = 0; round < rounds; round++) await moveKeys(move, 1 + below(random, 5));
+      await wait(clock, below(random, 1500));
+      await takeBack(move);
+    }
+  }
+}
+
+async function kill(owner: ServerNode, { noteAbrupt }: FaultWorld): Promise<void> {
+  const ending = owner.server.kill();
+  noteAbrupt();
+  await ending;
+}
+
+async function toOwner({ topology }: FaultWorld): Promise<ServerNode> {
+  const owner = await topology.owner();
+  if (owner === null) throw new Error('the servers do not agree');
+  return owner;
+}
+
+/** A replica gives up after five seconds where the servers are too busy, and sentinels refuse one that follows another too soon. */
+const askAgainMs = 6000;
+
+async function failOver(world: FaultWorld): Promise<void> {
+  const { clock, topology } = world;
+  const before = await toOwner(world);
+  let askedAt = -Infinity;
+  const look = { what: 'a replica has taken its place', clock, maxMs: wholeMs };
+  await untilSo(look, async () => {
+    const owner = await topology.owner();
+    if (owner !== null && owner !== before) return true;
+    if (clock.monotonic() - askedAt < askAgainMs) return false;
+    askedAt = clock.monotonic();
+    await topology.askForFailover();
+    return false;
+  });
+}
+
+function untilAnother(than: ServerNode, { clock, topology }: FaultWorld): Promise<void> {
+  const look = { what: 'another server is the primary', clock, maxMs: failoverMs };
+  return untilSo(look, async () => {
+    const owner = await topology.owner();
+    return owner !== null && owner !== than;
+  });
+}
+
+/** Until it has seen that another one took its place. */
+function untilReplica({ link }: ServerNode, { clock }: FaultWorld): Promise<void> {
+  const look = { what: 'the primary of before is a replica', clock, maxMs: failoverMs };
+  return untilSo(look, async () => String(await link.call('ROLE')).startsWith('slave'));
+}
+
+async function toMove({ random, topology, slotKey }: FaultWorld): Promise<SlotMove> {
+  const { cluster } = topology;
+  if (cluster === null) throw new Error('there are no slots');
+  const from = await cluster.ownerOf(slotKey);
+  const to = await cluster.anotherPrimary(from);
+  const slot = Number(await from.link.call('CLUSTER', 'KEYSLOT', slotKey));
+  return { from, to, slot, replaces: random() < 0.5 };
+}

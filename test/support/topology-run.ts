@@ -1,0 +1,323 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock, type Clock } from '../../src/clock.js';
+import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { poisons, toTally, type Tally } from './crash-run.js';
+import { Fleet } from './fleet.js';
+import { Ledger } from './ledger.js';
+import { watchMoments, type Moments } from './moments.js';
+import { findLostEvents, findProblems } from './oracle.js';
+import { makeOtherBuild } from './other-build.js';
+import { runPosters } from './posters.js';
+import { startRelayProcess } from './relay-process.js';
+import { lookAtRelays, postFreshToEach } from './relays-afterwards.js';
+import { narrowRates } from './relays-rates.js';
+import { quickRelay } from './restarted-relay.js';
+import { below, pick, type Random } from './seeded-load.js';
+import { openSharedBuffer, type SharedBuffer } from './shared-buffer.js';
+import { startTopology, type Topology } from './topology.js';
+import { inflict, untilWhole, type Fault } from './topology-faults.js';
+
+export type TopologyOptions = {
+  readonly seed: number;
+  readonly kind: Topology['kind'];
+  readonly draw: (random: Random) => readonly Fault[];
+  /** REDIS_WAIT_REPLICAS: with 1, nothing that was acknowledged may be lost. */
+  readonly waitReplicas: number;
+  /** No fault after this. */
+  readonly maxMs?: number;
+};
+
+/** What a fault did, until the next one. */
+export type FaultRow = {
+  readonly fault: Fault;
+  readonly seconds: number;
+  readonly acknowledged: number;
+  readonly recorded: number;
+  readonly lost: number;
+  readonly sentTwice: number;
+  readonly refusals: number;
+  /** From the first post that was refused to the last one. */
+  readonly refusedMs: number;
+  /** From the end of the fault until every relay takes posts. */
+  readonly backMs: number;
+  readonly exits: number;
+};
+
+export type TopologyReport = Tally & {
+  readonly kind: Topology['kind'];
+  readonly waitReplicas: number;
+  readonly rows: readonly FaultRow[];
+  readonly relays: number;
+  readonly violations: number;
+  readonly uncertain: number;
+};
+
+type World = {
+  readonly options: TopologyOptions;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly leaseMs: number;
+  readonly slotKey: string;
+  readonly sandbox: RunningSandbox;
+  readonly topology: Topology;
+  readonly buffer: SharedBuffer;
+  readonly fleet: Fleet;
+  readonly ledger: Ledger;
+  readonly moments: Moments;
+  readonly changeScripts: () => void;
+  readonly noteAbrupt: () => void;
+};
+
+const prefix = 'topology';
+const settleMs = 60_000;
+/**
+ * Where a server ends, what it acknowledged within this time may be lost with it, unless replicas have to
+ * have it first. Callers may read the acknowledgement as much later.
+ */
+const uncertainMs = 1000;
+/** Longest from the end of a fault until every relay takes posts again. */
+const serviceMs = 15_000;
+
+/** Lets relays and the servers they share go through faults while producers post, and says what became of it. */
+export async function runTopology(options: TopologyOptions): Promise<TopologyReport> {
+  const { seed, kind, waitReplicas } = options;
+  const clock = systemClock;
+  const random = createSeededRandom(seed);
+  const leaseMs = pick(random, [2000, 4000]);
+  const slotKey = `{${prefix}}:meta`;
+  const dataDir = await mkdtemp(join(tmpdir(), 'topology-'));
+  const other = await makeOtherBuild();
+  const topology = await startTopology(kind, slotKey);
+  const sandbox = await startSandbox({
+    clock,
+    seed,
+    windows: narrowRates.windows,
+    importDelayMs: 60,
+    maxEvents: 1_000_000,
+    faults: poisons,
+  });
+  const env = {
+    ...quickRelay,
+    ...narrowRates.env,
+    DELIVERY_LOG_MAX_COUNT: '1000000',
+    STORE: 'redis',
+    REDIS_URL: topology.url,
+    REDIS_KEY_PREFIX: prefix,
+    REDIS_LEASE_MS: String(leaseMs),
+    REDIS_TIMEOUT_MS: String(pick(random, [500, 1000])),
+    ...(waitReplicas > 0 && { REDIS_WAIT_REPLICAS: String(waitReplicas) }),
+  };
+  let isOther = false;
+  const fleet = new Fleet(() =>
+    startRelayProcess({
+      ...{ klaviyoUrl: sandbox.url, dataDir, env },
+      ...(isOther && { main: other.main }),
+    }),
+  );
+  const abrupt: number[] = [];
+  const ledger = new Ledger(seed, {
+    now: () => clock.monotonic(),
+    mayBeLost: (at) =>
+      waitReplicas === 0 && abrupt.some((ended) => Math.abs(ended - at) <= uncertainMs),
+  });
+  const buffer = openSharedBuffer(topology.url, prefix);
+  const moments = watchMoments({ sandboxPort: sandbox.port, dataDir });
+  try {
+    await Promise.all(Array.from({ length: 2 + below(random, 2) }, () => fleet.add()));
+    const parts = { random, clock, leaseMs, slotKey, sandbox, topology, buffer };
+    return await runFaults({
+      ...parts,
+      ...{ options, fleet, ledger, moments },
+      changeScripts: () => (isOther = !isOther),
+      noteAbrupt: () => void abrupt.push(clock.monotonic()),
+    });
+  } finally {
+    await fleet.close('SIGKILL');
+    moments.close();
+    await buffer.close();
+    await sandbox.close();
+    await topology.close();
+    await other.remove();
+    await rm(dataDir, { recursive: true });
+  }
+}
+
+type Span = Omit<FaultRow, 'acknowledged' | 'recorded' | 'lost' | 'seconds'> & {
+  readonly from: number;
+  readonly to: number;
+};
+
+async function runFaults(world: World): Promise<TopologyReport> {
+  const { options, random, clock, fleet, ledger, moments } = world;
+  const from = clock.now();
+  const stop = new AbortController();
+  const posting = runPosters({
+    seed: options.seed,
+    ledger,
+    send: (path, body) => fleet.send(path, body),
+    onAcknowledged: () => moments.note('acknowledged'),
+    stopping: stop.signal,
+  });
+  const spans: Span[] = [];
+  const problems: string[] = [];
+  const until = clock.monotonic() + (options.maxMs ?? Infinity);
+  for (const fault of options.draw(random)) {
+    if (clock.monotonic() > until) break;
+    const span = watchSpan(fault, world);
+    // The posters do not end here but by a failure.
+    const inflicted = await Promise.race([
+      inflict(fault, world).then(() => true),
+      posting.then(() => false),
+    ]);
+    if (!inflicted) break;
+    const ended = clock.monotonic();
+    problems.push(...(await findStandstill(fault, world)));
+    spans.push(await span.end(ended));
+    if (problems.length > 0) break;
+  }
+  stop.abort();
+  await posting;
+  await fleet.untilStarted();
+  await fleet.untilEnded();
+  return toReport(world, { from, spans, problems });
+}
+
+/** Sums up a fault while it lasts. */
+function watchSpan(fault: Fault, { clock, fleet, sandbox }: World) {
+  const from = clock.monotonic();
+  const [refusals, exits] = [fleet.refusals, fleet.exits];
+  const { repeats } = sandbox.state().counters;
+  const refused: number[] = [];
+  const stop = fleet.onRefused(() => void refused.push(clock.monotonic()));
+  return {
+    end: (ended: number): Promise<Span> => {
+      stop();
+      const to = clock.monotonic();
+      return Promise.resolve({
+        ...{ fault, from, to },
+        sentTwice: sandbox.state().counters.repeats - repeats,
+        refusals: fleet.refusals - refusals,
+        refusedMs: (refused.at(-1) ?? 0) - (refused[0] ?? 0),
+        backMs: to - ended,
+        exits: fleet.exits - exits,
+      });
+    },
+  };
+}
+
+/** Every relay takes posts, and Klaviyo gets some, within a bound. */
+async function findStandstill(fault: Fault, world: World): Promise<readonly string[]> {
+  const { clock, fleet, moments } = world;
+  const end = clock.monotonic() + serviceMs;
+  await fleet.untilStarted();
+  for (const { url, running } of fleet.members) {
+    for (;;) {
+      const answer = await fetch(`${url}/readyz`).catch(() => null);
+      if (answer?.status === 200) break;
+      if (clock.monotonic() > end)
+        return [
+          `after ${fault} a relay is not ready: ${(await answer?.text()) ?? running.stderr()}`,
+        ];
+      await answer?.arrayBuffer();
+      await moments.after('acknowledged', 1).catch(() => undefined);
+    }
+  }
+  await moments.after('acknowledged', 10);
+  return [];
+}
+
+const expected =
+  /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away|Redis fell back on a replica/;
+
+async function toReport(
+  world: World,
+  run: {
+    readonly from: number;
+    readonly spans: readonly Span[];
+    readonly problems: readonly string[];
+  },
+): Promise<TopologyReport> {
+  const { options, sandbox, buffer, fleet, ledger, clock } = world;
+  await untilWhole(world);
+  const stuck = await buffer.untilEmpty(settleMs);
+  const books = await buffer.books();
+  const to = clock.now();
+  const afterwards = { ...world, seed: options.seed };
+  const { letters, problems: differences } = await lookAtRelays(afterwards, books);
+  const klaviyo = sandbox.state();
+  const evidence = { seed: options.seed, ledger, klaviyo, letters, books, from: run.from, to };
+  const lost = new Set(findLostEvents(evidence));
+  const found = findProblems(evidence);
+  const missing = await postFreshToEach(afterwards, () => buffer.untilEmpty(settleMs));
+  await fleet.close('SIGTERM');
+  const problems = [
+    ...run.problems,
+    ...stuck,
+    ...found,
+    ...differences,
+    ...missing,
+    ...(await buffer.leftovers()),
+    ...fleet.problems(expected),
+  ];
+  return {
+    ...toTally(evidence, problems),
+    kind: options.kind,
+    waitReplicas: options.waitReplicas,
+    rows: run.spans.map((span) => toRow(span, ledger, lost)),
+    relays: fleet.started,
+    violations: klaviyo.violationCount,
+    uncertain: ledger.countUncertain(),
+  };
+}
+
+function toRow({ from, to, ...span }: Span, ledger: Ledger, lost: ReadonlySet<number>): FaultRow {
+  const own = [...ledger.eventTimes].filter(([, at]) => at >= from && at < to);
+  const missing = own.filter(([number]) => lost.has(number)).length;
+  return {
+    ...span,
+    seconds: Math.round((to - from) / 1000),
+    acknowledged: own.length,
+    recorded: own.length - missing,
+    lost: missing,
+  };
+}
+
+/** For people. */
+export function toTopologyText(report: TopologyReport): string {
+  const head = [
+    'fault   ',
+    'seconds',
+    'acknowledged',
+    'recorded',
+    'lost',
+    'sent twice',
+    '503',
+    'for s',
+    'back s',
+  ];
+  const rows = report.rows.map((row) => [
+    ...[
+      row.fault,
+      row.seconds,
+      row.acknowledged,
+      row.recorded,
+      row.lost,
+      row.sentTwice,
+      row.refusals,
+    ],
+    ...[(row.refusedMs / 1000).toFixed(1), (row.backMs / 1000).toFixed(1), row.exits],
+  ]);
+  const lines = [[...head, 'exits'], ...rows].map((row) =>
+    row.map((cell, at) => String(cell).padEnd((head[at] ?? 'exits').length + 2)).join(''),
+  );
+  const { seed, kind, waitReplicas, seconds, violations, uncertain, problems } = report;
+  const more = [
+    `${kind}, seed ${seed}, REDIS_WAIT_REPLICAS ${waitReplicas}, ${report.relays} relays, ${seconds} s`,
+    `${report.acknowledged} acknowledged, ${report.delivered} delivered, ${report.merged} merged, ${report.deadLettered} dead-lettered`,
+    `${uncertain} acknowledged within a second of a server's end, ${report.repeats} sent twice, ${violations} requests beyond a window, ${problems.length} problems`,
+  ];
+  return `\n${[...more, ...lines].join('\n')}\n`;
+}

@@ -1,0 +1,136 @@
+import { wait, type Clock } from '../../src/clock.js';
+import { UnavailableError } from '../../src/redis/link.js';
+import { startCluster, type ClusterNode, type RedisCluster } from './redis-cluster.js';
+import { startSentinels, type SentinelSet, type ServerNode } from './redis-sentinels.js';
+
+/** Servers of which one at a time has the buffer, and others can take its place. */
+export type Topology = {
+  readonly kind: 'cluster' | 'sentinels';
+  readonly url: string;
+  readonly nodes: readonly ServerNode[];
+  /** The server that has the buffer, as the others see it; null while they do not agree. */
+  owner(): Promise<ServerNode | null>;
+  replicasOf(owner: ServerNode): Promise<readonly ServerNode[]>;
+  /** Begins a planned failover. */
+  askForFailover(): Promise<void>;
+  /** Whether the owner has all of its replicas, and all servers agree. */
+  isWhole(): Promise<boolean>;
+  /** Of a cluster: its nodes, by which a slot can be moved. */
+  readonly cluster: RedisCluster | null;
+  close(): Promise<void>;
+};
+
+export async function startTopology(kind: Topology['kind'], key: string): Promise<Topology> {
+  return kind === 'cluster'
+    ? toClusterTopology(await startCluster(), key)
+    : toSentinelTopology(await startSentinels({ sentinels: 3, replicas: 2, downAfterMs: 1000 }));
+}
+
+function toClusterTopology(cluster: RedisCluster, key: string): Topology {
+  const owner = async (): Promise<ClusterNode | null> =>
+    cluster.ownerOf(key).catch((error: unknown) => {
+      if (error instanceof Error && error.message === 'the nodes do not agree') return null;
+      throw error;
+    });
+  return {
+    kind: 'cluster',
+    url: cluster.url,
+    nodes: cluster.nodes,
+    cluster,
+    owner,
+    replicasOf: (of) => findReplicas(of, cluster.nodes),
+    async askForFailover() {
+      const from = await owner();
+      const [replica] = from === null ? [] : await findReplicas(from, cluster.nodes);
+      await replica?.link.call('CLUSTER', 'FAILOVER');
+    },
+    async isWhole() {
+      const infos = await Promise.all(cluster.nodes.map(({ link }) => toInfo(link)));
+      const states = await Promise.all(
+        cluster.nodes.map(async ({ link }) => String(await link.call('CLUSTER', 'INFO'))),
+      );
+      const primaries = infos.filter((info) => info.includes('role:master'));
+      return (
+        primaries.length === 3 &&
+        states.every((state) => state.includes('cluster_state:ok')) &&
+        primaries.every((info) => countOnline(info) === 1) &&
+        (await owner()) !== null
+      );
+    },
+    close: () => cluster.close(),
+  };
+}
+
+function toSentinelTopology(set: SentinelSet): Topology {
+  const owner = async (): Promise<ServerNode | null> => {
+    const answers = await Promise.all(
+      set.sentinels.map(async ({ link }) =>
+        String(await link.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')),
+      ),
+    );
+    const port = answers[0]?.split(',')[1];
+    if (answers.some((answer) => answer !== answers[0])) return null;
+    return set.nodes.find(({ server }) => String(server.port) === port) ?? null;
+  };
+  return {
+    kind: 'sentinels',
+    url: set.url,
+    nodes: set.nodes,
+    cluster: null,
+    owner,
+    replicasOf: (of) => findReplicas(of, set.nodes),
+    async askForFailover() {
+      await set.sentinels[0]?.link.call('SENTINEL', 'FAILOVER', 'main');
+    },
+    async isWhole() {
+      const primary = await owner();
+      if (primary === null || countOnline(await toInfo(primary.link)) !== set.nodes.length - 1)
+        return false;
+      for (const { link } of set.sentinels) {
+        const told = [
+          await link.call('SENTINEL', 'MASTER', 'main'),
+          await link.call('SENTINEL', 'REPLICAS', 'main'),
+        ];
+        if (/s_down|o_down|failover_in_progress|disconnected/.test(String(told))) return false;
+      }
+      return true;
+    },
+    close: () => set.close(),
+  };
+}
+
+async function findReplicas(
+  { server }: ServerNode,
+  nodes: readonly ServerNode[],
+): Promise<readonly ServerNode[]> {
+  const found: ServerNode[] = [];
+  for (const node of nodes) {
+    if (!node.link.isUp()) continue;
+    if ((await toInfo(node.link)).includes(`master_port:${server.port}\r`)) found.push(node);
+  }
+  return found;
+}
+
+const toInfo = async (link: ServerNode['link']): Promise<string> =>
+  String(await link.call('INFO', 'replication'));
+
+const countOnline = (info: string): number => info.match(/state=online/g)?.length ?? 0;
+
+export type Look = { readonly what: string; readonly clock: Clock; readonly maxMs: number };
+
+/** Looks ten times a second. A server that does not answer is asked again. */
+export async function untilSo(
+  { what, clock, maxMs }: Look,
+  look: () => Promise<boolean>,
+): Promise<void> {
+  const end = clock.monotonic() + maxMs;
+  while (clock.monotonic() < end) {
+    const isSo = await look().catch((error: unknown) => {
+      if (!(error instanceof UnavailableError)) throw error;
+      return false;
+    });
+    if (isSo) return;
+    await wait(clock, 100);
+  }
+  throw new Error(`not within ${maxMs / 1000} s: ${what}`);
+}
