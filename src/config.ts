@@ -113,6 +113,9 @@ export const settingsSchema = z.object({
     .enum(['auto', 'yes', 'no'], { error: 'must be auto, yes or no' })
     .default('auto')
     .describe('Whether Redis keeps what it acknowledges, where it does not let itself be asked'),
+  REDIS_WAIT_REPLICAS: int(0, 100, 0).describe(
+    'Replicas that have what is accepted before it is answered with 202, so that a failover loses none of it',
+  ),
   REDIS_REQUIRE_DURABLE: z
     .stringbool({ error: 'must be true or false' })
     .default(false)

@@ -164,7 +164,16 @@ export function createMetrics(version: string) {
       'Log lines dropped because the log could not be written, or its reader stood still',
       [],
     ),
-    storeDurable: gauge('store_durable', '1 when an accepted event survives a crash', []),
+    storeLeaseLeft: gauge(
+      'store_lease_left_seconds',
+      'With STORE=redis: time until others take over what this relay holds, unless Redis hears of it; REDIS_LEASE_MS less 0.1 s where all is well',
+      [],
+    ),
+    storeDurable: gauge(
+      'store_durable',
+      '1 when an accepted event survives a crash, and a failover of Redis',
+      [],
+    ),
   };
   // Known label values start at zero, so that rates and alerts work from the first scrape on.
   for (const lane of lanes) {

@@ -28,6 +28,7 @@ export function mirrorState({
     const pauses = engine.pauses();
     metrics.paused.reset();
     metrics.storeDurable.set(store.durable ? 1 : 0);
+    if (store.leaseLeftMs) metrics.storeLeaseLeft.set(store.leaseLeftMs() / 1000);
     metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
     const jobs = engine.openJobs();
     metrics.importJobsOpen.set(jobs.count);
@@ -100,7 +101,7 @@ export function toServerReport(
   log: Logger,
 ): Pick<
   OpenStoreDeps,
-  'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'onBufferLost'
+  'onServer' | 'onDurability' | 'onTakenOver' | 'onLate' | 'onLeaseLost' | 'onBufferLost'
 > {
   return {
     onServer(isUp, why) {
@@ -119,6 +120,11 @@ export function toServerReport(
       ),
     onTakenOver: (relays) =>
       log.warn({ relays }, 'relays are gone: what they held is sent by others'),
+    onLate: (leftMs) =>
+      log.error(
+        { leftMs },
+        'the heartbeat to Redis is late: when the lease ends, others send what this relay holds',
+      ),
     onLeaseLost: () =>
       log.error(
         'this relay was not heard of for longer than its lease: others may send what it held',

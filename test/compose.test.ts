@@ -136,7 +136,10 @@ describe('the Compose file', () => {
     });
     try {
       expect(await link.untilUp(5000)).toBe(true);
-      expect(await readDurability(link, 'auto')).toMatchObject({ isDurable: true, findings: [] });
+      expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
+        isDurable: true,
+        findings: [],
+      });
     } finally {
       await link.close();
       await server.close();

@@ -171,6 +171,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   WORKING_SET_MAX_BYTES: [1_000_000, 2 ** 36, 58_720_256],
   REDIS_TIMEOUT_MS: [50, 600_000, 2000],
   REDIS_LEASE_MS: [1000, 3_600_000, 15_000],
+  REDIS_WAIT_REPLICAS: [0, 100, 0],
   DISK_RESERVE_BYTES: [0, 2 ** 50, 268_435_456],
   MAX_BUFFER_COUNT: [1, 1_000_000_000, null],
   MAX_BUFFER_BYTES: [1_000_000, Number.MAX_SAFE_INTEGER, null],

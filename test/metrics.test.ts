@@ -52,6 +52,7 @@ describe('metrics', () => {
       'relay_redriven_total',
       'relay_source_skipped_total',
       'relay_store_accepted',
+      'relay_store_lease_left_seconds',
       'relay_store_settled',
     ]);
   });

@@ -10,6 +10,7 @@ type RedisSettings = Pick<
   | 'RATE_LIMIT_REDIS_URL'
   | 'REDIS_TIMEOUT_MS'
   | 'REDIS_DURABLE'
+  | 'REDIS_WAIT_REPLICAS'
   | 'REDIS_KEY_PREFIX'
   | 'REDIS_SENTINEL_USERNAME'
   | 'REDIS_SENTINEL_PASSWORD'
@@ -34,7 +35,7 @@ async function checkServer(
   address: RedisAddress,
   config: RedisSettings,
 ): Promise<readonly Finding[]> {
-  const { REDIS_TIMEOUT_MS: timeoutMs, REDIS_DURABLE: stated, REDIS_KEY_PREFIX: prefix } = config;
+  const { REDIS_TIMEOUT_MS: timeoutMs, REDIS_KEY_PREFIX: prefix } = config;
   const sentinelAuth = toSentinelAuth(config);
   // The client is loaded only where there is a Redis.
   const { createLink } = await import('../redis/create-link.js');
@@ -47,7 +48,10 @@ async function checkServer(
   try {
     if (!(await link.untilUp(2 * timeoutMs)))
       return [bad(name, link.failure()?.why ?? 'it does not answer')];
-    const { server, findings } = await readDurability(link, stated);
+    const { server, findings } = await readDurability(link, {
+      stated: config.REDIS_DURABLE,
+      waitReplicas: config.REDIS_WAIT_REPLICAS,
+    });
     // What is asked of a store's server does not matter to the limiter, which keeps a minute.
     const isStore = name === 'REDIS_URL';
     return [ok(name, server), ...(isStore ? findings.map((text) => warn(name, text)) : [])];

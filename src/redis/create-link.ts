@@ -3,7 +3,14 @@ import type { RedisAddress, SentinelAuth } from './address.js';
 import type { Redis } from 'ioredis';
 import { createClient } from './client.js';
 import { toDatabaseFailure, toEarlyEnd, toFailure, toWords, type Failure } from './failures.js';
-import { ScriptError, UnavailableError, type Link, type Reply } from './link.js';
+import {
+  ScriptError,
+  UnavailableError,
+  UnreplicatedError,
+  type Link,
+  type Reply,
+  type Script,
+} from './link.js';
 
 export type LinkOptions = {
   readonly address: RedisAddress;
@@ -102,10 +109,10 @@ export function createLink(options: LinkOptions): Link {
       });
   });
 
-  const ask = async (make: () => Promise<unknown>): Promise<Reply> => {
+  const ask = async <T>(make: () => Promise<T>, limitMs = timeoutMs): Promise<T> => {
     if (failure !== null) throw new UnavailableError(failure.why);
     try {
-      return (await inTime(make())) as Reply;
+      return await inTime(make(), limitMs);
     } catch (error) {
       if (error instanceof UnavailableError) throw error;
       if (error instanceof Error && error.name === 'ReplyError') throw fromReply(error.message);
@@ -116,12 +123,12 @@ export function createLink(options: LinkOptions): Link {
     }
   };
 
-  const inTime = async (work: Promise<unknown>): Promise<unknown> => {
+  const inTime = async <T>(work: Promise<T>, limitMs: number): Promise<T> => {
     let timer: Timer | undefined;
     const overdue = new Promise<never>((_resolve, reject) => {
-      timer = clock.setTimer(timeoutMs, () => {
+      timer = clock.setTimer(limitMs, () => {
         // Whatever else waits would wait as long; a new connection shows whether it is there.
-        const why = `Redis does not answer within ${timeoutMs} ms`;
+        const why = `Redis does not answer within ${limitMs} ms`;
         attempt.failure = { why, isCertain: false };
         cut(client);
         goDown(attempt.failure);
@@ -135,8 +142,9 @@ export function createLink(options: LinkOptions): Link {
     }
   };
 
-  const call = (command: string, args: readonly (string | number | Uint8Array)[]) =>
-    ask(() => client.callBuffer(command, ...args.map(toArgument)));
+  const send = (command: string, args: Arguments) =>
+    client.callBuffer(command, ...args.map(toArgument)) as Promise<Reply>;
+  const call = (command: string, args: Arguments) => ask(() => send(command, args));
 
   return {
     isUp: () => failure === null,
@@ -149,17 +157,26 @@ export function createLink(options: LinkOptions): Link {
       failureListeners.add(listener);
       return () => failureListeners.delete(listener);
     },
-    async run({ lua, sha, keys }, prefix, args) {
-      const all = [prefix, ...keys.map((name) => prefix + name)];
-      const rest = [all.length, ...all, ...args];
-      try {
-        return await call('EVALSHA', [sha, ...rest]);
-      } catch (error) {
-        const isUnknown =
-          error instanceof UnavailableError && error.reply?.startsWith('NOSCRIPT') === true;
-        if (!isUnknown) throw error;
-        return call('EVAL', [lua, ...rest]);
-      }
+    run: (script, prefix, args) => evaluate(script, toArguments(script, prefix, args), call),
+    async runReplicated(script, { prefix, args, command, replicas, ms }) {
+      const count = command === 'WAIT' ? [replicas] : [0, replicas];
+      // Both are sent at once: the server answers the second when it has heard of enough replicas.
+      const both = (name: string, rest: Arguments) =>
+        ask(async () => {
+          const written = send(name, rest);
+          written.catch(() => undefined);
+          const waited = send(command, [...count, ms]);
+          // The connection is taken up by the wait, though the script failed.
+          await waited.catch(() => undefined);
+          return [await written, await waited] as const;
+        }, timeoutMs + ms);
+      const [reply, waited] = await evaluate(script, toArguments(script, prefix, args), both);
+      const have = Number(Array.isArray(waited) ? waited.at(-1) : waited);
+      if (have < replicas)
+        throw new UnreplicatedError(
+          `${have} of ${replicas} replicas have what was written within ${ms} ms`,
+        );
+      return reply;
     },
     call: (command, ...args) => call(command, args),
     untilUp(ms) {
@@ -216,6 +233,28 @@ function isOfSelect(error: unknown): boolean {
   return typeof command === 'object' && command !== null && 'name' in command
     ? command.name === 'select'
     : false;
+}
+
+type Arguments = readonly (string | number | Uint8Array)[];
+
+/** By its digest; with its text where the server does not know it. */
+async function evaluate<T>(
+  { lua, sha }: Script,
+  rest: Arguments,
+  send: (command: string, args: Arguments) => Promise<T>,
+): Promise<T> {
+  try {
+    return await send('EVALSHA', [sha, ...rest]);
+  } catch (error) {
+    const isUnknown =
+      error instanceof UnavailableError && error.reply?.startsWith('NOSCRIPT') === true;
+    if (!isUnknown) throw error;
+    return send('EVAL', [lua, ...rest]);
+  }
+}
+
+function toArguments({ keys }: Script, prefix: string, args: Arguments): Arguments {
+  return [keys.length + 1, prefix, ...keys.map((name) => prefix + name), ...args];
 }
 
 /** Closed without a goodbye, which a server that hangs would not answer. It is connected to anew. */

@@ -38,15 +38,20 @@ const settingNames = [
   'save',
   'maxmemory',
   'maxmemory-policy',
-  'min-replicas-to-write',
 ] as const;
 type SettingName = (typeof settingNames)[number];
 
 type Asked = Pick<Link, 'call'>;
 
+export type DurabilityOptions = {
+  readonly stated: Stated;
+  /** REDIS_WAIT_REPLICAS: so many replicas have what is acknowledged. */
+  readonly waitReplicas: number;
+};
+
 /** Of a cluster: of one of its nodes. Rejects with UnavailableError where the server is away. */
-export async function readDurability(link: Asked, stated: Stated): Promise<Durability> {
-  return toDurability(await readFacts(link), stated);
+export async function readDurability(link: Asked, options: DurabilityOptions): Promise<Durability> {
+  return toDurability(await readFacts(link), options);
 }
 
 /** Where the server may drop keys that never expire, such as the limiter's: a sentence for an operator. */
@@ -84,9 +89,12 @@ function toYesOrNo(flag: string | undefined): string | null {
   return flag === undefined ? null : flag === '1' ? 'yes' : 'no';
 }
 
-/** INFO, by field; empty where it is closed. */
-export async function readInfo(link: Asked): Promise<ReadonlyMap<string, string>> {
-  const text = await refusable(() => link.call('INFO'));
+/** INFO, or some of its sections, by field; empty where it is closed. */
+export async function readInfo(
+  link: Asked,
+  ...sections: readonly string[]
+): Promise<ReadonlyMap<string, string>> {
+  const text = await refusable(() => link.call('INFO', ...sections));
   const lines = text instanceof Error ? [] : toLines(text);
   return new Map(
     lines.flatMap((line) => {
@@ -129,8 +137,15 @@ async function refusable<T>(ask: () => Promise<T>): Promise<T | Error> {
   }
 }
 
-export function toDurability(facts: ServerFacts, stated: Stated): Durability {
-  const reasons = [...toLosses(facts.settings), ...toRoleLosses(facts)];
+export function toDurability(
+  facts: ServerFacts,
+  { stated, waitReplicas }: DurabilityOptions,
+): Durability {
+  const reasons = [
+    ...toLosses(facts.settings),
+    ...toRoleLosses(facts),
+    ...toFailoverLosses(facts, waitReplicas),
+  ];
   const isRead = isTold(facts.settings);
   const isDurable = stated === 'auto' ? isRead && reasons.length === 0 : stated === 'yes';
   const isSupported = isVersionSupported(facts.redisVersion);
@@ -145,7 +160,7 @@ export function toDurability(facts: ServerFacts, stated: Stated): Durability {
         : [`the server is Redis ${facts.redisVersion ?? ''}: use 6.2 or later, or Valkey`]),
       ...reasons,
       ...toDoubts(facts, stated, { isRead, hasReasons: reasons.length > 0 }),
-      ...toWarnings(facts),
+      ...toWarnings(facts, waitReplicas),
     ],
   };
 }
@@ -200,6 +215,17 @@ function toRoleLosses({ role }: ServerFacts): string[] {
   ];
 }
 
+/** A replica follows a moment behind, and becomes the primary as it is. */
+function toFailoverLosses({ replicas }: ServerFacts, waitReplicas: number): string[] {
+  if (replicas === 0 || waitReplicas > 0) return [];
+  return [
+    `${toFollowers(replicas)} a moment behind: a failover loses the accepted events that the new primary does not have yet; set REDIS_WAIT_REPLICAS to 1`,
+  ];
+}
+
+const toFollowers = (replicas: number): string =>
+  replicas === 1 ? 'a replica follows' : `${replicas} replicas follow`;
+
 function toDoubts(
   { closed }: ServerFacts,
   stated: Stated,
@@ -234,15 +260,16 @@ function toDoubts(
 }
 
 /** What durable settings do not cover. */
-function toWarnings(facts: ServerFacts): string[] {
-  const { replicas, settings, isCluster, didLastWriteFail } = facts;
+function toWarnings(
+  { replicas, isCluster, didLastWriteFail }: ServerFacts,
+  waitReplicas: number,
+): string[] {
   const warnings: string[] = [];
   if (didLastWriteFail)
     warnings.push('the last write to the append-only file failed: look at the disk of the server');
-  // Null where it is not told: then nothing is known of the bound either.
-  if (replicas > 0 && settings['min-replicas-to-write'] === '0') {
+  if (replicas < waitReplicas) {
     warnings.push(
-      `${replicas === 1 ? 'a replica follows' : `${replicas} replicas follow`} a moment behind, and a failover may lose the newest accepted events: set min-replicas-to-write to bound how many`,
+      `REDIS_WAIT_REPLICAS is ${waitReplicas}, and ${replicas === 0 ? 'no replica follows' : toFollowers(replicas)}: nothing is accepted until there are enough`,
     );
   }
   if (isCluster)

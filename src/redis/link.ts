@@ -44,6 +44,14 @@ export function isUnable(reply: string): boolean {
   );
 }
 
+/** Too few replicas had in time what was written. The server has it, and may lose it at a failover. */
+export class UnreplicatedError extends UnavailableError {
+  constructor(why: string) {
+    super(why);
+    this.name = 'UnreplicatedError';
+  }
+}
+
 /** One of our own scripts raised it, or broke off: `code` is `RELAY_…`, or `LUA` for a fault of the script. */
 export class ScriptError extends Error {
   readonly code: string;
@@ -63,6 +71,15 @@ export class SettingError extends Error {
   }
 }
 
+export type ReplicatedCall = {
+  readonly prefix: string;
+  readonly args: readonly (string | number | Uint8Array)[];
+  /** `WAITAOF`, from Redis 7.2 on: replicas have it on disk. */
+  readonly command: 'WAIT' | 'WAITAOF';
+  readonly replicas: number;
+  readonly ms: number;
+};
+
 /** One connection to Redis or Valkey that many parts share. */
 export type Link = {
   /** False while nothing can be asked: every `run` is refused at once, and nothing is queued. */
@@ -79,6 +96,11 @@ export type Link = {
     prefix: string,
     args: readonly (string | number | Uint8Array)[],
   ): Promise<Reply>;
+  /**
+   * As `run`; resolves only once `replicas` of them have what the script wrote and everything before it,
+   * and rejects with UnreplicatedError after `ms`. The connection does nothing else meanwhile.
+   */
+  runReplicated(script: Script, call: ReplicatedCall): Promise<Reply>;
   /** Any other command, alike. */
   call(command: string, ...args: readonly (string | number)[]): Promise<Reply>;
   /** Resolves once it is up, once it is certain that it never will be, or after `ms`; true where it is up. */

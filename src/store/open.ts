@@ -10,7 +10,10 @@ import type { Store } from './store.js';
 
 export type OpenStoreDeps = Pick<StoreOptions, 'clock' | 'random' | 'onDeadLetterDropped'> &
   Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace' | 'onExposedFile'> &
-  Pick<OpenRedisOptions, 'onServer' | 'onDurability' | 'onTakenOver' | 'onLeaseLost' | 'time'> &
+  Pick<
+    OpenRedisOptions,
+    'onServer' | 'onDurability' | 'onTakenOver' | 'onLate' | 'onLeaseLost' | 'time'
+  > &
   Pick<OpenRedisOptions, 'onBufferLost' | 'account'>;
 
 type Opener = (config: Config, options: StoreOptions & OpenStoreDeps) => Promise<Store>;
@@ -41,6 +44,7 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
       timeoutMs: config.REDIS_TIMEOUT_MS,
       leaseMs: config.REDIS_LEASE_MS,
       stated: config.REDIS_DURABLE,
+      waitReplicas: config.REDIS_WAIT_REPLICAS,
       requiresDurable: config.REDIS_REQUIRE_DURABLE,
     });
   },

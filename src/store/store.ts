@@ -62,6 +62,9 @@ export type Store = {
   /** Calls back when a relay that shares the store left some behind. */
   onUnfinished?(listener: () => void): void;
 
+  /** Ms until others take this relay for dead, 0 where they may have; of a store that relays share. */
+  leaseLeftMs?(): number;
+
   depth(lane: Lane): Depth;
   /** What became of a lane's envelopes before this process; nothing where the store does not outlive it. */
   history(lane: Lane): History;

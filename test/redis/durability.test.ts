@@ -67,7 +67,10 @@ const durableSettings = {
 
 describe('the durability of a server', () => {
   it('is given where each write is synced before its answer and nothing is evicted', async () => {
-    const { server: name, ...rest } = await readDurability(await connect(), 'auto');
+    const { server: name, ...rest } = await readDurability(await connect(), {
+      stated: 'auto',
+      waitReplicas: 0,
+    });
     expect(name).toMatch(/^(redis|valkey) \d+\.\d+\.\d+$/);
     expect(rest).toEqual({ isSupported: true, isDurable: true, isKnown: true, findings: [] });
   });
@@ -87,7 +90,10 @@ describe('the durability of a server', () => {
       'maxmemory-policy is volatile-ttl: at maxmemory the server drops',
     ],
   ])('is missing with %j, and the finding says what to set', async (settings, finding) => {
-    const durability = await readDurability(await withSettings(settings), 'auto');
+    const durability = await readDurability(await withSettings(settings), {
+      stated: 'auto',
+      waitReplicas: 0,
+    });
     expect(durability).toMatchObject({ isDurable: false, isKnown: true });
     expect(durability.findings).toEqual([expect.stringContaining(finding)]);
     expect(durability.findings[0]).toMatch(/; set [a-z-]+ (yes|no|always|noeviction)$/);
@@ -95,7 +101,10 @@ describe('the durability of a server', () => {
 
   it('does not mind a policy of eviction while memory has no bound', async () => {
     const link = await withSettings({ maxmemory: '0', 'maxmemory-policy': 'allkeys-lru' });
-    expect(await readDurability(link, 'auto')).toMatchObject({ isDurable: true, findings: [] });
+    expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
+      isDurable: true,
+      findings: [],
+    });
   });
 
   it('matters to the limiter alone where keys go that never expire', async () => {
@@ -116,34 +125,46 @@ describe('the durability of a server', () => {
       maxmemory: '64mb',
       'maxmemory-policy': 'allkeys-lfu',
     });
-    expect((await readDurability(link, 'auto')).findings).toHaveLength(2);
+    expect((await readDurability(link, { stated: 'auto', waitReplicas: 0 })).findings).toHaveLength(
+      2,
+    );
   });
 
   it('is missing on a replica, whatever its settings', async () => {
     const link = await connect(
       (await startAnother({ settings: { replicaof: '127.0.0.1 1' } })).url,
     );
-    const durability = await readDurability(link, 'auto');
+    const durability = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
     expect(durability).toMatchObject({ isDurable: false, isKnown: true });
     expect(durability.findings).toEqual([expect.stringContaining('the server is a replica')]);
   });
 
-  it('is not taken away by replicas, but a failover is warned of until it is bounded', async () => {
+  it('is not there where a failover loses what replicas do not have yet', async () => {
     // It would wait 5 s for more replicas to copy itself to at once.
     const link = await withSettings({ 'repl-diskless-sync-delay': '0' });
     await startAnother({ settings: { replicaof: `127.0.0.1 ${server.port}` } });
     await link.call('SET', 'a', '1');
     expect(await link.call('WAIT', 1, 10_000)).toBe(1);
-    const warned = await readDurability(link, 'auto');
-    expect(warned).toMatchObject({ isDurable: true, isKnown: true });
-    expect(warned.findings).toEqual([expect.stringContaining('set min-replicas-to-write')]);
-    const bounded = await withSettings({ 'min-replicas-to-write': '1' });
-    expect((await readDurability(bounded, 'auto')).findings).toEqual([]);
+    const read = (waitReplicas: number, stated: Stated = 'auto') =>
+      readDurability(link, { stated, waitReplicas });
+    const lossy = await read(0);
+    expect(lossy).toMatchObject({ isDurable: false, isKnown: true });
+    expect(lossy.findings).toEqual([
+      expect.stringMatching(/^a replica follows a moment behind.*set REDIS_WAIT_REPLICAS to 1$/),
+    ]);
+    expect(await read(1)).toMatchObject({ isDurable: true, isKnown: true, findings: [] });
+    expect(await read(0, 'yes')).toMatchObject({ isDurable: true });
+    expect((await read(2)).findings).toEqual([
+      'REDIS_WAIT_REPLICAS is 2, and a replica follows: nothing is accepted until there are enough',
+    ]);
   });
 
   it('is known of one node of a cluster only, and says so', async () => {
     const node = await startAnother({ settings: { 'cluster-enabled': 'yes' } });
-    const { isDurable, findings } = await readDurability(await connect(node.url), 'auto');
+    const { isDurable, findings } = await readDurability(await connect(node.url), {
+      stated: 'auto',
+      waitReplicas: 0,
+    });
     expect(isDurable).toBe(true);
     expect(findings).toEqual([expect.stringContaining('a node of a cluster')]);
   });
@@ -152,7 +173,9 @@ describe('the durability of a server', () => {
     const another = await startAnother({});
     const link = await connect(another.url);
     await another.kill();
-    await expect(readDurability(link, 'auto')).rejects.toBeInstanceOf(UnavailableError);
+    await expect(readDurability(link, { stated: 'auto', waitReplicas: 0 })).rejects.toBeInstanceOf(
+      UnavailableError,
+    );
   });
 });
 
@@ -172,12 +195,12 @@ describe('a server that keeps its settings to itself', () => {
 
   it('is not known, and not taken for durable, until an operator states it', async () => {
     const link = await connectAs('-config');
-    const unknown = await readDurability(link, 'auto');
+    const unknown = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
     expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
     expect(unknown.findings).toEqual([expect.stringMatching(/\+config\|get.*REDIS_DURABLE/)]);
     const yes = { isKnown: true, isDurable: true, findings: [] };
-    expect(await readDurability(link, 'yes')).toMatchObject(yes);
-    const no = await readDurability(link, 'no');
+    expect(await readDurability(link, { stated: 'yes', waitReplicas: 0 })).toMatchObject(yes);
+    const no = await readDurability(link, { stated: 'no', waitReplicas: 0 });
     expect(no).toMatchObject({ isKnown: true, isDurable: false });
     expect(no.findings).toEqual([expect.stringContaining('REDIS_DURABLE is no: what is accepted')]);
   });
@@ -185,18 +208,24 @@ describe('a server that keeps its settings to itself', () => {
   it('is known once its user may read settings', async () => {
     const link = await connectAs('-config');
     await (await connect()).call('ACL', 'SETUSER', 'ingest', '+config|get');
-    expect(await readDurability(link, 'auto')).toMatchObject({ isDurable: true, isKnown: true });
+    expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
+      isDurable: true,
+      isKnown: true,
+    });
   });
 
   it('may have no CONFIG at all, as managed servers do', async () => {
     const managed = await startAnother({ settings: { 'rename-command': 'CONFIG hidden' } });
     const link = await connect(managed.url);
-    const unknown = await readDurability(link, 'auto');
+    const unknown = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
     expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
     expect(unknown.findings).toEqual([
       expect.stringMatching(/does not tell its settings \(ERR unknown command 'CONFIG'\).*REDIS_D/),
     ]);
-    expect(await readDurability(link, 'yes')).toMatchObject({ isDurable: true, findings: [] });
+    expect(await readDurability(link, { stated: 'yes', waitReplicas: 0 })).toMatchObject({
+      isDurable: true,
+      findings: [],
+    });
   });
 
   it('still gives away by INFO that it appends to no file', async () => {
@@ -204,11 +233,11 @@ describe('a server that keeps its settings to itself', () => {
       settings: { appendonly: 'no', 'rename-command': 'CONFIG hidden' },
     });
     const link = await connect(managed.url);
-    expect((await readDurability(link, 'auto')).findings).toEqual([
+    expect((await readDurability(link, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
       expect.stringContaining('appendonly is no'),
       expect.stringContaining('it is not known'),
     ]);
-    expect((await readDurability(link, 'yes')).findings).toEqual([
+    expect((await readDurability(link, { stated: 'yes', waitReplicas: 0 })).findings).toEqual([
       expect.stringContaining('appendonly is no'),
       expect.stringContaining('REDIS_DURABLE is yes and is believed'),
     ]);
@@ -216,7 +245,7 @@ describe('a server that keeps its settings to itself', () => {
 
   it('may refuse INFO too, and is an unknown server then', async () => {
     const link = await connectAs('-info');
-    expect(await readDurability(link, 'auto')).toEqual({
+    expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toEqual({
       server: 'unknown',
       isSupported: true,
       isDurable: true,
@@ -228,7 +257,7 @@ describe('a server that keeps its settings to itself', () => {
   it('may leave single settings out', async () => {
     const told = { appendonly: 'yes', maxmemory: '0', 'maxmemory-policy': 'noeviction' };
     const link = answering({ redis_version: '7.2.4' }, told);
-    const { isKnown, findings } = await readDurability(link, 'auto');
+    const { isKnown, findings } = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
     expect(isKnown).toBe(false);
     expect(findings).toEqual([
       expect.stringContaining('the server does not tell its settings, so'),
@@ -248,7 +277,10 @@ describe('what an operator states', () => {
     ['no', {}, false, ['REDIS_DURABLE is no and is believed']],
     ['yes', {}, true, []],
   ])('%s with %j is believed, and contradicted', async (stated, settings, isDurable, findings) => {
-    const durability = await readDurability(await withSettings(settings), stated);
+    const durability = await readDurability(await withSettings(settings), {
+      stated,
+      waitReplicas: 0,
+    });
     expect(durability).toMatchObject({ isKnown: true, isDurable });
     expect(durability.findings).toEqual(
       findings.map((each): unknown => expect.stringContaining(each)),
@@ -271,10 +303,10 @@ describe('the version of a server', () => {
     [{ redis_version: '6.0.16' }, 'redis 6.0.16', false],
     [{ redis_version: '5.0.7' }, 'redis 5.0.7', false],
   ])('%j is %s, supported: %s', async (info, name, isSupported) => {
-    const durability = await readDurability(
-      answering({ ...told, ...info }, durableSettings),
-      'auto',
-    );
+    const durability = await readDurability(answering({ ...told, ...info }, durableSettings), {
+      stated: 'auto',
+      waitReplicas: 0,
+    });
     expect(durability).toMatchObject({ server: name, isSupported, isDurable: true });
     expect(durability.findings).toEqual(
       isSupported ? [] : [expect.stringContaining('use 6.2 or later, or Valkey')],
@@ -283,7 +315,7 @@ describe('the version of a server', () => {
 
   it('tells a disk that failed', async () => {
     const link = answering({ ...told, aof_last_write_status: 'err' }, durableSettings);
-    expect((await readDurability(link, 'auto')).findings).toEqual([
+    expect((await readDurability(link, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
       expect.stringContaining('look at the disk of the server'),
     ]);
   });

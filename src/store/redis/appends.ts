@@ -35,6 +35,8 @@ export class Appends {
   readonly #session: Session;
   readonly #options: AppendsOptions;
   #waiting: Waiting[] = [];
+  /** Until replicas have what was sent, what comes is gathered. */
+  #isHeld = false;
 
   constructor(session: Session, options: AppendsOptions) {
     this.#session = session;
@@ -43,8 +45,8 @@ export class Appends {
 
   append(drafts: readonly Draft[]): Promise<Numbers> {
     return new Promise((answer, fail) => {
-      if (this.#waiting.length === 0) setImmediate(() => this.#sendAll());
       this.#waiting.push({ drafts, answer, fail });
+      if (this.#waiting.length === 1 && !this.#isHeld) setImmediate(() => this.#sendAll());
     });
   }
 
@@ -53,16 +55,23 @@ export class Appends {
     this.#waiting = [];
     let from = 0;
     let bytes = 0;
+    const parts: Promise<void>[] = [];
     all.forEach(({ drafts }, index) => {
       const own = drafts.reduce((sum, draft) => sum + weight(draft), 0);
       if (bytes > 0 && bytes + own > maxBytes) {
-        void this.#send(all.slice(from, index));
+        parts.push(this.#send(all.slice(from, index)));
         from = index;
         bytes = 0;
       }
       bytes += own;
     });
-    void this.#send(all.slice(from));
+    parts.push(this.#send(all.slice(from)));
+    if (!this.#session.waitsForReplicas) return;
+    this.#isHeld = true;
+    void Promise.all(parts).finally(() => {
+      this.#isHeld = false;
+      if (this.#waiting.length > 0) this.#sendAll();
+    });
   }
 
   async #send(requests: readonly Waiting[]): Promise<void> {
@@ -80,7 +89,11 @@ export class Appends {
     ]);
     try {
       if (!this.#session.hasLease()) throw new UnavailableError('this relay has not been heard of');
-      const [replies, dropped] = await this.#session.run(appendScript, [...bounds, ...flat]);
+      const [replies, dropped] = await this.#session.run(
+        appendScript,
+        [...bounds, ...flat],
+        'replicated',
+      );
       toList(replies).forEach((reply, index) => {
         const request = requests[index];
         const numbers = toList(reply).map(Number);

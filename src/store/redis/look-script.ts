@@ -1,11 +1,12 @@
-import { prelude, toScript } from './prelude.js';
+import { contentKeysLua, prelude, toScript } from './prelude.js';
+import { rebuild } from './rebuild-lua.js';
 
 /** What is taken over in one look: a look must not hold up everybody else. */
 const mostTakenOver = 5000;
 
 /**
  * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key, whether
- * leases that ran out are to be believed, whether the relay's name is new →
+ * leases that ran out are to be believed, whether the relay's name is new, the epoch that the relay knows or '' →
  * {why nothing can be written or '', whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
  * lease; what a relay held whose lease ran out goes back to all. A name whose lease has run out is never
  * used again, so that a relay cannot miss that it lost what it held, even where this answer is lost.
@@ -13,6 +14,7 @@ const mostTakenOver = 5000;
 export const lookScript = toScript(
   'look',
   `${prelude}
+${rebuild}
 local time = toSteady(K .. ':meta', ARGV[1])
 local now = math.floor(time.now)
 local relay, leaseMs = ARGV[2], tonumber(ARGV[3])
@@ -31,7 +33,20 @@ keepSteady(meta, time)
 local version = redis.call('HGET', meta, 'version')
 if version and tonumber(version) > 1 then return redis.error_reply('RELAY_NEWER the buffer was written by a newer relay, in format ' .. version) end
 if redis.call('EXISTS', account) == 0 then redis.call('HSET', account, accountKey, '') end
-if redis.call('HSETNX', meta, 'epoch', ARGV[4]) == 1 then redis.call('HSET', meta, 'version', 1) end
+local tear = nil
+if redis.call('HEXISTS', meta, 'epoch') == 0 then
+  local epoch = ARGV[4]
+  if redis.call('EXISTS', ${contentKeysLua}) > 0 then
+    -- Not a new buffer: numbers go on, and so does the epoch where it is known.
+    tear = '"meta" is not there, and others are'
+    if ARGV[8] ~= '' then epoch = ARGV[8] end
+  end
+  redis.call('HSET', meta, 'epoch', epoch, 'version', 1)
+end
+for _, lane in ipairs(lanes) do
+  local torn = rebuild(lane, tear, now)
+  if torn then trouble = torn end
+end
 
 local isKnown = isAlive(relay)
 if not isKnown and not isNew then return {trouble, 1, {}, view(now)} end

@@ -23,7 +23,7 @@ export class RedisMemos {
       for (let from = 0; from < memos.length; from += memosPerScript) {
         const some = memos.slice(from, from + memosPerScript);
         const flat = some.flatMap(({ key, value }) => [key, value]);
-        await this.#session.read(rememberScript, [this.#maxCount, ...flat]);
+        await this.#session.read(rememberScript, [this.#maxCount, ...flat], 'replicated');
       }
       return true;
     } catch (error) {

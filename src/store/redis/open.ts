@@ -3,6 +3,7 @@ import type { RedisAddress, SentinelAuth } from '../../redis/address.js';
 import type { Failure } from '../../redis/failures.js';
 import { readDurability, type Durability } from '../../redis/durability.js';
 import { createLink } from '../../redis/create-link.js';
+import { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { FileRewrite } from '../../redis/file-rewrite.js';
 import { SettingError, UnavailableError } from '../../redis/link.js';
 import { toEpoch } from '../ids.js';
@@ -13,7 +14,10 @@ import { Session, type SessionOptions } from './session.js';
 
 export type OpenRedisOptions = StoreOptions &
   Pick<RedisOptions, 'requiresDurable' | 'onSynced'> &
-  Pick<SessionOptions, 'leaseMs' | 'time' | 'onTakenOver' | 'onLeaseLost' | 'onBufferLost'> &
+  Pick<
+    SessionOptions,
+    'leaseMs' | 'time' | 'onTakenOver' | 'onLate' | 'onLeaseLost' | 'onBufferLost'
+  > &
   Pick<SessionOptions, 'onFault'> &
   Pick<AccountOptions, 'account' | 'acceptedKey'> & {
     /** Of the Klaviyo account whose buffer this is. */
@@ -24,6 +28,8 @@ export type OpenRedisOptions = StoreOptions &
     readonly keyPrefix: string;
     readonly timeoutMs: number;
     readonly stated: 'auto' | 'yes' | 'no';
+    /** Replicas that have what is accepted before it is acknowledged. */
+    readonly waitReplicas: number;
     /** The server takes what is written, or does not any more, and why. */
     readonly onServer: SessionOptions['onChange'];
     /** Read at each connection and every minute; called at the first reading of each connection, and at a change. */
@@ -35,15 +41,20 @@ export type OpenRedisOptions = StoreOptions &
  * where it does not have the database, or keeps the buffer of another account.
  */
 export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> {
-  const { address, sentinelAuth, timeoutMs, random, keyPrefix, onServer, stated, onDurability } =
-    options;
-  // A server hangs in real time, whatever clock the relay runs on.
+  const { address, sentinelAuth, timeoutMs, random, keyPrefix, onServer, onDurability } = options;
+  const { waitReplicas } = options;
   const prefix = `{${keyPrefix}}`;
-  const link = createLink({
-    ...{ address, sentinelAuth, timeoutMs },
-    key: prefix,
-    clock: systemClock,
-  });
+  // A server hangs in real time, whatever clock the relay runs on.
+  const linkOptions = { address, sentinelAuth, timeoutMs, key: prefix, clock: systemClock };
+  const link = createLink(linkOptions);
+  const replicated =
+    waitReplicas === 0
+      ? null
+      : new ReplicatedWrites({
+          link: createLink(linkOptions),
+          replicas: waitReplicas,
+          waitMs: timeoutMs,
+        });
   const closing = new AbortController();
   const rewrite = new FileRewrite({
     link,
@@ -58,7 +69,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
 
   const ask = async (): Promise<void> => {
     try {
-      const durability = await readDurability(link, stated);
+      const durability = await readDurability(link, options);
       ({ isDurable } = durability);
       const facts = JSON.stringify(durability);
       if (facts !== reported.facts) onDurability(durability);
@@ -97,6 +108,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const session: Session = new Session({
     ...options,
     link,
+    replicated,
     prefix,
     accountKey,
     newName: () => toEpoch(random()) + toEpoch(random()),
@@ -115,9 +127,9 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     ...options,
     session,
     isDurable: () => isDurable,
-    closeLink: () => {
+    closeLink: async () => {
       closing.abort();
-      return link.close();
+      await Promise.all([link.close(), replicated?.close()]);
     },
   });
   askEveryMinute().catch(options.onFault);

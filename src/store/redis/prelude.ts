@@ -27,16 +27,23 @@ import { steadyTime } from '../../redis/server-time.js';
  *
  * Waiting for keys follows key-holds.ts, claiming follows pick.ts: the same rules, within the server.
  */
-export const storeKeys: readonly string[] = [
-  ...['meta', 'account', 'relays', 'fences', 'seen', 'seen-log', 'letters', 'letter-orders'],
-  ...['deliveries', 'delivery-ranges', 'delivery-orders', 'memos', 'memo-orders', 'probe', 'none'],
+const contentKeys: readonly string[] = [
+  ...['seen', 'seen-log', 'letters', 'letter-orders', 'memos', 'memo-orders'],
+  ...['deliveries', 'delivery-ranges', 'delivery-orders'],
   ...lanes.flatMap((lane) =>
     [
       ...['queue', 'redriven', 'redriven-at', 'stats', 'returned', 'delayed', 'claimed', 'tries'],
       ...['taken', 'reserved', 'waiters', 'imports', 'orphans', 'settled'],
     ].map((name) => `${lane}:${name}`),
   ),
+];
+export const storeKeys = [
+  ...['meta', 'account', 'relays', 'fences', 'probe', 'none'],
+  ...contentKeys,
 ].map((name) => `:${name}`);
+
+/** In Lua: the keys that are there only where the buffer is. */
+export const contentKeysLua = contentKeys.map((name) => `K .. ':${name}'`).join(', ');
 
 /** Every script of the store begins with it. */
 export const prelude = `

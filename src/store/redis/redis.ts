@@ -203,6 +203,10 @@ export class RedisStore implements Store {
     return found;
   }
 
+  leaseLeftMs(): number {
+    return this.#session.leaseLeftMs();
+  }
+
   depth(lane: Lane): Depth {
     return this.#session.mirror.depth(lane);
   }
@@ -282,7 +286,11 @@ export class RedisStore implements Store {
         continue;
       }
       // Oldest first: of events that share a unique_id the newest is the one that repeats are of.
-      const [count] = await this.#session.run(script, [...args(), ...orders.reverse()]);
+      const [count] = await this.#session.run(
+        script,
+        [...args(), ...orders.reverse()],
+        'replicated',
+      );
       total += Number(count);
     }
     return total;

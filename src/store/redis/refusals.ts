@@ -34,7 +34,8 @@ export class Refusals {
     const { session, isDurable, requiresDurable } = this.#options;
     if (this.#isClosed) return closed;
     // A process that stood still finds posts whose callers have long asked another relay, and gone on.
-    if (!session.isUp || !session.hasLease() || session.mirror.view === null) return unavailable;
+    if (session.trouble !== null || !session.hasLease() || session.mirror.view === null)
+      return unavailable;
     return requiresDurable && !isDurable() ? lossy : null;
   }
 

@@ -6,10 +6,13 @@ import {
   isUnable,
   ScriptError,
   UnavailableError,
+  UnreplicatedError,
   type Link,
   type Reply,
   type Script,
 } from '../../redis/link.js';
+import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
+import { IntakeGate } from './intake-gate.js';
 import { leaveScript, lookScript } from './look-script.js';
 import { Mirror } from './mirror.js';
 import { toList, toText, toView } from './view.js';
@@ -17,6 +20,8 @@ import { toList, toText, toView } from './view.js';
 export type SessionOptions = {
   readonly link: Link;
   readonly clock: Clock;
+  /** For what counts as done only once replicas have it. Null where that is not asked for. */
+  readonly replicated: ReplicatedWrites | null;
   /** Prefix of every name, with a hash tag. */
   readonly prefix: string;
   /** A name for this relay that no other has: at its start, and each time that its lease ran out. */
@@ -33,6 +38,8 @@ export type SessionOptions = {
   readonly onTakenOver: (relays: number) => void;
   /** This relay was not heard of for longer than its lease, and others may have what it holds. */
   readonly onLeaseLost: () => void;
+  /** Half of the lease is gone without an answer: so many ms are left. Reported once until it is renewed. */
+  readonly onLate: (leftMs: number) => void;
   /** The buffer is another one than before, empty: so many envelopes were not settled. */
   readonly onBufferLost: (envelopes: number) => void;
   /** Called at each change, with the reason where it is down, and with each new reason. */
@@ -43,6 +50,10 @@ export type SessionOptions = {
   readonly onForeign: () => void;
   readonly onFault: (error: unknown) => void;
 };
+
+type Arguments = readonly (string | number | Uint8Array)[];
+/** `replicated`: it counts as done only once REDIS_WAIT_REPLICAS have it. */
+type Way = 'plain' | 'replicated';
 
 /** A look brings in what others did. */
 const lookMs = 100;
@@ -72,11 +83,13 @@ export class Session {
   #isRegistered = false;
   /** Monotonic ms when the last look was asked for that was answered. */
   #renewedAt = -Infinity;
+  #isLate = false;
   /** Monotonic ms since when looks were answered without a gap in which others could not renew their leases either. */
   #seenSince = -Infinity;
   /** Monotonic ms when the last look began. */
   #lookedAt = -Infinity;
   #trouble: string | null = unreached;
+  readonly #gate: IntakeGate;
   /** False until a look on this connection showed that what lies there is this account's. */
   #isVerified = false;
   /** The script that the server refuses though it answers looks, and since when, monotonic ms. */
@@ -93,6 +106,7 @@ export class Session {
     this.#options = options;
     this.#relay = options.newName();
     this.mirror = new Mirror(options.clock);
+    this.#gate = new IntakeGate(options);
     // Everything that waits for the server to be back listens to the end: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
     this.#stopListening = options.link.onChange((isUp) => {
@@ -108,19 +122,24 @@ export class Session {
     return this.#relay;
   }
 
-  /** True while the server takes what is written. */
+  /** True while the server can be worked with, though it may take nothing new. */
   get isUp(): boolean {
     return this.#trouble === null;
   }
 
-  /** Why it takes nothing; null while it does. */
+  /** Why nothing new is taken; null while it is. */
   get trouble(): string | null {
-    return this.#trouble;
+    return this.#trouble ?? this.#gate.why;
   }
 
   /** True where what lies under the prefix is not known to be of this account. */
   get isForeign(): boolean {
     return this.#trouble === foreign;
+  }
+
+  /** Whether what is written so that it counts waits for replicas first. */
+  get waitsForReplicas(): boolean {
+    return this.#options.replicated !== null;
   }
 
   get isClosed(): boolean {
@@ -129,8 +148,14 @@ export class Session {
 
   /** False where others may have taken this relay for dead by now. */
   hasLease(): boolean {
+    return this.leaseLeftMs() > 0;
+  }
+
+  /** Ms until others may take this relay for dead. */
+  leaseLeftMs(): number {
     const { clock, leaseMs } = this.#options;
-    return this.#isRegistered && clock.monotonic() - this.#renewedAt < leaseMs;
+    if (!this.#isRegistered) return 0;
+    return Math.max(0, this.#renewedAt + leaseMs - clock.monotonic());
   }
 
   /** Calls back after each look. */
@@ -144,48 +169,63 @@ export class Session {
   }
 
   /** Runs a script whose last reply is the view. Rejects with UnavailableError. */
-  async run(
-    script: Script,
-    args: readonly (string | number | Uint8Array)[],
-  ): Promise<readonly Reply[]> {
+  async run(script: Script, args: Arguments, way: Way = 'plain'): Promise<readonly Reply[]> {
     const askedAt = this.#options.clock.monotonic();
-    const reply = toList(await this.read(script, [this.#toStamp(), ...args]));
+    const reply = toList(await this.read(script, [this.#toStamp(), ...args], way));
     this.mirror.take(toView(reply.at(-1)), askedAt);
     return reply;
   }
 
   /** Runs a script that changes nothing of the view. */
-  async read(script: Script, args: readonly (string | number | Uint8Array)[]): Promise<Reply> {
-    const { link, prefix } = this.#options;
+  async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<Reply> {
+    const { link, replicated, prefix } = this.#options;
     if (!this.#isVerified && script !== lookScript) {
       throw new UnavailableError(this.#trouble ?? 'it was not asked yet');
     }
+    const runner = way === 'replicated' ? (replicated ?? link) : link;
     try {
-      const reply = await link.run(script, prefix, args);
+      const reply = await runner.run(script, prefix, args);
       if (this.#refused?.script === script.name) this.#refused = null;
       return reply;
     } catch (error) {
-      if (error instanceof ScriptError && error.code === 'RELAY_NOEPOCH') {
-        // The buffer was lost, and is begun anew by a look.
-        this.#note('the buffer is gone');
-        void this.look();
-        throw new UnavailableError('the buffer is gone');
-      }
-      if (error instanceof UnavailableError) {
-        // A look may be let through where others are not, and must not make them try at once.
-        if (error.reply !== null && !isUnable(error.reply) && script !== lookScript)
-          this.#refused = { script: script.name, at: this.#options.clock.monotonic() };
-        this.#note(error.why);
-      }
-      throw error;
+      throw this.#noteFailure(script, error, runner === link);
     }
   }
 
+  /** What a caller is told of a script that failed. */
+  #noteFailure(script: Script, error: unknown, isMain: boolean): unknown {
+    if (error instanceof ScriptError && error.code === 'RELAY_NOEPOCH') {
+      // The buffer was lost, or a part of it. A look finds out.
+      this.#note('the buffer is gone');
+      void this.look();
+      return new UnavailableError('the buffer is gone');
+    }
+    if (error instanceof ScriptError && error.code === 'LUA') {
+      // As it does where keys that belong together are not all there.
+      const why = `a script of the relay failed: ${error.message}`;
+      this.#noteRefused(script, why);
+      return new UnavailableError(why);
+    }
+    if (!(error instanceof UnavailableError)) return error;
+    const { reply, why } = error;
+    if (reply?.startsWith('OOM') === true) {
+      this.#gate.noteFull(why);
+      this.#report();
+    } else if (error instanceof UnreplicatedError || (!isMain && reply === null)) this.#report();
+    else if (reply !== null && !isUnable(reply)) this.#noteRefused(script, why);
+    else this.#note(why);
+    return error;
+  }
+
+  /** A look may be let through where other scripts are not, and must not make them try at once. */
+  #noteRefused(script: Script, why: string): void {
+    if (script !== lookScript)
+      this.#refused = { script: script.name, at: this.#options.clock.monotonic() };
+    this.#note(why);
+  }
+
   /** Runs a script until the server has taken it. Rejects once this is closed. */
-  async insist(
-    script: Script,
-    args: readonly (string | number | Uint8Array)[],
-  ): Promise<readonly Reply[]> {
+  async insist(script: Script, args: Arguments): Promise<readonly Reply[]> {
     for (;;) {
       try {
         return await this.run(script, args);
@@ -219,6 +259,7 @@ export class Session {
   async #look(): Promise<void> {
     if (this.isClosed) return;
     this.#lookedAt = this.#options.clock.monotonic();
+    this.#noteLateness();
     const failure = this.#options.link.failure();
     if (failure !== null) {
       this.#note(failure.why);
@@ -232,10 +273,12 @@ export class Session {
     try {
       const mayTakeOver = askedAt - this.#seenSince >= leaseMs ? 1 : 0;
       const isNew = this.#isRegistered ? 0 : 1;
-      const args = [this.#relay, leaseMs, newEpoch(), accountKey, mayTakeOver, isNew];
+      const known = this.#epoch ?? '';
+      const args = [this.#relay, leaseMs, newEpoch(), accountKey, mayTakeOver, isNew, known];
       const [trouble, wasUnknown, gone] = await this.run(lookScript, args);
       this.#renewedAt = askedAt;
-      this.#noteLook(toText(trouble) === '' ? null : toText(trouble));
+      this.#isLate = false;
+      await this.#noteLook(toText(trouble));
       this.#noteHolder(Number(wasUnknown) === 1, unsettled);
       if (!this.#isRegistered) {
         await this.#look();
@@ -247,6 +290,13 @@ export class Session {
     } catch (error) {
       this.#noteFailedLook(error);
     }
+  }
+
+  #noteLateness(): void {
+    const leftMs = this.leaseLeftMs();
+    if (!this.#isRegistered || this.#isLate || leftMs > this.#options.leaseMs / 2) return;
+    this.#isLate = true;
+    this.#options.onLate(leftMs);
   }
 
   #noteFailedLook(error: unknown): void {
@@ -261,11 +311,16 @@ export class Session {
     } else if (!(error instanceof UnavailableError)) onFault(error);
   }
 
-  #noteLook(trouble: string | null): void {
+  /** `trouble` is empty where all is well. */
+  async #noteLook(trouble: string): Promise<void> {
+    const isFull = trouble.startsWith('OOM');
+    if (isFull) this.#gate.noteFull(`Redis answers "${trouble}"`);
+    else await this.#gate.recheck();
+    const why = isFull || trouble === '' ? null : trouble;
     const now = this.#options.clock.monotonic();
     if (this.#refused !== null && now - this.#refused.at >= refusalEndsMs) this.#refused = null;
     const isRefused = this.#refused !== null && now - this.#refused.at < refusedMs;
-    if (trouble !== null || !isRefused) this.#note(trouble);
+    if (why !== null || !isRefused) this.#note(why);
     if (this.#isVerified) return;
     this.#isVerified = true;
     this.#options.onVerified();
@@ -287,6 +342,11 @@ export class Session {
 
   #note(trouble: string | null): void {
     this.#trouble = trouble;
+    this.#report();
+  }
+
+  #report(): void {
+    const { trouble } = this;
     // A script that is refused again and again is reported once.
     if (this.#reported === trouble || (trouble === null && this.#refused !== null)) return;
     this.#reported = trouble;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ack, aDelivery, anEvent, settledAs, someEvents } from '../../support/builders.js';
+import { createManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { append, appendIds, claim, toClaimed } from '../contract/harness.js';
 import { openTestRedis, type RedisUnderTest } from './under-test.js';
@@ -106,6 +107,71 @@ it('a server whose memory is full takes no posts, settles what is held, and is u
   await under.session.look();
   expect(under.store.refusal()).toBeNull();
   await append(under.store, someEvents(1));
+});
+
+it('a heartbeat that is late is reported once, and what is left of the lease is shown', async () => {
+  const clock = createManualClock();
+  const late = await openTestRedis({ url: server.url, timeoutMs, leaseMs: 10_000, clock });
+  expect(late.store.leaseLeftMs()).toBe(10_000);
+  server.freeze();
+  expect(await late.store.append([anEvent()])).toEqual(refused);
+  await clock.advance(4900);
+  expect(late.late).toEqual([]);
+  await clock.advance(200);
+  await clock.advance(1000);
+  expect(late.late).toEqual([5000]);
+  expect(late.store.leaseLeftMs()).toBe(3900);
+  await clock.advance(10_000);
+  expect(late.store.leaseLeftMs()).toBe(0);
+  server.thaw();
+  await late.link.untilUp(5000);
+  await late.session.look();
+  expect(late.store.leaseLeftMs()).toBe(10_000);
+  await late.close();
+});
+
+describe('a server whose memory is full', () => {
+  const memory = async (name: string): Promise<number> => {
+    const info = String(await under.link.call('INFO', 'memory'));
+    return Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1]);
+  };
+  const limitTo = (bytes: number) =>
+    under.link.call('CONFIG', 'SET', 'maxmemory', Math.floor(bytes));
+
+  it('still gives out what it holds, which makes room', async () => {
+    await append(under.store, someEvents(2));
+    await limitTo(1);
+    await under.session.look();
+    expect(under.store.refusal()).toEqual(unavailable);
+    expect(under.store.outage()).toContain('OOM');
+    expect(under.store.waiting('events').count).toBe(2);
+    expect(await claim(under.store)).toHaveLength(2);
+  });
+
+  it('is used again when some of it is free, and not at its bound', async () => {
+    await limitTo(1);
+    expect(await under.store.append([anEvent()])).toEqual(refused);
+    const used = await memory('used_memory');
+    await limitTo(used * 1.05);
+    await under.session.look();
+    expect(under.store.refusal()).toEqual(unavailable);
+    await limitTo(used * 1.3);
+    await under.session.look();
+    expect(under.store.refusal()).toBeNull();
+    expect(under.reported.slice(1)).toEqual([expect.stringContaining('OOM'), null]);
+  });
+
+  it('is used again 10 s after its last refusal, however full others keep it', async () => {
+    await limitTo(1);
+    expect(await under.store.append([anEvent()])).toEqual(refused);
+    await limitTo((await memory('used_memory')) * 1.05);
+    await under.clock.advance(9000);
+    await under.session.look();
+    expect(under.store.refusal()).toEqual(unavailable);
+    await under.clock.advance(1000);
+    await under.session.look();
+    expect(under.store.refusal()).toBeNull();
+  });
 });
 
 it('a server that became a replica takes no posts, until it is a primary again', async () => {

@@ -3,6 +3,7 @@ import type { DeadLetter } from '../../../src/envelope.js';
 import { toAddress } from '../../../src/redis/address.js';
 import { createLink } from '../../../src/redis/create-link.js';
 import type { Link } from '../../../src/redis/link.js';
+import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
 import { toEpoch } from '../../../src/store/ids.js';
 import { RedisStore } from '../../../src/store/redis/redis.js';
 import { Session } from '../../../src/store/redis/session.js';
@@ -22,6 +23,8 @@ export type RedisUnderTest = StoreUnderTest & {
   readonly foreign: readonly string[];
   /** Why the server takes nothing, or null, as it was reported. */
   readonly reported: readonly (string | null)[];
+  /** Ms of the lease that were left, each time that a heartbeat was late. */
+  readonly late: readonly number[];
   /** Its process is gone: no timer fires, and nothing is given back. */
   die(): Promise<void>;
   crash(): Promise<void>;
@@ -34,6 +37,8 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly leaseMs?: number;
   readonly accountKey?: string;
   readonly timeoutMs?: number;
+  /** Replicas that have what is accepted before it is acknowledged. */
+  readonly waitReplicas?: number;
   readonly isDurable?: () => boolean;
   readonly requiresDurable?: boolean;
   /** By how much the server's clock is wrong, ms. */
@@ -41,6 +46,11 @@ export type RedisSettings = Partial<StoreBounds> & {
   /** Stands between the store and its link. */
   readonly wrap?: (link: Link) => Link;
 };
+
+function toWaitingLink({ url, waitReplicas = 0, timeoutMs = 5000 }: RedisSettings): Link | null {
+  if (waitReplicas === 0) return null;
+  return createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
+}
 
 /** Tests of other things jump years ahead. */
 const endlessMs = 1e12;
@@ -57,6 +67,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
   const lost: number[] = [];
   const foreign: string[] = [];
   const reported: (string | null)[] = [];
+  const late: number[] = [];
   const open = async () => {
     const own = withTimers(clock);
     const bare = createLink({
@@ -66,8 +77,18 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     });
     const link = settings.wrap?.(bare) ?? bare;
     await link.untilUp(5000);
+    const waiting = toWaitingLink(settings);
+    const replicated =
+      waiting &&
+      new ReplicatedWrites({
+        link: waiting,
+        replicas: settings.waitReplicas ?? 0,
+        waitMs: settings.timeoutMs ?? 5000,
+      });
+    await waiting?.untilUp(5000);
     const session: Session = new Session({
       link,
+      replicated,
       clock: own.clock,
       prefix,
       newName: () => `relay-${count++}`,
@@ -79,6 +100,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       onForeign: () => void foreign.push(session.relay),
       time: () => startMs + clock.monotonic() + (settings.skewMs?.() ?? 0),
       onTakenOver: () => undefined,
+      onLate: (leftMs) => void late.push(leftMs),
       onLeaseLost: () => undefined,
       onChange: (isUp, why) => void reported.push(isUp ? null : why),
       onFault: (error) => void faults.push(error),
@@ -91,7 +113,9 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       requiresDurable: settings.requiresDurable ?? false,
       onDeadLetterDropped: (letter) => void dropped.push(letter),
       onSynced: () => undefined,
-      closeLink: () => link.close(),
+      closeLink: async () => {
+        await Promise.all([link.close(), replicated?.close()]);
+      },
     });
     await session.look();
     return { store, link, session, own };
@@ -121,6 +145,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     lost,
     foreign,
     reported,
+    late,
     prefix,
     get store() {
       return current.store;

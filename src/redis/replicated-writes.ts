@@ -1,0 +1,118 @@
+import { readInfo } from './durability.js';
+import {
+  UnavailableError,
+  UnreplicatedError,
+  type Link,
+  type ReplicatedCall,
+  type Reply,
+  type Script,
+} from './link.js';
+
+export type ReplicatedWritesOptions = {
+  /** For these writes alone: a wait for replicas holds up whatever else is sent on a connection. */
+  readonly link: Link;
+  /** How many have to have it. */
+  readonly replicas: number;
+  /** Longest wait for them. */
+  readonly waitMs: number;
+};
+
+/**
+ * Runs scripts that count as done only once enough replicas have what they wrote, so that a failover
+ * to one of them does not lose it. A repeated write waits, too: what it repeats may not be there yet.
+ */
+export class ReplicatedWrites {
+  readonly #options: ReplicatedWritesOptions;
+  readonly #stopListening: () => void;
+  /** How replicas are waited for, as the server of this connection can. */
+  #command: Promise<ReplicatedCall['command']> | null = null;
+  /** Why replicas are not waited for; null while they answer. */
+  #missing: string | null = null;
+  /** The newest write: the server runs one at a time on this connection, and a queue there would count as a hang. */
+  #last: Promise<undefined> = Promise.resolve(undefined);
+  #rechecking: Promise<void> | null = null;
+
+  constructor(options: ReplicatedWritesOptions) {
+    this.#options = options;
+    this.#stopListening = options.link.onChange(() => (this.#command = null));
+  }
+
+  /** Why nothing can be written so; null where it can, as far as is known. */
+  trouble(): string | null {
+    return this.#options.link.failure()?.why ?? this.#missing;
+  }
+
+  /** Rejects with UnreplicatedError where the server has it, and too few replicas. */
+  run(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<Reply> {
+    return this.#inTurn(() => {
+      // Each would wait in vain; `recheck` finds out when they are back.
+      if (this.#missing !== null) throw new UnreplicatedError(this.#missing);
+      return this.#write(script, prefix, args);
+    });
+  }
+
+  /** Asks whether replicas are back that were missing. Resolves also where that cannot be asked now. */
+  recheck(): Promise<void> {
+    if (this.#missing === null) return Promise.resolve();
+    this.#rechecking ??= this.#inTurn(() => this.#recheck()).finally(
+      () => (this.#rechecking = null),
+    );
+    return this.#rechecking;
+  }
+
+  close(): Promise<void> {
+    this.#stopListening();
+    return this.#options.link.close();
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(act);
+    this.#last = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
+  }
+
+  async #write(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<Reply> {
+    const { link, replicas, waitMs: ms } = this.#options;
+    try {
+      const command = await this.#toCommand();
+      const reply = await link.runReplicated(script, { prefix, args, command, replicas, ms });
+      this.#missing = null;
+      return reply;
+    } catch (error) {
+      if (error instanceof UnreplicatedError) this.#missing = error.why;
+      throw error;
+    }
+  }
+
+  async #recheck(): Promise<void> {
+    const { link, replicas, waitMs } = this.#options;
+    if (this.#missing === null || !link.isUp()) return;
+    try {
+      const command = await this.#toCommand();
+      const count = command === 'WAIT' ? [replicas] : [0, replicas];
+      const reply = await link.call(command, ...count, Math.ceil(waitMs / 2));
+      const have = Number(Array.isArray(reply) ? reply.at(-1) : reply);
+      if (have >= replicas) this.#missing = null;
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+    }
+  }
+
+  #toCommand(): Promise<ReplicatedCall['command']> {
+    const command = this.#command ?? toWaitCommand(this.#options.link);
+    this.#command = command;
+    command.catch(() => (this.#command = null));
+    return command;
+  }
+}
+
+/** WAITAOF has replicas write to their disks first; it needs Redis 7.2 and an append-only file. */
+async function toWaitCommand(link: Link): Promise<ReplicatedCall['command']> {
+  const info = await readInfo(link);
+  const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(info.get('redis_version') ?? '') ?? [];
+  const isNew = Number(major) > 7 || (Number(major) === 7 && Number(minor) >= 2);
+  return isNew && info.get('aof_enabled') === '1' ? 'WAITAOF' : 'WAIT';
+}

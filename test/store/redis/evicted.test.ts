@@ -1,0 +1,134 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { lanes, type Lane, type Parcel } from '../../../src/envelope.js';
+import { storeKeys } from '../../../src/store/redis/prelude.js';
+import {
+  ack,
+  aDelivery,
+  anEvent,
+  aProfile,
+  bury,
+  retry,
+  settledAs,
+} from '../../support/builders.js';
+import { startRedis, type RedisServer } from '../../support/redis-server.js';
+import { append, appendIds, claim } from '../contract/harness.js';
+import { openTestRedis, type RedisUnderTest } from './under-test.js';
+
+let server: RedisServer;
+let under: RedisUnderTest;
+/** Claimed by the relay when the key was lost. */
+let claimed: Readonly<Record<Lane, readonly Parcel[]>>;
+
+beforeEach(async () => {
+  server = await startRedis();
+  claimed = { events: [], profiles: [] };
+  under = await openTestRedis({ url: server.url, leaseMs: 3_600_000 });
+});
+afterEach(async () => {
+  expect(under.faults).toEqual([]);
+  await under.close();
+  await server.close();
+});
+
+/** Envelopes in every state: delivered, a dead letter, sent again later, claimed, behind another of its person, and new. Gives those that are not settled. */
+async function fill(): Promise<readonly string[]> {
+  const kept: string[] = [];
+  for (const lane of lanes) {
+    const make = lane === 'events' ? anEvent : aProfile;
+    const before = await appendIds(under.store, [make(), make(), make(), make()]);
+    const [delivered, buried, delayed, redriven] = await claim(under.store, {}, lane);
+    await settle(lane, [
+      ...settledAs([delivered!], ack),
+      ...settledAs([buried!], bury()),
+      ...settledAs([delayed!], retry(1000)),
+      ...settledAs([redriven!], bury('over_age')),
+    ]);
+    await under.store.redrive({ lane, reason: 'over_age' }, { dryRun: false });
+    const shared = make();
+    const after = await appendIds(under.store, [shared]);
+    claimed = { ...claimed, [lane]: await claim(under.store, {}, lane) };
+    const waiting = { ...make(), keys: shared.keys };
+    const last = await appendIds(under.store, [waiting, make()]);
+    const more = await claim(under.store, {}, lane);
+    claimed = { ...claimed, [lane]: [...claimed[lane], ...more] };
+    kept.push(before[2]!, before[3]!, ...after, ...last);
+  }
+  return [...new Set(kept)].sort();
+}
+
+const settle = (lane: Lane, settled: ReturnType<typeof settledAs>): Promise<void> =>
+  under.store.settle({ lane, settled, delivery: aDelivery({ lane }) });
+
+/** What is left is delivered; its ids, each once. Throws where it does not come to an end. */
+async function drain(): Promise<readonly string[]> {
+  const ids = new Set<string>();
+  for (const lane of lanes) {
+    const held = claimed[lane].filter((parcel) => under.store.holds(parcel));
+    for (const { id } of held.flat()) ids.add(id);
+    await settle(lane, settledAs(held, ack));
+  }
+  claimed = { events: [], profiles: [] };
+  for (let turn = 0; turn < 30; turn++) {
+    await under.clock.advance(1000);
+    for (const lane of lanes) {
+      const parcels = await claim(under.store, {}, lane);
+      for (const { id } of parcels.flat()) ids.add(id);
+      await settle(lane, settledAs(parcels, ack));
+    }
+    const left = lanes.reduce((sum, lane) => sum + under.store.depth(lane).count, 0);
+    if (left === 0 && under.store.refusal() === null) return [...ids].sort();
+  }
+  throw new Error(
+    `it does not end: ${JSON.stringify(lanes.map((lane) => under.store.depth(lane)))}`,
+  );
+}
+
+/** Those that hold what was accepted and not settled. */
+const holding = [':events:queue', ':profiles:queue', ':events:redriven', ':profiles:redriven'];
+/** What is not needed for it, or is there only while something is under way. */
+const others = storeKeys.filter((name) => !holding.includes(name) && !/:(probe|none)$/.test(name));
+
+describe('a buffer that lost one of its keys', () => {
+  it.each(others)('delivers everything that is still there: without %s', async (name) => {
+    const kept = await fill();
+    await under.link.call('DEL', under.prefix + name);
+    expect(await drain()).toEqual(kept);
+    const { length } = await append(under.store, [anEvent(), aProfile()]);
+    expect(length).toBe(2);
+    expect(await drain()).toHaveLength(2);
+  });
+
+  it.each(holding)(
+    'delivers what the other keys hold, and says what is missing: without %s',
+    async (name) => {
+      const kept = await fill();
+      await under.link.call('DEL', under.prefix + name);
+      await under.session.look();
+      expect(under.reported).toContainEqual(
+        expect.stringMatching(
+          /^keys of the buffer are gone \((events|profiles) has \d envelopes of \d\)/,
+        ),
+      );
+      const left = await drain();
+      expect(left.length).toBeLessThan(kept.length);
+      expect(kept).toEqual(expect.arrayContaining([...left]));
+      await append(under.store, [anEvent(), aProfile()]);
+      expect(await drain()).toHaveLength(2);
+    },
+  );
+
+  it('never shows less than nothing', async () => {
+    await fill();
+    for (const lane of lanes) {
+      await under.link.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'count', -100);
+      await under.link.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'letters', -100);
+    }
+    for (let looks = 0; looks < 2; looks++) {
+      await under.session.look();
+      for (const lane of lanes) {
+        const { count, bytes, deadLetters } = under.store.depth(lane);
+        expect(Math.min(count, bytes, deadLetters)).toBeGreaterThanOrEqual(0);
+      }
+    }
+  });
+});
