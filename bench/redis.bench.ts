@@ -82,3 +82,26 @@ it('single events accepted per second, by one, two and three relays', () =>
 
 it('events delivered per second, by one, two and three relays', () =>
   compare('delivered', 'events delivered per second, posted 500 a request', measureDelivered));
+
+it('single events accepted per second while each 202 waits for a replica', async () => {
+  const replica = await startRedis({ settings: { replicaof: `127.0.0.1 ${redis.port}` } });
+  try {
+    const measured = await interleave(rounds, {
+      alone: () => measureAccepted(1, toRedis()),
+      waits: () => measureAccepted(1, { ...toRedis(), REDIS_WAIT_REPLICAS: '1' }),
+    });
+    rows.push({
+      row: '9, single, a replica',
+      what: 'single events accepted per second with REDIS_WAIT_REPLICAS=1, relay and both servers on one core',
+      against: 'the same without it',
+      measured: toRatio(measured.waits, measured.alone),
+      ...{ unit: '×', least: '–', aim: '–' },
+      absolute: {
+        'without, events/s': toSpread(measured.alone),
+        'with, events/s': toSpread(measured.waits),
+      },
+    });
+  } finally {
+    await replica.close();
+  }
+});

@@ -94,6 +94,10 @@ for index, request in ipairs(requests) do
     for place, draft in ipairs(request.drafts) do taken[index][place] = take(draft) end
   end
 end
+if added.events.all + added.profiles.all == 0 then
+  -- A wait for replicas counts from the last write of its connection. What is repeated may be another's.
+  redis.call('HSET', meta, 'repeatedAt', now)
+end
 remember(events, now, maxAge, maxSeen)
 trimSeen(now, maxAge, maxSeen, 2 * #events + 100)
 for lane, sums in pairs(added) do

@@ -5,6 +5,7 @@ import { createLink } from '../../../src/redis/create-link.js';
 import type { Link } from '../../../src/redis/link.js';
 import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
 import { ack, aDelivery, anEvent, settledAs, someEvents } from '../../support/builders.js';
+import { untilTrue } from '../../support/redis-cluster.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { append, appendIds, claim } from '../contract/harness.js';
 import { openTestRedis, type RedisUnderTest } from './under-test.js';
@@ -62,12 +63,11 @@ async function failOver(): Promise<RedisUnderTest> {
   return open(0, replica);
 }
 
-async function untilTaken(under: RedisUnderTest): Promise<void> {
-  for (let tries = 0; under.store.refusal() !== null; tries++) {
-    if (tries === 100) throw new Error(`it stays away: ${under.store.outage()}`);
+const untilTaken = (under: RedisUnderTest): Promise<void> =>
+  untilTrue('it takes posts again', async () => {
     await under.session.look();
-  }
-}
+    return under.store.refusal() === null;
+  });
 
 it('without a wait a failover loses what was accepted while the replica was cut off', async () => {
   const under = await open(0);
