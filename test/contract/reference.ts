@@ -44,6 +44,7 @@ export type OpenApi = {
   readonly faultsOfRequest: (operation: string, body: unknown) => readonly string[];
   /** What is wrong with an answer. `body` undefined: none. */
   readonly faultsOfAnswer: (operation: string, status: number, body: unknown) => readonly string[];
+  readonly has: (operation: string) => boolean;
   readonly describe: (operation: string) => Description;
 };
 
@@ -71,22 +72,39 @@ const mediaType = 'application/vnd.api+json';
 
 /** Klaviyo's own description of one revision. `operation`: `POST /api/events`, as in the document's paths. */
 export function loadOpenApi(revision: Revision): OpenApi {
-  const document = read(`klaviyo-openapi-${revision}.json`) as Document;
-  const open = createValidator(toJsonSchema(document));
-  const closed = createValidator(close(toJsonSchema(document)));
-  const find = (name: string): { operation: Operation; pointer: readonly string[] } => {
+  const [document, lanes] = ['', 'lanes-'].map(
+    (part) => read(`klaviyo-openapi-${part}${revision}.json`) as Document,
+  ) as [Document, Document];
+  const validators = new Map(
+    [document, lanes].map((one) => [
+      one,
+      {
+        open: createValidator(toJsonSchema(one)),
+        closed: createValidator(close(toJsonSchema(one))),
+      },
+    ]),
+  );
+  const look = (name: string) => {
     const [method = '', path = ''] = name.split(' ');
-    const operation = document.paths[path]?.[method.toLowerCase()];
-    if (operation === undefined) throw new Error(`${name} is not in revision ${revision}`);
-    return { operation, pointer: ['paths', path, method.toLowerCase()] };
+    const pointer = ['paths', path, method.toLowerCase()];
+    for (const [one, { open, closed }] of validators) {
+      const operation = one.paths[path]?.[method.toLowerCase()];
+      if (operation !== undefined) return { document: one, operation, pointer, open, closed };
+    }
+    return null;
+  };
+  const find = (name: string) => {
+    const found = look(name);
+    if (found === null) throw new Error(`${name} is not in revision ${revision}`);
+    return found;
   };
   return {
     faultsOfRequest(name, body) {
-      const { pointer } = find(name);
+      const { pointer, closed } = find(name);
       return closed([...pointer, 'requestBody', 'content', mediaType, 'schema'], body);
     },
     faultsOfAnswer(name, status, body) {
-      const { operation, pointer } = find(name);
+      const { operation, pointer, open } = find(name);
       const key = [String(status), `${Math.floor(status / 100)}XX`].find(
         (each) => operation.responses[each] !== undefined,
       );
@@ -98,8 +116,10 @@ export function loadOpenApi(revision: Revision): OpenApi {
       const place = $ref === undefined ? [...pointer, 'responses', key] : $ref.slice(2).split('/');
       return open([...place, 'content', mediaType, 'schema'], body);
     },
+    has: (name) => look(name) !== null,
     describe(name) {
-      const { requestBody, parameters, ...operation } = find(name).operation;
+      const { document, operation: described } = find(name);
+      const { requestBody, parameters, ...operation } = described;
       return {
         requestBody: (path) =>
           path.reduce(

@@ -3,12 +3,14 @@ import { createActivity } from './activity.js';
 import type { Activity } from './activity.js';
 import { createCounters } from './counters.js';
 import type { Counters } from './counters.js';
-import type { Operation } from './endpoints.js';
+import type { Operation } from './operations.js';
 import type { ActivePoison } from './faults.js';
 import { createImports } from './imports.js';
 import type { Imports } from './imports.js';
 import { createLimits } from './limits.js';
 import type { Limits } from './limits.js';
+import { createListBook } from './lists.js';
+import type { ListBook } from './lists.js';
 import { createProfileBook } from './profiles.js';
 import type { ProfileBook } from './profiles.js';
 import { createRequestLog } from './request-log.js';
@@ -21,6 +23,7 @@ export type Account = {
   readonly profiles: ProfileBook;
   readonly activity: Activity;
   readonly imports: Imports;
+  readonly lists: ListBook;
   readonly limits: Limits;
   readonly requests: RequestLog;
 };
@@ -50,11 +53,13 @@ export type AccountOptions = {
 export function createAccount({ clock, importDelayMs, maxEvents }: AccountOptions): Account {
   const counters = createCounters();
   const profiles = createProfileBook();
+  const lists = createListBook();
   return {
     counters,
     profiles,
     activity: createActivity({ profiles, counters, maxEvents }),
-    imports: createImports({ clock, importDelayMs, profiles, counters }),
+    imports: createImports({ clock, importDelayMs, profiles, lists, counters }),
+    lists,
     limits: createLimits(clock),
     requests: createRequestLog(),
   };

@@ -17,7 +17,7 @@ export type ProfileRules = {
   readonly revision: Revision;
   /** Bytes of the attributes as JSON. */
   readonly maxBytes: number;
-  readonly within: 'event' | 'bulk-event' | 'import';
+  readonly within: 'event' | 'bulk-event' | 'import' | 'create' | 'update';
 };
 
 /** Klaviyo's limits: 95 KB inside an event, 100 KB for a profile by itself; KB read the strict way. */
@@ -53,8 +53,17 @@ const eventAttributeFields = new Set([...attributeFields, 'meta']);
 const importAttributeFields = new Set(
   [...attributeFields].filter((field) => field !== 'anonymous_id'),
 );
-const resourceMembers = new Set(['type', 'id', 'attributes', 'meta']);
-const eventResourceMembers = new Set(['type', 'id', 'attributes']);
+const createdAttributeFields = new Set(
+  [...importAttributeFields].filter((field) => field !== '_kx'),
+);
+const updatedAttributeFields = new Set([...createdAttributeFields, 'anonymous_id']);
+const resourceMembers: Readonly<Record<ProfileRules['within'], ReadonlySet<string>>> = {
+  event: new Set(['type', 'id', 'attributes']),
+  'bulk-event': new Set(['type', 'id', 'attributes', 'meta']),
+  import: new Set(['type', 'id', 'attributes', 'meta']),
+  create: new Set(['type', 'attributes']),
+  update: new Set(['type', 'id', 'attributes', 'meta']),
+};
 const metaMembers = new Set(['patch_properties']);
 const laterMetaMembers = new Set([...metaMembers, 'patch_identifiers']);
 
@@ -75,12 +84,13 @@ export function checkProfile(
   rules: ProfileRules,
   blame: Blame,
 ): ProfileInput | undefined {
-  const members = rules.within === 'event' ? eventResourceMembers : resourceMembers;
+  const members = resourceMembers[rules.within];
   const found = toResource(value, { type: 'profile', members }, blame);
   if (found === undefined) return undefined;
   const { resource, attributes } = found;
   blame.within(['attributes'], () => {
     checkAttributes(attributes, rules, blame);
+    if (rules.within === 'update') return;
     if (!isGiven(resource.id) && !identifierFields.some((field) => isGiven(attributes[field]))) {
       blame.add('At least one of email, phone_number or external_id is required.');
     }
@@ -120,10 +130,19 @@ function checkAttributes(attributes: JsonObject, rules: ProfileRules, blame: Bla
 }
 
 /** At `POST /api/events` `meta` is among the attributes, everywhere else beside them (Klaviyo's OpenAPI). */
-function toKnownFields(rules: ProfileRules): ReadonlySet<string> {
-  if (rules.within === 'event') return eventAttributeFields;
-  const narrow = rules.within === 'import' && !rules.revision.takesAnonymousIdOnImport;
-  return narrow ? importAttributeFields : attributeFields;
+function toKnownFields({ within, revision }: ProfileRules): ReadonlySet<string> {
+  switch (within) {
+    case 'event':
+      return eventAttributeFields;
+    case 'bulk-event':
+      return attributeFields;
+    case 'import':
+      return revision.takesAnonymousIdOnImport ? attributeFields : importAttributeFields;
+    case 'create':
+      return createdAttributeFields;
+    case 'update':
+      return revision.takesAnonymousIdOnImport ? updatedAttributeFields : createdAttributeFields;
+  }
 }
 
 /** Spares the usual profile the measuring: one UTF-16 unit is at most 6 bytes of JSON, escapes included. */

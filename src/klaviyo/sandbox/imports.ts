@@ -5,6 +5,7 @@ import { toIdentifiers } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
 import type { Counters } from './counters.js';
 import type { JsonObject } from './json.js';
+import type { ListBook } from './lists.js';
 import type { Profile, ProfileBook } from './profiles.js';
 
 /** Why one profile of a job failed; `pointer` is within that profile. */
@@ -51,6 +52,7 @@ export type ImportOptions = {
   readonly clock: Clock;
   readonly importDelayMs: number;
   readonly profiles: ProfileBook;
+  readonly lists: ListBook;
   readonly counters: Counters;
 };
 
@@ -112,6 +114,7 @@ export function createImports(options: ImportOptions): Imports {
       countOverlaps(entries);
       hold(entries, 1);
       const createdAt = clock.now();
+      for (const list of lists) options.lists.ensure(list, createdAt);
       const startsAt = createdAt + importDelayMs / 3;
       const timer = clock.setTimer(importDelayMs, () => finish(id));
       const job = { id, createdAt, startsAt, entries, lists, timer };
@@ -147,7 +150,7 @@ function toOpenState(job: Open, now: number): ImportState {
 }
 
 /** Writes what the job holds into the account. */
-function run(job: Open, { clock, profiles, counters }: ImportOptions): ImportState {
+function run(job: Open, { clock, profiles, lists, counters }: ImportOptions): ImportState {
   const at = clock.now();
   const seen = new Set<string>();
   const written: Profile[] = [];
@@ -170,6 +173,7 @@ function run(job: Open, { clock, profiles, counters }: ImportOptions): ImportSta
       written.push(profiles.upsert(profile, { at, nullClears: false }).profile);
     }
   }
+  for (const list of job.lists) lists.add(list, written, at);
   return {
     ...toOpenState(job, at),
     status: 'complete',

@@ -1,6 +1,7 @@
 import type { Clock } from '../../clock.js';
 import type { RateWindow } from '../../envelope.js';
-import type { Endpoint, Operation } from './endpoints.js';
+import type { Endpoint } from './endpoints.js';
+import type { Operation } from './operations.js';
 import { createRing } from './ring.js';
 
 /** A sliding window that held more arrivals than its limit. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Call } from './account.js';
 import { isTestAddress } from './activity.js';
-import { toErrors, toInvalid } from './answer.js';
+import { toErrors, toInvalid, toNotFound } from './answer.js';
 import type { Answer } from './answer.js';
 import { createBlame } from './blame.js';
 import { checkProfile, maxProfileBytes } from './check-profile.js';
@@ -12,6 +12,9 @@ import { toMember } from './json.js';
 import { judgePoison } from './poison.js';
 import type { Suspect } from './poison.js';
 import { createProfileBook } from './profiles.js';
+import type { Profile } from './profiles.js';
+import { toOne, withQuery } from './query.js';
+import type { Query } from './query.js';
 import { toImportJobResource, toProfileResource } from './resources.js';
 
 /** Klaviyo's cap on one import job. */
@@ -19,7 +22,7 @@ export const maxProfilesPerRequest = 10_000;
 
 const bulkPath = ['data', 'attributes', 'profiles', 'data'] as const;
 
-/** As with events, the list itself is walked by hand. Lists are taken without question: the sandbox has none. */
+/** As with events, the list itself is walked by hand. Lists are taken without question: one that is named comes into being. */
 const bulkFrame = z.strictObject({
   data: z.strictObject({
     type: z.literal('profile-bulk-import-job'),
@@ -38,31 +41,75 @@ const bulkFrame = z.strictObject({
   }),
 });
 
+const answeredProfile = { fields: ['profile'], additionalFields: 'profile' };
+
 /** `POST /api/profile-import`: 201 with a new profile, 200 with one that was known. */
 export function importProfile(call: Call): Answer {
-  const blame = createBlame();
-  const found: { profile?: ProfileInput | undefined } = {};
-  blame.within(['data'], () => {
-    found.profile = checkProfile(
-      toMember(call.json, 'data'),
-      { revision: call.revision, maxBytes: maxProfileBytes, within: 'import' },
-      blame,
-    );
-  });
-  const { profile } = found;
-  if (profile === undefined || blame.errors().length > 0) {
-    return { ...toErrors(400, blame.errors()), count: 1 };
-  }
-  const at = ['data', 'attributes'];
-  const { errors, effect } = judgePoison(call.poisons, () => [
-    { prefix: at, places: [{ at, attributes: profile.attributes }] },
-  ]);
-  if (errors.length > 0) return { ...toErrors(400, errors), count: 1 };
-  if (effect !== null && isAnswering(effect)) return { status: 200, count: 1, effect };
-  return { ...write(call, profile), count: 1, ...(effect === null ? {} : { effect }) };
+  return writeProfile(call, 'import', (profile) => upsert(call, profile));
 }
 
-function write({ account, now, url }: Call, input: ProfileInput): Answer {
+/** `POST /api/profiles`: 201, or 409 with the profile that has one of these identifiers. */
+export function createProfile(call: Call): Answer {
+  return writeProfile(
+    call,
+    'create',
+    (profile) => toDuplicate(call, profile, null) ?? upsert(call, profile),
+  );
+}
+
+/** `PATCH /api/profiles/{id}`: 200; 404 where there is none, 409 where another has one of these identifiers. */
+export function updateProfile(call: Call): Answer {
+  const { account, id } = call;
+  return writeProfile(call, 'update', (profile) => {
+    if (profile.id !== id) {
+      const detail = 'The id of the resource must be the one in the path.';
+      return toErrors(400, [toInvalid(detail, { pointer: '/data/id' })]);
+    }
+    if (account.profiles.get(id) === undefined) {
+      return toNotFound(`A profile with id ${id} does not exist.`);
+    }
+    const duplicate = toDuplicate(call, profile, id);
+    if (duplicate !== null) return duplicate;
+    const updated = account.profiles.upsert(profile, { at: call.now, nullClears: true });
+    return { profile: updated.profile, status: 200 };
+  });
+}
+
+/** Checks the profile of the body and has it written; what was written is shown as the query asks. */
+function writeProfile(
+  call: Call,
+  within: 'import' | 'create' | 'update',
+  write: (profile: ProfileInput) => Answer | Written,
+): Answer {
+  return withQuery(call, answeredProfile, (query) => {
+    const blame = createBlame();
+    const found: { profile?: ProfileInput | undefined } = {};
+    const rules = { revision: call.revision, maxBytes: maxProfileBytes, within };
+    blame.within(['data'], () => {
+      found.profile = checkProfile(toMember(call.json, 'data'), rules, blame);
+    });
+    const { profile } = found;
+    if (profile === undefined || blame.errors().length > 0) {
+      return { ...toErrors(400, blame.errors()), count: 1 };
+    }
+    const at = ['data', 'attributes'];
+    const { errors, effect } = judgePoison(call.poisons, () => [
+      { prefix: at, places: [{ at, attributes: profile.attributes }] },
+    ]);
+    if (errors.length > 0) return { ...toErrors(400, errors), count: 1 };
+    if (effect !== null && isAnswering(effect)) return { status: 200, count: 1, effect };
+    const written = write(profile);
+    const answer =
+      'profile' in written
+        ? { ...toOne(toProfileResource(written.profile, call.url), query), status: written.status }
+        : written;
+    return { ...answer, count: 1, ...(effect === null ? {} : { effect }) };
+  });
+}
+
+type Written = { readonly profile: Profile; readonly status: 200 | 201 };
+
+function upsert({ account, now }: Call, input: ProfileInput): Written {
   const dropped = isTestAddress(input.attributes.email);
   // A dropped address is answered like any other, from a book that is thrown away.
   const book = dropped ? createProfileBook() : account.profiles;
@@ -71,17 +118,36 @@ function write({ account, now, url }: Call, input: ProfileInput): Answer {
     account.counters.droppedTestAddress++;
   } else account.counters.imported++;
   const { profile, created } = book.upsert(input, { at: now, nullClears: true });
-  return {
-    status: created ? 201 : 200,
-    body: {
-      data: toProfileResource(profile, url),
-      links: { self: new URL(`/api/profiles/${profile.id}`, url).href },
+  return { profile, status: created ? 201 : 200 };
+}
+
+/** Recorded live at revision 2026-07-15. */
+function toDuplicate(
+  { account }: Call,
+  { attributes }: ProfileInput,
+  id: string | null,
+): Answer | null {
+  const other = account.profiles.findOther(attributes, id);
+  if (other === undefined) return null;
+  return toErrors(409, [
+    {
+      code: 'duplicate_profile',
+      title: 'Conflict.',
+      detail: 'A profile already exists with one of these identifiers.',
+      source: { pointer: '/data/attributes' },
+      meta: { duplicate_profile_id: other.id },
     },
-  };
+  ]);
 }
 
 /** `POST /api/profile-bulk-import-jobs`: 202 with the queued job, or 400 and no job. */
 export function bulkImportProfiles(call: Call): Answer {
+  return withQuery(call, { fields: ['profile-bulk-import-job'] }, (query) =>
+    importProfiles(call, query),
+  );
+}
+
+function importProfiles(call: Call, query: Query): Answer {
   const framed = toFrame(call.json, bulkFrame, 'profile-bulk-import-job');
   if ('refused' in framed) return framed.refused;
   const { attributes, relationships } = framed.frame.data;
@@ -103,11 +169,14 @@ export function bulkImportProfiles(call: Call): Answer {
   }
   if (blame.errors().length > 0) return { ...toErrors(400, blame.errors()), count };
   const lists = relationships?.lists?.data.map(({ id }) => id) ?? [];
-  return startJob(call, profiles, lists);
+  return startJob(call, { profiles, lists, query });
 }
 
 /** Poison that waits for the job does not show in the answer. */
-function startJob(call: Call, profiles: ProfileInput[], lists: readonly string[]): Answer {
+function startJob(
+  call: Call,
+  { profiles, lists, query }: { profiles: ProfileInput[]; lists: readonly string[]; query: Query },
+): Answer {
   const count = profiles.length;
   const verdict = judgePoison(call.poisons, () => toSuspects(profiles));
   if (verdict.errors.length > 0) return { ...toErrors(400, verdict.errors), count };
@@ -120,8 +189,8 @@ function startJob(call: Call, profiles: ProfileInput[], lists: readonly string[]
     failure: verdict.failures.get(index) ?? null,
   }));
   const job = call.account.imports.create(entries, lists);
-  const data = toImportJobResource(job, call.url);
-  return { status: 202, count, body: { data, links: data.links }, ...effect };
+  const answer = toOne(toImportJobResource(job, call.url), query);
+  return { ...answer, status: 202, count, ...effect };
 }
 
 function toSuspects(profiles: readonly ProfileInput[]): Suspect[] {

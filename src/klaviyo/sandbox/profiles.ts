@@ -32,6 +32,8 @@ export type ProfileBook = {
   ): { readonly profile: Profile; readonly created: boolean };
   /** Everything the input could be known by: its identifiers and the profiles they lead to now. */
   toIdentity(input: ProfileInput): readonly string[];
+  /** A profile that has one of these identifiers, other than the one of that id. */
+  findOther(attributes: JsonObject, id: string | null): Profile | undefined;
   get(id: string): Profile | undefined;
   /** Oldest first. */
   all(): Iterable<Profile>;
@@ -105,6 +107,8 @@ export function createProfileBook(): ProfileBook {
       const identifiers = toIdentifiers(input.id, input.attributes);
       return [...identifiers, ...find(identifiers).map(({ id }) => `id:${id}`)];
     },
+    findOther: (attributes, id) =>
+      find(toIdentifiers(null, attributes)).find((found) => found.id !== id),
     get: (id) => byId.get(id),
     all: () => byId.values(),
     newest(limit) {

@@ -1,32 +1,36 @@
 import { toErrors, toInvalid } from './answer.js';
 import type { Answer } from './answer.js';
-import type { Resource } from './resources.js';
+import { FilterError, toConditions } from './filters.js';
+import type { Condition, FilterRules } from './filters.js';
+import { isObject } from './json.js';
+import type { JsonObject } from './json.js';
+import { attributeNames } from './resources.js';
+import type { Identifier, Resource } from './resources.js';
 
 /** Which query parameters an operation takes, as in Klaviyo's OpenAPI. */
 export type QueryRules = {
   /** Types that `fields[type]` may narrow. */
   readonly fields: readonly string[];
-  readonly additionalFields?: boolean;
+  /** The type that `additional-fields[type]` may widen. */
+  readonly additionalFields?: string;
   readonly include?: readonly string[];
-  /** Fields that `filter=equals(…)` and `any(…)` may name; the sandbox knows no other operator. */
-  readonly filter?: readonly string[];
+  readonly filter?: FilterRules;
   readonly sort?: readonly string[];
   readonly pageSize?: number;
   /** Where it is absent, `page[size]` is refused. */
   readonly maxPageSize?: number;
 };
 
-export type Filter = { readonly field: string; readonly values: readonly string[] };
-
 /** A query that the operation understands. */
 export type Query = {
   readonly ok: true;
-  readonly filter: Filter | null;
+  /** All of them must hold. */
+  readonly filter: readonly Condition[];
   readonly sort: string | null;
   readonly include: readonly string[];
   readonly size: number;
   readonly offset: number;
-  /** Leaves the attributes `fields[type]` asks for. */
+  /** Leaves the attributes that are shown unasked, and those that `fields` and `additional-fields` name. */
   readonly pick: (resource: Resource) => Resource;
 };
 
@@ -44,7 +48,7 @@ class BadParameter extends Error {
 /** Reads the query, or gives the 400 that names the parameter. */
 export function toQuery(url: URL, rules: QueryRules): Query | Refused {
   try {
-    return read(url.searchParams, rules);
+    return read(url, rules);
   } catch (error) {
     if (!(error instanceof BadParameter)) throw error;
     const source = { parameter: error.parameter };
@@ -52,38 +56,83 @@ export function toQuery(url: URL, rules: QueryRules): Query | Refused {
   }
 }
 
-function read(parameters: URLSearchParams, rules: QueryRules): Query {
+function read(url: URL, rules: QueryRules): Query {
+  const parameters = url.searchParams;
   refuseUnknown(parameters, rules);
-  const picked = new Map(
-    rules.fields.flatMap((type) => {
-      const names = parameters.get(`fields[${type}]`);
-      return names === null ? [] : [[type, new Set(names.split(','))] as const];
-    }),
-  );
   const sort = parameters.get('sort');
   if (sort !== null && !rules.sort?.includes(sort)) {
     throw new BadParameter('sort', `'${sort}' is not an allowed sort field for this resource.`);
   }
   return {
     ok: true,
-    filter: toFilter(parameters.get('filter'), rules.filter ?? []),
+    filter: toFilter(parameters.get('filter'), rules.filter ?? {}),
     sort,
     include: toInclude(parameters.get('include'), rules.include ?? []),
     size: toSize(parameters.get('page[size]'), rules),
-    offset: toOffset(parameters.get('page[cursor]')),
-    pick(resource) {
-      const names = picked.get(resource.type);
-      if (names === undefined) return resource;
-      const kept = Object.entries(resource.attributes).filter(([name]) => names.has(name));
-      return { ...resource, attributes: Object.fromEntries(kept) };
-    },
+    offset: toOffset(url),
+    pick: createPick(parameters, rules),
   };
+}
+
+function createPick(parameters: URLSearchParams, rules: QueryRules): Query['pick'] {
+  const picked = new Map(
+    rules.fields.flatMap((type) => {
+      const names = toNames(parameters, `fields[${type}]`, attributeNames[type]);
+      return names === null ? [] : [[type, names] as const];
+    }),
+  );
+  const widened = rules.additionalFields ?? '';
+  const { optional = [] } = attributeNames[widened] ?? {};
+  const additional =
+    toNames(parameters, `additional-fields[${widened}]`, { usual: optional }) ?? [];
+  return (resource) => {
+    const { usual, optional: unasked = [] } = attributeNames[resource.type] ?? {};
+    const names = picked.get(resource.type) ?? usual;
+    if (names === undefined) return resource;
+    const asked = unasked.filter((name) => resource.type === widened && additional.includes(name));
+    return { ...resource, attributes: pickMembers(resource.attributes, [...names, ...asked]) };
+  };
+}
+
+/** The names a parameter lists; null where it is absent. Types that the sandbox never shows may have any. */
+function toNames(
+  parameters: URLSearchParams,
+  parameter: string,
+  known: (typeof attributeNames)[string] | undefined,
+): readonly string[] | null {
+  const text = parameters.get(parameter);
+  if (text === null) return null;
+  const names = text.split(',');
+  const all = known && [...known.usual, ...(known.optional ?? []), 'id'];
+  for (const name of names) {
+    if (all === undefined || all.includes(name.split('.')[0] ?? '')) continue;
+    throw new BadParameter(parameter, `'${name}' is not an allowed field for this resource.`);
+  }
+  return names;
+}
+
+/** `location` keeps a whole member, `location.city` one of its members. */
+function pickMembers(object: JsonObject, names: readonly string[]): JsonObject {
+  const tops = new Set(names.map((name) => name.split('.')[0] ?? ''));
+  const kept = Object.entries(object).flatMap(([top, value]) => {
+    if (!tops.has(top)) return [];
+    if (names.includes(top) || !isObject(value)) return [[top, value] as const];
+    const below = names.filter((name) => name.startsWith(`${top}.`));
+    const members = pickMembers(
+      value,
+      below.map((name) => name.slice(top.length + 1)),
+    );
+    return [[top, members] as const];
+  });
+  return Object.fromEntries(kept);
 }
 
 function refuseUnknown(parameters: URLSearchParams, rules: QueryRules): void {
   const known = new Set([
     ...rules.fields.map((type) => `fields[${type}]`),
-    ...(rules.additionalFields === true ? ['additional-fields[profile]'] : []),
+    ...(rules.additionalFields === undefined
+      ? []
+      : [`additional-fields[${rules.additionalFields}]`]),
     ...(rules.include === undefined ? [] : ['include']),
     ...(rules.filter === undefined ? [] : ['filter']),
     ...(rules.sort === undefined ? [] : ['sort']),
@@ -108,26 +157,13 @@ function toInclude(text: string | null, allowed: readonly string[]): readonly st
   return names;
 }
 
-/** `equals(field,"value")` or `any(field,["a","b"])`, with either kind of quotes. */
-function toFilter(text: string | null, allowed: readonly string[]): Filter | null {
-  if (text === null) return null;
-  const [, operator, field = '', rest = ''] =
-    /^(equals|any)\(([\w.]+),\s*(.*)\)$/s.exec(text) ?? [];
-  const list = operator === 'any' ? (/^\[(.*)\]$/s.exec(rest)?.[1] ?? '') : rest;
-  const form = /^(?:"[^"]*"|'[^']*')(?:,\s*(?:"[^"]*"|'[^']*'))*$/;
-  if (operator === undefined || !form.test(list)) {
-    throw new BadParameter('filter', `Invalid filter provided: '${text}'`);
+function toFilter(text: string | null, rules: FilterRules): readonly Condition[] {
+  try {
+    return text === null ? [] : toConditions(text, rules);
+  } catch (error) {
+    if (error instanceof FilterError) throw new BadParameter('filter', error.message);
+    throw error;
   }
-  if (!allowed.includes(field)) {
-    throw new BadParameter('filter', `'${field}' is not a filterable field for this resource.`);
-  }
-  const values = [...list.matchAll(/"([^"]*)"|'([^']*)'/g)].map(
-    ([, double, single]) => double ?? single ?? '',
-  );
-  if (operator === 'equals' && values.length !== 1) {
-    throw new BadParameter('filter', `Invalid filter provided: '${text}'`);
-  }
-  return { field, values };
 }
 
 function toSize(text: string | null, rules: QueryRules): number {
@@ -139,17 +175,61 @@ function toSize(text: string | null, rules: QueryRules): number {
 }
 
 /** Opaque to the sender, so that nobody builds one. */
-function toOffset(cursor: string | null): number {
+function toOffset(url: URL): number {
+  const cursor = url.searchParams.get('page[cursor]');
   if (cursor === null) return 0;
-  const offset = /^offset:(\d{1,12})$/.exec(Buffer.from(cursor, 'base64url').toString())?.[1];
+  const text = toLinkedCursor(cursor, url) ?? cursor;
+  const offset = /^offset:(\d{1,12})$/.exec(Buffer.from(text, 'base64url').toString())?.[1];
   if (offset === undefined) throw new BadParameter('page[cursor]', 'Invalid cursor provided.');
   return Number(offset);
+}
+
+/**
+ * The cursor of a link that was sent whole. Klaviyo's clients are given `links.next` as it is; they
+ * take the cursor out of it where it begins with https://, and send it as it is where it does not.
+ */
+function toLinkedCursor(cursor: string, { pathname }: URL): string | null {
+  if (!cursor.startsWith('http://') || !URL.canParse(cursor)) return null;
+  const link = new URL(cursor);
+  return link.pathname === pathname ? link.searchParams.get('page[cursor]') : null;
+}
+
+/** Answers a request with a query: reads it and, where it is fine, asks for the answer. */
+export function withQuery(
+  { url }: { readonly url: URL },
+  rules: QueryRules,
+  answer: (query: Query) => Answer,
+): Answer {
+  const query = toQuery(url, rules);
+  return query.ok ? answer(query) : query.refused;
+}
+
+/** One resource. `included`: what `include` asked for. */
+export function toOne(
+  resource: Resource,
+  query: Query,
+  included: readonly Resource[] = [],
+): Answer {
+  const links = { self: resource.links.self };
+  const more = query.include.length > 0 ? { included: included.map(query.pick) } : {};
+  return { status: 200, body: { data: query.pick(resource), links, ...more } };
+}
+
+/** What a relationship leads to, without its attributes. */
+export function toRelated(
+  identifier: Identifier,
+  links: { readonly self: string; readonly related: string },
+): Answer {
+  const { type, id } = identifier;
+  return { status: 200, body: { data: { type, id }, links } };
 }
 
 export type PageOptions<T> = {
   readonly query: Query;
   readonly url: URL;
   readonly toResource: (entry: T) => Resource;
+  /** Shows type and id alone, as a relationship does. */
+  readonly identifiersOnly?: boolean;
   /** Resources that `include` asked for. */
   readonly toIncluded?: (entries: readonly T[]) => readonly Resource[];
 };
@@ -169,11 +249,20 @@ export function toPage<T>(entries: readonly T[], options: PageOptions<T>): Answe
   return {
     status: 200,
     body: {
-      data: shown.map((entry) => query.pick(options.toResource(entry))),
+      data: shown.map((entry) => {
+        const resource = options.toResource(entry);
+        if (options.identifiersOnly !== true) return query.pick(resource);
+        return { type: resource.type, id: resource.id };
+      }),
       links,
       ...(query.include.length > 0 ? { included: included.map(query.pick) } : {}),
     },
   };
+}
+
+/** A list of what the sandbox never has. */
+export function toEmptyPage(query: Query, url: URL): Answer {
+  return toPage<never>([], { query, url, toResource: (nothing) => nothing });
 }
 
 /** The same list from `offset` on; null is where the request was. Brackets are escaped: a raw one is no URI. */

@@ -1,7 +1,9 @@
 import type { Metric, RecordedEvent } from './activity.js';
 import { textFields } from './check-profile.js';
 import type { ImportError, ImportState } from './imports.js';
+import type { List } from './lists.js';
 import { isObject } from './json.js';
+import type { JsonObject } from './json.js';
 import { toSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
 
@@ -15,6 +17,59 @@ export type Resource = {
 };
 
 type Links = { readonly self: string; readonly related: string };
+
+/** What a relationship shows of a resource. */
+export type Identifier = Pick<Resource, 'type' | 'id'>;
+
+/**
+ * The attributes of each type that the sandbox shows. `fields[type]` may name them, and members of
+ * them (`location.city`); `optional` ones are shown only where they are asked for.
+ */
+export const attributeNames: Readonly<
+  Record<string, { readonly usual: readonly string[]; readonly optional?: readonly string[] }>
+> = {
+  account: {
+    usual: [
+      'test_account',
+      'contact_information',
+      'industry',
+      'timezone',
+      'preferred_currency',
+      'public_api_key',
+      'locale',
+    ],
+  },
+  event: { usual: ['timestamp', 'event_properties', 'datetime', 'uuid'] },
+  'import-error': { usual: ['code', 'title', 'detail', 'source', 'original_payload'] },
+  list: { usual: ['name', 'created', 'updated', 'opt_in_process'], optional: ['profile_count'] },
+  metric: { usual: ['name', 'created', 'updated', 'integration'] },
+  profile: {
+    usual: [
+      'email',
+      'phone_number',
+      'external_id',
+      ...textFields,
+      'created',
+      'updated',
+      'last_event_date',
+      'location',
+      'properties',
+    ],
+    optional: ['subscriptions', 'predictive_analytics'],
+  },
+  'profile-bulk-import-job': {
+    usual: [
+      'status',
+      'created_at',
+      'total_count',
+      'completed_count',
+      'failed_count',
+      'completed_at',
+      'expires_at',
+      'started_at',
+    ],
+  },
+};
 
 /** Every attribute is there, null where it was never set. */
 export function toProfileResource(profile: Profile, url: URL): Resource {
@@ -34,6 +89,8 @@ export function toProfileResource(profile: Profile, url: URL): Resource {
       last_event_date: toIso(profile.lastEventAt),
       location: isObject(location) ? location : {},
       properties: isObject(properties) ? properties : {},
+      subscriptions: toSubscriptions(attributes),
+      predictive_analytics: noPredictions,
     },
     relationships: {
       lists: { links: toLinks(path, 'lists', url) },
@@ -42,6 +99,49 @@ export function toProfileResource(profile: Profile, url: URL): Resource {
     links: { self: new URL(path, url).href },
   };
 }
+
+/** The sandbox records no consent: nobody ever subscribed, and e-mail may be sent where there is an address. */
+function toSubscriptions({ email }: JsonObject): JsonObject {
+  return {
+    email: {
+      marketing: {
+        can_receive_email_marketing: typeof email === 'string',
+        consent: 'NEVER_SUBSCRIBED',
+        consent_timestamp: null,
+        last_updated: null,
+        method: null,
+        method_detail: null,
+        custom_method_detail: null,
+        double_optin: null,
+        suppression: [],
+        list_suppressions: [],
+      },
+    },
+    sms: {
+      marketing: {
+        can_receive_sms_marketing: false,
+        consent: 'NEVER_SUBSCRIBED',
+        consent_timestamp: null,
+        last_updated: null,
+        method: null,
+        method_detail: null,
+      },
+    },
+  };
+}
+
+/** What Klaviyo shows of a profile that has too little history. */
+const noPredictions: JsonObject = {
+  historic_clv: null,
+  predicted_clv: null,
+  total_clv: null,
+  historic_number_of_orders: null,
+  predicted_number_of_orders: null,
+  average_days_between_orders: null,
+  average_order_value: null,
+  churn_probability: null,
+  expected_date_of_next_order: null,
+};
 
 /** Klaviyo puts value and id among the properties, under names that begin with $. */
 export function toEventResource(event: RecordedEvent, url: URL): Resource {
@@ -75,6 +175,14 @@ export function toEventResource(event: RecordedEvent, url: URL): Resource {
   };
 }
 
+/** Every metric of the sandbox came in through its API. */
+export const integration = {
+  object: 'integration',
+  id: 'sandbox',
+  name: 'API',
+  category: 'API',
+} as const;
+
 export function toMetricResource(metric: Metric, url: URL): Resource {
   const path = `/api/metrics/${metric.id}`;
   return {
@@ -84,9 +192,30 @@ export function toMetricResource(metric: Metric, url: URL): Resource {
       name: metric.name,
       created: toIso(metric.createdAt),
       updated: toIso(metric.updatedAt),
-      integration: { object: 'integration', id: 'sandbox', name: 'API', category: 'API' },
+      integration,
     },
     relationships: { 'flow-triggers': { links: toLinks(path, 'flow-triggers', url) } },
+    links: { self: new URL(path, url).href },
+  };
+}
+
+export function toListResource(list: List, url: URL): Resource {
+  const path = `/api/lists/${list.id}`;
+  return {
+    type: 'list',
+    id: list.id,
+    attributes: {
+      name: list.name,
+      created: toIso(list.createdAt),
+      updated: toIso(list.updatedAt),
+      opt_in_process: 'single_opt_in',
+      profile_count: new Set(Array.from(list.members.keys(), toSurvivor)).size,
+    },
+    relationships: {
+      profiles: { links: toLinks(path, 'profiles', url) },
+      tags: { links: toLinks(path, 'tags', url) },
+      'flow-triggers': { links: toLinks(path, 'flow-triggers', url) },
+    },
     links: { self: new URL(path, url).href },
   };
 }
@@ -140,10 +269,12 @@ export function toImportErrorResource(
   };
 }
 
+export const accountId = 'SNDBOX';
+
 export function toAccountResource(url: URL): Resource {
   return {
     type: 'account',
-    id: 'SNDBOX',
+    id: accountId,
     attributes: {
       test_account: true,
       contact_information: {
@@ -163,10 +294,10 @@ export function toAccountResource(url: URL): Resource {
       industry: null,
       timezone: 'UTC',
       preferred_currency: 'USD',
-      public_api_key: 'SNDBOX',
+      public_api_key: accountId,
       locale: 'en-US',
     },
-    links: { self: new URL('/api/accounts/SNDBOX', url).href },
+    links: { self: new URL(`/api/accounts/${accountId}`, url).href },
   };
 }
 
@@ -176,7 +307,7 @@ function toIso(epochMs: number | null): string | null {
   return epochMs === null ? null : new Date(epochMs).toISOString();
 }
 
-function toLinks(path: string, relation: string, url: URL): Links {
+export function toLinks(path: string, relation: string, url: URL): Links {
   return {
     self: new URL(`${path}/relationships/${relation}`, url).href,
     related: new URL(`${path}/${relation}`, url).href,

@@ -100,10 +100,9 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     }
     const at = clock.now();
     const url = toUrl(request);
-    const served =
-      url.pathname === '/api' || url.pathname.startsWith('/api/')
-        ? serveApi({ request, response, url, account, at }, serving)
-        : serveViewer(request, url, viewing).then((answer) => send(response, answer));
+    const served = /^\/(?:api|client)(?:\/|$)/.test(url.pathname)
+      ? serveApi({ request, response, url, account, at }, serving)
+      : serveViewer(request, url, viewing).then((answer) => send(response, answer));
     served.catch((error: unknown) => fail(response, error));
   });
   // Longer than any client keeps an idle connection, so that only scripted resets happen.

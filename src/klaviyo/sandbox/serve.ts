@@ -6,14 +6,24 @@ import { jsonApiType, toErrors, toNotFound, toThrottled } from './answer.js';
 import type { Answer } from './answer.js';
 import { readBody } from './body.js';
 import type { Body } from './body.js';
-import { toOperation, toWindows } from './endpoints.js';
-import type { Operation, WindowOptions } from './endpoints.js';
+import { toWindows } from './endpoints.js';
+import type { WindowOptions } from './endpoints.js';
 import { toFaultAnswer } from './fault-answer.js';
 import { isAnswering } from './faults.js';
 import type { FaultEffect, Faults } from './faults.js';
 import { toAskedRevision, toKey, toScopeError } from './gate.js';
+import { toOperation } from './operations.js';
+import type { Operation } from './operations.js';
 import { bulkCreateEvents, createEvent } from './post-events.js';
-import { bulkImportProfiles, importProfile } from './post-profiles.js';
+import {
+  bulkImportProfiles,
+  createProfile,
+  importProfile,
+  updateProfile,
+} from './post-profiles.js';
+import * as events from './read-events.js';
+import * as lists from './read-lists.js';
+import * as profiles from './read-profiles.js';
 import * as reads from './reads.js';
 import { documentedRetirement, toServedRevision } from './retirement.js';
 import type { ServedRevision } from './retirement.js';
@@ -39,15 +49,36 @@ const calls: Readonly<Record<string, (call: Call) => Answer>> = {
   bulk_create_events: bulkCreateEvents,
   create_or_update_profile: importProfile,
   bulk_import_profiles: bulkImportProfiles,
+  create_profile: createProfile,
+  update_profile: updateProfile,
   get_import_jobs: reads.getImportJobs,
   get_import_job: reads.getImportJob,
   get_import_errors: reads.getImportErrors,
   get_import_profiles: reads.getImportProfiles,
-  get_profiles: reads.getProfiles,
-  get_profile: reads.getProfile,
-  get_events: reads.getEvents,
-  get_metrics: reads.getMetrics,
+  get_import_profile_ids: reads.getImportProfileIds,
+  get_import_lists: reads.getImportLists,
+  get_import_list_ids: reads.getImportListIds,
+  get_profiles: profiles.getProfiles,
+  get_profile: profiles.getProfile,
+  get_profile_lists: profiles.getProfileLists,
+  get_profile_list_ids: profiles.getProfileListIds,
+  get_none_of_profile: profiles.getNoneOfProfile,
+  get_events: events.getEvents,
+  get_event: events.getEvent,
+  get_event_metric: events.getEventMetric,
+  get_event_metric_id: events.getEventMetricId,
+  get_event_profile: events.getEventProfile,
+  get_event_profile_id: events.getEventProfileId,
+  get_metrics: events.getMetrics,
+  get_metric: events.getMetric,
+  get_metric_flows: events.getMetricFlows,
+  get_lists: lists.getLists,
+  get_list: lists.getList,
+  get_list_profiles: lists.getListProfiles,
+  get_list_profile_ids: lists.getListProfileIds,
+  get_none_of_list: lists.getNoneOfList,
   get_accounts: reads.getAccounts,
+  get_account: reads.getAccount,
 };
 
 /** One request on its way: what is known of it before its body is read. */
@@ -65,7 +96,7 @@ export async function serveApi(visit: Visit, serving: Serving): Promise<void> {
   const method = visit.request.method ?? 'GET';
   const match = toOperation(method, visit.url.pathname);
   if (match.kind !== 'operation') {
-    const answer = match.kind === 'unknown' ? toUnknown(visit.url.pathname) : toWrongMethod(method);
+    const answer = toUnserved(match.kind, method, visit.url.pathname);
     finish(visit, { endpoint: 'unknown', bytes: 0, answer, revision: null });
     return;
   }
@@ -135,7 +166,8 @@ function admit(visit: Visit, operation: Operation, serving: Serving): Admitted {
 
 /** Null where the sender went away in the middle. */
 function takeBody(request: IncomingMessage): Promise<Body | null> {
-  return request.method === 'POST' ? readBody(request).catch(() => null) : Promise.resolve(noBody);
+  if (request.method === 'GET') return Promise.resolve(noBody);
+  return readBody(request).catch(() => null);
 }
 
 const noBody: Body = { kind: 'json', json: null, bytes: 0 };
@@ -249,10 +281,20 @@ export function send(response: ServerResponse, answer: Answer): void {
   response.end(text);
 }
 
-function toWrongMethod(method: string): Answer {
+function toUnserved(
+  kind: 'unknown' | 'unplayed' | 'wrong-method',
+  method: string,
+  path: string,
+): Answer {
+  if (kind === 'unknown') return toUnknown(path);
   const source = { pointer: '/data/' };
-  const detail = `Method "${method}" not allowed.`;
-  return toErrors(405, [{ code: 'method_not_allowed', title: detail, detail, source }]);
+  if (kind === 'wrong-method') {
+    const detail = `Method "${method}" not allowed.`;
+    return toErrors(405, [{ code: 'method_not_allowed', title: detail, detail, source }]);
+  }
+  const title = 'Klaviyo has this, and the sandbox does not play it.';
+  const detail = `${title} docs/sandbox.md lists what it plays. ${method} ${path}`;
+  return toErrors(501, [{ code: 'not_implemented', title, detail, source }]);
 }
 
 /** The v1 and v2 APIs answer 410, and not in JSON:API. */

@@ -144,6 +144,24 @@ describe('paths and methods', () => {
     expect((await at.get('/api/profiles/a/b')).status).toBe(404);
   });
 
+  it.each([
+    'GET /api/campaigns',
+    'GET /api/segments/x/profiles',
+    'POST /api/lists',
+    'DELETE /api/lists/x',
+    'POST /api/profile-merge',
+    'GET /api/profiles/x/conversations',
+    'POST /client/events',
+  ])('that Klaviyo has and the sandbox does not play are a 501: %s', async (call) => {
+    await start();
+    const [method = '', path = ''] = call.split(' ');
+    const answer = await at.send(path, { method, headers: goodHeaders });
+    expect(answer.status).toBe(501);
+    expect(answer.errors[0]).toMatchObject({ status: 501, code: 'not_implemented' });
+    expect(answer.errors[0]?.detail).toContain(call);
+    expect(at.sandbox.state().requests).toMatchObject([{ endpoint: 'unknown', status: 501 }]);
+  });
+
   it.each(['/api/v2/lists', '/api/v1/people', '/api/track', '/api/identify'])(
     '%s is long retired: 410, not JSON:API',
     async (path) => {

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { startTestSandbox, toBulkEvents, toSingleEvent, toWrapper } from '../../support/sandbox.js';
 import type { Reply, SandboxUnderTest } from '../../support/sandbox.js';
-import { operations, toWindows } from '../../../src/klaviyo/sandbox/endpoints.js';
+import { toWindows } from '../../../src/klaviyo/sandbox/endpoints.js';
+import { operations } from '../../../src/klaviyo/sandbox/operations.js';
 import { toRevision } from '../../../src/klaviyo/sandbox/revisions.js';
 import type { WindowOptions } from '../../../src/klaviyo/sandbox/endpoints.js';
 

@@ -136,6 +136,9 @@ describe('profiles', () => {
   });
 
   it.each([
+    ['fields[profile]=shoe_size', 'fields[profile]'],
+    ['fields[profile]=email,shoe.size', 'fields[profile]'],
+    ['additional-fields[profile]=email', 'additional-fields[profile]'],
     ['filter=equals(shoe_size,"1")', 'filter'],
     ['filter=email', 'filter'],
     ['filter=equals(email,"a","b")', 'filter'],
