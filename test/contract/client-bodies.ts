@@ -30,6 +30,12 @@ export const postedEvents = [
     event_time: '2026-11-01T10:00:00.000Z',
     insert_id: 'view-1',
   },
+  {
+    event_name: 'Viewed Product',
+    anonymous_id: 'visitor-1',
+    event_time: '2026-11-01T11:00:00.000Z',
+    insert_id: 'view-2',
+  },
 ];
 
 export const eventsBody = {
@@ -93,6 +99,27 @@ export const eventsBody = {
                       properties: {},
                       time: new Date('2026-11-01T10:00:00.000Z'),
                       uniqueId: 'view-1',
+                      metric: {
+                        data: { type: 'metric', attributes: { name: 'Viewed Product' } },
+                      },
+                    },
+                  },
+                ],
+              },
+            },
+          },
+          {
+            type: 'event-bulk-create',
+            attributes: {
+              profile: { data: { type: 'profile', attributes: { anonymousId: 'visitor-1' } } },
+              events: {
+                data: [
+                  {
+                    type: 'event',
+                    attributes: {
+                      properties: {},
+                      time: new Date('2026-11-01T11:00:00.000Z'),
+                      uniqueId: 'view-2',
                       metric: {
                         data: { type: 'metric', attributes: { name: 'Viewed Product' } },
                       },
@@ -196,12 +223,12 @@ export const refused = [
 
 type Metric = Wrapper['attributes']['events']['data'][number]['attributes']['metric'];
 
-/** What the revision of the client adds: `backfill` on wrapper and event, `anonymous_id` on an event's profile. */
+/** `backfill` of a wrapper and of its event, which decides. */
 export const laterWrapper = {
   type: 'event-bulk-create',
   attributes: {
     backfill: true,
-    profile: { data: { type: 'profile', attributes: { anonymousId: 'visitor-1' } } },
+    profile: { data: { type: 'profile', attributes: { anonymousId: 'visitor-2' } } },
     events: {
       data: [
         {

@@ -200,7 +200,7 @@ describe('the events of Klaviyo’s client', () => {
     });
     const { events, profiles } = at.sandbox.state();
     expect(events.at(-1)).toMatchObject({ metric: 'Viewed Product', backfill: false });
-    expect(profiles.at(-1)?.attributes).toEqual({ anonymous_id: 'visitor-1' });
+    expect(profiles.at(-1)?.attributes).toEqual({ anonymous_id: 'visitor-2' });
   });
 });
 

@@ -44,12 +44,30 @@ export type Condition = {
 /** Thrown by `toConditions`, in words for the sender. */
 export class FilterError extends Error {}
 
+/** What decides about a filter beside its text. `now`: epoch ms. */
+export type FilterContext = { readonly rules: FilterRules; readonly now: number };
+
 /** Throws FilterError where the text is no filter, or one that the operation does not take. */
-export function toConditions(text: string, rules: FilterRules): readonly Condition[] {
+export function toConditions(text: string, { rules, now }: FilterContext): readonly Condition[] {
   const scanner: Scanner = { text, at: 0 };
   const calls = takeCalls(scanner);
   if (scanner.at < text.length) throw toInvalidFilter(text);
-  return calls.map((call) => toCondition(call, rules, text));
+  const conditions = calls.map((call) => toCondition(call, rules, text));
+  for (const condition of conditions) {
+    if (!isAfterFuture(condition, rules, now)) continue;
+    throw new FilterError('End date may not be in the future: YYYY-mm-ddTHH:MM:SS');
+  }
+  return conditions;
+}
+
+/** What happened after a time that is still to come: a 400 (recorded live by two integrators, once with its words). */
+function isAfterFuture(
+  { field, operator, values }: Condition,
+  rules: FilterRules,
+  now: number,
+): boolean {
+  if (rules[field]?.type !== 'time' || !operator.startsWith('greater-')) return false;
+  return values.some((value) => typeof value === 'number' && value > now);
 }
 
 /** `toValue` gives what the resource has for a field: text, a number or epoch ms. */

@@ -84,16 +84,17 @@ const showProfiles = ({ data }) => fill('profiles', data.map(({ id, who, attribu
   cell(toTime(updatedAt), 'time'),
 ]), 'No profiles yet.');
 
-const toRevisions = ({ revision, servedRevision }) => revision === null ? ''
-  : servedRevision === null || revision.startsWith(servedRevision) ? revision : revision + ' → ' + servedRevision;
+const isForwarded = ({ revision, servedRevision }) =>
+  servedRevision !== null && !revision.startsWith(servedRevision);
 
 const showRequests = ({ data }) => fill('requests', data.map((one) => [
   cell(toTime(one.at), 'time'),
   cell(one.endpoint, '', one.method + ' ' + one.path),
-  cell(toRevisions(one), one.servedRevision && one.revision && !one.revision.startsWith(one.servedRevision) ? 'warn' : 'faint'),
   cell(one.count ? number.format(one.count) : '', 'number'),
   cell(one.bytes ? toSize(one.bytes) : '', 'number'),
   cell(one.status ?? 'cut', 'number ' + toKind(one.status)),
+  cell(one.servedRevision ?? one.revision ?? '', isForwarded(one) ? 'warn' : 'faint',
+    isForwarded(one) ? one.revision + ' was asked for' : ''),
 ]), 'No requests yet.');
 
 const showImports = ({ data }) => fill('imports', data.map((job) => [

@@ -33,7 +33,7 @@ export const page = `<!doctype html>
   <section aria-labelledby="requests-title">
     <h2 id="requests-title">Requests</h2>
     <div class="scroll"><table id="requests">
-      <thead><tr><th>Time</th><th>Endpoint</th><th>Revision</th><th class="number">Count</th><th class="number">Size</th><th class="number">Status</th></tr></thead>
+      <thead><tr><th>Time</th><th>Endpoint</th><th class="number">Count</th><th class="number">Size</th><th class="number">Status</th><th>Revision</th></tr></thead>
       <tbody></tbody>
     </table></div>
   </section>

@@ -1,7 +1,7 @@
 import { toErrors, toInvalid } from './answer.js';
 import type { Answer } from './answer.js';
 import { FilterError, toConditions } from './filters.js';
-import type { Condition, FilterRules } from './filters.js';
+import type { Condition, FilterContext, FilterRules } from './filters.js';
 import { isObject } from './json.js';
 import type { JsonObject } from './json.js';
 import { attributeNames } from './resources.js';
@@ -34,6 +34,9 @@ export type Query = {
   readonly pick: (resource: Resource) => Resource;
 };
 
+/** A request as far as its query goes. `now`: epoch ms. */
+type Asked = { readonly url: URL; readonly now: number };
+
 type Refused = { readonly ok: false; readonly refused: Answer };
 
 class BadParameter extends Error {
@@ -46,9 +49,9 @@ class BadParameter extends Error {
 }
 
 /** Reads the query, or gives the 400 that names the parameter. */
-export function toQuery(url: URL, rules: QueryRules): Query | Refused {
+function toQuery(asked: Asked, rules: QueryRules): Query | Refused {
   try {
-    return read(url, rules);
+    return read(asked, rules);
   } catch (error) {
     if (!(error instanceof BadParameter)) throw error;
     const source = { parameter: error.parameter };
@@ -56,7 +59,7 @@ export function toQuery(url: URL, rules: QueryRules): Query | Refused {
   }
 }
 
-function read(url: URL, rules: QueryRules): Query {
+function read({ url, now }: Asked, rules: QueryRules): Query {
   const parameters = url.searchParams;
   refuseUnknown(parameters, rules);
   const sort = parameters.get('sort');
@@ -65,7 +68,7 @@ function read(url: URL, rules: QueryRules): Query {
   }
   return {
     ok: true,
-    filter: toFilter(parameters.get('filter'), rules.filter ?? {}),
+    filter: toFilter(parameters.get('filter'), { rules: rules.filter ?? {}, now }),
     sort,
     include: toInclude(parameters.get('include'), rules.include ?? []),
     size: toSize(parameters.get('page[size]'), rules),
@@ -157,9 +160,9 @@ function toInclude(text: string | null, allowed: readonly string[]): readonly st
   return names;
 }
 
-function toFilter(text: string | null, rules: FilterRules): readonly Condition[] {
+function toFilter(text: string | null, context: FilterContext): readonly Condition[] {
   try {
-    return text === null ? [] : toConditions(text, rules);
+    return text === null ? [] : toConditions(text, context);
   } catch (error) {
     if (error instanceof FilterError) throw new BadParameter('filter', error.message);
     throw error;
@@ -196,11 +199,11 @@ function toLinkedCursor(cursor: string, { pathname }: URL): string | null {
 
 /** Answers a request with a query: reads it and, where it is fine, asks for the answer. */
 export function withQuery(
-  { url }: { readonly url: URL },
+  asked: Asked,
   rules: QueryRules,
   answer: (query: Query) => Answer,
 ): Answer {
-  const query = toQuery(url, rules);
+  const query = toQuery(asked, rules);
   return query.ok ? answer(query) : query.refused;
 }
 

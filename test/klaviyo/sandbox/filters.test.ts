@@ -25,8 +25,9 @@ const person = {
   datetime: Date.UTC(2026, 9, 3),
   timestamp: Date.UTC(2026, 9, 3) / 1000,
 };
+const now = Date.UTC(2026, 10, 1, 12);
 const matches = (text: string): boolean =>
-  isMatch(toConditions(text, rules), (field) => person[field as keyof typeof person]);
+  isMatch(toConditions(text, { rules, now }), (field) => person[field as keyof typeof person]);
 
 describe('a filter', () => {
   it.each<[string, boolean]>([
@@ -79,6 +80,16 @@ describe('a filter', () => {
     ')',
     'and()',
   ])('%s is refused', (text) => {
-    expect(() => toConditions(text, rules)).toThrow(FilterError);
+    expect(() => toConditions(text, { rules, now })).toThrow(FilterError);
+  });
+
+  it('for what comes after a time in the future is refused, as Klaviyo does', () => {
+    const read = (text: string) => () => toConditions(text, { rules, now });
+    expect(read('greater-than(datetime,2026-11-01T12:00:01Z)')).toThrow(
+      'End date may not be in the future',
+    );
+    expect(read('greater-or-equal(datetime,2026-11-01T12:00:01Z)')).toThrow(FilterError);
+    expect(read('greater-than(datetime,2026-11-01T12:00:00Z)')).not.toThrow();
+    expect(read('less-than(datetime,2026-11-01T12:00:01Z)')).not.toThrow();
   });
 });
