@@ -1,5 +1,5 @@
 import { wait, type Clock } from './clock.js';
-import { revisionWarning, type Config } from './config.js';
+import type { Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
 import { lanes } from './envelope.js';
 import { quotaWindowMs } from './http/rate-limit.js';
@@ -12,6 +12,8 @@ import { startThreads } from './ingest/threads.js';
 import { createKlaviyoClient } from './klaviyo/client.js';
 import { selectProxy } from './klaviyo/proxy.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
+import { keepRevision, recallRevision, RevisionInUse } from './klaviyo/revision-in-use.js';
+import { toRules } from './klaviyo/revisions.js';
 import { openLimits, type Limits } from './limit.js';
 import { createLiveSettings, type Reloaded } from './live-settings.js';
 import type { Logger } from './logger.js';
@@ -91,10 +93,18 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     if (!isClosed) deps.onFault(error);
   };
   const proxy = selectProxy(config.KLAVIYO_BASE_URL, config);
+  const revision = new RevisionInUse({
+    setting: config.KLAVIYO_REVISION,
+    now: clock.now(),
+    onMove: (move) => {
+      log.warn(move, 'Klaviyo does not serve the revision any more: the next tested one is used');
+      void keepRevision(store, move.to);
+    },
+  });
   const client = createKlaviyoClient({
     apiKey: () => live.settings.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
-    revision: config.KLAVIYO_REVISION,
+    revision,
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
     connections: config.DELIVERY_CONCURRENCY * lanes.length + 1,
     proxy,
@@ -102,7 +112,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     version: deps.version,
   });
   started.add(() => client.close());
-  const store = await openStore(config, {
+  const store: Store = await openStore(config, {
     ...deps,
     onFault,
     onDeadLetterDropped: ({ id, lane }) => {
@@ -124,6 +134,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     isClosed = true;
     return store.close();
   });
+  revision.resume(await recallRevision(store));
   // What other relays did is counted by them.
   if (store.durability !== 'server') recallHistory(metrics, store);
   const limits = await openLimits({
@@ -199,7 +210,13 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   });
   started.add(() => threads.close());
   const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
-  const acceptDeps = { ...deps, store: { ...watched, recall }, metrics, defaultCountry };
+  const acceptDeps = {
+    ...deps,
+    store: { ...watched, recall },
+    metrics,
+    defaultCountry,
+    eventRules: () => toRules(revision.current),
+  };
   const acceptSourced = createAcceptSourced({
     ...acceptDeps,
     shape: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
@@ -212,7 +229,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     accept: createAccept({ ...acceptDeps, ...threads }),
     acceptSourced,
     views: toViews({ store, metrics, mend: createMend({ letters: store, accept: acceptSourced }) }),
-    readiness: () => toReadiness({ store, engine, limits, draining }),
+    readiness: () => toReadiness({ store, engine, limits, revision, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),
     pauseLane: (lane) => engine.pause(lane),
@@ -224,10 +241,10 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     draining = true;
     return until(overdue, server.close(), clock);
   });
-  mirrorState({ metrics, store, engine, limiter });
+  mirrorState({ metrics, store, engine, limiter, revision });
   mirrorDroppedLines(metrics, deps.droppedLogLines);
   metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
-  warnAtStart(config, store, { log, now: clock.now() });
+  warnAtStart(config, store, { log, revision, now: clock.now() });
   deps.signal?.throwIfAborted();
 
   const url = await server.listen({ host: config.HOST, port: config.PORT });
@@ -242,7 +259,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
       klaviyo: config.KLAVIYO_BASE_URL,
       // Without its credentials.
       ...(proxy !== null && { proxy: proxy.origin }),
-      revision: config.KLAVIYO_REVISION,
+      revision: revision.current,
     },
     'relay is listening',
   );
@@ -283,10 +300,10 @@ function toBounds(config: Config) {
 function warnAtStart(
   config: Config,
   store: Store,
-  { log, now }: { log: Logger; now: number },
+  { log, revision, now }: { log: Logger; revision: RevisionInUse; now: number },
 ): void {
-  const revision = revisionWarning(config.KLAVIYO_REVISION, now);
-  if (revision !== null) log.warn(revision);
+  const warning = revision.warning(now);
+  if (warning !== null) log.warn(warning);
   if (store.durability === 'process') {
     log.warn(
       { store: config.STORE },

@@ -30,9 +30,11 @@ export const settingsSchema = z.object({
     .describe('Where Klaviyo is; point it at `klaviyo-relay sandbox` to try things out'),
   KLAVIYO_REVISION: z
     .string()
-    .regex(/^\d{4}-\d{2}-\d{2}(\.pre)?$/, 'must be a date such as 2024-10-15')
-    .default('2024-10-15')
-    .describe('API revision; a warning is logged when it is past its two years'),
+    .regex(/^(auto|\d{4}-\d{2}-\d{2}(\.pre)?)$/, 'must be auto or a date such as 2026-07-15')
+    .default('auto')
+    .describe(
+      'API revision. `auto`: 2024-10-15 while Klaviyo supports it, then the newest that is tested; moves up when Klaviyo retires it. A date is kept',
+    ),
   KLAVIYO_TIMEOUT_MS: int(1, 600_000, 30_000).describe('Time limit of one attempt'),
   HTTPS_PROXY: proxyUrl
     .optional()
@@ -374,12 +376,4 @@ export function findMisspeltVariables(env: Environment): readonly MisspeltVariab
     const meant = isSet(name) ? findNearName(name, known, toMaxEdits(name)) : null;
     return meant === null || isSet(meant) || isSet(`${meant}_FILE`) ? [] : [{ name, meant }];
   });
-}
-
-/** A revision is supported for two years (Klaviyo's versioning policy). Null while it is. */
-export function revisionWarning(revision: string, now: number): string | null {
-  const end = new Date(`${revision.slice(0, 10)}T00:00:00Z`);
-  end.setUTCFullYear(end.getUTCFullYear() + 2);
-  if (now <= end.getTime()) return null;
-  return `KLAVIYO_REVISION ${revision} ran out of support on ${end.toISOString().slice(0, 10)}; test with a newer one and move`;
 }

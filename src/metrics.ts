@@ -126,6 +126,11 @@ export function createMetrics(version: string) {
       'lane',
       'reason',
     ]),
+    klaviyoRevision: gauge(
+      'klaviyo_revision',
+      "1 for the revision of Klaviyo's API that requests are sent under",
+      ['revision'],
+    ),
     importJobsOpen: gauge('import_jobs_open', 'Import jobs of Klaviyo that have not ended', []),
     importJobsOldestAge: gauge(
       'import_jobs_oldest_age_seconds',

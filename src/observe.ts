@@ -14,6 +14,8 @@ export type Observed = {
   readonly store: Store;
   readonly engine: Engine;
   readonly limiter: Limiter;
+  /** Of Klaviyo's API. `explain`: which one, why, and until when. */
+  readonly revision: { readonly current: string; explain(): string };
 };
 
 /** Brings the gauges that mirror state up to date at each scrape. */
@@ -22,11 +24,14 @@ export function mirrorState({
   store,
   engine,
   limiter,
+  revision,
 }: Observed & { metrics: Metrics }): void {
   metrics.bufferCapacityBytes.set(store.capacityBytes());
   metrics.onScrape(() => {
     const pauses = engine.pauses();
     metrics.paused.reset();
+    metrics.klaviyoRevision.reset();
+    metrics.klaviyoRevision.set({ revision: revision.current }, 1);
     metrics.storeDurable.set(store.durable ? 1 : 0);
     if (store.leaseLeftMs) metrics.storeLeaseLeft.set(store.leaseLeftMs() / 1000);
     metrics.rateLimitTokens.set(Math.floor(limiter.tokens()));
@@ -271,8 +276,9 @@ export function toReadiness({
   store,
   engine,
   limits,
+  revision,
   draining,
-}: Pick<Observed, 'store' | 'engine'> & {
+}: Pick<Observed, 'store' | 'engine' | 'revision'> & {
   limits: Pick<Limits, 'shared'>;
   draining: boolean;
 }): Readiness {
@@ -287,6 +293,7 @@ export function toReadiness({
     const detail = pauses.map(toPauseDetail).join('; ');
     checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };
   }
+  checks.klaviyo_revision = { ok: true, detail: revision.explain() };
   addOpenJobs(checks, engine.openJobs());
   return { ready, checks };
 }

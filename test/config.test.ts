@@ -6,7 +6,6 @@ import {
   ConfigError,
   findMisspeltVariables,
   loadConfig,
-  revisionWarning,
   settingsSchema,
   type Environment,
 } from '../src/config.js';
@@ -27,7 +26,7 @@ describe('the configuration', () => {
   it('needs a key alone; all else has the documented default', () => {
     expect(loadConfig(key)).toMatchObject({
       KLAVIYO_BASE_URL: 'https://a.klaviyo.com',
-      KLAVIYO_REVISION: '2024-10-15',
+      KLAVIYO_REVISION: 'auto',
       KLAVIYO_TIMEOUT_MS: 30_000,
       HOST: '127.0.0.1',
       PORT: 3000,
@@ -324,15 +323,5 @@ describe('secrets in files', () => {
     expect(problemsOf({ ...key, KLAVIYO_API_KEY_FILE: aFile('pk_other') })).toEqual([
       'KLAVIYO_API_KEY: set it or KLAVIYO_API_KEY_FILE, not both',
     ]);
-  });
-});
-
-describe('a revision', () => {
-  it.each([
-    ['2024-10-15', '2026-10-15T00:00:00Z', false],
-    ['2024-10-15', '2026-10-15T00:00:01Z', true],
-    ['2026-07-15', '2026-11-01T00:00:00Z', false],
-  ])('%s at %s: a warning is given: %s', (revision, at, isWarned) => {
-    expect(revisionWarning(revision, Date.parse(at)) !== null).toBe(isWarned);
   });
 });

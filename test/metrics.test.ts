@@ -48,6 +48,7 @@ describe('metrics', () => {
       'relay_import_jobs_oldest_age_seconds',
       'relay_import_jobs_open',
       'relay_ingest_warnings_total',
+      'relay_klaviyo_revision',
       'relay_log_lines_dropped_total',
       'relay_redriven_total',
       'relay_source_skipped_total',

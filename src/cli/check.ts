@@ -1,14 +1,9 @@
 import { systemClock } from '../clock.js';
-import {
-  findMisspeltVariables,
-  isPlaceholder,
-  revisionWarning,
-  type Config,
-  type Environment,
-} from '../config.js';
+import { findMisspeltVariables, isPlaceholder, type Config, type Environment } from '../config.js';
 import { explainMapping } from '../ingest/explain-mapping.js';
 import type { Mapping } from '../ingest/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
+import { RevisionInUse } from '../klaviyo/revision-in-use.js';
 import { selectProxy } from '../klaviyo/proxy.js';
 import { readArguments } from './arguments.js';
 import { checkDataDirectory, checkPort } from './check-machine.js';
@@ -63,14 +58,17 @@ export async function* findAll(
   yield ok('configuration', `store ${config.STORE}, listens on ${config.HOST}:${config.PORT}`);
   yield* findMisspelt(env);
   yield* findKeys(config);
-  const revision = revisionWarning(config.KLAVIYO_REVISION, systemClock.now());
-  if (revision !== null) yield warn('revision', revision);
+  const revision = toRevision(config);
+  if (isOffline) yield explainRevision(revision);
   const port = await checkPort(config);
   if (config.STORE === 'journal') yield* await checkDataDirectory(config, port.isOurs);
   yield port.finding;
   yield* await checkRedis(config);
   if (config.MAPPING_FILE !== undefined) yield* explain(config.MAPPING_FILE);
-  if (!isOffline) yield* await askKlaviyo(config);
+  if (!isOffline) {
+    yield* await askKlaviyo(config, revision);
+    yield explainRevision(revision);
+  }
 }
 
 /** Names of servers and of logging are common: other programs may read those variables. */
@@ -99,11 +97,23 @@ function* findKeys(config: Config): Generator<Finding> {
   }
 }
 
-async function askKlaviyo(config: Config): Promise<readonly Finding[]> {
+const toRevision = (config: Config): RevisionInUse =>
+  new RevisionInUse({
+    setting: config.KLAVIYO_REVISION,
+    now: systemClock.now(),
+    onMove: () => undefined,
+  });
+
+function explainRevision(revision: RevisionInUse): Finding {
+  const warning = revision.warning(systemClock.now());
+  return warning === null ? ok('revision', revision.explain()) : warn('revision', warning);
+}
+
+async function askKlaviyo(config: Config, revision: RevisionInUse): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
     apiKey: () => config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
-    revision: config.KLAVIYO_REVISION,
+    revision,
     timeoutMs: config.KLAVIYO_TIMEOUT_MS,
     connections: 1,
     proxy: selectProxy(config.KLAVIYO_BASE_URL, config),
@@ -111,7 +121,10 @@ async function askKlaviyo(config: Config): Promise<readonly Finding[]> {
     version,
   });
   try {
-    const scopes = await client.probeScopes();
+    const before = revision.current;
+    let scopes = await client.probeScopes();
+    // Refused for the revision alone, they are asked for under the one that is used instead.
+    if (revision.current !== before) scopes = await client.probeScopes();
     return scopes.map(({ scope, ok: isGiven, detail }) => (isGiven ? ok : bad)(scope, detail));
   } finally {
     await client.close();

@@ -60,7 +60,12 @@ export type SourcedDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & 
 export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
   const { store, metrics, clock, newId, shape = asItIs } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
+  const toContext = (): DraftContext => ({
+    acceptedAt: clock.now(),
+    newId,
+    toE164,
+    rules: deps.eventRules(),
+  });
   return async (posted, { strict, isAgain = false }) => {
     const slices = new Slices(clock);
     const post = isAgain ? posted : await shapeInSlices(posted, shape, slices);

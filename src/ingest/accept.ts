@@ -3,7 +3,7 @@ import type { Draft, Fault, Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import { draft, type Collected } from './collect.js';
 import { count, countWarnings } from './counts.js';
-import type { DraftContext } from './draft.js';
+import type { DraftContext, EventRules } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
 import { readLongOne, readOne } from './entries.js';
 import { smallChars } from '../json-large.js';
@@ -78,6 +78,8 @@ export type AcceptDeps = {
   readonly newId: () => string;
   /** ISO 3166 country of phone numbers without a + prefix. */
   readonly defaultCountry?: string | undefined;
+  /** Of the revision in use, which may change while the relay runs. */
+  readonly eventRules: () => EventRules;
   /** Drafts the requests for many elsewhere, or `here`. Absent: here. */
   readonly draftMany?: Threads['draftMany'] | undefined;
 };
@@ -86,7 +88,12 @@ export type AcceptDeps = {
 export function createAccept(deps: AcceptDeps): Accept {
   const { store, clock, metrics, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  const toContext = (): DraftContext => ({ acceptedAt: clock.now(), newId, toE164 });
+  const toContext = (): DraftContext => ({
+    acceptedAt: clock.now(),
+    newId,
+    toE164,
+    rules: deps.eventRules(),
+  });
   const here = createDraftMany({ clock, newId, toE164 });
   const draftMany: DraftMany = (posted) => deps.draftMany?.(posted, here) ?? here(posted);
 
@@ -116,7 +123,13 @@ export function createAccept(deps: AcceptDeps): Accept {
     },
 
     async many(lane, body, { format, strict }) {
-      const drafted = await draftMany({ lane, body, format, acceptedAt: clock.now() });
+      const drafted = await draftMany({
+        lane,
+        body,
+        format,
+        acceptedAt: clock.now(),
+        rules: deps.eventRules(),
+      });
       if (!drafted.ok) {
         count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors, rejected: [], rejectedCount: 0 };

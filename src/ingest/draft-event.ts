@@ -55,20 +55,24 @@ function findEventFaults(
   if (event.properties == null) return faults;
   const given = Object.keys(event.properties).length;
   if (
-    given + addedProperties > limits.eventProperties &&
-    Object.keys(toEventProperties(event, accepted)).length > limits.eventProperties
+    given + addedProperties > context.rules.maxEventProperties &&
+    Object.keys(toEventProperties(event, accepted)).length > context.rules.maxEventProperties
   ) {
-    const detail = `has more than ${limits.eventProperties} properties, with those that other fields add`;
+    const detail = `has more than ${context.rules.maxEventProperties} properties, with those that other fields add`;
     faults.push({ pointer: '/properties', detail });
   }
   faults.push(...findPropertyFaults(event.properties));
   return faults;
 }
 
-/** Klaviyo takes times from 2000 to a year ahead. */
-function findTimeFaults(time: string, { acceptedAt }: DraftContext): readonly Fault[] {
+/** Klaviyo takes times from some year on to a year ahead. */
+function findTimeFaults(time: string, { acceptedAt, rules }: DraftContext): readonly Fault[] {
   const at = Date.parse(time);
-  if (at < limits.earliestTime) return [{ pointer: '/event_time', detail: 'is before 2000' }];
+  const earliest = rules.earliestEventTime;
+  if (at < earliest) {
+    const detail = `is before ${new Date(earliest).getUTCFullYear()}`;
+    return [{ pointer: '/event_time', detail }];
+  }
   if (at <= acceptedAt + limits.futureMs) return [];
   return [{ pointer: '/event_time', detail: 'is more than a year ahead' }];
 }

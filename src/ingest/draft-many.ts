@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Lane } from '../envelope.js';
 import { Slices } from '../turns.js';
 import { Collector, type Collected } from './collect.js';
-import type { DraftContext } from './draft.js';
+import type { DraftContext, EventRules } from './draft.js';
 import { readJson, readNdjson } from './entries.js';
 import { refuse, type Invalid } from './faults.js';
 import { limits } from './limits.js';
@@ -14,6 +14,7 @@ export type ManyPosted = {
   readonly format: 'json' | 'ndjson';
   /** Epoch ms. */
   readonly acceptedAt: number;
+  readonly rules: EventRules;
 };
 
 /** Not ok: the body is no list of entries at all. `count`: entries in it. */
@@ -41,11 +42,11 @@ export function createDraftMany(context: DraftManyContext): DraftMany {
 }
 
 async function draftAll(
-  { lane, body, format, acceptedAt }: ManyPosted,
+  { lane, body, format, acceptedAt, rules }: ManyPosted,
   context: DraftManyContext,
 ): Promise<DraftedMany> {
   const slices = new Slices(context.clock);
-  const collector = new Collector(lane, { ...context, acceptedAt });
+  const collector = new Collector(lane, { ...context, acceptedAt, rules });
   for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
     if (part === undefined) {
       if (slices.isOver()) await slices.next();

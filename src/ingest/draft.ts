@@ -2,6 +2,14 @@ import type { Draft, Fault } from '../envelope.js';
 import type { Invalid } from './faults.js';
 import type { ToE164 } from './phone.js';
 
+/** What Klaviyo takes of an event, as far as that differs between its revisions. */
+export type EventRules = {
+  /** Names directly under an event's properties, those the mapping adds included. */
+  readonly maxEventProperties: number;
+  /** Epoch ms. */
+  readonly earliestEventTime: number;
+};
+
 /** What drafting needs beyond the entry itself. */
 export type DraftContext = {
   /** Epoch ms. */
@@ -9,6 +17,7 @@ export type DraftContext = {
   /** A new unique_id. */
   readonly newId: () => string;
   readonly toE164: ToE164;
+  readonly rules: EventRules;
   /** The caller's Idempotency-Key; an event's own insert_id comes first. */
   readonly idempotencyKey?: string | undefined;
 };

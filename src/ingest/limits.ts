@@ -13,7 +13,7 @@ export const limits = {
   emailChars: 254,
   /** Ours. libphonenumber gives up at 250. */
   phoneNumberChars: 255,
-  /** Names directly under an event's properties, those the mapping adds included. */
+  /** Names directly under an event's properties, in any revision (`EventRules` has those of the one in use). */
   eventProperties: 400,
   stringBytes: 100_000,
   arrayLength: 4000,
@@ -23,7 +23,6 @@ export const limits = {
   eventBytes: 4_900_000,
   /** One serialised profile. */
   profileBytes: 100_000,
-  earliestTime: Date.UTC(2000, 0, 1),
   /** One year of 365 days. */
   futureMs: 365 * 86_400_000,
   /** Ours. Values in one entry, nested ones included: they are checked and serialised in one go. */

@@ -1,5 +1,12 @@
 import type { Lane } from '../envelope.js';
-import { parse, toApiErrors, toPlace, type ApiError, type Place } from './api-errors.js';
+import {
+  isAboutRevision,
+  parse,
+  toApiErrors,
+  toPlace,
+  type ApiError,
+  type Place,
+} from './api-errors.js';
 import { isDocument, toResource } from './documents.js';
 import { toText, type Headers } from './rate-headers.js';
 import { importJobType } from './request.js';
@@ -83,10 +90,8 @@ export const isSuccess = (status: number): boolean => status >= 200 && status < 
 export const isOneOf = ({ status }: Seen, ...statuses: readonly number[]): boolean =>
   statuses.includes(status);
 
-/** An unknown field may be called "revision", too; that one is the data's fault. */
 export const speaksOfRevision = ({ errors, named }: Seen): boolean =>
-  named.size === 0 &&
-  errors.some(({ detail }) => /\brevisions?\b/i.test(detail) && !/not a valid field/i.test(detail));
+  named.size === 0 && errors.some(isAboutRevision);
 
 export const isAboutList = ({ pointer }: ApiError): boolean =>
   /^#?\/?data\/relationships/.test(pointer);

@@ -33,6 +33,10 @@ export function toApiErrors(bodyText: string): readonly ApiError[] {
   return words === '' ? [] : [{ detail: shorten(words, maxDetailChars), pointer: '' }];
 }
 
+/** Whether Klaviyo speaks of the API's revision. An unknown field may be called "revision", too. */
+export const isAboutRevision = ({ detail }: ApiError): boolean =>
+  /\brevisions?\b/i.test(detail) && !/not a valid field/i.test(detail);
+
 /** The JSON value of a text; undefined where it is none. */
 export function parse(text: string): unknown {
   try {

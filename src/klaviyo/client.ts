@@ -2,11 +2,13 @@ import type { Readable } from 'node:stream';
 import { wait, type Clock } from '../clock.js';
 import type { Followed, Imported, Lane, Outcome, Sent } from '../envelope.js';
 import { createConnections, type Connections } from './client-connections.js';
+import { isSuccess } from './answer.js';
 import { followImport } from './follow-import.js';
 import { guardBody } from './guarded-body.js';
 import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
+import type { RevisionInUse } from './revision-in-use.js';
 import { readBody } from './response-body.js';
 import { toOutcomes } from './response.js';
 import {
@@ -22,8 +24,7 @@ export type KlaviyoClientOptions = {
   readonly apiKey: () => string;
   /** A path in it is kept, for a proxy that needs one. */
   readonly baseUrl: string;
-  /** `YYYY-MM-DD`, with a suffix or without. */
-  readonly revision: string;
+  readonly revision: RevisionInUse;
   /** Of one attempt, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
   /** Open at once, at most; further requests wait for one, within their time. */
@@ -97,13 +98,16 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
   const { pool, pathPrefix } = connections;
   const headers = {
     ...connections.headers,
-    revision: options.revision,
+    // A retirement is an answer then, and no silent change of meaning.
+    'x-klaviyo-revision-fall-forward-opt-out': '1',
     accept: mediaType,
     // Answers are small, and most are empty: what nobody recodes, nobody damages.
     'accept-encoding': 'identity',
     'user-agent': `klaviyo-relay/${options.version}`,
   };
-  return async ({ method, path, body, mayGo }) => {
+  return async (request) => {
+    const { method, path, body, mayGo } = request;
+    const revision = options.revision.current;
     const timeout = new AbortController();
     const timer = clock.setTimer(timeoutMs, () => timeout.abort());
     let status: number | null = null;
@@ -113,6 +117,7 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
         path: pathPrefix + path,
         headers: {
           ...headers,
+          revision,
           authorization: `Klaviyo-API-Key ${options.apiKey()}`,
           ...(body !== undefined && toBodyHeaders(body)),
         },
@@ -121,7 +126,9 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
       });
       status = answer.statusCode;
       const read = await readBody(answer.body, answer.headers, maxAnswerBytes[method]);
-      return { ok: true, status, headers: answer.headers, ...read };
+      const reply = { ok: true, status, headers: answer.headers, ...read } as const;
+      const movedTo = options.revision.judge(revision, request, reply);
+      return movedTo === null ? reply : { ...reply, movedTo };
     } catch (error) {
       return toFailure(error, { isTimedOut: timeout.signal.aborted, status });
     } finally {
@@ -149,12 +156,23 @@ function toSent(
 ): Sent {
   const { status } = reply;
   if (reply.ok) {
-    const outcomes = toOutcomes({ ...reply, lane, count, now });
+    const outcomes = toMoved(reply, count) ?? toOutcomes({ ...reply, lane, count, now });
     return { outcomes, status, bytes, durationMs, feedback: toRateFeedback(reply.headers, now) };
   }
   const outcome = toUnanswered(reply);
   const outcomes = Array.from({ length: count }, () => outcome);
   return { outcomes, status, bytes, durationMs, feedback: null };
+}
+
+/** Where Klaviyo refused the revision, nothing was taken, and the same goes again under the next one. */
+function toMoved(
+  { movedTo, status }: Reply & { readonly ok: true },
+  count: number,
+): readonly Outcome[] | null {
+  if (movedTo === undefined || isSuccess(status)) return null;
+  const detail = `Klaviyo does not serve the revision any more; sent again under ${movedTo}`;
+  const reason = { code: 'revision_moved', detail, status };
+  return Array<Outcome>(count).fill({ kind: 'retryable', reason, afterMs: 0 });
 }
 
 /**

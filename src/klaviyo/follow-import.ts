@@ -1,5 +1,5 @@
 import type { Followed, Imported, ImportJob, Outcome } from '../envelope.js';
-import { isObject, parse, toApiErrors } from './api-errors.js';
+import { isAboutRevision, isObject, parse, toApiErrors } from './api-errors.js';
 import { isDocument, isErrorDocument, toResource, toResources } from './documents.js';
 import { toImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
@@ -82,14 +82,13 @@ function toAnswered(reply: Reply): Answered {
   if (!reply.ok || !reply.isWhole) return { kind: 'lost' };
   const body = parse(reply.bodyText);
   if (reply.status === 200 && isDocument(body)) return { kind: 'read', body };
-  if (!isErrorDocument(body) || isAboutRevision(reply.bodyText)) return { kind: 'lost' };
+  if (!isErrorDocument(body) || speaksOfRevision(reply.bodyText)) return { kind: 'lost' };
   if (reply.status === 403) return { kind: 'refused' };
   return { kind: reply.status === 404 || reply.status === 410 ? 'gone' : 'lost' };
 }
 
 /** A revision without this endpoint, or one that is retired, is answered with a 404 or a 410, too. */
-const isAboutRevision = (bodyText: string): boolean =>
-  toApiErrors(bodyText).some(({ detail }) => /\brevisions?\b/i.test(detail));
+const speaksOfRevision = (bodyText: string): boolean => toApiErrors(bodyText).some(isAboutRevision);
 
 const toUnknown = (ref: string, status: ImportJob['status']): ImportJob => ({
   id: ref,

@@ -122,7 +122,7 @@ const adviceOn: Readonly<Record<string, string>> = {
   auth: 'unauthorized: check KLAVIYO_API_KEY (wrong, revoked, or of a closed account) and the credentials of a proxy',
   scope:
     'forbidden: give the key its scopes (events:write, profiles:write, lists:write, profiles:read, lists:read)',
-  revision: 'revision: set KLAVIYO_REVISION to one that Klaviyo serves',
+  revision: 'revision: set KLAVIYO_REVISION to auto, or to one that Klaviyo serves',
   endpoint: 'endpoint: check KLAVIYO_BASE_URL, there is no such API at this address',
   list: 'list: the list that the profiles are to join is wrong',
 };

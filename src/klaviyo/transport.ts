@@ -10,6 +10,8 @@ export type Reply =
       readonly bodyText: string;
       /** False in both cases: then nothing in it counts as Klaviyo's success. */
       readonly isWhole: boolean;
+      /** Klaviyo does not serve the revision of the request any more: this one is used from now on. */
+      readonly movedTo?: string;
     }
   | Failure;
 

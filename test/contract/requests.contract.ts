@@ -6,6 +6,7 @@ import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { loadOpenApi, revisions } from './reference.js';
+import { newestRules } from '../support/revisions.js';
 
 /** What callers post, as far as it differs for Klaviyo. */
 const events = {
@@ -92,6 +93,7 @@ async function toPayloads(lane: Lane, entries: readonly unknown[]): Promise<read
         return Promise.resolve({ ok: true, taken });
       },
     },
+    eventRules: () => newestRules,
     clock: createManualClock(),
     metrics: createMetrics('test'),
     newId: () => `id-${++made}`,

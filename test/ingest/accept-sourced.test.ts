@@ -6,6 +6,7 @@ import type { SourcedEntry, SourcedPost } from '../../src/ingest/sourced.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { receivedAt, toJson } from './fixture.js';
+import { newestRules } from '../support/revisions.js';
 
 const full = { reason: 'full', retryAfterMs: 1500 } as const;
 const lenient = { strict: false };
@@ -32,6 +33,7 @@ function createFixture(overrides: Partial<SourcedDeps> = {}) {
   const accept = createAcceptSourced({
     store: { append, remember, recall, ...overrides.store },
     clock: createManualClock(receivedAt),
+    eventRules: () => newestRules,
     metrics,
     newId: () => `made-${++made}`,
     ...(overrides.shape && { shape: overrides.shape }),

@@ -3,6 +3,7 @@ import { createDraftMany } from '../../src/ingest/draft-many.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { createToE164 } from '../../src/ingest/phone.js';
 import { anEvent, receivedAt } from './fixture.js';
+import { newestRules } from '../support/revisions.js';
 
 const toE164 = createToE164(undefined);
 const toPosted = (entries: readonly unknown[]) => ({
@@ -10,6 +11,7 @@ const toPosted = (entries: readonly unknown[]) => ({
   body: Buffer.from(JSON.stringify(entries)),
   format: 'json' as const,
   acceptedAt: receivedAt,
+  rules: newestRules,
 });
 const manyEvents = (count: number) =>
   Array.from({ length: count }, (_, number) => anEvent({ insert_id: `i-${number}` }));

@@ -7,6 +7,7 @@ import {
 } from '../../src/ingest/accept.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
+import { newestRules } from '../support/revisions.js';
 
 /** 2026-01-15T12:00:00.000Z, where the manual clock starts. */
 export const receivedAt = Date.UTC(2026, 0, 15, 12);
@@ -29,6 +30,7 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   const { one, many } = createAccept({
     store: { append },
     clock: createManualClock(receivedAt),
+    eventRules: () => newestRules,
     metrics,
     newId: () => `made-${++made}`,
     ...overrides,

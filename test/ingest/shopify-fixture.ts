@@ -5,6 +5,7 @@ import type { OrderValue, SourcedEntry, SourcedPost } from '../../src/ingest/sou
 import { parseJson } from '../../src/json.js';
 import { shop } from '../support/shopify.js';
 import { receivedAt, toJson } from './fixture.js';
+import { newestRules } from '../support/revisions.js';
 
 /** `payload`: a value, or JSON where its digits matter. */
 export function mapTopic(
@@ -28,7 +29,12 @@ export function entriesOf(
 
 /** What Klaviyo gets of it, or the words of the dead letter it becomes. */
 export function sentOf(topic: string, payload: unknown): readonly unknown[] {
-  const context = { acceptedAt: receivedAt, newId: () => 'made', toE164: createToE164() };
+  const context = {
+    acceptedAt: receivedAt,
+    newId: () => 'made',
+    toE164: createToE164(),
+    rules: newestRules,
+  };
   return mapTopic(topic, payload).entries.map((entry) => {
     const { draft } = draftSourced('shopify', entry, context);
     return draft.bury === undefined ? toJson(draft.payload) : draft.bury.code;

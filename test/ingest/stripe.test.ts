@@ -13,6 +13,7 @@ import {
   aStripeEvent,
 } from '../support/stripe-payloads.js';
 import { receivedAt } from './fixture.js';
+import { newestRules } from '../support/revisions.js';
 
 const rules: StripeRules = { revenueSource: 'charge', takesTestEvents: false };
 const by = (revenueSource: StripeRules['revenueSource']): StripeRules => ({
@@ -743,7 +744,12 @@ const odd = fc.record({
 });
 
 it('whatever a field holds, the map answers, and what it makes is sent or tells what is wrong', () => {
-  const context = { acceptedAt: receivedAt, newId: () => 'made', toE164: () => null };
+  const context = {
+    acceptedAt: receivedAt,
+    newId: () => 'made',
+    toE164: () => null,
+    rules: newestRules,
+  };
   fc.assert(
     fc.property(
       payload,

@@ -5,6 +5,7 @@ import { createManualClock, type ManualClock } from '../support/manual-clock.js'
 import { createToE164 } from '../../src/ingest/phone.js';
 import { startThreads, type Threads } from '../../src/ingest/threads.js';
 import { anEvent, aProfile, receivedAt } from './fixture.js';
+import { newestRules } from '../support/revisions.js';
 
 /** Built before the tests run: a thread takes no TypeScript. */
 const entry = new URL('../../dist/ingest/draft-thread.js', import.meta.url);
@@ -58,6 +59,7 @@ const posted = (entries: readonly unknown[], overrides: Partial<ManyPosted> = {}
   body: Buffer.from(JSON.stringify(entries)),
   format: 'json',
   acceptedAt: receivedAt,
+  rules: newestRules,
   ...overrides,
 });
 

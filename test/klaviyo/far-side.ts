@@ -9,6 +9,7 @@ import {
 import type { Imported } from '../../src/envelope.js';
 import { createKlaviyoClient, type KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
+import { aRevision } from '../support/revisions.js';
 
 /** A request as the far side saw it. */
 export type Seen = {
@@ -104,7 +105,7 @@ export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions
   const client = createKlaviyoClient({
     apiKey: () => 'pk_test_key_1',
     baseUrl,
-    revision: '2024-10-15',
+    revision: aRevision('2024-10-15'),
     timeoutMs: 5000,
     connections: 2,
     proxy: null,

@@ -7,6 +7,7 @@ import {
 } from '../../src/klaviyo/sandbox/sandbox.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { aClient, answerJson, startFarSide } from './far-side.js';
+import { aRevision } from '../support/revisions.js';
 
 const key = 'pk_test_key_1';
 let sandbox: RunningSandbox;
@@ -72,7 +73,7 @@ describe('a probe', () => {
   });
 
   it('finds a revision that does not exist yet', async () => {
-    await start(needed, { revision: '2099-01-01' });
+    await start(needed, { revision: aRevision('2099-01-01') });
     expect(await client.probeScopes()).toEqual([
       {
         scope: 'key',

@@ -1,0 +1,172 @@
+import { describe, expect, it } from 'vitest';
+import {
+  pickRevision,
+  testedRevisions,
+  toBackfillRevision,
+  toEndOfSupport,
+  toNextRevision,
+  toRules,
+} from '../../src/klaviyo/revisions.js';
+import { RevisionInUse, type RevisionMove } from '../../src/klaviyo/revision-in-use.js';
+import type { Reply, Request } from '../../src/klaviyo/transport.js';
+
+const at = (day: string): number => Date.parse(`${day}T12:00:00Z`);
+const yearMs = 365 * 86_400_000;
+
+describe('the tested revisions', () => {
+  it('have a year of support left at least: test a newer one, and add it to the table', () => {
+    const newest = testedRevisions.at(-1)?.date ?? '';
+    expect(toEndOfSupport(newest) - Date.now()).toBeGreaterThan(yearMs);
+  });
+
+  it('are in order, each with the rules of Klaviyo at that revision', () => {
+    expect(testedRevisions).toEqual([
+      {
+        date: '2024-10-15',
+        maxEventProperties: 300,
+        earliestEventTime: Date.UTC(2000, 0),
+        takesBackfill: false,
+      },
+      {
+        date: '2026-07-15',
+        maxEventProperties: 400,
+        earliestEventTime: Date.UTC(1990, 0),
+        takesBackfill: true,
+      },
+    ]);
+  });
+
+  it.each([
+    ['2024-10-15', 300],
+    ['2025-10-15', 300],
+    ['2026-07-15', 400],
+    ['2026-07-15.pre', 400],
+    ['2099-01-01', 400],
+    ['2022-10-17', 300],
+  ])('the rules of %s are those of the newest tested one before it', (revision, properties) => {
+    expect(toRules(revision).maxEventProperties).toBe(properties);
+  });
+
+  it.each([
+    ['2024-11-01', '2024-10-15'],
+    ['2026-10-14', '2024-10-15'],
+    ['2026-10-15', '2026-07-15'],
+    ['2035-01-01', '2026-07-15'],
+  ])('on %s auto picks %s', (day, revision) => {
+    expect(pickRevision(at(day))).toBe(revision);
+  });
+
+  it('follow one another, and backfilled events have the first that knows them', () => {
+    expect(toNextRevision('2024-10-15')).toBe('2026-07-15');
+    expect(toNextRevision('2026-07-15')).toBeNull();
+    expect(toBackfillRevision('2024-10-15')).toBe('2026-07-15');
+    expect(toBackfillRevision('2026-10-15')).toBe('2026-10-15');
+  });
+});
+
+describe('the revision in use', () => {
+  const moves: RevisionMove[] = [];
+  const start = (setting: string, day: string): RevisionInUse => {
+    moves.length = 0;
+    return new RevisionInUse({ setting, now: at(day), onMove: (move) => void moves.push(move) });
+  };
+  const post: Request = { method: 'POST', path: '/api/event-bulk-create-jobs' };
+  const get: Request = { method: 'GET', path: '/api/profile-bulk-import-jobs/1' };
+  const answer = (status: number, error: object | null, headers = {}): Reply => ({
+    ...{ ok: true, status, headers, isWhole: true },
+    bodyText: error === null ? '' : JSON.stringify({ errors: [error] }),
+  });
+  const retired = answer(410, { detail: 'The revision 2024-10-15 has been retired.' });
+
+  it('moves up once, however many requests are told, and never down', () => {
+    const revision = start('auto', '2026-01-01');
+    expect(revision.current).toBe('2024-10-15');
+    expect(revision.judge('2024-10-15', post, retired)).toBe('2026-07-15');
+    expect(revision.judge('2024-10-15', post, retired)).toBe('2026-07-15');
+    expect(revision.current).toBe('2026-07-15');
+    expect(revision.judge('2026-07-15', post, retired)).toBeNull();
+    revision.resume('2024-10-15');
+    expect(revision.current).toBe('2026-07-15');
+    expect(moves).toEqual([
+      {
+        from: '2024-10-15',
+        to: '2026-07-15',
+        why: 'The revision 2024-10-15 has been retired.',
+      },
+    ]);
+  });
+
+  it.each([
+    ['a retirement with 400', post, answer(400, { detail: 'Invalid revision: retired' }), true],
+    ['a 410 of a bulk endpoint in other words', post, answer(410, { title: 'Gone' }), true],
+    ['a 410 about a thing that is read', get, answer(410, { title: 'Gone' }), false],
+    ['a later revision that answered', post, answer(202, null, { revision: '2026-10-15' }), true],
+    ['the same revision', post, answer(202, null, { revision: '2024-10-15' }), false],
+    ['success', post, answer(202, null), false],
+    [
+      'an unknown field of that name',
+      post,
+      answer(400, { detail: "'revision' is not a valid field" }),
+      false,
+    ],
+    [
+      'an entry that speaks of it',
+      post,
+      answer(400, { detail: 'bad revision', source: { pointer: '/data/attributes/x' } }),
+      false,
+    ],
+    [
+      'a revision of the future',
+      post,
+      answer(404, { detail: 'Unable to specify a future revision date' }),
+      false,
+    ],
+    ['a page of something between', post, { ...answer(410, null), bodyText: '<html>' }, false],
+    ['an overload that names it', post, answer(503, { detail: 'revision store is down' }), false],
+    [
+      'no answer',
+      post,
+      { ok: false, code: 'timeout', detail: 'no answer in time', status: null },
+      false,
+    ],
+  ] as const)('by %s: %j', (_what, request, reply, moved) => {
+    const revision = start('auto', '2026-01-01');
+    expect(revision.judge('2024-10-15', request, reply)).toBe(moved ? '2026-07-15' : null);
+    expect(moves).toHaveLength(moved ? 1 : 0);
+  });
+
+  it('stays where it is set, whatever is answered or was kept', () => {
+    const revision = start('2024-10-15', '2026-11-30');
+    revision.resume('2026-07-15');
+    expect(revision.judge('2024-10-15', post, retired)).toBeNull();
+    expect(revision.current).toBe('2024-10-15');
+    expect(revision.warning(at('2026-11-30'))).toBe(
+      'KLAVIYO_REVISION 2024-10-15 ran out of support on 2026-10-15: set it to auto',
+    );
+    expect(revision.warning(at('2026-10-14'))).toBeNull();
+  });
+
+  it.each([
+    ['2026-07-15', '2026-07-15'],
+    ['2030-01-01', '2024-10-15'],
+    ['nonsense', '2024-10-15'],
+    [null, '2024-10-15'],
+  ])('goes on with what was kept if it is a tested one: %s', (kept, current) => {
+    const revision = start('auto', '2026-01-01');
+    revision.resume(kept);
+    expect(revision.current).toBe(current);
+  });
+
+  it('explains itself', () => {
+    expect(start('auto', '2026-11-30').explain()).toBe(
+      '2026-07-15, the newest that is tested (KLAVIYO_REVISION is auto); supported until 2028-07-15',
+    );
+    expect(start('auto', '2026-01-01').explain()).toBe(
+      '2024-10-15, the oldest that is tested and supported (KLAVIYO_REVISION is auto); supported until 2026-10-15',
+    );
+    expect(start('2026-04-15', '2026-11-30').explain()).toBe(
+      '2026-04-15, as KLAVIYO_REVISION says; supported until 2028-04-15',
+    );
+    expect(start('auto', '2030-01-01').warning(at('2030-01-01'))).toContain('update klaviyo-relay');
+  });
+});

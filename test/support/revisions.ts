@@ -1,0 +1,10 @@
+import { RevisionInUse } from '../../src/klaviyo/revision-in-use.js';
+import { toRules } from '../../src/klaviyo/revisions.js';
+import { startMs } from './builders.js';
+
+/** What Klaviyo takes of events under the newest tested revision. */
+export const newestRules = toRules('2026-07-15');
+
+/** A revision that is set, or `auto`; moves are not noted. */
+export const aRevision = (setting: string, now = startMs): RevisionInUse =>
+  new RevisionInUse({ setting, now, onMove: () => undefined });
