@@ -130,9 +130,11 @@ export function toServerReport(
         { leftMs },
         'the heartbeat to Redis is late: when the lease ends, others send what this relay holds',
       ),
-    onLeaseLost: () =>
+    onLeaseLost: (why) =>
       log.error(
-        'this relay was not heard of for longer than its lease: others may send what it held',
+        why === 'silence'
+          ? 'this relay was not heard of for longer than its lease: others may send what it held'
+          : 'Redis fell back on a replica that has not all of what it acknowledged: what this relay held is sent again',
       ),
   };
 }

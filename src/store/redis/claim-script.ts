@@ -1,7 +1,7 @@
 import { prelude, toScript } from './prelude.js';
 
 /**
- * now, relay, the claim's number, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge →
+ * now, relay, the claim's number, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge, the change →
  * {claimed, view}; claimed is flat: parcel, number, tries or '', m, payload, of each envelope in order.
  */
 export const claimScript = toScript(
@@ -14,6 +14,7 @@ local merges = ARGV[8] == '1'
 -- A claim that finds nothing but what has to wait looks no further than this, and the next goes on.
 local mostExamined = 20000
 evenWhenFull()
+noteChange()
 if not mayClaim(ARGV[2], ARGV[3]) then return {{}, view(now)} end
 wakeDue(lane, now)
 

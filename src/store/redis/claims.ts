@@ -30,7 +30,7 @@ export class Claims {
     const { relay } = this.#session;
     const isCurrent = (): boolean => relay === this.#session.relay;
     try {
-      const [claimed] = await this.#session.run(script, [relay, claim, ...args]);
+      const [claimed] = await this.#session.change(script, [relay, claim, ...args]);
       // A process that stood still reads the answer when others may have sent what it claimed, and newer.
       if (isCurrent() && this.#session.hasLease()) return { claim, claimed: toList(claimed) };
     } catch (error) {
@@ -45,7 +45,7 @@ export class Claims {
     const { relay } = this.#session;
     this.#lost = [];
     try {
-      await this.#session.run(giveUpScript, [relay, ...lost]);
+      await this.#session.change(giveUpScript, [relay, ...lost]);
     } catch {
       // At the next look.
       if (relay === this.#session.relay) this.#lost = [...lost, ...this.#lost];

@@ -6,10 +6,14 @@ const mostTakenOver = 5000;
 
 /**
  * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key, whether
- * leases that ran out are to be believed, whether the relay's name is new, the epoch that the relay knows or '' →
- * {why nothing can be written or '', whether this relay's lease had run out, relays whose claims were taken over, view}. Renews the
+ * leases that ran out are to be believed, whether the relay's name is new, the epoch that the relay knows or '',
+ * its last change that was answered →
+ * {why nothing can be written or '', 1 where this relay's lease had run out and 2 where the server lost a change, relays whose claims were taken over, view}. Renews the
  * lease; what a relay held whose lease ran out goes back to all. A name whose lease has run out is never
  * used again, so that a relay cannot miss that it lost what it held, even where this answer is lost.
+ *
+ * Where the server lost a change, claims are back that this relay settled, and some that it holds are gone.
+ * What it held until then is free when the lease under that name runs out.
  */
 export const lookScript = toScript(
   'look',
@@ -50,6 +54,7 @@ end
 
 local isKnown = isAlive(relay)
 if not isKnown and not isNew then return {trouble, 1, {}, view(now)} end
+if hasLostChanges(relay, ARGV[9]) then return {trouble, 2, {}, view(now)} end
 redis.call('ZADD', relays, now + leaseMs, relay)
 local gone = {}
 local left = ${mostTakenOver}
@@ -59,6 +64,7 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', mayTakeOver a
     if left > 0 then
       redis.call('ZREM', relays, other)
       redis.call('HDEL', K .. ':fences', other)
+      redis.call('HDEL', K .. ':changes', other)
       gone[#gone + 1] = other
     else
       -- The next look takes over the rest. A score of 0 ends the lease, so the relay cannot use this name again.
@@ -80,17 +86,19 @@ evenWhenFull()
 for _, lane in ipairs(lanes) do giveUpClaims(lane, ARGV[2], 1e9) end
 redis.call('ZREM', K .. ':relays', ARGV[2])
 redis.call('HDEL', K .. ':fences', ARGV[2])
+redis.call('HDEL', K .. ':changes', ARGV[2])
 return {view(now)}
 `,
 );
 
-/** now, relay, numbers of claims → {view}. Gives back claims of which the relay never heard. */
+/** now, relay, numbers of claims, the change → {view}. Gives back claims of which the relay never heard. */
 export const giveUpScript = toScript(
   'give-up',
   `${prelude}
 local now = toNow(ARGV[1])
 evenWhenFull()
-for index = 3, #ARGV do
+noteChange()
+for index = 3, #ARGV - 2 do
   local fence = number(redis.call('HGET', K .. ':fences', ARGV[2]))
   redis.call('HSET', K .. ':fences', ARGV[2], math.max(fence, tonumber(ARGV[index])))
   for _, lane in ipairs(lanes) do giveUpClaims(lane, ARGV[2], 1e9, ARGV[index]) end
@@ -100,7 +108,7 @@ return {view(now)}
 );
 
 /**
- * now, relay, the claim's number, lane → {imports, view}; imports is a list of {ref, JSON, envelopes as in a claim}.
+ * now, relay, the claim's number, lane, the change → {imports, view}; imports is a list of {ref, JSON, envelopes as in a claim}.
  * Takes over import jobs whose relay is gone.
  */
 export const adoptScript = toScript(
@@ -109,6 +117,7 @@ export const adoptScript = toScript(
 local now = toNow(ARGV[1])
 local owner, lane = ARGV[2] .. '/' .. ARGV[3], ARGV[4]
 evenWhenFull()
+noteChange()
 local imports = {}
 if not mayClaim(ARGV[2], ARGV[3]) then return {imports, view(now)} end
 for _, ref in ipairs(redis.call('SMEMBERS', key(lane, 'orphans'))) do

@@ -8,7 +8,7 @@ import { steadyTime } from '../../redis/server-time.js';
  *
  * - `meta`: hash. epoch, version, full, rewrittenRun (`file-rewrite.ts`), next numbers of notes, letters, deliveries and memos, the drain rate, and the time (`server-time.ts`): every ms below is by it.
  * - `account`: hash. What stands for a key of the Klaviyo account (`account.ts`) → the account's id, `-` where Klaviyo does not say, or nothing yet.
- * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard.
+ * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard. `changes`: hash. relay → the number of its last change of what it holds.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
  * - `LANE:redriven`: hash. number → m, newline, p: what was a dead letter cannot go back into the middle of a stream.
  * - `LANE:redriven-at`: sorted set. number by acceptedAt.
@@ -38,7 +38,7 @@ const contentKeys: readonly string[] = [
   ),
 ];
 export const storeKeys = [
-  ...['meta', 'account', 'relays', 'fences', 'probe', 'none'],
+  ...['meta', 'account', 'relays', 'fences', 'changes', 'probe', 'none'],
   ...contentKeys,
 ].map((name) => `:${name}`);
 
@@ -239,6 +239,17 @@ end
 local function mayClaim(relay, claim)
   if not isAlive(relay) then return false end
   return tonumber(claim) > number(redis.call('HGET', K .. ':fences', relay))
+end
+
+-- Every relay numbers what changes its claims. A server that has less than the number that the relay had an
+-- answer to is a replica that took the place of another one, and has lost some of it.
+local function noteChange()
+  local relay, change = ARGV[#ARGV - 1], tonumber(ARGV[#ARGV])
+  if not isAlive(relay) or change < number(redis.call('HGET', K .. ':changes', relay)) then return end
+  redis.call('HSET', K .. ':changes', relay, change)
+end
+local function hasLostChanges(relay, change)
+  return number(redis.call('HGET', K .. ':changes', relay)) < tonumber(change)
 end
 
 local function isClaimOf(owner, relay) return owner and string.sub(owner, 1, #relay + 1) == relay .. '/' end

@@ -17,6 +17,9 @@ import { leaveScript, lookScript } from './look-script.js';
 import { Mirror } from './mirror.js';
 import { toList, toText, toView } from './view.js';
 
+/** `silence`: this relay was not heard of for longer than its lease. `fallback`: the server lost changes of what it held. */
+export type LeaseLoss = 'silence' | 'fallback';
+
 export type SessionOptions = {
   readonly link: Link;
   readonly clock: Clock;
@@ -36,8 +39,8 @@ export type SessionOptions = {
   readonly time?: (() => number) | undefined;
   /** Others ran out of their lease, and what they held was given back. */
   readonly onTakenOver: (relays: number) => void;
-  /** This relay was not heard of for longer than its lease, and others may have what it holds. */
-  readonly onLeaseLost: () => void;
+  /** Others may have what this relay holds, for that reason. */
+  readonly onLeaseLost: (why: LeaseLoss) => void;
   /** Half of the lease is gone without an answer: so many ms are left. Reported once until it is renewed. */
   readonly onLate: (leftMs: number) => void;
   /** The buffer is another one than before, empty: so many envelopes were not settled. */
@@ -65,6 +68,9 @@ const foreignMs = 60_000;
 /** After so long without another refusal it counts as over. */
 const refusalEndsMs = 10_000;
 
+/** As a look tells them. */
+const losses: readonly (LeaseLoss | null)[] = [null, 'silence', 'fallback'];
+
 const unreached = 'it was not reached yet';
 const foreign =
   'what lies under REDIS_KEY_PREFIX is of another Klaviyo account, or was begun with another key of it';
@@ -81,6 +87,9 @@ export class Session {
   #relay: string;
   /** False until the server has answered a look under the present name of this relay. */
   #isRegistered = false;
+  /** Number of the last change of what this relay holds, and of the last under its present name that was answered. */
+  #change = 0;
+  #answeredChange = 0;
   /** Monotonic ms when the last look was asked for that was answered. */
   #renewedAt = -Infinity;
   #isLate = false;
@@ -224,11 +233,20 @@ export class Session {
     this.#note(why);
   }
 
-  /** Runs a script until the server has taken it. Rejects once this is closed. */
+  /** Runs a script that changes what this relay holds. */
+  async change(script: Script, args: Arguments): Promise<readonly Reply[]> {
+    const relay = this.#relay;
+    const change = ++this.#change;
+    const reply = await this.run(script, [...args, relay, change]);
+    if (relay === this.#relay) this.#answeredChange = Math.max(this.#answeredChange, change);
+    return reply;
+  }
+
+  /** Runs such a script until the server has taken it. Rejects once this is closed. */
   async insist(script: Script, args: Arguments): Promise<readonly Reply[]> {
     for (;;) {
       try {
-        return await this.run(script, args);
+        return await this.change(script, args);
       } catch (error) {
         if (!(error instanceof UnavailableError) || this.isClosed) throw error;
         await wait(this.#options.clock, insistMs, this.#closing.signal);
@@ -274,12 +292,13 @@ export class Session {
       const mayTakeOver = askedAt - this.#seenSince >= leaseMs ? 1 : 0;
       const isNew = this.#isRegistered ? 0 : 1;
       const known = this.#epoch ?? '';
-      const args = [this.#relay, leaseMs, newEpoch(), accountKey, mayTakeOver, isNew, known];
-      const [trouble, wasUnknown, gone] = await this.run(lookScript, args);
+      const lease = [mayTakeOver, isNew, known, this.#answeredChange];
+      const args = [this.#relay, leaseMs, newEpoch(), accountKey, ...lease];
+      const [trouble, loss, gone] = await this.run(lookScript, args);
       this.#renewedAt = askedAt;
       this.#isLate = false;
       await this.#noteLook(toText(trouble));
-      this.#noteHolder(Number(wasUnknown) === 1, unsettled);
+      this.#noteHolder(losses[Number(loss)] ?? null, unsettled);
       if (!this.#isRegistered) {
         await this.#look();
         return;
@@ -327,17 +346,18 @@ export class Session {
   }
 
   /** Whether this relay and its buffer are still what they were at the look before. */
-  #noteHolder(isLost: boolean, unsettled: number): void {
+  #noteHolder(loss: LeaseLoss | null, unsettled: number): void {
     const { onBufferLost, onLeaseLost, newName } = this.#options;
     const before = this.#epoch;
     this.#epoch = this.mirror.view?.epoch ?? null;
-    this.#isRegistered = !isLost;
-    if (isLost) {
+    this.#isRegistered = loss === null;
+    if (loss !== null) {
       this.#relay = newName();
+      this.#answeredChange = 0;
       for (const listener of this.#onLost) listener();
     }
     if (before !== null && before !== this.#epoch) onBufferLost(unsettled);
-    else if (isLost) onLeaseLost();
+    else if (loss !== null) onLeaseLost(loss);
   }
 
   #note(trouble: string | null): void {

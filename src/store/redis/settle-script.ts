@@ -5,7 +5,7 @@ import { seen } from './seen-lua.js';
 
 /**
  * now, wall, relay, lane, maxCount, maxBytes, the log's count and age, maxDeadLetters, and the
- * settlement as JSON (`settlement.ts`) → {dropped letters, view}. What this relay does not hold is left alone.
+ * settlement as JSON (`settlement.ts`), the change → {dropped letters, view}. What this relay does not hold is left alone.
  */
 export const settleScript = toScript(
   'settle',
@@ -20,6 +20,7 @@ local sums = {count = 0, bytes = 0, delivered = 0, merged = 0, buried = 0}
 local follows = false
 local ranges = {d = {}, m = {}}
 evenWhenFull()
+noteChange()
 
 local function bury(seq, keys, letter)
   local found = content(lane, seq)

@@ -6,7 +6,7 @@ import type { Link } from '../../../src/redis/link.js';
 import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
 import { toEpoch } from '../../../src/store/ids.js';
 import { RedisStore } from '../../../src/store/redis/redis.js';
-import { Session } from '../../../src/store/redis/session.js';
+import { Session, type LeaseLoss } from '../../../src/store/redis/session.js';
 import { startMs } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { wideBounds, type StoreBounds, type StoreUnderTest } from '../contract/harness.js';
@@ -19,6 +19,8 @@ export type RedisUnderTest = StoreUnderTest & {
   readonly faults: readonly unknown[];
   /** How many envelopes were not settled, each time that the buffer was another one. */
   readonly lost: readonly number[];
+  /** Why others may have what it held, each time that they may. */
+  readonly leaseLosses: readonly LeaseLoss[];
   /** A relay each time that it found the buffer to be of another account. */
   readonly foreign: readonly string[];
   /** Why the server takes nothing, or null, as it was reported. */
@@ -65,6 +67,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
   const dropped: DeadLetter[] = [];
   const faults: unknown[] = [];
   const lost: number[] = [];
+  const leaseLosses: LeaseLoss[] = [];
   const foreign: string[] = [];
   const reported: (string | null)[] = [];
   const late: number[] = [];
@@ -101,7 +104,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       time: () => startMs + clock.monotonic() + (settings.skewMs?.() ?? 0),
       onTakenOver: () => undefined,
       onLate: (leftMs) => void late.push(leftMs),
-      onLeaseLost: () => undefined,
+      onLeaseLost: (why) => void leaseLosses.push(why),
       onChange: (isUp, why) => void reported.push(isUp ? null : why),
       onFault: (error) => void faults.push(error),
     });
@@ -143,6 +146,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     dropped,
     faults,
     lost,
+    leaseLosses,
     foreign,
     reported,
     late,
