@@ -125,13 +125,24 @@ async function untilReady(child: ChildProcess): Promise<void> {
   await Promise.race([ready, failed]);
 }
 
+/** Below those that the kernel gives to outgoing connections, which may take a free one before a server does. */
+const firstPort = 10_000;
+const portCount = 20_000;
+/** Processes begin at different places. */
+let nextPort = (process.pid * 101) % portCount;
+
 export async function findFreePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  server.close();
-  await once(server, 'close');
-  return address.port;
+  for (;;) {
+    const port = firstPort + nextPort;
+    nextPort = (nextPort + 1) % portCount;
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }

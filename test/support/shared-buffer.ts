@@ -2,7 +2,7 @@ import { systemClock } from '../../src/clock.js';
 import { lanes, type Lane } from '../../src/envelope.js';
 import { toAddress } from '../../src/redis/address.js';
 import { createLink } from '../../src/redis/create-link.js';
-import type { Link } from '../../src/redis/link.js';
+import { UnavailableError, type Link } from '../../src/redis/link.js';
 import type { Books } from './relay.js';
 
 /** The buffer of `STORE=redis` as it lies at the server, seen by none of the relays. */
@@ -19,7 +19,8 @@ const timeoutMs = 10_000;
 
 export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   const key = `{${prefix}}`;
-  const link = createLink({ address: toAddress(url), key, clock: systemClock, timeoutMs });
+  const single = createLink({ address: toAddress(url), key, clock: systemClock, timeoutMs });
+  const link: Pick<Link, 'call'> = { call: (...args) => insist(single, args) };
   const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
 
   const readBooks = async (lane: Lane): Promise<Books> => {
@@ -69,7 +70,7 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
       let least = Infinity;
       let since = systemClock.monotonic();
       for (;;) {
-        await link.untilUp(timeoutMs);
+        await single.untilUp(timeoutMs);
         const now = await books();
         const left = now.events.buffered + now.profiles.buffered;
         if (left === 0) return [];
@@ -81,7 +82,7 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
         await pause(link, key);
       }
     },
-    close: () => link.close(),
+    close: () => single.close(),
   };
 }
 
@@ -102,7 +103,10 @@ const parts = [
 ] as const;
 
 /** Who holds what, for people. */
-async function say(link: Link, name: (lane: Lane, part: string) => string): Promise<string[]> {
+async function say(
+  link: Pick<Link, 'call'>,
+  name: (lane: Lane, part: string) => string,
+): Promise<string[]> {
   const said: string[] = [];
   for (const lane of lanes) {
     for (const part of ['claimed', 'taken', 'imports', 'tries']) {
@@ -114,8 +118,22 @@ async function say(link: Link, name: (lane: Lane, part: string) => string): Prom
 }
 
 /** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
-async function pause(link: Link, key: string): Promise<void> {
+async function pause(link: Pick<Link, 'call'>, key: string): Promise<void> {
   await link.call('BLPOP', `${key}:nothing`, 0.1);
+}
+
+const mostTries = 20;
+
+/** The server may be another one by now, which the first answer shows. */
+async function insist(link: Link, args: Parameters<Link['call']>): ReturnType<Link['call']> {
+  for (let tries = 1; ; tries++) {
+    await link.untilUp(timeoutMs);
+    try {
+      return await link.call(...args);
+    } catch (error) {
+      if (!(error instanceof UnavailableError) || tries === mostTries) throw error;
+    }
+  }
 }
 
 const toTexts = (reply: unknown): string[] =>

@@ -16,14 +16,15 @@ import { untilSo, type Topology } from './topology.js';
  *   that takes.
  * - `failover`: an operator has another one take its place; `frozen`: the same, or a kill, while a relay
  *   stands still.
- * - `rolling`: each server is stopped and started, one after the other.
+ * - `rolling`: each server is stopped and started, one after the other; `shard`: only those that have the
+ *   buffer, the primary last.
  * - `move`: the slot goes to another node key by key; `back`: half of it does, and comes back.
  * - `scripts`: the servers forget the scripts, and a relay of another build takes the place of one.
  * - `relay`: a relay is killed and another one started.
  */
 export const faults = [
   ...(['kill', 'lag', 'restart', 'pause', 'hiccup', 'failover', 'frozen'] as const),
-  ...(['rolling', 'scripts', 'relay', 'move', 'back'] as const),
+  ...(['rolling', 'shard', 'scripts', 'relay', 'move', 'back'] as const),
 ] as const;
 export type Fault = (typeof faults)[number];
 
@@ -143,13 +144,13 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       break;
     }
     case 'rolling':
-      for (const { server } of topology.nodes) {
-        await server.stop();
-        await wait(clock, below(random, 1500));
-        await server.start();
-        await untilWhole(world);
-      }
+      await restartEach(topology.nodes, world);
       break;
+    case 'shard': {
+      const owner = await toOwner(world);
+      await restartEach([...(await topology.replicasOf(owner)), owner], world);
+      break;
+    }
     case 'scripts':
       for (const { link } of topology.nodes) await link.call('SCRIPT', 'FLUSH');
       world.changeScripts();
@@ -175,6 +176,15 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       await wait(clock, below(random, 1500));
       await takeBack(move);
     }
+  }
+}
+
+async function restartEach(nodes: readonly ServerNode[], world: FaultWorld): Promise<void> {
+  for (const { server } of nodes) {
+    await server.stop();
+    await wait(world.clock, below(world.random, 1500));
+    await server.start();
+    await untilWhole(world);
   }
 }
 

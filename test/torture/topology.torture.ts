@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { narrowRates } from '../support/relays-rates.js';
 import { drawFaults, type Fault } from '../support/topology-faults.js';
 import { runTopology, toTopologyText } from '../support/topology-run.js';
 
@@ -10,14 +11,17 @@ const maxMs = 12 * 60_000;
 const kinds = (['cluster', 'sentinels'] as const).filter(
   (kind) => (process.env.KIND ?? kind) === kind,
 );
-const waits = [0].filter((wait) => Number(process.env.WAIT ?? wait) === wait);
+const waits = [0, 1].filter((wait) => Number(process.env.WAIT ?? wait) === wait);
 
 it.each(kinds.flatMap((kind) => waits.map((waitReplicas) => ({ kind, waitReplicas }))))(
   `relays on $kind with REDIS_WAIT_REPLICAS=$waitReplicas lose, double and change nothing that replication did not lose over ${count} faults, seed ${seed}`,
   async ({ kind, waitReplicas }) => {
     const only = process.env.FAULTS?.split(',') as readonly Fault[] | undefined;
     const draw = (random: () => number) => only ?? drawFaults(random, kind, count);
-    const report = await runTopology({ seed, kind, waitReplicas, draw, maxMs });
+    const report = await runTopology({
+      ...{ seed, kind, waitReplicas, draw, maxMs },
+      rates: narrowRates,
+    });
     process.stdout.write(toTopologyText(report));
     expect(report.problems).toEqual([]);
     expect(report.violations).toBe(0);
