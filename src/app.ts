@@ -167,6 +167,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     destination: {
       send: (...request) => client.send(...request),
       follow: (ref, imported, permit) => client.follow(ref, imported, permit),
+      listImports: (refs, permit) => client.listImports(refs, permit),
       merge: mergeProfiles,
     },
     limiter,

@@ -257,6 +257,23 @@ export type Followed = {
   /** True where the look itself failed and is worth repeating. */
   readonly retryable: boolean;
   readonly feedback: RateFeedback | null;
+  /** The id in Klaviyo's answer, if it described a job. */
+  readonly answeredId?: string;
+};
+
+/** What Klaviyo's list of open import jobs says of some of them. */
+export type ListedImports = {
+  /** Those that the list shows as queued or processing. */
+  readonly open: readonly ImportJob[];
+  /**
+   * - `complete`: each of the others has ended, is gone, or is so new that the list lacks it.
+   * - `partial`: the list was not read to its end.
+   * - `failed`: an answer was no such list.
+   */
+  readonly end: 'complete' | 'partial' | 'failed';
+  readonly requests: number;
+  /** Of the last answer. */
+  readonly feedback: RateFeedback | null;
 };
 
 export type ClaimBounds = {

@@ -4,6 +4,7 @@ import type {
   Followed,
   Imported,
   Lane,
+  ListedImports,
   Parcel,
   Sent,
   Settlement,
@@ -18,6 +19,8 @@ export type Destination = {
   send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes. */
   follow(ref: string, imported: Imported, permit: () => Promise<void>): Promise<Followed>;
+  /** Which of these import jobs are open, by the list of all; `permit` is awaited before each request it takes. */
+  listImports(refs: ReadonlySet<string>, permit: () => Promise<void>): Promise<ListedImports>;
 };
 
 /** What delivery needs of the store. */

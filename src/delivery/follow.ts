@@ -1,15 +1,19 @@
-import { wait, type Clock } from '../clock.js';
+import type { Clock } from '../clock.js';
 import type {
   Followed,
   Following,
   ImportJob,
   Lane,
+  ListedImports,
   Outcome,
+  RateFeedback,
   UnfinishedImport,
 } from '../envelope.js';
 import { toAskedPause } from './asked-pause.js';
+import { Bell } from './bell.js';
 import type { Buffer, Destination } from './destination.js';
 import type { Limiter, Permit } from './limiter.js';
+import { ListUse } from './list-use.js';
 import { LookQueue } from './look-queue.js';
 import type { OverAge } from './over-age.js';
 import { toPayloads } from './payloads.js';
@@ -20,7 +24,7 @@ import { toFollowedDelivery, toSettled } from './settle.js';
 import { splitBatch } from './split.js';
 
 export type Follower = {
-  /** Looks at the import job until it ended, then settles its envelopes. Owned here: it returns at once. */
+  /** Polls the import job until it has ended, then settles its envelopes. Owned here: it returns at once. */
   follow(unfinished: UnfinishedImport): void;
   /** Envelopes that wait for an import job. */
   waiting(): number;
@@ -52,9 +56,12 @@ export type FollowerDeps = {
 };
 
 const firstLookMs = 500;
-const slowdown = 1.5;
+/** Then a job is looked at after half the time for which it was followed. */
+const slowdown = 1 / 2;
 /** A job that is open for long is looked at after a twentieth of its age, within these bounds. */
 const patience = { share: 1 / 20, minMs: 30_000, maxMs: 600_000 };
+/** A job that the list shows as open for so long is looked at by itself as well: a cache may be in between. */
+const longestUnlookedMs = 3_600_000;
 /** "0 seconds" has been seen, and a retry before time only gets another 429. */
 const minPauseMs = 1000;
 /** Klaviyo keeps an import job for 7 days: one that is older is over, however it ended. */
@@ -66,90 +73,255 @@ const maxLooks = 4;
 
 type Job = {
   readonly unfinished: UnfinishedImport;
-  /** Monotonic ms when this process began to follow it, less the time for which it was open before. */
+  /** Monotonic ms when this process began to follow it. */
+  readonly followedAt: number;
+  /** The same, less the time for which it was open before. */
   readonly openedAt: number;
   /** What is known of it, and what of that is written down. */
   known: Following;
   saved: Following;
+  /** Monotonic ms of its next poll, and of the latest look at the job itself. */
+  dueAt: number;
+  lookedAt: number;
+  looks: number;
+  /** The list showed it as open when it was last read. */
+  isListed: boolean;
+  /** A look at the job itself is under way, or waits for its turn. */
+  isLookedAt: boolean;
 };
 
 export function createFollower(deps: FollowerDeps): Follower {
   const { clock } = deps;
-  const followed = new Map<Job, Promise<void>>();
-  const queue = new LookQueue(maxLooks);
+  const poller = new ImportJobPoller(deps);
   return {
-    follow(unfinished) {
-      const saved = unfinished.delivery.following ?? { openMs: 0, wasRead: false };
-      const job: Job = {
-        unfinished,
-        openedAt: clock.monotonic() - saved.openMs,
-        known: saved,
-        saved,
-      };
-      const end = untilEnded(job, queue, deps)
-        .catch(deps.onFault)
-        .finally(() => followed.delete(job));
-      followed.set(job, end);
-    },
+    follow: (unfinished) => poller.add(unfinished),
     waiting: () =>
-      [...followed.keys()].reduce(
-        (sum, { unfinished }) => sum + unfinished.parcels.flat().length,
-        0,
-      ),
+      poller.jobs.reduce((sum, { unfinished }) => sum + unfinished.parcels.flat().length, 0),
     open() {
       const now = clock.monotonic();
-      const ages = [...followed.keys()].map(({ openedAt }) => now - openedAt);
+      const ages = poller.jobs.map(({ openedAt }) => now - openedAt);
       return { count: ages.length, oldestAgeMs: ages.reduce((a, b) => Math.max(a, b), 0) };
     },
-    async idle() {
-      while (followed.size > 0) await Promise.all(followed.values());
-    },
+    idle: () => poller.idle(),
   };
 }
 
-async function untilEnded(job: Job, queue: LookQueue, deps: FollowerDeps): Promise<void> {
-  const { clock, signal } = deps;
-  let lookMs = firstLookMs;
-  for (let looks = 0; !signal.aborted; looks++) {
-    await wait(clock, lookMs, signal);
-    await queue.enter(looks);
-    const seen = await look(job.unfinished, deps).finally(() => queue.leave());
-    if (seen === null) return;
-    const openMs = clock.monotonic() - job.openedAt;
+/**
+ * Polls import jobs until each has ended. While several are open, one request for the list of open jobs
+ * stands for a look at each of them. The list never ends a job: a job that it does not show any more is
+ * looked at by itself, and so is each job that is due while the list is of no use.
+ */
+class ImportJobPoller {
+  readonly #deps: FollowerDeps;
+  readonly #jobs = new Set<Job>();
+  readonly #looks = new LookQueue(maxLooks);
+  readonly #list: ListUse;
+  /** Rings when a job was added, and when a look has ended. */
+  readonly #bell = new Bell();
+  /** The loop, while it runs, and the looks. */
+  readonly #running = new Set<Promise<void>>();
+  #isPolling = false;
+
+  constructor(deps: FollowerDeps) {
+    this.#deps = deps;
+    this.#list = new ListUse(deps.clock);
+  }
+
+  get jobs(): readonly Job[] {
+    return [...this.#jobs];
+  }
+
+  add(unfinished: UnfinishedImport): void {
+    const followedAt = this.#deps.clock.monotonic();
+    const saved = unfinished.delivery.following ?? { openMs: 0, wasRead: false };
+    this.#jobs.add({
+      unfinished,
+      followedAt,
+      openedAt: followedAt - saved.openMs,
+      known: saved,
+      saved,
+      dueAt: followedAt + firstLookMs,
+      lookedAt: followedAt,
+      looks: 0,
+      isListed: false,
+      isLookedAt: false,
+    });
+    this.#bell.ring();
+    if (!this.#isPolling) this.#run(() => this.#poll());
+  }
+
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  #run(work: () => Promise<void>): void {
+    const running = work()
+      .catch(this.#deps.onFault)
+      .finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+
+  async #poll(): Promise<void> {
+    const { clock, signal } = this.#deps;
+    this.#isPolling = true;
+    try {
+      while (this.#jobs.size > 0 && !signal.aborted) {
+        const jobs = this.jobs.filter(({ isLookedAt }) => !isLookedAt);
+        const dueAt = jobs.reduce((at, job) => Math.min(at, job.dueAt), Infinity);
+        // What the list showed last is not worked off yet: reading it again would only delay that.
+        const isBusy = this.#jobs.size - jobs.length >= maxLooks && this.#list.isOfUse(jobs.length);
+        const pollAt = isBusy ? Infinity : this.#list.toPollAt(dueAt, jobs.length);
+        const delayMs = pollAt - clock.monotonic();
+        if (delayMs > 0) {
+          await this.#bell.wait(clock, delayMs === Infinity ? null : delayMs, signal);
+        } else {
+          for (const job of await this.#findToLookAt(jobs)) this.#look(job);
+        }
+      }
+    } finally {
+      this.#isPolling = false;
+      if (signal.aborted) this.#jobs.clear();
+    }
+  }
+
+  /** The jobs to look at by themselves. The list is read first, if it is of use, and tells of the others. */
+  async #findToLookAt(jobs: readonly Job[]): Promise<readonly Job[]> {
+    const now = this.#deps.clock.monotonic();
+    const due = new Set(jobs.filter(({ dueAt }) => dueAt <= now));
+    if (!this.#list.isOfUse(jobs.length)) return [...due];
+    const listed = await this.#readList(jobs);
+    // The relay stops.
+    if (listed === null) return [];
+    const open = new Map(listed.open.map((state) => [state.id, state]));
+    const found: Job[] = [];
+    for (const job of jobs) {
+      const { isListed, lookedAt, unfinished } = job;
+      job.isListed = open.has(unfinished.ref);
+      const isOverdue = now - lookedAt >= longestUnlookedMs;
+      const hasVanished = isListed && listed.end === 'complete';
+      if (job.isListed ? isOverdue : due.has(job) || hasVanished) found.push(job);
+    }
+    await Promise.all(
+      jobs.map(async (job) => {
+        const state = open.get(job.unfinished.ref);
+        if (state !== undefined) await this.#note(job, toSeen(state));
+      }),
+    );
+    const pauseMs = toPauseMs(listed);
+    if (pauseMs !== null) await this.#savePause(pauseMs);
+    return found.filter((job) => this.#jobs.has(job));
+  }
+
+  /** One job carries the pause over a restart: it holds for all. */
+  async #savePause(pauseMs: number): Promise<void> {
+    const [job] = this.#jobs;
+    if (job === undefined) return;
+    job.known = { ...job.known, pause: toAskedPause(this.#deps.clock, pauseMs) };
+    await save(job, this.#deps);
+  }
+
+  async #readList(jobs: readonly Job[]): Promise<ListedImports | null> {
+    const { destination } = this.#deps;
+    const refs = new Set(jobs.map(({ unfinished }) => unfinished.ref));
+    const listed = await withPermits(this.#deps, (permit) => destination.listImports(refs, permit));
+    if (listed !== null) this.#list.note(listed);
+    return listed;
+  }
+
+  #look(job: Job): void {
+    job.isLookedAt = true;
+    this.#run(async () => {
+      try {
+        await this.#looks.enter(job.looks++);
+        const seen = await look(job.unfinished, this.#deps).finally(() => this.#looks.leave());
+        job.lookedAt = this.#deps.clock.monotonic();
+        if (seen !== null)
+          await this.#note(job, this.#isOfAnother(job, seen) ? toLost(seen) : seen);
+      } catch (error) {
+        this.#jobs.delete(job);
+        throw error;
+      } finally {
+        job.isLookedAt = false;
+        this.#bell.ring();
+      }
+    });
+  }
+
+  /** True if something in between mixed up the answers to two looks. */
+  #isOfAnother(job: Job, { answeredId }: Followed): boolean {
+    return (
+      answeredId !== job.unfinished.ref &&
+      this.jobs.some(({ unfinished }) => unfinished.ref === answeredId)
+    );
+  }
+
+  /** Settles the job where it ended, and otherwise says when it is polled next. */
+  async #note(job: Job, seen: Followed): Promise<void> {
+    const { clock } = this.#deps;
+    const now = clock.monotonic();
+    const openMs = now - job.openedAt;
     const ended = toEnded(seen, { openMs, job });
     if (ended !== null) {
-      await settleImport(job.unfinished, ended, deps);
+      await settleImport(job.unfinished, ended, this.#deps);
+      this.#jobs.delete(job);
       return;
     }
     job.known = toFollowing(seen, { openMs, job, clock });
-    await save(job, deps);
-    const { share, minMs, maxMs } = patience;
-    const longestMs = Math.min(maxMs, Math.max(minMs, openMs * share));
-    lookMs = Math.min(longestMs, lookMs * slowdown);
+    job.dueAt = now + toDelayMs({ openMs, followedMs: now - job.followedAt });
+    await save(job, this.#deps);
   }
 }
+
+/** Pure: how long a job that is open is left alone. */
+function toDelayMs({ openMs, followedMs }: { openMs: number; followedMs: number }): number {
+  const { share, minMs, maxMs } = patience;
+  const longestMs = Math.min(maxMs, Math.max(minMs, openMs * share));
+  return Math.min(longestMs, firstLookMs + followedMs * slowdown);
+}
+
+/** What a look at a job would have told that the list shows as open. */
+const toSeen = (job: ImportJob): Followed => {
+  return { job, outcomes: null, retryable: false, feedback: null };
+};
+
+/** The look says nothing of the job, and is worth repeating. */
+const toLost = (seen: Followed): Followed => {
+  const job: ImportJob = { ...seen.job, status: 'queued', completed: null, failed: null };
+  return { ...seen, job, outcomes: null, retryable: true };
+};
 
 /** Null where the relay stops meanwhile. */
 async function look(
   { ref, parcels }: UnfinishedImport,
   deps: FollowerDeps,
 ): Promise<Followed | null> {
-  if (deps.signal.aborted) return null;
+  const payloads = () => toPayloads(parcels, deps.destination);
+  const imported = { count: parcels.length, payloads };
+  return withPermits(deps, (permit) => deps.destination.follow(ref, imported, permit));
+}
+
+/**
+ * Runs a poll with a permit for each of its requests, and makes the pause that Klaviyo asks for. Null where
+ * the relay stops meanwhile.
+ */
+async function withPermits<T extends { readonly feedback: RateFeedback | null }>(
+  { limiter, signal }: Pick<FollowerDeps, 'limiter' | 'signal'>,
+  poll: (permit: () => Promise<void>) => Promise<T>,
+): Promise<T | null> {
+  if (signal.aborted) return null;
   const open: Permit[] = [];
   const stopped = new Error('stopped');
   try {
-    const payloads = () => toPayloads(parcels, deps.destination);
-    const imported = { count: parcels.length, payloads };
-    const seen = await deps.destination.follow(ref, imported, async () => {
+    const polled = await poll(async () => {
       open.pop()?.end(null);
-      const permit = await deps.limiter.take('imports', deps.signal);
+      const permit = await limiter.take('imports', signal);
       if (permit === null) throw stopped;
       open.push(permit);
     });
-    open.pop()?.end(seen.feedback);
-    const pauseMs = toPauseMs(seen);
-    if (pauseMs !== null) deps.limiter.pause('imports', pauseMs);
-    return seen;
+    open.pop()?.end(polled.feedback);
+    const pauseMs = toPauseMs(polled);
+    if (pauseMs !== null) limiter.pause('imports', pauseMs);
+    return polled;
   } catch (error) {
     if (error === stopped) return null;
     throw error;
@@ -158,7 +330,7 @@ async function look(
   }
 }
 
-function toPauseMs({ feedback }: Followed): number | null {
+function toPauseMs({ feedback }: { readonly feedback: RateFeedback | null }): number | null {
   const waitMs = feedback?.retryAfterMs ?? null;
   return waitMs === null ? null : Math.max(minPauseMs, waitMs);
 }

@@ -1,10 +1,12 @@
 import type { Readable } from 'node:stream';
 import { wait, type Clock } from '../clock.js';
-import type { Followed, Imported, Lane, Outcome, Sent } from '../envelope.js';
+import type { Followed, Imported, Lane, ListedImports, Outcome, Sent } from '../envelope.js';
 import { createConnections, type Connections } from './client-connections.js';
 import { isSuccess } from './answer.js';
 import { followImport } from './follow-import.js';
 import { guardBody } from './guarded-body.js';
+import type { FollowDeps } from './import-answers.js';
+import { listImports } from './list-imports.js';
 import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
@@ -42,6 +44,8 @@ export type KlaviyoClient = {
   send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
   /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
   follow(ref: string, imported: Imported, permit?: () => Promise<void>): Promise<Followed>;
+  /** Which of these import jobs are open, by the list of all; `permit` as above. */
+  listImports(refs: ReadonlySet<string>, permit?: () => Promise<void>): Promise<ListedImports>;
   /** Whose key it is, and whether it is one at all. Klaviyo allows one such question a second. */
   account(): Promise<AccountProbe>;
   /** Whether the key may do what the relay needs; records nothing. */
@@ -70,6 +74,13 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
   });
   const transport = createTransport(connections, options);
   let closed: Promise<void> | undefined;
+  const toFollowDeps = (permit?: () => Promise<void>): FollowDeps => ({
+    now: () => clock.now(),
+    async get(path) {
+      await permit?.();
+      return transport({ method: 'GET', path });
+    },
+  });
   return {
     async send(lane, payloads, mayGo) {
       const body = toBody(lane, payloads);
@@ -79,14 +90,8 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
       const request = { lane, count: payloads.length, bytes: body.length };
       return toSent(reply, request, { durationMs, now: clock.now() });
     },
-    follow: (ref, imported, permit) =>
-      followImport(ref, imported, {
-        now: () => clock.now(),
-        async get(path) {
-          await permit?.();
-          return transport({ method: 'GET', path });
-        },
-      }),
+    follow: (ref, imported, permit) => followImport(ref, imported, toFollowDeps(permit)),
+    listImports: (refs, permit) => listImports(refs, toFollowDeps(permit)),
     account: () => askAccount(transport),
     probeScopes: () => probeScopes(transport),
     close: () => (closed ??= closeConnections(connections, clock)),

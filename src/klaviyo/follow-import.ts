@@ -1,16 +1,20 @@
 import type { Followed, Imported, ImportJob, Outcome } from '../envelope.js';
-import { isAboutRevision, isObject, parse, toApiErrors } from './api-errors.js';
-import { isDocument, isErrorDocument, toResource, toResources } from './documents.js';
+import { toResource, toResources } from './documents.js';
+import {
+  pageSize,
+  toAnswered,
+  toNextCursor,
+  toPageQuery,
+  toSeenJob,
+  type Answered,
+  type FollowDeps,
+  type SeenJob,
+} from './import-answers.js';
 import { toImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, importJobType } from './request.js';
 import type { Reply } from './transport.js';
 
-/** `get` resolves whatever happens at the far side. */
-export type FollowDeps = { get(path: string): Promise<Reply>; now(): number };
-
-/** The most that Klaviyo gives at once. */
-const pageSize = 100;
 /** A profile may have several errors, so there may be more pages than profiles say. */
 const sparePages = 10;
 
@@ -30,19 +34,21 @@ export async function followImport(
     const outcomes = Array<Outcome>(imported.count).fill(outcome);
     return { job, outcomes, retryable: false, feedback };
   }
-  const seen = answered.kind === 'read' ? toJob(ref, answered.body) : null;
+  const resource = answered.kind === 'read' ? toResource(answered.body, importJobType) : null;
+  const seen = toSeenJob(ref, resource);
   if (seen === null) {
     return { job: toUnknown(ref, 'queued'), outcomes: null, retryable: true, feedback };
   }
-  const { job, total } = seen;
+  const { job, id, total } = seen;
   if (job.status === 'queued' || job.status === 'processing') {
-    return { job, outcomes: null, retryable: false, feedback };
+    return { job, outcomes: null, retryable: false, feedback, answeredId: id };
   }
   if (job.failed === 0 && job.completed !== null) {
     const outcomes = toImportOutcomes(imported, [], { ...job, total });
-    return { job, outcomes, retryable: false, feedback };
+    return { job, outcomes, retryable: false, feedback, answeredId: id };
   }
-  return followFailures({ job, total, path }, imported, deps);
+  const followed = await followFailures({ job, total, path }, imported, deps);
+  return { ...followed, answeredId: id };
 }
 
 /** Klaviyo took the profiles, and this key may never read what became of them. */
@@ -54,7 +60,7 @@ const gone: Outcome = {
 };
 
 async function followFailures(
-  { job, total, path }: SeenJob & { readonly path: string },
+  { job, total, path }: Pick<SeenJob, 'job' | 'total'> & { readonly path: string },
   imported: Imported,
   deps: FollowDeps,
 ): Promise<Followed> {
@@ -68,62 +74,12 @@ async function followFailures(
   return { job: ended, outcomes, retryable: false, feedback };
 }
 
-/**
- * `lost`: worth asking again, because the answer is not Klaviyo's, or says nothing for good.
- * `refused`: this key may never read this job. `gone`: there is no such job.
- */
-type Answered =
-  | { readonly kind: 'read'; readonly body: unknown }
-  | { readonly kind: 'lost' }
-  | { readonly kind: 'refused' }
-  | { readonly kind: 'gone' };
-
-function toAnswered(reply: Reply): Answered {
-  if (!reply.ok || !reply.isWhole) return { kind: 'lost' };
-  const body = parse(reply.bodyText);
-  if (reply.status === 200 && isDocument(body)) return { kind: 'read', body };
-  if (!isErrorDocument(body) || speaksOfRevision(reply.bodyText)) return { kind: 'lost' };
-  if (reply.status === 403) return { kind: 'refused' };
-  return { kind: reply.status === 404 || reply.status === 410 ? 'gone' : 'lost' };
-}
-
-/** A revision without this endpoint, or one that is retired, is answered with a 404 or a 410, too. */
-const speaksOfRevision = (bodyText: string): boolean => toApiErrors(bodyText).some(isAboutRevision);
-
 const toUnknown = (ref: string, status: ImportJob['status']): ImportJob => ({
   id: ref,
   status,
   completed: null,
   failed: null,
 });
-
-const endings: ReadonlyMap<unknown, ImportJob['status']> = new Map([
-  ['processing', 'processing'],
-  ['complete', 'complete'],
-  ['cancelled', 'cancelled'],
-]);
-
-/** `total`: of profiles, as Klaviyo counts them. */
-type SeenJob = { readonly job: ImportJob; readonly total: number };
-
-/** Null where the answer is no import job. A status nobody knows counts as not ended. */
-function toJob(ref: string, body: unknown): SeenJob | null {
-  const attributes = toResource(body, importJobType)?.attributes;
-  if (!isObject(attributes)) return null;
-  const total = toCount(attributes.total_count);
-  // Klaviyo's OpenAPI requires it; the other two may be null.
-  if (total === null) return null;
-  const job: ImportJob = {
-    id: ref,
-    status: endings.get(attributes.status) ?? 'queued',
-    completed: toCount(attributes.completed_count),
-    failed: toCount(attributes.failed_count),
-  };
-  return { job, total };
-}
-
-const toCount = (value: unknown): number | null =>
-  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null;
 
 type ErrorsRead = {
   readonly errors: readonly ImportError[];
@@ -137,30 +93,16 @@ async function readErrors(path: string, maxPages: number, deps: FollowDeps): Pro
   const seen = new Set<string | null>([null]);
   let cursor: string | null = null;
   for (;;) {
-    const last: Reply = await deps.get(path + toQuery(cursor));
+    const last: Reply = await deps.get(path + toPageQuery(cursor));
     const answered = toAnswered(last);
     if (answered.kind !== 'read') return { errors, end: answered.kind, last };
     const { body } = answered;
     const page = toResources(body, 'import-error');
     if (page === null) return { errors, end: 'lost', last };
     errors.push(...page.map(toImportError));
-    cursor = toCursor(body);
+    cursor = toNextCursor(body);
     // A cursor that comes again would go round for ever.
     if (seen.has(cursor) || seen.size >= maxPages) return { errors, end: 'read', last };
     seen.add(cursor);
   }
-}
-
-function toQuery(cursor: string | null): string {
-  const query = new URLSearchParams({ 'page[size]': String(pageSize) });
-  if (cursor !== null) query.set('page[cursor]', cursor);
-  return `?${query.toString()}`;
-}
-
-/** Only the cursor is taken from `links.next`: the key never goes to another host, nor to another path. */
-function toCursor(body: unknown): string | null {
-  const links = isObject(body) ? body.links : undefined;
-  const next = isObject(links) ? links.next : undefined;
-  if (typeof next !== 'string' || !URL.canParse(next, 'http://localhost')) return null;
-  return new URL(next, 'http://localhost').searchParams.get('page[cursor]');
 }

@@ -42,6 +42,8 @@ export function readErrorSamples(): readonly Sample[] {
 export type OpenApi = {
   /** What is wrong with a request's body; empty where it is as described, with no unknown field in it. */
   readonly faultsOfRequest: (operation: string, body: unknown) => readonly string[];
+  /** What is wrong with a request's query: unknown parameters, values, and the fields, operators and values of a filter. */
+  readonly faultsOfQuery: (operation: string, query: URLSearchParams) => readonly string[];
   /** What is wrong with an answer. `body` undefined: none. */
   readonly faultsOfAnswer: (operation: string, status: number, body: unknown) => readonly string[];
   readonly has: (operation: string) => boolean;
@@ -63,7 +65,15 @@ type Content = { readonly content?: Readonly<Record<string, unknown>> };
 type Operation = {
   readonly requestBody?: Content;
   readonly responses: Readonly<Record<string, Content & { readonly $ref?: string }>>;
-  readonly parameters: readonly { readonly name: string; readonly description?: string }[];
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly description?: string;
+    readonly schema: { readonly type?: string };
+  }[];
+  /** Newer revisions alone say which values a filter takes. */
+  readonly 'x-klaviyo-filters'?: Readonly<
+    Record<string, { readonly value?: { readonly enum?: readonly string[] } }>
+  >;
   readonly 'x-klaviyo-ratelimit': { readonly steady: string };
 };
 type Document = { readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>> };
@@ -103,6 +113,19 @@ export function loadOpenApi(revision: Revision): OpenApi {
       const { pointer, closed } = find(name);
       return closed([...pointer, 'requestBody', 'content', mediaType, 'schema'], body);
     },
+    faultsOfQuery(name, query) {
+      const { operation, pointer, open } = find(name);
+      return [...query].flatMap(([parameter, text]) => {
+        const index = operation.parameters.findIndex((each) => each.name === parameter);
+        const { schema, description = '' } = operation.parameters[index] ?? {};
+        if (schema === undefined) return [`${parameter} is no parameter`];
+        const value = schema.type === 'integer' ? Number(text) : text;
+        const place = [...pointer, 'parameters', String(index), 'schema'];
+        const values = operation['x-klaviyo-filters'];
+        const inFilter = parameter === 'filter' ? toFilterFaults(text, description, values) : [];
+        return [...open(place, value), ...inFilter].map((fault) => `${parameter}: ${fault}`);
+      });
+    },
     faultsOfAnswer(name, status, body) {
       const { operation, pointer, open } = find(name);
       const key = [String(status), `${Math.floor(status / 100)}XX`].find(
@@ -132,6 +155,34 @@ export function loadOpenApi(revision: Revision): OpenApi {
       };
     },
   };
+}
+
+/** `description` lists the operators of each field: "`status`: `any`, `equals`". One condition alone is read here. */
+function toFilterFaults(
+  text: string,
+  description: string,
+  values: Operation['x-klaviyo-filters'],
+): readonly string[] {
+  const allowed = new Map(
+    Array.from(
+      description.matchAll(/`([\w.]+)`: ((?:`[\w-]+`(?:, )?)+)/g),
+      ([, field, list = '']) => {
+        return [field, list.match(/[\w-]+/g) ?? []] as const;
+      },
+    ),
+  );
+  const [, operator = '', field = '', value = ''] = /^([\w-]+)\(([\w.]+),(.*)\)$/.exec(text) ?? [];
+  const given: unknown = JSON.parse(value || 'null');
+  const list: readonly unknown[] = Array.isArray(given) ? given : [given];
+  const known = values?.[field]?.value?.enum;
+  return [
+    ...(allowed.get(field)?.some((each) => each === operator) === true
+      ? []
+      : [`${operator} of ${field}`]),
+    // `equals` takes a list, too (x-klaviyo-filters).
+    ...(Array.isArray(given) || operator === 'equals' ? [] : [`value ${value}`]),
+    ...list.filter((each) => known?.includes(String(each)) === false).map(String),
+  ];
 }
 
 const toMember = (node: unknown, name: string): unknown => (isNode(node) ? node[name] : undefined);

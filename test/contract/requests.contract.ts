@@ -5,6 +5,8 @@ import { takesAnonymousId } from '../../src/klaviyo/anonymous-id.js';
 import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
+import { aClient, answerJson, startFarSide } from '../klaviyo/far-side.js';
+import { aRevision } from '../support/revisions.js';
 import { loadOpenApi, revisions } from './reference.js';
 import { newestRules } from '../support/revisions.js';
 
@@ -138,6 +140,50 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
     const payloads = lane === 'events' ? [payload!] : [Buffer.from(JSON.stringify(profile))];
     const isFine = faultsOf(lane, toJson(lane, payloads)).length === 0;
     expect(takesAnonymousId(lane, revision)).toBe(isFine);
+  });
+
+  it('with the list of import jobs', async () => {
+    const asked: URL[] = [];
+    const far = await startFarSide((response, { path }) => {
+      const url = new URL(path, 'http://localhost');
+      asked.push(url);
+      const next = asked.length === 1 ? 'http://localhost/?page%5Bcursor%5D=two' : null;
+      answerJson(response, { body: { data: [], links: { self: 'http://localhost/', next } } });
+    });
+    const { client } = aClient(far.url, { revision: aRevision(revision) });
+    await client.listImports(new Set(['a', 'b']));
+    await client.close();
+    await far.close();
+    expect(asked.map(({ searchParams }) => searchParams.get('page[cursor]'))).toEqual([
+      null,
+      'two',
+    ]);
+    for (const { pathname, searchParams } of asked) {
+      expect(pathname).toBe('/api/profile-bulk-import-jobs');
+      expect(openApi.faultsOfQuery(`GET ${pathname}`, searchParams)).toEqual([]);
+    }
+  });
+
+  it.each([
+    ['page[size]=101', /page\[size\]: .*must be <= 100/],
+    ['sort=status', /sort: .*allowed values/],
+    ['filter=any(id,["a"])', /filter: any of id/],
+    ['filter=contains(status,"queued")', /filter: contains of status/],
+    ['filter=any(status,"queued")', /filter: value/],
+    ['page[number]=2', /page\[number\] is no parameter/],
+  ])('or the check finds the query %s', (query, fault) => {
+    const faults = openApi.faultsOfQuery(
+      'GET /api/profile-bulk-import-jobs',
+      new URLSearchParams(query),
+    );
+    expect(faults.join('\n')).toMatch(fault);
+  });
+
+  it.runIf(revision >= '2026-04-15')('or the check finds a status that no filter takes', () => {
+    const query = new URLSearchParams({ filter: 'any(status,["queued","cancelled"])' });
+    expect(openApi.faultsOfQuery('GET /api/profile-bulk-import-jobs', query)).toEqual([
+      'filter: cancelled',
+    ]);
   });
 
   it('or the check finds what is not', () => {

@@ -3,7 +3,14 @@ import { wait } from '../../src/clock.js';
 import type { Destination } from '../../src/delivery/destination.js';
 import { createEngine, type Engine, type EngineDeps } from '../../src/delivery/engine.js';
 import { createLimiter } from '../../src/delivery/limiter.js';
-import { lanes, type Draft, type Followed, type Lane, type Outcome } from '../../src/envelope.js';
+import {
+  lanes,
+  type Draft,
+  type Followed,
+  type Lane,
+  type ListedImports,
+  type Outcome,
+} from '../../src/envelope.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { toBytes, toTexts } from '../support/builders.js';
@@ -73,6 +80,11 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
       const status = outcomes === null ? 'processing' : 'complete';
       const job = { id: ref, status, completed: null, failed: null } as const;
       return { job, outcomes, retryable: false, feedback: null };
+    },
+    /** It has no list, so that each job is looked at. */
+    async listImports(_refs, permit): Promise<ListedImports> {
+      await permit();
+      return { open: [], end: 'failed', requests: 1, feedback: null };
     },
   };
 }

@@ -63,7 +63,7 @@ function answer(response: ServerResponse, { body, ...page }: Page): void {
 
 const jobType = 'profile-bulk-import-job';
 
-function aJob(attributes: Record<string, unknown>, type = jobType): object {
+function aJob(attributes: Record<string, unknown>, type = jobType) {
   const all = { status: 'complete', total_count: 250, completed_count: 250, failed_count: 0 };
   return { data: { type, id: 'job-1', attributes: { ...all, ...attributes } } };
 }
@@ -151,6 +151,12 @@ describe('a look at an import job', () => {
     expect(far.requests[0]?.path).toBe('/api/profile-bulk-import-jobs/..%2F..%2Fevents%3Fx%3D');
   });
 
+  it('says which job the answer is about', async () => {
+    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, answeredId: 'job-1' });
+    jobPage = { status: 200, body: { data: { ...aJob({}).data, id: 'job-2' } } };
+    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, answeredId: 'job-2' });
+  });
+
   it('passes on what stops it from getting a permit, and asks for nothing', async () => {
     const stopped = new Error('stopped');
     await expect(client.follow('job-1', imported, () => Promise.reject(stopped))).rejects.toBe(
@@ -159,6 +165,9 @@ describe('a look at an import job', () => {
     expect(far.requests).toEqual([]);
   });
 
+  const aJobWithout = (member: 'id'): object => ({
+    data: { ...aJob({}).data, [member]: undefined },
+  });
   const complete = { status: 'complete', completed_count: 250, failed_count: 0 };
   const revised = refusal('No valid revisions found for method');
 
@@ -174,6 +183,7 @@ describe('a look at an import job', () => {
       { status: 200, body: { data: { attributes: complete } } },
     ],
     ['a 200 with errors', { status: 200, body: refusal('temporarily unavailable') }],
+    ['a job without an id', { status: 200, body: aJobWithout('id') }],
     ['a job beside errors', { status: 200, body: { ...aJob({}), errors: [] } }],
     ['a resource of another type', { status: 200, body: aJob({}, 'profile') }],
     [

@@ -7,6 +7,8 @@ import { toTimeMs } from './check-event.js';
 export type FilterField = {
   readonly type: 'text' | 'number' | 'time';
   readonly operators: readonly Operator[];
+  /** Where it is there, a text has to be one of these. */
+  readonly values?: readonly string[];
 };
 
 const operators = [
@@ -129,7 +131,11 @@ function toCondition(call: Call, rules: FilterRules, text: string): Condition {
   return { field, operator, values: scalars.map((scalar) => toValue(scalar, rule, text)) };
 }
 
-function toValue(scalar: Scalar, { type }: FilterField, text: string): string | number {
+function toValue(scalar: Scalar, rule: FilterField, text: string): string | number {
+  const { type, values } = rule;
+  if (values?.includes(scalar.text) === false) {
+    throw new FilterError(`'${scalar.text}' is not an allowed value for this field.`);
+  }
   if (type === 'text' && scalar.isQuoted) return scalar.text;
   const number =
     type === 'time'

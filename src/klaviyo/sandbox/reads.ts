@@ -35,9 +35,12 @@ export function getAccount(call: Call): Answer {
   );
 }
 
+/** By the OpenAPI from 2026-04-15 on; earlier files name none. Jobs that were cancelled are not among them. */
+const filteredStatuses = ['queued', 'processing', 'complete'];
+
 const jobRules: QueryRules = {
   fields: ['profile-bulk-import-job'],
-  filter: { status: oneOfTexts },
+  filter: { status: { ...oneOfTexts, values: filteredStatuses } },
   sort: eitherWay('created_at'),
   maxPageSize: 100,
 };

@@ -74,6 +74,51 @@ describe('import jobs', () => {
     });
   });
 
+  it.each([
+    ['filter', 'any(status,["queued","cancelled"])'],
+    ['filter', 'equals(status,"done")'],
+    ['filter', 'any(status,"queued")'],
+    ['filter', 'any(status,[])'],
+    ['filter', 'any(status,["queued"]'],
+    ['filter', 'any(id,["queued"])'],
+    ['filter', 'equals(created_at,"2026-11-30T00:00:00Z")'],
+    ['filter', 'contains(status,"queued")'],
+    ['filter', 'not(equals(status,"queued"))'],
+    ['filter', 'status'],
+    ['sort', 'status'],
+    ['sort', '-completed_at'],
+    ['include', 'lists'],
+    ['page[number]', '2'],
+  ])('are not listed by %s=%s: that is a 400', async (parameter, value) => {
+    const query = new URLSearchParams({ [parameter]: value });
+    const answer = await at.get(`/api/profile-bulk-import-jobs?${query.toString()}`);
+    expect(answer.status).toBe(400);
+    expect(answer.errors[0]).toMatchObject({ code: 'invalid', source: { parameter } });
+  });
+
+  it('are listed in pages of those that are open, as the relay reads them', async () => {
+    await importJob([{ external_id: 'done' }]);
+    const ids: string[] = [];
+    for (let job = 0; job < 5; job++) {
+      const body = toBulkProfiles([{ external_id: `c${job}` }]);
+      const answer = await at.post('/api/profile-bulk-import-jobs', body);
+      ids.unshift((answer.body.data as View).id);
+    }
+    const query = new URLSearchParams({
+      filter: 'any(status,["queued","processing"])',
+      sort: '-created_at',
+      'page[size]': '2',
+    });
+    const pages = await readAll(`/api/profile-bulk-import-jobs?${query.toString()}`);
+    expect(pages.map((page) => page.map(({ id }) => id))).toEqual([
+      ids.slice(0, 2),
+      ids.slice(2, 4),
+      ids.slice(4),
+    ]);
+    await at.clock.advance(300);
+    expect(await readAll(`/api/profile-bulk-import-jobs?${query.toString()}`)).toEqual([[]]);
+  });
+
   it('refuse a cursor that is not theirs', async () => {
     const answer = await at.get('/api/profile-bulk-import-jobs?page[cursor]=zzz');
     expect(answer.errors[0]?.source).toEqual({ parameter: 'page[cursor]' });
