@@ -22,6 +22,14 @@ const faults: Record<string, FaultRule> = {
   'HTML pages': { endpoint: 'any', probability: 0.15, status: 403, html: true },
   'lost keys': { endpoint: 'any', probability: 0.1, status: 401, times: 5 },
   'too large': { endpoint: 'bulk-events', probability: 0.2, status: 413, times: 5 },
+  'a revision that is retired': {
+    skip: 7,
+    retire: { revision: '2024-10-15', answer: 'gone', heedsOptOut: true, named: true },
+  },
+  'a revision that falls forward': {
+    skip: 7,
+    retire: { revision: '2024-10-15', answer: 'forward', heedsOptOut: false, named: true },
+  },
   'silent 400s': { endpoint: 'bulk-events', probability: 0.1, status: 400, times: 5 },
   'poison with pointers': poison('bulk-events', '/properties/mark', 'exact'),
   'poison without pointers': poison('bulk-events', '/properties/mark', 'none'),
@@ -61,9 +69,12 @@ async function run(store: string, script: readonly FaultRule[], seed: number): P
   const random = createSeededRandom(seed);
   relay = await startRelay({
     seed,
+    // Both tested revisions are served then, and the older one is in use.
+    startMs: Date.UTC(2026, 7, 1, 12),
     sandbox: { faults: [...script], importDelayMs: 800 },
     env: {
       STORE: store,
+      KLAVIYO_REVISION: 'auto',
       RETRY_MAX_DELAY_MS: '2000',
       REDIS_URL: redis.url,
       REDIS_KEY_PREFIX: `run-${runs++}`,

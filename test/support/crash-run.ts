@@ -13,6 +13,12 @@ export type CrashOptions = {
   readonly kills: number;
   /** No kill after this; what was posted until then is checked all the same. */
   readonly maxMs?: number;
+  /** Of the sandbox, besides its other troubles. */
+  readonly faults?: readonly FaultRule[];
+  /** By how much the relay's wall clock is ahead, ms. */
+  readonly clockOffsetMs?: number;
+  /** Of the relay, besides the settings of a quick one. */
+  readonly env?: Readonly<Record<string, string>>;
 };
 
 /** What every run of producers and trouble tells. */
@@ -36,6 +42,8 @@ export type Tally = {
 export type CrashReport = Tally & {
   readonly kills: number;
   readonly killsBy: Readonly<Record<Moment, number>>;
+  /** Those that requests were sent under. */
+  readonly revisions: readonly (string | null)[];
 };
 
 /** A share of all requests meets trouble. A 429 holds a lane up for more than a second, so there are few. */
@@ -70,11 +78,11 @@ type Run = World & CrashOptions & { readonly ledger: Ledger; readonly from: numb
 
 /** Kills the relay again and again while a producer posts, and says what became of what was posted. */
 export function runCrashes(options: CrashOptions): Promise<CrashReport> {
-  const { seed, kills } = options;
-  const faults = [...poisons, ...toTroubles(kills)];
-  const from = systemClock.now();
+  const { seed, kills, env = {}, clockOffsetMs = 0 } = options;
+  const faults = [...poisons, ...toTroubles(kills), ...(options.faults ?? [])];
+  const from = systemClock.now() + clockOffsetMs;
   return withRestartedRelay(
-    { seed, faults, importDelayMs: 60, maxEvents: 1_000_000 },
+    { seed, faults, env, importDelayMs: 60, maxEvents: 1_000_000 },
     async (world) => {
       const run = { ...world, ...options, ledger: new Ledger(seed), from };
       const killsBy = await killAndPost(run);
@@ -119,22 +127,23 @@ async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
 async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<CrashReport> {
   const { seed, sandbox, relay, ledger, from } = run;
   sandbox.clearFaults();
-  for (const rule of poisons) sandbox.addFault(rule);
+  for (const rule of [...poisons, ...(run.faults ?? [])]) sandbox.addFault(rule);
   const books = await untilSettled(relay);
   const letters = await fetchLetters(await relay.url());
   const klaviyo = sandbox.state();
-  const to = systemClock.now();
+  const to = systemClock.now() + (run.clockOffsetMs ?? 0);
   const evidence = { seed, ledger, klaviyo, letters, books, from, to };
   const problems = [...findProblems(evidence), ...(await findAfterwards(run))];
   return {
     ...toTally(evidence, problems),
     kills: Object.values(killsBy).reduce((sum, count) => sum + count, 0),
     killsBy,
+    revisions: [...new Set(klaviyo.requests.map(({ revision }) => revision))].sort(),
   };
 }
 
 export function toTally(
-  { seed, ledger, klaviyo, letters, books, from }: Evidence,
+  { seed, ledger, klaviyo, letters, books, from, to }: Evidence,
   problems: readonly string[],
 ): Tally {
   return {
@@ -147,7 +156,7 @@ export function toTally(
     merged: books.profiles.merged,
     deadLettered: letters.length,
     repeats: klaviyo.counters.repeats,
-    seconds: Math.round((systemClock.now() - from) / 1000),
+    seconds: Math.round((to - from) / 1000),
     problems: toShort(problems),
   };
 }

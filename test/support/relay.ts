@@ -43,6 +43,8 @@ export type RelayOptions = {
   readonly env?: Record<string, string>;
   readonly sandbox?: Partial<Parameters<typeof startSandbox>[0]>;
   readonly seed?: number;
+  /** When it begins, epoch ms. */
+  readonly startMs?: number;
 };
 
 const stepMs = 25;
@@ -56,8 +58,8 @@ export async function startRelay({
   env = {},
   sandbox: sandboxOptions,
   seed = 1,
+  startMs = Date.UTC(2026, 10, 1, 12),
 }: RelayOptions = {}): Promise<RelayUnderTest> {
-  const startMs = Date.UTC(2026, 10, 1, 12);
   const clock = createManualClock(startMs);
   const sandbox = await startSandbox({ clock, ...sandboxOptions });
   const logged: string[] = [];

@@ -85,14 +85,17 @@ export const quickRelay: Readonly<Record<string, string>> = {
 
 /** The built relay, a sandbox and a journal, all of which are gone afterwards. */
 export async function withRestartedRelay<T>(
-  options: Partial<SandboxOptions>,
+  {
+    env,
+    ...options
+  }: Partial<SandboxOptions> & { readonly env?: Readonly<Record<string, string>> },
   act: (world: World) => Promise<T>,
 ): Promise<T> {
   const dataDir = await mkdtemp(join(tmpdir(), 'klaviyo-relay-'));
   const sandbox = await startSandbox({ clock: systemClock, windows: 'off', ...options });
   const moments = watchMoments({ sandboxPort: sandbox.port, dataDir });
   const relay = startRestartedRelay(() =>
-    startRelayProcess({ klaviyoUrl: sandbox.url, dataDir, env: quickRelay }),
+    startRelayProcess({ klaviyoUrl: sandbox.url, dataDir, env: { ...quickRelay, ...env } }),
   );
   try {
     return await act({ sandbox, relay, moments, dataDir });
