@@ -1,8 +1,8 @@
 /**
  * Klaviyo's revisions and what differs between them at the routes the sandbox serves.
- * Sources: Klaviyo's OpenAPI files of 2024-10-15 and 2026-07-15; for the revisions between, the
- * models of its Node client, which has one release for each (17.0.0 to 23.0.0); for `backfill`, its
- * OpenAPI of 2026-04-15. No file was at hand for 2026-10-15: it has the rules of 2026-07-15.
+ * Sources: Klaviyo's OpenAPI files (github.com/klaviyo/openapi has a branch for each revision) for
+ * properties, times, `anonymous_id`, `backfill` and `patch_identifiers`; for the rest, the models of its
+ * Node client, which has one release for each revision from 2024-10-15 on (12.0.1 to 23.0.0). No file was at hand for 2026-10-15: it has the rules of 2026-07-15.
  */
 export type RevisionRules = {
   /** Properties that an event may have. */
@@ -69,13 +69,10 @@ const releases: readonly (readonly [date: string, changes: Partial<RevisionRules
   ['2024-07-15', {}],
   ['2024-10-15', {}],
   ['2025-01-15', { failsOnRepeatedUniqueId: true }],
-  ['2025-04-15', {}],
-  ['2025-07-15', { maxEventProperties: 400 }],
-  ['2025-10-15', {}],
-  [
-    '2026-01-15',
-    { takesAnonymousIdOnImport: false, pagesEventsBySize: true, largeTierPerMinute: 750 },
-  ],
+  ['2025-04-15', { maxEventProperties: 400 }],
+  ['2025-07-15', {}],
+  ['2025-10-15', { takesAnonymousIdOnImport: false }],
+  ['2026-01-15', { pagesEventsBySize: true, largeTierPerMinute: 750 }],
   ['2026-04-15', { takesBackfill: true, takesPatchIdentifiers: true }],
   ['2026-07-15', { earliestEventYear: 1990, filtersEventsByHasMetric: true }],
   ['2026-10-15', {}],

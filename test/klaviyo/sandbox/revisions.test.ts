@@ -45,7 +45,7 @@ const differences: readonly Difference[] = [
     what: 'an event of 301 properties',
     path: bulkEvents,
     body: eventWith({ properties: propertiesOf(301) }),
-    border: ['2025-04-15', '2025-07-15'],
+    border: ['2025-01-15', '2025-04-15'],
     statuses: [400, 202],
   },
   {
@@ -80,14 +80,14 @@ const differences: readonly Difference[] = [
     what: 'anonymous_id in an import job',
     path: bulkProfiles,
     body: toBulkProfiles([{ ...known, anonymous_id: 'a' }]),
-    border: ['2025-10-15', '2026-01-15'],
+    border: ['2025-07-15', '2025-10-15'],
     statuses: [202, 400],
   },
   {
     what: 'anonymous_id at profile-import',
     path: '/api/profile-import',
     body: importedWith({ ...known, anonymous_id: 'a' }),
-    border: ['2025-10-15', '2026-01-15'],
+    border: ['2025-07-15', '2025-10-15'],
     statuses: [201, 400],
   },
   {
