@@ -67,7 +67,7 @@ const phoneNumber = z
 
 const distinctId = identifier(limits.externalIdChars, 'Your id of this person.', 'customer-42');
 
-/** On events alone: Klaviyo's profile imports refuse it from revision 2025-10-15 on (klaviyo/anonymous-id.ts). */
+/** On events alone: Klaviyo's profile imports refuse it from revision 2025-10-15 on. */
 const anonymousId = identifier(
   limits.anonymousIdChars,
   "Klaviyo's anonymous_id: names a visitor who has not said yet who it is, such as a browser.",
