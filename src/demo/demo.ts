@@ -116,7 +116,6 @@ function demoConfig(klaviyoUrl: string, directory: string) {
   return loadConfig({
     KLAVIYO_API_KEY: apiKey,
     KLAVIYO_BASE_URL: klaviyoUrl,
-    KLAVIYO_REVISION: '2026-07-15',
     PORT: '0',
     STORE: 'journal',
     DATA_DIR: directory,

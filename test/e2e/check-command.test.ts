@@ -158,6 +158,15 @@ it('check asks Redis, and warns of what it would lose', async () => {
   expect(found).toMatch(/^WARN REDIS_URL: .*append/m);
 });
 
+it('check says which revision of Klaviyo is used, why, and until when', async () => {
+  expect(await findIn()).toMatch(
+    /^ok revision: \d{4}-\d\d-\d\d, .* \(KLAVIYO_REVISION is auto\); supported until \d{4}-\d\d-\d\d$/m,
+  );
+  expect(await findIn({ KLAVIYO_REVISION: '2024-10-15' })).toMatch(
+    /^WARN revision: KLAVIYO_REVISION 2024-10-15 ran out of support on 2026-10-15: set it to auto$/m,
+  );
+});
+
 it('check ends with exit code 1 where it prints BAD, and with --strict where it prints WARN', async () => {
   const bad = await check({ KLAVIYO_REVISON: '2026-07-15' });
   expect(bad.output).toMatch(/^BAD {2}variable: /m);

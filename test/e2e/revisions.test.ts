@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { runCrashes } from '../support/crash-run.js';
+import { startRedis } from '../support/redis-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 
 /** Both tested revisions are served then, and the older one is in use. */
@@ -93,6 +94,25 @@ describe('KLAVIYO_REVISION=auto', () => {
       await relay.untilSettled();
       expect(relay.sandbox.state().events).toHaveLength(2);
     }));
+});
+
+it('a move is kept: another run on the same store begins with the newer revision', async () => {
+  const redis = await startRedis();
+  try {
+    const env = { KLAVIYO_REVISION: 'auto', STORE: 'redis', REDIS_URL: redis.url };
+    await withRelay(env, async (relay) => {
+      relay.sandbox.addFault(retired);
+      await postBoth(relay, 'one');
+      await relay.untilSettled();
+    });
+    await withRelay(env, async (relay) => {
+      await postBoth(relay, 'two');
+      await relay.untilSettled();
+      expect(new Set(asked(relay))).toEqual(new Set(['2026-07-15']));
+    });
+  } finally {
+    await redis.close();
+  }
 });
 
 describe('a revision that is set', () => {
