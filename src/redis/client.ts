@@ -33,9 +33,13 @@ export function createClient(address: RedisAddress, options: ClientOptions): Cli
     return { redis: new Redis({ ...shared, ...hosts[0], db }), sentinels: null };
   if (kind === 'cluster') {
     const client = { ...shared, enableReadyCheck: false };
-    const locate = createSlotLocator({ seeds: hosts, key: options.key, client });
-    const redis = new Redis({ ...shared, Connector: toLocatedConnector({ locate, isTls }) });
-    return { redis, sentinels: null };
+    const { locate, suspect } = createSlotLocator({ seeds: hosts, key: options.key, client });
+    const reconnectOnError = (error: Error): boolean => {
+      if (isSplit(error.message)) suspect();
+      return isSplit(error.message) || isMoved(error.message);
+    };
+    const Connector = toLocatedConnector({ locate, isTls });
+    return { redis: new Redis({ ...shared, Connector, reconnectOnError }), sentinels: null };
   }
   const { username, password } = options.sentinelAuth ?? address;
   const sentinels = new Sentinels({
@@ -76,3 +80,5 @@ const toAuth = ({ username, password }: Auth) => ({
 
 const isMoved = (reply: string): boolean =>
   /^(READONLY|MOVED|CLUSTERDOWN|MASTERDOWN)\b/.test(reply);
+
+const isSplit = (reply: string): boolean => /^(ASK|TRYAGAIN)\b/.test(reply);

@@ -212,15 +212,13 @@ export function createLink(options: LinkOptions): Link {
  *
  * - The client goes on in database 0 where the server refuses the one that it asked for, so it is asked
  *   for once more.
- * - A node of a cluster has to be up, and to have the slot of `key`. While the slot is being moved, it
- *   answers ASK for a key that it has not.
+ * - A node of a cluster has to be up, and to have the slot of `key`.
  * - What sentinels name has to be a primary by its own word, too.
  */
 async function verifyServer(client: Redis, address: RedisAddress, key: string): Promise<void> {
   const { kind, database } = address;
   if (kind === 'cluster') {
-    const reply = await client.exists(key).catch((error: unknown) => error);
-    if (reply instanceof Error && !reply.message.startsWith('ASK ')) throw reply;
+    await client.exists(key);
   } else if (database !== 0) await client.call('SELECT', String(database));
   if (kind !== 'sentinel') return;
   const [role] = (await client.call('ROLE')) as readonly unknown[];

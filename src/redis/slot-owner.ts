@@ -1,14 +1,13 @@
-import { Redis, type RedisOptions } from 'ioredis';
 import { z } from 'zod';
 import type { RedisHost } from './address.js';
+import { ask, type SlotOptions } from './node.js';
+import { findOpenSlot } from './open-slot.js';
 
-export type SlotOptions = {
-  /** Nodes to begin with. */
-  readonly seeds: readonly RedisHost[];
-  /** All keys have the hash tag of this one, so that one node has all of them. */
-  readonly key: string;
-  /** For a connection that asks a node where the slot is. */
-  readonly client: Omit<RedisOptions, 'replyMapping' | 'protocol'>;
+export type SlotLocator = {
+  /** Rejects where the slot's keys may be on two nodes. Looked for at first, and after `suspect`. */
+  readonly locate: () => Promise<RedisHost>;
+  /** A node has answered that it has not all of the keys. */
+  readonly suspect: () => void;
 };
 
 /** Nodes asked at once. */
@@ -21,13 +20,24 @@ const maxAsked = 16;
  *
  * The answer is what most nodes name: one that is cut off from the others goes on to name the owner of before.
  */
-export function createSlotLocator(options: SlotOptions): () => Promise<RedisHost> {
+export function createSlotLocator(options: SlotOptions): SlotLocator {
   let known = options.seeds;
-  return async () => {
-    const { owner, nodes } = await findMap(known, options);
-    // Nodes that are gone fall out once others name their successors; the seeds stay.
-    known = unique([owner, ...nodes, ...options.seeds]).slice(0, maxAsked);
-    return owner;
+  let maybeSplit = true;
+  return {
+    async locate() {
+      const { owner, nodes } = await findMap(known, options);
+      // Nodes that are gone fall out once others name their successors; the seeds stay.
+      known = unique([owner, ...nodes, ...options.seeds]).slice(0, maxAsked);
+      if (maybeSplit) {
+        const why = await findOpenSlot(owner, options);
+        if (why !== null) throw new Error(`the keys may be on two nodes of the cluster: ${why}`);
+        maybeSplit = false;
+      }
+      return owner;
+    },
+    suspect() {
+      maybeSplit = true;
+    },
   };
 }
 
@@ -61,12 +71,8 @@ async function findMap(hosts: readonly RedisHost[], options: SlotOptions): Promi
 const nodeSchema = z.tuple([z.string().nullable(), z.int()]).rest(z.unknown());
 const rangesSchema = z.array(z.tuple([z.int(), z.int(), nodeSchema]).rest(nodeSchema));
 
-async function askForMap(host: RedisHost, { key, client }: SlotOptions): Promise<SlotMap> {
-  const redis = new Redis({ ...client, ...host, lazyConnect: true, retryStrategy: () => null });
-  const reported: Error[] = [];
-  redis.on('error', (error) => reported.push(error));
-  try {
-    await redis.connect();
+function askForMap(host: RedisHost, { key, client }: SlotOptions): Promise<SlotMap> {
+  return ask(host, client, async (redis) => {
     const slot = z.int().parse(await redis.cluster('KEYSLOT', key));
     const ranges = rangesSchema.parse(await redis.cluster('SLOTS'));
     // A node that does not know its own address, as before it met others, leaves it out.
@@ -77,11 +83,7 @@ async function askForMap(host: RedisHost, { key, client }: SlotOptions): Promise
     if (range === undefined) throw new Error(`no node of the cluster has slot ${slot}`);
     const nodes = ranges.flatMap(([, , ...all]) => all.map(toHost));
     return { owner: toHost(range[2]), nodes: unique(nodes) };
-  } catch (error) {
-    throw reported[0] ?? error;
-  } finally {
-    redis.disconnect();
-  }
+  });
 }
 
 const toError = (error: unknown): Error =>

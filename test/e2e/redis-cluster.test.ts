@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { startCluster, untilTrue, type RedisCluster } from '../support/redis-cluster.js';
+import { openMove } from '../support/slot-move.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 
 let cluster: RedisCluster;
@@ -102,3 +103,45 @@ it('a slot that is moved key by key takes nothing meanwhile, and everything is a
   expect(String(await to.link.call('HGET', key(), 'epoch'))).toBe(epoch);
   await expectRecorded('a', 'b', 'c');
 }, 120_000);
+
+it.each([
+  ['its envelopes', ['events:queue']],
+  ['its numbers', ['meta']],
+  ['a whole lane', ['events:queue', 'events:stats']],
+  ['what is known of repeats', ['seen', 'seen-log']],
+] as const)(
+  'a slot that is taken back is not used while %s is still at the other node, and goes on with all of it',
+  async (_what, names) => {
+    const prefix = `{account-${runs}}`;
+    expect(await post('a', 'b')).toBe(202);
+    const from = await cluster.ownerOf(key());
+    const to = await cluster.anotherPrimary(from);
+    const slot = Number(await from.link.call('CLUSTER', 'KEYSLOT', key()));
+    const epoch = String(await from.link.call('HGET', key(), 'epoch'));
+    const move = { from, to, slot, replaces: false };
+    await openMove(move);
+    await relay.until('it sees that', async () => !(await isReady()));
+    const migrate = (source: typeof from, target: typeof from) =>
+      source.link.call(
+        ...(['MIGRATE', '127.0.0.1', target.server.port, '', 0, 5000, 'KEYS'] as const),
+        ...names.map((name) => `${prefix}:${name}`),
+      );
+    expect(String(await migrate(from, to))).toBe('OK');
+    await from.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
+    const where = `127.0.0.1:${to.server.port} has keys of slot ${slot}`;
+    let answer = '';
+    await relay.until('it is ready, or says where the rest is', async () => {
+      answer = JSON.stringify((await relay.get('/readyz')).body);
+      return answer.includes(where) || (await isReady());
+    });
+    expect(answer).toContain(where);
+    expect(await post('not taken')).toBe(503);
+    expect(String(await migrate(to, from))).toBe('OK');
+    await to.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
+    await relay.until('it is ready', isReady);
+    expect(await post('a', 'c')).toBe(202);
+    expect(String(await from.link.call('HGET', key(), 'epoch'))).toBe(epoch);
+    await expectRecorded('a', 'b', 'c');
+  },
+  120_000,
+);

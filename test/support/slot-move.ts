@@ -33,11 +33,11 @@ export async function endMove({ from, to, slot }: SlotMove): Promise<void> {
 /**
  * Gives up a move: what is at the target goes back to the source. A source that still counts the slot as
  * leaving answers ASK to what it is to get, so it must take the slot back first, with a part of its keys.
- * What is written there until the rest is back is overwritten.
+ * Relays write nothing there until the rest is back, so that it can come back without REPLACE, too.
  */
 export async function takeBack(move: SlotMove): Promise<void> {
   const { from, to, slot } = move;
   await from.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
-  while (await moveKeys({ ...move, from: to, to: from, replaces: true }, 10));
+  while (await moveKeys({ ...move, from: to, to: from }, 10));
   await to.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
 }
