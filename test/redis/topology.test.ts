@@ -163,6 +163,51 @@ describe('Sentinel', () => {
     for (const one of [through, own]) await one.close();
   }, 60_000);
 
+  /** A sentinel that knows no other, and of the primary what is written down for it. */
+  async function startAlone(port: number, epoch: number): Promise<RedisServer> {
+    const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
+    directories.push(directory);
+    const path = join(directory, 'sentinel.conf');
+    writeFileSync(
+      path,
+      `sentinel monitor main 127.0.0.1 ${port} 2\nsentinel config-epoch main ${epoch}\nsentinel down-after-milliseconds main 60000\n`,
+    );
+    return start({ config: path });
+  }
+  const toUrl = (sentinels: readonly RedisServer[]): string =>
+    `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/main/0`;
+
+  it('that has the newest configuration is believed, however many have an older one', async () => {
+    const [before, next] = [await start(), await start()];
+    const sentinels = [
+      await startAlone(before.port, 1),
+      await startAlone(next.port, 5),
+      await startAlone(before.port, 1),
+    ];
+    const through = link(toUrl(sentinels));
+    expect(await through.untilUp(5000)).toBe(true);
+    await through.call('SET', 'written', '1');
+    const own = link(next.url);
+    await own.untilUp(5000);
+    expect(String(await own.call('GET', 'written'))).toBe('1');
+    for (const one of [through, own]) await one.close();
+  }, 60_000);
+
+  it('that names a replica is not followed before that is a primary', async () => {
+    const primary = await start();
+    const replica = await start({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
+    const through = link(toUrl([await startAlone(replica.port, 1)]));
+    await untilTrue('it has looked', () =>
+      Promise.resolve(/is a slave, not the primary/.test(through.failure()?.why ?? '')),
+    );
+    expect(through.isUp()).toBe(false);
+    const own = link(replica.url);
+    await own.untilUp(5000);
+    await own.call('REPLICAOF', 'NO', 'ONE');
+    await untilTrue('it is used', () => through.untilUp(1000));
+    for (const one of [through, own]) await one.close();
+  }, 60_000);
+
   it('may have a password of its own, beside that of Redis', async () => {
     const primary = await start({ settings: { requirepass: 'of-redis' } });
     const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
