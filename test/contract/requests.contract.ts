@@ -133,13 +133,16 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
     expect(faultsOf('profiles', toJson('profiles', [merged]))).toEqual([]);
   });
 
-  it.each(lanes)('with an anonymous id on %s: on an event in each revision, on a profile in the older one only', async (lane) => {
-    const [payload] = await toPayloads('events', [events['an anonymous id alone']]);
-    const profile = { type: 'profile', attributes: { anonymous_id: 'browser-7c1e' } };
-    const payloads = lane === 'events' ? [payload!] : [Buffer.from(JSON.stringify(profile))];
-    const isFine = faultsOf(lane, toJson(lane, payloads)).length === 0;
-    expect(isFine).toBe(lane === 'events' || revision === '2024-10-15');
-  });
+  it.each(lanes)(
+    'with an anonymous id on %s: on an event in each revision, on a profile in the older one only',
+    async (lane) => {
+      const [payload] = await toPayloads('events', [events['an anonymous id alone']]);
+      const profile = { type: 'profile', attributes: { anonymous_id: 'browser-7c1e' } };
+      const payloads = lane === 'events' ? [payload!] : [Buffer.from(JSON.stringify(profile))];
+      const isFine = faultsOf(lane, toJson(lane, payloads)).length === 0;
+      expect(isFine).toBe(lane === 'events' || revision === '2024-10-15');
+    },
+  );
 
   it('with the list of import jobs', async () => {
     const asked: URL[] = [];
