@@ -41,6 +41,8 @@ export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #asked: readonly Redis[];
   readonly #listening: readonly Redis[];
+  /** Why a connection cannot be used; gone once it can. */
+  readonly #failures = new Map<Redis, Error>();
   #current: RedisHost | null = null;
   #timer: Timer | null = null;
   /** Monotonic ms when a majority confirmed the primary last. */
@@ -84,8 +86,9 @@ export class Sentinels {
       maxRetriesPerRequest: 0,
       retryStrategy: () => pollMs,
     });
-    // Each question says why it failed.
-    redis.on('error', () => undefined);
+    // A question that cannot be asked says only that it was not.
+    redis.on('error', (error) => this.#failures.set(redis, error));
+    redis.on('ready', () => this.#failures.delete(redis));
     return redis;
   }
 
@@ -154,13 +157,14 @@ export class Sentinels {
         redis
           .call('SENTINEL', 'MASTER', primary)
           .then((reply) => note(toView(reply)))
-          .catch((error: unknown) =>
-            note(error instanceof Error ? error : new Error(String(error))),
-          );
+          .catch((error: unknown) => note(this.#failures.get(redis) ?? toError(error)));
       }
     });
   }
 }
+
+const toError = (error: unknown): Error =>
+  error instanceof Error ? error : new Error(String(error));
 
 const isMost = (answers: readonly (View | Error)[], count: number): boolean =>
   2 * answers.filter((each) => !(each instanceof Error)).length > count;

@@ -132,6 +132,12 @@ describe('why a server cannot be used is said, without the password', () => {
     );
   });
 
+  it('says why no sentinel can be reached', async () => {
+    expect(await untilWhy(open('redis+sentinel://127.0.0.1:1/main/0'), /sentinel/)).toBe(
+      'no sentinel at 127.0.0.1:1 can be reached: connect ECONNREFUSED 127.0.0.1:1',
+    );
+  });
+
   it('a Sentinel URL for a server that is none, and a cluster URL for one that is alone', async () => {
     const { port } = await redis();
     expect(await untilWhy(open(`redis+sentinel://127.0.0.1:${port}/main/0`), /sentinel/)).toBe(
