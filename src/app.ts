@@ -217,6 +217,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     metrics,
     defaultCountry,
     eventRules: () => toRules(revision.current),
+    backfillAfterMs: config.BACKFILL_AFTER,
   };
   const acceptSourced = createAcceptSourced({
     ...acceptDeps,

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { findNearName } from './near-name.js';
 import {
   anyInt,
+  durationOrOff,
   int,
   keys,
   proxyUrl,
@@ -36,6 +37,11 @@ export const settingsSchema = z.object({
       'API revision. `auto`: 2024-10-15 while Klaviyo supports it, then the newest that is tested; moves up when Klaviyo retires it. A date is kept',
     ),
   KLAVIYO_TIMEOUT_MS: int(1, 600_000, 30_000).describe('Time limit of one attempt'),
+  BACKFILL_AFTER: durationOrOff
+    .prefault('1d')
+    .describe(
+      'Events older than this when they are accepted are sent with `backfill: true`: Klaviyo records them and triggers no flow. A time such as `1d`, `12h` or `30m`, or `off`; `?backfill=` of a request comes first',
+    ),
   HTTPS_PROXY: proxyUrl
     .optional()
     .describe(

@@ -124,6 +124,8 @@ export type Delivery = {
   readonly merged: number;
   readonly retried: number;
   readonly deadLettered: number;
+  /** Events in the request that trigger no flow at Klaviyo. Absent: none. */
+  readonly backfilled?: number;
   readonly reason: Reason | null;
   readonly importJob: ImportJob | null;
   /** The pause that the lane makes after this request, because Klaviyo asked for it. */
@@ -243,6 +245,8 @@ export type Sent = {
   readonly status: number | null;
   /** Request body, bytes. */
   readonly bytes: number;
+  /** Payloads that are backfilled events. */
+  readonly backfilled: number;
   readonly durationMs: number;
   readonly feedback: RateFeedback | null;
 };

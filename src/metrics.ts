@@ -71,6 +71,11 @@ export function createMetrics(version: string) {
       'lane',
       'outcome',
     ]),
+    ingestBackfilled: counter(
+      'ingest_backfilled_total',
+      'Accepted events that are sent with `backfill: true`, so that they trigger no flow',
+      [],
+    ),
     ingestWarnings: counter(
       'ingest_warnings_total',
       'Fields changed on accept, such as a phone number that could not be normalised',

@@ -13,6 +13,23 @@ export const anyInt = (min: number, max: number) =>
 export const int = (min: number, max: number, fallback: number) =>
   anyInt(min, max).default(fallback);
 
+const unitMs: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** A time such as `1d`, `12h` or `30m`, in ms; `off` is Infinity. */
+export const durationOrOff = z.string().transform((text, context): number => {
+  if (text.trim() === 'off') return Infinity;
+  const [, count, unit = ''] = /^\s*(\d{1,6})([smhd])\s*$/.exec(text) ?? [];
+  const ms = Number(count) * (unitMs[unit] ?? NaN);
+  if (ms > 0) return ms;
+  context.addIssue('must be a time such as 1d, 12h or 30m, or off');
+  return z.NEVER;
+});
+
 export const keys = z
   .string()
   .default('')

@@ -109,6 +109,26 @@ describe('the configuration', () => {
     expect(loadConfig({ ...key, EVENT_RATE_WINDOWS: 'off' }).EVENT_RATE_WINDOWS).toEqual([]);
   });
 
+  it.each<[string | undefined, number]>([
+    [undefined, 86_400_000],
+    ['1d', 86_400_000],
+    ['12h', 43_200_000],
+    [' 30m ', 1_800_000],
+    ['90s', 90_000],
+    ['off', Infinity],
+  ])('events are backfilled after %s', (text, ms) => {
+    expect(loadConfig({ ...key, BACKFILL_AFTER: text }).BACKFILL_AFTER).toBe(ms);
+  });
+
+  it.each(['0d', '1', '1w', '-1d', '1.5h', 'never', '1d12h', '1234567d'])(
+    'no age is %s',
+    (text) => {
+      expect(problemsOf({ ...key, BACKFILL_AFTER: text })).toEqual([
+        'BACKFILL_AFTER: must be a time such as 1d, 12h or 30m, or off',
+      ]);
+    },
+  );
+
   it('never shows a secret', () => {
     const text = problemsOf({
       KLAVIYO_API_KEY: 'hunter2-klaviyo',
@@ -199,6 +219,8 @@ describe('a number', () => {
     const absent = { MAX_BUFFER_COUNT: '1', MAX_BUFFER_BYTES: '1000000' };
     const config = Object.entries(loadConfig({ ...key, ...absent }));
     const found = config.filter(([, value]) => typeof value === 'number').map(([name]) => name);
+    // A duration is written with its unit.
+    found.splice(found.indexOf('BACKFILL_AFTER'), 1);
     expect(found.sort()).toEqual(Object.keys(numbers).sort());
   });
 

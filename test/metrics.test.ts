@@ -47,6 +47,7 @@ describe('metrics', () => {
       'relay_drafting_thread_failures_total',
       'relay_import_jobs_oldest_age_seconds',
       'relay_import_jobs_open',
+      'relay_ingest_backfilled_total',
       'relay_ingest_warnings_total',
       'relay_klaviyo_revision',
       'relay_log_lines_dropped_total',

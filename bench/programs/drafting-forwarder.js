@@ -22,10 +22,20 @@ const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} 
 const { toBody } = /** @type {typeof import('../../src/klaviyo/request.js')} */ (
   await load('../../dist/klaviyo/request.js')
 );
+const { toRules } = /** @type {typeof import('../../src/klaviyo/revisions.js')} */ (
+  await load('../../dist/klaviyo/revisions.js')
+);
+const { systemClock } = /** @type {typeof import('../../src/clock.js')} */ (
+  await load('../../dist/clock.js')
+);
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
 
 const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
-const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
+const rules = toRules('2026-07-15');
+const draftMany = createDraftMany({
+  ...{ clock: systemClock, newId: randomUUID },
+  toE164: createToE164(undefined),
+});
 /** @type {(payloads: readonly Uint8Array[]) => void} */
 const forward = createForward((payloads) => toBody(lane, payloads));
 
@@ -33,9 +43,10 @@ const forward = createForward((payloads) => toBody(lane, payloads));
 async function take(request) {
   const isNdjson = request.headers['content-type'] === 'application/x-ndjson';
   const format = isNdjson ? 'ndjson' : 'json';
+  const acceptedAt = Date.now();
   const drafted = await draftMany({
     ...{ lane, format, body: await buffer(request) },
-    acceptedAt: Date.now(),
+    ...{ acceptedAt, rules, backfillBefore: acceptedAt - 86_400_000 },
   });
   if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
   const payloads = drafted.collected.drafts.map(({ payload }) => payload);

@@ -13,6 +13,12 @@ const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-man
 const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} */ (
   await load('../../dist/ingest/phone.js')
 );
+const { toRules } = /** @type {typeof import('../../src/klaviyo/revisions.js')} */ (
+  await load('../../dist/klaviyo/revisions.js')
+);
+const { systemClock } = /** @type {typeof import('../../src/clock.js')} */ (
+  await load('../../dist/clock.js')
+);
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
 
 const perRequest = 500;
@@ -67,11 +73,17 @@ const bodies = Array.from({ length: 40 }, () =>
     ),
   ),
 );
-const draftMany = createDraftMany({ newId: randomUUID, toE164: createToE164(undefined) });
+const rules = toRules('2026-07-15');
+const draftMany = createDraftMany({
+  ...{ clock: systemClock, newId: randomUUID },
+  toE164: createToE164(undefined),
+});
 
 /** @param {Buffer} body */
 async function draft(body) {
-  const drafted = await draftMany({ lane, body, format: 'json', acceptedAt: Date.now() });
+  const acceptedAt = Date.now();
+  const terms = { acceptedAt, rules, backfillBefore: acceptedAt - 86_400_000 };
+  const drafted = await draftMany({ lane, body, format: 'json', ...terms });
   if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
 }
 

@@ -28,6 +28,9 @@ const { createMetrics } = /** @type {typeof import('../../src/metrics.js')} */ (
 const { systemClock: clock } = /** @type {typeof import('../../src/clock.js')} */ (
   await load('../../dist/clock.js')
 );
+const { toRules } = /** @type {typeof import('../../src/klaviyo/revisions.js')} */ (
+  await load('../../dist/klaviyo/revisions.js')
+);
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
 
 const config = loadConfig(process.env);
@@ -39,6 +42,8 @@ const taken = () => ({ id: randomUUID(), duplicate: false });
 const drafting = createAccept({
   store: { append: (drafts) => Promise.resolve({ ok: true, taken: drafts.map(taken) }) },
   ...{ clock, metrics, newId: randomUUID },
+  eventRules: () => toRules('2026-07-15'),
+  backfillAfterMs: config.BACKFILL_AFTER,
 });
 const edge = {
   ...drafting,
@@ -55,7 +60,7 @@ const server = await createServer({
   },
   readiness: () => ({ ready: true, checks: {} }),
   refusal: () => null,
-  flush: () => undefined,
+  ...{ flush: () => undefined, pauseLane: () => undefined, resumeLane: () => undefined },
   isDraining: () => false,
 });
 console.log(JSON.stringify({ url: await server.listen({ port: 0, host: '127.0.0.1' }) }));

@@ -3,6 +3,7 @@ import { systemClock } from '../clock.js';
 import type { Environment } from '../config.js';
 import { lanes } from '../envelope.js';
 import { runImport, type ImportOptions } from '../import/importer.js';
+import { backfills } from '../import/post.js';
 import { createProgressFile } from '../import/progress.js';
 import { createReport, toSummary } from '../import/report.js';
 import { formats } from '../import/rows.js';
@@ -21,6 +22,8 @@ FILE is - for stdin. What the relay refuses goes into a file with the reasons; a
   --url URL         where the relay is (RELAY_URL, else http://127.0.0.1:3000)
   --key-file FILE   holds the relay's key; else RELAY_API_KEY, if it needs one
   --batch N         entries a request, at most (500); their bytes are bounded, too
+  --backfill WHICH  events that trigger no flow at Klaviyo: all (default), age (those older than the
+                    relay's BACKFILL_AFTER) or none
   --rejected FILE   where refused entries go (FILE.rejected.ndjson; import.rejected.ndjson of a pipe)
   --restart         begin anew, and write the file of refused entries anew
 
@@ -88,6 +91,7 @@ function toOptions(args: string[], env: Environment): ImportOptions {
       url: { type: 'string', default: env.RELAY_URL ?? 'http://127.0.0.1:3000' },
       'key-file': { type: 'string' },
       batch: { type: 'string', default: '500' },
+      backfill: { type: 'string', default: 'all' },
       rejected: { type: 'string' },
       restart: { type: 'boolean', default: false },
     },
@@ -105,6 +109,7 @@ function toOptions(args: string[], env: Environment): ImportOptions {
     url: toUrl(values.url),
     key: readKey(values['key-file'], env),
     maxCount: toCount(values.batch),
+    backfill: toOneOf('--backfill', values.backfill, backfills),
     refusedPath: rejected ?? `${isPipe(input) ? 'import' : input}.rejected.ndjson`,
     restart,
   };

@@ -79,6 +79,7 @@ function toLogFields(delivery: Delivery): object {
     ...(rest.merged > 0 && { merged: rest.merged }),
     ...(rest.retried > 0 && { retried: rest.retried }),
     ...(deadLettered > 0 && { deadLettered }),
+    ...(rest.backfilled !== undefined && { backfilled: rest.backfilled }),
     ...(reason !== null && { reason: reason.code }),
     ...(importJob !== null && { importJob: importJob.id, importStatus: importJob.status }),
   };

@@ -101,6 +101,7 @@ export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Se
     merged: count.merged,
     retried: count.retry,
     deadLettered: count.bury,
+    ...(sent.backfilled > 0 && { backfilled: sent.backfilled }),
     reason: sent.outcomes.map(reasonOf).find((reason) => reason !== null) ?? null,
     importJob:
       importRef === undefined

@@ -90,6 +90,9 @@ export const deliverySchema = z
     merged: z.int(),
     retried: z.int(),
     dead_lettered: z.int(),
+    backfilled: z.int().meta({
+      description: 'Events in it that were sent with `backfill: true`: they trigger no flow.',
+    }),
     reason: reasonSchema.nullable(),
     import_job: z
       .object({

@@ -81,14 +81,15 @@ function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLa
     description:
       '202 means that it is safe in the store. `Idempotency-Key` names it where it has no `insert_id`.',
     headers: z.object({ 'idempotency-key': z.string().max(255).optional() }),
-    querystring: oneQuery,
+    querystring: oneQuery[lane],
     body: entry,
     response: { 202: takenOneSchema, ...toProblemAnswers(...refusals) },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${lane}`, { schema }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key'];
-    const answer = await accept.one(lane, toText(request), { idempotencyKey });
+    const { backfill } = request.query;
+    const answer = await accept.one(lane, toText(request), { idempotencyKey, backfill });
     switch (answer.kind) {
       case 'taken':
         return reply.code(202).send(toTakenOneView(answer));
@@ -107,15 +108,15 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
     operationId: `accept_${lane}`,
     summary: `Accept many ${lane}`,
     description: `Valid ones are taken, the others are listed in \`rejected\`; 400 if none is valid.`,
-    querystring: manyQuery,
+    querystring: manyQuery[lane],
     body: toManyBody(ingest),
     response: { 202: takenManySchema, ...toProblemAnswers(...refusals) },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${lane}/batch`, { schema }, async (request, reply) => {
-    const { strict, ids: withIds } = request.query;
+    const { strict, ids: withIds, backfill } = request.query;
     const format = isNdjson(request) ? 'ndjson' : 'json';
-    const answer = await accept.many(lane, toBytes(request), { format, strict });
+    const answer = await accept.many(lane, toBytes(request), { format, strict, backfill });
     switch (answer.kind) {
       case 'taken':
         return reply.code(202).send(toTakenManyView(answer, { withIds }));

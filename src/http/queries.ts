@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Lane } from '../envelope.js';
 import { deliveryResults, laneSchema } from './answers.js';
 
 /** What may stand behind the `?`. Unknown names and values are a 400: a misspelt filter must not select everything. */
@@ -48,12 +49,32 @@ export const idParams = z.object({ id: z.string() });
 
 export const laneParams = z.object({ lane: laneSchema });
 
-export const oneQuery = z.strictObject({});
+const backfill = z
+  .enum(['true', 'false'], { error: 'must be true or false' })
+  .transform((value) => value === 'true')
+  .optional()
+  .meta({
+    description:
+      'Whether Klaviyo records the events without triggering flows, whatever their age. Absent: those older than BACKFILL_AFTER.',
+  });
 
-export const manyQuery = z.strictObject({
+type OneQuery = { readonly backfill?: boolean | undefined };
+type ManyQuery = OneQuery & { readonly strict: boolean; readonly ids: boolean };
+
+export const oneQuery: Readonly<Record<Lane, z.ZodType<OneQuery>>> = {
+  events: z.strictObject({ backfill }),
+  profiles: z.strictObject({}),
+};
+
+const many = {
   strict: toggle('All or nothing: one invalid entry refuses the whole request.'),
   ids: toggle('List the ids of what was taken.'),
-});
+};
+
+export const manyQuery: Readonly<Record<Lane, z.ZodType<ManyQuery>>> = {
+  events: z.strictObject({ ...many, backfill }),
+  profiles: z.strictObject(many),
+};
 
 export const flushQuery = z.strictObject({ lane });
 

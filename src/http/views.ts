@@ -77,6 +77,7 @@ export function toDeliveryView(delivery: Delivery): z.output<typeof deliverySche
     merged,
     retried,
     dead_lettered: delivery.deadLettered,
+    backfilled: delivery.backfilled ?? 0,
     reason: toReasonOrNull(delivery.reason),
     import_job: delivery.importJob,
   };

@@ -4,7 +4,7 @@ import type { Answer } from './answer.js';
 import { toBatches } from './batches.js';
 import type { Entries } from './entries.js';
 import { start } from './lines.js';
-import { createPost, type Post } from './post.js';
+import { createPost, type Backfill, type Post } from './post.js';
 import type { Prepared } from './prepare.js';
 import type { Counts, Progress, ProgressFile } from './progress.js';
 import type { Refused, RefusedFile } from './refused-file.js';
@@ -29,6 +29,7 @@ export type RowsDeps = {
   readonly random: () => number;
   readonly signal: AbortSignal;
   readonly url: string;
+  readonly backfill: Backfill;
   readonly key: string | null;
   readonly maxCount: number;
   readonly entries: Entries;

@@ -7,6 +7,7 @@ import { openInput, type Input } from './input.js';
 import { start } from './lines.js';
 import { checkSame, noCounts, type Counts, type Progress, type ProgressFile } from './progress.js';
 import { openRefusedFile } from './refused-file.js';
+import type { Backfill } from './post.js';
 import type { Layout } from './rows.js';
 
 export type ImportOptions = Layout & {
@@ -17,6 +18,7 @@ export type ImportOptions = Layout & {
   /** Without a slash at the end. */
   readonly url: string;
   readonly key: string | null;
+  readonly backfill: Backfill;
   readonly maxCount: number;
   readonly refusedPath: string;
   readonly restart: boolean;
@@ -93,13 +95,14 @@ const noProgressFile: ProgressFile = {
 };
 
 function toFirst(options: ImportOptions, { file }: Input, lane: Lane): Progress {
-  const { url, format, delimiter, refusedPath } = options;
+  const { url, format, delimiter, backfill, refusedPath } = options;
   return {
     version: 1,
     url,
     lane,
     format,
     delimiter,
+    backfill,
     input: file ?? { size: 0, modifiedMs: 0, head: '' },
     offset: start.offset,
     line: start.line,

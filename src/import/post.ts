@@ -2,10 +2,15 @@ import { wait, type Clock } from '../clock.js';
 import type { Lane } from '../envelope.js';
 import { toAnswer, type Answer } from './answer.js';
 
+/** Events that an import has Klaviyo record without triggering flows; `age`: those older than the relay's BACKFILL_AFTER. */
+export const backfills = ['all', 'age', 'none'] as const;
+export type Backfill = (typeof backfills)[number];
+
 export type PostDeps = {
   /** Where the relay is, without a slash at the end. */
   readonly url: string;
   readonly lane: Lane;
+  readonly backfill: Backfill;
   readonly key: string | null;
   readonly clock: Clock;
   /** In [0, 1). */
@@ -52,12 +57,18 @@ function toBackoff(failures: number, random: () => number): number {
   return (ms / 2) * (1 + random());
 }
 
+function toAddress({ url, lane, backfill }: PostDeps): string {
+  const query = lane === 'events' && backfill !== 'age' ? `?backfill=${backfill === 'all'}` : '';
+  return `${url}/v1/${lane}/batch${query}`;
+}
+
 /** Never rejects: a relay that cannot be reached is an answer, too. */
-async function postOnce({ url, lane, key, clock }: PostDeps, body: string): Promise<Answer> {
+async function postOnce(deps: PostDeps, body: string): Promise<Answer> {
+  const { key, clock } = deps;
   const overdue = new AbortController();
   const timer = clock.setTimer(timeoutMs, () => overdue.abort());
   try {
-    const response = await fetch(`${url}/v1/${lane}/batch`, {
+    const response = await fetch(toAddress(deps), {
       method: 'POST',
       headers: {
         'content-type': 'application/x-ndjson',

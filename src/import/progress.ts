@@ -3,6 +3,7 @@ import { open, readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
 import { lanes } from '../envelope.js';
 import { ImportError } from './import-error.js';
+import { backfills } from './post.js';
 import { formats } from './rows.js';
 
 const count = z.int().min(0);
@@ -27,6 +28,8 @@ const progressSchema = z.object({
   lane: z.enum(lanes),
   format: z.enum(formats),
   delimiter: z.string(),
+  /** Absent in files of before there was one. */
+  backfill: z.enum(backfills).optional(),
   input: z.object({ size: count, modifiedMs: z.number(), head: z.string() }),
   /** Everything before is acknowledged. */
   offset: count,
@@ -95,7 +98,7 @@ export async function toInputIdentity(path: string): Promise<Progress['input']> 
 
 /** Throws ImportError where the progress is of another import than this one. */
 export function checkSame(progress: Progress, expected: Progress): void {
-  const { url, lane, format, delimiter, input } = progress;
+  const { url, lane, format, delimiter, backfill = expected.backfill, input } = progress;
   const { size, modifiedMs, head } = expected.input;
   if (input.size !== size || input.modifiedMs !== modifiedMs || input.head !== head) {
     throw new ImportError(
@@ -107,6 +110,7 @@ export function checkSame(progress: Progress, expected: Progress): void {
     ['--type', lane, expected.lane],
     ['--format', format, expected.format],
     ['--delimiter', delimiter, expected.delimiter],
+    ['--backfill', backfill, expected.backfill],
     ['--rejected', progress.refused.path, expected.refused.path],
   ] as const;
   const changed = options.filter(([, was, is]) => was !== is);

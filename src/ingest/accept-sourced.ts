@@ -2,8 +2,8 @@ import { lanes, type Fault, type Memo } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import type { AcceptDeps, Append, RefusedAll } from './accept.js';
 import { Slices } from '../turns.js';
-import { count, countWarnings } from './counts.js';
-import type { DraftContext } from './draft.js';
+import { count, countBackfilled, countWarnings } from './counts.js';
+import { toBackfillBefore, type DraftContext } from './draft.js';
 import { draftSourced, type DraftedSourced } from './draft-sourced.js';
 import { limits } from './limits.js';
 import { findPeople, toMemoKey, toMemos, type Complete, type Recall } from './people.js';
@@ -51,7 +51,7 @@ export type Memory = {
 
 export type SourcedDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & {
   readonly store: Memory & { readonly append: Append };
-  readonly metrics: Pick<Metrics, 'ingest' | 'ingestWarnings' | 'settled' | 'sourceSkipped'>;
+  readonly metrics: AcceptDeps['metrics'] & Pick<Metrics, 'settled' | 'sourceSkipped'>;
   /** What the mapping file changes of a post. Absent: nothing. */
   readonly shape?: ((post: SourcedPost) => SourcedPost) | undefined;
 };
@@ -60,12 +60,12 @@ export type SourcedDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & 
 export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
   const { store, metrics, clock, newId, shape = asItIs } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  const toContext = (): DraftContext => ({
-    acceptedAt: clock.now(),
-    newId,
-    toE164,
-    rules: deps.eventRules(),
-  });
+  const toContext = ({ firstAcceptedAt }: SourcedPost): DraftContext => {
+    const acceptedAt = clock.now();
+    const first = { acceptedAt: firstAcceptedAt ?? acceptedAt, afterMs: deps.backfillAfterMs };
+    const backfillBefore = toBackfillBefore(first);
+    return { acceptedAt, backfillBefore, newId, toE164, rules: deps.eventRules() };
+  };
   return async (posted, { strict, isAgain = false }) => {
     const slices = new Slices(clock);
     const post = isAgain ? posted : await shapeInSlices(posted, shape, slices);
@@ -76,7 +76,7 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
       return { kind: 'taken', accepted: 0, duplicates: 0, rejected: [], repeat: true };
     }
     const complete = await findPeople(post, (keys) => store.recall(keys), slices);
-    const drafted = await draftAll(post, { complete, context: toContext(), slices });
+    const drafted = await draftAll(post, { complete, context: toContext(post), slices });
     if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
     if (strict && rejected.length > 0) {
@@ -113,6 +113,7 @@ async function take(
     }
     return { kind: 'refused', ...appended.refusal };
   }
+  countBackfilled(metrics, drafts, appended.taken);
   const isDuplicate = appended.taken.map(({ duplicate }) => duplicate);
   countTaken(metrics, drafted, isDuplicate);
   const duplicates = isDuplicate.filter((is) => is).length;

@@ -2,8 +2,8 @@ import type { Clock } from '../clock.js';
 import type { Draft, Fault, Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import { draft, type Collected } from './collect.js';
-import { count, countWarnings } from './counts.js';
-import type { DraftContext, EventRules } from './draft.js';
+import { count, countBackfilled, countWarnings } from './counts.js';
+import { toBackfillBefore, type EventRules } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
 import { readLongOne, readOne } from './entries.js';
 import { smallChars } from '../json-large.js';
@@ -52,8 +52,13 @@ export type RefusedAll = {
   readonly retryAfterMs: number;
 };
 
-export type OneOptions = { readonly idempotencyKey?: string | undefined };
-export type ManyOptions = { readonly format: 'json' | 'ndjson'; readonly strict: boolean };
+/** Of events alone: whether all of them are backfilled, whatever their age. Absent: `backfillAfterMs` decides. */
+type BackfillOption = { readonly backfill?: boolean | undefined };
+export type OneOptions = BackfillOption & { readonly idempotencyKey?: string | undefined };
+export type ManyOptions = BackfillOption & {
+  readonly format: 'json' | 'ndjson';
+  readonly strict: boolean;
+};
 
 /** The accept half: validate, map, append. Bodies are the raw request text, decompressed; of many, its UTF-8. */
 export type Accept = {
@@ -73,13 +78,15 @@ export type Append = (drafts: readonly Draft[]) => Promise<
 export type AcceptDeps = {
   readonly store: { readonly append: Append };
   readonly clock: Pick<Clock, 'now' | 'monotonic'>;
-  readonly metrics: Pick<Metrics, 'ingest' | 'ingestWarnings'>;
+  readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'ingestWarnings'>;
   /** A unique_id for an event that came without one: 1 to 255 characters, never the same twice. */
   readonly newId: () => string;
   /** ISO 3166 country of phone numbers without a + prefix. */
   readonly defaultCountry?: string | undefined;
   /** Of the revision in use, which may change while the relay runs. */
   readonly eventRules: () => EventRules;
+  /** Age at acceptance beyond which an event is backfilled; Infinity: none is. */
+  readonly backfillAfterMs: number;
   /** Drafts the requests for many elsewhere, or `here`. Absent: here. */
   readonly draftMany?: Threads['draftMany'] | undefined;
 };
@@ -88,18 +95,19 @@ export type AcceptDeps = {
 export function createAccept(deps: AcceptDeps): Accept {
   const { store, clock, metrics, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  const toContext = (): DraftContext => ({
-    acceptedAt: clock.now(),
-    newId,
-    toE164,
-    rules: deps.eventRules(),
-  });
+  /** What holds for all entries of a request. */
+  const toTerms = (backfill: boolean | undefined) => {
+    const acceptedAt = clock.now();
+    const afterMs = deps.backfillAfterMs;
+    const backfillBefore = toBackfillBefore({ backfill, acceptedAt, afterMs });
+    return { acceptedAt, backfillBefore, rules: deps.eventRules() };
+  };
   const here = createDraftMany({ clock, newId, toE164 });
   const draftMany: DraftMany = (posted) => deps.draftMany?.(posted, here) ?? here(posted);
 
   return {
-    async one(lane, body, { idempotencyKey }) {
-      const context = { ...toContext(), idempotencyKey };
+    async one(lane, body, { idempotencyKey, backfill }) {
+      const context = { ...toTerms(backfill), newId, toE164, idempotencyKey };
       const entry =
         body.length > smallChars
           ? await runInSlices(readLongOne(lane, body), clock)
@@ -118,18 +126,13 @@ export function createAccept(deps: AcceptDeps): Accept {
       if (taken === undefined) throw new Error('the store answered for no draft');
       const { warnings } = drafted;
       count(metrics, lane, taken.duplicate ? { duplicate: 1 } : { accepted: 1 });
+      countBackfilled(metrics, [drafted.draft], appended.taken);
       countWarnings(metrics, lane, warnings.length);
       return { kind: 'taken', id: taken.id, duplicate: taken.duplicate, warnings };
     },
 
-    async many(lane, body, { format, strict }) {
-      const drafted = await draftMany({
-        lane,
-        body,
-        format,
-        acceptedAt: clock.now(),
-        rules: deps.eventRules(),
-      });
+    async many(lane, body, { format, strict, backfill }) {
+      const drafted = await draftMany({ lane, body, format, ...toTerms(backfill) });
       if (!drafted.ok) {
         count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors, rejected: [], rejectedCount: 0 };
@@ -161,6 +164,7 @@ async function appendMany(
   const duplicates = appended.taken.filter(({ duplicate }) => duplicate).length;
   const accepted = ids.length - duplicates;
   count(metrics, lane, { accepted, duplicate: duplicates, invalid: rejectedCount });
+  countBackfilled(metrics, drafts, appended.taken);
   countWarnings(metrics, lane, warningCount);
   const listed = { rejected, rejectedCount, warnings, warningCount };
   return { kind: 'taken', accepted, duplicates, ids, ...listed };

@@ -1,4 +1,5 @@
-import type { Lane } from '../envelope.js';
+import { isBackfilled } from '../backfill.js';
+import type { Draft, Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 
 /** What became of a request's entries; a body that is no list counts as one. */
@@ -23,4 +24,18 @@ export function countWarnings(
   number: number,
 ): void {
   if (number > 0) ingestWarnings.inc({ lane, warning: 'phone_unusable' }, number);
+}
+
+/** Accepted events that are backfilled; `taken` has one for each draft, in order. A dead letter is none. */
+export function countBackfilled(
+  { ingestBackfilled }: Pick<Metrics, 'ingestBackfilled'>,
+  drafts: readonly Draft[],
+  taken: readonly { readonly duplicate: boolean }[],
+): void {
+  let number = 0;
+  drafts.forEach(({ lane, payload, bury }, at) => {
+    const isAccepted = taken[at]?.duplicate === false && bury === undefined;
+    if (isAccepted && isBackfilled(lane, payload)) number++;
+  });
+  if (number > 0) ingestBackfilled.inc(number);
 }

@@ -28,13 +28,18 @@ export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   // Klaviyo's own fallback is the event's second, and then drops what happened in the same one.
   const uniqueId = toIdText(event.insert_id) ?? context.idempotencyKey ?? context.newId();
   const { identifiers, unusablePhone, warnings } = person;
-  const payload = toBytes(toEventText(event, { identifiers, unusablePhone, time, uniqueId }));
+  const backfill = toEpochMs(event, acceptedAt) < context.backfillBefore;
+  const accepted = { identifiers, unusablePhone, time, uniqueId, backfill };
+  const payload = toBytes(toEventText(event, accepted));
   if (payload.length > limits.eventBytes) {
     return refuse('', `is longer than ${limits.eventBytes} bytes`);
   }
   const keys = toEventKeys(identifiers, event.event_name, uniqueId);
   return { ok: true, draft: { lane: 'events', keys, acceptedAt, payload }, warnings };
 }
+
+const toEpochMs = ({ event_time: time }: PostedEvent, acceptedAt: number): number =>
+  time == null ? acceptedAt : Date.parse(time);
 
 /** Names the mapping can add to an event's properties: four of revenue and a kept phone number. */
 const addedProperties = 5;

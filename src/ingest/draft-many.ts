@@ -15,6 +15,8 @@ export type ManyPosted = {
   /** Epoch ms. */
   readonly acceptedAt: number;
   readonly rules: EventRules;
+  /** Epoch ms, as in DraftContext. */
+  readonly backfillBefore: number;
 };
 
 /** Not ok: the body is no list of entries at all. `count`: entries in it. */
@@ -42,11 +44,11 @@ export function createDraftMany(context: DraftManyContext): DraftMany {
 }
 
 async function draftAll(
-  { lane, body, format, acceptedAt, rules }: ManyPosted,
+  { lane, body, format, ...others }: ManyPosted,
   context: DraftManyContext,
 ): Promise<DraftedMany> {
   const slices = new Slices(context.clock);
-  const collector = new Collector(lane, { ...context, acceptedAt, rules });
+  const collector = new Collector(lane, { ...context, ...others });
   for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
     if (part === undefined) {
       if (slices.isOver()) await slices.next();

@@ -18,9 +18,27 @@ export type DraftContext = {
   readonly newId: () => string;
   readonly toE164: ToE164;
   readonly rules: EventRules;
+  /** Epoch ms; events of before are backfilled: recorded by Klaviyo without triggering flows. */
+  readonly backfillBefore: number;
   /** The caller's Idempotency-Key; an event's own insert_id comes first. */
   readonly idempotencyKey?: string | undefined;
 };
+
+/** Which events of a request are backfilled. */
+export type BackfillRequest = {
+  /** Of all of them, as the caller says. Absent: their age decides. */
+  readonly backfill?: boolean | undefined;
+  /** Epoch ms. */
+  readonly acceptedAt: number;
+  /** BACKFILL_AFTER: age at acceptance beyond which an event is backfilled. */
+  readonly afterMs: number;
+};
+
+/** Pure: epoch ms; events of before are backfilled. */
+export function toBackfillBefore({ backfill, acceptedAt, afterMs }: BackfillRequest): number {
+  if (backfill === undefined) return acceptedAt - afterMs;
+  return backfill ? Infinity : -Infinity;
+}
 
 /** What became of one entry: what the store takes, or why not. Pointers start at the entry. */
 export type Drafted =

@@ -1,3 +1,4 @@
+import { backfillMember, eventEnd } from '../backfill.js';
 import { stringifyJson, type JsonObject } from '../json.js';
 import type { PostedEvent, PostedProfile } from './schema.js';
 import type { Identifiers } from './identity.js';
@@ -21,6 +22,8 @@ export type AcceptedEvent = Accepted & {
   /** ISO 8601. */
   readonly time: string;
   readonly uniqueId: string;
+  /** Klaviyo records it and triggers no flow with it. */
+  readonly backfill: boolean;
 };
 
 /**
@@ -35,7 +38,8 @@ export function toEventText(event: PostedEvent, accepted: AcceptedEvent): string
   const uniqueId = JSON.stringify(accepted.uniqueId);
   const time = JSON.stringify(accepted.time);
   const metric = JSON.stringify(event.event_name);
-  return `{"type":"event-bulk-create","attributes":{"profile":{"data":{"type":"profile","attributes":${profile}}},"events":{"data":[{"type":"event","attributes":{"properties":${properties},"time":${time}${toValueText(event)},"unique_id":${uniqueId},"metric":{"data":{"type":"metric","attributes":{"name":${metric}}}}}}]}}}`;
+  const backfill = accepted.backfill ? backfillMember : '';
+  return `{"type":"event-bulk-create","attributes":{"profile":{"data":{"type":"profile","attributes":${profile}}},"events":{"data":[{"type":"event","attributes":{"properties":${properties},"time":${time}${toValueText(event)},"unique_id":${uniqueId},"metric":{"data":{"type":"metric","attributes":{"name":${metric}}}}${backfill}${eventEnd}`;
 }
 
 /** Revenue reports read these two; the same numbers inside properties are not counted. */

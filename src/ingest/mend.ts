@@ -69,10 +69,11 @@ const unsentSchema = z.object({
   entry: z.custom<JsonObject>(isJsonObject),
 });
 
-function toPost({ lane, payload }: DeadLetter): SourcedPost | null {
+function toPost({ lane, payload, acceptedAt }: DeadLetter): SourcedPost | null {
   const parsed = parseJson(Buffer.from(payload).toString());
   const unsent = unsentSchema.safeParse(parsed.ok ? parsed.value : null).data;
   if (unsent === undefined) return null;
   const { source, personKeys, entry } = unsent;
-  return { source, entries: [{ lane, index: 0, personKeys, entry }], people: [], skipped: [] };
+  const entries = [{ lane, index: 0, personKeys, entry }];
+  return { source, firstAcceptedAt: acceptedAt, entries, people: [], skipped: [] };
 }

@@ -127,7 +127,7 @@ export const eventSchema = z
       })
       .meta({
         description:
-          'When it happened: ISO 8601 with an offset, from 1990 (2000 where the revision of Klaviyo in use is older than 2026-07-15) to a year ahead. Absent: when the relay received it.',
+          'When it happened: ISO 8601 with an offset, from 1990 (2000 where the revision of Klaviyo in use is older than 2026-07-15) to a year ahead. Absent: when the relay received it. Older than BACKFILL_AFTER (a day): Klaviyo records the event and triggers no flow with it.',
         examples: ['2026-01-31T09:30:00Z'],
       })
       .nullish(),

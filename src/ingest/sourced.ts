@@ -56,6 +56,8 @@ export type SourcedPost = {
   readonly topic?: string;
   /** The source's own id of this delivery, the same whenever it is repeated. */
   readonly delivery?: string;
+  /** Epoch ms when it was accepted for the first time, of one that is accepted again. */
+  readonly firstAcceptedAt?: number;
   readonly entries: readonly SourcedEntry[];
   readonly people: readonly KnownPerson[];
   /** One per part that goes no further. */

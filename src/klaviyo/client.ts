@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { isBackfilled } from '../backfill.js';
 import { wait, type Clock } from '../clock.js';
 import type { Followed, Imported, Lane, ListedImports, Outcome, Sent } from '../envelope.js';
 import { createConnections, type Connections } from './client-connections.js';
@@ -11,6 +12,7 @@ import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './p
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
 import type { RevisionInUse } from './revision-in-use.js';
+import { toBackfillRevision } from './revisions.js';
 import { readBody } from './response-body.js';
 import { toOutcomes } from './response.js';
 import {
@@ -84,10 +86,20 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
   return {
     async send(lane, payloads, mayGo) {
       const body = toBody(lane, payloads);
+      const backfilled = countBackfilled(lane, payloads);
+      // Klaviyo refuses `backfill` in older revisions.
+      const { current } = options.revision;
+      const revision = backfilled > 0 ? toBackfillRevision(current) : current;
       const from = clock.monotonic();
-      const reply = await transport({ method: 'POST', path: bulkPath[lane], body, mayGo });
+      const reply = await transport({
+        method: 'POST',
+        path: bulkPath[lane],
+        revision,
+        body,
+        mayGo,
+      });
       const durationMs = clock.monotonic() - from;
-      const request = { lane, count: payloads.length, bytes: body.length };
+      const request = { lane, count: payloads.length, bytes: body.length, backfilled };
       return toSent(reply, request, { durationMs, now: clock.now() });
     },
     follow: (ref, imported, permit) => followImport(ref, imported, toFollowDeps(permit)),
@@ -112,7 +124,7 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
   };
   return async (request) => {
     const { method, path, body, mayGo } = request;
-    const revision = options.revision.current;
+    const revision = request.revision ?? options.revision.current;
     const timeout = new AbortController();
     const timer = clock.setTimer(timeoutMs, () => timeout.abort());
     let status: number | null = null;
@@ -152,21 +164,29 @@ function toBodyHeaders(body: Buffer): Record<string, string> {
   return { 'content-type': mediaType, 'content-length': String(body.length) };
 }
 
-type Requested = { readonly lane: Lane; readonly count: number; readonly bytes: number };
+function countBackfilled(lane: Lane, payloads: readonly Uint8Array[]): number {
+  return payloads.reduce((count, payload) => count + (isBackfilled(lane, payload) ? 1 : 0), 0);
+}
+
+type Requested = Pick<Sent, 'bytes' | 'backfilled'> & {
+  readonly lane: Lane;
+  readonly count: number;
+};
 
 function toSent(
   reply: Reply,
-  { lane, count, bytes }: Requested,
+  { lane, count, ...facts }: Requested,
   { durationMs, now }: { readonly durationMs: number; readonly now: number },
 ): Sent {
   const { status } = reply;
   if (reply.ok) {
     const outcomes = toMoved(reply, count) ?? toOutcomes({ ...reply, lane, count, now });
-    return { outcomes, status, bytes, durationMs, feedback: toRateFeedback(reply.headers, now) };
+    const feedback = toRateFeedback(reply.headers, now);
+    return { outcomes, status, ...facts, durationMs, feedback };
   }
   const outcome = toUnanswered(reply);
   const outcomes = Array.from({ length: count }, () => outcome);
-  return { outcomes, status, bytes, durationMs, feedback: null };
+  return { outcomes, status, ...facts, durationMs, feedback: null };
 }
 
 /** Where Klaviyo refused the revision, nothing was taken, and the same goes again under the next one. */

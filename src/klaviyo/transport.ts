@@ -42,6 +42,8 @@ export type Request = {
   /** Below the base URL, with its query. */
   readonly path: string;
   readonly body?: Buffer;
+  /** Absent: the one in use. */
+  readonly revision?: string | undefined;
   /** Asked while the body is written; false breaks the request off before it is whole. Absent: it goes. */
   readonly mayGo?: (() => boolean) | undefined;
 };

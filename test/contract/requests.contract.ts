@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { lanes, type Draft, type Lane } from '../../src/envelope.js';
+import { isBackfilled } from '../../src/backfill.js';
 import { createAccept } from '../../src/ingest/accept.js';
 import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
+import { toBackfillRevision } from '../../src/klaviyo/revisions.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { aClient, answerJson, startFarSide } from '../klaviyo/far-side.js';
@@ -83,7 +85,11 @@ const profiles = {
   'nulls for absent fields': { email: 'ada@klaviyo-demo.com', first_name: null, location: null },
 };
 
-async function toPayloads(lane: Lane, entries: readonly unknown[]): Promise<readonly Uint8Array[]> {
+async function toPayloads(
+  lane: Lane,
+  entries: readonly unknown[],
+  backfillAfterMs = Infinity,
+): Promise<readonly Uint8Array[]> {
   const appended: Draft[] = [];
   let made = 0;
   const accept = createAccept({
@@ -95,6 +101,7 @@ async function toPayloads(lane: Lane, entries: readonly unknown[]): Promise<read
       },
     },
     eventRules: () => newestRules,
+    backfillAfterMs,
     clock: createManualClock(),
     metrics: createMetrics('test'),
     newId: () => `id-${++made}`,
@@ -186,6 +193,15 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
     expect(openApi.faultsOfQuery('GET /api/profile-bulk-import-jobs', query)).toEqual([
       'filter: cancelled',
     ]);
+  });
+
+  it('with a backfilled event under the revision that such requests have', async () => {
+    const old = { ...events.everything, event_time: '2026-01-10T09:30:00Z' };
+    const payloads = await toPayloads('events', [events['an id alone'], old], 86_400_000);
+    expect(payloads.map((payload) => isBackfilled('events', payload))).toEqual([false, true]);
+    const body = toJson('events', payloads);
+    const sentUnder = revisions.find((each) => each === toBackfillRevision(revision))!;
+    expect(loadOpenApi(sentUnder).faultsOfRequest(`POST ${bulkPath.events}`, body)).toEqual([]);
   });
 
   it('or the check finds what is not', () => {

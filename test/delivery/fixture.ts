@@ -71,7 +71,14 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
       underWay[lane]--;
       goes.push(mayGo?.() ?? null);
       const outcomes = request.texts.map((text) => script(text, request, number));
-      return { outcomes, status: 200, bytes: 100, durationMs: latencyMs, feedback: null };
+      return {
+        outcomes,
+        status: 200,
+        bytes: 100,
+        backfilled: 0,
+        durationMs: latencyMs,
+        feedback: null,
+      };
     },
     async follow(ref, imported, permit): Promise<Followed> {
       await permit();

@@ -94,12 +94,19 @@ const aSent = (outcomes: readonly Outcome[], overrides: Partial<Sent> = {}): Sen
   outcomes,
   status: 202,
   bytes: 321,
+  backfilled: 0,
   durationMs: 12,
   feedback: null,
   ...overrides,
 });
 
 describe('toDelivery', () => {
+  it('counts the backfilled events of the request, and says nothing where there are none', () => {
+    const { backfilled } = toDelivery(facts(), aSent([delivered], { backfilled: 3 }), []);
+    expect(backfilled).toBe(3);
+    expect(toDelivery(facts(), aSent([delivered]), [])).not.toHaveProperty('backfilled');
+  });
+
   it('keeps the pause that Klaviyo asked for, and none that the relay chose itself', () => {
     const pause = { at: startMs + 12, forMs: 30_400 };
     const pauseOf = (outcome: Outcome) => toDelivery(facts({ pause }), aSent([outcome]), []).pause;

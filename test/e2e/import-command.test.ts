@@ -56,6 +56,24 @@ describe('klaviyo-relay import', () => {
     await relay.stop();
   });
 
+  it.each([
+    ['no option', [], [true, true]],
+    ['--backfill age', ['--backfill', 'age'], [true, false]],
+    ['--backfill none', ['--backfill', 'none'], [false, false]],
+  ] as const)('with %s has Klaviyo trigger the flows it should', async (_what, options, flows) => {
+    const relay = await startRelay();
+    const times = ['2020-05-01T00:00:00Z', '2026-11-01T11:00:00Z'];
+    const lines = times.map((event_time, insert_id) =>
+      JSON.stringify({ event_name: 'e', distinct_id: 'c', event_time, insert_id }),
+    );
+    const args = [aFile('a.ndjson', lines.join('\n')), '--url', relay.app.url, ...options];
+    expect(await run(args)).toMatchObject({ code: 0 });
+    await relay.untilSettled();
+    const { events: recorded } = relay.sandbox.state();
+    expect(recorded.map(({ backfill }) => backfill)).toEqual(flows);
+    await relay.stop();
+  });
+
   it('ends with 1 where it stops, and goes on where it did', async () => {
     const path = aFile('a.ndjson', events(7));
     let isKnown = true;
@@ -119,6 +137,12 @@ describe('klaviyo-relay import', () => {
       ['a.csv', '--key-file', 'k'],
       { RELAY_API_KEY: 'x' },
       'RELAY_API_KEY or --key-file',
+    ],
+    [
+      'a backfill that is none',
+      ['a.csv', '--backfill', 'yes'],
+      {},
+      '--backfill must be all or age or none',
     ],
     ['a key file that is not there', ['a.csv', '--key-file', 'k'], {}, '--key-file cannot be read'],
     ['a key of two words', ['a.csv'], { RELAY_API_KEY: 'hunter2 x' }, 'the key must be one word'],

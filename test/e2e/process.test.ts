@@ -151,11 +151,13 @@ describe('SIGTERM under load', () => {
   });
 });
 
-it('threads of its own take large batches, refuse what is bad in them, and end with the relay', async () => {
+it('threads of its own take large batches, refuse what is bad in them, backfill what is old, and end with the relay', async () => {
   const { child, url, ended } = await start({ WORKERS: '2', EVENT_FLUSH_INTERVAL_MS: '50' });
   const post = async (name: string) => {
     const entries = Array.from({ length: 1000 }, (_, number) =>
-      number === 7 ? { event_name: 'e' } : toEvent(`${name}-${number}`),
+      number === 7
+        ? { event_name: 'e' }
+        : { ...toEvent(`${name}-${number}`), ...(number % 2 === 0 && { event_time: oldTime }) },
     );
     const headers = { 'content-type': 'application/json' };
     const answer = await fetch(`${url}/v1/events/batch`, {
@@ -173,10 +175,14 @@ it('threads of its own take large batches, refuse what is bad in them, and end w
   child.kill('SIGTERM');
   await ended;
   expect(child.exitCode).toBe(0);
-  const ids = sandbox.state().events.map(({ uniqueId }) => uniqueId);
+  const { events } = sandbox.state();
+  const ids = events.map(({ uniqueId }) => uniqueId);
   expect(new Set(ids).size).toBe(4 * 999);
+  expect(events.filter(({ backfill }) => backfill)).toHaveLength(4 * 500);
+  for (const { time, backfill } of events) expect(time === oldTime).toBe(backfill);
 }, 30_000);
 
+const oldTime = '2020-05-01T00:00:00Z';
 const toEvent = (insert_id: string): object => ({ event_name: 'e', distinct_id: 'd', insert_id });
 
 it('the relay loads no package that it does not run: each costs start and memory', async () => {

@@ -184,6 +184,39 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   });
 });
 
+describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
+  it.each([
+    ['true', true],
+    ['false', false],
+  ])('passes %s on', async (text, backfill) => {
+    const server = await startServer();
+    expect((await server.post(`/v1/events${path}?backfill=${text}`, [])).status).toBe(202);
+    expect(server.accepted[0]?.options).toMatchObject({ backfill });
+  });
+
+  it.each(['backfill=yes', 'backfill=', 'backfill=1', 'backfill=true&backfill=true'])(
+    'answers 400 to ?%s and names it',
+    async (query) => {
+      const server = await startServer();
+      const answer = await server.post(`/v1/events${path}?${query}`, []);
+      expect(answer.status).toBe(400);
+      expect(answer.json).toMatchObject({
+        detail: 'the query is not valid',
+        errors: [{ pointer: '/backfill', detail: 'must be true or false' }],
+      });
+      expect(server.accepted).toEqual([]);
+    },
+  );
+
+  it('is not there for profiles', async () => {
+    const server = await startServer();
+    const answer = await server.post(`/v1/profiles${path}?backfill=true`, []);
+    expect(answer.status).toBe(400);
+    expect(JSON.stringify(answer.json)).toContain('backfill');
+    expect(server.accepted).toEqual([]);
+  });
+});
+
 describe.each(lanes)('intake of %s', (lane) => {
   it('is refused without reading the body while the store would refuse it', async () => {
     const server = await startServer({ refusal: () => ({ reason: 'full', retryAfterMs: 2500 }) });

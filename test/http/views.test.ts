@@ -121,6 +121,7 @@ describe('GET /v1/deliveries', () => {
     merged: 1,
     retried: 0,
     dead_lettered: 1,
+    backfilled: 0,
     reason: { ...reason, faults: [{ pointer: '/data/0', detail: 'Invalid phone' }] },
     import_job: { id: 'j1', status: 'complete', completed: 3, failed: 1 },
   };

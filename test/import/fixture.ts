@@ -109,6 +109,7 @@ export const someOptions = (
   format: overrides.input.endsWith('.csv') ? 'csv' : 'ndjson',
   delimiter: ',',
   key: null,
+  backfill: 'all',
   maxCount: 500,
   refusedPath: `${overrides.input}.rejected.ndjson`,
   restart: false,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { JsonObject } from '../../src/json.js';
 import { runImport, type ImportOptions } from '../../src/import/importer.js';
 import { createProgressFile, type Progress } from '../../src/import/progress.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
@@ -190,6 +191,26 @@ describe('an import into a relay', () => {
   });
 });
 
+describe('the events of an import', () => {
+  it.each([
+    ['all', '/v1/events/batch?backfill=true'],
+    ['age', '/v1/events/batch'],
+    ['none', '/v1/events/batch?backfill=false'],
+  ] as const)('with backfill of %s are posted to %s', async (backfill, path) => {
+    const input = aFile(toLines(events(1)));
+    const { url, received } = await startFarSide(takeAll);
+    await runImport(someOptions({ input, url, backfill }), someDeps(input));
+    expect(received.map((each) => each.path)).toEqual([path]);
+  });
+
+  it('alone can be backfilled: profiles are posted without it', async () => {
+    const input = aFile('{"email":"ada@klaviyo-demo.com"}\n');
+    const { url, received } = await startFarSide(takeAll);
+    await runImport(someOptions({ input, url, lane: 'profiles' }), someDeps(input));
+    expect(received.map(({ path }) => path)).toEqual(['/v1/profiles/batch']);
+  });
+});
+
 describe('what the input is', () => {
   const lanesOf = async (text: string, overrides: Partial<ImportOptions>) => {
     const input = aFile(text, overrides.format === 'csv' ? 'x.csv' : 'x.ndjson');
@@ -199,9 +220,9 @@ describe('what the input is', () => {
   };
 
   it('tells itself where it has event_name', async () => {
-    expect(await lanesOf('{"event_name":"e"}\n', {})).toEqual(['/v1/events/batch']);
+    expect(await lanesOf('{"event_name":"e"}\n', {})).toEqual(['/v1/events/batch?backfill=true']);
     expect(await lanesOf('email,event_name\na,b\n', { format: 'csv' })).toEqual([
-      '/v1/events/batch',
+      '/v1/events/batch?backfill=true',
     ]);
   });
 
@@ -421,6 +442,22 @@ describe('an import that stops', () => {
     await expect(runImport(other, someDeps(input))).rejects.toThrow(
       `began with --url ${url}, --type events: go on so`,
     );
+  });
+
+  it('goes on with the events that it began to backfill, and with a file of before there was such a choice', async () => {
+    const input = aFile(toLines(events(1)));
+    const { url } = await startFarSide(takeAll);
+    const options = someOptions({ input, url, backfill: 'age' });
+    await runImport(options, someDeps(input));
+    await expect(runImport({ ...options, backfill: 'all' }, someDeps(input))).rejects.toThrow(
+      'began with --backfill age: go on so',
+    );
+    const path = `${input}.import.json`;
+    const { backfill, ...older } = JSON.parse(readFileSync(path, 'utf8')) as JsonObject;
+    expect(backfill).toBe('age');
+    writeFileSync(path, JSON.stringify(older));
+    const { wasFinished } = await runImport({ ...options, backfill: 'all' }, someDeps(input));
+    expect(wasFinished).toBe(true);
   });
 
   it('says so where what it kept cannot be read', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { isBackfilled } from '../../src/backfill.js';
 import type { Draft, Memo } from '../../src/envelope.js';
 import type { Append } from '../../src/ingest/accept.js';
 import { createAcceptSourced, type SourcedDeps } from '../../src/ingest/accept-sourced.js';
@@ -34,11 +35,12 @@ function createFixture(overrides: Partial<SourcedDeps> = {}) {
     store: { append, remember, recall, ...overrides.store },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
+    backfillAfterMs: overrides.backfillAfterMs ?? Infinity,
     metrics,
     newId: () => `made-${++made}`,
     ...(overrides.shape && { shape: overrides.shape }),
   });
-  const counted = async (name: 'ingest' | 'settled' | 'sourceSkipped') =>
+  const counted = async (name: 'ingest' | 'ingestBackfilled' | 'settled' | 'sourceSkipped') =>
     (await metrics[name].get()).values
       .filter(({ value }) => value > 0)
       .map(({ labels, value }) => [...Object.values(labels), value].join(' '));
@@ -167,6 +169,39 @@ describe('whom an entry is about', () => {
     );
     expect([...memos.values()]).toEqual(['{"distinct_id":"7"}']);
     expect([...memos.keys()].join()).not.toContain('ada');
+  });
+});
+
+describe('a backfilled event of a source', () => {
+  const dayMs = 86_400_000;
+  const refundAt = (ageMs: number, insert_id: string) =>
+    aRefund({
+      entry: {
+        ...aRefund().entry,
+        ...{ insert_id, distinct_id: 'c1', event_time: new Date(receivedAt - ageMs).toISOString() },
+      },
+    });
+
+  it('is one older than the setting when it was accepted for the first time', async () => {
+    const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
+    await accept(aPost({ entries: [refundAt(dayMs, 'a'), refundAt(dayMs + 1, 'b')] }), lenient);
+    const again = { ...lenient, isAgain: true };
+    const firstAcceptedAt = receivedAt - 3 * dayMs;
+    const mended = [refundAt(4 * dayMs, 'c'), refundAt(4 * dayMs + 1, 'd')];
+    await accept(aPost({ entries: mended, firstAcceptedAt }), again);
+    const isThere = drafts.map(({ payload }) => isBackfilled('events', payload));
+    expect(isThere).toEqual([false, true, false, true]);
+    expect(await counted('ingestBackfilled')).toEqual(['2']);
+  });
+
+  it('is no dead letter of the door, whatever bytes that ends with', async () => {
+    const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
+    const properties = { a: [{ b: { c: 1, backfill: true } }] };
+    const entry = { ...aRefund().entry, event_time: 'once', insert_id: 'x', properties };
+    await accept(aPost({ entries: [aRefund({ entry })] }), lenient);
+    expect(drafts[0]?.bury).toBeDefined();
+    expect(isBackfilled('events', drafts[0]!.payload)).toBe(true);
+    expect(await counted('ingestBackfilled')).toEqual([]);
   });
 });
 

@@ -12,6 +12,7 @@ const toPosted = (entries: readonly unknown[]) => ({
   format: 'json' as const,
   acceptedAt: receivedAt,
   rules: newestRules,
+  backfillBefore: -Infinity,
 });
 const manyEvents = (count: number) =>
   Array.from({ length: count }, (_, number) => anEvent({ insert_id: `i-${number}` }));

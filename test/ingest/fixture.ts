@@ -31,11 +31,12 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
     store: { append },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
+    backfillAfterMs: Infinity,
     metrics,
     newId: () => `made-${++made}`,
     ...overrides,
   });
-  const counted = async (name: 'ingest' | 'ingestWarnings') => {
+  const counted = async (name: 'ingest' | 'ingestBackfilled' | 'ingestWarnings') => {
     const { values } = await metrics[name].get();
     // What is known from the start stands at zero.
     return values

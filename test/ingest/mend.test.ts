@@ -67,6 +67,7 @@ describe('mending dead letters of the door', () => {
     expect(posts.map(({ entries }) => entries[0]?.entry.insert_id)).toEqual(['e1', 'e2', 'e3']);
     expect(posts[0]).toEqual({
       source: 'shopify',
+      firstAcceptedAt: 0,
       entries: [
         { lane: 'events', index: 0, personKeys: ['order-1'], entry: { ...entry, insert_id: 'e1' } },
       ],

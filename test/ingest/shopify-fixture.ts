@@ -34,6 +34,7 @@ export function sentOf(topic: string, payload: unknown): readonly unknown[] {
     newId: () => 'made',
     toE164: createToE164(),
     rules: newestRules,
+    backfillBefore: -Infinity,
   };
   return mapTopic(topic, payload).entries.map((entry) => {
     const { draft } = draftSourced('shopify', entry, context);

@@ -749,6 +749,7 @@ it('whatever a field holds, the map answers, and what it makes is sent or tells 
     newId: () => 'made',
     toE164: () => null,
     rules: newestRules,
+    backfillBefore: -Infinity,
   };
   fc.assert(
     fc.property(

@@ -60,6 +60,7 @@ const posted = (entries: readonly unknown[], overrides: Partial<ManyPosted> = {}
   format: 'json',
   acceptedAt: receivedAt,
   rules: newestRules,
+  backfillBefore: -Infinity,
   ...overrides,
 });
 
@@ -103,6 +104,16 @@ it.each([
       anEvent({ insert_id: 'big', properties: { pad: 'x'.repeat(90_000) } }),
       ...manyEvents(900),
     ]),
+  ],
+  [
+    'backfilled events among others',
+    posted(
+      manyEvents(300).map((event, number) => ({
+        ...event,
+        event_time: number % 3 === 0 ? '2026-01-01T00:00:00Z' : undefined,
+      })),
+      { backfillBefore: receivedAt - 86_400_000 },
+    ),
   ],
   ['no list', posted([], { body: Buffer.from(JSON.stringify({ pad: 'x'.repeat(20_000) })) })],
   ['no JSON', posted([], { body: Buffer.from('x'.repeat(20_000)) })],

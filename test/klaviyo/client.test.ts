@@ -5,9 +5,12 @@ import type { AddressInfo, Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
+import { isBackfilled } from '../../src/backfill.js';
 import type { Sent } from '../../src/envelope.js';
+import { toEventText } from '../../src/ingest/map.js';
 import type { KlaviyoClient, KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { settlePromises } from '../support/manual-clock.js';
+import { aRevision } from '../support/revisions.js';
 import {
   aClient,
   aPromise,
@@ -42,6 +45,10 @@ const clientOf = (url: string, overrides: Partial<KlaviyoClientOptions> = {}) =>
 };
 
 const payloads = [toPayload({ n: 1 }), toPayload({ n: 2 })];
+const anEventPayload = (backfill: boolean): Uint8Array => {
+  const accepted = { identifiers: { externalId: 'c1' }, time: '2026-01-01T00:00:00Z' };
+  return Buffer.from(toEventText({ event_name: 'e' }, { ...accepted, uniqueId: 'u', backfill }));
+};
 const kindsOf = ({ outcomes }: Sent): readonly string[] => outcomes.map(({ kind }) => kind);
 const codesOf = ({ outcomes }: Sent): readonly (string | undefined)[] =>
   outcomes.map((outcome) => ('reason' in outcome ? outcome.reason.code : undefined));
@@ -126,6 +133,36 @@ describe('a request', () => {
       data: { attributes: { 'events-bulk-create': { data: [{ n: 1 }, { n: 2 }] } } },
     });
   });
+
+  it.each([
+    ['auto', '2024-10-15', '2026-07-15'],
+    ['2025-07-15', '2025-07-15', '2026-07-15'],
+    ['2026-10-15', '2026-10-15', '2026-10-15'],
+  ])(
+    'with a backfilled event has a revision that knows it, and others that of %s',
+    async (setting, others, backfilled) => {
+      // The answer names the revision of the request: that is no move of Klaviyo's.
+      const far = await farSide((response, { headers }) =>
+        response.writeHead(202, { revision: String(headers.revision) }).end(),
+      );
+      const revision = aRevision(setting);
+      const { client } = clientOf(far.url, { revision });
+      const [plain, old] = [anEventPayload(false), anEventPayload(true)];
+      const sent: Sent[] = [];
+      for (const batch of [[plain], [plain, old, old], [old], [plain, plain]])
+        sent.push(await client.send('events', batch));
+      const properties = { a: [{ b: { c: 1, backfill: true } }] };
+      const profile = toPayload({ type: 'profile', attributes: { properties } });
+      expect(isBackfilled('events', profile)).toBe(true);
+      sent.push(await client.send('profiles', [profile]));
+      expect(far.requests.map(({ headers }) => headers.revision)).toEqual([
+        ...[others, backfilled, backfilled, others, others],
+      ]);
+      expect(sent.map((each) => each.backfilled)).toEqual([0, 2, 1, 0, 0]);
+      expect(kindsOf(sent[1]!)).toEqual(['delivered', 'delivered', 'delivered']);
+      expect(revision.current).toBe(others);
+    },
+  );
 
   it('with profiles goes to the other endpoint', async () => {
     const { seen } = await seenBy('profiles');

@@ -13,6 +13,7 @@ export function toExpectedEvent(posted: MadeEvent, time: string): JsonObject {
     ...(value !== undefined && currency && { value_currency: currency.toUpperCase() }),
     unique_id: posted.insert_id,
     metric: { data: { type: 'metric', attributes: { name: posted.event_name } } },
+    ...(isBackfilled(posted) && { backfill: true }),
   };
   return {
     type: 'event-bulk-create',
@@ -33,8 +34,12 @@ export function toExpectedView(posted: MadeEvent, time: string): JsonObject {
     currency: value === undefined ? null : (currency?.toUpperCase() ?? null),
     properties: toExpectedProperties(posted),
     person: toIdentifiers(posted),
+    backfill: isBackfilled(posted),
   };
 }
+
+/** Events of the seeded load happen now, or years ago: none comes near BACKFILL_AFTER. */
+const isBackfilled = ({ event_time }: MadeEvent): boolean => event_time !== undefined;
 
 function toExpectedProperties(posted: MadeEvent): JsonObject {
   const { value, order_id, total_amount, currency } = posted;

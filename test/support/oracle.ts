@@ -86,8 +86,9 @@ function findInEvent(
     return [`event ${event.uniqueId} is recorded and was never sent`];
   const posted = makeEvent(seed, number);
   if (posted.properties.mark !== 'good') return [`event ${number} is bad and is recorded`];
-  const { metric, time, value, valueCurrency: currency, properties } = event;
-  const recorded = { metric, time, value, currency, properties, person: pickIdentifiers(profile) };
+  const { metric, time, value, valueCurrency: currency, properties, backfill } = event;
+  const person = pickIdentifiers(profile);
+  const recorded = { metric, time, value, currency, properties, person, backfill };
   const isStamped = posted.event_time === undefined;
   const at = Date.parse(time);
   return [

@@ -19,6 +19,7 @@ const stages = ['http', 'ingest', 'store', 'delivery', 'klaviyo', 'redis'];
  * A layer may always import itself. One that is not named here is refused: name it.
  */
 const directions: Readonly<Record<string, Allowed>> = {
+  backfill: { types: ['envelope'] },
   envelope: {},
   clock: {},
   errors: {},
@@ -44,14 +45,14 @@ const directions: Readonly<Record<string, Allowed>> = {
     types: ['config', 'logger'],
   },
   ingest: {
-    code: ['metrics', 'json-cut', 'json-large', 'turns', 'utf8', ...leaves],
+    code: ['backfill', 'metrics', 'json-cut', 'json-large', 'turns', 'utf8', ...leaves],
     types: ['config'],
   },
   store: { code: ['metrics', 'redis', 'turns', ...leaves], types: ['config'] },
   // The edge to Redis, which the store and the shared limiter have in common.
   redis: { code: leaves },
   delivery: { code: ['metrics', 'turns', ...leaves] },
-  klaviyo: { code: leaves },
+  klaviyo: { code: ['backfill', ...leaves] },
   // Judges the relay's requests, so it shares nothing with what makes them.
   'klaviyo/sandbox': { code: leaves },
   observe: { code: leaves, types: ['limit', 'store', 'delivery', 'metrics', 'logger'] },
