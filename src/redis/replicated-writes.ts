@@ -60,6 +60,16 @@ export class ReplicatedWrites {
     return this.#rechecking;
   }
 
+  /**
+   * Another connection was made anew. A node of a cluster that is the primary no more keeps its connections,
+   * and says so only where it is asked for a key.
+   */
+  async verify(key: string): Promise<void> {
+    await this.#options.link.call('EXISTS', key).catch((error: unknown) => {
+      if (!(error instanceof UnavailableError)) throw error;
+    });
+  }
+
   close(): Promise<void> {
     this.#stopListening();
     return this.#options.link.close();

@@ -81,6 +81,35 @@ it('a planned failover of the node loses nothing', async () => {
   await expectRecorded('a', 'b');
 }, 120_000);
 
+it('the first post after a planned failover is taken where it waits for a replica, too', async () => {
+  const waiting = await startRelay({
+    env: {
+      STORE: 'redis',
+      REDIS_URL: cluster.url,
+      REDIS_KEY_PREFIX: `account-${++runs}`,
+      REDIS_WAIT_REPLICAS: '1',
+    },
+  });
+  const takes = async (name: string): Promise<boolean> => {
+    const event = { event_name: 'e', distinct_id: 'd', insert_id: name };
+    return (await waiting.post('/v1/events', event)).status === 202;
+  };
+  await waiting.until('it takes a post', () => takes('a'));
+  const owner = await cluster.ownerOf(key());
+  await cluster.failOver(owner);
+  await cluster.untilReplicated();
+  await waiting.until('it has seen that', () =>
+    waiting.logged.some((line) => line.includes('Redis does not take what is written')),
+  );
+  let looks = 0;
+  await waiting.until('it is ready, and stays so', async () => {
+    looks = (await waiting.get('/readyz')).status === 200 ? looks + 1 : 0;
+    return looks === 3;
+  });
+  expect(await takes('b')).toBe(true);
+  await waiting.stop();
+}, 120_000);
+
 it('a slot that is moved key by key takes nothing meanwhile, and everything is at its new node', async () => {
   expect(await post('a', 'b')).toBe(202);
   const from = await cluster.ownerOf(key());

@@ -120,7 +120,9 @@ export class Session {
     setMaxListeners(0, this.#closing.signal);
     this.#stopListening = options.link.onChange((isUp) => {
       this.#isVerified = false;
-      if (isUp) void this.look();
+      if (!isUp) return;
+      void this.look();
+      void options.replicated?.verify(`${options.prefix}:meta`);
     });
     this.#stopFailures = options.link.onFailure(({ why }) => this.#note(why));
     this.mirror.onWaiting(() => this.#arm());
