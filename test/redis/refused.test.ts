@@ -257,9 +257,13 @@ describe('an error that the server answers with', () => {
   });
 
   it.each([
-    ['a script that the user may not run', ['-@scripting'], 'NOPERM'],
-    ['a command within a script', ['-set'], "can't run this command"],
-    ['a key within a script', ['resetkeys', '~other*'], 'access'],
+    ['a script that the user may not run', ['-@scripting'], /NOPERM/],
+    [
+      'a command within a script',
+      ['-set'],
+      /can't run this command|has no permissions to run the 'set'/,
+    ],
+    ['a key within a script', ['resetkeys', '~other*'], /access/],
   ])('is the server, where it is about %s', async (_what, rules, words) => {
     const { port } = await redis({ users: ['relay on >pw ~* &* +@all'] });
     const operator = open(`redis://127.0.0.1:${port}/0`);
@@ -269,7 +273,7 @@ describe('an error that the server answers with', () => {
     await operator.call('ACL', 'SETUSER', 'relay', ...rules);
     const error = await failure(link.run(denied, 'k', ['secret-value']));
     expect(error).toBeInstanceOf(UnavailableError);
-    expect(String(error)).toContain(words);
+    expect(String(error)).toMatch(words);
     expect(JSON.stringify(error) + String(error)).not.toContain('secret-value');
     expect(link.isUp()).toBe(true);
     await operator.call('ACL', 'SETUSER', 'relay', '~*', '+@all');

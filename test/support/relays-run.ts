@@ -154,7 +154,7 @@ async function postAndEndure(
 
 /** What a relay logs as an error because of what it is put through. */
 const expected =
-  /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away/;
+  /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away|the heartbeat to Redis is late/;
 
 async function toReport(
   world: RelaysWorld,

@@ -55,8 +55,8 @@ describe('a server that refuses what it is asked', () => {
     await append(under.store, someEvents(1));
     await allow('-@scripting');
     expect(await under.store.append([anEvent()])).toEqual(refused);
-    expect(under.store.outage()).toContain(
-      "NOPERM this user has no permissions to run the 'evalsha'",
+    expect(under.store.outage()).toMatch(
+      /NOPERM (this user|User relay) has no permissions to run the 'evalsha'/,
     );
     expect(await claim(under.store)).toEqual([]);
     await pass(under, 5000);
@@ -80,7 +80,9 @@ describe('a server that refuses what it is asked', () => {
       expect(await under.store.append([anEvent()])).toEqual(refused);
     }
     expect(under.reported).toHaveLength(2);
-    expect(under.reported[1]).toContain("can't run this command");
+    expect(under.reported[1]).toMatch(
+      /can't run this command|has no permissions to run the 'xadd'/,
+    );
     await allow('+xadd');
     await pass(under, 1000);
     await append(under.store, someEvents(1));
