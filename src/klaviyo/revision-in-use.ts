@@ -49,7 +49,7 @@ export class RevisionInUse {
     return `${this.#current}, ${why} (KLAVIYO_REVISION is auto); ${until}`;
   }
 
-  /** What to do where Klaviyo may not serve it any more; null while it is supported. */
+  /** A sentence for an operator once the revision in use is out of support; null before. */
   warning(now: number): string | null {
     const end = toEndOfSupport(this.#current);
     if (now < end) return null;
@@ -72,7 +72,7 @@ export class RevisionInUse {
   judge(used: string, request: Request, reply: Reply): string | null {
     const why = this.isAuto ? toRetirement(used, request, reply) : null;
     if (why === null) return null;
-    // Another request may have moved it already.
+    // The response to an earlier request has already raised the revision.
     if (this.#current > used) return this.#current;
     const next = toNextRevision(used);
     if (next === null) return null;

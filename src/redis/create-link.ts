@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../clock.js';
 import type { RedisAddress, SentinelAuth } from './address.js';
 import type { Redis } from 'ioredis';
+import { toReplicaCount, toWaitArguments } from './replica-wait.js';
 import { createClient } from './client.js';
 import { toDatabaseFailure, toEarlyEnd, toFailure, toWords, type Failure } from './failures.js';
 import {
@@ -159,19 +160,18 @@ export function createLink(options: LinkOptions): Link {
     },
     run: (script, prefix, args) => evaluate(script, toArguments(script, prefix, args), call),
     async runReplicated(script, { prefix, args, command, replicas, ms }) {
-      const count = command === 'WAIT' ? [replicas] : [0, replicas];
       // Both are sent at once: the server answers the second when it has heard of enough replicas.
       const both = (name: string, rest: Arguments) =>
         ask(async () => {
           const written = send(name, rest);
           written.catch(() => undefined);
-          const waited = send(command, [...count, ms]);
+          const waited = send(command, toWaitArguments(command, { replicas, ms }));
           // The connection is taken up by the wait, though the script failed.
           await waited.catch(() => undefined);
           return [await written, await waited] as const;
         }, timeoutMs + ms);
       const [reply, waited] = await evaluate(script, toArguments(script, prefix, args), both);
-      const have = Number(Array.isArray(waited) ? waited.at(-1) : waited);
+      const have = toReplicaCount(waited);
       if (have < replicas)
         throw new UnreplicatedError(
           `${have} of ${replicas} replicas have what was written within ${ms} ms`,

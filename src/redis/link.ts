@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { Failure } from './failures.js';
+import type { WaitCommand } from './replica-wait.js';
 
 /**
  * A Lua script. An error that it raises by itself begins with `RELAY_`: every other one is the server's.
  *
- * Its first key is the prefix that carries the hash tag, and no key of that name exists; the others
- * follow. All that it may touch are declared, so that a cluster that moves the slot refuses it while
- * some of them are at one node and some at the other.
+ * `KEYS[1]` is the prefix with the hash tag; Redis has no key of that name. The names of all keys that
+ * the script may use follow, so that a cluster rejects the script (TRYAGAIN) while it moves the slot and
+ * the keys are on two nodes.
  */
 export type Script = {
   readonly name: string;
@@ -74,8 +75,7 @@ export class SettingError extends Error {
 export type ReplicatedCall = {
   readonly prefix: string;
   readonly args: readonly (string | number | Uint8Array)[];
-  /** `WAITAOF`, from Redis 7.2 on: replicas have it on disk. */
-  readonly command: 'WAIT' | 'WAITAOF';
+  readonly command: WaitCommand;
   readonly replicas: number;
   readonly ms: number;
 };

@@ -7,6 +7,7 @@ import {
   type Reply,
   type Script,
 } from './link.js';
+import { toReplicaCount, toWaitArguments, type WaitCommand } from './replica-wait.js';
 
 export type ReplicatedWritesOptions = {
   /** For these writes alone: a wait for replicas holds up whatever else is sent on a connection. */
@@ -25,7 +26,7 @@ export class ReplicatedWrites {
   readonly #options: ReplicatedWritesOptions;
   readonly #stopListening: () => void;
   /** How replicas are waited for, as the server of this connection can. */
-  #command: Promise<ReplicatedCall['command']> | null = null;
+  #command: Promise<WaitCommand> | null = null;
   /** Why replicas are not waited for; null while they answer. */
   #missing: string | null = null;
   /** The newest write: the server runs one at a time on this connection, and a queue there would count as a hang. */
@@ -102,16 +103,15 @@ export class ReplicatedWrites {
     if (this.#missing === null || !link.isUp()) return;
     try {
       const command = await this.#toCommand();
-      const count = command === 'WAIT' ? [replicas] : [0, replicas];
-      const reply = await link.call(command, ...count, Math.ceil(waitMs / 2));
-      const have = Number(Array.isArray(reply) ? reply.at(-1) : reply);
-      if (have >= replicas) this.#missing = null;
+      const ms = Math.ceil(waitMs / 2);
+      const reply = await link.call(command, ...toWaitArguments(command, { replicas, ms }));
+      if (toReplicaCount(reply) >= replicas) this.#missing = null;
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }
   }
 
-  #toCommand(): Promise<ReplicatedCall['command']> {
+  #toCommand(): Promise<WaitCommand> {
     const command = this.#command ?? toWaitCommand(this.#options.link);
     this.#command = command;
     command.catch(() => (this.#command = null));
@@ -120,7 +120,7 @@ export class ReplicatedWrites {
 }
 
 /** WAITAOF has replicas write to their disks first; it needs Redis 7.2 and an append-only file. */
-async function toWaitCommand(link: Link): Promise<ReplicatedCall['command']> {
+async function toWaitCommand(link: Link): Promise<WaitCommand> {
   const info = await readInfo(link);
   const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(info.get('redis_version') ?? '') ?? [];
   const isNew = Number(major) > 7 || (Number(major) === 7 && Number(minor) >= 2);

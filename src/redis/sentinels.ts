@@ -195,7 +195,7 @@ function toView(reply: unknown): View {
   return { host: ip, port, epoch, isFailingOver: flags.includes('failover_in_progress') };
 }
 
-/** Pure. Throws where a failover is under way, or no majority answered. */
+/** Pure. Throws if a failover is under way, or if fewer than half of the sentinels answered. */
 function toPrimary(answers: readonly (View | Error)[], count: number): RedisHost {
   const views = answers.filter((each): each is View => !(each instanceof Error));
   if (!isMost(answers, count)) {

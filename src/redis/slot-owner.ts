@@ -4,7 +4,7 @@ import { ask, type SlotOptions } from './node.js';
 import { findOpenSlot } from './open-slot.js';
 
 export type SlotLocator = {
-  /** Rejects where the slot's keys may be on two nodes. Looked for at first, and after `suspect`. */
+  /** Resolves with the primary that owns the slot. The first call, and each call after `suspect`, rejects if keys of the slot are on two nodes. */
   readonly locate: () => Promise<RedisHost>;
   /** A node has answered that it has not all of the keys. */
   readonly suspect: () => void;

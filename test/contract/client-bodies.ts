@@ -1,9 +1,9 @@
 import type { EventsBulkCreateJob, ProfileImportJobCreateQuery } from 'klaviyo-api';
 
 /**
- * What callers post to the relay, and the same content in the types of Klaviyo's own client: the
- * compiler refuses a body that Klaviyo would not take. test/contract/klaviyo-client.test.ts compares
- * these with what the relay sends.
+ * Events and profiles as callers post them, and the same content as request bodies of Klaviyo's own
+ * client. The compiler rejects a body that does not fit the client's types.
+ * test/contract/klaviyo-client.test.ts compares these bodies with those that the relay sends.
  */
 export const postedEvents = [
   {

@@ -18,7 +18,7 @@ type Load = {
   readonly to: number;
 };
 
-/** Follows jobs at a Klaviyo in this process, with its list of open jobs or without. */
+/** Follows import jobs of an in-process Klaviyo, which serves the list of open jobs or refuses it. */
 async function measure(load: Load, hasList: boolean) {
   const endsAt = new Map<string, number>();
   const requests: number[] = [];

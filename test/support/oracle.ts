@@ -203,7 +203,7 @@ function findInCounts({ klaviyo, letters, books, ledger }: Evidence): string[] {
     ['unique_id twice in one request', counters.repeatsInRequest, 0],
     ['doubled in an import job', counters.importDuplicates, 0],
   ];
-  // A server that lost some lost them from its books, too.
+  // A Redis server that lost envelopes in a failover does not count them either.
   const uncertain = ledger.countUncertain();
   const isShort = books.profiles.accepted + uncertain < ledger.updateIds.size;
   const isOff = Math.abs(books.events.delivered - events.length) > uncertain;

@@ -1,6 +1,6 @@
 import type { Profile } from './profiles.js';
 
-/** Klaviyo's lists, as far as import jobs name them: one comes into being with the first job that does. */
+/** The lists that import jobs name. The first job that names a list creates it. */
 export type List = {
   readonly id: string;
   readonly name: string;

@@ -18,7 +18,7 @@ export type Resource = {
 
 type Links = { readonly self: string; readonly related: string };
 
-/** What a relationship shows of a resource. */
+/** Type and id of a resource: what a relationship contains. */
 export type Identifier = Pick<Resource, 'type' | 'id'>;
 
 /**

@@ -46,7 +46,7 @@ export class IntakeGate {
     if (full === null) return;
     const isOver =
       this.#options.clock.monotonic() - full.at >= fullEndsMs || (await this.#hasRoom());
-    // Another write may have been refused meanwhile.
+    // During the await Redis may have refused another write, which replaces `#full`.
     if (isOver && this.#full === full) this.#full = null;
   }
 

@@ -1,13 +1,13 @@
-/** Entries that are counted in one look: a look must not hold up everybody else. */
+/** Envelopes that one run of the script counts. Redis runs no other command meanwhile. */
 const countedAtOnce = 5000;
 
 /**
- * For a buffer that lost some of its keys, as where the server evicts keys; after the prelude. What is
- * left is taken up again as if none of it had been sent: an envelope may be sent twice under one
- * `unique_id`, and none that is still there is forgotten.
+ * Lua functions that repair a buffer which has lost some of its keys, for example to an eviction policy.
+ * Every envelope that is still stored is queued again as if it had not been sent. So an envelope may be
+ * sent twice under one `unique_id`, and none is forgotten.
  *
- * `rebuilding` in a lane's stats is the number up to which its entries are counted. While it is there
- * relays take nothing and claim nothing.
+ * The field `rebuilding` of a lane's stats is the number of the last envelope that is counted. While the
+ * field exists, relays accept nothing and claim nothing.
  */
 export const rebuild = `
 -- How the keys of a lane contradict each other; nil where they do not.

@@ -87,7 +87,7 @@ export class Session {
   #relay: string;
   /** False until the server has answered a look under the present name of this relay. */
   #isRegistered = false;
-  /** Number of the last change of what this relay holds, and of the last under its present name that was answered. */
+  /** Number of the newest script that changed this relay's claims, and of the newest one, under the present name, that Redis has answered. */
   #change = 0;
   #answeredChange = 0;
   /** Monotonic ms when the last look was asked for that was answered. */
