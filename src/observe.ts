@@ -27,6 +27,8 @@ export function mirrorState({
   revision,
 }: Observed & { metrics: Metrics }): void {
   metrics.bufferCapacityBytes.set(store.capacityBytes());
+  // Without labels a gauge is 0 from the start, which would mean that the lease is over.
+  if (store.leaseLeftMs === undefined) metrics.storeLeaseLeft.remove();
   metrics.onScrape(() => {
     const pauses = engine.pauses();
     metrics.paused.reset();
