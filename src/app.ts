@@ -210,10 +210,10 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
       log.error('no drafting thread starts: the main thread drafts large requests, too'),
   });
   started.add(() => threads.close());
-  const recall: Store['recall'] = (keys) => unlessAway(store.recall(keys));
+  const getFacts: Store['getFacts'] = (keys) => unlessAway(store.getFacts(keys));
   const acceptDeps = {
     ...deps,
-    store: { ...watched, recall },
+    store: { ...watched, getFacts },
     metrics,
     defaultCountry,
     eventRules: () => toRules(revision.current),

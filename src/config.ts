@@ -202,8 +202,18 @@ export const settingsSchema = z.object({
       'At that bound: `pause` sends nothing more until dead letters are redriven or discarded and drops none; `drop-oldest` goes on and loses the oldest',
     ),
   MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
-    'Facts that sources keep for later requests, such as whom an order is about: the newest so many',
+    'Facts that sources keep for later requests, such as the buyer of an order: the newest so many of each kind (deliveries seen, orders, payments, charges, customers, users, devices)',
   ),
+  FACT_MAX_AGE: durationOrOff
+    .prefault('400d')
+    .describe(
+      'Age at which a fact about an order, payment, charge, customer, user or device is forgotten. A time such as `400d`, or `off`',
+    ),
+  DELIVERY_FACT_MAX_AGE: durationOrOff
+    .prefault('7d')
+    .describe(
+      'The same of webhook deliveries seen: a repeat that comes later is taken for a new one',
+    ),
   INGEST_RATE_LIMIT_PER_SECOND: z
     .union([z.literal('off').transform(() => null), int(1, 1_000_000, 1)], {
       error: 'must be a whole number or off',

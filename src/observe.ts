@@ -145,8 +145,8 @@ export function toServerReport(
 type Watched = Pick<
   Store,
   | 'append'
-  | 'remember'
-  | 'recall'
+  | 'putFacts'
+  | 'getFacts'
   | 'claim'
   | 'holds'
   | 'settle'
@@ -230,8 +230,8 @@ export function watchDeadLetters(options: DeadLetterWatchOptions): DeadLetterWat
       waiting: (lane) => store.waiting(lane),
       onWaiting: (listener) => store.onWaiting(listener),
       depth: (lane) => store.depth(lane),
-      remember: (memos) => store.remember(memos),
-      recall: (keys) => store.recall(keys),
+      putFacts: (facts) => store.putFacts(facts),
+      getFacts: (keys) => store.getFacts(keys),
       async append(drafts) {
         const buries = drafts.some(({ bury }) => bury !== undefined);
         if (buries && hasNoRoom()) return { ok: false, refusal: noRoom };

@@ -44,7 +44,7 @@ export const command: Command = {
 };
 
 async function checkJournal(journal: OfflineJournal): Promise<number> {
-  const { format, totals, memoCount } = journal;
+  const { format, totals, factCount } = journal;
   let faults = 0;
   for (const fault of journal.check()) {
     faults++;
@@ -54,7 +54,7 @@ async function checkJournal(journal: OfflineJournal): Promise<number> {
   for (const [lane, { count, bytes, deadLetters }] of Object.entries(totals.lanes)) {
     await print(`${lane}: ${count} unsettled (${bytes} bytes), ${deadLetters} dead letters\n`);
   }
-  await print(`${memoCount} memos\n`);
+  await print(`${factCount} facts\n`);
   await print(faults === 0 ? 'ok: everything can be read\n' : `${faults} faults\n`);
   return faults === 0 ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-import { lanes, type Fault, type Memo } from '../envelope.js';
+import { lanes, type Fact, type Fault } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import type { AcceptDeps, Append, RefusedAll } from './accept.js';
 import { Slices } from '../turns.js';
@@ -6,7 +6,7 @@ import { count, countBackfilled, countWarnings } from './counts.js';
 import { toBackfillBefore, type DraftContext } from './draft.js';
 import { draftSourced, type DraftedSourced } from './draft-sourced.js';
 import { limits } from './limits.js';
-import { findPeople, toMemoKey, toMemos, type Complete, type Recall } from './people.js';
+import { findPeople, toFactKey, toFacts, type Complete, type GetFacts } from './people.js';
 import { createToE164 } from './phone.js';
 import type { SourcedEntry, SourcedPost } from './sourced.js';
 
@@ -41,12 +41,12 @@ export type AcceptSourced = (
 
 /** What it asks of a store beyond `append`. */
 export type Memory = {
-  readonly remember: (
-    memos: readonly Memo[],
+  readonly putFacts: (
+    facts: readonly Fact[],
   ) => Promise<
     { readonly ok: true } | { readonly ok: false; readonly refusal: Omit<RefusedAll, 'kind'> }
   >;
-  readonly recall: Recall;
+  readonly getFacts: GetFacts;
 };
 
 export type SourcedDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & {
@@ -70,12 +70,12 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
     const slices = new Slices(clock);
     const post = isAgain ? posted : await shapeInSlices(posted, shape, slices);
     const { source, delivery } = post;
-    const deliveryKey = delivery === undefined ? null : toMemoKey(source, 'delivery', delivery);
-    if (deliveryKey !== null && (await store.recall([deliveryKey]))[0] === known) {
+    const deliveryKey = delivery === undefined ? null : toFactKey(source, 'delivery', delivery);
+    if (deliveryKey !== null && (await store.getFacts([deliveryKey]))[0] === known) {
       metrics.sourceSkipped.inc({ source, reason: 'repeat' });
       return { kind: 'taken', accepted: 0, duplicates: 0, rejected: [], repeat: true };
     }
-    const complete = await findPeople(post, (keys) => store.recall(keys), slices);
+    const complete = await findPeople(post, (keys) => store.getFacts(keys), slices);
     const drafted = await draftAll(post, { complete, context: toContext(post), slices });
     if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
@@ -86,7 +86,8 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
     const taken = await take(post, drafted, { ...deps, slices });
     if (taken.kind === 'refused') return taken;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
-    if (deliveryKey !== null) await store.remember([{ key: deliveryKey, value: known }]);
+    if (deliveryKey !== null)
+      await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: known }]);
     for (const [reason, number] of tally(post.skipped)) {
       metrics.sourceSkipped.inc({ source, reason }, number);
     }
@@ -103,8 +104,8 @@ async function take(
   { store, metrics, slices }: SourcedDeps & { readonly slices: Slices },
 ): Promise<RefusedAll | { readonly kind: 'appended'; readonly duplicates: number }> {
   const drafts = drafted.map(({ draft }) => draft);
-  const [remembered, appended] = await Promise.all([
-    rememberAll(post, store, slices),
+  const [factsPut, appended] = await Promise.all([
+    putAllFacts(post, store, slices),
     drafts.length === 0 ? nothing : store.append(drafts),
   ]);
   if (!appended.ok) {
@@ -117,7 +118,7 @@ async function take(
   const isDuplicate = appended.taken.map(({ duplicate }) => duplicate);
   countTaken(metrics, drafted, isDuplicate);
   const duplicates = isDuplicate.filter((is) => is).length;
-  if (!remembered.ok) return { kind: 'refused', ...remembered.refusal };
+  if (!factsPut.ok) return { kind: 'refused', ...factsPut.refusal };
   return { kind: 'appended', duplicates };
 }
 
@@ -182,16 +183,16 @@ async function shapeInSlices(
   return { ...post, entries, skipped };
 }
 
-async function rememberAll(
+async function putAllFacts(
   post: SourcedPost,
-  store: Pick<Memory, 'remember'>,
+  store: Pick<Memory, 'putFacts'>,
   slices: Slices,
-): ReturnType<Memory['remember']> {
+): ReturnType<Memory['putFacts']> {
   for (let from = 0; from < post.people.length; from += perStep) {
     if (slices.isOver()) await slices.next();
     const some = post.people.slice(from, from + perStep);
-    const remembered = await store.remember(toMemos({ ...post, people: some }));
-    if (!remembered.ok) return remembered;
+    const put = await store.putFacts(toFacts({ ...post, people: some }));
+    if (!put.ok) return put;
   }
   return { ok: true };
 }

@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import type { Memo } from '../envelope.js';
+import type { Fact } from '../envelope.js';
 import type { Slices } from '../turns.js';
 import { limits } from './limits.js';
 import type { Person, Source, SourcedEntry, SourcedPost } from './sourced.js';
 
-/** Where what is remembered is kept: a store. */
-export type Recall = (keys: readonly string[]) => Promise<readonly (string | null)[]>;
+/** The value of each key, in order; null where none is known. */
+export type GetFacts = (keys: readonly string[]) => Promise<readonly (string | null)[]>;
 
 /** Completes entries with what this request and earlier ones told of the person. */
 export type Complete = (entry: SourcedEntry) => SourcedEntry;
@@ -17,17 +17,17 @@ const personSchema = z.object({
   phone_number: z.string().min(1).max(limits.phoneNumberChars).optional(),
 });
 
-/** A name of any length and content as a key of a memo: short, and telling nobody. */
-export function toMemoKey(source: Source, kind: 'person' | 'delivery', name: string): string {
+/** The key of a fact for a name of any length and content: short, and without the name. */
+export function toFactKey(source: Source, kind: 'person' | 'delivery', name: string): string {
   return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');
 }
 
-/** What to keep of a request. Somebody nothing is known of, or with identifiers nobody has, is left out. */
-export function toMemos({ source, people }: SourcedPost): readonly Memo[] {
-  return people.flatMap(({ key, person }) => {
+/** The facts to keep of a request. People without a valid identifier are skipped. */
+export function toFacts({ source, people }: SourcedPost): readonly Fact[] {
+  return people.flatMap(({ kind, key, person }) => {
     const parsed = personSchema.safeParse(person);
     if (!parsed.success || Object.keys(parsed.data).length === 0) return [];
-    return [{ key: toMemoKey(source, 'person', key), value: JSON.stringify(parsed.data) }];
+    return [{ kind, key: toFactKey(source, 'person', key), value: JSON.stringify(parsed.data) }];
   });
 }
 
@@ -37,7 +37,7 @@ const keysPerStep = 100;
 /** Looks up everybody the entries ask for. */
 export async function findPeople(
   { source, entries, people }: SourcedPost,
-  recall: Recall,
+  getFacts: GetFacts,
   slices: Slices,
 ): Promise<Complete> {
   const here = new Map(people.map(({ key, person }) => [key, person]));
@@ -47,7 +47,7 @@ export async function findPeople(
   for (let from = 0; from < keys.length; from += keysPerStep) {
     if (slices.isOver()) await slices.next();
     const some = keys.slice(from, from + keysPerStep);
-    const found = await recall(some.map((key) => toMemoKey(source, 'person', key)));
+    const found = await getFacts(some.map((key) => toFactKey(source, 'person', key)));
     some.forEach((key, index) => {
       const person = toPerson(found[index] ?? null);
       if (person !== null) known.set(key, person);

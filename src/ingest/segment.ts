@@ -107,7 +107,7 @@ function toKnown(
   const userId = toUserId(call);
   const tells = person.email !== undefined || person.phone_number !== undefined;
   if (!rememberUsers || call.type !== 'identify' || userId === undefined || !tells) return [];
-  return [{ key: toPersonKey(userId), person }];
+  return [{ kind: 'user', key: toPersonKey(userId), person }];
 }
 
 function toPersonKey(userId: string): string {

@@ -41,7 +41,7 @@ export function toKnownBuyers(shop: string, payload: JsonObject): readonly Known
   const orderId = toId(payload.id);
   const person = toBuyer(payload);
   if (orderId === undefined || Object.keys(person).length === 0) return [];
-  return [{ key: toOrderKey(shop, orderId), person }];
+  return [{ kind: 'order', key: toOrderKey(shop, orderId), person }];
 }
 
 /** Numbers in addresses are as the buyer typed them: mostly without the country's prefix. */

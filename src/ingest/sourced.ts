@@ -1,4 +1,4 @@
-import type { Lane } from '../envelope.js';
+import type { FactKind, Lane } from '../envelope.js';
 import type { JsonObject } from '../json.js';
 
 /** Upstream systems whose own formats the relay reads. */
@@ -31,7 +31,11 @@ export type SourcedEntry = {
 };
 
 /** Whom a name (an order, a user id) is about, kept for later requests. */
-export type KnownPerson = { readonly key: string; readonly person: Person };
+export type KnownPerson = {
+  readonly kind: FactKind;
+  readonly key: string;
+  readonly person: Person;
+};
 
 /** Why a part of a request that is authentic and well formed goes no further. */
 export type SkipReason =

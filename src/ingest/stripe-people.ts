@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonObject } from '../json.js';
 import { limits } from './limits.js';
 import { asList, asObject, asText, compact } from './read.js';
+import type { FactKind } from '../envelope.js';
 import type { KnownPerson, Person } from './sourced.js';
 
 /** Whom Stripe's objects are about. Fields by the API reference of stripe-node 23.1.0, and what older API versions have. */
@@ -12,6 +13,8 @@ export type StripeRefs = {
   readonly invoice?: string | undefined;
   readonly customer?: string | undefined;
 };
+
+type PersonKey = { readonly kind: FactKind; readonly key: string };
 
 export type PeopleRules = {
   /** Name in a customer's metadata that holds the shop's own id of the customer. */
@@ -109,7 +112,7 @@ function toCustomerId(customer: unknown, { customerIdKey: key }: PeopleRules): s
 /** Names to ask for a person under: what an object told itself comes before what follows from others. */
 export function toPersonKeys(refs: StripeRefs, account: string | undefined): readonly string[] {
   const sure = toKeys(refs, account);
-  return [...sure, ...sure.map(toHint)];
+  return [...sure, ...sure.map(toHint)].map(({ key }) => key);
 }
 
 /**
@@ -125,8 +128,8 @@ export function toKnownPeople(
   const { customer, ...others } = toRefs(object);
   const person = toPerson(object, rules);
   const isReachable = person.email !== undefined || person.phone_number !== undefined;
-  const tell = (keys: readonly string[], who: Person): readonly KnownPerson[] =>
-    Object.keys(who).length === 0 ? [] : keys.map((key) => ({ key, person: who }));
+  const tell = (keys: readonly PersonKey[], who: Person): readonly KnownPerson[] =>
+    Object.keys(who).length === 0 ? [] : keys.map((key) => ({ ...key, person: who }));
   const payments = toKeys(others, account);
   const customers = toKeys({ customer }, account);
   if (object.object === 'customer') return tell(customers, person);
@@ -141,13 +144,18 @@ export function toKnownPeople(
 function toKeys(
   { payment, charge, customer }: StripeRefs,
   account: string | undefined,
-): readonly string[] {
+): readonly PersonKey[] {
   const prefix = account === undefined ? '' : `${account}:`;
-  return Object.entries({ payment, charge, customer }).flatMap(([kind, id]) =>
-    id === undefined ? [] : [`${prefix}${kind}:${id}`],
+  const ids = [
+    ['payment', payment],
+    ['charge', charge],
+    ['customer', customer],
+  ] as const;
+  return ids.flatMap(([kind, id]) =>
+    id === undefined ? [] : [{ kind, key: `${prefix}${kind}:${id}` }],
   );
 }
 
-function toHint(key: string): string {
-  return `hint:${key}`;
+function toHint({ kind, key }: PersonKey): PersonKey {
+  return { kind, key: `hint:${key}` };
 }

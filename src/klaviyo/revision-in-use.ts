@@ -1,3 +1,4 @@
+import type { Fact } from '../envelope.js';
 import { absent } from './answer.js';
 import { isAboutRevision, toApiErrors, type ApiError } from './api-errors.js';
 import { toText } from './rate-headers.js';
@@ -85,21 +86,21 @@ export class RevisionInUse {
 
 /** What the revision that was moved up to is kept in. */
 type Facts = {
-  remember(facts: readonly { readonly key: string; readonly value: string }[]): Promise<unknown>;
-  recall(keys: readonly string[]): Promise<readonly (string | null)[]>;
+  putFacts(facts: readonly Fact[]): Promise<unknown>;
+  getFacts(keys: readonly string[]): Promise<readonly (string | null)[]>;
 };
 
 const factKey = 'klaviyo-revision';
 
 /** What an earlier run moved up to; null where none did, or where that cannot be read now. */
 export async function recallRevision(facts: Facts): Promise<string | null> {
-  const [kept = null] = await facts.recall([factKey]).catch(() => []);
+  const [kept = null] = await facts.getFacts([factKey]).catch(() => []);
   return kept;
 }
 
 /** Where it cannot be kept, the next run finds out by itself. */
 export async function keepRevision(facts: Facts, revision: string): Promise<void> {
-  await facts.remember([{ key: factKey, value: revision }]).catch(() => undefined);
+  await facts.putFacts([{ kind: 'other', key: factKey, value: revision }]).catch(() => undefined);
 }
 
 const toDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);

@@ -6,8 +6,8 @@ import {
   type DeadLetterFilter,
   type DeliveryFilter,
   type Draft,
+  type Fact,
   type Lane,
-  type Memo,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -18,14 +18,14 @@ import { Admission } from './admission.js';
 import { type Buried, DeadLetters, toMatch } from './dead-letters.js';
 import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
+import { Facts } from './facts.js';
 import { fromId, toEpoch, toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
-import { Memos } from './memos.js';
 import { weight } from './pick.js';
 import { sortSettled } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
-import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from './store.js';
+import type { Appended, Depth, FactsPut, History, Refusal, Store, Taken } from './store.js';
 
 /** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
 const lettersPerStep = 250;
@@ -39,7 +39,7 @@ export class MemoryStore implements Store {
   readonly #dedupe: DedupeWindow;
   readonly #log: DeliveryLog;
   readonly #letters: DeadLetters;
-  readonly #memos: Memos;
+  readonly #facts: Facts;
   readonly #lanes: Readonly<Record<Lane, MemoryLane>>;
   readonly #epoch: string;
   readonly #listeners = new Set<(lane: Lane) => void>();
@@ -53,7 +53,7 @@ export class MemoryStore implements Store {
     this.#dedupe = new DedupeWindow(options.dedupe, clock);
     this.#log = new DeliveryLog(options.log, clock);
     this.#letters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
-    this.#memos = new Memos(options.maxMemos);
+    this.#facts = new Facts(options.facts, clock);
     const lane = (name: Lane): MemoryLane =>
       new MemoryLane(name, { epoch: this.#epoch, clock, onWaiting: () => this.#notify(name) });
     this.#lanes = { events: lane('events'), profiles: lane('profiles') };
@@ -75,14 +75,14 @@ export class MemoryStore implements Store {
     return { ok: true, taken };
   }
 
-  remember(memos: readonly Memo[]): Promise<Remembered> {
-    if (memos.length > 0 && this.#closed) return Promise.resolve({ ok: false, refusal: closed });
-    this.#memos.remember(memos);
+  putFacts(facts: readonly Fact[]): Promise<FactsPut> {
+    if (facts.length > 0 && this.#closed) return Promise.resolve({ ok: false, refusal: closed });
+    this.#facts.put(facts);
     return Promise.resolve({ ok: true });
   }
 
-  recall(keys: readonly string[]): Promise<readonly (string | null)[]> {
-    return Promise.resolve(keys.map((key) => this.#memos.recall(key)));
+  getFacts(keys: readonly string[]): Promise<readonly (string | null)[]> {
+    return Promise.resolve(keys.map((key) => this.#facts.get(key)));
   }
 
   waiting(lane: Lane): ReturnType<Store['waiting']> {

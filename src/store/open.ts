@@ -1,10 +1,12 @@
 import { systemClock } from '../clock.js';
 import type { Config } from '../config.js';
+import type { FactKind } from '../envelope.js';
 import { openJournal, type OpenJournalOptions } from './journal/open.js';
 import { MemoryStore } from './memory.js';
 import { toSentinelAuth } from '../redis/address.js';
 import type { OpenRedisOptions } from './redis/open.js';
 import type { Capacity } from './admission.js';
+import { mapKinds } from './facts.js';
 import type { StoreOptions } from './options.js';
 import type { Store } from './store.js';
 
@@ -70,6 +72,15 @@ export function openStore(config: Config, deps: OpenStoreDeps): Promise<Store> {
     log: { maxCount: config.DELIVERY_LOG_MAX_COUNT, maxAgeMs: config.DELIVERY_LOG_MAX_AGE_MS },
     maxDeadLetters:
       config.DEAD_LETTER_OVERFLOW === 'pause' ? Infinity : config.DEAD_LETTER_MAX_COUNT,
-    maxMemos: config.MEMO_MAX_COUNT,
+    facts: {
+      maxCount: config.MEMO_MAX_COUNT,
+      maxAgeMs: mapKinds((kind) => toMaxAgeMs(kind, config)),
+    },
   });
+}
+
+/** What the relay itself keeps, such as the revision in use, has no age. */
+function toMaxAgeMs(kind: FactKind, config: Config): number {
+  if (kind === 'other') return Infinity;
+  return kind === 'delivery' ? config.DELIVERY_FACT_MAX_AGE : config.FACT_MAX_AGE;
 }

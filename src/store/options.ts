@@ -3,6 +3,7 @@ import type { DeadLetter } from '../envelope.js';
 import type { Capacity } from './admission.js';
 import type { DedupeBounds } from './dedupe.js';
 import type { LogBounds } from './delivery-log.js';
+import type { FactBounds } from './facts.js';
 
 /** What every store is told. */
 export type StoreOptions = {
@@ -14,7 +15,7 @@ export type StoreOptions = {
   readonly log: LogBounds;
   /** Above it the oldest are dropped. Infinity: none ever is. */
   readonly maxDeadLetters: number;
-  readonly maxMemos: number;
+  readonly facts: FactBounds;
   /** A dead letter fell out at the bound: it is lost. */
   readonly onDeadLetterDropped: (letter: DeadLetter) => void;
 };

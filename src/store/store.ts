@@ -6,8 +6,8 @@ import type {
   DeliveryFilter,
   Draft,
   Envelope,
+  Fact,
   Lane,
-  Memo,
   Page,
   PageQuery,
   Parcel,
@@ -38,14 +38,16 @@ export type Store = {
   outage?(): string | null;
 
   /**
-   * As safe as an envelope when it resolves with `ok`. The newest value of a key wins and counts as
-   * new; beyond the store's bound the oldest go. One that had that value before may keep its age until
-   * half as many newer ones as the bound are there. Refused as an append is, but for want of room in
-   * the buffer, of which memos take none. Rejects only for our own faults.
+   * Facts are as safe as an envelope when it resolves with `ok`. The newest value of a key wins and
+   * counts as new. Each kind is bounded by count and by age: beyond the count the oldest of the kind
+   * go, and one beyond the age is unknown. A fact that had that value before may keep its place in the
+   * order until half as many newer ones of its kind as the count are there, and its time until a tenth
+   * of the age is over. Refused as an append is, but not for want of room in the buffer, which facts do
+   * not use. Rejects only for our own faults.
    */
-  remember(memos: readonly Memo[]): Promise<Remembered>;
+  putFacts(facts: readonly Fact[]): Promise<FactsPut>;
   /** The value of each key, in order; null where none is known. */
-  recall(keys: readonly string[]): Promise<readonly (string | null)[]>;
+  getFacts(keys: readonly string[]): Promise<readonly (string | null)[]>;
 
   /** What can be claimed now, and when more will be. */
   waiting(lane: Lane): Waiting;
@@ -99,7 +101,7 @@ export type Appended =
   | { readonly ok: true; readonly taken: readonly Taken[] }
   | { readonly ok: false; readonly refusal: Refusal };
 
-export type Remembered = { readonly ok: true } | { readonly ok: false; readonly refusal: Refusal };
+export type FactsPut = { readonly ok: true } | { readonly ok: false; readonly refusal: Refusal };
 
 /** Everything not settled: waiting, delayed, and in flight. */
 export type Depth = {

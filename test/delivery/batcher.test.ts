@@ -8,6 +8,7 @@ import {
 } from '../../src/delivery/batcher.js';
 import type { Trigger } from '../../src/envelope.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { factBounds } from '../store/contract/harness.js';
 import { bounds as claimBounds, retry, settledAs, someEvents } from '../support/builders.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 
@@ -33,7 +34,7 @@ function createUnderTest(overrides: Partial<BatchBounds> = {}): UnderTest {
     dedupe: { maxAgeMs: 1000, maxCount: 1000 },
     log: { maxCount: 10, maxAgeMs: 1000 },
     maxDeadLetters: 10,
-    maxMemos: 1000,
+    facts: factBounds(),
     onDeadLetterDropped: () => undefined,
   });
   const batcher = createBatcher({

@@ -13,6 +13,7 @@ import {
 } from '../../src/envelope.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { factBounds } from '../store/contract/harness.js';
 import { toBytes, toTexts } from '../support/builders.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 
@@ -193,7 +194,7 @@ function createStore(clock: ManualClock): MemoryStore {
     dedupe: { maxAgeMs: 60_000, maxCount: 100_000 },
     log: { maxCount: 1000, maxAgeMs: 3_600_000 },
     maxDeadLetters: 1000,
-    maxMemos: 1000,
+    facts: factBounds(),
     onDeadLetterDropped: () => undefined,
   });
 }

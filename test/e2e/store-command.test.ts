@@ -33,7 +33,7 @@ describe('klaviyo-relay store', () => {
     await relay?.end('SIGKILL');
     const checked = await runCommand(['store', 'check', dataDir]);
     expect(checked.output).toContain('events: 1 unsettled');
-    expect(checked.output).toContain('\n0 memos\n');
+    expect(checked.output).toContain('\n0 facts\n');
     expect(checked.output).toContain('ok: everything can be read');
     expect(checked.code).toBe(0);
     const exported = await runCommand(['store', 'export', dataDir]);

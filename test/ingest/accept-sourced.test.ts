@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { isBackfilled } from '../../src/backfill.js';
-import type { Draft, Memo } from '../../src/envelope.js';
+import type { Draft, Fact } from '../../src/envelope.js';
 import type { Append } from '../../src/ingest/accept.js';
 import { createAcceptSourced, type SourcedDeps } from '../../src/ingest/accept-sourced.js';
-import type { SourcedEntry, SourcedPost } from '../../src/ingest/sourced.js';
+import type { KnownPerson, SourcedEntry, SourcedPost } from '../../src/ingest/sourced.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { receivedAt, toJson } from './fixture.js';
@@ -12,10 +12,10 @@ import { newestRules } from '../support/revisions.js';
 const full = { reason: 'full', retryAfterMs: 1500 } as const;
 const lenient = { strict: false };
 
-/** Over a store that takes everything, and remembers. */
+/** Over a store that takes everything, and keeps facts. */
 function createFixture(overrides: Partial<SourcedDeps> = {}) {
   const metrics = createMetrics('test');
-  const memos = new Map<string, string>();
+  const facts = new Map<string, string>();
   const drafts: Draft[] = [];
   const append: Append = (given) => {
     drafts.push(...given);
@@ -24,15 +24,15 @@ function createFixture(overrides: Partial<SourcedDeps> = {}) {
       taken: given.map((_, index) => ({ id: String(index), duplicate: false })),
     });
   };
-  const remember = (given: readonly Memo[]) => {
-    for (const { key, value } of given) memos.set(key, value);
+  const putFacts = (given: readonly Fact[]) => {
+    for (const { key, value } of given) facts.set(key, value);
     return Promise.resolve({ ok: true } as const);
   };
-  const recall = (keys: readonly string[]) =>
-    Promise.resolve(keys.map((key) => memos.get(key) ?? null));
+  const getFacts = (keys: readonly string[]) =>
+    Promise.resolve(keys.map((key) => facts.get(key) ?? null));
   let made = 0;
   const accept = createAcceptSourced({
-    store: { append, remember, recall, ...overrides.store },
+    store: { append, putFacts, getFacts, ...overrides.store },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
     backfillAfterMs: overrides.backfillAfterMs ?? Infinity,
@@ -44,7 +44,7 @@ function createFixture(overrides: Partial<SourcedDeps> = {}) {
     (await metrics[name].get()).values
       .filter(({ value }) => value > 0)
       .map(({ labels, value }) => [...Object.values(labels), value].join(' '));
-  return { accept, drafts, memos, counted, store: { append, remember, recall } };
+  return { accept, drafts, facts, counted, store: { append, putFacts, getFacts } };
 }
 
 const aPost = (overrides: Partial<SourcedPost> = {}): SourcedPost => ({
@@ -69,7 +69,11 @@ const aProfile: SourcedEntry = {
   entry: { email: 'ada@klaviyo-demo.com' },
 };
 
-const knownFrom = { key: 'order-1', person: { email: 'ada@klaviyo-demo.com', distinct_id: '7' } };
+const knownFrom: KnownPerson = {
+  kind: 'order',
+  key: 'order-1',
+  person: { email: 'ada@klaviyo-demo.com', distinct_id: '7' },
+};
 
 describe("accepting a source's post", () => {
   it('appends events and profiles together, mapped as if a caller had posted them', async () => {
@@ -156,19 +160,19 @@ describe('whom an entry is about', () => {
   });
 
   it('is not remembered where the identifiers are none, and keys tell nobody', async () => {
-    const { accept, memos } = createFixture();
+    const { accept, facts } = createFixture();
     await accept(
       aPost({
         people: [
-          { key: 'a', person: {} },
-          { key: 'b', person: { email: '' } },
-          { key: 'ada@klaviyo-demo.com', person: { distinct_id: '7' } },
+          { kind: 'order', key: 'a', person: {} },
+          { kind: 'order', key: 'b', person: { email: '' } },
+          { kind: 'order', key: 'ada@klaviyo-demo.com', person: { distinct_id: '7' } },
         ],
       }),
       lenient,
     );
-    expect([...memos.values()]).toEqual(['{"distinct_id":"7"}']);
-    expect([...memos.keys()].join()).not.toContain('ada');
+    expect([...facts.values()]).toEqual(['{"distinct_id":"7"}']);
+    expect([...facts.keys()].join()).not.toContain('ada');
   });
 });
 
@@ -235,13 +239,13 @@ describe('an entry that cannot be sent as it stands', () => {
   });
 
   it('is refused with all others where the caller asks for it', async () => {
-    const { accept, drafts, counted, memos } = createFixture();
+    const { accept, drafts, counted, facts } = createFixture();
     const post = aPost({ entries: [aProfile, aRefund()], people: [{ ...knownFrom, key: 'x' }] });
     expect(await accept(post, { strict: true })).toMatchObject({
       kind: 'invalid',
       rejected: [{ index: 0 }],
     });
-    expect([drafts, memos.size]).toEqual([[], 0]);
+    expect([drafts, facts.size]).toEqual([[], 0]);
     expect(await counted('ingest')).toEqual(['events invalid 1', 'profiles invalid 1']);
   });
 
@@ -290,8 +294,8 @@ describe('a delivery that comes again', () => {
 
   it('is refused where what it tells cannot be remembered', async () => {
     const { store } = createFixture();
-    const remember = () => Promise.resolve({ ok: false, refusal: full } as const);
-    const { accept } = createFixture({ store: { ...store, remember } });
+    const putFacts = () => Promise.resolve({ ok: false, refusal: full } as const);
+    const { accept } = createFixture({ store: { ...store, putFacts } });
     const post = aPost({ entries: [aProfile], people: [knownFrom] });
     expect(await accept(post, lenient)).toEqual({ kind: 'refused', ...full });
   });

@@ -47,7 +47,7 @@ const entriesOf = (post: SourcedPost, shopify: unknown): readonly JsonObject[] =
 describe('a topic', () => {
   const post = {
     ...aPlacedOrder(),
-    people: [{ key: 'order-1', person: { email: 'ada@klaviyo-demo.com' } }],
+    people: [{ kind: 'order' as const, key: 'order-1', person: { email: 'ada@klaviyo-demo.com' } }],
     skipped: ['test' as const],
   };
 

@@ -417,6 +417,7 @@ describe('an identify call', () => {
     ]);
     expect(post.people).toEqual([
       {
+        kind: 'user',
         key: 'user:42',
         person: {
           distinct_id: '42',

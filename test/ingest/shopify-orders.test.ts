@@ -312,6 +312,7 @@ describe('the buyer of an order', () => {
   ])('is remembered by %s', (topic) => {
     expect(mapTopic(topic, anOrder()).people).toEqual([
       {
+        kind: 'order',
         key: `order:${shop}:1001`,
         person: {
           email: 'ada@klaviyo-demo.com',

@@ -59,8 +59,8 @@ describe('a cluster', () => {
     });
     expect(await under.store.redrive({}, { dryRun: false })).toBe(1);
     expect(under.store.depth('events').count).toBe(3);
-    await under.store.remember([{ key: 'a', value: '1' }]);
-    expect(await under.store.recall(['a'])).toEqual(['1']);
+    await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }]);
+    expect(await under.store.getFacts(['a'])).toEqual(['1']);
     expect(under.faults).toEqual([]);
     await under.close();
   }, 30_000);

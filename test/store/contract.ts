@@ -4,9 +4,9 @@ import { describeBury } from './contract/bury.js';
 import { describeClaim } from './contract/claim.js';
 import { describeDeadLetters } from './contract/dead-letters.js';
 import { describeDeliveryLog } from './contract/delivery-log.js';
+import { describeFacts } from './contract/facts.js';
 import { type OpenStore, useStores } from './contract/harness.js';
 import { describeKeys } from './contract/keys.js';
-import { describeMemos } from './contract/memos.js';
 import { describeModel } from './contract/model.js';
 import { describeReceipts } from './contract/receipts.js';
 import { describeRefusal } from './contract/refusal.js';
@@ -34,7 +34,7 @@ export function describeStore(
     describeReceipts(open);
     describeDeliveryLog(open);
     describeDeadLetters(open);
-    describeMemos(open);
+    describeFacts(open);
     describeModel(openStore, modelRuns);
   });
 }

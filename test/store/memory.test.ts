@@ -4,7 +4,7 @@ import { MemoryStore } from '../../src/store/memory.js';
 import { anEvent } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { describeStore } from './contract.js';
-import { append, type OpenStore, useStores } from './contract/harness.js';
+import { append, factBounds, type OpenStore, useStores } from './contract/harness.js';
 
 const openMemory: OpenStore = (bounds) => {
   const clock = createManualClock();
@@ -39,7 +39,7 @@ describe('the memory store alone', () => {
       dedupe: { maxAgeMs: 1000, maxCount: 10 },
       log: { maxCount: 10, maxAgeMs: 1000 },
       maxDeadLetters: 10,
-      maxMemos: 1000,
+      facts: factBounds(),
     });
     const [taken] = await append(store, [anEvent()]);
     await append(other, [anEvent()]);

@@ -6,8 +6,8 @@ import {
   type DeadLetterFilter,
   type DeliveryFilter,
   type Draft,
+  type Fact,
   type Lane,
-  type Memo,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -17,17 +17,17 @@ import {
 import { turn } from '../../turns.js';
 import { toMatch } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
-import type { Appended, Depth, History, Refusal, Remembered, Store, Taken } from '../store.js';
+import type { Appended, Depth, FactsPut, History, Refusal, Store, Taken } from '../store.js';
 import { toCommitError } from './commit-error.js';
 import type { Numbered } from './dead-letters.js';
 import type { Directory } from './directory.js';
 import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
 import type { Opened } from './format.js';
+import { toKeyed } from './fact.js';
+import { toFactBytes } from './facts.js';
 import { toUsedBytes } from './free-pages.js';
 import { GroupCommit, type AppendFailure, type Group, type Staged } from './group-commit.js';
 import { loadLane, toUnfinishedImports } from './load.js';
-import { toKeyed } from './memo.js';
-import { toMemoBytes } from './memos.js';
 import { createParts, type Parts } from './parts.js';
 import { readReceipt } from './receipt.js';
 import { sizeOf, stageIntake, toDraftBytes, type Intake } from './stage-intake.js';
@@ -131,7 +131,7 @@ export class JournalStore implements Store {
     const { admission } = this.#parts;
     admission.add(drafts.length, bytes);
     this.#deps.disk.wrote(bytes);
-    const result = await this.#commits.append({ drafts, memos: [] });
+    const result = await this.#commits.append({ drafts, facts: [] });
     if (typeof result !== 'string') {
       for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
       return { ok: true, taken: result };
@@ -141,20 +141,20 @@ export class JournalStore implements Store {
   }
 
   /** Rejects with RangeError where a key cannot be kept, and with nothing of the others kept. */
-  async remember(memos: readonly Memo[]): Promise<Remembered> {
-    if (memos.length === 0) return { ok: true };
-    const keyed = memos.map(toKeyed);
+  async putFacts(facts: readonly Fact[]): Promise<FactsPut> {
+    if (facts.length === 0) return { ok: true };
+    const keyed = facts.map(toKeyed);
     const refusal = this.#outage();
     if (refusal !== null) return { ok: false, refusal };
-    this.#deps.disk.wrote(toMemoBytes(keyed));
-    const result = await this.#commits.append({ drafts: [], memos: keyed });
+    this.#deps.disk.wrote(toFactBytes(keyed));
+    const result = await this.#commits.append({ drafts: [], facts: keyed });
     return typeof result === 'string' ? { ok: false, refusal: refusals[result] } : { ok: true };
   }
 
   /** Rejects with DamagedError where what is on disk is not what was written. */
   // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
-  async recall(keys: readonly string[]): Promise<readonly (string | null)[]> {
-    return keys.map((key) => this.#parts.memos.recall(key));
+  async getFacts(keys: readonly string[]): Promise<readonly (string | null)[]> {
+    return keys.map((key) => this.#parts.facts.get(key));
   }
 
   waiting(lane: Lane): ReturnType<Store['waiting']> {

@@ -2,16 +2,16 @@ import { lanes, type Lane } from '../../envelope.js';
 import { Backlog } from './backlog.js';
 import { decodeLetter } from './letter.js';
 import { Directory } from './directory.js';
+import { countFacts } from './facts.js';
 import { DirectoryError, openFormat, type Opened } from './format.js';
 import { toId } from '../ids.js';
-import { countMemos } from './memos.js';
 import { openTables, type Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
 import { verify } from './verify.js';
 
 /** A journal that no relay has open. */
 export type OfflineJournal = Opened & {
-  readonly memoCount: number;
+  readonly factCount: number;
   /** What is wrong with it, a sentence each. */
   check(): Generator<string>;
   /** Unsettled envelopes and dead letters, one JSON object a line; `onFault` is told what cannot be read. */
@@ -41,7 +41,7 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
     const format = openFormat(opened, { directory: path, newEpoch });
     return {
       ...format,
-      memoCount: countMemos(opened),
+      factCount: countFacts(opened),
       check: () => verify(opened),
       export: (onFault) => exportAll(opened, { epoch: format.format.epoch, onFault }),
       close,

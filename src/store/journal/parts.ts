@@ -5,8 +5,8 @@ import type { StoreOptions } from '../options.js';
 import { Backlog } from './backlog.js';
 import { JournalDeadLetters } from './dead-letters.js';
 import { JournalDeliveryLog } from './delivery-log.js';
+import { JournalFacts } from './facts.js';
 import { JournalLane } from './lane.js';
-import { JournalMemos } from './memos.js';
 import { Scratch } from './scratch.js';
 import { SeenLog } from './seen.js';
 import type { Tables } from './tables.js';
@@ -21,7 +21,7 @@ export type Parts = {
   readonly seen: SeenLog;
   readonly log: JournalDeliveryLog;
   readonly letters: JournalDeadLetters;
-  readonly memos: JournalMemos;
+  readonly facts: JournalFacts;
   readonly admission: Admission;
   readonly scratch: Scratch;
 };
@@ -57,7 +57,7 @@ export function createParts(options: PartsOptions): Parts {
     seen: new SeenLog(tables, { clock, bounds: options.dedupe }),
     log: new JournalDeliveryLog(tables, options.log, clock),
     letters: new JournalDeadLetters(tables, options.maxDeadLetters),
-    memos: new JournalMemos(tables, options.maxMemos),
+    facts: new JournalFacts(tables, options.facts, clock),
     admission: new Admission(options.capacity, clock),
     scratch: new Scratch(),
   };

@@ -46,8 +46,12 @@ export type Tables = {
   readonly letterOrders: Database<number, [number, number]>;
   /** The dedupe window's history, by number. */
   readonly seen: Database<Buffer, number>;
+  readonly facts: Database<Buffer, Buffer>;
+  /** Time and key of facts, by number of the kind and order: oldest first. */
+  readonly factOrders: Database<Buffer, [kind: number, order: number]>;
+  /** Facts of an earlier version. */
   readonly memos: Database<Buffer, Buffer>;
-  /** The keys of memos, by order: oldest first. */
+  /** Their keys, by order: oldest first. */
   readonly memoOrders: Database<Buffer, number>;
 };
 
@@ -95,6 +99,8 @@ function openAll(environment: RootDatabase): Omit<Tables, 'environment'> {
     letters: environment.openDB('letters', binary),
     letterOrders: environment.openDB('letter-orders', json),
     seen: environment.openDB('seen', binary),
+    facts: environment.openDB('facts', { ...binary, keyEncoding: 'binary' }),
+    factOrders: environment.openDB('fact-orders', binary),
     memos: environment.openDB('memos', { ...binary, keyEncoding: 'binary' }),
     memoOrders: environment.openDB('memo-orders', binary),
   };

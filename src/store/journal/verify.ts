@@ -1,8 +1,8 @@
-import { lanes } from '../../envelope.js';
+import { factKinds, lanes } from '../../envelope.js';
 import { Backlog, toSpan } from './backlog.js';
 import { decodeBlock } from './block.js';
+import { decodeFact, decodeMemo, decodePlace, kindNumbers } from './fact.js';
 import { decodeLetter } from './letter.js';
-import { decodeMemo } from './memo.js';
 import type { BlockKey, Tables } from './tables.js';
 import { laneNumbers, totalsSchema, type LaneTotals } from './totals.js';
 
@@ -25,6 +25,7 @@ export function* verify(tables: Tables): Generator<string> {
     yield* faultOf(() => decodeBlock(value.subarray(1), `entry ${key} of seen`));
   }
   yield* verifyLog(tables);
+  yield* verifyFacts(tables);
   yield* verifyMemos(tables);
 }
 
@@ -87,6 +88,26 @@ function* verifyLog({ deliveries, deliveryOrders, settled, imports }: Tables): G
 }
 
 /** Names no key: one may tell of a person. */
+function* verifyFacts({ facts, factOrders }: Tables): Generator<string> {
+  let found = 0;
+  for (const { key, value } of factOrders.getRange()) {
+    found++;
+    const kind = factKinds.find((each) => kindNumbers[each] === key[0]);
+    const name = `fact ${key[1]} of ${kind ?? 'no known kind'}`;
+    yield* faultOf(() => {
+      const place = decodePlace(value);
+      const bytes = facts.get(place.key);
+      if (bytes === undefined) throw new Error(`${name} is not there`);
+      const fact = decodeFact(place.key, bytes, name);
+      if (fact.kind !== kind || fact.order !== key[1] || fact.at !== place.at)
+        throw new Error(`${name} has another place than its index`);
+    });
+  }
+  const count = facts.getKeysCount();
+  if (count !== found) yield `there are ${count} facts, and ${found} in the order of their age`;
+}
+
+/** Facts of an earlier version. */
 function* verifyMemos({ memos, memoOrders }: Tables): Generator<string> {
   let found = 0;
   for (const { key: order, value: key } of memoOrders.getRange()) {

@@ -1,4 +1,4 @@
-import { lanes } from '../../envelope.js';
+import { factKinds, lanes } from '../../envelope.js';
 import { toScript as toAnyScript, type Script } from '../../redis/link.js';
 import { steadyTime } from '../../redis/server-time.js';
 
@@ -6,7 +6,7 @@ import { steadyTime } from '../../redis/server-time.js';
  * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
  * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
  *
- * - `meta`: hash. epoch, version, full, rewrittenRun (`file-rewrite.ts`), next numbers of notes, letters, deliveries and memos, the drain rate, and the time (`server-time.ts`): every ms below is by it.
+ * - `meta`: hash. epoch, version, full, rewrittenRun (`file-rewrite.ts`), next numbers of notes, letters, deliveries and facts, the drain rate, and the time (`server-time.ts`): every ms below is by it.
  * - `account`: hash. What stands for a key of the Klaviyo account (`account.ts`) → the account's id, `-` where Klaviyo does not say, or nothing yet.
  * - `relays`: sorted set. Relay → end of its lease, ms; 0 where others have a part of what it held. `fences`: hash. relay → its last claim that it gave up unheard. `changes`: hash. relay → the number of its last change of what it holds.
  * - `LANE:queue`: stream. `number-0` → m (acceptedAt readyAt key…), p (payload). An entry stays until it is settled.
@@ -23,12 +23,13 @@ import { steadyTime } from '../../redis/server-time.js';
  * - `seen`: hash. key → `number:note:ms`. `seen-log`: list of `note ms key…`.
  * - `letters`: hash. order → JSON, newline, p. `letter-orders`: sorted set. `LANE number` by order.
  * - `deliveries`, `delivery-ranges`: hashes by order. `delivery-orders`: hash. id → order.
- * - `memos`: hash. key → value. `memo-orders`: sorted set. key by order.
+ * - `facts`: hash. key → `kind ms value`. `facts:KIND`: sorted set. key by order. `memos`: hash. key → value, and `memo-orders`: sorted set. key by order: facts that an earlier version wrote.
  *
  * Waiting for keys follows key-holds.ts, claiming follows pick.ts: the same rules, within the server.
  */
 const contentKeys: readonly string[] = [
   ...['seen', 'seen-log', 'letters', 'letter-orders', 'memos', 'memo-orders'],
+  ...['facts', ...factKinds.map((kind) => `facts:${kind}`)],
   ...['deliveries', 'delivery-ranges', 'delivery-orders'],
   ...lanes.flatMap((lane) =>
     [
@@ -49,6 +50,7 @@ export const contentKeysLua = contentKeys.map((name) => `K .. ':${name}'`).join(
 export const prelude = `
 local K = KEYS[1]
 local lanes = {'events', 'profiles'}
+local factKinds = {${factKinds.map((kind) => `'${kind}'`).join(', ')}}
 
 local function key(lane, name) return K .. ':' .. lane .. ':' .. name end
 

@@ -6,8 +6,8 @@ import {
   type DeliveryFilter,
   type Draft,
   type Envelope,
+  type Fact,
   type Lane,
-  type Memo,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -21,15 +21,15 @@ import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { toParcels } from '../parcels.js';
 import { weight } from '../pick.js';
-import type { Appended, Depth, History, Refusal, Remembered, Store } from '../store.js';
+import type { Appended, Depth, FactsPut, History, Refusal, Store } from '../store.js';
 import { Appends } from './appends.js';
 import { claimScript } from './claim-script.js';
 import { Claims } from './claims.js';
 import { toClaimed, type Claimed } from './claimed.js';
+import { RedisFacts } from './facts.js';
 import { toLetter } from './letter.js';
 import { discardScript, redriveScript } from './letter-scripts.js';
 import { adoptScript } from './look-script.js';
-import { RedisMemos } from './memos.js';
 import { Refusals, unavailable, type RefusalsOptions } from './refusals.js';
 import type { Session } from './session.js';
 import { settleScript } from './settle-script.js';
@@ -57,7 +57,7 @@ export class RedisStore implements Store {
   readonly #claimed = new Map<string, Claimed>();
   readonly #claims: Claims;
   readonly #appends: Appends;
-  readonly #memos: RedisMemos;
+  readonly #facts: RedisFacts;
   readonly #refusals: Refusals;
   #closing: Promise<void> | null = null;
 
@@ -66,7 +66,7 @@ export class RedisStore implements Store {
     this.#session = options.session;
     this.#shelf = new Shelf(options.session, options.clock);
     this.#refusals = new Refusals(options);
-    this.#memos = new RedisMemos(options.session, options.maxMemos);
+    this.#facts = new RedisFacts(options.session, options.facts);
     this.#claims = new Claims(options.session);
     // Others have it by now, and what is still done here with any of it counts for nothing.
     options.session.onLost(() => this.#claimed.clear());
@@ -114,16 +114,16 @@ export class RedisStore implements Store {
     return { ok: true, taken };
   }
 
-  async remember(memos: readonly Memo[]): Promise<Remembered> {
-    if (memos.length === 0) return { ok: true };
+  async putFacts(facts: readonly Fact[]): Promise<FactsPut> {
+    if (facts.length === 0) return { ok: true };
     const refusal = this.#refusals.outage();
     if (refusal !== null) return { ok: false, refusal };
-    const isKept = await this.#memos.remember(memos);
+    const isKept = await this.#facts.put(facts);
     return isKept ? { ok: true } : { ok: false, refusal: unavailable };
   }
 
-  recall(keys: readonly string[]): Promise<readonly (string | null)[]> {
-    return this.#memos.recall(keys);
+  getFacts(keys: readonly string[]): Promise<readonly (string | null)[]> {
+    return this.#facts.get(keys);
   }
 
   waiting(lane: Lane): Waiting {

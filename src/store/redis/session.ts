@@ -182,7 +182,7 @@ export class Session {
   /** Runs a script whose last reply is the view. Rejects with UnavailableError. */
   async run(script: Script, args: Arguments, way: Way = 'plain'): Promise<readonly Reply[]> {
     const askedAt = this.#options.clock.monotonic();
-    const reply = toList(await this.read(script, [this.#toStamp(), ...args], way));
+    const reply = toList(await this.read(script, [this.stamp(), ...args], way));
     this.mirror.take(toView(reply.at(-1)), askedAt);
     return reply;
   }
@@ -384,7 +384,8 @@ export class Session {
     this.#timer = this.#options.clock.setTimer(delayMs, () => void this.look());
   }
 
-  #toStamp(): string {
+  /** Says to a script how much time this relay measured since its last look. */
+  stamp(): string {
     const { time, clock } = this.#options;
     const elapsedMs = clock.monotonic() - this.#renewedAt;
     return toStamp({

@@ -4,6 +4,7 @@ import {
   type ClaimBounds,
   type DeadLetter,
   type Draft,
+  type FactKind,
   type Lane,
   type Parcel,
   type Verdict,
@@ -11,6 +12,7 @@ import {
 import type { Capacity } from '../../../src/store/admission.js';
 import type { DedupeBounds } from '../../../src/store/dedupe.js';
 import type { LogBounds } from '../../../src/store/delivery-log.js';
+import { mapKinds, type FactBounds } from '../../../src/store/facts.js';
 import type { Store, Taken } from '../../../src/store/store.js';
 import { aDelivery, bounds, bury, settledAs, toText } from '../../support/builders.js';
 import type { ManualClock } from '../../support/manual-clock.js';
@@ -21,8 +23,18 @@ export type StoreBounds = {
   readonly dedupe: DedupeBounds;
   readonly log: LogBounds;
   readonly maxDeadLetters: number;
-  readonly maxMemos: number;
+  readonly facts: FactBounds;
 };
+
+/** Bounds of facts: by age of the kinds that are given, and by count. */
+export function factBounds(
+  maxAgeMs: Partial<Record<FactKind, number>> = {},
+  maxCount = 1000,
+): FactBounds {
+  return { maxCount, maxAgeMs: mapKinds((kind) => maxAgeMs[kind] ?? Infinity) };
+}
+
+export const atMost = (maxCount: number): FactBounds => factBounds({}, maxCount);
 
 /** Wide enough that only the bound under test is felt. */
 export const wideBounds: StoreBounds = {
@@ -30,7 +42,7 @@ export const wideBounds: StoreBounds = {
   dedupe: { maxAgeMs: 86_400_000, maxCount: 100_000 },
   log: { maxCount: 10_000, maxAgeMs: 7 * 86_400_000 },
   maxDeadLetters: 10_000,
-  maxMemos: 1000,
+  facts: factBounds(),
 };
 
 export type StoreUnderTest = {

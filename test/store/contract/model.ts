@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes, type Lane, type Memo, type Parcel, type Verdict } from '../../../src/envelope.js';
+import { lanes, type Fact, type Lane, type Parcel, type Verdict } from '../../../src/envelope.js';
 import {
   ack,
   aDelivery,
@@ -14,12 +14,13 @@ import {
 } from '../../support/builders.js';
 import {
   append,
+  atMost,
   expectBalanced,
   type OpenStore,
   type StoreUnderTest,
   wideBounds,
 } from './harness.js';
-import { NaiveMemos } from './naive-memos.js';
+import { NaiveFacts } from './naive-facts.js';
 import { type Fate, NaiveStore } from './naive-store.js';
 
 type Drafted = { readonly keys: readonly string[]; readonly isBuried: boolean };
@@ -29,7 +30,7 @@ type Wanted = { readonly nth: number; readonly fate: Fate; readonly delayMs: num
 
 type Op =
   | { readonly kind: 'append'; readonly drafts: readonly Drafted[] }
-  | { readonly kind: 'remember'; readonly memos: readonly Memo[] }
+  | { readonly kind: 'putFacts'; readonly facts: readonly Fact[] }
   | { readonly kind: 'claim'; readonly maxCount: number; readonly maxBytes: number }
   | { readonly kind: 'settle'; readonly together: readonly Wanted[]; readonly isRepeated: boolean }
   | { readonly kind: 'settleAgain'; readonly nth: number }
@@ -54,8 +55,9 @@ const drafted: fc.Arbitrary<Drafted> = fc.record({
   keys,
   isBuried: fc.constantFrom(true, false, false, false),
 });
-const maxMemos = 4;
-const memo: fc.Arbitrary<Memo> = fc.record({
+const maxFacts = 4;
+const fact: fc.Arbitrary<Fact> = fc.record({
+  kind: fc.constant('order' as const),
   key: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'),
   value: fc.constantFrom('1', '1', '2'),
 });
@@ -78,8 +80,8 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.record({
-      kind: fc.constant('remember' as const),
-      memos: fc.array(memo, { maxLength: 6 }),
+      kind: fc.constant('putFacts' as const),
+      facts: fc.array(fact, { maxLength: 6 }),
     }),
   },
   {
@@ -117,7 +119,7 @@ const steps = fc.array(fc.record({ lane: fc.constantFrom(...lanes), op }), {
 class Life {
   readonly #under: StoreUnderTest;
   readonly #model: NaiveStore;
-  readonly #memos = new NaiveMemos(maxMemos);
+  readonly #facts = new NaiveFacts(maxFacts);
   readonly #inFlight: Record<Lane, Parcel[]> = { events: [], profiles: [] };
   readonly #settled: Record<Lane, Parcel[]> = { events: [], profiles: [] };
 
@@ -132,9 +134,9 @@ class Life {
       case 'append':
         await this.#append(lane, what.drafts);
         break;
-      case 'remember':
-        expect(await store.remember(what.memos)).toEqual({ ok: true });
-        this.#memos.remember(what.memos);
+      case 'putFacts':
+        expect(await store.putFacts(what.facts)).toEqual({ ok: true });
+        this.#facts.put(what.facts);
         break;
       case 'claim':
         await this.#claim(lane, what);
@@ -166,8 +168,8 @@ class Life {
         await this.#crash();
     }
     this.#compare();
-    const recalled = await this.#under.store.recall(this.#memos.keys);
-    expect(this.#memos.faults(recalled)).toEqual([]);
+    const found = await this.#under.store.getFacts(this.#facts.keys);
+    expect(this.#facts.faults(found)).toEqual([]);
   }
 
   async #crash(): Promise<void> {
@@ -284,7 +286,7 @@ export function describeModel(openStore: OpenStore, runs: number): void {
     ])('agrees with a store that is obviously right, %s', async (_name, dedupes) => {
       const dedupe = dedupes ? wideBounds.dedupe : { maxAgeMs: 0, maxCount: 0 };
       const property = fc.asyncProperty(steps, async (life) => {
-        const under = await openStore({ ...wideBounds, dedupe, maxMemos });
+        const under = await openStore({ ...wideBounds, dedupe, facts: atMost(maxFacts) });
         try {
           const watched = new Life(under, new NaiveStore(dedupes));
           for (const step of life) await watched.take(step);

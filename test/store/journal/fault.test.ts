@@ -23,7 +23,7 @@ it('after a fault the journal takes nothing, and says so at once', async () => {
   expect(String(under.faults)).toContain('a write has not ended after 5 ms');
   expect(under.store.refusal()).toEqual(unavailable);
   expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
-  expect(await under.store.remember([{ key: 'a', value: '1' }])).toEqual({
+  expect(await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }])).toEqual({
     ok: false,
     refusal: unavailable,
   });

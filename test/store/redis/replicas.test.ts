@@ -122,9 +122,11 @@ it('a repeat of what no replica has yet is not acknowledged either', async () =>
 
 it('facts wait for a replica, too', async () => {
   const under = await open(1);
-  expect(await under.store.remember([{ key: 'a', value: '1' }])).toEqual({ ok: true });
+  expect(await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }])).toEqual({
+    ok: true,
+  });
   replica.freeze();
-  const isKept = await under.store.remember([{ key: 'a', value: '2' }]);
+  const isKept = await under.store.putFacts([{ kind: 'order', key: 'a', value: '2' }]);
   expect(isKept).toEqual({ ok: false, refusal: unavailable });
 });
 

@@ -1,0 +1,118 @@
+import type { Clock } from '../clock.js';
+import { factKinds, type Fact, type FactKind } from '../envelope.js';
+
+/** The newest facts of each kind, by count and by age. */
+export type FactBounds = {
+  /** Facts of one kind. */
+  readonly maxCount: number;
+  /** Of each kind. Infinity: none is too old. */
+  readonly maxAgeMs: Readonly<Record<FactKind, number>>;
+};
+
+/** Facts beyond a bound that was lowered, or too old, are removed so many at most with a write, so that no write pays for all. */
+export const extraDrops = 64;
+
+/** Share of the age bound after which a fact that is put again with its value counts as new. */
+const renewAfter = 0.1;
+
+/** Whether the time of a fact of that age is to be written anew. */
+export function isWorthRenewing(ageMs: number, maxAgeMs: number): boolean {
+  return ageMs >= maxAgeMs * renewAfter;
+}
+
+type Kept = {
+  readonly value: string;
+  /** Monotonic ms. */
+  readonly at: number;
+};
+
+/** Facts in memory. */
+export class Facts {
+  readonly #kinds: Readonly<Record<FactKind, FactsOfKind>>;
+
+  constructor(bounds: FactBounds, clock: Pick<Clock, 'monotonic'>) {
+    const ofKind = (kind: FactKind): FactsOfKind =>
+      new FactsOfKind(bounds.maxCount, bounds.maxAgeMs[kind], clock);
+    this.#kinds = mapKinds(ofKind);
+  }
+
+  put(facts: readonly Fact[]): void {
+    for (const { kind, key, value } of facts) {
+      for (const each of factKinds) this.#kinds[each].delete(key);
+      this.#kinds[kind].put(key, value);
+    }
+    if (facts.length > 0) for (const kind of factKinds) this.#kinds[kind].dropExpired();
+  }
+
+  get(key: string): string | null {
+    for (const kind of factKinds) {
+      const value = this.#kinds[kind].get(key);
+      if (value !== null) return value;
+    }
+    return null;
+  }
+}
+
+class FactsOfKind {
+  readonly #maxCount: number;
+  readonly #maxAgeMs: number;
+  readonly #clock: Pick<Clock, 'monotonic'>;
+  /** In order of age. */
+  readonly #kept = new Map<string, Kept>();
+  /** Goes on where it was: from the front it would pass over all that was deleted there, again and again. */
+  readonly #oldest = this.#kept.entries();
+  /** Taken from `#oldest` and not dropped yet. */
+  #next: readonly [string, Kept] | undefined;
+
+  constructor(maxCount: number, maxAgeMs: number, clock: Pick<Clock, 'monotonic'>) {
+    this.#maxCount = maxCount;
+    this.#maxAgeMs = maxAgeMs;
+    this.#clock = clock;
+  }
+
+  put(key: string, value: string): void {
+    this.#kept.set(key, { value, at: this.#clock.monotonic() });
+    if (this.#kept.size > this.#maxCount) this.#dropOldest();
+  }
+
+  get(key: string): string | null {
+    const kept = this.#kept.get(key);
+    return kept === undefined || this.#isExpired(kept) ? null : kept.value;
+  }
+
+  delete(key: string): void {
+    this.#kept.delete(key);
+  }
+
+  dropExpired(): void {
+    for (let drops = 0; drops < extraDrops; drops++) {
+      const oldest = this.#findOldest();
+      if (oldest === undefined || !this.#isExpired(oldest[1])) return;
+      this.#dropOldest();
+    }
+  }
+
+  #isExpired({ at }: Kept): boolean {
+    return this.#clock.monotonic() - at >= this.#maxAgeMs;
+  }
+
+  #dropOldest(): void {
+    const oldest = this.#findOldest();
+    if (oldest !== undefined) this.#kept.delete(oldest[0]);
+    this.#next = undefined;
+  }
+
+  #findOldest(): readonly [string, Kept] | undefined {
+    // An iterator that has reached the end stays there.
+    if (this.#kept.size === 0) return undefined;
+    const next = this.#next;
+    // One that was put again or deleted since is not the oldest any more.
+    if (next === undefined || this.#kept.get(next[0]) !== next[1]) {
+      this.#next = this.#oldest.next().value;
+    }
+    return this.#next;
+  }
+}
+
+export const mapKinds = <T>(toValue: (kind: FactKind) => T): Readonly<Record<FactKind, T>> =>
+  Object.fromEntries(factKinds.map((kind) => [kind, toValue(kind)])) as Record<FactKind, T>;
