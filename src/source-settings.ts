@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { mappingFile } from './mapping-file.js';
+import { mappingFile } from './sources/mapping/file.js';
 import { int, keys } from './setting-rules.js';
 
 const flag = z.stringbool({ error: 'must be true or false' });

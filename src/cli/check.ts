@@ -1,7 +1,7 @@
 import { systemClock } from '../clock.js';
 import { findMisspeltVariables, isPlaceholder, type Config, type Environment } from '../config.js';
-import { explainMapping } from '../ingest/explain-mapping.js';
-import type { Mapping } from '../ingest/mapping.js';
+import { explainMapping } from '../sources/mapping/explain.js';
+import type { Mapping } from '../sources/mapping/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
 import { RevisionInUse } from '../klaviyo/revision-in-use.js';
 import { selectProxy } from '../klaviyo/proxy.js';

@@ -11,8 +11,8 @@ import type {
   Receipt,
 } from '../envelope.js';
 import type { Accept, RefusedAll } from '../ingest/accept.js';
-import type { AcceptSourced } from '../ingest/accept-sourced.js';
-import type { OrderValue, RevenueSource } from '../ingest/sourced.js';
+import type { AcceptSourced } from '../ingest/accept-from-source.js';
+import type { OrderValue, RevenueSource } from '../ingest/source-entry.js';
 import type { Metrics } from '../metrics.js';
 import type { CountCaller, CountShared } from './rate-limit.js';
 import type { Unadmitted } from './unadmitted.js';

@@ -23,8 +23,8 @@ import { observeAnswers } from './observe.js';
 import { profileRoutes } from './profiles.js';
 import { createCallerCount, limitCallers } from './rate-limit.js';
 import { routeReceipts } from './receipts.js';
-import { toLongUrl } from './segment-paths.js';
-import { routeSources } from './sources.js';
+import { toLongUrl } from '../sources/segment/paths.js';
+import { routeSources } from '../sources/list.js';
 import { createUnadmitted } from './unadmitted.js';
 
 export type { HttpViews, Readiness, ServerDeps } from './deps.js';

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../envelope.js';
 import { isJsonObject, parseJson, type JsonObject } from '../json.js';
 import type { RefusedAll } from './accept.js';
-import type { AcceptSourced } from './accept-sourced.js';
-import { sources, type SourcedPost } from './sourced.js';
+import type { AcceptSourced } from './accept-from-source.js';
+import { sources, type SourcedPost } from './source-entry.js';
 
 export type MendDeps = {
   readonly letters: {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Fact } from '../envelope.js';
 import type { Slices } from '../turns.js';
 import { limits } from './limits.js';
-import type { Person, Source, SourcedEntry, SourcedPost } from './sourced.js';
+import type { Person, Source, SourcedEntry, SourcedPost } from './source-entry.js';
 
 /** The value of each key, in order; null where none is known. */
 export type GetFacts = (keys: readonly string[]) => Promise<readonly (string | null)[]>;

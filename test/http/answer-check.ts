@@ -2,7 +2,7 @@ import ajvFormats from 'ajv-formats';
 import { Ajv2020, type AnySchema, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { FastifyInstance } from 'fastify';
 import { expect } from 'vitest';
-import { toLongUrl } from '../../src/http/segment-paths.js';
+import { toLongUrl } from '../../src/sources/segment/paths.js';
 
 type Seen = {
   readonly method: string;

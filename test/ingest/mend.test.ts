@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { DeadLetter, DeadLetterFilter } from '../../src/envelope.js';
-import type { AcceptedSourced } from '../../src/ingest/accept-sourced.js';
+import type { AcceptedSourced } from '../../src/ingest/accept-from-source.js';
 import { createMend } from '../../src/ingest/mend.js';
-import type { SourcedPost } from '../../src/ingest/sourced.js';
+import type { SourcedPost } from '../../src/ingest/source-entry.js';
 
 const taken: AcceptedSourced = {
   kind: 'taken',

@@ -1,0 +1,54 @@
+import type { Mapping } from './mapping.js';
+import { toLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
+import { sources, type Source } from '../../ingest/source-entry.js';
+
+/** What a mapping does to one source, a line for each thing. */
+export type Explained = { readonly source: Source; readonly lines: readonly string[] };
+
+/** For who wrote the file and wants to know what the relay understood: all sources, named in it or not. */
+export function explainMapping(mapping: Mapping): readonly Explained[] {
+  return sources.map((source) => {
+    const rules = mapping[source];
+    const lines = rules === undefined ? [] : explainSource(rules);
+    return { source, lines: lines.length === 0 ? ['all on, as it comes'] : lines };
+  });
+}
+
+function explainSource(rules: SourceMapping): readonly string[] {
+  const { topics, metrics, properties, events } = rules;
+  return [
+    ...explainSwitches('topic', topics),
+    ...explainSwitches('metric', metrics),
+    ...explainProperties('properties', [properties]),
+    ...Object.keys(events).flatMap((metric) =>
+      explainProperties(`properties of ${metric}`, toLevels(rules, metric)),
+    ),
+  ];
+}
+
+function explainSwitches(
+  what: string,
+  switches: Readonly<Record<string, boolean | string>>,
+): readonly string[] {
+  const all = Object.entries(switches);
+  if (all.length === 0) return [];
+  const off = all.filter(([, value]) => value === false).map(([name]) => name);
+  const renamed = all.flatMap(([name, value]) =>
+    typeof value === 'string' ? `${what} ${name}: becomes ${value}` : [],
+  );
+  return [...off.map((name) => `${what} ${name}: off`), ...renamed, `all other ${what}s: on`];
+}
+
+/** In the order in which they are asked: the first that names a property decides. */
+function explainProperties(what: string, levels: Levels): readonly string[] {
+  const words = levels.map(toWords).filter((text) => text !== '');
+  return words.length === 0 ? [] : [`${what}: ${words.join('; else ')}`];
+}
+
+function toWords({ include, exclude, rename }: PropertyRules): string {
+  return [
+    ...(exclude.length === 0 ? [] : [`left out: ${exclude.join(', ')}`]),
+    ...Object.entries(rename).map(([name, wanted]) => `${name} becomes ${wanted}`),
+    ...(include === null ? [] : [include.length === 0 ? 'none' : `only ${include.join(', ')}`]),
+  ].join('; ');
+}

@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { parse, YAMLParseError } from 'yaml';
+import { z } from 'zod';
+import { toMapping, type Mapping } from './mapping.js';
+import { sources } from '../../ingest/source-entry.js';
+import { isJsonObject } from '../../json.js';
+import { findNearName } from '../../near-name.js';
+
+type Loaded =
+  | { readonly ok: true; readonly mapping: Mapping }
+  | { readonly ok: false; readonly problems: readonly string[] };
+
+/** MAPPING_FILE: from its path to what it holds (JSON is YAML, too), or everything that is wrong with it. */
+export const mappingFile = z.string().transform((path, context): Mapping => {
+  const loaded = loadMapping(path);
+  if (loaded.ok) return loaded.mapping;
+  for (const problem of loaded.problems) context.addIssue(problem);
+  return z.NEVER;
+});
+
+/**
+ * The problems name places and the mapping's own words. They show nothing of a file that is no mapping:
+ * the path may lead to a file of secrets.
+ */
+function loadMapping(path: string): Loaded {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const why = error instanceof Error ? error.message : 'unknown error';
+    return { ok: false, problems: [`cannot be read (${why})`] };
+  }
+  let content: unknown;
+  try {
+    content = parse(text, { logLevel: 'error' });
+  } catch (error) {
+    return { ok: false, problems: [`is neither YAML nor JSON${toPlace(error)}`] };
+  }
+  const mapping = toMapping(content);
+  if (mapping.ok) return { ok: true, mapping: mapping.value };
+  const names = isJsonObject(content) ? Object.keys(content) : [];
+  const isMapping = names.some((name) => sources.some((source) => source === name));
+  if (!isMapping) return { ok: false, problems: [toWhatItHolds(names)] };
+  const problems = mapping.errors.map(({ pointer, detail }) => `${pointer || 'it'} ${detail}`);
+  return { ok: false, problems };
+}
+
+function toWhatItHolds(names: readonly string[]): string {
+  const near = names.map((name) => findNearName(name, sources)).find((name) => name !== null);
+  return `it must hold ${sources.join(', ')}, or some of them${near === undefined ? '' : `; did you mean ${near}?`}`;
+}
+
+/** A code of the YAML library and a position: the library's words quote the file. */
+function toPlace(error: unknown): string {
+  if (error instanceof ReferenceError) return ': an alias has no anchor, or there are too many';
+  if (!(error instanceof YAMLParseError)) return '';
+  const [start] = error.linePos ?? [];
+  const at = start === undefined ? '' : ` at line ${start.line}, column ${start.col}`;
+  return `: ${error.code}${at}`;
+}

@@ -1,0 +1,174 @@
+import { z } from 'zod';
+import { harmfulNames, isJsonObject, type JsonObject } from '../../json.js';
+import { createCheck, type Checked } from '../../ingest/faults.js';
+import { limits } from '../../ingest/limits.js';
+import { findContradictions } from './contradictions.js';
+import {
+  shapeProperties,
+  toLevels,
+  valueOf,
+  type PropertyRules,
+  type SourceMapping,
+} from './rules.js';
+import { profileSchema } from '../../ingest/schema.js';
+import { sources, type Source, type SourcedEntry, type SourcedPost } from '../../ingest/source-entry.js';
+
+/** What an operator changes of what the sources' maps make. A source that is not named stays as it is. */
+export type Mapping = Readonly<Partial<Record<Source, SourceMapping>>>;
+
+/** YAML 1.2 reads these as text, where who writes them means true or false. */
+const looksLikeSwitch = /^(?:y|n|yes|no|on|off)$/i;
+
+const metric = z.union(
+  [
+    z.boolean(),
+    z
+      .string()
+      .max(limits.metricNameChars, `must have at most ${limits.metricNameChars} characters`)
+      .regex(/\S/, 'must not be blank')
+      .refine((text) => !looksLikeSwitch.test(text), 'is text to YAML: write true or false'),
+  ],
+  'must be the new name of the metric, or false',
+);
+
+const property = z
+  .string('must be the name of a property')
+  .min(1, 'must not be empty')
+  .refine((name) => !harmfulNames.has(name), 'is a name that is not allowed');
+
+/** What is there without a value, such as a heading whose lines are commented out, counts as absent. */
+const byName = <T extends z.ZodType>(value: T) =>
+  z
+    .record(z.string(), value, 'must hold names, each with a value')
+    .nullish()
+    .transform((map): Readonly<Record<string, z.output<T>>> => map ?? {});
+
+const properties = z.array(property, 'must be a list of names of properties').nullish();
+
+const noRules: PropertyRules = { include: null, exclude: [], rename: {} };
+
+const propertyRules = z
+  .strictObject(
+    { include: properties, exclude: properties, rename: byName(property) },
+    'must hold include, exclude or rename',
+  )
+  .nullish()
+  .transform((rules): PropertyRules => {
+    const { include, exclude, rename } = rules ?? noRules;
+    return { include: include ?? null, exclude: exclude ?? [], rename };
+  });
+
+const sourceMapping = z
+  .strictObject(
+    {
+      topics: byName(z.boolean('must be true or false')),
+      metrics: byName(metric),
+      properties: propertyRules,
+      events: byName(propertyRules),
+    },
+    'must hold topics, metrics, properties or events',
+  )
+  // Runs only where nothing else is wrong with this source, unlike a refinement.
+  .transform((mapping, context): SourceMapping => {
+    for (const { path, detail } of findContradictions(mapping)) {
+      context.addIssue({ code: 'custom', path: [...path], message: detail });
+    }
+    return mapping;
+  })
+  .nullish();
+
+const mappingSchema: z.ZodType<Partial<Record<Source, SourceMapping | null | undefined>>> =
+  z.strictObject(
+    { segment: sourceMapping, shopify: sourceMapping, stripe: sourceMapping } satisfies Record<
+      Source,
+      unknown
+    >,
+    `must hold ${sources.join(', ')}, or some of them`,
+  );
+
+const checkMapping = createCheck(mappingSchema, 'a mapping');
+
+/** From what a mapping file holds. Null, an empty file, changes nothing. */
+export function toMapping(content: unknown): Checked<Mapping> {
+  const checked = checkMapping(content ?? {});
+  if (!checked.ok) return checked;
+  const said = Object.entries(checked.value).filter(([, rules]) => rules != null);
+  return { ok: true, value: Object.fromEntries(said) };
+}
+
+/**
+ * A topic that is off leaves nothing but whom it tells about, so that a refund of an order still
+ * finds its customer.
+ */
+export function applyMapping(post: SourcedPost, mapping: Mapping): SourcedPost {
+  const rules = mapping[post.source];
+  if (rules === undefined) return post;
+  const { topic, entries, skipped } = post;
+  if (topic !== undefined && valueOf(rules.topics, topic) === false) {
+    return {
+      ...post,
+      entries: [],
+      skipped: [...skipped, ...entries.map(() => 'topic_off' as const)],
+    };
+  }
+  const isOn = ({ entry }: SourcedEntry): boolean => toMetric(entry, rules) !== false;
+  const off = entries.filter((sourced) => !isOn(sourced));
+  return {
+    ...post,
+    entries: entries.filter(isOn).map((sourced) => shapeEntry(sourced, rules)),
+    skipped: [...skipped, ...off.map(() => 'metric_off' as const)],
+  };
+}
+
+/** What the file says of the metric of an event. Undefined: nothing, or it is no event. */
+function toMetric({ event_name: name }: JsonObject, rules: SourceMapping) {
+  return typeof name === 'string' ? valueOf(rules.metrics, name) : undefined;
+}
+
+function shapeEntry(sourced: SourcedEntry, rules: SourceMapping): SourcedEntry {
+  const shape = sourced.lane === 'events' ? shapeEvent : shapeProfile;
+  return { ...sourced, entry: shape(sourced.entry, rules) };
+}
+
+function shapeEvent(entry: JsonObject, rules: SourceMapping): JsonObject {
+  const { event_name: name, properties: given } = entry;
+  const renamed = toMetric(entry, rules);
+  const levels = toLevels(rules, typeof name === 'string' ? name : '');
+  return {
+    ...entry,
+    ...(typeof renamed === 'string' && { event_name: renamed }),
+    ...(isJsonObject(given) && {
+      properties: shapeProperties(given, levels, toAddedNames(entry)),
+    }),
+  };
+}
+
+/** Properties that other fields become: see toRevenueProperties in map.ts. */
+function toAddedNames(entry: JsonObject): readonly string[] {
+  const added = {
+    value: '$value',
+    order_id: 'order_id',
+    total_amount: 'total_amount',
+    currency: 'currency',
+  };
+  return Object.entries(added).flatMap(([field, name]) => (entry[field] == null ? [] : [name]));
+}
+
+/** Custom properties alone, wherever the map put them; a field of its own wins, as in map.ts. */
+function shapeProfile(entry: JsonObject, rules: SourceMapping): JsonObject {
+  const isField = ([name]: readonly [string, unknown]): boolean =>
+    Object.hasOwn(profileSchema.shape, name);
+  const { properties: given, ...others } = entry;
+  // It is refused for this.
+  if (given != null && !isJsonObject(given)) return entry;
+  const fields = Object.entries(others);
+  const custom: JsonObject = {
+    ...given,
+    ...Object.fromEntries(fields.filter((field) => !isField(field))),
+  };
+  const shaped = shapeProperties(custom, [rules.properties]);
+  return {
+    ...Object.fromEntries(fields.filter(isField)),
+    ...(Object.keys(shaped).length > 0 && { properties: shaped }),
+  };
+}

@@ -1,0 +1,148 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { Rejected } from '../../ingest/accept-from-source.js';
+import { maxListed } from '../../ingest/collect.js';
+import { toWords } from '../../ingest/faults.js';
+import type { SegmentPost } from './map.js';
+import { toTextAnswer } from '../../http/answers.js';
+import { keepConnection, toLoggedProblem } from '../../http/failures.js';
+import type { ProblemError } from '../../http/problems.js';
+import { toInvalidWriteKey } from './write-keys.js';
+import type { Unadmitted } from '../../http/unadmitted.js';
+
+/** Answers in the form SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
+
+const rejectedSchema = z
+  .array(
+    z.object({
+      index: z.int().meta({ description: 'Place in the batch, from 0.' }),
+      messageId: z.string().optional(),
+      code: z.string().meta({ description: 'Short and stable.' }),
+      message: z.string(),
+    }),
+  )
+  .meta({
+    description:
+      'What cannot be sent to Klaviyo. Calls whose fields are at fault are among the dead letters; what is no call at all is nowhere.',
+  });
+
+const unlistedSchema = z.int().optional().meta({
+  description: 'How many more were rejected, where `rejected` is too long to list all.',
+});
+
+export const segmentTakenSchema = z
+  .object({
+    success: z.literal(true),
+    accepted: z.int(),
+    duplicates: z.int(),
+    rejected: rejectedSchema,
+    rejected_unlisted: unlistedSchema,
+  })
+  .meta({
+    id: 'SegmentAccepted',
+    description:
+      'What was accepted is safe in the store. Calls not meant for Klaviyo (group, alias, integrations that are off, nobody but an anonymousId) are counted in relay_source_skipped_total alone.',
+  });
+
+export const segmentErrorSchema = z
+  .object({
+    success: z.literal(false),
+    code: z.string().meta({ examples: ['invalid_write_key'] }),
+    message: z.string(),
+    rejected: rejectedSchema.optional(),
+    rejected_unlisted: unlistedSchema,
+  })
+  .meta({ id: 'SegmentError', description: 'Nothing was taken.' });
+
+export const segmentErrors = {
+  400: toTextAnswer(
+    'Not JSON, too large, or in strict mode a call that is not valid. Not worth sending again.',
+    segmentErrorSchema,
+  ),
+  401: toTextAnswer('The write key is missing or not known.', segmentErrorSchema),
+  403: toTextAnswer('Without keys only this machine is served.', segmentErrorSchema),
+  429: toTextAnswer(
+    'Over the quota of this caller, or the relay takes nothing right now. Send again when Retry-After says so: 1 to 300 seconds.',
+    segmentErrorSchema,
+  ),
+  500: toTextAnswer('The relay failed.', segmentErrorSchema),
+};
+
+/** The first of what was rejected, and how many more there are, where the list is too long. */
+export type RejectedView = {
+  readonly rejected: z.output<typeof rejectedSchema>;
+  readonly rejected_unlisted?: number;
+};
+
+/** Both kinds of parts that go no further, in the order of the batch. */
+export function toRejectedView(
+  { noCalls, messageIds }: Extract<SegmentPost, { ok: true }>,
+  rejected: readonly Rejected[],
+): RejectedView {
+  const views = [
+    ...noCalls.map(({ index, code, detail }) => ({ index, code, toMessage: () => detail })),
+    ...rejected.map(({ index, errors }) => ({
+      index,
+      code: 'not_valid',
+      toMessage: () => toWords(errors),
+    })),
+  ].sort((a, b) => a.index - b.index);
+  const listed = views.slice(0, maxListed).map(({ index, code, toMessage }) => {
+    const messageId = messageIds[index];
+    return { index, ...(messageId !== undefined && { messageId }), code, message: toMessage() };
+  });
+  const unlisted = views.length - listed.length;
+  return { rejected: listed, ...(unlisted > 0 && { rejected_unlisted: unlisted }) };
+}
+
+/** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */
+export function createSegmentFailures(
+  isAdmitted: (request: FastifyRequest) => boolean,
+  { refuse }: Pick<Unadmitted, 'refuse'>,
+) {
+  return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    const found = toLoggedProblem(error, request);
+    const isFinal = isAdmitted(request) || found.kind === 'unavailable';
+    const problem = isFinal ? found : refuse(request, toInvalidWriteKey());
+    keepConnection(reply);
+    // Nothing keeps such a caller from holding back the rest of its body.
+    if (found.kind === 'timeout') reply.header('connection', 'close');
+    reply.code(toStatus(problem)).headers(toHeaders(problem)).send(toErrorView(problem));
+  };
+}
+
+/**
+ * SDKs up to 2.x send again after everything but 2xx and 400, and those that wait when they are told
+ * to do so at 429 alone. So what will never pass is a 400, as at Segment, and what may pass later a 429.
+ */
+function toStatus({ kind }: ProblemError): number {
+  switch (kind) {
+    case 'unauthorized':
+      return 401;
+    case 'forbidden':
+      return 403;
+    case 'over-quota':
+    case 'too-many-failures':
+    case 'unavailable':
+      return 429;
+    case 'internal':
+      return 500;
+    default:
+      return 400;
+  }
+}
+
+/** analytics-node waits no longer than so, whatever it is told. */
+const longestWaitSeconds = 300;
+
+function toHeaders({ headers }: ProblemError): Readonly<Record<string, string>> {
+  const wait = headers['retry-after'];
+  if (wait === undefined) return headers;
+  return { ...headers, 'retry-after': String(Math.min(Number(wait), longestWaitSeconds)) };
+}
+
+function toErrorView({ kind, message, errors }: ProblemError): z.output<typeof segmentErrorSchema> {
+  const code = kind === 'unauthorized' ? 'invalid_write_key' : kind.replaceAll('-', '_');
+  const why = errors.length === 0 ? message : `${message}: ${toWords(errors)}`;
+  return { success: false, code, message: why };
+}

@@ -1,0 +1,188 @@
+import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { Lane } from '../../envelope.js';
+import { toSegmentPost, type SegmentPost } from './map.js';
+import { createSegmentBounds } from '../../ingest/source-bounds.js';
+import { isJsonObject, type Parsed } from '../../json.js';
+import { parseInSteps } from '../../json-large.js';
+import { runInSlices } from '../../turns.js';
+import { isAdmitted, type Keyring } from '../../http/auth.js';
+import { acceptRawBodies } from '../../http/body.js';
+import type { AcceptingDeps } from '../../http/deps.js';
+import { checkQueryOnly, refuseEarly } from '../../http/ingest-routes.js';
+import { ProblemError } from '../../http/problems.js';
+import { limitCallers } from '../../http/rate-limit.js';
+import { toRefused } from '../../http/refusals.js';
+import {
+  createSegmentFailures,
+  segmentErrors,
+  segmentTakenSchema,
+  toRejectedView,
+  type RejectedView,
+} from './answers.js';
+import { batchBody, callBody, segmentHeaders, segmentQuery } from './bodies.js';
+import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './write-keys.js';
+import { segmentNames, type SegmentName } from './paths.js';
+
+/** What SDKs of Segment and RudderStack post to: see segment-paths.ts for the other ways to write it. */
+export async function routeSegment(
+  scope: FastifyInstance,
+  deps: AcceptingDeps,
+  keyring: Keyring,
+): Promise<void> {
+  scope.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(anyOrigin);
+    done();
+  });
+  for (const name of segmentNames) {
+    scope.options(`/v1/${name}`, { schema: { hide: true } }, (_request, reply) =>
+      reply.code(204).headers(preflight).send(),
+    );
+  }
+  await scope.register((posts) => routePosts(posts, deps, keyring));
+}
+
+/** A write key is all that protects these routes, and web pages have it: any origin may use one. */
+const anyOrigin = {
+  'access-control-allow-origin': '*',
+  'access-control-expose-headers': 'retry-after',
+} as const;
+
+const preflight = {
+  'access-control-allow-methods': 'POST',
+  // `*` would leave out Authorization (Fetch standard).
+  'access-control-allow-headers':
+    'authorization, content-type, content-encoding, x-api-key, x-strict-mode, x-retry-count',
+  'access-control-max-age': '86400',
+} as const;
+
+async function routePosts(
+  scope: FastifyInstance,
+  deps: AcceptingDeps,
+  keyring: Keyring,
+): Promise<void> {
+  const { config, countCaller, unadmitted } = deps;
+  const isKnown = (request: FastifyRequest): boolean => isAdmitted(request, keyring);
+  const refuse = refuseEarly(deps, 'events');
+  scope.setErrorHandler(createSegmentFailures(isKnown, unadmitted));
+  scope.setValidatorCompiler(checkQueryOnly);
+  decorateKeys(scope);
+  acceptRawBodies(scope, {
+    limitBytes: config.BODY_LIMIT_BYTES,
+    begin: admitByStart(keyring, unadmitted),
+  });
+  scope.decorateRequest(parsedBody, null);
+  scope.addHook('onRequest', admitByHeaders(keyring));
+  scope.addHook('onRequest', function (request, reply, done) {
+    if (isKnown(request)) refuse.call(this, request, reply, done);
+    else done();
+  });
+  scope.addHook('preValidation', createParseBody(deps));
+  scope.addHook('preValidation', checkBodyKey(keyring, findWriteKey));
+  const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
+  // Not before the body was read: it may be what says whose request it is.
+  if (perSecond !== null) {
+    await limitCallers(scope, { perSecond, countCaller, hook: 'preValidation' });
+  }
+  scope.addHook('preHandler', refuse);
+  for (const name of segmentNames) routeName(scope, deps, name);
+}
+
+const parsedBody = 'parsedBody';
+
+function createParseBody({ clock }: Pick<AcceptingDeps, 'clock'>): preValidationAsyncHookHandler {
+  return async (request) => {
+    const { body } = request;
+    const text = isJsonObject(body) && typeof body.text === 'string' ? body.text : '';
+    const parsed = await runInSlices(parseInSteps(text, createSegmentBounds()), clock);
+    request.setDecorator(parsedBody, parsed);
+  };
+}
+
+function findWriteKey(request: FastifyRequest): string | null {
+  const parsed = request.getDecorator<Parsed>(parsedBody);
+  if (!parsed.ok || !isJsonObject(parsed.value)) return null;
+  const { writeKey } = parsed.value;
+  return typeof writeKey === 'string' ? writeKey : null;
+}
+
+function routeName(app: FastifyInstance, deps: AcceptingDeps, name: SegmentName): void {
+  const isBatch = name === 'batch' || name === 'import';
+  const schema = {
+    tags: ['segment'],
+    operationId: `segment_${name}`,
+    summary: isBatch ? 'Accept many calls of an SDK' : `Accept one ${name} call of an SDK`,
+    description: descriptions[name],
+    security: [{ writeKey: [] }, { bearer: [] }, { apiKey: [] }],
+    headers: segmentHeaders,
+    querystring: segmentQuery,
+    body: isBatch ? batchBody : callBody,
+    response: { 200: segmentTakenSchema, ...segmentErrors },
+  };
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  routes.post(`/v1/${name}`, { schema }, async (request, reply) => {
+    const strict = request.query.strict || request.headers['x-strict-mode'] === '1';
+    const found = await toPost(request, deps, isBatch ? 'batch' : name);
+    const taken = await take(found, deps, strict);
+    if (taken.success) return reply.code(200).send(taken);
+    return reply.code(400).send(taken);
+  });
+}
+
+const descriptions: Readonly<Record<SegmentName, string>> = {
+  batch: 'Each call becomes an event or a profile, or is skipped, as if posted by itself.',
+  import: 'The same as /v1/batch, by the name that analytics-ruby and analytics-java use.',
+  track: 'Becomes an event.',
+  identify: 'Becomes a profile, and tells whom later calls with this userId are about.',
+  page: 'Becomes the event "Viewed … Page", unless SEGMENT_PAGE_EVENTS is false.',
+  screen: 'Becomes the event "Viewed … Screen", unless SEGMENT_PAGE_EVENTS is false.',
+  group: 'Skipped, and counted.',
+  alias: 'Skipped, and counted.',
+};
+
+type Found = Extract<SegmentPost, { ok: true }>;
+type Kind = Parameters<typeof toSegmentPost>[0]['kind'];
+
+async function toPost(
+  request: FastifyRequest,
+  { config, clock }: AcceptingDeps,
+  kind: Kind,
+): Promise<Found> {
+  const parsed = request.getDecorator<Parsed>(parsedBody);
+  if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
+  const steps = toSegmentPost({
+    kind,
+    value: parsed.value,
+    faults: parsed.faults,
+    receivedAt: clock.now(),
+    pageEvents: config.SEGMENT_PAGE_EVENTS,
+    rememberUsers: config.SEGMENT_REMEMBER_USERS,
+  });
+  const found = await runInSlices(steps, clock);
+  if (!found.ok) throw new ProblemError('invalid', `the body ${found.detail}`);
+  return found;
+}
+
+async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
+  const { post, noCalls } = found;
+  const countInvalid = (lane: Lane, count = 1): void =>
+    deps.metrics.ingest.inc({ lane, outcome: 'invalid' }, count);
+  if (noCalls.length > 0) countInvalid('events', noCalls.length);
+  if (strict && noCalls.length > 0) {
+    for (const { lane } of post.entries) countInvalid(lane);
+    return toStrictView(toRejectedView(found, []));
+  }
+  const answer = await deps.acceptSourced(post, { strict });
+  if (answer.kind === 'refused') throw toRefused(answer);
+  const rejected = toRejectedView(found, answer.rejected);
+  if (answer.kind === 'invalid') return toStrictView(rejected);
+  const { accepted, duplicates } = answer;
+  return { success: true as const, accepted, duplicates, ...rejected };
+}
+
+function toStrictView(view: RejectedView) {
+  const count = view.rejected.length + (view.rejected_unlisted ?? 0);
+  const calls = count === 1 ? '1 call is' : `${count} calls are`;
+  const message = `${calls} not valid, and in strict mode nothing is taken then`;
+  return { success: false as const, code: 'rejected', message, ...view };
+}

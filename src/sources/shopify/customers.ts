@@ -1,0 +1,45 @@
+import type { JsonObject } from '../../json.js';
+import { limits } from '../../ingest/limits.js';
+import { asObject, asText } from '../json.js';
+import { given } from './fields.js';
+import { toAmount, toDistinct } from './goods.js';
+import { toCustomer } from './person.js';
+import type { ShopifyMap } from './request.js';
+
+/**
+ * The payload is Shopify's Customer (REST Admin API, 2026-04). Consent to marketing is left alone:
+ * Klaviyo takes it by subscribing, not by importing.
+ */
+export const mapCustomer: ShopifyMap = ({ payload }) => {
+  const address = asObject(payload.default_address);
+  const entry = given({
+    ...toCustomer(payload),
+    first_name: asText(payload.first_name),
+    last_name: asText(payload.last_name),
+    organization: asText(address.company),
+    location: toLocation(address),
+    properties: given({
+      'Shopify Tags': toTags(payload.tags),
+      'Shopify Orders Count': toAmount(payload.orders_count),
+      'Shopify Total Spent': toAmount(payload.total_spent),
+    }),
+  });
+  return { entries: [{ lane: 'profiles', entry, index: 0 }], skipped: [] };
+};
+
+function toLocation(address: JsonObject): JsonObject {
+  return given({
+    address1: asText(address.address1),
+    address2: asText(address.address2),
+    city: asText(address.city),
+    region: asText(address.province),
+    zip: asText(address.zip),
+    country: asText(address.country) ?? asText(address.country_code),
+  });
+}
+
+/** As text with commas between them. One more than Klaviyo takes is enough to refuse them all. */
+function toTags(value: unknown): readonly string[] {
+  const tags = (asText(value) ?? '').split(',', limits.arrayLength + 1);
+  return toDistinct(tags.map((tag) => asText(tag.trim())));
+}

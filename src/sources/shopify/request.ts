@@ -1,0 +1,24 @@
+import type { JsonObject } from '../../json.js';
+import { toId } from './fields.js';
+import type { OrderValue, SourcedPost } from '../../ingest/source-entry.js';
+
+/** One webhook: what its headers name, and its body as JSON. */
+export type ShopifyRequest = {
+  /** Such as `orders/create`. */
+  readonly topic: string;
+  /** Such as `ada.myshopify.com`. */
+  readonly shop: string;
+  readonly payload: JsonObject;
+  readonly orderValue: OrderValue;
+};
+
+export type ShopifyMap = (request: ShopifyRequest) => Pick<SourcedPost, 'entries' | 'skipped'>;
+
+/**
+ * The id of an event of an object, the same whichever delivery tells of it. Made of signed content
+ * alone: headers are not signed, and the shop's name is one. Ids are Shopify's, not a shop's.
+ */
+export function toInsertId(id: unknown, ...parts: readonly unknown[]): string | undefined {
+  const ids = [id, ...parts].map(toId);
+  return ids.includes(undefined) ? undefined : ['shopify', ...ids].join(':');
+}

@@ -1,0 +1,52 @@
+import type { JsonObject } from '../../json.js';
+import { limits } from '../../ingest/limits.js';
+import { asList, asObject, asText, compact } from '../json.js';
+import { readMetadata, type Made, type StripeEvent, type StripeRules } from './event.js';
+import { toPerson } from './people.js';
+
+/** customer.created and customer.updated: a profile. What was cleared is absent, and stays as Klaviyo has it. */
+export function toCustomerProfile({ object }: StripeEvent, rules: StripeRules): Made {
+  const shipping = asObject(object.shipping);
+  const address = toLocation(object.address) ?? toLocation(shipping.address);
+  const parcels = toShipping(shipping);
+  const properties = { ...readMetadata(object.metadata), ...(parcels && { shipping: parcels }) };
+  const entry = compact({
+    ...toPerson(object, rules),
+    ...toNames(asText(object.individual_name) ?? asText(object.name)),
+    organization: asText(object.business_name),
+    locale: asText(asList(object.preferred_locales)[0]),
+    location: address,
+    properties: Object.keys(properties).length === 0 ? undefined : properties,
+  });
+  return { lane: 'profiles', entry };
+}
+
+/** Stripe has one name; the first word counts as the first name. What is too long for a name stays whole. */
+function toNames(name: string | undefined): JsonObject {
+  if (name !== undefined && name.length > limits.nameChars) return { first_name: name };
+  const [first, ...others] = name?.trim().split(/\s+/) ?? [];
+  return { first_name: first, last_name: others.length === 0 ? undefined : others.join(' ') };
+}
+
+function toLocation(value: unknown): JsonObject | undefined {
+  const address = asObject(value);
+  const location = compact({
+    address1: asText(address.line1),
+    address2: asText(address.line2),
+    city: asText(address.city),
+    region: asText(address.state),
+    zip: asText(address.postal_code),
+    country: asText(address.country),
+  });
+  return Object.keys(location).length === 0 ? undefined : location;
+}
+
+/** Whom and where parcels go, as a property: the phone number there may be somebody else's. */
+function toShipping(shipping: JsonObject): JsonObject | undefined {
+  const parts = compact({
+    name: asText(shipping.name),
+    phone: asText(shipping.phone),
+    ...toLocation(shipping.address),
+  });
+  return Object.keys(parts).length === 0 ? undefined : parts;
+}

@@ -1,0 +1,93 @@
+import { harmfulNames, type JsonObject } from '../../json.js';
+import { asObject, asText, asWhole, compact } from '../json.js';
+import type { RevenueSource, SkipReason, SourcedEntry } from '../../ingest/source-entry.js';
+import { readId, toPerson, toPersonKeys, toRefs, type PeopleRules } from './people.js';
+
+/** What the settings STRIPE_* say of the map. */
+export type StripeRules = PeopleRules & {
+  readonly revenueSource: RevenueSource;
+  readonly takesTestEvents: boolean;
+};
+
+/** A Stripe event (API reference, "The Event object"), read as far as every topic needs it. */
+export type StripeEvent = {
+  readonly id: string | undefined;
+  readonly topic: string;
+  /** `data.object`: what it is about, in the form of its kind. */
+  readonly object: JsonObject;
+  /** ISO 8601. */
+  readonly createdAt: string | undefined;
+  /** The connected account it happened in, if it is not the endpoint's own. */
+  readonly account: string | undefined;
+};
+
+/** What a topic's map makes: one entry, or why there is none. */
+export type Made = Omit<SourcedEntry, 'index'> | SkipReason;
+export type ToMade = (event: StripeEvent, rules: StripeRules) => Made;
+
+export function readStripeEvent(body: JsonObject): StripeEvent {
+  return {
+    id: readId(body.id),
+    topic: asText(body.type) ?? '',
+    object: asObject(asObject(body.data).object),
+    createdAt: readTime(body.created),
+    account: readId(body.account),
+  };
+}
+
+/** Klaviyo takes no times before 2000, and JavaScript has none after 275760. */
+const earliestSeconds = 946_684_800;
+const latestSeconds = 8_640_000_000_000;
+
+/** Unix seconds as ISO 8601. */
+export function readTime(value: unknown): string | undefined {
+  const seconds = Number(asWhole(value) ?? NaN);
+  if (!(seconds >= earliestSeconds && seconds <= latestSeconds)) return undefined;
+  return new Date(seconds * 1000).toISOString();
+}
+
+/** What tells one topic's event from another's; identity, ids and metadata are the same for all. */
+export type StripeFacts = {
+  readonly name: string;
+  /** The same for all topics that tell of one thing, so that Klaviyo counts it once. */
+  readonly insertId: string | undefined;
+  /** When the object itself says so. */
+  readonly at?: string | undefined;
+  readonly fields?: JsonObject;
+  readonly properties: JsonObject;
+};
+
+/** An entry of the events lane. */
+export function toEventEntry(
+  { id, object, createdAt, account }: StripeEvent,
+  facts: StripeFacts,
+  rules: PeopleRules,
+): Exclude<Made, SkipReason> {
+  const refs = toRefs(object);
+  const entry = compact({
+    event_name: facts.name,
+    ...toPerson(object, rules),
+    event_time: facts.at ?? createdAt,
+    insert_id: facts.insertId ?? id,
+    ...facts.fields,
+    properties: compact({
+      Description: asText(object.description),
+      PaymentIntent: refs.payment,
+      Charge: refs.charge,
+      Invoice: refs.invoice,
+      Customer: refs.customer,
+      Metadata: readMetadata(object.metadata),
+      ...facts.properties,
+    }),
+  });
+  return { lane: 'events', entry, personKeys: toPersonKeys(refs, account) };
+}
+
+/** Pairs of text that the shop itself attached; undefined where there are none. */
+export function readMetadata(value: unknown): JsonObject | undefined {
+  const pairs = Object.entries(asObject(value)).flatMap(([name, each]) => {
+    const text = asText(each);
+    return text === undefined || harmfulNames.has(name) ? [] : [[asText(name) ?? name, text]];
+  });
+  return pairs.length === 0 ? undefined : (Object.fromEntries(pairs) as JsonObject);
+}

@@ -1,0 +1,302 @@
+import { describe, expect, it } from 'vitest';
+import { isBackfilled } from '../../src/backfill.js';
+import type { Draft, Fact } from '../../src/envelope.js';
+import type { Append } from '../../src/ingest/accept.js';
+import { createAcceptSourced, type SourcedDeps } from '../../src/ingest/accept-from-source.js';
+import type { KnownPerson, SourcedEntry, SourcedPost } from '../../src/ingest/source-entry.js';
+import { createMetrics } from '../../src/metrics.js';
+import { createManualClock } from '../support/manual-clock.js';
+import { receivedAt, toJson } from './fixture.js';
+import { newestRules } from '../support/revisions.js';
+
+const full = { reason: 'full', retryAfterMs: 1500 } as const;
+const lenient = { strict: false };
+
+/** Over a store that takes everything, and keeps facts. */
+function createFixture(overrides: Partial<SourcedDeps> = {}) {
+  const metrics = createMetrics('test');
+  const facts = new Map<string, string>();
+  const drafts: Draft[] = [];
+  const append: Append = (given) => {
+    drafts.push(...given);
+    return Promise.resolve({
+      ok: true,
+      taken: given.map((_, index) => ({ id: String(index), duplicate: false })),
+    });
+  };
+  const putFacts = (given: readonly Fact[]) => {
+    for (const { key, value } of given) facts.set(key, value);
+    return Promise.resolve({ ok: true } as const);
+  };
+  const getFacts = (keys: readonly string[]) =>
+    Promise.resolve(keys.map((key) => facts.get(key) ?? null));
+  let made = 0;
+  const accept = createAcceptSourced({
+    store: { append, putFacts, getFacts, ...overrides.store },
+    clock: createManualClock(receivedAt),
+    eventRules: () => newestRules,
+    backfillAfterMs: overrides.backfillAfterMs ?? Infinity,
+    metrics,
+    newId: () => `made-${++made}`,
+    ...(overrides.shape && { shape: overrides.shape }),
+  });
+  const counted = async (name: 'ingest' | 'ingestBackfilled' | 'settled' | 'sourceSkipped') =>
+    (await metrics[name].get()).values
+      .filter(({ value }) => value > 0)
+      .map(({ labels, value }) => [...Object.values(labels), value].join(' '));
+  return { accept, drafts, facts, counted, store: { append, putFacts, getFacts } };
+}
+
+const aPost = (overrides: Partial<SourcedPost> = {}): SourcedPost => ({
+  source: 'shopify',
+  entries: [],
+  people: [],
+  skipped: [],
+  ...overrides,
+});
+
+const aRefund = (overrides: Partial<SourcedEntry> = {}): SourcedEntry => ({
+  lane: 'events',
+  index: 0,
+  entry: { event_name: 'Refunded Order', insert_id: 'refund-1', value: 5 },
+  personKeys: ['order-1'],
+  ...overrides,
+});
+
+const aProfile: SourcedEntry = {
+  lane: 'profiles',
+  index: 1,
+  entry: { email: 'ada@klaviyo-demo.com' },
+};
+
+const knownFrom: KnownPerson = {
+  kind: 'order',
+  key: 'order-1',
+  person: { email: 'ada@klaviyo-demo.com', distinct_id: '7' },
+};
+
+describe("accepting a source's post", () => {
+  it('appends events and profiles together, mapped as if a caller had posted them', async () => {
+    const { accept, drafts, counted } = createFixture();
+    const event = aRefund({
+      entry: { event_name: 'Viewed', distinct_id: '7', insert_id: 'a' },
+      personKeys: [],
+    });
+    expect(await accept(aPost({ entries: [event, aProfile] }), lenient)).toEqual({
+      kind: 'taken',
+      accepted: 2,
+      duplicates: 0,
+      rejected: [],
+      repeat: false,
+    });
+    expect(drafts.map(({ lane }) => lane)).toEqual(['events', 'profiles']);
+    expect(toJson(drafts[1]?.payload)).toEqual({
+      type: 'profile',
+      attributes: { email: 'ada@klaviyo-demo.com' },
+    });
+    expect(await counted('ingest')).toEqual(['events accepted 1', 'profiles accepted 1']);
+  });
+
+  it('counts what is skipped, by reason', async () => {
+    const { accept, counted } = createFixture();
+    await accept(aPost({ skipped: ['group', 'alias', 'group'] }), lenient);
+    expect(await counted('sourceSkipped')).toEqual(['shopify group 2', 'shopify alias 1']);
+  });
+
+  it('has the mapping file change what the map made', async () => {
+    const { accept, drafts } = createFixture({ shape: (post) => ({ ...post, entries: [] }) });
+    await accept(aPost({ entries: [aProfile] }), lenient);
+    expect(drafts).toEqual([]);
+  });
+
+  it('has it change nothing of what comes again: it did so the first time', async () => {
+    const { accept, drafts } = createFixture({ shape: (post) => ({ ...post, entries: [] }) });
+    await accept(aPost({ entries: [aProfile] }), { strict: true, isAgain: true });
+    expect(drafts).toHaveLength(1);
+  });
+});
+
+describe('whom an entry is about', () => {
+  it('is told by an earlier request', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [knownFrom] }), lenient);
+    expect(await accept(aPost({ entries: [aRefund()] }), lenient)).toMatchObject({ accepted: 1 });
+    expect(JSON.stringify(toJson(drafts[0]?.payload))).toContain(
+      '{"type":"profile","attributes":{"email":"ada@klaviyo-demo.com","external_id":"7"}}',
+    );
+  });
+
+  it('is told by the same request', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [knownFrom], entries: [aRefund()] }), lenient);
+    expect(drafts[0]?.bury).toBeUndefined();
+  });
+
+  it('is not told by another source that uses the same name', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [knownFrom] }), lenient);
+    await accept(aPost({ source: 'stripe', entries: [aRefund()] }), lenient);
+    expect(drafts[0]?.bury).toMatchObject({ code: 'unknown_person' });
+  });
+
+  it('keeps its own id and is completed with the address', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [knownFrom] }), lenient);
+    const own = aRefund({ entry: { ...aRefund().entry, distinct_id: '8' } });
+    await accept(aPost({ entries: [own] }), lenient);
+    expect(JSON.stringify(toJson(drafts[0]?.payload))).toContain(
+      '{"email":"ada@klaviyo-demo.com","external_id":"8"}',
+    );
+  });
+
+  it('is left alone where it has an address of its own: it may be somebody else', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [knownFrom] }), lenient);
+    const own = aRefund({ entry: { ...aRefund().entry, email: 'grace@klaviyo-demo.com' } });
+    await accept(aPost({ entries: [own] }), lenient);
+    const text = JSON.stringify(toJson(drafts[0]?.payload));
+    expect(text).toContain('grace@klaviyo-demo.com');
+    expect(text).not.toContain('external_id');
+  });
+
+  it('is not remembered where the identifiers are none, and keys tell nobody', async () => {
+    const { accept, facts } = createFixture();
+    await accept(
+      aPost({
+        people: [
+          { kind: 'order', key: 'a', person: {} },
+          { kind: 'order', key: 'b', person: { email: '' } },
+          { kind: 'order', key: 'ada@klaviyo-demo.com', person: { distinct_id: '7' } },
+        ],
+      }),
+      lenient,
+    );
+    expect([...facts.values()]).toEqual(['{"distinct_id":"7"}']);
+    expect([...facts.keys()].join()).not.toContain('ada');
+  });
+});
+
+describe('a backfilled event of a source', () => {
+  const dayMs = 86_400_000;
+  const refundAt = (ageMs: number, insert_id: string) =>
+    aRefund({
+      entry: {
+        ...aRefund().entry,
+        ...{ insert_id, distinct_id: 'c1', event_time: new Date(receivedAt - ageMs).toISOString() },
+      },
+    });
+
+  it('is one older than the setting when it was accepted for the first time', async () => {
+    const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
+    await accept(aPost({ entries: [refundAt(dayMs, 'a'), refundAt(dayMs + 1, 'b')] }), lenient);
+    const again = { ...lenient, isAgain: true };
+    const firstAcceptedAt = receivedAt - 3 * dayMs;
+    const mended = [refundAt(4 * dayMs, 'c'), refundAt(4 * dayMs + 1, 'd')];
+    await accept(aPost({ entries: mended, firstAcceptedAt }), again);
+    const isThere = drafts.map(({ payload }) => isBackfilled('events', payload));
+    expect(isThere).toEqual([false, true, false, true]);
+    expect(await counted('ingestBackfilled')).toEqual(['2']);
+  });
+
+  it('is no dead letter of the door, whatever bytes that ends with', async () => {
+    const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
+    const properties = { a: [{ b: { c: 1, backfill: true } }] };
+    const entry = { ...aRefund().entry, event_time: 'once', insert_id: 'x', properties };
+    await accept(aPost({ entries: [aRefund({ entry })] }), lenient);
+    expect(drafts[0]?.bury).toBeDefined();
+    expect(isBackfilled('events', drafts[0]!.payload)).toBe(true);
+    expect(await counted('ingestBackfilled')).toEqual([]);
+  });
+});
+
+describe('an entry that cannot be sent as it stands', () => {
+  it('becomes a dead letter with all that is needed to try again', async () => {
+    const { accept, drafts, counted } = createFixture();
+    expect(await accept(aPost({ entries: [aRefund(), aProfile] }), lenient)).toMatchObject({
+      kind: 'taken',
+      accepted: 1,
+      rejected: [{ index: 0 }],
+    });
+    expect(drafts[0]).toMatchObject({ bury: { code: 'unknown_person' }, keys: [] });
+    expect(toJson(drafts[0]?.payload)).toEqual({
+      source: 'shopify',
+      personKeys: ['order-1'],
+      entry: { ...aRefund().entry, event_time: '2026-01-15T12:00:00.000Z' },
+    });
+    expect(await counted('settled')).toEqual(['events dead_lettered 1']);
+    expect(await counted('ingest')).toEqual(['events accepted 1', 'profiles accepted 1']);
+  });
+
+  it('says what is wrong where it is more than the person', async () => {
+    const { accept, drafts } = createFixture();
+    const wrong = aRefund({ entry: { ...aRefund().entry, value: 'five' } });
+    await accept(aPost({ entries: [wrong] }), lenient);
+    expect(drafts[0]?.bury).toEqual({
+      code: 'not_valid',
+      detail: '/value must be a number, not a string or anything else',
+      faults: [{ pointer: '/value', detail: 'must be a number, not a string or anything else' }],
+    });
+  });
+
+  it('is refused with all others where the caller asks for it', async () => {
+    const { accept, drafts, counted, facts } = createFixture();
+    const post = aPost({ entries: [aProfile, aRefund()], people: [{ ...knownFrom, key: 'x' }] });
+    expect(await accept(post, { strict: true })).toMatchObject({
+      kind: 'invalid',
+      rejected: [{ index: 0 }],
+    });
+    expect([drafts, facts.size]).toEqual([[], 0]);
+    expect(await counted('ingest')).toEqual(['events invalid 1', 'profiles invalid 1']);
+  });
+
+  it.each(['events', 'profiles'] as const)(
+    'is sent without its address where that is none and something else names the person: %s',
+    async (lane) => {
+      const { accept, drafts } = createFixture();
+      const entry = {
+        ...(lane === 'events' && { event_name: 'Viewed' }),
+        email: 'ada at home',
+        distinct_id: '7',
+        properties: { plan: 'gold' },
+      };
+      const answer = await accept(aPost({ entries: [{ lane, entry, index: 0 }] }), lenient);
+      expect(answer).toMatchObject({ accepted: 1, rejected: [] });
+      const text = JSON.stringify(toJson(drafts[0]?.payload));
+      expect(text).toContain('"email_invalid":"ada at home"');
+      expect(text).toContain('"plan":"gold"');
+    },
+  );
+});
+
+describe('a delivery that comes again', () => {
+  it('is taken once', async () => {
+    const { accept, drafts, counted } = createFixture();
+    const post = aPost({ delivery: 'd-1', entries: [aProfile] });
+    await accept(post, lenient);
+    expect(await accept(post, lenient)).toMatchObject({ kind: 'taken', accepted: 0, repeat: true });
+    expect(drafts).toHaveLength(1);
+    expect(await counted('sourceSkipped')).toEqual(['shopify repeat 1']);
+  });
+
+  it('is no repeat where it was refused before', async () => {
+    let refuses = true;
+    const { store, drafts } = createFixture();
+    const append: Append = (given) =>
+      refuses ? Promise.resolve({ ok: false, refusal: full }) : store.append(given);
+    const { accept, counted } = createFixture({ store: { ...store, append } });
+    const post = aPost({ delivery: 'd-1', entries: [aProfile], people: [knownFrom] });
+    expect(await accept(post, lenient)).toEqual({ kind: 'refused', ...full });
+    refuses = false;
+    expect(await accept(post, lenient)).toMatchObject({ accepted: 1, repeat: false });
+    expect(drafts).toHaveLength(1);
+    expect(await counted('ingest')).toEqual(['profiles accepted 1', 'profiles refused 1']);
+  });
+
+  it('is refused where what it tells cannot be remembered', async () => {
+    const { store } = createFixture();
+    const putFacts = () => Promise.resolve({ ok: false, refusal: full } as const);
+    const { accept } = createFixture({ store: { ...store, putFacts } });
+    const post = aPost({ entries: [aProfile], people: [knownFrom] });
+    expect(await accept(post, lenient)).toEqual({ kind: 'refused', ...full });
+  });
+});

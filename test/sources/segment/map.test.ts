@@ -1,0 +1,634 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { parseJson, stringifyJson } from '../../../src/json.js';
+import { toSegmentPost, type SegmentRequest } from '../../../src/sources/segment/map.js';
+import { receivedAt } from '../../ingest/fixture.js';
+
+type Options = Partial<Omit<SegmentRequest, 'value' | 'faults'>>;
+
+/** What the map makes of a body. Fails where nothing can be taken from it. */
+function read(text: string, options: Options = {}) {
+  const found = map(text, options);
+  if (!found.ok) throw new Error(found.detail);
+  return found;
+}
+
+function map(text: string, options: Options = {}) {
+  const parsed = parseJson(text);
+  if (!parsed.ok) throw new Error(parsed.fault.detail);
+  const { value, faults } = parsed;
+  const settings = { receivedAt, pageEvents: true, rememberUsers: true };
+  const steps = toSegmentPost({ kind: 'batch', value, faults, ...settings, ...options });
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+const batchOf = (call: object, around: object = {}): string =>
+  JSON.stringify({ batch: [call], ...around });
+
+const one = (call: object, around?: object, options?: Options) =>
+  read(batchOf(call, around), options);
+
+/** The one entry a call comes to, as it would be posted. */
+function entryOf(call: object, around: object = {}): Record<string, unknown> {
+  const [entry] = one(call, around).post.entries;
+  return JSON.parse(stringifyJson(entry?.entry ?? null)) as Record<string, unknown>;
+}
+
+const aTrack = (fields: object = {}): object => ({
+  type: 'track',
+  event: 'Order Completed',
+  userId: '42',
+  messageId: 'm-1',
+  timestamp: '2026-01-15T11:59:00.000Z',
+  ...fields,
+});
+
+const anIdentify = (fields: object = {}): object => ({
+  type: 'identify',
+  userId: '42',
+  messageId: 'm-1',
+  ...fields,
+});
+
+describe('what stands beside a batch', () => {
+  const around = (chars: number) => ({ context: { traits: { note: 'x'.repeat(chars) } } });
+  const calls = (count: number) => Array.from({ length: count }, () => anIdentify());
+
+  it('may come to 50 MB in all calls', () => {
+    const found = map(JSON.stringify({ batch: calls(400), ...around(100_000) }));
+    expect(found).toMatchObject({ ok: true, post: { entries: { length: 400 } } });
+  });
+
+  it('is refused where it comes to more: some megabytes would fill the memory', () => {
+    const found = map(JSON.stringify({ batch: calls(40_000), ...around(10_000) }));
+    expect(found).toEqual({
+      ok: false,
+      detail: 'holds too many calls for what stands beside the batch',
+    });
+  });
+});
+
+describe('a track call', () => {
+  it('of @segment/analytics-node comes to an event', () => {
+    const { post, noCalls, messageIds } = one(
+      aTrack({
+        properties: { orderId: 'o-1', revenue: 19.99, currency: 'usd', products: [{ sku: 'a' }] },
+        context: { library: { name: '@segment/analytics-node', version: '3.1.0' } },
+        integrations: {},
+        _metadata: { nodeVersion: 'v20.19.0', jsRuntime: 'node' },
+      }),
+      { writeKey: 'write-key-1', sentAt: '2026-01-15T12:00:00.000Z' },
+    );
+    expect(post).toEqual({
+      source: 'segment',
+      entries: [
+        {
+          lane: 'events',
+          index: 0,
+          personKeys: ['user:42'],
+          entry: {
+            event_name: 'Order Completed',
+            distinct_id: '42',
+            event_time: '2026-01-15T11:59:00.000Z',
+            insert_id: 'm-1',
+            properties: {
+              orderId: 'o-1',
+              revenue: 19.99,
+              currency: 'usd',
+              products: [{ sku: 'a' }],
+            },
+            value: 19.99,
+            currency: 'USD',
+            order_id: 'o-1',
+          },
+        },
+      ],
+      people: [],
+      skipped: [],
+    });
+    expect([noCalls, messageIds]).toEqual([[], ['m-1']]);
+  });
+
+  it('without anything but a name and a user comes to as much', () => {
+    expect(entryOf({ type: 'track', event: 'Viewed', userId: '42' })).toEqual({
+      event_name: 'Viewed',
+      distinct_id: '42',
+    });
+  });
+
+  it('has fields of the wrong kind left out', () => {
+    const odd = { event: 7, messageId: {}, timestamp: [], properties: 'none', context: 1 };
+    expect(entryOf(aTrack(odd))).toEqual({ distinct_id: '42' });
+    const nulls = { messageId: null, timestamp: null, properties: null, integrations: null };
+    expect(entryOf(aTrack(nulls))).toEqual({ event_name: 'Order Completed', distinct_id: '42' });
+  });
+
+  it('passes its properties on untouched, deeply and beyond 2^53', () => {
+    const properties = '{"a":{"b":[1,{"c":null}]},"id":820982911946154508,"revenue":[]}';
+    const text = `{"batch":[{"type":"track","event":"e","userId":"1","properties":${properties}}]}`;
+    expect(stringifyJson(read(text).post.entries[0]?.entry.properties)).toBe(properties);
+  });
+
+  it.each([
+    ['a string', '"u-1"', 'u-1'],
+    ['a number', '42', '42'],
+    ['zero', '0', '0'],
+    ['a number beyond 2^53', '820982911946154508', '820982911946154508'],
+    ['true', 'true', 'true'],
+  ])('has a userId of any kind as text: %s', (_what, userId, expected) => {
+    const text = `{"batch":[{"type":"track","event":"e","userId":${userId}}]}`;
+    const [entry] = read(text).post.entries;
+    expect(entry?.entry.distinct_id).toBe(expected);
+    expect(entry?.personKeys).toEqual([`user:${expected}`]);
+  });
+
+  it.each(['null', '""', '" "', '{}', '["1"]'])('has no userId in %s', (userId) => {
+    const text = `{"batch":[{"type":"track","event":"e","userId":${userId},"anonymousId":"a"}]}`;
+    expect(read(text).post).toMatchObject({ entries: [], skipped: ['anonymous'] });
+  });
+
+  it('asks nobody who a user is where users are not remembered', () => {
+    const [entry] = one(aTrack(), {}, { rememberUsers: false }).post.entries;
+    expect(entry).not.toHaveProperty('personKeys');
+  });
+});
+
+describe('what an event is worth', () => {
+  it.each([
+    ['a number', { revenue: 5 }, 5],
+    ['text that is a number', { revenue: '19.99' }, 19.99],
+    ['text with blanks', { revenue: ' 19.90 ' }, 19.9],
+    ['a negative number', { revenue: '-5' }, -5],
+    ['revenue before total and value', { value: 1, total: 2, revenue: 3 }, 3],
+    ['total before value', { value: 1, total: '2' }, 2],
+    ['value', { value: 1 }, 1],
+    ['the next one where revenue is none', { revenue: 'free', total: null, value: 4 }, 4],
+    ['nothing that has a sign of a currency', { revenue: '$5' }, undefined],
+    ['nothing that has a thousands separator', { revenue: '1,299.00' }, undefined],
+    ['nothing that is no decimal', { revenue: '1e5', total: '0x10', value: '' }, undefined],
+    ['nothing that overflows', { revenue: '9'.repeat(400) }, undefined],
+    ['nothing else', { revenue: true, total: [5], value: {} }, undefined],
+  ])('is %s', (_what, properties, value) => {
+    expect(entryOf(aTrack({ properties })).value).toBe(value);
+  });
+
+  it('has a currency where that is one', () => {
+    const currencyOf = (currency: unknown) =>
+      entryOf(aTrack({ properties: { currency } })).currency;
+    expect(['eur', ' USD ', 'EURO', 5, null].map(currencyOf)).toEqual([
+      ...['EUR', 'USD'],
+      ...[undefined, undefined, undefined],
+    ]);
+  });
+
+  it.each([
+    [{ orderId: 'o-1', order_id: 'o-2' }, 'o-1'],
+    [{ order_id: 'o-2' }, 'o-2'],
+    [{ orderId: '', order_id: 1001 }, 1001],
+    [{ orderId: {}, order_id: null }, undefined],
+  ])('belongs to the order in %j', (properties, orderId) => {
+    expect(entryOf(aTrack({ properties })).order_id).toBe(orderId);
+  });
+});
+
+describe('whom a call is about', () => {
+  const ada = 'ada@klaviyo-demo.com';
+  const grace = 'grace@klaviyo-demo.com';
+
+  it.each([
+    ['context.traits', { context: { traits: { email: ada, phone: '+12025550123' } } }],
+    ['traits', { traits: { email: ada, phone: '+12025550123' } }],
+    ['properties', { properties: { email: ada, phone: '+12025550123' } }],
+  ])('is told by %s', (_where, fields) => {
+    expect(entryOf(aTrack(fields))).toMatchObject({
+      email: ada,
+      phone_number: '+12025550123',
+      distinct_id: '42',
+    });
+  });
+
+  it('is one person: two places are never joined', () => {
+    const context = { traits: { email: ada } };
+    const properties = { email: grace, phone: '+12025550123' };
+    const entry = entryOf(aTrack({ context, properties }));
+    expect(entry).toMatchObject({ email: ada });
+    expect(entry).not.toHaveProperty('phone_number');
+  });
+
+  it('needs no userId where there is an address', () => {
+    const call = aTrack({ userId: undefined, anonymousId: 'a', properties: { email: ada } });
+    const [entry] = one(call).post.entries;
+    expect(entry?.entry).toMatchObject({ email: ada });
+    expect(entry?.entry).not.toHaveProperty('distinct_id');
+    expect(entry).not.toHaveProperty('personKeys');
+  });
+
+  it('is nobody where it tells no more than an anonymousId', () => {
+    for (const type of ['track', 'page', 'screen', 'identify']) {
+      const { post } = one({ type, event: 'e', anonymousId: 'a', traits: { plan: 'gold' } });
+      expect(post).toMatchObject({ entries: [], people: [], skipped: ['anonymous'] });
+    }
+  });
+
+  it('is for the schema to complain of where it tells nothing at all', () => {
+    expect(entryOf({ type: 'track', event: 'e' })).toEqual({ event_name: 'e' });
+  });
+
+  it('may have a number written as one', () => {
+    const call = aTrack({ properties: { phone: 12025550123 } });
+    expect(entryOf(call).phone_number).toBe('12025550123');
+  });
+});
+
+describe('the id of an event', () => {
+  const idOf = (messageId: unknown) => entryOf(aTrack({ messageId })).insert_id;
+
+  it.each([
+    ['is left out where there is none', undefined, undefined],
+    ['may be a number', 7, '7'],
+    ['may have 255 characters', 'm'.repeat(255), 'm'.repeat(255)],
+  ])('%s', (_what, messageId, expected) => {
+    expect(idOf(messageId)).toBe(expected);
+  });
+
+  it('is a shorter one where it has more, and the same when the call comes again', () => {
+    const long = 'm'.repeat(256);
+    expect(idOf(long)).toMatch(/^[\w-]{43}$/);
+    expect(idOf(long)).toBe(idOf(long));
+    expect(idOf(`${long}n`)).not.toBe(idOf(long));
+  });
+});
+
+describe('when it happened', () => {
+  const at = '2026-01-15T11:00:00.000Z';
+  const timeOf = (fields: object, around: object = {}) =>
+    entryOf(aTrack({ timestamp: undefined, ...fields }), around).event_time;
+
+  it.each([
+    ['UTC', '2026-01-15T11:00:00Z', at],
+    ['an offset', '2026-01-15T12:00:00+01:00', at],
+    ['an offset without a colon', '2026-01-15T06:00:00-0500', at],
+    ['an offset of hours', '2026-01-15T12:00:00+01', at],
+    ['microseconds', '2026-01-15T11:00:00.123456+00:00', '2026-01-15T11:00:00.123Z'],
+    ['nanoseconds', '2026-01-15T11:00:00.123456789Z', '2026-01-15T11:00:00.123Z'],
+    ['a blank for the T', '2026-01-15 11:00:00', at],
+    ['no seconds', '2026-01-15T11:00Z', at],
+    ['a day', '2026-01-15', '2026-01-15T00:00:00.000Z'],
+    ['lower case', '2026-01-15t11:00:00z', at],
+    ['no time', 'yesterday', undefined],
+    ['no day of any month', '2026-13-45T11:00:00Z', undefined],
+    ['a unix time', 1768474800, undefined],
+  ])('is read from %s', (_what, timestamp, expected) => {
+    expect(timeOf({ timestamp })).toBe(expected);
+  });
+
+  it('is the timestamp, else the originalTimestamp, else that of the batch', () => {
+    const times = ['01', '02', '03'].map((day) => `2026-01-${day}T00:00:00.000Z`);
+    const [timestamp, originalTimestamp, ofBatch] = times;
+    const around = { timestamp: ofBatch };
+    expect(timeOf({ timestamp, originalTimestamp }, around)).toBe(timestamp);
+    expect(timeOf({ originalTimestamp }, around)).toBe(originalTimestamp);
+    expect(timeOf({ timestamp: 'soon', originalTimestamp }, around)).toBe(originalTimestamp);
+    expect(timeOf({}, around)).toBe(ofBatch);
+    expect(timeOf({})).toBeUndefined();
+  });
+
+  const hoursFromNow = (hours: number): string =>
+    new Date(receivedAt + hours * 3_600_000).toISOString();
+
+  it.each([
+    ['slow', -3, -4, -1],
+    ['fast', 3, 2, -1],
+    ['years behind', -300_000, -300_001, -1],
+  ])('is put right where the clock of the sender is %s', (_what, sent, happened, expected) => {
+    const call = { timestamp: hoursFromNow(happened) };
+    expect(timeOf(call, { sentAt: hoursFromNow(sent) })).toBe(hoursFromNow(expected));
+    expect(timeOf({ ...call, sentAt: hoursFromNow(sent) })).toBe(hoursFromNow(expected));
+  });
+
+  it('is put right by the sentAt of the call before that of the batch', () => {
+    const call = { timestamp: hoursFromNow(-2), sentAt: hoursFromNow(-1) };
+    expect(timeOf(call, { sentAt: hoursFromNow(-100) })).toBe(hoursFromNow(-1));
+  });
+
+  it('stays as it is where the difference may be no more than the way here', () => {
+    const tenSeconds = 10 / 3600;
+    const call = { timestamp: hoursFromNow(-2) };
+    expect(timeOf(call, { sentAt: hoursFromNow(-tenSeconds) })).toBe(hoursFromNow(-2));
+    expect(timeOf(call, { sentAt: hoursFromNow(tenSeconds) })).toBe(hoursFromNow(-2));
+    expect(timeOf(call, { sentAt: hoursFromNow(-2 * tenSeconds) })).not.toBe(hoursFromNow(-2));
+  });
+
+  it('is never moved into the future', () => {
+    // Called after it was sent, so to say: as far as now, and no further.
+    expect(timeOf({ timestamp: hoursFromNow(-1) }, { sentAt: hoursFromNow(-2) })).toBe(
+      hoursFromNow(0),
+    );
+    expect(timeOf({ timestamp: hoursFromNow(5) }, { sentAt: hoursFromNow(-2) })).toBe(
+      hoursFromNow(5),
+    );
+  });
+
+  it.each(['soon', 5, null])('stays as it is where sentAt is %j', (sentAt) => {
+    expect(timeOf({ timestamp: at }, { sentAt })).toBe(at);
+  });
+
+  it('stays as it is where a gateway has put it right before', () => {
+    const call = { timestamp: at, sentAt: hoursFromNow(-9), receivedAt: hoursFromNow(-1) };
+    expect(timeOf(call)).toBe(at);
+  });
+});
+
+describe('a page or screen call', () => {
+  it.each([
+    ['page', { name: 'Home' }, 'Viewed Home Page'],
+    ['page', {}, 'Loaded a Page'],
+    ['page', { name: '' }, 'Loaded a Page'],
+    ['screen', { name: 'Cart' }, 'Viewed Cart Screen'],
+    ['screen', { name: null }, 'Loaded a Screen'],
+  ])('%s %j comes to the event "%s"', (type, fields, expected) => {
+    const properties = { url: 'https://shop.example.com/' };
+    expect(entryOf({ type, userId: '42', messageId: 'm-1', properties, ...fields })).toEqual({
+      event_name: expected,
+      distinct_id: '42',
+      insert_id: 'm-1',
+      properties,
+    });
+  });
+
+  it('is skipped where they are not wanted', () => {
+    const batch = [{ type: 'page', userId: '1' }, { type: 'screen', userId: '1' }, aTrack()];
+    const { post } = read(JSON.stringify({ batch }), { pageEvents: false });
+    expect(post.skipped).toEqual(['page_off', 'page_off']);
+    expect(post.entries.map(({ index }) => index)).toEqual([2]);
+  });
+});
+
+describe('an identify call', () => {
+  const traits = {
+    email: 'ada@klaviyo-demo.com',
+    phone: '+12025550123',
+    firstName: 'Ada',
+    lastName: 'Lovelace',
+    title: 'Countess',
+    avatar: 'https://shop.example.com/ada.png',
+    address: {
+      street: '1 Main St',
+      city: 'London',
+      state: 'LDN',
+      postalCode: 'W1',
+      country: 'GB',
+    },
+    company: { name: 'Analytical Engines' },
+    locale: 'en-GB',
+    plan: 'gold',
+    tags: ['a', { b: 1 }],
+  };
+
+  it('comes to a profile, and tells whom the userId is about', () => {
+    const { post } = one(anIdentify({ traits }));
+    expect(post.entries).toEqual([
+      {
+        lane: 'profiles',
+        index: 0,
+        entry: {
+          distinct_id: '42',
+          email: 'ada@klaviyo-demo.com',
+          phone_number: '+12025550123',
+          first_name: 'Ada',
+          last_name: 'Lovelace',
+          title: 'Countess',
+          image: 'https://shop.example.com/ada.png',
+          organization: 'Analytical Engines',
+          locale: 'en-GB',
+          location: {
+            address1: '1 Main St',
+            city: 'London',
+            region: 'LDN',
+            zip: 'W1',
+            country: 'GB',
+          },
+          properties: { plan: 'gold', tags: ['a', { b: 1 }] },
+        },
+      },
+    ]);
+    expect(post.people).toEqual([
+      {
+        kind: 'user',
+        key: 'user:42',
+        person: {
+          distinct_id: '42',
+          email: 'ada@klaviyo-demo.com',
+          phone_number: '+12025550123',
+        },
+      },
+    ]);
+  });
+
+  it('of a RudderStack SDK has its traits twice, and comes to the same', () => {
+    expect(entryOf(anIdentify({ traits, context: { traits } }))).toEqual(
+      entryOf(anIdentify({ traits })),
+    );
+  });
+
+  it('has what it says itself win over its context', () => {
+    const context = { traits: { email: 'old@klaviyo-demo.com', plan: 'silver', age: 36 } };
+    const entry = entryOf(anIdentify({ context, traits: { email: traits.email, plan: 'gold' } }));
+    expect(entry).toMatchObject({ email: traits.email, properties: { plan: 'gold', age: 36 } });
+  });
+
+  it.each([
+    ['first_name, last_name', { first_name: 'A', last_name: 'L' }, ['A', 'L', undefined]],
+    ['name', { name: ' Ada King  Lovelace ' }, ['Ada', 'King  Lovelace', undefined]],
+    ['a single name', { name: 'Ada' }, ['Ada', undefined, undefined]],
+    [
+      'name beside another',
+      { name: 'Ada Lovelace', firstName: 'Augusta' },
+      ['Augusta', undefined, { name: 'Ada Lovelace' }],
+    ],
+    ['no text', { name: 5, firstName: null }, [undefined, undefined, { name: 5, firstName: null }]],
+  ])('has names read from %s', (_what, given, expected) => {
+    const { first_name, last_name, properties } = entryOf(anIdentify({ traits: given }));
+    expect([first_name, last_name, properties]).toEqual(expected);
+  });
+
+  it.each([
+    ['a name', { company: 'Engines' }, 'Engines', undefined],
+    ['an object', { company: { name: 'Engines', id: 7 } }, 'Engines', { company: { id: 7 } }],
+    ['organization', { organization: 'Engines' }, 'Engines', undefined],
+    ['no name', { company: { id: 7 } }, undefined, { company: { id: 7 } }],
+    ['a list', { company: [1] }, undefined, { company: [1] }],
+  ])('has a company read from %s', (_what, given, organization, properties) => {
+    const entry = entryOf(anIdentify({ traits: given }));
+    expect([entry.organization, entry.properties]).toEqual([organization, properties]);
+  });
+
+  it('keeps what it cannot place as properties', () => {
+    const given = {
+      address: { street: 5, postalCode: 94103, floor: 2 },
+      title: {},
+      email: 5,
+      phone: false,
+    };
+    expect(entryOf(anIdentify({ traits: given }))).toEqual({
+      distinct_id: '42',
+      location: { zip: '94103' },
+      properties: { address: { street: 5, floor: 2 }, title: {}, email: 5, phone: false },
+    });
+    expect(entryOf(anIdentify({ traits: { address: '1 Main St' } })).properties).toEqual({
+      address: '1 Main St',
+    });
+  });
+
+  it('has the locale and the time zone of its context', () => {
+    const context = { locale: 'de-DE', timezone: 'Europe/Berlin' };
+    expect(entryOf(anIdentify({ context }))).toEqual({
+      distinct_id: '42',
+      locale: 'de-DE',
+      location: { timezone: 'Europe/Berlin' },
+    });
+  });
+
+  it.each([
+    ['has no address and no number', anIdentify({ traits: { plan: 'gold' } })],
+    ['has no userId', anIdentify({ userId: undefined, traits })],
+    ['is of no use to Klaviyo', anIdentify({ traits, integrations: { Klaviyo: false } })],
+  ])('is not remembered where it %s', (_what, call) => {
+    expect(one(call).post.people).toEqual([]);
+  });
+
+  it('is not remembered where that is off', () => {
+    expect(one(anIdentify({ traits }), {}, { rememberUsers: false }).post.people).toEqual([]);
+  });
+});
+
+describe('a call that is not meant for Klaviyo', () => {
+  it.each(['group', 'alias'])('is skipped: %s', (type) => {
+    const { post } = one({ type, userId: '42', groupId: 'g', previousId: 'a' });
+    expect(post).toMatchObject({ entries: [], people: [], skipped: [type] });
+  });
+
+  it.each([
+    [{ All: false }, true],
+    [{ All: false, Klaviyo: true }, false],
+    [{ All: false, Klaviyo: { listId: 'l' } }, false],
+    [{ All: false, Klaviyo: null }, true],
+    [{ Klaviyo: false }, true],
+    [{ All: true, Klaviyo: false }, true],
+    [{ All: true }, false],
+    [{ 'Google Analytics': false }, false],
+    [{}, false],
+    [[], false],
+  ])('has integrations %j: %s', (integrations, isSkipped) => {
+    const expected = isSkipped ? ['integration_off'] : [];
+    expect(one(aTrack({ integrations })).post.skipped).toEqual(expected);
+    expect(one(aTrack(), { integrations }).post.skipped).toEqual(expected);
+  });
+
+  it('is skipped by what it says itself, and not by what the batch says', () => {
+    const around = { integrations: { Klaviyo: false } };
+    expect(one(aTrack({ integrations: { Klaviyo: true } }), around).post.skipped).toEqual([]);
+  });
+});
+
+describe('a batch', () => {
+  it('has its context count for each call, and that of a call win', () => {
+    const traits = { email: 'ada@klaviyo-demo.com' };
+    expect(entryOf(aTrack(), { context: { traits } })).toMatchObject(traits);
+    const own = { traits: { email: 'grace@klaviyo-demo.com' } };
+    const call = aTrack({ context: own });
+    expect(entryOf(call, { context: { traits } })).toMatchObject(own.traits);
+  });
+
+  it('says which of its parts are no calls, and takes the others', () => {
+    const batch = [{ type: 'merge', messageId: 'm-0' }, {}, 5, null, aTrack(), { type: 'Track' }];
+    const { post, noCalls, messageIds } = read(JSON.stringify({ batch }));
+    expect(noCalls.map(({ index, code }) => [index, code])).toEqual([
+      [0, 'unknown_type'],
+      [1, 'unknown_type'],
+      [2, 'not_valid'],
+      [3, 'not_valid'],
+      [5, 'unknown_type'],
+    ]);
+    expect(noCalls[0]?.detail).toBe(
+      'type must be one of track, identify, page, screen, group, alias',
+    );
+    expect(post.entries.map(({ index }) => index)).toEqual([4]);
+    expect([messageIds[0], messageIds[4]]).toEqual(['m-0', 'm-1']);
+  });
+
+  it('has what is wrong with the JSON of one call stay with it', () => {
+    const good = '{"type":"track","event":"e","userId":"1"}';
+    const bad = '{"type":"track","event":"e","userId":"1","properties":{"a":"\\ud800","a":1}}';
+    const { post, noCalls } = read(`{"batch":[${good},${bad},${good}]}`);
+    expect(post.entries.map(({ index }) => index)).toEqual([0, 2]);
+    expect(noCalls).toMatchObject([{ index: 1, code: 'not_valid' }]);
+    expect(noCalls[0]?.detail).toMatch(/^\/properties\/a /);
+  });
+
+  it('may be empty', () => {
+    expect(read('{"batch":[]}').post).toMatchObject({ entries: [], skipped: [] });
+  });
+
+  it.each([
+    ['5', 'must be {"batch":[…]}'],
+    ['[]', 'must be {"batch":[…]}'],
+    ['{}', 'must be {"batch":[…]}'],
+    ['{"batch":{}}', 'must be {"batch":[…]}'],
+    ['{"batch":[],"batch":[]}', '/batch is given more than once'],
+    ['{"batch":[{}],"context":[{"a":1,"a":2}]}', '/context/0/a is given more than once'],
+    [`{"batch":[${'0,'.repeat(50_000)}0]}`, 'holds more than 50000 calls'],
+  ])('is none: %.40s', (text, detail) => {
+    expect(map(text)).toEqual({ ok: false, detail });
+  });
+});
+
+describe('a single call', () => {
+  it('has its type from its path', () => {
+    const { post } = read('{"userId":"42","event":"Viewed","type":"identify"}', { kind: 'track' });
+    expect(post.entries).toMatchObject([{ lane: 'events', entry: { event_name: 'Viewed' } }]);
+  });
+
+  it.each(['5', '[]', 'null', '{"userId":"1","userId":"2"}'])('is none: %s', (text) => {
+    expect(map(text, { kind: 'track' })).toMatchObject({ ok: false });
+  });
+});
+
+describe('whatever is posted', () => {
+  const name = fc.constantFrom(
+    ...['type', 'userId', 'event', 'traits', 'properties', 'context', 'integrations', 'timestamp'],
+    ...['sentAt', 'messageId', 'name', 'email', 'phone', 'address', 'company', 'revenue', 'batch'],
+  );
+  const value = fc.letrec<{ value: unknown }>((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 4 },
+      fc.constantFrom('track', 'identify', 'page', '2026-01-15T11:00:00Z', '0001-01-01', '1.5', ''),
+      fc.jsonValue({ maxDepth: 1 }),
+      fc.dictionary(name, tie('value')),
+      fc.array(tie('value'), { maxLength: 3 }),
+    ),
+  })).value;
+  const kind = fc.constantFrom('batch', 'track', 'identify', 'page', 'alias');
+
+  it('the map never throws, and accounts for each part of a batch', () => {
+    let entries = 0;
+    fc.assert(
+      fc.property(kind, fc.array(value, { maxLength: 4 }), value, (each, batch, around) => {
+        map(JSON.stringify(around), { kind: each });
+        const text = JSON.stringify({ ...(around !== null && { context: around }), batch });
+        const found = map(text, { kind: 'batch' });
+        // Refused as a whole for a name such as __proto__ beside the batch.
+        fc.pre(found.ok);
+        const { post, noCalls } = found;
+        const { skipped } = post;
+        expect(post.entries.length + skipped.length + noCalls.length).toBe(batch.length);
+        entries += post.entries.length;
+      }),
+      { numRuns: 2000 },
+    );
+    expect(entries).toBeGreaterThan(0);
+  });
+});

@@ -1,0 +1,498 @@
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { toLongUrl } from '../../../src/sources/segment/paths.js';
+import type { AcceptedSourced, SourcedOptions } from '../../../src/ingest/accept-from-source.js';
+import type { SourcedPost } from '../../../src/ingest/source-entry.js';
+import { createManualClock } from '../../support/manual-clock.js';
+import { adminKey, ingestKey, metricValue, startServer, type Overrides } from '../../http/harness.js';
+
+const takenOne: AcceptedSourced = {
+  kind: 'taken',
+  accepted: 1,
+  duplicates: 0,
+  rejected: [],
+  repeat: false,
+};
+
+/** A server whose accept half answers so, and what reached it. */
+async function start(overrides: Overrides = {}, answer: AcceptedSourced = takenOne) {
+  const posted: (SourcedPost & SourcedOptions)[] = [];
+  const server = await startServer({
+    acceptSourced: (post, options) => {
+      posted.push({ ...post, ...options });
+      return Promise.resolve(answer);
+    },
+    ...overrides,
+  });
+  return { ...server, posted };
+}
+
+const closed = { RELAY_API_KEYS: [ingestKey], RELAY_ADMIN_KEYS: [adminKey] };
+const aCall = { type: 'track', userId: '42', event: 'Viewed', messageId: 'm-1' };
+const aBatch = { batch: [aCall] };
+const basic = (text: string) => ({
+  authorization: `Basic ${Buffer.from(text).toString('base64')}`,
+});
+const invalidKey = {
+  success: false,
+  code: 'invalid_write_key',
+  message: 'the write key is missing or not known; it is an ingest key of the relay',
+};
+const nothingRejected = { success: true, accepted: 1, duplicates: 0, rejected: [] };
+
+const batchPaths = ['/v1/batch', '/v1/import', '/v1/b'];
+const singlePaths = [
+  ...['/v1/track', '/v1/identify', '/v1/page', '/v1/screen', '/v1/group', '/v1/alias'],
+  ...['/v1/t', '/v1/i', '/v1/p', '/v1/s', '/v1/g', '/v1/a'],
+];
+
+describe.each([...batchPaths, ...singlePaths])('POST %s', (path) => {
+  const body = batchPaths.includes(path) ? aBatch : aCall;
+
+  it.each(['', '/', '?x=1', '/?x=1'])('is taken with "%s" behind it', async (behind) => {
+    const { post, posted } = await start();
+    const answer = await post(path + behind, body);
+    expect([answer.status, answer.json]).toEqual([200, nothingRejected]);
+    expect(posted).toMatchObject([{ source: 'segment', strict: false }]);
+    const parts = posted.flatMap(({ entries, skipped }) => [...entries, ...skipped]);
+    expect(parts).toHaveLength(1);
+  });
+});
+
+describe('paths', () => {
+  it.each([
+    '/v1/events/batch',
+    '/v1/events',
+    '/v1/x',
+    '/v1/bb',
+    '/v1/b/t',
+    '/v1/batch//',
+    '/b',
+    '/',
+  ])('stay as they are where they are none of these: %s', (path) =>
+    expect(toLongUrl(path)).toBe(path),
+  );
+
+  it('are counted by the name they have in full', async () => {
+    const { post, metrics } = await start();
+    await post('/v1/b/', aBatch);
+    const labels = { route: '/v1/batch', method: 'POST', status: '200' };
+    expect(await metricValue(metrics, 'relay_http_requests_total', labels)).toBe(1);
+  });
+
+  it("leave the relay's own routes alone", async () => {
+    const { post, accepted } = await start();
+    expect((await post('/v1/events/batch', [])).status).toBe(202);
+    expect(accepted).toHaveLength(1);
+  });
+
+  it('take POST and a preflight, and say so', async () => {
+    const { call } = await start();
+    const answer = await call('GET', '/v1/batch');
+    expect([answer.status, answer.headers.allow]).toEqual([405, 'OPTIONS, POST']);
+  });
+});
+
+describe('a body', () => {
+  const text = JSON.stringify(aBatch);
+
+  it.each([
+    'application/json',
+    'text/plain;charset=UTF-8',
+    'application/x-www-form-urlencoded',
+    'application/json; charset=iso-8859-1',
+    'image/png',
+    undefined,
+  ])('may say that it is %s', async (type) => {
+    const { call, posted } = await start();
+    const headers = { ...(type !== undefined && { 'content-type': type }) };
+    expect((await call('POST', '/v1/batch', { headers, body: text })).status).toBe(200);
+    expect(posted).toMatchObject([{ entries: [{ entry: { event_name: 'Viewed' } }] }]);
+  });
+
+  it.each([
+    ['gzip', gzipSync(text)],
+    ['deflate', deflateSync(text)],
+    ['br', brotliCompressSync(text)],
+  ])('may be encoded as %s', async (encoding, body) => {
+    const { call, posted } = await start();
+    const headers = { 'content-encoding': encoding, 'content-type': 'application/json' };
+    expect((await call('POST', '/v1/batch', { headers, body })).status).toBe(200);
+    expect(posted).toMatchObject([{ entries: [{ entry: { event_name: 'Viewed' } }] }]);
+  });
+
+  const gzip = { 'content-encoding': 'gzip' };
+  const refused: [string, string | Buffer, Record<string, string>, RegExp][] = [
+    ['is no JSON', '{"batch":[', {}, /^the body is not valid JSON/],
+    ['is empty', '', {}, /^the body is empty/],
+    ['has no batch', '{}', {}, /^the body must be {"batch":/],
+    ['is too large', 'a'.repeat(10_001), {}, /10000 bytes/],
+    ['is too large once it is expanded', gzipSync('a'.repeat(10_001)), gzip, /10000 bytes/],
+    ['is not what its encoding says', 'text', gzip, /corrupt/],
+    ['has an unknown encoding', text, { 'content-encoding': 'zstd' }, /gzip, deflate, br/],
+    ['is no UTF-8', Buffer.from([0x7b, 0xff]), {}, /UTF-8/],
+  ];
+
+  it.each(refused)(
+    'is a 400 where it %s, for no SDK would learn by trying again',
+    async (...row) => {
+      const [, body, headers, message] = row;
+      const { call, posted } = await start();
+      const answer = await call('POST', '/v1/batch', { headers, body });
+      expect(answer.status).toBe(400);
+      expect(answer.headers['content-type']).toMatch(/^application\/json/);
+      expect(answer.json).toEqual({
+        success: false,
+        code: expect.stringMatching(/^(invalid|too_large|unsupported_media_type)$/) as string,
+        message: expect.stringMatching(message) as string,
+      });
+      expect(posted).toEqual([]);
+    },
+  );
+
+  it.each(refused)(
+    'is a 401 where it %s and no key came with it: a stranger learns no more',
+    async (_what, body, headers) => {
+      const { call } = await start({ config: closed });
+      const answer = await call('POST', '/v1/batch', { headers, body });
+      expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+    },
+  );
+});
+
+describe('a write key', () => {
+  it.each([
+    ['the user of Basic', basic(`${ingestKey}:`), {}],
+    ['the user of Basic, without the colon', basic(ingestKey), {}],
+    ['the user of Basic, whatever the body says', basic(`${ingestKey}:`), { writeKey: 'wrong' }],
+    ['the user of Basic, with some password', basic(`${ingestKey}:x`), {}],
+    ['lower-case basic', { authorization: basic(ingestKey).authorization.replace('B', 'b') }, {}],
+    ['the body', {}, { writeKey: ingestKey }],
+    ['the body, where Basic names nobody', basic(':'), { writeKey: ingestKey }],
+    [
+      'the body, beside a token of OAuth',
+      { authorization: 'Bearer oauth' },
+      { writeKey: ingestKey },
+    ],
+    ['Bearer', { authorization: `Bearer ${ingestKey}` }, {}],
+    ['X-API-Key', { 'x-api-key': ingestKey }, {}],
+    ['an admin key', basic(adminKey), {}],
+  ])('may be %s', async (_what, headers, body) => {
+    const { post, posted } = await start({ config: closed });
+    expect((await post('/v1/batch', { ...aBatch, ...body }, headers)).status).toBe(200);
+    expect(posted).toHaveLength(1);
+  });
+
+  it.each([
+    ['nowhere', {}, {}],
+    ['wrong in Basic', basic('wrong-key-1:'), {}],
+    ['wrong in Basic, which counts before the body', basic('wrong-key-1'), { writeKey: ingestKey }],
+    ['the password of Basic', basic(`:${ingestKey}`), {}],
+    ['wrong in the body', {}, { writeKey: `${ingestKey}x` }],
+    ['of another kind', {}, { writeKey: [ingestKey] }],
+    ['wrong as Bearer', { authorization: 'Bearer wrong-key-1' }, {}],
+    ['in a call', {}, { batch: [{ ...aCall, writeKey: ingestKey }] }],
+  ])('is missing where it is %s: 401', async (_what, headers, body) => {
+    const { post, posted } = await start({ config: closed });
+    const answer = await post('/v1/batch', { ...aBatch, ...body }, headers);
+    expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+    // A Basic challenge would have a browser ask for a password.
+    expect(answer.headers['www-authenticate']).toBe('Bearer realm="klaviyo-relay"');
+    expect(posted).toEqual([]);
+  });
+
+  it('is not asked for where there are no keys', async () => {
+    const { post } = await start();
+    expect((await post('/v1/batch', aBatch, basic('anything:'))).status).toBe(200);
+  });
+
+  it('without one, a web page from elsewhere is refused in the same form', async () => {
+    const { post } = await start();
+    const answer = await post('/v1/batch', aBatch, { origin: 'https://shop.example.com' });
+    expect([answer.status, answer.json]).toEqual([
+      403,
+      {
+        success: false,
+        code: 'forbidden',
+        message: 'without RELAY_API_KEYS only this machine is served',
+      },
+    ]);
+  });
+});
+
+describe('what a stranger does', () => {
+  const full = { reason: 'full', retryAfterMs: 5000 } as const;
+
+  it.each([
+    ['asks for something odd', '/v1/batch?strict=perhaps', {}],
+    ['comes while the relay is full', '/v1/batch', { refusal: () => full }],
+    ['comes while the relay stops', '/v1/batch', { isDraining: () => true }],
+    [
+      'meets a failure of ours',
+      '/v1/batch',
+      {
+        clock: {
+          ...createManualClock(),
+          now: () => {
+            throw new Error('out of order');
+          },
+        },
+      },
+    ],
+  ])('is answered 401 where it %s', async (_what, path, overrides) => {
+    const { post } = await start({ config: closed, ...(overrides as Overrides) });
+    const answer = await post(path, aBatch, {});
+    expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+  });
+});
+
+describe('an answer', () => {
+  it('names the calls that cannot be sent, by the ids of their SDK', async () => {
+    const rejected = [
+      { index: 2, errors: [{ pointer: '/event_name', detail: 'is required' }] },
+      { index: 0, errors: [{ pointer: '', detail: 'needs somebody' }] },
+    ];
+    const { post, metrics } = await start({}, { ...takenOne, duplicates: 3, rejected });
+    const batch = [{ ...aCall, messageId: undefined }, { type: 'merge', messageId: 'm-2' }, aCall];
+    expect((await post('/v1/batch', { batch })).json).toEqual({
+      success: true,
+      accepted: 1,
+      duplicates: 3,
+      rejected: [
+        { index: 0, code: 'not_valid', message: 'needs somebody' },
+        {
+          index: 1,
+          messageId: 'm-2',
+          code: 'unknown_type',
+          message: 'type must be one of track, identify, page, screen, group, alias',
+        },
+        {
+          index: 2,
+          messageId: 'm-1',
+          code: 'not_valid',
+          message: '/event_name is required',
+        },
+      ],
+    });
+    const labels = { lane: 'events', outcome: 'invalid' };
+    expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(1);
+  });
+
+  it('lists 5,000 rejected calls at most, and counts the others', async () => {
+    const errors = [{ pointer: '/event_name', detail: 'is required' }];
+    const rejected = Array.from({ length: 4000 }, (_, index) => ({ index, errors }));
+    const config = { BODY_LIMIT_BYTES: 5_000_000 };
+    const { post } = await start({ config }, { ...takenOne, rejected });
+    const batch = [...Array<object>(4000).fill(aCall), ...Array<object>(3000).fill({})];
+    const taken = (await post('/v1/batch', { batch })).json as Record<string, unknown>;
+    expect(taken).toMatchObject({ success: true, accepted: 1, rejected_unlisted: 2000 });
+    expect(taken.rejected).toHaveLength(5000);
+    expect(taken.rejected).toMatchObject({
+      3999: { index: 3999, code: 'not_valid' },
+      4000: { index: 4000, code: 'unknown_type' },
+    });
+    const batchOfNone = Array<object>(7000).fill({});
+    expect((await post('/v1/batch?strict=1', { batch: batchOfNone })).json).toMatchObject({
+      message: '7000 calls are not valid, and in strict mode nothing is taken then',
+      rejected: { length: 5000 },
+      rejected_unlisted: 2000,
+    });
+  });
+
+  it('is 429 and when to come back where the relay takes nothing', async () => {
+    const { post, metrics } = await start({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
+    const answer = await post('/v1/batch', aBatch);
+    expect([answer.status, answer.headers['retry-after']]).toEqual([429, '1']);
+    expect(answer.json).toEqual({
+      success: false,
+      code: 'unavailable',
+      message: 'the buffer is full; nothing was taken',
+    });
+    const labels = { lane: 'events', outcome: 'refused' };
+    expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(1);
+  });
+
+  it.each([
+    ['full', 1500, '2'],
+    ['unavailable', 900_000, '300'],
+    ['closed', 0, '1'],
+  ] as const)('is 429 where the store is %s by then', async (reason, retryAfterMs, seconds) => {
+    const { post } = await start({}, { kind: 'refused', reason, retryAfterMs });
+    const answer = await post('/v1/batch', aBatch);
+    expect([answer.status, answer.headers['retry-after']]).toEqual([429, seconds]);
+  });
+
+  it('is 429 while the relay stops, with a key in the body as in the headers', async () => {
+    const config = { ...closed, SHUTDOWN_TIMEOUT_MS: 600_000 };
+    const { post } = await start({ config, isDraining: () => true });
+    for (const [headers, body] of [
+      [basic(ingestKey), {}],
+      [{}, { writeKey: ingestKey }],
+    ] as const) {
+      const answer = await post('/v1/batch', { ...aBatch, ...body }, headers);
+      expect([answer.status, answer.headers['retry-after']]).toEqual([429, '300']);
+    }
+  });
+
+  it('is 500 in the same form where the relay fails, and that is logged', async () => {
+    const { post, logged } = await start({
+      acceptSourced: () => Promise.reject(new Error('out of order')),
+    });
+    const answer = await post('/v1/batch', aBatch);
+    expect([answer.status, answer.json]).toEqual([
+      500,
+      { success: false, code: 'internal', message: 'an unexpected failure; it was logged' },
+    ]);
+    expect(JSON.stringify(logged)).toContain('out of order');
+  });
+});
+
+describe('a quota', () => {
+  const config = { ...closed, INGEST_RATE_LIMIT_PER_SECOND: 2 };
+
+  it('counts the calls of SDKs and those of other routes together, wherever the key is', async () => {
+    const { post, clock } = await start({ config });
+    const asHeader = () => post('/v1/batch', aBatch, basic(ingestKey));
+    const asBody = () => post('/v1/t', { ...aCall, writeKey: ingestKey });
+    expect((await asHeader()).status).toBe(200);
+    expect((await post('/v1/events', {}, { 'x-api-key': ingestKey })).status).toBe(202);
+    for (const ask of [asHeader, asBody]) {
+      const answer = await ask();
+      expect([answer.status, answer.headers['retry-after']]).toEqual([429, '1']);
+      expect(answer.json).toEqual({
+        success: false,
+        code: 'over_quota',
+        message: 'each caller may send 2 requests a second',
+      });
+    }
+    expect((await post('/v1/batch', aBatch, basic(adminKey))).status).toBe(200);
+    await clock.advance(1000);
+    expect((await asBody()).status).toBe(200);
+  });
+
+  it('is not used up by strangers', async () => {
+    const { post } = await start({ config });
+    for (let count = 0; count < 5; count++) {
+      expect((await post('/v1/batch', { ...aBatch, writeKey: 'wrong' })).status).toBe(401);
+    }
+    expect((await post('/v1/batch', aBatch, basic(ingestKey))).status).toBe(200);
+  });
+});
+
+describe('strict mode', () => {
+  it.each([
+    ['?strict=1', {}, true],
+    ['?strict=true', {}, true],
+    ['', { 'x-strict-mode': '1' }, true],
+    ['?strict=0', {}, false],
+    ['', { 'x-strict-mode': '0' }, false],
+  ])('is asked for by %s %j: %s', async (query, headers, strict) => {
+    const { post, posted } = await start();
+    expect((await post(`/v1/batch${query}`, aBatch, headers)).status).toBe(200);
+    expect(posted).toMatchObject([{ strict }]);
+  });
+
+  it('answers 400 where an entry cannot be sent', async () => {
+    const rejected = [{ index: 0, errors: [{ pointer: '/event_name', detail: 'is required' }] }];
+    const { post } = await start({}, { kind: 'invalid', rejected });
+    const answer = await post('/v1/batch?strict=1', aBatch);
+    expect([answer.status, answer.json]).toEqual([
+      400,
+      {
+        success: false,
+        code: 'rejected',
+        message: '1 call is not valid, and in strict mode nothing is taken then',
+        rejected: [
+          { index: 0, messageId: 'm-1', code: 'not_valid', message: '/event_name is required' },
+        ],
+      },
+    ]);
+  });
+
+  it('answers 400 where a part is no call, and takes nothing', async () => {
+    const { post, posted, metrics } = await start();
+    const answer = await post('/v1/batch?strict=1', { batch: [aCall, { type: 'merge' }] });
+    expect([answer.status, posted]).toEqual([400, []]);
+    expect(answer.json).toMatchObject({ rejected: [{ index: 1, code: 'unknown_type' }] });
+    const labels = { lane: 'events', outcome: 'invalid' };
+    expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(2);
+  });
+
+  it('is a 400 where it is neither', async () => {
+    const { post } = await start();
+    const answer = await post('/v1/batch?strict=perhaps', aBatch);
+    expect(answer.status).toBe(400);
+    expect(answer.json).toMatchObject({
+      message: 'the query is not valid: /strict must be 1 or 0',
+    });
+  });
+});
+
+describe('a browser', () => {
+  const origin = { origin: 'https://shop.example.com' };
+
+  it('may ask before it posts, and needs no key for that', async () => {
+    const { call, posted } = await start({ config: closed });
+    const answer = await call('OPTIONS', '/v1/t', {
+      headers: {
+        ...origin,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,content-type',
+      },
+    });
+    expect([answer.status, answer.text]).toEqual([204, '']);
+    expect(answer.headers).toMatchObject({
+      'access-control-allow-origin': '*',
+      'access-control-allow-methods': 'POST',
+      'access-control-allow-headers': expect.stringMatching(
+        /^authorization, content-type,/,
+      ) as string,
+    });
+    expect(posted).toEqual([]);
+  });
+
+  it.each([
+    ['200', basic(ingestKey), aCall],
+    ['400', basic(ingestKey), []],
+    ['401', {}, aCall],
+  ])('may read the answer: %s', async (status, headers, body) => {
+    const { post } = await start({ config: closed });
+    const answer = await post('/v1/t', body, { ...origin, ...headers });
+    expect(String(answer.status)).toBe(status);
+    expect(answer.headers['access-control-allow-origin']).toBe('*');
+    expect(answer.headers['access-control-expose-headers']).toBe('retry-after');
+  });
+
+  it('may neither ask nor read at other addresses', async () => {
+    const { call } = await start({ config: closed });
+    const answer = await call('OPTIONS', '/v1/events', { headers: origin });
+    expect(answer.status).toBe(405);
+    expect(answer.headers).not.toHaveProperty('access-control-allow-origin');
+  });
+});
+
+describe('whatever comes with a key', () => {
+  it('is never answered 5xx', async () => {
+    const { call } = await start({ config: closed });
+    const path = fc.constantFrom(...batchPaths, ...singlePaths);
+    const body = fc.oneof(
+      fc.json({ stringUnit: 'binary' }),
+      fc.json().map((text) => `{"batch":[${text}]}`),
+      fc.json().map((text) => `{"userId":1,"traits":${text},"properties":${text}}`),
+      fc.string({ unit: 'binary' }),
+    );
+    const query = fc.constantFrom('', '/', '?strict=1', '?strict', '?%');
+    await fc.assert(
+      fc.asyncProperty(path, query, body, async (where, behind, text) => {
+        const answer = await call('POST', where + behind, {
+          headers: basic(ingestKey),
+          body: text,
+        });
+        expect([200, 400]).toContain(answer.status);
+        expect(answer.json).toMatchObject({ success: answer.status === 200 });
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,43 @@
+import { draftSourced } from '../../../src/ingest/draft-source-entry.js';
+import { createToE164 } from '../../../src/ingest/phone.js';
+import { mapShopify } from '../../../src/sources/shopify/map.js';
+import type { OrderValue, SourcedEntry, SourcedPost } from '../../../src/ingest/source-entry.js';
+import { parseJson } from '../../../src/json.js';
+import { shop } from '../../support/shopify.js';
+import { receivedAt, toJson } from '../../ingest/fixture.js';
+import { newestRules } from '../../support/revisions.js';
+
+/** `payload`: a value, or JSON where its digits matter. */
+export function mapTopic(
+  topic: string,
+  payload: unknown,
+  orderValue: OrderValue = 'total',
+): SourcedPost {
+  const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
+  const parsed = parseJson(text);
+  if (!parsed.ok) throw new Error(parsed.fault.detail);
+  return mapShopify({ topic, shop, delivery: 'wh-1', body: parsed.value, orderValue });
+}
+
+export function entriesOf(
+  topic: string,
+  payload: unknown,
+  orderValue?: OrderValue,
+): readonly SourcedEntry['entry'][] {
+  return mapTopic(topic, payload, orderValue).entries.map(({ entry }) => entry);
+}
+
+/** What Klaviyo gets of it, or the words of the dead letter it becomes. */
+export function sentOf(topic: string, payload: unknown): readonly unknown[] {
+  const context = {
+    acceptedAt: receivedAt,
+    newId: () => 'made',
+    toE164: createToE164(),
+    rules: newestRules,
+    backfillBefore: -Infinity,
+  };
+  return mapTopic(topic, payload).entries.map((entry) => {
+    const { draft } = draftSourced('shopify', entry, context);
+    return draft.bury === undefined ? toJson(draft.payload) : draft.bury.code;
+  });
+}

@@ -1,0 +1,81 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { aCheckout, aCustomer, anOrder, aRefund } from '../../support/shopify.js';
+import { mapTopic, sentOf } from './fixture.js';
+
+const mapped = [
+  ['orders/create', anOrder()],
+  ['orders/fulfilled', anOrder()],
+  ['orders/partially_fulfilled', anOrder()],
+  ['orders/cancelled', anOrder()],
+  ['refunds/create', aRefund()],
+  ['checkouts/create', aCheckout()],
+  ['customers/create', aCustomer()],
+  ['customers/update', aCustomer()],
+] as const;
+
+describe('a topic', () => {
+  it.each([
+    'checkouts/update',
+    'orders/updated',
+    'products/create',
+    'customers/data_request',
+    'customers/redact',
+    'shop/redact',
+    '',
+    'constructor',
+  ])('without a map goes no further: %s', (topic) => {
+    const { entries, skipped } = mapTopic(topic, anOrder());
+    expect([entries, skipped]).toEqual([[], ['unmapped']]);
+  });
+
+  it('of privacy is not remembered', () => {
+    const request = '{"shop_id":1,"customer":{"id":42,"email":"ada@klaviyo-demo.com"}}';
+    expect(mapTopic('customers/redact', request).people).toEqual([]);
+  });
+
+  it('is handed on with the id of the delivery', () => {
+    expect(mapTopic('orders/create', anOrder())).toMatchObject({
+      source: 'shopify',
+      topic: 'orders/create',
+      delivery: 'wh-1',
+    });
+  });
+});
+
+describe.each(mapped)('%s', (topic, payload) => {
+  it.each([null, 7, 'text', [], [[]], {}].map((body) => JSON.stringify(body)))(
+    'takes %s for a payload that says nothing',
+    (body) => {
+      expect(() => sentOf(topic, body)).not.toThrow();
+    },
+  );
+
+  it('is mapped alike every time', () => {
+    expect(mapTopic(topic, payload)).toEqual(mapTopic(topic, payload));
+  });
+
+  it('lives with any field being null, and sends what is left', () => {
+    // A refund of no order is about nobody, and nothing will tell of whom.
+    const names = Object.keys(payload).filter((name) => name !== 'order_id');
+    for (const name of names) {
+      const sent = sentOf(topic, { ...payload, [name]: null });
+      expect(sent, name).not.toContain('not_valid');
+    }
+  });
+
+  it('lives with any field being anything', () => {
+    const odd = fc.tuple(fc.constantFrom(...Object.keys(payload)), fc.jsonValue());
+    fc.assert(
+      fc.property(fc.array(odd, { maxLength: 6 }), (fields) => {
+        sentOf(topic, { ...payload, ...Object.fromEntries(fields) });
+      }),
+    );
+  });
+
+  it('makes half a character a whole one', () => {
+    const broken = JSON.stringify({ ...payload, note: '?', first_name: '?', name: '?' });
+    const sent = JSON.stringify(sentOf(topic, broken.replaceAll('"?"', '"\\ud83d"')));
+    expect(sent).not.toContain('\\ud83d');
+  });
+});

@@ -1,0 +1,242 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { AcceptedSourced } from '../../../src/ingest/accept-from-source.js';
+import type { SourcedPost } from '../../../src/ingest/source-entry.js';
+import { stripeSecret, toStripeHeaders } from '../../support/stripe-delivery.js';
+import { aCharge, anIntent, aStripeEvent } from '../../support/stripe-payloads.js';
+import { adminKey, ingestKey, problemOf, startServer, type Overrides } from '../../http/harness.js';
+
+const path = '/webhooks/stripe';
+const taken: AcceptedSourced = {
+  kind: 'taken',
+  accepted: 1,
+  duplicates: 0,
+  rejected: [],
+  repeat: false,
+};
+const aText = (overrides = {}) =>
+  JSON.stringify(aStripeEvent('charge.succeeded', aCharge(), overrides));
+
+/** A server that has a secret, and whatever it gave to the accept half. */
+async function startStripe(overrides: Overrides = {}, answer: AcceptedSourced = taken) {
+  const posts: SourcedPost[] = [];
+  const server = await startServer({
+    acceptSourced: (post) => {
+      posts.push(post);
+      return Promise.resolve(answer);
+    },
+    ...overrides,
+    config: { STRIPE_WEBHOOK_SECRETS: ['whsec_older_1', stripeSecret], ...overrides.config },
+  });
+  const deliver = (body: string | Buffer, headers: Record<string, string> = {}) => {
+    const signed = toStripeHeaders(body.toString(), server.clock.now());
+    return server.call('POST', path, { body, headers: { ...signed, ...headers } });
+  };
+  return { ...server, posts, deliver };
+}
+
+describe('POST /webhooks/stripe', () => {
+  it('takes what Stripe signed, without a key of the relay', async () => {
+    const { deliver, posts } = await startStripe({
+      config: { RELAY_API_KEYS: [ingestKey], RELAY_ADMIN_KEYS: [adminKey] },
+    });
+    const answer = await deliver(aText());
+    expect(answer).toMatchObject({
+      status: 200,
+      json: { accepted: 1, duplicates: 0, dead_lettered: 0, skipped: [], repeat: false },
+    });
+    expect(posts).toMatchObject([{ topic: 'charge.succeeded', entries: [{ lane: 'events' }] }]);
+  });
+
+  it('answers what became of it', async () => {
+    const errors = [{ pointer: '', detail: 'is odd' }];
+    const rejected = [{ index: 0, errors }];
+    const { deliver } = await startStripe({}, { ...taken, accepted: 0, rejected });
+    const answer = await deliver(
+      JSON.stringify(aStripeEvent('payment_intent.succeeded', anIntent())),
+    );
+    expect(answer.json).toEqual({
+      accepted: 0,
+      duplicates: 0,
+      dead_lettered: 1,
+      skipped: ['other_revenue_source'],
+      repeat: false,
+    });
+  });
+
+  it('says that a delivery came before', async () => {
+    const { deliver } = await startStripe({}, { ...taken, accepted: 0, repeat: true });
+    expect((await deliver(aText({ type: 'x' }))).json).toMatchObject({ repeat: true, skipped: [] });
+  });
+
+  it('verifies the bytes that came, whatever their form and encoding', async () => {
+    const { deliver } = await startStripe();
+    const text = JSON.stringify(
+      aStripeEvent('charge.succeeded', aCharge({ description: 'é 😀' })),
+      null,
+      2,
+    );
+    expect((await deliver(`${text}\r\n`)).status).toBe(200);
+    expect((await deliver(text, { 'content-type': 'text/plain' })).status).toBe(200);
+  });
+
+  it('takes lists and metadata of any length, and leaves them out', async () => {
+    const { deliver, posts } = await startStripe({ config: { BODY_LIMIT_BYTES: 5_000_000 } });
+    const metadata = Object.fromEntries(Array.from({ length: 5001 }, (_, i) => [`k${i}`, 'v']));
+    const charge = aCharge({ metadata, refunds: { data: Array<number>(90_000).fill(1) } });
+    const unmapped = await deliver(JSON.stringify(aStripeEvent('charge.updated', charge)));
+    expect(unmapped).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
+    const mapped = await deliver(JSON.stringify(aStripeEvent('charge.succeeded', charge)));
+    expect(mapped).toMatchObject({ status: 200, json: { accepted: 1, skipped: ['too_long'] } });
+    expect(posts[1]?.entries).toMatchObject([
+      { entry: { event_name: 'Successfully Paid', value: 29.98 } },
+    ]);
+    expect(JSON.stringify(posts[1]?.entries)).not.toContain('Metadata');
+  });
+
+  it('reads integers beyond 2^53', async () => {
+    const { deliver, posts } = await startStripe();
+    const text = aText().replace('"amount_captured":2998', '"amount_captured":900719925474099300');
+    await deliver(text);
+    expect(JSON.stringify(posts[0]?.entries[0]?.entry.value)).toBe('"9007199254740993"');
+  });
+
+  it('maps by the settings', async () => {
+    const config = { STRIPE_REVENUE_SOURCE: 'payment_intent', STRIPE_TEST_EVENTS: true } as const;
+    const { deliver, posts } = await startStripe({ config });
+    const customer = { id: 'cus_1', object: 'customer', metadata: { shop_id: '42' } };
+    const event = (key: string) =>
+      JSON.stringify(
+        aStripeEvent('payment_intent.succeeded', anIntent({ customer }), {
+          id: key,
+          livemode: false,
+        }),
+      );
+    await deliver(event('a'));
+    expect(posts[0]?.entries[0]?.entry).toMatchObject({ value: 29.98, distinct_id: 'cus_1' });
+    const keyed = await startStripe({ config: { ...config, STRIPE_CUSTOMER_ID_KEY: 'shop_id' } });
+    await keyed.deliver(event('b'));
+    expect(keyed.posts[0]?.entries[0]?.entry).toMatchObject({ distinct_id: '42' });
+  });
+
+  it.each([
+    ['is not JSON', '{"id":'],
+    ['is empty', ''],
+  ])('is a 400 where a signed body %s', async (_name, body) => {
+    const { deliver, posts } = await startStripe();
+    const answer = await deliver(body);
+    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+    expect(posts).toEqual([]);
+  });
+
+  it('takes a payment with an odd name in its metadata', async () => {
+    const { deliver, posts } = await startStripe();
+    const text = aText().replace(
+      '"metadata":{}',
+      '"metadata":{"constructor":"x","half":"\\ud800"}',
+    );
+    expect((await deliver(text)).status).toBe(200);
+    expect(posts[0]?.entries[0]?.entry.properties).toMatchObject({ Metadata: { half: '\ufffd' } });
+  });
+
+  it('is a 413 above the limit of a body', async () => {
+    const { deliver } = await startStripe();
+    expect((await deliver(aText({ more: 'x'.repeat(10_000) }))).status).toBe(413);
+  });
+});
+
+describe('a delivery that is not authentic', () => {
+  it.each([
+    ['no signature', {}, 'the header Stripe-Signature is missing'],
+    ['no readable one', { 'stripe-signature': 'v1=abc' }, 'Stripe-Signature has no timestamp: t=…'],
+    [
+      'one of another secret',
+      toStripeHeaders(aText(), Date.UTC(2026, 0, 15, 12), 'whsec_unknown_1'),
+      'no secret matches Stripe-Signature; is it the secret of this endpoint?',
+    ],
+    [
+      'an old one',
+      toStripeHeaders(aText(), Date.UTC(2026, 0, 15, 11, 54, 59)),
+      'Stripe-Signature is too old: more than 300 s (STRIPE_TOLERANCE_SECONDS)',
+    ],
+  ])('is a 401 that says so: %s', async (_name, headers, detail) => {
+    const { call, posts, logged } = await startStripe();
+    const answer = await call('POST', path, { body: aText(), headers });
+    expect(answer).toMatchObject({
+      status: 401,
+      headers: { 'www-authenticate': 'Stripe-Signature' },
+      json: { detail },
+    });
+    expect(posts).toEqual([]);
+    expect(JSON.stringify([answer, logged])).not.toContain(stripeSecret);
+    expect(JSON.stringify(logged)).not.toContain('klaviyo-demo');
+  });
+
+  it('is judged by the relay’s own clock', async () => {
+    const { call, clock } = await startStripe({ config: { STRIPE_TOLERANCE_SECONDS: 60 } });
+    const body = aText();
+    const headers = toStripeHeaders(body, clock.now());
+    clock.jump(60_000);
+    expect((await call('POST', path, { body, headers })).status).toBe(200);
+    clock.jump(1000);
+    expect((await call('POST', path, { body, headers })).status).toBe(401);
+  });
+});
+
+describe('where nothing can be taken', () => {
+  it('is a 404 like any other address without a secret', async () => {
+    const { deliver, call, posts } = await startStripe({ config: { STRIPE_WEBHOOK_SECRETS: [] } });
+    const unknown = await call('POST', '/webhooks/other');
+    const answer = await deliver(aText());
+    expect(answer.status).toBe(404);
+    const instance: unknown = expect.any(String);
+    expect(answer.json).toEqual({ ...(unknown.json as object), instance });
+    expect(posts).toEqual([]);
+  });
+
+  it('is a 503 before the body is read, for Stripe to come again', async () => {
+    const refusal = () => ({ reason: 'full', retryAfterMs: 1500 }) as const;
+    const { raw, posts } = await startStripe({ refusal });
+    const answer = await raw(
+      `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\nConnection: close\r\n\r\n`,
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 503 /);
+    expect(answer).toMatch(/retry-after: 2\r\n/i);
+    expect(posts).toEqual([]);
+  });
+
+  it('is a 503 where the store refuses it in the end', async () => {
+    const { deliver } = await startStripe({}, { kind: 'refused', reason: 'full', retryAfterMs: 1 });
+    expect(await deliver(aText())).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+  });
+
+  it('is a 503 that ends the connection while the relay stops', async () => {
+    const { deliver } = await startStripe({ isDraining: () => true });
+    const answer = await deliver(aText());
+    expect(answer).toMatchObject({ status: 503, headers: { connection: 'close' } });
+  });
+});
+
+describe('on loopback, without keys', () => {
+  it('comes through a tunnel, with the Host of that, and other addresses do not', async () => {
+    const { deliver, call } = await startStripe();
+    const headers = { host: 'shop.tunnel.example' };
+    expect((await deliver(aText(), headers)).status).toBe(200);
+    expect((await call('GET', '/livez', { headers })).status).toBe(403);
+  });
+});
+
+it('whatever a signed body is, there is an answer, and it is no 5xx', async () => {
+  const { deliver } = await startStripe({ logLevel: 'silent' });
+  const anything = fc.oneof(
+    fc.json({ stringUnit: 'binary' }),
+    fc.jsonValue().map((object) => JSON.stringify(aStripeEvent('charge.succeeded', object))),
+    fc.string({ unit: 'grapheme' }),
+  );
+  await fc.assert(
+    fc.asyncProperty(anything, async (body) => {
+      expect([200, 400]).toContain((await deliver(body)).status);
+    }),
+    { numRuns: 200 },
+  );
+});
