@@ -2,6 +2,7 @@
 // test/http/docs.test.ts renders the same from src/ and fails where the file has drifted.
 import { writeFileSync } from 'node:fs';
 import { pino } from 'pino';
+import { z } from 'zod';
 
 // From the build, since Node 20 cannot load TypeScript. Typed by src/, which is there without one.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
@@ -17,6 +18,9 @@ const { systemClock } = /** @type {typeof import('../src/clock.js')} */ (
 );
 const { createMetrics } = /** @type {typeof import('../src/metrics.js')} */ (
   await load('../dist/metrics.js')
+);
+const { sourceSettings, toSourceRoutes } = /** @type {typeof import('../src/sources/list.js')} */ (
+  await load('../dist/sources/list.js')
 );
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
 
@@ -39,7 +43,9 @@ const app = await createServer({
   metrics: createMetrics('0.0.0'),
   logger: pino({ level: 'silent' }),
   accept: { one: never, many: never },
+  sources: toSourceRoutes(z.object(sourceSettings).parse({})),
   views: {
+    sources: never,
     receipt: never,
     deliveries: never,
     delivery: never,

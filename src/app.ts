@@ -5,7 +5,8 @@ import { lanes } from './envelope.js';
 import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
-import { createAcceptSourced } from './ingest/accept-from-source.js';
+import { SourceActivity } from './ingest/source-activity.js';
+import { createAcceptFromSource } from './ingest/accept-from-source.js';
 import { applyMapping } from './sources/mapping/mapping.js';
 import { createMend } from './ingest/mend.js';
 import { startThreads } from './ingest/threads.js';
@@ -30,6 +31,7 @@ import {
 } from './observe.js';
 import { createSharedCount } from './redis/quota.js';
 import { Releasers } from './releasers.js';
+import { toSourceRoutes } from './sources/list.js';
 import { openStore } from './store/open.js';
 import type { Store } from './store/store.js';
 import { toViews, unlessAway } from './views.js';
@@ -211,6 +213,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   });
   started.add(() => threads.close());
   const getFacts: Store['getFacts'] = (keys) => unlessAway(store.getFacts(keys));
+  const activity = new SourceActivity({ clock, metrics });
   const acceptDeps = {
     ...deps,
     store: { ...watched, getFacts },
@@ -219,8 +222,9 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     eventRules: () => toRules(revision.current),
     backfillAfterMs: config.BACKFILL_AFTER,
   };
-  const acceptSourced = createAcceptSourced({
+  const acceptFromSource = createAcceptFromSource({
     ...acceptDeps,
+    activity,
     shape: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
   });
   const server = await createServer({
@@ -229,8 +233,14 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     metrics,
     logger: log,
     accept: createAccept({ ...acceptDeps, ...threads }),
-    acceptSourced,
-    views: toViews({ store, metrics, mend: createMend({ letters: store, accept: acceptSourced }) }),
+    acceptFromSource,
+    sources: toSourceRoutes(live.settings),
+    views: toViews({
+      store,
+      metrics,
+      activity,
+      mend: createMend({ letters: store, accept: acceptFromSource }),
+    }),
     readiness: () => toReadiness({ store, engine, limits, revision, draining }),
     refusal: () => store.refusal(),
     flush: (lane) => engine.flush(lane),

@@ -13,7 +13,8 @@ import {
   url,
   windows,
 } from './setting-rules.js';
-import { sourceSettings } from './source-settings.js';
+import { sourceSecrets, sourceSettings } from './sources/list.js';
+import { mappingFile } from './sources/mapping/file.js';
 
 const day = 86_400_000;
 
@@ -239,6 +240,11 @@ export const settingsSchema = z.object({
     .optional()
     .describe('Country of phone numbers without a + prefix'),
   ...sourceSettings,
+  MAPPING_FILE: mappingFile
+    .optional()
+    .describe(
+      'JSON or YAML file that renames metrics, picks properties and turns topics off; `klaviyo-relay check` explains it',
+    ),
   SHUTDOWN_TIMEOUT_MS: int(0, 600_000, 10_000).describe('How long a graceful stop may take'),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
@@ -274,8 +280,7 @@ const fromFile = [
   'REDIS_URL',
   'RATE_LIMIT_REDIS_URL',
   'REDIS_SENTINEL_PASSWORD',
-  'SHOPIFY_WEBHOOK_SECRETS',
-  'STRIPE_WEBHOOK_SECRETS',
+  ...sourceSecrets,
 ] as const;
 
 /** The secrets in the values of the environment, for the text of an error before there is a configuration. */

@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './config.js';
+import { sourceSecrets } from './sources/list.js';
 
 /** What `reload` replaces while the relay runs: keys, which may come from files, and the mapping file. */
 const reloadable = [
   'KLAVIYO_API_KEY',
   'RELAY_API_KEYS',
   'RELAY_ADMIN_KEYS',
-  'SHOPIFY_WEBHOOK_SECRETS',
-  'STRIPE_WEBHOOK_SECRETS',
+  ...sourceSecrets,
   'MAPPING_FILE',
 ] as const satisfies readonly (keyof Config)[];
 type Reloadable = (typeof reloadable)[number];

@@ -83,7 +83,7 @@ export function createMetrics(version: string) {
     ),
     sourceSkipped: counter(
       'source_skipped_total',
-      'Parts of requests of Segment SDKs, Shopify and Stripe that are not meant for Klaviyo',
+      'Parts of requests of sources that were skipped, or accepted with something in them altered or not readable; GET /v1/sources has examples',
       ['source', 'reason'],
     ),
     bufferEnvelopes: gauge('buffer_envelopes', 'Envelopes not settled yet, in flight included', [

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import type { RateWindow } from './envelope.js';
 import { toAddress } from './redis/address.js';
 
+export const flag = z.stringbool({ error: 'must be true or false' });
+
 export const anyInt = (min: number, max: number) =>
   z.coerce
     .number({ error: 'must be a whole number' })

@@ -3,17 +3,24 @@ import { toUnavailable } from './http/problems.js';
 import { toRefused } from './http/refusals.js';
 import type { HttpViews } from './http/server.js';
 import type { Mend } from './ingest/mend.js';
+import type { SourceActivity } from './ingest/source-activity.js';
 import type { Metrics } from './metrics.js';
 import { UnavailableError } from './redis/link.js';
 import type { Store } from './store/store.js';
 
 const awayRetryAfterMs = 1000;
 
-type ViewDeps = { readonly store: Store; readonly metrics: Metrics; readonly mend: Mend };
+type ViewDeps = {
+  readonly store: Store;
+  readonly metrics: Metrics;
+  readonly mend: Mend;
+  readonly activity: Pick<SourceActivity, 'list'>;
+};
 
 /** What callers may look at and decide on: the store's, and again through the door what never left it. */
-export function toViews({ store, metrics, mend }: ViewDeps): HttpViews {
+export function toViews({ store, metrics, mend, activity }: ViewDeps): HttpViews {
   return {
+    sources: () => activity.list(),
     receipt: (id) => unlessAway(store.receipt(id)),
     deliveries: (filter, page) => unlessAway(store.deliveries(filter, page)),
     delivery: (id) => unlessAway(store.delivery(id)),

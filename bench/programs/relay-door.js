@@ -53,8 +53,10 @@ const edge = {
 const server = await createServer({
   ...{ config, clock, metrics, logger: await createLogger(config, { output, isTerminal: false }) },
   accept: process.env.WHAT === 'edge' ? edge : drafting,
-  acceptSourced: notAsked,
+  acceptFromSource: notAsked,
+  sources: [],
   views: {
+    sources: notAsked,
     ...{ receipt: notAsked, deliveries: notAsked, delivery: notAsked, deadLetters: notAsked },
     ...{ deadLetter: notAsked, redrive: notAsked, discard: notAsked },
   },

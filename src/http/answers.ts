@@ -11,7 +11,7 @@ export const faultSchema = z
   .meta({ id: 'Fault', description: 'One thing that is wrong.' });
 
 export const laneSchema = z.enum(lanes);
-const moment = z.iso.datetime();
+export const moment = z.iso.datetime();
 
 export const takenOneSchema = z
   .object({

@@ -1,4 +1,5 @@
-import type { FastifyBaseLogger } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { OpenAPIV3_1 } from 'openapi-types';
 import type { Clock } from '../clock.js';
 import type {
   DeadLetter,
@@ -11,9 +12,10 @@ import type {
   Receipt,
 } from '../envelope.js';
 import type { Accept, RefusedAll } from '../ingest/accept.js';
-import type { AcceptSourced } from '../ingest/accept-from-source.js';
-import type { OrderValue, RevenueSource } from '../ingest/source-entry.js';
+import type { AcceptFromSource } from '../ingest/accept-from-source.js';
+import type { ActivityCount } from '../ingest/source-activity.js';
 import type { Metrics } from '../metrics.js';
+import type { Keyring } from './auth.js';
 import type { CountCaller, CountShared } from './rate-limit.js';
 import type { Unadmitted } from './unadmitted.js';
 
@@ -33,19 +35,12 @@ export type HttpSettings = {
   readonly SHUTDOWN_TIMEOUT_MS: number;
   /** True: every proxy; a number: so many in a row; else their addresses and networks. */
   readonly TRUST_PROXY: boolean | number | string[];
-  readonly SEGMENT_PAGE_EVENTS: boolean;
-  readonly SEGMENT_REMEMBER_USERS: boolean;
-  readonly SHOPIFY_WEBHOOK_SECRETS: readonly string[];
-  readonly SHOPIFY_ORDER_VALUE: OrderValue;
-  readonly STRIPE_WEBHOOK_SECRETS: readonly string[];
-  readonly STRIPE_TOLERANCE_SECONDS: number;
-  readonly STRIPE_REVENUE_SOURCE: RevenueSource;
-  readonly STRIPE_TEST_EVENTS: boolean;
-  readonly STRIPE_CUSTOMER_ID_KEY?: string | undefined;
 };
 
 /** What callers may look at and decide on; every store is one. */
 export type HttpViews = {
+  /** What sources sent since the relay started. */
+  sources(): readonly ActivityCount[];
   receipt(id: string): Promise<Receipt | null>;
   deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>>;
   delivery(id: string): Promise<Delivery | null>;
@@ -66,14 +61,30 @@ export type Readiness = {
 
 export type Refusal = Omit<RefusedAll, 'kind'>;
 
+/** What openapi.yaml says of a source. */
+export type SourceDocs = {
+  readonly description: string;
+  readonly securitySchemes: Readonly<Record<string, OpenAPIV3_1.SecuritySchemeObject>>;
+};
+
+/** The routes of one source, added in a scope of their own. They check the caller themselves. */
+export type SourceRoutes = {
+  readonly name: string;
+  readonly docs: SourceDocs;
+  /** Rewrites the URL of any request before it is routed. */
+  readonly rewriteUrl?: (url: string) => string;
+  readonly add: (scope: FastifyInstance, deps: AcceptingDeps) => void | Promise<void>;
+};
+
 export type ServerDeps = {
   readonly config: HttpSettings;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
   readonly accept: Accept;
-  /** For requests in the form of Segment, Shopify and Stripe. */
-  readonly acceptSourced: AcceptSourced;
+  /** For requests in the form of a source. */
+  readonly acceptFromSource: AcceptFromSource;
+  readonly sources: readonly SourceRoutes[];
   readonly views: HttpViews;
   readiness(): Readiness;
   /** Whether the store would take nothing now; asked before a body is read. */
@@ -91,5 +102,6 @@ export type ServerDeps = {
 /** What the routes that accept share: one count of each caller's requests, one bound for callers that are not admitted. */
 export type AcceptingDeps = ServerDeps & {
   readonly countCaller: CountCaller;
+  readonly keyring: Keyring;
   readonly unadmitted: Unadmitted;
 };

@@ -2,12 +2,16 @@ import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
-import { openApiInfo, toDocumentedRoute, toTidyDocument } from './openapi.js';
+import type { SourceRoutes } from './deps.js';
+import { toOpenApiInfo, toDocumentedRoute, toTidyDocument } from './openapi.js';
 
 /** Listens for routes: to be awaited before the first one is made. */
-export async function documentRoutes(app: FastifyInstance): Promise<void> {
+export async function documentRoutes(
+  app: FastifyInstance,
+  sources: readonly Pick<SourceRoutes, 'name' | 'docs'>[],
+): Promise<void> {
   await app.register(swagger, {
-    openapi: openApiInfo,
+    openapi: toOpenApiInfo(sources),
     transform: toDocumentedRoute,
     transformObject: toTidyDocument,
   });

@@ -7,11 +7,12 @@ import {
 import type { OpenAPIV3_1 } from 'openapi-types';
 import { stringify } from 'yaml';
 import { z } from 'zod';
+import type { SourceRoutes } from './deps.js';
 
 const lookUp = 'Needs an admin key.';
 
 /** What no route can say by itself. The version is that of the contract, not of the package. */
-export const openApiInfo = {
+const openApiInfo = {
   openapi: '3.1.0',
   info: {
     title: 'klaviyo-relay',
@@ -27,16 +28,10 @@ export const openApiInfo = {
   tags: [
     { name: 'events', description: 'Things people did.' },
     { name: 'profiles', description: 'People.' },
-    {
-      name: 'segment',
-      description:
-        'For the SDKs of Segment and RudderStack, unchanged: their `host` or `dataPlaneUrl` is the relay, their write key an ingest key. The short paths of analytics.js (`/v1/b`, `/v1/t`, …) and a slash at the end lead here, too. Errors are JSON with `success`, `code` and `message`, and what is worth sending again is a 429.',
-    },
-    { name: 'shopify', description: 'Webhooks of Shopify. The signature is the key.' },
-    { name: 'stripe', description: 'Webhooks of Stripe. The signature is the key.' },
     { name: 'receipts', description: `What became of one of them. ${lookUp}` },
     { name: 'deliveries', description: `The delivery log. ${lookUp}` },
     { name: 'dead letters', description: `What the relay gave up on. ${lookUp}` },
+    { name: 'sources', description: `What sources sent. ${lookUp}` },
     { name: 'flush', description: lookUp },
     { name: 'lanes', description: `Pause and resume delivery. ${lookUp}` },
     { name: 'operation', description: 'For probes and scrapers. Open.' },
@@ -44,28 +39,29 @@ export const openApiInfo = {
   components: {
     securitySchemes: {
       bearer: { type: 'http', scheme: 'bearer', description: 'An ingest or admin key.' },
-      writeKey: {
-        type: 'http',
-        scheme: 'basic',
-        description: 'The same keys, as the user; no password. Or `writeKey` in the body.',
-      },
       apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'The same keys.' },
-      stripeSignature: {
-        type: 'apiKey',
-        in: 'header',
-        name: 'Stripe-Signature',
-        description: 'Time and HMAC-SHA256 of the body with one of STRIPE_WEBHOOK_SECRETS.',
-      },
-      shopifySignature: {
-        type: 'apiKey',
-        in: 'header',
-        name: 'X-Shopify-Hmac-Sha256',
-        description: 'Base64 of the HMAC-SHA256 of the body with one of SHOPIFY_WEBHOOK_SECRETS.',
-      },
     },
   },
   security: [{ bearer: [] }, { apiKey: [] }],
 } satisfies Partial<OpenAPIV3_1.Document>;
+
+/** With the tag and the security schemes of each source. */
+export function toOpenApiInfo(
+  sources: readonly Pick<SourceRoutes, 'name' | 'docs'>[],
+): Partial<OpenAPIV3_1.Document> {
+  const { tags, components } = openApiInfo;
+  const own = sources.map(({ name, docs }) => ({ name, description: docs.description }));
+  const schemes = sources.map(({ docs }) => docs.securitySchemes);
+  return {
+    ...openApiInfo,
+    tags: [...tags.slice(0, 2), ...own, ...tags.slice(2)],
+    components: {
+      securitySchemes: Object.assign({}, components.securitySchemes, ...schemes) as Schemes,
+    },
+  };
+}
+
+type Schemes = NonNullable<OpenAPIV3_1.ComponentsObject['securitySchemes']>;
 
 type ZodOptions = NonNullable<Parameters<typeof createJsonSchemaTransform>[0]['zodToJsonConfig']>;
 

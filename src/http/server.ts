@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import { validatorCompiler } from 'fastify-type-provider-zod';
-import { createKeyring, decorateCallers, requireAccess, type Keyring } from './auth.js';
+import { createKeyring, decorateCallers, requireAccess } from './auth.js';
 import { acceptJsonBodies } from './body.js';
 import { createClientErrorHandler } from './client-errors.js';
 import { routeDeadLetters } from './dead-letters.js';
@@ -23,8 +23,7 @@ import { observeAnswers } from './observe.js';
 import { profileRoutes } from './profiles.js';
 import { createCallerCount, limitCallers } from './rate-limit.js';
 import { routeReceipts } from './receipts.js';
-import { toLongUrl } from '../sources/segment/paths.js';
-import { routeSources } from '../sources/list.js';
+import { routeSources } from './sources.js';
 import { createUnadmitted } from './unadmitted.js';
 
 export type { HttpViews, Readiness, ServerDeps } from './deps.js';
@@ -45,20 +44,25 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   observeAnswers(app, deps.metrics, unadmitted);
   stampAnswers(app);
   if (keyring.isOpen) app.addHook('onRequest', refuseForeignPages);
-  await documentRoutes(app);
+  await documentRoutes(app, deps.sources);
   const routeOtherMethods = refuseOtherMethods(app);
   routeHealth(app, deps);
   routeMetrics(app, deps.metrics);
-  const accepting = { ...deps, countCaller: createCallerCount(deps), unadmitted };
-  await app.register((scope) => routeIngestScope(scope, accepting, keyring));
-  routeSources(app, accepting, keyring);
-  await app.register((scope) => routeAdminScope(scope, accepting, keyring));
+  const accepting = { ...deps, countCaller: createCallerCount(deps), keyring, unadmitted };
+  await app.register((scope) => routeIngestScope(scope, accepting));
+  for (const { add } of deps.sources) {
+    await app.register(async (scope) => {
+      await add(scope, accepting);
+    });
+  }
+  await app.register((scope) => routeAdminScope(scope, accepting));
   await app.register(routeDocs);
   routeOtherMethods();
   return app;
 }
 
-function createBareServer({ config, logger, metrics }: ServerDeps): FastifyInstance {
+function createBareServer({ config, logger, metrics, sources }: ServerDeps): FastifyInstance {
+  const rewrites = sources.flatMap(({ rewriteUrl }) => rewriteUrl ?? []);
   const requestTimeout = config.REQUEST_TIMEOUT_MS;
   const headersTimeout = Math.min(config.HEADERS_TIMEOUT_MS, requestTimeout);
   const app: FastifyInstance = Fastify({
@@ -80,7 +84,7 @@ function createBareServer({ config, logger, metrics }: ServerDeps): FastifyInsta
     genReqId: toRequestId,
     // Whoever stops the relay first has it refuse by `isDraining`, in our own words.
     return503OnClosing: false,
-    rewriteUrl: ({ url = '/' }) => toLongUrl(url),
+    rewriteUrl: ({ url = '/' }) => rewrites.reduce((now, rewrite) => rewrite(now), url),
     routerOptions: { maxParamLength: 200 },
     schemaController: { compilersFactory: { buildValidator: notAsked, buildSerializer: notAsked } },
   });
@@ -136,12 +140,8 @@ function stampAnswers(app: FastifyInstance): void {
   });
 }
 
-async function routeIngestScope(
-  scope: FastifyInstance,
-  deps: AcceptingDeps,
-  keyring: Keyring,
-): Promise<void> {
-  const { config, countCaller } = deps;
+async function routeIngestScope(scope: FastifyInstance, deps: AcceptingDeps): Promise<void> {
+  const { config, countCaller, keyring } = deps;
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   scope.addHook('onRequest', requireAccess(keyring, 'ingest', deps.unadmitted));
   // After the key check: a quota belongs to a caller, and a stranger must not use it up.
@@ -157,17 +157,14 @@ async function routeIngestScope(
 /** 10,000 ids of dead letters have some 300 KB. */
 const adminMaxBytes = 1_000_000;
 
-function routeAdminScope(
-  scope: FastifyInstance,
-  deps: AcceptingDeps,
-  keyring: Keyring,
-): Promise<void> {
-  scope.addHook('onRequest', requireAccess(keyring, 'admin', deps.unadmitted));
+function routeAdminScope(scope: FastifyInstance, deps: AcceptingDeps): Promise<void> {
+  scope.addHook('onRequest', requireAccess(deps.keyring, 'admin', deps.unadmitted));
   const limitBytes = Math.min(deps.config.BODY_LIMIT_BYTES, adminMaxBytes);
   acceptJsonBodies(scope, { limitBytes, clock: deps.clock });
   routeReceipts(scope, deps.views);
   routeDeliveries(scope, deps.views);
   routeDeadLetters(scope, deps.views);
+  routeSources(scope, deps.views);
   routeFlush(scope, deps);
   routeLanes(scope, deps);
   return Promise.resolve();

@@ -1,23 +1,28 @@
-import { lanes, type Fact, type Fault } from '../envelope.js';
+import { lanes, type Fault, type Fact } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import type { AcceptDeps, Append, RefusedAll } from './accept.js';
 import { Slices } from '../turns.js';
 import { count, countBackfilled, countWarnings } from './counts.js';
 import { toBackfillBefore, type DraftContext } from './draft.js';
-import { draftSourced, type DraftedSourced } from './draft-source-entry.js';
+import { draftSourceEntry, type DraftedSourceEntry } from './draft-source-entry.js';
 import { limits } from './limits.js';
 import { findPeople, toFactKey, toFacts, type Complete, type GetFacts } from './people.js';
-import { createToE164 } from './phone.js';
-import type { SourcedEntry, SourcedPost } from './source-entry.js';
+import { createToE164, type ToE164 } from './phone.js';
+import type { ActivityPart, SourceActivity } from './source-activity.js';
+import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
 
 /** What became of a source's request. */
-export type AcceptedSourced =
+export type AcceptedFromSource =
   | {
       readonly kind: 'taken';
       readonly accepted: number;
       readonly duplicates: number;
+      /** Entries that wait until an earlier or later request says whom they are about. */
+      readonly waiting: number;
       /** Entries that cannot be sent as they stand; they are among the dead letters now. */
       readonly rejected: readonly Rejected[];
+      /** What could not be read or was altered, with the index of its entry. */
+      readonly warnings: readonly (SourceWarning & { readonly index: number })[];
       /** This very delivery was taken before, so nothing was done. */
       readonly repeat: boolean;
     }
@@ -28,19 +33,19 @@ export type AcceptedSourced =
 export type Rejected = { readonly index: number; readonly errors: readonly Fault[] };
 
 /** Strict: all or nothing. Else an entry at fault becomes a dead letter, since no SDK or shop reads the answer. */
-export type SourcedOptions = {
+export type FromSourceOptions = {
   readonly strict: boolean;
   /** It was counted, and went through the mapping file, when it was posted. */
   readonly isAgain?: boolean;
 };
 
-export type AcceptSourced = (
-  post: SourcedPost,
-  options: SourcedOptions,
-) => Promise<AcceptedSourced>;
+export type AcceptFromSource = (
+  post: SourcePost,
+  options: FromSourceOptions,
+) => Promise<AcceptedFromSource>;
 
 /** What it asks of a store beyond `append`. */
-export type Memory = {
+export type FactStore = {
   readonly putFacts: (
     facts: readonly Fact[],
   ) => Promise<
@@ -49,18 +54,20 @@ export type Memory = {
   readonly getFacts: GetFacts;
 };
 
-export type SourcedDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & {
-  readonly store: Memory & { readonly append: Append };
-  readonly metrics: AcceptDeps['metrics'] & Pick<Metrics, 'settled' | 'sourceSkipped'>;
+export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & {
+  readonly store: FactStore & { readonly append: Append };
+  readonly metrics: AcceptDeps['metrics'] & Pick<Metrics, 'settled'>;
+  /** Counts what becomes of each part, for GET /v1/sources and the metrics. */
+  readonly activity: Pick<SourceActivity, 'add'>;
   /** What the mapping file changes of a post. Absent: nothing. */
-  readonly shape?: ((post: SourcedPost) => SourcedPost) | undefined;
+  readonly shape?: ((post: SourcePost) => SourcePost) | undefined;
 };
 
 /** The accept half behind a source's map. Rejects for our own faults, and where a store's server is away. */
-export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
+export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
   const { store, metrics, clock, newId, shape = asItIs } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  const toContext = ({ firstAcceptedAt }: SourcedPost): DraftContext => {
+  const toContext = ({ firstAcceptedAt }: SourcePost): DraftContext => {
     const acceptedAt = clock.now();
     const first = { acceptedAt: firstAcceptedAt ?? acceptedAt, afterMs: deps.backfillAfterMs };
     const backfillBefore = toBackfillBefore(first);
@@ -72,8 +79,8 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
     const { source, delivery } = post;
     const deliveryKey = delivery === undefined ? null : toFactKey(source, 'delivery', delivery);
     if (deliveryKey !== null && (await store.getFacts([deliveryKey]))[0] === known) {
-      metrics.sourceSkipped.inc({ source, reason: 'repeat' });
-      return { kind: 'taken', accepted: 0, duplicates: 0, rejected: [], repeat: true };
+      deps.activity.add(post, [{ outcome: 'skipped', reason: 'repeat' }]);
+      return { ...nothingTaken, repeat: true };
     }
     const complete = await findPeople(post, (keys) => store.getFacts(keys), slices);
     const drafted = await draftAll(post, { complete, context: toContext(post), slices });
@@ -83,29 +90,30 @@ export function createAcceptSourced(deps: SourcedDeps): AcceptSourced {
       for (const { draft } of isAgain ? [] : drafted) count(metrics, draft.lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
-    const taken = await take(post, drafted, { ...deps, slices });
+    const taken = await take(post, drafted, { ...deps, toE164, slices });
     if (taken.kind === 'refused') return taken;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
     if (deliveryKey !== null)
       await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: known }]);
-    for (const [reason, number] of tally(post.skipped)) {
-      metrics.sourceSkipped.inc({ source, reason }, number);
-    }
     const { duplicates } = taken;
+    if (!isAgain) deps.activity.add(post, toParts(post, drafted, taken.isDuplicate));
     const accepted = drafted.length - duplicates - rejected.length;
-    return { kind: 'taken', accepted, duplicates, rejected, repeat: false };
+    const warnings = drafted.flatMap((each) =>
+      each.warnings.map((warning) => ({ index: each.index, ...warning })),
+    );
+    return { kind: 'taken', accepted, duplicates, waiting: 0, rejected, warnings, repeat: false };
   };
 }
 
 /** What it tells is kept, too, before the answer: else it would be told to nobody. */
 async function take(
-  post: SourcedPost,
-  drafted: readonly DraftedSourced[],
-  { store, metrics, slices }: SourcedDeps & { readonly slices: Slices },
-): Promise<RefusedAll | { readonly kind: 'appended'; readonly duplicates: number }> {
+  post: SourcePost,
+  drafted: readonly DraftedSourceEntry[],
+  { store, metrics, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
+): Promise<RefusedAll | Appended> {
   const drafts = drafted.map(({ draft }) => draft);
   const [factsPut, appended] = await Promise.all([
-    putAllFacts(post, store, slices),
+    putAllFacts(post, { store, toE164, slices }),
     drafts.length === 0 ? nothing : store.append(drafts),
   ]);
   if (!appended.ok) {
@@ -119,14 +127,51 @@ async function take(
   countTaken(metrics, drafted, isDuplicate);
   const duplicates = isDuplicate.filter((is) => is).length;
   if (!factsPut.ok) return { kind: 'refused', ...factsPut.refusal };
-  return { kind: 'appended', duplicates };
+  return { kind: 'appended', duplicates, isDuplicate };
 }
 
-function toRejected({ index, errors }: DraftedSourced): Rejected {
+type Appended = {
+  readonly kind: 'appended';
+  readonly duplicates: number;
+  /** By entry, in order. */
+  readonly isDuplicate: readonly boolean[];
+};
+
+/** What became of each part of a request. */
+function toParts(
+  { entries, skipped }: SourcePost,
+  drafted: readonly DraftedSourceEntry[],
+  isDuplicate: readonly boolean[],
+): readonly ActivityPart[] {
+  const parts: ActivityPart[] = skipped.map((part) => ({ ...part, outcome: 'skipped' }));
+  entries.forEach(({ kind, id }, at) => {
+    const { draft, warnings } = drafted[at] ?? { draft: undefined, warnings: [] };
+    const outcome = draft?.bury === undefined ? 'accepted' : 'dead_lettered';
+    parts.push({
+      kind,
+      id,
+      outcome: isDuplicate[at] === true ? 'duplicate' : outcome,
+      reason: draft?.bury?.code,
+    });
+    for (const { code } of warnings) parts.push({ kind, id, outcome: 'altered', reason: code });
+  });
+  return parts;
+}
+
+const nothingTaken = {
+  kind: 'taken',
+  accepted: 0,
+  duplicates: 0,
+  waiting: 0,
+  rejected: [],
+  warnings: [],
+} as const;
+
+function toRejected({ index, errors }: DraftedSourceEntry): Rejected {
   return { index, errors };
 }
 
-const asItIs = (post: SourcedPost): SourcedPost => post;
+const asItIs = (post: SourcePost): SourcePost => post;
 const known = '1';
 const nothing: Awaited<ReturnType<Append>> = { ok: true, taken: [] };
 
@@ -134,7 +179,7 @@ const nothing: Awaited<ReturnType<Append>> = { ok: true, taken: [] };
 const tooLarge: readonly Rejected[] = [
   {
     index: 0,
-    errors: [{ pointer: '', detail: `comes to more than ${limits.sourcedBytes} bytes` }],
+    errors: [{ pointer: '', detail: `comes to more than ${limits.sourceBytes} bytes` }],
   },
 ];
 
@@ -146,16 +191,16 @@ type Drafting = {
 
 /** Null where it comes to more than the relay takes at once. */
 async function draftAll(
-  { source, entries }: SourcedPost,
+  { source, entries }: SourcePost,
   { complete, context, slices }: Drafting,
-): Promise<readonly DraftedSourced[] | null> {
-  const drafted: DraftedSourced[] = [];
+): Promise<readonly DraftedSourceEntry[] | null> {
+  const drafted: DraftedSourceEntry[] = [];
   let bytes = 0;
   for (const entry of entries) {
     if (slices.isOver()) await slices.next();
-    const one = draftSourced(source, complete(entry), context);
+    const one = draftSourceEntry(source, complete(entry), context);
     bytes += one.draft.payload.length;
-    if (bytes > limits.sourcedBytes) return null;
+    if (bytes > limits.sourceBytes) return null;
     drafted.push(one);
   }
   return drafted;
@@ -166,12 +211,12 @@ const perStep = 100;
 
 /** Each entry is changed by itself, so that some neighbours at a time come to the same. */
 async function shapeInSlices(
-  post: SourcedPost,
-  shape: (post: SourcedPost) => SourcedPost,
+  post: SourcePost,
+  shape: (post: SourcePost) => SourcePost,
   slices: Slices,
-): Promise<SourcedPost> {
+): Promise<SourcePost> {
   if (post.entries.length <= perStep || shape === asItIs) return shape(post);
-  const entries: SourcedEntry[] = [];
+  const entries: SourceEntry[] = [];
   const skipped = [...post.skipped];
   for (let from = 0; from < post.entries.length; from += perStep) {
     if (slices.isOver()) await slices.next();
@@ -183,16 +228,21 @@ async function shapeInSlices(
   return { ...post, entries, skipped };
 }
 
+type PuttingFacts = {
+  readonly store: Pick<FactStore, 'putFacts'>;
+  readonly toE164: ToE164;
+  readonly slices: Slices;
+};
+
 async function putAllFacts(
-  post: SourcedPost,
-  store: Pick<Memory, 'putFacts'>,
-  slices: Slices,
-): ReturnType<Memory['putFacts']> {
+  post: SourcePost,
+  { store, toE164, slices }: PuttingFacts,
+): ReturnType<FactStore['putFacts']> {
   for (let from = 0; from < post.people.length; from += perStep) {
     if (slices.isOver()) await slices.next();
     const some = post.people.slice(from, from + perStep);
-    const put = await store.putFacts(toFacts({ ...post, people: some }));
-    if (!put.ok) return put;
+    const factsPut = await store.putFacts(toFacts({ ...post, people: some }, toE164));
+    if (!factsPut.ok) return factsPut;
   }
   return { ok: true };
 }
@@ -206,21 +256,20 @@ function tally<T>(all: readonly T[]): ReadonlyMap<T, number> {
 
 /** A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true. */
 function countTaken(
-  metrics: SourcedDeps['metrics'],
-  drafted: readonly DraftedSourced[],
+  metrics: FromSourceDeps['metrics'],
+  drafted: readonly DraftedSourceEntry[],
   isDuplicate: readonly boolean[],
 ): void {
   for (const lane of lanes) {
-    const counts = { accepted: 0, duplicate: 0, warnings: 0, buried: 0 };
+    const counts = { accepted: 0, duplicate: 0, buried: 0 };
     drafted.forEach(({ draft, warnings }, at) => {
       if (draft.lane !== lane) return;
       counts[isDuplicate[at] === true ? 'duplicate' : 'accepted']++;
-      counts.warnings += warnings.length;
+      for (const { code } of warnings) countWarnings(metrics, lane, { warning: code, count: 1 });
       if (draft.bury !== undefined) counts.buried++;
     });
-    const { accepted, duplicate, warnings, buried } = counts;
+    const { accepted, duplicate, buried } = counts;
     count(metrics, lane, { accepted, duplicate });
-    countWarnings(metrics, lane, warnings);
     if (buried > 0) metrics.settled.inc({ lane, outcome: 'dead_lettered' }, buried);
   }
 }

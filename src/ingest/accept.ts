@@ -127,7 +127,7 @@ export function createAccept(deps: AcceptDeps): Accept {
       const { warnings } = drafted;
       count(metrics, lane, taken.duplicate ? { duplicate: 1 } : { accepted: 1 });
       countBackfilled(metrics, [drafted.draft], appended.taken);
-      countWarnings(metrics, lane, warnings.length);
+      countWarnings(metrics, lane, { count: warnings.length });
       return { kind: 'taken', id: taken.id, duplicate: taken.duplicate, warnings };
     },
 
@@ -165,7 +165,7 @@ async function appendMany(
   const accepted = ids.length - duplicates;
   count(metrics, lane, { accepted, duplicate: duplicates, invalid: rejectedCount });
   countBackfilled(metrics, drafts, appended.taken);
-  countWarnings(metrics, lane, warningCount);
+  countWarnings(metrics, lane, { count: warningCount });
   const listed = { rejected, rejectedCount, warnings, warningCount };
   return { kind: 'taken', accepted, duplicates, ids, ...listed };
 }

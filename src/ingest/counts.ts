@@ -17,13 +17,13 @@ export function count({ ingest }: Pick<Metrics, 'ingest'>, lane: Lane, counts: C
   }
 }
 
-/** There is one kind of warning: a phone number that was left out. */
+/** `warning`: a stable code, such as `phone_unusable` for a phone number that was left out. */
 export function countWarnings(
   { ingestWarnings }: Pick<Metrics, 'ingestWarnings'>,
   lane: Lane,
-  number: number,
+  { warning = 'phone_unusable', count: number }: { warning?: string; readonly count: number },
 ): void {
-  if (number > 0) ingestWarnings.inc({ lane, warning: 'phone_unusable' }, number);
+  if (number > 0) ingestWarnings.inc({ lane, warning }, number);
 }
 
 /** Accepted events that are backfilled; `taken` has one for each draft, in order. A dead letter is none. */

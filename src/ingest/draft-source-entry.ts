@@ -3,14 +3,14 @@ import { isJsonObject, stringifyJson, type JsonObject } from '../json.js';
 import { draft } from './collect.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
 import { toWords } from './faults.js';
-import type { Source, SourcedEntry } from './source-entry.js';
+import type { SourceEntry, SourceWarning } from './source-entry.js';
 
 /** A draft to send, or, where there are errors, one for the dead letters. */
-export type DraftedSourced = {
+export type DraftedSourceEntry = {
   readonly index: number;
   readonly draft: Draft;
   readonly errors: readonly Fault[];
-  readonly warnings: readonly Fault[];
+  readonly warnings: readonly SourceWarning[];
 };
 
 /** Reason codes of entries that become dead letters at the door. */
@@ -21,52 +21,72 @@ const unknownDetail =
   'nothing has told yet whom it is about; redrive it once the order, payment or customer it names is known';
 
 /** What such a dead letter holds instead of Klaviyo's JSON: all that is needed to try it again. */
-export type Unsent = {
-  readonly source: Source;
+export type UnmappableEntry = {
+  readonly source: string;
   readonly personKeys: readonly string[];
   readonly entry: JsonObject;
 };
 
 /** Validates, maps and serialises one entry of a source. */
-export function draftSourced(
-  source: Source,
-  sourced: SourcedEntry,
+export function draftSourceEntry(
+  source: string,
+  sourceEntry: SourceEntry,
   context: DraftContext,
-): DraftedSourced {
-  const { index } = sourced;
-  const { drafted, entry } = draftForgivingly(sourced, context);
-  if (drafted.ok) return { index, draft: drafted.draft, errors: [], warnings: drafted.warnings };
+): DraftedSourceEntry {
+  const { index, lane, personKeys = [] } = sourceEntry;
+  const { drafted, entry, warnings } = draftForgivingly(sourceEntry, context);
+  if (drafted.ok) {
+    return {
+      index,
+      draft: drafted.draft,
+      errors: [],
+      warnings: [...warnings, ...drafted.warnings.map(toPhoneWarning)],
+    };
+  }
   const { errors } = drafted;
-  const isUnknown = isWithoutPerson(sourced, context);
-  const reason = isUnknown
+  const reason = isWithoutPerson(sourceEntry, context)
     ? { code: unknownPerson, detail: unknownDetail, faults: errors }
     : { code: notValid, detail: toWords(errors), faults: errors };
-  const unsent: Unsent = { source, personKeys: sourced.personKeys ?? [], entry };
-  const buried: Draft = {
-    lane: sourced.lane,
+  const unmappable: UnmappableEntry = { source, personKeys, entry };
+  const deadLetter: Draft = {
+    lane,
     keys: [],
     acceptedAt: context.acceptedAt,
-    payload: toBytes(stringifyJson(unsent)),
+    payload: toBytes(stringifyJson(unmappable)),
     bury: reason,
   };
-  return { index, draft: buried, errors, warnings: [] };
+  return { index, draft: deadLetter, errors, warnings };
 }
+
+type Forgiven = {
+  readonly drafted: Drafted;
+  readonly entry: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+};
 
 /** Shops keep addresses that are none. Where something else names the person, it becomes a property. */
 function draftForgivingly(
-  { lane, entry: given }: SourcedEntry,
+  { lane, entry: given, warnings = [] }: SourceEntry,
   context: DraftContext,
-): { readonly drafted: Drafted; readonly entry: JsonObject } {
+): Forgiven {
   const entry = lane === 'events' ? stamp(given, context) : given;
   const drafted = draft(lane, { value: entry, errors: [] }, context);
   if (drafted.ok || drafted.errors.some(({ pointer }) => pointer !== '/email')) {
-    return { drafted, entry };
+    return { drafted, entry, warnings };
   }
   const { email, properties, ...rest } = entry;
   const kept = { ...(isJsonObject(properties) && properties), email_invalid: email };
   const again = draft(lane, { value: { ...rest, properties: kept }, errors: [] }, context);
-  return { drafted: again.ok ? again : drafted, entry };
+  if (!again.ok) return { drafted, entry, warnings };
+  return { drafted: again, entry, warnings: [...warnings, ...drafted.errors.map(toEmailWarning)] };
 }
+
+const toPhoneWarning = (fault: Fault): SourceWarning => ({ code: 'phone_unusable', ...fault });
+const toEmailWarning = ({ pointer, detail }: Fault): SourceWarning => ({
+  code: 'email_unusable',
+  pointer,
+  detail: `${detail}; it was kept as the property email_invalid`,
+});
 
 /** A dead letter that is sent a week later still tells when it happened, and which one it is. */
 function stamp(entry: JsonObject, { acceptedAt, newId }: DraftContext): JsonObject {
@@ -79,7 +99,7 @@ function stamp(entry: JsonObject, { acceptedAt, newId }: DraftContext): JsonObje
 
 /** All that is wrong is that nobody is named, and there are names to ask for. */
 function isWithoutPerson(
-  { lane, entry, personKeys = [] }: SourcedEntry,
+  { lane, entry, personKeys = [] }: SourceEntry,
   context: DraftContext,
 ): boolean {
   if (personKeys.length === 0) return false;

@@ -44,7 +44,7 @@ export const limits = {
   /** Ours. Members of an array in a webhook, or of an object of the shop's own pairs. */
   membersPerWebhookField: 5000,
   /** Ours. Bytes that all entries of one request of a source come to. */
-  sourcedBytes: 50_000_000,
+  sourceBytes: 50_000_000,
   /** Ours. Faults listed per entry. */
   faultsPerEntry: 20,
 } as const;

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../envelope.js';
 import { isJsonObject, parseJson, type JsonObject } from '../json.js';
 import type { RefusedAll } from './accept.js';
-import type { AcceptSourced } from './accept-from-source.js';
-import { sources, type SourcedPost } from './source-entry.js';
+import type { AcceptFromSource } from './accept-from-source.js';
+import type { SourcePost } from './source-entry.js';
 
 export type MendDeps = {
   readonly letters: {
@@ -11,7 +11,7 @@ export type MendDeps = {
     deadLetter(id: string): Promise<DeadLetter | null>;
     discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
   };
-  readonly accept: AcceptSourced;
+  readonly accept: AcceptFromSource;
 };
 
 export type Mended = {
@@ -64,12 +64,12 @@ async function listIds(letters: MendDeps['letters'], filter: DeadLetterFilter): 
 }
 
 const unsentSchema = z.object({
-  source: z.enum(sources),
+  source: z.string(),
   personKeys: z.array(z.string()),
   entry: z.custom<JsonObject>(isJsonObject),
 });
 
-function toPost({ lane, payload, acceptedAt }: DeadLetter): SourcedPost | null {
+function toPost({ lane, payload, acceptedAt }: DeadLetter): SourcePost | null {
   const parsed = parseJson(Buffer.from(payload).toString());
   const unsent = unsentSchema.safeParse(parsed.ok ? parsed.value : null).data;
   if (unsent === undefined) return null;

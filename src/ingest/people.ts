@@ -3,13 +3,15 @@ import { z } from 'zod';
 import type { Fact } from '../envelope.js';
 import type { Slices } from '../turns.js';
 import { limits } from './limits.js';
-import type { Person, Source, SourcedEntry, SourcedPost } from './source-entry.js';
+import type { ToE164 } from './phone.js';
+import { isEmail } from './schema.js';
+import type { Person, SourceEntry, SourcePost } from './source-entry.js';
 
-/** The value of each key, in order; null where none is known. */
+/** Where what is remembered is kept: a store. */
 export type GetFacts = (keys: readonly string[]) => Promise<readonly (string | null)[]>;
 
 /** Completes entries with what this request and earlier ones told of the person. */
-export type Complete = (entry: SourcedEntry) => SourcedEntry;
+export type Complete = (entry: SourceEntry) => SourceEntry;
 
 const personSchema = z.object({
   email: z.string().min(1).max(limits.emailChars).optional(),
@@ -17,15 +19,24 @@ const personSchema = z.object({
   phone_number: z.string().min(1).max(limits.phoneNumberChars).optional(),
 });
 
-/** The key of a fact for a name of any length and content: short, and without the name. */
-export function toFactKey(source: Source, kind: 'person' | 'delivery', name: string): string {
+/** A name of any length and content as a key of a memo: short, and telling nobody. */
+export function toFactKey(source: string, kind: 'person' | 'delivery', name: string): string {
   return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');
 }
 
-/** The facts to keep of a request. People without a valid identifier are skipped. */
-export function toFacts({ source, people }: SourcedPost): readonly Fact[] {
+/**
+ * What to keep of a request. An identifier that is not valid is left out: it would come back with every
+ * later entry of the person. People without a valid identifier are skipped.
+ */
+export function toFacts({ source, people }: SourcePost, toE164: ToE164): readonly Fact[] {
   return people.flatMap(({ kind, key, person }) => {
-    const parsed = personSchema.safeParse(person);
+    const { email, phone_number: phone, ...ids } = person;
+    const valid = {
+      ...ids,
+      ...(email !== undefined && isEmail(email) && { email }),
+      ...(phone !== undefined && toE164(phone) !== null && { phone_number: phone }),
+    };
+    const parsed = personSchema.safeParse(valid);
     if (!parsed.success || Object.keys(parsed.data).length === 0) return [];
     return [{ kind, key: toFactKey(source, 'person', key), value: JSON.stringify(parsed.data) }];
   });
@@ -36,12 +47,12 @@ const keysPerStep = 100;
 
 /** Looks up everybody the entries ask for. */
 export async function findPeople(
-  { source, entries, people }: SourcedPost,
+  { source, entries, people }: SourcePost,
   getFacts: GetFacts,
   slices: Slices,
 ): Promise<Complete> {
   const here = new Map(people.map(({ key, person }) => [key, person]));
-  const asked = entries.filter(isIncomplete).flatMap(({ personKeys = [] }) => personKeys);
+  const asked = entries.flatMap(toLookedUp);
   const keys = [...new Set(asked)].filter((key) => !here.has(key));
   const known = new Map(here);
   for (let from = 0; from < keys.length; from += keysPerStep) {
@@ -57,19 +68,31 @@ export async function findPeople(
 }
 
 /** An address or number of its own names somebody; joined to others it might name two. */
-function isIncomplete({ entry }: SourcedEntry): boolean {
+function isIncomplete({ entry }: SourceEntry): boolean {
   return !isGiven(entry.email) && !isGiven(entry.phone_number);
 }
 
-function complete(entry: SourcedEntry, known: ReadonlyMap<string, Person>): SourcedEntry {
-  if (!isIncomplete(entry)) return entry;
-  const key = entry.personKeys?.find((each) => known.has(each));
-  const person = key === undefined ? undefined : known.get(key);
-  if (person === undefined) return entry;
-  const own = entry.entry.distinct_id;
+function toLookedUp(entry: SourceEntry): readonly string[] {
+  const { personKeys = [], idKeys = [] } = entry;
+  return isIncomplete(entry) ? [...personKeys, ...idKeys] : idKeys;
+}
+
+function complete(entry: SourceEntry, known: ReadonlyMap<string, Person>): SourceEntry {
+  const find = (keys: readonly string[] = []): Person | undefined => {
+    const key = keys.find((each) => known.has(each));
+    return key === undefined ? undefined : known.get(key);
+  };
+  const id = find(entry.idKeys)?.distinct_id;
+  const person = isIncomplete(entry) ? (find(entry.personKeys) ?? entry.fallback) : undefined;
+  if (id === undefined && person === undefined) return entry;
+  const distinctId = id ?? entry.entry.distinct_id;
   return {
     ...entry,
-    entry: { ...entry.entry, ...person, ...(isGiven(own) && { distinct_id: own }) },
+    entry: {
+      ...entry.entry,
+      ...person,
+      ...(isGiven(distinctId) && { distinct_id: distinctId }),
+    },
   };
 }
 

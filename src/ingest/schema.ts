@@ -56,6 +56,8 @@ const email = z
   .regex(emailPattern, 'must be an e-mail address')
   .meta({ description: 'E-mail address.', examples: ['ada@klaviyo-demo.com'] });
 
+export const isEmail = (text: string): boolean => email.safeParse(text).success;
+
 const phoneNumber = z
   .string('must be a string such as +15005550006')
   .max(limits.phoneNumberChars)

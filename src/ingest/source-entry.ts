@@ -1,33 +1,47 @@
-import type { FactKind, Lane } from '../envelope.js';
+import type { FactKind, Fault, Lane } from '../envelope.js';
 import type { JsonObject } from '../json.js';
-
-/** Upstream systems whose own formats the relay reads. */
-export const sources = ['segment', 'shopify', 'stripe'] as const;
-export type Source = (typeof sources)[number];
-
-/** SHOPIFY_ORDER_VALUE and STRIPE_REVENUE_SOURCE. */
-export type OrderValue = 'total' | 'subtotal_and_shipping';
-export type RevenueSource = 'charge' | 'payment_intent' | 'checkout' | 'invoice';
 
 /** Identifiers in the form a caller posts them (schema.ts). */
 export type Person = {
   readonly email?: string | undefined;
   readonly distinct_id?: string | undefined;
   readonly phone_number?: string | undefined;
+  /** Of events alone: Klaviyo does not accept it in profile imports. */
+  readonly anonymous_id?: string | undefined;
 };
 
-/** One event or profile that a source's request comes to. */
-export type SourcedEntry = {
+/** What a map could not read or had to alter. The entry is sent all the same. */
+export type SourceWarning = Fault & {
+  /** Stable and short, such as `unreadable_amount`: the `reason` of metrics and of GET /v1/sources. */
+  readonly code: string;
+};
+
+/** The part of a request that an entry or a skip comes from. Absent members are those of the request. */
+type Part = {
+  /** By the source's own name, such as `orders/create` or `track`. */
+  readonly kind?: string | undefined;
+  /** The source's own id of it: a message, a delivery. */
+  readonly id?: string | undefined;
+};
+
+/** One event or profile that a source's request becomes. */
+export type SourceEntry = Part & {
   readonly lane: Lane;
   /** As a caller of this relay would post it: see schema.ts. */
   readonly entry: JsonObject;
   /** The part of the request it comes from, from 0. */
   readonly index: number;
   /**
-   * Names under which an earlier request may have told whom this is about, the surest first. Asked
-   * only where the entry has neither an e-mail address nor a phone number of its own.
+   * Names under which an earlier request may have said whom this is about, the surest first. Looked
+   * up only where the entry has neither an e-mail address nor a phone number of its own. An entry with
+   * such names and without any identifier waits until one of them is known.
    */
   readonly personKeys?: readonly string[];
+  /** Identifiers that count only where neither the entry nor an earlier request names the person. */
+  readonly fallback?: Person;
+  /** Names under which an earlier request may have said which id the person has. That id replaces `distinct_id`. */
+  readonly idKeys?: readonly string[];
+  readonly warnings?: readonly SourceWarning[];
 };
 
 /** Whom a name (an order, a user id) is about, kept for later requests. */
@@ -37,33 +51,23 @@ export type KnownPerson = {
   readonly person: Person;
 };
 
-/** Why a part of a request that is authentic and well formed goes no further. */
-export type SkipReason =
-  | 'alias'
-  | 'anonymous'
-  | 'group'
-  | 'integration_off'
-  | 'metric_off'
-  | 'no_amount'
-  | 'other_revenue_source'
-  | 'page_off'
-  | 'repeat'
-  | 'test'
-  | 'too_long'
-  | 'topic_off'
-  | 'unmapped';
+/** A part of a request that is authentic and well formed, and is not sent. */
+export type Skipped = Part & {
+  /** Stable and short, such as `anonymous`; documented in the guide of the source. */
+  readonly reason: string;
+};
 
 /** What a source's map makes of one request. */
-export type SourcedPost = {
-  readonly source: Source;
+export type SourcePost = {
+  /** The name of the source. */
+  readonly source: string;
   /** What kind of request it was, by the source's own name, such as `orders/create`. */
   readonly topic?: string;
   /** The source's own id of this delivery, the same whenever it is repeated. */
   readonly delivery?: string;
   /** Epoch ms when it was accepted for the first time, of one that is accepted again. */
   readonly firstAcceptedAt?: number;
-  readonly entries: readonly SourcedEntry[];
+  readonly entries: readonly SourceEntry[];
   readonly people: readonly KnownPerson[];
-  /** One per part that goes no further. */
-  readonly skipped: readonly SkipReason[];
+  readonly skipped: readonly Skipped[];
 };

@@ -1,23 +1,35 @@
-import type { FastifyInstance } from 'fastify';
-import type { Keyring } from '../http/auth.js';
-import type { AcceptingDeps } from '../http/deps.js';
-import { routeSegment } from './segment/routes.js';
-import { routeShopify } from './shopify/source.js';
-import { routeStripe } from './stripe/source.js';
+import type { SourceRoutes } from '../http/deps.js';
+import { segment } from './segment/source.js';
+import { shopify } from './shopify/source.js';
+import type { SettingValues } from './source.js';
+import { stripe } from './stripe/source.js';
 
-/** The routes of one source in a scope of their own. Each checks its own kind of key. */
-export type RouteSource = (
-  scope: FastifyInstance,
-  deps: AcceptingDeps,
-  keyring: Keyring,
-) => void | Promise<void>;
+/** Every source of the relay. A new one is a folder beside these and a line here. */
+export const sources = [segment, shopify, stripe] as const;
 
-const sources: readonly RouteSource[] = [routeSegment, routeShopify, routeStripe];
+export type SourceName = (typeof sources)[number]['name'];
+export const sourceNames: readonly SourceName[] = sources.map(({ name }) => name);
 
-export function routeSources(app: FastifyInstance, deps: AcceptingDeps, keyring: Keyring): void {
-  for (const route of sources) {
-    app.register(async (scope) => {
-      await route(scope, deps, keyring);
-    });
-  }
+type Intersection<U> = (U extends unknown ? (member: U) => void : never) extends (
+  all: infer All,
+) => void
+  ? All
+  : never;
+
+/** Environment variables of all sources; a part of the settings in config.ts. */
+export type SourceSettings = Intersection<(typeof sources)[number]['settings']>;
+export const sourceSettings = Object.assign(
+  {},
+  ...sources.map(({ settings }) => settings),
+) as SourceSettings;
+export const sourceSecrets = sources.flatMap(({ secrets }) => [...secrets]);
+
+/** The routes of all sources, for the server. `settings` are read at each use. */
+export function toSourceRoutes(settings: SettingValues<SourceSettings>): readonly SourceRoutes[] {
+  return sources.map((source) => ({
+    name: source.name,
+    docs: source.docs,
+    ...('rewriteUrl' in source && { rewriteUrl: source.rewriteUrl }),
+    add: (scope, deps) => source.routes(scope, deps, settings),
+  }));
 }

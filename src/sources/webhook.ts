@@ -1,27 +1,86 @@
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { AcceptedSourced } from '../ingest/accept-from-source.js';
-import { findWebhookExcess } from '../ingest/source-bounds.js';
-import type { SourcedPost } from '../ingest/source-entry.js';
-import type { Parsed } from '../json.js';
-import { parseInSteps, type FindExcess } from '../json-large.js';
-import { runInSlices } from '../turns.js';
+import type { Clock } from '../clock.js';
 import { acceptRawBodies, toTooLarge, type RawBody } from '../http/body.js';
 import { parseCodings } from '../http/codings.js';
 import type { AcceptingDeps, ServerDeps } from '../http/deps.js';
 import { toNotFound } from '../http/failures.js';
 import { ProblemError, toProblemAnswers } from '../http/problems.js';
 import { findRefusal, toRefused } from '../http/refusals.js';
+import type { AcceptedFromSource } from '../ingest/accept-from-source.js';
+import { toFaults, toWords } from '../ingest/faults.js';
+import { limits } from '../ingest/limits.js';
+import type { SourcePost } from '../ingest/source-entry.js';
+import type { Parsed } from '../json.js';
+import { parseInSteps, type FindExcess } from '../json-large.js';
+import { runInSlices } from '../turns.js';
+import { defineSource, type SettingSchemas, type SettingValues, type Source } from './source.js';
+
+/** Sources that POST one signed JSON document a request: what they have in common. */
 
 /** How one sender signs its webhooks. */
 export type WebhookSignature = {
-  /** Without any the route is as good as absent. */
-  readonly secrets: () => readonly string[];
+  /** False: the route answers 404, as if it did not exist. */
+  isConfigured(request: FastifyRequest): boolean;
   /** What is wrong with the headers of a signature alone; null where the body has to decide. */
   checkHeaders(request: FastifyRequest): ProblemError | null;
   /** What is wrong with the signature of this body; null where it is right. */
   checkBody(request: FastifyRequest, bytes: Buffer): ProblemError | null;
 };
+
+type WebhookSource<Name extends string, S extends SettingSchemas> = Omit<
+  Source<Name, S>,
+  'routes'
+> & {
+  /** The route, in Fastify's syntax. */
+  readonly path: string;
+  /** What the documentation of the route says; what is posted is checked by the map alone. */
+  readonly schema: {
+    readonly operationId: string;
+    readonly summary: string;
+    readonly description: string;
+    readonly headers?: z.ZodObject;
+    readonly params?: z.ZodObject;
+    readonly body: z.ZodType;
+  };
+  readonly signature: (context: {
+    readonly settings: SettingValues<S>;
+    readonly clock: Clock;
+  }) => WebhookSignature;
+};
+
+/** A source with one route that takes signed requests and answers 200 once the store has what they become. */
+export function defineWebhookSource<const Name extends string, S extends SettingSchemas>(
+  source: WebhookSource<Name, S>,
+): Source<Name, S> {
+  const { path, schema: described, signature, ...others } = source;
+  const security = Object.keys(source.docs.securitySchemes).map((name) => ({ [name]: [] }));
+  const schema = { ...described, tags: [source.name], security, response: webhookAnswers };
+  return defineSource({
+    ...others,
+    routes(scope, deps, settings) {
+      openWebhooks(scope, deps, signature({ settings, clock: deps.clock }));
+      const routes = scope.withTypeProvider<ZodTypeProvider>();
+      routes.post(path, { schema }, async (request, reply) => {
+        const { parsed, isCut } = await readWebhook(toRawBody(request).text, deps);
+        const mapped = source.map(
+          {
+            path: request.url,
+            headers: request.headers,
+            body: parsed,
+            receivedAt: deps.clock.now(),
+          },
+          settings,
+        );
+        if (!mapped.ok) throw new ProblemError('invalid', toWords(mapped.errors));
+        const post = markCut(mapped.post, isCut);
+        const accepted = await deps.acceptFromSource(post, { strict: false });
+        return reply.code(200).send(toWebhookAnswer(post, accepted));
+      });
+    },
+  });
+}
 
 /** Senders publish no bound. The largest known, an order of 500 lines, has some 2 MB. */
 const webhookMaxBytes = 5_000_000;
@@ -31,7 +90,7 @@ const webhookMaxBytes = 5_000_000;
  * asked for. The headers are judged before the body is read, and the signature before it is parsed.
  * These senders do not compress, so nothing is decompressed for a stranger.
  */
-export function openWebhooks(
+function openWebhooks(
   scope: FastifyInstance,
   deps: AcceptingDeps,
   signature: WebhookSignature,
@@ -77,9 +136,9 @@ export function openWebhooks(
   });
 }
 
-function refuseEarly(deps: ServerDeps, { secrets }: WebhookSignature): onRequestHookHandler {
-  return (_request, reply, done) => {
-    if (secrets().length === 0) {
+function refuseEarly(deps: ServerDeps, signature: WebhookSignature): onRequestHookHandler {
+  return (request, reply, done) => {
+    if (!signature.isConfigured(request)) {
       done(toNotFound());
       return;
     }
@@ -92,21 +151,22 @@ function refuseEarly(deps: ServerDeps, { secrets }: WebhookSignature): onRequest
 const noBody: RawBody = { bytes: Buffer.alloc(0), text: '' };
 
 /** A request without a body has an empty one here. */
-export function toRawBody({ body }: Pick<FastifyRequest, 'body'>): RawBody {
+function toRawBody({ body }: Pick<FastifyRequest, 'body'>): RawBody {
   return typeof body === 'object' && body !== null ? (body as RawBody) : noBody;
 }
 
-export type ReadWebhook = {
-  readonly parsed: Parsed;
+type ReadWebhook = {
+  readonly parsed: unknown;
   /** A list that no sender makes as long was left out: it is null. */
   readonly isCut: boolean;
 };
 
 /**
- * The JSON of a webhook, read in slices. A list that is too long is no reason to refuse it: Shopify gives
- * up a webhook that is refused for long.
+ * The JSON of a webhook, read in slices. Throws where it is no JSON. Faults inside it, such as a name
+ * that is there twice, are no reason to refuse it, nor is a list that is too long: senders give up a
+ * webhook that is refused for long.
  */
-export async function readWebhook(
+async function readWebhook(
   text: string,
   { clock }: Pick<ServerDeps, 'clock'>,
 ): Promise<ReadWebhook> {
@@ -116,27 +176,48 @@ export async function readWebhook(
     if (detail !== null) isCut = true;
     return detail;
   };
-  const parsed = await runInSlices(parseInSteps(text, findExcess), clock);
-  return { parsed, isCut };
+  const parsed: Parsed = await runInSlices(parseInSteps(text, findExcess), clock);
+  if (parsed.ok) return { parsed: parsed.value, isCut };
+  const errors = toFaults([parsed.fault]);
+  throw new ProblemError('invalid', `the body ${parsed.fault.detail}`, { errors });
 }
+
+/** Levels of a body that are read by name: `data.object.metadata` of Stripe is the first below. */
+const objectLevels = 3;
+
+/**
+ * No list in a webhook is nearly as long, nor are the pairs a shop adds to an object. The objects
+ * around them are read by name alone, so that all their members may stay.
+ */
+const findWebhookExcess: FindExcess = ({ path, isArray, count }) =>
+  count > limits.membersPerWebhookField && (isArray || path.length >= objectLevels)
+    ? `has more than ${limits.membersPerWebhookField} members`
+    : null;
 
 /** A post of a mapped topic says that it was cut: the list counts as a part that goes no further. */
-export function markCut(post: SourcedPost, { isCut }: Pick<ReadWebhook, 'isCut'>): SourcedPost {
-  if (!isCut || post.skipped.includes('unmapped')) return post;
-  return { ...post, skipped: [...post.skipped, 'too_long'] };
+function markCut(post: SourcePost, isCut: boolean): SourcePost {
+  const isUnmapped = post.skipped.some(({ reason }) => reason === 'unmapped');
+  if (!isCut || isUnmapped) return post;
+  return { ...post, skipped: [...post.skipped, { reason: 'too_long' }] };
 }
 
-export const webhookAnswerSchema = z
+const webhookAnswerSchema = z
   .object({
     accepted: z.int(),
     duplicates: z.int(),
+    waiting: z.int().meta({
+      description: 'Name a person that no request has told yet: sent once one does.',
+    }),
     dead_lettered: z.int().meta({ description: 'Cannot be sent as they stand: see dead letters.' }),
     skipped: z.array(z.string()).meta({ description: 'Why a part goes no further.' }),
+    warnings: z
+      .array(z.object({ code: z.string(), pointer: z.string(), detail: z.string() }))
+      .meta({ description: 'What could not be read or was altered. The rest was accepted.' }),
     repeat: z.boolean().meta({ description: 'This delivery was taken before: nothing was done.' }),
   })
   .meta({ id: 'WebhookAccepted', description: 'Taken; what was accepted is safe in the store.' });
 
-export const webhookAnswers = {
+const webhookAnswers = {
   200: webhookAnswerSchema,
   ...toProblemAnswers(
     'invalid',
@@ -150,18 +231,25 @@ export const webhookAnswers = {
 };
 
 /** Throws where the store takes nothing: the sender comes again after a 503. */
-export function toWebhookAnswer(
-  { skipped }: SourcedPost,
-  taken: AcceptedSourced,
+function toWebhookAnswer(
+  { skipped }: SourcePost,
+  accepted: AcceptedFromSource,
 ): z.output<typeof webhookAnswerSchema> {
-  switch (taken.kind) {
+  switch (accepted.kind) {
     case 'taken': {
-      const { accepted, duplicates, rejected, repeat } = taken;
-      const reasons = repeat ? [] : [...skipped];
-      return { accepted, duplicates, dead_lettered: rejected.length, skipped: reasons, repeat };
+      const { repeat, rejected, warnings } = accepted;
+      return {
+        accepted: accepted.accepted,
+        duplicates: accepted.duplicates,
+        waiting: accepted.waiting,
+        dead_lettered: rejected.length,
+        skipped: repeat ? [] : skipped.map(({ reason }) => reason),
+        warnings: warnings.map(({ code, pointer, detail }) => ({ code, pointer, detail })),
+        repeat,
+      };
     }
     case 'refused':
-      throw toRefused(taken);
+      throw toRefused(accepted);
     case 'invalid':
       throw new ProblemError('invalid', 'nothing was taken');
   }

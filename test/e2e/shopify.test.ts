@@ -83,11 +83,35 @@ describe("a shop's webhooks", () => {
   });
 
   it('count once, whether a delivery is repeated or the order is told of anew', async () => {
-    const first = { accepted: 2, duplicates: 0, dead_lettered: 0, skipped: [], repeat: false };
+    const first = {
+      accepted: 2,
+      duplicates: 0,
+      waiting: 0,
+      dead_lettered: 0,
+      skipped: [],
+      warnings: [],
+      repeat: false,
+    };
     expect(await deliver('orders/create', anOrder(), 'wh-a')).toEqual(first);
-    const repeated = { accepted: 0, duplicates: 0, dead_lettered: 0, skipped: [], repeat: true };
+    const repeated = {
+      accepted: 0,
+      duplicates: 0,
+      waiting: 0,
+      dead_lettered: 0,
+      skipped: [],
+      warnings: [],
+      repeat: true,
+    };
     expect(await deliver('orders/create', anOrder(), 'wh-a')).toEqual(repeated);
-    const anew = { accepted: 0, duplicates: 2, dead_lettered: 0, skipped: [], repeat: false };
+    const anew = {
+      accepted: 0,
+      duplicates: 2,
+      waiting: 0,
+      dead_lettered: 0,
+      skipped: [],
+      warnings: [],
+      repeat: false,
+    };
     expect(await deliver('orders/create', anOrder(), 'wh-b')).toEqual(anew);
     await relay.untilSettled();
     expect(relay.sandbox.state().counters).toMatchObject({ recorded: 2, repeats: 0 });

@@ -54,6 +54,7 @@ describe('openapi.yaml', () => {
         'GET /v1/deliveries',
         'GET /v1/deliveries/{id}',
         'GET /v1/receipts/{id}',
+        'GET /v1/sources',
         'POST /v1/alias',
         'POST /v1/batch',
         'POST /v1/dead-letters/redrive',

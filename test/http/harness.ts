@@ -15,6 +15,8 @@ import type { Lane } from '../../src/envelope.js';
 import type { HttpSettings, HttpViews, ServerDeps } from '../../src/http/deps.js';
 import { createServer } from '../../src/http/server.js';
 import type { AcceptedMany, AcceptedOne } from '../../src/ingest/accept.js';
+import { toSourceRoutes, type SourceSettings } from '../../src/sources/list.js';
+import type { SettingValues } from '../../src/sources/source.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { checkAnswer } from './answer-check.js';
@@ -22,7 +24,9 @@ import { checkAnswer } from './answer-check.js';
 export const ingestKey = 'ingest-key-1';
 export const adminKey = 'admin-key-1';
 
-export const settings: HttpSettings = {
+export type Settings = HttpSettings & SettingValues<SourceSettings>;
+
+export const settings: Settings = {
   RELAY_API_KEYS: [],
   RELAY_ADMIN_KEYS: [],
   INGEST_RATE_LIMIT_PER_SECOND: null,
@@ -54,6 +58,7 @@ export const takenMany: AcceptedMany = {
 };
 
 export const noViews: HttpViews = {
+  sources: () => [],
   receipt: () => Promise.resolve(null),
   deliveries: () => Promise.resolve({ data: [], next: null }),
   delivery: () => Promise.resolve(null),
@@ -101,7 +106,7 @@ export type ServerUnderTest = {
 };
 
 export type Overrides = Partial<Omit<ServerDeps, 'config' | 'views'>> & {
-  readonly config?: Partial<HttpSettings>;
+  readonly config?: Partial<Settings>;
   readonly views?: Partial<HttpViews>;
   readonly one?: AcceptedOne;
   readonly many?: AcceptedMany;
@@ -115,6 +120,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
   const logged: Record<string, unknown>[] = [];
   const clock = createManualClock();
   const metrics = createMetrics('0.0.0');
+  const config = { ...settings, ...deps.config };
   const app = await createServer({
     clock,
     metrics,
@@ -129,7 +135,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
         return Promise.resolve(many);
       },
     },
-    acceptSourced: () => Promise.reject(new Error('not asked')),
+    acceptFromSource: () => Promise.reject(new Error('not asked')),
     readiness: () => ({ ready: true, checks: {} }),
     refusal: () => null,
     flush: () => undefined,
@@ -137,7 +143,8 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
     resumeLane: () => undefined,
     isDraining: () => false,
     ...deps,
-    config: { ...settings, ...deps.config },
+    sources: toSourceRoutes(config),
+    config,
     views: { ...noViews, ...deps.views },
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });

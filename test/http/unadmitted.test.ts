@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { AcceptedSourced } from '../../src/ingest/accept-from-source.js';
+import type { AcceptedFromSource } from '../../src/ingest/accept-from-source.js';
 import { findWriteKeys } from '../../src/sources/segment/write-keys.js';
 import { maxHeldBytes } from '../../src/http/unadmitted.js';
 import { turnsUntil } from '../support/sandbox.js';
@@ -20,10 +20,12 @@ import {
   type Overrides,
 } from './harness.js';
 
-const taken: AcceptedSourced = {
+const taken: AcceptedFromSource = {
   kind: 'taken',
   accepted: 1,
   duplicates: 0,
+  waiting: 0,
+  warnings: [],
   rejected: [],
   repeat: false,
 };
@@ -37,7 +39,7 @@ const closed = {
 
 async function start(overrides: Overrides = {}) {
   const server = await startServer({
-    acceptSourced: () => Promise.resolve(taken),
+    acceptFromSource: () => Promise.resolve(taken),
     ...overrides,
     config: { ...closed, ...overrides.config },
   });

@@ -2,8 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { isBackfilled } from '../../src/backfill.js';
 import type { Draft, Fact } from '../../src/envelope.js';
 import type { Append } from '../../src/ingest/accept.js';
-import { createAcceptSourced, type SourcedDeps } from '../../src/ingest/accept-from-source.js';
-import type { KnownPerson, SourcedEntry, SourcedPost } from '../../src/ingest/source-entry.js';
+import {
+  createAcceptFromSource,
+  type FromSourceDeps,
+} from '../../src/ingest/accept-from-source.js';
+import { SourceActivity } from '../../src/ingest/source-activity.js';
+import type { KnownPerson, SourceEntry, SourcePost } from '../../src/ingest/source-entry.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { receivedAt, toJson } from './fixture.js';
@@ -12,8 +16,8 @@ import { newestRules } from '../support/revisions.js';
 const full = { reason: 'full', retryAfterMs: 1500 } as const;
 const lenient = { strict: false };
 
-/** Over a store that takes everything, and keeps facts. */
-function createFixture(overrides: Partial<SourcedDeps> = {}) {
+/** Over a store that takes everything, and remembers. */
+function createFixture(overrides: Partial<FromSourceDeps> = {}) {
   const metrics = createMetrics('test');
   const facts = new Map<string, string>();
   const drafts: Draft[] = [];
@@ -31,12 +35,13 @@ function createFixture(overrides: Partial<SourcedDeps> = {}) {
   const getFacts = (keys: readonly string[]) =>
     Promise.resolve(keys.map((key) => facts.get(key) ?? null));
   let made = 0;
-  const accept = createAcceptSourced({
+  const accept = createAcceptFromSource({
     store: { append, putFacts, getFacts, ...overrides.store },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
     backfillAfterMs: overrides.backfillAfterMs ?? Infinity,
     metrics,
+    activity: new SourceActivity({ clock: createManualClock(receivedAt), metrics }),
     newId: () => `made-${++made}`,
     ...(overrides.shape && { shape: overrides.shape }),
   });
@@ -47,7 +52,7 @@ function createFixture(overrides: Partial<SourcedDeps> = {}) {
   return { accept, drafts, facts, counted, store: { append, putFacts, getFacts } };
 }
 
-const aPost = (overrides: Partial<SourcedPost> = {}): SourcedPost => ({
+const aPost = (overrides: Partial<SourcePost> = {}): SourcePost => ({
   source: 'shopify',
   entries: [],
   people: [],
@@ -55,7 +60,7 @@ const aPost = (overrides: Partial<SourcedPost> = {}): SourcedPost => ({
   ...overrides,
 });
 
-const aRefund = (overrides: Partial<SourcedEntry> = {}): SourcedEntry => ({
+const aRefund = (overrides: Partial<SourceEntry> = {}): SourceEntry => ({
   lane: 'events',
   index: 0,
   entry: { event_name: 'Refunded Order', insert_id: 'refund-1', value: 5 },
@@ -63,7 +68,7 @@ const aRefund = (overrides: Partial<SourcedEntry> = {}): SourcedEntry => ({
   ...overrides,
 });
 
-const aProfile: SourcedEntry = {
+const aProfile: SourceEntry = {
   lane: 'profiles',
   index: 1,
   entry: { email: 'ada@klaviyo-demo.com' },
@@ -86,6 +91,8 @@ describe("accepting a source's post", () => {
       kind: 'taken',
       accepted: 2,
       duplicates: 0,
+      waiting: 0,
+      warnings: [],
       rejected: [],
       repeat: false,
     });
@@ -99,7 +106,10 @@ describe("accepting a source's post", () => {
 
   it('counts what is skipped, by reason', async () => {
     const { accept, counted } = createFixture();
-    await accept(aPost({ skipped: ['group', 'alias', 'group'] }), lenient);
+    await accept(
+      aPost({ skipped: [{ reason: 'group' }, { reason: 'alias' }, { reason: 'group' }] }),
+      lenient,
+    );
     expect(await counted('sourceSkipped')).toEqual(['shopify group 2', 'shopify alias 1']);
   });
 
@@ -164,9 +174,9 @@ describe('whom an entry is about', () => {
     await accept(
       aPost({
         people: [
-          { kind: 'order', key: 'a', person: {} },
-          { kind: 'order', key: 'b', person: { email: '' } },
-          { kind: 'order', key: 'ada@klaviyo-demo.com', person: { distinct_id: '7' } },
+          { kind: 'user', key: 'a', person: {} },
+          { kind: 'user', key: 'b', person: { email: '' } },
+          { kind: 'user', key: 'ada@klaviyo-demo.com', person: { distinct_id: '7' } },
         ],
       }),
       lenient,

@@ -1,13 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { DeadLetter, DeadLetterFilter } from '../../src/envelope.js';
-import type { AcceptedSourced } from '../../src/ingest/accept-from-source.js';
+import type { AcceptedFromSource } from '../../src/ingest/accept-from-source.js';
 import { createMend } from '../../src/ingest/mend.js';
-import type { SourcedPost } from '../../src/ingest/source-entry.js';
+import type { SourcePost } from '../../src/ingest/source-entry.js';
 
-const taken: AcceptedSourced = {
+const taken: AcceptedFromSource = {
   kind: 'taken',
   accepted: 1,
   duplicates: 0,
+  waiting: 0,
+  warnings: [],
   rejected: [],
   repeat: false,
 };
@@ -28,10 +30,10 @@ const aLetter = (id: string, payload = unsent): DeadLetter => ({
 /** Letters, newest first, a few a page. */
 function createFixture(
   letters: DeadLetter[],
-  answer: (post: SourcedPost) => AcceptedSourced = () => taken,
+  answer: (post: SourcePost) => AcceptedFromSource = () => taken,
 ) {
   const asked: DeadLetterFilter[] = [];
-  const posts: SourcedPost[] = [];
+  const posts: SourcePost[] = [];
   const mend = createMend({
     letters: {
       deadLetters: (filter, { cursor = '0' }) => {
@@ -103,7 +105,7 @@ describe('mending dead letters of the door', () => {
     expect([posts.length, letters.length]).toEqual([0, 1]);
   });
 
-  it.each(['', '[]', '{"source":"elsewhere","personKeys":[],"entry":{}}', '{"type":"event"}'])(
+  it.each(['', '[]', '{"source":7,"personKeys":[],"entry":{}}', '{"type":"event"}'])(
     'leaves alone what no source posted: %s',
     async (payload) => {
       const { mend, posts, letters } = createFixture([aLetter('e1', payload)]);

@@ -31,14 +31,16 @@ const directions: Readonly<Record<string, Allowed>> = {
   'json-scan': { code: ['json'] },
   'json-cut': { code: ['utf8'] },
   'near-name': {},
-  config: { code: ['near-name', 'setting-rules', 'source-settings'] },
+  config: { code: ['near-name', 'setting-rules', 'sources'] },
   'json-large': { code: ['json', 'json-scan'] },
   turns: { types: ['clock'] },
-  'source-settings': { code: ['setting-rules', 'mapping-file'] },
-  'mapping-file': { code: ['ingest', 'json', 'near-name'] },
+  // A source is an edge of its own: its routes stand on what http has for all routes.
+  sources: {
+    code: ['http', 'ingest', 'json-large', 'near-name', 'setting-rules', 'turns', ...leaves],
+  },
   'setting-rules': { code: ['redis'], types: ['envelope'] },
   output: { code: ['clock'] },
-  'live-settings': { types: ['config'] },
+  'live-settings': { code: ['sources'], types: ['config'] },
   logger: { code: ['redact'], types: ['config', 'output'] },
   http: {
     code: ['ingest', 'json-large', 'metrics', 'turns', 'utf8', ...leaves],
@@ -66,6 +68,7 @@ const directions: Readonly<Record<string, Allowed>> = {
       'metrics',
       'observe',
       'releasers',
+      'sources',
       'views',
       ...stages,
       ...leaves,
@@ -73,7 +76,7 @@ const directions: Readonly<Record<string, Allowed>> = {
     types: ['logger'],
   },
   // A caller like any other: it knows the wire contract, and nothing behind it.
-  import: { code: ['ingest', 'json', 'clock', 'envelope'] },
+  import: { code: ['ingest', 'sources', 'json', 'clock', 'envelope'] },
   demo: {
     code: ['app', 'config', 'klaviyo/sandbox', 'releasers', ...leaves],
     types: ['logger', 'metrics'],
@@ -91,6 +94,7 @@ const directions: Readonly<Record<string, Allowed>> = {
       'klaviyo/sandbox',
       'near-name',
       'redis',
+      'sources',
       'store',
       ...leaves,
     ],
@@ -106,12 +110,17 @@ const folders = [
   'cli',
   'demo',
   'import',
+  'sources',
+  'sources/mapping',
+  'sources/segment',
+  'sources/shopify',
+  'sources/stripe',
 ];
 
 /** Packages that one place owns, so that they can be replaced there. */
 const owners: readonly { readonly name: RegExp; readonly path: RegExp }[] = [
   { name: /^undici(\/|$)/, path: /^src\/klaviyo\/client[^/]*\.ts$/ },
-  { name: /^(@fastify\/|fastify)/, path: /^src\/http\// },
+  { name: /^(@fastify\/|fastify)/, path: /^src\/(http|sources)\// },
   { name: /^lmdb(\/|$)/, path: /^src\/store\// },
   { name: /^(ioredis|iovalkey|redis)(\/|$)/, path: /^src\/redis\// },
 ];

@@ -1,10 +1,4 @@
-import {
-  isKept,
-  toNewName,
-  type Levels,
-  type PropertyRules,
-  type SourceMapping,
-} from './rules.js';
+import { isKept, toNewName, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
 
 export type Contradiction = {
   readonly path: readonly (string | number)[];

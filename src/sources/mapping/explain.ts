@@ -1,13 +1,13 @@
 import type { Mapping } from './mapping.js';
 import { toLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
-import { sources, type Source } from '../../ingest/source-entry.js';
+import { sourceNames, type SourceName } from '../list.js';
 
 /** What a mapping does to one source, a line for each thing. */
-export type Explained = { readonly source: Source; readonly lines: readonly string[] };
+export type Explained = { readonly source: SourceName; readonly lines: readonly string[] };
 
 /** For who wrote the file and wants to know what the relay understood: all sources, named in it or not. */
 export function explainMapping(mapping: Mapping): readonly Explained[] {
-  return sources.map((source) => {
+  return sourceNames.map((source) => {
     const rules = mapping[source];
     const lines = rules === undefined ? [] : explainSource(rules);
     return { source, lines: lines.length === 0 ? ['all on, as it comes'] : lines };

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { toMapping, type Mapping } from './mapping.js';
-import { sources } from '../../ingest/source-entry.js';
+import { sourceNames } from '../list.js';
 import { isJsonObject } from '../../json.js';
 import { findNearName } from '../../near-name.js';
 
@@ -39,15 +39,15 @@ function loadMapping(path: string): Loaded {
   const mapping = toMapping(content);
   if (mapping.ok) return { ok: true, mapping: mapping.value };
   const names = isJsonObject(content) ? Object.keys(content) : [];
-  const isMapping = names.some((name) => sources.some((source) => source === name));
+  const isMapping = names.some((name) => sourceNames.some((source) => source === name));
   if (!isMapping) return { ok: false, problems: [toWhatItHolds(names)] };
   const problems = mapping.errors.map(({ pointer, detail }) => `${pointer || 'it'} ${detail}`);
   return { ok: false, problems };
 }
 
 function toWhatItHolds(names: readonly string[]): string {
-  const near = names.map((name) => findNearName(name, sources)).find((name) => name !== null);
-  return `it must hold ${sources.join(', ')}, or some of them${near === undefined ? '' : `; did you mean ${near}?`}`;
+  const near = names.map((name) => findNearName(name, sourceNames)).find((name) => name !== null);
+  return `it must hold ${sourceNames.join(', ')}, or some of them${near === undefined ? '' : `; did you mean ${near}?`}`;
 }
 
 /** A code of the YAML library and a position: the library's words quote the file. */

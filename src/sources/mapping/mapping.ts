@@ -11,10 +11,11 @@ import {
   type SourceMapping,
 } from './rules.js';
 import { profileSchema } from '../../ingest/schema.js';
-import { sources, type Source, type SourcedEntry, type SourcedPost } from '../../ingest/source-entry.js';
+import type { Skipped, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
+import { sourceNames, type SourceName } from '../list.js';
 
 /** What an operator changes of what the sources' maps make. A source that is not named stays as it is. */
-export type Mapping = Readonly<Partial<Record<Source, SourceMapping>>>;
+export type Mapping = Readonly<Partial<Record<SourceName, SourceMapping>>>;
 
 /** YAML 1.2 reads these as text, where who writes them means true or false. */
 const looksLikeSwitch = /^(?:y|n|yes|no|on|off)$/i;
@@ -77,13 +78,10 @@ const sourceMapping = z
   })
   .nullish();
 
-const mappingSchema: z.ZodType<Partial<Record<Source, SourceMapping | null | undefined>>> =
+const mappingSchema: z.ZodType<Partial<Record<SourceName, SourceMapping | null | undefined>>> =
   z.strictObject(
-    { segment: sourceMapping, shopify: sourceMapping, stripe: sourceMapping } satisfies Record<
-      Source,
-      unknown
-    >,
-    `must hold ${sources.join(', ')}, or some of them`,
+    Object.fromEntries(sourceNames.map((name) => [name, sourceMapping])),
+    `must hold ${sourceNames.join(', ')}, or some of them`,
   );
 
 const checkMapping = createCheck(mappingSchema, 'a mapping');
@@ -100,32 +98,36 @@ export function toMapping(content: unknown): Checked<Mapping> {
  * A topic that is off leaves nothing but whom it tells about, so that a refund of an order still
  * finds its customer.
  */
-export function applyMapping(post: SourcedPost, mapping: Mapping): SourcedPost {
-  const rules = mapping[post.source];
+export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
+  const rules = valueOf(mapping, post.source);
   if (rules === undefined) return post;
   const { topic, entries, skipped } = post;
   if (topic !== undefined && valueOf(rules.topics, topic) === false) {
     return {
       ...post,
       entries: [],
-      skipped: [...skipped, ...entries.map(() => 'topic_off' as const)],
+      skipped: [...skipped, ...entries.map(toSkipped('topic_off'))],
     };
   }
-  const isOn = ({ entry }: SourcedEntry): boolean => toMetric(entry, rules) !== false;
+  const isOn = ({ entry }: SourceEntry): boolean => toMetric(entry, rules) !== false;
   const off = entries.filter((sourced) => !isOn(sourced));
   return {
     ...post,
     entries: entries.filter(isOn).map((sourced) => shapeEntry(sourced, rules)),
-    skipped: [...skipped, ...off.map(() => 'metric_off' as const)],
+    skipped: [...skipped, ...off.map(toSkipped('metric_off'))],
   };
 }
+
+const toSkipped =
+  (reason: string) =>
+  ({ kind, id }: SourceEntry): Skipped => ({ reason, kind, id });
 
 /** What the file says of the metric of an event. Undefined: nothing, or it is no event. */
 function toMetric({ event_name: name }: JsonObject, rules: SourceMapping) {
   return typeof name === 'string' ? valueOf(rules.metrics, name) : undefined;
 }
 
-function shapeEntry(sourced: SourcedEntry, rules: SourceMapping): SourcedEntry {
+function shapeEntry(sourced: SourceEntry, rules: SourceMapping): SourceEntry {
   const shape = sourced.lane === 'events' ? shapeEvent : shapeProfile;
   return { ...sourced, entry: shape(sourced.entry, rules) };
 }

@@ -11,25 +11,30 @@ import {
   type SegmentBody,
   type SegmentCall,
 } from './calls.js';
+import type { SegmentSettings } from './settings.js';
 import { isAnonymous, toPerson, toUserId } from './person.js';
 import { toProfile } from './traits.js';
-import type { KnownPerson, Person, SkipReason, SourcedEntry, SourcedPost } from '../../ingest/source-entry.js';
+import type {
+  KnownPerson,
+  Person,
+  Skipped,
+  SourceEntry,
+  SourcePost,
+} from '../../ingest/source-entry.js';
 
 export type SegmentRequest = SegmentBody & {
   /** What its path says it is. */
   readonly kind: 'batch' | CallType;
   /** Epoch ms. */
   readonly receivedAt: number;
-  /** SEGMENT_PAGE_EVENTS and SEGMENT_REMEMBER_USERS. */
-  readonly pageEvents: boolean;
-  readonly rememberUsers: boolean;
+  readonly settings: SegmentSettings;
 };
 
 /** What the map makes of a request of a Segment or RudderStack SDK. */
 export type SegmentPost =
   | {
       readonly ok: true;
-      readonly post: SourcedPost;
+      readonly post: SourcePost;
       /** Parts that are no call, and so never become an entry. */
       readonly noCalls: readonly NoCall[];
       /** The SDK's own id of each part, by index. */
@@ -46,15 +51,15 @@ export function* toSegmentPost(request: SegmentRequest): Generator<undefined, Se
   const listed =
     kind === 'batch' ? yield* listBatch(request, receivedAt) : listOne(request, kind, receivedAt);
   if (!listed.ok) return listed;
-  const entries: SourcedEntry[] = [];
+  const entries: SourceEntry[] = [];
   const people: KnownPerson[] = [];
-  const skipped: SkipReason[] = [];
+  const skipped: Skipped[] = [];
   for (const call of listed.calls) {
     yield;
     const person = toPerson(call);
     const reason = toSkipReason(call, person, request);
     if (reason !== null) {
-      skipped.push(reason);
+      skipped.push({ reason, ...toPart(call) });
       continue;
     }
     entries.push(toEntry(call, person, request));
@@ -72,12 +77,12 @@ export function* toSegmentPost(request: SegmentRequest): Generator<undefined, Se
 function toSkipReason(
   call: SegmentCall,
   person: Person,
-  { pageEvents }: SegmentRequest,
-): SkipReason | null {
+  { settings }: SegmentRequest,
+): string | null {
   const { type } = call;
   if (isOff(call.integrations)) return 'integration_off';
   if (type === 'group' || type === 'alias') return type;
-  if ((type === 'page' || type === 'screen') && !pageEvents) return 'page_off';
+  if ((type === 'page' || type === 'screen') && !settings.SEGMENT_PAGE_EVENTS) return 'page_off';
   return isAnonymous(call, person) ? 'anonymous' : null;
 }
 
@@ -86,27 +91,29 @@ function isOff({ All: all, Klaviyo: klaviyo }: JsonObject): boolean {
   return klaviyo === undefined || klaviyo === null ? all === false : klaviyo === false;
 }
 
-function toEntry(
-  call: SegmentCall,
-  person: Person,
-  { rememberUsers }: SegmentRequest,
-): SourcedEntry {
+function toEntry(call: SegmentCall, person: Person, { settings }: SegmentRequest): SourceEntry {
   const { index, type } = call;
-  if (type === 'identify') return { lane: 'profiles', entry: toProfile(call), index };
-  const userId = rememberUsers ? toUserId(call) : undefined;
+  const part = { index, ...toPart(call) };
+  if (type === 'identify') return { ...part, lane: 'profiles', entry: toProfile(call) };
+  const userId = settings.SEGMENT_REMEMBER_USERS ? toUserId(call) : undefined;
   const entry = toEvent(call, person);
-  return { lane: 'events', entry, index, ...(userId && { personKeys: [toPersonKey(userId)] }) };
+  return { ...part, lane: 'events', entry, ...(userId && { personKeys: [toPersonKey(userId)] }) };
+}
+
+function toPart({ type, fields }: SegmentCall) {
+  return { kind: type, id: asId(fields.messageId) };
 }
 
 /** An identify call without address and number must not take the place of an earlier one with them. */
 function toKnown(
   call: SegmentCall,
   person: Person,
-  { rememberUsers }: SegmentRequest,
+  { settings }: SegmentRequest,
 ): readonly KnownPerson[] {
   const userId = toUserId(call);
   const tells = person.email !== undefined || person.phone_number !== undefined;
-  if (!rememberUsers || call.type !== 'identify' || userId === undefined || !tells) return [];
+  const isKept = settings.SEGMENT_REMEMBER_USERS;
+  if (!isKept || call.type !== 'identify' || userId === undefined || !tells) return [];
   return [{ kind: 'user', key: toPersonKey(userId), person }];
 }
 

@@ -1,4 +1,10 @@
-import { callTypes } from './calls.js';
+import { callTypes, type CallType } from './calls.js';
+
+/** What a path behind `/v1/` says of its body: many calls, or one of this type. */
+export function toKind(path: string): 'batch' | CallType {
+  const name = /^\/v1\/(\w+)/.exec(toLongUrl(path))?.[1];
+  return callTypes.find((type) => type === name) ?? 'batch';
+}
 
 /** What the SDKs of Segment and RudderStack post to, behind `/v1/` (upstream-contracts 4.1, 4.2). */
 export const segmentNames = ['batch', 'import', ...callTypes] as const;

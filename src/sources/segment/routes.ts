@@ -2,11 +2,12 @@ import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } f
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Lane } from '../../envelope.js';
 import { toSegmentPost, type SegmentPost } from './map.js';
-import { createSegmentBounds } from '../../ingest/source-bounds.js';
+import { createSegmentBounds } from './bounds.js';
+import type { SegmentSettings } from './settings.js';
 import { isJsonObject, type Parsed } from '../../json.js';
 import { parseInSteps } from '../../json-large.js';
 import { runInSlices } from '../../turns.js';
-import { isAdmitted, type Keyring } from '../../http/auth.js';
+import { isAdmitted } from '../../http/auth.js';
 import { acceptRawBodies } from '../../http/body.js';
 import type { AcceptingDeps } from '../../http/deps.js';
 import { checkQueryOnly, refuseEarly } from '../../http/ingest-routes.js';
@@ -28,7 +29,7 @@ import { segmentNames, type SegmentName } from './paths.js';
 export async function routeSegment(
   scope: FastifyInstance,
   deps: AcceptingDeps,
-  keyring: Keyring,
+  settings: SegmentSettings,
 ): Promise<void> {
   scope.addHook('onRequest', (_request, reply, done) => {
     reply.headers(anyOrigin);
@@ -39,7 +40,7 @@ export async function routeSegment(
       reply.code(204).headers(preflight).send(),
     );
   }
-  await scope.register((posts) => routePosts(posts, deps, keyring));
+  await scope.register((posts) => routePosts(posts, deps, settings));
 }
 
 /** A write key is all that protects these routes, and web pages have it: any origin may use one. */
@@ -59,9 +60,9 @@ const preflight = {
 async function routePosts(
   scope: FastifyInstance,
   deps: AcceptingDeps,
-  keyring: Keyring,
+  settings: SegmentSettings,
 ): Promise<void> {
-  const { config, countCaller, unadmitted } = deps;
+  const { config, countCaller, keyring, unadmitted } = deps;
   const isKnown = (request: FastifyRequest): boolean => isAdmitted(request, keyring);
   const refuse = refuseEarly(deps, 'events');
   scope.setErrorHandler(createSegmentFailures(isKnown, unadmitted));
@@ -85,7 +86,7 @@ async function routePosts(
     await limitCallers(scope, { perSecond, countCaller, hook: 'preValidation' });
   }
   scope.addHook('preHandler', refuse);
-  for (const name of segmentNames) routeName(scope, deps, name);
+  for (const name of segmentNames) routeName(scope, { ...deps, settings }, name);
 }
 
 const parsedBody = 'parsedBody';
@@ -106,7 +107,9 @@ function findWriteKey(request: FastifyRequest): string | null {
   return typeof writeKey === 'string' ? writeKey : null;
 }
 
-function routeName(app: FastifyInstance, deps: AcceptingDeps, name: SegmentName): void {
+type SegmentDeps = AcceptingDeps & { readonly settings: SegmentSettings };
+
+function routeName(app: FastifyInstance, deps: SegmentDeps, name: SegmentName): void {
   const isBatch = name === 'batch' || name === 'import';
   const schema = {
     tags: ['segment'],
@@ -145,7 +148,7 @@ type Kind = Parameters<typeof toSegmentPost>[0]['kind'];
 
 async function toPost(
   request: FastifyRequest,
-  { config, clock }: AcceptingDeps,
+  { settings, clock }: SegmentDeps,
   kind: Kind,
 ): Promise<Found> {
   const parsed = request.getDecorator<Parsed>(parsedBody);
@@ -155,8 +158,7 @@ async function toPost(
     value: parsed.value,
     faults: parsed.faults,
     receivedAt: clock.now(),
-    pageEvents: config.SEGMENT_PAGE_EVENTS,
-    rememberUsers: config.SEGMENT_REMEMBER_USERS,
+    settings,
   });
   const found = await runInSlices(steps, clock);
   if (!found.ok) throw new ProblemError('invalid', `the body ${found.detail}`);
@@ -172,7 +174,7 @@ async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
     for (const { lane } of post.entries) countInvalid(lane);
     return toStrictView(toRejectedView(found, []));
   }
-  const answer = await deps.acceptSourced(post, { strict });
+  const answer = await deps.acceptFromSource(post, { strict });
   if (answer.kind === 'refused') throw toRefused(answer);
   const rejected = toRejectedView(found, answer.rejected);
   if (answer.kind === 'invalid') return toStrictView(rejected);

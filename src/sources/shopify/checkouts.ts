@@ -11,7 +11,7 @@ import { toInsertId, type ShopifyMap } from './request.js';
  */
 export const mapCheckout: ShopifyMap = ({ payload }) => {
   const person = toBuyer(payload);
-  if (Object.keys(person).length === 0) return { entries: [], skipped: ['anonymous'] };
+  if (Object.keys(person).length === 0) return { entries: [], skipped: [{ reason: 'anonymous' }] };
   const entry = given({
     event_name: 'Checkout Started',
     event_time: toTime(payload.created_at),

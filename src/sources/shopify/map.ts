@@ -5,7 +5,7 @@ import { mapCancelled, mapFulfilled, mapPartlyFulfilled, mapPlaced } from './ord
 import { toKnownBuyers } from './person.js';
 import { mapRefund } from './refunds.js';
 import type { ShopifyMap, ShopifyRequest } from './request.js';
-import type { SourcedPost } from '../../ingest/source-entry.js';
+import type { SourcePost } from '../../ingest/source-entry.js';
 
 /** A checkout is told of once: checkouts/update comes at every step of it. */
 const maps: ReadonlyMap<string, ShopifyMap> = new Map([
@@ -19,7 +19,7 @@ const maps: ReadonlyMap<string, ShopifyMap> = new Map([
   ['customers/update', mapCustomer],
 ]);
 
-const mapNothing: ShopifyMap = () => ({ entries: [], skipped: ['unmapped'] });
+const mapNothing: ShopifyMap = () => ({ entries: [], skipped: [{ reason: 'unmapped' }] });
 
 type Posted = Omit<ShopifyRequest, 'payload'> & {
   /** The webhook's id, the same whenever it is repeated. */
@@ -28,7 +28,7 @@ type Posted = Omit<ShopifyRequest, 'payload'> & {
 };
 
 /** Any order tells who placed it, whatever else comes of the request: a refund later asks. */
-export function mapShopify({ body, delivery, ...named }: Posted): SourcedPost {
+export function mapShopify({ body, delivery, ...named }: Posted): SourcePost {
   const request = { ...named, payload: asObject(body) };
   const { topic, shop, payload } = request;
   const map = maps.get(topic) ?? mapNothing;

@@ -4,8 +4,8 @@ import { asObject, asText } from '../json.js';
 import { given, toId, toList, toTime } from './fields.js';
 import { toAmount, toDistinct, toGoods, toOrderedProduct, toRowTotal } from './goods.js';
 import { toBuyer, toOrderKey } from './person.js';
-import { toInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
-import type { OrderValue, SourcedEntry } from '../../ingest/source-entry.js';
+import { toInsertId, type OrderValue, type ShopifyMap, type ShopifyRequest } from './request.js';
+import type { SourceEntry } from '../../ingest/source-entry.js';
 
 /** Payloads are Shopify's Order (REST Admin API, 2026-04), whole, whatever became of the order. */
 
@@ -43,10 +43,10 @@ export const mapCancelled = mapUnlessTest((request) => {
   return [toOrderEvent(request, { metric: 'Cancelled Order', time: toTime(at), properties })];
 });
 
-function mapUnlessTest(map: (request: ShopifyRequest) => readonly SourcedEntry[]): ShopifyMap {
+function mapUnlessTest(map: (request: ShopifyRequest) => readonly SourceEntry[]): ShopifyMap {
   return (request) =>
     request.payload.test === true
-      ? { entries: [], skipped: ['test'] }
+      ? { entries: [], skipped: [{ reason: 'test' }] }
       : { entries: map(request), skipped: [] };
 }
 
@@ -58,7 +58,7 @@ type OrderEvent = {
   readonly properties?: JsonObject;
 };
 
-function toOrderEvent(request: ShopifyRequest, event: OrderEvent): SourcedEntry {
+function toOrderEvent(request: ShopifyRequest, event: OrderEvent): SourceEntry {
   const { payload, orderValue } = request;
   const parts = 'part' in event ? [event.part] : [];
   return toEntry(request, 0, {
@@ -77,7 +77,7 @@ type Line = {
   readonly time: string | undefined;
 };
 
-function toLineEvent(request: ShopifyRequest, { line, index, time }: Line): SourcedEntry {
+function toLineEvent(request: ShopifyRequest, { line, index, time }: Line): SourceEntry {
   const { payload } = request;
   return toEntry(request, index, {
     event_name: 'Ordered Product',
@@ -93,7 +93,7 @@ function toEntry(
   { shop, payload }: ShopifyRequest,
   index: number,
   fields: JsonObject,
-): SourcedEntry {
+): SourceEntry {
   const orderId = toId(payload.id);
   const entry = given({
     ...fields,

@@ -15,8 +15,9 @@ export const mapRefund: ShopifyMap = ({ shop, payload }) => {
     ({ kind, status }) => kind === 'refund' && status === 'success',
   );
   // Goods that came back without money, or money that did not get through.
-  if (paidBack.length === 0) return { entries: [], skipped: ['no_amount'] };
-  if (paidBack.every(({ test }) => test === true)) return { entries: [], skipped: ['test'] };
+  if (paidBack.length === 0) return { entries: [], skipped: [{ reason: 'no_amount' }] };
+  if (paidBack.every(({ test }) => test === true))
+    return { entries: [], skipped: [{ reason: 'test' }] };
   const orderId = toId(payload.order_id);
   const entry = given({
     event_name: 'Refunded Order',

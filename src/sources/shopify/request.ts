@@ -1,6 +1,9 @@
 import type { JsonObject } from '../../json.js';
 import { toId } from './fields.js';
-import type { OrderValue, SourcedPost } from '../../ingest/source-entry.js';
+import type { SourcePost } from '../../ingest/source-entry.js';
+
+/** SHOPIFY_ORDER_VALUE. */
+export type OrderValue = 'total' | 'subtotal_and_shipping';
 
 /** One webhook: what its headers name, and its body as JSON. */
 export type ShopifyRequest = {
@@ -12,7 +15,7 @@ export type ShopifyRequest = {
   readonly orderValue: OrderValue;
 };
 
-export type ShopifyMap = (request: ShopifyRequest) => Pick<SourcedPost, 'entries' | 'skipped'>;
+export type ShopifyMap = (request: ShopifyRequest) => Pick<SourcePost, 'entries' | 'skipped'>;
 
 /**
  * The id of an event of an object, the same whichever delivery tells of it. Made of signed content

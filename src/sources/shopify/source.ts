@@ -1,85 +1,86 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { FastifyInstance } from 'fastify';
-import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { mapShopify } from './map.js';
-import type { Parsed } from '../../json.js';
-import type { AcceptingDeps } from '../../http/deps.js';
 import { ProblemError } from '../../http/problems.js';
+import { keys } from '../../setting-rules.js';
+import { defineWebhookSource } from '../webhook.js';
+import { mapShopify } from './map.js';
 import { isSignatureForm, isSigned } from './signature.js';
-import {
-  markCut,
-  openWebhooks,
-  readWebhook,
-  toRawBody,
-  toWebhookAnswer,
-  webhookAnswers,
-} from '../webhook.js';
 
-const schema = {
-  tags: ['shopify'],
-  operationId: 'accept_shopify_webhook',
-  summary: 'Accept a webhook of Shopify',
-  description: [
-    'Answers once the store has what it comes to; Shopify waits five seconds. `Shopify-…` headers count as `X-Shopify-…`.',
-    'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create and checkouts/create become events, customers/create and customers/update profiles; any other topic is answered 200 and goes no further. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
-    '404 where SHOPIFY_WEBHOOK_SECRETS is not set.',
-  ].join('\n\n'),
-  security: [{ shopifySignature: [] }],
-  headers: z.object({
-    'x-shopify-topic': z.string().meta({ examples: ['orders/create'] }),
-    'x-shopify-shop-domain': z.string().meta({ examples: ['ada.myshopify.com'] }),
-    'x-shopify-webhook-id': z.string().optional().meta({
-      description: 'The same whenever a webhook is repeated: a repeat is not taken again.',
-    }),
-  }),
-  body: z.looseObject({}).meta({ description: "The topic's payload, in any content type." }),
-  response: webhookAnswers,
-};
-
-const noMatch = 'no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the body';
+const settings = {
+  SHOPIFY_WEBHOOK_SECRETS: keys.describe(
+    'Secrets that sign webhooks of Shopify, comma-separated (or `SHOPIFY_WEBHOOK_SECRETS_FILE`, also one a line); several allow rotation. Absent: the route answers 404',
+  ),
+  SHOPIFY_ORDER_VALUE: z
+    .enum(['total', 'subtotal_and_shipping'], { error: 'must be total or subtotal_and_shipping' })
+    .default('total')
+    .describe(
+      "Value of an order: Shopify's total with tax, or what Klaviyo's own integration counts: subtotal after discounts, and shipping",
+    ),
+} as const;
 
 /** POST /webhooks/shopify. */
-export function routeShopify(scope: FastifyInstance, deps: AcceptingDeps): void {
-  const { config } = deps;
-  const secrets = (): readonly string[] => config.SHOPIFY_WEBHOOK_SECRETS;
-  openWebhooks(scope, deps, {
-    secrets,
-    checkHeaders({ headers }) {
-      const signature = toHeader(headers, 'Hmac-Sha256');
-      if (signature === undefined) {
-        return toUnauthorized('the header X-Shopify-Hmac-Sha256 is missing');
-      }
-      return isSignatureForm(signature) ? null : toUnauthorized(noMatch);
+export const shopify = defineWebhookSource({
+  name: 'shopify',
+  settings,
+  secrets: ['SHOPIFY_WEBHOOK_SECRETS'],
+  docs: {
+    description: 'Webhooks of Shopify. The signature is the key.',
+    securitySchemes: {
+      shopifySignature: {
+        type: 'apiKey',
+        in: 'header',
+        name: 'X-Shopify-Hmac-Sha256',
+        description: 'Base64 of the HMAC-SHA256 of the body with one of SHOPIFY_WEBHOOK_SECRETS.',
+      },
     },
-    checkBody({ headers }, bytes) {
-      const signature = toHeader(headers, 'Hmac-Sha256') ?? '';
-      return isSigned(bytes, signature, secrets()) ? null : toUnauthorized(noMatch);
-    },
-  });
-  const routes = scope.withTypeProvider<ZodTypeProvider>();
-  routes.post('/webhooks/shopify', { schema }, async (request, reply) => {
-    const { headers } = request;
-    const { text } = toRawBody(request);
-    const read = await readWebhook(text, deps);
-    const mapped = mapShopify({
-      topic: requireHeader(headers, 'Topic'),
-      shop: requireHeader(headers, 'Shop-Domain'),
-      delivery: toHeader(headers, 'Webhook-Id'),
-      body: toPayload(read.parsed),
-      orderValue: config.SHOPIFY_ORDER_VALUE,
-    });
-    const post = markCut(mapped, read);
-    const taken = await deps.acceptSourced(post, { strict: false });
-    return reply.code(200).send(toWebhookAnswer(post, taken));
-  });
-}
+  },
+  path: '/webhooks/shopify',
+  schema: {
+    operationId: 'accept_shopify_webhook',
+    summary: 'Accept a webhook of Shopify',
+    description: [
+      'Answers once the store has what it comes to; Shopify waits five seconds. `Shopify-…` headers count as `X-Shopify-…`.',
+      'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create and checkouts/create become events, customers/create and customers/update profiles; any other topic is answered 200 and goes no further. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
+      '404 where SHOPIFY_WEBHOOK_SECRETS is not set.',
+    ].join('\n\n'),
+    headers: z.object({
+      'x-shopify-topic': z.string().meta({ examples: ['orders/create'] }),
+      'x-shopify-shop-domain': z.string().meta({ examples: ['ada.myshopify.com'] }),
+      'x-shopify-webhook-id': z.string().optional().meta({
+        description: 'The same whenever a webhook is repeated: a repeat is not taken again.',
+      }),
+    }),
+    body: z.looseObject({}).meta({ description: "The topic's payload, in any content type." }),
+  },
+  signature: ({ settings: current }) => {
+    const secrets = (): readonly string[] => current.SHOPIFY_WEBHOOK_SECRETS;
+    return {
+      isConfigured: () => secrets().length > 0,
+      checkHeaders({ headers }) {
+        const signature = toHeader(headers, 'Hmac-Sha256');
+        if (signature === undefined) {
+          return toUnauthorized('the header X-Shopify-Hmac-Sha256 is missing');
+        }
+        return isSignatureForm(signature) ? null : toUnauthorized(noMatch);
+      },
+      checkBody({ headers }, bytes) {
+        const signature = toHeader(headers, 'Hmac-Sha256') ?? '';
+        return isSigned(bytes, signature, secrets()) ? null : toUnauthorized(noMatch);
+      },
+    };
+  },
+  map({ headers, body }, current) {
+    const topic = toHeader(headers, 'Topic');
+    if (topic === undefined) return toMissing('Topic');
+    const shop = toHeader(headers, 'Shop-Domain');
+    if (shop === undefined) return toMissing('Shop-Domain');
+    const delivery = toHeader(headers, 'Webhook-Id');
+    const orderValue = current.SHOPIFY_ORDER_VALUE;
+    return { ok: true, post: mapShopify({ topic, shop, delivery, body, orderValue }) };
+  },
+});
 
-/** Faults inside the text are no reason to refuse it: the map reads what it knows and nothing else. */
-function toPayload(parsed: Parsed): unknown {
-  if (parsed.ok) return parsed.value;
-  throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
-}
+const noMatch = 'no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the body';
 
 type Named = 'Hmac-Sha256' | 'Topic' | 'Shop-Domain' | 'Webhook-Id';
 
@@ -93,10 +94,9 @@ function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== '';
 }
 
-function requireHeader(headers: IncomingHttpHeaders, named: Named): string {
-  const value = toHeader(headers, named);
-  if (value !== undefined) return value;
-  throw new ProblemError('invalid', `the header X-Shopify-${named} is missing`);
+function toMissing(named: Named) {
+  const detail = `the header X-Shopify-${named} is missing`;
+  return { ok: false as const, errors: [{ pointer: '', detail }] };
 }
 
 /** RFC 9110 (11.6.1) wants a challenge with each 401. */

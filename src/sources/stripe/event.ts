@@ -1,7 +1,13 @@
 import { harmfulNames, type JsonObject } from '../../json.js';
 import { asObject, asText, asWhole, compact } from '../json.js';
-import type { RevenueSource, SkipReason, SourcedEntry } from '../../ingest/source-entry.js';
+import type { SourceEntry } from '../../ingest/source-entry.js';
 import { readId, toPerson, toPersonKeys, toRefs, type PeopleRules } from './people.js';
+
+/** STRIPE_REVENUE_SOURCE. */
+export type RevenueSource = 'charge' | 'payment_intent' | 'checkout' | 'invoice';
+
+/** Why an event is not sent: a code such as `no_amount`. */
+export type SkipReason = string;
 
 /** What the settings STRIPE_* say of the map. */
 export type StripeRules = PeopleRules & {
@@ -22,7 +28,7 @@ export type StripeEvent = {
 };
 
 /** What a topic's map makes: one entry, or why there is none. */
-export type Made = Omit<SourcedEntry, 'index'> | SkipReason;
+export type Made = Omit<SourceEntry, 'index'> | SkipReason;
 export type ToMade = (event: StripeEvent, rules: StripeRules) => Made;
 
 export function readStripeEvent(body: JsonObject): StripeEvent {

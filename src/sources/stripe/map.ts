@@ -1,7 +1,13 @@
 import { asObject } from '../json.js';
-import type { KnownPerson, SkipReason, SourcedEntry, SourcedPost } from '../../ingest/source-entry.js';
+import type { KnownPerson, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
 import { toCustomerProfile } from './customer.js';
-import { readStripeEvent, type Made, type StripeEvent, type StripeRules } from './event.js';
+import {
+  readStripeEvent,
+  type Made,
+  type SkipReason,
+  type StripeEvent,
+  type StripeRules,
+} from './event.js';
 import { otherTopics } from './other-events.js';
 import { paymentTopics } from './payments.js';
 import { toKnownPeople } from './people.js';
@@ -16,16 +22,16 @@ const topics = new Map([
 ]);
 
 /** What a webhook's body, parsed, comes to. Pure; takes any JSON. */
-export function toStripePost(body: unknown, rules: StripeRules): SourcedPost {
+export function mapStripe(body: unknown, rules: StripeRules): SourcePost {
   const given = asObject(body);
   const event = readStripeEvent(given);
-  const toPost = (made: Made, people: readonly KnownPerson[]): SourcedPost => ({
+  const toPost = (made: Made, people: readonly KnownPerson[]): SourcePost => ({
     source: 'stripe',
     ...(event.topic !== '' && { topic: event.topic }),
     ...(event.id !== undefined && { delivery: event.id }),
-    entries: isSkip(made) ? [] : [{ ...made, index: 0 } satisfies SourcedEntry],
+    entries: isSkip(made) ? [] : [{ ...made, index: 0 } satisfies SourceEntry],
     people,
-    skipped: isSkip(made) ? [made] : [],
+    skipped: isSkip(made) ? [{ reason: made }] : [],
   });
   // A thin event names its object and does not hold it.
   if (given.object === 'v2.core.event') return toPost('unmapped', []);

@@ -1,7 +1,12 @@
 import type { JsonObject } from '../../json.js';
 import { asList, asObject, asText, asWhole, compact } from '../json.js';
-import type { RevenueSource } from '../../ingest/source-entry.js';
-import { readTime, toEventEntry, type StripeEvent, type ToMade } from './event.js';
+import {
+  readTime,
+  toEventEntry,
+  type RevenueSource,
+  type StripeEvent,
+  type ToMade,
+} from './event.js';
 import { readMoney } from './money.js';
 import { readId, toRefs } from './people.js';
 

@@ -1,91 +1,99 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { FastifyInstance } from 'fastify';
-import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { toFaults } from '../../ingest/faults.js';
-import { toStripePost, type StripeRules } from './map.js';
-import type { Parsed } from '../../json.js';
-import type { AcceptingDeps, HttpSettings } from '../../http/deps.js';
 import { ProblemError } from '../../http/problems.js';
+import { flag, int, keys } from '../../setting-rules.js';
+import { defineWebhookSource } from '../webhook.js';
+import type { StripeRules } from './event.js';
+import { mapStripe } from './map.js';
 import {
   checkStripeHeader,
   verifyStripeSignature,
   type SignatureRules,
   type Verified,
 } from './signature.js';
-import {
-  markCut,
-  openWebhooks,
-  readWebhook,
-  toRawBody,
-  toWebhookAnswer,
-  webhookAnswers,
-} from '../webhook.js';
 
-const schema = {
-  tags: ['stripe'],
-  operationId: 'stripe_webhook',
-  summary: 'Take a webhook of Stripe',
-  description:
-    'An Event of Stripe, signed with one of STRIPE_WEBHOOK_SECRETS; without any the answer is 404. Events that are not mapped, and those of test mode, are answered 200 and skipped. A list of more than 5,000 members is left out (`too_long`).',
-  security: [{ stripeSignature: [] }],
-  headers: z.object({
-    'stripe-signature': z.string().meta({ examples: ['t=1767268800,v1=5257a869…'] }),
-  }),
-  body: z
-    .looseObject({ id: z.string(), type: z.string(), data: z.looseObject({}) })
-    .meta({ id: 'StripeEvent', description: "Stripe's Event object, as Stripe sends it." }),
-  response: webhookAnswers,
-};
+const settings = {
+  STRIPE_WEBHOOK_SECRETS: keys.describe(
+    'Signing secrets (whsec_…) of webhooks of Stripe, comma-separated (or `STRIPE_WEBHOOK_SECRETS_FILE`, also one a line). Absent: the route answers 404',
+  ),
+  STRIPE_TOLERANCE_SECONDS: int(1, 86_400, 300).describe('Age of a Stripe signature, at most'),
+  STRIPE_REVENUE_SOURCE: z
+    .enum(['charge', 'payment_intent', 'checkout', 'invoice'], {
+      error: 'must be charge, payment_intent, checkout or invoice',
+    })
+    .default('charge')
+    .describe(
+      'The one kind of Stripe object that counts as a payment, since one payment raises events of several',
+    ),
+  STRIPE_TEST_EVENTS: flag
+    .default(false)
+    .describe("Whether events of Stripe's test mode are sent on to Klaviyo"),
+  STRIPE_CUSTOMER_ID_KEY: z
+    .string()
+    .optional()
+    .describe(
+      "Name in a Stripe customer's metadata that holds your id of the customer. Absent: Stripe's own (cus_…)",
+    ),
+} as const;
 
 /** POST /webhooks/stripe. */
-export function routeStripe(scope: FastifyInstance, deps: AcceptingDeps): void {
-  const { acceptSourced, clock, config } = deps;
-  const secrets = (): readonly string[] => config.STRIPE_WEBHOOK_SECRETS;
-  const rules = toRules(config);
-  const toSignatureRules = (): SignatureRules => ({
-    secrets: secrets(),
-    toleranceSeconds: config.STRIPE_TOLERANCE_SECONDS,
-    now: clock.now(),
-  });
-  const judge = (verified: Verified): ProblemError | null =>
-    verified.ok ? null : toUnauthorized(verified.detail);
-  openWebhooks(scope, deps, {
-    secrets,
-    checkHeaders: ({ headers }) => judge(checkStripeHeader(toHeader(headers), toSignatureRules())),
-    checkBody: ({ headers }, bytes) =>
-      judge(verifyStripeSignature(toHeader(headers), bytes, toSignatureRules())),
-  });
-  const routes = scope.withTypeProvider<ZodTypeProvider>();
-  routes.post('/webhooks/stripe', { schema }, async (request, reply) => {
-    const { text } = toRawBody(request);
-    const read = await readWebhook(text, deps);
-    const post = markCut(toStripePost(toEvent(read.parsed), rules), read);
-    const taken = await acceptSourced(post, { strict: false });
-    return reply.code(200).send(toWebhookAnswer(post, taken));
-  });
-}
+export const stripe = defineWebhookSource({
+  name: 'stripe',
+  settings,
+  secrets: ['STRIPE_WEBHOOK_SECRETS'],
+  docs: {
+    description: 'Webhooks of Stripe. The signature is the key.',
+    securitySchemes: {
+      stripeSignature: {
+        type: 'apiKey',
+        in: 'header',
+        name: 'Stripe-Signature',
+        description: 'Time and HMAC-SHA256 of the body with one of STRIPE_WEBHOOK_SECRETS.',
+      },
+    },
+  },
+  path: '/webhooks/stripe',
+  schema: {
+    operationId: 'stripe_webhook',
+    summary: 'Accept a webhook of Stripe',
+    description:
+      'An Event of Stripe, signed with one of STRIPE_WEBHOOK_SECRETS; without any the answer is 404. Events that are not mapped, and those of test mode, are answered 200 and skipped. A list of more than 5,000 members is left out (`too_long`).',
+    headers: z.object({
+      'stripe-signature': z.string().meta({ examples: ['t=1767268800,v1=5257a869…'] }),
+    }),
+    body: z
+      .looseObject({ id: z.string(), type: z.string(), data: z.looseObject({}) })
+      .meta({ id: 'StripeEvent', description: "Stripe's Event object, as Stripe sends it." }),
+  },
+  signature: ({ settings: current, clock }) => {
+    const toRules = (): SignatureRules => ({
+      secrets: current.STRIPE_WEBHOOK_SECRETS,
+      toleranceSeconds: current.STRIPE_TOLERANCE_SECONDS,
+      now: clock.now(),
+    });
+    return {
+      isConfigured: () => current.STRIPE_WEBHOOK_SECRETS.length > 0,
+      checkHeaders: ({ headers }) => judge(checkStripeHeader(toHeader(headers), toRules())),
+      checkBody: ({ headers }, bytes) =>
+        judge(verifyStripeSignature(toHeader(headers), bytes, toRules())),
+    };
+  },
+  map({ body }, current) {
+    const rules: StripeRules = {
+      revenueSource: current.STRIPE_REVENUE_SOURCE,
+      takesTestEvents: current.STRIPE_TEST_EVENTS,
+      customerIdKey: current.STRIPE_CUSTOMER_ID_KEY,
+    };
+    return { ok: true, post: mapStripe(body, rules) };
+  },
+});
+
+const judge = (verified: Verified): ProblemError | null => {
+  if (verified.ok) return null;
+  const headers = { 'www-authenticate': 'Stripe-Signature' };
+  return new ProblemError('unauthorized', verified.detail, { headers });
+};
 
 function toHeader({ 'stripe-signature': header }: IncomingHttpHeaders): string | undefined {
   return typeof header === 'string' ? header : undefined;
-}
-
-function toRules(config: HttpSettings): StripeRules {
-  return {
-    revenueSource: config.STRIPE_REVENUE_SOURCE,
-    takesTestEvents: config.STRIPE_TEST_EVENTS,
-    customerIdKey: config.STRIPE_CUSTOMER_ID_KEY,
-  };
-}
-
-function toUnauthorized(detail: string): ProblemError {
-  const headers = { 'www-authenticate': 'Stripe-Signature' };
-  return new ProblemError('unauthorized', detail, { headers });
-}
-
-/** Of JSON's own faults only: one odd name in its metadata must not keep a payment out. */
-function toEvent(parsed: Parsed): unknown {
-  if (parsed.ok) return parsed.value;
-  const errors = toFaults([parsed.fault]);
-  throw new ProblemError('invalid', 'the body is not valid JSON', { errors });
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { explainMapping } from '../../../src/sources/mapping/explain.js';
 import { applyMapping, toMapping, type Mapping } from '../../../src/sources/mapping/mapping.js';
-import type { SourcedPost } from '../../../src/ingest/source-entry.js';
+import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import type { JsonObject } from '../../../src/json.js';
 
 function read(content: unknown): Mapping {
@@ -16,7 +16,7 @@ function faultsOf(content: unknown): readonly string[] {
   return read.ok ? [] : read.errors.map(({ pointer, detail }) => `${pointer} ${detail}`);
 }
 
-const aPost = (overrides: Partial<SourcedPost> = {}): SourcedPost => ({
+const aPost = (overrides: Partial<SourcePost> = {}): SourcePost => ({
   source: 'shopify',
   topic: 'orders/create',
   entries: [],
@@ -25,7 +25,7 @@ const aPost = (overrides: Partial<SourcedPost> = {}): SourcedPost => ({
   ...overrides,
 });
 
-const aPlacedOrder = (properties: JsonObject = {}, overrides: JsonObject = {}): SourcedPost =>
+const aPlacedOrder = (properties: JsonObject = {}, overrides: JsonObject = {}): SourcePost =>
   aPost({
     entries: [
       {
@@ -41,14 +41,14 @@ const aPlacedOrder = (properties: JsonObject = {}, overrides: JsonObject = {}): 
     ],
   });
 
-const entriesOf = (post: SourcedPost, shopify: unknown): readonly JsonObject[] =>
+const entriesOf = (post: SourcePost, shopify: unknown): readonly JsonObject[] =>
   applyMapping(post, read({ shopify })).entries.map(({ entry }) => entry);
 
 describe('a topic', () => {
   const post = {
     ...aPlacedOrder(),
     people: [{ kind: 'order' as const, key: 'order-1', person: { email: 'ada@klaviyo-demo.com' } }],
-    skipped: ['test' as const],
+    skipped: [{ reason: 'test' }],
   };
 
   it('that is off leaves nothing but whom it tells about', () => {
@@ -56,7 +56,7 @@ describe('a topic', () => {
     expect(applyMapping(post, mapping)).toEqual({
       ...post,
       entries: [],
-      skipped: ['test', 'topic_off'],
+      skipped: [{ reason: 'test' }, { reason: 'topic_off' }],
     });
   });
 
@@ -77,7 +77,7 @@ describe('a metric', () => {
     const { entries } = aPlacedOrder();
     const item = { lane: 'events', index: 1, entry: { event_name: 'Ordered Product' } } as const;
     const kept = { lane: 'events', index: 2, entry: { event_name: 'Checkout Started' } } as const;
-    const post = aPost({ entries: [item, ...entries, kept], skipped: ['test'] });
+    const post = aPost({ entries: [item, ...entries, kept], skipped: [{ reason: 'test' }] });
     const mapping = read({
       shopify: { metrics: { 'Placed Order': 'Order Placed', 'Ordered Product': false } },
     });
@@ -86,7 +86,7 @@ describe('a metric', () => {
       { ...entries[0], entry: { ...entries[0]?.entry, event_name: 'Order Placed' } },
       kept,
     ]);
-    expect(shaped.skipped).toEqual(['test', 'metric_off']);
+    expect(shaped.skipped).toMatchObject([{ reason: 'test' }, { reason: 'metric_off' }]);
   });
 
   it('that has the name of something every object inherits is no exception', () => {

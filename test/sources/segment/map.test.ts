@@ -7,6 +7,8 @@ import { receivedAt } from '../../ingest/fixture.js';
 type Options = Partial<Omit<SegmentRequest, 'value' | 'faults'>>;
 
 /** What the map makes of a body. Fails where nothing can be taken from it. */
+const settings = { SEGMENT_PAGE_EVENTS: true, SEGMENT_REMEMBER_USERS: true };
+
 function read(text: string, options: Options = {}) {
   const found = map(text, options);
   if (!found.ok) throw new Error(found.detail);
@@ -17,8 +19,7 @@ function map(text: string, options: Options = {}) {
   const parsed = parseJson(text);
   if (!parsed.ok) throw new Error(parsed.fault.detail);
   const { value, faults } = parsed;
-  const settings = { receivedAt, pageEvents: true, rememberUsers: true };
-  const steps = toSegmentPost({ kind: 'batch', value, faults, ...settings, ...options });
+  const steps = toSegmentPost({ kind: 'batch', value, faults, receivedAt, settings, ...options });
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
@@ -86,6 +87,8 @@ describe('a track call', () => {
       source: 'segment',
       entries: [
         {
+          kind: 'track',
+          id: 'm-1',
           lane: 'events',
           index: 0,
           personKeys: ['user:42'],
@@ -147,11 +150,12 @@ describe('a track call', () => {
 
   it.each(['null', '""', '" "', '{}', '["1"]'])('has no userId in %s', (userId) => {
     const text = `{"batch":[{"type":"track","event":"e","userId":${userId},"anonymousId":"a"}]}`;
-    expect(read(text).post).toMatchObject({ entries: [], skipped: ['anonymous'] });
+    expect(read(text).post).toMatchObject({ entries: [], skipped: [{ reason: 'anonymous' }] });
   });
 
   it('asks nobody who a user is where users are not remembered', () => {
-    const [entry] = one(aTrack(), {}, { rememberUsers: false }).post.entries;
+    const [entry] = one(aTrack(), {}, { settings: { ...settings, SEGMENT_REMEMBER_USERS: false } })
+      .post.entries;
     expect(entry).not.toHaveProperty('personKeys');
   });
 });
@@ -229,7 +233,7 @@ describe('whom a call is about', () => {
   it('is nobody where it tells no more than an anonymousId', () => {
     for (const type of ['track', 'page', 'screen', 'identify']) {
       const { post } = one({ type, event: 'e', anonymousId: 'a', traits: { plan: 'gold' } });
-      expect(post).toMatchObject({ entries: [], people: [], skipped: ['anonymous'] });
+      expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: 'anonymous' }] });
     }
   });
 
@@ -361,8 +365,10 @@ describe('a page or screen call', () => {
 
   it('is skipped where they are not wanted', () => {
     const batch = [{ type: 'page', userId: '1' }, { type: 'screen', userId: '1' }, aTrack()];
-    const { post } = read(JSON.stringify({ batch }), { pageEvents: false });
-    expect(post.skipped).toEqual(['page_off', 'page_off']);
+    const { post } = read(JSON.stringify({ batch }), {
+      settings: { ...settings, SEGMENT_PAGE_EVENTS: false },
+    });
+    expect(post.skipped).toMatchObject([{ reason: 'page_off' }, { reason: 'page_off' }]);
     expect(post.entries.map(({ index }) => index)).toEqual([2]);
   });
 });
@@ -392,6 +398,8 @@ describe('an identify call', () => {
     const { post } = one(anIdentify({ traits }));
     expect(post.entries).toEqual([
       {
+        kind: 'identify',
+        id: 'm-1',
         lane: 'profiles',
         index: 0,
         entry: {
@@ -501,14 +509,17 @@ describe('an identify call', () => {
   });
 
   it('is not remembered where that is off', () => {
-    expect(one(anIdentify({ traits }), {}, { rememberUsers: false }).post.people).toEqual([]);
+    expect(
+      one(anIdentify({ traits }), {}, { settings: { ...settings, SEGMENT_REMEMBER_USERS: false } })
+        .post.people,
+    ).toEqual([]);
   });
 });
 
 describe('a call that is not meant for Klaviyo', () => {
   it.each(['group', 'alias'])('is skipped: %s', (type) => {
     const { post } = one({ type, userId: '42', groupId: 'g', previousId: 'a' });
-    expect(post).toMatchObject({ entries: [], people: [], skipped: [type] });
+    expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: type }] });
   });
 
   it.each([
@@ -523,7 +534,7 @@ describe('a call that is not meant for Klaviyo', () => {
     [{}, false],
     [[], false],
   ])('has integrations %j: %s', (integrations, isSkipped) => {
-    const expected = isSkipped ? ['integration_off'] : [];
+    const expected = isSkipped ? [{ kind: 'track', id: 'm-1', reason: 'integration_off' }] : [];
     expect(one(aTrack({ integrations })).post.skipped).toEqual(expected);
     expect(one(aTrack(), { integrations }).post.skipped).toEqual(expected);
   });

@@ -2,24 +2,35 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLongUrl } from '../../../src/sources/segment/paths.js';
-import type { AcceptedSourced, SourcedOptions } from '../../../src/ingest/accept-from-source.js';
-import type { SourcedPost } from '../../../src/ingest/source-entry.js';
+import type {
+  AcceptedFromSource,
+  FromSourceOptions,
+} from '../../../src/ingest/accept-from-source.js';
+import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import { createManualClock } from '../../support/manual-clock.js';
-import { adminKey, ingestKey, metricValue, startServer, type Overrides } from '../../http/harness.js';
+import {
+  adminKey,
+  ingestKey,
+  metricValue,
+  startServer,
+  type Overrides,
+} from '../../http/harness.js';
 
-const takenOne: AcceptedSourced = {
+const takenOne: AcceptedFromSource = {
   kind: 'taken',
   accepted: 1,
   duplicates: 0,
+  waiting: 0,
+  warnings: [],
   rejected: [],
   repeat: false,
 };
 
 /** A server whose accept half answers so, and what reached it. */
-async function start(overrides: Overrides = {}, answer: AcceptedSourced = takenOne) {
-  const posted: (SourcedPost & SourcedOptions)[] = [];
+async function start(overrides: Overrides = {}, answer: AcceptedFromSource = takenOne) {
+  const posted: (SourcePost & FromSourceOptions)[] = [];
   const server = await startServer({
-    acceptSourced: (post, options) => {
+    acceptFromSource: (post, options) => {
       posted.push({ ...post, ...options });
       return Promise.resolve(answer);
     },
@@ -337,7 +348,7 @@ describe('an answer', () => {
 
   it('is 500 in the same form where the relay fails, and that is logged', async () => {
     const { post, logged } = await start({
-      acceptSourced: () => Promise.reject(new Error('out of order')),
+      acceptFromSource: () => Promise.reject(new Error('out of order')),
     });
     const answer = await post('/v1/batch', aBatch);
     expect([answer.status, answer.json]).toEqual([

@@ -46,11 +46,11 @@ describe('checkouts/create', () => {
 
   it('goes no further where it names nobody', () => {
     const { entries, skipped } = mapTopic('checkouts/create', aCheckout({ email: null }));
-    expect([entries, skipped]).toEqual([[], ['anonymous']]);
+    expect([entries, skipped]).toEqual([[], [{ reason: 'anonymous' }]]);
   });
 
   it('is told once: checkouts/update goes no further', () => {
     const { entries, skipped } = mapTopic('checkouts/update', aCheckout());
-    expect([entries, skipped]).toEqual([[], ['unmapped']]);
+    expect([entries, skipped]).toEqual([[], [{ reason: 'unmapped' }]]);
   });
 });

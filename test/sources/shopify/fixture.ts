@@ -1,7 +1,8 @@
-import { draftSourced } from '../../../src/ingest/draft-source-entry.js';
+import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
 import { createToE164 } from '../../../src/ingest/phone.js';
 import { mapShopify } from '../../../src/sources/shopify/map.js';
-import type { OrderValue, SourcedEntry, SourcedPost } from '../../../src/ingest/source-entry.js';
+import type { SourceEntry, SourcePost } from '../../../src/ingest/source-entry.js';
+import type { OrderValue } from '../../../src/sources/shopify/request.js';
 import { parseJson } from '../../../src/json.js';
 import { shop } from '../../support/shopify.js';
 import { receivedAt, toJson } from '../../ingest/fixture.js';
@@ -12,7 +13,7 @@ export function mapTopic(
   topic: string,
   payload: unknown,
   orderValue: OrderValue = 'total',
-): SourcedPost {
+): SourcePost {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
   const parsed = parseJson(text);
   if (!parsed.ok) throw new Error(parsed.fault.detail);
@@ -23,7 +24,7 @@ export function entriesOf(
   topic: string,
   payload: unknown,
   orderValue?: OrderValue,
-): readonly SourcedEntry['entry'][] {
+): readonly SourceEntry['entry'][] {
   return mapTopic(topic, payload, orderValue).entries.map(({ entry }) => entry);
 }
 
@@ -37,7 +38,7 @@ export function sentOf(topic: string, payload: unknown): readonly unknown[] {
     backfillBefore: -Infinity,
   };
   return mapTopic(topic, payload).entries.map((entry) => {
-    const { draft } = draftSourced('shopify', entry, context);
+    const { draft } = draftSourceEntry('shopify', entry, context);
     return draft.bury === undefined ? toJson(draft.payload) : draft.bury.code;
   });
 }

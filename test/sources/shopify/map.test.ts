@@ -26,7 +26,7 @@ describe('a topic', () => {
     'constructor',
   ])('without a map goes no further: %s', (topic) => {
     const { entries, skipped } = mapTopic(topic, anOrder());
-    expect([entries, skipped]).toEqual([[], ['unmapped']]);
+    expect([entries, skipped]).toEqual([[], [{ reason: 'unmapped' }]]);
   });
 
   it('of privacy is not remembered', () => {

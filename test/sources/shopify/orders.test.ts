@@ -166,7 +166,7 @@ describe('orders/create', () => {
 
   it('of a test goes no further', () => {
     const { entries, skipped } = mapTopic('orders/create', anOrder({ test: true }));
-    expect([entries, skipped]).toEqual([[], ['test']]);
+    expect([entries, skipped]).toEqual([[], [{ reason: 'test' }]]);
   });
 });
 

@@ -69,14 +69,16 @@ describe('refunds/create', () => {
     expect(refunded(other, aTransaction())).toMatchObject({ value: 19.99, currency: 'EUR' });
     expect(mapTopic('refunds/create', aRefund({ transactions: [other] }))).toMatchObject({
       entries: [],
-      skipped: ['no_amount'],
+      skipped: [{ reason: 'no_amount' }],
     });
   });
 
   it.each([[[]], [null], ['none'], [[null, 7]]])(
     'goes no further without money: %j',
     (transactions) => {
-      expect(mapTopic('refunds/create', aRefund({ transactions })).skipped).toEqual(['no_amount']);
+      expect(mapTopic('refunds/create', aRefund({ transactions })).skipped).toMatchObject([
+        { reason: 'no_amount' },
+      ]);
     },
   );
 
@@ -84,7 +86,7 @@ describe('refunds/create', () => {
     const transactions = [aTransaction({ test: true })];
     expect(mapTopic('refunds/create', aRefund({ transactions }))).toMatchObject({
       entries: [],
-      skipped: ['test'],
+      skipped: [{ reason: 'test' }],
     });
   });
 

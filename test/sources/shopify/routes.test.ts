@@ -2,15 +2,20 @@ import '@shopify/shopify-api/adapters/node';
 import { ApiVersion, LogSeverity, shopifyApi } from '@shopify/shopify-api';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { AcceptSourced, AcceptedSourced } from '../../../src/ingest/accept-from-source.js';
+import type {
+  AcceptFromSource,
+  AcceptedFromSource,
+} from '../../../src/ingest/accept-from-source.js';
 import { anOrder, secret, shop, sign, toHeaders } from '../../support/shopify.js';
 import { problemOf, startServer, type Answer, type Overrides } from '../../http/harness.js';
 
 const path = '/webhooks/shopify';
-const taken: AcceptedSourced = {
+const taken: AcceptedFromSource = {
   kind: 'taken',
   accepted: 2,
   duplicates: 1,
+  waiting: 0,
+  warnings: [],
   rejected: [{ index: 0, errors: [] }],
   repeat: false,
 };
@@ -33,11 +38,11 @@ const newerHeaders = Object.fromEntries(
   ]),
 );
 
-async function startShop(overrides: Overrides & { readonly answer?: AcceptedSourced } = {}) {
+async function startShop(overrides: Overrides & { readonly answer?: AcceptedFromSource } = {}) {
   const { answer = taken, config, ...others } = overrides;
-  const posts: Parameters<AcceptSourced>[] = [];
+  const posts: Parameters<AcceptFromSource>[] = [];
   const server = await startServer({
-    acceptSourced: (...args) => {
+    acceptFromSource: (...args) => {
       posts.push(args);
       return Promise.resolve(answer);
     },
@@ -59,7 +64,15 @@ describe('a webhook that Shopify signed', () => {
     const answer = await post(order, signedHeaders);
     expect([answer.status, answer.json]).toEqual([
       200,
-      { accepted: 2, duplicates: 1, dead_lettered: 1, skipped: [], repeat: false },
+      {
+        accepted: 2,
+        duplicates: 1,
+        waiting: 0,
+        dead_lettered: 1,
+        skipped: [],
+        warnings: [],
+        repeat: false,
+      },
     ]);
     expect(posts).toMatchObject([
       [
@@ -98,7 +111,7 @@ describe('a webhook that Shopify signed', () => {
     async (topic) => {
       const { post, posts } = await startShop();
       expect((await post('{}', await toHeaders('{}', { topic }))).status).toBe(200);
-      expect(posts).toMatchObject([[{ entries: [], skipped: ['unmapped'] }, {}]]);
+      expect(posts).toMatchObject([[{ entries: [], skipped: [{ reason: 'unmapped' }] }, {}]]);
     },
   );
 
@@ -107,7 +120,7 @@ describe('a webhook that Shopify signed', () => {
     const body = JSON.stringify({ id: 1, variants: Array<number>(100_000).fill(1) });
     const answer = await post(body, await toHeaders(body, { topic: 'products/create' }));
     expect(answer).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
-    expect(posts).toMatchObject([[{ entries: [], skipped: ['unmapped'] }, {}]]);
+    expect(posts).toMatchObject([[{ entries: [], skipped: [{ reason: 'unmapped' }] }, {}]]);
   });
 
   it('is taken without a list that is too long to read', async () => {

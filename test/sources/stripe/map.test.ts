@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { draftSourced } from '../../../src/ingest/draft-source-entry.js';
-import { toStripePost, type StripeRules } from '../../../src/sources/stripe/map.js';
+import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
+import { mapStripe, type StripeRules } from '../../../src/sources/stripe/map.js';
 import { parseJson, stringifyJson } from '../../../src/json.js';
 import {
   aCharge,
@@ -23,7 +23,7 @@ const by = (revenueSource: StripeRules['revenueSource']): StripeRules => ({
 const withKey: StripeRules = { ...rules, customerIdKey: 'shop_id' };
 
 const map = (topic: string, object: unknown, given = rules, overrides = {}) =>
-  toStripePost(aStripeEvent(topic, object, overrides), given);
+  mapStripe(aStripeEvent(topic, object, overrides), given);
 
 /** The only entry there is. */
 const entryOf = (topic: string, object: unknown, given = rules) => {
@@ -122,13 +122,15 @@ describe('a payment', () => {
     for (const [other] of payments) {
       const { entries, skipped } = map(topic, object, by(other));
       expect(entries.map(({ entry }) => entry.insert_id)).toEqual(other === source ? ['pi_1'] : []);
-      expect(skipped).toEqual(other === source ? [] : ['other_revenue_source']);
+      expect(skipped).toEqual(other === source ? [] : [{ reason: 'other_revenue_source' }]);
     }
   });
 
   it.each(['invoice.payment_succeeded', 'charge.refunded'])('is not told by %s', (topic) => {
     for (const [source] of payments) {
-      expect(map(topic, aCharge(), by(source)).skipped).toEqual(['other_revenue_source']);
+      expect(map(topic, aCharge(), by(source)).skipped).toMatchObject([
+        { reason: 'other_revenue_source' },
+      ]);
     }
   });
 
@@ -244,14 +246,19 @@ describe('a payment', () => {
     ],
   ];
   it.each(none)('is not %s', (_name, topic, object, given) => {
-    expect(map(topic, object, given)).toMatchObject({ entries: [], skipped: ['no_amount'] });
+    expect(map(topic, object, given)).toMatchObject({
+      entries: [],
+      skipped: [{ reason: 'no_amount' }],
+    });
   });
 
   it('is told when an authorised charge is captured, with what was', () => {
     const charge = aCharge({ amount_captured: 2000 });
     const entry = entryOf('charge.captured', charge);
     expect(entry).toMatchObject({ insert_id: 'pi_1', value: 20, event_time: raisedTime });
-    expect(map('charge.captured', charge, by('invoice')).skipped).toEqual(['other_revenue_source']);
+    expect(map('charge.captured', charge, by('invoice')).skipped).toMatchObject([
+      { reason: 'other_revenue_source' },
+    ]);
   });
 
   it('is told when the bank of a checkout has paid', () => {
@@ -264,7 +271,7 @@ describe('a payment', () => {
     const parsed = parseJson(
       text.replace('"amount_captured":2998', '"amount_captured":9007199254740993'),
     );
-    const [sourced] = toStripePost(parsed.ok && parsed.value, rules).entries;
+    const [sourced] = mapStripe(parsed.ok && parsed.value, rules).entries;
     expect(stringifyJson(sourced?.entry.value)).toBe('9007199254740993');
   });
 
@@ -277,7 +284,7 @@ describe('a payment', () => {
 
   it('without any time is left to be stamped', () => {
     const event = aStripeEvent('charge.succeeded', aCharge({ created: null }), { created: null });
-    expect(toStripePost(event, rules).entries[0]?.entry).not.toHaveProperty('event_time');
+    expect(mapStripe(event, rules).entries[0]?.entry).not.toHaveProperty('event_time');
   });
 });
 
@@ -373,7 +380,7 @@ describe('a refund', () => {
     (status) => {
       expect(map('refund.created', aRefund({ status }))).toMatchObject({
         entries: [],
-        skipped: ['no_amount'],
+        skipped: [{ reason: 'no_amount' }],
       });
     },
   );
@@ -383,7 +390,9 @@ describe('a refund', () => {
   });
 
   it.each([0, null, '1000'])('is none of %j', (amount) => {
-    expect(map('refund.created', aRefund({ amount })).skipped).toEqual(['no_amount']);
+    expect(map('refund.created', aRefund({ amount })).skipped).toMatchObject([
+      { reason: 'no_amount' },
+    ]);
   });
 
   it('is about whom its charge is about, where that is expanded', () => {
@@ -412,7 +421,9 @@ describe('a checkout that was left', () => {
 
   it('by nobody in particular goes no further', () => {
     const session = aSession({ ...left, customer: null, customer_details: null });
-    expect(map('checkout.session.expired', session).skipped).toEqual(['anonymous']);
+    expect(map('checkout.session.expired', session).skipped).toMatchObject([
+      { reason: 'anonymous' },
+    ]);
   });
 
   it('by a customer whose own id only others know is looked up', () => {
@@ -666,7 +677,7 @@ describe('what is remembered of people', () => {
   it('is nothing of a customer who is deleted', () => {
     expect(map('customer.deleted', aCustomer())).toMatchObject({
       people: [],
-      skipped: ['unmapped'],
+      skipped: [{ reason: 'unmapped' }],
     });
   });
 });
@@ -676,30 +687,33 @@ describe('what goes no further', () => {
     'is a topic that is not mapped: %j',
     (type) => {
       const event = { ...aStripeEvent('x', {}), type };
-      expect(toStripePost(event, rules)).toMatchObject({ entries: [], skipped: ['unmapped'] });
+      expect(mapStripe(event, rules)).toMatchObject({
+        entries: [],
+        skipped: [{ reason: 'unmapped' }],
+      });
     },
   );
 
   it('is a thin event', () => {
     const thin = { id: 'evt_1', object: 'v2.core.event', type: 'charge.succeeded', livemode: true };
-    expect(toStripePost(thin, rules)).toEqual({
+    expect(mapStripe(thin, rules)).toEqual({
       source: 'stripe',
       topic: 'charge.succeeded',
       delivery: 'evt_1',
       entries: [],
       people: [],
-      skipped: ['unmapped'],
+      skipped: [{ reason: 'unmapped' }],
     });
   });
 
   it('is an event of test mode, unless these are asked for', () => {
     const event = aStripeEvent('charge.succeeded', aCharge(), { livemode: false });
-    expect(toStripePost(event, rules)).toMatchObject({
+    expect(mapStripe(event, rules)).toMatchObject({
       entries: [],
       people: [],
-      skipped: ['test'],
+      skipped: [{ reason: 'test' }],
     });
-    expect(toStripePost(event, { ...rules, takesTestEvents: true })).toMatchObject({
+    expect(mapStripe(event, { ...rules, takesTestEvents: true })).toMatchObject({
       entries: [{ entry: paid }],
       skipped: [],
     });
@@ -708,7 +722,10 @@ describe('what goes no further', () => {
   it.each([null, [], 'event', 7, {}, { data: null }, { data: [] }, { data: { object: 7 } }])(
     'is what is no event: %j',
     (body) => {
-      expect(toStripePost(body, rules)).toMatchObject({ entries: [], skipped: ['unmapped'] });
+      expect(mapStripe(body, rules)).toMatchObject({
+        entries: [],
+        skipped: [{ reason: 'unmapped' }],
+      });
     },
   );
 });
@@ -759,13 +776,13 @@ it('whatever a field holds, the map answers, and what it makes is sent or tells 
       (event, odds, [source]) => {
         const changed = Object.fromEntries(odds.map(({ field, value }) => [field, value]));
         const object = { ...event.data.object, ...changed };
-        const post = toStripePost(
+        const post = mapStripe(
           { ...event, data: { object } },
           { ...withKey, revenueSource: source },
         );
         expect(post.entries.length + post.skipped.length).toBe(1);
         for (const sourced of post.entries) {
-          const { draft, errors } = draftSourced('stripe', sourced, context);
+          const { draft, errors } = draftSourceEntry('stripe', sourced, context);
           expect(errors.length > 0).toBe(draft.bury !== undefined);
         }
       },

@@ -1,16 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { AcceptedSourced } from '../../../src/ingest/accept-from-source.js';
-import type { SourcedPost } from '../../../src/ingest/source-entry.js';
+import type { AcceptedFromSource } from '../../../src/ingest/accept-from-source.js';
+import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import { stripeSecret, toStripeHeaders } from '../../support/stripe-delivery.js';
 import { aCharge, anIntent, aStripeEvent } from '../../support/stripe-payloads.js';
 import { adminKey, ingestKey, problemOf, startServer, type Overrides } from '../../http/harness.js';
 
 const path = '/webhooks/stripe';
-const taken: AcceptedSourced = {
+const taken: AcceptedFromSource = {
   kind: 'taken',
   accepted: 1,
   duplicates: 0,
+  waiting: 0,
+  warnings: [],
   rejected: [],
   repeat: false,
 };
@@ -18,10 +20,10 @@ const aText = (overrides = {}) =>
   JSON.stringify(aStripeEvent('charge.succeeded', aCharge(), overrides));
 
 /** A server that has a secret, and whatever it gave to the accept half. */
-async function startStripe(overrides: Overrides = {}, answer: AcceptedSourced = taken) {
-  const posts: SourcedPost[] = [];
+async function startStripe(overrides: Overrides = {}, answer: AcceptedFromSource = taken) {
+  const posts: SourcePost[] = [];
   const server = await startServer({
-    acceptSourced: (post) => {
+    acceptFromSource: (post) => {
       posts.push(post);
       return Promise.resolve(answer);
     },
@@ -58,8 +60,10 @@ describe('POST /webhooks/stripe', () => {
     expect(answer.json).toEqual({
       accepted: 0,
       duplicates: 0,
+      waiting: 0,
       dead_lettered: 1,
       skipped: ['other_revenue_source'],
+      warnings: [],
       repeat: false,
     });
   });

@@ -1,5 +1,5 @@
-import type { FindExcess } from '../json-large.js';
-import { limits } from './limits.js';
+import type { FindExcess } from '../../json-large.js';
+import { limits } from '../../ingest/limits.js';
 
 /** What of a long body of a Segment SDK is not read to its end: a call with too many values alone. */
 export function createSegmentBounds(): FindExcess {
@@ -16,15 +16,3 @@ export function createSegmentBounds(): FindExcess {
       : null;
   };
 }
-
-/**
- * The same for a webhook: no list in one is nearly as long, nor are the pairs a shop adds to an object.
- * The objects around them are read by name alone, so that all their members may stay.
- */
-export const findWebhookExcess: FindExcess = ({ path, isArray, count }) =>
-  count > limits.membersPerWebhookField && (isArray || path.length >= objectLevels)
-    ? `has more than ${limits.membersPerWebhookField} members`
-    : null;
-
-/** Levels of a body that are read by name: `data.object.metadata` of Stripe is the first below. */
-const objectLevels = 3;

@@ -1,0 +1,257 @@
+import { isCurrency } from '../ingest/currency.js';
+import type { Numeral } from '../ingest/schema.js';
+import type { SourceWarning } from '../ingest/source-entry.js';
+import { ExactInteger } from '../json.js';
+
+/**
+ * Amounts of money as other systems write them: JSON numbers, numerals as text, and text for people
+ * such as `$1,299.00`. An amount that can be read in two ways is not read at all.
+ */
+
+export type Amount =
+  | { readonly kind: 'absent' }
+  | {
+      readonly kind: 'read';
+      readonly amount: Numeral;
+      /** ISO 4217 code in the text itself, or the only one that its sign stands for. */
+      readonly currency?: string | undefined;
+    }
+  | { readonly kind: 'unreadable'; readonly detail: string };
+
+/**
+ * Signs and the currencies they are used for. A sign with one currency names it; a sign with several
+ * only limits what the currency can be.
+ */
+const signs: ReadonlyMap<string, readonly string[]> = new Map([
+  [
+    '$',
+    'USD CAD AUD NZD HKD SGD TWD MXN ARS CLP COP UYU DOP BBD BMD BSD BZD FJD GYD JMD KYD LRD NAD SBD SRD TTD XCD BND'.split(
+      ' ',
+    ),
+  ],
+  ['US$', ['USD']],
+  ['CA$', ['CAD']],
+  ['C$', ['CAD', 'NIO']],
+  ['A$', ['AUD']],
+  ['AU$', ['AUD']],
+  ['NZ$', ['NZD']],
+  ['HK$', ['HKD']],
+  ['S$', ['SGD']],
+  ['NT$', ['TWD']],
+  ['MX$', ['MXN']],
+  ['R$', ['BRL']],
+  ['€', ['EUR']],
+  ['£', 'GBP EGP FKP GIP SHP SSP LBP SYP'.split(' ')],
+  ['¥', ['JPY', 'CNY']],
+  ['₹', ['INR']],
+  ['₩', ['KRW', 'KPW']],
+  ['₽', ['RUB']],
+  ['₺', ['TRY']],
+  ['₴', ['UAH']],
+  ['₪', ['ILS']],
+  ['₫', ['VND']],
+  ['₱', ['PHP']],
+  ['₦', ['NGN']],
+  ['₡', ['CRC']],
+  ['₲', ['PYG']],
+  ['₵', ['GHS']],
+  ['₸', ['KZT']],
+  ['₼', ['AZN']],
+  ['₾', ['GEL']],
+  ['฿', ['THB']],
+  ['zł', ['PLN']],
+  ['kr', 'SEK NOK DKK ISK'.split(' ')],
+  ['kr.', 'DKK NOK SEK ISK'.split(' ')],
+  ['Kč', ['CZK']],
+  ['Ft', ['HUF']],
+  ['lei', ['RON', 'MDL']],
+  ['R', ['ZAR']],
+  ['Rp', ['IDR']],
+  ['RM', ['MYR']],
+  ['Fr.', ['CHF']],
+  ['S/', ['PEN']],
+]);
+
+/** Currencies with thousandths (ISO 4217): `1.299` in them has three decimals. */
+const thousandths: ReadonlySet<string> = new Set('BHD IQD JOD KWD LYD OMR TND'.split(' '));
+
+/** Characters of a text that can be an amount. A longer one must not keep a processor busy. */
+const maxChars = 60;
+
+/** `currency`: the ISO 4217 code that stands beside the amount, if it is known. */
+export function readAmount(value: unknown, currency?: string): Amount {
+  if (typeof value === 'number' || value instanceof ExactInteger) {
+    return { kind: 'read', amount: value };
+  }
+  if (typeof value === 'string' && value.trim() !== '') return readText(value, currency);
+  const isAbsent = value === undefined || value === null || typeof value === 'string';
+  return isAbsent ? { kind: 'absent' } : unreadable('is neither a number nor text');
+}
+
+function readText(value: string, currency: string | undefined): Amount {
+  const parts = toParts(value);
+  if (parts === null) return unreadable('is no amount of money');
+  const named = readMarks(parts.marks);
+  if (named === null) return unreadable('names no currency that is known, or two');
+  if (currency !== undefined && named?.includes(currency) === false) {
+    return unreadable(`does not agree with the currency ${currency} beside it`);
+  }
+  const only = named?.length === 1 ? named[0] : undefined;
+  const plain = toPlainDigits(parts.digits, currency ?? only);
+  if (plain === null) return unreadable('can be read as two different amounts, or as none');
+  return { kind: 'read', amount: toNumeral(parts.sign + plain), currency: only };
+}
+
+type Parts = {
+  readonly sign: '' | '-';
+  /** With their separators. */
+  readonly digits: string;
+  /** Signs and codes of currencies. */
+  readonly marks: readonly string[];
+};
+
+/** Null where the text is no number with marks around it. */
+function toParts(value: string): Parts | null {
+  const text = value
+    .normalize('NFKC')
+    .replace(/[\u2212\u2013]/g, '-')
+    .trim();
+  if (text.length > maxChars) return null;
+  const [, before = '', digits, after = ''] = amountPattern.exec(text) ?? [];
+  const minuses = before.split('-').length - 1;
+  if (digits === undefined || minuses > 1 || /[-+]/.test(after)) return null;
+  const marks = `${before.replace(/[-+]/, ' ')} ${after}`.split(/\s+/).filter(Boolean);
+  return { sign: minuses === 1 ? '-' : '', digits, marks };
+}
+
+/** A mark, digits with separators, a mark. */
+const amountPattern = /^([^\d.,]{0,8}?)((?:\d|[.,](?=\d))(?:[\d.,' \u2019]*\d)?)([^\d.,]{0,8})$/u;
+
+function unreadable(detail: string): Amount {
+  return { kind: 'unreadable', detail };
+}
+
+/** Currencies that the marks around an amount leave possible. Undefined: there is no mark; null: they name none. */
+function readMarks(marks: readonly string[]): readonly string[] | undefined | null {
+  let possible: readonly string[] | undefined;
+  for (const mark of marks) {
+    const code = mark.toUpperCase();
+    const named = /^[A-Z]{3}$/.test(code) && isCurrency(code) ? [code] : findSign(mark);
+    if (named === undefined) return null;
+    possible = possible?.filter((each) => named.includes(each)) ?? named;
+  }
+  return possible?.length === 0 ? null : possible;
+}
+
+/** `NFKC` makes a narrow sign of a full-width one. Letters count in any case. */
+function findSign(word: string): readonly string[] | undefined {
+  const exact = signs.get(word);
+  if (exact !== undefined) return exact;
+  const lower = word.toLowerCase();
+  for (const [sign, codes] of signs) if (sign.toLowerCase() === lower) return codes;
+  return undefined;
+}
+
+/**
+ * Digits with a point before the decimals and no other separator; null where the text does not say
+ * which separator is which. `1,299` and `1.299` can be a thousand and more, or one and a bit.
+ */
+function toPlainDigits(text: string, currency: string | undefined): string | null {
+  const digits = text.replace(/\u2019/g, "'");
+  const [one, other, ...more] = [...new Set(digits.replace(/\d/g, ''))];
+  if (one === undefined) return digits;
+  if (more.length > 0) return null;
+  if (other !== undefined) return toDecimals(digits, { group: one, point: other });
+  const [whole = '', decimals = '', ...groups] = digits.split(one);
+  if (one === ' ' || one === "'" || groups.length > 0) return toUngrouped(digits, one);
+  const isLikeGroup = decimals.length === 3 && /^[1-9]\d{0,2}$/.test(whole);
+  if (isLikeGroup && !(currency !== undefined && thousandths.has(currency))) return null;
+  return `${whole === '' ? '0' : whole}.${decimals}`;
+}
+
+/** Of two kinds of separators the last one is the decimal point, and is there once. */
+function toDecimals(
+  digits: string,
+  { group, point }: { readonly group: string; readonly point: string },
+): string | null {
+  const [whole = '', decimals = '', ...others] = digits.split(point);
+  if (others.length > 0 || !'.,'.includes(point) || decimals.includes(group)) return null;
+  const plain = toUngrouped(whole, group);
+  return plain === null ? null : `${plain}.${decimals}`;
+}
+
+/** Thousands of three digits each, or, with two digits in front of the last three, as in India. */
+function toUngrouped(whole: string, group: string): string | null {
+  const groups = whole.split(group);
+  const [first = '', ...others] = groups;
+  const lastGroup = others.at(-1) ?? '';
+  const isWestern = others.every((each) => each.length === 3) && first.length <= 3;
+  const isIndian =
+    group === ',' &&
+    others.length > 1 &&
+    lastGroup.length === 3 &&
+    others.slice(0, -1).every((each) => each.length === 2) &&
+    first.length <= 2;
+  return first !== '' && (isWestern || isIndian) ? groups.join('') : null;
+}
+
+/** The JSON number of a decimal numeral. A whole one keeps its digits whatever its size. */
+export function toNumeral(decimal: string): Numeral {
+  const number = Number(decimal);
+  const whole = decimal.replace(/\.0+$/, '');
+  const isExact = whole.includes('.') || Number.isSafeInteger(number);
+  return isExact ? number : new ExactInteger(whole.replace(/^(-?)0+(?=\d)/, '$1'));
+}
+
+/** An ISO 4217 code in any case. `unreadable`: there is text, and it is no code. */
+export function readCurrency(value: unknown): {
+  readonly code: string | undefined;
+  readonly isUnreadable: boolean;
+} {
+  if (value === undefined || value === null || value === '') {
+    return { code: undefined, isUnreadable: false };
+  }
+  const code = typeof value === 'string' ? value.trim().toUpperCase() : '';
+  if (code === '' && typeof value === 'string') return { code: undefined, isUnreadable: false };
+  return isCurrency(code) ? { code, isUnreadable: false } : { code: undefined, isUnreadable: true };
+}
+
+/** Fields of an event and what could not be read for them. */
+export type Money = {
+  readonly fields: { readonly value?: Numeral; readonly currency?: string };
+  readonly warnings: readonly SourceWarning[];
+};
+
+/** A value and where it stands in the source's request, for warnings. */
+export type Placed = { readonly value: unknown; readonly pointer: string };
+
+/**
+ * `value` and `currency` of an event from an amount and the currency beside it. An amount that cannot
+ * be read gives a warning and no value, and so does one whose currency is not known: Klaviyo would
+ * count it in the currency of the account.
+ */
+export function readMoney(amount: Placed, currency: Placed): Money {
+  const { code, isUnreadable } = readCurrency(currency.value);
+  const read = readAmount(amount.value, code);
+  const warnings: SourceWarning[] = [];
+  if (isUnreadable) {
+    const detail = 'is no ISO 4217 code; it stays as a property';
+    warnings.push({ code: 'unreadable_currency', pointer: currency.pointer, detail });
+  }
+  if (read.kind === 'unreadable') {
+    const detail = `${read.detail}; it stays as a property, and the event has no value`;
+    warnings.push({ code: 'unreadable_amount', pointer: amount.pointer, detail });
+  }
+  if (read.kind !== 'read')
+    return { fields: code === undefined ? {} : { currency: code }, warnings };
+  const known = code ?? read.currency;
+  if (known === undefined && !isUnreadable) {
+    const detail =
+      'has no currency beside it: Klaviyo counts the value in the currency of the account';
+    warnings.push({ code: 'no_currency', pointer: amount.pointer, detail });
+  }
+  return {
+    fields: { value: read.amount, ...(known !== undefined && { currency: known }) },
+    warnings,
+  };
+}

@@ -1,0 +1,33 @@
+import { defineSource } from '../source.js';
+import { toSegmentPost } from './map.js';
+import { toKind, toLongUrl } from './paths.js';
+import { routeSegment } from './routes.js';
+import { segmentSettings } from './settings.js';
+
+/** What the SDKs of Segment and RudderStack post. */
+export const segment = defineSource({
+  name: 'segment',
+  settings: segmentSettings,
+  secrets: [],
+  docs: {
+    description:
+      'For the SDKs of Segment and RudderStack, unchanged: their `host` or `dataPlaneUrl` is the relay, their write key an ingest key. The short paths of analytics.js (`/v1/b`, `/v1/t`, …) and a slash at the end lead here, too. Errors are JSON with `success`, `code` and `message`, and what is worth sending again is a 429.',
+    securitySchemes: {
+      writeKey: {
+        type: 'http',
+        scheme: 'basic',
+        description: 'The same keys, as the user; no password. Or `writeKey` in the body.',
+      },
+    },
+  },
+  rewriteUrl: toLongUrl,
+  routes: routeSegment,
+  map({ path, body, receivedAt }, current) {
+    const request = { kind: toKind(path), value: body, faults: [], receivedAt, settings: current };
+    const steps = toSegmentPost(request);
+    let step = steps.next();
+    while (step.done !== true) step = steps.next();
+    const read = step.value;
+    return read.ok ? read : { ok: false, errors: [{ pointer: '', detail: read.detail }] };
+  },
+});
