@@ -1,24 +1,47 @@
-import { readFileSync, statSync } from 'node:fs';
 import { systemClock } from '../clock.js';
 import type { Environment } from '../config.js';
-import { lanes } from '../envelope.js';
-import { runImport, type ImportOptions } from '../import/importer.js';
-import { backfills } from '../import/post.js';
+import { toDryReport } from '../import/dry-report.js';
+import { dryRun } from '../import/dry-run.js';
+import { ImportError } from '../import/import-error.js';
+import {
+  checkImport,
+  runImport,
+  type ImportDeps,
+  type ImportOptions,
+  type ImportResult,
+} from '../import/importer.js';
 import { createProgressFile } from '../import/progress.js';
-import { createReport, toSummary } from '../import/report.js';
-import { formats } from '../import/rows.js';
-import { readArguments, UsageError } from './arguments.js';
+import { createReport, isAllRefused, toSummary, toTotal } from '../import/report.js';
+import { pickRevision, toRules } from '../klaviyo/revisions.js';
 import type { Command } from './command.js';
+import { readImportOptions } from './import-options.js';
 
-const help = `Usage: klaviyo-relay import FILE [options]
+const help = `Usage: klaviyo-relay import FILE... [options]
 
-Posts a history of events or profiles, NDJSON or CSV, to a running relay, in batches and in order.
-FILE is - for stdin. What the relay refuses goes into a file with the reasons; all else goes on.
+Posts a history of events or profiles, NDJSON or CSV, gzip or not, to a running relay, in batches and
+in order, one file after the other. FILE is - for stdin. What the relay refuses goes into a file with
+the reasons; all else goes on. docs/import.md has recipes for the exports of shops and spreadsheets.
 
-  --type TYPE       events or profiles; needed unless the CSV's header, or the first line of NDJSON,
-                    has event_name: then they are events
-  --format FORMAT   ndjson or csv; else by FILE's name: .ndjson, .jsonl, .csv
-  --delimiter CHAR  between the cells of CSV (,)
+What the input is:
+  --type TYPE       events or profiles; needed unless the CSV's header, the first line of NDJSON, --map
+                    or --set has event_name: then they are events
+  --format FORMAT   ndjson or csv; else by FILE's name: .ndjson, .jsonl, .csv, .tsv, with .gz or not
+  --delimiter CHAR  between the cells of CSV; else the one in its header: , ; tab or |
+  --encoding NAME   such as windows-1252; else UTF-8, or UTF-16 with a byte order mark
+
+What its fields are:
+  --map COLUMN=FIELD    the column becomes this field, or properties.NAME, or location.NAME (profiles)
+  --set FIELD=VALUE     all entries have this value, as in --set event_name="Placed Order"
+  --omit COLUMN         the column becomes nothing
+  --empty TEXT          a cell with this text is empty, as in --empty NULL
+  --time-format FORMAT  how event_time is written: iso (default), epoch (seconds), epoch-ms, or a
+                        pattern such as "DD/MM/YYYY HH:mm" or "M/D/YY h:mm A"
+  --timezone NAME       of times without an offset, such as Europe/Berlin or UTC
+These may be given more than once, but for the last two.
+
+What happens:
+  --dry-run         send nothing; show what each column becomes, what the relay would accept and refuse
+                    and why, and the first entries
   --url URL         where the relay is (RELAY_URL, else http://127.0.0.1:3000)
   --key-file FILE   holds the relay's key; else RELAY_API_KEY, if it needs one
   --batch N         entries a request, at most (500); their bytes are bounded, too
@@ -30,149 +53,126 @@ FILE is - for stdin. What the relay refuses goes into a file with the reasons; a
 A 429 or 503 is waited out as long as the relay says. A relay that cannot be reached, or fails, is
 asked again for some three minutes; then the import stops. Ctrl-C stops it once the batch under way
 is answered. FILE.import.json keeps how far it is, and the same command goes on from there; an input
-that has changed since is not gone on with. Of stdin, or another pipe, nothing is kept.
+that has changed since is not gone on with. Of stdin, or another pipe, nothing is kept. All files are
+looked at before the first is sent.
 
 An event without insert_id gets one made of its line and the line's number, so that whatever is
 posted twice, after a crash or with --restart, is a duplicate to the relay and to Klaviyo.
 
-CSV begins with a header of the names of fields (openapi.yaml). Of events any other column, with or
-without "properties." before it, is a property; of profiles it is a custom property, and "location."
-leads into the location. An empty cell is an absent field. value, total_amount and custom properties
-that look like a number are numbers, all else is text; a column called properties holds JSON.
+CSV begins with a header. A column is a field (openapi.yaml) where it has its name, in any case and
+with blanks, - or _ between the words (E-MAIL, Event Name), and Email Address is email; nothing else
+is guessed. Of events any other column, with or without "properties." before it, is a property; of
+profiles it is a custom property, and "location." leads into the location. An empty cell is an absent
+field. value, total_amount and custom properties that look like a number are numbers, all else is
+text; a column called properties holds JSON.
 
 A refused entry is a line {"line","errors":[{"pointer","detail"}],"entry"}:
-\`jq -c .entry FILE.rejected.ndjson\` makes an input of them, to mend and to import.
+\`jq -c .entry FILE.rejected.ndjson\` makes an input of them, to mend and to import, without --map,
+--set and --time-format: they have been applied.
 
-Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some were refused.
+Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some were refused; 4: of a
+file everything was refused. --dry-run ends with what an import would end with.
 `;
 
-/** Streams a file into a running relay. */
+/** Streams files into a running relay. */
 export const command: Command = {
   help,
   async run({ args, env }) {
-    const options = toOptions(args, env);
-    const { stderr } = process;
-    const report = createReport(systemClock, {
-      write: (text) => void stderr.write(text),
-      isTerminal: stderr.isTTY,
-      width: () => stderr.columns,
-    });
-    const from = systemClock.monotonic();
-    try {
-      const result = await runImport(options, {
-        clock: systemClock,
-        random: Math.random,
-        stdin: process.stdin,
-        progressFile: createProgressFile(`${options.input}.import.json`),
-        signal: untilInterrupted(),
-        report,
-      });
-      report.end();
-      const elapsedMs = systemClock.monotonic() - from;
-      process.stdout.write(toSummary(result, { ...options, elapsedMs }));
-      if (result.stopped !== null) return 1;
-      return result.counts.refused > 0 ? 3 : 0;
-    } catch (error) {
-      report.end();
-      throw error;
-    }
+    const { inputs, isDryRun } = readImportOptions(args, env);
+    const signal = untilInterrupted();
+    return isDryRun ? dryRunAll(inputs, env, signal) : importAll(inputs, signal);
   },
 };
 
-/** Throws what is wrong with them. */
-function toOptions(args: string[], env: Environment): ImportOptions {
-  const { values, positionals } = readArguments({
-    args,
-    maxPositionals: Infinity,
-    options: {
-      type: { type: 'string' },
-      format: { type: 'string' },
-      delimiter: { type: 'string', default: ',' },
-      url: { type: 'string', default: env.RELAY_URL ?? 'http://127.0.0.1:3000' },
-      'key-file': { type: 'string' },
-      batch: { type: 'string', default: '500' },
-      backfill: { type: 'string', default: 'all' },
-      rejected: { type: 'string' },
-      restart: { type: 'boolean', default: false },
-    },
+const exitCodes = { stopped: 1, someRefused: 3, allRefused: 4 };
+
+async function importAll(inputs: readonly ImportOptions[], signal: AbortSignal): Promise<number> {
+  const isOne = inputs.length === 1;
+  const allDeps = inputs.map(({ input }, at) => toDeps(input, toLabel(inputs, at), signal));
+  const all = inputs.flatMap((options, at) => {
+    const deps = allDeps[at];
+    return deps === undefined ? [] : [{ options, deps }];
   });
-  const [input, ...others] = positionals;
-  if (input === undefined || others.length > 0) {
-    throw new UsageError('name one file, or - for stdin');
+  if (!isOne) for (const { options, deps } of all) await named(options, checkImport(options, deps));
+  const results: ImportResult[] = [];
+  for (const { options, deps } of all) {
+    const from = systemClock.monotonic();
+    const result = await named(options, runImport(options, deps)).finally(() => deps.report.end());
+    const elapsedMs = systemClock.monotonic() - from;
+    process.stdout.write(toSummary(result, { ...options, elapsedMs }));
+    results.push(result);
+    // A damaged file says nothing of the next one; a relay that cannot be reached does.
+    if (result.stopped !== null && !result.isDamaged) break;
   }
-  const { type, format, rejected, restart, delimiter } = values;
+  if (!isOne)
+    process.stdout.write(
+      toTotal(
+        results,
+        inputs.map(({ input }) => input),
+      ),
+    );
+  return toExitCode(results);
+}
+
+async function dryRunAll(
+  inputs: readonly ImportOptions[],
+  env: Environment,
+  signal: AbortSignal,
+): Promise<number> {
+  const country = env.DEFAULT_PHONE_COUNTRY?.toUpperCase();
+  const revision = env.KLAVIYO_REVISION ?? 'auto';
+  const rules = toRules(revision === 'auto' ? pickRevision(systemClock.now()) : revision);
+  const results = [];
+  for (const [at, options] of inputs.entries()) {
+    const { stdin, clock, report } = toDeps(options.input, toLabel(inputs, at), signal);
+    const deps = { stdin, clock, report, signal, rules, defaultCountry: country };
+    const result = await named(options, dryRun(options, deps)).finally(() => report.end());
+    process.stdout.write(toDryReport(result, options.input));
+    results.push(result);
+  }
+  return toExitCode(results);
+}
+
+type Ended = Pick<ImportResult, 'stopped' | 'counts'>;
+
+function toExitCode(results: readonly Ended[]): number {
+  if (results.some(({ stopped }) => stopped !== null)) return exitCodes.stopped;
+  if (results.some(({ counts }) => isAllRefused(counts))) return exitCodes.allRefused;
+  return results.some(({ counts }) => counts.refused > 0) ? exitCodes.someRefused : 0;
+}
+
+type Deps = ImportDeps & { readonly report: ReturnType<typeof createReport> };
+
+function toDeps(input: string, label: string, signal: AbortSignal): Deps {
+  const { stderr } = process;
+  const display = {
+    write: (text: string) => void stderr.write(text),
+    isTerminal: stderr.isTTY,
+    width: () => stderr.columns,
+  };
   return {
-    input,
-    lane: type === undefined ? null : toOneOf('--type', type, lanes),
-    format: format === undefined ? toFormat(input) : toOneOf('--format', format, formats),
-    delimiter: toDelimiter(delimiter),
-    url: toUrl(values.url),
-    key: readKey(values['key-file'], env),
-    maxCount: toCount(values.batch),
-    backfill: toOneOf('--backfill', values.backfill, backfills),
-    refusedPath: rejected ?? `${isPipe(input) ? 'import' : input}.rejected.ndjson`,
-    restart,
+    clock: systemClock,
+    random: Math.random,
+    stdin: process.stdin,
+    progressFile: createProgressFile(`${input}.import.json`),
+    signal,
+    report: createReport(systemClock, display, label),
   };
 }
 
-function toOneOf<T extends string>(option: string, given: string, choices: readonly T[]): T {
-  const chosen = choices.find((choice) => choice === given);
-  if (chosen === undefined) throw new UsageError(`${option} must be ${choices.join(' or ')}`);
-  return chosen;
+/** Before each line of progress, where there are several files. */
+function toLabel(inputs: readonly ImportOptions[], at: number): string {
+  const { input = '' } = inputs[at] ?? {};
+  return inputs.length === 1 ? '' : `${at + 1}/${inputs.length} ${input}  `;
 }
 
-function toFormat(input: string): ImportOptions['format'] {
-  if (/\.csv$/i.test(input)) return 'csv';
-  if (/\.(ndjson|jsonl)$/i.test(input)) return 'ndjson';
-  throw new UsageError('say what the input is: --format ndjson or --format csv');
-}
-
-function toDelimiter(given: string): string {
-  const delimiter = given === '\\t' ? '\t' : given;
-  if (delimiter.length === 1 && !/["\r\n]/.test(delimiter)) return delimiter;
-  throw new UsageError('--delimiter must be one character, such as ";" or "\\t"');
-}
-
-function isPipe(input: string): boolean {
-  return input === '-' || statSync(input, { throwIfNoEntry: false })?.isFile() === false;
-}
-
-/** The key may be in no URL: those are shown, and kept in FILE.import.json. */
-function toUrl(given: string): string {
-  const url = URL.canParse(given) ? new URL(given) : null;
-  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '') {
-    throw new UsageError('--url must be an http or https URL without user, password and query');
-  }
-  return url.href.replace(/\/+$/, '');
-}
-
-function toCount(given: string): number {
-  const count = Number(given);
-  if (Number.isInteger(count) && count >= 1 && count <= 10_000) return count;
-  throw new UsageError('--batch must be a whole number from 1 to 10000');
-}
-
-function readKey(path: string | undefined, env: Environment): string | null {
-  const fromEnvironment = env.RELAY_API_KEY ?? '';
-  if (path !== undefined && fromEnvironment !== '') {
-    throw new UsageError('set RELAY_API_KEY or --key-file, not both');
-  }
-  const key = (path === undefined ? fromEnvironment : readKeyFile(path)).trim();
-  if (key === '') {
-    if (path !== undefined) throw new UsageError(`${path} is empty`);
-    return null;
-  }
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new UsageError('the key must be one word in ASCII');
-  return key;
-}
-
-function readKeyFile(path: string): string {
+/** What the user has to put right is of this input. */
+async function named<T>({ input }: ImportOptions, work: Promise<T>): Promise<T> {
   try {
-    return readFileSync(path, 'utf8');
+    return await work;
   } catch (error) {
-    throw new UsageError(
-      `--key-file cannot be read: ${error instanceof Error ? error.message : ''}`,
-    );
+    if (!(error instanceof ImportError) || error.message.startsWith(input)) throw error;
+    throw new ImportError(`${input === '-' ? 'stdin' : input}: ${error.message}`);
   }
 }
 

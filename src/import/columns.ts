@@ -1,124 +1,169 @@
-import type { Lane } from '../envelope.js';
-import { eventSchema, identifierFields, profileSchema } from '../ingest/schema.js';
-import { harmfulNames, isJsonObject, parseJson, type JsonObject } from '../json.js';
+import type { Fault, Lane } from '../envelope.js';
+import { toPointer } from '../ingest/faults.js';
+import { identifierFields } from '../ingest/schema.js';
+import { harmfulNames, isJsonObject, type JsonObject } from '../json.js';
+import { findNearName } from '../near-name.js';
+import { selectReadCell, type ReadCell } from './cells.js';
+import { toConstants, type Constant } from './constants.js';
+import { findField, objectFields, toPropertyPath, type Path } from './fields.js';
 import { ImportError } from './import-error.js';
+import { requirePath, type Mapping } from './mapping.js';
 
-/** From the cells of a record, as many as there are columns, to an entry as a caller would post it. */
-export type ToEntry = (cells: readonly string[]) => JsonObject;
+/** An entry as a caller would post it; what cannot be read stays in it as text, and is in `errors`. */
+export type ReadEntry = { readonly entry: JsonObject; readonly errors: readonly Fault[] };
 
-type Column = {
-  /** The field, or the object and the name in it. */
-  readonly path: readonly [string] | readonly [string, string];
-  readonly read: (cell: string) => unknown;
+export type Columns = {
+  /** Of the header, those without a name at its end left out. */
+  readonly count: number;
+  /** What each column becomes, for a person; a column may become nothing, or more than one field. */
+  readonly targets: readonly { readonly column: string; readonly fields: readonly string[] }[];
+  /** From as many cells as there are columns. */
+  readonly read: (cells: readonly string[]) => ReadEntry;
 };
 
-const fields: Readonly<Record<Lane, readonly string[]>> = {
-  events: Object.keys(eventSchema.shape),
-  profiles: Object.keys(profileSchema.shape),
+type Target = {
+  /** Index of the column. */
+  readonly at: number;
+  /** For a person. */
+  readonly from: string;
+  readonly path: Path;
+  readonly read: ReadCell;
 };
-const numbers = ['value', 'total_amount'];
-const objects = ['properties', 'location'];
 
-/** Throws ImportError where the header cannot be meant. */
-export function toColumns(header: readonly string[], lane: Lane): ToEntry {
-  const names = header.map((name) => name.trim());
-  const columns = names.map((name) => toColumn(name, lane));
-  checkNames(names, columns);
+/** Throws ImportError where the header, or what the user says of its columns, cannot be meant. */
+export function toColumns(header: readonly string[], lane: Lane, mapping: Mapping): Columns {
+  const names = toNames(header);
+  const targets = toTargets(names, lane, mapping);
+  const constants = toConstants(mapping, lane);
+  checkTargets(targets, constants);
+  const given = [...targets, ...constants].flatMap(({ path }) => (path.length === 1 ? path : []));
   const identifiers: readonly string[] = identifierFields[lane];
-  if (!identifiers.some((name) => names.includes(name))) {
+  if (!identifiers.some((name) => given.includes(name))) {
     throw new ImportError(
       `the header has no ${identifiers.slice(0, -1).join(', ')} or ${identifiers.at(-1) ?? ''}, but ${names.slice(0, 10).join(' | ')}` +
-        (names.length === 1 ? ' alone: is --delimiter right?' : ''),
+        (names.length === 1
+          ? ' alone: is --delimiter right?'
+          : `: say which column it is, as in --map "${names[0] ?? ''}=email"`),
     );
   }
-  if (lane === 'events' && !names.includes('event_name')) {
-    throw new ImportError('the header has no event_name: are these profiles?');
+  if (lane === 'events' && !given.includes('event_name')) {
+    throw new ImportError(
+      'the header has no event_name: are these profiles? Else --set event_name="Placed Order" gives all events a name',
+    );
   }
-  return (cells) => toEntry(columns, cells);
+  return {
+    count: names.length,
+    targets: names.map((column, index) => ({
+      column,
+      fields: targets.flatMap(({ at, path }) => (at === index ? [path.join('.')] : [])),
+    })),
+    read: (cells) => toEntry(cells, targets, constants),
+  };
 }
 
-function toColumn(name: string, lane: Lane): Column {
-  if (numbers.includes(name) && lane === 'events') return { path: [name], read: toNumber };
-  if (objects.includes(name) && fields[lane].includes(name))
-    return { path: [name], read: toObject };
-  if (fields[lane].includes(name)) return { path: [name], read: asText };
-  const [, property] = /^properties\.(.+)$/s.exec(name) ?? [];
-  if (property !== undefined) return { path: ['properties', property], read: toGuess };
-  if (lane === 'events') return { path: ['properties', name], read: toGuess };
-  const [, part] = /^location\.(.+)$/s.exec(name) ?? [];
-  return part === undefined
-    ? { path: [name], read: toGuess }
-    : { path: ['location', part], read: asText };
+/** Spreadsheets write columns without a name at the end: there is nothing in them. */
+function toNames(header: readonly string[]): readonly string[] {
+  const names = header.map((name) => name.trim());
+  while (names.at(-1) === '') names.pop();
+  const unnamed = names.indexOf('');
+  if (unnamed !== -1) throw new ImportError(`column ${unnamed + 1} of the header has no name`);
+  return names;
 }
 
-function checkNames(names: readonly string[], columns: readonly Column[]): void {
+function toTargets(names: readonly string[], lane: Lane, mapping: Mapping): readonly Target[] {
+  const omitted = new Set(
+    mapping.omitted.flatMap((column) => findColumns('--omit', column, names)),
+  );
+  const mapped = mapping.columns.map(({ column, field }) => {
+    const option = `--map ${column}=${field}`;
+    const found = findColumns('--map', column, names);
+    const [at = 0] = found;
+    if (found.length > 1) throw new ImportError(`--map: two columns are called ${column}`);
+    if (omitted.has(at)) throw new ImportError(`${option}: --omit leaves this column out`);
+    return { at, path: requirePath(option, field, lane), from: `${names[at] ?? ''} (--map)` };
+  });
+  const others = names.flatMap((name, at) => {
+    if (omitted.has(at) || mapped.some((each) => each.at === at)) return [];
+    if (names.indexOf(name) !== at) {
+      throw new ImportError(`two columns are called ${name}: --omit "${name}" leaves them out`);
+    }
+    const field = findField(name, lane);
+    return [
+      { at, path: field === null ? toPropertyPath(name, lane) : ([field] as const), from: name },
+    ];
+  });
+  return [...mapped, ...others]
+    .sort((a, b) => a.at - b.at)
+    .map((target) => ({ ...target, read: selectReadCell(target.path, lane, mapping) }));
+}
+
+/** Spelt as in the header, else in any case. Throws ImportError where there is none. */
+function findColumns(option: string, column: string, names: readonly string[]): readonly number[] {
+  const wanted = column.trim();
+  const toIndexes = (isSame: (name: string) => boolean): readonly number[] =>
+    names.flatMap((name, at) => (isSame(name) ? [at] : []));
+  const exact = toIndexes((name) => name === wanted);
+  if (exact.length > 0) return exact;
+  const lower = wanted.toLowerCase();
+  const found = toIndexes((name) => name.toLowerCase() === lower);
+  if (found.length > 0) return found;
+  const near = findNearName(wanted, names);
+  throw new ImportError(
+    `${option}: the header has no column ${wanted}${near === null ? '' : ` (did you mean ${near}?)`}, but ${names.slice(0, 30).join(' | ')}`,
+  );
+}
+
+function checkTargets(targets: readonly Target[], constants: readonly Constant[]): void {
   const known = new Map<string, string>();
-  for (const [at, { path }] of columns.entries()) {
-    const name = names[at] ?? '';
-    if (name === '') throw new ImportError(`column ${at + 1} of the header has no name`);
+  for (const { path, from } of [...targets, ...constants]) {
     const harmful = path.find((part) => harmfulNames.has(part));
     if (harmful !== undefined) throw new ImportError(`no column may be called ${harmful}`);
     const key = JSON.stringify(path);
     const other = known.get(key);
     if (other !== undefined) {
       throw new ImportError(
-        name === other
-          ? `two columns are called ${name}`
-          : `${other} and ${name} are the same column`,
+        `${other} and ${from} are the same column: both become ${path.join('.')}; leave one out with --omit, or give it another field with --map`,
       );
     }
-    known.set(key, name);
+    known.set(key, from);
   }
 }
 
 /** An empty cell is an absent field. */
-function toEntry(columns: readonly Column[], cells: readonly string[]): JsonObject {
-  const given = columns.flatMap(({ path, read }, at) => {
+function toEntry(
+  cells: readonly string[],
+  targets: readonly Target[],
+  constants: readonly Constant[],
+): ReadEntry {
+  const errors: Fault[] = [];
+  const given: { readonly path: Path; readonly value: unknown }[] = [...constants];
+  for (const { at, path, read } of targets) {
     const cell = cells[at] ?? '';
-    return cell === '' ? [] : [{ path, value: read(cell) }];
-  });
+    const value = read(cell);
+    if (value === undefined) continue;
+    if (!value.ok) errors.push({ pointer: toPointer(path), detail: value.detail });
+    given.push({ path, value: value.ok ? value.value : cell });
+  }
+  return { entry: assemble(given), errors };
+}
+
+/** One object of all of these. What a path of two leads to wins over the same name in its object. */
+export function assemble(
+  given: readonly { readonly path: Path; readonly value: unknown }[],
+  onto: JsonObject = {},
+): JsonObject {
   const top = given.flatMap(({ path: [name, inner], value }) =>
     inner === undefined ? [[name, value] as const] : [],
   );
-  const entry = Object.fromEntries(top);
-  const nested = objects.flatMap((object) => {
+  const entry = { ...onto, ...Object.fromEntries(top) };
+  const nested = objectFields.flatMap((object) => {
     const inside = given.flatMap(({ path: [name, inner], value }) =>
       inner !== undefined && name === object ? [[inner, value] as const] : [],
     );
     const whole = entry[object];
     // Text that is no object stays, so that the relay says so.
-    const isMixed = inside.length > 0 && (whole === undefined || isJsonObject(whole));
+    const isMixed = inside.length > 0 && (whole == null || isJsonObject(whole));
     return isMixed ? [[object, { ...whole, ...Object.fromEntries(inside) }] as const] : [];
   });
   return { ...entry, ...Object.fromEntries(nested) };
-}
-
-const asText = (cell: string): string => cell;
-
-/** RFC 8259, section 6. */
-const jsonNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
-/** Without an exponent: `1E5` may be a name. */
-const plainNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/;
-/** A double tells this many digits apart. */
-const exactDigits = 15;
-
-/** Text where it is none, so that the relay says so. */
-function toNumber(cell: string): unknown {
-  return jsonNumber.test(cell.trim()) ? toValue(cell) : cell;
-}
-
-/** A custom property: a number where it looks like one and stays the same as one. `007` is text. */
-function toGuess(cell: string): unknown {
-  const isExact = !cell.includes('.') || cell.replace(/\D/g, '').length <= exactDigits;
-  return plainNumber.test(cell) && isExact ? toValue(cell) : cell;
-}
-
-function toObject(cell: string): unknown {
-  const value = toValue(cell);
-  return isJsonObject(value) ? value : cell;
-}
-
-function toValue(cell: string): unknown {
-  const parsed = parseJson(cell);
-  return parsed.ok && parsed.faults.length === 0 ? parsed.value : cell;
 }

@@ -1,16 +1,25 @@
 import type { Lane } from '../envelope.js';
 import { isJsonObject, parseJson } from '../json.js';
-import { toColumns } from './columns.js';
+import { toColumns, type Columns } from './columns.js';
+import { toDelimiter } from './delimiter.js';
+import { findField } from './fields.js';
 import { ImportError } from './import-error.js';
 import type { Input } from './input.js';
 import { start, type Place } from './lines.js';
+import type { Mapping } from './mapping.js';
+import { peek } from './peek.js';
 import { createPrepare, type Prepare } from './prepare.js';
+import { createReadCells, createReadObject, readAsText, type ReadRow } from './read-row.js';
 import type { Row } from './row.js';
-import { readRows, type Layout } from './rows.js';
+import { readRows, type Format, type Layout } from './rows.js';
 
 /** The rows of an input, and what they are. */
 export type Entries = {
   readonly lane: Lane;
+  /** Of CSV. */
+  readonly delimiter: string;
+  /** Null: it is NDJSON. */
+  readonly columns: Columns | null;
   readonly prepare: Prepare;
   /** Those after `place`; to be called once. */
   rowsAfter(place: Place): AsyncIterable<Row>;
@@ -18,62 +27,151 @@ export type Entries = {
   close(): Promise<void>;
 };
 
-/** `lane`: what the user says they are; null: nothing. Throws ImportError where the input cannot be meant. */
-export async function openEntries(
-  input: Input,
-  layout: Layout,
-  lane: Lane | null,
-): Promise<Entries> {
-  const rows = readRows(input.open(0), layout, start);
-  const next = await rows.next();
-  const first = next.done === true ? null : next.value;
+export type EntriesOptions = {
+  readonly format: Format;
+  /** Of CSV; null: its header shows it. */
+  readonly delimiter: string | null;
+  readonly mapping: Mapping;
+  /** What the user says they are; null: nothing. */
+  readonly lane: Lane | null;
+};
+
+const maxHeadBytes = 65_536;
+const lineEnd = 10;
+/** Rows whose times are looked at before anything is posted. */
+const maxRowsAhead = 100;
+
+/** Throws ImportError where the input, or what the user says of it, cannot be meant. */
+export async function openEntries(input: Input, options: EntriesOptions): Promise<Entries> {
+  const { format, mapping } = options;
+  const { head, chunks, close } = await peek(
+    input.open(0),
+    (bytes) => bytes.length >= maxHeadBytes || bytes.includes(lineEnd),
+  );
+  const opened: AsyncGenerator<Row, void>[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const each of opened) await each.return();
+    await close();
+  };
   try {
-    const known = lane ?? toLane(first, layout);
+    const delimiter = options.delimiter ?? (format === 'csv' ? findDelimiter(head) : ',');
+    const layout: Layout = { format, delimiter };
+    const rows = readRows(chunks, layout, start);
+    opened.push(rows);
+    const first = await readFirst(rows);
+    const lane = options.lane ?? toLane(first, options);
+    const columns = format === 'csv' ? toCsvColumns(first, lane, mapping) : null;
+    checkTimeOptions(columns, lane, mapping);
+    const readRow = columns === null ? readNdjson(first, lane, mapping) : createReadCells(columns);
+    const ahead = first === null || format === 'csv' ? [] : [first];
+    if (lane === 'events' && readRow !== readAsText) {
+      const count = input.file === null ? 1 : maxRowsAhead;
+      ahead.push(...(await readSome(rows, count - ahead.length)));
+      checkTimes(ahead, readRow, columns);
+    }
     return {
-      lane: known,
-      prepare: toPrepare(first, layout, known),
+      lane,
+      delimiter,
+      columns,
+      prepare: createPrepare(lane, readRow),
       async *rowsAfter(place) {
         if (place.offset > 0) {
-          await rows.return();
+          await closeAll();
           yield* readRows(input.open(place.offset), layout, place);
           return;
         }
-        if (first !== null && layout.format === 'ndjson') yield first;
+        yield* ahead;
         yield* rows;
       },
-      async close() {
-        await rows.return();
-      },
+      close: closeAll,
     };
   } catch (error) {
-    await rows.return();
+    await closeAll();
     throw error;
   }
 }
 
+async function readFirst(rows: AsyncGenerator<Row, void>): Promise<Row | null> {
+  const [first = null] = await readSome(rows, 1);
+  return first;
+}
+
+/** Fewer where they end. */
+async function readSome(rows: AsyncGenerator<Row, void>, count: number): Promise<readonly Row[]> {
+  const some: Row[] = [];
+  while (some.length < count) {
+    const next = await rows.next();
+    if (next.done === true) break;
+    some.push(next.value);
+  }
+  return some;
+}
+
+function findDelimiter(head: Buffer): string {
+  const [line = ''] = head.toString('utf8').split('\n');
+  return toDelimiter(line.replace('\ufeff', ''));
+}
+
 /** Events alone give themselves away: a profile may have any field. */
-function toLane(first: Row | null, { format }: Layout): Lane {
-  if (first !== null && toNames(first, format).includes('event_name')) return 'events';
+function toLane(first: Row | null, { format, mapping }: EntriesOptions): Lane {
+  const said = [...mapping.columns, ...mapping.constants].map(({ field }) => field);
+  const names = first === null ? said : [...said, ...toNames(first, format)];
+  if (names.includes('event_name')) return 'events';
   throw new ImportError('say what these are: --type events or --type profiles');
 }
 
-function toNames({ cells, text }: Row, format: Layout['format']): readonly string[] {
-  if (format === 'csv') return cells.map((cell) => cell.trim());
+function toNames({ cells, text }: Row, format: Format): readonly string[] {
+  if (format === 'csv') return cells.map((cell) => findField(cell.trim(), 'events') ?? '');
   const parsed = parseJson(text);
   return parsed.ok && isJsonObject(parsed.value) ? Object.keys(parsed.value) : [];
 }
 
-function toPrepare(first: Row | null, { format }: Layout, lane: Lane): Prepare {
-  if (format === 'ndjson') {
-    if (first?.text.startsWith('[') === true) {
-      throw new ImportError(
-        'the input is a JSON array, and not a JSON object a line: `jq -c ".[]"` makes the one of the other',
-      );
-    }
-    return createPrepare(lane, null);
-  }
+function toCsvColumns(first: Row | null, lane: Lane, mapping: Mapping): Columns {
   if (first === null) throw new ImportError('the input is empty: CSV has a header');
   if (first.fault !== null) throw new ImportError(`the header ${first.fault}`);
-  const { cells } = first;
-  return createPrepare(lane, { toEntry: toColumns(cells, lane), count: cells.length });
+  return toColumns(first.cells, lane, mapping);
+}
+
+function readNdjson(first: Row | null, lane: Lane, mapping: Mapping): ReadRow {
+  if (first?.text.startsWith('[') === true) {
+    throw new ImportError(
+      'the input is a JSON array, and not a JSON object a line: `jq -c ".[]"` makes the one of the other',
+    );
+  }
+  if (mapping.columns.length + mapping.omitted.length > 0) {
+    throw new ImportError('--map and --omit are for the columns of CSV, and this is NDJSON');
+  }
+  return createReadObject(mapping, lane);
+}
+
+function checkTimeOptions(columns: Columns | null, lane: Lane, mapping: Mapping): void {
+  if (!mapping.hasTimeOptions) return;
+  if (lane === 'profiles') {
+    throw new ImportError(
+      '--time-format and --timezone are for event_time, and profiles have none',
+    );
+  }
+  const lacksTime =
+    columns?.targets.some(({ fields }) => fields.includes('event_time')) === false &&
+    !mapping.constants.some(({ field }) => field === 'event_time');
+  if (lacksTime) {
+    throw new ImportError(
+      '--time-format and --timezone are for event_time, and no column is: say which one with --map "COLUMN=event_time"',
+    );
+  }
+}
+
+/** Throws ImportError where none of the times that these rows have can be read: the options are wrong then. */
+function checkTimes(rows: readonly Row[], readRow: ReadRow, columns: Columns | null): void {
+  const column = columns?.targets.find(({ fields }) => fields.includes('event_time'))?.column;
+  const what = column === undefined ? 'event_time' : `event_time, the column ${column},`;
+  let wrong: string | null = null;
+  for (const row of rows) {
+    const content = row.fault === null ? readRow(row) : { kind: 'text' as const };
+    if (content.kind !== 'entry' || content.entry.event_time === undefined) continue;
+    const fault = content.errors.find(({ pointer }) => pointer === '/event_time');
+    if (fault === undefined) return;
+    wrong ??= `${what} of line ${row.line} ${fault.detail}`;
+  }
+  if (wrong !== null) throw new ImportError(wrong);
 }

@@ -5,3 +5,6 @@ export class ImportError extends Error {
     this.name = 'ImportError';
   }
 }
+
+/** The input cannot be read to its end: what comes before the damage is imported. */
+export class DamagedInput extends ImportError {}

@@ -3,6 +3,8 @@ import type { Fault, Lane } from '../envelope.js';
 import type { Answer } from './answer.js';
 import { toBatches } from './batches.js';
 import type { Entries } from './entries.js';
+import { DamagedInput } from './import-error.js';
+import type { Input } from './input.js';
 import { start } from './lines.js';
 import { createPost, type Backfill, type Post } from './post.js';
 import type { Prepared } from './prepare.js';
@@ -12,15 +14,15 @@ import type { Row } from './row.js';
 
 /** Called as it happens. */
 export type Report = {
-  /** Before the first batch. `size`: null where nobody knows it. */
+  /** Before the first batch, with where the import goes on. `size`: bytes of the file; null where nobody knows. */
   begun(at: {
     readonly lane: Lane;
-    readonly offset: number;
+    readonly position: number;
     readonly counts: Counts;
     readonly size: number | null;
   }): void;
-  /** Everything before `offset` is answered for. */
-  moved(at: { readonly offset: number; readonly counts: Counts }): void;
+  /** Everything before `position`, in bytes of the file, is answered for. */
+  moved(at: { readonly position: number; readonly counts: Counts }): void;
   waiting(detail: string, waitMs: number): void;
 };
 
@@ -32,32 +34,42 @@ export type RowsDeps = {
   readonly backfill: Backfill;
   readonly key: string | null;
   readonly maxCount: number;
+  readonly input: Input;
   readonly entries: Entries;
   readonly refusedFile: RefusedFile;
   readonly save: ProgressFile['save'];
-  /** Bytes of the input; null where nobody knows. */
-  readonly size: number | null;
   readonly report: Report;
 };
 
-/** `stopped`: why; null where the end of the input is reached. */
-export type Reached = { readonly stopped: string | null; readonly progress: Progress };
+export type Reached = {
+  /** Why; null where the end of the input is reached. */
+  readonly stopped: string | null;
+  /** It stopped at a place that the input cannot be read beyond. */
+  readonly isDamaged?: boolean;
+  readonly progress: Progress;
+};
 
 /** Below the relay's BODY_LIMIT_BYTES, which is 5,000,000 unless it says so with a 413. */
-const maxBatchBytes = 4_500_000;
-const toldToStop = 'told to stop';
+export const maxBatchBytes = 4_500_000;
+export const toldToStop = 'told to stop';
 
 export async function importRows(deps: RowsDeps, from: Progress): Promise<Reached> {
-  const { entries, signal, report, save, maxCount, size } = deps;
+  const { input, entries, signal, report, save, maxCount } = deps;
   const { lane } = entries;
+  const size = input.file?.size ?? null;
   const post = createPost({ ...deps, lane, onWait: (...why) => report.waiting(...why) });
   let maxBytes = maxBatchBytes;
   let progress = from;
-  report.begun({ ...from, lane, size });
+  let begin = (): void => {
+    report.begun({ ...from, position: input.position(from.offset), lane, size });
+    begin = () => undefined;
+  };
   const place = from.offset === 0 ? start : from;
   try {
     const rows = prepareAll(entries.rowsAfter(place), entries);
     for await (const batch of toBatches(rows, () => ({ maxCount, maxBytes }))) {
+      // Only now the way to where a compressed file goes on is behind.
+      begin();
       const parts = [batch];
       for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
         if (signal.aborted) return { stopped: toldToStop, progress };
@@ -69,24 +81,28 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Reache
           continue;
         }
         progress = await settle(deps, { part, sent, progress });
-        report.moved(progress);
+        report.moved({ ...progress, position: input.position(progress.offset) });
       }
     }
   } catch (error) {
     if (signal.aborted && isAbort(error)) return { stopped: toldToStop, progress };
+    if (error instanceof DamagedInput) return { stopped: error.message, isDamaged: true, progress };
     throw error;
   }
   progress = { ...progress, isFinished: true };
   await save(progress);
-  report.moved({ ...progress, offset: size ?? progress.offset });
+  report.moved({ ...progress, position: size ?? progress.offset });
   return { stopped: null, progress };
 }
 
-async function* prepareAll(
+export async function* prepareAll(
   rows: AsyncIterable<Row>,
   { prepare }: Entries,
 ): AsyncGenerator<Prepared, void> {
-  for await (const row of rows) yield prepare(row);
+  for await (const row of rows) {
+    const prepared = prepare(row);
+    if (prepared !== null) yield prepared;
+  }
 }
 
 type Settled = {
@@ -188,6 +204,6 @@ async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promi
   return next;
 }
 
-function isAbort(error: unknown): boolean {
+export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
 }

@@ -1,20 +1,18 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../clock.js';
-import type { Lane } from '../envelope.js';
-import { openEntries } from './entries.js';
-import { importRows, type Reached, type Report, type RowsDeps } from './import-rows.js';
-import { openInput, type Input } from './input.js';
+import { openEntries, type Entries, type EntriesOptions } from './entries.js';
+import { importRows, type Reached, type Report } from './import-rows.js';
+import { isPipe, openInput, type Input } from './input.js';
 import { start } from './lines.js';
 import { checkSame, noCounts, type Counts, type Progress, type ProgressFile } from './progress.js';
-import { openRefusedFile } from './refused-file.js';
+import { checkFree, openRefusedFile } from './refused-file.js';
 import type { Backfill } from './post.js';
-import type { Layout } from './rows.js';
 
-export type ImportOptions = Layout & {
+export type ImportOptions = EntriesOptions & {
   /** A path, or `-` for stdin. */
   readonly input: string;
-  /** Null: the input tells. */
-  readonly lane: Lane | null;
+  /** A label of TextDecoder; null: UTF-8, or UTF-16 where the input says so. */
+  readonly encoding: string | null;
   /** Without a slash at the end. */
   readonly url: string;
   readonly key: string | null;
@@ -47,6 +45,8 @@ export type ImportResult = {
   readonly line: number;
   /** Whether the same command goes on where this one stopped. */
   readonly canGoOn: boolean;
+  /** It stopped where the input cannot be read any further. */
+  readonly isDamaged: boolean;
 };
 
 /**
@@ -55,35 +55,66 @@ export type ImportResult = {
  * there on come again, and are repeats to the relay. Throws ImportError.
  */
 export async function runImport(options: ImportOptions, deps: ImportDeps): Promise<ImportResult> {
-  const input = await openInput(options.input, deps);
-  const progressFile = input.file === null ? noProgressFile : deps.progressFile;
-  const noted = options.restart ? null : await progressFile.load();
-  const entries = await openEntries(input, options, options.lane ?? noted?.lane ?? null);
+  const begun = await begin(options, deps);
+  const { source, entries, noted } = begun;
   try {
-    const first = toFirst(options, input, entries.lane);
-    if (noted !== null) checkSame(noted, first);
     if (noted?.isFinished === true) return toResult(noted, { wasFinished: true });
-    const run = { ...deps, ...options, progressFile, entries, size: input.file?.size ?? null };
-    const { stopped, progress } = await importFrom(run, { noted, first });
-    return toResult(progress, { stopped, canGoOn: stopped !== null && input.file !== null });
+    const run = { ...deps, ...options, ...begun };
+    const { stopped, isDamaged = false, progress } = await importFrom(run);
+    const canGoOn = stopped !== null && source.file !== null && !isDamaged;
+    return toResult(progress, { stopped, canGoOn, isDamaged });
   } finally {
     await entries.close();
   }
 }
 
-type Run = ImportOptions & ImportDeps & Omit<RowsDeps, 'refusedFile' | 'save'>;
+/**
+ * Throws ImportError where `runImport` would before it posts anything. Of a pipe nothing is known
+ * before it is imported.
+ */
+export async function checkImport(options: ImportOptions, deps: ImportDeps): Promise<void> {
+  const { input, restart, refusedPath: path } = options;
+  if (await isPipe(input)) return;
+  const { entries, noted } = await begin(options, deps);
+  await entries.close();
+  if (noted === null && !restart) await checkFree(path);
+}
 
-async function importFrom(
-  run: Run,
-  { noted, first }: { readonly noted: Progress | null; readonly first: Progress },
-): Promise<Reached> {
-  const { progressFile, refusedPath: path, restart } = run;
+/** What an import goes on with. `noted`: null where it begins with the first row. */
+type Begun = {
+  readonly source: Input;
+  readonly entries: Entries;
+  readonly progressFile: ProgressFile;
+  readonly noted: Progress | null;
+  readonly first: Progress;
+};
+
+async function begin(options: ImportOptions, deps: ImportDeps): Promise<Begun> {
+  const { encoding } = options;
+  const source = await openInput(options.input, { ...deps, encoding });
+  const progressFile = source.file === null ? noProgressFile : deps.progressFile;
+  const noted = options.restart ? null : await progressFile.load();
+  const lane = options.lane ?? noted?.lane ?? null;
+  const entries = await openEntries(source, { ...options, lane });
+  const first = toFirst(options, source, entries);
+  try {
+    if (noted !== null) checkSame(noted, first);
+  } catch (error) {
+    await entries.close();
+    throw error;
+  }
+  return { source, entries, progressFile, noted, first };
+}
+
+async function importFrom(run: ImportOptions & ImportDeps & Begun): Promise<Reached> {
+  const { progressFile, refusedPath: path, restart, noted, first } = run;
   const notedBytes = noted === null ? null : noted.refused.bytes;
   const refusedFile = await openRefusedFile({ path, notedBytes, overwrite: restart });
   try {
     // Before anything is written to the other file: so it is known to be of this import.
     await progressFile.save(noted ?? first);
-    return await importRows({ ...run, refusedFile, save: progressFile.save }, noted ?? first);
+    const deps = { ...run, input: run.source, refusedFile, save: progressFile.save };
+    return await importRows(deps, noted ?? first);
   } finally {
     await refusedFile.close();
   }
@@ -94,8 +125,11 @@ const noProgressFile: ProgressFile = {
   save: () => Promise.resolve(),
 };
 
-function toFirst(options: ImportOptions, { file }: Input, lane: Lane): Progress {
-  const { url, format, delimiter, backfill, refusedPath } = options;
+function toFirst(
+  { url, format, backfill, refusedPath, mapping }: ImportOptions,
+  { file }: Input,
+  { lane, delimiter }: Entries,
+): Progress {
   return {
     version: 1,
     url,
@@ -103,6 +137,7 @@ function toFirst(options: ImportOptions, { file }: Input, lane: Lane): Progress 
     format,
     delimiter,
     backfill,
+    flags: [...mapping.flags],
     input: file ?? { size: 0, modifiedMs: 0, head: '' },
     offset: start.offset,
     line: start.line,
@@ -113,5 +148,13 @@ function toFirst(options: ImportOptions, { file }: Input, lane: Lane): Progress 
 }
 
 function toResult({ counts, line }: Progress, end: Partial<ImportResult>): ImportResult {
-  return { stopped: null, wasFinished: false, canGoOn: false, ...end, counts, line };
+  return {
+    stopped: null,
+    wasFinished: false,
+    canGoOn: false,
+    isDamaged: false,
+    ...end,
+    counts,
+    line,
+  };
 }

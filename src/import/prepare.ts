@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Fault, Lane } from '../envelope.js';
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json.js';
-import type { ToEntry } from './columns.js';
+import type { ReadRow } from './read-row.js';
 import type { Row } from './row.js';
 
 /** A row, ready to be posted. */
@@ -16,7 +16,8 @@ export type Prepared = Pick<Row, 'line' | 'lastLine' | 'end'> & {
   readonly original: string;
 };
 
-export type Prepare = (row: Row) => Prepared;
+/** Null: there is nothing in the row. */
+export type Prepare = (row: Row) => Prepared | null;
 
 /** 132 of SHA-256's 256 bits: two events alike by chance are out of reach. */
 const idChars = 22;
@@ -29,30 +30,40 @@ function toInsertId({ line, text }: Row): string {
   return `import-${hash('sha256', `${line}:${text}`, 'base64url').slice(0, idChars)}`;
 }
 
-export function createPrepare(
-  lane: Lane,
-  columns: { toEntry: ToEntry; count: number } | null,
-): Prepare {
+export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
   return (row) => {
-    if (row.fault !== null) return toRefused(row, row.fault);
-    if (columns === null)
-      return toPrepared(row, lane === 'events' ? nameEvent(row) : row.text, row.text);
-    if (row.cells.length !== columns.count) {
-      return toRefused(row, `has ${row.cells.length} cells, and the header ${columns.count}`);
+    if (row.fault !== null) return toRefused(row, toFaults(row.fault), row.text);
+    const content = readRow(row);
+    switch (content.kind) {
+      case 'blank':
+        return null;
+      case 'fault':
+        return toRefused(row, toFaults(content.detail), row.text);
+      case 'text':
+        return toPrepared(row, lane === 'events' ? nameEvent(row) : row.text, row.text);
+      case 'entry': {
+        const { entry, errors } = content;
+        const original = stringifyJson(entry);
+        if (errors.length > 0) return toRefused(row, errors, original);
+        const named = lane === 'events' ? withInsertId(entry, row) : entry;
+        return toPrepared(row, named === entry ? original : stringifyJson(named), original);
+      }
     }
-    const entry = columns.toEntry(row.cells);
-    const named = lane === 'events' ? withInsertId(entry, row) : entry;
-    return toPrepared(row, stringifyJson(named), stringifyJson(entry));
   };
 }
+
+const toFaults = (detail: string): readonly Fault[] => [{ pointer: '', detail }];
 
 function toPrepared({ line, lastLine, end }: Row, body: string, original: string): Prepared {
   return { line, lastLine, end, body, bytes: Buffer.byteLength(body), errors: [], original };
 }
 
-function toRefused({ line, lastLine, end, text }: Row, detail: string): Prepared {
-  const errors = [{ pointer: '', detail }];
-  return { line, lastLine, end, body: null, bytes: 0, errors, original: text };
+function toRefused(
+  { line, lastLine, end }: Row,
+  errors: readonly Fault[],
+  original: string,
+): Prepared {
+  return { line, lastLine, end, body: null, bytes: 0, errors, original };
 }
 
 /** As it came where the relay will refuse it anyway, or where it has an id. */

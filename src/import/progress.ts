@@ -30,6 +30,8 @@ const progressSchema = z.object({
   delimiter: z.string(),
   /** Absent in files of before there was one. */
   backfill: z.enum(backfills).optional(),
+  /** See Mapping; absent in files of before there were any. */
+  flags: z.array(z.string()).optional(),
   input: z.object({ size: count, modifiedMs: z.number(), head: z.string() }),
   /** Everything before is acknowledged. */
   offset: count,
@@ -98,7 +100,7 @@ export async function toInputIdentity(path: string): Promise<Progress['input']> 
 
 /** Throws ImportError where the progress is of another import than this one. */
 export function checkSame(progress: Progress, expected: Progress): void {
-  const { url, lane, format, delimiter, backfill = expected.backfill, input } = progress;
+  const { url, lane, format, delimiter, backfill = expected.backfill, flags, input } = progress;
   const { size, modifiedMs, head } = expected.input;
   if (input.size !== size || input.modifiedMs !== modifiedMs || input.head !== head) {
     throw new ImportError(
@@ -113,11 +115,15 @@ export function checkSame(progress: Progress, expected: Progress): void {
     ['--backfill', backfill, expected.backfill],
     ['--rejected', progress.refused.path, expected.refused.path],
   ] as const;
-  const changed = options.filter(([, was, is]) => was !== is);
+  const changed = options.flatMap(([option, was, is]) => (was === is ? [] : [`${option} ${was}`]));
+  const began = toFlags(flags);
+  if (began !== toFlags(expected.flags)) changed.push(began === '' ? 'no other options' : began);
   if (changed.length === 0) return;
-  const words = changed.map(([option, value]) => `${option} ${value}`).join(', ');
+  const words = changed.join(', ');
   throw new ImportError(`the import began with ${words}: go on so, or begin anew with --restart`);
 }
+
+const toFlags = (flags: readonly string[] = []): string => flags.join(' ');
 
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';

@@ -27,12 +27,8 @@ type Options = {
 export async function openRefusedFile(options: Options): Promise<RefusedFile> {
   const { path, notedBytes, overwrite } = options;
   if (overwrite) await rm(path, { force: true });
+  if (notedBytes === null) await checkFree(path);
   const size = await sizeOf(path);
-  if (notedBytes === null && size > 0) {
-    throw new ImportError(
-      `${path} is there already: move it away, name another with --rejected, or write it anew with --restart`,
-    );
-  }
   let bytes = Math.min(notedBytes ?? 0, size);
   if (size > bytes) await truncate(path, bytes);
   let file: FileHandle | null = null;
@@ -52,6 +48,14 @@ export async function openRefusedFile(options: Options): Promise<RefusedFile> {
       file = null;
     },
   };
+}
+
+/** Throws ImportError where there is something in a file that an import would write anew. */
+export async function checkFree(path: string): Promise<void> {
+  if ((await sizeOf(path)) === 0) return;
+  throw new ImportError(
+    `${path} is there already: move it away, name another with --rejected, or write it anew with --restart`,
+  );
 }
 
 /** A broken line of the input goes in as text. */

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Lane } from '../envelope.js';
 import type { Report } from './import-rows.js';
 import type { ImportResult } from './importer.js';
-import { noCounts } from './progress.js';
+import { noCounts, type Counts } from './progress.js';
 
 export type Display = {
   readonly write: (text: string) => void;
@@ -15,10 +15,15 @@ export type Display = {
 const redrawMs = 100;
 const lineMs = 10_000;
 
-/** Shows how far an import is. `end` clears what must not stay. */
-export function createReport(clock: Clock, display: Display): Report & { end(): void } {
+/** Shows how far an import is, each line after `label`. `end` clears what must not stay. */
+export function createReport(clock: Clock, display: Display, label = ''): Report & { end(): void } {
   const { isTerminal, write } = display;
-  let begun = { lane: 'events' as Lane, offset: 0, counts: noCounts, size: null as number | null };
+  let begun = {
+    lane: 'events' as Lane,
+    position: 0,
+    counts: noCounts,
+    size: null as number | null,
+  };
   let begunAt = clock.monotonic();
   let shownAt = -Infinity;
   let hasShown = false;
@@ -26,7 +31,8 @@ export function createReport(clock: Clock, display: Display): Report & { end(): 
   const show = (text: string): void => {
     shownAt = clock.monotonic();
     hasShown = true;
-    write(isTerminal ? `\r${text.slice(0, display.width() - 1)}\x1b[K` : `${text}\n`);
+    const line = `${label}${text}`;
+    write(isTerminal ? `\r${line.slice(0, display.width() - 1)}\x1b[K` : `${line}\n`);
   };
   const isDue = (): boolean => clock.monotonic() - shownAt >= (isTerminal ? redrawMs : lineMs);
 
@@ -37,7 +43,7 @@ export function createReport(clock: Clock, display: Display): Report & { end(): 
       // In plain text the first line comes with the first that there is to say.
       shownAt = isTerminal ? -Infinity : begunAt;
     },
-    moved({ offset, counts }) {
+    moved({ position, counts }) {
       if (!isDue()) return;
       const elapsedMs = clock.monotonic() - begunAt;
       const read = counts.read - begun.counts.read;
@@ -46,8 +52,8 @@ export function createReport(clock: Clock, display: Display): Report & { end(): 
           lane: begun.lane,
           read: counts.read,
           perSecond: elapsedMs === 0 ? 0 : read / (elapsedMs / 1000),
-          share: begun.size === null ? null : begun.size === 0 ? 1 : offset / begun.size,
-          leftMs: toLeft({ ...begun, offset, from: begun.offset, elapsedMs }),
+          share: begun.size === null ? null : begun.size === 0 ? 1 : position / begun.size,
+          leftMs: toLeft({ size: begun.size, position, from: begun.position, elapsedMs }),
         }),
       );
     },
@@ -61,12 +67,12 @@ export function createReport(clock: Clock, display: Display): Report & { end(): 
   };
 }
 
-type Way = { size: number | null; from: number; offset: number; elapsedMs: number };
+type Way = { size: number | null; from: number; position: number; elapsedMs: number };
 
 /** Null where there is nothing to tell it from. */
-function toLeft({ size, from, offset, elapsedMs }: Way): number | null {
-  if (size === null || offset <= from) return null;
-  return ((size - offset) / (offset - from)) * elapsedMs;
+function toLeft({ size, from, position, elapsedMs }: Way): number | null {
+  if (size === null || position <= from) return null;
+  return ((size - position) / (position - from)) * elapsedMs;
 }
 
 export type Shown = {
@@ -103,7 +109,7 @@ export type Ended = {
 export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs }: Ended): string {
   const { read, accepted, duplicates, refused, warned } = result.counts;
   const lines = [
-    toHead(result, input === '-' ? 'stdin' : input),
+    toHead(result, toInputName(input)),
     `  read        ${toNumber(read)}`,
     `  accepted    ${toNumber(accepted)}`,
     `  duplicates  ${toNumber(duplicates)}`,
@@ -114,16 +120,52 @@ export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs 
   return `${lines.join('\n')}\n`;
 }
 
-function toHead({ stopped, wasFinished, canGoOn, line }: ImportResult, input: string): string {
-  if (wasFinished) return `${input} was imported before; --restart imports it again`;
-  if (stopped === null) return `${input} is imported`;
-  const then = canGoOn
-    ? 'The same command goes on from there.'
-    : 'A pipe cannot go on where it stopped: leave these lines out the next time.';
-  return `${input} is imported up to line ${line}, then it stopped: ${stopped}. ${then}`;
+/** Of several inputs, after their own summaries. `inputs`: all of them, those that were not begun included. */
+export function toTotal(results: readonly ImportResult[], inputs: readonly string[]): string {
+  const sum = (name: keyof Counts): string =>
+    toNumber(results.reduce((total, { counts }) => total + counts[name], 0));
+  const counts = `${sum('read')} read, ${sum('accepted')} accepted, ${sum('duplicates')} duplicates, ${sum('refused')} refused`;
+  const left = inputs.slice(results.length);
+  const more = left.length === 0 ? '' : `; not begun: ${left.join(', ')}`;
+  return `${results.length} of ${inputs.length} files: ${counts}${more}\n`;
 }
 
-const toNumber = (value: number): string => Math.round(value).toLocaleString('en-US');
+export const toInputName = (input: string): string => (input === '-' ? 'stdin' : input);
+
+/** Of an input all of whose entries were refused nothing is imported, whatever else went well. */
+export function isAllRefused({ read, refused }: Counts): boolean {
+  return read > 0 && refused === read;
+}
+
+function toHead(result: ImportResult, input: string): string {
+  const { stopped, wasFinished, line, counts } = result;
+  const isRefused = isAllRefused(counts);
+  if (stopped !== null) {
+    const reach = `up to line ${line}, then it stopped: ${stopped}. ${toNext(result)}`;
+    if (counts.read === 0)
+      return `${input}: nothing is imported. It stopped: ${stopped}. ${toNext(result)}`;
+    return isRefused ? `${input}: everything is refused ${reach}` : `${input} is imported ${reach}`;
+  }
+  if (counts.read === 0) return `${input} holds no entries: there is nothing to import`;
+  if (isRefused) {
+    const again = wasFinished ? ' before; --restart tries again' : '';
+    return `${input}: nothing is taken, everything was refused${again}`;
+  }
+  return wasFinished
+    ? `${input} was imported before; --restart imports it again`
+    : `${input} is imported`;
+}
+
+function toNext({ isDamaged, canGoOn }: ImportResult): string {
+  if (isDamaged) {
+    return 'Get the file whole, and begin anew with --restart: what is taken already is a duplicate then.';
+  }
+  return canGoOn
+    ? 'The same command goes on from there.'
+    : 'A pipe cannot go on where it stopped: leave these lines out the next time.';
+}
+
+export const toNumber = (value: number): string => Math.round(value).toLocaleString('en-US');
 
 export function toDuration(ms: number): string {
   const seconds = Math.ceil(ms / 1000);

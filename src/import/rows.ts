@@ -1,7 +1,8 @@
 import { createCsvFramer } from './csv.js';
+import { isSeparatorLine } from './delimiter.js';
 import { ImportError } from './import-error.js';
-import { createLineReader, type Place } from './lines.js';
-import { createNdjsonFramer, type Row } from './row.js';
+import { createLineReader, type Line, type Place } from './lines.js';
+import { createNdjsonFramer, toText, type Row } from './row.js';
 
 export const formats = ['ndjson', 'csv'] as const;
 export type Format = (typeof formats)[number];
@@ -26,30 +27,25 @@ export async function* readRows(
     format === 'csv'
       ? createCsvFramer({ delimiter, maxBytes: maxRowBytes })
       : createNdjsonFramer(maxRowBytes);
+  const toRows = (line: Line): readonly Row[] => {
+    if (line.number !== 1) return framer.push(line);
+    refuseOtherKinds(line.bytes);
+    return format === 'csv' && isSeparatorLine(toText(line)) ? [] : framer.push(line);
+  };
   for await (const chunk of chunks) {
-    for (const line of reader.push(chunk)) {
-      if (line.number === 1) refuseOtherKinds(line.bytes);
-      yield* framer.push(line);
-    }
+    for (const line of reader.push(chunk)) yield* toRows(line);
   }
-  for (const line of reader.end()) {
-    if (line.number === 1) refuseOtherKinds(line.bytes);
-    yield* framer.push(line);
-  }
+  for (const line of reader.end()) yield* toRows(line);
   yield* framer.end();
 }
 
-const otherKinds = [
-  { magic: [0xff, 0xfe], is: 'UTF-16: save it as UTF-8' },
-  { magic: [0xfe, 0xff], is: 'UTF-16: save it as UTF-8' },
-  {
-    magic: [0x1f, 0x8b],
-    is: 'compressed: pipe it in, as in `gzip -dc FILE | klaviyo-relay import -`',
-  },
-  { magic: [0x50, 0x4b, 0x03, 0x04], is: 'a ZIP archive or a workbook: save it as CSV' },
-] as const;
-
 function refuseOtherKinds(bytes: Buffer): void {
-  const kind = otherKinds.find(({ magic }) => magic.every((byte, at) => bytes[at] === byte));
-  if (kind !== undefined) throw new ImportError(`the input is ${kind.is}`);
+  if (bytes.subarray(0, 4).equals(Buffer.from('PK\x03\x04'))) {
+    throw new ImportError('the input is a ZIP archive or a workbook: save it as CSV');
+  }
+  if (bytes.includes(0)) {
+    throw new ImportError(
+      'the input is no text in UTF-8: if it is UTF-16 without a byte order mark, say --encoding utf-16le',
+    );
+  }
 }

@@ -194,6 +194,8 @@ const locationSchema = z
   })
   .meta({ description: 'Where the person is.' });
 
+export const locationFields: readonly string[] = Object.keys(locationSchema.shape);
+
 export const profileSchema = z
   .looseObject({
     email: email.nullish(),

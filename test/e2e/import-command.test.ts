@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { aProblem, startFarSide, takeAll } from '../import/fixture.js';
 import { startRelay } from '../support/relay.js';
@@ -15,9 +16,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function aFile(name: string, text: string): string {
+function aFile(name: string, content: string | Buffer): string {
   const path = join(folder, name);
-  writeFileSync(path, text);
+  writeFileSync(path, content);
   return path;
 }
 
@@ -111,9 +112,167 @@ describe('klaviyo-relay import', () => {
     expect((await run([path, '--url', url])).output).toContain('accepted    9');
   });
 
+  it('imports several files, each with its own report, progress and refused entries', async () => {
+    const relay = await startRelay();
+    const files = [
+      aFile('a.ndjson', events(3)),
+      aFile('b.csv.gz', gzipSync('E-Mail\nada@klaviyo-demo.com\nada\n')),
+      aFile('c.csv', 'email;event_name\nbo@klaviyo-demo.com;e\n'),
+    ];
+    const [, b] = files;
+    const args = ['--url', relay.app.url, '--type', 'events'];
+    const wrong = await run([...files, ...args]);
+    expect(wrong).toMatchObject({ code: 1, output: '' });
+    expect(wrong.errors).toContain(`${b ?? ''}: the header has no event_name`);
+    expect(readdirSync(folder).sort()).toEqual(['a.ndjson', 'b.csv.gz', 'c.csv']);
+
+    expect(await run([...files, '--url', relay.app.url])).toMatchObject({ code: 1, output: '' });
+    const profiles = [b ?? '', aFile('d.csv', 'email\ncy@klaviyo-demo.com\n')];
+    const right = await run([...profiles, '--url', relay.app.url, '--type', 'profiles']);
+    expect(right.code).toBe(3);
+    expect(right.output).toContain(`${b ?? ''} is imported\n  read        2\n`);
+    expect(right.output).toContain('d.csv is imported\n  read        1\n');
+    expect(right.output).toContain('2 of 2 files: 3 read, 2 accepted, 0 duplicates, 1 refused\n');
+    expect(readdirSync(folder)).toEqual(
+      expect.arrayContaining([
+        'b.csv.gz.import.json',
+        'b.csv.gz.rejected.ndjson',
+        'd.csv.import.json',
+      ]),
+    );
+    const again = await run([...profiles, '--url', relay.app.url, '--type', 'profiles']);
+    expect(again.output).toMatch(
+      /b\.csv\.gz was imported before; [^]*d\.csv was imported before; /,
+    );
+    await relay.stop();
+  });
+
+  it('goes on with the first of several files that did not end, and says which were not begun', async () => {
+    const files = [
+      aFile('a.ndjson', events(4)),
+      aFile('b.ndjson', events(5)),
+      aFile('c.ndjson', events(6)),
+    ];
+    let isKnown = true;
+    const { url, received } = await startFarSide((one, index) => {
+      isKnown = index !== 3;
+      return isKnown ? takeAll(one) : { status: 401, body: aProblem('unauthorized', 'no') };
+    });
+    const args = [...files, '--url', url, '--batch', '2'];
+    const first = await run(args);
+    expect(first.code).toBe(1);
+    expect(first.output).toContain('a.ndjson is imported\n');
+    expect(first.output).toContain(
+      'b.ndjson is imported up to line 2, then it stopped: it answers 401',
+    );
+    expect(first.output).toContain(
+      `2 of 3 files: 6 read, 6 accepted, 0 duplicates, 0 refused; not begun: ${files[2] ?? ''}\n`,
+    );
+    const second = await run(args);
+    expect(second.code).toBe(0);
+    expect(second.output).toContain('3 of 3 files: 15 read, 15 accepted');
+    expect(received).toHaveLength(2 + 2 + 2 + 3);
+  });
+
+  it('goes on with the next file where one is cut off, and ends with 1', async () => {
+    const { url } = await startFarSide(takeAll);
+    const text = Array.from(
+      { length: 20_000 },
+      (_, at) => `{"event_name":"e","distinct_id":"${Math.sin(at)}"}\n`,
+    ).join('');
+    const cut = aFile('a.ndjson.gz', gzipSync(text).subarray(0, -500));
+    const { code, output } = await run([cut, aFile('b.ndjson', events(1)), '--url', url]);
+    expect(code).toBe(1);
+    expect(output).toMatch(
+      /a\.ndjson\.gz is imported up to line \d+, then it stopped: the gzip file is cut off: its end is missing\. Get the file whole/,
+    );
+    expect(output).toContain('b.ndjson is imported\n');
+  });
+
+  it('ends with 4 where everything was refused, and does not say that it is imported', async () => {
+    const relay = await startRelay();
+    const path = aFile('a.csv', 'email,event_name\nada,e\nbo,e\n');
+    const args = [path, '--url', relay.app.url];
+    const refused = await run(args);
+    expect(refused.code).toBe(4);
+    expect(refused.output).toContain(`${path}: nothing is taken, everything was refused\n`);
+    expect(refused.output).not.toContain('imported');
+    const again = await run(args);
+    expect(again.code).toBe(4);
+    expect(again.output).toContain('everything was refused before; --restart tries again\n');
+    expect(again.output).not.toContain('imported');
+    const none = await run([aFile('b.csv', 'email,event_name\n'), '--url', relay.app.url]);
+    expect(none).toMatchObject({ code: 0 });
+    expect(none.output).toContain('b.csv holds no entries: there is nothing to import\n');
+    await relay.stop();
+  });
+
+  it('shows in a dry run what an import would do, without a relay', async () => {
+    const orders =
+      'Name,Email,Created at,Total,Id\n#1,ada@klaviyo-demo.com,03/04/2026 09:05,5,7\n#2,bo,04/04/2026 09:05,6,8\n';
+    const path = aFile('orders.csv', orders);
+    const args = [
+      ...[path, '--dry-run', '--url', 'http://127.0.0.1:9', '--set', 'event_name=Placed Order'],
+      ...['--map', 'Name=order_id', '--map', 'name=insert_id', '--map', 'Created at=event_time'],
+      ...['--map', 'Total=value', '--omit', 'Id'],
+    ];
+    const ambiguous = await run(args);
+    expect(ambiguous).toMatchObject({ code: 1, output: '' });
+    expect(ambiguous.errors).toContain(
+      'say --time-format "DD/MM/YYYY HH:mm" or "MM/DD/YYYY HH:mm"',
+    );
+    const time = ['--time-format', 'DD/MM/YYYY HH:mm', '--timezone', 'Europe/Berlin'];
+    const { code, output } = await run([...args, ...time]);
+    expect(code).toBe(3);
+    expect(output).toContain('some would be refused; nothing was sent');
+    expect(output).toContain('    Name → order_id, insert_id\n');
+    expect(output).toContain('    Id → left out\n');
+    expect(output).toContain('    1: /email must be an e-mail address (line 3)\n');
+    expect(output).toContain('"event_time":"2026-04-03T07:05:00.000Z"');
+    expect(readdirSync(folder)).toEqual(['orders.csv']);
+    const last = await run([aFile('bad.csv', 'Email\nada\n'), '--dry-run', '--type', 'profiles']);
+    expect(last).toMatchObject({ code: 4 });
+  });
+
   it.each<[string, readonly string[], Record<string, string>, string]>([
-    ['no file', [], {}, 'name one file'],
-    ['two files', ['a.csv', 'b.csv'], {}, 'name one file'],
+    ['no file', [], {}, 'name one or more files'],
+    ['one file twice', ['a.csv', './a.csv'], {}, './a.csv is named twice'],
+    ['stdin and a file', ['-', 'a.csv'], {}, '- for stdin stands alone'],
+    [
+      'one file of refused entries for two',
+      ['a.csv', 'b.csv', '--rejected', 'r'],
+      {},
+      'is for one file',
+    ],
+    [
+      'a field that is none',
+      ['a.csv', '--map', 'A=emial'],
+      {},
+      'no field emial; did you mean email?',
+    ],
+    [
+      'a constant of no field',
+      ['a.csv', '--set', 'plan=gold'],
+      {},
+      'a property is properties.NAME',
+    ],
+    ['a column without a field', ['a.csv', '--map', 'Email'], {}, '--map must be "COLUMN=FIELD"'],
+    ['a constant without a value', ['a.csv', '--set', 'value='], {}, '--set must be FIELD=VALUE'],
+    ['a pattern of no day', ['a.csv', '--time-format', 'MM/YYYY'], {}, '--time-format has no day'],
+    [
+      'a pattern without a zone',
+      ['a.csv', '--time-format', 'DD/MM/YYYY'],
+      {},
+      'such as --timezone',
+    ],
+    ['letters for a zone', ['a.csv', '--timezone', 'EST'], {}, '--timezone must be the IANA name'],
+    [
+      'an encoding that is none',
+      ['a.csv', '--encoding', 'ansi-x'],
+      {},
+      '--encoding must be the name',
+    ],
+    ['a batch beyond what a relay lists', ['a.csv', '--batch', '5001'], {}, 'from 1 to 5000'],
     ['an option that is none', ['a.csv', '--key', 'hunter2'], {}, 'no option --key'],
     ['a type that is none', ['a.csv', '--type', 'orders'], {}, '--type must be events or profiles'],
     ['a name that tells no format', ['a.txt'], {}, '--format ndjson or --format csv'],

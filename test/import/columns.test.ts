@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { Lane } from '../../src/envelope.js';
 import { toColumns } from '../../src/import/columns.js';
+import type { Mapping } from '../../src/import/mapping.js';
+import { createReadCells } from '../../src/import/read-row.js';
 import { ExactInteger } from '../../src/json.js';
+import { someMapping } from './fixture.js';
 
 const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>
-  toColumns(Object.keys(record), lane)(Object.values(record));
+  toColumns(Object.keys(record), lane, someMapping()).read(Object.values(record)).entry;
 
 const anEvent = { event_name: 'Placed Order', email: 'ada@klaviyo-demo.com' };
 
@@ -116,8 +119,8 @@ describe('a header', () => {
     [
       'without a name',
       'events',
-      ['event_name', 'email', ' '],
-      'column 3 of the header has no name',
+      ['event_name', ' ', 'email'],
+      'column 2 of the header has no name',
     ],
     ['with a name twice', 'events', ['event_name', 'email', 'a', 'a'], 'two columns are called a'],
     [
@@ -164,6 +167,291 @@ describe('a header', () => {
       'no column may be called',
     ],
   ])('%s is refused', (_, lane, header, words) => {
-    expect(() => toColumns(header, lane)).toThrow(words);
+    expect(() => toColumns(header, lane, someMapping())).toThrow(words);
+  });
+});
+
+describe('a header in another spelling', () => {
+  const fieldsOf = (header: readonly string[], lane: Lane, mapping = someMapping()) =>
+    toColumns(header, lane, mapping).targets.map(({ fields }) => fields.join());
+
+  it.each<[Lane, string, string]>([
+    ['events', 'Email', 'email'],
+    ['events', 'E-MAIL', 'email'],
+    ['events', 'e mail', 'email'],
+    ['events', 'Email Address', 'email'],
+    ['events', 'EMAIL_ADDRESS', 'email'],
+    ['events', 'Event Name', 'event_name'],
+    ['events', 'eventName', 'event_name'],
+    ['events', 'Event Time', 'event_time'],
+    ['events', 'Distinct ID', 'distinct_id'],
+    ['events', 'Phone Number', 'phone_number'],
+    ['events', 'Order ID', 'order_id'],
+    ['events', 'Total Amount', 'total_amount'],
+    ['events', 'Value', 'value'],
+    ['profiles', 'First Name', 'first_name'],
+    ['profiles', 'LastName', 'last_name'],
+    ['profiles', 'Organization', 'organization'],
+  ])('of %s, %s, is the field %s', (lane, header, field) => {
+    const others = { email: 'distinct_id', event_name: 'email' }[field] ?? 'email';
+    const name = field === 'event_name' ? [] : ['event_name'];
+    const fields = fieldsOf([header, others, ...name], lane);
+    expect(fields[0]).toBe(field);
+  });
+
+  it.each<[Lane, string, string]>([
+    ['events', 'Phone', 'properties.Phone'],
+    ['events', 'Name', 'properties.Name'],
+    ['events', 'Date', 'properties.Date'],
+    ['events', 'Total', 'properties.Total'],
+    ['events', 'Timestamp', 'properties.Timestamp'],
+    ['events', 'Billing Email', 'properties.Billing Email'],
+    ['events', 'First Name', 'properties.First Name'],
+    ['events', 'Properties', 'properties.Properties'],
+    ['profiles', 'Location', 'Location'],
+    ['profiles', 'Value', 'Value'],
+    ['profiles', 'City', 'City'],
+  ])('of %s, %s, is not guessed: it is %s', (lane, header, path) => {
+    expect(fieldsOf([header, 'email', 'event_name'], lane)[0]).toBe(path);
+  });
+});
+
+describe('what the user says of columns', () => {
+  const header = ['E-Mail of buyer', 'Ordered', 'Total', 'Total', 'a=b', 'Notes'];
+  const mapped = (
+    columns: Mapping['columns'],
+    overrides: Partial<Mapping> = {},
+    lane: Lane = 'events',
+  ) => toColumns(header, lane, someMapping({ columns, omitted: ['total'], ...overrides }));
+  const email = { column: 'E-Mail of buyer', field: 'email' };
+  const named = [{ field: 'event_name', text: 'Placed Order' }];
+
+  it('wins over what they are called, and may be in any case', () => {
+    const { read, targets } = mapped(
+      [
+        { column: 'e-mail OF buyer', field: 'email' },
+        { column: 'Ordered', field: 'event_time' },
+        { column: 'a=b', field: 'properties.ratio' },
+        { column: 'Notes', field: 'order_id' },
+        { column: 'Notes', field: 'insert_id' },
+      ],
+      {
+        constants: [
+          ...named,
+          { field: 'value', text: '5' },
+          { field: 'properties.source', text: 'shop' },
+          { field: 'properties.year', text: '2026' },
+        ],
+      },
+    );
+    expect(targets.map(({ fields }) => fields)).toEqual([
+      ['email'],
+      ['event_time'],
+      [],
+      [],
+      ['properties.ratio'],
+      ['order_id', 'insert_id'],
+    ]);
+    expect(
+      read([' ada@klaviyo-demo.com ', '2026-01-31 09:30:00 UTC', '1', '2', '0.5', '007']),
+    ).toEqual({
+      errors: [],
+      entry: {
+        event_name: 'Placed Order',
+        value: 5,
+        email: 'ada@klaviyo-demo.com',
+        event_time: '2026-01-31T09:30:00.000Z',
+        order_id: '007',
+        insert_id: '007',
+        properties: { source: 'shop', year: 2026, ratio: 0.5 },
+      },
+    });
+  });
+
+  it('leads into the location of a profile', () => {
+    const columns = [email, { column: 'Notes', field: 'location.city' }];
+    const { read } = mapped(columns, {}, 'profiles');
+    expect(read(['ada@klaviyo-demo.com', '', '', '', '', 'Boston']).entry).toEqual({
+      email: 'ada@klaviyo-demo.com',
+      location: { city: 'Boston' },
+    });
+  });
+
+  it.each<[string, Mapping['columns'], Partial<Mapping>, Lane, string]>([
+    [
+      'a column that is not there',
+      [{ column: 'Ordred', field: 'event_time' }],
+      {},
+      'events',
+      '--map: the header has no column Ordred (did you mean Ordered?), but E-Mail of buyer | Ordered',
+    ],
+    [
+      'a column to leave out that is not there',
+      [email],
+      { omitted: ['Total', 'X'] },
+      'events',
+      '--omit: the header has no column X',
+    ],
+    [
+      'a column that is there twice',
+      [{ column: 'Total', field: 'value' }],
+      { omitted: [] },
+      'events',
+      '--map: two columns are called Total',
+    ],
+    [
+      'a column that it leaves out, too',
+      [{ column: 'Notes', field: 'value' }],
+      { omitted: ['Total', 'Notes'] },
+      'events',
+      '--map Notes=value: --omit leaves this column out',
+    ],
+    [
+      'two columns for one field',
+      [email, { column: 'Notes', field: 'email' }],
+      {},
+      'events',
+      'E-Mail of buyer (--map) and Notes (--map) are the same column: both become email',
+    ],
+    [
+      'a column and a constant for one field',
+      [email],
+      { constants: [...named, { field: 'email', text: 'x@klaviyo-demo.com' }] },
+      'events',
+      'E-Mail of buyer (--map) and --set email are the same column: both become email',
+    ],
+    [
+      'a field of the other lane',
+      [email, { column: 'Notes', field: 'first_name' }],
+      {},
+      'events',
+      '--map Notes=first_name: first_name is no field of events',
+    ],
+    [
+      'a location that is none',
+      [email, { column: 'Notes', field: 'location.town' }],
+      {},
+      'profiles',
+      'location.town is no field of profiles',
+    ],
+    [
+      'a constant that is no time',
+      [email],
+      { constants: [...named, { field: 'event_time', text: '03/04/2026' }] },
+      'events',
+      '--set event_time: the value may begin with the day or the month',
+    ],
+    [
+      'an empty constant',
+      [email],
+      { constants: [{ field: 'event_name', text: ' ' }] },
+      'events',
+      '--set event_name has an empty value',
+    ],
+    [
+      'nobody',
+      [],
+      { constants: named },
+      'events',
+      'say which column it is, as in --map "E-Mail of buyer=email"',
+    ],
+    ['no name of events', [email], {}, 'events', 'Else --set event_name="Placed Order" gives'],
+  ])('is refused where it names %s', (_, columns, overrides, lane, words) => {
+    expect(() => mapped(columns, overrides, lane)).toThrow(words);
+  });
+
+  it('is needed where two columns of the header are one field', () => {
+    const two = ['Email', 'event_name', 'e-mail'];
+    expect(() => toColumns(two, 'events', someMapping())).toThrow(
+      'Email and e-mail are the same column: both become email; leave one out with --omit',
+    );
+    const omitted = someMapping({ omitted: ['e-mail'] });
+    expect(toColumns(two, 'events', omitted).targets[2]).toEqual({ column: 'e-mail', fields: [] });
+    const columns = [{ column: 'e-mail', field: 'properties.second' }];
+    expect(toColumns(two, 'events', someMapping({ columns })).targets[2]?.fields).toEqual([
+      'properties.second',
+    ]);
+  });
+});
+
+describe('a cell', () => {
+  const record = (more: Readonly<Record<string, string>>) => ({ ...anEvent, ...more });
+  const readAll = (more: Readonly<Record<string, string>>, overrides: Partial<Mapping> = {}) =>
+    toColumns(Object.keys(record(more)), 'events', someMapping(overrides)).read(
+      Object.values(record(more)),
+    );
+
+  it('of a field loses the blanks around it, and is empty where there is nothing else', () => {
+    expect(readAll({ distinct_id: ' 42\u00a0', order_id: '  ', properties: ' ' }).entry).toEqual({
+      ...anEvent,
+      distinct_id: '42',
+    });
+  });
+
+  it.each([
+    ['phone_number', "'+33610826417", '+33610826417'],
+    ['phone_number', "'+1 (555) 000-1234", '+1 (555) 000-1234'],
+    ['distinct_id', "'7410991464714", '7410991464714'],
+    ['order_id', "'1001", '1001'],
+    ['insert_id', "'1001", '1001'],
+    ['distinct_id', "'abc", "'abc"],
+    ['order_id', "O'1", "O'1"],
+    ['Zip', "'75008", "'75008"],
+  ])('of %s that is %s is %s', (name, cell, value) => {
+    const { entry } = readAll({ [name]: cell });
+    expect(name === 'Zip' ? entry.properties : entry[name]).toEqual(
+      name === 'Zip' ? { Zip: value } : value,
+    );
+  });
+
+  it('is empty where its text is said to be', () => {
+    const more = { distinct_id: 'NULL', Coupon: 'NULL', order_id: '-', Note: 'NULL or not' };
+    expect(readAll(more, { empty: ['NULL', '-'] }).entry).toEqual({
+      ...anEvent,
+      properties: { Note: 'NULL or not' },
+    });
+  });
+
+  it.each([
+    ['distinct_id', '6.54321E+12', 'a number that a spreadsheet has rounded'],
+    ['insert_id', '6,54E+12', 'a number that a spreadsheet has rounded'],
+    ['distinct_id', '#N/A', 'an error of a spreadsheet'],
+    ['anonymous_id', '#REF!', 'an error of a spreadsheet'],
+    ['distinct_id', '########', 'an error of a spreadsheet'],
+    ['distinct_id', 'NULL', 'a word for nothing: if such a cell is empty, say --empty "NULL"'],
+    ['insert_id', '\\N', 'a word for nothing'],
+    ['anonymous_id', 'undefined', 'a word for nothing'],
+  ])('of %s that is %s makes no person or event of many', (name, cell, words) => {
+    const { errors, entry } = readAll({ [name]: cell });
+    expect(errors).toEqual([
+      { pointer: `/${name}`, detail: expect.stringContaining(words) as string },
+    ]);
+    expect(entry[name]).toBe(cell);
+  });
+
+  it('of event_time that cannot be read stays as it is, with the reason', () => {
+    expect(readAll({ event_time: '03/04/2026' })).toMatchObject({
+      errors: [{ pointer: '/event_time' }],
+      entry: { event_time: '03/04/2026' },
+    });
+  });
+});
+
+describe('the columns without a name at the end of a header', () => {
+  it('are none, and rows may have them or not', () => {
+    const columns = toColumns(['event_name', 'email', '', ' '], 'events', someMapping());
+    expect(columns.count).toBe(2);
+    const read = createReadCells(columns);
+    const contentOf = (...cells: readonly string[]) =>
+      read({ line: 2, lastLine: 2, end: 9, text: '', fault: null, cells });
+    const entry = { event_name: 'e', email: 'a@b.com' };
+    expect(contentOf('e', 'a@b.com', '', '')).toMatchObject({ kind: 'entry', entry });
+    expect(contentOf('e', 'a@b.com')).toMatchObject({ kind: 'entry', entry });
+    expect(contentOf('e', 'a@b.com', '', 'x')).toEqual({
+      kind: 'fault',
+      detail: 'has something in cell 4, and the header 2 columns',
+    });
+    expect(contentOf('e')).toEqual({ kind: 'fault', detail: 'has 1 cells, and the header 2' });
+    expect(contentOf('', ' ', '', '')).toEqual({ kind: 'blank' });
   });
 });

@@ -7,7 +7,9 @@ import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
 import type { Report } from '../../src/import/import-rows.js';
 import type { ImportDeps, ImportOptions } from '../../src/import/importer.js';
+import type { Mapping } from '../../src/import/mapping.js';
 import { createProgressFile } from '../../src/import/progress.js';
+import { createTimeReader, type ReadTime, type TimeOptions } from '../../src/import/times.js';
 import type { ManualClock } from '../support/manual-clock.js';
 import { createManualClock, settlePromises } from '../support/manual-clock.js';
 
@@ -102,12 +104,32 @@ export const quiet: Report = {
   waiting: () => undefined,
 };
 
+/** Throws where the options cannot be meant. */
+export function aReadTime(options: Partial<TimeOptions> = {}): ReadTime {
+  const reader = createTimeReader({ format: null, timezone: null, ...options });
+  if (!reader.ok) throw new Error(`${reader.option} ${reader.detail}`);
+  return reader.read;
+}
+
+export const someMapping = (overrides: Partial<Mapping> = {}): Mapping => ({
+  columns: [],
+  constants: [],
+  omitted: [],
+  empty: [],
+  readTime: aReadTime(),
+  hasTimeOptions: false,
+  flags: [],
+  ...overrides,
+});
+
 export const someOptions = (
   overrides: Partial<ImportOptions> & Pick<ImportOptions, 'input' | 'url'>,
 ): ImportOptions => ({
   lane: 'events',
-  format: overrides.input.endsWith('.csv') ? 'csv' : 'ndjson',
-  delimiter: ',',
+  format: /\.csv(\.gz)?$/.test(overrides.input) ? 'csv' : 'ndjson',
+  delimiter: null,
+  encoding: null,
+  mapping: someMapping(),
   key: null,
   backfill: 'all',
   maxCount: 500,

@@ -1,18 +1,21 @@
 import { existsSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { JsonObject } from '../../src/json.js';
-import { runImport, type ImportOptions } from '../../src/import/importer.js';
+import { checkImport, runImport, type ImportOptions } from '../../src/import/importer.js';
 import { createProgressFile, type Progress } from '../../src/import/progress.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import {
   aFolder,
   aFreePort,
   aProblem,
+  aReadTime,
   quiet,
   someDeps,
+  someMapping,
   someOptions,
   startFarSide,
 } from './fixture.js';
@@ -28,9 +31,9 @@ const anEvent = (number: number, overrides: object = {}) => ({
 const toLines = (entries: readonly unknown[]): string =>
   entries.map((entry) => `${typeof entry === 'string' ? entry : JSON.stringify(entry)}\n`).join('');
 
-function aFile(text: string, name = 'history.ndjson'): string {
+function aFile(content: string | Buffer, name = 'history.ndjson'): string {
   const path = join(aFolder(), name);
-  writeFileSync(path, text);
+  writeFileSync(path, content);
   return path;
 }
 
@@ -250,6 +253,244 @@ describe('what the input is', () => {
     const input = join(aFolder(), 'nowhere.ndjson');
     const options = someOptions({ input, url: 'http://127.0.0.1:9' });
     await expect(runImport(options, someDeps(input))).rejects.toThrow(`${input} is not there`);
+  });
+});
+
+describe('an input as people have it', () => {
+  const csv = (text: string, overrides: Partial<ImportOptions> = {}, name = 'x.csv') => {
+    const input = aFile(text, name);
+    return { input, ...overrides, format: 'csv' as const };
+  };
+
+  it('is taken with semicolons, a line that names them, empty lines and columns, and headers in any case', async () => {
+    const relay = await aRelay();
+    const given = csv(
+      '\ufeffsep=;\r\nE-Mail;Event Name;Event Time;Value;;\r\nada@klaviyo-demo.com;Placed Order;2025-10-07 09:50:26 +0200;12.50;;\r\n;;;;;\r\n\r\nbo@klaviyo-demo.com;Placed Order;2025-10-07;1\r\n;;;;;\r\n',
+    );
+    const options = someOptions({ ...given, url: relay.app.url, lane: null });
+    const result = await runImport(options, someDeps(given.input));
+    expect(result.counts).toMatchObject({ read: 2, accepted: 1, refused: 1 });
+    expect(refusedOf(given.input)).toMatchObject([
+      {
+        line: 6,
+        errors: [
+          { pointer: '/event_time', detail: expect.stringContaining('--timezone') as string },
+        ],
+      },
+    ]);
+    const { events: recorded } = await delivered(relay);
+    expect(recorded).toMatchObject([{ metric: 'Placed Order', value: 12.5 }]);
+    expect(progressOf(given.input)).toMatchObject({ delimiter: ';', isFinished: true });
+  });
+
+  it('is taken with what the user says of it, and goes on with nothing else', async () => {
+    const given = csv('Buyer,At\nada@klaviyo-demo.com,03/04/2026 09:05\n');
+    const mapping = someMapping({
+      columns: [
+        { column: 'Buyer', field: 'email' },
+        { column: 'At', field: 'event_time' },
+      ],
+      constants: [{ field: 'event_name', text: 'Placed Order' }],
+      readTime: aReadTime({ format: 'DD/MM/YYYY HH:mm', timezone: 'Europe/Berlin' }),
+      hasTimeOptions: true,
+      flags: ['--map Buyer=email', '--set event_name=Placed Order'],
+    });
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ ...given, url, lane: null, mapping });
+    const { counts } = await runImport(options, someDeps(given.input));
+    expect(counts).toMatchObject({ accepted: 1 });
+    expect(JSON.parse(received[0]?.lines[0] ?? '')).toEqual({
+      event_name: 'Placed Order',
+      email: 'ada@klaviyo-demo.com',
+      event_time: '2026-04-03T07:05:00.000Z',
+      insert_id: expect.stringMatching(/^import-/) as string,
+    });
+    const others = { ...options, mapping: { ...mapping, flags: ['--map Buyer=email'] } };
+    await expect(runImport(others, someDeps(given.input))).rejects.toThrow(
+      'began with --map Buyer=email --set event_name=Placed Order: go on so',
+    );
+    expect((await runImport(options, someDeps(given.input))).wasFinished).toBe(true);
+  });
+
+  it('is taken as NDJSON with constants and with times of an epoch', async () => {
+    const lines = [
+      { distinct_id: 'c1', event_time: 1759823426 },
+      { distinct_id: 'c2', event_time: '1759823426', properties: { a: 1 } },
+      { distinct_id: 'c3', event_name: 'Viewed' },
+      { distinct_id: 'c4', event_time: 'yesterday' },
+      'no JSON',
+    ];
+    const input = aFile(toLines(lines));
+    const mapping = someMapping({
+      constants: [
+        { field: 'event_name', text: 'Placed Order' },
+        { field: 'properties.source', text: 'till' },
+      ],
+      readTime: aReadTime({ format: 'epoch' }),
+      hasTimeOptions: true,
+    });
+    const relay = await aRelay();
+    const options = someOptions({ input, url: relay.app.url, lane: null, mapping });
+    const { counts } = await runImport(options, someDeps(input));
+    expect(counts).toMatchObject({ read: 5, accepted: 2, refused: 3 });
+    expect(refusedOf(input)).toMatchObject([
+      {
+        line: 3,
+        errors: [{ pointer: '/event_name', detail: 'is given by --set event_name, too' }],
+        entry: lines[2],
+      },
+      {
+        line: 4,
+        errors: [{ pointer: '/event_time', detail: 'is no number of an epoch' }],
+        entry: lines[3],
+      },
+      { line: 5, entry: 'no JSON' },
+    ]);
+    const { events: recorded } = await delivered(relay);
+    expect(
+      recorded.map(({ metric, properties }) => [metric, properties.source, properties.a]),
+    ).toEqual(
+      expect.arrayContaining([
+        ['Placed Order', 'till', undefined],
+        ['Placed Order', 'till', 1],
+      ]),
+    );
+  });
+
+  it.each<[string, string, Partial<ImportOptions>, string]>([
+    [
+      'times that may begin with the day or the month',
+      'email,event_name,event_time\na@b.com,e,\na@b.com,e,03/04/2026\na@b.com,e,05/04/2026\n',
+      {},
+      'event_time, the column event_time, of line 3 may begin with the day or the month',
+    ],
+    [
+      'times of an epoch',
+      'email,event_name,Event Time\na@b.com,e,1759823426\n',
+      {},
+      'event_time, the column Event Time, of line 2 is a number: say --time-format epoch',
+    ],
+    [
+      'a time format and no time',
+      'email,event_name,When\na@b.com,e,1759823426\n',
+      { mapping: someMapping({ hasTimeOptions: true }) },
+      'no column is: say which one with --map "COLUMN=event_time"',
+    ],
+    [
+      'a time format of profiles',
+      'email,When\na@b.com,1759823426\n',
+      { lane: 'profiles', mapping: someMapping({ hasTimeOptions: true }) },
+      'profiles have none',
+    ],
+    [
+      'two delimiters',
+      'email;Amount, net\na@b.com;1\n',
+      { lane: 'profiles' },
+      'say with --delimiter which one it is',
+    ],
+  ])('is refused before anything is posted where it has %s', async (_, text, overrides, words) => {
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ ...csv(text), url, ...overrides });
+    await expect(runImport(options, someDeps(options.input))).rejects.toThrow(words);
+    expect(received).toEqual([]);
+    expect(existsSync(`${options.input}.import.json`)).toBe(false);
+    expect(existsSync(`${options.input}.rejected.ndjson`)).toBe(false);
+  });
+
+  it('is taken where some of its first times can be read, and the others are refused', async () => {
+    const { url } = await startFarSide(takeAll);
+    const given = csv(
+      'email,event_name,event_time\na@b.com,e,03/04/2026\na@b.com,e,2026-04-03T00:00:00Z\n',
+    );
+    const { counts } = await runImport(someOptions({ ...given, url }), someDeps(given.input));
+    expect(counts).toMatchObject({ accepted: 1, refused: 1 });
+  });
+
+  it('is NDJSON that has no columns to map', async () => {
+    const input = aFile(toLines(events(1)));
+    const mapping = someMapping({ columns: [{ column: 'a', field: 'email' }] });
+    const options = someOptions({ input, url: 'http://127.0.0.1:9', mapping });
+    await expect(runImport(options, someDeps(input))).rejects.toThrow(
+      '--map and --omit are for the columns of CSV',
+    );
+  });
+
+  it('goes on in the middle of a compressed file, and tells how far it is in that file', async () => {
+    const input = aFile(gzipSync(toLines(events(2000))), 'x.ndjson.gz');
+    const { size } = statSync(input);
+    const stop = new AbortController();
+    const { url, received } = await startFarSide((one) => {
+      stop.abort();
+      return takeAll(one);
+    });
+    const options = someOptions({ input, url });
+    const first = await runImport(options, someDeps(input, { signal: stop.signal }));
+    expect(first).toMatchObject({ canGoOn: true, line: 500 });
+    expect(progressOf(input).offset).toBeGreaterThan(size);
+    const positions: number[] = [];
+    const report = {
+      ...quiet,
+      begun: (at: { position: number }) => void positions.push(at.position),
+      moved: (at: { position: number }) => void positions.push(at.position),
+    };
+    const second = await runImport(options, someDeps(input, { report }));
+    expect(second).toMatchObject({ stopped: null, counts: { read: 2000, accepted: 2000 } });
+    const posted = received.flatMap(({ lines }) => lines);
+    expect(new Set(posted).size).toBe(2000);
+    expect(Math.max(...positions)).toBe(size);
+    expect(Math.min(...positions)).toBeGreaterThan(0);
+  });
+
+  it('keeps what was taken of a compressed file that is cut off, and says that it is', async () => {
+    const text = toLines(
+      events(20_000).map((event) => ({
+        ...event,
+        noise: Math.sin(Number(event.distinct_id.slice(1))),
+      })),
+    );
+    const bytes = gzipSync(text);
+    const input = aFile(bytes.subarray(0, bytes.length - 1000), 'x.ndjson.gz');
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ input, url });
+    const cut = await runImport(options, someDeps(input));
+    expect(cut).toMatchObject({
+      stopped: 'the gzip file is cut off: its end is missing',
+      isDamaged: true,
+      canGoOn: false,
+    });
+    expect(cut.counts.read).toBeGreaterThan(10_000);
+    expect(cut.counts.read % 500).toBe(0);
+    writeFileSync(input, bytes);
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('has changed');
+    const whole = await runImport({ ...options, restart: true }, someDeps(input));
+    expect(whole).toMatchObject({ stopped: null, counts: { read: 20_000 } });
+    expect(new Set(received.flatMap(({ lines }) => lines)).size).toBe(20_000);
+  });
+
+  it('is posted from no part where a small compressed file is cut off', async () => {
+    const bytes = gzipSync('event_name,email\ne,a@b.com\n');
+    const input = aFile(bytes.subarray(0, -4), 'x.csv.gz');
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ input, url, format: 'csv' });
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('is cut off');
+    expect(received).toEqual([]);
+  });
+
+  it('is looked at without posting or writing anything', async () => {
+    const good = csv('event_name,email\ne,a@b.com\n');
+    const { url, received } = await startFarSide(takeAll);
+    const options = someOptions({ ...good, url });
+    await checkImport(options, someDeps(good.input));
+    expect(existsSync(`${good.input}.import.json`)).toBe(false);
+    writeFileSync(options.refusedPath, 'precious');
+    await expect(checkImport(options, someDeps(good.input))).rejects.toThrow('is there already');
+    await checkImport({ ...options, restart: true }, someDeps(good.input));
+    expect(readFileSync(options.refusedPath, 'utf8')).toBe('precious');
+    const bad = csv('event_name,mail\ne,a@b.com\n');
+    await expect(checkImport(someOptions({ ...bad, url }), someDeps(bad.input))).rejects.toThrow(
+      'the header has no email',
+    );
+    expect(received).toEqual([]);
   });
 });
 
@@ -521,7 +762,7 @@ describe('a crash', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.nat({ max: 4 }), { maxLength: 4 }),
-        fc.constantFrom('ndjson', 'csv'),
+        fc.constantFrom('ndjson', 'csv', 'csv.gz'),
         fc.uuid(),
         async (survived, format, run) => {
           const count = 13;
@@ -529,10 +770,13 @@ describe('a crash', () => {
           const isBad = (number: number): boolean => number % 5 === 3;
           const name = (number: number): string => (isBad(number) ? '' : `${run} "${number}"`);
           const input =
-            format === 'csv'
+            format !== 'ndjson'
               ? aFile(
-                  `event_name,distinct_id,run\r\n${numbers.map((n) => `${JSON.stringify(name(n)).replaceAll('\\"', '""')},"c\n${n}",${run}\r\n`).join('')}`,
-                  'x.csv',
+                  toBytes(
+                    `event_name,distinct_id,run\r\n${numbers.map((n) => `${JSON.stringify(name(n)).replaceAll('\\"', '""')},"c\n${n}",${run}\r\n`).join('')}`,
+                    format,
+                  ),
+                  `x.${format}`,
                 )
               : aFile(
                   toLines(numbers.map((n) => ({ event_name: name(n), distinct_id: `c\n${n}` }))),
@@ -560,6 +804,9 @@ describe('a crash', () => {
       { numRuns: 15 },
     );
   });
+
+  const toBytes = (text: string, format: string): string | Buffer =>
+    format === 'csv.gz' ? gzipSync(text) : text;
 
   /** The note of progress that comes after so many others is never written. */
   async function crashAfter(saves: number, options: ImportOptions): Promise<void> {

@@ -3,7 +3,9 @@ import type { Lane } from '../../src/envelope.js';
 import { toBatches } from '../../src/import/batches.js';
 import { toColumns } from '../../src/import/columns.js';
 import { createPrepare, type Prepared } from '../../src/import/prepare.js';
+import { createReadCells, readAsText } from '../../src/import/read-row.js';
 import type { Row } from '../../src/import/row.js';
+import { someMapping } from './fixture.js';
 
 const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({
   line: 7,
@@ -16,7 +18,7 @@ const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({
 });
 
 const bodyOf = (text: string, overrides: Partial<Row> = {}, lane: Lane = 'events') =>
-  createPrepare(lane, null)(aRow(text, overrides)).body ?? '';
+  createPrepare(lane, readAsText)(aRow(text, overrides))?.body ?? '';
 
 const idOf = (body: string) => (JSON.parse(body) as { insert_id?: unknown }).insert_id;
 
@@ -39,13 +41,11 @@ describe('an event without an id', () => {
   });
 
   it('gets one where it is CSV, too; the refused file shows none', () => {
-    const prepare = createPrepare('events', {
-      toEntry: toColumns(['event_name', 'email'], 'events'),
-      count: 2,
-    });
+    const columns = toColumns(['event_name', 'email'], 'events', someMapping());
+    const prepare = createPrepare('events', createReadCells(columns));
     const prepared = prepare(aRow('e,a@b.com', { cells: ['e', 'a@b.com'] }));
-    expect(idOf(prepared.body ?? '')).toMatch(/^import-/);
-    expect(prepared.original).toBe('{"event_name":"e","email":"a@b.com"}');
+    expect(idOf(prepared?.body ?? '')).toMatch(/^import-/);
+    expect(prepared?.original).toBe('{"event_name":"e","email":"a@b.com"}');
     const short = prepare(aRow('e', { cells: ['e'] }));
     expect(short).toMatchObject({
       body: null,
@@ -69,7 +69,10 @@ describe('a line goes as it came', () => {
 });
 
 it('a row that cannot be read is refused with its fault', () => {
-  const prepared = createPrepare('profiles', null)(aRow('x', { fault: 'is not valid UTF-8' }));
+  const prepared = createPrepare(
+    'profiles',
+    readAsText,
+  )(aRow('x', { fault: 'is not valid UTF-8' }));
   expect(prepared).toMatchObject({ body: null, errors: [{ detail: 'is not valid UTF-8' }] });
 });
 

@@ -6,7 +6,7 @@ import { createManualClock } from '../support/manual-clock.js';
 
 const counts = (read: number): Counts => ({ ...noCounts, read });
 
-function aReport(isTerminal: boolean, width = 200) {
+function aReport(isTerminal: boolean, width = 200, label = '') {
   const clock = createManualClock();
   const written: string[] = [];
   const display = {
@@ -14,10 +14,10 @@ function aReport(isTerminal: boolean, width = 200) {
     isTerminal,
     width: () => width,
   };
-  return { clock, written, report: createReport(clock, display) };
+  return { clock, written, report: createReport(clock, display, label) };
 }
 
-const begun = { lane: 'events', offset: 100, counts: counts(10), size: 1_000_100 } as const;
+const begun = { lane: 'events', position: 100, counts: counts(10), size: 1_000_100 } as const;
 
 describe('how far an import is', () => {
   it('is one line in a terminal, drawn over and over, at its width', async () => {
@@ -25,7 +25,7 @@ describe('how far an import is', () => {
     report.begun(begun);
     for (let step = 1; step <= 10; step++) {
       await clock.advance(50);
-      report.moved({ offset: 100 + step, counts: counts(10 + step) });
+      report.moved({ position: 100 + step, counts: counts(10 + step) });
     }
     expect(written).toHaveLength(5);
     for (const text of written) expect(text).toBe(`\r${'░'.repeat(20)}\x1b[K`);
@@ -36,11 +36,11 @@ describe('how far an import is', () => {
   it('is a line every so often elsewhere, with the rate and the time left of this run', async () => {
     const { clock, written, report } = aReport(false);
     report.begun(begun);
-    report.moved({ offset: 101, counts: counts(11) });
+    report.moved({ position: 101, counts: counts(11) });
     expect(written).toEqual([]);
     await clock.advance(20_000);
-    report.moved({ offset: 250_100, counts: counts(2010) });
-    report.moved({ offset: 250_200, counts: counts(2020) });
+    report.moved({ position: 250_100, counts: counts(2010) });
+    report.moved({ position: 250_200, counts: counts(2020) });
     expect(written).toEqual([
       '██████░░░░░░░░░░░░░░░░░░ 25 %  2,010 events  100/s  1 min 0 s left\n',
     ]);
@@ -57,6 +57,15 @@ describe('how far an import is', () => {
       'waiting 5 s (503: the buffer is full)\n',
       'waiting 5 s (503: the buffer is full)\n',
     ]);
+  });
+
+  it('names the file where there are several', async () => {
+    const { clock, written, report } = aReport(false, 200, '2/5 b.csv  ');
+    report.begun(begun);
+    await clock.advance(20_000);
+    report.moved({ position: 250_100, counts: counts(2010) });
+    report.waiting('503', 5000);
+    expect(written).toEqual([expect.stringMatching(/^2\/5 b\.csv {2}█+░+ 25 %/)]);
   });
 
   it('is told without a bar where nobody knows the end', () => {
@@ -86,6 +95,7 @@ describe('the summary', () => {
     stopped: null,
     wasFinished: false,
     canGoOn: false,
+    isDamaged: false,
     line: 5,
     counts: { read: 1500, accepted: 1490, duplicates: 7, refused: 3, warned: 1 },
   };
@@ -114,6 +124,20 @@ describe('the summary', () => {
     ],
     [{ stopped: 'why' }, 'A pipe cannot go on where it stopped'],
     [{ wasFinished: true }, 'was imported before; --restart imports it again'],
+    [
+      { stopped: 'why', isDamaged: true },
+      'up to line 5, then it stopped: why. Get the file whole, and begin anew with --restart',
+    ],
+    [{ counts: counts(0) }, 'a.csv holds no entries: there is nothing to import'],
+    [
+      { counts: counts(0), stopped: 'why', canGoOn: true },
+      'a.csv: nothing is imported. It stopped: why. The same command goes on',
+    ],
+    [{ counts: { ...counts(3), refused: 3 } }, 'a.csv: nothing is taken, everything was refused\n'],
+    [
+      { counts: { ...counts(3), refused: 3 }, stopped: 'why', canGoOn: true },
+      'a.csv: everything is refused up to line 5, then it stopped: why.',
+    ],
   ])('of %j says %s', (overrides, words) => {
     expect(toSummary({ ...result, ...overrides }, ended)).toContain(words);
   });

@@ -76,7 +76,7 @@ const directions: Readonly<Record<string, Allowed>> = {
     types: ['logger'],
   },
   // A caller like any other: it knows the wire contract, and nothing behind it.
-  import: { code: ['ingest', 'sources', 'json', 'clock', 'envelope'] },
+  import: { code: ['ingest', 'sources', 'json', 'near-name', 'clock', 'envelope'] },
   demo: {
     code: ['app', 'config', 'klaviyo/sandbox', 'releasers', ...leaves],
     types: ['logger', 'metrics'],

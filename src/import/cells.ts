@@ -1,0 +1,93 @@
+import type { Lane } from '../envelope.js';
+import { isJsonObject, parseJson } from '../json.js';
+import { isField, objectFields, type Path } from './fields.js';
+import type { CellValue, ReadTime } from './times.js';
+
+/** From a cell to a field's value; undefined: the cell is empty, and the field is absent. */
+export type ReadCell = (cell: string) => CellValue | undefined;
+
+export type CellRules = {
+  readonly readTime: ReadTime;
+  /** Texts that stand for an empty cell. */
+  readonly empty: readonly string[];
+};
+
+/** Cells of fields lose the blanks around them; properties keep them. */
+export function selectReadCell(path: Path, lane: Lane, { readTime, empty }: CellRules): ReadCell {
+  const read = selectRead(path, lane, readTime);
+  const isProperty = path.length === 1 ? !isField(path[0], lane) : path[0] === 'properties';
+  return (cell) => {
+    const text = isProperty ? cell : cell.trim();
+    return text === '' || empty.includes(text.trim()) ? undefined : read(text);
+  };
+}
+
+type Read = (text: string) => CellValue;
+
+function selectRead([name, part]: Path, lane: Lane, readTime: ReadTime): Read {
+  if (part !== undefined) {
+    if (name === 'properties') return readProperty;
+    return part === 'zip' ? readCode : readText;
+  }
+  if (!isField(name, lane)) return readProperty;
+  if (objectFields.includes(name)) return readObject;
+  if (name === 'event_time') return readTime;
+  if (numbers.includes(name)) return readNumber;
+  if (ids.includes(name)) return readId;
+  return name === 'phone_number' || name === 'order_id' ? readCode : readText;
+}
+
+const numbers = ['value', 'total_amount'];
+/** One that stands in many rows by mistake makes one person of many, or one event. */
+const ids = ['distinct_id', 'anonymous_id', 'insert_id'];
+
+const toCellValue = (value: unknown): CellValue => ({ ok: true, value });
+const readText: Read = toCellValue;
+
+/** Spreadsheets, and exports made for them, put an apostrophe before digits that are text. */
+const textMark = /^'(?=[+\d][\d\s().-]*$)/;
+const readCode: Read = (text) => toCellValue(text.replace(textMark, ''));
+
+const rounded = /^\d+(?:[.,]\d+)?E\+?\d+$/i;
+const spreadsheetError = /^#(?:N\/A|REF!|VALUE!|NAME\?|DIV\/0!|NULL!|NUM!|#*)$/i;
+const nothing = /^(?:null|nil|none|undefined|nan|n\/a|\\N)$/i;
+
+function readId(text: string): CellValue {
+  if (rounded.test(text)) {
+    const detail =
+      'is a number that a spreadsheet has rounded, such as 1.23E+12: export it as text';
+    return { ok: false, detail };
+  }
+  if (spreadsheetError.test(text)) return { ok: false, detail: 'is an error of a spreadsheet' };
+  if (nothing.test(text)) {
+    const detail = `is a word for nothing: if such a cell is empty, say --empty "${text}"`;
+    return { ok: false, detail };
+  }
+  return readCode(text);
+}
+
+/** RFC 8259, section 6. */
+const jsonNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
+/** Without an exponent: `1E5` may be a name. */
+const plainNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/;
+/** A double tells this many digits apart. */
+const exactDigits = 15;
+
+/** Text where it is none, so that the relay says so. */
+const readNumber: Read = (text) => toCellValue(jsonNumber.test(text) ? toValue(text) : text);
+
+/** A custom property: a number where it looks like one and stays the same as one. `007` is text. */
+function readProperty(text: string): CellValue {
+  const isExact = !text.includes('.') || text.replace(/\D/g, '').length <= exactDigits;
+  return toCellValue(plainNumber.test(text) && isExact ? toValue(text) : text);
+}
+
+function readObject(text: string): CellValue {
+  const value = toValue(text);
+  return toCellValue(isJsonObject(value) ? value : text);
+}
+
+function toValue(text: string): unknown {
+  const parsed = parseJson(text);
+  return parsed.ok && parsed.faults.length === 0 ? parsed.value : text;
+}

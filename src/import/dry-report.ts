@@ -1,0 +1,39 @@
+import type { Lane } from '../envelope.js';
+import type { DryRunResult, Finding } from './dry-run.js';
+import { isAllRefused, toInputName, toNumber } from './report.js';
+
+/** What a person is told of a dry run. */
+export function toDryReport(result: DryRunResult, input: string): string {
+  const { lane, columns, counts, refused, warned, examples } = result;
+  const lines = [
+    `${toInputName(input)}: ${toVerdict(result)}; nothing was sent`,
+    ...(columns === null ? [] : ['  columns', ...columns.targets.map(toColumnLine)]),
+    `  read        ${toNumber(counts.read)} ${lane}`,
+    `  accepted    ${toNumber(counts.accepted)}`,
+    `  duplicates  ${toNumber(counts.duplicates)}`,
+    `  refused     ${toNumber(counts.refused)}`,
+    ...refused.map(toFindingLine),
+    ...(counts.warned === 0
+      ? []
+      : [`  warned      ${toNumber(counts.warned)}: taken with a part left out`]),
+    ...warned.map(toFindingLine),
+    ...(examples.length === 0 ? [] : [toExamplesHead(lane)]),
+    ...examples.map(({ line, body }) => `    line ${line}: ${body}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function toVerdict({ counts, stopped }: DryRunResult): string {
+  if (stopped !== null) return `it is not read to its end: ${stopped}`;
+  if (counts.read === 0) return 'it holds no entries';
+  if (isAllRefused(counts)) return 'everything would be refused';
+  return counts.refused > 0 ? 'some would be refused' : 'all would be taken';
+}
+
+const toColumnLine = ({ column, fields }: { column: string; fields: readonly string[] }): string =>
+  `    ${column} → ${fields.length === 0 ? 'left out' : fields.join(', ')}`;
+
+const toFindingLine = ({ reason, count, lines }: Finding): string =>
+  `    ${toNumber(count)}: ${reason} (line ${lines.join(', ')}${count > lines.length ? ', …' : ''})`;
+
+const toExamplesHead = (lane: Lane): string => `  the first ${lane} as they would be posted`;

@@ -1,0 +1,213 @@
+import type { Clock } from '../clock.js';
+import type { Fault, Lane } from '../envelope.js';
+import type { EventRules } from '../ingest/draft.js';
+import { createDraftMany } from '../ingest/draft-many.js';
+import { createToE164 } from '../ingest/phone.js';
+import { toBatches } from './batches.js';
+import type { Columns } from './columns.js';
+import { openEntries, type EntriesOptions } from './entries.js';
+import { isAbort, maxBatchBytes, prepareAll, toldToStop, type Report } from './import-rows.js';
+import { DamagedInput } from './import-error.js';
+import { openInput } from './input.js';
+import { start } from './lines.js';
+import type { Prepared } from './prepare.js';
+import { noCounts, type Counts } from './progress.js';
+import type { Readable } from 'node:stream';
+
+export type DryRunOptions = EntriesOptions & {
+  /** A path, or `-` for stdin. */
+  readonly input: string;
+  /** As of an import. */
+  readonly encoding: string | null;
+};
+
+export type DryRunDeps = {
+  readonly clock: Clock;
+  readonly stdin: Readable;
+  readonly signal: AbortSignal;
+  readonly report: Report;
+  /** What the relay is taken to have: the country of phone numbers without a prefix, and Klaviyo's rules. */
+  readonly defaultCountry: string | undefined;
+  readonly rules: EventRules;
+};
+
+/** Entries with one fault in common. */
+export type Finding = {
+  readonly reason: string;
+  count: number;
+  /** The first of them. */
+  readonly lines: number[];
+};
+
+export type DryRunResult = {
+  readonly lane: Lane;
+  readonly columns: Columns | null;
+  /** What a relay that has none of these entries would answer. */
+  readonly counts: Counts;
+  readonly refused: readonly Finding[];
+  readonly warned: readonly Finding[];
+  /** The first entries that would be accepted, as they would be posted. */
+  readonly examples: readonly { readonly line: number; readonly body: string }[];
+  /** Why it did not read to the end; null: it did. */
+  readonly stopped: string | null;
+};
+
+const rowsABatch = 500;
+
+/** Reads, maps and validates all of an input as an import and the relay would. Sends and writes nothing. Throws ImportError. */
+export async function dryRun(options: DryRunOptions, deps: DryRunDeps): Promise<DryRunResult> {
+  const { report, signal } = deps;
+  const input = await openInput(options.input, { ...deps, encoding: options.encoding });
+  const entries = await openEntries(input, options);
+  const { lane, columns } = entries;
+  const validate = createValidate(lane, deps);
+  const tally = new Tally();
+  const toResult = (stopped: string | null) => ({ lane, columns, stopped, ...tally.result() });
+  report.begun({ lane, position: 0, counts: noCounts, size: input.file?.size ?? null });
+  try {
+    const rows = prepareAll(entries.rowsAfter(start), entries);
+    for await (const batch of toBatches(rows, () => batchBounds)) {
+      if (signal.aborted) return toResult(toldToStop);
+      for (const validated of await validate(batch)) tally.add(validated);
+      const position = input.position(batch.at(-1)?.end ?? 0);
+      report.moved({ position, counts: tally.result().counts });
+    }
+    return toResult(null);
+  } catch (error) {
+    if (signal.aborted && isAbort(error)) return toResult(toldToStop);
+    if (error instanceof DamagedInput) return toResult(error.message);
+    throw error;
+  } finally {
+    await entries.close();
+  }
+}
+
+const batchBounds = { maxCount: rowsABatch, maxBytes: maxBatchBytes };
+
+type Validated = {
+  readonly row: Prepared;
+  readonly errors: readonly Fault[];
+  readonly warnings: readonly Fault[];
+  readonly isDuplicate: boolean;
+};
+
+type Validate = (batch: readonly Prepared[]) => Promise<readonly Validated[]>;
+
+/** The relay's own validation. */
+function createValidate(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps): Validate {
+  const draftMany = createDraftMany({
+    clock,
+    // An import gives each event an id before it is validated.
+    newId: () => '',
+    toE164: createToE164(defaultCountry),
+  });
+  const isDuplicate = createSeen();
+  return async (batch) => {
+    const posted = batch.flatMap(({ body }) => body ?? []);
+    const drafted =
+      posted.length === 0
+        ? null
+        : await draftMany({
+            lane,
+            body: Buffer.from(posted.join('\n')),
+            format: 'ndjson',
+            acceptedAt: clock.now(),
+            rules,
+            backfillBefore: -Infinity,
+          });
+    if (drafted?.ok === false) throw new Error('a batch of rows is no list of entries');
+    const { drafts = [], rejected = [], warnings = [] } = drafted?.collected ?? {};
+    const errorsOf = new Map(rejected.map((each) => [each.index, each.errors]));
+    const warningsOf = new Map(warnings.map((each) => [each.index, each.warnings]));
+    const left = drafts.values();
+    let index = -1;
+    return batch.map((row) => {
+      if (row.body === null) {
+        return { row, errors: row.errors, warnings: [], isDuplicate: false };
+      }
+      index++;
+      const errors = errorsOf.get(index) ?? [];
+      const draft = errors.length > 0 ? undefined : left.next().value;
+      const isRepeat = lane === 'events' && draft !== undefined && isDuplicate(draft.keys);
+      return { row, errors, warnings: warningsOf.get(index) ?? [], isDuplicate: isRepeat };
+    });
+  };
+}
+
+/** As many as a relay remembers unless it is told otherwise (DEDUPE_MAX_COUNT). */
+const maxSeen = 500_000;
+
+/** Whether an event with one of these keys was there before. */
+function createSeen(): (keys: readonly string[]) => boolean {
+  const seen = new Set<string>();
+  return (keys) => {
+    const isRepeat = keys.some((key) => seen.has(key));
+    for (const key of keys) seen.add(key);
+    for (const oldest of seen) {
+      if (seen.size <= maxSeen) break;
+      seen.delete(oldest);
+    }
+    return isRepeat;
+  };
+}
+
+const maxExamples = 3;
+
+class Tally {
+  #counts = noCounts;
+  readonly #refused = new Findings();
+  readonly #warned = new Findings();
+  readonly #examples: { readonly line: number; readonly body: string }[] = [];
+
+  add({ row, errors, warnings, isDuplicate }: Validated): void {
+    const { read, accepted, duplicates, refused, warned } = this.#counts;
+    const [isRefused, isWarned] = [errors.length > 0, warnings.length > 0];
+    const isAccepted = !isRefused && !isDuplicate;
+    this.#refused.add(errors, row.line);
+    this.#warned.add(warnings, row.line);
+    if (isAccepted && this.#examples.length < maxExamples) {
+      this.#examples.push({ line: row.line, body: row.body ?? '' });
+    }
+    this.#counts = {
+      read: read + 1,
+      accepted: accepted + Number(isAccepted),
+      duplicates: duplicates + Number(isDuplicate),
+      refused: refused + Number(isRefused),
+      warned: warned + Number(isWarned),
+    };
+  }
+
+  result(): Pick<DryRunResult, 'counts' | 'refused' | 'warned' | 'examples'> {
+    return {
+      counts: this.#counts,
+      refused: this.#refused.list(),
+      warned: this.#warned.list(),
+      examples: this.#examples,
+    };
+  }
+}
+
+const maxReasons = 100;
+const maxLines = 5;
+
+class Findings {
+  readonly #byReason = new Map<string, Finding>();
+
+  /** An entry counts with its first fault: the sum of all is the number of entries. */
+  add([first]: readonly Fault[], line: number): void {
+    if (first === undefined) return;
+    const { pointer, detail } = first;
+    const told = pointer === '' ? detail : `${pointer} ${detail}`;
+    const isNew = !this.#byReason.has(told);
+    const reason = isNew && this.#byReason.size >= maxReasons ? 'other reasons' : told;
+    const finding = this.#byReason.get(reason) ?? { reason, count: 0, lines: [] };
+    finding.count++;
+    if (finding.lines.length < maxLines) finding.lines.push(line);
+    this.#byReason.set(reason, finding);
+  }
+
+  /** The most common first. */
+  list(): readonly Finding[] {
+    return [...this.#byReason.values()].sort((a, b) => b.count - a.count);
+  }
+}

@@ -1,0 +1,58 @@
+import type { Lane } from '../envelope.js';
+import { eventSchema, locationFields, profileSchema } from '../ingest/schema.js';
+
+/** The field of an entry, or the object and the name in it. */
+export type Path = readonly [string] | readonly [string, string];
+
+const fields: Readonly<Record<Lane, readonly string[]>> = {
+  events: Object.keys(eventSchema.shape),
+  profiles: Object.keys(profileSchema.shape),
+};
+
+/** Fields that hold an object. */
+export const objectFields: readonly string[] = ['properties', 'location'];
+
+export function isField(name: string, lane: Lane): boolean {
+  return fields[lane].includes(name);
+}
+
+/** A header in another spelling is a field where it is the same without case, blanks, `-` and `_`. */
+const fold = (name: string): string => name.toLowerCase().replace(/[\s_-]/g, '');
+
+/** Other words that mean one field and nothing else. */
+const synonyms = new Map([['emailaddress', 'email']]);
+
+/**
+ * The field that a header means by itself; null: none. Fields that hold an object have no other
+ * spelling: a column Location is the name of a place.
+ */
+export function findField(header: string, lane: Lane): string | null {
+  if (isField(header, lane)) return header;
+  const folded = fold(header);
+  const name = synonyms.get(folded);
+  const candidates = fields[lane].filter((field) => !objectFields.includes(field));
+  return candidates.find((field) => fold(field) === folded || field === name) ?? null;
+}
+
+/** Of a field that the user names, `properties.` or `location.` and a name included; null: there is none. */
+export function toPath(name: string, lane: Lane): Path | null {
+  const [, object, part] = /^(properties|location)\.(.+)$/s.exec(name) ?? [];
+  if (object === undefined || part === undefined) return isField(name, lane) ? [name] : null;
+  if (object === 'properties') return [object, part];
+  return lane === 'profiles' && locationFields.includes(part) ? [object, part] : null;
+}
+
+/** What `toPath` takes, for a suggestion. */
+export function toFieldNames(lane: Lane): readonly string[] {
+  if (lane === 'events') return fields.events;
+  return [...fields.profiles, ...locationFields.map((name) => `location.${name}`)];
+}
+
+/** Of a column that is no field: a property. */
+export function toPropertyPath(header: string, lane: Lane): Path {
+  const [, object, part] = /^(properties|location)\.(.+)$/s.exec(header) ?? [];
+  if (object !== undefined && part !== undefined) {
+    if (object === 'properties' || lane === 'profiles') return [object, part];
+  }
+  return lane === 'events' ? ['properties', header] : [header];
+}

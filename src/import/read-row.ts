@@ -1,0 +1,72 @@
+import type { Fault, Lane } from '../envelope.js';
+import { toPointer } from '../ingest/faults.js';
+import { ExactInteger, isJsonObject, parseJson, type JsonObject } from '../json.js';
+import { assemble, type Columns, type ReadEntry } from './columns.js';
+import { toConstants } from './constants.js';
+import type { Path } from './fields.js';
+import type { Mapping } from './mapping.js';
+import type { Row } from './row.js';
+
+/** What a row holds. */
+export type RowContent =
+  | ({ readonly kind: 'entry' } & ReadEntry)
+  /** It goes as it came: the relay says what it is. */
+  | { readonly kind: 'text' }
+  /** It has cells, and nothing in them. */
+  | { readonly kind: 'blank' }
+  | { readonly kind: 'fault'; readonly detail: string };
+
+export type ReadRow = (row: Row) => RowContent;
+
+export const readAsText: ReadRow = () => ({ kind: 'text' });
+
+/** Of CSV, by its header. */
+export function createReadCells({ count, read }: Columns): ReadRow {
+  return ({ cells }) => {
+    if (cells.every((cell) => cell.trim() === '')) return { kind: 'blank' };
+    if (cells.length < count) {
+      return { kind: 'fault', detail: `has ${cells.length} cells, and the header ${count}` };
+    }
+    const extra = cells.findIndex((cell, at) => at >= count && cell.trim() !== '');
+    if (extra !== -1) {
+      const detail = `has something in cell ${extra + 1}, and the header ${count} columns`;
+      return { kind: 'fault', detail };
+    }
+    return { kind: 'entry', ...read(cells) };
+  };
+}
+
+/** Of NDJSON: with the fields that `--set` gives, and `event_time` as it is said to be written. */
+export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
+  const constants = toConstants(mapping, lane);
+  const readsTime = mapping.hasTimeOptions && lane === 'events';
+  if (constants.length === 0 && !readsTime) return readAsText;
+  return ({ text }) => {
+    const parsed = parseJson(text);
+    if (!parsed.ok || parsed.faults.length > 0 || !isJsonObject(parsed.value)) {
+      return { kind: 'text' };
+    }
+    const entry = parsed.value;
+    const errors: Fault[] = constants
+      .filter(({ path }) => isGiven(entry, path))
+      .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is given by ${from}, too` }));
+    const time = readsTime ? toTimeText(entry.event_time) : null;
+    const read = time === null ? null : mapping.readTime(time.trim());
+    if (read?.ok === false) errors.push({ pointer: '/event_time', detail: read.detail });
+    if (errors.length > 0) return { kind: 'entry', entry, errors };
+    const timed = read?.ok === true ? { ...entry, event_time: read.value } : entry;
+    return { kind: 'entry', entry: assemble(constants, timed), errors };
+  };
+}
+
+function isGiven(entry: JsonObject, [name, part]: Path): boolean {
+  const value = entry[name];
+  if (part === undefined) return value != null;
+  return isJsonObject(value) && value[part] !== undefined;
+}
+
+function toTimeText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return String(value);
+  return value instanceof ExactInteger ? value.digits : null;
+}

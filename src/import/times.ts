@@ -1,0 +1,162 @@
+import {
+  compilePattern,
+  toWallTime,
+  type ReadWallTime,
+  type Unit,
+  type WallTime,
+} from './time-pattern.js';
+import { createWallClock, type WallClock } from './time-zone.js';
+
+/** What a cell is as a field's value, or why it is none. The detail follows the field's name. */
+export type CellValue =
+  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly detail: string };
+
+/** Reads a time as ISO 8601 with an offset. */
+export type ReadTime = (text: string) => CellValue;
+
+export type TimeOptions = {
+  /** `iso`, `epoch`, `epoch-ms` or a pattern; null: nothing is said, so ISO 8601. */
+  readonly format: string | null;
+  /** IANA name, for times without an offset; null: nothing is said. */
+  readonly timezone: string | null;
+};
+
+export type TimeReader =
+  | { readonly ok: true; readonly read: ReadTime }
+  | {
+      readonly ok: false;
+      readonly option: '--time-format' | '--timezone';
+      readonly detail: string;
+    };
+
+const secondsNames = ['epoch', 'epoch-s', 'epoch-seconds', 'unix'];
+const millisecondsNames = ['epoch-ms', 'unix-ms'];
+
+export function createTimeReader({ format, timezone }: TimeOptions): TimeReader {
+  const wallClock = timezone === null ? null : toWallClock(timezone);
+  if (wallClock === undefined) return { ok: false, option: '--timezone', detail: noZone };
+  const toIso = (time: WallTime): CellValue => toInstant(time, wallClock);
+  if (format === null || format === 'iso') return { ok: true, read: createIsoReader(toIso) };
+  if (secondsNames.includes(format)) return { ok: true, read: (text) => readEpoch(text, 1000) };
+  if (millisecondsNames.includes(format)) return { ok: true, read: (text) => readEpoch(text, 1) };
+  const pattern = compilePattern(format);
+  if (!pattern.ok) return { ok: false, option: '--time-format', detail: pattern.detail };
+  if (!pattern.hasOffset && wallClock === null) {
+    const detail =
+      'has no offset from UTC (Z): say of which time zone the times are, such as --timezone Europe/Berlin or --timezone UTC';
+    return { ok: false, option: '--time-format', detail };
+  }
+  return { ok: true, read: createPatternReader(format, pattern.read, toIso) };
+}
+
+const noZone =
+  'must be the IANA name of a time zone, such as Europe/Berlin, or UTC; letters such as EST stand for several';
+
+function toWallClock(timezone: string): WallClock | undefined {
+  if (!timezone.includes('/') && timezone.toUpperCase() !== 'UTC') return undefined;
+  try {
+    return createWallClock(timezone);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** RFC 3339 as the relay takes it: it goes as it came. */
+const posted = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/;
+const isoTime =
+  /^(\d{4})-(\d\d)-(\d\d)(?:(?:T| +)(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?: *(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?$/i;
+const isoUnits = [
+  'year',
+  'month',
+  'day',
+  'hour',
+  'minute',
+  'second',
+  'fraction',
+  'offset',
+] as const;
+
+/** ISO 8601, with the blanks, `UTC` and `+0200` that exports put into it. */
+function createIsoReader(toIso: (time: WallTime) => CellValue): ReadTime {
+  return (text) => {
+    const match = isoTime.exec(text);
+    if (match === null) return { ok: false, detail: explainUnreadable(text) };
+    const given = isoUnits.flatMap((unit, at): [Unit, string][] => {
+      const part = match[at + 1];
+      return part === undefined ? [] : [[unit, part]];
+    });
+    const time = toWallTime(new Map(given));
+    if (time === null) return { ok: false, detail: 'is no time that exists' };
+    return posted.test(text) ? { ok: true, value: text } : toIso(time);
+  };
+}
+
+function createPatternReader(
+  format: string,
+  read: ReadWallTime,
+  toIso: (time: WallTime) => CellValue,
+): ReadTime {
+  return (text) => {
+    const time = read(text);
+    return time === null
+      ? { ok: false, detail: `is no time that is written as --time-format ${format} says` }
+      : toIso(time);
+  };
+}
+
+function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock | null): CellValue {
+  if (offsetMs !== null) return toValue(wallMs - offsetMs);
+  if (wallClock === null) {
+    const detail =
+      'has no offset from UTC: say of which time zone it is, such as --timezone Europe/Berlin or --timezone UTC';
+    return { ok: false, detail };
+  }
+  const { instants, compatible } = wallClock(wallMs);
+  // The hour that comes twice: the first of the two, as RFC 5545 has it.
+  const [first] = instants;
+  if (first !== undefined) return toValue(first);
+  // A day may begin at one o'clock.
+  if (isDate) return toValue(compatible);
+  return {
+    ok: false,
+    detail: 'does not exist in the time zone: the clock was put forward over it',
+  };
+}
+
+const toValue = (ms: number): CellValue => ({ ok: true, value: new Date(ms).toISOString() });
+
+const decimal = /^\d{1,16}(?:\.\d{1,9})?$/;
+/** Epoch ms of the year 10000, which ISO 8601 writes otherwise. */
+const endOfTime = 253_402_300_800_000;
+
+function readEpoch(text: string, msPerUnit: 1 | 1000): CellValue {
+  if (!decimal.test(text)) return { ok: false, detail: 'is no number of an epoch' };
+  const ms = Math.round(Number(text) * msPerUnit);
+  if (ms < endOfTime) return toValue(ms);
+  const detail =
+    'is after the year 9999 as seconds: say --time-format epoch-ms if it is milliseconds';
+  return { ok: false, detail };
+}
+
+const shortDate =
+  /^\d{1,2}([/.-])\d{1,2}\1(\d{4}|\d{2})( +\d{1,2}:\d\d(:\d\d)?)?( *[ap]\.?m\.?)?$/i;
+
+/** Says what to say instead. It never repeats the text, which may be anything. */
+function explainUnreadable(text: string): string {
+  const [isShort, separator = '', year = '', clock, second, half] = shortDate.exec(text) ?? [];
+  if (isShort !== undefined) {
+    const hour = half === undefined ? 'HH:mm' : 'hh:mm';
+    const time = clock === undefined ? '' : ` ${hour}${second === undefined ? '' : ':ss'}`;
+    const end = `${'Y'.repeat(year.length)}${time}${half === undefined ? '' : ' A'}`;
+    const [dayFirst, monthFirst] = [
+      ['DD', 'MM', end],
+      ['MM', 'DD', end],
+    ].map((parts) => parts.join(separator));
+    return `may begin with the day or the month: say --time-format "${dayFirst ?? ''}" or "${monthFirst ?? ''}"`;
+  }
+  if (/^\d+(\.\d+)?$/.test(text)) {
+    return 'is a number: say --time-format epoch (seconds) or epoch-ms (milliseconds)';
+  }
+  return 'is no ISO 8601 time: say how it is written with --time-format, such as "DD/MM/YYYY HH:mm"';
+}
