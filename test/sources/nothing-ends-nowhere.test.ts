@@ -40,7 +40,7 @@ function apply(value: unknown, { at, how, by }: Change): unknown {
   let holder = copy as Record<string, unknown>;
   for (const name of path.slice(0, -1)) holder = holder[name] as Record<string, unknown>;
   const last = path.at(-1) ?? '';
-  if (how === 'remove' && !Array.isArray(holder)) delete holder[last];
+  if (how === 'remove' && !Array.isArray(holder)) Reflect.deleteProperty(holder, last);
   else if (how === 'twice' && Array.isArray(holder))
     holder.push(structuredClone(holder[Number(last)]));
   else holder[last] = by;
