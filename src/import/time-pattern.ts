@@ -98,17 +98,16 @@ export function compilePattern(pattern: string): Pattern {
   let source = '';
   for (const [at, [piece, quoted]] of matches.entries()) {
     const token = quoted === undefined ? tokens.get(piece) : undefined;
-    if (token !== undefined) {
-      const isCrowded = isDigits(matches[at - 1]?.[0]) || isDigits(matches[at + 1]?.[0]);
-      source += `(${(isCrowded ? token.crowded : undefined) ?? token.source})`;
-      found.push({ name: piece, unit: token.unit });
-    } else if (quoted === undefined && /^[A-Za-z]/.test(piece) && piece !== 'T') {
-      return bad(`has ${piece}, which is none of ${tokenNames}; other letters go in [brackets]`);
-    } else if (quoted === undefined && /^\s/.test(piece)) {
-      source += '\\s+';
-    } else {
-      source += (quoted ?? piece).replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+    if (token === undefined) {
+      if (quoted === undefined && /^[A-SU-Za-z]/.test(piece)) {
+        return bad(`has ${piece}, which is none of ${tokenNames}; other letters go in [brackets]`);
+      }
+      source += toLiteral(quoted ?? piece);
+      continue;
     }
+    const isCrowded = isDigits(matches[at - 1]?.[0]) || isDigits(matches[at + 1]?.[0]);
+    source += `(${(isCrowded ? token.crowded : undefined) ?? token.source})`;
+    found.push({ name: piece, unit: token.unit });
   }
   const detail = findContradiction(
     found.map(({ name }) => name),
@@ -125,6 +124,10 @@ export function compilePattern(pattern: string): Pattern {
       return toWallTime(new Map(found.map(({ unit }, at) => [unit, match[at + 1] ?? ''])));
     },
   };
+}
+
+function toLiteral(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&').replace(/\s+/g, '\\s+');
 }
 
 const bad = (detail: string): Pattern => ({ ok: false, detail });

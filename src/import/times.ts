@@ -1,3 +1,4 @@
+import { readTime as readSourceTime } from '../sources/time.js';
 import {
   compilePattern,
   toWallTime,
@@ -81,7 +82,7 @@ const isoUnits = [
 function createIsoReader(toIso: (time: WallTime) => CellValue): ReadTime {
   return (text) => {
     const match = isoTime.exec(text);
-    if (match === null) return { ok: false, detail: explainUnreadable(text) };
+    if (match === null) return readNamed(text) ?? { ok: false, detail: explainUnreadable(text) };
     const given = isoUnits.flatMap((unit, at): [Unit, string][] => {
       const part = match[at + 1];
       return part === undefined ? [] : [[unit, part]];
@@ -90,6 +91,14 @@ function createIsoReader(toIso: (time: WallTime) => CellValue): ReadTime {
     if (time === null) return { ok: false, detail: 'is no time that exists' };
     return posted.test(text) ? { ok: true, value: text } : toIso(time);
   };
+}
+
+/** RFC 1123 and the like: a month by its name, and an offset. */
+const namedTime = /[a-z]{3}.*(?:GMT|UTC|Z|[-+]\d\d:?\d\d)(?: *\([^()]*\))?$/i;
+
+function readNamed(text: string): CellValue | null {
+  const time = namedTime.test(text) ? readSourceTime(text) : null;
+  return time?.kind === 'read' ? toValue(time.at) : null;
 }
 
 function createPatternReader(

@@ -27,6 +27,9 @@ describe('a time of ISO 8601', () => {
     ['2025-10-07T09:50Z', '2025-10-07T09:50:00.000Z'],
     ['2025-10-07 09:50:26.000001-04:00', '2025-10-07T13:50:26.000Z'],
     ['2025-10-07t09:50:26,5z', '2025-10-07T09:50:26.500Z'],
+    ['Tue, 07 Oct 2025 09:50:26 GMT', '2025-10-07T09:50:26.000Z'],
+    ['Tue, 07 Oct 2025 09:50:26 +0200', '2025-10-07T07:50:26.000Z'],
+    ['Tue Oct 07 2025 09:50:26 GMT+0200 (CEST)', '2025-10-07T07:50:26.000Z'],
   ])('is understood as exports write it: %s is %s', (text, iso) => {
     expect(read(text)).toBe(iso);
   });
@@ -51,6 +54,8 @@ describe('a time of ISO 8601', () => {
     ['31.1.26 9:05', 'say --time-format "DD.MM.YY HH:mm" or "MM.DD.YY HH:mm"'],
     ['3-4-2026 9:05:00 PM', 'say --time-format "DD-MM-YYYY hh:mm:ss A" or'],
     ['1759823426', 'say --time-format epoch (seconds) or epoch-ms'],
+    ['Tue, 07 Oct 2025 09:50:26', 'is no ISO 8601 time'],
+    ['Tue, 07 Oct 2025 09:50:26 EST', 'is no ISO 8601 time'],
     ['Oct 7, 2025', 'is no ISO 8601 time: say how it is written with --time-format'],
     ['', 'is no ISO 8601 time'],
   ])('is not guessed: %j %s', (text, words) => {
