@@ -13,7 +13,7 @@ import {
   url,
   windows,
 } from './setting-rules.js';
-import { sourceSecrets, sourceSettings } from './sources/list.js';
+import { findSourceContradictions, sourceSecrets, sourceSettings } from './sources/list.js';
 import { mappingFile } from './sources/mapping/file.js';
 
 const day = 86_400_000;
@@ -371,6 +371,7 @@ function contradictions(config: Config): string[] {
   if (config.RETRY_BASE_MS > config.RETRY_MAX_DELAY_MS) {
     problems.push('RETRY_BASE_MS: must not be above RETRY_MAX_DELAY_MS');
   }
+  problems.push(...findSourceContradictions(config));
   return problems;
 }
 

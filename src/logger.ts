@@ -10,16 +10,14 @@ const secretFields = new Set(
   [
     ...['authorization', 'proxy-authorization', 'x-api-key', 'cookie', 'set-cookie', 'apiKey'],
     ...['KLAVIYO_API_KEY', 'RELAY_API_KEYS', 'RELAY_ADMIN_KEYS', 'REDIS_URL', 'password', 'secret'],
-    ...[
-      'RATE_LIMIT_REDIS_URL',
-      'REDIS_SENTINEL_PASSWORD',
-      'SHOPIFY_WEBHOOK_SECRETS',
-      'STRIPE_WEBHOOK_SECRETS',
-    ],
+    ...['RATE_LIMIT_REDIS_URL', 'REDIS_SENTINEL_PASSWORD'],
     ...['payload', 'body', 'email', 'phone_number', 'phone', 'first_name', 'last_name'],
     ...['properties', 'distinct_id', 'external_id', 'anonymous_id', 'input', 'received'],
   ].map((name) => name.toLowerCase()),
 );
+/** Settings that hold the secrets of a source all end in this. */
+const isSecretField = (name: string): boolean =>
+  secretFields.has(name) || name.endsWith('_webhook_secrets');
 const censor = '[redacted]';
 /** What is nested deeper is left out. */
 const maxDepth = 8;
@@ -94,7 +92,7 @@ function toLoggedFields(fields: object, { depth, redact }: Place): Record<string
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]): [string, unknown] => [
       name,
-      secretFields.has(name.toLowerCase())
+      isSecretField(name.toLowerCase())
         ? censor
         : toLoggedValue(value, { depth: depth + 1, redact }),
     ]),

@@ -15,7 +15,7 @@ import type { SourcePost } from '../ingest/source-entry.js';
 import type { Parsed } from '../json.js';
 import { parseInSteps, type FindExcess } from '../json-large.js';
 import { runInSlices } from '../turns.js';
-import { defineSource, type SettingSchemas, type SettingValues, type Source } from './source.js';
+import { defineSource, type SettingSchemas, type Source, type SourceValues } from './source.js';
 
 /** Sources that POST one signed JSON document a request: what they have in common. */
 
@@ -29,8 +29,8 @@ export type WebhookSignature = {
   checkBody(request: FastifyRequest, bytes: Buffer): ProblemError | null;
 };
 
-type WebhookSource<Name extends string, S extends SettingSchemas> = Omit<
-  Source<Name, S>,
+type WebhookSource<Name extends string, S extends SettingSchemas, M> = Omit<
+  Source<Name, S, M>,
   'routes'
 > & {
   /** The route, in Fastify's syntax. */
@@ -45,25 +45,37 @@ type WebhookSource<Name extends string, S extends SettingSchemas> = Omit<
     readonly body: z.ZodType;
   };
   readonly signature: (context: {
-    readonly settings: SettingValues<S>;
+    readonly settings: SourceValues<Name, S, M>;
     readonly clock: Clock;
   }) => WebhookSignature;
+  /**
+   * Why a body is not read as JSON and is answered 200 all the same, such as `ping`: the reason of a
+   * skip. Null: it must be JSON. Absent: all bodies must be.
+   */
+  readonly findSkipReason?: (text: string) => string | null;
 };
 
 /** A source with one route that takes signed requests and answers 200 once the store has what they become. */
-export function defineWebhookSource<const Name extends string, S extends SettingSchemas>(
-  source: WebhookSource<Name, S>,
-): Source<Name, S> {
-  const { path, schema: described, signature, ...others } = source;
+export function defineWebhookSource<const Name extends string, S extends SettingSchemas, M = never>(
+  source: WebhookSource<Name, S, M>,
+): Source<Name, S, M> {
+  const { path, schema: described, signature, findSkipReason, ...others } = source;
   const security = Object.keys(source.docs.securitySchemes).map((name) => ({ [name]: [] }));
   const schema = { ...described, tags: [source.name], security, response: webhookAnswers };
-  return defineSource({
+  return defineSource<Name, S, M>({
     ...others,
     routes(scope, deps, settings) {
       openWebhooks(scope, deps, signature({ settings, clock: deps.clock }));
       const routes = scope.withTypeProvider<ZodTypeProvider>();
       routes.post(path, { schema }, async (request, reply) => {
-        const { parsed, isCut } = await readWebhook(toRawBody(request).text, deps);
+        const { text } = toRawBody(request);
+        const reason = findSkipReason?.(text) ?? null;
+        if (reason !== null) {
+          const post = toSkippedPost(source.name, reason);
+          const accepted = await deps.acceptFromSource(post, { strict: false });
+          return reply.code(200).send(toWebhookAnswer(post, accepted));
+        }
+        const { parsed, isCut } = await readWebhook(text, deps);
         const mapped = source.map(
           {
             path: request.url,
@@ -80,6 +92,11 @@ export function defineWebhookSource<const Name extends string, S extends Setting
       });
     },
   });
+}
+
+/** A request that is skipped as a whole. */
+function toSkippedPost(source: string, reason: string): SourcePost {
+  return { source, topic: reason, entries: [], people: [], skipped: [{ reason }] };
 }
 
 /** Senders publish no bound. The largest known, an order of 500 lines, has some 2 MB. */

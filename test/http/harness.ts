@@ -15,8 +15,7 @@ import type { Lane } from '../../src/envelope.js';
 import type { HttpSettings, HttpViews, ServerDeps } from '../../src/http/deps.js';
 import { createServer } from '../../src/http/server.js';
 import type { AcceptedMany, AcceptedOne } from '../../src/ingest/accept.js';
-import { toSourceRoutes, type SourceSettings } from '../../src/sources/list.js';
-import type { SettingValues } from '../../src/sources/source.js';
+import { sourceSettings, toSourceRoutes, type AllSourceValues } from '../../src/sources/list.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { checkAnswer } from './answer-check.js';
@@ -24,7 +23,7 @@ import { checkAnswer } from './answer-check.js';
 export const ingestKey = 'ingest-key-1';
 export const adminKey = 'admin-key-1';
 
-export type Settings = HttpSettings & SettingValues<SourceSettings>;
+export type Settings = HttpSettings & AllSourceValues;
 
 export const settings: Settings = {
   RELAY_API_KEYS: [],
@@ -35,14 +34,7 @@ export const settings: Settings = {
   REQUEST_TIMEOUT_MS: 10_000,
   SHUTDOWN_TIMEOUT_MS: 10_000,
   TRUST_PROXY: false,
-  SEGMENT_PAGE_EVENTS: true,
-  SEGMENT_REMEMBER_USERS: true,
-  SHOPIFY_WEBHOOK_SECRETS: [],
-  SHOPIFY_ORDER_VALUE: 'total',
-  STRIPE_WEBHOOK_SECRETS: [],
-  STRIPE_TOLERANCE_SECONDS: 300,
-  STRIPE_REVENUE_SOURCE: 'charge',
-  STRIPE_TEST_EVENTS: false,
+  ...z.object(sourceSettings).parse({}),
 };
 
 export const takenOne: AcceptedOne = { kind: 'taken', id: 'e1', duplicate: false, warnings: [] };

@@ -1,16 +1,18 @@
-import type { Mapping } from './mapping.js';
+import { findRules, type Mapping } from './mapping.js';
 import { toLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
-import { sourceNames, type SourceName } from '../list.js';
+import { sources, type SourceName } from '../list.js';
 
 /** What a mapping does to one source, a line for each thing. */
 export type Explained = { readonly source: SourceName; readonly lines: readonly string[] };
 
-/** For who wrote the file and wants to know what the relay understood: all sources, named in it or not. */
+/** All sources, whether the file names them or not: what the relay understood of the file. */
 export function explainMapping(mapping: Mapping): readonly Explained[] {
-  return sourceNames.map((source) => {
-    const rules = mapping[source];
+  return sources.map((source) => {
+    const own = source.mapping?.explain({ MAPPING_FILE: mapping });
+    if (own !== undefined) return { source: source.name, lines: own };
+    const rules = findRules(mapping, source.name);
     const lines = rules === undefined ? [] : explainSource(rules);
-    return { source, lines: lines.length === 0 ? ['all on, as it comes'] : lines };
+    return { source: source.name, lines: lines.length === 0 ? ['all on, as it comes'] : lines };
   });
 }
 

@@ -12,10 +12,26 @@ import {
 } from './rules.js';
 import { profileSchema } from '../../ingest/schema.js';
 import type { Skipped, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
-import { sourceNames, type SourceName } from '../list.js';
+import { sourceNames, sources, type OwnSections, type SourceName } from '../list.js';
 
-/** What an operator changes of what the sources' maps make. A source that is not named stays as it is. */
-export type Mapping = Readonly<Partial<Record<SourceName, SourceMapping>>>;
+/** Sources that share one form of section. */
+export type RuledSource = Exclude<SourceName, keyof OwnSections>;
+
+/**
+ * What an operator changes of what the sources' maps make, and the sections in a form of a source's own.
+ * A source that is not named stays as it is.
+ */
+export type Mapping = Readonly<Partial<Record<RuledSource, SourceMapping>>> & OwnSections;
+
+/** The rules for one source. Undefined: there are none, or the section has a form of its own. */
+export function findRules(mapping: Mapping, source: string): SourceMapping | undefined {
+  const isRuled = (name: string): name is RuledSource => ruledSources.has(name);
+  return isRuled(source) ? mapping[source] : undefined;
+}
+
+const ruledSources: ReadonlySet<string> = new Set(
+  sources.flatMap((source) => (source.mapping === undefined ? [source.name] : [])),
+);
 
 /** YAML 1.2 reads these as text, where who writes them means true or false. */
 const looksLikeSwitch = /^(?:y|n|yes|no|on|off)$/i;
@@ -78,11 +94,12 @@ const sourceMapping = z
   })
   .nullish();
 
-const mappingSchema: z.ZodType<Partial<Record<SourceName, SourceMapping | null | undefined>>> =
-  z.strictObject(
-    Object.fromEntries(sourceNames.map((name) => [name, sourceMapping])),
-    `must hold ${sourceNames.join(', ')}, or some of them`,
-  );
+const mappingSchema: z.ZodType<Partial<Record<SourceName, unknown>>> = z.strictObject(
+  Object.fromEntries(
+    sources.map(({ name, mapping }) => [name, mapping?.schema.nullish() ?? sourceMapping]),
+  ),
+  `must hold ${sourceNames.join(', ')}, or some of them`,
+);
 
 const checkMapping = createCheck(mappingSchema, 'a mapping');
 
@@ -90,7 +107,7 @@ const checkMapping = createCheck(mappingSchema, 'a mapping');
 export function toMapping(content: unknown): Checked<Mapping> {
   const checked = checkMapping(content ?? {});
   if (!checked.ok) return checked;
-  const said = Object.entries(checked.value).filter(([, rules]) => rules != null);
+  const said = Object.entries(checked.value).filter(([, section]) => section != null);
   return { ok: true, value: Object.fromEntries(said) };
 }
 
@@ -99,7 +116,7 @@ export function toMapping(content: unknown): Checked<Mapping> {
  * finds its customer.
  */
 export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
-  const rules = valueOf(mapping, post.source);
+  const rules = findRules(mapping, post.source);
   if (rules === undefined) return post;
   const { topic, entries, skipped } = post;
   if (topic !== undefined && valueOf(rules.topics, topic) === false) {
