@@ -5,6 +5,7 @@ import { Slices } from '../turns.js';
 import { count, countBackfilled, countWarnings } from './counts.js';
 import { toBackfillBefore, type DraftContext } from './draft.js';
 import { draftSourceEntry, type DraftedSourceEntry } from './draft-source-entry.js';
+import { createLedgers } from './ledger.js';
 import { limits } from './limits.js';
 import { findPeople, toFactKey, toFacts, type Complete, type GetFacts } from './people.js';
 import { createToE164, type ToE164 } from './phone.js';
@@ -73,7 +74,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     const backfillBefore = toBackfillBefore(first);
     return { acceptedAt, backfillBefore, newId, toE164, rules: deps.eventRules() };
   };
-  return async (posted, { strict, isAgain = false }) => {
+  const accept: AcceptFromSource = async (posted, { strict, isAgain = false }) => {
     const slices = new Slices(clock);
     const post = isAgain ? posted : await shapeInSlices(posted, shape, slices);
     const { source, delivery } = post;
@@ -82,7 +83,8 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
       deps.activity.add(post, [{ outcome: 'skipped', reason: 'repeat' }]);
       return { ...nothingTaken, repeat: true };
     }
-    const complete = await findPeople(post, (keys) => store.getFacts(keys), slices);
+    const getFacts: GetFacts = (keys) => store.getFacts(keys);
+    const { complete, people } = await findPeople(post, getFacts, slices);
     const drafted = await draftAll(post, { complete, context: toContext(post), slices });
     if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
@@ -90,7 +92,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
       for (const { draft } of isAgain ? [] : drafted) count(metrics, draft.lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
-    const taken = await take(post, drafted, { ...deps, toE164, slices });
+    const taken = await take({ ...post, people }, drafted, { ...deps, toE164, slices });
     if (taken.kind === 'refused') return taken;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
     if (deliveryKey !== null)
@@ -103,6 +105,8 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     );
     return { kind: 'taken', accepted, duplicates, waiting: 0, rejected, warnings, repeat: false };
   };
+  const withLedger = createLedgers(store);
+  return (post, options) => withLedger(post, (resolved) => accept(resolved, options));
 }
 
 /** What it tells is kept, too, before the answer: else it would be told to nobody. */

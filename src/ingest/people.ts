@@ -5,7 +5,7 @@ import type { Slices } from '../turns.js';
 import { limits } from './limits.js';
 import type { ToE164 } from './phone.js';
 import { isEmail } from './schema.js';
-import type { Person, SourceEntry, SourcePost } from './source-entry.js';
+import type { KnownPerson, Person, SourceEntry, SourcePost } from './source-entry.js';
 
 /** Where what is remembered is kept: a store. */
 export type GetFacts = (keys: readonly string[]) => Promise<readonly (string | null)[]>;
@@ -20,7 +20,11 @@ const personSchema = z.object({
 });
 
 /** A name of any length and content as a key of a memo: short, and telling nobody. */
-export function toFactKey(source: string, kind: 'person' | 'delivery', name: string): string {
+export function toFactKey(
+  source: string,
+  kind: 'person' | 'delivery' | 'ledger',
+  name: string,
+): string {
   return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');
 }
 
@@ -45,16 +49,22 @@ export function toFacts({ source, people }: SourcePost, toE164: ToE164): readonl
 /** Names that are looked up in one go. */
 const keysPerStep = 100;
 
-/** Looks up everybody the entries ask for. */
+export type FoundPeople = {
+  readonly complete: Complete;
+  /** Those of the post, completed. */
+  readonly people: readonly KnownPerson[];
+};
+
+/** Looks up everybody the entries and the people of a post ask for. */
 export async function findPeople(
   { source, entries, people }: SourcePost,
   getFacts: GetFacts,
   slices: Slices,
-): Promise<Complete> {
-  const here = new Map(people.map(({ key, person }) => [key, person]));
-  const asked = entries.flatMap(toLookedUp);
-  const keys = [...new Set(asked)].filter((key) => !here.has(key));
-  const known = new Map(here);
+): Promise<FoundPeople> {
+  const sure = people.filter((each) => !isCompleted(each));
+  const known = new Map(sure.map(({ key, person }) => [key, person]));
+  const asked = [...entries, ...people.map(toAsked)].flatMap(toLookedUp);
+  const keys = [...new Set(asked)].filter((key) => !known.has(key));
   for (let from = 0; from < keys.length; from += keysPerStep) {
     if (slices.isOver()) await slices.next();
     const some = keys.slice(from, from + keysPerStep);
@@ -64,36 +74,60 @@ export async function findPeople(
       if (person !== null) known.set(key, person);
     });
   }
-  return (entry) => complete(entry, known);
+  const completed = people.map((each) => {
+    const found = isCompleted(each) ? findIdentifiers(toAsked(each), known) : undefined;
+    return found === undefined ? each : { ...each, person: { ...each.person, ...found } };
+  });
+  for (const { key, person } of completed) {
+    if (Object.keys(person).length > 0) known.set(key, person);
+  }
+  const complete: Complete = (entry) => {
+    const found = findIdentifiers(entry, known);
+    return found === undefined ? entry : { ...entry, entry: { ...entry.entry, ...found } };
+  };
+  return { complete, people: completed };
+}
+
+/** Whether what others know of the person is added. */
+function isCompleted({ personKeys, fallback, idKeys }: KnownPerson): boolean {
+  return personKeys !== undefined || fallback !== undefined || idKeys !== undefined;
+}
+
+/** What of an entry, or of a person who is told, decides whom it is about. */
+type Incomplete = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
+  readonly entry: { readonly [name in keyof Person]?: unknown };
+};
+
+function toAsked({ person, ...others }: KnownPerson): Incomplete {
+  return { ...others, entry: person };
 }
 
 /** An address or number of its own names somebody; joined to others it might name two. */
-function isIncomplete({ entry }: SourceEntry): boolean {
+function isIncomplete({ entry }: Incomplete): boolean {
   return !isGiven(entry.email) && !isGiven(entry.phone_number);
 }
 
-function toLookedUp(entry: SourceEntry): readonly string[] {
+function toLookedUp(entry: Incomplete): readonly string[] {
   const { personKeys = [], idKeys = [] } = entry;
   return isIncomplete(entry) ? [...personKeys, ...idKeys] : idKeys;
 }
 
-function complete(entry: SourceEntry, known: ReadonlyMap<string, Person>): SourceEntry {
+/** The identifiers to add to those of the entry itself, from what others told of the person. */
+function findIdentifiers(
+  incomplete: Incomplete,
+  known: ReadonlyMap<string, Person>,
+): Person | undefined {
+  const { entry, personKeys, fallback, idKeys } = incomplete;
   const find = (keys: readonly string[] = []): Person | undefined => {
     const key = keys.find((each) => known.has(each));
     return key === undefined ? undefined : known.get(key);
   };
-  const id = find(entry.idKeys)?.distinct_id;
-  const person = isIncomplete(entry) ? (find(entry.personKeys) ?? entry.fallback) : undefined;
-  if (id === undefined && person === undefined) return entry;
-  const distinctId = id ?? entry.entry.distinct_id;
-  return {
-    ...entry,
-    entry: {
-      ...entry.entry,
-      ...person,
-      ...(isGiven(distinctId) && { distinct_id: distinctId }),
-    },
-  };
+  const id = find(idKeys)?.distinct_id;
+  const person = isIncomplete(incomplete) ? (find(personKeys) ?? fallback) : undefined;
+  if (id === undefined && person === undefined) return undefined;
+  const { distinct_id: knownId, ...others } = person ?? {};
+  const distinctId = id ?? (isGiven(entry.distinct_id) ? undefined : knownId);
+  return { ...others, ...(distinctId !== undefined && { distinct_id: distinctId }) };
 }
 
 function toPerson(value: string | null): Person | null {

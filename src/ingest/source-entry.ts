@@ -45,10 +45,27 @@ export type SourceEntry = Part & {
 };
 
 /** Whom a name (an order, a user id) is about, kept for later requests. */
-export type KnownPerson = {
+export type KnownPerson = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
   readonly kind: FactKind;
   readonly key: string;
+  /** Completed by `personKeys`, `fallback` and `idKeys`, as an entry is, before it is kept. */
   readonly person: Person;
+};
+
+/**
+ * A part of a request that depends on earlier ones, such as a capture of which the request has only the
+ * sum so far. A store keeps one text for each ledger.
+ */
+export type Ledger = {
+  readonly kind: FactKind;
+  readonly key: string;
+  /**
+   * Pure. `kept` is what the latest request left, null if there is none; the text that it returns, of at
+   * most 4 KB, takes its place. A request that is repeated gives the same entries again.
+   */
+  readonly resolve: (kept: string | null) => Pick<SourcePost, 'entries' | 'skipped'> & {
+    readonly kept: string | null;
+  };
 };
 
 /** A part of a request that is authentic and well formed, and is not sent. */
@@ -70,4 +87,6 @@ export type SourcePost = {
   readonly entries: readonly SourceEntry[];
   readonly people: readonly KnownPerson[];
   readonly skipped: readonly Skipped[];
+  /** Adds entries and skips once it is known what earlier requests left. */
+  readonly ledger?: Ledger | undefined;
 };

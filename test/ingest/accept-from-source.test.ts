@@ -310,3 +310,90 @@ describe('a delivery that comes again', () => {
     expect(await accept(post, lenient)).toEqual({ kind: 'refused', ...full });
   });
 });
+
+describe('what is kept of a person', () => {
+  const customer: KnownPerson = {
+    kind: 'customer',
+    key: 'customer-1',
+    person: { email: 'ada@klaviyo-demo.com', distinct_id: '7' },
+  };
+  const payment: KnownPerson = {
+    kind: 'payment',
+    key: 'payment-1',
+    person: {},
+    personKeys: ['customer-1'],
+    fallback: { email: 'b@klaviyo-demo.com' },
+  };
+  const asked = aPost({ entries: [aRefund({ personKeys: ['payment-1'] })] });
+  const personOf = (drafts: readonly Draft[]): string => JSON.stringify(toJson(drafts[0]?.payload));
+
+  it('is completed by what an earlier request said, as the entry beside it is', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [customer] }), lenient);
+    await accept(aPost({ people: [payment] }), lenient);
+    await accept(asked, lenient);
+    expect(personOf(drafts)).toContain('"email":"ada@klaviyo-demo.com","external_id":"7"');
+  });
+
+  it('is its fallback where no earlier request said more', async () => {
+    const { accept, drafts } = createFixture();
+    await accept(aPost({ people: [payment] }), lenient);
+    await accept(asked, lenient);
+    expect(personOf(drafts)).toContain('{"email":"b@klaviyo-demo.com"}');
+  });
+});
+
+describe('a post with a ledger', () => {
+  /** Counts what `total` has grown by; a repeated `request` gives the same again. */
+  const aCount = (request: string, total: number): SourcePost =>
+    aPost({
+      ledger: {
+        kind: 'order',
+        key: 'order-1',
+        resolve: (kept) => {
+          const before = JSON.parse(kept ?? '[]') as [string, number][];
+          const counted = before.reduce((sum, [, value]) => sum + value, 0);
+          const own = before.find(([name]) => name === request)?.[1] ?? total - counted;
+          const entry = aRefund({
+            entry: { ...aRefund().entry, email: 'ada@klaviyo-demo.com', value: own },
+          });
+          const isNew = before.every(([name]) => name !== request);
+          return {
+            entries: [entry],
+            skipped: [{ reason: 'seen' }],
+            kept: JSON.stringify(isNew ? [...before, [request, own]] : before),
+          };
+        },
+      },
+    });
+  const valuesOf = (drafts: readonly Draft[]): unknown[] =>
+    drafts.map(({ payload }) => /"value":(\d+)/.exec(Buffer.from(payload).toString())?.[1]);
+
+  it('becomes what follows from earlier posts, also where they come at the same time', async () => {
+    const { accept, drafts, counted } = createFixture();
+    await Promise.all([accept(aCount('a', 3), lenient), accept(aCount('b', 8), lenient)]);
+    await accept(aCount('c', 9), lenient);
+    expect(valuesOf(drafts)).toEqual(['3', '5', '1']);
+    expect(await counted('sourceSkipped')).toEqual(['shopify seen 3']);
+  });
+
+  it('becomes the same again when it is repeated because the store took nothing', async () => {
+    const { drafts, store, accept } = createFixture();
+    const refusing = createFixture({
+      store: { ...store, append: () => Promise.resolve({ ok: false, refusal: full }) },
+    });
+    expect(await refusing.accept(aCount('a', 3), lenient)).toMatchObject({ kind: 'refused' });
+    await accept(aCount('b', 8), lenient);
+    await accept(aCount('a', 3), lenient);
+    expect(valuesOf(drafts)).toEqual(['5', '3']);
+  });
+
+  it('is refused where its ledger cannot be stored', async () => {
+    const { store, drafts } = createFixture();
+    const { accept } = createFixture({
+      store: { ...store, putFacts: () => Promise.resolve({ ok: false, refusal: full }) },
+    });
+    expect(await accept(aCount('a', 3), lenient)).toMatchObject({ kind: 'refused', ...full });
+    expect(drafts).toEqual([]);
+  });
+});
