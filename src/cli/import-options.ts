@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Environment } from '../config.js';
 import { lanes } from '../envelope.js';
+import { createAmountReader, type DecimalSign } from '../import/amounts.js';
 import { toFieldNames, toPath } from '../import/fields.js';
 import type { ImportOptions } from '../import/importer.js';
 import type { Mapping } from '../import/mapping.js';
@@ -34,6 +35,7 @@ export function readImportOptions(args: string[], env: Environment): ImportComma
       empty: { type: 'string', multiple: true, default: [] },
       'time-format': { type: 'string' },
       timezone: { type: 'string' },
+      decimal: { type: 'string' },
       'dry-run': { type: 'boolean', default: false },
       url: { type: 'string', default: env.RELAY_URL ?? 'http://127.0.0.1:3000' },
       'key-file': { type: 'string' },
@@ -83,6 +85,7 @@ function checkInputs(paths: readonly string[]): void {
 type MappingValues = Readonly<Record<'map' | 'set' | 'omit' | 'empty', readonly string[]>> & {
   readonly 'time-format'?: string | undefined;
   readonly timezone?: string | undefined;
+  readonly decimal?: string | undefined;
   readonly encoding?: string | undefined;
 };
 
@@ -103,6 +106,7 @@ function toMapping(values: MappingValues): Mapping {
     omitted: omit,
     empty,
     readTime: times.read,
+    readAmount: createAmountReader(toDecimal(values.decimal)),
     hasTimeOptions: format !== null || timezone !== null,
     flags: flagNames.flatMap((name) =>
       [values[name] ?? []].flat().map((given) => `--${name} ${given}`),
@@ -111,7 +115,21 @@ function toMapping(values: MappingValues): Mapping {
 }
 
 /** What decides how an input is read: going on with another one would be another import. */
-const flagNames = ['map', 'set', 'omit', 'empty', 'time-format', 'timezone', 'encoding'] as const;
+const flagNames = [
+  'map',
+  'set',
+  'omit',
+  'empty',
+  'time-format',
+  'timezone',
+  'decimal',
+  'encoding',
+] as const;
+
+function toDecimal(given: string | undefined): DecimalSign {
+  if (given === undefined || given === '.' || given === ',') return given ?? null;
+  throw new UsageError('--decimal must be . or ,');
+}
 
 function split(option: string, given: string, at: number): readonly [string, string] {
   const [left, right] = [given.slice(0, Math.max(at, 0)).trim(), given.slice(at + 1)];

@@ -37,7 +37,8 @@ What its fields are:
   --time-format FORMAT  how event_time is written: iso (default), epoch (seconds), epoch-ms, or a
                         pattern such as "DD/MM/YYYY HH:mm" or "M/D/YY h:mm A"
   --timezone NAME       of times without an offset, such as Europe/Berlin or UTC
-These may be given more than once, but for the last two.
+  --decimal SIGN        . or , before the decimals of amounts: 1.299 may be a thousand and more
+The first four may be given more than once.
 
 What happens:
   --dry-run         send nothing; show what each column becomes, what the relay would accept and refuse
@@ -63,8 +64,8 @@ CSV begins with a header. A column is a field (openapi.yaml) where it has its na
 with blanks, - or _ between the words (E-MAIL, Event Name), and Email Address is email; nothing else
 is guessed. Of events any other column, with or without "properties." before it, is a property; of
 profiles it is a custom property, and "location." leads into the location. An empty cell is an absent
-field. value, total_amount and custom properties that look like a number are numbers, all else is
-text; a column called properties holds JSON.
+field. value and total_amount may be written for people ($1,299.00, 12,50 EUR); custom properties that
+look like a number are numbers, all else is text; a column called properties holds JSON.
 
 A refused entry is a line {"line","errors":[{"pointer","detail"}],"entry"}:
 \`jq -c .entry FILE.rejected.ndjson\` makes an input of them, to mend and to import, without --map,

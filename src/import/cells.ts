@@ -1,30 +1,36 @@
 import type { Lane } from '../envelope.js';
 import { isJsonObject, parseJson } from '../json.js';
+import type { ReadAmount } from './amounts.js';
 import { isField, objectFields, type Path } from './fields.js';
 import type { CellValue, ReadTime } from './times.js';
 
-/** From a cell to a field's value; undefined: the cell is empty, and the field is absent. */
-export type ReadCell = (cell: string) => CellValue | undefined;
+/**
+ * From a cell to a field's value; undefined: the cell is empty, and the field is absent. `currency`: the
+ * ISO 4217 code of the entry, where it has one.
+ */
+export type ReadCell = (cell: string, currency?: string) => CellValue | undefined;
 
 export type CellRules = {
   readonly readTime: ReadTime;
+  readonly readAmount: ReadAmount;
   /** Texts that stand for an empty cell. */
   readonly empty: readonly string[];
 };
 
 /** Cells of fields lose the blanks around them; properties keep them. */
-export function selectReadCell(path: Path, lane: Lane, { readTime, empty }: CellRules): ReadCell {
-  const read = selectRead(path, lane, readTime);
+export function selectReadCell(path: Path, lane: Lane, rules: CellRules): ReadCell {
+  const read = selectRead(path, lane, rules);
+  const { empty } = rules;
   const isProperty = path.length === 1 ? !isField(path[0], lane) : path[0] === 'properties';
-  return (cell) => {
+  return (cell, currency) => {
     const text = isProperty ? cell : cell.trim();
-    return text === '' || empty.includes(text.trim()) ? undefined : read(text);
+    return text === '' || empty.includes(text.trim()) ? undefined : read(text, currency);
   };
 }
 
-type Read = (text: string) => CellValue;
+type Read = (text: string, currency: string | undefined) => CellValue;
 
-function selectRead([name, part]: Path, lane: Lane, readTime: ReadTime): Read {
+function selectRead([name, part]: Path, lane: Lane, { readTime, readAmount }: CellRules): Read {
   if (part !== undefined) {
     if (name === 'properties') return readProperty;
     return part === 'zip' ? readCode : readText;
@@ -32,12 +38,12 @@ function selectRead([name, part]: Path, lane: Lane, readTime: ReadTime): Read {
   if (!isField(name, lane)) return readProperty;
   if (objectFields.includes(name)) return readObject;
   if (name === 'event_time') return readTime;
-  if (numbers.includes(name)) return readNumber;
+  if (amountFields.includes(name)) return readAmount;
   if (ids.includes(name)) return readId;
   return name === 'phone_number' || name === 'order_id' ? readCode : readText;
 }
 
-const numbers = ['value', 'total_amount'];
+export const amountFields: readonly string[] = ['value', 'total_amount'];
 /** One that stands in many rows by mistake makes one person of many, or one event. */
 const ids = ['distinct_id', 'anonymous_id', 'insert_id'];
 
@@ -52,7 +58,7 @@ const rounded = /^\d+(?:[.,]\d+)?E\+?\d+$/i;
 const spreadsheetError = /^#(?:N\/A|REF!|VALUE!|NAME\?|DIV\/0!|NULL!|NUM!|#*)$/i;
 const nothing = /^(?:null|nil|none|undefined|nan|n\/a|\\N)$/i;
 
-function readId(text: string): CellValue {
+function readId(text: string, currency: string | undefined): CellValue {
   if (rounded.test(text)) {
     const detail =
       'is a number that a spreadsheet has rounded, such as 1.23E+12: export it as text';
@@ -63,18 +69,13 @@ function readId(text: string): CellValue {
     const detail = `is a word for nothing: if such a cell is empty, say --empty "${text}"`;
     return { ok: false, detail };
   }
-  return readCode(text);
+  return readCode(text, currency);
 }
 
-/** RFC 8259, section 6. */
-const jsonNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
 /** Without an exponent: `1E5` may be a name. */
 const plainNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/;
 /** A double tells this many digits apart. */
 const exactDigits = 15;
-
-/** Text where it is none, so that the relay says so. */
-const readNumber: Read = (text) => toCellValue(jsonNumber.test(text) ? toValue(text) : text);
 
 /** A custom property: a number where it looks like one and stays the same as one. `007` is text. */
 function readProperty(text: string): CellValue {

@@ -3,6 +3,7 @@ import { toPointer } from '../ingest/faults.js';
 import { identifierFields } from '../ingest/schema.js';
 import { harmfulNames, isJsonObject, type JsonObject } from '../json.js';
 import { findNearName } from '../near-name.js';
+import { readCurrency } from '../sources/money.js';
 import { selectReadCell, type ReadCell } from './cells.js';
 import { toConstants, type Constant } from './constants.js';
 import { findField, objectFields, toPropertyPath, type Path } from './fields.js';
@@ -129,29 +130,52 @@ function checkTargets(targets: readonly Target[], constants: readonly Constant[]
   }
 }
 
-/** An empty cell is an absent field. */
+type Given = { readonly path: Path; readonly value: unknown };
+
+/** An empty cell is an absent field. An amount that names its currency gives it to an entry without one. */
 function toEntry(
   cells: readonly string[],
   targets: readonly Target[],
   constants: readonly Constant[],
 ): ReadEntry {
   const errors: Fault[] = [];
-  const given: { readonly path: Path; readonly value: unknown }[] = [...constants];
+  const given: Given[] = [...constants];
+  const currencies = new Set(constants.flatMap(({ currency }) => currency ?? []));
+  const stated = findCurrency(cells, targets, constants);
   for (const { at, path, read } of targets) {
     const cell = cells[at] ?? '';
-    const value = read(cell);
+    const value = read(cell, stated.code);
     if (value === undefined) continue;
     if (!value.ok) errors.push({ pointer: toPointer(path), detail: value.detail });
+    else if (value.currency !== undefined) currencies.add(value.currency);
     given.push({ path, value: value.ok ? value.value : cell });
   }
+  if (stated.code !== undefined) currencies.add(stated.code);
+  const [named, ...others] = currencies;
+  if (others.length > 0) {
+    errors.push({ pointer: '/currency', detail: 'is not the one that an amount names, or two do' });
+  }
+  if (named !== undefined && stated.isAbsent) given.push({ path: ['currency'], value: named });
   return { entry: assemble(given), errors };
 }
 
+/** The currency that a cell or a constant of an entry states. `code`: where it is one that exists. */
+function findCurrency(
+  cells: readonly string[],
+  targets: readonly Target[],
+  constants: readonly Constant[],
+): { readonly code?: string; readonly isAbsent: boolean } {
+  const isCurrency = ({ path: [name] }: { readonly path: Path }): boolean => name === 'currency';
+  const target = targets.find(isCurrency);
+  const read = target?.read(cells[target.at] ?? '');
+  const value = read?.ok === true ? read.value : constants.find(isCurrency)?.value;
+  if (value === undefined) return { isAbsent: true };
+  const { code } = readCurrency(value);
+  return { isAbsent: false, ...(code !== undefined && { code }) };
+}
+
 /** One object of all of these. What a path of two leads to wins over the same name in its object. */
-export function assemble(
-  given: readonly { readonly path: Path; readonly value: unknown }[],
-  onto: JsonObject = {},
-): JsonObject {
+export function assemble(given: readonly Given[], onto: JsonObject = {}): JsonObject {
   const top = given.flatMap(({ path: [name, inner], value }) =>
     inner === undefined ? [[name, value] as const] : [],
   );

@@ -8,6 +8,8 @@ import { requirePath, type Mapping } from './mapping.js';
 export type Constant = {
   readonly path: Path;
   readonly value: unknown;
+  /** The one that an amount names. */
+  readonly currency?: string | undefined;
   /** For a person. */
   readonly from: string;
 };
@@ -20,6 +22,6 @@ export function toConstants(mapping: Mapping, lane: Lane): readonly Constant[] {
     const read = selectReadCell(path, lane, mapping)(text);
     if (read === undefined) throw new ImportError(`${option} has an empty value`);
     if (!read.ok) throw new ImportError(`${option}: the value ${read.detail}`);
-    return { path, value: read.value, from: option };
+    return { path, value: read.value, currency: read.currency, from: option };
   });
 }

@@ -10,7 +10,13 @@ import { createWallClock, type WallClock } from './time-zone.js';
 
 /** What a cell is as a field's value, or why it is none. The detail follows the field's name. */
 export type CellValue =
-  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly detail: string };
+  | {
+      readonly ok: true;
+      readonly value: unknown;
+      /** Of an amount: the ISO 4217 code that its text names. */
+      readonly currency?: string | undefined;
+    }
+  | { readonly ok: false; readonly detail: string };
 
 /** Reads a time as ISO 8601 with an offset. */
 export type ReadTime = (text: string) => CellValue;

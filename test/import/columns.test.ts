@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Lane } from '../../src/envelope.js';
+import { createAmountReader } from '../../src/import/amounts.js';
 import { toColumns } from '../../src/import/columns.js';
 import type { Mapping } from '../../src/import/mapping.js';
 import { createReadCells } from '../../src/import/read-row.js';
@@ -66,13 +67,43 @@ describe('the columns of an event', () => {
     });
   });
 
-  it.each(['', '12 $', '1,50', '007', '1e999', 'NaN'])(
-    'a value of %j is no number: the relay says so',
-    (cell) => {
-      const { value } = toEntry('events', { ...anEvent, value: cell });
-      expect(value).toBe(cell === '' ? undefined : cell);
-    },
-  );
+  it.each<[string, unknown]>([
+    ['', undefined],
+    ['12', 12],
+    ['-0.5', -0.5],
+    ['1e2', 100],
+    ['007', 7],
+    ['12345678901234567890', new ExactInteger('12345678901234567890')],
+    ['$12.00', 12],
+    ['12 $', 12],
+    ['1,50', 1.5],
+    ['1,299.00', 1299],
+    ['1.299,00', 1299],
+    ["1'299.00", 1299],
+    ['1.299.000', 1_299_000],
+    ['-$1,299.5', -1299.5],
+  ])('of value with a cell of %j are %j', (cell, value) => {
+    expect(toEntry('events', { ...anEvent, value: cell }).value).toEqual(value);
+  });
+
+  it.each([
+    ['1.299', 'can be read as two different amounts'],
+    ['1,299', '--decimal . or --decimal , says what is before the decimals'],
+    ['twelve', 'is no amount of money'],
+    ['NaN', 'is no amount of money'],
+    ['1e999', 'is too large a number'],
+    ['$12 €', 'names no currency that is known, or two'],
+    ['12.00.00', 'can be read as two different amounts, or as none'],
+  ])('of value with a cell of %j are refused, and stay as they are', (cell, words) => {
+    const record = { ...anEvent, value: cell };
+    const { entry, errors } = toColumns(Object.keys(record), 'events', someMapping()).read(
+      Object.values(record),
+    );
+    expect(entry.value).toBe(cell);
+    expect(errors).toEqual([
+      { pointer: '/value', detail: expect.stringContaining(words) as string },
+    ]);
+  });
 
   it('join the JSON of a column called properties, and win over it', () => {
     const properties = '{"Items":["a"],"n":12345678901234567890,"Size":"S"}';
@@ -213,6 +244,79 @@ describe('a header in another spelling', () => {
     ['profiles', 'City', 'City'],
   ])('of %s, %s, is not guessed: it is %s', (lane, header, path) => {
     expect(fieldsOf([header, 'email', 'event_name'], lane)[0]).toBe(path);
+  });
+});
+
+describe('amounts', () => {
+  const readAll = (more: Readonly<Record<string, string>>, overrides: Partial<Mapping> = {}) => {
+    const record = { ...anEvent, ...more };
+    const header = Object.keys(record);
+    return toColumns(header, 'events', someMapping(overrides)).read(Object.values(record));
+  };
+
+  it('give an entry the currency that they name where it has none', () => {
+    expect(readAll({ value: '€12.00' }).entry).toMatchObject({ value: 12, currency: 'EUR' });
+    expect(readAll({ value: '12,00 EUR', currency: '' }).entry).toMatchObject({ currency: 'EUR' });
+    expect(readAll({ value: '$12.00' }).entry).not.toHaveProperty('currency');
+    expect(readAll({ value: '$12.00', currency: 'cad' })).toMatchObject({
+      errors: [],
+      entry: { value: 12, currency: 'cad' },
+    });
+    expect(readAll({ value: '1.299', currency: 'KWD' }).entry.value).toBe(1.299);
+  });
+
+  it.each([
+    [{ value: '€12.00', currency: 'USD' }, '/value'],
+    [{ value: '€12.00', total_amount: '13 USD' }, '/currency'],
+  ])('of %j do not agree', (cells, pointer) => {
+    expect(readAll(cells).errors).toMatchObject([{ pointer }]);
+  });
+
+  it('of a constant must agree with the currency of the entry, too', () => {
+    const constants = [{ field: 'value', text: '€5' }];
+    expect(readAll({ currency: 'USD' }, { constants }).errors).toMatchObject([
+      { pointer: '/currency' },
+    ]);
+    expect(readAll({}, { constants }).entry).toMatchObject({ value: 5, currency: 'EUR' });
+  });
+
+  it.each<['.' | ',', string, unknown]>([
+    ['.', '1.299', 1.299],
+    ['.', '1,299', 1299],
+    ['.', '1,299.125', 1299.125],
+    ['.', '$1,299', 1299],
+    ['.', '12,34,567', 1_234_567],
+    ['.', '0.5', 0.5],
+    ['.', '12', 12],
+    ['.', '1e2', 100],
+    [',', '1.299', 1299],
+    [',', '1,299', 1.299],
+    [',', '1.299,5 €', 1299.5],
+    [',', '1 299,00', 1299],
+    [',', '-1.299.000', -1_299_000],
+    [',', '12,5', 12.5],
+  ])('with %s before the decimals are read so: %s is %s', (decimal, cell, value) => {
+    const readAmount = createAmountReader(decimal);
+    expect(readAll({ value: cell }, { readAmount })).toMatchObject({
+      errors: [],
+      entry: { value },
+    });
+  });
+
+  it.each<['.' | ',', string]>([
+    ['.', '12,50'],
+    ['.', '1.299,00'],
+    ['.', '1.2.3'],
+    ['.', '12,3456'],
+    ['.', '12,34,56'],
+    [',', '12.50'],
+    [',', '1,299.00'],
+    [',', '1,2,3'],
+  ])('with %s before the decimals are not %s', (decimal, cell) => {
+    const readAmount = createAmountReader(decimal);
+    expect(readAll({ value: cell }, { readAmount }).errors).toEqual([
+      { pointer: '/value', detail: `is not written with ${decimal} before the decimals` },
+    ]);
   });
 });
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
+import { createAmountReader } from '../../src/import/amounts.js';
 import type { Report } from '../../src/import/import-rows.js';
 import type { ImportDeps, ImportOptions } from '../../src/import/importer.js';
 import type { Mapping } from '../../src/import/mapping.js';
@@ -117,6 +118,7 @@ export const someMapping = (overrides: Partial<Mapping> = {}): Mapping => ({
   omitted: [],
   empty: [],
   readTime: aReadTime(),
+  readAmount: createAmountReader(null),
   hasTimeOptions: false,
   flags: [],
   ...overrides,

@@ -1,0 +1,54 @@
+import { parseJson } from '../json.js';
+import { readAmount } from '../sources/money.js';
+import type { CellValue } from './times.js';
+
+/** What stands before the decimals of amounts; null: each amount says so itself. */
+export type DecimalSign = '.' | ',' | null;
+
+/** An amount as a field's value, with the currency that its text names. */
+export type ReadAmount = (text: string, currency: string | undefined) => CellValue;
+
+/** RFC 8259, section 6, with an exponent: no other reader takes it for anything else. */
+const withExponent = /^-?(?:0|[1-9]\d*)(?:\.\d+)?[eE][-+]?\d+$/;
+
+/** `currency`, when it reads: the ISO 4217 code that stands beside the amount. */
+export function createAmountReader(decimal: DecimalSign): ReadAmount {
+  return (text, currency) => {
+    if (withExponent.test(text)) return readExponent(text);
+    const written = decimal === null ? text : toUnmistakable(text, decimal);
+    if (written === null) {
+      return { ok: false, detail: `is not written with ${decimal ?? ''} before the decimals` };
+    }
+    const read = readAmount(written, currency);
+    if (read.kind === 'read') return { ok: true, value: read.amount, currency: read.currency };
+    const detail = read.kind === 'absent' ? 'is no amount' : read.detail;
+    const isOpen = decimal === null && /\d[.,]\d/.test(text);
+    const hint = isOpen ? '; --decimal . or --decimal , says what is before the decimals' : '';
+    return { ok: false, detail: `${detail}${hint}` };
+  };
+}
+
+function readExponent(text: string): CellValue {
+  const parsed = parseJson(text);
+  return parsed.ok && parsed.faults.length === 0
+    ? { ok: true, value: parsed.value }
+    : { ok: false, detail: 'is too large a number' };
+}
+
+/** The same amount in a spelling that means one amount; null where it is not written so. */
+function toUnmistakable(text: string, decimal: '.' | ','): string | null {
+  const group = decimal === '.' ? ',' : '.';
+  const [whole = '', decimals, ...others] = text.split(decimal);
+  // Thousands stand in groups of three digits, or of two before the last three as in India.
+  const groups = whole.split(group).slice(1);
+  const last = groups.pop();
+  const isGrouped =
+    groups.every((digits) => /^\d{2,3}$/.test(digits)) &&
+    (last === undefined || /^\d{3}(?!\d)/.test(last));
+  if (others.length > 0 || !isGrouped || decimals?.includes(group) === true) return null;
+  const plain = whole.replaceAll(group, '');
+  // Three decimals look like a group of thousands; four do not.
+  return decimals === undefined
+    ? plain
+    : `${plain}.${decimals.replace(/^\d{3}(?!\d)/, (digits) => `${digits}0`)}`;
+}
