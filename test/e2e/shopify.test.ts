@@ -8,8 +8,12 @@ import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import {
   aCheckout,
   aCustomer,
+  aFulfilment,
+  aFulfilmentEvent,
+  anAddress,
   anOrder,
   aRefund,
+  aTransaction,
   secret,
   shop,
   toHeaders,
@@ -159,6 +163,140 @@ describe('a refund', () => {
   });
 });
 
+describe('a refund whose payment is pending', () => {
+  const pending = { transactions: [aTransaction({ status: 'pending' })] };
+
+  it('is recorded once an update of the order says that it succeeded, and once only', async () => {
+    await deliver('orders/create', anOrder());
+    expect(await deliver('refunds/create', aRefund(pending))).toMatchObject({
+      accepted: 0,
+      skipped: ['pending'],
+    });
+    expect(await deliver('orders/updated', anOrder({ refunds: [aRefund(pending)] }))).toMatchObject(
+      { accepted: 0, skipped: ['pending'] },
+    );
+    const succeeded = anOrder({ refunds: [aRefund()] });
+    expect(await deliver('orders/updated', succeeded)).toMatchObject({ accepted: 1 });
+    expect(await deliver('orders/updated', succeeded)).toMatchObject({ duplicates: 1 });
+    await relay.untilSettled();
+    expect(recorded().filter(({ metric }) => metric === 'Refunded Order')).toEqual([refundedOrder]);
+    const { data } = (await relay.get('/v1/sources')).body;
+    expect(data).toContainEqual(
+      expect.objectContaining({
+        kind: 'refunds/create',
+        outcome: 'skipped',
+        reason: 'pending',
+        example: '801',
+      }),
+    );
+  });
+
+  it('is recorded once where both topics say that it succeeded', async () => {
+    await deliver('orders/create', anOrder());
+    await deliver('orders/updated', anOrder({ refunds: [aRefund()] }));
+    expect(await deliver('refunds/create', aRefund())).toMatchObject({ duplicates: 1 });
+    await relay.untilSettled();
+    expect(recorded().filter(({ metric }) => metric === 'Refunded Order')).toEqual([refundedOrder]);
+  });
+
+  it('is not recorded where it fails', async () => {
+    const failed = { transactions: [aTransaction({ status: 'failure' })] };
+    await deliver('refunds/create', aRefund(pending));
+    expect(await deliver('orders/updated', anOrder({ refunds: [aRefund(failed)] }))).toMatchObject({
+      accepted: 0,
+      skipped: ['failed'],
+    });
+  });
+});
+
+describe('the people of a shop', () => {
+  const people = () =>
+    relay.sandbox
+      .state()
+      .profiles.map(({ attributes: { email, external_id, phone_number } }) => ({
+        email,
+        external_id,
+        phone_number,
+      }))
+      .sort((one, other) => String(one.email).localeCompare(String(other.email)));
+
+  it('who give presents stay apart from those who get them', async () => {
+    const ruth = { email: 'ruth@klaviyo-demo.com', phone_number: '+14155552671' };
+    await deliver(
+      'customers/create',
+      aCustomer({ id: 43, email: ruth.email, phone: '+14155552671' }),
+    );
+    const present = { phone: null, shipping_address: anAddress({ phone: '(415) 555-2671' }) };
+    await deliver('orders/create', anOrder(present));
+    await relay.untilSettled();
+    expect(people()).toEqual([
+      { email: who, external_id: '42', phone_number: undefined },
+      { ...ruth, external_id: '43' },
+    ]);
+  });
+
+  it('who buy at one till account stay apart', async () => {
+    const customer = { id: 42, email: 'till@klaviyo-demo.com' };
+    const [ada, ben] = ['ada@klaviyo-demo.com', 'ben@klaviyo-demo.com'];
+    await deliver('orders/create', anOrder({ email: ada, phone: null, customer }));
+    await deliver('orders/create', anOrder({ id: 1002, email: ben, phone: null, customer }));
+    await relay.untilSettled();
+    expect(people()).toEqual([
+      { email: ada, external_id: undefined, phone_number: undefined },
+      { email: ben, external_id: undefined, phone_number: undefined },
+    ]);
+  });
+});
+
+it('a checkout is recorded once, when its address comes', async () => {
+  expect(await deliver('checkouts/create', aCheckout({ email: null }))).toMatchObject({
+    accepted: 0,
+    skipped: ['anonymous'],
+  });
+  expect(await deliver('checkouts/update', aCheckout())).toMatchObject({ accepted: 1 });
+  const later = aCheckout({ total_price: '70.00' });
+  expect(await deliver('checkouts/update', later)).toMatchObject({ duplicates: 1 });
+  await relay.untilSettled();
+  expect(recorded()).toMatchObject([{ metric: 'Checkout Started', value: 65.07, who }]);
+});
+
+it('an order gives its revenue once, whichever topics come with it, and in any order', async () => {
+  const order = anOrder({ updated_at: '2026-01-01T10:05:00-05:00' });
+  const edit = { order_edit: { id: 7, order_id: 1001, line_items: { additions: [] } } };
+  await deliver('orders/paid', order);
+  await deliver('draft_orders/create', {
+    id: 77,
+    order_id: null,
+    total_price: '67.35',
+    email: who,
+  });
+  await deliver('orders/create', order);
+  await deliver('draft_orders/update', { id: 77, order_id: 1001, status: 'completed', email: who });
+  await deliver('orders/edited', edit);
+  await deliver('orders/updated', { ...order, total_price: '80.00' });
+  await deliver('orders/create', { ...order, total_price: '80.00' });
+  await relay.untilSettled();
+  expect(recorded().map(({ metric, value }) => [metric, value])).toEqual([
+    ['Ordered Product', 59.97],
+    ['Placed Order', 67.35],
+  ]);
+});
+
+it('a shipment is recorded once for each status, for the buyer of the order', async () => {
+  await deliver('orders/create', anOrder());
+  await deliver('fulfillments/create', aFulfilment());
+  await deliver('fulfillments/update', aFulfilment({ shipment_status: 'out_for_delivery' }));
+  await deliver('fulfillment_events/create', aFulfilmentEvent());
+  const delivered = aFulfilment({ shipment_status: 'delivered' });
+  expect(await deliver('fulfillments/update', delivered)).toMatchObject({ duplicates: 1 });
+  await relay.untilSettled();
+  const ofShipment = { uniqueId: 'shopify:1001:31', who };
+  expect(recorded().filter(({ uniqueId }) => uniqueId === 'shopify:1001:31')).toMatchObject([
+    { ...ofShipment, metric: 'Delivered Shipment' },
+    { ...ofShipment, metric: 'Marked Out for Delivery' },
+  ]);
+});
+
 it('go by the names of the mapping file, a redriven one once', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'mapping-'));
   const path = join(directory, 'mapping.yaml');
@@ -180,7 +318,7 @@ it('go by the names of the mapping file, a redriven one once', async () => {
 });
 
 describe('by hand', () => {
-  /** As README.md tells it. */
+  /** As in docs/guides/shopify.md. */
   const byHand = String.raw`
 body='{"id":1001,"email":"ada@klaviyo-demo.com","currency":"EUR","total_price":"19.99"}'
 signature=$(printf %s "$body" | openssl dgst -sha256 -hmac "$SHOPIFY_SECRET" -binary | openssl base64 -A)
@@ -189,8 +327,8 @@ curl -sS "$RELAY_URL/webhooks/shopify" --data-binary "$body" \
   -H 'X-Shopify-Shop-Domain: ada.myshopify.com' -H 'X-Shopify-Webhook-Id: by-hand-1'
 `;
 
-  it('is as the README has it', () => {
-    expect(readFileSync('README.md', 'utf8')).toContain(byHand);
+  it('is as the guide has it', () => {
+    expect(readFileSync('docs/guides/shopify.md', 'utf8')).toContain(byHand);
   });
 
   const areThere = ['openssl', 'curl'].every(

@@ -51,7 +51,7 @@ export const anOrder = (overrides: Members = {}): Members => ({
   email: 'ada@klaviyo-demo.com',
   contact_email: 'ada@klaviyo-demo.com',
   phone: '+16175551212',
-  customer: { id: 42, email: 'other@klaviyo-demo.com', phone: null },
+  customer: { id: 42, email: 'ada@klaviyo-demo.com', phone: null },
   billing_address: null,
   shipping_address: anAddress({ phone: null }),
   currency: 'EUR',
@@ -111,6 +111,37 @@ export const aCheckout = (overrides: Members = {}): Members => ({
   line_items: [aLine()],
   customer_locale: 'en-US',
   created_at: '2026-01-01T09:58:00-05:00',
+  ...overrides,
+});
+
+export const aFulfilment = (overrides: Members = {}): Members => ({
+  id: 31,
+  order_id: 1001,
+  status: 'success',
+  name: '#A1001.1',
+  email: 'ada@klaviyo-demo.com',
+  shipment_status: null,
+  tracking_company: 'UPS',
+  tracking_number: '1Z2345',
+  tracking_numbers: ['1Z2345'],
+  tracking_url: 'https://www.ups.com/track?tracknum=1Z2345',
+  tracking_urls: ['https://www.ups.com/track?tracknum=1Z2345'],
+  destination: anAddress({ first_name: 'Ruth', phone: '+14155552671' }),
+  line_items: [aLine()],
+  created_at: '2026-01-02T08:00:00-05:00',
+  updated_at: '2026-01-02T08:00:05-05:00',
+  ...overrides,
+});
+
+export const aFulfilmentEvent = (overrides: Members = {}): Members => ({
+  id: 41,
+  fulfillment_id: 31,
+  order_id: 1001,
+  status: 'delivered',
+  message: 'Left at the door',
+  happened_at: '2026-01-04T11:00:00-05:00',
+  created_at: '2026-01-04T11:02:00-05:00',
+  estimated_delivery_at: null,
   ...overrides,
 });
 

@@ -2,12 +2,13 @@ import type { JsonObject } from '../../json.js';
 import { limits } from '../../ingest/limits.js';
 import { asObject, asText } from '../json.js';
 import { given } from './fields.js';
-import { toAmount, toDistinct } from './goods.js';
+import { toDistinct } from './goods.js';
+import { toAmount } from './money.js';
 import { toCustomer } from './person.js';
 import type { ShopifyMap } from './request.js';
 
 /**
- * The payload is Shopify's Customer (REST Admin API, 2026-04). Consent to marketing is left alone:
+ * The payload is Shopify's Customer (REST Admin API, 2026-04). Consent to marketing is not mapped:
  * Klaviyo takes it by subscribing, not by importing.
  */
 export const mapCustomer: ShopifyMap = ({ payload }) => {
@@ -38,7 +39,7 @@ function toLocation(address: JsonObject): JsonObject {
   });
 }
 
-/** As text with commas between them. One more than Klaviyo takes is enough to refuse them all. */
+/** Text with commas between the tags. One more than Klaviyo takes is enough to refuse all of them. */
 function toTags(value: unknown): readonly string[] {
   const tags = (asText(value) ?? '').split(',', limits.arrayLength + 1);
   return toDistinct(tags.map((tag) => asText(tag.trim())));

@@ -17,15 +17,26 @@ export function toId(value: unknown): string | undefined {
   return asText(value);
 }
 
-const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[-+]\d\d:\d\d)$/;
-
-/** ISO 8601 with an offset, such as 2026-01-01T10:00:00-05:00. */
-export function toTime(value: unknown): string | undefined {
-  if (typeof value !== 'string' || !timePattern.test(value)) return undefined;
-  return Number.isNaN(Date.parse(value)) ? undefined : value;
+/** A whole number, also as text. */
+export function toWhole(value: unknown): number | undefined {
+  const isDigits = typeof value === 'string' && /^-?\d{1,15}$/.test(value);
+  const number = isDigits ? Number(value) : value;
+  return typeof number === 'number' && Number.isSafeInteger(number) ? number : undefined;
 }
 
-/** Without the members there is nothing to say for. */
+/** The first of these members that is neither absent, null nor empty, with its name. */
+export function findGiven(
+  object: JsonObject,
+  names: readonly string[],
+): { readonly name: string; readonly value: unknown } | undefined {
+  for (const name of names) {
+    const value = object[name];
+    if (value !== undefined && value !== null && value !== '') return { name, value };
+  }
+  return undefined;
+}
+
+/** Without the members that have no value. */
 export function given(members: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(members).filter(([, member]) => isGiven(member)));
 }

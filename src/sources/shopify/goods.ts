@@ -1,7 +1,10 @@
+import type { SourceWarning } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json.js';
-import { multiply, toDecimal, toNumber } from '../decimal.js';
-import { asText } from '../json.js';
-import { given, toId, toList } from './fields.js';
+import { multiply, toNumber } from '../decimal.js';
+import { asObject, asText } from '../json.js';
+import { readAmount } from '../money.js';
+import { given, toId, toList, toWhole } from './fields.js';
+import { toAmount, toExact } from './money.js';
 
 /**
  * Line items under the names Klaviyo documents for integrations of one's own (`ProductName`, `Items`,
@@ -12,7 +15,7 @@ import { given, toId, toList } from './fields.js';
 export function toItem(line: JsonObject, quantity: unknown = line.quantity): JsonObject {
   return given({
     ...toProduct(line),
-    Quantity: toQuantity(quantity),
+    Quantity: toWhole(quantity),
     ItemPrice: toAmount(line.price),
     RowTotal: toRowTotal(line, quantity),
     Brand: asText(line.vendor),
@@ -23,7 +26,7 @@ export function toItem(line: JsonObject, quantity: unknown = line.quantity): Jso
 export function toOrderedProduct(line: JsonObject): JsonObject {
   return given({
     ...toProduct(line),
-    Quantity: toQuantity(line.quantity),
+    Quantity: toWhole(line.quantity),
     ItemPrice: toAmount(line.price),
     ProductBrand: asText(line.vendor),
   });
@@ -42,34 +45,60 @@ export function toGoods(lines: unknown): JsonObject {
 
 /** Price × quantity: Klaviyo counts neither shipping nor discounts in an ordered product's value. */
 export function toRowTotal(line: JsonObject, quantity: unknown = line.quantity) {
-  const price = toDecimal(line.price);
-  const count = toQuantity(quantity);
+  const price = toExact(line.price);
+  const count = toWhole(quantity);
   return price && count !== undefined ? toNumber(multiply(price, count)) : undefined;
+}
+
+/** What keeps a line from having a value. `pointer`: the place of the line in the request. */
+export function findRowFaults(line: JsonObject, pointer: string): readonly SourceWarning[] {
+  const price = readAmount(line.price);
+  const isCount = toWhole(line.quantity) !== undefined;
+  return [
+    ...(price.kind === 'read' ? [] : [{ name: 'price', isAbsent: price.kind === 'absent' }]),
+    ...(isCount ? [] : [{ name: 'quantity', isAbsent: (line.quantity ?? null) === null }]),
+  ].map(({ name, isAbsent }) => ({
+    code: isAbsent ? 'no_amount' : 'unreadable_amount',
+    pointer: `${pointer}/${name}`,
+    detail: isAbsent
+      ? 'is absent: the event has no value'
+      : 'cannot be read; it stays as a property, and the event has no value',
+  }));
 }
 
 export function toDistinct(texts: readonly (string | undefined)[]): readonly string[] {
   return [...new Set(texts.filter((text) => text !== undefined))];
 }
 
-export function toAmount(value: unknown): number | undefined {
-  const decimal = toDecimal(value);
-  return decimal && toNumber(decimal);
-}
-
+/** Shopify's own order webhooks have neither image nor address of a product; apps and carts add them. */
 function toProduct(line: JsonObject): JsonObject {
   return {
     ProductID: toId(line.product_id),
     SKU: asText(line.sku),
     ProductName: toName(line),
     'Variant Name': asText(line.variant_title),
+    ProductURL: findUrl(line.product_url, line.url),
+    ImageURL: findUrl(
+      line.image_url,
+      line.image,
+      asObject(line.image).src,
+      asObject(line.image).url,
+      asObject(line.featured_image).url,
+    ),
   };
+}
+
+/** The first that is an address of the web. Shopify's own may begin with `//`. */
+function findUrl(...values: readonly unknown[]): string | undefined {
+  for (const value of values) {
+    const text = asText(value)?.trim() ?? '';
+    if (/^https?:\/\/\S+$/i.test(text)) return text;
+    if (/^\/\/[^\s/]+\.\S+$/.test(text)) return `https:${text}`;
+  }
+  return undefined;
 }
 
 /** `name` is the title with the variant's. */
 function toName(line: JsonObject): string | undefined {
   return asText(line.title) ?? asText(line.name);
-}
-
-function toQuantity(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isSafeInteger(value) ? value : undefined;
 }

@@ -1,20 +1,29 @@
 import { mapCheckout } from './checkouts.js';
 import { mapCustomer } from './customers.js';
+import { mapFulfilment, mapFulfilmentEvent } from './fulfilments.js';
 import { asObject } from '../json.js';
 import { mapCancelled, mapFulfilled, mapPartlyFulfilled, mapPlaced } from './orders.js';
 import { toKnownBuyers } from './person.js';
-import { mapRefund } from './refunds.js';
+import { mapRefund, mapRefundsOfOrder } from './refunds.js';
 import type { ShopifyMap, ShopifyRequest } from './request.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
 
-/** A checkout is told of once: checkouts/update comes at every step of it. */
+/**
+ * Topics that become something. An order gives its revenue with orders/create alone: orders/paid,
+ * orders/edited and draft_orders/* are about orders that come, or came, with that topic.
+ */
 const maps: ReadonlyMap<string, ShopifyMap> = new Map([
   ['orders/create', mapPlaced],
   ['orders/fulfilled', mapFulfilled],
   ['orders/partially_fulfilled', mapPartlyFulfilled],
   ['orders/cancelled', mapCancelled],
+  ['orders/updated', mapRefundsOfOrder],
   ['refunds/create', mapRefund],
+  ['fulfillments/create', mapFulfilment],
+  ['fulfillments/update', mapFulfilment],
+  ['fulfillment_events/create', mapFulfilmentEvent],
   ['checkouts/create', mapCheckout],
+  ['checkouts/update', mapCheckout],
   ['customers/create', mapCustomer],
   ['customers/update', mapCustomer],
 ]);
@@ -27,7 +36,7 @@ type Posted = Omit<ShopifyRequest, 'payload'> & {
   readonly body: unknown;
 };
 
-/** Any order tells who placed it, whatever else comes of the request: a refund later asks. */
+/** Any topic of orders says who placed the order: refunds and shipments look that up later. */
 export function mapShopify({ body, delivery, ...named }: Posted): SourcePost {
   const request = { ...named, payload: asObject(body) };
   const { topic, shop, payload } = request;

@@ -1,17 +1,19 @@
 import type { JsonObject } from '../../json.js';
-import { add, toDecimal, toNumber } from '../decimal.js';
 import { asObject, asText } from '../json.js';
-import { given, toId, toList, toTime } from './fields.js';
-import { toAmount, toDistinct, toGoods, toOrderedProduct, toRowTotal } from './goods.js';
-import { toBuyer, toOrderKey } from './person.js';
-import { toInsertId, type OrderValue, type ShopifyMap, type ShopifyRequest } from './request.js';
+import { given, toId, toList } from './fields.js';
+import { findRowFaults, toDistinct, toGoods, toOrderedProduct, toRowTotal } from './goods.js';
+import { readOrderValue, readTotal, toAmount, toShopCurrency } from './money.js';
+import { isAnonymous, toBuyer, toOrderKey } from './person.js';
+import { joinReadings, readEventTime, toWarnings, type Reading } from './reading.js';
+import { toInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
+import { toTracking } from './tracking.js';
 import type { SourceEntry } from '../../ingest/source-entry.js';
 
 /** Payloads are Shopify's Order (REST Admin API, 2026-04), whole, whatever became of the order. */
 
-export const mapPlaced = mapUnlessTest((request) => {
+export const mapPlaced = mapOrder((request) => {
   const { payload } = request;
-  const time = toTime(payload.processed_at) ?? toTime(payload.created_at);
+  const time = readEventTime(payload, ['processed_at', 'created_at']);
   const placed = toOrderEvent(request, { metric: 'Placed Order', time });
   const ordered = toList(payload.line_items).map((line, at) =>
     toLineEvent(request, { line, index: at + 1, time }),
@@ -19,40 +21,50 @@ export const mapPlaced = mapUnlessTest((request) => {
   return [placed, ...ordered];
 });
 
-export const mapFulfilled = mapUnlessTest((request) => {
-  const time = toTime(findFulfilment(request.payload).created_at);
-  return [toOrderEvent(request, { metric: 'Fulfilled Order', time })];
+export const mapFulfilled = mapOrder((request) => {
+  const { fulfilment, pointer } = findFulfilment(request.payload);
+  const time = readEventTime(fulfilment, ['created_at'], pointer);
+  const properties = toTracking(fulfilment);
+  return [toOrderEvent(request, { metric: 'Fulfilled Order', time, properties })];
 });
 
 /** One event a fulfilment: an order may leave in many parts. What it lists is what left. */
-export const mapPartlyFulfilled = mapUnlessTest((request) => {
-  const fulfilment = findFulfilment(request.payload);
+export const mapPartlyFulfilled = mapOrder((request) => {
+  const { fulfilment, pointer } = findFulfilment(request.payload);
   const { line_items: lines } = fulfilment;
   const event = toOrderEvent(request, {
     metric: 'Fulfilled Partial Order',
-    time: toTime(fulfilment.created_at),
+    time: readEventTime(fulfilment, ['created_at'], pointer),
     part: fulfilment.id,
-    properties: lines === undefined ? {} : toGoods(lines),
+    properties: { ...toTracking(fulfilment), ...(lines !== undefined && toGoods(lines)) },
   });
   return [event];
 });
 
-export const mapCancelled = mapUnlessTest((request) => {
-  const { cancelled_at: at, cancel_reason: reason } = request.payload;
-  const properties = { Reason: asText(reason) };
-  return [toOrderEvent(request, { metric: 'Cancelled Order', time: toTime(at), properties })];
+export const mapCancelled = mapOrder((request) => {
+  const time = readEventTime(request.payload, ['cancelled_at']);
+  const properties = { Reason: asText(request.payload.cancel_reason) };
+  return [toOrderEvent(request, { metric: 'Cancelled Order', time, properties })];
 });
 
-function mapUnlessTest(map: (request: ShopifyRequest) => readonly SourceEntry[]): ShopifyMap {
-  return (request) =>
-    request.payload.test === true
-      ? { entries: [], skipped: [{ reason: 'test' }] }
-      : { entries: map(request), skipped: [] };
+/** An order without a buyer is skipped as a whole: no later request says whose it is. */
+export function mapOrder(map: (request: ShopifyRequest) => readonly SourceEntry[]): ShopifyMap {
+  return (request) => {
+    const reason = findReasonToSkip(request.payload);
+    return reason === undefined
+      ? { entries: map(request), skipped: [] }
+      : { entries: [], skipped: [{ reason }] };
+  };
+}
+
+export function findReasonToSkip(order: JsonObject): 'test' | 'anonymous' | undefined {
+  if (order.test === true) return 'test';
+  return isAnonymous(order) ? 'anonymous' : undefined;
 }
 
 type OrderEvent = {
   readonly metric: string;
-  readonly time: string | undefined;
+  readonly time: Reading;
   /** Id of the part of the order it is about. Absent: the order. */
   readonly part?: unknown;
   readonly properties?: JsonObject;
@@ -61,58 +73,60 @@ type OrderEvent = {
 function toOrderEvent(request: ShopifyRequest, event: OrderEvent): SourceEntry {
   const { payload, orderValue } = request;
   const parts = 'part' in event ? [event.part] : [];
-  return toEntry(request, 0, {
-    event_name: event.metric,
-    event_time: event.time,
-    insert_id: toInsertId(payload.id, ...parts),
-    value: toValue(payload, orderValue),
-    total_amount: toAmount(payload.total_price),
-    properties: given({ ...toOrderProperties(payload), ...event.properties }),
+  const value = readOrderValue(payload, orderValue);
+  const total = orderValue === 'total' ? value : readTotal(payload);
+  return toEntry(request, {
+    index: 0,
+    reading: joinReadings(event.time, value),
+    fields: {
+      event_name: event.metric,
+      insert_id: toInsertId(payload.id, ...parts),
+      total_amount: total.fields.value,
+    },
+    properties: { ...toOrderProperties(payload), ...event.properties },
   });
 }
 
-type Line = {
-  readonly line: JsonObject;
-  readonly index: number;
-  readonly time: string | undefined;
-};
+type Line = { readonly line: JsonObject; readonly index: number; readonly time: Reading };
 
 function toLineEvent(request: ShopifyRequest, { line, index, time }: Line): SourceEntry {
   const { payload } = request;
-  return toEntry(request, index, {
-    event_name: 'Ordered Product',
-    event_time: time,
-    insert_id: toInsertId(payload.id, line.id),
-    value: toRowTotal(line),
-    properties: given({ OrderId: toId(payload.id), ...toOrderedProduct(line) }),
+  const faults = findRowFaults(line, `/line_items/${index - 1}`);
+  const { unread, fields } = time;
+  return toEntry(request, {
+    index,
+    // The first event has the warning about the time.
+    reading: { fields, unread, warnings: faults },
+    fields: {
+      event_name: 'Ordered Product',
+      insert_id: toInsertId(payload.id, line.id ?? `line-${index}`),
+      value: toRowTotal(line),
+      currency: toShopCurrency(payload),
+    },
+    properties: { OrderId: toId(payload.id), ...toOrderedProduct(line) },
   });
 }
 
-/** What all events of an order have in common. One that names nobody may be completed by an earlier request. */
-function toEntry(
-  { shop, payload }: ShopifyRequest,
-  index: number,
-  fields: JsonObject,
-): SourceEntry {
+type EventParts = {
+  readonly index: number;
+  readonly reading: Reading;
+  readonly fields: JsonObject;
+  readonly properties: JsonObject;
+};
+
+/** What all events of an order have in common. */
+function toEntry({ shop, payload }: ShopifyRequest, event: EventParts): SourceEntry {
+  const { index, reading } = event;
   const orderId = toId(payload.id);
   const entry = given({
-    ...fields,
+    ...event.fields,
+    ...reading.fields,
     ...toBuyer(payload),
     order_id: orderId,
-    currency: asText(payload.currency),
+    properties: given({ ...event.properties, ...reading.unread }),
   });
   const personKeys = orderId === undefined ? [] : [toOrderKey(shop, orderId)];
-  return { lane: 'events', entry, index, personKeys };
-}
-
-/** Shopify's subtotal is net of discounts already, and its total holds tax, which Klaviyo's formula does not. */
-function toValue(payload: JsonObject, orderValue: OrderValue): number | undefined {
-  if (orderValue === 'total') return toAmount(payload.total_price);
-  const subtotal = toDecimal(payload.subtotal_price);
-  const { amount } = asObject(asObject(payload.total_shipping_price_set).shop_money);
-  // What is not shipped has no shipping price.
-  const shipping = toDecimal(amount ?? '0');
-  return subtotal && shipping && toNumber(add(subtotal, shipping));
+  return { lane: 'events', entry, index, personKeys, ...toWarnings(reading) };
 }
 
 function toOrderProperties(payload: JsonObject): JsonObject {
@@ -148,6 +162,11 @@ function toAddress(value: unknown): JsonObject {
 }
 
 /** The one that raised the request: the newest that was not taken back. */
-function findFulfilment({ fulfillments }: JsonObject): JsonObject {
-  return toList(fulfillments).findLast(({ status }) => status !== 'cancelled') ?? {};
+function findFulfilment({ fulfillments }: JsonObject): {
+  readonly fulfilment: JsonObject;
+  readonly pointer: string;
+} {
+  const listed = toList(fulfillments);
+  const index = listed.findLastIndex(({ status }) => status !== 'cancelled');
+  return { fulfilment: listed[index] ?? {}, pointer: `/fulfillments/${index}` };
 }

@@ -1,42 +1,48 @@
 import type { JsonObject } from '../../json.js';
 import { createToE164 } from '../../ingest/phone.js';
+import { isEmail } from '../../ingest/schema.js';
 import { asObject, asText } from '../json.js';
 import { toId } from './fields.js';
 import type { KnownPerson, Person } from '../../ingest/source-entry.js';
 
+/**
+ * Identifiers are joined only where Shopify says that they belong to one person. An order carries two
+ * descriptions of its buyer: its own contacts (`email`, `phone`) and the customer it is filed under.
+ * They differ for orders of a till account, of a company or of staff. The contacts name the buyer, and
+ * the customer adds its id and its own contacts only where they do not contradict.
+ */
+
 /** Without a default country: an address names its own. */
 const toE164 = createToE164();
 
-/** Whom an order or a checkout is about: the buyer, a guest or a customer. All of it may be hidden. */
+type Contacts = { readonly email?: string | undefined; readonly phone?: string | undefined };
+
+/** The buyer of an order or a checkout, a guest or a customer. Empty where nothing names one. */
 export function toBuyer(payload: JsonObject): Person {
-  const customer = asObject(payload.customer);
-  const email = asText(payload.email) ?? asText(payload.contact_email) ?? asText(customer.email);
-  const phone =
-    asText(payload.phone) ??
-    asText(payload.sms_marketing_phone) ??
-    asText(customer.phone) ??
-    // The buyer's before the recipient's, who may be somebody else.
-    toAddressPhone(payload.billing_address) ??
-    toAddressPhone(payload.shipping_address) ??
-    toAddressPhone(customer.default_address);
-  return toPerson({ email, phone, id: toId(customer.id) });
+  const contacts: Contacts = {
+    email: findEmail(payload.email, payload.contact_email),
+    phone: asText(payload.phone) ?? asText(payload.sms_marketing_phone),
+  };
+  const customer = toCustomer(asObject(payload.customer));
+  const buyer = joinCustomer(contacts, customer);
+  return Object.keys(buyer).length > 0 ? buyer : toPerson({ phone: findAddressPhone(payload) });
 }
 
-/** Whom a payload of customers/* is about. */
-export function toCustomer(payload: JsonObject): Person {
+/** The person of a payload of customers/*. The phone of an address may be the recipient's of a gift. */
+export function toCustomer(customer: JsonObject): Person {
   return toPerson({
-    email: asText(payload.email),
-    phone: asText(payload.phone) ?? toAddressPhone(payload.default_address),
-    id: toId(payload.id),
+    email: asText(customer.email),
+    phone: asText(customer.phone),
+    id: toId(customer.id),
   });
 }
 
-/** The name under which an order's buyer is remembered, for refunds name nobody. */
+/** The name under which the buyer of an order is remembered: refunds and shipments name an order only. */
 export function toOrderKey(shop: string, orderId: string): string {
   return `order:${shop}:${orderId}`;
 }
 
-/** What any payload of orders/* tells of its buyer. */
+/** What a payload of orders/* says of its buyer. */
 export function toKnownBuyers(shop: string, payload: JsonObject): readonly KnownPerson[] {
   const orderId = toId(payload.id);
   const person = toBuyer(payload);
@@ -44,15 +50,79 @@ export function toKnownBuyers(shop: string, payload: JsonObject): readonly Known
   return [{ kind: 'order', key: toOrderKey(shop, orderId), person }];
 }
 
-/** Numbers in addresses are as the buyer typed them: mostly without the country's prefix. */
-function toAddressPhone(value: unknown): string | undefined {
+/**
+ * Returns true if the order says that it has no buyer, as orders of a point of sale do. A webhook that
+ * was set up without the fields of a person says nothing.
+ */
+export function isAnonymous(payload: JsonObject): boolean {
+  const saysWho = 'customer' in payload || 'email' in payload;
+  return saysWho && Object.keys(toBuyer(payload)).length === 0;
+}
+
+/** The first that is an e-mail address; without one the first text, which the relay reports. */
+function findEmail(...values: readonly unknown[]): string | undefined {
+  const texts = values.map(asText).filter((text) => text !== undefined);
+  return texts.find(isEmail) ?? texts[0];
+}
+
+function joinCustomer({ email, phone }: Contacts, customer: Person): Person {
+  const { phone_number: customerPhone } = customer;
+  const hasOtherPhone = customerPhone !== undefined && !isSamePhone(phone, customerPhone);
+  if (email !== undefined) {
+    const isTheirs =
+      customer.email === undefined
+        ? phone === undefined || !hasOtherPhone
+        : isSameEmail(email, customer.email);
+    if (!isTheirs) return toPerson({ email, phone });
+    // The customer's own number is the same in every order.
+    return toPerson({ email, phone: customerPhone ?? phone, id: customer.distinct_id });
+  }
+  if (phone === undefined) return customer;
+  if (hasOtherPhone) return toPerson({ phone });
+  // A number of the order is no reason to give it to the holder of an e-mail address.
+  if (customerPhone === undefined && customer.email !== undefined) return customer;
+  return { ...customer, phone_number: customerPhone ?? phone };
+}
+
+function isSameEmail(one: string, other: string): boolean {
+  return one.trim().toLowerCase() === other.trim().toLowerCase();
+}
+
+function isSamePhone(one: string | undefined, other: string): boolean {
+  return one !== undefined && (toE164(one) ?? one) === (toE164(other) ?? other);
+}
+
+/**
+ * A number of an address, where nothing else names the buyer: the billing address is the buyer's, and
+ * the shipping address where no other person is billed.
+ */
+function findAddressPhone({
+  billing_address: billing,
+  shipping_address: shipping,
+}: JsonObject): string | undefined {
+  const isBilledToOther =
+    Object.keys(asObject(billing)).length > 0 && toName(billing) !== toName(shipping);
+  return readAddressPhone(billing) ?? (isBilledToOther ? undefined : readAddressPhone(shipping));
+}
+
+function toName(value: unknown): string {
+  const { first_name: first, last_name: last } = asObject(value);
+  return [first, last].map((part) => asText(part)?.trim().toLowerCase() ?? '').join(' ');
+}
+
+/** As the buyer typed it: mostly without the country's prefix. One that is no number names nobody. */
+function readAddressPhone(value: unknown): string | undefined {
   const address = asObject(value);
   const phone = asText(address.phone);
   if (phone === undefined) return undefined;
-  return toE164(phone, asText(address.country_code) ?? asText(address.country)) ?? phone;
+  return toE164(phone, asText(address.country_code) ?? asText(address.country)) ?? undefined;
 }
 
-type Found = Readonly<Record<'email' | 'phone' | 'id', string | undefined>>;
+type Found = {
+  readonly email?: string | undefined;
+  readonly phone?: string | undefined;
+  readonly id?: string | undefined;
+};
 
 function toPerson({ email, phone, id }: Found): Person {
   return {

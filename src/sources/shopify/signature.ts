@@ -3,8 +3,8 @@ import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 /**
- * Whether `presented` is the base64 of the body's HMAC-SHA256 with one of these secrets. Takes the
- * same time whichever it is, or none: digests of one length, all of them compared.
+ * Returns true if `presented` is the base64 of the body's HMAC-SHA256 with one of these secrets. The
+ * time it takes does not depend on which secret it is: digests of one length, all of them compared.
  */
 export function isSigned(body: Buffer, presented: string, secrets: readonly string[]): boolean {
   const given = digest(presented);
@@ -16,7 +16,7 @@ export function isSigned(body: Buffer, presented: string, secrets: readonly stri
   return found;
 }
 
-/** Whether it looks like one: the base64 of 32 bytes. What does not needs no look at a body. */
+/** Returns true for the base64 of 32 bytes. Anything else is refused before the body is read. */
 export function isSignatureForm(presented: string): boolean {
   return /^[A-Za-z0-9+/]{43}=$/.test(presented);
 }

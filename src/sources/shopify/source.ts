@@ -14,7 +14,13 @@ const settings = {
     .enum(['total', 'subtotal_and_shipping'], { error: 'must be total or subtotal_and_shipping' })
     .default('total')
     .describe(
-      "Value of an order: Shopify's total with tax, or what Klaviyo's own integration counts: subtotal after discounts, and shipping",
+      "Value of an order: Shopify's total with tax, or what Klaviyo's own integration counts: subtotal and shipping, both after discounts",
+    ),
+  SHOPIFY_PENDING_REFUNDS: z
+    .enum(['wait', 'count'], { error: 'must be wait or count' })
+    .default('wait')
+    .describe(
+      'A refund whose payment is pending: recorded when an `orders/updated` webhook says that it succeeded, or counted at once, for shops that do not send that topic',
     ),
 } as const;
 
@@ -39,8 +45,8 @@ export const shopify = defineWebhookSource({
     operationId: 'accept_shopify_webhook',
     summary: 'Accept a webhook of Shopify',
     description: [
-      'Answers once the store has what it comes to; Shopify waits five seconds. `Shopify-…` headers count as `X-Shopify-…`.',
-      'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create and checkouts/create become events, customers/create and customers/update profiles; any other topic is answered 200 and goes no further. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
+      'Answers once the store has what it becomes; Shopify waits five seconds. `Shopify-…` headers count as `X-Shopify-…`.',
+      'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create, the refunds in orders/updated, fulfillments/create, fulfillments/update, fulfillment_events/create, checkouts/create and checkouts/update become events, customers/create and customers/update profiles; any other topic is answered 200 and skipped. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
       '404 where SHOPIFY_WEBHOOK_SECRETS is not set.',
     ].join('\n\n'),
     headers: z.object({
@@ -76,7 +82,9 @@ export const shopify = defineWebhookSource({
     if (shop === undefined) return toMissing('Shop-Domain');
     const delivery = toHeader(headers, 'Webhook-Id');
     const orderValue = current.SHOPIFY_ORDER_VALUE;
-    return { ok: true, post: mapShopify({ topic, shop, delivery, body, orderValue }) };
+    const pendingRefunds = current.SHOPIFY_PENDING_REFUNDS;
+    const post = mapShopify({ topic, shop, delivery, body, orderValue, pendingRefunds });
+    return { ok: true, post };
   },
 });
 

@@ -49,8 +49,35 @@ describe('checkouts/create', () => {
     expect([entries, skipped]).toEqual([[], [{ reason: 'anonymous' }]]);
   });
 
-  it('is told once: checkouts/update goes no further', () => {
-    const { entries, skipped } = mapTopic('checkouts/update', aCheckout());
-    expect([entries, skipped]).toEqual([[], [{ reason: 'unmapped' }]]);
+  it('goes no further once it is completed: an order tells the rest', () => {
+    const completed_at = '2026-01-01T10:00:00-05:00';
+    const { entries, skipped } = mapTopic('checkouts/update', aCheckout({ completed_at }));
+    expect([entries, skipped]).toEqual([[], [{ reason: 'completed' }]]);
+  });
+
+  it('has its id in the place of a token that is missing', () => {
+    expect(entriesOf('checkouts/create', aCheckout({ token: null }))).toMatchObject([
+      { insert_id: 'shopify:2001' },
+    ]);
+  });
+
+  it('is the same event with checkouts/update, whatever was typed since', () => {
+    const later = { email: 'ada@klaviyo-demo.com', total_price: '70.00' };
+    const [first] = entriesOf('checkouts/create', aCheckout({ email: null, customer: { id: 42 } }));
+    const [second] = entriesOf('checkouts/update', aCheckout({ ...later, customer: { id: 42 } }));
+    expect(first).toMatchObject({ distinct_id: '42' });
+    expect(second).toMatchObject({ email: 'ada@klaviyo-demo.com', distinct_id: '42', value: 70 });
+    expect(second?.insert_id).toBe(first?.insert_id);
+  });
+
+  it('warns of an amount that it cannot read, and has no value then', () => {
+    const { entries } = mapTopic('checkouts/create', aCheckout({ total_price: 'free?' }));
+    expect(entries[0]?.entry).not.toHaveProperty('value');
+    expect(entries).toMatchObject([
+      {
+        entry: { properties: { total_price: 'free?' } },
+        warnings: [{ code: 'unreadable_amount', pointer: '/total_price' }],
+      },
+    ]);
   });
 });

@@ -37,9 +37,17 @@ describe.each(['customers/create', 'customers/update'])('%s', (topic) => {
     expect(entriesOf(topic, hidden)).toEqual([{ distinct_id: '115310627314723954' }]);
   });
 
-  it('reads a number of an address as its country does', () => {
-    expect(entriesOf(topic, aCustomer({ phone: null }))).toMatchObject([
-      { phone_number: '+16175551212' },
+  it('does not get the phone number of an address, which may be the recipient of a gift', () => {
+    const [customer] = entriesOf(topic, aCustomer({ phone: null }));
+    expect(customer).toMatchObject({ email: 'ada@klaviyo-demo.com', distinct_id: '42' });
+    expect(customer).not.toHaveProperty('phone_number');
+    const [bare] = entriesOf(topic, aCustomer({ phone: null, email: null }));
+    expect(bare).not.toHaveProperty('phone_number');
+  });
+
+  it('keeps the text of an amount that is none', () => {
+    expect(entriesOf(topic, aCustomer({ total_spent: 'much' }))).toMatchObject([
+      { properties: { 'Shopify Total Spent': 'much' } },
     ]);
   });
 });

@@ -2,30 +2,33 @@ import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
 import { createToE164 } from '../../../src/ingest/phone.js';
 import { mapShopify } from '../../../src/sources/shopify/map.js';
 import type { SourceEntry, SourcePost } from '../../../src/ingest/source-entry.js';
-import type { OrderValue } from '../../../src/sources/shopify/request.js';
+import type { OrderValue, PendingRefunds } from '../../../src/sources/shopify/request.js';
 import { parseJson } from '../../../src/json.js';
 import { shop } from '../../support/shopify.js';
 import { receivedAt, toJson } from '../../ingest/fixture.js';
 import { newestRules } from '../../support/revisions.js';
 
+type Settings = { readonly orderValue?: OrderValue; readonly pendingRefunds?: PendingRefunds };
+
 /** `payload`: a value, or JSON where its digits matter. */
 export function mapTopic(
   topic: string,
   payload: unknown,
-  orderValue: OrderValue = 'total',
+  { orderValue = 'total', pendingRefunds = 'wait' }: Settings = {},
 ): SourcePost {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
   const parsed = parseJson(text);
   if (!parsed.ok) throw new Error(parsed.fault.detail);
-  return mapShopify({ topic, shop, delivery: 'wh-1', body: parsed.value, orderValue });
+  const settings = { orderValue, pendingRefunds };
+  return mapShopify({ topic, shop, delivery: 'wh-1', body: parsed.value, ...settings });
 }
 
 export function entriesOf(
   topic: string,
   payload: unknown,
-  orderValue?: OrderValue,
+  settings?: Settings,
 ): readonly SourceEntry['entry'][] {
-  return mapTopic(topic, payload, orderValue).entries.map(({ entry }) => entry);
+  return mapTopic(topic, payload, settings).entries.map(({ entry }) => entry);
 }
 
 /** What Klaviyo gets of it, or the words of the dead letter it becomes. */

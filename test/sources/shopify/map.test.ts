@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { aCheckout, aCustomer, anOrder, aRefund } from '../../support/shopify.js';
+import {
+  aCheckout,
+  aCustomer,
+  aFulfilment,
+  aFulfilmentEvent,
+  anOrder,
+  aRefund,
+} from '../../support/shopify.js';
 import { mapTopic, sentOf } from './fixture.js';
 
 const mapped = [
@@ -8,16 +15,24 @@ const mapped = [
   ['orders/fulfilled', anOrder()],
   ['orders/partially_fulfilled', anOrder()],
   ['orders/cancelled', anOrder()],
+  ['orders/updated', anOrder({ refunds: [aRefund()] })],
   ['refunds/create', aRefund()],
+  ['fulfillments/create', aFulfilment({ shipment_status: 'confirmed' })],
+  ['fulfillments/update', aFulfilment({ shipment_status: 'delivered' })],
+  ['fulfillment_events/create', aFulfilmentEvent()],
   ['checkouts/create', aCheckout()],
+  ['checkouts/update', aCheckout()],
   ['customers/create', aCustomer()],
   ['customers/update', aCustomer()],
 ] as const;
 
 describe('a topic', () => {
   it.each([
-    'checkouts/update',
-    'orders/updated',
+    'orders/paid',
+    'orders/edited',
+    'orders/delete',
+    'draft_orders/create',
+    'draft_orders/update',
     'products/create',
     'customers/data_request',
     'customers/redact',

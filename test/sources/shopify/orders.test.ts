@@ -155,6 +155,34 @@ describe('orders/create', () => {
     });
   });
 
+  it('counts a line that has no id by its place, so that a repeat is the same', () => {
+    const lines = [aLine({ id: null }), aLine({ id: undefined })];
+    const ids = entriesOf('orders/create', anOrder({ line_items: lines })).map(
+      ({ insert_id: id }) => id,
+    );
+    expect(ids).toEqual(['shopify:1001', 'shopify:1001:line-1', 'shopify:1001:line-2']);
+  });
+
+  it('says where products are and how they look, where an app tells', () => {
+    const lines = [
+      aLine({
+        image_url: '//cdn.shopify.com/s/shirt.png',
+        product_url: 'https://ada.example/shirt',
+      }),
+      aLine({ image: { src: 'https://cdn.shopify.com/scarf.png' }, url: '/products/scarf' }),
+    ];
+    const [placed, first, second] = entriesOf('orders/create', anOrder({ line_items: lines }));
+    const shirt = {
+      ImageURL: 'https://cdn.shopify.com/s/shirt.png',
+      ProductURL: 'https://ada.example/shirt',
+    };
+    const scarf = { ImageURL: 'https://cdn.shopify.com/scarf.png' };
+    expect(placed?.properties).toMatchObject({ Items: [shirt, scarf] });
+    expect(first?.properties).toMatchObject(shirt);
+    expect(second?.properties).toMatchObject(scarf);
+    expect(second?.properties).not.toHaveProperty('ProductURL');
+  });
+
   it('takes the time of the order itself, with its offset', () => {
     const timeOf = (overrides: object) =>
       entriesOf('orders/create', anOrder({ line_items: [], ...overrides }))[0]?.event_time;
@@ -162,6 +190,22 @@ describe('orders/create', () => {
     expect(timeOf({ processed_at: null })).toBe('2026-01-01T10:00:03-05:00');
     expect(timeOf({ processed_at: 'yesterday' })).toBe('2026-01-01T10:00:03-05:00');
     expect(timeOf({ processed_at: '2026-13-01T10:00:00Z', created_at: 7 })).toBeUndefined();
+    expect(timeOf({ processed_at: '2026-01-01 10:00:00 UTC' })).toBe('2026-01-01T10:00:00.000Z');
+  });
+
+  it('warns of a time that it cannot read, and keeps its text', () => {
+    const { entries } = mapTopic('orders/create', anOrder({ processed_at: 'yesterday' }));
+    expect(entries).toMatchObject([
+      {
+        entry: {
+          event_time: '2026-01-01T10:00:03-05:00',
+          properties: { processed_at: 'yesterday' },
+        },
+        warnings: [{ code: 'unreadable_time', pointer: '/processed_at' }],
+      },
+      { entry: { event_name: 'Ordered Product', properties: { processed_at: 'yesterday' } } },
+    ]);
+    expect(entries[1]).not.toHaveProperty('warnings');
   });
 
   it('of a test goes no further', () => {
@@ -181,14 +225,179 @@ describe('the value of an order', () => {
     ['total', { total_price: 12.5 }, 12.5],
     ['total', { total_price: '0.00' }, 0],
   ] as const)('counts by %s, %j: %s', (orderValue, overrides, expected) => {
-    const [placed] = entriesOf('orders/create', anOrder(overrides), orderValue);
+    const [placed] = entriesOf('orders/create', anOrder(overrides), { orderValue });
     expect(placed?.value).toBe(expected);
+  });
+
+  const shipped = (...lines: readonly object[]) => ({
+    total_shipping_price_set: { shop_money: { amount: '9.90' } },
+    shipping_lines: lines,
+  });
+  const toMoney = (amount: string) => ({
+    shop_money: { amount, currency_code: 'EUR' },
+    presentment_money: { amount: '99.99', currency_code: 'USD' },
+  });
+
+  it.each([
+    [
+      'a code for free shipping',
+      shipped({
+        price: '9.90',
+        discounted_price: '0.00',
+        discount_allocations: [{ amount: '9.90' }],
+      }),
+      54.97,
+    ],
+    [
+      'a part of the price',
+      shipped({ price: '9.90', discount_allocations: [{ amount: '4.95' }] }),
+      59.92,
+    ],
+    [
+      'two discounts',
+      shipped({ price: '9.90', discount_allocations: [{ amount: '4' }, { amount: '1.9' }] }),
+      58.97,
+    ],
+    [
+      'a discount of the line alone',
+      shipped({ price: '9.90', discounted_price: '5.00', discount_allocations: [] }),
+      59.97,
+    ],
+    [
+      'a discount of the whole order alone',
+      shipped({
+        price: '9.90',
+        discounted_price: '9.90',
+        discount_allocations: [{ amount: '9.90' }],
+      }),
+      54.97,
+    ],
+    [
+      'no discount',
+      shipped({ price: '9.90', discounted_price: '9.90', discount_allocations: [] }),
+      64.87,
+    ],
+    [
+      'one of two parcels',
+      shipped({ price: '5.00' }, { price: '4.90', discounted_price: '0.00' }),
+      59.97,
+    ],
+    [
+      'a line that an edit removed',
+      shipped({ price: '5.00', is_removed: true }, { price: '4.90' }),
+      59.87,
+    ],
+    [
+      'amounts in the currency of the buyer',
+      shipped({
+        price: '99.99',
+        price_set: toMoney('9.90'),
+        discounted_price_set: toMoney('9.90'),
+        discount_allocations: [{ amount: '99.99', amount_set: toMoney('9.90') }],
+      }),
+      54.97,
+    ],
+    [
+      'a code, and no shipping lines',
+      { ...shipped(), discount_codes: [{ code: 'FREE', type: 'shipping', amount: '9.90' }] },
+      54.97,
+    ],
+    [
+      'a code that takes off more than there is',
+      { ...shipped(), discount_codes: [{ type: 'shipping', amount: '12.00' }] },
+      54.97,
+    ],
+    [
+      'a code for goods',
+      { ...shipped(), discount_codes: [{ type: 'percentage', amount: '9.90' }] },
+      64.87,
+    ],
+    [
+      'a return since',
+      {
+        ...shipped({ price: '9.90' }),
+        current_shipping_price_set: toMoney('0.00'),
+        current_subtotal_price: '0.00',
+      },
+      64.87,
+    ],
+  ])('subtracts discounts of shipping: %s', (_what, overrides, expected) => {
+    const order = anOrder(overrides);
+    const [placed] = entriesOf('orders/create', order, { orderValue: 'subtotal_and_shipping' });
+    expect(placed).toMatchObject({ value: expected, currency: 'EUR', total_amount: 67.35 });
+  });
+
+  it.each([
+    ['total', { total_price: 'free' }, '/total_price', 'total_price'],
+    ['total', { total_price: '1.299' }, '/total_price', 'total_price'],
+    ['subtotal_and_shipping', { subtotal_price: 'n/a' }, '/subtotal_price', 'subtotal_price'],
+    [
+      'subtotal_and_shipping',
+      shipped({ price: 'free' }),
+      '/shipping_lines/0/price',
+      'shipping_lines.0.price',
+    ],
+    [
+      'subtotal_and_shipping',
+      shipped({ price: '9.90', discount_allocations: [{ amount: 'all' }] }),
+      '/shipping_lines/0/discount_allocations/0/amount',
+      'shipping_lines.0.discount_allocations.0.amount',
+    ],
+  ] as const)('by %s is not guessed: %j', (orderValue, overrides, pointer, name) => {
+    const { entries } = mapTopic('orders/create', anOrder(overrides), { orderValue });
+    const [placed] = entries;
+    expect(placed?.entry).not.toHaveProperty('value');
+    expect(placed?.entry.properties).toHaveProperty([name]);
+    expect(placed?.warnings).toMatchObject([{ code: 'unreadable_amount', pointer }]);
+  });
+
+  it('warns where there is none, or one without a currency', () => {
+    const warningsOf = (overrides: Readonly<Record<string, unknown>>) =>
+      mapTopic('orders/create', anOrder(overrides)).entries[0]?.warnings;
+    expect(warningsOf({})).toBeUndefined();
+    expect(warningsOf({ total_price: null })).toMatchObject([{ code: 'no_amount' }]);
+    expect(warningsOf({ currency: null })).toMatchObject([{ code: 'no_currency' }]);
+    expect(warningsOf({ currency: 'Euros' })).toMatchObject([
+      { code: 'unreadable_currency', pointer: '/currency' },
+    ]);
+  });
+
+  it('has the currency of the shop, never the one the buyer saw', () => {
+    const [placed, ordered] = entriesOf(
+      'orders/create',
+      anOrder({ currency: null, total_price_set: toMoney('67.35') }),
+    );
+    expect(placed).toMatchObject({ value: 67.35, currency: 'EUR' });
+    expect(ordered).toMatchObject({ value: 59.97, currency: 'EUR' });
+  });
+
+  it('is the one at the time of the order, whatever was edited or returned since', () => {
+    const later = { current_total_price: '10.00', current_subtotal_price: '5.00' };
+    expect(entriesOf('orders/create', anOrder(later))[0]?.value).toBe(67.35);
+  });
+
+  it('of a line that cannot be read is told with a warning', () => {
+    const lines = [aLine({ price: 'dear' }), aLine({ quantity: 1.5 }), aLine({ price: null })];
+    const [, ...ordered] = mapTopic('orders/create', anOrder({ line_items: lines })).entries;
+    expect(ordered).toMatchObject([
+      {
+        entry: { properties: { ItemPrice: 'dear' } },
+        warnings: [{ code: 'unreadable_amount', pointer: '/line_items/0/price' }],
+      },
+      { warnings: [{ code: 'unreadable_amount', pointer: '/line_items/1/quantity' }] },
+      { warnings: [{ code: 'no_amount', pointer: '/line_items/2/price' }] },
+    ]);
+    for (const { entry } of ordered) expect(entry).not.toHaveProperty('value');
   });
 
   it('adds subtotal and shipping exactly', () => {
     const total_shipping_price_set = { shop_money: { amount: '0.2' } };
     const order = anOrder({ subtotal_price: '0.1', total_shipping_price_set });
-    expect(entriesOf('orders/create', order, 'subtotal_and_shipping')[0]?.value).toBe(0.3);
+    expect(
+      entriesOf('orders/create', order, {
+        orderValue: 'subtotal_and_shipping',
+      })[0]?.value,
+    ).toBe(0.3);
   });
 
   it.each([
@@ -216,6 +425,16 @@ describe('what becomes of an order', () => {
         properties,
       }),
     ]);
+  });
+
+  it('says where its parcels are', () => {
+    const tracking = { tracking_company: 'UPS', tracking_number: '1Z2345' };
+    const order = anOrder({ fulfillments: [{ id: 31, ...tracking }] });
+    for (const topic of ['orders/fulfilled', 'orders/partially_fulfilled']) {
+      expect(entriesOf(topic, order)).toMatchObject([
+        { properties: { TrackingCompany: 'UPS', TrackingNumber: '1Z2345' } },
+      ]);
+    }
   });
 
   it('is Fulfilled Partial Order for each fulfilment, with what it holds', () => {
@@ -265,24 +484,97 @@ describe('what becomes of an order', () => {
   );
 });
 
+const nobody = {
+  email: null,
+  contact_email: null,
+  phone: null,
+  customer: null,
+  shipping_address: null,
+};
+
 describe('the buyer of an order', () => {
-  const buyerOf = (overrides: object) => {
-    const nobody = { email: null, contact_email: null, phone: null, customer: null };
-    const order = anOrder({ ...nobody, shipping_address: null, ...overrides });
-    return mapTopic('orders/create', order).people[0]?.person;
-  };
+  const buyerOf = (overrides: Readonly<Record<string, unknown>>) =>
+    mapTopic('orders/create', anOrder({ ...nobody, ...overrides })).people[0]?.person;
+
+  const ada = 'ada@klaviyo-demo.com';
+  const till = { id: 42, email: 'till@klaviyo-demo.com', phone: '+442071838750' };
 
   it.each([
     [{ email: 'a@klaviyo-demo.com', contact_email: 'b@klaviyo-demo.com' }, 'a@klaviyo-demo.com'],
     [{ email: '', contact_email: 'b@klaviyo-demo.com' }, 'b@klaviyo-demo.com'],
+    [{ email: 'n/a', contact_email: 'b@klaviyo-demo.com' }, 'b@klaviyo-demo.com'],
+    [{ email: 'n/a' }, 'n/a'],
     [{ customer: { email: 'c@klaviyo-demo.com' } }, 'c@klaviyo-demo.com'],
   ])('has the first e-mail address there is: %j', (overrides, email) => {
     expect(buyerOf(overrides)).toEqual({ email });
   });
 
   it.each([
-    [{ phone: '+16175551212', customer: { phone: '+442071838750' } }, '+16175551212'],
-    [{ customer: { phone: '+442071838750' }, billing_address: anAddress() }, '+442071838750'],
+    ['has the same address', { id: 42, email: ada }, { email: ada, distinct_id: '42' }],
+    [
+      'writes it otherwise',
+      { id: 42, email: ' Ada@Klaviyo-Demo.com' },
+      { email: ada, distinct_id: '42' },
+    ],
+    ['has none', { id: 42, email: null }, { email: ada, distinct_id: '42' }],
+    [
+      'has none, and a number',
+      { id: 42, phone: '+442071838750' },
+      { email: ada, phone_number: '+442071838750', distinct_id: '42' },
+    ],
+    ['has another address', till, { email: ada }],
+  ])('with an e-mail address is the customer where that %s', (_what, customer, expected) => {
+    expect(buyerOf({ email: ada, customer })).toEqual(expected);
+  });
+
+  it('does not get the number of a customer with another address, but keeps its own', () => {
+    const order = { email: ada, phone: '+16175551212', customer: till };
+    expect(buyerOf(order)).toEqual({ email: ada, phone_number: '+16175551212' });
+  });
+
+  it('has the number of the customer in every order, whichever number an order has', () => {
+    const customer = { ...till, email: ada };
+    const expected = { email: ada, phone_number: '+442071838750', distinct_id: '42' };
+    expect(buyerOf({ email: ada, phone: '+16175551212', customer })).toEqual(expected);
+    expect(buyerOf({ email: ada, phone: null, customer })).toEqual(expected);
+  });
+
+  it.each([
+    [
+      'the customer where the number is the same',
+      { ...till, email: ada, phone: '+16175551212' },
+      { email: ada, phone_number: '+16175551212', distinct_id: '42' },
+    ],
+    [
+      'the customer where that has neither number nor address',
+      { id: 42 },
+      { phone_number: '+16175551212', distinct_id: '42' },
+    ],
+    ['another than a customer with another number', till, { phone_number: '+16175551212' }],
+    [
+      'the customer without the number where that has an address alone',
+      { id: 42, email: ada },
+      { email: ada, distinct_id: '42' },
+    ],
+  ])('without an e-mail address and with a number is %s', (_what, customer, expected) => {
+    expect(buyerOf({ phone: '+1 617-555-1212', customer })).toEqual(
+      'phone_number' in expected && !('email' in expected)
+        ? { ...expected, phone_number: '+1 617-555-1212' }
+        : expected,
+    );
+  });
+
+  it.each([
+    ['an e-mail address', { email: ada }, { email: ada }],
+    ['a customer', { customer: { id: 42 } }, { distinct_id: '42' }],
+    ['a number', { phone: '+442071838750' }, { phone_number: '+442071838750' }],
+  ])('does not have the numbers of addresses where there is %s', (_what, named, expected) => {
+    const addresses = { billing_address: anAddress(), shipping_address: anAddress() };
+    expect(buyerOf({ ...named, ...addresses })).toEqual(expected);
+  });
+
+  it.each([
+    [{ billing_address: anAddress() }, '+16175551212'],
     [
       { billing_address: anAddress(), shipping_address: { phone: '+442071838750' } },
       '+16175551212',
@@ -291,16 +583,26 @@ describe('the buyer of an order', () => {
       { shipping_address: anAddress({ phone: '020 7183 8750', country_code: 'GB' }) },
       '+442071838750',
     ],
-    [{ customer: { default_address: anAddress() } }, '+16175551212'],
-    [{ shipping_address: { phone: 'by pigeon', country_code: 'US' } }, 'by pigeon'],
-  ])('has the first phone number there is: %j', (overrides, phone) => {
+    [
+      { billing_address: anAddress({ phone: null }), shipping_address: anAddress() },
+      '+16175551212',
+    ],
+  ])('is named by an address where nothing else does: %j', (overrides, phone) => {
     expect(buyerOf(overrides)).toEqual({ phone_number: phone });
   });
 
-  it('is nobody where all of it is hidden, and no order of theirs is forgotten', () => {
-    expect(buyerOf({})).toBeUndefined();
-    const hidden = '{"id":1001,"email":null,"phone":null,"customer":null}';
-    expect(sentOf('orders/create', hidden)).toEqual(['unknown_person']);
+  it.each([
+    [
+      'the recipient of a gift',
+      {
+        billing_address: anAddress({ phone: null, first_name: 'Ruth' }),
+        shipping_address: anAddress(),
+      },
+    ],
+    ['a number that is none', { shipping_address: { phone: 'by pigeon', country_code: 'US' } }],
+    ['an address of the customer', { customer: { default_address: anAddress() } }],
+  ])('is not %s', (_what, overrides) => {
+    expect(buyerOf(overrides)).toBeUndefined();
   });
 
   it.each([
@@ -321,5 +623,33 @@ describe('the buyer of an order', () => {
         },
       },
     ]);
+  });
+});
+
+describe('an order without a buyer', () => {
+  it.each(['orders/create', 'orders/fulfilled', 'orders/partially_fulfilled', 'orders/cancelled'])(
+    'is skipped with all its parts: %s',
+    (topic) => {
+      const lines = [aLine(), aLine({ id: 502 }), aLine({ id: 503 })];
+      const order = anOrder({ ...nobody, email: '', source_name: 'pos', line_items: lines });
+      const { entries, skipped, people } = mapTopic(topic, order);
+      expect([entries, skipped, people]).toEqual([[], [{ reason: 'anonymous' }], []]);
+    },
+  );
+
+  it('is named by the id of the customer where an app may not see more', () => {
+    const order = anOrder({ ...nobody, customer: { id: 42, default_address: { id: 7 } } });
+    expect(entriesOf('orders/create', order)).toMatchObject([
+      { event_name: 'Placed Order', distinct_id: '42' },
+      { event_name: 'Ordered Product', distinct_id: '42' },
+    ]);
+  });
+
+  it('is looked up where the webhook was set up without the fields of a person', () => {
+    const bare = '{"id":1001,"total_price":"5.00","currency":"EUR"}';
+    expect(mapTopic('orders/create', bare).entries).toMatchObject([
+      { personKeys: [`order:${shop}:1001`] },
+    ]);
+    expect(sentOf('orders/create', bare)).toEqual(['unknown_person']);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { aRefund, aTransaction, shop } from '../../support/shopify.js';
+import { anOrder, aRefund, aTransaction, shop } from '../../support/shopify.js';
 import { entriesOf, mapTopic, sentOf } from './fixture.js';
 
 const refunded = (...transactions: readonly unknown[]) =>
@@ -17,6 +17,7 @@ describe('refunds/create', () => {
         {
           lane: 'events',
           index: 0,
+          id: '801',
           personKeys: [`order:${shop}:1001`],
           entry: {
             event_name: 'Refunded Order',
@@ -60,16 +61,43 @@ describe('refunds/create', () => {
   });
 
   it.each([
-    ['did not succeed', { status: 'failure' }],
-    ['has not succeeded yet', { status: 'pending' }],
-    ['is no refund', { kind: 'sale' }],
-    ['is void', { kind: 'void' }],
-  ])('does not count a transaction that %s', (_why, overrides) => {
+    ['did not succeed', { status: 'failure' }, 'failed'],
+    ['met an error', { status: 'error' }, 'failed'],
+    ['is no refund', { kind: 'sale' }, 'no_amount'],
+    ['is void', { kind: 'void' }, 'no_amount'],
+    ['is a test', { test: true }, 'test'],
+  ])('does not count a transaction that %s', (_why, overrides, reason) => {
     const other = aTransaction({ amount: '100.00', currency: 'USD', ...overrides });
     expect(refunded(other, aTransaction())).toMatchObject({ value: 19.99, currency: 'EUR' });
     expect(mapTopic('refunds/create', aRefund({ transactions: [other] }))).toMatchObject({
       entries: [],
-      skipped: [{ reason: 'no_amount' }],
+      skipped: [{ reason, id: '801' }],
+    });
+  });
+
+  it.each(['pending', 'awaiting_response', 'unknown', null])(
+    'waits for the result of a transaction that is %s: with it the sum would be wrong',
+    (status) => {
+      const pending = aTransaction({ status });
+      for (const transactions of [[pending], [aTransaction(), pending]]) {
+        expect(mapTopic('refunds/create', aRefund({ transactions }))).toMatchObject({
+          entries: [],
+          skipped: [{ reason: 'pending', id: '801' }],
+        });
+      }
+    },
+  );
+
+  it('counts pending transactions at once where that is set', () => {
+    const transactions = [aTransaction(), aTransaction({ status: 'pending', amount: '5.01' })];
+    const settings = { pendingRefunds: 'count' } as const;
+    expect(entriesOf('refunds/create', aRefund({ transactions }), settings)).toMatchObject([
+      { insert_id: 'shopify:801', value: 25, currency: 'EUR' },
+    ]);
+    const failed = [aTransaction({ status: 'failure' })];
+    expect(mapTopic('refunds/create', aRefund({ transactions: failed }), settings)).toMatchObject({
+      entries: [],
+      skipped: [{ reason: 'failed' }],
     });
   });
 
@@ -90,10 +118,25 @@ describe('refunds/create', () => {
     });
   });
 
-  it('has no value where amounts cannot be added up', () => {
-    expect(refunded(aTransaction(), aTransaction({ currency: 'USD' }))).not.toHaveProperty('value');
-    expect(refunded(aTransaction(), aTransaction({ amount: null }))).not.toHaveProperty('value');
-    expect(refunded(aTransaction({ currency: null }))).toMatchObject({ value: 19.99 });
+  it.each([
+    ['are of several currencies', { currency: 'USD' }, 'several_currencies', '19.99 USD'],
+    ['cannot be read', { amount: 'all of it' }, 'unreadable_amount', 'all of it EUR'],
+    ['are missing', { amount: null }, 'no_amount', 'EUR'],
+  ])('has no value and a warning where amounts %s', (_what, overrides, code, text) => {
+    const transactions = [aTransaction(), aTransaction(overrides)];
+    const [entry] = mapTopic('refunds/create', aRefund({ transactions })).entries;
+    expect(entry?.entry).not.toHaveProperty('value');
+    expect(entry).toMatchObject({
+      entry: { properties: { Amounts: ['19.99 EUR', text] } },
+      warnings: [{ code }],
+    });
+  });
+
+  it('without a currency has a value and a warning', () => {
+    const transactions = [aTransaction({ currency: null })];
+    expect(mapTopic('refunds/create', aRefund({ transactions })).entries).toMatchObject([
+      { entry: { value: 19.99 }, warnings: [{ code: 'no_currency' }] },
+    ]);
   });
 
   it('takes the time it was made where it has no other, and asks for nobody without an order', () => {
@@ -116,5 +159,87 @@ describe('refunds/create', () => {
       personKeys: [`order:${shop}:820982911946154508`],
       entry: { insert_id: 'shopify:929361464912345678', order_id: '820982911946154508' },
     });
+  });
+});
+
+describe('orders/updated', () => {
+  const updated = (overrides: Readonly<Record<string, unknown>>) =>
+    mapTopic('orders/updated', anOrder(overrides));
+
+  it('gives a refund once it succeeded, as the same event as refunds/create and for the buyer', () => {
+    const pending = { refunds: [aRefund({ transactions: [aTransaction({ status: 'pending' })] })] };
+    expect(updated(pending)).toMatchObject({
+      entries: [],
+      skipped: [{ reason: 'pending', id: '801' }],
+    });
+    const [fromOrder] = updated({ refunds: [aRefund()] }).entries;
+    const [fromRefund] = entriesOf('refunds/create', aRefund());
+    const buyer = {
+      email: 'ada@klaviyo-demo.com',
+      phone_number: '+16175551212',
+      distinct_id: '42',
+    };
+    expect(fromOrder?.entry).toEqual({ ...fromRefund, ...buyer });
+  });
+
+  it('gives each refund of the order by itself', () => {
+    const refunds = [
+      aRefund(),
+      aRefund({ id: 802, transactions: [aTransaction({ status: 'pending' })] }),
+      aRefund({ id: 803, transactions: [aTransaction({ status: 'failure' })] }),
+      aRefund({ id: 804, transactions: [aTransaction({ amount: '5.00' })] }),
+    ];
+    expect(updated({ refunds })).toMatchObject({
+      entries: [
+        { index: 0, id: '801', entry: { insert_id: 'shopify:801', value: 19.99 } },
+        { index: 3, id: '804', entry: { insert_id: 'shopify:804', value: 5 } },
+      ],
+      skipped: [
+        { reason: 'pending', id: '802' },
+        { reason: 'failed', id: '803' },
+      ],
+    });
+  });
+
+  it('names the place of what it cannot read', () => {
+    const refunds = [aRefund({ transactions: [aTransaction({ amount: 'all' })] })];
+    expect(updated({ refunds }).entries).toMatchObject([
+      { warnings: [{ pointer: '/refunds/0/transactions/0/amount' }] },
+    ]);
+  });
+
+  it('takes the currency of the order where a transaction has none and the buyer paid in it', () => {
+    const refunds = [aRefund({ transactions: [aTransaction({ currency: null })] })];
+    const inEuros = { refunds, presentment_currency: 'EUR' };
+    expect(updated(inEuros).entries).toMatchObject([{ entry: { value: 19.99, currency: 'EUR' } }]);
+    const [inDollars] = updated({ refunds }).entries;
+    expect(inDollars?.entry).not.toHaveProperty('currency');
+  });
+
+  it.each([
+    ['no refund', { refunds: [] }, 'no_refund'],
+    ['nothing of refunds', { refunds: null }, 'no_refund'],
+    ['a test order', { refunds: [aRefund()], test: true }, 'test'],
+    [
+      'an order without a buyer',
+      {
+        refunds: [aRefund()],
+        email: null,
+        contact_email: null,
+        phone: null,
+        customer: null,
+        shipping_address: null,
+      },
+      'anonymous',
+    ],
+  ])('goes no further with %s', (_what, overrides, reason) => {
+    expect(updated(overrides)).toMatchObject({ entries: [], skipped: [{ reason }] });
+  });
+
+  it('leaves out refunds that were recorded long ago, perhaps by another integration', () => {
+    const late = { updated_at: '2026-03-07T09:00:00-05:00', refunds: [aRefund()] };
+    expect(updated(late)).toMatchObject({ entries: [], skipped: [{ reason: 'old_refund' }] });
+    const soon = { ...late, updated_at: '2026-03-05T09:00:00-05:00' };
+    expect(updated(soon).entries).toHaveLength(1);
   });
 });
