@@ -41,7 +41,8 @@ async function* gunzip(raw: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void>
   }
   // It reads on after the end of one member: files of several are common.
   const stream = createGunzip({ chunkSize: chunkBytes });
-  pipeline(Readable.from(chunks), stream, () => undefined);
+  // No chunks ahead: how far the file is read tells how far the import is.
+  pipeline(Readable.from(chunks, { highWaterMark: 1 }), stream, () => undefined);
   try {
     for await (const chunk of stream) yield Buffer.from(chunk as Uint8Array);
   } catch (error) {

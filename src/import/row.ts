@@ -31,7 +31,9 @@ export function toText({ bytes, number }: Line): string {
 }
 
 export function toFault({ bytes, isCut }: Line): string | null {
-  return isCut || isUtf8(bytes) ? null : 'is not valid UTF-8: save the file as UTF-8';
+  return isCut || isUtf8(bytes)
+    ? null
+    : 'is not valid UTF-8: save the file as UTF-8, or name its --encoding';
 }
 
 /** One JSON text a line. Whether it is JSON the relay says. */
