@@ -7,7 +7,8 @@ import { toBackfillBefore, type DraftContext } from './draft.js';
 import { draftSourceEntry, type DraftedSourceEntry } from './draft-source-entry.js';
 import { createLedgers } from './ledger.js';
 import { limits } from './limits.js';
-import { findPeople, toFactKey, toFacts, type Complete, type GetFacts } from './people.js';
+import { Devices } from './devices.js';
+import { findPeople, toFactKey, toFacts, type Finding, type GetFacts } from './people.js';
 import { createToE164, type ToE164 } from './phone.js';
 import type { ActivityPart, SourceActivity } from './source-activity.js';
 import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
@@ -68,6 +69,7 @@ export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'>
 export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
   const { store, metrics, clock, newId, shape = asItIs } = deps;
   const toE164 = createToE164(deps.defaultCountry);
+  const devices = new Devices();
   const toContext = ({ firstAcceptedAt }: SourcePost): DraftContext => {
     const acceptedAt = clock.now();
     const first = { acceptedAt: firstAcceptedAt ?? acceptedAt, afterMs: deps.backfillAfterMs };
@@ -76,23 +78,23 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
   };
   const accept: AcceptFromSource = async (posted, { strict, isAgain = false }) => {
     const slices = new Slices(clock);
-    const post = isAgain ? posted : await shapeInSlices(posted, shape, slices);
-    const { source, delivery } = post;
+    const shaped = isAgain ? posted : await shapeInSlices(posted, shape, slices);
+    const { source, delivery } = shaped;
     const deliveryKey = delivery === undefined ? null : toFactKey(source, 'delivery', delivery);
     if (deliveryKey !== null && (await store.getFacts([deliveryKey]))[0] === known) {
-      deps.activity.add(post, [{ outcome: 'skipped', reason: 'repeat' }]);
+      deps.activity.add(shaped, [{ outcome: 'skipped', reason: 'repeat' }]);
       return { ...nothingTaken, repeat: true };
     }
-    const getFacts: GetFacts = (keys) => store.getFacts(keys);
-    const { complete, people } = await findPeople(post, getFacts, slices);
-    const drafted = await draftAll(post, { complete, context: toContext(post), slices });
+    const finding = { getFacts: (keys: readonly string[]) => store.getFacts(keys), toE164, slices };
+    const { post, facts } = await completeAll(shaped, devices, finding);
+    const drafted = await draftAll(post, { context: toContext(post), slices });
     if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
     if (strict && rejected.length > 0) {
       for (const { draft } of isAgain ? [] : drafted) count(metrics, draft.lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
-    const taken = await take({ ...post, people }, drafted, { ...deps, toE164, slices });
+    const taken = await take(post, drafted, { ...deps, facts, toE164, slices });
     if (taken.kind === 'refused') return taken;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
     if (deliveryKey !== null)
@@ -113,11 +115,11 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
 async function take(
   post: SourcePost,
   drafted: readonly DraftedSourceEntry[],
-  { store, metrics, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
+  { store, metrics, facts, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
 ): Promise<RefusedAll | Appended> {
   const drafts = drafted.map(({ draft }) => draft);
   const [factsPut, appended] = await Promise.all([
-    putAllFacts(post, { store, toE164, slices }),
+    putAllFacts(post, { store, facts, toE164, slices }),
     drafts.length === 0 ? nothing : store.append(drafts),
   ]);
   if (!appended.ok) {
@@ -187,8 +189,24 @@ const tooLarge: readonly Rejected[] = [
   },
 ];
 
+/** Adds to each entry what is known of its person and its device. */
+async function completeAll(
+  post: SourcePost,
+  devices: Devices,
+  finding: Finding,
+): Promise<{ readonly post: SourcePost; readonly facts: readonly Fact[] }> {
+  const found = await findPeople(post, finding);
+  const { complete, facts } = await devices.find(post, { ...finding, complete: found.complete });
+  const entries: SourceEntry[] = [];
+  for (const entry of post.entries) {
+    if (finding.slices.isOver()) await finding.slices.next();
+    const completed = complete(entry);
+    if (completed !== null) entries.push(completed);
+  }
+  return { post: { ...post, entries, people: found.people }, facts };
+}
+
 type Drafting = {
-  readonly complete: Complete;
   readonly context: DraftContext;
   readonly slices: Slices;
 };
@@ -196,13 +214,13 @@ type Drafting = {
 /** Null where it comes to more than the relay takes at once. */
 async function draftAll(
   { source, entries }: SourcePost,
-  { complete, context, slices }: Drafting,
+  { context, slices }: Drafting,
 ): Promise<readonly DraftedSourceEntry[] | null> {
   const drafted: DraftedSourceEntry[] = [];
   let bytes = 0;
   for (const entry of entries) {
     if (slices.isOver()) await slices.next();
-    const one = draftSourceEntry(source, complete(entry), context);
+    const one = draftSourceEntry(source, entry, context);
     bytes += one.draft.payload.length;
     if (bytes > limits.sourceBytes) return null;
     drafted.push(one);
@@ -234,14 +252,21 @@ async function shapeInSlices(
 
 type PuttingFacts = {
   readonly store: Pick<FactStore, 'putFacts'>;
+  /** Of devices. */
+  readonly facts: readonly Fact[];
   readonly toE164: ToE164;
   readonly slices: Slices;
 };
 
 async function putAllFacts(
   post: SourcePost,
-  { store, toE164, slices }: PuttingFacts,
+  { store, facts, toE164, slices }: PuttingFacts,
 ): ReturnType<FactStore['putFacts']> {
+  for (let from = 0; from < facts.length; from += perStep) {
+    if (slices.isOver()) await slices.next();
+    const factsPut = await store.putFacts(facts.slice(from, from + perStep));
+    if (!factsPut.ok) return factsPut;
+  }
   for (let from = 0; from < post.people.length; from += perStep) {
     if (slices.isOver()) await slices.next();
     const some = post.people.slice(from, from + perStep);

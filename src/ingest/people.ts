@@ -19,31 +19,39 @@ const personSchema = z.object({
   phone_number: z.string().min(1).max(limits.phoneNumberChars).optional(),
 });
 
-/** A name of any length and content as a key of a memo: short, and telling nobody. */
+/** The key of a fact for a name of any length and content: short, and without personal data. */
 export function toFactKey(
   source: string,
-  kind: 'person' | 'delivery' | 'ledger',
+  kind: 'person' | 'delivery' | 'ledger' | 'device',
   name: string,
 ): string {
   return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');
 }
 
-/**
- * What to keep of a request. An identifier that is not valid is left out: it would come back with every
- * later entry of the person. People without a valid identifier are skipped.
- */
+/** What to keep of a request. */
 export function toFacts({ source, people }: SourcePost, toE164: ToE164): readonly Fact[] {
-  return people.flatMap(({ kind, key, person }) => {
-    const { email, phone_number: phone, ...ids } = person;
-    const valid = {
-      ...ids,
-      ...(email !== undefined && isEmail(email) && { email }),
-      ...(phone !== undefined && toE164(phone) !== null && { phone_number: phone }),
-    };
-    const parsed = personSchema.safeParse(valid);
-    if (!parsed.success || Object.keys(parsed.data).length === 0) return [];
-    return [{ kind, key: toFactKey(source, 'person', key), value: JSON.stringify(parsed.data) }];
+  return people.flatMap((known) => {
+    const person = toValidPerson(known, toE164);
+    if (person === null) return [];
+    const key = toFactKey(source, 'person', known.key);
+    return [{ kind: known.kind, key, value: JSON.stringify(person) }];
   });
+}
+
+/**
+ * An identifier that is not valid is left out: it would come back with every later entry of the person.
+ * People without a valid identifier are skipped.
+ */
+function toValidPerson({ person, country }: KnownPerson, toE164: ToE164): Person | null {
+  const { email, phone_number: phone, ...ids } = person;
+  const e164 = phone === undefined ? null : toE164(phone, country);
+  const valid = {
+    ...ids,
+    ...(email !== undefined && isEmail(email) && { email }),
+    ...(e164 !== null && { phone_number: e164 }),
+  };
+  const parsed = personSchema.safeParse(valid);
+  return parsed.success && Object.keys(parsed.data).length > 0 ? parsed.data : null;
 }
 
 /** Names that are looked up in one go. */
@@ -55,14 +63,26 @@ export type FoundPeople = {
   readonly people: readonly KnownPerson[];
 };
 
+export type Finding = {
+  readonly getFacts: GetFacts;
+  readonly toE164: ToE164;
+  readonly slices: Slices;
+};
+
 /** Looks up everybody the entries and the people of a post ask for. */
 export async function findPeople(
   { source, entries, people }: SourcePost,
-  getFacts: GetFacts,
-  slices: Slices,
+  { getFacts, toE164, slices }: Finding,
 ): Promise<FoundPeople> {
-  const sure = people.filter((each) => !isCompleted(each));
-  const known = new Map(sure.map(({ key, person }) => [key, person]));
+  const known = new Map<string, Person>();
+  const keep = (each: KnownPerson): void => {
+    const person = toValidPerson(each, toE164);
+    if (person !== null) known.set(each.key, person);
+  };
+  for (const each of people) {
+    if (slices.isOver()) await slices.next();
+    if (!isCompleted(each)) keep(each);
+  }
   const asked = [...entries, ...people.map(toAsked)].flatMap(toLookedUp);
   const keys = [...new Set(asked)].filter((key) => !known.has(key));
   for (let from = 0; from < keys.length; from += keysPerStep) {
@@ -78,14 +98,28 @@ export async function findPeople(
     const found = isCompleted(each) ? findIdentifiers(toAsked(each), known) : undefined;
     return found === undefined ? each : { ...each, person: { ...each.person, ...found } };
   });
-  for (const { key, person } of completed) {
-    if (Object.keys(person).length > 0) known.set(key, person);
+  for (const each of completed) {
+    if (slices.isOver()) await slices.next();
+    if (isCompleted(each)) keep(each);
   }
   const complete: Complete = (entry) => {
-    const found = findIdentifiers(entry, known);
-    return found === undefined ? entry : { ...entry, entry: { ...entry.entry, ...found } };
+    const reachable = addPhone(entry, toE164);
+    const found = findIdentifiers(reachable, known);
+    if (found === undefined) return reachable;
+    return { ...reachable, entry: { ...reachable.entry, ...found } };
   };
   return { complete, people: completed };
+}
+
+/** A number that is none is left out: the request in which the person gave it has it as a property. */
+function addPhone(sourceEntry: SourceEntry, toE164: ToE164): SourceEntry {
+  const { repeatedPhone, entry, warnings = [] } = sourceEntry;
+  if (repeatedPhone === undefined) return sourceEntry;
+  const number = toE164(repeatedPhone.number, repeatedPhone.country);
+  if (number !== null) return { ...sourceEntry, entry: { ...entry, phone_number: number } };
+  const detail = 'of the traits cannot be brought into E.164 form; the event goes without it';
+  const warning = { code: 'phone_unusable', pointer: '/phone_number', detail };
+  return { ...sourceEntry, warnings: [...warnings, warning] };
 }
 
 /** Whether what others know of the person is added. */

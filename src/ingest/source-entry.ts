@@ -24,6 +24,25 @@ type Part = {
   readonly id?: string | undefined;
 };
 
+/** The browser or app that a request comes from. Several people may use one device. */
+export type Device = {
+  /** Becomes the `anonymous_id` of events. */
+  readonly id: string;
+  /**
+   * True: the entry is an event whose only purpose is that Klaviyo joins the earlier events of the
+   * device to the person. It is left out where the device had no event without a person, and where
+   * another person was seen with the device.
+   */
+  readonly isJoin?: boolean;
+};
+
+/** A phone number that the source repeats with every event of a person. */
+export type RepeatedPhone = {
+  readonly number: string;
+  /** Name or ISO 3166 code of the person's country. */
+  readonly country?: string | undefined;
+};
+
 /** One event or profile that a source's request becomes. */
 export type SourceEntry = Part & {
   readonly lane: Lane;
@@ -39,6 +58,19 @@ export type SourceEntry = Part & {
   readonly personKeys?: readonly string[];
   /** Identifiers that count only where neither the entry nor an earlier request names the person. */
   readonly fallback?: Person;
+  /**
+   * An e-mail address that may be another person's. It counts only where nothing else gives the person
+   * an e-mail address or a phone number, and then alone: it replaces all other identifiers.
+   */
+  readonly lastResort?: string;
+  /**
+   * The device of the person. Its id is added to an event where no other person was seen with the
+   * device: Klaviyo merges the profiles that one event names. An event that names nobody else gets the
+   * identifiers of the one person who was seen with the device.
+   */
+  readonly device?: Device;
+  /** Added to an event where it can be brought into E.164 form, else left out with a warning. */
+  readonly repeatedPhone?: RepeatedPhone;
   /** Names under which an earlier request may have said which id the person has. That id replaces `distinct_id`. */
   readonly idKeys?: readonly string[];
   readonly warnings?: readonly SourceWarning[];
@@ -50,6 +82,8 @@ export type KnownPerson = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'
   readonly key: string;
   /** Completed by `personKeys`, `fallback` and `idKeys`, as an entry is, before it is kept. */
   readonly person: Person;
+  /** Name or ISO 3166 code of the person's country, for the phone number. */
+  readonly country?: string | undefined;
 };
 
 /**
