@@ -16,6 +16,8 @@ export type Input = {
 };
 
 const chunkBytes = 262_144;
+/** They come to many times as much text, and what is read ahead counts as done. */
+const compressedChunkBytes = 16_384;
 
 type Options = {
   readonly stdin: Readable;
@@ -61,7 +63,7 @@ function toDecoded(path: string, encoding: string | null): Pick<Input, 'open' | 
   let isRead = (): number => 0;
   return {
     open(offset) {
-      const stream = readFrom(path, 0);
+      const stream = createReadStream(path, { highWaterMark: compressedChunkBytes });
       isRead = () => stream.bytesRead;
       return skip(decode(stream, encoding), offset);
     },

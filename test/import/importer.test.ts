@@ -462,7 +462,11 @@ describe('an input as people have it', () => {
     expect(cut.counts.read % 500).toBe(0);
     writeFileSync(input, bytes);
     await expect(runImport(options, someDeps(input))).rejects.toThrow('has changed');
-    const whole = await runImport({ ...options, restart: true }, someDeps(input));
+    const positions: number[] = [];
+    const moved = (at: { position: number }) => void positions.push(at.position);
+    const deps = someDeps(input, { report: { ...quiet, moved } });
+    const whole = await runImport({ ...options, restart: true }, deps);
+    expect(positions[0]).toBeLessThan(bytes.length / 2);
     expect(whole).toMatchObject({ stopped: null, counts: { read: 20_000 } });
     expect(new Set(received.flatMap(({ lines }) => lines)).size).toBe(20_000);
   });
