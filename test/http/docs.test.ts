@@ -74,6 +74,7 @@ describe('openapi.yaml', () => {
         'POST /v1/track',
         'POST /webhooks/shopify',
         'POST /webhooks/stripe',
+        'POST /webhooks/woocommerce',
       ].sort(),
     );
   });

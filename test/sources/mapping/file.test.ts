@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ConfigError, loadConfig } from '../../../src/config.js';
+import { sourceNames } from '../../../src/sources/list.js';
 
 let folder: string;
 beforeEach(() => {
@@ -64,7 +65,7 @@ describe('MAPPING_FILE', () => {
       'MAPPING_FILE: /woo is not a field of a mapping',
     ]);
     expect(problemsOf(() => load('[]'))).toEqual([
-      'MAPPING_FILE: it must hold segment, shopify, stripe, or some of them',
+      `MAPPING_FILE: it must hold ${sourceNames.join(', ')}, or some of them`,
     ]);
   });
 
@@ -100,7 +101,7 @@ describe('a MAPPING_FILE that leads to a file of secrets', () => {
 
   it('whose name of a source is misspelt gets a suggestion', () => {
     expect(problemsOf(() => load('shoppify: {}\n'))).toEqual([
-      'MAPPING_FILE: it must hold segment, shopify, stripe, or some of them; did you mean shopify?',
+      `MAPPING_FILE: it must hold ${sourceNames.join(', ')}, or some of them; did you mean shopify?`,
     ]);
   });
 });

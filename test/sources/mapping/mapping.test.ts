@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { sourceNames } from '../../../src/sources/list.js';
 import { explainMapping } from '../../../src/sources/mapping/explain.js';
 import { applyMapping, toMapping, type Mapping } from '../../../src/sources/mapping/mapping.js';
 import type { SourcePost } from '../../../src/ingest/source-entry.js';
@@ -248,7 +249,7 @@ it('a mapping loses no property but those it is told to, whatever the names', ()
 describe('what is wrong with a mapping', () => {
   it.each<[string, unknown, readonly string[]]>([
     ['a source that is none', { woo: {} }, ['/woo is not a field of a mapping']],
-    ['a list', [], [' must hold segment, shopify, stripe, or some of them']],
+    ['a list', [], [` must hold ${sourceNames.join(', ')}, or some of them`]],
     [
       'a part that is none',
       { stripe: { metric: {} } },
@@ -423,6 +424,7 @@ describe('the explanation of a mapping', () => {
         ],
       },
       { source: 'stripe', lines: ['properties: none'] },
+      { source: 'woocommerce', lines: ['all on, as it comes'] },
     ]);
   });
 });

@@ -1,0 +1,54 @@
+import type { JsonObject } from '../../json.js';
+import type { SourcePost } from '../../ingest/source-entry.js';
+import { asId, asObject, asText } from '../json.js';
+import { mapCustomer } from './customers.js';
+import { mapOrder } from './orders.js';
+import { toShop, type WooMap, type WooRules } from './request.js';
+
+const maps: ReadonlyMap<string, WooMap> = new Map([
+  ['order.created', mapOrder],
+  ['order.updated', mapOrder],
+  ['order.restored', mapOrder],
+  ['customer.created', mapCustomer],
+  ['customer.updated', mapCustomer],
+]);
+
+type Posted = {
+  readonly topic: string;
+  /** X-WC-Webhook-Source: the URL of the shop. */
+  readonly shopUrl: string | undefined;
+  readonly body: unknown;
+  readonly rules: WooRules;
+};
+
+/**
+ * From one webhook to entries. The delivery's id in the headers does not name the request: WooCommerce
+ * makes it of the webhook's id and the second, so that two orders of one second share it.
+ */
+export function mapWoo({ topic, shopUrl, body, rules }: Posted): SourcePost {
+  const payload = asObject(body);
+  const reason = findSkipReason(topic, payload);
+  const request = { topic, shop: toShop(payload, shopUrl), payload, rules };
+  const map = reason === null ? maps.get(topic) : undefined;
+  const made = map?.(request) ?? {
+    entries: [],
+    people: [],
+    skipped: [{ reason: reason ?? 'unmapped' }],
+  };
+  const id = asId(payload.id);
+  const skipped = made.skipped.map((part) => ({ ...(id !== undefined && { id }), ...part }));
+  return { source: 'woocommerce', topic, ...made, skipped };
+}
+
+/** Why a payload holds nothing to map. Null: the map of its topic decides. */
+function findSkipReason(topic: string, payload: JsonObject): string | null {
+  if (topic.endsWith('.deleted')) return 'deleted';
+  if (!maps.has(topic)) return 'unmapped';
+  // The user whom the webhook belongs to may not see the order, or was deleted.
+  if (asText(payload.code)?.startsWith('woocommerce_rest_') === true) return 'shop_error';
+  // REST API before v1: the order is a member.
+  if (payload.id === undefined && ('order' in payload || 'customer' in payload)) {
+    return 'legacy_version';
+  }
+  return asId(payload.id) === undefined ? 'no_payload' : null;
+}

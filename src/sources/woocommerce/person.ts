@@ -1,0 +1,60 @@
+import type { JsonObject } from '../../json.js';
+import { createToE164 } from '../../ingest/phone.js';
+import type { Person } from '../../ingest/source-entry.js';
+import { asId, asObject, asText } from '../json.js';
+import type { WooRequest } from './request.js';
+
+/** Without a default country: a billing address names its own. */
+const toE164 = createToE164();
+
+/**
+ * The person of an order: whom the order is billed to. The e-mail address of a customer's account may
+ * be another, and an order does not have it; the shipping address may be somebody else's.
+ */
+export function toBuyer({ billing }: JsonObject): Person {
+  const address = asObject(billing);
+  const email = asText(address.email);
+  const phone = toBillingPhone(address);
+  return {
+    ...(email !== undefined && { email }),
+    ...(phone !== undefined && { phone_number: phone }),
+  };
+}
+
+/** Without a number that is none: one event of an order is enough to report it. */
+export function toReadable({ phone_number: phone, ...person }: Person): Person {
+  const isReadable = phone !== undefined && toE164(phone) !== null;
+  return isReadable || Object.keys(person).length === 0
+    ? { ...person, ...(phone !== undefined && { phone_number: phone }) }
+    : person;
+}
+
+/** A number as its owner typed it, mostly without the country's prefix. */
+export function toBillingPhone(address: JsonObject): string | undefined {
+  const phone = asText(address.phone);
+  return phone === undefined ? undefined : (toE164(phone, asText(address.country)) ?? phone);
+}
+
+/** The id of a customer's account. Absent where the order is a guest's: 0. */
+export function toCustomerId(id: unknown): string | undefined {
+  const text = asId(id);
+  return text === undefined || /^0*$/.test(text) ? undefined : text;
+}
+
+/** The name under which a customer's account is remembered. */
+export function toCustomerKey({ shop }: Pick<WooRequest, 'shop'>, id: string): string {
+  return `customer:${shop}:${id}`;
+}
+
+/** For an order without an e-mail address and a phone number. */
+export function toAccount(request: WooRequest): {
+  readonly personKeys?: readonly string[];
+  readonly fallback?: Person;
+} {
+  const id = toCustomerId(request.payload.customer_id);
+  if (id === undefined) return {};
+  const personKeys = [toCustomerKey(request, id)];
+  return request.rules.hasCustomerIds
+    ? { personKeys, fallback: { distinct_id: id } }
+    : { personKeys };
+}
