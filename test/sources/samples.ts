@@ -51,6 +51,8 @@ export const samples: readonly Sample[] = [
   ofShopify('orders/partially_fulfilled', shopify.anOrder({ fulfillments: [{ id: 2 }] })),
   ofShopify('orders/paid', shopify.anOrder()),
   ofShopify('refunds/create', shopify.aRefund()),
+  ofShopify('fulfillments/update', shopify.aFulfilment({ shipment_status: 'delivered' })),
+  ofShopify('fulfillment_events/create', shopify.aFulfilmentEvent()),
   ofShopify('checkouts/create', shopify.aCheckout()),
   ofShopify('checkouts/update', shopify.aCheckout()),
   ofShopify('customers/create', shopify.aCustomer()),

@@ -1,3 +1,4 @@
+import { addAnonymousOrders } from './anonymous.js';
 import { mapCheckout } from './checkouts.js';
 import { mapCustomer } from './customers.js';
 import { mapFulfilment, mapFulfilmentEvent } from './fulfilments.js';
@@ -45,7 +46,7 @@ export function mapShopify({ body, delivery, ...named }: Posted): SourcePost {
     source: 'shopify',
     topic,
     ...(delivery !== undefined && { delivery }),
-    ...map(request),
+    ...addAnonymousOrders(request, map(request)),
     people: topic.startsWith('orders/') ? toKnownBuyers(shop, payload) : [],
   };
 }

@@ -10,7 +10,10 @@ import { newestRules } from '../../support/revisions.js';
 
 type Settings = { readonly orderValue?: OrderValue; readonly pendingRefunds?: PendingRefunds };
 
-/** `payload`: a value, or JSON where its digits matter. */
+/**
+ * What a webhook becomes while nothing is known of earlier ones. `payload`: a value, or JSON where its
+ * digits matter.
+ */
 export function mapTopic(
   topic: string,
   payload: unknown,
@@ -20,7 +23,14 @@ export function mapTopic(
   const parsed = parseJson(text);
   if (!parsed.ok) throw new Error(parsed.fault.detail);
   const settings = { orderValue, pendingRefunds };
-  return mapShopify({ topic, shop, delivery: 'wh-1', body: parsed.value, ...settings });
+  const request = { topic, shop, delivery: 'wh-1', body: parsed.value, ...settings };
+  const { ledger, ...post } = mapShopify(request);
+  const { entries = [], skipped = [] } = ledger?.resolve(null) ?? {};
+  return {
+    ...post,
+    entries: [...post.entries, ...entries],
+    skipped: [...post.skipped, ...skipped],
+  };
 }
 
 export function entriesOf(
