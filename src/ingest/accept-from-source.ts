@@ -25,6 +25,8 @@ export type AcceptedFromSource =
       readonly rejected: readonly Rejected[];
       /** What could not be read or was altered, with the index of its entry. */
       readonly warnings: readonly (SourceWarning & { readonly index: number })[];
+      /** Why parts that the ledger of the post decides on are not sent. */
+      readonly skipped?: readonly string[];
       /** This very delivery was taken before, so nothing was done. */
       readonly repeat: boolean;
     }
@@ -105,10 +107,28 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     const warnings = drafted.flatMap((each) =>
       each.warnings.map((warning) => ({ index: each.index, ...warning })),
     );
-    return { kind: 'taken', accepted, duplicates, waiting: 0, rejected, warnings, repeat: false };
+    return {
+      kind: 'taken',
+      accepted,
+      duplicates,
+      waiting: 0,
+      rejected,
+      warnings,
+      repeat: false,
+    };
   };
   const withLedger = createLedgers(store);
-  return (post, options) => withLedger(post, (resolved) => accept(resolved, options));
+  return async (post, options) => {
+    if (post.ledger === undefined) return accept(post, options);
+    // A topic that is off leaves no trace in the ledger: another topic may count what it names.
+    const { ledger, skipped: before } = shape({ ...post, entries: [] });
+    return withLedger({ ...post, ledger, skipped: before }, async (resolved) => {
+      const accepted = await accept(resolved, options);
+      if (accepted.kind !== 'taken' || accepted.repeat) return accepted;
+      const skipped = resolved.skipped.slice(post.skipped.length).map(({ reason }) => reason);
+      return { ...accepted, skipped };
+    });
+  };
 }
 
 /** What it tells is kept, too, before the answer: else it would be told to nobody. */

@@ -55,9 +55,9 @@ export type SourceEntry = Part & {
    * up only where the entry has neither an e-mail address nor a phone number of its own. An entry with
    * such names and without any identifier waits until one of them is known.
    */
-  readonly personKeys?: readonly string[];
+  readonly personKeys?: readonly string[] | undefined;
   /** Identifiers that count only where neither the entry nor an earlier request names the person. */
-  readonly fallback?: Person;
+  readonly fallback?: Person | undefined;
   /**
    * An e-mail address that may be another person's. It counts only where nothing else gives the person
    * an e-mail address or a phone number, and then alone: it replaces all other identifiers.
@@ -72,7 +72,7 @@ export type SourceEntry = Part & {
   /** Added to an event where it can be brought into E.164 form, else left out with a warning. */
   readonly repeatedPhone?: RepeatedPhone;
   /** Names under which an earlier request may have said which id the person has. That id replaces `distinct_id`. */
-  readonly idKeys?: readonly string[];
+  readonly idKeys?: readonly string[] | undefined;
   readonly warnings?: readonly SourceWarning[];
 };
 

@@ -260,7 +260,9 @@ function toWebhookAnswer(
         duplicates: accepted.duplicates,
         waiting: accepted.waiting,
         dead_lettered: rejected.length,
-        skipped: repeat ? [] : skipped.map(({ reason }) => reason),
+        skipped: repeat
+          ? []
+          : [...skipped.map(({ reason }) => reason), ...(accepted.skipped ?? [])],
         warnings: warnings.map(({ code, pointer, detail }) => ({ code, pointer, detail })),
         repeat,
       };

@@ -375,6 +375,7 @@ describe('a post with a ledger', () => {
     await accept(aCount('c', 9), lenient);
     expect(valuesOf(drafts)).toEqual(['3', '5', '1']);
     expect(await counted('sourceSkipped')).toEqual(['shopify seen 3']);
+    expect(await accept(aCount('d', 9), lenient)).toMatchObject({ skipped: ['seen'] });
   });
 
   it('becomes the same again when it is repeated because the store took nothing', async () => {

@@ -118,12 +118,17 @@ export function toMapping(content: unknown): Checked<Mapping> {
 export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
   const rules = findRules(mapping, post.source);
   if (rules === undefined) return post;
-  const { topic, entries, skipped } = post;
+  const { topic, entries, skipped, ledger } = post;
   if (topic !== undefined && valueOf(rules.topics, topic) === false) {
     return {
       ...post,
       entries: [],
-      skipped: [...skipped, ...entries.map(toSkipped('topic_off'))],
+      skipped: [
+        ...skipped,
+        ...entries.map(toSkipped('topic_off')),
+        ...(ledger === undefined ? [] : [{ reason: 'topic_off' }]),
+      ],
+      ledger: undefined,
     };
   }
   const isOn = ({ entry }: SourceEntry): boolean => toMetric(entry, rules) !== false;

@@ -2,23 +2,24 @@ import type { JsonObject } from '../../json.js';
 import { limits } from '../../ingest/limits.js';
 import { asList, asObject, asText, compact } from '../json.js';
 import { readMetadata, type Made, type StripeEvent, type StripeRules } from './event.js';
-import { toPerson } from './people.js';
+import { toIdentity } from './people.js';
 
 /** customer.created and customer.updated: a profile. What was cleared is absent, and stays as Klaviyo has it. */
-export function toCustomerProfile({ object }: StripeEvent, rules: StripeRules): Made {
+export function toCustomerProfile({ object, account }: StripeEvent, rules: StripeRules): Made {
+  const { person, idKeys } = toIdentity(object, account, rules);
   const shipping = asObject(object.shipping);
   const address = toLocation(object.address) ?? toLocation(shipping.address);
   const parcels = toShipping(shipping);
   const properties = { ...readMetadata(object.metadata), ...(parcels && { shipping: parcels }) };
   const entry = compact({
-    ...toPerson(object, rules),
+    ...person,
     ...toNames(asText(object.individual_name) ?? asText(object.name)),
     organization: asText(object.business_name),
     locale: asText(asList(object.preferred_locales)[0]),
     location: address,
     properties: Object.keys(properties).length === 0 ? undefined : properties,
   });
-  return { lane: 'profiles', entry };
+  return { kind: 'entry', entry: { lane: 'profiles', entry, ...(idKeys && { idKeys }) } };
 }
 
 /** Stripe has one name; the first word counts as the first name. What is too long for a name stays whole. */

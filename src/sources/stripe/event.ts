@@ -1,7 +1,8 @@
+import type { Ledger, Skipped, SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
 import { harmfulNames, type JsonObject } from '../../json.js';
 import { asObject, asText, asWhole, compact } from '../json.js';
-import type { SourceEntry } from '../../ingest/source-entry.js';
-import { readId, toPerson, toPersonKeys, toRefs, type PeopleRules } from './people.js';
+import type { CountedMoney } from './money.js';
+import { readId, toIdentity, toRefs, type PeopleRules } from './people.js';
 
 /** STRIPE_REVENUE_SOURCE. */
 export type RevenueSource = 'charge' | 'payment_intent' | 'checkout' | 'invoice';
@@ -21,21 +22,43 @@ export type StripeEvent = {
   readonly topic: string;
   /** `data.object`: what it is about, in the form of its kind. */
   readonly object: JsonObject;
+  /** `data.previous_attributes`: fields of the object that the event changed, as they were before. */
+  readonly previous: JsonObject;
   /** ISO 8601. */
   readonly createdAt: string | undefined;
   /** The connected account it happened in, if it is not the endpoint's own. */
   readonly account: string | undefined;
 };
 
-/** What a topic's map makes: one entry, or why there is none. */
-export type Made = Omit<SourceEntry, 'index'> | SkipReason;
+export type StripeEntry = Omit<SourceEntry, 'index'>;
+
+/** What a topic's map makes: an entry, the reason why there is none, or a ledger that decides. */
+export type Made =
+  | { readonly kind: 'entry'; readonly entry: StripeEntry }
+  | { readonly kind: 'skip'; readonly reason: SkipReason }
+  | { readonly kind: 'ledger'; readonly ledger: Ledger };
 export type ToMade = (event: StripeEvent, rules: StripeRules) => Made;
 
+export const skip = (reason: SkipReason): Made => ({ kind: 'skip', reason });
+
+/** What a ledger's `resolve` makes of entries and, where there are none, of reasons. */
+export function toResolved(
+  entries: readonly StripeEntry[],
+  reasons: readonly SkipReason[],
+): { readonly entries: readonly SourceEntry[]; readonly skipped: readonly Skipped[] } {
+  return {
+    entries: entries.map((entry) => ({ ...entry, index: 0 })),
+    skipped: entries.length > 0 ? [] : reasons.map((reason) => ({ reason })),
+  };
+}
+
 export function readStripeEvent(body: JsonObject): StripeEvent {
+  const data = asObject(body.data);
   return {
     id: readId(body.id),
     topic: asText(body.type) ?? '',
-    object: asObject(asObject(body.data).object),
+    object: asObject(data.object),
+    previous: asObject(data.previous_attributes),
     createdAt: readTime(body.created),
     account: readId(body.account),
   };
@@ -59,7 +82,8 @@ export type StripeFacts = {
   readonly insertId: string | undefined;
   /** When the object itself says so. */
   readonly at?: string | undefined;
-  readonly fields?: JsonObject;
+  /** What the event is worth. Absent: nothing. */
+  readonly counted?: CountedMoney;
   readonly properties: JsonObject;
 };
 
@@ -68,14 +92,16 @@ export function toEventEntry(
   { id, object, createdAt, account }: StripeEvent,
   facts: StripeFacts,
   rules: PeopleRules,
-): Exclude<Made, SkipReason> {
+): StripeEntry {
   const refs = toRefs(object);
+  const { person, ...identity } = toIdentity(object, account, rules);
+  const { fields, properties, warnings } = toCounted(facts.counted);
   const entry = compact({
     event_name: facts.name,
-    ...toPerson(object, rules),
+    ...person,
     event_time: facts.at ?? createdAt,
     insert_id: facts.insertId ?? id,
-    ...facts.fields,
+    ...fields,
     properties: compact({
       Description: asText(object.description),
       PaymentIntent: refs.payment,
@@ -84,9 +110,23 @@ export function toEventEntry(
       Customer: refs.customer,
       Metadata: readMetadata(object.metadata),
       ...facts.properties,
+      ...properties,
     }),
   });
-  return { lane: 'events', entry, personKeys: toPersonKeys(refs, account) };
+  return { lane: 'events', entry, ...identity, ...(warnings.length > 0 && { warnings }) };
+}
+
+function toCounted(counted: CountedMoney = { kind: 'none' }): {
+  readonly fields?: JsonObject;
+  readonly properties?: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+} {
+  if (counted.kind === 'none') return { warnings: [] };
+  if (counted.kind === 'unreadable') {
+    return { properties: compact(counted.properties), warnings: counted.warnings };
+  }
+  const { amount, currency } = counted.money;
+  return { fields: { value: amount, currency }, warnings: [] };
 }
 
 /** Pairs of text that the shop itself attached; undefined where there are none. */

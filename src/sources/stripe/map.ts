@@ -1,21 +1,19 @@
 import { asObject } from '../json.js';
-import type { KnownPerson, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
+import type { KnownPerson, SourcePost } from '../../ingest/source-entry.js';
 import { toCustomerProfile } from './customer.js';
-import {
-  readStripeEvent,
-  type Made,
-  type SkipReason,
-  type StripeEvent,
-  type StripeRules,
-} from './event.js';
+import { disputeTopics } from './disputes.js';
+import { readStripeEvent, skip, type Made, type StripeEvent, type StripeRules } from './event.js';
 import { otherTopics } from './other-events.js';
 import { paymentTopics } from './payments.js';
 import { toKnownPeople } from './people.js';
+import { refundTopics } from './refunds.js';
 
 export type { StripeRules } from './event.js';
 
 const topics = new Map([
   ...paymentTopics,
+  ...refundTopics,
+  ...disputeTopics,
   ...otherTopics,
   ['customer.created', toCustomerProfile],
   ['customer.updated', toCustomerProfile],
@@ -29,22 +27,20 @@ export function mapStripe(body: unknown, rules: StripeRules): SourcePost {
     source: 'stripe',
     ...(event.topic !== '' && { topic: event.topic }),
     ...(event.id !== undefined && { delivery: event.id }),
-    entries: isSkip(made) ? [] : [{ ...made, index: 0 } satisfies SourceEntry],
+    entries: made.kind === 'entry' ? [{ ...made.entry, index: 0 }] : [],
     people,
-    skipped: isSkip(made) ? [{ reason: made }] : [],
+    skipped: made.kind === 'skip' ? [{ reason: made.reason }] : [],
+    ...(made.kind === 'ledger' && { ledger: made.ledger }),
   });
   // A thin event names its object and does not hold it.
-  if (given.object === 'v2.core.event') return toPost('unmapped', []);
-  // Whom test payments are about is nobody's business either.
-  if (given.livemode === false && !rules.takesTestEvents) return toPost('test', []);
-  return toPost(topics.get(event.topic)?.(event, rules) ?? 'unmapped', tellPeople(event, rules));
+  if (given.object === 'v2.core.event') return toPost(skip('unmapped'), []);
+  // The people of test payments are not kept either.
+  if (given.livemode === false && !rules.takesTestEvents) return toPost(skip('test'), []);
+  const made = topics.get(event.topic)?.(event, rules) ?? skip('unmapped');
+  return toPost(made, toPeople(event, rules));
 }
 
-/** Also of topics that go no further: a charge that is not counted tells whom its payment is about. */
-function tellPeople({ topic, object, account }: StripeEvent, rules: StripeRules) {
+/** Also of topics that become no event: a charge that is not counted says who its payer is. */
+function toPeople({ topic, object, account }: StripeEvent, rules: StripeRules) {
   return topic === 'customer.deleted' ? [] : toKnownPeople(object, account, rules);
-}
-
-function isSkip(made: Made): made is SkipReason {
-  return typeof made === 'string';
 }

@@ -2,6 +2,7 @@ import type { JsonObject } from '../../json.js';
 import { asObject, asText, asWhole } from '../json.js';
 import {
   readTime,
+  skip,
   toEventEntry,
   type Made,
   type StripeEvent,
@@ -10,7 +11,7 @@ import {
 } from './event.js';
 import { readMoney } from './money.js';
 import { toInvoiceProperties } from './payments.js';
-import { readId, toPerson, toRefs } from './people.js';
+import { readId, toIdentity, toRefs } from './people.js';
 
 /**
  * Topics that tell of no income. Metrics and properties are named as in Klaviyo's own Stripe
@@ -19,14 +20,10 @@ import { readId, toPerson, toRefs } from './people.js';
 export const otherTopics: ReadonlyMap<string, ToMade> = new Map<string, ToMade>([
   ['charge.failed', toFailedCharge],
   ['invoice.payment_failed', toFailedInvoice],
-  ['refund.created', toRefunded],
-  ['refund.updated', toRefunded],
   ['checkout.session.expired', toAbandoned],
   ['invoice.finalized', toIssued],
-  // Each refund of the charge has an event of its own, and the amount here is the sum of them all.
-  ['charge.refunded', () => 'other_revenue_source'],
   // Says what invoice.paid says, but for invoices that were paid outside Stripe.
-  ['invoice.payment_succeeded', () => 'other_revenue_source'],
+  ['invoice.payment_succeeded', () => skip('other_revenue_source')],
 ]);
 
 const failedPayment = 'Failed Payment';
@@ -54,7 +51,7 @@ function toFailedCharge(event: StripeEvent, rules: StripeRules): Made {
         asText(object.failure_code),
     },
   };
-  return toEventEntry(event, facts, rules);
+  return { kind: 'entry', entry: toEventEntry(event, facts, rules) };
 }
 
 function toFailedInvoice(event: StripeEvent, rules: StripeRules): Made {
@@ -77,34 +74,15 @@ function toFailedInvoice(event: StripeEvent, rules: StripeRules): Made {
         asText(asObject(object.last_finalization_error).message),
     },
   };
-  return toEventEntry(event, facts, rules);
-}
-
-/** Refunds to a bank account are pending first and may fail: refund.updated tells when they are through. */
-function toRefunded(event: StripeEvent, rules: StripeRules): Made {
-  const { object } = event;
-  const money = readMoney(object.amount, object.currency);
-  const isThrough = (asText(object.status) ?? 'succeeded') === 'succeeded';
-  if (!isThrough || money === undefined || money.minor <= 0n) return 'no_amount';
-  const facts = {
-    name: 'Refunded Payment',
-    insertId: readId(object.id),
-    at: readTime(object.created),
-    fields: { value: money.amount, currency: money.currency },
-    properties: {
-      Amount: money.amount,
-      Refund: readId(object.id),
-      Reason: asText(object.reason),
-    },
-  };
-  return toEventEntry(event, facts, rules);
+  return { kind: 'entry', entry: toEventEntry(event, facts, rules) };
 }
 
 /** Most who leave a checkout have told nobody who they are. */
 function toAbandoned(event: StripeEvent, rules: StripeRules): Made {
   const { object } = event;
-  const isSomebody = Object.keys(toPerson(object, rules)).length > 0;
-  if (!isSomebody && toRefs(object).customer === undefined) return 'anonymous';
+  const { person } = toIdentity(object, event.account, rules);
+  const isSomebody = Object.keys(person).length > 0;
+  if (!isSomebody && toRefs(object).customer === undefined) return skip('anonymous');
   const recovery = asObject(asObject(object.after_expiration).recovery);
   const facts = {
     name: 'Checkout Abandoned',
@@ -116,7 +94,7 @@ function toAbandoned(event: StripeEvent, rules: StripeRules): Made {
       RecoveryUrl: asText(recovery.url),
     },
   };
-  return toEventEntry(event, facts, rules);
+  return { kind: 'entry', entry: toEventEntry(event, facts, rules) };
 }
 
 function toIssued(event: StripeEvent, rules: StripeRules): Made {
@@ -131,5 +109,5 @@ function toIssued(event: StripeEvent, rules: StripeRules): Made {
       DueDate: readTime(object.due_date),
     },
   };
-  return toEventEntry(event, facts, rules);
+  return { kind: 'entry', entry: toEventEntry(event, facts, rules) };
 }

@@ -1,10 +1,18 @@
 import type { FactKind } from '../../envelope.js';
-import { isJsonObject, type JsonObject } from '../../json.js';
+import type { KnownPerson, Person, SourceEntry } from '../../ingest/source-entry.js';
 import { limits } from '../../ingest/limits.js';
+import { isJsonObject, type JsonObject } from '../../json.js';
 import { asList, asObject, asText, compact } from '../json.js';
-import type { KnownPerson, Person } from '../../ingest/source-entry.js';
 
-/** Whom Stripe's objects are about. Fields by the API reference of stripe-node 23.1.0, and what older API versions have. */
+/**
+ * Whom Stripe's objects are about. Fields by the API reference of stripe-node 23.1.0, and those of older
+ * API versions.
+ *
+ * A customer's own contact is on the customer, on its invoices and on its checkout sessions. The contact
+ * on a charge or a payment intent (`billing_details`, `receipt_email`) is of the one who pays, which may
+ * be somebody else: it identifies the person only where no customer with a contact is known, and it is
+ * never joined with the customer's id.
+ */
 
 /** Ids of what an object is part of. */
 export type StripeRefs = {
@@ -14,11 +22,16 @@ export type StripeRefs = {
   readonly customer?: string | undefined;
 };
 
-type PersonKey = { readonly kind: FactKind; readonly key: string };
-
 export type PeopleRules = {
   /** Name in a customer's metadata that holds the shop's own id of the customer. */
   readonly customerIdKey?: string | undefined;
+  /** False: `client_reference_id` of a checkout session is no id of a person. Absent: true. */
+  readonly takesClientReference?: boolean | undefined;
+};
+
+/** The members of an entry that say whom it is about. `entry` holds the identifiers. */
+export type Identity = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
+  readonly person: Person;
 };
 
 /** An id, also of an object that stands expanded in its place. */
@@ -39,7 +52,7 @@ export function toRefs(object: JsonObject): StripeRefs {
         : (readId(object.payment_intent) ?? readId(payment.payment_intent)),
     charge: kind === 'charge' ? own : (charge ?? readId(toCharge(object))),
     invoice: kind === 'invoice' ? own : readId(object.invoice),
-    customer: kind === 'customer' ? own : readId(object.customer),
+    customer: kind === 'customer' ? own : readId(toCustomer(object)),
   };
 }
 
@@ -48,111 +61,225 @@ function toCharge({ latest_charge: latest, charges }: JsonObject): unknown {
   return latest ?? asList(asObject(charges).data)[0];
 }
 
-/** Whom an object itself names; empty where it only has ids of others. */
-export function toPerson(object: JsonObject, rules: PeopleRules): Person {
-  const own = toContact(object);
-  const customer = object.object === 'customer' ? object : object.customer;
-  const isReachable = own.email !== undefined || own.phone_number !== undefined;
-  return compact({
-    ...(isReachable ? own : { ...toCustomerContact(asObject(customer)), ...own }),
-    distinct_id: own.distinct_id ?? toCustomerId(customer, rules),
-  });
+/** An id or an object. Refunds and disputes have the customer of their charge alone. */
+function toCustomer(object: JsonObject): unknown {
+  return object.customer ?? asObject(object.charge).customer;
 }
 
-function toContact(object: JsonObject): Person {
+/** What an object says of the person, in the order in which it counts. */
+type Said = {
+  /** The customer itself, where the object is one or holds one that has a contact. */
+  readonly customer?: Person | undefined;
+  /** The shop's own id, in the customer's metadata. */
+  readonly ownId?: string | undefined;
+  /** The shop's id of the person, on a checkout session. */
+  readonly reference?: string | undefined;
+  /** A contact that Stripe gives as the customer's. */
+  readonly contact: Person;
+  /** A contact of the one who paid. */
+  readonly payer: Person;
+};
+
+function readSaid(object: JsonObject, rules: PeopleRules): Said {
+  const { customerIdKey: key, takesClientReference = true } = rules;
+  const given = object.object === 'customer' ? object : asObject(toCustomer(object));
+  const contact = toContact(given.email, given.phone);
+  const ownId = key === undefined ? undefined : readId(asObject(given.metadata)[key]);
+  const isKnown = object.object === 'customer' || !isEmpty(contact);
+  const isSession = object.object === 'checkout.session';
+  return {
+    ownId,
+    customer: isKnown ? compact({ ...contact, distinct_id: ownId ?? readId(given.id) }) : undefined,
+    reference: isSession && takesClientReference ? readId(object.client_reference_id) : undefined,
+    contact: toOwnContact(object),
+    payer: toPayer(object),
+  };
+}
+
+function toOwnContact(object: JsonObject): Person {
+  if (object.object === 'invoice') {
+    return toContact(object.customer_email, object.customer_phone);
+  }
+  if (object.object !== 'checkout.session') return {};
+  const { email, phone } = asObject(object.customer_details);
+  return toContact(asText(email) ?? object.customer_email, phone);
+}
+
+function toPayer(object: JsonObject): Person {
   switch (object.object) {
     case 'charge':
-      return toChargeContact(object);
-    case 'payment_intent': {
-      const email = asText(object.receipt_email);
-      return email === undefined ? toChargeContact(asObject(toCharge(object))) : compact({ email });
-    }
+      return toChargePayer(object);
+    case 'payment_intent':
+      return asText(object.receipt_email) === undefined
+        ? toChargePayer(asObject(toCharge(object)))
+        : toContact(object.receipt_email, undefined);
     case 'refund':
-      return toChargeContact(asObject(object.charge));
-    case 'checkout.session': {
-      const details = asObject(object.customer_details);
-      return compact({
-        email: asText(details.email) ?? asText(object.customer_email),
-        phone_number: asText(details.phone),
-        distinct_id: asText(object.client_reference_id),
-      });
-    }
-    case 'invoice':
-      return compact({
-        email: asText(object.customer_email),
-        phone_number: asText(object.customer_phone),
-      });
+    case 'dispute':
+      return toChargePayer(asObject(object.charge));
     default:
       return {};
   }
 }
 
-function toChargeContact(charge: JsonObject): Person {
+/** A billing phone may be shared, such as a household's: it identifies only where there is no e-mail. */
+function toChargePayer(charge: JsonObject): Person {
   const billing = asObject(charge.billing_details);
-  return compact({
-    email: asText(billing.email) ?? asText(charge.receipt_email),
-    phone_number: asText(billing.phone),
-  });
+  const email = asText(billing.email) ?? asText(charge.receipt_email);
+  return email === undefined ? toContact(undefined, billing.phone) : { email };
 }
 
-function toCustomerContact({ email, phone }: JsonObject): Person {
+function toContact(email: unknown, phone: unknown): Person {
   return compact({ email: asText(email), phone_number: asText(phone) });
 }
 
-/**
- * With a key the shop's own id names the customer, and an object that only has Stripe's does not tell
- * it: whoever remembers the customer does (`toPersonKeys`). Stripe's would name a second profile.
- */
-function toCustomerId(customer: unknown, { customerIdKey: key }: PeopleRules): string | undefined {
-  if (key === undefined) return readId(customer);
-  if (!isJsonObject(customer)) return undefined;
-  return readId(asObject(customer.metadata)[key]) ?? readId(customer);
+function isEmpty(person: Person): boolean {
+  return Object.keys(person).length === 0;
 }
 
-/** Names to ask for a person under: what an object told itself comes before what follows from others. */
-export function toPersonKeys(refs: StripeRefs, account: string | undefined): readonly string[] {
-  const sure = toKeys(refs, account);
-  return [...sure, ...sure.map(toHint)].map(({ key }) => key);
+/** Stripe's id of a customer would name a second person where the shop has an id of its own. */
+function toStripeId({ customer }: StripeRefs, { customerIdKey }: PeopleRules): Person {
+  return customer === undefined || customerIdKey !== undefined ? {} : { distinct_id: customer };
 }
 
+export function toIdentity(
+  object: JsonObject,
+  account: string | undefined,
+  rules: PeopleRules,
+): Identity {
+  const refs = toRefs(object);
+  const said = readSaid(object, rules);
+  const ids = toIdKeys(refs, account);
+  const idKeys = said.ownId === undefined ? ids : [];
+  const keys = toPersonKeys(refs, account);
+  if (said.customer !== undefined) {
+    const id = said.ownId ?? said.reference ?? said.customer.distinct_id;
+    const person = compact({ ...said.customer, distinct_id: id });
+    // What an update has cleared does not come back.
+    const personKeys = object.object === 'customer' ? [] : keys;
+    return { person, personKeys, idKeys: idKeys.slice(0, toIdKeyCount(said)) };
+  }
+  const reference = compact({ distinct_id: said.reference });
+  if (refs.customer === undefined) {
+    const contact = isEmpty(said.contact) ? said.payer : said.contact;
+    return { person: { ...contact, ...reference }, personKeys: keys };
+  }
+  const stripeId = toStripeId(refs, rules);
+  if (!isEmpty(said.contact) || said.reference !== undefined) {
+    const fallback = { ...said.contact, ...(said.reference === undefined && stripeId) };
+    return {
+      person: reference,
+      personKeys: keys,
+      idKeys: idKeys.slice(0, toIdKeyCount(said)),
+      ...(isEmpty(fallback) ? {} : { fallback }),
+    };
+  }
+  const fallback = isEmpty(said.payer) ? stripeId : said.payer;
+  return {
+    person: {},
+    // A known id of the customer is the person where nothing more is known: the payer may be another.
+    personKeys: [...keys, ...ids],
+    idKeys,
+    ...(isEmpty(fallback) ? {} : { fallback }),
+  };
+}
+
+/** A session's own reference gives way to an id in the customer's metadata alone, which comes first. */
+function toIdKeyCount({ reference }: Said): number {
+  return reference === undefined ? 2 : 1;
+}
+
+type PersonKey = { readonly kind: FactKind; readonly key: string };
+
 /**
- * What an object tells of the person behind its ids. A customer's id alone, and what a payment says of
- * its customer, go under names of their own (hints): a payment intent that comes after its charge knows
- * less, and must not make the e-mail address forgotten.
+ * Names to look a person up under. The customer comes first. A payment has two names: one for what its
+ * payer or its customer said, and one, `hint:`, for what is known by the customer's id alone, which must
+ * not replace the former.
  */
+function toPersonKeys(refs: StripeRefs, account: string | undefined): readonly string[] {
+  const { customer, ...payments } = refs;
+  const customers = toKeys({ customer }, account);
+  const others = toKeys(payments, account);
+  return [...customers, ...customers.map(toHint), ...others, ...others.map(toHint)].map(
+    ({ key }) => key,
+  );
+}
+
+/** Names for the id of a customer alone: the one in its metadata, then the one of a checkout session. */
+function toIdKeys({ customer }: StripeRefs, account: string | undefined): readonly string[] {
+  if (customer === undefined) return [];
+  const [key = ''] = toKeys({ customer }, account).map((each) => each.key);
+  return [`id:${key}`, `reference:${key}`];
+}
+
+/** What an object tells later requests of the person behind its ids. */
 export function toKnownPeople(
   object: JsonObject,
   account: string | undefined,
   rules: PeopleRules,
 ): readonly KnownPerson[] {
-  const { customer, ...others } = toRefs(object);
-  const person = toPerson(object, rules);
-  const isReachable = person.email !== undefined || person.phone_number !== undefined;
-  const tell = (keys: readonly PersonKey[], who: Person): readonly KnownPerson[] =>
-    Object.keys(who).length === 0 ? [] : keys.map((key) => ({ ...key, person: who }));
-  const payments = toKeys(others, account);
+  const refs = toRefs(object);
+  const { customer, ...others } = refs;
+  const said = readSaid(object, rules);
+  const identity = toIdentity(object, account, rules);
   const customers = toKeys({ customer }, account);
-  if (object.object === 'customer') return tell(customers, person);
-  const expanded = asObject(object.customer);
-  return [
-    ...tell(isReachable ? payments : payments.map(toHint), person),
-    ...(isReachable ? tell(customers.map(toHint), person) : []),
-    ...(expanded.object === 'customer' ? tell(customers, toPerson(expanded, rules)) : []),
-  ];
+  const payments = toKeys(others, account);
+  const [ownIdKey, referenceKey] = toIdKeys(refs, account);
+  const people: KnownPerson[] = [];
+  const add = (keys: readonly PersonKey[], known: Omit<KnownPerson, keyof PersonKey>): void => {
+    people.push(...keys.map((key) => ({ ...key, ...known })));
+  };
+  const addId = (key: string | undefined, id: string | undefined): void => {
+    if (key !== undefined && id !== undefined) {
+      people.push({ kind: 'customer', key, person: { distinct_id: id } });
+    }
+  };
+  addId(ownIdKey, said.ownId);
+  addId(referenceKey, said.reference);
+  const isReachable = ({ email, phone_number: phone }: Person): boolean =>
+    email !== undefined || phone !== undefined;
+  if (said.customer !== undefined && isReachable(said.customer)) {
+    const { idKeys } = identity;
+    add(customers, { person: identity.person, ...(said.ownId === undefined && { idKeys }) });
+  } else if (isReachable(said.contact)) {
+    const { idKeys } = identity;
+    const id = said.reference === undefined ? toStripeId(refs, rules) : identity.person;
+    add(customers.map(toHint), { person: { ...said.contact, ...id }, idKeys });
+  }
+  if (object.object === 'customer') return people;
+  const { person, personKeys, fallback, idKeys } = identity;
+  if (isReachable({ ...fallback, ...person })) {
+    add(payments, customer === undefined ? { person } : { person, personKeys, fallback, idKeys });
+  } else if (!isEmpty({ ...fallback, ...person })) {
+    add(payments.map(toHint), { person, personKeys, fallback, idKeys });
+  }
+  return people;
+}
+
+/** The key of what is known of the money of one charge, or, where there is none, of one payment. */
+export function toLedgerKey({
+  object,
+  account,
+}: {
+  readonly object: JsonObject;
+  readonly account: string | undefined;
+}): string {
+  const { charge, payment } = toRefs(object);
+  return `${account ?? ''}:${charge ?? payment ?? readId(object.id) ?? ''}`;
 }
 
 function toKeys(
-  { payment, charge, customer }: StripeRefs,
+  { payment, charge, invoice, customer }: StripeRefs,
   account: string | undefined,
 ): readonly PersonKey[] {
   const prefix = account === undefined ? '' : `${account}:`;
   const ids = [
-    ['payment', payment],
-    ['charge', charge],
-    ['customer', customer],
+    ['payment', 'payment', payment],
+    ['charge', 'charge', charge],
+    ['payment', 'invoice', invoice],
+    ['customer', 'customer', customer],
   ] as const;
-  return ids.flatMap(([kind, id]) =>
-    id === undefined ? [] : [{ kind, key: `${prefix}${kind}:${id}` }],
+  return ids.flatMap(([kind, name, id]) =>
+    id === undefined ? [] : [{ kind, key: `${prefix}${name}:${id}` }],
   );
 }
 

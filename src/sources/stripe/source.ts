@@ -34,6 +34,11 @@ const settings = {
     .describe(
       "Name in a Stripe customer's metadata that holds your id of the customer. Absent: Stripe's own (cus_…)",
     ),
+  STRIPE_CLIENT_REFERENCE_ID: flag
+    .default(true)
+    .describe(
+      'Whether client_reference_id of a checkout session is your id of the customer. Turn it off where it names a cart or an order',
+    ),
 } as const;
 
 /** POST /webhooks/stripe. */
@@ -83,6 +88,7 @@ export const stripe = defineWebhookSource({
       revenueSource: current.STRIPE_REVENUE_SOURCE,
       takesTestEvents: current.STRIPE_TEST_EVENTS,
       customerIdKey: current.STRIPE_CUSTOMER_ID_KEY,
+      takesClientReference: current.STRIPE_CLIENT_REFERENCE_ID,
     };
     return { ok: true, post: mapStripe(body, rules) };
   },

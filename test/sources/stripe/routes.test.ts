@@ -117,10 +117,16 @@ describe('POST /webhooks/stripe', () => {
         }),
       );
     await deliver(event('a'));
-    expect(posts[0]?.entries[0]?.entry).toMatchObject({ value: 29.98, distinct_id: 'cus_1' });
+    expect(posts[0]?.entries).toMatchObject([
+      { entry: { value: 29.98 }, fallback: { distinct_id: 'cus_1' } },
+    ]);
     const keyed = await startStripe({ config: { ...config, STRIPE_CUSTOMER_ID_KEY: 'shop_id' } });
     await keyed.deliver(event('b'));
-    expect(keyed.posts[0]?.entries[0]?.entry).toMatchObject({ distinct_id: '42' });
+    expect(keyed.posts[0]).toMatchObject({
+      people: [{ key: 'id:customer:cus_1', person: { distinct_id: '42' } }],
+      entries: [{ idKeys: [] }],
+    });
+    expect(keyed.posts[0]?.entries[0]?.personKeys).toContain('id:customer:cus_1');
   });
 
   it.each([

@@ -1,0 +1,212 @@
+import { z } from 'zod';
+
+/**
+ * What earlier webhooks said of the money of one charge, and what a further one adds to it. Stripe gives
+ * sums: the amount captured so far, and, without a list of refunds, the amount refunded so far. Amounts
+ * are in the smallest unit of the currency.
+ */
+
+/** Part of the captured amount that one event counted: after `from`, up to `to`. */
+export type Capture = { readonly from: bigint; readonly to: bigint };
+
+/** A refund, by its own id or, where no webhook named it, by the sum of the charge's refunds with it. */
+type Refund = {
+  readonly id?: string | undefined;
+  /** The charge's refunds with this one, as charge.refunded gave them. */
+  readonly sum?: bigint | undefined;
+  readonly amount: bigint;
+  /** Unique id of the event that counted it. Absent: none did. */
+  readonly countedAs?: string | undefined;
+  /** Stripe event that counted it. */
+  readonly by?: string | undefined;
+  /** Stripe event that said first that it failed. */
+  readonly failedBy?: string | undefined;
+};
+
+export type ChargeLedger = {
+  /** True while the amount is authorised and nothing is captured. */
+  readonly isOpen: boolean;
+  readonly captures: readonly (Capture & { readonly by: string })[];
+  readonly refunds: readonly Refund[];
+};
+
+const emptyLedger: ChargeLedger = { isOpen: false, captures: [], refunds: [] };
+
+const whole = z.string().regex(/^-?\d+$/);
+const amount = z.codec(whole, z.bigint(), {
+  decode: (text) => BigInt(text),
+  encode: (value) => String(value),
+});
+const ledgerCodec = z.object({
+  isOpen: z.boolean(),
+  captures: z.array(z.object({ from: amount, to: amount, by: z.string() })).readonly(),
+  refunds: z
+    .array(
+      z.object({
+        id: z.string().optional(),
+        sum: amount.optional(),
+        amount,
+        countedAs: z.string().optional(),
+        by: z.string().optional(),
+        failedBy: z.string().optional(),
+      }),
+    )
+    .readonly(),
+});
+
+export function parseLedger(kept: string | null): ChargeLedger {
+  if (kept === null) return emptyLedger;
+  return ledgerCodec.safeParse(JSON.parse(kept)).data ?? emptyLedger;
+}
+
+/** A fact has room for 4 KB. */
+const maxChars = 3500;
+
+/** Without the oldest, where there are too many: their amounts stay in the sums of the next. */
+export function stringifyLedger(ledger: ChargeLedger): string {
+  const text = JSON.stringify(ledgerCodec.encode(ledger));
+  if (text.length <= maxChars) return text;
+  const { captures, refunds } = ledger;
+  return captures.length > refunds.length
+    ? stringifyLedger({ ...ledger, captures: captures.slice(1) })
+    : stringifyLedger({ ...ledger, refunds: refunds.slice(1) });
+}
+
+/** `before`: the sum before this capture, where the webhook has it. */
+export type CaptureReport = {
+  readonly by: string;
+  readonly sum: bigint;
+  readonly before: bigint | undefined;
+};
+
+/**
+ * What a webhook adds to the captured amount. An amount below `before` that no webhook counted belongs to
+ * a capture whose webhook is lost or late: it is counted as that capture would be.
+ */
+export function addCapture(
+  ledger: ChargeLedger,
+  { by, sum, before }: CaptureReport,
+): { readonly ledger: ChargeLedger; readonly counted: readonly Capture[] } {
+  const own = ledger.captures.filter((each) => each.by === by);
+  if (own.length > 0) return { ledger, counted: own };
+  const start = ledger.captures.reduce((most, { to }) => (to > most ? to : most), 0n);
+  const isBetween = before !== undefined && before > start && before < sum;
+  const bounds = isBetween ? [start, before, sum] : [start, sum];
+  const counted = bounds.slice(1).flatMap((to, at) => {
+    const from = bounds[at] ?? to;
+    return to > from ? [{ from, to, by }] : [];
+  });
+  const captures = [...ledger.captures, ...counted];
+  return { ledger: { ...ledger, isOpen: false, captures }, counted };
+}
+
+/** What becomes of a refund: an event with this unique id, or none. */
+export type CountedRefund =
+  | { readonly kind: 'counted'; readonly as: string; readonly amount: bigint }
+  | { readonly kind: 'skipped'; readonly reason: string };
+
+type Counted = { readonly ledger: ChargeLedger; readonly refund: CountedRefund };
+
+/** A refund of known id that succeeded. */
+export type NamedRefund = { readonly by: string; readonly id: string; readonly amount: bigint };
+
+export function addRefund(ledger: ChargeLedger, { by, id, amount: given }: NamedRefund): Counted {
+  const known = ledger.refunds.find((each) => each.id === id);
+  if (known !== undefined) return { ledger, refund: repeatRefund(known, by) };
+  if (ledger.isOpen) return { ledger, refund: skipped('not_captured') };
+  // charge.refunded counted it before anything named it.
+  const unnamed = ledger.refunds.find(
+    (each) => each.id === undefined && each.failedBy === undefined && each.amount === given,
+  );
+  if (unnamed !== undefined) {
+    return {
+      ledger: replace(ledger, unnamed, { ...unnamed, id }),
+      refund: skipped('already_counted'),
+    };
+  }
+  const refund: Refund = { id, amount: given, countedAs: id, by };
+  return { ledger: append(ledger, refund), refund: { kind: 'counted', as: id, amount: given } };
+}
+
+/** A sum of refunds without the refunds: charge.refunded from API version 2022-11-15 on. */
+export type RefundReport = {
+  readonly by: string;
+  readonly charge: string;
+  readonly sum: bigint;
+  /** The sum before this refund, where the webhook has it. */
+  readonly before: bigint | undefined;
+};
+
+export function addRefundSum(
+  ledger: ChargeLedger,
+  { by, charge, sum, before }: RefundReport,
+): Counted {
+  const own = ledger.refunds.find((each) => each.by === by);
+  if (own !== undefined) return { ledger, refund: repeatRefund(own, by) };
+  const standing = ledger.refunds.filter((each) => each.failedBy === undefined);
+  if (standing.some((each) => each.sum === sum)) {
+    return { ledger, refund: skipped('already_counted') };
+  }
+  const counted = standing.reduce((total, each) => total + each.amount, 0n);
+  const added = before === undefined ? sum - counted : sum - before;
+  if (added <= 0n) return { ledger, refund: skipped('already_counted') };
+  const named = standing.find((each) => each.sum === undefined && each.amount === added);
+  if (named !== undefined) {
+    return {
+      ledger: replace(ledger, named, { ...named, sum }),
+      refund: skipped('already_counted'),
+    };
+  }
+  // After a refund that failed, another one can come to the same sum.
+  const failures = ledger.refunds.filter((each) => each.failedBy !== undefined).length;
+  const as = `${charge}:refunded:${sum}${failures === 0 ? '' : `:${failures}`}`;
+  const refund: Refund = { sum, amount: added, countedAs: as, by };
+  return { ledger: append(ledger, refund), refund: { kind: 'counted', as, amount: added } };
+}
+
+function repeatRefund(known: Refund, by: string): CountedRefund {
+  if (known.failedBy !== undefined) return skipped('refund_failed');
+  if (known.by !== by || known.countedAs === undefined) return skipped('already_counted');
+  return { kind: 'counted', as: known.countedAs, amount: known.amount };
+}
+
+/** A refund that failed, or that was cancelled. */
+export type FailedRefund = NamedRefund & {
+  /** The webhook itself says that it had succeeded before. */
+  readonly hadSucceeded: boolean;
+};
+
+/** `wasCounted`: a refund event went out, which the failure takes back. Null: an earlier webhook said so. */
+export function addFailure(
+  ledger: ChargeLedger,
+  { by, id, amount: given, hadSucceeded }: FailedRefund,
+): { readonly ledger: ChargeLedger; readonly wasCounted: boolean | null } {
+  const known =
+    ledger.refunds.find((each) => each.id === id) ??
+    ledger.refunds.find(
+      (each) => each.id === undefined && each.failedBy === undefined && each.amount === given,
+    );
+  if (known === undefined) {
+    const refund: Refund = {
+      id,
+      amount: given,
+      failedBy: by,
+      ...(hadSucceeded && { countedAs: id }),
+    };
+    return { ledger: append(ledger, refund), wasCounted: hadSucceeded };
+  }
+  const wasCounted = known.countedAs !== undefined;
+  if (known.failedBy === by) return { ledger, wasCounted };
+  if (known.failedBy !== undefined) return { ledger, wasCounted: null };
+  return { ledger: replace(ledger, known, { ...known, id, failedBy: by }), wasCounted };
+}
+
+const skipped = (reason: string): CountedRefund => ({ kind: 'skipped', reason });
+
+function append(ledger: ChargeLedger, refund: Refund): ChargeLedger {
+  return { ...ledger, refunds: [...ledger.refunds, refund] };
+}
+
+function replace(ledger: ChargeLedger, old: Refund, by: Refund): ChargeLedger {
+  return { ...ledger, refunds: ledger.refunds.map((each) => (each === old ? by : each)) };
+}
