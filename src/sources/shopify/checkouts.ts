@@ -2,7 +2,7 @@ import { asText } from '../json.js';
 import { given, toId, toList } from './fields.js';
 import { toDistinct, toGoods } from './goods.js';
 import { readTotal, toAmount } from './money.js';
-import { toBuyer } from './person.js';
+import { readBuyerEmail, toBuyer } from './person.js';
 import { joinReadings, readEventTime, toWarnings } from './reading.js';
 import { toInsertId, type ShopifyMap } from './request.js';
 
@@ -18,7 +18,11 @@ export const mapCheckout: ShopifyMap = ({ payload }) => {
   if (asText(payload.completed_at) !== undefined) {
     return { entries: [], skipped: [{ reason: 'completed' }] };
   }
-  const reading = joinReadings(readEventTime(payload, ['created_at']), readTotal(payload));
+  const reading = joinReadings(
+    readEventTime(payload, ['created_at']),
+    readTotal(payload),
+    readBuyerEmail(payload),
+  );
   const entry = given({
     event_name: 'Checkout Started',
     insert_id: toInsertId(asText(payload.token) ?? payload.id),

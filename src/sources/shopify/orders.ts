@@ -3,7 +3,7 @@ import { asObject, asText } from '../json.js';
 import { given, toId, toList } from './fields.js';
 import { findRowFaults, toDistinct, toGoods, toOrderedProduct, toRowTotal } from './goods.js';
 import { readOrderValue, readTotal, toAmount, toShopCurrency } from './money.js';
-import { isAnonymous, toBuyer, toOrderKey } from './person.js';
+import { isAnonymous, readBuyerEmail, toBuyer, toOrderKey } from './person.js';
 import { joinReadings, readEventTime, toWarnings, type Reading } from './reading.js';
 import { toInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
 import { toTracking } from './tracking.js';
@@ -77,7 +77,7 @@ function toOrderEvent(request: ShopifyRequest, event: OrderEvent): SourceEntry {
   const total = orderValue === 'total' ? value : readTotal(payload);
   return toEntry(request, {
     index: 0,
-    reading: joinReadings(event.time, value),
+    reading: joinReadings(event.time, value, readBuyerEmail(payload)),
     fields: {
       event_name: event.metric,
       insert_id: toInsertId(payload.id, ...parts),

@@ -3,6 +3,7 @@ import { createToE164 } from '../../ingest/phone.js';
 import { isEmail } from '../../ingest/schema.js';
 import { asObject, asText } from '../json.js';
 import { toId } from './fields.js';
+import { nothingRead, type Reading } from './reading.js';
 import type { KnownPerson, Person } from '../../ingest/source-entry.js';
 
 /**
@@ -19,13 +20,26 @@ type Contacts = { readonly email?: string | undefined; readonly phone?: string |
 
 /** The buyer of an order or a checkout, a guest or a customer. Empty where nothing names one. */
 export function toBuyer(payload: JsonObject): Person {
+  const customer = toCustomer(asObject(payload.customer));
+  const email = findEmail(payload.email, payload.contact_email);
+  // Text that is no address, such as `n/a`, does not hide the address of the customer.
+  const isHidden = email !== undefined && !isEmail(email) && customer.email !== undefined;
   const contacts: Contacts = {
-    email: findEmail(payload.email, payload.contact_email),
+    email: isHidden ? undefined : email,
     phone: asText(payload.phone) ?? asText(payload.sms_marketing_phone),
   };
-  const customer = toCustomer(asObject(payload.customer));
   const buyer = joinCustomer(contacts, customer);
   return Object.keys(buyer).length > 0 ? buyer : toPerson({ phone: findAddressPhone(payload) });
+}
+
+/** Says that `email` of an order or a checkout is no address, where the customer's took its place. */
+export function readBuyerEmail(payload: JsonObject): Reading {
+  const text = asText(payload.email);
+  const isKept = text === undefined || isEmail(text) || toBuyer(payload).email === text;
+  if (isKept) return nothingRead;
+  const detail = 'is no e-mail address; it stays as the property email_invalid';
+  const warning = { code: 'email_unusable', pointer: '/email', detail };
+  return { fields: {}, unread: { email_invalid: text }, warnings: [warning] };
 }
 
 /** The person of a payload of customers/*. The phone of an address may be the recipient's of a gift. */

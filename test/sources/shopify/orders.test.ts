@@ -527,6 +527,22 @@ describe('the buyer of an order', () => {
     expect(buyerOf({ email: ada, customer })).toEqual(expected);
   });
 
+  it.each(['n/a', 'none', 'ada at home'])(
+    'is the customer where the order has %s for an address, and the text is told',
+    (email) => {
+      const customer = { id: 42, email: ada };
+      const { entries, people } = mapTopic(
+        'orders/create',
+        anOrder({ ...nobody, email, customer }),
+      );
+      expect(people).toMatchObject([{ person: { email: ada, distinct_id: '42' } }]);
+      expect(entries[0]).toMatchObject({
+        entry: { email: ada, distinct_id: '42', properties: { email_invalid: email } },
+        warnings: [{ code: 'email_unusable', pointer: '/email' }],
+      });
+    },
+  );
+
   it('does not get the number of a customer with another address, but keeps its own', () => {
     const order = { email: ada, phone: '+16175551212', customer: till };
     expect(buyerOf(order)).toEqual({ email: ada, phone_number: '+16175551212' });
