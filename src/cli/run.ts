@@ -14,6 +14,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     summary: 'validate the configuration, and the key against Klaviyo',
     load: () => import('./check.js'),
   },
+  map: {
+    summary: 'show what one input would become, without sending it',
+    load: () => import('./map.js'),
+  },
   import: {
     summary: 'post a history of events or profiles to a running relay',
     load: () => import('./import.js'),

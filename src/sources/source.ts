@@ -38,6 +38,17 @@ export type SourceRequest = {
   readonly receivedAt: number;
 };
 
+export type Sample = {
+  /** True where the body or the headers can be of this source alone. */
+  readonly recognizes: (request: Pick<SourceRequest, 'headers' | 'body'>) => boolean;
+  /** The header with the topic. Absent: the body has it. */
+  readonly topicHeader?: string;
+  /** Headers that a request has where none are given. */
+  readonly headers?: IncomingHttpHeaders;
+  /** The path of a request with this body. Absent: it does not matter. */
+  readonly toPath?: (body: unknown) => string;
+};
+
 /** What a request becomes, or why nothing can be read from it. */
 export type ReadRequest =
   | { readonly ok: true; readonly post: SourcePost }
@@ -58,6 +69,8 @@ export type Source<Name extends string, S extends SettingSchemas, M = never> = {
   readonly mapping?: MappingSection<Name, M>;
   /** What is wrong with settings that are each valid, a line each that names the setting. */
   readonly findContradictions?: (values: SourceValues<Name, S, M>) => readonly string[];
+  /** What `klaviyo-relay map` asks of a source, which has a body and often nothing else of a request. */
+  readonly sample?: Sample;
   /** Rewrites the URL of any request before it is routed. */
   readonly rewriteUrl?: (url: string) => string;
   /**

@@ -92,6 +92,7 @@ const directions: Readonly<Record<string, Allowed>> = {
       'output',
       'klaviyo',
       'klaviyo/sandbox',
+      'metrics',
       'near-name',
       'redis',
       'sources',

@@ -1,4 +1,6 @@
 import { defineSource } from '../source.js';
+import { asObject, asText } from '../json.js';
+import { callTypes } from './calls.js';
 import { toSegmentPost } from './map.js';
 import { toKind, toLongUrl } from './paths.js';
 import { routeSegment } from './routes.js';
@@ -19,6 +21,14 @@ export const segment = defineSource({
         description: 'The same keys, as the user; no password. Or `writeKey` in the body.',
       },
     },
+  },
+  sample: {
+    recognizes: ({ body }) => {
+      const { batch, type, userId, anonymousId, messageId } = asObject(body);
+      const isCall = callTypes.some((each) => each === type);
+      return Array.isArray(batch) || (isCall && [userId, anonymousId, messageId].some(Boolean));
+    },
+    toPath: (body) => `/v1/${asText(asObject(body).type) ?? 'batch'}`,
   },
   rewriteUrl: toLongUrl,
   routes: routeSegment,

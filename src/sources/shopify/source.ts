@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { ProblemError } from '../../http/problems.js';
 import { keys } from '../../setting-rules.js';
+import { asObject, asText } from '../json.js';
 import { defineWebhookSource } from '../webhook.js';
 import { mapShopify } from './map.js';
 import { isSignatureForm, isSigned } from './signature.js';
@@ -39,6 +40,13 @@ export const shopify = defineWebhookSource({
         description: 'Base64 of the HMAC-SHA256 of the body with one of SHOPIFY_WEBHOOK_SECRETS.',
       },
     },
+  },
+  sample: {
+    recognizes: ({ headers, body }) =>
+      toHeader(headers, 'Topic') !== undefined ||
+      asText(asObject(body).admin_graphql_api_id)?.startsWith('gid://shopify/') === true,
+    topicHeader: 'x-shopify-topic',
+    headers: { 'x-shopify-shop-domain': 'sample.myshopify.com' },
   },
   path: '/webhooks/shopify',
   schema: {

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { ProblemError } from '../../http/problems.js';
 import { flag, int, keys } from '../../setting-rules.js';
+import { asObject } from '../json.js';
 import { defineWebhookSource } from '../webhook.js';
 import type { StripeRules } from './event.js';
 import { mapStripe } from './map.js';
@@ -56,6 +57,11 @@ export const stripe = defineWebhookSource({
         description: 'Time and HMAC-SHA256 of the body with one of STRIPE_WEBHOOK_SECRETS.',
       },
     },
+  },
+  sample: {
+    recognizes: ({ headers, body }) =>
+      headers['stripe-signature'] !== undefined ||
+      /^(?:v2\.core\.)?event$/.test(String(asObject(body).object)),
   },
   path: '/webhooks/stripe',
   schema: {

@@ -81,6 +81,10 @@ export const woocommerce = defineWebhookSource({
       },
     },
   },
+  sample: {
+    recognizes: ({ headers }) => toHeader(headers, 'topic') !== undefined,
+    topicHeader: 'x-wc-webhook-topic',
+  },
   path: '/webhooks/woocommerce',
   schema: {
     operationId: 'accept_woocommerce_webhook',

@@ -1,0 +1,207 @@
+import { readFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { gunzipSync } from 'node:zlib';
+import { randomUUID } from 'node:crypto';
+import { systemClock } from '../clock.js';
+import { lanes, type Lane } from '../envelope.js';
+import { isJsonObject, parseJson, stringifyJson } from '../json.js';
+import { findNearName } from '../near-name.js';
+import { sourceNames, sources, type SourceName } from '../sources/list.js';
+import { readArguments, suggest, UsageError } from './arguments.js';
+import type { Command } from './command.js';
+import { withEnvFile } from './environment.js';
+import { print } from './outputs.js';
+import { readConfig } from './start.js';
+import { toReport } from './trial-report.js';
+import { createTrial, isAtFault, type Trial, type Tried, type TriedRequest } from './trial.js';
+
+const help = `Usage: klaviyo-relay map FILE [options]
+
+Shows what an input would become: Klaviyo's JSON, what is skipped, warned about or refused, and what
+is kept for later requests. It sends nothing, writes nothing and needs no running relay. Settings and
+MAPPING_FILE are read as for start; KLAVIYO_API_KEY is not needed. FILE is \`-\` for stdin.
+
+The file has one JSON document or one a line. They share what is kept, so that an order and its
+refund can be tried together. A line may also be \`{"topic": …, "headers": …, "path": …, "body": …}\`.
+
+  --source NAME        ${sourceNames.join(', ')}. Absent: as the body or the headers say
+  --topic TOPIC        the topic of a webhook whose body does not have it, such as orders/create
+  --header NAME=VALUE  a header of the request; may be there several times
+  --path PATH          the path of the request, such as /v1/identify
+  --type TYPE          ${lanes.join(' or ')}: the file has what /v1/events or /v1/profiles takes
+  --json               one JSON document for each request
+
+Exit code 0: everything would be sent, waits for a person, or is skipped; 1: something would be refused
+or become a dead letter; 2: the command line or the input is not understood.
+`;
+
+const options = {
+  source: { type: 'string' },
+  topic: { type: 'string' },
+  header: { type: 'string', multiple: true },
+  path: { type: 'string' },
+  type: { type: 'string' },
+  json: { type: 'boolean', default: false },
+} as const;
+
+/** Tries out what the sources, the schemas and the mapping file make of an input. */
+export const command: Command = {
+  help,
+  async run({ args, env }) {
+    const { values, positionals } = readArguments({ args, options, maxPositionals: 1 });
+    const [file] = positionals;
+    if (file === undefined) throw new UsageError('name a file, or - for stdin');
+    const given = {
+      source: values.source === undefined ? undefined : toSourceName(values.source),
+      lane: values.type === undefined ? undefined : toLane(values.type),
+      topic: values.topic,
+      path: values.path,
+      headers: toHeaders(values.header ?? []),
+    };
+    const settings = withEnvFile(env);
+    const config = readConfig({ ...settings, ...(hasKey(settings) ? {} : unusedKey) });
+    if (config === null) return 1;
+    const trial = createTrial({ config, clock: systemClock, newId: randomUUID });
+    const inputs = readInputs(await readText(file));
+    let isGood = true;
+    for (const [index, { body, place }] of inputs.entries()) {
+      const tried = await tryOne(trial, toRequest(body, given, place));
+      isGood &&= !isAtFault(tried);
+      await print(
+        values.json ? `${stringifyJson(tried)}\n` : toReport(tried, { index, of: inputs.length }),
+      );
+    }
+    return isGood ? 0 : 1;
+  },
+};
+
+/** No request is sent. */
+const unusedKey = { KLAVIYO_API_KEY: `pk_${'0'.repeat(31)}1`, KLAVIYO_API_KEY_FILE: undefined };
+
+const hasKey = (settings: Readonly<Record<string, string | undefined>>): boolean =>
+  [settings.KLAVIYO_API_KEY, settings.KLAVIYO_API_KEY_FILE].some((each) => (each ?? '') !== '');
+
+function toSourceName(given: string): SourceName {
+  const name = sourceNames.find((each) => each === given);
+  if (name !== undefined) return name;
+  const near = suggest(findNearName(given, [...sourceNames]));
+  throw new UsageError(`there is no source "${given}"${near}`);
+}
+
+function toLane(given: string): Lane {
+  const lane = lanes.find((each) => each === given);
+  if (lane === undefined) throw new UsageError(`--type must be ${lanes.join(' or ')}`);
+  return lane;
+}
+
+function toHeaders(given: readonly string[]): IncomingHttpHeaders {
+  const pairs = given.map((each) => {
+    const [, name, value] = /^([^=:]+)\s*[=:]\s*(.*)$/s.exec(each) ?? [];
+    if (name === undefined) throw new UsageError('--header must be NAME=VALUE');
+    return [name.trim().toLowerCase(), value];
+  });
+  return Object.fromEntries(pairs) as IncomingHttpHeaders;
+}
+
+async function readText(file: string): Promise<string> {
+  const bytes = file === '-' ? await readStdin() : await readFile(file);
+  const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
+  return (isGzip ? gunzipSync(bytes) : bytes).toString('utf8').replace(/^\uFEFF/, '');
+}
+
+async function readStdin(): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk as Uint8Array));
+  return Buffer.concat(chunks);
+}
+
+type Input = { readonly body: unknown; readonly place: string };
+
+/** One document, or one a line. Throws UsageError where it is neither. */
+function readInputs(text: string): readonly Input[] {
+  const whole = parseJson(text);
+  if (whole.ok) {
+    const isList = Array.isArray(whole.value) && whole.value.length > 0;
+    const all: readonly unknown[] = isList ? (whole.value as unknown[]) : [whole.value];
+    return all.map((body, at) => ({ body, place: isList ? `element ${at}` : 'the file' }));
+  }
+  const lines = text.split('\n').flatMap((line, at) => (/\S/.test(line) ? [{ line, at }] : []));
+  if (lines.length < 2) throw new UsageError(`the file ${whole.fault.detail}`);
+  return lines.map(({ line, at }) => {
+    const parsed = parseJson(line);
+    const place = `line ${at + 1}`;
+    if (!parsed.ok) throw new UsageError(`${place} ${parsed.fault.detail}`);
+    return { body: parsed.value, place };
+  });
+}
+
+type Given = {
+  readonly source: SourceName | undefined;
+  readonly lane: Lane | undefined;
+  readonly topic: string | undefined;
+  readonly path: string | undefined;
+  readonly headers: IncomingHttpHeaders;
+};
+
+/** Throws UsageError where it is not certain what the input is. */
+function toRequest(input: unknown, given: Given, place: string): TriedRequest {
+  const { body, ...own } = toWrapped(input);
+  const path = own.path ?? given.path;
+  const topic = own.topic ?? given.topic;
+  const headers = { ...given.headers, ...own.headers };
+  if (given.lane !== undefined) return { kind: 'plain', lane: given.lane, body };
+  const source =
+    sources.find(({ name }) => name === given.source || path === `/webhooks/${name}`) ??
+    sources.find(({ sample }) => sample?.recognizes({ headers, body }));
+  if (source !== undefined) return toSourceRequest(source, { topic, path, headers }, body);
+  const lane = toPlainLane(body, path);
+  if (lane !== undefined) return { kind: 'plain', lane, body };
+  throw new UsageError(`${place} does not say where it is from; use --source or --type`);
+}
+
+function toSourceRequest(
+  { name, sample }: (typeof sources)[number],
+  { topic, path, headers }: Pick<Given, 'topic' | 'path' | 'headers'>,
+  body: unknown,
+): TriedRequest {
+  const { topicHeader, toPath, headers: usual } = sample ?? {};
+  if (topic !== undefined && topicHeader === undefined) {
+    throw new UsageError(`the body of ${name} has the topic; --topic is of no use`);
+  }
+  const named = topicHeader === undefined || topic === undefined ? {} : { [topicHeader]: topic };
+  return {
+    kind: 'source',
+    name,
+    path: path ?? toPath?.(body) ?? '/',
+    headers: { ...usual, ...headers, ...named },
+    body,
+  };
+}
+
+/** What a line says of the request around its body. */
+function toWrapped(input: unknown): Partial<Omit<Given, 'source' | 'lane'>> & { body: unknown } {
+  const isWrapped =
+    isJsonObject(input) &&
+    isJsonObject(input.body) &&
+    Object.keys(input).every((name) => ['body', 'headers', 'path', 'topic'].includes(name));
+  if (!isWrapped) return { body: input };
+  const { body, headers, path, topic } = input;
+  const pairs = isJsonObject(headers) ? Object.entries(headers) : [];
+  return {
+    body,
+    headers: Object.fromEntries(pairs.map(([name, value]) => [name.toLowerCase(), String(value)])),
+    ...(typeof path === 'string' && { path }),
+    ...(typeof topic === 'string' && { topic }),
+  };
+}
+
+/** A profile has no field that only a profile has: the path or --type says so. */
+function toPlainLane(body: unknown, path: string | undefined): Lane | undefined {
+  const lane = lanes.find((each) => path === `/v1/${each}`);
+  if (lane !== undefined) return lane;
+  return isJsonObject(body) && 'event_name' in body ? 'events' : undefined;
+}
+
+function tryOne(trial: Trial, request: TriedRequest): Promise<Tried> {
+  return request.kind === 'plain' ? trial.plain(request) : trial.source(request);
+}

@@ -1,0 +1,75 @@
+import { isJsonObject, stringifyJson } from '../json.js';
+import type { Tried, TriedEntry } from './trial.js';
+
+/** What a person reads of one request. */
+export function toReport(
+  { source, topic, entries, warnings, skipped, facts, errors, repeat }: Tried,
+  { index, of }: { readonly index: number; readonly of: number },
+): string {
+  const title = [source, topic].filter((each) => each !== null).join(' ');
+  const lines = [of === 1 ? title : `${index + 1}. ${title}`];
+  for (const { pointer, detail } of errors) lines.push(`  refused: ${toWords(pointer, detail)}`);
+  if (repeat) lines.push('  skipped: an earlier request of this file has the same id');
+  for (const entry of entries) lines.push(...toEntryLines(entry));
+  for (const { code, pointer, detail } of warnings) {
+    lines.push(`  warning: ${code === null ? '' : `${code}, `}${toWords(pointer, detail)}`);
+  }
+  for (const { reason, kind, id } of skipped) {
+    const part = [kind, id].filter((each) => each !== undefined).join(' ');
+    lines.push(`  skipped: ${reason}${part === '' ? '' : ` (${part})`}`);
+  }
+  for (const { kind, name, value } of facts) {
+    lines.push(`  kept: ${kind} ${name ?? ''} ${kind === 'delivery' ? '' : value}`.trimEnd());
+  }
+  if (lines.length === 1) lines.push('  nothing');
+  return `${lines.join('\n')}\n`;
+}
+
+const outcomes = {
+  sent: 'would be sent to Klaviyo',
+  waiting: 'would wait until a later request says whom it is about',
+  dead_letter: 'would become a dead letter',
+} as const;
+
+function toEntryLines(tried: TriedEntry): readonly string[] {
+  const { lane, outcome, entry, klaviyo, personKeys, reason, errors } = tried;
+  const name = typeof entry.event_name === 'string' ? ` "${entry.event_name}"` : '';
+  const kind = lane === 'events' ? `event${name}` : 'profile';
+  const lines = [`  ${kind}: ${outcomes[outcome]}${reason === null ? '' : ` (${reason})`}`];
+  if (outcome === 'waiting') lines.push(`    looked up as: ${personKeys.join(', ')}`);
+  if (outcome === 'dead_letter') {
+    for (const { pointer, detail } of errors) lines.push(`    ${toWords(pointer, detail)}`);
+  }
+  lines.push(indent(toPretty(klaviyo ?? entry)));
+  return lines;
+}
+
+function toWords(pointer: string, detail: string): string {
+  return pointer === '' ? detail : `${pointer} ${detail}`;
+}
+
+/** As `JSON.stringify(value, null, 2)`, and numbers keep their digits. */
+function toPretty(value: unknown, margin = ''): string {
+  const inner = `${margin}  `;
+  if (Array.isArray(value) && value.length > 0) {
+    return toBlock(
+      '[]',
+      value.map((each) => toPretty(each, inner)),
+      margin,
+    );
+  }
+  if (!isJsonObject(value)) return stringifyJson(value);
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  if (members.length === 0) return '{}';
+  const lines = members.map(
+    ([name, member]) => `${JSON.stringify(name)}: ${toPretty(member, inner)}`,
+  );
+  return toBlock('{}', lines, margin);
+}
+
+function toBlock(brackets: '[]' | '{}', lines: readonly string[], margin: string): string {
+  const [open = '', close = ''] = brackets;
+  return `${open}\n${lines.map((line) => `${margin}  ${line}`).join(',\n')}\n${margin}${close}`;
+}
+
+const indent = (text: string): string => text.replace(/^/gm, '    ');

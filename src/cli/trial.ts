@@ -1,0 +1,224 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Clock } from '../clock.js';
+import type { Config } from '../config.js';
+import type { Draft, Fact, Fault, Lane } from '../envelope.js';
+import { createAccept, type Append } from '../ingest/accept.js';
+import { createAcceptFromSource, type FactStore } from '../ingest/accept-from-source.js';
+import { unknownPerson } from '../ingest/draft-source-entry.js';
+import { toFactKey } from '../ingest/people.js';
+import { SourceActivity } from '../ingest/source-activity.js';
+import type { Skipped, SourceEntry, SourcePost, SourceWarning } from '../ingest/source-entry.js';
+import { parseJson, stringifyJson, type JsonObject } from '../json.js';
+import { RevisionInUse } from '../klaviyo/revision-in-use.js';
+import { toRules } from '../klaviyo/revisions.js';
+import { createMetrics } from '../metrics.js';
+import { sources, type SourceName } from '../sources/list.js';
+import { applyMapping } from '../sources/mapping/mapping.js';
+import { version } from './version.js';
+
+/** An input as a request to a relay. */
+export type TriedRequest =
+  | {
+      readonly kind: 'source';
+      readonly name: SourceName;
+      readonly path: string;
+      readonly headers: IncomingHttpHeaders;
+      readonly body: unknown;
+    }
+  | PlainRequest;
+
+export type PlainRequest = { readonly kind: 'plain'; readonly lane: Lane; readonly body: unknown };
+
+/** What one event or profile would become. */
+export type TriedEntry = {
+  readonly lane: Lane;
+  /** `waiting`: until a later request says whom it is about. */
+  readonly outcome: 'sent' | 'waiting' | 'dead_letter';
+  /** As a caller of the relay would post it. */
+  readonly entry: JsonObject;
+  /** Klaviyo's JSON. Null: nothing is sent. */
+  readonly klaviyo: unknown;
+  /** Names under which the person is looked up. */
+  readonly personKeys: readonly string[];
+  readonly reason: string | null;
+  readonly errors: readonly Fault[];
+};
+
+/** What one request would become. */
+export type Tried = {
+  readonly source: string;
+  readonly topic: string | null;
+  readonly entries: readonly TriedEntry[];
+  readonly warnings: readonly (Omit<SourceWarning, 'code'> & { readonly code: string | null })[];
+  readonly skipped: readonly Skipped[];
+  /** What is kept for later requests. `name` is null where it is not of this request alone. */
+  readonly facts: readonly {
+    readonly kind: string;
+    readonly name: string | null;
+    readonly value: string;
+  }[];
+  /** Why the request itself would be refused. */
+  readonly errors: readonly Fault[];
+  /** It would be known as a repeat of an earlier request in the file. */
+  readonly repeat: boolean;
+};
+
+/** The accept half over memory: what is kept of one request is there for the next, and nothing is sent. */
+export type Trial = {
+  source(request: Extract<TriedRequest, { kind: 'source' }>): Promise<Tried>;
+  plain(request: PlainRequest): Promise<Tried>;
+};
+
+export type TrialDeps = {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly newId: () => string;
+};
+
+const nothing: Omit<Tried, 'source'> = {
+  topic: null,
+  entries: [],
+  warnings: [],
+  skipped: [],
+  facts: [],
+  errors: [],
+  repeat: false,
+};
+
+export function createTrial({ config, clock, newId }: TrialDeps): Trial {
+  const metrics = createMetrics(version);
+  const memory = new TrialMemory();
+  const revision = new RevisionInUse({
+    setting: config.KLAVIYO_REVISION,
+    now: clock.now(),
+    onMove: () => undefined,
+  });
+  const deps = {
+    store: memory,
+    clock,
+    metrics,
+    newId,
+    defaultCountry: config.DEFAULT_PHONE_COUNTRY,
+    eventRules: () => toRules(revision.current),
+    backfillAfterMs: config.BACKFILL_AFTER,
+  };
+  const accept = createAccept(deps);
+  /** Entries and skips as they are once the ledger and the mapping file have changed them. */
+  let shaped: Pick<SourcePost, 'entries' | 'skipped'> = { entries: [], skipped: [] };
+  const acceptFromSource = createAcceptFromSource({
+    ...deps,
+    activity: new SourceActivity({ clock, metrics }),
+    shape: (post) => {
+      const after = applyMapping(post, config.MAPPING_FILE ?? {});
+      shaped = {
+        entries: [...shaped.entries, ...after.entries],
+        skipped: after.skipped.length > 0 ? after.skipped : shaped.skipped,
+      };
+      return after;
+    },
+  });
+
+  return {
+    async source({ name, ...request }) {
+      const source = sources.find((each) => each.name === name);
+      if (source === undefined) throw new Error(`there is no source ${name}`);
+      const read = source.map({ ...request, receivedAt: clock.now() }, config);
+      if (!read.ok) return { ...nothing, source: name, errors: read.errors };
+      const { post } = read;
+      memory.begin();
+      shaped = { entries: [], skipped: post.skipped };
+      const accepted = await acceptFromSource(post, { strict: false });
+      const described = { ...nothing, source: name, topic: post.topic ?? null };
+      if (accepted.kind !== 'taken') {
+        const errors =
+          accepted.kind === 'invalid'
+            ? accepted.rejected.flatMap((each) => each.errors)
+            : [{ pointer: '', detail: `is refused: ${accepted.reason}` }];
+        return { ...described, errors };
+      }
+      if (accepted.repeat) return { ...described, repeat: true };
+      return {
+        ...described,
+        entries: memory.drafts.map((draft, at) => toTried(draft, shaped.entries[at])),
+        warnings: accepted.warnings.map(({ code, pointer, detail }) => ({ code, pointer, detail })),
+        skipped: shaped.skipped,
+        facts: memory.facts.map((fact) => toTriedFact(fact, post)),
+      };
+    },
+
+    async plain({ lane, body }) {
+      memory.begin();
+      const taken = await accept.one(lane, stringifyJson(body), {});
+      if (taken.kind === 'refused') throw new Error('memory refuses nothing');
+      if (taken.kind === 'invalid') return { ...nothing, source: lane, errors: taken.errors };
+      const entry = body as JsonObject;
+      return {
+        ...nothing,
+        source: lane,
+        entries: memory.drafts.map((draft) => toTried(draft, { lane, index: 0, entry })),
+        warnings: taken.warnings.map((fault) => ({ code: null, ...fault })),
+      };
+    },
+  };
+}
+
+/** A store that takes everything, keeps all facts, and shows what it was given since `begin`. */
+class TrialMemory implements FactStore {
+  readonly #known = new Map<string, string>();
+  drafts: readonly Draft[] = [];
+  facts: readonly Fact[] = [];
+  #count = 0;
+
+  begin(): void {
+    this.drafts = [];
+    this.facts = [];
+  }
+
+  readonly append: Append = (given) => {
+    this.drafts = [...this.drafts, ...given];
+    const taken = given.map(() => ({ id: String(++this.#count), duplicate: false }));
+    return Promise.resolve({ ok: true, taken });
+  };
+
+  readonly putFacts: FactStore['putFacts'] = (given) => {
+    for (const { key, value } of given) this.#known.set(key, value);
+    this.facts = [...this.facts, ...given];
+    return Promise.resolve({ ok: true });
+  };
+
+  readonly getFacts: FactStore['getFacts'] = (keys) =>
+    Promise.resolve(keys.map((key) => this.#known.get(key) ?? null));
+}
+
+function toTried(draft: Draft, sourceEntry: SourceEntry | undefined): TriedEntry {
+  const { bury } = draft;
+  const isWaiting = bury?.code === unknownPerson;
+  return {
+    lane: sourceEntry?.lane ?? draft.lane,
+    outcome: bury === undefined ? 'sent' : isWaiting ? 'waiting' : 'dead_letter',
+    entry: sourceEntry?.entry ?? {},
+    klaviyo: bury === undefined ? toJson(draft.payload) : null,
+    personKeys: sourceEntry?.personKeys ?? [],
+    reason: bury?.code ?? null,
+    errors: bury?.faults ?? [],
+  };
+}
+
+function toJson(payload: Uint8Array): unknown {
+  const parsed = parseJson(Buffer.from(payload).toString());
+  return parsed.ok ? parsed.value : null;
+}
+
+function toTriedFact({ kind, key, value }: Fact, post: SourcePost): Tried['facts'][number] {
+  const { source, people, ledger, delivery } = post;
+  const known = people.find((each) => toFactKey(source, 'person', each.key) === key)?.key;
+  const isLedger = ledger !== undefined && toFactKey(source, 'ledger', ledger.key) === key;
+  const isDelivery = delivery !== undefined && toFactKey(source, 'delivery', delivery) === key;
+  const name = known ?? (isLedger ? ledger.key : isDelivery ? delivery : null);
+  return { kind: isLedger ? 'ledger' : kind, name, value };
+}
+
+/** Something would be refused, or become a dead letter. */
+export function isAtFault({ errors, entries }: Tried): boolean {
+  return errors.length > 0 || entries.some(({ outcome }) => outcome === 'dead_letter');
+}
