@@ -9,6 +9,7 @@ import { SourceActivity } from './ingest/source-activity.js';
 import { createAcceptFromSource } from './ingest/accept-from-source.js';
 import { applyMapping } from './sources/mapping/mapping.js';
 import { createMend } from './ingest/mend.js';
+import { withoutUnchangedOrders } from './ingest/unchanged-facts.js';
 import { startThreads } from './ingest/threads.js';
 import { createKlaviyoClient } from './klaviyo/client.js';
 import { selectProxy } from './klaviyo/proxy.js';
@@ -224,6 +225,10 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   };
   const acceptFromSource = createAcceptFromSource({
     ...acceptDeps,
+    store: {
+      append: (drafts) => acceptDeps.store.append(drafts),
+      ...withoutUnchangedOrders(store),
+    },
     activity,
     shape: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
   });
