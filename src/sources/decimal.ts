@@ -23,6 +23,10 @@ export function multiply({ units, scale }: Decimal, count: number): Decimal {
   return { units: units * BigInt(count), scale };
 }
 
+export function product(one: Decimal, other: Decimal): Decimal {
+  return { units: one.units * other.units, scale: one.scale + other.scale };
+}
+
 /** The nearest JavaScript number; JSON writes it as the decimal it came from (up to 15 digits). */
 export function toNumber({ units, scale }: Decimal): number {
   return Number(`${units}e-${scale}`);

@@ -52,7 +52,7 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
     expectEachOnce(relay.sandbox, 'u-1');
     const order = relay.sandbox.state().events.find(({ value }) => value !== null);
     expect(order).toMatchObject({
-      metric: 'Order Completed',
+      metric: 'Placed Order',
       value: 19.99,
       valueCurrency: 'USD',
       properties: { orderId: 'order-u-1', order_id: 'order-u-1', revenue: '19.99' },

@@ -78,4 +78,4 @@ export function callAll(client: SdkClient, userId: string): void {
 }
 
 /** What Klaviyo has of them afterwards, each once. */
-export const expectedMetrics = ['Order Completed', 'Viewed Cart Screen', 'Viewed Home Page'];
+export const expectedMetrics = ['Placed Order', 'Viewed Cart Screen', 'Viewed Home Page'];

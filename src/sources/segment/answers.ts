@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import type { Rejected } from '../../ingest/accept-from-source.js';
+import type { AcceptedFromSource, Rejected } from '../../ingest/accept-from-source.js';
 import { maxListed } from '../../ingest/collect.js';
 import { toWords } from '../../ingest/faults.js';
 import type { SegmentPost } from './map.js';
@@ -30,6 +30,17 @@ const unlistedSchema = z.int().optional().meta({
   description: 'How many more were rejected, where `rejected` is too long to list all.',
 });
 
+const warningsSchema = z
+  .array(
+    z.object({
+      index: z.int().meta({ description: 'Place in the batch, from 0.' }),
+      messageId: z.string().optional(),
+      code: z.string().meta({ description: 'Short and stable.', examples: ['unreadable_amount'] }),
+      message: z.string(),
+    }),
+  )
+  .meta({ description: 'What could not be read or was altered. The call was accepted.' });
+
 export const segmentTakenSchema = z
   .object({
     success: z.literal(true),
@@ -37,11 +48,15 @@ export const segmentTakenSchema = z
     duplicates: z.int(),
     rejected: rejectedSchema,
     rejected_unlisted: unlistedSchema,
+    warnings: warningsSchema,
+    warnings_unlisted: z.int().optional().meta({
+      description: 'How many more warnings there are, where `warnings` is too long to list all.',
+    }),
   })
   .meta({
     id: 'SegmentAccepted',
     description:
-      'What was accepted is safe in the store. Calls not meant for Klaviyo (group, alias, integrations that are off, nobody but an anonymousId) are counted in relay_source_skipped_total alone.',
+      'What was accepted is safe in the store: `accepted` counts events and profiles, and a completed order becomes several. Calls not meant for Klaviyo (group, alias, merge, integrations that are off, traits of an anonymousId alone) are counted in relay_source_skipped_total alone.',
   });
 
 export const segmentErrorSchema = z
@@ -93,6 +108,25 @@ export function toRejectedView(
   });
   const unlisted = views.length - listed.length;
   return { rejected: listed, ...(unlisted > 0 && { rejected_unlisted: unlisted }) };
+}
+
+export type WarningsView = {
+  readonly warnings: z.output<typeof warningsSchema>;
+  readonly warnings_unlisted?: number;
+};
+
+/** Bounded, as the list of what was rejected. */
+export function toWarningsView(
+  { messageIds }: Extract<SegmentPost, { ok: true }>,
+  warnings: Extract<AcceptedFromSource, { kind: 'taken' }>['warnings'],
+): WarningsView {
+  const listed = warnings.slice(0, maxListed).map(({ index, code, pointer, detail }) => {
+    const messageId = messageIds[index];
+    const message = toWords([{ pointer, detail }]);
+    return { index, ...(messageId !== undefined && { messageId }), code, message };
+  });
+  const unlisted = warnings.length - listed.length;
+  return { warnings: listed, ...(unlisted > 0 && { warnings_unlisted: unlisted }) };
 }
 
 /** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */

@@ -25,11 +25,14 @@ const callSchema = z
       .enum(callTypes)
       .optional()
       .meta({ description: 'In a batch. Elsewhere the path says it.' }),
-    userId: z
-      .string()
-      .optional()
-      .meta({ description: "Klaviyo's external_id. Any scalar counts as its text." }),
-    anonymousId: z.string().optional().meta({ description: 'Left out.' }),
+    userId: z.string().optional().meta({
+      description:
+        "Klaviyo's external_id, or, where it is an e-mail address, the address. Any scalar counts as its text.",
+    }),
+    anonymousId: z.string().optional().meta({
+      description:
+        "Klaviyo's anonymous_id, on events. Beside other identifiers only where no other person was seen with it.",
+    }),
     messageId: z.string().optional().meta({
       description: 'Names the call: a second event with the same id is a duplicate.',
     }),
@@ -40,7 +43,7 @@ const callSchema = z
     name: z.string().optional().meta({ description: 'Of page and screen.' }),
     properties: object.optional().meta({
       description:
-        'Passed through untouched. `revenue`, else `total`, else `value` is what the event is worth, in `currency`.',
+        'Passed through untouched. `revenue` is what the event is worth, in `currency`; `total` stands in for it on a completed order alone.',
     }),
     traits: object.optional().meta({ description: 'Of identify.' }),
     originalTimestamp: time.optional(),

@@ -4,10 +4,18 @@ import { groupByEntry } from '../../ingest/entries.js';
 import { toFaults, toWords } from '../../ingest/faults.js';
 import { limits } from '../../ingest/limits.js';
 import { asId, asObject } from '../json.js';
-import { toTime } from './time.js';
+import { readCallTime, type CallTime } from './time.js';
 
-/** What Segment's SDKs can say (Segment's specification), and the paths they post it to. */
-export const callTypes = ['track', 'identify', 'page', 'screen', 'group', 'alias'] as const;
+/** Calls of Segment's specification, and `merge` of RudderStack's. */
+export const callTypes = [
+  'track',
+  'identify',
+  'page',
+  'screen',
+  'group',
+  'alias',
+  'merge',
+] as const;
 export type CallType = (typeof callTypes)[number];
 
 /** One call of an SDK, with what the batch around it says for all of its calls. */
@@ -18,8 +26,7 @@ export type SegmentCall = {
   readonly fields: JsonObject;
   readonly context: JsonObject;
   readonly integrations: JsonObject;
-  /** When it happened, ISO 8601; undefined where it does not say. */
-  readonly time: string | undefined;
+  readonly time: CallTime;
 };
 
 /** A part of a batch that is no call at all, and why. */
@@ -124,7 +131,7 @@ function toCall({ fields, around, index, receivedAt }: Found, type: CallType): S
     fields,
     context: merge('context'),
     integrations: merge('integrations'),
-    time: toTime({
+    time: readCallTime({
       // RudderStack's SDKs write `timestamp` beside the batch alone: it is when that was sent.
       happened: [fields.timestamp, fields.originalTimestamp, around.timestamp],
       // A gateway it came through has put `timestamp` right already.

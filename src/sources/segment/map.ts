@@ -1,8 +1,13 @@
-import { hash } from 'node:crypto';
 import { isJsonObject, type JsonObject } from '../../json.js';
-import { isCurrency } from '../../ingest/currency.js';
-import { limits } from '../../ingest/limits.js';
-import { asAmount, asId, asNumeral, asObject, asText, compact } from '../json.js';
+import { isEmail } from '../../ingest/schema.js';
+import type {
+  KnownPerson,
+  Skipped,
+  SourceEntry,
+  SourcePost,
+  SourceWarning,
+} from '../../ingest/source-entry.js';
+import { asId, asObject, asText, compact } from '../json.js';
 import {
   listBatch,
   listOne,
@@ -11,16 +16,13 @@ import {
   type SegmentBody,
   type SegmentCall,
 } from './calls.js';
+import { toCommerce, type Commerce, type Order, type OrderedProduct } from './ecommerce.js';
+import { readFields } from './fields.js';
+import { readEventName } from './names.js';
+import { toCountry, toDevice, toIdentity, toPerson, toPersonKey, toUserId } from './person.js';
+import { readOrderId, readRevenue, toInsertId } from './revenue.js';
 import type { SegmentSettings } from './settings.js';
-import { isAnonymous, toPerson, toUserId } from './person.js';
-import { toProfile } from './traits.js';
-import type {
-  KnownPerson,
-  Person,
-  Skipped,
-  SourceEntry,
-  SourcePost,
-} from '../../ingest/source-entry.js';
+import { readProfile } from './traits.js';
 
 export type SegmentRequest = SegmentBody & {
   /** What its path says it is. */
@@ -48,22 +50,25 @@ export type SegmentPost =
  */
 export function* toSegmentPost(request: SegmentRequest): Generator<undefined, SegmentPost> {
   const { kind, receivedAt } = request;
-  const listed =
-    kind === 'batch' ? yield* listBatch(request, receivedAt) : listOne(request, kind, receivedAt);
+  // RudderStack's SDKs may post a batch to the path of a single call, such as /v1/merge.
+  const isBatch = kind === 'batch' || Array.isArray(asObject(request.value).batch);
+  const listed = isBatch
+    ? yield* listBatch(request, receivedAt)
+    : listOne(request, kind, receivedAt);
   if (!listed.ok) return listed;
   const entries: SourceEntry[] = [];
   const people: KnownPerson[] = [];
   const skipped: Skipped[] = [];
   for (const call of listed.calls) {
     yield;
-    const person = toPerson(call);
-    const reason = toSkipReason(call, person, request);
+    const reason = toSkipReason(call, request);
     if (reason !== null) {
       skipped.push({ reason, ...toPart(call) });
       continue;
     }
-    entries.push(toEntry(call, person, request));
-    people.push(...toKnown(call, person, request));
+    const isIdentify = call.type === 'identify';
+    entries.push(...(isIdentify ? toProfileEntries(call, request) : toEvents(call, request)));
+    people.push(...toKnown(call, request));
   }
   const { noCalls, messageIds } = listed;
   return {
@@ -74,16 +79,18 @@ export function* toSegmentPost(request: SegmentRequest): Generator<undefined, Se
   };
 }
 
-function toSkipReason(
-  call: SegmentCall,
-  person: Person,
-  { settings }: SegmentRequest,
-): string | null {
+function toSkipReason(call: SegmentCall, { settings }: SegmentRequest): string | null {
   const { type } = call;
   if (isOff(call.integrations)) return 'integration_off';
-  if (type === 'group' || type === 'alias') return type;
+  if (type === 'group' || type === 'alias' || type === 'merge') return type;
   if ((type === 'page' || type === 'screen') && !settings.SEGMENT_PAGE_EVENTS) return 'page_off';
-  return isAnonymous(call, person) ? 'anonymous' : null;
+  // Klaviyo accepts an anonymous id on events alone: traits of a visitor have no place there.
+  return type === 'identify' && isAnonymous(call) ? 'anonymous' : null;
+}
+
+function isAnonymous(call: SegmentCall): boolean {
+  const isUnknown = toUserId(call) === undefined && Object.keys(toPerson(call)).length === 0;
+  return isUnknown && toDevice(call) !== undefined;
 }
 
 /** Segment's filter: `All` for every destination that is not named. Options of Klaviyo, an object, mean that it is on. */
@@ -91,73 +98,127 @@ function isOff({ All: all, Klaviyo: klaviyo }: JsonObject): boolean {
   return klaviyo === undefined || klaviyo === null ? all === false : klaviyo === false;
 }
 
-function toEntry(call: SegmentCall, person: Person, { settings }: SegmentRequest): SourceEntry {
-  const { index, type } = call;
-  const part = { index, ...toPart(call) };
-  if (type === 'identify') return { ...part, lane: 'profiles', entry: toProfile(call) };
-  const userId = settings.SEGMENT_REMEMBER_USERS ? toUserId(call) : undefined;
-  const entry = toEvent(call, person);
-  return { ...part, lane: 'events', entry, ...(userId && { personKeys: [toPersonKey(userId)] }) };
-}
-
 function toPart({ type, fields }: SegmentCall) {
   return { kind: type, id: asId(fields.messageId) };
 }
 
+/**
+ * The profile, and, of a visitor's browser or app, an event that has Klaviyo join the visitor's earlier
+ * events to the person. The pipeline leaves that event out where there is nothing to join.
+ */
+function toProfileEntries(call: SegmentCall, { settings }: SegmentRequest): SourceEntry[] {
+  const { person, personKeys, fallback, repeatedPhone, device } = toIdentity(
+    call,
+    settings.SEGMENT_REMEMBER_USERS,
+  );
+  const { entry, warnings } = readProfile(call);
+  const part = { index: call.index, ...toPart(call) };
+  const named = { ...(fallback && { fallback, ...(personKeys && { personKeys }) }) };
+  const profile: SourceEntry = {
+    ...part,
+    lane: 'profiles',
+    entry,
+    ...named,
+    ...toWarnings(warnings),
+    ...(device && { device }),
+  };
+  if (device === undefined) return [profile];
+  const who = person.distinct_id ?? person.email ?? fallback?.email ?? person.phone_number ?? '';
+  const join: SourceEntry = {
+    ...part,
+    lane: 'events',
+    entry: compact({
+      event_name: 'Identified',
+      ...person,
+      event_time: call.time.time,
+      insert_id: toInsertId(`${device.id}/${who.toLowerCase()}/Identified`),
+    }),
+    ...named,
+    ...(repeatedPhone && { repeatedPhone }),
+    device: { ...device, isJoin: true },
+  };
+  return [profile, join];
+}
+
 /** An identify call without address and number must not take the place of an earlier one with them. */
-function toKnown(
-  call: SegmentCall,
-  person: Person,
-  { settings }: SegmentRequest,
-): readonly KnownPerson[] {
+function toKnown(call: SegmentCall, { settings }: SegmentRequest): readonly KnownPerson[] {
   const userId = toUserId(call);
-  const tells = person.email !== undefined || person.phone_number !== undefined;
+  const { email, phone_number: phone, distinct_id: id } = toPerson(call);
+  const tells = email !== undefined || phone !== undefined;
   const isKept = settings.SEGMENT_REMEMBER_USERS;
   if (!isKept || call.type !== 'identify' || userId === undefined || !tells) return [];
-  return [{ kind: 'user', key: toPersonKey(userId), person }];
+  // By the id alone a later call names the person anyway.
+  const isReached = email !== undefined && isEmail(email);
+  const person = compact({ email, phone_number: phone, distinct_id: isReached ? id : undefined });
+  const country = toCountry(call);
+  return [{ kind: 'user', key: toPersonKey(userId), person, ...(country && { country }) }];
 }
 
-function toPersonKey(userId: string): string {
-  return `user:${userId}`;
-}
-
-function toEvent(call: SegmentCall, person: Person): JsonObject {
-  const { fields, time } = call;
-  const properties = asObject(fields.properties);
-  return compact({
-    event_name: toEventName(call),
-    ...person,
-    event_time: time,
-    insert_id: toInsertId(fields.messageId),
-    properties: isJsonObject(fields.properties) ? properties : undefined,
-    ...toRevenue(properties),
-    order_id: toOrderId(properties.orderId) ?? toOrderId(properties.order_id),
-  });
-}
-
-function toEventName({ type, fields }: SegmentCall): string | undefined {
-  if (type === 'track') return asText(fields.event);
-  const what = type === 'page' ? 'Page' : 'Screen';
-  const name = asText(fields.name);
-  return name === undefined ? `Loaded a ${what}` : `Viewed ${name} ${what}`;
-}
-
-/** Segment allows 100 characters, Klaviyo 255. A longer id must stay the same one when it is sent again. */
-function toInsertId(messageId: unknown): string | undefined {
-  const id = asId(messageId);
-  if (id === undefined || id.length <= limits.uniqueIdChars) return id;
-  return hash('sha256', id, 'base64url');
-}
-
-/** Segment's e-commerce specification: `revenue` is what counts, the others stand in for it. */
-function toRevenue({ revenue, total, value, currency }: JsonObject): JsonObject {
-  const code = asText(currency)?.trim().toUpperCase();
-  return {
-    value: asAmount(revenue) ?? asAmount(total) ?? asAmount(value),
-    currency: code !== undefined && isCurrency(code) ? code : undefined,
+function toEvents(call: SegmentCall, { settings }: SegmentRequest): SourceEntry[] {
+  const { fields, time, index } = call;
+  const given = asObject(fields.properties);
+  const readable = readFields(given, ['properties']);
+  const name = readEventName(call);
+  const money = readRevenue(name.name, readable, settings);
+  const { id: orderId, key } = readOrderId(name.name, readable);
+  const commerce = readCommerce(call, { properties: given, fields: readable, orderId }, settings);
+  const metric = commerce?.metric ?? name.name;
+  const messageId = asId(fields.messageId);
+  const orderKey = settings.SEGMENT_ORDER_IDS ? key : undefined;
+  const { person, ...identity } = toIdentity(call, settings.SEGMENT_REMEMBER_USERS);
+  const properties = { ...name.kept, ...time.kept, ...(commerce?.properties ?? given) };
+  const isAnyGiven = isJsonObject(fields.properties) || Object.keys(properties).length > 0;
+  const read = [name, time, money, ...(commerce === null ? [] : [commerce])];
+  const event: SourceEntry = {
+    index,
+    ...toPart(call),
+    lane: 'events',
+    ...identity,
+    entry: compact({
+      event_name: metric,
+      ...person,
+      event_time: time.time,
+      insert_id: toInsertId(orderKey === undefined ? messageId : `${orderKey}/${metric ?? ''}`),
+      properties: isAnyGiven ? properties : undefined,
+      ...money.fields,
+      order_id: orderId,
+    }),
   };
+  const ordered = (commerce?.ordered ?? []).map((product) =>
+    toOrderedEvent(event, product, orderKey ?? messageId),
+  );
+  return [{ ...event, ...toWarnings(read.flatMap(({ warnings }) => warnings)) }, ...ordered];
 }
 
-function toOrderId(value: unknown): unknown {
-  return asText(value) ?? asNumeral(value);
+function readCommerce(
+  { type, fields }: SegmentCall,
+  order: Order,
+  { SEGMENT_ECOMMERCE: names }: SegmentSettings,
+): Commerce | null {
+  const event = asText(fields.event);
+  const isMapped = type === 'track' && names === 'klaviyo' && event !== undefined;
+  return isMapped ? toCommerce(event, order) : null;
+}
+
+function toWarnings(warnings: readonly SourceWarning[]): Pick<SourceEntry, 'warnings'> {
+  return warnings.length === 0 ? {} : { warnings };
+}
+
+/** What `order` and this event have in common is whom they are about and when it was. */
+function toOrderedEvent(
+  order: SourceEntry,
+  { key, properties, value, currency, warnings }: OrderedProduct,
+  orderKey: string | undefined,
+): SourceEntry {
+  const { email, distinct_id, phone_number, event_time, order_id } = order.entry;
+  return {
+    ...order,
+    entry: compact({
+      event_name: 'Ordered Product',
+      ...{ email, distinct_id, phone_number, event_time, order_id, properties, value },
+      currency: value === undefined ? undefined : currency,
+      insert_id: orderKey && toInsertId(`${orderKey}/Ordered Product/${key}`),
+    }),
+    ...toWarnings(warnings),
+  };
 }

@@ -1,8 +1,8 @@
 import { callTypes, type CallType } from './calls.js';
 
-/** What a path behind `/v1/` says of its body: many calls, or one of this type. */
+/** What a path says of its body: many calls, or one of this type. */
 export function toKind(path: string): 'batch' | CallType {
-  const name = /^\/v1\/(\w+)/.exec(toLongUrl(path))?.[1];
+  const name = /^\/v1\/(?:pixel\/)?(\w+)/.exec(toLongUrl(path))?.[1];
   return callTypes.find((type) => type === name) ?? 'batch';
 }
 
@@ -10,15 +10,34 @@ export function toKind(path: string): 'batch' | CallType {
 export const segmentNames = ['batch', 'import', ...callTypes] as const;
 export type SegmentName = (typeof segmentNames)[number];
 
+/** Behind `/v1/`: paths of RudderStack's gateway that take other formats than calls of an SDK. */
+export const unsupportedNames = ['webhook', 'extract', 'audiencelist'] as const;
+
 /** analytics.js writes the first letter. */
-const byLetter = new Map(
-  segmentNames.filter((name) => name !== 'import').map((name) => [name.slice(0, 1), name]),
+const byLetter = new Map<string, string>(
+  segmentNames
+    .filter((name) => name !== 'import' && name !== 'merge')
+    .map((name) => [name.slice(0, 1), name]),
 );
 
-const names = [...byLetter.keys(), ...segmentNames].join('|');
-const pattern = new RegExp(`^/v1/(${names})/?(?=\\?|$)`);
+/** Names of RudderStack's gateway for a batch: of its reverse ETL, and of events that are sent again. */
+const batches = new Map<string, string>([
+  ['replay', 'batch'],
+  ['retl', 'batch'],
+]);
 
-/** A short path, or one with a slash at its end as analytics-java's, as the one there is a route for. Others stay. */
+const longNames = new Map([...byLetter, ...batches]);
+const names = [...longNames.keys(), ...segmentNames, ...unsupportedNames].join('|');
+const pattern = new RegExp(`^/(?:internal/)?v1/(${names})/?(?=\\?|$)`);
+/** Of a browser that leaves a page (`sendBeacon`), and of pages without JavaScript. */
+const beacon = /^\/beacon\/v1\/batch\/?(?=\?|$)/;
+const pixel = /^\/(?:v1\/pixel|pixel\/v1)\/(\w+)\/?(?=\?|$)/;
+
+/** A path of another spelling as the one there is a route for. Others stay. */
 export function toLongUrl(url: string): string {
-  return url.replace(pattern, (_all, name: string) => `/v1/${byLetter.get(name) ?? name}`);
+  return url
+    .replace(pattern, (_all, name: string) => `/v1/${longNames.get(name) ?? name}`)
+    .replace(beacon, '/v1/batch')
+    .replace(pixel, (_all, name: string) => `/v1/pixel/${name}`)
+    .replace(/^\/(sourceConfig|health|version)\/(?=\?|$)/, '/$1');
 }

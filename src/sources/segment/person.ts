@@ -1,38 +1,119 @@
+import { isEmail } from '../../ingest/schema.js';
+import type { Device, Person, SourceEntry } from '../../ingest/source-entry.js';
+import { hash } from 'node:crypto';
 import type { JsonObject } from '../../json.js';
-import { asId, asObject, asText, compact } from '../json.js';
+import { limits } from '../../ingest/limits.js';
+import { asId, asList, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';
-import type { Person } from '../../ingest/source-entry.js';
 
 /**
- * Whom a call is about. SDKs put the address of an identify call into `traits` or `context.traits`, and
- * that of others into `context.traits` or, if the caller chose to, into `properties`
- * (upstream-contracts 4.2). The first place with an address or a number is believed alone: joined to
- * another's it might name two. `anonymousId` is a browser, not a customer, and left out.
+ * Whom a call is about. The traits of a call are those of its user, so they are joined to the userId.
+ * Properties are of the event: an e-mail address there may be another person's (an invitation), so it
+ * comes last and alone, and a phone number there is no identifier.
  */
+
+/** Identifiers that belong together by the word of the source. */
 export function toPerson(call: SegmentCall): Person {
-  const { fields, context } = call;
-  const places =
-    call.type === 'identify'
-      ? [toTraits(call)]
-      : [asObject(context.traits), asObject(fields.traits), asObject(fields.properties)];
-  const reached = places.map(toReach).find((reach) => Object.keys(reach).length > 0);
-  return compact({ distinct_id: toUserId(call), ...reached });
+  const { email, phone } = toReach(call);
+  const userId = toUserId(call);
+  const address = toAddress(userId);
+  // A userId that is the address is no id beside it: the same person may have a real one later.
+  const isAddress = address !== undefined && (email === undefined || isSameAddress(address, email));
+  return compact({
+    email: email ?? (phone === undefined ? undefined : address),
+    distinct_id: isAddress ? undefined : userId,
+    phone_number: phone,
+  });
+}
+
+/** What an entry of the call has beside the identifiers, for the pipeline to find out who it is. */
+export type Identity = Pick<
+  SourceEntry,
+  'personKeys' | 'fallback' | 'lastResort' | 'repeatedPhone' | 'device'
+> & { readonly person: Person };
+
+export function toIdentity(call: SegmentCall, isRemembered: boolean): Identity {
+  const person = toPerson(call);
+  const userId = toUserId(call);
+  const device = toDevice(call);
+  const address = toAddress(userId);
+  const { phone_number: number, ...others } = person;
+  const isBesideOthers = Object.keys(others).length > 0;
+  const email = asText(asObject(call.fields.properties).email)?.trim();
+  const isLast = address === undefined && email !== undefined && isEmail(email);
+  return {
+    person: isBesideOthers ? others : person,
+    ...(userId !== undefined && isRemembered && { personKeys: [toPersonKey(userId)] }),
+    ...(address !== undefined && person.email === undefined && { fallback: { email: address } }),
+    ...(isLast && { lastResort: email }),
+    ...(isBesideOthers &&
+      number !== undefined && { repeatedPhone: { number, country: toCountry(call) } }),
+    ...(device !== undefined && { device }),
+  };
 }
 
 /** Of an identify call: what stands beside it wins over its context. */
 export function toTraits({ fields, context }: SegmentCall): JsonObject {
-  return { ...asObject(context.traits), ...asObject(fields.traits) };
+  return { ...toMapped(context), ...asObject(context.traits), ...asObject(fields.traits) };
 }
 
 /** As text, whatever kind of scalar it is: both gateways take them all. */
-export function toUserId({ fields: { userId } }: SegmentCall): string | undefined {
-  return typeof userId === 'boolean' ? String(userId) : asId(userId);
+export function toUserId({ fields: { userId }, context }: SegmentCall): string | undefined {
+  if (typeof userId === 'boolean') return String(userId);
+  return asId(userId) ?? asId(toMapped(context).userId);
 }
 
-export function isAnonymous({ fields }: SegmentCall, person: Person): boolean {
-  return Object.keys(person).length === 0 && asId(fields.anonymousId) !== undefined;
+/** The key of what an identify call says of a user. */
+export function toPersonKey(userId: string): string {
+  return `user:${toAddress(userId)?.toLowerCase() ?? userId}`;
 }
 
-function toReach({ email, phone }: JsonObject): Person {
-  return compact({ email: asText(email), phone_number: asId(phone) });
+/** A longer anonymousId must stay the same one in each call. */
+export function toDevice({ fields: { anonymousId } }: SegmentCall): Device | undefined {
+  const id = asId(anonymousId);
+  if (id === undefined || id.length <= limits.anonymousIdChars)
+    return id === undefined ? id : { id };
+  return { id: hash('sha256', id, 'base64url') };
+}
+
+/** Name or code of the country that the traits give. */
+export function toCountry(call: SegmentCall): string | undefined {
+  return toPlaces(call)
+    .map((traits) => asText(asObject(traits.address).country) ?? asText(traits.country))
+    .find((country) => country !== undefined);
+}
+
+function toAddress(userId: string | undefined): string | undefined {
+  const text = userId?.trim();
+  return text !== undefined && isEmail(text) ? text : undefined;
+}
+
+function isSameAddress(one: string, other: string): boolean {
+  return one.trim().toLowerCase() === other.trim().toLowerCase();
+}
+
+/** The first place with an address or a number is believed alone: joined to another's it might name two. */
+function toReach(call: SegmentCall) {
+  const reached = toPlaces(call).map((traits) => ({
+    email: asText(traits.email),
+    phone: asId(traits.phone) ?? asId(traits.phone_number),
+  }));
+  const first = reached.find(({ email, phone }) => email !== undefined || phone !== undefined);
+  return first ?? { email: undefined, phone: undefined };
+}
+
+function toPlaces(call: SegmentCall): readonly JsonObject[] {
+  if (call.type === 'identify') return [toTraits(call)];
+  return [asObject(call.context.traits), asObject(call.fields.traits)];
+}
+
+/** RudderStack's reverse ETL names the person in `context.externalId`. */
+function toMapped({ externalId, mappedToDestination }: JsonObject): JsonObject {
+  if (mappedToDestination === undefined || mappedToDestination === null) return {};
+  const named = asList(externalId).map((each) => {
+    const { id, identifierType } = asObject(each);
+    return [asText(identifierType) ?? '', id] as const;
+  });
+  const { email, phone, phone_number: number, external_id: id, userId } = Object.fromEntries(named);
+  return compact({ email, phone: phone ?? number, userId: userId ?? id });
 }

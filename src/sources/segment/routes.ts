@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import type { Lane } from '../../envelope.js';
 import { toSegmentPost, type SegmentPost } from './map.js';
 import { createSegmentBounds } from './bounds.js';
@@ -10,6 +11,7 @@ import { runInSlices } from '../../turns.js';
 import { isAdmitted } from '../../http/auth.js';
 import { acceptRawBodies } from '../../http/body.js';
 import type { AcceptingDeps } from '../../http/deps.js';
+import { toNotFound } from '../../http/failures.js';
 import { checkQueryOnly, refuseEarly } from '../../http/ingest-routes.js';
 import { ProblemError } from '../../http/problems.js';
 import { limitCallers } from '../../http/rate-limit.js';
@@ -19,13 +21,17 @@ import {
   segmentErrors,
   segmentTakenSchema,
   toRejectedView,
+  toWarningsView,
   type RejectedView,
 } from './answers.js';
 import { batchBody, callBody, segmentHeaders, segmentQuery } from './bodies.js';
 import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './write-keys.js';
+import { callTypes, type CallType, type SegmentBody } from './calls.js';
+import { routeProbes, routeSourceConfig, routeUnsupported } from './gateway.js';
 import { segmentNames, type SegmentName } from './paths.js';
+import { pixelImage, readPixel } from './pixel.js';
 
-/** What SDKs of Segment and RudderStack post to: see segment-paths.ts for the other ways to write it. */
+/** What SDKs of Segment and RudderStack post to: see paths.ts for the other ways to write it. */
 export async function routeSegment(
   scope: FastifyInstance,
   deps: AcceptingDeps,
@@ -40,6 +46,7 @@ export async function routeSegment(
       reply.code(204).headers(preflight).send(),
     );
   }
+  routeProbes(scope, deps);
   await scope.register((posts) => routePosts(posts, deps, settings));
 }
 
@@ -87,6 +94,53 @@ async function routePosts(
   }
   scope.addHook('preHandler', refuse);
   for (const name of segmentNames) routeName(scope, { ...deps, settings }, name);
+  routePixels(scope, { ...deps, settings });
+  routeSourceConfig(scope);
+  routeUnsupported(scope);
+}
+
+const pixelParams = z.object({ type: z.enum(callTypes) });
+
+/** `GET /pixel/v1/track?…` of RudderStack, `GET /v1/pixel/track?data=…` of Segment; a POST is as one to `/v1/track`. */
+function routePixels(app: FastifyInstance, deps: SegmentDeps): void {
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  const common = {
+    tags: ['segment'],
+    security: [{ writeKey: [] }, { bearer: [] }, { apiKey: [] }],
+    params: pixelParams,
+  };
+  const image = { 'image/gif': { schema: z.string().meta({ format: 'binary' }) } };
+  const inQuery = {
+    ...common,
+    operationId: 'segment_pixel',
+    summary: 'Accept one call in a query',
+    description:
+      'For pages and mails without JavaScript. A parameter is a member of the call (`properties.path=/a`), or `data` is the whole call as JSON, in Base64 or not. Also as `/pixel/v1/{type}`.',
+    response: { 200: { description: 'One transparent pixel.', content: image }, ...segmentErrors },
+  };
+  const asBody = {
+    ...common,
+    operationId: 'segment_pixel_post',
+    summary: 'Accept one call, or a batch',
+    description: 'As /v1/{type}.',
+    body: callBody,
+    response: { 200: segmentTakenSchema, ...segmentErrors },
+  };
+  const findType = ({ params }: FastifyRequest): CallType => {
+    const parsed = pixelParams.safeParse(params);
+    if (!parsed.success) throw toNotFound();
+    return parsed.data.type;
+  };
+  app.get('/v1/pixel/:type', { schema: inQuery }, async (request, reply) => {
+    const call = { value: readPixel(request.query), faults: [] };
+    await take(await readCalls(call, deps, findType(request)), deps, false);
+    return reply.header('cache-control', 'no-store').type('image/gif').send(pixelImage);
+  });
+  routes.post('/v1/pixel/:type', { schema: asBody }, async (request, reply) => {
+    const taken = await take(await toPost(request, deps, findType(request)), deps, false);
+    if (taken.success) return reply.code(200).send(taken);
+    return reply.code(400).send(taken);
+  });
 }
 
 const parsedBody = 'parsedBody';
@@ -141,25 +195,24 @@ const descriptions: Readonly<Record<SegmentName, string>> = {
   screen: 'Becomes the event "Viewed … Screen", unless SEGMENT_PAGE_EVENTS is false.',
   group: 'Skipped, and counted.',
   alias: 'Skipped, and counted.',
+  merge: 'Skipped, and counted. Of RudderStack.',
 };
 
 type Found = Extract<SegmentPost, { ok: true }>;
 type Kind = Parameters<typeof toSegmentPost>[0]['kind'];
 
-async function toPost(
-  request: FastifyRequest,
+async function toPost(request: FastifyRequest, deps: SegmentDeps, kind: Kind): Promise<Found> {
+  const parsed = request.getDecorator<Parsed>(parsedBody);
+  if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
+  return readCalls(parsed, deps, kind);
+}
+
+async function readCalls(
+  { value, faults }: SegmentBody,
   { settings, clock }: SegmentDeps,
   kind: Kind,
 ): Promise<Found> {
-  const parsed = request.getDecorator<Parsed>(parsedBody);
-  if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
-  const steps = toSegmentPost({
-    kind,
-    value: parsed.value,
-    faults: parsed.faults,
-    receivedAt: clock.now(),
-    settings,
-  });
+  const steps = toSegmentPost({ kind, value, faults, receivedAt: clock.now(), settings });
   const found = await runInSlices(steps, clock);
   if (!found.ok) throw new ProblemError('invalid', `the body ${found.detail}`);
   return found;
@@ -178,8 +231,9 @@ async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
   if (answer.kind === 'refused') throw toRefused(answer);
   const rejected = toRejectedView(found, answer.rejected);
   if (answer.kind === 'invalid') return toStrictView(rejected);
-  const { accepted, duplicates } = answer;
-  return { success: true as const, accepted, duplicates, ...rejected };
+  const { accepted, duplicates, warnings } = answer;
+  const warned = toWarningsView(found, warnings);
+  return { success: true as const, accepted, duplicates, ...rejected, ...warned };
 }
 
 function toStrictView(view: RejectedView) {

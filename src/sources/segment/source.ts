@@ -18,7 +18,8 @@ export const segment = defineSource({
       writeKey: {
         type: 'http',
         scheme: 'basic',
-        description: 'The same keys, as the user; no password. Or `writeKey` in the body.',
+        description:
+          'The same keys, as the user; no password. Or `writeKey` in the body or the query.',
       },
     },
   },

@@ -1,8 +1,7 @@
-import { asText } from '../json.js';
-
-/** ISO 8601, as Segment's specification asks for; a time without an offset counts as UTC. */
-const iso =
-  /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)(Z|[+-]\d{2}(?::?\d{2})?)?)?$/i;
+import type { JsonObject } from '../../json.js';
+import type { SourceWarning } from '../../ingest/source-entry.js';
+import { asId } from '../json.js';
+import { readTime } from '../time.js';
 
 /**
  * A difference that says nothing of the sender's clock. SDKs break a request off after 10 s
@@ -20,16 +19,32 @@ export type Times = {
   readonly receivedAt: number;
 };
 
+export type CallTime = {
+  /** ISO 8601 in UTC; undefined where no time was given that can be read. */
+  readonly time: string | undefined;
+  readonly warnings: readonly SourceWarning[];
+  /** What is no time, as it came. */
+  readonly kept: JsonObject;
+};
+
 /**
  * When a call happened, put right by how far the sender's clock is off, as Segment does it
- * (`receivedAt - sentAt`). ISO 8601 in UTC; undefined where no time was given.
+ * (`receivedAt - sentAt`).
  */
-export function toTime({ happened, sent, receivedAt }: Times): string | undefined {
+export function readCallTime({ happened, sent, receivedAt }: Times): CallTime {
   const at = findTime(happened);
-  if (at === undefined) return undefined;
+  const unreadable = happened.find((each) => readTime(each).kind === 'unreadable');
+  const kept =
+    unreadable === undefined ? {} : { timestamp_invalid: asId(unreadable) ?? unreadable };
+  const stand = at === undefined ? 'the time of arrival' : 'the other time of the call';
+  const detail = `is no time that can be read: ${stand} counts, and the text is kept as the property timestamp_invalid`;
+  const warnings =
+    unreadable === undefined ? [] : [{ code: 'unreadable_time', pointer: '/timestamp', detail }];
+  if (at === undefined) return { time: undefined, warnings, kept };
   const offMs = receivedAt - (findTime(sent) ?? receivedAt);
   const isOff = Math.abs(offMs) > transitMs;
-  return new Date(isOff ? shift(at, offMs, receivedAt) : at).toISOString();
+  const time = new Date(isOff ? shift(at, offMs, receivedAt) : at).toISOString();
+  return { time, warnings, kept };
 }
 
 /** Never on into the future: what a sender with a slow clock dates ahead stays where it is. */
@@ -39,17 +54,8 @@ function shift(at: number, offMs: number, receivedAt: number): number {
 
 function findTime(candidates: readonly unknown[]): number | undefined {
   for (const candidate of candidates) {
-    const at = toEpochMs(candidate);
-    if (at !== undefined) return at;
+    const time = readTime(candidate);
+    if (time.kind === 'read') return time.at;
   }
   return undefined;
-}
-
-function toEpochMs(value: unknown): number | undefined {
-  const [, date, time = '00:00', offset = 'Z'] = iso.exec(asText(value)?.trim() ?? '') ?? [];
-  if (date === undefined) return undefined;
-  const [, hours, minutes = '00'] = /^([+-]\d{2}):?(\d{2})?$/.exec(offset) ?? [];
-  const zone = hours === undefined ? 'Z' : `${hours}:${minutes}`;
-  const at = Date.parse(`${date}T${time.replace(',', '.')}${zone}`);
-  return Number.isNaN(at) ? undefined : at;
 }

@@ -2,7 +2,9 @@ import { isJsonObject, type JsonObject } from '../../json.js';
 import { limits } from '../../ingest/limits.js';
 import { asId, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';
+import { takeConsent } from './consent.js';
 import { toPerson, toTraits } from './person.js';
+import type { SourceWarning } from '../../ingest/source-entry.js';
 
 /** Members of an object, of which each can be taken once. */
 type Members = {
@@ -12,12 +14,18 @@ type Members = {
   rest(): JsonObject;
 };
 
-/** The profile an identify call comes to: Segment's reserved traits by Klaviyo's names, the others as they are. */
-export function toProfile(call: SegmentCall): JsonObject {
+export type ReadProfile = {
+  readonly entry: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+};
+
+/** The profile of an identify call: Segment's reserved traits by Klaviyo's names, the others as they are. */
+export function readProfile(call: SegmentCall): ReadProfile {
   const { context } = call;
-  const traits = toMembers(toTraits(call));
+  const consent = takeConsent(toTraits(call));
+  const traits = toMembers(consent.traits);
   traits.take(['email']);
-  traits.take(['phone'], asId);
+  traits.take(['phone', 'phone_number'], asId);
   const names = takeNames(traits);
   const title = traits.take(['title']);
   const image = traits.take(['avatar']);
@@ -26,7 +34,7 @@ export function toProfile(call: SegmentCall): JsonObject {
   const { organization, rest: others } = takeCompany(traits.rest());
   const { place, rest: properties } = takeAddress(others);
   const location = compact({ ...place, timezone });
-  return compact({
+  const entry = compact({
     ...toPerson(call),
     ...names,
     title,
@@ -36,6 +44,7 @@ export function toProfile(call: SegmentCall): JsonObject {
     location: unlessEmpty(location),
     properties: unlessEmpty(properties),
   });
+  return { entry, warnings: consent.warnings };
 }
 
 /** `name` is one trait for both, and read only where neither is given. */

@@ -10,11 +10,12 @@ import type { BegunBody } from '../../http/body.js';
 import { decode, parseCodings } from '../../http/codings.js';
 import { ProblemError } from '../../http/problems.js';
 import type { Unadmitted } from '../../http/unadmitted.js';
+import { readPixel } from './pixel.js';
 
 /**
  * A write key is an ingest key. It comes as the user of Basic, as most SDKs send it; then that one
- * counts. Else as Bearer or X-API-Key, or, as analytics-python sends it, in the body alone: who has
- * none in the headers is not turned away before the body was read.
+ * counts. Else as Bearer or X-API-Key, in the query (beacons and pixels), or, as analytics-python sends
+ * it, in the body alone: a request without a known key is not refused before its body was read.
  */
 export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
   return (request, _reply, done) => {
@@ -23,8 +24,9 @@ export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
       return;
     }
     const user = toBasicUser(request);
-    const presented = user ?? toPresentedKey(request);
-    const caller = presented === null ? null : keyring.identify(presented);
+    const presented = user === null ? toPresentedKeys(request) : [user];
+    const caller =
+      presented.map((key) => keyring.identify(key)).find((each) => each !== null) ?? null;
     if (caller !== null) admit(request, caller);
     done(user !== null && caller === null ? toInvalidWriteKey() : undefined);
   };
@@ -138,6 +140,13 @@ export function checkBodyKey(
       done(toInvalidWriteKey());
     }
   };
+}
+
+function toPresentedKeys(request: FastifyRequest): readonly string[] {
+  const { writeKey } = readPixel(request.query);
+  const inQuery = typeof writeKey === 'string' ? [writeKey] : [];
+  const presented = toPresentedKey(request);
+  return presented === null ? inQuery : [presented, ...inQuery];
 }
 
 /** Base64 of `key:`; the colon is missing at times, and there is no password. Null where there is no user. */

@@ -2,13 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseJson, stringifyJson } from '../../../src/json.js';
 import { toSegmentPost, type SegmentRequest } from '../../../src/sources/segment/map.js';
+import { z } from 'zod';
+import { segmentSettings } from '../../../src/sources/segment/settings.js';
 import { receivedAt } from '../../ingest/fixture.js';
 
 type Options = Partial<Omit<SegmentRequest, 'value' | 'faults'>>;
 
-/** What the map makes of a body. Fails where nothing can be taken from it. */
-const settings = { SEGMENT_PAGE_EVENTS: true, SEGMENT_REMEMBER_USERS: true };
+const settings = z.object(segmentSettings).parse({});
 
+/** What the map makes of a body. Fails where nothing can be taken from it. */
 function read(text: string, options: Options = {}) {
   const found = map(text, options);
   if (!found.ok) throw new Error(found.detail);
@@ -93,18 +95,36 @@ describe('a track call', () => {
           index: 0,
           personKeys: ['user:42'],
           entry: {
-            event_name: 'Order Completed',
+            event_name: 'Placed Order',
             distinct_id: '42',
             event_time: '2026-01-15T11:59:00.000Z',
-            insert_id: 'm-1',
+            insert_id: 'o-1/Placed Order',
             properties: {
               orderId: 'o-1',
               revenue: 19.99,
               currency: 'usd',
               products: [{ sku: 'a' }],
+              OrderId: 'o-1',
+              ItemNames: [],
+              Items: [{ SKU: 'a' }],
             },
             value: 19.99,
             currency: 'USD',
+            order_id: 'o-1',
+          },
+        },
+        {
+          kind: 'track',
+          id: 'm-1',
+          lane: 'events',
+          index: 0,
+          personKeys: ['user:42'],
+          entry: {
+            event_name: 'Ordered Product',
+            distinct_id: '42',
+            event_time: '2026-01-15T11:59:00.000Z',
+            insert_id: 'o-1/Ordered Product/a',
+            properties: { OrderId: 'o-1', SKU: 'a' },
             order_id: 'o-1',
           },
         },
@@ -124,9 +144,15 @@ describe('a track call', () => {
 
   it('has fields of the wrong kind left out', () => {
     const odd = { event: 7, messageId: {}, timestamp: [], properties: 'none', context: 1 };
-    expect(entryOf(aTrack(odd))).toEqual({ distinct_id: '42' });
+    expect(entryOf(aTrack(odd))).toEqual({
+      distinct_id: '42',
+      properties: { timestamp_invalid: [] },
+    });
     const nulls = { messageId: null, timestamp: null, properties: null, integrations: null };
-    expect(entryOf(aTrack(nulls))).toEqual({ event_name: 'Order Completed', distinct_id: '42' });
+    expect(entryOf(aTrack(nulls))).toEqual({
+      event_name: 'Placed Order',
+      distinct_id: '42',
+    });
   });
 
   it('passes its properties on untouched, deeply and beyond 2^53', () => {
@@ -150,7 +176,10 @@ describe('a track call', () => {
 
   it.each(['null', '""', '" "', '{}', '["1"]'])('has no userId in %s', (userId) => {
     const text = `{"batch":[{"type":"track","event":"e","userId":${userId},"anonymousId":"a"}]}`;
-    expect(read(text).post).toMatchObject({ entries: [], skipped: [{ reason: 'anonymous' }] });
+    const [entry] = read(text).post.entries;
+    expect(entry).toMatchObject({ entry: { event_name: 'e' }, device: { id: 'a' } });
+    expect(entry?.entry).not.toHaveProperty('distinct_id');
+    expect(entry).not.toHaveProperty('personKeys');
   });
 
   it('asks nobody who a user is where users are not remembered', () => {
@@ -167,16 +196,87 @@ describe('what an event is worth', () => {
     ['text with blanks', { revenue: ' 19.90 ' }, 19.9],
     ['a negative number', { revenue: '-5' }, -5],
     ['revenue before total and value', { value: 1, total: 2, revenue: 3 }, 3],
-    ['total before value', { value: 1, total: '2' }, 2],
-    ['value', { value: 1 }, 1],
-    ['the next one where revenue is none', { revenue: 'free', total: null, value: 4 }, 4],
-    ['nothing that has a sign of a currency', { revenue: '$5' }, undefined],
-    ['nothing that has a thousands separator', { revenue: '1,299.00' }, undefined],
+    ['total of a completed order without revenue', { value: 1, total: '2', revenue: ' ' }, 2],
+    ['revenue of nothing, though there is a total', { revenue: 0, total: 2 }, 0],
+    ['no value property', { value: 1 }, undefined],
+    [
+      'nothing where revenue cannot be read, whatever the total',
+      { revenue: 'free', total: 4 },
+      undefined,
+    ],
+    ['text with a sign of a currency', { revenue: '$12.00', currency: 'USD' }, 12],
+    ['text with a code', { revenue: '12.00 USD' }, 12],
+    ['text with separators', { revenue: '1,299.00', currency: 'USD' }, 1299],
+    ['nothing that can be two amounts', { revenue: '1,299', currency: 'USD' }, undefined],
+    [
+      'nothing in another currency than the one beside it',
+      { revenue: '€5', currency: 'USD' },
+      undefined,
+    ],
+    ['revenue in another spelling', { Revenue: '5', Total: 6 }, 5],
     ['nothing that is no decimal', { revenue: '1e5', total: '0x10', value: '' }, undefined],
     ['nothing that overflows', { revenue: '9'.repeat(400) }, undefined],
     ['nothing else', { revenue: true, total: [5], value: {} }, undefined],
   ])('is %s', (_what, properties, value) => {
     expect(entryOf(aTrack({ properties })).value).toBe(value);
+  });
+
+  const worth = (event: string, properties: object, env: Record<string, string> = {}) => {
+    const found = z.object(segmentSettings).parse(env);
+    const call = aTrack({ event, properties });
+    const [entry] = one(call, {}, { settings: found }).post.entries;
+    return { value: entry?.entry.value, codes: entry?.warnings?.map(({ code }) => code) ?? [] };
+  };
+
+  it.each([
+    ['Search Performed', { query: 'shoes', total: 245 }],
+    ['Form Field Changed', { field: 'zip', value: '02134' }],
+    ['Checkout Started', { value: 5, total: 6 }],
+    ['Order Refunded', { total: 30 }],
+    ['Order Updated', { total: 30 }],
+  ])('is nothing where %s has a total or a value alone', (event, properties) => {
+    expect(worth(event, properties)).toEqual({ value: undefined, codes: [] });
+  });
+
+  it.each([
+    'Order Completed',
+    'Completed Order',
+    'order completed',
+    'order_completed',
+    'orderCompleted',
+    ' Completed  Order ',
+  ])('may be the total of a completed order, by the name "%s"', (event) => {
+    expect(worth(event, { total: '15.50', currency: 'usd' })).toEqual({ value: 15.5, codes: [] });
+  });
+
+  it('is negative where a refund says so', () => {
+    expect(worth('Order Refunded', { revenue: '-50.00', currency: 'EUR' })).toEqual({
+      value: -50,
+      codes: [],
+    });
+  });
+
+  it.each([
+    [{ revenue: 'free', currency: 'USD' }, ['unreadable_amount']],
+    [{ revenue: '1.299', total: 15, currency: 'USD' }, ['unreadable_amount']],
+    [{ revenue: 12 }, ['no_currency']],
+    [{ revenue: 12, currency: 'EURO' }, ['unreadable_currency']],
+    [{ revenue: 12, currency: ' eur ' }, []],
+    [{ revenue: '12 €' }, []],
+  ])('of %j gives the warnings %j', (properties, codes) => {
+    expect(worth('Order Completed', properties).codes).toEqual(codes);
+  });
+
+  it('is what SEGMENT_VALUE_PROPERTIES names, of the event it names', () => {
+    const env = { SEGMENT_VALUE_PROPERTIES: 'Trial Started=plan_price, lead won = value' };
+    expect(worth('trial_started', { plan_price: '$9', currency: 'USD' }, env).value).toBe(9);
+    expect(worth('Lead Won', { value: 5, revenue: 1, currency: 'USD' }, env).value).toBe(5);
+    expect(worth('Lead Lost', { value: 5 }, env).value).toBeUndefined();
+    const all = { SEGMENT_VALUE_PROPERTIES: '*=value' };
+    expect(worth('Lead Lost', { value: 5, currency: 'USD' }, all).value).toBe(5);
+    expect(z.object(segmentSettings).safeParse({ SEGMENT_VALUE_PROPERTIES: 'value' }).success).toBe(
+      false,
+    );
   });
 
   it('has a currency where that is one', () => {
@@ -202,39 +302,100 @@ describe('whom a call is about', () => {
   const ada = 'ada@klaviyo-demo.com';
   const grace = 'grace@klaviyo-demo.com';
 
+  const identityOf = (call: object) => {
+    const [entry] = one(call).post.entries;
+    const { email, distinct_id, phone_number } = entry?.entry ?? {};
+    return { ...entry, ids: { email, distinct_id, phone_number } };
+  };
+
   it.each([
     ['context.traits', { context: { traits: { email: ada, phone: '+12025550123' } } }],
     ['traits', { traits: { email: ada, phone: '+12025550123' } }],
-    ['properties', { properties: { email: ada, phone: '+12025550123' } }],
   ])('is told by %s', (_where, fields) => {
-    expect(entryOf(aTrack(fields))).toMatchObject({
-      email: ada,
-      phone_number: '+12025550123',
-      distinct_id: '42',
+    const { ids, repeatedPhone } = identityOf(aTrack(fields));
+    expect(ids).toEqual({ email: ada, distinct_id: '42' });
+    expect(repeatedPhone).toEqual({ number: '+12025550123' });
+  });
+
+  it('has the number of its traits read with the country of their address', () => {
+    const traits = { email: ada, phone: '202-555-0123', address: { country: 'US' } };
+    expect(identityOf(aTrack({ context: { traits } })).repeatedPhone).toEqual({
+      number: '202-555-0123',
+      country: 'US',
     });
+  });
+
+  it('is told by an address in the properties only where nothing else tells, and then by it alone', () => {
+    const properties = { email: ' guest@klaviyo-demo.com ', phone: '+12025550123' };
+    const { ids, lastResort, personKeys, repeatedPhone } = identityOf(aTrack({ properties }));
+    expect(ids).toEqual({ distinct_id: '42' });
+    expect([lastResort, personKeys]).toEqual(['guest@klaviyo-demo.com', ['user:42']]);
+    expect(repeatedPhone).toBeUndefined();
+    expect(identityOf(aTrack({ properties: { email: 'none' } }))).not.toHaveProperty('lastResort');
+  });
+
+  it.each(['ada@klaviyo-demo.com', ' Ada@Klaviyo-Demo.com '])(
+    'is told by a userId that is an address: "%s"',
+    (userId) => {
+      const { ids, fallback, personKeys } = identityOf(
+        aTrack({ userId, properties: { email: grace } }),
+      );
+      expect(ids).toEqual({});
+      expect(fallback).toEqual({ email: userId.trim() });
+      expect(personKeys).toEqual([`user:${ada}`]);
+      const same = identityOf(aTrack({ userId, context: { traits: { email: ada } } }));
+      expect(same.ids).toEqual({ email: ada });
+    },
+  );
+
+  it('has a userId that is an address stay an id where the traits have another address', () => {
+    const call = { userId: ada, context: { traits: { email: grace } } };
+    expect(identityOf(aTrack(call)).ids).toEqual({ email: grace, distinct_id: ada });
+    expect(identityOf(anIdentify({ userId: ada, traits: { email: grace } })).ids).toEqual({
+      email: grace,
+      distinct_id: ada,
+    });
+  });
+
+  it('is told by context.externalId of reverse ETL', () => {
+    const context = {
+      mappedToDestination: 'true',
+      externalId: [{ id: ada, identifierType: 'email', type: 'KLAVIYO-profile' }],
+    };
+    const call = { type: 'identify', anonymousId: 'a', context, traits: { first_name: 'Ada' } };
+    expect(entryOf(call)).toEqual({ email: ada, first_name: 'Ada' });
   });
 
   it('is one person: two places are never joined', () => {
     const context = { traits: { email: ada } };
-    const properties = { email: grace, phone: '+12025550123' };
-    const entry = entryOf(aTrack({ context, properties }));
-    expect(entry).toMatchObject({ email: ada });
-    expect(entry).not.toHaveProperty('phone_number');
+    const traits = { email: grace, phone: '+12025550123' };
+    const { ids, repeatedPhone } = identityOf(aTrack({ context, traits, properties: traits }));
+    expect(ids).toEqual({ email: ada, distinct_id: '42' });
+    expect(repeatedPhone).toBeUndefined();
   });
 
   it('needs no userId where there is an address', () => {
-    const call = aTrack({ userId: undefined, anonymousId: 'a', properties: { email: ada } });
+    const traits = { email: ada };
+    const call = aTrack({ userId: undefined, anonymousId: 'a', context: { traits } });
     const [entry] = one(call).post.entries;
-    expect(entry?.entry).toMatchObject({ email: ada });
+    expect(entry).toMatchObject({ entry: { email: ada }, device: { id: 'a' } });
     expect(entry?.entry).not.toHaveProperty('distinct_id');
     expect(entry).not.toHaveProperty('personKeys');
   });
 
-  it('is nobody where it tells no more than an anonymousId', () => {
-    for (const type of ['track', 'page', 'screen', 'identify']) {
+  it('is a device where an event tells no more than an anonymousId', () => {
+    for (const type of ['track', 'page', 'screen']) {
       const { post } = one({ type, event: 'e', anonymousId: 'a', traits: { plan: 'gold' } });
-      expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: 'anonymous' }] });
+      expect(post).toMatchObject({ entries: [{ device: { id: 'a' } }], people: [], skipped: [] });
     }
+    const long = 'a'.repeat(256);
+    const [entry] = one({ type: 'track', event: 'e', anonymousId: long }).post.entries;
+    expect(entry?.device?.id).toMatch(/^[\w-]{43}$/);
+  });
+
+  it('is skipped where an identify call tells no more than an anonymousId', () => {
+    const { post } = one({ type: 'identify', anonymousId: 'a', traits: { plan: 'gold' } });
+    expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: 'anonymous' }] });
   });
 
   it('is for the schema to complain of where it tells nothing at all', () => {
@@ -242,7 +403,7 @@ describe('whom a call is about', () => {
   });
 
   it('may have a number written as one', () => {
-    const call = aTrack({ properties: { phone: 12025550123 } });
+    const call = aTrack({ userId: null, context: { traits: { phone: 12025550123 } } });
     expect(entryOf(call).phone_number).toBe('12025550123');
   });
 });
@@ -284,9 +445,25 @@ describe('when it happened', () => {
     ['lower case', '2026-01-15t11:00:00z', at],
     ['no time', 'yesterday', undefined],
     ['no day of any month', '2026-13-45T11:00:00Z', undefined],
-    ['a unix time', 1768474800, undefined],
+    ['seconds since 1970', 1768474800, at],
+    ['milliseconds since 1970', 1768474800000, at],
+    ['milliseconds as text', '1768474800000', at],
+    ['an offset after a blank', '2026-01-15 11:00:00 +0000', at],
+    ['UTC by name', '2026-01-15 11:00:00 UTC', at],
+    ['RFC 1123', 'Thu, 15 Jan 2026 11:00:00 GMT', at],
+    ['no separators', '20260115T110000Z', at],
   ])('is read from %s', (_what, timestamp, expected) => {
     expect(timeOf({ timestamp })).toBe(expected);
+  });
+
+  it('that cannot be read gives a warning, and is kept as a property', () => {
+    const properties = { a: 1 };
+    const [entry] = one(aTrack({ event: 'e', timestamp: 'yesterday', properties })).post.entries;
+    expect(entry?.warnings).toMatchObject([{ code: 'unreadable_time', pointer: '/timestamp' }]);
+    expect(entry?.entry.properties).toEqual({ timestamp_invalid: 'yesterday', a: 1 });
+    expect(one(aTrack({ event: 'e', timestamp: ' ' })).post.entries[0]).not.toHaveProperty(
+      'warnings',
+    );
   });
 
   it('is the timestamp, else the originalTimestamp, else that of the batch', () => {
@@ -363,6 +540,18 @@ describe('a page or screen call', () => {
     });
   });
 
+  it('has a name that is too long shortened, with the whole as a property', () => {
+    const name = `Shoes ${'and boots '.repeat(20)}`;
+    const [entry] = one({ type: 'page', userId: '42', name }).post.entries;
+    expect(entry?.entry.event_name).toMatch(/^Viewed Shoes and boots .*… Page$/);
+    expect(String(entry?.entry.event_name).length).toBeLessThanOrEqual(127);
+    expect(entry?.entry.properties).toEqual({ event_name_full: `Viewed ${name} Page` });
+    expect(entry?.warnings).toMatchObject([{ code: 'name_shortened', pointer: '/name' }]);
+    const [track] = one(aTrack({ event: '😀'.repeat(100) })).post.entries;
+    expect(track?.entry.event_name).toBe(`${'😀'.repeat(63)}…`);
+    expect(track?.warnings).toMatchObject([{ code: 'name_shortened', pointer: '/event' }]);
+  });
+
   it('is skipped where they are not wanted', () => {
     const batch = [{ type: 'page', userId: '1' }, { type: 'screen', userId: '1' }, aTrack()];
     const { post } = read(JSON.stringify({ batch }), {
@@ -432,9 +621,55 @@ describe('an identify call', () => {
           email: 'ada@klaviyo-demo.com',
           phone_number: '+12025550123',
         },
+        country: 'GB',
       },
     ]);
   });
+
+  it('of a browser has an event beside its profile that joins the visitor to the person', () => {
+    const { post } = one(anIdentify({ anonymousId: 'a', traits }));
+    expect(post.entries).toMatchObject([
+      { lane: 'profiles', device: { id: 'a' } },
+      {
+        lane: 'events',
+        device: { id: 'a', isJoin: true },
+        entry: {
+          event_name: 'Identified',
+          distinct_id: '42',
+          email: 'ada@klaviyo-demo.com',
+          insert_id: 'a/42/Identified',
+        },
+      },
+    ]);
+    expect(post.entries[0]?.entry).not.toHaveProperty('anonymous_id');
+  });
+
+  it.each([
+    [
+      { properties: { subscribe: true, listId: 'XUepkK', consent: ['email'], plan: 'gold' } },
+      { properties: { plan: 'gold' } },
+      'subscribe=true, listId="XUepkK", consent=["email"]',
+    ],
+    [{ subscribe: false, plan: 'gold' }, { plan: 'gold' }, 'subscribe=false'],
+    [
+      { $consent: ['sms'], accepts_marketing: true },
+      undefined,
+      '$consent=["sms"], accepts_marketing=true',
+    ],
+  ])(
+    'that asks for a subscription is sent without it, and says so: %j',
+    (given, properties, asked) => {
+      const [entry] = one(anIdentify({ traits: given })).post.entries;
+      expect(entry?.entry.properties).toEqual(properties);
+      expect(entry?.warnings).toEqual([
+        {
+          code: 'consent_not_sent',
+          pointer: '/traits',
+          detail: `the profile is sent without consent; asked for: ${asked}`,
+        },
+      ]);
+    },
+  );
 
   it('of a RudderStack SDK has its traits twice, and comes to the same', () => {
     expect(entryOf(anIdentify({ traits, context: { traits } }))).toEqual(
@@ -517,7 +752,7 @@ describe('an identify call', () => {
 });
 
 describe('a call that is not meant for Klaviyo', () => {
-  it.each(['group', 'alias'])('is skipped: %s', (type) => {
+  it.each(['group', 'alias', 'merge'])('is skipped: %s', (type) => {
     const { post } = one({ type, userId: '42', groupId: 'g', previousId: 'a' });
     expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: type }] });
   });
@@ -555,7 +790,7 @@ describe('a batch', () => {
   });
 
   it('says which of its parts are no calls, and takes the others', () => {
-    const batch = [{ type: 'merge', messageId: 'm-0' }, {}, 5, null, aTrack(), { type: 'Track' }];
+    const batch = [{ type: 'delete', messageId: 'm-0' }, {}, 5, null, aTrack(), { type: 'Track' }];
     const { post, noCalls, messageIds } = read(JSON.stringify({ batch }));
     expect(noCalls.map(({ index, code }) => [index, code])).toEqual([
       [0, 'unknown_type'],
@@ -565,7 +800,7 @@ describe('a batch', () => {
       [5, 'unknown_type'],
     ]);
     expect(noCalls[0]?.detail).toBe(
-      'type must be one of track, identify, page, screen, group, alias',
+      'type must be one of track, identify, page, screen, group, alias, merge',
     );
     expect(post.entries.map(({ index }) => index)).toEqual([4]);
     expect([messageIds[0], messageIds[4]]).toEqual(['m-0', 'm-1']);
@@ -612,11 +847,13 @@ describe('whatever is posted', () => {
   const name = fc.constantFrom(
     ...['type', 'userId', 'event', 'traits', 'properties', 'context', 'integrations', 'timestamp'],
     ...['sentAt', 'messageId', 'name', 'email', 'phone', 'address', 'company', 'revenue', 'batch'],
+    ...['anonymousId', 'products', 'price', 'quantity', 'order_id', 'consent', 'externalId'],
   );
   const value = fc.letrec<{ value: unknown }>((tie) => ({
     value: fc.oneof(
       { maxDepth: 4 },
       fc.constantFrom('track', 'identify', 'page', '2026-01-15T11:00:00Z', '0001-01-01', '1.5', ''),
+      fc.constantFrom('Order Completed', 'Product Added', 'ada@klaviyo-demo.com', '$1,299.00'),
       fc.jsonValue({ maxDepth: 1 }),
       fc.dictionary(name, tie('value')),
       fc.array(tie('value'), { maxLength: 3 }),
@@ -635,7 +872,9 @@ describe('whatever is posted', () => {
         fc.pre(found.ok);
         const { post, noCalls } = found;
         const { skipped } = post;
-        expect(post.entries.length + skipped.length + noCalls.length).toBe(batch.length);
+        // A call may become several entries.
+        const indexes = new Set(post.entries.map(({ index }) => index));
+        expect(indexes.size + skipped.length + noCalls.length).toBe(batch.length);
         entries += post.entries.length;
       }),
       { numRuns: 2000 },

@@ -50,12 +50,16 @@ const invalidKey = {
   code: 'invalid_write_key',
   message: 'the write key is missing or not known; it is an ingest key of the relay',
 };
-const nothingRejected = { success: true, accepted: 1, duplicates: 0, rejected: [] };
+const nothingRejected = { success: true, accepted: 1, duplicates: 0, rejected: [], warnings: [] };
 
-const batchPaths = ['/v1/batch', '/v1/import', '/v1/b'];
+const batchPaths = [
+  ...['/v1/batch', '/v1/import', '/v1/b', '/v1/replay', '/v1/retl', '/beacon/v1/batch'],
+  ...['/internal/v1/batch', '/internal/v1/replay', '/internal/v1/retl'],
+];
 const singlePaths = [
   ...['/v1/track', '/v1/identify', '/v1/page', '/v1/screen', '/v1/group', '/v1/alias'],
-  ...['/v1/t', '/v1/i', '/v1/p', '/v1/s', '/v1/g', '/v1/a'],
+  ...['/v1/t', '/v1/i', '/v1/p', '/v1/s', '/v1/g', '/v1/a', '/v1/merge', '/v1/pixel/track'],
+  ...['/pixel/v1/track', '/pixel/v1/page'],
 ];
 
 describe.each([...batchPaths, ...singlePaths])('POST %s', (path) => {
@@ -265,7 +269,7 @@ describe('an answer', () => {
       { index: 0, errors: [{ pointer: '', detail: 'needs somebody' }] },
     ];
     const { post, metrics } = await start({}, { ...takenOne, duplicates: 3, rejected });
-    const batch = [{ ...aCall, messageId: undefined }, { type: 'merge', messageId: 'm-2' }, aCall];
+    const batch = [{ ...aCall, messageId: undefined }, { type: 'delete', messageId: 'm-2' }, aCall];
     expect((await post('/v1/batch', { batch })).json).toEqual({
       success: true,
       accepted: 1,
@@ -276,7 +280,7 @@ describe('an answer', () => {
           index: 1,
           messageId: 'm-2',
           code: 'unknown_type',
-          message: 'type must be one of track, identify, page, screen, group, alias',
+          message: 'type must be one of track, identify, page, screen, group, alias, merge',
         },
         {
           index: 2,
@@ -285,6 +289,7 @@ describe('an answer', () => {
           message: '/event_name is required',
         },
       ],
+      warnings: [],
     });
     const labels = { lane: 'events', outcome: 'invalid' };
     expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(1);
@@ -359,6 +364,105 @@ describe('an answer', () => {
   });
 });
 
+it('an answer lists what was altered, 5,000 at most, by the ids of the SDK', async () => {
+  const warning = {
+    index: 0,
+    code: 'unreadable_amount',
+    pointer: '/properties/revenue',
+    detail: 'x',
+  };
+  const warnings = [warning, ...Array<typeof warning>(5000).fill({ ...warning, index: 1 })];
+  const { post } = await start({}, { ...takenOne, warnings });
+  const batch = [aCall, { ...aCall, messageId: undefined }];
+  const taken = (await post('/v1/batch', { batch })).json as Record<string, unknown>;
+  expect(taken).toMatchObject({ success: true, warnings: { length: 5000 }, warnings_unlisted: 1 });
+  expect((taken.warnings as unknown[]).slice(0, 2)).toEqual([
+    { index: 0, messageId: 'm-1', code: 'unreadable_amount', message: '/properties/revenue x' },
+    { index: 1, code: 'unreadable_amount', message: '/properties/revenue x' },
+  ]);
+});
+
+describe("other paths of RudderStack's and Segment's gateways", () => {
+  it.each(['/v1/merge', '/pixel/v1/track', '/v1/track'])(
+    'a batch that is posted to %s is taken as one',
+    async (path) => {
+      const { post, posted } = await start();
+      expect((await post(path, aBatch)).json).toEqual(nothingRejected);
+      expect(posted).toMatchObject([{ entries: [{ entry: { event_name: 'Viewed' } }] }]);
+    },
+  );
+
+  it.each(['/v1/webhook', '/v1/webhook/?writeKey=x', '/internal/v1/extract', '/v1/audiencelist'])(
+    '%s is known, and not supported',
+    async (path) => {
+      const { post, posted } = await start();
+      const answer = await post(path, aBatch);
+      expect([answer.status, answer.json]).toMatchObject([
+        400,
+        { success: false, code: 'unsupported_path' },
+      ]);
+      expect(posted).toEqual([]);
+    },
+  );
+
+  it('a write key may be in the query, where no header has one', async () => {
+    const { post, posted } = await start({ config: closed });
+    const query = `?writeKey=${ingestKey}`;
+    expect((await post(`/beacon/v1/batch${query}`, aBatch, {})).status).toBe(200);
+    expect((await post(`/v1/batch${query}`, aBatch, {})).status).toBe(200);
+    expect((await post(`/v1/batch${query}`, aBatch, basic('wrong-key-1:'))).status).toBe(401);
+    expect((await post('/beacon/v1/batch?writeKey=wrong-key-1', aBatch, {})).status).toBe(401);
+    expect((await post('/v1/webhook', aBatch, {})).status).toBe(401);
+    expect(posted).toHaveLength(2);
+  });
+
+  it.each([
+    [
+      '/pixel/v1/page',
+      `writeKey=${ingestKey}&anonymousId=a&name=Home&properties.path=%2Fa&context.locale=de`,
+      { event_name: 'Viewed Home Page', properties: { path: '/a' } },
+    ],
+    [
+      '/pixel/v1/track',
+      `writeKey=${ingestKey}&userId=42&event=Opened&__proto__.x=1&properties.__proto__=2&properties..a=3`,
+      { event_name: 'Opened', distinct_id: '42' },
+    ],
+    [
+      '/v1/pixel/track',
+      `data=${Buffer.from(JSON.stringify({ writeKey: ingestKey, userId: 'u', event: 'Opened' })).toString('base64url')}`,
+      { event_name: 'Opened', distinct_id: 'u' },
+    ],
+  ])('GET %s takes a call in its query, and answers a pixel', async (path, query, entry) => {
+    const { call, posted } = await start({ config: closed });
+    const answer = await call('GET', `${path}?${query}`);
+    expect([answer.status, answer.headers['content-type']]).toEqual([200, 'image/gif']);
+    expect(posted.flatMap(({ entries }) => entries.map((each) => each.entry))).toEqual([entry]);
+    expect((await call('GET', path)).status).toBe(401);
+  });
+
+  it('GET /health and GET /version need no key; the first says whether the relay takes calls', async () => {
+    const { call } = await start({ config: closed });
+    expect((await call('GET', '/health')).json).toEqual({ server: 'UP' });
+    expect((await call('GET', '/version')).json).toEqual({ Version: 'klaviyo-relay' });
+    const full = await start({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
+    expect((await full.call('GET', '/health')).status).toBe(503);
+  });
+
+  it('GET /v1/pixel of no type of call is no path', async () => {
+    const { call } = await start();
+    expect((await call('GET', '/pixel/v1/delete?userId=1')).status).toBe(400);
+  });
+
+  it('GET /sourceConfig has an SDK of RudderStack send to this relay alone', async () => {
+    const { call } = await start({ config: closed });
+    const answer = await call('GET', `/sourceConfig/?p=web&v=3&writeKey=${ingestKey}`);
+    expect(answer.json).toMatchObject({
+      source: { enabled: true, writeKey: ingestKey, destinations: [], config: {} },
+    });
+    expect((await call('GET', '/sourceConfig/?writeKey=wrong')).status).toBe(401);
+  });
+});
+
 describe('a quota', () => {
   const config = { ...closed, INGEST_RATE_LIMIT_PER_SECOND: 2 };
 
@@ -423,7 +527,7 @@ describe('strict mode', () => {
 
   it('answers 400 where a part is no call, and takes nothing', async () => {
     const { post, posted, metrics } = await start();
-    const answer = await post('/v1/batch?strict=1', { batch: [aCall, { type: 'merge' }] });
+    const answer = await post('/v1/batch?strict=1', { batch: [aCall, { type: 'delete' }] });
     expect([answer.status, posted]).toEqual([400, []]);
     expect(answer.json).toMatchObject({ rejected: [{ index: 1, code: 'unknown_type' }] });
     const labels = { lane: 'events', outcome: 'invalid' };

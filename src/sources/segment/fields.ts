@@ -1,0 +1,38 @@
+import type { JsonObject } from '../../json.js';
+import { toPointer } from '../../ingest/faults.js';
+import type { Placed } from '../money.js';
+
+/** Names of events and properties without case and separators, as Segment's own integrations compare them. */
+export function fold(name: string): string {
+  return name.replace(/[\s_.-]/g, '').toLowerCase();
+}
+
+/** Members of an object by any spelling of their names. */
+export type Fields = {
+  /** The first of the names that has a value; null, undefined and blank text are none. */
+  find(...names: readonly string[]): Placed;
+};
+
+/** `path`: where the object stands in the call. */
+export function readFields(object: JsonObject, path: readonly (string | number)[]): Fields {
+  const folded = new Map<string, string>();
+  // The first of several spellings counts.
+  for (const name of Object.keys(object).reverse()) folded.set(fold(name), name);
+  return {
+    find(...names) {
+      const spelled = names.map((name) => {
+        return isGiven(object[name]) ? name : (folded.get(fold(name)) ?? name);
+      });
+      const name = spelled.find((each) => Object.hasOwn(object, each) && isGiven(object[each]));
+      if (name === undefined)
+        return { value: undefined, pointer: toPointer([...path, names[0] ?? '']) };
+      return { value: object[name], pointer: toPointer([...path, name]) };
+    },
+  };
+}
+
+function isGiven(value: unknown): boolean {
+  return (
+    value !== undefined && value !== null && !(typeof value === 'string' && value.trim() === '')
+  );
+}

@@ -1,0 +1,52 @@
+import { harmfulNames, isJsonObject, parseJson, type JsonObject } from '../../json.js';
+import { asText } from '../json.js';
+
+/**
+ * Calls in a query, for pages and mails without JavaScript. RudderStack writes a member a parameter
+ * (`properties.path=/a`), Segment the whole call as JSON in `data`, in Base64 or not.
+ */
+
+/** Levels of a name with dots, at most. */
+const maxLevels = 5;
+
+type Members = Record<string, unknown>;
+
+/** The call; what is not text, and names that are not allowed, are left out. */
+export function readPixel(query: unknown): JsonObject {
+  const given = isJsonObject(query) ? query : {};
+  const call: Members = { ...readData(given.data) };
+  for (const [name, value] of Object.entries(given)) {
+    const path = name.split('.');
+    const isNamed = path.every((part) => part !== '' && !harmfulNames.has(part));
+    if (name === 'data' || typeof value !== 'string' || !isNamed || path.length > maxLevels)
+      continue;
+    put(call, path, value);
+  }
+  return call;
+}
+
+function put(call: Members, path: readonly string[], value: string): void {
+  let holder = call;
+  for (const name of path.slice(0, -1)) {
+    const before = holder[name];
+    const next: Members = isJsonObject(before) ? { ...before } : {};
+    holder[name] = next;
+    holder = next;
+  }
+  holder[path.at(-1) ?? ''] = value;
+}
+
+function readData(data: unknown): JsonObject {
+  const text = asText(data)?.trim();
+  if (text === undefined) return {};
+  const json = text.startsWith('{') ? text : Buffer.from(text, 'base64').toString('utf8');
+  const parsed = parseJson(json);
+  const isRead = parsed.ok && parsed.faults.length === 0 && isJsonObject(parsed.value);
+  return isRead ? parsed.value : {};
+}
+
+/** One transparent pixel. */
+export const pixelImage = Buffer.from(
+  'R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7',
+  'base64',
+);
