@@ -10,7 +10,7 @@ import type { KnownPerson, Person } from '../../ingest/source-entry.js';
  * Identifiers are joined only where Shopify says that they belong to one person. An order carries two
  * descriptions of its buyer: its own contacts (`email`, `phone`) and the customer it is filed under.
  * They differ for orders of a till account, of a company or of staff. The contacts name the buyer, and
- * the customer adds its id and its own contacts only where they do not contradict.
+ * the customer adds its id and its own contacts only where it has the same address or number.
  */
 
 /** Without a default country: an address names its own. */
@@ -81,29 +81,26 @@ function findEmail(...values: readonly unknown[]): string | undefined {
 
 function joinCustomer({ email, phone }: Contacts, customer: Person): Person {
   const { phone_number: customerPhone } = customer;
-  const hasOtherPhone = customerPhone !== undefined && !isSamePhone(phone, customerPhone);
   if (email !== undefined) {
-    const isTheirs =
-      customer.email === undefined
-        ? phone === undefined || !hasOtherPhone
-        : isSameEmail(email, customer.email);
+    // A customer without an address may be an account that a till files all its orders under.
+    const isTheirs = customer.email !== undefined && isSameEmail(email, customer.email);
     if (!isTheirs) return toPerson({ email, phone });
     // The customer's own number is the same in every order.
     return toPerson({ email, phone: customerPhone ?? phone, id: customer.distinct_id });
   }
   if (phone === undefined) return customer;
-  if (hasOtherPhone) return toPerson({ phone });
+  if (customerPhone !== undefined && isSamePhone(phone, customerPhone)) return customer;
   // A number of the order is no reason to give it to the holder of an e-mail address.
-  if (customerPhone === undefined && customer.email !== undefined) return customer;
-  return { ...customer, phone_number: customerPhone ?? phone };
+  const isOfAddress = customerPhone === undefined && customer.email !== undefined;
+  return isOfAddress ? customer : toPerson({ phone });
 }
 
 function isSameEmail(one: string, other: string): boolean {
   return one.trim().toLowerCase() === other.trim().toLowerCase();
 }
 
-function isSamePhone(one: string | undefined, other: string): boolean {
-  return one !== undefined && (toE164(one) ?? one) === (toE164(other) ?? other);
+function isSamePhone(one: string, other: string): boolean {
+  return (toE164(one) ?? one) === (toE164(other) ?? other);
 }
 
 /**
