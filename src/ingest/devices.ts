@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { Fact } from '../envelope.js';
-import type { Slices } from '../turns.js';
+import { isJsonObject } from '../json.js';
 import { limits } from './limits.js';
-import { toFactKey, type Complete, type GetFacts } from './people.js';
+import { toFactKey, type Complete, type Finding } from './people.js';
+import type { ToE164 } from './phone.js';
 import { isEmail } from './schema.js';
 import type { Device, Person, SourceEntry, SourcePost } from './source-entry.js';
 
@@ -55,11 +56,7 @@ export class Devices {
   /** `complete` adds what is known of the people whom the entries name. */
   async find(
     { source, entries }: SourcePost,
-    {
-      complete,
-      getFacts,
-      slices,
-    }: { readonly complete: Complete; readonly getFacts: GetFacts; readonly slices: Slices },
+    { complete, getFacts, toE164, slices }: Finding & { readonly complete: Complete },
   ): Promise<CompleteWithDevices> {
     const seen = new Map<string, (Person | null)[]>();
     for (const entry of entries) {
@@ -68,7 +65,7 @@ export class Devices {
       if (slices.isOver()) await slices.next();
       const key = toFactKey(source, 'device', device.id);
       const people = seen.get(key) ?? [];
-      if (device.isJoin !== true) people.push(toOwner(complete(entry)));
+      if (device.isJoin !== true) people.push(toOwner(complete(entry), toE164));
       seen.set(key, people);
     }
     const keys = [...seen.keys()];
@@ -93,7 +90,7 @@ export class Devices {
         const known = complete(entry);
         if (device === undefined) return takeLastResort(known);
         const state = states.get(toFactKey(source, 'device', device.id)) ?? unseen;
-        return addDevice(known, device, state);
+        return addDevice(known, { device, state, toE164 });
       },
       facts,
     };
@@ -109,11 +106,17 @@ export class Devices {
   }
 }
 
-function addDevice(known: SourceEntry, device: Device, state: DeviceState): SourceEntry | null {
+type Addition = {
+  readonly device: Device;
+  readonly state: DeviceState;
+  readonly toE164: ToE164;
+};
+
+function addDevice(known: SourceEntry, { device, state, toE164 }: Addition): SourceEntry | null {
   const { owner, isShared, hadAnonymous } = state;
-  if (device.isJoin === true && (isShared || !hadAnonymous)) return null;
   if (known.lane !== 'events') return known;
-  const isNamed = toOwner(known) !== null;
+  const isNamed = toOwner(known, toE164) !== null;
+  if (device.isJoin === true && (isShared || !hadAnonymous || !isNamed)) return null;
   const named = isNamed ? known : { ...known, entry: { ...known.entry, ...owner } };
   const resorted = takeLastResort(named);
   if (resorted !== named || (isShared && isNamed)) return resorted;
@@ -129,14 +132,16 @@ function takeLastResort(known: SourceEntry): SourceEntry {
   return { ...known, entry: { ...Object.fromEntries(others), email: lastResort } };
 }
 
-/** Whom an entry names, without its device. */
-function toOwner({ entry }: SourceEntry): Person | null {
-  const { email, distinct_id: id, phone_number: phone } = entry;
+/** Whom an entry names by valid identifiers, without its device. */
+function toOwner({ entry }: SourceEntry, toE164: ToE164): Person | null {
+  const { email, distinct_id: id, phone_number: phone, location } = entry;
+  const country = isJsonObject(location) ? location.country : undefined;
+  const place = typeof country === 'string' ? country : undefined;
+  const number = typeof phone === 'string' ? toE164(phone, place) : null;
   const owner = {
     ...(typeof email === 'string' && isEmail(email) && { email: email.trim().toLowerCase() }),
     ...(typeof id === 'string' && id.length <= limits.externalIdChars && { distinct_id: id }),
-    ...(typeof phone === 'string' &&
-      phone.length <= limits.phoneNumberChars && { phone_number: phone }),
+    ...(number !== null && { phone_number: number }),
   };
   return Object.keys(owner).length === 0 ? null : owner;
 }

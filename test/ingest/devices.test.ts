@@ -195,3 +195,12 @@ it('a repeated number is added in E.164 form, or left out with a warning', async
   expect(await add('202-555-0123', 'US')).toMatchObject({ phone_number: '+12025550123' });
   expect(await add('202-555-0123')).not.toHaveProperty('phone_number');
 });
+
+it('a number that is none is no person who was seen with a device', async () => {
+  const relay = createRelay();
+  await complete(relay, [aProfile({ phone_number: '555-0123' })]);
+  expect(await complete(relay, [anEvent({})])).toEqual([{ anonymous_id: 'browser-1' }]);
+  expect(await complete(relay, [anEvent({ email: ada })])).toEqual([
+    { email: ada, anonymous_id: 'browser-1' },
+  ]);
+});

@@ -65,17 +65,7 @@ export function toCommerce(event: string, order: Order): Commerce | null {
   if (found === undefined) return null;
   const { metric, stage } = found;
   const { properties, fields } = order;
-  const listed = asList(properties.products).map((each, at) =>
-    isJsonObject(each)
-      ? readProduct(readFields(each, ['properties', 'products', at]), fields)
-      : null,
-  );
-  const products = listed.filter((each) => each !== null);
-  const warnings = products.flatMap((each) => each.warnings);
-  if (products.length < listed.length) {
-    const detail = 'has members that are no objects; they are left out of Items';
-    warnings.push({ code: 'unreadable_product', pointer: '/properties/products', detail });
-  }
+  const { products, warnings } = readProducts(order);
   const one = readProduct(fields, fields);
   const isOne = stage === 'viewed' || stage === 'added';
   if (isOne) warnings.push(...one.warnings);
@@ -99,6 +89,23 @@ export function toCommerce(event: string, order: Order): Commerce | null {
     warnings,
     ordered: stage === 'placed' ? toOrdered(products, order) : [],
   };
+}
+
+function readProducts({ properties, fields }: Order) {
+  const listed = asList(properties.products).map((each, at) =>
+    isJsonObject(each)
+      ? readProduct(readFields(each, ['properties', 'products', at]), fields)
+      : null,
+  );
+  const products = listed.filter((each) => each !== null);
+  const warnings = products.flatMap((each) => each.warnings);
+  const isNoList =
+    fields.find('products').value !== undefined && !Array.isArray(properties.products);
+  if (products.length < listed.length || isNoList) {
+    const detail = 'is no list of objects; what is none is left out of Items';
+    warnings.push({ code: 'unreadable_product', pointer: '/properties/products', detail });
+  }
+  return { products, warnings };
 }
 
 type Product = {

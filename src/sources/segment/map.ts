@@ -123,7 +123,7 @@ function toProfileEntries(call: SegmentCall, { settings }: SegmentRequest): Sour
     ...(device && { device }),
   };
   if (device === undefined) return [profile];
-  const who = person.distinct_id ?? person.email ?? fallback?.email ?? person.phone_number ?? '';
+  const who = person.distinct_id ?? person.email ?? fallback?.email ?? repeatedPhone?.number ?? '';
   const join: SourceEntry = {
     ...part,
     lane: 'events',

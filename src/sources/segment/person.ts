@@ -38,7 +38,7 @@ export function toIdentity(call: SegmentCall, isRemembered: boolean): Identity {
   const device = toDevice(call);
   const address = toAddress(userId);
   const { phone_number: number, ...others } = person;
-  const isBesideOthers = Object.keys(others).length > 0;
+  const isBesideOthers = Object.keys(others).length > 0 || device !== undefined;
   const email = asText(asObject(call.fields.properties).email)?.trim();
   const isLast = address === undefined && email !== undefined && isEmail(email);
   return {

@@ -241,6 +241,7 @@ describe('prices and quantities of products', () => {
   it('what is no product gives a warning', () => {
     const codes = ['unreadable_product /properties/products'];
     expect(entriesOf('Order Completed', { products: ['cap', cap] })).toMatchObject([{ codes }, {}]);
+    expect(entriesOf('Order Completed', { products: '[{}]' })).toMatchObject([{ codes }]);
   });
 });
 
