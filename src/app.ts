@@ -1,7 +1,7 @@
 import { wait, type Clock } from './clock.js';
 import type { Config } from './config.js';
 import { createEngine, type Engine } from './delivery/engine.js';
-import { lanes } from './envelope.js';
+import { lanes, storeLanes, type StoreLane } from './envelope.js';
 import { quotaWindowMs } from './http/rate-limit.js';
 import { createServer } from './http/server.js';
 import { createAccept } from './ingest/accept.js';
@@ -11,6 +11,8 @@ import { applyMapping } from './sources/mapping/mapping.js';
 import { createMend } from './ingest/mend.js';
 import { withoutUnchangedOrders } from './ingest/unchanged-facts.js';
 import { startThreads } from './ingest/threads.js';
+import { createWaitingEntries, toCheckMs } from './ingest/waiting.js';
+import { WaitingRoom } from './ingest/waiting-room.js';
 import { createKlaviyoClient } from './klaviyo/client.js';
 import { selectProxy } from './klaviyo/proxy.js';
 import { mergeProfiles, overheadBytes } from './klaviyo/request.js';
@@ -187,16 +189,16 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   });
   let isDelivering = false;
   let left = 0;
-  const countUnsettled = (): number =>
-    lanes.reduce((sum, lane) => sum + store.depth(lane).count, 0);
+  const countUnsettled = (of: readonly StoreLane[]): number =>
+    of.reduce((sum, lane) => sum + store.depth(lane).count, 0);
   started.add(async (overdue) => {
     if (isDelivering && store.durability === 'process') {
       engine.drain();
-      await emptied(countUnsettled, clock, overdue);
+      await emptied(() => countUnsettled(lanes), clock, overdue);
     }
     await until(overdue, engine.stop(), clock);
     // A store that is closed cannot be asked any more.
-    left = countUnsettled() - engine.importing();
+    left = countUnsettled(storeLanes) - engine.importing();
   });
 
   let draining = false;
@@ -223,6 +225,17 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     eventRules: () => toRules(revision.current),
     backfillAfterMs: config.BACKFILL_AFTER,
   };
+  const waiting = createWaitingEntries({
+    store: watched,
+    // What fails here is tried again, and is no answer to a caller.
+    accept: createAcceptFromSource({ ...acceptDeps, store: watched, activity }),
+    clock,
+    maxAgeMs: config.WAITING_MAX_AGE,
+    checkEveryMs: toCheckMs(config.WAITING_MAX_AGE),
+    metrics,
+    log,
+  });
+  started.add((overdue) => until(overdue, waiting.stop(), clock));
   const acceptFromSource = createAcceptFromSource({
     ...acceptDeps,
     store: {
@@ -230,6 +243,8 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
       ...withoutUnchangedOrders(store),
     },
     activity,
+    waitingRoom: toWaitingRoom(config, store),
+    onFacts: (keys) => waiting.noteFacts(keys),
     shape: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
   });
   const server = await createServer({
@@ -267,12 +282,13 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const url = await server.listen({ host: config.HOST, port: config.PORT });
   watch.start();
   await engine.start();
+  waiting.start();
   isDelivering = true;
   log.info(
     {
       url,
       store: config.STORE,
-      unsettled: countUnsettled(),
+      unsettled: countUnsettled(storeLanes),
       klaviyo: config.KLAVIYO_BASE_URL,
       // Without its credentials.
       ...(proxy !== null && { proxy: proxy.origin }),
@@ -312,6 +328,19 @@ function toBounds(config: Config) {
       maxAgeMs: config.PROFILE_FLUSH_INTERVAL_MS,
     },
   };
+}
+
+/** Payload bytes of what waits: all of it is in memory. */
+const maxWaitingBytes = 64 * 1024 * 1024;
+
+/** Absent where nothing waits. What waits has no more than a part of the buffer, so that it never fills it. */
+function toWaitingRoom(config: Config, store: Store): WaitingRoom | undefined {
+  if (config.WAITING_MAX_AGE === 0) return undefined;
+  return new WaitingRoom({
+    maxCount: Math.min(config.WAITING_MAX_COUNT, (config.MAX_BUFFER_COUNT ?? Infinity) / 2),
+    maxBytes: Math.min(maxWaitingBytes, store.capacityBytes() / 4),
+    depth: () => store.depth('waiting'),
+  });
 }
 
 function warnAtStart(

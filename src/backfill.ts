@@ -1,4 +1,4 @@
-import type { Lane } from './envelope.js';
+import type { StoreLane } from './envelope.js';
 
 /**
  * Klaviyo records an event with `backfill: true` and triggers no flow with it. In a stored payload it is
@@ -12,6 +12,6 @@ export const eventEnd = '}}]}}}';
 const backfilledEnd = Buffer.from(backfillMember + eventEnd);
 
 /** Returns true if the payload is a backfilled event. That of a profile may end with any bytes. */
-export function isBackfilled(lane: Lane, payload: Uint8Array): boolean {
+export function isBackfilled(lane: StoreLane, payload: Uint8Array): boolean {
   return lane === 'events' && backfilledEnd.equals(payload.subarray(-backfilledEnd.length));
 }

@@ -5,6 +5,7 @@ import { findNearName } from './near-name.js';
 import {
   anyInt,
   durationOrOff,
+  durationOrZero,
   int,
   keys,
   proxyUrl,
@@ -215,6 +216,14 @@ export const settingsSchema = z.object({
     .describe(
       'The same of webhook deliveries seen: a repeat that comes later is taken for a new one',
     ),
+  WAITING_MAX_AGE: durationOrZero
+    .prefault('3d')
+    .describe(
+      'How long an entry of a source waits that names a person whom no request has told yet, such as a refund before its order; then it becomes a dead letter. One that is found older at a start waits 10 more minutes. `0`: it becomes a dead letter at once',
+    ),
+  WAITING_MAX_COUNT: int(0, 100_000, 20_000).describe(
+    'Entries that may wait so, at most half of `MAX_BUFFER_COUNT`; what comes beyond becomes a dead letter at once',
+  ),
   INGEST_RATE_LIMIT_PER_SECOND: z
     .union([z.literal('off').transform(() => null), int(1, 1_000_000, 1)], {
       error: 'must be a whole number or off',

@@ -7,18 +7,30 @@
 export const lanes = ['events', 'profiles'] as const;
 export type Lane = (typeof lanes)[number];
 
+/**
+ * Queues of a store: one for each lane, and `waiting` for entries of a source that name a person the
+ * relay does not know yet. What waits is never sent: the relay ingests it again once it knows the
+ * person (ingest/waiting.ts).
+ */
+export const storeLanes = [...lanes, 'waiting'] as const;
+export type StoreLane = (typeof storeLanes)[number];
+
+/** Returns true for a lane that is delivered to Klaviyo. */
+export const isLane = (lane: StoreLane): lane is Lane => lane !== 'waiting';
+
 /** What the accept half hands to the store; the store gives it an id. */
 export type Draft = {
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   /**
    * Hashes that name what this envelope is about. Two envelopes that share one must not travel in
    * the same request. Events: one per identifier, over (identifier, metric, unique_id).
    * Profiles: one per identifier (e-mail, phone, external id). Events may have an anonymous id, too.
+   * What waits has none.
    */
   readonly keys: readonly string[];
   /** Epoch ms. */
   readonly acceptedAt: number;
-  /** UTF-8 JSON of one element of Klaviyo's bulk `data` array. Serialised once, never re-parsed on the way out. */
+  /** UTF-8 JSON of one element of Klaviyo's bulk `data` array, or of what is to be ingested again. Serialised once, never re-parsed on the way out. */
   readonly payload: Uint8Array;
   /** Why it cannot be sent as it stands. It goes to the dead letters at once, and is never claimed before a redrive. */
   readonly bury?: Reason;
@@ -167,7 +179,7 @@ export type ImportJob = {
 /** An envelope the relay gave up on, kept until a person decides. */
 export type DeadLetter = {
   readonly id: string;
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   readonly acceptedAt: number;
   readonly buriedAt: number;
   readonly attempts: number;
@@ -201,7 +213,7 @@ export type ReceiptState = 'buffered' | 'in_flight' | 'delivered' | 'dead_letter
 /** Where an accepted envelope is now. */
 export type Receipt = {
   readonly id: string;
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   readonly state: ReceiptState;
   /** The delivery that settled it, or the latest that tried. */
   readonly deliveryId: string | null;
@@ -211,7 +223,7 @@ export type Receipt = {
 };
 
 export type DeadLetterFilter = {
-  readonly lane?: Lane | undefined;
+  readonly lane?: StoreLane | undefined;
   /** Reason code. */
   readonly reason?: string | undefined;
   readonly ids?: readonly string[] | undefined;
@@ -316,7 +328,7 @@ export type Waiting = {
 export type Settled = { readonly envelope: Envelope; readonly verdict: Verdict };
 
 export type Settlement = {
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   readonly settled: readonly Settled[];
   /** The delivery to write down; absent where envelopes go back without a request. A known id is replaced. */
   readonly delivery?: Delivery;

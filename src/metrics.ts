@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { lanes } from './envelope.js';
+import { lanes, storeLanes, type StoreLane } from './envelope.js';
 
 /**
  * Every metric of the relay, named once. Labels are few and bounded: never an id or an address.
@@ -9,6 +9,13 @@ export type Metrics = ReturnType<typeof createMetrics>;
 
 const ingestOutcomes = ['accepted', 'duplicate', 'invalid', 'refused'];
 const settledOutcomes = ['delivered', 'merged', 'dead_lettered'];
+
+/**
+ * How an envelope leaves a queue of the store for good. What waits is only ever `resolved`: it goes on
+ * in its own lane, as an event, a profile or a dead letter.
+ */
+export const toSettledOutcomes = (lane: StoreLane): readonly string[] =>
+  lane === 'waiting' ? ['resolved'] : settledOutcomes;
 
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const latencyBuckets = [
@@ -86,7 +93,7 @@ export function createMetrics(version: string) {
       'Parts of requests of sources that were skipped, or accepted with something in them altered or not readable; GET /v1/sources has examples',
       ['source', 'reason'],
     ),
-    bufferEnvelopes: gauge('buffer_envelopes', 'Envelopes not settled yet, in flight included', [
+    bufferEnvelopes: gauge('buffer_envelopes', 'Envelopes not settled yet, in flight included; `lane="waiting"`: entries of sources that wait for the person they name', [
       'lane',
     ]),
     bufferBytes: gauge('buffer_bytes', 'Their payload bytes', ['lane']),
@@ -186,9 +193,12 @@ export function createMetrics(version: string) {
     ),
   };
   // Known label values start at zero, so that rates and alerts work from the first scrape on.
+  metrics.ingest.inc({ lane: 'waiting', outcome: 'accepted' }, 0);
+  for (const lane of storeLanes) {
+    for (const outcome of toSettledOutcomes(lane)) metrics.settled.inc({ lane, outcome }, 0);
+  }
   for (const lane of lanes) {
     for (const outcome of ingestOutcomes) metrics.ingest.inc({ lane, outcome }, 0);
-    for (const outcome of settledOutcomes) metrics.settled.inc({ lane, outcome }, 0);
     metrics.redriven.inc({ lane }, 0);
     metrics.deadLettersDropped.inc({ lane }, 0);
   }

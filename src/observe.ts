@@ -3,7 +3,7 @@ import type { OpenJobs } from './delivery/follow.js';
 import type { Limiter } from './delivery/limiter.js';
 import type { Pause } from './delivery/pauses.js';
 import type { Clock, Timer } from './clock.js';
-import { lanes, type Lane, type Reason } from './envelope.js';
+import { isLane, lanes, storeLanes, type Reason, type StoreLane } from './envelope.js';
 import type { LimitDeps, Limits } from './limit.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
@@ -40,25 +40,43 @@ export function mirrorState({
     const jobs = engine.openJobs();
     metrics.importJobsOpen.set(jobs.count);
     metrics.importJobsOldestAge.set(jobs.oldestAgeMs / 1000);
-    for (const lane of lanes) {
+    for (const lane of storeLanes) {
       const { count, bytes, oldestAgeMs, deadLetters } = store.depth(lane);
       metrics.bufferEnvelopes.set({ lane }, count);
       metrics.bufferBytes.set({ lane }, bytes);
       metrics.bufferOldestAge.set({ lane }, (oldestAgeMs ?? 0) / 1000);
-      metrics.deadLetters.set({ lane }, deadLetters);
       if (store.durability === 'server') mirrorBooks(lane, metrics, store);
+      if (!isLane(lane)) continue;
+      metrics.deadLetters.set({ lane }, deadLetters);
       for (const { reason } of pauses[lane]) metrics.paused.set({ lane, reason: reason.code }, 1);
     }
   });
 }
 
 /** Each relay counts what it does itself; together they are these, at every scrape of any of them. */
-function mirrorBooks(lane: Lane, metrics: Metrics, store: Pick<Store, 'history'>): void {
-  const { accepted, delivered, merged, deadLettered } = store.history(lane);
+function mirrorBooks(lane: StoreLane, metrics: Metrics, store: Pick<Store, 'history'>): void {
+  const { accepted, settled } = toBooks(lane, store);
   metrics.storeAccepted.set({ lane }, accepted);
-  metrics.storeSettled.set({ lane, outcome: 'delivered' }, delivered);
-  metrics.storeSettled.set({ lane, outcome: 'merged' }, merged);
-  metrics.storeSettled.set({ lane, outcome: 'dead_lettered' }, deadLettered);
+  for (const [outcome, count] of settled) metrics.storeSettled.set({ lane, outcome }, count);
+}
+
+type StoreBooks = {
+  readonly accepted: number;
+  readonly settled: readonly (readonly [outcome: string, count: number])[];
+};
+
+/** What a store counted, by the outcomes of the metrics. */
+function toBooks(lane: StoreLane, store: Pick<Store, 'history'>): StoreBooks {
+  const { accepted, delivered, merged, deadLettered } = store.history(lane);
+  if (lane === 'waiting') return { accepted, settled: [['resolved', delivered]] };
+  return {
+    accepted,
+    settled: [
+      ['delivered', delivered],
+      ['merged', merged],
+      ['dead_lettered', deadLettered],
+    ],
+  };
 }
 
 export function mirrorDroppedLines(metrics: Metrics, droppedLogLines: () => number): void {
@@ -72,12 +90,10 @@ export function mirrorDroppedLines(metrics: Metrics, droppedLogLines: () => numb
 
 /** Counters go on where the process before ended, so that the books balance over a restart, too. */
 export function recallHistory(metrics: Metrics, store: Pick<Store, 'history'>): void {
-  for (const lane of lanes) {
-    const { accepted, delivered, merged, deadLettered } = store.history(lane);
+  for (const lane of storeLanes) {
+    const { accepted, settled } = toBooks(lane, store);
     metrics.ingest.inc({ lane, outcome: 'accepted' }, accepted);
-    metrics.settled.inc({ lane, outcome: 'delivered' }, delivered);
-    metrics.settled.inc({ lane, outcome: 'merged' }, merged);
-    metrics.settled.inc({ lane, outcome: 'dead_lettered' }, deadLettered);
+    for (const [outcome, count] of settled) metrics.settled.inc({ lane, outcome }, count);
   }
 }
 

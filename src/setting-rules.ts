@@ -32,6 +32,15 @@ export const durationOrOff = z.string().transform((text, context): number => {
   return z.NEVER;
 });
 
+/** A time such as `3d`, or `0`, in ms. */
+export const durationOrZero = z.string().transform((text, context): number => {
+  if (text.trim() === '0') return 0;
+  const parsed = durationOrOff.safeParse(text).data ?? Infinity;
+  if (parsed !== Infinity) return parsed;
+  context.addIssue('must be a time such as 1d, 12h or 30m, or 0');
+  return z.NEVER;
+});
+
 export const keys = z
   .string()
   .default('')

@@ -1,4 +1,4 @@
-import { lanes } from './envelope.js';
+import { lanes, type Receipt } from './envelope.js';
 import { toUnavailable } from './http/problems.js';
 import { toRefused } from './http/refusals.js';
 import type { HttpViews } from './http/server.js';
@@ -21,7 +21,7 @@ type ViewDeps = {
 export function toViews({ store, metrics, mend, activity }: ViewDeps): HttpViews {
   return {
     sources: () => activity.list(),
-    receipt: (id) => unlessAway(store.receipt(id)),
+    receipt: async (id) => toReceipt(await unlessAway(store.receipt(id))),
     deliveries: (filter, page) => unlessAway(store.deliveries(filter, page)),
     delivery: (id) => unlessAway(store.delivery(id)),
     deadLetters: (filter, page) => unlessAway(store.deadLetters(filter, page)),
@@ -44,6 +44,11 @@ export function toViews({ store, metrics, mend, activity }: ViewDeps): HttpViews
       return total;
     },
   };
+}
+
+/** What waits is held by a relay, and in no request. */
+function toReceipt(receipt: Receipt | null): Receipt | null {
+  return receipt?.lane === 'waiting' ? { ...receipt, state: 'buffered' } : receipt;
 }
 
 /** A store at a server that is away is no fault of the relay: 503, as for intake. */

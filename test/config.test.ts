@@ -206,6 +206,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   DELIVERY_LOG_MAX_COUNT: [1, 10_000_000, 10_000],
   DELIVERY_LOG_MAX_AGE_MS: [1, 365 * 86_400_000, 7 * 86_400_000],
   DEAD_LETTER_MAX_COUNT: [1, 100_000_000, 100_000],
+  WAITING_MAX_COUNT: [0, 100_000, 20_000],
   MEMO_MAX_COUNT: [0, 100_000_000, 100_000],
   BODY_LIMIT_BYTES: [1000, 100_000_000, 5_000_000],
   HEADERS_TIMEOUT_MS: [100, 600_000, 10_000],
@@ -228,6 +229,17 @@ describe('a time', () => {
   );
 });
 
+it('WAITING_MAX_AGE is a time with its unit, or 0', () => {
+  expect(loadConfig(key).WAITING_MAX_AGE).toBe(3 * 86_400_000);
+  expect(loadConfig({ ...key, WAITING_MAX_AGE: '90s' }).WAITING_MAX_AGE).toBe(90_000);
+  expect(loadConfig({ ...key, WAITING_MAX_AGE: '0' }).WAITING_MAX_AGE).toBe(0);
+  for (const value of ['off', '3', '-1d']) {
+    expect(problemsOf({ ...key, WAITING_MAX_AGE: value })).toEqual([
+      'WAITING_MAX_AGE: must be a time such as 1d, 12h or 30m, or 0',
+    ]);
+  }
+});
+
 describe('a number', () => {
   it('has a default where it is not set', () => {
     const config: Record<string, unknown> = loadConfig(key);
@@ -240,7 +252,7 @@ describe('a number', () => {
     const absent = { MAX_BUFFER_COUNT: '1', MAX_BUFFER_BYTES: '1000000' };
     const config = Object.entries(loadConfig({ ...key, ...absent }));
     const found = config.filter(([, value]) => typeof value === 'number').map(([name]) => name);
-    const numbersFound = found.filter((name) => !(name in durations));
+    const numbersFound = found.filter((name) => !(name in durations) && name !== 'WAITING_MAX_AGE');
     expect(numbersFound.sort()).toEqual(Object.keys(numbers).sort());
   });
 

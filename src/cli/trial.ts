@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Clock } from '../clock.js';
 import type { Config } from '../config.js';
-import type { Draft, Fact, Fault, Lane } from '../envelope.js';
+import type { Draft, Fact, Fault, Lane, StoreLane } from '../envelope.js';
 import { createAccept, type Append } from '../ingest/accept.js';
 import { createAcceptFromSource, type FactStore } from '../ingest/accept-from-source.js';
 import { unknownPerson } from '../ingest/draft-source-entry.js';
@@ -31,7 +31,7 @@ export type PlainRequest = { readonly kind: 'plain'; readonly lane: Lane; readon
 
 /** What one event or profile would become. */
 export type TriedEntry = {
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   /** `waiting`: until a later request says whom it is about. */
   readonly outcome: 'sent' | 'waiting' | 'dead_letter';
   /** As a caller of the relay would post it. */

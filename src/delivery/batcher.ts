@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Lane, Trigger, Waiting } from '../envelope.js';
+import type { Lane, StoreLane, Trigger, Waiting } from '../envelope.js';
 import { Bell } from './bell.js';
 
 /** What closes a batch. */
@@ -28,7 +28,8 @@ export type BatcherOptions = {
   readonly clock: Clock;
   readonly buffer: {
     waiting(lane: Lane): Waiting;
-    onWaiting(listener: (lane: Lane) => void): () => void;
+    /** Called for each queue of the store. */
+    onWaiting(listener: (lane: StoreLane) => void): () => void;
   };
 };
 

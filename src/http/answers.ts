@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { lanes } from '../envelope.js';
+import { lanes, storeLanes } from '../envelope.js';
 
 /** The shape of every answer that is no problem; views.ts is checked against it, the documentation is made from it. */
 
@@ -57,7 +57,10 @@ export const reasonSchema = z
 export const receiptSchema = z
   .object({
     id: z.string(),
-    lane: laneSchema,
+    lane: z.enum(storeLanes).meta({
+      description:
+        '`waiting`: an entry of a source that waits until the relay knows the person it names.',
+    }),
     state: z.enum(['buffered', 'in_flight', 'delivered', 'dead_lettered']),
     delivery_id: z.string().nullable(),
     merged: z.boolean().meta({ description: 'It left as part of a newer profile of this person.' }),

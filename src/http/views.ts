@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { DeadLetter, Delivery, Page, Reason, Receipt } from '../envelope.js';
+import type { DeadLetter, Delivery, Page, Reason, Receipt, StoreLane } from '../envelope.js';
 import type { AcceptedMany, AcceptedOne } from '../ingest/accept.js';
 import type {
   deadLetterSchema,
@@ -88,7 +88,9 @@ export function toDeliveryView(delivery: Delivery): z.output<typeof deliverySche
  * JavaScript cannot hold, and what is shown must be what was or will be sent.
  */
 export function toDeadLetterText(letter: DeadLetter): string {
-  const head: Omit<z.output<typeof deadLetterSchema>, 'payload'> = {
+  const head: Omit<z.output<typeof deadLetterSchema>, 'payload' | 'lane'> & {
+    readonly lane: StoreLane;
+  } = {
     id: letter.id,
     lane: letter.lane,
     accepted_at: toMoment(letter.acceptedAt),

@@ -1,10 +1,15 @@
-import { lanes, type Fault, type Fact } from '../envelope.js';
+import { storeLanes, type Draft, type Fact, type Fault } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 import type { AcceptDeps, Append, RefusedAll } from './accept.js';
 import { Slices } from '../turns.js';
 import { count, countBackfilled, countWarnings } from './counts.js';
-import { toBackfillBefore, type DraftContext } from './draft.js';
-import { draftSourceEntry, type DraftedSourceEntry } from './draft-source-entry.js';
+import { toBackfillBefore } from './draft.js';
+import {
+  draftSourceEntry,
+  notValid,
+  type DraftedSourceEntry,
+  type SourceEntryContext,
+} from './draft-source-entry.js';
 import { createLedgers } from './ledger.js';
 import { limits } from './limits.js';
 import { Devices } from './devices.js';
@@ -12,6 +17,7 @@ import { findPeople, toFactKey, toFacts, type Finding, type GetFacts } from './p
 import { createToE164, type ToE164 } from './phone.js';
 import type { ActivityPart, SourceActivity } from './source-activity.js';
 import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
+import type { WaitingRoom } from './waiting-room.js';
 
 /** What became of a source's request. */
 export type AcceptedFromSource =
@@ -34,12 +40,17 @@ export type AcceptedFromSource =
   | { readonly kind: 'invalid'; readonly rejected: readonly Rejected[] }
   | RefusedAll;
 
-export type Rejected = { readonly index: number; readonly errors: readonly Fault[] };
+export type Rejected = {
+  readonly index: number;
+  /** Of the dead letter that it becomes, unless all is refused. */
+  readonly code: string;
+  readonly errors: readonly Fault[];
+};
 
 /** Strict: all or nothing. Else an entry at fault becomes a dead letter, since no SDK or shop reads the answer. */
 export type FromSourceOptions = {
   readonly strict: boolean;
-  /** It was counted, and went through the mapping file, when it was posted. */
+  /** It was counted, and went through the mapping file, when it was posted; it does not wait again. */
   readonly isAgain?: boolean;
 };
 
@@ -63,22 +74,34 @@ export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'>
   readonly metrics: AcceptDeps['metrics'] & Pick<Metrics, 'settled'>;
   /** Counts what becomes of each part, for GET /v1/sources and the metrics. */
   readonly activity: Pick<SourceActivity, 'add'>;
+  /** Absent: no entry waits. One that names a person who is not known is a dead letter at once. */
+  readonly waitingRoom?: Pick<WaitingRoom, 'reserve' | 'release'> | undefined;
+  /** Called with the keys of facts about people once they are kept. */
+  readonly onFacts?: ((keys: readonly string[]) => void) | undefined;
   /** What the mapping file changes of a post. Absent: nothing. */
   readonly shape?: ((post: SourcePost) => SourcePost) | undefined;
 };
 
 /** The accept half behind a source's map. Rejects for our own faults, and where a store's server is away. */
 export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
-  const { store, metrics, clock, newId, shape = asItIs } = deps;
+  const { store, metrics, clock, newId, shape = asItIs, waitingRoom } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const devices = new Devices();
-  const toContext = ({ firstAcceptedAt }: SourcePost): DraftContext => {
+  const toContext = (
+    { firstAcceptedAt }: SourcePost,
+    reserveWait: SourceEntryContext['reserveWait'],
+  ): SourceEntryContext => {
     const acceptedAt = clock.now();
     const first = { acceptedAt: firstAcceptedAt ?? acceptedAt, afterMs: deps.backfillAfterMs };
     const backfillBefore = toBackfillBefore(first);
-    return { acceptedAt, backfillBefore, newId, toE164, rules: deps.eventRules() };
+    const rules = deps.eventRules();
+    return { acceptedAt, backfillBefore, newId, toE164, rules, reserveWait };
   };
-  const accept: AcceptFromSource = async (posted, { strict, isAgain = false }) => {
+  const acceptPost = async (
+    posted: SourcePost,
+    { strict, isAgain = false }: FromSourceOptions,
+    reserveWait: SourceEntryContext['reserveWait'],
+  ): Promise<AcceptedFromSource> => {
     const slices = new Slices(clock);
     const shaped = isAgain ? posted : await shapeInSlices(posted, shape, slices);
     const { source, delivery } = shaped;
@@ -89,11 +112,12 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     }
     const finding = { getFacts: (keys: readonly string[]) => store.getFacts(keys), toE164, slices };
     const { post, facts } = await completeAll(shaped, devices, finding);
-    const drafted = await draftAll(post, { context: toContext(post), slices });
+    const context = toContext(post, reserveWait);
+    const drafted = await draftAll(post, { context, slices });
     if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
     const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
     if (strict && rejected.length > 0) {
-      for (const { draft } of isAgain ? [] : drafted) count(metrics, draft.lane, { invalid: 1 });
+      for (const { lane } of isAgain ? [] : drafted) count(metrics, lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
     const taken = await take(post, drafted, { ...deps, facts, toE164, slices });
@@ -103,19 +127,29 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
       await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: known }]);
     const { duplicates } = taken;
     if (!isAgain) deps.activity.add(post, toParts(post, drafted, taken.isDuplicate));
-    const accepted = drafted.length - duplicates - rejected.length;
+    const waiting = drafted.filter(({ draft }) => draft.lane === 'waiting').length;
+    const accepted = drafted.length - duplicates - waiting - rejected.length;
     const warnings = drafted.flatMap((each) =>
       each.warnings.map((warning) => ({ index: each.index, ...warning })),
     );
-    return {
-      kind: 'taken',
-      accepted,
-      duplicates,
-      waiting: 0,
-      rejected,
-      warnings,
-      repeat: false,
+    return { kind: 'taken', accepted, duplicates, waiting, rejected, warnings, repeat: false };
+  };
+  const accept: AcceptFromSource = async (post, options) => {
+    if (waitingRoom === undefined || options.isAgain === true) {
+      return acceptPost(post, options, undefined);
+    }
+    const reserved = { count: 0, bytes: 0 };
+    const reserveWait = (bytes: number): boolean => {
+      if (!waitingRoom.reserve(bytes)) return false;
+      reserved.count++;
+      reserved.bytes += bytes;
+      return true;
     };
+    try {
+      return await acceptPost(post, options, reserveWait);
+    } finally {
+      waitingRoom.release(reserved);
+    }
   };
   const withLedger = createLedgers(store);
   return async (post, options) => {
@@ -135,15 +169,15 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
 async function take(
   post: SourcePost,
   drafted: readonly DraftedSourceEntry[],
-  { store, metrics, facts, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
+  { store, metrics, onFacts, facts, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
 ): Promise<RefusedAll | Appended> {
   const drafts = drafted.map(({ draft }) => draft);
   const [factsPut, appended] = await Promise.all([
-    putAllFacts(post, { store, facts, toE164, slices }),
+    putAllFacts(post, { store, onFacts, facts, toE164, slices }),
     drafts.length === 0 ? nothing : store.append(drafts),
   ]);
   if (!appended.ok) {
-    for (const [lane, refused] of tally(drafts.map((draft) => draft.lane))) {
+    for (const [lane, refused] of tally(drafted.map(({ lane }) => lane))) {
       count(metrics, lane, { refused });
     }
     return { kind: 'refused', ...appended.refusal };
@@ -172,7 +206,7 @@ function toParts(
   const parts: ActivityPart[] = skipped.map((part) => ({ ...part, outcome: 'skipped' }));
   entries.forEach(({ kind, id }, at) => {
     const { draft, warnings } = drafted[at] ?? { draft: undefined, warnings: [] };
-    const outcome = draft?.bury === undefined ? 'accepted' : 'dead_lettered';
+    const outcome = draft === undefined ? 'accepted' : toOutcome(draft);
     parts.push({
       kind,
       id,
@@ -184,6 +218,11 @@ function toParts(
   return parts;
 }
 
+function toOutcome({ lane, bury }: Draft): ActivityPart['outcome'] {
+  if (bury !== undefined) return 'dead_lettered';
+  return lane === 'waiting' ? 'waiting' : 'accepted';
+}
+
 const nothingTaken = {
   kind: 'taken',
   accepted: 0,
@@ -193,8 +232,8 @@ const nothingTaken = {
   warnings: [],
 } as const;
 
-function toRejected({ index, errors }: DraftedSourceEntry): Rejected {
-  return { index, errors };
+function toRejected({ index, draft, errors }: DraftedSourceEntry): Rejected {
+  return { index, code: draft.bury?.code ?? notValid, errors };
 }
 
 const asItIs = (post: SourcePost): SourcePost => post;
@@ -205,6 +244,7 @@ const nothing: Awaited<ReturnType<Append>> = { ok: true, taken: [] };
 const tooLarge: readonly Rejected[] = [
   {
     index: 0,
+    code: notValid,
     errors: [{ pointer: '', detail: `comes to more than ${limits.sourceBytes} bytes` }],
   },
 ];
@@ -227,7 +267,7 @@ async function completeAll(
 }
 
 type Drafting = {
-  readonly context: DraftContext;
+  readonly context: SourceEntryContext;
   readonly slices: Slices;
 };
 
@@ -272,7 +312,8 @@ async function shapeInSlices(
 
 type PuttingFacts = {
   readonly store: Pick<FactStore, 'putFacts'>;
-  /** Of devices. */
+  readonly onFacts?: FromSourceDeps['onFacts'];
+  /** About devices. */
   readonly facts: readonly Fact[];
   readonly toE164: ToE164;
   readonly slices: Slices;
@@ -280,7 +321,7 @@ type PuttingFacts = {
 
 async function putAllFacts(
   post: SourcePost,
-  { store, facts, toE164, slices }: PuttingFacts,
+  { store, onFacts, facts, toE164, slices }: PuttingFacts,
 ): ReturnType<FactStore['putFacts']> {
   for (let from = 0; from < facts.length; from += perStep) {
     if (slices.isOver()) await slices.next();
@@ -290,8 +331,10 @@ async function putAllFacts(
   for (let from = 0; from < post.people.length; from += perStep) {
     if (slices.isOver()) await slices.next();
     const some = post.people.slice(from, from + perStep);
-    const factsPut = await store.putFacts(toFacts({ ...post, people: some }, toE164));
+    const ofPeople = toFacts({ ...post, people: some }, toE164);
+    const factsPut = await store.putFacts(ofPeople);
     if (!factsPut.ok) return factsPut;
+    onFacts?.(ofPeople.map(({ key }) => key));
   }
   return { ok: true };
 }
@@ -303,18 +346,18 @@ function tally<T>(all: readonly T[]): ReadonlyMap<T, number> {
   return counts;
 }
 
-/** A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true. */
+/** A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true of each lane. */
 function countTaken(
   metrics: FromSourceDeps['metrics'],
   drafted: readonly DraftedSourceEntry[],
   isDuplicate: readonly boolean[],
 ): void {
-  for (const lane of lanes) {
+  for (const lane of storeLanes) {
     const counts = { accepted: 0, duplicate: 0, buried: 0 };
-    drafted.forEach(({ draft, warnings }, at) => {
+    drafted.forEach(({ lane: ofEntry, draft, warnings }, at) => {
       if (draft.lane !== lane) return;
       counts[isDuplicate[at] === true ? 'duplicate' : 'accepted']++;
-      for (const { code } of warnings) countWarnings(metrics, lane, { warning: code, count: 1 });
+      for (const { code } of warnings) countWarnings(metrics, ofEntry, { warning: code, count: 1 });
       if (draft.bury !== undefined) counts.buried++;
     });
     const { accepted, duplicate, buried } = counts;

@@ -1,5 +1,5 @@
 import { isBackfilled } from '../backfill.js';
-import type { Draft, Lane } from '../envelope.js';
+import type { Draft, Lane, StoreLane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
 
 /** What became of a request's entries; a body that is no list counts as one. */
@@ -11,7 +11,7 @@ export type Counts = {
   readonly refused?: number;
 };
 
-export function count({ ingest }: Pick<Metrics, 'ingest'>, lane: Lane, counts: Counts): void {
+export function count({ ingest }: Pick<Metrics, 'ingest'>, lane: StoreLane, counts: Counts): void {
   for (const [outcome, number] of Object.entries(counts)) {
     if (number > 0) ingest.inc({ lane, outcome }, number);
   }

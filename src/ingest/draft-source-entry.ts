@@ -1,13 +1,16 @@
-import type { Draft, Fault } from '../envelope.js';
-import { isJsonObject, stringifyJson, type JsonObject } from '../json.js';
+import type { Draft, Fault, Lane } from '../envelope.js';
+import { isJsonObject, type JsonObject } from '../json.js';
 import { draft } from './collect.js';
-import { toBytes, type DraftContext, type Drafted } from './draft.js';
+import type { DraftContext, Drafted } from './draft.js';
 import { toWords } from './faults.js';
 import type { SourceEntry, SourceWarning } from './source-entry.js';
+import { toUnmappable } from './unmappable-entry.js';
 
-/** A draft to send, or, where there are errors, one for the dead letters. */
+/** A draft to send, one that waits, or, where there are errors, one for the dead letters. */
 export type DraftedSourceEntry = {
   readonly index: number;
+  /** Of the entry. A draft that waits is in another. */
+  readonly lane: Lane;
   readonly draft: Draft;
   readonly errors: readonly Fault[];
   readonly warnings: readonly SourceWarning[];
@@ -18,44 +21,47 @@ export const unknownPerson = 'unknown_person';
 export const notValid = 'not_valid';
 
 const unknownDetail =
-  'nothing has told yet whom it is about; redrive it once the order, payment or customer it names is known';
+  'no request says whom it is about; redrive it once the order, payment or customer it names is known';
+const noRoomDetail = `as many entries wait as may (WAITING_MAX_COUNT), and ${unknownDetail}`;
 
-/** What such a dead letter holds instead of Klaviyo's JSON: all that is needed to try it again. */
-export type UnmappableEntry = {
-  readonly source: string;
-  readonly personKeys: readonly string[];
-  readonly entry: JsonObject;
+const toUnknownDetail = ({ reserveWait }: SourceEntryContext): string =>
+  reserveWait === undefined ? unknownDetail : noRoomDetail;
+
+export type SourceEntryContext = DraftContext & {
+  /** Asked for each entry that names a person who is not known yet: true where it waits. Absent: none does. */
+  readonly reserveWait?: ((bytes: number) => boolean) | undefined;
 };
 
 /** Validates, maps and serialises one entry of a source. */
 export function draftSourceEntry(
   source: string,
   sourceEntry: SourceEntry,
-  context: DraftContext,
+  context: SourceEntryContext,
 ): DraftedSourceEntry {
-  const { index, lane, personKeys = [] } = sourceEntry;
+  const { index, lane } = sourceEntry;
   const { drafted, entry, warnings } = draftForgivingly(sourceEntry, context);
   if (drafted.ok) {
     return {
       index,
+      lane,
       draft: drafted.draft,
       errors: [],
       warnings: [...warnings, ...drafted.warnings.map(toPhoneWarning)],
     };
   }
   const { errors } = drafted;
-  const reason = isWithoutPerson(sourceEntry, context)
-    ? { code: unknownPerson, detail: unknownDetail, faults: errors }
+  const { acceptedAt } = context;
+  const isUnknown = isWithoutPerson(sourceEntry, context);
+  const payload = toUnmappable(source, sourceEntry, entry);
+  if (isUnknown && context.reserveWait?.(payload.byteLength) === true) {
+    const waiting: Draft = { lane: 'waiting', keys: [], acceptedAt, payload };
+    return { index, lane, draft: waiting, errors: [], warnings };
+  }
+  const reason = isUnknown
+    ? { code: unknownPerson, detail: toUnknownDetail(context), faults: errors }
     : { code: notValid, detail: toWords(errors), faults: errors };
-  const unmappable: UnmappableEntry = { source, personKeys, entry };
-  const deadLetter: Draft = {
-    lane,
-    keys: [],
-    acceptedAt: context.acceptedAt,
-    payload: toBytes(stringifyJson(unmappable)),
-    bury: reason,
-  };
-  return { index, draft: deadLetter, errors, warnings };
+  const deadLetter: Draft = { lane, keys: [], acceptedAt, payload, bury: reason };
+  return { index, lane, draft: deadLetter, errors, warnings };
 }
 
 type Forgiven = {

@@ -1,9 +1,7 @@
-import { z } from 'zod';
 import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../envelope.js';
-import { isJsonObject, parseJson, type JsonObject } from '../json.js';
 import type { RefusedAll } from './accept.js';
 import type { AcceptFromSource } from './accept-from-source.js';
-import type { SourcePost } from './source-entry.js';
+import { readUnmappable } from './unmappable-entry.js';
 
 export type MendDeps = {
   readonly letters: {
@@ -37,7 +35,7 @@ export function createMend({ letters, accept }: MendDeps): Mend {
     // Oldest first: of two updates of a profile the newer one wins.
     for (const id of ids.reverse()) {
       const letter = await letters.deadLetter(id);
-      const post = letter && toPost(letter);
+      const post = letter && readUnmappable(letter);
       if (post === null) continue;
       const answer = await accept(post, { strict: true, isAgain: true });
       if (answer.kind === 'refused') return { matched: ids.length, mended, refusal: answer };
@@ -61,19 +59,4 @@ async function listIds(letters: MendDeps['letters'], filter: DeadLetterFilter): 
     cursor = page.next ?? undefined;
   } while (cursor !== undefined);
   return ids;
-}
-
-const unsentSchema = z.object({
-  source: z.string(),
-  personKeys: z.array(z.string()),
-  entry: z.custom<JsonObject>(isJsonObject),
-});
-
-function toPost({ lane, payload, acceptedAt }: DeadLetter): SourcePost | null {
-  const parsed = parseJson(Buffer.from(payload).toString());
-  const unsent = unsentSchema.safeParse(parsed.ok ? parsed.value : null).data;
-  if (unsent === undefined) return null;
-  const { source, personKeys, entry } = unsent;
-  const entries = [{ lane, index: 0, personKeys, entry }];
-  return { source, firstAcceptedAt: acceptedAt, entries, people: [], skipped: [] };
 }

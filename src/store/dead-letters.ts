@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
-import type { DeadLetter, DeadLetterFilter, Lane, Page, PageQuery } from '../envelope.js';
+import type { DeadLetter, DeadLetterFilter, StoreLane, Page, PageQuery } from '../envelope.js';
+import { mapStoreLanes } from './lanes.js';
 import { type Numbered, toPage } from './page.js';
 
 /** A dead letter with the keys it needs to be sent again. */
@@ -11,14 +12,14 @@ export class DeadLetters {
   readonly #onDropped: (letter: DeadLetter) => void;
   readonly #letters = new Map<string, Numbered<Buried>>();
   #order = 0;
-  readonly #counts: Record<Lane, number> = { events: 0, profiles: 0 };
+  readonly #counts: Record<StoreLane, number> = { ...mapStoreLanes(() => 0) };
 
   constructor(maxCount: number, onDropped: (letter: DeadLetter) => void) {
     this.#maxCount = maxCount;
     this.#onDropped = onDropped;
   }
 
-  count(lane: Lane): number {
+  count(lane: StoreLane): number {
     return this.#counts[lane];
   }
 

@@ -1,10 +1,19 @@
-import type { Lane } from '../envelope.js';
+import { storeLanes, type StoreLane } from '../envelope.js';
 
-const prefixes = { events: 'ev', profiles: 'pr' } as const;
-const form = /^(ev|pr)_([0-9a-z]{6})_([0-9a-z]{1,11})$/;
+const prefixes: Readonly<Record<StoreLane, string>> = {
+  events: 'ev',
+  profiles: 'pr',
+  waiting: 'wa',
+};
+const lanesByPrefix = new Map(storeLanes.map((lane) => [prefixes[lane], lane]));
+const form = /^([a-z]{2})_([0-9a-z]{6})_([0-9a-z]{1,11})$/;
 
 /** Numbered within a lane from 1, so that a delivery can be written down as ranges of numbers. */
-export type EnvelopeNumber = { readonly lane: Lane; readonly epoch: string; readonly seq: number };
+export type EnvelopeNumber = {
+  readonly lane: StoreLane;
+  readonly epoch: string;
+  readonly seq: number;
+};
 
 /** `ev_k3f9a1_2s`: lane, the buffer's epoch, number. Ids of an earlier buffer never match a newer one. */
 export function toId({ lane, epoch, seq }: EnvelopeNumber): string {
@@ -13,8 +22,9 @@ export function toId({ lane, epoch, seq }: EnvelopeNumber): string {
 
 export function fromId(id: string): EnvelopeNumber | null {
   const [, prefix, epoch, seq] = form.exec(id) ?? [];
-  if (prefix === undefined || epoch === undefined || seq === undefined) return null;
-  return { lane: prefix === 'ev' ? 'events' : 'profiles', epoch, seq: parseInt(seq, 36) };
+  const lane = lanesByPrefix.get(prefix ?? '');
+  if (lane === undefined || epoch === undefined || seq === undefined) return null;
+  return { lane, epoch, seq: parseInt(seq, 36) };
 }
 
 /** Six characters of base 36. */

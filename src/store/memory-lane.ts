@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Draft, Envelope, Lane } from '../envelope.js';
+import type { Draft, Envelope, StoreLane } from '../envelope.js';
 import { toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { RangeIndex } from './range-index.js';
@@ -11,12 +11,12 @@ type Numbered = Omit<Envelope, 'attempts'> & { readonly seq: number };
 export class MemoryLane {
   readonly unsettled: WorkingSet;
   readonly settled = new RangeIndex();
-  readonly #lane: Lane;
+  readonly #lane: StoreLane;
   readonly #epoch: string;
   readonly #clock: Clock;
   #lastSeq = 0;
 
-  constructor(lane: Lane, options: { epoch: string; clock: Clock; onWaiting: () => void }) {
+  constructor(lane: StoreLane, options: { epoch: string; clock: Clock; onWaiting: () => void }) {
     this.#lane = lane;
     this.#epoch = options.epoch;
     this.#clock = options.clock;

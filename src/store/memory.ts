@@ -1,13 +1,13 @@
 import type { Clock } from '../clock.js';
 import {
-  lanes,
+  storeLanes,
   type ClaimBounds,
   type DeadLetter,
   type DeadLetterFilter,
   type DeliveryFilter,
   type Draft,
   type Fact,
-  type Lane,
+  type StoreLane,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -20,6 +20,7 @@ import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
 import { Facts } from './facts.js';
 import { fromId, toEpoch, toId } from './ids.js';
+import { mapStoreLanes } from './lanes.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
 import { weight } from './pick.js';
@@ -40,9 +41,9 @@ export class MemoryStore implements Store {
   readonly #log: DeliveryLog;
   readonly #letters: DeadLetters;
   readonly #facts: Facts;
-  readonly #lanes: Readonly<Record<Lane, MemoryLane>>;
+  readonly #lanes: Readonly<Record<StoreLane, MemoryLane>>;
   readonly #epoch: string;
-  readonly #listeners = new Set<(lane: Lane) => void>();
+  readonly #listeners = new Set<(lane: StoreLane) => void>();
   #closed = false;
 
   constructor(options: StoreOptions) {
@@ -54,9 +55,9 @@ export class MemoryStore implements Store {
     this.#log = new DeliveryLog(options.log, clock);
     this.#letters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
     this.#facts = new Facts(options.facts, clock);
-    const lane = (name: Lane): MemoryLane =>
+    const lane = (name: StoreLane): MemoryLane =>
       new MemoryLane(name, { epoch: this.#epoch, clock, onWaiting: () => this.#notify(name) });
-    this.#lanes = { events: lane('events'), profiles: lane('profiles') };
+    this.#lanes = mapStoreLanes(lane);
   }
 
   refusal(): Refusal | null {
@@ -85,16 +86,16 @@ export class MemoryStore implements Store {
     return Promise.resolve(keys.map((key) => this.#facts.get(key)));
   }
 
-  waiting(lane: Lane): ReturnType<Store['waiting']> {
+  waiting(lane: StoreLane): ReturnType<Store['waiting']> {
     return this.#lanes[lane].unsettled.queue.waiting();
   }
 
-  onWaiting(listener: (lane: Lane) => void): () => void {
+  onWaiting(listener: (lane: StoreLane) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+  claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
     return Promise.resolve(this.#lanes[lane].unsettled.claim(bounds));
   }
 
@@ -124,7 +125,7 @@ export class MemoryStore implements Store {
     return Promise.resolve([]);
   }
 
-  depth(lane: Lane): Depth {
+  depth(lane: StoreLane): Depth {
     const { unsettled } = this.#lanes[lane];
     const { count, bytes } = unsettled;
     return {
@@ -168,7 +169,7 @@ export class MemoryStore implements Store {
       if (dryRun) return found.length;
       // Another redrive or discard may have taken some out since.
       const removed = found.filter((letter) => this.#letters.remove(letter));
-      for (const lane of lanes) {
+      for (const lane of storeLanes) {
         const own = removed.filter((letter) => letter.lane === lane);
         if (own.length > 0) this.#redrive(lane, own);
       }
@@ -239,7 +240,7 @@ export class MemoryStore implements Store {
     this.#letters.bury({ id, lane, keys, acceptedAt, payload, attempts, buriedAt, ...why });
   }
 
-  #redrive(lane: Lane, letters: readonly Buried[]): void {
+  #redrive(lane: StoreLane, letters: readonly Buried[]): void {
     // Their age starts anew: an old one would be given up again at its first hiccup.
     const acceptedAt = this.#clock.now();
     const restored = letters.flatMap(({ id, keys, payload }) => {
@@ -274,7 +275,7 @@ export class MemoryStore implements Store {
     return { id, lane, state: 'delivered', deliveryId, reason: null, merged };
   }
 
-  #notify(lane: Lane): void {
+  #notify(lane: StoreLane): void {
     for (const listener of this.#listeners) listener(lane);
   }
 }

@@ -7,7 +7,7 @@ import type {
   Draft,
   Envelope,
   Fact,
-  Lane,
+  StoreLane,
   Page,
   PageQuery,
   Parcel,
@@ -50,11 +50,11 @@ export type Store = {
   getFacts(keys: readonly string[]): Promise<readonly (string | null)[]>;
 
   /** What can be claimed now, and when more will be. */
-  waiting(lane: Lane): Waiting;
+  waiting(lane: StoreLane): Waiting;
   /** Calls back whenever `waiting` may have grown. Returns the way to stop. */
-  onWaiting(listener: (lane: Lane) => void): () => void;
+  onWaiting(listener: (lane: StoreLane) => void): () => void;
   /** Oldest first, within the bounds, so that retries that are due come before fresh envelopes. Empty when nothing is free. */
-  claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
+  claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
   /** False where a relay that shares the store may have taken over any of what was claimed here. Absent: never. */
   holds?(envelopes: readonly Envelope[]): boolean;
   /** Applies one delivery's verdicts in one step. Frees what it settles, and wakes the lane. */
@@ -67,9 +67,9 @@ export type Store = {
   /** Ms until others take this relay for dead, 0 where they may have; of a store that relays share. */
   leaseLeftMs?(): number;
 
-  depth(lane: Lane): Depth;
+  depth(lane: StoreLane): Depth;
   /** What became of a lane's envelopes before this process; nothing where the store does not outlive it. */
-  history(lane: Lane): History;
+  history(lane: StoreLane): History;
   capacityBytes(): number;
 
   receipt(id: string): Promise<Receipt | null>;

@@ -25,6 +25,11 @@ beforeEach(async () => {
 });
 afterEach(() => relay.stop());
 
+async function restart(env: Record<string, string>): Promise<void> {
+  await relay.stop();
+  relay = await startRelay({ env: { SHOPIFY_WEBHOOK_SECRETS: secret, ...env } });
+}
+
 let sent = 0;
 
 async function deliver(topic: string, payload: unknown, id = `wh-${++sent}`) {
@@ -130,7 +135,22 @@ describe('a refund', () => {
     expect(recorded()).toContainEqual(refundedOrder);
   });
 
-  it('that came before its order is sent once the order is known and it is redriven', async () => {
+  it('that comes before its order waits, and is sent once the order is known', async () => {
+    expect(await deliver('refunds/create', aRefund())).toMatchObject({
+      accepted: 0,
+      waiting: 1,
+      dead_lettered: 0,
+    });
+    await relay.clock.advance(60_000);
+    expect(recorded()).toEqual([]);
+    expect((await relay.get('/v1/dead-letters')).body.data).toEqual([]);
+    await deliver('orders/create', anOrder());
+    await relay.until('the refund is recorded', () => recorded().length === 3);
+    expect(recorded()).toContainEqual(refundedOrder);
+  });
+
+  it('that came before its order is sent with a redrive where nothing waits', async () => {
+    await restart({ WAITING_MAX_AGE: '0' });
     await deliver('refunds/create', aRefund());
     expect(await redrive()).toEqual({ matched: 1, redriven: 0, dry_run: false });
     await deliver('orders/create', anOrder());
@@ -140,7 +160,8 @@ describe('a refund', () => {
     expect(recorded()).toContainEqual(refundedOrder);
   });
 
-  it('that comes before its order is a dead letter that says so, and holds what to try again', async () => {
+  it('that comes before its order is a dead letter at once where nothing waits, and holds what to try again', async () => {
+    await restart({ WAITING_MAX_AGE: '0' });
     expect(await deliver('refunds/create', aRefund())).toMatchObject({
       accepted: 0,
       dead_lettered: 1,
@@ -297,7 +318,7 @@ it('a shipment is recorded once for each status, for the buyer of the order', as
   ]);
 });
 
-it('go by the names of the mapping file, a redriven one once', async () => {
+it('go by the names of the mapping file, one that waited once', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'mapping-'));
   const path = join(directory, 'mapping.yaml');
   writeFileSync(
@@ -307,13 +328,11 @@ it('go by the names of the mapping file, a redriven one once', async () => {
   properties: { rename: { OrderId: order_number } }
 `,
   );
-  await relay.stop();
-  relay = await startRelay({ env: { SHOPIFY_WEBHOOK_SECRETS: secret, MAPPING_FILE: path } });
+  await restart({ MAPPING_FILE: path });
   rmSync(directory, { recursive: true });
   await deliver('refunds/create', aRefund());
   await deliver('orders/create', anOrder());
-  expect(await redrive()).toMatchObject({ redriven: 1 });
-  await relay.untilSettled();
+  await relay.until('the refund is recorded', () => recorded().length === 2);
   expect(recorded().map(({ metric }) => metric)).toEqual(['Order Placed', 'Placed Order']);
 });
 

@@ -115,10 +115,10 @@ describe('a refund, which names nobody', () => {
     },
   );
 
-  it('becomes a dead letter where nobody told of its payment', async () => {
+  it('waits where no request told of its payment, and once where it is repeated', async () => {
     await start();
-    expect(await deliver(refund)).toMatchObject({ accepted: 0, dead_lettered: 1 });
-    expect(await deliver(refund)).toMatchObject({ dead_lettered: 0, repeat: true });
+    expect(await deliver(refund)).toMatchObject({ accepted: 0, waiting: 1, dead_lettered: 0 });
+    expect(await deliver(refund)).toMatchObject({ waiting: 0, repeat: true });
   });
 });
 

@@ -229,6 +229,7 @@ describe('an entry that cannot be sent as it stands', () => {
     });
     expect(drafts[0]).toMatchObject({ bury: { code: 'unknown_person' }, keys: [] });
     expect(toJson(drafts[0]?.payload)).toEqual({
+      lane: 'events',
       source: 'shopify',
       personKeys: ['order-1'],
       entry: { ...aRefund().entry, event_time: '2026-01-15T12:00:00.000Z' },

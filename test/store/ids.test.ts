@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes } from '../../src/envelope.js';
+import { storeLanes } from '../../src/envelope.js';
 import { fromId, toEpoch, toId } from '../../src/store/ids.js';
 
 describe('ids', () => {
   it('say lane, buffer and number, and are read back as they were written', () => {
     expect(toId({ lane: 'events', epoch: 'k3f9a1', seq: 100 })).toBe('ev_k3f9a1_2s');
     const number = fc.record({
-      lane: fc.constantFrom(...lanes),
+      lane: fc.constantFrom(...storeLanes),
       epoch: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }).map(toEpoch),
       seq: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
     });

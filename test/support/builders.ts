@@ -3,11 +3,11 @@ import type {
   Delivery,
   Draft,
   Envelope,
-  Lane,
   Outcome,
   Parcel,
   Reason,
   Settled,
+  StoreLane,
   Verdict,
 } from '../../src/envelope.js';
 
@@ -28,7 +28,7 @@ let made = 0;
 
 type DraftOverrides = Partial<Omit<Draft, 'payload'>> & { readonly text?: string };
 
-function aDraft(lane: Lane, { text, ...overrides }: DraftOverrides): Draft {
+export function aDraft(lane: StoreLane, { text, ...overrides }: DraftOverrides): Draft {
   const number = ++made;
   return {
     lane,

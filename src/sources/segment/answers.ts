@@ -46,6 +46,10 @@ export const segmentTakenSchema = z
     success: z.literal(true),
     accepted: z.int(),
     duplicates: z.int(),
+    waiting: z.int().optional().meta({
+      description:
+        'How many name a person that no request has told yet: sent once one does. Absent: none.',
+    }),
     rejected: rejectedSchema,
     rejected_unlisted: unlistedSchema,
     warnings: warningsSchema,
@@ -96,9 +100,9 @@ export function toRejectedView(
 ): RejectedView {
   const views = [
     ...noCalls.map(({ index, code, detail }) => ({ index, code, toMessage: () => detail })),
-    ...rejected.map(({ index, errors }) => ({
+    ...rejected.map(({ index, code, errors }) => ({
       index,
-      code: 'not_valid',
+      code,
       toMessage: () => toWords(errors),
     })),
   ].sort((a, b) => a.index - b.index);

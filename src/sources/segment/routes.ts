@@ -231,9 +231,15 @@ async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
   if (answer.kind === 'refused') throw toRefused(answer);
   const rejected = toRejectedView(found, answer.rejected);
   if (answer.kind === 'invalid') return toStrictView(rejected);
-  const { accepted, duplicates, warnings } = answer;
-  const warned = toWarningsView(found, warnings);
-  return { success: true as const, accepted, duplicates, ...rejected, ...warned };
+  const { accepted, duplicates, waiting, warnings } = answer;
+  return {
+    success: true as const,
+    accepted,
+    duplicates,
+    ...(waiting > 0 && { waiting }),
+    ...rejected,
+    ...toWarningsView(found, warnings),
+  };
 }
 
 function toStrictView(view: RejectedView) {

@@ -123,7 +123,7 @@ export class JournalDeadLetters {
 }
 
 const toCount = ({ lanes }: Totals): number =>
-  lanes.events.deadLetters + lanes.profiles.deadLetters;
+  Object.values(lanes).reduce((sum, { deadLetters }) => sum + deadLetters, 0);
 
 const cut = <T>(all: readonly T[], at: number): readonly [readonly T[], readonly T[]] => [
   all.slice(0, at),

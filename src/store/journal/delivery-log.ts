@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.js';
-import type { Delivery, DeliveryFilter, Lane, Page, PageQuery } from '../../envelope.js';
+import type { Delivery, DeliveryFilter, StoreLane, Page, PageQuery } from '../../envelope.js';
 import { isShown, type LogBounds } from '../delivery-log.js';
 import { toOrder, toPage } from '../page.js';
 import { RetentionTime } from '../retention-time.js';
@@ -67,7 +67,7 @@ export class JournalDeliveryLog {
     );
   }
 
-  settledBy(lane: Lane, seq: number, totals: Totals): SettledBy | null {
+  settledBy(lane: StoreLane, seq: number, totals: Totals): SettledBy | null {
     const number = laneNumbers[lane];
     const range = { start: [number, seq], end: [number + 1], limit: 1 };
     for (const { value } of this.#tables.settled.getRange(range)) {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { readTotals } from './read-totals.js';
 import type { Tables } from './tables.js';
-import { freshTotals, totalsSchema, type Totals } from './totals.js';
+import { freshTotals, type Totals } from './totals.js';
 
 /** What the data directory says of itself. */
 const formatSchema = z.object({
@@ -63,9 +64,9 @@ export function openFormat(tables: Tables, options: FormatOptions): Opened {
   if (!parsed.success)
     throw new DirectoryError(directory, "holds a journal that is not klaviyo-relay's");
   const format = migrate(tables, parsed.data, { ...options, steps });
-  const totals = totalsSchema.safeParse(tables.meta.get('totals'));
-  if (!totals.success) throw new DirectoryError(directory, 'has no usable totals: it is damaged');
-  return { format, totals: totals.data };
+  const totals = readTotals(tables);
+  if (totals === null) throw new DirectoryError(directory, 'has no usable totals: it is damaged');
+  return { format, totals };
 }
 
 function migrate(

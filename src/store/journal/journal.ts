@@ -1,13 +1,13 @@
 import type { Clock, Timer } from '../../clock.js';
 import {
-  lanes,
+  storeLanes,
   type ClaimBounds,
   type DeadLetter,
   type DeadLetterFilter,
   type DeliveryFilter,
   type Draft,
   type Fact,
-  type Lane,
+  type StoreLane,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -70,7 +70,7 @@ export class JournalStore implements Store {
   readonly #deps: JournalDeps;
   readonly #parts: Parts;
   readonly #commits: GroupCommit<Intake, readonly Taken[], Settlement, Totals>;
-  readonly #listeners = new Set<(lane: Lane) => void>();
+  readonly #listeners = new Set<(lane: StoreLane) => void>();
   #totals: Totals;
   #state: 'open' | 'closed' | 'failed' = 'open';
   #closing: Promise<void> | null = null;
@@ -112,7 +112,7 @@ export class JournalStore implements Store {
       onNoRoom: () => deps.disk.ranOut(),
     });
     this.#parts.seen.load();
-    for (const lane of lanes) {
+    for (const lane of storeLanes) {
       const totals = this.#totals.lanes[lane];
       loadLane(lane, totals, this.#parts);
       this.#parts.admission.add(totals.count, totals.bytes);
@@ -157,18 +157,18 @@ export class JournalStore implements Store {
     return keys.map((key) => this.#parts.facts.get(key));
   }
 
-  waiting(lane: Lane): ReturnType<Store['waiting']> {
+  waiting(lane: StoreLane): ReturnType<Store['waiting']> {
     return this.#parts.lanes[lane].waiting();
   }
 
-  onWaiting(listener: (lane: Lane) => void): () => void {
+  onWaiting(listener: (lane: StoreLane) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /** Rejects with DamagedError where what is on disk is not what was written. */
   // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
-  async claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+  async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
     return this.#parts.lanes[lane].claim(bounds);
   }
 
@@ -180,13 +180,13 @@ export class JournalStore implements Store {
     return Promise.resolve(toUnfinishedImports(this.#parts));
   }
 
-  depth(lane: Lane): Depth {
+  depth(lane: StoreLane): Depth {
     const { count, bytes, deadLetters } = this.#totals.lanes[lane];
     const oldestAgeMs = this.#parts.lanes[lane].oldestAgeMs();
     return { count, bytes, oldestAgeMs, deadLetters };
   }
 
-  history(lane: Lane): History {
+  history(lane: StoreLane): History {
     const { accepted, delivered, merged, deadLettered } = this.#totals.lanes[lane];
     return { accepted, delivered, merged, deadLettered };
   }
@@ -309,7 +309,7 @@ export class JournalStore implements Store {
     return total;
   }
 
-  #notify(lane: Lane): void {
+  #notify(lane: StoreLane): void {
     for (const listener of this.#listeners) listener(lane);
   }
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.js';
-import type { ClaimBounds, Lane, Waiting } from '../../envelope.js';
+import type { ClaimBounds, StoreLane, Waiting } from '../../envelope.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 import { WorkingSet } from '../working-set.js';
@@ -16,7 +16,7 @@ export type Held = Queued & {
 };
 
 export type JournalLaneOptions = {
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   readonly epoch: string;
   readonly clock: Clock;
   readonly backlog: Backlog;

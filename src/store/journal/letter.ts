@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import type { Lane, Reason } from '../../envelope.js';
+import type { StoreLane, Reason } from '../../envelope.js';
 import type { Buried } from '../dead-letters.js';
 import { DamagedError } from './block.js';
 
@@ -8,7 +8,7 @@ export type Letter = Buried & { readonly seq: number };
 
 type Head = {
   readonly id: string;
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   readonly seq: number;
   readonly keys: readonly string[];
   readonly acceptedAt: number;

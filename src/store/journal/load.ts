@@ -1,4 +1,4 @@
-import type { Lane, UnfinishedImport } from '../../envelope.js';
+import type { StoreLane, UnfinishedImport } from '../../envelope.js';
 import { toParcels } from '../parcels.js';
 import type { Held, JournalLane } from './lane.js';
 import type { Parts } from './parts.js';
@@ -10,7 +10,7 @@ import { laneNumbers, type LaneTotals } from './totals.js';
  * last block with marks, so that nothing overtakes what was there first. What comes after waits on
  * disk until it is claimed. Throws DamagedError.
  */
-export function loadLane(name: Lane, totals: LaneTotals, { tables, lanes }: Parts): void {
+export function loadLane(name: StoreLane, totals: LaneTotals, { tables, lanes }: Parts): void {
   const lane = lanes[name];
   const { backlog } = lane;
   const number = laneNumbers[name];

@@ -1,4 +1,4 @@
-import { lanes, type Lane } from '../../envelope.js';
+import { storeLanes, type StoreLane } from '../../envelope.js';
 import { Backlog } from './backlog.js';
 import { decodeLetter } from './letter.js';
 import { Directory } from './directory.js';
@@ -54,7 +54,7 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
 type ExportOptions = { readonly epoch: string; readonly onFault: (what: string) => void };
 
 function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
-  for (const lane of lanes) yield* exportLane(tables, lane, options);
+  for (const lane of storeLanes) yield* exportLane(tables, lane, options);
   for (const { key, value } of tables.letters.getRange()) {
     yield* tolerant(options, function* () {
       const { payload, ...facts } = decodeLetter(value, `dead letter ${key}`);
@@ -65,7 +65,7 @@ function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
   }
 }
 
-function* exportLane(tables: Tables, lane: Lane, options: ExportOptions): Generator<string> {
+function* exportLane(tables: Tables, lane: StoreLane, options: ExportOptions): Generator<string> {
   const number = laneNumbers[lane];
   const backlog = new Backlog(tables, number);
   for (const key of tables.blocks.getKeys({ start: [number], end: [number + 1] })) {

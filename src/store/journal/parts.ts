@@ -1,6 +1,7 @@
 import type { Clock } from '../../clock.js';
-import type { Lane } from '../../envelope.js';
+import type { StoreLane } from '../../envelope.js';
 import { Admission } from '../admission.js';
+import { mapStoreLanes } from '../lanes.js';
 import type { StoreOptions } from '../options.js';
 import { Backlog } from './backlog.js';
 import { JournalDeadLetters } from './dead-letters.js';
@@ -17,7 +18,7 @@ export type Parts = {
   readonly tables: Tables;
   readonly clock: Clock;
   readonly epoch: string;
-  readonly lanes: Readonly<Record<Lane, JournalLane>>;
+  readonly lanes: Readonly<Record<StoreLane, JournalLane>>;
   readonly seen: SeenLog;
   readonly log: JournalDeliveryLog;
   readonly letters: JournalDeadLetters;
@@ -32,28 +33,28 @@ export type StageDeps = Parts & Pick<StoreOptions, 'onDeadLetterDropped'>;
 export type PartsOptions = Omit<StoreOptions, 'random' | 'onDeadLetterDropped'> & {
   readonly tables: Tables;
   readonly epoch: string;
-  /** Bytes of envelopes in memory, at most, over both lanes. */
+  /** Bytes of envelopes in memory, at most, over the lanes that are sent. */
   readonly maxHeldBytes: number;
-  readonly onWaiting: (lane: Lane) => void;
+  readonly onWaiting: (lane: StoreLane) => void;
 };
 
 export function createParts(options: PartsOptions): Parts {
   const { tables, clock, epoch } = options;
-  const lane = (name: Lane): JournalLane =>
+  const lane = (name: StoreLane): JournalLane =>
     new JournalLane({
       lane: name,
       epoch,
       clock,
       backlog: new Backlog(tables, laneNumbers[name]),
-      // Half each: a lane that stands still cannot take the other's.
-      maxHeldBytes: options.maxHeldBytes / 2,
+      // Half each: a lane that stands still cannot take the other's. What waits is bounded when it is accepted.
+      maxHeldBytes: name === 'waiting' ? Infinity : options.maxHeldBytes / 2,
       onWaiting: () => options.onWaiting(name),
     });
   return {
     tables,
     clock,
     epoch,
-    lanes: { events: lane('events'), profiles: lane('profiles') },
+    lanes: mapStoreLanes(lane),
     seen: new SeenLog(tables, { clock, bounds: options.dedupe }),
     log: new JournalDeliveryLog(tables, options.log, clock),
     letters: new JournalDeadLetters(tables, options.maxDeadLetters),

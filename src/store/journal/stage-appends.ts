@@ -1,6 +1,7 @@
-import { lanes, type Draft, type Lane, type Reason } from '../../envelope.js';
+import { storeLanes, type Draft, type StoreLane, type Reason } from '../../envelope.js';
 import { forEachInSlices, Slices } from '../../turns.js';
 import { toId } from '../ids.js';
+import { mapStoreLanes } from '../lanes.js';
 import { weight } from '../pick.js';
 import type { Taken } from '../store.js';
 import { toFreshMarks, type Loaded } from './backlog.js';
@@ -35,11 +36,8 @@ export async function stageAppends(
     taken.push(numbered);
   }
   const { fresh, buried, roomless } = numbering;
-  const placed = {
-    events: place('events', fresh.events),
-    profiles: place('profiles', fresh.profiles),
-  };
-  const all = [...placed.events, ...placed.profiles];
+  const placed = mapStoreLanes((lane) => place(lane, fresh[lane]));
+  const all = storeLanes.flatMap((lane) => placed[lane]);
   const writes: Write[] = [];
   await forEachInSlices(all, clock, (each) => writes.push(toWrite(each, deps)));
   const plan = letters.bury(buried, draft);
@@ -50,7 +48,7 @@ export async function stageAppends(
   return {
     writes,
     async committed() {
-      for (const lane of lanes) {
+      for (const lane of storeLanes) {
         await forEachInSlices(placed[lane], clock, (each) => deps.lanes[lane].take(each));
       }
       admission.giveBack(roomless.count, roomless.bytes);
@@ -74,7 +72,7 @@ function* cutIntoGroups(events: readonly Entry[]): Generator<readonly Entry[]> {
 
 /** A group's drafts, numbered and counted in the group's draft of the totals, and sorted by what becomes of them. */
 class Numbering {
-  readonly fresh: Readonly<Record<Lane, Entry[]>> = { events: [], profiles: [] };
+  readonly fresh: Readonly<Record<StoreLane, Entry[]>> = mapStoreLanes(() => []);
   readonly buried: Letter[] = [];
   /** What asked for room and takes none: repeats, and what is buried. */
   readonly roomless = { count: 0, bytes: 0 };
@@ -138,7 +136,7 @@ class Numbering {
   }
 }
 
-function place(lane: Lane, fresh: readonly Entry[]): readonly Loaded[] {
+function place(lane: StoreLane, fresh: readonly Entry[]): readonly Loaded[] {
   return cutIntoBlocks(fresh).map((entries) => {
     const [first] = entries;
     return {

@@ -1,4 +1,4 @@
-import { lanes, type Lane } from '../../envelope.js';
+import { storeLanes, type StoreLane } from '../../envelope.js';
 import { weight } from '../pick.js';
 import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock } from './block.js';
@@ -9,7 +9,7 @@ import { redrivenKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put } from './write.js';
 
-type Redriven = Loaded & { readonly lane: Lane };
+type Redriven = Loaded & { readonly lane: StoreLane };
 
 /** Dead letters go back into the buffer, as if accepted now: an old one would be given up again at its first hiccup. */
 export function stageRedrive(
@@ -19,7 +19,7 @@ export function stageRedrive(
 ): Staged<number> {
   const { tables, seen, letters, admission } = parts;
   const note = draft.nextSeen;
-  const redriven = lanes.flatMap((lane) => toRedriven(lane, found, { draft, parts }));
+  const redriven = storeLanes.flatMap((lane) => toRedriven(lane, found, { draft, parts }));
   const entries = redriven.flatMap((one) => one.entries);
   const events = redriven.flatMap((one) => (one.lane === 'events' ? one.entries : []));
   const bytes = entries.reduce((sum, one) => sum + weight(one), 0);
@@ -57,7 +57,7 @@ export function stageCount(found: readonly Numbered[]): Staged<number> {
 }
 
 function toRedriven(
-  lane: Lane,
+  lane: StoreLane,
   found: readonly Numbered[],
   { draft, parts }: { readonly draft: Totals; readonly parts: Parts },
 ): readonly Redriven[] {

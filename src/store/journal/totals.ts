@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { Lane } from '../../envelope.js';
+import { storeLanes, type StoreLane } from '../../envelope.js';
+import { mapStoreLanes } from '../lanes.js';
 
 const count = z.int().min(0);
 
@@ -17,9 +18,10 @@ const laneTotalsSchema = z.object({
   deadLettered: count,
 });
 
-/** What would take long to count, and the numbers given out. Written in the transaction that changes it. */
-export const totalsSchema = z.object({
-  lanes: z.object({ events: laneTotalsSchema, profiles: laneTotalsSchema }),
+/** As they lie on disk. Names that are not known are left out: a newer version counts again what it finds. */
+export const storedTotalsSchema = z.object({
+  /** A lane that the version does not have which wrote them last is absent. */
+  lanes: z.partialRecord(z.enum(storeLanes), laneTotalsSchema),
   nextRedriven: count,
   nextDelivery: count,
   nextLetter: count,
@@ -27,14 +29,16 @@ export const totalsSchema = z.object({
 });
 
 export type LaneTotals = z.output<typeof laneTotalsSchema>;
-export type Totals = z.output<typeof totalsSchema>;
+/** What would take long to count, and the numbers given out. Written in the transaction that changes it. */
+export type Totals = Omit<z.output<typeof storedTotalsSchema>, 'lanes'> & {
+  readonly lanes: Readonly<Record<StoreLane, LaneTotals>>;
+};
 
 export function toCopy(totals: Totals): Totals {
-  const { lanes } = totals;
-  return { ...totals, lanes: { events: { ...lanes.events }, profiles: { ...lanes.profiles } } };
+  return { ...totals, lanes: mapStoreLanes((lane) => ({ ...totals.lanes[lane] })) };
 }
 
-const freshLane = (): LaneTotals => ({
+export const freshLane = (): LaneTotals => ({
   nextSeq: 1,
   count: 0,
   bytes: 0,
@@ -46,7 +50,7 @@ const freshLane = (): LaneTotals => ({
 });
 
 export const freshTotals = (): Totals => ({
-  lanes: { events: freshLane(), profiles: freshLane() },
+  lanes: mapStoreLanes(freshLane),
   nextRedriven: 1,
   nextDelivery: 1,
   nextLetter: 1,
@@ -54,4 +58,8 @@ export const freshTotals = (): Totals => ({
 });
 
 /** Keys on disk name a lane by its number. */
-export const laneNumbers: Readonly<Record<Lane, number>> = { events: 0, profiles: 1 };
+export const laneNumbers: Readonly<Record<StoreLane, number>> = {
+  events: 0,
+  profiles: 1,
+  waiting: 2,
+};

@@ -1,25 +1,26 @@
-import { factKinds, lanes } from '../../envelope.js';
+import { factKinds, storeLanes } from '../../envelope.js';
 import { Backlog, toSpan } from './backlog.js';
 import { decodeBlock } from './block.js';
 import { decodeFact, decodeMemo, decodePlace, kindNumbers } from './fact.js';
 import { decodeLetter } from './letter.js';
+import { readTotals } from './read-totals.js';
 import type { BlockKey, Tables } from './tables.js';
-import { laneNumbers, totalsSchema, type LaneTotals } from './totals.js';
+import { laneNumbers, type LaneTotals } from './totals.js';
 
 /**
  * Reads a journal from end to end; yields what is wrong, a sentence each. A page that cannot be read
  * at all ends it with LMDB's error.
  */
 export function* verify(tables: Tables): Generator<string> {
-  const totals = totalsSchema.safeParse(tables.meta.get('totals'));
-  if (!totals.success) {
+  const totals = readTotals(tables);
+  if (totals === null) {
     yield 'the totals cannot be read';
     return;
   }
-  for (const lane of lanes) {
+  for (const lane of storeLanes) {
     const number = laneNumbers[lane];
-    yield* verifyBlocks(tables, number, totals.data.lanes[lane]);
-    yield* verifyLetters(tables, number, totals.data.lanes[lane]);
+    yield* verifyBlocks(tables, number, totals.lanes[lane]);
+    yield* verifyLetters(tables, number, totals.lanes[lane]);
   }
   for (const { key, value } of tables.seen.getRange()) {
     yield* faultOf(() => decodeBlock(value.subarray(1), `entry ${key} of seen`));
@@ -83,7 +84,7 @@ function* verifyLog({ deliveries, deliveryOrders, settled, imports }: Tables): G
     }
   }
   for (const { key, value } of imports.getRange()) {
-    if (!lanes.includes(value.lane)) yield `import job ${key} is of no lane`;
+    if (!storeLanes.includes(value.lane)) yield `import job ${key} is of no lane`;
   }
 }
 

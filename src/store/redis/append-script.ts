@@ -41,11 +41,8 @@ local heldCount, heldBytes = held()
 local isFull = redis.call('HGET', meta, 'full') == '1'
 local known = fields(K .. ':seen', asked)
 local events = {}
-local next = {
-  events = number(redis.call('HGET', key('events', 'stats'), 'seq')),
-  profiles = number(redis.call('HGET', key('profiles', 'stats'), 'seq')),
-}
-local added = {}
+local next, added = {}, {}
+for _, lane in ipairs(lanes) do next[lane] = number(redis.call('HGET', key(lane, 'stats'), 'seq')) end
 for _, lane in ipairs(lanes) do added[lane] = {all = 0, bytes = 0, buried = 0, kept = 0} end
 
 local function hasRoom(request)
@@ -94,7 +91,9 @@ for index, request in ipairs(requests) do
     for place, draft in ipairs(request.drafts) do taken[index][place] = take(draft) end
   end
 end
-if added.events.all + added.profiles.all == 0 then
+local all = 0
+for _, sums in pairs(added) do all = all + sums.all end
+if all == 0 then
   -- A wait for replicas counts from the last write of its connection. What is repeated may be another's.
   redis.call('HSET', meta, 'repeatedAt', now)
 end

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Lane, Reason } from '../../envelope.js';
+import type { StoreLane, Reason } from '../../envelope.js';
 import type { Reply } from '../../redis/link.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
@@ -41,7 +41,11 @@ const fields = 5;
 /** From a script's flat list of parcel, number, tries, m, payload. */
 export function toClaimed(
   flat: readonly Reply[],
-  { lane, epoch, claim }: { readonly lane: Lane; readonly epoch: string; readonly claim: number },
+  {
+    lane,
+    epoch,
+    claim,
+  }: { readonly lane: StoreLane; readonly epoch: string; readonly claim: number },
 ): readonly (readonly [parcel: number, claimed: Claimed])[] {
   return Array.from({ length: flat.length / fields }, (_, index) => {
     const [parcel, number, tries, m, payload] = flat.slice(index * fields, (index + 1) * fields);

@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { lanes, type DeadLetter, type Draft, type Reason } from '../../envelope.js';
+import { storeLanes, type DeadLetter, type Draft, type Reason } from '../../envelope.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 
 const letterSchema = z.object({
-  lane: z.enum(lanes),
+  lane: z.enum(storeLanes),
   seq: z.int(),
   keys: z.array(z.string()),
   acceptedAt: z.number(),

@@ -5,6 +5,27 @@ import { rebuild } from './rebuild-lua.js';
 const mostTakenOver = 5000;
 
 /**
+ * A relay of an earlier version does not have the lane of what waits: it takes over nothing of it from a
+ * relay that is gone, and forgets that relay. A relay that starts gives back what such relays held.
+ */
+const freeStrays = `
+local function freeStrays(lane)
+  local cursor, gone = '0', {}
+  repeat
+    local step = redis.call('HSCAN', key(lane, 'claimed'), cursor, 'COUNT', 1000)
+    cursor = step[1]
+    for index = 2, #step[2], 2 do
+      local owner = string.match(step[2][index], '^(.*)/')
+      if owner and gone[owner] == nil then gone[owner] = not redis.call('ZSCORE', K .. ':relays', owner) end
+    end
+  until cursor == '0'
+  for owner, isGone in pairs(gone) do
+    if isGone then giveUpClaims(lane, owner, ${mostTakenOver}) end
+  end
+end
+`;
+
+/**
  * now, relay, lease ms, an epoch for a buffer that is new, what stands for the account's key, whether
  * leases that ran out are to be believed, whether the relay's name is new, the epoch that the relay knows or '',
  * its last change that was answered →
@@ -18,7 +39,7 @@ const mostTakenOver = 5000;
 export const lookScript = toScript(
   'look',
   `${prelude}
-${rebuild}
+${rebuild}${freeStrays}
 local time = toSteady(K .. ':meta', ARGV[1])
 local now = math.floor(time.now)
 local relay, leaseMs = ARGV[2], tonumber(ARGV[3])
@@ -72,6 +93,7 @@ for _, other in ipairs(redis.call('ZRANGEBYSCORE', relays, '-inf', mayTakeOver a
     end
   end
 end
+if isNew then freeStrays('waiting') end
 for _, lane in ipairs(lanes) do wakeDue(lane, now) end
 return {trouble, 0, gone, view(now)}
 `,

@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.js';
-import { lanes, type Lane, type Waiting } from '../../envelope.js';
+import { storeLanes, type StoreLane, type Waiting } from '../../envelope.js';
 import type { Depth, History } from '../store.js';
 import type { View } from './view.js';
 
@@ -11,7 +11,7 @@ const nothing: Waiting = { count: 0, bytes: 0, oldestAgeMs: null, nextDueMs: nul
  */
 export class Mirror {
   readonly #clock: Clock;
-  readonly #listeners = new Set<(lane: Lane) => void>();
+  readonly #listeners = new Set<(lane: StoreLane) => void>();
   #view: View | null = null;
   #askedAt = 0;
 
@@ -28,29 +28,29 @@ export class Mirror {
     const before = this.#view;
     this.#view = view;
     this.#askedAt = askedAt;
-    for (const lane of lanes) {
+    for (const lane of storeLanes) {
       const [now, then] = [view.lanes[lane], before?.lanes[lane]];
       const hasMore = now.ready > (then?.ready ?? 0) || now.nextDueAt !== (then?.nextDueAt ?? null);
       if (hasMore) this.notify(lane);
     }
   }
 
-  onWaiting(listener: (lane: Lane) => void): () => void {
+  onWaiting(listener: (lane: StoreLane) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  notify(lane: Lane): void {
+  notify(lane: StoreLane): void {
     for (const listener of this.#listeners) listener(lane);
   }
 
   /** Ms until something falls due; null where nothing will. */
   nextDueMs(): number | null {
-    const due = lanes.flatMap((lane) => this.#view?.lanes[lane].nextDueAt ?? []);
+    const due = storeLanes.flatMap((lane) => this.#view?.lanes[lane].nextDueAt ?? []);
     return due.length === 0 ? null : Math.max(0, Math.min(...due) - this.#now());
   }
 
-  waiting(lane: Lane): Waiting {
+  waiting(lane: StoreLane): Waiting {
     if (this.#view === null) return nothing;
     const { ready, readyBytes, oldestReadyAt, nextDueAt } = this.#view.lanes[lane];
     const dueMs = nextDueAt === null ? null : nextDueAt - this.#now();
@@ -63,7 +63,7 @@ export class Mirror {
     };
   }
 
-  depth(lane: Lane): Depth {
+  depth(lane: StoreLane): Depth {
     const view = this.#view?.lanes[lane];
     const oldestAt = view?.oldestAt ?? null;
     return {
@@ -74,7 +74,7 @@ export class Mirror {
     };
   }
 
-  history(lane: Lane): History {
+  history(lane: StoreLane): History {
     const view = this.#view?.lanes[lane];
     return {
       accepted: view?.accepted ?? 0,

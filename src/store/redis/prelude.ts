@@ -1,10 +1,10 @@
-import { factKinds, lanes } from '../../envelope.js';
+import { factKinds, storeLanes } from '../../envelope.js';
 import { toScript as toAnyScript, type Script } from '../../redis/link.js';
 import { steadyTime } from '../../redis/server-time.js';
 
 /**
  * What every script begins with. Layout, under one key prefix that carries the cluster's hash tag;
- * LANE is `events` or `profiles`, a number is an envelope's place in its lane:
+ * LANE is `events`, `profiles` or `waiting`, a number is an envelope's place in its lane:
  *
  * - `meta`: hash. epoch, version, full, rewrittenRun (`file-rewrite.ts`), next numbers of notes, letters, deliveries and facts, the drain rate, and the time (`server-time.ts`): every ms below is by it.
  * - `account`: hash. What stands for a key of the Klaviyo account (`account.ts`) → the account's id, `-` where Klaviyo does not say, or nothing yet.
@@ -31,7 +31,7 @@ const contentKeys: readonly string[] = [
   ...['seen', 'seen-log', 'letters', 'letter-orders', 'memos', 'memo-orders'],
   ...['facts', ...factKinds.map((kind) => `facts:${kind}`)],
   ...['deliveries', 'delivery-ranges', 'delivery-orders'],
-  ...lanes.flatMap((lane) =>
+  ...storeLanes.flatMap((lane) =>
     [
       ...['queue', 'redriven', 'redriven-at', 'stats', 'returned', 'delayed', 'claimed', 'tries'],
       ...['taken', 'reserved', 'waiters', 'imports', 'orphans', 'settled'],
@@ -49,7 +49,7 @@ export const contentKeysLua = contentKeys.map((name) => `K .. ':${name}'`).join(
 /** Every script of the store begins with it. */
 export const prelude = `
 local K = KEYS[1]
-local lanes = {'events', 'profiles'}
+local lanes = {${storeLanes.map((lane) => `'${lane}'`).join(', ')}}
 local factKinds = {${factKinds.map((kind) => `'${kind}'`).join(', ')}}
 
 local function key(lane, name) return K .. ':' .. lane .. ':' .. name end
@@ -228,7 +228,7 @@ local function view(now)
   local meta = redis.call('HMGET', K .. ':meta', 'epoch', 'full', 'drainedCount', 'drainedBytes', 'drainedAt')
   return {
     now, meta[1] or '', meta[2] or '', meta[3] or '0', meta[4] or '0', meta[5] or '0',
-    viewLane('events'), viewLane('profiles'),
+    ${storeLanes.map((lane) => `viewLane('${lane}')`).join(', ')},
   }
 end
 

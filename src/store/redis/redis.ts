@@ -7,7 +7,7 @@ import {
   type Draft,
   type Envelope,
   type Fact,
-  type Lane,
+  type StoreLane,
   type PageQuery,
   type Parcel,
   type Receipt,
@@ -126,13 +126,13 @@ export class RedisStore implements Store {
     return this.#facts.get(keys);
   }
 
-  waiting(lane: Lane): Waiting {
+  waiting(lane: StoreLane): Waiting {
     const waiting = this.#session.mirror.waiting(lane);
     // Nothing can be claimed from a server that is away; when it is back, a look tells.
     return this.#session.isUp ? waiting : { ...waiting, count: 0, bytes: 0, oldestAgeMs: null };
   }
 
-  onWaiting(listener: (lane: Lane) => void): () => void {
+  onWaiting(listener: (lane: StoreLane) => void): () => void {
     return this.#session.mirror.onWaiting(listener);
   }
 
@@ -143,7 +143,7 @@ export class RedisStore implements Store {
     });
   }
 
-  async claim(lane: Lane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+  async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
     const { maxCount, maxBytes, suspectAfterAttempts } = bounds;
     const merges = lane === 'profiles' ? 1 : 0;
     const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
@@ -207,11 +207,11 @@ export class RedisStore implements Store {
     return this.#session.leaseLeftMs();
   }
 
-  depth(lane: Lane): Depth {
+  depth(lane: StoreLane): Depth {
     return this.#session.mirror.depth(lane);
   }
 
-  history(lane: Lane): History {
+  history(lane: StoreLane): History {
     return this.#session.mirror.history(lane);
   }
 

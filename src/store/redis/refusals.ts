@@ -1,4 +1,4 @@
-import type { Lane } from '../../envelope.js';
+import { storeLanes, type StoreLane } from '../../envelope.js';
 import { decay, toRetryAfterMs, type Amount, type Capacity } from '../admission.js';
 import type { Refusal } from '../store.js';
 import type { Session } from './session.js';
@@ -46,7 +46,8 @@ export class Refusals {
     const { view } = session.mirror;
     if (outage !== null || view === null) return outage;
     if (!view.isFull && !wasRefused) return null;
-    const sum = (of: (lane: Lane) => number): number => of('events') + of('profiles');
+    const sum = (of: (lane: StoreLane) => number): number =>
+      storeLanes.reduce((all, lane) => all + of(lane), 0);
     const held = {
       count: sum((lane) => view.lanes[lane].count),
       bytes: sum((lane) => view.lanes[lane].bytes),

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { wait, type Clock, type Timer } from '../../clock.js';
-import { lanes } from '../../envelope.js';
+import { storeLanes } from '../../envelope.js';
 import { toStamp } from '../../redis/server-time.js';
 import {
   isUnable,
@@ -287,7 +287,7 @@ export class Session {
     }
     const { clock, leaseMs, newEpoch, accountKey } = this.#options;
     const askedAt = clock.monotonic();
-    const unsettled = lanes.reduce((sum, lane) => sum + this.mirror.depth(lane).count, 0);
+    const unsettled = storeLanes.reduce((sum, lane) => sum + this.mirror.depth(lane).count, 0);
     // Where nobody could renew a lease for a while, all of them have run out.
     if (askedAt - this.#renewedAt > leaseMs / 2) this.#seenSince = askedAt;
     try {

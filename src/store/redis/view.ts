@@ -1,4 +1,5 @@
-import { lanes, type Lane } from '../../envelope.js';
+import { storeLanes, type StoreLane } from '../../envelope.js';
+import { mapStoreLanes } from '../lanes.js';
 import type { Reply } from '../../redis/link.js';
 
 /** One lane, as it stood at the end of a script. */
@@ -30,19 +31,18 @@ export type View = {
   readonly isFull: boolean;
   /** Settled of late, decaying; at `drained.at`. */
   readonly drained: { readonly count: number; readonly bytes: number; readonly at: number };
-  readonly lanes: Readonly<Record<Lane, LaneView>>;
+  readonly lanes: Readonly<Record<StoreLane, LaneView>>;
 };
 
 export function toView(reply: Reply | undefined): View {
   const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = toList(reply);
-  const [events, profiles] = lanes.map((_lane, index) => toLaneView(rest[index]));
-  if (events === undefined || profiles === undefined) throw new Error('Redis gave no view');
+  if (rest.length < storeLanes.length) throw new Error('Redis gave no view');
   return {
     at: Number(at),
     epoch: toText(epoch),
     isFull: toText(isFull) === '1',
     drained: { count: toNumber(count), bytes: toNumber(bytes), at: toNumber(drainedAt) },
-    lanes: { events, profiles },
+    lanes: mapStoreLanes((lane) => toLaneView(rest[storeLanes.indexOf(lane)])),
   };
 }
 

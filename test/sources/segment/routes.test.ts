@@ -265,8 +265,8 @@ describe('what a stranger does', () => {
 describe('an answer', () => {
   it('names the calls that cannot be sent, by the ids of their SDK', async () => {
     const rejected = [
-      { index: 2, errors: [{ pointer: '/event_name', detail: 'is required' }] },
-      { index: 0, errors: [{ pointer: '', detail: 'needs somebody' }] },
+      { index: 2, code: 'not_valid', errors: [{ pointer: '/event_name', detail: 'is required' }] },
+      { index: 0, code: 'not_valid', errors: [{ pointer: '', detail: 'needs somebody' }] },
     ];
     const { post, metrics } = await start({}, { ...takenOne, duplicates: 3, rejected });
     const batch = [{ ...aCall, messageId: undefined }, { type: 'delete', messageId: 'm-2' }, aCall];
@@ -297,7 +297,11 @@ describe('an answer', () => {
 
   it('lists 5,000 rejected calls at most, and counts the others', async () => {
     const errors = [{ pointer: '/event_name', detail: 'is required' }];
-    const rejected = Array.from({ length: 4000 }, (_, index) => ({ index, errors }));
+    const rejected = Array.from({ length: 4000 }, (_, index) => ({
+      index,
+      code: 'not_valid',
+      errors,
+    }));
     const config = { BODY_LIMIT_BYTES: 5_000_000 };
     const { post } = await start({ config }, { ...takenOne, rejected });
     const batch = [...Array<object>(4000).fill(aCall), ...Array<object>(3000).fill({})];
@@ -509,7 +513,8 @@ describe('strict mode', () => {
   });
 
   it('answers 400 where an entry cannot be sent', async () => {
-    const rejected = [{ index: 0, errors: [{ pointer: '/event_name', detail: 'is required' }] }];
+    const errors = [{ pointer: '/event_name', detail: 'is required' }];
+    const rejected = [{ index: 0, code: 'not_valid', errors }];
     const { post } = await start({}, { kind: 'invalid', rejected });
     const answer = await post('/v1/batch?strict=1', aBatch);
     expect([answer.status, answer.json]).toEqual([

@@ -16,7 +16,7 @@ const taken: AcceptedFromSource = {
   duplicates: 1,
   waiting: 0,
   warnings: [],
-  rejected: [{ index: 0, errors: [] }],
+  rejected: [{ index: 0, code: 'not_valid', errors: [] }],
   repeat: false,
 };
 const order = JSON.stringify(anOrder({ note: 'für Ada ✓' }));

@@ -52,7 +52,7 @@ describe('POST /webhooks/stripe', () => {
 
   it('answers what became of it', async () => {
     const errors = [{ pointer: '', detail: 'is odd' }];
-    const rejected = [{ index: 0, errors }];
+    const rejected = [{ index: 0, code: 'not_valid', errors }];
     const { deliver } = await startStripe({}, { ...taken, accepted: 0, rejected });
     const answer = await deliver(
       JSON.stringify(aStripeEvent('payment_intent.succeeded', anIntent())),

@@ -1,11 +1,12 @@
 import { afterEach, expect } from 'vitest';
 import {
-  lanes,
+  isLane,
+  storeLanes,
   type ClaimBounds,
   type DeadLetter,
   type Draft,
   type FactKind,
-  type Lane,
+  type StoreLane,
   type Parcel,
   type Verdict,
 } from '../../../src/envelope.js';
@@ -94,7 +95,7 @@ export async function appendIds(
 export const claim = (
   store: Store,
   overrides: Partial<ClaimBounds> = {},
-  lane: Lane = 'events',
+  lane: StoreLane = 'events',
 ): Promise<readonly Parcel[]> => store.claim(lane, bounds(overrides));
 
 /** The payloads of a claim as text; one list a parcel. */
@@ -102,8 +103,12 @@ export const toClaimed = (parcels: readonly Parcel[]): readonly (readonly string
   parcels.map((parcel) => parcel.map(toText));
 
 /** Claims all there is and buries it, under a delivery of its own. Returns that delivery's id. */
-export async function buryAll(store: Store, lane: Lane = 'events', code?: string): Promise<string> {
-  const delivery = aDelivery({ lane });
+export async function buryAll(
+  store: Store,
+  lane: StoreLane = 'events',
+  code?: string,
+): Promise<string> {
+  const delivery = aDelivery(isLane(lane) ? { lane } : {});
   await settleAll(store, { lane, verdict: bury(code), deliveryId: delivery.id });
   return delivery.id;
 }
@@ -111,17 +116,20 @@ export async function buryAll(store: Store, lane: Lane = 'events', code?: string
 /** Claims all there is and settles it alike. */
 export async function settleAll(
   store: Store,
-  { lane, verdict, deliveryId }: { lane: Lane; verdict: Verdict; deliveryId?: string },
+  { lane, verdict, deliveryId }: { lane: StoreLane; verdict: Verdict; deliveryId?: string },
 ): Promise<readonly Parcel[]> {
   const parcels = await claim(store, { maxCount: 1_000_000 }, lane);
-  const delivery = aDelivery({ lane, ...(deliveryId !== undefined && { id: deliveryId }) });
+  const delivery = aDelivery({
+    ...(isLane(lane) && { lane }),
+    ...(deliveryId !== undefined && { id: deliveryId }),
+  });
   await store.settle({ lane, settled: settledAs(parcels, verdict), delivery });
   return parcels;
 }
 
 /** accepted = delivered + merged + deadLettered + what is unsettled; where the store keeps no books it says so. */
 export function expectBalanced(store: Store): void {
-  for (const lane of lanes) {
+  for (const lane of storeLanes) {
     const { accepted, delivered, merged, deadLettered } = store.history(lane);
     const unsettled = store.durability === 'process' ? 0 : store.depth(lane).count;
     expect(accepted, lane).toBe(delivered + merged + deadLettered + unsettled);

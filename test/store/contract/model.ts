@@ -1,11 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes, type Fact, type Lane, type Parcel, type Verdict } from '../../../src/envelope.js';
+import {
+  isLane,
+  storeLanes,
+  type Fact,
+  type StoreLane,
+  type Parcel,
+  type Verdict,
+} from '../../../src/envelope.js';
 import {
   ack,
   aDelivery,
-  anEvent,
-  aProfile,
+  aDraft,
   aReason,
   bounds,
   bury,
@@ -39,7 +45,7 @@ type Op =
   | { readonly kind: 'advance'; readonly ms: number }
   | { readonly kind: 'crash' };
 
-type Step = { readonly lane: Lane; readonly op: Op };
+type Step = { readonly lane: StoreLane; readonly op: Op };
 
 const maxDelayMs = 50;
 /** At most one key of a kind, as a person has. */
@@ -110,7 +116,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('crash' as const) }) },
 );
 
-const steps = fc.array(fc.record({ lane: fc.constantFrom(...lanes), op }), {
+const steps = fc.array(fc.record({ lane: fc.constantFrom(...storeLanes), op }), {
   maxLength: 60,
   size: 'max',
 });
@@ -120,8 +126,16 @@ class Life {
   readonly #under: StoreUnderTest;
   readonly #model: NaiveStore;
   readonly #facts = new NaiveFacts(maxFacts);
-  readonly #inFlight: Record<Lane, Parcel[]> = { events: [], profiles: [] };
-  readonly #settled: Record<Lane, Parcel[]> = { events: [], profiles: [] };
+  readonly #inFlight: Record<StoreLane, Parcel[]> = {
+    events: [],
+    profiles: [],
+    waiting: [],
+  };
+  readonly #settled: Record<StoreLane, Parcel[]> = {
+    events: [],
+    profiles: [],
+    waiting: [],
+  };
 
   constructor(under: StoreUnderTest, model: NaiveStore) {
     this.#under = under;
@@ -176,13 +190,13 @@ class Life {
     if (this.#under.crash === undefined) return;
     await this.#under.crash();
     this.#model.crash();
-    for (const lane of lanes) this.#inFlight[lane] = [];
+    for (const lane of storeLanes) this.#inFlight[lane] = [];
   }
 
   /** Everything still buffered is delivered; then every envelope is in exactly one place. */
   async end(): Promise<void> {
     const { store, clock } = this.#under;
-    for (const lane of lanes) {
+    for (const lane of storeLanes) {
       while (this.#model.depth(lane).count > 0) {
         const before = this.#model.depth(lane).count;
         for (const parcel of [...this.#inFlight[lane]]) {
@@ -197,23 +211,23 @@ class Life {
         expect(isStuck, 'nothing is in flight and nothing can be claimed').toBe(false);
       }
     }
-    for (const { id, state } of this.#model.entries.values()) {
-      const expected = { delivered: 'delivered', dead: 'dead_lettered' }[state as 'dead'];
+    for (const { id, lane, state } of this.#model.entries.values()) {
+      const settledState = isLane(lane) ? 'delivered' : undefined;
+      const expected = { delivered: settledState, dead: 'dead_lettered' }[state as 'dead'];
       expect((await store.receipt(id))?.state).toBe(expected);
     }
   }
 
-  async #append(lane: Lane, drafts: readonly Drafted[]): Promise<void> {
-    const build = lane === 'events' ? anEvent : aProfile;
+  async #append(lane: StoreLane, drafts: readonly Drafted[]): Promise<void> {
     const built = drafts.map(({ keys: own, isBuried }) =>
-      build({ keys: own, ...(isBuried && { bury: aReason() }) }),
+      aDraft(lane, { keys: own, ...(isBuried && { bury: aReason() }) }),
     );
     const taken = await append(this.#under.store, built);
     const expected = built.map((draft, index) => this.#model.append(draft, taken[index]!.id));
     expect(taken).toEqual(expected);
   }
 
-  async #claim(lane: Lane, limits: { maxCount: number; maxBytes: number }): Promise<void> {
+  async #claim(lane: StoreLane, limits: { maxCount: number; maxBytes: number }): Promise<void> {
     const { store, clock } = this.#under;
     const parcels = await store.claim(lane, bounds(limits));
     const bytes = parcels.flat().reduce((sum, { payload }) => sum + payload.byteLength + 1, 0);
@@ -228,7 +242,7 @@ class Life {
 
   /** All at once, each in a delivery of its own; a repeat of the first comes too late. */
   async #settle(
-    lane: Lane,
+    lane: StoreLane,
     { together, isRepeated }: { together: readonly Wanted[]; isRepeated: boolean },
   ): Promise<void> {
     const { store, clock } = this.#under;
@@ -240,7 +254,12 @@ class Life {
     await Promise.all(
       [...chosen, ...late].map(({ parcel, fate: what, delayMs }) => {
         const settled = settledAs([parcel], toVerdict(what, delayMs));
-        return store.settle({ lane, settled, delivery: aDelivery({ lane, at: clock.now() }) });
+        // What waits leaves without a request.
+        return store.settle({
+          lane,
+          settled,
+          ...(isLane(lane) && { delivery: aDelivery({ lane, at: clock.now() }) }),
+        });
       }),
     );
     for (const { parcel, fate: what, delayMs } of chosen) {
@@ -250,7 +269,7 @@ class Life {
   }
 
   /** Sent back and claimed again since: settling it would be no repeat. */
-  #isClaimed(lane: Lane, parcel: Parcel): boolean {
+  #isClaimed(lane: StoreLane, parcel: Parcel): boolean {
     const claimed = this.#inFlight[lane].flat().map(({ id }) => id);
     return parcel.some(({ id }) => claimed.includes(id));
   }
@@ -258,7 +277,7 @@ class Life {
   #compare(): void {
     const { store, clock } = this.#under;
     expectBalanced(store);
-    for (const lane of lanes) {
+    for (const lane of storeLanes) {
       expect(store.depth(lane)).toMatchObject(this.#model.depth(lane));
       const free = this.#model.free(lane, clock.monotonic());
       const { count, bytes } = store.waiting(lane);

@@ -1,10 +1,16 @@
-import type { DeadLetterFilter, Draft, Envelope, Lane, Parcel } from '../../../src/envelope.js';
+import type {
+  DeadLetterFilter,
+  Draft,
+  Envelope,
+  StoreLane,
+  Parcel,
+} from '../../../src/envelope.js';
 import type { Taken } from '../../../src/store/store.js';
 
 /** What the model knows of one accepted envelope. */
 export type Entry = {
   readonly id: string;
-  readonly lane: Lane;
+  readonly lane: StoreLane;
   readonly keys: readonly string[];
   readonly bytes: number;
   /** Within its lane; a redrive keeps it. */
@@ -55,7 +61,7 @@ export class NaiveStore {
   }
 
   /** What is wrong with a claim; empty where nothing is. Takes it over as claimed. */
-  claim(lane: Lane, parcels: readonly Parcel[], now: number): readonly string[] {
+  claim(lane: StoreLane, parcels: readonly Parcel[], now: number): readonly string[] {
     const faults: string[] = [];
     const free = this.#of(lane).filter((entry) => isFree(entry, now));
     const held = this.#of(lane).filter((entry) => !isSettled(entry) && !free.includes(entry));
@@ -120,7 +126,7 @@ export class NaiveStore {
     return letters.length;
   }
 
-  depth(lane: Lane): { count: number; bytes: number; deadLetters: number } {
+  depth(lane: StoreLane): { count: number; bytes: number; deadLetters: number } {
     const unsettled = this.#of(lane).filter((entry) => !isSettled(entry));
     return {
       count: unsettled.length,
@@ -130,13 +136,13 @@ export class NaiveStore {
   }
 
   /** Waiting or due, whether or not a key holds it up. */
-  free(lane: Lane, now: number): { count: number; bytes: number } {
+  free(lane: StoreLane, now: number): { count: number; bytes: number } {
     const free = this.#of(lane).filter((entry) => isFree(entry, now));
     return { count: free.length, bytes: free.reduce((sum, { bytes }) => sum + bytes, 0) };
   }
 
   /** True where nothing is in flight or delayed, so that no key is held. */
-  holdsNothing(lane: Lane): boolean {
+  holdsNothing(lane: StoreLane): boolean {
     return !this.#of(lane).some(({ state }) => state === 'in_flight' || state === 'delayed');
   }
 
@@ -157,17 +163,17 @@ export class NaiveStore {
     return faults;
   }
 
-  #of(lane: Lane): readonly Entry[] {
+  #of(lane: StoreLane): readonly Entry[] {
     return [...this.entries.values()].filter((entry) => entry.lane === lane);
   }
 
-  #letters(lane: Lane | undefined): readonly Entry[] {
+  #letters(lane: StoreLane | undefined): readonly Entry[] {
     return [...this.entries.values()].filter(
       (entry) => entry.state === 'dead' && entry.lane === (lane ?? entry.lane),
     );
   }
 
-  #remember(lane: Lane, keys: readonly string[], id: string): void {
+  #remember(lane: StoreLane, keys: readonly string[], id: string): void {
     if (lane === 'events' && this.#dedupes) for (const key of keys) this.#known.set(key, id);
   }
 }

@@ -1,0 +1,451 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Draft } from '../../src/envelope.js';
+import { createAcceptFromSource } from '../../src/ingest/accept-from-source.js';
+import { SourceActivity } from '../../src/ingest/source-activity.js';
+import type { SourcePost } from '../../src/ingest/source-entry.js';
+import { createWaitingEntries, toCheckMs, type WaitingEntries } from '../../src/ingest/waiting.js';
+import { WaitingRoom } from '../../src/ingest/waiting-room.js';
+import { createMetrics } from '../../src/metrics.js';
+import { MemoryStore } from '../../src/store/memory.js';
+import type { Store } from '../../src/store/store.js';
+import { toText } from '../support/builders.js';
+import { createManualClock, type ManualClock } from '../support/manual-clock.js';
+import { newestRules } from '../support/revisions.js';
+import { atMost, wideBounds } from '../store/contract/harness.js';
+
+const minute = 60_000;
+const day = 24 * 60 * minute;
+
+const opened: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of opened.splice(0)) await close();
+});
+
+type Settings = {
+  readonly clock?: ManualClock;
+  readonly maxAgeMs?: number;
+  readonly maxCount?: number;
+  readonly bounds?: Partial<typeof wideBounds>;
+  /** Stands between the accept half and the store. */
+  readonly wrap?: (store: Store) => Partial<Store>;
+};
+
+/** The accept half of sources over a memory store on a manual clock, with what waits. */
+function createFixture({
+  clock = createManualClock(),
+  maxAgeMs = 3 * day,
+  maxCount = 1e6,
+  bounds = {},
+  wrap = () => ({}),
+}: Settings = {}) {
+  const store = new MemoryStore({
+    ...wideBounds,
+    ...bounds,
+    clock,
+    random: () => 0.5,
+    onDeadLetterDropped: () => undefined,
+  });
+  const metrics = createMetrics('test');
+  const appended: Draft[] = [];
+  const lookUps: string[][] = [];
+  const errors: unknown[] = [];
+  const watched: Pick<
+    Store,
+    'append' | 'claim' | 'settle' | 'onWaiting' | 'putFacts' | 'getFacts' | 'holds'
+  > = {
+    async append(drafts) {
+      const answer = await store.append(drafts);
+      if (answer.ok) appended.push(...drafts);
+      return answer;
+    },
+    claim: (lane, limits) => store.claim(lane, limits),
+    settle: (settlement) => store.settle(settlement),
+    onWaiting: (listener) => store.onWaiting(listener),
+    putFacts: (facts) => store.putFacts(facts),
+    getFacts(keys) {
+      lookUps.push([...keys]);
+      return store.getFacts(keys);
+    },
+    ...wrap(store),
+  };
+  let made = 0;
+  const deps = {
+    store: watched,
+    clock,
+    metrics,
+    activity: new SourceActivity({ clock, metrics }),
+    eventRules: () => newestRules,
+    backfillAfterMs: Infinity,
+    newId: () => `made-${++made}`,
+  };
+  const waiting: WaitingEntries = createWaitingEntries({
+    store: watched,
+    accept: createAcceptFromSource(deps),
+    clock,
+    maxAgeMs,
+    checkEveryMs: toCheckMs(maxAgeMs),
+    metrics,
+    log: { info: () => undefined, error: (fields) => void errors.push(fields) },
+  });
+  const room = { maxCount, maxBytes: 1e9, depth: () => store.depth('waiting') };
+  const accept = createAcceptFromSource({
+    ...deps,
+    waitingRoom: new WaitingRoom(room),
+    onFacts: (keys) => waiting.noteFacts(keys),
+  });
+  waiting.start();
+  const events = () =>
+    appended.filter(({ lane, bury }) => lane === 'events' && bury === undefined).map(toText);
+  const deadLetters = async () => (await store.deadLetters({}, { limit: 100 })).data;
+  const counted = async (name: 'ingest' | 'settled') =>
+    (await metrics[name].get()).values
+      .filter(({ value }) => value > 0)
+      .map(({ labels, value }) => [labels.lane, labels.outcome, value].join(' '))
+      .sort();
+  const fixture = {
+    store,
+    clock,
+    accept: (post: SourcePost) => accept(post, { strict: false }),
+    waiting,
+    events,
+    deadLetters,
+    counted,
+    errors,
+    lookUps,
+  };
+  opened.push(async () => {
+    await waiting.stop();
+    await store.close();
+    expect(clock.pending()).toBe(0);
+  });
+  return fixture;
+}
+
+type Fixture = ReturnType<typeof createFixture>;
+
+/** Work in slices takes real turns of the event loop. */
+async function untilDone(isDone: () => boolean): Promise<void> {
+  for (let turns = 0; !isDone(); turns++) {
+    if (turns === 5000) throw new Error('it never ends');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+const aRefund = (order: string | number, entry: object = {}): SourcePost => ({
+  source: 'shopify',
+  entries: [
+    {
+      lane: 'events',
+      index: 0,
+      personKeys: [`order:${order}`],
+      entry: { event_name: 'Refunded Order', insert_id: `refund-${order}`, value: 5, ...entry },
+    },
+  ],
+  people: [],
+  skipped: [],
+});
+
+const anOrder = (...orders: readonly (string | number)[]): SourcePost => ({
+  source: 'shopify',
+  entries: [],
+  people: orders.map((order) => ({
+    kind: 'order',
+    key: `order:${order}`,
+    person: { email: `${order}@klaviyo-demo.com` },
+  })),
+  skipped: [],
+});
+
+const depth = ({ store }: Fixture): number => store.depth('waiting').count;
+
+describe('an entry that names a person who is not known', () => {
+  it('waits, and is accepted as soon as a request says who it is', async () => {
+    const one = createFixture();
+    expect(await one.accept(aRefund(1))).toMatchObject({ accepted: 0, waiting: 1, rejected: [] });
+    await one.clock.advance(minute);
+    expect([depth(one), one.events()]).toEqual([1, []]);
+    expect(await one.accept(anOrder(1))).toMatchObject({ kind: 'taken' });
+    await one.clock.advance(0);
+    expect(one.events()).toEqual([expect.stringContaining('1@klaviyo-demo.com')]);
+    expect(depth(one)).toBe(0);
+    expect(await one.deadLetters()).toEqual([]);
+    expect(await one.counted('ingest')).toEqual(['events accepted 1', 'waiting accepted 1']);
+    expect(await one.counted('settled')).toEqual(['waiting resolved 1']);
+  });
+
+  it('keeps the time and the id that it had when it was accepted', async () => {
+    const one = createFixture();
+    await one.accept(aRefund(1, { insert_id: undefined }));
+    await one.clock.advance(day);
+    await one.accept(anOrder(1));
+    await one.clock.advance(0);
+    expect(one.events()[0]).toContain('"unique_id":"made-1"');
+    expect(one.events()[0]).toContain('"time":"2026-01-15T12:00:00.000Z"');
+  });
+
+  it('waits for its own person alone', async () => {
+    const one = createFixture();
+    for (const order of [1, 2, 3]) await one.accept(aRefund(order));
+    await one.accept(anOrder(2));
+    await one.clock.advance(0);
+    expect(one.events()).toEqual([expect.stringContaining('2@klaviyo-demo.com')]);
+    expect(depth(one)).toBe(2);
+  });
+
+  it('is accepted once, though two of one id waited', async () => {
+    const one = createFixture();
+    await one.accept(aRefund(1));
+    await one.accept(aRefund(1));
+    expect(depth(one)).toBe(2);
+    await one.accept(anOrder(1));
+    await one.clock.advance(0);
+    expect(depth(one)).toBe(0);
+    expect(one.store.depth('events').count).toBe(1);
+    expect(await one.counted('ingest')).toEqual([
+      'events accepted 1',
+      'events duplicate 1',
+      'waiting accepted 2',
+    ]);
+  });
+
+  it('is a dead letter at once where its fields are not valid anyway', async () => {
+    const one = createFixture();
+    expect(await one.accept(aRefund(1, { value: 'five' }))).toMatchObject({
+      waiting: 0,
+      rejected: [{ code: 'not_valid' }],
+    });
+    expect(depth(one)).toBe(0);
+  });
+
+  it('is a dead letter at once where as many wait as may, at the same time, too', async () => {
+    const one = createFixture({ maxCount: 3 });
+    const all = await Promise.all([1, 2, 3, 4, 5].map((order) => one.accept(aRefund(order))));
+    expect(all.filter((each) => each.kind === 'taken' && each.waiting === 1)).toHaveLength(3);
+    expect((await one.deadLetters()).map(({ reason }) => reason)).toMatchObject([
+      { code: 'unknown_person', detail: expect.stringContaining('WAITING_MAX_COUNT') as string },
+      { code: 'unknown_person' },
+    ]);
+    await one.accept(anOrder(1));
+    await one.clock.advance(0);
+    expect(await one.accept(aRefund(6))).toMatchObject({ waiting: 1 });
+  });
+});
+
+describe('a fact that this process is not told of', () => {
+  it('put between the look-up and the append is found right after the claim', async () => {
+    let isFirst = true;
+    const one: Fixture = createFixture({
+      wrap: (store) => ({
+        async append(drafts) {
+          if (isFirst) {
+            isFirst = false;
+            await one.accept(anOrder(1));
+            await one.clock.advance(0);
+          }
+          return store.append(drafts);
+        },
+      }),
+    });
+    expect(await one.accept(aRefund(1))).toMatchObject({ waiting: 1 });
+    await one.clock.advance(0);
+    expect(depth(one)).toBe(0);
+    expect(one.store.depth('events').count).toBe(1);
+  });
+
+  it('put by another relay is found by the next check', async () => {
+    const one = createFixture();
+    await one.accept(aRefund(1));
+    await one.clock.advance(1000);
+    // Without a word to what waits here.
+    const other = createAcceptFromSource({
+      store: one.store,
+      clock: one.clock,
+      metrics: createMetrics('test'),
+      activity: { add: () => undefined },
+      eventRules: () => newestRules,
+      backfillAfterMs: Infinity,
+      newId: () => 'x',
+    });
+    await other(anOrder(1), { strict: false });
+    await one.clock.advance(5000);
+    expect(one.events()).toEqual([]);
+    await one.clock.advance(5000);
+    expect(one.events()).toHaveLength(1);
+  });
+
+  it('is looked up every ten seconds, for each key once, and not at all where nothing waits', async () => {
+    const one = createFixture();
+    await one.clock.advance(10 * minute);
+    expect(one.lookUps).toEqual([]);
+    await one.accept(aRefund(1));
+    await one.accept(aRefund(1));
+    await one.clock.advance(0);
+    one.lookUps.splice(0);
+    await one.clock.advance(minute);
+    expect(one.lookUps).toHaveLength(6);
+    expect(new Set(one.lookUps.map((keys) => keys.length))).toEqual(new Set([1]));
+  });
+});
+
+describe('the bound of age', () => {
+  it('makes it a dead letter of its own lane, not before, which a redrive can ingest again', async () => {
+    const one = createFixture({ maxAgeMs: day });
+    await one.accept(aRefund(1));
+    await one.clock.advance(day - 1000);
+    expect([depth(one), await one.deadLetters()]).toEqual([1, []]);
+    await one.clock.advance(20_000);
+    expect(depth(one)).toBe(0);
+    const [letter] = await one.deadLetters();
+    expect(letter).toMatchObject({
+      lane: 'events',
+      attempts: 0,
+      reason: { code: 'unknown_person' },
+    });
+    expect(JSON.parse(toText(letter!))).toMatchObject({
+      source: 'shopify',
+      personKeys: ['order:1'],
+      entry: { insert_id: 'refund-1' },
+    });
+    expect(await one.counted('settled')).toEqual(['events dead_lettered 1', 'waiting resolved 1']);
+    expect(await one.counted('ingest')).toEqual(['events accepted 1', 'waiting accepted 1']);
+  });
+
+  it('follows no jump of the wall clock', async () => {
+    const one = createFixture({ maxAgeMs: day });
+    await one.accept(aRefund(1));
+    await one.clock.advance(minute);
+    one.clock.jump(1000 * day);
+    await one.clock.advance(day - 2 * minute);
+    expect(await one.deadLetters()).toEqual([]);
+    await one.clock.advance(2 * minute);
+    expect(await one.deadLetters()).toHaveLength(1);
+  });
+
+  it('gives what is old when the relay claims it ten minutes more', async () => {
+    const clock = createManualClock();
+    const one = createFixture({ clock, maxAgeMs: day });
+    await one.waiting.stop();
+    await one.accept(aRefund(1));
+    await clock.advance(5 * day);
+    const { store } = one;
+    const again = createFixture({
+      clock,
+      maxAgeMs: day,
+      wrap: () => ({
+        append: (drafts) => store.append(drafts),
+        claim: (lane, limits) => store.claim(lane, limits),
+        settle: (settlement) => store.settle(settlement),
+        getFacts: (keys) => store.getFacts(keys),
+      }),
+    });
+    await clock.advance(10 * minute - 20_000);
+    expect((await store.deadLetters({}, { limit: 10 })).data).toEqual([]);
+    await clock.advance(minute);
+    expect((await store.deadLetters({}, { limit: 10 })).data).toHaveLength(1);
+    expect(again.errors).toEqual([]);
+  });
+
+  it('has a last look for the fact', async () => {
+    const one = createFixture({ maxAgeMs: 1000 });
+    await one.accept(aRefund(1));
+    await one.clock.advance(900);
+    await one.store.putFacts([
+      {
+        kind: 'order',
+        key: one.lookUps.at(-1)![0]!,
+        value: '{"email":"1@klaviyo-demo.com"}',
+      },
+    ]);
+    await one.clock.advance(1000);
+    expect(one.events()).toHaveLength(1);
+    expect(await one.deadLetters()).toEqual([]);
+  });
+});
+
+describe('a store that does not take what waited', () => {
+  it('is asked again, and nothing is lost or settled meanwhile', async () => {
+    let isFull = false;
+    const one = createFixture({
+      wrap: (store) => ({
+        append: (drafts) =>
+          isFull
+            ? Promise.resolve({ ok: false, refusal: { reason: 'full', retryAfterMs: 5000 } })
+            : store.append(drafts),
+      }),
+    });
+    await one.accept(aRefund(1));
+    await one.clock.advance(0);
+    await one.store.putFacts([]);
+    isFull = true;
+    await one.accept(anOrder(1));
+    await one.clock.advance(minute);
+    expect(depth(one)).toBe(1);
+    isFull = false;
+    await one.clock.advance(10_000);
+    expect([depth(one), one.store.depth('events').count]).toEqual([0, 1]);
+    expect(one.errors).toEqual([]);
+  });
+
+  it('that fails is asked again, and the log says so once', async () => {
+    let isAway = false;
+    const one = createFixture({
+      wrap: (store) => ({
+        getFacts: (keys) =>
+          isAway ? Promise.reject(new Error('it is away')) : store.getFacts(keys),
+      }),
+    });
+    await one.accept(aRefund(1));
+    await one.clock.advance(0);
+    isAway = true;
+    await one.store.putFacts([]);
+    await one.clock.advance(10 * minute);
+    expect(one.errors).toHaveLength(1);
+    isAway = false;
+    await one.accept(anOrder(1));
+    await one.clock.advance(11_000);
+    expect(depth(one)).toBe(0);
+  });
+
+  it('is left alone where another relay may have taken the entry over', async () => {
+    let holds = true;
+    const one = createFixture({ wrap: () => ({ holds: () => holds }) });
+    await one.accept(aRefund(1));
+    await one.clock.advance(0);
+    holds = false;
+    await one.accept(anOrder(1));
+    await one.clock.advance(minute);
+    expect([one.events(), depth(one)]).toEqual([[], 1]);
+  });
+});
+
+describe('five thousand that wait', () => {
+  it('are all accepted once their facts come, with few look-ups and without a busy loop', async () => {
+    const one = createFixture({ bounds: { facts: atMost(10_000) } });
+    const orders = Array.from({ length: 5000 }, (_, index) => index);
+    for (const order of orders) await one.accept(aRefund(order));
+    await one.clock.advance(0);
+    expect(depth(one)).toBe(5000);
+    one.lookUps.splice(0);
+    await one.clock.advance(10_000);
+    await untilDone(() => one.lookUps.length >= 25);
+    expect(one.lookUps).toHaveLength(25);
+    for (let from = 0; from < 5000; from += 1000) {
+      await one.accept(anOrder(...orders.slice(from, from + 1000)));
+    }
+    await untilDone(() => depth(one) === 0);
+    expect(one.store.depth('events').count).toBe(5000);
+    await one.clock.advance(10_000);
+    one.lookUps.splice(0);
+    await one.clock.advance(minute);
+    expect(one.lookUps).toEqual([]);
+  });
+
+  it('that nothing is known of do not hold up one that is resolved', async () => {
+    const one = createFixture();
+    for (let order = 0; order < 2000; order++) await one.accept(aRefund(order));
+    await one.accept(aRefund('last'));
+    await one.accept(anOrder('last'));
+    await one.clock.advance(0);
+    expect(one.events()).toHaveLength(1);
+  });
+});
