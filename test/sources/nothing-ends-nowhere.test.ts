@@ -79,7 +79,7 @@ it('a request that is answered with success ends as an event, a profile, a dead 
         expect(parts).toBeGreaterThanOrEqual(countParts(source, body));
       },
     ),
-    { numRuns: 2000 },
+    { numRuns: 800 },
   );
 });
 
