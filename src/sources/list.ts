@@ -1,4 +1,5 @@
 import type { SourceRoutes } from '../http/deps.js';
+import { generic } from './generic/source.js';
 import { segment } from './segment/source.js';
 import { shopify } from './shopify/source.js';
 import type { MappingSection, SettingValues } from './source.js';
@@ -6,7 +7,7 @@ import { stripe } from './stripe/source.js';
 import { woocommerce } from './woocommerce/source.js';
 
 /** Every source of the relay. A new one is a folder beside these and a line here. */
-export const sources = [segment, shopify, stripe, woocommerce] as const;
+export const sources = [segment, shopify, stripe, woocommerce, generic] as const;
 
 export type SourceName = (typeof sources)[number]['name'];
 export const sourceNames: readonly SourceName[] = sources.map(({ name }) => name);

@@ -12,7 +12,7 @@ export type SettingValues<S extends SettingSchemas> = Readonly<z.output<z.ZodObj
 /** The mapping file, for a source with a section of its own. */
 export type MappedValues<Name extends string, M> = [M] extends [never]
   ? unknown
-  : { readonly MAPPING_FILE?: Readonly<Partial<Record<Name, M>>> | undefined };
+  : { readonly MAPPING_FILE?: Readonly<Partial<Record<Name, M | undefined>>> | undefined };
 
 /** What a source reads: its settings and, if it has a section of its own, the mapping file. */
 export type SourceValues<Name extends string, S extends SettingSchemas, M> = SettingValues<S> &

@@ -84,6 +84,7 @@ describe('openapi.yaml', () => {
         'POST /v1/profiles/batch',
         'POST /v1/screen',
         'POST /v1/track',
+        'POST /webhooks/generic/{name}',
         'POST /webhooks/shopify',
         'POST /webhooks/stripe',
         'POST /webhooks/woocommerce',

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { isJsonObject } from '../../src/json.js';
 import { sourceNames } from '../../src/sources/list.js';
 import { createPipeline } from './pipeline.js';
-import { samples } from './samples.js';
+import { sampleMapping, samples } from './samples.js';
 
 /** Replaces, removes or repeats a member anywhere in a JSON value. */
 type Change = {
@@ -58,7 +58,7 @@ it('a request that is answered with success ends as an event, a profile, a dead 
       fc.array(change, { maxLength: 4 }),
       async ({ source, request }, changes) => {
         const body = changes.reduce(apply, request.body);
-        const pipeline = createPipeline();
+        const pipeline = createPipeline({}, sampleMapping);
         const accepted = await pipeline.send(source, { ...request, body });
         // The map says that nothing can be read: the caller gets a 400.
         if (accepted === null) return;

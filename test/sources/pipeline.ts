@@ -7,6 +7,7 @@ import {
 import { SourceActivity, type ActivityCount } from '../../src/ingest/source-activity.js';
 import { createMetrics } from '../../src/metrics.js';
 import { sources, sourceSettings, type SourceName } from '../../src/sources/list.js';
+import type { Mapping } from '../../src/sources/mapping/mapping.js';
 import type { SourceRequest } from '../../src/sources/source.js';
 import { receivedAt } from '../ingest/fixture.js';
 import { createManualClock } from '../support/manual-clock.js';
@@ -21,11 +22,14 @@ export type Pipeline = {
   activity(): readonly ActivityCount[];
 };
 
-export function createPipeline(env: Readonly<Record<string, string>> = {}): Pipeline {
+export function createPipeline(
+  env: Readonly<Record<string, string>> = {},
+  mapping: Mapping = {},
+): Pipeline {
   const metrics = createMetrics('test');
   const clock = createManualClock(receivedAt);
   const activity = new SourceActivity({ clock, metrics });
-  const settings = z.object(sourceSettings).parse(env);
+  const settings = { ...z.object(sourceSettings).parse(env), MAPPING_FILE: mapping };
   const drafts: Draft[] = [];
   const facts = new Map<string, string>();
   let made = 0;

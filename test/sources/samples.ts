@@ -1,5 +1,8 @@
 import type { SourceName } from '../../src/sources/list.js';
 import type { SourceRequest } from '../../src/sources/source.js';
+import { toMapping } from '../../src/sources/mapping/mapping.js';
+import { systems } from '../support/generic-webhooks.js';
+import * as woo from '../support/woocommerce.js';
 import * as shopify from '../support/shopify.js';
 import * as stripe from '../support/stripe-payloads.js';
 
@@ -31,6 +34,19 @@ const ofSegment = (...calls: readonly object[]): Sample => ({
     body: { batch: calls, sentAt: '2026-01-15T12:00:00Z' },
   },
 });
+
+const ofWoo = (topic: string, body: unknown): Sample => ({
+  source: 'woocommerce',
+  request: { path: '/webhooks/woocommerce', headers: { 'x-wc-webhook-topic': topic }, body },
+});
+
+const checked = toMapping({
+  generic: Object.fromEntries(
+    Object.entries(systems).map(([name, { mapping }]) => [name, mapping]),
+  ),
+});
+/** For the samples of generic webhooks. */
+export const sampleMapping = checked.ok ? checked.value : {};
 
 const products = [
   {
@@ -98,4 +114,15 @@ export const samples: readonly Sample[] = [
     { type: 'group', userId: '42', groupId: 'g-1', traits: { name: 'Acme' } },
     { type: 'alias', userId: '42', previousId: 'browser-1' },
   ),
+  ofWoo('order.created', woo.aWooOrder()),
+  ofWoo(
+    'order.updated',
+    woo.aWooOrder({ status: 'completed', refunds: [{ id: 1, total: '-5.00' }] }),
+  ),
+  ofWoo('order.updated', woo.aWooOrder({ status: 'cancelled', date_paid_gmt: null })),
+  ofWoo('customer.updated', woo.aWooCustomer()),
+  ...Object.entries(systems).map(([name, { payload }]): Sample => ({
+    source: 'generic',
+    request: { path: `/webhooks/generic/${name}`, headers: {}, body: payload },
+  })),
 ];

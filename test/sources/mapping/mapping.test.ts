@@ -425,6 +425,7 @@ describe('the explanation of a mapping', () => {
       },
       { source: 'stripe', lines: ['properties: none'] },
       { source: 'woocommerce', lines: ['all on, as it comes'] },
+      { source: 'generic', lines: ['no webhooks'] },
     ]);
   });
 });

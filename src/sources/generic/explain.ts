@@ -1,0 +1,41 @@
+import { stringifyJson } from '../../json.js';
+import type { EventRule, GenericSection, ProfileRule, Verify, Webhook } from './section.js';
+
+/** What the section says, a line for each thing. */
+export function explainGeneric(section: GenericSection | undefined): readonly string[] {
+  const webhooks = Object.entries(section ?? {});
+  if (webhooks.length === 0) return ['no webhooks'];
+  return webhooks.flatMap(([name, webhook]) => [
+    `/webhooks/generic/${name}: ${toVerifyWords(webhook.verify)}`,
+    ...toRuleLines(webhook).map((line) => `${name}: ${line}`),
+  ]);
+}
+
+function toVerifyWords({ hmac, token }: Verify): string {
+  if (hmac !== undefined) {
+    const isTimed = hmac.timestampHeader ?? hmac.timestampKey;
+    const age = isTimed === undefined ? '' : `, not older than ${hmac.toleranceSeconds} s`;
+    return `HMAC-${hmac.algorithm.toUpperCase()} of ${hmac.signed} in ${hmac.header}${age}`;
+  }
+  if (token?.query !== undefined) return `a token in the query, ${token.query}`;
+  return `a token in ${token?.header ?? 'Authorization'}`;
+}
+
+function toRuleLines({ events, profiles }: Webhook): readonly string[] {
+  return [
+    ...events.map((rule) => `event ${toWords(rule.event_name)}${toWhen(rule)}`),
+    ...profiles.map((rule) => `profile${toWhen(rule)}`),
+  ];
+}
+
+function toWhen({ when, each }: EventRule | ProfileRule): string {
+  const conditions = Object.entries(when).map(
+    ([text, condition]) => `${text} is ${stringifyJson(condition)}`,
+  );
+  return [
+    ...(each === undefined ? [] : [` for each ${each}`]),
+    ...(conditions.length === 0 ? [] : [` where ${conditions.join(' and ')}`]),
+  ].join('');
+}
+
+const toWords = (text: unknown): string => (typeof text === 'string' ? text : stringifyJson(text));

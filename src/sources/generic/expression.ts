@@ -1,0 +1,221 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { ExactInteger, harmfulNames, isJsonObject, type JsonObject } from '../../json.js';
+import { asId, asText } from '../json.js';
+import { compilePath, type Path } from './path.js';
+
+/**
+ * What a mapping writes in place of a value:
+ * - `$.a.b`: the first value that this JSONPath finds in the body
+ * - `@.a`: the same in the element of `each`
+ * - `header:X-Name`: a header
+ * - `order-{$.id}`: a text with one or more of these in it; absent if one of them is
+ * - a list: the first of its members that is there
+ * - `{ $all: '$.items[*].name' }`: a list of everything that the path finds
+ * - `{ $constant: … }`: a value that is none of these, whatever it looks like
+ * - an object: an object of the same names
+ * - any other text, number, true or false: itself
+ */
+export type Expression = unknown;
+
+/** What expressions are about. */
+export type Scope = {
+  readonly body: unknown;
+  /** Of `each`; undefined where there is none. */
+  readonly element: unknown;
+  readonly headers: IncomingHttpHeaders;
+};
+
+export type Found = { readonly value: unknown; readonly pointer: string };
+
+export type Compiled = {
+  /** The first value that is there. `value` is undefined where nothing is. */
+  readonly find: (scope: Scope) => Found;
+  /** Each value that is there. */
+  readonly findAll: (scope: Scope) => readonly unknown[];
+  /** True if it depends on the element of `each`. */
+  readonly isOfElement: boolean;
+};
+
+export type ExpressionFault = {
+  readonly path: readonly (string | number)[];
+  readonly detail: string;
+};
+
+/** `hasElement`: the rule has `each`. */
+export function compileExpression(
+  expression: Expression,
+  hasElement: boolean,
+): Compiled | readonly ExpressionFault[] {
+  if (typeof expression === 'string') return compileText(expression, hasElement);
+  if (Array.isArray(expression)) {
+    const parts = compileParts(Object.entries(expression).map(([at, part]) => [Number(at), part]));
+    return parts.ok ? toFirst(parts.compiled) : parts.faults;
+  }
+  if (!isJsonObject(expression)) return toConstant(expression ?? undefined);
+  if ('$constant' in expression) return toConstant(toPlain(expression.$constant));
+  if ('$all' in expression) return compileAll(expression.$all, hasElement);
+  const entries = Object.entries(expression);
+  const parts = compileParts(entries);
+  if (!parts.ok) return parts.faults;
+  const names = entries.map(([name]) => name);
+  return toObject(names, parts.compiled);
+
+  function compileParts(members: readonly (readonly [string | number, unknown])[]) {
+    const compiled: Compiled[] = [];
+    const faults: ExpressionFault[] = [];
+    for (const [name, part] of members) {
+      if (typeof name === 'string' && harmfulNames.has(name)) {
+        faults.push({ path: [name], detail: 'is a name that is not allowed' });
+      }
+      const one = compileExpression(part, hasElement);
+      if (isFaults(one))
+        faults.push(...one.map((each) => ({ ...each, path: [name, ...each.path] })));
+      else compiled.push(one);
+    }
+    return faults.length > 0 ? { ok: false as const, faults } : { ok: true as const, compiled };
+  }
+}
+
+export function isFaults(
+  compiled: Compiled | readonly ExpressionFault[],
+): compiled is readonly ExpressionFault[] {
+  return Array.isArray(compiled);
+}
+
+const nothing: Found = { value: undefined, pointer: '' };
+
+function compileText(text: string, hasElement: boolean): Compiled | readonly ExpressionFault[] {
+  if (isReference(text)) return compileReference(text, hasElement);
+  const parts = text.split(/\{((?:\$|@|header:)[^{}]*)\}/);
+  if (parts.length === 1) return toConstant(text);
+  const texts = parts.filter((_, at) => at % 2 === 0);
+  const references: Compiled[] = [];
+  for (const reference of parts.filter((_, at) => at % 2 === 1)) {
+    const compiled = compileReference(reference, hasElement);
+    if (isFaults(compiled)) return compiled;
+    references.push(compiled);
+  }
+  const toText = (scope: Scope): string | undefined => {
+    const values = references.map((each) => asId(each.find(scope).value));
+    if (values.includes(undefined)) return undefined;
+    return texts.map((fixed, at) => fixed + (values[at] ?? '')).join('');
+  };
+  return {
+    isOfElement: references.some(({ isOfElement }) => isOfElement),
+    find: (scope) => ({ value: toText(scope), pointer: '' }),
+    findAll: (scope) => [toText(scope)].filter((value) => value !== undefined),
+  };
+}
+
+const isReference = (text: string): boolean => /^(?:[$@](?:$|[.[])|header:)/.test(text);
+
+function compileReference(
+  text: string,
+  hasElement: boolean,
+): Compiled | readonly ExpressionFault[] {
+  const [, header] = /^header:(.*)$/.exec(text) ?? [];
+  if (header !== undefined) return compileHeader(header);
+  const isOfElement = text.startsWith('@');
+  if (isOfElement && !hasElement) {
+    return [{ path: [], detail: 'begins with @, which needs an `each` in this rule' }];
+  }
+  const path = compilePath(isOfElement ? `$${text.slice(1)}` : text);
+  if (typeof path === 'string') return [{ path: [], detail: path }];
+  return toReference(path, isOfElement);
+}
+
+function compileHeader(name: string): Compiled | readonly ExpressionFault[] {
+  if (!/^[\w-]+$/.test(name)) return [{ path: [], detail: 'must name a header: header:X-Name' }];
+  const read = ({ headers }: Scope): string | undefined => asText(headers[name.toLowerCase()]);
+  return {
+    isOfElement: false,
+    find: (scope) => ({ value: read(scope), pointer: '' }),
+    findAll: (scope) => [read(scope)].filter((value) => value !== undefined),
+  };
+}
+
+function toReference(path: Path, isOfElement: boolean): Compiled {
+  const findAll = ({ body, element }: Scope): readonly unknown[] =>
+    path.findAll(isOfElement ? element : body).filter(isPresent);
+  return {
+    isOfElement,
+    find: (scope) => ({ value: toPlain(findAll(scope)[0]), pointer: path.pointer }),
+    findAll: (scope) => findAll(scope).map((value) => toPlain(value)),
+  };
+}
+
+function toConstant(value: unknown): Compiled {
+  return {
+    isOfElement: false,
+    find: () => ({ value, pointer: '' }),
+    findAll: () => (value === undefined ? [] : [value]),
+  };
+}
+
+function compileAll(text: unknown, hasElement: boolean): Compiled | readonly ExpressionFault[] {
+  if (typeof text !== 'string' || !isReference(text)) {
+    return [{ path: ['$all'], detail: 'must be a JSONPath' }];
+  }
+  const compiled = compileReference(text, hasElement);
+  if (isFaults(compiled)) return compiled.map((each) => ({ ...each, path: ['$all'] }));
+  const find = (scope: Scope): Found => {
+    const all = compiled.findAll(scope);
+    return all.length === 0 ? nothing : { value: all, pointer: '' };
+  };
+  return { ...compiled, find };
+}
+
+function toFirst(members: readonly Compiled[]): Compiled {
+  const find = (scope: Scope): Found => {
+    for (const member of members) {
+      const found = member.find(scope);
+      if (found.value !== undefined) return found;
+    }
+    return nothing;
+  };
+  return {
+    isOfElement: members.some(({ isOfElement }) => isOfElement),
+    find,
+    findAll: (scope) => [find(scope).value].filter((value) => value !== undefined),
+  };
+}
+
+function toObject(names: readonly string[], members: readonly Compiled[]): Compiled {
+  const read = (scope: Scope): JsonObject | undefined => {
+    const found = members.flatMap((member, at): [string, unknown][] => {
+      const { value } = member.find(scope);
+      return value === undefined ? [] : [[names[at] ?? '', value]];
+    });
+    return found.length === 0 ? undefined : Object.fromEntries(found);
+  };
+  return {
+    isOfElement: members.some(({ isOfElement }) => isOfElement),
+    find: (scope) => ({ value: read(scope), pointer: '' }),
+    findAll: (scope) => [read(scope)].filter((value) => value !== undefined),
+  };
+}
+
+/** Null and blank text count as absent, as in the other sources. */
+function isPresent(value: unknown): boolean {
+  if (value === undefined || value === null) return false;
+  return typeof value !== 'string' || /\S/.test(value);
+}
+
+/** Levels of a value that are read; Klaviyo takes fewer. */
+const maxLevels = 50;
+const surrogate = /\p{Surrogate}/gu;
+
+/** A value of the body without halves of surrogate pairs and without names that do harm. */
+function toPlain(value: unknown, level = 0): unknown {
+  if (typeof value === 'string') return value.replace(surrogate, '\ufffd');
+  if (typeof value !== 'object' || value === null || value instanceof ExactInteger) return value;
+  if (level > maxLevels) return undefined;
+  if (Array.isArray(value)) return value.map((member) => toPlain(member, level + 1) ?? null);
+  const members = Object.entries(value).filter(([name]) => !harmfulNames.has(name));
+  return Object.fromEntries(
+    members.map(([name, member]) => [
+      name.replace(surrogate, '\ufffd'),
+      toPlain(member, level + 1),
+    ]),
+  );
+}

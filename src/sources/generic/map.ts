@@ -1,0 +1,355 @@
+import { hash } from 'node:crypto';
+import { factKinds } from '../../envelope.js';
+import { limits } from '../../ingest/limits.js';
+import { createToE164 } from '../../ingest/phone.js';
+import type {
+  KnownPerson,
+  Person,
+  Skipped,
+  SourceEntry,
+  SourcePost,
+  SourceWarning,
+} from '../../ingest/source-entry.js';
+import { isJsonObject, stringifyJson, type JsonObject } from '../../json.js';
+import { toDecimal, toNumber } from '../decimal.js';
+import { asId, asText, compact } from '../json.js';
+import { readCurrency, readMoney, readAmount } from '../money.js';
+import { readTime } from '../time.js';
+import {
+  compileExpression,
+  isFaults,
+  type Compiled,
+  type Expression,
+  type Found,
+  type Scope,
+} from './expression.js';
+import type { Condition, EventRule, ProfileRule, Webhook } from './section.js';
+
+export type GenericRequest = Omit<Scope, 'element'> & {
+  /** Of the webhook, as the URL has it. */
+  readonly name: string;
+};
+
+/** Without a default country: a rule names it. */
+const toE164 = createToE164();
+
+/** From one request to the entries of all rules that hold for it. Never throws. */
+export function mapGeneric(webhook: Webhook, request: GenericRequest): SourcePost {
+  const { name } = request;
+  const scope: Scope = { ...request, element: undefined };
+  const kind = asId(find(webhook.kind, scope).value);
+  const delivery = asId(find(webhook.delivery, scope).value);
+  const made = [
+    ...webhook.events.flatMap((rule, at) =>
+      applyRule(rule, { request, make: (own) => makeEvent(rule, own, `${at}`) }),
+    ),
+    ...webhook.profiles.flatMap((rule) =>
+      applyRule(rule, { request, make: (own) => makeProfile(rule, own) }),
+    ),
+  ];
+  const entries = made.flatMap(({ entry }) => (entry === undefined ? [] : [entry]));
+  const skipped = made.flatMap(({ reason }) => (reason === undefined ? [] : [{ reason }]));
+  const unmapped: readonly Skipped[] = made.length === 0 ? [{ reason: 'unmapped' }] : [];
+  return {
+    source: 'generic',
+    topic: kind === undefined ? name : `${name}: ${kind}`,
+    // Ids of two systems may be the same.
+    ...(delivery !== undefined && { delivery: `${name}:${delivery}` }),
+    entries: entries.map((entry, index) => ({ ...entry, index })),
+    people: made.flatMap(({ people = [] }) => people),
+    skipped: [...skipped, ...unmapped],
+  };
+}
+
+/** What a rule makes of one request, or of one element of it. */
+type Made = {
+  readonly entry?: Omit<SourceEntry, 'index'>;
+  readonly people?: readonly KnownPerson[];
+  /** Of a skip. */
+  readonly reason?: string;
+};
+
+type RuleScope = Scope & {
+  readonly name: string;
+  /** Of the element, from 0. */
+  readonly at: number;
+};
+
+type Rule = EventRule | ProfileRule;
+type Applied = { readonly request: GenericRequest; readonly make: (scope: RuleScope) => Made };
+
+function applyRule(rule: Rule, { request, make }: Applied): readonly Made[] {
+  const holds = (scope: Scope): boolean =>
+    Object.entries(rule.when).every(([text, condition]) =>
+      isMet(condition, toCompiled(text).findAll(scope)),
+    );
+  const whole = { ...request, element: undefined };
+  if (rule.each === undefined) return holds(whole) ? [make({ ...whole, at: 0 })] : [];
+  const found = toCompiled(rule.each).findAll(whole);
+  // A path to the list itself means its elements.
+  const elements = found.length === 1 && Array.isArray(found[0]) ? (found[0] as unknown[]) : found;
+  const scopes = elements
+    .slice(0, limits.membersPerWebhookField)
+    .map((element, at): RuleScope => ({ ...request, element, at }));
+  const made = scopes.filter(holds).map(make);
+  return elements.length > scopes.length ? [...made, { reason: 'too_long' }] : made;
+}
+
+function isMet(condition: Condition, found: readonly unknown[]): boolean {
+  if (isJsonObject(condition)) {
+    if ('exists' in condition) return condition.exists === found.length > 0;
+    return !isMet(condition.not, found);
+  }
+  const wanted = Array.isArray(condition) ? condition : [condition];
+  return wanted.some((each) =>
+    each === null ? found.length === 0 : found.some((value) => isSame(value, each)),
+  );
+}
+
+/** Numbers and their digits as text are the same: senders write ids either way. */
+function isSame(value: unknown, wanted: unknown): boolean {
+  if (typeof value === 'boolean' || typeof wanted === 'boolean') {
+    return String(value) === String(wanted);
+  }
+  const text = asId(value);
+  return text !== undefined && text === asId(wanted);
+}
+
+function makeEvent(rule: EventRule, scope: RuleScope, ruleId: string): Made {
+  const name = asText(find(rule.event_name, scope).value);
+  if (name === undefined) return { reason: 'no_event_name' };
+  const who = readPerson(rule, scope);
+  const anonymousId = asId(find(rule.anonymous_id, scope).value);
+  const isSomebody = Object.keys(who.person).length > 0 || anonymousId !== undefined;
+  if (!isSomebody && who.personKeys.length === 0) return { reason: 'anonymous' };
+  const time = readEventTime(find(rule.event_time, scope));
+  const money = readAmounts(rule, scope);
+  const properties = readProperties(rule.properties, scope);
+  const isLong = name.length > limits.metricNameChars;
+  const entry = compact({
+    event_name: isLong ? name.slice(0, limits.metricNameChars) : name,
+    ...time.fields,
+    insert_id: toInsertId(rule, scope, ruleId),
+    ...who.person,
+    anonymous_id: anonymousId,
+    ...money.fields,
+    order_id: asId(find(rule.order_id, scope).value),
+    properties: {
+      ...properties.value,
+      ...time.kept,
+      ...money.kept,
+      ...(isLong && { event_name_full: name }),
+    },
+  });
+  const warnings = [
+    ...time.warnings,
+    ...money.warnings,
+    ...properties.warnings,
+    ...(isLong
+      ? [
+          {
+            code: 'shortened_event_name',
+            pointer: '',
+            detail: 'is too long for a metric; the whole name is the property event_name_full',
+          },
+        ]
+      : []),
+  ];
+  return toMade('events', { entry, warnings, who });
+}
+
+const profileFields = [
+  'first_name',
+  'last_name',
+  'organization',
+  'locale',
+  'title',
+  'image',
+] as const;
+
+function makeProfile(rule: ProfileRule, scope: RuleScope): Made {
+  const who = readPerson(rule, scope);
+  const isSomebody = Object.keys(who.person).length > 0;
+  if (!isSomebody && who.personKeys.length === 0) return { reason: 'anonymous' };
+  const properties = readProperties(rule.properties, scope);
+  const fields = profileFields.map((name) => [name, asId(find(rule[name], scope).value)] as const);
+  const location = find(rule.location, scope).value;
+  const entry = compact({
+    ...who.person,
+    ...Object.fromEntries(fields),
+    location: isJsonObject(location) ? toTexts(location) : undefined,
+    properties: properties.value,
+  });
+  return toMade('profiles', { entry, warnings: properties.warnings, who });
+}
+
+/** A postal code may be a number. */
+function toTexts(location: JsonObject): JsonObject {
+  return compact(
+    Object.fromEntries(Object.entries(location).map(([name, value]) => [name, asId(value)])),
+  );
+}
+
+type Parts = {
+  readonly entry: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+  readonly who: Who;
+};
+
+function toMade(lane: 'events' | 'profiles', { entry, warnings, who }: Parts): Made {
+  const { personKeys, people } = who;
+  return {
+    entry: {
+      lane,
+      entry,
+      ...(personKeys.length > 0 && { personKeys }),
+      ...(warnings.length > 0 && { warnings }),
+    },
+    people,
+  };
+}
+
+type Who = {
+  readonly person: Person;
+  readonly personKeys: readonly string[];
+  readonly people: readonly KnownPerson[];
+};
+
+function readPerson(rule: Rule, scope: RuleScope): Who {
+  const email = asText(find(rule.email, scope).value)?.trim();
+  const raw = asId(find(rule.phone_number, scope).value);
+  const country = asText(find(rule.phone_country, scope).value);
+  const phone = raw === undefined ? undefined : (toE164(raw, country) ?? raw);
+  const id = asId(find(rule.distinct_id, scope).value);
+  const person: Person = {
+    ...(email !== undefined && { email }),
+    ...(phone !== undefined && { phone_number: phone }),
+    ...(id !== undefined && { distinct_id: id }),
+  };
+  const personKeys = readKeys(rule.person_from, scope).map(({ key }) => key);
+  const isKnown = Object.keys(person).length > 0 || personKeys.length > 0;
+  const people = isKnown
+    ? readKeys(rule.remember, scope).map(({ kind, key }): KnownPerson => {
+        const others = personKeys.filter((each) => each !== key);
+        return { kind, key, person, ...(others.length > 0 && { personKeys: others }) };
+      })
+    : [];
+  return { person, personKeys, people };
+}
+
+function readKeys(keys: Readonly<Record<string, Expression>> | undefined, scope: RuleScope) {
+  return Object.entries(keys ?? {}).flatMap(([name, text]) => {
+    const kind = factKinds.find((each) => each === name);
+    const id = asId(find(text, scope).value);
+    return kind === undefined || id === undefined
+      ? []
+      : [{ kind, key: `${scope.name}:${kind}:${id}` }];
+  });
+}
+
+type Read = {
+  readonly fields: JsonObject;
+  /** Texts that could not be read, as properties. */
+  readonly kept: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+};
+
+function readEventTime({ value, pointer }: Found): Read {
+  const time = readTime(value);
+  if (time.kind === 'read') {
+    return { fields: { event_time: new Date(time.at).toISOString() }, kept: {}, warnings: [] };
+  }
+  if (time.kind === 'absent') return { fields: {}, kept: {}, warnings: [] };
+  const detail = `${time.detail}; the event has the time of its receipt`;
+  return {
+    fields: {},
+    kept: { event_time_invalid: value },
+    warnings: [{ code: 'unreadable_time', pointer, detail }],
+  };
+}
+
+function readAmounts(rule: EventRule, scope: RuleScope): Read {
+  const currency = find(rule.currency, scope);
+  const { code } = readCurrency(currency.value);
+  const isMinor = rule.amounts === 'minor';
+  const given = find(rule.value, scope);
+  const value = { ...given, value: isMinor ? toMajor(given.value, code) : given.value };
+  const money = readMoney(value, currency);
+  const total = find(rule.total_amount, scope).value;
+  const readTotal = readAmount(isMinor ? toMajor(total, code) : total, code);
+  return {
+    fields: {
+      ...money.fields,
+      ...(readTotal.kind === 'read' && { total_amount: readTotal.amount }),
+    },
+    kept: compact({
+      ...(money.fields.value === undefined && { value_invalid: given.value }),
+      ...(money.fields.currency === undefined && { currency_invalid: currency.value }),
+      ...(readTotal.kind !== 'read' && { total_amount_invalid: total }),
+    }),
+    warnings: money.warnings,
+  };
+}
+
+/** Digits after the point (ISO 4217) where they are not two. */
+const minorDigits: ReadonlyMap<string, number> = new Map([
+  ...'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'
+    .split(' ')
+    .map((code): [string, number] => [code, 0]),
+  ...'BHD IQD JOD KWD LYD OMR TND'.split(' ').map((code): [string, number] => [code, 3]),
+  ...'CLF UYW'.split(' ').map((code): [string, number] => [code, 4]),
+]);
+
+/** What is no whole number, or in no known currency, has no size: it stays a text that is no amount. */
+function toMajor(value: unknown, currency: string | undefined): unknown {
+  if (value === undefined) return undefined;
+  const minor = toDecimal(value);
+  if (minor === undefined || minor.scale > 0 || currency === undefined) {
+    return 'no amount in the smallest unit of a known currency';
+  }
+  return toNumber({ units: minor.units, scale: minorDigits.get(currency) ?? 2 });
+}
+
+type Properties = {
+  readonly value: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+};
+
+function readProperties(expression: Expression, scope: RuleScope): Properties {
+  const { value, pointer } = find(expression, scope);
+  if (isJsonObject(value)) return { value, warnings: [] };
+  if (value === undefined) return { value: {}, warnings: [] };
+  const detail = 'is no JSON object; it stays as the property value_of_properties';
+  return {
+    value: { value_of_properties: value },
+    warnings: [{ code: 'no_properties', pointer, detail }],
+  };
+}
+
+/** Without an id of the thing itself, the same request gives the same event. */
+function toInsertId(rule: EventRule, { name, at, ...scope }: RuleScope, ruleId: string): string {
+  const given = asId(find(rule.insert_id, { ...scope }).value);
+  if (given !== undefined && given.length <= limits.uniqueIdChars) return given;
+  const content = given ?? stringifyJson(scope.body);
+  return ['generic', name, ruleId, at, hash('sha256', content, 'hex').slice(0, 32)].join(':');
+}
+
+const compiledTexts = new Map<string, Compiled>();
+const compiledObjects = new WeakMap<object, Compiled>();
+
+/** An expression of a mapping file is compiled once; the file has checked it. */
+function toCompiled(expression: Expression): Compiled {
+  const key = typeof expression === 'string' ? expression : null;
+  const object = typeof expression === 'object' && expression !== null ? expression : null;
+  const known = key !== null ? compiledTexts.get(key) : object && compiledObjects.get(object);
+  if (known) return known;
+  const compiled = compileExpression(expression, true);
+  if (isFaults(compiled)) throw new Error('the mapping file was not checked');
+  if (key !== null) compiledTexts.set(key, compiled);
+  else if (object !== null) compiledObjects.set(object, compiled);
+  return compiled;
+}
+
+function find(expression: Expression, scope: Scope): Found {
+  return toCompiled(expression).find(scope);
+}

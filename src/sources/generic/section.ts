@@ -1,0 +1,274 @@
+import { z } from 'zod';
+import { factKinds } from '../../envelope.js';
+import { isJsonObject } from '../../json.js';
+import { findNearName } from '../../near-name.js';
+import { hmacAlgorithms, hmacEncodings } from '../hmac.js';
+import { compileExpression, isFaults, type Expression } from './expression.js';
+
+/** The section `generic` of the mapping file: webhooks by name. Secrets are in GENERIC_WEBHOOK_SECRETS. */
+
+const headerName = z.string().regex(/^[\w-]+$/, 'must be the name of a header');
+
+const hmac = z.strictObject({
+  header: headerName,
+  algorithm: z.enum(hmacAlgorithms, `must be ${hmacAlgorithms.join(', ')}`).default('sha256'),
+  encoding: z.enum(hmacEncodings, `must be ${hmacEncodings.join(' or ')}`).default('hex'),
+  /** In front of the signature: `sha256=`. Values with another prefix are no signatures. */
+  prefix: z.string().default(''),
+  /** The header is a list of `key=value`, and this is the key of the signature: `v1`. */
+  key: z.string().min(1).optional(),
+  /** What is signed; `{body}`, `{timestamp}` and `{id}` stand for these. */
+  signed: z.string().default('{body}'),
+  timestampHeader: headerName.optional(),
+  /** The key of the time in the header of the signature: `t`. */
+  timestampKey: z.string().min(1).optional(),
+  toleranceSeconds: z.int().min(1).max(86_400).default(300),
+  idHeader: headerName.optional(),
+  secretEncoding: z.enum(['text', 'base64', 'hex'], 'must be text, base64 or hex').default('text'),
+});
+
+const token = z.strictObject({
+  header: headerName.optional(),
+  /** Name of a query parameter. */
+  query: z.string().min(1).optional(),
+  /** In front of the token: `Bearer `. */
+  prefix: z.string().default(''),
+  /** The secret is `user:password`, sent as HTTP Basic authentication. */
+  basic: z.boolean().default(false),
+});
+
+const verify = z
+  .strictObject({ hmac: hmac.optional(), token: token.optional() }, 'must hold hmac or token')
+  .superRefine((value, context) => {
+    const say = (path: readonly string[], message: string): void =>
+      context.addIssue({ code: 'custom', path: [...path], message });
+    const { hmac: signature, token: secret } = value;
+    if ((signature === undefined) === (secret === undefined))
+      say([], 'must hold either hmac or token');
+    if (signature !== undefined) {
+      for (const [name, detail] of findSignatureFaults(signature)) say(['hmac', name], detail);
+    }
+    if (secret !== undefined && [secret.header, secret.query].filter(Boolean).length !== 1) {
+      if (!secret.basic) say(['token'], 'must hold either header or query');
+    }
+    if (secret?.basic === true && (secret.query !== undefined || secret.prefix !== '')) {
+      say(['token', 'basic'], 'needs neither query nor prefix');
+    }
+  });
+
+function findSignatureFaults(
+  signature: z.output<typeof hmac>,
+): readonly (readonly [string, string])[] {
+  const { signed, timestampHeader, timestampKey, key, idHeader } = signature;
+  const isTimed = timestampHeader !== undefined || timestampKey !== undefined;
+  const unknown = signed
+    .match(/\{\w*\}/g)
+    ?.find((each) => !['{body}', '{timestamp}', '{id}'].includes(each));
+  return [
+    ...(signed.split('{body}').length === 2 ? [] : [['signed', 'must have {body} once'] as const]),
+    ...(unknown === undefined
+      ? []
+      : [['signed', `${unknown} is none of {body}, {timestamp} and {id}`] as const]),
+    ...(timestampHeader !== undefined && timestampKey !== undefined
+      ? [['timestampKey', 'is in a header of its own already'] as const]
+      : []),
+    ...(timestampKey !== undefined && key === undefined
+      ? [['timestampKey', 'needs key, too'] as const]
+      : []),
+    ...(isTimed === signed.includes('{timestamp}')
+      ? []
+      : [
+          isTimed
+            ? ([
+                'signed',
+                'must have {timestamp}: a time that is not signed proves nothing',
+              ] as const)
+            : (['signed', 'has {timestamp}: name timestampHeader or timestampKey'] as const),
+        ]),
+    ...((idHeader !== undefined) === signed.includes('{id}')
+      ? []
+      : [['idHeader', 'and {id} in signed belong together'] as const]),
+  ];
+}
+
+const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+const oneOrMore = z.union([scalar, z.array(scalar).min(1)]);
+
+/** A value or several of which one must be found; null: nothing is there. */
+const condition = z.union(
+  [oneOrMore, z.strictObject({ exists: z.boolean() }), z.strictObject({ not: oneOrMore })],
+  'must be a value, a list of values, { exists: true }, { exists: false } or { not: … }',
+);
+export type Condition = z.output<typeof condition>;
+
+const expression = z.unknown().optional();
+
+const person = {
+  email: expression,
+  distinct_id: expression,
+  phone_number: expression,
+  /** ISO 3166 code or English name of the country of phone_number. */
+  phone_country: expression,
+  /** Keeps whom the entry is about, by kind of thing and its id. */
+  remember: z.record(z.string(), z.unknown()).optional(),
+  /** Whom the entry is about, by things that an earlier or later request names the person of. */
+  person_from: z.record(z.string(), z.unknown()).optional(),
+};
+
+const rule = {
+  when: z.record(z.string(), condition).default({}),
+  /** An entry for each value that this path finds. */
+  each: z.string().optional(),
+};
+
+const location = z.strictObject({
+  address1: expression,
+  address2: expression,
+  city: expression,
+  country: expression,
+  region: expression,
+  zip: expression,
+  timezone: expression,
+  ip: expression,
+  latitude: expression,
+  longitude: expression,
+});
+
+const eventRule = z
+  .strictObject({
+    ...rule,
+    ...person,
+    event_name: z.unknown().refine((name) => name !== undefined, 'is required'),
+    anonymous_id: expression,
+    event_time: expression,
+    insert_id: expression,
+    value: expression,
+    currency: expression,
+    total_amount: expression,
+    order_id: expression,
+    /** `minor`: value and total_amount are in the smallest unit of the currency. */
+    amounts: z.enum(['major', 'minor'], 'must be major or minor').default('major'),
+    properties: expression,
+  })
+  .superRefine((value, context) => {
+    for (const { path, detail } of findRuleFaults(value)) {
+      context.addIssue({ code: 'custom', path: [...path], message: detail });
+    }
+  });
+export type EventRule = z.output<typeof eventRule>;
+
+const profileRule = z
+  .strictObject({
+    ...rule,
+    ...person,
+    first_name: expression,
+    last_name: expression,
+    organization: expression,
+    locale: expression,
+    title: expression,
+    image: expression,
+    location: location.optional(),
+    properties: expression,
+  })
+  .superRefine((value, context) => {
+    for (const { path, detail } of findRuleFaults(value)) {
+      context.addIssue({ code: 'custom', path: [...path], message: detail });
+    }
+  });
+export type ProfileRule = z.output<typeof profileRule>;
+
+type Fault = { readonly path: readonly (string | number)[]; readonly detail: string };
+
+/** Members of a rule that hold no expression. */
+const fixed: ReadonlySet<string> = new Set(['when', 'each', 'amounts']);
+const kinds: readonly string[] = factKinds.filter((kind) => kind !== 'delivery');
+
+function findRuleFaults(value: EventRule | ProfileRule): readonly Fault[] {
+  const hasElement = value.each !== undefined;
+  const find = (text: Expression, path: readonly (string | number)[]): readonly Fault[] => {
+    const compiled = compileExpression(text, hasElement);
+    return isFaults(compiled)
+      ? compiled.map((each) => ({ detail: each.detail, path: [...path, ...each.path] }))
+      : [];
+  };
+  const members = Object.entries(value).filter(([name]) => !fixed.has(name));
+  return [
+    ...members.flatMap(([name, text]) => find(text, [name])),
+    ...Object.keys(value.when).flatMap((text) => find(text, ['when', text])),
+    ...findEachFaults(value),
+    ...(['remember', 'person_from'] as const).flatMap((name) =>
+      Object.keys(value[name] ?? {}).flatMap((kind): readonly Fault[] => {
+        if (kinds.includes(kind)) return [];
+        const near = findNearName(kind, kinds);
+        const hint = near === null ? '' : `; did you mean ${near}?`;
+        return [{ path: [name, kind], detail: `must be one of ${kinds.join(', ')}${hint}` }];
+      }),
+    ),
+  ];
+}
+
+function findEachFaults(value: EventRule | ProfileRule): readonly Fault[] {
+  const { each } = value;
+  if (each === undefined) return [];
+  if (!each.startsWith('$')) return [{ path: ['each'], detail: 'must be a JSONPath: $.items[*]' }];
+  const compiled = compileExpression(each, false);
+  if (isFaults(compiled)) {
+    return compiled.map(({ detail }) => ({ path: ['each'], detail }));
+  }
+  if (!('insert_id' in value) || value.insert_id === undefined) return [];
+  const id = compileExpression(value.insert_id, true);
+  return isFaults(id) || id.isOfElement
+    ? []
+    : [
+        {
+          path: ['insert_id'],
+          detail: 'is the same for each element: add an id of it, such as @.id',
+        },
+      ];
+}
+
+const list = <T extends z.ZodType>(member: T) =>
+  z
+    .array(member)
+    .nullish()
+    .transform((members): readonly z.output<T>[] => members ?? []);
+
+const webhook = z
+  .strictObject(
+    {
+      verify,
+      /** What kind of request it is, for metrics and GET /v1/sources. */
+      kind: expression,
+      /** Id of the delivery, the same whenever it is repeated. */
+      delivery: expression,
+      events: list(eventRule),
+      profiles: list(profileRule),
+    },
+    'must hold verify, and events or profiles',
+  )
+  .superRefine((value, context) => {
+    if (value.events.length + value.profiles.length === 0) {
+      context.addIssue({ code: 'custom', path: [], message: 'has neither events nor profiles' });
+    }
+    for (const name of ['kind', 'delivery'] as const) {
+      const compiled = compileExpression(value[name], false);
+      for (const { path, detail } of isFaults(compiled) ? compiled : []) {
+        context.addIssue({ code: 'custom', path: [name, ...path], message: detail });
+      }
+    }
+  });
+export type Webhook = z.output<typeof webhook>;
+export type Verify = z.output<typeof verify>;
+
+const webhookName = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+
+export const genericSection = z
+  .record(z.string(), webhook, 'must hold webhooks by their names')
+  .superRefine((webhooks, context) => {
+    if (!isJsonObject(webhooks)) return;
+    for (const name of Object.keys(webhooks).filter((each) => !webhookName.test(each))) {
+      const message = 'must be a name for a URL: lower-case letters, digits, - and _';
+      context.addIssue({ code: 'custom', path: [name], message });
+    }
+  });
+export type GenericSection = Readonly<Record<string, Webhook>>;

@@ -1,0 +1,140 @@
+import { hash, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isSignatureForm, isSigned } from '../hmac.js';
+import { readTime } from '../time.js';
+import type { Verify } from './section.js';
+
+/** One request as far as its caller is checked. */
+export type Caller = {
+  readonly headers: IncomingHttpHeaders;
+  /** With its query. */
+  readonly url: string;
+};
+
+export type VerifyContext = {
+  readonly secrets: readonly string[];
+  /** Epoch ms. */
+  readonly now: number;
+};
+
+type Hmac = NonNullable<Verify['hmac']>;
+type Token = NonNullable<Verify['token']>;
+
+/** What is wrong with the headers and the URL alone; null where the body has to decide. */
+export function findHeaderFault(
+  { hmac, token }: Verify,
+  caller: Caller,
+  context: VerifyContext,
+): string | null {
+  if (token !== undefined) return findTokenFault(token, caller, context);
+  return hmac === undefined
+    ? 'nothing is configured that checks it'
+    : findHmacFault(hmac, caller, context);
+}
+
+/** What is wrong with the signature of this body; null where it is right. */
+export function findBodyFault(
+  { hmac, token }: Verify,
+  request: Caller & { readonly bytes: Buffer },
+  context: VerifyContext,
+): string | null {
+  if (token !== undefined) return findTokenFault(token, request, context);
+  if (hmac === undefined) return 'nothing is configured that checks it';
+  const { headers, bytes } = request;
+  const fault = findHmacFault(hmac, request, context);
+  if (fault !== null) return fault;
+  const timestamp = readTimestamp(hmac, headers) ?? '';
+  const id = hmac.idHeader === undefined ? '' : (toHeader(headers, hmac.idHeader) ?? '');
+  const content = hmac.signed.split(/(\{body\}|\{timestamp\}|\{id\})/).map((part) => {
+    if (part === '{body}') return bytes;
+    if (part === '{timestamp}') return timestamp;
+    return part === '{id}' ? id : part;
+  });
+  const secrets = context.secrets.flatMap((secret) => toSecretBytes(secret, hmac) ?? []);
+  return isSigned({ signatures: readSignatures(hmac, headers), secrets, content }, hmac)
+    ? null
+    : noMatch;
+}
+
+const noMatch = 'no secret of this webhook made this signature of the body';
+
+function findHmacFault(hmac: Hmac, { headers }: Caller, { now }: VerifyContext): string | null {
+  if (toHeader(headers, hmac.header) === undefined) return `the header ${hmac.header} is missing`;
+  if (hmac.idHeader !== undefined && toHeader(headers, hmac.idHeader) === undefined) {
+    return `the header ${hmac.idHeader} is missing`;
+  }
+  const signatures = readSignatures(hmac, headers);
+  if (!signatures.some((text) => isSignatureForm(text, hmac))) return noMatch;
+  if (hmac.timestampHeader === undefined && hmac.timestampKey === undefined) return null;
+  const time = readTime(readTimestamp(hmac, headers));
+  if (time.kind !== 'read') return 'the time of the signature is missing, or no time';
+  const isNow = Math.abs(now - time.at) <= hmac.toleranceSeconds * 1000;
+  return isNow ? null : `the signature is not of the last ${hmac.toleranceSeconds} seconds`;
+}
+
+/** All of them: while a secret is replaced, senders sign with both. */
+function readSignatures(hmac: Hmac, headers: IncomingHttpHeaders): readonly string[] {
+  const { key, prefix } = hmac;
+  const text = toHeader(headers, hmac.header) ?? '';
+  const values =
+    key === undefined
+      ? text.split(/\s+/)
+      : readPairs(text).flatMap(([name, value]) => (name === key ? [value] : []));
+  return values.flatMap((value) => (value.startsWith(prefix) ? [value.slice(prefix.length)] : []));
+}
+
+function readTimestamp(hmac: Hmac, headers: IncomingHttpHeaders): string | undefined {
+  if (hmac.timestampHeader !== undefined) return toHeader(headers, hmac.timestampHeader);
+  const pairs = readPairs(toHeader(headers, hmac.header) ?? '');
+  return pairs.find(([name]) => name === hmac.timestampKey)?.[1];
+}
+
+/** `t=1,v1=a` and `ts=1;h1=a`. */
+function readPairs(text: string): readonly (readonly [string, string])[] {
+  return text.split(/[,;]\s*|\s+/).map((pair) => {
+    const [, name = '', value = ''] = /^([^=]*)=(.*)$/.exec(pair) ?? [];
+    return [name, value];
+  });
+}
+
+/** Null where it is not in the encoding that the mapping names. */
+export function toSecretBytes(secret: string, { secretEncoding }: Hmac): string | Buffer | null {
+  if (secretEncoding === 'text') return secret;
+  // As Standard Webhooks writes it.
+  const text = secret.replace(/^whsec_/, '');
+  const isRight = secretEncoding === 'hex' ? /^(?:[0-9a-f]{2})+$/i : /^[\w+/-]+={0,2}$/;
+  return isRight.test(text) ? Buffer.from(text, secretEncoding) : null;
+}
+
+function findTokenFault(token: Token, caller: Caller, { secrets }: VerifyContext): string | null {
+  const where = token.query === undefined ? `the header ${toTokenHeader(token)}` : 'the query';
+  const given = readToken(token, caller);
+  if (given === undefined) return `${where} has no token`;
+  let isFound = false;
+  for (const secret of secrets) {
+    const expected = token.basic ? Buffer.from(secret).toString('base64') : secret;
+    if (timingSafeEqual(digest(given), digest(expected))) isFound = true;
+  }
+  return isFound ? null : `${where} has no token of this webhook`;
+}
+
+const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
+
+const toTokenHeader = ({ header }: Token): string => header ?? 'Authorization';
+
+function readToken(token: Token, { headers, url }: Caller): string | undefined {
+  if (token.query !== undefined) {
+    return new URLSearchParams(url.split('?')[1] ?? '').get(token.query) ?? undefined;
+  }
+  const text = toHeader(headers, toTokenHeader(token));
+  const prefix = token.basic ? 'Basic ' : token.prefix;
+  if (text === undefined) return undefined;
+  const isPrefixed = text.slice(0, prefix.length).toLowerCase() === prefix.toLowerCase();
+  return isPrefixed ? text.slice(prefix.length) : undefined;
+}
+
+/** An empty header counts as absent. */
+function toHeader(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name.toLowerCase()];
+  return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
+}
