@@ -20,7 +20,7 @@ const help = `Usage: klaviyo-relay import FILE... [options]
 
 Posts a history of events or profiles, NDJSON or CSV, gzip or not, to a running relay, in batches and
 in order, one file after the other. FILE is - for stdin. What the relay refuses goes into a file with
-the reasons; all else goes on. docs/import.md has recipes for the exports of shops and spreadsheets.
+the reasons; all else goes on. docs/guides/import.md has recipes for the exports of shops and spreadsheets.
 
 What the input is:
   --type TYPE       events or profiles; needed unless the CSV's header, the first line of NDJSON, --map
