@@ -93,9 +93,11 @@ export function createMetrics(version: string) {
       'Parts of requests of sources that were skipped, or accepted with something in them altered or not readable; GET /v1/sources has examples',
       ['source', 'reason'],
     ),
-    bufferEnvelopes: gauge('buffer_envelopes', 'Envelopes not settled yet, in flight included; `lane="waiting"`: entries of sources that wait for the person they name', [
-      'lane',
-    ]),
+    bufferEnvelopes: gauge(
+      'buffer_envelopes',
+      'Envelopes not settled yet, in flight included; `lane="waiting"`: entries of sources that wait for the person they name',
+      ['lane'],
+    ),
     bufferBytes: gauge('buffer_bytes', 'Their payload bytes', ['lane']),
     bufferCapacityBytes: gauge('buffer_capacity_bytes', 'Payload bytes the buffer may hold', []),
     bufferOldestAge: gauge('buffer_oldest_age_seconds', 'Age of the oldest unsettled envelope', [

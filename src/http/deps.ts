@@ -11,7 +11,8 @@ import type {
   PageQuery,
   Receipt,
 } from '../envelope.js';
-import type { Accept, RefusedAll } from '../ingest/accept.js';
+import type { Accept } from '../ingest/accept.js';
+import type { RefusedAll } from '../ingest/append.js';
 import type { AcceptFromSource } from '../ingest/accept-from-source.js';
 import type { ActivityCount } from '../ingest/source-activity.js';
 import type { Metrics } from '../metrics.js';

@@ -1,4 +1,4 @@
-import type { RefusedAll } from '../ingest/accept.js';
+import type { RefusedAll } from '../ingest/append.js';
 import type { Refusal, ServerDeps } from './deps.js';
 import { toUnavailable, type ProblemError } from './problems.js';
 

@@ -1,8 +1,8 @@
-import { storeLanes, type Draft, type Fact, type Fault } from '../envelope.js';
-import type { Metrics } from '../metrics.js';
-import type { AcceptDeps, Append, RefusedAll } from './accept.js';
+import { type Draft, type Fact, type Fault } from '../envelope.js';
+import type { AcceptDeps } from './accept.js';
+import { appendDrafts, type AppendDeps, type Appended, type RefusedAll } from './append.js';
 import { Slices } from '../turns.js';
-import { count, countBackfilled, countWarnings } from './counts.js';
+import { count, countWarnings } from './counts.js';
 import { toBackfillBefore } from './draft.js';
 import {
   draftSourceEntry,
@@ -70,8 +70,8 @@ export type FactStore = {
 };
 
 export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & {
-  readonly store: FactStore & { readonly append: Append };
-  readonly metrics: AcceptDeps['metrics'] & Pick<Metrics, 'settled'>;
+  readonly store: FactStore & AppendDeps['store'];
+  readonly metrics: AcceptDeps['metrics'];
   /** Counts what becomes of each part, for GET /v1/sources and the metrics. */
   readonly activity: Pick<SourceActivity, 'add'>;
   /** Absent: no entry waits. One that names a person who is not known is a dead letter at once. */
@@ -126,7 +126,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     if (deliveryKey !== null)
       await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: known }]);
     const { duplicates } = taken;
-    if (!isAgain) deps.activity.add(post, toParts(post, drafted, taken.isDuplicate));
+    if (!isAgain) deps.activity.add(post, toParts(post, drafted, taken));
     const waiting = drafted.filter(({ draft }) => draft.lane === 'waiting').length;
     const accepted = drafted.length - duplicates - waiting - rejected.length;
     const warnings = drafted.flatMap((each) =>
@@ -165,7 +165,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
   };
 }
 
-/** What it tells is kept, too, before the answer: else it would be told to nobody. */
+/** Facts are kept before the answer, too: a sender does not repeat a request that was accepted. */
 async function take(
   post: SourcePost,
   drafted: readonly DraftedSourceEntry[],
@@ -174,34 +174,20 @@ async function take(
   const drafts = drafted.map(({ draft }) => draft);
   const [factsPut, appended] = await Promise.all([
     putAllFacts(post, { store, onFacts, facts, toE164, slices }),
-    drafts.length === 0 ? nothing : store.append(drafts),
+    appendDrafts(drafts, { store, metrics }),
   ]);
-  if (!appended.ok) {
-    for (const [lane, refused] of tally(drafted.map(({ lane }) => lane))) {
-      count(metrics, lane, { refused });
-    }
-    return { kind: 'refused', ...appended.refusal };
+  if (appended.kind === 'refused') return appended;
+  for (const { lane, warnings } of drafted) {
+    for (const { code } of warnings) countWarnings(metrics, lane, { warning: code, count: 1 });
   }
-  countBackfilled(metrics, drafts, appended.taken);
-  const isDuplicate = appended.taken.map(({ duplicate }) => duplicate);
-  countTaken(metrics, drafted, isDuplicate);
-  const duplicates = isDuplicate.filter((is) => is).length;
-  if (!factsPut.ok) return { kind: 'refused', ...factsPut.refusal };
-  return { kind: 'appended', duplicates, isDuplicate };
+  return factsPut.ok ? appended : { kind: 'refused', ...factsPut.refusal };
 }
-
-type Appended = {
-  readonly kind: 'appended';
-  readonly duplicates: number;
-  /** By entry, in order. */
-  readonly isDuplicate: readonly boolean[];
-};
 
 /** What became of each part of a request. */
 function toParts(
   { entries, skipped }: SourcePost,
   drafted: readonly DraftedSourceEntry[],
-  isDuplicate: readonly boolean[],
+  { taken }: Appended,
 ): readonly ActivityPart[] {
   const parts: ActivityPart[] = skipped.map((part) => ({ ...part, outcome: 'skipped' }));
   entries.forEach(({ kind, id }, at) => {
@@ -210,7 +196,7 @@ function toParts(
     parts.push({
       kind,
       id,
-      outcome: isDuplicate[at] === true ? 'duplicate' : outcome,
+      outcome: taken[at]?.duplicate === true ? 'duplicate' : outcome,
       reason: draft?.bury?.code,
     });
     for (const { code } of warnings) parts.push({ kind, id, outcome: 'altered', reason: code });
@@ -238,7 +224,6 @@ function toRejected({ index, draft, errors }: DraftedSourceEntry): Rejected {
 
 const asItIs = (post: SourcePost): SourcePost => post;
 const known = '1';
-const nothing: Awaited<ReturnType<Append>> = { ok: true, taken: [] };
 
 /** What stands beside a batch goes into each of its entries: a small request can come to gigabytes. */
 const tooLarge: readonly Rejected[] = [
@@ -337,31 +322,4 @@ async function putAllFacts(
     onFacts?.(ofPeople.map(({ key }) => key));
   }
   return { ok: true };
-}
-
-/** How often each is in it. */
-function tally<T>(all: readonly T[]): ReadonlyMap<T, number> {
-  const counts = new Map<T, number>();
-  for (const each of all) counts.set(each, (counts.get(each) ?? 0) + 1);
-  return counts;
-}
-
-/** A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true of each lane. */
-function countTaken(
-  metrics: FromSourceDeps['metrics'],
-  drafted: readonly DraftedSourceEntry[],
-  isDuplicate: readonly boolean[],
-): void {
-  for (const lane of storeLanes) {
-    const counts = { accepted: 0, duplicate: 0, buried: 0 };
-    drafted.forEach(({ lane: ofEntry, draft, warnings }, at) => {
-      if (draft.lane !== lane) return;
-      counts[isDuplicate[at] === true ? 'duplicate' : 'accepted']++;
-      for (const { code } of warnings) countWarnings(metrics, ofEntry, { warning: code, count: 1 });
-      if (draft.bury !== undefined) counts.buried++;
-    });
-    const { accepted, duplicate, buried } = counts;
-    count(metrics, lane, { accepted, duplicate });
-    if (buried > 0) metrics.settled.inc({ lane, outcome: 'dead_lettered' }, buried);
-  }
 }

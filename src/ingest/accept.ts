@@ -1,8 +1,9 @@
 import type { Clock } from '../clock.js';
-import type { Draft, Fault, Lane } from '../envelope.js';
+import type { Fault, Lane } from '../envelope.js';
 import type { Metrics } from '../metrics.js';
+import { appendDrafts, type Append, type RefusedAll } from './append.js';
 import { draft, type Collected } from './collect.js';
-import { count, countBackfilled, countWarnings } from './counts.js';
+import { count, countWarnings } from './counts.js';
 import { toBackfillBefore, type EventRules } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
 import { readLongOne, readOne } from './entries.js';
@@ -45,13 +46,6 @@ export type AcceptedMany =
     }
   | RefusedAll;
 
-/** The store took none of it. */
-export type RefusedAll = {
-  readonly kind: 'refused';
-  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy' | 'dead_letters';
-  readonly retryAfterMs: number;
-};
-
 /** Of events alone: whether all of them are backfilled, whatever their age. Absent: `backfillAfterMs` decides. */
 type BackfillOption = { readonly backfill?: boolean | undefined };
 export type OneOptions = BackfillOption & { readonly idempotencyKey?: string | undefined };
@@ -66,19 +60,10 @@ export type Accept = {
   many(lane: Lane, body: Buffer, options: ManyOptions): Promise<AcceptedMany>;
 };
 
-/** What accept asks of a store: all of the drafts or none, and one `taken` per draft, in order. */
-export type Append = (drafts: readonly Draft[]) => Promise<
-  | {
-      readonly ok: true;
-      readonly taken: readonly { readonly id: string; readonly duplicate: boolean }[];
-    }
-  | { readonly ok: false; readonly refusal: Omit<RefusedAll, 'kind'> }
->;
-
 export type AcceptDeps = {
   readonly store: { readonly append: Append };
   readonly clock: Pick<Clock, 'now' | 'monotonic'>;
-  readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'ingestWarnings'>;
+  readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'ingestWarnings' | 'settled'>;
   /** A unique_id for an event that came without one: 1 to 255 characters, never the same twice. */
   readonly newId: () => string;
   /** ISO 3166 country of phone numbers without a + prefix. */
@@ -93,7 +78,7 @@ export type AcceptDeps = {
 
 /** Rejects only for our own faults, the store's among them. */
 export function createAccept(deps: AcceptDeps): Accept {
-  const { store, clock, metrics, newId } = deps;
+  const { clock, metrics, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   /** What holds for all entries of a request. */
   const toTerms = (backfill: boolean | undefined) => {
@@ -117,16 +102,11 @@ export function createAccept(deps: AcceptDeps): Accept {
         count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors };
       }
-      const appended = await store.append([drafted.draft]);
-      if (!appended.ok) {
-        count(metrics, lane, { refused: 1 });
-        return { kind: 'refused', ...appended.refusal };
-      }
+      const appended = await appendDrafts([drafted.draft], deps);
+      if (appended.kind === 'refused') return appended;
       const [taken] = appended.taken;
       if (taken === undefined) throw new Error('the store answered for no draft');
       const { warnings } = drafted;
-      count(metrics, lane, taken.duplicate ? { duplicate: 1 } : { accepted: 1 });
-      countBackfilled(metrics, [drafted.draft], appended.taken);
       countWarnings(metrics, lane, { count: warnings.length });
       return { kind: 'taken', id: taken.id, duplicate: taken.duplicate, warnings };
     },
@@ -155,16 +135,12 @@ async function appendMany(
 ): Promise<AcceptedMany> {
   const { drafts, rejected, warnings, rejectedCount, warningCount } = collected;
   const { metrics } = deps;
-  const appended = await deps.store.append(drafts);
-  if (!appended.ok) {
-    count(metrics, lane, { refused: drafts.length, invalid: rejectedCount });
-    return { kind: 'refused', ...appended.refusal };
-  }
+  const appended = await appendDrafts(drafts, deps);
+  count(metrics, lane, { invalid: rejectedCount });
+  if (appended.kind === 'refused') return appended;
+  const { duplicates } = appended;
   const ids = appended.taken.map(({ id }) => id);
-  const duplicates = appended.taken.filter(({ duplicate }) => duplicate).length;
   const accepted = ids.length - duplicates;
-  count(metrics, lane, { accepted, duplicate: duplicates, invalid: rejectedCount });
-  countBackfilled(metrics, drafts, appended.taken);
   countWarnings(metrics, lane, { count: warningCount });
   const listed = { rejected, rejectedCount, warnings, warningCount };
   return { kind: 'taken', accepted, duplicates, ids, ...listed };

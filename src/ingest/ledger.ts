@@ -1,5 +1,5 @@
 import type { Fact } from '../envelope.js';
-import type { RefusedAll } from './accept.js';
+import type { RefusedAll } from './append.js';
 import { toFactKey, type GetFacts } from './people.js';
 import type { SourcePost } from './source-entry.js';
 

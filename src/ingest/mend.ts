@@ -1,5 +1,5 @@
 import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../envelope.js';
-import type { RefusedAll } from './accept.js';
+import type { RefusedAll } from './append.js';
 import type { AcceptFromSource } from './accept-from-source.js';
 import { readUnmappable } from './unmappable-entry.js';
 

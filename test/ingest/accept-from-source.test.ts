@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { isBackfilled } from '../../src/backfill.js';
 import type { Draft, Fact } from '../../src/envelope.js';
-import type { Append } from '../../src/ingest/accept.js';
+import type { Append } from '../../src/ingest/append.js';
 import {
   createAcceptFromSource,
   type FromSourceDeps,

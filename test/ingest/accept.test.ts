@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Append } from '../../src/ingest/accept.js';
+import type { Append } from '../../src/ingest/append.js';
 import { aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.js';
 
 const full: Append = () =>

@@ -1,10 +1,6 @@
 import type { Draft, Lane } from '../../src/envelope.js';
-import {
-  createAccept,
-  type AcceptDeps,
-  type Append,
-  type ManyOptions,
-} from '../../src/ingest/accept.js';
+import { createAccept, type AcceptDeps, type ManyOptions } from '../../src/ingest/accept.js';
+import type { Append } from '../../src/ingest/append.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { newestRules } from '../support/revisions.js';
