@@ -34,7 +34,7 @@ export function findField(header: string, lane: Lane): string | null {
   return candidates.find((field) => fold(field) === folded || field === name) ?? null;
 }
 
-/** Of a field that the user names, `properties.` or `location.` and a name included; null: there is none. */
+/** Finds the field for a name given by the user, such as `email`, `properties.color` or `location.city`. Returns null if there is no such field. */
 export function toPath(name: string, lane: Lane): Path | null {
   const [, object, part] = /^(properties|location)\.(.+)$/s.exec(name) ?? [];
   if (object === undefined || part === undefined) return isField(name, lane) ? [name] : null;

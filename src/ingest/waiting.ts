@@ -18,9 +18,9 @@ import { readUnmappable } from './unmappable-entry.js';
  * - A fact that this process puts is looked up in the index, and what waits for it is ingested again at
  *   once. A fact that another relay puts, or that was put before the envelope was in the index, is found
  *   by a look into the store: right after the claim, and every `checkEveryMs`.
- * - To ingest again is to accept the entry as any other: the event goes into its own lane first, and then
- *   the envelope that waited is settled. A crash in between leaves both, and the second time the event is
- *   a duplicate by its unique_id.
+ * - The relay accepts the entry again like any other entry: it appends the event to its own lane first,
+ *   and then settles the envelope that waited. After a crash in between, the store still has both, and the
+ *   relay accepts the entry once more; the second event is a duplicate by its unique_id.
  * - After `maxAgeMs` an entry becomes a dead letter of its own lane, which a redrive ingests again.
  */
 export type WaitingDeps = {

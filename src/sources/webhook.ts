@@ -23,9 +23,9 @@ import { defineSource, type SettingSchemas, type Source, type SourceValues } fro
 export type WebhookSignature = {
   /** False: the route answers 404, as if it did not exist. */
   isConfigured(request: FastifyRequest): boolean;
-  /** What is wrong with the headers of a signature alone; null where the body has to decide. */
+  /** Checks the headers before the body is read. Returns the error, or null if the body is needed to decide. */
   checkHeaders(request: FastifyRequest): ProblemError | null;
-  /** What is wrong with the signature of this body; null where it is right. */
+  /** Checks the signature of this body. Returns the error, or null if the signature is valid. */
   checkBody(request: FastifyRequest, bytes: Buffer): ProblemError | null;
 };
 
@@ -199,7 +199,7 @@ async function readWebhook(
   throw new ProblemError('invalid', `the body ${parsed.fault.detail}`, { errors });
 }
 
-/** Levels of a body that are read by name: `data.object.metadata` of Stripe is the first below. */
+/** Objects up to this depth have known members. Below it, as in Stripe's `data.object.metadata`, a shop names the members. */
 const objectLevels = 3;
 
 /**

@@ -15,7 +15,7 @@ export const extraDrops = 64;
 /** Share of the age bound after which a fact that is put again with its value counts as new. */
 const renewAfter = 0.1;
 
-/** Whether the time of a fact of that age is to be written anew. */
+/** Returns true if a fact of this age gets a new timestamp when it is put again with the same value. */
 export function isWorthRenewing(ageMs: number, maxAgeMs: number): boolean {
   return ageMs >= maxAgeMs * renewAfter;
 }

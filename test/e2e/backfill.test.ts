@@ -11,7 +11,7 @@ async function start(options: RelayOptions = {}): Promise<void> {
   relay = await startRelay(options);
 }
 
-/** An event of so long ago; null: without a time. */
+/** An event that happened `ageMs` before now. With null, the event has no time. */
 const anEvent = (insert_id: string, ageMs: number | null): object => ({
   event_name: 'Placed Order',
   distinct_id: 'customer-42',

@@ -3,7 +3,6 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { AcceptedFromSource } from '../../src/ingest/accept-from-source.js';
 import { findWriteKeys } from '../../src/sources/segment/write-keys.js';
 import { maxHeldBytes } from '../../src/http/unadmitted.js';
 import { turnsUntil } from '../support/sandbox.js';
@@ -19,16 +18,8 @@ import {
   type Answer,
   type Overrides,
 } from './harness.js';
+import { acceptedOne } from '../support/accepted-from-source.js';
 
-const taken: AcceptedFromSource = {
-  kind: 'taken',
-  accepted: 1,
-  duplicates: 0,
-  waiting: 0,
-  warnings: [],
-  rejected: [],
-  repeat: false,
-};
 const closed = {
   RELAY_API_KEYS: [ingestKey],
   RELAY_ADMIN_KEYS: [adminKey],
@@ -39,7 +30,7 @@ const closed = {
 
 async function start(overrides: Overrides = {}) {
   const server = await startServer({
-    acceptFromSource: () => Promise.resolve(taken),
+    acceptFromSource: () => Promise.resolve(acceptedOne),
     ...overrides,
     config: { ...closed, ...overrides.config },
   });

@@ -272,7 +272,7 @@ describe('amounts', () => {
     expect(readAll(cells).errors).toMatchObject([{ pointer }]);
   });
 
-  it('of a constant must agree with the currency of the entry, too', () => {
+  it('the currency in a constant amount must match the currency of the entry', () => {
     const constants = [{ field: 'value', text: '€5' }];
     expect(readAll({ currency: 'USD' }, { constants }).errors).toMatchObject([
       { pointer: '/currency' },

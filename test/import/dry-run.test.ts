@@ -50,7 +50,7 @@ const rows = [
 const csv = `${rows.join('\n')}\n`;
 
 describe('a dry run', () => {
-  it('counts what a relay then answers, file by file', async () => {
+  it('a dry run reports for each file the counts that a relay answers for the same file', async () => {
     const relay = await startRelay();
     onTestFinished(() => relay.stop());
     const files = [

@@ -177,7 +177,7 @@ describe('a time zone', () => {
     expect(berlin('2026-03-29 03:00')).toBe('2026-03-29T01:00:00.000Z');
   });
 
-  it('has the first of two times where its clock is put back', () => {
+  it('a local time that occurs twice, when clocks are set back, is read as the first', () => {
     expect(berlin('2026-10-25 01:59')).toBe('2026-10-24T23:59:00.000Z');
     expect(berlin('2026-10-25 02:30')).toBe('2026-10-25T00:30:00.000Z');
     expect(berlin('2026-10-25 03:00')).toBe('2026-10-25T02:00:00.000Z');

@@ -3,16 +3,8 @@ import type { DeadLetter, DeadLetterFilter } from '../../src/envelope.js';
 import type { AcceptedFromSource } from '../../src/ingest/accept-from-source.js';
 import { createMend } from '../../src/ingest/mend.js';
 import type { SourcePost } from '../../src/ingest/source-entry.js';
+import { acceptedOne } from '../support/accepted-from-source.js';
 
-const taken: AcceptedFromSource = {
-  kind: 'taken',
-  accepted: 1,
-  duplicates: 0,
-  waiting: 0,
-  warnings: [],
-  rejected: [],
-  repeat: false,
-};
 const entry = { event_name: 'Refunded Order', insert_id: 'r1', value: 5 };
 const unsent = JSON.stringify({ source: 'shopify', personKeys: ['order-1'], entry });
 
@@ -30,7 +22,7 @@ const aLetter = (id: string, payload = unsent): DeadLetter => ({
 /** Letters, newest first, a few a page. */
 function createFixture(
   letters: DeadLetter[],
-  answer: (post: SourcePost) => AcceptedFromSource = () => taken,
+  answer: (post: SourcePost) => AcceptedFromSource = () => acceptedOne,
 ) {
   const asked: DeadLetterFilter[] = [];
   const posts: SourcePost[] = [];
@@ -93,7 +85,7 @@ describe('mending dead letters of the door', () => {
     const refusal = { kind: 'refused', reason: 'full', retryAfterMs: 1000 } as const;
     let left = 1;
     const { mend, letters } = createFixture([aLetter('e2'), aLetter('e1')], () =>
-      left-- > 0 ? taken : refusal,
+      left-- > 0 ? acceptedOne : refusal,
     );
     expect(await mend({}, now)).toEqual({ matched: 2, mended: 1, refusal });
     expect(letters.map(({ id }) => id)).toEqual(['e2']);

@@ -32,7 +32,7 @@ export function findHeaderFault(
     : findHmacFault(hmac, caller, context);
 }
 
-/** What is wrong with the signature of this body; null where it is right. */
+/** Checks the signature of this body. Returns the error, or null if the signature is valid. */
 export function findBodyFault(
   { hmac, token }: Verify,
   request: Caller & { readonly bytes: Buffer },

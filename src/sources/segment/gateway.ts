@@ -7,7 +7,7 @@ import { segmentErrors, segmentErrorSchema } from './answers.js';
 import { unsupportedNames } from './paths.js';
 import { readPixel } from './pixel.js';
 
-/** Paths of RudderStack's gateway and control plane that take no calls. */
+/** Paths of RudderStack's gateway and control plane that accept no SDK calls. */
 
 const healthSchema = z
   .object({ server: z.enum(['UP', 'DOWN']) })

@@ -39,7 +39,7 @@ export type SegmentPost =
       readonly post: SourcePost;
       /** Parts that are no call, and so never become an entry. */
       readonly noCalls: readonly NoCall[];
-      /** The SDK's own id of each part, by index. */
+      /** The `messageId` of each call, by the index of the call in the batch. */
       readonly messageIds: readonly (string | undefined)[];
     }
   | { readonly ok: false; readonly detail: string };

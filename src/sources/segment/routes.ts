@@ -50,7 +50,7 @@ export async function routeSegment(
   await scope.register((posts) => routePosts(posts, deps, settings));
 }
 
-/** A write key is all that protects these routes, and web pages have it: any origin may use one. */
+/** Web pages hold the write key, which is the only credential of these routes. So the routes allow every origin. */
 const anyOrigin = {
   'access-control-allow-origin': '*',
   'access-control-expose-headers': 'retry-after',

@@ -114,7 +114,7 @@ type EventParts = {
   readonly properties: JsonObject;
 };
 
-/** What all events of an order have in common. */
+/** The fields that all events of an order share. */
 function toEntry({ shop, payload }: ShopifyRequest, event: EventParts): SourceEntry {
   const { index, reading } = event;
   const orderId = toId(payload.id);

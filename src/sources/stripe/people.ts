@@ -56,7 +56,7 @@ export function toRefs(object: JsonObject): StripeRefs {
   };
 }
 
-/** The charge of a payment intent: before API version 2022-11-15 a list, newest first. */
+/** The charge of a payment intent. API versions before 2022-11-15 have a list of charges, newest first. */
 function toCharge({ latest_charge: latest, charges }: JsonObject): unknown {
   return latest ?? asList(asObject(charges).data)[0];
 }

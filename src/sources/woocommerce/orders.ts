@@ -216,7 +216,7 @@ type Fields = {
   readonly warnings: readonly SourceWarning[];
 };
 
-/** What all events of an order have in common. */
+/** The fields that all events of an order share. */
 function toEntry(request: WooRequest, { fields, index, warnings }: Fields): SourceEntry {
   const { payload } = request;
   const orderId = asId(payload.id);

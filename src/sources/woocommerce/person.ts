@@ -8,7 +8,7 @@ import type { WooRequest } from './request.js';
 const toE164 = createToE164();
 
 /**
- * The person of an order: whom the order is billed to. The e-mail address of a customer's account may
+ * The buyer of an order is the billing contact. The e-mail address of a customer's account may
  * be another, and an order does not have it; the shipping address may be somebody else's.
  */
 export function toBuyer({ billing }: JsonObject): Person {

@@ -1,21 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type {
-  AcceptFromSource,
-  AcceptedFromSource,
-} from '../../../src/ingest/accept-from-source.js';
+import type { AcceptFromSource } from '../../../src/ingest/accept-from-source.js';
 import { toMapping } from '../../../src/sources/mapping/mapping.js';
 import { startServer } from '../../http/harness.js';
 import { systems } from '../../support/generic-webhooks.js';
-
-const taken: AcceptedFromSource = {
-  kind: 'taken',
-  accepted: 1,
-  duplicates: 0,
-  waiting: 0,
-  warnings: [],
-  rejected: [],
-  repeat: false,
-};
+import { acceptedOne } from '../../support/accepted-from-source.js';
 
 function read(generic: unknown) {
   const mapping = toMapping({ generic });
@@ -31,7 +19,7 @@ async function startRelay() {
   const server = await startServer({
     acceptFromSource: (post) => {
       posts.push(post);
-      return Promise.resolve(taken);
+      return Promise.resolve(acceptedOne);
     },
     config: { MAPPING_FILE: mapping, GENERIC_WEBHOOK_SECRETS: secrets },
   });

@@ -140,7 +140,7 @@ describe('a payment', () => {
     }
   });
 
-  it('is not told by invoice.payment_succeeded', () => {
+  it('a payment is not counted from invoice.payment_succeeded', () => {
     for (const [source] of payments) {
       expect(map('invoice.payment_succeeded', aCharge(), by(source)).skipped).toMatchObject([
         { reason: 'other_revenue_source' },

@@ -5,22 +5,14 @@ import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import { stripeSecret, toStripeHeaders } from '../../support/stripe-delivery.js';
 import { aCharge, anIntent, aStripeEvent } from '../../support/stripe-payloads.js';
 import { adminKey, ingestKey, problemOf, startServer, type Overrides } from '../../http/harness.js';
+import { acceptedOne } from '../../support/accepted-from-source.js';
 
 const path = '/webhooks/stripe';
-const taken: AcceptedFromSource = {
-  kind: 'taken',
-  accepted: 1,
-  duplicates: 0,
-  waiting: 0,
-  warnings: [],
-  rejected: [],
-  repeat: false,
-};
 const aText = (overrides = {}) =>
   JSON.stringify(aStripeEvent('charge.succeeded', aCharge(), overrides));
 
 /** A server that has a secret, and whatever it gave to the accept half. */
-async function startStripe(overrides: Overrides = {}, answer: AcceptedFromSource = taken) {
+async function startStripe(overrides: Overrides = {}, answer: AcceptedFromSource = acceptedOne) {
   const posts: SourcePost[] = [];
   const server = await startServer({
     acceptFromSource: (post) => {
@@ -53,7 +45,7 @@ describe('POST /webhooks/stripe', () => {
   it('answers what became of it', async () => {
     const errors = [{ pointer: '', detail: 'is odd' }];
     const rejected = [{ index: 0, code: 'not_valid', errors }];
-    const { deliver } = await startStripe({}, { ...taken, accepted: 0, rejected });
+    const { deliver } = await startStripe({}, { ...acceptedOne, accepted: 0, rejected });
     const answer = await deliver(
       JSON.stringify(aStripeEvent('payment_intent.succeeded', anIntent())),
     );
@@ -69,7 +61,7 @@ describe('POST /webhooks/stripe', () => {
   });
 
   it('says that a delivery came before', async () => {
-    const { deliver } = await startStripe({}, { ...taken, accepted: 0, repeat: true });
+    const { deliver } = await startStripe({}, { ...acceptedOne, accepted: 0, repeat: true });
     expect((await deliver(aText({ type: 'x' }))).json).toMatchObject({ repeat: true, skipped: [] });
   });
 
