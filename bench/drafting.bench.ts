@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, it } from 'vitest';
-import type { Lane } from '../src/envelope.js';
+import type { Lane } from '../src/model/lane.js';
 import { interleave, toRatio, toSpread } from './support/compare.js';
 import { needTools, pinned } from './support/program.js';
 import { save, type Row } from './support/results.js';

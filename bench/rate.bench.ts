@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, it, expect } from 'vitest';
 import { systemClock } from '../src/clock.js';
-import { startSandbox } from '../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox } from '../src/sandbox/sandbox.js';
 import { toSpread } from './support/compare.js';
 import { post } from './support/load.js';
 import { needTools, startRelay, type Program } from './support/program.js';

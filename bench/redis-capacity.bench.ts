@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Cost } from '../scripts/capacity.js';
-import type { Draft } from '../src/envelope.js';
+import type { Draft } from '../src/model/envelope.js';
 import { ack, aDelivery, settledAs } from '../test/support/builders.js';
 import { startRedis, type RedisServer } from '../test/support/redis-server.js';
 import { openTestRedis, type RedisUnderTest } from '../test/store/redis/under-test.js';

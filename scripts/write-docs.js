@@ -79,7 +79,7 @@ export function toEnvExample(settings) {
     return `# ${description.replaceAll('`', '')}\n${line}\n`;
   });
   const head =
-    '# Made from src/config.ts by `npm run docs`. Copy it to .env; what is commented out is the default.\n' +
+    '# Made from src/config/config.ts by `npm run docs`. Copy it to .env; what is commented out is the default.\n' +
     '# Read by docker compose, and by `klaviyo-relay start` and `check` in the working directory.\n';
   return [head, ...entries].join('\n');
 }
@@ -139,8 +139,8 @@ async function writeAll() {
   // From the build, since Node 20 cannot load TypeScript; and only here, since the tests have none.
   const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
   /* eslint-disable @typescript-eslint/no-unsafe-assignment -- it does not see JSDoc's casts */
-  const { settingsSchema } = /** @type {typeof import('../src/config.js')} */ (
-    await load('../dist/config.js')
+  const { settingsSchema } = /** @type {typeof import('../src/config/config.js')} */ (
+    await load('../dist/config/config.js')
   );
   const { createMetrics } = /** @type {typeof import('../src/metrics.js')} */ (
     await load('../dist/metrics.js')

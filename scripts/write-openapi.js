@@ -10,8 +10,8 @@ const load = (/** @type {string} */ name) => import(new URL(name, import.meta.ur
 const { createServer } = /** @type {typeof import('../src/http/server.js')} */ (
   await load('../dist/http/server.js')
 );
-const { toOpenApiYaml } = /** @type {typeof import('../src/http/openapi.js')} */ (
-  await load('../dist/http/openapi.js')
+const { toOpenApiYaml } = /** @type {typeof import('../src/http/plugins/openapi.js')} */ (
+  await load('../dist/http/plugins/openapi.js')
 );
 const { systemClock } = /** @type {typeof import('../src/clock.js')} */ (
   await load('../dist/clock.js')

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { lanes, storeLanes, type StoreLane } from './envelope.js';
+import { lanes, storeLanes, type StoreLane } from './model/lane.js';
 
 /**
  * Every metric of the relay, named once. Labels are few and bounded: never an id or an address.

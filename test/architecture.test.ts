@@ -21,37 +21,37 @@ const laws: readonly Law[] = [
     rule: rules.importDirection,
     broken: {
       'src/http/server.ts': "import { deliver } from '../delivery/deliver.js';",
-      'src/http/views.ts': "import type { Store } from '../store/store.js';",
-      'src/http/auth.ts': "import { loadConfig } from '../config.js';",
+      'src/http/views.ts': "import type { Store } from '../store/memory.js';",
+      'src/http/auth.ts': "import { loadConfig } from '../config/config.js';",
       'src/delivery/deliver.ts': "export * from '../klaviyo/client.js';",
       'src/delivery/settle.ts': "const store = await import('../store/memory.js');",
       'src/delivery/retry.ts': "type Route = import('../http/server.js').Route;",
-      'src/klaviyo/client.ts': "import type { Store } from '../store/store.js';",
-      'src/klaviyo/request.ts': "import { check } from './sandbox/check-event.js';",
-      'src/klaviyo/sandbox/body.ts': "import { toRequest } from '../request.js';",
+      'src/klaviyo/client.ts': "import type { Store } from '../store/memory.js';",
+      'src/klaviyo/request.ts': "import { check } from '../sandbox/check-event.js';",
+      'src/sandbox/body.ts': "import { toRequest } from '../klaviyo/request.js';",
       'src/ingest/accept.ts': "import { MemoryStore } from '../store/memory.js';",
-      'src/envelope.ts': "import type { z } from 'zod';",
-      'src/helpers/text.ts': "import { lanes } from '../envelope.js';",
+      'src/model/envelope.ts': "import type { z } from 'zod';",
+      'src/helpers/text.ts': "import { lanes } from '../model/lane.js';",
     },
     caught: [
       'src/http/server.ts: ../delivery/deliver.js',
-      'src/http/views.ts: type ../store/store.js',
-      'src/http/auth.ts: ../config.js',
+      'src/http/views.ts: type ../store/memory.js',
+      'src/http/auth.ts: ../config/config.js',
       'src/delivery/deliver.ts: ../klaviyo/client.js',
       'src/delivery/settle.ts: ../store/memory.js',
       'src/delivery/retry.ts: type ../http/server.js',
-      'src/klaviyo/client.ts: type ../store/store.js',
-      'src/klaviyo/request.ts: ./sandbox/check-event.js',
-      'src/klaviyo/sandbox/body.ts: ../request.js',
+      'src/klaviyo/client.ts: type ../store/memory.js',
+      'src/klaviyo/request.ts: ../sandbox/check-event.js',
+      'src/sandbox/body.ts: ../klaviyo/request.js',
       'src/ingest/accept.ts: ../store/memory.js',
-      'src/envelope.ts: type zod',
-      'src/helpers/text.ts: ../envelope.js',
+      'src/model/envelope.ts: type zod',
+      'src/helpers/text.ts: ../model/lane.js',
     ],
     fine: {
       'src/http/server.ts':
-        "import type { Config } from '../config.js'; import { createAccept } from '../ingest/accept.js';",
-      'src/app.ts': "import { openStore } from './store/open.js';",
-      'src/klaviyo/sandbox/body.ts': "import { parse } from '../../json.js';",
+        "import type { Store } from '../model/store.js'; import { createAccept } from '../ingest/accept.js';",
+      'src/app/app.ts': "import { openStore } from '../store/open.js';",
+      'src/sandbox/body.ts': "import { parse } from '../json/json.js';",
     },
   },
   {
@@ -74,13 +74,13 @@ const laws: readonly Law[] = [
     rule: rules.packageOwners,
     broken: {
       'src/klaviyo/request.ts': "import { Pool } from 'undici';",
-      'src/app.ts': "import type { FastifyInstance } from 'fastify';",
+      'src/app/app.ts': "import type { FastifyInstance } from 'fastify';",
       'src/ingest/schema.ts': "import { x } from '@fastify/helmet';",
       'src/delivery/limiter.ts': "import { Redis } from 'ioredis';",
     },
     caught: [
       'src/klaviyo/request.ts: undici',
-      'src/app.ts: fastify',
+      'src/app/app.ts: fastify',
       'src/ingest/schema.ts: @fastify/helmet',
       'src/delivery/limiter.ts: ioredis',
     ],
@@ -95,12 +95,12 @@ const laws: readonly Law[] = [
     rule: rules.environmentAtTheEdge,
     broken: {
       'src/http/server.ts': 'const port = process.env.PORT;',
-      'src/logger.ts': "const level = process['env'];",
+      'src/log/logger.ts': "const level = process['env'];",
     },
-    caught: ['src/http/server.ts:1: process.env', "src/logger.ts:1: process['env']"],
+    caught: ['src/http/server.ts:1: process.env', "src/log/logger.ts:1: process['env']"],
     fine: {
       'src/main.ts': 'run(process.env);',
-      'src/logger.ts': '// process.env is read in config.ts\nconst name = "process.env";',
+      'src/log/logger.ts': '// process.env is read in config.ts\nconst name = "process.env";',
     },
   },
   {
@@ -195,7 +195,7 @@ const laws: readonly Law[] = [
     broken: {
       'src/services/send.ts': '',
       'src/misc.ts': '',
-      'src/http/routes/events.ts': '',
+      'src/http/views/events.ts': '',
       'src/store/index.ts': '',
       'src/store/memoryStore.ts': '',
     },
@@ -203,11 +203,11 @@ const laws: readonly Law[] = [
       'src/services/send.ts: no folder of the layout',
       'src/services/send.ts: no layer of the layout',
       'src/misc.ts: no layer of the layout',
-      'src/http/routes/events.ts: no folder of the layout',
+      'src/http/views/events.ts: no folder of the layout',
       'src/store/index.ts: a barrel',
       'src/store/memoryStore.ts: not kebab-case',
     ],
-    fine: { 'src/klaviyo/sandbox/check-event.ts': '', 'src/app.ts': '' },
+    fine: { 'src/sandbox/check-event.ts': '', 'src/app/app.ts': '' },
   },
 ];
 
@@ -234,7 +234,7 @@ describe('the checks', () => {
   it('see the whole tree', () => {
     const paths = tree.map(({ path }) => path);
     expect(paths).toEqual(
-      expect.arrayContaining(['src/main.ts', 'src/store/store.ts', 'test/architecture.test.ts']),
+      expect.arrayContaining(['src/main.ts', 'src/model/store.ts', 'test/architecture.test.ts']),
     );
     const memory = tree.find(({ path }) => path === 'src/store/memory.ts');
     expect(memory?.imports).toContainEqual({

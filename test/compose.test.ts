@@ -5,9 +5,9 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseDockerfile } from '../scripts/dockerfile.js';
 import { systemClock } from '../src/clock.js';
-import { loadConfig, settingsSchema } from '../src/config.js';
+import { loadConfig, settingsSchema } from '../src/config/config.js';
 import { readDurability } from '../src/redis/durability.js';
-import { createLink } from '../src/redis/create-link.js';
+import { createRedisConnection } from '../src/redis/create-connection.js';
 import { toAddress } from '../src/redis/address.js';
 import { interpolate, toComposeErrors } from './support/compose.js';
 import { findAll, parseNginx } from './support/nginx-conf.js';
@@ -129,7 +129,7 @@ describe('the Compose file', () => {
     expect(valkey.volumes).toEqual(['valkey-data:/data']);
     expect(valkey.healthcheck?.test.at(-1)).toContain('valkey-cli ping');
     const server = await startRedis({ settings });
-    const link = createLink({
+    const link = createRedisConnection({
       address: toAddress(server.url),
       clock: systemClock,
       timeoutMs: 2000,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseDockerfile } from '../scripts/dockerfile.js';
-import { loadConfig, settingsSchema, type Config } from '../src/config.js';
+import { loadConfig, settingsSchema, type Config } from '../src/config/config.js';
 import { loadForm, readManifests, toTypeErrors, type Manifest } from './support/kubernetes.js';
 import {
   labels,

@@ -11,7 +11,7 @@ import {
   toSettings,
   toSettingsTable,
 } from '../scripts/write-docs.js';
-import { loadConfig, settingsSchema } from '../src/config.js';
+import { loadConfig, settingsSchema } from '../src/config/config.js';
 import { createMetrics } from '../src/metrics.js';
 
 const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');

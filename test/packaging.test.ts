@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { expand, parseDockerfile, parseIgnore } from '../scripts/dockerfile.js';
-import { loadConfig, settingsSchema } from '../src/config.js';
+import { loadConfig, settingsSchema } from '../src/config/config.js';
 import { interpolate } from './support/compose.js';
 
 const root = new URL('../', import.meta.url);

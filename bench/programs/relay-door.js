@@ -13,14 +13,14 @@ const { createServer } = /** @type {typeof import('../../src/http/server.js')} *
 const { createAccept } = /** @type {typeof import('../../src/ingest/accept.js')} */ (
   await load('../../dist/ingest/accept.js')
 );
-const { loadConfig } = /** @type {typeof import('../../src/config.js')} */ (
-  await load('../../dist/config.js')
+const { loadConfig } = /** @type {typeof import('../../src/config/config.js')} */ (
+  await load('../../dist/config/config.js')
 );
-const { createLogger } = /** @type {typeof import('../../src/logger.js')} */ (
-  await load('../../dist/logger.js')
+const { createLogger } = /** @type {typeof import('../../src/log/logger.js')} */ (
+  await load('../../dist/log/logger.js')
 );
-const { openOutput } = /** @type {typeof import('../../src/output.js')} */ (
-  await load('../../dist/output.js')
+const { openOutput } = /** @type {typeof import('../../src/log/output.js')} */ (
+  await load('../../dist/log/output.js')
 );
 const { createMetrics } = /** @type {typeof import('../../src/metrics.js')} */ (
   await load('../../dist/metrics.js')
@@ -61,7 +61,7 @@ const server = await createServer({
     ...{ deadLetter: notAsked, redrive: notAsked, discard: notAsked },
   },
   readiness: () => ({ ready: true, checks: {} }),
-  refusal: () => null,
+  backpressure: () => null,
   ...{ flush: () => undefined, pauseLane: () => undefined, resumeLane: () => undefined },
   isDraining: () => false,
 });

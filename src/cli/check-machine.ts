@@ -3,7 +3,7 @@ import { access, stat, statfs } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { systemClock } from '../clock.js';
-import type { Config } from '../config.js';
+import type { Config } from '../config/config.js';
 import { Directory } from '../store/journal/directory.js';
 import { bad, ok, warn, type Finding } from './finding.js';
 

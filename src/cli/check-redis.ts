@@ -1,5 +1,5 @@
 import { systemClock } from '../clock.js';
-import type { Config } from '../config.js';
+import type { Config } from '../config/config.js';
 import { toSentinelAuth, type RedisAddress } from '../redis/address.js';
 import { bad, ok, warn, type Finding } from './finding.js';
 
@@ -38,7 +38,7 @@ async function checkServer(
   const { REDIS_TIMEOUT_MS: timeoutMs, REDIS_KEY_PREFIX: prefix } = config;
   const sentinelAuth = toSentinelAuth(config);
   // The client is loaded only where there is a Redis.
-  const { createLink } = await import('../redis/create-link.js');
+  const { createRedisConnection: createLink } = await import('../redis/create-connection.js');
   const { readDurability } = await import('../redis/durability.js');
   const link = createLink({
     ...{ address, sentinelAuth, timeoutMs },

@@ -1,5 +1,10 @@
 import { systemClock } from '../clock.js';
-import { findMisspeltVariables, isPlaceholder, type Config, type Environment } from '../config.js';
+import {
+  findMisspeltVariables,
+  isPlaceholder,
+  type Config,
+  type Environment,
+} from '../config/config.js';
 import { explainMapping } from '../sources/mapping/explain.js';
 import type { Mapping } from '../sources/mapping/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';

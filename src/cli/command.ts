@@ -1,4 +1,4 @@
-import type { Environment } from '../config.js';
+import type { Environment } from '../config/config.js';
 
 export type CommandInput = { readonly args: string[]; readonly env: Environment };
 

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { systemClock } from '../clock.js';
 import { startDemo, type RunningDemo } from '../demo/demo.js';
 import { isBalanced, toText } from '../demo/summary.js';
-import { createLogger } from '../logger.js';
-import type { Output } from '../output.js';
-import { redactMessage } from '../redact.js';
+import { createLogger } from '../log/logger.js';
+import type { Output } from '../log/output.js';
+import { redactMessage } from '../log/redact.js';
 import { readArguments, toWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
@@ -56,7 +56,7 @@ export const command: Command = {
           shoppers,
           onStep: (text) => stdout.write(`  ${text}\n`),
           onProgress: toProgress(stdout, process.stdout.isTTY),
-          onFault: fail,
+          onFatal: fail,
           signal,
         }),
       async work(demo) {

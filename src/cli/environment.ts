@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-import type { Environment } from '../config.js';
+import type { Environment } from '../config/config.js';
 
 const fileName = '.env';
 

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Environment } from '../config.js';
-import { lanes } from '../envelope.js';
+import type { Environment } from '../config/config.js';
+import { lanes } from '../model/lane.js';
 import { createAmountReader, type DecimalSign } from '../import/amounts.js';
 import { toFieldNames, toPath } from '../import/fields.js';
 import type { ImportOptions } from '../import/importer.js';
@@ -9,7 +9,7 @@ import type { Mapping } from '../import/mapping.js';
 import { backfills } from '../import/post.js';
 import { formats } from '../import/rows.js';
 import { createTimeReader } from '../import/times.js';
-import { maxListed } from '../ingest/collect.js';
+import { maxListed } from '../ingest/batch-builder.js';
 import { findNearName } from '../near-name.js';
 import { readArguments, suggest, UsageError } from './arguments.js';
 

@@ -1,5 +1,5 @@
 import { systemClock } from '../clock.js';
-import type { Environment } from '../config.js';
+import type { Environment } from '../config/config.js';
 import { toDryReport } from '../import/dry-report.js';
 import { dryRun } from '../import/dry-run.js';
 import { ImportError } from '../import/import-error.js';

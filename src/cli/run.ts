@@ -1,6 +1,6 @@
-import type { Environment } from '../config.js';
+import type { Environment } from '../config/config.js';
 import { findNearName } from '../near-name.js';
-import { createSecretFilter, redactMessage } from '../redact.js';
+import { createSecretFilter, redactMessage } from '../log/redact.js';
 import { suggest, UsageError } from './arguments.js';
 import type { CommandEntry } from './command.js';
 import { isClosedPipe } from './outputs.js';
@@ -69,7 +69,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
   } catch (error) {
     if (isClosedPipe(error)) return 1;
     const reason = error instanceof Error ? error.message : String(error);
-    const { findSecrets } = await import('../config.js');
+    const { findSecrets } = await import('../config/config.js');
     const secrets = findSecrets(env);
     const withoutSecrets = createSecretFilter(() => secrets);
     process.stderr.write(`klaviyo-relay: ${redactMessage(withoutSecrets(reason))}\n`);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../clock.js';
-import { faultScriptSchema, startSandbox } from '../klaviyo/sandbox/sandbox.js';
-import { redactMessage } from '../redact.js';
+import { faultScriptSchema, startSandbox } from '../sandbox/sandbox.js';
+import { redactMessage } from '../log/redact.js';
 import { readArguments, toWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';

@@ -1,5 +1,5 @@
 import { wait, type Clock } from '../clock.js';
-import { openOutput, type Output } from '../output.js';
+import { openOutput, type Output } from '../log/output.js';
 
 /** Why a service ends: a signal asks it to stop, or it cannot go on. */
 export type End = { readonly signal: NodeJS.Signals } | { readonly error: unknown };

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { startApp } from '../app.js';
+import { startApp } from '../app/app.js';
 import { systemClock } from '../clock.js';
 import {
   ConfigError,
@@ -7,9 +7,9 @@ import {
   loadConfig,
   type Config,
   type Environment,
-} from '../config.js';
-import { createLogger } from '../logger.js';
-import { createSecretFilter, redactMessage } from '../redact.js';
+} from '../config/config.js';
+import { createLogger } from '../log/logger.js';
+import { createSecretFilter, redactMessage } from '../log/redact.js';
 import { toSourceSecrets } from '../sources/list.js';
 import { StuckError } from '../store/journal/commit-error.js';
 import { readArguments } from './arguments.js';
@@ -107,7 +107,7 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
         log,
         version,
         droppedLogLines: () => stdout.dropped(),
-        onFault: fail,
+        onFatal: fail,
         signal,
       });
       isStarted = true;

@@ -1,5 +1,5 @@
 import { systemClock } from '../clock.js';
-import { settingsSchema } from '../config.js';
+import { settingsSchema } from '../config/config.js';
 import { openOffline, type OfflineJournal } from '../store/journal/offline.js';
 import { findNearName } from '../near-name.js';
 import { readArguments, suggest, UsageError } from './arguments.js';

@@ -1,4 +1,4 @@
-import { isJsonObject, stringifyJson } from '../json.js';
+import { isJsonObject, stringifyJson } from '../json/json.js';
 import type { Tried, TriedEntry } from './trial.js';
 
 /** What a person reads of one request. */

@@ -1,15 +1,18 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Clock } from '../clock.js';
-import type { Config } from '../config.js';
-import type { Draft, Fact, Fault, Lane, StoreLane } from '../envelope.js';
+import type { Config } from '../config/config.js';
+import type { Draft } from '../model/envelope.js';
+import type { Fact } from '../model/fact.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane, StoreLane } from '../model/lane.js';
 import { createAccept } from '../ingest/accept.js';
-import type { Append } from '../ingest/append.js';
+import type { Store } from '../model/store.js';
 import { createAcceptFromSource, type FactStore } from '../ingest/accept-from-source.js';
 import { unknownPerson } from '../ingest/draft-source-entry.js';
 import { toFactKey } from '../ingest/people.js';
 import { SourceActivity } from '../ingest/source-activity.js';
 import type { Skipped, SourceEntry, SourcePost, SourceWarning } from '../ingest/source-entry.js';
-import { parseJson, stringifyJson, type JsonObject } from '../json.js';
+import { parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import { RevisionInUse } from '../klaviyo/revision-in-use.js';
 import { toRules } from '../klaviyo/revisions.js';
 import { createMetrics } from '../metrics.js';
@@ -42,7 +45,7 @@ export type TriedEntry = {
   /** Names under which the person is looked up. */
   readonly personKeys: readonly string[];
   readonly reason: string | null;
-  readonly errors: readonly Fault[];
+  readonly errors: readonly Issue[];
 };
 
 /** What one request would become. */
@@ -59,7 +62,7 @@ export type Tried = {
     readonly value: string;
   }[];
   /** Why the request itself would be refused. */
-  readonly errors: readonly Fault[];
+  readonly errors: readonly Issue[];
   /** It would be known as a repeat of an earlier request in the file. */
   readonly repeat: boolean;
 };
@@ -130,7 +133,7 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
       shaped = { entries: [], skipped: post.skipped };
       const accepted = await acceptFromSource(post, { strict: false });
       const described = { ...nothing, source: name, topic: post.topic ?? null };
-      if (accepted.kind !== 'taken') {
+      if (accepted.kind !== 'accepted') {
         const errors =
           accepted.kind === 'invalid'
             ? accepted.rejected.flatMap((each) => each.errors)
@@ -150,7 +153,7 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
     async plain({ lane, body }) {
       memory.begin();
       const taken = await accept.one(lane, stringifyJson(body), {});
-      if (taken.kind === 'refused') throw new Error('memory refuses nothing');
+      if (taken.kind === 'backpressure') throw new Error('memory refuses nothing');
       if (taken.kind === 'invalid') return { ...nothing, source: lane, errors: taken.errors };
       const entry = body as JsonObject;
       return {
@@ -175,10 +178,10 @@ class TrialMemory implements FactStore {
     this.facts = [];
   }
 
-  readonly append: Append = (given) => {
+  readonly append: Store['append'] = (given) => {
     this.drafts = [...this.drafts, ...given];
-    const taken = given.map(() => ({ id: String(++this.#count), duplicate: false }));
-    return Promise.resolve({ ok: true, taken });
+    const envelopes = given.map(() => ({ id: String(++this.#count), duplicate: false }));
+    return Promise.resolve({ ok: true, envelopes });
   };
 
   readonly putFacts: FactStore['putFacts'] = (given) => {
@@ -192,16 +195,16 @@ class TrialMemory implements FactStore {
 }
 
 function toTried(draft: Draft, sourceEntry: SourceEntry | undefined): TriedEntry {
-  const { bury } = draft;
-  const isWaiting = bury?.code === unknownPerson;
+  const { deadLetterReason } = draft;
+  const isWaiting = deadLetterReason?.code === unknownPerson;
   return {
     lane: sourceEntry?.lane ?? draft.lane,
-    outcome: bury === undefined ? 'sent' : isWaiting ? 'waiting' : 'dead_letter',
+    outcome: deadLetterReason === undefined ? 'sent' : isWaiting ? 'waiting' : 'dead_letter',
     entry: sourceEntry?.entry ?? {},
-    klaviyo: bury === undefined ? toJson(draft.payload) : null,
+    klaviyo: deadLetterReason === undefined ? toJson(draft.payload) : null,
     personKeys: sourceEntry?.personKeys ?? [],
-    reason: bury?.code ?? null,
-    errors: bury?.faults ?? [],
+    reason: deadLetterReason?.code ?? null,
+    errors: deadLetterReason?.faults ?? [],
   };
 }
 

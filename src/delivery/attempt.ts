@@ -1,32 +1,36 @@
 import type { Clock } from '../clock.js';
-import type { Envelope, Lane, Outcome, Parcel, Settled, Trigger } from '../envelope.js';
+import type { Envelope, BatchItem } from '../model/envelope.js';
+import type { Lane } from '../model/lane.js';
+import type { Outcome } from '../model/outcome.js';
+import type { SettledEnvelope } from '../model/settlement.js';
+import type { Trigger } from '../model/delivery.js';
 import type { BatcherOptions } from './batcher.js';
-import { toAskedPause } from './asked-pause.js';
-import type { Buffer, Destination } from './destination.js';
-import type { Follower } from './follow.js';
+import { toRequestedPause } from './requested-pause.js';
+import type { DeliveryStore, Destination } from '../model/destination.js';
+import type { ImportJobPoller } from './import-job-poller.js';
 import type { OverAge } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import { toPayloads } from './payloads.js';
-import type { Circumstance, LaneHealth } from './health.js';
+import type { AttemptResult, LaneHealth } from './health.js';
 import { toFailure, type Failure, type Isolation, type Part } from './isolation.js';
-import type { Limiter, Permit } from './limiter.js';
+import type { Limiter, Permit } from '../model/limiter.js';
 import type { Recorder } from './record.js';
-import type { Refusals } from './refusals.js';
+import type { UniformRejections } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
-import { toDelivery, toLater, toPutBack, toSettled, toTakenApart } from './settle.js';
+import { toDelivery, withMinDelay, toReturned, judgeItems, toUnmerged } from './settle.js';
 import { splitBatch } from './split.js';
-import { giveWay } from '../turns.js';
+import { yieldAfterLargeBatch } from '../slices.js';
 
 export type AttemptDeps = {
   readonly lane: Lane;
-  readonly buffer: Pick<Buffer, 'holds' | 'settle'> & BatcherOptions['buffer'];
+  readonly buffer: Pick<DeliveryStore, 'stillOwned' | 'settle'> & BatcherOptions['buffer'];
   readonly destination: Destination;
   readonly limiter: Limiter;
   readonly health: LaneHealth;
   readonly pauses: Pick<LanePauses, 'isStopped'>;
   readonly isolation: Isolation;
-  readonly refusals: Refusals;
-  readonly follower: Follower;
+  readonly refusals: UniformRejections;
+  readonly poller: ImportJobPoller;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
   readonly overAge: OverAge;
@@ -37,7 +41,7 @@ export type AttemptDeps = {
 
 export type Batch = {
   readonly trigger: Trigger;
-  readonly parcels: readonly Parcel[];
+  readonly items: readonly BatchItem[];
   /** For the first request; the parts of a split take their own. */
   readonly permit: Permit;
   /** The failed batch that this is a part of. */
@@ -50,10 +54,10 @@ export type Batch = {
  * are settled at once.
  */
 export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSignal): Promise<void> {
-  const parts: (readonly Parcel[])[] = [batch.parcels];
+  const parts: (readonly BatchItem[])[] = [batch.items];
   let first: Permit | null = batch.permit;
   for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-    const permit: Permit | null = first ?? (await deps.limiter.take(deps.lane, signal));
+    const permit: Permit | null = first ?? (await deps.limiter.acquire(deps.lane, signal));
     // In an outage a part would be larger than a probe.
     const isDown = first === null && deps.health.isDown;
     first = null;
@@ -62,7 +66,7 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
       await putBack([part, ...parts].flat(), deps);
       return;
     }
-    const again = await request({ ...batch, parcels: part, permit }, deps);
+    const again = await sendOnce({ ...batch, items: part, permit }, deps);
     parts.unshift(...again);
     // Halving would go on to the last envelope, and reject each for the same reason.
     if (deps.refusals.isActive && again.length === 0 && parts.length > 0) {
@@ -73,35 +77,35 @@ export async function attempt(batch: Batch, deps: AttemptDeps, signal: AbortSign
 }
 
 /** Makes one request, judges and settles it. Returns the parts that must go again. */
-export async function request(
-  { parcels, trigger, permit, cause }: Batch,
+export async function sendOnce(
+  { items, trigger, permit, cause }: Batch,
   deps: AttemptDeps,
-): Promise<readonly (readonly Parcel[])[]> {
+): Promise<readonly (readonly BatchItem[])[]> {
   const { lane, buffer, clock, policy, recorder } = deps;
-  const envelopes = parcels.flat();
-  const mayGo = buffer.holds && (() => buffer.holds?.(envelopes) !== false);
+  const envelopes = items.flat();
+  const mayGo = buffer.stillOwned && (() => buffer.stillOwned?.(envelopes) !== false);
   // Another relay may have taken it over during the wait for the permit: sent now, it could follow newer ones.
   if (mayGo?.() === false) {
     permit.cancel();
     // If no relay has taken them over, they can be claimed again.
-    await putBack(parcels, deps);
+    await putBack(items, deps);
     return [];
   }
-  await giveWay(envelopes.length);
+  await yieldAfterLargeBatch(envelopes.length);
   const at = clock.now();
-  const sent = await deps.destination.send(lane, toPayloads(parcels, deps.destination), mayGo);
+  const sent = await deps.destination.send(lane, toPayloads(items, deps.destination), mayGo);
   permit.end(sent.feedback);
   const random = deps.random();
   const endedAt = clock.now();
   const { isolation, health } = deps;
-  const blame = diagnose(parcels, sent.outcomes, { health, isolation, ...(cause && { cause }) });
+  const blame = diagnose(items, sent.outcomes, { health, isolation, ...(cause && { cause }) });
   const { outcomes, isHalved } = blame;
   const notedMs = health.note(outcomes, random, blame);
 
-  const { judged, again, method } = isHalved ? halved : splitBatch(parcels, outcomes);
+  const { judged, again, method } = isHalved ? halved : splitBatch(items, outcomes);
   const isWornOut = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
-  const judgedAs = toSettled(judged, { policy, random, now: endedAt, isWornOut });
-  const retried = toRetried(judgedAs, { blame, parcels, notedMs }, deps);
+  const judgedAs = judgeItems(judged, { policy, random, now: endedAt, isWornOut });
+  const retried = toRetried(judgedAs, { blame, items, notedMs }, deps);
   const { settled, pauseMs: refusedMs } = deps.refusals.judge(retried, 'request');
   const pauseMs = Math.max(notedMs, refusedMs);
   if (pauseMs > 0) deps.limiter.pause(lane, pauseMs);
@@ -111,10 +115,10 @@ export async function request(
     trigger,
     at,
     envelopes,
-    pause: toAskedPause(clock, pauseMs),
+    pause: toRequestedPause(clock, pauseMs),
   };
   const delivery = toDelivery(facts, sent, settled);
-  await giveWay(envelopes.length);
+  await yieldAfterLargeBatch(envelopes.length);
   await buffer.settle({ lane, settled, delivery });
   isolation.settled(settled);
   recorder.settled(lane, settled);
@@ -122,18 +126,18 @@ export async function request(
   if (method !== null) recorder.split(lane, method);
   if (blame.failure !== null && isHalved) {
     const passes = cause?.passes ?? health.passes;
-    isolation.add({ parcels, trigger, failure: blame.failure, passes });
+    isolation.add({ items, trigger, failure: blame.failure, passes });
   }
   const ref = delivery.importJob?.id;
   if (ref !== undefined)
-    deps.follower.follow({ lane, ref, delivery, parcels: toFollowed(settled, parcels) });
+    deps.poller.add({ lane, ref, delivery, items: toFollowed(settled, items) });
   return again;
 }
 
 /** The isolation decides later. */
 const halved = { judged: [], again: [], method: 'bisect' } as const;
 
-type Blame = Circumstance & {
+type Blame = AttemptResult & {
   /** As they came; those of a culprit become retryable, because only its content is wrong. */
   readonly outcomes: readonly Outcome[];
   readonly isHalved: boolean;
@@ -147,7 +151,7 @@ type Blame = Circumstance & {
 
 /** Pure: whether the content of a request may be why it failed, and what follows. */
 function diagnose(
-  parcels: readonly Parcel[],
+  items: readonly BatchItem[],
   outcomes: readonly Outcome[],
   { health, isolation, cause }: Pick<AttemptDeps, 'health' | 'isolation'> & Pick<Batch, 'cause'>,
 ): Blame {
@@ -157,12 +161,12 @@ function diagnose(
     const isNone = { isHalved: false, isCulprit: false, isTakenApart: false } as const;
     return { outcomes, failure, haveOthersPassed, ...isNone };
   }
-  const isInCompany = parcels.length > 1 && !health.isDown;
+  const isInCompany = items.length > 1 && !health.isDown;
   const isHalved = isInCompany && (cause !== undefined || isolation.hasRoom);
   const isUndecided = isHalved || (isInCompany && isolation.isBusy);
-  const isSuspect = parcels.length === 1 && parcels.flat().every(hasFailedAlone);
-  const isOnly = haveOthersPassed && parcels.length === 1;
-  const isMerged = parcels.flat().length > 1;
+  const isSuspect = items.length === 1 && items.flat().every(hasFailedAlone);
+  const isOnly = haveOthersPassed && items.length === 1;
+  const isMerged = items.flat().length > 1;
   const isCulprit = isSuspect || (isOnly && !isMerged);
   const { reason } = failure;
   const retried: Outcome = { kind: 'retryable', reason };
@@ -180,31 +184,37 @@ function diagnose(
 
 /** When what the request could not decide goes again, and in which company. */
 function toRetried(
-  settled: readonly Settled[],
-  facts: { readonly blame: Blame; readonly parcels: readonly Parcel[]; readonly notedMs: number },
+  settled: readonly SettledEnvelope[],
+  facts: { readonly blame: Blame; readonly items: readonly BatchItem[]; readonly notedMs: number },
   deps: AttemptDeps,
-): readonly Settled[] {
-  const { blame, parcels, notedMs } = facts;
-  if (blame.isTakenApart) return toTakenApart(parcels, blame.failure.reason);
-  if (!blame.isCulprit) return toLater(settled, () => minRetryMs(notedMs, deps));
-  return toLater(settled, ({ id }, afterMs) => deps.isolation.suspectDelayMs(id, afterMs), true);
+): readonly SettledEnvelope[] {
+  const { blame, items, notedMs } = facts;
+  if (blame.isTakenApart) return toUnmerged(items, blame.failure.reason);
+  if (!blame.isCulprit) return withMinDelay(settled, () => minRetryMs(notedMs, deps));
+  return withMinDelay(
+    settled,
+    ({ id }, afterMs) => deps.isolation.suspectDelayMs(id, afterMs),
+    true,
+  );
 }
 
 const hasFailedAlone = ({ alone, attempts }: Envelope): boolean => alone === true && attempts > 0;
 
 /** After a failed probe, other envelopes are the next probe, if any wait. */
 function minRetryMs(pauseMs: number, { lane, health, buffer }: AttemptDeps): number {
-  return health.isDown && pauseMs > 0 && buffer.waiting(lane).count > 0 ? 2 * pauseMs : 0;
+  return health.isDown && pauseMs > 0 && buffer.claimable(lane).count > 0 ? 2 * pauseMs : 0;
 }
 
-async function putBack(parcels: readonly Parcel[], { lane, buffer }: AttemptDeps): Promise<void> {
-  await buffer.settle({ lane, settled: toPutBack(parcels) });
+async function putBack(items: readonly BatchItem[], { lane, buffer }: AttemptDeps): Promise<void> {
+  await buffer.settle({ lane, settled: toReturned(items) });
 }
 
-/** The parcels whose verdict waits for the import job. */
-function toFollowed(settled: readonly Settled[], parcels: readonly Parcel[]): readonly Parcel[] {
+/** The items whose verdict waits for the import job. */
+function toFollowed(
+  settled: readonly SettledEnvelope[],
+  items: readonly BatchItem[],
+): readonly BatchItem[] {
   const followed = new Set<Envelope>();
-  for (const { envelope, verdict } of settled)
-    if (verdict.kind === 'follow') followed.add(envelope);
-  return parcels.filter(([oldest]) => followed.has(oldest));
+  for (const { envelope, verdict } of settled) if (verdict.kind === 'poll') followed.add(envelope);
+  return items.filter(([oldest]) => followed.has(oldest));
 }

@@ -1,6 +1,8 @@
 import type { Clock } from '../clock.js';
-import type { Lane, StoreLane, Trigger, Waiting } from '../envelope.js';
-import { Bell } from './bell.js';
+import type { Lane, StoreLane } from '../model/lane.js';
+import type { Trigger } from '../model/delivery.js';
+import type { ClaimableState } from '../model/envelope.js';
+import { Signal } from './signal.js';
 
 /** What closes a batch. */
 export type BatchBounds = {
@@ -27,24 +29,24 @@ export type BatcherOptions = {
   readonly bounds: BatchBounds;
   readonly clock: Clock;
   readonly buffer: {
-    waiting(lane: Lane): Waiting;
+    claimable(lane: Lane): ClaimableState;
     /** Called for each queue of the store. */
-    onWaiting(listener: (lane: StoreLane) => void): () => void;
+    onClaimable(listener: (lane: StoreLane) => void): () => void;
   };
 };
 
 export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): Batcher {
-  const bell = new Bell();
+  const bell = new Signal();
   let draining = false;
   let flushing = false;
   /** While a timer runs for what waits already, only a full batch is worth waking for. */
   let armed = false;
 
   const trigger = (): Trigger | null =>
-    toTrigger(buffer.waiting(lane), bounds, draining || flushing);
+    toTrigger(buffer.claimable(lane), bounds, draining || flushing);
 
-  const stopListening = buffer.onWaiting((changed) => {
-    if (changed === lane && (!armed || trigger() !== null)) bell.ring();
+  const stopListening = buffer.onClaimable((changed) => {
+    if (changed === lane && (!armed || trigger() !== null)) bell.notify();
   });
 
   return {
@@ -57,7 +59,7 @@ export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): 
           if (reason === 'drain') flushing = false;
           return reason;
         }
-        const { oldestAgeMs, nextDueMs } = buffer.waiting(lane);
+        const { oldestAgeMs, nextDueMs } = buffer.claimable(lane);
         if (oldestAgeMs === null) flushing = false;
         const leavesInMs = oldestAgeMs === null ? nextDueMs : bounds.maxAgeMs - oldestAgeMs;
         armed = oldestAgeMs !== null;
@@ -67,18 +69,22 @@ export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): 
     },
     flush() {
       flushing = true;
-      bell.ring();
+      bell.notify();
     },
     drain() {
       draining = true;
-      bell.ring();
+      bell.notify();
     },
     close: stopListening,
   };
 }
 
 /** Pure: why a batch should leave now, or null. */
-export function toTrigger(waiting: Waiting, bounds: BatchBounds, atOnce: boolean): Trigger | null {
+export function toTrigger(
+  waiting: ClaimableState,
+  bounds: BatchBounds,
+  atOnce: boolean,
+): Trigger | null {
   if (waiting.count === 0) return null;
   if (waiting.count >= bounds.maxCount) return 'size';
   if (waiting.bytes >= bounds.maxBytes) return 'bytes';

@@ -1,17 +1,17 @@
 import { attempt, type AttemptDeps } from './attempt.js';
 import type { Batcher } from './batcher.js';
-import type { Buffer } from './destination.js';
-import type { HeldBack } from './held-back.js';
+import type { DeliveryStore } from '../model/destination.js';
+import type { UniformlyRejected } from './held-back.js';
 import type { LanePauses } from './pauses.js';
-import { giveWay } from '../turns.js';
+import { yieldAfterLargeBatch } from '../slices.js';
 
 export type DeliverDeps = AttemptDeps & {
   readonly pauses: LanePauses;
-  readonly buffer: Buffer;
+  readonly buffer: DeliveryStore;
   readonly batcher: Batcher;
-  readonly heldBack: HeldBack;
+  readonly heldBack: UniformlyRejected;
   /** Our own fault, such as a store that fails: the process ends with the reason. */
-  readonly onFault: (error: unknown) => void;
+  readonly onFatal: (error: unknown) => void;
 };
 
 /** When to stop: `claiming` ends the loop, `splitting` also what a split would still send. */
@@ -34,7 +34,7 @@ export async function deliver(
     // One request decides whether it is an outage; more would only be more of the same.
     while (isolation.isBusy && health.isInDoubt && !claiming.aborted)
       await isolation.changed(claiming);
-    const permit = await limiter.take(lane, claiming);
+    const permit = await limiter.acquire(lane, claiming);
     if (permit === null) break;
     // It may have been stopped while the batch was filling or the permit was waited for.
     if (pauses.isStopped) {
@@ -43,16 +43,16 @@ export async function deliver(
       continue;
     }
     const trigger = batcher.trigger() ?? due;
-    const parcels = await heldBack.keep(await buffer.claim(lane, health.bounds()));
-    if (parcels.length === 0) {
+    const items = await heldBack.keep(await buffer.claim(lane, health.bounds()));
+    if (items.length === 0) {
       permit.cancel();
       continue;
     }
-    const sending = attempt({ trigger, parcels, permit }, deps, splitting)
-      .catch(deps.onFault)
+    const sending = attempt({ trigger, items, permit }, deps, splitting)
+      .catch(deps.onFatal)
       .finally(() => inFlight.delete(sending));
     inFlight.add(sending);
-    await giveWay(parcels.length);
+    await yieldAfterLargeBatch(items.length);
   }
   await Promise.all(inFlight);
   await isolation.idle();

@@ -1,24 +1,25 @@
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
-import { lanes, type Lane, type Reason } from '../envelope.js';
+import { lanes, type Lane } from '../model/lane.js';
+import type { Reason } from '../model/outcome.js';
 import type { Metrics } from '../metrics.js';
 import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
 import { deliver } from './deliver.js';
-import type { Buffer, DeliveryLogger, Destination } from './destination.js';
-import { attempt, request } from './attempt.js';
-import { createFollower, type OpenJobs } from './follow.js';
+import type { DeliveryStore, DeliveryLogger, Destination } from '../model/destination.js';
+import { attempt, sendOnce } from './attempt.js';
+import { ImportJobPoller, type OpenImportJobs } from './import-job-poller.js';
 import { LaneHealth } from './health.js';
-import { HeldBack } from './held-back.js';
+import { UniformlyRejected } from './held-back.js';
 import { Isolation } from './isolation.js';
-import type { Limiter } from './limiter.js';
+import type { Limiter } from '../model/limiter.js';
 import { OverAge } from './over-age.js';
 import { LanePauses, type Pause } from './pauses.js';
 import { createRecorder } from './record.js';
-import { Refusals } from './refusals.js';
+import { UniformRejections } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
 
 export type EngineDeps = {
-  readonly buffer: Buffer & BatcherOptions['buffer'];
+  readonly buffer: DeliveryStore & BatcherOptions['buffer'];
   readonly destination: Destination;
   readonly limiter: Limiter;
   readonly bounds: Readonly<Record<Lane, BatchBounds>>;
@@ -29,7 +30,7 @@ export type EngineDeps = {
   readonly random: () => number;
   readonly metrics: Metrics;
   readonly log: DeliveryLogger;
-  readonly onFault: (error: unknown) => void;
+  readonly onFatal: (error: unknown) => void;
 };
 
 /** The delivery half: one isolated loop per lane over a shared limiter. */
@@ -54,7 +55,7 @@ export type Engine = {
   /** Envelopes that Klaviyo has taken and whose import job has not ended. */
   importing(): number;
   /** The import jobs that have not ended. */
-  openJobs(): OpenJobs;
+  openJobs(): OpenImportJobs;
 };
 
 export function createEngine(deps: EngineDeps): Engine {
@@ -66,29 +67,29 @@ export function createEngine(deps: EngineDeps): Engine {
   const recorder = createRecorder(deps);
   const newDeliveryId = createDeliveryIds(deps);
   const overAge = new OverAge({ clock, maxAgeMs: deps.policy.maxAgeMs });
-  const follower = createFollower({
+  const poller = new ImportJobPoller({
     ...deps,
     overAge,
     recorder,
     signal: stopping.signal,
-    refusals: (lane): Refusals => byLane[lane].refusals,
+    refusals: (lane): UniformRejections => byLane[lane].refusals,
   });
   const ofLane = (lane: Lane) => {
     const bounds = deps.bounds[lane];
     const batcher = createBatcher({ lane, bounds, clock, buffer });
     const pauses = new LanePauses({ lane, clock, log: deps.log });
     const health = new LaneHealth({ ...deps, bounds, pauses });
-    const refusals = new Refusals({ lane, clock, pauses, onEnd: () => heldBack.wake() });
+    const refusals = new UniformRejections({ lane, clock, pauses, onEnd: () => heldBack.wake() });
     const isolation: Isolation = new Isolation({
       ...{ ...deps, lane, overAge, health, pauses, signal: stopping.signal },
-      maxParcels: 2 * deps.concurrency * bounds.maxCount,
-      send: (part) => request(part, laneDeps),
+      maxItems: 2 * deps.concurrency * bounds.maxCount,
+      send: (part) => sendOnce(part, laneDeps),
       onSettled: (settled) => recorder.settled(lane, settled),
     });
-    const heldBack: HeldBack = new HeldBack({
+    const heldBack: UniformlyRejected = new UniformlyRejected({
       ...{ ...deps, lane, health, pauses, refusals, signal: stopping.signal },
-      send: (parcels, permit) =>
-        attempt({ trigger: 'time', parcels, permit }, laneDeps, stopping.signal),
+      send: (items, permit) =>
+        attempt({ trigger: 'time', items, permit }, laneDeps, stopping.signal),
     });
     const laneDeps = {
       ...deps,
@@ -99,7 +100,7 @@ export function createEngine(deps: EngineDeps): Engine {
       isolation,
       refusals,
       heldBack,
-      follower,
+      poller,
       overAge,
       recorder,
       newDeliveryId,
@@ -113,13 +114,13 @@ export function createEngine(deps: EngineDeps): Engine {
   return {
     async start() {
       const followAll = async (): Promise<void> => {
-        for (const unfinished of await buffer.unfinishedImports()) follower.follow(unfinished);
+        for (const unfinished of await buffer.unfinishedImportJobs()) poller.add(unfinished);
       };
       await followAll();
-      buffer.onUnfinished?.(() => {
-        if (!stopping.signal.aborted) followAll().catch(deps.onFault);
+      buffer.onUnfinishedImportJobs?.(() => {
+        if (!stopping.signal.aborted) followAll().catch(deps.onFatal);
       });
-      loops = Promise.all(lanes.map((lane) => deliver(byLane[lane], signals).catch(deps.onFault)));
+      loops = Promise.all(lanes.map((lane) => deliver(byLane[lane], signals).catch(deps.onFatal)));
     },
     flush: (lane) =>
       lanes
@@ -130,10 +131,10 @@ export function createEngine(deps: EngineDeps): Engine {
       claiming.abort();
       stopping.abort();
       await loops;
-      await follower.idle();
+      await poller.idle();
       lanes.forEach((lane) => byLane[lane].batcher.close());
     },
-    followed: () => follower.idle(),
+    followed: () => poller.idle(),
     pauses: () => ({
       events: byLane.events.pauses.list(),
       profiles: byLane.profiles.pauses.list(),
@@ -142,7 +143,7 @@ export function createEngine(deps: EngineDeps): Engine {
     resume(lane) {
       const { pauses, refusals } = byLane[lane];
       pauses.end('by_hand');
-      refusals.override(buffer.waiting(lane).count);
+      refusals.override(buffer.claimable(lane).count);
     },
     noteFull: (reason) =>
       lanes.forEach((lane) => {
@@ -150,8 +151,8 @@ export function createEngine(deps: EngineDeps): Engine {
         if (reason === null) pauses.end('dead_letters_full');
         else pauses.begin('dead_letters_full', reason);
       }),
-    importing: () => follower.waiting(),
-    openJobs: () => follower.open(),
+    importing: () => poller.countEnvelopes(),
+    openJobs: () => poller.openJobs(),
   };
 }
 

@@ -1,4 +1,5 @@
-import type { ClaimBounds, Outcome } from '../envelope.js';
+import type { ClaimBounds } from '../model/envelope.js';
+import type { Outcome } from '../model/outcome.js';
 import type { LanePauses } from './pauses.js';
 import { backoffMs, type RetryPolicy } from './retry.js';
 
@@ -23,7 +24,7 @@ export type HealthOptions = {
 };
 
 /** What is known of a request beside its outcomes. */
-export type Circumstance = {
+export type AttemptResult = {
   /** It may have failed for one of its records, and what is being halved shows whether Klaviyo is down. */
   readonly isUndecided?: boolean;
   /** One envelope that failed by itself before while others passed: that it fails says nothing about the lane. */
@@ -72,7 +73,7 @@ export class LaneHealth {
   note(
     outcomes: readonly Outcome[],
     random: number,
-    { isUndecided = false, isSuspect = false, haveOthersPassed = false }: Circumstance = {},
+    { isUndecided = false, isSuspect = false, haveOthersPassed = false }: AttemptResult = {},
   ): number {
     const telling = outcomes.find(({ kind }) => kind !== 'retryable') ?? outcomes[0];
     switch (telling?.kind) {

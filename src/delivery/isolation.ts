@@ -1,14 +1,18 @@
 import type { Clock } from '../clock.js';
-import type { Envelope, Lane, Outcome, Parcel, Settled, Trigger } from '../envelope.js';
-import { Bell } from './bell.js';
-import type { Buffer } from './destination.js';
+import type { Envelope, BatchItem } from '../model/envelope.js';
+import type { Lane } from '../model/lane.js';
+import type { Outcome } from '../model/outcome.js';
+import type { SettledEnvelope } from '../model/settlement.js';
+import type { Trigger } from '../model/delivery.js';
+import { Signal } from './signal.js';
+import type { DeliveryStore } from '../model/destination.js';
 import type { LaneHealth } from './health.js';
-import type { Limiter, Permit } from './limiter.js';
+import type { Limiter, Permit } from '../model/limiter.js';
 import type { OverAge } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import type { RetryPolicy } from './retry.js';
-import { toPutBack, toSettled } from './settle.js';
-import { giveWay } from '../turns.js';
+import { toReturned, judgeItems } from './settle.js';
+import { yieldAfterLargeBatch } from '../slices.js';
 
 /**
  * One record can make a request fail without being named: Klaviyo answers 500, a firewall answers with
@@ -26,10 +30,10 @@ import { giveWay } from '../turns.js';
 export class Isolation {
   readonly #deps: IsolationDeps;
   readonly #queue: Part[] = [];
-  readonly #bell = new Bell();
+  readonly #bell = new Signal();
   /** Envelopes that fail by themselves while others pass. */
   readonly #suspects = new Set<string>();
-  #parcels = 0;
+  #items = 0;
   #running: Promise<void> | null = null;
 
   constructor(deps: IsolationDeps) {
@@ -42,18 +46,18 @@ export class Isolation {
 
   /** False when the queue is so long that another batch would only wait. */
   get hasRoom(): boolean {
-    return this.#parcels < this.#deps.maxParcels;
+    return this.#items < this.#deps.maxItems;
   }
 
   /** Halves a failed batch, and returns at once. */
   add(failed: Part): void {
-    this.#parcels += failed.parcels.length;
-    this.#queue.push(...halves(failed.parcels).map((parcels) => ({ ...failed, parcels })));
+    this.#items += failed.items.length;
+    this.#queue.push(...halves(failed.items).map((items) => ({ ...failed, items })));
     this.#running ??= this.#run()
-      .catch(this.#deps.onFault)
+      .catch(this.#deps.onFatal)
       .finally(() => {
         this.#running = null;
-        this.#bell.ring();
+        this.#bell.notify();
       });
   }
 
@@ -72,7 +76,7 @@ export class Isolation {
     return Math.max(backoffMs, this.#suspects.size * suspectSpacingMs);
   }
 
-  settled(settled: readonly Settled[]): void {
+  settled(settled: readonly SettledEnvelope[]): void {
     if (this.#suspects.size === 0) return;
     for (const { envelope, verdict } of settled) {
       if (verdict.kind !== 'retry') this.#suspects.delete(envelope.id);
@@ -83,40 +87,38 @@ export class Isolation {
     const { lane, limiter, health, pauses, signal, random, send } = this.#deps;
     for (let part = this.#queue.shift(); part !== undefined; part = this.#queue.shift()) {
       const mayGo = (): boolean => !health.isDown && !pauses.isStopped;
-      const permit = mayGo() ? await limiter.take(lane, signal) : null;
+      const permit = mayGo() ? await limiter.acquire(lane, signal) : null;
       if (permit === null || !mayGo()) {
         permit?.cancel();
         await this.#giveBack([part, ...this.#queue.splice(0)]);
         // More may have failed meanwhile.
         continue;
       }
-      const [parcels, left] = health.isInDoubt
-        ? takeOne(part.parcels, random())
-        : [part.parcels, []];
-      if (left.length > 0) this.#queue.unshift({ ...part, parcels: left });
-      this.#parcels -= parcels.length;
-      const again = await send({ ...part, parcels, permit, cause: part });
-      this.#parcels += again.flat().length;
-      this.#queue.unshift(...again.map((rest) => ({ ...part, parcels: rest })));
-      this.#bell.ring();
+      const [items, left] = health.isInDoubt ? takeOne(part.items, random()) : [part.items, []];
+      if (left.length > 0) this.#queue.unshift({ ...part, items: left });
+      this.#items -= items.length;
+      const again = await send({ ...part, items, permit, cause: part });
+      this.#items += again.flat().length;
+      this.#queue.unshift(...again.map((rest) => ({ ...part, items: rest })));
+      this.#bell.notify();
     }
   }
 
   /** In an outage the parts get an attempt and a backoff; after any other stop they go back as they were. */
   async #giveBack(parts: readonly Part[]): Promise<void> {
     const { lane, buffer, clock, policy, random, pauses, overAge } = this.#deps;
-    this.#parcels = 0;
+    this.#items = 0;
     const isWornOut = (envelope: Envelope): boolean => overAge.noteFailure(envelope);
     const circumstances = { policy, random: random(), now: clock.now(), isWornOut };
     const isOutage = pauses.has('outage') && !pauses.isStopped;
-    for (const { parcels, failure } of parts) {
-      await giveWay(parcels.length);
+    for (const { items, failure } of parts) {
+      await yieldAfterLargeBatch(items.length);
       const settled = isOutage
-        ? toSettled(
-            parcels.map((parcel) => ({ parcel, outcome: failure })),
+        ? judgeItems(
+            items.map((item) => ({ item, outcome: failure })),
             circumstances,
           )
-        : toPutBack(parcels);
+        : toReturned(items);
       await buffer.settle({ lane, settled });
       this.#deps.onSettled(settled);
     }
@@ -125,7 +127,7 @@ export class Isolation {
 
 export type IsolationDeps = {
   readonly lane: Lane;
-  readonly buffer: Pick<Buffer, 'settle'>;
+  readonly buffer: Pick<DeliveryStore, 'settle'>;
   readonly limiter: Limiter;
   readonly health: LaneHealth;
   readonly pauses: LanePauses;
@@ -134,18 +136,18 @@ export type IsolationDeps = {
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
-  readonly maxParcels: number;
+  readonly maxItems: number;
   /** Makes one request; returns the parts of it that must go again. */
-  readonly send: (request: PartRequest) => Promise<readonly (readonly Parcel[])[]>;
-  readonly onSettled: (settled: readonly Settled[]) => void;
-  readonly onFault: (error: unknown) => void;
+  readonly send: (request: PartRequest) => Promise<readonly (readonly BatchItem[])[]>;
+  readonly onSettled: (settled: readonly SettledEnvelope[]) => void;
+  readonly onFatal: (error: unknown) => void;
 };
 
 /** The failure that all envelopes of a request share. */
 export type Failure = Extract<Outcome, { kind: 'retryable' | 'blocked' }>;
 
 export type Part = {
-  readonly parcels: readonly Parcel[];
+  readonly items: readonly BatchItem[];
   readonly trigger: Trigger;
   readonly failure: Failure;
   /** How many requests of the lane had passed when the batch failed. */
@@ -172,17 +174,17 @@ export function toFailure(outcomes: readonly Outcome[]): Failure | null {
 const mayBeContent = (outcome: Outcome): outcome is Failure =>
   (outcome.kind === 'retryable' || outcome.kind === 'blocked') && outcome.mayBeContent === true;
 
-/** Each half takes every second parcel, because bad records are often neighbours. */
-function halves(parcels: readonly Parcel[]): readonly (readonly Parcel[])[] {
-  const even = parcels.filter((_parcel, index) => index % 2 === 0);
-  const odd = parcels.filter((_parcel, index) => index % 2 === 1);
+/** Each half takes every second item, because bad records are often neighbours. */
+function halves(items: readonly BatchItem[]): readonly (readonly BatchItem[])[] {
+  const even = items.filter((_parcel, index) => index % 2 === 0);
+  const odd = items.filter((_parcel, index) => index % 2 === 1);
   return [even, odd].filter((half) => half.length > 0);
 }
 
 function takeOne(
-  parcels: readonly Parcel[],
+  items: readonly BatchItem[],
   random: number,
-): readonly [readonly Parcel[], readonly Parcel[]] {
-  const at = Math.floor(random * parcels.length);
-  return [parcels.slice(at, at + 1), parcels.filter((_parcel, index) => index !== at)];
+): readonly [readonly BatchItem[], readonly BatchItem[]] {
+  const at = Math.floor(random * items.length);
+  return [items.slice(at, at + 1), items.filter((_parcel, index) => index !== at)];
 }

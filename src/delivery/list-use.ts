@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { ListedImports } from '../envelope.js';
+import type { ListedImportJobs } from '../model/send-result.js';
 
 /** Between two readings of the list, for each request that the first one took: however many jobs are begun. */
 const gapMs = 1000;
@@ -7,7 +7,7 @@ const gapMs = 1000;
 const restMs = { first: 30_000, longest: 600_000 };
 
 /** Decides when the list of open import jobs is read instead of looking at each job. */
-export class ListUse {
+export class ListPollPolicy {
   readonly #clock: Clock;
   /** Monotonic ms. */
   #nextAt = 0;
@@ -29,7 +29,7 @@ export class ListUse {
   }
 
   /** Rests after an answer that was no list, and after one that took more requests than the looks it saved. */
-  note({ open, end, requests }: ListedImports): void {
+  note({ open, end, requests }: ListedImportJobs): void {
     const now = this.#clock.monotonic();
     this.#nextAt = now + requests * gapMs;
     if (end === 'complete' || (end === 'partial' && open.length > requests)) {

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Envelope } from '../envelope.js';
+import type { Envelope } from '../model/envelope.js';
 
 /** An envelope that is too old by the wall clock is given up after so many failures of its own, */
 const minFailures = 5;

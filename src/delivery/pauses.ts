@@ -1,8 +1,9 @@
 import type { Clock } from '../clock.js';
-import type { Lane, Reason } from '../envelope.js';
-import { redactText } from '../redact.js';
-import { Bell } from './bell.js';
-import type { DeliveryLogger } from './destination.js';
+import type { Lane } from '../model/lane.js';
+import type { Reason } from '../model/outcome.js';
+import { redactText } from '../log/redact.js';
+import { Signal } from './signal.js';
+import type { DeliveryLogger } from '../model/destination.js';
 
 /**
  * Why a lane does not send as usual.
@@ -40,7 +41,7 @@ export type LanePausesOptions = {
 export class LanePauses {
   readonly #options: LanePausesOptions;
   readonly #pauses = new Map<PauseKind, Pause>();
-  readonly #bell = new Bell();
+  readonly #bell = new Signal();
   /** Monotonic ms since when there is any pause. */
   #pausedAt = 0;
 
@@ -99,7 +100,7 @@ export class LanePauses {
     const { lane, clock, log } = this.#options;
     const ended = kinds.filter((kind) => this.#pauses.delete(kind));
     if (ended.length === 0) return;
-    this.#bell.ring();
+    this.#bell.notify();
     const forMs = clock.monotonic() - this.#pausedAt;
     const fields = { lane, pause: ended.join(','), forMs: Math.round(forMs) };
     const left = this.list().map(({ kind }) => toWords(kind));

@@ -1,14 +1,12 @@
-import type { Parcel } from '../envelope.js';
-import type { Destination } from './destination.js';
+import type { BatchItem } from '../model/envelope.js';
+import type { Destination } from '../model/destination.js';
 
-/** One payload a parcel: an envelope's own bytes, or a profile's merged ones. */
+/** One payload a item: an envelope's own bytes, or a profile's merged ones. */
 export function toPayloads(
-  parcels: readonly Parcel[],
+  items: readonly BatchItem[],
   destination: Pick<Destination, 'merge'>,
 ): readonly Uint8Array[] {
-  return parcels.map((parcel) =>
-    parcel.length === 1
-      ? parcel[0].payload
-      : destination.merge(parcel.map(({ payload }) => payload)),
+  return items.map((item) =>
+    item.length === 1 ? item[0].payload : destination.merge(item.map(({ payload }) => payload)),
   );
 }

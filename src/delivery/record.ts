@@ -1,15 +1,18 @@
 import type { Clock } from '../clock.js';
-import type { Delivery, Lane, Settled, SplitMethod } from '../envelope.js';
+import type { Delivery } from '../model/delivery.js';
+import type { Lane } from '../model/lane.js';
+import type { SettledEnvelope } from '../model/settlement.js';
+import type { SplitMethod } from '../model/outcome.js';
 import type { Metrics } from '../metrics.js';
-import { redactText } from '../redact.js';
-import type { DeliveryLogger } from './destination.js';
+import { redactText } from '../log/redact.js';
+import type { DeliveryLogger } from '../model/destination.js';
 import { countVerdicts } from './settle.js';
 
 export type Recorder = {
   /** One log line and the counters of one request. */
   request(delivery: Delivery): void;
   /** The counters of what was settled, by a request or by the end of an import job. */
-  settled(lane: Lane, settled: readonly Settled[]): void;
+  settled(lane: Lane, settled: readonly SettledEnvelope[]): void;
   split(lane: Lane, method: SplitMethod): void;
   importEnded(delivery: Delivery): void;
 };
@@ -35,15 +38,18 @@ export function createRecorder(deps: {
       log[isFine ? 'info' : 'warn'](toLogFields(delivery), `delivery ${delivery.result}`);
     },
     settled(lane, settled) {
-      const { delivered, merged, bury } = countVerdicts(settled);
+      const { delivered, merged, 'dead-letter': deadLettered } = countVerdicts(settled);
       metrics.settled.inc({ lane, outcome: 'delivered' }, delivered);
       metrics.settled.inc({ lane, outcome: 'merged' }, merged);
-      metrics.settled.inc({ lane, outcome: 'dead_lettered' }, bury);
-      const given = settled.find(({ verdict }) => verdict.kind === 'bury')?.verdict;
-      if (given?.kind === 'bury') {
+      metrics.settled.inc({ lane, outcome: 'dead_lettered' }, deadLettered);
+      const given = settled.find(({ verdict }) => verdict.kind === 'dead-letter')?.verdict;
+      if (given?.kind === 'dead-letter') {
         const { code, detail } = given.reason;
-        const count = bury === 1 ? 'an envelope' : `${bury} envelopes`;
-        log.warn({ lane, count: bury, reason: code }, `gave up on ${count}: ${redactText(detail)}`);
+        const count = deadLettered === 1 ? 'an envelope' : `${deadLettered} envelopes`;
+        log.warn(
+          { lane, count: deadLettered, reason: code },
+          `gave up on ${count}: ${redactText(detail)}`,
+        );
       }
       const now = clock.now();
       const latency = metrics.deliveryLatency.labels({ lane });

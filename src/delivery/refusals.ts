@@ -1,6 +1,9 @@
 import type { Clock } from '../clock.js';
-import type { Lane, Parcel, Reason, Settled } from '../envelope.js';
-import { redactText } from '../redact.js';
+import type { Lane } from '../model/lane.js';
+import type { BatchItem } from '../model/envelope.js';
+import type { Reason } from '../model/outcome.js';
+import type { SettledEnvelope } from '../model/settlement.js';
+import { redactText } from '../log/redact.js';
 import type { LanePauses } from './pauses.js';
 
 /**
@@ -18,8 +21,8 @@ import type { LanePauses } from './pauses.js';
  *
  * The count is in memory: after a restart it begins anew.
  */
-export class Refusals {
-  readonly #options: RefusalsOptions;
+export class UniformRejections {
+  readonly #options: UniformRejectionsOptions;
   /** Rejections by reason, since something passed. */
   readonly #counts = new Map<string, number>();
   /** Ids of the envelopes that were rejected and may still be delivered. */
@@ -32,7 +35,7 @@ export class Refusals {
   #source: Source = 'request';
   #reason: Reason = { code: 'refusal', detail: '' };
 
-  constructor(options: RefusalsOptions) {
+  constructor(options: UniformRejectionsOptions) {
     this.#options = options;
   }
 
@@ -45,15 +48,13 @@ export class Refusals {
     return this.#reason;
   }
 
-  holds(id: string): boolean {
+  isHeld(id: string): boolean {
     return this.#held.has(id);
   }
 
   /** Returns the verdicts to settle; rejections that are not believed become retries. */
-  judge(settled: readonly Settled[], source: Source): Judgement {
-    const passed = settled.some(
-      ({ verdict }) => verdict.kind === 'ack' || verdict.kind === 'follow',
-    );
+  judge(settled: readonly SettledEnvelope[], source: Source): Judgement {
+    const passed = settled.some(({ verdict }) => verdict.kind === 'ack' || verdict.kind === 'poll');
     if (passed) this.#pass(source);
     // Klaviyo takes what it rejected before, so that no rejection is accepted in advance.
     if (
@@ -70,15 +71,15 @@ export class Refusals {
       return { settled: this.#forget(settled), pauseMs: 0 };
     }
     const verdict = rejected[keys.indexOf(doubted)]?.verdict;
-    if (verdict?.kind === 'bury') this.#begin(verdict.reason, source);
+    if (verdict?.kind === 'dead-letter') this.#begin(verdict.reason, source);
     return { settled: this.#hold(settled), pauseMs: this.#pauseMs() };
   }
 
   /** Holds parts of a batch of which others were rejected, where Klaviyo does not name the bad ones. */
-  holdAll(parcels: readonly Parcel[]): readonly Settled[] {
+  holdAll(items: readonly BatchItem[]): readonly SettledEnvelope[] {
     const reason = this.#reason;
     return this.#hold(
-      parcels.flat().map((envelope) => ({ envelope, verdict: { kind: 'bury', reason } })),
+      items.flat().map((envelope) => ({ envelope, verdict: { kind: 'dead-letter', reason } })),
     );
   }
 
@@ -98,10 +99,10 @@ export class Refusals {
     this.#probedAt = this.#now;
   }
 
-  #hold(settled: readonly Settled[]): readonly Settled[] {
+  #hold(settled: readonly SettledEnvelope[]): readonly SettledEnvelope[] {
     for (const { envelope, verdict } of settled)
       if (isRejection(verdict)) this.#held.add(envelope.id);
-    const judged = settled.map(({ envelope, verdict }): Settled => {
+    const judged = settled.map(({ envelope, verdict }): SettledEnvelope => {
       if (!isRejection(verdict)) return { envelope, verdict };
       const { reason } = verdict;
       return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
@@ -109,7 +110,7 @@ export class Refusals {
     return this.#forget(judged);
   }
 
-  #forget(settled: readonly Settled[]): readonly Settled[] {
+  #forget(settled: readonly SettledEnvelope[]): readonly SettledEnvelope[] {
     for (const { envelope, verdict } of settled)
       if (verdict.kind !== 'retry') this.#held.delete(envelope.id);
     return settled;
@@ -174,12 +175,12 @@ export class Refusals {
 export type Source = 'request' | 'job';
 
 export type Judgement = {
-  readonly settled: readonly Settled[];
+  readonly settled: readonly SettledEnvelope[];
   /** For how long the lane sends nothing. */
   readonly pauseMs: number;
 };
 
-export type RefusalsOptions = {
+export type UniformRejectionsOptions = {
   readonly lane: Lane;
   readonly clock: Clock;
   readonly pauses: LanePauses;
@@ -194,13 +195,14 @@ const clamp = (value: number, least: number, most: number): number =>
 
 /** What the relay gave up by itself was not rejected. */
 const isRejection = (
-  verdict: Settled['verdict'],
-): verdict is Extract<Settled['verdict'], { kind: 'bury' }> =>
-  verdict.kind === 'bury' && !['attempts_exhausted', 'too_old'].includes(verdict.reason.code);
+  verdict: SettledEnvelope['verdict'],
+): verdict is Extract<SettledEnvelope['verdict'], { kind: 'dead-letter' }> =>
+  verdict.kind === 'dead-letter' &&
+  !['attempts_exhausted', 'too_old'].includes(verdict.reason.code);
 
 /** Pure: the same for reasons that differ in the record's own values, places and numbers alone. */
-export function toReasonKey(verdict: Settled['verdict']): string {
-  if (verdict.kind !== 'bury') return '';
+export function toReasonKey(verdict: SettledEnvelope['verdict']): string {
+  if (verdict.kind !== 'dead-letter') return '';
   const { code, detail, faults = [] } = verdict.reason;
   const [first] = faults;
   const said = first === undefined || first.pointer === '' ? detail : first.pointer;

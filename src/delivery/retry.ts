@@ -1,4 +1,5 @@
-import type { Envelope, Outcome, Reason, Verdict } from '../envelope.js';
+import type { Envelope } from '../model/envelope.js';
+import type { Outcome, Reason, Verdict } from '../model/outcome.js';
 
 export type RetryPolicy = {
   readonly baseMs: number;
@@ -10,7 +11,7 @@ export type RetryPolicy = {
 };
 
 /** What `judge` may know beside the outcome. `random` in [0, 1) is drawn once a request, so that its envelopes stay together. */
-export type Circumstances = {
+export type JudgeContext = {
   readonly now: number;
   readonly random: number;
   /** Asked at each failure of an envelope that is too old: whether this process saw it fail for long enough. */
@@ -18,7 +19,7 @@ export type Circumstances = {
 };
 
 /** What stays to be decided: an `unblamed` envelope is sent again in smaller company, not judged. */
-export type Judgeable = Exclude<Outcome, { kind: 'unblamed' }>;
+export type Judgeable = Exclude<Outcome, { kind: 'unattributed' }>;
 
 const blockedProbeMs = 60_000;
 
@@ -29,15 +30,15 @@ const delivered: Verdict = { kind: 'ack', as: 'delivered' };
 export function judge(
   envelope: Envelope,
   outcome: Judgeable,
-  circumstances: Circumstances & { readonly policy: RetryPolicy },
+  circumstances: JudgeContext & { readonly policy: RetryPolicy },
 ): Verdict {
   switch (outcome.kind) {
     case 'delivered':
       return delivered;
     case 'pending':
-      return { kind: 'follow', ref: outcome.ref };
+      return { kind: 'poll', ref: outcome.ref };
     case 'rejected':
-      return { kind: 'bury', reason: outcome.reason };
+      return { kind: 'dead-letter', reason: outcome.reason };
     // The lane is paused for these two; the envelope has done nothing wrong and waits at the front.
     case 'throttled':
       return { kind: 'retry', afterMs: 0, reason: outcome.reason, countAttempt: false };
@@ -49,7 +50,7 @@ export function judge(
     case 'retryable': {
       const { policy, random } = circumstances;
       const given = toGivenUp(envelope, { ...circumstances, reason: outcome.reason });
-      if (given !== null) return { kind: 'bury', reason: given };
+      if (given !== null) return { kind: 'dead-letter', reason: given };
       const afterMs = Math.max(
         backoffMs(envelope.attempts + 1, policy, random),
         outcome.afterMs ?? 0,
@@ -75,7 +76,7 @@ function toGivenUp(
     now,
     isWornOut,
     reason,
-  }: Circumstances & { readonly policy: RetryPolicy; readonly reason: Reason },
+  }: JudgeContext & { readonly policy: RetryPolicy; readonly reason: Reason },
 ): Reason | null {
   const attempts = envelope.attempts + 1;
   const tooOften = policy.maxAttempts > 0 && attempts >= policy.maxAttempts;

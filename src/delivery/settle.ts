@@ -1,18 +1,10 @@
-import type {
-  AskedPause,
-  Delivery,
-  Envelope,
-  ImportJob,
-  Lane,
-  Outcome,
-  Parcel,
-  Reason,
-  Sent,
-  Settled,
-  Trigger,
-  Verdict,
-} from '../envelope.js';
-import { judge, type Circumstances, type RetryPolicy } from './retry.js';
+import type { RequestedPause, Delivery, ImportJob, Trigger } from '../model/delivery.js';
+import type { Envelope, BatchItem } from '../model/envelope.js';
+import type { Lane } from '../model/lane.js';
+import type { Outcome, Reason, Verdict } from '../model/outcome.js';
+import type { SettledEnvelope } from '../model/settlement.js';
+import type { SendResult } from '../model/send-result.js';
+import { judge, type JudgeContext, type RetryPolicy } from './retry.js';
 import type { Judged } from './split.js';
 
 /** What a request was, beside what it did. */
@@ -25,19 +17,19 @@ export type RequestFacts = {
   /** Every envelope in it, those that go again included. */
   readonly envelopes: readonly Envelope[];
   /** The pause that the lane makes from its end on. */
-  readonly pause: AskedPause;
+  readonly pause: RequestedPause;
 };
 
-/** A verdict for every envelope of every judged parcel. */
-export function toSettled(
+/** A verdict for every envelope of every judged item. */
+export function judgeItems(
   judged: readonly Judged[],
-  circumstances: Circumstances & { readonly policy: RetryPolicy },
-): readonly Settled[] {
-  const settled: Settled[] = [];
-  for (const { parcel, outcome } of judged) {
-    const newest = parcel[parcel.length - 1];
-    for (const envelope of parcel) {
-      if (parcel.length > 1 && outcome.kind === 'rejected') {
+  circumstances: JudgeContext & { readonly policy: RetryPolicy },
+): readonly SettledEnvelope[] {
+  const settled: SettledEnvelope[] = [];
+  for (const { item, outcome } of judged) {
+    const newest = item[item.length - 1];
+    for (const envelope of item) {
+      if (item.length > 1 && outcome.kind === 'rejected') {
         settled.push({ envelope, verdict: toAlone(outcome.reason) });
         continue;
       }
@@ -57,24 +49,27 @@ const toAlone = (reason: Reason): Verdict => {
 };
 
 /** Pure: merged profiles go again one by one, at once, as if none of them had been tried. */
-export function toTakenApart(parcels: readonly Parcel[], reason: Reason): readonly Settled[] {
-  return parcels.flat().map((envelope): Settled => ({ envelope, verdict: toAlone(reason) }));
+export function toUnmerged(
+  items: readonly BatchItem[],
+  reason: Reason,
+): readonly SettledEnvelope[] {
+  return items.flat().map((envelope): SettledEnvelope => ({ envelope, verdict: toAlone(reason) }));
 }
 
 /** Pure: nothing was decided about these, so they go back as they came. */
-export function toPutBack(parcels: readonly Parcel[]): readonly Settled[] {
+export function toReturned(items: readonly BatchItem[]): readonly SettledEnvelope[] {
   const reason: Reason = { code: 'stopped', detail: 'the lane stopped before this was sent' };
-  return parcels.flat().map((envelope): Settled => {
+  return items.flat().map((envelope): SettledEnvelope => {
     return { envelope, verdict: { kind: 'retry', afterMs: 0, reason, countAttempt: false } };
   });
 }
 
 /** Pure: retries that wait no less than `minMs(envelope)`, and travel by themselves where `alone`. */
-export function toLater(
-  settled: readonly Settled[],
+export function withMinDelay(
+  settled: readonly SettledEnvelope[],
   minMs: (envelope: Envelope, afterMs: number) => number,
   alone?: boolean,
-): readonly Settled[] {
+): readonly SettledEnvelope[] {
   return settled.map(({ envelope, verdict }) => {
     if (verdict.kind !== 'retry') return { envelope, verdict };
     const afterMs = Math.max(verdict.afterMs, minMs(envelope, verdict.afterMs));
@@ -83,7 +78,11 @@ export function toLater(
 }
 
 /** Pure: the delivery log's entry. */
-export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Settled[]): Delivery {
+export function toDelivery(
+  facts: RequestFacts,
+  sent: SendResult,
+  settled: readonly SettledEnvelope[],
+): Delivery {
   const count = countVerdicts(settled);
   const importRef = sent.outcomes.find((outcome) => outcome.kind === 'pending')?.ref;
   return {
@@ -100,7 +99,7 @@ export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Se
     delivered: count.delivered,
     merged: count.merged,
     retried: count.retry,
-    deadLettered: count.bury,
+    deadLettered: count['dead-letter'],
     ...(sent.backfilled > 0 && { backfilled: sent.backfilled }),
     reason: sent.outcomes.map(reasonOf).find((reason) => reason !== null) ?? null,
     importJob:
@@ -115,29 +114,34 @@ export function toDelivery(facts: RequestFacts, sent: Sent, settled: readonly Se
 }
 
 /** Pure: the entry once the import job ended. */
-export function toFollowedDelivery(
+export function toPolledDelivery(
   delivery: Delivery,
   job: ImportJob,
-  settled: readonly Settled[],
+  settled: readonly SettledEnvelope[],
 ): Delivery {
   const count = countVerdicts(settled);
-  const buried = settled.map(({ verdict }) => verdict).find((verdict) => verdict.kind === 'bury');
+  const buried = settled
+    .map(({ verdict }) => verdict)
+    .find((verdict) => verdict.kind === 'dead-letter');
   return {
     ...delivery,
     result: count.delivered + count.merged === settled.length ? 'delivered' : 'partial',
     delivered: delivery.delivered + count.delivered,
     merged: delivery.merged + count.merged,
     retried: delivery.retried + count.retry,
-    deadLettered: delivery.deadLettered + count.bury,
+    deadLettered: delivery.deadLettered + count['dead-letter'],
     reason: buried?.reason ?? delivery.reason,
     importJob: job,
   };
 }
 
-export type VerdictCounts = Record<'delivered' | 'merged' | 'retry' | 'bury' | 'follow', number>;
+export type VerdictCounts = Record<
+  'delivered' | 'merged' | 'retry' | 'dead-letter' | 'poll',
+  number
+>;
 
 export function countVerdicts(settled: readonly { readonly verdict: Verdict }[]): VerdictCounts {
-  const counts: VerdictCounts = { delivered: 0, merged: 0, retry: 0, bury: 0, follow: 0 };
+  const counts: VerdictCounts = { delivered: 0, merged: 0, retry: 0, 'dead-letter': 0, poll: 0 };
   for (const { verdict } of settled) counts[verdict.kind === 'ack' ? verdict.as : verdict.kind]++;
   return counts;
 }
@@ -154,7 +158,7 @@ function toResult(outcomes: readonly Outcome[]): Delivery['result'] {
     case 'rejected':
     case 'blocked':
       return kind;
-    case 'unblamed':
+    case 'unattributed':
       return 'rejected';
     default:
       return 'retried';

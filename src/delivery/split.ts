@@ -1,13 +1,14 @@
-import type { Outcome, Parcel, SplitMethod } from '../envelope.js';
+import type { Outcome, SplitMethod } from '../model/outcome.js';
+import type { BatchItem } from '../model/envelope.js';
 import type { Judgeable } from './retry.js';
 
-/** One parcel and what the request did to it. */
-export type Judged = { readonly parcel: Parcel; readonly outcome: Judgeable };
+/** One item and what the request did to it. */
+export type Judged = { readonly item: BatchItem; readonly outcome: Judgeable };
 
 export type Split = {
   readonly judged: readonly Judged[];
   /** What goes again, each in a request of its own; empty where everything is judged. */
-  readonly again: readonly (readonly Parcel[])[];
+  readonly again: readonly (readonly BatchItem[])[];
   readonly method: SplitMethod | null;
 };
 
@@ -15,22 +16,22 @@ export type Split = {
  * Pure: parts what a request decided from what must be sent again in smaller company.
  * Every split leaves strictly smaller requests, so splitting ends.
  */
-export function splitBatch(parcels: readonly Parcel[], outcomes: readonly Outcome[]): Split {
+export function splitBatch(items: readonly BatchItem[], outcomes: readonly Outcome[]): Split {
   const judged: Judged[] = [];
-  const rest: Parcel[] = [];
-  parcels.forEach((parcel, index) => {
+  const rest: BatchItem[] = [];
+  items.forEach((item, index) => {
     const outcome = outcomes[index] ?? missingOutcome;
-    if (outcome.kind === 'unblamed') rest.push(parcel);
-    else judged.push({ parcel, outcome });
+    if (outcome.kind === 'unattributed') rest.push(item);
+    else judged.push({ item, outcome });
   });
-  const blame = outcomes.find((outcome) => outcome.kind === 'unblamed');
+  const blame = outcomes.find((outcome) => outcome.kind === 'unattributed');
   if (blame === undefined || rest.length === 0) return { judged, again: [], method: null };
   const { method, reason } = blame;
   if (method === 'pointer' && judged.length > 0) return { judged, again: [rest], method };
   const [only] = rest;
   if (rest.length === 1 && only !== undefined && judged.length === 0) {
     return {
-      judged: [{ parcel: only, outcome: { kind: 'rejected', reason } }],
+      judged: [{ item: only, outcome: { kind: 'rejected', reason } }],
       again: [],
       method: null,
     };
@@ -39,9 +40,9 @@ export function splitBatch(parcels: readonly Parcel[], outcomes: readonly Outcom
   return { judged, again: halves(rest), method: byHalf };
 }
 
-function halves(parcels: readonly Parcel[]): readonly (readonly Parcel[])[] {
-  const middle = Math.ceil(parcels.length / 2);
-  return [parcels.slice(0, middle), parcels.slice(middle)].filter((half) => half.length > 0);
+function halves(items: readonly BatchItem[]): readonly (readonly BatchItem[])[] {
+  const middle = Math.ceil(items.length / 2);
+  return [items.slice(0, middle), items.slice(middle)].filter((half) => half.length > 0);
 }
 
 /** An edge that answers for too few is our own fault; the envelope is safe to send again. */

@@ -2,13 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { startApp, type App } from '../app.js';
+import { startApp, type App } from '../app/app.js';
 import { wait, type Clock } from '../clock.js';
-import { loadConfig } from '../config.js';
-import { lanes, type Lane } from '../envelope.js';
-import { startSandbox, type FaultRule, type RunningSandbox } from '../klaviyo/sandbox/sandbox.js';
-import type { Logger } from '../logger.js';
-import { Releasers } from '../releasers.js';
+import { loadConfig } from '../config/config.js';
+import { lanes, type Lane } from '../model/lane.js';
+import { startSandbox, type FaultRule, type RunningSandbox } from '../sandbox/sandbox.js';
+import type { Logger } from '../log/logger.js';
+import { Releasers } from '../app/releasers.js';
 import { createShopTraffic, suppressed, unsupportedRegion } from './shop.js';
 import type { Books, Summary } from './summary.js';
 import { sendTraffic, type Tally } from './traffic.js';
@@ -25,7 +25,7 @@ export type DemoOptions = {
   readonly onStep: (text: string) => void;
   readonly onProgress: (done: number, total: number) => void;
   /** The relay cannot go on. */
-  readonly onFault: (error: unknown) => void;
+  readonly onFatal: (error: unknown) => void;
   /** Aborted: the start is given up. */
   readonly signal: AbortSignal;
 };

@@ -1,4 +1,4 @@
-import { createSeededRandom } from '../klaviyo/sandbox/faults.js';
+import { createSeededRandom } from '../sandbox/faults.js';
 
 /** An event or a profile as a shop would post it. */
 export type Post = {

@@ -1,4 +1,4 @@
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 
 export type Books = {
   readonly accepted: number;

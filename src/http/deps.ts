@@ -1,24 +1,19 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { OpenAPIV3_1 } from 'openapi-types';
 import type { Clock } from '../clock.js';
-import type {
-  DeadLetter,
-  DeadLetterFilter,
-  Delivery,
-  DeliveryFilter,
-  Lane,
-  Page,
-  PageQuery,
-  Receipt,
-} from '../envelope.js';
+import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
+import type { Delivery, DeliveryFilter } from '../model/delivery.js';
+import type { Lane } from '../model/lane.js';
+import type { Page, PageQuery } from '../model/page.js';
+import type { Receipt } from '../model/receipt.js';
 import type { Accept } from '../ingest/accept.js';
-import type { RefusedAll } from '../ingest/append.js';
+import type { Backpressure } from '../model/store.js';
 import type { AcceptFromSource } from '../ingest/accept-from-source.js';
 import type { ActivityCount } from '../ingest/source-activity.js';
 import type { Metrics } from '../metrics.js';
-import type { Keyring } from './auth.js';
-import type { CountCaller, CountShared } from './rate-limit.js';
-import type { Unadmitted } from './unadmitted.js';
+import type { Keyring } from './plugins/auth.js';
+import type { CountCaller, CountShared } from './plugins/rate-limit.js';
+import type { Unadmitted } from './plugins/unadmitted.js';
 
 /**
  * The settings that the HTTP layer reads, by the names and in the units of config.ts. Keys and secrets
@@ -60,8 +55,6 @@ export type Readiness = {
   readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>;
 };
 
-export type Refusal = Omit<RefusedAll, 'kind'>;
-
 /** What openapi.yaml says of a source. */
 export type SourceDocs = {
   readonly description: string;
@@ -89,7 +82,7 @@ export type ServerDeps = {
   readonly views: HttpViews;
   readiness(): Readiness;
   /** Whether the store would take nothing now; asked before a body is read. */
-  refusal(): Refusal | null;
+  backpressure(): Backpressure | null;
   /** Without a lane: all lanes. Returns at once. */
   flush(lane?: Lane): void;
   /** By hand: nothing of the lane leaves until it is resumed. Both return at once. */

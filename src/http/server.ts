@@ -2,29 +2,29 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import { validatorCompiler } from 'fastify-type-provider-zod';
-import { createKeyring, decorateCallers, requireAccess } from './auth.js';
-import { acceptJsonBodies } from './body.js';
-import { createClientErrorHandler } from './client-errors.js';
-import { routeDeadLetters } from './dead-letters.js';
-import { routeDeliveries } from './deliveries.js';
+import { createKeyring, decorateCallers, requireAccess } from './plugins/auth.js';
+import { acceptJsonBodies } from './plugins/body.js';
+import { createClientErrorHandler } from './plugins/client-errors.js';
+import { routeDeadLetters } from './routes/dead-letters.js';
+import { routeDeliveries } from './routes/deliveries.js';
 import type { AcceptingDeps, ServerDeps } from './deps.js';
-import { docsPath, documentRoutes, routeDocs } from './docs.js';
-import { eventRoutes } from './events.js';
-import { delayContinue } from './expect.js';
-import { answerFailure, answerFailures, toNotFound } from './failures.js';
-import { routeFlush } from './flush.js';
-import { routeHealth } from './health.js';
-import { routeIngest } from './ingest-routes.js';
-import { routeLanes } from './lanes.js';
-import { refuseForeignPages } from './loopback.js';
-import { refuseOtherMethods } from './methods.js';
-import { routeMetrics } from './metrics.js';
-import { observeAnswers } from './observe.js';
-import { profileRoutes } from './profiles.js';
-import { createCallerCount, limitCallers } from './rate-limit.js';
-import { routeReceipts } from './receipts.js';
-import { routeSources } from './sources.js';
-import { createUnadmitted } from './unadmitted.js';
+import { docsPath, documentRoutes, routeDocs } from './routes/docs.js';
+import { eventRoutes } from './routes/events.js';
+import { delayContinue } from './plugins/expect-continue.js';
+import { sendProblem, handleErrors, toNotFound } from './plugins/errors.js';
+import { routeFlush } from './routes/flush.js';
+import { routeHealth } from './routes/health.js';
+import { routeIngest } from './routes/ingest.js';
+import { routeLanes } from './routes/lanes.js';
+import { refuseForeignPages } from './plugins/loopback.js';
+import { refuseOtherMethods } from './plugins/methods.js';
+import { routeMetrics } from './routes/metrics.js';
+import { logResponses } from './plugins/request-log.js';
+import { profileRoutes } from './routes/profiles.js';
+import { createCallerCount, limitCallers } from './plugins/rate-limit.js';
+import { routeReceipts } from './routes/receipts.js';
+import { routeSources } from './routes/sources.js';
+import { createUnadmitted } from './plugins/unadmitted.js';
 
 export type { HttpViews, Readiness, ServerDeps } from './deps.js';
 
@@ -40,8 +40,8 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const unadmitted = createUnadmitted(deps);
   decorateCallers(app);
   delayContinue(app);
-  answerFailures(app);
-  observeAnswers(app, deps.metrics, unadmitted);
+  handleErrors(app);
+  logResponses(app, deps.metrics, unadmitted);
   stampAnswers(app);
   if (keyring.isOpen) app.addHook('onRequest', refuseForeignPages);
   await documentRoutes(app, deps.sources);
@@ -80,7 +80,7 @@ function createBareServer({ config, logger, metrics, sources }: ServerDeps): Fas
       connectionsCheckingInterval: Math.min(1000, headersTimeout / 2),
     },
     clientErrorHandler: createClientErrorHandler(metrics),
-    frameworkErrors: answerFailure,
+    frameworkErrors: sendProblem,
     genReqId: toRequestId,
     // Whoever stops the relay first has it refuse by `isDraining`, in our own words.
     return503OnClosing: false,

@@ -1,4 +1,4 @@
-import { parseJson } from '../json.js';
+import { parseJson } from '../json/json.js';
 import { readAmount } from '../sources/money.js';
 import type { CellValue } from './times.js';
 

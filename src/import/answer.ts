@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Fault } from '../envelope.js';
+import type { Issue } from '../model/outcome.js';
 
 /** What the relay made of a batch. */
 export type Answer =
   | {
-      readonly kind: 'taken';
+      readonly kind: 'accepted';
       readonly accepted: number;
       readonly duplicates: number;
       /** Taken, with something left out. */
@@ -22,7 +22,7 @@ export type Answer =
   | { readonly kind: 'stop'; readonly detail: string };
 
 /** By place in the batch, from 0. */
-export type Rejected = ReadonlyMap<number, readonly Fault[]>;
+export type Rejected = ReadonlyMap<number, readonly Issue[]>;
 
 export type RawAnswer = {
   readonly status: number;
@@ -70,12 +70,12 @@ function toTaken(text: string): Answer {
   if (answer === null) return { kind: 'stop', detail: notARelay };
   const { accepted, duplicates, rejected, warnings } = answer;
   const byIndex = new Map(rejected.map(({ index, errors }) => [index, errors]));
-  return { kind: 'taken', accepted, duplicates, warned: warnings.length, rejected: byIndex };
+  return { kind: 'accepted', accepted, duplicates, warned: warnings.length, rejected: byIndex };
 }
 
 /** The pointers of a 400 start with the place of the entry. */
 function toRejected(errors: Problem['errors']): Rejected {
-  const rejected = new Map<number, Fault[]>();
+  const rejected = new Map<number, Issue[]>();
   for (const { pointer, detail } of errors) {
     const [, index, rest = ''] = /^\/(\d+)(\/.*)?$/s.exec(pointer) ?? [];
     if (index === undefined) return new Map();

@@ -1,5 +1,5 @@
-import type { Lane } from '../envelope.js';
-import { isJsonObject, parseJson } from '../json.js';
+import type { Lane } from '../model/lane.js';
+import { isJsonObject, parseJson } from '../json/json.js';
 import type { ReadAmount } from './amounts.js';
 import { isField, objectFields, type Path } from './fields.js';
 import type { CellValue, ReadTime } from './times.js';

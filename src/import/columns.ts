@@ -1,7 +1,8 @@
-import type { Fault, Lane } from '../envelope.js';
-import { toPointer } from '../ingest/faults.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import { toPointer } from '../ingest/validation-issues.js';
 import { identifierFields } from '../ingest/schema.js';
-import { harmfulNames, isJsonObject, type JsonObject } from '../json.js';
+import { harmfulNames, isJsonObject, type JsonObject } from '../json/json.js';
 import { findNearName } from '../near-name.js';
 import { readCurrency } from '../sources/money.js';
 import { selectReadCell, type ReadCell } from './cells.js';
@@ -11,7 +12,7 @@ import { ImportError } from './import-error.js';
 import { requirePath, type Mapping } from './mapping.js';
 
 /** An entry as a caller would post it; what cannot be read stays in it as text, and is in `errors`. */
-export type ReadEntry = { readonly entry: JsonObject; readonly errors: readonly Fault[] };
+export type ReadEntry = { readonly entry: JsonObject; readonly errors: readonly Issue[] };
 
 export type Columns = {
   /** Of the header, those without a name at its end left out. */
@@ -138,7 +139,7 @@ function toEntry(
   targets: readonly Target[],
   constants: readonly Constant[],
 ): ReadEntry {
-  const errors: Fault[] = [];
+  const errors: Issue[] = [];
   const given: Given[] = [...constants];
   const currencies = new Set(constants.flatMap(({ currency }) => currency ?? []));
   const stated = findCurrency(cells, targets, constants);

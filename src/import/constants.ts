@@ -1,4 +1,4 @@
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 import { selectReadCell } from './cells.js';
 import type { Path } from './fields.js';
 import { ImportError } from './import-error.js';

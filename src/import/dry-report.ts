@@ -1,4 +1,4 @@
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 import type { DryRunResult, Finding } from './dry-run.js';
 import { isAllRefused, toInputName, toNumber } from './report.js';
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
-import type { Fault, Lane } from '../envelope.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
 import type { EventRules } from '../ingest/draft.js';
 import { createDraftMany } from '../ingest/draft-many.js';
 import { createToE164 } from '../ingest/phone.js';
@@ -86,8 +87,8 @@ const batchBounds = { maxCount: rowsABatch, maxBytes: maxBatchBytes };
 
 type Validated = {
   readonly row: Prepared;
-  readonly errors: readonly Fault[];
-  readonly warnings: readonly Fault[];
+  readonly errors: readonly Issue[];
+  readonly warnings: readonly Issue[];
   readonly isDuplicate: boolean;
 };
 
@@ -194,7 +195,7 @@ class Findings {
   readonly #byReason = new Map<string, Finding>();
 
   /** An entry counts with its first fault: the sum of all is the number of entries. */
-  add([first]: readonly Fault[], line: number): void {
+  add([first]: readonly Issue[], line: number): void {
     if (first === undefined) return;
     const { pointer, detail } = first;
     const told = pointer === '' ? detail : `${pointer} ${detail}`;

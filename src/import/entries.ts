@@ -1,5 +1,5 @@
-import type { Lane } from '../envelope.js';
-import { isJsonObject, parseJson } from '../json.js';
+import type { Lane } from '../model/lane.js';
+import { isJsonObject, parseJson } from '../json/json.js';
 import { toColumns, type Columns } from './columns.js';
 import { toDelimiter } from './delimiter.js';
 import { findField } from './fields.js';

@@ -1,4 +1,4 @@
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 import { eventSchema, locationFields, profileSchema } from '../ingest/schema.js';
 
 /** The field of an entry, or the object and the name in it. */

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
-import type { Fault, Lane } from '../envelope.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
 import type { Answer } from './answer.js';
 import { toBatches } from './batches.js';
 import type { Entries } from './entries.js';
@@ -130,7 +131,7 @@ async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
     case 'invalid':
       if (answer.rejected.size === posted.length) return toSettled(part, { ...none, ...answer });
       return posted.length > 1 ? toSplit(false) : refuseAll(part, answer.detail);
-    case 'taken':
+    case 'accepted':
       if (answer.accepted + answer.duplicates + answer.rejected.size === posted.length) {
         return toSettled(part, answer);
       }
@@ -139,7 +140,11 @@ async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
 }
 
 const none = { accepted: 0, duplicates: 0, warned: 0 };
-const nothing: Extract<Answer, { kind: 'taken' }> = { kind: 'taken', ...none, rejected: new Map() };
+const nothing: Extract<Answer, { kind: 'accepted' }> = {
+  kind: 'accepted',
+  ...none,
+  rejected: new Map(),
+};
 
 const toSplit = (isTooLarge: boolean): Sent => ({ kind: 'split', isTooLarge });
 
@@ -156,7 +161,7 @@ function toSettled(
     rejected,
   }: Omit<Settled, 'kind' | 'refused'> & {
     /** By place among those that were posted. */
-    readonly rejected: ReadonlyMap<number, readonly Fault[]>;
+    readonly rejected: ReadonlyMap<number, readonly Issue[]>;
   },
 ): Settled {
   let index = 0;

@@ -1,4 +1,4 @@
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 import { findNearName } from '../near-name.js';
 import type { CellRules } from './cells.js';
 import { toFieldNames, toPath, type Path } from './fields.js';

@@ -1,5 +1,5 @@
 import { wait, type Clock } from '../clock.js';
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 import { toAnswer, type Answer } from './answer.js';
 
 /** Events that an import has Klaviyo record without triggering flows; `age`: those older than the relay's BACKFILL_AFTER. */

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
-import type { Fault, Lane } from '../envelope.js';
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import type { ReadRow } from './read-row.js';
 import type { Row } from './row.js';
 
@@ -11,7 +12,7 @@ export type Prepared = Pick<Row, 'line' | 'lastLine' | 'end'> & {
   /** Bytes of `body`. */
   readonly bytes: number;
   /** Why, where it is. */
-  readonly errors: readonly Fault[];
+  readonly errors: readonly Issue[];
   /** As it came: of CSV, the entry it comes to. Text that need not be JSON. */
   readonly original: string;
 };
@@ -52,7 +53,7 @@ export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
   };
 }
 
-const toFaults = (detail: string): readonly Fault[] => [{ pointer: '', detail }];
+const toFaults = (detail: string): readonly Issue[] => [{ pointer: '', detail }];
 
 function toPrepared({ line, lastLine, end }: Row, body: string, original: string): Prepared {
   return { line, lastLine, end, body, bytes: Buffer.byteLength(body), errors: [], original };
@@ -60,7 +61,7 @@ function toPrepared({ line, lastLine, end }: Row, body: string, original: string
 
 function toRefused(
   { line, lastLine, end }: Row,
-  errors: readonly Fault[],
+  errors: readonly Issue[],
   original: string,
 ): Prepared {
   return { line, lastLine, end, body: null, bytes: 0, errors, original };

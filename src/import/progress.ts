@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
-import { lanes } from '../envelope.js';
+import { lanes } from '../model/lane.js';
 import { ImportError } from './import-error.js';
 import { backfills } from './post.js';
 import { formats } from './rows.js';

@@ -1,6 +1,7 @@
-import type { Fault, Lane } from '../envelope.js';
-import { toPointer } from '../ingest/faults.js';
-import { ExactInteger, isJsonObject, parseJson, type JsonObject } from '../json.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import { toPointer } from '../ingest/validation-issues.js';
+import { ExactInteger, isJsonObject, parseJson, type JsonObject } from '../json/json.js';
 import { assemble, type Columns, type ReadEntry } from './columns.js';
 import { toConstants } from './constants.js';
 import type { Path } from './fields.js';
@@ -47,7 +48,7 @@ export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
       return { kind: 'text' };
     }
     const entry = parsed.value;
-    const errors: Fault[] = constants
+    const errors: Issue[] = constants
       .filter(({ path }) => isGiven(entry, path))
       .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is given by ${from}, too` }));
     const time = readsTime ? toTimeText(entry.event_time) : null;

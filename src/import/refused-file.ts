@@ -1,10 +1,10 @@
 import { open, rm, stat, truncate, type FileHandle } from 'node:fs/promises';
-import type { Fault } from '../envelope.js';
+import type { Issue } from '../model/outcome.js';
 import { ImportError } from './import-error.js';
 import type { Prepared } from './prepare.js';
 import { isMissing } from './progress.js';
 
-export type Refused = { readonly row: Prepared; readonly errors: readonly Fault[] };
+export type Refused = { readonly row: Prepared; readonly errors: readonly Issue[] };
 
 /** Entries that were refused, a JSON line each, for a person to mend and import again. */
 export type RefusedFile = {

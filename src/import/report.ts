@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Lane } from '../envelope.js';
+import type { Lane } from '../model/lane.js';
 import type { Report } from './import-rows.js';
 import type { ImportResult } from './importer.js';
 import { noCounts, type Counts } from './progress.js';

@@ -1,12 +1,15 @@
-import { type Draft, type Fact, type Fault } from '../envelope.js';
+import type { Draft } from '../model/envelope.js';
+import type { Fact } from '../model/fact.js';
+import type { Issue } from '../model/outcome.js';
 import type { AcceptDeps } from './accept.js';
-import { appendDrafts, type AppendDeps, type Appended, type RefusedAll } from './append.js';
-import { Slices } from '../turns.js';
+import type { Backpressure } from '../model/store.js';
+import { appendDrafts, type AppendDeps, type Appended, type AppendBackpressure } from './append.js';
+import { Slices } from '../slices.js';
 import { count, countWarnings } from './counts.js';
 import { toBackfillBefore } from './draft.js';
 import {
   draftSourceEntry,
-  notValid,
+  invalidEntry,
   type DraftedSourceEntry,
   type SourceEntryContext,
 } from './draft-source-entry.js';
@@ -17,12 +20,12 @@ import { findPeople, toFactKey, toFacts, type Finding, type GetFacts } from './p
 import { createToE164, type ToE164 } from './phone.js';
 import type { ActivityPart, SourceActivity } from './source-activity.js';
 import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
-import type { WaitingRoom } from './waiting-room.js';
+import type { WaitingBounds } from './waiting-bounds.js';
 
 /** What became of a source's request. */
 export type AcceptedFromSource =
   | {
-      readonly kind: 'taken';
+      readonly kind: 'accepted';
       readonly accepted: number;
       readonly duplicates: number;
       /** Entries that wait until an earlier or later request says whom they are about. */
@@ -38,13 +41,13 @@ export type AcceptedFromSource =
     }
   /** `strict`, and an entry is at fault: nothing was taken. */
   | { readonly kind: 'invalid'; readonly rejected: readonly Rejected[] }
-  | RefusedAll;
+  | AppendBackpressure;
 
 export type Rejected = {
   readonly index: number;
   /** Of the dead letter that it becomes, unless all is refused. */
   readonly code: string;
-  readonly errors: readonly Fault[];
+  readonly errors: readonly Issue[];
 };
 
 /** Strict: all or nothing. Else an entry at fault becomes a dead letter, since no SDK or shop reads the answer. */
@@ -63,9 +66,7 @@ export type AcceptFromSource = (
 export type FactStore = {
   readonly putFacts: (
     facts: readonly Fact[],
-  ) => Promise<
-    { readonly ok: true } | { readonly ok: false; readonly refusal: Omit<RefusedAll, 'kind'> }
-  >;
+  ) => Promise<{ readonly ok: true } | { readonly ok: false; readonly backpressure: Backpressure }>;
   readonly getFacts: GetFacts;
 };
 
@@ -75,7 +76,7 @@ export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'>
   /** Counts what becomes of each part, for GET /v1/sources and the metrics. */
   readonly activity: Pick<SourceActivity, 'add'>;
   /** Absent: no entry waits. One that names a person who is not known is a dead letter at once. */
-  readonly waitingRoom?: Pick<WaitingRoom, 'reserve' | 'release'> | undefined;
+  readonly waitingRoom?: Pick<WaitingBounds, 'reserve' | 'release'> | undefined;
   /** Called with the keys of facts about people once they are kept. */
   readonly onFacts?: ((keys: readonly string[]) => void) | undefined;
   /** What the mapping file changes of a post. Absent: nothing. */
@@ -120,19 +121,19 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
       for (const { lane } of isAgain ? [] : drafted) count(metrics, lane, { invalid: 1 });
       return { kind: 'invalid', rejected };
     }
-    const taken = await take(post, drafted, { ...deps, facts, toE164, slices });
-    if (taken.kind === 'refused') return taken;
+    const appended = await appendAll(post, drafted, { ...deps, facts, toE164, slices });
+    if (appended.kind === 'backpressure') return appended;
     // Only now: a delivery that was refused comes again, and must not pass for a repeat.
     if (deliveryKey !== null)
       await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: known }]);
-    const { duplicates } = taken;
-    if (!isAgain) deps.activity.add(post, toParts(post, drafted, taken));
+    const { duplicates } = appended;
+    if (!isAgain) deps.activity.add(post, toParts(post, drafted, appended));
     const waiting = drafted.filter(({ draft }) => draft.lane === 'waiting').length;
     const accepted = drafted.length - duplicates - waiting - rejected.length;
     const warnings = drafted.flatMap((each) =>
       each.warnings.map((warning) => ({ index: each.index, ...warning })),
     );
-    return { kind: 'taken', accepted, duplicates, waiting, rejected, warnings, repeat: false };
+    return { kind: 'accepted', accepted, duplicates, waiting, rejected, warnings, repeat: false };
   };
   const accept: AcceptFromSource = async (post, options) => {
     if (waitingRoom === undefined || options.isAgain === true) {
@@ -158,7 +159,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     const { ledger, skipped: before } = shape({ ...post, entries: [] });
     return withLedger({ ...post, ledger, skipped: before }, async (resolved) => {
       const accepted = await accept(resolved, options);
-      if (accepted.kind !== 'taken' || accepted.repeat) return accepted;
+      if (accepted.kind !== 'accepted' || accepted.repeat) return accepted;
       const skipped = resolved.skipped.slice(post.skipped.length).map(({ reason }) => reason);
       return { ...accepted, skipped };
     });
@@ -166,28 +167,28 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
 }
 
 /** Facts are kept before the answer, too: a sender does not repeat a request that was accepted. */
-async function take(
+async function appendAll(
   post: SourcePost,
   drafted: readonly DraftedSourceEntry[],
   { store, metrics, onFacts, facts, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
-): Promise<RefusedAll | Appended> {
+): Promise<AppendBackpressure | Appended> {
   const drafts = drafted.map(({ draft }) => draft);
   const [factsPut, appended] = await Promise.all([
     putAllFacts(post, { store, onFacts, facts, toE164, slices }),
     appendDrafts(drafts, { store, metrics }),
   ]);
-  if (appended.kind === 'refused') return appended;
+  if (appended.kind === 'backpressure') return appended;
   for (const { lane, warnings } of drafted) {
     for (const { code } of warnings) countWarnings(metrics, lane, { warning: code, count: 1 });
   }
-  return factsPut.ok ? appended : { kind: 'refused', ...factsPut.refusal };
+  return factsPut.ok ? appended : { kind: 'backpressure', ...factsPut.backpressure };
 }
 
 /** What became of each part of a request. */
 function toParts(
   { entries, skipped }: SourcePost,
   drafted: readonly DraftedSourceEntry[],
-  { taken }: Appended,
+  { envelopes }: Appended,
 ): readonly ActivityPart[] {
   const parts: ActivityPart[] = skipped.map((part) => ({ ...part, outcome: 'skipped' }));
   entries.forEach(({ kind, id }, at) => {
@@ -196,21 +197,21 @@ function toParts(
     parts.push({
       kind,
       id,
-      outcome: taken[at]?.duplicate === true ? 'duplicate' : outcome,
-      reason: draft?.bury?.code,
+      outcome: envelopes[at]?.duplicate === true ? 'duplicate' : outcome,
+      reason: draft?.deadLetterReason?.code,
     });
     for (const { code } of warnings) parts.push({ kind, id, outcome: 'altered', reason: code });
   });
   return parts;
 }
 
-function toOutcome({ lane, bury }: Draft): ActivityPart['outcome'] {
-  if (bury !== undefined) return 'dead_lettered';
+function toOutcome({ lane, deadLetterReason }: Draft): ActivityPart['outcome'] {
+  if (deadLetterReason !== undefined) return 'dead_lettered';
   return lane === 'waiting' ? 'waiting' : 'accepted';
 }
 
 const nothingTaken = {
-  kind: 'taken',
+  kind: 'accepted',
   accepted: 0,
   duplicates: 0,
   waiting: 0,
@@ -219,7 +220,7 @@ const nothingTaken = {
 } as const;
 
 function toRejected({ index, draft, errors }: DraftedSourceEntry): Rejected {
-  return { index, code: draft.bury?.code ?? notValid, errors };
+  return { index, code: draft.deadLetterReason?.code ?? invalidEntry, errors };
 }
 
 const asItIs = (post: SourcePost): SourcePost => post;
@@ -229,7 +230,7 @@ const known = '1';
 const tooLarge: readonly Rejected[] = [
   {
     index: 0,
-    code: notValid,
+    code: invalidEntry,
     errors: [{ pointer: '', detail: `comes to more than ${limits.sourceBytes} bytes` }],
   },
 ];

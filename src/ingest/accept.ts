@@ -1,32 +1,34 @@
 import type { Clock } from '../clock.js';
-import type { Fault, Lane } from '../envelope.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
 import type { Metrics } from '../metrics.js';
-import { appendDrafts, type Append, type RefusedAll } from './append.js';
-import { draft, type Collected } from './collect.js';
+import type { Store } from '../model/store.js';
+import { appendDrafts, type AppendBackpressure } from './append.js';
+import { draftEntry, type BuiltBatch } from './batch-builder.js';
 import { count, countWarnings } from './counts.js';
 import { toBackfillBefore, type EventRules } from './draft.js';
 import { createDraftMany, type DraftMany } from './draft-many.js';
 import { readLongOne, readOne } from './entries.js';
-import { smallChars } from '../json-large.js';
-import { runInSlices } from '../turns.js';
+import { smallChars } from '../json/large.js';
+import { runInSlices } from '../slices.js';
 import { createToE164 } from './phone.js';
 import type { Threads } from './threads.js';
 
 /** What became of one event or profile at the door. */
 export type AcceptedOne =
   | {
-      readonly kind: 'taken';
+      readonly kind: 'accepted';
       readonly id: string;
       readonly duplicate: boolean;
-      readonly warnings: readonly Fault[];
+      readonly warnings: readonly Issue[];
     }
-  | { readonly kind: 'invalid'; readonly errors: readonly Fault[] }
-  | RefusedAll;
+  | { readonly kind: 'invalid'; readonly errors: readonly Issue[] }
+  | AppendBackpressure;
 
 /** What became of many. `rejected` and `warnings` carry the index within the request, from 0. */
 export type AcceptedMany =
   | {
-      readonly kind: 'taken';
+      readonly kind: 'accepted';
       readonly accepted: number;
       readonly duplicates: number;
       /** One per taken entry, in request order. */
@@ -34,17 +36,17 @@ export type AcceptedMany =
       /** Entries that were rejected; `rejected` lists the first ones. */
       readonly rejectedCount: number;
       readonly warningCount: number;
-      readonly rejected: readonly { readonly index: number; readonly errors: readonly Fault[] }[];
-      readonly warnings: readonly { readonly index: number; readonly warnings: readonly Fault[] }[];
+      readonly rejected: readonly { readonly index: number; readonly errors: readonly Issue[] }[];
+      readonly warnings: readonly { readonly index: number; readonly warnings: readonly Issue[] }[];
     }
   /** Nothing was taken: none was valid, `strict` found one that was not, or the body is not JSON. Pointers start with `/{index}` where an entry is at fault. */
   | {
       readonly kind: 'invalid';
-      readonly errors: readonly Fault[];
+      readonly errors: readonly Issue[];
       readonly rejectedCount: number;
-      readonly rejected: readonly { readonly index: number; readonly errors: readonly Fault[] }[];
+      readonly rejected: readonly { readonly index: number; readonly errors: readonly Issue[] }[];
     }
-  | RefusedAll;
+  | AppendBackpressure;
 
 /** Of events alone: whether all of them are backfilled, whatever their age. Absent: `backfillAfterMs` decides. */
 type BackfillOption = { readonly backfill?: boolean | undefined };
@@ -61,7 +63,7 @@ export type Accept = {
 };
 
 export type AcceptDeps = {
-  readonly store: { readonly append: Append };
+  readonly store: { readonly append: Store['append'] };
   readonly clock: Pick<Clock, 'now' | 'monotonic'>;
   readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'ingestWarnings' | 'settled'>;
   /** A unique_id for an event that came without one: 1 to 255 characters, never the same twice. */
@@ -97,18 +99,18 @@ export function createAccept(deps: AcceptDeps): Accept {
         body.length > smallChars
           ? await runInSlices(readLongOne(lane, body), clock)
           : readOne(body);
-      const drafted = draft(lane, entry, context);
+      const drafted = draftEntry(lane, entry, context);
       if (!drafted.ok) {
         count(metrics, lane, { invalid: 1 });
         return { kind: 'invalid', errors: drafted.errors };
       }
       const appended = await appendDrafts([drafted.draft], deps);
-      if (appended.kind === 'refused') return appended;
-      const [taken] = appended.taken;
-      if (taken === undefined) throw new Error('the store answered for no draft');
+      if (appended.kind === 'backpressure') return appended;
+      const [envelope] = appended.envelopes;
+      if (envelope === undefined) throw new Error('the store answered for no draft');
       const { warnings } = drafted;
       countWarnings(metrics, lane, { count: warnings.length });
-      return { kind: 'taken', id: taken.id, duplicate: taken.duplicate, warnings };
+      return { kind: 'accepted', id: envelope.id, duplicate: envelope.duplicate, warnings };
     },
 
     async many(lane, body, { format, strict, backfill }) {
@@ -131,23 +133,23 @@ export function createAccept(deps: AcceptDeps): Accept {
 async function appendMany(
   deps: AcceptDeps,
   lane: Lane,
-  collected: Collected,
+  collected: BuiltBatch,
 ): Promise<AcceptedMany> {
   const { drafts, rejected, warnings, rejectedCount, warningCount } = collected;
   const { metrics } = deps;
   const appended = await appendDrafts(drafts, deps);
   count(metrics, lane, { invalid: rejectedCount });
-  if (appended.kind === 'refused') return appended;
+  if (appended.kind === 'backpressure') return appended;
   const { duplicates } = appended;
-  const ids = appended.taken.map(({ id }) => id);
+  const ids = appended.envelopes.map(({ id }) => id);
   const accepted = ids.length - duplicates;
   countWarnings(metrics, lane, { count: warningCount });
   const listed = { rejected, rejectedCount, warnings, warningCount };
-  return { kind: 'taken', accepted, duplicates, ids, ...listed };
+  return { kind: 'accepted', accepted, duplicates, ids, ...listed };
 }
 
 /** The same errors as `rejected` in one list, each pointer starting with its entry's index. */
-function toErrors({ rejected, rejectedCount }: Collected): readonly Fault[] {
+function toErrors({ rejected, rejectedCount }: BuiltBatch): readonly Issue[] {
   const errors = rejected.flatMap(({ index, errors: own }) =>
     own.map(({ pointer, detail }) => ({ pointer: `/${index}${pointer}`, detail })),
   );

@@ -1,32 +1,21 @@
-import type { Draft, StoreLane } from '../envelope.js';
+import type { Draft } from '../model/envelope.js';
+import type { StoreLane } from '../model/lane.js';
+import type { AppendedEnvelope, Backpressure, Store } from '../model/store.js';
 import type { Metrics } from '../metrics.js';
 import { count, countBackfilled } from './counts.js';
 
-/** The store took none of it. */
-export type RefusedAll = {
-  readonly kind: 'refused';
-  readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy' | 'dead_letters';
-  readonly retryAfterMs: number;
-};
-
-/** What accept asks of a store: all of the drafts or none, and one `taken` per draft, in order. */
-export type Append = (drafts: readonly Draft[]) => Promise<
-  | {
-      readonly ok: true;
-      readonly taken: readonly { readonly id: string; readonly duplicate: boolean }[];
-    }
-  | { readonly ok: false; readonly refusal: Omit<RefusedAll, 'kind'> }
->;
+/** The store cannot accept anything now: none of the drafts was stored. */
+export type AppendBackpressure = Backpressure & { readonly kind: 'backpressure' };
 
 export type Appended = {
   readonly kind: 'appended';
   /** One for each draft, in order. */
-  readonly taken: readonly { readonly id: string; readonly duplicate: boolean }[];
+  readonly envelopes: readonly AppendedEnvelope[];
   readonly duplicates: number;
 };
 
 export type AppendDeps = {
-  readonly store: { readonly append: Append };
+  readonly store: Pick<Store, 'append'>;
   readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'settled'>;
 };
 
@@ -37,26 +26,26 @@ export type AppendDeps = {
 export async function appendDrafts(
   drafts: readonly Draft[],
   { store, metrics }: AppendDeps,
-): Promise<Appended | RefusedAll> {
-  if (drafts.length === 0) return { kind: 'appended', taken: [], duplicates: 0 };
+): Promise<Appended | AppendBackpressure> {
+  if (drafts.length === 0) return { kind: 'appended', envelopes: [], duplicates: 0 };
   const appended = await store.append(drafts);
   if (!appended.ok) {
     for (const [lane, refused] of tally(drafts)) count(metrics, lane, { refused });
-    return { kind: 'refused', ...appended.refusal };
+    return { kind: 'backpressure', ...appended.backpressure };
   }
-  const { taken } = appended;
-  if (taken.length < drafts.length) throw new Error('the store did not answer for each draft');
-  const fresh = drafts.filter((_, at) => taken[at]?.duplicate === false);
-  const repeated = drafts.filter((_, at) => taken[at]?.duplicate === true);
+  const { envelopes } = appended;
+  if (envelopes.length < drafts.length) throw new Error('the store did not answer for each draft');
+  const fresh = drafts.filter((_, at) => envelopes[at]?.duplicate === false);
+  const repeated = drafts.filter((_, at) => envelopes[at]?.duplicate === true);
   for (const [lane, accepted] of tally(fresh)) count(metrics, lane, { accepted });
   for (const [lane, duplicate] of tally(repeated)) count(metrics, lane, { duplicate });
   // A dead letter is accepted and settled at once, so that accepted = settled + buffered stays true of each lane.
-  const deadLetters = drafts.filter(({ bury }) => bury !== undefined);
+  const deadLetters = drafts.filter(({ deadLetterReason }) => deadLetterReason !== undefined);
   for (const [lane, number] of tally(deadLetters)) {
     metrics.settled.inc({ lane, outcome: 'dead_lettered' }, number);
   }
-  countBackfilled(metrics, drafts, taken);
-  return { kind: 'appended', taken, duplicates: repeated.length };
+  countBackfilled(metrics, drafts, envelopes);
+  return { kind: 'appended', envelopes, duplicates: repeated.length };
 }
 
 /** How many drafts each lane has. */

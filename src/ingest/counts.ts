@@ -1,5 +1,6 @@
-import { isBackfilled } from '../backfill.js';
-import type { Draft, Lane, StoreLane } from '../envelope.js';
+import { isBackfilled } from '../model/backfill.js';
+import type { Draft } from '../model/envelope.js';
+import type { Lane, StoreLane } from '../model/lane.js';
 import type { Metrics } from '../metrics.js';
 
 /** What became of a request's entries; a body that is no list counts as one. */
@@ -26,15 +27,15 @@ export function countWarnings(
   if (number > 0) ingestWarnings.inc({ lane, warning }, number);
 }
 
-/** Accepted events that are backfilled; `taken` has one for each draft, in order. A dead letter is none. */
+/** Accepted events that are backfilled; `envelopes` has one for each draft, in order. A dead letter is none. */
 export function countBackfilled(
   { ingestBackfilled }: Pick<Metrics, 'ingestBackfilled'>,
   drafts: readonly Draft[],
-  taken: readonly { readonly duplicate: boolean }[],
+  envelopes: readonly { readonly duplicate: boolean }[],
 ): void {
   let number = 0;
-  drafts.forEach(({ lane, payload, bury }, at) => {
-    const isAccepted = taken[at]?.duplicate === false && bury === undefined;
+  drafts.forEach(({ lane, payload, deadLetterReason }, at) => {
+    const isAccepted = envelopes[at]?.duplicate === false && deadLetterReason === undefined;
     if (isAccepted && isBackfilled(lane, payload)) number++;
   });
   if (number > 0) ingestBackfilled.inc(number);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { Fact } from '../envelope.js';
-import { isJsonObject } from '../json.js';
+import type { Fact } from '../model/fact.js';
+import { isJsonObject } from '../json/json.js';
 import { limits } from './limits.js';
 import { toFactKey, type Complete, type Finding } from './people.js';
 import type { ToE164 } from './phone.js';

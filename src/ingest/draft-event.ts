@@ -1,27 +1,27 @@
-import type { Fault } from '../envelope.js';
-import { isJsonObject } from '../json.js';
+import type { Issue } from '../model/outcome.js';
+import { isJsonObject } from '../json/json.js';
 import { notAnObject } from './entry-bounds.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
-import { capFaults, createCheck, refuse } from './faults.js';
+import { capIssues, createCheck, invalidBody } from './validation-issues.js';
 import { toEventKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toEventProperties, toEventText, type Accepted } from './map.js';
 import { identify, toIdText } from './person.js';
-import { findPropertyFaults } from './properties.js';
+import { findPropertyIssues } from './properties.js';
 import { eventSchema, type PostedEvent } from './schema.js';
 
 const checkEvent = createCheck(eventSchema, 'an event');
 
 /** Validates one event, stamps what never changes again, maps and serialises it. */
 export function draftEvent(entry: unknown, context: DraftContext): Drafted {
-  if (!isJsonObject(entry)) return refuse('', notAnObject.events);
+  if (!isJsonObject(entry)) return invalidBody('', notAnObject.events);
   const checked = checkEvent(entry);
   if (!checked.ok) return checked;
   const event = checked.value;
   const person = identify(event, { lane: 'events', toE164: context.toE164 });
   if (!person.ok) return person;
   const errors = findEventFaults(event, person, context);
-  if (errors.length > 0) return { ok: false, errors: capFaults(errors) };
+  if (errors.length > 0) return { ok: false, errors: capIssues(errors) };
 
   const { acceptedAt } = context;
   const time = event.event_time ?? new Date(acceptedAt).toISOString();
@@ -32,7 +32,7 @@ export function draftEvent(entry: unknown, context: DraftContext): Drafted {
   const accepted = { identifiers, unusablePhone, time, uniqueId, backfill };
   const payload = toBytes(toEventText(event, accepted));
   if (payload.length > limits.eventBytes) {
-    return refuse('', `is longer than ${limits.eventBytes} bytes`);
+    return invalidBody('', `is longer than ${limits.eventBytes} bytes`);
   }
   const keys = toEventKeys(identifiers, event.event_name, uniqueId);
   return { ok: true, draft: { lane: 'events', keys, acceptedAt, payload }, warnings };
@@ -49,8 +49,8 @@ function findEventFaults(
   event: PostedEvent,
   accepted: Accepted,
   context: DraftContext,
-): readonly Fault[] {
-  const faults: Fault[] = [];
+): readonly Issue[] {
+  const faults: Issue[] = [];
   if (event.event_time != null) faults.push(...findTimeFaults(event.event_time, context));
   const key = event.insert_id == null ? context.idempotencyKey : undefined;
   if (key !== undefined && (key === '' || key.length > limits.uniqueIdChars)) {
@@ -66,12 +66,12 @@ function findEventFaults(
     const detail = `has more than ${context.rules.maxEventProperties} properties, with those that other fields add`;
     faults.push({ pointer: '/properties', detail });
   }
-  faults.push(...findPropertyFaults(event.properties));
+  faults.push(...findPropertyIssues(event.properties));
   return faults;
 }
 
 /** Klaviyo takes times from some year on to a year ahead. */
-function findTimeFaults(time: string, { acceptedAt, rules }: DraftContext): readonly Fault[] {
+function findTimeFaults(time: string, { acceptedAt, rules }: DraftContext): readonly Issue[] {
   const at = Date.parse(time);
   const earliest = rules.earliestEventTime;
   if (at < earliest) {

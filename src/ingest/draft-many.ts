@@ -1,10 +1,10 @@
 import type { Clock } from '../clock.js';
-import type { Lane } from '../envelope.js';
-import { Slices } from '../turns.js';
-import { Collector, type Collected } from './collect.js';
+import type { Lane } from '../model/lane.js';
+import { Slices } from '../slices.js';
+import { BatchBuilder, type BuiltBatch } from './batch-builder.js';
 import type { DraftContext, EventRules } from './draft.js';
 import { readJson, readNdjson } from './entries.js';
-import { refuse, type Invalid } from './faults.js';
+import { invalidBody, type Invalid } from './validation-issues.js';
 import { limits } from './limits.js';
 
 /** A request for many: its whole text, in UTF-8, and when it came. */
@@ -21,7 +21,7 @@ export type ManyPosted = {
 
 /** Not ok: the body is no list of entries at all. `count`: entries in it. */
 export type DraftedMany =
-  Invalid | { readonly ok: true; readonly count: number; readonly collected: Collected };
+  Invalid | { readonly ok: true; readonly count: number; readonly collected: BuiltBatch };
 
 /** Reads, validates, maps and serialises all of a request. */
 export type DraftMany = (posted: ManyPosted) => Promise<DraftedMany>;
@@ -48,7 +48,7 @@ async function draftAll(
   context: DraftManyContext,
 ): Promise<DraftedMany> {
   const slices = new Slices(context.clock);
-  const collector = new Collector(lane, { ...context, ...others });
+  const collector = new BatchBuilder(lane, { ...context, ...others });
   for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
     if (part === undefined) {
       if (slices.isOver()) await slices.next();
@@ -66,9 +66,9 @@ async function draftAll(
   return count === 0 ? nothing : { ok: true, count, collected };
 }
 
-const nothing = refuse('', 'holds nothing to accept');
-const tooMany = refuse('', `holds more than ${limits.entriesPerRequest} entries`);
-const tooManyInvalid = refuse(
+const nothing = invalidBody('', 'holds nothing to accept');
+const tooMany = invalidBody('', `holds more than ${limits.entriesPerRequest} entries`);
+const tooManyInvalid = invalidBody(
   '',
   `holds more than ${limits.invalidPerRequest} entries that are not valid`,
 );

@@ -1,7 +1,7 @@
-import { isJsonObject, stringifyJson } from '../json.js';
+import { isJsonObject, stringifyJson } from '../json/json.js';
 import { notAnObject } from './entry-bounds.js';
 import { toBytes, type DraftContext, type Drafted } from './draft.js';
-import { createCheck, refuse } from './faults.js';
+import { createCheck, invalidBody } from './validation-issues.js';
 import { toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toProfilePayload } from './map.js';
@@ -12,7 +12,7 @@ const checkProfile = createCheck(profileSchema, 'a profile');
 
 /** Validates one profile, maps and serialises it. */
 export function draftProfile(entry: unknown, context: DraftContext): Drafted {
-  if (!isJsonObject(entry)) return refuse('', notAnObject.profiles);
+  if (!isJsonObject(entry)) return invalidBody('', notAnObject.profiles);
   const checked = checkProfile(entry);
   if (!checked.ok) return checked;
   const profile = checked.value;
@@ -23,7 +23,7 @@ export function draftProfile(entry: unknown, context: DraftContext): Drafted {
 
   const payload = toBytes(stringifyJson(toProfilePayload(profile, person)));
   if (payload.length > limits.profileBytes) {
-    return refuse('', `is longer than ${limits.profileBytes} bytes`);
+    return invalidBody('', `is longer than ${limits.profileBytes} bytes`);
   }
   const { acceptedAt } = context;
   const keys = toProfileKeys(person.identifiers);

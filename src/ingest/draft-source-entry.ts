@@ -1,8 +1,10 @@
-import type { Draft, Fault, Lane } from '../envelope.js';
-import { isJsonObject, type JsonObject } from '../json.js';
-import { draft } from './collect.js';
+import type { Draft } from '../model/envelope.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import { isJsonObject, type JsonObject } from '../json/json.js';
+import { draftEntry } from './batch-builder.js';
 import type { DraftContext, Drafted } from './draft.js';
-import { toWords } from './faults.js';
+import { describeIssues } from './validation-issues.js';
 import type { SourceEntry, SourceWarning } from './source-entry.js';
 import { toUnmappable } from './unmappable-entry.js';
 
@@ -12,13 +14,13 @@ export type DraftedSourceEntry = {
   /** Of the entry. A draft that waits is in another. */
   readonly lane: Lane;
   readonly draft: Draft;
-  readonly errors: readonly Fault[];
+  readonly errors: readonly Issue[];
   readonly warnings: readonly SourceWarning[];
 };
 
 /** Reason codes of entries that become dead letters at the door. */
 export const unknownPerson = 'unknown_person';
-export const notValid = 'not_valid';
+export const invalidEntry = 'not_valid';
 
 const unknownDetail =
   'no request says whom it is about; redrive it once the order, payment or customer it names is known';
@@ -59,8 +61,8 @@ export function draftSourceEntry(
   }
   const reason = isUnknown
     ? { code: unknownPerson, detail: toUnknownDetail(context), faults: errors }
-    : { code: notValid, detail: toWords(errors), faults: errors };
-  const deadLetter: Draft = { lane, keys: [], acceptedAt, payload, bury: reason };
+    : { code: invalidEntry, detail: describeIssues(errors), faults: errors };
+  const deadLetter: Draft = { lane, keys: [], acceptedAt, payload, deadLetterReason: reason };
   return { index, lane, draft: deadLetter, errors, warnings };
 }
 
@@ -76,19 +78,19 @@ function draftForgivingly(
   context: DraftContext,
 ): Forgiven {
   const entry = lane === 'events' ? stamp(given, context) : given;
-  const drafted = draft(lane, { value: entry, errors: [] }, context);
+  const drafted = draftEntry(lane, { value: entry, errors: [] }, context);
   if (drafted.ok || drafted.errors.some(({ pointer }) => pointer !== '/email')) {
     return { drafted, entry, warnings };
   }
   const { email, properties, ...rest } = entry;
   const kept = { ...(isJsonObject(properties) && properties), email_invalid: email };
-  const again = draft(lane, { value: { ...rest, properties: kept }, errors: [] }, context);
+  const again = draftEntry(lane, { value: { ...rest, properties: kept }, errors: [] }, context);
   if (!again.ok) return { drafted, entry, warnings };
   return { drafted: again, entry, warnings: [...warnings, ...drafted.errors.map(toEmailWarning)] };
 }
 
-const toPhoneWarning = (fault: Fault): SourceWarning => ({ code: 'phone_unusable', ...fault });
-const toEmailWarning = ({ pointer, detail }: Fault): SourceWarning => ({
+const toPhoneWarning = (fault: Issue): SourceWarning => ({ code: 'phone_unusable', ...fault });
+const toEmailWarning = ({ pointer, detail }: Issue): SourceWarning => ({
   code: 'email_unusable',
   pointer,
   detail: `${detail}; it was kept as the property email_invalid`,
@@ -110,5 +112,5 @@ function isWithoutPerson(
 ): boolean {
   if (personKeys.length === 0) return false;
   const named = { ...entry, distinct_id: entry.distinct_id ?? 'somebody' };
-  return draft(lane, { value: named, errors: [] }, context).ok;
+  return draftEntry(lane, { value: named, errors: [] }, context).ok;
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../clock.js';
 import { createDraftMany } from './draft-many.js';
-import { packDrafts } from './packed.js';
+import { encodeDrafts } from './block-codec.js';
 import { createToE164 } from './phone.js';
 import type { Job, Message, ThreadData } from './threads.js';
 
@@ -27,7 +27,7 @@ async function answer({ id, posted }: Job): Promise<void> {
     return;
   }
   const { drafts, ...others } = drafted.collected;
-  const chunks = packDrafts(drafts);
+  const chunks = encodeDrafts(drafts);
   post({ id, drafted: { ok: true, count: drafted.count, chunks, ...others } }, chunks);
 }
 

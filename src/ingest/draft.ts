@@ -1,5 +1,6 @@
-import type { Draft, Fault } from '../envelope.js';
-import type { Invalid } from './faults.js';
+import type { Draft } from '../model/envelope.js';
+import type { Issue } from '../model/outcome.js';
+import type { Invalid } from './validation-issues.js';
 import type { ToE164 } from './phone.js';
 
 /** What Klaviyo takes of an event, as far as that differs between its revisions. */
@@ -42,7 +43,7 @@ export function toBackfillBefore({ backfill, acceptedAt, afterMs }: BackfillRequ
 
 /** What became of one entry: what the store takes, or why not. Pointers start at the entry. */
 export type Drafted =
-  { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Fault[] } | Invalid;
+  { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Issue[] } | Invalid;
 
 /**
  * The one time a payload becomes bytes. Small ones are cut from a block that they share

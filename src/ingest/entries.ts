@@ -1,18 +1,19 @@
-import type { Fault, Lane } from '../envelope.js';
-import { isJsonObject, parseJson, type JsonFault, type Parsed } from '../json.js';
-import { cutList, toListOpening } from '../json-cut.js';
-import { parseInSteps, skipBlanks, smallChars } from '../json-large.js';
-import { decodeUtf8 } from '../utf8.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import { isJsonObject, parseJson, type JsonFault, type Parsed } from '../json/json.js';
+import { cutList, toListOpening } from '../json/cut.js';
+import { parseInSteps, skipBlanks, smallChars } from '../json/large.js';
+import { decodeUtf8 } from '../json/utf8.js';
 import { entryBounds, toListBounds } from './entry-bounds.js';
-import { refuse, toFaults, type Invalid } from './faults.js';
+import { invalidBody, toIssues, type Invalid } from './validation-issues.js';
 
 /** One of many, as it came. `errors`: what is wrong with its JSON; then `value` is not to be used. */
-export type Entry = { readonly value: unknown; readonly errors: readonly Fault[] };
+export type Entry = { readonly value: unknown; readonly errors: readonly Issue[] };
 
 /** Some neighbours of a request for many. Not ok: nothing of the request can be taken. */
 export type Part = { readonly ok: true; readonly entries: readonly Entry[] } | Invalid;
 
-const none: readonly Fault[] = [];
+const none: readonly Issue[] = [];
 
 /** The entry a request for one consists of. */
 export function readOne(body: string): Entry {
@@ -26,8 +27,8 @@ export function* readLongOne(lane: Lane, body: string): Generator<undefined, Ent
 
 function toEntry(parsed: Parsed): Entry {
   return parsed.ok
-    ? { value: parsed.value, errors: parsed.faults.length === 0 ? none : toFaults(parsed.faults) }
-    : { value: undefined, errors: toFaults([parsed.fault]) };
+    ? { value: parsed.value, errors: parsed.faults.length === 0 ? none : toIssues(parsed.faults) }
+    : { value: undefined, errors: toIssues([parsed.fault]) };
 }
 
 /**
@@ -52,23 +53,23 @@ export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined>
 }
 
 function readList(lane: Lane, parsed: Parsed): Part {
-  if (!parsed.ok) return { ok: false, errors: toFaults([parsed.fault]) };
+  if (!parsed.ok) return { ok: false, errors: toIssues([parsed.fault]) };
   const { value, faults } = parsed;
   // The whole was too long to be read.
-  if (value === null && faults.length > 0) return { ok: false, errors: toFaults(faults) };
+  if (value === null && faults.length > 0) return { ok: false, errors: toIssues(faults) };
   const wrapper = isJsonObject(value) ? value : null;
   const list = wrapper === null ? value : wrapper[lane];
-  if (!Array.isArray(list)) return refuse('', `must be {"${lane}":[…]} or an array`);
+  if (!Array.isArray(list)) return invalidBody('', `must be {"${lane}":[…]} or an array`);
   // Where the index of an entry stands in the path of a fault.
   const indexAt = wrapper === null ? 0 : 1;
   const { byEntry, elsewhere } = groupByEntry(faults, indexAt);
   for (const name of Object.keys(wrapper ?? {})) {
     if (name !== lane) elsewhere.push({ path: [name], detail: `is not known beside ${lane}` });
   }
-  if (elsewhere.length > 0) return { ok: false, errors: toFaults(elsewhere) };
+  if (elsewhere.length > 0) return { ok: false, errors: toIssues(elsewhere) };
   const entries = list.map((entry: unknown, index): Entry => {
     const errors = byEntry.get(index);
-    return { value: entry, errors: errors === undefined ? none : toFaults(errors, indexAt + 1) };
+    return { value: entry, errors: errors === undefined ? none : toIssues(errors, indexAt + 1) };
   });
   return { ok: true, entries };
 }

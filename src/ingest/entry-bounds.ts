@@ -1,5 +1,5 @@
-import type { Lane } from '../envelope.js';
-import type { Container, FindExcess } from '../json-large.js';
+import type { Lane } from '../model/lane.js';
+import type { Container, FindExcess } from '../json/large.js';
 import { limits } from './limits.js';
 
 export const notAnObject = {

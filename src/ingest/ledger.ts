@@ -1,5 +1,6 @@
-import type { Fact } from '../envelope.js';
-import type { RefusedAll } from './append.js';
+import type { Fact } from '../model/fact.js';
+import type { AppendBackpressure } from './append.js';
+import type { Backpressure } from '../model/store.js';
 import { toFactKey, type GetFacts } from './people.js';
 import type { SourcePost } from './source-entry.js';
 
@@ -7,16 +8,14 @@ type LedgerStore = {
   readonly getFacts: GetFacts;
   readonly putFacts: (
     facts: readonly Fact[],
-  ) => Promise<
-    { readonly ok: true } | { readonly ok: false; readonly refusal: Omit<RefusedAll, 'kind'> }
-  >;
+  ) => Promise<{ readonly ok: true } | { readonly ok: false; readonly backpressure: Backpressure }>;
 };
 
 /** Runs `work` with the post and what its ledger adds to it. */
 export type WithLedger = <T>(
   post: SourcePost,
   work: (post: SourcePost) => Promise<T>,
-) => Promise<T | RefusedAll>;
+) => Promise<T | AppendBackpressure>;
 
 /**
  * A ledger is stored before the entries that it adds: a request that is repeated because the store took
@@ -34,7 +33,7 @@ export function createLedgers(store: LedgerStore): WithLedger {
       const resolved = ledger.resolve(kept);
       if (resolved.kept !== kept && resolved.kept !== null) {
         const put = await store.putFacts([{ kind: ledger.kind, key, value: resolved.kept }]);
-        if (!put.ok) return { kind: 'refused', ...put.refusal };
+        if (!put.ok) return { kind: 'backpressure', ...put.backpressure };
       }
       return work(addTo(post, resolved));
     });

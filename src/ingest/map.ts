@@ -1,5 +1,5 @@
-import { backfillMember, eventEnd } from '../backfill.js';
-import { stringifyJson, type JsonObject } from '../json.js';
+import { backfillMember, eventEnd } from '../model/backfill.js';
+import { stringifyJson, type JsonObject } from '../json/json.js';
 import type { PostedEvent, PostedProfile } from './schema.js';
 import type { Identifiers } from './identity.js';
 

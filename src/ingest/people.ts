@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import type { Fact } from '../envelope.js';
-import type { Slices } from '../turns.js';
+import type { Fact } from '../model/fact.js';
+import type { Slices } from '../slices.js';
 import { limits } from './limits.js';
 import type { ToE164 } from './phone.js';
 import { isEmail } from './schema.js';

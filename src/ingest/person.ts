@@ -1,7 +1,8 @@
-import type { Fault, Lane } from '../envelope.js';
-import { refuse, type Invalid } from './faults.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import { invalidBody, type Invalid } from './validation-issues.js';
 import type { Identifiers } from './identity.js';
-import { ExactInteger } from '../json.js';
+import { ExactInteger } from '../json/json.js';
 import type { ToE164 } from './phone.js';
 import { identifierFields, type Identifier } from './schema.js';
 
@@ -19,11 +20,11 @@ export type Identified =
       readonly ok: true;
       readonly identifiers: Identifiers;
       readonly unusablePhone?: string | undefined;
-      readonly warnings: readonly Fault[];
+      readonly warnings: readonly Issue[];
     }
   | Invalid;
 
-const noFaults: readonly Fault[] = [];
+const noFaults: readonly Issue[] = [];
 const phonePointer = '/phone_number';
 const unusable =
   'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
@@ -66,9 +67,9 @@ export function identify(posted: Posted, { lane, toE164, place }: IdentifyOption
     return { ok: true, identifiers, unusablePhone: phone, warnings };
   }
   if (isUnusable) {
-    return refuse(phonePointer, `${unusable}, and it is the only identifier`);
+    return invalidBody(phonePointer, `${unusable}, and it is the only identifier`);
   }
-  return refuse('', missing[lane]);
+  return invalidBody('', missing[lane]);
 }
 
 /** An id as Klaviyo takes it: text. */

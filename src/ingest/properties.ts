@@ -1,16 +1,16 @@
-import type { Fault } from '../envelope.js';
-import { isJsonObject, type JsonObject, type PathSegment } from '../json.js';
-import { toPointer } from './faults.js';
+import type { Issue } from '../model/outcome.js';
+import { isJsonObject, type JsonObject, type PathSegment } from '../json/json.js';
+import { toPointer } from './validation-issues.js';
 import { limits } from './limits.js';
 
 type Walk = {
   /** Changed in place on the way down and up. */
   readonly path: PathSegment[];
-  readonly faults: Fault[];
+  readonly faults: Issue[];
 };
 
 /** What Klaviyo would refuse inside an event's `properties`. Bounded: it stops when there is enough to tell. */
-export function findPropertyFaults(properties: JsonObject): readonly Fault[] {
+export function findPropertyIssues(properties: JsonObject): readonly Issue[] {
   const walk: Walk = { path: ['properties'], faults: [] };
   checkValue(properties, walk);
   return walk.faults;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ExactInteger, isJsonObject, type JsonObject } from '../json.js';
+import { ExactInteger, isJsonObject, type JsonObject } from '../json/json.js';
 import { isCurrency } from './currency.js';
 import { limits } from './limits.js';
 

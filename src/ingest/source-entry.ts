@@ -1,5 +1,7 @@
-import type { FactKind, Fault, Lane } from '../envelope.js';
-import type { JsonObject } from '../json.js';
+import type { FactKind } from '../model/fact.js';
+import type { Issue } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
+import type { JsonObject } from '../json/json.js';
 
 /** Identifiers in the form a caller posts them (schema.ts). */
 export type Person = {
@@ -11,7 +13,7 @@ export type Person = {
 };
 
 /** What a map could not read or had to alter. The entry is sent all the same. */
-export type SourceWarning = Fault & {
+export type SourceWarning = Issue & {
   /** Stable and short, such as `unreadable_amount`: the `reason` of metrics and of GET /v1/sources. */
   readonly code: string;
 };

@@ -1,9 +1,9 @@
 import { Worker } from 'node:worker_threads';
 import type { Clock, Timer } from '../clock.js';
-import type { Collected } from './collect.js';
+import type { BuiltBatch } from './batch-builder.js';
 import type { DraftedMany, DraftMany, ManyPosted } from './draft-many.js';
-import type { Invalid } from './faults.js';
-import { unpackDrafts } from './packed.js';
+import type { Invalid } from './validation-issues.js';
+import { decodeDrafts } from './block-codec.js';
 
 export type ThreadData = { readonly defaultCountry: string | undefined };
 /** A buffer arrives as the array it is. */
@@ -11,11 +11,11 @@ export type Job = {
   readonly id: number;
   readonly posted: Omit<ManyPosted, 'body'> & { readonly body: Uint8Array };
 };
-export type Answer = {
+export type ThreadResponse = {
   readonly id: number;
   readonly drafted:
     | Invalid
-    | (Omit<Collected, 'drafts'> & {
+    | (Omit<BuiltBatch, 'drafts'> & {
         readonly ok: true;
         readonly count: number;
         readonly chunks: readonly Uint8Array[];
@@ -23,7 +23,7 @@ export type Answer = {
 };
 
 /** A thread says that it takes jobs, then answers them. */
-export type Message = 'ready' | Answer;
+export type Message = 'ready' | ThreadResponse;
 
 type Waiting = {
   readonly posted: ManyPosted;
@@ -55,7 +55,7 @@ export type ThreadsOptions = ThreadData & {
   readonly count: number;
   readonly clock: Pick<Clock, 'setTimer'>;
   /** A thread ended by itself: our own fault, or a machine that lets no thread start. Another takes its place. */
-  readonly onFault: (error: unknown) => void;
+  readonly onThreadFailure: (error: unknown) => void;
   /** No thread starts any more: all requests are drafted in the thread that asks. */
   readonly onGivenUp: () => void;
   /** draft-thread, where it is not beside this file. */
@@ -74,7 +74,7 @@ export type Threads = {
  * starts keep failing is given up. While no thread is there requests are drafted in the thread that asks.
  */
 export function startThreads(options: ThreadsOptions): Threads {
-  const { count, clock, onFault, onGivenUp, defaultCountry } = options;
+  const { count, clock, onThreadFailure: onFatal, onGivenUp, defaultCountry } = options;
   const entry = options.entry ?? new URL('./draft-thread.js', import.meta.url);
   const places = Array.from({ length: count }, (): Place => ({
     thread: null,
@@ -116,7 +116,7 @@ export function startThreads(options: ThreadsOptions): Threads {
       if (isClosing) return;
       place.failures++;
       if (!thread.isReady) place.failedStarts++;
-      onFault(error);
+      onFatal(error);
       restart(place);
     };
     worker.on('error', end);
@@ -167,10 +167,10 @@ function toHandOver({ body: { buffer, byteLength } }: ManyPosted): ArrayBuffer[]
   return buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : [];
 }
 
-function toDrafted(drafted: Answer['drafted'], posted: Waiting['posted']): DraftedMany {
+function toDrafted(drafted: ThreadResponse['drafted'], posted: Waiting['posted']): DraftedMany {
   if (!drafted.ok) return drafted;
   const { count, chunks, rejected, warnings, rejectedCount, warningCount } = drafted;
-  const drafts = unpackDrafts(chunks, posted);
+  const drafts = decodeDrafts(chunks, posted);
   return {
     ok: true,
     count,

@@ -1,4 +1,4 @@
-import type { Fact } from '../envelope.js';
+import type { Fact } from '../model/fact.js';
 import type { FactStore } from './accept-from-source.js';
 
 /**

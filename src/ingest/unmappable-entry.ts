@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { isLane, lanes, type Lane, type StoreLane } from '../envelope.js';
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json.js';
+import { isLane, lanes, type Lane, type StoreLane } from '../model/lane.js';
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import { toBytes } from './draft.js';
 import type { SourceEntry, SourcePost } from './source-entry.js';
 

@@ -1,7 +1,9 @@
 import type { Clock, Timer } from '../clock.js';
-import type { ClaimBounds, Envelope, Parcel, Settlement, StoreLane } from '../envelope.js';
+import type { ClaimBounds, Envelope, BatchItem } from '../model/envelope.js';
+import type { Settlement } from '../model/settlement.js';
+import type { StoreLane } from '../model/lane.js';
 import type { Metrics } from '../metrics.js';
-import { turn } from '../turns.js';
+import { nextTurn } from '../slices.js';
 import type { AcceptFromSource } from './accept-from-source.js';
 import { unknownPerson } from './draft-source-entry.js';
 import { toFactKey, type GetFacts } from './people.js';
@@ -25,11 +27,11 @@ import { readUnmappable } from './unmappable-entry.js';
  */
 export type WaitingDeps = {
   readonly store: {
-    claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]>;
+    claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]>;
     /** False where a relay that shares the store may have taken over any of what was claimed here. Absent: never. */
-    holds?(envelopes: readonly Envelope[]): boolean;
+    stillOwned?(envelopes: readonly Envelope[]): boolean;
     settle(settlement: Settlement): Promise<void>;
-    onWaiting(listener: (lane: StoreLane) => void): () => void;
+    onClaimable(listener: (lane: StoreLane) => void): () => void;
     readonly getFacts: GetFacts;
   };
   readonly accept: AcceptFromSource;
@@ -117,7 +119,7 @@ class HeldEntries {
   }
 
   start(): void {
-    this.#stopListening = this.#deps.store.onWaiting((lane) => {
+    this.#stopListening = this.#deps.store.onClaimable((lane) => {
       if (lane !== 'waiting') return;
       this.#hasMore = true;
       this.#wake();
@@ -235,7 +237,7 @@ class HeldEntries {
   async #check(): Promise<void> {
     const { clock, store, checkEveryMs } = this.#deps;
     for (const [id, { envelope }] of this.#held) {
-      if (store.holds?.([envelope]) === false) this.#forget(id);
+      if (store.stillOwned?.([envelope]) === false) this.#forget(id);
     }
     await this.#lookUp([...this.#held.keys()]);
     const now = clock.monotonic();
@@ -246,7 +248,7 @@ class HeldEntries {
   async #lookUp(ids: readonly string[]): Promise<void> {
     const keys = [...new Set(ids.flatMap((id) => this.#held.get(id)?.factKeys ?? []))];
     for (let from = 0; from < keys.length && !this.#isStopped(); from += keysPerLookUp) {
-      if (from > 0) await turn();
+      if (from > 0) await nextTurn();
       const some = keys.slice(from, from + keysPerLookUp);
       const found = await this.#deps.store.getFacts(some);
       this.noteFacts(some.filter((_key, index) => (found[index] ?? null) !== null));
@@ -270,12 +272,12 @@ class HeldEntries {
   async #ingestOne({ envelope, endsAt }: Held): Promise<boolean> {
     const { accept, store, clock } = this.#deps;
     const post = readUnmappable(envelope);
-    if (post === null || store.holds?.([envelope]) === false) return false;
+    if (post === null || store.stillOwned?.([envelope]) === false) return false;
     const again = await accept(post, { strict: true, isAgain: true });
-    if (again.kind !== 'invalid') return again.kind === 'taken';
+    if (again.kind !== 'invalid') return again.kind === 'accepted';
     const isUnknown = again.rejected.every(({ code }) => code === unknownPerson);
     if (isUnknown && clock.monotonic() < endsAt) return false;
-    return (await accept(post, { strict: false, isAgain: true })).kind === 'taken';
+    return (await accept(post, { strict: false, isAgain: true })).kind === 'accepted';
   }
 
   async #settle(settled: readonly Held[]): Promise<void> {

@@ -1,4 +1,5 @@
-import type { Fault, Lane, Reason } from '../envelope.js';
+import type { Issue, Reason } from '../model/outcome.js';
+import type { Lane } from '../model/lane.js';
 import { listName } from './request.js';
 
 /** One error of Klaviyo's error document; what it did not say is empty. */
@@ -94,7 +95,7 @@ export function toPlace(lane: Lane, pointer: string): Place | null {
 export function toReason(
   errors: readonly ApiError[],
   otherwise: Reason,
-  faults: readonly Fault[] = [],
+  faults: readonly Issue[] = [],
 ): Reason {
   const words = [...new Set(errors.map(({ detail }) => detail))].filter((detail) => detail !== '');
   const detail = shorten(words.slice(0, maxSentences).join('; '), maxDetailChars);

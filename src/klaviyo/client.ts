@@ -1,14 +1,21 @@
 import type { Readable } from 'node:stream';
-import { isBackfilled } from '../backfill.js';
+import { isBackfilled } from '../model/backfill.js';
 import { wait, type Clock } from '../clock.js';
-import type { Followed, Imported, Lane, ListedImports, Outcome, Sent } from '../envelope.js';
+import type {
+  PollResult,
+  ImportedPayloads,
+  ListedImportJobs,
+  SendResult,
+} from '../model/send-result.js';
+import type { Lane } from '../model/lane.js';
+import type { Outcome } from '../model/outcome.js';
 import { createConnections, type Connections } from './client-connections.js';
-import { isSuccess } from './answer.js';
-import { followImport } from './follow-import.js';
-import { guardBody } from './guarded-body.js';
-import type { FollowDeps } from './import-answers.js';
-import { listImports } from './list-imports.js';
-import { askAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
+import { isSuccess } from './success.js';
+import { pollImportJob } from './poll-import.js';
+import { toCancellableBody } from './cancellable-body.js';
+import type { PollDeps } from './import-responses.js';
+import { listImportJobs } from './list-imports.js';
+import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
 import type { RevisionInUse } from './revision-in-use.js';
@@ -16,9 +23,9 @@ import { toBackfillRevision } from './revisions.js';
 import { readBody } from './response-body.js';
 import { toOutcomes } from './response.js';
 import {
-  toFailure,
+  toTransportFailure,
   type FailureCode,
-  type Reply,
+  type TransportResponse,
   type Request,
   type Transport,
 } from './transport.js';
@@ -43,11 +50,15 @@ export type KlaviyoClientOptions = {
 /** Klaviyo's bulk APIs. Nothing here rejects for what the far side does. */
 export type KlaviyoClient = {
   /** One request, one outcome a payload. `mayGo` is asked until the body has left; false breaks it off. */
-  send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<Sent>;
+  send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<SendResult>;
   /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
-  follow(ref: string, imported: Imported, permit?: () => Promise<void>): Promise<Followed>;
+  follow(
+    ref: string,
+    imported: ImportedPayloads,
+    permit?: () => Promise<void>,
+  ): Promise<PollResult>;
   /** Which of these import jobs are open, by the list of all; `permit` as above. */
-  listImports(refs: ReadonlySet<string>, permit?: () => Promise<void>): Promise<ListedImports>;
+  listImports(refs: ReadonlySet<string>, permit?: () => Promise<void>): Promise<ListedImportJobs>;
   /** Whose key it is, and whether it is one at all. Klaviyo allows one such question a second. */
   account(): Promise<AccountProbe>;
   /** Whether the key may do what the relay needs; records nothing. */
@@ -76,7 +87,7 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
   });
   const transport = createTransport(connections, options);
   let closed: Promise<void> | undefined;
-  const toFollowDeps = (permit?: () => Promise<void>): FollowDeps => ({
+  const toFollowDeps = (permit?: () => Promise<void>): PollDeps => ({
     now: () => clock.now(),
     async get(path) {
       await permit?.();
@@ -102,9 +113,9 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
       const request = { lane, count: payloads.length, bytes: body.length, backfilled };
       return toSent(reply, request, { durationMs, now: clock.now() });
     },
-    follow: (ref, imported, permit) => followImport(ref, imported, toFollowDeps(permit)),
-    listImports: (refs, permit) => listImports(refs, toFollowDeps(permit)),
-    account: () => askAccount(transport),
+    follow: (ref, imported, permit) => pollImportJob(ref, imported, toFollowDeps(permit)),
+    listImports: (refs, permit) => listImportJobs(refs, toFollowDeps(permit)),
+    account: () => probeAccount(transport),
     probeScopes: () => probeScopes(transport),
     close: () => (closed ??= closeConnections(connections, clock)),
   };
@@ -147,7 +158,7 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
       const movedTo = options.revision.judge(revision, request, reply);
       return movedTo === null ? reply : { ...reply, movedTo };
     } catch (error) {
-      return toFailure(error, { isTimedOut: timeout.signal.aborted, status });
+      return toTransportFailure(error, { isTimedOut: timeout.signal.aborted, status });
     } finally {
       timer.cancel();
     }
@@ -157,7 +168,7 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
 function toUndiciBody(body: Buffer | undefined, mayGo: Request['mayGo']): Buffer | Readable | null {
   if (body === undefined || mayGo === undefined) return body ?? null;
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- undici takes any iterable; its types leave that out
-  return guardBody(body, mayGo) as Generator<Buffer> & Readable;
+  return toCancellableBody(body, mayGo) as Generator<Buffer> & Readable;
 }
 
 function toBodyHeaders(body: Buffer): Record<string, string> {
@@ -168,16 +179,16 @@ function countBackfilled(lane: Lane, payloads: readonly Uint8Array[]): number {
   return payloads.reduce((count, payload) => count + (isBackfilled(lane, payload) ? 1 : 0), 0);
 }
 
-type Requested = Pick<Sent, 'bytes' | 'backfilled'> & {
+type Requested = Pick<SendResult, 'bytes' | 'backfilled'> & {
   readonly lane: Lane;
   readonly count: number;
 };
 
 function toSent(
-  reply: Reply,
+  reply: TransportResponse,
   { lane, count, ...facts }: Requested,
   { durationMs, now }: { readonly durationMs: number; readonly now: number },
-): Sent {
+): SendResult {
   const { status } = reply;
   if (reply.ok) {
     const outcomes = toMoved(reply, count) ?? toOutcomes({ ...reply, lane, count, now });
@@ -191,7 +202,7 @@ function toSent(
 
 /** Where Klaviyo refused the revision, nothing was taken, and the same goes again under the next one. */
 function toMoved(
-  { movedTo, status }: Reply & { readonly ok: true },
+  { movedTo, status }: TransportResponse & { readonly ok: true },
   count: number,
 ): readonly Outcome[] | null {
   if (movedTo === undefined || isSuccess(status)) return null;
@@ -204,7 +215,7 @@ function toMoved(
  * Sending again is safe: events carry their unique_id, and an import writes the same once more. A 202
  * that broke off says nothing, either: whether its body is empty is known at its end.
  */
-function toUnanswered({ status, code, detail }: Reply & { ok: false }): Outcome {
+function toUnanswered({ status, code, detail }: TransportResponse & { ok: false }): Outcome {
   const reason = { code, detail, ...(status !== null && { status }) };
   // Only a person can put right what a proxy wants to be told.
   if (code === 'proxy_auth') return { kind: 'blocked', reason, advice: adviceOnProxy };

@@ -1,4 +1,6 @@
-import type { Imported, ImportJob, Outcome, Reason } from '../envelope.js';
+import type { ImportedPayloads } from '../model/send-result.js';
+import type { ImportJob } from '../model/delivery.js';
+import type { Outcome, Reason } from '../model/outcome.js';
 import { isObject, parse, toApiError, toPlace, toReason, type ApiError } from './api-errors.js';
 
 /** An error of an import job, and by what its profile was known. */
@@ -26,7 +28,7 @@ export function toImportError(resource: unknown): ImportError {
  * company, until they are. An import is an upsert, so that costs requests and changes nothing.
  */
 export function toImportOutcomes(
-  imported: Imported,
+  imported: ImportedPayloads,
   errors: readonly ImportError[],
   job: EndedJob,
 ): readonly Outcome[] {
@@ -96,7 +98,7 @@ type Matched = {
 };
 
 /** Import errors carry no index (Klaviyo's OpenAPI), so they are matched by what identifies the profile. */
-function match({ payloads }: Imported, errors: readonly ImportError[]): Matched {
+function match({ payloads }: ImportedPayloads, errors: readonly ImportError[]): Matched {
   const named = new Map<number, ApiError[]>();
   const strays: ApiError[] = [];
   const owners = errors.length === 0 ? new Map<string, number[]>() : toOwners(payloads());

@@ -1,12 +1,13 @@
-import type { ImportJob, ListedImports } from '../envelope.js';
+import type { ImportJob } from '../model/delivery.js';
+import type { ListedImportJobs } from '../model/send-result.js';
 import { toResources } from './documents.js';
 import {
-  toAnswered,
+  toImportResponse,
   toNextCursor,
   toPageQuery,
-  toSeenJob,
-  type FollowDeps,
-} from './import-answers.js';
+  toReadJob,
+  type PollDeps,
+} from './import-responses.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, importJobType } from './request.js';
 
@@ -20,10 +21,10 @@ const query = { filter: 'any(status,["queued","processing"])', sort: '-created_a
 const maxPages = 10;
 
 /** Which of these import jobs Klaviyo's list shows as open. Other jobs of the account are ignored. */
-export async function listImports(
+export async function listImportJobs(
   refs: ReadonlySet<string>,
-  deps: FollowDeps,
-): Promise<ListedImports> {
+  deps: PollDeps,
+): Promise<ListedImportJobs> {
   const open = new Map<string, ImportJob>();
   const seen = new Set<string>();
   let cursor: string | null = null;
@@ -31,7 +32,7 @@ export async function listImports(
     const reply = await deps.get(bulkPath.profiles + toPageQuery(cursor, query));
     const feedback = reply.ok ? toRateFeedback(reply.headers, deps.now()) : null;
     const listed = { requests, feedback };
-    const answered = toAnswered(reply);
+    const answered = toImportResponse(reply);
     const page = answered.kind === 'read' ? toResources(answered.body, importJobType) : null;
     if (answered.kind !== 'read' || page === null) {
       return { ...listed, open: [...open.values()], end: 'failed' };
@@ -39,7 +40,7 @@ export async function listImports(
     for (const resource of page) {
       const { id } = resource;
       if (typeof id !== 'string' || !refs.has(id)) continue;
-      const job = toOpenJob(toSeenJob(id, resource));
+      const job = toOpenJob(toReadJob(id, resource));
       if (job !== null) open.set(id, job);
     }
     const missing = refs.size - open.size;
@@ -56,7 +57,7 @@ export async function listImports(
 }
 
 /** Null where the list does not say in so many words that the job is open. */
-function toOpenJob(seen: ReturnType<typeof toSeenJob>): ImportJob | null {
+function toOpenJob(seen: ReturnType<typeof toReadJob>): ImportJob | null {
   const { job, isKnown } = seen ?? {};
   const isOpen = job?.status === 'queued' || job?.status === 'processing';
   return isOpen && isKnown === true ? job : null;

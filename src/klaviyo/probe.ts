@@ -1,9 +1,9 @@
-import type { Lane } from '../envelope.js';
-import { isTaken } from './answer.js';
+import type { Lane } from '../model/lane.js';
+import { isDocumentedSuccess } from './success.js';
 import { isObject, parse, toApiErrors } from './api-errors.js';
 import { isErrorDocument, toResources } from './documents.js';
 import { bulkPath, importJobType, toBody } from './request.js';
-import type { Reply, Transport } from './transport.js';
+import type { TransportResponse, Transport } from './transport.js';
 
 /** Whose key it is, as far as Klaviyo tells. */
 export type AccountProbe =
@@ -14,7 +14,7 @@ export type AccountProbe =
 export type ScopeProbe = { readonly scope: string; readonly ok: boolean; readonly detail: string };
 
 /** A key without `accounts:read` is refused with a 403, which a wrong key is not: that is a 401. */
-export async function askAccount(transport: Transport): Promise<AccountProbe> {
+export async function probeAccount(transport: Transport): Promise<AccountProbe> {
   const reply = await transport({ method: 'GET', path: '/api/accounts' });
   if (reply.ok && reply.status === 403 && isRefusal(reply)) return { ok: true };
   if (!reply.ok || reply.status !== 200) return { ok: false, reason: toWords(reply) };
@@ -41,7 +41,7 @@ function toName(account: Readonly<Record<string, unknown>>): string | undefined 
  * does not work, that is all it says.
  */
 export async function probeScopes(transport: Transport): Promise<readonly ScopeProbe[]> {
-  const account = await askAccount(transport);
+  const account = await probeAccount(transport);
   if (!account.ok) return [{ scope: 'key', ok: false, detail: account.reason }];
   const owner = [account.name, account.id].filter((part) => part !== undefined).join(', ');
   return [
@@ -53,11 +53,11 @@ export async function probeScopes(transport: Transport): Promise<readonly ScopeP
 }
 
 /** `isTaken`: Klaviyo's own success, as opposed to a 2xx of something in between. */
-type Probed = { readonly reply: Reply; readonly isTaken: boolean };
+type Probed = { readonly reply: TransportResponse; readonly isTaken: boolean };
 
 async function post(transport: Transport, lane: Lane): Promise<Probed> {
   const reply = await transport({ method: 'POST', path: bulkPath[lane], body: toBody(lane, []) });
-  return { reply, isTaken: reply.ok && isTaken({ ...reply, lane, count: 0, now: 0 }) };
+  return { reply, isTaken: reply.ok && isDocumentedSuccess({ ...reply, lane, count: 0, now: 0 }) };
 }
 
 async function list(transport: Transport): Promise<Probed> {
@@ -78,9 +78,10 @@ function toProbe(scope: string, { reply, isTaken }: Probed): ScopeProbe {
 }
 
 /** In Klaviyo's own words; a proxy's say nothing about the key. */
-const isRefusal = (reply: Reply & { ok: true }): boolean => isErrorDocument(parse(reply.bodyText));
+const isRefusal = (reply: TransportResponse & { ok: true }): boolean =>
+  isErrorDocument(parse(reply.bodyText));
 
-function toWords(reply: Reply): string {
+function toWords(reply: TransportResponse): string {
   if (!reply.ok) return `no answer: ${reply.detail}`;
   const words = toApiErrors(reply.bodyText)[0]?.detail ?? '';
   if (words !== '') return `Klaviyo answered ${reply.status}: ${words}`;

@@ -1,4 +1,4 @@
-import type { RateFeedback, RateWindow } from '../envelope.js';
+import type { RateFeedback, RateWindow } from '../model/rate-window.js';
 
 /** As undici and node:http give them: names in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -17,12 +17,12 @@ export const maxWaitMs = 3_600_000;
  * the three vanish and `Retry-After` remains. `now` (epoch ms) is for a Retry-After that is a date.
  */
 export function toRateFeedback(headers: Headers, now: number): RateFeedback {
-  const announced = (toText(headers['ratelimit-limit']) ?? '')
+  const announced = (toHeaderText(headers['ratelimit-limit']) ?? '')
     .split(',')
     .map((part) => part.trim());
   const [first = ''] = announced;
-  const remaining = toCount(toText(headers['ratelimit-remaining'])?.split(',')[0]);
-  const resetSeconds = toSeconds(toText(headers['ratelimit-reset'])?.split(',')[0]);
+  const remaining = toCount(toHeaderText(headers['ratelimit-remaining'])?.split(',')[0]);
+  const resetSeconds = toSeconds(toHeaderText(headers['ratelimit-reset'])?.split(',')[0]);
   return {
     windows: announced.map(toWindow).filter((window) => window !== null),
     remaining,
@@ -46,14 +46,14 @@ function toWindow(part: string): RateWindow | null {
 
 /** Seconds or an HTTP date (RFC 9110, 10.2.3); against the server's own clock where it tells it. */
 function toRetryAfterMs(headers: Headers, now: number): number | null {
-  const text = toText(headers['retry-after'])?.trim();
+  const text = toHeaderText(headers['retry-after'])?.trim();
   if (text === undefined) return null;
   const seconds = toSeconds(text);
   if (seconds !== null) return toWaitMs(seconds);
   // Date.parse takes almost anything for a date, "-5" among it; an HTTP date starts with a weekday.
   const at = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : NaN;
   if (Number.isNaN(at)) return null;
-  const serverNow = Date.parse(toText(headers.date) ?? '');
+  const serverNow = Date.parse(toHeaderText(headers.date) ?? '');
   return toWaitMs((at - (Number.isNaN(serverNow) ? now : serverNow)) / 1000);
 }
 
@@ -73,6 +73,6 @@ function toSeconds(text: string | undefined): number | null {
 }
 
 /** A header that came several times is one list (RFC 9110, 5.3). */
-export function toText(value: string | readonly string[] | undefined): string | undefined {
+export function toHeaderText(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === 'string' || value === undefined ? value : value.join(', ');
 }

@@ -1,5 +1,5 @@
-import type { Lane } from '../envelope.js';
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json.js';
+import type { Lane } from '../model/lane.js';
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 
 /**
  * The bulk endpoints' bodies, put together from stored bytes: payloads are neither parsed nor

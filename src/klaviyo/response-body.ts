@@ -1,6 +1,6 @@
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate, inflateRaw } from 'node:zlib';
-import { toText, type Headers } from './rate-headers.js';
+import { toHeaderText, type Headers } from './rate-headers.js';
 
 /** A response's body; `isWhole` is false where it is longer than the bound, or cannot be decoded. */
 export type ResponseBody = { readonly bodyText: string; readonly isWhole: boolean };
@@ -18,7 +18,7 @@ export async function readBody(
   maxBytes: number,
 ): Promise<ResponseBody> {
   const { bytes, isWhole } = await readBytes(body, maxBytes);
-  const decoders = toDecoders(toText(headers['content-encoding']));
+  const decoders = toDecoders(toHeaderText(headers['content-encoding']));
   // An empty body is one in any coding: proxies keep the header when there is nothing to compress.
   if (decoders?.length === 0 || (bytes.length === 0 && isWhole)) {
     return { bodyText: bytes.toString(), isWhole };

@@ -1,19 +1,19 @@
-import type { Outcome, Reason } from '../envelope.js';
+import type { Outcome, Reason } from '../model/outcome.js';
 import {
   absent,
   isAboutList,
   isEndpoint,
   isOneOf,
   isSuccess,
-  isTaken,
+  isDocumentedSuccess,
   isWithoutJob,
-  said,
+  quoteResponse,
   speaksOfRevision,
   toImportJobId,
-  toSeen,
-  type Answer,
-  type Seen,
-} from './answer.js';
+  toReadResponse,
+  type KlaviyoResponse,
+  type ReadResponse,
+} from './success.js';
 import { toReason } from './api-errors.js';
 import { maxWaitMs, toRateFeedback } from './rate-headers.js';
 
@@ -21,20 +21,20 @@ import { maxWaitMs, toRateFeedback } from './rate-headers.js';
  * What an answer of a bulk endpoint means: the first row that applies counts. Pure; one outcome an
  * entry, in order; never throws, whatever the body is. docs/outcomes.md gives each row's reasons.
  */
-export function toOutcomes(answer: Answer): readonly Outcome[] {
-  const seen = toSeen(answer);
+export function toOutcomes(answer: KlaviyoResponse): readonly Outcome[] {
+  const seen = toReadResponse(answer);
   const row = rows.find(({ applies }) => applies(seen)) ?? lastRow;
   return row.outcomes(seen);
 }
 
 type Row = {
   readonly name: string;
-  readonly applies: (seen: Seen) => boolean;
-  readonly outcomes: (seen: Seen) => readonly Outcome[];
+  readonly applies: (seen: ReadResponse) => boolean;
+  readonly outcomes: (seen: ReadResponse) => readonly Outcome[];
 };
 
 const rows: readonly Row[] = [
-  row('taken', isTaken, toTaken),
+  row('taken', isDocumentedSuccess, toTaken),
   row('no_job', isWithoutJob, all(toJobless)),
   row('throttled', (a) => a.status === 429, all(toThrottled)),
   row('unavailable', (a) => a.status >= 500 || isOneOf(a, 408, 421, 425), all(toRetryable)),
@@ -56,27 +56,27 @@ export const rowNames: readonly string[] = [...rows, lastRow].map(({ name }) => 
 function row(
   name: string,
   applies: Row['applies'],
-  outcomes: (seen: Seen, code: string) => readonly Outcome[],
+  outcomes: (seen: ReadResponse, code: string) => readonly Outcome[],
 ): Row {
   return { name, applies, outcomes: (seen) => outcomes(seen, name) };
 }
 
 /** One outcome for every entry. */
-function all(toOutcome: (seen: Seen, code: string) => Outcome) {
-  return (seen: Seen, code: string): readonly Outcome[] => {
+function all(toOutcome: (seen: ReadResponse, code: string) => Outcome) {
+  return (seen: ReadResponse, code: string): readonly Outcome[] => {
     const outcome = toOutcome(seen, code);
     return Array.from({ length: seen.count }, () => outcome);
   };
 }
 
 /** For events the 202 is all there is to know; what became of profiles is known once their job ends. */
-function toTaken({ lane, bodyText, count }: Seen): readonly Outcome[] {
+function toTaken({ lane, bodyText, count }: ReadResponse): readonly Outcome[] {
   const ref = lane === 'profiles' ? toImportJobId(bodyText) : null;
   const outcome: Outcome = ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
   return Array.from({ length: count }, () => outcome);
 }
 
-function toJobless({ status }: Seen, code: string): Outcome {
+function toJobless({ status }: ReadResponse, code: string): Outcome {
   const detail = `Klaviyo answered ${status} without an import job`;
   return { kind: 'retryable', reason: { code, detail, status } };
 }
@@ -84,14 +84,14 @@ function toJobless({ status }: Seen, code: string): Outcome {
 /** "0 seconds" was seen, and a retry before its time only gets another 429. */
 const minThrottleMs = 1000;
 
-function toThrottled(seen: Seen, code: string): Outcome {
+function toThrottled(seen: ReadResponse, code: string): Outcome {
   const [, seconds = '0'] = /available in (\d{1,6}) second/i.exec(seen.bodyText) ?? [];
   const saidMs = toRateFeedback(seen.headers, seen.now).retryAfterMs ?? Number(seconds) * 1000;
   const afterMs = Math.min(maxWaitMs, Math.max(minThrottleMs, saidMs));
   return { kind: 'throttled', afterMs, reason: toReasonOf(seen, code) };
 }
 
-function toRetryable(seen: Seen, code: string): Outcome {
+function toRetryable(seen: ReadResponse, code: string): Outcome {
   const { retryAfterMs } = toRateFeedback(seen.headers, seen.now);
   const reason = toReasonOf(seen, code);
   return {
@@ -103,16 +103,16 @@ function toRetryable(seen: Seen, code: string): Outcome {
 }
 
 /** A wait that is asked for, or a status that says so, is an overload. A page may be a firewall's, for one record. */
-function mayBeContent(seen: Seen, retryAfterMs: number | null): boolean {
+function mayBeContent(seen: ReadResponse, retryAfterMs: number | null): boolean {
   return (retryAfterMs === null || seen.status < 500) && !isOneOf(seen, 421, 425, 529);
 }
 
-function toBlocked(seen: Seen, code: string): Extract<Outcome, { kind: 'blocked' }> {
+function toBlocked(seen: ReadResponse, code: string): Extract<Outcome, { kind: 'blocked' }> {
   return { kind: 'blocked', reason: toReasonOf(seen, code), advice: adviceOn[code] ?? code };
 }
 
 /** A firewall may answer so to one record; Klaviyo itself would answer in JSON. */
-function toEndpoint(seen: Seen, code: string): Outcome {
+function toEndpoint(seen: ReadResponse, code: string): Outcome {
   const outcome = toBlocked(seen, code);
   return seen.isKlaviyos ? outcome : { ...outcome, mayBeContent: true };
 }
@@ -127,16 +127,16 @@ const adviceOn: Readonly<Record<string, string>> = {
   list: 'list: the list that the profiles are to join is wrong',
 };
 
-function toTooLarge(seen: Seen, code: string): Outcome {
+function toTooLarge(seen: ReadResponse, code: string): Outcome {
   const reason = toReasonOf(seen, code);
   if (seen.count === 1) return { kind: 'rejected', reason };
-  return { kind: 'unblamed', method: 'size', reason };
+  return { kind: 'unattributed', method: 'size', reason };
 }
 
 /** Those that the errors name will never be taken; the others go again without them. */
-function toNamed(seen: Seen): readonly Outcome[] {
+function toNamed(seen: ReadResponse): readonly Outcome[] {
   const reason = toReasonOf(seen, 'rejected');
-  const innocent: Outcome = { kind: 'unblamed', method: 'pointer', reason };
+  const innocent: Outcome = { kind: 'unattributed', method: 'pointer', reason };
   return Array.from({ length: seen.count }, (_, index): Outcome => {
     const own = seen.named.get(index);
     if (own === undefined) return innocent;
@@ -147,19 +147,19 @@ function toNamed(seen: Seen): readonly Outcome[] {
     const errors = own.map(({ error }) => error);
     return {
       kind: 'rejected',
-      reason: toReason(errors, { ...reason, detail: said(seen) }, faults),
+      reason: toReason(errors, { ...reason, detail: quoteResponse(seen) }, faults),
     };
   });
 }
 
-function toUnnamed(seen: Seen): Outcome {
-  return { kind: 'unblamed', method: 'bisect', reason: toReasonOf(seen, 'rejected') };
+function toUnnamed(seen: ReadResponse): Outcome {
+  return { kind: 'unattributed', method: 'bisect', reason: toReasonOf(seen, 'rejected') };
 }
 
-function toRejected(seen: Seen): Outcome {
+function toRejected(seen: ReadResponse): Outcome {
   return { kind: 'rejected', reason: toReasonOf(seen, 'rejected') };
 }
 
-function toReasonOf(seen: Seen, code: string): Reason {
-  return toReason(seen.errors, { code, detail: said(seen), status: seen.status });
+function toReasonOf(seen: ReadResponse, code: string): Reason {
+  return toReason(seen.errors, { code, detail: quoteResponse(seen), status: seen.status });
 }

@@ -1,9 +1,9 @@
-import type { Fact } from '../envelope.js';
-import { absent } from './answer.js';
+import type { Fact } from '../model/fact.js';
+import { absent } from './success.js';
 import { isAboutRevision, toApiErrors, type ApiError } from './api-errors.js';
-import { toText } from './rate-headers.js';
+import { toHeaderText } from './rate-headers.js';
 import { pickRevision, testedRevisions, toEndOfSupport, toNextRevision } from './revisions.js';
-import type { Reply, Request } from './transport.js';
+import type { TransportResponse, Request } from './transport.js';
 
 export type RevisionMove = {
   readonly from: string;
@@ -70,7 +70,7 @@ export class RevisionInUse {
    * Moves up where an answer says that `used` is not served. Returns the revision to use instead, or
    * null where there is none: the answer does not say so, the revision is set, or it is the newest.
    */
-  judge(used: string, request: Request, reply: Reply): string | null {
+  judge(used: string, request: Request, reply: TransportResponse): string | null {
     const why = this.isAuto ? toRetirement(used, request, reply) : null;
     if (why === null) return null;
     // The response to an earlier request has already raised the revision.
@@ -93,13 +93,13 @@ type Facts = {
 const factKey = 'klaviyo-revision';
 
 /** What an earlier run moved up to; null where none did, or where that cannot be read now. */
-export async function recallRevision(facts: Facts): Promise<string | null> {
+export async function loadRevision(facts: Facts): Promise<string | null> {
   const [kept = null] = await facts.getFacts([factKey]).catch(() => []);
   return kept;
 }
 
 /** Where it cannot be kept, the next run finds out by itself. */
-export async function keepRevision(facts: Facts, revision: string): Promise<void> {
+export async function saveRevision(facts: Facts, revision: string): Promise<void> {
   await facts.putFacts([{ kind: 'other', key: factKey, value: revision }]).catch(() => undefined);
 }
 
@@ -109,9 +109,9 @@ const toDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 const refusals: readonly number[] = [400, ...absent];
 
 /** Klaviyo's words that it does not serve the revision, or that it answered with another; null where it does. */
-function toRetirement(used: string, { method }: Request, reply: Reply): string | null {
+function toRetirement(used: string, { method }: Request, reply: TransportResponse): string | null {
   if (!reply.ok) return null;
-  const answered = toText(reply.headers.revision) ?? '';
+  const answered = toHeaderText(reply.headers.revision) ?? '';
   if (/^\d{4}-\d{2}-\d{2}/.test(answered) && answered.slice(0, 10) > used.slice(0, 10))
     return `Klaviyo answered with revision ${answered}`;
   if (!refusals.includes(reply.status)) return null;

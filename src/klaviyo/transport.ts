@@ -1,7 +1,7 @@
 import type { Headers } from './rate-headers.js';
 
 /** An answer, or why there is none; a value, never an exception. */
-export type Reply =
+export type TransportResponse =
   | {
       readonly ok: true;
       readonly status: number;
@@ -13,9 +13,9 @@ export type Reply =
       /** Klaviyo does not serve the revision of the request any more: this one is used from now on. */
       readonly movedTo?: string;
     }
-  | Failure;
+  | TransportFailure;
 
-export type Failure = {
+export type TransportFailure = {
   readonly ok: false;
   /** Short and stable: a metric's label. */
   readonly code: FailureCode;
@@ -49,7 +49,7 @@ export type Request = {
 };
 
 /** Makes one request, bounded in time; resolves whatever happens. */
-export type Transport = (request: Request) => Promise<Reply>;
+export type Transport = (request: Request) => Promise<TransportResponse>;
 
 /** The first that fits counts. Codes are those of undici, of Node's llhttp and TLS, and of the system. */
 const failures: readonly (readonly [RegExp, FailureCode, string])[] = [
@@ -73,7 +73,10 @@ const failures: readonly (readonly [RegExp, FailureCode, string])[] = [
 export type Progress = { readonly isTimedOut: boolean; readonly status: number | null };
 
 /** Words of our own: those of the error may quote an address or what was sent. */
-export function toFailure(error: unknown, { isTimedOut, status }: Progress): Failure {
+export function toTransportFailure(
+  error: unknown,
+  { isTimedOut, status }: Progress,
+): TransportFailure {
   if (isTimedOut) return { ok: false, code: 'timeout', detail: 'no answer in time', status };
   const found = toCodes(error);
   for (const [pattern, code, words] of failures) {

@@ -1,4 +1,4 @@
-import { isUnable, UnavailableError, type Link } from './link.js';
+import { isUnable, UnavailableError, type RedisConnection } from './connection.js';
 
 /** What the operator says of the server: REDIS_DURABLE. */
 export type Stated = 'auto' | 'yes' | 'no';
@@ -41,7 +41,7 @@ const settingNames = [
 ] as const;
 type SettingName = (typeof settingNames)[number];
 
-type Asked = Pick<Link, 'call'>;
+type Asked = Pick<RedisConnection, 'call'>;
 
 export type DurabilityOptions = {
   readonly stated: Stated;

@@ -1,29 +1,29 @@
 import type { RedisAddress } from './address.js';
 
 /** Why a connection to Redis cannot be used, in words for an operator that show no password. */
-export type Failure = {
+export type RedisFailure = {
   readonly why: string;
   /** True where waiting does not help: the setting is wrong. */
   readonly isCertain: boolean;
 };
 
-export type FailureContext = {
+export type RedisFailureContext = {
   readonly address: RedisAddress;
   /** The variable that names the server, such as `REDIS_URL`. */
   readonly setting: string;
   readonly timeoutMs: number;
 };
 
-const passing = (why: string): Failure => ({ why, isCertain: false });
+const passing = (why: string): RedisFailure => ({ why, isCertain: false });
 
 /** From what the client reports, and from what the server answers while the connection is set up. */
-export function toFailure(error: unknown, context: FailureContext): Failure {
+export function toRedisFailure(error: unknown, context: RedisFailureContext): RedisFailure {
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (error instanceof Error && error.name === 'ReplyError') return toRefusal(message, context);
   // A cluster has one error for all of its nodes, and Sentinel one for all sentinels.
   if (error instanceof Error && 'lastNodeError' in error && error.lastNodeError !== undefined) {
-    const { why } = toFailure(error.lastNodeError, context);
+    const { why } = toRedisFailure(error.lastNodeError, context);
     return passing(`no node of the cluster can be used: ${why}`);
   }
   if (message.startsWith('All sentinels are unreachable')) {
@@ -36,7 +36,7 @@ export function toFailure(error: unknown, context: FailureContext): Failure {
 }
 
 /** The server's own words, without what it repeats of the command that it was sent: that may be a password or an event. */
-export function toWords(message: string): string {
+export function describeFailure(message: string): string {
   const [first = ''] = message
     .replace(/^ERR Error running script \(call to f_[0-9a-f]+\): @user_script:\d+: /, '')
     .replace(/,? with args beginning with.*$/s, '')
@@ -51,11 +51,11 @@ export function toWords(message: string): string {
  */
 export function toDatabaseFailure(
   error: unknown,
-  { address, setting }: FailureContext,
-): Failure | null {
+  { address, setting }: RedisFailureContext,
+): RedisFailure | null {
   const message = error instanceof Error ? error.message : String(error);
   if (!databaseRefused.test(message)) return null;
-  const words = `${address.database} of ${setting} ("${toWords(message)}")`;
+  const words = `${address.database} of ${setting} ("${describeFailure(message)}")`;
   return { why: `the server does not have database ${words}`, isCertain: true };
 }
 
@@ -63,7 +63,7 @@ const databaseRefused =
   /^ERR .*(DB index|database|SELECT is not allowed|unknown command|unsupported|not supported)/i;
 
 /** What the server answers to a connection that it does not let in. */
-function toRefusal(message: string, { address, setting }: FailureContext): Failure {
+function toRefusal(message: string, { address, setting }: RedisFailureContext): RedisFailure {
   if (/^WRONGPASS|^ERR invalid password/.test(message)) {
     const what = address.username === undefined ? 'the password' : 'the user or the password';
     return passing(`Redis refuses ${what} in ${setting}`);
@@ -78,18 +78,21 @@ function toRefusal(message: string, { address, setting }: FailureContext): Failu
   if (message.includes('cluster support disabled')) {
     return passing(`the server is not part of a cluster: use redis:// in ${setting}`);
   }
-  return passing(`Redis answers "${toWords(message)}"`);
+  return passing(`Redis answers "${describeFailure(message)}"`);
 }
 
 /** Without words all of them answered, and none named a primary. */
-function toSentinelWords(words: string | undefined, { address, setting }: FailureContext): string {
+function toSentinelWords(
+  words: string | undefined,
+  { address, setting }: RedisFailureContext,
+): string {
   if (words === undefined || words.includes('No such master'))
     return `the sentinels in ${setting} have no primary of the name ${address.primary ?? ''}`;
   if (words.startsWith('WRONGPASS') || words.startsWith('NOAUTH'))
     return `the sentinels refuse the user or the password in ${setting}`;
   if (words.startsWith('ERR unknown command'))
     return `what answers at ${toPlace(address)} are no sentinels: use redis:// in ${setting}`;
-  return `no sentinel at ${toPlace(address)} can be reached: ${toWords(words)}`;
+  return `no sentinel at ${toPlace(address)} can be reached: ${describeFailure(words)}`;
 }
 
 const toPlace = ({ hosts }: RedisAddress): string =>
@@ -99,7 +102,7 @@ const toPlace = ({ hosts }: RedisAddress): string =>
 function toConnectionWords(
   message: string,
   code: string,
-  { address, setting, timeoutMs }: FailureContext,
+  { address, setting, timeoutMs }: RedisFailureContext,
 ): string | null {
   const place = toPlace(address);
   if (message.startsWith('Unknown RESP type 21 ')) {
@@ -146,11 +149,11 @@ function toUnnamed(message: string, timeoutMs: number): string {
     return 'the connection was closed';
   if (message.startsWith('connect ETIMEDOUT'))
     return `the connection is not made in ${timeoutMs} ms`;
-  return toWords(message);
+  return describeFailure(message);
 }
 
 /** Where a connection ends before it is ready; `words` is an error that the server answered with, if any. */
-export function toEarlyEnd(words: string | null, context: FailureContext): Failure {
+export function toEarlyEnd(words: string | null, context: RedisFailureContext): RedisFailure {
   if (words !== null) return toRefusal(words, context);
   const { address, setting } = context;
   const hint = address.isTls

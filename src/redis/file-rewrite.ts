@@ -1,6 +1,6 @@
 import { wait, type Clock } from '../clock.js';
 import { readInfo } from './durability.js';
-import { UnavailableError, type Link } from './link.js';
+import { UnavailableError, type RedisConnection } from './connection.js';
 
 /**
  * A server that ends in the middle of a write leaves half a transaction at the end of its append-only
@@ -32,8 +32,8 @@ export class FileRewrite {
     const { link, hash, clock, signal } = this.#options;
     const run = await this.#run();
     if (run === null || String(await link.call('HGET', hash, field)) === run.id) return null;
-    const refusal = await ask(link);
-    if (refusal !== null) return toFinding(refusal);
+    const backpressure = await ask(link);
+    if (backpressure !== null) return toFinding(backpressure);
     for (;;) {
       await wait(clock, pollMs, signal);
       const now = await this.#run();
@@ -61,7 +61,7 @@ export class FileRewrite {
 }
 
 export type FileRewriteOptions = {
-  readonly link: Pick<Link, 'call'>;
+  readonly link: Pick<RedisConnection, 'call'>;
   /** Key of the hash whose field `rewrittenRun` names the run of the server whose file was rewritten. */
   readonly hash: string;
   readonly clock: Clock;
@@ -74,7 +74,7 @@ const field = 'rewrittenRun';
 const pollMs = 1000;
 
 /** Null where a rewrite is under way: one that began in this run has nothing of the run before. */
-async function ask(link: Pick<Link, 'call'>): Promise<string | null> {
+async function ask(link: Pick<RedisConnection, 'call'>): Promise<string | null> {
   try {
     await link.call('BGREWRITEAOF');
     return null;

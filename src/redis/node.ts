@@ -11,7 +11,7 @@ export type SlotOptions = {
 };
 
 /** Over a connection of its own. */
-export async function ask<T>(
+export async function sendCommand<T>(
   host: RedisHost,
   client: SlotOptions['client'],
   make: (redis: Redis) => Promise<T>,

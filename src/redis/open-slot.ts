@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { RedisHost } from './address.js';
-import { ask, type SlotOptions } from './node.js';
+import { sendCommand, type SlotOptions } from './node.js';
 
 /**
  * Why the slot's owner may not have all keys of it; null where nothing shows that. A move that was broken
@@ -13,7 +13,7 @@ export async function findOpenSlot(
   owner: RedisHost,
   { key, client }: SlotOptions,
 ): Promise<string | null> {
-  const { slot, primaries } = await ask(owner, client, async (redis) => {
+  const { slot, primaries } = await sendCommand(owner, client, async (redis) => {
     const nodes = await redis.call('CLUSTER', 'NODES').catch((error: unknown) => {
       if (error instanceof Error && error.name === 'ReplyError') return '';
       throw error;
@@ -24,7 +24,7 @@ export async function findOpenSlot(
     };
   });
   const looks = primaries.map(({ host, port }) =>
-    ask({ host, port }, client, async (redis) => {
+    sendCommand({ host, port }, client, async (redis) => {
       const what = await lookAt(redis, slot);
       return what && `${host}:${port} ${what}`;
     }),

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { toScript, type Link } from './link.js';
+import { toScript, type RedisConnection } from './connection.js';
 import { serverTime } from './server-time.js';
 
 /** Its key is the caller's: a hash of window and count. Window ms, now or '' → {requests in the window, ms until it ends}. */
@@ -25,7 +25,7 @@ export type Counted = { readonly current: number; readonly ttlMs: number };
 
 /** Counts a caller's requests over all relays, in windows by the server's time. Rejects with UnavailableError. */
 export function createSharedCount(
-  link: Link,
+  link: RedisConnection,
   options: {
     readonly key: string;
     readonly windowMs: number;

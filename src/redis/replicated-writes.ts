@@ -2,16 +2,16 @@ import { readInfo } from './durability.js';
 import {
   UnavailableError,
   UnreplicatedError,
-  type Link,
+  type RedisConnection,
   type ReplicatedCall,
-  type Reply,
+  type RedisReply,
   type Script,
-} from './link.js';
+} from './connection.js';
 import { toReplicaCount, toWaitArguments, type WaitCommand } from './replica-wait.js';
 
 export type ReplicatedWritesOptions = {
   /** For these writes alone: a wait for replicas holds up whatever else is sent on a connection. */
-  readonly link: Link;
+  readonly link: RedisConnection;
   /** How many have to have it. */
   readonly replicas: number;
   /** Longest wait for them. */
@@ -44,7 +44,7 @@ export class ReplicatedWrites {
   }
 
   /** Rejects with UnreplicatedError where the server has it, and too few replicas. */
-  run(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<Reply> {
+  run(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<RedisReply> {
     return this.#inTurn(() => {
       // Each would wait in vain; `recheck` finds out when they are back.
       if (this.#missing !== null) throw new UnreplicatedError(this.#missing);
@@ -85,7 +85,7 @@ export class ReplicatedWrites {
     return done;
   }
 
-  async #write(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<Reply> {
+  async #write(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<RedisReply> {
     const { link, replicas, waitMs: ms } = this.#options;
     try {
       const command = await this.#toCommand();
@@ -120,7 +120,7 @@ export class ReplicatedWrites {
 }
 
 /** WAITAOF has replicas write to their disks first; it needs Redis 7.2 and an append-only file. */
-async function toWaitCommand(link: Link): Promise<WaitCommand> {
+async function toWaitCommand(link: RedisConnection): Promise<WaitCommand> {
   const info = await readInfo(link);
   const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(info.get('redis_version') ?? '') ?? [];
   const isNew = Number(major) > 7 || (Number(major) === 7 && Number(minor) >= 2);

@@ -1,4 +1,4 @@
-import { toScript as toAnyScript, type Script } from './link.js';
+import { toScript as toAnyScript, type Script } from './connection.js';
 import { steadyTime } from './server-time.js';
 
 /** How many requests may leave at once after an idle spell where no shorter window says so; as in delivery/pacer.ts. */

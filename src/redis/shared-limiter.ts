@@ -1,6 +1,11 @@
 import { wait, type Clock, type Timer } from '../clock.js';
-import type { RateFeedback, RateWindow } from '../envelope.js';
-import { UnavailableError, type Link, type Reply, type Script } from './link.js';
+import type { RateFeedback, RateWindow } from '../model/rate-window.js';
+import {
+  UnavailableError,
+  type RedisConnection,
+  type RedisReply,
+  type Script,
+} from './connection.js';
 import { OwnRequests } from './own-requests.js';
 import { toStamp } from './server-time.js';
 import {
@@ -11,20 +16,20 @@ import {
   takeScript,
   touchScript,
 } from './shared-limiter-scripts.js';
-import { Turns } from './turns.js';
+import { Mutex } from './mutex.js';
 
 type Endpoint = 'events' | 'profiles' | 'imports';
 
 /** The limiter of delivery/, by its shape: this edge knows nothing of delivery. */
-export type LocalLimiter = {
-  take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
+export type FallbackLimiter = {
+  acquire(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
   pause(endpoint: Endpoint, forMs: number): void;
   tokens(): number;
 };
 type Permit = { end(feedback: RateFeedback | null): void; cancel(): void };
 
 export type SharedLimiterOptions = {
-  readonly link: Link;
+  readonly link: RedisConnection;
   readonly clock: Clock;
   /** Begins every name; with a hash tag. */
   readonly key: string;
@@ -35,7 +40,7 @@ export type SharedLimiterOptions = {
   /** Longest time that a request takes: a permit that nobody ended counts as ended then. */
   readonly permitMs: number;
   /** Limits this relay by itself while the server is away. Absent: it sends nothing meanwhile. */
-  readonly local?: LocalLimiter | undefined;
+  readonly local?: FallbackLimiter | undefined;
   /** Ms that all relays agree on. Absent: the server's clock. */
   readonly time?: (() => number) | undefined;
   /** Seconds a permit was waited for. */
@@ -60,7 +65,7 @@ export class SharedLimiter {
   readonly #options: SharedLimiterOptions;
   readonly #own: OwnRequests;
   /** One at a time asks for an endpoint, however many wait: the server is not asked once for each. */
-  readonly #turns = { events: new Turns(), profiles: new Turns(), imports: new Turns() };
+  readonly #turns = { events: new Mutex(), profiles: new Mutex(), imports: new Mutex() };
   readonly #setup: readonly (string | number)[];
   readonly #longestWindowMs: number;
   readonly #closing = new AbortController();
@@ -109,7 +114,7 @@ export class SharedLimiter {
   }
 
   /** Resolves when a request may leave now; null when `signal` aborts first. */
-  async take(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
+  async acquire(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
     const { clock, onWaited } = this.#options;
     const from = clock.monotonic();
     const leave = await this.#turns[endpoint].enter(signal);
@@ -172,7 +177,7 @@ export class SharedLimiter {
     // Whether it is able again shows only where it is asked.
     this.#arm();
     const any = AbortSignal.any([signal, this.#together.signal]);
-    const permit = (await this.#options.local?.take(endpoint, any)) ?? null;
+    const permit = (await this.#options.local?.acquire(endpoint, any)) ?? null;
     return permit === null ? null : this.#toPermit(endpoint, permit);
   }
 
@@ -284,7 +289,7 @@ export class SharedLimiter {
     }
   }
 
-  async #run(script: Script, args: readonly (string | number)[]): Promise<readonly Reply[]> {
+  async #run(script: Script, args: readonly (string | number)[]): Promise<readonly RedisReply[]> {
     const { link, key, time, clock } = this.#options;
     const askedAt = clock.monotonic();
     const elapsedMs = this.#askedAt === null ? null : askedAt - this.#askedAt;
@@ -296,7 +301,7 @@ export class SharedLimiter {
       this.#noteTrouble(null);
       this.#heardAt = clock.monotonic();
       this.#together.abort();
-      return Array.isArray(reply) ? (reply as readonly Reply[]) : [reply];
+      return Array.isArray(reply) ? (reply as readonly RedisReply[]) : [reply];
     } catch (error) {
       if (error instanceof UnavailableError && link.isUp()) {
         if (this.#trouble === null) this.#heardAt = clock.monotonic();

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { RedisHost } from './address.js';
-import { ask, type SlotOptions } from './node.js';
+import { sendCommand, type SlotOptions } from './node.js';
 import { findOpenSlot } from './open-slot.js';
 
 export type SlotLocator = {
@@ -72,7 +72,7 @@ const nodeSchema = z.tuple([z.string().nullable(), z.int()]).rest(z.unknown());
 const rangesSchema = z.array(z.tuple([z.int(), z.int(), nodeSchema]).rest(nodeSchema));
 
 function askForMap(host: RedisHost, { key, client }: SlotOptions): Promise<SlotMap> {
-  return ask(host, client, async (redis) => {
+  return sendCommand(host, client, async (redis) => {
     const slot = z.int().parse(await redis.cluster('KEYSLOT', key));
     const ranges = rangesSchema.parse(await redis.cluster('SLOTS'));
     // A node that does not know its own address, as before it met others, leaves it out.

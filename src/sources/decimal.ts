@@ -1,4 +1,4 @@
-import { ExactInteger } from '../json.js';
+import { ExactInteger } from '../json/json.js';
 
 /** `units` / 10^`scale`. Sums of floats are off by a cent sooner or later; these are not. */
 export type Decimal = { readonly units: bigint; readonly scale: number };

@@ -1,7 +1,7 @@
 import { isCurrency } from '../ingest/currency.js';
 import type { Numeral } from '../ingest/schema.js';
 import type { SourceWarning } from '../ingest/source-entry.js';
-import { ExactInteger } from '../json.js';
+import { ExactInteger } from '../json/json.js';
 
 /**
  * Amounts of money as other systems write them: JSON numbers, numerals as text, and text for people

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import type { AcceptingDeps, SourceDocs } from '../http/deps.js';
-import type { Fault } from '../envelope.js';
+import type { Issue } from '../model/outcome.js';
 import type { SourcePost } from '../ingest/source-entry.js';
 
 /** Environment variables of a source, by name; config.ts adds them to the others. */
@@ -52,7 +52,7 @@ export type Sample = {
 /** What a request becomes, or why nothing can be read from it. */
 export type ReadRequest =
   | { readonly ok: true; readonly post: SourcePost }
-  | { readonly ok: false; readonly errors: readonly Fault[] };
+  | { readonly ok: false; readonly errors: readonly Issue[] };
 
 /**
  * An upstream system whose own format the relay accepts. Everything of a source lies in one folder,

@@ -1,4 +1,4 @@
-import { ExactInteger } from '../json.js';
+import { ExactInteger } from '../json/json.js';
 
 /** Times as other systems write them. A text that can mean two times is not read at all. */
 

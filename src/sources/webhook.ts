@@ -2,19 +2,19 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fast
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Clock } from '../clock.js';
-import { acceptRawBodies, toTooLarge, type RawBody } from '../http/body.js';
-import { parseCodings } from '../http/codings.js';
+import { acceptRawBodies, toTooLarge, type RawBody } from '../http/plugins/body.js';
+import { parseCodings } from '../http/plugins/content-codings.js';
 import type { AcceptingDeps, ServerDeps } from '../http/deps.js';
-import { toNotFound } from '../http/failures.js';
-import { ProblemError, toProblemAnswers } from '../http/problems.js';
-import { findRefusal, toRefused } from '../http/refusals.js';
+import { toNotFound } from '../http/plugins/errors.js';
+import { ProblemError, toProblemResponses } from '../http/plugins/problems.js';
+import { findBackpressure, toBackpressureProblem } from '../http/plugins/backpressure.js';
 import type { AcceptedFromSource } from '../ingest/accept-from-source.js';
-import { toFaults, toWords } from '../ingest/faults.js';
+import { toIssues, describeIssues } from '../ingest/validation-issues.js';
 import { limits } from '../ingest/limits.js';
 import type { SourcePost } from '../ingest/source-entry.js';
-import type { Parsed } from '../json.js';
-import { parseInSteps, type FindExcess } from '../json-large.js';
-import { runInSlices } from '../turns.js';
+import type { Parsed } from '../json/json.js';
+import { parseInSteps, type FindExcess } from '../json/large.js';
+import { runInSlices } from '../slices.js';
 import { defineSource, type SettingSchemas, type Source, type SourceValues } from './source.js';
 
 /** Sources that POST one signed JSON document a request: what they have in common. */
@@ -85,7 +85,7 @@ export function defineWebhookSource<const Name extends string, S extends Setting
           },
           settings,
         );
-        if (!mapped.ok) throw new ProblemError('invalid', toWords(mapped.errors));
+        if (!mapped.ok) throw new ProblemError('invalid', describeIssues(mapped.errors));
         const post = markCut(mapped.post, isCut);
         const accepted = await deps.acceptFromSource(post, { strict: false });
         return reply.code(200).send(toWebhookAnswer(post, accepted));
@@ -159,9 +159,9 @@ function refuseEarly(deps: ServerDeps, signature: WebhookSignature): onRequestHo
       done(toNotFound());
       return;
     }
-    const refusal = findRefusal(deps);
-    if (refusal !== null && deps.isDraining()) reply.raw.shouldKeepAlive = false;
-    done(refusal ?? undefined);
+    const backpressure = findBackpressure(deps);
+    if (backpressure !== null && deps.isDraining()) reply.raw.shouldKeepAlive = false;
+    done(backpressure ?? undefined);
   };
 }
 
@@ -195,7 +195,7 @@ async function readWebhook(
   };
   const parsed: Parsed = await runInSlices(parseInSteps(text, findExcess), clock);
   if (parsed.ok) return { parsed: parsed.value, isCut };
-  const errors = toFaults([parsed.fault]);
+  const errors = toIssues([parsed.fault]);
   throw new ProblemError('invalid', `the body ${parsed.fault.detail}`, { errors });
 }
 
@@ -236,7 +236,7 @@ const webhookAnswerSchema = z
 
 const webhookAnswers = {
   200: webhookAnswerSchema,
-  ...toProblemAnswers(
+  ...toProblemResponses(
     'invalid',
     'unauthorized',
     'not-found',
@@ -253,7 +253,7 @@ function toWebhookAnswer(
   accepted: AcceptedFromSource,
 ): z.output<typeof webhookAnswerSchema> {
   switch (accepted.kind) {
-    case 'taken': {
+    case 'accepted': {
       const { repeat, rejected, warnings } = accepted;
       return {
         accepted: accepted.accepted,
@@ -267,8 +267,8 @@ function toWebhookAnswer(
         repeat,
       };
     }
-    case 'refused':
-      throw toRefused(accepted);
+    case 'backpressure':
+      throw toBackpressureProblem(accepted);
     case 'invalid':
       throw new ProblemError('invalid', 'nothing was taken');
   }

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Refusal } from './store.js';
+import type { Backpressure } from '../model/store.js';
 
 /** A closed buffer opens again when it is this empty, so that intake does not flap at the bound. */
 export const reopenAt = 0.9;
@@ -32,7 +32,7 @@ export class Admission {
   }
 
   /** Null where so many envelopes fit. */
-  refusal(count = 0, bytes = 0): Refusal | null {
+  backpressure(count = 0, bytes = 0): Backpressure | null {
     if (!this.#full) {
       const { maxCount, maxBytes } = this.#capacity;
       if (this.#count + count <= maxCount && this.#bytes + bytes <= maxBytes) return null;

@@ -1,16 +1,18 @@
 import type { Clock } from '../clock.js';
-import type { DeadLetter, DeadLetterFilter, StoreLane, Page, PageQuery } from '../envelope.js';
-import { mapStoreLanes } from './lanes.js';
+import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
+import type { StoreLane } from '../model/lane.js';
+import type { Page, PageQuery } from '../model/page.js';
+import { mapStoreLanes } from '../model/lane.js';
 import { type Numbered, toPage } from './page.js';
 
 /** A dead letter with the keys it needs to be sent again. */
-export type Buried = DeadLetter & { readonly keys: readonly string[] };
+export type StoredDeadLetter = DeadLetter & { readonly keys: readonly string[] };
 
 /** What the relay gave up on, until a person decides; bounded by count, oldest out. */
 export class DeadLetters {
   readonly #maxCount: number;
   readonly #onDropped: (letter: DeadLetter) => void;
-  readonly #letters = new Map<string, Numbered<Buried>>();
+  readonly #letters = new Map<string, Numbered<StoredDeadLetter>>();
   #order = 0;
   readonly #counts: Record<StoreLane, number> = { ...mapStoreLanes(() => 0) };
 
@@ -23,7 +25,7 @@ export class DeadLetters {
     return this.#counts[lane];
   }
 
-  bury(letter: Buried): void {
+  add(letter: StoredDeadLetter): void {
     // A copy, since the bytes lie in a block with those of others that are gone by now.
     const value = { ...letter, payload: Uint8Array.from(letter.payload) };
     this.#letters.set(letter.id, { order: this.#order++, value });
@@ -48,7 +50,7 @@ export class DeadLetters {
   }
 
   /** In the order in which they were buried; to be filtered with `toMatch`. */
-  all(): readonly Buried[] {
+  all(): readonly StoredDeadLetter[] {
     return Array.from(this.#letters.values(), ({ value }) => value);
   }
 
@@ -75,6 +77,6 @@ export function toMatch({
     (reason === undefined || letter.reason.code === reason) &&
     (wanted === undefined || wanted.has(letter.id)) &&
     (unsent === undefined || unsent === (letter.attempts === 0)) &&
-    letter.buriedAt >= since &&
-    letter.buriedAt <= until;
+    letter.deadLetteredAt >= since &&
+    letter.deadLetteredAt <= until;
 }

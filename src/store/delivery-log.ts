@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
-import type { Delivery, DeliveryFilter, Page, PageQuery } from '../envelope.js';
+import type { Delivery, DeliveryFilter } from '../model/delivery.js';
+import type { Page, PageQuery } from '../model/page.js';
 import { RetentionTime } from './retention-time.js';
 import { type Numbered, toPage } from './page.js';
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import { factKinds, type Fact, type FactKind } from '../envelope.js';
+import { factKinds, type Fact, type FactKind } from '../model/fact.js';
 
 /** The newest facts of each kind, by count and by age. */
 export type FactBounds = {

@@ -1,4 +1,4 @@
-import { storeLanes, type StoreLane } from '../envelope.js';
+import { storeLanes, type StoreLane } from '../model/lane.js';
 
 const prefixes: Readonly<Record<StoreLane, string>> = {
   events: 'ev',

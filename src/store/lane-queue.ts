@@ -1,8 +1,9 @@
 import type { Clock } from '../clock.js';
-import type { ClaimBounds, Envelope, Reason, Waiting } from '../envelope.js';
+import type { ClaimBounds, Envelope, ClaimableState } from '../model/envelope.js';
+import type { Reason } from '../model/outcome.js';
 import { Fifo } from './fifo.js';
-import { KeyHolds } from './key-holds.js';
-import { Pick, weight } from './pick.js';
+import { KeyLocks } from './key-locks.js';
+import { ClaimBuilder, payloadBytes } from './claim-builder.js';
 
 /** An envelope in the queue, with what the queue alone knows of it. */
 export type Queued = Envelope & {
@@ -21,9 +22,9 @@ export type Queued = Envelope & {
 
 export type LaneQueueOptions = {
   readonly clock: Clock;
-  /** Profiles of one identity leave as one parcel; events never do. */
+  /** Profiles of one identity leave as one item; events never do. */
   readonly merges: boolean;
-  readonly onWaiting: () => void;
+  readonly onClaimable: () => void;
 };
 
 type Delayed<T> = { readonly dueAt: number; readonly queued: readonly T[] };
@@ -35,7 +36,7 @@ type Delayed<T> = { readonly dueAt: number; readonly queued: readonly T[] };
  */
 export class LaneQueue<T extends Queued = Queued> {
   readonly #options: LaneQueueOptions;
-  readonly #holds = new KeyHolds<T>();
+  readonly #holds = new KeyLocks<T>();
   readonly #fresh = new Fifo<T>();
   #returned: T[] = [];
   #delayed: Delayed<T>[] = [];
@@ -49,11 +50,11 @@ export class LaneQueue<T extends Queued = Queued> {
 
   push(queued: T): void {
     this.#fresh.push(queued);
-    this.#bytes += weight(queued);
+    this.#bytes += payloadBytes(queued);
   }
 
   /** Claimable now. Envelopes that wait for a key or for their time are not counted. */
-  waiting(): Waiting {
+  waiting(): ClaimableState {
     const now = this.#options.clock.monotonic();
     const oldest = this.#isFreshNext(0) ? this.#fresh.peek() : this.#returned[0];
     const due = this.#delayed[0];
@@ -66,7 +67,7 @@ export class LaneQueue<T extends Queued = Queued> {
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
-    const pick = new Pick<T>(bounds, this.#options.merges);
+    const pick = new ClaimBuilder<T>(bounds, this.#options.merges);
     let returned = 0;
     while (!pick.closed) {
       const isFresh = this.#isFreshNext(returned);
@@ -76,11 +77,11 @@ export class LaneQueue<T extends Queued = Queued> {
       else returned++;
     }
     if (returned > 0) this.#returned = this.#returned.slice(returned);
-    const { parcels } = pick;
-    for (const parcel of parcels) {
-      for (const queued of parcel) this.#holds.take(queued.keys);
+    const { items: items } = pick;
+    for (const item of items) {
+      for (const queued of item) this.#holds.lock(queued.keys);
     }
-    return parcels;
+    return items;
   }
 
   /** Puts claimed envelopes back, to be claimed again after `afterMs`. They keep their keys until then. */
@@ -93,7 +94,7 @@ export class LaneQueue<T extends Queued = Queued> {
 
   /** Takes keys as if these had been claimed here: an earlier process left them in flight. */
   adopt(queued: readonly T[]): void {
-    for (const one of queued) this.#holds.take(one.keys);
+    for (const one of queued) this.#holds.lock(one.keys);
   }
 
   /** Ends a claim for good, and lets those who waited for its keys go on. */
@@ -120,20 +121,20 @@ export class LaneQueue<T extends Queued = Queued> {
   }
 
   /** False where it stays in the queue: it does not fit into this claim. */
-  #offer(queued: T, pick: Pick<T>): boolean {
-    const held = this.#holds.heldKey(queued.keys);
-    const answer = held === undefined ? pick.offer(queued) : { waitsFor: held };
+  #offer(queued: T, pick: ClaimBuilder<T>): boolean {
+    const held = this.#holds.findLocked(queued.keys);
+    const answer = held === undefined ? pick.add(queued) : { waitsFor: held };
     if (answer === 'full') return false;
     if (answer !== 'taken') this.#holds.wait(answer.waitsFor, queued);
-    this.#bytes -= weight(queued);
+    this.#bytes -= payloadBytes(queued);
     return true;
   }
 
   #giveBack(queued: readonly T[]): void {
     if (queued.length === 0) return;
-    for (const one of queued) this.#bytes += weight(one);
+    for (const one of queued) this.#bytes += payloadBytes(one);
     this.#returned = this.#returned.concat(queued).sort((a, b) => a.seq - b.seq);
-    this.#options.onWaiting();
+    this.#options.onClaimable();
   }
 
   #arm(): void {

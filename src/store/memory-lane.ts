@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
-import type { Draft, Envelope, StoreLane } from '../envelope.js';
+import type { Draft, Envelope } from '../model/envelope.js';
+import type { StoreLane } from '../model/lane.js';
 import { toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { RangeIndex } from './range-index.js';
@@ -16,7 +17,7 @@ export class MemoryLane {
   readonly #clock: Clock;
   #lastSeq = 0;
 
-  constructor(lane: StoreLane, options: { epoch: string; clock: Clock; onWaiting: () => void }) {
+  constructor(lane: StoreLane, options: { epoch: string; clock: Clock; onClaimable: () => void }) {
     this.#lane = lane;
     this.#epoch = options.epoch;
     this.#clock = options.clock;

@@ -1,32 +1,34 @@
 import type { Clock } from '../clock.js';
-import {
-  storeLanes,
-  type ClaimBounds,
-  type DeadLetter,
-  type DeadLetterFilter,
-  type DeliveryFilter,
-  type Draft,
-  type Fact,
-  type StoreLane,
-  type PageQuery,
-  type Parcel,
-  type Receipt,
-  type Settlement,
-} from '../envelope.js';
-import { forEachInSlices, turn } from '../turns.js';
+import { storeLanes, type StoreLane } from '../model/lane.js';
+import type { ClaimBounds, Draft, BatchItem } from '../model/envelope.js';
+import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
+import type { DeliveryFilter } from '../model/delivery.js';
+import type { Fact } from '../model/fact.js';
+import type { PageQuery } from '../model/page.js';
+import type { Receipt } from '../model/receipt.js';
+import type { Settlement } from '../model/settlement.js';
+import { forEachInSlices, nextTurn } from '../slices.js';
 import { Admission } from './admission.js';
-import { type Buried, DeadLetters, toMatch } from './dead-letters.js';
+import { type StoredDeadLetter, DeadLetters, toMatch } from './dead-letters.js';
 import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
 import { Facts } from './facts.js';
 import { fromId, toEpoch, toId } from './ids.js';
-import { mapStoreLanes } from './lanes.js';
+import { mapStoreLanes } from '../model/lane.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
-import { weight } from './pick.js';
+import { payloadBytes } from './claim-builder.js';
 import { sortSettled } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
-import type { Appended, Depth, FactsPut, History, Refusal, Store, Taken } from './store.js';
+import type {
+  AppendResult,
+  Depth,
+  PutFactsResult,
+  LaneTotals,
+  Backpressure,
+  Store,
+  AppendedEnvelope,
+} from '../model/store.js';
 
 /** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
 const lettersPerStep = 250;
@@ -56,28 +58,29 @@ export class MemoryStore implements Store {
     this.#letters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
     this.#facts = new Facts(options.facts, clock);
     const lane = (name: StoreLane): MemoryLane =>
-      new MemoryLane(name, { epoch: this.#epoch, clock, onWaiting: () => this.#notify(name) });
+      new MemoryLane(name, { epoch: this.#epoch, clock, onClaimable: () => this.#notify(name) });
     this.#lanes = mapStoreLanes(lane);
   }
 
-  refusal(): Refusal | null {
-    return this.#closed ? closed : this.#admission.refusal();
+  backpressure(): Backpressure | null {
+    return this.#closed ? closed : this.#admission.backpressure();
   }
 
   /** In slices, for which room is kept from the start: all of them are taken. */
-  async append(drafts: readonly Draft[]): Promise<Appended> {
-    const bytes = drafts.reduce((sum, draft) => sum + weight(draft), 0);
-    const refusal = this.#closed ? closed : this.#admission.refusal(drafts.length, bytes);
-    if (refusal !== null) return { ok: false, refusal };
+  async append(drafts: readonly Draft[]): Promise<AppendResult> {
+    const bytes = drafts.reduce((sum, draft) => sum + payloadBytes(draft), 0);
+    const backpressure = this.#closed ? closed : this.#admission.backpressure(drafts.length, bytes);
+    if (backpressure !== null) return { ok: false, backpressure: backpressure };
     this.#admission.add(drafts.length, bytes);
-    const taken: Taken[] = [];
+    const taken: AppendedEnvelope[] = [];
     await forEachInSlices(drafts, this.#clock, (draft) => taken.push(this.#take(draft)));
     for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
-    return { ok: true, taken };
+    return { ok: true, envelopes: taken };
   }
 
-  putFacts(facts: readonly Fact[]): Promise<FactsPut> {
-    if (facts.length > 0 && this.#closed) return Promise.resolve({ ok: false, refusal: closed });
+  putFacts(facts: readonly Fact[]): Promise<PutFactsResult> {
+    if (facts.length > 0 && this.#closed)
+      return Promise.resolve({ ok: false, backpressure: closed });
     this.#facts.put(facts);
     return Promise.resolve({ ok: true });
   }
@@ -86,16 +89,16 @@ export class MemoryStore implements Store {
     return Promise.resolve(keys.map((key) => this.#facts.get(key)));
   }
 
-  waiting(lane: StoreLane): ReturnType<Store['waiting']> {
+  claimable(lane: StoreLane): ReturnType<Store['claimable']> {
     return this.#lanes[lane].unsettled.queue.waiting();
   }
 
-  onWaiting(listener: (lane: StoreLane) => void): () => void {
+  onClaimable(listener: (lane: StoreLane) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+  claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
     return Promise.resolve(this.#lanes[lane].unsettled.claim(bounds));
   }
 
@@ -111,7 +114,7 @@ export class MemoryStore implements Store {
       for (const each of Object.values(this.#lanes)) each.settled.forget(dropped);
     }
     for (const { queued, reason } of buried) {
-      this.#bury({ ...queued, attempts: queued.attempts + 1 }, { reason, deliveryId });
+      this.#addDeadLetter({ ...queued, attempts: queued.attempts + 1 }, { reason, deliveryId });
       // Its unique_id is free again, so that a corrected event can be posted under it.
       if (name === 'events') this.#dedupe.forget(queued.keys, queued.seq);
     }
@@ -121,7 +124,7 @@ export class MemoryStore implements Store {
     return Promise.resolve();
   }
 
-  unfinishedImports(): Promise<readonly never[]> {
+  unfinishedImportJobs(): Promise<readonly never[]> {
     return Promise.resolve([]);
   }
 
@@ -136,7 +139,7 @@ export class MemoryStore implements Store {
     };
   }
 
-  history(): History {
+  laneTotals(): LaneTotals {
     return { accepted: 0, delivered: 0, merged: 0, deadLettered: 0 };
   }
 
@@ -191,19 +194,19 @@ export class MemoryStore implements Store {
     return Promise.resolve();
   }
 
-  #take(draft: Draft): Taken {
+  #take(draft: Draft): AppendedEnvelope {
     const dedupes = draft.lane === 'events';
     const seq = dedupes ? this.#dedupe.find(draft.keys) : undefined;
     if (seq !== undefined) {
-      this.#admission.giveBack(1, weight(draft));
+      this.#admission.giveBack(1, payloadBytes(draft));
       return { id: toId({ lane: 'events', epoch: this.#epoch, seq }), duplicate: true };
     }
     const lane = this.#lanes[draft.lane];
     const queued = lane.number(draft);
     const taken = { id: queued.id, duplicate: false };
-    if (draft.bury !== undefined) {
-      this.#bury(queued, { reason: draft.bury, deliveryId: null });
-      this.#admission.giveBack(1, weight(draft));
+    if (draft.deadLetterReason !== undefined) {
+      this.#addDeadLetter(queued, { reason: draft.deadLetterReason, deliveryId: null });
+      this.#admission.giveBack(1, payloadBytes(draft));
       return taken;
     }
     lane.unsettled.push(queued);
@@ -214,33 +217,42 @@ export class MemoryStore implements Store {
   /** Everything that matches when it begins, some at a time; sums up what `act` counts. */
   async #eachStep(
     filter: DeadLetterFilter,
-    act: (found: readonly Buried[]) => number,
+    act: (found: readonly StoredDeadLetter[]) => number,
   ): Promise<number> {
     const isMatch = toMatch(filter);
     const all = this.#letters.all();
     let total = 0;
     for (let from = 0; from < all.length; from += lettersPerStep) {
-      if (from > 0) await turn();
+      if (from > 0) await nextTurn();
       total += act(all.slice(from, from + lettersPerStep).filter(isMatch));
     }
     return total;
   }
 
   #remove(lane: MemoryLane, queued: readonly Queued[]): void {
-    const bytes = queued.reduce((sum, one) => sum + weight(one), 0);
+    const bytes = queued.reduce((sum, one) => sum + payloadBytes(one), 0);
     this.#admission.remove(queued.length, bytes);
     lane.unsettled.remove(queued);
   }
 
-  #bury(
+  #addDeadLetter(
     { id, lane, keys, acceptedAt, attempts, payload }: Queued,
     why: Pick<DeadLetter, 'reason' | 'deliveryId'>,
   ): void {
     const buriedAt = this.#clock.now();
-    this.#letters.bury({ id, lane, keys, acceptedAt, payload, attempts, buriedAt, ...why });
+    this.#letters.add({
+      id,
+      lane,
+      keys,
+      acceptedAt,
+      payload,
+      attempts,
+      deadLetteredAt: buriedAt,
+      ...why,
+    });
   }
 
-  #redrive(lane: StoreLane, letters: readonly Buried[]): void {
+  #redrive(lane: StoreLane, letters: readonly StoredDeadLetter[]): void {
     // Their age starts anew: an old one would be given up again at its first hiccup.
     const acceptedAt = this.#clock.now();
     const restored = letters.flatMap(({ id, keys, payload }) => {
@@ -248,7 +260,7 @@ export class MemoryStore implements Store {
       return seq === undefined ? [] : [{ id, lane, keys, acceptedAt, payload, seq }];
     });
     for (const one of restored) {
-      this.#admission.add(1, weight(one));
+      this.#admission.add(1, payloadBytes(one));
       if (lane === 'events') this.#dedupe.remember(one.keys, one.seq);
     }
     this.#lanes[lane].restore(restored);
@@ -280,6 +292,6 @@ export class MemoryStore implements Store {
   }
 }
 
-const closed: Refusal = { reason: 'closed', retryAfterMs: 1000 };
+const closed: Backpressure = { reason: 'closed', retryAfterMs: 1000 };
 
 const toSeq = (queued: Queued): number => queued.seq;

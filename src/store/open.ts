@@ -1,6 +1,6 @@
 import { systemClock } from '../clock.js';
-import type { Config } from '../config.js';
-import type { FactKind } from '../envelope.js';
+import type { Config } from '../config/config.js';
+import type { FactKind } from '../model/fact.js';
 import { openJournal, type OpenJournalOptions } from './journal/open.js';
 import { MemoryStore } from './memory.js';
 import { toSentinelAuth } from '../redis/address.js';
@@ -8,10 +8,10 @@ import type { OpenRedisOptions } from './redis/open.js';
 import type { Capacity } from './admission.js';
 import { mapKinds } from './facts.js';
 import type { StoreOptions } from './options.js';
-import type { Store } from './store.js';
+import type { Store } from '../model/store.js';
 
 export type OpenStoreDeps = Pick<StoreOptions, 'clock' | 'random' | 'onDeadLetterDropped'> &
-  Pick<OpenJournalOptions, 'onSynced' | 'onFault' | 'onDiskSpace' | 'onExposedFile'> &
+  Pick<OpenJournalOptions, 'onSynced' | 'onFatal' | 'onDiskSpace' | 'onExposedFile'> &
   Pick<
     OpenRedisOptions,
     'onServer' | 'onDurability' | 'onTakenOver' | 'onLate' | 'onLeaseLost' | 'time'

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { DeadLetter } from '../envelope.js';
+import type { DeadLetter } from '../model/dead-letter.js';
 import type { Capacity } from './admission.js';
 import type { DedupeBounds } from './dedupe.js';
 import type { LogBounds } from './delivery-log.js';

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
-import type { Page, PageQuery } from '../envelope.js';
-import { Slices } from '../turns.js';
+import type { Page, PageQuery } from '../model/page.js';
+import { Slices } from '../slices.js';
 
 /** An entry of a list, numbered in the order in which it came in. */
 export type Numbered<T> = { readonly order: number; readonly value: T };

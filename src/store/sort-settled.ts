@@ -1,4 +1,5 @@
-import type { Reason, Settled } from '../envelope.js';
+import type { Reason } from '../model/outcome.js';
+import type { SettledEnvelope } from '../model/settlement.js';
 import type { Queued } from './lane-queue.js';
 
 /** A settlement sorted by what it does to the store. */
@@ -16,7 +17,7 @@ export type Sorted<T extends Queued = Queued> = {
 
 /** `find` gives the claimed envelope of that id; what is not claimed (settled twice) is left out. */
 export function sortSettled<T extends Queued>(
-  settled: readonly Settled[],
+  settled: readonly SettledEnvelope[],
   deliveryId: string | null,
   find: (id: string) => T | undefined,
 ): Sorted<T> {
@@ -33,15 +34,15 @@ export function sortSettled<T extends Queued>(
   for (const { envelope, verdict } of settled) {
     const queued = find(envelope.id);
     if (queued === undefined) continue;
-    if (verdict.kind !== 'follow' && queued.ref !== null) sorted.ended.add(queued.ref);
+    if (verdict.kind !== 'poll' && queued.ref !== null) sorted.ended.add(queued.ref);
     switch (verdict.kind) {
       case 'ack':
         sorted[verdict.as].push(queued);
         break;
-      case 'bury':
+      case 'dead-letter':
         sorted.buried.push({ queued, reason: verdict.reason });
         break;
-      case 'follow':
+      case 'poll':
         sorted.followed.push({ ...queued, lastTry: followedTry, ref: verdict.ref });
         break;
       case 'retry': {

@@ -1,13 +1,13 @@
 import type { Clock } from '../clock.js';
-import type { ClaimBounds } from '../envelope.js';
+import type { ClaimBounds } from '../model/envelope.js';
 import { LaneQueue, type Queued } from './lane-queue.js';
-import { weight } from './pick.js';
+import { payloadBytes } from './claim-builder.js';
 
 export type WorkingSetOptions = {
   readonly clock: Clock;
-  /** Profiles of one identity leave as one parcel; events never do. */
+  /** Profiles of one identity leave as one item; events never do. */
   readonly merges: boolean;
-  readonly onWaiting: () => void;
+  readonly onClaimable: () => void;
 };
 
 /** The unsettled envelopes of one lane that are in memory: waiting, delayed and in flight. */
@@ -75,9 +75,9 @@ export class WorkingSet<T extends Queued = Queued> {
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
-    const parcels = this.queue.claim(bounds);
-    for (const parcel of parcels) for (const one of parcel) one.inFlight = true;
-    return parcels;
+    const items = this.queue.claim(bounds);
+    for (const item of items) for (const one of item) one.inFlight = true;
+    return items;
   }
 
   /** Claimed envelopes of which more is known; they stay claimed. */
@@ -98,13 +98,13 @@ export class WorkingSet<T extends Queued = Queued> {
   remove(queued: readonly T[]): void {
     for (const one of queued) {
       this.#unsettled.delete(one.id);
-      this.#bytes -= weight(one);
+      this.#bytes -= payloadBytes(one);
     }
     this.queue.release(queued);
   }
 
   #track(queued: T): void {
     this.#unsettled.set(queued.id, queued);
-    this.#bytes += weight(queued);
+    this.#bytes += payloadBytes(queued);
   }
 }

@@ -16,9 +16,9 @@ import {
   RetryWithExponentialBackoff,
 } from 'klaviyo-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { toWindows } from '../../src/klaviyo/sandbox/endpoints.js';
-import { operations } from '../../src/klaviyo/sandbox/operations.js';
-import { toRevision } from '../../src/klaviyo/sandbox/revisions.js';
+import { toWindows } from '../../src/sandbox/endpoints.js';
+import { operations } from '../../src/sandbox/operations.js';
+import { toRevision } from '../../src/sandbox/revisions.js';
 import { startRelay } from '../support/relay.js';
 import { startTestSandbox } from '../support/sandbox.js';
 import type { SandboxUnderTest } from '../support/sandbox.js';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { lanes, type Draft, type Lane } from '../../src/envelope.js';
-import { isBackfilled } from '../../src/backfill.js';
+import { lanes, type Lane } from '../../src/model/lane.js';
+import type { Draft } from '../../src/model/envelope.js';
+import { isBackfilled } from '../../src/model/backfill.js';
 import { createAccept } from '../../src/ingest/accept.js';
 import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
 import { toBackfillRevision } from '../../src/klaviyo/revisions.js';
@@ -96,8 +97,8 @@ async function toPayloads(
     store: {
       append(drafts) {
         appended.push(...drafts);
-        const taken = drafts.map((_, index) => ({ id: String(index), duplicate: false }));
-        return Promise.resolve({ ok: true, taken });
+        const envelopes = drafts.map((_, index) => ({ id: String(index), duplicate: false }));
+        return Promise.resolve({ ok: true, envelopes });
       },
     },
     eventRules: () => newestRules,
@@ -108,7 +109,7 @@ async function toPayloads(
   });
   const options = { format: 'json', strict: true } as const;
   const answer = await accept.many(lane, Buffer.from(JSON.stringify(entries)), options);
-  expect(answer).toMatchObject({ kind: 'taken', accepted: entries.length });
+  expect(answer).toMatchObject({ kind: 'accepted', accepted: entries.length });
   return appended.map(({ payload }) => payload);
 }
 

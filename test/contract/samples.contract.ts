@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Lane, Outcome } from '../../src/envelope.js';
+import type { Lane } from '../../src/model/lane.js';
+import type { Outcome } from '../../src/model/outcome.js';
 import { toImportError, toImportOutcomes } from '../../src/klaviyo/import-outcomes.js';
 import { toOutcomes } from '../../src/klaviyo/response.js';
 import { toImported } from '../klaviyo/far-side.js';
@@ -59,7 +60,7 @@ function toBriefs(sample: Sample, lane: Lane): readonly string[] {
 }
 
 function toBrief(outcome: Outcome): string {
-  if (outcome.kind === 'unblamed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
+  if (outcome.kind === 'unattributed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
   return 'reason' in outcome ? `${outcome.kind} ${outcome.reason.code}` : outcome.kind;
 }
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { operations } from '../../src/klaviyo/sandbox/operations.js';
-import { toRevision } from '../../src/klaviyo/sandbox/revisions.js';
+import { operations } from '../../src/sandbox/operations.js';
+import { toRevision } from '../../src/sandbox/revisions.js';
 import { goodHeaders, startTestSandbox, type SandboxUnderTest } from '../support/sandbox.js';
 import { loadOpenApi, readRequestExamples, revisions, type OpenApi } from './reference.js';
 

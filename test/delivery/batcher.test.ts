@@ -6,7 +6,7 @@ import {
   type BatchBounds,
   type Batcher,
 } from '../../src/delivery/batcher.js';
-import type { Trigger } from '../../src/envelope.js';
+import type { Trigger } from '../../src/model/delivery.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { factBounds } from '../store/contract/harness.js';
 import { bounds as claimBounds, retry, settledAs, someEvents } from '../support/builders.js';
@@ -149,8 +149,8 @@ describe('a batch leaves', () => {
   it('when a retry falls due, without waiting for company', async () => {
     const { clock, store, due } = createUnderTest();
     await store.append(someEvents(1));
-    const parcels = await store.claim('events', claimBounds());
-    await store.settle({ lane: 'events', settled: settledAs(parcels, retry(5000)) });
+    const items = await store.claim('events', claimBounds());
+    await store.settle({ lane: 'events', settled: settledAs(items, retry(5000)) });
     const state = due();
     await clock.advance(4999);
     expect(state.trigger).toBeUndefined();

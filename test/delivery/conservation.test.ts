@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { lanes, type Outcome } from '../../src/envelope.js';
+import { lanes } from '../../src/model/lane.js';
+import type { Outcome } from '../../src/model/outcome.js';
 import {
   aProfile,
   blocked,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createLimiter } from '../../src/delivery/limiter.js';
+import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import {
   anEvent,
   aProfile,
@@ -118,7 +118,7 @@ describe('the loop', () => {
   it('a permit that came to no request is given back', async () => {
     const clock = createManualClock();
     const windows = [{ limit: 3, windowMs: 1000 }];
-    const limiter = createLimiter({
+    const limiter = createLocalLimiter({
       clock,
       bucket: { perSecond: 1000, burst: 1000 },
       windows: { events: [], profiles: windows, imports: [] },
@@ -146,7 +146,7 @@ describe('the loop', () => {
     await stop();
     expect(requests.length).toBeLessThan(5);
     expect(store.depth('events')).toMatchObject({ count: 64, deadLetters: 0 });
-    expect(store.waiting('events').count).toBe(64);
+    expect(store.claimable('events').count).toBe(64);
   });
 });
 

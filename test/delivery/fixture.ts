@@ -1,16 +1,12 @@
 import { afterEach, expect } from 'vitest';
 import { wait } from '../../src/clock.js';
-import type { Destination } from '../../src/delivery/destination.js';
+import type { Destination } from '../../src/model/destination.js';
 import { createEngine, type Engine, type EngineDeps } from '../../src/delivery/engine.js';
-import { createLimiter } from '../../src/delivery/limiter.js';
-import {
-  lanes,
-  type Draft,
-  type Followed,
-  type Lane,
-  type ListedImports,
-  type Outcome,
-} from '../../src/envelope.js';
+import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
+import { lanes, type Lane } from '../../src/model/lane.js';
+import type { Draft } from '../../src/model/envelope.js';
+import type { PollResult, ListedImportJobs } from '../../src/model/send-result.js';
+import type { Outcome } from '../../src/model/outcome.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { factBounds } from '../store/contract/harness.js';
@@ -81,7 +77,7 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
         feedback: null,
       };
     },
-    async follow(ref, imported, permit): Promise<Followed> {
+    async pollImportJob(ref, imported, permit): Promise<PollResult> {
       await permit();
       const look = { ref, at: clock.monotonic(), texts: toTexts(imported.payloads()) };
       const outcomes = jobs(look, looks.push(look));
@@ -90,7 +86,7 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
       return { job, outcomes, retryable: false, feedback: null };
     },
     /** It has no list, so that each job is looked at. */
-    async listImports(_refs, permit): Promise<ListedImports> {
+    async listImportJobs(_refs, permit): Promise<ListedImportJobs> {
       await permit();
       return { open: [], end: 'failed', requests: 1, feedback: null };
     },
@@ -143,7 +139,7 @@ export async function startEngine(
   const engine = createEngine({
     buffer: store,
     destination: far,
-    limiter: createLimiter({ clock, bucket: { perSecond: 1000, burst: 1000 }, windows }),
+    limiter: createLocalLimiter({ clock, bucket: { perSecond: 1000, burst: 1000 }, windows }),
     bounds: { events: bounds, profiles: bounds },
     concurrency: 4,
     policy: { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 0 },
@@ -151,7 +147,7 @@ export async function startEngine(
     random: () => 0.5,
     metrics,
     log: { info: log, warn: log },
-    onFault: (error) => void faults.push(error),
+    onFatal: (error) => void faults.push(error),
     ...overrides,
   });
   await prepare?.(store);
@@ -162,7 +158,7 @@ export async function startEngine(
     async append(drafts) {
       const appended = await store.append(drafts);
       if (!appended.ok) throw new Error('refused');
-      accepted += appended.taken.filter(({ duplicate }) => !duplicate).length;
+      accepted += appended.envelopes.filter(({ duplicate }) => !duplicate).length;
     },
     async advance(ms) {
       for (let left = ms; left > 0; left -= stepMs) {

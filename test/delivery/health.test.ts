@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LaneHealth } from '../../src/delivery/health.js';
 import { LanePauses, type Pause } from '../../src/delivery/pauses.js';
-import type { Outcome } from '../../src/envelope.js';
+import type { Outcome } from '../../src/model/outcome.js';
 import {
   blocked,
   delivered,

@@ -1,19 +1,24 @@
 import { describe, expect, it } from 'vitest';
-import type { Followed, ImportJob, ListedImports, RateFeedback } from '../../src/envelope.js';
+import type { PollResult, ListedImportJobs } from '../../src/model/send-result.js';
+import type { ImportJob } from '../../src/model/delivery.js';
+import type { RateFeedback } from '../../src/model/rate-window.js';
 import { delivered, rejected } from '../support/builders.js';
-import { createUnderTest, done, lost, noList, running } from './follow-fixture.js';
+import { createUnderTest, done, lost, noList, running } from './import-job-fixture.js';
 
 type Polled = { readonly at: number; readonly what: string };
 
 const many = [{ limit: 1000, windowMs: 1000 }];
 const minuteMs = 60_000;
 
-const inState = (seen: Followed, id: string): Followed => ({ ...seen, job: { ...seen.job, id } });
+const inState = (seen: PollResult, id: string): PollResult => ({
+  ...seen,
+  job: { ...seen.job, id },
+});
 
 /** A Klaviyo in this process: a job is open until `end` names it. */
 function createKlaviyo({
-  toListed = (listed: ListedImports): ListedImports => listed,
-  toLooked = (seen: Followed): Followed => seen,
+  toListed = (listed: ListedImportJobs): ListedImportJobs => listed,
+  toLooked = (seen: PollResult): PollResult => seen,
   windows = many,
 } = {}) {
   const polls: Polled[] = [];
@@ -68,7 +73,7 @@ describe('following several import jobs', () => {
   });
 
   it('ends a job by a look at it alone, once the list does not show it any more', async () => {
-    const { clock, polls, looks, begin, end, settled, follower } = createKlaviyo();
+    const { clock, polls, looks, begin, end, settled, poller } = createKlaviyo();
     for (const ref of ['a', 'b', 'c']) begin(ref);
     await clock.advance(5000);
     expect(looks()).toEqual([]);
@@ -85,10 +90,10 @@ describe('following several import jobs', () => {
         settled: [{ verdict: { kind: 'ack', as: 'delivered' } }],
       },
     ]);
-    expect(follower.open().count).toBe(2);
+    expect(poller.openJobs().count).toBe(2);
     for (const ref of ['a', 'c']) end(ref);
     await clock.advance(minuteMs);
-    await follower.idle();
+    await poller.idle();
     expect(clock.pending()).toBe(0);
   });
 
@@ -187,11 +192,11 @@ describe('following several import jobs', () => {
     end('a');
     await clock.advance(5000);
     expect(settled.flatMap((one) => one.settled.map(({ verdict }) => verdict.kind))).toEqual([
-      'bury',
+      'dead-letter',
     ]);
   });
 
-  it.each<[string, (seen: Followed) => Followed]>([
+  it.each<[string, (seen: PollResult) => PollResult]>([
     ['says that it runs', (seen) => inState(running, seen.job.id)],
     ['fails', (seen) => inState(lost, seen.job.id)],
   ])('goes on with a job that the list leaves out where a look at it %s', async (...row) => {
@@ -272,17 +277,17 @@ describe('following several import jobs', () => {
   });
 
   it('ends a job that the list shows as open for seven days: its profiles go again', async () => {
-    const { clock, begin, settled, follower } = createKlaviyo();
+    const { clock, begin, settled, poller } = createKlaviyo();
     for (const ref of ['a', 'b']) begin(ref);
     await clock.advance(6.9 * 24 * 60 * minuteMs);
-    expect(follower.open().count).toBe(2);
+    expect(poller.openJobs().count).toBe(2);
     await clock.advance(0.2 * 24 * 60 * minuteMs);
     const verdicts = settled.flatMap((one) => one.settled.map(({ verdict }) => verdict));
     expect(verdicts).toMatchObject([
       { kind: 'retry', reason: { code: 'import_expired' } },
       { kind: 'retry', reason: { code: 'import_expired' } },
     ]);
-    expect(follower.open().count).toBe(0);
+    expect(poller.openJobs().count).toBe(0);
   });
 
   it('writes down that the list showed a job, so that one that is gone later is expired', async () => {
@@ -305,7 +310,7 @@ describe('following several import jobs', () => {
 });
 
 describe('where the list of open jobs is of no use', () => {
-  it.each<[string, (listed: ListedImports) => ListedImports]>([
+  it.each<[string, (listed: ListedImportJobs) => ListedImportJobs]>([
     ['is refused', () => noList],
     [
       'has too many pages of others',
@@ -391,14 +396,14 @@ describe('where the list of open jobs is of no use', () => {
   });
 
   it('a stop ends the wait for its permit, and settles nothing', async () => {
-    const { clock, follower, begin, settled, faults, stopping } = createKlaviyo({
+    const { clock, poller, begin, settled, faults, stopping } = createKlaviyo({
       windows: [{ limit: 1, windowMs: 3_600_000 }],
     });
     for (const ref of ['a', 'b']) begin(ref);
     await clock.advance(20_000);
     stopping.abort();
-    await follower.idle();
-    expect([follower.waiting(), settled, faults, clock.pending()]).toEqual([0, [], [], 0]);
+    await poller.idle();
+    expect([poller.countEnvelopes(), settled, faults, clock.pending()]).toEqual([0, [], [], 0]);
   });
 
   it('that breaks by our own fault is told', async () => {
@@ -416,7 +421,7 @@ describe('where the list of open jobs is of no use', () => {
 
   it('one job that breaks by our own fault leaves the others followed', async () => {
     const broken = new Error('a bug');
-    const { clock, begin, end, faults, settledAt, follower } = createKlaviyo({
+    const { clock, begin, end, faults, settledAt, poller } = createKlaviyo({
       toLooked(seen) {
         if (seen.job.id === 'bad') throw broken;
         return { ...seen, outcomes: seen.outcomes && [delivered] };
@@ -428,9 +433,9 @@ describe('where the list of open jobs is of no use', () => {
     await clock.advance(10_000);
     expect(faults).toEqual([broken]);
     expect([...settledAt.keys()]).toEqual(['good']);
-    expect(follower.open().count).toBe(1);
+    expect(poller.openJobs().count).toBe(1);
     end('late');
     await clock.advance(minuteMs);
-    expect(follower.open().count).toBe(0);
+    expect(poller.openJobs().count).toBe(0);
   });
 });

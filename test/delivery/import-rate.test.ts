@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { delivered } from '../support/builders.js';
-import { createUnderTest } from './follow-fixture.js';
+import { createUnderTest } from './import-job-fixture.js';
 
 /** Klaviyo's limits for each of the read routes of import jobs; the relay counts them together. */
 const windows = [
@@ -44,7 +44,7 @@ async function measure(load: Load, hasList: boolean) {
       },
     },
   );
-  const { clock, begin, follower, settledAt, stopping } = under;
+  const { clock, begin, poller, settledAt, stopping } = under;
   for (let number = 0; number < load.jobs; number++) {
     const ref = `job-${number}`;
     endsAt.set(ref, clock.monotonic() + load.openMs);
@@ -53,7 +53,7 @@ async function measure(load: Load, hasList: boolean) {
   }
   await clock.advance(Math.max(load.to - clock.monotonic(), 2 * load.openMs, minuteMs));
   stopping.abort();
-  await follower.idle();
+  await poller.idle();
   const counted = requests.filter((at) => at >= load.from && at < load.to).length;
   const delays = Array.from(settledAt, ([ref, at]) => at - (endsAt.get(ref) ?? 0));
   return {

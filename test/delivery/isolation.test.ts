@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { LaneHealth } from '../../src/delivery/health.js';
 import { Isolation, type Failure } from '../../src/delivery/isolation.js';
-import { createLimiter } from '../../src/delivery/limiter.js';
+import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import { OverAge } from '../../src/delivery/over-age.js';
 import { LanePauses } from '../../src/delivery/pauses.js';
-import type { Outcome } from '../../src/envelope.js';
+import type { Outcome } from '../../src/model/outcome.js';
 import {
   aProfile,
   delivered,
   failed,
   retryable,
   someEvents,
-  someParcels,
+  someItem,
   someProfiles,
 } from '../support/builders.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
@@ -34,7 +34,7 @@ const klaviyoLimiter = (clock: ManualClock) => {
     { limit: 10, windowMs: 1000 },
     { limit: 150, windowMs: 60_000 },
   ];
-  return createLimiter({
+  return createLocalLimiter({
     clock,
     bucket: { perSecond: 75, burst: 75 },
     windows: { events: windows, profiles: windows, imports: windows },
@@ -197,7 +197,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     const left = store.depth('events').count;
     expect(left).toBeGreaterThan(100);
     await stop();
-    expect(store.waiting('events').count).toBe(store.depth('events').count);
+    expect(store.claimable('events').count).toBe(store.depth('events').count);
   });
 });
 
@@ -255,11 +255,10 @@ it('a batch that fails while the parts of another go back to the store goes back
     ...{ kind: 'retryable', mayBeContent: true },
     reason: { code: 'unavailable', detail: 'Klaviyo answered 500' },
   };
-  const fail = () =>
-    isolation.add({ parcels: someParcels(4), trigger: 'size', failure, passes: 0 });
+  const fail = () => isolation.add({ items: someItem(4), trigger: 'size', failure, passes: 0 });
   let returned = 0;
   const isolation: Isolation = new Isolation({
-    ...{ lane, clock, pauses, policy, maxParcels: 100, random: () => 0 },
+    ...{ lane, clock, pauses, policy, maxItems: 100, random: () => 0 },
     health: new LaneHealth({ pauses, policy, concurrency: 1, bounds: batch(1000) }),
     overAge: new OverAge({ clock, maxAgeMs: 0 }),
     limiter: klaviyoLimiter(clock),
@@ -274,7 +273,7 @@ it('a batch that fails while the parts of another go back to the store goes back
     },
     send: () => Promise.resolve([]),
     onSettled: () => undefined,
-    onFault: (error) => expect.fail(String(error)),
+    onFatal: (error) => expect.fail(String(error)),
   });
   fail();
   await isolation.idle();

@@ -163,9 +163,9 @@ describe('an import job', () => {
     const delivery = aDelivery({ id: 'dl_old', lane: 'profiles', result: 'pending', delivered: 0 });
     const prepare = async (store: MemoryStore): Promise<void> => {
       await store.append(someProfiles(2));
-      const parcels = await store.claim('profiles', bounds());
-      const unfinished = { lane: 'profiles' as const, ref: 'job-old', delivery, parcels };
-      Object.assign(store, { unfinishedImports: () => Promise.resolve([unfinished]) });
+      const items = await store.claim('profiles', bounds());
+      const unfinished = { lane: 'profiles' as const, ref: 'job-old', delivery, items };
+      Object.assign(store, { unfinishedImportJobs: () => Promise.resolve([unfinished]) });
     };
     const jobs = endsAtLook(1, () => delivered);
     const { far, store, requests, advance } = await start(() => delivered, { jobs, prepare });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
 import { toReasonKey } from '../../src/delivery/refusals.js';
-import type { Outcome, Reason } from '../../src/envelope.js';
+import type { Outcome, Reason } from '../../src/model/outcome.js';
 import {
   anEvent,
   delivered,
@@ -112,7 +112,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     await append(someEvents(5000, 'bad'));
     await advance(60_000);
     await stop();
-    expect(store.waiting('events').count).toBe(5000);
+    expect(store.claimable('events').count).toBe(5000);
   });
 
   it('and then being down keeps everything, and delivers it afterwards', async () => {
@@ -241,7 +241,7 @@ describe('a burst of bad records', () => {
 
 describe('reasons', () => {
   const key = (reason: Partial<Reason>): string =>
-    toReasonKey({ kind: 'bury', reason: { code: 'rejected', detail: '', ...reason } });
+    toReasonKey({ kind: 'dead-letter', reason: { code: 'rejected', detail: '', ...reason } });
 
   it.each([
     [{ detail: "'ada@example.org' is not valid" }, { detail: "'bob@example.org' is not valid" }],

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { OverAge } from '../../src/delivery/over-age.js';
 import { backoffMs, judge, type RetryPolicy } from '../../src/delivery/retry.js';
-import type { Reason } from '../../src/envelope.js';
+import type { Reason } from '../../src/model/outcome.js';
 import { anEnvelope, startMs } from '../support/builders.js';
 
 const policy: RetryPolicy = { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 };
@@ -19,13 +19,16 @@ describe('judging an envelope', () => {
 
   it('follows what an import job has', () => {
     expect(judge(anEnvelope(), { kind: 'pending', ref: 'j1' }, at)).toEqual({
-      kind: 'follow',
+      kind: 'poll',
       ref: 'j1',
     });
   });
 
   it('buries what Klaviyo will never take, with its reason', () => {
-    expect(judge(anEnvelope(), { kind: 'rejected', reason }, at)).toEqual({ kind: 'bury', reason });
+    expect(judge(anEnvelope(), { kind: 'rejected', reason }, at)).toEqual({
+      kind: 'dead-letter',
+      reason,
+    });
   });
 
   it.each(['throttled', 'blocked'] as const)(
@@ -62,8 +65,8 @@ describe('judging an envelope', () => {
       { kind: 'retryable', reason },
       circumstances,
     );
-    expect(verdict).toMatchObject({ kind: 'bury', reason: { code, status: 503 } });
-    expect(verdict.kind === 'bury' && verdict.reason.detail).toContain('server: down');
+    expect(verdict).toMatchObject({ kind: 'dead-letter', reason: { code, status: 503 } });
+    expect(verdict.kind === 'dead-letter' && verdict.reason.detail).toContain('server: down');
   });
 });
 

@@ -2,19 +2,21 @@ import { describe, expect, it } from 'vitest';
 import {
   countVerdicts,
   toDelivery,
-  toFollowedDelivery,
-  toSettled,
+  toPolledDelivery,
+  judgeItems,
   type RequestFacts,
 } from '../../src/delivery/settle.js';
 import type { Judged } from '../../src/delivery/split.js';
-import type { Outcome, Parcel, Sent } from '../../src/envelope.js';
+import type { Outcome } from '../../src/model/outcome.js';
+import type { BatchItem } from '../../src/model/envelope.js';
+import type { SendResult } from '../../src/model/send-result.js';
 import {
   ack,
   aDelivery,
   anEnvelope,
-  aParcel,
+  anItem,
   blocked,
-  bury,
+  deadLetter,
   delivered,
   merged,
   pending,
@@ -34,21 +36,21 @@ const circumstances = {
   isWornOut: () => true,
 };
 
-const verdictsOf = (parcel: Parcel, outcome: Judged['outcome']) =>
-  toSettled([{ parcel, outcome }], circumstances).map(({ verdict }) => verdict);
+const verdictsOf = (item: BatchItem, outcome: Judged['outcome']) =>
+  judgeItems([{ item, outcome }], circumstances).map(({ verdict }) => verdict);
 
 const judgeable = (outcome: Outcome): Judged['outcome'] => {
-  if (outcome.kind === 'unblamed') throw new Error('it is not judged');
+  if (outcome.kind === 'unattributed') throw new Error('it is not judged');
   return outcome;
 };
 
 describe('toSettled', () => {
   it('gives a verdict for every envelope, in order', () => {
-    const [one, two] = [aParcel('1'), aParcel('2', '3')];
-    const settled = toSettled(
+    const [one, two] = [anItem('1'), anItem('2', '3')];
+    const settled = judgeItems(
       [
-        { parcel: one, outcome: judgeable(delivered) },
-        { parcel: two, outcome: judgeable(retryable()) },
+        { item: one, outcome: judgeable(delivered) },
+        { item: two, outcome: judgeable(retryable()) },
       ],
       circumstances,
     );
@@ -56,26 +58,26 @@ describe('toSettled', () => {
   });
 
   it('delivers the newest of a merged profile; the older ones are in it', () => {
-    expect(verdictsOf(aParcel('1', '2', '3'), judgeable(delivered))).toEqual([merged, merged, ack]);
+    expect(verdictsOf(anItem('1', '2', '3'), judgeable(delivered))).toEqual([merged, merged, ack]);
   });
 
   it('sends the members of a rejected profile again, each by itself, at no cost', () => {
-    const verdicts = verdictsOf(aParcel('1', '2'), judgeable(rejected));
+    const verdicts = verdictsOf(anItem('1', '2'), judgeable(rejected));
     expect(verdicts).toEqual([
       expect.objectContaining({ kind: 'retry', alone: true, countAttempt: false, afterMs: 0 }),
       expect.objectContaining({ kind: 'retry', alone: true, countAttempt: false, afterMs: 0 }),
     ]);
-    expect(verdictsOf(aParcel('1'), judgeable(rejected))).toMatchObject([{ kind: 'bury' }]);
+    expect(verdictsOf(anItem('1'), judgeable(rejected))).toMatchObject([{ kind: 'dead-letter' }]);
   });
 
   it('keeps the members of a profile together through a retry and an import job', () => {
-    expect(verdictsOf(aParcel('1', '2'), judgeable(retryable()))).toMatchObject([
+    expect(verdictsOf(anItem('1', '2'), judgeable(retryable()))).toMatchObject([
       { kind: 'retry', afterMs: 250 },
       { kind: 'retry', afterMs: 250 },
     ]);
-    expect(verdictsOf(aParcel('1', '2'), judgeable(pending('job')))).toEqual([
-      { kind: 'follow', ref: 'job' },
-      { kind: 'follow', ref: 'job' },
+    expect(verdictsOf(anItem('1', '2'), judgeable(pending('job')))).toEqual([
+      { kind: 'poll', ref: 'job' },
+      { kind: 'poll', ref: 'job' },
     ]);
   });
 });
@@ -90,7 +92,7 @@ const facts = (overrides: Partial<RequestFacts> = {}): RequestFacts => ({
   ...overrides,
 });
 
-const aSent = (outcomes: readonly Outcome[], overrides: Partial<Sent> = {}): Sent => ({
+const aSent = (outcomes: readonly Outcome[], overrides: Partial<SendResult> = {}): SendResult => ({
   outcomes,
   status: 202,
   bytes: 321,
@@ -117,12 +119,12 @@ describe('toDelivery', () => {
 
   it('writes down the request and what became of its envelopes', () => {
     const envelopes = [anEnvelope({ attempts: 2 }), anEnvelope(), anEnvelope(), anEnvelope()];
-    const [first, second, third] = envelopes.map((envelope): Parcel => [envelope]);
+    const [first, second, third] = envelopes.map((envelope): BatchItem => [envelope]);
     const settled = [
       ...settledAs([first!], ack),
       ...settledAs([second!], merged),
       ...settledAs([third!], retry()),
-      ...settledAs([[envelopes[3]!]], bury()),
+      ...settledAs([[envelopes[3]!]], deadLetter()),
     ];
     const sent = aSent([delivered, rejected], { status: 400 });
     expect(toDelivery(facts({ envelopes }), sent, settled)).toEqual({
@@ -176,8 +178,8 @@ describe('toFollowedDelivery', () => {
   });
 
   it('is delivered where the job took everything, merged ones included', () => {
-    const settled = [...settledAs([aParcel('1')], merged), ...settledAs([aParcel('2')], ack)];
-    expect(toFollowedDelivery(begun, job, settled)).toEqual({
+    const settled = [...settledAs([anItem('1')], merged), ...settledAs([anItem('2')], ack)];
+    expect(toPolledDelivery(begun, job, settled)).toEqual({
       ...begun,
       result: 'delivered',
       delivered: 1,
@@ -188,11 +190,11 @@ describe('toFollowedDelivery', () => {
 
   it('is partial where it did not, with the reason of one that failed', () => {
     const settled = [
-      ...settledAs([aParcel('1')], ack),
-      ...settledAs([aParcel('2')], bury('bad_phone')),
-      ...settledAs([aParcel('3')], retry()),
+      ...settledAs([anItem('1')], ack),
+      ...settledAs([anItem('2')], deadLetter('bad_phone')),
+      ...settledAs([anItem('3')], retry()),
     ];
-    const ended = toFollowedDelivery(begun, { ...job, failed: 1 }, settled);
+    const ended = toPolledDelivery(begun, { ...job, failed: 1 }, settled);
     expect(ended).toMatchObject({ result: 'partial', delivered: 1, deadLettered: 1, retried: 1 });
     expect(ended.reason?.code).toBe('bad_phone');
   });
@@ -200,14 +202,27 @@ describe('toFollowedDelivery', () => {
 
 describe('countVerdicts', () => {
   it('counts each kind, and starts at none', () => {
-    expect(countVerdicts([])).toEqual({ delivered: 0, merged: 0, retry: 0, bury: 0, follow: 0 });
-    const verdicts = [ack, ack, merged, retry(), bury(), { kind: 'follow' as const, ref: 'job' }];
+    expect(countVerdicts([])).toEqual({
+      delivered: 0,
+      merged: 0,
+      retry: 0,
+      'dead-letter': 0,
+      poll: 0,
+    });
+    const verdicts = [
+      ack,
+      ack,
+      merged,
+      retry(),
+      deadLetter(),
+      { kind: 'poll' as const, ref: 'job' },
+    ];
     expect(countVerdicts(verdicts.map((verdict) => ({ verdict })))).toEqual({
       delivered: 2,
       merged: 1,
       retry: 1,
-      bury: 1,
-      follow: 1,
+      'dead-letter': 1,
+      poll: 1,
     });
   });
 });

@@ -1,33 +1,34 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { splitBatch } from '../../src/delivery/split.js';
-import type { Outcome, Parcel, Reason, SplitMethod } from '../../src/envelope.js';
+import type { Outcome, Reason, SplitMethod } from '../../src/model/outcome.js';
+import type { BatchItem } from '../../src/model/envelope.js';
 import { anEnvelope } from '../support/builders.js';
 
 const reason: Reason = { code: 'rejected', detail: 'no' };
 const delivered: Outcome = { kind: 'delivered' };
 const rejected: Outcome = { kind: 'rejected', reason };
-const unblamed = (method: SplitMethod): Outcome => ({ kind: 'unblamed', method, reason });
-const parcels = (count: number): Parcel[] =>
-  Array.from({ length: count }, (): Parcel => [anEnvelope()]);
+const unblamed = (method: SplitMethod): Outcome => ({ kind: 'unattributed', method, reason });
+const items = (count: number): BatchItem[] =>
+  Array.from({ length: count }, (): BatchItem => [anEnvelope()]);
 
 /** Sends parts until nothing goes again, as the loop does. `limit` is what the far side takes in one request. */
-function deliverAll(all: readonly Parcel[], bad: ReadonlySet<Parcel>, pointers: boolean) {
-  const ends = new Map<Parcel, Outcome['kind']>();
-  const queue: (readonly Parcel[])[] = [all];
+function deliverAll(all: readonly BatchItem[], bad: ReadonlySet<BatchItem>, pointers: boolean) {
+  const ends = new Map<BatchItem, Outcome['kind']>();
+  const queue: (readonly BatchItem[])[] = [all];
   let requests = 0;
   for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
     requests++;
-    const hasBad = part.some((parcel) => bad.has(parcel));
-    const outcomes = part.map((parcel): Outcome => {
+    const hasBad = part.some((item) => bad.has(item));
+    const outcomes = part.map((item): Outcome => {
       if (!hasBad) return delivered;
-      if (pointers) return bad.has(parcel) ? rejected : unblamed('pointer');
+      if (pointers) return bad.has(item) ? rejected : unblamed('pointer');
       return part.length === 1 ? rejected : unblamed('bisect');
     });
     const { judged, again } = splitBatch(part, outcomes);
-    for (const { parcel, outcome } of judged) {
-      expect(ends.has(parcel)).toBe(false);
-      ends.set(parcel, outcome.kind);
+    for (const { item, outcome } of judged) {
+      expect(ends.has(item)).toBe(false);
+      ends.set(item, outcome.kind);
     }
     for (const next of again) expect(next.length).toBeLessThan(part.length);
     queue.unshift(...again);
@@ -46,18 +47,18 @@ describe('splitting a batch', () => {
   it('rejects exactly the bad ones and delivers all others, in at most 2 · bad · log2(n) + 1 requests', () => {
     fc.assert(
       fc.property(batch, fc.boolean(), ({ count, bad }, pointers) => {
-        const all = parcels(count);
+        const all = items(count);
         const badOnes = new Set(bad.map((index) => all[index]!));
         const { ends, requests } = deliverAll(all, badOnes, pointers);
-        for (const parcel of all)
-          expect(ends.get(parcel)).toBe(badOnes.has(parcel) ? 'rejected' : 'delivered');
+        for (const item of all)
+          expect(ends.get(item)).toBe(badOnes.has(item) ? 'rejected' : 'delivered');
         const most = pointers ? 2 : 2 * bad.length * Math.ceil(Math.log2(Math.max(2, count))) + 1;
         expect(requests).toBeLessThanOrEqual(most);
       }),
     );
   });
 
-  it('keeps every parcel, in order, judged or going again', () => {
+  it('keeps every item, in order, judged or going again', () => {
     const kinds = fc.array(
       fc.constantFrom<Outcome>(
         delivered,
@@ -70,9 +71,9 @@ describe('splitting a batch', () => {
     );
     fc.assert(
       fc.property(kinds, (outcomes) => {
-        const all = parcels(outcomes.length);
+        const all = items(outcomes.length);
         const { judged, again } = splitBatch(all, outcomes);
-        const seen = [...judged.map(({ parcel }) => parcel), ...again.flat()];
+        const seen = [...judged.map(({ item }) => item), ...again.flat()];
         expect(new Set(seen)).toEqual(new Set(all));
         expect(seen).toHaveLength(all.length);
         for (const part of again) expect(part.length).toBeLessThan(all.length);
@@ -81,12 +82,12 @@ describe('splitting a batch', () => {
   });
 
   it('gives up on one that is too large by itself', () => {
-    const { judged, again } = splitBatch(parcels(1), [unblamed('size')]);
+    const { judged, again } = splitBatch(items(1), [unblamed('size')]);
     expect(again).toEqual([]);
     expect(judged[0]?.outcome).toEqual(rejected);
   });
 
   it('sends again what an edge gave no outcome for', () => {
-    expect(splitBatch(parcels(2), [delivered]).judged[1]?.outcome.kind).toBe('retryable');
+    expect(splitBatch(items(2), [delivered]).judged[1]?.outcome.kind).toBe('retryable');
   });
 });

@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { backfillMember } from '../../src/backfill.js';
+import { backfillMember } from '../../src/model/backfill.js';
 import { startRelay, type RelayOptions, type RelayUnderTest } from '../support/relay.js';
 
 let relay: RelayUnderTest;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { findAll } from '../../src/cli/check.js';
 import type { Finding } from '../../src/cli/finding.js';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/config.js';
 import { runCommand, startRelayProcess } from '../support/relay-process.js';
 import { startRedis } from '../support/redis-server.js';
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { lanes } from '../../src/envelope.js';
-import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import { lanes } from '../../src/model/lane.js';
+import { createSeededRandom, type FaultRule } from '../../src/sandbox/faults.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
 

@@ -127,7 +127,7 @@ describe.each(['memory', 'journal', 'redis'])('dead letters at their bound in %s
     expect((await track('Odd 1', tooDeep)).status).toBe(200);
     await relay.until('the lane pauses', () => isPaused(relay));
     const refused = await track('Odd 2', tooDeep);
-    // As for all backpressure on this route: 429 is what the SDKs try again.
+    // As for all refusal on this route: 429 is what the SDKs try again.
     expect(refused.status).toBe(429);
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
     // What can be sent is taken all the same.

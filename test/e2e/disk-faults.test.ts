@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { isConserved, readBooks } from '../support/relay.js';
 import { createProcesses, type Processes, type Relay, type Tracer } from '../support/strace.js';
 

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { startApp, type App } from '../../src/app.js';
+import { startApp, type App } from '../../src/app/app.js';
 import { systemClock } from '../../src/clock.js';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/config.js';
 
 let directory: string;
 let closers: (() => unknown)[];
@@ -45,7 +45,7 @@ async function start({ env = {}, write = () => undefined, signal }: Start): Prom
     log: pino({ level: 'debug' }, { write }),
     droppedLogLines: () => 0,
     version: 'test',
-    onFault: (error) => expect.unreachable(String(error)),
+    onFatal: (error) => expect.unreachable(String(error)),
     ...(signal && { signal }),
   });
   closers.push(() => app.stop());

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createKlaviyoClient } from '../../src/klaviyo/client.js';
 import { systemClock } from '../../src/clock.js';
-import type { FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import type { FaultRule } from '../../src/sandbox/faults.js';
 import { aRevision } from '../support/revisions.js';
 import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
 

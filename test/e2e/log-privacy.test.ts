@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { startSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox } from '../../src/sandbox/sandbox.js';
 import { startRelayProcess } from '../support/relay-process.js';
 import { startRedis } from '../support/redis-server.js';
 import { fetchText, untilSettled } from '../support/restarted-relay.js';

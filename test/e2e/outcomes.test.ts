@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import type { FaultRule } from '../../src/sandbox/faults.js';
 import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
 
 let relay: RelayUnderTest;

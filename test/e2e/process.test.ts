@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 
 // The built command, as users run it: `npm test` builds it first.
 const command = new URL('../../dist/main.js', import.meta.url).pathname;

@@ -1,17 +1,21 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import type { Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 
 let redis: RedisServer;
-let operator: Link;
+let operator: RedisConnection;
 let relay: RelayUnderTest;
 beforeAll(async () => {
   redis = await startRedis({ settings: { appendfsync: 'everysec' } });
-  operator = createLink({ address: toAddress(redis.url), clock: systemClock, timeoutMs: 2000 });
+  operator = createRedisConnection({
+    address: toAddress(redis.url),
+    clock: systemClock,
+    timeoutMs: 2000,
+  });
   await operator.untilUp(2000);
 });
 afterEach(() => relay.stop());

@@ -1,18 +1,22 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import type { Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type Answer, type RelayUnderTest } from '../support/relay.js';
 
 let redis: RedisServer;
-let operator: Link;
+let operator: RedisConnection;
 const relays: RelayUnderTest[] = [];
 beforeEach(async () => {
   const users = ['relay on >pw-of-relay ~* &* +@all'];
   redis = await startRedis({ users, settings: { appendfsync: 'no' } });
-  operator = createLink({ address: toAddress(redis.url), clock: systemClock, timeoutMs: 5000 });
+  operator = createRedisConnection({
+    address: toAddress(redis.url),
+    clock: systemClock,
+    timeoutMs: 5000,
+  });
   await operator.untilUp(5000);
 });
 afterEach(async () => {

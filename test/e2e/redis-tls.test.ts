@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { findFreePort, startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
 

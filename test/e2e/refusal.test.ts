@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import type { RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import { fetchText, untilSettled, withRestartedRelay } from '../support/restarted-relay.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { startFarSide } from '../klaviyo/far-side.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';

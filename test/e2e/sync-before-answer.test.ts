@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { builtCommand, createProcesses, parseTrace } from '../support/strace.js';
 import type { Call, Processes, Relay } from '../support/strace.js';
 

@@ -3,17 +3,21 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import type { Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 
 let redis: RedisServer;
-let operator: Link;
+let operator: RedisConnection;
 let relay: RelayUnderTest;
 beforeEach(async () => {
   redis = await startRedis();
-  operator = createLink({ address: toAddress(redis.url), clock: systemClock, timeoutMs: 2000 });
+  operator = createRedisConnection({
+    address: toAddress(redis.url),
+    clock: systemClock,
+    timeoutMs: 2000,
+  });
   await operator.untilUp(2000);
   relay = await startRelay({
     env: { STORE: 'redis', REDIS_URL: redis.url, REDIS_KEY_PREFIX: 'torn' },

@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { z } from 'zod';
-import type { Lane } from '../../src/envelope.js';
+import type { Lane } from '../../src/model/lane.js';
 import type { HttpSettings, HttpViews, ServerDeps } from '../../src/http/deps.js';
 import { createServer } from '../../src/http/server.js';
 import type { AcceptedMany, AcceptedOne } from '../../src/ingest/accept.js';
@@ -37,9 +37,9 @@ export const settings: Settings = {
   ...z.object(sourceSettings).parse({}),
 };
 
-export const takenOne: AcceptedOne = { kind: 'taken', id: 'e1', duplicate: false, warnings: [] };
+export const takenOne: AcceptedOne = { kind: 'accepted', id: 'e1', duplicate: false, warnings: [] };
 export const takenMany: AcceptedMany = {
-  kind: 'taken',
+  kind: 'accepted',
   accepted: 2,
   duplicates: 1,
   ids: ['e1', 'e2', 'e3'],
@@ -129,7 +129,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
     },
     acceptFromSource: () => Promise.reject(new Error('not asked')),
     readiness: () => ({ ready: true, checks: {} }),
-    refusal: () => null,
+    backpressure: () => null,
     flush: () => undefined,
     pauseLane: () => undefined,
     resumeLane: () => undefined,

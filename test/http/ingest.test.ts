@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { lanes } from '../../src/envelope.js';
+import { lanes } from '../../src/model/lane.js';
 import { metricValue, problemOf, startServer, takenMany } from './harness.js';
 
 const fault = { pointer: '/email', detail: 'must be an e-mail address' };
@@ -25,7 +25,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
   });
 
   it('says duplicate for what is known already, and passes warnings on', async () => {
-    const one = { kind: 'taken', id: 'e1', duplicate: true, warnings: [fault] } as const;
+    const one = { kind: 'accepted', id: 'e1', duplicate: true, warnings: [fault] } as const;
     const server = await startServer({ one });
     const answer = await server.post(`/v1/${lane}`, {});
     expect(answer.status).toBe(202);
@@ -54,7 +54,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
     [1001, '2'],
     [61_000.5, '62'],
   ])('answers 503 where the store refuses for %d ms, to be retried after %s s', async (ms, s) => {
-    const one = { kind: 'refused', reason: 'full', retryAfterMs: ms } as const;
+    const one = { kind: 'backpressure', reason: 'full', retryAfterMs: ms } as const;
     const server = await startServer({ one });
     const answer = await server.post(`/v1/${lane}`, {});
     expect([answer.status, problemOf(answer)]).toEqual([503, 'unavailable']);
@@ -177,7 +177,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   );
 
   it('answers 503 where the store refuses', async () => {
-    const many = { kind: 'refused', reason: 'unavailable', retryAfterMs: 5000 } as const;
+    const many = { kind: 'backpressure', reason: 'unavailable', retryAfterMs: 5000 } as const;
     const server = await startServer({ many });
     const answer = await server.post(`/v1/${lane}/batch`, []);
     expect([answer.status, answer.headers['retry-after']]).toEqual([503, '5']);
@@ -219,7 +219,9 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
 
 describe.each(lanes)('intake of %s', (lane) => {
   it('is refused without reading the body while the store would refuse it', async () => {
-    const server = await startServer({ refusal: () => ({ reason: 'full', retryAfterMs: 2500 }) });
+    const server = await startServer({
+      backpressure: () => ({ reason: 'full', retryAfterMs: 2500 }),
+    });
     const answer = await server.post(`/v1/${lane}`, {});
     expect([answer.status, answer.headers['retry-after']]).toEqual([503, '3']);
     expect(answer.json).toMatchObject({ detail: 'the buffer is full; nothing was taken' });

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { systemClock } from '../../src/clock.js';
-import { problemSchema } from '../../src/http/problems.js';
+import { problemSchema } from '../../src/http/plugins/problems.js';
 import {
   adminKey,
   createGate,

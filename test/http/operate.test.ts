@@ -77,7 +77,7 @@ describe('request ids', () => {
 
 describe('the log', () => {
   it('has a line for each answer that is not 2xx, with the route and the request id', async () => {
-    const server = await startServer({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
+    const server = await startServer({ backpressure: () => ({ reason: 'full', retryAfterMs: 1 }) });
     const headers = { 'x-request-id': 'r-1' };
     await server.call('GET', '/livez');
     await server.call('GET', '/v1/receipts/e1', { headers });

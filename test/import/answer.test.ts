@@ -24,7 +24,7 @@ describe('an answer of a relay', () => {
       warnings: [{ index: 0, warnings: [] }],
     };
     expect(answerOf(202, body)).toEqual({
-      kind: 'taken',
+      kind: 'accepted',
       accepted: 3,
       duplicates: 1,
       warned: 1,

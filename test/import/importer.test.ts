@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { JsonObject } from '../../src/json.js';
+import type { JsonObject } from '../../src/json/json.js';
 import { checkImport, runImport, type ImportOptions } from '../../src/import/importer.js';
 import { createProgressFile, type Progress } from '../../src/import/progress.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';

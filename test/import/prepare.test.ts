@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Lane } from '../../src/envelope.js';
+import type { Lane } from '../../src/model/lane.js';
 import { toBatches } from '../../src/import/batches.js';
 import { toColumns } from '../../src/import/columns.js';
 import { createPrepare, type Prepared } from '../../src/import/prepare.js';

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { isBackfilled } from '../../src/backfill.js';
-import type { Draft, Fact } from '../../src/envelope.js';
-import type { Append } from '../../src/ingest/append.js';
+import { isBackfilled } from '../../src/model/backfill.js';
+import type { Draft } from '../../src/model/envelope.js';
+import type { Fact } from '../../src/model/fact.js';
+import type { Store } from '../../src/model/store.js';
 import {
   createAcceptFromSource,
   type FromSourceDeps,
@@ -21,11 +22,11 @@ function createFixture(overrides: Partial<FromSourceDeps> = {}) {
   const metrics = createMetrics('test');
   const facts = new Map<string, string>();
   const drafts: Draft[] = [];
-  const append: Append = (given) => {
+  const append: Store['append'] = (given) => {
     drafts.push(...given);
     return Promise.resolve({
       ok: true,
-      taken: given.map((_, index) => ({ id: String(index), duplicate: false })),
+      envelopes: given.map((_, index) => ({ id: String(index), duplicate: false })),
     });
   };
   const putFacts = (given: readonly Fact[]) => {
@@ -88,7 +89,7 @@ describe("accepting a source's post", () => {
       personKeys: [],
     });
     expect(await accept(aPost({ entries: [event, aProfile] }), lenient)).toEqual({
-      kind: 'taken',
+      kind: 'accepted',
       accepted: 2,
       duplicates: 0,
       waiting: 0,
@@ -139,14 +140,14 @@ describe('whom an entry is about', () => {
   it('is told by the same request', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [knownFrom], entries: [aRefund()] }), lenient);
-    expect(drafts[0]?.bury).toBeUndefined();
+    expect(drafts[0]?.deadLetterReason).toBeUndefined();
   });
 
   it('is not told by another source that uses the same name', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [knownFrom] }), lenient);
     await accept(aPost({ source: 'stripe', entries: [aRefund()] }), lenient);
-    expect(drafts[0]?.bury).toMatchObject({ code: 'unknown_person' });
+    expect(drafts[0]?.deadLetterReason).toMatchObject({ code: 'unknown_person' });
   });
 
   it('keeps its own id and is completed with the address', async () => {
@@ -213,7 +214,7 @@ describe('a backfilled event of a source', () => {
     const properties = { a: [{ b: { c: 1, backfill: true } }] };
     const entry = { ...aRefund().entry, event_time: 'once', insert_id: 'x', properties };
     await accept(aPost({ entries: [aRefund({ entry })] }), lenient);
-    expect(drafts[0]?.bury).toBeDefined();
+    expect(drafts[0]?.deadLetterReason).toBeDefined();
     expect(isBackfilled('events', drafts[0]!.payload)).toBe(true);
     expect(await counted('ingestBackfilled')).toEqual([]);
   });
@@ -223,11 +224,11 @@ describe('an entry that cannot be sent as it stands', () => {
   it('becomes a dead letter with all that is needed to try again', async () => {
     const { accept, drafts, counted } = createFixture();
     expect(await accept(aPost({ entries: [aRefund(), aProfile] }), lenient)).toMatchObject({
-      kind: 'taken',
+      kind: 'accepted',
       accepted: 1,
       rejected: [{ index: 0 }],
     });
-    expect(drafts[0]).toMatchObject({ bury: { code: 'unknown_person' }, keys: [] });
+    expect(drafts[0]).toMatchObject({ deadLetterReason: { code: 'unknown_person' }, keys: [] });
     expect(toJson(drafts[0]?.payload)).toEqual({
       lane: 'events',
       source: 'shopify',
@@ -242,7 +243,7 @@ describe('an entry that cannot be sent as it stands', () => {
     const { accept, drafts } = createFixture();
     const wrong = aRefund({ entry: { ...aRefund().entry, value: 'five' } });
     await accept(aPost({ entries: [wrong] }), lenient);
-    expect(drafts[0]?.bury).toEqual({
+    expect(drafts[0]?.deadLetterReason).toEqual({
       code: 'not_valid',
       detail: '/value must be a number, not a string or anything else',
       faults: [{ pointer: '/value', detail: 'must be a number, not a string or anything else' }],
@@ -284,7 +285,11 @@ describe('a delivery that comes again', () => {
     const { accept, drafts, counted } = createFixture();
     const post = aPost({ delivery: 'd-1', entries: [aProfile] });
     await accept(post, lenient);
-    expect(await accept(post, lenient)).toMatchObject({ kind: 'taken', accepted: 0, repeat: true });
+    expect(await accept(post, lenient)).toMatchObject({
+      kind: 'accepted',
+      accepted: 0,
+      repeat: true,
+    });
     expect(drafts).toHaveLength(1);
     expect(await counted('sourceSkipped')).toEqual(['shopify repeat 1']);
   });
@@ -292,11 +297,11 @@ describe('a delivery that comes again', () => {
   it('is no repeat where it was refused before', async () => {
     let refuses = true;
     const { store, drafts } = createFixture();
-    const append: Append = (given) =>
-      refuses ? Promise.resolve({ ok: false, refusal: full }) : store.append(given);
+    const append: Store['append'] = (given) =>
+      refuses ? Promise.resolve({ ok: false, backpressure: full }) : store.append(given);
     const { accept, counted } = createFixture({ store: { ...store, append } });
     const post = aPost({ delivery: 'd-1', entries: [aProfile], people: [knownFrom] });
-    expect(await accept(post, lenient)).toEqual({ kind: 'refused', ...full });
+    expect(await accept(post, lenient)).toEqual({ kind: 'backpressure', ...full });
     refuses = false;
     expect(await accept(post, lenient)).toMatchObject({ accepted: 1, repeat: false });
     expect(drafts).toHaveLength(1);
@@ -305,10 +310,10 @@ describe('a delivery that comes again', () => {
 
   it('is refused where what it tells cannot be remembered', async () => {
     const { store } = createFixture();
-    const putFacts = () => Promise.resolve({ ok: false, refusal: full } as const);
+    const putFacts = () => Promise.resolve({ ok: false, backpressure: full } as const);
     const { accept } = createFixture({ store: { ...store, putFacts } });
     const post = aPost({ entries: [aProfile], people: [knownFrom] });
-    expect(await accept(post, lenient)).toEqual({ kind: 'refused', ...full });
+    expect(await accept(post, lenient)).toEqual({ kind: 'backpressure', ...full });
   });
 });
 
@@ -382,9 +387,9 @@ describe('a post with a ledger', () => {
   it('becomes the same again when it is repeated because the store took nothing', async () => {
     const { drafts, store, accept } = createFixture();
     const refusing = createFixture({
-      store: { ...store, append: () => Promise.resolve({ ok: false, refusal: full }) },
+      store: { ...store, append: () => Promise.resolve({ ok: false, backpressure: full }) },
     });
-    expect(await refusing.accept(aCount('a', 3), lenient)).toMatchObject({ kind: 'refused' });
+    expect(await refusing.accept(aCount('a', 3), lenient)).toMatchObject({ kind: 'backpressure' });
     await accept(aCount('b', 8), lenient);
     await accept(aCount('a', 3), lenient);
     expect(valuesOf(drafts)).toEqual(['5', '3']);
@@ -393,9 +398,9 @@ describe('a post with a ledger', () => {
   it('is refused where its ledger cannot be stored', async () => {
     const { store, drafts } = createFixture();
     const { accept } = createFixture({
-      store: { ...store, putFacts: () => Promise.resolve({ ok: false, refusal: full }) },
+      store: { ...store, putFacts: () => Promise.resolve({ ok: false, backpressure: full }) },
     });
-    expect(await accept(aCount('a', 3), lenient)).toMatchObject({ kind: 'refused', ...full });
+    expect(await accept(aCount('a', 3), lenient)).toMatchObject({ kind: 'backpressure', ...full });
     expect(drafts).toEqual([]);
   });
 });

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Append } from '../../src/ingest/append.js';
+import type { Store } from '../../src/model/store.js';
 import { aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.js';
 
-const full: Append = () =>
-  Promise.resolve({ ok: false, refusal: { reason: 'full', retryAfterMs: 1500 } });
+const full: Store['append'] = () =>
+  Promise.resolve({ ok: false, backpressure: { reason: 'full', retryAfterMs: 1500 } });
 const json = (strict = false) => ({ format: 'json', strict }) as const;
 const ndjson = (strict = false) => ({ format: 'ndjson', strict }) as const;
 const event = (fields: object = {}) => JSON.stringify(anEvent(fields));
@@ -12,7 +12,7 @@ describe('accepting one', () => {
   it('appends one draft and answers with its id', async () => {
     const { accept, appended, counted } = createFixture();
     expect(await accept.one('events', event({ insert_id: 'a' }), {})).toEqual({
-      kind: 'taken',
+      kind: 'accepted',
       id: 'env-1-0',
       duplicate: false,
       warnings: [],
@@ -26,7 +26,7 @@ describe('accepting one', () => {
     const { accept, counted } = createFixture();
     await accept.one('events', event({ insert_id: 'a' }), {});
     expect(await accept.one('events', event({ insert_id: 'a' }), {})).toMatchObject({
-      kind: 'taken',
+      kind: 'accepted',
       duplicate: true,
     });
     expect(await counted('ingest')).toEqual([
@@ -35,10 +35,10 @@ describe('accepting one', () => {
     ]);
   });
 
-  it('passes on a refusal of the store', async () => {
+  it('passes on a backpressure of the store', async () => {
     const { accept, counted } = createFixture({ store: { append: full } });
     expect(await accept.one('profiles', JSON.stringify(aProfile()), {})).toEqual({
-      kind: 'refused',
+      kind: 'backpressure',
       reason: 'full',
       retryAfterMs: 1500,
     });
@@ -62,17 +62,17 @@ describe('accepting one', () => {
   });
 
   it.each([
-    ['k'.repeat(255), 'taken'],
+    ['k'.repeat(255), 'accepted'],
     ['k'.repeat(256), 'invalid'],
     ['', 'invalid'],
   ])('checks the length of the Idempotency-Key %.5s…', async (idempotencyKey, kind) => {
     const { accept } = createFixture();
     expect(await accept.one('events', event(), { idempotencyKey })).toMatchObject({ kind });
     expect(await accept.one('events', event({ insert_id: 'a' }), { idempotencyKey })).toMatchObject(
-      { kind: 'taken' },
+      { kind: 'accepted' },
     );
     expect(await accept.one('profiles', '{"distinct_id":"a"}', { idempotencyKey })).toMatchObject({
-      kind: 'taken',
+      kind: 'accepted',
     });
   });
 });
@@ -86,7 +86,7 @@ describe('accepting many', () => {
   ])('takes %s in one append', async (_name, body, options) => {
     const { accept, appended } = createFixture();
     expect(await accept.many('events', body, options)).toEqual({
-      kind: 'taken',
+      kind: 'accepted',
       accepted: 2,
       duplicates: 0,
       ids: ['env-1-0', 'env-1-1'],
@@ -113,7 +113,7 @@ describe('accepting many', () => {
     ];
     const answer = await accept.many('events', `{"events":[${entries.join(',')}]}`, json());
     expect(answer).toMatchObject({
-      kind: 'taken',
+      kind: 'accepted',
       accepted: 3,
       duplicates: 1,
       ids: ['env-1-0', 'env-1-1', 'env-1-2', 'env-1-3'],
@@ -141,7 +141,7 @@ describe('accepting many', () => {
     const { accept, drafts } = createFixture();
     const body = `${event({ value: 1 })}\n{"event_name":\n\n{"a":1,"a":2}\n${event({ value: 2 })}`;
     expect(await accept.many('events', body, ndjson())).toMatchObject({
-      kind: 'taken',
+      kind: 'accepted',
       accepted: 2,
       rejected: [
         { index: 1, errors: [{ pointer: '', detail: 'is not valid JSON: it ends early' }] },
@@ -207,7 +207,7 @@ describe('accepting many', () => {
   it('counts what the store refuses', async () => {
     const { accept, counted } = createFixture({ store: { append: full } });
     expect(await accept.many('events', `[${event()},${event()},0]`, json())).toEqual({
-      kind: 'refused',
+      kind: 'backpressure',
       reason: 'full',
       retryAfterMs: 1500,
     });

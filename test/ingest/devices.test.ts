@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
-import type { FactKind } from '../../src/envelope.js';
+import type { FactKind } from '../../src/model/fact.js';
 import { Devices } from '../../src/ingest/devices.js';
 import { findPeople } from '../../src/ingest/people.js';
 import { createToE164 } from '../../src/ingest/phone.js';
 import type { KnownPerson, SourceEntry } from '../../src/ingest/source-entry.js';
-import { Slices } from '../../src/turns.js';
+import { Slices } from '../../src/slices.js';
 import { createManualClock } from '../support/manual-clock.js';
 
 const ada = 'ada@klaviyo-demo.com';

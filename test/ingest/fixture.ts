@@ -1,6 +1,7 @@
-import type { Draft, Lane } from '../../src/envelope.js';
+import type { Draft } from '../../src/model/envelope.js';
+import type { Lane } from '../../src/model/lane.js';
 import { createAccept, type AcceptDeps, type ManyOptions } from '../../src/ingest/accept.js';
-import type { Append } from '../../src/ingest/append.js';
+import type { Store } from '../../src/model/store.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { newestRules } from '../support/revisions.js';
@@ -13,14 +14,14 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   const metrics = createMetrics('test');
   const appended: (readonly Draft[])[] = [];
   const keys = new Set<string>();
-  const append: Append = (drafts) => {
+  const append: Store['append'] = (drafts) => {
     appended.push(drafts);
-    const taken = drafts.map((draft, index) => {
+    const envelopes = drafts.map((draft, index) => {
       const duplicate = draft.keys.some((key) => keys.has(key));
       for (const key of draft.keys) keys.add(key);
       return { id: `env-${appended.length}-${index}`, duplicate };
     });
-    return Promise.resolve({ ok: true, taken });
+    return Promise.resolve({ ok: true, envelopes });
   };
   let made = 0;
   const { one, many } = createAccept({

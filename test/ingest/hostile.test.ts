@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { lanes } from '../../src/envelope.js';
+import { lanes } from '../../src/model/lane.js';
 import { anEvent, aProfile, createFixture, toJson } from './fixture.js';
 
 const lane = fc.constantFrom(...lanes);
@@ -30,7 +30,7 @@ it('any body gets an answer, never an exception', async () => {
         await accept.many(into, `[${each}]`, { format: 'json', strict }),
         await accept.many(into, each, { format: 'ndjson', strict }),
       ];
-      for (const { kind } of answers) expect(['taken', 'invalid']).toContain(kind);
+      for (const { kind } of answers) expect(['accepted', 'invalid']).toContain(kind);
     }),
     { numRuns: 1000 },
   );

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import type { Fault } from '../../src/envelope.js';
+import type { Issue } from '../../src/model/outcome.js';
 import { aProfile, anEvent, createFixture, receivedAt } from './fixture.js';
 
 async function errorsOf(lane: 'events' | 'profiles', entry: object | string) {
   const { accept, drafts } = createFixture();
   const body = typeof entry === 'string' ? entry : JSON.stringify(entry);
   const answer = await accept.one(lane, body, {});
-  if (answer.kind === 'taken') return [];
+  if (answer.kind === 'accepted') return [];
   expect(drafts()).toEqual([]);
   return answer.kind === 'invalid' ? answer.errors : [];
 }
 
-const pointers = (errors: readonly Fault[]) => errors.map(({ pointer }) => pointer);
+const pointers = (errors: readonly Issue[]) => errors.map(({ pointer }) => pointer);
 const days = 86_400_000;
 const iso = (ms: number) => new Date(ms).toISOString();
 const nested = (levels: number): object => (levels === 1 ? {} : { a: nested(levels - 1) });

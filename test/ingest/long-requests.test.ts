@@ -72,7 +72,7 @@ describe('a long event within the limits is taken as it is', () => {
   it('with arrays, objects, strings and exact integers', async () => {
     const { accept, drafts } = createFixture();
     const properties = `{"ints":[${listed(3000, () => '12345678901234567890')}],"text":"${'x'.repeat(99_000)}","objects":[${listed(3000, (index) => `{"n${index}":${index}}`)}]}`;
-    expect(await accept.one('events', event(properties), {})).toMatchObject({ kind: 'taken' });
+    expect(await accept.one('events', event(properties), {})).toMatchObject({ kind: 'accepted' });
     expect(Buffer.from(drafts()[0]?.payload ?? []).toString()).toContain(
       `"properties":${properties}`,
     );
@@ -123,7 +123,7 @@ describe('others are served while a long request is read', () => {
     ]);
     expect(one).toMatchObject({ accepted: 1000, duplicates: 500 });
     expect(other).toMatchObject({ accepted: 1000, duplicates: 500 });
-    expect(single).toMatchObject({ kind: 'taken' });
+    expect(single).toMatchObject({ kind: 'accepted' });
   });
 });
 
@@ -141,7 +141,7 @@ describe('what an answer lists is bounded, and the rest is counted', () => {
         strict: false,
       },
     );
-    if (answer.kind !== 'taken') throw new Error(answer.kind);
+    if (answer.kind !== 'accepted') throw new Error(answer.kind);
     expect(answer).toMatchObject({ accepted: 6000, rejectedCount: 7000, warningCount: 6000 });
     expect(answer.rejected).toHaveLength(5000);
     expect(answer.rejected[0]?.index).toBe(6000);

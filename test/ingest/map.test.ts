@@ -4,7 +4,7 @@ import { aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.
 async function mapped(lane: 'events' | 'profiles', entry: object, idempotencyKey?: string) {
   const { accept, drafts } = createFixture({ defaultCountry: 'US' });
   const answer = await accept.one(lane, JSON.stringify(entry), { idempotencyKey });
-  expect(answer).toMatchObject({ kind: 'taken' });
+  expect(answer).toMatchObject({ kind: 'accepted' });
   return toJson(drafts()[0]?.payload);
 }
 

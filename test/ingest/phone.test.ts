@@ -44,7 +44,7 @@ describe('one that cannot be brought into E.164 form', () => {
     const { accept, drafts, counted } = createFixture();
     const body = JSON.stringify(aProfile({ phone_number: 'ask me', plan: 'gold' }));
     expect(await accept.one('profiles', body, {})).toMatchObject({
-      kind: 'taken',
+      kind: 'accepted',
       warnings: [{ pointer: '/phone_number', detail: leftOut }],
     });
     expect(toJson(drafts()[0]?.payload)).toEqual({

@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from 'vitest';
 import { createDraftMany, type ManyPosted } from '../../src/ingest/draft-many.js';
-import { packDrafts, unpackDrafts } from '../../src/ingest/packed.js';
+import { encodeDrafts, decodeDrafts } from '../../src/ingest/block-codec.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { createToE164 } from '../../src/ingest/phone.js';
 import { startThreads, type Threads } from '../../src/ingest/threads.js';
@@ -36,7 +36,7 @@ function start(count = 2, at = entry): void {
     count,
     clock,
     defaultCountry,
-    onFault(error) {
+    onThreadFailure(error) {
       faults.push(error);
       onNextFault();
     },
@@ -253,9 +253,9 @@ it('packed drafts come back in order, in chunks of no more than a quarter of a m
     acceptedAt: receivedAt,
     payload: Buffer.alloc(length, number),
   }));
-  const chunks = packDrafts(drafts);
+  const chunks = encodeDrafts(drafts);
   expect(chunks.map(({ length }) => length < 262_144)).toEqual([true, true, false, true]);
   expect(chunks.every(({ buffer, length }) => buffer.byteLength === length)).toBe(true);
-  expect(unpackDrafts(chunks, { lane: 'events', acceptedAt: receivedAt })).toEqual(drafts);
-  expect(packDrafts([])).toEqual([]);
+  expect(decodeDrafts(chunks, { lane: 'events', acceptedAt: receivedAt })).toEqual(drafts);
+  expect(encodeDrafts([])).toEqual([]);
 });

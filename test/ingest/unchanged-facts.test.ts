@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { Fact } from '../../src/envelope.js';
+import type { Fact } from '../../src/model/fact.js';
 import { withoutUnchangedOrders } from '../../src/ingest/unchanged-facts.js';
 
 function openStore() {

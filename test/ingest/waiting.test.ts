@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Draft } from '../../src/envelope.js';
+import type { Draft } from '../../src/model/envelope.js';
 import { createAcceptFromSource } from '../../src/ingest/accept-from-source.js';
 import { SourceActivity } from '../../src/ingest/source-activity.js';
 import type { SourcePost } from '../../src/ingest/source-entry.js';
 import { createWaitingEntries, toCheckMs, type WaitingEntries } from '../../src/ingest/waiting.js';
-import { WaitingRoom } from '../../src/ingest/waiting-room.js';
+import { WaitingBounds } from '../../src/ingest/waiting-bounds.js';
 import { createMetrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';
-import type { Store } from '../../src/store/store.js';
+import type { Store } from '../../src/model/store.js';
 import { toText } from '../support/builders.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { newestRules } from '../support/revisions.js';
@@ -51,7 +51,7 @@ function createFixture({
   const errors: unknown[] = [];
   const watched: Pick<
     Store,
-    'append' | 'claim' | 'settle' | 'onWaiting' | 'putFacts' | 'getFacts' | 'holds'
+    'append' | 'claim' | 'settle' | 'onClaimable' | 'putFacts' | 'getFacts' | 'stillOwned'
   > = {
     async append(drafts) {
       const answer = await store.append(drafts);
@@ -60,7 +60,7 @@ function createFixture({
     },
     claim: (lane, limits) => store.claim(lane, limits),
     settle: (settlement) => store.settle(settlement),
-    onWaiting: (listener) => store.onWaiting(listener),
+    onClaimable: (listener) => store.onClaimable(listener),
     putFacts: (facts) => store.putFacts(facts),
     getFacts(keys) {
       lookUps.push([...keys]);
@@ -90,12 +90,14 @@ function createFixture({
   const room = { maxCount, maxBytes: 1e9, depth: () => store.depth('waiting') };
   const accept = createAcceptFromSource({
     ...deps,
-    waitingRoom: new WaitingRoom(room),
+    waitingRoom: new WaitingBounds(room),
     onFacts: (keys) => waiting.noteFacts(keys),
   });
   waiting.start();
   const events = () =>
-    appended.filter(({ lane, bury }) => lane === 'events' && bury === undefined).map(toText);
+    appended
+      .filter(({ lane, deadLetterReason }) => lane === 'events' && deadLetterReason === undefined)
+      .map(toText);
   const deadLetters = async () => (await store.deadLetters({}, { limit: 100 })).data;
   const counted = async (name: 'ingest' | 'settled') =>
     (await metrics[name].get()).values
@@ -164,7 +166,7 @@ describe('an entry that names a person who is not known', () => {
     expect(await one.accept(aRefund(1))).toMatchObject({ accepted: 0, waiting: 1, rejected: [] });
     await one.clock.advance(minute);
     expect([depth(one), one.events()]).toEqual([1, []]);
-    expect(await one.accept(anOrder(1))).toMatchObject({ kind: 'taken' });
+    expect(await one.accept(anOrder(1))).toMatchObject({ kind: 'accepted' });
     await one.clock.advance(0);
     expect(one.events()).toEqual([expect.stringContaining('1@klaviyo-demo.com')]);
     expect(depth(one)).toBe(0);
@@ -220,7 +222,7 @@ describe('an entry that names a person who is not known', () => {
   it('is a dead letter at once where as many wait as may, at the same time, too', async () => {
     const one = createFixture({ maxCount: 3 });
     const all = await Promise.all([1, 2, 3, 4, 5].map((order) => one.accept(aRefund(order))));
-    expect(all.filter((each) => each.kind === 'taken' && each.waiting === 1)).toHaveLength(3);
+    expect(all.filter((each) => each.kind === 'accepted' && each.waiting === 1)).toHaveLength(3);
     expect((await one.deadLetters()).map(({ reason }) => reason)).toMatchObject([
       { code: 'unknown_person', detail: expect.stringContaining('WAITING_MAX_COUNT') as string },
       { code: 'unknown_person' },
@@ -369,7 +371,7 @@ describe('a store that does not take what waited', () => {
       wrap: (store) => ({
         append: (drafts) =>
           isFull
-            ? Promise.resolve({ ok: false, refusal: { reason: 'full', retryAfterMs: 5000 } })
+            ? Promise.resolve({ ok: false, backpressure: { reason: 'full', retryAfterMs: 5000 } })
             : store.append(drafts),
       }),
     });
@@ -408,7 +410,7 @@ describe('a store that does not take what waited', () => {
 
   it('is left alone where another relay may have taken the entry over', async () => {
     let holds = true;
-    const one = createFixture({ wrap: () => ({ holds: () => holds }) });
+    const one = createFixture({ wrap: () => ({ stillOwned: () => holds }) });
     await one.accept(aRefund(1));
     await one.clock.advance(0);
     holds = false;

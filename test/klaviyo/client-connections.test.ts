@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Sent } from '../../src/envelope.js';
+import type { SendResult } from '../../src/model/send-result.js';
 import type { KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { makeCertificate, type Certificate } from '../support/certificate.js';
 import { startProxy, type ProxyOptions } from '../support/proxy-server.js';
@@ -35,8 +35,8 @@ const clientOf = (url: string, overrides: Partial<KlaviyoClientOptions> = {}) =>
 const proxyOf = async (options?: ProxyOptions) => keep(await startProxy(options));
 
 const payloads = [toPayload({ n: 1 })];
-const kindOf = ({ outcomes }: Sent): string | undefined => outcomes[0]?.kind;
-const codeOf = ({ outcomes: [outcome] }: Sent): string | undefined =>
+const kindOf = ({ outcomes }: SendResult): string | undefined => outcomes[0]?.kind;
+const codeOf = ({ outcomes: [outcome] }: SendResult): string | undefined =>
   outcome !== undefined && 'reason' in outcome ? outcome.reason.code : undefined;
 
 describe('a connection', () => {

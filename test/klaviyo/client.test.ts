@@ -5,8 +5,8 @@ import type { AddressInfo, Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { isBackfilled } from '../../src/backfill.js';
-import type { Sent } from '../../src/envelope.js';
+import { isBackfilled } from '../../src/model/backfill.js';
+import type { SendResult } from '../../src/model/send-result.js';
 import { toEventText } from '../../src/ingest/map.js';
 import type { KlaviyoClient, KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { settlePromises } from '../support/manual-clock.js';
@@ -49,11 +49,11 @@ const anEventPayload = (backfill: boolean): Uint8Array => {
   const accepted = { identifiers: { externalId: 'c1' }, time: '2026-01-01T00:00:00Z' };
   return Buffer.from(toEventText({ event_name: 'e' }, { ...accepted, uniqueId: 'u', backfill }));
 };
-const kindsOf = ({ outcomes }: Sent): readonly string[] => outcomes.map(({ kind }) => kind);
-const codesOf = ({ outcomes }: Sent): readonly (string | undefined)[] =>
+const kindsOf = ({ outcomes }: SendResult): readonly string[] => outcomes.map(({ kind }) => kind);
+const codesOf = ({ outcomes }: SendResult): readonly (string | undefined)[] =>
   outcomes.map((outcome) => ('reason' in outcome ? outcome.reason.code : undefined));
 /** Sends two payloads and expects them to go again, for the same reason and with no answer. */
-async function sendInVain(client: KlaviyoClient, code: string): Promise<Sent> {
+async function sendInVain(client: KlaviyoClient, code: string): Promise<SendResult> {
   const sent = await client.send('events', payloads);
   expect(kindsOf(sent)).toEqual(['retryable', 'retryable']);
   expect(codesOf(sent)).toEqual([code, code]);
@@ -148,7 +148,7 @@ describe('a request', () => {
       const revision = aRevision(setting);
       const { client } = clientOf(far.url, { revision });
       const [plain, old] = [anEventPayload(false), anEventPayload(true)];
-      const sent: Sent[] = [];
+      const sent: SendResult[] = [];
       for (const batch of [[plain], [plain, old, old], [old], [plain, plain]])
         sent.push(await client.send('events', batch));
       const properties = { a: [{ b: { c: 1, backfill: true } }] };
@@ -258,7 +258,7 @@ describe('an answer', () => {
     const body = gzipSync(JSON.stringify({ errors: [{ detail: 'Invalid', source: { pointer } }] }));
     const headers = { 'content-type': 'application/vnd.api+json', 'content-encoding': 'gzip' };
     const sent = await sentTo((response) => response.writeHead(400, headers).end(body), 'events');
-    expect(kindsOf(sent)).toEqual(['unblamed', 'rejected']);
+    expect(kindsOf(sent)).toEqual(['unattributed', 'rejected']);
   });
 
   it('in a coding that is unknown or damaged is not taken for Klaviyo’s', async () => {
@@ -321,7 +321,7 @@ describe('an answer', () => {
       };
       write();
     }, 'events');
-    expect(kindsOf(sent)).toEqual(['unblamed', 'unblamed']);
+    expect(kindsOf(sent)).toEqual(['unattributed', 'unattributed']);
     expect(written).toBeLessThan(100);
   });
 
@@ -381,7 +381,7 @@ describe('without an answer everything goes again', () => {
     expect(sent.status).toBe(400);
   });
 
-  const client400 = async (far: FarSide): Promise<Sent> => {
+  const client400 = async (far: FarSide): Promise<SendResult> => {
     const sent = await clientOf(far.url).client.send('events', payloads);
     expect(kindsOf(sent)).toEqual(['retryable', 'retryable']);
     return sent;

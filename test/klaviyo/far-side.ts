@@ -6,7 +6,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
-import type { Imported } from '../../src/envelope.js';
+import type { ImportedPayloads } from '../../src/model/send-result.js';
 import { createKlaviyoClient, type KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { aRevision } from '../support/revisions.js';
@@ -117,7 +117,7 @@ export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions
 }
 
 /** What an import job was given. */
-export const toImported = (payloads: readonly Uint8Array[]): Imported => ({
+export const toImported = (payloads: readonly Uint8Array[]): ImportedPayloads => ({
   count: payloads.length,
   payloads: () => payloads,
 });

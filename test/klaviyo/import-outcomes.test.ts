@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Outcome } from '../../src/envelope.js';
+import type { Outcome } from '../../src/model/outcome.js';
 import {
   toImportError,
   toImportOutcomes,

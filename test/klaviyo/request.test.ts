@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes } from '../../src/envelope.js';
-import { parseJson, stringifyJson } from '../../src/json.js';
+import { lanes } from '../../src/model/lane.js';
+import { parseJson, stringifyJson } from '../../src/json/json.js';
 import { mergeProfiles, overheadBytes, toBody } from '../../src/klaviyo/request.js';
 
 const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes, type Outcome } from '../../src/envelope.js';
-import type { Answer } from '../../src/klaviyo/answer.js';
+import { lanes } from '../../src/model/lane.js';
+import type { Outcome } from '../../src/model/outcome.js';
+import type { KlaviyoResponse } from '../../src/klaviyo/success.js';
 import { rowNames, toOutcomes } from '../../src/klaviyo/response.js';
 
 const now = Date.UTC(2026, 10, 1, 12);
@@ -10,9 +11,9 @@ const json = { 'content-type': 'application/vnd.api+json' };
 const html = { 'content-type': 'text/html; charset=UTF-8' };
 const page = '<html>\n<head><title>Just a moment...</title></head>\n<body></body>\n</html>';
 
-type Given = Partial<Answer> & { readonly body?: unknown };
+type Given = Partial<KlaviyoResponse> & { readonly body?: unknown };
 
-const anAnswer = ({ body, ...given }: Given): Answer => ({
+const anAnswer = ({ body, ...given }: Given): KlaviyoResponse => ({
   lane: 'events',
   count: 3,
   status: 400,
@@ -38,7 +39,7 @@ function outcomeOf(given: Given): Outcome {
 function toBrief(outcome: Outcome): string {
   if (outcome.kind === 'delivered') return 'delivered';
   if (outcome.kind === 'pending') return `pending ${outcome.ref}`;
-  if (outcome.kind === 'unblamed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
+  if (outcome.kind === 'unattributed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
   return `${outcome.kind} ${outcome.reason.code}`;
 }
 
@@ -360,7 +361,7 @@ describe('entries that pointers name', () => {
     [`${events.slice(1)}/1/x`, '/x'],
   ])('are found in a pointer such as %s', (pointer, within) => {
     const outcomes = outcomesOf({ body: errors({ pointer }) });
-    expect(outcomes.map(({ kind }) => kind)).toEqual(['unblamed', 'rejected', 'unblamed']);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['unattributed', 'rejected', 'unattributed']);
     expect(outcomes[1]).toMatchObject({ reason: { faults: [{ pointer: within }] } });
   });
 
@@ -377,7 +378,7 @@ describe('entries that pointers name', () => {
       lane: 'profiles',
       body: errors(email, { pointer: '/data' }, { pointer: `${profiles}/99/x` }),
     });
-    expect(outcomes.map(({ kind }) => kind)).toEqual(['unblamed', 'rejected', 'unblamed']);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['unattributed', 'rejected', 'unattributed']);
   });
 
   it('are rejected, all of them, where all are named', () => {
@@ -392,7 +393,7 @@ describe('entries that pointers name', () => {
     const outcomes = outcomesOf({
       body: errors({ detail, pointer: `${events}/0/attributes/revision` }),
     });
-    expect(outcomes.map(({ kind }) => kind)).toEqual(['rejected', 'unblamed', 'unblamed']);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['rejected', 'unattributed', 'unattributed']);
     expect(toBrief(outcomeOf({ body: errors({ detail }) }))).toBe('unblamed bisect rejected');
   });
 

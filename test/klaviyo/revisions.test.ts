@@ -8,7 +8,7 @@ import {
   toRules,
 } from '../../src/klaviyo/revisions.js';
 import { RevisionInUse, type RevisionMove } from '../../src/klaviyo/revision-in-use.js';
-import type { Reply, Request } from '../../src/klaviyo/transport.js';
+import type { TransportResponse, Request } from '../../src/klaviyo/transport.js';
 
 const at = (day: string): number => Date.parse(`${day}T12:00:00Z`);
 const yearMs = 365 * 86_400_000;
@@ -72,7 +72,7 @@ describe('the revision in use', () => {
   };
   const post: Request = { method: 'POST', path: '/api/event-bulk-create-jobs' };
   const get: Request = { method: 'GET', path: '/api/profile-bulk-import-jobs/1' };
-  const answer = (status: number, error: object | null, headers = {}): Reply => ({
+  const answer = (status: number, error: object | null, headers = {}): TransportResponse => ({
     ...{ ok: true, status, headers, isWhole: true },
     bodyText: error === null ? '' : JSON.stringify({ errors: [error] }),
   });

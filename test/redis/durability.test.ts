@@ -2,8 +2,12 @@ import { afterEach, beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
 import { findEviction, readDurability, type Stated } from '../../src/redis/durability.js';
-import { createLink } from '../../src/redis/create-link.js';
-import { UnavailableError, type Link, type Reply } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import {
+  UnavailableError,
+  type RedisConnection,
+  type RedisReply,
+} from '../../src/redis/connection.js';
 import { startRedis, type RedisServer, type RedisServerOptions } from '../support/redis-server.js';
 
 let server: RedisServer;
@@ -17,8 +21,12 @@ afterEach(async () => {
 });
 afterAll(() => server.close());
 
-async function connect(url = server.url): Promise<Link> {
-  const link = createLink({ address: toAddress(url), clock: systemClock, timeoutMs: 15_000 });
+async function connect(url = server.url): Promise<RedisConnection> {
+  const link = createRedisConnection({
+    address: toAddress(url),
+    clock: systemClock,
+    timeoutMs: 15_000,
+  });
   closers.push(() => link.close());
   expect(await link.untilUp(5000)).toBe(true);
   return link;
@@ -31,10 +39,10 @@ async function startAnother(options: RedisServerOptions): Promise<RedisServer> {
 }
 
 /** The server with other settings than the durable ones, until the test is over. */
-async function withSettings(settings: Readonly<Record<string, string>>): Promise<Link> {
+async function withSettings(settings: Readonly<Record<string, string>>): Promise<RedisConnection> {
   const link = await connect();
   for (const [name, value] of Object.entries(settings)) {
-    const [, was] = (await link.call('CONFIG', 'GET', name)) as readonly Reply[];
+    const [, was] = (await link.call('CONFIG', 'GET', name)) as readonly RedisReply[];
     closers.push(async () => {
       await link.call('CONFIG', 'SET', name, String(was));
     });
@@ -47,7 +55,7 @@ async function withSettings(settings: Readonly<Record<string, string>>): Promise
 function answering(
   info: Readonly<Record<string, string>>,
   settings: Readonly<Record<string, string>> = {},
-): Pick<Link, 'call'> {
+): Pick<RedisConnection, 'call'> {
   const lines = Object.entries(info).map(([name, value]) => `${name}:${value}\r\n`);
   return {
     call(command, _verb, name = '') {
@@ -181,7 +189,7 @@ describe('the durability of a server', () => {
 
 describe('a server that keeps its settings to itself', () => {
   /** As a user who may do all but one thing. */
-  const connectAs = async (denial: '-config' | '-info'): Promise<Link> => {
+  const connectAs = async (denial: '-config' | '-info'): Promise<RedisConnection> => {
     const link = await connect();
     await link.call('ACL', 'SETUSER', 'ingest', 'on', '>secret', '~*', '&*', '+@all');
     closers.push(async () => {

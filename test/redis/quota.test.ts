@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type Answer, type RelayUnderTest } from '../support/relay.js';
 
@@ -47,7 +47,7 @@ it("a caller's quota holds over all relays, and for each caller by itself", asyn
 it('no key of a caller is found in Redis', async () => {
   const [a] = await startTwo();
   await post(a);
-  const link = createLink({
+  const link = createRedisConnection({
     address: toAddress(redis.url),
     clock: systemClock,
     timeoutMs: 2000,

@@ -4,11 +4,16 @@ import { connect as connectTo, createServer, type Server, type Socket } from 'no
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import { ScriptError, toScript, UnavailableError, type Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import {
+  ScriptError,
+  toScript,
+  UnavailableError,
+  type RedisConnection,
+} from '../../src/redis/connection.js';
 import { findFreePort, startRedis, type RedisServer } from '../support/redis-server.js';
 
-const links: Link[] = [];
+const links: RedisConnection[] = [];
 const servers: Server[] = [];
 const redises: RedisServer[] = [];
 afterEach(async () => {
@@ -26,14 +31,14 @@ async function redis(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
   return server;
 }
 
-function open(url: string, timeoutMs = 1000): Link {
-  const link = createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
+function open(url: string, timeoutMs = 1000): RedisConnection {
+  const link = createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
   links.push(link);
   return link;
 }
 
 /** Resolves once the link says why it is down, in words that match. */
-async function untilWhy(link: Link, words: RegExp): Promise<string> {
+async function untilWhy(link: RedisConnection, words: RegExp): Promise<string> {
   const isSo = (why: string | undefined): boolean => why !== undefined && words.test(why);
   if (!isSo(link.failure()?.why)) {
     await new Promise<void>((resolve) => {

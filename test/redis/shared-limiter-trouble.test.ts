@@ -2,11 +2,12 @@ import { setMaxListeners } from 'node:events';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock, type Timer } from '../../src/clock.js';
-import { createLimiter, type Permit } from '../../src/delivery/limiter.js';
-import type { RateWindow } from '../../src/envelope.js';
+import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
+import type { Permit } from '../../src/model/limiter.js';
+import type { RateWindow } from '../../src/model/rate-window.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import { UnavailableError, type Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { SharedLimiter, type SharedLimiterOptions } from '../../src/redis/shared-limiter.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -24,7 +25,7 @@ const permitMs = 3000;
 const reportMs = 2000;
 
 let server: RedisServer;
-let real: Link;
+let real: RedisConnection;
 let clock: ManualClock;
 let key = '';
 let keys = 0;
@@ -32,7 +33,11 @@ let limiters: SharedLimiter[] = [];
 
 beforeAll(async () => {
   server = await startRedis();
-  real = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 5000 });
+  real = createRedisConnection({
+    address: toAddress(server.url),
+    clock: systemClock,
+    timeoutMs: 5000,
+  });
   await real.untilUp(5000);
 });
 beforeEach(begin);
@@ -53,7 +58,7 @@ function begin(): void {
 /** Scripts under way. */
 const running = new Set<Promise<unknown>>();
 
-function run(...args: Parameters<Link['run']>): ReturnType<Link['run']> {
+function run(...args: Parameters<RedisConnection['run']>): ReturnType<RedisConnection['run']> {
   const reply = real.run(...args);
   const ended: Promise<unknown> = reply.catch(() => undefined).finally(() => running.delete(ended));
   running.add(ended);
@@ -100,7 +105,7 @@ function createWay() {
         listeners.add(listener);
         return () => listeners.delete(listener);
       },
-      run: async (...args: Parameters<Link['run']>) => {
+      run: async (...args: Parameters<RedisConnection['run']>) => {
         if (!way.isUp || way.isUnable) return refuse();
         const reply = await run(...args);
         return way.isMute ? refuse() : reply;
@@ -132,7 +137,7 @@ async function pass(ms: number): Promise<void> {
 
 async function tryTake(limiter: SharedLimiter): Promise<Permit | null> {
   const giveUp = new AbortController();
-  const taking = limiter.take('events', giveUp.signal);
+  const taking = limiter.acquire('events', giveUp.signal);
   await settle();
   giveUp.abort();
   return taking;
@@ -159,7 +164,11 @@ async function forget(): Promise<void> {
 
 /** A share that is the whole: whatever it lets through by itself shows. */
 const openLocal = (limit: number) =>
-  createLimiter({ clock, bucket: wide, windows: ofAll([{ limit, windowMs: longestWindowMs }]) });
+  createLocalLimiter({
+    clock,
+    bucket: wide,
+    windows: ofAll([{ limit, windowMs: longestWindowMs }]),
+  });
 
 describe('a relay with a share of its own', () => {
   it('that was idle waits as long as one that was not: others were granted until just now', async () => {
@@ -289,7 +298,7 @@ describe('a server that is there and cannot write', () => {
     way.unable(true);
     expect(await tryTake(relay)).toBeNull();
     await pass(permitMs + longestWindowMs);
-    const taking = relay.take('events', new AbortController().signal);
+    const taking = relay.acquire('events', new AbortController().signal);
     await pass(1000);
     way.unable(false);
     // Others may have been alone as long, and tell first what they sent.
@@ -302,7 +311,7 @@ describe('a relay', () => {
   it('asks once at a time for an endpoint, however many wait, and grants in their order', async () => {
     const way = createWay();
     let asked = 0;
-    const link: Link = {
+    const link: RedisConnection = {
       ...way.link,
       run(script, ...rest) {
         if (script.name === 'take') asked++;
@@ -316,7 +325,7 @@ describe('a relay', () => {
     const order: number[] = [];
     const signal = AbortSignal.any([]);
     const waiting = Array.from({ length: 6 }, async (_, index) => {
-      const permit = await relay.take('events', signal);
+      const permit = await relay.acquire('events', signal);
       order.push(index);
       permit?.end(null);
     });
@@ -333,7 +342,7 @@ describe('a relay', () => {
     await takeAll(relay);
     const order: string[] = [];
     const taking = (name: string, signal: AbortSignal) =>
-      relay.take('events', signal).then((permit) => {
+      relay.acquire('events', signal).then((permit) => {
         order.push(permit === null ? `${name} gave up` : name);
         permit?.cancel();
       });
@@ -466,7 +475,7 @@ type Fleet = {
 };
 
 function send({ relays, sent, stop }: Fleet, index: number, latencyMs: number): void {
-  void relays[index]?.take('events', stop.signal).then((permit) => {
+  void relays[index]?.acquire('events', stop.signal).then((permit) => {
     if (permit === null) return;
     if (latencyMs === 0) {
       permit.cancel();
@@ -507,7 +516,7 @@ async function suffer(fleet: Fleet, one: Trouble, local: boolean): Promise<void>
 
 /** A third of each window. */
 const toLocal = () => ({
-  local: createLimiter({
+  local: createLocalLimiter({
     clock,
     bucket: wide,
     windows: ofAll(windows.map(({ limit, windowMs }) => ({ limit: limit / 3, windowMs }))),

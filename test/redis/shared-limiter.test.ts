@@ -1,17 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import {
-  createLimiter,
-  type Endpoint,
-  type Limiter,
-  type Permit,
-} from '../../src/delivery/limiter.js';
-import type { RateFeedback, RateWindow } from '../../src/envelope.js';
-import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
+import type { Endpoint, Limiter, Permit } from '../../src/model/limiter.js';
+import type { RateFeedback, RateWindow } from '../../src/model/rate-window.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import { UnavailableError, type Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { SharedLimiter, type SharedLimiterOptions } from '../../src/redis/shared-limiter.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -26,7 +22,7 @@ const reportMs = 2000;
 const permitMs = 35_000;
 
 let server: RedisServer;
-let link: Link;
+let link: RedisConnection;
 let clock: ManualClock;
 let keys = 0;
 let key: string;
@@ -34,7 +30,11 @@ let limiters: SharedLimiter[] = [];
 
 beforeAll(async () => {
   server = await startRedis({ settings: { appendfsync: 'no' } });
-  link = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 5000 });
+  link = createRedisConnection({
+    address: toAddress(server.url),
+    clock: systemClock,
+    timeoutMs: 5000,
+  });
   await link.untilUp(5000);
 });
 afterEach(async () => {
@@ -86,7 +86,7 @@ async function pass(ms: number): Promise<void> {
 /** The permit, where one is granted now. */
 async function tryTake(limiter: Limiter, endpoint: Endpoint = 'events'): Promise<Permit | null> {
   const giveUp = new AbortController();
-  const taking = limiter.take(endpoint, giveUp.signal);
+  const taking = limiter.acquire(endpoint, giveUp.signal);
   await settle();
   giveUp.abort();
   return taking;
@@ -179,7 +179,7 @@ describe('one relay by itself', () => {
       async (steps) => {
         begin();
         const shared = await settled(open(options));
-        const local = createLimiter({ clock, ...options });
+        const local = createLocalLimiter({ clock, ...options });
         // The pause of a state that is new, which the pace follows.
         await pass(20_000);
         const held: (readonly [Permit, Permit])[] = [];
@@ -235,7 +235,7 @@ async function saturate(relays: readonly SharedLimiter[], forMs: number): Promis
   const stop = new AbortController();
   const loops = relays.map(async (relay) => {
     while (!stop.signal.aborted) {
-      const permit = await relay.take('events', stop.signal);
+      const permit = await relay.acquire('events', stop.signal);
       if (permit === null) return;
       const one = { from: clock.monotonic(), to: Infinity };
       sent.push(one);
@@ -423,7 +423,7 @@ describe('while the server is away', () => {
           listeners.add(listener);
           return () => listeners.delete(listener);
         },
-        run: (...args: Parameters<Link['run']>) =>
+        run: (...args: Parameters<RedisConnection['run']>) =>
           isUp ? link.run(...args) : Promise.reject(new UnavailableError('away')),
       },
     };
@@ -446,7 +446,7 @@ describe('while the server is away', () => {
     begin();
     const own = fickleLink();
     const share = { events: [{ limit: 2, windowMs: 60_000 }], profiles: [], imports: [] };
-    const local = createLimiter({ clock, bucket: { perSecond: 1, burst: 2 }, windows: share });
+    const local = createLocalLimiter({ clock, bucket: { perSecond: 1, burst: 2 }, windows: share });
     const a = await settled(open({ link: own.link, local }));
     await pass(60_000);
     expect(await tryTake(a)).not.toBeNull();

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import type { Link } from '../../src/redis/link.js';
-import { ack, aDelivery, bury, retry, settledAs, someEvents } from '../support/builders.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../src/redis/connection.js';
+import { ack, aDelivery, deadLetter, retry, settledAs, someEvents } from '../support/builders.js';
 import { untilTrue } from '../support/redis-cluster.js';
 import { findFreePort, startRedis, type RedisServer } from '../support/redis-server.js';
 import { append, claim } from '../store/contract/harness.js';
@@ -25,8 +25,8 @@ async function start(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
   return server;
 }
 
-const link = (url: string, timeoutMs = 2000): Link =>
-  createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
+const link = (url: string, timeoutMs = 2000): RedisConnection =>
+  createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
 
 describe('a cluster', () => {
   it('keeps all names of an account in one slot', async () => {
@@ -53,7 +53,7 @@ describe('a cluster', () => {
       delivery: aDelivery(),
       settled: [
         ...settledAs([one!], ack),
-        ...settledAs([two!], bury()),
+        ...settledAs([two!], deadLetter()),
         ...settledAs([three!], retry()),
       ],
     });
@@ -220,12 +220,15 @@ describe('Sentinel', () => {
     const sentinel = await start({ config: path });
     const address = toAddress(`redis+sentinel://:of-redis@127.0.0.1:${sentinel.port}/main/0`);
     const options = { address, clock: systemClock, timeoutMs: 500 };
-    const refused = createLink(options);
+    const refused = createRedisConnection(options);
     await untilTrue('it is refused', () =>
       Promise.resolve(/sentinels? .*refuse/.test(refused.failure()?.why ?? '')),
     );
     await refused.close();
-    const through = createLink({ ...options, sentinelAuth: { password: 'of-sentinel' } });
+    const through = createRedisConnection({
+      ...options,
+      sentinelAuth: { password: 'of-sentinel' },
+    });
     expect(await through.untilUp(5000)).toBe(true);
     expect(String(await through.call('SET', 'a', '1'))).toBe('OK');
     await through.close();

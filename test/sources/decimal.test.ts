@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { add, multiply, toDecimal, toNumber } from '../../src/sources/decimal.js';
-import { ExactInteger } from '../../src/json.js';
+import { ExactInteger } from '../../src/json/json.js';
 
 const sum = (...amounts: readonly string[]): number =>
   toNumber(amounts.map((amount) => toDecimal(amount)!).reduce(add));

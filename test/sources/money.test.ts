@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { stringifyJson } from '../../src/json.js';
-import { parseJson } from '../../src/json.js';
+import { stringifyJson } from '../../src/json/json.js';
+import { parseJson } from '../../src/json/json.js';
 import { readAmount, readMoney } from '../../src/sources/money.js';
 
 const amountOf = (value: unknown, currency?: string): string => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { isJsonObject } from '../../src/json.js';
+import { isJsonObject } from '../../src/json/json.js';
 import { sourceNames } from '../../src/sources/list.js';
 import { createPipeline } from './pipeline.js';
 import { sampleMapping, samples } from './samples.js';
@@ -62,8 +62,8 @@ it('a request that is answered with success ends as an event, a profile, a dead 
         const accepted = await pipeline.send(source, { ...request, body });
         // The map says that nothing can be read: the caller gets a 400.
         if (accepted === null) return;
-        expect(accepted.kind).toBe('taken');
-        if (accepted.kind !== 'taken') return;
+        expect(accepted.kind).toBe('accepted');
+        if (accepted.kind !== 'accepted') return;
         const counted = (outcome: string): number =>
           pipeline
             .activity()

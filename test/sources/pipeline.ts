@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Draft } from '../../src/envelope.js';
+import type { Draft } from '../../src/model/envelope.js';
 import {
   createAcceptFromSource,
   type AcceptedFromSource,
@@ -37,8 +37,8 @@ export function createPipeline(
     store: {
       append(given) {
         drafts.push(...given);
-        const taken = given.map((_, index) => ({ id: String(index), duplicate: false }));
-        return Promise.resolve({ ok: true, taken });
+        const envelopes = given.map((_, index) => ({ id: String(index), duplicate: false }));
+        return Promise.resolve({ ok: true, envelopes });
       },
       putFacts(given) {
         for (const { key, value } of given) facts.set(key, value);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ExactInteger } from '../../src/json.js';
+import { ExactInteger } from '../../src/json/json.js';
 import { readTime } from '../../src/sources/time.js';
 
 const timeOf = (value: unknown): string => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import type { Draft } from '../../src/envelope.js';
+import type { Draft } from '../../src/model/envelope.js';
 import { toJson } from '../ingest/fixture.js';
 import * as shopify from '../support/shopify.js';
 import * as stripe from '../support/stripe-payloads.js';
@@ -290,7 +290,7 @@ function toJoined({ lane, payload }: Draft): readonly string[] {
 function toGroups(drafts: readonly Draft[]): readonly ReadonlySet<string>[] {
   let groups: ReadonlySet<string>[] = [];
   for (const draft of drafts) {
-    if (draft.bury !== undefined) continue;
+    if (draft.deadLetterReason !== undefined) continue;
     const joined = toJoined(draft);
     const touched = groups.filter((group) => joined.some((each) => group.has(each)));
     const merged = new Set([...joined, ...touched.flatMap((group) => [...group])]);

@@ -11,43 +11,43 @@ function createAdmission(capacity: Partial<Capacity> = {}) {
 describe('Admission', () => {
   it('lets in what just fits, by count and by bytes', () => {
     const { admission } = createAdmission();
-    expect(admission.refusal(100, 10_000)).toBeNull();
-    expect(admission.refusal(101, 1)?.reason).toBe('full');
-    expect(admission.refusal(1, 10_001)?.reason).toBe('full');
+    expect(admission.backpressure(100, 10_000)).toBeNull();
+    expect(admission.backpressure(101, 1)?.reason).toBe('full');
+    expect(admission.backpressure(1, 10_001)?.reason).toBe('full');
     expect(admission.capacityBytes).toBe(10_000);
   });
 
   it('stays closed for the smallest request until both count and bytes are low enough', () => {
     const { admission } = createAdmission();
     admission.add(95, 9500);
-    expect(admission.refusal(1, 1)).toBeNull();
-    expect(admission.refusal(6, 1)).not.toBeNull();
-    expect(admission.refusal(1, 1)).not.toBeNull();
+    expect(admission.backpressure(1, 1)).toBeNull();
+    expect(admission.backpressure(6, 1)).not.toBeNull();
+    expect(admission.backpressure(1, 1)).not.toBeNull();
     admission.remove(10, 100);
-    expect(admission.refusal(1, 1)).not.toBeNull();
+    expect(admission.backpressure(1, 1)).not.toBeNull();
     admission.remove(1, 400);
-    expect(admission.refusal(1, 1)).toBeNull();
+    expect(admission.backpressure(1, 1)).toBeNull();
   });
 
   it('works for a buffer of one', () => {
     const { admission } = createAdmission({ maxCount: 1 });
     admission.add(1, 1);
-    expect(admission.refusal(1, 1)).not.toBeNull();
+    expect(admission.backpressure(1, 1)).not.toBeNull();
     admission.remove(1, 1);
-    expect(admission.refusal(1, 1)).toBeNull();
+    expect(admission.backpressure(1, 1)).toBeNull();
   });
 
   it('bounds the wait it names, and never names nonsense', () => {
     const { admission } = createAdmission();
     admission.add(100, 100);
-    expect(admission.refusal(1, 1)?.retryAfterMs).toBe(120_000);
+    expect(admission.backpressure(1, 1)?.retryAfterMs).toBe(120_000);
     admission.remove(1, 1);
-    const afterOne = admission.refusal(1, 1)?.retryAfterMs ?? NaN;
+    const afterOne = admission.backpressure(1, 1)?.retryAfterMs ?? NaN;
     expect(afterOne).toBeGreaterThanOrEqual(1000);
     expect(afterOne).toBeLessThanOrEqual(120_000);
-    expect(admission.refusal(1_000_000, 1)?.retryAfterMs).toBeLessThanOrEqual(120_000);
+    expect(admission.backpressure(1_000_000, 1)?.retryAfterMs).toBeLessThanOrEqual(120_000);
     admission.remove(9, 9);
-    expect(admission.refusal(1, 1)).toBeNull();
+    expect(admission.backpressure(1, 1)).toBeNull();
   });
 
   it('forgets an old rate: a standstill makes the wait longer', async () => {
@@ -58,9 +58,9 @@ describe('Admission', () => {
       await clock.advance(1000);
     }
     admission.add(1000, 1000);
-    const atOnce = admission.refusal(1, 1)?.retryAfterMs ?? NaN;
+    const atOnce = admission.backpressure(1, 1)?.retryAfterMs ?? NaN;
     await clock.advance(30_000);
-    const later = admission.refusal(1, 1)?.retryAfterMs ?? NaN;
+    const later = admission.backpressure(1, 1)?.retryAfterMs ?? NaN;
     expect(later / atOnce).toBeCloseTo(Math.E, 1);
   });
 });

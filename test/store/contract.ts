@@ -1,6 +1,6 @@
 import { describe } from 'vitest';
 import { describeAppend } from './contract/append.js';
-import { describeBury } from './contract/bury.js';
+import { describeBury } from './contract/dead-letter-at-intake.js';
 import { describeClaim } from './contract/claim.js';
 import { describeDeadLetters } from './contract/dead-letters.js';
 import { describeDeliveryLog } from './contract/delivery-log.js';
@@ -9,7 +9,7 @@ import { type OpenStore, useStores } from './contract/harness.js';
 import { describeKeys } from './contract/keys.js';
 import { describeModel } from './contract/model.js';
 import { describeReceipts } from './contract/receipts.js';
-import { describeRefusal } from './contract/refusal.js';
+import { describeRefusal } from './contract/backpressure.js';
 import { describeSettle } from './contract/settle.js';
 
 export type ContractOptions = {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { storeLanes } from '../../src/envelope.js';
+import { storeLanes } from '../../src/model/lane.js';
 import { fromId, toEpoch, toId } from '../../src/store/ids.js';
 
 describe('ids', () => {

@@ -32,6 +32,6 @@ describe('the journal store alone', () => {
   it('says that it survives the process, on this disk', async () => {
     const { store } = await open();
     expect(store).toMatchObject({ durability: 'disk', durable: true });
-    expect(await store.unfinishedImports()).toEqual([]);
+    expect(await store.unfinishedImportJobs()).toEqual([]);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DeadLetter } from '../../src/envelope.js';
+import type { DeadLetter } from '../../src/model/dead-letter.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { anEvent } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
@@ -26,7 +26,7 @@ describe('the memory store alone', () => {
   it('says that nothing survives the process', async () => {
     const { store } = await open();
     expect(store).toMatchObject({ durability: 'process', durable: false });
-    expect(await store.unfinishedImports()).toEqual([]);
+    expect(await store.unfinishedImportJobs()).toEqual([]);
   });
 
   it('gives another buffer other ids, so that an old id never finds a new envelope', async () => {

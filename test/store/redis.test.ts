@@ -21,6 +21,6 @@ describe('the redis store alone', () => {
   it('says that it survives the process, at a server', async () => {
     const { store } = await open();
     expect(store).toMatchObject({ durability: 'server', durable: true });
-    expect(await store.unfinishedImports()).toEqual([]);
+    expect(await store.unfinishedImportJobs()).toEqual([]);
   });
 });

@@ -1,8 +1,8 @@
 import type { AcceptedFromSource } from '../../src/ingest/accept-from-source.js';
 
 /** The result for a request of a source with one entry that the store took. */
-export const acceptedOne: Extract<AcceptedFromSource, { kind: 'taken' }> = {
-  kind: 'taken',
+export const acceptedOne: Extract<AcceptedFromSource, { kind: 'accepted' }> = {
+  kind: 'accepted',
   accepted: 1,
   duplicates: 0,
   waiting: 0,

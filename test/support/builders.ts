@@ -1,15 +1,8 @@
-import type {
-  ClaimBounds,
-  Delivery,
-  Draft,
-  Envelope,
-  Outcome,
-  Parcel,
-  Reason,
-  Settled,
-  StoreLane,
-  Verdict,
-} from '../../src/envelope.js';
+import type { ClaimBounds, Draft, Envelope, BatchItem } from '../../src/model/envelope.js';
+import type { Delivery } from '../../src/model/delivery.js';
+import type { Outcome, Reason, Verdict } from '../../src/model/outcome.js';
+import type { SettledEnvelope } from '../../src/model/settlement.js';
+import type { StoreLane } from '../../src/model/lane.js';
 
 /** Where the manual clock starts. */
 export const startMs = Date.UTC(2026, 0, 15, 12);
@@ -56,13 +49,13 @@ export function anEnvelope(
   return { ...aDraft(lane, draft), id: id ?? `ev_000000_${made.toString(36)}`, attempts };
 }
 
-export const aParcel = (...texts: [string, ...string[]]): Parcel => {
+export const anItem = (...texts: [string, ...string[]]): BatchItem => {
   const [oldest, ...newer] = texts;
   return [anEnvelope({ text: oldest }), ...newer.map((text) => anEnvelope({ text }))];
 };
 
-export const someParcels = (count: number): readonly Parcel[] =>
-  Array.from({ length: count }, (_, index) => aParcel(`n${index}`));
+export const someItem = (count: number): readonly BatchItem[] =>
+  Array.from({ length: count }, (_, index) => anItem(`n${index}`));
 
 export const aReason = (overrides: Partial<Reason> = {}): Reason => ({
   code: 'server_error',
@@ -103,7 +96,7 @@ export const blocked: Outcome = {
   reason: aReason({ code: 'not_authenticated', status: 401 }),
 };
 export const unblamed = (method: 'pointer' | 'bisect' | 'size'): Outcome => ({
-  kind: 'unblamed',
+  kind: 'unattributed',
   method,
   reason: aReason({ code: 'invalid', detail: 'Something in it is wrong', status: 400 }),
 });
@@ -111,15 +104,20 @@ export const pending = (ref: string): Outcome => ({ kind: 'pending', ref });
 
 export const ack: Verdict = { kind: 'ack', as: 'delivered' };
 export const merged: Verdict = { kind: 'ack', as: 'merged' };
-export const bury = (code = 'invalid'): Verdict => ({ kind: 'bury', reason: aReason({ code }) });
+export const deadLetter = (code = 'invalid'): Verdict => ({
+  kind: 'dead-letter',
+  reason: aReason({ code }),
+});
 export const retry = (
   afterMs = 0,
   overrides: Partial<Extract<Verdict, { kind: 'retry' }>> = {},
 ): Verdict => ({ kind: 'retry', afterMs, reason: aReason(), countAttempt: true, ...overrides });
 
-/** The same verdict for every envelope of the parcels. */
-export const settledAs = (parcels: readonly Parcel[], verdict: Verdict): readonly Settled[] =>
-  parcels.flat().map((envelope) => ({ envelope, verdict }));
+/** The same verdict for every envelope of the items. */
+export const settledAs = (
+  items: readonly BatchItem[],
+  verdict: Verdict,
+): readonly SettledEnvelope[] => items.flat().map((envelope) => ({ envelope, verdict }));
 
 let deliveries = 0;
 

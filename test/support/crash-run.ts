@@ -1,5 +1,5 @@
 import { systemClock } from '../../src/clock.js';
-import { createSeededRandom, type FaultRule } from '../../src/klaviyo/sandbox/faults.js';
+import { createSeededRandom, type FaultRule } from '../../src/sandbox/faults.js';
 import { Ledger } from './ledger.js';
 import { moments, type Moment } from './moments.js';
 import { findProblems, readLetters, type Evidence, type Letter } from './oracle.js';

@@ -1,4 +1,4 @@
-import { isJsonObject, stringifyJson, type JsonObject } from '../../src/json.js';
+import { isJsonObject, stringifyJson, type JsonObject } from '../../src/json/json.js';
 import { makeUpdate, type MadeEvent, type MadeUpdate, type Person } from './seeded-load.js';
 
 /** What Klaviyo must hold of what was posted: the README's table once more, apart from src/ingest/map. */

@@ -1,5 +1,5 @@
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../../src/json.js';
-import type { EventView, SandboxState } from '../../src/klaviyo/sandbox/snapshot.js';
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../../src/json/json.js';
+import type { EventView, SandboxState } from '../../src/sandbox/snapshot.js';
 import {
   toExpectedBadUpdate,
   toExpectedEvent,

@@ -13,7 +13,7 @@ export async function makeOtherBuild(): Promise<OtherBuild> {
   for (const name of ['dist', 'package.json'])
     await cp(join(root, name), join(directory, name), { recursive: true });
   await symlink(join(root, 'node_modules'), join(directory, 'node_modules'));
-  const path = join(directory, 'dist/redis/link.js');
+  const path = join(directory, 'dist/redis/connection.js');
   const code = await readFile(path, 'utf8');
   if (!code.includes(script)) throw new Error('the scripts are made elsewhere');
   await writeFile(

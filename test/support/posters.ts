@@ -1,5 +1,5 @@
-import { stringifyJson } from '../../src/json.js';
-import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { stringifyJson } from '../../src/json/json.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
 import type { Ledger } from './ledger.js';
 import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './seeded-load.js';
 

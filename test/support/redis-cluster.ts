@@ -1,13 +1,13 @@
 import { settlePromises } from './manual-clock.js';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import { UnavailableError, type Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { findFreePort, startRedis, type RedisServer } from './redis-server.js';
 
 export type ClusterNode = {
   readonly server: RedisServer;
-  readonly link: Link;
+  readonly link: RedisConnection;
   readonly id: string;
 };
 
@@ -120,7 +120,11 @@ async function startNode(): Promise<ClusterNode & { readonly busPort: number }> 
       appendfsync: 'no',
     },
   });
-  const link = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 1000 });
+  const link = createRedisConnection({
+    address: toAddress(server.url),
+    clock: systemClock,
+    timeoutMs: 1000,
+  });
   await link.untilUp(5000);
   return { server, link, busPort, id: String(await link.call('CLUSTER', 'MYID')) };
 }
@@ -130,7 +134,7 @@ async function hasAll(nodes: readonly ClusterNode[], words: string): Promise<boo
   return infos.every((info) => String(info).includes(words));
 }
 
-async function askForOwner(link: Link, key: string): Promise<string | null> {
+async function askForOwner(link: RedisConnection, key: string): Promise<string | null> {
   if (!link.isUp()) return null;
   try {
     const slot = Number(await link.call('CLUSTER', 'KEYSLOT', key));

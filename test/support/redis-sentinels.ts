@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import type { Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from './redis-server.js';
 import { untilTrue } from './redis-cluster.js';
 
-export type ServerNode = { readonly server: RedisServer; readonly link: Link };
+export type ServerNode = { readonly server: RedisServer; readonly link: RedisConnection };
 
 /** A primary, replicas that follow it, and sentinels that watch it under the name `main`. */
 export type SentinelSet = {
@@ -78,7 +78,11 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
 
 async function startNode(options: Parameters<typeof startRedis>[0]): Promise<ServerNode> {
   const server = await startRedis(options);
-  const link = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 1000 });
+  const link = createRedisConnection({
+    address: toAddress(server.url),
+    clock: systemClock,
+    timeoutMs: 1000,
+  });
   await link.untilUp(5000);
   return { server, link };
 }

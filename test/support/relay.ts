@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
 import { pino } from 'pino';
-import { startApp, type App } from '../../src/app.js';
-import { loadConfig } from '../../src/config.js';
-import { lanes, type Lane } from '../../src/envelope.js';
-import { startSandbox, type RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startApp, type App } from '../../src/app/app.js';
+import { loadConfig } from '../../src/config/config.js';
+import { lanes, type Lane } from '../../src/model/lane.js';
+import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { createManualClock, settlePromises, type ManualClock } from './manual-clock.js';
 
 export type RelayUnderTest = {
@@ -84,7 +84,7 @@ export async function startRelay({
     droppedLogLines: () => 0,
     version: 'test',
     serverTime: () => startMs + clock.monotonic(),
-    onFault: (error) => void faults.push(error),
+    onFatal: (error) => void faults.push(error),
   });
 
   const send = async (path: string, init?: RequestInit): Promise<Answer> => {

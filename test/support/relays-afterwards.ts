@@ -1,5 +1,5 @@
-import { lanes, type Lane } from '../../src/envelope.js';
-import type { RunningSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
+import { lanes, type Lane } from '../../src/model/lane.js';
+import type { RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { fetchLetters, toFreshEvent } from './crash-run.js';
 import type { Fleet } from './fleet.js';
 import type { Ledger } from './ledger.js';

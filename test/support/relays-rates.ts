@@ -1,4 +1,4 @@
-import { stringifyJson } from '../../src/json.js';
+import { stringifyJson } from '../../src/json/json.js';
 import { runRelays, withRelays, type Rates, type RelaysReport } from './relays-run.js';
 import { makeEvent } from './seeded-load.js';
 

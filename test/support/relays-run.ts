@@ -6,8 +6,8 @@ import {
   startSandbox,
   type RunningSandbox,
   type SandboxOptions,
-} from '../../src/klaviyo/sandbox/sandbox.js';
-import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+} from '../../src/sandbox/sandbox.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
 import { poisons, toTally, toTroubles, type Tally } from './crash-run.js';
 import { Fleet } from './fleet.js';
 import { Ledger } from './ledger.js';

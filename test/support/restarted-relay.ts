@@ -2,12 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.js';
-import { lanes, type Lane } from '../../src/envelope.js';
+import { lanes, type Lane } from '../../src/model/lane.js';
 import {
   startSandbox,
   type RunningSandbox,
   type SandboxOptions,
-} from '../../src/klaviyo/sandbox/sandbox.js';
+} from '../../src/sandbox/sandbox.js';
 import { watchMoments, type Moments } from './moments.js';
 import { startRelayProcess, type RelayProcess } from './relay-process.js';
 import { readBooks, type Books } from './relay.js';

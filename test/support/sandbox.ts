@@ -1,5 +1,5 @@
-import { startSandbox } from '../../src/klaviyo/sandbox/sandbox.js';
-import type { RunningSandbox, SandboxOptions } from '../../src/klaviyo/sandbox/sandbox.js';
+import { startSandbox } from '../../src/sandbox/sandbox.js';
+import type { RunningSandbox, SandboxOptions } from '../../src/sandbox/sandbox.js';
 import { createManualClock, settlePromises } from './manual-clock.js';
 import type { ManualClock } from './manual-clock.js';
 

@@ -1,5 +1,5 @@
-import { ExactInteger, type JsonObject } from '../../src/json.js';
-import { createSeededRandom } from '../../src/klaviyo/sandbox/faults.js';
+import { ExactInteger, type JsonObject } from '../../src/json/json.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
 
 /**
  * What the producer of the crash tests posts. Every event and every update of a profile follows

@@ -1,8 +1,8 @@
 import { systemClock } from '../../src/clock.js';
-import { lanes, type Lane } from '../../src/envelope.js';
+import { lanes, type Lane } from '../../src/model/lane.js';
 import { toAddress } from '../../src/redis/address.js';
-import { createLink } from '../../src/redis/create-link.js';
-import { UnavailableError, type Link } from '../../src/redis/link.js';
+import { createRedisConnection } from '../../src/redis/create-connection.js';
+import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import type { Books } from './relay.js';
 
 /** The buffer of `STORE=redis` as it lies at the server, seen by none of the relays. */
@@ -19,8 +19,13 @@ const timeoutMs = 10_000;
 
 export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   const key = `{${prefix}}`;
-  const single = createLink({ address: toAddress(url), key, clock: systemClock, timeoutMs });
-  const link: Pick<Link, 'call'> = { call: (...args) => insist(single, args) };
+  const single = createRedisConnection({
+    address: toAddress(url),
+    key,
+    clock: systemClock,
+    timeoutMs,
+  });
+  const link: Pick<RedisConnection, 'call'> = { call: (...args) => insist(single, args) };
   const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
 
   const readBooks = async (lane: Lane): Promise<Books> => {
@@ -104,7 +109,7 @@ const parts = [
 
 /** Who holds what, for people. */
 async function say(
-  link: Pick<Link, 'call'>,
+  link: Pick<RedisConnection, 'call'>,
   name: (lane: Lane, part: string) => string,
 ): Promise<string[]> {
   const said: string[] = [];
@@ -118,14 +123,17 @@ async function say(
 }
 
 /** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
-async function pause(link: Pick<Link, 'call'>, key: string): Promise<void> {
+async function pause(link: Pick<RedisConnection, 'call'>, key: string): Promise<void> {
   await link.call('BLPOP', `${key}:nothing`, 0.1);
 }
 
 const mostTries = 20;
 
 /** The server may be another one by now, which the first answer shows. */
-async function insist(link: Link, args: Parameters<Link['call']>): ReturnType<Link['call']> {
+async function insist(
+  link: RedisConnection,
+  args: Parameters<RedisConnection['call']>,
+): ReturnType<RedisConnection['call']> {
   for (let tries = 1; ; tries++) {
     await link.untilUp(timeoutMs);
     try {

@@ -11,76 +11,48 @@ type Allowed = {
   readonly types?: readonly string[];
 };
 
-const leaves = ['envelope', 'clock', 'json', 'errors', 'redact'];
-const stages = ['http', 'ingest', 'store', 'delivery', 'klaviyo', 'redis'];
+const leaves = ['model', 'clock', 'json', 'log', 'metrics', 'near-name', 'slices'];
 
 /**
- * Who may import whom, by layer: a folder of the layout, `klaviyo/sandbox`, or a file beside main.
- * A layer may always import itself. One that is not named here is refused: name it.
+ * Who may import whom, by layer: a folder of the layout, or a file beside main. A layer may always
+ * import itself, and types of `model`. One that is not named here is refused: name it.
  */
 const directions: Readonly<Record<string, Allowed>> = {
-  backfill: { types: ['envelope'] },
-  envelope: {},
+  model: {},
   clock: {},
-  errors: {},
-  releasers: {},
-  utf8: {},
-  redact: {},
-  metrics: { code: ['envelope'] },
-  json: { code: ['json-scan'] },
-  'json-scan': { code: ['json'] },
-  'json-cut': { code: ['utf8'] },
   'near-name': {},
-  config: { code: ['near-name', 'setting-rules', 'sources'] },
-  'json-large': { code: ['json', 'json-scan'] },
-  turns: { types: ['clock'] },
+  slices: { types: ['clock'] },
+  json: {},
+  log: { code: ['clock'], types: ['config'] },
+  metrics: { code: ['model'] },
+  config: { code: ['redis', 'sources', 'near-name'] },
+  http: { code: ['ingest', 'json', 'slices', 'model', 'clock', 'metrics'], types: ['log'] },
+  ingest: { code: ['model', 'clock', 'json', 'metrics', 'slices'] },
   // A source is an edge of its own: its routes stand on what http has for all routes.
-  sources: {
-    code: ['http', 'ingest', 'json-large', 'near-name', 'setting-rules', 'turns', ...leaves],
-  },
-  'setting-rules': { code: ['redis'], types: ['envelope'] },
-  output: { code: ['clock'] },
-  'live-settings': { code: ['sources'], types: ['config'] },
-  logger: { code: ['redact'], types: ['config', 'output'] },
-  http: {
-    code: ['ingest', 'json-large', 'metrics', 'turns', 'utf8', ...leaves],
-    types: ['config', 'logger'],
-  },
-  ingest: {
-    code: ['backfill', 'metrics', 'json-cut', 'json-large', 'turns', 'utf8', ...leaves],
-    types: ['config'],
-  },
-  store: { code: ['metrics', 'redis', 'turns', ...leaves], types: ['config'] },
+  sources: { code: ['http', 'ingest', 'config', ...leaves] },
+  store: { code: ['redis', ...leaves], types: ['config'] },
   // The edge to Redis, which the store and the shared limiter have in common.
   redis: { code: leaves },
-  delivery: { code: ['metrics', 'turns', ...leaves] },
-  klaviyo: { code: ['backfill', ...leaves] },
+  delivery: { code: leaves },
+  klaviyo: { code: leaves },
   // Judges the relay's requests, so it shares nothing with what makes them.
-  'klaviyo/sandbox': { code: leaves },
-  observe: { code: leaves, types: ['limit', 'store', 'delivery', 'metrics', 'logger'] },
-  limit: { code: ['delivery', 'redis', ...leaves], types: ['config', 'store'] },
-  views: { code: ['http', 'redis', ...leaves], types: ['ingest', 'metrics', 'store'] },
+  sandbox: { code: ['model', 'clock', 'json'] },
   app: {
     code: [
       'config',
-      'limit',
-      'live-settings',
-      'metrics',
-      'observe',
-      'releasers',
+      'delivery',
+      'http',
+      'ingest',
+      'klaviyo',
+      'redis',
       'sources',
-      'views',
-      ...stages,
+      'store',
       ...leaves,
     ],
-    types: ['logger'],
   },
   // A caller like any other: it knows the wire contract, and nothing behind it.
-  import: { code: ['ingest', 'sources', 'json', 'near-name', 'clock', 'envelope'] },
-  demo: {
-    code: ['app', 'config', 'klaviyo/sandbox', 'releasers', ...leaves],
-    types: ['logger', 'metrics'],
-  },
+  import: { code: ['ingest', 'sources', ...leaves] },
+  demo: { code: ['app', 'config', 'sandbox', ...leaves] },
   cli: {
     code: [
       'app',
@@ -88,30 +60,21 @@ const directions: Readonly<Record<string, Allowed>> = {
       'demo',
       'import',
       'ingest',
-      'logger',
-      'output',
       'klaviyo',
-      'klaviyo/sandbox',
-      'metrics',
-      'near-name',
       'redis',
+      'sandbox',
       'sources',
       'store',
       ...leaves,
     ],
   },
-  main: { code: ['cli', 'app', 'config', ...leaves] },
+  main: { code: ['cli'] },
 };
 
 const folders = [
-  ...stages,
-  'klaviyo/sandbox',
-  'store/journal',
-  'store/redis',
-  'cli',
-  'demo',
-  'import',
-  'sources',
+  ...['app', 'cli', 'config', 'delivery', 'delivery/limiter', 'demo', 'http', 'http/plugins'],
+  ...['http/routes', 'import', 'ingest', 'json', 'klaviyo', 'log', 'model', 'redis', 'sandbox'],
+  ...['sources', 'store', 'store/journal', 'store/redis'],
 ];
 
 /** A source has one folder, without folders inside; adding a source changes nothing here. */
@@ -138,16 +101,17 @@ export const importDirection: Rule = (sources) =>
   );
 
 function toLayer(path: string): string {
-  const layer = path.replace(/^src\//, '').replace(/(\/[^/]*)?\.ts$/, '');
-  return layer.startsWith('klaviyo/sandbox') ? 'klaviyo/sandbox' : layer.replace(/\/.*/, '');
+  return path.replace(/^src\//, '').replace(/\.ts$|\/.*$/, '');
 }
 
 function isAllowed(layer: string, { target, typeOnly }: Import): boolean {
-  // The innermost type has no dependency at all, packages included.
-  if (target === null) return layer !== 'envelope';
+  // The shared types have no dependency at all, packages included.
+  if (target === null) return layer !== 'model';
   const { code = [], types = [] } = directions[layer] ?? {};
   const wanted = toLayer(target);
-  return wanted === layer || code.includes(wanted) || (typeOnly && types.includes(wanted));
+  return (
+    wanted === layer || code.includes(wanted) || (typeOnly && [...types, 'model'].includes(wanted))
+  );
 }
 
 export const noCycle: Rule = (sources) => {

@@ -1,5 +1,5 @@
 import { wait, type Clock } from '../../src/clock.js';
-import { UnavailableError } from '../../src/redis/link.js';
+import { UnavailableError } from '../../src/redis/connection.js';
 import { startCluster, type ClusterNode, type RedisCluster } from './redis-cluster.js';
 import { startSentinels, type SentinelSet, type ServerNode } from './redis-sentinels.js';
 

@@ -27,11 +27,11 @@ async function appendMany(count: number): Promise<void> {
 /** Delivers until so many are left. */
 async function drainTo(count: number): Promise<void> {
   while (under.store.depth('events').count > count) {
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     await under.store.settle({
       lane: 'events',
       delivery: aDelivery(),
-      settled: settledAs(parcels, ack),
+      settled: settledAs(items, ack),
     });
   }
 }

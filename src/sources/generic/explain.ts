@@ -1,4 +1,4 @@
-import { stringifyJson } from '../../json.js';
+import { stringifyJson } from '../../json/json.js';
 import type { EventRule, GenericSection, ProfileRule, Verify, Webhook } from './section.js';
 
 /** What the section says, a line for each thing. */

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { ExactInteger, harmfulNames, isJsonObject, type JsonObject } from '../../json.js';
+import { ExactInteger, harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
 import { asId, asText } from '../json.js';
 import { compilePath, type Path } from './path.js';
 

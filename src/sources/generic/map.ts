@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { factKinds } from '../../envelope.js';
+import { factKinds } from '../../model/fact.js';
 import { limits } from '../../ingest/limits.js';
 import { createToE164 } from '../../ingest/phone.js';
 import type {
@@ -10,7 +10,7 @@ import type {
   SourcePost,
   SourceWarning,
 } from '../../ingest/source-entry.js';
-import { isJsonObject, stringifyJson, type JsonObject } from '../../json.js';
+import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
 import { toDecimal, toNumber } from '../decimal.js';
 import { asId, asText, compact } from '../json.js';
 import { readCurrency, readMoney, readAmount } from '../money.js';

@@ -1,6 +1,6 @@
 import { JSONPathEnvironment, JSONPathError, type JSONPathQuery } from 'json-p3';
-import { toPointer } from '../../ingest/faults.js';
-import { isJsonObject } from '../../json.js';
+import { toPointer } from '../../ingest/validation-issues.js';
+import { isJsonObject } from '../../json/json.js';
 
 /**
  * JSONPath (RFC 9535) by json-p3. Most paths name one place; those are walked here, which takes a

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { factKinds } from '../../envelope.js';
-import { isJsonObject } from '../../json.js';
+import { factKinds } from '../../model/fact.js';
+import { isJsonObject } from '../../json/json.js';
 import { findNearName } from '../../near-name.js';
 import { hmacAlgorithms, hmacEncodings } from '../hmac.js';
 import { compileExpression, isFaults, type Expression } from './expression.js';

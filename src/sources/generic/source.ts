@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ProblemError } from '../../http/problems.js';
+import { ProblemError } from '../../http/plugins/problems.js';
 import { findNearName } from '../../near-name.js';
 import { defineWebhookSource } from '../webhook.js';
 import { explainGeneric } from './explain.js';

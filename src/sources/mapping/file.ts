@@ -3,7 +3,7 @@ import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { toMapping, type Mapping } from './mapping.js';
 import { sourceNames } from '../list.js';
-import { isJsonObject } from '../../json.js';
+import { isJsonObject } from '../../json/json.js';
 import { findNearName } from '../../near-name.js';
 
 type Loaded =

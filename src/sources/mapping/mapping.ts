@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { harmfulNames, isJsonObject, type JsonObject } from '../../json.js';
-import { createCheck, type Checked } from '../../ingest/faults.js';
+import { harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
+import { createCheck, type Checked } from '../../ingest/validation-issues.js';
 import { limits } from '../../ingest/limits.js';
 import { findContradictions } from './contradictions.js';
 import {

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 
 /** What becomes of properties, by the names they have directly under `properties`. */
 export type PropertyRules = {

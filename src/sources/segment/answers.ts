@@ -1,14 +1,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { AcceptedFromSource, Rejected } from '../../ingest/accept-from-source.js';
-import { maxListed } from '../../ingest/collect.js';
-import { toWords } from '../../ingest/faults.js';
+import { maxListed } from '../../ingest/batch-builder.js';
+import { describeIssues } from '../../ingest/validation-issues.js';
 import type { SegmentPost } from './map.js';
-import { toTextAnswer } from '../../http/answers.js';
-import { keepConnection, toLoggedProblem } from '../../http/failures.js';
-import type { ProblemError } from '../../http/problems.js';
+import { toTextResponse } from '../../http/routes/responses.js';
+import { keepConnection, toLoggedProblem } from '../../http/plugins/errors.js';
+import type { ProblemError } from '../../http/plugins/problems.js';
 import { toInvalidWriteKey } from './write-keys.js';
-import type { Unadmitted } from '../../http/unadmitted.js';
+import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 
 /** Answers in the form SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
 
@@ -74,17 +74,17 @@ export const segmentErrorSchema = z
   .meta({ id: 'SegmentError', description: 'Nothing was taken.' });
 
 export const segmentErrors = {
-  400: toTextAnswer(
+  400: toTextResponse(
     'Not JSON, too large, or in strict mode a call that is not valid. Not worth sending again.',
     segmentErrorSchema,
   ),
-  401: toTextAnswer('The write key is missing or not known.', segmentErrorSchema),
-  403: toTextAnswer('Without keys only this machine is served.', segmentErrorSchema),
-  429: toTextAnswer(
+  401: toTextResponse('The write key is missing or not known.', segmentErrorSchema),
+  403: toTextResponse('Without keys only this machine is served.', segmentErrorSchema),
+  429: toTextResponse(
     'Over the quota of this caller, or the relay takes nothing right now. Send again when Retry-After says so: 1 to 300 seconds.',
     segmentErrorSchema,
   ),
-  500: toTextAnswer('The relay failed.', segmentErrorSchema),
+  500: toTextResponse('The relay failed.', segmentErrorSchema),
 };
 
 /** The first of what was rejected, and how many more there are, where the list is too long. */
@@ -103,7 +103,7 @@ export function toRejectedView(
     ...rejected.map(({ index, code, errors }) => ({
       index,
       code,
-      toMessage: () => toWords(errors),
+      toMessage: () => describeIssues(errors),
     })),
   ].sort((a, b) => a.index - b.index);
   const listed = views.slice(0, maxListed).map(({ index, code, toMessage }) => {
@@ -122,11 +122,11 @@ export type WarningsView = {
 /** Bounded, as the list of what was rejected. */
 export function toWarningsView(
   { messageIds }: Extract<SegmentPost, { ok: true }>,
-  warnings: Extract<AcceptedFromSource, { kind: 'taken' }>['warnings'],
+  warnings: Extract<AcceptedFromSource, { kind: 'accepted' }>['warnings'],
 ): WarningsView {
   const listed = warnings.slice(0, maxListed).map(({ index, code, pointer, detail }) => {
     const messageId = messageIds[index];
-    const message = toWords([{ pointer, detail }]);
+    const message = describeIssues([{ pointer, detail }]);
     return { index, ...(messageId !== undefined && { messageId }), code, message };
   });
   const unlisted = warnings.length - listed.length;
@@ -181,6 +181,6 @@ function toHeaders({ headers }: ProblemError): Readonly<Record<string, string>> 
 
 function toErrorView({ kind, message, errors }: ProblemError): z.output<typeof segmentErrorSchema> {
   const code = kind === 'unauthorized' ? 'invalid_write_key' : kind.replaceAll('-', '_');
-  const why = errors.length === 0 ? message : `${message}: ${toWords(errors)}`;
+  const why = errors.length === 0 ? message : `${message}: ${describeIssues(errors)}`;
   return { success: false, code, message: why };
 }

@@ -1,4 +1,4 @@
-import type { FindExcess } from '../../json-large.js';
+import type { FindExcess } from '../../json/large.js';
 import { limits } from '../../ingest/limits.js';
 
 /** What of a long body of a Segment SDK is not read to its end: a call with too many values alone. */

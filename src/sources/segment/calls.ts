@@ -1,7 +1,7 @@
-import type { JsonFault, JsonObject } from '../../json.js';
-import { isJsonObject, stringifyJson } from '../../json.js';
+import type { JsonFault, JsonObject } from '../../json/json.js';
+import { isJsonObject, stringifyJson } from '../../json/json.js';
 import { groupByEntry } from '../../ingest/entries.js';
-import { toFaults, toWords } from '../../ingest/faults.js';
+import { toIssues, describeIssues } from '../../ingest/validation-issues.js';
 import { limits } from '../../ingest/limits.js';
 import { asId, asObject } from '../json.js';
 import { readCallTime, type CallTime } from './time.js';
@@ -53,7 +53,7 @@ export type SegmentBody = { readonly value: unknown; readonly faults: readonly J
 /** A body that is one call; its path says of which type. */
 export function listOne(body: SegmentBody, type: CallType, receivedAt: number): ListedCalls {
   const { value, faults } = body;
-  if (faults.length > 0) return { ok: false, detail: toWords(toFaults(faults)) };
+  if (faults.length > 0) return { ok: false, detail: describeIssues(toIssues(faults)) };
   if (!isJsonObject(value)) return { ok: false, detail: 'must be a JSON object: one call' };
   const call = toCall({ fields: value, around: {}, index: 0, receivedAt }, type);
   return { ok: true, calls: [call], noCalls: [], messageIds: [asId(value.messageId)] };
@@ -70,13 +70,13 @@ export function* listBatch(
   const { byEntry, elsewhere } = groupByEntry(inside, 1);
   const outside = [...faults.filter(({ path }) => path[0] !== 'batch'), ...elsewhere];
   if (!Array.isArray(batch)) {
-    const detail = faults.length === 0 ? 'must be {"batch":[…]}' : toWords(toFaults(faults));
+    const detail = faults.length === 0 ? 'must be {"batch":[…]}' : describeIssues(toIssues(faults));
     return { ok: false, detail };
   }
   if (batch.length > limits.callsPerRequest) {
     return { ok: false, detail: `holds more than ${limits.callsPerRequest} calls` };
   }
-  if (outside.length > 0) return { ok: false, detail: toWords(toFaults(outside)) };
+  if (outside.length > 0) return { ok: false, detail: describeIssues(toIssues(outside)) };
   if (toSharedChars(around) * batch.length > limits.sharedChars) {
     return { ok: false, detail: 'holds too many calls for what stands beside the batch' };
   }
@@ -89,7 +89,7 @@ export function* listBatch(
     const read =
       found === undefined
         ? readCall(each, around, { index, receivedAt })
-        : toNoCall(index, toWords(toFaults(found, 2)));
+        : toNoCall(index, describeIssues(toIssues(found, 2)));
     if ('code' in read) noCalls.push(read);
     else calls.push(read);
     messageIds.push(asId(asObject(each).messageId));

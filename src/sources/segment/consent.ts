@@ -1,4 +1,4 @@
-import { isJsonObject, stringifyJson, type JsonObject } from '../../json.js';
+import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { fold } from './fields.js';
 

@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject } from '../../json.js';
+import { isJsonObject, type JsonObject } from '../../json/json.js';
 import type { Numeral } from '../../ingest/schema.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { product, toDecimal, toNumber } from '../decimal.js';

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { AcceptingDeps } from '../../http/deps.js';
-import { findRefusal } from '../../http/refusals.js';
+import { findBackpressure } from '../../http/plugins/backpressure.js';
 import { segmentErrors, segmentErrorSchema } from './answers.js';
 import { unsupportedNames } from './paths.js';
 import { readPixel } from './pixel.js';
@@ -28,7 +28,7 @@ export function routeProbes(app: FastifyInstance, deps: AcceptingDeps): void {
     response: { 200: healthSchema, 503: healthSchema },
   };
   routes.get('/health', { schema: health }, (_request, reply) => {
-    const isUp = findRefusal(deps) === null;
+    const isUp = findBackpressure(deps) === null;
     void reply.code(isUp ? 200 : 503).send({ server: isUp ? 'UP' : 'DOWN' });
   });
   const version = {

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { asText } from '../json.js';

@@ -1,7 +1,7 @@
 import { isEmail } from '../../ingest/schema.js';
 import type { Device, Person, SourceEntry } from '../../ingest/source-entry.js';
 import { hash } from 'node:crypto';
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
 import { asId, asList, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';

@@ -1,4 +1,4 @@
-import { harmfulNames, isJsonObject, parseJson, type JsonObject } from '../../json.js';
+import { harmfulNames, isJsonObject, parseJson, type JsonObject } from '../../json/json.js';
 import { asText } from '../json.js';
 
 /**

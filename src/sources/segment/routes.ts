@@ -1,21 +1,21 @@
 import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { Lane } from '../../envelope.js';
+import type { Lane } from '../../model/lane.js';
 import { toSegmentPost, type SegmentPost } from './map.js';
 import { createSegmentBounds } from './bounds.js';
 import type { SegmentSettings } from './settings.js';
-import { isJsonObject, type Parsed } from '../../json.js';
-import { parseInSteps } from '../../json-large.js';
-import { runInSlices } from '../../turns.js';
-import { isAdmitted } from '../../http/auth.js';
-import { acceptRawBodies } from '../../http/body.js';
+import { isJsonObject, type Parsed } from '../../json/json.js';
+import { parseInSteps } from '../../json/large.js';
+import { runInSlices } from '../../slices.js';
+import { isAdmitted } from '../../http/plugins/auth.js';
+import { acceptRawBodies } from '../../http/plugins/body.js';
 import type { AcceptingDeps } from '../../http/deps.js';
-import { toNotFound } from '../../http/failures.js';
-import { checkQueryOnly, refuseEarly } from '../../http/ingest-routes.js';
-import { ProblemError } from '../../http/problems.js';
-import { limitCallers } from '../../http/rate-limit.js';
-import { toRefused } from '../../http/refusals.js';
+import { toNotFound } from '../../http/plugins/errors.js';
+import { checkQueryOnly, refuseEarly } from '../../http/routes/ingest.js';
+import { ProblemError } from '../../http/plugins/problems.js';
+import { limitCallers } from '../../http/plugins/rate-limit.js';
+import { toBackpressureProblem } from '../../http/plugins/backpressure.js';
 import {
   createSegmentFailures,
   segmentErrors,
@@ -228,7 +228,7 @@ async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
     return toStrictView(toRejectedView(found, []));
   }
   const answer = await deps.acceptFromSource(post, { strict });
-  if (answer.kind === 'refused') throw toRefused(answer);
+  if (answer.kind === 'backpressure') throw toBackpressureProblem(answer);
   const rejected = toRejectedView(found, answer.rejected);
   if (answer.kind === 'invalid') return toStrictView(rejected);
   const { accepted, duplicates, waiting, warnings } = answer;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { flag } from '../../setting-rules.js';
+import { flag } from '../../config/setting-rules.js';
 import type { SettingValues } from '../source.js';
 import { fold } from './fields.js';
 

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { asId } from '../json.js';
 import { readTime } from '../time.js';

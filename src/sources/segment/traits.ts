@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject } from '../../json.js';
+import { isJsonObject, type JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
 import { asId, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';

@@ -5,11 +5,17 @@ import type {
   onRequestHookHandler,
   preValidationHookHandler,
 } from 'fastify';
-import { admit, dismiss, isAdmitted, toPresentedKey, type Keyring } from '../../http/auth.js';
-import type { BegunBody } from '../../http/body.js';
-import { decode, parseCodings } from '../../http/codings.js';
-import { ProblemError } from '../../http/problems.js';
-import type { Unadmitted } from '../../http/unadmitted.js';
+import {
+  admit,
+  dismiss,
+  isAdmitted,
+  toPresentedKey,
+  type Keyring,
+} from '../../http/plugins/auth.js';
+import type { BegunBody } from '../../http/plugins/body.js';
+import { decode, parseCodings } from '../../http/plugins/content-codings.js';
+import { ProblemError } from '../../http/plugins/problems.js';
+import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 import { readPixel } from './pixel.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
 import { asObject, asText } from '../json.js';
 import { given } from './fields.js';

@@ -1,4 +1,4 @@
-import { ExactInteger, isJsonObject, type JsonObject } from '../../json.js';
+import { ExactInteger, isJsonObject, type JsonObject } from '../../json/json.js';
 import { asText } from '../json.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { asText } from '../json.js';
 import { given, toId } from './fields.js';
 import { toGoods } from './goods.js';

@@ -1,5 +1,5 @@
 import type { SourceWarning } from '../../ingest/source-entry.js';
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { multiply, toNumber } from '../decimal.js';
 import { asObject, asText } from '../json.js';
 import { readAmount } from '../money.js';

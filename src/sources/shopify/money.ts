@@ -1,5 +1,5 @@
 import type { SourceWarning } from '../../ingest/source-entry.js';
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { add, toDecimal, toNumber, type Decimal } from '../decimal.js';
 import { asObject } from '../json.js';
 import { readAmount, readCurrency, readMoney, type Placed } from '../money.js';

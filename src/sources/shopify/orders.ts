@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { asObject, asText } from '../json.js';
 import { given, toId, toList } from './fields.js';
 import { findRowFaults, toDistinct, toGoods, toOrderedProduct, toRowTotal } from './goods.js';

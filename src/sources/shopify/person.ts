@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { createToE164 } from '../../ingest/phone.js';
 import { isEmail } from '../../ingest/schema.js';
 import { asObject, asText } from '../json.js';

@@ -1,5 +1,5 @@
 import type { SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { readTime } from '../time.js';
 
 /** What an event gets from some fields of a payload. */

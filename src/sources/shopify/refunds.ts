@@ -1,5 +1,5 @@
 import type { SourceEntry, Skipped } from '../../ingest/source-entry.js';
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { add, toNumber } from '../decimal.js';
 import { asObject, asText } from '../json.js';
 import { readCurrency, type Placed } from '../money.js';

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { toId } from './fields.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
 

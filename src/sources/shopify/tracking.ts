@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { asList, asText } from '../json.js';
 import { toDistinct } from './goods.js';
 

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
 import { asList, asObject, asText, compact } from '../json.js';
 import { readMetadata, type Made, type StripeEvent, type StripeRules } from './event.js';

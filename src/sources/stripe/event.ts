@@ -1,5 +1,5 @@
 import type { Ledger, Skipped, SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
-import { harmfulNames, type JsonObject } from '../../json.js';
+import { harmfulNames, type JsonObject } from '../../json/json.js';
 import { asObject, asText, asWhole, compact } from '../json.js';
 import type { CountedMoney } from './money.js';
 import { readId, toIdentity, toRefs, type PeopleRules } from './people.js';

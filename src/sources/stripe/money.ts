@@ -1,6 +1,6 @@
 import type { Numeral } from '../../ingest/schema.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
-import { stringifyJson, type JsonObject } from '../../json.js';
+import { stringifyJson, type JsonObject } from '../../json/json.js';
 import { asText, asWhole } from '../json.js';
 import { readCurrency, toNumeral } from '../money.js';
 

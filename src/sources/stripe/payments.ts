@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { asList, asObject, asText, asWhole, compact } from '../json.js';
 import { addCapture, parseLedger, stringifyLedger } from './charge-ledger.js';
 import {

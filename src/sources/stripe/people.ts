@@ -1,7 +1,7 @@
-import type { FactKind } from '../../envelope.js';
+import type { FactKind } from '../../model/fact.js';
 import type { KnownPerson, Person, SourceEntry } from '../../ingest/source-entry.js';
 import { limits } from '../../ingest/limits.js';
-import { isJsonObject, type JsonObject } from '../../json.js';
+import { isJsonObject, type JsonObject } from '../../json/json.js';
 import { asList, asObject, asText, compact } from '../json.js';
 
 /**

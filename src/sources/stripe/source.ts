@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { ProblemError } from '../../http/problems.js';
-import { flag, int, keys } from '../../setting-rules.js';
+import { ProblemError } from '../../http/plugins/problems.js';
+import { flag, int, keys } from '../../config/setting-rules.js';
 import { asObject } from '../json.js';
 import { defineWebhookSource } from '../webhook.js';
 import type { StripeRules } from './event.js';

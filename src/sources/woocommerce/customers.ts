@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import type { Person } from '../../ingest/source-entry.js';
 import { asObject, asText, compact } from '../json.js';
 import { toLines } from './goods.js';

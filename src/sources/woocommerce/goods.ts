@@ -1,5 +1,5 @@
-import type { JsonObject } from '../../json.js';
-import { isJsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
+import { isJsonObject } from '../../json/json.js';
 import { add, toDecimal, toNumber, type Decimal } from '../decimal.js';
 import { asId, asList, asNumeral, asObject, asText, compact } from '../json.js';
 import { readAmount } from '../money.js';

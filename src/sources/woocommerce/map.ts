@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
 import { asId, asObject, asText } from '../json.js';
 import { mapCustomer } from './customers.js';

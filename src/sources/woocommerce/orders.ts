@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import type { SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
 import { add, toDecimal, toNumber, type Decimal } from '../decimal.js';
 import { asId, asObject, asText, compact } from '../json.js';

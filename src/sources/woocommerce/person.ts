@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import { createToE164 } from '../../ingest/phone.js';
 import type { Person } from '../../ingest/source-entry.js';
 import { asId, asObject, asText } from '../json.js';

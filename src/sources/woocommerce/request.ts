@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { JsonObject } from '../../json.js';
+import type { JsonObject } from '../../json/json.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
 import { asId, asList, asObject, asText } from '../json.js';
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { ProblemError } from '../../http/problems.js';
+import { ProblemError } from '../../http/plugins/problems.js';
 import { isSignatureForm, isSigned, type HmacForm } from '../hmac.js';
 import { defineWebhookSource } from '../webhook.js';
 import { mapWoo } from './map.js';

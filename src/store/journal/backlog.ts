@@ -1,12 +1,12 @@
 import { decodeBlock, type Entry } from './block.js';
-import { fromStoredMarks, type Mark } from './marks.js';
+import { fromStoredStates, type EnvelopeState } from './marks.js';
 import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
 
 /** A block whose envelopes are in memory, and what became of each. Its marks are replaced, never changed. */
 export type Block = {
   readonly key: BlockKey;
   readonly isRedriven: boolean;
-  marks: readonly Mark[];
+  marks: readonly EnvelopeState[];
 };
 
 export type Loaded = { readonly block: Block; readonly entries: readonly Entry[] };
@@ -102,7 +102,7 @@ export class Backlog {
     if (bytes === undefined) throw new Error(`block ${key.join('/')} is not there`);
     const entries = decodeBlock(bytes, `block ${key.join('/')}`);
     const stored = this.#tables.marks.get([lane, kind, number]);
-    const marks = stored === undefined ? toFreshMarks(entries.length) : fromStoredMarks(stored);
+    const marks = stored === undefined ? toFreshMarks(entries.length) : fromStoredStates(stored);
     return { block: { key, isRedriven: kind === redrivenKind, marks }, entries };
   }
 
@@ -120,7 +120,8 @@ export class Backlog {
   }
 }
 
-export const toFreshMarks = (count: number): readonly Mark[] => Array<Mark>(count).fill(null);
+export const toFreshMarks = (count: number): readonly EnvelopeState[] =>
+  Array<EnvelopeState>(count).fill(null);
 
 /** A separator is counted with each, as everywhere. */
 export function toSpan(entries: readonly Pick<Entry, 'payload'>[]): Span {

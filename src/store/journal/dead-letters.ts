@@ -1,19 +1,20 @@
 import type { Clock } from '../../clock.js';
-import type { DeadLetter, DeadLetterFilter, Page, PageQuery } from '../../envelope.js';
+import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
+import type { Page, PageQuery } from '../../model/page.js';
 import { toMatch } from '../dead-letters.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage } from '../page.js';
-import { decodeLetter, encodeLetter, type Letter } from './letter.js';
+import { decodeDeadLetter, encodeDeadLetter, type JournalDeadLetter } from './dead-letter-codec.js';
 import type { Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
 
-export type Numbered = { readonly order: number; readonly letter: Letter };
+export type Numbered = { readonly order: number; readonly letter: JournalDeadLetter };
 
 /** The writes that bury letters, and what is dropped for them. */
-export type BuryPlan = {
+export type DeadLetterPlan = {
   readonly writes: readonly Write[];
-  readonly dropped: readonly Letter[];
+  readonly dropped: readonly JournalDeadLetter[];
 };
 
 /** Dead letters on disk, in the order in which they were given up; bounded by count, oldest out. */
@@ -34,7 +35,7 @@ export class JournalDeadLetters {
   }
 
   /** Changes the counts of `draft`. What does not fit any more is dropped, oldest first, the new ones last. */
-  bury(letters: readonly Letter[], draft: Totals): BuryPlan {
+  add(letters: readonly JournalDeadLetter[], draft: Totals): DeadLetterPlan {
     const excess = Math.max(0, toCount(draft) + letters.length - this.#maxCount);
     const oldest = this.#oldest(excess);
     const [unkept, kept] = cut(letters, excess - oldest.length);
@@ -42,7 +43,7 @@ export class JournalDeadLetters {
       draft.lanes[letter.lane].deadLetters++;
       const order = draft.nextLetter++;
       return [
-        put(this.#tables.letters, order, encodeLetter(letter)),
+        put(this.#tables.letters, order, encodeDeadLetter(letter)),
         put(this.#tables.letterOrders, [laneNumbers[letter.lane], letter.seq], order),
       ];
     });
@@ -82,7 +83,7 @@ export class JournalDeadLetters {
     const newestFirst = this.#tables.letters.getRange({ start: from, reverse: true });
     const entries = newestFirst.map(({ key, value }) => ({
       order: key,
-      value: decodeLetter(value, `dead letter ${key}`),
+      value: decodeDeadLetter(value, `dead letter ${key}`),
     }));
     return toPage(entries, { ...page, clock }, toMatch(filter));
   }
@@ -98,7 +99,7 @@ export class JournalDeadLetters {
       // Also where few match: a scan of many letters must not hold up everything else.
       if (seen++ === limit) return { found, next: key };
       if (this.#leaving.has(key)) continue;
-      const letter = decodeLetter(value, `dead letter ${key}`);
+      const letter = decodeDeadLetter(value, `dead letter ${key}`);
       if (isMatch(letter)) found.push({ order: key, letter });
     }
     return { found, next: null };
@@ -112,13 +113,13 @@ export class JournalDeadLetters {
       .slice(0, count)
       .map(({ key, value }) => ({
         order: key,
-        letter: decodeLetter(value, `dead letter ${key}`),
+        letter: decodeDeadLetter(value, `dead letter ${key}`),
       }));
   }
 
-  #read(order: number): Letter | null {
+  #read(order: number): JournalDeadLetter | null {
     const bytes = this.#tables.letters.get(order);
-    return bytes === undefined ? null : decodeLetter(bytes, `dead letter ${order}`);
+    return bytes === undefined ? null : decodeDeadLetter(bytes, `dead letter ${order}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { factKinds, type Fact, type FactKind } from '../../envelope.js';
+import { factKinds, type Fact, type FactKind } from '../../model/fact.js';
 import { DamagedError } from './block.js';
 
 /** A fact with its key as it lies on disk. */
@@ -16,7 +16,7 @@ export type StoredFact = {
 };
 
 /** What an earlier version of the relay wrote: of no kind, and without a time. */
-export type StoredMemo = Pick<StoredFact, 'order' | 'value'>;
+export type DatedFact = Pick<StoredFact, 'order' | 'value'>;
 
 /** LMDB's bound for this build; beyond it a whole transaction would fail. */
 const maxKeyBytes = 1978;
@@ -73,7 +73,7 @@ export function decodeFact(key: Buffer, bytes: Buffer, what: string): StoredFact
 }
 
 /** CRC-32 of the key and what follows (4), order (6), the value. Throws DamagedError. */
-export function decodeMemo(key: Buffer, bytes: Buffer, what: string): StoredMemo {
+export function decodeDatedFact(key: Buffer, bytes: Buffer, what: string): DatedFact {
   verifyChecksum(key, bytes, { what, headBytes: memoHeadBytes });
   return { order: bytes.readUIntLE(4, 6), value: bytes.toString('utf8', memoHeadBytes) };
 }

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import type { Clock } from '../../clock.js';
-import { factKinds, type FactKind } from '../../envelope.js';
+import { factKinds, type FactKind } from '../../model/fact.js';
 import { extraDrops, isWorthRenewing, mapKinds, type FactBounds } from '../facts.js';
 import { RetentionTime } from '../retention-time.js';
 import {
   decodeFact,
-  decodeMemo,
+  decodeDatedFact,
   decodePlace,
   encodeFact,
   encodePlace,
@@ -165,7 +165,7 @@ export class JournalFacts {
 
   #findMemo(key: Buffer): { readonly order: number; readonly value: string } | null {
     const bytes = this.#memoCount === 0 ? undefined : this.#tables.memos.get(key);
-    return bytes === undefined ? null : decodeMemo(key, bytes, 'a fact');
+    return bytes === undefined ? null : decodeDatedFact(key, bytes, 'a fact');
   }
 
   #kindsToDrop(facts: readonly Keyed[]): readonly FactKind[] {

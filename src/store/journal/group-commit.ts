@@ -1,6 +1,6 @@
 import { setRunningTimer, type Clock, type Timer } from '../../clock.js';
 import { StuckError } from './commit-error.js';
-import { NoRoomError } from './room.js';
+import { DiskReservationError } from './disk-reservation.js';
 import type { Write } from './write.js';
 
 /** What a piece of work wants written, decided on the committed state and on the group's draft of the next. */
@@ -36,7 +36,7 @@ export type GroupCommitOptions<A, R, C, S> = {
   /** The group is on disk. */
   readonly onCommitted: (draft: S, seconds: number) => void;
   /** No transaction can be trusted any more. Called once. */
-  readonly onFault: (error: unknown) => void;
+  readonly onFatal: (error: unknown) => void;
   /** There was no room for a group. */
   readonly onNoRoom: (error: unknown) => void;
 };
@@ -202,7 +202,7 @@ export class GroupCommit<A, R, C, S> {
       results.forEach((result, index) => appends[index]?.answer(result));
     } catch (error) {
       undo.reverse().forEach((each) => each());
-      if (error instanceof NoRoomError) this.#foundNoRoom(appends, hasChange, error);
+      if (error instanceof DiskReservationError) this.#foundNoRoom(appends, hasChange, error);
       else this.#fail(appends, error);
     }
   }
@@ -281,6 +281,6 @@ export class GroupCommit<A, R, C, S> {
     this.#hasFailed = true;
     for (const { answer } of [...appends, ...this.#appends.splice(0)]) answer('failed');
     for (const { fail } of this.#changes.splice(0)) fail(error);
-    if (isFirst) this.#options.onFault(error);
+    if (isFirst) this.#options.onFatal(error);
   }
 }

@@ -1,23 +1,24 @@
 import type { Clock, Timer } from '../../clock.js';
-import {
-  storeLanes,
-  type ClaimBounds,
-  type DeadLetter,
-  type DeadLetterFilter,
-  type DeliveryFilter,
-  type Draft,
-  type Fact,
-  type StoreLane,
-  type PageQuery,
-  type Parcel,
-  type Receipt,
-  type Settlement,
-  type UnfinishedImport,
-} from '../../envelope.js';
-import { turn } from '../../turns.js';
+import { storeLanes, type StoreLane } from '../../model/lane.js';
+import type { ClaimBounds, Draft, BatchItem } from '../../model/envelope.js';
+import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
+import type { DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
+import type { Fact } from '../../model/fact.js';
+import type { PageQuery } from '../../model/page.js';
+import type { Receipt } from '../../model/receipt.js';
+import type { Settlement } from '../../model/settlement.js';
+import { nextTurn } from '../../slices.js';
 import { toMatch } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
-import type { Appended, Depth, FactsPut, History, Refusal, Store, Taken } from '../store.js';
+import type {
+  AppendResult,
+  Depth,
+  PutFactsResult,
+  LaneTotals,
+  Backpressure,
+  Store,
+  AppendedEnvelope,
+} from '../../model/store.js';
 import { toCommitError } from './commit-error.js';
 import type { Numbered } from './dead-letters.js';
 import type { Directory } from './directory.js';
@@ -28,12 +29,12 @@ import { toFactBytes } from './facts.js';
 import { toUsedBytes } from './free-pages.js';
 import { GroupCommit, type AppendFailure, type Group, type Staged } from './group-commit.js';
 import { loadLane, toUnfinishedImports } from './load.js';
-import { createParts, type Parts } from './parts.js';
+import { createParts, type StageParts } from './stage-deps.js';
 import { readReceipt } from './receipt.js';
 import { sizeOf, stageIntake, toDraftBytes, type Intake } from './stage-intake.js';
-import { stageCount, stageDiscard, stageRedrive } from './stage-letters.js';
+import { stageCount, stageDiscard, stageRedrive } from './stage-dead-letters.js';
 import { stageSettlements } from './stage-settlements.js';
-import { NoRoomError, toNeededBytes, type Room } from './room.js';
+import { DiskReservationError, toNeededBytes, type DiskReservation } from './disk-reservation.js';
 import type { Tables } from './tables.js';
 import { toCopy, type Totals } from './totals.js';
 import { put } from './write.js';
@@ -46,14 +47,14 @@ export type JournalOptions = Omit<StoreOptions, 'random'> & {
   /** A write and its sync may take this long, by a clock that runs whatever the relay's does. */
   readonly syncLimit: { readonly clock: Clock; readonly ms: number };
   /** A write or a sync failed: nothing that is accepted from now on would be safe. */
-  readonly onFault: (error: unknown) => void;
+  readonly onFatal: (error: unknown) => void;
 };
 
 export type JournalDeps = JournalOptions &
   Opened & {
     readonly tables: Tables;
     readonly disk: DiskSpace;
-    readonly room: Room;
+    readonly room: DiskReservation;
     readonly directory: Directory;
   };
 
@@ -68,8 +69,8 @@ export class JournalStore implements Store {
   readonly durability = 'disk';
   readonly durable = true;
   readonly #deps: JournalDeps;
-  readonly #parts: Parts;
-  readonly #commits: GroupCommit<Intake, readonly Taken[], Settlement, Totals>;
+  readonly #parts: StageParts;
+  readonly #commits: GroupCommit<Intake, readonly AppendedEnvelope[], Settlement, Totals>;
   readonly #listeners = new Set<(lane: StoreLane) => void>();
   #totals: Totals;
   #state: 'open' | 'closed' | 'failed' = 'open';
@@ -84,7 +85,7 @@ export class JournalStore implements Store {
     this.#parts = createParts({
       ...deps,
       epoch: deps.format.epoch,
-      onWaiting: (lane) => this.#notify(lane),
+      onClaimable: (lane) => this.#notify(lane),
     });
     const stageDeps = { ...this.#parts, onDeadLetterDropped };
     this.#commits = new GroupCommit({
@@ -104,10 +105,10 @@ export class JournalStore implements Store {
         this.#totals = draft;
         deps.onSynced(seconds);
       },
-      onFault: (error) => {
+      onFatal: (error) => {
         this.#state = 'failed';
         this.#watch.cancel();
-        deps.onFault(error);
+        deps.onFatal(error);
       },
       onNoRoom: () => deps.disk.ranOut(),
     });
@@ -120,35 +121,37 @@ export class JournalStore implements Store {
     this.#watch = this.#watchFiles();
   }
 
-  refusal(): Refusal | null {
-    return this.#refusal(0, 0);
+  backpressure(): Backpressure | null {
+    return this.#backpressure(0, 0);
   }
 
-  async append(drafts: readonly Draft[]): Promise<Appended> {
+  async append(drafts: readonly Draft[]): Promise<AppendResult> {
     const bytes = toDraftBytes(drafts);
-    const refusal = this.#refusal(drafts.length, bytes);
-    if (refusal !== null) return { ok: false, refusal };
+    const backpressure = this.#backpressure(drafts.length, bytes);
+    if (backpressure !== null) return { ok: false, backpressure: backpressure };
     const { admission } = this.#parts;
     admission.add(drafts.length, bytes);
     this.#deps.disk.wrote(bytes);
     const result = await this.#commits.append({ drafts, facts: [] });
     if (typeof result !== 'string') {
       for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
-      return { ok: true, taken: result };
+      return { ok: true, envelopes: result };
     }
     admission.giveBack(drafts.length, bytes);
-    return { ok: false, refusal: refusals[result] };
+    return { ok: false, backpressure: refusals[result] };
   }
 
   /** Rejects with RangeError where a key cannot be kept, and with nothing of the others kept. */
-  async putFacts(facts: readonly Fact[]): Promise<FactsPut> {
+  async putFacts(facts: readonly Fact[]): Promise<PutFactsResult> {
     if (facts.length === 0) return { ok: true };
     const keyed = facts.map(toKeyed);
-    const refusal = this.#outage();
-    if (refusal !== null) return { ok: false, refusal };
+    const backpressure = this.#outage();
+    if (backpressure !== null) return { ok: false, backpressure: backpressure };
     this.#deps.disk.wrote(toFactBytes(keyed));
     const result = await this.#commits.append({ drafts: [], facts: keyed });
-    return typeof result === 'string' ? { ok: false, refusal: refusals[result] } : { ok: true };
+    return typeof result === 'string'
+      ? { ok: false, backpressure: refusals[result] }
+      : { ok: true };
   }
 
   /** Rejects with DamagedError where what is on disk is not what was written. */
@@ -157,18 +160,18 @@ export class JournalStore implements Store {
     return keys.map((key) => this.#parts.facts.get(key));
   }
 
-  waiting(lane: StoreLane): ReturnType<Store['waiting']> {
+  claimable(lane: StoreLane): ReturnType<Store['claimable']> {
     return this.#parts.lanes[lane].waiting();
   }
 
-  onWaiting(listener: (lane: StoreLane) => void): () => void {
+  onClaimable(listener: (lane: StoreLane) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /** Rejects with DamagedError where what is on disk is not what was written. */
   // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
-  async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+  async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
     return this.#parts.lanes[lane].claim(bounds);
   }
 
@@ -176,7 +179,7 @@ export class JournalStore implements Store {
     return this.#commits.settle(settlement);
   }
 
-  unfinishedImports(): Promise<readonly UnfinishedImport[]> {
+  unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> {
     return Promise.resolve(toUnfinishedImports(this.#parts));
   }
 
@@ -186,7 +189,7 @@ export class JournalStore implements Store {
     return { count, bytes, oldestAgeMs, deadLetters };
   }
 
-  history(lane: StoreLane): History {
+  laneTotals(lane: StoreLane): LaneTotals {
     const { accepted, delivered, merged, deadLettered } = this.#totals.lanes[lane];
     return { accepted, delivered, merged, deadLettered };
   }
@@ -269,16 +272,16 @@ export class JournalStore implements Store {
         for (const { run } of all) run();
       });
     } catch (error) {
-      throw error instanceof NoRoomError ? error : await toCommitError(error);
+      throw error instanceof DiskReservationError ? error : await toCommitError(error);
     }
   }
 
-  #refusal(count: number, bytes: number): Refusal | null {
-    return this.#outage() ?? this.#parts.admission.refusal(count, bytes);
+  #backpressure(count: number, bytes: number): Backpressure | null {
+    return this.#outage() ?? this.#parts.admission.backpressure(count, bytes);
   }
 
   /** Why nothing is kept at all. */
-  #outage(): Refusal | null {
+  #outage(): Backpressure | null {
     if (this.#state === 'closed')
       return { reason: 'closed', retryAfterMs: unavailableRetryAfterMs };
     if (this.#state === 'failed') return unavailable;
@@ -304,7 +307,7 @@ export class JournalStore implements Store {
       total += step.count;
       from = step.next;
       // A step that writes nothing, as where none matches, waits for no disk.
-      if (from !== null) await turn();
+      if (from !== null) await nextTurn();
     }
     return total;
   }
@@ -314,9 +317,9 @@ export class JournalStore implements Store {
   }
 }
 
-const unavailable: Refusal = { reason: 'unavailable', retryAfterMs: unavailableRetryAfterMs };
-const noRoom: Refusal = { reason: 'disk', retryAfterMs: diskRetryAfterMs };
-const refusals: Readonly<Record<AppendFailure, Refusal>> = {
+const unavailable: Backpressure = { reason: 'unavailable', retryAfterMs: unavailableRetryAfterMs };
+const noRoom: Backpressure = { reason: 'disk', retryAfterMs: diskRetryAfterMs };
+const refusals: Readonly<Record<AppendFailure, Backpressure>> = {
   'no-room': noRoom,
   failed: unavailable,
 };

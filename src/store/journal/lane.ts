@@ -1,15 +1,16 @@
 import type { Clock } from '../../clock.js';
-import type { ClaimBounds, StoreLane, Waiting } from '../../envelope.js';
+import type { ClaimBounds, ClaimableState } from '../../model/envelope.js';
+import type { StoreLane } from '../../model/lane.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 import { WorkingSet } from '../working-set.js';
 import { AcceptTimes } from './accept-times.js';
 import { toSpan, type Backlog, type Block, type Loaded, type Span } from './backlog.js';
 import type { Entry } from './block.js';
-import { remainingMs, type Mark, type Trial } from './marks.js';
+import { remainingMs, type EnvelopeState, type RetryState } from './marks.js';
 
 /** An unsettled envelope in memory, and where it lies on disk. */
-export type Held = Queued & {
+export type JournalEnvelope = Queued & {
   readonly block: Block;
   /** Its place in the block. */
   readonly index: number;
@@ -22,7 +23,7 @@ export type JournalLaneOptions = {
   readonly backlog: Backlog;
   /** Bytes of envelopes to hold in memory, at most; what is above it stays on disk. */
   readonly maxHeldBytes: number;
-  readonly onWaiting: () => void;
+  readonly onClaimable: () => void;
 };
 
 /** What an envelope in memory costs beside its payload: the object, its id and its keys. Measured: 520 to 640 bytes, 120 more in flight. */
@@ -34,18 +35,21 @@ const heldOverheadBytes = 600;
  * ordinary case nothing is ever read back.
  */
 export class JournalLane {
-  readonly held: WorkingSet<Held>;
+  readonly held: WorkingSet<JournalEnvelope>;
   readonly backlog: Backlog;
   readonly #options: JournalLaneOptions;
   readonly #times: AcceptTimes;
   /** Redriven, and younger than what is on disk alone, which they must not overtake. */
-  readonly #late: Held[] = [];
+  readonly #late: JournalEnvelope[] = [];
 
   constructor(options: JournalLaneOptions) {
     this.#options = options;
     this.backlog = options.backlog;
     this.#times = new AcceptTimes(options.clock);
-    this.held = new WorkingSet<Held>({ ...options, merges: options.lane === 'profiles' });
+    this.held = new WorkingSet<JournalEnvelope>({
+      ...options,
+      merges: options.lane === 'profiles',
+    });
   }
 
   /** What is in memory. */
@@ -54,13 +58,13 @@ export class JournalLane {
     return { count: this.held.count + late.count, bytes: this.held.bytes + late.bytes };
   }
 
-  find(id: string): { readonly queued: Held; readonly inFlight: boolean } | undefined {
+  find(id: string): { readonly queued: JournalEnvelope; readonly inFlight: boolean } | undefined {
     const late = this.#late.find((held) => held.id === id);
     return late === undefined ? this.held.find(id) : { queued: late, inFlight: false };
   }
 
   /** Claimable now. What is on disk alone counts where there is room to bring it in. */
-  waiting(): Waiting {
+  waiting(): ClaimableState {
     const inMemory = this.held.queue.waiting();
     if (this.backlog.count === 0 || !this.#hasRoom()) return inMemory;
     // They leave as soon as what they must not overtake is in memory.
@@ -80,7 +84,7 @@ export class JournalLane {
     return Math.max(inMemory, onDisk);
   }
 
-  claim(bounds: ClaimBounds): readonly (readonly [Held, ...Held[]])[] {
+  claim(bounds: ClaimBounds): readonly (readonly [JournalEnvelope, ...JournalEnvelope[]])[] {
     this.#bringIn(bounds);
     return this.held.claim(bounds);
   }
@@ -118,8 +122,8 @@ export class JournalLane {
   load({ block, entries }: Loaded): void {
     const now = this.#options.clock.now();
     const loaded = this.#toHeld(block, entries, (entry) => this.#times.ageMs(entry));
-    const later = new Map<Trial, Held[]>();
-    const due: Held[] = [];
+    const later = new Map<RetryState, JournalEnvelope[]>();
+    const due: JournalEnvelope[] = [];
     for (const held of loaded) {
       const trial = toTrial(block.marks[held.index]);
       if (trial === null && !block.isRedriven) this.held.push(held);
@@ -136,10 +140,10 @@ export class JournalLane {
 
   /** Room was made in memory: what is on disk alone may be claimable now. */
   announce(): void {
-    if (this.backlog.count > 0 && this.#hasRoom()) this.#options.onWaiting();
+    if (this.backlog.count > 0 && this.#hasRoom()) this.#options.onClaimable();
   }
 
-  #restore(held: readonly Held[]): void {
+  #restore(held: readonly JournalEnvelope[]): void {
     const first = held.length === 0 ? Infinity : this.backlog.firstSeq();
     // The first of a block may itself be one that was redriven since.
     this.held.restore(held.filter(({ seq }) => seq <= first));
@@ -165,10 +169,14 @@ export class JournalLane {
   }
 
   /** `toAgeMs`: how long ago an envelope was accepted. */
-  #toHeld(block: Block, entries: readonly Entry[], toAgeMs: (entry: Entry) => number): Held[] {
+  #toHeld(
+    block: Block,
+    entries: readonly Entry[],
+    toAgeMs: (entry: Entry) => number,
+  ): JournalEnvelope[] {
     const { lane, epoch, clock } = this.#options;
     const now = clock.monotonic();
-    const held: Held[] = [];
+    const held: JournalEnvelope[] = [];
     entries.forEach((entry, index) => {
       const mark = block.marks[index] ?? null;
       if (mark === 'gone') return;
@@ -194,9 +202,9 @@ export class JournalLane {
   }
 }
 
-const isDue = (trial: Trial, now: number): boolean =>
+const isDue = (trial: RetryState, now: number): boolean =>
   trial.ref === null && remainingMs(trial, now) === 0;
 
-function toTrial(mark: Mark | undefined): Trial | null {
+function toTrial(mark: EnvelopeState | undefined): RetryState | null {
   return mark === undefined || mark === 'gone' ? null : mark;
 }

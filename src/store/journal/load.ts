@@ -1,7 +1,8 @@
-import type { StoreLane, UnfinishedImport } from '../../envelope.js';
-import { toParcels } from '../parcels.js';
-import type { Held, JournalLane } from './lane.js';
-import type { Parts } from './parts.js';
+import type { StoreLane } from '../../model/lane.js';
+import type { UnfinishedImportJob } from '../../model/delivery.js';
+import { toBatchItems } from '../batch-items.js';
+import type { JournalEnvelope, JournalLane } from './lane.js';
+import type { StageParts } from './stage-deps.js';
 import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
 import { laneNumbers, type LaneTotals } from './totals.js';
 
@@ -10,7 +11,7 @@ import { laneNumbers, type LaneTotals } from './totals.js';
  * last block with marks, so that nothing overtakes what was there first. What comes after waits on
  * disk until it is claimed. Throws DamagedError.
  */
-export function loadLane(name: StoreLane, totals: LaneTotals, { tables, lanes }: Parts): void {
+export function loadLane(name: StoreLane, totals: LaneTotals, { tables, lanes }: StageParts): void {
   const lane = lanes[name];
   const { backlog } = lane;
   const number = laneNumbers[name];
@@ -22,19 +23,19 @@ export function loadLane(name: StoreLane, totals: LaneTotals, { tables, lanes }:
 }
 
 /** Envelopes whose import job was running when the process ended, as they were sent: by job, merged again. */
-export function toUnfinishedImports({ tables, lanes }: Parts): readonly UnfinishedImport[] {
-  const imports: UnfinishedImport[] = [];
+export function toUnfinishedImports({ tables, lanes }: StageParts): readonly UnfinishedImportJob[] {
+  const imports: UnfinishedImportJob[] = [];
   for (const { key: ref, value } of tables.imports.getRange()) {
     const { lane: name, delivery } = value;
     const held = toFollowed(lanes[name], ref);
     if (held.length > 0) {
-      imports.push({ lane: name, ref, delivery, parcels: toParcels(name, held) });
+      imports.push({ lane: name, ref, delivery, items: toBatchItems(name, held) });
     }
   }
   return imports;
 }
 
-function toFollowed(lane: JournalLane, ref: string): readonly Held[] {
+function toFollowed(lane: JournalLane, ref: string): readonly JournalEnvelope[] {
   return [...lane.held.values()].filter((held) => held.ref === ref).sort((a, b) => a.seq - b.seq);
 }
 

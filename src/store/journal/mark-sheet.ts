@@ -1,19 +1,19 @@
-import type { Reason } from '../../envelope.js';
+import type { Reason } from '../../model/outcome.js';
 import type { Block } from './backlog.js';
-import type { Held } from './lane.js';
-import { toStoredMarks, type Mark, type Trial } from './marks.js';
+import type { JournalEnvelope } from './lane.js';
+import { toStoredStates, type EnvelopeState, type RetryState } from './marks.js';
 import type { Tables } from './tables.js';
 import { put, remove, type Write } from './write.js';
 
 /** New marks of the blocks that a group's settlements touch; the old ones stand until it is on disk. */
-export class MarkSheet {
+export class StateTable {
   readonly #now: number;
-  readonly #marks = new Map<Block, Mark[]>();
+  readonly #marks = new Map<Block, EnvelopeState[]>();
   /** Neighbours mostly lie in one block. */
   #latest: Block | null = null;
-  #latestMarks: Mark[] = [];
+  #latestMarks: EnvelopeState[] = [];
   /** One for all envelopes of a block that fared alike: they are written once. */
-  readonly #trials = new Map<Reason | null, Map<string, Trial>>();
+  readonly #trials = new Map<Reason | null, Map<string, RetryState>>();
 
   /** `now`: epoch ms. */
   constructor(now: number) {
@@ -21,7 +21,7 @@ export class MarkSheet {
   }
 
   /** Whether any of these was marked here before. */
-  hasAny(held: readonly Held[]): boolean {
+  hasAny(held: readonly JournalEnvelope[]): boolean {
     if (this.#marks.size === 0) return false;
     return held.some(({ block, index }) => {
       const marks = this.#marks.get(block);
@@ -29,7 +29,7 @@ export class MarkSheet {
     });
   }
 
-  mark({ block, index }: Held, mark: Mark): void {
+  mark({ block, index }: JournalEnvelope, mark: EnvelopeState): void {
     if (block !== this.#latest) {
       this.#latest = block;
       this.#latestMarks = this.#marks.get(block) ?? [...block.marks];
@@ -38,7 +38,7 @@ export class MarkSheet {
     this.#latestMarks[index] = mark;
   }
 
-  try(held: Held, delayMs: number): void {
+  try(held: JournalEnvelope, delayMs: number): void {
     this.mark(held, this.#toTrial(held, delayMs));
   }
 
@@ -46,7 +46,7 @@ export class MarkSheet {
     return [...this.#marks].flatMap(([block, next]): readonly Write[] => {
       const [lane, kind, number] = block.key;
       if (next.some((mark) => mark !== 'gone')) {
-        return [put(marks, [lane, kind, number], toStoredMarks(next))];
+        return [put(marks, [lane, kind, number], toStoredStates(next))];
       }
       return [remove(blocks, [lane, kind, number]), remove(marks, [lane, kind, number])];
     });
@@ -56,9 +56,9 @@ export class MarkSheet {
     for (const [block, marks] of this.#marks) block.marks = marks;
   }
 
-  #toTrial({ attempts, alone, lastTry, ref }: Held, delayMs: number): Trial {
+  #toTrial({ attempts, alone, lastTry, ref }: JournalEnvelope, delayMs: number): RetryState {
     const reason = lastTry?.reason ?? null;
-    const alike = this.#trials.get(reason) ?? new Map<string, Trial>();
+    const alike = this.#trials.get(reason) ?? new Map<string, RetryState>();
     this.#trials.set(reason, alike);
     const name = [attempts, alone, delayMs, ref, lastTry?.deliveryId].join('/');
     const known = alike.get(name);

@@ -1,7 +1,7 @@
 import type { Queued } from '../lane-queue.js';
 
 /** What attempts left behind on an envelope that is not settled yet. */
-export type Trial = {
+export type RetryState = {
   readonly attempts: number;
   readonly alone: boolean;
   /** When it may be claimed again: wall clock, epoch ms, since it has to mean something after a restart. */
@@ -14,12 +14,12 @@ export type Trial = {
 };
 
 /** What became of one envelope of a block: nothing yet, something, or it is settled. */
-export type Mark = null | Trial | 'gone';
+export type EnvelopeState = null | RetryState | 'gone';
 
 /** Run-length encoded: `[count, index]`; 0 is nothing, 1 is gone, from 2 on `trials`. */
-export type StoredMarks = {
+export type StoredStates = {
   readonly runs: readonly (readonly [number, number])[];
-  readonly trials: readonly Trial[];
+  readonly trials: readonly RetryState[];
 };
 
 const untouched = 0;
@@ -27,10 +27,10 @@ const gone = 1;
 const firstTrial = 2;
 
 /** What one delivery did alike to many is one object, and is written once. */
-export function toStoredMarks(marks: readonly Mark[]): StoredMarks {
+export function toStoredStates(marks: readonly EnvelopeState[]): StoredStates {
   const runs: [number, number][] = [];
-  const trials: Trial[] = [];
-  const indexes = new Map<Trial, number>();
+  const trials: RetryState[] = [];
+  const indexes = new Map<RetryState, number>();
   for (const mark of marks) {
     const index = mark === null ? untouched : mark === 'gone' ? gone : toIndex(mark);
     const last = runs.at(-1);
@@ -39,7 +39,7 @@ export function toStoredMarks(marks: readonly Mark[]): StoredMarks {
   }
   return { runs, trials };
 
-  function toIndex(trial: Trial): number {
+  function toIndex(trial: RetryState): number {
     const known = indexes.get(trial);
     if (known !== undefined) return known;
     const index = firstTrial + trials.length;
@@ -49,14 +49,14 @@ export function toStoredMarks(marks: readonly Mark[]): StoredMarks {
   }
 }
 
-export function fromStoredMarks({ runs, trials }: StoredMarks): Mark[] {
+export function fromStoredStates({ runs, trials }: StoredStates): EnvelopeState[] {
   return runs.flatMap(([count, index]) => {
     const mark = index === untouched ? null : index === gone ? 'gone' : trials[index - firstTrial];
-    return Array<Mark>(count).fill(mark ?? null);
+    return Array<EnvelopeState>(count).fill(mark ?? null);
   });
 }
 
 /** Ms a retry still has to wait. */
-export function remainingMs({ dueAt, delayMs }: Trial, now: number): number {
+export function remainingMs({ dueAt, delayMs }: RetryState, now: number): number {
   return Math.min(delayMs, Math.max(0, dueAt - now));
 }

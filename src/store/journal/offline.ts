@@ -1,6 +1,6 @@
-import { storeLanes, type StoreLane } from '../../envelope.js';
+import { storeLanes, type StoreLane } from '../../model/lane.js';
 import { Backlog } from './backlog.js';
-import { decodeLetter } from './letter.js';
+import { decodeDeadLetter } from './dead-letter-codec.js';
 import { Directory } from './directory.js';
 import { countFacts } from './facts.js';
 import { DirectoryError, openFormat, type Opened } from './format.js';
@@ -14,8 +14,8 @@ export type OfflineJournal = Opened & {
   readonly factCount: number;
   /** What is wrong with it, a sentence each. */
   check(): Generator<string>;
-  /** Unsettled envelopes and dead letters, one JSON object a line; `onFault` is told what cannot be read. */
-  export(onFault: (what: string) => void): Generator<string>;
+  /** Unsettled envelopes and dead letters, one JSON object a line; `onFatal` is told what cannot be read. */
+  export(onFatal: (what: string) => void): Generator<string>;
   close(): Promise<void>;
 };
 
@@ -43,7 +43,7 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
       ...format,
       factCount: countFacts(opened),
       check: () => verify(opened),
-      export: (onFault) => exportAll(opened, { epoch: format.format.epoch, onFault }),
+      export: (onFatal) => exportAll(opened, { epoch: format.format.epoch, onFatal }),
       close,
     };
   } catch (error) {
@@ -51,14 +51,22 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
     throw error;
   }
 }
-type ExportOptions = { readonly epoch: string; readonly onFault: (what: string) => void };
+type ExportOptions = { readonly epoch: string; readonly onFatal: (what: string) => void };
 
 function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
   for (const lane of storeLanes) yield* exportLane(tables, lane, options);
   for (const { key, value } of tables.letters.getRange()) {
     yield* tolerant(options, function* () {
-      const { payload, ...facts } = decodeLetter(value, `dead letter ${key}`);
-      const { id, lane, acceptedAt, buriedAt, attempts, deliveryId, reason } = facts;
+      const { payload, ...facts } = decodeDeadLetter(value, `dead letter ${key}`);
+      const {
+        id,
+        lane,
+        acceptedAt,
+        deadLetteredAt: buriedAt,
+        attempts,
+        deliveryId,
+        reason,
+      } = facts;
       const shown = { id, lane, acceptedAt, buriedAt, attempts, deliveryId, reason };
       yield toLine({ kind: 'dead_letter', ...shown }, payload);
     });
@@ -83,11 +91,11 @@ function* exportLane(tables: Tables, lane: StoreLane, options: ExportOptions): G
 }
 
 /** One that cannot be read does not keep the others. */
-function* tolerant({ onFault }: ExportOptions, read: () => Generator<string>): Generator<string> {
+function* tolerant({ onFatal }: ExportOptions, read: () => Generator<string>): Generator<string> {
   try {
     yield* read();
   } catch (error) {
-    onFault(error instanceof Error ? error.message : String(error));
+    onFatal(error instanceof Error ? error.message : String(error));
   }
 }
 

@@ -8,7 +8,7 @@ import { DiskSpace, type DiskSpaceOptions } from './disk-space.js';
 import { DirectoryError, openFormat } from './format.js';
 import { readFreePages } from './free-pages.js';
 import { JournalStore, type JournalOptions } from './journal.js';
-import { Room } from './room.js';
+import { DiskReservation } from './disk-reservation.js';
 import { openTables, type Tables } from './tables.js';
 
 export type OpenJournalOptions = JournalOptions &
@@ -27,14 +27,14 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
   const { clock, random } = options;
   const directory = Directory.open(options.directory, { create: true, now: clock.now() });
   let tables: Tables | undefined;
-  let room: Room | undefined;
+  let room: DiskReservation | undefined;
   try {
     const newEpoch = (): string => toEpoch(random());
     if (directory.isNew) await makeJournal(directory, newEpoch);
     tables = await openWhole(directory);
     const opened = openFormat(tables, { directory: directory.path, newEpoch });
     directory.protectFiles().forEach(options.onExposedFile);
-    const file = { tables, room: (room = await Room.open(directory.journalPath)) };
+    const file = { tables, room: (room = await DiskReservation.open(directory.journalPath)) };
     const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
     const freePages = () => {
       // Of a file that was cut off, reading a page would end the process.

@@ -1,5 +1,5 @@
-import type { StoreLane } from '../../envelope.js';
-import { mapStoreLanes } from '../lanes.js';
+import type { StoreLane } from '../../model/lane.js';
+import { mapStoreLanes } from '../../model/lane.js';
 import { Backlog, toSpan } from './backlog.js';
 import type { BlockKey, Tables } from './tables.js';
 import {

@@ -1,10 +1,10 @@
-import type { Receipt } from '../../envelope.js';
+import type { Receipt } from '../../model/receipt.js';
 import { fromId } from '../ids.js';
-import type { Parts } from './parts.js';
+import type { StageParts } from './stage-deps.js';
 import type { Totals } from './totals.js';
 
 /** Where an envelope is now; null where it is not known, or not any more. Throws DamagedError. */
-export function readReceipt(id: string, parts: Parts, totals: Totals): Receipt | null {
+export function readReceipt(id: string, parts: StageParts, totals: Totals): Receipt | null {
   const number = fromId(id);
   if (number?.epoch !== parts.epoch) return null;
   const { lane, seq } = number;

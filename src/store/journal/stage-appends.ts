@@ -1,14 +1,16 @@
-import { storeLanes, type Draft, type StoreLane, type Reason } from '../../envelope.js';
-import { forEachInSlices, Slices } from '../../turns.js';
+import { storeLanes, type StoreLane } from '../../model/lane.js';
+import type { Draft } from '../../model/envelope.js';
+import type { Reason } from '../../model/outcome.js';
+import { forEachInSlices, Slices } from '../../slices.js';
 import { toId } from '../ids.js';
-import { mapStoreLanes } from '../lanes.js';
-import { weight } from '../pick.js';
-import type { Taken } from '../store.js';
+import { mapStoreLanes } from '../../model/lane.js';
+import { payloadBytes } from '../claim-builder.js';
+import type { AppendedEnvelope } from '../../model/store.js';
 import { toFreshMarks, type Loaded } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
 import type { StagedInSlices } from './group-commit.js';
-import type { Letter } from './letter.js';
-import type { Parts, StageDeps } from './parts.js';
+import type { JournalDeadLetter } from './dead-letter-codec.js';
+import type { StageParts, StageDeps } from './stage-deps.js';
 import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, type Write } from './write.js';
@@ -22,13 +24,13 @@ export async function stageAppends(
   appends: readonly (readonly Draft[])[],
   draft: Totals,
   deps: StageDeps,
-): Promise<StagedInSlices<readonly (readonly Taken[])[]>> {
+): Promise<StagedInSlices<readonly (readonly AppendedEnvelope[])[]>> {
   const { seen, admission, letters, onDeadLetterDropped, clock } = deps;
   const numbering = new Numbering(draft, deps);
   const slices = new Slices(clock);
-  const taken: Taken[][] = [];
+  const taken: AppendedEnvelope[][] = [];
   for (const drafts of appends) {
-    const numbered: Taken[] = [];
+    const numbered: AppendedEnvelope[] = [];
     for (const one of drafts) {
       if (slices.isOver()) await slices.next();
       numbered.push(numbering.take(one));
@@ -40,7 +42,7 @@ export async function stageAppends(
   const all = storeLanes.flatMap((lane) => placed[lane]);
   const writes: Write[] = [];
   await forEachInSlices(all, clock, (each) => writes.push(toWrite(each, deps)));
-  const plan = letters.bury(buried, draft);
+  const plan = letters.add(buried, draft);
   writes.push(...plan.writes);
   await forEachInSlices(cutIntoGroups(fresh.events), clock, (events) =>
     writes.push(...seen.remember(events, draft)),
@@ -73,22 +75,22 @@ function* cutIntoGroups(events: readonly Entry[]): Generator<readonly Entry[]> {
 /** A group's drafts, numbered and counted in the group's draft of the totals, and sorted by what becomes of them. */
 class Numbering {
   readonly fresh: Readonly<Record<StoreLane, Entry[]>> = mapStoreLanes(() => []);
-  readonly buried: Letter[] = [];
+  readonly buried: JournalDeadLetter[] = [];
   /** What asked for room and takes none: repeats, and what is buried. */
   readonly roomless = { count: 0, bytes: 0 };
   readonly #draft: Totals;
-  readonly #parts: Parts;
+  readonly #parts: StageParts;
   /** What the dedupe window keeps of all of them. */
   readonly #known: { readonly at: number; readonly note: number };
 
-  constructor(draft: Totals, parts: Parts) {
+  constructor(draft: Totals, parts: StageParts) {
     this.#draft = draft;
     this.#parts = parts;
     this.#known = { at: parts.clock.monotonic(), note: draft.nextSeen };
   }
 
-  take(one: Draft): Taken {
-    const { lane, keys, bury } = one;
+  take(one: Draft): AppendedEnvelope {
+    const { lane, keys, deadLetterReason } = one;
     const { epoch, seen } = this.#parts;
     const known = lane === 'events' ? seen.window.find(keys) : undefined;
     if (known !== undefined) {
@@ -98,20 +100,20 @@ class Numbering {
     const totals = this.#draft.lanes[lane];
     const seq = totals.nextSeq++;
     totals.accepted++;
-    if (bury === undefined) this.#keep(one, seq);
-    else this.#bury(one, seq, bury);
+    if (deadLetterReason === undefined) this.#keep(one, seq);
+    else this.#addDeadLetter(one, seq, deadLetterReason);
     return { id: toId({ lane, epoch, seq }), duplicate: false };
   }
 
   #keep({ lane, keys, acceptedAt, payload }: Draft, seq: number): void {
     const totals = this.#draft.lanes[lane];
     totals.count++;
-    totals.bytes += weight({ payload });
+    totals.bytes += payloadBytes({ payload });
     this.fresh[lane].push({ seq, acceptedAt, keys, payload });
     if (lane === 'events') this.#parts.seen.window.remember(keys, seq, this.#known);
   }
 
-  #bury(one: Draft, seq: number, reason: Reason): void {
+  #addDeadLetter(one: Draft, seq: number, reason: Reason): void {
     const { lane, keys, acceptedAt, payload } = one;
     const { epoch, clock } = this.#parts;
     this.#draft.lanes[lane].deadLettered++;
@@ -121,7 +123,7 @@ class Numbering {
       seq,
       keys,
       acceptedAt,
-      buriedAt: clock.now(),
+      deadLetteredAt: clock.now(),
       attempts: 0,
       reason,
       deliveryId: null,
@@ -132,7 +134,7 @@ class Numbering {
 
   #leaveOut(one: Draft): void {
     this.roomless.count++;
-    this.roomless.bytes += weight(one);
+    this.roomless.bytes += payloadBytes(one);
   }
 }
 
@@ -150,7 +152,7 @@ function place(lane: StoreLane, fresh: readonly Entry[]): readonly Loaded[] {
   });
 }
 
-function toWrite({ block, entries }: Loaded, { tables, scratch }: Parts): Write {
+function toWrite({ block, entries }: Loaded, { tables, scratch }: StageParts): Write {
   const [lane, kind, number] = block.key;
   return put(tables.blocks, [lane, kind, number], encodeBlock(entries, scratch.take));
 }

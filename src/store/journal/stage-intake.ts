@@ -1,10 +1,10 @@
-import type { Draft } from '../../envelope.js';
-import { weight } from '../pick.js';
-import type { Taken } from '../store.js';
+import type { Draft } from '../../model/envelope.js';
+import { payloadBytes } from '../claim-builder.js';
+import type { AppendedEnvelope } from '../../model/store.js';
 import type { Keyed } from './fact.js';
 import { toGroupBytes } from './facts.js';
 import type { StagedInSlices } from './group-commit.js';
-import type { StageDeps } from './parts.js';
+import type { StageDeps } from './stage-deps.js';
 import { stageAppends } from './stage-appends.js';
 import type { Totals } from './totals.js';
 
@@ -16,7 +16,7 @@ export async function stageIntake(
   intakes: readonly Intake[],
   draft: Totals,
   deps: StageDeps,
-): Promise<StagedInSlices<readonly (readonly Taken[])[]>> {
+): Promise<StagedInSlices<readonly (readonly AppendedEnvelope[])[]>> {
   const known = deps.facts.stage(intakes.flatMap(({ facts }) => facts));
   const appended = await stageAppends(
     intakes.map(({ drafts }) => drafts),
@@ -34,7 +34,7 @@ export async function stageIntake(
 }
 
 export const toDraftBytes = (drafts: readonly Draft[]): number =>
-  drafts.reduce((sum, one) => sum + weight(one), 0);
+  drafts.reduce((sum, one) => sum + payloadBytes(one), 0);
 
 export const sizeOf = ({ drafts, facts }: Intake): number =>
   toDraftBytes(drafts) + toGroupBytes(facts);

@@ -1,13 +1,13 @@
-import type { Settlement } from '../../envelope.js';
-import { weight } from '../pick.js';
+import type { Settlement } from '../../model/settlement.js';
+import { payloadBytes } from '../claim-builder.js';
 import { sortSettled, type Sorted } from '../sort-settled.js';
 import type { WrittenDelivery } from './delivery-log.js';
 import type { Staged } from './group-commit.js';
-import type { Held } from './lane.js';
-import type { Letter } from './letter.js';
-import { MarkSheet } from './mark-sheet.js';
-import type { StageDeps } from './parts.js';
-import type { SeenEvent } from './seen.js';
+import type { JournalEnvelope } from './lane.js';
+import type { JournalDeadLetter } from './dead-letter-codec.js';
+import { StateTable } from './mark-sheet.js';
+import type { StageDeps } from './stage-deps.js';
+import type { DedupeEntry } from './dedupe-log.js';
 import type { Tables } from './tables.js';
 import type { Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
@@ -15,9 +15,9 @@ import { put, remove, type Write } from './write.js';
 /** A settlement beside the verdicts on what is claimed, sorted by what they do. */
 type Plan = {
   readonly settlement: Settlement;
-  readonly sorted: Sorted<Held>;
+  readonly sorted: Sorted<JournalEnvelope>;
   /** Delivered, merged and buried: what is not unsettled any more. */
-  readonly gone: readonly Held[];
+  readonly gone: readonly JournalEnvelope[];
   /** Of what is gone. */
   readonly bytes: number;
 };
@@ -36,10 +36,10 @@ export function stageSettlements(
   deps: StageDeps,
 ): Staged<number> {
   const { tables, clock, seen, log, letters } = deps;
-  const sheet = new MarkSheet(clock.now());
+  const sheet = new StateTable(clock.now());
   const plans = toPlans(settlements, sheet, deps);
   for (const plan of plans) countIn(draft, plan);
-  const burial = letters.bury(
+  const burial = letters.add(
     plans.flatMap((plan) => toLetters(plan, clock.now())),
     draft,
   );
@@ -65,7 +65,7 @@ export function stageSettlements(
 /** Marks what each decides, until one meets another or there are too many. */
 function toPlans(
   settlements: readonly Settlement[],
-  sheet: MarkSheet,
+  sheet: StateTable,
   deps: StageDeps,
 ): readonly Plan[] {
   const plans: Plan[] = [];
@@ -93,7 +93,7 @@ function toPlan(settlement: Settlement, { lanes }: StageDeps): Plan {
   const sorted = sortSettled(settled, delivery?.id ?? null, (id) => lanes[lane].held.claimed(id));
   const { delivered, merged, buried } = sorted;
   const gone = [...delivered, ...merged, ...buried.map(({ queued }) => queued)];
-  const bytes = gone.reduce((sum, held) => sum + weight(held), 0);
+  const bytes = gone.reduce((sum, held) => sum + payloadBytes(held), 0);
   return { settlement, sorted, gone, bytes };
 }
 
@@ -106,17 +106,20 @@ function countIn({ lanes }: Totals, { settlement, sorted, gone, bytes }: Plan): 
   totals.deadLettered += sorted.buried.length;
 }
 
-function toLetters({ settlement, sorted }: Plan, buriedAt: number): readonly Letter[] {
+function toLetters(
+  { settlement, sorted }: Plan,
+  deadLetteredAt: number,
+): readonly JournalDeadLetter[] {
   const deliveryId = settlement.delivery?.id ?? null;
   return sorted.buried.map(({ queued, reason }) => {
     const { id, lane, seq, keys, acceptedAt, attempts, payload } = queued;
     const of = { id, lane, seq, keys, acceptedAt, payload };
-    return { ...of, attempts: attempts + 1, reason, deliveryId, buriedAt };
+    return { ...of, attempts: attempts + 1, reason, deliveryId, deadLetteredAt };
   });
 }
 
 /** Events that may come again, since they went to the dead letters. */
-function toForgotten({ settlement, sorted }: Plan): readonly SeenEvent[] {
+function toForgotten({ settlement, sorted }: Plan): readonly DedupeEntry[] {
   return settlement.lane === 'events' ? sorted.buried.map(({ queued }) => queued) : [];
 }
 
@@ -153,4 +156,4 @@ function bringUpToDate({ settlement, sorted, gone, bytes }: Plan, deps: StageDep
   lane.announce();
 }
 
-const toSeq = ({ seq }: Held): number => seq;
+const toSeq = ({ seq }: JournalEnvelope): number => seq;

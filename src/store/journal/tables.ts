@@ -1,6 +1,7 @@
 import { open, type Database, type RootDatabase } from 'lmdb';
-import type { Delivery, Lane } from '../../envelope.js';
-import type { StoredMarks } from './marks.js';
+import type { Delivery } from '../../model/delivery.js';
+import type { Lane } from '../../model/lane.js';
+import type { StoredStates } from './marks.js';
 
 /** Lane, 0 for redriven and 1 for fresh ones, number: redriven envelopes are brought back before fresh ones. */
 export type BlockKey = readonly [lane: number, kind: number, number: number];
@@ -34,7 +35,7 @@ export type Tables = {
   /** Unsettled envelopes. A block goes when all of its envelopes are settled. */
   readonly blocks: Database<Buffer, [number, number, number]>;
   /** What became of a block's envelopes, where anything did. */
-  readonly marks: Database<StoredMarks, [number, number, number]>;
+  readonly marks: Database<StoredStates, [number, number, number]>;
   readonly imports: Database<StoredImport, string>;
   /** The delivery log, by order. */
   readonly deliveries: Database<StoredDelivery, number>;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { storeLanes, type StoreLane } from '../../envelope.js';
-import { mapStoreLanes } from '../lanes.js';
+import { storeLanes, type StoreLane } from '../../model/lane.js';
+import { mapStoreLanes } from '../../model/lane.js';
 
 const count = z.int().min(0);
 

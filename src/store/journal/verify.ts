@@ -1,8 +1,9 @@
-import { factKinds, storeLanes } from '../../envelope.js';
+import { factKinds } from '../../model/fact.js';
+import { storeLanes } from '../../model/lane.js';
 import { Backlog, toSpan } from './backlog.js';
 import { decodeBlock } from './block.js';
-import { decodeFact, decodeMemo, decodePlace, kindNumbers } from './fact.js';
-import { decodeLetter } from './letter.js';
+import { decodeFact, decodeDatedFact, decodePlace, kindNumbers } from './fact.js';
+import { decodeDeadLetter } from './dead-letter-codec.js';
 import { readTotals } from './read-totals.js';
 import type { BlockKey, Tables } from './tables.js';
 import { laneNumbers, type LaneTotals } from './totals.js';
@@ -63,7 +64,7 @@ function* verifyLetters(tables: Tables, lane: number, totals: LaneTotals): Gener
     yield* faultOf(() => {
       const bytes = tables.letters.get(order);
       if (bytes === undefined) throw new Error(`dead letter ${order} is not there`);
-      const letter = decodeLetter(bytes, `dead letter ${order}`);
+      const letter = decodeDeadLetter(bytes, `dead letter ${order}`);
       if (letter.seq !== key[1])
         throw new Error(`dead letter ${order} has another number than its index`);
     });
@@ -116,7 +117,7 @@ function* verifyMemos({ memos, memoOrders }: Tables): Generator<string> {
     yield* faultOf(() => {
       const bytes = memos.get(key);
       if (bytes === undefined) throw new Error(`memo ${order} is not there`);
-      if (decodeMemo(key, bytes, `memo ${order}`).order !== order)
+      if (decodeDatedFact(key, bytes, `memo ${order}`).order !== order)
         throw new Error(`memo ${order} has another number than its index`);
     });
   }

@@ -1,13 +1,13 @@
 import { createHmac } from 'node:crypto';
-import type { Link, Reply } from '../../redis/link.js';
-import { toList, toText } from './view.js';
+import type { RedisConnection, RedisReply } from '../../redis/connection.js';
+import { readList, readText } from './view.js';
 
 /** Whose key it is, as far as Klaviyo says: without an id where it does not, not ok where it gave no answer. */
 export type AccountAnswer =
   { readonly ok: true; readonly id?: string } | { readonly ok: false; readonly reason: string };
 
 export type AccountOptions = {
-  readonly link: Pick<Link, 'call'>;
+  readonly link: Pick<RedisConnection, 'call'>;
   /** Prefix of every name, with a hash tag. */
   readonly prefix: string;
   /** From `toAccountKey`. */
@@ -47,7 +47,7 @@ export class AccountGuard {
   async admit(): Promise<string | null> {
     const { link, accountKey, acceptedKey, account } = this.#options;
     if (acceptedKey === accountKey) return this.#add('');
-    const known = toList(await link.call('HVALS', this.#name)).map(toText);
+    const known = readList(await link.call('HVALS', this.#name)).map(readText);
     const answer = await account();
     if (answer.ok && answer.id !== undefined && known.includes(answer.id)) {
       return this.#add(answer.id);
@@ -66,9 +66,9 @@ export class AccountGuard {
   /** Writes down whose key it is, where that is not known yet. */
   async learn(): Promise<void> {
     const { link, prefix, accountKey, account } = this.#options;
-    if (toText(await link.call('HGET', this.#name, accountKey)) !== '') return;
+    if (readText(await link.call('HGET', this.#name, accountKey)) !== '') return;
     const asked = ['SET', `${prefix}:account-asked`, '1', 'NX', 'EX', askSeconds] as const;
-    const isFirst: Reply = await link.call(...asked);
+    const isFirst: RedisReply = await link.call(...asked);
     if (isFirst === null) return;
     const answer = await account();
     if (answer.ok) await this.#add(answer.id ?? untold);

@@ -1,7 +1,7 @@
 import { reopenAt } from '../admission.js';
-import { letters } from './letters-lua.js';
-import { prelude, toScript } from './prelude.js';
-import { seen } from './seen-lua.js';
+import { deadLettersLua } from './dead-letters-lua.js';
+import { libLua, toScript } from './lib-script.js';
+import { dedupeLua } from './dedupe-lua.js';
 
 /**
  * now, maxCount, maxBytes, dedupe's age and count, maxDeadLetters, then per request how many drafts it
@@ -11,7 +11,7 @@ import { seen } from './seen-lua.js';
  */
 export const appendScript = toScript(
   'append',
-  `${prelude}${seen}${letters}
+  `${libLua}${dedupeLua}${deadLettersLua}
 local now = toNow(ARGV[1])
 local maxCount, maxBytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local maxAge, maxSeen, maxLetters = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -1,11 +1,11 @@
 import type { Clock } from '../../clock.js';
-import type { Draft } from '../../envelope.js';
-import { UnavailableError, type Reply } from '../../redis/link.js';
-import { weight } from '../pick.js';
+import type { Draft } from '../../model/envelope.js';
+import { UnavailableError, type RedisReply } from '../../redis/connection.js';
+import { payloadBytes } from '../claim-builder.js';
 import { appendScript } from './append-script.js';
-import { fromDraft } from './letter.js';
+import { encodeDraft } from './dead-letter.js';
 import type { Session } from './session.js';
-import { toList } from './view.js';
+import { readList } from './view.js';
 
 /** What became of one request: a number a draft, negative for a repeat of that number. */
 export type Numbers = readonly number[] | 'full' | 'unavailable';
@@ -21,7 +21,7 @@ export type AppendsOptions = {
   /** maxCount, maxBytes, dedupe's age and count, maxDeadLetters. */
   readonly bounds: readonly number[];
   /** Dead letters that fell out at the bound, as the server keeps them. */
-  readonly onDropped: (letters: readonly Reply[]) => void;
+  readonly onDropped: (letters: readonly RedisReply[]) => void;
 };
 
 /** A script holds up the server as long as it runs, and what it is sent is copied: more goes into the next. */
@@ -57,7 +57,7 @@ export class Appends {
     let bytes = 0;
     const parts: Promise<void>[] = [];
     all.forEach(({ drafts }, index) => {
-      const own = drafts.reduce((sum, draft) => sum + weight(draft), 0);
+      const own = drafts.reduce((sum, draft) => sum + payloadBytes(draft), 0);
       if (bytes > 0 && bytes + own > maxBytes) {
         parts.push(this.#send(all.slice(from, index)));
         from = index;
@@ -84,7 +84,7 @@ export class Appends {
         one.acceptedAt,
         one.keys.join(' '),
         one.payload,
-        fromDraft(one, now),
+        encodeDraft(one, now),
       ]),
     ]);
     try {
@@ -94,13 +94,13 @@ export class Appends {
         [...bounds, ...flat],
         'replicated',
       );
-      toList(replies).forEach((reply, index) => {
+      readList(replies).forEach((reply, index) => {
         const request = requests[index];
-        const numbers = toList(reply).map(Number);
+        const numbers = readList(reply).map(Number);
         const isFull = numbers.length < (request?.drafts.length ?? 0);
         request?.answer(isFull ? 'full' : numbers);
       });
-      onDropped(toList(dropped));
+      onDropped(readList(dropped));
     } catch (error) {
       for (const { answer, fail } of requests) {
         if (error instanceof UnavailableError) answer('unavailable');

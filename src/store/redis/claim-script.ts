@@ -1,12 +1,12 @@
-import { prelude, toScript } from './prelude.js';
+import { libLua, toScript } from './lib-script.js';
 
 /**
  * now, relay, the claim's number, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge, the change →
- * {claimed, view}; claimed is flat: parcel, number, tries or '', m, payload, of each envelope in order.
+ * {claimed, view}; claimed is flat: item, number, tries or '', m, payload, of each envelope in order.
  */
 export const claimScript = toScript(
   'claim',
-  `${prelude}
+  `${libLua}
 local now = toNow(ARGV[1])
 local owner, lane = ARGV[2] .. '/' .. ARGV[3], ARGV[4]
 local maxCount, maxBytes, suspectAfter = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -20,7 +20,7 @@ wakeDue(lane, now)
 
 local taken, reserved = key(lane, 'taken'), key(lane, 'reserved')
 local company, allowed = maxCount, maxCount
-local parcels, byKey = {}, {}
+local items, byKey = {}, {}
 local bytes, closed = 0, false
 
 local function toCompany(found)
@@ -32,54 +32,54 @@ local function toCompany(found)
 end
 
 local function fits(found)
-  if #parcels > 0 and bytes + found.weight > maxBytes then closed = true end
+  if #items > 0 and bytes + found.weight > maxBytes then closed = true end
   return not closed
 end
 
-local function put(parcel, found)
-  parcel.members[#parcel.members + 1] = found
+local function put(item, found)
+  item.members[#item.members + 1] = found
   bytes = bytes + found.weight
   for _, each in ipairs(found.keys) do
-    parcel.keys[each] = true
-    byKey[each] = parcel
+    item.keys[each] = true
+    byKey[each] = item
   end
 end
 
-local function openParcel(found)
+local function openItem(found)
   allowed = math.min(allowed, toCompany(found))
-  if #parcels >= allowed then closed = #parcels > 0 end
+  if #items >= allowed then closed = #items > 0 end
   if closed or not fits(found) then return 'full' end
-  local parcel = {members = {}, keys = {}}
-  parcels[#parcels + 1] = parcel
-  put(parcel, found)
+  local item = {members = {}, keys = {}}
+  items[#items + 1] = item
+  put(item, found)
   return 'taken'
 end
 
-local function isMergeable(parcel, keys)
+local function isMergeable(item, keys)
   local kinds = {}
-  for each in pairs(parcel.keys) do kinds[string.sub(each, 1, 1)] = true end
+  for each in pairs(item.keys) do kinds[string.sub(each, 1, 1)] = true end
   local shares = false
   for _, each in ipairs(keys) do
-    if parcel.keys[each] then shares = true
+    if item.keys[each] then shares = true
     elseif kinds[string.sub(each, 1, 1)] then return false end
   end
   return shares
 end
 
-local function canJoin(parcel, found, shared)
-  if not merges or found.alone or parcel.members[1].alone then return false end
-  for _, each in ipairs(shared) do if byKey[each] ~= parcel then return false end end
-  return isMergeable(parcel, found.keys)
+local function canJoin(item, found, shared)
+  if not merges or found.alone or item.members[1].alone then return false end
+  for _, each in ipairs(shared) do if byKey[each] ~= item then return false end end
+  return isMergeable(item, found.keys)
 end
 
 local function offer(found)
   local shared = {}
   for _, each in ipairs(found.keys) do if byKey[each] then shared[#shared + 1] = each end end
-  if not shared[1] then return openParcel(found) end
-  local parcel = byKey[shared[1]]
-  if not canJoin(parcel, found, shared) then return shared[1] end
+  if not shared[1] then return openItem(found) end
+  local item = byKey[shared[1]]
+  if not canJoin(item, found, shared) then return shared[1] end
   if not fits(found) then return 'full' end
-  put(parcel, found)
+  put(item, found)
   return 'taken'
 end
 
@@ -151,7 +151,7 @@ end
 
 local goesOn = considerBack(cursor)
 while goesOn and examined < mostExamined do
-  local most = math.max(1, math.min(500, allowed - #parcels + 1))
+  local most = math.max(1, math.min(500, allowed - #items + 1))
   local fresh = redis.call('XRANGE', key(lane, 'queue'), '(' .. cursor .. '-0', '+', 'COUNT', most)
   if #fresh == 0 then
     considerBack(math.huge)
@@ -178,8 +178,8 @@ count(lane, 'ready', -left[1])
 count(lane, 'readyBytes', -left[2])
 
 local claimed, takes, owners, counts = {}, {}, {}, {}
-for index, parcel in ipairs(parcels) do
-  for _, found in ipairs(parcel.members) do
+for index, item in ipairs(items) do
+  for _, found in ipairs(item.members) do
     for _, each in ipairs(found.keys) do counts[each] = (counts[each] or 0) + 1 end
     owners[#owners + 1] = found.seq
     owners[#owners + 1] = owner

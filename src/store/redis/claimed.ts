@@ -1,9 +1,10 @@
 import { z } from 'zod';
-import type { StoreLane, Reason } from '../../envelope.js';
-import type { Reply } from '../../redis/link.js';
+import type { StoreLane } from '../../model/lane.js';
+import type { Reason } from '../../model/outcome.js';
+import type { RedisReply } from '../../redis/connection.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
-import { toBytes, toNumber, toText } from './view.js';
+import { readBytes, readNumber, readText } from './view.js';
 
 /** An envelope that this relay has claimed. */
 export type Claimed = Queued & {
@@ -12,7 +13,7 @@ export type Claimed = Queued & {
 };
 
 /** What is kept of an envelope that was sent at least once. */
-export type Tries = Pick<Claimed, 'attempts' | 'alone' | 'lastTry' | 'ref'>;
+export type AttemptState = Pick<Claimed, 'attempts' | 'alone' | 'lastTry' | 'ref'>;
 
 const triesSchema = z.object({
   attempts: z.int(),
@@ -26,31 +27,31 @@ const triesSchema = z.object({
   ref: z.string().nullable(),
 });
 
-const untried: Tries = { attempts: 0, alone: false, lastTry: null, ref: null };
+const untried: AttemptState = { attempts: 0, alone: false, lastTry: null, ref: null };
 
-export function toTries(text: string): Tries {
+export function readAttemptState(text: string): AttemptState {
   return text === '' ? untried : triesSchema.parse(JSON.parse(text));
 }
 
-export function fromTries({ attempts, alone, lastTry, ref }: Tries): string {
+export function writeAttemptState({ attempts, alone, lastTry, ref }: AttemptState): string {
   return JSON.stringify({ attempts, alone, lastTry, ref });
 }
 
 const fields = 5;
 
-/** From a script's flat list of parcel, number, tries, m, payload. */
+/** From a script's flat list of item, number, tries, m, payload. */
 export function toClaimed(
-  flat: readonly Reply[],
+  flat: readonly RedisReply[],
   {
     lane,
     epoch,
     claim,
   }: { readonly lane: StoreLane; readonly epoch: string; readonly claim: number },
-): readonly (readonly [parcel: number, claimed: Claimed])[] {
+): readonly (readonly [item: number, claimed: Claimed])[] {
   return Array.from({ length: flat.length / fields }, (_, index) => {
-    const [parcel, number, tries, m, payload] = flat.slice(index * fields, (index + 1) * fields);
-    const [acceptedAt, readyAt, ...keys] = toText(m).split(' ');
-    const seq = toNumber(number);
+    const [item, number, tries, m, payload] = flat.slice(index * fields, (index + 1) * fields);
+    const [acceptedAt, readyAt, ...keys] = readText(m).split(' ');
+    const seq = readNumber(number);
     const claimed: Claimed = {
       id: toId({ lane, epoch, seq }),
       lane,
@@ -60,9 +61,9 @@ export function toClaimed(
       acceptedAt: Number(acceptedAt),
       readyAt: Number(readyAt),
       inFlight: true,
-      payload: toBytes(payload),
-      ...toTries(toText(tries)),
+      payload: readBytes(payload),
+      ...readAttemptState(readText(tries)),
     };
-    return [toNumber(parcel), claimed] as const;
+    return [readNumber(item), claimed] as const;
   });
 }

@@ -1,7 +1,7 @@
-import { UnavailableError, type Reply, type Script } from '../../redis/link.js';
-import { giveUpScript } from './look-script.js';
+import { UnavailableError, type RedisReply, type Script } from '../../redis/connection.js';
+import { giveUpScript } from './heartbeat-script.js';
 import type { Session } from './session.js';
-import { toList } from './view.js';
+import { readList } from './view.js';
 
 /**
  * The claims of one relay, numbered. Where the answer to one is lost, or comes too late, nobody sends
@@ -25,14 +25,14 @@ export class Claims {
   async run(
     script: Script,
     args: readonly (string | number)[],
-  ): Promise<{ readonly claim: number; readonly claimed: readonly Reply[] }> {
+  ): Promise<{ readonly claim: number; readonly claimed: readonly RedisReply[] }> {
     const claim = ++this.#last;
     const { relay } = this.#session;
     const isCurrent = (): boolean => relay === this.#session.relay;
     try {
       const [claimed] = await this.#session.change(script, [relay, claim, ...args]);
       // A process that stood still reads the answer when others may have sent what it claimed, and newer.
-      if (isCurrent() && this.#session.hasLease()) return { claim, claimed: toList(claimed) };
+      if (isCurrent() && this.#session.hasLease()) return { claim, claimed: readList(claimed) };
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }

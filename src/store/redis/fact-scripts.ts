@@ -1,5 +1,5 @@
 import { extraDrops } from '../facts.js';
-import { prelude, toScript } from './prelude.js';
+import { libLua, toScript } from './lib-script.js';
 
 /** Begins with what both scripts read: now, then the age bound of each kind in ms, -1 for none. */
 const bounds = `
@@ -20,7 +20,7 @@ end
 /** now, ages, maxCount, then kind, key and value of each fact → how many. The newest of a key comes last. */
 export const putFactsScript = toScript(
   'put-facts',
-  `${prelude}${bounds}
+  `${libLua}${bounds}
 local maxCount, given = tonumber(ARGV[first]), (#ARGV - first) / 3
 local meta, memoOrders = K .. ':meta', K .. ':memo-orders'
 if not redis.call('HGET', meta, 'epoch') then return redis.error_reply('RELAY_NOEPOCH the buffer is not there') end
@@ -102,7 +102,7 @@ return given
 /** now, ages, keys → the value of each, or nothing. */
 export const getFactsScript = toScript(
   'get-facts',
-  `${prelude}${bounds}
+  `${libLua}${bounds}
 local names = {}
 for index = first, #ARGV do names[#names + 1] = ARGV[index] end
 -- What is put removes it there, so an earlier version wrote later what is still there.

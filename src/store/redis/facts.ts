@@ -1,9 +1,9 @@
-import { factKinds, type Fact } from '../../envelope.js';
-import { UnavailableError } from '../../redis/link.js';
+import { factKinds, type Fact } from '../../model/fact.js';
+import { UnavailableError } from '../../redis/connection.js';
 import type { FactBounds } from '../facts.js';
 import { getFactsScript, putFactsScript } from './fact-scripts.js';
 import type { Session } from './session.js';
-import { toBytes, toList } from './view.js';
+import { readBytes, readList } from './view.js';
 
 /** A script holds up the server as long as it runs: more goes into the next. */
 const factsPerScript = 500;
@@ -41,10 +41,10 @@ export class RedisFacts {
   async get(keys: readonly string[]): Promise<readonly (string | null)[]> {
     if (keys.length === 0) return [];
     const args = [this.#session.stamp(), ...this.#maxAges, ...keys];
-    const values = toList(await this.#session.read(getFactsScript, args));
+    const values = readList(await this.#session.read(getFactsScript, args));
     return keys.map((_key, index) => {
       const value = values[index] ?? null;
-      return value === null || this.#maxCount === 0 ? null : toBytes(value).toString();
+      return value === null || this.#maxCount === 0 ? null : readBytes(value).toString();
     });
   }
 }

@@ -1,17 +1,17 @@
 import type { Clock } from '../../clock.js';
 import { readInfo } from '../../redis/durability.js';
-import type { Link } from '../../redis/link.js';
+import type { RedisConnection } from '../../redis/connection.js';
 import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { reopenAt } from '../admission.js';
 
 export type IntakeGateOptions = {
-  readonly link: Pick<Link, 'call'>;
+  readonly link: Pick<RedisConnection, 'call'>;
   readonly clock: Pick<Clock, 'monotonic'>;
   /** Null where a 202 does not wait for replicas. */
   readonly replicated: ReplicatedWrites | null;
 };
 
-/** After so long without another refusal the memory counts as free again, however full it is. */
+/** After so long without another backpressure the memory counts as free again, however full it is. */
 const fullEndsMs = 10_000;
 
 /**

@@ -1,11 +1,11 @@
 import { systemClock, wait } from '../../clock.js';
 import type { RedisAddress, SentinelAuth } from '../../redis/address.js';
-import type { Failure } from '../../redis/failures.js';
+import type { RedisFailure } from '../../redis/failures.js';
 import { readDurability, type Durability } from '../../redis/durability.js';
-import { createLink } from '../../redis/create-link.js';
+import { createRedisConnection } from '../../redis/create-connection.js';
 import { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { FileRewrite } from '../../redis/file-rewrite.js';
-import { SettingError, UnavailableError } from '../../redis/link.js';
+import { SettingError, UnavailableError } from '../../redis/connection.js';
 import { toEpoch } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { AccountGuard, toAccountKey, type AccountOptions } from './account.js';
@@ -18,7 +18,7 @@ export type OpenRedisOptions = StoreOptions &
     SessionOptions,
     'leaseMs' | 'time' | 'onTakenOver' | 'onLate' | 'onLeaseLost' | 'onBufferLost'
   > &
-  Pick<SessionOptions, 'onFault'> &
+  Pick<SessionOptions, 'onFatal'> &
   Pick<AccountOptions, 'account' | 'acceptedKey'> & {
     /** Of the Klaviyo account whose buffer this is. */
     readonly apiKey: string;
@@ -46,12 +46,12 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const prefix = `{${keyPrefix}}`;
   // A server hangs in real time, whatever clock the relay runs on.
   const linkOptions = { address, sentinelAuth, timeoutMs, key: prefix, clock: systemClock };
-  const link = createLink(linkOptions);
+  const link = createRedisConnection(linkOptions);
   const replicated =
     waitReplicas === 0
       ? null
       : new ReplicatedWrites({
-          link: createLink(linkOptions),
+          link: createRedisConnection(linkOptions),
           replicas: waitReplicas,
           waitMs: timeoutMs,
         });
@@ -90,7 +90,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     }
   };
   link.onChange((isUp) => {
-    if (isUp) ask().catch(options.onFault);
+    if (isUp) ask().catch(options.onFatal);
     else {
       // Another server may answer next time.
       isDurable = false;
@@ -114,13 +114,13 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     newName: () => toEpoch(random()) + toEpoch(random()),
     newEpoch: () => toEpoch(random()),
     onChange: onServer,
-    onVerified: () => void unlessAway(guard.learn()).catch(options.onFault),
+    onVerified: () => void unlessAway(guard.learn()).catch(options.onFatal),
     onForeign: () => {
       // At the start it is awaited.
       if (!isOpen) return;
       admit()
         .then((why) => why === null || onServer(false, why))
-        .catch(options.onFault);
+        .catch(options.onFatal);
     },
   });
   const store = new RedisStore({
@@ -132,7 +132,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
       await Promise.all([link.close(), replicated?.close()]);
     },
   });
-  askEveryMinute().catch(options.onFault);
+  askEveryMinute().catch(options.onFatal);
   await link.untilUp(timeoutMs);
   await session.look();
   const wrong = session.isForeign ? await admit() : toWrongDatabase(link.failure());
@@ -147,7 +147,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
 /** Interval at which the server's settings are read again: they may be changed while it runs. */
 const settingsMs = 60_000;
 
-const toWrongDatabase = (failure: Failure | null): string | null =>
+const toWrongDatabase = (failure: RedisFailure | null): string | null =>
   failure?.isCertain === true ? failure.why : null;
 
 async function unlessAway<T>(work: Promise<T>): Promise<T | null> {

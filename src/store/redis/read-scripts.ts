@@ -1,9 +1,9 @@
-import { prelude, toScript } from './prelude.js';
+import { libLua, toScript } from './lib-script.js';
 
 /** lane, number → {state, tries | letter | delivery, merged}, or nothing. */
 export const receiptScript = toScript(
   'receipt',
-  `${prelude}
+  `${libLua}
 local lane, seq = ARGV[1], ARGV[2]
 local tried = redis.call('HGET', key(lane, 'tries'), seq) or ''
 if redis.call('HEXISTS', key(lane, 'claimed'), seq) == 1 then return {'in_flight', tried} end
@@ -22,7 +22,7 @@ return {'delivered', delivery, merged}
 /** An order from which, how many → {order, JSON, …}, newest first, and where to go on or 0. */
 export const deliveriesScript = toScript(
   'deliveries',
-  `${prelude}
+  `${libLua}
 local last = number(redis.call('HGET', K .. ':meta', 'delivery'))
 local first = number(redis.call('HGET', K .. ':meta', 'firstDelivery') or 1)
 local order = math.min(last, tonumber(ARGV[1]))
@@ -42,7 +42,7 @@ return {found, order >= first and order or 0}
 /** id → JSON, or nothing. */
 export const deliveryScript = toScript(
   'delivery',
-  `${prelude}
+  `${libLua}
 local order = redis.call('HGET', K .. ':delivery-orders', ARGV[1])
 return order and redis.call('HGET', K .. ':deliveries', order)
 `,

@@ -9,7 +9,7 @@ const countedAtOnce = 5000;
  * The field `rebuilding` of a lane's stats is the number of the last envelope that is counted. While the
  * field exists, relays accept nothing and claim nothing.
  */
-export const rebuild = `
+export const rebuildLua = `
 -- How the keys of a lane contradict each other; nil where they do not.
 local function findTear(lane)
   local stats = redis.call('HMGET', key(lane, 'stats'), 'count', 'ready')

@@ -1,44 +1,48 @@
-import {
-  lanes,
-  type ClaimBounds,
-  type DeadLetter,
-  type DeadLetterFilter,
-  type DeliveryFilter,
-  type Draft,
-  type Envelope,
-  type Fact,
-  type StoreLane,
-  type PageQuery,
-  type Parcel,
-  type Receipt,
-  type Settlement,
-  type UnfinishedImport,
-  type Waiting,
-} from '../../envelope.js';
-import type { Reply, Script } from '../../redis/link.js';
+import { lanes, type StoreLane } from '../../model/lane.js';
+import type {
+  ClaimBounds,
+  Draft,
+  Envelope,
+  BatchItem,
+  ClaimableState,
+} from '../../model/envelope.js';
+import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
+import type { DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
+import type { Fact } from '../../model/fact.js';
+import type { PageQuery } from '../../model/page.js';
+import type { Receipt } from '../../model/receipt.js';
+import type { Settlement } from '../../model/settlement.js';
+import type { RedisReply, Script } from '../../redis/connection.js';
 import { toMatch } from '../dead-letters.js';
 import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
-import { toParcels } from '../parcels.js';
-import { weight } from '../pick.js';
-import type { Appended, Depth, FactsPut, History, Refusal, Store } from '../store.js';
+import { toBatchItems } from '../batch-items.js';
+import { payloadBytes } from '../claim-builder.js';
+import type {
+  AppendResult,
+  Depth,
+  PutFactsResult,
+  LaneTotals,
+  Backpressure,
+  Store,
+} from '../../model/store.js';
 import { Appends } from './appends.js';
 import { claimScript } from './claim-script.js';
 import { Claims } from './claims.js';
 import { toClaimed, type Claimed } from './claimed.js';
 import { RedisFacts } from './facts.js';
-import { toLetter } from './letter.js';
-import { discardScript, redriveScript } from './letter-scripts.js';
-import { adoptScript } from './look-script.js';
-import { Refusals, unavailable, type RefusalsOptions } from './refusals.js';
+import { decodeDeadLetter } from './dead-letter.js';
+import { discardScript, redriveScript } from './dead-letter-scripts.js';
+import { adoptScript } from './heartbeat-script.js';
+import { RedisBackpressure, unavailable, type RedisBackpressureOptions } from './backpressure.js';
 import type { Session } from './session.js';
 import { settleScript } from './settle-script.js';
 import { isOfClaim, packSettlement } from './settlement.js';
-import { Shelf } from './shelf.js';
-import { toBytes, toList, toText, type View } from './view.js';
+import { RedisQueries } from './redis-queries.js';
+import { readBytes, readList, readText, type StoreState } from './view.js';
 
 export type RedisOptions = Omit<StoreOptions, 'random'> &
-  RefusalsOptions & {
+  RedisBackpressureOptions & {
     /** Seconds from an append to the server's answer. */
     readonly onSynced: (seconds: number) => void;
     readonly closeLink: () => Promise<void>;
@@ -52,20 +56,20 @@ export class RedisStore implements Store {
   readonly durability = 'server';
   readonly #options: RedisOptions;
   readonly #session: Session;
-  readonly #shelf: Shelf;
+  readonly #shelf: RedisQueries;
   /** What this relay has claimed and not settled. */
   readonly #claimed = new Map<string, Claimed>();
   readonly #claims: Claims;
   readonly #appends: Appends;
   readonly #facts: RedisFacts;
-  readonly #refusals: Refusals;
+  readonly #refusals: RedisBackpressure;
   #closing: Promise<void> | null = null;
 
   constructor(options: RedisOptions) {
     this.#options = options;
     this.#session = options.session;
-    this.#shelf = new Shelf(options.session, options.clock);
-    this.#refusals = new Refusals(options);
+    this.#shelf = new RedisQueries(options.session, options.clock);
+    this.#refusals = new RedisBackpressure(options);
     this.#facts = new RedisFacts(options.session, options.facts);
     this.#claims = new Claims(options.session);
     // Others have it by now, and what is still done here with any of it counts for nothing.
@@ -83,7 +87,7 @@ export class RedisStore implements Store {
     return this.#options.isDurable();
   }
 
-  refusal(): Refusal | null {
+  backpressure(): Backpressure | null {
     return this.#refusals.of({ count: 0, bytes: 0 }, false);
   }
 
@@ -91,19 +95,19 @@ export class RedisStore implements Store {
     return this.#session.trouble;
   }
 
-  async append(drafts: readonly Draft[]): Promise<Appended> {
+  async append(drafts: readonly Draft[]): Promise<AppendResult> {
     const { clock, onSynced } = this.#options;
     const wanted = {
       count: drafts.length,
-      bytes: drafts.reduce((sum, one) => sum + weight(one), 0),
+      bytes: drafts.reduce((sum, one) => sum + payloadBytes(one), 0),
     };
-    const refusal = this.#refusals.of(wanted, false);
-    if (refusal !== null) return { ok: false, refusal };
+    const backpressure = this.#refusals.of(wanted, false);
+    if (backpressure !== null) return { ok: false, backpressure: backpressure };
     const from = clock.monotonic();
     const numbers = await this.#appends.append(drafts);
-    if (numbers === 'unavailable') return { ok: false, refusal: unavailable };
+    if (numbers === 'unavailable') return { ok: false, backpressure: unavailable };
     if (numbers === 'full') {
-      return { ok: false, refusal: this.#refusals.of(wanted, true) ?? unavailable };
+      return { ok: false, backpressure: this.#refusals.of(wanted, true) ?? unavailable };
     }
     onSynced((clock.monotonic() - from) / 1000);
     const { epoch } = this.#view();
@@ -111,56 +115,56 @@ export class RedisStore implements Store {
       const seq = numbers[index] ?? 0;
       return { id: toId({ lane, epoch, seq: Math.abs(seq) }), duplicate: seq < 0 };
     });
-    return { ok: true, taken };
+    return { ok: true, envelopes: taken };
   }
 
-  async putFacts(facts: readonly Fact[]): Promise<FactsPut> {
+  async putFacts(facts: readonly Fact[]): Promise<PutFactsResult> {
     if (facts.length === 0) return { ok: true };
-    const refusal = this.#refusals.outage();
-    if (refusal !== null) return { ok: false, refusal };
+    const backpressure = this.#refusals.outage();
+    if (backpressure !== null) return { ok: false, backpressure: backpressure };
     const isKept = await this.#facts.put(facts);
-    return isKept ? { ok: true } : { ok: false, refusal: unavailable };
+    return isKept ? { ok: true } : { ok: false, backpressure: unavailable };
   }
 
   getFacts(keys: readonly string[]): Promise<readonly (string | null)[]> {
     return this.#facts.get(keys);
   }
 
-  waiting(lane: StoreLane): Waiting {
+  claimable(lane: StoreLane): ClaimableState {
     const waiting = this.#session.mirror.waiting(lane);
     // Nothing can be claimed from a server that is away; when it is back, a look tells.
     return this.#session.isUp ? waiting : { ...waiting, count: 0, bytes: 0, oldestAgeMs: null };
   }
 
-  onWaiting(listener: (lane: StoreLane) => void): () => void {
-    return this.#session.mirror.onWaiting(listener);
+  onClaimable(listener: (lane: StoreLane) => void): () => void {
+    return this.#session.mirror.onClaimable(listener);
   }
 
-  onUnfinished(listener: () => void): void {
+  onUnfinishedImportJobs(listener: () => void): void {
     this.#session.onLook(() => {
       if (lanes.some((lane) => (this.#session.mirror.view?.lanes[lane].orphans ?? 0) > 0))
         listener();
     });
   }
 
-  async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly Parcel[]> {
+  async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
     const { maxCount, maxBytes, suspectAfterAttempts } = bounds;
     const merges = lane === 'profiles' ? 1 : 0;
     const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
     const { claim, claimed } = await this.#claims.run(claimScript, [lane, ...limits]);
     if (claimed.length === 0) return [];
-    const parcels: [Claimed, ...Claimed[]][] = [];
+    const items: [Claimed, ...Claimed[]][] = [];
     for (const [place, one] of toClaimed(claimed, { lane, claim, epoch: this.#view().epoch })) {
       this.#claimed.set(one.id, one);
-      const parcel = parcels[place - 1];
-      if (parcel === undefined) parcels.push([one]);
-      else parcel.push(one);
+      const item = items[place - 1];
+      if (item === undefined) items.push([one]);
+      else item.push(one);
     }
-    return parcels;
+    return items;
   }
 
   /** False where others may have taken them over: sent now, they would come after what is newer. */
-  holds(envelopes: readonly Envelope[]): boolean {
+  stillOwned(envelopes: readonly Envelope[]): boolean {
     return (
       this.#session.hasLease() &&
       envelopes.every((one) => isOfClaim(one, this.#claimed.get(one.id)))
@@ -181,23 +185,23 @@ export class RedisStore implements Store {
     // While it waited for the server others may have taken them over, and this relay claimed them anew.
     for (const one of packed.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
     for (const one of packed.followed) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
-    this.#tellDropped(toList(dropped));
+    this.#tellDropped(readList(dropped));
   }
 
-  async unfinishedImports(): Promise<readonly UnfinishedImport[]> {
-    const found: UnfinishedImport[] = [];
+  async unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> {
+    const found: UnfinishedImportJob[] = [];
     for (const lane of lanes) {
       const { claim, claimed } = await this.#claims.run(adoptScript, [lane]);
       for (const each of claimed) {
-        const [ref, text, flat] = toList(each);
-        const { delivery } = JSON.parse(toText(text)) as Pick<UnfinishedImport, 'delivery'>;
-        const held = toClaimed(toList(flat), { lane, claim, epoch: this.#view().epoch });
+        const [ref, text, flat] = readList(each);
+        const { delivery } = JSON.parse(readText(text)) as Pick<UnfinishedImportJob, 'delivery'>;
+        const held = toClaimed(readList(flat), { lane, claim, epoch: this.#view().epoch });
         for (const [, one] of held) this.#claimed.set(one.id, one);
-        const parcels = toParcels(
+        const items = toBatchItems(
           lane,
           held.map(([, one]) => one),
         );
-        found.push({ lane, ref: toText(ref), delivery, parcels });
+        found.push({ lane, ref: readText(ref), delivery, items: items });
       }
     }
     return found;
@@ -211,8 +215,8 @@ export class RedisStore implements Store {
     return this.#session.mirror.depth(lane);
   }
 
-  history(lane: StoreLane): History {
-    return this.#session.mirror.history(lane);
+  laneTotals(lane: StoreLane): LaneTotals {
+    return this.#session.mirror.laneTotals(lane);
   }
 
   capacityBytes(): number {
@@ -260,9 +264,9 @@ export class RedisStore implements Store {
     return Math.min(this.#options.maxDeadLetters, Number.MAX_SAFE_INTEGER);
   }
 
-  #tellDropped(letters: readonly Reply[]): void {
+  #tellDropped(letters: readonly RedisReply[]): void {
     for (const blob of letters) {
-      this.#options.onDeadLetterDropped(toLetter(toBytes(blob), this.#view().epoch));
+      this.#options.onDeadLetterDropped(decodeDeadLetter(readBytes(blob), this.#view().epoch));
     }
   }
 
@@ -296,7 +300,7 @@ export class RedisStore implements Store {
     return total;
   }
 
-  #view(): View {
+  #view(): StoreState {
     const { view } = this.#session.mirror;
     if (view === null) throw new Error('Redis was never asked');
     return view;

@@ -1,27 +1,27 @@
 import { setMaxListeners } from 'node:events';
 import { wait, type Clock, type Timer } from '../../clock.js';
-import { storeLanes } from '../../envelope.js';
+import { storeLanes } from '../../model/lane.js';
 import { toStamp } from '../../redis/server-time.js';
 import {
   isUnable,
   ScriptError,
   UnavailableError,
   UnreplicatedError,
-  type Link,
-  type Reply,
+  type RedisConnection,
+  type RedisReply,
   type Script,
-} from '../../redis/link.js';
+} from '../../redis/connection.js';
 import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { IntakeGate } from './intake-gate.js';
-import { leaveScript, lookScript } from './look-script.js';
-import { Mirror } from './mirror.js';
-import { toList, toText, toView } from './view.js';
+import { leaveScript, heartbeatScript } from './heartbeat-script.js';
+import { CachedState } from './cached-state.js';
+import { readList, readText, toStoreState } from './view.js';
 
 /** `silence`: this relay was not heard of for longer than its lease. `fallback`: the server lost changes of what it held. */
 export type LeaseLoss = 'silence' | 'fallback';
 
 export type SessionOptions = {
-  readonly link: Link;
+  readonly link: RedisConnection;
   readonly clock: Clock;
   /** For what counts as done only once replicas have it. Null where that is not asked for. */
   readonly replicated: ReplicatedWrites | null;
@@ -51,7 +51,7 @@ export type SessionOptions = {
   readonly onVerified: () => void;
   /** What lies under the prefix was begun with a key that is not known to be of the same account. Called again while that is so. */
   readonly onForeign: () => void;
-  readonly onFault: (error: unknown) => void;
+  readonly onFatal: (error: unknown) => void;
 };
 
 type Arguments = readonly (string | number | Uint8Array)[];
@@ -65,7 +65,7 @@ const insistMs = 200;
 const refusedMs = 1000;
 /** Whether the account is the same may be known later. */
 const foreignMs = 60_000;
-/** After so long without another refusal it counts as over. */
+/** After so long without another backpressure it counts as over. */
 const refusalEndsMs = 10_000;
 
 /** As a look tells them. */
@@ -77,7 +77,7 @@ const foreign =
 
 /** This relay's standing with the server: its lease, whether the server takes anything, and the mirror. */
 export class Session {
-  readonly mirror: Mirror;
+  readonly mirror: CachedState;
   readonly #options: SessionOptions;
   readonly #closing = new AbortController();
   readonly #stopListening: () => void;
@@ -114,7 +114,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#relay = options.newName();
-    this.mirror = new Mirror(options.clock);
+    this.mirror = new CachedState(options.clock);
     this.#gate = new IntakeGate(options);
     // Everything that waits for the server to be back listens to the end: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
@@ -125,7 +125,7 @@ export class Session {
       void options.replicated?.verify(`${options.prefix}:meta`);
     });
     this.#stopFailures = options.link.onFailure(({ why }) => this.#note(why));
-    this.mirror.onWaiting(() => this.#arm());
+    this.mirror.onClaimable(() => this.#arm());
   }
 
   /** The name that this relay's claims are made under. */
@@ -180,17 +180,17 @@ export class Session {
   }
 
   /** Runs a script whose last reply is the view. Rejects with UnavailableError. */
-  async run(script: Script, args: Arguments, way: Way = 'plain'): Promise<readonly Reply[]> {
+  async run(script: Script, args: Arguments, way: Way = 'plain'): Promise<readonly RedisReply[]> {
     const askedAt = this.#options.clock.monotonic();
-    const reply = toList(await this.read(script, [this.stamp(), ...args], way));
-    this.mirror.take(toView(reply.at(-1)), askedAt);
+    const reply = readList(await this.read(script, [this.stamp(), ...args], way));
+    this.mirror.take(toStoreState(reply.at(-1)), askedAt);
     return reply;
   }
 
   /** Runs a script that changes nothing of the view. */
-  async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<Reply> {
+  async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<RedisReply> {
     const { link, replicated, prefix } = this.#options;
-    if (!this.#isVerified && script !== lookScript) {
+    if (!this.#isVerified && script !== heartbeatScript) {
       throw new UnavailableError(this.#trouble ?? 'it was not asked yet');
     }
     const runner = way === 'replicated' ? (replicated ?? link) : link;
@@ -230,13 +230,13 @@ export class Session {
 
   /** A look may be let through where other scripts are not, and must not make them try at once. */
   #noteRefused(script: Script, why: string): void {
-    if (script !== lookScript)
+    if (script !== heartbeatScript)
       this.#refused = { script: script.name, at: this.#options.clock.monotonic() };
     this.#note(why);
   }
 
   /** Runs a script that changes what this relay holds. */
-  async change(script: Script, args: Arguments): Promise<readonly Reply[]> {
+  async change(script: Script, args: Arguments): Promise<readonly RedisReply[]> {
     const relay = this.#relay;
     const change = ++this.#change;
     const reply = await this.run(script, [...args, relay, change]);
@@ -245,7 +245,7 @@ export class Session {
   }
 
   /** Runs such a script until the server has taken it. Rejects once this is closed. */
-  async insist(script: Script, args: Arguments): Promise<readonly Reply[]> {
+  async insist(script: Script, args: Arguments): Promise<readonly RedisReply[]> {
     for (;;) {
       try {
         return await this.change(script, args);
@@ -296,16 +296,16 @@ export class Session {
       const known = this.#epoch ?? '';
       const lease = [mayTakeOver, isNew, known, this.#answeredChange];
       const args = [this.#relay, leaseMs, newEpoch(), accountKey, ...lease];
-      const [trouble, loss, gone] = await this.run(lookScript, args);
+      const [trouble, loss, gone] = await this.run(heartbeatScript, args);
       this.#renewedAt = askedAt;
       this.#isLate = false;
-      await this.#noteLook(toText(trouble));
+      await this.#noteLook(readText(trouble));
       this.#noteHolder(losses[Number(loss)] ?? null, unsettled);
       if (!this.#isRegistered) {
         await this.#look();
         return;
       }
-      const { length } = toList(gone);
+      const { length } = readList(gone);
       if (length > 0) this.#options.onTakenOver(length);
       for (const listener of this.#onLook) listener();
     } catch (error) {
@@ -321,7 +321,7 @@ export class Session {
   }
 
   #noteFailedLook(error: unknown): void {
-    const { onFault, onForeign } = this.#options;
+    const { onFatal, onForeign } = this.#options;
     if (error instanceof ScriptError && error.code === 'RELAY_ACCOUNT') {
       this.#isVerified = false;
       const isDue = !this.isForeign || this.#lookedAt - this.#foreignAt >= foreignMs;
@@ -329,7 +329,7 @@ export class Session {
       if (!isDue) return;
       this.#foreignAt = this.#lookedAt;
       onForeign();
-    } else if (!(error instanceof UnavailableError)) onFault(error);
+    } else if (!(error instanceof UnavailableError)) onFatal(error);
   }
 
   /** `trouble` is empty where all is well. */

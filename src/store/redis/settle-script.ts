@@ -1,7 +1,7 @@
 import { rateMemoryMs, reopenAt } from '../admission.js';
-import { letters } from './letters-lua.js';
-import { prelude, toScript } from './prelude.js';
-import { seen } from './seen-lua.js';
+import { deadLettersLua } from './dead-letters-lua.js';
+import { libLua, toScript } from './lib-script.js';
+import { dedupeLua } from './dedupe-lua.js';
 
 /**
  * now, wall, relay, lane, maxCount, maxBytes, the log's count and age, maxDeadLetters, and the
@@ -9,7 +9,7 @@ import { seen } from './seen-lua.js';
  */
 export const settleScript = toScript(
   'settle',
-  `${prelude}${seen}${letters}
+  `${libLua}${dedupeLua}${deadLettersLua}
 local now, wall = toNow(ARGV[1]), tonumber(ARGV[2])
 local relay, lane = ARGV[3], ARGV[4]
 local maxCount, maxBytes = tonumber(ARGV[5]), tonumber(ARGV[6])

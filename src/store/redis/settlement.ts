@@ -1,8 +1,9 @@
-import type { Envelope, Settlement } from '../../envelope.js';
-import { weight } from '../pick.js';
+import type { Envelope } from '../../model/envelope.js';
+import type { Settlement } from '../../model/settlement.js';
+import { payloadBytes } from '../claim-builder.js';
 import { sortSettled } from '../sort-settled.js';
-import { fromTries, type Claimed } from './claimed.js';
-import { fromLetter } from './letter.js';
+import { writeAttemptState, type Claimed } from './claimed.js';
+import { encodeDeadLetter } from './dead-letter.js';
 
 /** One envelope: number, the claim that it is of, verdict, bytes, keys, and for what is kept the place of its text (from 1) and its delay in ms. */
 type Line = readonly [
@@ -37,16 +38,20 @@ export function packSettlement(
   const { followed } = sorted;
   const texts = new Texts();
   const back = [...sorted.back].flatMap(([afterMs, all]) =>
-    all.map((one) => toLine(one, 'r', texts.add(fromTries(one)), afterMs)),
+    all.map((one) => toLine(one, 'r', texts.add(writeAttemptState(one)), afterMs)),
   );
   const lines: readonly Line[] = [
     ...sorted.delivered.map((one) => toLine(one, 'd')),
     ...sorted.merged.map((one) => toLine(one, 'm')),
     ...sorted.buried.map(({ queued, reason }) =>
-      toLine(queued, 'b', texts.add(fromLetter(queued, { reason, deliveryId, buriedAt: now }))),
+      toLine(
+        queued,
+        'b',
+        texts.add(encodeDeadLetter(queued, { reason, deliveryId, deadLetteredAt: now })),
+      ),
     ),
     ...back,
-    ...followed.map((one) => toLine(one, 'f', texts.add(fromTries(one)))),
+    ...followed.map((one) => toLine(one, 'f', texts.add(writeAttemptState(one)))),
   ];
   const gone = [
     ...sorted.delivered,
@@ -81,7 +86,7 @@ function toLine(
   verdict: Line[2],
   ...rest: readonly [text?: number, afterMs?: number]
 ): Line {
-  return [one.seq, one.claim, verdict, weight(one), one.keys, ...rest];
+  return [one.seq, one.claim, verdict, payloadBytes(one), one.keys, ...rest];
 }
 
 /** Those alike are sent once. */

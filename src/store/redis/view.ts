@@ -1,9 +1,9 @@
-import { storeLanes, type StoreLane } from '../../envelope.js';
-import { mapStoreLanes } from '../lanes.js';
-import type { Reply } from '../../redis/link.js';
+import { storeLanes, type StoreLane } from '../../model/lane.js';
+import { mapStoreLanes } from '../../model/lane.js';
+import type { RedisReply } from '../../redis/connection.js';
 
 /** One lane, as it stood at the end of a script. */
-export type LaneView = {
+export type LaneState = {
   readonly count: number;
   readonly bytes: number;
   /** Claimable now. */
@@ -24,30 +24,30 @@ export type LaneView = {
 };
 
 /** The whole buffer, as it stood at the end of a script. */
-export type View = {
+export type StoreState = {
   /** Ms, by the clock that all relays share. */
   readonly at: number;
   readonly epoch: string;
   readonly isFull: boolean;
   /** Settled of late, decaying; at `drained.at`. */
   readonly drained: { readonly count: number; readonly bytes: number; readonly at: number };
-  readonly lanes: Readonly<Record<StoreLane, LaneView>>;
+  readonly lanes: Readonly<Record<StoreLane, LaneState>>;
 };
 
-export function toView(reply: Reply | undefined): View {
-  const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = toList(reply);
+export function toStoreState(reply: RedisReply | undefined): StoreState {
+  const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = readList(reply);
   if (rest.length < storeLanes.length) throw new Error('Redis gave no view');
   return {
     at: Number(at),
-    epoch: toText(epoch),
-    isFull: toText(isFull) === '1',
-    drained: { count: toNumber(count), bytes: toNumber(bytes), at: toNumber(drainedAt) },
+    epoch: readText(epoch),
+    isFull: readText(isFull) === '1',
+    drained: { count: readNumber(count), bytes: readNumber(bytes), at: readNumber(drainedAt) },
     lanes: mapStoreLanes((lane) => toLaneView(rest[storeLanes.indexOf(lane)])),
   };
 }
 
-function toLaneView(reply: Reply | undefined): LaneView {
-  const numbers = toList(reply).map(Number);
+function toLaneView(reply: RedisReply | undefined): LaneState {
+  const numbers = readList(reply).map(Number);
   const at = (index: number): number => numbers[index] ?? 0;
   // A server that dropped a part of the buffer counts down from nothing.
   const countAt = (index: number): number => Math.max(0, at(index));
@@ -69,15 +69,15 @@ function toLaneView(reply: Reply | undefined): LaneView {
   };
 }
 
-export const toList = (reply: Reply | undefined): readonly Reply[] =>
-  Array.isArray(reply) ? (reply as readonly Reply[]) : [];
+export const readList = (reply: RedisReply | undefined): readonly RedisReply[] =>
+  Array.isArray(reply) ? (reply as readonly RedisReply[]) : [];
 
-export const toText = (reply: Reply | undefined): string =>
+export const readText = (reply: RedisReply | undefined): string =>
   Buffer.isBuffer(reply) || typeof reply === 'string' || typeof reply === 'number'
     ? reply.toString()
     : '';
 
-export const toNumber = (reply: Reply | undefined): number => Number(toText(reply));
+export const readNumber = (reply: RedisReply | undefined): number => Number(readText(reply));
 
-export const toBytes = (reply: Reply | undefined): Buffer =>
-  Buffer.isBuffer(reply) ? reply : Buffer.from(toText(reply));
+export const readBytes = (reply: RedisReply | undefined): Buffer =>
+  Buffer.isBuffer(reply) ? reply : Buffer.from(readText(reply));

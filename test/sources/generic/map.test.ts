@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { loadConfig, ConfigError } from '../../../src/config.js';
-import { parseJson } from '../../../src/json.js';
+import { loadConfig, ConfigError } from '../../../src/config/config.js';
+import { parseJson } from '../../../src/json/json.js';
 import { mapGeneric } from '../../../src/sources/generic/map.js';
 import { findBodyFault } from '../../../src/sources/generic/verify.js';
 import { explainMapping } from '../../../src/sources/mapping/explain.js';

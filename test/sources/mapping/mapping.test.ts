@@ -4,7 +4,7 @@ import { sourceNames } from '../../../src/sources/list.js';
 import { explainMapping } from '../../../src/sources/mapping/explain.js';
 import { applyMapping, toMapping, type Mapping } from '../../../src/sources/mapping/mapping.js';
 import type { SourcePost } from '../../../src/ingest/source-entry.js';
-import type { JsonObject } from '../../../src/json.js';
+import type { JsonObject } from '../../../src/json/json.js';
 
 function read(content: unknown): Mapping {
   const read = toMapping(content);

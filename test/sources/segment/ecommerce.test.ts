@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { isJsonObject } from '../../../src/json.js';
+import { isJsonObject } from '../../../src/json/json.js';
 import { toSegmentPost } from '../../../src/sources/segment/map.js';
 import { segmentSettings } from '../../../src/sources/segment/settings.js';
 import { compact } from '../../../src/sources/json.js';

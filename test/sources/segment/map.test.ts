@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseJson, stringifyJson } from '../../../src/json.js';
+import { parseJson, stringifyJson } from '../../../src/json/json.js';
 import { toSegmentPost, type SegmentRequest } from '../../../src/sources/segment/map.js';
 import { z } from 'zod';
 import { segmentSettings } from '../../../src/sources/segment/settings.js';

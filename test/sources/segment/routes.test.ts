@@ -17,7 +17,7 @@ import {
 } from '../../http/harness.js';
 
 const takenOne: AcceptedFromSource = {
-  kind: 'taken',
+  kind: 'accepted',
   accepted: 1,
   duplicates: 0,
   waiting: 0,
@@ -241,7 +241,7 @@ describe('what a stranger does', () => {
 
   it.each([
     ['asks for something odd', '/v1/batch?strict=perhaps', {}],
-    ['comes while the relay is full', '/v1/batch', { refusal: () => full }],
+    ['comes while the relay is full', '/v1/batch', { backpressure: () => full }],
     ['comes while the relay stops', '/v1/batch', { isDraining: () => true }],
     [
       'meets a failure of ours',
@@ -321,7 +321,9 @@ describe('an answer', () => {
   });
 
   it('is 429 and when to come back where the relay takes nothing', async () => {
-    const { post, metrics } = await start({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
+    const { post, metrics } = await start({
+      backpressure: () => ({ reason: 'full', retryAfterMs: 1 }),
+    });
     const answer = await post('/v1/batch', aBatch);
     expect([answer.status, answer.headers['retry-after']]).toEqual([429, '1']);
     expect(answer.json).toEqual({
@@ -338,7 +340,7 @@ describe('an answer', () => {
     ['unavailable', 900_000, '300'],
     ['closed', 0, '1'],
   ] as const)('is 429 where the store is %s by then', async (reason, retryAfterMs, seconds) => {
-    const { post } = await start({}, { kind: 'refused', reason, retryAfterMs });
+    const { post } = await start({}, { kind: 'backpressure', reason, retryAfterMs });
     const answer = await post('/v1/batch', aBatch);
     expect([answer.status, answer.headers['retry-after']]).toEqual([429, seconds]);
   });
@@ -448,7 +450,7 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
     const { call } = await start({ config: closed });
     expect((await call('GET', '/health')).json).toEqual({ server: 'UP' });
     expect((await call('GET', '/version')).json).toEqual({ Version: 'klaviyo-relay' });
-    const full = await start({ refusal: () => ({ reason: 'full', retryAfterMs: 1 }) });
+    const full = await start({ backpressure: () => ({ reason: 'full', retryAfterMs: 1 }) });
     expect((await full.call('GET', '/health')).status).toBe(503);
   });
 

@@ -3,7 +3,7 @@ import { createToE164 } from '../../../src/ingest/phone.js';
 import { mapShopify } from '../../../src/sources/shopify/map.js';
 import type { SourceEntry, SourcePost } from '../../../src/ingest/source-entry.js';
 import type { OrderValue, PendingRefunds } from '../../../src/sources/shopify/request.js';
-import { parseJson } from '../../../src/json.js';
+import { parseJson } from '../../../src/json/json.js';
 import { shop } from '../../support/shopify.js';
 import { receivedAt, toJson } from '../../ingest/fixture.js';
 import { newestRules } from '../../support/revisions.js';
@@ -52,6 +52,8 @@ export function sentOf(topic: string, payload: unknown): readonly unknown[] {
   };
   return mapTopic(topic, payload).entries.map((entry) => {
     const { draft } = draftSourceEntry('shopify', entry, context);
-    return draft.bury === undefined ? toJson(draft.payload) : draft.bury.code;
+    return draft.deadLetterReason === undefined
+      ? toJson(draft.payload)
+      : draft.deadLetterReason.code;
   });
 }

@@ -11,7 +11,7 @@ import { problemOf, startServer, type Answer, type Overrides } from '../../http/
 
 const path = '/webhooks/shopify';
 const taken: AcceptedFromSource = {
-  kind: 'taken',
+  kind: 'accepted',
   accepted: 2,
   duplicates: 1,
   waiting: 0,
@@ -207,14 +207,14 @@ describe('a webhook that Shopify signed', () => {
 
   it('is asked to come again where the store refuses it', async () => {
     const { post } = await startShop({
-      answer: { kind: 'refused', reason: 'full', retryAfterMs: 1500 },
+      answer: { kind: 'backpressure', reason: 'full', retryAfterMs: 1500 },
     });
     const answer = await post(order, signedHeaders);
     expect([answer.status, answer.headers['retry-after']]).toEqual([503, '2']);
   });
 
   it.each([
-    ['takes nothing', { refusal: () => ({ reason: 'disk', retryAfterMs: 5000 }) as const }],
+    ['takes nothing', { backpressure: () => ({ reason: 'disk', retryAfterMs: 5000 }) as const }],
     ['drains', { isDraining: () => true }],
   ])('is asked to come again while the relay %s', async (_what, state) => {
     const { post, posts } = await startShop(state);

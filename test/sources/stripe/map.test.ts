@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
 import { mapStripe, type StripeRules } from '../../../src/sources/stripe/map.js';
-import { parseJson, stringifyJson, type JsonObject } from '../../../src/json.js';
+import { parseJson, stringifyJson, type JsonObject } from '../../../src/json/json.js';
 import {
   aCharge,
   aCustomer,
@@ -927,7 +927,7 @@ it('whatever a field holds, the map answers, and what it makes is sent or tells 
         expect(post.entries.length + post.skipped.length).toBe(1);
         for (const sourced of post.entries) {
           const { draft, errors } = draftSourceEntry('stripe', sourced, context);
-          expect(errors.length > 0).toBe(draft.bury !== undefined);
+          expect(errors.length > 0).toBe(draft.deadLetterReason !== undefined);
         }
       },
     ),

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readMoney, toDecimalText } from '../../../src/sources/stripe/money.js';
-import { ExactInteger, stringifyJson } from '../../../src/json.js';
+import { ExactInteger, stringifyJson } from '../../../src/json/json.js';
 
 describe("an amount in a currency's smallest unit", () => {
   const zeroDecimal = 'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' ');

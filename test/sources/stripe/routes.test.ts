@@ -197,8 +197,8 @@ describe('where nothing can be taken', () => {
   });
 
   it('is a 503 before the body is read, for Stripe to come again', async () => {
-    const refusal = () => ({ reason: 'full', retryAfterMs: 1500 }) as const;
-    const { raw, posts } = await startStripe({ refusal });
+    const backpressure = () => ({ reason: 'full', retryAfterMs: 1500 }) as const;
+    const { raw, posts } = await startStripe({ backpressure: backpressure });
     const answer = await raw(
       `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\nConnection: close\r\n\r\n`,
     );
@@ -208,7 +208,10 @@ describe('where nothing can be taken', () => {
   });
 
   it('is a 503 where the store refuses it in the end', async () => {
-    const { deliver } = await startStripe({}, { kind: 'refused', reason: 'full', retryAfterMs: 1 });
+    const { deliver } = await startStripe(
+      {},
+      { kind: 'backpressure', reason: 'full', retryAfterMs: 1 },
+    );
     expect(await deliver(aText())).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
   });
 

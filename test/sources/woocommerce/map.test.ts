@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseJson } from '../../../src/json.js';
+import { parseJson } from '../../../src/json/json.js';
 import { mapWoo } from '../../../src/sources/woocommerce/map.js';
 import type { WooRules } from '../../../src/sources/woocommerce/request.js';
 import { aBilling, aWooCustomer, aWooLine, aWooOrder, wooShop } from '../../support/woocommerce.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { loadConfig } from '../../../src/config.js';
+import { loadConfig } from '../../../src/config/config.js';
 import type {
   AcceptFromSource,
   AcceptedFromSource,
@@ -9,7 +9,7 @@ import { aWooOrder, signWoo, toWooHeaders, wooPing, wooSecret } from '../../supp
 
 const path = '/webhooks/woocommerce';
 const taken: AcceptedFromSource = {
-  kind: 'taken',
+  kind: 'accepted',
   accepted: 2,
   duplicates: 0,
   waiting: 0,

@@ -43,7 +43,7 @@ export function describeAppend(open: Open): void {
     it('tells who listens, naming the lane, until they stop listening', async () => {
       const { store } = await open();
       const heard: string[] = [];
-      const stop = store.onWaiting((lane) => void heard.push(lane));
+      const stop = store.onClaimable((lane) => void heard.push(lane));
       await append(store, [anEvent()]);
       expect(new Set(heard)).toEqual(new Set(['events']));
       await append(store, [aProfile()]);
@@ -59,10 +59,10 @@ export function describeAppend(open: Open): void {
       await append(store, [anEvent()]);
       await store.close();
       await store.close();
-      expect(store.refusal()?.reason).toBe('closed');
+      expect(store.backpressure()?.reason).toBe('closed');
       expect(await store.append([anEvent()])).toMatchObject({
         ok: false,
-        refusal: { reason: 'closed' },
+        backpressure: { reason: 'closed' },
       });
     });
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Store } from '../../../src/store/store.js';
+import type { Store } from '../../../src/model/store.js';
 import {
   ack,
   anEvent,
@@ -69,8 +69,8 @@ export function describeClaim(open: Open): void {
     it('gives a retry not before its time, and then before fresh ones', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2, 'old'));
-      const parcels = await claim(store);
-      await store.settle({ lane: 'events', settled: settledAs(parcels, retry(5000)) });
+      const items = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs(items, retry(5000)) });
       await append(store, someEvents(2, 'new'));
       await clock.advance(4999);
       expect(toClaimed(await claim(store, { maxCount: 1 })).flat()).toEqual(['new0']);
@@ -103,9 +103,9 @@ export function describeClaim(open: Open): void {
       await append(store, someEvents(16));
       const sizes: number[] = [];
       for (let attempts = 0; attempts < 8; attempts++) {
-        const parcels = await claim(store, { maxCount: 16 });
-        sizes.push(parcels.length);
-        const [suspect, ...others] = parcels;
+        const items = await claim(store, { maxCount: 16 });
+        sizes.push(items.length);
+        const [suspect, ...others] = items;
         const settled = [...settledAs([suspect!], retry(0)), ...settledAs(others, ack)];
         await store.settle({ lane: 'events', settled });
         await append(store, someEvents(16));
@@ -150,7 +150,7 @@ export function describeClaim(open: Open): void {
   describe('waiting', () => {
     it('counts what can be claimed now, with its bytes and its age', async () => {
       const { store, clock } = await open();
-      expect(store.waiting('events')).toEqual({
+      expect(store.claimable('events')).toEqual({
         count: 0,
         bytes: 0,
         oldestAgeMs: null,
@@ -160,24 +160,24 @@ export function describeClaim(open: Open): void {
       await clock.advance(70);
       await append(store, [anEvent({ text: '12' })]);
       await clock.advance(30);
-      expect(store.waiting('events')).toEqual({
+      expect(store.claimable('events')).toEqual({
         count: 2,
         bytes: 8,
         oldestAgeMs: 100,
         nextDueMs: null,
       });
-      expect(store.waiting('profiles').count).toBe(0);
+      expect(store.claimable('profiles').count).toBe(0);
     });
 
     it('leaves out what is in flight, and says when the next retry is due', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
       const [first, second] = await claim(store);
-      expect(store.waiting('events').count).toBe(0);
+      expect(store.claimable('events').count).toBe(0);
       await store.settle({ lane: 'events', settled: settledAs([first!], retry(900)) });
       await store.settle({ lane: 'events', settled: settledAs([second!], retry(400)) });
       await clock.advance(100);
-      expect(store.waiting('events')).toMatchObject({
+      expect(store.claimable('events')).toMatchObject({
         count: 0,
         oldestAgeMs: null,
         nextDueMs: 300,
@@ -189,12 +189,12 @@ export function describeClaim(open: Open): void {
       await append(store, someEvents(1));
       await settleAll(store, { lane: 'events', verdict: retry(500) });
       let heard = 0;
-      store.onWaiting(() => heard++);
+      store.onClaimable(() => heard++);
       await clock.advance(499);
       expect(heard).toBe(0);
       await clock.advance(1);
       expect(heard).toBeGreaterThan(0);
-      expect(store.waiting('events').count).toBe(1);
+      expect(store.claimable('events').count).toBe(1);
     });
 
     it('is waited for by no timer once the store is closed', async () => {

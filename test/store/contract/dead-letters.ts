@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { DeadLetterFilter } from '../../../src/envelope.js';
-import type { Store } from '../../../src/store/store.js';
+import type { DeadLetterFilter } from '../../../src/model/dead-letter.js';
+import type { Store } from '../../../src/model/store.js';
 import {
   ack,
   anEvent,
@@ -32,7 +32,7 @@ export function describeDeadLetters(open: Open): void {
         id,
         lane: 'events',
         acceptedAt: startMs,
-        buriedAt: startMs + 1000,
+        deadLetteredAt: startMs + 1000,
         attempts: 2,
         deliveryId,
         reason: { code: 'bad_phone' },
@@ -116,7 +116,7 @@ export function describeDeadLetters(open: Open): void {
       await clock.advance(0);
       await buryAll(store);
       const wake: string[] = [];
-      store.onWaiting((lane) => void wake.push(lane));
+      store.onClaimable((lane) => void wake.push(lane));
       expect(await store.redrive({ reason: 'invalid' }, really)).toBe(3);
       expect(wake).toContain('events');
       expect(store.depth('events')).toMatchObject({ count: 3, deadLetters: 0 });
@@ -155,7 +155,7 @@ export function describeDeadLetters(open: Open): void {
       expect(await texts(store)).toEqual(['n1']);
     });
 
-    it('can deliver it, and can bury it again', async () => {
+    it('can deliver it, and can dead-letter it again', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
       await buryAll(store);
@@ -164,7 +164,10 @@ export function describeDeadLetters(open: Open): void {
       await store.settle({ lane: 'events', settled: settledAs([first!], ack) });
       await store.settle({
         lane: 'events',
-        settled: settledAs([second!], { kind: 'bury', reason: { code: 'again', detail: 'no' } }),
+        settled: settledAs([second!], {
+          kind: 'dead-letter',
+          reason: { code: 'again', detail: 'no' },
+        }),
       });
       expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 1 });
       expect(await store.deadLetter(ids[1]!)).toMatchObject({
@@ -179,9 +182,9 @@ export function describeDeadLetters(open: Open): void {
       await buryAll(store);
       await append(store, [anEvent({ keys: ['ea'], text: 'right' })]);
       await store.redrive({}, really);
-      const parcels = await claim(store);
-      expect(parcels.flat().map(toText)).toEqual(['wrong']);
-      await store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+      const items = await claim(store);
+      expect(items.flat().map(toText)).toEqual(['wrong']);
+      await store.settle({ lane: 'events', settled: settledAs(items, ack) });
       expect((await claim(store)).flat().map(toText)).toEqual(['right']);
     });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Delivery, DeliveryFilter } from '../../../src/envelope.js';
-import type { Store } from '../../../src/store/store.js';
+import type { Delivery, DeliveryFilter } from '../../../src/model/delivery.js';
+import type { Store } from '../../../src/model/store.js';
 import { aDelivery, startMs } from '../../support/builders.js';
 import type { Open } from './harness.js';
 

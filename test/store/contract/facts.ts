@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { factKinds, type Fact, type FactKind } from '../../../src/envelope.js';
-import type { Store } from '../../../src/store/store.js';
+import { factKinds, type Fact, type FactKind } from '../../../src/model/fact.js';
+import type { Store } from '../../../src/model/store.js';
 import { anEvent, someEvents } from '../../support/builders.js';
 import { append, atMost, claim, factBounds, type Open } from './harness.js';
 
@@ -204,7 +204,7 @@ export function describeFacts(open: Open): void {
       expect(store.depth('events')).toMatchObject({ count: 0, bytes: 0 });
       await append(store, [anEvent()]);
       expect((await store.append([anEvent()])).ok).toBe(false);
-      expect(store.refusal()?.reason).toBe('full');
+      expect(store.backpressure()?.reason).toBe('full');
       await put(store, 'a=1');
       expect(await store.getFacts(['a'])).toEqual(['1']);
     });
@@ -214,7 +214,7 @@ export function describeFacts(open: Open): void {
       await store.close();
       expect(await store.putFacts([toFact('a=1')])).toMatchObject({
         ok: false,
-        refusal: { reason: 'closed' },
+        backpressure: { reason: 'closed' },
       });
       expect(await store.putFacts([])).toEqual({ ok: true });
     });

@@ -1,21 +1,15 @@
 import { afterEach, expect } from 'vitest';
-import {
-  isLane,
-  storeLanes,
-  type ClaimBounds,
-  type DeadLetter,
-  type Draft,
-  type FactKind,
-  type StoreLane,
-  type Parcel,
-  type Verdict,
-} from '../../../src/envelope.js';
+import { isLane, storeLanes, type StoreLane } from '../../../src/model/lane.js';
+import type { ClaimBounds, Draft, BatchItem } from '../../../src/model/envelope.js';
+import type { DeadLetter } from '../../../src/model/dead-letter.js';
+import type { FactKind } from '../../../src/model/fact.js';
+import type { Verdict } from '../../../src/model/outcome.js';
 import type { Capacity } from '../../../src/store/admission.js';
 import type { DedupeBounds } from '../../../src/store/dedupe.js';
 import type { LogBounds } from '../../../src/store/delivery-log.js';
 import { mapKinds, type FactBounds } from '../../../src/store/facts.js';
-import type { Store, Taken } from '../../../src/store/store.js';
-import { aDelivery, bounds, bury, settledAs, toText } from '../../support/builders.js';
+import type { Store, AppendedEnvelope } from '../../../src/model/store.js';
+import { aDelivery, bounds, deadLetter, settledAs, toText } from '../../support/builders.js';
 import type { ManualClock } from '../../support/manual-clock.js';
 
 /** A store's bounds, whatever keeps it. */
@@ -79,10 +73,13 @@ export function useStores(openStore: OpenStore): Open {
 }
 
 /** Appends what must be taken. */
-export async function append(store: Store, drafts: readonly Draft[]): Promise<readonly Taken[]> {
+export async function append(
+  store: Store,
+  drafts: readonly Draft[],
+): Promise<readonly AppendedEnvelope[]> {
   const appended = await store.append(drafts);
-  if (!appended.ok) throw new Error(`refused: ${appended.refusal.reason}`);
-  return appended.taken;
+  if (!appended.ok) throw new Error(`refused: ${appended.backpressure.reason}`);
+  return appended.envelopes;
 }
 
 export async function appendIds(
@@ -96,11 +93,11 @@ export const claim = (
   store: Store,
   overrides: Partial<ClaimBounds> = {},
   lane: StoreLane = 'events',
-): Promise<readonly Parcel[]> => store.claim(lane, bounds(overrides));
+): Promise<readonly BatchItem[]> => store.claim(lane, bounds(overrides));
 
-/** The payloads of a claim as text; one list a parcel. */
-export const toClaimed = (parcels: readonly Parcel[]): readonly (readonly string[])[] =>
-  parcels.map((parcel) => parcel.map(toText));
+/** The payloads of a claim as text; one list a item. */
+export const toClaimed = (items: readonly BatchItem[]): readonly (readonly string[])[] =>
+  items.map((item) => item.map(toText));
 
 /** Claims all there is and buries it, under a delivery of its own. Returns that delivery's id. */
 export async function buryAll(
@@ -109,7 +106,7 @@ export async function buryAll(
   code?: string,
 ): Promise<string> {
   const delivery = aDelivery(isLane(lane) ? { lane } : {});
-  await settleAll(store, { lane, verdict: bury(code), deliveryId: delivery.id });
+  await settleAll(store, { lane, verdict: deadLetter(code), deliveryId: delivery.id });
   return delivery.id;
 }
 
@@ -117,20 +114,20 @@ export async function buryAll(
 export async function settleAll(
   store: Store,
   { lane, verdict, deliveryId }: { lane: StoreLane; verdict: Verdict; deliveryId?: string },
-): Promise<readonly Parcel[]> {
-  const parcels = await claim(store, { maxCount: 1_000_000 }, lane);
+): Promise<readonly BatchItem[]> {
+  const items = await claim(store, { maxCount: 1_000_000 }, lane);
   const delivery = aDelivery({
     ...(isLane(lane) && { lane }),
     ...(deliveryId !== undefined && { id: deliveryId }),
   });
-  await store.settle({ lane, settled: settledAs(parcels, verdict), delivery });
-  return parcels;
+  await store.settle({ lane, settled: settledAs(items, verdict), delivery });
+  return items;
 }
 
 /** accepted = delivered + merged + deadLettered + what is unsettled; where the store keeps no books it says so. */
 export function expectBalanced(store: Store): void {
   for (const lane of storeLanes) {
-    const { accepted, delivered, merged, deadLettered } = store.history(lane);
+    const { accepted, delivered, merged, deadLettered } = store.laneTotals(lane);
     const unsettled = store.durability === 'process' ? 0 : store.depth(lane).count;
     expect(accepted, lane).toBe(delivered + merged + deadLettered + unsettled);
   }

@@ -14,32 +14,32 @@ export function describeKeys(open: Open): void {
         anEvent({ keys: ['eb'], text: 'other' }),
         anEvent({ keys: ['ea'], text: 'second' }),
       ]);
-      const parcels = await claim(store);
-      expect(toClaimed(parcels)).toEqual([['first'], ['other']]);
+      const items = await claim(store);
+      expect(toClaimed(items)).toEqual([['first'], ['other']]);
       expect(await claim(store)).toEqual([]);
-      expect(store.waiting('events').count).toBe(0);
+      expect(store.claimable('events').count).toBe(0);
       expect(store.depth('events').count).toBe(3);
-      await store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
-      expect(store.waiting('events').count).toBe(1);
+      await store.settle({ lane: 'events', settled: settledAs(items, ack) });
+      expect(store.claimable('events').count).toBe(1);
       expect(toClaimed(await claim(store))).toEqual([['second']]);
     });
 
     it('tell who listens when the one that waited can go on', async () => {
       const { store } = await open(noDedupe);
       await append(store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['ea'] })]);
-      const parcels = await claim(store);
+      const items = await claim(store);
       let heard = 0;
-      store.onWaiting(() => heard++);
-      await store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+      store.onClaimable(() => heard++);
+      await store.settle({ lane: 'events', settled: settledAs(items, ack) });
       expect(heard).toBeGreaterThan(0);
     });
 
     it('keep their order while the first is tried again', async () => {
       const { store, clock } = await open(noDedupe);
       await append(store, [anEvent({ keys: ['ea'], text: 'first' })]);
-      const parcels = await claim(store);
+      const items = await claim(store);
       await append(store, [anEvent({ keys: ['ea'], text: 'second' })]);
-      await store.settle({ lane: 'events', settled: settledAs(parcels, retry(1000)) });
+      await store.settle({ lane: 'events', settled: settledAs(items, retry(1000)) });
       expect(await claim(store)).toEqual([]);
       await clock.advance(1000);
       const again = await claim(store);
@@ -56,9 +56,9 @@ export function describeKeys(open: Open): void {
         anEvent({ keys: ['xb'], text: 'third' }),
       ]);
       for (const text of ['first', 'second', 'third']) {
-        const parcels = await claim(store);
-        expect(toClaimed(parcels)).toEqual([[text]]);
-        await store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+        const items = await claim(store);
+        expect(toClaimed(items)).toEqual([[text]]);
+        await store.settle({ lane: 'events', settled: settledAs(items, ack) });
       }
     });
 
@@ -75,7 +75,7 @@ export function describeKeys(open: Open): void {
   });
 
   describe('profiles that share a key', () => {
-    it('leave as one parcel, oldest first, and count once', async () => {
+    it('leave as one item, oldest first, and count once', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'a1' }),
@@ -84,8 +84,8 @@ export function describeKeys(open: Open): void {
         aProfile({ keys: ['ea'], text: 'a3' }),
         aProfile({ keys: ['ec'], text: 'c1' }),
       ]);
-      const parcels = await claim(store, { maxCount: 2 }, 'profiles');
-      expect(toClaimed(parcels)).toEqual([['a1', 'a2', 'a3'], ['b1']]);
+      const items = await claim(store, { maxCount: 2 }, 'profiles');
+      expect(toClaimed(items)).toEqual([['a1', 'a2', 'a3'], ['b1']]);
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['c1']]);
     });
 
@@ -107,9 +107,9 @@ export function describeKeys(open: Open): void {
         aProfile({ keys: ['ea', 'xi'], text: 'old address' }),
         aProfile({ keys: ['eb', 'xi'], text: 'new address' }),
       ]);
-      const parcels = await claim(store, {}, 'profiles');
-      expect(toClaimed(parcels)).toEqual([['old address']]);
-      await store.settle({ lane: 'profiles', settled: settledAs(parcels, ack) });
+      const items = await claim(store, {}, 'profiles');
+      expect(toClaimed(items)).toEqual([['old address']]);
+      await store.settle({ lane: 'profiles', settled: settledAs(items, ack) });
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['new address']]);
     });
 
@@ -120,36 +120,36 @@ export function describeKeys(open: Open): void {
         aProfile({ keys: ['p1'], text: 'by phone' }),
         aProfile({ keys: ['ea', 'p1'], text: 'both' }),
       ]);
-      const parcels = await claim(store, {}, 'profiles');
-      expect(toClaimed(parcels)).toEqual([['by email'], ['by phone']]);
-      await store.settle({ lane: 'profiles', settled: settledAs(parcels.slice(0, 1), ack) });
+      const items = await claim(store, {}, 'profiles');
+      expect(toClaimed(items)).toEqual([['by email'], ['by phone']]);
+      await store.settle({ lane: 'profiles', settled: settledAs(items.slice(0, 1), ack) });
       expect(await claim(store, {}, 'profiles')).toEqual([]);
-      await store.settle({ lane: 'profiles', settled: settledAs(parcels.slice(1), ack) });
+      await store.settle({ lane: 'profiles', settled: settledAs(items.slice(1), ack) });
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['both']]);
     });
 
     it('are merged while they wait for one in flight, not with it', async () => {
       const { store } = await open();
       await append(store, [aProfile({ keys: ['ea'], text: 'a1' })]);
-      const parcels = await claim(store, {}, 'profiles');
+      const items = await claim(store, {}, 'profiles');
       await append(store, [
         aProfile({ keys: ['ea'], text: 'a2' }),
         aProfile({ keys: ['ea'], text: 'a3' }),
       ]);
       expect(await claim(store, {}, 'profiles')).toEqual([]);
-      await store.settle({ lane: 'profiles', settled: settledAs(parcels, ack) });
+      await store.settle({ lane: 'profiles', settled: settledAs(items, ack) });
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['a2', 'a3']]);
     });
 
-    it('that came meanwhile join a parcel that is tried again', async () => {
+    it('that came meanwhile join a item that is tried again', async () => {
       const { store, clock } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'a1' }),
         aProfile({ keys: ['ea'], text: 'a2' }),
       ]);
-      const parcels = await claim(store, {}, 'profiles');
+      const items = await claim(store, {}, 'profiles');
       await append(store, [aProfile({ keys: ['ea'], text: 'a3' })]);
-      await store.settle({ lane: 'profiles', settled: settledAs(parcels, retry(100)) });
+      await store.settle({ lane: 'profiles', settled: settledAs(items, retry(100)) });
       await clock.advance(100);
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['a1', 'a2', 'a3']]);
     });
@@ -160,9 +160,9 @@ export function describeKeys(open: Open): void {
         aProfile({ keys: ['ea'], text: '123456789' }),
         aProfile({ keys: ['ea'], text: '123456789' }),
       ]);
-      const parcels = await claim(store, { maxBytes: 15 }, 'profiles');
-      expect(toClaimed(parcels)).toEqual([['123456789']]);
-      await store.settle({ lane: 'profiles', settled: settledAs(parcels, ack) });
+      const items = await claim(store, { maxBytes: 15 }, 'profiles');
+      expect(toClaimed(items)).toEqual([['123456789']]);
+      await store.settle({ lane: 'profiles', settled: settledAs(items, ack) });
       expect(await claim(store, { maxBytes: 15 }, 'profiles')).toHaveLength(1);
     });
 
@@ -170,8 +170,8 @@ export function describeKeys(open: Open): void {
       const { store, clock } = await open();
       await append(store, [aProfile({ keys: ['ea'], text: 'a1' })]);
       for (const overrides of [{ alone: true }, {}]) {
-        const parcels = await claim(store, {}, 'profiles');
-        await store.settle({ lane: 'profiles', settled: settledAs(parcels, retry(0, overrides)) });
+        const items = await claim(store, {}, 'profiles');
+        await store.settle({ lane: 'profiles', settled: settledAs(items, retry(0, overrides)) });
         await clock.advance(1);
       }
       await append(store, [aProfile({ keys: ['ea'], text: 'a2' })]);
@@ -190,9 +190,9 @@ export function describeKeys(open: Open): void {
       await append(store, [aProfile({ keys: ['ea'], text: 'a4' })]);
       await clock.advance(1);
       for (const text of ['a1', 'a2', 'a3', 'a4']) {
-        const parcels = await claim(store, {}, 'profiles');
-        expect(toClaimed(parcels)).toEqual([[text]]);
-        await store.settle({ lane: 'profiles', settled: settledAs(parcels, merged) });
+        const items = await claim(store, {}, 'profiles');
+        expect(toClaimed(items)).toEqual([[text]]);
+        await store.settle({ lane: 'profiles', settled: settledAs(items, merged) });
       }
     });
   });

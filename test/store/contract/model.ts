@@ -1,20 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  isLane,
-  storeLanes,
-  type Fact,
-  type StoreLane,
-  type Parcel,
-  type Verdict,
-} from '../../../src/envelope.js';
+import { isLane, storeLanes, type StoreLane } from '../../../src/model/lane.js';
+import type { Fact } from '../../../src/model/fact.js';
+import type { BatchItem } from '../../../src/model/envelope.js';
+import type { Verdict } from '../../../src/model/outcome.js';
 import {
   ack,
   aDelivery,
   aDraft,
   aReason,
   bounds,
-  bury,
+  deadLetter,
   retry,
   settledAs,
 } from '../../support/builders.js';
@@ -31,7 +27,7 @@ import { type Fate, NaiveStore } from './naive-store.js';
 
 type Drafted = { readonly keys: readonly string[]; readonly isBuried: boolean };
 
-/** What becomes of one parcel in flight. */
+/** What becomes of one item in flight. */
 type Wanted = { readonly nth: number; readonly fate: Fate; readonly delayMs: number };
 
 type Op =
@@ -67,7 +63,7 @@ const fact: fc.Arbitrary<Fact> = fc.record({
   key: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'),
   value: fc.constantFrom('1', '1', '2'),
 });
-const fate = fc.constantFrom<Fate>('ack', 'ack', 'bury', 'retry', 'alone');
+const fate = fc.constantFrom<Fate>('ack', 'ack', 'dead-letter', 'retry', 'alone');
 
 const wanted: fc.Arbitrary<Wanted> = fc.record({
   nth: fc.nat(9),
@@ -126,12 +122,12 @@ class Life {
   readonly #under: StoreUnderTest;
   readonly #model: NaiveStore;
   readonly #facts = new NaiveFacts(maxFacts);
-  readonly #inFlight: Record<StoreLane, Parcel[]> = {
+  readonly #inFlight: Record<StoreLane, BatchItem[]> = {
     events: [],
     profiles: [],
     waiting: [],
   };
-  readonly #settled: Record<StoreLane, Parcel[]> = {
+  readonly #settled: Record<StoreLane, BatchItem[]> = {
     events: [],
     profiles: [],
     waiting: [],
@@ -159,9 +155,9 @@ class Life {
         await this.#settle(lane, what);
         break;
       case 'settleAgain': {
-        const parcel = this.#settled[lane].at(what.nth);
-        if (parcel !== undefined && !this.#isClaimed(lane, parcel)) {
-          await store.settle({ lane, settled: settledAs([parcel], ack), delivery: aDelivery() });
+        const item = this.#settled[lane].at(what.nth);
+        if (item !== undefined && !this.#isClaimed(lane, item)) {
+          await store.settle({ lane, settled: settledAs([item], ack), delivery: aDelivery() });
         }
         break;
       }
@@ -199,8 +195,8 @@ class Life {
     for (const lane of storeLanes) {
       while (this.#model.depth(lane).count > 0) {
         const before = this.#model.depth(lane).count;
-        for (const parcel of [...this.#inFlight[lane]]) {
-          const nth = this.#inFlight[lane].indexOf(parcel);
+        for (const item of [...this.#inFlight[lane]]) {
+          const nth = this.#inFlight[lane].indexOf(item);
           const together: readonly Wanted[] = [{ nth, fate: 'ack', delayMs: 0 }];
           await this.#settle(lane, { together, isRepeated: false });
         }
@@ -220,7 +216,7 @@ class Life {
 
   async #append(lane: StoreLane, drafts: readonly Drafted[]): Promise<void> {
     const built = drafts.map(({ keys: own, isBuried }) =>
-      aDraft(lane, { keys: own, ...(isBuried && { bury: aReason() }) }),
+      aDraft(lane, { keys: own, ...(isBuried && { deadLetterReason: aReason() }) }),
     );
     const taken = await append(this.#under.store, built);
     const expected = built.map((draft, index) => this.#model.append(draft, taken[index]!.id));
@@ -229,15 +225,15 @@ class Life {
 
   async #claim(lane: StoreLane, limits: { maxCount: number; maxBytes: number }): Promise<void> {
     const { store, clock } = this.#under;
-    const parcels = await store.claim(lane, bounds(limits));
-    const bytes = parcels.flat().reduce((sum, { payload }) => sum + payload.byteLength + 1, 0);
-    expect(parcels.length).toBeLessThanOrEqual(limits.maxCount);
-    expect(parcels.flat().length === 1 || bytes <= limits.maxBytes).toBe(true);
+    const items = await store.claim(lane, bounds(limits));
+    const bytes = items.flat().reduce((sum, { payload }) => sum + payload.byteLength + 1, 0);
+    expect(items.length).toBeLessThanOrEqual(limits.maxCount);
+    expect(items.flat().length === 1 || bytes <= limits.maxBytes).toBe(true);
     if (this.#model.holdsNothing(lane) && this.#model.free(lane, clock.monotonic()).count > 0) {
-      expect(parcels.length).toBeGreaterThan(0);
+      expect(items.length).toBeGreaterThan(0);
     }
-    expect(this.#model.claim(lane, parcels, clock.monotonic())).toEqual([]);
-    this.#inFlight[lane].push(...parcels);
+    expect(this.#model.claim(lane, items, clock.monotonic())).toEqual([]);
+    this.#inFlight[lane].push(...items);
   }
 
   /** All at once, each in a delivery of its own; a repeat of the first comes too late. */
@@ -247,13 +243,13 @@ class Life {
   ): Promise<void> {
     const { store, clock } = this.#under;
     const chosen = together.flatMap(({ nth, ...what }) =>
-      this.#inFlight[lane].splice(nth, 1).map((parcel) => ({ parcel, ...what })),
+      this.#inFlight[lane].splice(nth, 1).map((item) => ({ item, ...what })),
     );
     const repeated: typeof chosen = isRepeated ? chosen.slice(0, 1) : [];
-    const late = repeated.map(({ parcel }) => ({ parcel, fate: 'ack' as const, delayMs: 0 }));
+    const late = repeated.map(({ item }) => ({ item, fate: 'ack' as const, delayMs: 0 }));
     await Promise.all(
-      [...chosen, ...late].map(({ parcel, fate: what, delayMs }) => {
-        const settled = settledAs([parcel], toVerdict(what, delayMs));
+      [...chosen, ...late].map(({ item, fate: what, delayMs }) => {
+        const settled = settledAs([item], toVerdict(what, delayMs));
         // What waits leaves without a request.
         return store.settle({
           lane,
@@ -262,16 +258,16 @@ class Life {
         });
       }),
     );
-    for (const { parcel, fate: what, delayMs } of chosen) {
-      this.#model.settle(parcel, what, clock.monotonic() + delayMs);
-      this.#settled[lane].push(parcel);
+    for (const { item, fate: what, delayMs } of chosen) {
+      this.#model.settle(item, what, clock.monotonic() + delayMs);
+      this.#settled[lane].push(item);
     }
   }
 
   /** Sent back and claimed again since: settling it would be no repeat. */
-  #isClaimed(lane: StoreLane, parcel: Parcel): boolean {
+  #isClaimed(lane: StoreLane, item: BatchItem): boolean {
     const claimed = this.#inFlight[lane].flat().map(({ id }) => id);
-    return parcel.some(({ id }) => claimed.includes(id));
+    return item.some(({ id }) => claimed.includes(id));
   }
 
   #compare(): void {
@@ -280,7 +276,7 @@ class Life {
     for (const lane of storeLanes) {
       expect(store.depth(lane)).toMatchObject(this.#model.depth(lane));
       const free = this.#model.free(lane, clock.monotonic());
-      const { count, bytes } = store.waiting(lane);
+      const { count, bytes } = store.claimable(lane);
       if (this.#model.holdsNothing(lane) && this.#under.pages !== true) {
         expect({ count, bytes }).toEqual(free);
       }
@@ -292,7 +288,7 @@ class Life {
 
 function toVerdict(fate: Fate, delayMs: number): Verdict {
   if (fate === 'ack') return ack;
-  if (fate === 'bury') return bury();
+  if (fate === 'dead-letter') return deadLetter();
   return fate === 'retry' ? retry(delayMs) : retry(delayMs, { countAttempt: false, alone: true });
 }
 

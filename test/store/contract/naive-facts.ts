@@ -1,4 +1,4 @@
-import type { Fact } from '../../../src/envelope.js';
+import type { Fact } from '../../../src/model/fact.js';
 
 /** What facts of one kind should be, said as plainly as possible; says what is wrong with what a store finds. */
 export class NaiveFacts {

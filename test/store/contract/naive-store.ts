@@ -1,11 +1,7 @@
-import type {
-  DeadLetterFilter,
-  Draft,
-  Envelope,
-  StoreLane,
-  Parcel,
-} from '../../../src/envelope.js';
-import type { Taken } from '../../../src/store/store.js';
+import type { DeadLetterFilter } from '../../../src/model/dead-letter.js';
+import type { Draft, Envelope, BatchItem } from '../../../src/model/envelope.js';
+import type { StoreLane } from '../../../src/model/lane.js';
+import type { AppendedEnvelope } from '../../../src/model/store.js';
 
 /** What the model knows of one accepted envelope. */
 export type Entry = {
@@ -21,8 +17,8 @@ export type Entry = {
   dueAt: number;
 };
 
-/** How a test settles a parcel. */
-export type Fate = 'ack' | 'bury' | 'retry' | 'alone';
+/** How a test settles a item. */
+export type Fate = 'ack' | 'dead-letter' | 'retry' | 'alone';
 
 const share = (some: readonly string[], others: readonly string[]): boolean =>
   some.some((key) => others.includes(key));
@@ -42,7 +38,7 @@ export class NaiveStore {
   }
 
   /** What `append` should have answered; `given` is the id the store gave. */
-  append(draft: Draft, given: string): Taken {
+  append(draft: Draft, given: string): AppendedEnvelope {
     const known = draft.keys.map((key) => this.#known.get(key)).find((id) => id !== undefined);
     if (draft.lane === 'events' && known !== undefined) return { id: known, duplicate: true };
     this.entries.set(given, {
@@ -53,19 +49,19 @@ export class NaiveStore {
       order: this.#order++,
       attempts: 0,
       alone: false,
-      state: draft.bury === undefined ? 'waiting' : 'dead',
+      state: draft.deadLetterReason === undefined ? 'waiting' : 'dead',
       dueAt: 0,
     });
-    if (draft.bury === undefined) this.#remember(draft.lane, draft.keys, given);
+    if (draft.deadLetterReason === undefined) this.#remember(draft.lane, draft.keys, given);
     return { id: given, duplicate: false };
   }
 
   /** What is wrong with a claim; empty where nothing is. Takes it over as claimed. */
-  claim(lane: StoreLane, parcels: readonly Parcel[], now: number): readonly string[] {
+  claim(lane: StoreLane, items: readonly BatchItem[], now: number): readonly string[] {
     const faults: string[] = [];
     const free = this.#of(lane).filter((entry) => isFree(entry, now));
     const held = this.#of(lane).filter((entry) => !isSettled(entry) && !free.includes(entry));
-    const claimed = parcels.map((parcel) => parcel.map(({ id }) => this.entries.get(id)));
+    const claimed = items.map((item) => item.map(({ id }) => this.entries.get(id)));
     const all = claimed.flat();
     for (const entry of all) {
       if (entry === undefined || !free.includes(entry)) faults.push('claimed what is not free');
@@ -78,18 +74,18 @@ export class NaiveStore {
       faults.push(
         ...this.#companyFaults(
           claimed.map((one) => one.map(must)),
-          parcels,
+          items,
         ),
       );
     for (const entry of all) if (entry !== undefined) entry.state = 'in_flight';
     return faults;
   }
 
-  settle(parcel: Parcel, fate: Fate, dueAt: number): void {
-    for (const { id } of parcel) {
+  settle(item: BatchItem, fate: Fate, dueAt: number): void {
+    for (const { id } of item) {
       const entry = must(this.entries.get(id));
       if (fate === 'ack') entry.state = 'delivered';
-      else if (fate === 'bury') {
+      else if (fate === 'dead-letter') {
         entry.state = 'dead';
         for (const key of entry.keys) if (this.#known.get(key) === id) this.#known.delete(key);
       } else {
@@ -148,16 +144,16 @@ export class NaiveStore {
 
   #companyFaults(
     claimed: readonly (readonly Entry[])[],
-    parcels: readonly (readonly Envelope[])[],
+    items: readonly (readonly Envelope[])[],
   ): readonly string[] {
     const faults: string[] = [];
     claimed.forEach((members, index) => {
       const others = claimed.filter((_, other) => other !== index).flat();
       if (members.some(({ keys }) => others.some((other) => share(keys, other.keys))))
-        faults.push('two parcels share a key');
+        faults.push('two items share a key');
       if (members.length > 1 && !isOnePerson(members)) faults.push('merged what is not one person');
       if (members.length > 1 && members.some(({ alone }) => alone)) faults.push('merged one alone');
-      if (members.some(({ attempts }, at) => parcels[index]?.[at]?.attempts !== attempts))
+      if (members.some(({ attempts }, at) => items[index]?.[at]?.attempts !== attempts))
         faults.push('wrong attempts');
     });
     return faults;

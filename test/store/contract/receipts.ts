@@ -67,9 +67,9 @@ export function describeReceipts(open: Open): void {
     it('names the delivery that carried it while the import job runs', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [aProfile()]);
-      const parcels = await claim(store, {}, 'profiles');
+      const items = await claim(store, {}, 'profiles');
       const delivery = aDelivery({ id: 'dl_job', lane: 'profiles', result: 'pending' });
-      const settled = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+      const settled = settledAs(items, { kind: 'poll', ref: 'job-1' });
       await store.settle({ lane: 'profiles', delivery, settled });
       expect(await store.receipt(id!)).toMatchObject({ state: 'in_flight', deliveryId: 'dl_job' });
     });
@@ -98,10 +98,10 @@ export function describeReceipts(open: Open): void {
     it('is found for each of many, whatever order they were settled in', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(20));
-      const parcels = await claim(store);
+      const items = await claim(store);
       const of = (index: number): string => `dl_${index % 3}`;
       for (const part of [2, 0, 1]) {
-        const mine = parcels.filter((_, index) => index % 3 === part);
+        const mine = items.filter((_, index) => index % 3 === part);
         const delivery = aDelivery({ id: `dl_${part}` });
         await store.settle({ lane: 'events', delivery, settled: settledAs(mine, ack) });
       }
@@ -122,9 +122,9 @@ export function describeReceipts(open: Open): void {
       const ids: string[] = [];
       for (let turn = 0; turn < 3; turn++) {
         ids.push(...(await appendIds(store, [anEvent()])));
-        const parcels = await claim(store);
+        const items = await claim(store);
         const delivery = aDelivery({ at: clock.now() });
-        await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, ack) });
+        await store.settle({ lane: 'events', delivery, settled: settledAs(items, ack) });
         await clock.advance(1000);
       }
       const states = async () =>
@@ -133,9 +133,9 @@ export function describeReceipts(open: Open): void {
 
       await clock.advance(20_000);
       await append(store, [aProfile()]);
-      const parcels = await claim(store, {}, 'profiles');
+      const items = await claim(store, {}, 'profiles');
       const delivery = aDelivery({ lane: 'profiles', at: clock.now() });
-      await store.settle({ lane: 'profiles', delivery, settled: settledAs(parcels, ack) });
+      await store.settle({ lane: 'profiles', delivery, settled: settledAs(items, ack) });
       expect(await states()).toEqual([undefined, undefined, undefined]);
     });
 

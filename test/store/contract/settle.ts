@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { Verdict } from '../../../src/envelope.js';
+import type { Verdict } from '../../../src/model/outcome.js';
 import {
   ack,
   aDelivery,
   anEnvelope,
   anEvent,
   aProfile,
-  bury,
+  deadLetter,
   merged,
   retry,
   settledAs,
@@ -27,7 +27,7 @@ export function describeSettle(open: Open): void {
         settled: [
           ...settledAs([first!], ack),
           ...settledAs([second!], merged),
-          ...settledAs([third!], bury()),
+          ...settledAs([third!], deadLetter()),
         ],
       });
       expect(store.depth('events')).toMatchObject({ count: 1, deadLetters: 1 });
@@ -55,9 +55,9 @@ export function describeSettle(open: Open): void {
     it('keeps what waits for an import job claimed, with its keys, until the job ends', async () => {
       const { store, clock } = await open();
       await append(store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
-      const parcels = await claim(store, {}, 'profiles');
+      const items = await claim(store, {}, 'profiles');
       const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
-      const settled = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+      const settled = settledAs(items, { kind: 'poll', ref: 'job-1' });
       await store.settle({ lane: 'profiles', delivery, settled });
       await append(store, [aProfile({ keys: ['ea'] })]);
       await clock.advance(60_000);
@@ -65,27 +65,27 @@ export function describeSettle(open: Open): void {
       expect(store.depth('profiles').count).toBe(3);
 
       const ended = { ...delivery, result: 'delivered' as const };
-      await store.settle({ lane: 'profiles', delivery: ended, settled: settledAs(parcels, ack) });
+      await store.settle({ lane: 'profiles', delivery: ended, settled: settledAs(items, ack) });
       expect(store.depth('profiles').count).toBe(1);
       expect(await claim(store, {}, 'profiles')).toHaveLength(1);
     });
 
     it.each([
       ['delivered', ack],
-      ['buried', bury()],
+      ['buried', deadLetter()],
       ['sent back', retry(1000)],
     ])('is harmless the second time: %s', async (_name, verdict) => {
       const { store, clock } = await open();
       await append(store, someEvents(3));
-      const parcels = await claim(store, { maxCount: 2 });
+      const items = await claim(store, { maxCount: 2 });
       const delivery = aDelivery();
-      await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, verdict) });
+      await store.settle({ lane: 'events', delivery, settled: settledAs(items, verdict) });
       const depth = store.depth('events');
-      const waiting = store.waiting('events');
-      await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, verdict) });
-      await store.settle({ lane: 'events', delivery, settled: settledAs(parcels, ack) });
+      const waiting = store.claimable('events');
+      await store.settle({ lane: 'events', delivery, settled: settledAs(items, verdict) });
+      await store.settle({ lane: 'events', delivery, settled: settledAs(items, ack) });
       expect(store.depth('events')).toEqual(depth);
-      expect(store.waiting('events')).toEqual(waiting);
+      expect(store.claimable('events')).toEqual(waiting);
       await clock.advance(1000);
       expect(await claim(store)).toHaveLength(store.depth('events').count);
     });
@@ -106,15 +106,15 @@ export function describeSettle(open: Open): void {
     it('decides once where several are made at once: the first about an envelope counts', async () => {
       const { store, clock } = await open();
       const ids = await appendIds(store, someEvents(5));
-      const parcels = await claim(store);
+      const items = await claim(store);
       const settle = (from: number, to: number, verdict: Verdict): Promise<void> => {
-        const settled = settledAs(parcels.slice(from, to), verdict);
+        const settled = settledAs(items.slice(from, to), verdict);
         return store.settle({ lane: 'events', delivery: aDelivery(), settled });
       };
       await Promise.all([
         settle(0, 2, ack),
         settle(1, 4, retry(0)),
-        settle(2, 5, bury()),
+        settle(2, 5, deadLetter()),
         settle(0, 5, ack),
       ]);
       const receipts = await Promise.all(ids.map((id) => store.receipt(id)));
@@ -133,11 +133,11 @@ export function describeSettle(open: Open): void {
     it('may end a delivery in parts, also at once', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
-      const parcels = await claim(store);
+      const items = await claim(store);
       const delivery = aDelivery();
       await Promise.all(
-        parcels.map((parcel) =>
-          store.settle({ lane: 'events', delivery, settled: settledAs([parcel], ack) }),
+        items.map((item) =>
+          store.settle({ lane: 'events', delivery, settled: settledAs([item], ack) }),
         ),
       );
       expect((await store.deliveries({}, { limit: 10 })).data).toHaveLength(1);
@@ -147,8 +147,8 @@ export function describeSettle(open: Open): void {
     it('needs no delivery: what a stop puts back is not in the log', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
-      const parcels = await claim(store);
-      await store.settle({ lane: 'events', settled: settledAs(parcels, retry(0)) });
+      const items = await claim(store);
+      await store.settle({ lane: 'events', settled: settledAs(items, retry(0)) });
       await clock.advance(0);
       expect(await claim(store)).toHaveLength(2);
       expect((await store.deliveries({}, { limit: 10 })).data).toEqual([]);
@@ -194,7 +194,7 @@ export function describeSettle(open: Open): void {
     it('counts a redriven dead letter as accepted anew, now', async () => {
       const { store, clock } = await open();
       await append(store, [anEvent({ acceptedAt: startMs })]);
-      await settleAll(store, { lane: 'events', verdict: bury() });
+      await settleAll(store, { lane: 'events', verdict: deadLetter() });
       await clock.advance(5000);
       await append(store, [anEvent({ acceptedAt: clock.now() })]);
       await clock.advance(5000);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { JournalDeadLetters } from '../../../src/store/journal/dead-letters.js';
-import type { Letter } from '../../../src/store/journal/letter.js';
+import type { JournalDeadLetter } from '../../../src/store/journal/dead-letter-codec.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
 import { freshTotals, toCopy } from '../../../src/store/journal/totals.js';
 import type { Write } from '../../../src/store/journal/write.js';
@@ -23,13 +23,13 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-const aLetter = (seq: number): Letter => ({
+const aLetter = (seq: number): JournalDeadLetter => ({
   id: `ev_abcdef_${seq}`,
   lane: 'events',
   seq,
   keys: [],
   acceptedAt: 0,
-  buriedAt: 0,
+  deadLetteredAt: 0,
   attempts: 0,
   reason: aReason(),
   deliveryId: null,
@@ -39,17 +39,17 @@ const aLetter = (seq: number): Letter => ({
 const run = (writes: readonly Write[]) =>
   tables.environment.transaction(() => writes.forEach((write) => write.run()));
 const scan = () => letters.scan(() => true, { from: 0, below: 100, limit: 100 }).found;
-const toSeqs = (dropped: readonly Letter[]) => dropped.map(({ seq }) => seq);
+const toSeqs = (dropped: readonly JournalDeadLetter[]) => dropped.map(({ seq }) => seq);
 
 it('what a group takes out is gone for the rest of it, and is there again where nothing was written', async () => {
   const totals = freshTotals();
-  await run(letters.bury([aLetter(1), aLetter(2)], totals).writes);
+  await run(letters.add([aLetter(1), aLetter(2)], totals).writes);
   for (let attempt = 0; attempt < 2; attempt++) {
     letters.beginGroup();
     const draft = toCopy(totals);
-    expect(toSeqs(letters.bury([aLetter(3)], draft).dropped)).toEqual([1]);
+    expect(toSeqs(letters.add([aLetter(3)], draft).dropped)).toEqual([1]);
     expect(scan().map(({ letter }) => letter.seq)).toEqual([2]);
-    expect(toSeqs(letters.bury([aLetter(4)], draft).dropped)).toEqual([2]);
+    expect(toSeqs(letters.add([aLetter(4)], draft).dropped)).toEqual([2]);
     expect(scan()).toEqual([]);
     expect(draft.lanes.events.deadLetters).toBe(2);
   }

@@ -138,23 +138,23 @@ describe('a journal on a volume that is nearly full', () => {
     await append(store, someEvents(2));
     free.bytes = 10_000_000;
     await clock.advance(1000);
-    expect(store.refusal()).toEqual({ reason: 'disk', retryAfterMs: 5000 });
+    expect(store.backpressure()).toEqual({ reason: 'disk', retryAfterMs: 5000 });
     expect(await store.append([anEvent()])).toMatchObject({ ok: false });
-    const parcels = await store.claim('events', {
+    const items = await store.claim('events', {
       maxCount: 10,
       maxBytes: 1000,
       suspectAfterAttempts: 3,
     });
     await store.settle({
       lane: 'events',
-      settled: parcels
+      settled: items
         .flat()
         .map((envelope) => ({ envelope, verdict: { kind: 'ack', as: 'delivered' } })),
     });
     expect(store.depth('events').count).toBe(0);
     free.bytes = 100_000_000;
     await clock.advance(1000);
-    expect(store.refusal()).toBeNull();
+    expect(store.backpressure()).toBeNull();
     await append(store, [anEvent()]);
   });
 });

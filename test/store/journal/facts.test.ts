@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Fact } from '../../../src/envelope.js';
+import type { Fact } from '../../../src/model/fact.js';
 import { openOffline } from '../../../src/store/journal/offline.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
 import { someEvents } from '../../support/builders.js';
@@ -153,7 +153,7 @@ describe('facts in the journal', () => {
     await open({ reserveBytes: 50_000_000, freeBytes: () => Promise.resolve(10_000_000) });
     expect(await under.store.putFacts(some(1))).toEqual({
       ok: false,
-      refusal: { reason: 'disk', retryAfterMs: 5000 },
+      backpressure: { reason: 'disk', retryAfterMs: 5000 },
     });
     expect(await under.store.putFacts([])).toEqual({ ok: true });
   });

@@ -17,15 +17,15 @@ it('after a fault the journal takes nothing, and says so at once', async () => {
       },
     },
   });
-  expect(under.store.refusal()).toBeNull();
+  expect(under.store.backpressure()).toBeNull();
   const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
-  expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
+  expect(await under.store.append([anEvent()])).toEqual({ ok: false, backpressure: unavailable });
   expect(String(under.faults)).toContain('a write has not ended after 5 ms');
-  expect(under.store.refusal()).toEqual(unavailable);
-  expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
+  expect(under.store.backpressure()).toEqual(unavailable);
+  expect(await under.store.append([anEvent()])).toEqual({ ok: false, backpressure: unavailable });
   expect(await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }])).toEqual({
     ok: false,
-    refusal: unavailable,
+    backpressure: unavailable,
   });
   await under.close();
 });

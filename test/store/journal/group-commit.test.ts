@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { GroupCommit, type Staged } from '../../../src/store/journal/group-commit.js';
-import { NoRoomError } from '../../../src/store/journal/room.js';
+import { DiskReservationError } from '../../../src/store/journal/disk-reservation.js';
 import { createManualClock, settlePromises, type ManualClock } from '../../support/manual-clock.js';
 
 /** What a group wrote: the texts of its appends, and the name of its change or those of its settlements. */
@@ -60,7 +60,7 @@ beforeEach(() => {
       groups.push({ ...draft });
     },
     onCommitted: () => undefined,
-    onFault: (error) => void faults.push(error),
+    onFatal: (error) => void faults.push(error),
     onNoRoom: () => noRoom++,
   });
 });
@@ -77,7 +77,7 @@ const change = (name: string): Promise<string> =>
 
 const settle = (name: string): Promise<string> => commits.settle(name).then(() => name);
 
-const full = (): Promise<never> => Promise.reject(new NoRoomError(null));
+const full = (): Promise<never> => Promise.reject(new DiskReservationError(null));
 const failed = (): Promise<never> => Promise.reject(new Error('EIO'));
 
 /** A commit that ends when it is told to. */
@@ -195,7 +195,8 @@ describe('where there is no room', () => {
     );
     await settlePromises();
     await commits.close();
-    for (const answer of await Promise.all(answers)) expect(answer).toBeInstanceOf(NoRoomError);
+    for (const answer of await Promise.all(answers))
+      expect(answer).toBeInstanceOf(DiskReservationError);
   });
 });
 

@@ -251,8 +251,8 @@ describe('a journal in use', () => {
     const under = await openInUse();
     lose();
     const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
-    expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
-    expect(under.store.refusal()).toEqual(unavailable);
+    expect(await under.store.append([anEvent()])).toEqual({ ok: false, backpressure: unavailable });
+    expect(under.store.backpressure()).toEqual(unavailable);
     expect(under.faults).toEqual([expect.any(JournalLostError)]);
     expect(String(under.faults)).toContain(`the journal is lost: ${at('journal.mdb')} ${says}`);
   });
@@ -263,7 +263,7 @@ describe('a journal in use', () => {
     lose();
     await under.clock.advance(1000);
     await vi.waitFor(() => expect(String(under.faults)).toContain(says));
-    expect(under.store.refusal()?.reason).toBe('unavailable');
+    expect(under.store.backpressure()?.reason).toBe('unavailable');
     await under.clock.advance(5000);
     expect(under.faults).toHaveLength(1);
   });

@@ -10,13 +10,16 @@ import {
   sizeOf,
   type Entry,
 } from '../../../src/store/journal/block.js';
-import { decodeLetter, encodeLetter } from '../../../src/store/journal/letter.js';
 import {
-  fromStoredMarks,
+  decodeDeadLetter,
+  encodeDeadLetter,
+} from '../../../src/store/journal/dead-letter-codec.js';
+import {
+  fromStoredStates,
   remainingMs,
-  toStoredMarks,
-  type Mark,
-  type Trial,
+  toStoredStates,
+  type EnvelopeState,
+  type RetryState,
 } from '../../../src/store/journal/marks.js';
 
 const key = fc.string({ unit: fc.constantFrom('a', 'z', 'A', '0', '-', '_'), maxLength: 30 });
@@ -72,7 +75,7 @@ describe('a block', () => {
   });
 });
 
-const aTrial = (attempts: number): Trial => ({
+const aTrial = (attempts: number): RetryState => ({
   attempts,
   alone: false,
   dueAt: 1000,
@@ -84,19 +87,23 @@ const aTrial = (attempts: number): Trial => ({
 describe('marks', () => {
   it('are read as they were written, through JSON', () => {
     const trials = [aTrial(1), aTrial(2), aTrial(3)];
-    const mark = fc.constantFrom<Mark>(null, 'gone', ...trials);
+    const mark = fc.constantFrom<EnvelopeState>(null, 'gone', ...trials);
     fc.assert(
       fc.property(fc.array(mark), (marks) => {
-        const stored: unknown = JSON.parse(JSON.stringify(toStoredMarks(marks)));
-        expect(fromStoredMarks(stored as ReturnType<typeof toStoredMarks>)).toEqual(marks);
+        const stored: unknown = JSON.parse(JSON.stringify(toStoredStates(marks)));
+        expect(fromStoredStates(stored as ReturnType<typeof toStoredStates>)).toEqual(marks);
       }),
     );
   });
 
   it('of many that fared alike are one run', () => {
     const trial = aTrial(1);
-    const marks = [...Array<Mark>(500).fill('gone'), ...Array<Mark>(500).fill(trial), null];
-    expect(toStoredMarks(marks)).toEqual({
+    const marks = [
+      ...Array<EnvelopeState>(500).fill('gone'),
+      ...Array<EnvelopeState>(500).fill(trial),
+      null,
+    ];
+    expect(toStoredStates(marks)).toEqual({
       runs: [
         [500, 1],
         [500, 2],
@@ -125,7 +132,7 @@ describe('a dead letter', () => {
     seq: 1,
     keys: ['ea'],
     acceptedAt: 1,
-    buriedAt: 2,
+    deadLetteredAt: 2,
     attempts: 3,
     reason: { code: 'bad', detail: 'né 😀', faults: [{ pointer: '/a', detail: 'b' }] },
     deliveryId: null,
@@ -133,7 +140,7 @@ describe('a dead letter', () => {
   } as const;
 
   it('is read as it was written', () => {
-    const read = decodeLetter(encodeLetter(letter), 'it');
+    const read = decodeDeadLetter(encodeDeadLetter(letter), 'it');
     expect({ ...read, payload: [...read.payload] }).toEqual({
       ...letter,
       payload: [...letter.payload],
@@ -141,11 +148,11 @@ describe('a dead letter', () => {
   });
 
   it('of which a byte changed is refused', () => {
-    const bytes = encodeLetter(letter);
+    const bytes = encodeDeadLetter(letter);
     for (let at = 0; at < bytes.byteLength; at++) {
       const changed = Buffer.from(bytes);
       changed[at] = changed[at]! ^ 1;
-      expect(() => decodeLetter(changed, 'it')).toThrow(DamagedError);
+      expect(() => decodeDeadLetter(changed, 'it')).toThrow(DamagedError);
     }
   });
 });

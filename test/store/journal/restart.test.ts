@@ -4,7 +4,7 @@ import {
   aDelivery,
   anEvent,
   aProfile,
-  bury,
+  deadLetter,
   merged,
   retry,
   settledAs,
@@ -43,25 +43,25 @@ describe.each([
     await under.clock.advance(500);
     await restart();
     expect(under.store.depth('events')).toMatchObject({ count: 4, oldestAgeMs: 500 });
-    const parcels = await claim(under.store);
-    expect(parcels.flat().map(({ id }) => id)).toEqual(ids);
-    expect(toText(parcels[0]![0])).toBe('{"é":"😀"}');
-    expect(parcels[0]![0]).toMatchObject({ keys: ['ea', 'p1'], acceptedAt: startMs, attempts: 0 });
+    const items = await claim(under.store);
+    expect(items.flat().map(({ id }) => id)).toEqual(ids);
+    expect(toText(items[0]![0])).toBe('{"é":"😀"}');
+    expect(items[0]![0]).toMatchObject({ keys: ['ea', 'p1'], acceptedAt: startMs, attempts: 0 });
     expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['p']]);
   });
 
   it('what was settled does not come back, also out of the middle of a request', async () => {
     await open();
     await append(under.store, someEvents(6));
-    const parcels = await claim(under.store);
-    const [a, b, c, d] = parcels;
+    const items = await claim(under.store);
+    const [a, b, c, d] = items;
     await under.store.settle({
       lane: 'events',
       delivery: aDelivery({ id: 'dl_1' }),
       settled: [
         ...settledAs([b!], ack),
         ...settledAs([c!], merged),
-        ...settledAs([d!], bury()),
+        ...settledAs([d!], deadLetter()),
         ...settledAs([a!], retry(0)),
       ],
     });
@@ -94,7 +94,7 @@ describe.each([
     await restart();
     await under.clock.advance(5999);
     expect(await claim(under.store)).toEqual([]);
-    expect(under.store.waiting('events').nextDueMs).toBe(1);
+    expect(under.store.claimable('events').nextDueMs).toBe(1);
     await under.clock.advance(1);
     const [again] = (await claim(under.store)).flat();
     expect(again).toMatchObject({ attempts: 1 });
@@ -108,10 +108,10 @@ describe.each([
   it('one that failed in company still travels alone', async () => {
     await open();
     await append(under.store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
-    const parcels = await claim(under.store, {}, 'profiles');
-    expect(parcels).toHaveLength(1);
+    const items = await claim(under.store, {}, 'profiles');
+    expect(items).toHaveLength(1);
     const apart = retry(0, { alone: true, countAttempt: false });
-    await under.store.settle({ lane: 'profiles', settled: settledAs(parcels, apart) });
+    await under.store.settle({ lane: 'profiles', settled: settledAs(items, apart) });
     await restart();
     expect((await claim(under.store, {}, 'profiles'))[0]).toHaveLength(1);
   });
@@ -119,9 +119,9 @@ describe.each([
   it('a profile that waited behind another of its identity still does', async () => {
     await open();
     await append(under.store, [aProfile({ keys: ['ea'], text: 'older' })]);
-    const parcels = await claim(under.store, {}, 'profiles');
+    const items = await claim(under.store, {}, 'profiles');
     await append(under.store, [aProfile({ keys: ['ea'], text: 'newer' })]);
-    await under.store.settle({ lane: 'profiles', settled: settledAs(parcels, retry(1000)) });
+    await under.store.settle({ lane: 'profiles', settled: settledAs(items, retry(1000)) });
     await restart();
     expect(await claim(under.store, {}, 'profiles')).toEqual([]);
     await under.clock.advance(1000);
@@ -153,32 +153,36 @@ describe.each([
     await under.store.settle({
       lane: 'events',
       delivery,
-      settled: [...settledAs([a!], ack), ...settledAs([b!], merged), ...settledAs([c!], bury())],
+      settled: [
+        ...settledAs([a!], ack),
+        ...settledAs([b!], merged),
+        ...settledAs([c!], deadLetter()),
+      ],
     });
     const receipts = () =>
       Promise.all([delivered, second, dead].map((id) => under.store.receipt(id!)));
     const before = {
       receipts: await receipts(),
       letter: await under.store.deadLetter(dead!),
-      history: under.store.history('events'),
+      history: under.store.laneTotals('events'),
     };
     await restart();
     expect(await receipts()).toEqual(before.receipts);
     expect(await under.store.deadLetter(dead!)).toEqual(before.letter);
     expect((await under.store.deliveries({}, { limit: 10 })).data).toEqual([delivery]);
     expect(before.history).toEqual({ accepted: 3, delivered: 1, merged: 1, deadLettered: 1 });
-    expect(under.store.history('events')).toEqual(before.history);
+    expect(under.store.laneTotals('events')).toEqual(before.history);
   });
 
   it('what failed alike in two deliveries that ended at once names the one it was in', async () => {
     await open();
     const ids = await appendIds(under.store, someEvents(2));
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     const verdict = retry(60_000);
     const deliveries = [aDelivery(), aDelivery()];
     await Promise.all(
       deliveries.map((delivery, index) => {
-        const settled = settledAs([parcels[index]!], verdict);
+        const settled = settledAs([items[index]!], verdict);
         return under.store.settle({ lane: 'events', delivery, settled });
       }),
     );
@@ -239,17 +243,17 @@ describe.each([
     await restart();
     expect(under.store.depth('events')).toMatchObject({ count: 4, deadLetters: 0 });
     expect((await under.store.receipt(ids[1]!))?.state).toBe('buffered');
-    const parcels = await claim(under.store);
-    expect(parcels.flat().map(toText)).toEqual(['n0', 'n1', 'n2', 'fresh0']);
+    const items = await claim(under.store);
+    expect(items.flat().map(toText)).toEqual(['n0', 'n1', 'n2', 'fresh0']);
     expect(
-      parcels
+      items
         .flat()
         .map(({ id }) => id)
         .slice(0, 3),
     ).toEqual(ids);
   });
 
-  it('an import job is followed on, with the parcels that were sent', async () => {
+  it('an import job is followed on, with the items that were sent', async () => {
     await open();
     await append(under.store, [
       aProfile({ keys: ['ea'], text: 'a1' }),
@@ -257,60 +261,60 @@ describe.each([
       aProfile({ keys: ['ea'], text: 'a2' }),
       aProfile({ keys: ['ec'], text: 'c1' }),
     ]);
-    const parcels = await claim(under.store, {}, 'profiles');
+    const items = await claim(under.store, {}, 'profiles');
     const delivery = aDelivery({ id: 'dl_1', lane: 'profiles', result: 'pending' });
-    const pending = parcels.slice(0, 2);
+    const pending = items.slice(0, 2);
     await under.store.settle({
       lane: 'profiles',
       delivery,
       settled: [
-        ...settledAs(pending, { kind: 'follow', ref: 'job-1' }),
-        ...settledAs(parcels.slice(2), ack),
+        ...settledAs(pending, { kind: 'poll', ref: 'job-1' }),
+        ...settledAs(items.slice(2), ack),
       ],
     });
     await append(under.store, [aProfile({ keys: ['ea'], text: 'a3' })]);
     await restart();
 
-    const [unfinished, ...others] = await under.store.unfinishedImports();
+    const [unfinished, ...others] = await under.store.unfinishedImportJobs();
     expect(others).toEqual([]);
     expect(unfinished).toMatchObject({ lane: 'profiles', ref: 'job-1', delivery });
-    expect(toClaimed(unfinished!.parcels)).toEqual([['a1', 'a2'], ['b1']]);
+    expect(toClaimed(unfinished!.items)).toEqual([['a1', 'a2'], ['b1']]);
     // Their identities are taken until the job ends.
     expect(await claim(under.store, {}, 'profiles')).toEqual([]);
     await under.store.settle({
       lane: 'profiles',
       delivery: { ...delivery, result: 'delivered' },
-      settled: settledAs(unfinished!.parcels, ack),
+      settled: settledAs(unfinished!.items, ack),
     });
-    expect(await under.store.unfinishedImports()).toEqual([]);
+    expect(await under.store.unfinishedImportJobs()).toEqual([]);
     expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['a3']]);
     await restart();
-    expect(await under.store.unfinishedImports()).toEqual([]);
+    expect(await under.store.unfinishedImportJobs()).toEqual([]);
     expect(under.store.depth('profiles').count).toBe(1);
   });
 
   it('that follows an open import job finds what was measured of it, until the job has ended', async () => {
     await open();
     await append(under.store, [aProfile({ text: 'a1' })]);
-    const parcels = await claim(under.store, {}, 'profiles');
+    const items = await claim(under.store, {}, 'profiles');
     const importJob = { id: 'job-1', status: 'queued', completed: null, failed: null } as const;
     const delivery = aDelivery({ lane: 'profiles', result: 'pending', importJob });
-    const followed = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+    const followed = settledAs(items, { kind: 'poll', ref: 'job-1' });
     await under.store.settle({ lane: 'profiles', delivery, settled: followed });
     const pause = { at: 1, forMs: 2 };
     const seen = { ...delivery, following: { openMs: 12_345.5, wasRead: true, pause } };
     await under.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
     await restart();
-    const [unfinished] = await under.store.unfinishedImports();
+    const [unfinished] = await under.store.unfinishedImportJobs();
     expect(unfinished).toMatchObject({ ref: 'job-1', delivery: seen });
-    expect(toClaimed(unfinished!.parcels)).toEqual([['a1']]);
+    expect(toClaimed(unfinished!.items)).toEqual([['a1']]);
     expect(under.store.depth('profiles').count).toBe(1);
-    const settled = settledAs(unfinished!.parcels, ack);
+    const settled = settledAs(unfinished!.items, ack);
     await under.store.settle({ lane: 'profiles', delivery, settled });
     // Too late: there is no such job any more.
     await under.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
     await restart();
-    expect(await under.store.unfinishedImports()).toEqual([]);
+    expect(await under.store.unfinishedImportJobs()).toEqual([]);
   });
 
   it('more than fits into memory leaves in order, and profiles of one identity keep theirs', async () => {
@@ -325,9 +329,9 @@ describe.each([
     expect(under.store.depth('profiles').count).toBe(500);
     const left: string[] = [];
     while (under.store.depth('profiles').count > 0) {
-      const parcels = await claim(under.store, { maxCount: 20 }, 'profiles');
-      left.push(...parcels.flat().map(toText));
-      await under.store.settle({ lane: 'profiles', settled: settledAs(parcels, ack) });
+      const items = await claim(under.store, { maxCount: 20 }, 'profiles');
+      left.push(...items.flat().map(toText));
+      await under.store.settle({ lane: 'profiles', settled: settledAs(items, ack) });
     }
     expect(left).toHaveLength(500);
     for (let identity = 0; identity < 7; identity++) {
@@ -349,7 +353,7 @@ describe('a wall clock that was set while the relay was down', () => {
     await settleAll(under.store, { lane: 'events', verdict: retry(5000) });
     under.clock.jump(jumpMs);
     await under.crash();
-    expect(under.store.waiting('events').nextDueMs ?? 0).toBe(waitsMs);
+    expect(under.store.claimable('events').nextDueMs ?? 0).toBe(waitsMs);
     await under.clock.advance(waitsMs);
     expect(await claim(under.store)).toHaveLength(1);
   });
@@ -373,7 +377,7 @@ describe('a wall clock that was set while the relay was down', () => {
       await under.clock.advance(1500);
       await append(under.store, [anEvent({ acceptedAt: under.clock.now() })]);
       await under.clock.advance(500);
-      expect(under.store.waiting('events').oldestAgeMs).toBe(2000);
+      expect(under.store.claimable('events').oldestAgeMs).toBe(2000);
       expect(under.store.depth('events').oldestAgeMs).toBe(2000);
       expect(await claim(under.store)).toHaveLength(3);
     },

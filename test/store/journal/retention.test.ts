@@ -49,13 +49,13 @@ describe('what lies on disk', () => {
   it('says in one entry what a request did to all of a block, retries included', async () => {
     await open();
     await append(under.store, someEvents(1000));
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     await under.store.settle({
       lane: 'events',
       delivery: aDelivery(),
       settled: [
-        ...settledAs(parcels.slice(0, 400), ack),
-        ...settledAs(parcels.slice(400), retry(60_000)),
+        ...settledAs(items.slice(0, 400), ack),
+        ...settledAs(items.slice(400), retry(60_000)),
       ],
     });
     expect(await countEntries()).toMatchObject({ blocks: 1, marks: 1, settled: 1 });
@@ -65,14 +65,14 @@ describe('what lies on disk', () => {
     let syncs = 0;
     await open({ onSynced: () => syncs++ });
     await append(under.store, someEvents(1000));
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     syncs = 0;
     await Promise.all(
       [0, 300, 600].map((from) =>
         under.store.settle({
           lane: 'events',
           delivery: aDelivery(),
-          settled: settledAs(parcels.slice(from, from + 300), ack),
+          settled: settledAs(items.slice(from, from + 300), ack),
         }),
       ),
     );
@@ -84,11 +84,11 @@ describe('what lies on disk', () => {
     let syncs = 0;
     await open({ onSynced: () => syncs++ });
     await append(under.store, someEvents(12_000));
-    const parcels = await claim(under.store, { maxCount: 12_000 });
+    const items = await claim(under.store, { maxCount: 12_000 });
     syncs = 0;
     await Promise.all(
       [0, 4000, 8000].map((from) => {
-        const settled = settledAs(parcels.slice(from, from + 4000), ack);
+        const settled = settledAs(items.slice(from, from + 4000), ack);
         return under.store.settle({ lane: 'events', delivery: aDelivery(), settled });
       }),
     );
@@ -112,10 +112,10 @@ describe('what lies on disk', () => {
     await open({ log: { maxCount: 5, maxAgeMs: 86_400_000 } });
     for (let round = 0; round < 10; round++) {
       await append(under.store, someEvents(20));
-      const parcels = await claim(under.store);
+      const items = await claim(under.store);
       await Promise.all(
-        parcels.map((parcel) => {
-          const settled = settledAs([parcel], ack);
+        items.map((item) => {
+          const settled = settledAs([item], ack);
           return under.store.settle({ lane: 'events', delivery: aDelivery(), settled });
         }),
       );

@@ -2,7 +2,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../../src/clock.js';
-import type { DeadLetter } from '../../../src/envelope.js';
+import type { DeadLetter } from '../../../src/model/dead-letter.js';
 import type { JournalStore } from '../../../src/store/journal/journal.js';
 import { openJournal, type OpenJournalOptions } from '../../../src/store/journal/open.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
@@ -42,7 +42,7 @@ export async function openTestJournal(settings: JournalSettings = {}): Promise<J
       onSynced: () => undefined,
       onDiskSpace: () => undefined,
       onExposedFile: () => undefined,
-      onFault: (error) => void faults.push(error),
+      onFatal: (error) => void faults.push(error),
       ...settings,
       ...overrides,
       clock,

@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { lanes, type Lane, type Parcel } from '../../../src/envelope.js';
-import { storeKeys } from '../../../src/store/redis/prelude.js';
+import { lanes, type Lane } from '../../../src/model/lane.js';
+import type { BatchItem } from '../../../src/model/envelope.js';
+import { storeKeys } from '../../../src/store/redis/lib-script.js';
 import {
   ack,
   aDelivery,
   anEvent,
   aProfile,
-  bury,
+  deadLetter,
   retry,
   settledAs,
 } from '../../support/builders.js';
@@ -17,7 +18,7 @@ import { openTestRedis, type RedisUnderTest } from './under-test.js';
 let server: RedisServer;
 let under: RedisUnderTest;
 /** Claimed by the relay when the key was lost. */
-let claimed: Readonly<Record<Lane, readonly Parcel[]>>;
+let claimed: Readonly<Record<Lane, readonly BatchItem[]>>;
 
 beforeEach(async () => {
   server = await startRedis();
@@ -39,9 +40,9 @@ async function fill(): Promise<readonly string[]> {
     const [delivered, buried, delayed, redriven] = await claim(under.store, {}, lane);
     await settle(lane, [
       ...settledAs([delivered!], ack),
-      ...settledAs([buried!], bury()),
+      ...settledAs([buried!], deadLetter()),
       ...settledAs([delayed!], retry(1000)),
-      ...settledAs([redriven!], bury('over_age')),
+      ...settledAs([redriven!], deadLetter('over_age')),
     ]);
     await under.store.redrive({ lane, reason: 'over_age' }, { dryRun: false });
     const shared = make();
@@ -63,7 +64,7 @@ const settle = (lane: Lane, settled: ReturnType<typeof settledAs>): Promise<void
 async function drain(): Promise<readonly string[]> {
   const ids = new Set<string>();
   for (const lane of lanes) {
-    const held = claimed[lane].filter((parcel) => under.store.holds(parcel));
+    const held = claimed[lane].filter((item) => under.store.stillOwned(item));
     for (const { id } of held.flat()) ids.add(id);
     await settle(lane, settledAs(held, ack));
   }
@@ -71,12 +72,12 @@ async function drain(): Promise<readonly string[]> {
   for (let turn = 0; turn < 30; turn++) {
     await under.clock.advance(1000);
     for (const lane of lanes) {
-      const parcels = await claim(under.store, {}, lane);
-      for (const { id } of parcels.flat()) ids.add(id);
-      await settle(lane, settledAs(parcels, ack));
+      const items = await claim(under.store, {}, lane);
+      for (const { id } of items.flat()) ids.add(id);
+      await settle(lane, settledAs(items, ack));
     }
     const left = lanes.reduce((sum, lane) => sum + under.store.depth(lane).count, 0);
-    if (left === 0 && under.store.refusal() === null) return [...ids].sort();
+    if (left === 0 && under.store.backpressure() === null) return [...ids].sort();
   }
   throw new Error(
     `it does not end: ${JSON.stringify(lanes.map((lane) => under.store.depth(lane)))}`,

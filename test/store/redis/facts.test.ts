@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Fact } from '../../../src/envelope.js';
-import { UnavailableError } from '../../../src/redis/link.js';
+import type { Fact } from '../../../src/model/fact.js';
+import { UnavailableError } from '../../../src/redis/connection.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { atMost, factBounds } from '../contract/harness.js';
@@ -11,7 +11,7 @@ let clock: ManualClock;
 let opened: RedisUnderTest[] = [];
 
 const prefix = '{facts}';
-const unavailable = { ok: false, refusal: { reason: 'unavailable', retryAfterMs: 1000 } };
+const unavailable = { ok: false, backpressure: { reason: 'unavailable', retryAfterMs: 1000 } };
 const fact = (key: string, value: string): Fact => ({ kind: 'order', key, value });
 
 beforeEach(async () => {
@@ -195,7 +195,7 @@ describe('facts and a server', () => {
     await a.store.putFacts([fact('a', '1')]);
     await a.link.call('CONFIG', 'SET', 'maxmemory', '1');
     expect(await a.store.putFacts([fact('a', '2')])).toEqual(unavailable);
-    expect(a.store.refusal()).toEqual(unavailable.refusal);
+    expect(a.store.backpressure()).toEqual(unavailable.backpressure);
     expect(await a.store.getFacts(['a'])).toEqual(['1']);
     await a.link.call('CONFIG', 'SET', 'maxmemory', '0');
     await a.session.look();
@@ -206,7 +206,7 @@ describe('facts and a server', () => {
     const a = await open();
     await a.link.call('REPLICAOF', '127.0.0.1', '1');
     expect(await a.store.putFacts([fact('a', '1')])).toEqual(unavailable);
-    expect(a.store.refusal()).toEqual(unavailable.refusal);
+    expect(a.store.backpressure()).toEqual(unavailable.backpressure);
     await a.link.untilUp(5000);
     for (let tries = 0; tries < 100 && !a.session.isUp; tries++) {
       await a.link.untilUp(5000);
@@ -229,9 +229,9 @@ describe('facts and a server', () => {
   it('that may lose what it acknowledges, where that is not allowed: none is taken', async () => {
     let isDurable = false;
     const a = await open({ requiresDurable: true, isDurable: () => isDurable });
-    const lossy = { ok: false, refusal: { reason: 'lossy', retryAfterMs: 10_000 } };
+    const lossy = { ok: false, backpressure: { reason: 'lossy', retryAfterMs: 10_000 } };
     expect(await a.store.putFacts([fact('a', '1')])).toEqual(lossy);
-    expect(a.store.refusal()).toEqual(lossy.refusal);
+    expect(a.store.backpressure()).toEqual(lossy.backpressure);
     isDurable = true;
     expect(await a.store.putFacts([fact('a', '1')])).toEqual({ ok: true });
   });

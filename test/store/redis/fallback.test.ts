@@ -1,7 +1,7 @@
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { Parcel } from '../../../src/envelope.js';
+import type { BatchItem } from '../../../src/model/envelope.js';
 import { ack, settledAs, someEvents } from '../../support/builders.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { append, claim, toClaimed } from '../contract/harness.js';
@@ -35,8 +35,8 @@ async function fallBack(): Promise<void> {
   await under.session.look();
 }
 
-const acknowledge = (parcels: readonly Parcel[]): Promise<void> =>
-  under.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+const acknowledge = (items: readonly BatchItem[]): Promise<void> =>
+  under.store.settle({ lane: 'events', settled: settledAs(items, ack) });
 
 /** The lease under the name of before ends. */
 async function untilLeaseIsOver(): Promise<void> {
@@ -45,9 +45,9 @@ async function untilLeaseIsOver(): Promise<void> {
 
 it('what was settled and is claimed again after the server fell back is sent once more, and does not stay claimed', async () => {
   await append(under.store, someEvents(3));
-  const parcels = await claim(under.store, { maxCount: 2 });
+  const items = await claim(under.store, { maxCount: 2 });
   keepState();
-  await acknowledge(parcels);
+  await acknowledge(items);
   await fallBack();
   expect(under.leaseLosses).toEqual(['fallback']);
   expect(under.store.depth('events').count).toBe(3);
@@ -61,11 +61,11 @@ it('what was settled and is claimed again after the server fell back is sent onc
 it('what was claimed and is not any more after the server fell back is not held, and is claimed anew', async () => {
   await append(under.store, someEvents(2));
   keepState();
-  const parcels = await claim(under.store);
-  expect(under.store.holds(parcels.flat())).toBe(true);
+  const items = await claim(under.store);
+  expect(under.store.stillOwned(items.flat())).toBe(true);
   await fallBack();
   expect(under.leaseLosses).toEqual(['fallback']);
-  expect(under.store.holds(parcels.flat())).toBe(false);
+  expect(under.store.stillOwned(items.flat())).toBe(false);
   expect(toClaimed(await claim(under.store)).flat()).toEqual(['n0', 'n1']);
 });
 
@@ -78,5 +78,5 @@ it('a server that was killed and has everything leaves what is held with its rel
   await under.link.untilUp(5000);
   await under.session.look();
   expect(under.leaseLosses).toEqual([]);
-  expect(under.store.holds(others.flat())).toBe(true);
+  expect(under.store.stillOwned(others.flat())).toBe(true);
 });

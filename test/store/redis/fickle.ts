@@ -1,4 +1,4 @@
-import { UnavailableError, type Link } from '../../../src/redis/link.js';
+import { UnavailableError, type RedisConnection } from '../../../src/redis/connection.js';
 
 /** A link that can lose the answer to a claim or a look, or the claim itself, or bring the answer late. */
 export function fickle() {
@@ -10,7 +10,7 @@ export function fickle() {
     onAnswer: () => Promise.resolve(),
     late: () => Promise.resolve<unknown>(null),
   };
-  const wrap = (link: Link): Link => ({
+  const wrap = (link: RedisConnection): RedisConnection => ({
     ...link,
     async run(script, key, args) {
       if (state.isCutOff) throw new UnavailableError('the network is down');

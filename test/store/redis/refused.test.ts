@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/clock.js';
 import { toAddress } from '../../../src/redis/address.js';
-import { createLink } from '../../../src/redis/create-link.js';
-import type { Link } from '../../../src/redis/link.js';
+import { createRedisConnection } from '../../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../../src/redis/connection.js';
 import {
   AccountGuard,
   toAccountKey,
@@ -16,12 +16,16 @@ import { append, claim, wideBounds } from '../contract/harness.js';
 import { openTestRedis, type RedisUnderTest } from './under-test.js';
 
 let server: RedisServer;
-let operator: Link;
+let operator: RedisConnection;
 const opened: RedisUnderTest[] = [];
 beforeEach(async () => {
   const users = ['relay on >pw ~* &* +@all'];
   server = await startRedis({ users, settings: { appendfsync: 'no' } });
-  operator = createLink({ address: toAddress(server.url), clock: systemClock, timeoutMs: 5000 });
+  operator = createRedisConnection({
+    address: toAddress(server.url),
+    clock: systemClock,
+    timeoutMs: 5000,
+  });
   await operator.untilUp(5000);
 });
 afterEach(async () => {
@@ -33,7 +37,7 @@ afterEach(async () => {
   await server.close();
 });
 
-const refused = { ok: false, refusal: { reason: 'unavailable', retryAfterMs: 1000 } };
+const refused = { ok: false, backpressure: { reason: 'unavailable', retryAfterMs: 1000 } };
 
 async function open(settings: Partial<Parameters<typeof openTestRedis>[0]> = {}) {
   const url = `redis://relay:pw@127.0.0.1:${server.port}/0`;
@@ -60,7 +64,7 @@ describe('a server that refuses what it is asked', () => {
     );
     expect(await claim(under.store)).toEqual([]);
     await pass(under, 5000);
-    expect(under.store.refusal()).toEqual(refused.refusal);
+    expect(under.store.backpressure()).toEqual(refused.backpressure);
     await allow('+@all');
     await pass(under, 1000);
     expect(under.store.outage()).toBeNull();
@@ -73,10 +77,10 @@ describe('a server that refuses what it is asked', () => {
     await allow('-xadd');
     expect(await under.store.append([anEvent()])).toEqual(refused);
     await pass(under, 500);
-    expect(under.store.refusal()).toEqual(refused.refusal);
+    expect(under.store.backpressure()).toEqual(refused.backpressure);
     for (let second = 0; second < 5; second++) {
       await pass(under, 1000);
-      expect(under.store.refusal()).toBeNull();
+      expect(under.store.backpressure()).toBeNull();
       expect(await under.store.append([anEvent()])).toEqual(refused);
     }
     expect(under.reported).toHaveLength(2);
@@ -93,9 +97,9 @@ describe('a server that refuses what it is asked', () => {
   it('keeps a settlement waiting until it allows it again', async () => {
     const under = await open();
     await append(under.store, someEvents(2));
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     await allow('-@scripting');
-    const settling = under.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+    const settling = under.store.settle({ lane: 'events', settled: settledAs(items, ack) });
     await pass(under, 2000);
     await allow('+@all');
     await pass(under, 1000);
@@ -108,11 +112,11 @@ describe('a server that refuses what it is asked', () => {
 it('a buffer that is emptied by somebody is reported with what was lost, and never counted below zero', async () => {
   const under = await open();
   await append(under.store, someEvents(5));
-  const parcels = await claim(under.store, { maxCount: 2 });
+  const items = await claim(under.store, { maxCount: 2 });
   await operator.call('FLUSHALL');
   await under.session.look();
   expect(under.lost).toEqual([5]);
-  await under.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+  await under.store.settle({ lane: 'events', settled: settledAs(items, ack) });
   expect(under.store.depth('events')).toMatchObject({ count: 0, bytes: 0 });
   await append(under.store, someEvents(1));
   // A part of it alone, as an eviction takes it.
@@ -120,7 +124,7 @@ it('a buffer that is emptied by somebody is reported with what was lost, and nev
   const [rest] = [await claim(under.store)];
   await under.store.settle({ lane: 'events', settled: settledAs(rest, ack) });
   expect(under.store.depth('events')).toMatchObject({ count: 0, bytes: 0 });
-  expect(under.store.history('events').delivered).toBeGreaterThanOrEqual(0);
+  expect(under.store.laneTotals('events').delivered).toBeGreaterThanOrEqual(0);
 });
 
 describe('a prefix that is used with another key', () => {
@@ -243,7 +247,7 @@ describe('a start', () => {
       onLeaseLost: () => undefined,
       onBufferLost: () => undefined,
       onDeadLetterDropped: () => undefined,
-      onFault: (error) => {
+      onFatal: (error) => {
         throw error;
       },
       ...over,
@@ -264,10 +268,10 @@ describe('a start', () => {
     );
     const acceptedKey = toAccountKey('pk_second', 'start');
     const accepted = await start({ apiKey: 'pk_second', acceptedKey });
-    expect(accepted.refusal()).toBeNull();
+    expect(accepted.backpressure()).toBeNull();
     await accepted.close();
     const first = await start({});
-    expect(first.refusal()).toBeNull();
+    expect(first.backpressure()).toBeNull();
     await first.close();
   });
 });

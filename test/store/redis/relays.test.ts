@@ -1,13 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Delivery, Draft } from '../../../src/envelope.js';
-import type { Link } from '../../../src/redis/link.js';
+import type { Delivery } from '../../../src/model/delivery.js';
+import type { Draft } from '../../../src/model/envelope.js';
+import type { RedisConnection } from '../../../src/redis/connection.js';
 import {
   ack,
   aDelivery,
   anEvent,
   aProfile,
   aReason,
-  bury,
+  deadLetter,
   merged,
   retry,
   settledAs,
@@ -107,10 +108,10 @@ describe('several relays', () => {
     const [a, b] = await open(2, { capacity: { maxCount: 10, maxBytes: 1_000_000 } });
     await append(a!.store, someEvents(10));
     await b!.session.look();
-    expect(await b!.store.append([anEvent()])).toMatchObject({ refusal: { reason: 'full' } });
-    expect(b!.store.refusal()?.reason).toBe('full');
+    expect(await b!.store.append([anEvent()])).toMatchObject({ backpressure: { reason: 'full' } });
+    expect(b!.store.backpressure()?.reason).toBe('full');
     await a!.session.look();
-    expect(a!.store.refusal()?.reason).toBe('full');
+    expect(a!.store.backpressure()?.reason).toBe('full');
   });
 
   it('share dead letters and the delivery log', async () => {
@@ -118,7 +119,7 @@ describe('several relays', () => {
     await append(a!.store, someEvents(2));
     const [bad, good] = await claim(a!.store);
     const delivery = aDelivery({ id: 'dl_shared' });
-    const settled = [...settledAs([bad!], bury('no')), ...settledAs([good!], ack)];
+    const settled = [...settledAs([bad!], deadLetter('no')), ...settledAs([good!], ack)];
     await a!.store.settle({ lane: 'events', delivery, settled });
     expect(await b!.store.delivery('dl_shared')).toEqual(delivery);
     expect(await b!.store.redrive({}, { dryRun: false })).toBe(1);
@@ -130,7 +131,7 @@ describe('several relays', () => {
 
 describe('what is buried as it comes', () => {
   const aBuried = (text: string, overrides: Partial<Draft> = {}): Draft =>
-    anEvent({ text, bury: aReason({ code: 'no_identity' }), ...overrides });
+    anEvent({ text, deadLetterReason: aReason({ code: 'no_identity' }), ...overrides });
 
   it('is a dead letter for all relays, and the one that it pushes out is told by one of them', async () => {
     const [a, b] = await open(2, { maxDeadLetters: 2 });
@@ -142,7 +143,7 @@ describe('what is buried as it comes', () => {
     expect([...a!.dropped, ...b!.dropped].map(({ id }) => id)).toEqual([first]);
     await a!.session.look();
     const books = { accepted: 4, delivered: 0, merged: 0, deadLettered: 3 };
-    expect([a!.store.history('events'), b!.store.history('events')]).toEqual([books, books]);
+    expect([a!.store.laneTotals('events'), b!.store.laneTotals('events')]).toEqual([books, books]);
     expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 2 });
   });
 
@@ -193,8 +194,8 @@ describe('a relay that dies', () => {
   it('keeps the delays and the attempts of what it sent back', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(1));
-    const parcels = await claim(a!.store);
-    await a!.store.settle({ lane: 'events', settled: settledAs(parcels, retry(30_000)) });
+    const items = await claim(a!.store);
+    await a!.store.settle({ lane: 'events', settled: settledAs(items, retry(30_000)) });
     await a!.die();
     await pass(29_000, [b!]);
     expect(await claim(b!.store)).toEqual([]);
@@ -205,33 +206,33 @@ describe('a relay that dies', () => {
   it('leaves its import jobs to one that follows them, merged as they were sent', async () => {
     const [a, b] = await open(2);
     const heard: number[] = [];
-    b!.store.onUnfinished(() => void heard.push(1));
+    b!.store.onUnfinishedImportJobs(() => void heard.push(1));
     const drafts = [
       aProfile({ keys: ['ea'] }),
       aProfile({ keys: ['ea'] }),
       aProfile({ keys: ['eb'] }),
     ];
     const ids = await appendIds(a!.store, drafts);
-    const parcels = await claim(a!.store, {}, 'profiles');
+    const items = await claim(a!.store, {}, 'profiles');
     const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
-    const followed = settledAs(parcels, { kind: 'follow', ref: 'import-1' });
+    const followed = settledAs(items, { kind: 'poll', ref: 'import-1' });
     await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
     await a!.die();
-    expect(await b!.store.unfinishedImports()).toEqual([]);
+    expect(await b!.store.unfinishedImportJobs()).toEqual([]);
     await pass(leaseMs, [b!]);
     expect(heard.length).toBeGreaterThan(0);
     expect(await claim(b!.store, {}, 'profiles')).toEqual([]);
-    const [unfinished, ...others] = await b!.store.unfinishedImports();
+    const [unfinished, ...others] = await b!.store.unfinishedImportJobs();
     expect(others).toEqual([]);
     expect(unfinished).toMatchObject({ lane: 'profiles', ref: 'import-1', delivery });
-    expect(unfinished!.parcels.map((parcel) => parcel.map(({ id }) => id))).toEqual([
+    expect(unfinished!.items.map((item) => item.map(({ id }) => id))).toEqual([
       [ids[0], ids[1]],
       [ids[2]],
     ]);
-    const settled = unfinished!.parcels.flatMap((parcel) =>
-      parcel.map((envelope, index) => ({
+    const settled = unfinished!.items.flatMap((item) =>
+      item.map((envelope, index) => ({
         envelope,
-        verdict: index < parcel.length - 1 ? merged : ack,
+        verdict: index < item.length - 1 ? merged : ack,
       })),
     );
     await b!.store.settle({ lane: 'profiles', delivery, settled });
@@ -242,21 +243,21 @@ describe('a relay that dies', () => {
   it('leaves what it measured of its import jobs to the one that follows them', async () => {
     const [a, b] = await open(2);
     const [id] = await appendIds(a!.store, [aProfile({ keys: ['ea'] })]);
-    const parcels = await claim(a!.store, {}, 'profiles');
+    const items = await claim(a!.store, {}, 'profiles');
     const importJob = { id: 'job-1', status: 'queued', completed: null, failed: null } as const;
     const reason = { code: 'x', detail: 'a "seqs":[7]} in words', faults: [] };
     const delivery = aDelivery({ lane: 'profiles', result: 'pending', importJob, reason });
-    const followed = settledAs(parcels, { kind: 'follow', ref: 'job-1' });
+    const followed = settledAs(items, { kind: 'poll', ref: 'job-1' });
     await a!.store.settle({ lane: 'profiles', delivery, settled: followed });
     const pause = { at: 1_768_478_400_123, forMs: 2 };
     const seen = { ...delivery, following: { openMs: 12_345.5, wasRead: true, pause } };
     await a!.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
     await a!.die();
     await pass(leaseMs, [b!]);
-    const [unfinished] = await b!.store.unfinishedImports();
+    const [unfinished] = await b!.store.unfinishedImportJobs();
     expect(unfinished).toMatchObject({ ref: 'job-1', delivery: seen });
-    expect(unfinished!.parcels.flat().map((one) => one.id)).toEqual([id]);
-    const settled = settledAs(unfinished!.parcels, ack);
+    expect(unfinished!.items.flat().map((one) => one.id)).toEqual([id]);
+    const settled = settledAs(unfinished!.items, ack);
     await b!.store.settle({ lane: 'profiles', delivery, settled });
     // Too late: there is no such job any more.
     await b!.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
@@ -266,10 +267,10 @@ describe('a relay that dies', () => {
   it('is not one that is slow and lives', async () => {
     const [a, b] = await open(2);
     await append(a!.store, someEvents(1));
-    const parcels = await claim(a!.store);
+    const items = await claim(a!.store);
     await pass(10 * leaseMs);
     expect(await claim(b!.store)).toEqual([]);
-    await a!.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+    await a!.store.settle({ lane: 'events', settled: settledAs(items, ack) });
     expect(a!.store.depth('events').count).toBe(0);
   });
 
@@ -283,7 +284,7 @@ describe('a relay that dies', () => {
     expect(fresh).toHaveLength(1);
     state.isCutOff = false;
     await pass(100);
-    await a.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
+    await a.store.settle({ lane: 'events', settled: settledAs(stale, deadLetter()) });
     expect(a.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
     await b.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
     expect(b.store.depth('events').count).toBe(0);
@@ -298,7 +299,7 @@ describe('a relay that dies', () => {
       const { state, a, b } = await openApart();
       await append(a.store, [aProfile({ keys: ['ea'] })]);
       const held = (await claim(a.store, {}, 'profiles')).flat();
-      expect(a.store.holds(held)).toBe(true);
+      expect(a.store.stillOwned(held)).toBe(true);
       state.isCutOff = true;
       await pass(leaseMs, [b]);
       state.isCutOff = false;
@@ -306,7 +307,7 @@ describe('a relay that dies', () => {
       for (let look = 0; look <= lostAnswers; look++) await a.session.look();
       expect(state.losesLooks).toBe(0);
       expect(a.session.hasLease()).toBe(true);
-      expect(a.store.holds(held)).toBe(false);
+      expect(a.store.stillOwned(held)).toBe(false);
       expect(await claim(a.store, {}, 'profiles')).toHaveLength(1);
     },
   );
@@ -314,21 +315,21 @@ describe('a relay that dies', () => {
   it('and comes back neither ends an import job that others take over, nor is left with one of its own', async () => {
     const { state, a, b } = await openApart();
     await append(a.store, [aProfile({ keys: ['ea'] })]);
-    const parcels = await claim(a.store, {}, 'profiles');
+    const items = await claim(a.store, {}, 'profiles');
     const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
-    const followed = settledAs(parcels, { kind: 'follow', ref: 'import-1' });
+    const followed = settledAs(items, { kind: 'poll', ref: 'import-1' });
     await a.store.settle({ lane: 'profiles', delivery, settled: followed });
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     state.isCutOff = false;
     const late: Delivery = { ...delivery, result: 'partial', retried: 1 };
-    await a.store.settle({ lane: 'profiles', delivery: late, settled: settledAs(parcels, ack) });
+    await a.store.settle({ lane: 'profiles', delivery: late, settled: settledAs(items, ack) });
     // The log is not told by it either.
     expect(await b.store.delivery(delivery.id)).toEqual(delivery);
-    const [unfinished] = await b.store.unfinishedImports();
+    const [unfinished] = await b.store.unfinishedImportJobs();
     expect(unfinished).toMatchObject({ ref: 'import-1' });
     const ended: Delivery = { ...delivery, result: 'delivered', delivered: 1 };
-    const settled = settledAs(unfinished!.parcels, ack);
+    const settled = settledAs(unfinished!.items, ack);
     await b.store.settle({ lane: 'profiles', delivery: ended, settled });
     expect(await a.store.delivery(delivery.id)).toEqual(ended);
     expect(b.store.depth('profiles').count).toBe(0);
@@ -343,7 +344,7 @@ describe('a relay that dies', () => {
     await pass(leaseMs, [b]);
     state.isCutOff = false;
     const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
-    const followed = settledAs(stale, { kind: 'follow', ref: 'import-1' });
+    const followed = settledAs(stale, { kind: 'poll', ref: 'import-1' });
     await a.store.settle({ lane: 'profiles', delivery, settled: followed });
     expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
     expect(await claim(b.store, {}, 'profiles')).toHaveLength(1);
@@ -359,7 +360,7 @@ describe('a relay that dies', () => {
     await pass(100);
     const fresh = await claim(a.store);
     expect(fresh).toHaveLength(1);
-    await a.store.settle({ lane: 'events', settled: settledAs(stale, bury()) });
+    await a.store.settle({ lane: 'events', settled: settledAs(stale, deadLetter()) });
     expect(a.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
     await a.store.settle({ lane: 'events', settled: settledAs(fresh, ack) });
     expect(a.store.depth('events').count).toBe(0);
@@ -367,7 +368,7 @@ describe('a relay that dies', () => {
 
   it.each([
     ['a delivery', ack],
-    ['an import job', { kind: 'follow', ref: 'import-1' }],
+    ['an import job', { kind: 'poll', ref: 'import-1' }],
   ] as const)(
     'and waited for the server to settle %s knows what it has claimed again meanwhile',
     async (_what, verdict) => {
@@ -397,17 +398,17 @@ describe('a relay that dies', () => {
     const { state, a, b } = await openApart();
     await append(a.store, someEvents(1));
     const stale = (await claim(a.store)).flat();
-    expect(a.store.holds(stale)).toBe(true);
+    expect(a.store.stillOwned(stale)).toBe(true);
     state.isCutOff = true;
     await pass(leaseMs, [b]);
     // It cannot ask, and must not go on.
-    expect(a.store.holds(stale)).toBe(false);
+    expect(a.store.stillOwned(stale)).toBe(false);
     state.isCutOff = false;
     await a.session.look();
-    expect(a.store.holds(stale)).toBe(false);
+    expect(a.store.stillOwned(stale)).toBe(false);
     const fresh = (await claim(a.store)).flat();
-    expect(a.store.holds(fresh)).toBe(true);
-    expect(a.store.holds(stale)).toBe(false);
+    expect(a.store.stillOwned(fresh)).toBe(true);
+    expect(a.store.stillOwned(stale)).toBe(false);
   });
 
   it('and comes back takes nothing until it is heard of again: callers have asked others meanwhile', async () => {
@@ -417,11 +418,11 @@ describe('a relay that dies', () => {
     await pass(leaseMs, [b]);
     state.isCutOff = false;
     // It has not looked yet.
-    expect(a.store.refusal()).toMatchObject({ reason: 'unavailable' });
+    expect(a.store.backpressure()).toMatchObject({ reason: 'unavailable' });
     expect(await a.store.append(someEvents(1))).toMatchObject({ ok: false });
-    expect(b.store.history('events').accepted).toBe(1);
+    expect(b.store.laneTotals('events').accepted).toBe(1);
     await a.session.look();
-    expect(a.store.refusal()).toBeNull();
+    expect(a.store.backpressure()).toBeNull();
     await append(a.store, someEvents(1));
   });
 
@@ -438,7 +439,7 @@ describe('a relay that dies', () => {
     await b.session.look();
     state.isCutOff = false;
     await a.session.look();
-    expect(stale.some((one) => a.store.holds([one]))).toBe(false);
+    expect(stale.some((one) => a.store.stillOwned([one]))).toBe(false);
     await b.session.look();
     expect((await claim(b.store, bounds)).flat()).toHaveLength(many);
   });
@@ -455,7 +456,7 @@ describe('a relay that dies', () => {
 
 it('requests of one turn share a round trip, and each has an answer of its own', async () => {
   const scripts: string[] = [];
-  const wrap = (link: Link): Link => ({
+  const wrap = (link: RedisConnection): RedisConnection => ({
     ...link,
     run: (script, key, args) => {
       scripts.push(script.name);

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../../src/clock.js';
 import { toAddress } from '../../../src/redis/address.js';
-import { createLink } from '../../../src/redis/create-link.js';
-import type { Link } from '../../../src/redis/link.js';
+import { createRedisConnection } from '../../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../../src/redis/connection.js';
 import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
 import { ack, aDelivery, anEvent, settledAs, someEvents } from '../../support/builders.js';
 import { untilTrue } from '../../support/redis-cluster.js';
@@ -16,7 +16,7 @@ const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
 let primary: RedisServer;
 let replica: RedisServer;
 const opened: RedisUnderTest[] = [];
-const links: Link[] = [];
+const links: RedisConnection[] = [];
 
 beforeEach(async () => {
   primary = await startRedis({ settings: { 'repl-diskless-sync-delay': '0' } });
@@ -35,8 +35,12 @@ afterEach(async () => {
   await primary.close();
 });
 
-async function connect({ url }: RedisServer): Promise<Link> {
-  const link = createLink({ address: toAddress(url), clock: systemClock, timeoutMs: 2000 });
+async function connect({ url }: RedisServer): Promise<RedisConnection> {
+  const link = createRedisConnection({
+    address: toAddress(url),
+    clock: systemClock,
+    timeoutMs: 2000,
+  });
   links.push(link);
   await link.untilUp(5000);
   return link;
@@ -66,7 +70,7 @@ async function failOver(): Promise<RedisUnderTest> {
 const untilTaken = (under: RedisUnderTest): Promise<void> =>
   untilTrue('it takes posts again', async () => {
     await under.session.look();
-    return under.store.refusal() === null;
+    return under.store.backpressure() === null;
   });
 
 it('without a wait a failover loses what was accepted while the replica was cut off', async () => {
@@ -81,7 +85,7 @@ it('with a wait for a replica a failover loses nothing that was accepted', async
   const under = await open(1);
   const ids = await appendIds(under.store, someEvents(3));
   await cutOff();
-  expect(await under.store.append([anEvent()])).toEqual({ ok: false, refusal: unavailable });
+  expect(await under.store.append([anEvent()])).toEqual({ ok: false, backpressure: unavailable });
   const after = await failOver();
   expect((await claim(after.store)).flat().map(({ id }) => id)).toEqual(ids);
 });
@@ -91,17 +95,17 @@ it('says how many replicas are missing, sends what it holds meanwhile, and goes 
   await append(under.store, someEvents(2));
   replica.freeze();
   await under.store.append([anEvent()]);
-  expect(under.store.refusal()).toEqual(unavailable);
+  expect(under.store.backpressure()).toEqual(unavailable);
   expect(under.store.outage()).toBe('0 of 1 replicas have what was written within 1000 ms');
   await under.session.look();
-  expect(under.store.refusal()).toEqual(unavailable);
-  const parcels = await claim(under.store);
+  expect(under.store.backpressure()).toEqual(unavailable);
+  const items = await claim(under.store);
   await under.store.settle({
     lane: 'events',
-    settled: settledAs(parcels, ack),
+    settled: settledAs(items, ack),
     delivery: aDelivery(),
   });
-  expect(parcels.length).toBeGreaterThanOrEqual(2);
+  expect(items.length).toBeGreaterThanOrEqual(2);
   replica.thaw();
   await untilTaken(under);
   await append(under.store, [anEvent()]);
@@ -112,9 +116,9 @@ it('a repeat of what no replica has yet is not acknowledged either', async () =>
   const under = await open(1);
   const event = anEvent();
   replica.freeze();
-  expect(await under.store.append([event])).toEqual({ ok: false, refusal: unavailable });
+  expect(await under.store.append([event])).toEqual({ ok: false, backpressure: unavailable });
   const other = await open(1);
-  expect(await other.store.append([event])).toEqual({ ok: false, refusal: unavailable });
+  expect(await other.store.append([event])).toEqual({ ok: false, backpressure: unavailable });
   replica.thaw();
   await untilTaken(other);
   expect(await append(other.store, [event])).toMatchObject([{ duplicate: true }]);
@@ -127,7 +131,7 @@ it('facts wait for a replica, too', async () => {
   });
   replica.freeze();
   const isKept = await under.store.putFacts([{ kind: 'order', key: 'a', value: '2' }]);
-  expect(isKept).toEqual({ ok: false, refusal: unavailable });
+  expect(isKept).toEqual({ ok: false, backpressure: unavailable });
 });
 
 it('posts that come during a wait wait together, and for no longer than one', async () => {
@@ -153,13 +157,13 @@ it('a wait for replicas never holds up a look', async () => {
   void waiting.then(() => (isAnswered = true));
   for (let looks = 0; looks < 20; looks++) await under.session.look();
   expect(isAnswered).toBe(false);
-  expect(await waiting).toEqual({ ok: false, refusal: unavailable });
+  expect(await waiting).toEqual({ ok: false, backpressure: unavailable });
 });
 
 it('a server that knows WAITAOF is asked for what replicas have on disk', async () => {
   const asked: string[] = [];
   const bare = await connect(primary);
-  const told = (version: string): Link => ({
+  const told = (version: string): RedisConnection => ({
     ...bare,
     call: (command, ...args) =>
       command === 'INFO'

@@ -54,8 +54,8 @@ describe.each(steps)("a server's clock that is set %s", (_what, stepMs) => {
   it('lets a retry be due after the delay that it was meant to have', async () => {
     const [a] = await open(1);
     await append(a!.store, someEvents(2));
-    const parcels = await claim(a!.store);
-    await a!.store.settle({ lane: 'events', settled: settledAs(parcels, retry(5000)) });
+    const items = await claim(a!.store);
+    await a!.store.settle({ lane: 'events', settled: settledAs(items, retry(5000)) });
     skewMs = stepMs;
     await pass(4000);
     expect(await claim(a!.store)).toEqual([]);
@@ -71,7 +71,7 @@ describe.each(steps)("a server's clock that is set %s", (_what, stepMs) => {
     await pass(3000);
     for (const ageMs of [
       a!.store.depth('events').oldestAgeMs,
-      a!.store.waiting('events').oldestAgeMs,
+      a!.store.claimable('events').oldestAgeMs,
     ]) {
       expect(ageMs).toBeGreaterThan(5000);
       expect(ageMs).toBeLessThanOrEqual(6000);
@@ -113,8 +113,8 @@ describe.each(steps)("a server's clock that is set %s", (_what, stepMs) => {
   it('keeps the time for a relay that comes later', async () => {
     const [a] = await open(1);
     await append(a!.store, someEvents(1));
-    const parcels = await claim(a!.store);
-    await a!.store.settle({ lane: 'events', settled: settledAs(parcels, retry(5000)) });
+    const items = await claim(a!.store);
+    await a!.store.settle({ lane: 'events', settled: settledAs(items, retry(5000)) });
     await a!.die();
     await clock.advance(3000);
     skewMs = stepMs;

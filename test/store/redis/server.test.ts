@@ -10,7 +10,7 @@ let under: RedisUnderTest;
 
 const timeoutMs = 2000;
 const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
-const refused = { ok: false, refusal: unavailable };
+const refused = { ok: false, backpressure: unavailable };
 
 beforeEach(async () => {
   server = await startRedis();
@@ -34,13 +34,13 @@ async function untilUp(): Promise<void> {
 
 /** Posts that come while the server is away get their no at once, and nothing is kept of them. */
 async function expectRefusedAtOnce(): Promise<void> {
-  expect(under.store.refusal()).toEqual(unavailable);
+  expect(under.store.backpressure()).toEqual(unavailable);
   const refusals = Array.from({ length: 1000 }, () => under.store.append([anEvent()]));
   expect(new Set((await Promise.all(refusals)).map((each) => JSON.stringify(each)))).toEqual(
     new Set([JSON.stringify(refused)]),
   );
   expect(await claim(under.store)).toEqual([]);
-  expect(under.store.waiting('events')).toMatchObject({ count: 0, bytes: 0 });
+  expect(under.store.claimable('events')).toMatchObject({ count: 0, bytes: 0 });
 }
 
 describe('a server that is killed and started again', () => {
@@ -59,7 +59,7 @@ describe('a server that is killed and started again', () => {
     await untilUp();
     await under.clock.advance(1000);
     await settling;
-    expect(under.store.refusal()).toBeNull();
+    expect(under.store.backpressure()).toBeNull();
     expect(under.store.depth('events').count).toBe(2);
     expect(await under.store.receipt(ids[0]!)).toMatchObject({
       state: 'delivered',
@@ -70,10 +70,10 @@ describe('a server that is killed and started again', () => {
 
   it('ends the wait of what was delivered where the relay closes', async () => {
     await append(under.store, someEvents(1));
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     await server.kill();
     const settling = under.store
-      .settle({ lane: 'events', settled: settledAs(parcels, ack) })
+      .settle({ lane: 'events', settled: settledAs(items, ack) })
       .catch((error: unknown) => String(error));
     await under.store.close();
     expect(await settling).toContain('Redis is not available');
@@ -92,20 +92,20 @@ it('a server that hangs holds up a post for its time limit, and the next ones no
 
 it('a server whose memory is full takes no posts, settles what is held, and is used again by itself', async () => {
   await append(under.store, someEvents(2));
-  const parcels = await claim(under.store);
+  const items = await claim(under.store);
   await under.link.call('CONFIG', 'SET', 'maxmemory', '1');
   expect(await under.store.append([anEvent()])).toEqual(refused);
   await under.session.look();
-  expect(under.store.refusal()).toEqual(unavailable);
+  expect(under.store.backpressure()).toEqual(unavailable);
   await under.store.settle({
     lane: 'events',
-    settled: settledAs(parcels, ack),
+    settled: settledAs(items, ack),
     delivery: aDelivery(),
   });
   expect(under.store.depth('events').count).toBe(0);
   await under.link.call('CONFIG', 'SET', 'maxmemory', '0');
   await under.session.look();
-  expect(under.store.refusal()).toBeNull();
+  expect(under.store.backpressure()).toBeNull();
   await append(under.store, someEvents(1));
 });
 
@@ -142,9 +142,9 @@ describe('a server whose memory is full', () => {
     await append(under.store, someEvents(2));
     await limitTo(1);
     await under.session.look();
-    expect(under.store.refusal()).toEqual(unavailable);
+    expect(under.store.backpressure()).toEqual(unavailable);
     expect(under.store.outage()).toContain('OOM');
-    expect(under.store.waiting('events').count).toBe(2);
+    expect(under.store.claimable('events').count).toBe(2);
     expect(await claim(under.store)).toHaveLength(2);
   });
 
@@ -154,23 +154,23 @@ describe('a server whose memory is full', () => {
     const used = await memory('used_memory');
     await limitTo(used * 1.05);
     await under.session.look();
-    expect(under.store.refusal()).toEqual(unavailable);
+    expect(under.store.backpressure()).toEqual(unavailable);
     await limitTo(used * 1.3);
     await under.session.look();
-    expect(under.store.refusal()).toBeNull();
+    expect(under.store.backpressure()).toBeNull();
     expect(under.reported.slice(1)).toEqual([expect.stringContaining('OOM'), null]);
   });
 
-  it('is used again 10 s after its last refusal, however full others keep it', async () => {
+  it('is used again 10 s after its last backpressure, however full others keep it', async () => {
     await limitTo(1);
     expect(await under.store.append([anEvent()])).toEqual(refused);
     await limitTo((await memory('used_memory')) * 1.05);
     await under.clock.advance(9000);
     await under.session.look();
-    expect(under.store.refusal()).toEqual(unavailable);
+    expect(under.store.backpressure()).toEqual(unavailable);
     await under.clock.advance(1000);
     await under.session.look();
-    expect(under.store.refusal()).toBeNull();
+    expect(under.store.backpressure()).toBeNull();
   });
 });
 
@@ -178,7 +178,7 @@ it('a server that became a replica takes no posts, until it is a primary again',
   await append(under.store, someEvents(2));
   await under.link.call('REPLICAOF', '127.0.0.1', '1');
   expect(await under.store.append([anEvent()])).toEqual(refused);
-  expect(under.store.refusal()).toEqual(unavailable);
+  expect(under.store.backpressure()).toEqual(unavailable);
   await under.link.untilUp(5000);
   await under.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
   for (let tries = 0; tries < 100 && !under.session.isUp; tries++) {
@@ -186,14 +186,14 @@ it('a server that became a replica takes no posts, until it is a primary again',
     await under.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
     await under.session.look();
   }
-  expect(under.store.refusal()).toBeNull();
+  expect(under.store.backpressure()).toBeNull();
   expect(await claim(under.store)).toHaveLength(2);
 });
 
 describe('a buffer that was lost at the server', () => {
   it('is begun anew under other ids, and what was in flight settles nothing of it', async () => {
     const [old] = await appendIds(under.store, someEvents(1));
-    const parcels = await claim(under.store);
+    const items = await claim(under.store);
     await under.link.call('FLUSHALL');
     expect(await under.store.append([anEvent()])).toEqual(refused);
     await under.session.look();
@@ -201,7 +201,7 @@ describe('a buffer that was lost at the server', () => {
     expect(fresh).not.toBe(old);
     expect(await under.store.receipt(old!)).toBeNull();
     const again = await claim(under.store);
-    await under.store.settle({ lane: 'events', settled: settledAs(parcels, ack) });
+    await under.store.settle({ lane: 'events', settled: settledAs(items, ack) });
     expect(under.store.depth('events').count).toBe(1);
     await under.store.settle({ lane: 'events', settled: settledAs(again, ack) });
     expect(under.store.depth('events').count).toBe(0);

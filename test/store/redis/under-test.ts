@@ -1,8 +1,8 @@
 import { systemClock, type Timer } from '../../../src/clock.js';
-import type { DeadLetter } from '../../../src/envelope.js';
+import type { DeadLetter } from '../../../src/model/dead-letter.js';
 import { toAddress } from '../../../src/redis/address.js';
-import { createLink } from '../../../src/redis/create-link.js';
-import type { Link } from '../../../src/redis/link.js';
+import { createRedisConnection } from '../../../src/redis/create-connection.js';
+import type { RedisConnection } from '../../../src/redis/connection.js';
 import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
 import { toEpoch } from '../../../src/store/ids.js';
 import { RedisStore } from '../../../src/store/redis/redis.js';
@@ -13,7 +13,7 @@ import { wideBounds, type StoreBounds, type StoreUnderTest } from '../contract/h
 
 export type RedisUnderTest = StoreUnderTest & {
   readonly store: RedisStore;
-  readonly link: Link;
+  readonly link: RedisConnection;
   readonly prefix: string;
   readonly session: Session;
   readonly faults: readonly unknown[];
@@ -46,12 +46,16 @@ export type RedisSettings = Partial<StoreBounds> & {
   /** By how much the server's clock is wrong, ms. */
   readonly skewMs?: () => number;
   /** Stands between the store and its link. */
-  readonly wrap?: (link: Link) => Link;
+  readonly wrap?: (link: RedisConnection) => RedisConnection;
 };
 
-function toWaitingLink({ url, waitReplicas = 0, timeoutMs = 5000 }: RedisSettings): Link | null {
+function toWaitingLink({
+  url,
+  waitReplicas = 0,
+  timeoutMs = 5000,
+}: RedisSettings): RedisConnection | null {
   if (waitReplicas === 0) return null;
-  return createLink({ address: toAddress(url), clock: systemClock, timeoutMs });
+  return createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
 }
 
 /** Tests of other things jump years ahead. */
@@ -73,7 +77,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
   const late: number[] = [];
   const open = async () => {
     const own = withTimers(clock);
-    const bare = createLink({
+    const bare = createRedisConnection({
       address: toAddress(settings.url),
       clock: systemClock,
       timeoutMs: settings.timeoutMs ?? 5000,
@@ -106,7 +110,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       onLate: (leftMs) => void late.push(leftMs),
       onLeaseLost: (why) => void leaseLosses.push(why),
       onChange: (isUp, why) => void reported.push(isUp ? null : why),
-      onFault: (error) => void faults.push(error),
+      onFatal: (error) => void faults.push(error),
     });
     const store = new RedisStore({
       ...bounds,

@@ -1,0 +1,65 @@
+import type { OpenImportJobs } from '../delivery/import-job-poller.js';
+import type { Pause } from '../delivery/pauses.js';
+import type { Backpressure, Store } from '../model/store.js';
+import type { OpenedLimiter } from './open-limiter.js';
+import type { ObservedParts } from './state-metrics.js';
+
+type Check = { readonly ok: boolean; readonly detail?: string };
+
+const toCheck = (detail: string | null): Check =>
+  detail === null ? { ok: true } : { ok: false, detail };
+
+function toDetail({ reason }: Backpressure, store: Pick<Store, 'outage'>): string {
+  const why = reason === 'unavailable' ? store.outage?.() : null;
+  return why ? `${reason}: ${why}` : reason;
+}
+
+export type Readiness = {
+  readonly ready: boolean;
+  readonly checks: Readonly<Record<string, Check>>;
+};
+
+/** Ready means willing and able to accept. The states of Klaviyo and of the shared limiter are shown, but do not make the relay unready while there is room. */
+export function toReadiness({
+  store,
+  engine,
+  limits,
+  revision,
+  draining,
+}: Pick<ObservedParts, 'store' | 'engine' | 'revision'> & {
+  limits: Pick<OpenedLimiter, 'shared'>;
+  draining: boolean;
+}): Readiness {
+  const backpressure = store.backpressure();
+  const checks: Record<string, Check> = {
+    intake: draining ? { ok: false, detail: 'draining' } : { ok: true },
+    store:
+      backpressure === null ? { ok: true } : { ok: false, detail: toDetail(backpressure, store) },
+  };
+  const ready = !draining && backpressure === null;
+  if (limits.shared !== null) checks.limiter = toCheck(limits.shared.outage());
+  for (const [lane, pauses] of Object.entries(engine.pauses())) {
+    const detail = pauses.map(toPauseDetail).join('; ');
+    checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };
+  }
+  checks.klaviyo_revision = { ok: true, detail: revision.explain() };
+  addOpenJobs(checks, engine.openJobs());
+  return { ready, checks };
+}
+
+function toPauseDetail({ kind, reason, since }: Pause): string {
+  const words = kind === reason.code ? reason.detail : `${reason.code}: ${reason.detail}`;
+  return `${kind} since ${new Date(since).toISOString()}: ${words}`;
+}
+
+/** Klaviyo's imports usually end within seconds. */
+const slowJobMs = 10_000;
+
+function addOpenJobs(checks: Record<string, Check>, { count, oldestAgeMs }: OpenImportJobs): void {
+  const name = 'klaviyo_profiles';
+  const before = checks[name];
+  if (before === undefined || oldestAgeMs < slowJobMs) return;
+  const age = Math.round(oldestAgeMs / 1000);
+  const jobs = `open import jobs: ${count}, the oldest for ${age} s`;
+  checks[name] = { ...before, detail: [before.detail ?? [], jobs].flat().join('; ') };
+}

@@ -1,0 +1,29 @@
+import type { Backpressure } from '../../model/store.js';
+import type { ServerDeps } from '../deps.js';
+import { toUnavailable, type ProblemError } from './problems.js';
+
+const details: Readonly<Record<Backpressure['reason'], string>> = {
+  full: 'the buffer is full; nothing was taken',
+  disk: 'the disk is nearly full; nothing was taken',
+  closed: 'the relay is stopping; nothing was taken',
+  unavailable: 'the store is not available; nothing was taken',
+  lossy:
+    'the store could lose what it is given, and REDIS_REQUIRE_DURABLE is set; nothing was taken',
+  dead_letters:
+    'a part of it cannot be sent as it stands, and there is no room for another dead letter; nothing was taken',
+};
+
+export function toBackpressureProblem({ reason, retryAfterMs }: Backpressure): ProblemError {
+  return toUnavailable(details[reason], retryAfterMs);
+}
+
+/** Why nothing would be taken now, before a body is read; null where it would. */
+export function findBackpressure(
+  deps: Pick<ServerDeps, 'isDraining' | 'backpressure' | 'config'>,
+): ProblemError | null {
+  if (deps.isDraining()) {
+    return toUnavailable('the relay is stopping', deps.config.SHUTDOWN_TIMEOUT_MS);
+  }
+  const backpressure = deps.backpressure();
+  return backpressure && toBackpressureProblem(backpressure);
+}

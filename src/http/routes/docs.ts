@@ -1,0 +1,50 @@
+import helmet from '@fastify/helmet';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import type { SourceRoutes } from '../deps.js';
+import { toOpenApiInfo, toDocumentedRoute, toTidyDocument } from '../plugins/openapi.js';
+
+/** Listens for routes: to be awaited before the first one is made. */
+export async function documentRoutes(
+  app: FastifyInstance,
+  sources: readonly Pick<SourceRoutes, 'name' | 'docs'>[],
+): Promise<void> {
+  await app.register(swagger, {
+    openapi: toOpenApiInfo(sources),
+    transform: toDocumentedRoute,
+    transformObject: toTidyDocument,
+  });
+}
+
+export const docsPath = '/docs';
+
+/** The only pages the relay shows to a browser, hence the only ones with a policy that lets scripts run. */
+export async function routeDocs(app: FastifyInstance): Promise<void> {
+  await app.register(helmet, {
+    // The rest of helmet's default policy upgrades to https, which the relay itself does not speak.
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        baseUri: ["'none'"],
+        connectSrc: ["'self'"],
+        fontSrc: ["'self'", 'data:'],
+        formAction: ["'none'"],
+        frameAncestors: ["'none'"],
+        imgSrc: ["'self'", 'data:'],
+        scriptSrc: ["'self'"],
+        // Swagger UI sets style attributes.
+        styleSrc: ["'self'", "'unsafe-inline'"],
+      },
+    },
+    strictTransportSecurity: false,
+    xFrameOptions: { action: 'deny' },
+  });
+  await app.register(swaggerUi, {
+    routePrefix: docsPath,
+    uiConfig: { deepLinking: true },
+    theme: { title: 'klaviyo-relay' },
+  });
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+}

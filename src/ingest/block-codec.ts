@@ -1,0 +1,76 @@
+import type { Draft } from '../model/envelope.js';
+import type { Lane } from '../model/lane.js';
+
+/**
+ * Drafts on their way from one thread to another, as bytes that are handed over, not copied.
+ * Little-endian, per draft: number of keys (1), each key's length (1) and bytes, payload length (4)
+ * and the payload.
+ */
+
+/** Drafts that stay keep their chunk in memory, so that it is no larger than a block of the journal. */
+const chunkBytes = 256 * 1024;
+const lengthBytes = 4;
+
+/** Each chunk holds whole drafts and has memory of its own. */
+export function encodeDrafts(drafts: readonly Draft[]): readonly Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let from = 0; from < drafts.length;) {
+    let size = 0;
+    let to = from;
+    for (; to < drafts.length; to++) {
+      const more = sizeOf(drafts[to]);
+      if (to > from && size + more > chunkBytes) break;
+      size += more;
+    }
+    chunks.push(packChunk(drafts.slice(from, to), size));
+    from = to;
+  }
+  return chunks;
+}
+
+function sizeOf(draft: Draft | undefined): number {
+  if (draft === undefined) return 0;
+  let size = 1 + lengthBytes + draft.payload.length;
+  for (const key of draft.keys) size += 1 + key.length;
+  return size;
+}
+
+function packChunk(drafts: readonly Draft[], size: number): Uint8Array {
+  const chunk = Buffer.allocUnsafeSlow(size);
+  let at = 0;
+  for (const { keys, payload } of drafts) {
+    chunk[at++] = keys.length;
+    for (const key of keys) {
+      chunk[at++] = key.length;
+      for (let index = 0; index < key.length; index++) chunk[at++] = key.charCodeAt(index);
+    }
+    at = chunk.writeUInt32LE(payload.length, at);
+    chunk.set(payload, at);
+    at += payload.length;
+  }
+  return chunk;
+}
+
+/** The same drafts in the same order; payloads are views of the chunks. */
+export function decodeDrafts(
+  chunks: readonly Uint8Array[],
+  { lane, acceptedAt }: { readonly lane: Lane; readonly acceptedAt: number },
+): Draft[] {
+  const drafts: Draft[] = [];
+  for (const { buffer, byteOffset, byteLength } of chunks) {
+    const chunk = Buffer.from(buffer, byteOffset, byteLength);
+    for (let at = 0; at < byteLength;) {
+      const keys: string[] = [];
+      for (let left = chunk[at++] ?? 0; left > 0; left--) {
+        const end = at + 1 + (chunk[at] ?? 0);
+        keys.push(chunk.toString('latin1', at + 1, end));
+        at = end;
+      }
+      const start = at + lengthBytes;
+      at = start + chunk.readUInt32LE(at);
+      // As short as it can be: see `toKeys` in identity.ts.
+      drafts.push({ lane, keys: keys.slice(), acceptedAt, payload: chunk.subarray(start, at) });
+    }
+  }
+  return drafts;
+}

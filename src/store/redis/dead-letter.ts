@@ -1,0 +1,52 @@
+import { z } from 'zod';
+import { storeLanes } from '../../model/lane.js';
+import type { DeadLetter } from '../../model/dead-letter.js';
+import type { Draft } from '../../model/envelope.js';
+import type { Reason } from '../../model/outcome.js';
+import { toId } from '../ids.js';
+import type { Queued } from '../lane-queue.js';
+
+const storedSchema = z.object({
+  lane: z.enum(storeLanes),
+  seq: z.int(),
+  keys: z.array(z.string()),
+  acceptedAt: z.number(),
+  /** The name in Redis of `deadLetteredAt`. */
+  buriedAt: z.number(),
+  attempts: z.int(),
+  deliveryId: z.string().nullable(),
+  reason: z.custom<Reason>((value) => typeof value === 'object' && value !== null),
+});
+
+/** A dead letter's JSON; the script adds the payload. */
+export function encodeDeadLetter(
+  { lane, seq, keys, acceptedAt, attempts }: Queued,
+  {
+    reason,
+    deliveryId,
+    deadLetteredAt,
+  }: Pick<DeadLetter, 'reason' | 'deliveryId' | 'deadLetteredAt'>,
+): string {
+  const facts = { reason, deliveryId, buriedAt: deadLetteredAt };
+  return JSON.stringify({ lane, seq, keys, acceptedAt, attempts: attempts + 1, ...facts });
+}
+
+/** The same of a draft that is buried at once; the script adds the number, too. Empty for one that is not. */
+export function encodeDraft(
+  { lane, keys, acceptedAt, deadLetterReason: reason }: Draft,
+  now: number,
+): string {
+  if (reason === undefined) return '';
+  const facts = { reason, deliveryId: null, buriedAt: now };
+  return JSON.stringify({ lane, keys, acceptedAt, attempts: 0, ...facts });
+}
+
+/** From JSON, a newline and the payload. */
+export function decodeDeadLetter(blob: Buffer, epoch: string): DeadLetter {
+  const cut = blob.indexOf('\n');
+  const head = storedSchema.parse(JSON.parse(blob.toString('utf8', 0, cut)));
+  const { lane, acceptedAt, buriedAt, attempts, reason, deliveryId } = head;
+  const id = toId({ lane, epoch, seq: head.seq });
+  const payload = blob.subarray(cut + 1);
+  return { id, lane, acceptedAt, deadLetteredAt: buriedAt, attempts, reason, deliveryId, payload };
+}

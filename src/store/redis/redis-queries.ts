@@ -1,0 +1,134 @@
+import type { Clock } from '../../clock.js';
+import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
+import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
+import type { Page, PageQuery } from '../../model/page.js';
+import type { Receipt } from '../../model/receipt.js';
+import { toMatch } from '../dead-letters.js';
+import { isShown } from '../delivery-log.js';
+import { fromId } from '../ids.js';
+import { toOrder, toPage, type Numbered } from '../page.js';
+import { readAttemptState } from './claimed.js';
+import { decodeDeadLetter } from './dead-letter.js';
+import { deadLetterScript, deadLettersScript } from './dead-letter-scripts.js';
+import { deliveriesScript, deliveryScript, receiptScript } from './read-scripts.js';
+import type { Session } from './session.js';
+import { readBytes, readList, readNumber, readText } from './view.js';
+
+/** Letters fetched at once: each has its payload with it. */
+const lettersPerStep = 200;
+const deliveriesPerStep = 1000;
+
+/** What is kept to be looked at: dead letters, the delivery log and receipts. */
+export class RedisQueries {
+  readonly #session: Session;
+  readonly #clock: Pick<Clock, 'monotonic'>;
+
+  constructor(session: Session, clock: Pick<Clock, 'monotonic'>) {
+    this.#session = session;
+    this.#clock = clock;
+  }
+
+  async receipt(id: string): Promise<Receipt | null> {
+    const number = this.#toNumber(id);
+    if (number === null) return null;
+    const { lane, seq } = number;
+    const [state, found, merged] = readList(await this.#session.read(receiptScript, [lane, seq]));
+    const base = { id, lane, reason: null, merged: false };
+    switch (readText(state)) {
+      case 'in_flight':
+      case 'buffered': {
+        const { lastTry } = readAttemptState(readText(found));
+        const { deliveryId, reason } = lastTry ?? { deliveryId: null, reason: null };
+        return { ...base, state: readText(state) as Receipt['state'], deliveryId, reason };
+      }
+      case 'dead_lettered': {
+        const { deliveryId, reason } = decodeDeadLetter(readBytes(found), number.epoch);
+        return { ...base, state: 'dead_lettered', deliveryId, reason };
+      }
+      case 'delivered': {
+        const { id: deliveryId } = toDelivery(readText(found));
+        return { ...base, state: 'delivered', deliveryId, merged: readText(merged) === '1' };
+      }
+      default:
+        return null;
+    }
+  }
+
+  async deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> {
+    const found: Numbered<Delivery>[] = [];
+    let shown = 0;
+    for (let from = below(page.cursor); from > 0 && shown <= page.limit;) {
+      const reply = await this.#session.read(deliveriesScript, [from, deliveriesPerStep]);
+      const [flat, next] = readList(reply);
+      for (const [order, text] of toPairs(readList(flat))) {
+        const value = toDelivery(readText(text));
+        if (isShown(value, filter)) shown++;
+        found.push({ order: readNumber(order), value });
+      }
+      from = Number(next);
+    }
+    return toPage(found, { ...page, clock: this.#clock }, (delivery) => isShown(delivery, filter));
+  }
+
+  async delivery(id: string): Promise<Delivery | null> {
+    const text = readText(await this.#session.read(deliveryScript, [id]));
+    return text === '' ? null : toDelivery(text);
+  }
+
+  async deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>> {
+    const found: Numbered<DeadLetter>[] = [];
+    const isMatch = toMatch(filter);
+    let shown = 0;
+    for await (const step of this.letters(below(page.cursor))) {
+      for (const letter of step) {
+        if (!isMatch(letter.value)) continue;
+        shown++;
+        found.push(letter);
+      }
+      if (shown > page.limit) break;
+    }
+    return toPage(found, { ...page, clock: this.#clock }, () => true);
+  }
+
+  async deadLetter(id: string): Promise<DeadLetter | null> {
+    const number = this.#toNumber(id);
+    if (number === null) return null;
+    const blob = await this.#session.read(deadLetterScript, [number.lane, number.seq]);
+    return Buffer.isBuffer(blob) ? decodeDeadLetter(blob, number.epoch) : null;
+  }
+
+  /** Those of an order and below, newest first, some at a time. */
+  async *letters(from: number): AsyncGenerator<readonly Numbered<DeadLetter>[]> {
+    const epoch = this.#session.mirror.view?.epoch ?? '';
+    let next: string | null = from === Infinity ? '+inf' : String(from);
+    while (next !== null) {
+      const flat = readList(await this.#session.read(deadLettersScript, [next, lettersPerStep]));
+      const step = toPairs(flat).map(([order, blob]) => ({
+        order: readNumber(order),
+        value: decodeDeadLetter(readBytes(blob), epoch),
+      }));
+      yield step;
+      const last = step.at(-1);
+      next = step.length < lettersPerStep || last === undefined ? null : `(${last.order}`;
+    }
+  }
+
+  #toNumber(id: string) {
+    const number = fromId(id);
+    return number?.epoch === this.#session.mirror.view?.epoch ? number : null;
+  }
+}
+
+/** The order that a page begins with; 0, with which none does, for a cursor that was never given. */
+function below(cursor: string | undefined): number {
+  const order = toOrder(cursor) - 1;
+  return Number.isNaN(order) ? 0 : Math.min(order, Number.MAX_SAFE_INTEGER);
+}
+
+const toDelivery = (text: string): Delivery => JSON.parse(text) as Delivery;
+
+const toPairs = <T>(flat: readonly T[]): readonly (readonly [T, T])[] =>
+  Array.from({ length: flat.length / 2 }, (_, index) => [
+    flat[2 * index] as T,
+    flat[2 * index + 1] as T,
+  ]);

@@ -1,0 +1,104 @@
+import { setMaxListeners } from 'node:events';
+import type { Destination } from '../../src/model/destination.js';
+import { ImportJobPoller } from '../../src/delivery/import-job-poller.js';
+import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
+import { OverAge } from '../../src/delivery/over-age.js';
+import { LanePauses } from '../../src/delivery/pauses.js';
+import { createRecorder } from '../../src/delivery/record.js';
+import { UniformRejections } from '../../src/delivery/refusals.js';
+import type { Delivery } from '../../src/model/delivery.js';
+import type { PollResult, ListedImportJobs } from '../../src/model/send-result.js';
+import type { RateWindow } from '../../src/model/rate-window.js';
+import type { Settlement } from '../../src/model/settlement.js';
+import { createMetrics } from '../../src/metrics.js';
+import { aDelivery, anItem, delivered } from '../support/builders.js';
+import { createManualClock } from '../support/manual-clock.js';
+
+export const done: PollResult = {
+  job: { id: 'job-1', status: 'complete', completed: 1, failed: 0 },
+  outcomes: [delivered],
+  retryable: false,
+  feedback: null,
+};
+export const running: PollResult = {
+  job: { id: 'job-1', status: 'processing', completed: 0, failed: 0 },
+  outcomes: null,
+  retryable: false,
+  feedback: null,
+};
+export const lost: PollResult = {
+  ...running,
+  job: { ...done.job, status: 'queued' },
+  retryable: true,
+};
+
+export const noList: ListedImportJobs = { open: [], end: 'failed', requests: 1, feedback: null };
+
+const twoPerSecond: readonly RateWindow[] = [{ limit: 2, windowMs: 1000 }];
+
+/** A poller over a far side without a list that takes two requests a second, and a store that remembers. */
+export function createUnderTest(
+  follow: Destination['pollImportJob'],
+  {
+    listImports = () => Promise.resolve(noList),
+    windows = twoPerSecond,
+  }: {
+    readonly listImports?: Destination['listImportJobs'];
+    readonly windows?: readonly RateWindow[];
+  } = {},
+) {
+  const clock = createManualClock();
+  const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
+  const settled: Settlement[] = [];
+  /** Monotonic ms, by the job's reference. */
+  const settledAt = new Map<string, number>();
+  const faults: unknown[] = [];
+  const log: string[] = [];
+  const write = (_fields: object, text: string): void => void log.push(text);
+  const pauses = new LanePauses({ lane: 'profiles', clock, log: { info: write, warn: write } });
+  const poller = new ImportJobPoller({
+    buffer: {
+      settle(settlement) {
+        settled.push(settlement);
+        const ref = settlement.delivery?.importJob?.id;
+        if (settlement.settled.length > 0 && ref !== undefined) {
+          settledAt.set(ref, clock.monotonic());
+        }
+        return Promise.resolve();
+      },
+    },
+    destination: {
+      pollImportJob: follow,
+      listImportJobs: listImports,
+      merge: (payloads) => payloads.at(-1)!,
+      send: () => Promise.reject(new Error('nothing is sent here')),
+    },
+    limiter: createLocalLimiter({
+      clock,
+      bucket: { perSecond: 100, burst: 100 },
+      windows: { events: [], profiles: [], imports: windows },
+    }),
+    refusals: () =>
+      new UniformRejections({ lane: 'profiles', clock, pauses, onEnd: () => undefined }),
+    recorder: createRecorder({
+      clock,
+      metrics: createMetrics('test'),
+      log: { info: write, warn: write },
+    }),
+    policy: { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 0 },
+    overAge: new OverAge({ clock, maxAgeMs: 0 }),
+    clock,
+    random: () => 0.5,
+    signal: stopping.signal,
+    onFatal: (error) => void faults.push(error),
+  });
+  const begin = (ref = 'job-1', delivery: Partial<Delivery> = {}): void =>
+    poller.add({
+      lane: 'profiles',
+      ref,
+      delivery: aDelivery({ lane: 'profiles', result: 'pending', ...delivery }),
+      items: [anItem('p1')],
+    });
+  return { clock, poller, settled, settledAt, faults, log, stopping, begin };
+}

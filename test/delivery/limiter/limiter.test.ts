@@ -1,0 +1,244 @@
+import { setMaxListeners } from 'node:events';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createLocalLimiter, type LimiterOptions } from '../../../src/delivery/limiter/limiter.js';
+import type { Limiter } from '../../../src/model/limiter.js';
+import type { RateFeedback, RateWindow } from '../../../src/model/rate-window.js';
+import { createManualClock, settlePromises, type ManualClock } from '../../support/manual-clock.js';
+
+const klaviyo: readonly RateWindow[] = [
+  { limit: 10, windowMs: 1000 },
+  { limit: 150, windowMs: 60_000 },
+];
+const never = new AbortController().signal;
+setMaxListeners(0, never);
+const wide = { perSecond: 100_000, burst: 100_000 };
+
+function createUnderTest(windows: readonly RateWindow[], bucket: LimiterOptions['bucket'] = wide) {
+  const clock = createManualClock();
+  const limiter = createLocalLimiter({
+    clock,
+    bucket,
+    windows: { events: windows, profiles: windows, imports: windows },
+  });
+  return { clock, limiter };
+}
+
+const feedback = (overrides: Partial<RateFeedback>): RateFeedback => ({
+  windows: [],
+  remaining: null,
+  remainingOf: null,
+  resetMs: null,
+  retryAfterMs: null,
+  ...overrides,
+});
+
+/** Sends as fast as the limiter lets it until `untilMs`; returns when each request left. */
+async function saturate(
+  { clock, limiter }: { clock: ManualClock; limiter: Limiter },
+  {
+    untilMs,
+    latencyMs = 20,
+    concurrency = 8,
+  }: { untilMs: number; latencyMs?: number; concurrency?: number },
+): Promise<number[]> {
+  const left: number[] = [];
+  const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal);
+  const sender = async (): Promise<void> => {
+    for (;;) {
+      const permit = await limiter.acquire('events', stopping.signal);
+      if (permit === null) return;
+      left.push(clock.monotonic());
+      await new Promise<void>((resolve) => clock.setTimer(latencyMs, resolve));
+      permit.end(null);
+    }
+  };
+  const senders = Array.from({ length: concurrency }, sender);
+  while (clock.monotonic() < untilMs)
+    await clock.advance(Math.min(500, untilMs - clock.monotonic()));
+  stopping.abort();
+  await clock.advance(latencyMs + 1);
+  await Promise.all(senders);
+  return left.filter((at) => at < untilMs);
+}
+
+const gaps = (times: readonly number[]): number[] =>
+  times.slice(1).map((at, index) => at - times[index]!);
+
+describe('under saturation', () => {
+  it("spends Klaviyo's windows to the full, at an even pace, for as long as it lasts", async () => {
+    const left = await saturate(createUnderTest(klaviyo), { untilMs: 180_000 });
+    expect(left.length).toBeGreaterThanOrEqual(0.99 * 450);
+    expect(left.length).toBeLessThanOrEqual(451);
+    // The burst at the start is paid back evenly over the first minute.
+    expect(Math.max(...gaps(left))).toBeLessThanOrEqual(1.5 * 400);
+    expect(Math.max(...gaps(left.filter((at) => at > 120_000)))).toBeLessThanOrEqual(1.1 * 400);
+  });
+
+  it('takes a burst after an idle spell, and then keeps the pace', async () => {
+    const under = createUnderTest(klaviyo);
+    await under.clock.advance(120_000);
+    const left = await saturate(under, { untilMs: 130_000, latencyMs: 1, concurrency: 20 });
+    // 10 a second, less the 3 that follow at the pace within that second.
+    expect(left.filter((at) => at < 120_100)).toHaveLength(7);
+    expect(Math.min(...gaps(left.slice(8)))).toBeGreaterThan(390);
+    expect(Math.min(...gaps(left.slice(6)))).toBeGreaterThan(300);
+  });
+
+  it('without windows only the bucket counts', async () => {
+    const left = await saturate(createUnderTest([], { perSecond: 10, burst: 5 }), {
+      untilMs: 10_000,
+      latencyMs: 1,
+    });
+    expect(left.length).toBeGreaterThanOrEqual(5 + 98);
+    expect(left.length).toBeLessThanOrEqual(5 + 100);
+  });
+});
+
+describe('no sliding window at the far side ever holds more than its limit', () => {
+  const windowList = fc
+    .tuple(
+      fc.integer({ min: 1, max: 12 }),
+      fc.integer({ min: 100, max: 2000 }),
+      fc.integer({ min: 1, max: 8 }),
+      fc.integer({ min: 2, max: 10 }),
+    )
+    .map(([limit, windowMs, factor, longer]): RateWindow[] => [
+      { limit, windowMs },
+      { limit: limit * factor, windowMs: windowMs * longer },
+    ]);
+  /** For each request: how long after the one before it is wanted, its latency, and where within it arrives. */
+  const demand = fc.array(
+    fc.record({
+      idleMs: fc.integer({ min: 0, max: 800 }),
+      latencyMs: fc.integer({ min: 0, max: 1500 }),
+      arrives: fc.double({ min: 0, max: 1, noNaN: true }),
+    }),
+    { minLength: 5, maxLength: 60 },
+  );
+
+  it('whatever the windows, the latencies and the demand', async () => {
+    await fc.assert(
+      fc.asyncProperty(windowList, demand, async (windows, requests) => {
+        const { clock, limiter } = createUnderTest(windows);
+        const arrivals: number[] = [];
+        const sent: Promise<void>[] = [];
+        for (const { idleMs, latencyMs, arrives } of requests) {
+          if (idleMs > 400) await clock.advance(idleMs);
+          sent.push(
+            limiter.acquire('events', never).then(async (permit) => {
+              arrivals.push(clock.monotonic() + latencyMs * arrives);
+              await new Promise<void>((resolve) => clock.setTimer(latencyMs, resolve));
+              permit?.end(null);
+            }),
+          );
+        }
+        const state = { done: false };
+        void Promise.all(sent).then(() => (state.done = true));
+        for (let turn = 0; !state.done && turn < 2000; turn++) await clock.advance(500);
+        expect(state.done).toBe(true);
+        arrivals.sort((a, b) => a - b);
+        for (const { limit, windowMs } of windows) {
+          arrivals.forEach((at, index) => {
+            const beyond = arrivals[index + limit];
+            // Doubles: the far side's clock ticks no finer than a microsecond.
+            if (beyond !== undefined) expect(beyond - at).toBeGreaterThanOrEqual(windowMs - 0.001);
+          });
+        }
+      }),
+      { numRuns: 60 },
+    );
+  }, 60_000);
+});
+
+describe('what Klaviyo says', () => {
+  it('a pause holds at least that long, and requests come back one by one', async () => {
+    const under = createUnderTest(klaviyo);
+    under.limiter.pause('events', 5000);
+    const left = await saturate(under, { untilMs: 8000, latencyMs: 1 });
+    expect(left[0]).toBeGreaterThanOrEqual(5000);
+    expect(left[0]).toBeLessThan(6000);
+  });
+
+  it('after a pause requests keep the even pace, without a burst', async () => {
+    const under = createUnderTest(klaviyo);
+    const before = await saturate(under, { untilMs: 3000, latencyMs: 1 });
+    under.limiter.pause('events', 5000);
+    const left = await saturate(under, { untilMs: 20_000, latencyMs: 1, concurrency: 20 });
+    expect(before.length).toBeGreaterThan(7);
+    expect(left[0]).toBeGreaterThanOrEqual(8000);
+    expect(left.length).toBeGreaterThan(25);
+    expect(Math.min(...gaps(left))).toBeGreaterThan(390);
+  });
+
+  it('a short pause never cuts a long one', async () => {
+    const under = createUnderTest(klaviyo);
+    under.limiter.pause('events', 5000);
+    under.limiter.pause('events', 10);
+    expect((await saturate(under, { untilMs: 6000, latencyMs: 1 }))[0]).toBeGreaterThanOrEqual(
+      5000,
+    );
+  });
+
+  it('a pause of one endpoint leaves the others alone', async () => {
+    const { limiter } = createUnderTest(klaviyo);
+    limiter.pause('events', 5000);
+    expect(await limiter.acquire('profiles', never)).not.toBeNull();
+  });
+
+  it('a lower limit is believed, a higher one is not', async () => {
+    const under = createUnderTest([{ limit: 10, windowMs: 1000 }]);
+    const permit = await under.limiter.acquire('events', never);
+    permit?.end(feedback({ windows: [{ limit: 2, windowMs: 1000 }] }));
+    const slow = await saturate(under, { untilMs: 20_000, latencyMs: 1 });
+    expect(slow.length).toBeLessThanOrEqual(41);
+    const other = createUnderTest([{ limit: 10, windowMs: 1000 }]);
+    (await other.limiter.acquire('events', never))?.end(
+      feedback({ windows: [{ limit: 100, windowMs: 1000 }] }),
+    );
+    expect((await saturate(other, { untilMs: 5000, latencyMs: 1 })).length).toBeLessThanOrEqual(51);
+  });
+
+  it('requests that others on the account made are kept free for', async () => {
+    const under = createUnderTest([{ limit: 10, windowMs: 1000 }]);
+    const permit = await under.limiter.acquire('events', never);
+    permit?.end(feedback({ remaining: 2, remainingOf: 10, resetMs: 1000 }));
+    const left = await saturate(under, { untilMs: 990, latencyMs: 1, concurrency: 20 });
+    expect(left.length).toBeLessThanOrEqual(2);
+  });
+});
+
+describe('permits', () => {
+  it('of all endpoints come from one bucket', async () => {
+    const { clock, limiter } = createUnderTest([], { perSecond: 1, burst: 2 });
+    await limiter.acquire('events', never);
+    await limiter.acquire('profiles', never);
+    let taken = false;
+    void limiter.acquire('imports', never).then(() => (taken = true));
+    await clock.advance(900);
+    expect(taken).toBe(false);
+    await clock.advance(200);
+    expect(taken).toBe(true);
+  });
+
+  it('that are cancelled cost nothing', async () => {
+    const { limiter } = createUnderTest([{ limit: 1, windowMs: 60_000 }], {
+      perSecond: 1,
+      burst: 1,
+    });
+    for (let round = 0; round < 5; round++) (await limiter.acquire('events', never))?.cancel();
+    expect(limiter.tokens()).toBe(1);
+  });
+
+  it('are not given once the caller has gone, and no timer is left', async () => {
+    const { clock, limiter } = createUnderTest([{ limit: 1, windowMs: 60_000 }]);
+    (await limiter.acquire('events', never))?.end(null);
+    const leaving = new AbortController();
+    const waiting = limiter.acquire('events', leaving.signal);
+    await settlePromises();
+    leaving.abort();
+    expect(await waiting).toBeNull();
+    expect(clock.pending()).toBe(0);
+  });
+});

@@ -1,0 +1,174 @@
+import { describe, expect, it } from 'vitest';
+import { createLocalLimiter } from '../../../src/delivery/limiter/limiter.js';
+import { restoreRequests, restorePauses } from '../../../src/delivery/limiter/restore.js';
+import type { Delivery, DeliveryFilter } from '../../../src/model/delivery.js';
+import { aDelivery, startMs } from '../../support/builders.js';
+import { createManualClock } from '../../support/manual-clock.js';
+
+const windows = [
+  { limit: 10, windowMs: 1000 },
+  { limit: 150, windowMs: 60_000 },
+];
+const never = new AbortController().signal;
+
+/** Pages that were read. */
+let pages = 0;
+
+/** A delivery log of an earlier process, two entries a page. */
+const toLog = (deliveries: readonly Delivery[]) => ({
+  deliveries: (
+    { lane, since = 0 }: DeliveryFilter,
+    { limit, cursor }: { limit: number; cursor?: string | undefined },
+  ) => {
+    pages++;
+    const size = Math.min(2, limit);
+    const kept = deliveries.filter((each) => each.lane === lane && each.at >= since);
+    const from = Number(cursor ?? 0);
+    const next = from + size < kept.length ? String(from + size) : null;
+    return Promise.resolve({ data: kept.slice(from, from + size), next });
+  },
+});
+
+async function restarted(deliveries: readonly Delivery[], unknown = 0) {
+  const clock = createManualClock(startMs);
+  const limiter = createLocalLimiter({
+    clock,
+    bucket: { perSecond: 1000, burst: 1000 },
+    windows: { events: windows, profiles: windows, imports: windows },
+  });
+  await restoreRequests({
+    limiter,
+    log: toLog(deliveries),
+    now: clock.now(),
+    longestWindowMs: 60_000,
+    mostPerWindow: 150,
+    timeoutMs: 30_000,
+    unknown,
+  });
+  const waitMs = async (lane: 'events' | 'profiles'): Promise<number> => {
+    const permits: unknown[] = [];
+    void limiter.acquire(lane, never).then((permit) => permits.push(permit));
+    for (let waited = 0; ; waited += 100) {
+      await clock.advance(0);
+      if (permits.length > 0) return waited;
+      await clock.advance(100);
+    }
+  };
+  return { waitMs };
+}
+
+const ended = (agoMs: number, durationMs = 200): Delivery =>
+  aDelivery({ at: startMs - agoMs - durationMs, durationMs });
+
+describe('the requests of an earlier process', () => {
+  it('hold their places until a window after they ended, page after page of the log', async () => {
+    const full = Array.from({ length: 150 }, (_, index) => ended(50_000 - index));
+    const { waitMs } = await restarted(full);
+    // The first place of the steady window is free 60 s after that request ended.
+    expect(await waitMs('events')).toBe(10_000);
+  });
+
+  it('count in the short window, too', async () => {
+    const { waitMs } = await restarted(Array.from({ length: 10 }, () => ended(400)));
+    expect(await waitMs('events')).toBe(600);
+  });
+
+  it('hold up their own endpoint alone', async () => {
+    const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(1000)));
+    expect(await waitMs('profiles')).toBe(0);
+  });
+
+  it('are forgotten where they are in no window any more', async () => {
+    const { waitMs } = await restarted(
+      Array.from({ length: 150 }, () => ended(60_000)),
+      0,
+    );
+    expect(await waitMs('events')).toBe(0);
+  });
+
+  it('are taken to have ended now where a wall clock set back puts them into the future', async () => {
+    const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(-3_600_000)));
+    expect(await waitMs('events')).toBe(60_000);
+  });
+
+  it('are no more than a window can hold, however many a wall clock set back puts into the future', async () => {
+    const aWeek = Array.from({ length: 5000 }, () => ended(-8 * 86_400_000));
+    pages = 0;
+    const { waitMs } = await restarted(aWeek);
+    expect(pages).toBeLessThan(100);
+    expect(await waitMs('events')).toBe(60_000);
+  });
+
+  it('bring with them as many as may have been in flight, where there were any', async () => {
+    const quiet = await restarted([], 10);
+    expect(await quiet.waitMs('events')).toBe(0);
+    const busy = await restarted([ended(30_000)], 10);
+    expect(await busy.waitMs('events')).toBe(1000);
+  });
+});
+
+describe('the pause that Klaviyo asked an earlier process for', () => {
+  const asked = (agoMs: number, forMs: number): Delivery =>
+    aDelivery({ status: 429, pause: { at: startMs - agoMs, forMs } });
+
+  async function toPauses(
+    deliveries: readonly Delivery[],
+    followed: readonly Delivery[] = [],
+  ): Promise<Record<string, number>> {
+    const pauses: Record<string, number> = {};
+    await restorePauses({
+      limiter: {
+        pause: (endpoint, forMs) => {
+          pauses[endpoint] = Math.max(pauses[endpoint] ?? 0, forMs);
+        },
+      },
+      store: {
+        ...toLog(deliveries),
+        unfinishedImportJobs: () =>
+          Promise.resolve(
+            followed.map((delivery) => ({ lane: 'profiles', ref: 'j', delivery, items: [] })),
+          ),
+      },
+      clock: { ...createManualClock(startMs), uptime: () => ({ boot: 'b1', ms: 100_000 }) },
+      concurrency: 2,
+    });
+    return pauses;
+  }
+
+  it('goes on for the rest of its time, in its own lane', async () => {
+    expect(await toPauses([asked(10_000, 30_000)])).toEqual({ events: 20_000 });
+  });
+
+  it('is over where its time is over', async () => {
+    expect(await toPauses([asked(30_000, 30_000)])).toEqual({ events: 0 });
+  });
+
+  it('is no longer than it was meant to be where the wall clock was set back by days', async () => {
+    expect(await toPauses([asked(-8 * 86_400_000, 30_000)])).toEqual({ events: 30_000 });
+  });
+
+  it('is over where more requests followed than can have been in flight, whatever the clock says', async () => {
+    const later = [aDelivery(), aDelivery()];
+    expect(await toPauses([...later, asked(-8 * 86_400_000, 30_000)])).toEqual({});
+  });
+
+  it.each([8, -8])('is exact where the wall clock jumped %i days within a boot', async (days) => {
+    const uptime = { boot: 'b1', ms: 90_000 };
+    const pause = { at: startMs - days * 86_400_000, forMs: 30_000, uptime };
+    expect(await toPauses([aDelivery({ status: 429, pause })])).toEqual({ events: 20_000 });
+  });
+
+  it('goes by the wall clock after a reboot', async () => {
+    const uptime = { boot: 'b0', ms: 90_000 };
+    const pause = { at: startMs - 25_000, forMs: 30_000, uptime };
+    expect(await toPauses([aDelivery({ status: 429, pause })])).toEqual({ events: 5000 });
+  });
+
+  it('holds for the looks at import jobs, too', async () => {
+    const pause = { at: startMs - 5000, forMs: 60_000 };
+    const following = { openMs: 900_000, wasRead: true, pause };
+    expect(await toPauses([], [aDelivery({ lane: 'profiles', following }), aDelivery()])).toEqual({
+      imports: 55_000,
+    });
+  });
+});

@@ -1,0 +1,114 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { parseJson } from '../../src/json/json.js';
+import { cutList, toListOpening } from '../../src/json/cut.js';
+
+const opening = toListOpening('events');
+const cut = (text: string, chars = 4) => [...cutList(Buffer.from(text), opening, chars)];
+const textsOf = (text: string, chars = 4) => cut(text, chars).map((each) => each.text);
+
+describe('a list is cut between its elements', () => {
+  it.each([
+    ['[]', ['[]']],
+    ['[1,22,333,4]', ['[1,22]', '[333,4]']],
+    [' [ 1 , 22 ,333,4 ] ', [' [ 1 , 22 ]', ' [333,4 ] ']],
+    ['[[1,2,3,4],[5,6,7,8]]', ['[[1,2,3,4]]', '[[5,6,7,8]]']],
+    ['[{"a":"],[\\","},{"b":2}]', ['[{"a":"],[\\","}]', '[{"b":2}]']],
+    ['{"events":[1234,5678]}', ['{"events":[1234]}', '{"events":[5678]}']],
+    ['{ "events" : [1234,5678], "x":1}', ['{ "events" : [1234]}', '{ "events" : [5678], "x":1}']],
+  ])('%s', (text, texts) => {
+    expect(textsOf(text)).toEqual(texts);
+  });
+
+  it.each([
+    '{"a":1234,"events":[1234,5678]}',
+    '"[1234,5678]"',
+    '12345,6789',
+    '',
+    '{"other":[1234,5678]}',
+  ])('%s starts otherwise, and stays whole', (text) => {
+    expect(cut(text)).toEqual([{ text, shift: 0 }]);
+  });
+
+  it('blanks before it are not repeated for ever', () => {
+    expect(cut(`${' '.repeat(100)}[1234,5678]`)).toHaveLength(1);
+  });
+});
+
+const list = fc
+  .tuple(fc.constantFrom('[', ' [\n', '{"events":[', '{ "events" :\t['), fc.array(fc.jsonValue()))
+  .map(([before, values]) => {
+    const elements = values.map((value) => JSON.stringify(value)).join(', ');
+    return `${before}${elements}${before.includes('{') ? ']}' : ']'}`;
+  });
+const chars = fc.integer({ min: 0, max: 40 });
+const listOf = (text: string): readonly unknown[] => {
+  const value = JSON.parse(text) as readonly unknown[] | { readonly events: readonly unknown[] };
+  return 'events' in value ? value.events : value;
+};
+
+it('all elements are there, once, and in order', () => {
+  fc.assert(
+    fc.property(list, chars, (text, length) => {
+      expect(textsOf(text, length).flatMap(listOf)).toEqual(listOf(text));
+    }),
+  );
+});
+
+it('each place is where the shift says', () => {
+  fc.assert(
+    fc.property(list, chars, (text, length) => {
+      const from = opening.pattern.exec(text)?.[0].length ?? 0;
+      for (const each of cut(text, length)) {
+        const inside = each.text.slice(from).replace(/\]\}?$/, '');
+        expect(text.startsWith(inside, from + each.shift)).toBe(true);
+      }
+    }),
+  );
+});
+
+describe('a text that is not JSON', () => {
+  const isJson = (text: string): boolean => parseJson(text).ok;
+  const piece = fc.constantFrom(',', '[', ']', '{', '}', '"', '\\', ':', ' ', '1', 'x', '');
+  const damaged = fc
+    .tuple(list, fc.nat(), fc.nat({ max: 2 }), piece)
+    .map(([text, place, length, instead]) => {
+      const at = place % text.length;
+      return text.slice(0, at) + instead + text.slice(at + length);
+    });
+
+  it.each(['[,1234]', '[    ,1234]', '[1234,    ,5678]', '[1234,,5678]', '[1234,5678,]', '[,]'])(
+    '%s is one where an element is missing',
+    (text) => {
+      expect(textsOf(text).every(isJson)).toBe(false);
+    },
+  );
+
+  it('is one where a cut is none, and only there', () => {
+    fc.assert(
+      fc.property(damaged, chars, (text, length) => {
+        expect(textsOf(text, length).every(isJson)).toBe(isJson(text));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('is at fault at the same place', () => {
+    fc.assert(
+      fc.property(damaged, chars, (text, length) => {
+        const whole = parseJson(text);
+        fc.pre(!whole.ok && whole.fault.detail.includes(' character '));
+        const read = cut(text, length).map((each) => parseJson(each.text, each.shift));
+        expect(read.find((each) => !each.ok)).toEqual(whole);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+it('characters of several bytes stay whole, and count as one character each', () => {
+  const [first, second] = cut('["ü€","😀","x"]', 1);
+  expect(first).toEqual({ text: '["ü€"]', shift: 0 });
+  expect(second).toEqual({ text: '["😀"]', shift: 5 });
+  expect(textsOf('["ü€","😀","x"]', 1)).toEqual(['["ü€"]', '["😀"]', '["x"]']);
+});

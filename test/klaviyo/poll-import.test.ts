@@ -1,0 +1,362 @@
+import type { ServerResponse } from 'node:http';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ImportedPayloads } from '../../src/model/send-result.js';
+import type { KlaviyoClient } from '../../src/klaviyo/client.js';
+import {
+  aClient,
+  answerJson,
+  startFarSide,
+  toPayload,
+  type FarSide,
+  type Seen,
+} from './far-side.js';
+
+type Page = {
+  readonly status: number;
+  readonly body?: unknown;
+  readonly headers?: Record<string, string>;
+};
+
+let far: FarSide;
+let client: KlaviyoClient;
+/** What the far side answers, by path without its query; the test sets it. */
+let jobPage: Page;
+let errorPages: (cursor: string | null, seen: Seen) => Page;
+let permits: number;
+
+const jobPath = '/api/profile-bulk-import-jobs/job-1';
+const payloads = Array.from({ length: 250 }, (_, index) =>
+  toPayload({ type: 'profile', attributes: { external_id: `p-${index}` } }),
+);
+let mergings: number;
+const imported: ImportedPayloads = {
+  count: payloads.length,
+  payloads: () => {
+    mergings++;
+    return payloads;
+  },
+};
+
+beforeEach(async () => {
+  mergings = 0;
+  jobPage = { status: 200, body: aJob({}) };
+  errorPages = () => ({ status: 500 });
+  permits = 0;
+  far = await startFarSide((response, seen) => {
+    const { pathname, searchParams } = new URL(seen.path, 'http://localhost');
+    if (pathname === jobPath) answer(response, jobPage);
+    else if (pathname === `${jobPath}/import-errors`) {
+      answer(response, errorPages(searchParams.get('page[cursor]'), seen));
+    } else answer(response, { status: 404, body: {} });
+  });
+  ({ client } = aClient(far.url));
+});
+afterEach(async () => {
+  await client.close();
+  await far.close();
+});
+
+function answer(response: ServerResponse, { body, ...page }: Page): void {
+  if (body === undefined) response.writeHead(page.status, page.headers ?? {}).end('<html>');
+  else answerJson(response, { ...page, body });
+}
+
+const jobType = 'profile-bulk-import-job';
+
+function aJob(attributes: Record<string, unknown>, type = jobType) {
+  const all = { status: 'complete', total_count: 250, completed_count: 250, failed_count: 0 };
+  return { data: { type, id: 'job-1', attributes: { ...all, ...attributes } } };
+}
+
+/** A document of one error, as Klaviyo writes it. */
+const refusal = (detail: string): object => ({
+  errors: [{ id: 'e1', status: 400, code: 'invalid', title: 'Invalid input.', detail }],
+});
+
+const toErrors = (ids: readonly string[], next: string | null): Page => ({
+  status: 200,
+  body: {
+    data: ids.map((id) => ({
+      type: 'import-error',
+      id: `e-${id}`,
+      attributes: {
+        code: 'invalid',
+        title: 'Invalid input',
+        detail: `${id} is suppressed`,
+        source: { pointer: '/data' },
+        original_payload: { type: 'profile', attributes: { external_id: id } },
+      },
+    })),
+    links: { self: 'x', next, prev: null },
+  },
+});
+
+const follow = (ref = 'job-1') =>
+  client.follow(ref, imported, () => {
+    permits++;
+    return Promise.resolve();
+  });
+
+async function kindsAfterFollow(): Promise<Record<string, number>> {
+  const { outcomes } = await follow();
+  const counts: Record<string, number> = {};
+  for (const { kind } of outcomes ?? []) counts[kind] = (counts[kind] ?? 0) + 1;
+  return counts;
+}
+
+describe('a look at an import job', () => {
+  it.each(['queued', 'processing', 'paused', 7, null])(
+    'that is %s says to wait',
+    async (status) => {
+      jobPage = { status: 200, body: aJob({ status, failed_count: 3 }) };
+      expect(await follow()).toMatchObject({ outcomes: null, retryable: false });
+      expect(far.requests).toHaveLength(1);
+      // Merging thousands of profiles holds up everything else, and a job may run for long.
+      expect(mergings).toBe(0);
+    },
+  );
+
+  it('that ended well is one request', async () => {
+    expect(await kindsAfterFollow()).toEqual({ delivered: 250 });
+    expect(far.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([`GET ${jobPath}`]);
+    expect(permits).toBe(1);
+    expect(mergings).toBe(0);
+  });
+
+  it("sends Klaviyo's headers and no content type", async () => {
+    await follow();
+    const [seen] = far.requests;
+    expect(seen?.headers).toMatchObject({
+      authorization: 'Klaviyo-API-Key pk_test_key_1',
+      revision: '2024-10-15',
+    });
+    expect(seen?.headers['content-type']).toBeUndefined();
+    expect(seen?.headers['content-length']).toBeUndefined();
+  });
+
+  it('says what it counted, and what was said about rates', async () => {
+    jobPage = {
+      status: 200,
+      body: aJob({}),
+      headers: { 'ratelimit-limit': '10, 10;w=1', 'ratelimit-remaining': '4' },
+    };
+    expect(await follow()).toMatchObject({
+      job: { id: 'job-1', status: 'complete', completed: 250, failed: 0 },
+      feedback: { remaining: 4, remainingOf: 10 },
+    });
+  });
+
+  it('keeps to its path, whatever the reference is', async () => {
+    await follow('../../events?x=');
+    expect(far.requests[0]?.path).toBe('/api/profile-bulk-import-jobs/..%2F..%2Fevents%3Fx%3D');
+  });
+
+  it('says which job the answer is about', async () => {
+    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, answeredId: 'job-1' });
+    jobPage = { status: 200, body: { data: { ...aJob({}).data, id: 'job-2' } } };
+    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, answeredId: 'job-2' });
+  });
+
+  it('passes on what stops it from getting a permit, and asks for nothing', async () => {
+    const stopped = new Error('stopped');
+    await expect(client.follow('job-1', imported, () => Promise.reject(stopped))).rejects.toBe(
+      stopped,
+    );
+    expect(far.requests).toEqual([]);
+  });
+
+  const aJobWithout = (member: 'id'): object => ({
+    data: { ...aJob({}).data, [member]: undefined },
+  });
+  const complete = { status: 'complete', completed_count: 250, failed_count: 0 };
+  const revised = refusal('No valid revisions found for method');
+
+  it.each<[string, Page]>([
+    ['429', { status: 429, body: {}, headers: { 'retry-after': '3' } }],
+    ['503', { status: 503 }],
+    ['a page', { status: 403 }],
+    ['a 200 that is a page', { status: 200 }],
+    ['a 200 without a job', { status: 200, body: { data: [] } }],
+    ['a 200 of somebody else', { status: 200, body: { message: 'OK' } }],
+    [
+      'a 200 of somebody else with a status',
+      { status: 200, body: { data: { attributes: complete } } },
+    ],
+    ['a 200 with errors', { status: 200, body: refusal('temporarily unavailable') }],
+    ['a job without an id', { status: 200, body: aJobWithout('id') }],
+    ['a job beside errors', { status: 200, body: { ...aJob({}), errors: [] } }],
+    ['a resource of another type', { status: 200, body: aJob({}, 'profile') }],
+    [
+      'a job without its counts',
+      { status: 200, body: { data: { type: jobType, attributes: complete } } },
+    ],
+    ['a 202 with a job', { status: 202, body: aJob({}) }],
+    ['a 204', { status: 204, body: aJob({}) }],
+    ['a 401: a key can be put right', { status: 401, body: refusal('Incorrect credentials.') }],
+    ['a 400', { status: 400, body: refusal('Invalid input.') }],
+    ['a 403 of somebody else', { status: 403, body: { message: 'Forbidden' } }],
+    ['a 403 without a reason', { status: 403, body: { errors: [] } }],
+    ['a 403 with errors of somebody else', { status: 403, body: { errors: ['blocked'] } }],
+    ['a 404 of somebody else', { status: 404, body: { error: 'no route' } }],
+    ['a 404 for its revision', { status: 404, body: revised }],
+    ['a 410 for its revision', { status: 410, body: refusal('This revision is retired.') }],
+  ])('that gets %s is worth repeating', async (_name, page) => {
+    jobPage = page;
+    expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
+  });
+
+  it('tells how long a 429 asks to wait', async () => {
+    jobPage = { status: 429, body: {}, headers: { 'retry-after': '3' } };
+    expect((await follow()).feedback).toMatchObject({ retryAfterMs: 3000 });
+  });
+
+  it('that gets no answer is worth repeating', async () => {
+    await far.close();
+    expect(await follow()).toMatchObject({ outcomes: null, retryable: true, feedback: null });
+    far = await startFarSide(() => undefined);
+  });
+
+  const unreadable = {
+    job: { id: 'job-1', status: 'unreadable', completed: null, failed: null },
+    retryable: false,
+  };
+
+  it('that Klaviyo forbids will never succeed: they were taken', async () => {
+    jobPage = { status: 403, body: refusal('You do not have permission.') };
+    expect(await follow()).toMatchObject(unreadable);
+    expect(await kindsAfterFollow()).toEqual({ delivered: 250 });
+  });
+
+  it.each([404, 410])('that finds no job at Klaviyo (%i) sends all of it again', async (status) => {
+    jobPage = { status, body: refusal('A job with this id does not exist.') };
+    const followed = await follow();
+    expect(followed).toMatchObject(unreadable);
+    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+    expect(followed.outcomes?.[0]).toMatchObject({ reason: { code: 'import_gone' } });
+  });
+
+  it('that is complete with nothing done sends all of it again', async () => {
+    jobPage = { status: 200, body: aJob({ completed_count: 0 }) };
+    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+  });
+});
+
+describe('import errors', () => {
+  const failed = payloads.map((_, index) => `p-${index}`).filter((_, index) => index % 2 === 0);
+
+  beforeEach(() => {
+    jobPage = { status: 200, body: aJob({ completed_count: 125, failed_count: 125 }) };
+    errorPages = (cursor) =>
+      cursor === null
+        ? toErrors(
+            failed.slice(0, 100),
+            `${far.url}${jobPath}/import-errors?page%5Bcursor%5D=second`,
+          )
+        : toErrors(failed.slice(100), null);
+  });
+
+  it('are read page after page, each with a permit of its own', async () => {
+    const { outcomes, job } = await follow();
+    expect(permits).toBe(3);
+    expect(far.requests.map(({ path }) => path)).toEqual([
+      jobPath,
+      `${jobPath}/import-errors?page%5Bsize%5D=100`,
+      `${jobPath}/import-errors?page%5Bsize%5D=100&page%5Bcursor%5D=second`,
+    ]);
+    expect(outcomes?.map(({ kind }) => kind)).toEqual(
+      payloads.map((_, index) => (index % 2 === 0 ? 'rejected' : 'delivered')),
+    );
+    expect(outcomes?.[4]).toMatchObject({ reason: { detail: 'p-4 is suppressed' } });
+    expect(job).toMatchObject({ status: 'complete', failed: 125 });
+  });
+
+  it('are asked of Klaviyo alone, wherever a link leads', async () => {
+    const other = await startFarSide((response) => answer(response, { status: 200, body: {} }));
+    errorPages = (cursor) =>
+      cursor === null
+        ? toErrors(failed.slice(0, 100), `${other.url}/elsewhere?page[cursor]=second`)
+        : toErrors(failed.slice(100), null);
+    expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
+    expect(other.requests).toEqual([]);
+    await other.close();
+  });
+
+  it('end where a cursor comes again', async () => {
+    errorPages = () => toErrors(failed.slice(0, 100), '?page[cursor]=same');
+    expect(await kindsAfterFollow()).toEqual({ rejected: 100, retryable: 150 });
+    expect(far.requests).toHaveLength(3);
+  });
+
+  it('end at a bound where new cursors never cease', async () => {
+    let page = 0;
+    errorPages = () => toErrors(failed.slice(0, 1), `?page[cursor]=${++page}`);
+    await follow();
+    expect(page).toBeLessThanOrEqual(13);
+  });
+
+  it.each<[string, Page]>([
+    ['a link that is none', { ...toErrors(failed, 'http://[') }],
+    ['a link without a cursor', toErrors(failed, 'https://a.klaviyo.com/api/next')],
+  ])('end at %s', async (_name, page) => {
+    errorPages = () => page;
+    expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
+    expect(far.requests).toHaveLength(2);
+  });
+
+  it('that cannot be read now are read the next time, all of them', async () => {
+    const second = errorPages;
+    errorPages = (cursor, seen) =>
+      cursor === null
+        ? second(cursor, seen)
+        : { status: 429, body: {}, headers: { 'retry-after': '2' } };
+    expect(await follow()).toMatchObject({
+      job: { status: 'complete' },
+      outcomes: null,
+      retryable: true,
+      feedback: { retryAfterMs: 2000 },
+    });
+  });
+
+  it('that may not be read leave it open who failed, so all go again', async () => {
+    errorPages = () => ({ status: 403, body: refusal('You do not have permission.') });
+    const followed = await follow();
+    expect(followed).toMatchObject({
+      job: { status: 'unreadable', failed: 125 },
+      retryable: false,
+    });
+    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+  });
+
+  it.each<[string, Page]>([
+    ['a page', { status: 200 }],
+    ['an object of somebody else', { status: 200, body: { message: 'OK' } }],
+    ['errors', { status: 200, body: refusal('temporarily unavailable') }],
+    ['one resource', { status: 200, body: aJob({}) }],
+    ['a list of something else', { status: 200, body: { data: [{ type: 'profile', id: 'p' }] } }],
+    ['a list of nothing that is a resource', { status: 200, body: { data: ['p-0'] } }],
+    ['a 403 of somebody else', { status: 403, body: { message: 'Forbidden' } }],
+    ['a 204', { status: 204, body: { data: [] } }],
+  ])('are not taken to be none where %s comes in their place', async (_name, page) => {
+    const first = errorPages;
+    errorPages = (cursor, seen) => (cursor === null ? first(cursor, seen) : page);
+    expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
+  });
+
+  it('are read where the job does not say how many were completed', async () => {
+    jobPage = { status: 200, body: aJob({ completed_count: null, failed_count: 0 }) };
+    expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
+  });
+
+  it('are read where the job does not say how many failed', async () => {
+    jobPage = { status: 200, body: aJob({ failed_count: null }) };
+    expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
+  });
+
+  it('of a job that was cancelled are read as well', async () => {
+    jobPage = {
+      status: 200,
+      body: aJob({ status: 'cancelled', completed_count: 0, failed_count: 125 }),
+    };
+    expect(await kindsAfterFollow()).toEqual({ rejected: 125, retryable: 125 });
+  });
+});

@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+import { Script } from 'node:vm';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  goodHeaders,
+  startTestSandbox,
+  toBulkProfiles,
+  toSingleEvent,
+} from '../support/sandbox.js';
+import type { SandboxUnderTest } from '../support/sandbox.js';
+
+let at: SandboxUnderTest;
+beforeEach(async () => {
+  at = await startTestSandbox({
+    importDelayMs: 300,
+    windows: { events: [{ limit: 1, windowMs: 1000 }] },
+  });
+});
+afterEach(() => at.sandbox.close());
+
+const record = (name: string, uniqueId: string): Promise<unknown> =>
+  at.post('/api/events', toSingleEvent({ external_id: name }, { unique_id: uniqueId, value: 5 }));
+
+describe('the JSON view', () => {
+  it('shows the newest events first, as many as are asked for', async () => {
+    for (const id of ['u1', 'u2', 'u3']) {
+      await record('ada', id);
+      await at.clock.advance(1000);
+    }
+    const answer = await at.get('/sandbox/feed?limit=2');
+    expect(answer.headers.get('content-type')).toBe('application/json');
+    expect(answer.body.data).toMatchObject([
+      { metric: 'Placed Order', who: 'ada', uniqueId: 'u3', value: 5 },
+      { uniqueId: 'u2' },
+    ]);
+  });
+
+  it('shows profiles, the one that changed last first', async () => {
+    for (const name of ['ada', 'bo', 'ada']) {
+      await record(name, `${name}${at.clock.now()}`);
+      await at.clock.advance(1000);
+    }
+    expect((await at.get('/sandbox/profiles')).body.data).toMatchObject([
+      { who: 'ada' },
+      { who: 'bo' },
+    ]);
+  });
+
+  it('shows counters, requests by status, windows exceeded and import jobs', async () => {
+    await record('ada', 'u1');
+    await record('ada', 'u2');
+    await at.post('/api/profile-bulk-import-jobs', toBulkProfiles([{ external_id: 'bo' }]));
+    await at.clock.advance(300);
+    expect((await at.get('/sandbox/stats')).body).toMatchObject({
+      counters: { recorded: 1, imported: 1 },
+      profiles: 2,
+      requests: { total: 3, byStatus: { 202: 2, 429: 1 } },
+      violations: { total: 1, newest: [{ endpoint: 'events', count: 2 }] },
+    });
+    expect((await at.get('/sandbox/imports')).body.data).toMatchObject([
+      { status: 'complete', total: 1, failed: 0, profileCount: 1, errors: [] },
+    ]);
+    expect((await at.get('/sandbox/requests?limit=1')).body.data).toMatchObject([
+      { endpoint: 'bulk-profiles' },
+    ]);
+  });
+
+  it('needs no key, is not logged as a request to Klaviyo, and knows its paths', async () => {
+    expect((await at.send('/sandbox/stats', {})).status).toBe(200);
+    expect((await at.send('/sandbox/nothing', {})).status).toBe(404);
+    expect((await at.send('/sandbox/stats', { method: 'POST' })).status).toBe(404);
+    expect(at.sandbox.state().requests).toEqual([]);
+  });
+
+  it('is changed by no page from elsewhere', async () => {
+    await record('ada', 'u1');
+    const foreign = { ...goodHeaders, origin: 'https://elsewhere.test' };
+    expect((await at.send('/sandbox', { method: 'DELETE', headers: foreign })).status).toBe(403);
+    expect((await at.post('/sandbox/faults', { status: 500 }, foreign)).status).toBe(403);
+    expect(at.sandbox.state().counters.recorded).toBe(1);
+    const own = { origin: at.sandbox.url };
+    expect((await at.send('/sandbox', { method: 'DELETE', headers: own })).status).toBe(204);
+  });
+});
+
+describe('the page', () => {
+  it('is HTML that loads nothing from elsewhere, under a policy that fits it', async () => {
+    const page = await at.send('/', {});
+    expect(page.status).toBe(200);
+    expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8');
+    expect(page.text).not.toMatch(/(?:src|href)="(?!data:,)/);
+    const policy = page.headers.get('content-security-policy') ?? '';
+    expect(policy).toContain("default-src 'none'");
+    for (const tag of ['style', 'script']) {
+      const [, inline = ''] = new RegExp(`<${tag}>(.*?)</${tag}>`, 's').exec(page.text) ?? [];
+      const hash = createHash('sha256').update(inline).digest('base64');
+      expect(policy).toContain(`${tag}-src 'sha256-${hash}'`);
+    }
+  });
+
+  it('has a script that parses and never writes markup', async () => {
+    const { text } = await at.send('/', {});
+    const [, script = ''] = /<script>(.*?)<\/script>/s.exec(text) ?? [];
+    expect(() => new Script(script)).not.toThrow();
+    expect(script).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write/);
+  });
+});
