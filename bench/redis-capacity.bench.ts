@@ -84,7 +84,7 @@ async function appendAll(count: number, each: number, payloadBytes: number): Pro
 
 async function drain(): Promise<void> {
   while (under.store.depth('events').count > 0) {
-    const bounds = { maxCount: perBatch, maxBytes: 5_000_000, suspectAfterAttempts: 3 };
+    const bounds = { maxCount: perBatch, maxBytes: 5_000_000, isolateAfterAttempts: 3 };
     const settled = settledAs(await under.store.claim('events', bounds), ack);
     await under.store.settle({ lane: 'events', settled, delivery: aDelivery() });
   }

@@ -4,7 +4,7 @@ import type { Config } from '../config/config.js';
 import { createLocalLimiter, type LimiterOptions } from '../delivery/limiter/limiter.js';
 import type { Limiter } from '../model/limiter.js';
 import { restoreRequests, restorePauses } from '../delivery/limiter/restore.js';
-import type { RateWindow } from '../model/rate-window.js';
+import type { RateWindow } from '../model/limiter.js';
 import { toSentinelAuth } from '../redis/address.js';
 import { findEviction } from '../redis/durability.js';
 import { SettingError, type RedisConnection } from '../redis/connection.js';

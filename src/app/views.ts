@@ -1,5 +1,5 @@
 import { lanes } from '../model/lane.js';
-import type { Receipt } from '../model/receipt.js';
+import type { Receipt } from '../model/store.js';
 import { toUnavailable } from '../http/plugins/problems.js';
 import { toBackpressureProblem } from '../http/plugins/backpressure.js';
 import type { HttpViews } from '../http/server.js';
@@ -33,7 +33,7 @@ export function toViews({ store, metrics, mend, activity }: ViewDeps): HttpViews
       if (backpressure !== null) throw toBackpressureProblem(backpressure);
       const total = { matched, redriven: mended };
       for (const lane of lanes.filter((each) => each === (filter.lane ?? each))) {
-        const sent = { ...filter, lane, unsent: false };
+        const sent = { ...filter, lane, neverSent: false };
         const count = await unlessAway(store.redrive(sent, options));
         total.matched += count;
         if (options.dryRun) continue;

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import type { RateWindow } from '../model/rate-window.js';
+import type { RateWindow } from '../model/limiter.js';
 import { toAddress } from '../redis/address.js';
 
 export const flag = z.stringbool({ error: 'must be true or false' });

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Envelope, BatchItem } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 import type { Outcome } from '../model/outcome.js';
-import type { SettledEnvelope } from '../model/settlement.js';
+import type { SettledEnvelope } from '../model/store.js';
 import type { Trigger } from '../model/delivery.js';
 import type { BatcherOptions } from './batcher.js';
 import { toRequestedPause } from './requested-pause.js';

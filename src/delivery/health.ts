@@ -66,7 +66,7 @@ export class LaneHealth {
   bounds(): ClaimBounds {
     const { maxCount, maxBytes } = this.#options.bounds;
     const count = this.isDown ? Math.min(probeCount, maxCount) : maxCount;
-    return { maxCount: count, maxBytes, suspectAfterAttempts };
+    return { maxCount: count, maxBytes, isolateAfterAttempts: suspectAfterAttempts };
   }
 
   /** Notes what a request did to the lane as a whole; returns for how many ms the lane should pause. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { Lane } from '../model/lane.js';
 import type { BatchItem } from '../model/envelope.js';
-import type { SettledEnvelope } from '../model/settlement.js';
+import type { SettledEnvelope } from '../model/store.js';
 import { Signal } from './signal.js';
 import type { DeliveryStore } from '../model/destination.js';
 import type { Limiter, Permit } from '../model/limiter.js';

@@ -1,9 +1,9 @@
 import type { Clock } from '../clock.js';
-import type { PollResult, ListedImportJobs } from '../model/send-result.js';
+import type { PollResult, ListedImportJobs } from '../model/destination.js';
 import type { PollProgress, ImportJob, UnfinishedImportJob } from '../model/delivery.js';
 import type { Lane } from '../model/lane.js';
 import type { Outcome } from '../model/outcome.js';
-import type { RateFeedback } from '../model/rate-window.js';
+import type { RateFeedback } from '../model/limiter.js';
 import { toRequestedPause } from './requested-pause.js';
 import { Signal } from './signal.js';
 import type { DeliveryStore, Destination } from '../model/destination.js';
@@ -231,7 +231,7 @@ export class ImportJobPoller {
   }
 
   /** True if something in between mixed up the answers to two looks. */
-  #isOfAnother(job: Job, { answeredId }: PollResult): boolean {
+  #isOfAnother(job: Job, { reportedId: answeredId }: PollResult): boolean {
     return (
       answeredId !== job.unfinished.ref &&
       this.#open().some(({ unfinished }) => unfinished.ref === answeredId)

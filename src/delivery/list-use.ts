@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { ListedImportJobs } from '../model/send-result.js';
+import type { ListedImportJobs } from '../model/destination.js';
 
 /** Between two readings of the list, for each request that the first one took: however many jobs are begun. */
 const gapMs = 1000;

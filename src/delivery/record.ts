@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { Delivery } from '../model/delivery.js';
 import type { Lane } from '../model/lane.js';
-import type { SettledEnvelope } from '../model/settlement.js';
+import type { SettledEnvelope } from '../model/store.js';
 import type { SplitMethod } from '../model/outcome.js';
 import type { Metrics } from '../metrics.js';
 import { redactText } from '../log/redact.js';

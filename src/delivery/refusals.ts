@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Lane } from '../model/lane.js';
 import type { BatchItem } from '../model/envelope.js';
 import type { Reason } from '../model/outcome.js';
-import type { SettledEnvelope } from '../model/settlement.js';
+import type { SettledEnvelope } from '../model/store.js';
 import { redactText } from '../log/redact.js';
 import type { LanePauses } from './pauses.js';
 

@@ -2,8 +2,8 @@ import type { RequestedPause, Delivery, ImportJob, Trigger } from '../model/deli
 import type { Envelope, BatchItem } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 import type { Outcome, Reason, Verdict } from '../model/outcome.js';
-import type { SettledEnvelope } from '../model/settlement.js';
-import type { SendResult } from '../model/send-result.js';
+import type { SettledEnvelope } from '../model/store.js';
+import type { SendResult } from '../model/destination.js';
 import { judge, type JudgeContext, type RetryPolicy } from './retry.js';
 import type { Judged } from './split.js';
 

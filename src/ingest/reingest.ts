@@ -1,5 +1,5 @@
 import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
-import type { Page, PageQuery } from '../model/page.js';
+import type { Page, PageQuery } from '../model/store.js';
 import type { Backpressure } from '../model/store.js';
 import type { AcceptFromSource } from './accept-from-source.js';
 import { readUnmappable } from './unmappable-entry.js';
@@ -60,7 +60,7 @@ async function listIds(
   let cursor: string | undefined;
   do {
     const page = await letters.deadLetters(
-      { ...filter, unsent: true },
+      { ...filter, neverSent: true },
       { limit: idsPerPage, cursor },
     );
     ids.push(...page.data.map(({ id }) => id));

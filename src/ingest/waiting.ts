@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock.js';
 import type { ClaimBounds, Envelope, BatchItem } from '../model/envelope.js';
-import type { Settlement } from '../model/settlement.js';
+import type { Settlement } from '../model/store.js';
 import type { StoreLane } from '../model/lane.js';
 import type { Metrics } from '../metrics.js';
 import { nextTurn } from '../slices.js';
@@ -61,7 +61,7 @@ const maxHeldBytes = 128 * 1024 * 1024;
 const claimBounds: ClaimBounds = {
   maxCount: 500,
   maxBytes: 4 * 1024 * 1024,
-  suspectAfterAttempts: Infinity,
+  isolateAfterAttempts: Infinity,
 };
 /** Entries that are ingested at the same time: a store writes them together. */
 const perRound = 64;

@@ -6,7 +6,7 @@ import type {
   ImportedPayloads,
   ListedImportJobs,
   SendResult,
-} from '../model/send-result.js';
+} from '../model/destination.js';
 import type { Lane } from '../model/lane.js';
 import type { Outcome } from '../model/outcome.js';
 import { createConnections, type Connections } from './client-connections.js';

@@ -1,4 +1,4 @@
-import type { ImportedPayloads } from '../model/send-result.js';
+import type { ImportedPayloads } from '../model/destination.js';
 import type { ImportJob } from '../model/delivery.js';
 import type { Outcome, Reason } from '../model/outcome.js';
 import { isObject, parse, toApiError, toPlace, toReason, type ApiError } from './api-errors.js';

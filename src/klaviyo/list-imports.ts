@@ -1,5 +1,5 @@
 import type { ImportJob } from '../model/delivery.js';
-import type { ListedImportJobs } from '../model/send-result.js';
+import type { ListedImportJobs } from '../model/destination.js';
 import { toResources } from './documents.js';
 import {
   toImportResponse,

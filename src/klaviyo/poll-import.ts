@@ -1,4 +1,4 @@
-import type { PollResult, ImportedPayloads } from '../model/send-result.js';
+import type { PollResult, ImportedPayloads } from '../model/destination.js';
 import type { ImportJob } from '../model/delivery.js';
 import type { Outcome } from '../model/outcome.js';
 import { toResource, toResources } from './documents.js';
@@ -43,14 +43,14 @@ export async function pollImportJob(
   }
   const { job, id, total } = seen;
   if (job.status === 'queued' || job.status === 'processing') {
-    return { job, outcomes: null, retryable: false, feedback, answeredId: id };
+    return { job, outcomes: null, retryable: false, feedback, reportedId: id };
   }
   if (job.failed === 0 && job.completed !== null) {
     const outcomes = toImportOutcomes(imported, [], { ...job, total });
-    return { job, outcomes, retryable: false, feedback, answeredId: id };
+    return { job, outcomes, retryable: false, feedback, reportedId: id };
   }
   const followed = await followFailures({ job, total, path }, imported, deps);
-  return { ...followed, answeredId: id };
+  return { ...followed, reportedId: id };
 }
 
 /** Klaviyo took the profiles, and this key may never read what became of them. */

@@ -1,4 +1,4 @@
-import type { RateFeedback, RateWindow } from '../model/rate-window.js';
+import type { RateFeedback, RateWindow } from '../model/limiter.js';
 
 /** As undici and node:http give them: names in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;

@@ -2,7 +2,7 @@ import type { BatchItem } from './envelope.js';
 import type { Lane } from './lane.js';
 import type { Reason } from './outcome.js';
 
-/** Why a batch left. */
+/** Why a batch was closed: by its count, its bytes, its age, or because the relay drains. */
 export type Trigger = 'size' | 'bytes' | 'time' | 'drain';
 
 /** One request to Klaviyo, as the delivery log keeps it. */
@@ -10,53 +10,58 @@ export type Delivery = {
   readonly id: string;
   readonly lane: Lane;
   readonly trigger: Trigger;
-  /** Epoch ms when the request left. */
+  /** Epoch ms when the request was sent. */
   readonly at: number;
   readonly durationMs: number;
   /** Envelopes in the request, merged ones included. */
   readonly count: number;
+  /** Bytes of the request body. */
   readonly bytes: number;
-  /** HTTP status; null when no answer came. */
+  /** HTTP status; null if no response arrived. */
   readonly status: number | null;
-  /** The highest attempt number (1-indexed) among its envelopes. */
+  /** The highest attempt number among the envelopes; the first attempt is 1. */
   readonly attempt: number;
   readonly result: 'delivered' | 'pending' | 'partial' | 'retried' | 'rejected' | 'blocked';
   readonly delivered: number;
   readonly merged: number;
   readonly retried: number;
   readonly deadLettered: number;
-  /** Events in the request that trigger no flow at Klaviyo. Absent: none. */
+  /** Events of the request that were sent with `backfill: true`. Absent: none. */
   readonly backfilled?: number;
   readonly reason: Reason | null;
   readonly importJob: ImportJob | null;
-  /** The pause that the lane makes after this request, because Klaviyo asked for it. */
+  /** The pause that Klaviyo requested in its response. */
   readonly pause?: RequestedPause;
-  /** How far the relay has followed the import job; kept for the process that follows it next. */
+  /** How far the import job was polled. A later process continues from here. */
   readonly following?: PollProgress;
 };
 
-/** Klaviyo asked for no request for a while (`Retry-After`). A restart does not shorten the pause. */
+/** A pause that Klaviyo requested with `Retry-After`. A restart of the relay does not shorten it. */
 export type RequestedPause = {
-  /** Epoch ms when Klaviyo asked. */
+  /** Epoch ms when Klaviyo requested the pause. */
   readonly at: number;
   readonly forMs: number;
-  /** The same moment by the machine's time since its boot, where it names one. */
+  /** The same moment as time since the machine booted; absent where the system cannot tell one boot from another. */
   readonly uptime?: { readonly boot: string; readonly ms: number };
 };
 
 /** What the relay measured of an open import job. */
 export type PollProgress = {
-  /** Time for which relays have seen the job open, by their monotonic clocks: a lower bound of its age. */
+  /**
+   * How long relays have observed the job as open, in ms of their monotonic clocks. The job is at least
+   * this old.
+   */
   readonly openMs: number;
   /** True once Klaviyo described the job as running. */
   readonly wasRead: boolean;
-  /** The latest pause that Klaviyo asked for in answer to a look at this job; it holds for all looks. */
+  /** The latest pause that Klaviyo requested in response to a poll of this job. It applies to all polls. */
   readonly pause?: RequestedPause;
 };
 
 /**
- * What is known of a Klaviyo bulk import job. `unreadable`: taken, but its result cannot be read.
- * `expired`: Klaviyo keeps it no longer, and it never ended.
+ * An asynchronous bulk import of profiles at Klaviyo, as the relay last saw it. Two states are the relay's own:
+ * - `unreadable`: Klaviyo accepted the import, but the relay cannot read its result.
+ * - `expired`: Klaviyo deleted the job before the relay saw it end.
  */
 export type ImportJob = {
   readonly id: string;
@@ -65,6 +70,7 @@ export type ImportJob = {
   readonly failed: number | null;
 };
 
+/** Selects the deliveries that match every member that is given. `since` and `until` are epoch ms, inclusive. */
 export type DeliveryFilter = {
   readonly lane?: Lane | undefined;
   readonly result?: Delivery['result'] | undefined;
@@ -72,8 +78,10 @@ export type DeliveryFilter = {
   readonly until?: number | undefined;
 };
 
+/** An import job that still runs, with the envelopes it was created for. They stay claimed until it ends. */
 export type UnfinishedImportJob = {
   readonly lane: Lane;
+  /** Klaviyo's id of the job. */
   readonly ref: string;
   readonly delivery: Delivery;
   readonly items: readonly BatchItem[];

@@ -1,59 +1,67 @@
 import type { StoreLane } from './lane.js';
 import type { Reason } from './outcome.js';
 
-/** What the accept half hands to the store; the store gives it an id. */
+/** An accepted entry before it is stored: an envelope without an id. */
 export type Draft = {
   readonly lane: StoreLane;
   /**
-   * Hashes that name what this envelope is about. Two envelopes that share one must not travel in
-   * the same request. Events: one per identifier, over (identifier, metric, unique_id).
-   * Profiles: one per identifier (e-mail, phone, external id). Events may have an anonymous id, too.
-   * What waits has none.
+   * Identity keys: hashes of what the envelope is about. Envelopes that share a key must not be in the
+   * same request, unless they are profiles that are merged into one.
+   * - An event has one key for each identifier, over (identifier, metric, unique_id).
+   * - A profile has one key for each identifier: e-mail address, phone number, external id.
+   * - An event may also have a key for an anonymous id.
+   * - An entry in the lane `waiting` has none.
    */
   readonly keys: readonly string[];
   /** Epoch ms. */
   readonly acceptedAt: number;
-  /** UTF-8 JSON of one element of Klaviyo's bulk `data` array, or of what is to be ingested again. Serialised once, never re-parsed on the way out. */
+  /**
+   * UTF-8 JSON: one element of `data` in a bulk request to Klaviyo, or in the lane `waiting` the entry
+   * that is ingested again. It is serialised once, when it is accepted.
+   */
   readonly payload: Uint8Array;
-  /** Why it cannot be sent as it stands. It goes to the dead letters at once, and is never claimed before a redrive. */
+  /** Why the entry cannot be sent. The store then keeps it as a dead letter from the start. */
   readonly deadLetterReason?: Reason;
 };
 
-/** The stored unit. */
+/** The stored unit: one accepted entry. */
 export type Envelope = Omit<Draft, 'deadLetterReason'> & {
   readonly id: string;
-  /** Attempts that ended so far. */
+  /** Attempts that have ended. */
   readonly attempts: number;
   /**
-   * It failed in company: it is not merged with others any more. After a failed attempt it does not
-   * share a request either.
+   * True once the envelope failed together with others. It is no longer merged with other profiles, and
+   * after a further failed attempt it is sent in a request of its own.
    */
   readonly alone?: boolean;
 };
 
 /**
- * The envelopes that leave as one element of a request, oldest first: a single one, or several
- * profiles of one identity that are merged before they leave.
+ * The envelopes that become one element of a request: a single envelope, or several profiles of the
+ * same person, oldest first, that are merged before they are sent.
  */
 export type BatchItem = readonly [Envelope, ...Envelope[]];
 
+/** How much one claim may take. */
 export type ClaimBounds = {
-  /** Items. */
+  /** Number of batch items. */
   readonly maxCount: number;
-  /** Sum of payload bytes plus one separator each. */
+  /** Sum of payload bytes plus one separator for each. */
   readonly maxBytes: number;
   /**
-   * From this many attempts on, an envelope travels in half the company with each further attempt,
-   * so that one that makes Klaviyo fail without a word ends up alone.
+   * From this number of attempts on, each further attempt halves the number of items that may share a
+   * request with the envelope. An envelope that makes Klaviyo fail without an explanation is thereby
+   * isolated.
    */
-  readonly suspectAfterAttempts: number;
+  readonly isolateAfterAttempts: number;
 };
 
+/** What a lane has to claim now. */
 export type ClaimableState = {
   readonly count: number;
   readonly bytes: number;
-  /** Ms since the oldest claimable envelope became claimable; null when there is none. */
+  /** Ms since the oldest claimable envelope became claimable; null if there is none. */
   readonly oldestAgeMs: number | null;
-  /** Ms until the next delayed retry is due; null when there is none. */
+  /** Ms until the next delayed retry is due; null if there is none. */
   readonly nextDueMs: number | null;
 };

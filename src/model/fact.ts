@@ -1,7 +1,7 @@
 /**
- * What a fact is about: a delivery of a webhook that was accepted, the buyer of an order, the person
- * behind a payment, a charge, a customer, a user of an SDK or an anonymous id of a device, and anything
- * else. Each kind has bounds of its own, so that many facts of one kind remove none of another.
+ * What a fact is about: an accepted webhook delivery, the buyer of an order, the person behind a
+ * payment, a charge, a customer, a user or an anonymous device of a tracking SDK, or anything else.
+ * Each kind has bounds of its own, so that many facts of one kind displace none of another.
  */
 // prettier-ignore
 export const factKinds = [
@@ -10,7 +10,7 @@ export const factKinds = [
 
 export type FactKind = (typeof factKinds)[number];
 
-/** A small thing remembered for later requests, such as the buyer of an order. */
+/** A small thing that the relay keeps for later requests, such as the buyer of an order. */
 export type Fact = {
   readonly kind: FactKind;
   /** 1 to 512 bytes of UTF-8, unique across kinds. The caller ensures both. */

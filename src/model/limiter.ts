@@ -1,21 +1,36 @@
-import type { RateFeedback } from './rate-window.js';
+/** At most `limit` requests in any `windowMs`. */
+export type RateWindow = { readonly limit: number; readonly windowMs: number };
 
-/** What is limited by itself at Klaviyo: the two bulk endpoints, and looking at import jobs. */
+/** What a response of Klaviyo says about its rate limits. */
+export type RateFeedback = {
+  /** The announced limits. `10, 10;w=1, 150;w=60` means 10 per 1 s and 150 per 60 s. */
+  readonly windows: readonly RateWindow[];
+  /** Requests left in the window that is closest to its limit; null if the response does not say. */
+  readonly remaining: number | null;
+  /** The limit of that window. */
+  readonly remainingOf: number | null;
+  /** Ms until that window starts again. */
+  readonly resetMs: number | null;
+  /** From `Retry-After` of a 429. */
+  readonly retryAfterMs: number | null;
+};
+
+/** What Klaviyo limits separately: the two bulk endpoints, and polling import jobs. */
 export type Endpoint = 'events' | 'profiles' | 'imports';
 
-/** The right to make one request. Exactly one of `end` and `cancel` is called, once. */
+/** The permission to make one request. The holder calls `end` or `cancel` exactly once. */
 export type Permit = {
-  /** The request ended, answered or not. */
+  /** The request has ended, with or without a response. */
   end(feedback: RateFeedback | null): void;
   /** No request was made. */
   cancel(): void;
 };
 
-/** Who says when a request may leave. Every request takes a permit, retries and splits included. */
+/** Decides when a request may be sent. Every request needs a permit, retries and split batches included. */
 export type Limiter = {
-  /** Resolves when a request may leave now; null when `signal` aborts first. */
+  /** Resolves when a request may be sent now; resolves with null if `signal` aborts first. */
   acquire(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
-  /** No request to the endpoint leaves for so long; a shorter pause never cuts a longer one. */
+  /** Stops requests to the endpoint for this long. A shorter pause does not end a longer one. */
   pause(endpoint: Endpoint, forMs: number): void;
   /** Tokens left in the shared bucket. */
   tokens(): number;

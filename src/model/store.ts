@@ -1,65 +1,71 @@
-import type { ClaimBounds, Draft, Envelope, BatchItem, ClaimableState } from './envelope.js';
 import type { DeadLetter, DeadLetterFilter } from './dead-letter.js';
 import type { Delivery, DeliveryFilter, UnfinishedImportJob } from './delivery.js';
+import type { BatchItem, ClaimableState, ClaimBounds, Draft, Envelope } from './envelope.js';
 import type { Fact } from './fact.js';
 import type { StoreLane } from './lane.js';
-import type { Page, PageQuery } from './page.js';
-import type { Receipt } from './receipt.js';
-import type { Settlement } from './settlement.js';
+import type { Reason, Verdict } from './outcome.js';
 
 /**
- * The promise of `append`: when it resolves with `ok`, the envelopes are as safe as the store makes
- * them. Every store passes test/store/contract.ts.
+ * Where accepted envelopes are kept until they are settled. An envelope is appended, claimed, and
+ * settled; a claimed envelope that is settled with `retry` can be claimed again.
+ *
+ * Every store passes the contract suite in test/store/contract. A promise rejects only if the store
+ * itself fails.
  */
 export type Store = {
-  /** What survives: nothing but the process, this machine's disk, or another server. */
+  /** What the store survives: nothing but the process, a crash of this machine, or the loss of it. */
   readonly durability: 'process' | 'disk' | 'server';
-  /** True when an accepted envelope survives a crash: of this process, and of the server where it is kept at one. */
+  /** True if an accepted envelope survives a crash of this process and, with a server, a crash of that server. */
   readonly durable: boolean;
 
   /**
-   * All of the drafts or none. One `Taken` per draft, in order. Those to bury ask for room as the others
-   * do, and have given it back when it resolves. Rejects only for our own faults.
+   * Stores all of the drafts or none. Once it resolves with `ok`, the envelopes are as safe as the store
+   * makes them. Drafts with a dead-letter reason need capacity like the others, and return it before
+   * `append` resolves.
    */
   append(drafts: readonly Draft[]): Promise<AppendResult>;
-  /** Whether `append` would refuse now, before a body is read; null where it would not. */
+  /** The backpressure that `append` would report now; null if it would accept. */
   backpressure(): Backpressure | null;
-  /** Why the store is not available, in words for an operator; null while it is. Absent where it has no such words. */
+  /** Why the store is unavailable, as text for an operator; null while it is available. Absent: the store has no such text. */
   outage?(): string | null;
 
   /**
-   * Facts are as safe as an envelope when it resolves with `ok`. The newest value of a key wins and
-   * counts as new. Each kind is bounded by count and by age: beyond the count the oldest of the kind
-   * go, and one beyond the age is unknown. A fact that had that value before may keep its place in the
-   * order until half as many newer ones of its kind as the count are there, and its time until a tenth
-   * of the age is over. Refused as an append is, but not for want of room in the buffer, which facts do
-   * not use. Rejects only for our own faults.
+   * Keeps facts. Once it resolves with `ok`, they are as safe as an envelope. The newest value of a key
+   * wins and counts as new. Each kind is bounded by count and by age: beyond the count the oldest facts
+   * of the kind are removed, and a fact beyond the age is unknown.
+   *
+   * A fact whose value did not change may keep its place in the order until half as many newer facts of
+   * its kind as the count exist, and its age until a tenth of the maximum has passed. Backpressure is
+   * reported as for `append`, except for a full buffer, which facts do not use.
    */
   putFacts(facts: readonly Fact[]): Promise<PutFactsResult>;
-  /** The value of each key, in order; null where none is known. */
+  /** The value of each key, in order; null for an unknown key. */
   getFacts(keys: readonly string[]): Promise<readonly (string | null)[]>;
 
-  /** What can be claimed now, and when more will be. */
   claimable(lane: StoreLane): ClaimableState;
-  /** Calls back whenever `waiting` may have grown. Returns the way to stop. */
+  /** Calls the listener whenever a lane may have more to claim. Returns a function that removes the listener. */
   onClaimable(listener: (lane: StoreLane) => void): () => void;
-  /** Oldest first, within the bounds, so that retries that are due come before fresh envelopes. Empty when nothing is free. */
+  /**
+   * Takes the oldest envelopes within the bounds, retries that are due before fresh ones. Returns an
+   * empty list if nothing can be claimed. The envelopes stay claimed until they are settled.
+   */
   claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]>;
-  /** False where a relay that shares the store may have taken over any of what was claimed here. Absent: never. */
+  /** False if another relay may have taken over any of the envelopes. Absent: no other relay shares the store. */
   stillOwned?(envelopes: readonly Envelope[]): boolean;
-  /** Applies one delivery's verdicts in one step. Frees what it settles, and wakes the lane. */
+  /** Applies the verdicts of one delivery in one step, and releases the keys of the settled envelopes. */
   settle(settlement: Settlement): Promise<void>;
-  /** Envelopes whose import job was still running when the process ended; claimed until settled. */
+  /** Import jobs that still ran when the process ended. Their envelopes stay claimed until they are settled. */
   unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]>;
-  /** Calls back when a relay that shares the store left some behind. */
+  /** Calls the listener when another relay ended and left unfinished import jobs. */
   onUnfinishedImportJobs?(listener: () => void): void;
 
-  /** Ms until others take this relay for dead, 0 where they may have; of a store that relays share. */
+  /** Ms until other relays consider this one dead; 0 if they may already. Absent: relays do not share the store. */
   leaseLeftMs?(): number;
 
   depth(lane: StoreLane): Depth;
-  /** What became of a lane's envelopes before this process; nothing where the store does not outlive it. */
+  /** Counts since the store was created; all 0 if the store does not outlive the process. */
   laneTotals(lane: StoreLane): LaneTotals;
+  /** Payload bytes that the store may hold. */
   capacityBytes(): number;
 
   receipt(id: string): Promise<Receipt | null>;
@@ -67,26 +73,33 @@ export type Store = {
   delivery(id: string): Promise<Delivery | null>;
   deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
   deadLetter(id: string): Promise<DeadLetter | null>;
-  /** Back into the buffer, attempts at zero. The count of what matched. */
+  /** Returns matching dead letters to the buffer, with 0 attempts. Resolves with the number that matched. */
   redrive(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
-  /** Gone for good. The count of what matched. */
+  /** Deletes matching dead letters. Resolves with the number that matched. */
   discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
 
-  /** Idempotent. What is still buffered is lost with the memory store, kept with the others. */
+  /** Idempotent. The memory store loses what is buffered; the others keep it. */
   close(): Promise<void>;
 };
 
+/** `duplicate`: an event with the same identity keys was accepted before; `id` is the id of that event. */
 export type AppendedEnvelope = { readonly id: string; readonly duplicate: boolean };
 
+/**
+ * Why the store accepts nothing now.
+ * - `full`: the buffer is at its bound.
+ * - `disk`: the volume is nearly full.
+ * - `closed`: the store is closing.
+ * - `unavailable`: the store does not respond.
+ * - `lossy`: the server could lose what it acknowledges, and REDIS_REQUIRE_DURABLE is set.
+ * - `dead_letters`: there is no room for a draft that would become a dead letter.
+ */
 export type Backpressure = {
-  /**
-   * `disk`: the volume is nearly full. `lossy`: the server would lose what it acknowledges.
-   * `dead_letters`: what cannot be sent as it stands has no room among the dead letters.
-   */
   readonly reason: 'full' | 'disk' | 'closed' | 'unavailable' | 'lossy' | 'dead_letters';
   readonly retryAfterMs: number;
 };
 
+/** One appended envelope for each draft, in order. */
 export type AppendResult =
   | { readonly ok: true; readonly envelopes: readonly AppendedEnvelope[] }
   | { readonly ok: false; readonly backpressure: Backpressure };
@@ -94,20 +107,49 @@ export type AppendResult =
 export type PutFactsResult =
   { readonly ok: true } | { readonly ok: false; readonly backpressure: Backpressure };
 
-/** Everything not settled: waiting, delayed, and in flight. */
+export type Settlement = {
+  readonly lane: StoreLane;
+  readonly settled: readonly SettledEnvelope[];
+  /** The delivery to log. It replaces a logged one with the same id. Absent: no request was made. */
+  readonly delivery?: Delivery;
+};
+
+export type SettledEnvelope = { readonly envelope: Envelope; readonly verdict: Verdict };
+
+/** Everything of a lane that is not settled: waiting, delayed and in flight. */
 export type Depth = {
   readonly count: number;
+  /** Payload bytes. */
   readonly bytes: number;
-  /** Ms since the oldest was accepted; null where there is none. Never negative, and no jump of the wall clock holds it at 0. */
+  /** Ms since the oldest envelope was accepted; null if there is none. Bounded at 0 when the wall clock was set back. */
   readonly oldestAgeMs: number | null;
   readonly deadLetters: number;
 };
 
-/** Since the store began, in envelopes: accepted = delivered + merged + deadLettered + what is unsettled. */
+/** Envelopes since the store was created: accepted = delivered + merged + deadLettered + unsettled. */
 export type LaneTotals = {
-  /** A redrive counts as an acceptance. */
+  /** A redrive counts as accepted. */
   readonly accepted: number;
   readonly delivered: number;
   readonly merged: number;
   readonly deadLettered: number;
 };
+
+export type ReceiptState = 'buffered' | 'in_flight' | 'delivered' | 'dead_lettered';
+
+/** Where an accepted envelope is now. */
+export type Receipt = {
+  readonly id: string;
+  readonly lane: StoreLane;
+  readonly state: ReceiptState;
+  /** The delivery that settled the envelope, or the latest that tried; null if there was none. */
+  readonly deliveryId: string | null;
+  readonly reason: Reason | null;
+  /** True if the envelope was sent as part of a newer profile of the same person. */
+  readonly merged: boolean;
+};
+
+/** A page of a list, newest first. `next` is an opaque cursor; null on the last page. */
+export type Page<T> = { readonly data: readonly T[]; readonly next: string | null };
+
+export type PageQuery = { readonly limit: number; readonly cursor?: string | undefined };

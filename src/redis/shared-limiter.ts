@@ -1,5 +1,5 @@
 import { wait, type Clock, type Timer } from '../clock.js';
-import type { RateFeedback, RateWindow } from '../model/rate-window.js';
+import type { RateFeedback, RateWindow } from '../model/limiter.js';
 import {
   UnavailableError,
   type RedisConnection,

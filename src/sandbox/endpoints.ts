@@ -1,4 +1,4 @@
-import type { RateWindow } from '../model/rate-window.js';
+import type { RateWindow } from '../model/limiter.js';
 import type { RevisionRules } from './revisions.js';
 
 /** The parts of Klaviyo's API the sandbox plays, as fault scripts and window settings name them. */

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { RateWindow } from '../model/rate-window.js';
+import type { RateWindow } from '../model/limiter.js';
 import type { Endpoint } from './endpoints.js';
 import type { Operation } from './operations.js';
 import { createRing } from './ring.js';

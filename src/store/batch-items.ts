@@ -2,7 +2,7 @@ import type { StoreLane } from '../model/lane.js';
 import type { BatchItem } from '../model/envelope.js';
 import { ClaimBuilder, type Candidate } from './claim-builder.js';
 
-const everything = { maxCount: Infinity, maxBytes: Infinity, suspectAfterAttempts: Infinity };
+const everything = { maxCount: Infinity, maxBytes: Infinity, isolateAfterAttempts: Infinity };
 
 /**
  * The items that an import job's envelopes, oldest first, were sent in: the rule that made them

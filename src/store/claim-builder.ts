@@ -85,7 +85,7 @@ export class ClaimBuilder<T extends Candidate> {
   /** How many may travel with an envelope that failed so often, itself included. */
   #company({ attempts, alone }: Candidate): number {
     if (alone && attempts > 0) return 1;
-    const excess = attempts - this.#bounds.suspectAfterAttempts;
+    const excess = attempts - this.#bounds.isolateAfterAttempts;
     return excess < 0
       ? this.#bounds.maxCount
       : Math.max(1, Math.floor(this.#bounds.maxCount / 2 ** (excess + 1)));

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
 import type { StoreLane } from '../model/lane.js';
-import type { Page, PageQuery } from '../model/page.js';
+import type { Page, PageQuery } from '../model/store.js';
 import { mapStoreLanes } from '../model/lane.js';
 import { type Numbered, toPage } from './page.js';
 
@@ -67,7 +67,7 @@ export function toMatch({
   lane,
   reason,
   ids,
-  unsent,
+  neverSent: unsent,
   since = -Infinity,
   until = Infinity,
 }: DeadLetterFilter): (letter: DeadLetter) => boolean {

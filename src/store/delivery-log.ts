@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { Delivery, DeliveryFilter } from '../model/delivery.js';
-import type { Page, PageQuery } from '../model/page.js';
+import type { Page, PageQuery } from '../model/store.js';
 import { RetentionTime } from './retention-time.js';
 import { type Numbered, toPage } from './page.js';
 

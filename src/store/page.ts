@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Page, PageQuery } from '../model/page.js';
+import type { Page, PageQuery } from '../model/store.js';
 import { Slices } from '../slices.js';
 
 /** An entry of a list, numbered in the order in which it came in. */

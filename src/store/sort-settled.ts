@@ -1,5 +1,5 @@
 import type { Reason } from '../model/outcome.js';
-import type { SettledEnvelope } from '../model/settlement.js';
+import type { SettledEnvelope } from '../model/store.js';
 import type { Queued } from './lane-queue.js';
 
 /** A settlement sorted by what it does to the store. */

@@ -5,7 +5,7 @@ import { createEngine, type Engine, type EngineDeps } from '../../src/delivery/e
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import { lanes, type Lane } from '../../src/model/lane.js';
 import type { Draft } from '../../src/model/envelope.js';
-import type { PollResult, ListedImportJobs } from '../../src/model/send-result.js';
+import type { PollResult, ListedImportJobs } from '../../src/model/destination.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';

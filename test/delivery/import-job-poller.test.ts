@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/model/destination.js';
-import type { PollResult } from '../../src/model/send-result.js';
-import type { Settlement } from '../../src/model/settlement.js';
+import type { PollResult } from '../../src/model/destination.js';
+import type { Settlement } from '../../src/model/store.js';
 import { createUnderTest, done, lost, running } from './import-job-fixture.js';
 
 describe('following an import job', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { PollResult, ListedImportJobs } from '../../src/model/send-result.js';
+import type { PollResult, ListedImportJobs } from '../../src/model/destination.js';
 import type { ImportJob } from '../../src/model/delivery.js';
-import type { RateFeedback } from '../../src/model/rate-window.js';
+import type { RateFeedback } from '../../src/model/limiter.js';
 import { delivered, rejected } from '../support/builders.js';
 import { createUnderTest, done, lost, noList, running } from './import-job-fixture.js';
 
@@ -168,8 +168,8 @@ describe('following several import jobs', () => {
     const { clock, looks, begin, end, settledAt, stopping } = createKlaviyo({
       toLooked: (seen) =>
         seen.job.id === 'a' && isMixedUp
-          ? { ...done, job: { ...done.job, id: 'a' }, answeredId: 'b' }
-          : { ...seen, answeredId: 'somebody' },
+          ? { ...done, job: { ...done.job, id: 'a' }, reportedId: 'b' }
+          : { ...seen, reportedId: 'somebody' },
     });
     for (const ref of ['a', 'b']) begin(ref);
     await clock.advance(3000);

@@ -9,7 +9,7 @@ import {
 import type { Judged } from '../../src/delivery/split.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import type { BatchItem } from '../../src/model/envelope.js';
-import type { SendResult } from '../../src/model/send-result.js';
+import type { SendResult } from '../../src/model/destination.js';
 import {
   ack,
   aDelivery,

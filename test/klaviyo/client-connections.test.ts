@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { SendResult } from '../../src/model/send-result.js';
+import type { SendResult } from '../../src/model/destination.js';
 import type { KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { makeCertificate, type Certificate } from '../support/certificate.js';
 import { startProxy, type ProxyOptions } from '../support/proxy-server.js';

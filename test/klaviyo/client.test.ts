@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { isBackfilled } from '../../src/model/backfill.js';
-import type { SendResult } from '../../src/model/send-result.js';
+import type { SendResult } from '../../src/model/destination.js';
 import { toEventText } from '../../src/ingest/map.js';
 import type { KlaviyoClient, KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { settlePromises } from '../support/manual-clock.js';

@@ -6,7 +6,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
-import type { ImportedPayloads } from '../../src/model/send-result.js';
+import type { ImportedPayloads } from '../../src/model/destination.js';
 import { createKlaviyoClient, type KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { aRevision } from '../support/revisions.js';

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { ImportedPayloads } from '../../src/model/send-result.js';
+import type { ImportedPayloads } from '../../src/model/destination.js';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
 import {
   aClient,
@@ -152,9 +152,9 @@ describe('a look at an import job', () => {
   });
 
   it('says which job the answer is about', async () => {
-    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, answeredId: 'job-1' });
+    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, reportedId: 'job-1' });
     jobPage = { status: 200, body: { data: { ...aJob({}).data, id: 'job-2' } } };
-    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, answeredId: 'job-2' });
+    expect(await follow()).toMatchObject({ job: { id: 'job-1' }, reportedId: 'job-2' });
   });
 
   it('passes on what stops it from getting a permit, and asks for nothing', async () => {

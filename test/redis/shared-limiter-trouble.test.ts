@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { systemClock, type Timer } from '../../src/clock.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import type { Permit } from '../../src/model/limiter.js';
-import type { RateWindow } from '../../src/model/rate-window.js';
+import type { RateWindow } from '../../src/model/limiter.js';
 import { toAddress } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';

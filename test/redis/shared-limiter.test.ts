@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import type { Endpoint, Limiter, Permit } from '../../src/model/limiter.js';
-import type { RateFeedback, RateWindow } from '../../src/model/rate-window.js';
+import type { RateFeedback, RateWindow } from '../../src/model/limiter.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
 import { toAddress } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';

@@ -1,7 +1,7 @@
 import type { ClaimBounds, Draft, Envelope, BatchItem } from '../../src/model/envelope.js';
 import type { Delivery } from '../../src/model/delivery.js';
 import type { Outcome, Reason, Verdict } from '../../src/model/outcome.js';
-import type { SettledEnvelope } from '../../src/model/settlement.js';
+import type { SettledEnvelope } from '../../src/model/store.js';
 import type { StoreLane } from '../../src/model/lane.js';
 
 /** Where the manual clock starts. */
@@ -66,7 +66,7 @@ export const aReason = (overrides: Partial<Reason> = {}): Reason => ({
 export const bounds = (overrides: Partial<ClaimBounds> = {}): ClaimBounds => ({
   maxCount: 1000,
   maxBytes: 5_000_000,
-  suspectAfterAttempts: 3,
+  isolateAfterAttempts: 3,
   ...overrides,
 });
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.js';
 import type { Endpoint, Limiter, Permit } from '../../model/limiter.js';
-import type { RateWindow } from '../../model/rate-window.js';
+import type { RateWindow } from '../../model/limiter.js';
 import { Signal } from '../signal.js';
 import { Pacer } from './pacer.js';
 import { TokenBucket } from './token-bucket.js';

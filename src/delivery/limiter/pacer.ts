@@ -1,5 +1,5 @@
 import { SlidingWindow } from './sliding-window.js';
-import type { RateFeedback, RateWindow } from '../../model/rate-window.js';
+import type { RateFeedback, RateWindow } from '../../model/limiter.js';
 
 /** How many requests may leave at once after an idle spell where no shorter window says so. */
 const burstShare = 1 / 15;

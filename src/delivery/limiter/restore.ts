@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.js';
 import { lanes } from '../../model/lane.js';
 import type { Delivery, DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
-import type { Page, PageQuery } from '../../model/page.js';
+import type { Page, PageQuery } from '../../model/store.js';
 import { toRemainingMs } from '../requested-pause.js';
 import type { LocalLimiter } from './limiter.js';
 

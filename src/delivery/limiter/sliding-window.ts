@@ -1,4 +1,4 @@
-import type { RateWindow } from '../../model/rate-window.js';
+import type { RateWindow } from '../../model/limiter.js';
 
 /**
  * At most `limit` requests in any `windowMs` at the far side, whatever the latency: a request may

@@ -1,9 +1,9 @@
 import type { z } from 'zod';
 import type { DeadLetter } from '../../model/dead-letter.js';
 import type { Delivery } from '../../model/delivery.js';
-import type { Page } from '../../model/page.js';
+import type { Page } from '../../model/store.js';
 import type { Reason } from '../../model/outcome.js';
-import type { Receipt } from '../../model/receipt.js';
+import type { Receipt } from '../../model/store.js';
 import type { StoreLane } from '../../model/lane.js';
 import type { AcceptedMany, AcceptedOne } from '../../ingest/accept.js';
 import type {

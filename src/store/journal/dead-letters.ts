@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.js';
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
-import type { Page, PageQuery } from '../../model/page.js';
+import type { Page, PageQuery } from '../../model/store.js';
 import { toMatch } from '../dead-letters.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage } from '../page.js';

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.js';
 import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
 import type { StoreLane } from '../../model/lane.js';
-import type { Page, PageQuery } from '../../model/page.js';
+import type { Page, PageQuery } from '../../model/store.js';
 import { isShown, type LogBounds } from '../delivery-log.js';
 import { toOrder, toPage } from '../page.js';
 import { RetentionTime } from '../retention-time.js';

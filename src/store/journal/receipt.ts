@@ -1,4 +1,4 @@
-import type { Receipt } from '../../model/receipt.js';
+import type { Receipt } from '../../model/store.js';
 import { fromId } from '../ids.js';
 import type { StageParts } from './stage-deps.js';
 import type { Totals } from './totals.js';

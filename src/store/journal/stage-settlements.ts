@@ -1,4 +1,4 @@
-import type { Settlement } from '../../model/settlement.js';
+import type { Settlement } from '../../model/store.js';
 import { payloadBytes } from '../claim-builder.js';
 import { sortSettled, type Sorted } from '../sort-settled.js';
 import type { WrittenDelivery } from './delivery-log.js';

@@ -1,8 +1,8 @@
 import type { Clock } from '../../clock.js';
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
-import type { Page, PageQuery } from '../../model/page.js';
-import type { Receipt } from '../../model/receipt.js';
+import type { Page, PageQuery } from '../../model/store.js';
+import type { Receipt } from '../../model/store.js';
 import { toMatch } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';

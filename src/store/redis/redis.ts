@@ -9,9 +9,9 @@ import type {
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
 import type { Fact } from '../../model/fact.js';
-import type { PageQuery } from '../../model/page.js';
-import type { Receipt } from '../../model/receipt.js';
-import type { Settlement } from '../../model/settlement.js';
+import type { PageQuery } from '../../model/store.js';
+import type { Receipt } from '../../model/store.js';
+import type { Settlement } from '../../model/store.js';
 import type { RedisReply, Script } from '../../redis/connection.js';
 import { toMatch } from '../dead-letters.js';
 import { toId } from '../ids.js';
@@ -148,7 +148,7 @@ export class RedisStore implements Store {
   }
 
   async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
-    const { maxCount, maxBytes, suspectAfterAttempts } = bounds;
+    const { maxCount, maxBytes, isolateAfterAttempts: suspectAfterAttempts } = bounds;
     const merges = lane === 'profiles' ? 1 : 0;
     const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
     const { claim, claimed } = await this.#claims.run(claimScript, [lane, ...limits]);

@@ -1,5 +1,5 @@
 import type { Envelope } from '../../model/envelope.js';
-import type { Settlement } from '../../model/settlement.js';
+import type { Settlement } from '../../model/store.js';
 import { payloadBytes } from '../claim-builder.js';
 import { sortSettled } from '../sort-settled.js';
 import { writeAttemptState, type Claimed } from './claimed.js';

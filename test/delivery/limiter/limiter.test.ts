@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createLocalLimiter, type LimiterOptions } from '../../../src/delivery/limiter/limiter.js';
 import type { Limiter } from '../../../src/model/limiter.js';
-import type { RateFeedback, RateWindow } from '../../../src/model/rate-window.js';
+import type { RateFeedback, RateWindow } from '../../../src/model/limiter.js';
 import { createManualClock, settlePromises, type ManualClock } from '../../support/manual-clock.js';
 
 const klaviyo: readonly RateWindow[] = [

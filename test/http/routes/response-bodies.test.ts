@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { DeadLetter, DeadLetterFilter } from '../../../src/model/dead-letter.js';
 import type { Delivery, DeliveryFilter } from '../../../src/model/delivery.js';
-import type { PageQuery } from '../../../src/model/page.js';
-import type { Receipt } from '../../../src/model/receipt.js';
+import type { PageQuery } from '../../../src/model/store.js';
+import type { Receipt } from '../../../src/model/store.js';
 import type { HttpViews } from '../../../src/http/deps.js';
 import { problemOf, startServer } from '../harness.js';
 

@@ -174,7 +174,7 @@ describe('a data directory', () => {
     const text = await why(async () => {
       const { store } = await openTestJournal({ directory });
       try {
-        await store.claim('events', { maxCount: 10_000, maxBytes: 1e9, suspectAfterAttempts: 3 });
+        await store.claim('events', { maxCount: 10_000, maxBytes: 1e9, isolateAfterAttempts: 3 });
       } finally {
         await store.close();
       }

@@ -143,7 +143,7 @@ describe('a journal on a volume that is nearly full', () => {
     const items = await store.claim('events', {
       maxCount: 10,
       maxBytes: 1000,
-      suspectAfterAttempts: 3,
+      isolateAfterAttempts: 3,
     });
     await store.settle({
       lane: 'events',
