@@ -16,7 +16,7 @@ import { WaitingBounds } from '../ingest/waiting-bounds.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
 import { selectProxy } from '../klaviyo/proxy.js';
 import { mergeProfiles, overheadBytes } from '../klaviyo/request.js';
-import { saveRevision, loadRevision, RevisionInUse } from '../klaviyo/revision-in-use.js';
+import { saveRevision, loadRevision, CurrentRevision } from '../klaviyo/revision-in-use.js';
 import { toRules } from '../klaviyo/revisions.js';
 import { openLimiter, type OpenedLimiter } from './open-limiter.js';
 import { createLiveSettings, type Reloaded } from './live-settings.js';
@@ -92,7 +92,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     if (!isClosed) deps.onFatal(error);
   };
   const proxy = selectProxy(config.KLAVIYO_BASE_URL, config);
-  const revision = new RevisionInUse({
+  const revision = new CurrentRevision({
     setting: config.KLAVIYO_REVISION,
     now: clock.now(),
     onMove: (move) => {
@@ -126,14 +126,14 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
         'others can read this file of the journal, and this process may not change that',
       ),
     time: deps.serverTime,
-    account: () => client.account(),
+    account: () => client.probeAccount(),
     ...toServerReport(log),
   });
   started.add(() => {
     isClosed = true;
     return store.close();
   });
-  revision.resume(await loadRevision(store));
+  revision.restore(await loadRevision(store));
   // What other relays did is counted by them.
   if (store.durability !== 'server') restoreCounters(metrics, store);
   const limits = await openLimiter({
@@ -156,7 +156,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     overflow: config.DEAD_LETTER_OVERFLOW,
     clock,
     log,
-    onFull: (reason) => engine.noteFull(reason),
+    onFull: (reason) => engine.setDeadLettersFull(reason),
   });
   started.add(() => watch.close());
   const watched = watch.store;
@@ -165,8 +165,8 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     buffer: watched,
     destination: {
       send: (...request) => client.send(...request),
-      pollImportJob: (ref, imported, permit) => client.follow(ref, imported, permit),
-      listImportJobs: (refs, permit) => client.listImports(refs, permit),
+      pollImportJob: (ref, imported, permit) => client.pollImportJob(ref, imported, permit),
+      listImportJobs: (refs, permit) => client.listImportJobs(refs, permit),
       merge: mergeProfiles,
     },
     limiter,
@@ -340,7 +340,7 @@ function toWaitingRoom(config: Config, store: Store): WaitingBounds | undefined 
 function warnAtStart(
   config: Config,
   store: Store,
-  { log, revision, now }: { log: Logger; revision: RevisionInUse; now: number },
+  { log, revision, now }: { log: Logger; revision: CurrentRevision; now: number },
 ): void {
   const warning = revision.warning(now);
   if (warning !== null) log.warn(warning);

@@ -8,7 +8,7 @@ import {
 import { explainMapping } from '../sources/mapping/explain.js';
 import type { Mapping } from '../sources/mapping/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
-import { RevisionInUse } from '../klaviyo/revision-in-use.js';
+import { CurrentRevision } from '../klaviyo/revision-in-use.js';
 import { selectProxy } from '../klaviyo/proxy.js';
 import { readArguments } from './arguments.js';
 import { checkDataDirectory, checkPort } from './check-machine.js';
@@ -102,19 +102,19 @@ function* findKeys(config: Config): Generator<Finding> {
   }
 }
 
-const toRevision = (config: Config): RevisionInUse =>
-  new RevisionInUse({
+const toRevision = (config: Config): CurrentRevision =>
+  new CurrentRevision({
     setting: config.KLAVIYO_REVISION,
     now: systemClock.now(),
     onMove: () => undefined,
   });
 
-function explainRevision(revision: RevisionInUse): Finding {
+function explainRevision(revision: CurrentRevision): Finding {
   const warning = revision.warning(systemClock.now());
   return warning === null ? ok('revision', revision.explain()) : warn('revision', warning);
 }
 
-async function askKlaviyo(config: Config, revision: RevisionInUse): Promise<readonly Finding[]> {
+async function askKlaviyo(config: Config, revision: CurrentRevision): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
     apiKey: () => config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,

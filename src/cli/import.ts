@@ -12,7 +12,7 @@ import {
 } from '../import/importer.js';
 import { createProgressFile } from '../import/progress.js';
 import { createReport, isAllRefused, toSummary, toTotal } from '../import/report.js';
-import { pickRevision, toRules } from '../klaviyo/revisions.js';
+import { selectRevision, toRules } from '../klaviyo/revisions.js';
 import type { Command } from './command.js';
 import { readImportOptions } from './import-options.js';
 
@@ -122,7 +122,7 @@ async function dryRunAll(
 ): Promise<number> {
   const country = env.DEFAULT_PHONE_COUNTRY?.toUpperCase();
   const revision = env.KLAVIYO_REVISION ?? 'auto';
-  const rules = toRules(revision === 'auto' ? pickRevision(systemClock.now()) : revision);
+  const rules = toRules(revision === 'auto' ? selectRevision(systemClock.now()) : revision);
   const results = [];
   for (const [at, options] of inputs.entries()) {
     const { stdin, clock, report } = toDeps(options.input, toLabel(inputs, at), signal);

@@ -13,7 +13,7 @@ import { toFactKey } from '../ingest/people.js';
 import { SourceActivity } from '../ingest/source-activity.js';
 import type { Skipped, SourceEntry, SourcePost, SourceWarning } from '../ingest/source-entry.js';
 import { parseJson, stringifyJson, type JsonObject } from '../json/json.js';
-import { RevisionInUse } from '../klaviyo/revision-in-use.js';
+import { CurrentRevision } from '../klaviyo/revision-in-use.js';
 import { toRules } from '../klaviyo/revisions.js';
 import { createMetrics } from '../metrics.js';
 import { sources, type SourceName } from '../sources/list.js';
@@ -92,7 +92,7 @@ const nothing: Omit<Tried, 'source'> = {
 export function createTrial({ config, clock, newId }: TrialDeps): Trial {
   const metrics = createMetrics(version);
   const memory = new TrialMemory();
-  const revision = new RevisionInUse({
+  const revision = new CurrentRevision({
     setting: config.KLAVIYO_REVISION,
     now: clock.now(),
     onMove: () => undefined,

@@ -8,11 +8,16 @@ import type { BatcherOptions } from './batcher.js';
 import { toRequestedPause } from './requested-pause.js';
 import type { DeliveryStore, Destination } from '../model/destination.js';
 import type { ImportJobPoller } from './import-job-poller.js';
-import type { OverAge } from './over-age.js';
+import type { FailureHistory } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import { toPayloads } from './payloads.js';
-import type { AttemptResult, LaneHealth } from './health.js';
-import { toFailure, type Failure, type Isolation, type Part } from './isolation.js';
+import type { FailureContext, LaneHealth } from './health.js';
+import {
+  findSharedFailure,
+  type SharedFailure,
+  type Isolation,
+  type FailedPart,
+} from './isolation.js';
 import type { Limiter, Permit } from '../model/limiter.js';
 import type { Recorder } from './record.js';
 import type { UniformRejections } from './refusals.js';
@@ -33,7 +38,7 @@ export type AttemptDeps = {
   readonly poller: ImportJobPoller;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
-  readonly overAge: OverAge;
+  readonly overAge: FailureHistory;
   readonly clock: Clock;
   readonly random: () => number;
   readonly newDeliveryId: () => string;
@@ -45,7 +50,7 @@ export type Batch = {
   /** For the first request; the parts of a split take their own. */
   readonly permit: Permit;
   /** The failed batch that this is a part of. */
-  readonly cause?: Part;
+  readonly cause?: FailedPart;
 };
 
 /**
@@ -100,13 +105,18 @@ export async function sendOnce(
   const { isolation, health } = deps;
   const blame = diagnose(items, sent.outcomes, { health, isolation, ...(cause && { cause }) });
   const { outcomes, isHalved } = blame;
-  const notedMs = health.note(outcomes, random, blame);
+  const notedMs = health.noteOutcomes(outcomes, random, blame);
 
   const { judged, again, method } = isHalved ? halved : splitBatch(items, outcomes);
-  const isWornOut = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
-  const judgedAs = judgeItems(judged, { policy, random, now: endedAt, isWornOut });
+  const hasFailedEnough = (envelope: Envelope): boolean => deps.overAge.noteFailure(envelope);
+  const judgedAs = judgeItems(judged, {
+    policy,
+    random,
+    now: endedAt,
+    hasFailedEnough: hasFailedEnough,
+  });
   const retried = toRetried(judgedAs, { blame, items, notedMs }, deps);
-  const { settled, pauseMs: refusedMs } = deps.refusals.judge(retried, 'request');
+  const { settled, pauseMs: refusedMs } = deps.refusals.filterRejections(retried, 'request');
   const pauseMs = Math.max(notedMs, refusedMs);
   if (pauseMs > 0) deps.limiter.pause(lane, pauseMs);
   const facts = {
@@ -121,9 +131,9 @@ export async function sendOnce(
   await yieldAfterLargeBatch(envelopes.length);
   await buffer.settle({ lane, settled, delivery });
   isolation.settled(settled);
-  recorder.settled(lane, settled);
-  recorder.request(delivery);
-  if (method !== null) recorder.split(lane, method);
+  recorder.recordSettled(lane, settled);
+  recorder.recordDelivery(delivery);
+  if (method !== null) recorder.recordSplit(lane, method);
   if (blame.failure !== null && isHalved) {
     const passes = cause?.passes ?? health.passes;
     isolation.add({ items, trigger, failure: blame.failure, passes });
@@ -137,16 +147,16 @@ export async function sendOnce(
 /** The isolation decides later. */
 const halved = { judged: [], again: [], method: 'bisect' } as const;
 
-type Blame = AttemptResult & {
+type Blame = FailureContext & {
   /** As they came; those of a culprit become retryable, because only its content is wrong. */
   readonly outcomes: readonly Outcome[];
   readonly isHalved: boolean;
   /** One envelope that fails in a request of its own while others pass. */
   readonly isCulprit: boolean;
 } & (
-    | { readonly failure: Failure | null; readonly isTakenApart: false }
+    | { readonly failure: SharedFailure | null; readonly isTakenApart: false }
     /** The request had only profiles that were merged into one, and failed while others passed: one of the profiles is the culprit. */
-    | { readonly failure: Failure; readonly isTakenApart: true }
+    | { readonly failure: SharedFailure; readonly isTakenApart: true }
   );
 
 /** Pure: whether the content of a request may be why it failed, and what follows. */
@@ -155,7 +165,7 @@ function diagnose(
   outcomes: readonly Outcome[],
   { health, isolation, cause }: Pick<AttemptDeps, 'health' | 'isolation'> & Pick<Batch, 'cause'>,
 ): Blame {
-  const failure = toFailure(outcomes);
+  const failure = findSharedFailure(outcomes);
   const haveOthersPassed = cause !== undefined && health.passes > cause.passes;
   if (failure === null) {
     const isNone = { isHalved: false, isCulprit: false, isTakenApart: false } as const;

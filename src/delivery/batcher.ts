@@ -43,7 +43,7 @@ export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): 
   let armed = false;
 
   const trigger = (): Trigger | null =>
-    toTrigger(buffer.claimable(lane), bounds, draining || flushing);
+    selectTrigger(buffer.claimable(lane), bounds, draining || flushing);
 
   const stopListening = buffer.onClaimable((changed) => {
     if (changed === lane && (!armed || trigger() !== null)) bell.notify();
@@ -80,7 +80,7 @@ export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): 
 }
 
 /** Pure: why a batch should leave now, or null. */
-export function toTrigger(
+export function selectTrigger(
   waiting: ClaimableState,
   bounds: BatchBounds,
   atOnce: boolean,

@@ -1,7 +1,7 @@
 import { attempt, type AttemptDeps } from './attempt.js';
 import type { Batcher } from './batcher.js';
 import type { DeliveryStore } from '../model/destination.js';
-import type { UniformlyRejected } from './held-back.js';
+import type { RejectionProber } from './held-back.js';
 import type { LanePauses } from './pauses.js';
 import { yieldAfterLargeBatch } from '../slices.js';
 
@@ -9,7 +9,7 @@ export type DeliverDeps = AttemptDeps & {
   readonly pauses: LanePauses;
   readonly buffer: DeliveryStore;
   readonly batcher: Batcher;
-  readonly heldBack: UniformlyRejected;
+  readonly heldBack: RejectionProber;
   /** Our own fault, such as a store that fails: the process ends with the reason. */
   readonly onFatal: (error: unknown) => void;
 };

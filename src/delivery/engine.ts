@@ -9,10 +9,10 @@ import type { DeliveryStore, DeliveryLogger, Destination } from '../model/destin
 import { attempt, sendOnce } from './attempt.js';
 import { ImportJobPoller, type OpenImportJobs } from './import-job-poller.js';
 import { LaneHealth } from './health.js';
-import { UniformlyRejected } from './held-back.js';
+import { RejectionProber } from './held-back.js';
 import { Isolation } from './isolation.js';
 import type { Limiter } from '../model/limiter.js';
-import { OverAge } from './over-age.js';
+import { FailureHistory } from './over-age.js';
 import { LanePauses, type Pause } from './pauses.js';
 import { createRecorder } from './record.js';
 import { UniformRejections } from './refusals.js';
@@ -44,14 +44,14 @@ export type Engine = {
   /** Claims no more; resolves when what is in flight has ended. Import jobs are left to the store. */
   stop(): Promise<void>;
   /** Resolves when every import job that was begun has ended. */
-  followed(): Promise<void>;
+  importJobsEnded(): Promise<void>;
   /** Why each lane does not send as usual; empty where it does. */
   pauses(): Readonly<Record<Lane, readonly Pause[]>>;
   /** By an operator: nothing of the lane leaves until `resume`. Not kept over a restart. */
   pause(lane: Lane): void;
   resume(lane: Lane): void;
   /** Nothing leaves while there is a reason: a rejection could not be kept. Null ends that. */
-  noteFull(reason: Reason | null): void;
+  setDeadLettersFull(reason: Reason | null): void;
   /** Envelopes that Klaviyo has taken and whose import job has not ended. */
   importing(): number;
   /** The import jobs that have not ended. */
@@ -66,13 +66,13 @@ export function createEngine(deps: EngineDeps): Engine {
   setMaxListeners(0, claiming.signal, stopping.signal);
   const recorder = createRecorder(deps);
   const newDeliveryId = createDeliveryIds(deps);
-  const overAge = new OverAge({ clock, maxAgeMs: deps.policy.maxAgeMs });
+  const overAge = new FailureHistory({ clock, maxAgeMs: deps.policy.maxAgeMs });
   const poller = new ImportJobPoller({
     ...deps,
-    overAge,
+    failureHistory: overAge,
     recorder,
     signal: stopping.signal,
-    refusals: (lane): UniformRejections => byLane[lane].refusals,
+    uniformRejections: (lane): UniformRejections => byLane[lane].refusals,
   });
   const ofLane = (lane: Lane) => {
     const bounds = deps.bounds[lane];
@@ -81,12 +81,12 @@ export function createEngine(deps: EngineDeps): Engine {
     const health = new LaneHealth({ ...deps, bounds, pauses });
     const refusals = new UniformRejections({ lane, clock, pauses, onEnd: () => heldBack.wake() });
     const isolation: Isolation = new Isolation({
-      ...{ ...deps, lane, overAge, health, pauses, signal: stopping.signal },
+      ...{ ...deps, lane, failureHistory: overAge, health, pauses, signal: stopping.signal },
       maxItems: 2 * deps.concurrency * bounds.maxCount,
       send: (part) => sendOnce(part, laneDeps),
-      onSettled: (settled) => recorder.settled(lane, settled),
+      onSettled: (settled) => recorder.recordSettled(lane, settled),
     });
-    const heldBack: UniformlyRejected = new UniformlyRejected({
+    const heldBack: RejectionProber = new RejectionProber({
       ...{ ...deps, lane, health, pauses, refusals, signal: stopping.signal },
       send: (items, permit) =>
         attempt({ trigger: 'time', items, permit }, laneDeps, stopping.signal),
@@ -134,7 +134,7 @@ export function createEngine(deps: EngineDeps): Engine {
       await poller.idle();
       lanes.forEach((lane) => byLane[lane].batcher.close());
     },
-    followed: () => poller.idle(),
+    importJobsEnded: () => poller.idle(),
     pauses: () => ({
       events: byLane.events.pauses.list(),
       profiles: byLane.profiles.pauses.list(),
@@ -145,7 +145,7 @@ export function createEngine(deps: EngineDeps): Engine {
       pauses.end('by_hand');
       refusals.override(buffer.claimable(lane).count);
     },
-    noteFull: (reason) =>
+    setDeadLettersFull: (reason) =>
       lanes.forEach((lane) => {
         const { pauses } = byLane[lane];
         if (reason === null) pauses.end('dead_letters_full');

@@ -14,7 +14,7 @@ const minThrottleMs = 1000;
 const throttleJitterMs = 500;
 /** Somebody must change a key or a scope: ask from every 5 s to every 5 min. */
 const blockedBackoff = { baseMs: 5000, maxDelayMs: 300_000 };
-const suspectAfterAttempts = 3;
+const isolateAfterAttempts = 3;
 
 export type HealthOptions = {
   readonly pauses: LanePauses;
@@ -24,7 +24,7 @@ export type HealthOptions = {
 };
 
 /** What is known of a request beside its outcomes. */
-export type AttemptResult = {
+export type FailureContext = {
   /** It may have failed for one of its records, and what is being halved shows whether Klaviyo is down. */
   readonly isUndecided?: boolean;
   /** One envelope that failed by itself before while others passed: that it fails says nothing about the lane. */
@@ -66,14 +66,14 @@ export class LaneHealth {
   bounds(): ClaimBounds {
     const { maxCount, maxBytes } = this.#options.bounds;
     const count = this.isDown ? Math.min(probeCount, maxCount) : maxCount;
-    return { maxCount: count, maxBytes, isolateAfterAttempts: suspectAfterAttempts };
+    return { maxCount: count, maxBytes, isolateAfterAttempts };
   }
 
   /** Notes what a request did to the lane as a whole; returns for how many ms the lane should pause. */
-  note(
+  noteOutcomes(
     outcomes: readonly Outcome[],
     random: number,
-    { isUndecided = false, isSuspect = false, haveOthersPassed = false }: AttemptResult = {},
+    { isUndecided = false, isSuspect = false, haveOthersPassed = false }: FailureContext = {},
   ): number {
     const telling = outcomes.find(({ kind }) => kind !== 'retryable') ?? outcomes[0];
     switch (telling?.kind) {

@@ -16,7 +16,7 @@ import type { UniformRejections } from './refusals.js';
  *
  * Nothing is stored for this: after a restart the store offers them again.
  */
-export class UniformlyRejected {
+export class RejectionProber {
   readonly #deps: HeldBackDeps;
   readonly #bell = new Signal();
   #items: BatchItem[] = [];

@@ -10,12 +10,12 @@ import type { DeliveryStore, Destination } from '../model/destination.js';
 import type { Limiter, Permit } from '../model/limiter.js';
 import { ListPollPolicy } from './list-use.js';
 import { PollQueue } from './poll-queue.js';
-import type { OverAge } from './over-age.js';
+import type { FailureHistory } from './over-age.js';
 import { toPayloads } from './payloads.js';
 import type { Recorder } from './record.js';
 import type { UniformRejections } from './refusals.js';
 import type { RetryPolicy } from './retry.js';
-import { toPolledDelivery, judgeItems } from './settle.js';
+import { toEndedDelivery, judgeItems } from './settle.js';
 import { splitBatch } from './split.js';
 
 export type OpenImportJobs = {
@@ -30,8 +30,8 @@ export type ImportJobPollerDeps = {
   readonly limiter: Limiter;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
-  readonly overAge: OverAge;
-  readonly refusals: (lane: Lane) => UniformRejections;
+  readonly failureHistory: FailureHistory;
+  readonly uniformRejections: (lane: Lane) => UniformRejections;
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
@@ -372,19 +372,28 @@ async function save(job: Job, { buffer }: ImportJobPollerDeps): Promise<void> {
 async function settleImport(
   { lane, delivery, items: items }: UnfinishedImportJob,
   { job, outcomes }: Ended,
-  { buffer, clock, limiter, policy, overAge, random, recorder, refusals }: ImportJobPollerDeps,
+  {
+    buffer,
+    clock,
+    limiter,
+    policy,
+    failureHistory: overAge,
+    random,
+    recorder,
+    uniformRejections: refusals,
+  }: ImportJobPollerDeps,
 ): Promise<void> {
   const { judged } = splitBatch(items, outcomes);
   const judgedAs = judgeItems(judged, {
     policy,
     random: random(),
     now: clock.now(),
-    isWornOut: (envelope) => overAge.noteFailure(envelope),
+    hasFailedEnough: (envelope) => overAge.noteFailure(envelope),
   });
-  const { settled, pauseMs } = refusals(lane).judge(judgedAs, 'job');
+  const { settled, pauseMs } = refusals(lane).filterRejections(judgedAs, 'job');
   if (pauseMs > 0) limiter.pause(lane, pauseMs);
-  const ended = toPolledDelivery(delivery, job, settled);
+  const ended = toEndedDelivery(delivery, job, settled);
   await buffer.settle({ lane, settled, delivery: ended });
-  recorder.settled(lane, settled);
-  recorder.importEnded(ended);
+  recorder.recordSettled(lane, settled);
+  recorder.recordImportEnd(ended);
 }

@@ -8,7 +8,7 @@ import { Signal } from './signal.js';
 import type { DeliveryStore } from '../model/destination.js';
 import type { LaneHealth } from './health.js';
 import type { Limiter, Permit } from '../model/limiter.js';
-import type { OverAge } from './over-age.js';
+import type { FailureHistory } from './over-age.js';
 import type { LanePauses } from './pauses.js';
 import type { RetryPolicy } from './retry.js';
 import { toReturned, judgeItems } from './settle.js';
@@ -29,7 +29,7 @@ import { yieldAfterLargeBatch } from '../slices.js';
  */
 export class Isolation {
   readonly #deps: IsolationDeps;
-  readonly #queue: Part[] = [];
+  readonly #queue: FailedPart[] = [];
   readonly #bell = new Signal();
   /** Envelopes that fail by themselves while others pass. */
   readonly #suspects = new Set<string>();
@@ -50,7 +50,7 @@ export class Isolation {
   }
 
   /** Halves a failed batch, and returns at once. */
-  add(failed: Part): void {
+  add(failed: FailedPart): void {
     this.#items += failed.items.length;
     this.#queue.push(...halves(failed.items).map((items) => ({ ...failed, items })));
     this.#running ??= this.#run()
@@ -105,11 +105,11 @@ export class Isolation {
   }
 
   /** In an outage the parts get an attempt and a backoff; after any other stop they go back as they were. */
-  async #giveBack(parts: readonly Part[]): Promise<void> {
-    const { lane, buffer, clock, policy, random, pauses, overAge } = this.#deps;
+  async #giveBack(parts: readonly FailedPart[]): Promise<void> {
+    const { lane, buffer, clock, policy, random, pauses, failureHistory: overAge } = this.#deps;
     this.#items = 0;
-    const isWornOut = (envelope: Envelope): boolean => overAge.noteFailure(envelope);
-    const circumstances = { policy, random: random(), now: clock.now(), isWornOut };
+    const hasFailedEnough = (envelope: Envelope): boolean => overAge.noteFailure(envelope);
+    const circumstances = { policy, random: random(), now: clock.now(), hasFailedEnough };
     const isOutage = pauses.has('outage') && !pauses.isStopped;
     for (const { items, failure } of parts) {
       await yieldAfterLargeBatch(items.length);
@@ -132,7 +132,7 @@ export type IsolationDeps = {
   readonly health: LaneHealth;
   readonly pauses: LanePauses;
   readonly policy: RetryPolicy;
-  readonly overAge: OverAge;
+  readonly failureHistory: FailureHistory;
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
@@ -144,17 +144,17 @@ export type IsolationDeps = {
 };
 
 /** The failure that all envelopes of a request share. */
-export type Failure = Extract<Outcome, { kind: 'retryable' | 'blocked' }>;
+export type SharedFailure = Extract<Outcome, { kind: 'retryable' | 'blocked' }>;
 
-export type Part = {
+export type FailedPart = {
   readonly items: readonly BatchItem[];
   readonly trigger: Trigger;
-  readonly failure: Failure;
+  readonly failure: SharedFailure;
   /** How many requests of the lane had passed when the batch failed. */
   readonly passes: number;
 };
 
-export type PartRequest = Part & { readonly permit: Permit; readonly cause: Part };
+export type PartRequest = FailedPart & { readonly permit: Permit; readonly cause: FailedPart };
 
 /** Suspects take at most 30 of the 150 requests that Klaviyo allows in a minute. */
 const suspectSpacingMs = 2000;
@@ -163,7 +163,7 @@ const suspectSpacingMs = 2000;
  * Pure: the failure that all envelopes of a request share, if their content may be the cause; otherwise
  * null.
  */
-export function toFailure(outcomes: readonly Outcome[]): Failure | null {
+export function findSharedFailure(outcomes: readonly Outcome[]): SharedFailure | null {
   const [first] = outcomes;
   if (first === undefined || !mayBeContent(first)) return null;
   return outcomes.every((outcome) => outcome.kind === first.kind && mayBeContent(outcome))
@@ -171,7 +171,7 @@ export function toFailure(outcomes: readonly Outcome[]): Failure | null {
     : null;
 }
 
-const mayBeContent = (outcome: Outcome): outcome is Failure =>
+const mayBeContent = (outcome: Outcome): outcome is SharedFailure =>
   (outcome.kind === 'retryable' || outcome.kind === 'blocked') && outcome.mayBeContent === true;
 
 /** Each half takes every second item, because bad records are often neighbours. */

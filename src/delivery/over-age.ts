@@ -14,7 +14,7 @@ type Failures = { readonly sinceMs: number; readonly count: number };
  * The wall clock that stamped an envelope may have been wrong, or may be wrong now. So its age alone
  * gives up nothing: this process must also have seen it fail, several times over a span that it measured.
  */
-export class OverAge {
+export class FailureHistory {
   readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #spanMs: number;
   readonly #failures = new Map<string, Failures>();

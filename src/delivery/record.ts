@@ -10,11 +10,11 @@ import { countVerdicts } from './settle.js';
 
 export type Recorder = {
   /** One log line and the counters of one request. */
-  request(delivery: Delivery): void;
+  recordDelivery(delivery: Delivery): void;
   /** The counters of what was settled, by a request or by the end of an import job. */
-  settled(lane: Lane, settled: readonly SettledEnvelope[]): void;
-  split(lane: Lane, method: SplitMethod): void;
-  importEnded(delivery: Delivery): void;
+  recordSettled(lane: Lane, settled: readonly SettledEnvelope[]): void;
+  recordSplit(lane: Lane, method: SplitMethod): void;
+  recordImportEnd(delivery: Delivery): void;
 };
 
 /** What happened, told to the operator: the delivery half's metrics and log lines, in one place. */
@@ -25,7 +25,7 @@ export function createRecorder(deps: {
 }): Recorder {
   const { clock, metrics, log } = deps;
   return {
-    request(delivery) {
+    recordDelivery(delivery) {
       const { lane, bytes, count, trigger } = delivery;
       const status =
         delivery.status === null ? (delivery.reason?.code ?? 'none') : String(delivery.status);
@@ -37,7 +37,7 @@ export function createRecorder(deps: {
       const isFine = delivery.result === 'delivered' || delivery.result === 'pending';
       log[isFine ? 'info' : 'warn'](toLogFields(delivery), `delivery ${delivery.result}`);
     },
-    settled(lane, settled) {
+    recordSettled(lane, settled) {
       const { delivered, merged, 'dead-letter': deadLettered } = countVerdicts(settled);
       metrics.settled.inc({ lane, outcome: 'delivered' }, delivered);
       metrics.settled.inc({ lane, outcome: 'merged' }, merged);
@@ -60,8 +60,8 @@ export function createRecorder(deps: {
         }
       }
     },
-    split: (lane, method) => metrics.splits.inc({ lane, method }),
-    importEnded(delivery) {
+    recordSplit: (lane, method) => metrics.splits.inc({ lane, method }),
+    recordImportEnd(delivery) {
       const isRead = !['unreadable', 'expired'].includes(delivery.importJob?.status ?? '');
       const isFine = delivery.deadLettered === 0 && isRead;
       log[isFine ? 'info' : 'warn'](toLogFields(delivery), 'import job ended');

@@ -53,7 +53,7 @@ export class UniformRejections {
   }
 
   /** Returns the verdicts to settle; rejections that are not believed become retries. */
-  judge(settled: readonly SettledEnvelope[], source: Source): Judgement {
+  filterRejections(settled: readonly SettledEnvelope[], source: Source): Judgement {
     const passed = settled.some(({ verdict }) => verdict.kind === 'ack' || verdict.kind === 'poll');
     if (passed) this.#pass(source);
     // Klaviyo takes what it rejected before, so that no rejection is accepted in advance.
@@ -62,7 +62,7 @@ export class UniformRejections {
     )
       this.#accepted = 0;
     const rejected = settled.filter(({ verdict }) => isRejection(verdict));
-    const keys = rejected.map(({ verdict }) => `${source} ${toReasonKey(verdict)}`);
+    const keys = rejected.map(({ verdict }) => `${source} ${toRejectionKey(verdict)}`);
     if (!passed) for (const key of keys) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     const doubted = keys.find((key) => (this.#counts.get(key) ?? 0) > tolerated);
     const isBelieved = doubted === undefined || rejected.length <= this.#accepted;
@@ -201,7 +201,7 @@ const isRejection = (
   !['attempts_exhausted', 'too_old'].includes(verdict.reason.code);
 
 /** Pure: the same for reasons that differ in the record's own values, places and numbers alone. */
-export function toReasonKey(verdict: SettledEnvelope['verdict']): string {
+export function toRejectionKey(verdict: SettledEnvelope['verdict']): string {
   if (verdict.kind !== 'dead-letter') return '';
   const { code, detail, faults = [] } = verdict.reason;
   const [first] = faults;

@@ -6,7 +6,7 @@ export type RetryPolicy = {
   readonly maxDelayMs: number;
   /** 0: no bound. */
   readonly maxAttempts: number;
-  /** Since acceptance, by the wall clock; 0: no bound. Counts only together with `isWornOut`. */
+  /** Since acceptance, by the wall clock; 0: no bound. Counts only together with `hasFailedEnough`. */
   readonly maxAgeMs: number;
 };
 
@@ -15,11 +15,11 @@ export type JudgeContext = {
   readonly now: number;
   readonly random: number;
   /** Asked at each failure of an envelope that is too old: whether this process saw it fail for long enough. */
-  readonly isWornOut: (envelope: Envelope) => boolean;
+  readonly hasFailedEnough: (envelope: Envelope) => boolean;
 };
 
 /** What stays to be decided: an `unblamed` envelope is sent again in smaller company, not judged. */
-export type Judgeable = Exclude<Outcome, { kind: 'unattributed' }>;
+export type DecidedOutcome = Exclude<Outcome, { kind: 'unattributed' }>;
 
 const blockedProbeMs = 60_000;
 
@@ -29,7 +29,7 @@ const delivered: Verdict = { kind: 'ack', as: 'delivered' };
 /** Joins what an attempt did to an envelope with what we do about it. */
 export function judge(
   envelope: Envelope,
-  outcome: Judgeable,
+  outcome: DecidedOutcome,
   circumstances: JudgeContext & { readonly policy: RetryPolicy },
 ): Verdict {
   switch (outcome.kind) {
@@ -74,14 +74,14 @@ function toGivenUp(
   {
     policy,
     now,
-    isWornOut,
+    hasFailedEnough: hasFailedEnough,
     reason,
   }: JudgeContext & { readonly policy: RetryPolicy; readonly reason: Reason },
 ): Reason | null {
   const attempts = envelope.attempts + 1;
   const tooOften = policy.maxAttempts > 0 && attempts >= policy.maxAttempts;
   const tooOld = policy.maxAgeMs > 0 && now - envelope.acceptedAt >= policy.maxAgeMs;
-  const isOver = tooOld && isWornOut(envelope);
+  const isOver = tooOld && hasFailedEnough(envelope);
   if (!tooOften && !isOver) return null;
   const code = tooOften ? 'attempts_exhausted' : 'too_old';
   return {

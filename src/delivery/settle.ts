@@ -5,7 +5,7 @@ import type { Outcome, Reason, Verdict } from '../model/outcome.js';
 import type { SettledEnvelope } from '../model/store.js';
 import type { SendResult } from '../model/destination.js';
 import { judge, type JudgeContext, type RetryPolicy } from './retry.js';
-import type { Judged } from './split.js';
+import type { JudgedItem } from './split.js';
 
 /** What a request was, beside what it did. */
 export type RequestFacts = {
@@ -22,7 +22,7 @@ export type RequestFacts = {
 
 /** A verdict for every envelope of every judged item. */
 export function judgeItems(
-  judged: readonly Judged[],
+  judged: readonly JudgedItem[],
   circumstances: JudgeContext & { readonly policy: RetryPolicy },
 ): readonly SettledEnvelope[] {
   const settled: SettledEnvelope[] = [];
@@ -114,7 +114,7 @@ export function toDelivery(
 }
 
 /** Pure: the entry once the import job ended. */
-export function toPolledDelivery(
+export function toEndedDelivery(
   delivery: Delivery,
   job: ImportJob,
   settled: readonly SettledEnvelope[],

@@ -1,12 +1,12 @@
 import type { Outcome, SplitMethod } from '../model/outcome.js';
 import type { BatchItem } from '../model/envelope.js';
-import type { Judgeable } from './retry.js';
+import type { DecidedOutcome } from './retry.js';
 
 /** One item and what the request did to it. */
-export type Judged = { readonly item: BatchItem; readonly outcome: Judgeable };
+export type JudgedItem = { readonly item: BatchItem; readonly outcome: DecidedOutcome };
 
 export type Split = {
-  readonly judged: readonly Judged[];
+  readonly judged: readonly JudgedItem[];
   /** What goes again, each in a request of its own; empty where everything is judged. */
   readonly again: readonly (readonly BatchItem[])[];
   readonly method: SplitMethod | null;
@@ -17,7 +17,7 @@ export type Split = {
  * Every split leaves strictly smaller requests, so splitting ends.
  */
 export function splitBatch(items: readonly BatchItem[], outcomes: readonly Outcome[]): Split {
-  const judged: Judged[] = [];
+  const judged: JudgedItem[] = [];
   const rest: BatchItem[] = [];
   items.forEach((item, index) => {
     const outcome = outcomes[index] ?? missingOutcome;
@@ -46,7 +46,7 @@ function halves(items: readonly BatchItem[]): readonly (readonly BatchItem[])[] 
 }
 
 /** An edge that answers for too few is our own fault; the envelope is safe to send again. */
-const missingOutcome: Judgeable = {
+const missingOutcome: DecidedOutcome = {
   kind: 'retryable',
   reason: { code: 'no_outcome', detail: 'no outcome was given for this envelope' },
 };

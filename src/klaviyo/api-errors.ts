@@ -23,15 +23,15 @@ const maxSentences = 3;
  * Klaviyo's OpenAPI, `{message}` from its retired APIs, and whatever a proxy makes of it. Pure;
  * never throws.
  */
-export function toApiErrors(bodyText: string): readonly ApiError[] {
-  const body = parse(bodyText);
-  if (!isObject(body)) return [];
+export function parseApiErrors(bodyText: string): readonly ApiError[] {
+  const body = tryParseJson(bodyText);
+  if (!isRecord(body)) return [];
   const { errors } = body;
   if (Array.isArray(errors)) {
-    return Array.from<unknown>(errors.slice(0, maxErrors)).filter(isObject).map(toApiError);
+    return Array.from<unknown>(errors.slice(0, maxErrors)).filter(isRecord).map(parseApiError);
   }
   const words = toText(body.detail) || toText(body.message);
-  return words === '' ? [] : [{ detail: shorten(words, maxDetailChars), pointer: '' }];
+  return words === '' ? [] : [{ detail: shortenText(words, maxDetailChars), pointer: '' }];
 }
 
 /** Whether Klaviyo speaks of the API's revision. An unknown field may be called "revision", too. */
@@ -39,7 +39,7 @@ export const isAboutRevision = ({ detail }: ApiError): boolean =>
   /\brevisions?\b/i.test(detail) && !/not a valid field/i.test(detail);
 
 /** The JSON value of a text; undefined where it is none. */
-export function parse(text: string): unknown {
+export function tryParseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -47,28 +47,28 @@ export function parse(text: string): unknown {
   }
 }
 
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Also reads one `import-error`'s attributes, which have the same members. */
-export function toApiError(error: Readonly<Record<string, unknown>>): ApiError {
+export function parseApiError(error: Readonly<Record<string, unknown>>): ApiError {
   const { detail, title, source } = error;
   return {
-    detail: shorten(toText(detail) || toText(title), maxDetailChars),
-    pointer: isObject(source) ? shorten(toText(source.pointer), maxPointerChars) : '',
+    detail: shortenText(toText(detail) || toText(title), maxDetailChars),
+    pointer: isRecord(source) ? shortenText(toText(source.pointer), maxPointerChars) : '',
   };
 }
 
 const toText = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 /** Dead letters keep these words for weeks, so none is long. */
-function shorten(words: string, maxChars: number): string {
+function shortenText(words: string, maxChars: number): string {
   return words.length <= maxChars ? words : `${words.slice(0, maxChars - 1)}…`;
 }
 
 /** An entry of the request's list, and what within the entry is meant. */
-export type Place = { readonly index: number; readonly pointer: string };
+export type ItemLocation = { readonly index: number; readonly pointer: string };
 
 const places: Readonly<Record<Lane, RegExp>> = {
   events: toPlacePattern('events'),
@@ -85,20 +85,20 @@ function toPlacePattern(lane: Lane): RegExp {
 }
 
 /** Null where the pointer names no entry. */
-export function toPlace(lane: Lane, pointer: string): Place | null {
+export function locateItem(lane: Lane, pointer: string): ItemLocation | null {
   const [, index, tail = ''] = places[lane].exec(pointer) ?? [];
   if (index === undefined) return null;
   return { index: Number(index), pointer: tail === '' || tail.startsWith('/') ? tail : `/${tail}` };
 }
 
 /** What errors say, as one reason: `otherwise`, in Klaviyo's words where there are any. */
-export function toReason(
+export function toKlaviyoReason(
   errors: readonly ApiError[],
   otherwise: Reason,
   faults: readonly Issue[] = [],
 ): Reason {
   const words = [...new Set(errors.map(({ detail }) => detail))].filter((detail) => detail !== '');
-  const detail = shorten(words.slice(0, maxSentences).join('; '), maxDetailChars);
+  const detail = shortenText(words.slice(0, maxSentences).join('; '), maxDetailChars);
   return {
     ...otherwise,
     ...(detail !== '' && { detail }),

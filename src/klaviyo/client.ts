@@ -13,12 +13,12 @@ import { createConnections, type Connections } from './client-connections.js';
 import { isSuccess } from './success.js';
 import { pollImportJob } from './poll-import.js';
 import { toCancellableBody } from './cancellable-body.js';
-import type { PollDeps } from './import-responses.js';
+import type { ImportJobReader } from './import-responses.js';
 import { listImportJobs } from './list-imports.js';
 import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
-import type { RevisionInUse } from './revision-in-use.js';
+import type { CurrentRevision } from './revision-in-use.js';
 import { toBackfillRevision } from './revisions.js';
 import { readBody } from './response-body.js';
 import { toOutcomes } from './response.js';
@@ -26,7 +26,7 @@ import {
   toTransportFailure,
   type FailureCode,
   type TransportResponse,
-  type Request,
+  type KlaviyoRequest,
   type Transport,
 } from './transport.js';
 
@@ -35,7 +35,7 @@ export type KlaviyoClientOptions = {
   readonly apiKey: () => string;
   /** A path in it is kept, for a proxy that needs one. */
   readonly baseUrl: string;
-  readonly revision: RevisionInUse;
+  readonly revision: CurrentRevision;
   /** Of one attempt, from connecting to the last byte of the answer. */
   readonly timeoutMs: number;
   /** Open at once, at most; further requests wait for one, within their time. */
@@ -52,15 +52,18 @@ export type KlaviyoClient = {
   /** One request, one outcome a payload. `mayGo` is asked until the body has left; false breaks it off. */
   send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<SendResult>;
   /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
-  follow(
+  pollImportJob(
     ref: string,
     imported: ImportedPayloads,
     permit?: () => Promise<void>,
   ): Promise<PollResult>;
   /** Which of these import jobs are open, by the list of all; `permit` as above. */
-  listImports(refs: ReadonlySet<string>, permit?: () => Promise<void>): Promise<ListedImportJobs>;
+  listImportJobs(
+    refs: ReadonlySet<string>,
+    permit?: () => Promise<void>,
+  ): Promise<ListedImportJobs>;
   /** Whose key it is, and whether it is one at all. Klaviyo allows one such question a second. */
-  account(): Promise<AccountProbe>;
+  probeAccount(): Promise<AccountProbe>;
   /** Whether the key may do what the relay needs; records nothing. */
   probeScopes(): Promise<readonly ScopeProbe[]>;
   /** Lets what is under way end, for a moment, then cuts it. Idempotent; later requests fail as `closed`. */
@@ -87,7 +90,7 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
   });
   const transport = createTransport(connections, options);
   let closed: Promise<void> | undefined;
-  const toFollowDeps = (permit?: () => Promise<void>): PollDeps => ({
+  const toFollowDeps = (permit?: () => Promise<void>): ImportJobReader => ({
     now: () => clock.now(),
     async get(path) {
       await permit?.();
@@ -107,15 +110,15 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
         path: bulkPath[lane],
         revision,
         body,
-        mayGo,
+        stillOwned: mayGo,
       });
       const durationMs = clock.monotonic() - from;
       const request = { lane, count: payloads.length, bytes: body.length, backfilled };
       return toSent(reply, request, { durationMs, now: clock.now() });
     },
-    follow: (ref, imported, permit) => pollImportJob(ref, imported, toFollowDeps(permit)),
-    listImports: (refs, permit) => listImportJobs(refs, toFollowDeps(permit)),
-    account: () => probeAccount(transport),
+    pollImportJob: (ref, imported, permit) => pollImportJob(ref, imported, toFollowDeps(permit)),
+    listImportJobs: (refs, permit) => listImportJobs(refs, toFollowDeps(permit)),
+    probeAccount: () => probeAccount(transport),
     probeScopes: () => probeScopes(transport),
     close: () => (closed ??= closeConnections(connections, clock)),
   };
@@ -134,7 +137,7 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
     'user-agent': `klaviyo-relay/${options.version}`,
   };
   return async (request) => {
-    const { method, path, body, mayGo } = request;
+    const { method, path, body, stillOwned: mayGo } = request;
     const revision = request.revision ?? options.revision.current;
     const timeout = new AbortController();
     const timer = clock.setTimer(timeoutMs, () => timeout.abort());
@@ -155,7 +158,7 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
       status = answer.statusCode;
       const read = await readBody(answer.body, answer.headers, maxAnswerBytes[method]);
       const reply = { ok: true, status, headers: answer.headers, ...read } as const;
-      const movedTo = options.revision.judge(revision, request, reply);
+      const movedTo = options.revision.noteResponse(revision, request, reply);
       return movedTo === null ? reply : { ...reply, movedTo };
     } catch (error) {
       return toTransportFailure(error, { isTimedOut: timeout.signal.aborted, status });
@@ -165,7 +168,10 @@ function createTransport(connections: Connections, options: KlaviyoClientOptions
   };
 }
 
-function toUndiciBody(body: Buffer | undefined, mayGo: Request['mayGo']): Buffer | Readable | null {
+function toUndiciBody(
+  body: Buffer | undefined,
+  mayGo: KlaviyoRequest['stillOwned'],
+): Buffer | Readable | null {
   if (body === undefined || mayGo === undefined) return body ?? null;
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- undici takes any iterable; its types leave that out
   return toCancellableBody(body, mayGo) as Generator<Buffer> & Readable;

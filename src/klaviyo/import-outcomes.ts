@@ -1,7 +1,14 @@
 import type { ImportedPayloads } from '../model/destination.js';
 import type { ImportJob } from '../model/delivery.js';
 import type { Outcome, Reason } from '../model/outcome.js';
-import { isObject, parse, toApiError, toPlace, toReason, type ApiError } from './api-errors.js';
+import {
+  isRecord,
+  tryParseJson,
+  parseApiError,
+  locateItem,
+  toKlaviyoReason,
+  type ApiError,
+} from './api-errors.js';
 
 /** An error of an import job, and by what its profile was known. */
 export type ImportError = { readonly error: ApiError; readonly identifiers: readonly string[] };
@@ -12,11 +19,11 @@ export type EndedJob = Pick<ImportJob, 'status' | 'completed' | 'failed'> & {
 };
 
 /** Reads an `import-error` resource of Klaviyo's OpenAPI, as far as it is one. Pure; never throws. */
-export function toImportError(resource: unknown): ImportError {
-  const found = isObject(resource) ? resource.attributes : undefined;
-  const attributes = isObject(found) ? found : {};
+export function parseImportError(resource: unknown): ImportError {
+  const found = isRecord(resource) ? resource.attributes : undefined;
+  const attributes = isRecord(found) ? found : {};
   return {
-    error: toApiError(attributes),
+    error: parseApiError(attributes),
     identifiers: toIdentifiers(attributes.original_payload),
   };
 }
@@ -65,7 +72,10 @@ function toOther({ unnamed, left, strays, isWhole }: Left, { status }: EndedJob)
   if (unnamed >= left && unnamed > 0) return { kind: 'rejected', reason: toFailed(strays) };
   if (unnamed > 0) {
     const detail = `${unnamed} profiles failed in the import job, and nobody knows which`;
-    return { kind: 'retryable', reason: toReason(strays, { code: 'import_unnamed', detail }) };
+    return {
+      kind: 'retryable',
+      reason: toKlaviyoReason(strays, { code: 'import_unnamed', detail }),
+    };
   }
   if (isWhole) return { kind: 'delivered' };
   if (status === 'complete') {
@@ -82,12 +92,12 @@ function toFailed(errors: readonly ApiError[]): Reason {
     pointer: toEntryPointer(pointer),
     detail,
   }));
-  return toReason(errors, otherwise, faults);
+  return toKlaviyoReason(errors, otherwise, faults);
 }
 
 /** From the profile's resource on, as in the dead letter: `/data/attributes/email` → `/attributes/email`. */
 function toEntryPointer(pointer: string): string {
-  return toPlace('profiles', pointer)?.pointer ?? pointer.replace(/^\/data(?:\/$|(?=\/|$))/, '');
+  return locateItem('profiles', pointer)?.pointer ?? pointer.replace(/^\/data(?:\/$|(?=\/|$))/, '');
 }
 
 type Matched = {
@@ -118,7 +128,7 @@ const decoder = new TextDecoder();
 function toOwners(payloads: readonly Uint8Array[]): Map<string, number[]> {
   const owners = new Map<string, number[]>();
   payloads.forEach((payload, index) => {
-    for (const identifier of toIdentifiers(parse(decoder.decode(payload)))) {
+    for (const identifier of toIdentifiers(tryParseJson(decoder.decode(payload)))) {
       const before = owners.get(identifier);
       if (before === undefined) owners.set(identifier, [index]);
       else before.push(index);
@@ -143,10 +153,10 @@ function toMostShared(indexes: readonly number[]): number | null {
  * any of them: what `original_payload` holds exactly was never recorded.
  */
 function toIdentifiers(profile: unknown, depth = 0): readonly string[] {
-  if (typeof profile === 'string' && depth === 0) return toIdentifiers(parse(profile), 1);
-  if (!isObject(profile)) return [];
+  if (typeof profile === 'string' && depth === 0) return toIdentifiers(tryParseJson(profile), 1);
+  if (!isRecord(profile)) return [];
   const inner = profile.data ?? profile.attributes;
-  if (isObject(inner) && depth < 3) return toIdentifiers(inner, depth + 1);
+  if (isRecord(inner) && depth < 3) return toIdentifiers(inner, depth + 1);
   const { email, phone_number: phone, external_id: externalId } = profile;
   return [
     // Klaviyo finds a person by an e-mail address in any case.

@@ -1,12 +1,12 @@
 import type { ImportJob } from '../model/delivery.js';
-import { isAboutRevision, isObject, parse, toApiErrors } from './api-errors.js';
+import { isAboutRevision, isRecord, tryParseJson, parseApiErrors } from './api-errors.js';
 import { isDocument, isErrorDocument, type Resource } from './documents.js';
 import type { TransportResponse } from './transport.js';
 
 /** What the two ways of following import jobs have in common: by one job, and by the list of all. */
 
 /** `get` resolves whatever happens at the far side. */
-export type PollDeps = { get(path: string): Promise<TransportResponse>; now(): number };
+export type ImportJobReader = { get(path: string): Promise<TransportResponse>; now(): number };
 
 /** The most that Klaviyo gives at once. */
 export const pageSize = 100;
@@ -21,9 +21,9 @@ export type ImportResponse =
   | { readonly kind: 'refused' }
   | { readonly kind: 'gone' };
 
-export function toImportResponse(reply: TransportResponse): ImportResponse {
+export function readImportResponse(reply: TransportResponse): ImportResponse {
   if (!reply.ok || !reply.isWhole) return { kind: 'lost' };
-  const body = parse(reply.bodyText);
+  const body = tryParseJson(reply.bodyText);
   if (reply.status === 200 && isDocument(body)) return { kind: 'read', body };
   if (!isErrorDocument(body) || speaksOfRevision(reply.bodyText)) return { kind: 'lost' };
   if (reply.status === 403) return { kind: 'refused' };
@@ -31,7 +31,8 @@ export function toImportResponse(reply: TransportResponse): ImportResponse {
 }
 
 /** A revision without this endpoint, or one that is retired, is answered with a 404 or a 410, too. */
-const speaksOfRevision = (bodyText: string): boolean => toApiErrors(bodyText).some(isAboutRevision);
+const speaksOfRevision = (bodyText: string): boolean =>
+  parseApiErrors(bodyText).some(isAboutRevision);
 
 const statuses: ReadonlyMap<unknown, ImportJob['status']> = new Map([
   ['queued', 'queued'],
@@ -40,7 +41,7 @@ const statuses: ReadonlyMap<unknown, ImportJob['status']> = new Map([
   ['cancelled', 'cancelled'],
 ]);
 
-export type ReadJob = {
+export type ParsedImportJob = {
   readonly job: ImportJob;
   /** As the answer has it. */
   readonly id: string;
@@ -51,9 +52,9 @@ export type ReadJob = {
 };
 
 /** Null where the resource is no import job. A status nobody knows counts as not ended. */
-export function toReadJob(ref: string, resource: Resource | null): ReadJob | null {
+export function parseImportJob(ref: string, resource: Resource | null): ParsedImportJob | null {
   const { id, attributes } = resource ?? {};
-  if (typeof id !== 'string' || !isObject(attributes)) return null;
+  if (typeof id !== 'string' || !isRecord(attributes)) return null;
   const total = toCount(attributes.total_count);
   // Klaviyo's OpenAPI requires it; the other two may be null.
   if (total === null) return null;
@@ -82,8 +83,8 @@ export function toPageQuery(
 
 /** Only the cursor is taken from `links.next`: the key never goes to another host, nor to another path. */
 export function toNextCursor(body: unknown): string | null {
-  const links = isObject(body) ? body.links : undefined;
-  const next = isObject(links) ? links.next : undefined;
+  const links = isRecord(body) ? body.links : undefined;
+  const next = isRecord(links) ? links.next : undefined;
   if (typeof next !== 'string' || !URL.canParse(next, 'http://localhost')) return null;
   return new URL(next, 'http://localhost').searchParams.get('page[cursor]');
 }

@@ -2,11 +2,11 @@ import type { ImportJob } from '../model/delivery.js';
 import type { ListedImportJobs } from '../model/destination.js';
 import { toResources } from './documents.js';
 import {
-  toImportResponse,
+  readImportResponse,
   toNextCursor,
   toPageQuery,
-  toReadJob,
-  type PollDeps,
+  parseImportJob,
+  type ImportJobReader,
 } from './import-responses.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, importJobType } from './request.js';
@@ -23,7 +23,7 @@ const maxPages = 10;
 /** Which of these import jobs Klaviyo's list shows as open. Other jobs of the account are ignored. */
 export async function listImportJobs(
   refs: ReadonlySet<string>,
-  deps: PollDeps,
+  deps: ImportJobReader,
 ): Promise<ListedImportJobs> {
   const open = new Map<string, ImportJob>();
   const seen = new Set<string>();
@@ -32,7 +32,7 @@ export async function listImportJobs(
     const reply = await deps.get(bulkPath.profiles + toPageQuery(cursor, query));
     const feedback = reply.ok ? toRateFeedback(reply.headers, deps.now()) : null;
     const listed = { requests, feedback };
-    const answered = toImportResponse(reply);
+    const answered = readImportResponse(reply);
     const page = answered.kind === 'read' ? toResources(answered.body, importJobType) : null;
     if (answered.kind !== 'read' || page === null) {
       return { ...listed, open: [...open.values()], end: 'failed' };
@@ -40,7 +40,7 @@ export async function listImportJobs(
     for (const resource of page) {
       const { id } = resource;
       if (typeof id !== 'string' || !refs.has(id)) continue;
-      const job = toOpenJob(toReadJob(id, resource));
+      const job = toOpenJob(parseImportJob(id, resource));
       if (job !== null) open.set(id, job);
     }
     const missing = refs.size - open.size;
@@ -57,7 +57,7 @@ export async function listImportJobs(
 }
 
 /** Null where the list does not say in so many words that the job is open. */
-function toOpenJob(seen: ReturnType<typeof toReadJob>): ImportJob | null {
+function toOpenJob(seen: ReturnType<typeof parseImportJob>): ImportJob | null {
   const { job, isKnown } = seen ?? {};
   const isOpen = job?.status === 'queued' || job?.status === 'processing';
   return isOpen && isKnown === true ? job : null;

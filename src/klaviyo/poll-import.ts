@@ -4,15 +4,15 @@ import type { Outcome } from '../model/outcome.js';
 import { toResource, toResources } from './documents.js';
 import {
   pageSize,
-  toImportResponse,
+  readImportResponse,
   toNextCursor,
   toPageQuery,
-  toReadJob,
+  parseImportJob,
   type ImportResponse,
-  type PollDeps,
-  type ReadJob,
+  type ImportJobReader,
+  type ParsedImportJob,
 } from './import-responses.js';
-import { toImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
+import { parseImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, importJobType } from './request.js';
 import type { TransportResponse } from './transport.js';
@@ -24,12 +24,12 @@ const sparePages = 10;
 export async function pollImportJob(
   ref: string,
   imported: ImportedPayloads,
-  deps: PollDeps,
+  deps: ImportJobReader,
 ): Promise<PollResult> {
   const path = `${bulkPath.profiles}/${encodeURIComponent(ref)}`;
   const reply = await deps.get(path);
   const feedback = reply.ok ? toRateFeedback(reply.headers, deps.now()) : null;
-  const answered = toImportResponse(reply);
+  const answered = readImportResponse(reply);
   if (answered.kind === 'refused' || answered.kind === 'gone') {
     const job = toUnknown(ref, 'unreadable');
     const outcome = answered.kind === 'refused' ? taken : gone;
@@ -37,7 +37,7 @@ export async function pollImportJob(
     return { job, outcomes, retryable: false, feedback };
   }
   const resource = answered.kind === 'read' ? toResource(answered.body, importJobType) : null;
-  const seen = toReadJob(ref, resource);
+  const seen = parseImportJob(ref, resource);
   if (seen === null) {
     return { job: toUnknown(ref, 'queued'), outcomes: null, retryable: true, feedback };
   }
@@ -62,9 +62,9 @@ const gone: Outcome = {
 };
 
 async function followFailures(
-  { job, total, path }: Pick<ReadJob, 'job' | 'total'> & { readonly path: string },
+  { job, total, path }: Pick<ParsedImportJob, 'job' | 'total'> & { readonly path: string },
   imported: ImportedPayloads,
-  deps: PollDeps,
+  deps: ImportJobReader,
 ): Promise<PollResult> {
   const expected = Math.max(job.failed ?? 0, imported.count);
   const maxPages = Math.ceil(expected / pageSize) + sparePages;
@@ -90,18 +90,22 @@ type ErrorsRead = {
   readonly last: TransportResponse;
 };
 
-async function readErrors(path: string, maxPages: number, deps: PollDeps): Promise<ErrorsRead> {
+async function readErrors(
+  path: string,
+  maxPages: number,
+  deps: ImportJobReader,
+): Promise<ErrorsRead> {
   const errors: ImportError[] = [];
   const seen = new Set<string | null>([null]);
   let cursor: string | null = null;
   for (;;) {
     const last: TransportResponse = await deps.get(path + toPageQuery(cursor));
-    const answered = toImportResponse(last);
+    const answered = readImportResponse(last);
     if (answered.kind !== 'read') return { errors, end: answered.kind, last };
     const { body } = answered;
     const page = toResources(body, 'import-error');
     if (page === null) return { errors, end: 'lost', last };
-    errors.push(...page.map(toImportError));
+    errors.push(...page.map(parseImportError));
     cursor = toNextCursor(body);
     // A cursor that comes again would go round for ever.
     if (seen.has(cursor) || seen.size >= maxPages) return { errors, end: 'read', last };

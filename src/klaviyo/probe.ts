@@ -1,6 +1,6 @@
 import type { Lane } from '../model/lane.js';
 import { isDocumentedSuccess } from './success.js';
-import { isObject, parse, toApiErrors } from './api-errors.js';
+import { isRecord, tryParseJson, parseApiErrors } from './api-errors.js';
 import { isErrorDocument, toResources } from './documents.js';
 import { bulkPath, importJobType, toBody } from './request.js';
 import type { TransportResponse, Transport } from './transport.js';
@@ -18,7 +18,7 @@ export async function probeAccount(transport: Transport): Promise<AccountProbe> 
   const reply = await transport({ method: 'GET', path: '/api/accounts' });
   if (reply.ok && reply.status === 403 && isRefusal(reply)) return { ok: true };
   if (!reply.ok || reply.status !== 200) return { ok: false, reason: toWords(reply) };
-  const [account] = toResources(parse(reply.bodyText), 'account') ?? [];
+  const [account] = toResources(tryParseJson(reply.bodyText), 'account') ?? [];
   if (account === undefined) return { ok: false, reason: 'the answer is not from Klaviyo' };
   const name = toName(account);
   return {
@@ -30,8 +30,8 @@ export async function probeAccount(transport: Transport): Promise<AccountProbe> 
 
 function toName(account: Readonly<Record<string, unknown>>): string | undefined {
   const attributes = account.attributes;
-  const contact = isObject(attributes) ? attributes.contact_information : undefined;
-  const name = isObject(contact) ? contact.organization_name : undefined;
+  const contact = isRecord(attributes) ? attributes.contact_information : undefined;
+  const name = isRecord(contact) ? contact.organization_name : undefined;
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 
@@ -66,7 +66,7 @@ async function list(transport: Transport): Promise<Probed> {
     reply.ok &&
     reply.status === 200 &&
     reply.isWhole &&
-    toResources(parse(reply.bodyText), importJobType) !== null;
+    toResources(tryParseJson(reply.bodyText), importJobType) !== null;
   return { reply, isTaken: isRead };
 }
 
@@ -79,11 +79,11 @@ function toProbe(scope: string, { reply, isTaken }: Probed): ScopeProbe {
 
 /** In Klaviyo's own words; a proxy's say nothing about the key. */
 const isRefusal = (reply: TransportResponse & { ok: true }): boolean =>
-  isErrorDocument(parse(reply.bodyText));
+  isErrorDocument(tryParseJson(reply.bodyText));
 
 function toWords(reply: TransportResponse): string {
   if (!reply.ok) return `no answer: ${reply.detail}`;
-  const words = toApiErrors(reply.bodyText)[0]?.detail ?? '';
+  const words = parseApiErrors(reply.bodyText)[0]?.detail ?? '';
   if (words !== '') return `Klaviyo answered ${reply.status}: ${words}`;
   const isSuccess = reply.status >= 200 && reply.status < 300;
   return isSuccess

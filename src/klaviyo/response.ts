@@ -1,20 +1,20 @@
 import type { Outcome, Reason } from '../model/outcome.js';
 import {
-  absent,
+  wrongEndpointStatuses,
   isAboutList,
-  isEndpoint,
-  isOneOf,
+  isFromWrongEndpoint,
+  hasStatus,
   isSuccess,
   isDocumentedSuccess,
-  isWithoutJob,
-  quoteResponse,
-  speaksOfRevision,
+  isSuccessWithoutJob,
+  describeResponse,
+  isAboutWholeRevision,
   toImportJobId,
-  toReadResponse,
+  parseResponse,
   type KlaviyoResponse,
-  type ReadResponse,
+  type ParsedResponse,
 } from './success.js';
-import { toReason } from './api-errors.js';
+import { toKlaviyoReason } from './api-errors.js';
 import { maxWaitMs, toRateFeedback } from './rate-headers.js';
 
 /**
@@ -22,30 +22,38 @@ import { maxWaitMs, toRateFeedback } from './rate-headers.js';
  * entry, in order; never throws, whatever the body is. docs/outcomes.md gives each row's reasons.
  */
 export function toOutcomes(answer: KlaviyoResponse): readonly Outcome[] {
-  const seen = toReadResponse(answer);
+  const seen = parseResponse(answer);
   const row = rows.find(({ applies }) => applies(seen)) ?? lastRow;
   return row.outcomes(seen);
 }
 
 type Row = {
   readonly name: string;
-  readonly applies: (seen: ReadResponse) => boolean;
-  readonly outcomes: (seen: ReadResponse) => readonly Outcome[];
+  readonly applies: (seen: ParsedResponse) => boolean;
+  readonly outcomes: (seen: ParsedResponse) => readonly Outcome[];
 };
 
 const rows: readonly Row[] = [
   row('taken', isDocumentedSuccess, toTaken),
-  row('no_job', isWithoutJob, all(toJobless)),
+  row('no_job', isSuccessWithoutJob, all(toJobless)),
   row('throttled', (a) => a.status === 429, all(toThrottled)),
-  row('unavailable', (a) => a.status >= 500 || isOneOf(a, 408, 421, 425), all(toRetryable)),
+  row('unavailable', (a) => a.status >= 500 || hasStatus(a, 408, 421, 425), all(toRetryable)),
   row('too_large', (a) => a.status === 413, all(toTooLarge)),
-  row('auth', (a) => isOneOf(a, 401, 402, 407), all(toBlocked)),
-  row('edge', (a) => isSuccess(a.status) || (!a.isKlaviyos && !isEndpoint(a)), all(toRetryable)),
+  row('auth', (a) => hasStatus(a, 401, 402, 407), all(toBlocked)),
+  row(
+    'edge',
+    (a) => isSuccess(a.status) || (!a.isFromKlaviyo && !isFromWrongEndpoint(a)),
+    all(toRetryable),
+  ),
   row('scope', (a) => a.status === 403, all(toBlocked)),
-  row('revision', (a) => isOneOf(a, 400, ...absent) && speaksOfRevision(a), all(toBlocked)),
-  row('endpoint', isEndpoint, all(toEndpoint)),
-  row('list', (a) => a.named.size === 0 && a.errors.some(isAboutList), all(toBlocked)),
-  row('named', (a) => a.named.size > 0, toNamed),
+  row(
+    'revision',
+    (a) => hasStatus(a, 400, ...wrongEndpointStatuses) && isAboutWholeRevision(a),
+    all(toBlocked),
+  ),
+  row('endpoint', isFromWrongEndpoint, all(toEndpoint)),
+  row('list', (a) => a.errorsByItem.size === 0 && a.errors.some(isAboutList), all(toBlocked)),
+  row('named', (a) => a.errorsByItem.size > 0, toNamed),
   row('unnamed', (a) => a.count > 1, all(toUnnamed)),
 ];
 const lastRow = row('alone', () => true, all(toRejected));
@@ -56,27 +64,27 @@ export const rowNames: readonly string[] = [...rows, lastRow].map(({ name }) => 
 function row(
   name: string,
   applies: Row['applies'],
-  outcomes: (seen: ReadResponse, code: string) => readonly Outcome[],
+  outcomes: (seen: ParsedResponse, code: string) => readonly Outcome[],
 ): Row {
   return { name, applies, outcomes: (seen) => outcomes(seen, name) };
 }
 
 /** One outcome for every entry. */
-function all(toOutcome: (seen: ReadResponse, code: string) => Outcome) {
-  return (seen: ReadResponse, code: string): readonly Outcome[] => {
+function all(toOutcome: (seen: ParsedResponse, code: string) => Outcome) {
+  return (seen: ParsedResponse, code: string): readonly Outcome[] => {
     const outcome = toOutcome(seen, code);
     return Array.from({ length: seen.count }, () => outcome);
   };
 }
 
 /** For events the 202 is all there is to know; what became of profiles is known once their job ends. */
-function toTaken({ lane, bodyText, count }: ReadResponse): readonly Outcome[] {
+function toTaken({ lane, bodyText, count }: ParsedResponse): readonly Outcome[] {
   const ref = lane === 'profiles' ? toImportJobId(bodyText) : null;
   const outcome: Outcome = ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
   return Array.from({ length: count }, () => outcome);
 }
 
-function toJobless({ status }: ReadResponse, code: string): Outcome {
+function toJobless({ status }: ParsedResponse, code: string): Outcome {
   const detail = `Klaviyo answered ${status} without an import job`;
   return { kind: 'retryable', reason: { code, detail, status } };
 }
@@ -84,14 +92,14 @@ function toJobless({ status }: ReadResponse, code: string): Outcome {
 /** "0 seconds" was seen, and a retry before its time only gets another 429. */
 const minThrottleMs = 1000;
 
-function toThrottled(seen: ReadResponse, code: string): Outcome {
+function toThrottled(seen: ParsedResponse, code: string): Outcome {
   const [, seconds = '0'] = /available in (\d{1,6}) second/i.exec(seen.bodyText) ?? [];
   const saidMs = toRateFeedback(seen.headers, seen.now).retryAfterMs ?? Number(seconds) * 1000;
   const afterMs = Math.min(maxWaitMs, Math.max(minThrottleMs, saidMs));
   return { kind: 'throttled', afterMs, reason: toReasonOf(seen, code) };
 }
 
-function toRetryable(seen: ReadResponse, code: string): Outcome {
+function toRetryable(seen: ParsedResponse, code: string): Outcome {
   const { retryAfterMs } = toRateFeedback(seen.headers, seen.now);
   const reason = toReasonOf(seen, code);
   return {
@@ -103,18 +111,18 @@ function toRetryable(seen: ReadResponse, code: string): Outcome {
 }
 
 /** A wait that is asked for, or a status that says so, is an overload. A page may be a firewall's, for one record. */
-function mayBeContent(seen: ReadResponse, retryAfterMs: number | null): boolean {
-  return (retryAfterMs === null || seen.status < 500) && !isOneOf(seen, 421, 425, 529);
+function mayBeContent(seen: ParsedResponse, retryAfterMs: number | null): boolean {
+  return (retryAfterMs === null || seen.status < 500) && !hasStatus(seen, 421, 425, 529);
 }
 
-function toBlocked(seen: ReadResponse, code: string): Extract<Outcome, { kind: 'blocked' }> {
+function toBlocked(seen: ParsedResponse, code: string): Extract<Outcome, { kind: 'blocked' }> {
   return { kind: 'blocked', reason: toReasonOf(seen, code), advice: adviceOn[code] ?? code };
 }
 
 /** A firewall may answer so to one record; Klaviyo itself would answer in JSON. */
-function toEndpoint(seen: ReadResponse, code: string): Outcome {
+function toEndpoint(seen: ParsedResponse, code: string): Outcome {
   const outcome = toBlocked(seen, code);
-  return seen.isKlaviyos ? outcome : { ...outcome, mayBeContent: true };
+  return seen.isFromKlaviyo ? outcome : { ...outcome, mayBeContent: true };
 }
 
 /** What a person has to do, by the row's name; begins with what is wrong. */
@@ -127,39 +135,43 @@ const adviceOn: Readonly<Record<string, string>> = {
   list: 'list: the list that the profiles are to join is wrong',
 };
 
-function toTooLarge(seen: ReadResponse, code: string): Outcome {
+function toTooLarge(seen: ParsedResponse, code: string): Outcome {
   const reason = toReasonOf(seen, code);
   if (seen.count === 1) return { kind: 'rejected', reason };
   return { kind: 'unattributed', method: 'size', reason };
 }
 
 /** Those that the errors name will never be taken; the others go again without them. */
-function toNamed(seen: ReadResponse): readonly Outcome[] {
+function toNamed(seen: ParsedResponse): readonly Outcome[] {
   const reason = toReasonOf(seen, 'rejected');
   const innocent: Outcome = { kind: 'unattributed', method: 'pointer', reason };
   return Array.from({ length: seen.count }, (_, index): Outcome => {
-    const own = seen.named.get(index);
+    const own = seen.errorsByItem.get(index);
     if (own === undefined) return innocent;
-    const faults = own.map(({ error, place }) => ({
+    const faults = own.map(({ error, location: place }) => ({
       pointer: place.pointer,
       detail: error.detail,
     }));
     const errors = own.map(({ error }) => error);
     return {
       kind: 'rejected',
-      reason: toReason(errors, { ...reason, detail: quoteResponse(seen) }, faults),
+      reason: toKlaviyoReason(errors, { ...reason, detail: describeResponse(seen) }, faults),
     };
   });
 }
 
-function toUnnamed(seen: ReadResponse): Outcome {
+function toUnnamed(seen: ParsedResponse): Outcome {
   return { kind: 'unattributed', method: 'bisect', reason: toReasonOf(seen, 'rejected') };
 }
 
-function toRejected(seen: ReadResponse): Outcome {
+function toRejected(seen: ParsedResponse): Outcome {
   return { kind: 'rejected', reason: toReasonOf(seen, 'rejected') };
 }
 
-function toReasonOf(seen: ReadResponse, code: string): Reason {
-  return toReason(seen.errors, { code, detail: quoteResponse(seen), status: seen.status });
+function toReasonOf(seen: ParsedResponse, code: string): Reason {
+  return toKlaviyoReason(seen.errors, {
+    code,
+    detail: describeResponse(seen),
+    status: seen.status,
+  });
 }

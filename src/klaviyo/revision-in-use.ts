@@ -1,9 +1,9 @@
 import type { Fact } from '../model/fact.js';
-import { absent } from './success.js';
-import { isAboutRevision, toApiErrors, type ApiError } from './api-errors.js';
+import { wrongEndpointStatuses } from './success.js';
+import { isAboutRevision, parseApiErrors, type ApiError } from './api-errors.js';
 import { toHeaderText } from './rate-headers.js';
-import { pickRevision, testedRevisions, toEndOfSupport, toNextRevision } from './revisions.js';
-import type { TransportResponse, Request } from './transport.js';
+import { selectRevision, testedRevisions, toEndOfSupport, toNextRevision } from './revisions.js';
+import type { TransportResponse, KlaviyoRequest } from './transport.js';
 
 export type RevisionMove = {
   readonly from: string;
@@ -24,7 +24,7 @@ export type RevisionOptions = {
  * The revision that requests are sent under, of all lanes. With `auto` it moves up to the next tested
  * one when Klaviyo answers that it does not serve the one in use; it never moves down.
  */
-export class RevisionInUse {
+export class CurrentRevision {
   readonly isAuto: boolean;
   readonly #onMove: RevisionOptions['onMove'];
   #current: string;
@@ -32,7 +32,7 @@ export class RevisionInUse {
   constructor({ setting, now, onMove }: RevisionOptions) {
     this.isAuto = setting === 'auto';
     this.#onMove = onMove;
-    this.#current = this.isAuto ? pickRevision(now) : setting;
+    this.#current = this.isAuto ? selectRevision(now) : setting;
   }
 
   get current(): string {
@@ -61,7 +61,7 @@ export class RevisionInUse {
   }
 
   /** What an earlier run had moved up to. Ignored where it is no tested revision, or not a later one. */
-  resume(kept: string | null): void {
+  restore(kept: string | null): void {
     const isTested = testedRevisions.some(({ date }) => date === kept);
     if (this.isAuto && kept !== null && isTested && kept > this.#current) this.#current = kept;
   }
@@ -70,7 +70,7 @@ export class RevisionInUse {
    * Moves up where an answer says that `used` is not served. Returns the revision to use instead, or
    * null where there is none: the answer does not say so, the revision is set, or it is the newest.
    */
-  judge(used: string, request: Request, reply: TransportResponse): string | null {
+  noteResponse(used: string, request: KlaviyoRequest, reply: TransportResponse): string | null {
     const why = this.isAuto ? toRetirement(used, request, reply) : null;
     if (why === null) return null;
     // The response to an earlier request has already raised the revision.
@@ -106,16 +106,20 @@ export async function saveRevision(facts: Facts, revision: string): Promise<void
 const toDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
 /** Statuses with which Klaviyo answers that it does not serve a revision, or not this endpoint in it. */
-const refusals: readonly number[] = [400, ...absent];
+const refusals: readonly number[] = [400, ...wrongEndpointStatuses];
 
 /** Klaviyo's words that it does not serve the revision, or that it answered with another; null where it does. */
-function toRetirement(used: string, { method }: Request, reply: TransportResponse): string | null {
+function toRetirement(
+  used: string,
+  { method }: KlaviyoRequest,
+  reply: TransportResponse,
+): string | null {
   if (!reply.ok) return null;
   const answered = toHeaderText(reply.headers.revision) ?? '';
   if (/^\d{4}-\d{2}-\d{2}/.test(answered) && answered.slice(0, 10) > used.slice(0, 10))
     return `Klaviyo answered with revision ${answered}`;
   if (!refusals.includes(reply.status)) return null;
-  const errors = toApiErrors(reply.bodyText);
+  const errors = parseApiErrors(reply.bodyText);
   const about = errors.find((error) => isAboutRevision(error) && !isOfData(error));
   // A revision of the future is none that was retired.
   if (about !== undefined) return /future/i.test(about.detail) ? null : about.detail;

@@ -41,7 +41,7 @@ export function toEndOfSupport(revision: string): number {
 }
 
 /** KLAVIYO_REVISION=auto: the oldest tested revision that Klaviyo supports on that day, and the newest where it supports none. */
-export function pickRevision(now: number): string {
+export function selectRevision(now: number): string {
   return (testedRevisions.find(({ date }) => now < toEndOfSupport(date)) ?? newest).date;
 }
 

@@ -1,11 +1,11 @@
 import type { Lane } from '../model/lane.js';
 import {
   isAboutRevision,
-  parse,
-  toApiErrors,
-  toPlace,
+  tryParseJson,
+  parseApiErrors,
+  locateItem,
   type ApiError,
-  type Place,
+  type ItemLocation,
 } from './api-errors.js';
 import { isDocument, toResource } from './documents.js';
 import { toHeaderText, type Headers } from './rate-headers.js';
@@ -25,47 +25,53 @@ export type KlaviyoResponse = {
 };
 
 /** An answer, and what the table asks of it. */
-export type ReadResponse = KlaviyoResponse & {
+export type ParsedResponse = KlaviyoResponse & {
   /** False for what a proxy or Cloudflare puts in Klaviyo's place: Klaviyo's bodies are JSON objects. */
-  readonly isKlaviyos: boolean;
+  readonly isFromKlaviyo: boolean;
   readonly isPage: boolean;
   readonly errors: readonly ApiError[];
   /** Which entry is at fault, and for what; those of errors that name one in the request. */
-  readonly named: ReadonlyMap<number, readonly Named[]>;
+  readonly errorsByItem: ReadonlyMap<number, readonly ItemError[]>;
 };
-export type Named = { readonly error: ApiError; readonly place: Place };
+export type ItemError = { readonly error: ApiError; readonly location: ItemLocation };
 
 /** Reads what the table asks for. Pure; never throws. */
-export function toReadResponse(answer: KlaviyoResponse): ReadResponse {
+export function parseResponse(answer: KlaviyoResponse): ParsedResponse {
   const isPage =
     /html/i.test(toHeaderText(answer.headers['content-type']) ?? '') ||
     /^\s*</.test(answer.bodyText);
   const isKlaviyos = !isPage && /^\s*[[{]/.test(answer.bodyText);
-  const errors = isKlaviyos && !isSuccess(answer.status) ? toApiErrors(answer.bodyText) : [];
-  return { ...answer, isPage, isKlaviyos, errors, named: toNames(answer, errors) };
+  const errors = isKlaviyos && !isSuccess(answer.status) ? parseApiErrors(answer.bodyText) : [];
+  return {
+    ...answer,
+    isPage,
+    isFromKlaviyo: isKlaviyos,
+    errors,
+    errorsByItem: groupErrorsByItem(answer, errors),
+  };
 }
 
-function toNames(
+function groupErrorsByItem(
   { lane, count }: KlaviyoResponse,
   errors: readonly ApiError[],
-): ReadResponse['named'] {
-  const named = new Map<number, Named[]>();
+): ParsedResponse['errorsByItem'] {
+  const named = new Map<number, ItemError[]>();
   for (const error of errors) {
-    const place = toPlace(lane, error.pointer);
-    if (place === null || place.index >= count || isAboutRepeat(error)) continue;
+    const place = locateItem(lane, error.pointer);
+    if (place === null || place.index >= count || isAboutDuplicateId(error)) continue;
     const before = named.get(place.index);
-    if (before === undefined) named.set(place.index, [{ error, place }]);
-    else before.push({ error, place });
+    if (before === undefined) named.set(place.index, [{ error, location: place }]);
+    else before.push({ error, location: place });
   }
   return named;
 }
 
 /** Nothing of the kind is at the address. */
-export const absent = [404, 405, 406, 410, 415] as const;
+export const wrongEndpointStatuses = [404, 405, 406, 410, 415] as const;
 
 /** 3xx are not followed: the key is for one host alone. */
-export function isEndpoint(seen: ReadResponse): boolean {
-  return isOneOf(seen, ...absent) || (seen.status >= 300 && seen.status < 400);
+export function isFromWrongEndpoint(seen: ParsedResponse): boolean {
+  return hasStatus(seen, ...wrongEndpointStatuses) || (seen.status >= 300 && seen.status < 400);
 }
 
 /**
@@ -75,44 +81,44 @@ export function isEndpoint(seen: ReadResponse): boolean {
 export function isDocumentedSuccess({ lane, status, bodyText, isWhole }: KlaviyoResponse): boolean {
   if (status !== 202 || !isWhole) return false;
   if (lane === 'profiles') return toImportJobId(bodyText) !== null;
-  return bodyText === '' || isDocument(parse(bodyText));
+  return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
 /** True for a 202 of Klaviyo about profiles that names no import job; seen from Klaviyo itself. */
-export function isWithoutJob({ lane, status, bodyText, isWhole }: KlaviyoResponse): boolean {
+export function isSuccessWithoutJob({ lane, status, bodyText, isWhole }: KlaviyoResponse): boolean {
   if (lane !== 'profiles' || status !== 202 || !isWhole) return false;
-  return bodyText === '' || isDocument(parse(bodyText));
+  return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
 /** Null where the answer names no import job. */
 export function toImportJobId(bodyText: string): string | null {
-  const id = toResource(parse(bodyText), importJobType)?.id;
+  const id = toResource(tryParseJson(bodyText), importJobType)?.id;
   return typeof id === 'string' && /^\S{1,200}$/.test(id) ? id : null;
 }
 
 export const isSuccess = (status: number): boolean => status >= 200 && status < 300;
-export const isOneOf = ({ status }: ReadResponse, ...statuses: readonly number[]): boolean =>
+export const hasStatus = ({ status }: ParsedResponse, ...statuses: readonly number[]): boolean =>
   statuses.includes(status);
 
-export const speaksOfRevision = ({ errors, named }: ReadResponse): boolean =>
+export const isAboutWholeRevision = ({ errors, errorsByItem: named }: ParsedResponse): boolean =>
   named.size === 0 && errors.some(isAboutRevision);
 
 export const isAboutList = ({ pointer }: ApiError): boolean =>
   /^#?\/?data\/relationships/.test(pointer);
 
 /** Two entries may not share a request; each by itself is fine, so neither is at fault. */
-const isAboutRepeat = ({ detail }: ApiError): boolean =>
+const isAboutDuplicateId = ({ detail }: ApiError): boolean =>
   /unique[ _-]?id/i.test(detail) &&
   /more than once|duplicat|repeat|twice|not unique|be unique|same unique/i.test(detail);
 
 /** For an answer without words of its own; a page has at least a title. */
-export function quoteResponse({
+export function describeResponse({
   status,
   isPage,
-  isKlaviyos,
+  isFromKlaviyo: isKlaviyos,
   isWhole,
   bodyText,
-}: ReadResponse): string {
+}: ParsedResponse): string {
   if (!isPage && isWhole && (isKlaviyos || bodyText === '') && !isSuccess(status)) {
     return `Klaviyo answered ${status}`;
   }

@@ -37,7 +37,7 @@ export type FailureCode =
   | 'closed'
   | 'network';
 
-export type Request = {
+export type KlaviyoRequest = {
   readonly method: 'GET' | 'POST';
   /** Below the base URL, with its query. */
   readonly path: string;
@@ -45,11 +45,11 @@ export type Request = {
   /** Absent: the one in use. */
   readonly revision?: string | undefined;
   /** Asked while the body is written; false breaks the request off before it is whole. Absent: it goes. */
-  readonly mayGo?: (() => boolean) | undefined;
+  readonly stillOwned?: (() => boolean) | undefined;
 };
 
 /** Makes one request, bounded in time; resolves whatever happens. */
-export type Transport = (request: Request) => Promise<TransportResponse>;
+export type Transport = (request: KlaviyoRequest) => Promise<TransportResponse>;
 
 /** The first that fits counts. Codes are those of undici, of Node's llhttp and TLS, and of the system. */
 const failures: readonly (readonly [RegExp, FailureCode, string])[] = [

@@ -161,7 +161,7 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
       answerJson(response, { body: { data: [], links: { self: 'http://localhost/', next } } });
     });
     const { client } = aClient(far.url, { revision: aRevision(revision) });
-    await client.listImports(new Set(['a', 'b']));
+    await client.listImportJobs(new Set(['a', 'b']));
     await client.close();
     await far.close();
     expect(asked.map(({ searchParams }) => searchParams.get('page[cursor]'))).toEqual([

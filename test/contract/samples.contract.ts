@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Lane } from '../../src/model/lane.js';
 import type { Outcome } from '../../src/model/outcome.js';
-import { toImportError, toImportOutcomes } from '../../src/klaviyo/import-outcomes.js';
+import { parseImportError, toImportOutcomes } from '../../src/klaviyo/import-outcomes.js';
 import { toOutcomes } from '../../src/klaviyo/response.js';
 import { toImported } from '../klaviyo/far-side.js';
 import { readErrorSamples, type Sample } from './reference.js';
@@ -80,7 +80,7 @@ describe('a sample of what Klaviyo answered', () => {
     const { data } = sample?.body as { data: readonly unknown[] };
     const payload = Buffer.from('{"type":"profile","attributes":{"external_id":"c-1"}}');
     const job = { id: 'job-1', status: 'complete', total: 1, completed: 0, failed: 1 } as const;
-    const outcomes = toImportOutcomes(toImported([payload]), data.map(toImportError), job);
+    const outcomes = toImportOutcomes(toImported([payload]), data.map(parseImportError), job);
     expect(outcomes.map(toBrief)).toEqual(['rejected import_failed']);
     expect(outcomes[0]).toMatchObject({
       reason: { detail: 'The payload provided in the request is invalid.' },

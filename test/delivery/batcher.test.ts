@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   createBatcher,
-  toTrigger,
+  selectTrigger,
   type BatchBounds,
   type Batcher,
 } from '../../src/delivery/batcher.js';
@@ -184,7 +184,7 @@ describe('toTrigger', () => {
         const { count, bytes, oldestAgeMs } = state;
         const isDue =
           count > 0 && (atOnce || count >= 10 || bytes >= 1000 || (oldestAgeMs ?? -1) >= 1000);
-        expect(toTrigger(state, bounds, atOnce) !== null).toBe(isDue);
+        expect(selectTrigger(state, bounds, atOnce) !== null).toBe(isDue);
       }),
     );
   });

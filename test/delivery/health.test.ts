@@ -24,7 +24,8 @@ function createHealth(maxCount = 1000) {
     concurrency: 8,
     bounds: { maxCount, maxBytes: 5_000_000 },
   });
-  const note = (outcome: Outcome, random = 0): number => health.note([outcome, outcome], random);
+  const note = (outcome: Outcome, random = 0): number =>
+    health.noteOutcomes([outcome, outcome], random);
   const pause = (): Pause | undefined => pauses.list()[0];
   return { clock, health, note, pause };
 }
@@ -118,7 +119,7 @@ describe('a lane that fails again and again', () => {
 
   it('is not failing where one part of a request was taken', () => {
     const { health, pause } = createHealth();
-    for (let time = 0; time < 5; time++) health.note([retryable(), delivered], 0);
+    for (let time = 0; time < 5; time++) health.noteOutcomes([retryable(), delivered], 0);
     expect(pause()).toBeUndefined();
   });
 });

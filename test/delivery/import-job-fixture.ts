@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { Destination } from '../../src/model/destination.js';
 import { ImportJobPoller } from '../../src/delivery/import-job-poller.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
-import { OverAge } from '../../src/delivery/over-age.js';
+import { FailureHistory } from '../../src/delivery/over-age.js';
 import { LanePauses } from '../../src/delivery/pauses.js';
 import { createRecorder } from '../../src/delivery/record.js';
 import { UniformRejections } from '../../src/delivery/refusals.js';
@@ -79,7 +79,7 @@ export function createUnderTest(
       bucket: { perSecond: 100, burst: 100 },
       windows: { events: [], profiles: [], imports: windows },
     }),
-    refusals: () =>
+    uniformRejections: () =>
       new UniformRejections({ lane: 'profiles', clock, pauses, onEnd: () => undefined }),
     recorder: createRecorder({
       clock,
@@ -87,7 +87,7 @@ export function createUnderTest(
       log: { info: write, warn: write },
     }),
     policy: { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 0 },
-    overAge: new OverAge({ clock, maxAgeMs: 0 }),
+    failureHistory: new FailureHistory({ clock, maxAgeMs: 0 }),
     clock,
     random: () => 0.5,
     signal: stopping.signal,

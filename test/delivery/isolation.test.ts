@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { LaneHealth } from '../../src/delivery/health.js';
-import { Isolation, type Failure } from '../../src/delivery/isolation.js';
+import { Isolation, type SharedFailure } from '../../src/delivery/isolation.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
-import { OverAge } from '../../src/delivery/over-age.js';
+import { FailureHistory } from '../../src/delivery/over-age.js';
 import { LanePauses } from '../../src/delivery/pauses.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import {
@@ -251,7 +251,7 @@ it('a batch that fails while the parts of another go back to the store goes back
   });
   pauses.begin('by_hand', { code: 'by_hand', detail: 'an operator paused it' });
   const policy = { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 };
-  const failure: Failure = {
+  const failure: SharedFailure = {
     ...{ kind: 'retryable', mayBeContent: true },
     reason: { code: 'unavailable', detail: 'Klaviyo answered 500' },
   };
@@ -260,7 +260,7 @@ it('a batch that fails while the parts of another go back to the store goes back
   const isolation: Isolation = new Isolation({
     ...{ lane, clock, pauses, policy, maxItems: 100, random: () => 0 },
     health: new LaneHealth({ pauses, policy, concurrency: 1, bounds: batch(1000) }),
-    overAge: new OverAge({ clock, maxAgeMs: 0 }),
+    failureHistory: new FailureHistory({ clock, maxAgeMs: 0 }),
     limiter: klaviyoLimiter(clock),
     signal: new AbortController().signal,
     buffer: {

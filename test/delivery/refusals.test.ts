@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { toReasonKey } from '../../src/delivery/refusals.js';
+import { toRejectionKey } from '../../src/delivery/refusals.js';
 import type { Outcome, Reason } from '../../src/model/outcome.js';
 import {
   anEvent,
@@ -241,7 +241,7 @@ describe('a burst of bad records', () => {
 
 describe('reasons', () => {
   const key = (reason: Partial<Reason>): string =>
-    toReasonKey({ kind: 'dead-letter', reason: { code: 'rejected', detail: '', ...reason } });
+    toRejectionKey({ kind: 'dead-letter', reason: { code: 'rejected', detail: '', ...reason } });
 
   it.each([
     [{ detail: "'ada@example.org' is not valid" }, { detail: "'bob@example.org' is not valid" }],

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { OverAge } from '../../src/delivery/over-age.js';
+import { FailureHistory } from '../../src/delivery/over-age.js';
 import { backoffMs, judge, type RetryPolicy } from '../../src/delivery/retry.js';
 import type { Reason } from '../../src/model/outcome.js';
 import { anEnvelope, startMs } from '../support/builders.js';
 
 const policy: RetryPolicy = { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 };
 const reason: Reason = { code: 'server', detail: 'down', status: 503 };
-const at = { now: startMs, random: 0.5, policy, isWornOut: () => true };
+const at = { now: startMs, random: 0.5, policy, hasFailedEnough: () => true };
 
 describe('judging an envelope', () => {
   it('acknowledges what was delivered', () => {
@@ -79,14 +79,17 @@ describe('an envelope that is too old by the wall clock', () => {
     const judged = judge(
       old,
       { kind: 'retryable', reason },
-      { ...at, policy: bound, isWornOut: () => false },
+      { ...at, policy: bound, hasFailedEnough: () => false },
     );
     expect(judged).toMatchObject({ kind: 'retry', countAttempt: true });
   });
 
   it('is given up after five failures over ten minutes of the monotonic clock', () => {
     let now = 0;
-    const overAge = new OverAge({ clock: { monotonic: () => now }, maxAgeMs: bound.maxAgeMs });
+    const overAge = new FailureHistory({
+      clock: { monotonic: () => now },
+      maxAgeMs: bound.maxAgeMs,
+    });
     const failAt = (minutes: number): boolean => {
       now = minutes * 60_000;
       return overAge.noteFailure(old);
@@ -100,19 +103,19 @@ describe('an envelope that is too old by the wall clock', () => {
   it('is not given up for a long span with few failures, or many failures in a short one', () => {
     let now = 0;
     const clock = { monotonic: () => now };
-    const few = new OverAge({ clock, maxAgeMs: bound.maxAgeMs });
+    const few = new FailureHistory({ clock, maxAgeMs: bound.maxAgeMs });
     const answers = [0, 1, 2, 3].map((day) => {
       now = day * days;
       return few.noteFailure(old);
     });
-    const many = new OverAge({ clock, maxAgeMs: bound.maxAgeMs });
+    const many = new FailureHistory({ clock, maxAgeMs: bound.maxAgeMs });
     answers.push(...Array.from({ length: 1000 }, () => many.noteFailure(old)));
     expect(new Set(answers)).toEqual(new Set([false]));
   });
 
   it('is given up sooner where RETRY_MAX_AGE_MS is below ten minutes', () => {
     let now = 0;
-    const overAge = new OverAge({ clock: { monotonic: () => now }, maxAgeMs: 1000 });
+    const overAge = new FailureHistory({ clock: { monotonic: () => now }, maxAgeMs: 1000 });
     const answers = [0, 250, 500, 750, 1000].map((at) => {
       now = at;
       return overAge.noteFailure(old);

@@ -2,11 +2,11 @@ import { describe, expect, it } from 'vitest';
 import {
   countVerdicts,
   toDelivery,
-  toPolledDelivery,
+  toEndedDelivery,
   judgeItems,
   type RequestFacts,
 } from '../../src/delivery/settle.js';
-import type { Judged } from '../../src/delivery/split.js';
+import type { JudgedItem } from '../../src/delivery/split.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import type { BatchItem } from '../../src/model/envelope.js';
 import type { SendResult } from '../../src/model/destination.js';
@@ -33,13 +33,13 @@ const circumstances = {
   policy: { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 },
   now: startMs,
   random: 0.5,
-  isWornOut: () => true,
+  hasFailedEnough: () => true,
 };
 
-const verdictsOf = (item: BatchItem, outcome: Judged['outcome']) =>
+const verdictsOf = (item: BatchItem, outcome: JudgedItem['outcome']) =>
   judgeItems([{ item, outcome }], circumstances).map(({ verdict }) => verdict);
 
-const judgeable = (outcome: Outcome): Judged['outcome'] => {
+const judgeable = (outcome: Outcome): JudgedItem['outcome'] => {
   if (outcome.kind === 'unattributed') throw new Error('it is not judged');
   return outcome;
 };
@@ -179,7 +179,7 @@ describe('toFollowedDelivery', () => {
 
   it('is delivered where the job took everything, merged ones included', () => {
     const settled = [...settledAs([anItem('1')], merged), ...settledAs([anItem('2')], ack)];
-    expect(toPolledDelivery(begun, job, settled)).toEqual({
+    expect(toEndedDelivery(begun, job, settled)).toEqual({
       ...begun,
       result: 'delivered',
       delivered: 1,
@@ -194,7 +194,7 @@ describe('toFollowedDelivery', () => {
       ...settledAs([anItem('2')], deadLetter('bad_phone')),
       ...settledAs([anItem('3')], retry()),
     ];
-    const ended = toPolledDelivery(begun, { ...job, failed: 1 }, settled);
+    const ended = toEndedDelivery(begun, { ...job, failed: 1 }, settled);
     expect(ended).toMatchObject({ result: 'partial', delivered: 1, deadLettered: 1, retried: 1 });
     expect(ended.reason?.code).toBe('bad_phone');
   });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Outcome } from '../../src/model/outcome.js';
 import {
-  toImportError,
+  parseImportError,
   toImportOutcomes,
   type EndedJob,
   type ImportError,
@@ -23,7 +23,7 @@ const aJob = (overrides: Partial<EndedJob> = {}): EndedJob => ({
   ...overrides,
 });
 const anError = (original: unknown, { detail = 'Invalid', pointer = '/data' } = {}) =>
-  toImportError({
+  parseImportError({
     type: 'import-error',
     id: 'e1',
     attributes: {
@@ -237,7 +237,7 @@ it('whatever the errors are, there is one outcome a payload, and nothing is thro
   });
   fc.assert(
     fc.property(fc.tuple(payloads, fc.array(resource), job), ([sent, resources, ended]) => {
-      const outcomes = outcomesOf(sent, resources.map(toImportError), ended);
+      const outcomes = outcomesOf(sent, resources.map(parseImportError), ended);
       expect(outcomes).toHaveLength(sent.length);
       const delivered = outcomes.filter(({ kind }) => kind === 'delivered').length;
       // Never more than Klaviyo says did not fail.

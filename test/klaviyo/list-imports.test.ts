@@ -54,7 +54,7 @@ const refusal = (detail: string): object => ({
 });
 
 const list = (...refs: readonly string[]) =>
-  client.listImports(new Set(refs), () => {
+  client.listImportJobs(new Set(refs), () => {
     permits++;
     return Promise.resolve();
   });
@@ -188,7 +188,7 @@ describe('the list of open import jobs', () => {
 
   it('passes on what stops it from getting a permit, and asks for nothing', async () => {
     const stopped = new Error('stopped');
-    const listing = client.listImports(new Set(['a']), () => Promise.reject(stopped));
+    const listing = client.listImportJobs(new Set(['a']), () => Promise.reject(stopped));
     await expect(listing).rejects.toBe(stopped);
     expect(far.requests).toEqual([]);
   });

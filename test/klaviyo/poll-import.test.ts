@@ -92,7 +92,7 @@ const toErrors = (ids: readonly string[], next: string | null): Page => ({
 });
 
 const follow = (ref = 'job-1') =>
-  client.follow(ref, imported, () => {
+  client.pollImportJob(ref, imported, () => {
     permits++;
     return Promise.resolve();
   });
@@ -159,9 +159,9 @@ describe('a look at an import job', () => {
 
   it('passes on what stops it from getting a permit, and asks for nothing', async () => {
     const stopped = new Error('stopped');
-    await expect(client.follow('job-1', imported, () => Promise.reject(stopped))).rejects.toBe(
-      stopped,
-    );
+    await expect(
+      client.pollImportJob('job-1', imported, () => Promise.reject(stopped)),
+    ).rejects.toBe(stopped);
     expect(far.requests).toEqual([]);
   });
 

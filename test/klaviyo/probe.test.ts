@@ -127,14 +127,18 @@ describe('a probe', () => {
 describe('the account', () => {
   it('is named where the key may know it', async () => {
     await start([...needed, 'accounts:read']);
-    expect(await client.account()).toEqual({ ok: true, id: 'SNDBOX', name: 'Klaviyo sandbox' });
+    expect(await client.probeAccount()).toEqual({
+      ok: true,
+      id: 'SNDBOX',
+      name: 'Klaviyo sandbox',
+    });
     const [probe] = await client.probeScopes();
     expect(probe?.detail).toContain('429');
   });
 
   it('is not known to a key without accounts:read, which works all the same', async () => {
     await start(needed);
-    expect(await client.account()).toEqual({ ok: true });
+    expect(await client.probeAccount()).toEqual({ ok: true });
   });
 
   it('is not known from a 403 of somebody else', async () => {
@@ -143,7 +147,7 @@ describe('the account', () => {
       answerJson(response, { status: 403, body: { message: 'Forbidden' } }),
     );
     const other = aClient(far.url).client;
-    expect(await other.account()).toEqual({
+    expect(await other.probeAccount()).toEqual({
       ok: false,
       reason: 'Klaviyo answered 403: Forbidden',
     });
@@ -155,7 +159,10 @@ describe('the account', () => {
     await start(needed);
     const far = await startFarSide((response) => response.writeHead(200).end('<html></html>'));
     const other = aClient(far.url).client;
-    expect(await other.account()).toEqual({ ok: false, reason: 'the answer is not from Klaviyo' });
+    expect(await other.probeAccount()).toEqual({
+      ok: false,
+      reason: 'the answer is not from Klaviyo',
+    });
     await other.close();
     await far.close();
   });

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import {
-  pickRevision,
+  selectRevision,
   testedRevisions,
   toBackfillRevision,
   toEndOfSupport,
   toNextRevision,
   toRules,
 } from '../../src/klaviyo/revisions.js';
-import { RevisionInUse, type RevisionMove } from '../../src/klaviyo/revision-in-use.js';
-import type { TransportResponse, Request } from '../../src/klaviyo/transport.js';
+import { CurrentRevision, type RevisionMove } from '../../src/klaviyo/revision-in-use.js';
+import type { TransportResponse, KlaviyoRequest } from '../../src/klaviyo/transport.js';
 
 const at = (day: string): number => Date.parse(`${day}T12:00:00Z`);
 const yearMs = 365 * 86_400_000;
@@ -53,7 +53,7 @@ describe('the tested revisions', () => {
     ['2026-10-15', '2026-07-15'],
     ['2035-01-01', '2026-07-15'],
   ])('on %s auto picks %s', (day, revision) => {
-    expect(pickRevision(at(day))).toBe(revision);
+    expect(selectRevision(at(day))).toBe(revision);
   });
 
   it('follow one another, and backfilled events have the first that knows them', () => {
@@ -66,12 +66,12 @@ describe('the tested revisions', () => {
 
 describe('the revision in use', () => {
   const moves: RevisionMove[] = [];
-  const start = (setting: string, day: string): RevisionInUse => {
+  const start = (setting: string, day: string): CurrentRevision => {
     moves.length = 0;
-    return new RevisionInUse({ setting, now: at(day), onMove: (move) => void moves.push(move) });
+    return new CurrentRevision({ setting, now: at(day), onMove: (move) => void moves.push(move) });
   };
-  const post: Request = { method: 'POST', path: '/api/event-bulk-create-jobs' };
-  const get: Request = { method: 'GET', path: '/api/profile-bulk-import-jobs/1' };
+  const post: KlaviyoRequest = { method: 'POST', path: '/api/event-bulk-create-jobs' };
+  const get: KlaviyoRequest = { method: 'GET', path: '/api/profile-bulk-import-jobs/1' };
   const answer = (status: number, error: object | null, headers = {}): TransportResponse => ({
     ...{ ok: true, status, headers, isWhole: true },
     bodyText: error === null ? '' : JSON.stringify({ errors: [error] }),
@@ -81,11 +81,11 @@ describe('the revision in use', () => {
   it('moves up once, however many requests are told, and never down', () => {
     const revision = start('auto', '2026-01-01');
     expect(revision.current).toBe('2024-10-15');
-    expect(revision.judge('2024-10-15', post, retired)).toBe('2026-07-15');
-    expect(revision.judge('2024-10-15', post, retired)).toBe('2026-07-15');
+    expect(revision.noteResponse('2024-10-15', post, retired)).toBe('2026-07-15');
+    expect(revision.noteResponse('2024-10-15', post, retired)).toBe('2026-07-15');
     expect(revision.current).toBe('2026-07-15');
-    expect(revision.judge('2026-07-15', post, retired)).toBeNull();
-    revision.resume('2024-10-15');
+    expect(revision.noteResponse('2026-07-15', post, retired)).toBeNull();
+    revision.restore('2024-10-15');
     expect(revision.current).toBe('2026-07-15');
     expect(moves).toEqual([
       {
@@ -131,14 +131,14 @@ describe('the revision in use', () => {
     ],
   ] as const)('by %s: %j', (_what, request, reply, moved) => {
     const revision = start('auto', '2026-01-01');
-    expect(revision.judge('2024-10-15', request, reply)).toBe(moved ? '2026-07-15' : null);
+    expect(revision.noteResponse('2024-10-15', request, reply)).toBe(moved ? '2026-07-15' : null);
     expect(moves).toHaveLength(moved ? 1 : 0);
   });
 
   it('stays where it is set, whatever is answered or was kept', () => {
     const revision = start('2024-10-15', '2026-11-30');
-    revision.resume('2026-07-15');
-    expect(revision.judge('2024-10-15', post, retired)).toBeNull();
+    revision.restore('2026-07-15');
+    expect(revision.noteResponse('2024-10-15', post, retired)).toBeNull();
     expect(revision.current).toBe('2024-10-15');
     expect(revision.warning(at('2026-11-30'))).toBe(
       'KLAVIYO_REVISION 2024-10-15 ran out of support on 2026-10-15: set it to auto',
@@ -153,7 +153,7 @@ describe('the revision in use', () => {
     [null, '2024-10-15'],
   ])('goes on with what was kept if it is a tested one: %s', (kept, current) => {
     const revision = start('auto', '2026-01-01');
-    revision.resume(kept);
+    revision.restore(kept);
     expect(revision.current).toBe(current);
   });
 

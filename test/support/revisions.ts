@@ -1,4 +1,4 @@
-import { RevisionInUse } from '../../src/klaviyo/revision-in-use.js';
+import { CurrentRevision } from '../../src/klaviyo/revision-in-use.js';
 import { toRules } from '../../src/klaviyo/revisions.js';
 import { startMs } from './builders.js';
 
@@ -6,5 +6,5 @@ import { startMs } from './builders.js';
 export const newestRules = toRules('2026-07-15');
 
 /** A revision that is set, or `auto`; moves are not noted. */
-export const aRevision = (setting: string, now = startMs): RevisionInUse =>
-  new RevisionInUse({ setting, now, onMove: () => undefined });
+export const aRevision = (setting: string, now = startMs): CurrentRevision =>
+  new CurrentRevision({ setting, now, onMove: () => undefined });

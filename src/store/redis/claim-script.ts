@@ -1,7 +1,7 @@
 import { libLua, toScript } from './lib-script.js';
 
 /**
- * now, relay, the claim's number, lane, maxCount, maxBytes, suspectAfterAttempts, whether profiles merge, the change →
+ * now, relay, the claim's number, lane, maxCount, maxBytes, isolateAfterAttempts, whether profiles merge, the change →
  * {claimed, view}; claimed is flat: item, number, tries or '', m, payload, of each envelope in order.
  */
 export const claimScript = toScript(

@@ -148,9 +148,9 @@ export class RedisStore implements Store {
   }
 
   async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
-    const { maxCount, maxBytes, isolateAfterAttempts: suspectAfterAttempts } = bounds;
+    const { maxCount, maxBytes, isolateAfterAttempts } = bounds;
     const merges = lane === 'profiles' ? 1 : 0;
-    const limits = [maxCount, maxBytes, suspectAfterAttempts, merges];
+    const limits = [maxCount, maxBytes, isolateAfterAttempts, merges];
     const { claim, claimed } = await this.#claims.run(claimScript, [lane, ...limits]);
     if (claimed.length === 0) return [];
     const items: [Claimed, ...Claimed[]][] = [];
