@@ -15,7 +15,7 @@ import { startRedis } from '../test/support/redis-server.js';
 
 /**
  * What facts of one kind cost where they are kept, at the default of MEMO_MAX_COUNT: buyers of orders
- * with an e-mail address, a phone number and an id, and deliveries seen. docs/journal.md states it.
+ * with an e-mail address, a phone number and an id, and deliveries seen. docs/operations/capacity.md states it.
  */
 
 const count = 100_000;

@@ -10,7 +10,7 @@ import { openTestRedis, type RedisUnderTest } from '../test/store/redis/under-te
 
 /**
  * What an event costs the server: bytes of memory while it waits and while it is remembered, and
- * microseconds of its one thread from append to settlement. docs/scaling.md is made from the result
+ * microseconds of its one thread from append to settlement. docs/operations/capacity.md is made from the result
  * (`npm run docs`).
  */
 

@@ -11,9 +11,9 @@ export type Measured = { readonly costs: readonly Cost[] };
 
 export type Scenario = {
   readonly accounts: number;
-  /** Events a second of each account. */
+  /** Events per second of each account. */
   readonly perSecond: number;
-  /** How long Klaviyo is away while events come in. */
+  /** How long Klaviyo is down while the relay accepts events. */
   readonly outageHours: number;
 };
 

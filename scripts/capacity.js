@@ -1,7 +1,7 @@
-// docs/scaling.md's measured costs, and what follows from them by arithmetic: how many events a
-// server takes, and how much memory an outage needs. `npm run bench -- redis-capacity` measures,
-// `npm run docs` writes; `node scripts/capacity.js ACCOUNTS EVENTS_PER_SECOND OUTAGE_HOURS` asks for
-// other numbers.
+// The tables of docs/operations/capacity.md: what an event costs Redis as measured, and what follows
+// by arithmetic (server threads for a rate, memory for an outage of Klaviyo).
+// `npm run bench -- redis-capacity` measures, and `npm run docs` writes the tables.
+// `node scripts/capacity.js ACCOUNTS EVENTS_PER_SECOND OUTAGE_HOURS` computes one more row.
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
@@ -10,10 +10,10 @@ import { z } from 'zod';
 /** @typedef {import('./capacity.js').Cost} Cost */
 /** @typedef {import('./capacity.js').Scenario} Scenario */
 
-/** A server's one thread is not planned to be busier. */
+/** The share of a server's one thread that the plan uses. */
 const plannedUse = 0.5;
-/** Remembered keys an account, at most: DEDUPE_MAX_COUNT. */
-const rememberedMost = 500_000;
+/** The most unique_ids that the relay remembers per account: the default of DEDUPE_MAX_COUNT. */
+const maxRemembered = 500_000;
 const resultPath = new URL('../bench/results/redis-capacity.json', import.meta.url);
 
 const measuredSchema = z.object({
@@ -44,7 +44,7 @@ export function readMeasured() {
 }
 
 /**
- * What a scenario needs of Redis, for events of that cost.
+ * The server threads and the memory that a scenario needs, for events of that cost.
  * @param {Scenario} scenario
  * @param {Cost} cost
  */
@@ -52,7 +52,7 @@ export function toNeeds({ accounts, perSecond, outageHours }, cost) {
   const total = accounts * perSecond;
   const perEvent = (cost.appendMicros + cost.deliverMicros) / 1e6;
   const waiting = perSecond * 3600 * outageHours;
-  const remembered = Math.min(rememberedMost, perSecond * 86_400);
+  const remembered = Math.min(maxRemembered, perSecond * 86_400);
   const bytes = accounts * (waiting * cost.waitingBytes + remembered * cost.rememberedBytes);
   return {
     total,
@@ -71,13 +71,13 @@ const fixed = (value, digits = 0) =>
 export function toCostTable({ costs }) {
   return [
     toRow([
-      'payload, bytes',
-      'while it waits, bytes',
-      'while it is remembered, bytes',
-      'append of 500, µs an event',
-      'append of 1, µs',
-      'claim and settle, µs',
-      'events a second, one thread',
+      'payload (bytes)',
+      'memory while buffered (bytes)',
+      'memory while its unique_id is remembered (bytes)',
+      'append of 500 (µs per event)',
+      'append of 1 (µs)',
+      'claim and settle (µs)',
+      'events per second and thread',
     ]),
     '| --- | --- | --- | --- | --- | --- | --- |',
     ...costs.map((cost) =>
@@ -101,11 +101,11 @@ export function toModelTable({ costs }, all = scenarios) {
   return [
     toRow([
       'accounts',
-      'events a second each',
-      'Klaviyo away for',
-      'events a second',
+      'events per second of each',
+      'outage of Klaviyo',
+      'events per second in all',
       'server threads',
-      'memory, GB',
+      'memory (GB)',
     ]),
     '| --- | --- | --- | --- | --- | --- |',
     ...all.map((scenario) => {

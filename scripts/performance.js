@@ -1,4 +1,4 @@
-// docs/performance.md's table, from what `npm run bench` measured and kept in bench/results.
+// The table of docs/performance.md, from the results that `npm run bench` keeps in bench/results.
 // `npm run docs` writes it.
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
@@ -24,7 +24,7 @@ const resultSchema = z.object({
   ),
 });
 
-/** In the order of their numbers. */
+/** All measured rows, in the order of their numbers. */
 export function readRows() {
   const rows = files.flatMap((name) => {
     const path = new URL(`../bench/results/${name}.json`, import.meta.url);
@@ -40,7 +40,7 @@ function toNumber(value) {
 }
 
 /**
- * Median, and the range where there is one.
+ * The median, with its range unless the figure was measured once.
  * @param {Spread} spread
  */
 export function toFigure({ median, min, max }) {

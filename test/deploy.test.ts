@@ -237,7 +237,7 @@ describe('relays with a journal each', () => {
       whenScaled: 'Retain',
     });
     const [, gib] = /^(\d+)Gi$/.exec(claim.spec.resources.requests.storage) ?? [];
-    // docs/journal.md: the file grows to 1.8 times the payload.
+    // docs/operations/capacity.md: the file grows to 1.8 times the payload.
     const neededBytes = 1.8 * (config.MAX_BUFFER_BYTES ?? NaN) + config.DISK_RESERVE_BYTES;
     expect(Number(gib) * 1024 ** 3).toBeGreaterThan(neededBytes);
   });

@@ -19,7 +19,7 @@ import { maxWaitMs, toRateFeedback } from './rate-headers.js';
 
 /**
  * What an answer of a bulk endpoint means: the first row that applies counts. Pure; one outcome an
- * entry, in order; never throws, whatever the body is. docs/outcomes.md gives each row's reasons.
+ * entry, in order; never throws, whatever the body is. docs/reference/klaviyo-responses.md gives each row's reasons.
  */
 export function toOutcomes(answer: KlaviyoResponse): readonly Outcome[] {
   const seen = parseResponse(answer);
@@ -58,7 +58,7 @@ const rows: readonly Row[] = [
 ];
 const lastRow = row('alone', () => true, all(toRejected));
 
-/** For the test that compares them with docs/outcomes.md. */
+/** For the test that compares them with docs/reference/klaviyo-responses.md. */
 export const rowNames: readonly string[] = [...rows, lastRow].map(({ name }) => name);
 
 function row(

@@ -293,7 +293,7 @@ function toUnserved(
     return toErrors(405, [{ code: 'method_not_allowed', title: detail, detail, source }]);
   }
   const title = 'Klaviyo has this, and the sandbox does not play it.';
-  const detail = `${title} docs/sandbox.md lists what it plays. ${method} ${path}`;
+  const detail = `${title} docs/reference/sandbox.md lists what it plays. ${method} ${path}`;
   return toErrors(501, [{ code: 'not_implemented', title, detail, source }]);
 }
 

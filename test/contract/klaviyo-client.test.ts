@@ -471,7 +471,7 @@ function toMethods(): readonly { readonly name: string; readonly call: () => Pro
 }
 
 describe('every method of Klaviyo’s client', () => {
-  it('is answered: those that docs/sandbox.md lists are played, the others are a 501', async () => {
+  it('is answered: those that docs/reference/sandbox.md lists are played, the others are a 501', async () => {
     const played: string[] = [];
     const unsent: string[] = [];
     for (const { name, call } of toMethods()) {
@@ -488,7 +488,7 @@ describe('every method of Klaviyo’s client', () => {
     const isPlayed = /^(?:Accounts|Events|Lists|Metrics|Profiles)Api\./;
     expect(played.filter((name) => !isPlayed.test(name))).toEqual([]);
     expect(unsent).toEqual([]);
-    const docs = readFileSync('docs/sandbox.md', 'utf8');
+    const docs = readFileSync('docs/reference/sandbox.md', 'utf8');
     const documented = [...docs.matchAll(/`(\w+Api)`: ([^\n|]+)/g)].flatMap(([, api, methods]) =>
       [...(methods ?? '').matchAll(/`(\w+)`/g)].map(([, method]) => `${api}.${method}`),
     );

@@ -32,7 +32,7 @@ beforeEach(async () => {
       'tls-ca-cert-file': cert,
       'tls-auth-clients': 'no',
     },
-    // What docs/scaling.md gives a relay, and no more.
+    // What docs/guides/several-relays.md gives a relay, and no more.
     users: ['default off', 'relay on >s3cret-word ~{klaviyo-relay}* +@all -@dangerous +info'],
   });
 });

@@ -262,8 +262,11 @@ describe('the table, for an answer about three entries', () => {
     });
   });
 
-  it('is what docs/outcomes.md says', () => {
-    const text = readFileSync(new URL('../../docs/outcomes.md', import.meta.url), 'utf8');
+  it('is what docs/reference/klaviyo-responses.md says', () => {
+    const text = readFileSync(
+      new URL('../../docs/reference/klaviyo-responses.md', import.meta.url),
+      'utf8',
+    );
     const [, table = ''] = text.split('## Answers to a bulk request');
     const [rows = ''] = table.split('\n## ');
     const named = [...rows.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);

@@ -32,7 +32,7 @@ const untold = '-';
 /**
  * Keeps one Klaviyo account from sending what another one accepted. The first relay under a prefix
  * writes down what stands for its key, and the account's id once Klaviyo has told it. A relay with
- * another key is let in where its account is the same, or where the operator says so (docs/scaling.md).
+ * another key is let in where its account is the same, or where the operator says so (docs/guides/several-relays.md).
  */
 export class AccountGuard {
   readonly #options: AccountOptions;
