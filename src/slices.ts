@@ -45,11 +45,11 @@ export class Slices {
   }
 
   /** To be called before each step: `if (slices.isOver()) await slices.next();`. */
-  isOver(): boolean {
+  isUsedUp(): boolean {
     return ++this.#steps > sliceSteps || this.#clock.monotonic() - this.#since >= sliceMs;
   }
 
-  async next(): Promise<void> {
+  async startNext(): Promise<void> {
     await nextTurn();
     this.#steps = 1;
     this.#since = this.#clock.monotonic();
@@ -65,7 +65,7 @@ export async function runInSlices<T>(
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
   }
 }
 
@@ -77,7 +77,7 @@ export async function forEachInSlices<T>(
 ): Promise<void> {
   const slices = new Slices(clock);
   for (const each of all) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     step(each);
   }
 }

@@ -16,19 +16,19 @@ async function countIterations(work: Promise<unknown>): Promise<number> {
 it('a slice ends once its time is over', async () => {
   const clock = createManualClock();
   const slices = new Slices(clock);
-  expect(slices.isOver()).toBe(false);
+  expect(slices.isUsedUp()).toBe(false);
   await clock.advance(7);
-  expect(slices.isOver()).toBe(false);
+  expect(slices.isUsedUp()).toBe(false);
   await clock.advance(1);
-  expect(slices.isOver()).toBe(true);
+  expect(slices.isUsedUp()).toBe(true);
 });
 
 it('a slice ends after 250 steps, however little time they take', async () => {
   const slices = new Slices(createManualClock());
   for (let round = 0; round < 3; round++) {
-    for (let step = round === 0 ? 0 : 1; step < 250; step++) expect(slices.isOver()).toBe(false);
-    expect(slices.isOver()).toBe(true);
-    await slices.next();
+    for (let step = round === 0 ? 0 : 1; step < 250; step++) expect(slices.isUsedUp()).toBe(false);
+    expect(slices.isUsedUp()).toBe(true);
+    await slices.startNext();
   }
 });
 

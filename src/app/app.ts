@@ -11,7 +11,7 @@ import { applyMapping } from '../sources/mapping/mapping.js';
 import { createReingest } from '../ingest/reingest.js';
 import { withoutUnchangedOrders } from '../ingest/unchanged-facts.js';
 import { startThreads } from '../ingest/threads.js';
-import { createWaitingEntries, toCheckMs } from '../ingest/waiting.js';
+import { createWaitingEntries, toCheckIntervalMs } from '../ingest/waiting.js';
 import { WaitingBounds } from '../ingest/waiting-bounds.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
 import { selectProxy } from '../klaviyo/proxy.js';
@@ -225,7 +225,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     accept: createAcceptFromSource({ ...acceptDeps, store: watched, activity }),
     clock,
     maxAgeMs: config.WAITING_MAX_AGE,
-    checkEveryMs: toCheckMs(config.WAITING_MAX_AGE),
+    checkEveryMs: toCheckIntervalMs(config.WAITING_MAX_AGE),
     metrics,
     log,
   });
@@ -237,9 +237,9 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
       ...withoutUnchangedOrders(store),
     },
     activity,
-    waitingRoom: toWaitingRoom(config, store),
-    onFacts: (keys) => waiting.noteFacts(keys),
-    shape: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
+    waitingBounds: toWaitingRoom(config, store),
+    onFacts: (keys) => waiting.onFactsPut(keys),
+    applyMapping: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
   });
   const server = await createServer({
     config: live.settings,
@@ -253,7 +253,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
       store,
       metrics,
       activity,
-      mend: createReingest({ letters: store, accept: acceptFromSource }),
+      mend: createReingest({ deadLetters: store, accept: acceptFromSource }),
     }),
     readiness: () => toReadiness({ store, engine, limits, revision, draining }),
     backpressure: () => store.backpressure(),

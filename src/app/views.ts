@@ -29,7 +29,7 @@ export function toViews({ store, metrics, mend, activity }: ViewDeps): HttpViews
     deadLetter: (id) => unlessAway(store.deadLetter(id)),
     discard: (filter, options) => unlessAway(store.discard(filter, options)),
     async redrive(filter, options) {
-      const { matched, mended, backpressure } = await unlessAway(mend(filter, options));
+      const { matched, reingested: mended, backpressure } = await unlessAway(mend(filter, options));
       if (backpressure !== null) throw toBackpressureProblem(backpressure);
       const total = { matched, redriven: mended };
       for (const lane of lanes.filter((each) => each === (filter.lane ?? each))) {

@@ -126,11 +126,11 @@ function readInputs(text: string): readonly Input[] {
     return all.map((body, at) => ({ body, place: isList ? `element ${at}` : 'the file' }));
   }
   const lines = text.split('\n').flatMap((line, at) => (/\S/.test(line) ? [{ line, at }] : []));
-  if (lines.length < 2) throw new UsageError(`the file ${whole.fault.detail}`);
+  if (lines.length < 2) throw new UsageError(`the file ${whole.issue.detail}`);
   return lines.map(({ line, at }) => {
     const parsed = parseJson(line);
     const place = `line ${at + 1}`;
-    if (!parsed.ok) throw new UsageError(`${place} ${parsed.fault.detail}`);
+    if (!parsed.ok) throw new UsageError(`${place} ${parsed.issue.detail}`);
     return { body: parsed.value, place };
   });
 }

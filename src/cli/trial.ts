@@ -112,7 +112,7 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
   const acceptFromSource = createAcceptFromSource({
     ...deps,
     activity: new SourceActivity({ clock, metrics }),
-    shape: (post) => {
+    applyMapping: (post) => {
       const after = applyMapping(post, config.MAPPING_FILE ?? {});
       shaped = {
         entries: [...shaped.entries, ...after.entries],

@@ -30,7 +30,7 @@ export function createAmountReader(decimal: DecimalSign): ReadAmount {
 
 function readExponent(text: string): CellValue {
   const parsed = parseJson(text);
-  return parsed.ok && parsed.faults.length === 0
+  return parsed.ok && parsed.issues.length === 0
     ? { ok: true, value: parsed.value }
     : { ok: false, detail: 'is too large a number' };
 }

@@ -90,5 +90,5 @@ function readObject(text: string): CellValue {
 
 function toValue(text: string): unknown {
   const parsed = parseJson(text);
-  return parsed.ok && parsed.faults.length === 0 ? parsed.value : text;
+  return parsed.ok && parsed.issues.length === 0 ? parsed.value : text;
 }

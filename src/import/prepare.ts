@@ -70,7 +70,7 @@ function toRefused(
 /** As it came where the relay will refuse it anyway, or where it has an id. */
 function nameEvent(row: Row): string {
   const parsed = parseJson(row.text);
-  if (!parsed.ok || parsed.faults.length > 0 || !isJsonObject(parsed.value)) return row.text;
+  if (!parsed.ok || parsed.issues.length > 0 || !isJsonObject(parsed.value)) return row.text;
   const named = withInsertId(parsed.value, row);
   return named === parsed.value ? row.text : stringifyJson(named);
 }

@@ -44,7 +44,7 @@ export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
   if (constants.length === 0 && !readsTime) return readAsText;
   return ({ text }) => {
     const parsed = parseJson(text);
-    if (!parsed.ok || parsed.faults.length > 0 || !isJsonObject(parsed.value)) {
+    if (!parsed.ok || parsed.issues.length > 0 || !isJsonObject(parsed.value)) {
       return { kind: 'text' };
     }
     const entry = parsed.value;

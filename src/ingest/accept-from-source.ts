@@ -54,7 +54,7 @@ export type Rejected = {
 export type FromSourceOptions = {
   readonly strict: boolean;
   /** It was counted, and went through the mapping file, when it was posted; it does not wait again. */
-  readonly isAgain?: boolean;
+  readonly isReingest?: boolean;
 };
 
 export type AcceptFromSource = (
@@ -76,16 +76,23 @@ export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'>
   /** Counts what becomes of each part, for GET /v1/sources and the metrics. */
   readonly activity: Pick<SourceActivity, 'add'>;
   /** Absent: no entry waits. One that names a person who is not known is a dead letter at once. */
-  readonly waitingRoom?: Pick<WaitingBounds, 'reserve' | 'release'> | undefined;
+  readonly waitingBounds?: Pick<WaitingBounds, 'reserve' | 'release'> | undefined;
   /** Called with the keys of facts about people once they are kept. */
   readonly onFacts?: ((keys: readonly string[]) => void) | undefined;
   /** What the mapping file changes of a post. Absent: nothing. */
-  readonly shape?: ((post: SourcePost) => SourcePost) | undefined;
+  readonly applyMapping?: ((post: SourcePost) => SourcePost) | undefined;
 };
 
 /** The accept half behind a source's map. Rejects for our own faults, and where a store's server is away. */
 export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
-  const { store, metrics, clock, newId, shape = asItIs, waitingRoom } = deps;
+  const {
+    store,
+    metrics,
+    clock,
+    newId,
+    applyMapping: shape = asItIs,
+    waitingBounds: waitingRoom,
+  } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const devices = new Devices();
   const toContext = (
@@ -100,7 +107,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
   };
   const acceptPost = async (
     posted: SourcePost,
-    { strict, isAgain = false }: FromSourceOptions,
+    { strict, isReingest: isAgain = false }: FromSourceOptions,
     reserveWait: SourceEntryContext['reserveWait'],
   ): Promise<AcceptedFromSource> => {
     const slices = new Slices(clock);
@@ -136,7 +143,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     return { kind: 'accepted', accepted, duplicates, waiting, rejected, warnings, repeat: false };
   };
   const accept: AcceptFromSource = async (post, options) => {
-    if (waitingRoom === undefined || options.isAgain === true) {
+    if (waitingRoom === undefined || options.isReingest === true) {
       return acceptPost(post, options, undefined);
     }
     const reserved = { count: 0, bytes: 0 };
@@ -245,7 +252,7 @@ async function completeAll(
   const { complete, facts } = await devices.find(post, { ...finding, complete: found.complete });
   const entries: SourceEntry[] = [];
   for (const entry of post.entries) {
-    if (finding.slices.isOver()) await finding.slices.next();
+    if (finding.slices.isUsedUp()) await finding.slices.startNext();
     const completed = complete(entry);
     if (completed !== null) entries.push(completed);
   }
@@ -265,7 +272,7 @@ async function draftAll(
   const drafted: DraftedSourceEntry[] = [];
   let bytes = 0;
   for (const entry of entries) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     const one = draftSourceEntry(source, entry, context);
     bytes += one.draft.payload.length;
     if (bytes > limits.sourceBytes) return null;
@@ -287,7 +294,7 @@ async function shapeInSlices(
   const entries: SourceEntry[] = [];
   const skipped = [...post.skipped];
   for (let from = 0; from < post.entries.length; from += perStep) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     const some = post.entries.slice(from, from + perStep);
     const shaped = shape({ ...post, entries: some, skipped: [] });
     entries.push(...shaped.entries);
@@ -310,12 +317,12 @@ async function putAllFacts(
   { store, onFacts, facts, toE164, slices }: PuttingFacts,
 ): ReturnType<FactStore['putFacts']> {
   for (let from = 0; from < facts.length; from += perStep) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     const factsPut = await store.putFacts(facts.slice(from, from + perStep));
     if (!factsPut.ok) return factsPut;
   }
   for (let from = 0; from < post.people.length; from += perStep) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     const some = post.people.slice(from, from + perStep);
     const ofPeople = toFacts({ ...post, people: some }, toE164);
     const factsPut = await store.putFacts(ofPeople);

@@ -62,7 +62,7 @@ export class Devices {
     for (const entry of entries) {
       const { device } = entry;
       if (device === undefined) continue;
-      if (slices.isOver()) await slices.next();
+      if (slices.isUsedUp()) await slices.startNext();
       const key = toFactKey(source, 'device', device.id);
       const people = seen.get(key) ?? [];
       if (device.isJoin !== true) people.push(toOwner(complete(entry), toE164));
@@ -71,7 +71,7 @@ export class Devices {
     const keys = [...seen.keys()];
     const states = new Map<string, DeviceState>();
     for (let from = 0; from < keys.length; from += keysPerStep) {
-      if (slices.isOver()) await slices.next();
+      if (slices.isUsedUp()) await slices.startNext();
       const some = keys.slice(from, from + keysPerStep);
       const found = await getFacts(some);
       some.forEach((key, index) => {

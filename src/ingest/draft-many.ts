@@ -51,14 +51,14 @@ async function draftAll(
   const collector = new BatchBuilder(lane, { ...context, ...others });
   for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
     if (part === undefined) {
-      if (slices.isOver()) await slices.next();
+      if (slices.isUsedUp()) await slices.startNext();
       continue;
     }
     if (!part.ok) return part;
     for (const entry of part.entries) {
       if (collector.count === limits.entriesPerRequest) return tooMany;
       if (collector.collected.rejectedCount > limits.invalidPerRequest) return tooManyInvalid;
-      if (slices.isOver()) await slices.next();
+      if (slices.isUsedUp()) await slices.startNext();
       collector.add(entry);
     }
   }

@@ -1,6 +1,6 @@
 import type { Issue } from '../model/outcome.js';
 import type { Lane } from '../model/lane.js';
-import { isJsonObject, parseJson, type JsonFault, type Parsed } from '../json/json.js';
+import { isJsonObject, parseJson, type JsonIssue, type Parsed } from '../json/json.js';
 import { cutList, toListOpening } from '../json/cut.js';
 import { parseInSteps, skipBlanks, smallChars } from '../json/large.js';
 import { decodeUtf8 } from '../json/utf8.js';
@@ -27,8 +27,8 @@ export function* readLongOne(lane: Lane, body: string): Generator<undefined, Ent
 
 function toEntry(parsed: Parsed): Entry {
   return parsed.ok
-    ? { value: parsed.value, errors: parsed.faults.length === 0 ? none : toIssues(parsed.faults) }
-    : { value: undefined, errors: toIssues([parsed.fault]) };
+    ? { value: parsed.value, errors: parsed.issues.length === 0 ? none : toIssues(parsed.issues) }
+    : { value: undefined, errors: toIssues([parsed.issue]) };
 }
 
 /**
@@ -53,8 +53,8 @@ export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined>
 }
 
 function readList(lane: Lane, parsed: Parsed): Part {
-  if (!parsed.ok) return { ok: false, errors: toIssues([parsed.fault]) };
-  const { value, faults } = parsed;
+  if (!parsed.ok) return { ok: false, errors: toIssues([parsed.issue]) };
+  const { value, issues: faults } = parsed;
   // The whole was too long to be read.
   if (value === null && faults.length > 0) return { ok: false, errors: toIssues(faults) };
   const wrapper = isJsonObject(value) ? value : null;
@@ -89,9 +89,9 @@ export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefine
 }
 
 /** `indexAt`: where the index of an entry stands in the path of a fault. */
-export function groupByEntry(faults: readonly JsonFault[], indexAt: number) {
-  const byEntry = new Map<number, JsonFault[]>();
-  const elsewhere: JsonFault[] = [];
+export function groupByEntry(faults: readonly JsonIssue[], indexAt: number) {
+  const byEntry = new Map<number, JsonIssue[]>();
+  const elsewhere: JsonIssue[] = [];
   for (const fault of faults) {
     const index = fault.path[indexAt];
     const group = typeof index === 'number' ? byEntry.get(index) : elsewhere;

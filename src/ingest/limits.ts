@@ -46,5 +46,5 @@ export const limits = {
   /** Ours. Bytes that all entries of one request of a source come to. */
   sourceBytes: 50_000_000,
   /** Ours. Faults listed per entry. */
-  faultsPerEntry: 20,
+  issuesPerEntry: 20,
 } as const;

@@ -80,13 +80,13 @@ export async function findPeople(
     if (person !== null) known.set(each.key, person);
   };
   for (const each of people) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     if (!isCompleted(each)) keep(each);
   }
   const asked = [...entries, ...people.map(toAsked)].flatMap(toLookedUp);
   const keys = [...new Set(asked)].filter((key) => !known.has(key));
   for (let from = 0; from < keys.length; from += keysPerStep) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     const some = keys.slice(from, from + keysPerStep);
     const found = await getFacts(some.map((key) => toFactKey(source, 'person', key)));
     some.forEach((key, index) => {
@@ -99,7 +99,7 @@ export async function findPeople(
     return found === undefined ? each : { ...each, person: { ...each.person, ...found } };
   });
   for (const each of completed) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     if (isCompleted(each)) keep(each);
   }
   const complete: Complete = (entry) => {

@@ -44,7 +44,7 @@ function checkObject(object: JsonObject, walk: Walk): void {
 }
 
 function checkMember(segment: PathSegment, value: unknown, walk: Walk): void {
-  if (walk.faults.length > limits.faultsPerEntry) return;
+  if (walk.faults.length > limits.issuesPerEntry) return;
   walk.path.push(segment);
   checkValue(value, walk);
   walk.path.pop();

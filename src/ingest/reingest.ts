@@ -5,7 +5,7 @@ import type { AcceptFromSource } from './accept-from-source.js';
 import { readUnmappable } from './unmappable-entry.js';
 
 export type ReingestDeps = {
-  readonly letters: {
+  readonly deadLetters: {
     deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
     deadLetter(id: string): Promise<DeadLetter | null>;
     discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
@@ -15,7 +15,7 @@ export type ReingestDeps = {
 
 export type ReingestResult = {
   readonly matched: number;
-  readonly mended: number;
+  readonly reingested: number;
   /** The store took no more of them. */
   readonly backpressure: Backpressure | null;
 };
@@ -31,29 +31,29 @@ export type Reingest = (
 
 const idsPerPage = 500;
 
-export function createReingest({ letters, accept }: ReingestDeps): Reingest {
+export function createReingest({ deadLetters: letters, accept }: ReingestDeps): Reingest {
   return async (filter, { dryRun }) => {
     const ids = await listIds(letters, filter);
     let mended = 0;
-    if (dryRun) return { matched: ids.length, mended, backpressure: null };
+    if (dryRun) return { matched: ids.length, reingested: mended, backpressure: null };
     // Oldest first: of two updates of a profile the newer one wins.
     for (const id of ids.reverse()) {
       const letter = await letters.deadLetter(id);
       const post = letter && readUnmappable(letter);
       if (post === null) continue;
-      const answer = await accept(post, { strict: true, isAgain: true });
+      const answer = await accept(post, { strict: true, isReingest: true });
       if (answer.kind === 'backpressure')
-        return { matched: ids.length, mended, backpressure: answer };
+        return { matched: ids.length, reingested: mended, backpressure: answer };
       if (answer.kind === 'invalid') continue;
       // Where the relay ends here, the next time finds a duplicate.
       mended += await letters.discard({ ids: [id] }, { dryRun: false });
     }
-    return { matched: ids.length, mended, backpressure: null };
+    return { matched: ids.length, reingested: mended, backpressure: null };
   };
 }
 
 async function listIds(
-  letters: ReingestDeps['letters'],
+  letters: ReingestDeps['deadLetters'],
   filter: DeadLetterFilter,
 ): Promise<string[]> {
   const ids: string[] = [];

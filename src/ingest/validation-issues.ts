@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Issue } from '../model/outcome.js';
-import type { JsonFault } from '../json/json.js';
+import type { JsonIssue } from '../json/json.js';
 import { createFastValidator } from './fast-validator.js';
 import { limits } from './limits.js';
 
@@ -29,16 +29,16 @@ function toSegment(name: string): string {
 
 /** Bounded: the last one says how many were left out. */
 export function capIssues(faults: readonly Issue[]): readonly Issue[] {
-  const extra = faults.length - limits.faultsPerEntry;
+  const extra = faults.length - limits.issuesPerEntry;
   if (extra <= 0) return faults;
   return [
-    ...faults.slice(0, limits.faultsPerEntry),
+    ...faults.slice(0, limits.issuesPerEntry),
     { pointer: '', detail: `has ${extra} more faults like these` },
   ];
 }
 
 /** `fromSegment`: how much of the path is the way to the entry and so left out. */
-export function toIssues(faults: readonly JsonFault[], fromSegment = 0): readonly Issue[] {
+export function toIssues(faults: readonly JsonIssue[], fromSegment = 0): readonly Issue[] {
   return capIssues(
     faults.map(({ path, detail }) => ({ pointer: toPointer(path.slice(fromSegment)), detail })),
   );

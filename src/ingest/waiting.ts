@@ -49,7 +49,7 @@ export type WaitingDeps = {
 
 export type WaitingEntries = {
   /** Facts under these keys are kept now. */
-  noteFacts(keys: readonly string[]): void;
+  onFactsPut(keys: readonly string[]): void;
   start(): void;
   /** Resolves once nothing is under way any more. What waits stays in the store. */
   stop(): Promise<void>;
@@ -76,7 +76,7 @@ const retryMs = 1000;
 const failure = 'an entry that waits for a fact could not be ingested: the relay tries again';
 
 /** Interval of the checks: often enough that an age is met, and a fact of another relay found soon. */
-export const toCheckMs = (maxAgeMs: number): number =>
+export const toCheckIntervalMs = (maxAgeMs: number): number =>
   Math.min(10_000, Math.max(250, maxAgeMs / 4));
 
 type Held = {
@@ -89,7 +89,7 @@ type Held = {
 export function createWaitingEntries(deps: WaitingDeps): WaitingEntries {
   const entries = new HeldEntries(deps);
   return {
-    noteFacts: (keys) => entries.noteFacts(keys),
+    onFactsPut: (keys) => entries.noteFacts(keys),
     start: () => entries.start(),
     stop: () => entries.stop(),
   };
@@ -273,11 +273,11 @@ class HeldEntries {
     const { accept, store, clock } = this.#deps;
     const post = readUnmappable(envelope);
     if (post === null || store.stillOwned?.([envelope]) === false) return false;
-    const again = await accept(post, { strict: true, isAgain: true });
+    const again = await accept(post, { strict: true, isReingest: true });
     if (again.kind !== 'invalid') return again.kind === 'accepted';
     const isUnknown = again.rejected.every(({ code }) => code === unknownPerson);
     if (isUnknown && clock.monotonic() < endsAt) return false;
-    return (await accept(post, { strict: false, isAgain: true })).kind === 'accepted';
+    return (await accept(post, { strict: false, isReingest: true })).kind === 'accepted';
   }
 
   async #settle(settled: readonly Held[]): Promise<void> {

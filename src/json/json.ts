@@ -9,7 +9,7 @@ import {
   type PathSegment,
 } from './scan.js';
 
-export { ExactInteger, maxDepth, type JsonIssue as JsonFault, type PathSegment };
+export { ExactInteger, maxDepth, type JsonIssue, type PathSegment };
 
 /** A JSON object as it came. Never assign to it by a name from outside. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -19,8 +19,8 @@ export type JsonObject = Readonly<Record<string, unknown>>;
  * would do harm. Who reads a list can refuse the entries at fault alone. `ok: false`: it is not JSON.
  */
 export type Parsed =
-  | { readonly ok: true; readonly value: unknown; readonly faults: readonly JsonIssue[] }
-  | { readonly ok: false; readonly fault: JsonIssue };
+  | { readonly ok: true; readonly value: unknown; readonly issues: readonly JsonIssue[] }
+  | { readonly ok: false; readonly issue: JsonIssue };
 
 /** More faults than this are not listed one by one: a small text must not cause a huge answer. */
 const maxFaults = 10_000;
@@ -52,7 +52,7 @@ export function parseJson(text: string, shift = 0, depth = 0): Parsed {
   if (walk.hasRounded || walk.nameCount !== countNamePlaces(text)) {
     value = scanExactly(text, value, (fault) => report(walk, fault));
   }
-  return { ok: true, value, faults: walk.faults };
+  return { ok: true, value, issues: walk.faults };
 }
 
 /** JSON.stringify that writes an ExactInteger as the number it is. */
@@ -179,7 +179,7 @@ function isHopelesslyDeep(text: string): boolean {
 }
 
 function refuse(detail: string): Parsed {
-  return { ok: false, fault: { path: [], detail } };
+  return { ok: false, issue: { path: [], detail } };
 }
 
 /** In our words: those of JSON.parse quote the text, and it may hold personal data. */

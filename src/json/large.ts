@@ -34,7 +34,7 @@ export function* parseInSteps(
   if (!reader.hasStopped && skipBlanks(text, reader.at) < text.length) {
     reader.stopAt(skipBlanks(text, reader.at));
   }
-  return reader.stopped ?? { ok: true, value, faults: reader.faults };
+  return reader.stopped ?? { ok: true, value, issues: reader.faults };
 }
 
 /** Whether a path leads to this container, or to something in it. */
@@ -73,7 +73,7 @@ class Reader {
       at >= this.#text.length
         ? 'is not valid JSON: it ends early'
         : `is not valid JSON: see character ${this.#shift + at + 1}`;
-    this.stopped = { ok: false, fault: { path: [], detail } };
+    this.stopped = { ok: false, issue: { path: [], detail } };
   }
 
   /** The array or object that opens at this place. */
@@ -122,7 +122,7 @@ class Reader {
       return;
     }
     const base = members.count;
-    for (const { path: inside, detail } of parsed.faults) {
+    for (const { path: inside, detail } of parsed.issues) {
       const [first, ...others] = inside;
       const segments =
         first === undefined ? [] : [typeof first === 'number' ? base + first : first, ...others];
@@ -314,7 +314,7 @@ function findInner(
   if (text.charCodeAt(between) !== colon || !isOpening(text.charCodeAt(open))) return null;
   const parsed = parseJson(text.slice(start, end));
   // A name with a fault is found by the parser of the whole part.
-  return parsed.ok && parsed.faults.length === 0 && typeof parsed.value === 'string'
+  return parsed.ok && parsed.issues.length === 0 && typeof parsed.value === 'string'
     ? { open, name: parsed.value }
     : null;
 }

@@ -3,7 +3,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Clock } from '../clock.js';
 import { acceptRawBodies, toTooLarge, type RawBody } from '../http/plugins/body.js';
-import { parseCodings } from '../http/plugins/content-codings.js';
+import { parseContentCodings } from '../http/plugins/content-codings.js';
 import type { AcceptingDeps, ServerDeps } from '../http/deps.js';
 import { toNotFound } from '../http/plugins/errors.js';
 import { ProblemError, toProblemResponses } from '../http/plugins/problems.js';
@@ -115,12 +115,12 @@ function openWebhooks(
   const { unadmitted } = deps;
   const limitBytes = Math.min(deps.config.BODY_LIMIT_BYTES, webhookMaxBytes);
   const refuse = (request: FastifyRequest, problem: ProblemError | null): void => {
-    if (problem !== null) throw unadmitted.refuse(request, problem);
+    if (problem !== null) throw unadmitted.recordFailure(request, problem);
   };
   scope.addHook('onRequest', refuseEarly(deps, signature));
   scope.addHook('onRequest', (request, _reply, done) => {
     refuse(request, signature.checkHeaders(request));
-    if (parseCodings(request.headers['content-encoding']).length > 0) {
+    if (parseContentCodings(request.headers['content-encoding']).length > 0) {
       throw new ProblemError(
         'unsupported-media-type',
         'a webhook is signed as it is sent, and not compressed',
@@ -135,7 +135,7 @@ function openWebhooks(
     limitBytes,
     begin: async (request, payload) => {
       if (Number(request.headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
-      const body = await unadmitted.read(request, payload, limitBytes + 1);
+      const body = await unadmitted.readBody(request, payload, limitBytes + 1);
       try {
         if (!body.isWhole) throw toTooLarge(limitBytes);
         const bytes = Buffer.concat(body.chunks);
@@ -195,8 +195,8 @@ async function readWebhook(
   };
   const parsed: Parsed = await runInSlices(parseInSteps(text, findExcess), clock);
   if (parsed.ok) return { parsed: parsed.value, isCut };
-  const errors = toIssues([parsed.fault]);
-  throw new ProblemError('invalid', `the body ${parsed.fault.detail}`, { errors });
+  const errors = toIssues([parsed.issue]);
+  throw new ProblemError('invalid', `the body ${parsed.issue.detail}`, { errors });
 }
 
 /** Objects up to this depth have known members. Below it, as in Stripe's `data.object.metadata`, a shop names the members. */

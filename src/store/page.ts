@@ -20,7 +20,7 @@ export async function toPage<T>(
   const data: T[] = [];
   let last = below;
   for (const { order, value } of newestFirst) {
-    if (slices.isOver()) await slices.next();
+    if (slices.isUsedUp()) await slices.startNext();
     if (!(order < below) || !isShown(value, order)) continue;
     if (data.length === limit) return { data, next: last.toString(36) };
     data.push(value);

@@ -44,7 +44,7 @@ function createFixture(overrides: Partial<FromSourceDeps> = {}) {
     metrics,
     activity: new SourceActivity({ clock: createManualClock(receivedAt), metrics }),
     newId: () => `made-${++made}`,
-    ...(overrides.shape && { shape: overrides.shape }),
+    ...(overrides.applyMapping && { applyMapping: overrides.applyMapping }),
   });
   const counted = async (name: 'ingest' | 'ingestBackfilled' | 'settled' | 'sourceSkipped') =>
     (await metrics[name].get()).values
@@ -115,14 +115,18 @@ describe("accepting a source's post", () => {
   });
 
   it('has the mapping file change what the map made', async () => {
-    const { accept, drafts } = createFixture({ shape: (post) => ({ ...post, entries: [] }) });
+    const { accept, drafts } = createFixture({
+      applyMapping: (post) => ({ ...post, entries: [] }),
+    });
     await accept(aPost({ entries: [aProfile] }), lenient);
     expect(drafts).toEqual([]);
   });
 
   it('has it change nothing of what comes again: it did so the first time', async () => {
-    const { accept, drafts } = createFixture({ shape: (post) => ({ ...post, entries: [] }) });
-    await accept(aPost({ entries: [aProfile] }), { strict: true, isAgain: true });
+    const { accept, drafts } = createFixture({
+      applyMapping: (post) => ({ ...post, entries: [] }),
+    });
+    await accept(aPost({ entries: [aProfile] }), { strict: true, isReingest: true });
     expect(drafts).toHaveLength(1);
   });
 });

@@ -27,7 +27,7 @@ function createFixture(
   const asked: DeadLetterFilter[] = [];
   const posts: SourcePost[] = [];
   const mend = createReingest({
-    letters: {
+    deadLetters: {
       deadLetters: (filter, { cursor = '0' }) => {
         asked.push(filter);
         const from = Number(cursor);

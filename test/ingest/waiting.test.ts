@@ -3,7 +3,11 @@ import type { Draft } from '../../src/model/envelope.js';
 import { createAcceptFromSource } from '../../src/ingest/accept-from-source.js';
 import { SourceActivity } from '../../src/ingest/source-activity.js';
 import type { SourcePost } from '../../src/ingest/source-entry.js';
-import { createWaitingEntries, toCheckMs, type WaitingEntries } from '../../src/ingest/waiting.js';
+import {
+  createWaitingEntries,
+  toCheckIntervalMs,
+  type WaitingEntries,
+} from '../../src/ingest/waiting.js';
 import { WaitingBounds } from '../../src/ingest/waiting-bounds.js';
 import { createMetrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';
@@ -83,15 +87,15 @@ function createFixture({
     accept: createAcceptFromSource(deps),
     clock,
     maxAgeMs,
-    checkEveryMs: toCheckMs(maxAgeMs),
+    checkEveryMs: toCheckIntervalMs(maxAgeMs),
     metrics,
     log: { info: () => undefined, error: (fields) => void errors.push(fields) },
   });
   const room = { maxCount, maxBytes: 1e9, depth: () => store.depth('waiting') };
   const accept = createAcceptFromSource({
     ...deps,
-    waitingRoom: new WaitingBounds(room),
-    onFacts: (keys) => waiting.noteFacts(keys),
+    waitingBounds: new WaitingBounds(room),
+    onFacts: (keys) => waiting.onFactsPut(keys),
   });
   waiting.start();
   const events = () =>

@@ -97,7 +97,7 @@ describe('a text that is not JSON', () => {
     fc.assert(
       fc.property(damaged, chars, (text, length) => {
         const whole = parseJson(text);
-        fc.pre(!whole.ok && whole.fault.detail.includes(' character '));
+        fc.pre(!whole.ok && whole.issue.detail.includes(' character '));
         const read = cut(text, length).map((each) => parseJson(each.text, each.shift));
         expect(read.find((each) => !each.ok)).toEqual(whole);
       }),

@@ -4,11 +4,11 @@ import { ExactInteger, maxDepth, parseJson, stringifyJson } from '../../src/json
 
 const faultsOf = (text: string) => {
   const parsed = parseJson(text);
-  return parsed.ok ? parsed.faults : [parsed.fault];
+  return parsed.ok ? parsed.issues : [parsed.issue];
 };
 const valueOf = (text: string) => {
   const parsed = parseJson(text);
-  if (!parsed.ok) throw new Error(parsed.fault.detail);
+  if (!parsed.ok) throw new Error(parsed.issue.detail);
   return parsed.value;
 };
 
@@ -195,7 +195,7 @@ describe('a large integer', () => {
       fc.property(value, digits, value, (before, large, after) => {
         const text = `{"a:":[${before},{"b":${large}},${after},"${large}"],"c":-${large}}`;
         const parsed = parseJson(text);
-        fc.pre(parsed.ok && parsed.faults.length === 0);
+        fc.pre(parsed.ok && parsed.issues.length === 0);
         expect(JSON.parse(stringifyJson(valueOf(text)))).toEqual(JSON.parse(text));
         expect(stringifyJson(valueOf(text))).toContain(`{"b":${large}},`);
         expect(stringifyJson(valueOf(text))).toMatch(new RegExp(`"c":-${large}}$`));
@@ -214,7 +214,7 @@ it('answers for any text, and means what JSON.parse means', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), (text) => {
       const parsed = parseJson(text);
-      if (parsed.ok && parsed.faults.length === 0) {
+      if (parsed.ok && parsed.issues.length === 0) {
         expect(JSON.parse(stringifyJson(parsed.value))).toEqual(JSON.parse(text));
       }
     }),

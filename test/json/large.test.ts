@@ -63,7 +63,7 @@ describe('a long text is read as parseJson reads it', () => {
     ['a number that overflows', `[[1,2,"${filler.repeat(6)}",1e999]]`, [0, 3]],
   ])('reports %s, and where it is', (_name, text, path) => {
     const parsed = read(text);
-    expect(parsed.ok && parsed.faults.map((fault) => fault.path)).toEqual([path]);
+    expect(parsed.ok && parsed.issues.map((fault) => fault.path)).toEqual([path]);
   });
 
   it('keeps the digits of integers that a number cannot hold', () => {
@@ -123,7 +123,7 @@ describe('an excess', () => {
     const parsed = read(`{"a":{"b":${long}},"c":${long}}`, ({ path, total }) =>
       path.length > 0 && total > 5000 ? 'holds too much' : null,
     );
-    expect(parsed.ok && parsed.faults.map(({ path }) => path)).toEqual([['a', 'b'], ['c']]);
+    expect(parsed.ok && parsed.issues.map(({ path }) => path)).toEqual([['a', 'b'], ['c']]);
   });
 
   it('counts the values of all containers', () => {

@@ -61,12 +61,12 @@ export function decorateCallers(app: FastifyInstance): void {
 }
 
 /** From here on the request is this caller's: its quota is the one that counts. */
-export function admit(request: FastifyRequest, caller: Caller): void {
+export function admitCaller(request: FastifyRequest, caller: Caller): void {
   request.setDecorator(callerId, caller.id);
 }
 
 /** The opposite of `admit`. */
-export function dismiss(request: FastifyRequest): void {
+export function dismissCaller(request: FastifyRequest): void {
   request.setDecorator(callerId, '');
 }
 
@@ -83,7 +83,7 @@ export function toQuotaKey(request: FastifyRequest): string {
 export function requireAccess(
   keyring: Keyring,
   access: Access,
-  { refuse }: Pick<Unadmitted, 'refuse'>,
+  { recordFailure: refuse }: Pick<Unadmitted, 'recordFailure'>,
 ): onRequestHookHandler {
   return (request, _reply, done) => {
     if (keyring.isOpen) {
@@ -97,7 +97,7 @@ export function requireAccess(
     } else if (access === 'admin' && caller.access !== 'admin') {
       done(new ProblemError('forbidden', 'this key may only ingest; use an admin key'));
     } else {
-      admit(request, caller);
+      admitCaller(request, caller);
       done();
     }
   };

@@ -6,7 +6,7 @@ import { toIssues } from '../../ingest/validation-issues.js';
 import { parseInSteps, type FindExcess } from '../../json/large.js';
 import { runInSlices } from '../../slices.js';
 import { decodeUtf8 } from '../../json/utf8.js';
-import { decode, parseCodings, type Coding } from './content-codings.js';
+import { decodeBody, parseContentCodings, type Coding } from './content-codings.js';
 import { continueBody } from './expect-continue.js';
 import { oneMediaType } from './errors.js';
 import { ProblemError } from './problems.js';
@@ -43,9 +43,9 @@ export function acceptJsonBodies(
       if (text === '') return undefined;
       const parsed = await runInSlices(parseInSteps(text, findJsonExcess), clock);
       if (!parsed.ok) throw new ProblemError('invalid', 'the body is not valid JSON');
-      if (parsed.faults.length === 0) return parsed.value;
+      if (parsed.issues.length === 0) return parsed.value;
       throw new ProblemError('invalid', 'the body is not valid', {
-        errors: toIssues(parsed.faults),
+        errors: toIssues(parsed.issues),
       });
     },
   });
@@ -153,7 +153,7 @@ function checkMediaType(contentType: string): void {
 
 async function readBytes(sent: Sent, limitBytes: number): Promise<Buffer> {
   const { headers } = sent.request;
-  const codings = parseCodings(headers['content-encoding']);
+  const codings = parseContentCodings(headers['content-encoding']);
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
   const received = await collect(sent, limitBytes);
   return codings.length === 0 ? received : expand(received, codings, limitBytes);
@@ -210,7 +210,7 @@ async function expand(
   codings: readonly Coding[],
   limitBytes: number,
 ): Promise<Buffer> {
-  const decoded = await decode(body, codings, { limitBytes });
+  const decoded = await decodeBody(body, codings, { limitBytes });
   if (decoded.kind === 'whole') return decoded.bytes;
   switch (decoded.fault) {
     case 'too-large':

@@ -23,7 +23,7 @@ const codings = new Map<string, Coding | null>([
 const maxCodings = 2;
 
 /** The codings of a Content-Encoding, in the order in which they are undone. Throws for others: 415. */
-export function parseCodings(header = ''): readonly Coding[] {
+export function parseContentCodings(header = ''): readonly Coding[] {
   const found: Coding[] = [];
   for (const name of header.split(',')) {
     const coding = codings.get(name.trim().toLowerCase());
@@ -59,7 +59,7 @@ type DecodeRules = {
  * Decodes at most `limitBytes` of each coding, in threads of their own and without keeping more than
  * that: a small bomb does not get to grow. A part that was decoded before a fault is handed back.
  */
-export async function decode(
+export async function decodeBody(
   body: Buffer,
   sent: readonly Coding[],
   rules: DecodeRules,

@@ -21,7 +21,7 @@ const signedPaths = '/webhooks/';
  * this machine. A page that had its own name resolve to 127.0.0.1 (DNS rebinding) shows in Host, one
  * that posts across origins shows in Origin.
  */
-export const refuseForeignPages: onRequestHookHandler = (request, _reply, done) => {
+export const rejectForeignPages: onRequestHookHandler = (request, _reply, done) => {
   if (request.routeOptions.url?.startsWith(signedPaths) === true) {
     done();
     return;

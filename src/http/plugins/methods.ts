@@ -8,7 +8,7 @@ const known = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
  * routes are made; the function it returns, after. A CORS preflight ends here, as no origin is allowed,
  * unless the address has a route of its own for it.
  */
-export function refuseOtherMethods(app: FastifyInstance): () => void {
+export function rejectOtherMethods(app: FastifyInstance): () => void {
   const allowed = new Map<string, Set<string>>();
   app.addHook('onRoute', ({ url, method, schema }) => {
     if (schema?.hide === true && method !== 'OPTIONS') return;

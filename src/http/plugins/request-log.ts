@@ -14,7 +14,7 @@ const unmatched = 'unmatched';
 export function logResponses(
   app: FastifyInstance,
   metrics: Observers,
-  { hasRefused }: Pick<Unadmitted, 'hasRefused'>,
+  { hasFailed: hasRefused }: Pick<Unadmitted, 'hasFailed'>,
 ): void {
   app.addHook('onResponse', (request, reply, done) => {
     const { method, id: requestId } = request;

@@ -18,13 +18,13 @@ import { ProblemError, toRetryAfter, toUnavailable } from './problems.js';
  */
 export type Unadmitted = {
   /** Counts a request without a valid key. Returns `problem`, or the 429 where its address had too many. */
-  refuse(request: FastifyRequest, problem: ProblemError): ProblemError;
+  recordFailure(request: FastifyRequest, problem: ProblemError): ProblemError;
   /** Reads a body up to `maxBytes`, and leaves the rest in `payload`. */
-  read(request: FastifyRequest, payload: Readable, maxBytes: number): Promise<HeldBody>;
+  readBody(request: FastifyRequest, payload: Readable, maxBytes: number): Promise<HeldBody>;
   /** True for a request that `refuse` or `read` gave up. */
-  hasRefused(request: FastifyRequest): boolean;
+  hasFailed(request: FastifyRequest): boolean;
   /** Decodes for one such request at a time: the others wait, and admitted callers' bodies do not. */
-  inTurn<T>(work: () => Promise<T>): Promise<T>;
+  runAlone<T>(work: () => Promise<T>): Promise<T>;
 };
 
 export type HeldBody = {
@@ -56,7 +56,7 @@ export function createUnadmitted(deps: {
   };
   let last: Promise<unknown> = Promise.resolve();
   return {
-    refuse(request, problem) {
+    recordFailure(request, problem) {
       note(request);
       metrics.authFailures.inc({ route: request.routeOptions.url ?? 'unmatched' });
       const waitMs = isOverFailures(request.ip);
@@ -67,13 +67,13 @@ export function createUnadmitted(deps: {
         { headers: toRetryAfter(waitMs) },
       );
     },
-    read: (request, payload, maxBytes) =>
+    readBody: (request, payload, maxBytes) =>
       readHeld({ request, payload, maxBytes, clock, budget }).catch((error: unknown) => {
         note(request);
         throw error;
       }),
-    hasRefused: (request) => refused.has(request),
-    inTurn(work) {
+    hasFailed: (request) => refused.has(request),
+    runAlone(work) {
       const result = last.then(work);
       last = result.catch(() => undefined);
       return result;

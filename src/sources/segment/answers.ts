@@ -136,7 +136,7 @@ export function toWarningsView(
 /** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */
 export function createSegmentFailures(
   isAdmitted: (request: FastifyRequest) => boolean,
-  { refuse }: Pick<Unadmitted, 'refuse'>,
+  { recordFailure: refuse }: Pick<Unadmitted, 'recordFailure'>,
 ) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const found = toLoggedProblem(error, request);

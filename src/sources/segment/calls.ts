@@ -1,4 +1,4 @@
-import type { JsonFault, JsonObject } from '../../json/json.js';
+import type { JsonIssue, JsonObject } from '../../json/json.js';
 import { isJsonObject, stringifyJson } from '../../json/json.js';
 import { groupByEntry } from '../../ingest/entries.js';
 import { toIssues, describeIssues } from '../../ingest/validation-issues.js';
@@ -48,11 +48,11 @@ export type ListedCalls =
   | { readonly ok: false; readonly detail: string };
 
 /** A request's JSON, and what is wrong with it in places. */
-export type SegmentBody = { readonly value: unknown; readonly faults: readonly JsonFault[] };
+export type SegmentBody = { readonly value: unknown; readonly issues: readonly JsonIssue[] };
 
 /** A body that is one call; its path says of which type. */
 export function listOne(body: SegmentBody, type: CallType, receivedAt: number): ListedCalls {
-  const { value, faults } = body;
+  const { value, issues: faults } = body;
   if (faults.length > 0) return { ok: false, detail: describeIssues(toIssues(faults)) };
   if (!isJsonObject(value)) return { ok: false, detail: 'must be a JSON object: one call' };
   const call = toCall({ fields: value, around: {}, index: 0, receivedAt }, type);
@@ -61,7 +61,7 @@ export function listOne(body: SegmentBody, type: CallType, receivedAt: number): 
 
 /** `{"batch":[…]}`, a call a step. What is wrong inside one call stays with it. */
 export function* listBatch(
-  { value, faults }: SegmentBody,
+  { value, issues: faults }: SegmentBody,
   receivedAt: number,
 ): Generator<undefined, ListedCalls> {
   const around = asObject(value);

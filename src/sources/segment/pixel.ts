@@ -41,7 +41,7 @@ function readData(data: unknown): JsonObject {
   if (text === undefined) return {};
   const json = text.startsWith('{') ? text : Buffer.from(text, 'base64').toString('utf8');
   const parsed = parseJson(json);
-  const isRead = parsed.ok && parsed.faults.length === 0 && isJsonObject(parsed.value);
+  const isRead = parsed.ok && parsed.issues.length === 0 && isJsonObject(parsed.value);
   return isRead ? parsed.value : {};
 }
 

@@ -132,7 +132,7 @@ function routePixels(app: FastifyInstance, deps: SegmentDeps): void {
     return parsed.data.type;
   };
   app.get('/v1/pixel/:type', { schema: inQuery }, async (request, reply) => {
-    const call = { value: readPixel(request.query), faults: [] };
+    const call = { value: readPixel(request.query), issues: [] };
     await take(await readCalls(call, deps, findType(request)), deps, false);
     return reply.header('cache-control', 'no-store').type('image/gif').send(pixelImage);
   });
@@ -203,16 +203,16 @@ type Kind = Parameters<typeof toSegmentPost>[0]['kind'];
 
 async function toPost(request: FastifyRequest, deps: SegmentDeps, kind: Kind): Promise<Found> {
   const parsed = request.getDecorator<Parsed>(parsedBody);
-  if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.fault.detail}`);
+  if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.issue.detail}`);
   return readCalls(parsed, deps, kind);
 }
 
 async function readCalls(
-  { value, faults }: SegmentBody,
+  { value, issues: faults }: SegmentBody,
   { settings, clock }: SegmentDeps,
   kind: Kind,
 ): Promise<Found> {
-  const steps = toSegmentPost({ kind, value, faults, receivedAt: clock.now(), settings });
+  const steps = toSegmentPost({ kind, value, issues: faults, receivedAt: clock.now(), settings });
   const found = await runInSlices(steps, clock);
   if (!found.ok) throw new ProblemError('invalid', `the body ${found.detail}`);
   return found;

@@ -34,7 +34,7 @@ export const segment = defineSource({
   rewriteUrl: toLongUrl,
   routes: routeSegment,
   map({ path, body, receivedAt }, current) {
-    const request = { kind: toKind(path), value: body, faults: [], receivedAt, settings: current };
+    const request = { kind: toKind(path), value: body, issues: [], receivedAt, settings: current };
     const steps = toSegmentPost(request);
     let step = steps.next();
     while (step.done !== true) step = steps.next();

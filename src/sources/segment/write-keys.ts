@@ -6,14 +6,14 @@ import type {
   preValidationHookHandler,
 } from 'fastify';
 import {
-  admit,
-  dismiss,
+  admitCaller,
+  dismissCaller,
   isAdmitted,
   toPresentedKey,
   type Keyring,
 } from '../../http/plugins/auth.js';
 import type { BegunBody } from '../../http/plugins/body.js';
-import { decode, parseCodings } from '../../http/plugins/content-codings.js';
+import { decodeBody, parseContentCodings } from '../../http/plugins/content-codings.js';
 import { ProblemError } from '../../http/plugins/problems.js';
 import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 import { readPixel } from './pixel.js';
@@ -33,7 +33,7 @@ export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
     const presented = user === null ? toPresentedKeys(request) : [user];
     const caller =
       presented.map((key) => keyring.identify(key)).find((each) => each !== null) ?? null;
-    if (caller !== null) admit(request, caller);
+    if (caller !== null) admitCaller(request, caller);
     done(user !== null && caller === null ? toInvalidWriteKey() : undefined);
   };
 }
@@ -66,19 +66,19 @@ async function beginBody({
   readonly unadmitted: Unadmitted;
 }): Promise<BegunBody> {
   const { headers } = request;
-  const codings = parseCodings(headers['content-encoding']);
+  const codings = parseContentCodings(headers['content-encoding']);
   const announced = Number(headers['content-length']);
   const isShort = announced <= wholeBytes;
-  const body = await unadmitted.read(request, payload, isShort ? announced : startBytes);
+  const body = await unadmitted.readBody(request, payload, isShort ? announced : startBytes);
   try {
     const limitBytes = isShort ? wholeBytes : startBytes;
-    const { bytes } = await unadmitted.inTurn(() =>
-      decode(Buffer.concat(body.chunks), codings, { limitBytes, isStart: true }),
+    const { bytes } = await unadmitted.runAlone(() =>
+      decodeBody(Buffer.concat(body.chunks), codings, { limitBytes, isStart: true }),
     );
     for (const writeKey of findWriteKeys(bytes.subarray(0, limitBytes))) {
       const caller = keyring.identify(writeKey);
       if (caller === null) continue;
-      admit(request, caller);
+      admitCaller(request, caller);
       request.setDecorator(keyInBody, true);
       return body;
     }
@@ -139,10 +139,10 @@ export function checkBodyKey(
     const writeKey = findWriteKey(request);
     const caller = writeKey === null ? null : keyring.identify(writeKey);
     if (caller !== null) {
-      admit(request, caller);
+      admitCaller(request, caller);
       done();
     } else {
-      dismiss(request);
+      dismissCaller(request);
       done(toInvalidWriteKey());
     }
   };

@@ -32,7 +32,7 @@ export async function stageAppends(
   for (const drafts of appends) {
     const numbered: AppendedEnvelope[] = [];
     for (const one of drafts) {
-      if (slices.isOver()) await slices.next();
+      if (slices.isUsedUp()) await slices.startNext();
       numbered.push(numbering.take(one));
     }
     taken.push(numbered);

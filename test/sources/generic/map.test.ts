@@ -27,7 +27,7 @@ const faultsOf = (webhook: object): readonly string[] => {
 
 function map(webhook: object, body: unknown, headers = {}) {
   const parsed = parseJson(typeof body === 'string' ? body : JSON.stringify(body));
-  if (!parsed.ok) throw new Error(parsed.fault.detail);
+  if (!parsed.ok) throw new Error(parsed.issue.detail);
   return mapGeneric(read(webhook), { name: 'shop', headers, body: parsed.value });
 }
 

@@ -9,7 +9,7 @@ import { receivedAt } from '../../ingest/fixture.js';
 function entriesOf(event: string, properties: object, env: Record<string, string> = {}) {
   const value = { type: 'track', event, userId: '42', messageId: 'm-1', properties };
   const settings = z.object(segmentSettings).parse(env);
-  const steps = toSegmentPost({ kind: 'track', value, faults: [], receivedAt, settings });
+  const steps = toSegmentPost({ kind: 'track', value, issues: [], receivedAt, settings });
   let step = steps.next();
   while (step.done !== true) step = steps.next();
   if (!step.value.ok) throw new Error(step.value.detail);

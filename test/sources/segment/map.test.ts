@@ -19,9 +19,16 @@ function read(text: string, options: Options = {}) {
 
 function map(text: string, options: Options = {}) {
   const parsed = parseJson(text);
-  if (!parsed.ok) throw new Error(parsed.fault.detail);
-  const { value, faults } = parsed;
-  const steps = toSegmentPost({ kind: 'batch', value, faults, receivedAt, settings, ...options });
+  if (!parsed.ok) throw new Error(parsed.issue.detail);
+  const { value, issues: faults } = parsed;
+  const steps = toSegmentPost({
+    kind: 'batch',
+    value,
+    issues: faults,
+    receivedAt,
+    settings,
+    ...options,
+  });
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;

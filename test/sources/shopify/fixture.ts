@@ -21,7 +21,7 @@ export function mapTopic(
 ): SourcePost {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
   const parsed = parseJson(text);
-  if (!parsed.ok) throw new Error(parsed.fault.detail);
+  if (!parsed.ok) throw new Error(parsed.issue.detail);
   const settings = { orderValue, pendingRefunds };
   const request = { topic, shop, delivery: 'wh-1', body: parsed.value, ...settings };
   const { ledger, ...post } = mapShopify(request);

@@ -9,7 +9,7 @@ const rules: WooRules = { orderValue: 'total', hasCustomerIds: false, customerMe
 
 function map(topic: string, payload: unknown, own: Partial<WooRules> = {}) {
   const parsed = parseJson(JSON.stringify(payload));
-  if (!parsed.ok) throw new Error(parsed.fault.detail);
+  if (!parsed.ok) throw new Error(parsed.issue.detail);
   return mapWoo({ topic, shopUrl: wooShop, body: parsed.value, rules: { ...rules, ...own } });
 }
 
