@@ -85,7 +85,7 @@ const laws: readonly Law[] = [
       'src/delivery/limiter.ts: ioredis',
     ],
     fine: {
-      'src/klaviyo/client.ts': "import { Pool } from 'undici';",
+      'src/klaviyo/connections.ts': "import { Pool } from 'undici';",
       'src/http/server.ts': "import fastify from 'fastify';",
       'src/redis/client.ts': "import { Redis } from 'ioredis';",
     },

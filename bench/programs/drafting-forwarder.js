@@ -22,8 +22,8 @@ const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} 
 const { toBody } = /** @type {typeof import('../../src/klaviyo/request.js')} */ (
   await load('../../dist/klaviyo/request.js')
 );
-const { toRules } = /** @type {typeof import('../../src/klaviyo/revisions.js')} */ (
-  await load('../../dist/klaviyo/revisions.js')
+const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} */ (
+  await load('../../dist/klaviyo/revision.js')
 );
 const { systemClock } = /** @type {typeof import('../../src/clock.js')} */ (
   await load('../../dist/clock.js')

@@ -13,8 +13,8 @@ const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-man
 const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} */ (
   await load('../../dist/ingest/phone.js')
 );
-const { toRules } = /** @type {typeof import('../../src/klaviyo/revisions.js')} */ (
-  await load('../../dist/klaviyo/revisions.js')
+const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} */ (
+  await load('../../dist/klaviyo/revision.js')
 );
 const { systemClock } = /** @type {typeof import('../../src/clock.js')} */ (
   await load('../../dist/clock.js')

@@ -28,8 +28,8 @@ const { createMetrics } = /** @type {typeof import('../../src/metrics.js')} */ (
 const { systemClock: clock } = /** @type {typeof import('../../src/clock.js')} */ (
   await load('../../dist/clock.js')
 );
-const { toRules } = /** @type {typeof import('../../src/klaviyo/revisions.js')} */ (
-  await load('../../dist/klaviyo/revisions.js')
+const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} */ (
+  await load('../../dist/klaviyo/revision.js')
 );
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
 

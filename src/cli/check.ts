@@ -8,7 +8,7 @@ import {
 import { explainMapping } from '../sources/mapping/explain.js';
 import type { Mapping } from '../sources/mapping/mapping.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
-import { CurrentRevision } from '../klaviyo/revision-in-use.js';
+import { CurrentRevision } from '../klaviyo/revision.js';
 import { selectProxy } from '../klaviyo/proxy.js';
 import { readArguments } from './arguments.js';
 import { checkDataDirectory, checkPort } from './check-machine.js';

@@ -12,7 +12,7 @@ import {
 } from '../import/importer.js';
 import { createProgressFile } from '../import/progress.js';
 import { createReport, isAllRefused, toSummary, toTotal } from '../import/report.js';
-import { selectRevision, toRules } from '../klaviyo/revisions.js';
+import { selectRevision, toRules } from '../klaviyo/revision.js';
 import type { Command } from './command.js';
 import { readImportOptions } from './import-options.js';
 

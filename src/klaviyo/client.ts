@@ -1,241 +1,133 @@
-import type { Readable } from 'node:stream';
 import { isBackfilled } from '../model/backfill.js';
 import { wait, type Clock } from '../clock.js';
 import type {
-  PollResult,
   ImportedPayloads,
   ListedImportJobs,
+  PollResult,
   SendResult,
 } from '../model/destination.js';
 import type { Lane } from '../model/lane.js';
 import type { Outcome } from '../model/outcome.js';
-import { createConnections, type Connections } from './client-connections.js';
-import { isSuccess } from './success.js';
-import { pollImportJob } from './poll-import.js';
-import { toCancellableBody } from './cancellable-body.js';
-import type { ImportJobReader } from './import-responses.js';
-import { listImportJobs } from './list-imports.js';
+import { createConnections } from './connections.js';
+import { listImportJobs, pollImportJob, type ImportJobReader } from './import-jobs.js';
 import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
 import { bulkPath, toBody } from './request.js';
-import type { CurrentRevision } from './revision-in-use.js';
-import { toBackfillRevision } from './revisions.js';
-import { readBody } from './response-body.js';
-import { toOutcomes } from './response.js';
-import {
-  toTransportFailure,
-  type FailureCode,
-  type TransportResponse,
-  type KlaviyoRequest,
-  type Transport,
-} from './transport.js';
+import { toFailureOutcome, toOutcomes } from './response.js';
+import { toBackfillRevision, type CurrentRevision } from './revision.js';
+import { createTransport } from './transport.js';
 
-export type KlaviyoClientOptions = {
-  /** Starts with `pk_`. Read for each request, since it may be replaced while the relay runs. */
-  readonly apiKey: () => string;
-  /** A path in it is kept, for a proxy that needs one. */
-  readonly baseUrl: string;
-  readonly revision: CurrentRevision;
-  /** Of one attempt, from connecting to the last byte of the answer. */
-  readonly timeoutMs: number;
-  /** Open at once, at most; further requests wait for one, within their time. */
-  readonly connections: number;
-  /** The proxy on the way, with its credentials; null where there is none. */
-  readonly proxy: URL | null;
-  readonly clock: Clock;
-  /** The relay's own, for the user agent. */
-  readonly version: string;
-};
-
-/** Klaviyo's bulk APIs. Nothing here rejects for what the far side does. */
+/**
+ * The client of Klaviyo's API: bulk requests, import jobs, and the checks of the key. What Klaviyo does
+ * is a value: no method rejects because of a response, a broken connection or a timeout.
+ */
 export type KlaviyoClient = {
-  /** One request, one outcome a payload. `mayGo` is asked until the body has left; false breaks it off. */
-  send(lane: Lane, payloads: readonly Uint8Array[], mayGo?: () => boolean): Promise<SendResult>;
-  /** One look at an import job; `permit` is awaited before each request it takes, and its rejection passes through. */
+  /**
+   * Makes one bulk request. The result has one outcome for each payload. `stillOwned` is called until the
+   * body is sent; if it returns false, the request is cut off.
+   */
+  send(
+    lane: Lane,
+    payloads: readonly Uint8Array[],
+    stillOwned?: () => boolean,
+  ): Promise<SendResult>;
+  /** Polls one import job. `permit` is awaited before each request; if it rejects, so does the poll. */
   pollImportJob(
     ref: string,
     imported: ImportedPayloads,
     permit?: () => Promise<void>,
   ): Promise<PollResult>;
-  /** Which of these import jobs are open, by the list of all; `permit` as above. */
+  /** Finds out which of these import jobs are open, with the list of all open jobs. `permit` as above. */
   listImportJobs(
     refs: ReadonlySet<string>,
     permit?: () => Promise<void>,
   ): Promise<ListedImportJobs>;
-  /** Whose key it is, and whether it is one at all. Klaviyo allows one such question a second. */
+  /** Returns the account that the key belongs to. Klaviyo allows one such request a second. */
   probeAccount(): Promise<AccountProbe>;
-  /** Whether the key may do what the relay needs; records nothing. */
+  /** Checks that the key has the scopes that the relay needs. Nothing is recorded. */
   probeScopes(): Promise<readonly ScopeProbe[]>;
-  /** Lets what is under way end, for a moment, then cuts it. Idempotent; later requests fail as `closed`. */
+  /** Gives open requests a moment to end, then cuts them off. Idempotent. Later requests fail with `closed`. */
   close(): Promise<void>;
 };
 
-/** The media type of Klaviyo's OpenAPI. */
-const mediaType = 'application/vnd.api+json';
-/**
- * More of an answer is never needed: an error for each of 10,000 profiles fits, and so does a page of
- * 100 import errors, each with its profile of 100 KB.
- */
-const maxAnswerBytes = { POST: 4_000_000, GET: 16_000_000 } as const;
-const connectTimeoutMs = 10_000;
+export type KlaviyoClientOptions = {
+  /** Starts with `pk_`. Read for each request, because the key may be replaced while the relay runs. */
+  readonly apiKey: () => string;
+  /** Its path precedes the path of each request, for proxies that need one. */
+  readonly baseUrl: string;
+  readonly revision: CurrentRevision;
+  /** For one request, from connecting to the last byte of the response. */
+  readonly timeoutMs: number;
+  /** Maximum of open connections. Further requests wait for one, within their time limit. */
+  readonly connections: number;
+  /** The URL of the proxy with its credentials; null if there is none. */
+  readonly proxy: URL | null;
+  readonly clock: Clock;
+  /** The relay's version, for the user agent. */
+  readonly version: string;
+};
+
+const maxConnectTimeoutMs = 10_000;
 const closeGraceMs = 500;
 
-/** Throws where the base URL is none. */
+/** Throws if the base URL is invalid. */
 export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClient {
-  const { clock, timeoutMs } = options;
+  const { apiKey, revision, timeoutMs, clock, version, proxy } = options;
   const connections = createConnections({
-    ...options,
     baseUrl: new URL(options.baseUrl),
-    connectTimeoutMs: Math.min(timeoutMs, connectTimeoutMs),
+    proxy,
+    connections: options.connections,
+    connectTimeoutMs: Math.min(timeoutMs, maxConnectTimeoutMs),
+    clock,
   });
-  const transport = createTransport(connections, options);
-  let closed: Promise<void> | undefined;
-  const toFollowDeps = (permit?: () => Promise<void>): ImportJobReader => ({
+  const transport = createTransport(connections, { apiKey, revision, timeoutMs, clock, version });
+  const createReader = (permit?: () => Promise<void>): ImportJobReader => ({
     now: () => clock.now(),
     async get(path) {
       await permit?.();
       return transport({ method: 'GET', path });
     },
   });
+
+  const closeConnections = async (): Promise<void> => {
+    const closed = new AbortController();
+    await Promise.race([connections.pool.close(), wait(clock, closeGraceMs, closed.signal)]);
+    closed.abort();
+    await connections.destroy();
+  };
+  let closing: Promise<void> | undefined;
+
   return {
-    async send(lane, payloads, mayGo) {
+    async send(lane, payloads, stillOwned) {
+      const count = payloads.length;
       const body = toBody(lane, payloads);
-      const backfilled = countBackfilled(lane, payloads);
-      // Klaviyo refuses `backfill` in older revisions.
-      const { current } = options.revision;
-      const revision = backfilled > 0 ? toBackfillRevision(current) : current;
+      const backfilled = payloads.filter((payload) => isBackfilled(lane, payload)).length;
       const from = clock.monotonic();
-      const reply = await transport({
+      const response = await transport({
         method: 'POST',
         path: bulkPath[lane],
-        revision,
+        // Older revisions reject `backfill`.
+        revision: backfilled > 0 ? toBackfillRevision(revision.current) : revision.current,
         body,
-        stillOwned: mayGo,
+        stillOwned,
       });
       const durationMs = clock.monotonic() - from;
-      const request = { lane, count: payloads.length, bytes: body.length, backfilled };
-      return toSent(reply, request, { durationMs, now: clock.now() });
+      const now = clock.now();
+      return {
+        outcomes: response.ok
+          ? toOutcomes({ ...response, lane, count, now })
+          : Array<Outcome>(count).fill(toFailureOutcome(response)),
+        status: response.status,
+        bytes: body.length,
+        backfilled,
+        durationMs,
+        feedback: response.ok ? toRateFeedback(response.headers, now) : null,
+      };
     },
-    pollImportJob: (ref, imported, permit) => pollImportJob(ref, imported, toFollowDeps(permit)),
-    listImportJobs: (refs, permit) => listImportJobs(refs, toFollowDeps(permit)),
+    pollImportJob: (ref, imported, permit) => pollImportJob(ref, imported, createReader(permit)),
+    listImportJobs: (refs, permit) => listImportJobs(refs, createReader(permit)),
     probeAccount: () => probeAccount(transport),
     probeScopes: () => probeScopes(transport),
-    close: () => (closed ??= closeConnections(connections, clock)),
+    close: () => (closing ??= closeConnections()),
   };
-}
-
-function createTransport(connections: Connections, options: KlaviyoClientOptions): Transport {
-  const { clock, timeoutMs } = options;
-  const { pool, pathPrefix } = connections;
-  const headers = {
-    ...connections.headers,
-    // A retirement is an answer then, and no silent change of meaning.
-    'x-klaviyo-revision-fall-forward-opt-out': '1',
-    accept: mediaType,
-    // Answers are small, and most are empty: what nobody recodes, nobody damages.
-    'accept-encoding': 'identity',
-    'user-agent': `klaviyo-relay/${options.version}`,
-  };
-  return async (request) => {
-    const { method, path, body, stillOwned: mayGo } = request;
-    const revision = request.revision ?? options.revision.current;
-    const timeout = new AbortController();
-    const timer = clock.setTimer(timeoutMs, () => timeout.abort());
-    let status: number | null = null;
-    try {
-      const answer = await pool.request({
-        method,
-        path: pathPrefix + path,
-        headers: {
-          ...headers,
-          revision,
-          authorization: `Klaviyo-API-Key ${options.apiKey()}`,
-          ...(body !== undefined && toBodyHeaders(body)),
-        },
-        body: toUndiciBody(body, mayGo),
-        signal: timeout.signal,
-      });
-      status = answer.statusCode;
-      const read = await readBody(answer.body, answer.headers, maxAnswerBytes[method]);
-      const reply = { ok: true, status, headers: answer.headers, ...read } as const;
-      const movedTo = options.revision.noteResponse(revision, request, reply);
-      return movedTo === null ? reply : { ...reply, movedTo };
-    } catch (error) {
-      return toTransportFailure(error, { isTimedOut: timeout.signal.aborted, status });
-    } finally {
-      timer.cancel();
-    }
-  };
-}
-
-function toUndiciBody(
-  body: Buffer | undefined,
-  mayGo: KlaviyoRequest['stillOwned'],
-): Buffer | Readable | null {
-  if (body === undefined || mayGo === undefined) return body ?? null;
-  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- undici takes any iterable; its types leave that out
-  return toCancellableBody(body, mayGo) as Generator<Buffer> & Readable;
-}
-
-function toBodyHeaders(body: Buffer): Record<string, string> {
-  return { 'content-type': mediaType, 'content-length': String(body.length) };
-}
-
-function countBackfilled(lane: Lane, payloads: readonly Uint8Array[]): number {
-  return payloads.reduce((count, payload) => count + (isBackfilled(lane, payload) ? 1 : 0), 0);
-}
-
-type Requested = Pick<SendResult, 'bytes' | 'backfilled'> & {
-  readonly lane: Lane;
-  readonly count: number;
-};
-
-function toSent(
-  reply: TransportResponse,
-  { lane, count, ...facts }: Requested,
-  { durationMs, now }: { readonly durationMs: number; readonly now: number },
-): SendResult {
-  const { status } = reply;
-  if (reply.ok) {
-    const outcomes = toMoved(reply, count) ?? toOutcomes({ ...reply, lane, count, now });
-    const feedback = toRateFeedback(reply.headers, now);
-    return { outcomes, status, ...facts, durationMs, feedback };
-  }
-  const outcome = toUnanswered(reply);
-  const outcomes = Array.from({ length: count }, () => outcome);
-  return { outcomes, status, ...facts, durationMs, feedback: null };
-}
-
-/** Where Klaviyo refused the revision, nothing was taken, and the same goes again under the next one. */
-function toMoved(
-  { movedTo, status }: TransportResponse & { readonly ok: true },
-  count: number,
-): readonly Outcome[] | null {
-  if (movedTo === undefined || isSuccess(status)) return null;
-  const detail = `Klaviyo does not serve the revision any more; sent again under ${movedTo}`;
-  const reason = { code: 'revision_moved', detail, status };
-  return Array<Outcome>(count).fill({ kind: 'retryable', reason, afterMs: 0 });
-}
-
-/**
- * Sending again is safe: events carry their unique_id, and an import writes the same once more. A 202
- * that broke off says nothing, either: whether its body is empty is known at its end.
- */
-function toUnanswered({ status, code, detail }: TransportResponse & { ok: false }): Outcome {
-  const reason = { code, detail, ...(status !== null && { status }) };
-  // Only a person can put right what a proxy wants to be told.
-  if (code === 'proxy_auth') return { kind: 'blocked', reason, advice: adviceOnProxy };
-  return { kind: 'retryable', reason, ...(ofContent.has(code) && { mayBeContent: true }) };
-}
-
-const adviceOnProxy = 'proxy: correct the user and the password in HTTPS_PROXY';
-
-/** Klaviyo was reached, and a record may have made it fall over. */
-const ofContent: ReadonlySet<FailureCode> = new Set(['timeout', 'reset', 'protocol', 'network']);
-
-async function closeConnections(connections: Connections, clock: Clock): Promise<void> {
-  const ended = new AbortController();
-  await Promise.race([connections.pool.close(), wait(clock, closeGraceMs, ended.signal)]);
-  ended.abort();
-  await connections.destroy();
 }

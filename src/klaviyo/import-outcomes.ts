@@ -1,38 +1,39 @@
-import type { ImportedPayloads } from '../model/destination.js';
 import type { ImportJob } from '../model/delivery.js';
+import type { ImportedPayloads } from '../model/destination.js';
 import type { Outcome, Reason } from '../model/outcome.js';
 import {
   isRecord,
-  tryParseJson,
-  parseApiError,
   locateItem,
+  parseApiError,
   toKlaviyoReason,
+  tryParseJson,
   type ApiError,
-} from './api-errors.js';
+} from './documents.js';
 
-/** An error of an import job, and by what its profile was known. */
+/** One error of an import job, with the identifiers of the profile it is about. */
 export type ImportError = { readonly error: ApiError; readonly identifiers: readonly string[] };
 
-/** An import job that is complete or cancelled; `total` is Klaviyo's own count of its profiles. */
+/** An import job that is complete or cancelled. `total` is Klaviyo's own count of its profiles. */
 export type EndedJob = Pick<ImportJob, 'status' | 'completed' | 'failed'> & {
   readonly total: number;
 };
 
-/** Reads an `import-error` resource of Klaviyo's OpenAPI, as far as it is one. Pure; never throws. */
+/** Reads an `import-error` resource of Klaviyo's OpenAPI. Pure; never throws. */
 export function parseImportError(resource: unknown): ImportError {
   const found = isRecord(resource) ? resource.attributes : undefined;
   const attributes = isRecord(found) ? found : {};
   return {
     error: parseApiError(attributes),
-    identifiers: toIdentifiers(attributes.original_payload),
+    identifiers: collectIdentifiers(attributes.original_payload),
   };
 }
 
 /**
- * What an ended import job did to each of its payloads, in order. Pure. A profile that an error
- * names is rejected. Where Klaviyo counts more failures than its errors name, nobody knows whose they are:
- * if they are all that is left, all of those failed; else what is left goes again, in ever smaller
- * company, until they are. An import is an upsert, so that costs requests and changes nothing.
+ * Returns what an ended import job did to each of its payloads, in order. Pure.
+ * - A profile that an import error names is rejected.
+ * - Klaviyo may count more failures than its errors name. If as many profiles are left as failures, all
+ *   of these failed. Otherwise the rest is sent again in smaller and smaller batches, until that is the
+ *   case. An import is an upsert, so a repeat costs requests and changes nothing.
  */
 export function toImportOutcomes(
   imported: ImportedPayloads,
@@ -40,44 +41,48 @@ export function toImportOutcomes(
   job: EndedJob,
 ): readonly Outcome[] {
   const { count } = imported;
-  const { named, strays } = match(imported, errors);
-  const failed = Math.min(count, job.failed ?? named.size + strays.length);
-  const unnamed = Math.max(0, failed - named.size);
-  const isWhole = isComplete(job) || (job.completed ?? 0) + failed >= count;
-  const other = toOther({ unnamed, left: count - named.size, strays, isWhole }, job);
+  const { byItem, unmatched } = matchErrors(imported, errors);
+  const failed = Math.min(count, job.failed ?? byItem.size + unmatched.length);
+  const unnamed = Math.max(0, failed - byItem.size);
+  const isFinished = hasPlausibleCounts(job) || (job.completed ?? 0) + failed >= count;
+  const rest = { unnamed, left: count - byItem.size, unmatched, isFinished };
+  const other = toUnnamedOutcome(rest, job);
   return Array.from({ length: count }, (_, index): Outcome => {
-    const own = named.get(index);
-    return own === undefined ? other : { kind: 'rejected', reason: toFailed(own) };
+    const own = byItem.get(index);
+    return own === undefined ? other : { kind: 'rejected', reason: toFailedReason(own) };
   });
 }
 
-/** Counts of a job that say less than its status are not believed; those that Klaviyo leaves out say nothing. */
-function isComplete({ status, total, completed, failed }: EndedJob): boolean {
+/** A job whose counts do not add up is not trusted. A count that Klaviyo leaves out proves nothing. */
+function hasPlausibleCounts({ status, total, completed, failed }: EndedJob): boolean {
   if (status !== 'complete' || total === 0) return false;
   return completed === null || failed === null || completed + failed >= total;
 }
 
-type Left = {
+type Rest = {
   /** Failures that no error names. */
   readonly unnamed: number;
   /** Payloads that no error names. */
   readonly left: number;
-  readonly strays: readonly ApiError[];
-  /** Klaviyo went through all of the job. */
-  readonly isWhole: boolean;
+  readonly unmatched: readonly ApiError[];
+  /** True if Klaviyo processed the whole job. */
+  readonly isFinished: boolean;
 };
 
-/** What became of every payload that no error names. */
-function toOther({ unnamed, left, strays, isWhole }: Left, { status }: EndedJob): Outcome {
-  if (unnamed >= left && unnamed > 0) return { kind: 'rejected', reason: toFailed(strays) };
+/** The outcome of every payload that no error names. */
+function toUnnamedOutcome(
+  { unnamed, left, unmatched, isFinished }: Rest,
+  { status }: EndedJob,
+): Outcome {
+  if (unnamed >= left && unnamed > 0) {
+    return { kind: 'rejected', reason: toFailedReason(unmatched) };
+  }
   if (unnamed > 0) {
     const detail = `${unnamed} profiles failed in the import job, and nobody knows which`;
-    return {
-      kind: 'retryable',
-      reason: toKlaviyoReason(strays, { code: 'import_unnamed', detail }),
-    };
+    const reason = toKlaviyoReason(unmatched, { code: 'import_unnamed', detail });
+    return { kind: 'retryable', reason };
   }
-  if (isWhole) return { kind: 'delivered' };
+  if (isFinished) return { kind: 'delivered' };
   if (status === 'complete') {
     const detail = 'the import job is complete, and its counts are less than its profiles';
     return { kind: 'retryable', reason: { code: 'import_incomplete', detail } };
@@ -86,49 +91,52 @@ function toOther({ unnamed, left, strays, isWhole }: Left, { status }: EndedJob)
   return { kind: 'retryable', reason: { code: 'import_cancelled', detail } };
 }
 
-function toFailed(errors: readonly ApiError[]): Reason {
-  const otherwise = { code: 'import_failed', detail: 'the import job failed for this profile' };
+function toFailedReason(errors: readonly ApiError[]): Reason {
+  const fallback = { code: 'import_failed', detail: 'the import job failed for this profile' };
   const faults = errors.map(({ pointer, detail }) => ({
-    pointer: toEntryPointer(pointer),
+    pointer: toProfilePointer(pointer),
     detail,
   }));
-  return toKlaviyoReason(errors, otherwise, faults);
+  return toKlaviyoReason(errors, fallback, faults);
 }
 
-/** From the profile's resource on, as in the dead letter: `/data/attributes/email` → `/attributes/email`. */
-function toEntryPointer(pointer: string): string {
+/** A pointer into the profile, as a dead letter has it: `/data/attributes/email` → `/attributes/email`. */
+function toProfilePointer(pointer: string): string {
   return locateItem('profiles', pointer)?.pointer ?? pointer.replace(/^\/data(?:\/$|(?=\/|$))/, '');
 }
 
-type Matched = {
+type MatchedErrors = {
   /** By the payload's index. */
-  readonly named: ReadonlyMap<number, readonly ApiError[]>;
-  /** Errors that name none of the payloads. */
-  readonly strays: readonly ApiError[];
+  readonly byItem: ReadonlyMap<number, readonly ApiError[]>;
+  /** Errors that match no payload. */
+  readonly unmatched: readonly ApiError[];
 };
 
-/** Import errors carry no index (Klaviyo's OpenAPI), so they are matched by what identifies the profile. */
-function match({ payloads }: ImportedPayloads, errors: readonly ImportError[]): Matched {
-  const named = new Map<number, ApiError[]>();
-  const strays: ApiError[] = [];
-  const owners = errors.length === 0 ? new Map<string, number[]>() : toOwners(payloads());
+/** Import errors have no index (Klaviyo's OpenAPI), so they are matched by the profile's identifiers. */
+function matchErrors(
+  { payloads }: ImportedPayloads,
+  errors: readonly ImportError[],
+): MatchedErrors {
+  const byItem = new Map<number, ApiError[]>();
+  const unmatched: ApiError[] = [];
+  const owners = errors.length === 0 ? new Map<string, number[]>() : indexIdentifiers(payloads());
   for (const { error, identifiers } of errors) {
-    const index = toMostShared(identifiers.flatMap((identifier) => owners.get(identifier) ?? []));
-    const before = index === null ? undefined : named.get(index);
-    if (index === null) strays.push(error);
-    else if (before === undefined) named.set(index, [error]);
+    const index = findMostFrequent(identifiers.flatMap((each) => owners.get(each) ?? []));
+    const before = index === null ? undefined : byItem.get(index);
+    if (index === null) unmatched.push(error);
+    else if (before === undefined) byItem.set(index, [error]);
     else before.push(error);
   }
-  return { named, strays };
+  return { byItem, unmatched };
 }
 
-const decoder = new TextDecoder();
+const utf8 = new TextDecoder();
 
-/** Which payloads carry an identifier. */
-function toOwners(payloads: readonly Uint8Array[]): Map<string, number[]> {
+/** Maps each identifier to the indexes of the payloads that have it. */
+function indexIdentifiers(payloads: readonly Uint8Array[]): Map<string, number[]> {
   const owners = new Map<string, number[]>();
   payloads.forEach((payload, index) => {
-    for (const identifier of toIdentifiers(tryParseJson(decoder.decode(payload)))) {
+    for (const identifier of collectIdentifiers(tryParseJson(utf8.decode(payload)))) {
       const before = owners.get(identifier);
       if (before === undefined) owners.set(identifier, [index]);
       else before.push(index);
@@ -137,8 +145,8 @@ function toOwners(payloads: readonly Uint8Array[]): Map<string, number[]> {
   return owners;
 }
 
-/** The payload with the most identifiers in common; of several, the first. */
-function toMostShared(indexes: readonly number[]): number | null {
+/** The index that occurs most often; the first of several; null for an empty list. */
+function findMostFrequent(indexes: readonly number[]): number | null {
   const counts = new Map<number, number>();
   for (const index of indexes) counts.set(index, (counts.get(index) ?? 0) + 1);
   let best: number | null = null;
@@ -149,17 +157,18 @@ function toMostShared(indexes: readonly number[]): number | null {
 }
 
 /**
- * Of a profile as its resource, as a document around it, as its bare attributes, or as the text of
- * any of them: what `original_payload` holds exactly was never recorded.
+ * The identifiers of a profile. The profile may be a resource, a document around it, its attributes
+ * alone, or the JSON text of any of these: no real `original_payload` was ever recorded.
  */
-function toIdentifiers(profile: unknown, depth = 0): readonly string[] {
-  if (typeof profile === 'string' && depth === 0) return toIdentifiers(tryParseJson(profile), 1);
+function collectIdentifiers(profile: unknown, depth = 0): readonly string[] {
+  if (typeof profile === 'string' && depth === 0)
+    return collectIdentifiers(tryParseJson(profile), 1);
   if (!isRecord(profile)) return [];
   const inner = profile.data ?? profile.attributes;
-  if (isRecord(inner) && depth < 3) return toIdentifiers(inner, depth + 1);
+  if (isRecord(inner) && depth < 3) return collectIdentifiers(inner, depth + 1);
   const { email, phone_number: phone, external_id: externalId } = profile;
   return [
-    // Klaviyo finds a person by an e-mail address in any case.
+    // Klaviyo compares e-mail addresses without regard to case.
     ...(typeof email === 'string' ? [`e:${email.trim().toLowerCase()}`] : []),
     ...(typeof phone === 'string' ? [`p:${phone.replace(/[^+\d]/g, '')}`] : []),
     ...(typeof externalId === 'string' ? [`x:${externalId}`] : []),

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 
-/** The settings of this name. */
+/** The settings that select a proxy. */
 export type ProxySettings = {
   readonly HTTPS_PROXY?: string | undefined;
   readonly HTTP_PROXY?: string | undefined;
@@ -8,9 +8,9 @@ export type ProxySettings = {
 };
 
 /**
- * The proxy on the way to a URL, or null. Pure. As curl has it: by the URL's scheme, unless NO_PROXY names
- * its host. Plain HTTP to this machine never goes through one: that is the sandbox, and a proxy elsewhere
- * would look for it on its own machine.
+ * Selects the proxy for a URL, or null for a direct connection. Pure. As in curl, the URL's scheme selects
+ * the setting, unless NO_PROXY has the host. Plain HTTP to this machine never uses a proxy: that is the
+ * sandbox, which a proxy on another machine cannot reach.
  */
 export function selectProxy(baseUrl: string, settings: ProxySettings): URL | null {
   const url = new URL(baseUrl);
@@ -20,10 +20,10 @@ export function selectProxy(baseUrl: string, settings: ProxySettings): URL | nul
   if (proxy === undefined || (!isTls && isLoopback(host))) return null;
   const port = url.port === '' ? (isTls ? '443' : '80') : url.port;
   const entries = (settings.NO_PROXY ?? '').split(/[\s,]+/).filter((entry) => entry !== '');
-  return entries.some((entry) => isNamed({ host, port }, entry)) ? null : new URL(proxy);
+  return entries.some((entry) => matchesEntry({ host, port }, entry)) ? null : new URL(proxy);
 }
 
-/** What a request to the proxy carries. Empty where its URL has no user. */
+/** The headers of a request to the proxy. Empty if its URL has no user. */
 export function toProxyHeaders({ username, password }: URL): Record<string, string> {
   if (username === '' && password === '') return {};
   const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
@@ -35,8 +35,8 @@ const isLoopback = (host: string): boolean =>
 
 type Target = { readonly host: string; readonly port: string };
 
-/** `*`, a host with all below it, an address, or a range of addresses; a port behind it has to fit. */
-function isNamed({ host, port }: Target, entry: string): boolean {
+/** An entry is `*`, a host with its subdomains, an address, or a range of addresses. A port of the entry must be equal. */
+function matchesEntry({ host, port }: Target, entry: string): boolean {
   if (entry === '*') return true;
   const [, bracketed, name = '', wanted] =
     /^(?:\[([^\]]*)\]|([^:]*|.*:.*:.*?))(?::(\d+))?$/.exec(entry) ?? [];

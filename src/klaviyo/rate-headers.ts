@@ -1,78 +1,79 @@
 import type { RateFeedback, RateWindow } from '../model/limiter.js';
 
-/** As undici and node:http give them: names in lower case. */
+/** Response headers as undici and node:http give them: the names are in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
- * Longer waits than this are not believed: Klaviyo's longest window is 60 s, and a date far ahead
- * is a clock that is wrong.
+ * The longest wait that the relay accepts. Klaviyo's longest window is 60 s, and a date that is far ahead
+ * comes from a wrong clock.
  */
 export const maxWaitMs = 3_600_000;
 
 /**
- * What an answer says about rates. Pure, and lenient: what cannot be read is null or left out.
+ * Reads what a response says about rate limits. Pure. A header that cannot be read is null or left out.
  *
- * Recorded live on every answer but a 429: `ratelimit-limit: 10, 10;w=1, 150;w=60`,
- * `ratelimit-remaining: 9`, `ratelimit-reset: 0`. It is a list, so `Number()` of it is NaN. On a 429
- * the three vanish and `Retry-After` remains. `now` (epoch ms) is for a Retry-After that is a date.
+ * Klaviyo sends these with every response but a 429 (recorded live): `ratelimit-limit: 10, 10;w=1, 150;w=60`,
+ * `ratelimit-remaining: 9`, `ratelimit-reset: 0`. The limit is a list, so `Number()` of it is NaN. A 429 has
+ * only `Retry-After`. `now` (epoch ms) is for a Retry-After that is a date.
  */
 export function toRateFeedback(headers: Headers, now: number): RateFeedback {
-  const announced = (toHeaderText(headers['ratelimit-limit']) ?? '')
-    .split(',')
-    .map((part) => part.trim());
-  const [first = ''] = announced;
-  const remaining = toCount(toHeaderText(headers['ratelimit-remaining'])?.split(',')[0]);
-  const resetSeconds = toSeconds(toHeaderText(headers['ratelimit-reset'])?.split(',')[0]);
+  const limits = (toHeaderText(headers['ratelimit-limit']) ?? '').split(',');
+  const windows: RateWindow[] = [];
+  for (const limit of limits) {
+    const window = parseRateWindow(limit.trim());
+    if (window !== null) windows.push(window);
+  }
+  const resetSeconds = parseSeconds(toHeaderText(headers['ratelimit-reset'])?.split(',')[0]);
   return {
-    windows: announced.map(toWindow).filter((window) => window !== null),
-    remaining,
-    remainingOf: toCount(first.split(';')[0]),
-    resetMs: resetSeconds === null ? null : toWaitMs(resetSeconds),
-    retryAfterMs: toRetryAfterMs(headers, now),
+    windows,
+    remaining: parseWholeNumber(toHeaderText(headers['ratelimit-remaining'])?.split(',')[0]),
+    remainingOf: parseWholeNumber(limits[0]?.split(';')[0]),
+    resetMs: resetSeconds === null ? null : toBoundedWaitMs(resetSeconds),
+    retryAfterMs: parseRetryAfter(headers, now),
   };
 }
 
-/** `150;w=60` → 150 per 60 s; a number without its window is none. */
-function toWindow(part: string): RateWindow | null {
-  const [limitText, ...parameters] = part.split(';');
-  const limit = toCount(limitText);
-  const seconds = parameters
-    .map((parameter) => /^\s*w\s*=\s*(.*)$/i.exec(parameter)?.[1])
-    .map(toCount)
-    .find((count) => count !== null);
-  if (limit === null || limit === 0 || seconds === undefined || seconds === 0) return null;
-  return { limit, windowMs: seconds * 1000 };
+/** `150;w=60` means 150 requests per 60 s. A number without `w` is not a window. */
+function parseRateWindow(text: string): RateWindow | null {
+  const [limitText, ...parameters] = text.split(';');
+  const limit = parseWholeNumber(limitText);
+  if (limit === null || limit === 0) return null;
+  for (const parameter of parameters) {
+    const seconds = parseWholeNumber(/^\s*w\s*=\s*(.*)$/i.exec(parameter)?.[1]);
+    if (seconds !== null) return seconds === 0 ? null : { limit, windowMs: seconds * 1000 };
+  }
+  return null;
 }
 
-/** Seconds or an HTTP date (RFC 9110, 10.2.3); against the server's own clock where it tells it. */
-function toRetryAfterMs(headers: Headers, now: number): number | null {
+/** Seconds, or an HTTP date (RFC 9110, 10.2.3). A date is compared with the server's own `Date` if it has one. */
+function parseRetryAfter(headers: Headers, now: number): number | null {
   const text = toHeaderText(headers['retry-after'])?.trim();
   if (text === undefined) return null;
-  const seconds = toSeconds(text);
-  if (seconds !== null) return toWaitMs(seconds);
-  // Date.parse takes almost anything for a date, "-5" among it; an HTTP date starts with a weekday.
+  const seconds = parseSeconds(text);
+  if (seconds !== null) return toBoundedWaitMs(seconds);
+  // Date.parse accepts almost anything, even "-5". An HTTP date starts with a weekday.
   const at = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : NaN;
   if (Number.isNaN(at)) return null;
   const serverNow = Date.parse(toHeaderText(headers.date) ?? '');
-  return toWaitMs((at - (Number.isNaN(serverNow) ? now : serverNow)) / 1000);
+  return toBoundedWaitMs((at - (Number.isNaN(serverNow) ? now : serverNow)) / 1000);
 }
 
-function toWaitMs(seconds: number): number {
+function toBoundedWaitMs(seconds: number): number {
   return Math.min(maxWaitMs, Math.max(0, Math.ceil(seconds * 1000)));
 }
 
-/** A whole number that any limit fits in; null for anything else. */
-function toCount(text: string | undefined): number | null {
+/** Nine digits hold any limit. Returns null for anything else. */
+function parseWholeNumber(text: string | undefined): number | null {
   const trimmed = text?.trim() ?? '';
   return /^\d{1,9}$/.test(trimmed) ? Number(trimmed) : null;
 }
 
-function toSeconds(text: string | undefined): number | null {
+function parseSeconds(text: string | undefined): number | null {
   const trimmed = text?.trim() ?? '';
   return /^\d{1,15}(?:\.\d{1,9})?$/.test(trimmed) ? Number(trimmed) : null;
 }
 
-/** A header that came several times is one list (RFC 9110, 5.3). */
+/** A header that occurs several times is one list (RFC 9110, 5.3). */
 export function toHeaderText(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === 'string' || value === undefined ? value : value.join(', ');
 }

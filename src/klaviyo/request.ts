@@ -2,11 +2,11 @@ import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 
 /**
- * The bulk endpoints' bodies, put together from stored bytes: payloads are neither parsed nor
- * serialised again, so a body's size is known before it is made.
+ * The bodies of Klaviyo's bulk endpoints. A body is joined from stored bytes: payloads are neither parsed
+ * nor serialised again, so the size of a body is known before it is made.
  */
 
-/** `POST` here (Klaviyo's OpenAPI: bulk_create_events, bulk_import_profiles). */
+/** The paths to POST to (Klaviyo's OpenAPI: bulk_create_events, bulk_import_profiles). */
 export const bulkPath: Readonly<Record<Lane, string>> = {
   events: '/api/event-bulk-create-jobs',
   profiles: '/api/profile-bulk-import-jobs',
@@ -40,13 +40,13 @@ function toWrapper(lane: Lane): Wrapper {
   return { prefix: Buffer.from(empty.slice(0, middle)), suffix: Buffer.from(empty.slice(middle)) };
 }
 
-/** Bytes of a body beside its payloads and the commas between them. */
+/** Bytes of a body without its payloads and the commas between them. */
 export function overheadBytes(lane: Lane): number {
   const { prefix, suffix } = wrappers[lane];
   return prefix.length + suffix.length;
 }
 
-/** The body; its length is overheadBytes + the payloads' bytes + one comma between each two. */
+/** The length of the body is `overheadBytes` + the bytes of the payloads + one comma between each two. */
 export function toBody(lane: Lane, payloads: readonly Uint8Array[]): Buffer {
   const { prefix, suffix } = wrappers[lane];
   const commas = Math.max(0, payloads.length - 1);
@@ -63,15 +63,15 @@ export function toBody(lane: Lane, payloads: readonly Uint8Array[]): Buffer {
   return body;
 }
 
-/** Members that are merged member by member, and those of them that are, too; every other is replaced as a whole. */
+/** The objects that are merged member by member. Any other value is replaced as a whole. */
 type Nested = ReadonlyMap<string, Nested>;
-const flat: Nested = new Map();
+const withoutNested: Nested = new Map();
 const nestedMembers: Nested = new Map([
   [
     'attributes',
     new Map([
-      ['location', flat],
-      ['properties', flat],
+      ['location', withoutNested],
+      ['properties', withoutNested],
     ]),
   ],
 ]);
@@ -80,24 +80,24 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 /**
- * Merges payloads of one profile, oldest first: the newer wins, field by field. A null never takes a
- * value away, because it would not at Klaviyo either: bulk import ignores nulls (Klaviyo's OpenAPI).
- * Names keep the order in which they first appeared; integers of any size keep their digits.
- * Throws where a payload is no JSON object, which is our own fault.
+ * Merges payloads of one person, oldest first. The newer value of a field wins. A null does not remove a
+ * value, because Klaviyo's bulk import ignores nulls, too (Klaviyo's OpenAPI). Names keep the order in
+ * which they first occurred, and integers of any size keep their digits. Throws if a payload is not a
+ * JSON object, which can only be a bug of the relay.
  */
 export function mergeProfiles(payloads: readonly Uint8Array[]): Uint8Array {
   const merged: Members = new Map();
-  for (const payload of payloads) mergeInto(merged, toProfile(payload), nestedMembers);
+  for (const payload of payloads) mergeInto(merged, parseProfile(payload), nestedMembers);
   return encoder.encode(stringifyJson(toObject(merged)));
 }
 
-function toProfile(payload: Uint8Array): JsonObject {
+function parseProfile(payload: Uint8Array): JsonObject {
   const parsed = parseJson(decoder.decode(payload));
   if (parsed.ok && isJsonObject(parsed.value)) return parsed.value;
   throw new Error('a stored profile is not a JSON object');
 }
 
-/** An object under way. A Map, so that a name such as __proto__ is a name like any other. */
+/** A merged object. It is a Map, so that `__proto__` is a name like any other. */
 type Members = Map<string, unknown>;
 
 function mergeInto(merged: Members, newer: JsonObject, nested: Nested): void {

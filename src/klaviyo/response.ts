@@ -1,132 +1,294 @@
+import type { Lane } from '../model/lane.js';
 import type { Outcome, Reason } from '../model/outcome.js';
 import {
-  wrongEndpointStatuses,
-  isAboutList,
-  isFromWrongEndpoint,
-  hasStatus,
-  isSuccess,
-  isDocumentedSuccess,
-  isSuccessWithoutJob,
-  describeResponse,
-  isAboutWholeRevision,
-  toImportJobId,
-  parseResponse,
-  type KlaviyoResponse,
-  type ParsedResponse,
-} from './success.js';
-import { toKlaviyoReason } from './api-errors.js';
-import { maxWaitMs, toRateFeedback } from './rate-headers.js';
+  isAboutRevision,
+  isDocument,
+  locateItem,
+  parseApiErrors,
+  toKlaviyoReason,
+  toResource,
+  tryParseJson,
+  type ApiError,
+  type ItemLocation,
+} from './documents.js';
+import { maxWaitMs, toHeaderText, toRateFeedback, type Headers } from './rate-headers.js';
+import { importJobType } from './request.js';
+import type { FailureCode, TransportFailure } from './transport.js';
 
 /**
- * What an answer of a bulk endpoint means: the first row that applies counts. Pure; one outcome an
- * entry, in order; never throws, whatever the body is. docs/reference/klaviyo-responses.md gives each row's reasons.
+ * THE TABLE OF RESPONSES: what a response to a bulk request means for the entries of the request.
+ *
+ * `responseTable` below has one row for each kind of response. The first row that applies decides. A row
+ * turns the response into one outcome for each entry. The delivery half acts on the outcome; it decides
+ * about the lane in `delivery/lane-state.ts` and about the envelope in `delivery/judge.ts`:
+ *
+ * | outcome      | example         | the lane                              | the envelope                      |
+ * |--------------|-----------------|---------------------------------------|-----------------------------------|
+ * | delivered    | 202             | ends its pauses                       | acknowledged                      |
+ * | pending      | 202 (profiles)  | ends its pauses                       | waits; its import job is polled   |
+ * | throttled    | 429             | pauses for `Retry-After` (1 s to 1 h) | sent again; counts no attempt     |
+ * | retryable    | 503, no response| pauses after 3 failures (`outage`)    | sent again after a backoff        |
+ * | blocked      | 401, 403        | pauses and probes (`blocked`)         | sent again; counts no attempt     |
+ * | unattributed | 400, 413        | goes on                               | sent again in a smaller batch     |
+ * | rejected     | 400 for 1 entry | goes on                               | becomes a dead letter             |
+ *
+ * A `retryable` or `blocked` outcome with `mayBeContent` may have been caused by one record of the batch;
+ * `delivery/isolation.ts` then halves the batch. If Klaviyo rejects everything for one reason,
+ * `delivery/uniform-rejections.ts` keeps the envelopes instead.
+ *
+ * docs/reference/klaviyo-responses.md gives the reasons for each row; a test compares its rows with this table.
  */
-export function toOutcomes(answer: KlaviyoResponse): readonly Outcome[] {
-  const seen = parseResponse(answer);
-  const row = rows.find(({ applies }) => applies(seen)) ?? lastRow;
-  return row.outcomes(seen);
-}
 
-type Row = {
-  readonly name: string;
-  readonly applies: (seen: ParsedResponse) => boolean;
-  readonly outcomes: (seen: ParsedResponse) => readonly Outcome[];
+/** A response to a bulk request with `count` entries. */
+export type KlaviyoResponse = {
+  readonly lane: Lane;
+  readonly count: number;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly bodyText: string;
+  /** False if `bodyText` was cut off or cannot be decoded. */
+  readonly isWhole: boolean;
+  /** Epoch ms, for a Retry-After that is a date. */
+  readonly now: number;
+  /** Klaviyo retired the revision of the request; later requests use this one. */
+  readonly movedTo?: string;
 };
 
-const rows: readonly Row[] = [
-  row('taken', isDocumentedSuccess, toTaken),
-  row('no_job', isSuccessWithoutJob, all(toJobless)),
-  row('throttled', (a) => a.status === 429, all(toThrottled)),
-  row('unavailable', (a) => a.status >= 500 || hasStatus(a, 408, 421, 425), all(toRetryable)),
-  row('too_large', (a) => a.status === 413, all(toTooLarge)),
-  row('auth', (a) => hasStatus(a, 401, 402, 407), all(toBlocked)),
-  row(
-    'edge',
-    (a) => isSuccess(a.status) || (!a.isFromKlaviyo && !isFromWrongEndpoint(a)),
-    all(toRetryable),
-  ),
-  row('scope', (a) => a.status === 403, all(toBlocked)),
-  row(
-    'revision',
-    (a) => hasStatus(a, 400, ...wrongEndpointStatuses) && isAboutWholeRevision(a),
-    all(toBlocked),
-  ),
-  row('endpoint', isFromWrongEndpoint, all(toEndpoint)),
-  row('list', (a) => a.errorsByItem.size === 0 && a.errors.some(isAboutList), all(toBlocked)),
-  row('named', (a) => a.errorsByItem.size > 0, toNamed),
-  row('unnamed', (a) => a.count > 1, all(toUnnamed)),
+/** A response with everything that the table needs to know about it. */
+type ParsedResponse = KlaviyoResponse & {
+  /** False for a response of a proxy or of Cloudflare: Klaviyo's bodies are JSON. */
+  readonly isFromKlaviyo: boolean;
+  readonly isPage: boolean;
+  readonly errors: readonly ApiError[];
+  /** The errors that name an entry of the request, by the index of the entry. */
+  readonly errorsByItem: ReadonlyMap<number, readonly ItemError[]>;
+};
+
+type ItemError = { readonly error: ApiError; readonly location: ItemLocation };
+
+/** `code` is the name of the row; most rows use it as the code of the reason. */
+type Row = { readonly name: string; readonly applies: (response: ParsedResponse) => boolean } & (
+  | { readonly outcome: (response: ParsedResponse, code: string) => Outcome }
+  | { readonly outcomes: (response: ParsedResponse) => readonly Outcome[] }
+);
+
+/** The statuses of a wrong address, method or media type. */
+export const wrongEndpointStatuses = [404, 405, 406, 410, 415] as const;
+
+const responseTable: readonly Row[] = [
+  // Klaviyo retired the revision and recorded nothing: send again under the next revision, at once.
+  { name: 'revision_moved', applies: hasMovedRevision, outcome: toMovedOutcome },
+  // Klaviyo's documented success.
+  { name: 'taken', applies: isDocumentedSuccess, outcome: toAcceptedOutcome },
+  // 202 for profiles without an import job: nothing can be learnt about the import, so send again.
+  { name: 'no_job', applies: isSuccessWithoutJob, outcome: toJoblessOutcome },
+  // The account exceeded a rate limit: pause the lane for Retry-After; no attempt is counted.
+  { name: 'throttled', applies: ({ status }) => status === 429, outcome: toThrottled },
+  // Klaviyo, or a server in front of it, failed: send again.
+  {
+    name: 'unavailable',
+    applies: (response) => response.status >= 500 || hasStatus(response, 408, 421, 425),
+    outcome: toRetryable,
+  },
+  // The body is too large: halve the batch.
+  { name: 'too_large', applies: ({ status }) => status === 413, outcome: toTooLarge },
+  // The key or the credentials of a proxy are wrong: pause the lane until somebody corrects them.
+  { name: 'auth', applies: (r) => hasStatus(r, 401, 402, 407), outcome: toBlocked },
+  // Not a response of Klaviyo: a proxy, a firewall, a captive portal. Send again.
+  {
+    name: 'edge',
+    applies: (response) =>
+      isSuccessStatus(response.status) ||
+      (!response.isFromKlaviyo && !isFromWrongEndpoint(response)),
+    outcome: toRetryable,
+  },
+  // The key lacks a scope: pause the lane.
+  { name: 'scope', applies: ({ status }) => status === 403, outcome: toBlocked },
+  // Klaviyo does not serve this revision: pause the lane.
+  {
+    name: 'revision',
+    applies: (response) =>
+      hasStatus(response, 400, ...wrongEndpointStatuses) &&
+      response.errorsByItem.size === 0 &&
+      response.errors.some(isAboutRevision),
+    outcome: toBlocked,
+  },
+  // There is no such endpoint, or a redirect: the base URL is wrong. Pause the lane.
+  { name: 'endpoint', applies: isFromWrongEndpoint, outcome: toWrongEndpoint },
+  // The list that the profiles are added to is wrong: pause the lane.
+  {
+    name: 'list',
+    applies: ({ errors, errorsByItem }) => errorsByItem.size === 0 && errors.some(isAboutList),
+    outcome: toBlocked,
+  },
+  // Klaviyo names the bad entries: reject these, and send the others again without them.
+  {
+    name: 'named',
+    applies: ({ errorsByItem }) => errorsByItem.size > 0,
+    outcomes: toNamedOutcomes,
+  },
+  // Klaviyo names no entry: halve the batch.
+  { name: 'unnamed', applies: ({ count }) => count > 1, outcome: toUnattributed },
 ];
-const lastRow = row('alone', () => true, all(toRejected));
 
-/** For the test that compares them with docs/reference/klaviyo-responses.md. */
-export const rowNames: readonly string[] = [...rows, lastRow].map(({ name }) => name);
+/** Klaviyo rejects a request with one entry: the entry becomes a dead letter. */
+const lastRow: Row = { name: 'alone', applies: () => true, outcome: toRejected };
 
-function row(
-  name: string,
-  applies: Row['applies'],
-  outcomes: (seen: ParsedResponse, code: string) => readonly Outcome[],
-): Row {
-  return { name, applies, outcomes: (seen) => outcomes(seen, name) };
+/** For the test that compares the table with docs/reference/klaviyo-responses.md. */
+export const rowNames: readonly string[] = [...responseTable, lastRow].map(({ name }) => name);
+
+/**
+ * Returns one outcome for each entry of the request, in order. Pure; never throws, whatever the body is.
+ */
+export function toOutcomes(response: KlaviyoResponse): readonly Outcome[] {
+  const parsed = parseResponse(response);
+  const row = responseTable.find(({ applies }) => applies(parsed)) ?? lastRow;
+  if ('outcomes' in row) return row.outcomes(parsed);
+  return Array<Outcome>(parsed.count).fill(row.outcome(parsed, row.name));
 }
 
-/** One outcome for every entry. */
-function all(toOutcome: (seen: ParsedResponse, code: string) => Outcome) {
-  return (seen: ParsedResponse, code: string): readonly Outcome[] => {
-    const outcome = toOutcome(seen, code);
-    return Array.from({ length: seen.count }, () => outcome);
-  };
+/**
+ * The outcome of a request without a complete response. Sending it again is safe: events carry their
+ * unique_id, and an import writes the same values once more. A 202 for events that broke off is no
+ * success either, because only the end of the body shows that it is empty.
+ */
+export function toFailureOutcome({ status, code, detail }: TransportFailure): Outcome {
+  const reason = { code, detail, ...(status !== null && { status }) };
+  // Only an operator can correct the credentials.
+  if (code === 'proxy_auth') return { kind: 'blocked', reason, advice: proxyAdvice };
+  return { kind: 'retryable', reason, ...(contentFailures.has(code) && { mayBeContent: true }) };
 }
 
-/** For events the 202 is all there is to know; what became of profiles is known once their job ends. */
-function toTaken({ lane, bodyText, count }: ParsedResponse): readonly Outcome[] {
+const proxyAdvice = 'proxy: correct the user and the password in HTTPS_PROXY';
+
+/** Klaviyo was reached, so a record of the request may have caused the failure. */
+const contentFailures: ReadonlySet<FailureCode> = new Set([
+  'timeout',
+  'reset',
+  'protocol',
+  'network',
+]);
+
+function parseResponse(response: KlaviyoResponse): ParsedResponse {
+  const { headers, bodyText, status, lane, count } = response;
+  const isPage =
+    /html/i.test(toHeaderText(headers['content-type']) ?? '') || /^\s*</.test(bodyText);
+  const isFromKlaviyo = !isPage && /^\s*[[{]/.test(bodyText);
+  const errors = isFromKlaviyo && !isSuccessStatus(status) ? parseApiErrors(bodyText) : [];
+  const errorsByItem = new Map<number, ItemError[]>();
+  for (const error of errors) {
+    const location = locateItem(lane, error.pointer);
+    if (location === null || location.index >= count || isAboutDuplicateId(error)) continue;
+    const before = errorsByItem.get(location.index);
+    if (before === undefined) errorsByItem.set(location.index, [{ error, location }]);
+    else before.push({ error, location });
+  }
+  return { ...response, isPage, isFromKlaviyo, errors, errorsByItem };
+}
+
+const isSuccessStatus = (status: number): boolean => status >= 200 && status < 300;
+
+const hasStatus = ({ status }: ParsedResponse, ...statuses: readonly number[]): boolean =>
+  statuses.includes(status);
+
+function hasMovedRevision({ movedTo, status }: ParsedResponse): boolean {
+  return movedTo !== undefined && !isSuccessStatus(status);
+}
+
+/** Redirects are not followed, because the key is meant for one host only. */
+function isFromWrongEndpoint(response: ParsedResponse): boolean {
+  const { status } = response;
+  return hasStatus(response, ...wrongEndpointStatuses) || (status >= 300 && status < 400);
+}
+
+/**
+ * Returns true for the success that Klaviyo documents, and for nothing else: for events a 202 without a
+ * body or with a document without errors, for profiles a 202 with an import job.
+ */
+export function isDocumentedSuccess({
+  lane,
+  status,
+  bodyText,
+  isWhole,
+}: Pick<KlaviyoResponse, 'lane' | 'status' | 'bodyText' | 'isWhole'>): boolean {
+  if (status !== 202 || !isWhole) return false;
+  if (lane === 'profiles') return toImportJobId(bodyText) !== null;
+  return bodyText === '' || isDocument(tryParseJson(bodyText));
+}
+
+/** Returns true for a 202 of Klaviyo for profiles that names no import job. Klaviyo has responded like this. */
+function isSuccessWithoutJob({ lane, status, bodyText, isWhole }: ParsedResponse): boolean {
+  if (lane !== 'profiles' || status !== 202 || !isWhole) return false;
+  return bodyText === '' || isDocument(tryParseJson(bodyText));
+}
+
+/** Returns null if the response names no import job. */
+function toImportJobId(bodyText: string): string | null {
+  const id = toResource(tryParseJson(bodyText), importJobType)?.id;
+  return typeof id === 'string' && /^\S{1,200}$/.test(id) ? id : null;
+}
+
+const isAboutList = ({ pointer }: ApiError): boolean => /^#?\/?data\/relationships/.test(pointer);
+
+/** Two entries share a unique_id and must not share a request. Each is valid in a request of its own. */
+const isAboutDuplicateId = ({ detail }: ApiError): boolean =>
+  /unique[ _-]?id/i.test(detail) &&
+  /more than once|duplicat|repeat|twice|not unique|be unique|same unique/i.test(detail);
+
+function toMovedOutcome({ movedTo = '', status }: ParsedResponse, code: string): Outcome {
+  const detail = `Klaviyo does not serve the revision any more; sent again under ${movedTo}`;
+  return { kind: 'retryable', reason: { code, detail, status }, afterMs: 0 };
+}
+
+/** A 202 is Klaviyo's last word about events. The result of profiles is known when their import job has ended. */
+function toAcceptedOutcome({ lane, bodyText }: ParsedResponse): Outcome {
   const ref = lane === 'profiles' ? toImportJobId(bodyText) : null;
-  const outcome: Outcome = ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
-  return Array.from({ length: count }, () => outcome);
+  return ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
 }
 
-function toJobless({ status }: ParsedResponse, code: string): Outcome {
+function toJoblessOutcome({ status }: ParsedResponse, code: string): Outcome {
   const detail = `Klaviyo answered ${status} without an import job`;
   return { kind: 'retryable', reason: { code, detail, status } };
 }
 
-/** "0 seconds" was seen, and a retry before its time only gets another 429. */
+/** Klaviyo has said "available in 0 seconds", and a request that comes too early gets another 429. */
 const minThrottleMs = 1000;
 
-function toThrottled(seen: ParsedResponse, code: string): Outcome {
-  const [, seconds = '0'] = /available in (\d{1,6}) second/i.exec(seen.bodyText) ?? [];
-  const saidMs = toRateFeedback(seen.headers, seen.now).retryAfterMs ?? Number(seconds) * 1000;
-  const afterMs = Math.min(maxWaitMs, Math.max(minThrottleMs, saidMs));
-  return { kind: 'throttled', afterMs, reason: toReasonOf(seen, code) };
+function toThrottled(response: ParsedResponse, code: string): Outcome {
+  const [, seconds = '0'] = /available in (\d{1,6}) second/i.exec(response.bodyText) ?? [];
+  const { retryAfterMs } = toRateFeedback(response.headers, response.now);
+  const requestedMs = retryAfterMs ?? Number(seconds) * 1000;
+  const afterMs = Math.min(maxWaitMs, Math.max(minThrottleMs, requestedMs));
+  return { kind: 'throttled', afterMs, reason: toReasonWithCode(response, code) };
 }
 
-function toRetryable(seen: ParsedResponse, code: string): Outcome {
-  const { retryAfterMs } = toRateFeedback(seen.headers, seen.now);
-  const reason = toReasonOf(seen, code);
+function toRetryable(response: ParsedResponse, code: string): Outcome {
+  const { retryAfterMs } = toRateFeedback(response.headers, response.now);
+  // A 5xx with Retry-After, and these statuses, mean overload: no record caused them. Any other failure
+  // may be caused by one record: a firewall, for example, responds with a page.
+  const isOverload =
+    (retryAfterMs !== null && response.status >= 500) || hasStatus(response, 421, 425, 529);
   return {
     kind: 'retryable',
-    reason,
+    reason: toReasonWithCode(response, code),
     ...(retryAfterMs !== null && { afterMs: retryAfterMs }),
-    ...(mayBeContent(seen, retryAfterMs) && { mayBeContent: true }),
+    ...(!isOverload && { mayBeContent: true }),
   };
 }
 
-/** A wait that is asked for, or a status that says so, is an overload. A page may be a firewall's, for one record. */
-function mayBeContent(seen: ParsedResponse, retryAfterMs: number | null): boolean {
-  return (retryAfterMs === null || seen.status < 500) && !hasStatus(seen, 421, 425, 529);
+function toBlocked(response: ParsedResponse, code: string): Extract<Outcome, { kind: 'blocked' }> {
+  const advice = adviceByRow[code] ?? code;
+  return { kind: 'blocked', reason: toReasonWithCode(response, code), advice };
 }
 
-function toBlocked(seen: ParsedResponse, code: string): Extract<Outcome, { kind: 'blocked' }> {
-  return { kind: 'blocked', reason: toReasonOf(seen, code), advice: adviceOn[code] ?? code };
+/** A page may come from a firewall that objects to one record; Klaviyo itself would respond with JSON. */
+function toWrongEndpoint(response: ParsedResponse, code: string): Outcome {
+  const outcome = toBlocked(response, code);
+  return response.isFromKlaviyo ? outcome : { ...outcome, mayBeContent: true };
 }
 
-/** A firewall may answer so to one record; Klaviyo itself would answer in JSON. */
-function toEndpoint(seen: ParsedResponse, code: string): Outcome {
-  const outcome = toBlocked(seen, code);
-  return seen.isFromKlaviyo ? outcome : { ...outcome, mayBeContent: true };
-}
-
-/** What a person has to do, by the row's name; begins with what is wrong. */
-const adviceOn: Readonly<Record<string, string>> = {
+/** What an operator must do, by the name of the row. Each text begins with what is wrong. */
+const adviceByRow: Readonly<Record<string, string>> = {
   auth: 'unauthorized: check KLAVIYO_API_KEY (wrong, revoked, or of a closed account) and the credentials of a proxy',
   scope:
     'forbidden: give the key its scopes (events:write, profiles:write, lists:write, profiles:read, lists:read)',
@@ -135,43 +297,50 @@ const adviceOn: Readonly<Record<string, string>> = {
   list: 'list: the list that the profiles are to join is wrong',
 };
 
-function toTooLarge(seen: ParsedResponse, code: string): Outcome {
-  const reason = toReasonOf(seen, code);
-  if (seen.count === 1) return { kind: 'rejected', reason };
+function toTooLarge(response: ParsedResponse, code: string): Outcome {
+  const reason = toReasonWithCode(response, code);
+  if (response.count === 1) return { kind: 'rejected', reason };
   return { kind: 'unattributed', method: 'size', reason };
 }
 
-/** Those that the errors name will never be taken; the others go again without them. */
-function toNamed(seen: ParsedResponse): readonly Outcome[] {
-  const reason = toReasonOf(seen, 'rejected');
-  const innocent: Outcome = { kind: 'unattributed', method: 'pointer', reason };
-  return Array.from({ length: seen.count }, (_, index): Outcome => {
-    const own = seen.errorsByItem.get(index);
-    if (own === undefined) return innocent;
-    const faults = own.map(({ error, location: place }) => ({
-      pointer: place.pointer,
+function toNamedOutcomes(response: ParsedResponse): readonly Outcome[] {
+  const reason = toReasonWithCode(response, 'rejected');
+  const other: Outcome = { kind: 'unattributed', method: 'pointer', reason };
+  return Array.from({ length: response.count }, (_, index): Outcome => {
+    const own = response.errorsByItem.get(index);
+    if (own === undefined) return other;
+    const faults = own.map(({ error, location }) => ({
+      pointer: location.pointer,
       detail: error.detail,
     }));
     const errors = own.map(({ error }) => error);
-    return {
-      kind: 'rejected',
-      reason: toKlaviyoReason(errors, { ...reason, detail: describeResponse(seen) }, faults),
-    };
+    const fallback = { ...reason, detail: describeResponse(response) };
+    return { kind: 'rejected', reason: toKlaviyoReason(errors, fallback, faults) };
   });
 }
 
-function toUnnamed(seen: ParsedResponse): Outcome {
-  return { kind: 'unattributed', method: 'bisect', reason: toReasonOf(seen, 'rejected') };
+function toUnattributed(response: ParsedResponse): Outcome {
+  const reason = toReasonWithCode(response, 'rejected');
+  return { kind: 'unattributed', method: 'bisect', reason };
 }
 
-function toRejected(seen: ParsedResponse): Outcome {
-  return { kind: 'rejected', reason: toReasonOf(seen, 'rejected') };
+function toRejected(response: ParsedResponse): Outcome {
+  return { kind: 'rejected', reason: toReasonWithCode(response, 'rejected') };
 }
 
-function toReasonOf(seen: ParsedResponse, code: string): Reason {
-  return toKlaviyoReason(seen.errors, {
-    code,
-    detail: describeResponse(seen),
-    status: seen.status,
-  });
+function toReasonWithCode(response: ParsedResponse, code: string): Reason {
+  const detail = describeResponse(response);
+  return toKlaviyoReason(response.errors, { code, detail, status: response.status });
+}
+
+/** A text for a response without an error document. For a page it quotes the title. */
+function describeResponse(response: ParsedResponse): string {
+  const { status, isPage, isFromKlaviyo, isWhole, bodyText } = response;
+  if (!isPage && isWhole && (isFromKlaviyo || bodyText === '') && !isSuccessStatus(status)) {
+    return `Klaviyo answered ${status}`;
+  }
+  const [, title = ''] = (isPage ? /<title>([^<]{1,100})/i.exec(bodyText) : null) ?? [];
+  const quoted = title.trim() === '' ? '' : ` ("${title.trim()}")`;
+  const suffix = isWhole ? '' : ', and the body cannot be read';
+  return `something between us and Klaviyo answered ${status}${quoted}${suffix}`;
 }

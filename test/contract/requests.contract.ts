@@ -4,13 +4,12 @@ import type { Draft } from '../../src/model/envelope.js';
 import { isBackfilled } from '../../src/model/backfill.js';
 import { createAccept } from '../../src/ingest/accept.js';
 import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
-import { toBackfillRevision } from '../../src/klaviyo/revisions.js';
+import { toBackfillRevision } from '../../src/klaviyo/revision.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
-import { aClient, answerJson, startFarSide } from '../klaviyo/far-side.js';
-import { aRevision } from '../support/revisions.js';
+import { aClient, answerJson, startFarSide } from '../klaviyo/klaviyo-server.js';
+import { aRevision, newestRules } from '../support/revisions.js';
 import { loadOpenApi, revisions } from './reference.js';
-import { newestRules } from '../support/revisions.js';
 
 /** What callers post, as far as it differs for Klaviyo. */
 const events = {

@@ -3,7 +3,7 @@ import type { Lane } from '../../src/model/lane.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import { parseImportError, toImportOutcomes } from '../../src/klaviyo/import-outcomes.js';
 import { toOutcomes } from '../../src/klaviyo/response.js';
-import { toImported } from '../klaviyo/far-side.js';
+import { toImported } from '../klaviyo/klaviyo-server.js';
 import { readErrorSamples, type Sample } from './reference.js';
 
 const rejectedFirst = ['rejected rejected', 'unblamed pointer rejected'];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
-import { startFarSide } from '../klaviyo/far-side.js';
+import { startFarSide } from '../klaviyo/klaviyo-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
 import { quickRelay, untilSettled } from '../support/restarted-relay.js';

@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { toDryReport } from '../../src/import/dry-report.js';
 import { dryRun, type DryRunDeps, type DryRunOptions } from '../../src/import/dry-run.js';
 import { runImport } from '../../src/import/importer.js';
-import { toRules } from '../../src/klaviyo/revisions.js';
+import { toRules } from '../../src/klaviyo/revision.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { startRelay } from '../support/relay.js';
 import { aFolder, quiet, someDeps, someMapping, someOptions } from './fixture.js';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { toCancellableBody } from '../../src/klaviyo/cancellable-body.js';
+import { toCancellableBody } from '../../src/klaviyo/transport.js';
 
 it.each([0, 1, 511, 512, 513, 5000, 131_072, 131_585, 1_000_000, 5_000_000])(
   'a body of %i bytes leaves whole, its pieces large but for the last, which is small',

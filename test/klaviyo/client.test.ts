@@ -19,7 +19,7 @@ import {
   startFarSide,
   toPayload,
   type FarSide,
-} from './far-side.js';
+} from './klaviyo-server.js';
 
 /** Whatever a test opens, in order; closed in reverse. */
 let open: { close(): Promise<void> }[] = [];

@@ -7,7 +7,7 @@ import {
   type EndedJob,
   type ImportError,
 } from '../../src/klaviyo/import-outcomes.js';
-import { toImported, toPayload } from './far-side.js';
+import { toImported, toPayload } from './klaviyo-server.js';
 
 const aPayload = (attributes: object) => toPayload({ type: 'profile', attributes });
 const ada = aPayload({ email: 'Ada@klaviyo-demo.com', first_name: 'Ada' });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
-import { aClient, answerJson, startFarSide, type FarSide } from './far-side.js';
+import { aClient, answerJson, startFarSide, type FarSide } from './klaviyo-server.js';
 
 type Page = {
   readonly status?: number;

@@ -9,7 +9,7 @@ import {
   toPayload,
   type FarSide,
   type Seen,
-} from './far-side.js';
+} from './klaviyo-server.js';
 
 type Page = {
   readonly status: number;

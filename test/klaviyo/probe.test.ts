@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
 import { startSandbox, type FaultRule, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { createManualClock } from '../support/manual-clock.js';
-import { aClient, answerJson, startFarSide } from './far-side.js';
+import { aClient, answerJson, startFarSide } from './klaviyo-server.js';
 import { aRevision } from '../support/revisions.js';
 
 const key = 'pk_test_key_1';

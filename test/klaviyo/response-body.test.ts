@@ -1,6 +1,6 @@
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { readBody } from '../../src/klaviyo/response-body.js';
+import { readBody } from '../../src/klaviyo/transport.js';
 
 const words = Buffer.from('{"errors":[{"detail":"Ungültige Adresse"}]}');
 

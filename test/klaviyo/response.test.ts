@@ -3,8 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lanes } from '../../src/model/lane.js';
 import type { Outcome } from '../../src/model/outcome.js';
-import type { KlaviyoResponse } from '../../src/klaviyo/success.js';
-import { rowNames, toOutcomes } from '../../src/klaviyo/response.js';
+import { type KlaviyoResponse, rowNames, toOutcomes } from '../../src/klaviyo/response.js';
 
 const now = Date.UTC(2026, 10, 1, 12);
 const json = { 'content-type': 'application/vnd.api+json' };

@@ -1,5 +1,4 @@
-import { CurrentRevision } from '../../src/klaviyo/revision-in-use.js';
-import { toRules } from '../../src/klaviyo/revisions.js';
+import { CurrentRevision, toRules } from '../../src/klaviyo/revision.js';
 import { startMs } from './builders.js';
 
 /** What Klaviyo takes of events under the newest tested revision. */

@@ -82,7 +82,7 @@ const sourceFolder = /^sources\/[a-z0-9-]+$/;
 
 /** Packages that one place owns, so that they can be replaced there. */
 const owners: readonly { readonly name: RegExp; readonly path: RegExp }[] = [
-  { name: /^undici(\/|$)/, path: /^src\/klaviyo\/client[^/]*\.ts$/ },
+  { name: /^undici(\/|$)/, path: /^src\/klaviyo\/connections\.ts$/ },
   { name: /^(@fastify\/|fastify)/, path: /^src\/(http|sources)\// },
   { name: /^lmdb(\/|$)/, path: /^src\/store\// },
   { name: /^(ioredis|iovalkey|redis)(\/|$)/, path: /^src\/redis\// },

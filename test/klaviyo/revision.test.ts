@@ -6,8 +6,9 @@ import {
   toEndOfSupport,
   toNextRevision,
   toRules,
-} from '../../src/klaviyo/revisions.js';
-import { CurrentRevision, type RevisionMove } from '../../src/klaviyo/revision-in-use.js';
+  CurrentRevision,
+  type RevisionMove,
+} from '../../src/klaviyo/revision.js';
 import type { TransportResponse, KlaviyoRequest } from '../../src/klaviyo/transport.js';
 
 const at = (day: string): number => Date.parse(`${day}T12:00:00Z`);

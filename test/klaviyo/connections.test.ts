@@ -7,7 +7,7 @@ import type { SendResult } from '../../src/model/destination.js';
 import type { KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { makeCertificate, type Certificate } from '../support/certificate.js';
 import { startProxy, type ProxyOptions } from '../support/proxy-server.js';
-import { aClient, aPromise, startBareSide, startFarSide, toPayload } from './far-side.js';
+import { aClient, aPromise, startBareSide, startFarSide, toPayload } from './klaviyo-server.js';
 
 let open: { close(): Promise<void> }[] = [];
 let certificate: Certificate;
