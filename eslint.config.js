@@ -2,6 +2,59 @@ import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
+// dependency-cruiser checks which file imports which (.dependency-cruiser.js). The rules below
+// restrict names and syntax; test/architecture.test.ts breaks each of them once.
+
+const namedExports = [
+  { selector: 'ExportDefaultDeclaration', message: 'Use named exports.' },
+  { selector: 'ExportSpecifier[exported.name="default"]', message: 'Use named exports.' },
+];
+const honestTypes = [
+  { selector: 'TSAsExpression > TSUnknownKeyword', message: 'No casts through unknown.' },
+];
+
+const useClock = 'Take a Clock as an argument; only src/clock.ts reads the time.';
+const readsTime = [
+  { selector: 'NewExpression[callee.name="Date"][arguments.length=0]', message: useClock },
+  { selector: 'CallExpression[callee.name="Date"]', message: useClock },
+];
+const timeProperties = [
+  { object: 'Date', property: 'now', message: useClock },
+  { object: 'performance', property: 'now', message: useClock },
+  { object: 'process', property: 'hrtime', message: useClock },
+  { object: 'AbortSignal', property: 'timeout', message: useClock },
+];
+const timerModules = ['timers', 'timers/promises', 'node:timers', 'node:timers/promises'];
+
+/** @param {string} message */
+const withoutTimers = (message) => ({
+  'no-restricted-globals': [
+    'error',
+    {
+      globals: ['setTimeout', 'setInterval'].map((name) => ({ name, message })),
+      checkGlobalObject: true,
+    },
+  ],
+  'no-restricted-imports': ['error', { paths: timerModules.map((name) => ({ name, message })) }],
+});
+
+const randomProperties = [
+  { object: 'Math', property: 'random', message: 'Take a random function as an argument.' },
+];
+const environmentProperties = [
+  { object: 'process', property: 'env', message: 'Take settings as arguments.' },
+];
+
+const noSleep = 'Tests do not sleep: wait for a condition, or move a manual clock.';
+const sleeps = [
+  { selector: 'CallExpression[callee.name=/^(sleep|delay)$/]', message: noSleep },
+  {
+    selector:
+      'CallExpression[callee.name="wait"] > Identifier.arguments:first-child[name="systemClock"]',
+    message: noSleep,
+  },
+];
+
 export default defineConfig(
   { ignores: ['dist', 'coverage', 'data'] },
   js.configs.recommended,
@@ -10,7 +63,7 @@ export default defineConfig(
   {
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['*.js', 'scripts/*.js'] },
+        projectService: { allowDefaultProject: ['*.js', '.*.js', 'scripts/*.js'] },
       },
     },
     rules: {
@@ -25,14 +78,39 @@ export default defineConfig(
       ],
       'max-params': ['error', 3],
       'no-console': 'error',
-      'no-restricted-syntax': [
-        'error',
-        { selector: 'ExportDefaultDeclaration', message: 'Use named exports.' },
-        { selector: 'TSAsExpression > TSUnknownKeyword', message: 'No casts through unknown.' },
-      ],
+      'no-restricted-syntax': ['error', ...namedExports, ...honestTypes],
+      'no-warning-comments': ['error', { terms: ['todo', 'fixme', 'xxx'], location: 'anywhere' }],
     },
   },
-  { files: ['src/**/*.ts'], rules: { complexity: ['error', 15] } },
+  {
+    files: ['src/**/*.ts'],
+    rules: {
+      complexity: ['error', 15],
+      '@typescript-eslint/ban-ts-comment': ['error', { 'ts-expect-error': true }],
+      'no-restricted-syntax': ['error', ...namedExports, ...honestTypes, ...readsTime],
+      'no-restricted-properties': [
+        'error',
+        ...timeProperties,
+        ...randomProperties,
+        ...environmentProperties,
+      ],
+      ...withoutTimers(useClock),
+    },
+  },
+  {
+    // The entry points pass the environment and randomness to everything else.
+    files: ['src/main.ts', 'src/cli/**/*.ts'],
+    rules: { 'no-restricted-properties': ['error', ...timeProperties] },
+  },
+  {
+    files: ['src/clock.ts'],
+    rules: {
+      'no-restricted-syntax': ['error', ...namedExports, ...honestTypes],
+      'no-restricted-properties': ['error', ...randomProperties, ...environmentProperties],
+      'no-restricted-globals': 'off',
+      'no-restricted-imports': 'off',
+    },
+  },
   {
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     // Rows of tables and properties come as arguments.
@@ -43,12 +121,19 @@ export default defineConfig(
     },
   },
   {
+    files: ['test/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': ['error', ...namedExports, ...honestTypes, ...sleeps],
+      ...withoutTimers(noSleep),
+    },
+  },
+  {
     files: ['test/contract/**/*.ts'],
     // Klaviyo's client declares the bodies it takes as classes, and its documentation passes literals.
     rules: { '@typescript-eslint/no-unsafe-class-instance-assignment': 'off' },
   },
   {
-    files: ['*.js', '*.config.ts', 'scripts/*.js', 'bench/programs/*.js'],
+    files: ['*.js', '.*.js', '*.config.ts', 'scripts/*.js', 'bench/programs/*.js'],
     rules: { 'no-restricted-syntax': 'off', 'no-console': 'off' },
     languageOptions: {
       globals: {
