@@ -27,7 +27,7 @@ import { toReadiness } from './readiness.js';
 import { watchDeadLetters } from './dead-letter-bound.js';
 import { createSharedCount } from '../redis/quota.js';
 import { Releasers } from './releasers.js';
-import { toSourceRoutes } from '../sources/list.js';
+import { createSourceRoutes } from '../sources/list.js';
 import { openStore } from '../store/open.js';
 import type { Store } from '../model/store.js';
 import { toViews, unlessAway } from './views.js';
@@ -247,7 +247,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     logger: log,
     accept: createAccept({ ...acceptDeps, ...threads }),
     acceptFromSource,
-    sources: toSourceRoutes(live.settings),
+    sources: createSourceRoutes(live.settings),
     views: toViews({
       store,
       metrics,

@@ -10,7 +10,7 @@ import {
 } from '../config/config.js';
 import { createLogger } from '../log/logger.js';
 import { createSecretFilter, redactMessage } from '../log/redact.js';
-import { toSourceSecrets } from '../sources/list.js';
+import { listSourceSecrets } from '../sources/list.js';
 import { StuckError } from '../store/journal/commit-error.js';
 import { readArguments } from './arguments.js';
 import type { Command } from './command.js';
@@ -143,7 +143,7 @@ function toSecrets(config: Config): readonly string[] {
     config.KLAVIYO_API_KEY,
     ...config.RELAY_API_KEYS,
     ...config.RELAY_ADMIN_KEYS,
-    ...toSourceSecrets(config),
+    ...listSourceSecrets(config),
     ...[config.REDIS_URL?.password, config.RATE_LIMIT_REDIS_URL?.password],
     config.REDIS_SENTINEL_PASSWORD,
     ...[config.HTTPS_PROXY, config.HTTP_PROXY].map(

@@ -7,37 +7,37 @@ export type Decimal = { readonly units: bigint; readonly scale: number };
 const decimalPattern = /^(-?\d{1,20})(?:\.(\d{1,10}))?$/;
 
 /** Of an amount as text or as a JSON number; undefined where it is none. */
-export function toDecimal(value: unknown): Decimal | undefined {
-  const [, whole, fraction = ''] = decimalPattern.exec(toDigits(value)) ?? [];
+export function parseDecimal(value: unknown): Decimal | undefined {
+  const [, whole, fraction = ''] = decimalPattern.exec(amountDigits(value)) ?? [];
   if (whole === undefined) return undefined;
   return { units: BigInt(whole + fraction), scale: fraction.length };
 }
 
-export function add(one: Decimal, other: Decimal): Decimal {
+export function addDecimals(one: Decimal, other: Decimal): Decimal {
   const scale = Math.max(one.scale, other.scale);
-  return { units: toUnits(one, scale) + toUnits(other, scale), scale };
+  return { units: scaleUnits(one, scale) + scaleUnits(other, scale), scale };
 }
 
 /** `count`: a whole number. */
-export function multiply({ units, scale }: Decimal, count: number): Decimal {
+export function multiplyByCount({ units, scale }: Decimal, count: number): Decimal {
   return { units: units * BigInt(count), scale };
 }
 
-export function product(one: Decimal, other: Decimal): Decimal {
+export function multiplyDecimals(one: Decimal, other: Decimal): Decimal {
   return { units: one.units * other.units, scale: one.scale + other.scale };
 }
 
 /** The nearest JavaScript number; JSON writes it as the decimal it came from (up to 15 digits). */
-export function toNumber({ units, scale }: Decimal): number {
+export function decimalToNumber({ units, scale }: Decimal): number {
   return Number(`${units}e-${scale}`);
 }
 
-function toDigits(value: unknown): string {
+function amountDigits(value: unknown): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number') return String(value);
   return value instanceof ExactInteger ? value.digits : '';
 }
 
-function toUnits({ units, scale }: Decimal, wanted: number): bigint {
+function scaleUnits({ units, scale }: Decimal, wanted: number): bigint {
   return units * 10n ** BigInt(wanted - scale);
 }

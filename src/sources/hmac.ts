@@ -16,7 +16,7 @@ export type SignedContent = {
   readonly content: readonly (string | Buffer)[];
 };
 
-const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
+const sha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 /**
  * Returns true if one of the signatures is the HMAC of the content with one of the secrets. Compares
@@ -26,28 +26,28 @@ export function isSigned(
   { signatures, secrets, content }: SignedContent,
   { algorithm, encoding }: HmacForm,
 ): boolean {
-  const given = signatures.map((text) => digest(toCanonical(text, encoding)));
+  const given = signatures.map((text) => sha256(canonicalizeSignature(text, encoding)));
   let isFound = false;
   for (const secret of secrets) {
     const hmac = createHmac(algorithm, secret);
     for (const part of content) hmac.update(part);
-    const expected = digest(toCanonical(hmac.digest(encoding), encoding));
+    const expected = sha256(canonicalizeSignature(hmac.digest(encoding), encoding));
     for (const each of given) if (timingSafeEqual(each, expected)) isFound = true;
   }
   return isFound;
 }
 
 /** Hex in any case, and base64 of either alphabet with or without its padding, are one signature. */
-function toCanonical(text: string, encoding: HmacEncoding): string {
+function canonicalizeSignature(text: string, encoding: HmacEncoding): string {
   if (encoding === 'hex') return text.toLowerCase();
   return text.replaceAll('-', '+').replaceAll('_', '/').replace(/=+$/, '');
 }
 
-const bytesOf: Readonly<Record<HmacAlgorithm, number>> = { sha256: 32, sha1: 20, sha512: 64 };
+const hmacBytes: Readonly<Record<HmacAlgorithm, number>> = { sha256: 32, sha1: 20, sha512: 64 };
 
 /** Returns false if the text cannot be a signature, whatever the content is. */
 export function isSignatureForm(text: string, { algorithm, encoding }: HmacForm): boolean {
-  const bytes = bytesOf[algorithm];
+  const bytes = hmacBytes[algorithm];
   if (encoding === 'hex') return text.length === bytes * 2 && /^[0-9a-f]*$/i.test(text);
   const chars = Math.ceil((bytes * 4) / 3);
   return text.replace(/={1,2}$/, '').length === chars && /^[\w+/-]*={0,2}$/.test(text);

@@ -6,12 +6,12 @@ import type { Numeral } from '../ingest/schema.js';
  * absent: an odd field must not keep the rest from being told.
  */
 
-const nothing: JsonObject = {};
+const noMembers: JsonObject = {};
 const surrogate = /\p{Surrogate}/gu;
 
 /** Empty where it is no object. */
 export function asObject(value: unknown): JsonObject {
-  return isJsonObject(value) ? value : nothing;
+  return isJsonObject(value) ? value : noMembers;
 }
 
 /** Empty where it is no array. */
@@ -31,7 +31,7 @@ export function asNumeral(value: unknown): Numeral | undefined {
 }
 
 /** A whole number of any size. */
-export function asWhole(value: unknown): bigint | undefined {
+export function asBigInt(value: unknown): bigint | undefined {
   if (value instanceof ExactInteger) return BigInt(value.digits);
   return Number.isSafeInteger(value) ? BigInt(Number(value)) : undefined;
 }

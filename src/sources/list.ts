@@ -40,14 +40,16 @@ export type AllSourceValues = SettingValues<SourceSettings> & {
 };
 
 /** Each secret of the sources as it would look in a text. */
-export function toSourceSecrets(settings: SettingValues<SourceSettings>): readonly string[] {
-  return sourceSecrets.flatMap((name) => toTexts(settings[name]));
+export function listSourceSecrets(settings: SettingValues<SourceSettings>): readonly string[] {
+  return sourceSecrets.flatMap((name) => collectTexts(settings[name]));
 }
 
 /** All texts in a value, its lists and its objects. */
-function toTexts(value: unknown): readonly string[] {
+function collectTexts(value: unknown): readonly string[] {
   if (typeof value === 'string') return [value];
-  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(toTexts) : [];
+  return typeof value === 'object' && value !== null
+    ? Object.values(value).flatMap(collectTexts)
+    : [];
 }
 
 /** What is wrong with settings of the sources that are each valid. */
@@ -56,7 +58,7 @@ export function findSourceContradictions(values: AllSourceValues): readonly stri
 }
 
 /** The routes of all sources, for the server. `settings` are read at each use. */
-export function toSourceRoutes(settings: AllSourceValues): readonly SourceRoutes[] {
+export function createSourceRoutes(settings: AllSourceValues): readonly SourceRoutes[] {
   return sources.map((source) => ({
     name: source.name,
     docs: source.docs,

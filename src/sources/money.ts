@@ -83,26 +83,26 @@ export function readAmount(value: unknown, currency?: string): Amount {
   if (typeof value === 'number' || value instanceof ExactInteger) {
     return { kind: 'read', amount: value };
   }
-  if (typeof value === 'string' && value.trim() !== '') return readText(value, currency);
+  if (typeof value === 'string' && value.trim() !== '') return readAmountText(value, currency);
   const isAbsent = value === undefined || value === null || typeof value === 'string';
-  return isAbsent ? { kind: 'absent' } : unreadable('is neither a number nor text');
+  return isAbsent ? { kind: 'absent' } : unreadableAmount('is neither a number nor text');
 }
 
-function readText(value: string, currency: string | undefined): Amount {
-  const parts = toParts(value);
-  if (parts === null) return unreadable('is no amount of money');
-  const named = readMarks(parts.marks);
-  if (named === null) return unreadable('names no currency that is known, or two');
+function readAmountText(value: string, currency: string | undefined): Amount {
+  const parts = splitAmountText(value);
+  if (parts === null) return unreadableAmount('is no amount of money');
+  const named = findPossibleCurrencies(parts.marks);
+  if (named === null) return unreadableAmount('names no currency that is known, or two');
   if (currency !== undefined && named?.includes(currency) === false) {
-    return unreadable(`does not agree with the currency ${currency} beside it`);
+    return unreadableAmount(`does not agree with the currency ${currency} beside it`);
   }
   const only = named?.length === 1 ? named[0] : undefined;
-  const plain = toPlainDigits(parts.digits, currency ?? only);
-  if (plain === null) return unreadable('can be read as two different amounts, or as none');
-  return { kind: 'read', amount: toNumeral(parts.sign + plain), currency: only };
+  const plain = normalizeSeparators(parts.digits, currency ?? only);
+  if (plain === null) return unreadableAmount('can be read as two different amounts, or as none');
+  return { kind: 'read', amount: parseNumeral(parts.sign + plain), currency: only };
 }
 
-type Parts = {
+type AmountParts = {
   readonly sign: '' | '-';
   /** With their separators. */
   readonly digits: string;
@@ -111,7 +111,7 @@ type Parts = {
 };
 
 /** Null where the text is no number with marks around it. */
-function toParts(value: string): Parts | null {
+function splitAmountText(value: string): AmountParts | null {
   const text = value
     .normalize('NFKC')
     .replace(/[\u2212\u2013]/g, '-')
@@ -127,16 +127,16 @@ function toParts(value: string): Parts | null {
 /** A mark, digits with separators, a mark. */
 const amountPattern = /^([^\d.,]{0,8}?)((?:\d|[.,](?=\d))(?:[\d.,' \u2019]*\d)?)([^\d.,]{0,8})$/u;
 
-function unreadable(detail: string): Amount {
+function unreadableAmount(detail: string): Amount {
   return { kind: 'unreadable', detail };
 }
 
 /** Currencies that the marks around an amount leave possible. Undefined: there is no mark; null: they name none. */
-function readMarks(marks: readonly string[]): readonly string[] | undefined | null {
+function findPossibleCurrencies(marks: readonly string[]): readonly string[] | undefined | null {
   let possible: readonly string[] | undefined;
   for (const mark of marks) {
     const code = mark.toUpperCase();
-    const named = /^[A-Z]{3}$/.test(code) && isCurrency(code) ? [code] : findSign(mark);
+    const named = /^[A-Z]{3}$/.test(code) && isCurrency(code) ? [code] : findCurrenciesOfSign(mark);
     if (named === undefined) return null;
     possible = possible?.filter((each) => named.includes(each)) ?? named;
   }
@@ -144,7 +144,7 @@ function readMarks(marks: readonly string[]): readonly string[] | undefined | nu
 }
 
 /** `NFKC` makes a narrow sign of a full-width one. Letters count in any case. */
-function findSign(word: string): readonly string[] | undefined {
+function findCurrenciesOfSign(word: string): readonly string[] | undefined {
   const exact = signs.get(word);
   if (exact !== undefined) return exact;
   const lower = word.toLowerCase();
@@ -156,32 +156,32 @@ function findSign(word: string): readonly string[] | undefined {
  * Digits with a point before the decimals and no other separator; null where the text does not say
  * which separator is which. `1,299` and `1.299` can be a thousand and more, or one and a bit.
  */
-function toPlainDigits(text: string, currency: string | undefined): string | null {
+function normalizeSeparators(text: string, currency: string | undefined): string | null {
   const digits = text.replace(/\u2019/g, "'");
   const [one, other, ...more] = [...new Set(digits.replace(/\d/g, ''))];
   if (one === undefined) return digits;
   if (more.length > 0) return null;
-  if (other !== undefined) return toDecimals(digits, { group: one, point: other });
+  if (other !== undefined) return joinDecimals(digits, { group: one, point: other });
   const [whole = '', decimals = '', ...groups] = digits.split(one);
-  if (one === ' ' || one === "'" || groups.length > 0) return toUngrouped(digits, one);
+  if (one === ' ' || one === "'" || groups.length > 0) return removeGroupSeparators(digits, one);
   const isLikeGroup = decimals.length === 3 && /^[1-9]\d{0,2}$/.test(whole);
   if (isLikeGroup && !(currency !== undefined && thousandths.has(currency))) return null;
   return `${whole === '' ? '0' : whole}.${decimals}`;
 }
 
 /** Of two kinds of separators the last one is the decimal point, and is there once. */
-function toDecimals(
+function joinDecimals(
   digits: string,
   { group, point }: { readonly group: string; readonly point: string },
 ): string | null {
   const [whole = '', decimals = '', ...others] = digits.split(point);
   if (others.length > 0 || !'.,'.includes(point) || decimals.includes(group)) return null;
-  const plain = toUngrouped(whole, group);
+  const plain = removeGroupSeparators(whole, group);
   return plain === null ? null : `${plain}.${decimals}`;
 }
 
 /** Thousands of three digits each, or, with two digits in front of the last three, as in India. */
-function toUngrouped(whole: string, group: string): string | null {
+function removeGroupSeparators(whole: string, group: string): string | null {
   const groups = whole.split(group);
   const [first = '', ...others] = groups;
   const lastGroup = others.at(-1) ?? '';
@@ -196,7 +196,7 @@ function toUngrouped(whole: string, group: string): string | null {
 }
 
 /** The JSON number of a decimal numeral. A whole one keeps its digits whatever its size. */
-export function toNumeral(decimal: string): Numeral {
+export function parseNumeral(decimal: string): Numeral {
   const number = Number(decimal);
   const whole = decimal.replace(/\.0+$/, '');
   const isExact = whole.includes('.') || Number.isSafeInteger(number);
@@ -217,20 +217,20 @@ export function readCurrency(value: unknown): {
 }
 
 /** Fields of an event and what could not be read for them. */
-export type Money = {
+export type MoneyReading = {
   readonly fields: { readonly value?: Numeral; readonly currency?: string };
   readonly warnings: readonly SourceWarning[];
 };
 
 /** A value and where it stands in the source's request, for warnings. */
-export type Placed = { readonly value: unknown; readonly pointer: string };
+export type LocatedValue = { readonly value: unknown; readonly pointer: string };
 
 /**
  * `value` and `currency` of an event from an amount and the currency beside it. An amount that cannot
  * be read gives a warning and no value, and so does one whose currency is not known: Klaviyo would
  * count it in the currency of the account.
  */
-export function readMoney(amount: Placed, currency: Placed): Money {
+export function readMoney(amount: LocatedValue, currency: LocatedValue): MoneyReading {
   const { code, isUnreadable } = readCurrency(currency.value);
   const read = readAmount(amount.value, code);
   const warnings: SourceWarning[] = [];

@@ -2,7 +2,7 @@ import { ExactInteger } from '../json/json.js';
 
 /** Times as other systems write them. A text that can mean two times is not read at all. */
 
-export type Time =
+export type TimeReading =
   | { readonly kind: 'absent' }
   /** Epoch ms. */
   | { readonly kind: 'read'; readonly at: number }
@@ -15,36 +15,36 @@ export type Time =
  * - an offset of any form: `Z`, `+02:00`, `+0200`, `+02`, ` UTC`, ` GMT`; without one the time is in UTC
  * - RFC 1123 and RFC 2822 (`Thu, 01 Jan 2026 12:00:00 GMT`), and what `String(date)` gives in browsers
  */
-export function readTime(value: unknown): Time {
-  if (value instanceof ExactInteger) return readEpoch(Number(value.digits));
-  if (typeof value === 'number') return readEpoch(value);
+export function readTime(value: unknown): TimeReading {
+  if (value instanceof ExactInteger) return readEpochNumber(Number(value.digits));
+  if (typeof value === 'number') return readEpochNumber(value);
   if (typeof value !== 'string') {
-    return value === undefined || value === null ? { kind: 'absent' } : unreadable;
+    return value === undefined || value === null ? { kind: 'absent' } : unreadableTime;
   }
   const text = value.trim();
   if (text === '') return { kind: 'absent' };
   // Longer texts are no times, and must not keep a processor busy.
-  if (text.length > maxChars) return unreadable;
-  if (/^-?\d+(?:\.\d+)?$/.test(text) && !basicDate.test(text)) return readEpoch(Number(text));
+  if (text.length > maxChars) return unreadableTime;
+  if (/^-?\d+(?:\.\d+)?$/.test(text) && !basicDate.test(text)) return readEpochNumber(Number(text));
   const at = readIso(text) ?? readNamedMonth(text);
-  return at === undefined ? unreadable : { kind: 'read', at };
+  return at === undefined ? unreadableTime : { kind: 'read', at };
 }
 
 const maxChars = 80;
 
-const unreadable: Time = { kind: 'unreadable', detail: 'is no time that can be read' };
+const unreadableTime: TimeReading = { kind: 'unreadable', detail: 'is no time that can be read' };
 
 /** Seconds from 1973 to 5138 are below, milliseconds from 1973 on are above. */
 const secondsBelow = 1e11;
 const earliestSeconds = 1e8;
 const latestMs = 8.64e15;
 
-function readEpoch(value: number): Time {
+function readEpochNumber(value: number): TimeReading {
   if (value >= earliestSeconds && value < secondsBelow) {
     return { kind: 'read', at: Math.round(value * 1000) };
   }
   const isMs = value >= secondsBelow && value < latestMs / 60;
-  return isMs ? { kind: 'read', at: Math.round(value) } : unreadable;
+  return isMs ? { kind: 'read', at: Math.round(value) } : unreadableTime;
 }
 
 const basicDate = /^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$/;
@@ -61,7 +61,10 @@ function readIso(text: string): number | undefined {
   const match = iso.exec(text);
   if (match === null) return undefined;
   const [, year, , month, day, hours, minutes, seconds, fraction, offset] = match;
-  return toEpochMs({ year, month: Number(month), day, hours, minutes, seconds, fraction }, offset);
+  return computeEpochMs(
+    { year, month: Number(month), day, hours, minutes, seconds, fraction },
+    offset,
+  );
 }
 
 const months = 'jan feb mar apr may jun jul aug sep oct nov dec'.split(' ');
@@ -97,10 +100,10 @@ function readNamedMonth(text: string): number | undefined {
   const [, one = '', other = '', year, hours, minutes, seconds, fraction, offset] = match;
   const [day, name] = isDayFirst === null ? [other, one] : [one, other];
   const index = months.indexOf(name.slice(0, 3).toLowerCase());
-  return toEpochMs({ year, month: index + 1, day, hours, minutes, seconds, fraction }, offset);
+  return computeEpochMs({ year, month: index + 1, day, hours, minutes, seconds, fraction }, offset);
 }
 
-type Fields = {
+type TimeFields = {
   readonly year: string | undefined;
   /** From 1. */
   readonly month: number;
@@ -112,14 +115,14 @@ type Fields = {
 };
 
 /** Undefined where the calendar has no such day, or the clock no such time. */
-function toEpochMs(fields: Fields, offset: string | undefined): number | undefined {
+function computeEpochMs(fields: TimeFields, offset: string | undefined): number | undefined {
   const { month: monthNumber, fraction = '' } = fields;
   const [year, day] = [Number(fields.year), Number(fields.day)];
   const [hours, minutes] = [Number(fields.hours ?? 0), Number(fields.minutes ?? 0)];
   // A leap second is the last second of its minute, since Klaviyo's clock has none.
   const seconds = Math.min(Number(fields.seconds ?? 0), fields.seconds === '60' ? 59 : 99);
   const ms = Math.floor(Number(`0.${fraction || '0'}`) * 1000);
-  const offsetMinutes = toOffsetMinutes(offset);
+  const offsetMinutes = parseOffsetMinutes(offset);
   const isClock = hours < 24 && minutes < 60 && seconds < 60;
   if (!isClock || offsetMinutes === undefined) return undefined;
   const date = new Date(Date.UTC(year, monthNumber - 1, day, hours, minutes, seconds, ms));
@@ -128,7 +131,7 @@ function toEpochMs(fields: Fields, offset: string | undefined): number | undefin
 }
 
 /** Undefined where it is none: no place is more than 14 hours away from UTC. */
-function toOffsetMinutes(offset = 'Z'): number | undefined {
+function parseOffsetMinutes(offset = 'Z'): number | undefined {
   const name = zoneNames[offset.toLowerCase()];
   if (name !== undefined) return name;
   const [, sign, hours, minutes = '0'] = /([-+])(\d{2}):?(\d{2})?$/.exec(offset) ?? [];

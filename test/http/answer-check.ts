@@ -2,7 +2,7 @@ import ajvFormats from 'ajv-formats';
 import { Ajv2020, type AnySchema, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { FastifyInstance } from 'fastify';
 import { expect } from 'vitest';
-import { toLongUrl } from '../../src/sources/segment/paths.js';
+import { normalizeSegmentUrl } from '../../src/sources/segment/paths.js';
 
 type Seen = {
   readonly method: string;
@@ -45,7 +45,7 @@ function readDocument(app: FastifyInstance): Document {
 export function checkAnswer(app: FastifyInstance, { method, path, answer }: Seen): void {
   cached ??= readDocument(app);
   const [, mediaType] = /^([^;]+json)/.exec(String(answer.headers['content-type'])) ?? [];
-  const address = toLongUrl(path).split('?')[0] ?? '';
+  const address = normalizeSegmentUrl(path).split('?')[0] ?? '';
   if (mediaType === undefined || address === '/openapi.json' || method === 'HEAD') return;
   const where = `${method} ${path} ${answer.status}`;
   const check = findSchema(cached, { method, address, mediaType, status: answer.status });

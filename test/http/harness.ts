@@ -15,7 +15,11 @@ import type { Lane } from '../../src/model/lane.js';
 import type { HttpSettings, HttpViews, ServerDeps } from '../../src/http/deps.js';
 import { createServer } from '../../src/http/server.js';
 import type { AcceptedMany, AcceptedOne } from '../../src/ingest/accept.js';
-import { sourceSettings, toSourceRoutes, type AllSourceValues } from '../../src/sources/list.js';
+import {
+  sourceSettings,
+  createSourceRoutes,
+  type AllSourceValues,
+} from '../../src/sources/list.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { checkAnswer } from './answer-check.js';
@@ -135,7 +139,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
     resumeLane: () => undefined,
     isDraining: () => false,
     ...deps,
-    sources: toSourceRoutes(config),
+    sources: createSourceRoutes(config),
     config,
     views: { ...noViews, ...deps.views },
   });

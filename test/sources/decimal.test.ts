@@ -1,10 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { add, multiply, toDecimal, toNumber } from '../../src/sources/decimal.js';
+import {
+  addDecimals,
+  multiplyByCount,
+  parseDecimal,
+  decimalToNumber,
+} from '../../src/sources/decimal.js';
 import { ExactInteger } from '../../src/json/json.js';
 
 const sum = (...amounts: readonly string[]): number =>
-  toNumber(amounts.map((amount) => toDecimal(amount)!).reduce(add));
+  decimalToNumber(amounts.map((amount) => parseDecimal(amount)!).reduce(addDecimals));
 
 describe('a decimal', () => {
   it.each([
@@ -16,26 +21,26 @@ describe('a decimal', () => {
     ['1000', 1000],
     [new ExactInteger('9007199254740993'), 9007199254740992],
   ])('is read from %s', (given, expected) => {
-    expect(toNumber(toDecimal(given)!)).toBe(expected);
+    expect(decimalToNumber(parseDecimal(given)!)).toBe(expected);
   });
 
   it.each([null, undefined, '', ' ', 'ten', '1,5', '1e3', '.5', '5.', '--1', NaN, Infinity, 1e21])(
     'is not read from %s',
     (given) => {
-      expect(toDecimal(given)).toBeUndefined();
+      expect(parseDecimal(given)).toBeUndefined();
     },
   );
 
   it('is not read from digits without end', () => {
-    expect(toDecimal('9'.repeat(21))).toBeUndefined();
-    expect(toDecimal(`0.${'1'.repeat(11)}`)).toBeUndefined();
+    expect(parseDecimal('9'.repeat(21))).toBeUndefined();
+    expect(parseDecimal(`0.${'1'.repeat(11)}`)).toBeUndefined();
   });
 
   it('adds up exactly where numbers do not', () => {
     expect(0.1 + 0.2).not.toBe(0.3);
     expect(sum('0.1', '0.2')).toBe(0.3);
     expect(sum('19.99', '5', '-0.001')).toBe(24.989);
-    expect(toNumber(multiply(toDecimal('19.99')!, 3))).toBe(59.97);
+    expect(decimalToNumber(multiplyByCount(parseDecimal('19.99')!, 3))).toBe(59.97);
   });
 
   it('adds up as its cents do', () => {

@@ -1,6 +1,6 @@
 import type { SourceName } from '../../src/sources/list.js';
 import type { SourceRequest } from '../../src/sources/source.js';
-import { toMapping } from '../../src/sources/mapping/mapping.js';
+import { parseMapping } from '../../src/sources/mapping/mapping.js';
 import { systems } from '../support/generic-webhooks.js';
 import * as woo from '../support/woocommerce.js';
 import * as shopify from '../support/shopify.js';
@@ -40,7 +40,7 @@ const ofWoo = (topic: string, body: unknown): Sample => ({
   request: { path: '/webhooks/woocommerce', headers: { 'x-wc-webhook-topic': topic }, body },
 });
 
-const checked = toMapping({
+const checked = parseMapping({
   generic: Object.fromEntries(
     Object.entries(systems).map(([name, { mapping }]) => [name, mapping]),
   ),

@@ -6,12 +6,12 @@ export function explainGeneric(section: GenericSection | undefined): readonly st
   const webhooks = Object.entries(section ?? {});
   if (webhooks.length === 0) return ['no webhooks'];
   return webhooks.flatMap(([name, webhook]) => [
-    `/webhooks/generic/${name}: ${toVerifyWords(webhook.verify)}`,
-    ...toRuleLines(webhook).map((line) => `${name}: ${line}`),
+    `/webhooks/generic/${name}: ${describeVerify(webhook.verify)}`,
+    ...describeRules(webhook).map((line) => `${name}: ${line}`),
   ]);
 }
 
-function toVerifyWords({ hmac, token }: Verify): string {
+function describeVerify({ hmac, token }: Verify): string {
   if (hmac !== undefined) {
     const isTimed = hmac.timestampHeader ?? hmac.timestampKey;
     const age = isTimed === undefined ? '' : `, not older than ${hmac.toleranceSeconds} s`;
@@ -21,14 +21,16 @@ function toVerifyWords({ hmac, token }: Verify): string {
   return `a token in ${token?.header ?? 'Authorization'}`;
 }
 
-function toRuleLines({ events, profiles }: Webhook): readonly string[] {
+function describeRules({ events, profiles }: Webhook): readonly string[] {
   return [
-    ...events.map((rule) => `event ${toWords(rule.event_name)}${toWhen(rule)}`),
-    ...profiles.map((rule) => `profile${toWhen(rule)}`),
+    ...events.map(
+      (rule) => `event ${describeExpression(rule.event_name)}${describeConditions(rule)}`,
+    ),
+    ...profiles.map((rule) => `profile${describeConditions(rule)}`),
   ];
 }
 
-function toWhen({ when, each }: EventRule | ProfileRule): string {
+function describeConditions({ when, each }: EventRule | ProfileRule): string {
   const conditions = Object.entries(when).map(
     ([text, condition]) => `${text} is ${stringifyJson(condition)}`,
   );
@@ -38,4 +40,5 @@ function toWhen({ when, each }: EventRule | ProfileRule): string {
   ].join('');
 }
 
-const toWords = (text: unknown): string => (typeof text === 'string' ? text : stringifyJson(text));
+const describeExpression = (text: unknown): string =>
+  typeof text === 'string' ? text : stringifyJson(text);

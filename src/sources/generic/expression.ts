@@ -25,11 +25,11 @@ export type Scope = {
   readonly headers: IncomingHttpHeaders;
 };
 
-export type Found = { readonly value: unknown; readonly pointer: string };
+export type FoundValue = { readonly value: unknown; readonly pointer: string };
 
 export type Compiled = {
   /** The first value that is there. `value` is undefined where nothing is. */
-  readonly find: (scope: Scope) => Found;
+  readonly find: (scope: Scope) => FoundValue;
   /** Each value that is there. */
   readonly findAll: (scope: Scope) => readonly unknown[];
   /** True if it depends on the element of `each`. */
@@ -49,16 +49,16 @@ export function compileExpression(
   if (typeof expression === 'string') return compileText(expression, hasElement);
   if (Array.isArray(expression)) {
     const parts = compileParts(Object.entries(expression).map(([at, part]) => [Number(at), part]));
-    return parts.ok ? toFirst(parts.compiled) : parts.faults;
+    return parts.ok ? compileAlternatives(parts.compiled) : parts.faults;
   }
-  if (!isJsonObject(expression)) return toConstant(expression ?? undefined);
-  if ('$constant' in expression) return toConstant(toPlain(expression.$constant));
+  if (!isJsonObject(expression)) return compileConstant(expression ?? undefined);
+  if ('$constant' in expression) return compileConstant(sanitizeValue(expression.$constant));
   if ('$all' in expression) return compileAll(expression.$all, hasElement);
   const entries = Object.entries(expression);
   const parts = compileParts(entries);
   if (!parts.ok) return parts.faults;
   const names = entries.map(([name]) => name);
-  return toObject(names, parts.compiled);
+  return compileObject(names, parts.compiled);
 
   function compileParts(members: readonly (readonly [string | number, unknown])[]) {
     const compiled: Compiled[] = [];
@@ -82,12 +82,12 @@ export function isFaults(
   return Array.isArray(compiled);
 }
 
-const nothing: Found = { value: undefined, pointer: '' };
+const nothing: FoundValue = { value: undefined, pointer: '' };
 
 function compileText(text: string, hasElement: boolean): Compiled | readonly ExpressionFault[] {
   if (isReference(text)) return compileReference(text, hasElement);
   const parts = text.split(/\{((?:\$|@|header:)[^{}]*)\}/);
-  if (parts.length === 1) return toConstant(text);
+  if (parts.length === 1) return compileConstant(text);
   const texts = parts.filter((_, at) => at % 2 === 0);
   const references: Compiled[] = [];
   for (const reference of parts.filter((_, at) => at % 2 === 1)) {
@@ -95,15 +95,15 @@ function compileText(text: string, hasElement: boolean): Compiled | readonly Exp
     if (isFaults(compiled)) return compiled;
     references.push(compiled);
   }
-  const toText = (scope: Scope): string | undefined => {
+  const fillTemplate = (scope: Scope): string | undefined => {
     const values = references.map((each) => asId(each.find(scope).value));
     if (values.includes(undefined)) return undefined;
     return texts.map((fixed, at) => fixed + (values[at] ?? '')).join('');
   };
   return {
     isOfElement: references.some(({ isOfElement }) => isOfElement),
-    find: (scope) => ({ value: toText(scope), pointer: '' }),
-    findAll: (scope) => [toText(scope)].filter((value) => value !== undefined),
+    find: (scope) => ({ value: fillTemplate(scope), pointer: '' }),
+    findAll: (scope) => [fillTemplate(scope)].filter((value) => value !== undefined),
   };
 }
 
@@ -121,7 +121,7 @@ function compileReference(
   }
   const path = compilePath(isOfElement ? `$${text.slice(1)}` : text);
   if (typeof path === 'string') return [{ path: [], detail: path }];
-  return toReference(path, isOfElement);
+  return compilePathReference(path, isOfElement);
 }
 
 function compileHeader(name: string): Compiled | readonly ExpressionFault[] {
@@ -134,17 +134,17 @@ function compileHeader(name: string): Compiled | readonly ExpressionFault[] {
   };
 }
 
-function toReference(path: Path, isOfElement: boolean): Compiled {
+function compilePathReference(path: Path, isOfElement: boolean): Compiled {
   const findAll = ({ body, element }: Scope): readonly unknown[] =>
     path.findAll(isOfElement ? element : body).filter(isPresent);
   return {
     isOfElement,
-    find: (scope) => ({ value: toPlain(findAll(scope)[0]), pointer: path.pointer }),
-    findAll: (scope) => findAll(scope).map((value) => toPlain(value)),
+    find: (scope) => ({ value: sanitizeValue(findAll(scope)[0]), pointer: path.pointer }),
+    findAll: (scope) => findAll(scope).map((value) => sanitizeValue(value)),
   };
 }
 
-function toConstant(value: unknown): Compiled {
+function compileConstant(value: unknown): Compiled {
   return {
     isOfElement: false,
     find: () => ({ value, pointer: '' }),
@@ -158,15 +158,15 @@ function compileAll(text: unknown, hasElement: boolean): Compiled | readonly Exp
   }
   const compiled = compileReference(text, hasElement);
   if (isFaults(compiled)) return compiled.map((each) => ({ ...each, path: ['$all'] }));
-  const find = (scope: Scope): Found => {
+  const find = (scope: Scope): FoundValue => {
     const all = compiled.findAll(scope);
     return all.length === 0 ? nothing : { value: all, pointer: '' };
   };
   return { ...compiled, find };
 }
 
-function toFirst(members: readonly Compiled[]): Compiled {
-  const find = (scope: Scope): Found => {
+function compileAlternatives(members: readonly Compiled[]): Compiled {
+  const find = (scope: Scope): FoundValue => {
     for (const member of members) {
       const found = member.find(scope);
       if (found.value !== undefined) return found;
@@ -180,7 +180,7 @@ function toFirst(members: readonly Compiled[]): Compiled {
   };
 }
 
-function toObject(names: readonly string[], members: readonly Compiled[]): Compiled {
+function compileObject(names: readonly string[], members: readonly Compiled[]): Compiled {
   const read = (scope: Scope): JsonObject | undefined => {
     const found = members.flatMap((member, at): [string, unknown][] => {
       const { value } = member.find(scope);
@@ -206,16 +206,16 @@ const maxLevels = 50;
 const surrogate = /\p{Surrogate}/gu;
 
 /** A value of the body without halves of surrogate pairs and without names that do harm. */
-function toPlain(value: unknown, level = 0): unknown {
+function sanitizeValue(value: unknown, level = 0): unknown {
   if (typeof value === 'string') return value.replace(surrogate, '\ufffd');
   if (typeof value !== 'object' || value === null || value instanceof ExactInteger) return value;
   if (level > maxLevels) return undefined;
-  if (Array.isArray(value)) return value.map((member) => toPlain(member, level + 1) ?? null);
+  if (Array.isArray(value)) return value.map((member) => sanitizeValue(member, level + 1) ?? null);
   const members = Object.entries(value).filter(([name]) => !harmfulNames.has(name));
   return Object.fromEntries(
     members.map(([name, member]) => [
       name.replace(surrogate, '\ufffd'),
-      toPlain(member, level + 1),
+      sanitizeValue(member, level + 1),
     ]),
   );
 }

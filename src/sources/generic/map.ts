@@ -11,7 +11,7 @@ import type {
   SourceWarning,
 } from '../../ingest/source-entry.js';
 import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
-import { toDecimal, toNumber } from '../decimal.js';
+import { parseDecimal, decimalToNumber } from '../decimal.js';
 import { asId, asText, compact } from '../json.js';
 import { readCurrency, readMoney, readAmount } from '../money.js';
 import { readTime } from '../time.js';
@@ -20,7 +20,7 @@ import {
   isFaults,
   type Compiled,
   type Expression,
-  type Found,
+  type FoundValue,
   type Scope,
 } from './expression.js';
 import type { Condition, EventRule, ProfileRule, Webhook } from './section.js';
@@ -34,17 +34,17 @@ export type GenericRequest = Omit<Scope, 'element'> & {
 const toE164 = createToE164();
 
 /** From one request to the entries of all rules that hold for it. Never throws. */
-export function mapGeneric(webhook: Webhook, request: GenericRequest): SourcePost {
+export function mapGenericWebhook(webhook: Webhook, request: GenericRequest): SourcePost {
   const { name } = request;
   const scope: Scope = { ...request, element: undefined };
-  const kind = asId(find(webhook.kind, scope).value);
-  const delivery = asId(find(webhook.delivery, scope).value);
+  const kind = asId(evaluate(webhook.kind, scope).value);
+  const delivery = asId(evaluate(webhook.delivery, scope).value);
   const made = [
     ...webhook.events.flatMap((rule, at) =>
-      applyRule(rule, { request, make: (own) => makeEvent(rule, own, `${at}`) }),
+      applyRule(rule, { request, make: (own) => createRuleEvent(rule, own, `${at}`) }),
     ),
     ...webhook.profiles.flatMap((rule) =>
-      applyRule(rule, { request, make: (own) => makeProfile(rule, own) }),
+      applyRule(rule, { request, make: (own) => createRuleProfile(rule, own) }),
     ),
   ];
   const entries = made.flatMap(({ entry }) => (entry === undefined ? [] : [entry]));
@@ -62,7 +62,7 @@ export function mapGeneric(webhook: Webhook, request: GenericRequest): SourcePos
 }
 
 /** What a rule makes of one request, or of one element of it. */
-type Made = {
+type RuleResult = {
   readonly entry?: Omit<SourceEntry, 'index'>;
   readonly people?: readonly KnownPerson[];
   /** Of a skip. */
@@ -76,16 +76,19 @@ type RuleScope = Scope & {
 };
 
 type Rule = EventRule | ProfileRule;
-type Applied = { readonly request: GenericRequest; readonly make: (scope: RuleScope) => Made };
+type Applied = {
+  readonly request: GenericRequest;
+  readonly make: (scope: RuleScope) => RuleResult;
+};
 
-function applyRule(rule: Rule, { request, make }: Applied): readonly Made[] {
+function applyRule(rule: Rule, { request, make }: Applied): readonly RuleResult[] {
   const holds = (scope: Scope): boolean =>
     Object.entries(rule.when).every(([text, condition]) =>
-      isMet(condition, toCompiled(text).findAll(scope)),
+      holdsFor(condition, compileOnce(text).findAll(scope)),
     );
   const whole = { ...request, element: undefined };
   if (rule.each === undefined) return holds(whole) ? [make({ ...whole, at: 0 })] : [];
-  const found = toCompiled(rule.each).findAll(whole);
+  const found = compileOnce(rule.each).findAll(whole);
   // A path to the list itself means its elements.
   const elements = found.length === 1 && Array.isArray(found[0]) ? (found[0] as unknown[]) : found;
   const scopes = elements
@@ -95,19 +98,19 @@ function applyRule(rule: Rule, { request, make }: Applied): readonly Made[] {
   return elements.length > scopes.length ? [...made, { reason: 'too_long' }] : made;
 }
 
-function isMet(condition: Condition, found: readonly unknown[]): boolean {
+function holdsFor(condition: Condition, found: readonly unknown[]): boolean {
   if (isJsonObject(condition)) {
     if ('exists' in condition) return condition.exists === found.length > 0;
-    return !isMet(condition.not, found);
+    return !holdsFor(condition.not, found);
   }
   const wanted = Array.isArray(condition) ? condition : [condition];
   return wanted.some((each) =>
-    each === null ? found.length === 0 : found.some((value) => isSame(value, each)),
+    each === null ? found.length === 0 : found.some((value) => isSameScalar(value, each)),
   );
 }
 
 /** Numbers and their digits as text are the same: senders write ids either way. */
-function isSame(value: unknown, wanted: unknown): boolean {
+function isSameScalar(value: unknown, wanted: unknown): boolean {
   if (typeof value === 'boolean' || typeof wanted === 'boolean') {
     return String(value) === String(wanted);
   }
@@ -115,25 +118,25 @@ function isSame(value: unknown, wanted: unknown): boolean {
   return text !== undefined && text === asId(wanted);
 }
 
-function makeEvent(rule: EventRule, scope: RuleScope, ruleId: string): Made {
-  const name = asText(find(rule.event_name, scope).value);
+function createRuleEvent(rule: EventRule, scope: RuleScope, ruleId: string): RuleResult {
+  const name = asText(evaluate(rule.event_name, scope).value);
   if (name === undefined) return { reason: 'no_event_name' };
-  const who = readPerson(rule, scope);
-  const anonymousId = asId(find(rule.anonymous_id, scope).value);
+  const who = readRulePerson(rule, scope);
+  const anonymousId = asId(evaluate(rule.anonymous_id, scope).value);
   const isSomebody = Object.keys(who.person).length > 0 || anonymousId !== undefined;
   if (!isSomebody && who.personKeys.length === 0) return { reason: 'anonymous' };
-  const time = readEventTime(find(rule.event_time, scope));
-  const money = readAmounts(rule, scope);
-  const properties = readProperties(rule.properties, scope);
+  const time = readRuleTime(evaluate(rule.event_time, scope));
+  const money = readRuleAmounts(rule, scope);
+  const properties = readRuleProperties(rule.properties, scope);
   const isLong = name.length > limits.metricNameChars;
   const entry = compact({
     event_name: isLong ? name.slice(0, limits.metricNameChars) : name,
     ...time.fields,
-    insert_id: toInsertId(rule, scope, ruleId),
+    insert_id: createRuleInsertId(rule, scope, ruleId),
     ...who.person,
     anonymous_id: anonymousId,
     ...money.fields,
-    order_id: asId(find(rule.order_id, scope).value),
+    order_id: asId(evaluate(rule.order_id, scope).value),
     properties: {
       ...properties.value,
       ...time.kept,
@@ -155,7 +158,7 @@ function makeEvent(rule: EventRule, scope: RuleScope, ruleId: string): Made {
         ]
       : []),
   ];
-  return toMade('events', { entry, warnings, who });
+  return createRuleResult('events', { entry, warnings, who });
 }
 
 const profileFields = [
@@ -167,24 +170,26 @@ const profileFields = [
   'image',
 ] as const;
 
-function makeProfile(rule: ProfileRule, scope: RuleScope): Made {
-  const who = readPerson(rule, scope);
+function createRuleProfile(rule: ProfileRule, scope: RuleScope): RuleResult {
+  const who = readRulePerson(rule, scope);
   const isSomebody = Object.keys(who.person).length > 0;
   if (!isSomebody && who.personKeys.length === 0) return { reason: 'anonymous' };
-  const properties = readProperties(rule.properties, scope);
-  const fields = profileFields.map((name) => [name, asId(find(rule[name], scope).value)] as const);
-  const location = find(rule.location, scope).value;
+  const properties = readRuleProperties(rule.properties, scope);
+  const fields = profileFields.map(
+    (name) => [name, asId(evaluate(rule[name], scope).value)] as const,
+  );
+  const location = evaluate(rule.location, scope).value;
   const entry = compact({
     ...who.person,
     ...Object.fromEntries(fields),
-    location: isJsonObject(location) ? toTexts(location) : undefined,
+    location: isJsonObject(location) ? stringifyLocation(location) : undefined,
     properties: properties.value,
   });
-  return toMade('profiles', { entry, warnings: properties.warnings, who });
+  return createRuleResult('profiles', { entry, warnings: properties.warnings, who });
 }
 
 /** A postal code may be a number. */
-function toTexts(location: JsonObject): JsonObject {
+function stringifyLocation(location: JsonObject): JsonObject {
   return compact(
     Object.fromEntries(Object.entries(location).map(([name, value]) => [name, asId(value)])),
   );
@@ -193,10 +198,13 @@ function toTexts(location: JsonObject): JsonObject {
 type Parts = {
   readonly entry: JsonObject;
   readonly warnings: readonly SourceWarning[];
-  readonly who: Who;
+  readonly who: RulePerson;
 };
 
-function toMade(lane: 'events' | 'profiles', { entry, warnings, who }: Parts): Made {
+function createRuleResult(
+  lane: 'events' | 'profiles',
+  { entry, warnings, who }: Parts,
+): RuleResult {
   const { personKeys, people } = who;
   return {
     entry: {
@@ -209,27 +217,27 @@ function toMade(lane: 'events' | 'profiles', { entry, warnings, who }: Parts): M
   };
 }
 
-type Who = {
+type RulePerson = {
   readonly person: Person;
   readonly personKeys: readonly string[];
   readonly people: readonly KnownPerson[];
 };
 
-function readPerson(rule: Rule, scope: RuleScope): Who {
-  const email = asText(find(rule.email, scope).value)?.trim();
-  const raw = asId(find(rule.phone_number, scope).value);
-  const country = asText(find(rule.phone_country, scope).value);
+function readRulePerson(rule: Rule, scope: RuleScope): RulePerson {
+  const email = asText(evaluate(rule.email, scope).value)?.trim();
+  const raw = asId(evaluate(rule.phone_number, scope).value);
+  const country = asText(evaluate(rule.phone_country, scope).value);
   const phone = raw === undefined ? undefined : (toE164(raw, country) ?? raw);
-  const id = asId(find(rule.distinct_id, scope).value);
+  const id = asId(evaluate(rule.distinct_id, scope).value);
   const person: Person = {
     ...(email !== undefined && { email }),
     ...(phone !== undefined && { phone_number: phone }),
     ...(id !== undefined && { distinct_id: id }),
   };
-  const personKeys = readKeys(rule.person_from, scope).map(({ key }) => key);
+  const personKeys = readPersonKeys(rule.person_from, scope).map(({ key }) => key);
   const isKnown = Object.keys(person).length > 0 || personKeys.length > 0;
   const people = isKnown
-    ? readKeys(rule.remember, scope).map(({ kind, key }): KnownPerson => {
+    ? readPersonKeys(rule.remember, scope).map(({ kind, key }): KnownPerson => {
         const others = personKeys.filter((each) => each !== key);
         return { kind, key, person, ...(others.length > 0 && { personKeys: others }) };
       })
@@ -237,10 +245,10 @@ function readPerson(rule: Rule, scope: RuleScope): Who {
   return { person, personKeys, people };
 }
 
-function readKeys(keys: Readonly<Record<string, Expression>> | undefined, scope: RuleScope) {
+function readPersonKeys(keys: Readonly<Record<string, Expression>> | undefined, scope: RuleScope) {
   return Object.entries(keys ?? {}).flatMap(([name, text]) => {
     const kind = factKinds.find((each) => each === name);
-    const id = asId(find(text, scope).value);
+    const id = asId(evaluate(text, scope).value);
     return kind === undefined || id === undefined
       ? []
       : [{ kind, key: `${scope.name}:${kind}:${id}` }];
@@ -254,7 +262,7 @@ type Read = {
   readonly warnings: readonly SourceWarning[];
 };
 
-function readEventTime({ value, pointer }: Found): Read {
+function readRuleTime({ value, pointer }: FoundValue): Read {
   const time = readTime(value);
   if (time.kind === 'read') {
     return { fields: { event_time: new Date(time.at).toISOString() }, kept: {}, warnings: [] };
@@ -268,15 +276,15 @@ function readEventTime({ value, pointer }: Found): Read {
   };
 }
 
-function readAmounts(rule: EventRule, scope: RuleScope): Read {
-  const currency = find(rule.currency, scope);
+function readRuleAmounts(rule: EventRule, scope: RuleScope): Read {
+  const currency = evaluate(rule.currency, scope);
   const { code } = readCurrency(currency.value);
   const isMinor = rule.amounts === 'minor';
-  const given = find(rule.value, scope);
-  const value = { ...given, value: isMinor ? toMajor(given.value, code) : given.value };
+  const given = evaluate(rule.value, scope);
+  const value = { ...given, value: isMinor ? convertMinorAmount(given.value, code) : given.value };
   const money = readMoney(value, currency);
-  const total = find(rule.total_amount, scope).value;
-  const readTotal = readAmount(isMinor ? toMajor(total, code) : total, code);
+  const total = evaluate(rule.total_amount, scope).value;
+  const readTotal = readAmount(isMinor ? convertMinorAmount(total, code) : total, code);
   return {
     fields: {
       ...money.fields,
@@ -301,13 +309,13 @@ const minorDigits: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** What is no whole number, or in no known currency, has no size: it stays a text that is no amount. */
-function toMajor(value: unknown, currency: string | undefined): unknown {
+function convertMinorAmount(value: unknown, currency: string | undefined): unknown {
   if (value === undefined) return undefined;
-  const minor = toDecimal(value);
+  const minor = parseDecimal(value);
   if (minor === undefined || minor.scale > 0 || currency === undefined) {
     return 'no amount in the smallest unit of a known currency';
   }
-  return toNumber({ units: minor.units, scale: minorDigits.get(currency) ?? 2 });
+  return decimalToNumber({ units: minor.units, scale: minorDigits.get(currency) ?? 2 });
 }
 
 type Properties = {
@@ -315,8 +323,8 @@ type Properties = {
   readonly warnings: readonly SourceWarning[];
 };
 
-function readProperties(expression: Expression, scope: RuleScope): Properties {
-  const { value, pointer } = find(expression, scope);
+function readRuleProperties(expression: Expression, scope: RuleScope): Properties {
+  const { value, pointer } = evaluate(expression, scope);
   if (isJsonObject(value)) return { value, warnings: [] };
   if (value === undefined) return { value: {}, warnings: [] };
   const detail = 'is no JSON object; it stays as the property value_of_properties';
@@ -327,8 +335,12 @@ function readProperties(expression: Expression, scope: RuleScope): Properties {
 }
 
 /** Without an id of the thing itself, the same request gives the same event. */
-function toInsertId(rule: EventRule, { name, at, ...scope }: RuleScope, ruleId: string): string {
-  const given = asId(find(rule.insert_id, { ...scope }).value);
+function createRuleInsertId(
+  rule: EventRule,
+  { name, at, ...scope }: RuleScope,
+  ruleId: string,
+): string {
+  const given = asId(evaluate(rule.insert_id, { ...scope }).value);
   if (given !== undefined && given.length <= limits.uniqueIdChars) return given;
   const content = given ?? stringifyJson(scope.body);
   return ['generic', name, ruleId, at, hash('sha256', content, 'hex').slice(0, 32)].join(':');
@@ -338,7 +350,7 @@ const compiledTexts = new Map<string, Compiled>();
 const compiledObjects = new WeakMap<object, Compiled>();
 
 /** An expression of a mapping file is compiled once; the file has checked it. */
-function toCompiled(expression: Expression): Compiled {
+function compileOnce(expression: Expression): Compiled {
   const key = typeof expression === 'string' ? expression : null;
   const object = typeof expression === 'object' && expression !== null ? expression : null;
   const known = key !== null ? compiledTexts.get(key) : object && compiledObjects.get(object);
@@ -350,6 +362,6 @@ function toCompiled(expression: Expression): Compiled {
   return compiled;
 }
 
-function find(expression: Expression, scope: Scope): Found {
-  return toCompiled(expression).find(scope);
+function evaluate(expression: Expression, scope: Scope): FoundValue {
+  return compileOnce(expression).find(scope);
 }

@@ -29,11 +29,11 @@ export function compilePath(text: string): Path | string {
     if (!(error instanceof JSONPathError)) throw error;
     return `is no JSONPath: ${error.message}`;
   }
-  if (simple.test(text)) return toWalk(text);
+  if (simple.test(text)) return compileSimplePath(text);
   return { pointer: '', findAll: (root) => findNodes(query, root) };
 }
 
-function toWalk(text: string): Path {
+function compileSimplePath(text: string): Path {
   const names = [...text.matchAll(step)].map(
     ([, dotted, single, double, index]) => dotted ?? single ?? double ?? Number(index),
   );

@@ -3,9 +3,9 @@ import { ProblemError } from '../../http/plugins/problems.js';
 import { findNearName } from '../../near-name.js';
 import { defineWebhookSource } from '../webhook.js';
 import { explainGeneric } from './explain.js';
-import { mapGeneric } from './map.js';
+import { mapGenericWebhook } from './map.js';
 import { genericSection, type GenericSection, type Webhook } from './section.js';
-import { findBodyFault, findHeaderFault, toSecretBytes } from './verify.js';
+import { checkCallerBody, checkCallerHeaders, decodeSecret } from './verify.js';
 
 const minSecretChars = 8;
 
@@ -63,7 +63,7 @@ export const generic = defineWebhookSource<'generic', typeof settings, GenericSe
     schema: genericSection,
     explain: ({ MAPPING_FILE: mapping }) => explainGeneric(mapping?.generic),
   },
-  findContradictions,
+  findContradictions: findSecretContradictions,
   path: '/webhooks/generic/:name',
   schema: {
     operationId: 'accept_generic_webhook',
@@ -81,29 +81,29 @@ export const generic = defineWebhookSource<'generic', typeof settings, GenericSe
       now: clock.now(),
     });
     return {
-      isConfigured: ({ url }) => findWebhook(current, toName(url)) !== undefined,
+      isConfigured: ({ url }) => findWebhook(current, readWebhookName(url)) !== undefined,
       checkHeaders({ headers, url }) {
-        const name = toName(url);
+        const name = readWebhookName(url);
         const webhook = findWebhook(current, name);
         if (webhook === undefined) return toUnauthorized('is not configured any more');
-        return judge(findHeaderFault(webhook.verify, { headers, url }, toContext(name)));
+        return judge(checkCallerHeaders(webhook.verify, { headers, url }, toContext(name)));
       },
       checkBody({ headers, url }, bytes) {
-        const name = toName(url);
+        const name = readWebhookName(url);
         const webhook = findWebhook(current, name);
         if (webhook === undefined) return toUnauthorized('is not configured any more');
-        return judge(findBodyFault(webhook.verify, { headers, url, bytes }, toContext(name)));
+        return judge(checkCallerBody(webhook.verify, { headers, url, bytes }, toContext(name)));
       },
     };
   },
   map({ path, headers, body }, current) {
-    const name = toName(path);
+    const name = readWebhookName(path);
     const webhook = findWebhook(current, name);
     if (webhook === undefined) {
       const detail = 'MAPPING_FILE has no webhook of this name';
       return { ok: false, errors: [{ pointer: '', detail }] };
     }
-    return { ok: true, post: mapGeneric(webhook, { name, headers, body }) };
+    return { ok: true, post: mapGenericWebhook(webhook, { name, headers, body }) };
   },
 });
 
@@ -113,7 +113,7 @@ function findWebhook({ MAPPING_FILE: mapping }: Values, name: string): Webhook |
 }
 
 /** The last part of the path. */
-function toName(url: string): string {
+function readWebhookName(url: string): string {
   return (
     url
       .split('?', 1)[0]
@@ -122,7 +122,7 @@ function toName(url: string): string {
   );
 }
 
-function findContradictions(values: Values): readonly string[] {
+function findSecretContradictions(values: Values): readonly string[] {
   const { MAPPING_FILE: mapping, GENERIC_WEBHOOK_SECRETS: all } = values;
   const webhooks = Object.entries(mapping?.generic ?? {});
   const names = webhooks.map(([name]) => name);
@@ -134,7 +134,7 @@ function findContradictions(values: Values): readonly string[] {
         return [say(`has no secret for the webhook ${name} of MAPPING_FILE`)];
       const { hmac } = verify;
       const isEncoded =
-        hmac === undefined || secretsOf.every((secret) => toSecretBytes(secret, hmac) !== null);
+        hmac === undefined || secretsOf.every((secret) => decodeSecret(secret, hmac) !== null);
       return isEncoded ? [] : [say(`a secret of ${name} is not in ${hmac.secretEncoding}`)];
     }),
     ...Object.keys(all).flatMap((name) => {

@@ -21,36 +21,36 @@ type Hmac = NonNullable<Verify['hmac']>;
 type Token = NonNullable<Verify['token']>;
 
 /** What is wrong with the headers and the URL alone; null where the body has to decide. */
-export function findHeaderFault(
+export function checkCallerHeaders(
   { hmac, token }: Verify,
   caller: Caller,
   context: VerifyContext,
 ): string | null {
-  if (token !== undefined) return findTokenFault(token, caller, context);
+  if (token !== undefined) return checkToken(token, caller, context);
   return hmac === undefined
     ? 'nothing is configured that checks it'
-    : findHmacFault(hmac, caller, context);
+    : checkHmacHeaders(hmac, caller, context);
 }
 
 /** Checks the signature of this body. Returns the error, or null if the signature is valid. */
-export function findBodyFault(
+export function checkCallerBody(
   { hmac, token }: Verify,
   request: Caller & { readonly bytes: Buffer },
   context: VerifyContext,
 ): string | null {
-  if (token !== undefined) return findTokenFault(token, request, context);
+  if (token !== undefined) return checkToken(token, request, context);
   if (hmac === undefined) return 'nothing is configured that checks it';
   const { headers, bytes } = request;
-  const fault = findHmacFault(hmac, request, context);
+  const fault = checkHmacHeaders(hmac, request, context);
   if (fault !== null) return fault;
   const timestamp = readTimestamp(hmac, headers) ?? '';
-  const id = hmac.idHeader === undefined ? '' : (toHeader(headers, hmac.idHeader) ?? '');
+  const id = hmac.idHeader === undefined ? '' : (findCallerHeader(headers, hmac.idHeader) ?? '');
   const content = hmac.signed.split(/(\{body\}|\{timestamp\}|\{id\})/).map((part) => {
     if (part === '{body}') return bytes;
     if (part === '{timestamp}') return timestamp;
     return part === '{id}' ? id : part;
   });
-  const secrets = context.secrets.flatMap((secret) => toSecretBytes(secret, hmac) ?? []);
+  const secrets = context.secrets.flatMap((secret) => decodeSecret(secret, hmac) ?? []);
   return isSigned({ signatures: readSignatures(hmac, headers), secrets, content }, hmac)
     ? null
     : noMatch;
@@ -58,9 +58,10 @@ export function findBodyFault(
 
 const noMatch = 'no secret of this webhook made this signature of the body';
 
-function findHmacFault(hmac: Hmac, { headers }: Caller, { now }: VerifyContext): string | null {
-  if (toHeader(headers, hmac.header) === undefined) return `the header ${hmac.header} is missing`;
-  if (hmac.idHeader !== undefined && toHeader(headers, hmac.idHeader) === undefined) {
+function checkHmacHeaders(hmac: Hmac, { headers }: Caller, { now }: VerifyContext): string | null {
+  if (findCallerHeader(headers, hmac.header) === undefined)
+    return `the header ${hmac.header} is missing`;
+  if (hmac.idHeader !== undefined && findCallerHeader(headers, hmac.idHeader) === undefined) {
     return `the header ${hmac.idHeader} is missing`;
   }
   const signatures = readSignatures(hmac, headers);
@@ -75,7 +76,7 @@ function findHmacFault(hmac: Hmac, { headers }: Caller, { now }: VerifyContext):
 /** All of them: while a secret is replaced, senders sign with both. */
 function readSignatures(hmac: Hmac, headers: IncomingHttpHeaders): readonly string[] {
   const { key, prefix } = hmac;
-  const text = toHeader(headers, hmac.header) ?? '';
+  const text = findCallerHeader(headers, hmac.header) ?? '';
   const values =
     key === undefined
       ? text.split(/\s+/)
@@ -84,8 +85,8 @@ function readSignatures(hmac: Hmac, headers: IncomingHttpHeaders): readonly stri
 }
 
 function readTimestamp(hmac: Hmac, headers: IncomingHttpHeaders): string | undefined {
-  if (hmac.timestampHeader !== undefined) return toHeader(headers, hmac.timestampHeader);
-  const pairs = readPairs(toHeader(headers, hmac.header) ?? '');
+  if (hmac.timestampHeader !== undefined) return findCallerHeader(headers, hmac.timestampHeader);
+  const pairs = readPairs(findCallerHeader(headers, hmac.header) ?? '');
   return pairs.find(([name]) => name === hmac.timestampKey)?.[1];
 }
 
@@ -98,7 +99,7 @@ function readPairs(text: string): readonly (readonly [string, string])[] {
 }
 
 /** Null where it is not in the encoding that the mapping names. */
-export function toSecretBytes(secret: string, { secretEncoding }: Hmac): string | Buffer | null {
+export function decodeSecret(secret: string, { secretEncoding }: Hmac): string | Buffer | null {
   if (secretEncoding === 'text') return secret;
   // As Standard Webhooks writes it.
   const text = secret.replace(/^whsec_/, '');
@@ -106,27 +107,27 @@ export function toSecretBytes(secret: string, { secretEncoding }: Hmac): string 
   return isRight.test(text) ? Buffer.from(text, secretEncoding) : null;
 }
 
-function findTokenFault(token: Token, caller: Caller, { secrets }: VerifyContext): string | null {
-  const where = token.query === undefined ? `the header ${toTokenHeader(token)}` : 'the query';
+function checkToken(token: Token, caller: Caller, { secrets }: VerifyContext): string | null {
+  const where = token.query === undefined ? `the header ${tokenHeaderName(token)}` : 'the query';
   const given = readToken(token, caller);
   if (given === undefined) return `${where} has no token`;
   let isFound = false;
   for (const secret of secrets) {
     const expected = token.basic ? Buffer.from(secret).toString('base64') : secret;
-    if (timingSafeEqual(digest(given), digest(expected))) isFound = true;
+    if (timingSafeEqual(sha256(given), sha256(expected))) isFound = true;
   }
   return isFound ? null : `${where} has no token of this webhook`;
 }
 
-const digest = (text: string): Buffer => hash('sha256', text, 'buffer');
+const sha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
 
-const toTokenHeader = ({ header }: Token): string => header ?? 'Authorization';
+const tokenHeaderName = ({ header }: Token): string => header ?? 'Authorization';
 
 function readToken(token: Token, { headers, url }: Caller): string | undefined {
   if (token.query !== undefined) {
     return new URLSearchParams(url.split('?')[1] ?? '').get(token.query) ?? undefined;
   }
-  const text = toHeader(headers, toTokenHeader(token));
+  const text = findCallerHeader(headers, tokenHeaderName(token));
   const prefix = token.basic ? 'Basic ' : token.prefix;
   if (text === undefined) return undefined;
   const isPrefixed = text.slice(0, prefix.length).toLowerCase() === prefix.toLowerCase();
@@ -134,7 +135,7 @@ function readToken(token: Token, { headers, url }: Caller): string | undefined {
 }
 
 /** An empty header counts as absent. */
-function toHeader(headers: IncomingHttpHeaders, name: string): string | undefined {
+function findCallerHeader(headers: IncomingHttpHeaders, name: string): string | undefined {
   const value = headers[name.toLowerCase()];
   return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
 }

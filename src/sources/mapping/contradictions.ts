@@ -1,4 +1,10 @@
-import { isKept, toNewName, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
+import {
+  isPropertyKept,
+  findNewName,
+  type Levels,
+  type PropertyRules,
+  type SourceMapping,
+} from './rules.js';
 
 export type Contradiction = {
   readonly path: readonly (string | number)[];
@@ -6,20 +12,20 @@ export type Contradiction = {
 };
 
 /** What a source's mapping says against itself, or what would let one thing pass for another. */
-export function findContradictions(mapping: SourceMapping): readonly Contradiction[] {
+export function findMappingContradictions(mapping: SourceMapping): readonly Contradiction[] {
   const { properties, events } = mapping;
   return [
-    ...findMetricFaults(mapping),
-    ...at(['properties'], findPropertyFaults(properties, [properties])),
+    ...findMetricContradictions(mapping),
+    ...prefixPaths(['properties'], findPropertyContradictions(properties, [properties])),
     ...Object.entries(events).flatMap(([metric, own]) => [
-      ...at(['events', metric], findEventFaults(metric, mapping)),
-      ...at(['events', metric], findPropertyFaults(own, [own, properties])),
+      ...prefixPaths(['events', metric], findEventRuleContradictions(metric, mapping)),
+      ...prefixPaths(['events', metric], findPropertyContradictions(own, [own, properties])),
     ]),
   ];
 }
 
 /** An event is told from others by its id and its metric: under one name, two may pass for a repeat. */
-function findMetricFaults({ metrics }: SourceMapping): readonly Contradiction[] {
+function findMetricContradictions({ metrics }: SourceMapping): readonly Contradiction[] {
   const called = (metric: string): boolean | string =>
     metrics[metric] === true ? metric : (metrics[metric] ?? false);
   return Object.keys(metrics).flatMap((metric) => {
@@ -30,7 +36,10 @@ function findMetricFaults({ metrics }: SourceMapping): readonly Contradiction[] 
   });
 }
 
-function findEventFaults(metric: string, { metrics }: SourceMapping): readonly Contradiction[] {
+function findEventRuleContradictions(
+  metric: string,
+  { metrics }: SourceMapping,
+): readonly Contradiction[] {
   if (metrics[metric] === false) return [{ path: [], detail: 'is turned off under metrics' }];
   const original = Object.keys(metrics).find((each) => metrics[each] === metric);
   if (original === undefined || Object.hasOwn(metrics, metric)) return [];
@@ -38,7 +47,10 @@ function findEventFaults(metric: string, { metrics }: SourceMapping): readonly C
 }
 
 /** `rules` is the first of `levels`. */
-function findPropertyFaults(rules: PropertyRules, levels: Levels): readonly Contradiction[] {
+function findPropertyContradictions(
+  rules: PropertyRules,
+  levels: Levels,
+): readonly Contradiction[] {
   const { include, exclude, rename } = rules;
   const inBoth = exclude.flatMap((name, index) =>
     include?.includes(name) === true
@@ -46,7 +58,7 @@ function findPropertyFaults(rules: PropertyRules, levels: Levels): readonly Cont
       : [],
   );
   const renames = Object.entries(rename).flatMap(([name, wanted]) => {
-    const detail = findRenameFault({ name, wanted, levels });
+    const detail = findRenameContradiction({ name, wanted, levels });
     return detail === null ? [] : [{ path: ['rename', name], detail }];
   });
   return [...inBoth, ...renames];
@@ -54,20 +66,20 @@ function findPropertyFaults(rules: PropertyRules, levels: Levels): readonly Cont
 
 type Rename = { readonly name: string; readonly wanted: string; readonly levels: Levels };
 
-function findRenameFault({ name, wanted, levels }: Rename): string | null {
-  if (!isKept(levels, name)) return 'is left out, so it cannot be renamed';
+function findRenameContradiction({ name, wanted, levels }: Rename): string | null {
+  if (!isPropertyKept(levels, name)) return 'is left out, so it cannot be renamed';
   const renamed = new Set(levels.flatMap((level) => Object.keys(level.rename)));
   if (renamed.has(wanted)) return `${quote(wanted)} is itself renamed`;
   const other = [...renamed].find(
-    (each) => each !== name && isKept(levels, each) && toNewName(levels, each) === wanted,
+    (each) => each !== name && isPropertyKept(levels, each) && findNewName(levels, each) === wanted,
   );
   if (other !== undefined) return `would have the same name as ${quote(other)}`;
   const isIncluded =
-    levels.some(({ include }) => include?.includes(wanted)) && isKept(levels, wanted);
+    levels.some(({ include }) => include?.includes(wanted)) && isPropertyKept(levels, wanted);
   return isIncluded ? `${quote(wanted)} is another property, under include` : null;
 }
 
-function at(
+function prefixPaths(
   path: Contradiction['path'],
   faults: readonly Contradiction[],
 ): readonly Contradiction[] {

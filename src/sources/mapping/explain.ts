@@ -1,5 +1,5 @@
 import { findRules, type Mapping } from './mapping.js';
-import { toLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
+import { listLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
 import { sources, type SourceName } from '../list.js';
 
 /** What a mapping does to one source, a line for each thing. */
@@ -23,7 +23,7 @@ function explainSource(rules: SourceMapping): readonly string[] {
     ...explainSwitches('metric', metrics),
     ...explainProperties('properties', [properties]),
     ...Object.keys(events).flatMap((metric) =>
-      explainProperties(`properties of ${metric}`, toLevels(rules, metric)),
+      explainProperties(`properties of ${metric}`, listLevels(rules, metric)),
     ),
   ];
 }
@@ -43,11 +43,11 @@ function explainSwitches(
 
 /** In the order in which they are asked: the first that names a property decides. */
 function explainProperties(what: string, levels: Levels): readonly string[] {
-  const words = levels.map(toWords).filter((text) => text !== '');
+  const words = levels.map(describePropertyRules).filter((text) => text !== '');
   return words.length === 0 ? [] : [`${what}: ${words.join('; else ')}`];
 }
 
-function toWords({ include, exclude, rename }: PropertyRules): string {
+function describePropertyRules({ include, exclude, rename }: PropertyRules): string {
   return [
     ...(exclude.length === 0 ? [] : [`left out: ${exclude.join(', ')}`]),
     ...Object.entries(rename).map(([name, wanted]) => `${name} becomes ${wanted}`),

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
-import { toMapping, type Mapping } from './mapping.js';
+import { parseMapping, type Mapping } from './mapping.js';
 import { sourceNames } from '../list.js';
 import { isJsonObject } from '../../json/json.js';
 import { findNearName } from '../../near-name.js';
@@ -34,24 +34,24 @@ function loadMapping(path: string): Loaded {
   try {
     content = parse(text, { logLevel: 'error' });
   } catch (error) {
-    return { ok: false, problems: [`is neither YAML nor JSON${toPlace(error)}`] };
+    return { ok: false, problems: [`is neither YAML nor JSON${describePosition(error)}`] };
   }
-  const mapping = toMapping(content);
+  const mapping = parseMapping(content);
   if (mapping.ok) return { ok: true, mapping: mapping.value };
   const names = isJsonObject(content) ? Object.keys(content) : [];
   const isMapping = names.some((name) => sourceNames.some((source) => source === name));
-  if (!isMapping) return { ok: false, problems: [toWhatItHolds(names)] };
+  if (!isMapping) return { ok: false, problems: [describeExpectedSources(names)] };
   const problems = mapping.errors.map(({ pointer, detail }) => `${pointer || 'it'} ${detail}`);
   return { ok: false, problems };
 }
 
-function toWhatItHolds(names: readonly string[]): string {
+function describeExpectedSources(names: readonly string[]): string {
   const near = names.map((name) => findNearName(name, sourceNames)).find((name) => name !== null);
   return `it must hold ${sourceNames.join(', ')}, or some of them${near === undefined ? '' : `; did you mean ${near}?`}`;
 }
 
 /** A code of the YAML library and a position: the library's words quote the file. */
-function toPlace(error: unknown): string {
+function describePosition(error: unknown): string {
   if (error instanceof ReferenceError) return ': an alias has no anchor, or there are too many';
   if (!(error instanceof YAMLParseError)) return '';
   const [start] = error.linePos ?? [];

@@ -2,11 +2,11 @@ import { z } from 'zod';
 import { harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
 import { createCheck, type Checked } from '../../ingest/validation-issues.js';
 import { limits } from '../../ingest/limits.js';
-import { findContradictions } from './contradictions.js';
+import { findMappingContradictions } from './contradictions.js';
 import {
   shapeProperties,
-  toLevels,
-  valueOf,
+  listLevels,
+  findOwn,
   type PropertyRules,
   type SourceMapping,
 } from './rules.js';
@@ -15,17 +15,17 @@ import type { Skipped, SourceEntry, SourcePost } from '../../ingest/source-entry
 import { sourceNames, sources, type OwnSections, type SourceName } from '../list.js';
 
 /** Sources that share one form of section. */
-export type RuledSource = Exclude<SourceName, keyof OwnSections>;
+export type SourceWithRules = Exclude<SourceName, keyof OwnSections>;
 
 /**
  * What an operator changes of what the sources' maps make, and the sections in a form of a source's own.
  * A source that is not named stays as it is.
  */
-export type Mapping = Readonly<Partial<Record<RuledSource, SourceMapping>>> & OwnSections;
+export type Mapping = Readonly<Partial<Record<SourceWithRules, SourceMapping>>> & OwnSections;
 
 /** The rules for one source. Undefined: there are none, or the section has a form of its own. */
 export function findRules(mapping: Mapping, source: string): SourceMapping | undefined {
-  const isRuled = (name: string): name is RuledSource => ruledSources.has(name);
+  const isRuled = (name: string): name is SourceWithRules => ruledSources.has(name);
   return isRuled(source) ? mapping[source] : undefined;
 }
 
@@ -87,7 +87,7 @@ const sourceMapping = z
   )
   // Runs only where nothing else is wrong with this source, unlike a refinement.
   .transform((mapping, context): SourceMapping => {
-    for (const { path, detail } of findContradictions(mapping)) {
+    for (const { path, detail } of findMappingContradictions(mapping)) {
       context.addIssue({ code: 'custom', path: [...path], message: detail });
     }
     return mapping;
@@ -104,7 +104,7 @@ const mappingSchema: z.ZodType<Partial<Record<SourceName, unknown>>> = z.strictO
 const checkMapping = createCheck(mappingSchema, 'a mapping');
 
 /** From what a mapping file holds. Null, an empty file, changes nothing. */
-export function toMapping(content: unknown): Checked<Mapping> {
+export function parseMapping(content: unknown): Checked<Mapping> {
   const checked = checkMapping(content ?? {});
   if (!checked.ok) return checked;
   const said = Object.entries(checked.value).filter(([, section]) => section != null);
@@ -119,34 +119,34 @@ export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
   const rules = findRules(mapping, post.source);
   if (rules === undefined) return post;
   const { topic, entries, skipped, ledger } = post;
-  if (topic !== undefined && valueOf(rules.topics, topic) === false) {
+  if (topic !== undefined && findOwn(rules.topics, topic) === false) {
     return {
       ...post,
       entries: [],
       skipped: [
         ...skipped,
-        ...entries.map(toSkipped('topic_off')),
+        ...entries.map(skipAs('topic_off')),
         ...(ledger === undefined ? [] : [{ reason: 'topic_off' }]),
       ],
       ledger: undefined,
     };
   }
-  const isOn = ({ entry }: SourceEntry): boolean => toMetric(entry, rules) !== false;
+  const isOn = ({ entry }: SourceEntry): boolean => findMetricRule(entry, rules) !== false;
   const off = entries.filter((sourced) => !isOn(sourced));
   return {
     ...post,
     entries: entries.filter(isOn).map((sourced) => shapeEntry(sourced, rules)),
-    skipped: [...skipped, ...off.map(toSkipped('metric_off'))],
+    skipped: [...skipped, ...off.map(skipAs('metric_off'))],
   };
 }
 
-const toSkipped =
+const skipAs =
   (reason: string) =>
   ({ kind, id }: SourceEntry): Skipped => ({ reason, kind, id });
 
 /** What the file says of the metric of an event. Undefined: nothing, or it is no event. */
-function toMetric({ event_name: name }: JsonObject, rules: SourceMapping) {
-  return typeof name === 'string' ? valueOf(rules.metrics, name) : undefined;
+function findMetricRule({ event_name: name }: JsonObject, rules: SourceMapping) {
+  return typeof name === 'string' ? findOwn(rules.metrics, name) : undefined;
 }
 
 function shapeEntry(sourced: SourceEntry, rules: SourceMapping): SourceEntry {
@@ -156,19 +156,19 @@ function shapeEntry(sourced: SourceEntry, rules: SourceMapping): SourceEntry {
 
 function shapeEvent(entry: JsonObject, rules: SourceMapping): JsonObject {
   const { event_name: name, properties: given } = entry;
-  const renamed = toMetric(entry, rules);
-  const levels = toLevels(rules, typeof name === 'string' ? name : '');
+  const renamed = findMetricRule(entry, rules);
+  const levels = listLevels(rules, typeof name === 'string' ? name : '');
   return {
     ...entry,
     ...(typeof renamed === 'string' && { event_name: renamed }),
     ...(isJsonObject(given) && {
-      properties: shapeProperties(given, levels, toAddedNames(entry)),
+      properties: shapeProperties(given, levels, listAddedNames(entry)),
     }),
   };
 }
 
 /** Properties that other fields become: see toRevenueProperties in map.ts. */
-function toAddedNames(entry: JsonObject): readonly string[] {
+function listAddedNames(entry: JsonObject): readonly string[] {
   const added = {
     value: '$value',
     order_id: 'order_id',

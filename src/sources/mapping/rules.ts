@@ -25,17 +25,17 @@ export type SourceMapping = {
  */
 export type Levels = readonly PropertyRules[];
 
-export function toLevels({ properties, events }: SourceMapping, metric: string): Levels {
-  const own = valueOf(events, metric);
+export function listLevels({ properties, events }: SourceMapping, metric: string): Levels {
+  const own = findOwn(events, metric);
   return own === undefined ? [properties] : [own, properties];
 }
 
 /** Never what an object inherits, such as `constructor`. */
-export function valueOf<T>(map: Readonly<Record<string, T>>, name: string): T | undefined {
+export function findOwn<T>(map: Readonly<Record<string, T>>, name: string): T | undefined {
   return Object.hasOwn(map, name) ? map[name] : undefined;
 }
 
-export function isKept(levels: Levels, name: string): boolean {
+export function isPropertyKept(levels: Levels, name: string): boolean {
   for (const { include, exclude } of levels) {
     if (exclude.includes(name)) return false;
     if (include !== null) return include.includes(name);
@@ -43,9 +43,9 @@ export function isKept(levels: Levels, name: string): boolean {
   return true;
 }
 
-export function toNewName(levels: Levels, name: string): string {
+export function findNewName(levels: Levels, name: string): string {
   for (const { rename } of levels) {
-    const renamed = valueOf(rename, name);
+    const renamed = findOwn(rename, name);
     if (renamed !== undefined) return renamed;
   }
   return name;
@@ -60,11 +60,11 @@ export function shapeProperties(
   levels: Levels,
   taken: readonly string[] = [],
 ): JsonObject {
-  const kept = Object.entries(properties).filter(([name]) => isKept(levels, name));
+  const kept = Object.entries(properties).filter(([name]) => isPropertyKept(levels, name));
   const names = new Set([...kept.map(([name]) => name), ...taken]);
   return Object.fromEntries(
     kept.map(([name, value]) => {
-      const wanted = toNewName(levels, name);
+      const wanted = findNewName(levels, name);
       return [names.has(wanted) ? name : wanted, value];
     }),
   );

@@ -3,11 +3,11 @@ import { z } from 'zod';
 import type { AcceptedFromSource, Rejected } from '../../ingest/accept-from-source.js';
 import { maxListed } from '../../ingest/batch-builder.js';
 import { describeIssues } from '../../ingest/validation-issues.js';
-import type { SegmentPost } from './map.js';
+import type { MappedSegmentRequest } from './map.js';
 import { toTextResponse } from '../../http/routes/responses.js';
 import { keepConnection, toLoggedProblem } from '../../http/plugins/errors.js';
 import type { ProblemError } from '../../http/plugins/problems.js';
-import { toInvalidWriteKey } from './write-keys.js';
+import { createWriteKeyProblem } from './write-keys.js';
 import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 
 /** Answers in the form SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
@@ -41,7 +41,7 @@ const warningsSchema = z
   )
   .meta({ description: 'What could not be read or was altered. The call was accepted.' });
 
-export const segmentTakenSchema = z
+export const segmentAcceptedSchema = z
   .object({
     success: z.literal(true),
     accepted: z.int(),
@@ -88,16 +88,16 @@ export const segmentErrors = {
 };
 
 /** The first of what was rejected, and how many more there are, where the list is too long. */
-export type RejectedView = {
+export type RejectedCalls = {
   readonly rejected: z.output<typeof rejectedSchema>;
   readonly rejected_unlisted?: number;
 };
 
 /** Both kinds of parts that go no further, in the order of the batch. */
-export function toRejectedView(
-  { noCalls, messageIds }: Extract<SegmentPost, { ok: true }>,
+export function listRejectedCalls(
+  { invalidCalls: noCalls, messageIds }: Extract<MappedSegmentRequest, { ok: true }>,
   rejected: readonly Rejected[],
-): RejectedView {
+): RejectedCalls {
   const views = [
     ...noCalls.map(({ index, code, detail }) => ({ index, code, toMessage: () => detail })),
     ...rejected.map(({ index, code, errors }) => ({
@@ -114,16 +114,16 @@ export function toRejectedView(
   return { rejected: listed, ...(unlisted > 0 && { rejected_unlisted: unlisted }) };
 }
 
-export type WarningsView = {
+export type CallWarnings = {
   readonly warnings: z.output<typeof warningsSchema>;
   readonly warnings_unlisted?: number;
 };
 
 /** Bounded, as the list of what was rejected. */
-export function toWarningsView(
-  { messageIds }: Extract<SegmentPost, { ok: true }>,
+export function listCallWarnings(
+  { messageIds }: Extract<MappedSegmentRequest, { ok: true }>,
   warnings: Extract<AcceptedFromSource, { kind: 'accepted' }>['warnings'],
-): WarningsView {
+): CallWarnings {
   const listed = warnings.slice(0, maxListed).map(({ index, code, pointer, detail }) => {
     const messageId = messageIds[index];
     const message = describeIssues([{ pointer, detail }]);
@@ -134,18 +134,21 @@ export function toWarningsView(
 }
 
 /** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */
-export function createSegmentFailures(
+export function createSegmentErrorHandler(
   isAdmitted: (request: FastifyRequest) => boolean,
   { recordFailure: refuse }: Pick<Unadmitted, 'recordFailure'>,
 ) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const found = toLoggedProblem(error, request);
     const isFinal = isAdmitted(request) || found.kind === 'unavailable';
-    const problem = isFinal ? found : refuse(request, toInvalidWriteKey());
+    const problem = isFinal ? found : refuse(request, createWriteKeyProblem());
     keepConnection(reply);
     // Nothing keeps such a caller from holding back the rest of its body.
     if (found.kind === 'timeout') reply.header('connection', 'close');
-    reply.code(toStatus(problem)).headers(toHeaders(problem)).send(toErrorView(problem));
+    reply
+      .code(selectStatusCode(problem))
+      .headers(limitRetryAfter(problem))
+      .send(createErrorBody(problem));
   };
 }
 
@@ -153,7 +156,7 @@ export function createSegmentFailures(
  * SDKs up to 2.x send again after everything but 2xx and 400, and those that wait when they are told
  * to do so at 429 alone. So what will never pass is a 400, as at Segment, and what may pass later a 429.
  */
-function toStatus({ kind }: ProblemError): number {
+function selectStatusCode({ kind }: ProblemError): number {
   switch (kind) {
     case 'unauthorized':
       return 401;
@@ -173,13 +176,17 @@ function toStatus({ kind }: ProblemError): number {
 /** analytics-node waits no longer than so, whatever it is told. */
 const longestWaitSeconds = 300;
 
-function toHeaders({ headers }: ProblemError): Readonly<Record<string, string>> {
+function limitRetryAfter({ headers }: ProblemError): Readonly<Record<string, string>> {
   const wait = headers['retry-after'];
   if (wait === undefined) return headers;
   return { ...headers, 'retry-after': String(Math.min(Number(wait), longestWaitSeconds)) };
 }
 
-function toErrorView({ kind, message, errors }: ProblemError): z.output<typeof segmentErrorSchema> {
+function createErrorBody({
+  kind,
+  message,
+  errors,
+}: ProblemError): z.output<typeof segmentErrorSchema> {
   const code = kind === 'unauthorized' ? 'invalid_write_key' : kind.replaceAll('-', '_');
   const why = errors.length === 0 ? message : `${message}: ${describeIssues(errors)}`;
   return { success: false, code, message: why };

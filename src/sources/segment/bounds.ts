@@ -2,7 +2,7 @@ import type { FindExcess } from '../../json/large.js';
 import { limits } from '../../ingest/limits.js';
 
 /** What of a long body of a Segment SDK is not read to its end: a call with too many values alone. */
-export function createSegmentBounds(): FindExcess {
+export function createCallBounds(): FindExcess {
   let current: { readonly place: unknown; readonly total: number } = { place: null, total: 0 };
   return ({ path, total }) => {
     const [first, second] = path;

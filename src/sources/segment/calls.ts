@@ -30,7 +30,7 @@ export type SegmentCall = {
 };
 
 /** A part of a batch that is no call at all, and why. */
-export type NoCall = {
+export type InvalidCall = {
   readonly index: number;
   readonly code: 'not_valid' | 'unknown_type';
   readonly detail: string;
@@ -40,7 +40,7 @@ export type ListedCalls =
   | {
       readonly ok: true;
       readonly calls: readonly SegmentCall[];
-      readonly noCalls: readonly NoCall[];
+      readonly invalidCalls: readonly InvalidCall[];
       /** By index, where there is one. */
       readonly messageIds: readonly (string | undefined)[];
     }
@@ -51,16 +51,16 @@ export type ListedCalls =
 export type SegmentBody = { readonly value: unknown; readonly issues: readonly JsonIssue[] };
 
 /** A body that is one call; its path says of which type. */
-export function listOne(body: SegmentBody, type: CallType, receivedAt: number): ListedCalls {
+export function readSingleCall(body: SegmentBody, type: CallType, receivedAt: number): ListedCalls {
   const { value, issues: faults } = body;
   if (faults.length > 0) return { ok: false, detail: describeIssues(toIssues(faults)) };
   if (!isJsonObject(value)) return { ok: false, detail: 'must be a JSON object: one call' };
-  const call = toCall({ fields: value, around: {}, index: 0, receivedAt }, type);
-  return { ok: true, calls: [call], noCalls: [], messageIds: [asId(value.messageId)] };
+  const call = createCall({ fields: value, around: {}, index: 0, receivedAt }, type);
+  return { ok: true, calls: [call], invalidCalls: [], messageIds: [asId(value.messageId)] };
 }
 
 /** `{"batch":[…]}`, a call a step. What is wrong inside one call stays with it. */
-export function* listBatch(
+export function* readBatchCalls(
   { value, issues: faults }: SegmentBody,
   receivedAt: number,
 ): Generator<undefined, ListedCalls> {
@@ -77,50 +77,50 @@ export function* listBatch(
     return { ok: false, detail: `holds more than ${limits.callsPerRequest} calls` };
   }
   if (outside.length > 0) return { ok: false, detail: describeIssues(toIssues(outside)) };
-  if (toSharedChars(around) * batch.length > limits.sharedChars) {
+  if (countSharedChars(around) * batch.length > limits.sharedChars) {
     return { ok: false, detail: 'holds too many calls for what stands beside the batch' };
   }
 
   const calls: SegmentCall[] = [];
-  const noCalls: NoCall[] = [];
+  const noCalls: InvalidCall[] = [];
   const messageIds: (string | undefined)[] = [];
   for (const [index, each] of (batch as readonly unknown[]).entries()) {
     const found = byEntry.get(index);
     const read =
       found === undefined
         ? readCall(each, around, { index, receivedAt })
-        : toNoCall(index, describeIssues(toIssues(found, 2)));
+        : createInvalidCall(index, describeIssues(toIssues(found, 2)));
     if ('code' in read) noCalls.push(read);
     else calls.push(read);
     messageIds.push(asId(asObject(each).messageId));
     yield;
   }
-  return { ok: true, calls, noCalls, messageIds };
+  return { ok: true, calls, invalidCalls: noCalls, messageIds };
 }
 
 /** What stands beside a batch counts for each of its calls, so that it is copied as often. */
-function toSharedChars({ context, integrations }: JsonObject): number {
+function countSharedChars({ context, integrations }: JsonObject): number {
   return stringifyJson({ context, integrations }).length;
 }
 
 type Place = { readonly index: number; readonly receivedAt: number };
 
-function readCall(each: unknown, around: JsonObject, place: Place): SegmentCall | NoCall {
-  if (!isJsonObject(each)) return toNoCall(place.index, 'must be a JSON object: one call');
+function readCall(each: unknown, around: JsonObject, place: Place): SegmentCall | InvalidCall {
+  if (!isJsonObject(each)) return createInvalidCall(place.index, 'must be a JSON object: one call');
   const type = callTypes.find((known) => known === each.type);
-  if (type !== undefined) return toCall({ fields: each, around, ...place }, type);
+  if (type !== undefined) return createCall({ fields: each, around, ...place }, type);
   const detail = `type must be one of ${callTypes.join(', ')}`;
   return { index: place.index, code: 'unknown_type', detail };
 }
 
-function toNoCall(index: number, detail: string): NoCall {
+function createInvalidCall(index: number, detail: string): InvalidCall {
   return { index, code: 'not_valid', detail };
 }
 
 type Found = Place & { readonly fields: JsonObject; readonly around: JsonObject };
 
 /** What the call says itself wins over what stands beside the batch. */
-function toCall({ fields, around, index, receivedAt }: Found, type: CallType): SegmentCall {
+function createCall({ fields, around, index, receivedAt }: Found, type: CallType): SegmentCall {
   const merge = (name: 'context' | 'integrations'): JsonObject =>
     fields[name] === undefined
       ? asObject(around[name])

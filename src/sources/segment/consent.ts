@@ -1,6 +1,6 @@
 import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
-import { fold } from './fields.js';
+import { foldSpelling } from './fields.js';
 
 /**
  * Traits that ask for a subscription, by their folded names: those that RudderStack's Klaviyo
@@ -13,7 +13,8 @@ const consentNames = new Set(
   ),
 );
 
-const isConsent = (name: string): boolean => consentNames.has(fold(name.replace(/^\$/, '')));
+const isConsentTrait = (name: string): boolean =>
+  consentNames.has(foldSpelling(name.replace(/^\$/, '')));
 
 export type WithoutConsent = {
   readonly traits: JsonObject;
@@ -21,18 +22,18 @@ export type WithoutConsent = {
 };
 
 /** Takes what asks for a subscription out of traits, and out of the `properties` in them. */
-export function takeConsent(traits: JsonObject): WithoutConsent {
+export function removeConsent(traits: JsonObject): WithoutConsent {
   const nested = isJsonObject(traits.properties) ? traits.properties : {};
-  const asked = [...listConsent(traits), ...listConsent(nested)];
+  const asked = [...listConsentTraits(traits), ...listConsentTraits(nested)];
   if (asked.length === 0) return { traits, warnings: [] };
   const { properties, ...others } = traits;
-  const left = isJsonObject(properties) ? withoutConsent(properties) : properties;
+  const left = isJsonObject(properties) ? dropConsentTraits(properties) : properties;
   const isEmpty = isJsonObject(left) && Object.keys(left).length === 0;
   const words = asked.map(([name, value]) => `${name}=${stringifyJson(value)}`).join(', ');
   const detail = `the profile is sent without consent; asked for: ${words.slice(0, maxChars)}`;
   return {
     traits: {
-      ...withoutConsent(others),
+      ...dropConsentTraits(others),
       ...(left !== undefined && !isEmpty && { properties: left }),
     },
     warnings: [{ code: 'consent_not_sent', pointer: '/traits', detail }],
@@ -42,10 +43,12 @@ export function takeConsent(traits: JsonObject): WithoutConsent {
 /** Characters of what was asked for that a warning repeats. */
 const maxChars = 300;
 
-function listConsent(object: JsonObject): [string, unknown][] {
-  return Object.entries(object).filter(([name, value]) => isConsent(name) && value !== undefined);
+function listConsentTraits(object: JsonObject): [string, unknown][] {
+  return Object.entries(object).filter(
+    ([name, value]) => isConsentTrait(name) && value !== undefined,
+  );
 }
 
-function withoutConsent(object: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(object).filter(([name]) => !isConsent(name)));
+function dropConsentTraits(object: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(object).filter(([name]) => !isConsentTrait(name)));
 }

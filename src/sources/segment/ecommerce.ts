@@ -1,10 +1,10 @@
 import { isJsonObject, type JsonObject } from '../../json/json.js';
 import type { Numeral } from '../../ingest/schema.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
-import { product, toDecimal, toNumber } from '../decimal.js';
+import { multiplyDecimals, parseDecimal, decimalToNumber } from '../decimal.js';
 import { asId, asList, asText, compact } from '../json.js';
-import { readAmount, readCurrency, type Placed } from '../money.js';
-import { fold, readFields, type Fields } from './fields.js';
+import { readAmount, readCurrency, type LocatedValue } from '../money.js';
+import { foldSpelling, createFieldFinder, type FieldFinder } from './fields.js';
 
 /**
  * The e-commerce specification of Segment and RudderStack by the names of metrics and properties that
@@ -29,13 +29,15 @@ const metrics: ReadonlyMap<string, { readonly metric: string; readonly stage: St
         ['Order Cancelled', 'Order Canceled', 'Cancelled Order', 'Canceled Order'],
       ],
     ] as const
-  ).flatMap(([metric, stage, names]) => names.map((name) => [fold(name), { metric, stage }])),
+  ).flatMap(([metric, stage, names]) =>
+    names.map((name) => [foldSpelling(name), { metric, stage }]),
+  ),
 );
 
 /** Names directly under `properties`, at most, so that the relay's own ones still fit. */
 const maxProperties = 290;
 
-export type Commerce = {
+export type CommerceEvent = {
   readonly metric: string;
   readonly properties: JsonObject;
   readonly warnings: readonly SourceWarning[];
@@ -55,13 +57,13 @@ export type OrderedProduct = {
 
 export type Order = {
   readonly properties: JsonObject;
-  readonly fields: Fields;
+  readonly fields: FieldFinder;
   readonly orderId: unknown;
 };
 
 /** Null where the name is none of the specification that Klaviyo has a name for. */
-export function toCommerce(event: string, order: Order): Commerce | null {
-  const found = metrics.get(fold(event));
+export function mapCommerceEvent(event: string, order: Order): CommerceEvent | null {
+  const found = metrics.get(foldSpelling(event));
   if (found === undefined) return null;
   const { metric, stage } = found;
   const { properties, fields } = order;
@@ -70,11 +72,12 @@ export function toCommerce(event: string, order: Order): Commerce | null {
   const isOne = stage === 'viewed' || stage === 'added';
   if (isOne) warnings.push(...one.warnings);
   const added = compact({
-    ...(stage === 'viewed' && toViewed(one, fields)),
-    ...(stage === 'added' && toAdded(one)),
-    ...(stage === 'added' && toItems(products.length > 0 ? products : [one].filter(isNamed))),
-    ...(!isOne && toItems(products)),
-    ...(!isOne && toOrder(stage, order)),
+    ...(stage === 'viewed' && describeViewedProduct(one, fields)),
+    ...(stage === 'added' && describeAddedProduct(one)),
+    ...(stage === 'added' &&
+      describeItems(products.length > 0 ? products : [one].filter(isIdentifiedProduct))),
+    ...(!isOne && describeItems(products)),
+    ...(!isOne && describeOrderFields(stage, order)),
     CheckoutURL: asText(fields.find('checkout_url').value),
   });
   const all = { ...added, ...properties };
@@ -87,14 +90,14 @@ export function toCommerce(event: string, order: Order): Commerce | null {
     metric,
     properties: isTooMuch ? properties : all,
     warnings,
-    ordered: stage === 'placed' ? toOrdered(products, order) : [],
+    ordered: stage === 'placed' ? listOrderedProducts(products, order) : [],
   };
 }
 
 function readProducts({ properties, fields }: Order) {
   const listed = asList(properties.products).map((each, at) =>
     isJsonObject(each)
-      ? readProduct(readFields(each, ['properties', 'products', at]), fields)
+      ? readProduct(createFieldFinder(each, ['properties', 'products', at]), fields)
       : null,
   );
   const products = listed.filter((each) => each !== null);
@@ -108,7 +111,7 @@ function readProducts({ properties, fields }: Order) {
   return { products, warnings };
 }
 
-type Product = {
+type ReadProduct = {
   readonly id: string | undefined;
   readonly sku: string | undefined;
   readonly name: string | undefined;
@@ -127,7 +130,7 @@ type Product = {
   readonly warnings: readonly SourceWarning[];
 };
 
-function readProduct(fields: Fields, call: Fields): Product {
+function readProduct(fields: FieldFinder, call: FieldFinder): ReadProduct {
   const given = fields.find('price');
   const beside = readCurrency(fields.find('currency').value).code;
   const code = beside ?? readCurrency(call.find('currency').value).code;
@@ -152,33 +155,33 @@ function readProduct(fields: Fields, call: Fields): Product {
     imageUrl: asText(fields.find('image_url', 'image').value),
     price: amount,
     quantity: quantity.value,
-    rowTotal: quantity.isUnreadable ? undefined : toRowTotal(amount, quantity.value ?? 1),
+    rowTotal: quantity.isUnreadable ? undefined : multiplyPrice(amount, quantity.value ?? 1),
     currency: code ?? (price.kind === 'read' ? price.currency : undefined),
     pricePointer: given.pointer,
     warnings,
   };
 }
 
-function readQuantity({ value, pointer }: Placed) {
-  const decimal = toDecimal(typeof value === 'string' ? value.trim() : value);
+function readQuantity({ value, pointer }: LocatedValue) {
+  const decimal = parseDecimal(typeof value === 'string' ? value.trim() : value);
   const isUnreadable = value !== undefined && decimal === undefined;
   const detail = 'is no number; it stays as it is, and the row has no total';
   return {
-    value: decimal && toNumber(decimal),
+    value: decimal && decimalToNumber(decimal),
     isUnreadable,
     warnings: isUnreadable ? [{ code: 'unreadable_quantity', pointer, detail }] : [],
   };
 }
 
-function toRowTotal(price: Numeral | undefined, quantity: number): number | undefined {
-  const [one, count] = [toDecimal(price), toDecimal(quantity)];
-  return one && count && toNumber(product(one, count));
+function multiplyPrice(price: Numeral | undefined, quantity: number): number | undefined {
+  const [one, count] = [parseDecimal(price), parseDecimal(quantity)];
+  return one && count && decimalToNumber(multiplyDecimals(one, count));
 }
 
-function toViewed(each: Product, fields: Fields): JsonObject {
+function describeViewedProduct(each: ReadProduct, fields: FieldFinder): JsonObject {
   const compareAt = readAmount(fields.find('compare_at_price').value, each.currency);
   return {
-    ...toProduct(each),
+    ...describeCallProduct(each),
     Categories: unlessEmpty(each.categories),
     URL: each.url,
     Brand: each.brand,
@@ -187,7 +190,7 @@ function toViewed(each: Product, fields: Fields): JsonObject {
   };
 }
 
-function toAdded(each: Product): JsonObject {
+function describeAddedProduct(each: ReadProduct): JsonObject {
   return {
     AddedItemProductName: each.name,
     AddedItemProductID: each.id,
@@ -200,7 +203,7 @@ function toAdded(each: Product): JsonObject {
   };
 }
 
-function toProduct(each: Product): JsonObject {
+function describeCallProduct(each: ReadProduct): JsonObject {
   return {
     ProductID: each.id,
     SKU: each.sku,
@@ -210,19 +213,19 @@ function toProduct(each: Product): JsonObject {
   };
 }
 
-function isNamed({ id, sku, name }: Product): boolean {
+function isIdentifiedProduct({ id, sku, name }: ReadProduct): boolean {
   return id !== undefined || sku !== undefined || name !== undefined;
 }
 
-function toItems(products: readonly Product[]): JsonObject {
+function describeItems(products: readonly ReadProduct[]): JsonObject {
   if (products.length === 0) return {};
   return {
-    ItemNames: toDistinct(products.flatMap(({ name }) => name ?? [])),
-    Categories: unlessEmpty(toDistinct(products.flatMap(({ categories }) => categories))),
-    Brands: unlessEmpty(toDistinct(products.flatMap(({ brand }) => brand ?? []))),
+    ItemNames: distinct(products.flatMap(({ name }) => name ?? [])),
+    Categories: unlessEmpty(distinct(products.flatMap(({ categories }) => categories))),
+    Brands: unlessEmpty(distinct(products.flatMap(({ brand }) => brand ?? []))),
     Items: products.map((each) =>
       compact({
-        ...toProduct(each),
+        ...describeCallProduct(each),
         ProductURL: each.url,
         Categories: unlessEmpty(each.categories),
         Brand: each.brand,
@@ -234,24 +237,27 @@ function toItems(products: readonly Product[]): JsonObject {
   };
 }
 
-function toOrder(stage: Stage, { fields, orderId }: Order): JsonObject {
+function describeOrderFields(stage: Stage, { fields, orderId }: Order): JsonObject {
   return {
     OrderId: asId(orderId),
     ...(stage === 'placed' && {
       DiscountCode: asText(fields.find('coupon').value),
-      DiscountValue: toGivenAmount(fields.find('discount')),
+      DiscountValue: readGivenAmount(fields.find('discount')),
     }),
     ...(stage === 'after' && { Reason: asText(fields.find('reason').value) }),
   };
 }
 
-function toGivenAmount({ value }: Placed): Numeral | undefined {
+function readGivenAmount({ value }: LocatedValue): Numeral | undefined {
   const read = readAmount(value);
   return read.kind === 'read' ? read.amount : undefined;
 }
 
 /** Lines of one product are told apart by their number among those of the product. */
-function toOrdered(products: readonly Product[], { orderId }: Order): readonly OrderedProduct[] {
+function listOrderedProducts(
+  products: readonly ReadProduct[],
+  { orderId }: Order,
+): readonly OrderedProduct[] {
   const counts = new Map<string, number>();
   return products.map((each) => {
     const name = [each.id, each.sku, each.variant].filter((part) => part !== undefined).join('/');
@@ -264,7 +270,7 @@ function toOrdered(products: readonly Product[], { orderId }: Order): readonly O
       key: count === 1 ? named : `${named}#${count}`,
       properties: compact({
         OrderId: asId(orderId),
-        ...toProduct(each),
+        ...describeCallProduct(each),
         ProductURL: each.url,
         Categories: unlessEmpty(each.categories),
         ProductBrand: each.brand,
@@ -278,7 +284,7 @@ function toOrdered(products: readonly Product[], { orderId }: Order): readonly O
   });
 }
 
-function toDistinct(texts: readonly string[]): readonly string[] {
+function distinct(texts: readonly string[]): readonly string[] {
   return [...new Set(texts)];
 }
 

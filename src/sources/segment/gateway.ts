@@ -5,7 +5,7 @@ import type { AcceptingDeps } from '../../http/deps.js';
 import { findBackpressure } from '../../http/plugins/backpressure.js';
 import { segmentErrors, segmentErrorSchema } from './answers.js';
 import { unsupportedNames } from './paths.js';
-import { readPixel } from './pixel.js';
+import { readPixelCall } from './pixel.js';
 
 /** Paths of RudderStack's gateway and control plane that accept no SDK calls. */
 
@@ -70,7 +70,7 @@ export function routeSourceConfig(app: FastifyInstance): void {
     response: { 200: sourceConfigSchema, ...segmentErrors },
   };
   routes.get('/sourceConfig', { schema }, (request, reply) => {
-    const { writeKey } = readPixel(request.query);
+    const { writeKey } = readPixelCall(request.query);
     const name = 'klaviyo-relay';
     const isOff = { enabled: false };
     void reply.code(200).send({

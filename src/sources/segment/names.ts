@@ -14,14 +14,15 @@ export type EventName = {
 
 /** The name of a call's metric. Klaviyo takes 127 characters. */
 export function readEventName({ type, fields }: SegmentCall): EventName {
-  if (type === 'track') return shorten(asText(fields.event), { before: '', after: '' }, '/event');
+  if (type === 'track')
+    return shortenEventName(asText(fields.event), { before: '', after: '' }, '/event');
   const what = type === 'page' ? 'Page' : 'Screen';
   const name = asText(fields.name);
   if (name === undefined) return { name: `Loaded a ${what}`, warnings: [], kept: {} };
-  return shorten(name, { before: 'Viewed ', after: ` ${what}` }, '/name');
+  return shortenEventName(name, { before: 'Viewed ', after: ` ${what}` }, '/name');
 }
 
-function shorten(
+function shortenEventName(
   text: string | undefined,
   { before, after }: { readonly before: string; readonly after: string },
   pointer: string,

@@ -1,8 +1,8 @@
 import { callTypes, type CallType } from './calls.js';
 
 /** What a path says of its body: many calls, or one of this type. */
-export function toKind(path: string): 'batch' | CallType {
-  const name = /^\/v1\/(?:pixel\/)?(\w+)/.exec(toLongUrl(path))?.[1];
+export function findCallKind(path: string): 'batch' | CallType {
+  const name = /^\/v1\/(?:pixel\/)?(\w+)/.exec(normalizeSegmentUrl(path))?.[1];
   return callTypes.find((type) => type === name) ?? 'batch';
 }
 
@@ -34,7 +34,7 @@ const beacon = /^\/beacon\/v1\/batch\/?(?=\?|$)/;
 const pixel = /^\/(?:v1\/pixel|pixel\/v1)\/(\w+)\/?(?=\?|$)/;
 
 /** A path of another spelling as the one there is a route for. Others stay. */
-export function toLongUrl(url: string): string {
+export function normalizeSegmentUrl(url: string): string {
   return url
     .replace(pattern, (_all, name: string) => `/v1/${longNames.get(name) ?? name}`)
     .replace(beacon, '/v1/batch')

@@ -12,20 +12,20 @@ const maxLevels = 5;
 type Members = Record<string, unknown>;
 
 /** The call; what is not text, and names that are not allowed, are left out. */
-export function readPixel(query: unknown): JsonObject {
+export function readPixelCall(query: unknown): JsonObject {
   const given = isJsonObject(query) ? query : {};
-  const call: Members = { ...readData(given.data) };
+  const call: Members = { ...readDataParameter(given.data) };
   for (const [name, value] of Object.entries(given)) {
     const path = name.split('.');
     const isNamed = path.every((part) => part !== '' && !harmfulNames.has(part));
     if (name === 'data' || typeof value !== 'string' || !isNamed || path.length > maxLevels)
       continue;
-    put(call, path, value);
+    setMember(call, path, value);
   }
   return call;
 }
 
-function put(call: Members, path: readonly string[], value: string): void {
+function setMember(call: Members, path: readonly string[], value: string): void {
   let holder = call;
   for (const name of path.slice(0, -1)) {
     const before = holder[name];
@@ -36,7 +36,7 @@ function put(call: Members, path: readonly string[], value: string): void {
   holder[path.at(-1) ?? ''] = value;
 }
 
-function readData(data: unknown): JsonObject {
+function readDataParameter(data: unknown): JsonObject {
   const text = asText(data)?.trim();
   if (text === undefined) return {};
   const json = text.startsWith('{') ? text : Buffer.from(text, 'base64').toString('utf8');

@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto';
 import { limits } from '../../ingest/limits.js';
 import { asId, asNumeral, asText } from '../json.js';
-import { readMoney, type Money, type Placed } from '../money.js';
-import { fold, type Fields } from './fields.js';
+import { readMoney, type MoneyReading, type LocatedValue } from '../money.js';
+import { foldSpelling, type FieldFinder } from './fields.js';
 import type { SegmentSettings } from './settings.js';
 
 /** What Segment and RudderStack call a completed order, in any spelling: `Order Completed`, `completed_order`. */
 export function isCompletedOrder(event: string | undefined): boolean {
-  return event !== undefined && /^(?:ordercompleted|completedorder)$/.test(fold(event));
+  return event !== undefined && /^(?:ordercompleted|completedorder)$/.test(foldSpelling(event));
 }
 
 /**
@@ -17,10 +17,10 @@ export function isCompletedOrder(event: string | undefined): boolean {
  */
 export function readRevenue(
   event: string | undefined,
-  fields: Fields,
+  fields: FieldFinder,
   { SEGMENT_VALUE_PROPERTIES: chosen }: Pick<SegmentSettings, 'SEGMENT_VALUE_PROPERTIES'>,
-): Money {
-  const own = chosen.get(fold(event ?? '')) ?? chosen.get('*');
+): MoneyReading {
+  const own = chosen.get(foldSpelling(event ?? '')) ?? chosen.get('*');
   const stands = isCompletedOrder(event) ? ['total'] : [];
   const amount = fields.find(...(own === undefined ? [] : [own]), 'revenue', ...stands);
   return readMoney(amount, fields.find('currency'));
@@ -33,21 +33,21 @@ export type OrderId = {
   readonly key: string | undefined;
 };
 
-export function readOrderId(event: string | undefined, fields: Fields): OrderId {
+export function readOrderId(event: string | undefined, fields: FieldFinder): OrderId {
   const names = isCompletedOrder(event) ? ['orderId', 'order_id', 'id'] : ['orderId', 'order_id'];
-  const id = names.map((name) => toOrderId(fields.find(name))).find((each) => each !== undefined);
+  const id = names.map((name) => readIdValue(fields.find(name))).find((each) => each !== undefined);
   if (!isCompletedOrder(event)) return { id, key: undefined };
   const checkout = asId(fields.find('checkout_id').value);
   const ofCheckout = checkout === undefined ? undefined : `checkout ${checkout}`;
   return { id, key: asId(id) ?? ofCheckout };
 }
 
-function toOrderId({ value }: Placed): unknown {
+function readIdValue({ value }: LocatedValue): unknown {
   return asText(value) ?? asNumeral(value);
 }
 
 /** A longer id must stay the same one when it is sent again. */
-export function toInsertId(id: string | undefined): string | undefined {
+export function shortenInsertId(id: string | undefined): string | undefined {
   if (id === undefined || id.length <= limits.uniqueIdChars) return id;
   return hash('sha256', id, 'base64url');
 }

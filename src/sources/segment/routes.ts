@@ -2,8 +2,8 @@ import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } f
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Lane } from '../../model/lane.js';
-import { toSegmentPost, type SegmentPost } from './map.js';
-import { createSegmentBounds } from './bounds.js';
+import { mapSegmentRequest, type MappedSegmentRequest } from './map.js';
+import { createCallBounds } from './bounds.js';
 import type { SegmentSettings } from './settings.js';
 import { isJsonObject, type Parsed } from '../../json/json.js';
 import { parseInSteps } from '../../json/large.js';
@@ -17,19 +17,19 @@ import { ProblemError } from '../../http/plugins/problems.js';
 import { limitCallers } from '../../http/plugins/rate-limit.js';
 import { toBackpressureProblem } from '../../http/plugins/backpressure.js';
 import {
-  createSegmentFailures,
+  createSegmentErrorHandler,
   segmentErrors,
-  segmentTakenSchema,
-  toRejectedView,
-  toWarningsView,
-  type RejectedView,
+  segmentAcceptedSchema,
+  listRejectedCalls,
+  listCallWarnings,
+  type RejectedCalls,
 } from './answers.js';
 import { batchBody, callBody, segmentHeaders, segmentQuery } from './bodies.js';
 import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './write-keys.js';
 import { callTypes, type CallType, type SegmentBody } from './calls.js';
 import { routeProbes, routeSourceConfig, routeUnsupported } from './gateway.js';
 import { segmentNames, type SegmentName } from './paths.js';
-import { pixelImage, readPixel } from './pixel.js';
+import { pixelImage, readPixelCall } from './pixel.js';
 
 /** What SDKs of Segment and RudderStack post to: see paths.ts for the other ways to write it. */
 export async function routeSegment(
@@ -72,7 +72,7 @@ async function routePosts(
   const { config, countCaller, keyring, unadmitted } = deps;
   const isKnown = (request: FastifyRequest): boolean => isAdmitted(request, keyring);
   const refuse = refuseEarly(deps, 'events');
-  scope.setErrorHandler(createSegmentFailures(isKnown, unadmitted));
+  scope.setErrorHandler(createSegmentErrorHandler(isKnown, unadmitted));
   scope.setValidatorCompiler(checkQueryOnly);
   decorateKeys(scope);
   acceptRawBodies(scope, {
@@ -124,7 +124,7 @@ function routePixels(app: FastifyInstance, deps: SegmentDeps): void {
     summary: 'Accept one call, or a batch',
     description: 'As /v1/{type}.',
     body: callBody,
-    response: { 200: segmentTakenSchema, ...segmentErrors },
+    response: { 200: segmentAcceptedSchema, ...segmentErrors },
   };
   const findType = ({ params }: FastifyRequest): CallType => {
     const parsed = pixelParams.safeParse(params);
@@ -132,12 +132,16 @@ function routePixels(app: FastifyInstance, deps: SegmentDeps): void {
     return parsed.data.type;
   };
   app.get('/v1/pixel/:type', { schema: inQuery }, async (request, reply) => {
-    const call = { value: readPixel(request.query), issues: [] };
-    await take(await readCalls(call, deps, findType(request)), deps, false);
+    const call = { value: readPixelCall(request.query), issues: [] };
+    await acceptCalls(await mapCalls(call, deps, findType(request)), deps, false);
     return reply.header('cache-control', 'no-store').type('image/gif').send(pixelImage);
   });
   routes.post('/v1/pixel/:type', { schema: asBody }, async (request, reply) => {
-    const taken = await take(await toPost(request, deps, findType(request)), deps, false);
+    const taken = await acceptCalls(
+      await readPostedCalls(request, deps, findType(request)),
+      deps,
+      false,
+    );
     if (taken.success) return reply.code(200).send(taken);
     return reply.code(400).send(taken);
   });
@@ -149,7 +153,7 @@ function createParseBody({ clock }: Pick<AcceptingDeps, 'clock'>): preValidation
   return async (request) => {
     const { body } = request;
     const text = isJsonObject(body) && typeof body.text === 'string' ? body.text : '';
-    const parsed = await runInSlices(parseInSteps(text, createSegmentBounds()), clock);
+    const parsed = await runInSlices(parseInSteps(text, createCallBounds()), clock);
     request.setDecorator(parsedBody, parsed);
   };
 }
@@ -174,13 +178,13 @@ function routeName(app: FastifyInstance, deps: SegmentDeps, name: SegmentName): 
     headers: segmentHeaders,
     querystring: segmentQuery,
     body: isBatch ? batchBody : callBody,
-    response: { 200: segmentTakenSchema, ...segmentErrors },
+    response: { 200: segmentAcceptedSchema, ...segmentErrors },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${name}`, { schema }, async (request, reply) => {
     const strict = request.query.strict || request.headers['x-strict-mode'] === '1';
-    const found = await toPost(request, deps, isBatch ? 'batch' : name);
-    const taken = await take(found, deps, strict);
+    const found = await readPostedCalls(request, deps, isBatch ? 'batch' : name);
+    const taken = await acceptCalls(found, deps, strict);
     if (taken.success) return reply.code(200).send(taken);
     return reply.code(400).send(taken);
   });
@@ -198,39 +202,49 @@ const descriptions: Readonly<Record<SegmentName, string>> = {
   merge: 'Skipped, and counted. Of RudderStack.',
 };
 
-type Found = Extract<SegmentPost, { ok: true }>;
-type Kind = Parameters<typeof toSegmentPost>[0]['kind'];
+type Found = Extract<MappedSegmentRequest, { ok: true }>;
+type Kind = Parameters<typeof mapSegmentRequest>[0]['kind'];
 
-async function toPost(request: FastifyRequest, deps: SegmentDeps, kind: Kind): Promise<Found> {
+async function readPostedCalls(
+  request: FastifyRequest,
+  deps: SegmentDeps,
+  kind: Kind,
+): Promise<Found> {
   const parsed = request.getDecorator<Parsed>(parsedBody);
   if (!parsed.ok) throw new ProblemError('invalid', `the body ${parsed.issue.detail}`);
-  return readCalls(parsed, deps, kind);
+  return mapCalls(parsed, deps, kind);
 }
 
-async function readCalls(
+async function mapCalls(
   { value, issues: faults }: SegmentBody,
   { settings, clock }: SegmentDeps,
   kind: Kind,
 ): Promise<Found> {
-  const steps = toSegmentPost({ kind, value, issues: faults, receivedAt: clock.now(), settings });
+  const steps = mapSegmentRequest({
+    kind,
+    value,
+    issues: faults,
+    receivedAt: clock.now(),
+    settings,
+  });
   const found = await runInSlices(steps, clock);
   if (!found.ok) throw new ProblemError('invalid', `the body ${found.detail}`);
   return found;
 }
 
-async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
-  const { post, noCalls } = found;
+async function acceptCalls(found: Found, deps: AcceptingDeps, strict: boolean) {
+  const { post, invalidCalls: noCalls } = found;
   const countInvalid = (lane: Lane, count = 1): void =>
     deps.metrics.ingest.inc({ lane, outcome: 'invalid' }, count);
   if (noCalls.length > 0) countInvalid('events', noCalls.length);
   if (strict && noCalls.length > 0) {
     for (const { lane } of post.entries) countInvalid(lane);
-    return toStrictView(toRejectedView(found, []));
+    return createStrictError(listRejectedCalls(found, []));
   }
   const answer = await deps.acceptFromSource(post, { strict });
   if (answer.kind === 'backpressure') throw toBackpressureProblem(answer);
-  const rejected = toRejectedView(found, answer.rejected);
-  if (answer.kind === 'invalid') return toStrictView(rejected);
+  const rejected = listRejectedCalls(found, answer.rejected);
+  if (answer.kind === 'invalid') return createStrictError(rejected);
   const { accepted, duplicates, waiting, warnings } = answer;
   return {
     success: true as const,
@@ -238,11 +252,11 @@ async function take(found: Found, deps: AcceptingDeps, strict: boolean) {
     duplicates,
     ...(waiting > 0 && { waiting }),
     ...rejected,
-    ...toWarningsView(found, warnings),
+    ...listCallWarnings(found, warnings),
   };
 }
 
-function toStrictView(view: RejectedView) {
+function createStrictError(view: RejectedCalls) {
   const count = view.rejected.length + (view.rejected_unlisted ?? 0);
   const calls = count === 1 ? '1 call is' : `${count} calls are`;
   const message = `${calls} not valid, and in strict mode nothing is taken then`;

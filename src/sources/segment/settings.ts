@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { flag } from '../../config/setting-rules.js';
 import type { SettingValues } from '../source.js';
-import { fold } from './fields.js';
+import { foldSpelling } from './fields.js';
 
 /** The property that is the value of an event, by the folded name of the event; `*` is all others. */
 export type ValueProperties = ReadonlyMap<string, string>;
@@ -21,7 +21,7 @@ const valueProperties = z
         if (event === '' || property === '') {
           context.addIssue('must be pairs such as Trial Started=plan_price, comma-separated');
         }
-        return [event === '*' ? event : fold(event), property];
+        return [event === '*' ? event : foldSpelling(event), property];
       }),
     );
   });

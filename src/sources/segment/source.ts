@@ -1,8 +1,8 @@
 import { defineSource } from '../source.js';
 import { asObject, asText } from '../json.js';
 import { callTypes } from './calls.js';
-import { toSegmentPost } from './map.js';
-import { toKind, toLongUrl } from './paths.js';
+import { mapSegmentRequest } from './map.js';
+import { findCallKind, normalizeSegmentUrl } from './paths.js';
 import { routeSegment } from './routes.js';
 import { segmentSettings } from './settings.js';
 
@@ -31,11 +31,17 @@ export const segment = defineSource({
     },
     toPath: (body) => `/v1/${asText(asObject(body).type) ?? 'batch'}`,
   },
-  rewriteUrl: toLongUrl,
+  rewriteUrl: normalizeSegmentUrl,
   routes: routeSegment,
   map({ path, body, receivedAt }, current) {
-    const request = { kind: toKind(path), value: body, issues: [], receivedAt, settings: current };
-    const steps = toSegmentPost(request);
+    const request = {
+      kind: findCallKind(path),
+      value: body,
+      issues: [],
+      receivedAt,
+      settings: current,
+    };
+    const steps = mapSegmentRequest(request);
     let step = steps.next();
     while (step.done !== true) step = steps.next();
     const read = step.value;

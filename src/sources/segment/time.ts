@@ -32,7 +32,7 @@ export type CallTime = {
  * (`receivedAt - sentAt`).
  */
 export function readCallTime({ happened, sent, receivedAt }: Times): CallTime {
-  const at = findTime(happened);
+  const at = findFirstTime(happened);
   const unreadable = happened.find((each) => readTime(each).kind === 'unreadable');
   const kept =
     unreadable === undefined ? {} : { timestamp_invalid: asId(unreadable) ?? unreadable };
@@ -41,18 +41,18 @@ export function readCallTime({ happened, sent, receivedAt }: Times): CallTime {
   const warnings =
     unreadable === undefined ? [] : [{ code: 'unreadable_time', pointer: '/timestamp', detail }];
   if (at === undefined) return { time: undefined, warnings, kept };
-  const offMs = receivedAt - (findTime(sent) ?? receivedAt);
+  const offMs = receivedAt - (findFirstTime(sent) ?? receivedAt);
   const isOff = Math.abs(offMs) > transitMs;
-  const time = new Date(isOff ? shift(at, offMs, receivedAt) : at).toISOString();
+  const time = new Date(isOff ? correctTime(at, offMs, receivedAt) : at).toISOString();
   return { time, warnings, kept };
 }
 
 /** Never on into the future: what a sender with a slow clock dates ahead stays where it is. */
-function shift(at: number, offMs: number, receivedAt: number): number {
+function correctTime(at: number, offMs: number, receivedAt: number): number {
   return Math.min(at + offMs, Math.max(at, receivedAt));
 }
 
-function findTime(candidates: readonly unknown[]): number | undefined {
+function findFirstTime(candidates: readonly unknown[]): number | undefined {
   for (const candidate of candidates) {
     const time = readTime(candidate);
     if (time.kind === 'read') return time.at;

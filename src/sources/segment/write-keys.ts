@@ -16,7 +16,7 @@ import type { BegunBody } from '../../http/plugins/body.js';
 import { decodeBody, parseContentCodings } from '../../http/plugins/content-codings.js';
 import { ProblemError } from '../../http/plugins/problems.js';
 import type { Unadmitted } from '../../http/plugins/unadmitted.js';
-import { readPixel } from './pixel.js';
+import { readPixelCall } from './pixel.js';
 
 /**
  * A write key is an ingest key. It comes as the user of Basic, as most SDKs send it; then that one
@@ -29,12 +29,12 @@ export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
       done();
       return;
     }
-    const user = toBasicUser(request);
-    const presented = user === null ? toPresentedKeys(request) : [user];
+    const user = readBasicUser(request);
+    const presented = user === null ? listPresentedKeys(request) : [user];
     const caller =
       presented.map((key) => keyring.identify(key)).find((each) => each !== null) ?? null;
     if (caller !== null) admitCaller(request, caller);
-    done(user !== null && caller === null ? toInvalidWriteKey() : undefined);
+    done(user !== null && caller === null ? createWriteKeyProblem() : undefined);
   };
 }
 
@@ -51,10 +51,10 @@ export function admitByStart(
   unadmitted: Unadmitted,
 ): (request: FastifyRequest, payload: Readable) => Promise<BegunBody> | null {
   return (request, payload) =>
-    isAdmitted(request, keyring) ? null : beginBody({ request, payload, keyring, unadmitted });
+    isAdmitted(request, keyring) ? null : readBodyStart({ request, payload, keyring, unadmitted });
 }
 
-async function beginBody({
+async function readBodyStart({
   request,
   payload,
   keyring,
@@ -82,7 +82,7 @@ async function beginBody({
       request.setDecorator(keyInBody, true);
       return body;
     }
-    throw toInvalidWriteKey();
+    throw createWriteKeyProblem();
   } finally {
     body.release();
   }
@@ -110,11 +110,11 @@ export function findWriteKeys(text: Buffer): readonly string[] {
   }
   if (place >= 0) places.add(text.lastIndexOf(keyName));
   return [...places]
-    .map((at) => readValue(text, at + keyName.length))
+    .map((at) => readTextMember(text, at + keyName.length))
     .filter((key) => key !== null);
 }
 
-function readValue(text: Buffer, from: number): string | null {
+function readTextMember(text: Buffer, from: number): string | null {
   const near = text.toString('utf8', from, from + keyMaxChars);
   const literal = /^\s*:\s*("(?:[^"\\]|\\.)*")/.exec(near)?.[1];
   if (literal === undefined) return null;
@@ -143,20 +143,20 @@ export function checkBodyKey(
       done();
     } else {
       dismissCaller(request);
-      done(toInvalidWriteKey());
+      done(createWriteKeyProblem());
     }
   };
 }
 
-function toPresentedKeys(request: FastifyRequest): readonly string[] {
-  const { writeKey } = readPixel(request.query);
+function listPresentedKeys(request: FastifyRequest): readonly string[] {
+  const { writeKey } = readPixelCall(request.query);
   const inQuery = typeof writeKey === 'string' ? [writeKey] : [];
   const presented = toPresentedKey(request);
   return presented === null ? inQuery : [presented, ...inQuery];
 }
 
 /** Base64 of `key:`; the colon is missing at times, and there is no password. Null where there is no user. */
-function toBasicUser({ headers }: FastifyRequest): string | null {
+function readBasicUser({ headers }: FastifyRequest): string | null {
   const encoded = /^basic +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
   if (encoded === undefined) return null;
   const [user = ''] = Buffer.from(encoded, 'base64').toString('utf8').split(':');
@@ -164,7 +164,7 @@ function toBasicUser({ headers }: FastifyRequest): string | null {
 }
 
 /** One answer to all who have no key, whatever else is wrong. Not a Basic challenge: browsers would ask for a password. */
-export function toInvalidWriteKey(): ProblemError {
+export function createWriteKeyProblem(): ProblemError {
   return new ProblemError(
     'unauthorized',
     'the write key is missing or not known; it is an ingest key of the relay',

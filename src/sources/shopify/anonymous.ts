@@ -1,7 +1,7 @@
 import type { Ledger, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
-import { toId } from './fields.js';
-import { mapPlaced } from './orders.js';
-import { isAnonymous, toBuyer } from './person.js';
+import { asShopifyId } from './fields.js';
+import { mapPlacedOrder } from './orders.js';
+import { isOrderWithoutBuyer, readShopifyBuyer } from './person.js';
 import type { ShopifyRequest } from './request.js';
 
 /**
@@ -18,14 +18,14 @@ const anonymous = 'anonymous';
 export function addAnonymousOrders(request: ShopifyRequest, mapped: Mapped): Mapped {
   const { topic, shop, payload } = request;
   const isOrder = topic.startsWith('orders/');
-  const orderId = toId(isOrder ? payload.id : payload.order_id);
+  const orderId = asShopifyId(isOrder ? payload.id : payload.order_id);
   if (orderId === undefined || payload.test === true) return mapped;
   const toLedger = (resolve: Ledger['resolve']): Ledger => ({
     kind: 'order',
     key: `anonymous:${shop}:${orderId}`,
     resolve,
   });
-  if (isOrder && isAnonymous(payload)) {
+  if (isOrder && isOrderWithoutBuyer(payload)) {
     // Later topics may name nobody because the buyer's data was redacted.
     if (topic !== 'orders/create') return mapped;
     return { ...mapped, ledger: toLedger((kept) => ({ ...nothing, kept: kept ?? anonymous })) };
@@ -46,9 +46,9 @@ const nothing = { entries: [], skipped: [] };
 
 /** The first buyer who is named counts: an order that changes hands later is not recorded again. */
 function recordLate(request: ShopifyRequest, kept: string | null): ReturnType<Ledger['resolve']> {
-  const named = `named ${JSON.stringify(toBuyer(request.payload))}`;
+  const named = `named ${JSON.stringify(readShopifyBuyer(request.payload))}`;
   if (kept !== anonymous && kept !== named) return { ...nothing, kept };
-  return { ...mapPlaced(request), kept: named };
+  return { ...mapPlacedOrder(request), kept: named };
 }
 
 function isUnnamed({ entry }: SourceEntry): boolean {

@@ -1,10 +1,10 @@
 import { asText } from '../json.js';
-import { given, toId, toList } from './fields.js';
-import { toDistinct, toGoods } from './goods.js';
-import { readTotal, toAmount } from './money.js';
-import { readBuyerEmail, toBuyer } from './person.js';
-import { joinReadings, readEventTime, toWarnings } from './reading.js';
-import { toInsertId, type ShopifyMap } from './request.js';
+import { dropEmpty, asShopifyId, asObjects } from './fields.js';
+import { distinct, describeLineItems } from './goods.js';
+import { readOrderTotal, toAmountProperty } from './money.js';
+import { readBuyerEmail, readShopifyBuyer } from './person.js';
+import { joinReadings, readShopifyTime, toWarnings } from './reading.js';
+import { createShopifyInsertId, type ShopifyMap } from './request.js';
 
 /**
  * The payload is Shopify's AbandonedCheckout (REST Admin API, 2026-04), of checkouts/create and of
@@ -13,27 +13,27 @@ import { toInsertId, type ShopifyMap } from './request.js';
  * is completed is an order, and nothing to come back to.
  */
 export const mapCheckout: ShopifyMap = ({ payload }) => {
-  const person = toBuyer(payload);
+  const person = readShopifyBuyer(payload);
   if (Object.keys(person).length === 0) return { entries: [], skipped: [{ reason: 'anonymous' }] };
   if (asText(payload.completed_at) !== undefined) {
     return { entries: [], skipped: [{ reason: 'completed' }] };
   }
   const reading = joinReadings(
-    readEventTime(payload, ['created_at']),
-    readTotal(payload),
+    readShopifyTime(payload, ['created_at']),
+    readOrderTotal(payload),
     readBuyerEmail(payload),
   );
-  const entry = given({
+  const entry = dropEmpty({
     event_name: 'Checkout Started',
-    insert_id: toInsertId(asText(payload.token) ?? payload.id),
+    insert_id: createShopifyInsertId(asText(payload.token) ?? payload.id),
     ...reading.fields,
     ...person,
-    properties: given({
-      CheckoutId: toId(payload.id),
+    properties: dropEmpty({
+      CheckoutId: asShopifyId(payload.id),
       CheckoutURL: asText(payload.abandoned_checkout_url),
-      ...toGoods(payload.line_items),
-      'Discount Codes': toDistinct(toList(payload.discount_codes).map(({ code }) => asText(code))),
-      'Total Discounts': toAmount(payload.total_discounts),
+      ...describeLineItems(payload.line_items),
+      'Discount Codes': distinct(asObjects(payload.discount_codes).map(({ code }) => asText(code))),
+      'Total Discounts': toAmountProperty(payload.total_discounts),
       'Customer Locale': asText(payload.customer_locale),
       ...reading.unread,
     }),

@@ -6,19 +6,19 @@ import { asText } from '../json.js';
  * or of another type than Shopify documents; then it counts as absent.
  */
 
-export function toList(value: unknown): readonly JsonObject[] {
+export function asObjects(value: unknown): readonly JsonObject[] {
   return Array.isArray(value) ? value.filter(isJsonObject) : [];
 }
 
 /** An id as text: of any length, since those in Shopify's documentation exceed 2^53 already. */
-export function toId(value: unknown): string | undefined {
+export function asShopifyId(value: unknown): string | undefined {
   if (value instanceof ExactInteger) return value.digits;
   if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : undefined;
   return asText(value);
 }
 
 /** A whole number, also as text. */
-export function toWhole(value: unknown): number | undefined {
+export function asInteger(value: unknown): number | undefined {
   const isDigits = typeof value === 'string' && /^-?\d{1,15}$/.test(value);
   const number = isDigits ? Number(value) : value;
   return typeof number === 'number' && Number.isSafeInteger(number) ? number : undefined;
@@ -37,7 +37,7 @@ export function findGiven(
 }
 
 /** Without the members that have no value. */
-export function given(members: JsonObject): JsonObject {
+export function dropEmpty(members: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(members).filter(([, member]) => isGiven(member)));
 }
 

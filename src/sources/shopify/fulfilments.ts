@@ -1,10 +1,10 @@
 import type { JsonObject } from '../../json/json.js';
 import { asText } from '../json.js';
-import { given, toId } from './fields.js';
-import { toGoods } from './goods.js';
-import { toOrderKey } from './person.js';
-import { readEventTime, toWarnings } from './reading.js';
-import { toInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
+import { dropEmpty, asShopifyId } from './fields.js';
+import { describeLineItems } from './goods.js';
+import { orderPersonKey } from './person.js';
+import { readShopifyTime, toWarnings } from './reading.js';
+import { createShopifyInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
 import { toTracking } from './tracking.js';
 
 /** Statuses of a shipment that Klaviyo's own integration has a metric for. */
@@ -25,7 +25,7 @@ export const mapFulfilment: ShopifyMap = (request) => {
     properties: {
       'Fulfillment Name': asText(payload.name),
       ...toTracking(payload),
-      ...toGoods(payload.line_items),
+      ...describeLineItems(payload.line_items),
     },
   });
 };
@@ -60,24 +60,24 @@ function mapShipment(
   const { status, fulfilmentId, times, properties } = shipment;
   const metric = metrics.get(status);
   if (metric === undefined) return { entries: [], skipped: [{ reason: 'no_shipment_status' }] };
-  const reading = readEventTime(payload, times);
-  const orderId = toId(payload.order_id);
+  const reading = readShopifyTime(payload, times);
+  const orderId = asShopifyId(payload.order_id);
   const email = asText(payload.email);
-  const entry = given({
+  const entry = dropEmpty({
     event_name: metric,
     ...reading.fields,
-    insert_id: toInsertId(payload.order_id, fulfilmentId),
+    insert_id: createShopifyInsertId(payload.order_id, fulfilmentId),
     // The order's. The destination is the recipient's, who may be somebody else.
     email,
     order_id: orderId,
-    properties: given({
+    properties: dropEmpty({
       OrderId: orderId,
-      FulfillmentId: toId(fulfilmentId),
+      FulfillmentId: asShopifyId(fulfilmentId),
       ...properties,
       ...reading.unread,
     }),
   });
-  const personKeys = orderId === undefined ? [] : [toOrderKey(shop, orderId)];
+  const personKeys = orderId === undefined ? [] : [orderPersonKey(shop, orderId)];
   return {
     entries: [{ lane: 'events', entry, index: 0, personKeys, ...toWarnings(reading) }],
     skipped: [],

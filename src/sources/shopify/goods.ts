@@ -1,10 +1,10 @@
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json/json.js';
-import { multiply, toNumber } from '../decimal.js';
+import { multiplyByCount, decimalToNumber } from '../decimal.js';
 import { asObject, asText } from '../json.js';
 import { readAmount } from '../money.js';
-import { given, toId, toList, toWhole } from './fields.js';
-import { toAmount, toExact } from './money.js';
+import { dropEmpty, asShopifyId, asObjects, asInteger } from './fields.js';
+import { toAmountProperty, readExactAmount } from './money.js';
 
 /**
  * Line items under the names Klaviyo documents for integrations of one's own (`ProductName`, `Items`,
@@ -12,48 +12,48 @@ import { toAmount, toExact } from './money.js';
  */
 
 /** One line. `quantity` may be another than the line's own, where only a part is concerned. */
-export function toItem(line: JsonObject, quantity: unknown = line.quantity): JsonObject {
-  return given({
-    ...toProduct(line),
-    Quantity: toWhole(quantity),
-    ItemPrice: toAmount(line.price),
-    RowTotal: toRowTotal(line, quantity),
+export function toLineItem(line: JsonObject, quantity: unknown = line.quantity): JsonObject {
+  return dropEmpty({
+    ...describeProduct(line),
+    Quantity: asInteger(quantity),
+    ItemPrice: toAmountProperty(line.price),
+    RowTotal: computeLineTotal(line, quantity),
     Brand: asText(line.vendor),
   });
 }
 
 /** Properties of an event about one line. */
-export function toOrderedProduct(line: JsonObject): JsonObject {
-  return given({
-    ...toProduct(line),
-    Quantity: toWhole(line.quantity),
-    ItemPrice: toAmount(line.price),
+export function describeOrderedProduct(line: JsonObject): JsonObject {
+  return dropEmpty({
+    ...describeProduct(line),
+    Quantity: asInteger(line.quantity),
+    ItemPrice: toAmountProperty(line.price),
     ProductBrand: asText(line.vendor),
   });
 }
 
 /** What events about several lines say of them. */
-export function toGoods(lines: unknown): JsonObject {
-  const listed = toList(lines);
+export function describeLineItems(lines: unknown): JsonObject {
+  const listed = asObjects(lines);
   return {
-    ItemNames: toDistinct(listed.map(toName)),
-    Brands: toDistinct(listed.map(({ vendor }) => asText(vendor))),
+    ItemNames: distinct(listed.map(readLineName)),
+    Brands: distinct(listed.map(({ vendor }) => asText(vendor))),
     'Item Count': Array.isArray(lines) ? listed.length : undefined,
-    Items: listed.map((line) => toItem(line)),
+    Items: listed.map((line) => toLineItem(line)),
   };
 }
 
 /** Price × quantity: Klaviyo counts neither shipping nor discounts in an ordered product's value. */
-export function toRowTotal(line: JsonObject, quantity: unknown = line.quantity) {
-  const price = toExact(line.price);
-  const count = toWhole(quantity);
-  return price && count !== undefined ? toNumber(multiply(price, count)) : undefined;
+export function computeLineTotal(line: JsonObject, quantity: unknown = line.quantity) {
+  const price = readExactAmount(line.price);
+  const count = asInteger(quantity);
+  return price && count !== undefined ? decimalToNumber(multiplyByCount(price, count)) : undefined;
 }
 
 /** What keeps a line from having a value. `pointer`: the place of the line in the request. */
-export function findRowFaults(line: JsonObject, pointer: string): readonly SourceWarning[] {
+export function findLineTotalWarnings(line: JsonObject, pointer: string): readonly SourceWarning[] {
   const price = readAmount(line.price);
-  const isCount = toWhole(line.quantity) !== undefined;
+  const isCount = asInteger(line.quantity) !== undefined;
   return [
     ...(price.kind === 'read' ? [] : [{ name: 'price', isAbsent: price.kind === 'absent' }]),
     ...(isCount ? [] : [{ name: 'quantity', isAbsent: (line.quantity ?? null) === null }]),
@@ -66,19 +66,19 @@ export function findRowFaults(line: JsonObject, pointer: string): readonly Sourc
   }));
 }
 
-export function toDistinct(texts: readonly (string | undefined)[]): readonly string[] {
+export function distinct(texts: readonly (string | undefined)[]): readonly string[] {
   return [...new Set(texts.filter((text) => text !== undefined))];
 }
 
 /** Shopify's own order webhooks have neither image nor address of a product; apps and carts add them. */
-function toProduct(line: JsonObject): JsonObject {
+function describeProduct(line: JsonObject): JsonObject {
   return {
-    ProductID: toId(line.product_id),
+    ProductID: asShopifyId(line.product_id),
     SKU: asText(line.sku),
-    ProductName: toName(line),
+    ProductName: readLineName(line),
     'Variant Name': asText(line.variant_title),
-    ProductURL: findUrl(line.product_url, line.url),
-    ImageURL: findUrl(
+    ProductURL: findWebUrl(line.product_url, line.url),
+    ImageURL: findWebUrl(
       line.image_url,
       line.image,
       asObject(line.image).src,
@@ -89,7 +89,7 @@ function toProduct(line: JsonObject): JsonObject {
 }
 
 /** The first that is an address of the web. Shopify's own may begin with `//`. */
-function findUrl(...values: readonly unknown[]): string | undefined {
+function findWebUrl(...values: readonly unknown[]): string | undefined {
   for (const value of values) {
     const text = asText(value)?.trim() ?? '';
     if (/^https?:\/\/\S+$/i.test(text)) return text;
@@ -99,6 +99,6 @@ function findUrl(...values: readonly unknown[]): string | undefined {
 }
 
 /** `name` is the title with the variant's. */
-function toName(line: JsonObject): string | undefined {
+function readLineName(line: JsonObject): string | undefined {
   return asText(line.title) ?? asText(line.name);
 }

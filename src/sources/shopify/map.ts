@@ -1,10 +1,15 @@
 import { addAnonymousOrders } from './anonymous.js';
 import { mapCheckout } from './checkouts.js';
-import { mapCustomer } from './customers.js';
+import { mapShopifyCustomer } from './customers.js';
 import { mapFulfilment, mapFulfilmentEvent } from './fulfilments.js';
 import { asObject } from '../json.js';
-import { mapCancelled, mapFulfilled, mapPartlyFulfilled, mapPlaced } from './orders.js';
-import { toKnownBuyers } from './person.js';
+import {
+  mapCancelledOrder,
+  mapFulfilledOrder,
+  mapPartlyFulfilledOrder,
+  mapPlacedOrder,
+} from './orders.js';
+import { listKnownBuyers } from './person.js';
 import { mapRefund, mapRefundsOfOrder } from './refunds.js';
 import type { ShopifyMap, ShopifyRequest } from './request.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
@@ -14,10 +19,10 @@ import type { SourcePost } from '../../ingest/source-entry.js';
  * orders/edited and draft_orders/* are about orders that come, or came, with that topic.
  */
 const maps: ReadonlyMap<string, ShopifyMap> = new Map([
-  ['orders/create', mapPlaced],
-  ['orders/fulfilled', mapFulfilled],
-  ['orders/partially_fulfilled', mapPartlyFulfilled],
-  ['orders/cancelled', mapCancelled],
+  ['orders/create', mapPlacedOrder],
+  ['orders/fulfilled', mapFulfilledOrder],
+  ['orders/partially_fulfilled', mapPartlyFulfilledOrder],
+  ['orders/cancelled', mapCancelledOrder],
   ['orders/updated', mapRefundsOfOrder],
   ['refunds/create', mapRefund],
   ['fulfillments/create', mapFulfilment],
@@ -25,8 +30,8 @@ const maps: ReadonlyMap<string, ShopifyMap> = new Map([
   ['fulfillment_events/create', mapFulfilmentEvent],
   ['checkouts/create', mapCheckout],
   ['checkouts/update', mapCheckout],
-  ['customers/create', mapCustomer],
-  ['customers/update', mapCustomer],
+  ['customers/create', mapShopifyCustomer],
+  ['customers/update', mapShopifyCustomer],
 ]);
 
 const mapNothing: ShopifyMap = () => ({ entries: [], skipped: [{ reason: 'unmapped' }] });
@@ -38,7 +43,7 @@ type Posted = Omit<ShopifyRequest, 'payload'> & {
 };
 
 /** Any topic of orders says who placed the order: refunds and shipments look that up later. */
-export function mapShopify({ body, delivery, ...named }: Posted): SourcePost {
+export function mapShopifyWebhook({ body, delivery, ...named }: Posted): SourcePost {
   const request = { ...named, payload: asObject(body) };
   const { topic, shop, payload } = request;
   const map = maps.get(topic) ?? mapNothing;
@@ -47,6 +52,6 @@ export function mapShopify({ body, delivery, ...named }: Posted): SourcePost {
     topic,
     ...(delivery !== undefined && { delivery }),
     ...addAnonymousOrders(request, map(request)),
-    people: topic.startsWith('orders/') ? toKnownBuyers(shop, payload) : [],
+    people: topic.startsWith('orders/') ? listKnownBuyers(shop, payload) : [],
   };
 }

@@ -1,9 +1,9 @@
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json/json.js';
-import { add, toDecimal, toNumber, type Decimal } from '../decimal.js';
+import { addDecimals, parseDecimal, decimalToNumber, type Decimal } from '../decimal.js';
 import { asObject } from '../json.js';
-import { readAmount, readCurrency, readMoney, type Placed } from '../money.js';
-import { toList } from './fields.js';
+import { readAmount, readCurrency, readMoney, type LocatedValue } from '../money.js';
+import { asObjects } from './fields.js';
 import type { Reading } from './reading.js';
 import type { OrderValue } from './request.js';
 
@@ -14,43 +14,43 @@ import type { OrderValue } from './request.js';
  */
 
 /** Shopify's total: with tax, shipping, duties and tips, after discounts. */
-export function readTotal(payload: JsonObject): Reading {
+export function readOrderTotal(payload: JsonObject): Reading {
   const amount = { value: payload.total_price, pointer: '/total_price' };
-  return toReading(amount, findCurrency(payload));
+  return readValueAndCurrency(amount, locateShopCurrency(payload));
 }
 
 export function readOrderValue(payload: JsonObject, orderValue: OrderValue): Reading {
-  if (orderValue === 'total') return readTotal(payload);
+  if (orderValue === 'total') return readOrderTotal(payload);
   const sum = addSubtotalAndShipping(payload);
-  return toReading(sum, findCurrency(payload));
+  return readValueAndCurrency(sum, locateShopCurrency(payload));
 }
 
 /** An amount for a property: a number, or the text that could not be read as one. */
-export function toAmount(value: unknown): unknown {
+export function toAmountProperty(value: unknown): unknown {
   const read = readAmount(value);
   if (read.kind === 'read') return read.amount;
   return read.kind === 'unreadable' ? value : undefined;
 }
 
 /** An exact amount. Undefined where there is none, or none that can be read. */
-export function toExact(value: unknown, currency?: string): Decimal | undefined {
+export function readExactAmount(value: unknown, currency?: string): Decimal | undefined {
   const read = readAmount(value, currency);
-  return read.kind === 'read' ? toDecimal(read.amount) : undefined;
+  return read.kind === 'read' ? parseDecimal(read.amount) : undefined;
 }
 
-export const zero: Decimal = { units: 0n, scale: 0 };
+export const decimalZero: Decimal = { units: 0n, scale: 0 };
 
-export function subtract(one: Decimal, other: Decimal): Decimal {
-  return add(one, { ...other, units: -other.units });
+export function subtractDecimals(one: Decimal, other: Decimal): Decimal {
+  return addDecimals(one, { ...other, units: -other.units });
 }
 
 /** The ISO 4217 code of the shop's currency. */
-export function toShopCurrency(payload: JsonObject): string | undefined {
-  return readCurrency(findCurrency(payload).value).code;
+export function readShopCurrency(payload: JsonObject): string | undefined {
+  return readCurrency(locateShopCurrency(payload).value).code;
 }
 
 /** Value and currency with their warnings. An amount that is absent gives one, too. */
-export function toReading(amount: Placed, currency: Placed): Reading {
+export function readValueAndCurrency(amount: LocatedValue, currency: LocatedValue): Reading {
   const { fields, warnings } = readMoney(amount, currency);
   const isAbsent = readAmount(amount.value).kind === 'absent';
   const absent: SourceWarning = {
@@ -72,7 +72,7 @@ function toName(pointer: string): string {
   return pointer.split('/').filter(Boolean).join('.');
 }
 
-function findCurrency(payload: JsonObject): Placed {
+function locateShopCurrency(payload: JsonObject): LocatedValue {
   const { currency } = payload;
   if (currency !== undefined && currency !== null && currency !== '') {
     return { value: currency, pointer: '/currency' };
@@ -82,22 +82,22 @@ function findCurrency(payload: JsonObject): Placed {
 }
 
 /** An amount in the payload that cannot be read, or a sum of those that can. */
-type Summed = Decimal | Placed;
+type Summed = Decimal | LocatedValue;
 
-const isUnread = (summed: Summed): summed is Placed => 'pointer' in summed;
+const isUnread = (summed: Summed): summed is LocatedValue => 'pointer' in summed;
 
 /** What Klaviyo's own integration counts: subtotal after discounts, and shipping after discounts. */
-function addSubtotalAndShipping(payload: JsonObject): Placed {
+function addSubtotalAndShipping(payload: JsonObject): LocatedValue {
   const subtotal = readPart({ value: payload.subtotal_price, pointer: '/subtotal_price' });
   const shipping = readShipping(payload);
   if (isUnread(subtotal)) return subtotal;
   if (isUnread(shipping)) return shipping;
-  return { value: toNumber(add(subtotal, shipping)), pointer: '/subtotal_price' };
+  return { value: decimalToNumber(addDecimals(subtotal, shipping)), pointer: '/subtotal_price' };
 }
 
-function readPart(part: Placed, absent?: Decimal): Summed {
+function readPart(part: LocatedValue, absent?: Decimal): Summed {
   const isAbsent = readAmount(part.value).kind === 'absent';
-  return (isAbsent ? absent : toExact(part.value)) ?? part;
+  return (isAbsent ? absent : readExactAmount(part.value)) ?? part;
 }
 
 /**
@@ -106,14 +106,14 @@ function readPart(part: Placed, absent?: Decimal): Summed {
  * no part of Shopify's totals any more.
  */
 function readShipping(payload: JsonObject): Summed {
-  const lines = toList(payload.shipping_lines);
+  const lines = asObjects(payload.shipping_lines);
   if (lines.length === 0) return readShippingTotal(payload);
-  let sum = zero;
+  let sum = decimalZero;
   for (const [index, line] of lines.entries()) {
     if (line.is_removed === true) continue;
     const net = readShippingLine(line, `/shipping_lines/${index}`);
     if (isUnread(net)) return net;
-    sum = add(sum, net);
+    sum = addDecimals(sum, net);
   }
   return sum;
 }
@@ -123,11 +123,11 @@ function readShippingLine(line: JsonObject, pointer: string): Summed {
   const price = readPart(findShopMoney(line, 'price', pointer));
   if (isUnread(price)) return price;
   let net = price;
-  for (const [index, allocation] of toList(line.discount_allocations).entries()) {
+  for (const [index, allocation] of asObjects(line.discount_allocations).entries()) {
     const at = `${pointer}/discount_allocations/${index}`;
-    const discount = readPart(findShopMoney(allocation, 'amount', at), zero);
+    const discount = readPart(findShopMoney(allocation, 'amount', at), decimalZero);
     if (isUnread(discount)) return discount;
-    net = subtract(net, discount);
+    net = subtractDecimals(net, discount);
   }
   const discounted = readPart(findShopMoney(line, 'discounted_price', pointer), price);
   if (isUnread(discounted)) return discounted;
@@ -142,24 +142,24 @@ function readShippingTotal(payload: JsonObject): Summed {
       pointer: '/total_shipping_price_set/shop_money/amount',
     },
     // What is not shipped has no shipping price.
-    zero,
+    decimalZero,
   );
   if (isUnread(total)) return total;
   let net = total;
-  for (const [index, code] of toList(payload.discount_codes).entries()) {
+  for (const [index, code] of asObjects(payload.discount_codes).entries()) {
     if (code.type !== 'shipping') continue;
     const discount = readPart(
       { value: code.amount, pointer: `/discount_codes/${index}/amount` },
-      zero,
+      decimalZero,
     );
     if (isUnread(discount)) return discount;
-    net = subtract(net, discount);
+    net = subtractDecimals(net, discount);
   }
-  return net.units < 0n ? zero : net;
+  return net.units < 0n ? decimalZero : net;
 }
 
 /** `price` beside `price_set`: the set says which of its amounts is the shop's. */
-function findShopMoney(object: JsonObject, name: string, pointer: string): Placed {
+function findShopMoney(object: JsonObject, name: string, pointer: string): LocatedValue {
   const { amount } = asObject(asObject(object[`${name}_set`]).shop_money);
   if (readAmount(amount).kind !== 'absent') {
     return { value: amount, pointer: `${pointer}/${name}_set/shop_money/amount` };
@@ -168,5 +168,5 @@ function findShopMoney(object: JsonObject, name: string, pointer: string): Place
 }
 
 function least(one: Decimal, other: Decimal): Decimal {
-  return subtract(one, other).units <= 0n ? one : other;
+  return subtractDecimals(one, other).units <= 0n ? one : other;
 }

@@ -2,7 +2,7 @@ import type { JsonObject } from '../../json/json.js';
 import { createToE164 } from '../../ingest/phone.js';
 import { isEmail } from '../../ingest/schema.js';
 import { asObject, asText } from '../json.js';
-import { toId } from './fields.js';
+import { asShopifyId } from './fields.js';
 import { nothingRead, type Reading } from './reading.js';
 import type { KnownPerson, Person } from '../../ingest/source-entry.js';
 
@@ -19,8 +19,8 @@ const toE164 = createToE164();
 type Contacts = { readonly email?: string | undefined; readonly phone?: string | undefined };
 
 /** The buyer of an order or a checkout, a guest or a customer. Empty where nothing names one. */
-export function toBuyer(payload: JsonObject): Person {
-  const customer = toCustomer(asObject(payload.customer));
+export function readShopifyBuyer(payload: JsonObject): Person {
+  const customer = readShopifyCustomer(asObject(payload.customer));
   const email = findEmail(payload.email, payload.contact_email);
   // Text that is no address, such as `n/a`, does not hide the address of the customer.
   const isHidden = email !== undefined && !isEmail(email) && customer.email !== undefined;
@@ -35,7 +35,7 @@ export function toBuyer(payload: JsonObject): Person {
 /** Says that `email` of an order or a checkout is no address, where the customer's took its place. */
 export function readBuyerEmail(payload: JsonObject): Reading {
   const text = asText(payload.email);
-  const isKept = text === undefined || isEmail(text) || toBuyer(payload).email === text;
+  const isKept = text === undefined || isEmail(text) || readShopifyBuyer(payload).email === text;
   if (isKept) return nothingRead;
   const detail = 'is no e-mail address; it stays as the property email_invalid';
   const warning = { code: 'email_unusable', pointer: '/email', detail };
@@ -43,34 +43,34 @@ export function readBuyerEmail(payload: JsonObject): Reading {
 }
 
 /** The person of a payload of customers/*. The phone of an address may be the recipient's of a gift. */
-export function toCustomer(customer: JsonObject): Person {
+export function readShopifyCustomer(customer: JsonObject): Person {
   return toPerson({
     email: asText(customer.email),
     phone: asText(customer.phone),
-    id: toId(customer.id),
+    id: asShopifyId(customer.id),
   });
 }
 
 /** The name under which the buyer of an order is remembered: refunds and shipments name an order only. */
-export function toOrderKey(shop: string, orderId: string): string {
+export function orderPersonKey(shop: string, orderId: string): string {
   return `order:${shop}:${orderId}`;
 }
 
 /** What a payload of orders/* says of its buyer. */
-export function toKnownBuyers(shop: string, payload: JsonObject): readonly KnownPerson[] {
-  const orderId = toId(payload.id);
-  const person = toBuyer(payload);
+export function listKnownBuyers(shop: string, payload: JsonObject): readonly KnownPerson[] {
+  const orderId = asShopifyId(payload.id);
+  const person = readShopifyBuyer(payload);
   if (orderId === undefined || Object.keys(person).length === 0) return [];
-  return [{ kind: 'order', key: toOrderKey(shop, orderId), person }];
+  return [{ kind: 'order', key: orderPersonKey(shop, orderId), person }];
 }
 
 /**
  * Returns true if the order says that it has no buyer, as orders of a point of sale do. A webhook that
  * was set up without the fields of a person says nothing.
  */
-export function isAnonymous(payload: JsonObject): boolean {
+export function isOrderWithoutBuyer(payload: JsonObject): boolean {
   const saysWho = 'customer' in payload || 'email' in payload;
-  return saysWho && Object.keys(toBuyer(payload)).length === 0;
+  return saysWho && Object.keys(readShopifyBuyer(payload)).length === 0;
 }
 
 /** The first that is an e-mail address; without one the first text, which the relay reports. */

@@ -30,7 +30,11 @@ export function toWarnings({ warnings }: Reading): Pick<SourceEntry, 'warnings'>
  * Reads `event_time` from the first of these fields that has a time. One that is there and cannot be
  * read gives a warning. `pointer`: the place of `object` in the request.
  */
-export function readEventTime(object: JsonObject, names: readonly string[], pointer = ''): Reading {
+export function readShopifyTime(
+  object: JsonObject,
+  names: readonly string[],
+  pointer = '',
+): Reading {
   let reading = nothingRead;
   for (const name of names) {
     const time = readTime(object[name]);

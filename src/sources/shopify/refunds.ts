@@ -1,17 +1,17 @@
 import type { SourceEntry, Skipped } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json/json.js';
-import { add, toNumber } from '../decimal.js';
+import { addDecimals, decimalToNumber } from '../decimal.js';
 import { asObject, asText } from '../json.js';
-import { readCurrency, type Placed } from '../money.js';
+import { readCurrency, type LocatedValue } from '../money.js';
 import { readTime } from '../time.js';
-import { given, toId, toList } from './fields.js';
-import { toDistinct, toGoods, toItem } from './goods.js';
-import { toExact, toReading, zero } from './money.js';
-import { findReasonToSkip } from './orders.js';
-import { toBuyer, toOrderKey } from './person.js';
-import { joinReadings, readEventTime, toWarnings, type Reading } from './reading.js';
+import { dropEmpty, asShopifyId, asObjects } from './fields.js';
+import { distinct, describeLineItems, toLineItem } from './goods.js';
+import { readExactAmount, readValueAndCurrency, decimalZero } from './money.js';
+import { findOrderSkipReason } from './orders.js';
+import { readShopifyBuyer, orderPersonKey } from './person.js';
+import { joinReadings, readShopifyTime, toWarnings, type Reading } from './reading.js';
 import {
-  toInsertId,
+  createShopifyInsertId,
   type PendingRefunds,
   type ShopifyMap,
   type ShopifyRequest,
@@ -36,13 +36,13 @@ export const mapRefund: ShopifyMap = (request) => {
 /** The refunds of an order that is updated. Everything else of it is in other topics. */
 export const mapRefundsOfOrder: ShopifyMap = (request) => {
   const { payload } = request;
-  const refunds = toList(payload.refunds);
+  const refunds = asObjects(payload.refunds);
   if (refunds.length === 0) return { entries: [], skipped: [{ reason: 'no_refund' }] };
-  const reason = findReasonToSkip(payload);
+  const reason = findOrderSkipReason(payload);
   if (reason !== undefined) return { entries: [], skipped: [{ reason }] };
   const toMapped = (refund: JsonObject, index: number): Mapped =>
     isOld(refund, payload)
-      ? { skipped: { reason: 'old_refund', id: toId(refund.id) } }
+      ? { skipped: { reason: 'old_refund', id: asShopifyId(refund.id) } }
       : mapOne(request, { refund, orderId: payload.id, index, order: payload });
   return toPost(refunds.map(toMapped));
 };
@@ -82,29 +82,29 @@ function mapOne(request: ShopifyRequest, { refund, orderId: id, index, order }: 
   const pointer = order === undefined ? '' : `/refunds/${index}`;
   const selected = selectTransactions(refund, request.pendingRefunds, pointer);
   if (typeof selected === 'string') {
-    return { skipped: { reason: selected, id: toId(refund.id) } };
+    return { skipped: { reason: selected, id: asShopifyId(refund.id) } };
   }
-  const orderId = toId(id);
+  const orderId = asShopifyId(id);
   const reading = joinReadings(
-    readEventTime(refund, ['processed_at', 'created_at'], pointer),
+    readShopifyTime(refund, ['processed_at', 'created_at'], pointer),
     readPaidBack(selected, order),
   );
-  const entry = given({
+  const entry = dropEmpty({
     event_name: 'Refunded Order',
-    insert_id: toInsertId(refund.id),
+    insert_id: createShopifyInsertId(refund.id),
     ...reading.fields,
-    ...(order !== undefined && toBuyer(order)),
+    ...(order !== undefined && readShopifyBuyer(order)),
     order_id: orderId,
-    properties: given({
+    properties: dropEmpty({
       OrderId: orderId,
-      RefundId: toId(refund.id),
+      RefundId: asShopifyId(refund.id),
       Reason: asText(refund.note),
       ...toReturned(refund.refund_line_items),
       ...reading.unread,
     }),
   });
-  const personKeys = orderId === undefined ? [] : [toOrderKey(request.shop, orderId)];
-  const part = { id: toId(refund.id), ...toWarnings(reading) };
+  const personKeys = orderId === undefined ? [] : [orderPersonKey(request.shop, orderId)];
+  const part = { id: asShopifyId(refund.id), ...toWarnings(reading) };
   return { entry: { lane: 'events', entry, index, personKeys, ...part } };
 }
 
@@ -116,7 +116,7 @@ function selectTransactions(
   pendingRefunds: PendingRefunds,
   pointer: string,
 ): readonly Transaction[] | 'no_amount' | 'test' | 'pending' | 'failed' {
-  const all = toList(refund.transactions)
+  const all = asObjects(refund.transactions)
     .map((transaction, at) => ({ transaction, pointer: `${pointer}/transactions/${at}` }))
     .filter(({ transaction }) => transaction.kind === 'refund');
   // Goods that came back without money, or an authorization that was given up.
@@ -136,7 +136,7 @@ function selectTransactions(
  */
 function readPaidBack(transactions: readonly Transaction[], order: JsonObject = {}): Reading {
   const codes = transactions.map(({ transaction }) => readCurrency(transaction.currency).code);
-  const [code, ...otherCodes] = toDistinct(codes);
+  const [code, ...otherCodes] = distinct(codes);
   const amounts = transactions.map(({ transaction, pointer }) => ({
     value: transaction.amount,
     pointer: `${pointer}/amount`,
@@ -150,16 +150,21 @@ function readPaidBack(transactions: readonly Transaction[], order: JsonObject = 
     const warning = { code: 'several_currencies', pointer: currency.pointer, detail };
     return { fields: {}, unread: { Amounts: texts }, warnings: [warning] };
   }
-  const unread = amounts.find(({ value }) => toExact(value, code) === undefined);
+  const unread = amounts.find(({ value }) => readExactAmount(value, code) === undefined);
   if (unread !== undefined) {
-    return { ...toReading(unread, currency), unread: given({ Amounts: texts }) };
+    return { ...readValueAndCurrency(unread, currency), unread: dropEmpty({ Amounts: texts }) };
   }
-  const sum = amounts.map(({ value }) => toExact(value, code) ?? zero).reduce(add, zero);
-  return toReading({ value: toNumber(sum), pointer: amounts[0]?.pointer ?? '' }, currency);
+  const sum = amounts
+    .map(({ value }) => readExactAmount(value, code) ?? decimalZero)
+    .reduce(addDecimals, decimalZero);
+  return readValueAndCurrency(
+    { value: decimalToNumber(sum), pointer: amounts[0]?.pointer ?? '' },
+    currency,
+  );
 }
 
 /** Of the transactions; else of the order, where its buyer paid in the currency of the shop. */
-function findCurrency(transactions: readonly Transaction[], order: JsonObject): Placed {
+function findCurrency(transactions: readonly Transaction[], order: JsonObject): LocatedValue {
   const [first] = transactions;
   const own = transactions.find(({ transaction }) => asText(transaction.currency) !== undefined);
   if (own !== undefined) {
@@ -171,12 +176,12 @@ function findCurrency(transactions: readonly Transaction[], order: JsonObject): 
 }
 
 function toText(value: unknown): string | undefined {
-  return toId(value) ?? (typeof value === 'number' ? String(value) : undefined);
+  return asShopifyId(value) ?? (typeof value === 'number' ? String(value) : undefined);
 }
 
 function toReturned(lines: unknown): JsonObject {
-  const returned = toList(lines);
-  const { ItemNames, Brands } = toGoods(returned.map((each) => asObject(each.line_item)));
-  const Items = returned.map((each) => toItem(asObject(each.line_item), each.quantity));
+  const returned = asObjects(lines);
+  const { ItemNames, Brands } = describeLineItems(returned.map((each) => asObject(each.line_item)));
+  const Items = returned.map((each) => toLineItem(asObject(each.line_item), each.quantity));
   return { ItemNames, Brands, Items };
 }

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../json/json.js';
-import { toId } from './fields.js';
+import { asShopifyId } from './fields.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
 
 /** SHOPIFY_ORDER_VALUE. */
@@ -25,7 +25,10 @@ export type ShopifyMap = (request: ShopifyRequest) => Pick<SourcePost, 'entries'
  * The id of an event of an object, the same whichever delivery brings it. Made of signed content
  * alone: headers are not signed, and the shop's name is one. Ids are Shopify's, not a shop's.
  */
-export function toInsertId(id: unknown, ...parts: readonly unknown[]): string | undefined {
-  const ids = [id, ...parts].map(toId);
+export function createShopifyInsertId(
+  id: unknown,
+  ...parts: readonly unknown[]
+): string | undefined {
+  const ids = [id, ...parts].map(asShopifyId);
   return ids.includes(undefined) ? undefined : ['shopify', ...ids].join(':');
 }

@@ -4,7 +4,7 @@ import { ProblemError } from '../../http/plugins/problems.js';
 import { keys } from '../../config/setting-rules.js';
 import { asObject, asText } from '../json.js';
 import { defineWebhookSource } from '../webhook.js';
-import { mapShopify } from './map.js';
+import { mapShopifyWebhook } from './map.js';
 import { isSignatureForm, isSigned } from './signature.js';
 
 const settings = {
@@ -91,7 +91,7 @@ export const shopify = defineWebhookSource({
     const delivery = toHeader(headers, 'Webhook-Id');
     const orderValue = current.SHOPIFY_ORDER_VALUE;
     const pendingRefunds = current.SHOPIFY_PENDING_REFUNDS;
-    const post = mapShopify({ topic, shop, delivery, body, orderValue, pendingRefunds });
+    const post = mapShopifyWebhook({ topic, shop, delivery, body, orderValue, pendingRefunds });
     return { ok: true, post };
   },
 });

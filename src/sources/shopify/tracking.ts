@@ -1,11 +1,11 @@
 import type { JsonObject } from '../../json/json.js';
 import { asList, asText } from '../json.js';
-import { toDistinct } from './goods.js';
+import { distinct } from './goods.js';
 
 /** What a fulfilment says of its parcels, as properties. */
 export function toTracking(fulfilment: JsonObject): JsonObject {
   const toAll = (list: unknown, one: unknown): readonly string[] =>
-    toDistinct([one, ...asList(list)].map(asText));
+    distinct([one, ...asList(list)].map(asText));
   const numbers = toAll(fulfilment.tracking_numbers, fulfilment.tracking_number);
   const urls = toAll(fulfilment.tracking_urls, fulfilment.tracking_url);
   return {

@@ -54,7 +54,7 @@ const ledgerCodec = z.object({
     .readonly(),
 });
 
-export function parseLedger(kept: string | null): ChargeLedger {
+export function parseChargeLedger(kept: string | null): ChargeLedger {
   if (kept === null) return emptyLedger;
   return ledgerCodec.safeParse(JSON.parse(kept)).data ?? emptyLedger;
 }
@@ -63,13 +63,13 @@ export function parseLedger(kept: string | null): ChargeLedger {
 const maxChars = 3500;
 
 /** Without the oldest, where there are too many: their amounts stay in the sums of the next. */
-export function stringifyLedger(ledger: ChargeLedger): string {
+export function stringifyChargeLedger(ledger: ChargeLedger): string {
   const text = JSON.stringify(ledgerCodec.encode(ledger));
   if (text.length <= maxChars) return text;
   const { captures, refunds } = ledger;
   return captures.length > refunds.length
-    ? stringifyLedger({ ...ledger, captures: captures.slice(1) })
-    : stringifyLedger({ ...ledger, refunds: refunds.slice(1) });
+    ? stringifyChargeLedger({ ...ledger, captures: captures.slice(1) })
+    : stringifyChargeLedger({ ...ledger, refunds: refunds.slice(1) });
 }
 
 /** `before`: the sum before this capture, where the webhook has it. */
@@ -113,19 +113,22 @@ export type NamedRefund = { readonly by: string; readonly id: string; readonly a
 export function addRefund(ledger: ChargeLedger, { by, id, amount: given }: NamedRefund): Counted {
   const known = ledger.refunds.find((each) => each.id === id);
   if (known !== undefined) return { ledger, refund: repeatRefund(known, by) };
-  if (ledger.isOpen) return { ledger, refund: skipped('not_captured') };
+  if (ledger.isOpen) return { ledger, refund: skippedRefund('not_captured') };
   // charge.refunded counted it before anything named it.
   const unnamed = ledger.refunds.find(
     (each) => each.id === undefined && each.failedBy === undefined && each.amount === given,
   );
   if (unnamed !== undefined) {
     return {
-      ledger: replace(ledger, unnamed, { ...unnamed, id }),
-      refund: skipped('already_counted'),
+      ledger: replaceRefund(ledger, unnamed, { ...unnamed, id }),
+      refund: skippedRefund('already_counted'),
     };
   }
   const refund: Refund = { id, amount: given, countedAs: id, by };
-  return { ledger: append(ledger, refund), refund: { kind: 'counted', as: id, amount: given } };
+  return {
+    ledger: appendRefund(ledger, refund),
+    refund: { kind: 'counted', as: id, amount: given },
+  };
 }
 
 /** A sum of refunds without the refunds: charge.refunded from API version 2022-11-15 on. */
@@ -145,28 +148,28 @@ export function addRefundSum(
   if (own !== undefined) return { ledger, refund: repeatRefund(own, by) };
   const standing = ledger.refunds.filter((each) => each.failedBy === undefined);
   if (standing.some((each) => each.sum === sum)) {
-    return { ledger, refund: skipped('already_counted') };
+    return { ledger, refund: skippedRefund('already_counted') };
   }
   const counted = standing.reduce((total, each) => total + each.amount, 0n);
   const added = before === undefined ? sum - counted : sum - before;
-  if (added <= 0n) return { ledger, refund: skipped('already_counted') };
+  if (added <= 0n) return { ledger, refund: skippedRefund('already_counted') };
   const named = standing.find((each) => each.sum === undefined && each.amount === added);
   if (named !== undefined) {
     return {
-      ledger: replace(ledger, named, { ...named, sum }),
-      refund: skipped('already_counted'),
+      ledger: replaceRefund(ledger, named, { ...named, sum }),
+      refund: skippedRefund('already_counted'),
     };
   }
   // After a refund that failed, another one can come to the same sum.
   const failures = ledger.refunds.filter((each) => each.failedBy !== undefined).length;
   const as = `${charge}:refunded:${sum}${failures === 0 ? '' : `:${failures}`}`;
   const refund: Refund = { sum, amount: added, countedAs: as, by };
-  return { ledger: append(ledger, refund), refund: { kind: 'counted', as, amount: added } };
+  return { ledger: appendRefund(ledger, refund), refund: { kind: 'counted', as, amount: added } };
 }
 
 function repeatRefund(known: Refund, by: string): CountedRefund {
-  if (known.failedBy !== undefined) return skipped('refund_failed');
-  if (known.by !== by || known.countedAs === undefined) return skipped('already_counted');
+  if (known.failedBy !== undefined) return skippedRefund('refund_failed');
+  if (known.by !== by || known.countedAs === undefined) return skippedRefund('already_counted');
   return { kind: 'counted', as: known.countedAs, amount: known.amount };
 }
 
@@ -177,7 +180,7 @@ export type FailedRefund = NamedRefund & {
 };
 
 /** `wasCounted`: a refund event went out, which the failure takes back. Null: an earlier webhook said so. */
-export function addFailure(
+export function addFailedRefund(
   ledger: ChargeLedger,
   { by, id, amount: given, hadSucceeded }: FailedRefund,
 ): { readonly ledger: ChargeLedger; readonly wasCounted: boolean | null } {
@@ -193,20 +196,20 @@ export function addFailure(
       failedBy: by,
       ...(hadSucceeded && { countedAs: id }),
     };
-    return { ledger: append(ledger, refund), wasCounted: hadSucceeded };
+    return { ledger: appendRefund(ledger, refund), wasCounted: hadSucceeded };
   }
   const wasCounted = known.countedAs !== undefined;
   if (known.failedBy === by) return { ledger, wasCounted };
   if (known.failedBy !== undefined) return { ledger, wasCounted: null };
-  return { ledger: replace(ledger, known, { ...known, id, failedBy: by }), wasCounted };
+  return { ledger: replaceRefund(ledger, known, { ...known, id, failedBy: by }), wasCounted };
 }
 
-const skipped = (reason: string): CountedRefund => ({ kind: 'skipped', reason });
+const skippedRefund = (reason: string): CountedRefund => ({ kind: 'skipped', reason });
 
-function append(ledger: ChargeLedger, refund: Refund): ChargeLedger {
+function appendRefund(ledger: ChargeLedger, refund: Refund): ChargeLedger {
   return { ...ledger, refunds: [...ledger.refunds, refund] };
 }
 
-function replace(ledger: ChargeLedger, old: Refund, by: Refund): ChargeLedger {
+function replaceRefund(ledger: ChargeLedger, old: Refund, by: Refund): ChargeLedger {
   return { ...ledger, refunds: ledger.refunds.map((each) => (each === old ? by : each)) };
 }

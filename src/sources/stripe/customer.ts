@@ -1,19 +1,22 @@
 import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
 import { asList, asObject, asText, compact } from '../json.js';
-import { readMetadata, type Made, type StripeEvent, type StripeRules } from './event.js';
-import { toIdentity } from './people.js';
+import { readMetadata, type TopicResult, type StripeEvent, type StripeRules } from './event.js';
+import { identifyStripePerson } from './people.js';
 
 /** customer.created and customer.updated: a profile. What was cleared is absent, and stays as Klaviyo has it. */
-export function toCustomerProfile({ object, account }: StripeEvent, rules: StripeRules): Made {
-  const { person, idKeys } = toIdentity(object, account, rules);
+export function mapStripeCustomer(
+  { object, account }: StripeEvent,
+  rules: StripeRules,
+): TopicResult {
+  const { person, idKeys } = identifyStripePerson(object, account, rules);
   const shipping = asObject(object.shipping);
-  const address = toLocation(object.address) ?? toLocation(shipping.address);
-  const parcels = toShipping(shipping);
+  const address = readStripeLocation(object.address) ?? readStripeLocation(shipping.address);
+  const parcels = describeShipping(shipping);
   const properties = { ...readMetadata(object.metadata), ...(parcels && { shipping: parcels }) };
   const entry = compact({
     ...person,
-    ...toNames(asText(object.individual_name) ?? asText(object.name)),
+    ...splitFullName(asText(object.individual_name) ?? asText(object.name)),
     organization: asText(object.business_name),
     locale: asText(asList(object.preferred_locales)[0]),
     location: address,
@@ -23,13 +26,13 @@ export function toCustomerProfile({ object, account }: StripeEvent, rules: Strip
 }
 
 /** Stripe has one name; the first word counts as the first name. What is too long for a name stays whole. */
-function toNames(name: string | undefined): JsonObject {
+function splitFullName(name: string | undefined): JsonObject {
   if (name !== undefined && name.length > limits.nameChars) return { first_name: name };
   const [first, ...others] = name?.trim().split(/\s+/) ?? [];
   return { first_name: first, last_name: others.length === 0 ? undefined : others.join(' ') };
 }
 
-function toLocation(value: unknown): JsonObject | undefined {
+function readStripeLocation(value: unknown): JsonObject | undefined {
   const address = asObject(value);
   const location = compact({
     address1: asText(address.line1),
@@ -43,11 +46,11 @@ function toLocation(value: unknown): JsonObject | undefined {
 }
 
 /** Whom and where parcels go, as a property: the phone number there may be somebody else's. */
-function toShipping(shipping: JsonObject): JsonObject | undefined {
+function describeShipping(shipping: JsonObject): JsonObject | undefined {
   const parts = compact({
     name: asText(shipping.name),
     phone: asText(shipping.phone),
-    ...toLocation(shipping.address),
+    ...readStripeLocation(shipping.address),
   });
   return Object.keys(parts).length === 0 ? undefined : parts;
 }

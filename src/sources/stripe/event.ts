@@ -1,8 +1,8 @@
 import type { Ledger, Skipped, SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
 import { harmfulNames, type JsonObject } from '../../json/json.js';
-import { asObject, asText, asWhole, compact } from '../json.js';
-import type { CountedMoney } from './money.js';
-import { readId, toIdentity, toRefs, type PeopleRules } from './people.js';
+import { asObject, asText, asBigInt, compact } from '../json.js';
+import type { StripeValue } from './money.js';
+import { readStripeId, identifyStripePerson, readReferences, type PeopleRules } from './people.js';
 
 /** STRIPE_REVENUE_SOURCE. */
 export type RevenueSource = 'charge' | 'payment_intent' | 'checkout' | 'invoice';
@@ -33,13 +33,13 @@ export type StripeEvent = {
 export type StripeEntry = Omit<SourceEntry, 'index'>;
 
 /** What a topic's map makes: an entry, the reason why there is none, or a ledger that decides. */
-export type Made =
+export type TopicResult =
   | { readonly kind: 'entry'; readonly entry: StripeEntry }
   | { readonly kind: 'skip'; readonly reason: SkipReason }
   | { readonly kind: 'ledger'; readonly ledger: Ledger };
-export type ToMade = (event: StripeEvent, rules: StripeRules) => Made;
+export type TopicMap = (event: StripeEvent, rules: StripeRules) => TopicResult;
 
-export const skip = (reason: SkipReason): Made => ({ kind: 'skip', reason });
+export const skipEvent = (reason: SkipReason): TopicResult => ({ kind: 'skip', reason });
 
 /** What a ledger's `resolve` makes of entries and, where there are none, of reasons. */
 export function toResolved(
@@ -55,12 +55,12 @@ export function toResolved(
 export function readStripeEvent(body: JsonObject): StripeEvent {
   const data = asObject(body.data);
   return {
-    id: readId(body.id),
+    id: readStripeId(body.id),
     topic: asText(body.type) ?? '',
     object: asObject(data.object),
     previous: asObject(data.previous_attributes),
-    createdAt: readTime(body.created),
-    account: readId(body.account),
+    createdAt: readUnixTime(body.created),
+    account: readStripeId(body.account),
   };
 }
 
@@ -69,33 +69,33 @@ const earliestSeconds = 946_684_800;
 const latestSeconds = 8_640_000_000_000;
 
 /** Unix seconds as ISO 8601. */
-export function readTime(value: unknown): string | undefined {
-  const seconds = Number(asWhole(value) ?? NaN);
+export function readUnixTime(value: unknown): string | undefined {
+  const seconds = Number(asBigInt(value) ?? NaN);
   if (!(seconds >= earliestSeconds && seconds <= latestSeconds)) return undefined;
   return new Date(seconds * 1000).toISOString();
 }
 
 /** What tells one topic's event from another's; identity, ids and metadata are the same for all. */
-export type StripeFacts = {
+export type StripeEntryParts = {
   readonly name: string;
   /** The same for all topics that tell of one thing, so that Klaviyo counts it once. */
   readonly insertId: string | undefined;
   /** When the object itself says so. */
   readonly at?: string | undefined;
   /** What the event is worth. Absent: nothing. */
-  readonly counted?: CountedMoney;
+  readonly counted?: StripeValue;
   readonly properties: JsonObject;
 };
 
 /** An entry of the events lane. */
-export function toEventEntry(
+export function createStripeEntry(
   { id, object, createdAt, account }: StripeEvent,
-  facts: StripeFacts,
+  facts: StripeEntryParts,
   rules: PeopleRules,
 ): StripeEntry {
-  const refs = toRefs(object);
-  const { person, ...identity } = toIdentity(object, account, rules);
-  const { fields, properties, warnings } = toCounted(facts.counted);
+  const refs = readReferences(object);
+  const { person, ...identity } = identifyStripePerson(object, account, rules);
+  const { fields, properties, warnings } = splitStripeValue(facts.counted);
   const entry = compact({
     event_name: facts.name,
     ...person,
@@ -116,7 +116,7 @@ export function toEventEntry(
   return { lane: 'events', entry, ...identity, ...(warnings.length > 0 && { warnings }) };
 }
 
-function toCounted(counted: CountedMoney = { kind: 'none' }): {
+function splitStripeValue(counted: StripeValue = { kind: 'none' }): {
   readonly fields?: JsonObject;
   readonly properties?: JsonObject;
   readonly warnings: readonly SourceWarning[];

@@ -1,8 +1,8 @@
 import type { Numeral } from '../../ingest/schema.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { stringifyJson, type JsonObject } from '../../json/json.js';
-import { asText, asWhole } from '../json.js';
-import { readCurrency, toNumeral } from '../money.js';
+import { asText, asBigInt } from '../json.js';
+import { readCurrency, parseNumeral } from '../money.js';
 
 /** Currencies whose amounts Stripe gives in whole units (docs.stripe.com/currencies, zero-decimal). */
 const zeroDecimal = 'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' ');
@@ -20,7 +20,7 @@ const places = new Map<string, number>([
 const ordinaryPlaces = 2;
 
 /** An amount in a currency's smallest unit as Stripe has it, in units: 2998, USD is 29.98. Exact. */
-export function toDecimalText(minor: bigint, currency: string): string {
+export function formatMinorUnits(minor: bigint, currency: string): string {
   const after = places.get(currency) ?? ordinaryPlaces;
   const sign = minor < 0n ? '-' : '';
   const digits = String(minor < 0n ? -minor : minor).padStart(after + 1, '0');
@@ -29,24 +29,28 @@ export function toDecimalText(minor: bigint, currency: string): string {
 }
 
 /** An amount and its currency, as an event carries them. */
-export type Money = { readonly amount: Numeral; readonly currency: string; readonly minor: bigint };
+export type StripeAmount = {
+  readonly amount: Numeral;
+  readonly currency: string;
+  readonly minor: bigint;
+};
 
-export function toMoney(minor: bigint, currency: string): Money {
-  return { amount: toNumeral(toDecimalText(minor, currency)), currency, minor };
+export function createStripeAmount(minor: bigint, currency: string): StripeAmount {
+  return { amount: parseNumeral(formatMinorUnits(minor, currency)), currency, minor };
 }
 
 /** Undefined where either is missing: no amount is known without its unit. */
-export function readMoney(minor: unknown, currency: unknown): Money | undefined {
-  const whole = asWhole(minor);
+export function readStripeAmount(minor: unknown, currency: unknown): StripeAmount | undefined {
+  const whole = asBigInt(minor);
   const code = asText(currency)?.toUpperCase();
-  return whole === undefined || code === undefined ? undefined : toMoney(whole, code);
+  return whole === undefined || code === undefined ? undefined : createStripeAmount(whole, code);
 }
 
 /** An amount that an event counts, read from a field of `data.object`. */
-export type CountedMoney =
+export type StripeValue =
   /** There is none, or it is zero or less. */
   | { readonly kind: 'none' }
-  | { readonly kind: 'read'; readonly money: Money }
+  | { readonly kind: 'read'; readonly money: StripeAmount }
   /** The event has no value then. `properties` keep what is there, as it is. */
   | {
       readonly kind: 'unreadable';
@@ -55,14 +59,14 @@ export type CountedMoney =
     };
 
 /** `field`: where the amount stands in `data.object`. */
-export function readCounted(object: JsonObject, field: string): CountedMoney {
+export function readStripeValue(object: JsonObject, field: string): StripeValue {
   const given = object[field];
   if (given === undefined || given === null) return { kind: 'none' };
-  const minor = asWhole(given);
+  const minor = asBigInt(given);
   const { code } = readCurrency(object.currency);
   if (minor !== undefined && minor <= 0n) return { kind: 'none' };
   if (minor !== undefined && code !== undefined) {
-    return { kind: 'read', money: toMoney(minor, code) };
+    return { kind: 'read', money: createStripeAmount(minor, code) };
   }
   const warnings: SourceWarning[] = [];
   if (minor === undefined) {
@@ -77,14 +81,17 @@ export function readCounted(object: JsonObject, field: string): CountedMoney {
       detail: 'is no ISO 4217 code, so the unit of the amount is not known; the event has no value',
     });
   }
-  const properties = { AmountAsGiven: toPlain(given), CurrencyAsGiven: toPlain(object.currency) };
+  const properties = {
+    AmountAsGiven: shortenUnreadable(given),
+    CurrencyAsGiven: shortenUnreadable(object.currency),
+  };
   return { kind: 'unreadable', warnings, properties };
 }
 
 const keptChars = 200;
 
-function toPlain(value: unknown): unknown {
+function shortenUnreadable(value: unknown): unknown {
   if (value === undefined || value === null) return undefined;
-  if (typeof value === 'number' || asWhole(value) !== undefined) return value;
+  if (typeof value === 'number' || asBigInt(value) !== undefined) return value;
   return (asText(value) ?? stringifyJson(value)).slice(0, keptChars);
 }

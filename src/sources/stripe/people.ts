@@ -15,7 +15,7 @@ import { asList, asObject, asText, compact } from '../json.js';
  */
 
 /** Ids of what an object is part of. */
-export type StripeRefs = {
+export type StripeReferences = {
   readonly payment?: string | undefined;
   readonly charge?: string | undefined;
   readonly invoice?: string | undefined;
@@ -30,44 +30,44 @@ export type PeopleRules = {
 };
 
 /** The members of an entry that say whom it is about. `entry` holds the identifiers. */
-export type Identity = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
+export type StripeIdentity = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
   readonly person: Person;
 };
 
 /** An id, also of an object that stands expanded in its place. */
-export function readId(value: unknown): string | undefined {
+export function readStripeId(value: unknown): string | undefined {
   const id = asText(isJsonObject(value) ? value.id : value);
   return id !== undefined && id.length <= limits.uniqueIdChars ? id : undefined;
 }
 
-export function toRefs(object: JsonObject): StripeRefs {
+export function readReferences(object: JsonObject): StripeReferences {
   const kind = object.object;
-  const own = readId(object.id);
+  const own = readStripeId(object.id);
   const payment = asObject(asObject(asList(asObject(object.payments).data)[0]).payment);
-  const charge = readId(object.charge) ?? readId(payment.charge);
+  const charge = readStripeId(object.charge) ?? readStripeId(payment.charge);
   return {
     payment:
       kind === 'payment_intent'
         ? own
-        : (readId(object.payment_intent) ?? readId(payment.payment_intent)),
-    charge: kind === 'charge' ? own : (charge ?? readId(toCharge(object))),
-    invoice: kind === 'invoice' ? own : readId(object.invoice),
-    customer: kind === 'customer' ? own : readId(toCustomer(object)),
+        : (readStripeId(object.payment_intent) ?? readStripeId(payment.payment_intent)),
+    charge: kind === 'charge' ? own : (charge ?? readStripeId(findCharge(object))),
+    invoice: kind === 'invoice' ? own : readStripeId(object.invoice),
+    customer: kind === 'customer' ? own : readStripeId(findCustomer(object)),
   };
 }
 
 /** The charge of a payment intent. API versions before 2022-11-15 have a list of charges, newest first. */
-function toCharge({ latest_charge: latest, charges }: JsonObject): unknown {
+function findCharge({ latest_charge: latest, charges }: JsonObject): unknown {
   return latest ?? asList(asObject(charges).data)[0];
 }
 
 /** An id or an object. Refunds and disputes have the customer of their charge alone. */
-function toCustomer(object: JsonObject): unknown {
+function findCustomer(object: JsonObject): unknown {
   return object.customer ?? asObject(object.charge).customer;
 }
 
 /** What an object says of the person, in the order in which it counts. */
-type Said = {
+type NamedPeople = {
   /** The customer itself, where the object is one or holds one that has a contact. */
   readonly customer?: Person | undefined;
   /** The shop's own id, in the customer's metadata. */
@@ -80,111 +80,114 @@ type Said = {
   readonly payer: Person;
 };
 
-function readSaid(object: JsonObject, rules: PeopleRules): Said {
+function readNamedPeople(object: JsonObject, rules: PeopleRules): NamedPeople {
   const { customerIdKey: key, takesClientReference = true } = rules;
-  const given = object.object === 'customer' ? object : asObject(toCustomer(object));
-  const contact = toContact(given.email, given.phone);
-  const ownId = key === undefined ? undefined : readId(asObject(given.metadata)[key]);
-  const isKnown = object.object === 'customer' || !isEmpty(contact);
+  const given = object.object === 'customer' ? object : asObject(findCustomer(object));
+  const contact = createContact(given.email, given.phone);
+  const ownId = key === undefined ? undefined : readStripeId(asObject(given.metadata)[key]);
+  const isKnown = object.object === 'customer' || !isEmptyPerson(contact);
   const isSession = object.object === 'checkout.session';
   return {
     ownId,
-    customer: isKnown ? compact({ ...contact, distinct_id: ownId ?? readId(given.id) }) : undefined,
-    reference: isSession && takesClientReference ? readId(object.client_reference_id) : undefined,
-    contact: toOwnContact(object),
-    payer: toPayer(object),
+    customer: isKnown
+      ? compact({ ...contact, distinct_id: ownId ?? readStripeId(given.id) })
+      : undefined,
+    reference:
+      isSession && takesClientReference ? readStripeId(object.client_reference_id) : undefined,
+    contact: readCustomerContact(object),
+    payer: readPayer(object),
   };
 }
 
-function toOwnContact(object: JsonObject): Person {
+function readCustomerContact(object: JsonObject): Person {
   if (object.object === 'invoice') {
-    return toContact(object.customer_email, object.customer_phone);
+    return createContact(object.customer_email, object.customer_phone);
   }
   if (object.object !== 'checkout.session') return {};
   const { email, phone } = asObject(object.customer_details);
-  return toContact(asText(email) ?? object.customer_email, phone);
+  return createContact(asText(email) ?? object.customer_email, phone);
 }
 
-function toPayer(object: JsonObject): Person {
+function readPayer(object: JsonObject): Person {
   switch (object.object) {
     case 'charge':
-      return toChargePayer(object);
+      return readChargePayer(object);
     case 'payment_intent':
       return asText(object.receipt_email) === undefined
-        ? toChargePayer(asObject(toCharge(object)))
-        : toContact(object.receipt_email, undefined);
+        ? readChargePayer(asObject(findCharge(object)))
+        : createContact(object.receipt_email, undefined);
     case 'refund':
     case 'dispute':
-      return toChargePayer(asObject(object.charge));
+      return readChargePayer(asObject(object.charge));
     default:
       return {};
   }
 }
 
 /** A billing phone may be shared, such as a household's: it identifies only where there is no e-mail. */
-function toChargePayer(charge: JsonObject): Person {
+function readChargePayer(charge: JsonObject): Person {
   const billing = asObject(charge.billing_details);
   const email = asText(billing.email) ?? asText(charge.receipt_email);
-  return email === undefined ? toContact(undefined, billing.phone) : { email };
+  return email === undefined ? createContact(undefined, billing.phone) : { email };
 }
 
-function toContact(email: unknown, phone: unknown): Person {
+function createContact(email: unknown, phone: unknown): Person {
   return compact({ email: asText(email), phone_number: asText(phone) });
 }
 
-function isEmpty(person: Person): boolean {
+function isEmptyPerson(person: Person): boolean {
   return Object.keys(person).length === 0;
 }
 
 /** Stripe's id of a customer would name a second person where the shop has an id of its own. */
-function toStripeId({ customer }: StripeRefs, { customerIdKey }: PeopleRules): Person {
+function selectStripeId({ customer }: StripeReferences, { customerIdKey }: PeopleRules): Person {
   return customer === undefined || customerIdKey !== undefined ? {} : { distinct_id: customer };
 }
 
-export function toIdentity(
+export function identifyStripePerson(
   object: JsonObject,
   account: string | undefined,
   rules: PeopleRules,
-): Identity {
-  const refs = toRefs(object);
-  const said = readSaid(object, rules);
-  const ids = toIdKeys(refs, account);
+): StripeIdentity {
+  const refs = readReferences(object);
+  const said = readNamedPeople(object, rules);
+  const ids = listIdKeys(refs, account);
   const idKeys = said.ownId === undefined ? ids : [];
-  const keys = toPersonKeys(refs, account);
+  const keys = listPersonKeys(refs, account);
   if (said.customer !== undefined) {
     const id = said.ownId ?? said.reference ?? said.customer.distinct_id;
     const person = compact({ ...said.customer, distinct_id: id });
     // What an update has cleared does not come back.
     const personKeys = object.object === 'customer' ? [] : keys;
-    return { person, personKeys, idKeys: idKeys.slice(0, toIdKeyCount(said)) };
+    return { person, personKeys, idKeys: idKeys.slice(0, countIdKeys(said)) };
   }
   const reference = compact({ distinct_id: said.reference });
   if (refs.customer === undefined) {
-    const contact = isEmpty(said.contact) ? said.payer : said.contact;
+    const contact = isEmptyPerson(said.contact) ? said.payer : said.contact;
     return { person: { ...contact, ...reference }, personKeys: keys };
   }
-  const stripeId = toStripeId(refs, rules);
-  if (!isEmpty(said.contact) || said.reference !== undefined) {
+  const stripeId = selectStripeId(refs, rules);
+  if (!isEmptyPerson(said.contact) || said.reference !== undefined) {
     const fallback = { ...said.contact, ...(said.reference === undefined && stripeId) };
     return {
       person: reference,
       personKeys: keys,
-      idKeys: idKeys.slice(0, toIdKeyCount(said)),
-      ...(isEmpty(fallback) ? {} : { fallback }),
+      idKeys: idKeys.slice(0, countIdKeys(said)),
+      ...(isEmptyPerson(fallback) ? {} : { fallback }),
     };
   }
-  const fallback = isEmpty(said.payer) ? stripeId : said.payer;
+  const fallback = isEmptyPerson(said.payer) ? stripeId : said.payer;
   return {
     person: {},
     // A known id of the customer is the person where nothing more is known: the payer may be another.
     personKeys: [...keys, ...ids],
     idKeys,
-    ...(isEmpty(fallback) ? {} : { fallback }),
+    ...(isEmptyPerson(fallback) ? {} : { fallback }),
   };
 }
 
 /** A session's own reference gives way to an id in the customer's metadata alone, which comes first. */
-function toIdKeyCount({ reference }: Said): number {
+function countIdKeys({ reference }: NamedPeople): number {
   return reference === undefined ? 2 : 1;
 }
 
@@ -195,35 +198,38 @@ type PersonKey = { readonly kind: FactKind; readonly key: string };
  * payer or its customer said, and one, `hint:`, for what is known by the customer's id alone, which must
  * not replace the former.
  */
-function toPersonKeys(refs: StripeRefs, account: string | undefined): readonly string[] {
+function listPersonKeys(refs: StripeReferences, account: string | undefined): readonly string[] {
   const { customer, ...payments } = refs;
-  const customers = toKeys({ customer }, account);
-  const others = toKeys(payments, account);
-  return [...customers, ...customers.map(toHint), ...others, ...others.map(toHint)].map(
+  const customers = listReferenceKeys({ customer }, account);
+  const others = listReferenceKeys(payments, account);
+  return [...customers, ...customers.map(hintKey), ...others, ...others.map(hintKey)].map(
     ({ key }) => key,
   );
 }
 
 /** Names for the id of a customer alone: the one in its metadata, then the one of a checkout session. */
-function toIdKeys({ customer }: StripeRefs, account: string | undefined): readonly string[] {
+function listIdKeys(
+  { customer }: StripeReferences,
+  account: string | undefined,
+): readonly string[] {
   if (customer === undefined) return [];
-  const [key = ''] = toKeys({ customer }, account).map((each) => each.key);
+  const [key = ''] = listReferenceKeys({ customer }, account).map((each) => each.key);
   return [`id:${key}`, `reference:${key}`];
 }
 
 /** What an object tells later requests of the person behind its ids. */
-export function toKnownPeople(
+export function listKnownPeople(
   object: JsonObject,
   account: string | undefined,
   rules: PeopleRules,
 ): readonly KnownPerson[] {
-  const refs = toRefs(object);
+  const refs = readReferences(object);
   const { customer, ...others } = refs;
-  const said = readSaid(object, rules);
-  const identity = toIdentity(object, account, rules);
-  const customers = toKeys({ customer }, account);
-  const payments = toKeys(others, account);
-  const [ownIdKey, referenceKey] = toIdKeys(refs, account);
+  const said = readNamedPeople(object, rules);
+  const identity = identifyStripePerson(object, account, rules);
+  const customers = listReferenceKeys({ customer }, account);
+  const payments = listReferenceKeys(others, account);
+  const [ownIdKey, referenceKey] = listIdKeys(refs, account);
   const people: KnownPerson[] = [];
   const add = (keys: readonly PersonKey[], known: Omit<KnownPerson, keyof PersonKey>): void => {
     people.push(...keys.map((key) => ({ ...key, ...known })));
@@ -242,33 +248,33 @@ export function toKnownPeople(
     add(customers, { person: identity.person, ...(said.ownId === undefined && { idKeys }) });
   } else if (isReachable(said.contact)) {
     const { idKeys } = identity;
-    const id = said.reference === undefined ? toStripeId(refs, rules) : identity.person;
-    add(customers.map(toHint), { person: { ...said.contact, ...id }, idKeys });
+    const id = said.reference === undefined ? selectStripeId(refs, rules) : identity.person;
+    add(customers.map(hintKey), { person: { ...said.contact, ...id }, idKeys });
   }
   if (object.object === 'customer') return people;
   const { person, personKeys, fallback, idKeys } = identity;
   if (isReachable({ ...fallback, ...person })) {
     add(payments, customer === undefined ? { person } : { person, personKeys, fallback, idKeys });
-  } else if (!isEmpty({ ...fallback, ...person })) {
-    add(payments.map(toHint), { person, personKeys, fallback, idKeys });
+  } else if (!isEmptyPerson({ ...fallback, ...person })) {
+    add(payments.map(hintKey), { person, personKeys, fallback, idKeys });
   }
   return people;
 }
 
 /** The key of what is known of the money of one charge, or, where there is none, of one payment. */
-export function toLedgerKey({
+export function chargeLedgerKey({
   object,
   account,
 }: {
   readonly object: JsonObject;
   readonly account: string | undefined;
 }): string {
-  const { charge, payment } = toRefs(object);
-  return `${account ?? ''}:${charge ?? payment ?? readId(object.id) ?? ''}`;
+  const { charge, payment } = readReferences(object);
+  return `${account ?? ''}:${charge ?? payment ?? readStripeId(object.id) ?? ''}`;
 }
 
-function toKeys(
-  { payment, charge, invoice, customer }: StripeRefs,
+function listReferenceKeys(
+  { payment, charge, invoice, customer }: StripeReferences,
   account: string | undefined,
 ): readonly PersonKey[] {
   const prefix = account === undefined ? '' : `${account}:`;
@@ -283,6 +289,6 @@ function toKeys(
   );
 }
 
-function toHint({ kind, key }: PersonKey): PersonKey {
+function hintKey({ kind, key }: PersonKey): PersonKey {
   return { kind, key: `hint:${key}` };
 }

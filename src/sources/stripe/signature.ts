@@ -28,7 +28,7 @@ export function verifyStripeSignature(
 ): Verified {
   const read = readSigned(header);
   if (!read.ok) return read;
-  if (!isSigned(read.signed, body, rules.secrets)) return refuse(noMatch);
+  if (!matchesAnySecret(read.signed, body, rules.secrets)) return failVerification(noMatch);
   return checkAge(read.signed, rules);
 }
 
@@ -40,7 +40,7 @@ export function checkStripeHeader(
   const read = readSigned(header);
   if (!read.ok) return read;
   const isLikely = read.signed.signatures.some((each) => /^[0-9a-f]{64}$/.test(each));
-  return isLikely ? checkAge(read.signed, rules) : refuse(noMatch);
+  return isLikely ? checkAge(read.signed, rules) : failVerification(noMatch);
 }
 
 const noMatch = 'no secret matches Stripe-Signature; is it the secret of this endpoint?';
@@ -49,12 +49,13 @@ type ReadSigned = { readonly ok: true; readonly signed: Signed } | Extract<Verif
 
 function readSigned(header: string | undefined): ReadSigned {
   if (header === undefined || header === '')
-    return refuse('the header Stripe-Signature is missing');
-  const signed = readHeader(header);
-  if (signed.timestamp === -1) return refuse('Stripe-Signature has no timestamp: t=…');
-  if (signed.signatures.length === 0) return refuse('Stripe-Signature has no signature: v1=…');
+    return failVerification('the header Stripe-Signature is missing');
+  const signed = parseSignatureHeader(header);
+  if (signed.timestamp === -1) return failVerification('Stripe-Signature has no timestamp: t=…');
+  if (signed.signatures.length === 0)
+    return failVerification('Stripe-Signature has no signature: v1=…');
   if (signed.signatures.some(isBroken)) {
-    return refuse('Stripe-Signature has a v1 that is no signature');
+    return failVerification('Stripe-Signature has a v1 that is no signature');
   }
   return { ok: true, signed };
 }
@@ -65,19 +66,19 @@ function checkAge(
 ): Verified {
   const age = Math.floor(now / 1000) - timestamp;
   if (age > toleranceSeconds) {
-    return refuse(
+    return failVerification(
       `Stripe-Signature is too old: more than ${toleranceSeconds} s (STRIPE_TOLERANCE_SECONDS)`,
     );
   }
   return { ok: true };
 }
 
-function refuse(detail: string): Extract<Verified, { ok: false }> {
+function failVerification(detail: string): Extract<Verified, { ok: false }> {
   return { ok: false, detail };
 }
 
 /** The last timestamp counts; all signatures of the scheme v1 do. */
-function readHeader(header: string): Signed {
+function parseSignatureHeader(header: string): Signed {
   let timestamp = -1;
   const signatures: string[] = [];
   for (const part of header.split(',')) {
@@ -97,7 +98,7 @@ function isBroken(signature: string): boolean {
 }
 
 /** Every signature against every secret, however soon one matches: the time taken tells nothing. */
-function isSigned(
+function matchesAnySecret(
   { timestamp, signatures }: Signed,
   body: Uint8Array,
   secrets: readonly string[],

@@ -5,7 +5,7 @@ import { flag, int, keys } from '../../config/setting-rules.js';
 import { asObject } from '../json.js';
 import { defineWebhookSource } from '../webhook.js';
 import type { StripeRules } from './event.js';
-import { mapStripe } from './map.js';
+import { mapStripeEvent } from './map.js';
 import {
   checkStripeHeader,
   verifyStripeSignature,
@@ -77,16 +77,21 @@ export const stripe = defineWebhookSource({
       .meta({ id: 'StripeEvent', description: "Stripe's Event object, as Stripe sends it." }),
   },
   signature: ({ settings: current, clock }) => {
-    const toRules = (): SignatureRules => ({
+    const createSignatureRules = (): SignatureRules => ({
       secrets: current.STRIPE_WEBHOOK_SECRETS,
       toleranceSeconds: current.STRIPE_TOLERANCE_SECONDS,
       now: clock.now(),
     });
     return {
       isConfigured: () => current.STRIPE_WEBHOOK_SECRETS.length > 0,
-      checkHeaders: ({ headers }) => judge(checkStripeHeader(toHeader(headers), toRules())),
+      checkHeaders: ({ headers }) =>
+        createStripeProblem(
+          checkStripeHeader(findStripeSignature(headers), createSignatureRules()),
+        ),
       checkBody: ({ headers }, bytes) =>
-        judge(verifyStripeSignature(toHeader(headers), bytes, toRules())),
+        createStripeProblem(
+          verifyStripeSignature(findStripeSignature(headers), bytes, createSignatureRules()),
+        ),
     };
   },
   map({ body }, current) {
@@ -96,16 +101,18 @@ export const stripe = defineWebhookSource({
       customerIdKey: current.STRIPE_CUSTOMER_ID_KEY,
       takesClientReference: current.STRIPE_CLIENT_REFERENCE_ID,
     };
-    return { ok: true, post: mapStripe(body, rules) };
+    return { ok: true, post: mapStripeEvent(body, rules) };
   },
 });
 
-const judge = (verified: Verified): ProblemError | null => {
+const createStripeProblem = (verified: Verified): ProblemError | null => {
   if (verified.ok) return null;
   const headers = { 'www-authenticate': 'Stripe-Signature' };
   return new ProblemError('unauthorized', verified.detail, { headers });
 };
 
-function toHeader({ 'stripe-signature': header }: IncomingHttpHeaders): string | undefined {
+function findStripeSignature({
+  'stripe-signature': header,
+}: IncomingHttpHeaders): string | undefined {
   return typeof header === 'string' ? header : undefined;
 }

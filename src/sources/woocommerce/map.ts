@@ -1,16 +1,16 @@
 import type { JsonObject } from '../../json/json.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
 import { asId, asObject, asText } from '../json.js';
-import { mapCustomer } from './customers.js';
-import { mapOrder } from './orders.js';
-import { toShop, type WooMap, type WooRules } from './request.js';
+import { mapWooCustomer } from './customers.js';
+import { mapWooOrder } from './orders.js';
+import { findShopHost, type WooMap, type WooRules } from './request.js';
 
 const maps: ReadonlyMap<string, WooMap> = new Map([
-  ['order.created', mapOrder],
-  ['order.updated', mapOrder],
-  ['order.restored', mapOrder],
-  ['customer.created', mapCustomer],
-  ['customer.updated', mapCustomer],
+  ['order.created', mapWooOrder],
+  ['order.updated', mapWooOrder],
+  ['order.restored', mapWooOrder],
+  ['customer.created', mapWooCustomer],
+  ['customer.updated', mapWooCustomer],
 ]);
 
 type Posted = {
@@ -25,10 +25,10 @@ type Posted = {
  * From one webhook to entries. The delivery's id in the headers does not name the request: WooCommerce
  * makes it of the webhook's id and the second, so that two orders of one second share it.
  */
-export function mapWoo({ topic, shopUrl, body, rules }: Posted): SourcePost {
+export function mapWooWebhook({ topic, shopUrl, body, rules }: Posted): SourcePost {
   const payload = asObject(body);
-  const reason = findSkipReason(topic, payload);
-  const request = { topic, shop: toShop(payload, shopUrl), payload, rules };
+  const reason = findWooSkipReason(topic, payload);
+  const request = { topic, shop: findShopHost(payload, shopUrl), payload, rules };
   const map = reason === null ? maps.get(topic) : undefined;
   const made = map?.(request) ?? {
     entries: [],
@@ -41,7 +41,7 @@ export function mapWoo({ topic, shopUrl, body, rules }: Posted): SourcePost {
 }
 
 /** Why a payload holds nothing to map. Null: the map of its topic decides. */
-function findSkipReason(topic: string, payload: JsonObject): string | null {
+function findWooSkipReason(topic: string, payload: JsonObject): string | null {
   if (topic.endsWith('.deleted')) return 'deleted';
   if (!maps.has(topic)) return 'unmapped';
   // The user whom the webhook belongs to may not see the order, or was deleted.

@@ -1,11 +1,17 @@
 import type { JsonObject } from '../../json/json.js';
 import type { SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
-import { add, toDecimal, toNumber, type Decimal } from '../decimal.js';
+import { addDecimals, parseDecimal, decimalToNumber, type Decimal } from '../decimal.js';
 import { asId, asObject, asText, compact } from '../json.js';
-import { readAmount, readMoney, type Placed } from '../money.js';
-import { toAmountProperty, toGoods, toItem, toLines, toRowTotal } from './goods.js';
-import { toAccount, toBuyer, toCustomerId, toReadable } from './person.js';
-import { toInsertId, type WooMap, type WooRequest } from './request.js';
+import { readAmount, readMoney, type LocatedValue } from '../money.js';
+import {
+  toAmountOrText,
+  describeWooItems,
+  toWooItem,
+  asObjects,
+  computeLineSubtotal,
+} from './goods.js';
+import { identifyByAccount, readWooBuyer, readCustomerId, dropUnreadablePhone } from './person.js';
+import { createWooInsertId, type WooMap, type WooRequest } from './request.js';
 import { readWooTime, type WooTime } from './time.js';
 
 /**
@@ -21,57 +27,58 @@ const placedStatuses: ReadonlySet<string> = new Set(['processing', 'on-hold', 'c
 /** Gateways of WooCommerce whose orders are placed before they are paid. */
 const offlineMethods: ReadonlySet<string> = new Set(['bacs', 'cheque', 'cod']);
 
-export const mapOrder: WooMap = (request) => {
+export const mapWooOrder: WooMap = (request) => {
   const { payload } = request;
   const entries = [
-    ...(isPlaced(payload) ? toPlaced(request) : []),
-    ...toStatusEvents(request),
-    ...toRefunds(request),
+    ...(isPlacedOrder(payload) ? createPlacedOrderEvents(request) : []),
+    ...createStatusEvents(request),
+    ...createRefundEvents(request),
   ];
   const skip = (reason: string) => ({ entries: [], people: [], skipped: [{ reason }] });
   if (entries.length === 0) return skip('not_placed');
   const isSomebody =
-    Object.keys(toBuyer(payload)).length > 0 || toCustomerId(payload.customer_id) !== undefined;
+    Object.keys(readWooBuyer(payload)).length > 0 ||
+    readCustomerId(payload.customer_id) !== undefined;
   return isSomebody ? { entries, people: [], skipped: [] } : skip('anonymous');
 };
 
 /** Some plugins write the name under which WordPress stores a status: `wc-processing`. */
-function toStatus({ status }: JsonObject): string {
+function readOrderStatus({ status }: JsonObject): string {
   return (asText(status) ?? '').toLowerCase().replace(/^wc-/, '');
 }
 
 /** A paid order was placed, whatever became of it and whatever a plugin calls its status. */
-function isPlaced(payload: JsonObject): boolean {
-  return placedStatuses.has(toStatus(payload)) || isPaid(payload);
+function isPlacedOrder(payload: JsonObject): boolean {
+  return placedStatuses.has(readOrderStatus(payload)) || isPaidOrder(payload);
 }
 
-function isPaid(payload: JsonObject): boolean {
+function isPaidOrder(payload: JsonObject): boolean {
   return (asText(payload.date_paid_gmt) ?? asText(payload.date_paid)) !== undefined;
 }
 
-function toPlaced(request: WooRequest): readonly SourceEntry[] {
+function createPlacedOrderEvents(request: WooRequest): readonly SourceEntry[] {
   const { payload } = request;
   const time = readWooTime(payload, ['date_created']);
   const hasTax = payload.prices_include_tax === true;
-  const placed = toOrderEvent(request, { metric: 'Placed Order', time, hasValue: true });
-  const lines = toLines(payload.line_items).map((line, at): SourceEntry => {
-    const rowTotal = toRowTotal(line, hasTax);
+  const placed = createWooOrderEvent(request, { metric: 'Placed Order', time, hasValue: true });
+  const lines = asObjects(payload.line_items).map((line, at): SourceEntry => {
+    const rowTotal = computeLineSubtotal(line, hasTax);
     const money = readMoney(
       {
-        value: rowTotal === undefined ? line.subtotal : toNumber(rowTotal),
+        value: rowTotal === undefined ? line.subtotal : decimalToNumber(rowTotal),
         pointer: `/line_items/${at}/subtotal`,
       },
-      currencyOf(payload),
+      locateWooCurrency(payload),
     );
-    return toEntry(request, {
+    return createWooEntry(request, {
       fields: {
         event_name: 'Ordered Product',
         ...time.fields,
-        insert_id: toInsertId(request, asId(line.id) ?? `line-${at}`),
+        insert_id: createWooInsertId(request, asId(line.id) ?? `line-${at}`),
         ...money.fields,
         properties: compact({
           OrderId: asId(payload.id),
-          ...toItem(line, hasTax),
+          ...toWooItem(line, hasTax),
           ...time.kept,
           ...(rowTotal === undefined && { subtotal: line.subtotal }),
         }),
@@ -84,53 +91,56 @@ function toPlaced(request: WooRequest): readonly SourceEntry[] {
   return [placed, ...lines];
 }
 
-function toStatusEvents(request: WooRequest): readonly SourceEntry[] {
+function createStatusEvents(request: WooRequest): readonly SourceEntry[] {
   const { payload } = request;
   const changed = readWooTime(payload, ['date_modified']);
-  switch (toStatus(payload)) {
+  switch (readOrderStatus(payload)) {
     case 'completed': {
       const time = readWooTime(payload, ['date_completed', 'date_modified']);
-      return [toOrderEvent(request, { metric: 'Fulfilled Order', time, hasValue: true })];
+      return [createWooOrderEvent(request, { metric: 'Fulfilled Order', time, hasValue: true })];
     }
     case 'cancelled':
       // Klaviyo takes the value off what the customer has spent: only where it was counted.
       return [
-        toOrderEvent(request, {
+        createWooOrderEvent(request, {
           metric: 'Cancelled Order',
           time: changed,
-          hasValue: isPaid(payload) || offlineMethods.has(asText(payload.payment_method) ?? ''),
+          hasValue:
+            isPaidOrder(payload) || offlineMethods.has(asText(payload.payment_method) ?? ''),
         }),
       ];
     case 'failed':
-      return [toOrderEvent(request, { metric: 'Failed Payment', time: changed, hasValue: false })];
+      return [
+        createWooOrderEvent(request, { metric: 'Failed Payment', time: changed, hasValue: false }),
+      ];
     default:
       return [];
   }
 }
 
 /** An order lists its refunds with their ids and totals, which are negative, and without a time. */
-function toRefunds(request: WooRequest): readonly SourceEntry[] {
+function createRefundEvents(request: WooRequest): readonly SourceEntry[] {
   const { payload } = request;
   const time = readWooTime(payload, ['date_modified']);
-  return toLines(payload.refunds).map((refund, at) => {
+  return asObjects(payload.refunds).map((refund, at) => {
     const total = readAmount(refund.total, asText(payload.currency));
-    const paid = total.kind === 'read' ? toDecimal(total.amount) : undefined;
+    const paid = total.kind === 'read' ? parseDecimal(total.amount) : undefined;
     const money = readMoney(
       {
-        value: paid === undefined ? refund.total : toNumber(toPositive(paid)),
+        value: paid === undefined ? refund.total : decimalToNumber(absoluteDecimal(paid)),
         pointer: `/refunds/${at}/total`,
       },
-      currencyOf(payload),
+      locateWooCurrency(payload),
     );
     const refundId = asId(refund.id);
-    return toEntry(request, {
+    return createWooEntry(request, {
       fields: {
         event_name: 'Refunded Order',
         ...time.fields,
-        insert_id: toInsertId(request, `refund-${refundId ?? `at-${at}`}`),
+        insert_id: createWooInsertId(request, `refund-${refundId ?? `at-${at}`}`),
         ...money.fields,
         properties: compact({
-          ...toOrderProperties(payload),
+          ...describeWooOrder(payload),
           RefundId: refundId,
           Reason: asText(refund.reason) ?? asText(refund.refund),
           ...time.kept,
@@ -150,21 +160,24 @@ type OrderEvent = {
   readonly hasValue: boolean;
 };
 
-function toOrderEvent(request: WooRequest, { metric, time, hasValue }: OrderEvent): SourceEntry {
+function createWooOrderEvent(
+  request: WooRequest,
+  { metric, time, hasValue }: OrderEvent,
+): SourceEntry {
   const { payload } = request;
-  const money = readMoney(toOrderValue(request), currencyOf(payload));
+  const money = readMoney(computeWooOrderValue(request), locateWooCurrency(payload));
   const { value, currency } = money.fields;
   const total = readAmount(payload.total, currency);
-  return toEntry(request, {
+  return createWooEntry(request, {
     fields: {
       event_name: metric,
       ...time.fields,
-      insert_id: toInsertId(request),
+      insert_id: createWooInsertId(request),
       ...(hasValue ? money.fields : {}),
       ...(hasValue && total.kind === 'read' && { total_amount: total.amount }),
       properties: compact({
-        ...toOrderProperties(payload),
-        ...toGoods(payload),
+        ...describeWooOrder(payload),
+        ...describeWooItems(payload),
         ...(!hasValue && { Amount: value, Currency: currency }),
         ...time.kept,
         ...keepUnreadable(money.fields, { total: payload.total, currency: payload.currency }),
@@ -186,27 +199,27 @@ function keepUnreadable(
   };
 }
 
-const currencyOf = ({ currency }: JsonObject): Placed => ({
+const locateWooCurrency = ({ currency }: JsonObject): LocatedValue => ({
   value: currency,
   pointer: '/currency',
 });
 
 /** WOOCOMMERCE_ORDER_VALUE: the total, or what Klaviyo's own integrations count. */
-function toOrderValue({ payload, rules }: WooRequest): Placed {
+function computeWooOrderValue({ payload, rules }: WooRequest): LocatedValue {
   if (rules.orderValue === 'total') return { value: payload.total, pointer: '/total' };
   const parts = [
-    ...toLines(payload.line_items).map(({ total }) => toDecimal(total)),
-    toDecimal(payload.shipping_total ?? '0'),
+    ...asObjects(payload.line_items).map(({ total }) => parseDecimal(total)),
+    parseDecimal(payload.shipping_total ?? '0'),
   ];
   const readable = parts.filter((part) => part !== undefined);
   // One that cannot be read is not nothing.
   if (readable.length < parts.length) return { value: 'unreadable', pointer: '/line_items' };
-  return { value: toNumber(readable.reduce(add, zero)), pointer: '/line_items' };
+  return { value: decimalToNumber(readable.reduce(addDecimals, zero)), pointer: '/line_items' };
 }
 
 const zero: Decimal = { units: 0n, scale: 0 };
 
-function toPositive({ units, scale }: Decimal): Decimal {
+function absoluteDecimal({ units, scale }: Decimal): Decimal {
   return { units: units < 0n ? -units : units, scale };
 }
 
@@ -217,40 +230,40 @@ type Fields = {
 };
 
 /** The fields that all events of an order share. */
-function toEntry(request: WooRequest, { fields, index, warnings }: Fields): SourceEntry {
+function createWooEntry(request: WooRequest, { fields, index, warnings }: Fields): SourceEntry {
   const { payload } = request;
   const orderId = asId(payload.id);
   return {
     lane: 'events',
     entry: compact({
       ...fields,
-      ...(index === 0 ? toBuyer(payload) : toReadable(toBuyer(payload))),
+      ...(index === 0 ? readWooBuyer(payload) : dropUnreadablePhone(readWooBuyer(payload))),
       order_id: orderId,
     }),
     index,
     ...(orderId !== undefined && { id: orderId }),
-    ...toAccount(request),
+    ...identifyByAccount(request),
     ...(warnings.length > 0 && { warnings }),
   };
 }
 
-function toOrderProperties(payload: JsonObject): JsonObject {
-  const codes = toLines(payload.coupon_lines).flatMap(({ code }) => asText(code) ?? []);
+function describeWooOrder(payload: JsonObject): JsonObject {
+  const codes = asObjects(payload.coupon_lines).flatMap(({ code }) => asText(code) ?? []);
   return compact({
     OrderId: asId(payload.id),
     'Order Number': asId(payload.number),
     'Order Status': asText(payload.status),
     'Discount Codes': codes.length === 0 ? undefined : codes,
-    'Total Discounts': toAmountProperty(payload.discount_total),
+    'Total Discounts': toAmountOrText(payload.discount_total),
     'Payment Method': asText(payload.payment_method_title) ?? asText(payload.payment_method),
     'Source Name': asText(payload.created_via),
-    BillingAddress: toAddress(payload.billing),
-    ShippingAddress: toAddress(payload.shipping),
+    BillingAddress: readWooAddress(payload.billing),
+    ShippingAddress: readWooAddress(payload.shipping),
   });
 }
 
 /** Undefined where it is empty: WooCommerce has all fields of an address that nobody gave. */
-function toAddress(value: unknown): JsonObject | undefined {
+function readWooAddress(value: unknown): JsonObject | undefined {
   const address = asObject(value);
   const read = compact({
     FirstName: asText(address.first_name),

@@ -11,10 +11,10 @@ const toE164 = createToE164();
  * The buyer of an order is the billing contact. The e-mail address of a customer's account may
  * be another, and an order does not have it; the shipping address may be somebody else's.
  */
-export function toBuyer({ billing }: JsonObject): Person {
+export function readWooBuyer({ billing }: JsonObject): Person {
   const address = asObject(billing);
   const email = asText(address.email);
-  const phone = toBillingPhone(address);
+  const phone = readBillingPhone(address);
   return {
     ...(email !== undefined && { email }),
     ...(phone !== undefined && { phone_number: phone }),
@@ -22,7 +22,7 @@ export function toBuyer({ billing }: JsonObject): Person {
 }
 
 /** Without a number that is none: one event of an order is enough to report it. */
-export function toReadable({ phone_number: phone, ...person }: Person): Person {
+export function dropUnreadablePhone({ phone_number: phone, ...person }: Person): Person {
   const isReadable = phone !== undefined && toE164(phone) !== null;
   return isReadable || Object.keys(person).length === 0
     ? { ...person, ...(phone !== undefined && { phone_number: phone }) }
@@ -30,30 +30,30 @@ export function toReadable({ phone_number: phone, ...person }: Person): Person {
 }
 
 /** A number as its owner typed it, mostly without the country's prefix. */
-export function toBillingPhone(address: JsonObject): string | undefined {
+export function readBillingPhone(address: JsonObject): string | undefined {
   const phone = asText(address.phone);
   return phone === undefined ? undefined : (toE164(phone, asText(address.country)) ?? phone);
 }
 
 /** The id of a customer's account. Absent where the order is a guest's: 0. */
-export function toCustomerId(id: unknown): string | undefined {
+export function readCustomerId(id: unknown): string | undefined {
   const text = asId(id);
   return text === undefined || /^0*$/.test(text) ? undefined : text;
 }
 
 /** The name under which a customer's account is remembered. */
-export function toCustomerKey({ shop }: Pick<WooRequest, 'shop'>, id: string): string {
+export function customerPersonKey({ shop }: Pick<WooRequest, 'shop'>, id: string): string {
   return `customer:${shop}:${id}`;
 }
 
 /** For an order without an e-mail address and a phone number. */
-export function toAccount(request: WooRequest): {
+export function identifyByAccount(request: WooRequest): {
   readonly personKeys?: readonly string[];
   readonly fallback?: Person;
 } {
-  const id = toCustomerId(request.payload.customer_id);
+  const id = readCustomerId(request.payload.customer_id);
   if (id === undefined) return {};
-  const personKeys = [toCustomerKey(request, id)];
+  const personKeys = [customerPersonKey(request, id)];
   return request.rules.hasCustomerIds
     ? { personKeys, fallback: { distinct_id: id } }
     : { personKeys };

@@ -26,7 +26,7 @@ export type WooRequest = {
 export type WooMap = (request: WooRequest) => Pick<SourcePost, 'entries' | 'people' | 'skipped'>;
 
 /** Host of the shop: by the links in the payload, which are signed, else by the header. */
-export function toShop(payload: JsonObject, header: string | undefined): string {
+export function findShopHost(payload: JsonObject, header: string | undefined): string {
   const self = asList(asObject(payload._links).self);
   const url = [asText(asObject(self[0]).href), header].find(
     (each): each is string => each !== undefined && URL.canParse(each),
@@ -39,7 +39,7 @@ export function toShop(payload: JsonObject, header: string | undefined): string 
  * within a shop, so that the id alone would be that of another shop's order, too. The order key is
  * unique and never changes, but it opens the order to a guest, so it is hashed.
  */
-export function toInsertId(
+export function createWooInsertId(
   { payload, shop }: Pick<WooRequest, 'payload' | 'shop'>,
   part?: string,
 ): string | undefined {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ProblemError } from '../../http/plugins/problems.js';
 import { isSignatureForm, isSigned, type HmacForm } from '../hmac.js';
 import { defineWebhookSource } from '../webhook.js';
-import { mapWoo } from './map.js';
+import { mapWooWebhook } from './map.js';
 import type { WooRules } from './request.js';
 
 const minSecretChars = 8;
@@ -82,7 +82,7 @@ export const woocommerce = defineWebhookSource({
     },
   },
   sample: {
-    recognizes: ({ headers }) => toHeader(headers, 'topic') !== undefined,
+    recognizes: ({ headers }) => findWooHeader(headers, 'topic') !== undefined,
     topicHeader: 'x-wc-webhook-topic',
   },
   path: '/webhooks/woocommerce',
@@ -106,14 +106,14 @@ export const woocommerce = defineWebhookSource({
   signature: ({ settings: current }) => ({
     isConfigured: () => current.WOOCOMMERCE_WEBHOOK_SECRETS.length > 0,
     checkHeaders({ headers }) {
-      const signature = toHeader(headers, 'signature');
+      const signature = findWooHeader(headers, 'signature');
       if (signature === undefined) {
         return mayBePing(headers) ? null : toUnauthorized(noSignature);
       }
       return isSignatureForm(signature, hmac) ? null : toUnauthorized(noMatch);
     },
     checkBody({ headers }, bytes) {
-      const signature = toHeader(headers, 'signature');
+      const signature = findWooHeader(headers, 'signature');
       if (signature === undefined) {
         return isPing(bytes.toString('latin1')) ? null : toUnauthorized(noSignature);
       }
@@ -131,7 +131,7 @@ export const woocommerce = defineWebhookSource({
     return text.trim() === '' ? 'no_payload' : null;
   },
   map({ headers, body }, current) {
-    const topic = toHeader(headers, 'topic');
+    const topic = findWooHeader(headers, 'topic');
     if (topic === undefined) {
       const detail = 'the header X-WC-Webhook-Topic is missing';
       return { ok: false, errors: [{ pointer: '', detail }] };
@@ -141,7 +141,10 @@ export const woocommerce = defineWebhookSource({
       hasCustomerIds: current.WOOCOMMERCE_CUSTOMER_ID === 'external_id',
       customerMeta: current.WOOCOMMERCE_CUSTOMER_META,
     };
-    return { ok: true, post: mapWoo({ topic, shopUrl: toHeader(headers, 'source'), body, rules }) };
+    return {
+      ok: true,
+      post: mapWooWebhook({ topic, shopUrl: findWooHeader(headers, 'source'), body, rules }),
+    };
   },
 });
 
@@ -159,7 +162,7 @@ function mayBePing(headers: IncomingHttpHeaders): boolean {
 }
 
 /** An empty header counts as absent. */
-function toHeader(
+function findWooHeader(
   headers: IncomingHttpHeaders,
   name: 'signature' | 'topic' | 'source',
 ): string | undefined {

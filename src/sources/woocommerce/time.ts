@@ -22,12 +22,12 @@ export function readWooTime(payload: JsonObject, names: readonly string[]): WooT
   for (const name of names) {
     const gmt = `${name}_gmt`;
     const utc = asText(payload[gmt]);
-    if (utc !== undefined) return read(gmt, utc);
+    if (utc !== undefined) return readWooTimeText(gmt, utc);
     const local = asText(payload[name]);
     if (local !== undefined) {
       const detail = `has no offset, and there is no ${gmt}; the event has the time of its receipt`;
       return withZone.test(local)
-        ? read(name, local)
+        ? readWooTimeText(name, local)
         : {
             fields: {},
             kept: { [name]: local },
@@ -38,7 +38,7 @@ export function readWooTime(payload: JsonObject, names: readonly string[]): WooT
   return { fields: {}, kept: {}, warnings: [] };
 }
 
-function read(name: string, text: string): WooTime {
+function readWooTimeText(name: string, text: string): WooTime {
   const time = readTime(text);
   if (time.kind === 'read') {
     return { fields: { event_time: new Date(time.at).toISOString() }, kept: {}, warnings: [] };

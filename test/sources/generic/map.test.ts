@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadConfig, ConfigError } from '../../../src/config/config.js';
 import { parseJson } from '../../../src/json/json.js';
-import { mapGeneric } from '../../../src/sources/generic/map.js';
-import { findBodyFault } from '../../../src/sources/generic/verify.js';
+import { mapGenericWebhook } from '../../../src/sources/generic/map.js';
+import { checkCallerBody } from '../../../src/sources/generic/verify.js';
 import { explainMapping } from '../../../src/sources/mapping/explain.js';
-import { toMapping } from '../../../src/sources/mapping/mapping.js';
+import { parseMapping } from '../../../src/sources/mapping/mapping.js';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { join } from 'node:path';
 const verify = { token: { header: 'X-Token' } };
 
 function read(webhook: object) {
-  const mapping = toMapping({ generic: { shop: { verify, ...webhook } } });
+  const mapping = parseMapping({ generic: { shop: { verify, ...webhook } } });
   if (!mapping.ok) throw new Error(JSON.stringify(mapping.errors));
   const { shop } = mapping.value.generic ?? {};
   if (shop === undefined) throw new Error('no webhook');
@@ -21,14 +21,14 @@ function read(webhook: object) {
 }
 
 const faultsOf = (webhook: object): readonly string[] => {
-  const mapping = toMapping({ generic: { shop: webhook } });
+  const mapping = parseMapping({ generic: { shop: webhook } });
   return mapping.ok ? [] : mapping.errors.map(({ pointer, detail }) => `${pointer} ${detail}`);
 };
 
 function map(webhook: object, body: unknown, headers = {}) {
   const parsed = parseJson(typeof body === 'string' ? body : JSON.stringify(body));
   if (!parsed.ok) throw new Error(parsed.issue.detail);
-  return mapGeneric(read(webhook), { name: 'shop', headers, body: parsed.value });
+  return mapGenericWebhook(read(webhook), { name: 'shop', headers, body: parsed.value });
 }
 
 const event = (rule: object) => ({ events: [{ event_name: 'E', email: '$.email', ...rule }] });
@@ -253,7 +253,7 @@ describe('the section generic of the mapping file', () => {
       verify: { hmac },
       events: [{ event_name: 'E', when: { '$.a': 1 }, each: '$.i' }],
     };
-    const mapping = toMapping({ generic: { shop } });
+    const mapping = parseMapping({ generic: { shop } });
     const lines = mapping.ok
       ? explainMapping(mapping.value).find(({ source }) => source === 'generic')
       : undefined;
@@ -302,7 +302,7 @@ it('signatures are those of the published examples of GitHub and Standard Webhoo
     headers: { 'x-hub-signature-256': signature },
   };
   const context = { secrets: ["It's a Secret to Everybody"], now: 0 };
-  expect(findBodyFault(github.verify, request, context)).toBeNull();
+  expect(checkCallerBody(github.verify, request, context)).toBeNull();
   const hmac = {
     header: 'webhook-signature',
     prefix: 'v1,',
@@ -321,6 +321,10 @@ it('signatures are those of the published examples of GitHub and Standard Webhoo
   const bytes = Buffer.from('{"test": 2432232314}');
   const secrets = ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'];
   expect(
-    findBodyFault(standard.verify, { url: '/', bytes, headers }, { secrets, now: 1614265330_000 }),
+    checkCallerBody(
+      standard.verify,
+      { url: '/', bytes, headers },
+      { secrets, now: 1614265330_000 },
+    ),
   ).toBeNull();
 });

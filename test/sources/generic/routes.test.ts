@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { AcceptFromSource } from '../../../src/ingest/accept-from-source.js';
-import { toMapping } from '../../../src/sources/mapping/mapping.js';
+import { parseMapping } from '../../../src/sources/mapping/mapping.js';
 import { startServer } from '../../http/harness.js';
 import { systems } from '../../support/generic-webhooks.js';
 import { acceptedOne } from '../../support/accepted-from-source.js';
 
 function read(generic: unknown) {
-  const mapping = toMapping({ generic });
+  const mapping = parseMapping({ generic });
   if (!mapping.ok) throw new Error(JSON.stringify(mapping.errors));
   return mapping.value;
 }

@@ -2,18 +2,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sourceNames } from '../../../src/sources/list.js';
 import { explainMapping } from '../../../src/sources/mapping/explain.js';
-import { applyMapping, toMapping, type Mapping } from '../../../src/sources/mapping/mapping.js';
+import { applyMapping, parseMapping, type Mapping } from '../../../src/sources/mapping/mapping.js';
 import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import type { JsonObject } from '../../../src/json/json.js';
 
 function read(content: unknown): Mapping {
-  const read = toMapping(content);
+  const read = parseMapping(content);
   if (!read.ok) throw new Error(JSON.stringify(read.errors));
   return read.value;
 }
 
 function faultsOf(content: unknown): readonly string[] {
-  const read = toMapping(content);
+  const read = parseMapping(content);
   return read.ok ? [] : read.errors.map(({ pointer, detail }) => `${pointer} ${detail}`);
 }
 
@@ -230,7 +230,9 @@ it('a mapping loses no property but those it is told to, whatever the names', ()
   });
   fc.assert(
     fc.property(properties, rules, rules, (given, all, own) => {
-      const mapping = toMapping({ shopify: { properties: all, events: { 'Placed Order': own } } });
+      const mapping = parseMapping({
+        shopify: { properties: all, events: { 'Placed Order': own } },
+      });
       fc.pre(mapping.ok);
       const post = aPlacedOrder(given, { order_id: 'x' });
       const shaped = applyMapping(post, mapping.value).entries[0]?.entry.properties as JsonObject;

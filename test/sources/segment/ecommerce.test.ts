@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { isJsonObject } from '../../../src/json/json.js';
-import { toSegmentPost } from '../../../src/sources/segment/map.js';
+import { mapSegmentRequest } from '../../../src/sources/segment/map.js';
 import { segmentSettings } from '../../../src/sources/segment/settings.js';
 import { compact } from '../../../src/sources/json.js';
 import { receivedAt } from '../../ingest/fixture.js';
@@ -9,7 +9,7 @@ import { receivedAt } from '../../ingest/fixture.js';
 function entriesOf(event: string, properties: object, env: Record<string, string> = {}) {
   const value = { type: 'track', event, userId: '42', messageId: 'm-1', properties };
   const settings = z.object(segmentSettings).parse(env);
-  const steps = toSegmentPost({ kind: 'track', value, issues: [], receivedAt, settings });
+  const steps = mapSegmentRequest({ kind: 'track', value, issues: [], receivedAt, settings });
   let step = steps.next();
   while (step.done !== true) step = steps.next();
   if (!step.value.ok) throw new Error(step.value.detail);

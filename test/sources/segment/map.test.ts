@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseJson, stringifyJson } from '../../../src/json/json.js';
-import { toSegmentPost, type SegmentRequest } from '../../../src/sources/segment/map.js';
+import { mapSegmentRequest, type SegmentRequest } from '../../../src/sources/segment/map.js';
 import { z } from 'zod';
 import { segmentSettings } from '../../../src/sources/segment/settings.js';
 import { receivedAt } from '../../ingest/fixture.js';
@@ -21,7 +21,7 @@ function map(text: string, options: Options = {}) {
   const parsed = parseJson(text);
   if (!parsed.ok) throw new Error(parsed.issue.detail);
   const { value, issues: faults } = parsed;
-  const steps = toSegmentPost({
+  const steps = mapSegmentRequest({
     kind: 'batch',
     value,
     issues: faults,
@@ -83,7 +83,11 @@ describe('what stands beside a batch', () => {
 
 describe('a track call', () => {
   it('of @segment/analytics-node comes to an event', () => {
-    const { post, noCalls, messageIds } = one(
+    const {
+      post,
+      invalidCalls: noCalls,
+      messageIds,
+    } = one(
       aTrack({
         properties: { orderId: 'o-1', revenue: 19.99, currency: 'usd', products: [{ sku: 'a' }] },
         context: { library: { name: '@segment/analytics-node', version: '3.1.0' } },
@@ -798,7 +802,7 @@ describe('a batch', () => {
 
   it('says which of its parts are no calls, and takes the others', () => {
     const batch = [{ type: 'delete', messageId: 'm-0' }, {}, 5, null, aTrack(), { type: 'Track' }];
-    const { post, noCalls, messageIds } = read(JSON.stringify({ batch }));
+    const { post, invalidCalls: noCalls, messageIds } = read(JSON.stringify({ batch }));
     expect(noCalls.map(({ index, code }) => [index, code])).toEqual([
       [0, 'unknown_type'],
       [1, 'unknown_type'],
@@ -816,7 +820,7 @@ describe('a batch', () => {
   it('has what is wrong with the JSON of one call stay with it', () => {
     const good = '{"type":"track","event":"e","userId":"1"}';
     const bad = '{"type":"track","event":"e","userId":"1","properties":{"a":"\\ud800","a":1}}';
-    const { post, noCalls } = read(`{"batch":[${good},${bad},${good}]}`);
+    const { post, invalidCalls: noCalls } = read(`{"batch":[${good},${bad},${good}]}`);
     expect(post.entries.map(({ index }) => index)).toEqual([0, 2]);
     expect(noCalls).toMatchObject([{ index: 1, code: 'not_valid' }]);
     expect(noCalls[0]?.detail).toMatch(/^\/properties\/a /);
@@ -877,7 +881,7 @@ describe('whatever is posted', () => {
         const found = map(text, { kind: 'batch' });
         // Refused as a whole for a name such as __proto__ beside the batch.
         fc.pre(found.ok);
-        const { post, noCalls } = found;
+        const { post, invalidCalls: noCalls } = found;
         const { skipped } = post;
         // A call may become several entries.
         const indexes = new Set(post.entries.map(({ index }) => index));

@@ -1,7 +1,7 @@
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { toLongUrl } from '../../../src/sources/segment/paths.js';
+import { normalizeSegmentUrl } from '../../../src/sources/segment/paths.js';
 import type {
   AcceptedFromSource,
   FromSourceOptions,
@@ -86,7 +86,7 @@ describe('paths', () => {
     '/b',
     '/',
   ])('stay as they are where they are none of these: %s', (path) =>
-    expect(toLongUrl(path)).toBe(path),
+    expect(normalizeSegmentUrl(path)).toBe(path),
   );
 
   it('are counted by the name they have in full', async () => {

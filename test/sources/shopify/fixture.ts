@@ -1,6 +1,6 @@
 import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
 import { createToE164 } from '../../../src/ingest/phone.js';
-import { mapShopify } from '../../../src/sources/shopify/map.js';
+import { mapShopifyWebhook } from '../../../src/sources/shopify/map.js';
 import type { SourceEntry, SourcePost } from '../../../src/ingest/source-entry.js';
 import type { OrderValue, PendingRefunds } from '../../../src/sources/shopify/request.js';
 import { parseJson } from '../../../src/json/json.js';
@@ -24,7 +24,7 @@ export function mapTopic(
   if (!parsed.ok) throw new Error(parsed.issue.detail);
   const settings = { orderValue, pendingRefunds };
   const request = { topic, shop, delivery: 'wh-1', body: parsed.value, ...settings };
-  const { ledger, ...post } = mapShopify(request);
+  const { ledger, ...post } = mapShopifyWebhook(request);
   const { entries = [], skipped = [] } = ledger?.resolve(null) ?? {};
   return {
     ...post,

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { SourcePost } from '../../../src/ingest/source-entry.js';
 import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
-import { mapStripe, type StripeRules } from '../../../src/sources/stripe/map.js';
+import { mapStripeEvent, type StripeRules } from '../../../src/sources/stripe/map.js';
 import { parseJson, stringifyJson, type JsonObject } from '../../../src/json/json.js';
 import {
   aCharge,
@@ -33,7 +33,7 @@ const resolve = ({ ledger, ...post }: SourcePost): SourcePost => {
   };
 };
 const map = (topic: string, object: unknown, given = rules, overrides = {}) =>
-  resolve(mapStripe(aStripeEvent(topic, object, overrides), given));
+  resolve(mapStripeEvent(aStripeEvent(topic, object, overrides), given));
 
 /** The only entry there is, with whom it is about where no earlier request said so. */
 const entryOf = (topic: string, object: unknown, given = rules): JsonObject => {
@@ -278,7 +278,7 @@ describe('a payment', () => {
     const parsed = parseJson(
       text.replace('"amount_captured":2998', '"amount_captured":9007199254740993'),
     );
-    const [sourced] = mapStripe(parsed.ok && parsed.value, rules).entries;
+    const [sourced] = mapStripeEvent(parsed.ok && parsed.value, rules).entries;
     expect(stringifyJson(sourced?.entry.value)).toBe('9007199254740993');
   });
 
@@ -291,7 +291,7 @@ describe('a payment', () => {
 
   it('without any time is left to be stamped', () => {
     const event = aStripeEvent('charge.succeeded', aCharge({ created: null }), { created: null });
-    expect(mapStripe(event, rules).entries[0]?.entry).not.toHaveProperty('event_time');
+    expect(mapStripeEvent(event, rules).entries[0]?.entry).not.toHaveProperty('event_time');
   });
 });
 
@@ -823,7 +823,7 @@ describe('what goes no further', () => {
     'is a topic that is not mapped: %j',
     (type) => {
       const event = { ...aStripeEvent('x', {}), type };
-      expect(mapStripe(event, rules)).toMatchObject({
+      expect(mapStripeEvent(event, rules)).toMatchObject({
         entries: [],
         skipped: [{ reason: 'unmapped' }],
       });
@@ -832,7 +832,7 @@ describe('what goes no further', () => {
 
   it('is a thin event', () => {
     const thin = { id: 'evt_1', object: 'v2.core.event', type: 'charge.succeeded', livemode: true };
-    expect(mapStripe(thin, rules)).toEqual({
+    expect(mapStripeEvent(thin, rules)).toEqual({
       source: 'stripe',
       topic: 'charge.succeeded',
       delivery: 'evt_1',
@@ -844,12 +844,12 @@ describe('what goes no further', () => {
 
   it('is an event of test mode, unless these are asked for', () => {
     const event = aStripeEvent('charge.succeeded', aCharge(), { livemode: false });
-    expect(mapStripe(event, rules)).toMatchObject({
+    expect(mapStripeEvent(event, rules)).toMatchObject({
       entries: [],
       people: [],
       skipped: [{ reason: 'test' }],
     });
-    expect(mapStripe(event, { ...rules, takesTestEvents: true })).toMatchObject({
+    expect(mapStripeEvent(event, { ...rules, takesTestEvents: true })).toMatchObject({
       entries: [{ entry: paid }],
       skipped: [],
     });
@@ -858,7 +858,7 @@ describe('what goes no further', () => {
   it.each([null, [], 'event', 7, {}, { data: null }, { data: [] }, { data: { object: 7 } }])(
     'is what is no event: %j',
     (body) => {
-      expect(mapStripe(body, rules)).toMatchObject({
+      expect(mapStripeEvent(body, rules)).toMatchObject({
         entries: [],
         skipped: [{ reason: 'unmapped' }],
       });
@@ -922,7 +922,7 @@ it('whatever a field holds, the map answers, and what it makes is sent or tells 
         const changed = Object.fromEntries(odds.map(({ field, value }) => [field, value]));
         const object = { ...event.data.object, ...changed };
         const post = resolve(
-          mapStripe({ ...event, data: { object } }, { ...withKey, revenueSource: source }),
+          mapStripeEvent({ ...event, data: { object } }, { ...withKey, revenueSource: source }),
         );
         expect(post.entries.length + post.skipped.length).toBe(1);
         for (const sourced of post.entries) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readMoney, toDecimalText } from '../../../src/sources/stripe/money.js';
+import { readStripeAmount, formatMinorUnits } from '../../../src/sources/stripe/money.js';
 import { ExactInteger, stringifyJson } from '../../../src/json/json.js';
 
 describe("an amount in a currency's smallest unit", () => {
@@ -10,18 +10,22 @@ describe("an amount in a currency's smallest unit", () => {
   const hundredths = 'USD EUR GBP ISK UGX HUF TWD MXN BRL INR'.split(' ');
 
   it.each(zeroDecimal)('is whole in %s', (currency) => {
-    expect(toDecimalText(500n, currency)).toBe('500');
-    expect(readMoney(500, currency.toLowerCase())).toEqual({ amount: 500, currency, minor: 500n });
+    expect(formatMinorUnits(500n, currency)).toBe('500');
+    expect(readStripeAmount(500, currency.toLowerCase())).toEqual({
+      amount: 500,
+      currency,
+      minor: 500n,
+    });
   });
 
   it.each(threeDecimal)('is in thousandths in %s', (currency) => {
-    expect(toDecimalText(5120n, currency)).toBe('5.120');
-    expect(readMoney(5120, currency)?.amount).toBe(5.12);
+    expect(formatMinorUnits(5120n, currency)).toBe('5.120');
+    expect(readStripeAmount(5120, currency)?.amount).toBe(5.12);
   });
 
   it.each(hundredths)('is in hundredths in %s', (currency) => {
-    expect(toDecimalText(500n, currency)).toBe('5.00');
-    expect(readMoney(500, currency)?.amount).toBe(5);
+    expect(formatMinorUnits(500n, currency)).toBe('5.00');
+    expect(readStripeAmount(500, currency)?.amount).toBe(5);
   });
 
   const amounts: [bigint, string, string][] = [
@@ -39,7 +43,7 @@ describe("an amount in a currency's smallest unit", () => {
     [9007199254740993n, 'USD', '90071992547409.93'],
   ];
   it.each(amounts)('%s %s is %s', (minor, currency, decimal) => {
-    expect(toDecimalText(minor, currency)).toBe(decimal);
+    expect(formatMinorUnits(minor, currency)).toBe(decimal);
   });
 
   it('becomes the number that a reader of the decimal has, whatever its size', () => {
@@ -51,9 +55,9 @@ describe("an amount in a currency's smallest unit", () => {
     );
     fc.assert(
       fc.property(minor, fc.constantFrom('USD', 'JPY', 'KWD'), (each, currency) => {
-        const money = readMoney(new ExactInteger(String(each)), currency);
+        const money = readStripeAmount(new ExactInteger(String(each)), currency);
         const text = stringifyJson(money?.amount);
-        const decimal = toDecimalText(each, currency);
+        const decimal = formatMinorUnits(each, currency);
         const whole = decimal.replace(/\.0+$/, '');
         if (whole.includes('.')) expect(Number(text)).toBe(Number(decimal));
         else expect(text).toBe(whole);
@@ -64,7 +68,7 @@ describe("an amount in a currency's smallest unit", () => {
 
   it('keeps every digit of a whole amount beyond 2^53', () => {
     const text = (digits: string, currency: string) =>
-      stringifyJson(readMoney(new ExactInteger(digits), currency)?.amount);
+      stringifyJson(readStripeAmount(new ExactInteger(digits), currency)?.amount);
     expect(text('9007199254740993', 'jpy')).toBe('9007199254740993');
     expect(text('900719925474099300', 'usd')).toBe('9007199254740993');
     expect(text('9007199254740993', 'usd')).toBe('90071992547409.94');
@@ -83,6 +87,6 @@ describe("an amount in a currency's smallest unit", () => {
     [12, ''],
     [12, 840],
   ])('is none where amount or currency are no such: %j %j', (minor, currency) => {
-    expect(readMoney(minor, currency)).toBeUndefined();
+    expect(readStripeAmount(minor, currency)).toBeUndefined();
   });
 });

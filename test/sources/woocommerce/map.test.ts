@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseJson } from '../../../src/json/json.js';
-import { mapWoo } from '../../../src/sources/woocommerce/map.js';
+import { mapWooWebhook } from '../../../src/sources/woocommerce/map.js';
 import type { WooRules } from '../../../src/sources/woocommerce/request.js';
 import { aBilling, aWooCustomer, aWooLine, aWooOrder, wooShop } from '../../support/woocommerce.js';
 
@@ -10,7 +10,12 @@ const rules: WooRules = { orderValue: 'total', hasCustomerIds: false, customerMe
 function map(topic: string, payload: unknown, own: Partial<WooRules> = {}) {
   const parsed = parseJson(JSON.stringify(payload));
   if (!parsed.ok) throw new Error(parsed.issue.detail);
-  return mapWoo({ topic, shopUrl: wooShop, body: parsed.value, rules: { ...rules, ...own } });
+  return mapWooWebhook({
+    topic,
+    shopUrl: wooShop,
+    body: parsed.value,
+    rules: { ...rules, ...own },
+  });
 }
 
 const entriesOf = (payload: unknown, own?: Partial<WooRules>) =>
@@ -260,7 +265,7 @@ describe('the person of a WooCommerce order', () => {
   });
 
   it('is told apart by the shop that signed, not by the header', () => {
-    const elsewhere = mapWoo({
+    const elsewhere = mapWooWebhook({
       topic: 'order.created',
       shopUrl: 'https://forged.example.com/',
       body: aWooOrder({ billing: {} }),
