@@ -9,10 +9,10 @@ const key = 'an-ingest-key';
 let relay: RelayUnderTest;
 afterEach(() => relay.stop());
 
-/** The one block of a language in the README that holds this text. */
-function findSnippet(language: string, text: string): string {
-  const readme = readFileSync('README.md', 'utf8');
-  const blocks = [...readme.matchAll(/^```(\w+)\n(.*?)^```$/gms)]
+/** The one block of a language in the page that contains this text. */
+function findSnippet(path: string, language: string, text: string): string {
+  const page = readFileSync(path, 'utf8');
+  const blocks = [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)]
     .filter(([, each, code = '']) => each === language && code.includes(text))
     .map(([, , code = '']) => code);
   expect(blocks).toHaveLength(1);
@@ -24,25 +24,42 @@ const isThere = (tool: string): boolean =>
 
 const toMetrics = () => relay.sandbox.state().events.map(({ metric }) => metric);
 
-describe("the README's snippet", () => {
-  it.runIf(isThere('curl') && isThere('gzip'))('for curl posts what it says', async () => {
-    relay = await startRelay();
-    const snippet = findSnippet('sh', 'curl -X POST').replaceAll(
-      'http://127.0.0.1:3000',
-      relay.app.url,
-    );
-    const { stdout } = await run('sh', ['-eu', '-c', snippet]);
-    expect(stdout.match(/"status":"accepted"/g)).toHaveLength(2);
-    expect(stdout).toContain('{"accepted":2,"duplicates":0,"rejected":[]}');
-    await relay.untilSettled();
-    expect(toMetrics().sort()).toEqual(['Placed Order', 'Viewed Product', 'Viewed Product']);
-  });
+const guide = 'docs/guides/http-clients.md';
 
-  it.runIf(isThere('python3'))('for Python posts an event with a key', async () => {
+describe('the documentation', () => {
+  it.runIf(isThere('curl') && isThere('gzip'))(
+    'has curl commands that post what they say',
+    async () => {
+      relay = await startRelay();
+      const snippet = findSnippet('docs/getting-started.md', 'sh', 'curl -X POST').replaceAll(
+        'http://127.0.0.1:3000',
+        relay.app.url,
+      );
+      const { stdout } = await run('sh', ['-eu', '-c', snippet]);
+      expect(stdout.match(/"status":"accepted"/g)).toHaveLength(2);
+      expect(stdout).toContain('{"accepted":2,"duplicates":0,"rejected":[]}');
+      await relay.untilSettled();
+      expect(toMetrics().sort()).toEqual(['Placed Order', 'Viewed Product', 'Viewed Product']);
+    },
+  );
+
+  it.runIf(isThere('python3'))('has a Python program that posts an event with a key', async () => {
     relay = await startRelay({ env: { RELAY_API_KEYS: key } });
     const env = { ...process.env, RELAY_URL: relay.app.url, RELAY_KEY: key };
-    const { stdout } = await run('python3', ['-c', findSnippet('python', 'urllib')], { env });
+    const { stdout } = await run('python3', ['-c', findSnippet(guide, 'python', 'urllib')], {
+      env,
+    });
     expect(stdout).toContain("'status': 'accepted'");
+    await relay.untilSettled();
+    expect(toMetrics()).toEqual(['Placed Order']);
+  });
+
+  it('has a Node.js program that posts an event with a key', async () => {
+    relay = await startRelay({ env: { RELAY_API_KEYS: key } });
+    const env = { ...process.env, RELAY_URL: relay.app.url, RELAY_KEY: key };
+    const args = ['--input-type=module', '-e', findSnippet(guide, 'js', 'fetch')];
+    const { stdout } = await run(process.execPath, args, { env });
+    expect(stdout).toContain("status: 'accepted'");
     await relay.untilSettled();
     expect(toMetrics()).toEqual(['Placed Order']);
   });
