@@ -8,14 +8,7 @@ import {
 } from './connection.js';
 import { OwnRequests } from './own-requests.js';
 import { toStamp } from './server-time.js';
-import {
-  cancelScript,
-  endScript,
-  pauseScript,
-  reportScript,
-  takeScript,
-  touchScript,
-} from './shared-limiter-scripts.js';
+import { limiterScripts } from './limiter-scripts.js';
 import { Mutex } from './mutex.js';
 
 type Endpoint = 'events' | 'profiles' | 'imports';
@@ -136,7 +129,7 @@ export class SharedLimiter {
   /** All relays pause: what one of them is told holds for the account. */
   pause(endpoint: Endpoint, forMs: number): void {
     this.#options.local?.pause(endpoint, forMs);
-    this.#send(pauseScript, [endpoint, forMs]);
+    this.#send(limiterScripts.pause, [endpoint, forMs]);
   }
 
   /** Why the server, which is there, refuses; null where it does not. */
@@ -192,7 +185,7 @@ export class SharedLimiter {
       if (this.#isReportDue) await this.#report();
       isAsked = link.isUp();
       const args = [endpoint, name, permitMs, this.#generation];
-      const [what, waitMs, tokens] = await this.#run(takeScript, args);
+      const [what, waitMs, tokens] = await this.#run(limiterScripts.acquire, args);
       if (String(what) === 'lost') {
         await this.#report();
         return null;
@@ -203,7 +196,7 @@ export class SharedLimiter {
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       // It may have been granted, and nobody will use it.
-      if (isAsked) this.#send(cancelScript, [endpoint, name]);
+      if (isAsked) this.#send(limiterScripts.cancel, [endpoint, name]);
       await wait(clock, insistMs, signal);
     }
     return null;
@@ -224,12 +217,16 @@ export class SharedLimiter {
       end: (feedback) => {
         alone?.end(feedback);
         this.#own.end(name);
-        this.#send(endScript, [endpoint, name, feedback === null ? '' : JSON.stringify(feedback)]);
+        this.#send(limiterScripts.end, [
+          endpoint,
+          name,
+          feedback === null ? '' : JSON.stringify(feedback),
+        ]);
       },
       cancel: () => {
         alone?.cancel();
         this.#own.cancel(name);
-        this.#send(cancelScript, [endpoint, name]);
+        this.#send(limiterScripts.cancel, [endpoint, name]);
       },
     };
   }
@@ -245,7 +242,11 @@ export class SharedLimiter {
     if (this.#trouble !== null) this.#noteAbsence();
     // A state that is new may have been lost; and what others sent alone they have to tell first.
     const pauses = [reportMs, this.#areOthersAlone ? reportMs : 0];
-    const [generation] = await this.#run(reportScript, [fresh, ...pauses, ...this.#own.toReport()]);
+    const [generation] = await this.#run(limiterScripts.report, [
+      fresh,
+      ...pauses,
+      ...this.#own.toReport(),
+    ]);
     this.#generation = String(generation);
     this.#areOthersAlone = false;
     this.#isReportDue = false;
@@ -282,7 +283,7 @@ export class SharedLimiter {
 
   async #touch(): Promise<void> {
     try {
-      const [generation] = await this.#run(touchScript, []);
+      const [generation] = await this.#run(limiterScripts.readGeneration, []);
       if (this.#isReportDue || String(generation) !== this.#generation) await this.#report();
     } catch {
       // It is away, and is asked again.

@@ -314,7 +314,7 @@ describe('a relay', () => {
     const link: RedisConnection = {
       ...way.link,
       run(script, ...rest) {
-        if (script.name === 'take') asked++;
+        if (script.name === 'limiter-acquire') asked++;
         return way.link.run(script, ...rest);
       },
     };

@@ -2,7 +2,7 @@ import type { Clock } from '../../clock.js';
 import type { Draft } from '../../model/envelope.js';
 import { UnavailableError, type RedisReply } from '../../redis/connection.js';
 import { payloadBytes } from '../claim-builder.js';
-import { appendScript } from './append-script.js';
+import { storeScripts } from './scripts.js';
 import { encodeDraft } from './dead-letter.js';
 import type { Session } from './session.js';
 import { readList } from './view.js';
@@ -90,7 +90,7 @@ export class Appends {
     try {
       if (!this.#session.hasLease()) throw new UnavailableError('this relay has not been heard of');
       const [replies, dropped] = await this.#session.run(
-        appendScript,
+        storeScripts.append,
         [...bounds, ...flat],
         'replicated',
       );

@@ -1,5 +1,5 @@
 import { UnavailableError, type RedisReply, type Script } from '../../redis/connection.js';
-import { giveUpScript } from './heartbeat-script.js';
+import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
 import { readList } from './view.js';
 
@@ -45,7 +45,7 @@ export class Claims {
     const { relay } = this.#session;
     this.#lost = [];
     try {
-      await this.#session.change(giveUpScript, [relay, ...lost]);
+      await this.#session.change(storeScripts.releaseClaims, [relay, ...lost]);
     } catch {
       // At the next look.
       if (relay === this.#session.relay) this.#lost = [...lost, ...this.#lost];

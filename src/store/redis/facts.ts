@@ -1,7 +1,7 @@
 import { factKinds, type Fact } from '../../model/fact.js';
 import { UnavailableError } from '../../redis/connection.js';
 import type { FactBounds } from '../facts.js';
-import { getFactsScript, putFactsScript } from './fact-scripts.js';
+import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
 import { readBytes, readList } from './view.js';
 
@@ -28,7 +28,7 @@ export class RedisFacts {
         const some = facts.slice(from, from + factsPerScript);
         const flat = some.flatMap(({ kind, key, value }) => [kind, key, value]);
         const args = [this.#session.stamp(), ...this.#maxAges, this.#maxCount, ...flat];
-        await this.#session.read(putFactsScript, args, 'replicated');
+        await this.#session.read(storeScripts.putFacts, args, 'replicated');
       }
       return true;
     } catch (error) {
@@ -41,7 +41,7 @@ export class RedisFacts {
   async get(keys: readonly string[]): Promise<readonly (string | null)[]> {
     if (keys.length === 0) return [];
     const args = [this.#session.stamp(), ...this.#maxAges, ...keys];
-    const values = readList(await this.#session.read(getFactsScript, args));
+    const values = readList(await this.#session.read(storeScripts.getFacts, args));
     return keys.map((_key, index) => {
       const value = values[index] ?? null;
       return value === null || this.#maxCount === 0 ? null : readBytes(value).toString();

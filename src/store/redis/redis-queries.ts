@@ -7,10 +7,9 @@ import { toMatch } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage, type Numbered } from '../page.js';
+import { storeScripts } from './scripts.js';
 import { readAttemptState } from './claimed.js';
 import { decodeDeadLetter } from './dead-letter.js';
-import { deadLetterScript, deadLettersScript } from './dead-letter-scripts.js';
-import { deliveriesScript, deliveryScript, receiptScript } from './read-scripts.js';
 import type { Session } from './session.js';
 import { readBytes, readList, readNumber, readText } from './view.js';
 
@@ -32,7 +31,9 @@ export class RedisQueries {
     const number = this.#toNumber(id);
     if (number === null) return null;
     const { lane, seq } = number;
-    const [state, found, merged] = readList(await this.#session.read(receiptScript, [lane, seq]));
+    const [state, found, merged] = readList(
+      await this.#session.read(storeScripts.getReceipt, [lane, seq]),
+    );
     const base = { id, lane, reason: null, merged: false };
     switch (readText(state)) {
       case 'in_flight':
@@ -58,7 +59,10 @@ export class RedisQueries {
     const found: Numbered<Delivery>[] = [];
     let shown = 0;
     for (let from = below(page.cursor); from > 0 && shown <= page.limit;) {
-      const reply = await this.#session.read(deliveriesScript, [from, deliveriesPerStep]);
+      const reply = await this.#session.read(storeScripts.listDeliveries, [
+        from,
+        deliveriesPerStep,
+      ]);
       const [flat, next] = readList(reply);
       for (const [order, text] of toPairs(readList(flat))) {
         const value = toDelivery(readText(text));
@@ -71,7 +75,7 @@ export class RedisQueries {
   }
 
   async delivery(id: string): Promise<Delivery | null> {
-    const text = readText(await this.#session.read(deliveryScript, [id]));
+    const text = readText(await this.#session.read(storeScripts.getDelivery, [id]));
     return text === '' ? null : toDelivery(text);
   }
 
@@ -93,7 +97,7 @@ export class RedisQueries {
   async deadLetter(id: string): Promise<DeadLetter | null> {
     const number = this.#toNumber(id);
     if (number === null) return null;
-    const blob = await this.#session.read(deadLetterScript, [number.lane, number.seq]);
+    const blob = await this.#session.read(storeScripts.getDeadLetter, [number.lane, number.seq]);
     return Buffer.isBuffer(blob) ? decodeDeadLetter(blob, number.epoch) : null;
   }
 
@@ -102,7 +106,9 @@ export class RedisQueries {
     const epoch = this.#session.mirror.view?.epoch ?? '';
     let next: string | null = from === Infinity ? '+inf' : String(from);
     while (next !== null) {
-      const flat = readList(await this.#session.read(deadLettersScript, [next, lettersPerStep]));
+      const flat = readList(
+        await this.#session.read(storeScripts.listDeadLetters, [next, lettersPerStep]),
+      );
       const step = toPairs(flat).map(([order, blob]) => ({
         order: readNumber(order),
         value: decodeDeadLetter(readBytes(blob), epoch),

@@ -26,17 +26,14 @@ import type {
   Backpressure,
   Store,
 } from '../../model/store.js';
+import { storeScripts } from './scripts.js';
 import { Appends } from './appends.js';
-import { claimScript } from './claim-script.js';
 import { Claims } from './claims.js';
 import { toClaimed, type Claimed } from './claimed.js';
 import { RedisFacts } from './facts.js';
 import { decodeDeadLetter } from './dead-letter.js';
-import { discardScript, redriveScript } from './dead-letter-scripts.js';
-import { adoptScript } from './heartbeat-script.js';
 import { RedisBackpressure, unavailable, type RedisBackpressureOptions } from './backpressure.js';
 import type { Session } from './session.js';
-import { settleScript } from './settle-script.js';
 import { isOfClaim, packSettlement } from './settlement.js';
 import { RedisQueries } from './redis-queries.js';
 import { readBytes, readList, readText, type StoreState } from './view.js';
@@ -151,7 +148,7 @@ export class RedisStore implements Store {
     const { maxCount, maxBytes, isolateAfterAttempts } = bounds;
     const merges = lane === 'profiles' ? 1 : 0;
     const limits = [maxCount, maxBytes, isolateAfterAttempts, merges];
-    const { claim, claimed } = await this.#claims.run(claimScript, [lane, ...limits]);
+    const { claim, claimed } = await this.#claims.run(storeScripts.claim, [lane, ...limits]);
     if (claimed.length === 0) return [];
     const items: [Claimed, ...Claimed[]][] = [];
     for (const [place, one] of toClaimed(claimed, { lane, claim, epoch: this.#view().epoch })) {
@@ -178,7 +175,7 @@ export class RedisStore implements Store {
     const { relay } = this.#session;
     const packed = packSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
     const bounds = [capacity.maxCount, capacity.maxBytes, log.maxCount, log.maxAgeMs];
-    const [dropped] = await this.#session.insist(settleScript, [
+    const [dropped] = await this.#session.insist(storeScripts.settle, [
       ...[clock.now(), relay, lane, ...bounds, this.#maxDeadLetters()],
       packed.json,
     ]);
@@ -191,7 +188,7 @@ export class RedisStore implements Store {
   async unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> {
     const found: UnfinishedImportJob[] = [];
     for (const lane of lanes) {
-      const { claim, claimed } = await this.#claims.run(adoptScript, [lane]);
+      const { claim, claimed } = await this.#claims.run(storeScripts.adoptImportJobs, [lane]);
       for (const each of claimed) {
         const [ref, text, flat] = readList(each);
         const { delivery } = JSON.parse(readText(text)) as Pick<UnfinishedImportJob, 'delivery'>;
@@ -246,11 +243,11 @@ export class RedisStore implements Store {
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
     const { clock, dedupe } = this.#options;
     const args = () => [clock.now(), dedupe.maxAgeMs, dedupe.maxCount];
-    return this.#eachMatch(filter, dryRun ? null : redriveScript, args);
+    return this.#eachMatch(filter, dryRun ? null : storeScripts.redrive, args);
   }
 
   discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    return this.#eachMatch(filter, dryRun ? null : discardScript, () => []);
+    return this.#eachMatch(filter, dryRun ? null : storeScripts.discard, () => []);
   }
 
   close(): Promise<void> {

@@ -12,8 +12,8 @@ import {
   type Script,
 } from '../../redis/connection.js';
 import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
+import { storeScripts } from './scripts.js';
 import { IntakeGate } from './intake-gate.js';
-import { leaveScript, heartbeatScript } from './heartbeat-script.js';
 import { CachedState } from './cached-state.js';
 import { readList, readText, toStoreState } from './view.js';
 
@@ -190,7 +190,7 @@ export class Session {
   /** Runs a script that changes nothing of the view. */
   async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<RedisReply> {
     const { link, replicated, prefix } = this.#options;
-    if (!this.#isVerified && script !== heartbeatScript) {
+    if (!this.#isVerified && script !== storeScripts.heartbeat) {
       throw new UnavailableError(this.#trouble ?? 'it was not asked yet');
     }
     const runner = way === 'replicated' ? (replicated ?? link) : link;
@@ -230,7 +230,7 @@ export class Session {
 
   /** A look may be let through where other scripts are not, and must not make them try at once. */
   #noteRefused(script: Script, why: string): void {
-    if (script !== heartbeatScript)
+    if (script !== storeScripts.heartbeat)
       this.#refused = { script: script.name, at: this.#options.clock.monotonic() };
     this.#note(why);
   }
@@ -273,7 +273,7 @@ export class Session {
     this.#timer?.cancel();
     await this.#looking;
     // What it holds is free at once, not only when its lease ends.
-    await this.run(leaveScript, [this.#relay]).catch(() => undefined);
+    await this.run(storeScripts.leave, [this.#relay]).catch(() => undefined);
   }
 
   async #look(): Promise<void> {
@@ -296,7 +296,7 @@ export class Session {
       const known = this.#epoch ?? '';
       const lease = [mayTakeOver, isNew, known, this.#answeredChange];
       const args = [this.#relay, leaseMs, newEpoch(), accountKey, ...lease];
-      const [trouble, loss, gone] = await this.run(heartbeatScript, args);
+      const [trouble, loss, gone] = await this.run(storeScripts.heartbeat, args);
       this.#renewedAt = askedAt;
       this.#isLate = false;
       await this.#noteLook(readText(trouble));

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lanes, type Lane } from '../../../src/model/lane.js';
 import type { BatchItem } from '../../../src/model/envelope.js';
-import { storeKeys } from '../../../src/store/redis/lib-script.js';
+import { storeKeys } from '../../../src/store/redis/scripts.js';
 import {
   ack,
   aDelivery,

@@ -22,7 +22,7 @@ export function fickle() {
         throw new UnavailableError('the connection broke');
       }
       const reply = await link.run(script, key, args);
-      if (script.name === 'look' && state.losesLooks > 0) {
+      if (script.name === 'heartbeat' && state.losesLooks > 0) {
         state.losesLooks--;
         throw new UnavailableError('the connection broke');
       }

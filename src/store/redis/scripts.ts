@@ -1,0 +1,56 @@
+import { factKinds } from '../../model/fact.js';
+import { storeLanes } from '../../model/lane.js';
+import { loadScript } from '../../redis/load-script.js';
+import { rateMemoryMs, reopenAt } from '../admission.js';
+import { extraDrops } from '../facts.js';
+
+/** Keys that exist only where the store has content, as they follow the prefix. lua/lib.lua describes them. */
+const contentKeys: readonly string[] = [
+  ...['seen', 'seen-log', 'letters', 'letter-orders', 'memos', 'memo-orders'],
+  ...['facts', ...factKinds.map((kind) => `facts:${kind}`)],
+  ...['deliveries', 'delivery-ranges', 'delivery-orders'],
+  ...storeLanes.flatMap((lane) =>
+    [
+      ...['queue', 'redriven', 'redriven-at', 'stats', 'returned', 'delayed', 'claimed', 'tries'],
+      ...['taken', 'reserved', 'waiters', 'imports', 'orphans', 'settled'],
+    ].map((name) => `${lane}:${name}`),
+  ),
+].map((name) => `:${name}`);
+
+/** All keys of the store, as they follow the prefix. */
+export const storeKeys: readonly string[] = [
+  ...[':meta', ':account', ':relays', ':fences', ':changes', ':probe', ':none'],
+  ...contentKeys,
+];
+
+const constants = {
+  lanes: storeLanes,
+  factKinds,
+  contentKeys,
+  reopenAt,
+  rateMemoryMs,
+  extraFactDrops: extraDrops,
+};
+
+const load = (name: string) =>
+  loadScript(new URL(`lua/${name}.lua`, import.meta.url), { keys: storeKeys, constants });
+
+/** The scripts of the store; each file describes its arguments and its reply. */
+export const storeScripts = {
+  append: load('append'),
+  claim: load('claim'),
+  settle: load('settle'),
+  heartbeat: load('heartbeat'),
+  leave: load('leave'),
+  releaseClaims: load('release-claims'),
+  adoptImportJobs: load('adopt-import-jobs'),
+  redrive: load('redrive'),
+  discard: load('discard'),
+  listDeadLetters: load('list-dead-letters'),
+  getDeadLetter: load('get-dead-letter'),
+  getReceipt: load('get-receipt'),
+  listDeliveries: load('list-deliveries'),
+  getDelivery: load('get-delivery'),
+  putFacts: load('put-facts'),
+  getFacts: load('get-facts'),
+};
