@@ -161,7 +161,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const watched = watch.store;
   const engine: Engine = createEngine({
     ...deps,
-    buffer: watched,
+    store: watched,
     destination: {
       send: (...request) => client.send(...request),
       pollImportJob: (ref, imported, permit) => client.pollImportJob(ref, imported, permit),

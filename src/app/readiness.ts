@@ -1,5 +1,5 @@
 import type { OpenImportJobs } from '../delivery/import-job-poller.js';
-import type { Pause } from '../delivery/pauses.js';
+import type { Pause } from '../delivery/lane-state.js';
 import type { Backpressure, Store } from '../model/store.js';
 import type { OpenedLimiter } from './open-limiter.js';
 import type { ObservedParts } from './state-metrics.js';

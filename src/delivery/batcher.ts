@@ -1,8 +1,25 @@
 import type { Clock } from '../clock.js';
-import type { Lane, StoreLane } from '../model/lane.js';
 import type { Trigger } from '../model/delivery.js';
-import type { ClaimableState } from '../model/envelope.js';
+import type { Destination } from '../model/destination.js';
+import type { BatchItem, ClaimableState } from '../model/envelope.js';
+import type { Lane, StoreLane } from '../model/lane.js';
 import { Signal } from './signal.js';
+
+/**
+ * Decides when the next batch of a lane is closed: by its count, by its bytes, by the age of its oldest
+ * envelope, or at once (`flush`, `drain`). The envelopes stay in the store until the loop claims them.
+ */
+export type Batcher = {
+  /** Resolves with the trigger when a batch should leave; resolves with null if `signal` aborts first. */
+  due(signal: AbortSignal): Promise<Trigger | null>;
+  /** The trigger of a batch that would leave now; null if none would. */
+  trigger(): Trigger | null;
+  /** Sends at once what is claimable now. */
+  flush(): void;
+  /** From now on, no batch waits to be filled. */
+  drain(): void;
+  close(): void;
+};
 
 /** What closes a batch. */
 export type BatchBounds = {
@@ -12,41 +29,32 @@ export type BatchBounds = {
   readonly maxAgeMs: number;
 };
 
-export type Batcher = {
-  /** Resolves when a batch should leave, with the reason; null when `signal` aborts first. */
-  due(signal: AbortSignal): Promise<Trigger | null>;
-  /** Why a batch would leave now; null where it would not. */
-  trigger(): Trigger | null;
-  /** What is waiting now leaves at once. */
-  flush(): void;
-  /** From now on nothing waits for company. */
-  drain(): void;
-  close(): void;
+/** What the delivery half needs to see of the queues. */
+export type ClaimableQueues = {
+  claimable(lane: Lane): ClaimableState;
+  /** Called for each queue of the store. Returns a function that removes the listener. */
+  onClaimable(listener: (lane: StoreLane) => void): () => void;
 };
 
 export type BatcherOptions = {
   readonly lane: Lane;
   readonly bounds: BatchBounds;
   readonly clock: Clock;
-  readonly buffer: {
-    claimable(lane: Lane): ClaimableState;
-    /** Called for each queue of the store. */
-    onClaimable(listener: (lane: StoreLane) => void): () => void;
-  };
+  readonly store: ClaimableQueues;
 };
 
-export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): Batcher {
-  const bell = new Signal();
-  let draining = false;
-  let flushing = false;
-  /** While a timer runs for what waits already, only a full batch is worth waking for. */
-  let armed = false;
+export function createBatcher({ lane, bounds, clock, store }: BatcherOptions): Batcher {
+  const changed = new Signal();
+  let isDraining = false;
+  let isFlushing = false;
+  /** While a timer runs for the envelopes that wait already, only a full batch needs to wake the loop. */
+  let hasTimer = false;
 
   const trigger = (): Trigger | null =>
-    selectTrigger(buffer.claimable(lane), bounds, draining || flushing);
+    selectTrigger(store.claimable(lane), bounds, isDraining || isFlushing);
 
-  const stopListening = buffer.onClaimable((changed) => {
-    if (changed === lane && (!armed || trigger() !== null)) bell.notify();
+  const stopListening = store.onClaimable((changedLane) => {
+    if (changedLane === lane && (!hasTimer || trigger() !== null)) changed.notify();
   });
 
   return {
@@ -55,39 +63,49 @@ export function createBatcher({ lane, bounds, clock, buffer }: BatcherOptions): 
       while (!signal.aborted) {
         const reason = trigger();
         if (reason !== null) {
-          // The claim that follows takes everything that was waiting.
-          if (reason === 'drain') flushing = false;
+          // The claim that follows contains everything that was waiting.
+          if (reason === 'drain') isFlushing = false;
           return reason;
         }
-        const { oldestAgeMs, nextDueMs } = buffer.claimable(lane);
-        if (oldestAgeMs === null) flushing = false;
+        const { oldestAgeMs, nextDueMs } = store.claimable(lane);
+        hasTimer = oldestAgeMs !== null;
+        if (oldestAgeMs === null) isFlushing = false;
         const leavesInMs = oldestAgeMs === null ? nextDueMs : bounds.maxAgeMs - oldestAgeMs;
-        armed = oldestAgeMs !== null;
-        await bell.wait(clock, leavesInMs, signal);
+        await changed.wait(clock, leavesInMs, signal);
       }
       return null;
     },
     flush() {
-      flushing = true;
-      bell.notify();
+      isFlushing = true;
+      changed.notify();
     },
     drain() {
-      draining = true;
-      bell.notify();
+      isDraining = true;
+      changed.notify();
     },
     close: stopListening,
   };
 }
 
-/** Pure: why a batch should leave now, or null. */
+/** Pure: the reason why a batch should leave now, or null. */
 export function selectTrigger(
   waiting: ClaimableState,
   bounds: BatchBounds,
-  atOnce: boolean,
+  isAtOnce: boolean,
 ): Trigger | null {
   if (waiting.count === 0) return null;
   if (waiting.count >= bounds.maxCount) return 'size';
   if (waiting.bytes >= bounds.maxBytes) return 'bytes';
-  if (atOnce) return 'drain';
+  if (isAtOnce) return 'drain';
   return waiting.oldestAgeMs !== null && waiting.oldestAgeMs >= bounds.maxAgeMs ? 'time' : null;
+}
+
+/** Returns one payload for each item: the envelope's own bytes, or several profiles merged into one. */
+export function buildPayloads(
+  items: readonly BatchItem[],
+  destination: Pick<Destination, 'merge'>,
+): readonly Uint8Array[] {
+  return items.map((item) =>
+    item.length === 1 ? item[0].payload : destination.merge(item.map(({ payload }) => payload)),
+  );
 }

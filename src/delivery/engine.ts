@@ -1,29 +1,67 @@
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
-import { lanes, type Lane } from '../model/lane.js';
-import type { Reason } from '../model/outcome.js';
 import type { Metrics } from '../metrics.js';
-import { createBatcher, type BatchBounds, type BatcherOptions } from './batcher.js';
-import { deliver } from './deliver.js';
-import type { DeliveryStore, DeliveryLogger, Destination } from '../model/destination.js';
-import { attempt, sendOnce } from './attempt.js';
-import { ImportJobPoller, type OpenImportJobs } from './import-job-poller.js';
-import { LaneHealth } from './health.js';
-import { RejectionProber } from './held-back.js';
-import { Isolation } from './isolation.js';
+import type { DeliveryLogger, DeliveryStore, Destination } from '../model/destination.js';
+import { lanes, type Lane } from '../model/lane.js';
 import type { Limiter } from '../model/limiter.js';
-import { FailureHistory } from './over-age.js';
-import { LanePauses, type Pause } from './pauses.js';
-import { createRecorder } from './record.js';
-import { UniformRejections } from './refusals.js';
-import type { RetryPolicy } from './retry.js';
+import type { Reason } from '../model/outcome.js';
+import { createBatcher, type BatchBounds, type ClaimableQueues } from './batcher.js';
+import { deliverLane, sendBatch, sendRequest, type LaneParts } from './deliver.js';
+import { createRecorder } from './delivery-record.js';
+import { ImportJobPoller, type OpenImportJobs } from './import-job-poller.js';
+import { Isolation } from './isolation.js';
+import { FailureHistory, type RetryPolicy } from './judge.js';
+import { LaneHealth, LanePauses, type Pause } from './lane-state.js';
+import { RejectionProber, UniformRejections } from './uniform-rejections.js';
+
+/**
+ * The delivery half: takes envelopes from the store and sends them to Klaviyo until each is settled.
+ *
+ * | file                  | what it does                                                             |
+ * |-----------------------|--------------------------------------------------------------------------|
+ * | deliver.ts            | the loop of one lane: permit, claim, send, judge, settle                 |
+ * | batcher.ts            | when a batch is closed                                                   |
+ * | judge.ts              | outcomes to verdicts: acknowledge, retry, dead-letter, poll              |
+ * | lane-state.ts         | the pauses of a lane, and when an outage begins and ends                 |
+ * | isolation.ts          | finds a record that makes requests fail without being named              |
+ * | uniform-rejections.ts | keeps envelopes when Klaviyo rejects everything for one reason           |
+ * | import-job-poller.ts  | polls the import jobs of profiles                                        |
+ * | delivery-record.ts    | the delivery log, log lines and metrics                                  |
+ * | limiter/              | when a request may leave                                                 |
+ *
+ * The lanes share the limiter, the poller and the failure history; everything else exists once for each lane, so
+ * that a lane that fails does not delay another.
+ */
+export type Engine = {
+  /** Begins to deliver, and to poll the import jobs that an earlier process left. */
+  start(): Promise<void>;
+  /** Sends at once what waits in the lane, or in all lanes if none is given. */
+  flush(lane?: Lane): void;
+  /** From now on, no batch waits to be filled. */
+  drain(): void;
+  /** Stops claiming. Resolves when nothing is in flight. Import jobs stay in the store. */
+  stop(): Promise<void>;
+  /** Resolves when every import job has ended. */
+  importJobsEnded(): Promise<void>;
+  /** Why each lane does not send as usual; empty if it does. */
+  pauses(): Readonly<Record<Lane, readonly Pause[]>>;
+  /** An operator pauses the lane: nothing is sent until `resume`. A restart ends the pause. */
+  pause(lane: Lane): void;
+  resume(lane: Lane): void;
+  /** Sends nothing while there is a reason: a dead letter could not be kept. Null ends that. */
+  setDeadLettersFull(reason: Reason | null): void;
+  /** The number of envelopes that Klaviyo accepted and whose import job has not ended. */
+  importing(): number;
+  /** The import jobs that have not ended. */
+  openJobs(): OpenImportJobs;
+};
 
 export type EngineDeps = {
-  readonly buffer: DeliveryStore & BatcherOptions['buffer'];
+  readonly store: DeliveryStore & ClaimableQueues;
   readonly destination: Destination;
   readonly limiter: Limiter;
   readonly bounds: Readonly<Record<Lane, BatchBounds>>;
-  /** Requests in flight at once, per lane. */
+  /** Maximum of requests in flight for each lane. */
   readonly concurrency: number;
   readonly policy: RetryPolicy;
   readonly clock: Clock;
@@ -33,133 +71,150 @@ export type EngineDeps = {
   readonly onFatal: (error: unknown) => void;
 };
 
-/** The delivery half: one isolated loop per lane over a shared limiter. */
-export type Engine = {
-  /** Begins to deliver, and to follow the import jobs that an earlier process left behind. */
-  start(): Promise<void>;
-  /** What is waiting leaves now; all lanes where none is named. */
-  flush(lane?: Lane): void;
-  /** Nothing waits for company any more. */
-  drain(): void;
-  /** Claims no more; resolves when what is in flight has ended. Import jobs are left to the store. */
-  stop(): Promise<void>;
-  /** Resolves when every import job that was begun has ended. */
-  importJobsEnded(): Promise<void>;
-  /** Why each lane does not send as usual; empty where it does. */
-  pauses(): Readonly<Record<Lane, readonly Pause[]>>;
-  /** By an operator: nothing of the lane leaves until `resume`. Not kept over a restart. */
-  pause(lane: Lane): void;
-  resume(lane: Lane): void;
-  /** Nothing leaves while there is a reason: a rejection could not be kept. Null ends that. */
-  setDeadLettersFull(reason: Reason | null): void;
-  /** Envelopes that Klaviyo has taken and whose import job has not ended. */
-  importing(): number;
-  /** The import jobs that have not ended. */
-  openJobs(): OpenImportJobs;
-};
+const pausedByHand: Reason = { code: 'by_hand', detail: 'an operator paused it' };
 
 export function createEngine(deps: EngineDeps): Engine {
-  const { clock, buffer } = deps;
+  const { store, destination, limiter, concurrency, policy, clock, random, log, onFatal } = deps;
   const claiming = new AbortController();
   const stopping = new AbortController();
-  // Every import job that is followed listens to the end: many listeners are no leak.
+  // Every import job that is polled listens to these signals, so many listeners are no leak.
   setMaxListeners(0, claiming.signal, stopping.signal);
-  const recorder = createRecorder(deps);
-  const newDeliveryId = createDeliveryIds(deps);
-  const overAge = new FailureHistory({ clock, maxAgeMs: deps.policy.maxAgeMs });
+  const recorder = createRecorder({ clock, metrics: deps.metrics, log });
+  const createDeliveryId = createDeliveryIds(clock, random);
+  const failureHistory = new FailureHistory({ clock, maxAgeMs: policy.maxAgeMs });
   const poller = new ImportJobPoller({
-    ...deps,
-    failureHistory: overAge,
+    store,
+    destination,
+    limiter,
     recorder,
+    policy,
+    failureHistory,
+    uniformRejections: (lane): UniformRejections => partsByLane[lane].uniformRejections,
+    clock,
+    random,
     signal: stopping.signal,
-    uniformRejections: (lane): UniformRejections => byLane[lane].refusals,
+    onFatal,
   });
-  const ofLane = (lane: Lane) => {
+
+  const createLane = (lane: Lane): LaneParts => {
     const bounds = deps.bounds[lane];
-    const batcher = createBatcher({ lane, bounds, clock, buffer });
-    const pauses = new LanePauses({ lane, clock, log: deps.log });
-    const health = new LaneHealth({ ...deps, bounds, pauses });
-    const refusals = new UniformRejections({ lane, clock, pauses, onEnd: () => heldBack.wake() });
-    const isolation: Isolation = new Isolation({
-      ...{ ...deps, lane, failureHistory: overAge, health, pauses, signal: stopping.signal },
-      maxItems: 2 * deps.concurrency * bounds.maxCount,
-      send: (part) => sendOnce(part, laneDeps),
-      onSettled: (settled) => recorder.recordSettled(lane, settled),
-    });
-    const heldBack: RejectionProber = new RejectionProber({
-      ...{ ...deps, lane, health, pauses, refusals, signal: stopping.signal },
-      send: (items, permit) =>
-        attempt({ trigger: 'time', items, permit }, laneDeps, stopping.signal),
-    });
-    const laneDeps = {
-      ...deps,
+    const batcher = createBatcher({ lane, bounds, clock, store });
+    const pauses = new LanePauses({ lane, clock, log });
+    const health = new LaneHealth({ pauses, policy, concurrency, bounds });
+    const uniformRejections = new UniformRejections({
       lane,
+      clock,
+      pauses,
+      onEnd: () => prober.wake(),
+    });
+    const prober: RejectionProber = new RejectionProber({
+      lane,
+      store,
+      limiter,
+      pauses,
+      health,
+      uniformRejections,
+      clock,
+      random,
+      signal: stopping.signal,
+      send: (items, permit) =>
+        sendBatch({ trigger: 'time', items, permit }, parts, stopping.signal),
+      onFatal,
+    });
+    const isolation: Isolation = new Isolation({
+      lane,
+      store,
+      limiter,
+      health,
+      pauses,
+      policy,
+      failureHistory,
+      clock,
+      random,
+      signal: stopping.signal,
+      maxItems: 2 * concurrency * bounds.maxCount,
+      send: (part) => sendRequest(part, parts),
+      onSettled: (settled) => recorder.recordSettled(lane, settled),
+      onFatal,
+    });
+    const parts: LaneParts = {
+      lane,
+      store,
+      destination,
+      limiter,
       batcher,
       pauses,
       health,
       isolation,
-      refusals,
-      heldBack,
+      uniformRejections,
+      prober,
       poller,
-      overAge,
       recorder,
-      newDeliveryId,
+      policy,
+      failureHistory,
+      clock,
+      random,
+      createDeliveryId,
+      onFatal,
     };
-    return laneDeps;
+    return parts;
   };
-  const byLane = { events: ofLane('events'), profiles: ofLane('profiles') };
-  const signals = { claiming: claiming.signal, splitting: stopping.signal };
+  const partsByLane = { events: createLane('events'), profiles: createLane('profiles') };
   let loops: Promise<unknown> = Promise.resolve();
+
+  const pollUnfinishedJobs = async (): Promise<void> => {
+    for (const unfinished of await store.unfinishedImportJobs()) poller.add(unfinished);
+  };
 
   return {
     async start() {
-      const followAll = async (): Promise<void> => {
-        for (const unfinished of await buffer.unfinishedImportJobs()) poller.add(unfinished);
-      };
-      await followAll();
-      buffer.onUnfinishedImportJobs?.(() => {
-        if (!stopping.signal.aborted) followAll().catch(deps.onFatal);
+      await pollUnfinishedJobs();
+      store.onUnfinishedImportJobs?.(() => {
+        if (!stopping.signal.aborted) pollUnfinishedJobs().catch(onFatal);
       });
-      loops = Promise.all(lanes.map((lane) => deliver(byLane[lane], signals).catch(deps.onFatal)));
+      const signals = { claiming: claiming.signal, splitting: stopping.signal };
+      loops = Promise.all(
+        lanes.map((lane) => deliverLane(partsByLane[lane], signals).catch(onFatal)),
+      );
     },
-    flush: (lane) =>
-      lanes
-        .filter((each) => each === (lane ?? each))
-        .forEach((each) => byLane[each].batcher.flush()),
-    drain: () => lanes.forEach((lane) => byLane[lane].batcher.drain()),
+    flush(lane) {
+      for (const each of lane === undefined ? lanes : [lane]) partsByLane[each].batcher.flush();
+    },
+    drain() {
+      for (const lane of lanes) partsByLane[lane].batcher.drain();
+    },
     async stop() {
       claiming.abort();
       stopping.abort();
       await loops;
       await poller.idle();
-      lanes.forEach((lane) => byLane[lane].batcher.close());
+      for (const lane of lanes) partsByLane[lane].batcher.close();
     },
     importJobsEnded: () => poller.idle(),
     pauses: () => ({
-      events: byLane.events.pauses.list(),
-      profiles: byLane.profiles.pauses.list(),
+      events: partsByLane.events.pauses.list(),
+      profiles: partsByLane.profiles.pauses.list(),
     }),
-    pause: (lane) => byLane[lane].pauses.begin('by_hand', byHand),
+    pause: (lane) => partsByLane[lane].pauses.begin('by_hand', pausedByHand),
     resume(lane) {
-      const { pauses, refusals } = byLane[lane];
+      const { pauses, uniformRejections } = partsByLane[lane];
       pauses.end('by_hand');
-      refusals.override(buffer.claimable(lane).count);
+      uniformRejections.override(store.claimable(lane).count);
     },
-    setDeadLettersFull: (reason) =>
-      lanes.forEach((lane) => {
-        const { pauses } = byLane[lane];
+    setDeadLettersFull(reason) {
+      for (const lane of lanes) {
+        const { pauses } = partsByLane[lane];
         if (reason === null) pauses.end('dead_letters_full');
         else pauses.begin('dead_letters_full', reason);
-      }),
+      }
+    },
     importing: () => poller.countEnvelopes(),
     openJobs: () => poller.openJobs(),
   };
 }
 
-const byHand: Reason = { code: 'by_hand', detail: 'an operator paused it' };
-
-/** Unique over relays, and sorted by time: `dl_` + ms in base 36 + a counter + four random characters. */
-function createDeliveryIds({ clock, random }: Pick<EngineDeps, 'clock' | 'random'>): () => string {
+/** An id is unique over relays and sorted by time: `dl_`, ms in base 36, a counter, four random characters. */
+function createDeliveryIds(clock: Clock, random: () => number): () => string {
   let count = 0;
   const inBase36 = (value: number, width: number): string =>
     value.toString(36).padStart(width, '0');

@@ -1,32 +1,47 @@
 import type { Clock } from '../clock.js';
-import type { PollResult, ListedImportJobs } from '../model/destination.js';
-import type { PollProgress, ImportJob, UnfinishedImportJob } from '../model/delivery.js';
+import type { ImportJob, PollProgress, UnfinishedImportJob } from '../model/delivery.js';
+import type {
+  DeliveryStore,
+  Destination,
+  ListedImportJobs,
+  PollResult,
+} from '../model/destination.js';
 import type { Lane } from '../model/lane.js';
+import type { Limiter, Permit, RateFeedback } from '../model/limiter.js';
 import type { Outcome } from '../model/outcome.js';
-import type { RateFeedback } from '../model/limiter.js';
-import { toRequestedPause } from './requested-pause.js';
+import { buildPayloads } from './batcher.js';
+import { toEndedDelivery, type Recorder } from './delivery-record.js';
+import { judgeItems, splitBatch, type FailureHistory, type RetryPolicy } from './judge.js';
+import { toRequestedPause } from './limiter/restore.js';
 import { Signal } from './signal.js';
-import type { DeliveryStore, Destination } from '../model/destination.js';
-import type { Limiter, Permit } from '../model/limiter.js';
-import { ListPollPolicy } from './list-use.js';
-import { PollQueue } from './poll-queue.js';
-import type { FailureHistory } from './over-age.js';
-import { toPayloads } from './payloads.js';
-import type { Recorder } from './record.js';
-import type { UniformRejections } from './refusals.js';
-import type { RetryPolicy } from './retry.js';
-import { toEndedDelivery, judgeItems } from './settle.js';
-import { splitBatch } from './split.js';
+import type { UniformRejections } from './uniform-rejections.js';
 
+/**
+ * Polls Klaviyo's import jobs until each has ended, then judges and settles its profiles. One loop serves
+ * all jobs:
+ *
+ * - A new job is polled after `firstPollMs`, then ever more rarely: after half the time since this process
+ *   added it, and at most after a twentieth of its age (30 s to 10 min).
+ * - While several jobs are open, one request for the list of open jobs replaces a poll of each. The list
+ *   never ends a job: a job that it no longer shows is polled, and so is each due job while the list is not
+ *   worth reading (`ListPollPolicy`).
+ * - At most `maxPolls` polls run at once (`PollQueue`).
+ * - A pause that Klaviyo requests applies to all polls. Age and pause of a job are saved with its delivery,
+ *   so that a restart does not lose them.
+ * - Klaviyo keeps a job for 7 days. A job that is still open then has expired, and its profiles are sent
+ *   again.
+ *
+ * Ages are measured by monotonic clocks, so no jump of the wall clock ends a job.
+ */
 export type OpenImportJobs = {
   readonly count: number;
-  /** Measured by monotonic clocks, so it is never more than the true age; 0 where none is open. */
+  /** Never more than the true age; 0 if no job is open. */
   readonly oldestAgeMs: number;
 };
 
 export type ImportJobPollerDeps = {
-  readonly buffer: Pick<DeliveryStore, 'settle'>;
-  readonly destination: Destination;
+  readonly store: Pick<DeliveryStore, 'settle'>;
+  readonly destination: Pick<Destination, 'merge' | 'pollImportJob' | 'listImportJobs'>;
   readonly limiter: Limiter;
   readonly recorder: Recorder;
   readonly policy: RetryPolicy;
@@ -35,99 +50,93 @@ export type ImportJobPollerDeps = {
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
-  /** Our own fault, such as a store that fails. */
+  /** Called for a bug of the relay or a store that fails. */
   readonly onFatal: (error: unknown) => void;
 };
 
-const firstLookMs = 500;
-/** Then a job is looked at after half the time for which it was followed. */
+const firstPollMs = 500;
+/** The share of the time since the job was added after which it is polled again. */
 const slowdown = 1 / 2;
-/** A job that is open for long is looked at after a twentieth of its age, within these bounds. */
+/** An old job is polled after this share of its age, within these limits. */
 const patience = { share: 1 / 20, minMs: 30_000, maxMs: 600_000 };
-/** A job that the list shows as open for so long is looked at by itself as well: a cache may be in between. */
-const longestUnlookedMs = 3_600_000;
-/** "0 seconds" has been seen, and a retry before time only gets another 429. */
+/** A job that the list has shown as open for this long is polled as well: the list may come from a cache. */
+const maxUnpolledMs = 3_600_000;
+/** Klaviyo has said "0 seconds", and a request that comes too early gets another 429. */
 const minPauseMs = 1000;
-/** Klaviyo keeps an import job for 7 days: one that is older is over, however it ended. */
+/** Klaviyo keeps an import job for 7 days. */
 const maxOpenMs = 7 * 86_400_000;
-/** The measured age is written down when it has grown so much; a restart loses no more. */
+/** The measured age is saved when it has grown by this much. A restart loses no more. */
 const saveAfter = { share: 1 / 10, minMs: 60_000 };
-/** Looks under way at once. */
-const maxLooks = 4;
+const maxPolls = 4;
 
 type Job = {
   readonly unfinished: UnfinishedImportJob;
-  /** Monotonic ms when this process began to follow it. */
-  readonly followedAt: number;
-  /** The same, less the time for which it was open before. */
+  /** Monotonic ms when this process added the job. */
+  readonly addedAt: number;
+  /** `addedAt` minus the time for which earlier processes measured the job as open. */
   readonly openedAt: number;
-  /** What is known of it, and what of that is written down. */
-  known: PollProgress;
-  saved: PollProgress;
-  /** Monotonic ms of its next poll, and of the latest look at the job itself. */
+  /** The current progress, and the progress that the store has. */
+  progress: PollProgress;
+  savedProgress: PollProgress;
+  /** Monotonic ms of the next poll. */
   dueAt: number;
-  lookedAt: number;
-  looks: number;
-  /** The list showed it as open when it was last read. */
+  /** Monotonic ms of the last poll of the job itself. */
+  polledAt: number;
+  polls: number;
+  /** True if the list showed the job as open when it was last read. */
   isListed: boolean;
-  /** A look at the job itself is under way, or waits for its turn. */
-  isLookedAt: boolean;
+  /** True while the job itself is polled, or waits for its turn. */
+  isPolled: boolean;
 };
 
-/**
- * Polls import jobs until each has ended. While several are open, one request for the list of open jobs
- * stands for a look at each of them. The list never ends a job: a job that it does not show any more is
- * looked at by itself, and so is each job that is due while the list is of no use.
- */
 export class ImportJobPoller {
   readonly #deps: ImportJobPollerDeps;
   readonly #jobs = new Set<Job>();
-  readonly #looks = new PollQueue(maxLooks);
+  readonly #queue = new PollQueue(maxPolls);
   readonly #list: ListPollPolicy;
-  /** Rings when a job was added, and when a look has ended. */
-  readonly #bell = new Signal();
-  /** The loop, while it runs, and the looks. */
+  /** Notified when a job was added, and when a poll has ended. */
+  readonly #changed = new Signal();
+  /** The loop and the polls that run. */
   readonly #running = new Set<Promise<void>>();
-  #isPolling = false;
+  #isLooping = false;
 
   constructor(deps: ImportJobPollerDeps) {
     this.#deps = deps;
     this.#list = new ListPollPolicy(deps.clock);
   }
 
-  /** Envelopes that wait for an import job. */
+  /** The number of envelopes that wait for an import job. */
   countEnvelopes(): number {
-    return this.#open().reduce((sum, { unfinished }) => sum + unfinished.items.flat().length, 0);
+    let count = 0;
+    for (const { unfinished } of this.#jobs) count += unfinished.items.flat().length;
+    return count;
   }
 
   openJobs(): OpenImportJobs {
     const now = this.#deps.clock.monotonic();
-    const ages = this.#open().map(({ openedAt }) => now - openedAt);
-    return { count: ages.length, oldestAgeMs: ages.reduce((a, b) => Math.max(a, b), 0) };
+    let oldestAgeMs = 0;
+    for (const { openedAt } of this.#jobs) oldestAgeMs = Math.max(oldestAgeMs, now - openedAt);
+    return { count: this.#jobs.size, oldestAgeMs };
   }
 
-  #open(): readonly Job[] {
-    return [...this.#jobs];
-  }
-
-  /** Polls the import job until it has ended, then settles its envelopes. Returns at once. */
+  /** Polls the job until it has ended, then settles its envelopes. Returns at once. */
   add(unfinished: UnfinishedImportJob): void {
-    const followedAt = this.#deps.clock.monotonic();
+    const addedAt = this.#deps.clock.monotonic();
     const saved = unfinished.delivery.following ?? { openMs: 0, wasRead: false };
     this.#jobs.add({
       unfinished,
-      followedAt,
-      openedAt: followedAt - saved.openMs,
-      known: saved,
-      saved,
-      dueAt: followedAt + firstLookMs,
-      lookedAt: followedAt,
-      looks: 0,
+      addedAt,
+      openedAt: addedAt - saved.openMs,
+      progress: saved,
+      savedProgress: saved,
+      dueAt: addedAt + firstPollMs,
+      polledAt: addedAt,
+      polls: 0,
       isListed: false,
-      isLookedAt: false,
+      isPolled: false,
     });
-    this.#bell.notify();
-    if (!this.#isPolling) this.#run(() => this.#poll());
+    this.#changed.notify();
+    if (!this.#isLooping) this.#run(this.#loop());
   }
 
   /** Resolves when no import job is polled any more. */
@@ -135,157 +144,189 @@ export class ImportJobPoller {
     while (this.#running.size > 0) await Promise.all(this.#running);
   }
 
-  #run(work: () => Promise<void>): void {
-    const running = work()
-      .catch(this.#deps.onFatal)
-      .finally(() => this.#running.delete(running));
+  #run(work: Promise<void>): void {
+    const running = work.catch(this.#deps.onFatal).finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
-  async #poll(): Promise<void> {
+  async #loop(): Promise<void> {
     const { clock, signal } = this.#deps;
-    this.#isPolling = true;
+    this.#isLooping = true;
     try {
       while (this.#jobs.size > 0 && !signal.aborted) {
-        const jobs = this.#open().filter(({ isLookedAt }) => !isLookedAt);
-        const dueAt = jobs.reduce((at, job) => Math.min(at, job.dueAt), Infinity);
-        // What the list showed last is not worked off yet: reading it again would only delay that.
-        const isBusy = this.#jobs.size - jobs.length >= maxLooks && this.#list.isOfUse(jobs.length);
-        const pollAt = isBusy ? Infinity : this.#list.toPollAt(dueAt, jobs.length);
-        const delayMs = pollAt - clock.monotonic();
+        const waiting = [...this.#jobs].filter(({ isPolled }) => !isPolled);
+        const firstDueAt = waiting.reduce((at, job) => Math.min(at, job.dueAt), Infinity);
+        // The polls that followed the last list still run: to read the list again would only delay them.
+        const isBusy =
+          this.#jobs.size - waiting.length >= maxPolls &&
+          this.#list.isWorthReading(waiting.length, clock.monotonic());
+        const at = isBusy ? Infinity : this.#list.nextPollAt(firstDueAt, waiting.length);
+        const delayMs = at - clock.monotonic();
         if (delayMs > 0) {
-          await this.#bell.wait(clock, delayMs === Infinity ? null : delayMs, signal);
+          await this.#changed.wait(clock, delayMs === Infinity ? null : delayMs, signal);
         } else {
-          for (const job of await this.#findToLookAt(jobs)) this.#look(job);
+          for (const job of await this.#selectJobsToPoll(waiting)) {
+            job.isPolled = true;
+            this.#run(this.#pollJob(job));
+          }
         }
       }
     } finally {
-      this.#isPolling = false;
+      this.#isLooping = false;
       if (signal.aborted) this.#jobs.clear();
     }
   }
 
-  /** The jobs to look at by themselves. The list is read first, if it is of use, and tells of the others. */
-  async #findToLookAt(jobs: readonly Job[]): Promise<readonly Job[]> {
-    const now = this.#deps.clock.monotonic();
-    const due = new Set(jobs.filter(({ dueAt }) => dueAt <= now));
-    if (!this.#list.isOfUse(jobs.length)) return [...due];
-    const listed = await this.#readList(jobs);
-    // The relay stops.
-    if (listed === null) return [];
-    const open = new Map(listed.open.map((state) => [state.id, state]));
-    const found: Job[] = [];
-    for (const job of jobs) {
-      const { isListed, lookedAt, unfinished } = job;
-      job.isListed = open.has(unfinished.ref);
-      const isOverdue = now - lookedAt >= longestUnlookedMs;
-      const hasVanished = isListed && listed.end === 'complete';
-      if (job.isListed ? isOverdue : due.has(job) || hasVanished) found.push(job);
-    }
-    await Promise.all(
-      jobs.map(async (job) => {
-        const state = open.get(job.unfinished.ref);
-        if (state !== undefined) await this.#note(job, toSeen(state));
-      }),
-    );
-    const pauseMs = toPauseMs(listed);
-    if (pauseMs !== null) await this.#savePause(pauseMs);
-    return found.filter((job) => this.#jobs.has(job));
-  }
-
-  /** One job carries the pause over a restart: it holds for all. */
-  async #savePause(pauseMs: number): Promise<void> {
-    const [job] = this.#jobs;
-    if (job === undefined) return;
-    job.known = { ...job.known, pause: toRequestedPause(this.#deps.clock, pauseMs) };
-    await save(job, this.#deps);
-  }
-
-  async #readList(jobs: readonly Job[]): Promise<ListedImportJobs | null> {
-    const { destination } = this.#deps;
-    const refs = new Set(jobs.map(({ unfinished }) => unfinished.ref));
+  /** Reads the list if it is worth it, notes the jobs that it shows, and returns the jobs to poll. */
+  async #selectJobsToPoll(waiting: readonly Job[]): Promise<readonly Job[]> {
+    const { clock, destination } = this.#deps;
+    const now = clock.monotonic();
+    const due = new Set(waiting.filter(({ dueAt }) => dueAt <= now));
+    if (!this.#list.isWorthReading(waiting.length, now)) return [...due];
+    const refs = new Set(waiting.map(({ unfinished }) => unfinished.ref));
     const listed = await withPermits(this.#deps, (permit) =>
       destination.listImportJobs(refs, permit),
     );
-    if (listed !== null) this.#list.note(listed);
-    return listed;
-  }
-
-  #look(job: Job): void {
-    job.isLookedAt = true;
-    this.#run(async () => {
-      try {
-        await this.#looks.enter(job.looks++);
-        const seen = await look(job.unfinished, this.#deps).finally(() => this.#looks.leave());
-        job.lookedAt = this.#deps.clock.monotonic();
-        if (seen !== null)
-          await this.#note(job, this.#isOfAnother(job, seen) ? toLost(seen) : seen);
-      } catch (error) {
-        this.#jobs.delete(job);
-        throw error;
-      } finally {
-        job.isLookedAt = false;
-        this.#bell.notify();
-      }
+    // The relay stops.
+    if (listed === null) return [];
+    this.#list.noteList(listed);
+    const open = new Map(listed.open.map((job) => [job.id, job]));
+    const selected = waiting.filter((job) => {
+      const wasListed = job.isListed;
+      job.isListed = open.has(job.unfinished.ref);
+      if (job.isListed) return now - job.polledAt >= maxUnpolledMs;
+      return due.has(job) || (wasListed && listed.end === 'complete');
     });
+    await Promise.all(
+      waiting.map(async (job) => {
+        const state = open.get(job.unfinished.ref);
+        if (state !== undefined) await this.#noteResult(job, toOpenResult(state));
+      }),
+    );
+    await this.#savePause(listed);
+    return selected.filter((job) => this.#jobs.has(job));
   }
 
-  /** True if something in between mixed up the answers to two looks. */
-  #isOfAnother(job: Job, { reportedId: answeredId }: PollResult): boolean {
+  /** Saves a pause that Klaviyo requested. One job carries it over a restart; it applies to all. */
+  async #savePause(listed: ListedImportJobs): Promise<void> {
+    const pauseMs = toPauseMs(listed);
+    const [job] = this.#jobs;
+    if (pauseMs === null || job === undefined) return;
+    job.progress = { ...job.progress, pause: toRequestedPause(this.#deps.clock, pauseMs) };
+    await this.#saveProgress(job);
+  }
+
+  async #pollJob(job: Job): Promise<void> {
+    const { destination, clock } = this.#deps;
+    const { ref, items } = job.unfinished;
+    const imported = { count: items.length, payloads: () => buildPayloads(items, destination) };
+    try {
+      await this.#queue.acquire(job.polls++);
+      const result = await withPermits(this.#deps, (permit) =>
+        destination.pollImportJob(ref, imported, permit),
+      ).finally(() => this.#queue.release());
+      job.polledAt = clock.monotonic();
+      if (result === null) return;
+      await this.#noteResult(
+        job,
+        this.#isAboutOtherJob(job, result) ? toFailedPoll(result) : result,
+      );
+    } catch (error) {
+      this.#jobs.delete(job);
+      throw error;
+    } finally {
+      job.isPolled = false;
+      this.#changed.notify();
+    }
+  }
+
+  /** Returns true if a proxy confused the responses to two polls. */
+  #isAboutOtherJob(job: Job, { reportedId }: PollResult): boolean {
     return (
-      answeredId !== job.unfinished.ref &&
-      this.#open().some(({ unfinished }) => unfinished.ref === answeredId)
+      reportedId !== job.unfinished.ref &&
+      [...this.#jobs].some(({ unfinished }) => unfinished.ref === reportedId)
     );
   }
 
-  /** Settles the job where it ended, and otherwise says when it is polled next. */
-  async #note(job: Job, seen: PollResult): Promise<void> {
+  /** Settles a job that has ended. Otherwise decides when the job is polled next. */
+  async #noteResult(job: Job, result: PollResult): Promise<void> {
     const { clock } = this.#deps;
     const now = clock.monotonic();
     const openMs = now - job.openedAt;
-    const ended = toEnded(seen, { openMs, job });
+    const ended = findEnd(result, { openMs, job });
     if (ended !== null) {
-      await settleImport(job.unfinished, ended, this.#deps);
+      await this.#settle(job.unfinished, ended);
       this.#jobs.delete(job);
       return;
     }
-    job.known = toFollowing(seen, { openMs, job, clock });
-    job.dueAt = now + toDelayMs({ openMs, followedMs: now - job.followedAt });
-    await save(job, this.#deps);
+    const pauseMs = toPauseMs(result);
+    job.progress = {
+      openMs,
+      wasRead: job.progress.wasRead || !result.retryable || result.job.status !== 'queued',
+      ...(pauseMs !== null && { pause: toRequestedPause(clock, pauseMs) }),
+    };
+    job.dueAt = now + toPollDelayMs(openMs, now - job.addedAt);
+    await this.#saveProgress(job);
+  }
+
+  /** Saves the progress of a job if it differs enough from what the store has. */
+  async #saveProgress(job: Job): Promise<void> {
+    const { progress, savedProgress, unfinished } = job;
+    const isPaused = progress.pause !== undefined || savedProgress.pause !== undefined;
+    const minGrowthMs = Math.max(saveAfter.minMs, savedProgress.openMs * saveAfter.share);
+    if (!isPaused && progress.openMs - savedProgress.openMs < minGrowthMs) return;
+    const { lane, delivery } = unfinished;
+    await this.#deps.store.settle({
+      lane,
+      settled: [],
+      delivery: { ...delivery, following: progress },
+    });
+    job.savedProgress = progress;
+  }
+
+  async #settle(
+    { lane, delivery, items }: UnfinishedImportJob,
+    { job, outcomes }: EndedJob,
+  ): Promise<void> {
+    const { store, clock, limiter, policy, failureHistory, recorder } = this.#deps;
+    const context = { policy, random: this.#deps.random(), now: clock.now(), failureHistory };
+    const verdicts = judgeItems(splitBatch(items, outcomes).judged, context);
+    const uniformRejections = this.#deps.uniformRejections(lane);
+    const { settled, pauseMs } = uniformRejections.filterRejections(verdicts, 'job');
+    if (pauseMs > 0) limiter.pause(lane, pauseMs);
+    const ended = toEndedDelivery(delivery, job, settled);
+    await store.settle({ lane, settled, delivery: ended });
+    recorder.recordSettled(lane, settled);
+    recorder.recordImportEnd(ended);
   }
 }
 
-/** Pure: how long a job that is open is left alone. */
-function toDelayMs({ openMs, followedMs }: { openMs: number; followedMs: number }): number {
+/** Pure: how long an open job is not polled. */
+function toPollDelayMs(openMs: number, sinceAddedMs: number): number {
   const { share, minMs, maxMs } = patience;
   const longestMs = Math.min(maxMs, Math.max(minMs, openMs * share));
-  return Math.min(longestMs, firstLookMs + followedMs * slowdown);
+  return Math.min(longestMs, firstPollMs + sinceAddedMs * slowdown);
 }
 
-/** What a look at a job would have told that the list shows as open. */
-const toSeen = (job: ImportJob): PollResult => {
+/** The result that a poll of a job would have had which the list shows as open. */
+const toOpenResult = (job: ImportJob): PollResult => {
   return { job, outcomes: null, retryable: false, feedback: null };
 };
 
-/** The look says nothing of the job, and is worth repeating. */
-const toLost = (seen: PollResult): PollResult => {
-  const job: ImportJob = { ...seen.job, status: 'queued', completed: null, failed: null };
-  return { ...seen, job, outcomes: null, retryable: true };
+/** A poll without a usable result, which is repeated. */
+const toFailedPoll = (result: PollResult): PollResult => {
+  const job: ImportJob = { ...result.job, status: 'queued', completed: null, failed: null };
+  return { ...result, job, outcomes: null, retryable: true };
 };
 
-/** Null where the relay stops meanwhile. */
-async function look(
-  { ref, items: items }: UnfinishedImportJob,
-  deps: ImportJobPollerDeps,
-): Promise<PollResult | null> {
-  const payloads = () => toPayloads(items, deps.destination);
-  const imported = { count: items.length, payloads };
-  return withPermits(deps, (permit) => deps.destination.pollImportJob(ref, imported, permit));
+function toPauseMs({ feedback }: { readonly feedback: RateFeedback | null }): number | null {
+  const retryAfterMs = feedback?.retryAfterMs ?? null;
+  return retryAfterMs === null ? null : Math.max(minPauseMs, retryAfterMs);
 }
 
 /**
- * Runs a poll with a permit for each of its requests, and makes the pause that Klaviyo asks for. Null where
- * the relay stops meanwhile.
+ * Runs `poll` with a permit for each of its requests, and makes the pause that Klaviyo requests. Returns
+ * null if the relay stops meanwhile.
  */
 async function withPermits<T extends { readonly feedback: RateFeedback | null }>(
   { limiter, signal }: Pick<ImportJobPollerDeps, 'limiter' | 'signal'>,
@@ -295,16 +336,16 @@ async function withPermits<T extends { readonly feedback: RateFeedback | null }>
   const open: Permit[] = [];
   const stopped = new Error('stopped');
   try {
-    const polled = await poll(async () => {
+    const result = await poll(async () => {
       open.pop()?.end(null);
       const permit = await limiter.acquire('imports', signal);
       if (permit === null) throw stopped;
       open.push(permit);
     });
-    open.pop()?.end(polled.feedback);
-    const pauseMs = toPauseMs(polled);
+    open.pop()?.end(result.feedback);
+    const pauseMs = toPauseMs(result);
     if (pauseMs !== null) limiter.pause('imports', pauseMs);
-    return polled;
+    return result;
   } catch (error) {
     if (error === stopped) return null;
     throw error;
@@ -313,87 +354,100 @@ async function withPermits<T extends { readonly feedback: RateFeedback | null }>
   }
 }
 
-function toPauseMs({ feedback }: { readonly feedback: RateFeedback | null }): number | null {
-  const waitMs = feedback?.retryAfterMs ?? null;
-  return waitMs === null ? null : Math.max(minPauseMs, waitMs);
-}
+type EndedJob = { readonly job: ImportJob; readonly outcomes: readonly Outcome[] };
 
-type Ended = { readonly job: ImportJob; readonly outcomes: readonly Outcome[] };
-
-/** Pure: how the job ended, or null while it may still end. */
-function toEnded(
-  seen: PollResult,
+/** Pure: how the job ended; null while it may still end. */
+function findEnd(
+  result: PollResult,
   { openMs, job }: { readonly openMs: number; readonly job: Job },
-): Ended | null {
-  const { job: state, outcomes } = seen;
-  const isLost = job.known.wasRead && isGone(seen);
-  if (outcomes !== null && !isLost) return { job: state, outcomes };
-  if (!isLost && openMs < maxOpenMs) return null;
-  // What became of it is unknown. An import is an upsert, so that it is safe to send again.
+): EndedJob | null {
+  const { job: state, outcomes } = result;
+  const isDeleted = job.progress.wasRead && isGone(result);
+  if (outcomes !== null && !isDeleted) return { job: state, outcomes };
+  if (!isDeleted && openMs < maxOpenMs) return null;
+  // The result is unknown. An import is an upsert, so the profiles can safely be sent again.
   const detail = 'the import job did not end while Klaviyo kept it';
   const reason = { code: 'import_expired', detail };
-  const { items: items } = job.unfinished;
   return {
     job: { ...state, status: 'expired' },
-    outcomes: items.map(() => ({ kind: 'retryable', reason })),
+    outcomes: job.unfinished.items.map(() => ({ kind: 'retryable', reason })),
   };
 }
 
-/** A key that may not read the job has outcomes of another kind: Klaviyo still has the job. */
+/** Returns true if Klaviyo does not have the job. A job that the key may not read has other outcomes. */
 function isGone({ job, outcomes }: PollResult): boolean {
   if (job.status !== 'unreadable' || job.completed !== null || job.failed !== null) return false;
   return outcomes?.every(({ kind }) => kind === 'retryable') === true;
 }
 
-/** What the next process has to know of the job. */
-function toFollowing(
-  seen: PollResult,
-  { openMs, job, clock }: { readonly openMs: number; readonly job: Job; readonly clock: Clock },
-): PollProgress {
-  const pauseMs = toPauseMs(seen);
-  return {
-    openMs,
-    wasRead: job.known.wasRead || !seen.retryable || seen.job.status !== 'queued',
-    ...(pauseMs !== null && { pause: toRequestedPause(clock, pauseMs) }),
-  };
+/**
+ * Lets so many polls run at once. The waiting job with the fewest polls is next, so that old jobs do not
+ * delay those that end soon.
+ */
+class PollQueue {
+  readonly #waiting: { readonly polls: number; readonly admit: () => void }[] = [];
+  #free: number;
+
+  constructor(most: number) {
+    this.#free = most;
+  }
+
+  /** Resolves when the poll may begin. `release` ends it. */
+  acquire(polls: number): Promise<void> {
+    if (this.#free > 0) {
+      this.#free--;
+      return Promise.resolve();
+    }
+    return new Promise((admit) => {
+      const behind = this.#waiting.findIndex((other) => other.polls > polls);
+      const at = behind === -1 ? this.#waiting.length : behind;
+      this.#waiting.splice(at, 0, { polls, admit });
+    });
+  }
+
+  release(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free++;
+    else next.admit();
+  }
 }
 
-/** Writes down what is known where it differs enough from what is written. */
-async function save(job: Job, { buffer }: ImportJobPollerDeps): Promise<void> {
-  const { known, saved, unfinished } = job;
-  const isPaused = known.pause !== undefined || saved.pause !== undefined;
-  const enoughMs = Math.max(saveAfter.minMs, saved.openMs * saveAfter.share);
-  if (!isPaused && known.openMs - saved.openMs < enoughMs) return;
-  const { lane, delivery } = unfinished;
-  await buffer.settle({ lane, settled: [], delivery: { ...delivery, following: known } });
-  job.saved = known;
-}
+/** The list is read again after this time for each request that it took, however many jobs are added. */
+const listGapMs = 1000;
+/** How long jobs are polled one by one after a list that was not worth reading. Doubles each time. */
+const listRestMs = { first: 30_000, longest: 600_000 };
 
-async function settleImport(
-  { lane, delivery, items: items }: UnfinishedImportJob,
-  { job, outcomes }: Ended,
-  {
-    buffer,
-    clock,
-    limiter,
-    policy,
-    failureHistory: overAge,
-    random,
-    recorder,
-    uniformRejections: refusals,
-  }: ImportJobPollerDeps,
-): Promise<void> {
-  const { judged } = splitBatch(items, outcomes);
-  const judgedAs = judgeItems(judged, {
-    policy,
-    random: random(),
-    now: clock.now(),
-    hasFailedEnough: (envelope) => overAge.noteFailure(envelope),
-  });
-  const { settled, pauseMs } = refusals(lane).filterRejections(judgedAs, 'job');
-  if (pauseMs > 0) limiter.pause(lane, pauseMs);
-  const ended = toEndedDelivery(delivery, job, settled);
-  await buffer.settle({ lane, settled, delivery: ended });
-  recorder.recordSettled(lane, settled);
-  recorder.recordImportEnd(ended);
+/** Decides when to read the list of open import jobs instead of polling each job. */
+class ListPollPolicy {
+  readonly #clock: Clock;
+  /** Monotonic ms. */
+  #nextAt = 0;
+  #restUntil = 0;
+  #restMs = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** A single job is polled itself, because that also shows how it ended. */
+  isWorthReading(jobs: number, at: number): boolean {
+    return jobs > 1 && at >= this.#restUntil;
+  }
+
+  /** When the jobs are polled of which the first is due at `dueAt`. The list has a minimum gap. */
+  nextPollAt(dueAt: number, jobs: number): number {
+    return this.isWorthReading(jobs, dueAt) ? Math.max(dueAt, this.#nextAt) : dueAt;
+  }
+
+  /** After a response that was no list, or a list that took more requests than it replaced, jobs are polled one by one for a while. */
+  noteList({ open, end, requests }: ListedImportJobs): void {
+    const now = this.#clock.monotonic();
+    this.#nextAt = now + requests * listGapMs;
+    if (end === 'complete' || (end === 'partial' && open.length > requests)) {
+      this.#restMs = 0;
+      return;
+    }
+    this.#restMs = Math.min(listRestMs.longest, Math.max(listRestMs.first, 2 * this.#restMs));
+    this.#restUntil = now + this.#restMs;
+  }
 }

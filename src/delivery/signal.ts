@@ -1,14 +1,14 @@
 import type { Clock } from '../clock.js';
 
-/** Lets waiters wake before their time when something changed. */
+/** Wakes everything that waits for it before the time is over. */
 export class Signal {
-  readonly #sleepers = new Set<() => void>();
+  readonly #waiters = new Set<() => void>();
 
   notify(): void {
-    for (const wake of [...this.#sleepers]) wake();
+    for (const wake of [...this.#waiters]) wake();
   }
 
-  /** Resolves after `forMs` (null: no time limit), at the next ring, or when `signal` aborts. */
+  /** Resolves after `forMs` (null: no time limit), at the next `notify`, or when `signal` aborts. */
   wait(clock: Clock, forMs: number | null, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal.aborted) {
@@ -17,12 +17,12 @@ export class Signal {
       }
       const finish = (): void => {
         timer?.cancel();
-        this.#sleepers.delete(finish);
+        this.#waiters.delete(finish);
         signal.removeEventListener('abort', finish);
         resolve();
       };
       const timer = forMs === null ? null : clock.setTimer(forMs, finish);
-      this.#sleepers.add(finish);
+      this.#waiters.add(finish);
       signal.addEventListener('abort', finish, { once: true });
     });
   }

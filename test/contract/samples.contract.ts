@@ -6,10 +6,10 @@ import { toOutcomes } from '../../src/klaviyo/response.js';
 import { toImported } from '../klaviyo/klaviyo-server.js';
 import { readErrorSamples, type Sample } from './reference.js';
 
-const rejectedFirst = ['rejected rejected', 'unblamed pointer rejected'];
-const rejectedSecond = ['unblamed pointer rejected', 'rejected rejected'];
+const rejectedFirst = ['rejected rejected', 'unattributed pointer rejected'];
+const rejectedSecond = ['unattributed pointer rejected', 'rejected rejected'];
 const both = (outcome: string): readonly string[] => [outcome, outcome];
-const bisect = both('unblamed bisect rejected');
+const bisect = both('unattributed bisect rejected');
 
 /** What each sample means to a request with two entries. */
 const expected: Readonly<Record<string, readonly string[]>> = {
@@ -60,7 +60,7 @@ function toBriefs(sample: Sample, lane: Lane): readonly string[] {
 }
 
 function toBrief(outcome: Outcome): string {
-  if (outcome.kind === 'unattributed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
+  if (outcome.kind === 'unattributed') return `unattributed ${outcome.method} ${outcome.reason.code}`;
   return 'reason' in outcome ? `${outcome.kind} ${outcome.reason.code}` : outcome.kind;
 }
 

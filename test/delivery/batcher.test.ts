@@ -18,7 +18,7 @@ type UnderTest = {
   readonly clock: ManualClock;
   readonly store: MemoryStore;
   readonly batcher: Batcher;
-  /** What `due` came to; undefined while it waits. */
+  /** The trigger that `due` resolved with; undefined while it waits. */
   due(): { readonly trigger: Trigger | null | undefined };
 };
 
@@ -41,7 +41,7 @@ function createUnderTest(overrides: Partial<BatchBounds> = {}): UnderTest {
     lane: 'events',
     bounds: { ...bounds, ...overrides },
     clock,
-    buffer: store,
+    store,
   });
   return {
     clock,
@@ -58,7 +58,7 @@ function createUnderTest(overrides: Partial<BatchBounds> = {}): UnderTest {
 }
 
 describe('a batch leaves', () => {
-  it('when it holds as many as it may', async () => {
+  it('when it has reached its maximum count', async () => {
     const { store, due } = createUnderTest();
     const state = due();
     await store.append(someEvents(9));
@@ -69,7 +69,7 @@ describe('a batch leaves', () => {
     expect(state.trigger).toBe('size');
   });
 
-  it('when its bytes are as many as they may be', async () => {
+  it('when it has reached its maximum bytes', async () => {
     const { store, due } = createUnderTest({ maxBytes: 9 });
     const state = due();
     await store.append(someEvents(2));
@@ -80,7 +80,7 @@ describe('a batch leaves', () => {
     expect(state.trigger).toBe('bytes');
   });
 
-  it('when its oldest has waited long enough, and not before', async () => {
+  it('when its oldest envelope has waited for the maximum age, and not before', async () => {
     const { clock, store, due } = createUnderTest();
     const state = due();
     await store.append(someEvents(1));
@@ -92,7 +92,7 @@ describe('a batch leaves', () => {
     expect(state.trigger).toBe('time');
   });
 
-  it('at once when it is flushed, and the next one waits again', async () => {
+  it('at once when it is flushed, and the next batch waits again', async () => {
     const { clock, store, batcher, due } = createUnderTest();
     const first = due();
     await store.append(someEvents(1));
@@ -108,7 +108,7 @@ describe('a batch leaves', () => {
     expect(second.trigger).toBe('time');
   });
 
-  it('with what was waiting at a flush, not with what comes after the claim', async () => {
+  it('with the envelopes that waited at a flush, and not with those that arrive after the claim', async () => {
     const { clock, store, batcher, due } = createUnderTest();
     const first = due();
     await store.append(someEvents(1));
@@ -122,7 +122,7 @@ describe('a batch leaves', () => {
     expect(second.trigger).toBeUndefined();
   });
 
-  it('in its own time after a flush that found nothing', async () => {
+  it('after its maximum age if the flush before found nothing', async () => {
     const { clock, store, batcher, due } = createUnderTest();
     const state = due();
     batcher.flush();
@@ -134,7 +134,7 @@ describe('a batch leaves', () => {
     expect(state.trigger).toBe('time');
   });
 
-  it('at once, for ever, while it drains', async () => {
+  it('at once as long as it drains', async () => {
     const { store, batcher, due } = createUnderTest();
     batcher.drain();
     for (let round = 0; round < 2; round++) {
@@ -146,7 +146,7 @@ describe('a batch leaves', () => {
     }
   });
 
-  it('when a retry falls due, without waiting for company', async () => {
+  it('when a retry becomes due, without waiting to be filled', async () => {
     const { clock, store, due } = createUnderTest();
     await store.append(someEvents(1));
     const items = await store.claim('events', claimBounds());
@@ -158,7 +158,7 @@ describe('a batch leaves', () => {
     expect(state.trigger).toBe('time');
   });
 
-  it('never, once the caller has gone; and no timer is left', async () => {
+  it('no more after the signal aborts, and no timer is left', async () => {
     const { clock, store, batcher } = createUnderTest();
     await store.append(someEvents(1));
     const gone = new AbortController();
@@ -170,7 +170,7 @@ describe('a batch leaves', () => {
   });
 });
 
-describe('toTrigger', () => {
+describe('selectTrigger', () => {
   const waiting = fc.record({
     count: fc.nat(20),
     bytes: fc.nat(2000),
@@ -178,7 +178,7 @@ describe('toTrigger', () => {
     nextDueMs: fc.constant(null),
   });
 
-  it('names a reason exactly when one of the bounds is met', () => {
+  it('returns a trigger exactly when a bound is met', () => {
     fc.assert(
       fc.property(waiting, fc.boolean(), (state, atOnce) => {
         const { count, bytes, oldestAgeMs } = state;

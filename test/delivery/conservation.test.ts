@@ -12,11 +12,11 @@ import {
   someEvents,
   throttled,
   toText,
-  unblamed,
+  unattributed,
 } from '../support/builders.js';
 import { buffered, type JobScript, type Request, type Script, startEngine } from './fixture.js';
 
-/** What a request meets, bad records aside. */
+/** What happens to a request, apart from bad records. */
 type Weather = 'fine' | 'down' | 'throttled' | 'blocked' | 'too large';
 
 const weathers = fc.array(
@@ -26,14 +26,14 @@ const weathers = fc.array(
 
 const lives = fc.record({
   weathers,
-  /** Whether a bad record is pointed at. */
+  /** True if Klaviyo names a bad record. */
   points: fc.boolean(),
   events: fc.integer({ min: 1, max: 250 }),
   badEvents: fc.uniqueArray(fc.nat(249), { maxLength: 5 }),
-  /** Profiles by person: several of one person are merged. */
+  /** The persons of the profiles. Profiles of one person are merged. */
   persons: fc.array(fc.nat(30), { maxLength: 60 }),
   badProfiles: fc.uniqueArray(fc.nat(59), { maxLength: 4 }),
-  /** Whether profiles are judged by import jobs. */
+  /** True if profiles are judged by import jobs. */
   hasJobs: fc.boolean(),
   stopsAtMs: fc.option(fc.integer({ min: 100, max: 20_000 })),
 });
@@ -52,7 +52,7 @@ function toScript({ weathers: given, points, hasJobs }: Life): Script {
       case 'blocked':
         return blocked;
       case 'too large':
-        if (request.texts.length > 1) return unblamed('size');
+        if (request.texts.length > 1) return unattributed('size');
         return toFineOutcome(text, request, { points, hasJobs, number });
       case 'fine':
         return toFineOutcome(text, request, { points, hasJobs, number });
@@ -67,8 +67,8 @@ function toFineOutcome(
 ): Outcome {
   if (lane === 'profiles' && hasJobs) return pending(`job-${number}`);
   if (!texts.some(isBad)) return delivered;
-  if (points) return isBad(text) ? rejected : unblamed('pointer');
-  return texts.length === 1 ? rejected : unblamed('bisect');
+  if (points) return isBad(text) ? rejected : unattributed('pointer');
+  return texts.length === 1 ? rejected : unattributed('bisect');
 }
 
 const jobs: JobScript = ({ texts }, number) =>
@@ -105,9 +105,9 @@ async function live(life: Life): Promise<void> {
   }
   await store.close();
   expect(under.clock.pending()).toBe(0);
-  expect(under.faults).toEqual([]);
+  expect(under.fatalErrors).toEqual([]);
 }
 
-it('whatever the far side does, the books balance at every step and only the bad are given up', async () => {
+it('every accepted envelope is settled or buffered at every step, and only bad ones become dead letters, whatever Klaviyo does', async () => {
   await fc.assert(fc.asyncProperty(lives, live), { numRuns: 150 });
 }, 60_000);

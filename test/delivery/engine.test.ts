@@ -11,14 +11,14 @@ import {
   someProfiles,
   startMs,
   throttled,
-  unblamed,
+  unattributed,
 } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines } from './fixture.js';
 
 const start = useEngines();
 
-describe('the loop', () => {
+describe('the delivery loop', () => {
   it('sends what waits in full batches, oldest first', async () => {
     const { advance, append, store, requests } = await start(() => delivered);
     await append(someEvents(250));
@@ -30,7 +30,7 @@ describe('the loop', () => {
     expect(buffered(store)).toBe(0);
   });
 
-  it('sends the same bytes again after a failure', async () => {
+  it('sends the same bytes again after a failed request', async () => {
     const { advance, append, store, requests } = await start((_text, _request, number) =>
       number === 1 ? retryable() : delivered,
     );
@@ -43,7 +43,7 @@ describe('the loop', () => {
     expect(buffered(store)).toBe(0);
   });
 
-  it('a lane that fails never holds up the other', async () => {
+  it('delivers the events while the profiles fail', async () => {
     const { advance, append, store, requests } = await start((_text, { lane }) =>
       lane === 'profiles' ? retryable() : delivered,
     );
@@ -58,7 +58,7 @@ describe('the loop', () => {
     expect(events).toHaveLength(50);
   });
 
-  it('a 429 pauses the lane for what it says', async () => {
+  it('pauses the lane after a 429 for as long as Klaviyo requests', async () => {
     const { advance, append, requests } = await start((_text, _request, number) =>
       number === 1 ? throttled(5000) : delivered,
     );
@@ -68,7 +68,7 @@ describe('the loop', () => {
     expect(requests[1]!.at - requests[0]!.at).toBeGreaterThanOrEqual(5000);
   });
 
-  it('an outage is probed with little, and ends in full batches', async () => {
+  it('sends small probes in an outage, and full batches after it', async () => {
     let down = true;
     const { advance, append, store, requests } = await start(() =>
       down ? retryable() : delivered,
@@ -86,7 +86,7 @@ describe('the loop', () => {
     expect(Math.max(...requests.slice(before).map(({ texts }) => texts.length))).toBe(100);
   });
 
-  it('an event that makes the far side fail for ever ends up alone, and all others are delivered', async () => {
+  it('isolates an event that always makes Klaviyo fail, and delivers all others', async () => {
     const { advance, append, store, requests } = await start((_text, { texts }) =>
       texts.includes('n37') ? retryable() : delivered,
     );
@@ -96,10 +96,10 @@ describe('the loop', () => {
     expect(requests.at(-1)?.texts).toEqual(['n37']);
   });
 
-  it('a batch that is halved keeps its order, part by part', async () => {
+  it('keeps the order of the envelopes when it halves a batch', async () => {
     const { advance, append, store, requests } = await start((_text, { texts }) => {
       if (!texts.includes('n5')) return delivered;
-      return texts.length === 1 ? rejected : unblamed('bisect');
+      return texts.length === 1 ? rejected : unattributed('bisect');
     });
     await append(someEvents(8));
     await advance(1000);
@@ -115,7 +115,7 @@ describe('the loop', () => {
     expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 1 });
   });
 
-  it('a permit that came to no request is given back', async () => {
+  it('cancels a permit that is not used for a request', async () => {
     const clock = createManualClock();
     const windows = [{ limit: 3, windowMs: 1000 }];
     const limiter = createLocalLimiter({
@@ -127,7 +127,7 @@ describe('the loop', () => {
       (text) => (text === 'b' ? delivered : pending('job-1')),
       { clock, jobs: () => null, overrides: { limiter } },
     );
-    // All but the first are due, and then found to wait for the import job that has the first.
+    // All but the first are due, but the store does not release them until the import job of the first has ended.
     for (let round = 0; round < 5; round++) {
       await append([aProfile({ keys: ['ea'], text: 'a' })]);
       await advance(1000);
@@ -137,8 +137,8 @@ describe('the loop', () => {
     expect(requests.map(({ texts }) => texts)).toEqual([['a'], ['b']]);
   });
 
-  it('stopped in the middle of a split it puts the rest back, and nothing is lost or decided', async () => {
-    const { advance, append, store, stop, requests } = await start(() => unblamed('bisect'), {
+  it('returns the undecided parts of a split batch to the store when it stops', async () => {
+    const { advance, append, store, stop, requests } = await start(() => unattributed('bisect'), {
       latencyMs: 1000,
     });
     await append(someEvents(64));
@@ -150,12 +150,12 @@ describe('the loop', () => {
   });
 });
 
-describe('a wall clock that was wrong, or that jumps', () => {
+describe('the delivery loop with a wrong or jumping wall clock', () => {
   const days = 86_400_000;
   const policy = { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 7 * days };
   const old = () => someEvents(50).map((draft) => ({ ...draft, acceptedAt: startMs - 8 * days }));
 
-  it('makes no dead letter of what was accepted by it, at a failure that passes', async () => {
+  it('makes no dead letter of an old envelope that fails only for a short time', async () => {
     const { store, append, advance } = await start(
       (_text, _request, number) => (number <= 8 ? retryable() : delivered),
       { overrides: { policy } },
@@ -165,22 +165,25 @@ describe('a wall clock that was wrong, or that jumps', () => {
     expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
   });
 
-  it.each([8, -8])('by %i days in the middle of an outage gives nothing up', async (jump) => {
-    let isDown = true;
-    const { clock, store, append, advance } = await start(
-      () => (isDown ? retryable() : delivered),
-      { overrides: { policy } },
-    );
-    await append(someEvents(50));
-    await advance(30_000);
-    clock.jump(jump * days);
-    await advance(300_000);
-    isDown = false;
-    await advance(30_000);
-    expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
-  });
+  it.each([8, -8])(
+    'gives up no envelope when the clock jumps by %i days during an outage',
+    async (jump) => {
+      let isDown = true;
+      const { clock, store, append, advance } = await start(
+        () => (isDown ? retryable() : delivered),
+        { overrides: { policy } },
+      );
+      await append(someEvents(50));
+      await advance(30_000);
+      clock.jump(jump * days);
+      await advance(300_000);
+      isDown = false;
+      await advance(30_000);
+      expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
+    },
+  );
 
-  it('keeps nothing for ever: what fails on for ten minutes and is too old is given up', async () => {
+  it('gives up an envelope that is too old and fails for ten minutes', async () => {
     const { store, append, advance } = await start(() => retryable(), { overrides: { policy } });
     await append(old().slice(0, 3));
     await advance(590_000);

@@ -19,24 +19,24 @@ export type Request = {
   readonly texts: readonly string[];
 };
 
-/** Decides one payload's outcome; `number` counts requests from 1. */
+/** Decides the outcome of one payload. `number` counts requests from 1. */
 export type Script = (text: string, request: Request, number: number) => Outcome;
 
-export type Look = { readonly ref: string; readonly at: number; readonly texts: readonly string[] };
+export type Poll = { readonly ref: string; readonly at: number; readonly texts: readonly string[] };
 
-/** Decides what a look at an import job shows; null while it runs. `number` counts looks from 1. */
-export type JobScript = (look: Look, number: number) => readonly Outcome[] | null;
+/** Decides the result of a poll of an import job; null while the job runs. `number` counts polls from 1. */
+export type JobScript = (poll: Poll, number: number) => readonly Outcome[] | null;
 
-export type Far = Destination & {
+export type FakeKlaviyo = Destination & {
   readonly requests: readonly Request[];
-  readonly looks: readonly Look[];
-  /** Of each request, whether it might still go just before its answer; null where nobody says. */
-  readonly goes: readonly (boolean | null)[];
-  /** Most requests to one lane that were under way at once. */
+  readonly polls: readonly Poll[];
+  /** For each request, the result of `stillOwned` just before the response; null without `stillOwned`. */
+  readonly ownedAtEnd: readonly (boolean | null)[];
+  /** The maximum of requests of each lane that were in flight at once. */
   readonly busiest: Readonly<Record<Lane, number>>;
 };
 
-type FarOptions = {
+type FakeKlaviyoOptions = {
   readonly clock: ManualClock;
   readonly script: Script;
   readonly jobs?: JobScript;
@@ -47,26 +47,31 @@ const noJobs: JobScript = () => {
   throw new Error('no import job was begun');
 };
 
-/** A far side in this process: it answers by script, and remembers what it was asked. */
-export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOptions): Far {
+/** A destination in this process. It responds as the script says, and records its requests. */
+export function createFakeKlaviyo({
+  clock,
+  script,
+  jobs = noJobs,
+  latencyMs = 5,
+}: FakeKlaviyoOptions): FakeKlaviyo {
   const requests: Request[] = [];
-  const looks: Look[] = [];
-  const goes: (boolean | null)[] = [];
+  const polls: Poll[] = [];
+  const ownedAtEnd: (boolean | null)[] = [];
   const underWay = { events: 0, profiles: 0 };
   const busiest = { events: 0, profiles: 0 };
   return {
     requests,
-    looks,
-    goes,
+    polls,
+    ownedAtEnd,
     busiest,
     merge: (payloads) => toBytes(toTexts(payloads).join('+')),
-    async send(lane, payloads, mayGo) {
+    async send(lane, payloads, stillOwned) {
       const request = { lane, at: clock.monotonic(), texts: toTexts(payloads) };
       const number = requests.push(request);
       busiest[lane] = Math.max(busiest[lane], ++underWay[lane]);
       await wait(clock, latencyMs);
       underWay[lane]--;
-      goes.push(mayGo?.() ?? null);
+      ownedAtEnd.push(stillOwned?.() ?? null);
       const outcomes = request.texts.map((text) => script(text, request, number));
       return {
         outcomes,
@@ -79,13 +84,13 @@ export function createFar({ clock, script, jobs = noJobs, latencyMs = 5 }: FarOp
     },
     async pollImportJob(ref, imported, permit): Promise<PollResult> {
       await permit();
-      const look = { ref, at: clock.monotonic(), texts: toTexts(imported.payloads()) };
-      const outcomes = jobs(look, looks.push(look));
+      const poll = { ref, at: clock.monotonic(), texts: toTexts(imported.payloads()) };
+      const outcomes = jobs(poll, polls.push(poll));
       const status = outcomes === null ? 'processing' : 'complete';
       const job = { id: ref, status, completed: null, failed: null } as const;
       return { job, outcomes, retryable: false, feedback: null };
     },
-    /** It has no list, so that each job is looked at. */
+    /** It has no list, so each job is polled. */
     async listImportJobs(_refs, permit): Promise<ListedImportJobs> {
       await permit();
       return { open: [], end: 'failed', requests: 1, feedback: null };
@@ -98,47 +103,47 @@ export type EngineUnderTest = {
   readonly store: MemoryStore;
   readonly engine: Engine;
   readonly metrics: Metrics;
-  readonly far: Far;
+  readonly klaviyo: FakeKlaviyo;
   readonly requests: readonly Request[];
-  /** Log lines, a text each. */
+  /** The log lines. */
   readonly logged: readonly string[];
-  /** What the engine called our own fault; a test that expects one takes it out. */
-  readonly faults: unknown[];
+  /** What the engine reported with `onFatal`. A test that expects an error removes it. */
+  readonly fatalErrors: unknown[];
   append(drafts: readonly Draft[]): Promise<void>;
-  /** Lets time pass in small steps; after each, accepted = delivered + merged + dead + buffered. */
+  /** Advances the clock in small steps. After each, accepted = delivered + merged + dead-lettered + buffered. */
   advance(ms: number): Promise<void>;
-  /** Stops the engine, whatever is under way. */
+  /** Stops the engine, whatever is in flight. */
   stop(): Promise<void>;
 };
 
-export type EngineOptions = Omit<FarOptions, 'clock' | 'script'> & {
+export type EngineOptions = Omit<FakeKlaviyoOptions, 'clock' | 'script'> & {
   readonly clock?: ManualClock;
   readonly overrides?: Partial<EngineDeps>;
-  /** What an earlier process left in the store. */
+  /** Puts into the store what an earlier process left. */
   readonly prepare?: (store: MemoryStore) => Promise<void>;
 };
 
 const bounds = { maxCount: 100, maxBytes: 1_000_000, maxAgeMs: 100 };
 const stepMs = 100;
-/** Longer than any latency of a test. */
+/** Longer than any latency in a test. */
 const longestMs = 20_000;
 
-/** The delivery half over a memory store and a far side in this process, on a manual clock. */
+/** Starts the delivery half with a memory store and a fake Klaviyo, on a manual clock. */
 export async function startEngine(
   script: Script,
   { clock = createManualClock(), overrides, prepare, ...options }: EngineOptions = {},
 ): Promise<EngineUnderTest> {
   const store = createStore(clock);
-  const far = createFar({ clock, script, ...options });
+  const klaviyo = createFakeKlaviyo({ clock, script, ...options });
   const metrics = createMetrics('test');
   const logged: string[] = [];
-  const faults: unknown[] = [];
+  const fatalErrors: unknown[] = [];
   const windows = { events: [], profiles: [], imports: [] };
   const log = (fields: object, text: string): void =>
     void logged.push(`${text} ${JSON.stringify(fields)}`);
   const engine = createEngine({
-    buffer: store,
-    destination: far,
+    store,
+    destination: klaviyo,
     limiter: createLocalLimiter({ clock, bucket: { perSecond: 1000, burst: 1000 }, windows }),
     bounds: { events: bounds, profiles: bounds },
     concurrency: 4,
@@ -147,17 +152,17 @@ export async function startEngine(
     random: () => 0.5,
     metrics,
     log: { info: log, warn: log },
-    onFatal: (error) => void faults.push(error),
+    onFatal: (error) => void fatalErrors.push(error),
     ...overrides,
   });
   await prepare?.(store);
   let accepted = buffered(store);
   await engine.start();
   return {
-    ...{ clock, store, engine, metrics, far, requests: far.requests, logged, faults },
+    ...{ clock, store, engine, metrics, klaviyo, requests: klaviyo.requests, logged, fatalErrors },
     async append(drafts) {
       const appended = await store.append(drafts);
-      if (!appended.ok) throw new Error('refused');
+      if (!appended.ok) throw new Error('the store is full');
       accepted += appended.envelopes.filter(({ duplicate }) => !duplicate).length;
     },
     async advance(ms) {
@@ -195,7 +200,7 @@ function createStore(clock: ManualClock): MemoryStore {
   });
 }
 
-/** Starts engines for the tests of one file; stops each after its test, when nothing may be left open. */
+/** Starts engines for the tests of one file. Stops each after its test, and checks that nothing is left open. */
 export function useEngines(): typeof startEngine {
   const started: EngineUnderTest[] = [];
   afterEach(async () => {
@@ -203,7 +208,7 @@ export function useEngines(): typeof startEngine {
       await under.stop();
       await under.store.close();
       expect(under.clock.pending()).toBe(0);
-      expect(under.faults).toEqual([]);
+      expect(under.fatalErrors).toEqual([]);
     }
   });
   return async (script, options) => {

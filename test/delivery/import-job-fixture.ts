@@ -1,13 +1,12 @@
 import { setMaxListeners } from 'node:events';
-import type { Destination } from '../../src/model/destination.js';
+import type { Destination, PollResult, ListedImportJobs } from '../../src/model/destination.js';
 import { ImportJobPoller } from '../../src/delivery/import-job-poller.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
-import { FailureHistory } from '../../src/delivery/over-age.js';
-import { LanePauses } from '../../src/delivery/pauses.js';
-import { createRecorder } from '../../src/delivery/record.js';
-import { UniformRejections } from '../../src/delivery/refusals.js';
+import { FailureHistory } from '../../src/delivery/judge.js';
+import { LanePauses } from '../../src/delivery/lane-state.js';
+import { createRecorder } from '../../src/delivery/delivery-record.js';
+import { UniformRejections } from '../../src/delivery/uniform-rejections.js';
 import type { Delivery } from '../../src/model/delivery.js';
-import type { PollResult, ListedImportJobs } from '../../src/model/destination.js';
 import type { RateWindow } from '../../src/model/limiter.js';
 import type { Settlement } from '../../src/model/store.js';
 import { createMetrics } from '../../src/metrics.js';
@@ -36,9 +35,9 @@ export const noList: ListedImportJobs = { open: [], end: 'failed', requests: 1, 
 
 const twoPerSecond: readonly RateWindow[] = [{ limit: 2, windowMs: 1000 }];
 
-/** A poller over a far side without a list that takes two requests a second, and a store that remembers. */
+/** Creates a poller with a Klaviyo without a list that allows two requests a second, and a store that records settlements. */
 export function createUnderTest(
-  follow: Destination['pollImportJob'],
+  pollJob: Destination['pollImportJob'],
   {
     listImports = () => Promise.resolve(noList),
     windows = twoPerSecond,
@@ -51,14 +50,14 @@ export function createUnderTest(
   const stopping = new AbortController();
   setMaxListeners(0, stopping.signal);
   const settled: Settlement[] = [];
-  /** Monotonic ms, by the job's reference. */
+  /** Monotonic ms, by the id of the job. */
   const settledAt = new Map<string, number>();
-  const faults: unknown[] = [];
+  const fatalErrors: unknown[] = [];
   const log: string[] = [];
   const write = (_fields: object, text: string): void => void log.push(text);
   const pauses = new LanePauses({ lane: 'profiles', clock, log: { info: write, warn: write } });
   const poller = new ImportJobPoller({
-    buffer: {
+    store: {
       settle(settlement) {
         settled.push(settlement);
         const ref = settlement.delivery?.importJob?.id;
@@ -69,10 +68,9 @@ export function createUnderTest(
       },
     },
     destination: {
-      pollImportJob: follow,
+      pollImportJob: pollJob,
       listImportJobs: listImports,
       merge: (payloads) => payloads.at(-1)!,
-      send: () => Promise.reject(new Error('nothing is sent here')),
     },
     limiter: createLocalLimiter({
       clock,
@@ -91,7 +89,7 @@ export function createUnderTest(
     clock,
     random: () => 0.5,
     signal: stopping.signal,
-    onFatal: (error) => void faults.push(error),
+    onFatal: (error) => void fatalErrors.push(error),
   });
   const begin = (ref = 'job-1', delivery: Partial<Delivery> = {}): void =>
     poller.add({
@@ -100,5 +98,5 @@ export function createUnderTest(
       delivery: aDelivery({ lane: 'profiles', result: 'pending', ...delivery }),
       items: [anItem('p1')],
     });
-  return { clock, poller, settled, settledAt, faults, log, stopping, begin };
+  return { clock, poller, settled, settledAt, fatalErrors, log, stopping, begin };
 }

@@ -2,23 +2,23 @@ import { expect, it } from 'vitest';
 import { delivered } from '../support/builders.js';
 import { createUnderTest } from './import-job-fixture.js';
 
-/** Klaviyo's limits for each of the read routes of import jobs; the relay counts them together. */
+/** Klaviyo's limits for each of the read routes of import jobs. The relay counts the routes together. */
 const windows = [
   { limit: 10, windowMs: 1000 },
   { limit: 150, windowMs: 60_000 },
 ];
 
 type Load = {
-  /** Ms between two jobs that are begun. */
+  /** Ms between two new jobs. */
   readonly everyMs: number;
   readonly openMs: number;
   readonly jobs: number;
-  /** What is counted, from the start of the first job on. */
+  /** The counted time, from the start of the first job. */
   readonly from: number;
   readonly to: number;
 };
 
-/** Follows import jobs of an in-process Klaviyo, which serves the list of open jobs or refuses it. */
+/** Polls import jobs of a Klaviyo in this process, which serves the list of open jobs or rejects it. */
 async function measure(load: Load, hasList: boolean) {
   const endsAt = new Map<string, number>();
   const requests: number[] = [];
@@ -66,18 +66,18 @@ async function measure(load: Load, hasList: boolean) {
 
 type Measured = Awaited<ReturnType<typeof measure>>;
 
-/** For a person who runs this file; ADR 27 has the figures. */
+/** For a person who runs this file. ADR 27 has the figures. */
 function print(what: string, { before, after }: Readonly<Record<'before' | 'after', Measured>>) {
   const toText = ({ perMinute, meanDelayMs, longestDelayMs }: Measured): string =>
     `${perMinute} requests a minute, settled ${meanDelayMs} ms after the end (at most ${longestDelayMs})`;
   process.stdout.write(
-    `${what}\n  a look at each job: ${toText(before)}\n  the list of open jobs: ${toText(after)}\n`,
+    `${what}\n  a poll at each job: ${toText(before)}\n  the list of open jobs: ${toText(after)}\n`,
   );
 }
 
 const minuteMs = 60_000;
 
-/** Requests a minute: more than `before` without the list, less than `after` with it. */
+/** Requests a minute: more than `before` without the list, fewer than `after` with it. */
 type Bounds = {
   readonly before: number;
   readonly after: number;

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { LaneHealth } from '../../src/delivery/health.js';
+import { LaneHealth, LanePauses } from '../../src/delivery/lane-state.js';
 import { Isolation, type SharedFailure } from '../../src/delivery/isolation.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
-import { FailureHistory } from '../../src/delivery/over-age.js';
-import { LanePauses } from '../../src/delivery/pauses.js';
+import { FailureHistory } from '../../src/delivery/judge.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import {
   aProfile,
@@ -22,13 +21,13 @@ const start = useEngines();
 const batch = (maxCount: number) => ({ maxCount, maxBytes: 5_000_000, maxAgeMs: 100 });
 const large = { bounds: { events: batch(1000), profiles: batch(10_000) } };
 
-/** Fails for every request that holds one of these. */
+/** Fails every request that contains one of these texts. */
 const poisonedBy =
   (...texts: readonly string[]) =>
   (_text: string, request: Request): Outcome =>
     request.texts.some((text) => texts.includes(text)) ? failed : delivered;
 
-/** Klaviyo's own windows. */
+/** A limiter with Klaviyo's rate windows. */
 const klaviyoLimiter = (clock: ManualClock) => {
   const windows = [
     { limit: 10, windowMs: 1000 },
@@ -42,7 +41,7 @@ const klaviyoLimiter = (clock: ManualClock) => {
 };
 
 describe('a record that makes Klaviyo fail without naming it', () => {
-  it('among 1,000 is found within 2·log2(n) requests, and its neighbours are delivered at once', async () => {
+  it('is found among 1,000 within 2·log2(n) requests, and the other records are delivered at once', async () => {
     const { append, advance, requests, store, engine } = await start(poisonedBy('n437'), {
       overrides: large,
     });
@@ -53,7 +52,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(engine.pauses().events).toEqual([]);
   });
 
-  it.each([0, 1, 2, 499, 500, 511, 998, 999])('is found wherever it is: at %i', async (at) => {
+  it.each([0, 1, 2, 499, 500, 511, 998, 999])('is found at index %i of 1,000', async (at) => {
     const { append, advance, requests, store } = await start(poisonedBy(`n${at}`), {
       overrides: large,
     });
@@ -63,7 +62,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(requests.length).toBeLessThanOrEqual(25);
   });
 
-  it('among 10,000 profiles is found as fast', async () => {
+  it('is found among 10,000 profiles as fast', async () => {
     const { append, advance, requests, store } = await start(poisonedBy('n7777'), {
       overrides: large,
     });
@@ -73,7 +72,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(requests.length).toBeLessThanOrEqual(1 + 2 * Math.log2(10_000) + 4);
   });
 
-  it('among 87 updates of one person that were merged delays none that came before it', async () => {
+  it('is found among 87 merged updates of one person, without delaying the updates before it', async () => {
     const { append, advance, store } = await start(
       (_text, { texts }) => (texts.join().includes('bad') ? failed : delivered),
       { overrides: large },
@@ -98,7 +97,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(requests.length).toBeLessThanOrEqual(10 * 2 * Math.log2(1000));
   });
 
-  it('in each of ten batches that are under way together is no outage', async () => {
+  it('causes no outage if each of ten batches in flight has one', async () => {
     const bad = Array.from({ length: 10 }, (_, index) => `n${index * 1000 + 500}`);
     const { append, advance, store } = await start(poisonedBy(...bad), { overrides: large });
     await append(someEvents(10_000));
@@ -106,7 +105,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(store.depth('events').count).toBe(10);
   });
 
-  it('goes on by itself, with its own backoff, and neither pauses the lane nor takes its requests', async () => {
+  it('is sent again alone with its own backoff, without pausing the lane or using up its requests', async () => {
     const bad = Array.from({ length: 30 }, (_, index) => `n${index * 30}`);
     const clock = createManualClock();
     const { append, advance, requests, store, engine } = await start(poisonedBy(...bad), {
@@ -130,7 +129,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(alone.every(({ texts }) => texts.length === 1)).toBe(true);
   }, 20_000);
 
-  it('is delivered when it fails no more', async () => {
+  it('is delivered once Klaviyo accepts it', async () => {
     let isBad = true;
     const { append, advance, store } = await start(
       (_text, { texts }) => (isBad && texts.includes('n5') ? failed : delivered),
@@ -144,7 +143,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
   });
 
-  it('becomes a dead letter by itself where attempts are bounded', async () => {
+  it('becomes the only dead letter if the attempts are limited', async () => {
     const policy = { baseMs: 500, maxDelayMs: 4000, maxAttempts: 4, maxAgeMs: 0 };
     const { append, advance, store } = await start(poisonedBy('n5'), {
       overrides: { ...large, policy },
@@ -156,7 +155,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(data[0]?.reason.code).toBe('attempts_exhausted');
   });
 
-  it('with nothing else to send does not hold up what comes later', async () => {
+  it('does not delay later envelopes if there was nothing else to send', async () => {
     const { append, advance, store, requests } = await start(poisonedBy('bad0'), {
       overrides: large,
     });
@@ -169,7 +168,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     expect(requests.length - before).toBeLessThan(6);
   });
 
-  it('leaves every part within the rate windows', async () => {
+  it('is isolated within the rate windows', async () => {
     const clock = createManualClock();
     const bad = Array.from({ length: 10 }, (_, index) => `n${index * 97}`);
     const { append, advance, requests, store } = await start(poisonedBy(...bad), {
@@ -187,7 +186,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
     }
   });
 
-  it('is put back where the relay stops meanwhile, with all that was not decided', async () => {
+  it('returns to the store with all undecided envelopes when the relay stops', async () => {
     const { append, advance, store, stop } = await start(poisonedBy('n5'), {
       overrides: large,
       latencyMs: 1000,
@@ -202,7 +201,7 @@ describe('a record that makes Klaviyo fail without naming it', () => {
 });
 
 describe('an outage', () => {
-  it('costs three requests before it is one, and hardly more in minutes than without halving', async () => {
+  it('is recognised after three requests, and costs hardly more requests in minutes than without halving', async () => {
     const count = async (outcome: Outcome): Promise<number> => {
       let isDown = true;
       const { append, advance, requests, store } = await start(
@@ -222,7 +221,7 @@ describe('an outage', () => {
     expect(halved).toBeLessThanOrEqual(asBefore + 2);
   }, 20_000);
 
-  it('that fails a fifth of the requests is none, and everything is delivered', async () => {
+  it('is not assumed if a fifth of the requests fail, and everything is delivered', async () => {
     let number = 0;
     const { append, advance, requests, store } = await start(
       (_text, _request, each) => {
@@ -242,7 +241,7 @@ describe('an outage', () => {
   });
 });
 
-it('a batch that fails while the parts of another go back to the store goes back as well', async () => {
+it('a batch that fails while the parts of another one return to the store returns as well', async () => {
   const clock = createManualClock();
   const lane = 'events' as const;
   const pauses = new LanePauses({
@@ -263,7 +262,7 @@ it('a batch that fails while the parts of another go back to the store goes back
     failureHistory: new FailureHistory({ clock, maxAgeMs: 0 }),
     limiter: klaviyoLimiter(clock),
     signal: new AbortController().signal,
-    buffer: {
+    store: {
       async settle({ settled }) {
         const isFirst = returned === 0;
         returned += settled.length;

@@ -9,7 +9,7 @@ import {
   someEvents,
   someProfiles,
   throttled,
-  unblamed,
+  unattributed,
 } from '../support/builders.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines } from './fixture.js';
@@ -19,8 +19,8 @@ const start = useEngines();
 const gapsBetween = (times: readonly number[]): readonly number[] =>
   times.slice(1).map((at, index) => at - times[index]!);
 
-describe('a key that is refused', () => {
-  it('costs nothing: little is tried, ever more rarely, and all is delivered once it works', async () => {
+describe('a lane with an unauthorized key', () => {
+  it('sends ever rarer probes, counts no attempt, and delivers everything once the key works', async () => {
     let isRefused = true;
     const { engine, store, requests, append, advance } = await start(() =>
       isRefused ? blocked : delivered,
@@ -47,11 +47,11 @@ describe('a key that is refused', () => {
     expect(engine.pauses().events).toEqual([]);
     expect(buffered(store)).toBe(0);
     const envelopes = (await store.deliveries({ result: 'delivered' }, { limit: 1000 })).data;
-    // A refusal for the key's sake is no attempt on the envelope.
+    // A request that fails because of the key is not counted as an attempt.
     expect(new Set(envelopes.map(({ attempt }) => attempt))).toEqual(new Set([1]));
   });
 
-  it('for profiles does not hold up events', async () => {
+  it('does not delay the other lane', async () => {
     const { engine, store, append, advance } = await start((_text, { lane }) =>
       lane === 'profiles' ? blocked : delivered,
     );
@@ -63,8 +63,8 @@ describe('a key that is refused', () => {
   });
 });
 
-describe('a lane', () => {
-  it('that is throttled pauses by itself', async () => {
+describe('a lane of the engine', () => {
+  it('pauses after a 429 without delaying the other lane', async () => {
     const { requests, append, advance } = await start((_text, { lane }, number) =>
       lane === 'profiles' && number < 10 ? throttled(60_000) : delivered,
     );
@@ -78,26 +78,26 @@ describe('a lane', () => {
     expect(requests.filter(({ lane }) => lane === 'profiles')).toHaveLength(1);
   });
 
-  it('that is slow does not hold up the other, and has only so many requests under way', async () => {
-    const { far, store, append, advance } = await start(() => delivered, { latencyMs: 3000 });
+  it('does not delay the other lane if it is slow, and limits its requests in flight', async () => {
+    const { klaviyo, store, append, advance } = await start(() => delivered, { latencyMs: 3000 });
     await append([...someEvents(2000), ...someProfiles(1)]);
     await advance(2000);
-    expect(far.busiest.events).toBe(4);
+    expect(klaviyo.busiest.events).toBe(4);
     await advance(1500);
     expect(store.depth('profiles').count).toBe(0);
     expect(store.depth('events').count).toBe(1600);
   });
 
-  it('in an outage has one request under way', async () => {
+  it('has one request in flight during an outage', async () => {
     let isDown = true;
-    const { engine, far, requests, append, advance } = await start(
+    const { engine, klaviyo, requests, append, advance } = await start(
       () => (isDown ? retryable() : delivered),
       { latencyMs: 50 },
     );
     await append(someEvents(300));
     await advance(20_000);
     expect(engine.pauses().events[0]?.kind).toBe('outage');
-    expect(far.busiest.events).toBeLessThanOrEqual(4);
+    expect(klaviyo.busiest.events).toBeLessThanOrEqual(4);
     const probes = requests.filter(({ at }) => at > 5000);
     expect(Math.min(...gapsBetween(probes.map(({ at }) => at)))).toBeGreaterThanOrEqual(50);
     isDown = false;
@@ -105,7 +105,7 @@ describe('a lane', () => {
     expect(engine.pauses().events).toEqual([]);
   });
 
-  it('leaves when it is flushed, whatever its age', async () => {
+  it('sends its envelopes at a flush, whatever their age', async () => {
     const slow = { maxCount: 100, maxBytes: 1_000_000, maxAgeMs: 60_000 };
     const { engine, requests, append, advance } = await start(() => delivered, {
       overrides: { bounds: { events: slow, profiles: slow } },
@@ -126,17 +126,17 @@ describe('a lane', () => {
   });
 });
 
-describe('a batch that others may have taken over while it waited for its permit', () => {
-  /** What the store said last. */
+describe('a batch that another relay may have taken over during the wait for its permit', () => {
+  /** The last result of `stillOwned`. */
   let isHeld = true;
-  /** A store that says so for the first looks. */
-  const losing = (looks: number) => (store: DeliveryStore) => {
-    store.stillOwned = () => (isHeld = looks-- <= 0);
+  /** A store whose `stillOwned` returns false for the first calls. */
+  const losing = (polls: number) => (store: DeliveryStore) => {
+    store.stillOwned = () => (isHeld = polls-- <= 0);
     return Promise.resolve();
   };
 
-  it('is not sent: its permit is for another, and it is free to be claimed', async () => {
-    // One token, and none to come for a day.
+  it('is not sent, cancels its permit, and can be claimed again', async () => {
+    // One token, and no further token for a day.
     const limiter = (clock: ManualClock) =>
       createLocalLimiter({
         clock,
@@ -161,9 +161,9 @@ describe('a batch that others may have taken over while it waited for its permit
     expect(store.depth('events').count).toBe(0);
   });
 
-  it('while it is under way can be asked for to the end', async () => {
+  it('is checked for ownership until its request has ended', async () => {
     let held = true;
-    const { far, append, advance } = await start(() => delivered, {
+    const { klaviyo, append, advance } = await start(() => delivered, {
       latencyMs: 50,
       prepare: (store: DeliveryStore) => {
         store.stillOwned = () => held;
@@ -174,11 +174,11 @@ describe('a batch that others may have taken over while it waited for its permit
     await advance(20);
     held = false;
     await advance(100);
-    expect(far.goes[0]).toBe(false);
+    expect(klaviyo.ownedAtEnd[0]).toBe(false);
     held = true;
   });
 
-  it('costs its envelopes no attempt', async () => {
+  it('counts no attempt for its envelopes', async () => {
     const { store, append, advance } = await start(() => delivered, { prepare: losing(3) });
     await append(someEvents(1));
     await advance(1000);
@@ -187,17 +187,17 @@ describe('a batch that others may have taken over while it waited for its permit
     expect(data[0]).toMatchObject({ attempt: 1, count: 1, delivered: 1 });
   });
 
-  it('goes on where a part of it is lost in the middle of a split', async () => {
-    let looks = 0;
+  it('sends the remaining parts if one part of a split is no longer owned', async () => {
+    let polls = 0;
     const { requests, store, append, advance } = await start(
       (_text, { texts }) => {
         if (!texts.includes('n3')) return delivered;
-        return texts.length === 1 ? rejected : unblamed('bisect');
+        return texts.length === 1 ? rejected : unattributed('bisect');
       },
       {
         prepare: (buffer: DeliveryStore) => {
-          // The first half of the first split.
-          buffer.stillOwned = () => ++looks !== 2;
+          // The first half of the split batch.
+          buffer.stillOwned = () => ++polls !== 2;
           return Promise.resolve();
         },
       },
@@ -210,22 +210,22 @@ describe('a batch that others may have taken over while it waited for its permit
   });
 });
 
-describe('a store that fails', () => {
-  it('is our own fault: it is told once, and nothing more is claimed', async () => {
-    const { store: broken, append, advance, faults } = await start(() => delivered);
+describe('a failing store', () => {
+  it('is reported as fatal once when a claim fails, and the lane claims no more', async () => {
+    const { store: broken, append, advance, fatalErrors } = await start(() => delivered);
     broken.claim = () => Promise.reject(new Error('disk is gone'));
     await append(someEvents(1));
     await advance(5000);
-    expect(faults.splice(0)).toEqual([new Error('disk is gone')]);
+    expect(fatalErrors.splice(0)).toEqual([new Error('disk is gone')]);
   });
 
-  it('at the settling of a batch is told too', async () => {
-    const { store: broken, append, advance, faults } = await start(() => delivered);
+  it('is reported as fatal when settling a batch fails', async () => {
+    const { store: broken, append, advance, fatalErrors } = await start(() => delivered);
     const settle = broken.settle.bind(broken);
     broken.settle = () => Promise.reject(new Error('disk is full'));
     await append(someEvents(1));
     await advance(1000);
-    expect(faults.splice(0)).toEqual([new Error('disk is full')]);
+    expect(fatalErrors.splice(0)).toEqual([new Error('disk is full')]);
     broken.settle = settle;
   });
 });

@@ -17,8 +17,8 @@ const start = useEngines();
 
 const ofOnePerson = (...texts: string[]) => texts.map((text) => aProfile({ keys: ['ea'], text }));
 
-describe('profiles of one person', () => {
-  it('leave merged, oldest first, and count as one delivered and the others merged', async () => {
+describe('profiles of one person in the engine', () => {
+  it('are merged, oldest first, and count as one delivered and the others merged', async () => {
     const { metrics, requests, append, advance } = await start(() => delivered);
     await append([...ofOnePerson('a1', 'a2', 'a3'), aProfile({ text: 'b1' })]);
     await advance(1000);
@@ -29,7 +29,7 @@ describe('profiles of one person', () => {
     expect([count('delivered'), count('merged')]).toEqual([2, 2]);
   });
 
-  it('that are refused merged are sent again one by one, and only the bad one is given up', async () => {
+  it('are sent one by one after their merged profile was rejected, and only the bad one becomes a dead letter', async () => {
     const { store, requests, append, advance } = await start((text) =>
       text.includes('bad') ? rejected : delivered,
     );
@@ -41,7 +41,7 @@ describe('profiles of one person', () => {
     expect(buffered(store)).toBe(0);
   });
 
-  it('never share the far side with an unfinished request of that person', async () => {
+  it('are never sent while another request for that person is in flight', async () => {
     let isDown = true;
     const { requests, append, advance } = await start(() => (isDown ? retryable() : delivered), {
       latencyMs: 400,
@@ -56,22 +56,24 @@ describe('profiles of one person', () => {
   });
 });
 
-describe('an import job', () => {
+describe('an import job in the engine', () => {
   const endsAtLook =
     (number: number, toOutcome: (text: string) => ReturnType<typeof pending>): JobScript =>
-    ({ texts }, look) =>
-      look < number ? null : texts.map(toOutcome);
+    ({ texts }, poll) =>
+      poll < number ? null : texts.map(toOutcome);
 
-  it('is looked at, ever more rarely, until it ends; only then its profiles are settled', async () => {
+  it('is polled ever more rarely until it ends, and only then its profiles are settled', async () => {
     const jobs = endsAtLook(6, () => delivered);
-    const { engine, far, store, append, advance } = await start(() => pending('job-1'), { jobs });
+    const { engine, klaviyo, store, append, advance } = await start(() => pending('job-1'), {
+      jobs,
+    });
     await append(someProfiles(3));
     await advance(1000);
     expect(buffered(store)).toBe(3);
     expect(engine.importing()).toBe(3);
     await advance(60_000);
-    expect(far.looks).toHaveLength(6);
-    const gaps = far.looks.slice(1).map(({ at }, index) => at - far.looks[index]!.at);
+    expect(klaviyo.polls).toHaveLength(6);
+    const gaps = klaviyo.polls.slice(1).map(({ at }, index) => at - klaviyo.polls[index]!.at);
     for (const [index, gap] of gaps.entries()) expect(gap).toBeGreaterThan(gaps[index - 1] ?? 500);
     expect(buffered(store)).toBe(0);
     expect(engine.importing()).toBe(0);
@@ -83,7 +85,7 @@ describe('an import job', () => {
     });
   });
 
-  it('makes a dead letter of each profile that failed there', async () => {
+  it('makes a dead letter of each profile that failed in it', async () => {
     const jobs = endsAtLook(1, (text) => (text === 'n1' ? rejected : delivered));
     const { store, append, advance } = await start(() => pending('job-1'), { jobs });
     await append(someProfiles(3));
@@ -95,7 +97,7 @@ describe('an import job', () => {
     expect(delivery).toMatchObject({ result: 'partial', delivered: 2, deadLettered: 1 });
   });
 
-  it('that did not do a profile sends it again in another job', async () => {
+  it('sends a profile again in another job if it was not processed', async () => {
     const jobs: JobScript = ({ ref, texts }) =>
       texts.map((text) => (ref === 'job-1' && text === 'n1' ? retryable() : delivered));
     const { requests, store, append, advance } = await start(
@@ -108,17 +110,17 @@ describe('an import job', () => {
     expect(buffered(store)).toBe(0);
   });
 
-  it('is asked about with the profiles as they were sent', async () => {
+  it('is polled with the profiles as they were sent', async () => {
     const jobs = endsAtLook(1, () => delivered);
-    const { far, append, advance } = await start(() => pending('job-1'), { jobs });
+    const { klaviyo, append, advance } = await start(() => pending('job-1'), { jobs });
     await append(ofOnePerson('a1', 'a2'));
     await advance(2000);
-    expect(far.looks).toEqual([expect.objectContaining({ ref: 'job-1', texts: ['a1+a2'] })]);
+    expect(klaviyo.polls).toEqual([expect.objectContaining({ ref: 'job-1', texts: ['a1+a2'] })]);
   });
 
-  it('holds back the same person until it ends', async () => {
-    const jobs: JobScript = ({ texts }, look) => (look < 5 ? null : texts.map(() => delivered));
-    const { far, requests, append, advance } = await start(
+  it('delays profiles of the same person until it ends', async () => {
+    const jobs: JobScript = ({ texts }, poll) => (poll < 5 ? null : texts.map(() => delivered));
+    const { klaviyo, requests, append, advance } = await start(
       (_text, _request, number) => pending(`job-${number}`),
       { jobs },
     );
@@ -127,10 +129,10 @@ describe('an import job', () => {
     await append(ofOnePerson('a2'));
     await advance(30_000);
     expect(requests.map(({ texts }) => texts)).toEqual([['a1'], ['a2']]);
-    expect(requests[1]!.at).toBeGreaterThanOrEqual(far.looks[4]!.at);
+    expect(requests[1]!.at).toBeGreaterThanOrEqual(klaviyo.polls[4]!.at);
   });
 
-  it('is one of many that run at once, and nothing warns of a leak', async () => {
+  it('causes no listener warning when many jobs run at once', async () => {
     const warnings: string[] = [];
     const onWarning = (warning: Error): void => void warnings.push(warning.name);
     process.on('warning', onWarning);
@@ -144,22 +146,22 @@ describe('an import job', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('that still runs when the relay stops is left to the store, and no look is under way', async () => {
-    const { engine, far, store, stop, clock, append, advance } = await start(
+  it('stays in the store if it still runs when the relay stops, and no poll is in flight', async () => {
+    const { engine, klaviyo, store, stop, clock, append, advance } = await start(
       () => pending('job-1'),
       { jobs: () => null },
     );
     await append(someProfiles(2));
     await advance(3000);
     await stop();
-    const looks = far.looks.length;
+    const polls = klaviyo.polls.length;
     await clock.advance(100_000);
-    expect(far.looks).toHaveLength(looks);
+    expect(klaviyo.polls).toHaveLength(polls);
     expect(store.depth('profiles').count).toBe(2);
     expect(engine.importing()).toBe(0);
   });
 
-  it('of an earlier process is followed from the start', async () => {
+  it('is polled from the start if an earlier process left it', async () => {
     const delivery = aDelivery({ id: 'dl_old', lane: 'profiles', result: 'pending', delivered: 0 });
     const prepare = async (store: MemoryStore): Promise<void> => {
       await store.append(someProfiles(2));
@@ -168,9 +170,11 @@ describe('an import job', () => {
       Object.assign(store, { unfinishedImportJobs: () => Promise.resolve([unfinished]) });
     };
     const jobs = endsAtLook(1, () => delivered);
-    const { far, store, requests, advance } = await start(() => delivered, { jobs, prepare });
+    const { klaviyo, store, requests, advance } = await start(() => delivered, { jobs, prepare });
     await advance(2000);
-    expect(far.looks).toEqual([expect.objectContaining({ ref: 'job-old', texts: ['n0', 'n1'] })]);
+    expect(klaviyo.polls).toEqual([
+      expect.objectContaining({ ref: 'job-old', texts: ['n0', 'n1'] }),
+    ]);
     expect(requests).toEqual([]);
     expect(buffered(store)).toBe(0);
     expect(await store.delivery('dl_old')).toMatchObject({ result: 'delivered', delivered: 2 });

@@ -38,7 +38,7 @@ function outcomeOf(given: Given): Outcome {
 function toBrief(outcome: Outcome): string {
   if (outcome.kind === 'delivered') return 'delivered';
   if (outcome.kind === 'pending') return `pending ${outcome.ref}`;
-  if (outcome.kind === 'unattributed') return `unblamed ${outcome.method} ${outcome.reason.code}`;
+  if (outcome.kind === 'unattributed') return `unattributed ${outcome.method} ${outcome.reason.code}`;
   return `${outcome.kind} ${outcome.reason.code}`;
 }
 
@@ -81,8 +81,8 @@ describe('the table, for an answer about three entries', () => {
       { status: 500, body: errors({ pointer: `${events}/0` }) },
       'retryable unavailable',
     ],
-    ['413', { status: 413, body: errors({}) }, 'unblamed size too_large'],
-    ['413 with a page', { status: 413, headers: html, bodyText: page }, 'unblamed size too_large'],
+    ['413', { status: 413, body: errors({}) }, 'unattributed size too_large'],
+    ['413 with a page', { status: 413, headers: html, bodyText: page }, 'unattributed size too_large'],
     ['413, alone', { status: 413, count: 1 }, 'rejected too_large'],
     ['401', { status: 401, body: errors({}) }, 'blocked auth'],
     ['401 with a page', { status: 401, headers: html, bodyText: page }, 'blocked auth'],
@@ -134,40 +134,40 @@ describe('the table, for an answer about three entries', () => {
       { lane: 'profiles', body: errors({ pointer: '/data/relationships/lists/data/0/id' }) },
       'blocked list',
     ],
-    ['400 without a pointer', { body: errors({ pointer: '/data' }) }, 'unblamed bisect rejected'],
+    ['400 without a pointer', { body: errors({ pointer: '/data' }) }, 'unattributed bisect rejected'],
     [
       '400 with a pointer to the list of entries',
       { body: errors({ pointer: events }) },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
     [
       '400 with a pointer beyond the last entry',
       { body: errors({ pointer: `${events}/3/attributes` }) },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
     [
       "400 with a pointer to the other lane's list",
       { body: errors({ pointer: `${profiles}/0/attributes` }) },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
     [
       '400 with a parameter',
       { body: { errors: [{ source: { parameter: 'include' } }] } },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
-    ['400 with an empty list of errors', { body: { errors: [] } }, 'unblamed bisect rejected'],
+    ['400 with an empty list of errors', { body: { errors: [] } }, 'unattributed bisect rejected'],
     [
       '400 with half a body',
       { bodyText: '{"errors":[{"detail":"Inva' },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
-    ['400 with an array', { body: [1, 2] }, 'unblamed bisect rejected'],
+    ['400 with an array', { body: [1, 2] }, 'unattributed bisect rejected'],
     [
       '409',
       { status: 409, body: errors({ pointer: '/data/attributes' }) },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
-    ['422', { status: 422, body: errors({}) }, 'unblamed bisect rejected'],
+    ['422', { status: 422, body: errors({}) }, 'unattributed bisect rejected'],
     ['400, alone, without a pointer', { count: 1, body: errors({}) }, 'rejected rejected'],
     [
       '400, alone, with a pointer beyond it',
@@ -183,7 +183,7 @@ describe('the table, for an answer about three entries', () => {
           pointer: `${events}/1/attributes/events/data/0/attributes/unique_id`,
         }),
       },
-      'unblamed bisect rejected',
+      'unattributed bisect rejected',
     ],
   ])('%s', (_name, given, expected) => {
     expect(toBrief(outcomeOf(given))).toBe(expected);
@@ -320,9 +320,9 @@ describe('entries that pointers name', () => {
       },
     };
     expect(outcomes.map(toBrief)).toEqual([
-      'unblamed pointer rejected',
+      'unattributed pointer rejected',
       'rejected rejected',
-      'unblamed pointer rejected',
+      'unattributed pointer rejected',
     ]);
     expect(outcomes[1]).toEqual(rejected);
   });
@@ -371,7 +371,7 @@ describe('entries that pointers name', () => {
     'are not found in an index such as "%s"',
     (index) => {
       const outcome = outcomeOf({ count: 2, body: errors({ pointer: `${events}/${index}` }) });
-      expect(toBrief(outcome)).toBe('unblamed bisect rejected');
+      expect(toBrief(outcome)).toBe('unattributed bisect rejected');
     },
   );
 
@@ -396,7 +396,7 @@ describe('entries that pointers name', () => {
       body: errors({ detail, pointer: `${events}/0/attributes/revision` }),
     });
     expect(outcomes.map(({ kind }) => kind)).toEqual(['rejected', 'unattributed', 'unattributed']);
-    expect(toBrief(outcomeOf({ body: errors({ detail }) }))).toBe('unblamed bisect rejected');
+    expect(toBrief(outcomeOf({ body: errors({ detail }) }))).toBe('unattributed bisect rejected');
   });
 
   it('go again where they only repeat a unique_id, while those truly at fault are rejected', () => {
@@ -406,8 +406,8 @@ describe('entries that pointers name', () => {
       pointer: `${events}/2/x`,
     };
     expect(outcomesOf({ body: errors(repeat, bad) }).map(toBrief)).toEqual([
-      'unblamed pointer rejected',
-      'unblamed pointer rejected',
+      'unattributed pointer rejected',
+      'unattributed pointer rejected',
       'rejected rejected',
     ]);
   });

@@ -95,7 +95,7 @@ export const blocked: Outcome = {
   kind: 'blocked',
   reason: aReason({ code: 'not_authenticated', status: 401 }),
 };
-export const unblamed = (method: 'pointer' | 'bisect' | 'size'): Outcome => ({
+export const unattributed = (method: 'pointer' | 'bisect' | 'size'): Outcome => ({
   kind: 'unattributed',
   method,
   reason: aReason({ code: 'invalid', detail: 'Something in it is wrong', status: 400 }),

@@ -1,10 +1,18 @@
 import type { Clock } from '../../clock.js';
 import { lanes } from '../../model/lane.js';
-import type { Delivery, DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
+import type {
+  Delivery,
+  DeliveryFilter,
+  RequestedPause,
+  UnfinishedImportJob,
+} from '../../model/delivery.js';
 import type { Page, PageQuery } from '../../model/store.js';
-import { toRemainingMs } from '../requested-pause.js';
 import type { LocalLimiter } from './limiter.js';
 
+/**
+ * What a limiter takes over from an earlier process. A restart empties the relay's rate windows, but not
+ * Klaviyo's, and it must not shorten a pause that Klaviyo requested. The delivery log has both.
+ */
 type Log = { deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> };
 
 export type RestoreRequestsOptions = {
@@ -14,19 +22,19 @@ export type RestoreRequestsOptions = {
   readonly now: number;
   /** Older requests are in no window any more. */
   readonly longestWindowMs: number;
-  /** The largest limit of a window: of more requests the newest alone count. */
+  /** The largest limit of a window. If there are more requests, only the newest count. */
   readonly mostPerWindow: number;
-  /** Longest time from a request's start to its end. */
+  /** The longest time from a request's start to its end. */
   readonly timeoutMs: number;
-  /** Requests that may have been in flight when the process before ended: the log does not know them. */
+  /** Requests that may have been in flight when the earlier process ended. The log does not have them. */
   readonly unknown: number;
 };
 
 const pageSize = 1000;
 
 /**
- * A restart empties the relay's windows, not Klaviyo's. What the delivery log knows of the last
- * minute is put back, and where it knows of any, as many as may have been in flight.
+ * Counts the requests that the delivery log has of the last minute. If it has any, also counts as many
+ * as may have been in flight.
  */
 export async function restoreRequests(options: RestoreRequestsOptions): Promise<void> {
   const { limiter, log, now, longestWindowMs, mostPerWindow, timeoutMs, unknown } = options;
@@ -40,7 +48,7 @@ export async function restoreRequests(options: RestoreRequestsOptions): Promise<
         { limit: Math.min(pageSize, mostPerWindow - found), cursor: cursor ?? undefined },
       );
       for (const { at, durationMs } of page.data) {
-        // A wall clock that was set back since must not put a request into the future.
+        // A wall clock that was set back must not move a request into the future.
         limiter.restoreRequest(lane, Math.max(0, now - at - durationMs));
       }
       found += page.data.length;
@@ -54,14 +62,14 @@ export type RestorePausesOptions = {
   readonly limiter: Pick<LocalLimiter, 'pause'>;
   readonly store: Log & { unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> };
   readonly clock: Clock;
-  /** Requests of a lane that may be in flight at once. */
+  /** The maximum of requests of a lane in flight. */
   readonly concurrency: number;
 };
 
 /**
- * Goes on with the pauses that Klaviyo asked an earlier process for. A lane sends nothing during its
- * pause, so only requests that were in flight beside it can follow in the log: a pause further back is
- * over, whatever the wall clock says.
+ * Continues the pauses that Klaviyo requested. A lane sends nothing during its pause, so only requests
+ * that were in flight at the same time can follow it in the log. A pause that is further back is over,
+ * whatever the wall clock says.
  */
 export async function restorePauses(options: RestorePausesOptions): Promise<void> {
   const { limiter, store, clock, concurrency } = options;
@@ -74,4 +82,21 @@ export async function restorePauses(options: RestorePausesOptions): Promise<void
     const pause = delivery.following?.pause;
     if (pause !== undefined) limiter.pause('imports', toRemainingMs(pause, clock));
   }
+}
+
+/** A pause that begins now, in the form in which the log keeps it. */
+export function toRequestedPause(clock: Clock, forMs: number): RequestedPause {
+  const uptime = clock.uptime?.() ?? null;
+  return { at: clock.now(), forMs, ...(uptime !== null && { uptime }) };
+}
+
+/**
+ * The rest of a pause. Within one boot of the machine it is exact. After a reboot, or on another machine,
+ * only the wall clock is left; if it was set back, the whole pause remains.
+ */
+function toRemainingMs({ at, forMs, uptime }: RequestedPause, clock: Clock): number {
+  const now = clock.uptime?.() ?? null;
+  const isSameBoot = uptime !== undefined && now !== null && uptime.boot === now.boot;
+  const elapsedMs = isSameBoot ? now.ms - uptime.ms : clock.now() - at;
+  return Math.min(forMs, Math.max(0, forMs - elapsedMs));
 }

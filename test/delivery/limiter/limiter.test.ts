@@ -33,7 +33,7 @@ const feedback = (overrides: Partial<RateFeedback>): RateFeedback => ({
   ...overrides,
 });
 
-/** Sends as fast as the limiter lets it until `untilMs`; returns when each request left. */
+/** Sends as fast as the limiter allows until `untilMs`. Returns when each request left. */
 async function saturate(
   { clock, limiter }: { clock: ManualClock; limiter: Limiter },
   {
@@ -66,27 +66,27 @@ async function saturate(
 const gaps = (times: readonly number[]): number[] =>
   times.slice(1).map((at, index) => at - times[index]!);
 
-describe('under saturation', () => {
-  it("spends Klaviyo's windows to the full, at an even pace, for as long as it lasts", async () => {
+describe('a saturated limiter', () => {
+  it("uses Klaviyo's windows fully and at an even pace", async () => {
     const left = await saturate(createUnderTest(klaviyo), { untilMs: 180_000 });
     expect(left.length).toBeGreaterThanOrEqual(0.99 * 450);
     expect(left.length).toBeLessThanOrEqual(451);
-    // The burst at the start is paid back evenly over the first minute.
+    // The burst at the start makes the spacing of the first minute wider.
     expect(Math.max(...gaps(left))).toBeLessThanOrEqual(1.5 * 400);
     expect(Math.max(...gaps(left.filter((at) => at > 120_000)))).toBeLessThanOrEqual(1.1 * 400);
   });
 
-  it('takes a burst after an idle spell, and then keeps the pace', async () => {
+  it('allows a burst after an idle time, and then keeps the pace', async () => {
     const under = createUnderTest(klaviyo);
     await under.clock.advance(120_000);
     const left = await saturate(under, { untilMs: 130_000, latencyMs: 1, concurrency: 20 });
-    // 10 a second, less the 3 that follow at the pace within that second.
+    // 10 a second, less the 3 that follow at the even pace within that second.
     expect(left.filter((at) => at < 120_100)).toHaveLength(7);
     expect(Math.min(...gaps(left.slice(8)))).toBeGreaterThan(390);
     expect(Math.min(...gaps(left.slice(6)))).toBeGreaterThan(300);
   });
 
-  it('without windows only the bucket counts', async () => {
+  it('is limited only by the bucket if there are no windows', async () => {
     const left = await saturate(createUnderTest([], { perSecond: 10, burst: 5 }), {
       untilMs: 10_000,
       latencyMs: 1,
@@ -96,7 +96,7 @@ describe('under saturation', () => {
   });
 });
 
-describe('no sliding window at the far side ever holds more than its limit', () => {
+describe('a sliding window at Klaviyo never has more requests than its limit', () => {
   const windowList = fc
     .tuple(
       fc.integer({ min: 1, max: 12 }),
@@ -108,7 +108,7 @@ describe('no sliding window at the far side ever holds more than its limit', () 
       { limit, windowMs },
       { limit: limit * factor, windowMs: windowMs * longer },
     ]);
-  /** For each request: how long after the one before it is wanted, its latency, and where within it arrives. */
+  /** For each request: the time after the one before, the latency, and the share of the latency until it arrives. */
   const demand = fc.array(
     fc.record({
       idleMs: fc.integer({ min: 0, max: 800 }),
@@ -118,7 +118,7 @@ describe('no sliding window at the far side ever holds more than its limit', () 
     { minLength: 5, maxLength: 60 },
   );
 
-  it('whatever the windows, the latencies and the demand', async () => {
+  it('for any windows, latencies and demand', async () => {
     await fc.assert(
       fc.asyncProperty(windowList, demand, async (windows, requests) => {
         const { clock, limiter } = createUnderTest(windows);
@@ -142,7 +142,7 @@ describe('no sliding window at the far side ever holds more than its limit', () 
         for (const { limit, windowMs } of windows) {
           arrivals.forEach((at, index) => {
             const beyond = arrivals[index + limit];
-            // Doubles: the far side's clock ticks no finer than a microsecond.
+            // Floating-point times: Klaviyo's clock is assumed to have microseconds.
             if (beyond !== undefined) expect(beyond - at).toBeGreaterThanOrEqual(windowMs - 0.001);
           });
         }
@@ -152,8 +152,8 @@ describe('no sliding window at the far side ever holds more than its limit', () 
   }, 60_000);
 });
 
-describe('what Klaviyo says', () => {
-  it('a pause holds at least that long, and requests come back one by one', async () => {
+describe('the limiter after a response', () => {
+  it('pauses at least as long as requested, and then sends requests one by one', async () => {
     const under = createUnderTest(klaviyo);
     under.limiter.pause('events', 5000);
     const left = await saturate(under, { untilMs: 8000, latencyMs: 1 });
@@ -161,7 +161,7 @@ describe('what Klaviyo says', () => {
     expect(left[0]).toBeLessThan(6000);
   });
 
-  it('after a pause requests keep the even pace, without a burst', async () => {
+  it('keeps the even pace after a pause, without a burst', async () => {
     const under = createUnderTest(klaviyo);
     const before = await saturate(under, { untilMs: 3000, latencyMs: 1 });
     under.limiter.pause('events', 5000);
@@ -172,7 +172,7 @@ describe('what Klaviyo says', () => {
     expect(Math.min(...gaps(left))).toBeGreaterThan(390);
   });
 
-  it('a short pause never cuts a long one', async () => {
+  it('does not end a long pause early because of a short one', async () => {
     const under = createUnderTest(klaviyo);
     under.limiter.pause('events', 5000);
     under.limiter.pause('events', 10);
@@ -181,13 +181,13 @@ describe('what Klaviyo says', () => {
     );
   });
 
-  it('a pause of one endpoint leaves the others alone', async () => {
+  it('pauses one endpoint without the others', async () => {
     const { limiter } = createUnderTest(klaviyo);
     limiter.pause('events', 5000);
     expect(await limiter.acquire('profiles', never)).not.toBeNull();
   });
 
-  it('a lower limit is believed, a higher one is not', async () => {
+  it('applies an announced limit that is lower, and ignores one that is higher', async () => {
     const under = createUnderTest([{ limit: 10, windowMs: 1000 }]);
     const permit = await under.limiter.acquire('events', never);
     permit?.end(feedback({ windows: [{ limit: 2, windowMs: 1000 }] }));
@@ -200,7 +200,7 @@ describe('what Klaviyo says', () => {
     expect((await saturate(other, { untilMs: 5000, latencyMs: 1 })).length).toBeLessThanOrEqual(51);
   });
 
-  it('requests that others on the account made are kept free for', async () => {
+  it('leaves places for the requests of other clients on the account', async () => {
     const under = createUnderTest([{ limit: 10, windowMs: 1000 }]);
     const permit = await under.limiter.acquire('events', never);
     permit?.end(feedback({ remaining: 2, remainingOf: 10, resetMs: 1000 }));
@@ -210,7 +210,7 @@ describe('what Klaviyo says', () => {
 });
 
 describe('permits', () => {
-  it('of all endpoints come from one bucket', async () => {
+  it('of all endpoints take tokens from one bucket', async () => {
     const { clock, limiter } = createUnderTest([], { perSecond: 1, burst: 2 });
     await limiter.acquire('events', never);
     await limiter.acquire('profiles', never);
@@ -222,7 +222,7 @@ describe('permits', () => {
     expect(taken).toBe(true);
   });
 
-  it('that are cancelled cost nothing', async () => {
+  it('occupy no place after they are cancelled', async () => {
     const { limiter } = createUnderTest([{ limit: 1, windowMs: 60_000 }], {
       perSecond: 1,
       burst: 1,
@@ -231,7 +231,7 @@ describe('permits', () => {
     expect(limiter.tokens()).toBe(1);
   });
 
-  it('are not given once the caller has gone, and no timer is left', async () => {
+  it('are not granted after the signal aborts, and no timer is left', async () => {
     const { clock, limiter } = createUnderTest([{ limit: 1, windowMs: 60_000 }]);
     (await limiter.acquire('events', never))?.end(null);
     const leaving = new AbortController();

@@ -11,10 +11,10 @@ const windows = [
 ];
 const never = new AbortController().signal;
 
-/** Pages that were read. */
+/** The pages that were read. */
 let pages = 0;
 
-/** A delivery log of an earlier process, two entries a page. */
+/** The delivery log of an earlier process, with two entries a page. */
 const toLog = (deliveries: readonly Delivery[]) => ({
   deliveries: (
     { lane, since = 0 }: DeliveryFilter,
@@ -61,24 +61,24 @@ const ended = (agoMs: number, durationMs = 200): Delivery =>
   aDelivery({ at: startMs - agoMs - durationMs, durationMs });
 
 describe('the requests of an earlier process', () => {
-  it('hold their places until a window after they ended, page after page of the log', async () => {
+  it('keep their places until a window after their end, over all pages of the log', async () => {
     const full = Array.from({ length: 150 }, (_, index) => ended(50_000 - index));
     const { waitMs } = await restarted(full);
-    // The first place of the steady window is free 60 s after that request ended.
+    // The first place of the longest window is free 60 s after that request ended.
     expect(await waitMs('events')).toBe(10_000);
   });
 
-  it('count in the short window, too', async () => {
+  it('count in the short window as well', async () => {
     const { waitMs } = await restarted(Array.from({ length: 10 }, () => ended(400)));
     expect(await waitMs('events')).toBe(600);
   });
 
-  it('hold up their own endpoint alone', async () => {
+  it('delay only their own endpoint', async () => {
     const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(1000)));
     expect(await waitMs('profiles')).toBe(0);
   });
 
-  it('are forgotten where they are in no window any more', async () => {
+  it('are ignored if they are in no window any more', async () => {
     const { waitMs } = await restarted(
       Array.from({ length: 150 }, () => ended(60_000)),
       0,
@@ -86,12 +86,12 @@ describe('the requests of an earlier process', () => {
     expect(await waitMs('events')).toBe(0);
   });
 
-  it('are taken to have ended now where a wall clock set back puts them into the future', async () => {
+  it('count as ended now if a wall clock that was set back dates them into the future', async () => {
     const { waitMs } = await restarted(Array.from({ length: 150 }, () => ended(-3_600_000)));
     expect(await waitMs('events')).toBe(60_000);
   });
 
-  it('are no more than a window can hold, however many a wall clock set back puts into the future', async () => {
+  it('are at most as many as a window can have, however many a wall clock that was set back dates into the future', async () => {
     const aWeek = Array.from({ length: 5000 }, () => ended(-8 * 86_400_000));
     pages = 0;
     const { waitMs } = await restarted(aWeek);
@@ -99,7 +99,7 @@ describe('the requests of an earlier process', () => {
     expect(await waitMs('events')).toBe(60_000);
   });
 
-  it('bring with them as many as may have been in flight, where there were any', async () => {
+  it('add as many requests as may have been in flight, if there are any', async () => {
     const quiet = await restarted([], 10);
     expect(await quiet.waitMs('events')).toBe(0);
     const busy = await restarted([ended(30_000)], 10);
@@ -107,7 +107,7 @@ describe('the requests of an earlier process', () => {
   });
 });
 
-describe('the pause that Klaviyo asked an earlier process for', () => {
+describe('a pause that Klaviyo requested from an earlier process', () => {
   const asked = (agoMs: number, forMs: number): Delivery =>
     aDelivery({ status: 429, pause: { at: startMs - agoMs, forMs } });
 
@@ -135,36 +135,36 @@ describe('the pause that Klaviyo asked an earlier process for', () => {
     return pauses;
   }
 
-  it('goes on for the rest of its time, in its own lane', async () => {
+  it('continues for the rest of its time, in its own lane', async () => {
     expect(await toPauses([asked(10_000, 30_000)])).toEqual({ events: 20_000 });
   });
 
-  it('is over where its time is over', async () => {
+  it('is not restored if its time is over', async () => {
     expect(await toPauses([asked(30_000, 30_000)])).toEqual({ events: 0 });
   });
 
-  it('is no longer than it was meant to be where the wall clock was set back by days', async () => {
+  it('is not longer than requested if the wall clock was set back by days', async () => {
     expect(await toPauses([asked(-8 * 86_400_000, 30_000)])).toEqual({ events: 30_000 });
   });
 
-  it('is over where more requests followed than can have been in flight, whatever the clock says', async () => {
+  it('is over if more requests followed than can have been in flight, whatever the clock says', async () => {
     const later = [aDelivery(), aDelivery()];
     expect(await toPauses([...later, asked(-8 * 86_400_000, 30_000)])).toEqual({});
   });
 
-  it.each([8, -8])('is exact where the wall clock jumped %i days within a boot', async (days) => {
+  it.each([8, -8])('is exact if the wall clock jumped by %i days within a boot', async (days) => {
     const uptime = { boot: 'b1', ms: 90_000 };
     const pause = { at: startMs - days * 86_400_000, forMs: 30_000, uptime };
     expect(await toPauses([aDelivery({ status: 429, pause })])).toEqual({ events: 20_000 });
   });
 
-  it('goes by the wall clock after a reboot', async () => {
+  it('is measured by the wall clock after a reboot', async () => {
     const uptime = { boot: 'b0', ms: 90_000 };
     const pause = { at: startMs - 25_000, forMs: 30_000, uptime };
     expect(await toPauses([aDelivery({ status: 429, pause })])).toEqual({ events: 5000 });
   });
 
-  it('holds for the looks at import jobs, too', async () => {
+  it('also applies to the polls of import jobs', async () => {
     const pause = { at: startMs - 5000, forMs: 60_000 };
     const following = { openMs: 900_000, wasRead: true, pause };
     expect(await toPauses([], [aDelivery({ lane: 'profiles', following }), aDelivery()])).toEqual({

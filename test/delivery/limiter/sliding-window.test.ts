@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SlidingWindow } from '../../../src/delivery/limiter/sliding-window.js';
+import { SlidingWindow } from '../../../src/delivery/limiter/limiter.js';
 
 const aWindow = (limit = 2, windowMs = 1000): SlidingWindow =>
   new SlidingWindow({ limit, windowMs });
 
 describe('SlidingWindow', () => {
-  it('holds a place from the start of a request until a window after its end', () => {
+  it('keeps a place from the start of a request until a window after its end', () => {
     const window = aWindow(1);
     expect(window.waitMs(0)).toBe(0);
     window.start();
@@ -18,7 +18,7 @@ describe('SlidingWindow', () => {
     expect(window.used(1700)).toBe(0);
   });
 
-  it('names the wait for the place that is free first', () => {
+  it('returns the wait for the place that becomes free first', () => {
     const window = aWindow(2);
     window.start();
     window.start();
@@ -29,14 +29,14 @@ describe('SlidingWindow', () => {
     expect(window.used(1100)).toBe(1);
   });
 
-  it('gives the place of a request that was not made back at once', () => {
+  it('frees the place of a cancelled request at once', () => {
     const window = aWindow(1);
     window.start();
     window.cancel();
     expect(window.waitMs(0)).toBe(0);
   });
 
-  it('believes what was announced last, never more than the setting, and never none at all', () => {
+  it('applies the limit announced last, at most the setting and at least one', () => {
     const window = aWindow(5);
     window.announce(3);
     expect(window.limit).toBe(3);
@@ -48,18 +48,18 @@ describe('SlidingWindow', () => {
     expect(window.limit).toBe(1);
   });
 
-  it('waits for as many as are too many once the limit is lower', () => {
+  it('waits until the excess requests have expired after the limit was lowered', () => {
     const window = aWindow(3);
     for (const at of [0, 10, 20]) {
       window.start();
       window.end(at);
     }
     window.announce(1);
-    // All three must be out before one fits.
+    // All three must have expired before a request fits.
     expect(window.waitMs(20)).toBe(1000);
   });
 
-  it('counts the requests of others on the account, and its own never twice', () => {
+  it('counts the requests of other clients, and its own never twice', () => {
     const window = aWindow(10);
     window.start();
     window.start();
@@ -73,19 +73,19 @@ describe('SlidingWindow', () => {
     expect(window.used(400)).toBe(10);
   });
 
-  it('spaces evenly over the window while it is empty, and wider while a burst is in it', () => {
+  it('returns an even spacing for an empty window, and a wider one after a burst', () => {
     const window = aWindow(10, 10_000);
     expect(window.evenSpacingMs(0)).toBe(1000);
     for (let count = 0; count < 8; count++) {
       window.start();
       window.end(0);
     }
-    // Two places are left, and the first of the others is free in 10 s: three in 10 s.
+    // Two places are left, and another one is free in 10 s: three requests in 10 s.
     expect(window.evenSpacingMs(0)).toBeCloseTo(10_000 / 3);
     expect(window.evenSpacingMs(10_000)).toBe(1000);
   });
 
-  it('never stands still for a spacing that it named itself', () => {
+  it('never makes a request wait that keeps the spacing it returned', () => {
     const bursts = fc.record({
       limit: fc.integer({ min: 1, max: 30 }),
       burst: fc.nat(30),
@@ -101,7 +101,7 @@ describe('SlidingWindow', () => {
         }
         for (let step = 0; step < steps; step++) {
           expect(window.waitMs(now)).toBeLessThan(0.001);
-          // The far side answers at once, so only the spacing decides.
+          // Klaviyo responds at once, so only the spacing decides.
           window.start();
           const spacingMs = window.evenSpacingMs(now);
           window.end(now);

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { TokenBucket } from '../../../src/delivery/limiter/token-bucket.js';
+import { TokenBucket } from '../../../src/delivery/limiter/limiter.js';
 
 describe('TokenBucket', () => {
-  it('starts full, refills steadily, and never holds more than its burst', () => {
+  it('starts full, refills steadily, and never has more than its burst', () => {
     const bucket = new TokenBucket({ perSecond: 10, burst: 2 }, 0);
     bucket.acquire(0);
     bucket.acquire(0);
@@ -13,7 +13,7 @@ describe('TokenBucket', () => {
     expect(bucket.tokens(3_600_000)).toBe(2);
   });
 
-  it('takes back what was not used, up to its burst', () => {
+  it('accepts released tokens up to its burst', () => {
     const bucket = new TokenBucket({ perSecond: 1, burst: 1 }, 0);
     bucket.acquire(0);
     bucket.release(0);
@@ -21,7 +21,7 @@ describe('TokenBucket', () => {
     expect(bucket.tokens(0)).toBe(1);
   });
 
-  it('lets no more through in any spell than its burst and what refilled meanwhile', () => {
+  it('grants in any interval at most its burst plus the refill of that interval', () => {
     const rates = fc.record({
       perSecond: fc.integer({ min: 1, max: 500 }),
       burst: fc.integer({ min: 1, max: 50 }),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { toRejectionKey } from '../../src/delivery/refusals.js';
+import { toRejectionKey } from '../../src/delivery/uniform-rejections.js';
 import type { Outcome, Reason } from '../../src/model/outcome.js';
 import {
   anEvent,
@@ -10,7 +10,7 @@ import {
   rejected,
   someEvents,
   someProfiles,
-  unblamed,
+  unattributed,
 } from '../support/builders.js';
 import { useEngines, type Request, type Script } from './fixture.js';
 
@@ -21,15 +21,15 @@ const large = { bounds: { events: batch(1000), profiles: batch(1000) } };
 
 const isBad = (text: string): boolean => text.includes('bad');
 
-/** Names the bad ones of a request. */
+/** Rejects the bad records of a request by name. */
 const naming = (text: string, { texts }: Request): Outcome =>
-  !texts.some(isBad) ? delivered : isBad(text) ? rejected : unblamed('pointer');
+  !texts.some(isBad) ? delivered : isBad(text) ? rejected : unattributed('pointer');
 
-/** Refuses a request for what is bad in it, and does not say for what. */
+/** Rejects a request with a bad record without naming the record. */
 const unnaming = (_text: string, { texts }: Request): Outcome =>
-  !texts.some(isBad) ? delivered : texts.length === 1 ? rejected : unblamed('bisect');
+  !texts.some(isBad) ? delivered : texts.length === 1 ? rejected : unattributed('bisect');
 
-describe('Klaviyo rejecting everything for one reason', () => {
+describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   it.each([
     ['by name', naming, 0, 50],
     ['without a name', unnaming, 30, 400],
@@ -58,7 +58,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     30_000,
   );
 
-  it('is probed with ten envelopes at most, ever more rarely, and not always with the same ones', async () => {
+  it('sends ever rarer probes of at most ten envelopes, drawn at random', async () => {
     const { requests, append, advance } = await start(naming, {
       overrides: { ...large, random: createSeededRandom(1) },
     });
@@ -79,7 +79,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     expect(gaps.at(-1)).toBeGreaterThan(59_000);
   });
 
-  it('still tries new envelopes in full batches, and does not repeat them in full', async () => {
+  it('still sends new envelopes in full batches, and does not repeat these batches', async () => {
     const { requests, store, append, advance } = await start(naming, { overrides: large });
     await append(someEvents(5000, 'bad'));
     await advance(300_000);
@@ -91,7 +91,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     expect(store.depth('events')).toMatchObject({ count: 7000, deadLetters: 0 });
   });
 
-  it('sends everything at full size as soon as a probe passes', async () => {
+  it('sends everything in full batches as soon as a probe is accepted', async () => {
     let isWrong = true;
     const { requests, store, append, advance } = await start(
       (text, request) => (isWrong ? naming(text, request) : delivered),
@@ -107,7 +107,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     expect(requests.length - before).toBeLessThanOrEqual(7);
   });
 
-  it('leaves everything in the store where the relay stops meanwhile', async () => {
+  it('leaves everything in the store if the relay stops', async () => {
     const { store, append, advance, stop } = await start(naming, { overrides: large });
     await append(someEvents(5000, 'bad'));
     await advance(60_000);
@@ -115,7 +115,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     expect(store.claimable('events').count).toBe(5000);
   });
 
-  it('and then being down keeps everything, and delivers it afterwards', async () => {
+  it('keeps everything during an outage that follows, and delivers it afterwards', async () => {
     let script: Script = naming;
     const { engine, store, append, advance } = await start((...asked) => script(...asked), {
       overrides: large,
@@ -131,7 +131,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     expect(engine.pauses().events).toEqual([]);
   });
 
-  it('for some seconds delays all for some seconds', async () => {
+  it('delays everything by seconds if Klaviyo rejects for seconds', async () => {
     let isWrong = true;
     const { store, append, advance } = await start(
       (text, request) => (isWrong ? naming(text, request) : delivered),
@@ -144,7 +144,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
     expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 0 });
   });
 
-  it('in import jobs, which take every request, is the same', async () => {
+  it('behaves the same if the import jobs reject, although every request is accepted', async () => {
     let isWrong = true;
     const { engine, store, append, advance } = await start(
       (_text, _request, number) => pending(`job-${number}`),
@@ -164,7 +164,7 @@ describe('Klaviyo rejecting everything for one reason', () => {
   }, 30_000);
 });
 
-describe('a burst of bad records', () => {
+describe('bad records', () => {
   it.each([
     ['by name', naming],
     ['without a name', unnaming],
@@ -188,7 +188,7 @@ describe('a burst of bad records', () => {
     30_000,
   );
 
-  it('amid good ones become dead letters, and all good ones are delivered', async () => {
+  it('become dead letters while all good records among them are delivered', async () => {
     const { engine, store, append, advance } = await start(naming, { overrides: large });
     for (let second = 0; second < 10; second++) {
       await append(someEvents(90, `bad${second}-`));
@@ -200,7 +200,7 @@ describe('a burst of bad records', () => {
     expect(engine.pauses().events).toEqual([]);
   });
 
-  it('of a few becomes dead letters at once, with nothing else to send', async () => {
+  it('become dead letters at once if they are few, without anything else to send', async () => {
     const { engine, store, append, advance } = await start(naming, { overrides: large });
     await append(someEvents(25, 'bad'));
     await advance(200);
@@ -208,7 +208,7 @@ describe('a burst of bad records', () => {
     expect(engine.pauses().events).toEqual([]);
   });
 
-  it('becomes dead letters when an operator resumes the lane', async () => {
+  it('become dead letters when an operator resumes the lane', async () => {
     const { engine, store, logged, append, advance } = await start(naming, { overrides: large });
     await append(someEvents(900, 'bad'));
     await advance(20_000);
@@ -221,7 +221,7 @@ describe('a burst of bad records', () => {
     );
   });
 
-  it('keeps no verdict in advance for a refusal that comes later', async () => {
+  it('are kept again in later uniform rejections, although an operator allowed earlier ones', async () => {
     let isWrong = true;
     const { engine, store, append, advance } = await start(
       (text, request) => (isWrong ? naming(text, request) : delivered),
@@ -239,7 +239,7 @@ describe('a burst of bad records', () => {
   });
 });
 
-describe('reasons', () => {
+describe('the keys of rejections', () => {
   const key = (reason: Partial<Reason>): string =>
     toRejectionKey({ kind: 'dead-letter', reason: { code: 'rejected', detail: '', ...reason } });
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { LaneHealth } from '../../src/delivery/health.js';
-import { LanePauses, type Pause } from '../../src/delivery/pauses.js';
+import { LaneHealth, LanePauses, type Pause } from '../../src/delivery/lane-state.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import {
   blocked,
@@ -10,7 +9,7 @@ import {
   retryable,
   startMs,
   throttled,
-  unblamed,
+  unattributed,
 } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
 
@@ -30,8 +29,8 @@ function createHealth(maxCount = 1000) {
   return { clock, health, note, pause };
 }
 
-describe('a lane that does well', () => {
-  it.each([delivered, rejected, pending('job'), unblamed('pointer'), unblamed('bisect')])(
+describe('a healthy lane', () => {
+  it.each([delivered, rejected, pending('job'), unattributed('pointer'), unattributed('bisect')])(
     'may try everything: $kind is an answer about the envelopes, not the lane',
     (outcome) => {
       const { health, note, pause } = createHealth();
@@ -42,7 +41,7 @@ describe('a lane that does well', () => {
     },
   );
 
-  it('goes on after a failure or two', () => {
+  it('continues after one or two failures', () => {
     const { note, pause } = createHealth();
     expect([note(retryable()), note(retryable())]).toEqual([0, 0]);
     expect(pause()).toBeUndefined();
@@ -52,8 +51,8 @@ describe('a lane that does well', () => {
   });
 });
 
-describe('a lane that was throttled', () => {
-  it('pauses for what it was told, and a little more so that not all come back at once', () => {
+describe('a throttled lane', () => {
+  it('pauses as long as Klaviyo requests, plus a random time', () => {
     const { note, pause } = createHealth();
     expect(note(throttled(7000), 0)).toBe(7000);
     const jittered = note(throttled(7000), 0.999);
@@ -62,11 +61,11 @@ describe('a lane that was throttled', () => {
     expect(pause()?.kind).toBe('throttled');
   });
 
-  it('pauses at least a second, whatever it was told', () => {
+  it('pauses at least a second, whatever Klaviyo requests', () => {
     expect(createHealth().note(throttled(0))).toBe(1000);
   });
 
-  it('keeps its full size: the far side is well', () => {
+  it('keeps its full batch size', () => {
     const { health, note, pause } = createHealth();
     note(throttled());
     expect(health.maxInFlight()).toBe(8);
@@ -76,8 +75,8 @@ describe('a lane that was throttled', () => {
   });
 });
 
-describe('a lane that fails again and again', () => {
-  it('counts as an outage from the third time on, and probes with little, one at a time', () => {
+describe('a lane with repeated failures', () => {
+  it('is in an outage from the third failure on, and sends small probes one at a time', () => {
     const { health, note, pause } = createHealth();
     note(retryable());
     note(retryable());
@@ -87,13 +86,13 @@ describe('a lane that fails again and again', () => {
     expect(health.bounds().maxCount).toBe(10);
   });
 
-  it('probes with no more than a batch may hold', () => {
+  it('sends probes that are not larger than a batch', () => {
     const { health, note } = createHealth(4);
     for (let time = 0; time < 3; time++) note(retryable());
     expect(health.bounds().maxCount).toBe(4);
   });
 
-  it('waits longer with each failure, up to the longest delay, and never not at all', () => {
+  it('waits longer with each failure, up to the maximum delay, and never zero', () => {
     const { note } = createHealth();
     const pauses = Array.from({ length: 40 }, () => note(retryable(), 0));
     const waits = pauses.slice(2);
@@ -105,7 +104,7 @@ describe('a lane that fails again and again', () => {
     expect(waits.at(-1)).toBe(30_000);
   });
 
-  it('is itself again after one success, and remembers since when it was not', async () => {
+  it('resumes after one success, and shows since when it was paused', async () => {
     const { clock, health, note, pause } = createHealth();
     for (let time = 0; time < 3; time++) note(retryable());
     await clock.advance(5000);
@@ -117,15 +116,15 @@ describe('a lane that fails again and again', () => {
     expect(note(retryable())).toBe(0);
   });
 
-  it('is not failing where one part of a request was taken', () => {
+  it('has no failure if Klaviyo recorded a part of the request', () => {
     const { health, pause } = createHealth();
     for (let time = 0; time < 5; time++) health.noteOutcomes([retryable(), delivered], 0);
     expect(pause()).toBeUndefined();
   });
 });
 
-describe('a lane that is blocked', () => {
-  it('probes gently, from every few seconds to every few minutes, and says why', () => {
+describe('a blocked lane', () => {
+  it('probes every few seconds at first and every few minutes later, and shows the reason', () => {
     const { health, note, pause } = createHealth();
     const pauses = Array.from({ length: 12 }, () => note(blocked, 0.999));
     expect(pauses[0]).toBeGreaterThan(2500);
@@ -140,7 +139,7 @@ describe('a lane that is blocked', () => {
     expect(health.bounds().maxCount).toBe(10);
   });
 
-  it('dates a trouble of another kind anew', async () => {
+  it('dates a pause of another kind anew', async () => {
     const { clock, note, pause } = createHealth();
     note(blocked);
     await clock.advance(1000);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { splitBatch } from '../../src/delivery/split.js';
+import { splitBatch } from '../../src/delivery/judge.js';
 import type { Outcome, Reason, SplitMethod } from '../../src/model/outcome.js';
 import type { BatchItem } from '../../src/model/envelope.js';
 import { anEnvelope } from '../support/builders.js';
@@ -8,11 +8,11 @@ import { anEnvelope } from '../support/builders.js';
 const reason: Reason = { code: 'rejected', detail: 'no' };
 const delivered: Outcome = { kind: 'delivered' };
 const rejected: Outcome = { kind: 'rejected', reason };
-const unblamed = (method: SplitMethod): Outcome => ({ kind: 'unattributed', method, reason });
+const unattributed = (method: SplitMethod): Outcome => ({ kind: 'unattributed', method, reason });
 const items = (count: number): BatchItem[] =>
   Array.from({ length: count }, (): BatchItem => [anEnvelope()]);
 
-/** Sends parts until nothing goes again, as the loop does. `limit` is what the far side takes in one request. */
+/** Sends parts until nothing is left to send, as the loop does. `limit` is the maximum of items in one request. */
 function deliverAll(all: readonly BatchItem[], bad: ReadonlySet<BatchItem>, pointers: boolean) {
   const ends = new Map<BatchItem, Outcome['kind']>();
   const queue: (readonly BatchItem[])[] = [all];
@@ -22,8 +22,8 @@ function deliverAll(all: readonly BatchItem[], bad: ReadonlySet<BatchItem>, poin
     const hasBad = part.some((item) => bad.has(item));
     const outcomes = part.map((item): Outcome => {
       if (!hasBad) return delivered;
-      if (pointers) return bad.has(item) ? rejected : unblamed('pointer');
-      return part.length === 1 ? rejected : unblamed('bisect');
+      if (pointers) return bad.has(item) ? rejected : unattributed('pointer');
+      return part.length === 1 ? rejected : unattributed('bisect');
     });
     const { judged, again } = splitBatch(part, outcomes);
     for (const { item, outcome } of judged) {
@@ -36,7 +36,7 @@ function deliverAll(all: readonly BatchItem[], bad: ReadonlySet<BatchItem>, poin
   return { ends, requests };
 }
 
-describe('splitting a batch', () => {
+describe('splitBatch', () => {
   const batch = fc.integer({ min: 1, max: 300 }).chain((count) =>
     fc.record({
       count: fc.constant(count),
@@ -58,14 +58,14 @@ describe('splitting a batch', () => {
     );
   });
 
-  it('keeps every item, in order, judged or going again', () => {
+  it('keeps every item, in order, either judged or to be sent again', () => {
     const kinds = fc.array(
       fc.constantFrom<Outcome>(
         delivered,
         rejected,
-        unblamed('pointer'),
-        unblamed('bisect'),
-        unblamed('size'),
+        unattributed('pointer'),
+        unattributed('bisect'),
+        unattributed('size'),
       ),
       { minLength: 1, maxLength: 40 },
     );
@@ -81,13 +81,13 @@ describe('splitting a batch', () => {
     );
   });
 
-  it('gives up on one that is too large by itself', () => {
-    const { judged, again } = splitBatch(items(1), [unblamed('size')]);
+  it('rejects a single item that is too large', () => {
+    const { judged, again } = splitBatch(items(1), [unattributed('size')]);
     expect(again).toEqual([]);
     expect(judged[0]?.outcome).toEqual(rejected);
   });
 
-  it('sends again what an edge gave no outcome for', () => {
+  it('retries an item without an outcome', () => {
     expect(splitBatch(items(2), [delivered]).judged[1]?.outcome.kind).toBe('retryable');
   });
 });

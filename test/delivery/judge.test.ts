@@ -1,30 +1,29 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FailureHistory } from '../../src/delivery/over-age.js';
-import { backoffMs, judge, type RetryPolicy } from '../../src/delivery/retry.js';
+import { FailureHistory, backoffMs, judge, type RetryPolicy } from '../../src/delivery/judge.js';
 import type { Reason } from '../../src/model/outcome.js';
 import { anEnvelope, startMs } from '../support/builders.js';
 
 const policy: RetryPolicy = { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 };
 const reason: Reason = { code: 'server', detail: 'down', status: 503 };
-const at = { now: startMs, random: 0.5, policy, hasFailedEnough: () => true };
+const at = { now: startMs, random: 0.5, policy, failureHistory: { noteFailure: () => true } };
 
-describe('judging an envelope', () => {
-  it('acknowledges what was delivered', () => {
+describe('judge', () => {
+  it('acknowledges a delivered envelope', () => {
     expect(judge(anEnvelope(), { kind: 'delivered' }, at)).toEqual({
       kind: 'ack',
       as: 'delivered',
     });
   });
 
-  it('follows what an import job has', () => {
+  it('polls the import job of a pending envelope', () => {
     expect(judge(anEnvelope(), { kind: 'pending', ref: 'j1' }, at)).toEqual({
       kind: 'poll',
       ref: 'j1',
     });
   });
 
-  it('buries what Klaviyo will never take, with its reason', () => {
+  it('makes a dead letter of a rejected envelope, with its reason', () => {
     expect(judge(anEnvelope(), { kind: 'rejected', reason }, at)).toEqual({
       kind: 'dead-letter',
       reason,
@@ -43,7 +42,7 @@ describe('judging an envelope', () => {
     },
   );
 
-  it('waits longer with each attempt, and never less than Klaviyo asked for', () => {
+  it('delays a retry longer with each attempt, and never less than Klaviyo requested', () => {
     const verdict = (attempts: number, afterMs?: number) =>
       judge(
         anEnvelope({ attempts }),
@@ -75,32 +74,32 @@ describe('an envelope that is too old by the wall clock', () => {
   const bound = { ...policy, maxAgeMs: 7 * days };
   const old = anEnvelope({ acceptedAt: startMs - 8 * days });
 
-  it('is sent again as long as this process has not seen it fail for long enough', () => {
+  it('is sent again until this process has seen it fail for long enough', () => {
     const judged = judge(
       old,
       { kind: 'retryable', reason },
-      { ...at, policy: bound, hasFailedEnough: () => false },
+      { ...at, policy: bound, failureHistory: { noteFailure: () => false } },
     );
     expect(judged).toMatchObject({ kind: 'retry', countAttempt: true });
   });
 
   it('is given up after five failures over ten minutes of the monotonic clock', () => {
     let now = 0;
-    const overAge = new FailureHistory({
+    const history = new FailureHistory({
       clock: { monotonic: () => now },
       maxAgeMs: bound.maxAgeMs,
     });
     const failAt = (minutes: number): boolean => {
       now = minutes * 60_000;
-      return overAge.noteFailure(old);
+      return history.noteFailure(old);
     };
     expect([0, 1, 2, 3, 4, 9.9].map(failAt)).toEqual(Array(6).fill(false));
     expect(failAt(10)).toBe(true);
-    // Another one has failures of its own.
-    expect(overAge.noteFailure(anEnvelope())).toBe(false);
+    // Failures are counted separately for each envelope.
+    expect(history.noteFailure(anEnvelope())).toBe(false);
   });
 
-  it('is not given up for a long span with few failures, or many failures in a short one', () => {
+  it('is not given up after few failures in a long span or many failures in a short one', () => {
     let now = 0;
     const clock = { monotonic: () => now };
     const few = new FailureHistory({ clock, maxAgeMs: bound.maxAgeMs });
@@ -113,19 +112,19 @@ describe('an envelope that is too old by the wall clock', () => {
     expect(new Set(answers)).toEqual(new Set([false]));
   });
 
-  it('is given up sooner where RETRY_MAX_AGE_MS is below ten minutes', () => {
+  it('is given up sooner if RETRY_MAX_AGE_MS is below ten minutes', () => {
     let now = 0;
-    const overAge = new FailureHistory({ clock: { monotonic: () => now }, maxAgeMs: 1000 });
+    const history = new FailureHistory({ clock: { monotonic: () => now }, maxAgeMs: 1000 });
     const answers = [0, 250, 500, 750, 1000].map((at) => {
       now = at;
-      return overAge.noteFailure(old);
+      return history.noteFailure(old);
     });
     expect(answers).toEqual([false, false, false, false, true]);
   });
 });
 
-describe('backoff', () => {
-  it('stays within zero and its cap, however many attempts there were', () => {
+describe('backoffMs', () => {
+  it('stays between zero and its cap, however many attempts there were', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 1_000_000 }),

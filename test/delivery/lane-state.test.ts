@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { LanePauses } from '../../src/delivery/pauses.js';
-import { delivered, someEvents, startMs, throttled, unblamed } from '../support/builders.js';
+import { LanePauses } from '../../src/delivery/lane-state.js';
+import { delivered, someEvents, startMs, throttled, unattributed } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { useEngines } from './fixture.js';
 
@@ -18,7 +18,7 @@ function createPauses() {
 const outage = { code: 'unavailable', detail: 'Klaviyo answered 503' };
 
 describe('the pauses of a lane', () => {
-  it('are told in one line each, with what to do, and how long they were', async () => {
+  it('are logged in one line each, with advice and duration', async () => {
     const { clock, lines, pauses } = createPauses();
     const reason = { code: 'auth', detail: 'Incorrect credentials' };
     pauses.begin('blocked', reason, { advice: 'unauthorized: check KLAVIYO_API_KEY' });
@@ -32,7 +32,7 @@ describe('the pauses of a lane', () => {
     ]);
   });
 
-  it('keep their beginning, and show the newest reason', async () => {
+  it('keep their beginning and show the newest reason', async () => {
     const { clock, pauses } = createPauses();
     pauses.begin('outage', outage);
     await clock.advance(1000);
@@ -42,13 +42,13 @@ describe('the pauses of a lane', () => {
     ]);
   });
 
-  it('hide what Klaviyo quotes of a record', () => {
+  it('redact what Klaviyo quotes of a record', () => {
     const { lines, pauses } = createPauses();
     pauses.begin('outage', { code: 'rejected', detail: 'ada@example.org is not valid' });
     expect(lines[0]).toContain('[email] is not valid');
   });
 
-  it('follow one another without a line that says resumed', async () => {
+  it('replace one another without a log line about a resumed lane', async () => {
     const { clock, lines, pauses } = createPauses();
     pauses.begin('throttled', { code: 'throttled', detail: 'Klaviyo answered 429' });
     await clock.advance(400);
@@ -62,7 +62,7 @@ describe('the pauses of a lane', () => {
     ]);
   });
 
-  it('say what is left where only one of several ends', () => {
+  it('log which pauses are left when only one of several ends', () => {
     const { lines, pauses } = createPauses();
     pauses.begin('by_hand', { code: 'by_hand', detail: 'an operator paused it' });
     pauses.begin('outage', outage);
@@ -71,18 +71,21 @@ describe('the pauses of a lane', () => {
     expect(pauses.list().map(({ kind }) => kind)).toEqual(['by_hand']);
   });
 
-  it.each(['by_hand', 'dead_letters_full'] as const)('stop all where it is %s', (kind) => {
-    const { pauses } = createPauses();
-    expect(pauses.isStopped).toBe(false);
-    pauses.begin(kind, outage);
-    expect(pauses.isStopped).toBe(true);
-    pauses.end(kind);
-    expect(pauses.isStopped).toBe(false);
-  });
+  it.each(['by_hand', 'dead_letters_full'] as const)(
+    'stop all requests if one of them is %s',
+    (kind) => {
+      const { pauses } = createPauses();
+      expect(pauses.isStopped).toBe(false);
+      pauses.begin(kind, outage);
+      expect(pauses.isStopped).toBe(true);
+      pauses.end(kind);
+      expect(pauses.isStopped).toBe(false);
+    },
+  );
 });
 
 describe('a lane that an operator paused', () => {
-  it('takes everything, sends nothing, and goes on when it is resumed', async () => {
+  it('accepts envelopes, sends nothing, and continues when it is resumed', async () => {
     const { engine, store, requests, append, advance } = await start(() => delivered);
     engine.pause('events');
     await append(someEvents(250));
@@ -98,9 +101,9 @@ describe('a lane that an operator paused', () => {
     expect(store.depth('events').count).toBe(0);
   });
 
-  it('sends no part of a split that is under way, and loses none of it', async () => {
+  it('sends no further part of a split batch, and loses none', async () => {
     const { engine, store, requests, append, advance } = await start(
-      (_text, { texts }) => (texts.length > 10 ? unblamed('bisect') : delivered),
+      (_text, { texts }) => (texts.length > 10 ? unattributed('bisect') : delivered),
       { latencyMs: 1000 },
     );
     await append(someEvents(80));
@@ -115,7 +118,7 @@ describe('a lane that an operator paused', () => {
     expect(store.depth('events').count).toBe(0);
   });
 
-  it('stays paused when Klaviyo throttles no more', async () => {
+  it('stays paused after the end of a throttled pause', async () => {
     const { engine, store, requests, append, advance } = await start(
       (_text, _request, number) => (number === 1 ? throttled(5000) : delivered),
       { latencyMs: 100 },
@@ -132,7 +135,7 @@ describe('a lane that an operator paused', () => {
     expect(engine.pauses().events).toEqual([]);
   });
 
-  it('ends when the relay stops', async () => {
+  it('stops waiting when the relay stops', async () => {
     const { engine, append, advance } = await start(() => delivered);
     engine.pause('events');
     await append(someEvents(1));

@@ -3,10 +3,9 @@ import {
   countVerdicts,
   toDelivery,
   toEndedDelivery,
-  judgeItems,
   type RequestFacts,
-} from '../../src/delivery/settle.js';
-import type { JudgedItem } from '../../src/delivery/split.js';
+} from '../../src/delivery/delivery-record.js';
+import { judgeItems, type JudgedItem } from '../../src/delivery/judge.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import type { BatchItem } from '../../src/model/envelope.js';
 import type { SendResult } from '../../src/model/destination.js';
@@ -26,14 +25,14 @@ import {
   settledAs,
   startMs,
   throttled,
-  unblamed,
+  unattributed,
 } from '../support/builders.js';
 
 const circumstances = {
   policy: { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 },
   now: startMs,
   random: 0.5,
-  hasFailedEnough: () => true,
+  failureHistory: { noteFailure: () => true },
 };
 
 const verdictsOf = (item: BatchItem, outcome: JudgedItem['outcome']) =>
@@ -44,7 +43,7 @@ const judgeable = (outcome: Outcome): JudgedItem['outcome'] => {
   return outcome;
 };
 
-describe('toSettled', () => {
+describe('judgeItems', () => {
   it('gives a verdict for every envelope, in order', () => {
     const [one, two] = [anItem('1'), anItem('2', '3')];
     const settled = judgeItems(
@@ -57,11 +56,11 @@ describe('toSettled', () => {
     expect(settled.map(({ envelope }) => envelope)).toEqual([...one, ...two]);
   });
 
-  it('delivers the newest of a merged profile; the older ones are in it', () => {
+  it('counts the newest envelope of a merged profile as delivered and the older ones as merged', () => {
     expect(verdictsOf(anItem('1', '2', '3'), judgeable(delivered))).toEqual([merged, merged, ack]);
   });
 
-  it('sends the members of a rejected profile again, each by itself, at no cost', () => {
+  it('sends each envelope of a rejected merged profile again alone, without a counted attempt', () => {
     const verdicts = verdictsOf(anItem('1', '2'), judgeable(rejected));
     expect(verdicts).toEqual([
       expect.objectContaining({ kind: 'retry', alone: true, countAttempt: false, afterMs: 0 }),
@@ -70,7 +69,7 @@ describe('toSettled', () => {
     expect(verdictsOf(anItem('1'), judgeable(rejected))).toMatchObject([{ kind: 'dead-letter' }]);
   });
 
-  it('keeps the members of a profile together through a retry and an import job', () => {
+  it('keeps the envelopes of a merged profile together through a retry and an import job', () => {
     expect(verdictsOf(anItem('1', '2'), judgeable(retryable()))).toMatchObject([
       { kind: 'retry', afterMs: 250 },
       { kind: 'retry', afterMs: 250 },
@@ -103,13 +102,13 @@ const aSent = (outcomes: readonly Outcome[], overrides: Partial<SendResult> = {}
 });
 
 describe('toDelivery', () => {
-  it('counts the backfilled events of the request, and says nothing where there are none', () => {
+  it('counts the backfilled events, and leaves the member out if there are none', () => {
     const { backfilled } = toDelivery(facts(), aSent([delivered], { backfilled: 3 }), []);
     expect(backfilled).toBe(3);
     expect(toDelivery(facts(), aSent([delivered]), [])).not.toHaveProperty('backfilled');
   });
 
-  it('keeps the pause that Klaviyo asked for, and none that the relay chose itself', () => {
+  it('keeps a pause that Klaviyo requested, and none that the relay chose itself', () => {
     const pause = { at: startMs + 12, forMs: 30_400 };
     const pauseOf = (outcome: Outcome) => toDelivery(facts({ pause }), aSent([outcome]), []).pause;
     expect(pauseOf(throttled(30_000))).toEqual(pause);
@@ -117,7 +116,7 @@ describe('toDelivery', () => {
     expect(pauseOf(blocked)).toBeUndefined();
   });
 
-  it('writes down the request and what became of its envelopes', () => {
+  it('records the request and what became of its envelopes', () => {
     const envelopes = [anEnvelope({ attempts: 2 }), anEnvelope(), anEnvelope(), anEnvelope()];
     const [first, second, third] = envelopes.map((envelope): BatchItem => [envelope]);
     const settled = [
@@ -151,7 +150,7 @@ describe('toDelivery', () => {
     ['delivered', delivered],
     ['pending', pending('job')],
     ['rejected', rejected],
-    ['rejected', unblamed('bisect')],
+    ['rejected', unattributed('bisect')],
     ['retried', retryable()],
     ['retried', throttled()],
     ['blocked', blocked],
@@ -159,17 +158,17 @@ describe('toDelivery', () => {
     expect(toDelivery(facts(), aSent([outcome, outcome]), []).result).toBe(result);
   });
 
-  it('begins the import job that took it', () => {
+  it('has the import job of a pending request', () => {
     const { importJob } = toDelivery(facts(), aSent([pending('job-7')]), []);
     expect(importJob).toEqual({ id: 'job-7', status: 'queued', completed: null, failed: null });
   });
 
-  it('has no status where no answer came', () => {
+  it('has no status if no response arrived', () => {
     expect(toDelivery(facts(), aSent([retryable()], { status: null }), []).status).toBeNull();
   });
 });
 
-describe('toFollowedDelivery', () => {
+describe('toEndedDelivery', () => {
   const job = { id: 'job-7', status: 'complete', completed: 2, failed: 0 } as const;
   const begun = aDelivery({
     result: 'pending',
@@ -177,7 +176,7 @@ describe('toFollowedDelivery', () => {
     importJob: { ...job, status: 'queued' },
   });
 
-  it('is delivered where the job took everything, merged ones included', () => {
+  it('is delivered if the job recorded everything, merged profiles included', () => {
     const settled = [...settledAs([anItem('1')], merged), ...settledAs([anItem('2')], ack)];
     expect(toEndedDelivery(begun, job, settled)).toEqual({
       ...begun,
@@ -188,7 +187,7 @@ describe('toFollowedDelivery', () => {
     });
   });
 
-  it('is partial where it did not, with the reason of one that failed', () => {
+  it('is partial if a profile failed, with the reason of the failure', () => {
     const settled = [
       ...settledAs([anItem('1')], ack),
       ...settledAs([anItem('2')], deadLetter('bad_phone')),
@@ -201,7 +200,7 @@ describe('toFollowedDelivery', () => {
 });
 
 describe('countVerdicts', () => {
-  it('counts each kind, and starts at none', () => {
+  it('counts each kind of verdict, starting at zero', () => {
     expect(countVerdicts([])).toEqual({
       delivered: 0,
       merged: 0,
