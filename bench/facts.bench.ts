@@ -79,7 +79,7 @@ it.each(kinds)('redis: %s', async (kind) => {
   const server = await startRedis({ settings: { appendfsync: 'everysec' } });
   const under = await openTestRedis({ url: server.url, timeoutMs: 30_000, ...bounds });
   const used = async (): Promise<number> =>
-    Number(/^used_memory:(\d+)/m.exec(String(await under.link.call('INFO', 'memory')))?.[1]);
+    Number(/^used_memory:(\d+)/m.exec(String(await under.connection.call('INFO', 'memory')))?.[1]);
   const before = await used();
   const msPerCall = await putAll(under.store, kind);
   results.push({

@@ -60,14 +60,14 @@ function toDrafts(count: number, payloadBytes: number): readonly Draft[] {
 }
 
 async function usedBytes(): Promise<number> {
-  const info = String(await under.link.call('INFO', 'memory'));
+  const info = String(await under.connection.call('INFO', 'memory'));
   return Number(/^used_memory:(\d+)/m.exec(info)?.[1]);
 }
 
 /** Time of the server's thread in scripts, since it was last asked. */
 async function scriptMicros(): Promise<number> {
-  const stats = String(await under.link.call('INFO', 'commandstats'));
-  await under.link.call('CONFIG', 'RESETSTAT');
+  const stats = String(await under.connection.call('INFO', 'commandstats'));
+  await under.connection.call('CONFIG', 'RESETSTAT');
   return ['eval', 'evalsha'].reduce(
     (sum, name) =>
       sum + Number(new RegExp(`^cmdstat_${name}:.*usec=(\\d+)`, 'm').exec(stats)?.[1] ?? 0),
@@ -117,6 +117,6 @@ it.each([200, 400, 1000, 4000])('events of %i bytes', async (payloadBytes) => {
     singleAppendMicros,
     deliverMicros,
   });
-  await under.link.call('FLUSHALL');
+  await under.connection.call('FLUSHALL');
   await under.close();
 });

@@ -129,19 +129,19 @@ describe('the Compose file', () => {
     expect(valkey.volumes).toEqual(['valkey-data:/data']);
     expect(valkey.healthcheck?.test.at(-1)).toContain('valkey-cli ping');
     const server = await startRedis({ settings });
-    const link = createRedisConnection({
+    const connection = createRedisConnection({
       address: toAddress(server.url),
       clock: systemClock,
       timeoutMs: 2000,
     });
     try {
-      expect(await link.untilUp(5000)).toBe(true);
-      expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
+      expect(await connection.untilUp(5000)).toBe(true);
+      expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
         isDurable: true,
         findings: [],
       });
     } finally {
-      await link.close();
+      await connection.close();
       await server.close();
     }
   });

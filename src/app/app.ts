@@ -301,9 +301,9 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   return { url, metrics, stop: () => (stopped ??= stop()), reload: (next) => live.reload(next) };
 }
 
-function toSharedCount({ link, prefix }: NonNullable<OpenedLimiter['shared']>, deps: AppDeps) {
+function toSharedCount({ connection, prefix }: NonNullable<OpenedLimiter['shared']>, deps: AppDeps) {
   const key = `${prefix}:quota`;
-  return createSharedCount(link, { key, windowMs: quotaWindowMs, time: deps.serverTime });
+  return createSharedCount(connection, { key, windowMs: quotaWindowMs, time: deps.serverTime });
 }
 
 function toBounds(config: Config) {

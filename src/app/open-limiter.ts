@@ -29,7 +29,7 @@ export type OpenedLimiter = {
   readonly limiter: Limiter;
   /** Where relays share it: what else they have to count together. */
   readonly shared: {
-    readonly link: RedisConnection;
+    readonly connection: RedisConnection;
     readonly prefix: string;
     /** Why its Redis cannot be used; null while it can. */
     outage(): string | null;
@@ -84,21 +84,21 @@ async function openShared(
   const setting = isApart ? 'RATE_LIMIT_REDIS_URL' : 'REDIS_URL';
   // A server hangs in real time, whatever clock the relay runs on.
   const prefix = `{${config.REDIS_KEY_PREFIX}}`;
-  const link = createLink({
+  const connection = createLink({
     ...{ address, setting, key: prefix, clock: systemClock, timeoutMs },
     sentinelAuth: toSentinelAuth(config),
   });
-  link.onChange((isUp) => {
+  connection.onChange((isUp) => {
     if (isUp) onServer(true, '');
     // A store on the same server reports this and more.
-    if (isUp && isApart) void reportEviction(link, onFinding);
+    if (isUp && isApart) void reportEviction(connection, onFinding);
   });
-  link.onFailure(({ why }) => onServer(false, why));
+  connection.onFailure(({ why }) => onServer(false, why));
   const share = config.RATE_LIMIT_STATIC_SHARE;
   const limits = toLimits(config);
   const limiter = new SharedLimiter({
     ...limits,
-    link,
+    connection,
     clock,
     onWaited,
     key: `${prefix}:limiter`,
@@ -110,25 +110,25 @@ async function openShared(
   });
   const close = async (): Promise<void> => {
     await limiter.close();
-    await link.close();
+    await connection.close();
   };
   // With a store on the same server this is known by now.
-  if (isApart) await link.untilUp(timeoutMs);
-  const failure = link.failure();
+  if (isApart) await connection.untilUp(timeoutMs);
+  const failure = connection.failure();
   if (failure?.isCertain === true) {
     await close();
     throw new SettingError(setting, failure.why);
   }
-  const outage = (): string | null => link.failure()?.why ?? limiter.trouble;
-  return { limiter, shared: { link, prefix, outage }, close };
+  const outage = (): string | null => connection.failure()?.why ?? limiter.trouble;
+  return { limiter, shared: { connection, prefix, outage }, close };
 }
 
 /** At each connection: what comes back may be another server, or one that was set otherwise. */
 async function reportEviction(
-  link: RedisConnection,
+  connection: RedisConnection,
   onFinding: (finding: string) => void,
 ): Promise<void> {
-  const finding = await findEviction(link).catch(() => null);
+  const finding = await findEviction(connection).catch(() => null);
   if (finding !== null) onFinding(finding);
 }
 

@@ -40,15 +40,15 @@ async function checkServer(
   // The client is loaded only where there is a Redis.
   const { createRedisConnection: createLink } = await import('../redis/create-connection.js');
   const { readDurability } = await import('../redis/durability.js');
-  const link = createLink({
+  const connection = createLink({
     ...{ address, sentinelAuth, timeoutMs },
     key: `{${prefix}}`,
     clock: systemClock,
   });
   try {
-    if (!(await link.untilUp(2 * timeoutMs)))
-      return [bad(name, link.failure()?.why ?? 'it does not answer')];
-    const { server, findings } = await readDurability(link, {
+    if (!(await connection.untilUp(2 * timeoutMs)))
+      return [bad(name, connection.failure()?.why ?? 'it does not answer')];
+    const { server, findings } = await readDurability(connection, {
       stated: config.REDIS_DURABLE,
       waitReplicas: config.REDIS_WAIT_REPLICAS,
     });
@@ -58,6 +58,6 @@ async function checkServer(
   } catch (error) {
     return [bad(name, error instanceof Error ? error.message : String(error))];
   } finally {
-    await link.close();
+    await connection.close();
   }
 }

@@ -1,9 +1,10 @@
-import { Redis } from 'ioredis';
+import { createConnection, isIP, Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { AbstractConnector, Redis } from 'ioredis';
 import type { Clock } from '../clock.js';
 import type { RedisAddress, RedisHost, SentinelAuth } from './address.js';
-import { toLocatedConnector } from './located-connector.js';
 import { Sentinels } from './sentinels.js';
-import { createSlotLocator } from './slot-owner.js';
+import { createSlotLocator } from './cluster.js';
 
 /** Longest wait before it is tried again whether a server is back, ms. */
 const maxReconnectMs = 1000;
@@ -38,7 +39,7 @@ export function createClient(address: RedisAddress, options: ClientOptions): Cli
       if (isSplit(error.message)) suspect();
       return isSplit(error.message) || isMoved(error.message);
     };
-    const Connector = toLocatedConnector({ locate, isTls });
+    const Connector = createLocatingConnector({ locate, isTls });
     return { redis: new Redis({ ...shared, Connector, reconnectOnError }), sentinels: null };
   }
   const { username, password } = options.sentinelAuth ?? address;
@@ -50,7 +51,7 @@ export function createClient(address: RedisAddress, options: ClientOptions): Cli
   });
   const locate = (): Promise<RedisHost> => sentinels.locate();
   return {
-    redis: new Redis({ ...shared, db, Connector: toLocatedConnector({ locate, isTls }) }),
+    redis: new Redis({ ...shared, db, Connector: createLocatingConnector({ locate, isTls }) }),
     sentinels,
   };
 }
@@ -82,3 +83,40 @@ const isMoved = (reply: string): boolean =>
   /^(READONLY|MOVED|CLUSTERDOWN|MASTERDOWN)\b/.test(reply);
 
 const isSplit = (reply: string): boolean => /^(ASK|TRYAGAIN)\b/.test(reply);
+
+type LocatingOptions = {
+  /** Where the server is now; asked anew for each connection. */
+  readonly locate: () => Promise<RedisHost>;
+  readonly isTls: boolean;
+};
+
+/** For ioredis: connects to a server that has to be found first, and may be another one each time. */
+function createLocatingConnector({ locate, isTls }: LocatingOptions) {
+  return class LocatingConnector extends AbstractConnector {
+    constructor() {
+      super(0);
+    }
+
+    /** Never rejects: ioredis would not try again. A socket that is destroyed makes it try later. */
+    async connect() {
+      this.connecting = true;
+      let host: RedisHost | null = null;
+      try {
+        host = await locate();
+      } catch (error) {
+        this.firstError = error instanceof Error ? error : new Error(String(error));
+      }
+      // It may have been told to disconnect meanwhile.
+      if (host === null || !(this.connecting as boolean)) {
+        this.stream = new Socket().destroy();
+        return this.stream;
+      }
+      this.stream = isTls ? toTlsStream(host) : createConnection(host);
+      this.stream.once('error', (error) => (this.firstError = error));
+      return this.stream;
+    }
+  };
+}
+
+const toTlsStream = (host: RedisHost): Socket =>
+  connectTls({ ...host, ...(isIP(host.host) === 0 && { servername: host.host }) });

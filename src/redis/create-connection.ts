@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../clock.js';
 import type { RedisAddress, SentinelAuth } from './address.js';
 import type { Redis } from 'ioredis';
-import { toReplicaCount, toWaitArguments } from './replica-wait.js';
+import { readReplicaCount, toWaitArguments } from './replica-wait.js';
 import { createClient } from './client.js';
 import {
   toDatabaseFailure,
@@ -177,7 +177,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
           return [await written, await waited] as const;
         }, timeoutMs + ms);
       const [reply, waited] = await evaluate(script, toArguments(script, prefix, args), both);
-      const have = toReplicaCount(waited);
+      const have = readReplicaCount(waited);
       if (have < replicas)
         throw new UnreplicatedError(
           `${have} of ${replicas} replicas have what was written within ${ms} ms`,

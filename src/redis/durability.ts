@@ -50,20 +50,23 @@ export type DurabilityOptions = {
 };
 
 /** Of a cluster: of one of its nodes. Rejects with UnavailableError where the server is away. */
-export async function readDurability(link: Asked, options: DurabilityOptions): Promise<Durability> {
-  return toDurability(await readFacts(link), options);
+export async function readDurability(
+  connection: Asked,
+  options: DurabilityOptions,
+): Promise<Durability> {
+  return toDurability(await readFacts(connection), options);
 }
 
 /** Where the server may drop keys that never expire, such as the limiter's: a sentence for an operator. */
-export async function findEviction(link: Asked): Promise<string | null> {
-  const { maxmemory, 'maxmemory-policy': policy } = (await readFacts(link)).settings;
+export async function findEviction(connection: Asked): Promise<string | null> {
+  const { maxmemory, 'maxmemory-policy': policy } = (await readFacts(connection)).settings;
   if (maxmemory === '0' || policy?.startsWith('allkeys-') !== true) return null;
   return `maxmemory-policy is ${policy}: at maxmemory the server drops what it knows of requests to Klaviyo, and limits may be exceeded; set maxmemory-policy noeviction`;
 }
 
-async function readFacts(link: Asked): Promise<ServerFacts> {
-  const info = await readInfo(link);
-  const { settings, closed } = await readSettings(link);
+async function readFacts(connection: Asked): Promise<ServerFacts> {
+  const info = await readInfo(connection);
+  const { settings, closed } = await readSettings(connection);
   const valkey = info.get('valkey_version') ?? null;
   const redisVersion = info.get('redis_version') ?? null;
   return {
@@ -91,10 +94,10 @@ function toYesOrNo(flag: string | undefined): string | null {
 
 /** INFO, or some of its sections, by field; empty where it is closed. */
 export async function readInfo(
-  link: Asked,
+  connection: Asked,
   ...sections: readonly string[]
 ): Promise<ReadonlyMap<string, string>> {
-  const text = await refusable(() => link.call('INFO', ...sections));
+  const text = await refusable(() => connection.call('INFO', ...sections));
   const lines = text instanceof Error ? [] : toLines(text);
   return new Map(
     lines.flatMap((line) => {
@@ -109,11 +112,11 @@ function toLines(reply: unknown): string[] {
 }
 
 /** One by one: several names in one CONFIG GET are understood since Redis 7 only. */
-async function readSettings(link: Asked): Promise<Pick<ServerFacts, 'settings' | 'closed'>> {
+async function readSettings(connection: Asked): Promise<Pick<ServerFacts, 'settings' | 'closed'>> {
   let closed: string | null = null;
   const entries: [SettingName, string | null][] = [];
   for (const name of settingNames) {
-    const reply = await refusable(() => link.call('CONFIG', 'GET', name));
+    const reply = await refusable(() => connection.call('CONFIG', 'GET', name));
     if (reply instanceof Error) closed ??= reply.message;
     entries.push([name, toSetting(reply)]);
   }

@@ -29,10 +29,10 @@ export class FileRewrite {
   }
 
   async #ensure(): Promise<string | null> {
-    const { link, hash, clock, signal } = this.#options;
+    const { connection, hash, clock, signal } = this.#options;
     const run = await this.#run();
-    if (run === null || String(await link.call('HGET', hash, field)) === run.id) return null;
-    const backpressure = await ask(link);
+    if (run === null || String(await connection.call('HGET', hash, field)) === run.id) return null;
+    const backpressure = await ask(connection);
     if (backpressure !== null) return toFinding(backpressure);
     for (;;) {
       await wait(clock, pollMs, signal);
@@ -41,14 +41,14 @@ export class FileRewrite {
       if (now?.id !== run.id || signal.aborted) return null;
       if (now.isRewriting) continue;
       if (!now.wasRewritten) return toFinding('its last rewrite failed');
-      await link.call('HSET', hash, field, run.id);
+      await connection.call('HSET', hash, field, run.id);
       return null;
     }
   }
 
   /** Null where there is no such file, or the server does not tell. */
   async #run(): Promise<Run | null> {
-    const info = await readInfo(this.#options.link);
+    const info = await readInfo(this.#options.connection);
     const id = info.get('run_id');
     if (id === undefined || info.get('aof_enabled') !== '1') return null;
     return {
@@ -61,7 +61,7 @@ export class FileRewrite {
 }
 
 export type FileRewriteOptions = {
-  readonly link: Pick<RedisConnection, 'call'>;
+  readonly connection: Pick<RedisConnection, 'call'>;
   /** Key of the hash whose field `rewrittenRun` names the run of the server whose file was rewritten. */
   readonly hash: string;
   readonly clock: Clock;
@@ -74,9 +74,9 @@ const field = 'rewrittenRun';
 const pollMs = 1000;
 
 /** Null where a rewrite is under way: one that began in this run has nothing of the run before. */
-async function ask(link: Pick<RedisConnection, 'call'>): Promise<string | null> {
+async function ask(connection: Pick<RedisConnection, 'call'>): Promise<string | null> {
   try {
-    await link.call('BGREWRITEAOF');
+    await connection.call('BGREWRITEAOF');
     return null;
   } catch (error) {
     if (!(error instanceof UnavailableError) || error.reply === null) throw error;

@@ -9,7 +9,7 @@ export type Counted = { readonly current: number; readonly ttlMs: number };
 
 /** Counts a caller's requests over all relays, in windows by the server's time. Rejects with UnavailableError. */
 export function createSharedCount(
-  link: RedisConnection,
+  connection: RedisConnection,
   options: {
     readonly key: string;
     readonly windowMs: number;
@@ -21,7 +21,7 @@ export function createSharedCount(
     const name = createHash('sha256').update(caller).digest('base64url').slice(0, 22);
     const now = options.time === undefined ? '' : Math.round(options.time());
     const key = `${options.key}:${name}`;
-    const reply = await link.run(countRequest, key, [options.windowMs, now]);
+    const reply = await connection.run(countRequest, key, [options.windowMs, now]);
     const [current, ttlMs] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
     return { current: Number(current), ttlMs: Number(ttlMs) };
   };

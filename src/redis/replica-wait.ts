@@ -11,6 +11,6 @@ export function toWaitArguments(
 }
 
 /** How many replicas have it. WAITAOF answers with the server's own count first. */
-export function toReplicaCount(reply: unknown): number {
+export function readReplicaCount(reply: unknown): number {
   return Number(Array.isArray(reply) ? reply.at(-1) : reply);
 }

@@ -7,11 +7,11 @@ import {
   type RedisReply,
   type Script,
 } from './connection.js';
-import { toReplicaCount, toWaitArguments, type WaitCommand } from './replica-wait.js';
+import { readReplicaCount, toWaitArguments, type WaitCommand } from './replica-wait.js';
 
 export type ReplicatedWritesOptions = {
   /** For these writes alone: a wait for replicas holds up whatever else is sent on a connection. */
-  readonly link: RedisConnection;
+  readonly connection: RedisConnection;
   /** How many have to have it. */
   readonly replicas: number;
   /** Longest wait for them. */
@@ -35,17 +35,17 @@ export class ReplicatedWrites {
 
   constructor(options: ReplicatedWritesOptions) {
     this.#options = options;
-    this.#stopListening = options.link.onChange(() => (this.#command = null));
+    this.#stopListening = options.connection.onChange(() => (this.#command = null));
   }
 
   /** Why nothing can be written so; null where it can, as far as is known. */
   trouble(): string | null {
-    return this.#options.link.failure()?.why ?? this.#missing;
+    return this.#options.connection.failure()?.why ?? this.#missing;
   }
 
   /** Rejects with UnreplicatedError where the server has it, and too few replicas. */
   run(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<RedisReply> {
-    return this.#inTurn(() => {
+    return this.#runInTurn(() => {
       // Each would wait in vain; `recheck` finds out when they are back.
       if (this.#missing !== null) throw new UnreplicatedError(this.#missing);
       return this.#write(script, prefix, args);
@@ -55,7 +55,7 @@ export class ReplicatedWrites {
   /** Asks whether replicas are back that were missing. Resolves also where that cannot be asked now. */
   recheck(): Promise<void> {
     if (this.#missing === null) return Promise.resolve();
-    this.#rechecking ??= this.#inTurn(() => this.#recheck()).finally(
+    this.#rechecking ??= this.#runInTurn(() => this.#recheck()).finally(
       () => (this.#rechecking = null),
     );
     return this.#rechecking;
@@ -66,17 +66,17 @@ export class ReplicatedWrites {
    * and says so only where it is asked for a key.
    */
   async verify(key: string): Promise<void> {
-    await this.#options.link.call('EXISTS', key).catch((error: unknown) => {
+    await this.#options.connection.call('EXISTS', key).catch((error: unknown) => {
       if (!(error instanceof UnavailableError)) throw error;
     });
   }
 
   close(): Promise<void> {
     this.#stopListening();
-    return this.#options.link.close();
+    return this.#options.connection.close();
   }
 
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+  #runInTurn<T>(act: () => Promise<T>): Promise<T> {
     const done = this.#last.then(act);
     this.#last = done.then(
       () => undefined,
@@ -86,10 +86,10 @@ export class ReplicatedWrites {
   }
 
   async #write(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<RedisReply> {
-    const { link, replicas, waitMs: ms } = this.#options;
+    const { connection, replicas, waitMs: ms } = this.#options;
     try {
-      const command = await this.#toCommand();
-      const reply = await link.runReplicated(script, { prefix, args, command, replicas, ms });
+      const command = await this.#selectWaitCommand();
+      const reply = await connection.runReplicated(script, { prefix, args, command, replicas, ms });
       this.#missing = null;
       return reply;
     } catch (error) {
@@ -99,20 +99,20 @@ export class ReplicatedWrites {
   }
 
   async #recheck(): Promise<void> {
-    const { link, replicas, waitMs } = this.#options;
-    if (this.#missing === null || !link.isUp()) return;
+    const { connection, replicas, waitMs } = this.#options;
+    if (this.#missing === null || !connection.isUp()) return;
     try {
-      const command = await this.#toCommand();
+      const command = await this.#selectWaitCommand();
       const ms = Math.ceil(waitMs / 2);
-      const reply = await link.call(command, ...toWaitArguments(command, { replicas, ms }));
-      if (toReplicaCount(reply) >= replicas) this.#missing = null;
+      const reply = await connection.call(command, ...toWaitArguments(command, { replicas, ms }));
+      if (readReplicaCount(reply) >= replicas) this.#missing = null;
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }
   }
 
-  #toCommand(): Promise<WaitCommand> {
-    const command = this.#command ?? toWaitCommand(this.#options.link);
+  #selectWaitCommand(): Promise<WaitCommand> {
+    const command = this.#command ?? findWaitCommand(this.#options.connection);
     this.#command = command;
     command.catch(() => (this.#command = null));
     return command;
@@ -120,8 +120,8 @@ export class ReplicatedWrites {
 }
 
 /** WAITAOF has replicas write to their disks first; it needs Redis 7.2 and an append-only file. */
-async function toWaitCommand(link: RedisConnection): Promise<WaitCommand> {
-  const info = await readInfo(link);
+async function findWaitCommand(connection: RedisConnection): Promise<WaitCommand> {
+  const info = await readInfo(connection);
   const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(info.get('redis_version') ?? '') ?? [];
   const isNew = Number(major) > 7 || (Number(major) === 7 && Number(minor) >= 2);
   return isNew && info.get('aof_enabled') === '1' ? 'WAITAOF' : 'WAIT';

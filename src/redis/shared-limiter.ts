@@ -6,7 +6,7 @@ import {
   type RedisReply,
   type Script,
 } from './connection.js';
-import { OwnRequests } from './own-requests.js';
+import { RecentRequests } from './recent-requests.js';
 import { toStamp } from './server-time.js';
 import { limiterScripts } from './limiter-scripts.js';
 import { Mutex } from './mutex.js';
@@ -22,7 +22,7 @@ export type FallbackLimiter = {
 type Permit = { end(feedback: RateFeedback | null): void; cancel(): void };
 
 export type SharedLimiterOptions = {
-  readonly link: RedisConnection;
+  readonly connection: RedisConnection;
   readonly clock: Clock;
   /** Begins every name; with a hash tag. */
   readonly key: string;
@@ -56,7 +56,7 @@ const insistMs = 200;
  */
 export class SharedLimiter {
   readonly #options: SharedLimiterOptions;
-  readonly #own: OwnRequests;
+  readonly #recentRequests: RecentRequests;
   /** One at a time asks for an endpoint, however many wait: the server is not asked once for each. */
   readonly #turns = { events: new Mutex(), profiles: new Mutex(), imports: new Mutex() };
   readonly #setup: readonly (string | number)[];
@@ -83,7 +83,7 @@ export class SharedLimiter {
   #timer: Timer | null = null;
 
   constructor(options: SharedLimiterOptions) {
-    const { link, clock, bucket, windows } = options;
+    const { connection, clock, bucket, windows } = options;
     this.#options = options;
     const sorted = Object.fromEntries(
       Object.entries(windows).map(([endpoint, all]) => [
@@ -93,16 +93,19 @@ export class SharedLimiter {
     );
     const lengths = Object.values(windows).flatMap((all) => all.map(({ windowMs }) => windowMs));
     this.#longestWindowMs = Math.max(0, ...lengths);
-    this.#own = new OwnRequests({ ...options, longestWindowMs: this.#longestWindowMs });
+    this.#recentRequests = new RecentRequests({
+      ...options,
+      longestWindowMs: this.#longestWindowMs,
+    });
     this.#setup = [bucket.perSecond, bucket.burst, JSON.stringify(sorted)];
     this.#tokens = bucket.burst;
     this.#heardAt = clock.monotonic();
-    this.#stopListening = link.onChange((isUp) => {
+    this.#stopListening = connection.onChange((isUp) => {
       if (isUp || this.#trouble !== null) this.#noteAbsence();
       this.#heardAt = clock.monotonic();
       this.#isReportDue = true;
       if (isUp) this.#together.abort();
-      if (isUp && this.#own.isAny()) void this.#touch();
+      if (isUp && this.#recentRequests.isAny()) void this.#touch();
     });
   }
 
@@ -152,8 +155,8 @@ export class SharedLimiter {
 
   /** The server has been away so long that nothing it granted to others counts any more. */
   #isAlone(): boolean {
-    const { link, local, clock, permitMs } = this.#options;
-    if (local === undefined || (link.isUp() && this.#trouble === null)) return false;
+    const { connection, local, clock, permitMs } = this.#options;
+    if (local === undefined || (connection.isUp() && this.#trouble === null)) return false;
     // The last one granted elsewhere may arrive that late.
     return clock.monotonic() - this.#heardAt >= permitMs + this.#longestWindowMs;
   }
@@ -176,14 +179,14 @@ export class SharedLimiter {
 
   /** Null where it has to be asked again. */
   async #ask(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
-    const { link, clock, permitMs } = this.#options;
+    const { connection, clock, permitMs } = this.#options;
     const name = this.#nextName();
     let isAsked = false;
     try {
       // A pause or an end must not be overtaken by what it forbids.
       if (!(await this.#isAllTold(signal))) return null;
       if (this.#isReportDue) await this.#report();
-      isAsked = link.isUp();
+      isAsked = connection.isUp();
       const args = [endpoint, name, permitMs, this.#generation];
       const [what, waitMs, tokens] = await this.#run(limiterScripts.acquire, args);
       if (String(what) === 'lost') {
@@ -211,12 +214,12 @@ export class SharedLimiter {
   }
 
   #toPermit(endpoint: Endpoint, alone: Permit | null, name = this.#nextName()): Permit {
-    this.#own.start(name, endpoint);
+    this.#recentRequests.start(name, endpoint);
     this.#arm();
     return {
       end: (feedback) => {
         alone?.end(feedback);
-        this.#own.end(name);
+        this.#recentRequests.end(name);
         this.#send(limiterScripts.end, [
           endpoint,
           name,
@@ -225,7 +228,7 @@ export class SharedLimiter {
       },
       cancel: () => {
         alone?.cancel();
-        this.#own.cancel(name);
+        this.#recentRequests.cancel(name);
         this.#send(limiterScripts.cancel, [endpoint, name]);
       },
     };
@@ -245,7 +248,7 @@ export class SharedLimiter {
     const [generation] = await this.#run(limiterScripts.report, [
       fresh,
       ...pauses,
-      ...this.#own.toReport(),
+      ...this.#recentRequests.toReport(),
     ]);
     this.#generation = String(generation);
     this.#areOthersAlone = false;
@@ -276,7 +279,7 @@ export class SharedLimiter {
     if (this.#timer !== null || this.#closing.signal.aborted) return;
     this.#timer = this.#options.clock.setTimer(touchMs, () => {
       this.#timer = null;
-      if (this.#own.isAny() || this.#trouble !== null)
+      if (this.#recentRequests.isAny() || this.#trouble !== null)
         void this.#touch().finally(() => this.#arm());
     });
   }
@@ -291,12 +294,12 @@ export class SharedLimiter {
   }
 
   async #run(script: Script, args: readonly (string | number)[]): Promise<readonly RedisReply[]> {
-    const { link, key, time, clock } = this.#options;
+    const { connection, key, time, clock } = this.#options;
     const askedAt = clock.monotonic();
     const elapsedMs = this.#askedAt === null ? null : askedAt - this.#askedAt;
     const stamp = toStamp({ given: time?.(), elapsedMs, wall: null });
     try {
-      const reply = await link.run(script, key, [stamp, ...this.#setup, ...args]);
+      const reply = await connection.run(script, key, [stamp, ...this.#setup, ...args]);
       this.#askedAt = Math.max(askedAt, this.#askedAt ?? askedAt);
       if (this.#trouble !== null) this.#noteAbsence();
       this.#noteTrouble(null);
@@ -304,7 +307,7 @@ export class SharedLimiter {
       this.#together.abort();
       return Array.isArray(reply) ? (reply as readonly RedisReply[]) : [reply];
     } catch (error) {
-      if (error instanceof UnavailableError && link.isUp()) {
+      if (error instanceof UnavailableError && connection.isUp()) {
         if (this.#trouble === null) this.#heardAt = clock.monotonic();
         this.#noteTrouble(error.why);
         // What is able again may be another server.

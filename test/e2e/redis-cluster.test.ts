@@ -50,8 +50,8 @@ it('a relay goes on by itself after the node with its slot ended, and has all th
   const next = await cluster.ownerOf(key());
   expect(next.id).not.toBe(owner.id);
   await relay.until('the file of the new one is rewritten', async () => {
-    const [, runId] = /run_id:(\w+)/.exec(String(await next.link.call('INFO'))) ?? [];
-    return String(await next.link.call('HGET', key(), 'rewrittenRun')) === runId;
+    const [, runId] = /run_id:(\w+)/.exec(String(await next.connection.call('INFO'))) ?? [];
+    return String(await next.connection.call('HGET', key(), 'rewrittenRun')) === runId;
   });
   await owner.server.start();
   await expectRecorded('a', 'b', 'c');
@@ -67,7 +67,7 @@ it('a relay goes on by itself after the node with its slot hung, and while it is
   expect(await post('b')).toBe(202);
   owner.server.thaw();
   await untilTrue('it is a replica', async () =>
-    String(await owner.link.call('ROLE')).startsWith('slave'),
+    String(await owner.connection.call('ROLE')).startsWith('slave'),
   );
   expect(await post('c')).toBe(202);
   await expectRecorded('a', 'b', 'c');
@@ -114,22 +114,22 @@ it('a slot that is moved key by key takes nothing meanwhile, and everything is a
   expect(await post('a', 'b')).toBe(202);
   const from = await cluster.ownerOf(key());
   const to = await cluster.anotherPrimary(from);
-  const slot = Number(await from.link.call('CLUSTER', 'KEYSLOT', key()));
-  const epoch = String(await from.link.call('HGET', key(), 'epoch'));
-  await to.link.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
-  await from.link.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+  const slot = Number(await from.connection.call('CLUSTER', 'KEYSLOT', key()));
+  const epoch = String(await from.connection.call('HGET', key(), 'epoch'));
+  await to.connection.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+  await from.connection.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
   expect(await post('not taken')).toBe(503);
   for (;;) {
-    const names = (await from.link.call('CLUSTER', 'GETKEYSINSLOT', slot, 5)) as readonly Buffer[];
+    const names = (await from.connection.call('CLUSTER', 'GETKEYSINSLOT', slot, 5)) as readonly Buffer[];
     if (names.length === 0) break;
     const place = ['127.0.0.1', to.server.port, '', 0, 5000] as const;
-    await from.link.call('MIGRATE', ...place, 'KEYS', ...names.map(String));
+    await from.connection.call('MIGRATE', ...place, 'KEYS', ...names.map(String));
     expect(await post('not taken either')).toBe(503);
   }
-  for (const { link } of [to, from]) await link.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+  for (const { connection } of [to, from]) await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
   await relay.until('it is ready', isReady);
   expect(await post('c')).toBe(202);
-  expect(String(await to.link.call('HGET', key(), 'epoch'))).toBe(epoch);
+  expect(String(await to.connection.call('HGET', key(), 'epoch'))).toBe(epoch);
   await expectRecorded('a', 'b', 'c');
 }, 120_000);
 
@@ -145,18 +145,18 @@ it.each([
     expect(await post('a', 'b')).toBe(202);
     const from = await cluster.ownerOf(key());
     const to = await cluster.anotherPrimary(from);
-    const slot = Number(await from.link.call('CLUSTER', 'KEYSLOT', key()));
-    const epoch = String(await from.link.call('HGET', key(), 'epoch'));
+    const slot = Number(await from.connection.call('CLUSTER', 'KEYSLOT', key()));
+    const epoch = String(await from.connection.call('HGET', key(), 'epoch'));
     const move = { from, to, slot, replaces: false };
     await openMove(move);
     await relay.until('it sees that', async () => !(await isReady()));
     const migrate = (source: typeof from, target: typeof from) =>
-      source.link.call(
+      source.connection.call(
         ...(['MIGRATE', '127.0.0.1', target.server.port, '', 0, 5000, 'KEYS'] as const),
         ...names.map((name) => `${prefix}:${name}`),
       );
     expect(String(await migrate(from, to))).toBe('OK');
-    await from.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
+    await from.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
     const where = `127.0.0.1:${to.server.port} has keys of slot ${slot}`;
     let answer = '';
     await relay.until('it is ready, or says where the rest is', async () => {
@@ -166,10 +166,10 @@ it.each([
     expect(answer).toContain(where);
     expect(await post('not taken')).toBe(503);
     expect(String(await migrate(to, from))).toBe('OK');
-    await to.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
+    await to.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
     await relay.until('it is ready', isReady);
     expect(await post('a', 'c')).toBe(202);
-    expect(String(await from.link.call('HGET', key(), 'epoch'))).toBe(epoch);
+    expect(String(await from.connection.call('HGET', key(), 'epoch'))).toBe(epoch);
     await expectRecorded('a', 'b', 'c');
   },
   120_000,

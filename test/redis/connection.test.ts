@@ -6,7 +6,7 @@ import { toScript, UnavailableError, type RedisConnection } from '../../src/redi
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 
 let server: RedisServer;
-let link: RedisConnection;
+let connection: RedisConnection;
 const links: RedisConnection[] = [];
 
 beforeAll(async () => {
@@ -18,10 +18,10 @@ afterEach(async () => {
 afterAll(() => server.close());
 
 async function connect(timeoutMs = 2000): Promise<RedisConnection> {
-  link = createRedisConnection({ address: toAddress(server.url), clock: systemClock, timeoutMs });
-  links.push(link);
-  expect(await link.untilUp(5000)).toBe(true);
-  return link;
+  connection = createRedisConnection({ address: toAddress(server.url), clock: systemClock, timeoutMs });
+  links.push(connection);
+  expect(await connection.untilUp(5000)).toBe(true);
+  return connection;
 }
 
 const echo = toScript('echo', [], 'return {KEYS[1], ARGV[1], #ARGV, false}');
@@ -30,7 +30,7 @@ const failure = (work: Promise<unknown>): Promise<unknown> => work.catch((error:
 
 async function untilDone<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 0; tries < 100; tries++) {
-    await link.untilUp(5000);
+    await connection.untilUp(5000);
     const result = await work().catch((error: unknown) => {
       if (!(error instanceof UnavailableError)) throw error;
       return null;
@@ -40,18 +40,18 @@ async function untilDone<T>(work: () => Promise<T>): Promise<T> {
   throw new Error('it never came back');
 }
 
-describe('a link to Redis', () => {
+describe('a connection to Redis', () => {
   it('runs scripts, whether or not the server has them, with bytes as they are', async () => {
     await connect();
     const bytes = Buffer.from([0, 255, 10, 13]);
-    expect(await link.run(echo, 'k', [bytes, 5])).toEqual([Buffer.from('k'), bytes, 2, null]);
-    await link.call('SCRIPT', 'FLUSH');
-    expect(await link.run(echo, 'k', ['é'])).toEqual([Buffer.from('k'), Buffer.from('é'), 1, null]);
+    expect(await connection.run(echo, 'k', [bytes, 5])).toEqual([Buffer.from('k'), bytes, 2, null]);
+    await connection.call('SCRIPT', 'FLUSH');
+    expect(await connection.run(echo, 'k', ['é'])).toEqual([Buffer.from('k'), Buffer.from('é'), 1, null]);
   });
 
   it('tells an error of a script from a server that is away', async () => {
     await connect();
-    const error = await failure(link.run(wrong, 'k', []));
+    const error = await failure(connection.run(wrong, 'k', []));
     expect(error).not.toBeInstanceOf(UnavailableError);
     expect(String(error)).toContain('RELAY_WRONG this');
   });
@@ -60,39 +60,39 @@ describe('a link to Redis', () => {
     await connect();
     const changes: boolean[] = [];
     const down = new Promise<void>((resolve) => {
-      link.onChange((isUp) => {
+      connection.onChange((isUp) => {
         changes.push(isUp);
         if (!isUp) resolve();
       });
     });
     await server.kill();
     await down;
-    expect(await failure(link.call('PING'))).toBeInstanceOf(UnavailableError);
+    expect(await failure(connection.call('PING'))).toBeInstanceOf(UnavailableError);
     await server.start();
-    expect(await link.untilUp(5000)).toBe(true);
-    expect(String(await link.call('PING'))).toBe('PONG');
+    expect(await connection.untilUp(5000)).toBe(true);
+    expect(String(await connection.call('PING'))).toBe('PONG');
     expect(changes).toEqual([false, true]);
   });
 
   it('gives up on a server that hangs, takes nothing more meanwhile, and comes back', async () => {
     await connect(200);
     server.freeze();
-    const failures = await Promise.all([failure(link.call('PING')), failure(link.call('PING'))]);
+    const failures = await Promise.all([failure(connection.call('PING')), failure(connection.call('PING'))]);
     for (const each of failures) expect(each).toBeInstanceOf(UnavailableError);
-    expect(link.isUp()).toBe(false);
-    expect(await failure(link.call('PING'))).toBeInstanceOf(UnavailableError);
+    expect(connection.isUp()).toBe(false);
+    expect(await failure(connection.call('PING'))).toBeInstanceOf(UnavailableError);
     server.thaw();
-    expect(await link.untilUp(5000)).toBe(true);
-    expect(String(await link.call('PING'))).toBe('PONG');
+    expect(await connection.untilUp(5000)).toBe(true);
+    expect(String(await connection.call('PING'))).toBe('PONG');
   });
 
   it('says that a replica that cannot be written to is unable', async () => {
     await connect();
-    await link.call('REPLICAOF', '127.0.0.1', '1');
-    expect(await failure(link.call('SET', 'a', '1'))).toBeInstanceOf(UnavailableError);
+    await connection.call('REPLICAOF', '127.0.0.1', '1');
+    expect(await failure(connection.call('SET', 'a', '1'))).toBeInstanceOf(UnavailableError);
     // It connects anew meanwhile, in case the primary is elsewhere now.
-    await untilDone(() => link.call('REPLICAOF', 'NO', 'ONE'));
-    expect(String(await untilDone(() => link.call('SET', 'a', '1')))).toBe('OK');
+    await untilDone(() => connection.call('REPLICAOF', 'NO', 'ONE'));
+    expect(String(await untilDone(() => connection.call('SET', 'a', '1')))).toBe('OK');
   });
 });
 

@@ -22,14 +22,14 @@ afterEach(async () => {
 afterAll(() => server.close());
 
 async function connect(url = server.url): Promise<RedisConnection> {
-  const link = createRedisConnection({
+  const connection = createRedisConnection({
     address: toAddress(url),
     clock: systemClock,
     timeoutMs: 15_000,
   });
-  closers.push(() => link.close());
-  expect(await link.untilUp(5000)).toBe(true);
-  return link;
+  closers.push(() => connection.close());
+  expect(await connection.untilUp(5000)).toBe(true);
+  return connection;
 }
 
 async function startAnother(options: RedisServerOptions): Promise<RedisServer> {
@@ -40,15 +40,15 @@ async function startAnother(options: RedisServerOptions): Promise<RedisServer> {
 
 /** The server with other settings than the durable ones, until the test is over. */
 async function withSettings(settings: Readonly<Record<string, string>>): Promise<RedisConnection> {
-  const link = await connect();
+  const connection = await connect();
   for (const [name, value] of Object.entries(settings)) {
-    const [, was] = (await link.call('CONFIG', 'GET', name)) as readonly RedisReply[];
+    const [, was] = (await connection.call('CONFIG', 'GET', name)) as readonly RedisReply[];
     closers.push(async () => {
-      await link.call('CONFIG', 'SET', name, String(was));
+      await connection.call('CONFIG', 'SET', name, String(was));
     });
-    await link.call('CONFIG', 'SET', name, value);
+    await connection.call('CONFIG', 'SET', name, value);
   }
-  return link;
+  return connection;
 }
 
 /** A server that cannot be had here, by its answers. */
@@ -108,8 +108,8 @@ describe('the durability of a server', () => {
   });
 
   it('does not mind a policy of eviction while memory has no bound', async () => {
-    const link = await withSettings({ maxmemory: '0', 'maxmemory-policy': 'allkeys-lru' });
-    expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
+    const connection = await withSettings({ maxmemory: '0', 'maxmemory-policy': 'allkeys-lru' });
+    expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
       isDurable: true,
       findings: [],
     });
@@ -128,33 +128,33 @@ describe('the durability of a server', () => {
   });
 
   it('tells everything that is wrong at once', async () => {
-    const link = await withSettings({
+    const connection = await withSettings({
       appendfsync: 'everysec',
       maxmemory: '64mb',
       'maxmemory-policy': 'allkeys-lfu',
     });
-    expect((await readDurability(link, { stated: 'auto', waitReplicas: 0 })).findings).toHaveLength(
+    expect((await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings).toHaveLength(
       2,
     );
   });
 
   it('is missing on a replica, whatever its settings', async () => {
-    const link = await connect(
+    const connection = await connect(
       (await startAnother({ settings: { replicaof: '127.0.0.1 1' } })).url,
     );
-    const durability = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
+    const durability = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
     expect(durability).toMatchObject({ isDurable: false, isKnown: true });
     expect(durability.findings).toEqual([expect.stringContaining('the server is a replica')]);
   });
 
   it('is not there where a failover loses what replicas do not have yet', async () => {
     // It would wait 5 s for more replicas to copy itself to at once.
-    const link = await withSettings({ 'repl-diskless-sync-delay': '0' });
+    const connection = await withSettings({ 'repl-diskless-sync-delay': '0' });
     await startAnother({ settings: { replicaof: `127.0.0.1 ${server.port}` } });
-    await link.call('SET', 'a', '1');
-    expect(await link.call('WAIT', 1, 10_000)).toBe(1);
+    await connection.call('SET', 'a', '1');
+    expect(await connection.call('WAIT', 1, 10_000)).toBe(1);
     const read = (waitReplicas: number, stated: Stated = 'auto') =>
-      readDurability(link, { stated, waitReplicas });
+      readDurability(connection, { stated, waitReplicas });
     const lossy = await read(0);
     expect(lossy).toMatchObject({ isDurable: false, isKnown: true });
     expect(lossy.findings).toEqual([
@@ -179,9 +179,9 @@ describe('the durability of a server', () => {
 
   it('is asked for again where the server went away meanwhile', async () => {
     const another = await startAnother({});
-    const link = await connect(another.url);
+    const connection = await connect(another.url);
     await another.kill();
-    await expect(readDurability(link, { stated: 'auto', waitReplicas: 0 })).rejects.toBeInstanceOf(
+    await expect(readDurability(connection, { stated: 'auto', waitReplicas: 0 })).rejects.toBeInstanceOf(
       UnavailableError,
     );
   });
@@ -190,33 +190,33 @@ describe('the durability of a server', () => {
 describe('a server that keeps its settings to itself', () => {
   /** As a user who may do all but one thing. */
   const connectAs = async (denial: '-config' | '-info'): Promise<RedisConnection> => {
-    const link = await connect();
-    await link.call('ACL', 'SETUSER', 'ingest', 'on', '>secret', '~*', '&*', '+@all');
+    const connection = await connect();
+    await connection.call('ACL', 'SETUSER', 'ingest', 'on', '>secret', '~*', '&*', '+@all');
     closers.push(async () => {
-      await link.call('ACL', 'DELUSER', 'ingest');
+      await connection.call('ACL', 'DELUSER', 'ingest');
     });
     const limited = await connect(`redis://ingest:secret@127.0.0.1:${server.port}/0`);
     // Only now: the client looks into INFO when it connects, and complains on stderr where it may not.
-    await link.call('ACL', 'SETUSER', 'ingest', denial);
+    await connection.call('ACL', 'SETUSER', 'ingest', denial);
     return limited;
   };
 
   it('is not known, and not taken for durable, until an operator states it', async () => {
-    const link = await connectAs('-config');
-    const unknown = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
+    const connection = await connectAs('-config');
+    const unknown = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
     expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
     expect(unknown.findings).toEqual([expect.stringMatching(/\+config\|get.*REDIS_DURABLE/)]);
     const yes = { isKnown: true, isDurable: true, findings: [] };
-    expect(await readDurability(link, { stated: 'yes', waitReplicas: 0 })).toMatchObject(yes);
-    const no = await readDurability(link, { stated: 'no', waitReplicas: 0 });
+    expect(await readDurability(connection, { stated: 'yes', waitReplicas: 0 })).toMatchObject(yes);
+    const no = await readDurability(connection, { stated: 'no', waitReplicas: 0 });
     expect(no).toMatchObject({ isKnown: true, isDurable: false });
     expect(no.findings).toEqual([expect.stringContaining('REDIS_DURABLE is no: what is accepted')]);
   });
 
   it('is known once its user may read settings', async () => {
-    const link = await connectAs('-config');
+    const connection = await connectAs('-config');
     await (await connect()).call('ACL', 'SETUSER', 'ingest', '+config|get');
-    expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
+    expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
       isDurable: true,
       isKnown: true,
     });
@@ -224,13 +224,13 @@ describe('a server that keeps its settings to itself', () => {
 
   it('may have no CONFIG at all, as managed servers do', async () => {
     const managed = await startAnother({ settings: { 'rename-command': 'CONFIG hidden' } });
-    const link = await connect(managed.url);
-    const unknown = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
+    const connection = await connect(managed.url);
+    const unknown = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
     expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
     expect(unknown.findings).toEqual([
       expect.stringMatching(/does not tell its settings \(ERR unknown command 'CONFIG'\).*REDIS_D/),
     ]);
-    expect(await readDurability(link, { stated: 'yes', waitReplicas: 0 })).toMatchObject({
+    expect(await readDurability(connection, { stated: 'yes', waitReplicas: 0 })).toMatchObject({
       isDurable: true,
       findings: [],
     });
@@ -240,20 +240,20 @@ describe('a server that keeps its settings to itself', () => {
     const managed = await startAnother({
       settings: { appendonly: 'no', 'rename-command': 'CONFIG hidden' },
     });
-    const link = await connect(managed.url);
-    expect((await readDurability(link, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
+    const connection = await connect(managed.url);
+    expect((await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
       expect.stringContaining('appendonly is no'),
       expect.stringContaining('it is not known'),
     ]);
-    expect((await readDurability(link, { stated: 'yes', waitReplicas: 0 })).findings).toEqual([
+    expect((await readDurability(connection, { stated: 'yes', waitReplicas: 0 })).findings).toEqual([
       expect.stringContaining('appendonly is no'),
       expect.stringContaining('REDIS_DURABLE is yes and is believed'),
     ]);
   });
 
   it('may refuse INFO too, and is an unknown server then', async () => {
-    const link = await connectAs('-info');
-    expect(await readDurability(link, { stated: 'auto', waitReplicas: 0 })).toEqual({
+    const connection = await connectAs('-info');
+    expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toEqual({
       server: 'unknown',
       isSupported: true,
       isDurable: true,
@@ -264,8 +264,8 @@ describe('a server that keeps its settings to itself', () => {
 
   it('may leave single settings out', async () => {
     const told = { appendonly: 'yes', maxmemory: '0', 'maxmemory-policy': 'noeviction' };
-    const link = answering({ redis_version: '7.2.4' }, told);
-    const { isKnown, findings } = await readDurability(link, { stated: 'auto', waitReplicas: 0 });
+    const connection = answering({ redis_version: '7.2.4' }, told);
+    const { isKnown, findings } = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
     expect(isKnown).toBe(false);
     expect(findings).toEqual([
       expect.stringContaining('the server does not tell its settings, so'),
@@ -322,8 +322,8 @@ describe('the version of a server', () => {
   });
 
   it('tells a disk that failed', async () => {
-    const link = answering({ ...told, aof_last_write_status: 'err' }, durableSettings);
-    expect((await readDurability(link, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
+    const connection = answering({ ...told, aof_last_write_status: 'err' }, durableSettings);
+    expect((await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
       expect.stringContaining('look at the disk of the server'),
     ]);
   });

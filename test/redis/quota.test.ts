@@ -47,14 +47,14 @@ it("a caller's quota holds over all relays, and for each caller by itself", asyn
 it('no key of a caller is found in Redis', async () => {
   const [a] = await startTwo();
   await post(a);
-  const link = createRedisConnection({
+  const connection = createRedisConnection({
     address: toAddress(redis.url),
     clock: systemClock,
     timeoutMs: 2000,
   });
-  await link.untilUp(2000);
-  const names = String(await link.call('KEYS', '*quota*'));
-  await link.close();
+  await connection.untilUp(2000);
+  const names = String(await connection.call('KEYS', '*quota*'));
+  await connection.close();
   expect(names).toContain('quota');
   expect(names).not.toContain('ingest-key-1');
 });

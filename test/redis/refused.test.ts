@@ -32,24 +32,24 @@ async function redis(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
 }
 
 function open(url: string, timeoutMs = 1000): RedisConnection {
-  const link = createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
-  links.push(link);
-  return link;
+  const connection = createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
+  links.push(connection);
+  return connection;
 }
 
-/** Resolves once the link says why it is down, in words that match. */
-async function untilWhy(link: RedisConnection, words: RegExp): Promise<string> {
+/** Resolves once the connection says why it is down, in words that match. */
+async function untilWhy(connection: RedisConnection, words: RegExp): Promise<string> {
   const isSo = (why: string | undefined): boolean => why !== undefined && words.test(why);
-  if (!isSo(link.failure()?.why)) {
+  if (!isSo(connection.failure()?.why)) {
     await new Promise<void>((resolve) => {
-      const stop = link.onFailure(({ why }) => {
+      const stop = connection.onFailure(({ why }) => {
         if (!isSo(why)) return;
         stop();
         resolve();
       });
     });
   }
-  return link.failure()?.why ?? '';
+  return connection.failure()?.why ?? '';
 }
 
 async function listen(server: Server): Promise<number> {
@@ -76,9 +76,9 @@ describe('why a server cannot be used is said, without the password', () => {
     ['no password', '', 'Redis requires a password, and REDIS_URL has none'],
   ])('%s', async (_what, credentials, why) => {
     const server = await redis({ settings: { requirepass: 'r1ght' } });
-    const link = open(`redis://${credentials}127.0.0.1:${server.port}/0`);
-    expect(await untilWhy(link, /Redis/)).toBe(why);
-    await expect(link.call('PING')).rejects.toThrow(why);
+    const connection = open(`redis://${credentials}127.0.0.1:${server.port}/0`);
+    expect(await untilWhy(connection, /Redis/)).toBe(why);
+    await expect(connection.call('PING')).rejects.toThrow(why);
   });
 
   it('a port that nothing listens on', async () => {
@@ -154,19 +154,19 @@ describe('why a server cannot be used is said, without the password', () => {
   });
 });
 
-it('a password that is rotated at the server is named as the reason, and the link comes back once it is right again', async () => {
+it('a password that is rotated at the server is named as the reason, and the connection comes back once it is right again', async () => {
   const server = await redis();
   const operator = open(server.url);
-  const link = open(`redis://:old@127.0.0.1:${server.port}/0`);
+  const connection = open(`redis://:old@127.0.0.1:${server.port}/0`);
   await operator.untilUp(5000);
   await operator.call('CONFIG', 'SET', 'requirepass', 'old');
-  expect(await link.untilUp(5000)).toBe(true);
+  expect(await connection.untilUp(5000)).toBe(true);
   await operator.call('CONFIG', 'SET', 'requirepass', 'new');
   await operator.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-  await untilWhy(link, /Redis refuses the password in REDIS_URL/);
+  await untilWhy(connection, /Redis refuses the password in REDIS_URL/);
   await operator.call('CONFIG', 'SET', 'requirepass', 'old');
-  expect(await link.untilUp(5000)).toBe(true);
-  expect(link.failure()).toBeNull();
+  expect(await connection.untilUp(5000)).toBe(true);
+  expect(connection.failure()).toBeNull();
 });
 
 /** A way to one server, and from a moment on to another: a failover, as a name or a balancer makes it. */
@@ -194,30 +194,30 @@ async function startWay(target: RedisServer) {
 describe('a database that the server does not have', () => {
   it('is never replaced by database 0, and it is certain that it never will be there', async () => {
     const { port } = await redis();
-    const link = open(`redis://127.0.0.1:${port}/20`);
-    expect(await link.untilUp(60_000)).toBe(false);
-    expect(link.failure()).toEqual({
+    const connection = open(`redis://127.0.0.1:${port}/20`);
+    expect(await connection.untilUp(60_000)).toBe(false);
+    expect(connection.failure()).toEqual({
       why: 'the server does not have database 20 of REDIS_URL ("ERR DB index is out of range")',
       isCertain: true,
     });
-    await expect(link.call('SET', 'a', '1')).rejects.toThrow('does not have database 20');
+    await expect(connection.call('SET', 'a', '1')).rejects.toThrow('does not have database 20');
   });
 
   it('is asked for again on each new connection, also where another server answers', async () => {
     const [many, one] = [await redis(), await redis({ settings: { databases: '1' } })];
     const way = await startWay(many);
-    const link = open(`redis://127.0.0.1:${way.port}/3`);
-    expect(await link.untilUp(5000)).toBe(true);
-    await link.call('SET', 'a', 'first');
+    const connection = open(`redis://127.0.0.1:${way.port}/3`);
+    expect(await connection.untilUp(5000)).toBe(true);
+    await connection.call('SET', 'a', 'first');
     way.turnTo(one);
-    await untilWhy(link, /does not have database 3/);
-    await expect(link.call('SET', 'a', 'second')).rejects.toBeInstanceOf(UnavailableError);
+    await untilWhy(connection, /does not have database 3/);
+    await expect(connection.call('SET', 'a', 'second')).rejects.toBeInstanceOf(UnavailableError);
     const there = open(one.url);
     await there.untilUp(5000);
     expect(await there.call('DBSIZE')).toBe(0);
     way.turnTo(many);
-    await new Promise<void>((resolve) => link.onChange((isUp) => isUp && resolve()));
-    expect(String(await link.call('GET', 'a'))).toBe('first');
+    await new Promise<void>((resolve) => connection.onChange((isUp) => isUp && resolve()));
+    expect(String(await connection.call('GET', 'a'))).toBe('first');
     const zero = open(many.url);
     await zero.untilUp(5000);
     expect(await zero.call('DBSIZE')).toBe(0);
@@ -232,11 +232,11 @@ describe('a database that the server does not have', () => {
         socket.write(reply.repeat(commands.length));
       }),
     );
-    const link = open(`redis://127.0.0.1:${port}/2`);
-    await untilWhy(link, /max daily request limit exceeded/);
-    expect(link.failure()?.isCertain).toBe(false);
+    const connection = open(`redis://127.0.0.1:${port}/2`);
+    await untilWhy(connection, /max daily request limit exceeded/);
+    expect(connection.failure()?.isCertain).toBe(false);
     isOver = true;
-    expect(await link.untilUp(5000)).toBe(true);
+    expect(await connection.untilUp(5000)).toBe(true);
   });
 });
 
@@ -249,14 +249,14 @@ describe('an error that the server answers with', () => {
 
   it('is ours only where our own script raised it, or broke off', async () => {
     const { url } = await redis();
-    const link = open(url);
-    await link.untilUp(5000);
-    expect(await failure(link.run(raised, 'k', []))).toMatchObject({
+    const connection = open(url);
+    await connection.untilUp(5000);
+    expect(await failure(connection.run(raised, 'k', []))).toMatchObject({
       name: 'ScriptError',
       code: 'RELAY_OWN',
       message: 'RELAY_OWN this',
     });
-    const fault = await failure(link.run(faulty, 'k', []));
+    const fault = await failure(connection.run(faulty, 'k', []));
     expect(fault).toBeInstanceOf(ScriptError);
     expect(fault).toMatchObject({ code: 'LUA' });
   });
@@ -273,40 +273,40 @@ describe('an error that the server answers with', () => {
     const { port } = await redis({ users: ['relay on >pw ~* &* +@all'] });
     const operator = open(`redis://127.0.0.1:${port}/0`);
     await operator.untilUp(5000);
-    const link = open(`redis://relay:pw@127.0.0.1:${port}/0`);
-    await link.untilUp(5000);
+    const connection = open(`redis://relay:pw@127.0.0.1:${port}/0`);
+    await connection.untilUp(5000);
     await operator.call('ACL', 'SETUSER', 'relay', ...rules);
-    const error = await failure(link.run(denied, 'k', ['secret-value']));
+    const error = await failure(connection.run(denied, 'k', ['secret-value']));
     expect(error).toBeInstanceOf(UnavailableError);
     expect(String(error)).toMatch(words);
     expect(JSON.stringify(error) + String(error)).not.toContain('secret-value');
-    expect(link.isUp()).toBe(true);
+    expect(connection.isUp()).toBe(true);
     await operator.call('ACL', 'SETUSER', 'relay', '~*', '+@all');
-    expect(String(await link.run(denied, 'k', ['1']))).toBe('OK');
+    expect(String(await connection.run(denied, 'k', ['1']))).toBe('OK');
   });
 
   it('is the server where a script of somebody else keeps it busy, and over when that ends', async () => {
     const { url } = await redis({ settings: { 'busy-reply-threshold': '50' } });
-    const [link, other] = [open(url, 5000), open(url, 5000)];
-    await Promise.all([link.untilUp(5000), other.untilUp(5000)]);
+    const [connection, other] = [open(url, 5000), open(url, 5000)];
+    await Promise.all([connection.untilUp(5000), other.untilUp(5000)]);
     const endless = other.call('EVAL', 'while true do end', '0').catch(() => null);
     let words = '';
     while (words === '') {
-      await link.call('GET', 'a').catch((error: unknown) => {
+      await connection.call('GET', 'a').catch((error: unknown) => {
         words = error instanceof UnavailableError ? error.why : 'another error';
       });
     }
     expect(words).toContain('BUSY');
-    await link.call('SCRIPT', 'KILL');
+    await connection.call('SCRIPT', 'KILL');
     await endless;
-    expect(await link.call('GET', 'a')).toBeNull();
+    expect(await connection.call('GET', 'a')).toBeNull();
   });
 
   it('shows nothing of the command that it is about', async () => {
     const { url } = await redis();
-    const link = open(url);
-    await link.untilUp(5000);
-    const error = await failure(link.call('NOSUCH', 'sam@klaviyo-demo.com'));
+    const connection = open(url);
+    await connection.untilUp(5000);
+    const error = await failure(connection.call('NOSUCH', 'sam@klaviyo-demo.com'));
     expect(error).toBeInstanceOf(UnavailableError);
     expect(String(error)).toContain("ERR unknown command 'NOSUCH'");
     expect(JSON.stringify(error) + String(error)).not.toContain('sam@');

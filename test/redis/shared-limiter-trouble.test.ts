@@ -98,7 +98,7 @@ function createWay() {
     },
     mute: (isMute: boolean) => (way.isMute = isMute),
     unable: (isUnable: boolean) => (way.isUnable = isUnable),
-    link: {
+    connection: {
       ...real,
       isUp: () => way.isUp,
       onChange: (listener: (isUp: boolean) => void) => {
@@ -116,7 +116,7 @@ function createWay() {
 
 function open(overrides: Partial<SharedLimiterOptions> = {}): SharedLimiter {
   const limiter = new SharedLimiter({
-    link: { ...real, run },
+    connection: { ...real, run },
     clock,
     key,
     relay: `r${limiters.length}`,
@@ -173,8 +173,8 @@ const openLocal = (limit: number) =>
 describe('a relay with a share of its own', () => {
   it('that was idle waits as long as one that was not: others were granted until just now', async () => {
     const [mine, yours] = [createWay(), createWay()];
-    const idle = open({ link: mine.link, local: openLocal(3) });
-    const busy = open({ link: yours.link });
+    const idle = open({ connection: mine.connection, local: openLocal(3) });
+    const busy = open({ connection: yours.connection });
     await warmUp(idle, busy);
     await pass(60_000);
     expect((await takeAll(busy)).length).toBeGreaterThan(0);
@@ -186,7 +186,7 @@ describe('a relay with a share of its own', () => {
 
   it('waits for what may still be under way elsewhere, too', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(3) });
+    const relay = open({ connection: way.connection, local: openLocal(3) });
     await warmUp(relay);
     const permit = await tryTake(relay);
     way.set(false);
@@ -200,7 +200,7 @@ describe('a relay with a share of its own', () => {
 
   it('tells what it sent alone as soon as the server is back, though it sends nothing more', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(3) });
+    const relay = open({ connection: way.connection, local: openLocal(3) });
     const other = open();
     await warmUp(relay, other);
     way.set(false);
@@ -217,8 +217,8 @@ describe('a relay with a share of its own', () => {
 
   it('that is back just before it would have gone on alone waits for those that are alone already', async () => {
     const [mine, yours] = [createWay(), createWay()];
-    const early = open({ link: mine.link, local: openLocal(3) });
-    const late = open({ link: yours.link, local: openLocal(3) });
+    const early = open({ connection: mine.connection, local: openLocal(3) });
+    const late = open({ connection: yours.connection, local: openLocal(3) });
     await warmUp(early, late);
     await pass(60_000);
     for (const way of [mine, yours]) way.set(false);
@@ -237,7 +237,7 @@ describe('a relay with a share of its own', () => {
 
   it('that is back sooner, or was idle while the server was there, holds nobody up', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(3) });
+    const relay = open({ connection: way.connection, local: openLocal(3) });
     await warmUp(relay);
     await pass(60_000);
     way.set(false);
@@ -250,7 +250,7 @@ describe('a relay with a share of its own', () => {
 describe('a server that is there and cannot write', () => {
   it('counts as away, from the moment it says so', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(3) });
+    const relay = open({ connection: way.connection, local: openLocal(3) });
     await warmUp(relay);
     await pass(60_000);
     way.unable(true);
@@ -263,7 +263,7 @@ describe('a server that is there and cannot write', () => {
 
   it('pauses all where it can again after so long that others may be alone', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(3) });
+    const relay = open({ connection: way.connection, local: openLocal(3) });
     const other = open();
     await warmUp(relay, other);
     await pass(60_000);
@@ -277,7 +277,7 @@ describe('a server that is there and cannot write', () => {
 
   it('is told what was sent alone as soon as it can, and decides again', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(3) });
+    const relay = open({ connection: way.connection, local: openLocal(3) });
     await warmUp(relay);
     way.unable(true);
     expect(await tryTake(relay)).toBeNull();
@@ -293,7 +293,7 @@ describe('a server that is there and cannot write', () => {
 
   it('lets a relay that waits for its share go on by what it permits', async () => {
     const way = createWay();
-    const relay = open({ link: way.link, local: openLocal(0) });
+    const relay = open({ connection: way.connection, local: openLocal(0) });
     await warmUp(relay);
     way.unable(true);
     expect(await tryTake(relay)).toBeNull();
@@ -311,14 +311,14 @@ describe('a relay', () => {
   it('asks once at a time for an endpoint, however many wait, and grants in their order', async () => {
     const way = createWay();
     let asked = 0;
-    const link: RedisConnection = {
-      ...way.link,
+    const connection: RedisConnection = {
+      ...way.connection,
       run(script, ...rest) {
         if (script.name === 'limiter-acquire') asked++;
-        return way.link.run(script, ...rest);
+        return way.connection.run(script, ...rest);
       },
     };
-    const relay = open({ link });
+    const relay = open({ connection });
     await warmUp(relay);
     await takeAll(relay);
     asked = 0;
@@ -372,7 +372,7 @@ describe('a relay', () => {
 
   it('gives back what it was granted and never heard of', async () => {
     const way = createWay();
-    const relay = open({ link: way.link });
+    const relay = open({ connection: way.connection });
     await warmUp(relay);
     way.mute(true);
     expect(await tryTake(relay)).toBeNull();
@@ -383,7 +383,7 @@ describe('a relay', () => {
 
   it('tells what it sent of late whenever the server comes back, which may be another that lags behind', async () => {
     const way = createWay();
-    const relay = open({ link: way.link });
+    const relay = open({ connection: way.connection });
     await warmUp(relay);
     (await tryTake(relay))?.end(null);
     await pass(1000);
@@ -497,7 +497,7 @@ async function suffer(fleet: Fleet, one: Trouble, local: boolean): Promise<void>
   else if (one.kind === 'lose') await forget();
   else if (one.kind === 'die') {
     await relays[one.relay]?.close();
-    relays[one.relay] = open({ link: ways[one.relay]!.link, ...(local && toLocal()) });
+    relays[one.relay] = open({ connection: ways[one.relay]!.connection, ...(local && toLocal()) });
   } else if (one.kind === 'mute') {
     ways[one.relay]?.mute(true);
     clock.setTimer(one.forMs, () => ways[one.relay]?.mute(false));
@@ -526,7 +526,7 @@ const toLocal = () => ({
 async function judge(troubles: readonly Trouble[], local = false): Promise<void> {
   begin();
   const ways = [createWay(), createWay(), createWay()];
-  const relays = ways.map(({ link }) => open({ link, ...(local && toLocal()) }));
+  const relays = ways.map(({ connection }) => open({ connection, ...(local && toLocal()) }));
   const fleet = { relays, ways, sent: [], stop: new AbortController() };
   setMaxListeners(0, fleet.stop.signal);
   for (const one of troubles) await suffer(fleet, one, local);

@@ -22,7 +22,7 @@ const reportMs = 2000;
 const permitMs = 35_000;
 
 let server: RedisServer;
-let link: RedisConnection;
+let connection: RedisConnection;
 let clock: ManualClock;
 let keys = 0;
 let key: string;
@@ -30,19 +30,19 @@ let limiters: SharedLimiter[] = [];
 
 beforeAll(async () => {
   server = await startRedis({ settings: { appendfsync: 'no' } });
-  link = createRedisConnection({
+  connection = createRedisConnection({
     address: toAddress(server.url),
     clock: systemClock,
     timeoutMs: 5000,
   });
-  await link.untilUp(5000);
+  await connection.untilUp(5000);
 });
 afterEach(async () => {
   for (const limiter of limiters) await limiter.close();
   limiters = [];
 });
 afterAll(async () => {
-  await link.close();
+  await connection.close();
   await server.close();
 });
 
@@ -55,7 +55,7 @@ function begin(): void {
 
 function open(overrides: Overrides = {}): SharedLimiter {
   const limiter = new SharedLimiter({
-    link,
+    connection,
     clock,
     key,
     relay: `r${limiters.length}`,
@@ -73,7 +73,7 @@ function open(overrides: Overrides = {}): SharedLimiter {
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) {
     await settlePromises(2);
-    await link.call('PING');
+    await connection.call('PING');
   }
   await settlePromises(2);
 }
@@ -385,10 +385,10 @@ describe('a state that was lost', () => {
     await settle();
     const used = permits.length;
     expect(used).toBeGreaterThan(5);
-    await link.call('DEL', `${key}:meta`, `${key}:events:ended`, `${key}:events:flight`);
+    await connection.call('DEL', `${key}:meta`, `${key}:events:ended`, `${key}:events:flight`);
     expect(await takeAll(b)).toHaveLength(0);
     await pass(500);
-    expect(await link.call('ZCARD', `${key}:events:ended`)).toBe(used);
+    expect(await connection.call('ZCARD', `${key}:events:ended`)).toBe(used);
     expect(await tryTake(b)).toBeNull();
     await pass(reportMs);
     expect(await tryTake(b)).not.toBeNull();
@@ -399,15 +399,15 @@ describe('a state that was lost', () => {
     const a = await settled(open());
     await pass(60_000);
     const permit = await tryTake(a);
-    await link.call('DEL', `${key}:events:flight`);
+    await connection.call('DEL', `${key}:events:flight`);
     permit?.end(null);
     await settle();
-    expect(await link.call('ZCARD', `${key}:events:ended`)).toBe(1);
+    expect(await connection.call('ZCARD', `${key}:events:ended`)).toBe(1);
   });
 });
 
 describe('while the server is away', () => {
-  /** A link that is there or not, as the test says. */
+  /** A connection that is there or not, as the test says. */
   function fickleLink() {
     let isUp = true;
     const listeners = new Set<(isUp: boolean) => void>();
@@ -416,15 +416,15 @@ describe('while the server is away', () => {
         isUp = next;
         for (const listener of [...listeners]) listener(next);
       },
-      link: {
-        ...link,
+      connection: {
+        ...connection,
         isUp: () => isUp,
         onChange: (listener: (isUp: boolean) => void) => {
           listeners.add(listener);
           return () => listeners.delete(listener);
         },
         run: (...args: Parameters<RedisConnection['run']>) =>
-          isUp ? link.run(...args) : Promise.reject(new UnavailableError('away')),
+          isUp ? connection.run(...args) : Promise.reject(new UnavailableError('away')),
       },
     };
   }
@@ -432,7 +432,7 @@ describe('while the server is away', () => {
   it('a relay sends nothing, and goes on when it is back', async () => {
     begin();
     const own = fickleLink();
-    const a = await settled(open({ link: own.link }));
+    const a = await settled(open({ connection: own.connection }));
     await pass(60_000);
     own.set(false);
     expect(await tryTake(a)).toBeNull();
@@ -447,7 +447,7 @@ describe('while the server is away', () => {
     const own = fickleLink();
     const share = { events: [{ limit: 2, windowMs: 60_000 }], profiles: [], imports: [] };
     const local = createLocalLimiter({ clock, bucket: { perSecond: 1, burst: 2 }, windows: share });
-    const a = await settled(open({ link: own.link, local }));
+    const a = await settled(open({ connection: own.connection, local }));
     await pass(60_000);
     expect(await tryTake(a)).not.toBeNull();
     own.set(false);
@@ -461,7 +461,7 @@ describe('while the server is away', () => {
     own.set(true);
     expect(await tryTake(a)).toBeNull();
     // What it sent alone counts with the rest.
-    expect(await link.call('ZCARD', `${key}:events:ended`)).toBeGreaterThanOrEqual(1);
+    expect(await connection.call('ZCARD', `${key}:events:ended`)).toBeGreaterThanOrEqual(1);
     await pass(reportMs);
     expect(await tryTake(a)).not.toBeNull();
   });

@@ -25,7 +25,7 @@ async function start(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
   return server;
 }
 
-const link = (url: string, timeoutMs = 2000): RedisConnection =>
+const connection = (url: string, timeoutMs = 2000): RedisConnection =>
   createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
 
 describe('a cluster', () => {
@@ -37,7 +37,7 @@ describe('a cluster', () => {
       'cluster-announce-ip': '127.0.0.1',
     };
     const node = await start({ settings });
-    const single = link(node.url);
+    const single = connection(node.url);
     await single.untilUp(5000);
     await single.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
     await untilTrue('the cluster is there', async () =>
@@ -82,13 +82,13 @@ describe('Sentinel', () => {
       );
       sentinels.push(await start({ config: path }));
     }
-    const own = link(replica.url);
+    const own = connection(replica.url);
     await own.untilUp(5000);
     await untilTrue('the replica follows', async () =>
       String(await own.call('INFO', 'replication')).includes('master_link_status:up'),
     );
     for (const sentinel of sentinels) {
-      const asked = link(sentinel.url);
+      const asked = connection(sentinel.url);
       await asked.untilUp(5000);
       await untilTrue('it knows the replica and the others', async () =>
         String(await asked.call('INFO', 'sentinel')).includes(`slaves=1,sentinels=${count}`),
@@ -101,7 +101,7 @@ describe('Sentinel', () => {
 
   it('names the primary, and after a failover the new one', async () => {
     const { primary, own, url } = await startAll(1);
-    const through = link(url, 500);
+    const through = connection(url, 500);
     expect(await through.untilUp(5000)).toBe(true);
     await through.call('SET', 'kept', 'yes');
     await untilTrue(
@@ -121,7 +121,7 @@ describe('Sentinel', () => {
 
   it('has nothing written to the primary of before once it makes another one', async () => {
     const { sentinels, own, url } = await startAll(3);
-    const through = link(url, 500);
+    const through = connection(url, 500);
     expect(await through.untilUp(5000)).toBe(true);
     const kept: string[] = [];
     let after = 0;
@@ -133,7 +133,7 @@ describe('Sentinel', () => {
       if (isNew) after++;
       return after > 20;
     };
-    const asked = link(sentinels[0]!.url);
+    const asked = connection(sentinels[0]!.url);
     await asked.untilUp(5000);
     await untilTrue('some are written', async () => {
       await write();
@@ -147,7 +147,7 @@ describe('Sentinel', () => {
 
   it('that most of do not answer any more leaves the primary without trust within seconds', async () => {
     const { sentinels, own, url } = await startAll(3);
-    const through = link(url, 500);
+    const through = connection(url, 500);
     expect(await through.untilUp(5000)).toBe(true);
     sentinels[0]!.freeze();
     const from = systemClock.monotonic();
@@ -184,10 +184,10 @@ describe('Sentinel', () => {
       await startAlone(next.port, 5),
       await startAlone(before.port, 1),
     ];
-    const through = link(toUrl(sentinels));
+    const through = connection(toUrl(sentinels));
     expect(await through.untilUp(5000)).toBe(true);
     await through.call('SET', 'written', '1');
-    const own = link(next.url);
+    const own = connection(next.url);
     await own.untilUp(5000);
     expect(String(await own.call('GET', 'written'))).toBe('1');
     for (const one of [through, own]) await one.close();
@@ -196,12 +196,12 @@ describe('Sentinel', () => {
   it('that names a replica is not followed before that is a primary', async () => {
     const primary = await start();
     const replica = await start({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
-    const through = link(toUrl([await startAlone(replica.port, 1)]));
+    const through = connection(toUrl([await startAlone(replica.port, 1)]));
     await untilTrue('it has looked', () =>
       Promise.resolve((through.failure()?.why ?? '').includes('is a slave, not the primary')),
     );
     expect(through.isUp()).toBe(false);
-    const own = link(replica.url);
+    const own = connection(replica.url);
     await own.untilUp(5000);
     await own.call('REPLICAOF', 'NO', 'ONE');
     await untilTrue('it is used', () => through.untilUp(1000));

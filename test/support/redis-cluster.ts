@@ -7,7 +7,7 @@ import { findFreePort, startRedis, type RedisServer } from './redis-server.js';
 
 export type ClusterNode = {
   readonly server: RedisServer;
-  readonly link: RedisConnection;
+  readonly connection: RedisConnection;
   readonly id: string;
 };
 
@@ -33,26 +33,26 @@ const manualFailoverMs = 6000;
 export async function startCluster(): Promise<RedisCluster> {
   const nodes = await Promise.all(Array.from({ length: 2 * primaryCount }, startNode));
   const primaries = nodes.slice(0, primaryCount);
-  for (const [place, { link }] of primaries.entries()) {
+  for (const [place, { connection }] of primaries.entries()) {
     const [from, to] = [place, place + 1].map((at) => Math.floor((at * slotCount) / primaryCount));
-    await link.call('CLUSTER', 'ADDSLOTSRANGE', from ?? 0, (to ?? slotCount) - 1);
+    await connection.call('CLUSTER', 'ADDSLOTSRANGE', from ?? 0, (to ?? slotCount) - 1);
     // Distinct epochs, as redis-cli gives them out.
-    await link.call('CLUSTER', 'SET-CONFIG-EPOCH', place + 1);
+    await connection.call('CLUSTER', 'SET-CONFIG-EPOCH', place + 1);
   }
   const [first, ...others] = nodes;
   if (first === undefined) throw new Error('there is no node');
   for (const { server, busPort } of others)
-    await first.link.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort);
+    await first.connection.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort);
   await untilTrue('all nodes know one another', () => hasAll(nodes, 'cluster_known_nodes:6'));
-  for (const [place, { link }] of nodes.slice(primaryCount).entries())
-    await link.call('CLUSTER', 'REPLICATE', primaries[place]?.id ?? '');
+  for (const [place, { connection }] of nodes.slice(primaryCount).entries())
+    await connection.call('CLUSTER', 'REPLICATE', primaries[place]?.id ?? '');
   await untilTrue('the cluster is there', () => hasAll(nodes, 'cluster_state:ok'));
 
   const cluster: RedisCluster = {
     url: `redis+cluster://${primaries.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`,
     nodes,
     async ownerOf(key) {
-      const votes = await Promise.all(nodes.map(({ link }) => askForOwner(link, key)));
+      const votes = await Promise.all(nodes.map(({ connection }) => askForOwner(connection, key)));
       const ids = votes.filter((id) => id !== null);
       const isMost = (id: string): boolean =>
         2 * ids.filter((each) => each === id).length > ids.length;
@@ -62,8 +62,8 @@ export async function startCluster(): Promise<RedisCluster> {
     },
     async anotherPrimary(than) {
       for (const node of nodes) {
-        if (node === than || !node.link.isUp()) continue;
-        if (String(await node.link.call('ROLE')).startsWith('master')) return node;
+        if (node === than || !node.connection.isUp()) continue;
+        if (String(await node.connection.call('ROLE')).startsWith('master')) return node;
       }
       throw new Error('there is no other primary');
     },
@@ -71,14 +71,14 @@ export async function startCluster(): Promise<RedisCluster> {
       await cluster.untilReplicated();
       let askedAt = -Infinity;
       await untilTrue('a replica is the primary', async () => {
-        if (!String(await owner.link.call('ROLE')).startsWith('master')) return true;
+        if (!String(await owner.connection.call('ROLE')).startsWith('master')) return true;
         // The replica gives up after five seconds where the nodes are too busy; asked sooner, it begins anew.
         if (systemClock.monotonic() - askedAt < manualFailoverMs) return false;
-        for (const { link } of nodes) {
-          if (!link.isUp()) continue;
-          const info = String(await link.call('INFO', 'replication'));
+        for (const { connection } of nodes) {
+          if (!connection.isUp()) continue;
+          const info = String(await connection.call('INFO', 'replication'));
           if (!info.includes(`master_port:${owner.server.port}\r`)) continue;
-          await link.call('CLUSTER', 'FAILOVER');
+          await connection.call('CLUSTER', 'FAILOVER');
           askedAt = systemClock.monotonic();
           return false;
         }
@@ -87,9 +87,9 @@ export async function startCluster(): Promise<RedisCluster> {
     },
     untilReplicated: () =>
       untilTrue('the replicas have all', async () => {
-        for (const { link } of nodes) {
-          if (!link.isUp()) continue;
-          const info = String(await link.call('INFO', 'replication'));
+        for (const { connection } of nodes) {
+          if (!connection.isUp()) continue;
+          const info = String(await connection.call('INFO', 'replication'));
           if (!info.includes('role:master')) continue;
           const offset = /master_repl_offset:(\d+)/.exec(info)?.[1] ?? '';
           if (!info.includes(`state=online,offset=${offset},`)) return false;
@@ -97,8 +97,8 @@ export async function startCluster(): Promise<RedisCluster> {
         return true;
       }),
     async close() {
-      for (const { link, server } of nodes) {
-        await link.close();
+      for (const { connection, server } of nodes) {
+        await connection.close();
         await server.close();
       }
     },
@@ -120,25 +120,25 @@ async function startNode(): Promise<ClusterNode & { readonly busPort: number }> 
       appendfsync: 'no',
     },
   });
-  const link = createRedisConnection({
+  const connection = createRedisConnection({
     address: toAddress(server.url),
     clock: systemClock,
     timeoutMs: 1000,
   });
-  await link.untilUp(5000);
-  return { server, link, busPort, id: String(await link.call('CLUSTER', 'MYID')) };
+  await connection.untilUp(5000);
+  return { server, connection, busPort, id: String(await connection.call('CLUSTER', 'MYID')) };
 }
 
 async function hasAll(nodes: readonly ClusterNode[], words: string): Promise<boolean> {
-  const infos = await Promise.all(nodes.map(({ link }) => link.call('CLUSTER', 'INFO')));
+  const infos = await Promise.all(nodes.map(({ connection }) => connection.call('CLUSTER', 'INFO')));
   return infos.every((info) => String(info).includes(words));
 }
 
-async function askForOwner(link: RedisConnection, key: string): Promise<string | null> {
-  if (!link.isUp()) return null;
+async function askForOwner(connection: RedisConnection, key: string): Promise<string | null> {
+  if (!connection.isUp()) return null;
   try {
-    const slot = Number(await link.call('CLUSTER', 'KEYSLOT', key));
-    const nodes = String(await link.call('CLUSTER', 'NODES')).split('\n');
+    const slot = Number(await connection.call('CLUSTER', 'KEYSLOT', key));
+    const nodes = String(await connection.call('CLUSTER', 'NODES')).split('\n');
     const owner = nodes.find((line) =>
       line
         .split(' ')

@@ -8,7 +8,7 @@ import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from './redis-server.js';
 import { untilTrue } from './redis-cluster.js';
 
-export type ServerNode = { readonly server: RedisServer; readonly link: RedisConnection };
+export type ServerNode = { readonly server: RedisServer; readonly connection: RedisConnection };
 
 /** A primary, replicas that follow it, and sentinels that watch it under the name `main`. */
 export type SentinelSet = {
@@ -37,9 +37,9 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
   const replicas = await Promise.all(
     Array.from({ length: options.replicas }, () => startNode({ settings: follow })),
   );
-  for (const { link } of replicas) {
+  for (const { connection } of replicas) {
     await untilTrue('the replica follows', async () =>
-      String(await link.call('INFO', 'replication')).includes('master_link_status:up'),
+      String(await connection.call('INFO', 'replication')).includes('master_link_status:up'),
     );
   }
   const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
@@ -56,9 +56,9 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
     sentinels.push(await startNode({ config: path }));
   }
   const words = `slaves=${options.replicas},sentinels=${options.sentinels}`;
-  for (const { link } of sentinels) {
+  for (const { connection } of sentinels) {
     await untilTrue('it knows the replicas and the others', async () =>
-      String(await link.call('INFO', 'sentinel')).includes(words),
+      String(await connection.call('INFO', 'sentinel')).includes(words),
     );
   }
   const places = sentinels.map(({ server }) => `127.0.0.1:${server.port}`);
@@ -67,8 +67,8 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
     nodes: [primary, ...replicas],
     sentinels,
     async close() {
-      for (const { link, server } of [...sentinels, primary, ...replicas]) {
-        await link.close();
+      for (const { connection, server } of [...sentinels, primary, ...replicas]) {
+        await connection.close();
         await server.close();
       }
       rmSync(directory, { recursive: true });
@@ -78,11 +78,11 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
 
 async function startNode(options: Parameters<typeof startRedis>[0]): Promise<ServerNode> {
   const server = await startRedis(options);
-  const link = createRedisConnection({
+  const connection = createRedisConnection({
     address: toAddress(server.url),
     clock: systemClock,
     timeoutMs: 1000,
   });
-  await link.untilUp(5000);
-  return { server, link };
+  await connection.untilUp(5000);
+  return { server, connection };
 }

@@ -25,12 +25,12 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
     clock: systemClock,
     timeoutMs,
   });
-  const link: Pick<RedisConnection, 'call'> = { call: (...args) => insist(single, args) };
+  const connection: Pick<RedisConnection, 'call'> = { call: (...args) => insist(single, args) };
   const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
 
   const readBooks = async (lane: Lane): Promise<Books> => {
     const fields = ['accepted', 'delivered', 'merged', 'buried', 'count'];
-    const reply = await link.call('HMGET', name(lane, 'stats'), ...fields);
+    const reply = await connection.call('HMGET', name(lane, 'stats'), ...fields);
     const [accepted, delivered, merged, deadLettered, buffered] = toNumbers(reply);
     return {
       accepted: accepted ?? 0,
@@ -48,11 +48,11 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
     const found: string[] = [];
     for (const lane of lanes) {
       for (const [part, size] of parts) {
-        const count = Number(await link.call(size, name(lane, part)));
+        const count = Number(await connection.call(size, name(lane, part)));
         if (count !== 0) found.push(`${count} left in ${name(lane, part)}`);
       }
       const [ready, readyBytes, bytes] = toNumbers(
-        await link.call('HMGET', name(lane, 'stats'), 'ready', 'readyBytes', 'bytes'),
+        await connection.call('HMGET', name(lane, 'stats'), 'ready', 'readyBytes', 'bytes'),
       );
       if (ready !== 0 || readyBytes !== 0 || bytes !== 0)
         found.push(`${lane}: ready ${ready}, of ${readyBytes} bytes, and ${bytes} bytes in all`);
@@ -63,9 +63,9 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   const explain = async (now: unknown): Promise<readonly string[]> => [
     `still buffered: ${JSON.stringify(now)}`,
     ...(await leftovers()),
-    ...(await say(link, name)),
-    `relays: ${toTexts(await link.call('ZRANGE', `{${prefix}}:relays`, 0, -1, 'WITHSCORES')).join(' ')}`,
-    `time: ${toTexts(await link.call('TIME')).join(' ')}`,
+    ...(await say(connection, name)),
+    `relays: ${toTexts(await connection.call('ZRANGE', `{${prefix}}:relays`, 0, -1, 'WITHSCORES')).join(' ')}`,
+    `time: ${toTexts(await connection.call('TIME')).join(' ')}`,
   ];
 
   return {
@@ -84,7 +84,7 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
           since = systemClock.monotonic();
         }
         if (systemClock.monotonic() - since > ms) return explain(now);
-        await pause(link, key);
+        await pause(connection, key);
       }
     },
     close: () => single.close(),
@@ -109,13 +109,13 @@ const parts = [
 
 /** Who holds what, for people. */
 async function say(
-  link: Pick<RedisConnection, 'call'>,
+  connection: Pick<RedisConnection, 'call'>,
   name: (lane: Lane, part: string) => string,
 ): Promise<string[]> {
   const said: string[] = [];
   for (const lane of lanes) {
     for (const part of ['claimed', 'taken', 'imports', 'tries']) {
-      const reply = await link.call('HGETALL', name(lane, part));
+      const reply = await connection.call('HGETALL', name(lane, part));
       said.push(`${lane} ${part}: ${toTexts(reply).join(' ').slice(0, 600)}`);
     }
   }
@@ -123,21 +123,21 @@ async function say(
 }
 
 /** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
-async function pause(link: Pick<RedisConnection, 'call'>, key: string): Promise<void> {
-  await link.call('BLPOP', `${key}:nothing`, 0.1);
+async function pause(connection: Pick<RedisConnection, 'call'>, key: string): Promise<void> {
+  await connection.call('BLPOP', `${key}:nothing`, 0.1);
 }
 
 const mostTries = 20;
 
 /** The server may be another one by now, which the first answer shows. */
 async function insist(
-  link: RedisConnection,
+  connection: RedisConnection,
   args: Parameters<RedisConnection['call']>,
 ): ReturnType<RedisConnection['call']> {
   for (let tries = 1; ; tries++) {
-    await link.untilUp(timeoutMs);
+    await connection.untilUp(timeoutMs);
     try {
-      return await link.call(...args);
+      return await connection.call(...args);
     } catch (error) {
       if (!(error instanceof UnavailableError) || tries === mostTries) throw error;
     }

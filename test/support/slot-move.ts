@@ -10,24 +10,24 @@ export type SlotMove = {
 
 /** From now on the slot's keys may be at either of the two nodes. */
 export async function openMove({ from, to, slot }: SlotMove): Promise<void> {
-  await to.link.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
-  await from.link.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+  await to.connection.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+  await from.connection.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
 }
 
 /** Moves up to `most` keys. False once there is none left. */
 export async function moveKeys(move: SlotMove, most: number): Promise<boolean> {
   const { from, to, slot, replaces } = move;
-  const names = await from.link.call('CLUSTER', 'GETKEYSINSLOT', slot, most);
+  const names = await from.connection.call('CLUSTER', 'GETKEYSINSLOT', slot, most);
   if (!Array.isArray(names) || names.length === 0) return false;
   const place = ['127.0.0.1', to.server.port, '', 0, 5000] as const;
   const rest = replaces ? ['REPLACE', 'KEYS'] : ['KEYS'];
-  await from.link.call('MIGRATE', ...place, ...rest, ...names.map(String));
+  await from.connection.call('MIGRATE', ...place, ...rest, ...names.map(String));
   return true;
 }
 
 /** The target has the slot. */
 export async function endMove({ from, to, slot }: SlotMove): Promise<void> {
-  for (const { link } of [to, from]) await link.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+  for (const { connection } of [to, from]) await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
 }
 
 /**
@@ -37,7 +37,7 @@ export async function endMove({ from, to, slot }: SlotMove): Promise<void> {
  */
 export async function takeBack(move: SlotMove): Promise<void> {
   const { from, to, slot } = move;
-  await from.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
+  await from.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
   while (await moveKeys({ ...move, from: to, to: from }, 10));
-  await to.link.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
+  await to.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
 }

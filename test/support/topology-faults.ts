@@ -92,7 +92,7 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       const replicas = await topology.replicasOf(owner);
       for (const { server } of replicas) server.freeze();
       // What is on the way to one that stands still is read when it goes on.
-      await owner.link.call('CLIENT', 'KILL', 'TYPE', 'replica');
+      await owner.connection.call('CLIENT', 'KILL', 'TYPE', 'replica');
       noteAbrupt();
       await wait(clock, below(random, 800));
       await kill(owner, world);
@@ -152,7 +152,7 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       break;
     }
     case 'scripts':
-      for (const { link } of topology.nodes) await link.call('SCRIPT', 'FLUSH');
+      for (const { connection } of topology.nodes) await connection.call('SCRIPT', 'FLUSH');
       world.changeScripts();
       fleet.end(await fleet.pick(random), 'SIGTERM');
       await fleet.add();
@@ -228,9 +228,9 @@ function untilAnother(than: ServerNode, { clock, topology }: FaultWorld): Promis
 }
 
 /** Until it has seen that another one took its place. */
-function untilReplica({ link }: ServerNode, { clock }: FaultWorld): Promise<void> {
+function untilReplica({ connection }: ServerNode, { clock }: FaultWorld): Promise<void> {
   const look = { what: 'the primary of before is a replica', clock, maxMs: failoverMs };
-  return untilSo(look, async () => String(await link.call('ROLE')).startsWith('slave'));
+  return untilSo(look, async () => String(await connection.call('ROLE')).startsWith('slave'));
 }
 
 async function toMove({ random, topology, slotKey }: FaultWorld): Promise<SlotMove> {
@@ -238,6 +238,6 @@ async function toMove({ random, topology, slotKey }: FaultWorld): Promise<SlotMo
   if (cluster === null) throw new Error('there are no slots');
   const from = await cluster.ownerOf(slotKey);
   const to = await cluster.anotherPrimary(from);
-  const slot = Number(await from.link.call('CLUSTER', 'KEYSLOT', slotKey));
+  const slot = Number(await from.connection.call('CLUSTER', 'KEYSLOT', slotKey));
   return { from, to, slot, replaces: random() < 0.5 };
 }

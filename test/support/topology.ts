@@ -42,12 +42,12 @@ function toClusterTopology(cluster: RedisCluster, key: string): Topology {
     async askForFailover() {
       const from = await owner();
       const [replica] = from === null ? [] : await findReplicas(from, cluster.nodes);
-      await replica?.link.call('CLUSTER', 'FAILOVER');
+      await replica?.connection.call('CLUSTER', 'FAILOVER');
     },
     async isWhole() {
-      const infos = await Promise.all(cluster.nodes.map(({ link }) => toInfo(link)));
+      const infos = await Promise.all(cluster.nodes.map(({ connection }) => toInfo(connection)));
       const states = await Promise.all(
-        cluster.nodes.map(async ({ link }) => String(await link.call('CLUSTER', 'INFO'))),
+        cluster.nodes.map(async ({ connection }) => String(await connection.call('CLUSTER', 'INFO'))),
       );
       const primaries = infos.filter((info) => info.includes('role:master'));
       return (
@@ -64,8 +64,8 @@ function toClusterTopology(cluster: RedisCluster, key: string): Topology {
 function toSentinelTopology(set: SentinelSet): Topology {
   const owner = async (): Promise<ServerNode | null> => {
     const answers = await Promise.all(
-      set.sentinels.map(async ({ link }) =>
-        String(await link.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')),
+      set.sentinels.map(async ({ connection }) =>
+        String(await connection.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')),
       ),
     );
     const port = answers[0]?.split(',')[1];
@@ -80,16 +80,16 @@ function toSentinelTopology(set: SentinelSet): Topology {
     owner,
     replicasOf: (of) => findReplicas(of, set.nodes),
     async askForFailover() {
-      await set.sentinels[0]?.link.call('SENTINEL', 'FAILOVER', 'main');
+      await set.sentinels[0]?.connection.call('SENTINEL', 'FAILOVER', 'main');
     },
     async isWhole() {
       const primary = await owner();
-      if (primary === null || countOnline(await toInfo(primary.link)) !== set.nodes.length - 1)
+      if (primary === null || countOnline(await toInfo(primary.connection)) !== set.nodes.length - 1)
         return false;
-      for (const { link } of set.sentinels) {
+      for (const { connection } of set.sentinels) {
         const told = [
-          await link.call('SENTINEL', 'MASTER', 'main'),
-          await link.call('SENTINEL', 'REPLICAS', 'main'),
+          await connection.call('SENTINEL', 'MASTER', 'main'),
+          await connection.call('SENTINEL', 'REPLICAS', 'main'),
         ];
         if (/s_down|o_down|failover_in_progress|disconnected/.test(String(told))) return false;
       }
@@ -105,14 +105,14 @@ async function findReplicas(
 ): Promise<readonly ServerNode[]> {
   const found: ServerNode[] = [];
   for (const node of nodes) {
-    if (!node.link.isUp()) continue;
-    if ((await toInfo(node.link)).includes(`master_port:${server.port}\r`)) found.push(node);
+    if (!node.connection.isUp()) continue;
+    if ((await toInfo(node.connection)).includes(`master_port:${server.port}\r`)) found.push(node);
   }
   return found;
 }
 
-const toInfo = async (link: ServerNode['link']): Promise<string> =>
-  String(await link.call('INFO', 'replication'));
+const toInfo = async (connection: ServerNode['connection']): Promise<string> =>
+  String(await connection.call('INFO', 'replication'));
 
 const countOnline = (info: string): number => info.match(/state=online/g)?.length ?? 0;
 

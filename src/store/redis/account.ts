@@ -7,7 +7,7 @@ export type AccountAnswer =
   { readonly ok: true; readonly id?: string } | { readonly ok: false; readonly reason: string };
 
 export type AccountOptions = {
-  readonly link: Pick<RedisConnection, 'call'>;
+  readonly connection: Pick<RedisConnection, 'call'>;
   /** Prefix of every name, with a hash tag. */
   readonly prefix: string;
   /** From `toAccountKey`. */
@@ -45,9 +45,9 @@ export class AccountGuard {
 
   /** Null where the key is let in from now on, else why it is not. Rejects with UnavailableError. */
   async admit(): Promise<string | null> {
-    const { link, accountKey, acceptedKey, account } = this.#options;
+    const { connection, accountKey, acceptedKey, account } = this.#options;
     if (acceptedKey === accountKey) return this.#add('');
-    const known = readList(await link.call('HVALS', this.#name)).map(readText);
+    const known = readList(await connection.call('HVALS', this.#name)).map(readText);
     const answer = await account();
     if (answer.ok && answer.id !== undefined && known.includes(answer.id)) {
       return this.#add(answer.id);
@@ -65,17 +65,17 @@ export class AccountGuard {
 
   /** Writes down whose key it is, where that is not known yet. */
   async learn(): Promise<void> {
-    const { link, prefix, accountKey, account } = this.#options;
-    if (readText(await link.call('HGET', this.#name, accountKey)) !== '') return;
+    const { connection, prefix, accountKey, account } = this.#options;
+    if (readText(await connection.call('HGET', this.#name, accountKey)) !== '') return;
     const asked = ['SET', `${prefix}:account-asked`, '1', 'NX', 'EX', askSeconds] as const;
-    const isFirst: RedisReply = await link.call(...asked);
+    const isFirst: RedisReply = await connection.call(...asked);
     if (isFirst === null) return;
     const answer = await account();
     if (answer.ok) await this.#add(answer.id ?? untold);
   }
 
   async #add(id: string): Promise<null> {
-    await this.#options.link.call('HSET', this.#name, this.#options.accountKey, id);
+    await this.#options.connection.call('HSET', this.#name, this.#options.accountKey, id);
     return null;
   }
 }

@@ -5,7 +5,7 @@ import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { reopenAt } from '../admission.js';
 
 export type IntakeGateOptions = {
-  readonly link: Pick<RedisConnection, 'call'>;
+  readonly connection: Pick<RedisConnection, 'call'>;
   readonly clock: Pick<Clock, 'monotonic'>;
   /** Null where a 202 does not wait for replicas. */
   readonly replicated: ReplicatedWrites | null;
@@ -51,7 +51,7 @@ export class IntakeGate {
   }
 
   async #hasRoom(): Promise<boolean> {
-    const info = await readInfo(this.#options.link, 'memory');
+    const info = await readInfo(this.#options.connection, 'memory');
     const [used, most] = [Number(info.get('used_memory')), Number(info.get('maxmemory'))];
     return most === 0 || used <= most * reopenAt;
   }

@@ -45,19 +45,19 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const { waitReplicas } = options;
   const prefix = `{${keyPrefix}}`;
   // A server hangs in real time, whatever clock the relay runs on.
-  const linkOptions = { address, sentinelAuth, timeoutMs, key: prefix, clock: systemClock };
-  const link = createRedisConnection(linkOptions);
+  const connectionOptions = { address, sentinelAuth, timeoutMs, key: prefix, clock: systemClock };
+  const connection = createRedisConnection(connectionOptions);
   const replicated =
     waitReplicas === 0
       ? null
       : new ReplicatedWrites({
-          link: createRedisConnection(linkOptions),
+          connection: createRedisConnection(connectionOptions),
           replicas: waitReplicas,
           waitMs: timeoutMs,
         });
   const closing = new AbortController();
   const rewrite = new FileRewrite({
-    link,
+    connection,
     hash: `${prefix}:meta`,
     clock: options.clock,
     signal: closing.signal,
@@ -69,7 +69,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
 
   const ask = async (): Promise<void> => {
     try {
-      const durability = await readDurability(link, options);
+      const durability = await readDurability(connection, options);
       ({ isDurable } = durability);
       const facts = JSON.stringify(durability);
       if (facts !== reported.facts) onDurability(durability);
@@ -86,10 +86,10 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const askEveryMinute = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       await wait(options.clock, settingsMs, closing.signal);
-      if (link.isUp()) await ask();
+      if (connection.isUp()) await ask();
     }
   };
-  link.onChange((isUp) => {
+  connection.onChange((isUp) => {
     if (isUp) ask().catch(options.onFatal);
     else {
       // Another server may answer next time.
@@ -98,7 +98,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     }
   });
   const accountKey = toAccountKey(options.apiKey, keyPrefix);
-  const guard = new AccountGuard({ ...options, link, prefix, accountKey });
+  const guard = new AccountGuard({ ...options, connection, prefix, accountKey });
   /** Resolves with why the key is not let in; null where it is, or where that cannot be asked now. */
   const admit = async (): Promise<string | null> => {
     const why = await unlessAway(guard.admit());
@@ -107,7 +107,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   };
   const session: Session = new Session({
     ...options,
-    link,
+    connection,
     replicated,
     prefix,
     accountKey,
@@ -127,15 +127,15 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     ...options,
     session,
     isDurable: () => isDurable,
-    closeLink: async () => {
+    closeConnections: async () => {
       closing.abort();
-      await Promise.all([link.close(), replicated?.close()]);
+      await Promise.all([connection.close(), replicated?.close()]);
     },
   });
   askEveryMinute().catch(options.onFatal);
-  await link.untilUp(timeoutMs);
+  await connection.untilUp(timeoutMs);
   await session.look();
-  const wrong = session.isForeign ? await admit() : toWrongDatabase(link.failure());
+  const wrong = session.isForeign ? await admit() : toWrongDatabase(connection.failure());
   if (wrong !== null) {
     await store.close();
     throw new SettingError(session.isForeign ? 'KLAVIYO_API_KEY' : 'REDIS_URL', wrong);

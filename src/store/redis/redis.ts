@@ -42,7 +42,7 @@ export type RedisOptions = Omit<StoreOptions, 'random'> &
   RedisBackpressureOptions & {
     /** Seconds from an append to the server's answer. */
     readonly onSynced: (seconds: number) => void;
-    readonly closeLink: () => Promise<void>;
+    readonly closeConnections: () => Promise<void>;
   };
 
 /**
@@ -252,7 +252,7 @@ export class RedisStore implements Store {
 
   close(): Promise<void> {
     this.#refusals.close();
-    this.#closing ??= this.#session.close().then(() => this.#options.closeLink());
+    this.#closing ??= this.#session.close().then(() => this.#options.closeConnections());
     return this.#closing;
   }
 

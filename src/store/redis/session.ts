@@ -21,7 +21,7 @@ import { readList, readText, toStoreState } from './view.js';
 export type LeaseLoss = 'silence' | 'fallback';
 
 export type SessionOptions = {
-  readonly link: RedisConnection;
+  readonly connection: RedisConnection;
   readonly clock: Clock;
   /** For what counts as done only once replicas have it. Null where that is not asked for. */
   readonly replicated: ReplicatedWrites | null;
@@ -118,13 +118,13 @@ export class Session {
     this.#gate = new IntakeGate(options);
     // Everything that waits for the server to be back listens to the end: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
-    this.#stopListening = options.link.onChange((isUp) => {
+    this.#stopListening = options.connection.onChange((isUp) => {
       this.#isVerified = false;
       if (!isUp) return;
       void this.look();
       void options.replicated?.verify(`${options.prefix}:meta`);
     });
-    this.#stopFailures = options.link.onFailure(({ why }) => this.#note(why));
+    this.#stopFailures = options.connection.onFailure(({ why }) => this.#note(why));
     this.mirror.onClaimable(() => this.#arm());
   }
 
@@ -189,17 +189,17 @@ export class Session {
 
   /** Runs a script that changes nothing of the view. */
   async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<RedisReply> {
-    const { link, replicated, prefix } = this.#options;
+    const { connection, replicated, prefix } = this.#options;
     if (!this.#isVerified && script !== storeScripts.heartbeat) {
       throw new UnavailableError(this.#trouble ?? 'it was not asked yet');
     }
-    const runner = way === 'replicated' ? (replicated ?? link) : link;
+    const runner = way === 'replicated' ? (replicated ?? connection) : connection;
     try {
       const reply = await runner.run(script, prefix, args);
       if (this.#refused?.script === script.name) this.#refused = null;
       return reply;
     } catch (error) {
-      throw this.#noteFailure(script, error, runner === link);
+      throw this.#noteFailure(script, error, runner === connection);
     }
   }
 
@@ -280,7 +280,7 @@ export class Session {
     if (this.isClosed) return;
     this.#lookedAt = this.#options.clock.monotonic();
     this.#noteLateness();
-    const failure = this.#options.link.failure();
+    const failure = this.#options.connection.failure();
     if (failure !== null) {
       this.#note(failure.why);
       return;

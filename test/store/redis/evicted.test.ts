@@ -92,7 +92,7 @@ const others = storeKeys.filter((name) => !holding.includes(name) && !/:(probe|n
 describe('a buffer that lost one of its keys', () => {
   it.each(others)('delivers everything that is still there: without %s', async (name) => {
     const kept = await fill();
-    await under.link.call('DEL', under.prefix + name);
+    await under.connection.call('DEL', under.prefix + name);
     expect(await drain()).toEqual(kept);
     const { length } = await append(under.store, [anEvent(), aProfile()]);
     expect(length).toBe(2);
@@ -103,7 +103,7 @@ describe('a buffer that lost one of its keys', () => {
     'delivers what the other keys hold, and says what is missing: without %s',
     async (name) => {
       const kept = await fill();
-      await under.link.call('DEL', under.prefix + name);
+      await under.connection.call('DEL', under.prefix + name);
       await under.session.look();
       expect(under.reported).toContainEqual(
         expect.stringMatching(
@@ -121,8 +121,8 @@ describe('a buffer that lost one of its keys', () => {
   it('never shows less than nothing', async () => {
     await fill();
     for (const lane of lanes) {
-      await under.link.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'count', -100);
-      await under.link.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'letters', -100);
+      await under.connection.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'count', -100);
+      await under.connection.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'letters', -100);
     }
     for (let looks = 0; looks < 2; looks++) {
       await under.session.look();

@@ -41,10 +41,10 @@ async function open(settings: Partial<RedisSettings> = {}): Promise<RedisUnderTe
 }
 
 /** The server answers again, and the relay has seen it. */
-async function untilUp({ session, link }: RedisUnderTest): Promise<void> {
+async function untilUp({ session, connection }: RedisUnderTest): Promise<void> {
   for (let tries = 0; !session.isUp; tries++) {
     if (tries === 100) throw new Error('it never came back');
-    await link.untilUp(5000);
+    await connection.untilUp(5000);
     await session.look();
   }
 }
@@ -81,19 +81,19 @@ describe('facts of relays that share a server', () => {
     await b.store.putFacts([fact('new', '1')]);
     expect(await a.store.getFacts(['n64', 'n65'])).toEqual([null, 'x']);
     for (let turn = 0; turn < 3; turn++) await b.store.putFacts([fact('new', '1')]);
-    expect(await a.link.call('HLEN', `${prefix}:facts`)).toBe(10);
-    expect(await a.link.call('ZCARD', `${prefix}:facts:order`)).toBe(10);
+    expect(await a.connection.call('HLEN', `${prefix}:facts`)).toBe(10);
+    expect(await a.connection.call('ZCARD', `${prefix}:facts:order`)).toBe(10);
     const none = await open({ facts: atMost(0) });
     expect(await none.store.getFacts(['new'])).toEqual([null]);
     await none.store.putFacts([fact('new', '2')]);
     expect(await a.store.getFacts(['new'])).toEqual([null]);
-    expect(await a.link.call('EXISTS', `${prefix}:facts`, `${prefix}:facts:order`)).toBe(0);
+    expect(await a.connection.call('EXISTS', `${prefix}:facts`, `${prefix}:facts:order`)).toBe(0);
   });
 
   it('lie under the prefix that keeps all names in one slot of a cluster', async () => {
     const a = await open();
     await a.store.putFacts([fact('a', '1')]);
-    const names = (await a.link.call('KEYS', '*')) as readonly Buffer[];
+    const names = (await a.connection.call('KEYS', '*')) as readonly Buffer[];
     expect(names.map(String)).toContain(`${prefix}:facts`);
     for (const name of names) expect(String(name)).toMatch(/^\{facts\}:/);
   });
@@ -102,10 +102,10 @@ describe('facts of relays that share a server', () => {
 describe('facts of an earlier version', () => {
   const value = { ok: true };
   /** As a relay of an earlier version would. */
-  const writeMemos = async ({ link }: RedisUnderTest, keys: readonly string[]): Promise<void> => {
+  const writeMemos = async ({ connection }: RedisUnderTest, keys: readonly string[]): Promise<void> => {
     for (const [order, key] of keys.entries()) {
-      await link.call('HSET', `${prefix}:memos`, key, `old ${key}`);
-      await link.call('ZADD', `${prefix}:memo-orders`, order, key);
+      await connection.call('HSET', `${prefix}:memos`, key, `old ${key}`);
+      await connection.call('ZADD', `${prefix}:memo-orders`, order, key);
     }
   };
 
@@ -132,7 +132,7 @@ describe('facts of an earlier version', () => {
     expect(await a.store.getFacts(['a', 'b'])).toEqual(['old a', '1']);
     await a.store.putFacts([fact('a', '1')]);
     expect(await a.store.getFacts(['a', 'b'])).toEqual(['1', '1']);
-    expect(await a.link.call('EXISTS', `${prefix}:memos`, `${prefix}:memo-orders`)).toBe(0);
+    expect(await a.connection.call('EXISTS', `${prefix}:memos`, `${prefix}:memo-orders`)).toBe(0);
   });
 });
 
@@ -157,10 +157,10 @@ describe('the age of facts at a server', () => {
     await a.store.putFacts(some.map((one) => ({ ...one, kind: 'delivery' as const })));
     await clock.advance(1000);
     for (let turn = 0; turn < 8; turn++) await a.store.putFacts([fact(`n${turn}`, '1')]);
-    expect(await a.link.call('ZCARD', `${prefix}:facts:delivery`)).toBe(36);
+    expect(await a.connection.call('ZCARD', `${prefix}:facts:delivery`)).toBe(36);
     for (let turn = 0; turn < 8; turn++) await a.store.putFacts([fact(`n${turn}`, '1')]);
-    expect(await a.link.call('ZCARD', `${prefix}:facts:delivery`)).toBe(0);
-    expect(await a.link.call('HLEN', `${prefix}:facts`)).toBe(8);
+    expect(await a.connection.call('ZCARD', `${prefix}:facts:delivery`)).toBe(0);
+    expect(await a.connection.call('HLEN', `${prefix}:facts`)).toBe(8);
   });
 });
 
@@ -193,24 +193,24 @@ describe('facts and a server', () => {
   it('whose memory is full: none is taken, and those there are recalled', async () => {
     const a = await open();
     await a.store.putFacts([fact('a', '1')]);
-    await a.link.call('CONFIG', 'SET', 'maxmemory', '1');
+    await a.connection.call('CONFIG', 'SET', 'maxmemory', '1');
     expect(await a.store.putFacts([fact('a', '2')])).toEqual(unavailable);
     expect(a.store.backpressure()).toEqual(unavailable.backpressure);
     expect(await a.store.getFacts(['a'])).toEqual(['1']);
-    await a.link.call('CONFIG', 'SET', 'maxmemory', '0');
+    await a.connection.call('CONFIG', 'SET', 'maxmemory', '0');
     await a.session.look();
     expect(await a.store.putFacts([fact('a', '3')])).toEqual({ ok: true });
   });
 
   it('that became a replica: none is taken', async () => {
     const a = await open();
-    await a.link.call('REPLICAOF', '127.0.0.1', '1');
+    await a.connection.call('REPLICAOF', '127.0.0.1', '1');
     expect(await a.store.putFacts([fact('a', '1')])).toEqual(unavailable);
     expect(a.store.backpressure()).toEqual(unavailable.backpressure);
-    await a.link.untilUp(5000);
+    await a.connection.untilUp(5000);
     for (let tries = 0; tries < 100 && !a.session.isUp; tries++) {
-      await a.link.untilUp(5000);
-      await a.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
+      await a.connection.untilUp(5000);
+      await a.connection.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
       await a.session.look();
     }
     expect(await a.store.putFacts([fact('a', '2')])).toEqual({ ok: true });
@@ -219,7 +219,7 @@ describe('facts and a server', () => {
   it('that lost the buffer: none is taken before it is begun anew', async () => {
     const a = await open();
     await a.store.putFacts([fact('a', '1')]);
-    await a.link.call('FLUSHALL');
+    await a.connection.call('FLUSHALL');
     expect(await a.store.putFacts([fact('b', '1')])).toEqual(unavailable);
     await a.session.look();
     expect(await a.store.putFacts([fact('c', '1')])).toEqual({ ok: true });

@@ -31,7 +31,7 @@ async function fallBack(): Promise<void> {
   rmSync(place('appendonlydir'), { recursive: true });
   cpSync(place('kept'), place('appendonlydir'), { recursive: true });
   await server.start();
-  await under.link.untilUp(5000);
+  await under.connection.untilUp(5000);
   await under.session.look();
 }
 
@@ -75,7 +75,7 @@ it('a server that was killed and has everything leaves what is held with its rel
   await acknowledge([first!]);
   await server.kill();
   await server.start();
-  await under.link.untilUp(5000);
+  await under.connection.untilUp(5000);
   await under.session.look();
   expect(under.leaseLosses).toEqual([]);
   expect(under.store.stillOwned(others.flat())).toBe(true);

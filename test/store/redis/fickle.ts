@@ -1,6 +1,6 @@
 import { UnavailableError, type RedisConnection } from '../../../src/redis/connection.js';
 
-/** A link that can lose the answer to a claim or a look, or the claim itself, or bring the answer late. */
+/** A connection that can lose the answer to a claim or a look, or the claim itself, or bring the answer late. */
 export function fickle() {
   const state = {
     isCutOff: false,
@@ -10,18 +10,18 @@ export function fickle() {
     onAnswer: () => Promise.resolve(),
     late: () => Promise.resolve<unknown>(null),
   };
-  const wrap = (link: RedisConnection): RedisConnection => ({
-    ...link,
+  const wrap = (connection: RedisConnection): RedisConnection => ({
+    ...connection,
     async run(script, key, args) {
       if (state.isCutOff) throw new UnavailableError('the network is down');
       const how = script.name === 'claim' ? state.lose : 'nothing';
       if (how !== 'nothing') {
         state.lose = 'nothing';
-        if (how === 'answer') await link.run(script, key, args);
-        else state.late = () => link.run(script, key, args);
+        if (how === 'answer') await connection.run(script, key, args);
+        else state.late = () => connection.run(script, key, args);
         throw new UnavailableError('the connection broke');
       }
-      const reply = await link.run(script, key, args);
+      const reply = await connection.run(script, key, args);
       if (script.name === 'heartbeat' && state.losesLooks > 0) {
         state.losesLooks--;
         throw new UnavailableError('the connection broke');

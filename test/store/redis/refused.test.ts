@@ -159,7 +159,7 @@ describe('a key of an account', () => {
   const prefix = '{account-test}';
   const guard = (accountKey: string, answer: AccountAnswer, acceptedKey?: string) =>
     new AccountGuard({
-      link: operator,
+      connection: operator,
       prefix,
       accountKey,
       acceptedKey,
@@ -200,7 +200,7 @@ describe('a key of an account', () => {
     let asked = 0;
     const counting = (answer: AccountAnswer) =>
       new AccountGuard({
-        link: operator,
+        connection: operator,
         prefix,
         accountKey: 'old',
         acceptedKey: undefined,

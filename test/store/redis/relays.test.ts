@@ -261,7 +261,7 @@ describe('a relay that dies', () => {
     await b!.store.settle({ lane: 'profiles', delivery, settled });
     // Too late: there is no such job any more.
     await b!.store.settle({ lane: 'profiles', delivery: seen, settled: [] });
-    expect(await b!.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
+    expect(await b!.connection.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
   });
 
   it('is not one that is slow and lives', async () => {
@@ -333,7 +333,7 @@ describe('a relay that dies', () => {
     await b.store.settle({ lane: 'profiles', delivery: ended, settled });
     expect(await a.store.delivery(delivery.id)).toEqual(ended);
     expect(b.store.depth('profiles').count).toBe(0);
-    expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
+    expect(await b.connection.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
   });
 
   it('and comes back leaves no import job behind that it began for others', async () => {
@@ -346,7 +346,7 @@ describe('a relay that dies', () => {
     const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
     const followed = settledAs(stale, { kind: 'poll', ref: 'import-1' });
     await a.store.settle({ lane: 'profiles', delivery, settled: followed });
-    expect(await b.link.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
+    expect(await b.connection.call('EXISTS', `${prefix}:profiles:imports`)).toBe(0);
     expect(await claim(b.store, {}, 'profiles')).toHaveLength(1);
   });
 
@@ -456,11 +456,11 @@ describe('a relay that dies', () => {
 
 it('requests of one turn share a round trip, and each has an answer of its own', async () => {
   const scripts: string[] = [];
-  const wrap = (link: RedisConnection): RedisConnection => ({
-    ...link,
+  const wrap = (connection: RedisConnection): RedisConnection => ({
+    ...connection,
     run: (script, key, args) => {
       scripts.push(script.name);
-      return link.run(script, key, args);
+      return connection.run(script, key, args);
     },
   });
   const [a] = await open(1, { wrap, capacity: { maxCount: 3, maxBytes: 1_000_000 } });

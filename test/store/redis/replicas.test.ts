@@ -21,29 +21,29 @@ const links: RedisConnection[] = [];
 beforeEach(async () => {
   primary = await startRedis({ settings: { 'repl-diskless-sync-delay': '0' } });
   replica = await startRedis({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
-  const link = await connect(primary);
-  await link.call('SET', 'a', '1');
-  expect(await link.call('WAIT', 1, 10_000)).toBe(1);
+  const connection = await connect(primary);
+  await connection.call('SET', 'a', '1');
+  expect(await connection.call('WAIT', 1, 10_000)).toBe(1);
 });
 afterEach(async () => {
   for (const under of opened.splice(0)) {
     expect(under.faults).toEqual([]);
     await under.close();
   }
-  for (const link of links.splice(0)) await link.close();
+  for (const connection of links.splice(0)) await connection.close();
   await replica.close();
   await primary.close();
 });
 
 async function connect({ url }: RedisServer): Promise<RedisConnection> {
-  const link = createRedisConnection({
+  const connection = createRedisConnection({
     address: toAddress(url),
     clock: systemClock,
     timeoutMs: 2000,
   });
-  links.push(link);
-  await link.untilUp(5000);
-  return link;
+  links.push(connection);
+  await connection.untilUp(5000);
+  return connection;
 }
 
 /** A store that answers once so many replicas have what is accepted. */
@@ -140,7 +140,7 @@ it('posts that come during a wait wait together, and for no longer than one', as
   const from = performance.now();
   const answers = await Promise.all(
     Array.from({ length: 50 }, async (_, index) => {
-      for (let turn = 0; turn < index % 5; turn++) await under.link.call('PING');
+      for (let turn = 0; turn < index % 5; turn++) await under.connection.call('PING');
       return under.store.append([anEvent()]);
     }),
   );
@@ -176,7 +176,7 @@ it('a server that knows WAITAOF is asked for what replicas have on disk', async 
   });
   const script = { name: 'a', lua: 'return 1', sha: '', keys: [] };
   for (const version of ['7.0.15', '7.2.0', '8.0.2']) {
-    const writes = new ReplicatedWrites({ link: told(version), replicas: 1, waitMs: 100 });
+    const writes = new ReplicatedWrites({ connection: told(version), replicas: 1, waitMs: 100 });
     await writes.run(script, '{a}', []);
   }
   expect(asked).toEqual(['WAIT', 'WAITAOF', 'WAITAOF']);

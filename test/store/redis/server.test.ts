@@ -27,7 +27,7 @@ afterEach(async () => {
 async function untilUp(): Promise<void> {
   for (let tries = 0; !under.session.isUp; tries++) {
     if (tries === 100) throw new Error('it never came back');
-    await under.link.untilUp(5000);
+    await under.connection.untilUp(5000);
     await under.session.look();
   }
 }
@@ -93,7 +93,7 @@ it('a server that hangs holds up a post for its time limit, and the next ones no
 it('a server whose memory is full takes no posts, settles what is held, and is used again by itself', async () => {
   await append(under.store, someEvents(2));
   const items = await claim(under.store);
-  await under.link.call('CONFIG', 'SET', 'maxmemory', '1');
+  await under.connection.call('CONFIG', 'SET', 'maxmemory', '1');
   expect(await under.store.append([anEvent()])).toEqual(refused);
   await under.session.look();
   expect(under.store.backpressure()).toEqual(unavailable);
@@ -103,7 +103,7 @@ it('a server whose memory is full takes no posts, settles what is held, and is u
     delivery: aDelivery(),
   });
   expect(under.store.depth('events').count).toBe(0);
-  await under.link.call('CONFIG', 'SET', 'maxmemory', '0');
+  await under.connection.call('CONFIG', 'SET', 'maxmemory', '0');
   await under.session.look();
   expect(under.store.backpressure()).toBeNull();
   await append(under.store, someEvents(1));
@@ -124,7 +124,7 @@ it('a heartbeat that is late is reported once, and what is left of the lease is 
   await clock.advance(10_000);
   expect(late.store.leaseLeftMs()).toBe(0);
   server.thaw();
-  await late.link.untilUp(5000);
+  await late.connection.untilUp(5000);
   await late.session.look();
   expect(late.store.leaseLeftMs()).toBe(10_000);
   await late.close();
@@ -132,11 +132,11 @@ it('a heartbeat that is late is reported once, and what is left of the lease is 
 
 describe('a server whose memory is full', () => {
   const memory = async (name: string): Promise<number> => {
-    const info = String(await under.link.call('INFO', 'memory'));
+    const info = String(await under.connection.call('INFO', 'memory'));
     return Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1]);
   };
   const limitTo = (bytes: number) =>
-    under.link.call('CONFIG', 'SET', 'maxmemory', Math.floor(bytes));
+    under.connection.call('CONFIG', 'SET', 'maxmemory', Math.floor(bytes));
 
   it('still gives out what it holds, which makes room', async () => {
     await append(under.store, someEvents(2));
@@ -176,14 +176,14 @@ describe('a server whose memory is full', () => {
 
 it('a server that became a replica takes no posts, until it is a primary again', async () => {
   await append(under.store, someEvents(2));
-  await under.link.call('REPLICAOF', '127.0.0.1', '1');
+  await under.connection.call('REPLICAOF', '127.0.0.1', '1');
   expect(await under.store.append([anEvent()])).toEqual(refused);
   expect(under.store.backpressure()).toEqual(unavailable);
-  await under.link.untilUp(5000);
-  await under.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
+  await under.connection.untilUp(5000);
+  await under.connection.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
   for (let tries = 0; tries < 100 && !under.session.isUp; tries++) {
-    await under.link.untilUp(5000);
-    await under.link.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
+    await under.connection.untilUp(5000);
+    await under.connection.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
     await under.session.look();
   }
   expect(under.store.backpressure()).toBeNull();
@@ -194,7 +194,7 @@ describe('a buffer that was lost at the server', () => {
   it('is begun anew under other ids, and what was in flight settles nothing of it', async () => {
     const [old] = await appendIds(under.store, someEvents(1));
     const items = await claim(under.store);
-    await under.link.call('FLUSHALL');
+    await under.connection.call('FLUSHALL');
     expect(await under.store.append([anEvent()])).toEqual(refused);
     await under.session.look();
     const [fresh] = await appendIds(under.store, [anEvent({ text: 'fresh' })]);
@@ -211,23 +211,23 @@ describe('a buffer that was lost at the server', () => {
 it('a consumer group on its stream, and the end of one, change nothing', async () => {
   await append(under.store, someEvents(2));
   const queue = `${under.prefix}:events:queue`;
-  await under.link.call('XGROUP', 'CREATE', queue, 'strangers', '0');
-  await under.link.call('XREADGROUP', 'GROUP', 'strangers', 'one', 'STREAMS', queue, '>');
-  await under.link.call('XGROUP', 'DESTROY', queue, 'strangers');
+  await under.connection.call('XGROUP', 'CREATE', queue, 'strangers', '0');
+  await under.connection.call('XREADGROUP', 'GROUP', 'strangers', 'one', 'STREAMS', queue, '>');
+  await under.connection.call('XGROUP', 'DESTROY', queue, 'strangers');
   expect(await claim(under.store)).toHaveLength(2);
 });
 
 it('scripts that the server forgot are sent again', async () => {
   await append(under.store, someEvents(1));
-  await under.link.call('SCRIPT', 'FLUSH');
+  await under.connection.call('SCRIPT', 'FLUSH');
   await append(under.store, someEvents(1));
   expect(await claim(under.store)).toHaveLength(2);
 });
 
 it('a buffer that a newer relay wrote is not touched', async () => {
-  await under.link.call('HSET', `${under.prefix}:meta`, 'version', '2');
+  await under.connection.call('HSET', `${under.prefix}:meta`, 'version', '2');
   const other = await openTestRedis({ url: server.url, prefix: under.prefix });
   expect(String(other.faults)).toContain('the buffer was written by a newer relay, in format 2');
   await other.die();
-  await under.link.call('HSET', `${under.prefix}:meta`, 'version', '1');
+  await under.connection.call('HSET', `${under.prefix}:meta`, 'version', '1');
 });

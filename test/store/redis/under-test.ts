@@ -13,7 +13,7 @@ import { wideBounds, type StoreBounds, type StoreUnderTest } from '../contract/h
 
 export type RedisUnderTest = StoreUnderTest & {
   readonly store: RedisStore;
-  readonly link: RedisConnection;
+  readonly connection: RedisConnection;
   readonly prefix: string;
   readonly session: Session;
   readonly faults: readonly unknown[];
@@ -45,8 +45,8 @@ export type RedisSettings = Partial<StoreBounds> & {
   readonly requiresDurable?: boolean;
   /** By how much the server's clock is wrong, ms. */
   readonly skewMs?: () => number;
-  /** Stands between the store and its link. */
-  readonly wrap?: (link: RedisConnection) => RedisConnection;
+  /** Stands between the store and its connection. */
+  readonly wrap?: (connection: RedisConnection) => RedisConnection;
 };
 
 function toWaitingLink({
@@ -82,19 +82,19 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       clock: systemClock,
       timeoutMs: settings.timeoutMs ?? 5000,
     });
-    const link = settings.wrap?.(bare) ?? bare;
-    await link.untilUp(5000);
+    const connection = settings.wrap?.(bare) ?? bare;
+    await connection.untilUp(5000);
     const waiting = toWaitingLink(settings);
     const replicated =
       waiting &&
       new ReplicatedWrites({
-        link: waiting,
+        connection: waiting,
         replicas: settings.waitReplicas ?? 0,
         waitMs: settings.timeoutMs ?? 5000,
       });
     await waiting?.untilUp(5000);
     const session: Session = new Session({
-      link,
+      connection,
       replicated,
       clock: own.clock,
       prefix,
@@ -120,24 +120,24 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
       requiresDurable: settings.requiresDurable ?? false,
       onDeadLetterDropped: (letter) => void dropped.push(letter),
       onSynced: () => undefined,
-      closeLink: async () => {
-        await Promise.all([link.close(), replicated?.close()]);
+      closeConnections: async () => {
+        await Promise.all([connection.close(), replicated?.close()]);
       },
     });
     await session.look();
-    return { store, link, session, own };
+    return { store, connection, session, own };
   };
   let current = await open();
   /** Looks that are under way have ended, and what fell due by now is due. */
   const settleDown = async (): Promise<void> => {
     for (let turn = 0; turn < 3; turn++) {
-      if (!current.session.isClosed) await current.link.call('PING');
+      if (!current.session.isClosed) await current.connection.call('PING');
       await clock.advance(0);
     }
   };
   const die = async (): Promise<void> => {
     current.own.end();
-    await current.link.close();
+    await current.connection.close();
   };
   return {
     clock: {
@@ -161,13 +161,13 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
     get session() {
       return current.session;
     },
-    get link() {
-      return current.link;
+    get connection() {
+      return current.connection;
     },
     die,
     async crash() {
       // Its lease is over: whoever comes next takes over at once.
-      await current.link.call('ZADD', `${prefix}:relays`, 0, current.session.relay);
+      await current.connection.call('ZADD', `${prefix}:relays`, 0, current.session.relay);
       await die();
       current = await open();
     },

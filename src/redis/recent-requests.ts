@@ -7,7 +7,7 @@ type Request = {
   endedAt: number | null;
 };
 
-export type OwnRequestsOptions = {
+export type RecentRequestsOptions = {
   readonly clock: Clock;
   /** After which a request is in no window any more, ms. */
   readonly longestWindowMs: number;
@@ -16,11 +16,11 @@ export type OwnRequestsOptions = {
 };
 
 /** What this relay sent of late: it can tell a server that lost its state. */
-export class OwnRequests {
-  readonly #options: OwnRequestsOptions;
+export class RecentRequests {
+  readonly #options: RecentRequestsOptions;
   readonly #requests = new Map<string, Request>();
 
-  constructor(options: OwnRequestsOptions) {
+  constructor(options: RecentRequestsOptions) {
     this.#options = options;
   }
 
