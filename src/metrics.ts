@@ -55,7 +55,7 @@ export function createMetrics(version: string) {
   const metrics = {
     registry,
     onScrape: (refresh: () => void) => void refreshers.push(refresh),
-    httpRequests: counter('http_requests_total', 'Requests answered', [
+    httpRequests: counter('http_requests_total', 'HTTP requests by response', [
       'route',
       'method',
       'status',
@@ -63,7 +63,7 @@ export function createMetrics(version: string) {
     httpDuration: histogram(
       secondsBuckets,
       'http_request_duration_seconds',
-      'Time to answer a request',
+      'Time from the request to the response',
       ['route'],
     ),
     authFailures: counter('auth_failures_total', 'Requests without a valid key or signature', [
@@ -71,13 +71,14 @@ export function createMetrics(version: string) {
     ]),
     draftingThreadFailures: counter(
       'drafting_thread_failures_total',
-      'Threads of WORKERS that ended by themselves or did not start',
+      'Drafting threads (WORKERS) that ended unexpectedly or did not start',
       [],
     ),
-    ingest: counter('ingest_total', 'Events and profiles by what became of them at the door', [
-      'lane',
-      'outcome',
-    ]),
+    ingest: counter(
+      'ingest_total',
+      'Posted events and profiles by outcome; `refused`: the relay accepted nothing at that time (503)',
+      ['lane', 'outcome'],
+    ),
     ingestBackfilled: counter(
       'ingest_backfilled_total',
       'Accepted events that are sent with `backfill: true`, so that they trigger no flow',
@@ -85,51 +86,71 @@ export function createMetrics(version: string) {
     ),
     ingestWarnings: counter(
       'ingest_warnings_total',
-      'Fields changed on accept, such as a phone number that could not be normalised',
+      'Fields that were changed when an entry was accepted, such as a phone number that could not be normalised',
       ['lane', 'warning'],
     ),
     sourceSkipped: counter(
       'source_skipped_total',
-      'Parts of requests of sources that were skipped, or accepted with something in them altered or not readable; GET /v1/sources has examples',
+      'Parts of requests of sources that were skipped, altered or not readable; GET /v1/sources shows examples',
       ['source', 'reason'],
     ),
     bufferEnvelopes: gauge(
       'buffer_envelopes',
-      'Envelopes not settled yet, in flight included; `lane="waiting"`: entries of sources that wait for the person they name',
+      'Envelopes that are not settled yet, in flight included; `lane="waiting"`: entries of sources that wait until the person they name is identified',
       ['lane'],
     ),
-    bufferBytes: gauge('buffer_bytes', 'Their payload bytes', ['lane']),
+    bufferBytes: gauge('buffer_bytes', 'Payload bytes of envelopes that are not settled yet', [
+      'lane',
+    ]),
     bufferCapacityBytes: gauge('buffer_capacity_bytes', 'Payload bytes the buffer may hold', []),
     bufferOldestAge: gauge('buffer_oldest_age_seconds', 'Age of the oldest unsettled envelope', [
       'lane',
     ]),
     settled: counter('settled_total', 'Envelopes settled', ['lane', 'outcome']),
     redriven: counter('redriven_total', 'Dead letters put back into the buffer', ['lane']),
-    flushes: counter('flushes_total', 'Batches that left, by why', ['lane', 'trigger']),
-    batchEnvelopes: histogram(countBuckets, 'batch_envelopes', 'Envelopes in a request', ['lane']),
-    batchBytes: histogram(byteBuckets, 'batch_bytes', 'Bytes of a request body', ['lane']),
-    klaviyoRequests: counter('klaviyo_requests_total', 'Requests to Klaviyo by answer', [
+    flushes: counter('flushes_total', 'Batches by what closed them: count, bytes, age or drain', [
       'lane',
-      'status',
+      'trigger',
     ]),
+    batchEnvelopes: histogram(
+      countBuckets,
+      'batch_envelopes',
+      'Envelopes in a request to Klaviyo',
+      ['lane'],
+    ),
+    batchBytes: histogram(byteBuckets, 'batch_bytes', 'Bytes of a request body to Klaviyo', [
+      'lane',
+    ]),
+    klaviyoRequests: counter(
+      'klaviyo_requests_total',
+      'Requests to Klaviyo by status of the response',
+      ['lane', 'status'],
+    ),
     klaviyoDuration: histogram(
       secondsBuckets,
       'klaviyo_request_duration_seconds',
-      'Time Klaviyo took to answer',
+      'Time from a request to Klaviyo to its response',
       ['lane'],
     ),
-    retries: counter('retries_total', 'Envelopes sent back for another attempt', [
+    retries: counter('retries_total', 'Envelopes that returned to the store for another attempt', [
       'lane',
       'reason',
     ]),
-    splits: counter('batch_splits_total', 'Batches sent again in parts', ['lane', 'method']),
+    splits: counter('batch_splits_total', 'Failed batches that were sent again in parts', [
+      'lane',
+      'method',
+    ]),
     deliveryLatency: histogram(
       latencyBuckets,
       'delivery_latency_seconds',
-      'From accepted to delivered',
+      'Time from acceptance to delivery',
       ['lane'],
     ),
-    rateLimitTokens: gauge('rate_limit_tokens', 'Tokens left in the shared bucket', []),
+    rateLimitTokens: gauge(
+      'rate_limit_tokens',
+      'Tokens left in the bucket that all lanes share',
+      [],
+    ),
     rateLimitWait: histogram(
       secondsBuckets,
       'rate_limit_wait_seconds',
@@ -142,16 +163,18 @@ export function createMetrics(version: string) {
     ]),
     klaviyoRevision: gauge(
       'klaviyo_revision',
-      "1 for the revision of Klaviyo's API that requests are sent under",
+      "1 for the revision of Klaviyo's API that requests use",
       ['revision'],
     ),
-    importJobsOpen: gauge('import_jobs_open', 'Import jobs of Klaviyo that have not ended', []),
+    importJobsOpen: gauge('import_jobs_open', 'Import jobs at Klaviyo that have not ended', []),
     importJobsOldestAge: gauge(
       'import_jobs_oldest_age_seconds',
-      'Age of the oldest open import job, as far as relays measured it; 0 where none is open',
+      'Age of the oldest open import job, as measured by relays; 0 if none is open',
       [],
     ),
-    deadLetters: gauge('dead_letters', 'Dead letters waiting for a decision', ['lane']),
+    deadLetters: gauge('dead_letters', 'Dead letters that wait for a redrive or a discard', [
+      'lane',
+    ]),
     deadLetterCapacity: gauge(
       'dead_letters_capacity',
       'Dead letters at which DEAD_LETTER_OVERFLOW applies: delivery pauses, or the oldest is dropped',
@@ -159,13 +182,13 @@ export function createMetrics(version: string) {
     ),
     deadLettersDropped: counter(
       'dead_letters_dropped_total',
-      'Dead letters dropped at the bound, with DEAD_LETTER_OVERFLOW=drop-oldest',
+      'Dead letters that were dropped at the bound with DEAD_LETTER_OVERFLOW=drop-oldest',
       ['lane'],
     ),
     storeSync: histogram(
       secondsBuckets,
       'store_sync_duration_seconds',
-      'Time to make accepted envelopes safe',
+      'Time of one write of accepted envelopes, with its sync',
       [],
     ),
     storeAccepted: gauge(
@@ -180,17 +203,17 @@ export function createMetrics(version: string) {
     ),
     logLinesDropped: counter(
       'log_lines_dropped_total',
-      'Log lines dropped because the log could not be written, or its reader stood still',
+      'Log lines that were dropped because the log could not be written, or its reader did not read',
       [],
     ),
     storeLeaseLeft: gauge(
       'store_lease_left_seconds',
-      'With STORE=redis: time until others take over what this relay holds, unless Redis hears of it; REDIS_LEASE_MS less 0.1 s where all is well',
+      'With STORE=redis: time until other relays take over the envelopes of this one if it does not renew its lease; normally just below REDIS_LEASE_MS',
       [],
     ),
     storeDurable: gauge(
       'store_durable',
-      '1 when an accepted event survives a crash, and a failover of Redis',
+      '1 while an accepted event survives a crash, and a failover of Redis',
       [],
     ),
   };

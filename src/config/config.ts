@@ -19,7 +19,7 @@ import { mappingFile } from '../sources/mapping/file.js';
 
 const day = 86_400_000;
 
-/** Every variable the relay reads: its rule, its default and its one-line description. The README's table is made from this. */
+/** Every environment variable that the relay reads, with its rule, its default and its description. `npm run docs` makes docs/reference/configuration.md and .env.example from it. */
 export const settingsSchema = z.object({
   KLAVIYO_API_KEY: z
     .string({ error: 'is required: a private API key, or KLAVIYO_API_KEY_FILE' })
@@ -30,60 +30,65 @@ export const settingsSchema = z.object({
     ),
   KLAVIYO_BASE_URL: url
     .default('https://a.klaviyo.com')
-    .describe('Where Klaviyo is; point it at `klaviyo-relay sandbox` to try things out'),
+    .describe(
+      "Base URL of Klaviyo's API. Use the URL of `klaviyo-relay sandbox` to try things out",
+    ),
   KLAVIYO_REVISION: z
     .string()
     .regex(/^(auto|\d{4}-\d{2}-\d{2}(\.pre)?)$/, 'must be auto or a date such as 2026-07-15')
     .default('auto')
     .describe(
-      'API revision. `auto`: 2024-10-15 while Klaviyo supports it, then the newest that is tested; moves up when Klaviyo retires it. A date is kept',
+      'API revision. `auto`: 2024-10-15 while Klaviyo supports it, then the newest tested one; it moves up when Klaviyo retires a revision. A date is used as it is',
     ),
-  KLAVIYO_TIMEOUT_MS: int(1, 600_000, 30_000).describe('Time limit of one attempt'),
+  KLAVIYO_TIMEOUT_MS: int(1, 600_000, 30_000).describe('Time limit of one request to Klaviyo'),
   BACKFILL_AFTER: durationOrOff
     .prefault('1d')
     .describe(
-      'Events older than this when they are accepted are sent with `backfill: true`: Klaviyo records them and triggers no flow. A time such as `1d`, `12h` or `30m`, or `off`; `?backfill=` of a request comes first',
+      'Events that are older than this when they are accepted are sent with `backfill: true`: Klaviyo records them and triggers no flow. A time such as `1d`, `12h` or `30m`, or `off`. `?backfill=` of a request takes precedence',
     ),
   HTTPS_PROXY: proxyUrl
     .optional()
     .describe(
-      'Proxy on the way to Klaviyo: http://user:password@proxy:3128. Also in lower case, as `http_proxy` and `no_proxy`',
+      'Proxy for requests to Klaviyo: http://user:password@proxy:3128. The names in lower case work too, also for `http_proxy` and `no_proxy`',
     ),
   HTTP_PROXY: proxyUrl
     .optional()
-    .describe('Proxy on the way to a `KLAVIYO_BASE_URL` of plain HTTP; never to this machine'),
+    .describe('Proxy for a `KLAVIYO_BASE_URL` with plain HTTP; never used for this machine'),
   NO_PROXY: z
     .string()
     .optional()
     .describe(
-      'Hosts that are reached without a proxy: names with all below them, addresses, ranges such as 10.0.0.0/8, or `*`',
+      'Hosts that are reached without a proxy: names (with their subdomains), addresses, ranges such as 10.0.0.0/8, or `*`',
     ),
   HOST: z
     .string()
     .default('127.0.0.1')
-    .describe('Address to listen on; anything but loopback needs `RELAY_API_KEYS`'),
-  PORT: int(0, 65_535, 3000).describe('Port to listen on; 0 picks a free one'),
+    .describe('Address to listen on. Any address but loopback requires `RELAY_API_KEYS`'),
+  PORT: int(0, 65_535, 3000).describe('Port to listen on; 0 selects a free one'),
   RELAY_API_KEYS: keys.describe(
-    'Ingest keys, comma-separated (or `RELAY_API_KEYS_FILE`, also one a line); several allow rotation',
+    'Keys of callers that may post, separated by commas (or `RELAY_API_KEYS_FILE`, also one per line). Several keys allow rotation',
   ),
   RELAY_ADMIN_KEYS: keys.describe(
-    'Admin keys (or `RELAY_ADMIN_KEYS_FILE`): receipts, deliveries, dead letters, flush, lanes',
+    'Admin keys (or `RELAY_ADMIN_KEYS_FILE`), for receipts, deliveries, dead letters, flush and lanes',
   ),
   STORE: z
     .enum(['journal', 'memory', 'redis'], { error: 'must be journal, memory or redis' })
     .default('journal')
     .describe(
-      'Where accepted envelopes are kept: on this disk, in this process alone, or in Redis for many relays',
+      'Where accepted envelopes are kept: on this disk, in the memory of this process, or in Redis for several relays',
     ),
-  DATA_DIR: z.string().default('./data').describe('Directory of the journal, for one relay alone'),
+  DATA_DIR: z
+    .string()
+    .default('./data')
+    .describe('Directory of the journal; only one relay can use it'),
   WORKING_SET_MAX_BYTES: int(1_000_000, 2 ** 36, 58_720_256).describe(
-    'Envelopes of the journal held in memory; a larger backlog waits on disk',
+    "Maximum size of the journal's envelopes in memory. A larger backlog stays on disk",
   ),
   DISK_RESERVE_BYTES: int(0, 2 ** 50, 268_435_456).describe(
-    "Intake answers 503 while the journal's volume has less than this left",
+    "The relay responds with 503 while the journal's volume has less free space than this",
   ),
   SYNC_TIMEOUT_MS: int(100, 3_600_000, 30_000).describe(
-    'Time limit of one write to the journal with its sync; a disk that hangs longer ends the relay',
+    'Time limit of one write to the journal with its sync. If the disk hangs for longer, the relay ends',
   ),
   REDIS_URL: redisUrl
     .optional()
@@ -93,68 +98,72 @@ export const settingsSchema = z.object({
   REDIS_SENTINEL_USERNAME: z
     .string()
     .optional()
-    .describe('User of the sentinels, where it is not that of Redis'),
+    .describe('User name for the sentinels, if it differs from that for Redis'),
   REDIS_SENTINEL_PASSWORD: z
     .string()
     .optional()
     .describe(
-      'Password of the sentinels, where it is not that of Redis (or `REDIS_SENTINEL_PASSWORD_FILE`)',
+      'Password for the sentinels, if it differs from that for Redis (or `REDIS_SENTINEL_PASSWORD_FILE`)',
     ),
   REDIS_KEY_PREFIX: z
     .string()
     .regex(/^[^{}\s]{1,100}$/, 'must be 1 to 100 characters without braces and spaces')
     .default('klaviyo-relay')
     .describe(
-      'Begins every name in Redis, as {prefix}: one for each Klaviyo account, so that a cluster spreads them',
+      'Starts every key in Redis, as {prefix}. Use one prefix for each Klaviyo account; a cluster then spreads the accounts over its nodes',
     ),
   REDIS_ACCEPT_KEY: z
     .string()
     .optional()
     .describe(
-      'Lets a new Klaviyo key use what another key began under the prefix, where Klaviyo does not say that both are of one account: the value is in the error',
+      'Lets a new Klaviyo key use the buffer of another key, if the relay cannot find out that both belong to one account. The error message contains the value',
     ),
   REDIS_TIMEOUT_MS: int(50, 600_000, 2000).describe(
-    'Time limit of one command; a server that is slower is taken to be away',
+    'Time limit of one Redis command. A slower server counts as down',
   ),
   REDIS_LEASE_MS: int(1000, 3_600_000, 15_000).describe(
-    'A relay that is not heard of for so long is taken to be dead, and others send what it held',
+    'Lease: a relay that has not renewed it for this long is considered dead, and other relays take over its envelopes',
   ),
   REDIS_DURABLE: z
     .enum(['auto', 'yes', 'no'], { error: 'must be auto, yes or no' })
     .default('auto')
-    .describe('Whether Redis keeps what it acknowledges, where it does not let itself be asked'),
+    .describe(
+      'States whether Redis keeps what it acknowledges, if the server does not report its settings',
+    ),
   REDIS_WAIT_REPLICAS: int(0, 100, 0).describe(
-    'Replicas that have what is accepted before it is answered with 202, so that a failover loses none of it',
+    'Number of replicas that must have an event before the relay responds with 202, so that a failover does not lose it',
   ),
   REDIS_REQUIRE_DURABLE: z
     .stringbool({ error: 'must be true or false' })
     .default(false)
-    .describe('Take nothing, and be not ready, while Redis could lose what it acknowledges'),
-  EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Events a request, at most'),
-  PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe('Profiles a request, at most'),
+    .describe('Accept nothing, and be not ready, while Redis could lose what it acknowledges'),
+  EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Maximum number of events in a request'),
+  PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe(
+    'Maximum number of profiles in a request',
+  ),
   BATCH_MAX_BYTES: int(150_000, 5_000_000, 5_000_000).describe(
-    'Bytes of a serialised request body, at most',
+    'Maximum size of a serialised request body',
   ),
   EVENT_FLUSH_INTERVAL_MS: int(0, 3_600_000, 1000).describe(
-    'Age at which a batch of events leaves, full or not',
+    'Age at which a batch of events is sent, full or not',
   ),
   PROFILE_FLUSH_INTERVAL_MS: int(0, 3_600_000, 1000).describe(
-    'Age at which a batch of profiles leaves, full or not',
+    'Age at which a batch of profiles is sent, full or not',
   ),
   RATE_LIMIT_PER_SECOND: int(1, 100_000, 75).describe(
-    'Refill of the token bucket that all lanes share',
+    'Requests per second that refill the token bucket of all lanes',
   ),
-  RATE_LIMIT_BURST: int(1, 100_000, 75).describe('Size of that bucket'),
+  RATE_LIMIT_BURST: int(1, 100_000, 75).describe('Size of the token bucket'),
   EVENT_RATE_WINDOWS: windows
     .prefault('10/1s,150/60s')
-    .describe("Klaviyo's windows for bulk events; `off` leaves only the bucket"),
+    .describe("Klaviyo's rate windows for bulk events; `off` leaves only the token bucket"),
   PROFILE_RATE_WINDOWS: windows
     .prefault('10/1s,150/60s')
-    .describe("Klaviyo's windows for bulk profile imports, and for looking at their jobs"),
+    .describe("Klaviyo's rate windows for bulk profile imports, and for polls of their jobs"),
   RATE_LIMIT_REDIS_URL: redisUrl
     .optional()
     .describe(
-      'Redis in which all relays of an account share these limits (or `RATE_LIMIT_REDIS_URL_FILE`). Absent: REDIS_URL with `STORE=redis`, else each relay has them by itself',
+      'Redis in which all relays of an account share these limits (or `RATE_LIMIT_REDIS_URL_FILE`). Absent: `REDIS_URL` with `STORE=redis`; otherwise each relay uses the full limits',
     ),
   RATE_LIMIT_STATIC_SHARE: z.coerce
     .number({ error: 'must be a number above 0, at most 1' })
@@ -162,99 +171,107 @@ export const settingsSchema = z.object({
     .max(1, 'must be at most 1')
     .optional()
     .describe(
-      'Part of every limit that this relay may use by itself while that Redis is away: 0.5 with two relays. Absent: it sends nothing meanwhile',
+      'Share of every limit that this relay may use while that Redis is down, such as 0.5 with two relays. Absent: it sends nothing meanwhile',
     ),
   WORKERS: int(0, 64, 0).describe(
-    'Threads that read and check large batches beside the one that does everything else; 0: none',
+    'Threads that read, check and map large batches; 0: the main thread does it',
   ),
-  DELIVERY_CONCURRENCY: int(1, 256, 8).describe('Requests in flight at once, per lane'),
+  DELIVERY_CONCURRENCY: int(1, 256, 8).describe(
+    'Maximum number of requests in flight at once, per lane',
+  ),
   RETRY_BASE_MS: int(1, 60_000, 500).describe(
-    'First retry delay; doubles with each attempt, with full jitter',
+    'First retry delay. It doubles with each attempt, with full jitter',
   ),
   RETRY_MAX_DELAY_MS: int(1, 3_600_000, 60_000).describe('Longest retry delay'),
   RETRY_MAX_ATTEMPTS: int(0, 1_000_000, 0).describe(
-    'Attempts after which an envelope becomes a dead letter; 0 sets no bound',
+    'Attempts after which an envelope becomes a dead letter; 0: no bound',
   ),
   RETRY_MAX_AGE_MS: int(0, 365 * day, 7 * day).describe(
-    'Age after which an envelope that keeps failing becomes a dead letter, once this process has seen it fail 5 times over 10 minutes (or over this age, where it is shorter); 0 sets no bound',
+    'Age after which an envelope that keeps failing becomes a dead letter. It must also have failed 5 times within this process, over at least 10 minutes (or over this age, if that is shorter). 0: no bound',
   ),
   MAX_BUFFER_COUNT: anyInt(1, 1_000_000_000)
     .optional()
     .describe(
-      'Unsettled envelopes held at most; above it intake answers 503. Absent: 10,000,000 in the journal, 1,000,000 in memory and in Redis',
+      'Maximum number of unsettled envelopes; at this bound the relay responds with 503. Absent: 10,000,000 in the journal, 1,000,000 in memory and in Redis',
     ),
   MAX_BUFFER_BYTES: anyInt(1_000_000, Number.MAX_SAFE_INTEGER)
     .optional()
     .describe(
-      'Their payload bytes, at most. Absent: 8 GiB in the journal, 256 MiB in memory, 1 GiB in Redis',
+      'Maximum payload bytes of unsettled envelopes. Absent: 8 GiB in the journal, 256 MiB in memory, 1 GiB in Redis',
     ),
-  DEDUPE_MAX_AGE_MS: int(0, 30 * day, day).describe("How long an event's unique_id is remembered"),
-  DEDUPE_MAX_COUNT: int(0, 100_000_000, 500_000).describe('How many are remembered'),
-  DELIVERY_LOG_MAX_COUNT: int(1, 10_000_000, 10_000).describe(
-    'Deliveries and settled receipts kept: the newest so many deliveries',
+  DEDUPE_MAX_AGE_MS: int(0, 30 * day, day).describe(
+    "How long an event's unique_id is remembered, to detect repeats",
   ),
-  DELIVERY_LOG_MAX_AGE_MS: int(1, 365 * day, 7 * day).describe('and for how long'),
+  DEDUPE_MAX_COUNT: int(0, 100_000_000, 500_000).describe('How many unique_ids are remembered'),
+  DELIVERY_LOG_MAX_COUNT: int(1, 10_000_000, 10_000).describe(
+    'Number of the newest deliveries that are kept, with the receipts of what they settled',
+  ),
+  DELIVERY_LOG_MAX_AGE_MS: int(1, 365 * day, 7 * day).describe(
+    'How long deliveries and receipts are kept',
+  ),
   DEAD_LETTER_MAX_COUNT: int(1, 100_000_000, 100_000).describe(
-    'Dead letters kept before `DEAD_LETTER_OVERFLOW` applies; an alarm is logged from 80 % on',
+    'Number of dead letters at which `DEAD_LETTER_OVERFLOW` applies. The log warns from 80 % on',
   ),
   DEAD_LETTER_OVERFLOW: z
     .enum(['pause', 'drop-oldest'], { error: 'must be pause or drop-oldest' })
     .default('pause')
     .describe(
-      'At that bound: `pause` sends nothing more until dead letters are redriven or discarded and drops none; `drop-oldest` goes on and loses the oldest',
+      'What happens at that bound. `pause` drops none, and sends nothing until dead letters are redriven or discarded. `drop-oldest` continues, and loses the oldest',
     ),
   MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
-    'Facts that sources keep for later requests, such as the buyer of an order: the newest so many of each kind (deliveries seen, orders, payments, charges, customers, users, devices)',
+    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users and devices',
   ),
   FACT_MAX_AGE: durationOrOff
     .prefault('400d')
     .describe(
-      'Age at which a fact about an order, payment, charge, customer, user or device is forgotten. A time such as `400d`, or `off`',
+      'Age at which a fact about an order, payment, charge, customer, user or device is removed. A time such as `400d`, or `off`',
     ),
   DELIVERY_FACT_MAX_AGE: durationOrOff
     .prefault('7d')
     .describe(
-      'The same of webhook deliveries seen: a repeat that comes later is taken for a new one',
+      'Age at which a fact about an accepted webhook delivery is removed. A repeat that arrives later is treated as new',
     ),
   WAITING_MAX_AGE: durationOrZero
     .prefault('3d')
     .describe(
-      'How long an entry of a source waits that names a person whom no request has told yet, such as a refund before its order; then it becomes a dead letter. One that is found older at a start waits 10 more minutes. `0`: it becomes a dead letter at once',
+      'How long an entry of a source waits if it names a person the relay has no identifiers for yet, such as a refund before its order. After this time it becomes a dead letter. An entry that is older at the start of the relay waits 10 more minutes. `0`: it becomes a dead letter at once',
     ),
   WAITING_MAX_COUNT: int(0, 100_000, 20_000).describe(
-    'Entries that may wait so, at most half of `MAX_BUFFER_COUNT`; what comes beyond becomes a dead letter at once',
+    'Maximum number of such waiting entries, at most half of `MAX_BUFFER_COUNT`. Entries beyond it become dead letters at once',
   ),
   INGEST_RATE_LIMIT_PER_SECOND: z
     .union([z.literal('off').transform(() => null), int(1, 1_000_000, 1)], {
       error: 'must be a whole number or off',
     })
     .prefault('off')
-    .describe('Requests per second each caller may send'),
-  BODY_LIMIT_BYTES: int(1000, 100_000_000, 5_000_000).describe('Request body, after decompression'),
+    .describe('Requests per second that each caller may send'),
+  BODY_LIMIT_BYTES: int(1000, 100_000_000, 5_000_000).describe(
+    'Maximum size of a request body after decompression',
+  ),
   HEADERS_TIMEOUT_MS: int(100, 600_000, 10_000).describe(
-    'Time a caller has to send its request headers',
+    'Time within which a caller must send its request headers',
   ),
   REQUEST_TIMEOUT_MS: int(100, 600_000, 30_000).describe(
-    'Time a caller has to send its whole request; then 408',
+    'Time within which a caller must send its whole request; after it the relay responds with 408',
   ),
   TRUST_PROXY: trustProxy
     .prefault('false')
     .describe(
-      "Whose X-Forwarded-For says a caller's address: a number of proxies in a row before the relay (`1`), or their addresses and networks (`10.0.0.0/8,loopback`). `true` believes every caller",
+      'Proxies whose X-Forwarded-For is trusted: the number of proxies before the relay (`1`), or their addresses and networks (`10.0.0.0/8,loopback`). `true` trusts every caller',
     ),
   DEFAULT_PHONE_COUNTRY: z
     .string()
     .toUpperCase()
     .refine(isSupportedCountry, 'must be an ISO 3166 country such as US')
     .optional()
-    .describe('Country of phone numbers without a + prefix'),
+    .describe('ISO 3166 country of phone numbers without a + prefix'),
   ...sourceSettings,
   MAPPING_FILE: mappingFile
     .optional()
     .describe(
-      'JSON or YAML file that renames metrics, picks properties and turns topics off; `klaviyo-relay check` explains it',
+      'JSON or YAML file that renames metrics, selects properties and turns topics off. `klaviyo-relay check` explains what it does',
     ),
-  SHUTDOWN_TIMEOUT_MS: int(0, 600_000, 10_000).describe('How long a graceful stop may take'),
+  SHUTDOWN_TIMEOUT_MS: int(0, 600_000, 10_000).describe('Time limit of a graceful stop'),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -262,7 +279,7 @@ export const settingsSchema = z.object({
   LOG_FORMAT: z
     .enum(['auto', 'json', 'pretty'])
     .default('auto')
-    .describe('auto: readable in a terminal, JSON otherwise'),
+    .describe('Format of the log. `auto`: readable in a terminal, JSON otherwise'),
 });
 
 export type Config = Readonly<z.output<typeof settingsSchema>>;
