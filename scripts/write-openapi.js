@@ -19,7 +19,7 @@ const { systemClock } = /** @type {typeof import('../src/clock.js')} */ (
 const { createMetrics } = /** @type {typeof import('../src/metrics.js')} */ (
   await load('../dist/metrics.js')
 );
-const { sourceSettings, toSourceRoutes } = /** @type {typeof import('../src/sources/list.js')} */ (
+const { sourceSettings, createSourceRoutes } = /** @type {typeof import('../src/sources/list.js')} */ (
   await load('../dist/sources/list.js')
 );
 /* eslint-enable @typescript-eslint/no-unsafe-assignment */
@@ -43,7 +43,7 @@ const app = await createServer({
   metrics: createMetrics('0.0.0'),
   logger: pino({ level: 'silent' }),
   accept: { one: never, many: never },
-  sources: toSourceRoutes(z.object(sourceSettings).parse({})),
+  sources: createSourceRoutes(z.object(sourceSettings).parse({})),
   views: {
     sources: never,
     receipt: never,
