@@ -56,14 +56,16 @@ const sleeps = [
 ];
 
 export default defineConfig(
-  { ignores: ['dist', 'coverage', 'data'] },
+  { ignores: ['dist', 'coverage', 'data', '.mutate'] },
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   tseslint.configs.stylisticTypeChecked,
   {
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['*.js', '.*.js', 'scripts/*.js'] },
+        projectService: {
+          allowDefaultProject: ['*.js', '.*.js', 'scripts/*.js', 'scripts/mutate/*.js'],
+        },
       },
     },
     rules: {
@@ -133,7 +135,7 @@ export default defineConfig(
     rules: { '@typescript-eslint/no-unsafe-class-instance-assignment': 'off' },
   },
   {
-    files: ['*.js', '.*.js', '*.config.ts', 'scripts/*.js', 'bench/programs/*.js'],
+    files: ['*.js', '.*.js', '*.config.ts', 'scripts/**/*.js', 'bench/programs/*.js'],
     rules: { 'no-restricted-syntax': 'off', 'no-console': 'off' },
     languageOptions: {
       globals: {
@@ -144,6 +146,8 @@ export default defineConfig(
         Buffer: 'readonly',
         setTimeout: 'readonly',
         clearTimeout: 'readonly',
+        setInterval: 'readonly',
+        clearInterval: 'readonly',
       },
     },
   },
