@@ -48,8 +48,8 @@ async function take(request) {
     ...{ lane, format, body: await buffer(request) },
     ...{ acceptedAt, rules, backfillBefore: acceptedAt - 86_400_000 },
   });
-  if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
-  const payloads = drafted.collected.drafts.map(({ payload }) => payload);
+  if (!drafted.ok || drafted.built.rejected.length > 0) throw new Error('not all are valid');
+  const payloads = drafted.built.drafts.map(({ payload }) => payload);
   await append(payloads);
   forward(payloads);
   return payloads.length;

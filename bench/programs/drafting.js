@@ -84,7 +84,7 @@ async function draft(body) {
   const acceptedAt = Date.now();
   const terms = { acceptedAt, rules, backfillBefore: acceptedAt - 86_400_000 };
   const drafted = await draftMany({ lane, body, format: 'json', ...terms });
-  if (!drafted.ok || drafted.collected.rejected.length > 0) throw new Error('not all are valid');
+  if (!drafted.ok || drafted.built.rejected.length > 0) throw new Error('not all are valid');
 }
 
 /** @param {Buffer} body */

@@ -9,7 +9,7 @@ import type { Mapping } from '../import/mapping.js';
 import { backfills } from '../import/post.js';
 import { formats } from '../import/rows.js';
 import { createTimeReader } from '../import/times.js';
-import { maxListed } from '../ingest/batch-builder.js';
+import { maxListed } from '../ingest/draft-many.js';
 import { findNearName } from '../near-name.js';
 import { readArguments, suggest, UsageError } from './arguments.js';
 

@@ -1,6 +1,6 @@
 import type { Issue } from '../model/outcome.js';
 import type { Lane } from '../model/lane.js';
-import { toPointer } from '../ingest/validation-issues.js';
+import { toPointer } from '../ingest/validation.js';
 import { identifierFields } from '../ingest/schema.js';
 import { harmfulNames, isJsonObject, type JsonObject } from '../json/json.js';
 import { findNearName } from '../near-name.js';

@@ -117,7 +117,7 @@ function createValidate(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps
             backfillBefore: -Infinity,
           });
     if (drafted?.ok === false) throw new Error('a batch of rows is no list of entries');
-    const { drafts = [], rejected = [], warnings = [] } = drafted?.collected ?? {};
+    const { drafts = [], rejected = [], warnings = [] } = drafted?.built ?? {};
     const errorsOf = new Map(rejected.map((each) => [each.index, each.errors]));
     const warningsOf = new Map(warnings.map((each) => [each.index, each.warnings]));
     const left = drafts.values();

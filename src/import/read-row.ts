@@ -1,6 +1,6 @@
 import type { Issue } from '../model/outcome.js';
 import type { Lane } from '../model/lane.js';
-import { toPointer } from '../ingest/validation-issues.js';
+import { toPointer } from '../ingest/validation.js';
 import { ExactInteger, isJsonObject, parseJson, type JsonObject } from '../json/json.js';
 import { assemble, type Columns, type ReadEntry } from './columns.js';
 import { toConstants } from './constants.js';

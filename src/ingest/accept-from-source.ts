@@ -1,59 +1,79 @@
 import type { Draft } from '../model/envelope.js';
 import type { Fact } from '../model/fact.js';
 import type { Issue } from '../model/outcome.js';
-import type { AcceptDeps } from './accept.js';
-import type { Backpressure } from '../model/store.js';
-import { appendDrafts, type AppendDeps, type Appended, type AppendBackpressure } from './append.js';
+import type { PutFactsResult } from '../model/store.js';
 import { Slices } from '../slices.js';
-import { count, countWarnings } from './counts.js';
-import { toBackfillBefore } from './draft.js';
+import type { AcceptDeps } from './accept.js';
+import {
+  appendDrafts,
+  countInvalidEntries,
+  type AppendBackpressure,
+  type AppendDeps,
+  type Appended,
+} from './append.js';
+import { Devices } from './devices.js';
+import { fixTerms } from './draft.js';
 import {
   draftSourceEntry,
   invalidEntry,
   type DraftedSourceEntry,
   type SourceEntryContext,
 } from './draft-source-entry.js';
+import { toFactKey, type FactStore } from './facts.js';
 import { createLedgers } from './ledger.js';
 import { limits } from './limits.js';
-import { Devices } from './devices.js';
-import { findPeople, toFactKey, toFacts, type Finding, type GetFacts } from './people.js';
+import { findPeople, toPersonFacts, type LookupDeps } from './people.js';
 import { createToE164, type ToE164 } from './phone.js';
 import type { ActivityPart, SourceActivity } from './source-activity.js';
 import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
-import type { WaitingBounds } from './waiting-bounds.js';
 
-/** What became of a source's request. */
+/**
+ * Accepts what a source's map makes of one request, and what is ingested again. The pipeline is that of
+ * accept.ts, with these steps around it:
+ *
+ * 1. The ledger of the post adds entries that depend on earlier requests (ledger.ts).
+ * 2. The mapping file changes the entries.
+ * 3. A delivery whose id is among the facts was accepted before: nothing is done.
+ * 4. Facts complete the entries: people (people.ts) and devices (devices.ts).
+ * 5. Each entry is drafted (draft-source-entry.ts). One that cannot be mapped waits or becomes a dead letter.
+ * 6. Drafts and facts are stored. Only then the id of the delivery becomes a fact: after backpressure the
+ *    sender repeats the request, which must not look like a repeat of an accepted one.
+ *
+ * Large posts are handled in slices of the event loop. What is ingested again skips steps 2 and 3, does not
+ * wait again, and is not counted as activity.
+ */
+
 export type AcceptedFromSource =
   | {
       readonly kind: 'accepted';
       readonly accepted: number;
       readonly duplicates: number;
-      /** Entries that wait until an earlier or later request says whom they are about. */
+      /** Entries that wait until another request names their person. */
       readonly waiting: number;
-      /** Entries that cannot be sent as they stand; they are among the dead letters now. */
+      /** Entries that are not valid. They are dead letters now. */
       readonly rejected: readonly Rejected[];
-      /** What could not be read or was altered, with the index of its entry. */
+      /** Parts that could not be read or were altered. `index`: that of the entry. */
       readonly warnings: readonly (SourceWarning & { readonly index: number })[];
-      /** Why parts that the ledger of the post decides on are not sent. */
+      /** Reasons of the parts that the ledger skipped. */
       readonly skipped?: readonly string[];
-      /** This very delivery was taken before, so nothing was done. */
+      /** True if the same delivery was accepted before: nothing was done. */
       readonly repeat: boolean;
     }
-  /** `strict`, and an entry is at fault: nothing was taken. */
+  /** An entry is not valid and the request is strict, or the request is too large. Nothing was accepted. */
   | { readonly kind: 'invalid'; readonly rejected: readonly Rejected[] }
   | AppendBackpressure;
 
 export type Rejected = {
   readonly index: number;
-  /** Of the dead letter that it becomes, unless all is refused. */
+  /** Reason code of the dead letter. */
   readonly code: string;
   readonly errors: readonly Issue[];
 };
 
-/** Strict: all or nothing. Else an entry at fault becomes a dead letter, since no SDK or shop reads the answer. */
 export type FromSourceOptions = {
+  /** True: one invalid entry rejects the whole request. False: invalid entries become dead letters. */
   readonly strict: boolean;
-  /** It was counted, and went through the mapping file, when it was posted; it does not wait again. */
+  /** True: the entries were accepted before, and are ingested again. */
   readonly isReingest?: boolean;
 };
 
@@ -62,110 +82,90 @@ export type AcceptFromSource = (
   options: FromSourceOptions,
 ) => Promise<AcceptedFromSource>;
 
-/** What it asks of a store beyond `append`. */
-export type FactStore = {
-  readonly putFacts: (
-    facts: readonly Fact[],
-  ) => Promise<{ readonly ok: true } | { readonly ok: false; readonly backpressure: Backpressure }>;
-  readonly getFacts: GetFacts;
-};
-
-export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'metrics' | 'draftMany'> & {
+export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'draftMany'> & {
   readonly store: FactStore & AppendDeps['store'];
-  readonly metrics: AcceptDeps['metrics'];
-  /** Counts what becomes of each part, for GET /v1/sources and the metrics. */
+  /** Counts the parts of each request, for GET /v1/sources and the metrics. */
   readonly activity: Pick<SourceActivity, 'add'>;
-  /** Absent: no entry waits. One that names a person who is not known is a dead letter at once. */
-  readonly waitingBounds?: Pick<WaitingBounds, 'reserve' | 'release'> | undefined;
-  /** Called with the keys of facts about people once they are kept. */
+  /** Bounds of the entries that wait. Absent: no entry waits; one without a known person becomes a dead letter. */
+  readonly waitingBounds?:
+    | {
+        reserve(bytes: number): boolean;
+        release(amount: { readonly count: number; readonly bytes: number }): void;
+      }
+    | undefined;
+  /** Called with the keys of facts about people once these are stored. */
   readonly onFacts?: ((keys: readonly string[]) => void) | undefined;
-  /** What the mapping file changes of a post. Absent: nothing. */
+  /** Applies the mapping file to a post. Absent: nothing changes. */
   readonly applyMapping?: ((post: SourcePost) => SourcePost) | undefined;
 };
 
-/** The accept half behind a source's map. Rejects for our own faults, and where a store's server is away. */
 export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
-  const {
-    store,
-    metrics,
-    clock,
-    newId,
-    applyMapping: shape = asItIs,
-    waitingBounds: waitingRoom,
-  } = deps;
+  const { store, metrics, clock, newId, waitingBounds, activity, applyMapping = keepPost } = deps;
   const toE164 = createToE164(deps.defaultCountry);
   const devices = new Devices();
-  const toContext = (
-    { firstAcceptedAt }: SourcePost,
-    reserveWait: SourceEntryContext['reserveWait'],
-  ): SourceEntryContext => {
-    const acceptedAt = clock.now();
-    const first = { acceptedAt: firstAcceptedAt ?? acceptedAt, afterMs: deps.backfillAfterMs };
-    const backfillBefore = toBackfillBefore(first);
-    const rules = deps.eventRules();
-    return { acceptedAt, backfillBefore, newId, toE164, rules, reserveWait };
-  };
+  const withLedger = createLedgers(store);
+
   const acceptPost = async (
     posted: SourcePost,
-    { strict, isReingest: isAgain = false }: FromSourceOptions,
-    reserveWait: SourceEntryContext['reserveWait'],
+    { strict, isReingest = false }: FromSourceOptions,
+    reserveWaiting: SourceEntryContext['reserveWaiting'],
   ): Promise<AcceptedFromSource> => {
     const slices = new Slices(clock);
-    const shaped = isAgain ? posted : await shapeInSlices(posted, shape, slices);
-    const { source, delivery } = shaped;
+    const mapped = isReingest ? posted : await applyInSlices(posted, applyMapping, slices);
+    const { source, delivery } = mapped;
     const deliveryKey = delivery === undefined ? null : toFactKey(source, 'delivery', delivery);
-    if (deliveryKey !== null && (await store.getFacts([deliveryKey]))[0] === known) {
-      deps.activity.add(shaped, [{ outcome: 'skipped', reason: 'repeat' }]);
-      return { ...nothingTaken, repeat: true };
+    if (deliveryKey !== null && (await store.getFacts([deliveryKey]))[0] === acceptedValue) {
+      activity.add(mapped, [{ outcome: 'skipped', reason: 'repeat' }]);
+      return { ...nothingAccepted, repeat: true };
     }
-    const finding = { getFacts: (keys: readonly string[]) => store.getFacts(keys), toE164, slices };
-    const { post, facts } = await completeAll(shaped, devices, finding);
-    const context = toContext(post, reserveWait);
-    const drafted = await draftAll(post, { context, slices });
+    const { post, deviceFacts } = await completeEntries(mapped, devices, {
+      getFacts: (keys) => store.getFacts(keys),
+      toE164,
+      slices,
+    });
+    const terms = fixTerms(deps, { firstAcceptedAt: post.firstAcceptedAt });
+    const context = { ...terms, newId, toE164, reserveWaiting };
+    const drafted = await draftEntries(post, context, slices);
     if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
-    const rejected = drafted.filter(({ errors }) => errors.length > 0).map(toRejected);
+    const rejected = listRejected(drafted);
     if (strict && rejected.length > 0) {
-      for (const { lane } of isAgain ? [] : drafted) count(metrics, lane, { invalid: 1 });
+      for (const { lane } of isReingest ? [] : drafted) countInvalidEntries(metrics, lane, 1);
       return { kind: 'invalid', rejected };
     }
-    const appended = await appendAll(post, drafted, { ...deps, facts, toE164, slices });
+    const stored = { store, metrics, onFacts: deps.onFacts, deviceFacts, toE164, slices };
+    const appended = await appendWithFacts(post, drafted, stored);
     if (appended.kind === 'backpressure') return appended;
-    // Only now: a delivery that was refused comes again, and must not pass for a repeat.
-    if (deliveryKey !== null)
-      await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: known }]);
-    const { duplicates } = appended;
-    if (!isAgain) deps.activity.add(post, toParts(post, drafted, appended));
-    const waiting = drafted.filter(({ draft }) => draft.lane === 'waiting').length;
-    const accepted = drafted.length - duplicates - waiting - rejected.length;
-    const warnings = drafted.flatMap((each) =>
-      each.warnings.map((warning) => ({ index: each.index, ...warning })),
-    );
-    return { kind: 'accepted', accepted, duplicates, waiting, rejected, warnings, repeat: false };
+    if (deliveryKey !== null) {
+      await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: acceptedValue }]);
+    }
+    if (!isReingest) activity.add(post, listActivity(post, drafted, appended));
+    return toAccepted(drafted, rejected, appended.duplicates);
   };
-  const accept: AcceptFromSource = async (post, options) => {
-    if (waitingRoom === undefined || options.isReingest === true) {
+
+  /** Holds the capacity of entries that wait until they are in the store or the request has failed. */
+  const acceptWithinBounds: AcceptFromSource = async (post, options) => {
+    if (waitingBounds === undefined || options.isReingest === true) {
       return acceptPost(post, options, undefined);
     }
     const reserved = { count: 0, bytes: 0 };
-    const reserveWait = (bytes: number): boolean => {
-      if (!waitingRoom.reserve(bytes)) return false;
-      reserved.count++;
-      reserved.bytes += bytes;
-      return true;
-    };
     try {
-      return await acceptPost(post, options, reserveWait);
+      return await acceptPost(post, options, (bytes) => {
+        if (!waitingBounds.reserve(bytes)) return false;
+        reserved.count++;
+        reserved.bytes += bytes;
+        return true;
+      });
     } finally {
-      waitingRoom.release(reserved);
+      waitingBounds.release(reserved);
     }
   };
-  const withLedger = createLedgers(store);
+
   return async (post, options) => {
-    if (post.ledger === undefined) return accept(post, options);
-    // A topic that is off leaves no trace in the ledger: another topic may count what it names.
-    const { ledger, skipped: before } = shape({ ...post, entries: [] });
+    if (post.ledger === undefined) return acceptWithinBounds(post, options);
+    // A topic that the mapping file turns off must not change the ledger: another topic may use it.
+    const { ledger, skipped: before } = applyMapping({ ...post, entries: [] });
     return withLedger({ ...post, ledger, skipped: before }, async (resolved) => {
-      const accepted = await accept(resolved, options);
+      const accepted = await acceptWithinBounds(resolved, options);
       if (accepted.kind !== 'accepted' || accepted.repeat) return accepted;
       const skipped = resolved.skipped.slice(post.skipped.length).map(({ reason }) => reason);
       return { ...accepted, skipped };
@@ -173,51 +173,35 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
   };
 }
 
-/** Facts are kept before the answer, too: a sender does not repeat a request that was accepted. */
-async function appendAll(
-  post: SourcePost,
+function listRejected(drafted: readonly DraftedSourceEntry[]): readonly Rejected[] {
+  return drafted
+    .filter(({ errors }) => errors.length > 0)
+    .map(({ index, draft, errors }) => ({
+      index,
+      code: draft.deadLetterReason?.code ?? invalidEntry,
+      errors,
+    }));
+}
+
+function toAccepted(
   drafted: readonly DraftedSourceEntry[],
-  { store, metrics, onFacts, facts, toE164, slices }: FromSourceDeps & Omit<PuttingFacts, 'store'>,
-): Promise<AppendBackpressure | Appended> {
-  const drafts = drafted.map(({ draft }) => draft);
-  const [factsPut, appended] = await Promise.all([
-    putAllFacts(post, { store, onFacts, facts, toE164, slices }),
-    appendDrafts(drafts, { store, metrics }),
-  ]);
-  if (appended.kind === 'backpressure') return appended;
-  for (const { lane, warnings } of drafted) {
-    for (const { code } of warnings) countWarnings(metrics, lane, { warning: code, count: 1 });
-  }
-  return factsPut.ok ? appended : { kind: 'backpressure', ...factsPut.backpressure };
+  rejected: readonly Rejected[],
+  duplicates: number,
+): AcceptedFromSource {
+  const waiting = drafted.filter(({ draft }) => draft.lane === 'waiting').length;
+  const accepted = drafted.length - duplicates - waiting - rejected.length;
+  const warnings = drafted.flatMap((each) =>
+    each.warnings.map((warning) => ({ index: each.index, ...warning })),
+  );
+  return { kind: 'accepted', accepted, duplicates, waiting, rejected, warnings, repeat: false };
 }
 
-/** What became of each part of a request. */
-function toParts(
-  { entries, skipped }: SourcePost,
-  drafted: readonly DraftedSourceEntry[],
-  { envelopes }: Appended,
-): readonly ActivityPart[] {
-  const parts: ActivityPart[] = skipped.map((part) => ({ ...part, outcome: 'skipped' }));
-  entries.forEach(({ kind, id }, at) => {
-    const { draft, warnings } = drafted[at] ?? { draft: undefined, warnings: [] };
-    const outcome = draft === undefined ? 'accepted' : toOutcome(draft);
-    parts.push({
-      kind,
-      id,
-      outcome: envelopes[at]?.duplicate === true ? 'duplicate' : outcome,
-      reason: draft?.deadLetterReason?.code,
-    });
-    for (const { code } of warnings) parts.push({ kind, id, outcome: 'altered', reason: code });
-  });
-  return parts;
-}
+const keepPost = (post: SourcePost): SourcePost => post;
 
-function toOutcome({ lane, deadLetterReason }: Draft): ActivityPart['outcome'] {
-  if (deadLetterReason !== undefined) return 'dead_lettered';
-  return lane === 'waiting' ? 'waiting' : 'accepted';
-}
+/** Value of the fact of an accepted delivery. */
+const acceptedValue = '1';
 
-const nothingTaken = {
+const nothingAccepted = {
   kind: 'accepted',
   accepted: 0,
   duplicates: 0,
@@ -226,14 +210,7 @@ const nothingTaken = {
   warnings: [],
 } as const;
 
-function toRejected({ index, draft, errors }: DraftedSourceEntry): Rejected {
-  return { index, code: draft.deadLetterReason?.code ?? invalidEntry, errors };
-}
-
-const asItIs = (post: SourcePost): SourcePost => post;
-const known = '1';
-
-/** What stands beside a batch goes into each of its entries: a small request can come to gigabytes. */
+/** Members beside a batch are copied into each of its entries, so that a small request can become gigabytes. */
 const tooLarge: readonly Rejected[] = [
   {
     index: 0,
@@ -242,32 +219,51 @@ const tooLarge: readonly Rejected[] = [
   },
 ];
 
-/** Adds to each entry what is known of its person and its device. */
-async function completeAll(
+/** Entries that the mapping file changes in one step, and facts that are stored in one step. */
+const perStep = 100;
+
+/** Applies the mapping file. It changes each entry by itself, so a long list can be changed in parts. */
+async function applyInSlices(
+  post: SourcePost,
+  applyMapping: (post: SourcePost) => SourcePost,
+  slices: Slices,
+): Promise<SourcePost> {
+  if (post.entries.length <= perStep || applyMapping === keepPost) return applyMapping(post);
+  const entries: SourceEntry[] = [];
+  const skipped = [...post.skipped];
+  for (let from = 0; from < post.entries.length; from += perStep) {
+    if (slices.isUsedUp()) await slices.startNext();
+    const some = post.entries.slice(from, from + perStep);
+    const mapped = applyMapping({ ...post, entries: some, skipped: [] });
+    entries.push(...mapped.entries);
+    skipped.push(...mapped.skipped);
+  }
+  return { ...post, entries, skipped };
+}
+
+/** Adds to each entry what is known about its person and its device. */
+async function completeEntries(
   post: SourcePost,
   devices: Devices,
-  finding: Finding,
-): Promise<{ readonly post: SourcePost; readonly facts: readonly Fact[] }> {
-  const found = await findPeople(post, finding);
-  const { complete, facts } = await devices.find(post, { ...finding, complete: found.complete });
+  lookup: LookupDeps,
+): Promise<{ readonly post: SourcePost; readonly deviceFacts: readonly Fact[] }> {
+  const { slices } = lookup;
+  const found = await findPeople(post, lookup);
+  const { complete, facts } = await devices.find(post, { ...lookup, complete: found.complete });
   const entries: SourceEntry[] = [];
   for (const entry of post.entries) {
-    if (finding.slices.isUsedUp()) await finding.slices.startNext();
+    if (slices.isUsedUp()) await slices.startNext();
     const completed = complete(entry);
     if (completed !== null) entries.push(completed);
   }
-  return { post: { ...post, entries, people: found.people }, facts };
+  return { post: { ...post, entries, people: found.people }, deviceFacts: facts };
 }
 
-type Drafting = {
-  readonly context: SourceEntryContext;
-  readonly slices: Slices;
-};
-
-/** Null where it comes to more than the relay takes at once. */
-async function draftAll(
+/** Returns null if the drafts exceed the bytes of one request. */
+async function draftEntries(
   { source, entries }: SourcePost,
-  { context, slices }: Drafting,
+  context: SourceEntryContext,
+  slices: Slices,
 ): Promise<readonly DraftedSourceEntry[] | null> {
   const drafted: DraftedSourceEntry[] = [];
   let bytes = 0;
@@ -281,53 +277,77 @@ async function draftAll(
   return drafted;
 }
 
-/** Entries that the mapping file changes in one go, and facts that are kept in one go. */
-const perStep = 100;
-
-/** Each entry is changed by itself, so that some neighbours at a time come to the same. */
-async function shapeInSlices(
+/** A sender does not repeat an accepted request, so the facts must be stored before the response, too. */
+async function appendWithFacts(
   post: SourcePost,
-  shape: (post: SourcePost) => SourcePost,
-  slices: Slices,
-): Promise<SourcePost> {
-  if (post.entries.length <= perStep || shape === asItIs) return shape(post);
-  const entries: SourceEntry[] = [];
-  const skipped = [...post.skipped];
-  for (let from = 0; from < post.entries.length; from += perStep) {
-    if (slices.isUsedUp()) await slices.startNext();
-    const some = post.entries.slice(from, from + perStep);
-    const shaped = shape({ ...post, entries: some, skipped: [] });
-    entries.push(...shaped.entries);
-    skipped.push(...shaped.skipped);
+  drafted: readonly DraftedSourceEntry[],
+  deps: PutFactsDeps & Pick<FromSourceDeps, 'store' | 'metrics'>,
+): Promise<Appended | AppendBackpressure> {
+  const [factsPut, appended] = await Promise.all([
+    putFactsOf(post, deps),
+    appendDrafts(
+      drafted.map(({ draft }) => draft),
+      deps,
+    ),
+  ]);
+  if (appended.kind === 'backpressure') return appended;
+  for (const { lane, warnings } of drafted) {
+    for (const { code } of warnings) deps.metrics.ingestWarnings.inc({ lane, warning: code });
   }
-  return { ...post, entries, skipped };
+  return factsPut.ok ? appended : { kind: 'backpressure', ...factsPut.backpressure };
 }
 
-type PuttingFacts = {
+type PutFactsDeps = {
   readonly store: Pick<FactStore, 'putFacts'>;
-  readonly onFacts?: FromSourceDeps['onFacts'];
-  /** About devices. */
-  readonly facts: readonly Fact[];
+  readonly onFacts: FromSourceDeps['onFacts'];
+  readonly deviceFacts: readonly Fact[];
   readonly toE164: ToE164;
   readonly slices: Slices;
 };
 
-async function putAllFacts(
+/** Stores the facts of a post: its devices and the people it names. */
+async function putFactsOf(
   post: SourcePost,
-  { store, onFacts, facts, toE164, slices }: PuttingFacts,
-): ReturnType<FactStore['putFacts']> {
-  for (let from = 0; from < facts.length; from += perStep) {
+  { store, onFacts, deviceFacts, toE164, slices }: PutFactsDeps,
+): Promise<PutFactsResult> {
+  for (let from = 0; from < deviceFacts.length; from += perStep) {
     if (slices.isUsedUp()) await slices.startNext();
-    const factsPut = await store.putFacts(facts.slice(from, from + perStep));
-    if (!factsPut.ok) return factsPut;
+    const put = await store.putFacts(deviceFacts.slice(from, from + perStep));
+    if (!put.ok) return put;
   }
   for (let from = 0; from < post.people.length; from += perStep) {
     if (slices.isUsedUp()) await slices.startNext();
-    const some = post.people.slice(from, from + perStep);
-    const ofPeople = toFacts({ ...post, people: some }, toE164);
-    const factsPut = await store.putFacts(ofPeople);
-    if (!factsPut.ok) return factsPut;
-    onFacts?.(ofPeople.map(({ key }) => key));
+    const people = post.people.slice(from, from + perStep);
+    const facts = toPersonFacts({ ...post, people }, toE164);
+    const put = await store.putFacts(facts);
+    if (!put.ok) return put;
+    onFacts?.(facts.map(({ key }) => key));
   }
   return { ok: true };
+}
+
+/** Lists the outcome of each part of a request. */
+function listActivity(
+  { entries, skipped }: SourcePost,
+  drafted: readonly DraftedSourceEntry[],
+  { envelopes }: Appended,
+): readonly ActivityPart[] {
+  const parts: ActivityPart[] = skipped.map((part) => ({ ...part, outcome: 'skipped' }));
+  entries.forEach(({ kind, id }, at) => {
+    const { draft, warnings } = drafted[at] ?? { draft: undefined, warnings: [] };
+    const outcome = draft === undefined ? 'accepted' : toActivityOutcome(draft);
+    parts.push({
+      kind,
+      id,
+      outcome: envelopes[at]?.duplicate === true ? 'duplicate' : outcome,
+      reason: draft?.deadLetterReason?.code,
+    });
+    for (const { code } of warnings) parts.push({ kind, id, outcome: 'altered', reason: code });
+  });
+  return parts;
+}
+
+function toActivityOutcome({ lane, deadLetterReason }: Draft): ActivityPart['outcome'] {
+  if (deadLetterReason !== undefined) return 'dead_lettered';
+  return lane === 'waiting' ? 'waiting' : 'accepted';
 }

@@ -1,20 +1,44 @@
 import type { Clock } from '../clock.js';
-import type { Issue } from '../model/outcome.js';
-import type { Lane } from '../model/lane.js';
-import type { Metrics } from '../metrics.js';
-import type { Store } from '../model/store.js';
-import { appendDrafts, type AppendBackpressure } from './append.js';
-import { draftEntry, type BuiltBatch } from './batch-builder.js';
-import { count, countWarnings } from './counts.js';
-import { toBackfillBefore, type EventRules } from './draft.js';
-import { createDraftMany, type DraftMany } from './draft-many.js';
-import { readLongOne, readOne } from './entries.js';
 import { smallChars } from '../json/large.js';
+import type { Metrics } from '../metrics.js';
+import type { Lane } from '../model/lane.js';
+import type { Issue } from '../model/outcome.js';
 import { runInSlices } from '../slices.js';
+import {
+  appendDrafts,
+  countInvalidEntries,
+  countPhoneWarnings,
+  type AppendBackpressure,
+  type AppendDeps,
+} from './append.js';
+import { draftEntry, fixTerms, type TermsDeps } from './draft.js';
+import { createDraftMany, type BuiltBatch, type DraftMany } from './draft-many.js';
+import { readLongOne, readOne } from './entries.js';
 import { createToE164 } from './phone.js';
 import type { Threads } from './threads.js';
 
-/** What became of one event or profile at the door. */
+/**
+ * The accept pipeline. Everything that the relay accepts goes through the same steps:
+ *
+ *     read entries → draft (validate, map, serialise) → append → respond
+ *
+ * 1. Read: entries.ts parses a body into entries. A source's map (sources/) makes entries of the
+ *    source's own format, and accept-from-source.ts completes them with facts of earlier requests.
+ * 2. Draft: `draftEntry` (draft.ts) turns one entry into the bytes that are stored. Large requests are
+ *    drafted in threads (threads.ts).
+ * 3. Append: `appendDrafts` (append.ts) stores all drafts of a request or none, and counts them. Once it
+ *    resolves, the envelopes are as safe as the store promises, and the caller gets its 202.
+ *
+ * This file accepts what callers of /v1/events and /v1/profiles post; an invalid entry is rejected with
+ * its issues. accept-from-source.ts accepts what sources send, and what is ingested again: an entry that
+ * waited for a person (waiting.ts), and a redriven dead letter that was never sent (reingest.ts). There,
+ * an invalid entry becomes a dead letter, because no sender reads the response.
+ *
+ * Results are values: `accepted`, `invalid` or `backpressure`. A promise rejects only if the store or the
+ * relay itself fails. Nothing here depends on HTTP.
+ */
+
+/** The result for one event or profile. */
 export type AcceptedOne =
   | {
       readonly kind: 'accepted';
@@ -25,131 +49,118 @@ export type AcceptedOne =
   | { readonly kind: 'invalid'; readonly errors: readonly Issue[] }
   | AppendBackpressure;
 
-/** What became of many. `rejected` and `warnings` carry the index within the request, from 0. */
+/** An invalid entry of a request for many. `index` counts from 0 within the request. */
+type RejectedEntry = { readonly index: number; readonly errors: readonly Issue[] };
+
+/** The result for many events or profiles. */
 export type AcceptedMany =
   | {
       readonly kind: 'accepted';
+      /** Entries that were stored now, duplicates not included. */
       readonly accepted: number;
       readonly duplicates: number;
-      /** One per taken entry, in request order. */
+      /** One for each accepted or duplicate entry, in request order. */
       readonly ids: readonly string[];
-      /** Entries that were rejected; `rejected` lists the first ones. */
+      /** Entries that were rejected; `rejected` lists the first of them. */
       readonly rejectedCount: number;
+      readonly rejected: readonly RejectedEntry[];
+      /** Entries with warnings; `warnings` lists the first of them. */
       readonly warningCount: number;
-      readonly rejected: readonly { readonly index: number; readonly errors: readonly Issue[] }[];
       readonly warnings: readonly { readonly index: number; readonly warnings: readonly Issue[] }[];
     }
-  /** Nothing was taken: none was valid, `strict` found one that was not, or the body is not JSON. Pointers start with `/{index}` where an entry is at fault. */
+  /**
+   * Nothing was accepted: no entry is valid, or one is not and the request is strict, or the body is no
+   * list of entries. The pointer of an entry's issue starts with `/{index}`.
+   */
   | {
       readonly kind: 'invalid';
       readonly errors: readonly Issue[];
       readonly rejectedCount: number;
-      readonly rejected: readonly { readonly index: number; readonly errors: readonly Issue[] }[];
+      readonly rejected: readonly RejectedEntry[];
     }
   | AppendBackpressure;
 
-/** Of events alone: whether all of them are backfilled, whatever their age. Absent: `backfillAfterMs` decides. */
+/** Events only. True or false: all events are backfilled, or none is. Absent: `backfillAfterMs` decides. */
 type BackfillOption = { readonly backfill?: boolean | undefined };
 export type OneOptions = BackfillOption & { readonly idempotencyKey?: string | undefined };
 export type ManyOptions = BackfillOption & {
   readonly format: 'json' | 'ndjson';
+  /** True: one invalid entry rejects the whole request. */
   readonly strict: boolean;
 };
 
-/** The accept half: validate, map, append. Bodies are the raw request text, decompressed; of many, its UTF-8. */
+/** Bodies are decompressed: of one entry as text, of many as UTF-8. */
 export type Accept = {
   one(lane: Lane, body: string, options: OneOptions): Promise<AcceptedOne>;
   many(lane: Lane, body: Buffer, options: ManyOptions): Promise<AcceptedMany>;
 };
 
-export type AcceptDeps = {
-  readonly store: { readonly append: Store['append'] };
+export type AcceptDeps = TermsDeps & {
+  readonly store: AppendDeps['store'];
   readonly clock: Pick<Clock, 'now' | 'monotonic'>;
-  readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'ingestWarnings' | 'settled'>;
-  /** A unique_id for an event that came without one: 1 to 255 characters, never the same twice. */
+  readonly metrics: AppendDeps['metrics'] & Pick<Metrics, 'ingestWarnings'>;
+  /** Returns the unique_id of an event that was posted without one: 1 to 255 characters, never the same twice. */
   readonly newId: () => string;
   /** ISO 3166 country of phone numbers without a + prefix. */
   readonly defaultCountry?: string | undefined;
-  /** Of the revision in use, which may change while the relay runs. */
-  readonly eventRules: () => EventRules;
-  /** Age at acceptance beyond which an event is backfilled; Infinity: none is. */
-  readonly backfillAfterMs: number;
-  /** Drafts the requests for many elsewhere, or `here`. Absent: here. */
+  /** Drafts large requests for many in threads. Absent: the main thread drafts them. */
   readonly draftMany?: Threads['draftMany'] | undefined;
 };
 
-/** Rejects only for our own faults, the store's among them. */
 export function createAccept(deps: AcceptDeps): Accept {
   const { clock, metrics, newId } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  /** What holds for all entries of a request. */
-  const toTerms = (backfill: boolean | undefined) => {
-    const acceptedAt = clock.now();
-    const afterMs = deps.backfillAfterMs;
-    const backfillBefore = toBackfillBefore({ backfill, acceptedAt, afterMs });
-    return { acceptedAt, backfillBefore, rules: deps.eventRules() };
-  };
-  const here = createDraftMany({ clock, newId, toE164 });
-  const draftMany: DraftMany = (posted) => deps.draftMany?.(posted, here) ?? here(posted);
+  const draftInMainThread = createDraftMany({ clock, newId, toE164 });
+  const draftMany: DraftMany = (posted) =>
+    deps.draftMany?.(posted, draftInMainThread) ?? draftInMainThread(posted);
 
   return {
     async one(lane, body, { idempotencyKey, backfill }) {
-      const context = { ...toTerms(backfill), newId, toE164, idempotencyKey };
+      const context = { ...fixTerms(deps, { backfill }), newId, toE164, idempotencyKey };
       const entry =
         body.length > smallChars
           ? await runInSlices(readLongOne(lane, body), clock)
           : readOne(body);
       const drafted = draftEntry(lane, entry, context);
       if (!drafted.ok) {
-        count(metrics, lane, { invalid: 1 });
+        countInvalidEntries(metrics, lane, 1);
         return { kind: 'invalid', errors: drafted.errors };
       }
       const appended = await appendDrafts([drafted.draft], deps);
       if (appended.kind === 'backpressure') return appended;
       const [envelope] = appended.envelopes;
-      if (envelope === undefined) throw new Error('the store answered for no draft');
+      if (envelope === undefined) throw new Error('the store returned no envelope');
       const { warnings } = drafted;
-      countWarnings(metrics, lane, { count: warnings.length });
+      countPhoneWarnings(metrics, lane, warnings.length);
       return { kind: 'accepted', id: envelope.id, duplicate: envelope.duplicate, warnings };
     },
 
     async many(lane, body, { format, strict, backfill }) {
-      const drafted = await draftMany({ lane, body, format, ...toTerms(backfill) });
+      const drafted = await draftMany({ lane, body, format, ...fixTerms(deps, { backfill }) });
       if (!drafted.ok) {
-        count(metrics, lane, { invalid: 1 });
+        countInvalidEntries(metrics, lane, 1);
         return { kind: 'invalid', errors: drafted.errors, rejected: [], rejectedCount: 0 };
       }
-      const { collected } = drafted;
-      const { drafts, rejected, rejectedCount } = collected;
+      const { drafts, rejected, rejectedCount, warnings, warningCount } = drafted.built;
       if (drafts.length === 0 || (strict && rejectedCount > 0)) {
-        count(metrics, lane, { invalid: drafted.count });
-        return { kind: 'invalid', errors: toErrors(collected), rejected, rejectedCount };
+        countInvalidEntries(metrics, lane, drafted.count);
+        return { kind: 'invalid', errors: listErrors(drafted.built), rejected, rejectedCount };
       }
-      return appendMany(deps, lane, collected);
+      const appended = await appendDrafts(drafts, deps);
+      countInvalidEntries(metrics, lane, rejectedCount);
+      if (appended.kind === 'backpressure') return appended;
+      countPhoneWarnings(metrics, lane, warningCount);
+      const { duplicates } = appended;
+      const ids = appended.envelopes.map(({ id }) => id);
+      const accepted = ids.length - duplicates;
+      const listed = { rejected, rejectedCount, warnings, warningCount };
+      return { kind: 'accepted', accepted, duplicates, ids, ...listed };
     },
   };
 }
 
-async function appendMany(
-  deps: AcceptDeps,
-  lane: Lane,
-  collected: BuiltBatch,
-): Promise<AcceptedMany> {
-  const { drafts, rejected, warnings, rejectedCount, warningCount } = collected;
-  const { metrics } = deps;
-  const appended = await appendDrafts(drafts, deps);
-  count(metrics, lane, { invalid: rejectedCount });
-  if (appended.kind === 'backpressure') return appended;
-  const { duplicates } = appended;
-  const ids = appended.envelopes.map(({ id }) => id);
-  const accepted = ids.length - duplicates;
-  countWarnings(metrics, lane, { count: warningCount });
-  const listed = { rejected, rejectedCount, warnings, warningCount };
-  return { kind: 'accepted', accepted, duplicates, ids, ...listed };
-}
-
-/** The same errors as `rejected` in one list, each pointer starting with its entry's index. */
-function toErrors({ rejected, rejectedCount }: BuiltBatch): readonly Issue[] {
+/** The errors of all rejected entries in one list, each pointer with the index of its entry in front. */
+function listErrors({ rejected, rejectedCount }: BuiltBatch): readonly Issue[] {
   const errors = rejected.flatMap(({ index, errors: own }) =>
     own.map(({ pointer, detail }) => ({ pointer: `/${index}${pointer}`, detail })),
   );

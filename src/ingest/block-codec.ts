@@ -2,40 +2,41 @@ import type { Draft } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 
 /**
- * Drafts on their way from one thread to another, as bytes that are handed over, not copied.
- * Little-endian, per draft: number of keys (1), each key's length (1) and bytes, payload length (4)
- * and the payload.
+ * Encodes drafts as bytes whose memory is transferred from one thread to another without a copy.
+ *
+ * Little-endian, for each draft: number of keys (1 byte), each key's length (1) and bytes, payload length
+ * (4) and the payload.
  */
 
-/** Drafts that stay keep their chunk in memory, so that it is no larger than a block of the journal. */
-const chunkBytes = 256 * 1024;
+/** Bytes of a chunk. A stored draft keeps its chunk in memory, so a chunk is no larger than a block of the journal. */
+const maxChunkBytes = 256 * 1024;
 const lengthBytes = 4;
 
-/** Each chunk holds whole drafts and has memory of its own. */
+/** Each chunk holds whole drafts and has its own ArrayBuffer. */
 export function encodeDrafts(drafts: readonly Draft[]): readonly Uint8Array[] {
   const chunks: Uint8Array[] = [];
   for (let from = 0; from < drafts.length;) {
     let size = 0;
     let to = from;
     for (; to < drafts.length; to++) {
-      const more = sizeOf(drafts[to]);
-      if (to > from && size + more > chunkBytes) break;
+      const more = countEncodedBytes(drafts[to]);
+      if (to > from && size + more > maxChunkBytes) break;
       size += more;
     }
-    chunks.push(packChunk(drafts.slice(from, to), size));
+    chunks.push(encodeChunk(drafts.slice(from, to), size));
     from = to;
   }
   return chunks;
 }
 
-function sizeOf(draft: Draft | undefined): number {
+function countEncodedBytes(draft: Draft | undefined): number {
   if (draft === undefined) return 0;
   let size = 1 + lengthBytes + draft.payload.length;
   for (const key of draft.keys) size += 1 + key.length;
   return size;
 }
 
-function packChunk(drafts: readonly Draft[], size: number): Uint8Array {
+function encodeChunk(drafts: readonly Draft[], size: number): Uint8Array {
   const chunk = Buffer.allocUnsafeSlow(size);
   let at = 0;
   for (const { keys, payload } of drafts) {
@@ -51,7 +52,7 @@ function packChunk(drafts: readonly Draft[], size: number): Uint8Array {
   return chunk;
 }
 
-/** The same drafts in the same order; payloads are views of the chunks. */
+/** Returns the same drafts in the same order. Payloads are views of the chunks. */
 export function decodeDrafts(
   chunks: readonly Uint8Array[],
   { lane, acceptedAt }: { readonly lane: Lane; readonly acceptedAt: number },
@@ -68,7 +69,7 @@ export function decodeDrafts(
       }
       const start = at + lengthBytes;
       at = start + chunk.readUInt32LE(at);
-      // As short as it can be: see `toKeys` in identity.ts.
+      // A copy has no spare capacity: see `hashIdentifiers` in identity.ts.
       drafts.push({ lane, keys: keys.slice(), acceptedAt, payload: chunk.subarray(start, at) });
     }
   }

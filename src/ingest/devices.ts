@@ -2,24 +2,26 @@ import { z } from 'zod';
 import type { Fact } from '../model/fact.js';
 import { isJsonObject } from '../json/json.js';
 import { limits } from './limits.js';
-import { toFactKey, type Complete, type Finding } from './people.js';
+import { toFactKey } from './facts.js';
+import type { Complete, LookupDeps } from './people.js';
 import type { ToE164 } from './phone.js';
 import { isEmail } from './schema.js';
 import type { Device, Person, SourceEntry, SourcePost } from './source-entry.js';
 
 /**
  * Devices and the people who were seen with them. An event whose profile has both an anonymous id and
- * another identifier makes Klaviyo merge the two, for good. So the relay sends both only where it has
- * seen one person with the device: the fact of a device holds that person, or that there are several.
+ * another identifier makes Klaviyo merge the two profiles, and the merge cannot be undone. So the relay
+ * sends both only if it has seen exactly one person with the device. The fact of a device holds that
+ * person, or that there are several.
  */
 
-/** What is known of one device. */
+/** The fact of one device. */
 type DeviceState = {
-  /** The one person seen with it. */
+  /** The only person who was seen with the device; null if there is none, or several. */
   readonly owner: Person | null;
-  /** Several people were seen with it. It stays so. */
+  /** Several people were seen with the device. Never becomes false again. */
   readonly isShared: boolean;
-  /** It had an event that named nobody. */
+  /** The device had an event that named no person. */
   readonly hadAnonymous: boolean;
 };
 
@@ -37,14 +39,14 @@ const stateSchema = z.object({
   hadAnonymous: z.boolean(),
 });
 
-/** Devices whose newest state is kept in memory, so that requests at the same time see each other. */
+/** Devices whose newest state is kept in memory, so that concurrent requests see each other's people. */
 const maxRecent = 10_000;
 
-/** Facts that are looked up in one go. */
-const keysPerStep = 100;
+/** Facts that are looked up in one step. */
+const devicesPerStep = 100;
 
 export type CompleteWithDevices = {
-  /** Null: the entry is left out. */
+  /** Returns null if the entry is left out. */
   readonly complete: (entry: SourceEntry) => SourceEntry | null;
   readonly facts: readonly Fact[];
 };
@@ -53,10 +55,10 @@ export class Devices {
   /** By fact key, oldest first. */
   readonly #recent = new Map<string, DeviceState>();
 
-  /** `complete` adds what is known of the people whom the entries name. */
+  /** Looks up the devices of a post and adds its people to them. `complete` adds what is known about people. */
   async find(
     { source, entries }: SourcePost,
-    { complete, getFacts, toE164, slices }: Finding & { readonly complete: Complete },
+    { complete, getFacts, toE164, slices }: LookupDeps & { readonly complete: Complete },
   ): Promise<CompleteWithDevices> {
     const seen = new Map<string, (Person | null)[]>();
     for (const entry of entries) {
@@ -70,14 +72,17 @@ export class Devices {
     }
     const keys = [...seen.keys()];
     const states = new Map<string, DeviceState>();
-    for (let from = 0; from < keys.length; from += keysPerStep) {
+    for (let from = 0; from < keys.length; from += devicesPerStep) {
       if (slices.isUsedUp()) await slices.startNext();
-      const some = keys.slice(from, from + keysPerStep);
+      const some = keys.slice(from, from + devicesPerStep);
       const found = await getFacts(some);
       some.forEach((key, index) => {
-        const before = merge(parse(found[index] ?? null), this.#recent.get(key) ?? unseen);
-        const state = (seen.get(key) ?? []).reduce(add, before);
-        this.#keep(key, state);
+        const before = mergeStates(
+          parseState(found[index] ?? null),
+          this.#recent.get(key) ?? unseen,
+        );
+        const state = (seen.get(key) ?? []).reduce(addPerson, before);
+        this.#setRecent(key, state);
         states.set(key, state);
       });
     }
@@ -87,16 +92,16 @@ export class Devices {
     return {
       complete(entry) {
         const { device } = entry;
-        const known = complete(entry);
-        if (device === undefined) return takeLastResort(known);
+        const completed = complete(entry);
+        if (device === undefined) return useLastResort(completed);
         const state = states.get(toFactKey(source, 'device', device.id)) ?? unseen;
-        return addDevice(known, { device, state, toE164 });
+        return addDevice(completed, { device, state, toE164 });
       },
       facts,
     };
   }
 
-  #keep(key: string, state: DeviceState): void {
+  #setRecent(key: string, state: DeviceState): void {
     this.#recent.delete(key);
     this.#recent.set(key, state);
     for (const oldest of this.#recent.keys()) {
@@ -118,13 +123,13 @@ function addDevice(known: SourceEntry, { device, state, toE164 }: Addition): Sou
   const isNamed = toOwner(known, toE164) !== null;
   if (device.isJoin === true && (isShared || !hadAnonymous || !isNamed)) return null;
   const named = isNamed ? known : { ...known, entry: { ...known.entry, ...owner } };
-  const resorted = takeLastResort(named);
+  const resorted = useLastResort(named);
   if (resorted !== named || (isShared && isNamed)) return resorted;
   return { ...named, entry: { ...named.entry, anonymous_id: device.id } };
 }
 
-/** The last resort names somebody who may be another person: it goes without any other identifier. */
-function takeLastResort(known: SourceEntry): SourceEntry {
+/** Uses the last resort if nothing else gives an address or number. It may be another person's, so it replaces all other identifiers. */
+function useLastResort(known: SourceEntry): SourceEntry {
   const { lastResort, entry } = known;
   if (lastResort === undefined || !isEmail(lastResort)) return known;
   if (entry.email !== undefined || entry.phone_number !== undefined) return known;
@@ -132,7 +137,7 @@ function takeLastResort(known: SourceEntry): SourceEntry {
   return { ...known, entry: { ...Object.fromEntries(others), email: lastResort } };
 }
 
-/** Whom an entry names by valid identifiers, without its device. */
+/** The person whom an entry names by valid identifiers, apart from its device. */
 function toOwner({ entry }: SourceEntry, toE164: ToE164): Person | null {
   const { email, distinct_id: id, phone_number: phone, location } = entry;
   const country = isJsonObject(location) ? location.country : undefined;
@@ -146,17 +151,17 @@ function toOwner({ entry }: SourceEntry, toE164: ToE164): Person | null {
   return Object.keys(owner).length === 0 ? null : owner;
 }
 
-function add(state: DeviceState, person: Person | null): DeviceState {
+function addPerson(state: DeviceState, person: Person | null): DeviceState {
   if (person === null) return { ...state, hadAnonymous: true };
   if (state.isShared) return state;
   if (state.owner === null) return { ...state, owner: person };
-  return isSame(state.owner, person)
+  return isSamePerson(state.owner, person)
     ? { ...state, owner: { ...state.owner, ...person } }
     : { ...state, owner: null, isShared: true };
 }
 
-function merge(one: DeviceState, other: DeviceState): DeviceState {
-  const merged = other.owner === null ? one : add(one, other.owner);
+function mergeStates(one: DeviceState, other: DeviceState): DeviceState {
+  const merged = other.owner === null ? one : addPerson(one, other.owner);
   const isShared = merged.isShared || other.isShared;
   return {
     owner: isShared ? null : merged.owner,
@@ -165,16 +170,16 @@ function merge(one: DeviceState, other: DeviceState): DeviceState {
   };
 }
 
-/** The source's own id of a person decides; without it one identifier in common is enough. */
-function isSame(one: Person, other: Person): boolean {
-  const isBoth = (name: keyof Person): boolean =>
+/** The source's own id decides if both have one; else an equal e-mail address or phone number is enough. */
+function isSamePerson(one: Person, other: Person): boolean {
+  const haveBoth = (name: keyof Person): boolean =>
     one[name] !== undefined && other[name] !== undefined;
-  if (isBoth('distinct_id')) return one.distinct_id === other.distinct_id;
-  if (isBoth('email')) return one.email === other.email;
-  return isBoth('phone_number') && one.phone_number === other.phone_number;
+  if (haveBoth('distinct_id')) return one.distinct_id === other.distinct_id;
+  if (haveBoth('email')) return one.email === other.email;
+  return haveBoth('phone_number') && one.phone_number === other.phone_number;
 }
 
-function parse(value: string | null): DeviceState {
+function parseState(value: string | null): DeviceState {
   if (value === null) return unseen;
   return stateSchema.safeParse(JSON.parse(value)).data ?? unseen;
 }

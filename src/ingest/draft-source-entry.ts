@@ -1,103 +1,111 @@
+import { z } from 'zod';
+import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
+import { isLane, lanes, type Lane, type StoreLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
-import type { Lane } from '../model/lane.js';
-import { isJsonObject, type JsonObject } from '../json/json.js';
-import { draftEntry } from './batch-builder.js';
-import type { DraftContext, Drafted } from './draft.js';
-import { describeIssues } from './validation-issues.js';
-import type { SourceEntry, SourceWarning } from './source-entry.js';
-import { toUnmappable } from './unmappable-entry.js';
+import { draftEntry, encodePayload, type DraftContext, type Drafted } from './draft.js';
+import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
+import { describeIssues } from './validation.js';
 
-/** A draft to send, one that waits, or, where there are errors, one for the dead letters. */
+/**
+ * Drafts one entry of a source. No sender reads the response, so an entry that cannot be mapped to
+ * Klaviyo's JSON is not rejected. Its draft holds all that is needed to ingest it again
+ * (`UnmappableEntry`), and is one of:
+ *
+ * - a draft of the lane `waiting`, if the entry only lacks a person and its `personKeys` may still be
+ *   resolved by a later request;
+ * - a dead letter of its own lane otherwise.
+ */
 export type DraftedSourceEntry = {
   readonly index: number;
-  /** Of the entry. A draft that waits is in another. */
+  /** Lane of the entry. A draft that waits is in the lane `waiting`. */
   readonly lane: Lane;
   readonly draft: Draft;
+  /** Not empty: the draft is a dead letter. */
   readonly errors: readonly Issue[];
   readonly warnings: readonly SourceWarning[];
 };
 
-/** Reason codes of entries that become dead letters at the door. */
+/** Reason codes of entries that become dead letters when they are accepted. */
 export const unknownPerson = 'unknown_person';
 export const invalidEntry = 'not_valid';
 
 const unknownDetail =
   'no request says whom it is about; redrive it once the order, payment or customer it names is known';
-const noRoomDetail = `as many entries wait as may (WAITING_MAX_COUNT), and ${unknownDetail}`;
-
-const toUnknownDetail = ({ reserveWait }: SourceEntryContext): string =>
-  reserveWait === undefined ? unknownDetail : noRoomDetail;
+const waitingFullDetail = `as many entries wait as may (WAITING_MAX_COUNT), and ${unknownDetail}`;
 
 export type SourceEntryContext = DraftContext & {
-  /** Asked for each entry that names a person who is not known yet: true where it waits. Absent: none does. */
-  readonly reserveWait?: ((bytes: number) => boolean) | undefined;
+  /** Reserves capacity for an entry that waits. Returns false if there is none. Absent: no entry waits. */
+  readonly reserveWaiting?: ((bytes: number) => boolean) | undefined;
 };
 
-/** Validates, maps and serialises one entry of a source. */
 export function draftSourceEntry(
   source: string,
   sourceEntry: SourceEntry,
   context: SourceEntryContext,
 ): DraftedSourceEntry {
   const { index, lane } = sourceEntry;
-  const { drafted, entry, warnings } = draftForgivingly(sourceEntry, context);
+  const { drafted, entry, warnings } = draftWithoutBadEmail(sourceEntry, context);
   if (drafted.ok) {
+    const phoneWarnings = drafted.warnings.map((issue) => ({ code: 'phone_unusable', ...issue }));
     return {
       index,
       lane,
       draft: drafted.draft,
       errors: [],
-      warnings: [...warnings, ...drafted.warnings.map(toPhoneWarning)],
+      warnings: [...warnings, ...phoneWarnings],
     };
   }
   const { errors } = drafted;
-  const { acceptedAt } = context;
-  const isUnknown = isWithoutPerson(sourceEntry, context);
-  const payload = toUnmappable(source, sourceEntry, entry);
-  if (isUnknown && context.reserveWait?.(payload.byteLength) === true) {
+  const { acceptedAt, reserveWaiting } = context;
+  const lacksPerson = lacksOnlyPerson(sourceEntry, context);
+  const payload = encodeUnmappable(source, sourceEntry, entry);
+  if (lacksPerson && reserveWaiting?.(payload.byteLength) === true) {
     const waiting: Draft = { lane: 'waiting', keys: [], acceptedAt, payload };
     return { index, lane, draft: waiting, errors: [], warnings };
   }
-  const reason = isUnknown
-    ? { code: unknownPerson, detail: toUnknownDetail(context), faults: errors }
+  const unknown = reserveWaiting === undefined ? unknownDetail : waitingFullDetail;
+  const reason = lacksPerson
+    ? { code: unknownPerson, detail: unknown, faults: errors }
     : { code: invalidEntry, detail: describeIssues(errors), faults: errors };
   const deadLetter: Draft = { lane, keys: [], acceptedAt, payload, deadLetterReason: reason };
   return { index, lane, draft: deadLetter, errors, warnings };
 }
 
-type Forgiven = {
+type DraftedWithWarnings = {
   readonly drafted: Drafted;
   readonly entry: JsonObject;
   readonly warnings: readonly SourceWarning[];
 };
 
-/** Shops keep addresses that are none. Where something else names the person, it becomes a property. */
-function draftForgivingly(
-  { lane, entry: given, warnings = [] }: SourceEntry,
+/**
+ * Drafts an entry. Shops store e-mail addresses that are not valid: if another identifier names the
+ * person, such an address becomes the property `email_invalid`.
+ */
+function draftWithoutBadEmail(
+  { lane, entry: posted, warnings = [] }: SourceEntry,
   context: DraftContext,
-): Forgiven {
-  const entry = lane === 'events' ? stamp(given, context) : given;
+): DraftedWithWarnings {
+  const entry = lane === 'events' ? stampEvent(posted, context) : posted;
   const drafted = draftEntry(lane, { value: entry, errors: [] }, context);
   if (drafted.ok || drafted.errors.some(({ pointer }) => pointer !== '/email')) {
     return { drafted, entry, warnings };
   }
   const { email, properties, ...rest } = entry;
-  const kept = { ...(isJsonObject(properties) && properties), email_invalid: email };
-  const again = draftEntry(lane, { value: { ...rest, properties: kept }, errors: [] }, context);
+  const withInvalid = { ...(isJsonObject(properties) && properties), email_invalid: email };
+  const value = { ...rest, properties: withInvalid };
+  const again = draftEntry(lane, { value, errors: [] }, context);
   if (!again.ok) return { drafted, entry, warnings };
-  return { drafted: again, entry, warnings: [...warnings, ...drafted.errors.map(toEmailWarning)] };
+  const emailWarnings = drafted.errors.map(({ pointer, detail }) => ({
+    code: 'email_unusable',
+    pointer,
+    detail: `${detail}; it was kept as the property email_invalid`,
+  }));
+  return { drafted: again, entry, warnings: [...warnings, ...emailWarnings] };
 }
 
-const toPhoneWarning = (fault: Issue): SourceWarning => ({ code: 'phone_unusable', ...fault });
-const toEmailWarning = ({ pointer, detail }: Issue): SourceWarning => ({
-  code: 'email_unusable',
-  pointer,
-  detail: `${detail}; it was kept as the property email_invalid`,
-});
-
-/** A dead letter that is sent a week later still tells when it happened, and which one it is. */
-function stamp(entry: JsonObject, { acceptedAt, newId }: DraftContext): JsonObject {
+/** Fixes time and id of an event, so that it stays the same event however late it is ingested again. */
+function stampEvent(entry: JsonObject, { acceptedAt, newId }: DraftContext): JsonObject {
   return {
     ...entry,
     event_time: entry.event_time ?? new Date(acceptedAt).toISOString(),
@@ -105,12 +113,59 @@ function stamp(entry: JsonObject, { acceptedAt, newId }: DraftContext): JsonObje
   };
 }
 
-/** All that is wrong is that nobody is named, and there are names to ask for. */
-function isWithoutPerson(
+/** Returns true if the entry would be valid with an identifier, and has keys under which one may become known. */
+function lacksOnlyPerson(
   { lane, entry, personKeys = [] }: SourceEntry,
   context: DraftContext,
 ): boolean {
   if (personKeys.length === 0) return false;
   const named = { ...entry, distinct_id: entry.distinct_id ?? 'somebody' };
   return draftEntry(lane, { value: named, errors: [] }, context).ok;
+}
+
+/** The stored form of an entry that cannot be mapped to Klaviyo's JSON. */
+export type UnmappableEntry = {
+  /** Absent in dead letters of an earlier version, whose envelope has the lane. */
+  readonly lane?: Lane | undefined;
+  readonly source: string;
+  readonly personKeys: readonly string[];
+  readonly idKeys?: readonly string[] | undefined;
+  readonly entry: JsonObject;
+};
+
+const unmappableSchema = z.object({
+  lane: z.enum(lanes).optional(),
+  source: z.string(),
+  personKeys: z.array(z.string()),
+  idKeys: z.array(z.string()).optional(),
+  entry: z.custom<JsonObject>(isJsonObject),
+});
+
+function encodeUnmappable(
+  source: string,
+  { lane, personKeys = [], idKeys }: SourceEntry,
+  entry: JsonObject,
+): Uint8Array {
+  const unmappable: UnmappableEntry = { lane, source, personKeys, idKeys, entry };
+  return encodePayload(stringifyJson(unmappable));
+}
+
+/** The post that ingests a stored entry again; null for a payload of another form. */
+export function readUnmappable({
+  lane: storeLane,
+  payload,
+  acceptedAt,
+}: {
+  readonly lane: StoreLane;
+  readonly payload: Uint8Array;
+  readonly acceptedAt: number;
+}): SourcePost | null {
+  const parsed = parseJson(Buffer.from(payload).toString());
+  const unmappable = unmappableSchema.safeParse(parsed.ok ? parsed.value : null).data;
+  if (unmappable === undefined) return null;
+  const { source, personKeys, idKeys, entry } = unmappable;
+  const lane = isLane(storeLane) ? storeLane : unmappable.lane;
+  if (lane === undefined) return null;
+  const entries = [{ lane, index: 0, personKeys, ...(idKeys && { idKeys }), entry }];
+  return { source, firstAcceptedAt: acceptedAt, entries, people: [], skipped: [] };
 }

@@ -1,83 +1,111 @@
-import type { Issue } from '../model/outcome.js';
-import type { Lane } from '../model/lane.js';
-import { isJsonObject, parseJson, type JsonIssue, type Parsed } from '../json/json.js';
 import { cutList, toListOpening } from '../json/cut.js';
-import { parseInSteps, skipBlanks, smallChars } from '../json/large.js';
+import { isJsonObject, parseJson, type JsonIssue, type Parsed } from '../json/json.js';
+import {
+  parseInSteps,
+  skipBlanks,
+  smallChars,
+  type Container,
+  type FindExcess,
+} from '../json/large.js';
 import { decodeUtf8 } from '../json/utf8.js';
-import { entryBounds, toListBounds } from './entry-bounds.js';
-import { invalidBody, toIssues, type Invalid } from './validation-issues.js';
+import type { Lane } from '../model/lane.js';
+import type { Issue } from '../model/outcome.js';
+import { limits } from './limits.js';
+import { invalidBody, toIssues, type Invalid } from './validation.js';
 
-/** One of many, as it came. `errors`: what is wrong with its JSON; then `value` is not to be used. */
+/** Reads the entries of a request body. An entry whose JSON has issues does not affect its neighbours. */
+
+/** One posted item before it is validated. `errors`: issues of its JSON; if there are any, `value` is not used. */
 export type Entry = { readonly value: unknown; readonly errors: readonly Issue[] };
 
-/** Some neighbours of a request for many. Not ok: nothing of the request can be taken. */
+/** Consecutive entries of a request for many. Not ok: nothing of the request can be accepted. */
 export type Part = { readonly ok: true; readonly entries: readonly Entry[] } | Invalid;
 
-const none: readonly Issue[] = [];
+const noIssues: readonly Issue[] = [];
 
-/** The entry a request for one consists of. */
+/** Reads the single entry of a short body. */
 export function readOne(body: string): Entry {
-  return toEntry(parseJson(body));
+  return readEntry(parseJson(body));
 }
 
-/** The same for a text of any length, in steps. */
+/** Reads the single entry of a body of any length, in steps. */
 export function* readLongOne(lane: Lane, body: string): Generator<undefined, Entry> {
-  return toEntry(yield* parseInSteps(body, entryBounds[lane]));
+  return readEntry(yield* parseInSteps(body, entryBounds[lane]));
 }
 
-function toEntry(parsed: Parsed): Entry {
+function readEntry(parsed: Parsed): Entry {
   return parsed.ok
-    ? { value: parsed.value, errors: parsed.issues.length === 0 ? none : toIssues(parsed.issues) }
+    ? {
+        value: parsed.value,
+        errors: parsed.issues.length === 0 ? noIssues : toIssues(parsed.issues),
+      }
     : { value: undefined, errors: toIssues([parsed.issue]) };
 }
 
 /**
- * A request is read a part at a time: what is read of it lives on until it is drafted, and what lives
- * long is what a garbage collector works on (docs/performance.md). A part that is longer is one long
- * entry, and read in steps. Undefined: a step was done, and nothing is read yet.
+ * A body is read in parts of about this many bytes: parsed values live until they are drafted, and
+ * long-lived values are what garbage collection costs (docs/performance.md). A longer part is one long
+ * entry, which is read in steps. The generators below yield `undefined` after a step without entries.
  */
 const partBytes = smallChars;
 
 const openings = { events: toListOpening('events'), profiles: toListOpening('profiles') } as const;
 
-/** `{"events":[…]}`, `{"profiles":[…]}` or a bare array, in UTF-8. What is wrong inside one entry stays with it. */
+/** Reads `{"events":[…]}`, `{"profiles":[…]}` or a bare array, in UTF-8. */
 export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined> {
   for (const { text, shift } of cutList(body, openings[lane], partBytes)) {
     const isLong = text.length > 2 * partBytes + openings[lane].maxBytes;
     if (isLong) yield undefined;
-    yield readList(
+    yield readListPart(
       lane,
-      isLong ? yield* parseInSteps(text, toListBounds(lane), shift) : parseJson(text, shift),
+      isLong ? yield* parseInSteps(text, createListBounds(lane), shift) : parseJson(text, shift),
     );
   }
 }
 
-function readList(lane: Lane, parsed: Parsed): Part {
+function readListPart(lane: Lane, parsed: Parsed): Part {
   if (!parsed.ok) return { ok: false, errors: toIssues([parsed.issue]) };
-  const { value, issues: faults } = parsed;
-  // The whole was too long to be read.
-  if (value === null && faults.length > 0) return { ok: false, errors: toIssues(faults) };
+  const { value, issues } = parsed;
+  // The value is null if the whole text was too long to be read.
+  if (value === null && issues.length > 0) return { ok: false, errors: toIssues(issues) };
   const wrapper = isJsonObject(value) ? value : null;
   const list = wrapper === null ? value : wrapper[lane];
   if (!Array.isArray(list)) return invalidBody('', `must be {"${lane}":[…]} or an array`);
-  // Where the index of an entry stands in the path of a fault.
   const indexAt = wrapper === null ? 0 : 1;
-  const { byEntry, elsewhere } = groupByEntry(faults, indexAt);
+  const { byEntry, elsewhere } = groupByEntry(issues, indexAt);
   for (const name of Object.keys(wrapper ?? {})) {
     if (name !== lane) elsewhere.push({ path: [name], detail: `is not known beside ${lane}` });
   }
   if (elsewhere.length > 0) return { ok: false, errors: toIssues(elsewhere) };
   const entries = list.map((entry: unknown, index): Entry => {
     const errors = byEntry.get(index);
-    return { value: entry, errors: errors === undefined ? none : toIssues(errors, indexAt + 1) };
+    return {
+      value: entry,
+      errors: errors === undefined ? noIssues : toIssues(errors, indexAt + 1),
+    };
   });
   return { ok: true, entries };
 }
 
-/** One entry a line; blank lines are skipped and not counted. A line that is not JSON is an entry at fault. */
+/** Groups issues of a list by entry. `indexAt`: the position of the entry's index in the path of an issue. */
+export function groupByEntry(issues: readonly JsonIssue[], indexAt: number) {
+  const byEntry = new Map<number, JsonIssue[]>();
+  const elsewhere: JsonIssue[] = [];
+  for (const issue of issues) {
+    const index = issue.path[indexAt];
+    const group = typeof index === 'number' ? byEntry.get(index) : elsewhere;
+    if (group !== undefined) group.push(issue);
+    else if (typeof index === 'number') byEntry.set(index, [issue]);
+  }
+  return { byEntry, elsewhere };
+}
+
+/** Reads one entry per line. Blank lines are skipped and not counted. A line that is not JSON is an invalid entry. */
 export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefined> {
-  for (const lines of linesOf(body)) {
-    for (const line of lines) {
+  for (let start = 0; start < body.length;) {
+    const end = body.indexOf('\n', start + partBytes);
+    const next = end === -1 ? body.length : end + 1;
+    for (const line of decodeUtf8(body.subarray(start, next)).split('\n')) {
       if (line.length > smallChars) {
         if (skipBlanks(line, 0) < line.length) {
           yield { ok: true, entries: [yield* readLongOne(lane, line)] };
@@ -85,28 +113,59 @@ export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefine
       } else if (line.trim() !== '') yield { ok: true, entries: [readOne(line)] };
     }
     yield undefined;
-  }
-}
-
-/** `indexAt`: where the index of an entry stands in the path of a fault. */
-export function groupByEntry(faults: readonly JsonIssue[], indexAt: number) {
-  const byEntry = new Map<number, JsonIssue[]>();
-  const elsewhere: JsonIssue[] = [];
-  for (const fault of faults) {
-    const index = fault.path[indexAt];
-    const group = typeof index === 'number' ? byEntry.get(index) : elsewhere;
-    if (group !== undefined) group.push(fault);
-    else if (typeof index === 'number') byEntry.set(index, [fault]);
-  }
-  return { byEntry, elsewhere };
-}
-
-/** Some neighbours at a time. */
-function* linesOf(body: Buffer): Generator<readonly string[]> {
-  for (let start = 0; start < body.length;) {
-    const end = body.indexOf('\n', start + partBytes);
-    const next = end === -1 ? body.length : end + 1;
-    yield decodeUtf8(body.subarray(start, next)).split('\n');
     start = next;
   }
+}
+
+export const notAnObject = {
+  events: 'must be a JSON object: one event',
+  profiles: 'must be a JSON object: one profile',
+} as const;
+
+/**
+ * Bounds of a long entry while it is read: once it exceeds one, the rest is not read. The texts are
+ * those of the checks that a short entry meets after it is parsed.
+ */
+const entryBounds: Readonly<Record<Lane, FindExcess>> = {
+  events({ path, isArray, count, total }) {
+    if (path.length === 0 && isArray) return notAnObject.events;
+    if (path.length > limits.nesting) return `is nested deeper than ${limits.nesting} levels`;
+    if (isArray && count > limits.arrayLength) {
+      return `has more than ${limits.arrayLength} elements`;
+    }
+    if (path.length === 0 && count > limits.eventFields) {
+      return `has more than ${limits.eventFields} fields`;
+    }
+    if (path.length === 1 && path[0] === 'properties' && count > limits.eventProperties) {
+      return `has more than ${limits.eventProperties} properties`;
+    }
+    return total > limits.valuesPerEntry ? `has more than ${limits.valuesPerEntry} values` : null;
+  },
+  profiles({ path, isArray, total }) {
+    if (path.length === 0 && isArray) return notAnObject.profiles;
+    // Each value takes at least two bytes.
+    return total > limits.profileBytes / 2 ? `is longer than ${limits.profileBytes} bytes` : null;
+  },
+};
+
+/** The same bounds for the entries of a list: the path of each value starts with the path of its entry. */
+function createListBounds(lane: Lane): FindExcess {
+  const findExcess = entryBounds[lane];
+  let before = { index: -1, total: 0 };
+  return (container: Container) => {
+    const { path, isArray, total } = container;
+    const indexAt = path[0] === lane ? 1 : 0;
+    if (path.length > 0 && typeof path[0] === 'string' && path[0] !== lane) {
+      return `is not known beside ${lane}`;
+    }
+    const index = path[indexAt];
+    if (typeof index !== 'number') {
+      const isWrapper = path.length === 0 && !isArray;
+      return isWrapper && container.count > limits.eventFields
+        ? `has more than ${limits.eventFields} fields`
+        : null;
+    }
+    if (before.index !== index) before = { index, total };
+    return findExcess({ ...container, path: path.slice(indexAt + 1), total: total - before.total });
+  };
 }

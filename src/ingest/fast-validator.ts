@@ -1,59 +1,60 @@
 import type { z } from 'zod';
 import { isJsonObject } from '../json/json.js';
 
-/** True: the schema takes this value, and as it is. False: ask the schema. */
+/** Returns true if the schema accepts the value unchanged. False: the schema must decide. */
 export type FastValidator = (value: unknown) => boolean;
 
-const never: FastValidator = () => false;
+const neverValid: FastValidator = () => false;
 
 /**
- * The quick answer for what is right, as nearly all is: zod makes several objects for each field it looks
- * at (docs/performance.md). It is read from the schema, which stays the one source, and alone refuses and
- * says why. Kinds of schema that are not known here are left to it.
+ * Compiles a schema into one function that accepts valid values quickly: zod creates several objects for
+ * each field it checks (docs/performance.md). The schema stays the only source of the rules. A value that
+ * the function does not accept goes to zod, which rejects it with issues, or accepts it after all. For kinds
+ * of schemas and checks that are not handled here, the function accepts nothing.
  */
 export function createFastValidator(schema: z.core.$ZodType): FastValidator {
   const { def } = (schema as z.core.$ZodTypes)._zod;
   switch (def.type) {
     case 'optional':
-      return or(undefined, createFastValidator(def.innerType));
+      return orEqual(undefined, createFastValidator(def.innerType));
     case 'nullable':
-      return or(null, createFastValidator(def.innerType));
+      return orEqual(null, createFastValidator(def.innerType));
     case 'unknown':
-      return toChecksGuard(def.checks);
+      return compileChecks(def.checks);
     case 'string':
-      return toStringGuard(def);
+      return compileString(def);
     case 'object':
-      return toObjectGuard(def);
+      return compileObject(def);
     default:
-      return never;
+      return neverValid;
   }
 }
 
-const or =
-  (one: null | undefined, guard: FastValidator): FastValidator =>
+const orEqual =
+  (one: null | undefined, validator: FastValidator): FastValidator =>
   (value) =>
-    value === one || guard(value);
+    value === one || validator(value);
 
-function toStringGuard(def: z.core.$ZodStringDef): FastValidator {
-  const pattern = 'format' in def ? toPatternGuard(def as z.core.$ZodStringFormatDef) : null;
-  const checks = toChecksGuard(def.checks);
+function compileString(def: z.core.$ZodStringDef): FastValidator {
+  const pattern = 'format' in def ? compilePattern(def as z.core.$ZodStringFormatDef) : null;
+  const checks = compileChecks(def.checks);
   return (value) =>
     typeof value === 'string' && (pattern === null || pattern(value)) && checks(value);
 }
 
-function toObjectGuard({ shape, catchall, checks }: z.core.$ZodObjectDef): FastValidator {
+function compileObject({ shape, catchall, checks }: z.core.$ZodObjectDef): FastValidator {
   const all = Object.entries(shape);
   const required = all.filter(([, field]) => !isOptional(field)).map(([name]) => name);
   const fields = new Map(all.map(([name, field]) => [name, createFastValidator(field)]));
-  // zod leaves this one out, and all others where there is no catchall.
-  fields.set('__proto__', never);
-  const others = catchall === undefined ? never : createFastValidator(catchall);
-  const isRight = toChecksGuard(checks);
+  // zod drops this name, and all unknown names if there is no catchall.
+  fields.set('__proto__', neverValid);
+  const others = catchall === undefined ? neverValid : createFastValidator(catchall);
+  const passesChecks = compileChecks(checks);
   return (value) => {
     if (!isJsonObject(value)) return false;
     for (const name of required) if (!Object.hasOwn(value, name)) return false;
     for (const name in value) if (!(fields.get(name) ?? others)(value[name])) return false;
-    return isRight(value);
+    return passesChecks(value);
   };
 }
 
@@ -61,19 +62,19 @@ const isOptional = (field: z.core.$ZodType): boolean => field._zod.def.type === 
 
 type Checks = readonly z.core.$ZodCheck[];
 
-function toChecksGuard(checks: Checks = []): FastValidator {
-  const guards = checks.map(toCheckGuard);
-  const [first, ...more] = guards;
+function compileChecks(checks: Checks = []): FastValidator {
+  const compiled = checks.map(compileCheck);
+  const [first, ...more] = compiled;
   if (first === undefined) return () => true;
   if (more.length === 0) return first;
   return (value) => {
-    for (const guard of guards) if (!guard(value)) return false;
+    for (const check of compiled) if (!check(value)) return false;
     return true;
   };
 }
 
-/** Each runs after those before it were right, on a value of the schema's type. */
-function toCheckGuard(check: z.core.$ZodCheck): FastValidator {
+/** A check runs after all checks before it have passed, on a value of the schema's type. */
+function compileCheck(check: z.core.$ZodCheck): FastValidator {
   const { def } = (check as z.core.$ZodChecks | z.core.$ZodCustom)._zod;
   switch (def.check) {
     case 'max_length':
@@ -81,21 +82,21 @@ function toCheckGuard(check: z.core.$ZodCheck): FastValidator {
     case 'overwrite':
       return (value) => def.tx(value) === value;
     case 'string_format':
-      return toPatternGuard(def);
+      return compilePattern(def);
     case 'custom':
-      // superRefine has none.
-      return 'fn' in def ? (value) => def.fn(value) === true : never;
+      // superRefine has no `fn`.
+      return 'fn' in def ? (value) => def.fn(value) === true : neverValid;
     default:
-      return never;
+      return neverValid;
   }
 }
 
-/** Formats that a pattern alone decides. */
+/** Formats that are decided by their pattern only. */
 const patternFormats: ReadonlySet<string> = new Set(['regex', 'datetime']);
 
 type Format = Pick<z.core.$ZodStringFormatDef, 'format' | 'pattern'>;
 
-function toPatternGuard({ format, pattern }: Format): FastValidator {
-  if (pattern === undefined || !patternFormats.has(format)) return never;
+function compilePattern({ format, pattern }: Format): FastValidator {
+  if (pattern === undefined || !patternFormats.has(format)) return neverValid;
   return (value) => pattern.test(value as string);
 }

@@ -1,45 +1,131 @@
 import { hash } from 'node:crypto';
+import { ExactInteger, isGiven } from '../json/json.js';
+import type { Lane } from '../model/lane.js';
+import type { Issue } from '../model/outcome.js';
+import type { ToE164 } from './phone.js';
+import { identifierFields, type Identifier } from './schema.js';
+import { invalidBody, type Invalid } from './validation.js';
 
-/** What names a person, as it goes to Klaviyo. */
+/**
+ * Which person an entry is about: the identifiers that go to Klaviyo, and the identity keys made of
+ * them. Envelopes that share an identity key must not travel in one request.
+ */
+
+/** The identifiers of a person, in the form in which Klaviyo gets them. */
 export type Identifiers = {
   readonly email?: string;
   /** E.164. */
   readonly phoneNumber?: string;
   readonly externalId?: string;
-  /** Of events alone. */
+  /** Of events only. */
   readonly anonymousId?: string;
 };
 
-/** 132 of SHA-256's 256 bits: a repeat by chance is out of reach, and keys stay short in every store. */
-const keyChars = 22;
+/** The fields of an event or a profile that identify the person. */
+type PostedIdentifiers = {
+  readonly email?: string | null | undefined;
+  readonly distinct_id?: Identifier | null | undefined;
+  readonly phone_number?: string | null | undefined;
+  readonly anonymous_id?: Identifier | null | undefined;
+};
 
-/** One key per identifier: two profiles that share one are the same person, or may be merged into one. */
-export function toProfileKeys(identifiers: Identifiers): readonly string[] {
-  return toKeys(identifiers, '');
+export type Identified =
+  | {
+      readonly ok: true;
+      readonly identifiers: Identifiers;
+      /** The posted phone number if it is not a valid one. A warning says so. */
+      readonly unusablePhone?: string | undefined;
+      readonly warnings: readonly Issue[];
+    }
+  | Invalid;
+
+const noWarnings: readonly Issue[] = [];
+const phonePointer = '/phone_number';
+const unusable =
+  'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
+
+const missingDetails: Readonly<Record<Lane, string>> = {
+  events: describeMissing(identifierFields.events),
+  profiles: describeMissing(identifierFields.profiles),
+};
+
+function describeMissing(fields: readonly string[]): string {
+  return `needs at least one of ${fields.slice(0, -1).join(', ')} and ${fields.at(-1) ?? ''}`;
 }
 
-/** One key per identifier: two events that share one are the same event in Klaviyo's eyes. */
+export type IdentifyOptions = {
+  readonly lane: Lane;
+  readonly toE164: ToE164;
+  /** Country of the person, if known. */
+  readonly place?: string | null | undefined;
+};
+
+/**
+ * Reads the identifiers of an entry. One bad phone number would fail a whole batch at Klaviyo, so the
+ * number is left out with a warning. The entry is invalid only if no other identifier is left.
+ */
+export function identify(
+  posted: PostedIdentifiers,
+  { lane, toE164, place }: IdentifyOptions,
+): Identified {
+  const { email, phone_number: phone } = posted;
+  const externalId = toIdText(posted.distinct_id);
+  const anonymousId = toIdText(posted.anonymous_id);
+  const phoneNumber = isGiven(phone) ? toE164(phone, place) : null;
+  const identifiers: { -readonly [name in keyof Identifiers]: Identifiers[name] } = {};
+  if (isGiven(email)) identifiers.email = email;
+  if (phoneNumber !== null) identifiers.phoneNumber = phoneNumber;
+  if (externalId !== undefined) identifiers.externalId = externalId;
+  if (anonymousId !== undefined) identifiers.anonymousId = anonymousId;
+  const unusablePhone = isGiven(phone) && phoneNumber === null ? phone : undefined;
+  if (Object.keys(identifiers).length === 0) {
+    return unusablePhone === undefined
+      ? invalidBody('', missingDetails[lane])
+      : invalidBody(phonePointer, `${unusable}, and it is the only identifier`);
+  }
+  const warnings =
+    unusablePhone === undefined
+      ? noWarnings
+      : [{ pointer: phonePointer, detail: `${unusable}; it was left out` }];
+  return { ok: true, identifiers, unusablePhone, warnings };
+}
+
+/** Converts an id to text, the form that Klaviyo accepts. */
+export function toIdText(id: Identifier | null | undefined): string | undefined {
+  if (!isGiven(id)) return undefined;
+  return id instanceof ExactInteger ? id.digits : String(id);
+}
+
+/** 132 of SHA-256's 256 bits: a collision by chance is out of reach, and keys stay short in every store. */
+const keyChars = 22;
+
+/** One key per identifier: Klaviyo may treat two profiles that share an identifier as one person. */
+export function toProfileKeys(identifiers: Identifiers): readonly string[] {
+  return hashIdentifiers(identifiers, '');
+}
+
+/** One key per identifier: Klaviyo treats two events with the same key as one event. */
 export function toEventKeys(
   identifiers: Identifiers,
   metric: string,
   uniqueId: string,
 ): readonly string[] {
-  // The length tells where the metric's name ends; without it two events could be written alike.
-  return toKeys(identifiers, `${metric.length}:${metric}${uniqueId.length}:${uniqueId}`);
+  // The lengths separate the parts: without them two different events could have the same text.
+  return hashIdentifiers(identifiers, `${metric.length}:${metric}${uniqueId.length}:${uniqueId}`);
 }
 
-function toKeys(identifiers: Identifiers, about: string): readonly string[] {
+function hashIdentifiers(identifiers: Identifiers, prefix: string): readonly string[] {
   const keys: string[] = [];
   const { email, phoneNumber, externalId, anonymousId } = identifiers;
-  // Klaviyo finds a person by an e-mail address in any case; other ids are compared as they are.
-  if (email !== undefined) keys.push(`e${digest(about, email.toLowerCase())}`);
-  if (phoneNumber !== undefined) keys.push(`p${digest(about, phoneNumber)}`);
-  if (externalId !== undefined) keys.push(`x${digest(about, externalId)}`);
-  if (anonymousId !== undefined) keys.push(`a${digest(about, anonymousId)}`);
-  // What grew by push has room for 17, and is kept with each envelope that waits.
+  // Klaviyo compares e-mail addresses without regard to case, and other identifiers exactly.
+  if (email !== undefined) keys.push(`e${hashIdentifier(prefix, email.toLowerCase())}`);
+  if (phoneNumber !== undefined) keys.push(`p${hashIdentifier(prefix, phoneNumber)}`);
+  if (externalId !== undefined) keys.push(`x${hashIdentifier(prefix, externalId)}`);
+  if (anonymousId !== undefined) keys.push(`a${hashIdentifier(prefix, anonymousId)}`);
+  // An array that grew by push has capacity for 17 elements, and each waiting envelope keeps its array.
   return keys.slice();
 }
 
-function digest(about: string, identifier: string): string {
-  return hash('sha256', about + identifier, 'base64url').slice(0, keyChars);
+function hashIdentifier(prefix: string, identifier: string): string {
+  return hash('sha256', prefix + identifier, 'base64url').slice(0, keyChars);
 }

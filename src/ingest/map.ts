@@ -1,20 +1,20 @@
 import { backfillMember, eventEnd } from '../model/backfill.js';
-import { stringifyJson, type JsonObject } from '../json/json.js';
+import { isGiven, stringifyJson, type JsonObject } from '../json/json.js';
 import type { PostedEvent, PostedProfile } from './schema.js';
 import type { Identifiers } from './identity.js';
 
 /**
- * From what a caller posted to Klaviyo's JSON: the tables of design/interface.md, and nothing else.
- * Pure; every name comes from Klaviyo's OpenAPI (EventsBulkCreateJob, ProfileBulkImportJob).
+ * Maps a validated event or profile to Klaviyo's JSON. Pure. All names come from Klaviyo's OpenAPI
+ * document (EventsBulkCreateJob, ProfileBulkImportJob).
  */
 
-/** Custom property that keeps a phone number which could not be brought into E.164 form, as it came. */
+/** Custom property for a phone number that cannot be brought into E.164 form. It has the posted text. */
 export const unusablePhoneProperty = 'phone_number_invalid';
 
-/** What accept found out or decided beyond what was posted. */
+/** What drafting adds to the posted fields. */
 export type Accepted = {
   readonly identifiers: Identifiers;
-  /** A phone number that is none, as it came. */
+  /** The posted phone number if it is not a valid one. */
   readonly unusablePhone?: string | undefined;
 };
 
@@ -22,18 +22,18 @@ export type AcceptedEvent = Accepted & {
   /** ISO 8601. */
   readonly time: string;
   readonly uniqueId: string;
-  /** Klaviyo records it and triggers no flow with it. */
+  /** True: Klaviyo records the event and triggers no flow with it. */
   readonly backfill: boolean;
 };
 
 /**
- * One element of `events-bulk-create.data`, as JSON: one event a wrapper, so that Klaviyo's error
- * pointers name one event. Written as text, since this runs for every event: to build the object
- * first and serialise it takes twice as long (docs/performance.md).
+ * One element of `events-bulk-create.data`, as JSON text. Each event has a wrapper of its own, so that
+ * Klaviyo's error pointers name one event. Building an object first and serialising it takes twice as
+ * long, and this runs for every event (docs/performance.md).
  */
 export function toEventText(event: PostedEvent, accepted: AcceptedEvent): string {
   // Identifiers only: attributes on a late event would overwrite newer ones.
-  const profile = JSON.stringify(toIdentifiers(accepted.identifiers));
+  const profile = JSON.stringify(toIdentifierAttributes(accepted.identifiers));
   const properties = toPropertiesText(event, accepted);
   const uniqueId = JSON.stringify(accepted.uniqueId);
   const time = JSON.stringify(accepted.time);
@@ -42,7 +42,7 @@ export function toEventText(event: PostedEvent, accepted: AcceptedEvent): string
   return `{"type":"event-bulk-create","attributes":{"profile":{"data":{"type":"profile","attributes":${profile}}},"events":{"data":[{"type":"event","attributes":{"properties":${properties},"time":${time}${toValueText(event)},"unique_id":${uniqueId},"metric":{"data":{"type":"metric","attributes":{"name":${metric}}}}${backfill}${eventEnd}`;
 }
 
-/** Revenue reports read these two; the same numbers inside properties are not counted. */
+/** Klaviyo's revenue reports read these two members, and not the same numbers inside properties. */
 function toValueText({ value, currency }: PostedEvent): string {
   if (!isGiven(value)) return '';
   const text = `,"value":${stringifyJson(value)}`;
@@ -52,27 +52,35 @@ function toValueText({ value, currency }: PostedEvent): string {
 function toPropertiesText(event: PostedEvent, accepted: Accepted): string {
   const { properties } = event;
   const added = toRevenueProperties(event);
-  // A name that is in both must be there once.
-  if (!isGiven(properties) || accepted.unusablePhone !== undefined || isAnyIn(added, properties)) {
+  // A name that is in both objects must appear once in the result.
+  if (
+    !isGiven(properties) ||
+    accepted.unusablePhone !== undefined ||
+    sharesName(added, properties)
+  ) {
     return stringifyJson(toEventProperties(event, accepted));
   }
   return joinObjects(stringifyJson(properties), stringifyJson(added));
 }
 
-function isAnyIn(added: JsonObject, properties: JsonObject): boolean {
+function sharesName(added: JsonObject, properties: JsonObject): boolean {
   for (const name in added) if (Object.hasOwn(properties, name)) return true;
   return false;
 }
 
-/** Two objects' JSON, as that of one with the members of both. */
+/** Joins the JSON texts of two objects to the text of one object with the members of both. */
 function joinObjects(one: string, other: string): string {
   if (one === '{}') return other;
   return other === '{}' ? one : `${one.slice(0, -1)},${other.slice(1)}`;
 }
 
-/** A revenue field wins over the same name inside `properties`; a kept phone number does not. */
+/** A revenue field replaces the same name inside `properties`; an unusable phone number does not. */
 export function toEventProperties(event: PostedEvent, accepted: Accepted): JsonObject {
-  return { ...toKeptPhone(accepted), ...event.properties, ...toRevenueProperties(event) };
+  return {
+    ...toUnusablePhoneProperty(accepted),
+    ...event.properties,
+    ...toRevenueProperties(event),
+  };
 }
 
 function toRevenueProperties(event: PostedEvent): JsonObject {
@@ -84,7 +92,7 @@ function toRevenueProperties(event: PostedEvent): JsonObject {
   return added;
 }
 
-const attributeNames = [
+const profileAttributeNames = [
   'first_name',
   'last_name',
   'organization',
@@ -93,8 +101,8 @@ const attributeNames = [
   'image',
 ] as const;
 
-const knownNames = new Set<string>([
-  ...attributeNames,
+const profileFieldNames = new Set<string>([
+  ...profileAttributeNames,
   'email',
   'distinct_id',
   'phone_number',
@@ -103,36 +111,36 @@ const knownNames = new Set<string>([
   'properties',
 ]);
 
-/** One element of a bulk import's `profiles.data`. */
+/** One element of `profiles.data` of a bulk import. */
 export function toProfilePayload(profile: PostedProfile, accepted: Accepted): JsonObject {
-  const attributes: Record<string, unknown> = toIdentifiers(accepted.identifiers);
-  for (const name of attributeNames) {
+  const attributes: Record<string, unknown> = toIdentifierAttributes(accepted.identifiers);
+  for (const name of profileAttributeNames) {
     if (isGiven(profile[name])) attributes[name] = profile[name];
   }
-  const location = toGivenMembers(profile.location ?? {});
+  const location = withoutNulls(profile.location ?? {});
   if (Object.keys(location).length > 0) attributes.location = location;
   const properties = toProfileProperties(profile, accepted);
   if (Object.keys(properties).length > 0) attributes.properties = properties;
   return { type: 'profile', attributes };
 }
 
-/** Klaviyo's bulk import does not clear a field for null, so null is the same as absent. */
-function toGivenMembers(object: JsonObject): JsonObject {
+/** Leaves out null members: Klaviyo's bulk import does not clear a field for null, so null is the same as absent. */
+function withoutNulls(object: JsonObject): JsonObject {
   if (Object.values(object).every(isGiven)) return object;
   return Object.fromEntries(Object.entries(object).filter(([, value]) => isGiven(value)));
 }
 
-/** A field of its own wins over the same name inside `properties`. */
+/** A top-level field replaces the same name inside `properties`. */
 function toProfileProperties(profile: PostedProfile, accepted: Accepted): JsonObject {
   const properties = profile.properties ?? {};
-  const others = Object.keys(profile).filter((name) => !knownNames.has(name));
-  // Mostly there is nothing to add, and a copy takes longer than all the rest here.
+  const others = Object.keys(profile).filter((name) => !profileFieldNames.has(name));
+  // Most profiles have nothing to add, and a copy takes longer than the rest of this function.
   if (others.length === 0 && accepted.unusablePhone === undefined) return properties;
   const added = Object.fromEntries(others.map((name) => [name, profile[name]]));
-  return { ...toKeptPhone(accepted), ...properties, ...added };
+  return { ...toUnusablePhoneProperty(accepted), ...properties, ...added };
 }
 
-function toIdentifiers(identifiers: Identifiers): Record<string, unknown> {
+function toIdentifierAttributes(identifiers: Identifiers): Record<string, unknown> {
   const { email, phoneNumber, externalId, anonymousId } = identifiers;
   const attributes: Record<string, unknown> = {};
   if (email !== undefined) attributes.email = email;
@@ -142,10 +150,6 @@ function toIdentifiers(identifiers: Identifiers): Record<string, unknown> {
   return attributes;
 }
 
-function toKeptPhone({ unusablePhone }: Accepted): JsonObject {
+function toUnusablePhoneProperty({ unusablePhone }: Accepted): JsonObject {
   return unusablePhone === undefined ? {} : { [unusablePhoneProperty]: unusablePhone };
-}
-
-function isGiven<T>(value: T): value is NonNullable<T> {
-  return value !== null && value !== undefined;
 }

@@ -1,16 +1,20 @@
-import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { isGiven } from '../json/json.js';
 import type { Fact } from '../model/fact.js';
 import type { Slices } from '../slices.js';
+import { toFactKey, type GetFacts } from './facts.js';
 import { limits } from './limits.js';
 import type { ToE164 } from './phone.js';
 import { isEmail } from './schema.js';
 import type { KnownPerson, Person, SourceEntry, SourcePost } from './source-entry.js';
 
-/** Where what is remembered is kept: a store. */
-export type GetFacts = (keys: readonly string[]) => Promise<readonly (string | null)[]>;
+/**
+ * Completes entries with what this request and earlier ones say about the person: an order names its
+ * buyer, and a refund names only the order. Facts keep the people by the names of orders, payments,
+ * customers and users.
+ */
 
-/** Completes entries with what this request and earlier ones told of the person. */
+/** Adds to an entry the identifiers that are known about its person. */
 export type Complete = (entry: SourceEntry) => SourceEntry;
 
 const personSchema = z.object({
@@ -19,17 +23,8 @@ const personSchema = z.object({
   phone_number: z.string().min(1).max(limits.phoneNumberChars).optional(),
 });
 
-/** The key of a fact for a name of any length and content: short, and without personal data. */
-export function toFactKey(
-  source: string,
-  kind: 'person' | 'delivery' | 'ledger' | 'device',
-  name: string,
-): string {
-  return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');
-}
-
-/** What to keep of a request. */
-export function toFacts({ source, people }: SourcePost, toE164: ToE164): readonly Fact[] {
+/** The facts about the people of a request. People without a valid identifier have none. */
+export function toPersonFacts({ source, people }: SourcePost, toE164: ToE164): readonly Fact[] {
   return people.flatMap((known) => {
     const person = toValidPerson(known, toE164);
     if (person === null) return [];
@@ -39,8 +34,8 @@ export function toFacts({ source, people }: SourcePost, toE164: ToE164): readonl
 }
 
 /**
- * An identifier that is not valid is left out: it would come back with every later entry of the person.
- * People without a valid identifier are skipped.
+ * The valid identifiers of a person; null if there is none. An invalid identifier must not become a
+ * fact: it would be added to every later entry of the person.
  */
 function toValidPerson({ person, country }: KnownPerson, toE164: ToE164): Person | null {
   const { email, phone_number: phone, ...ids } = person;
@@ -54,56 +49,56 @@ function toValidPerson({ person, country }: KnownPerson, toE164: ToE164): Person
   return parsed.success && Object.keys(parsed.data).length > 0 ? parsed.data : null;
 }
 
-/** Names that are looked up in one go. */
+/** Names that are looked up in one step. */
 const keysPerStep = 100;
 
 export type FoundPeople = {
   readonly complete: Complete;
-  /** Those of the post, completed. */
+  /** The people of the post, completed. */
   readonly people: readonly KnownPerson[];
 };
 
-export type Finding = {
+export type LookupDeps = {
   readonly getFacts: GetFacts;
   readonly toE164: ToE164;
   readonly slices: Slices;
 };
 
-/** Looks up everybody the entries and the people of a post ask for. */
+/** Looks up the names that the entries and the people of a post refer to. */
 export async function findPeople(
   { source, entries, people }: SourcePost,
-  { getFacts, toE164, slices }: Finding,
+  { getFacts, toE164, slices }: LookupDeps,
 ): Promise<FoundPeople> {
   const known = new Map<string, Person>();
-  const keep = (each: KnownPerson): void => {
+  const addKnown = (each: KnownPerson): void => {
     const person = toValidPerson(each, toE164);
     if (person !== null) known.set(each.key, person);
   };
   for (const each of people) {
     if (slices.isUsedUp()) await slices.startNext();
-    if (!isCompleted(each)) keep(each);
+    if (!dependsOnFacts(each)) addKnown(each);
   }
-  const asked = [...entries, ...people.map(toAsked)].flatMap(toLookedUp);
-  const keys = [...new Set(asked)].filter((key) => !known.has(key));
+  const needed = [...entries, ...people.map(toIncomplete)].flatMap(listNames);
+  const keys = [...new Set(needed)].filter((key) => !known.has(key));
   for (let from = 0; from < keys.length; from += keysPerStep) {
     if (slices.isUsedUp()) await slices.startNext();
     const some = keys.slice(from, from + keysPerStep);
     const found = await getFacts(some.map((key) => toFactKey(source, 'person', key)));
     some.forEach((key, index) => {
-      const person = toPerson(found[index] ?? null);
+      const person = parsePerson(found[index] ?? null);
       if (person !== null) known.set(key, person);
     });
   }
   const completed = people.map((each) => {
-    const found = isCompleted(each) ? findIdentifiers(toAsked(each), known) : undefined;
+    const found = dependsOnFacts(each) ? findIdentifiers(toIncomplete(each), known) : undefined;
     return found === undefined ? each : { ...each, person: { ...each.person, ...found } };
   });
   for (const each of completed) {
     if (slices.isUsedUp()) await slices.startNext();
-    if (isCompleted(each)) keep(each);
+    if (dependsOnFacts(each)) addKnown(each);
   }
   const complete: Complete = (entry) => {
-    const reachable = addPhone(entry, toE164);
+    const reachable = addRepeatedPhone(entry, toE164);
     const found = findIdentifiers(reachable, known);
     if (found === undefined) return reachable;
     return { ...reachable, entry: { ...reachable.entry, ...found } };
@@ -111,8 +106,8 @@ export async function findPeople(
   return { complete, people: completed };
 }
 
-/** A number that is none is left out: the request in which the person gave it has it as a property. */
-function addPhone(sourceEntry: SourceEntry, toE164: ToE164): SourceEntry {
+/** Adds the repeated phone number. An unusable number is left out: the request that first had it keeps it as a property. */
+function addRepeatedPhone(sourceEntry: SourceEntry, toE164: ToE164): SourceEntry {
   const { repeatedPhone, entry, warnings = [] } = sourceEntry;
   if (repeatedPhone === undefined) return sourceEntry;
   const number = toE164(repeatedPhone.number, repeatedPhone.country);
@@ -122,31 +117,32 @@ function addPhone(sourceEntry: SourceEntry, toE164: ToE164): SourceEntry {
   return { ...sourceEntry, warnings: [...warnings, warning] };
 }
 
-/** Whether what others know of the person is added. */
-function isCompleted({ personKeys, fallback, idKeys }: KnownPerson): boolean {
+/** Returns true if known identifiers are added to the person. */
+function dependsOnFacts({ personKeys, fallback, idKeys }: KnownPerson): boolean {
   return personKeys !== undefined || fallback !== undefined || idKeys !== undefined;
 }
 
-/** What of an entry, or of a person who is told, decides whom it is about. */
+/** The members of an entry or of a person that decide which known identifiers are added. */
 type Incomplete = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
   readonly entry: { readonly [name in keyof Person]?: unknown };
 };
 
-function toAsked({ person, ...others }: KnownPerson): Incomplete {
+function toIncomplete({ person, ...others }: KnownPerson): Incomplete {
   return { ...others, entry: person };
 }
 
-/** An address or number of its own names somebody; joined to others it might name two. */
-function isIncomplete({ entry }: Incomplete): boolean {
+/** Returns false with an e-mail address or phone number of its own: added identifiers might be those of another person. */
+function lacksContact({ entry }: Incomplete): boolean {
   return !isGiven(entry.email) && !isGiven(entry.phone_number);
 }
 
-function toLookedUp(entry: Incomplete): readonly string[] {
+/** The names to look up. */
+function listNames(entry: Incomplete): readonly string[] {
   const { personKeys = [], idKeys = [] } = entry;
-  return isIncomplete(entry) ? [...personKeys, ...idKeys] : idKeys;
+  return lacksContact(entry) ? [...personKeys, ...idKeys] : idKeys;
 }
 
-/** The identifiers to add to those of the entry itself, from what others told of the person. */
+/** The known identifiers to add to those of the entry itself. */
 function findIdentifiers(
   incomplete: Incomplete,
   known: ReadonlyMap<string, Person>,
@@ -157,18 +153,14 @@ function findIdentifiers(
     return key === undefined ? undefined : known.get(key);
   };
   const id = find(idKeys)?.distinct_id;
-  const person = isIncomplete(incomplete) ? (find(personKeys) ?? fallback) : undefined;
+  const person = lacksContact(incomplete) ? (find(personKeys) ?? fallback) : undefined;
   if (id === undefined && person === undefined) return undefined;
   const { distinct_id: knownId, ...others } = person ?? {};
   const distinctId = id ?? (isGiven(entry.distinct_id) ? undefined : knownId);
   return { ...others, ...(distinctId !== undefined && { distinct_id: distinctId }) };
 }
 
-function toPerson(value: string | null): Person | null {
+function parsePerson(value: string | null): Person | null {
   if (value === null) return null;
   return personSchema.safeParse(JSON.parse(value)).data ?? null;
-}
-
-function isGiven(value: unknown): boolean {
-  return value !== null && value !== undefined;
 }

@@ -1,8 +1,7 @@
 import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
-import type { Page, PageQuery } from '../model/store.js';
-import type { Backpressure } from '../model/store.js';
+import type { Backpressure, Page, PageQuery } from '../model/store.js';
 import type { AcceptFromSource } from './accept-from-source.js';
-import { readUnmappable } from './unmappable-entry.js';
+import { readUnmappable } from './draft-source-entry.js';
 
 export type ReingestDeps = {
   readonly deadLetters: {
@@ -16,13 +15,13 @@ export type ReingestDeps = {
 export type ReingestResult = {
   readonly matched: number;
   readonly reingested: number;
-  /** The store took no more of them. */
+  /** Not null: the store accepted no further entries. */
   readonly backpressure: Backpressure | null;
 };
 
 /**
- * Tries again what went to the dead letters at the door: by now somebody may have told whom it is
- * about. What still cannot be sent stays where it is.
+ * Ingests dead letters again that were never sent: by now a request may have named the person. An entry
+ * that still cannot be mapped stays a dead letter.
  */
 export type Reingest = (
   filter: DeadLetterFilter,
@@ -31,35 +30,36 @@ export type Reingest = (
 
 const idsPerPage = 500;
 
-export function createReingest({ deadLetters: letters, accept }: ReingestDeps): Reingest {
+export function createReingest({ deadLetters, accept }: ReingestDeps): Reingest {
   return async (filter, { dryRun }) => {
-    const ids = await listIds(letters, filter);
-    let mended = 0;
-    if (dryRun) return { matched: ids.length, reingested: mended, backpressure: null };
-    // Oldest first: of two updates of a profile the newer one wins.
+    const ids = await listNeverSent(deadLetters, filter);
+    const matched = ids.length;
+    let reingested = 0;
+    if (dryRun) return { matched, reingested, backpressure: null };
+    // Oldest first: of two updates of a profile the newer one must win.
     for (const id of ids.reverse()) {
-      const letter = await letters.deadLetter(id);
-      const post = letter && readUnmappable(letter);
+      const deadLetter = await deadLetters.deadLetter(id);
+      const post = deadLetter && readUnmappable(deadLetter);
       if (post === null) continue;
-      const answer = await accept(post, { strict: true, isReingest: true });
-      if (answer.kind === 'backpressure')
-        return { matched: ids.length, reingested: mended, backpressure: answer };
-      if (answer.kind === 'invalid') continue;
-      // Where the relay ends here, the next time finds a duplicate.
-      mended += await letters.discard({ ids: [id] }, { dryRun: false });
+      const accepted = await accept(post, { strict: true, isReingest: true });
+      if (accepted.kind === 'backpressure') return { matched, reingested, backpressure: accepted };
+      if (accepted.kind === 'invalid') continue;
+      // After a crash before this line, the next redrive appends a duplicate.
+      reingested += await deadLetters.discard({ ids: [id] }, { dryRun: false });
     }
-    return { matched: ids.length, reingested: mended, backpressure: null };
+    return { matched, reingested, backpressure: null };
   };
 }
 
-async function listIds(
-  letters: ReingestDeps['deadLetters'],
+/** Ids of the matching dead letters that were never sent, newest first. */
+async function listNeverSent(
+  deadLetters: ReingestDeps['deadLetters'],
   filter: DeadLetterFilter,
 ): Promise<string[]> {
   const ids: string[] = [];
   let cursor: string | undefined;
   do {
-    const page = await letters.deadLetters(
+    const page = await deadLetters.deadLetters(
       { ...filter, neverSent: true },
       { limit: idsPerPage, cursor },
     );

@@ -1,32 +1,32 @@
 import { z } from 'zod';
 import { ExactInteger, isJsonObject, type JsonObject } from '../json/json.js';
-import { isCurrency } from './currency.js';
 import { limits } from './limits.js';
 
 /**
- * The wire contract, and the source of the OpenAPI document: what a caller may post is said here and
- * nowhere else. An optional field that is null counts as absent.
+ * What a caller may post: the wire contract, and the source of the OpenAPI document. An optional field
+ * that is null counts as absent.
  */
 
-/** A number as JSON has it: one that a JavaScript number cannot hold keeps its digits. */
+/** A number of JSON text. An integer that a JavaScript number cannot hold keeps its digits. */
 export type Numeral = number | ExactInteger;
 
 const isNumeral = (value: unknown): value is Numeral =>
   typeof value === 'number' || value instanceof ExactInteger;
 
 /**
- * One check by hand instead of zod's, which would copy objects and does not know ExactInteger; the
- * JSON Schema is stated beside it. No transforms anywhere: they cost time, and zod drops the examples.
+ * A schema with one check of our own. zod's checks would copy objects and do not support ExactInteger. The
+ * JSON Schema is given explicitly. No schema here has a transform: transforms cost time, and zod drops
+ * their examples.
  */
 const checked = <T>(
   is: (value: unknown) => value is T,
   detail: string,
   jsonSchema: z.core.GlobalMeta,
 ): z.ZodType<T, T> =>
-  // The guard is what makes the output a T; zod's refine does not narrow.
+  // The type guard makes the output a T; zod's refine does not narrow the type.
   z.unknown().refine(is, detail).meta(jsonSchema) as z.ZodType<T, T>;
 
-/** Text, or a whole number that counts as its digits. */
+/** Text, or a whole number, which stands for its digits. */
 export type Identifier = string | Numeral;
 
 const identifier = (maxChars: number, description: string, example: string) =>
@@ -45,7 +45,7 @@ const identifier = (maxChars: number, description: string, example: string) =>
     },
   );
 
-/** What every mail system takes; stricter readers than ours decide the rest. Linear in its input. */
+/** E-mail addresses that every mail system accepts. Matching takes linear time. */
 const emailPattern =
   /^(?=[^@]{1,64}@)[\p{L}\p{N}!#$%&'*+/=?^_`{|}~-]+(?:\.[\p{L}\p{N}!#$%&'*+/=?^_`{|}~-]+)*@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+(?:\p{L}{2,63}|xn--[a-zA-Z0-9-]{1,59})$/u;
 
@@ -69,7 +69,7 @@ const phoneNumber = z
 
 const distinctId = identifier(limits.externalIdChars, 'Your id of this person.', 'customer-42');
 
-/** On events alone: Klaviyo's profile imports refuse it from revision 2025-10-15 on. */
+/** On events only: Klaviyo's profile imports reject it from revision 2025-10-15 on. */
 const anonymousId = identifier(
   limits.anonymousIdChars,
   "Klaviyo's anonymous_id: names a visitor who has not said yet who it is, such as a browser.",
@@ -82,7 +82,7 @@ const noAnonymousId = checked(
   { type: 'null', description: 'Klaviyo takes it on events only.' },
 );
 
-/** The fields of which an entry has at least one. */
+/** An entry must have at least one of these fields. */
 export const identifierFields = {
   events: ['email', 'distinct_id', 'phone_number', 'anonymous_id'],
   profiles: ['email', 'distinct_id', 'phone_number'],
@@ -109,6 +109,16 @@ const amount = (description: string, example: number) =>
 
 const isOrderId = (value: unknown): value is string | Numeral =>
   isNumeral(value) || (typeof value === 'string' && Buffer.byteLength(value) <= limits.stringBytes);
+
+/** Codes that ISO 4217 withdrew or added in recent years. The table of a JavaScript runtime may lack them, and orders still have them. */
+const recentCurrencies = ['ANG', 'BGN', 'CUC', 'HRK', 'SLE', 'SLL', 'VED', 'XCG', 'ZWG', 'ZWL'];
+
+const currencies = new Set([...Intl.supportedValuesOf('currency'), ...recentCurrencies]);
+
+/** Returns true for an ISO 4217 code in upper case. */
+export function isCurrency(code: string): boolean {
+  return currencies.has(code);
+}
 
 export const eventSchema = z
   .strictObject({
@@ -228,6 +238,6 @@ export const profileSchema = z
     description: `A person: identifiers, attributes, and any other field as a custom property. At most ${limits.profileBytes} bytes.`,
   });
 
-/** What the schemas answer: `PostedEvent` is what a caller may post and has been checked. */
+/** A posted event or profile after validation. */
 export type PostedEvent = z.output<typeof eventSchema>;
 export type PostedProfile = z.output<typeof profileSchema>;

@@ -1,12 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import type { Clock, Timer } from '../clock.js';
-import type { BuiltBatch } from './batch-builder.js';
-import type { DraftedMany, DraftMany, ManyPosted } from './draft-many.js';
-import type { Invalid } from './validation-issues.js';
+import type { BuiltBatch, DraftedMany, DraftMany, ManyPosted } from './draft-many.js';
+import type { Invalid } from './validation.js';
 import { decodeDrafts } from './block-codec.js';
 
 export type ThreadData = { readonly defaultCountry: string | undefined };
-/** A buffer arrives as the array it is. */
+/** The body arrives as a plain Uint8Array: structured cloning drops the Buffer class. */
 export type Job = {
   readonly id: number;
   readonly posted: Omit<ManyPosted, 'body'> & { readonly body: Uint8Array };
@@ -22,61 +21,66 @@ export type ThreadResponse = {
       });
 };
 
-/** A thread says that it takes jobs, then answers them. */
+/** A thread sends `ready` once, then one response for each job. */
 export type Message = 'ready' | ThreadResponse;
 
-type Waiting = {
+type PendingJob = {
   readonly posted: ManyPosted;
-  readonly here: DraftMany;
+  readonly draftHere: DraftMany;
   readonly resolve: (drafted: DraftedMany | Promise<DraftedMany>) => void;
   readonly reject: (error: Error) => void;
 };
 type Thread = {
   readonly worker: Worker;
-  readonly waiting: Map<number, Waiting>;
-  /** Until then jobs are held here: one that does not start takes no request with it. */
+  readonly pending: Map<number, PendingJob>;
+  /** False: jobs stay in `pending` and are not posted yet, so that a failed start fails no request. */
   isReady: boolean;
 };
-/** Null: no thread is there, and none is on its way but a timer. */
-type Place = { thread: Thread | null; failures: number; failedStarts: number; timer: Timer | null };
+/** One of the `count` threads. `thread` is null between the end of a thread and the start of the next. */
+type ThreadSlot = {
+  thread: Thread | null;
+  failures: number;
+  failedStarts: number;
+  timer: Timer | null;
+};
 
-/** Below this a request is drafted sooner than it is handed over and back. */
-const leastBytes = 16_384;
-/** So many starts in a row that fail are the last ones of a thread. */
+/** Smaller requests are drafted in the main thread: the transfer to a thread and back would take longer. */
+const minThreadBytes = 16_384;
+/** After this many failed starts in a row, a slot starts no more threads. */
 const maxFailedStarts = 5;
 /** A start that takes longer has failed. */
-const startLimitMs = 30_000;
-/** After the second failure in a row; doubles with each further one. */
+const threadStartLimitMs = 30_000;
+/** Delay before a restart after the second failure in a row. It doubles with each further failure. */
 const restartBaseMs = 100;
 const maxRestartMs = 30_000;
 
 export type ThreadsOptions = ThreadData & {
-  /** 0: all requests are drafted in the thread that asks, as small ones are anyway. */
+  /** 0: all requests are drafted in the main thread, like small ones. */
   readonly count: number;
   readonly clock: Pick<Clock, 'setTimer'>;
-  /** A thread ended by itself: our own fault, or a machine that lets no thread start. Another takes its place. */
+  /** Called when a thread ended by itself: drafting threw, or the machine does not let a thread start. Another thread reslots it. */
   readonly onThreadFailure: (error: unknown) => void;
-  /** No thread starts any more: all requests are drafted in the thread that asks. */
+  /** Called when no thread will start any more: the main thread drafts all requests. */
   readonly onGivenUp: () => void;
-  /** draft-thread, where it is not beside this file. */
+  /** The file that runs in a thread. Absent: draft-thread.js beside this file. */
   readonly entry?: URL;
 };
 
 export type Threads = {
-  /** `here` drafts in the thread that asks. The body may be empty afterwards: its memory changes hands. */
-  readonly draftMany: (posted: ManyPosted, here: DraftMany) => Promise<DraftedMany>;
+  /** Drafts in a thread, or with `draftHere` in the main thread. The body may be empty afterwards: its memory is transferred. */
+  readonly draftMany: (posted: ManyPosted, draftHere: DraftMany) => Promise<DraftedMany>;
   close(): Promise<void>;
 };
 
 /**
- * Drafts large requests in threads beside the one that does everything else (WORKERS). A thread that
- * ends is replaced: at once, then after delays that grow until one answers a job again. A thread whose
- * starts keep failing is given up. While no thread is there requests are drafted in the thread that asks.
+ * Drafts large requests in worker threads (WORKERS), so that the main thread stays free. A thread that
+ * ends is replaced: at once after the first failure, then after delays that grow until a thread answers a
+ * job again. A slot whose starts keep failing is given up. While no thread runs, the main thread drafts.
  */
 export function startThreads(options: ThreadsOptions): Threads {
-  const { count, clock, onThreadFailure: onFatal, onGivenUp, defaultCountry } = options;
+  const { count, clock, onThreadFailure, onGivenUp, defaultCountry } = options;
   const entry = options.entry ?? new URL('./draft-thread.js', import.meta.url);
-  const places = Array.from({ length: count }, (): Place => ({
+  const slots = Array.from({ length: count }, (): ThreadSlot => ({
     thread: null,
     failures: 0,
     failedStarts: 0,
@@ -85,95 +89,98 @@ export function startThreads(options: ThreadsOptions): Threads {
   let ids = 0;
   let isClosing = false;
 
-  const start = (place: Place): void => {
+  const start = (slot: ThreadSlot): void => {
     const worker = new Worker(entry, { workerData: { defaultCountry } });
-    const thread: Thread = { worker, waiting: new Map(), isReady: false };
-    const { waiting } = thread;
-    place.thread = thread;
-    place.timer = clock.setTimer(startLimitMs, () => void worker.terminate());
+    const thread: Thread = { worker, pending: new Map(), isReady: false };
+    const { pending } = thread;
+    slot.thread = thread;
+    slot.timer = clock.setTimer(threadStartLimitMs, () => void worker.terminate());
     worker.on('message', (message: Message) => {
       if (message === 'ready') {
         thread.isReady = true;
-        place.failedStarts = 0;
-        place.timer?.cancel();
-        for (const [id, { posted }] of waiting) post(worker, id, posted);
+        slot.failedStarts = 0;
+        slot.timer?.cancel();
+        for (const [id, { posted }] of pending) postJob(worker, id, posted);
         return;
       }
-      place.failures = 0;
-      const one = waiting.get(message.id);
-      waiting.delete(message.id);
-      one?.resolve(toDrafted(message.drafted, one.posted));
+      slot.failures = 0;
+      const job = pending.get(message.id);
+      pending.delete(message.id);
+      job?.resolve(decodeDrafted(message.drafted, job.posted));
     });
     const end = (error: Error): void => {
-      if (place.thread !== thread) return;
-      place.thread = null;
-      place.timer?.cancel();
-      for (const { posted, here, resolve, reject } of waiting.values()) {
+      if (slot.thread !== thread) return;
+      slot.thread = null;
+      slot.timer?.cancel();
+      for (const { posted, draftHere, resolve, reject } of pending.values()) {
         if (thread.isReady || isClosing) reject(error);
-        else resolve(here(posted));
+        else resolve(draftHere(posted));
       }
-      waiting.clear();
+      pending.clear();
       if (isClosing) return;
-      place.failures++;
-      if (!thread.isReady) place.failedStarts++;
-      onFatal(error);
-      restart(place);
+      slot.failures++;
+      if (!thread.isReady) slot.failedStarts++;
+      onThreadFailure(error);
+      restart(slot);
     };
     worker.on('error', end);
     worker.on('exit', () => end(new Error('a drafting thread ended')));
   };
-  const restart = (place: Place): void => {
-    const isGivenUp = ({ failedStarts }: Place): boolean => failedStarts >= maxFailedStarts;
-    if (isGivenUp(place)) {
-      if (places.every(isGivenUp)) onGivenUp();
-    } else if (place.failures === 1) start(place);
+  const restart = (slot: ThreadSlot): void => {
+    const isGivenUp = ({ failedStarts }: ThreadSlot): boolean => failedStarts >= maxFailedStarts;
+    if (isGivenUp(slot)) {
+      if (slots.every(isGivenUp)) onGivenUp();
+    } else if (slot.failures === 1) start(slot);
     else {
-      const delayMs = Math.min(restartBaseMs * 2 ** (place.failures - 2), maxRestartMs);
-      place.timer = clock.setTimer(delayMs, () => start(place));
+      const delayMs = Math.min(restartBaseMs * 2 ** (slot.failures - 2), maxRestartMs);
+      slot.timer = clock.setTimer(delayMs, () => start(slot));
     }
   };
-  for (const place of places) start(place);
+  for (const slot of slots) start(slot);
 
   return {
-    draftMany(posted, here) {
-      if (posted.body.length < leastBytes) return here(posted);
-      const [first, ...others] = places.flatMap(({ thread }) => thread ?? []);
-      if (first === undefined) return here(posted);
-      const { worker, waiting, isReady } = others.reduce(
-        (least, each) => (each.waiting.size < least.waiting.size ? each : least),
+    draftMany(posted, draftHere) {
+      if (posted.body.length < minThreadBytes) return draftHere(posted);
+      const [first, ...others] = slots.flatMap(({ thread }) => thread ?? []);
+      if (first === undefined) return draftHere(posted);
+      const { worker, pending, isReady } = others.reduce(
+        (least, each) => (each.pending.size < least.pending.size ? each : least),
         first,
       );
       return new Promise((resolve, reject) => {
         const id = ids++;
-        waiting.set(id, { posted, here, resolve, reject });
-        if (isReady) post(worker, id, posted);
+        pending.set(id, { posted, draftHere, resolve, reject });
+        if (isReady) postJob(worker, id, posted);
       });
     },
     async close() {
       isClosing = true;
-      for (const { timer } of places) timer?.cancel();
-      const running = places.flatMap(({ thread }) => thread ?? []);
+      for (const { timer } of slots) timer?.cancel();
+      const running = slots.flatMap(({ thread }) => thread ?? []);
       await Promise.all(running.map(({ worker }) => worker.terminate()));
     },
   };
 }
 
-function post(worker: Worker, id: number, posted: ManyPosted): void {
-  worker.postMessage({ id, posted } satisfies Job, toHandOver(posted));
+function postJob(worker: Worker, id: number, posted: ManyPosted): void {
+  worker.postMessage({ id, posted } satisfies Job, listTransferable(posted));
 }
 
-/** Memory that nobody else has a part of changes hands; any other is copied. */
-function toHandOver({ body: { buffer, byteLength } }: ManyPosted): ArrayBuffer[] {
+/** The body's memory, if the body is all of it; otherwise it is shared with other data and must be copied. */
+function listTransferable({ body: { buffer, byteLength } }: ManyPosted): ArrayBuffer[] {
   return buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : [];
 }
 
-function toDrafted(drafted: ThreadResponse['drafted'], posted: Waiting['posted']): DraftedMany {
+function decodeDrafted(
+  drafted: ThreadResponse['drafted'],
+  posted: PendingJob['posted'],
+): DraftedMany {
   if (!drafted.ok) return drafted;
   const { count, chunks, rejected, warnings, rejectedCount, warningCount } = drafted;
   const drafts = decodeDrafts(chunks, posted);
   return {
     ok: true,
     count,
-    collected: { drafts, rejected, warnings, rejectedCount, warningCount },
+    built: { drafts, rejected, warnings, rejectedCount, warningCount },
   };
 }

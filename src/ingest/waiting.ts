@@ -1,44 +1,35 @@
 import type { Clock, Timer } from '../clock.js';
-import type { ClaimBounds, Envelope, BatchItem } from '../model/envelope.js';
-import type { Settlement } from '../model/store.js';
-import type { StoreLane } from '../model/lane.js';
 import type { Metrics } from '../metrics.js';
+import type { ClaimBounds, Envelope } from '../model/envelope.js';
+import type { Store } from '../model/store.js';
 import { nextTurn } from '../slices.js';
 import type { AcceptFromSource } from './accept-from-source.js';
-import { unknownPerson } from './draft-source-entry.js';
-import { toFactKey, type GetFacts } from './people.js';
+import { readUnmappable, unknownPerson } from './draft-source-entry.js';
+import { toFactKey } from './facts.js';
 import type { SourcePost } from './source-entry.js';
-import { readUnmappable } from './unmappable-entry.js';
 
 /**
- * Entries of sources that name a person the relay does not know yet: a refund whose order has not come,
- * a payment before its charge. Each is an envelope in the store's queue `waiting`, so it is as safe as
- * any other and survives a restart.
+ * Entries of sources that wait for a person: a refund whose order has not arrived yet, a payment before
+ * its charge. Each is an envelope in the store's lane `waiting`, so it is as safe as any other and
+ * survives a restart.
  *
- * - The relay claims what waits and holds it, so nothing is written while it waits. An index from the
- *   keys of facts to the held envelopes is in memory.
- * - A fact that this process puts is looked up in the index, and what waits for it is ingested again at
- *   once. A fact that another relay puts, or that was put before the envelope was in the index, is found
- *   by a look into the store: right after the claim, and every `checkEveryMs`.
- * - The relay accepts the entry again like any other entry: it appends the event to its own lane first,
- *   and then settles the envelope that waited. After a crash in between, the store still has both, and the
- *   relay accepts the entry once more; the second event is a duplicate by its unique_id.
+ * - The relay claims waiting envelopes and holds them in memory, so that nothing is written while they
+ *   wait. An index maps the keys of facts to the held envelopes.
+ * - When this process stores a fact, the index gives the entries that waited for it, and they are
+ *   ingested again at once. A fact that another relay stores, or that was stored before the envelope was
+ *   in the index, is found by a lookup in the store: right after the claim, and every `checkEveryMs`.
+ * - Ingesting again appends the event to its own lane first, and then settles the waiting envelope. After
+ *   a crash in between, the store has both, and the entry is ingested once more: the second event is a
+ *   duplicate by its unique_id.
  * - After `maxAgeMs` an entry becomes a dead letter of its own lane, which a redrive ingests again.
  */
 export type WaitingDeps = {
-  readonly store: {
-    claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]>;
-    /** False where a relay that shares the store may have taken over any of what was claimed here. Absent: never. */
-    stillOwned?(envelopes: readonly Envelope[]): boolean;
-    settle(settlement: Settlement): Promise<void>;
-    onClaimable(listener: (lane: StoreLane) => void): () => void;
-    readonly getFacts: GetFacts;
-  };
+  readonly store: Pick<Store, 'claim' | 'stillOwned' | 'settle' | 'onClaimable' | 'getFacts'>;
   readonly accept: AcceptFromSource;
   readonly clock: Clock;
   /** Age at which an entry becomes a dead letter. */
   readonly maxAgeMs: number;
-  /** How often the facts of all that is held are looked up. */
+  /** Interval at which the facts of all held entries are looked up. */
   readonly checkEveryMs: number;
   readonly metrics: Pick<Metrics, 'settled'>;
   readonly log: {
@@ -48,14 +39,14 @@ export type WaitingDeps = {
 };
 
 export type WaitingEntries = {
-  /** Facts under these keys are kept now. */
+  /** Facts with these keys were stored. */
   onFactsPut(keys: readonly string[]): void;
   start(): void;
-  /** Resolves once nothing is under way any more. What waits stays in the store. */
+  /** Resolves once no step is running. Waiting entries stay in the store. */
   stop(): Promise<void>;
 };
 
-/** What one relay holds, at most; what is beyond it is claimed when there is room. */
+/** Bounds of the envelopes that one relay holds. Further envelopes are claimed when there is capacity. */
 const maxHeldCount = 100_000;
 const maxHeldBytes = 128 * 1024 * 1024;
 const claimBounds: ClaimBounds = {
@@ -63,51 +54,47 @@ const claimBounds: ClaimBounds = {
   maxBytes: 4 * 1024 * 1024,
   isolateAfterAttempts: Infinity,
 };
-/** Entries that are ingested at the same time: a store writes them together. */
+/** Entries that are ingested concurrently, so that the store writes them together. */
 const perRound = 64;
-/** Keys that are looked up in one go. */
-const keysPerLookUp = 200;
+/** Keys that are looked up in one step. */
+const keysPerLookup = 200;
 /**
- * What was accepted long ago by the wall clock waits this long all the same once it is held: the clock
- * may have jumped, and what was sent while no relay ran may come now.
+ * Minimum time that an entry waits after it was claimed, even if the wall clock says that it was accepted
+ * long ago: the clock may have jumped, and requests that arrived while no relay ran may come now.
  */
 const minHeldMs = 10 * 60_000;
-const retryMs = 1000;
-const failure = 'an entry that waits for a fact could not be ingested: the relay tries again';
+/** Pause after a step that failed. */
+const retryPauseMs = 1000;
+const failureText = 'an entry that waits for a fact could not be ingested: the relay tries again';
 
-/** Interval of the checks: often enough that an age is met, and a fact of another relay found soon. */
+/** Interval of the checks, short enough to end a wait in time and to find the facts of other relays soon. */
 export const toCheckIntervalMs = (maxAgeMs: number): number =>
   Math.min(10_000, Math.max(250, maxAgeMs / 4));
 
 type Held = {
   readonly envelope: Envelope;
   readonly factKeys: readonly string[];
-  /** Monotonic ms at which it is given up. */
+  /** Monotonic ms at which the entry becomes a dead letter. */
   readonly endsAt: number;
 };
 
 export function createWaitingEntries(deps: WaitingDeps): WaitingEntries {
-  const entries = new HeldEntries(deps);
-  return {
-    onFactsPut: (keys) => entries.noteFacts(keys),
-    start: () => entries.start(),
-    stop: () => entries.stop(),
-  };
+  return new HeldEntries(deps);
 }
 
-/** One loop does everything, a step after the other: only `noteFacts` and the store's signal come in between. */
-class HeldEntries {
+/** One loop runs one step after the other. Only `onFactsPut` and the store's signal run in between. */
+class HeldEntries implements WaitingEntries {
   readonly #deps: WaitingDeps;
   /** By envelope id, in the order of their claims. */
   readonly #held = new Map<string, Held>();
   readonly #byFact = new Map<string, Set<string>>();
   #heldBytes = 0;
-  /** Ids of what is to be ingested now. */
+  /** Ids of the envelopes to ingest now. */
   readonly #ready = new Set<string>();
   #hasMore = true;
   #checkAt = Infinity;
   #isFailing = false;
-  /** Monotonic ms before which nothing is tried: a step failed. */
+  /** Monotonic ms before which no step runs, because one failed. */
   #pausedUntil = -Infinity;
   readonly #stopping = new AbortController();
   #running: Promise<void> | null = null;
@@ -134,7 +121,7 @@ class HeldEntries {
     await this.#running;
   }
 
-  noteFacts(keys: readonly string[]): void {
+  onFactsPut(keys: readonly string[]): void {
     const before = this.#ready.size;
     for (const key of keys) for (const id of this.#byFact.get(key) ?? []) this.#ready.add(id);
     if (this.#ready.size > before) this.#wake();
@@ -147,15 +134,15 @@ class HeldEntries {
         if (hasWorked) this.#isFailing = false;
       } catch (error) {
         if (this.#isStopped()) return;
-        // A store that is away says so itself, and each step fails until it is back.
-        if (!this.#isFailing) this.#deps.log.error({ err: error }, failure);
+        // Each step fails until the store is available again: only the first failure is logged.
+        if (!this.#isFailing) this.#deps.log.error({ err: error }, failureText);
         this.#isFailing = true;
-        this.#pausedUntil = this.#deps.clock.monotonic() + retryMs;
+        this.#pausedUntil = this.#deps.clock.monotonic() + retryPauseMs;
       }
     }
   }
 
-  /** Does what is most urgent, or waits for something to do and returns false. */
+  /** Runs the most urgent step and returns true, or waits until there is one and returns false. */
   async #step(): Promise<boolean> {
     const now = this.#deps.clock.monotonic();
     if (now < this.#pausedUntil) {
@@ -176,7 +163,7 @@ class HeldEntries {
     return this.#stopping.signal.aborted;
   }
 
-  #hasRoom(): boolean {
+  #hasCapacity(): boolean {
     return this.#held.size < maxHeldCount && this.#heldBytes < maxHeldBytes;
   }
 
@@ -184,10 +171,10 @@ class HeldEntries {
     this.#hasMore = false;
     const envelopes = (await this.#deps.store.claim('waiting', claimBounds)).flat();
     if (envelopes.length === 0) return;
-    // There may be more than one claim takes.
+    // The lane may have more than one claim returns.
     this.#hasMore = true;
     for (const envelope of envelopes) this.#hold(envelope);
-    await this.#lookUp(envelopes.map(({ id }) => id));
+    await this.#lookUpFacts(envelopes.map(({ id }) => id));
     if (this.#checkAt === Infinity) {
       this.#checkAt = this.#deps.clock.monotonic() + this.#deps.checkEveryMs;
     }
@@ -233,25 +220,25 @@ class HeldEntries {
     }
   }
 
-  /** Looks for facts that nobody told this process of, and for what has waited too long. */
+  /** Looks up facts that other relays may have stored, and finds entries whose time is over. */
   async #check(): Promise<void> {
     const { clock, store, checkEveryMs } = this.#deps;
     for (const [id, { envelope }] of this.#held) {
       if (store.stillOwned?.([envelope]) === false) this.#forget(id);
     }
-    await this.#lookUp([...this.#held.keys()]);
+    await this.#lookUpFacts([...this.#held.keys()]);
     const now = clock.monotonic();
     for (const [id, { endsAt }] of this.#held) if (endsAt <= now) this.#ready.add(id);
     this.#checkAt = this.#held.size === 0 ? Infinity : now + checkEveryMs;
   }
 
-  async #lookUp(ids: readonly string[]): Promise<void> {
+  async #lookUpFacts(ids: readonly string[]): Promise<void> {
     const keys = [...new Set(ids.flatMap((id) => this.#held.get(id)?.factKeys ?? []))];
-    for (let from = 0; from < keys.length && !this.#isStopped(); from += keysPerLookUp) {
+    for (let from = 0; from < keys.length && !this.#isStopped(); from += keysPerLookup) {
       if (from > 0) await nextTurn();
-      const some = keys.slice(from, from + keysPerLookUp);
+      const some = keys.slice(from, from + keysPerLookup);
       const found = await this.#deps.store.getFacts(some);
-      this.noteFacts(some.filter((_key, index) => (found[index] ?? null) !== null));
+      this.onFactsPut(some.filter((_key, index) => (found[index] ?? null) !== null));
     }
   }
 
@@ -263,12 +250,12 @@ class HeldEntries {
       const outcome = outcomes[index];
       return outcome?.status === 'fulfilled' && outcome.value;
     };
-    // What was accepted is settled whatever became of the others, so that it is not ingested again.
+    // Accepted entries are settled even if others failed, so that they are not ingested again.
     await this.#settle(held.filter(isIngested));
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
-  /** False where it goes on waiting: for a person, or since the store refused it. The next check comes back to it. */
+  /** Returns false if the entry still waits: its person is unknown, or the store reported backpressure. The next check tries again. */
   async #ingestOne({ envelope, endsAt }: Held): Promise<boolean> {
     const { accept, store, clock } = this.#deps;
     const post = readUnmappable(envelope);
@@ -294,7 +281,7 @@ class HeldEntries {
     for (const { envelope } of settled) this.#forget(envelope.id);
   }
 
-  /** Until there is something to do, or the time is over. */
+  /** Resolves when there is a step to run, or after `ms`. */
   #wait(ms: number, { ignoresWake }: { ignoresWake: boolean }): Promise<void> {
     return new Promise((resolve) => {
       let timer: Timer | null = null;
@@ -307,13 +294,13 @@ class HeldEntries {
       this.#wake = () => {
         if (!ignoresWake || this.#isStopped()) end();
       };
-      // It may have come while the step before was under way.
+      // A signal may have come during the previous step.
       if (!ignoresWake && (this.#isStopped() || this.#ready.size > 0 || this.#canClaim())) end();
     });
   }
 
   #canClaim(): boolean {
-    return this.#hasMore && this.#hasRoom();
+    return this.#hasMore && this.#hasCapacity();
   }
 }
 
@@ -321,4 +308,42 @@ function toFactKeys({ source, entries }: SourcePost): readonly string[] {
   return entries.flatMap(({ personKeys = [] }) =>
     personKeys.map((key) => toFactKey(source, 'person', key)),
   );
+}
+
+/** A number of envelopes and their payload bytes. */
+type Amount = { readonly count: number; readonly bytes: number };
+
+export type WaitingBoundsOptions = {
+  readonly maxCount: number;
+  readonly maxBytes: number;
+  /** The waiting envelopes in the store. */
+  readonly depth: () => Amount;
+};
+
+/** Bounds the entries that wait, so that they never fill the buffer and block what is sent. */
+export class WaitingBounds {
+  readonly #options: WaitingBoundsOptions;
+  /** Reserved by requests that are not in the store yet. */
+  #reserved: Amount = { count: 0, bytes: 0 };
+
+  constructor(options: WaitingBoundsOptions) {
+    this.#options = options;
+  }
+
+  /** Reserves capacity for one entry. Returns false if there is none. The caller releases it once the entry is in the store or rejected. */
+  reserve(bytes: number): boolean {
+    const { maxCount, maxBytes, depth } = this.#options;
+    const stored = depth();
+    const count = stored.count + this.#reserved.count;
+    if (count >= maxCount || stored.bytes + this.#reserved.bytes + bytes > maxBytes) return false;
+    this.#reserved = { count: this.#reserved.count + 1, bytes: this.#reserved.bytes + bytes };
+    return true;
+  }
+
+  release({ count, bytes }: Amount): void {
+    this.#reserved = {
+      count: this.#reserved.count - count,
+      bytes: this.#reserved.bytes - bytes,
+    };
+  }
 }

@@ -71,6 +71,10 @@ export function isJsonObject(value: unknown): value is JsonObject {
   );
 }
 
+export function isGiven<T>(value: T): value is NonNullable<T> {
+  return value !== null && value !== undefined;
+}
+
 function stringifyExactly(value: unknown): string {
   if (value instanceof ExactInteger) return value.digits;
   if (Array.isArray(value)) return `[${value.map(stringifyExactly).join(',')}]`;

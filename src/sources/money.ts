@@ -1,5 +1,4 @@
-import { isCurrency } from '../ingest/currency.js';
-import type { Numeral } from '../ingest/schema.js';
+import { isCurrency, type Numeral } from '../ingest/schema.js';
 import type { SourceWarning } from '../ingest/source-entry.js';
 import { ExactInteger } from '../json/json.js';
 

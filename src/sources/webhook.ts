@@ -9,7 +9,7 @@ import { toNotFound } from '../http/plugins/errors.js';
 import { ProblemError, toProblemResponses } from '../http/plugins/problems.js';
 import { findBackpressure, toBackpressureProblem } from '../http/plugins/backpressure.js';
 import type { AcceptedFromSource } from '../ingest/accept-from-source.js';
-import { toIssues, describeIssues } from '../ingest/validation-issues.js';
+import { toIssues, describeIssues } from '../ingest/validation.js';
 import { limits } from '../ingest/limits.js';
 import type { SourcePost } from '../ingest/source-entry.js';
 import type { Parsed } from '../json/json.js';

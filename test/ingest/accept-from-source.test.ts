@@ -204,7 +204,7 @@ describe('a backfilled event of a source', () => {
   it('is one older than the setting when it was accepted for the first time', async () => {
     const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
     await accept(aPost({ entries: [refundAt(dayMs, 'a'), refundAt(dayMs + 1, 'b')] }), lenient);
-    const again = { ...lenient, isAgain: true };
+    const again = { ...lenient, isReingest: true };
     const firstAcceptedAt = receivedAt - 3 * dayMs;
     const mended = [refundAt(4 * dayMs, 'c'), refundAt(4 * dayMs + 1, 'd')];
     await accept(aPost({ entries: mended, firstAcceptedAt }), again);

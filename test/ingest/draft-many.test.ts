@@ -44,6 +44,6 @@ it('a list of any length is read in parts, each entry with its own index', async
   const entries = manyEvents(2000).map((each, index) => (index % 700 === 699 ? {} : each));
   const drafted = await draftMany(toPosted(entries));
   if (!drafted.ok) throw new Error('nothing was drafted');
-  expect(drafted.collected.rejected.map(({ index }) => index)).toEqual([699, 1399]);
-  expect(drafted.collected.drafts).toHaveLength(1998);
+  expect(drafted.built.rejected.map(({ index }) => index)).toEqual([699, 1399]);
+  expect(drafted.built.drafts).toHaveLength(1998);
 });

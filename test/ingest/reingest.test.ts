@@ -8,7 +8,7 @@ import { acceptedOne } from '../support/accepted-from-source.js';
 const entry = { event_name: 'Refunded Order', insert_id: 'r1', value: 5 };
 const unsent = JSON.stringify({ source: 'shopify', personKeys: ['order-1'], entry });
 
-const aLetter = (id: string, payload = unsent): DeadLetter => ({
+const aDeadLetter = (id: string, payload = unsent): DeadLetter => ({
   id,
   lane: 'events',
   acceptedAt: 0,
@@ -19,47 +19,47 @@ const aLetter = (id: string, payload = unsent): DeadLetter => ({
   payload: Buffer.from(payload),
 });
 
-/** Letters, newest first, a few a page. */
+/** Dead letters, newest first, two on each page. */
 function createFixture(
-  letters: DeadLetter[],
-  answer: (post: SourcePost) => AcceptedFromSource = () => acceptedOne,
+  deadLetters: DeadLetter[],
+  respond: (post: SourcePost) => AcceptedFromSource = () => acceptedOne,
 ) {
-  const asked: DeadLetterFilter[] = [];
+  const filters: DeadLetterFilter[] = [];
   const posts: SourcePost[] = [];
-  const mend = createReingest({
+  const reingest = createReingest({
     deadLetters: {
       deadLetters: (filter, { cursor = '0' }) => {
-        asked.push(filter);
+        filters.push(filter);
         const from = Number(cursor);
-        const next = from + 2 < letters.length ? String(from + 2) : null;
-        return Promise.resolve({ data: letters.slice(from, from + 2), next });
+        const next = from + 2 < deadLetters.length ? String(from + 2) : null;
+        return Promise.resolve({ data: deadLetters.slice(from, from + 2), next });
       },
-      deadLetter: (id) => Promise.resolve(letters.find((one) => one.id === id) ?? null),
+      deadLetter: (id) => Promise.resolve(deadLetters.find((one) => one.id === id) ?? null),
       discard: ({ ids = [] }) => {
-        const at = letters.findIndex(({ id }) => ids.includes(id));
-        letters.splice(at, 1);
+        const at = deadLetters.findIndex(({ id }) => ids.includes(id));
+        deadLetters.splice(at, 1);
         return Promise.resolve(1);
       },
     },
     accept: (post, options) => {
-      expect(options).toEqual({ strict: true, isAgain: true });
+      expect(options).toEqual({ strict: true, isReingest: true });
       posts.push(post);
-      return Promise.resolve(answer(post));
+      return Promise.resolve(respond(post));
     },
   });
-  return { mend, asked, posts, letters };
+  return { reingest, filters, posts, deadLetters };
 }
 
 const now = { dryRun: false };
 
-describe('mending dead letters of the door', () => {
-  it('posts each again, oldest first, and discards it', async () => {
-    const { mend, posts, letters, asked } = createFixture(
-      ['e3', 'e2', 'e1'].map((id) => aLetter(id, unsent.replace('r1', id))),
+describe('reingest', () => {
+  it('accepts each dead letter again, oldest first, and discards it', async () => {
+    const { reingest, posts, deadLetters, filters } = createFixture(
+      ['e3', 'e2', 'e1'].map((id) => aDeadLetter(id, unsent.replace('r1', id))),
     );
-    expect(await mend({ lane: 'events' }, now)).toEqual({
+    expect(await reingest({ lane: 'events' }, now)).toEqual({
       matched: 3,
-      mended: 3,
+      reingested: 3,
       backpressure: null,
     });
     expect(posts.map(({ entries }) => entries[0]?.entry.insert_id)).toEqual(['e1', 'e2', 'e3']);
@@ -72,41 +72,45 @@ describe('mending dead letters of the door', () => {
       people: [],
       skipped: [],
     });
-    expect(letters).toEqual([]);
-    expect(asked[0]).toEqual({ lane: 'events', unsent: true });
+    expect(deadLetters).toEqual([]);
+    expect(filters[0]).toEqual({ lane: 'events', neverSent: true });
   });
 
-  it('leaves what still cannot be sent where it is', async () => {
-    const { mend, letters } = createFixture([aLetter('e2'), aLetter('e1')], () => ({
+  it('keeps a dead letter that still cannot be mapped', async () => {
+    const { reingest, deadLetters } = createFixture([aDeadLetter('e2'), aDeadLetter('e1')], () => ({
       kind: 'invalid',
       rejected: [],
     }));
-    expect(await mend({}, now)).toEqual({ matched: 2, mended: 0, backpressure: null });
-    expect(letters).toHaveLength(2);
+    expect(await reingest({}, now)).toEqual({ matched: 2, reingested: 0, backpressure: null });
+    expect(deadLetters).toHaveLength(2);
   });
 
-  it('stops where the store takes no more', async () => {
+  it('stops when the store reports backpressure', async () => {
     const backpressure = { kind: 'backpressure', reason: 'full', retryAfterMs: 1000 } as const;
     let left = 1;
-    const { mend, letters } = createFixture([aLetter('e2'), aLetter('e1')], () =>
+    const { reingest, deadLetters } = createFixture([aDeadLetter('e2'), aDeadLetter('e1')], () =>
       left-- > 0 ? acceptedOne : backpressure,
     );
-    expect(await mend({}, now)).toEqual({ matched: 2, mended: 1, backpressure });
-    expect(letters.map(({ id }) => id)).toEqual(['e2']);
+    expect(await reingest({}, now)).toEqual({ matched: 2, reingested: 1, backpressure });
+    expect(deadLetters.map(({ id }) => id)).toEqual(['e2']);
   });
 
   it('changes nothing in a dry run', async () => {
-    const { mend, posts, letters } = createFixture([aLetter('e1')]);
-    expect(await mend({}, { dryRun: true })).toEqual({ matched: 1, mended: 0, backpressure: null });
-    expect([posts.length, letters.length]).toEqual([0, 1]);
+    const { reingest, posts, deadLetters } = createFixture([aDeadLetter('e1')]);
+    expect(await reingest({}, { dryRun: true })).toEqual({
+      matched: 1,
+      reingested: 0,
+      backpressure: null,
+    });
+    expect([posts.length, deadLetters.length]).toEqual([0, 1]);
   });
 
   it.each(['', '[]', '{"source":7,"personKeys":[],"entry":{}}', '{"type":"event"}'])(
-    'leaves alone what no source posted: %s',
+    'keeps a dead letter whose payload is no unmappable entry: %s',
     async (payload) => {
-      const { mend, posts, letters } = createFixture([aLetter('e1', payload)]);
-      expect(await mend({}, now)).toMatchObject({ matched: 1, mended: 0 });
-      expect([posts.length, letters.length]).toEqual([0, 1]);
+      const { reingest, posts, deadLetters } = createFixture([aDeadLetter('e1', payload)]);
+      expect(await reingest({}, now)).toMatchObject({ matched: 1, reingested: 0 });
+      expect([posts.length, deadLetters.length]).toEqual([0, 1]);
     },
   );
 });

@@ -128,12 +128,12 @@ it.each([
 /** Bytes as text: a view of a chunk and a buffer of its own are alike. */
 function toPlain(drafted: Awaited<ReturnType<typeof here>>): unknown {
   if (!drafted.ok) return drafted;
-  const { drafts, ...others } = drafted.collected;
+  const { drafts, ...others } = drafted.built;
   const texts = drafts.map(({ payload, ...each }) => ({
     ...each,
     payload: Buffer.from(payload).toString(),
   }));
-  return { ...drafted, collected: { ...others, drafts: texts } };
+  return { ...drafted, built: { ...others, drafts: texts } };
 }
 
 it('hands over the memory of a body that has its own, and leaves that of others alone', async () => {

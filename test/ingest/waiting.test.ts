@@ -7,8 +7,8 @@ import {
   createWaitingEntries,
   toCheckIntervalMs,
   type WaitingEntries,
+  WaitingBounds,
 } from '../../src/ingest/waiting.js';
-import { WaitingBounds } from '../../src/ingest/waiting-bounds.js';
 import { createMetrics } from '../../src/metrics.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import type { Store } from '../../src/model/store.js';

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Clock } from '../../clock.js';
-import { toIssues } from '../../ingest/validation-issues.js';
+import { toIssues } from '../../ingest/validation.js';
 import { parseInSteps, type FindExcess } from '../../json/large.js';
 import { runInSlices } from '../../slices.js';
 import { decodeUtf8 } from '../../json/utf8.js';

@@ -1,5 +1,5 @@
 import { JSONPathEnvironment, JSONPathError, type JSONPathQuery } from 'json-p3';
-import { toPointer } from '../../ingest/validation-issues.js';
+import { toPointer } from '../../ingest/validation.js';
 import { isJsonObject } from '../../json/json.js';
 
 /**

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
-import { createCheck, type Checked } from '../../ingest/validation-issues.js';
+import { createCheck, type Checked } from '../../ingest/validation.js';
 import { limits } from '../../ingest/limits.js';
 import { findMappingContradictions } from './contradictions.js';
 import {

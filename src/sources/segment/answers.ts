@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { AcceptedFromSource, Rejected } from '../../ingest/accept-from-source.js';
-import { maxListed } from '../../ingest/batch-builder.js';
-import { describeIssues } from '../../ingest/validation-issues.js';
+import { maxListed } from '../../ingest/draft-many.js';
+import { describeIssues } from '../../ingest/validation.js';
 import type { MappedSegmentRequest } from './map.js';
 import { toTextResponse } from '../../http/routes/responses.js';
 import { keepConnection, toLoggedProblem } from '../../http/plugins/errors.js';

@@ -1,7 +1,6 @@
-import type { JsonIssue, JsonObject } from '../../json/json.js';
-import { isJsonObject, stringifyJson } from '../../json/json.js';
+import { type JsonIssue, type JsonObject, isJsonObject, stringifyJson } from '../../json/json.js';
 import { groupByEntry } from '../../ingest/entries.js';
-import { toIssues, describeIssues } from '../../ingest/validation-issues.js';
+import { toIssues, describeIssues } from '../../ingest/validation.js';
 import { limits } from '../../ingest/limits.js';
 import { asId, asObject } from '../json.js';
 import { readCallTime, type CallTime } from './time.js';

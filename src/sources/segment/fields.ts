@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../json/json.js';
-import { toPointer } from '../../ingest/validation-issues.js';
+import { toPointer } from '../../ingest/validation.js';
 import type { LocatedValue } from '../money.js';
 
 /** Names of events and properties without case and separators, as Segment's own integrations compare them. */

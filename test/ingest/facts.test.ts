@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Fact } from '../../src/model/fact.js';
-import { withoutUnchangedOrders } from '../../src/ingest/unchanged-facts.js';
+import { withoutUnchangedOrders } from '../../src/ingest/facts.js';
 
 function openStore() {
   const kept = new Map<string, string>();
