@@ -78,6 +78,10 @@ export default defineConfig(
         'error',
         { considerDefaultExhaustiveForUnions: true },
       ],
+      // Two rules that took a third of the time. There are no enums (erasableSyntaxOnly), and the
+      // compiler itself tells classes with #private members apart.
+      '@typescript-eslint/no-unsafe-enum-assignment': 'off',
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
       'max-params': ['error', 3],
       'no-console': 'error',
       'no-restricted-syntax': ['error', ...namedExports, ...honestTypes],
@@ -128,11 +132,6 @@ export default defineConfig(
       'no-restricted-syntax': ['error', ...namedExports, ...honestTypes, ...sleeps],
       ...withoutTimers(noSleep),
     },
-  },
-  {
-    files: ['test/contract/**/*.ts'],
-    // Klaviyo's client declares the bodies it takes as classes, and its documentation passes literals.
-    rules: { '@typescript-eslint/no-unsafe-class-instance-assignment': 'off' },
   },
   {
     files: ['*.js', '.*.js', '*.config.ts', 'scripts/**/*.js', 'bench/programs/*.js'],

@@ -5,6 +5,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
+    // Tests that need redis-server, strace or openssl are skipped where it is missing.
+    runner: './test/support/missing-tools-runner.ts',
+    globalSetup: './test/support/missing-tools.ts',
     // The sources are loaded once a worker: loading them for each file takes longer than most files do.
     isolate: false,
     // Many tests wait, for processes and syncs, more than they compute.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the tests run beside Node: strace, with which they watch and break system calls, and
-# redis-server, of which they start their own.
-# Quiet where it is there. Where it cannot be installed it says what to do, and the tests that need
-# it fail with the same words. Run by `npm test`.
+# Installs the programs that some tests run: strace, which observes and breaks system calls,
+# redis-server, of which each test starts its own, and openssl, which makes certificates.
+# Prints nothing where they are installed, and exits non-zero where it cannot install them.
+# .ci/run starts it; `npm test` skips the tests whose program is missing.
 set -euo pipefail
 
 tools=(strace redis-server openssl)
@@ -20,4 +20,5 @@ if command -v apt-get >/dev/null &&
   exit 0
 fi
 cat "$log" >&2
-echo "could not install ${missing[*]}: install it (apt-get install ${missing[*]}) for the tests of syncs, disk faults and Redis" >&2
+echo "could not install ${missing[*]}: the tests that need it will be skipped" >&2
+exit 1
