@@ -26,7 +26,7 @@ import { routeReceipts } from './routes/receipts.js';
 import { routeSources } from './routes/sources.js';
 import { createUnadmitted } from './plugins/unadmitted.js';
 
-export type { HttpViews, Readiness, ServerDeps } from './deps.js';
+export type { HttpViews, ServerDeps } from './deps.js';
 
 /** The relay's outer face, as design/interface.md has it. Not listening yet; `close` lets requests in flight finish. */
 export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {

@@ -9,7 +9,7 @@ import type { Identifiers } from './identity.js';
  */
 
 /** Custom property for a phone number that cannot be brought into E.164 form. It has the posted text. */
-export const unusablePhoneProperty = 'phone_number_invalid';
+const unusablePhoneProperty = 'phone_number_invalid';
 
 /** What drafting adds to the posted fields. */
 export type Accepted = {

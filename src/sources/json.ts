@@ -42,15 +42,6 @@ export function asId(value: unknown): string | undefined {
   return typeof value === 'number' ? String(value) : asText(value);
 }
 
-const decimal = /^[-+]?\d{1,300}(?:\.\d{1,300})?$/;
-
-/** A number, or text that is one and nothing else: `19.99`, not `$19.99`. */
-export function asAmount(value: unknown): Numeral | undefined {
-  if (typeof value !== 'string') return asNumeral(value);
-  const text = value.trim();
-  return decimal.test(text) ? Number(text) : undefined;
-}
-
 /** Without what is undefined. */
 export function compact<T extends JsonObject>(object: T): T {
   const given = Object.entries(object).filter(([, value]) => value !== undefined);

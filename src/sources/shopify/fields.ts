@@ -24,18 +24,6 @@ export function asInteger(value: unknown): number | undefined {
   return typeof number === 'number' && Number.isSafeInteger(number) ? number : undefined;
 }
 
-/** The first of these members that is neither absent, null nor empty, with its name. */
-export function findGiven(
-  object: JsonObject,
-  names: readonly string[],
-): { readonly name: string; readonly value: unknown } | undefined {
-  for (const name of names) {
-    const value = object[name];
-    if (value !== undefined && value !== null && value !== '') return { name, value };
-  }
-  return undefined;
-}
-
 /** Without the members that have no value. */
 export function dropEmpty(members: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(members).filter(([, member]) => isGiven(member)));
