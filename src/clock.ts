@@ -1,24 +1,24 @@
 import { readFileSync } from 'node:fs';
 
-/** A started timer; `cancel` is safe to call twice and after it fired. */
+/** A started timer. `cancel` can be called again, and after the timer fired. */
 export type Timer = { cancel(): void };
 
 /**
- * The one place that reads time. `now` is wall time (epoch ms) and may jump; `monotonic` (ms from
- * an arbitrary start) never goes back, so every wait, age and rate is measured with it.
+ * The only source of time. `now` is wall time in epoch ms, and can jump. `monotonic` is ms from an
+ * arbitrary start and never goes back: every wait, age and rate is measured with it.
  */
 export type Clock = {
   now(): number;
   monotonic(): number;
   setTimer(delayMs: number, fire: () => void): Timer;
-  /** Null where the system names no boot. */
+  /** Time since the machine booted; null if the system does not identify its boot. */
   uptime?(): Uptime | null;
 };
 
-/** Ms since the machine booted. Processes of one boot can compare theirs; a jump of the wall clock changes nothing. */
+/** Ms since the machine booted. Two processes of the same boot can compare theirs; jumps of the wall clock have no effect. */
 export type Uptime = { readonly boot: string; readonly ms: number };
 
-/** setTimeout fires at once above 2^31-1 ms, so longer waits are cut and the waiter looks again. */
+/** setTimeout fires at once above 2^31-1 ms. A longer delay is cut to this, so a waiter checks again when it fires. */
 const longestTimerMs = 2 ** 31 - 1;
 
 const boot = readBoot();
@@ -33,7 +33,7 @@ export const systemClock: Clock = {
   uptime: () => (boot === null ? null : { boot, ms: Number(process.hrtime.bigint()) / 1e6 }),
 };
 
-/** Linux alone names its boots. */
+/** Only Linux has an id for each boot. */
 function readBoot(): string | null {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
@@ -42,13 +42,13 @@ function readBoot(): string | null {
   }
 }
 
-/** A delay is cut into so many, and into more where they would be longer than this. */
+/** A delay is divided into this many ticks, or into more if a tick would be longer than `longestTickMs`. */
 const ticks = 10;
 const longestTickMs = 1000;
 
 /**
- * Fires once this process has run for `delayMs`. Time in which it was stopped (SIGSTOP, a virtual
- * machine that is suspended) does not count: it shows as one late tick, and a tick counts as its own
+ * Fires after this process has run for `delayMs`. Time during which the process was stopped (SIGSTOP, a
+ * suspended virtual machine) does not count: it makes one tick late, and a tick counts only its own
  * length.
  */
 export function setRunningTimer(clock: Clock, delayMs: number, fire: () => void): Timer {
@@ -65,7 +65,7 @@ export function setRunningTimer(clock: Clock, delayMs: number, fire: () => void)
   return { cancel: () => timer.cancel() };
 }
 
-/** Resolves after `delayMs`, or at once when `signal` aborts; never rejects. */
+/** Resolves after `delayMs` or when `signal` aborts, whichever is first. Never rejects. */
 export function wait(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) {

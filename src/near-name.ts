@@ -1,9 +1,9 @@
 import { distance } from 'fastest-levenshtein';
 
 /**
- * The known name that a misspelt one most likely means: one that differs by letter case and
- * separators, by at most `maxEdits` edits (for short names fewer), or by the order of its words or one
- * word too many or too few. Null where none is near, and for a name that is known.
+ * Returns the known name that a misspelt name most likely means. A known name is near if it differs in
+ * letter case and separators, in at most `maxEdits` edits (fewer for short names), in the order of its
+ * words, or by one additional or missing word. Returns null if no name is near, or if the name is known.
  */
 export function findNearName(name: string, known: Iterable<string>, maxEdits = 2): string | null {
   const plain = toPlain(name);
@@ -22,7 +22,7 @@ export function findNearName(name: string, known: Iterable<string>, maxEdits = 2
 const toPlain = (name: string): string =>
   name.toUpperCase().replace(/^-+/, '').replace(/[-.]/g, '_');
 
-/** At least two words in common, in any order, and at most one that the other has not. */
+/** Returns true if the names share at least two words, in any order, and differ in at most one. */
 function haveSameWords(name: string, other: string): boolean {
   const [words, others] = [new Set(name.split('_')), new Set(other.split('_'))];
   const common = [...words].filter((word) => others.has(word)).length;

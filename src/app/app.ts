@@ -1,72 +1,71 @@
-import { wait, type Clock } from '../clock.js';
+/**
+ * The composition root: every part is created here and receives what it needs by name.
+ *
+ *   accept half:   HTTP server → sources, ingest → store.append
+ *   delivery half: store.claim → engine → limiter → Klaviyo client → store.settle
+ *
+ * Parts start in the order of their dependencies, and stop in the reverse order: first the server, so
+ * that nothing new is accepted, then delivery, the limiter, the client, and last the store.
+ */
+import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
-import { createEngine, type Engine } from '../delivery/engine.js';
-import { lanes, storeLanes, type StoreLane } from '../model/lane.js';
 import { quotaWindowMs } from '../http/plugins/rate-limit.js';
 import { createServer } from '../http/server.js';
-import { createAccept } from '../ingest/accept.js';
-import { SourceActivity } from '../ingest/source-activity.js';
-import { createAcceptFromSource } from '../ingest/accept-from-source.js';
-import { applyMapping } from '../sources/mapping/mapping.js';
 import { createReingest } from '../ingest/reingest.js';
-import { withoutUnchangedOrders } from '../ingest/facts.js';
-import { startThreads } from '../ingest/threads.js';
-import { createWaitingEntries, toCheckIntervalMs, WaitingBounds } from '../ingest/waiting.js';
-import { createKlaviyoClient } from '../klaviyo/client.js';
-import { selectProxy } from '../klaviyo/proxy.js';
-import { mergeProfiles, overheadBytes } from '../klaviyo/request.js';
-import { saveRevision, loadRevision, CurrentRevision, toRules } from '../klaviyo/revision.js';
-import { openLimiter, type OpenedLimiter } from './open-limiter.js';
-import { createLiveSettings, type Reloaded } from './live-settings.js';
+import type { KlaviyoClient } from '../klaviyo/client.js';
+import { loadRevision, type CurrentRevision } from '../klaviyo/revision.js';
 import type { Logger } from '../log/logger.js';
 import { createMetrics, type Metrics } from '../metrics.js';
-import { countDroppedLogLines, updateStateMetrics, restoreCounters } from './state-metrics.js';
-import { toDiskReport, toLimiterReport, toServerReport } from './operator-log.js';
-import { toReadiness } from './readiness.js';
-import { watchDeadLetters } from './dead-letter-bound.js';
+import type { Store } from '../model/store.js';
 import { createSharedCount } from '../redis/quota.js';
-import { Releasers } from './releasers.js';
 import { createSourceRoutes } from '../sources/list.js';
 import { openStore } from '../store/open.js';
-import type { Store } from '../model/store.js';
-import { toViews, unlessAway } from './views.js';
+import { startAcceptHalf, type AcceptHalf } from './accept-half.js';
+import { boundDeadLetters } from './dead-letter-bound.js';
+import { countUnsettled, createDeliveryHalf, type DeliveryHalf } from './delivery-half.js';
+import { createKlaviyo, toDestination } from './klaviyo.js';
+import { stopWithin, until } from './lifecycle.js';
+import { createLiveSettings, type LiveSettings, type Reloaded } from './live-settings.js';
+import { openLimiter, type OpenedLimiter } from './open-limiter.js';
+import { toDiskReport, toLimiterReport, toServerReport } from './operator-log.js';
+import { createOperatorViews } from './operator-views.js';
+import { toReadiness } from './readiness.js';
+import { Releasers } from './releasers.js';
+import { countDroppedLogLines, restoreCounters, updateStateMetrics } from './state-metrics.js';
 
 export type AppDeps = {
   readonly config: Config;
   readonly clock: Clock;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
-  /** A new unique_id. */
+  /** Returns a new unique_id. */
   readonly newId: () => string;
   readonly log: Logger;
-  /** Log lines that were dropped so far. */
+  /** Log lines dropped so far. */
   readonly droppedLogLines: () => number;
   readonly version: string;
-  /** Ms that stand in for the clock of Redis, in tests. */
+  /** Tests replace the clock of the Redis server with this one, in ms. */
   readonly serverTime?: () => number;
-  /** Our own fault, such as a store that fails: the caller ends the process. */
+  /** Called for an error after which the relay cannot go on, such as a failed store. The caller ends the process. */
   readonly onFatal: (error: unknown) => void;
-  /** Aborted: the start is given up at its next step, and rejects. */
+  /** Aborts the start at its next step; `startApp` then rejects. */
   readonly signal?: AbortSignal;
 };
 
-/** How long parts may take to stop after a failed start, ms: nothing was accepted that has to be sent. */
+/** Time for parts to stop after a failed start, ms. Nothing was accepted that would have to be sent. */
 const failedStartLimitMs = 1000;
 
 /** A relay that listens. */
 export type App = {
   readonly url: string;
   readonly metrics: Metrics;
-  /**
-   * Goes the datum's path backwards: readiness off, intake, claiming, what is in flight, client,
-   * store. Idempotent; takes SHUTDOWN_TIMEOUT_MS at most.
-   */
+  /** Stops every part, gracefully for SHUTDOWN_TIMEOUT_MS. Idempotent. */
   stop(): Promise<void>;
-  /** Takes over keys, secrets and the mapping of these settings; the others stay as they are. */
+  /** Takes over keys, secrets and the mapping file of these settings. The other settings stay as they are. */
   reload(next: Config): Reloaded;
 };
 
-/** The composition root. Rejects where a part cannot be started; all parts before it are stopped then. */
+/** Starts a relay. Rejects if a part cannot be started; the parts before it are stopped then. */
 export async function startApp(deps: AppDeps): Promise<App> {
   const started = new Releasers();
   try {
@@ -79,211 +78,88 @@ export async function startApp(deps: AppDeps): Promise<App> {
   }
 }
 
-/** Every part is made here and handed what it needs; `started` receives how to stop it. */
+/** Creates and starts every part. Each registers in `started` how it is stopped. */
 async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
-  const { config, clock, log } = deps;
+  const { config, clock, log, signal } = deps;
   const live = createLiveSettings(config);
   const metrics = createMetrics(deps.version);
-  let isClosed = false;
-  // A request that outlives the time to stop finds its store closed: that is no fault.
-  const onFatal = (error: unknown): void => {
-    if (!isClosed) deps.onFatal(error);
-  };
-  const proxy = selectProxy(config.KLAVIYO_BASE_URL, config);
-  const revision = new CurrentRevision({
-    setting: config.KLAVIYO_REVISION,
-    now: clock.now(),
-    onMove: (move) => {
-      log.warn(move, 'Klaviyo does not serve the revision any more: the next tested one is used');
-      void saveRevision(store, move.to);
-    },
-  });
-  const client = createKlaviyoClient({
+  const { client, revision, proxyOrigin } = createKlaviyo({
+    config,
     apiKey: () => live.settings.KLAVIYO_API_KEY,
-    baseUrl: config.KLAVIYO_BASE_URL,
-    revision,
-    timeoutMs: config.KLAVIYO_TIMEOUT_MS,
-    connections: config.DELIVERY_CONCURRENCY * lanes.length + 1,
-    proxy,
     clock,
+    log,
     version: deps.version,
+    store: () => store,
   });
   started.add(() => client.close());
-  const store: Store = await openStore(config, {
-    ...deps,
-    onFatal,
-    onDeadLetterDropped: ({ id, lane }) => {
-      metrics.deadLettersDropped.inc({ lane });
-      log.error({ id, lane }, 'a dead letter was dropped at the bound: it is lost');
-    },
-    onSynced: (seconds) => metrics.storeSync.observe(seconds),
-    onDiskSpace: toDiskReport(log),
-    onExposedFile: (path) =>
-      log.warn(
-        { path },
-        'others can read this file of the journal, and this process may not change that',
-      ),
-    time: deps.serverTime,
-    account: () => client.probeAccount(),
-    ...toServerReport(log),
-  });
-  started.add(() => {
-    isClosed = true;
-    return store.close();
-  });
+  const { store, onFatal } = await startStore(deps, { metrics, client, started });
   revision.restore(await loadRevision(store));
-  // What other relays did is counted by them.
+  // Each relay counts only its own work, and a shared store has counts of all relays.
   if (store.durability !== 'server') restoreCounters(metrics, store);
-  const limits = await openLimiter({
-    config,
-    clock,
-    store,
-    onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
-    ...toLimiterReport(log),
-    serverTime: deps.serverTime,
-  });
-  started.add((overdue) => until(overdue, limits.close(), clock));
-  const { limiter, shared } = limits;
-  deps.signal?.throwIfAborted();
-  // Before the store: what the store gives back when it closes must not be under way here any more.
+  const limiter = await startLimiter(deps, { metrics, store, started });
+  signal?.throwIfAborted();
+  // Closed before the store, which returns claimed envelopes to the buffer: none may be in flight then.
   started.add(() => client.close());
 
-  const watch = watchDeadLetters({
+  const bound = boundDeadLetters({
     store,
     maxCount: config.DEAD_LETTER_MAX_COUNT,
     overflow: config.DEAD_LETTER_OVERFLOW,
     clock,
     log,
-    onFull: (reason) => engine.setDeadLettersFull(reason),
+    onFull: (reason) => delivery.engine.setDeadLettersFull(reason),
   });
-  started.add(() => watch.close());
-  const watched = watch.store;
-  const engine: Engine = createEngine({
-    ...deps,
-    store: watched,
-    destination: {
-      send: (...request) => client.send(...request),
-      pollImportJob: (ref, imported, permit) => client.pollImportJob(ref, imported, permit),
-      listImportJobs: (refs, permit) => client.listImportJobs(refs, permit),
-      merge: mergeProfiles,
-    },
-    limiter,
-    bounds: toBounds(config),
-    concurrency: config.DELIVERY_CONCURRENCY,
-    policy: {
-      baseMs: config.RETRY_BASE_MS,
-      maxDelayMs: config.RETRY_MAX_DELAY_MS,
-      maxAttempts: config.RETRY_MAX_ATTEMPTS,
-      maxAgeMs: config.RETRY_MAX_AGE_MS,
-    },
-    metrics,
-    onFatal: onFatal,
-  });
-  let isDelivering = false;
-  let left = 0;
-  const countUnsettled = (of: readonly StoreLane[]): number =>
-    of.reduce((sum, lane) => sum + store.depth(lane).count, 0);
-  started.add(async (overdue) => {
-    if (isDelivering && store.durability === 'process') {
-      engine.drain();
-      await emptied(() => countUnsettled(lanes), clock, overdue);
-    }
-    await until(overdue, engine.stop(), clock);
-    // A store that is closed cannot be asked any more.
-    left = countUnsettled(storeLanes) - engine.importing();
-  });
-
-  let draining = false;
-  const defaultCountry = config.DEFAULT_PHONE_COUNTRY;
-  const threads = startThreads({
-    count: config.WORKERS,
+  started.add(() => bound.close());
+  const delivery = createDeliveryHalf({
+    config,
     clock,
-    defaultCountry,
-    onThreadFailure(error) {
-      metrics.draftingThreadFailures.inc();
-      log.error({ err: error }, 'a drafting thread ended by itself');
-    },
-    onGivenUp: () =>
-      log.error('no drafting thread starts: the main thread drafts large requests, too'),
-  });
-  started.add(() => threads.close());
-  const getFacts: Store['getFacts'] = (keys) => unlessAway(store.getFacts(keys));
-  const activity = new SourceActivity({ clock, metrics });
-  const acceptDeps = {
-    ...deps,
-    store: { ...watched, getFacts },
-    metrics,
-    defaultCountry,
-    eventRules: () => toRules(revision.current),
-    backfillAfterMs: config.BACKFILL_AFTER,
-  };
-  const waiting = createWaitingEntries({
-    store: watched,
-    // What fails here is tried again, and is no answer to a caller.
-    accept: createAcceptFromSource({ ...acceptDeps, store: watched, activity }),
-    clock,
-    maxAgeMs: config.WAITING_MAX_AGE,
-    checkEveryMs: toCheckIntervalMs(config.WAITING_MAX_AGE),
-    metrics,
+    random: deps.random,
     log,
-  });
-  started.add((overdue) => until(overdue, waiting.stop(), clock));
-  const acceptFromSource = createAcceptFromSource({
-    ...acceptDeps,
-    store: {
-      append: (drafts) => acceptDeps.store.append(drafts),
-      ...withoutUnchangedOrders(store),
-    },
-    activity,
-    waitingBounds: toWaitingRoom(config, store),
-    onFacts: (keys) => waiting.onFactsPut(keys),
-    applyMapping: (post) => applyMapping(post, live.settings.MAPPING_FILE ?? {}),
-  });
-  const server = await createServer({
-    config: live.settings,
-    clock,
     metrics,
-    logger: log,
-    accept: createAccept({ ...acceptDeps, ...threads }),
-    acceptFromSource,
-    sources: createSourceRoutes(live.settings),
-    views: toViews({
-      store,
-      metrics,
-      activity,
-      mend: createReingest({ deadLetters: store, accept: acceptFromSource }),
-    }),
-    readiness: () => toReadiness({ store, engine, limits, revision, draining }),
-    backpressure: () => store.backpressure(),
-    flush: (lane) => engine.flush(lane),
-    pauseLane: (lane) => engine.pause(lane),
-    resumeLane: (lane) => engine.resume(lane),
-    isDraining: () => draining,
-    countShared: shared === null ? undefined : toSharedCount(shared, deps),
+    deliveryStore: bound.store,
+    store,
+    destination: toDestination(client),
+    limiter: limiter.limiter,
+    onFatal,
   });
-  started.add((overdue) => {
-    draining = true;
-    return until(overdue, server.close(), clock);
+  started.add((overdue) => delivery.stop(overdue));
+  const intake = startAcceptHalf({
+    settings: live.settings,
+    clock,
+    newId: deps.newId,
+    log,
+    metrics,
+    store: bound.store,
+    revision,
   });
-  updateStateMetrics({ metrics, store, engine, limiter, revision });
+  started.add(() => intake.threads.close());
+  started.add((overdue) => until(overdue, intake.waiting.stop(), clock));
+  const parts = { live, metrics, store, intake, delivery, limiter, revision, started };
+  const server = await startServer(deps, parts);
+
+  updateStateMetrics({
+    metrics,
+    store,
+    engine: delivery.engine,
+    limiter: limiter.limiter,
+    revision,
+  });
   countDroppedLogLines(metrics, deps.droppedLogLines);
   metrics.deadLetterCapacity.set(config.DEAD_LETTER_MAX_COUNT);
-  warnAtStart(config, store, { log, revision, now: clock.now() });
-  deps.signal?.throwIfAborted();
+  warnAtStart({ config, store, log, revisionWarning: revision.warning(clock.now()) });
+  signal?.throwIfAborted();
 
   const url = await server.listen({ host: config.HOST, port: config.PORT });
-  watch.start();
-  await engine.start();
-  waiting.start();
-  isDelivering = true;
+  bound.start();
+  await delivery.start();
+  intake.waiting.start();
   log.info(
     {
       url,
       store: config.STORE,
-      unsettled: countUnsettled(storeLanes),
+      unsettled: countUnsettled(store),
       klaviyo: config.KLAVIYO_BASE_URL,
-      // Without its credentials.
-      ...(proxy !== null && { proxy: proxy.origin }),
+      ...(proxyOrigin !== null && { proxy: proxyOrigin }),
       revision: revision.current,
     },
     'relay is listening',
@@ -292,6 +168,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   const stop = async (): Promise<void> => {
     log.info('stopping');
     await stopWithin(config.SHUTDOWN_TIMEOUT_MS, started, clock);
+    const left = delivery.leftAtStop();
     if (left > 0 && store.durability === 'process')
       log.error({ lost: left }, 'stopped; undelivered envelopes are lost with the memory store');
     else log.info({ kept: left }, 'stopped');
@@ -300,87 +177,145 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
   return { url, metrics, stop: () => (stopped ??= stop()), reload: (next) => live.reload(next) };
 }
 
-function toSharedCount({ connection, prefix }: NonNullable<OpenedLimiter['shared']>, deps: AppDeps) {
-  const key = `${prefix}:quota`;
-  return createSharedCount(connection, { key, windowMs: quotaWindowMs, time: deps.serverTime });
-}
+type StoreParts = {
+  readonly metrics: Metrics;
+  readonly client: Pick<KlaviyoClient, 'probeAccount'>;
+  readonly started: Releasers;
+};
 
-function toBounds(config: Config) {
-  const maxBytes = (lane: 'events' | 'profiles'): number =>
-    config.BATCH_MAX_BYTES - overheadBytes(lane) + 1;
-  return {
-    events: {
-      maxCount: config.EVENT_BATCH_MAX_COUNT,
-      maxBytes: maxBytes('events'),
-      maxAgeMs: config.EVENT_FLUSH_INTERVAL_MS,
-    },
-    profiles: {
-      maxCount: config.PROFILE_BATCH_MAX_COUNT,
-      maxBytes: maxBytes('profiles'),
-      maxAgeMs: config.PROFILE_FLUSH_INTERVAL_MS,
-    },
+/** Opens the store. `onFatal` ignores errors of requests that outlive the store: a closed store fails them. */
+async function startStore(
+  { config, clock, random, log, serverTime, onFatal }: AppDeps,
+  { metrics, client, started }: StoreParts,
+): Promise<{ readonly store: Store; readonly onFatal: (error: unknown) => void }> {
+  let isClosed = false;
+  const onFatalWhileOpen = (error: unknown): void => {
+    if (!isClosed) onFatal(error);
   };
+  const store = await openStore(config, {
+    clock,
+    random,
+    onFatal: onFatalWhileOpen,
+    onDeadLetterDropped({ id, lane }) {
+      metrics.deadLettersDropped.inc({ lane });
+      log.error({ id, lane }, 'a dead letter was dropped at the bound: it is lost');
+    },
+    onSynced: (seconds) => metrics.storeSync.observe(seconds),
+    onDiskSpace: toDiskReport(log),
+    onExposedFile: (path) =>
+      log.warn(
+        { path },
+        'other users can read this file of the journal, and its mode cannot be changed',
+      ),
+    time: serverTime,
+    account: () => client.probeAccount(),
+    ...toServerReport(log),
+  });
+  started.add(() => {
+    isClosed = true;
+    return store.close();
+  });
+  return { store, onFatal: onFatalWhileOpen };
 }
 
-/** Payload bytes of what waits: all of it is in memory. */
-const maxWaitingBytes = 64 * 1024 * 1024;
+type LimiterParts = {
+  readonly metrics: Metrics;
+  readonly store: Store;
+  readonly started: Releasers;
+};
 
-/** Absent where nothing waits. What waits has no more than a part of the buffer, so that it never fills it. */
-function toWaitingRoom(config: Config, store: Store): WaitingBounds | undefined {
-  if (config.WAITING_MAX_AGE === 0) return undefined;
-  return new WaitingBounds({
-    maxCount: Math.min(config.WAITING_MAX_COUNT, (config.MAX_BUFFER_COUNT ?? Infinity) / 2),
-    maxBytes: Math.min(maxWaitingBytes, store.capacityBytes() / 4),
-    depth: () => store.depth('waiting'),
+async function startLimiter(
+  { config, clock, log, serverTime }: AppDeps,
+  { metrics, store, started }: LimiterParts,
+): Promise<OpenedLimiter> {
+  const limiter = await openLimiter({
+    config,
+    clock,
+    store,
+    onWaited: (seconds) => metrics.rateLimitWait.observe(seconds),
+    ...toLimiterReport(log),
+    serverTime,
+  });
+  started.add((overdue) => until(overdue, limiter.close(), clock));
+  return limiter;
+}
+
+type ServerParts = {
+  readonly live: LiveSettings;
+  readonly metrics: Metrics;
+  readonly store: Store;
+  readonly intake: AcceptHalf;
+  readonly delivery: DeliveryHalf;
+  readonly limiter: OpenedLimiter;
+  readonly revision: CurrentRevision;
+  readonly started: Releasers;
+};
+
+/** Creates the HTTP server. Once it is told to stop, the relay is not ready and accepts nothing. */
+async function startServer(
+  { clock, log, serverTime }: AppDeps,
+  { live, metrics, store, intake, delivery, limiter, revision, started }: ServerParts,
+) {
+  const { engine } = delivery;
+  const { accept, acceptFromSource, activity } = intake;
+  let draining = false;
+  const server = await createServer({
+    config: live.settings,
+    clock,
+    metrics,
+    logger: log,
+    accept,
+    acceptFromSource,
+    sources: createSourceRoutes(live.settings),
+    views: createOperatorViews({
+      store,
+      metrics,
+      activity,
+      reingest: createReingest({ deadLetters: store, accept: acceptFromSource }),
+    }),
+    readiness: () => toReadiness({ store, engine, limits: limiter, revision, draining }),
+    backpressure: () => store.backpressure(),
+    flush: (lane) => engine.flush(lane),
+    pauseLane: (lane) => engine.pause(lane),
+    resumeLane: (lane) => engine.resume(lane),
+    isDraining: () => draining,
+    countShared: createQuotaCount(limiter.shared, serverTime),
+  });
+  started.add((overdue) => {
+    draining = true;
+    return until(overdue, server.close(), clock);
+  });
+  return server;
+}
+
+/** Counts requests of callers over all relays that share a limiter. Undefined if none is shared. */
+function createQuotaCount(shared: OpenedLimiter['shared'], serverTime: AppDeps['serverTime']) {
+  if (shared === null) return undefined;
+  return createSharedCount(shared.connection, {
+    key: `${shared.prefix}:quota`,
+    windowMs: quotaWindowMs,
+    time: serverTime,
   });
 }
 
-function warnAtStart(
-  config: Config,
-  store: Store,
-  { log, revision, now }: { log: Logger; revision: CurrentRevision; now: number },
-): void {
-  const warning = revision.warning(now);
-  if (warning !== null) log.warn(warning);
+type StartWarnings = {
+  readonly config: Config;
+  readonly store: Pick<Store, 'durability'>;
+  readonly log: Logger;
+  readonly revisionWarning: string | null;
+};
+
+function warnAtStart({ config, store, log, revisionWarning }: StartWarnings): void {
+  if (revisionWarning !== null) log.warn(revisionWarning);
   if (store.durability === 'process') {
-    log.warn(
-      { store: config.STORE },
-      'this store loses what it holds when the process ends unasked',
-    );
+    log.warn({ store: config.STORE }, 'this store loses what it holds when the process crashes');
   }
   if (config.RELAY_API_KEYS.length === 0) {
     log.warn('no RELAY_API_KEYS: anybody on this machine may post');
   }
   if (config.TRUST_PROXY === true) {
     log.warn(
-      'TRUST_PROXY=true believes any X-Forwarded-For, so a caller can choose its address; set the number of your proxies, or their addresses',
+      'TRUST_PROXY=true trusts any X-Forwarded-For, so a caller can choose its address; set the number of your proxies, or their addresses',
     );
   }
-}
-
-/** Stops what was started. Gracefully for `limitMs`; what is not over then is cut off. */
-async function stopWithin(limitMs: number, started: Releasers, clock: Clock): Promise<void> {
-  const overdue = new AbortController();
-  const deadline = clock.setTimer(limitMs, () => overdue.abort());
-  try {
-    await started.release(overdue.signal);
-  } finally {
-    deadline.cancel();
-    // Ends what still waits for the deadline, so that the process can end.
-    overdue.abort();
-  }
-}
-
-function until(overdue: AbortSignal, work: Promise<unknown>, clock: Clock): Promise<unknown> {
-  return Promise.race([work, wait(clock, Infinity, overdue)]);
-}
-
-/** Waits until everything is sent: what was buffered, retries that fall due and import jobs that end. */
-async function emptied(
-  countUnsettled: () => number,
-  clock: Clock,
-  overdue: AbortSignal,
-): Promise<void> {
-  const lookMs = 20;
-  while (!overdue.aborted && countUnsettled() > 0) await wait(clock, lookMs, overdue);
 }

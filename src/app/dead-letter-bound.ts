@@ -4,8 +4,8 @@ import { lanes } from '../model/lane.js';
 import type { Reason } from '../model/outcome.js';
 import type { Backpressure, Store } from '../model/store.js';
 
-/** What both halves ask of the store while they work. */
-type Watched = Pick<
+/** What the two halves use of the store while they run. */
+type BoundedStore = Pick<
   Store,
   | 'append'
   | 'putFacts'
@@ -18,42 +18,40 @@ type Watched = Pick<
   | 'claimable'
   | 'onClaimable'
   | 'depth'
+  | 'capacityBytes'
 >;
 
-/** Where the alarm begins, and where it may begin anew. */
-const alarmAt = 0.8;
+/** The share of the bound at which an alarm is logged, and the share below which it can be logged again. */
+const alarmShare = 0.8;
+const rearmShare = 0.7;
+/** How often the count is read while it can change without a call of this relay. */
+const checkAgainMs = 250;
+const retryAfterMs = 10_000;
 
-const calmAt = 0.7;
-
-/** How often the count is read while nothing else says that it changed. */
-const readAgainMs = 250;
-
-const fullRetryAfterMs = 10_000;
-
-export type DeadLetterWatchOptions = {
-  readonly store: Watched & Pick<Store, 'durability'>;
+export type DeadLetterBoundOptions = {
+  readonly store: BoundedStore & Pick<Store, 'durability'>;
   readonly maxCount: number;
-  /** What happens at `maxCount`: nothing more is sent, or the store drops the oldest. */
+  /** What happens at `maxCount`: delivery pauses, or the store drops the oldest dead letter. */
   readonly overflow: 'pause' | 'drop-oldest';
   readonly clock: Pick<Clock, 'setTimer'>;
   readonly log: Logger;
-  /** There is no room for another dead letter: null where there is again. */
+  /** Called with a reason when there is no room for another dead letter, and with null when there is room again. */
   readonly onFull: (reason: Reason | null) => void;
 };
 
-export type DeadLetterWatch = {
-  /** For both halves. Refuses what would go to the dead letters at intake while there is no room. */
-  readonly store: Watched;
-  /** Reads the count now, and from now on whenever it may have changed. */
+export type DeadLetterBound = {
+  /** The store with the bound: `append` reports backpressure for drafts that would become dead letters. */
+  readonly store: BoundedStore;
+  /** Reads the count now and, from now on, whenever it may have changed. */
   start(): void;
   close(): void;
 };
 
 /**
- * Keeps dead letters within their bound without dropping any: near the bound the log says so, and at
- * the bound nothing is sent that could be rejected. What is in flight by then may go beyond the bound.
+ * Bounds the number of dead letters without dropping any: near the bound an alarm is logged, and at the
+ * bound nothing is sent that Klaviyo could reject. Requests in flight at that moment may exceed it.
  */
-export function watchDeadLetters(options: DeadLetterWatchOptions): DeadLetterWatch {
+export function boundDeadLetters(options: DeadLetterBoundOptions): DeadLetterBound {
   const { store, maxCount, overflow, clock, log, onFull } = options;
   let isAlarmed = false;
   let isFull = false;
@@ -64,8 +62,8 @@ export function watchDeadLetters(options: DeadLetterWatchOptions): DeadLetterWat
   const hasNoRoom = (): boolean => overflow === 'pause' && count() >= maxCount;
 
   const raiseAlarm = (deadLetters: number): void => {
-    if (deadLetters < calmAt * maxCount) isAlarmed = false;
-    if (isAlarmed || deadLetters < alarmAt * maxCount) return;
+    if (deadLetters < rearmShare * maxCount) isAlarmed = false;
+    if (isAlarmed || deadLetters < alarmShare * maxCount) return;
     isAlarmed = true;
     log.error(
       { deadLetters, maxCount },
@@ -75,42 +73,45 @@ export function watchDeadLetters(options: DeadLetterWatchOptions): DeadLetterWat
     );
   };
 
-  const read = (): void => {
+  const check = (): void => {
     raiseAlarm(count());
     const isFullNow = hasNoRoom();
     if (isFullNow !== isFull) onFull(isFullNow ? toFullReason(count(), maxCount) : null);
     isFull = isFullNow;
     timer?.cancel();
-    // Where relays share the store, the others fill it and make room.
+    // Operators make room through other calls, and other relays change the count of a shared store.
     const mayChange = isFull || store.durability === 'server';
-    timer = mayChange && !isClosed ? clock.setTimer(readAgainMs, read) : null;
+    timer = mayChange && !isClosed ? clock.setTimer(checkAgainMs, check) : null;
   };
 
   return {
     store: {
       claim: (lane, bounds) => store.claim(lane, bounds),
-      // Absent where nobody shares the buffer: then a request need not be watched while it leaves.
+      // Absent if no relay shares the store: a request then needs no check while it is sent.
       ...(store.stillOwned && { stillOwned: (envelopes) => store.stillOwned?.(envelopes) ?? true }),
       unfinishedImportJobs: () => store.unfinishedImportJobs(),
       onUnfinishedImportJobs: (listener) => store.onUnfinishedImportJobs?.(listener),
       claimable: (lane) => store.claimable(lane),
       onClaimable: (listener) => store.onClaimable(listener),
       depth: (lane) => store.depth(lane),
+      capacityBytes: () => store.capacityBytes(),
       putFacts: (facts) => store.putFacts(facts),
       getFacts: (keys) => store.getFacts(keys),
       async append(drafts) {
-        const buries = drafts.some(({ deadLetterReason }) => deadLetterReason !== undefined);
-        if (buries && hasNoRoom()) return { ok: false, backpressure: noRoom };
+        const hasDeadLetters = drafts.some(
+          ({ deadLetterReason }) => deadLetterReason !== undefined,
+        );
+        if (hasDeadLetters && hasNoRoom()) return { ok: false, backpressure: noRoom };
         const appended = await store.append(drafts);
-        if (buries) read();
+        if (hasDeadLetters) check();
         return appended;
       },
       async settle(settlement) {
         await store.settle(settlement);
-        read();
+        check();
       },
     },
-    start: read,
+    start: check,
     close() {
       isClosed = true;
       timer?.cancel();
@@ -118,7 +119,7 @@ export function watchDeadLetters(options: DeadLetterWatchOptions): DeadLetterWat
   };
 }
 
-const noRoom: Backpressure = { reason: 'dead_letters', retryAfterMs: fullRetryAfterMs };
+const noRoom: Backpressure = { reason: 'dead_letters', retryAfterMs };
 
 function toFullReason(count: number, maxCount: number): Reason {
   const held = `there are ${String(count)} dead letters, and DEAD_LETTER_MAX_COUNT is ${String(maxCount)}`;

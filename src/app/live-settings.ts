@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/config.js';
 import { sourceSecrets } from '../sources/list.js';
 
-/** What `reload` replaces while the relay runs: keys, which may come from files, and the mapping file. */
+/** The settings that `reload` replaces while the relay runs: keys and secrets, which can come from files, and the mapping file. */
 const reloadable = [
   'KLAVIYO_API_KEY',
   'RELAY_API_KEYS',
@@ -13,14 +13,14 @@ const reloadable = [
 type Reloadable = (typeof reloadable)[number];
 
 export type Reloaded = {
-  /** The settings that have a new value. */
+  /** The settings that have a new value now. */
   readonly changed: readonly Reloadable[];
-  /** Those whose new value needs a restart, and why. */
+  /** One text for each setting whose new value needs a restart: its name and the reason. */
   readonly kept: readonly string[];
 };
 
 export type LiveSettings = {
-  /** The settings in use. Parts read those that `reload` replaces at each use. */
+  /** The settings in use. `reload` changes this object, so parts read a reloadable setting at each use. */
   readonly settings: Config;
   reload(next: Config): Reloaded;
 };
@@ -43,16 +43,16 @@ export function createLiveSettings(config: Config): LiveSettings {
   };
 }
 
-/** Why a running relay must not take a new value. Null where it may. */
+/** Returns why a running relay must keep the current value; null if it can take the new one. */
 function findReasonToKeep(name: Reloadable, current: Config, next: Config): string | null {
   switch (name) {
-    // Whether anybody may post decides about hooks, and about the address to listen on.
+    // Whether keys are checked at all decides which hooks are installed and which address is allowed.
     case 'RELAY_API_KEYS':
     case 'RELAY_ADMIN_KEYS':
       return isOpen(current) === isOpen(next)
         ? null
         : 'a restart is needed to begin or to end the check of keys';
-    // What is in Redis belongs to one account, which is checked when the relay starts.
+    // The data in Redis belongs to one Klaviyo account, and the account is checked when the relay starts.
     case 'KLAVIYO_API_KEY':
       return current.STORE === 'redis'
         ? 'a restart is needed with STORE=redis, which checks that it is of the same account'

@@ -15,32 +15,32 @@ export type OpenLimiterDeps = {
   readonly config: Config;
   readonly clock: Clock;
   readonly store: Pick<Store, 'deliveries' | 'unfinishedImportJobs'>;
-  /** Seconds a permit was waited for. */
+  /** Called with the seconds that a permit was waited for. */
   readonly onWaited: (seconds: number) => void;
-  /** The limiter's Redis came, or cannot be used any more, and why. */
+  /** Called when the Redis of the limiter becomes usable, and when it stops being usable, with the reason. */
   readonly onServer: (isUp: boolean, why: string) => void;
-  /** A setting of that Redis needs the operator. */
+  /** Called with a text about a setting of that Redis that an operator has to change. */
   readonly onFinding: (finding: string) => void;
-  /** Ms that stand in for the clock of Redis, in tests. */
+  /** Tests replace the clock of the Redis server with this one, in ms. */
   readonly serverTime?: (() => number) | undefined;
 };
 
 export type OpenedLimiter = {
   readonly limiter: Limiter;
-  /** Where relays share it: what else they have to count together. */
+  /** Set if relays share the limiter: the connection, for other counts that they share. */
   readonly shared: {
     readonly connection: RedisConnection;
     readonly prefix: string;
-    /** Why its Redis cannot be used; null while it can. */
+    /** Why the Redis cannot be used; null while it can. */
     outage(): string | null;
   } | null;
   close(): Promise<void>;
 };
 
-/** Commands around a request: the answer to its grant, its claim, and the word that it ended. */
-const commandsAround = 3;
+/** Redis commands that surround one request: the grant of the permit, the claim, and the end of the permit. */
+const commandsPerRequest = 3;
 
-/** One limiter for this relay, or one for all that share an account, where they have a Redis in common. */
+/** Opens a limiter for this relay alone, or one in Redis that all relays of an account share. */
 export async function openLimiter(deps: OpenLimiterDeps): Promise<OpenedLimiter> {
   const address = toAddress(deps.config);
   return address === undefined ? openOwn(deps) : openShared(deps, address);
@@ -77,20 +77,20 @@ async function openShared(
   address: NonNullable<Config['REDIS_URL']>,
 ): Promise<OpenedLimiter> {
   const { config, clock, onWaited, onServer, onFinding } = deps;
-  // Its client takes time and memory that a relay by itself need not spend.
-  const { createRedisConnection: createLink } = await import('../redis/create-connection.js');
+  // Loaded on demand: the Redis client costs start time and memory that a single relay does not need.
+  const { createRedisConnection: createRedisConnection } = await import('../redis/create-connection.js');
   const timeoutMs = config.REDIS_TIMEOUT_MS;
   const isApart = config.RATE_LIMIT_REDIS_URL !== undefined;
   const setting = isApart ? 'RATE_LIMIT_REDIS_URL' : 'REDIS_URL';
-  // A server hangs in real time, whatever clock the relay runs on.
+  // The system clock, whatever clock the relay runs on: timeouts of a server pass in real time.
   const prefix = `{${config.REDIS_KEY_PREFIX}}`;
-  const connection = createLink({
+  const connection = createRedisConnection({
     ...{ address, setting, key: prefix, clock: systemClock, timeoutMs },
     sentinelAuth: toSentinelAuth(config),
   });
   connection.onChange((isUp) => {
     if (isUp) onServer(true, '');
-    // A store on the same server reports this and more.
+    // A store on the same server already reports this.
     if (isUp && isApart) void reportEviction(connection, onFinding);
   });
   connection.onFailure(({ why }) => onServer(false, why));
@@ -103,7 +103,7 @@ async function openShared(
     onWaited,
     key: `${prefix}:limiter`,
     relay: randomUUID(),
-    permitMs: config.KLAVIYO_TIMEOUT_MS + commandsAround * config.REDIS_TIMEOUT_MS,
+    permitMs: config.KLAVIYO_TIMEOUT_MS + commandsPerRequest * config.REDIS_TIMEOUT_MS,
     time: deps.serverTime,
     onTrouble: (why) => onServer(why === null, why ?? ''),
     ...(share !== undefined && { local: createLocalLimiter({ clock, ...toShare(limits, share) }) }),
@@ -112,7 +112,7 @@ async function openShared(
     await limiter.close();
     await connection.close();
   };
-  // With a store on the same server this is known by now.
+  // With a store on the same server, the connection has been checked already.
   if (isApart) await connection.untilUp(timeoutMs);
   const failure = connection.failure();
   if (failure?.isCertain === true) {
@@ -123,7 +123,7 @@ async function openShared(
   return { limiter, shared: { connection, prefix, outage }, close };
 }
 
-/** At each connection: what comes back may be another server, or one that was set otherwise. */
+/** Called at each connection, since the server can be another one, or can have other settings. */
 async function reportEviction(
   connection: RedisConnection,
   onFinding: (finding: string) => void,
@@ -145,7 +145,7 @@ function toLimits(config: Config): Bounds {
   };
 }
 
-/** A part of every limit, never more: where a window has less than one request for it, the window is longer. */
+/** Returns a share of every limit. A window whose share is below one request gets a longer window instead. */
 export function toShare({ bucket, windows }: Bounds, share: number): Bounds {
   const ofWindow = ({ limit, windowMs }: RateWindow): RateWindow => {
     const part = Math.floor(limit * share);

@@ -2,6 +2,7 @@ import type { Logger } from '../log/logger.js';
 import type { OpenStoreDeps } from '../store/open.js';
 import type { OpenLimiterDeps } from './open-limiter.js';
 
+/** Log lines about the volume of the journal. */
 export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) => void {
   return (isLow, freeBytes) => {
     if (isLow)
@@ -10,6 +11,7 @@ export function toDiskReport(log: Logger): (isLow: boolean, freeBytes: number) =
   };
 }
 
+/** Log lines about the Redis that relays share a limiter in. */
 export function toLimiterReport(log: Logger): Pick<OpenLimiterDeps, 'onServer' | 'onFinding'> {
   return {
     onServer(isUp, why) {
@@ -24,7 +26,7 @@ export function toLimiterReport(log: Logger): Pick<OpenLimiterDeps, 'onServer' |
   };
 }
 
-/** What a store on Redis tells an operator. */
+/** Log lines about a store on Redis. */
 export function toServerReport(
   log: Logger,
 ): Pick<

@@ -9,7 +9,7 @@ type Check = { readonly ok: boolean; readonly detail?: string };
 const toCheck = (detail: string | null): Check =>
   detail === null ? { ok: true } : { ok: false, detail };
 
-function toDetail({ reason }: Backpressure, store: Pick<Store, 'outage'>): string {
+function describeBackpressure({ reason }: Backpressure, store: Pick<Store, 'outage'>): string {
   const why = reason === 'unavailable' ? store.outage?.() : null;
   return why ? `${reason}: ${why}` : reason;
 }
@@ -19,7 +19,10 @@ export type Readiness = {
   readonly checks: Readonly<Record<string, Check>>;
 };
 
-/** Ready means willing and able to accept. The states of Klaviyo and of the shared limiter are shown, but do not make the relay unready while there is room. */
+/**
+ * The relay is ready while it can accept. The states of Klaviyo and of the shared limiter are among the
+ * checks, but an outage of either does not make the relay unready.
+ */
 export function toReadiness({
   store,
   engine,
@@ -34,12 +37,14 @@ export function toReadiness({
   const checks: Record<string, Check> = {
     intake: draining ? { ok: false, detail: 'draining' } : { ok: true },
     store:
-      backpressure === null ? { ok: true } : { ok: false, detail: toDetail(backpressure, store) },
+      backpressure === null
+        ? { ok: true }
+        : { ok: false, detail: describeBackpressure(backpressure, store) },
   };
   const ready = !draining && backpressure === null;
   if (limits.shared !== null) checks.limiter = toCheck(limits.shared.outage());
   for (const [lane, pauses] of Object.entries(engine.pauses())) {
-    const detail = pauses.map(toPauseDetail).join('; ');
+    const detail = pauses.map(describePause).join('; ');
     checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };
   }
   checks.klaviyo_revision = { ok: true, detail: revision.explain() };
@@ -47,12 +52,12 @@ export function toReadiness({
   return { ready, checks };
 }
 
-function toPauseDetail({ kind, reason, since }: Pause): string {
+function describePause({ kind, reason, since }: Pause): string {
   const words = kind === reason.code ? reason.detail : `${reason.code}: ${reason.detail}`;
   return `${kind} since ${new Date(since).toISOString()}: ${words}`;
 }
 
-/** Klaviyo's imports usually end within seconds. */
+/** Import jobs usually end within seconds. A job that is open for longer is mentioned. */
 const slowJobMs = 10_000;
 
 function addOpenJobs(checks: Record<string, Check>, { count, oldestAgeMs }: OpenImportJobs): void {

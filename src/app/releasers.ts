@@ -1,10 +1,9 @@
-/** Stops one part. `overdue` is aborted once there is no time left to do it gracefully. */
+/** Stops one part. `overdue` aborts when no time is left for a graceful stop. */
 export type Release = (overdue: AbortSignal) => unknown;
 
 /**
- * How to stop what was started, in the order of the starts: an AsyncDisposableStack for Node.js 20.
- * A part registers its release as soon as it is started, so a failed start and an ordinary stop
- * run the same releases in the same order.
+ * A stack of releases: an AsyncDisposableStack for Node.js 20. Each part registers its release as soon
+ * as it is started. A failed start and an ordinary stop therefore run the same releases in the same order.
  */
 export class Releasers {
   readonly #releases: Release[] = [];
@@ -14,8 +13,8 @@ export class Releasers {
   }
 
   /**
-   * Runs every release, the last one first, each after the one before has ended. One that fails
-   * does not keep the others from running. Rejects with the first error once all have ended.
+   * Runs every release, the last one first and one at a time. A release that fails does not prevent the
+   * others. Rejects with the first error after all have ended.
    */
   async release(overdue: AbortSignal): Promise<void> {
     const errors: unknown[] = [];

@@ -8,11 +8,11 @@ export type ObservedParts = {
   readonly store: Store;
   readonly engine: Engine;
   readonly limiter: Limiter;
-  /** Of Klaviyo's API. `explain`: which one, why, and until when. */
+  /** The revision of Klaviyo's API. `explain` says which one is used, why, and until when. */
   readonly revision: { readonly current: string; explain(): string };
 };
 
-/** Brings the gauges that mirror state up to date at each scrape. */
+/** Updates the gauges that show the state of the parts, at each scrape. */
 export function updateStateMetrics({
   metrics,
   store,
@@ -21,7 +21,7 @@ export function updateStateMetrics({
   revision,
 }: ObservedParts & { metrics: Metrics }): void {
   metrics.bufferCapacityBytes.set(store.capacityBytes());
-  // Without labels a gauge is 0 from the start, which would mean that the lease is over.
+  // A gauge without labels starts at 0, which would mean that the lease has ended.
   if (store.leaseLeftMs === undefined) metrics.storeLeaseLeft.remove();
   metrics.onScrape(() => {
     const pauses = engine.pauses();
@@ -39,7 +39,7 @@ export function updateStateMetrics({
       metrics.bufferEnvelopes.set({ lane }, count);
       metrics.bufferBytes.set({ lane }, bytes);
       metrics.bufferOldestAge.set({ lane }, (oldestAgeMs ?? 0) / 1000);
-      if (store.durability === 'server') mirrorBooks(lane, metrics, store);
+      if (store.durability === 'server') updateStoreTotals(lane, metrics, store);
       if (!isLane(lane)) continue;
       metrics.deadLetters.set({ lane }, deadLetters);
       for (const { reason } of pauses[lane]) metrics.paused.set({ lane, reason: reason.code }, 1);
@@ -47,20 +47,24 @@ export function updateStateMetrics({
   });
 }
 
-/** Each relay counts what it does itself; together they are these, at every scrape of any of them. */
-function mirrorBooks(lane: StoreLane, metrics: Metrics, store: Pick<Store, 'laneTotals'>): void {
-  const { accepted, settled } = toBooks(lane, store);
+/** Shows the counts of all relays that share the store. Each relay's own counters have only its own work. */
+function updateStoreTotals(
+  lane: StoreLane,
+  metrics: Metrics,
+  store: Pick<Store, 'laneTotals'>,
+): void {
+  const { accepted, settled } = toStoreTotals(lane, store);
   metrics.storeAccepted.set({ lane }, accepted);
   for (const [outcome, count] of settled) metrics.storeSettled.set({ lane, outcome }, count);
 }
 
-type StoreBooks = {
+type StoreTotals = {
   readonly accepted: number;
   readonly settled: readonly (readonly [outcome: string, count: number])[];
 };
 
-/** What a store counted, by the outcomes of the metrics. */
-function toBooks(lane: StoreLane, store: Pick<Store, 'laneTotals'>): StoreBooks {
+/** The totals of a lane, by the outcomes that the metrics have. */
+function toStoreTotals(lane: StoreLane, store: Pick<Store, 'laneTotals'>): StoreTotals {
   const { accepted, delivered, merged, deadLettered } = store.laneTotals(lane);
   if (lane === 'waiting') return { accepted, settled: [['resolved', delivered]] };
   return {
@@ -73,6 +77,7 @@ function toBooks(lane: StoreLane, store: Pick<Store, 'laneTotals'>): StoreBooks 
   };
 }
 
+/** Updates the counter of dropped log lines at each scrape. */
 export function countDroppedLogLines(metrics: Metrics, droppedLogLines: () => number): void {
   let counted = 0;
   metrics.onScrape(() => {
@@ -82,10 +87,13 @@ export function countDroppedLogLines(metrics: Metrics, droppedLogLines: () => nu
   });
 }
 
-/** Counters go on where the process before ended, so that the books balance over a restart, too. */
+/**
+ * Continues the counters where the process before ended, so that accepted = settled + buffered also
+ * holds after a restart.
+ */
 export function restoreCounters(metrics: Metrics, store: Pick<Store, 'laneTotals'>): void {
   for (const lane of storeLanes) {
-    const { accepted, settled } = toBooks(lane, store);
+    const { accepted, settled } = toStoreTotals(lane, store);
     metrics.ingest.inc({ lane, outcome: 'accepted' }, accepted);
     for (const [outcome, count] of settled) metrics.settled.inc({ lane, outcome }, count);
   }

@@ -309,7 +309,7 @@ const fromFile = [
   ...sourceSecrets,
 ] as const;
 
-/** The secrets in the values of the environment, for the text of an error before there is a configuration. */
+/** Returns the secrets among the values of the environment. They are removed from errors that occur before the configuration is loaded. */
 export function findSecrets(env: Environment): readonly string[] {
   return [...fromFile, 'RELAY_API_KEY']
     .flatMap((name) => {
@@ -320,7 +320,7 @@ export function findSecrets(env: Environment): readonly string[] {
     .filter((secret) => secret !== '');
 }
 
-/** As the address has it, which may be none. */
+/** The password of a URL as it is written there; empty if the URL has none. */
 const toPassword = (url: string): string => /:\/\/[^/@]*?:(.+)@/.exec(url)?.[1] ?? '';
 
 const proxySettings = ['HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY'] as const;
@@ -338,12 +338,12 @@ export function loadConfig(env: Environment): Config {
   for (const issue of parsed.error?.issues ?? []) {
     problems.push(`${issue.path.join('.')}: ${issue.message}`);
   }
-  if (parsed.success) problems.push(...contradictions(parsed.data));
+  if (parsed.success) problems.push(...findContradictions(parsed.data));
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   return parsed.data;
 }
 
-/** As curl does: the name in lower case counts before the other, also where it is empty. */
+/** The name in lower case has priority, even if its value is empty, as in curl. */
 function readLowerCase(
   name: (typeof proxySettings)[number],
   env: Environment,
@@ -373,7 +373,8 @@ function readSecretFile(
   }
 }
 
-function contradictions(config: Config): string[] {
+/** Returns one problem for each pair of settings that exclude each other. */
+function findContradictions(config: Config): string[] {
   const problems: string[] = [];
   if (config.RELAY_API_KEYS.length === 0 && !loopback.test(config.HOST)) {
     problems.push(
@@ -401,19 +402,19 @@ function contradictions(config: Config): string[] {
   return problems;
 }
 
-/** True for what templates and examples have in place of a key. */
+/** Returns true for a text that templates and examples have in place of a key. */
 export const isPlaceholder = (key: string): boolean =>
   /replace|change[-_]?(?:me|it|this)|your[-_]|placeholder|example|x{4}|\.{3}|…|[<>]/i.test(key);
 
-/** A variable that is not read, and the setting that its name most likely means. */
+/** A variable that the relay does not read, and the setting that its name most likely means. */
 export type MisspeltVariable = { readonly name: string; readonly meant: string };
 
-/** Short names such as HOST are near to many that other programs read, such as HOME. */
+/** Short names get fewer edits: HOST resembles variables of other programs, such as HOME. */
 const toMaxEdits = (name: string): number => (name.includes('_') ? 2 : name.length < 5 ? 0 : 1);
 
 /**
- * Variables whose names are near that of a setting, and which nothing reads. Where a setting is meant
- * that is set as well, the other variable is somebody else's.
+ * Returns the variables that the relay does not read and whose names resemble a setting. If that setting
+ * is set as well, the variable is assumed to belong to another program and is left out.
  */
 export function findMisspeltVariables(env: Environment): readonly MisspeltVariable[] {
   const files = fromFile.map((name) => `${name}_FILE`);

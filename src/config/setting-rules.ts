@@ -41,6 +41,7 @@ export const durationOrZero = z.string().transform((text, context): number => {
   return z.NEVER;
 });
 
+/** Keys, separated by commas or line breaks. */
 export const keys = z
   .string()
   .default('')
@@ -55,6 +56,7 @@ export const keys = z
     'each key must have at least 8 characters',
   );
 
+/** Rate windows such as `10/1s,150/60s`, or `off` for none. */
 export const windows = z.string().transform((text, context): readonly RateWindow[] => {
   if (text.trim() === 'off') return [];
   return text.split(',').map((part) => {
@@ -71,13 +73,13 @@ export const redisUrl = z.string().transform((text, context) => {
   try {
     return toAddress(text);
   } catch (error) {
-    // What is wrong with it, and never the URL: a password may be in it.
+    // The message never contains the URL, which can hold a password.
     context.addIssue(error instanceof Error ? error.message : 'cannot be read');
     return z.NEVER;
   }
 });
 
-/** As curl takes it: `http://` may be left out. What is wrong with it is said, and never the URL: a password may be in it. */
+/** A proxy as curl accepts it: `http://` can be omitted. The error never contains the URL, which can hold a password. */
 export const proxyUrl = z.string().transform((text, context) => {
   const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   const proxy = URL.canParse(full) ? new URL(full) : null;
@@ -88,7 +90,7 @@ export const proxyUrl = z.string().transform((text, context) => {
   return proxy.href;
 });
 
-/** False for a percent sign that begins no escape. */
+/** Returns false if the user or password has a percent sign that does not begin an escape. */
 function hasReadableUser({ username, password }: URL): boolean {
   try {
     decodeURIComponent(username + password);
@@ -98,7 +100,7 @@ function hasReadableUser({ username, password }: URL): boolean {
   }
 }
 
-/** Names for networks that proxy-addr has, which Fastify asks. */
+/** Network names of proxy-addr, which Fastify uses. */
 const namedNetworks = ['loopback', 'linklocal', 'uniquelocal'];
 
 function isNetwork(text: string): boolean {
@@ -109,10 +111,11 @@ function isNetwork(text: string): boolean {
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && isPrefix(Number(prefix), family));
 }
 
-/** A network of all addresses would believe every caller: `true` says that. */
+/** A prefix of 0 would trust every caller. `true` is the explicit way to do that. */
 const isPrefix = (prefix: number, family: number): boolean =>
   prefix > 0 && prefix <= (family === 4 ? 32 : 128);
 
+/** Proxies in a row, at most. */
 const maxHops = 32;
 
 const trustFlags: ReadonlyMap<string, boolean> = new Map([
@@ -124,7 +127,7 @@ const trustFlags: ReadonlyMap<string, boolean> = new Map([
   ['off', false],
 ] as const);
 
-/** Which proxies' X-Forwarded-For is believed: true is all of them, a number counts them from our side. */
+/** The proxies whose X-Forwarded-For is trusted. `true` trusts all; a number counts the proxies in front of the relay. */
 export const trustProxy = z.string().transform((text, context): boolean | number | string[] => {
   const value = text.trim().toLowerCase();
   const flag = trustFlags.get(value);
@@ -144,7 +147,7 @@ export const trustProxy = z.string().transform((text, context): boolean | number
   return z.NEVER;
 });
 
-/** A base URL: what is appended to it are paths, and it is shown in logs. Its errors never show it. */
+/** A base URL, to which paths are appended. It appears in logs, so it must not hold credentials; its errors never contain it. */
 export const url = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
   .refine((text) => {

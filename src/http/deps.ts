@@ -46,7 +46,12 @@ export type HttpViews = {
   redrive(
     filter: DeadLetterFilter,
     options: { dryRun: boolean },
-  ): Promise<{ readonly matched: number; readonly redriven: number }>;
+  ): Promise<{
+    readonly matched: number;
+    readonly redriven: number;
+    /** Set if the store accepted no more of them. */
+    readonly backpressure: Backpressure | null;
+  }>;
   discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
 };
 

@@ -5,7 +5,7 @@ import { createSecretFilter, redactMessage } from './redact.js';
 
 export type { Logger } from 'pino';
 
-/** Fields with these names never reach the log, at any depth. Headers and variables included. */
+/** Values of fields with these names are never logged, at any depth. The list has fields, HTTP headers and environment variables. */
 const secretFields = new Set(
   [
     ...['authorization', 'proxy-authorization', 'x-api-key', 'cookie', 'set-cookie', 'apiKey'],
@@ -15,17 +15,17 @@ const secretFields = new Set(
     ...['properties', 'distinct_id', 'external_id', 'anonymous_id', 'input', 'received'],
   ].map((name) => name.toLowerCase()),
 );
-/** Settings that hold the secrets of a source all end in this. */
+/** Every setting with the secrets of a source has this ending. */
 const isSecretField = (name: string): boolean =>
   secretFields.has(name) || name.endsWith('_webhook_secrets');
 const censor = '[redacted]';
-/** What is nested deeper is left out. */
+/** Values that are nested deeper are not logged. */
 const maxDepth = 8;
 
 export type LoggerOptions = {
   readonly output: Output;
   readonly isTerminal: boolean;
-  /** Taken out wherever they turn up, inside of texts, too. Called at each line: there may be new ones. */
+  /** The secrets to remove from every line, inside texts as well. Called for each line, since a reload can add secrets. */
   readonly secrets?: () => readonly string[];
 };
 
@@ -35,9 +35,9 @@ export async function createLogger(
   { output, isTerminal, secrets = () => [] }: LoggerOptions,
 ): Promise<Logger> {
   const isPretty = config.LOG_FORMAT === 'pretty' || (config.LOG_FORMAT === 'auto' && isTerminal);
-  const toText = isPretty ? await createPrettyText(isTerminal) : (line: string) => line;
+  const format = isPretty ? await createPrettyFormat(isTerminal) : (line: string) => line;
   const withoutSecrets = createSecretFilter(secrets);
-  // Secrets first: the rest of one whose digits were taken out would not be found.
+  // Secrets are removed first: after the digits of a secret are redacted, the secret would not be found.
   const redact: Redact = (text) => redactMessage(withoutSecrets(text));
   const log = pino(
     {
@@ -47,7 +47,7 @@ export async function createLogger(
         level: (label: string) => ({ level: label }),
         log: (fields) => toLoggedFields(fields, { depth: 0, redact }),
       },
-      // The text of a line without one is that of its error.
+      // A line that has only an error gets the message of the error as its text.
       hooks: {
         logMethod([first, ...rest]: Parameters<LogFn>, method) {
           const error = toError(first);
@@ -58,7 +58,7 @@ export async function createLogger(
       serializers: { err: (error: unknown) => error },
       base: null,
     },
-    { write: (line) => output.write(toText(withoutSecrets(line))) },
+    { write: (line) => output.write(format(withoutSecrets(line))) },
   );
   output.onResumed((dropped) =>
     log.warn({ dropped }, `${dropped} log lines were dropped: the log could not be written`),
@@ -66,8 +66,8 @@ export async function createLogger(
   return log;
 }
 
-async function createPrettyText(colorize: boolean): Promise<(line: string) => string> {
-  // Loaded here: nobody needs it where lines are JSON.
+async function createPrettyFormat(colorize: boolean): Promise<(line: string) => string> {
+  // Loaded on demand: JSON lines do not need it.
   const { prettyFactory } = await import('pino-pretty');
   return prettyFactory({
     colorize,
@@ -110,7 +110,7 @@ function toLoggedValue(value: unknown, place: Place): unknown {
   return 'toJSON' in value ? value : toLoggedFields(value, place);
 }
 
-/** Its words and where it came from. Other fields may hold what was received or sent: they stay out. */
+/** The name, message, code, stack and causes of an error. Other fields can hold received data, and are not logged. */
 function toLoggedError(error: Error, { depth, redact }: Place): Record<string, unknown> {
   const inside = { depth: depth + 1, redact };
   return {
@@ -129,7 +129,7 @@ function toLoggedCause(cause: unknown, place: Place): unknown {
   return typeof cause === 'string' ? place.redact(cause) : toLoggedValue(cause, place);
 }
 
-/** A stack begins with the message; its frames are places in the code. */
+/** Redacts the message at the beginning of a stack. The frames contain only places in the code. */
 function redactStack({ stack = '', message }: Error, redact: Redact): string {
   return stack.replace(message, () => redact(message));
 }

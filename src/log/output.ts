@@ -4,10 +4,9 @@ import type { Writable } from 'node:stream';
 import { wait, type Clock } from '../clock.js';
 
 /**
- * Writes lines to stdout or stderr and never waits for the reader. A pipe may be full because its
- * reader stands still, or closed; a file may lie on a volume that is full or does not answer. Lines
- * wait in a queue of bounded bytes meanwhile. What does not fit, and what the system refuses, is
- * dropped and counted.
+ * Writes lines to stdout or stderr and never blocks the process. A pipe can be closed, or full because
+ * its reader is slow; a file can be on a volume that is full or hangs. Meanwhile lines wait in a queue
+ * with a bound in bytes. Lines that do not fit, and lines whose write fails, are dropped and counted.
  */
 export type Output = {
   write(line: string): void;
@@ -15,13 +14,13 @@ export type Output = {
   flush(limitMs: number): Promise<boolean>;
   /** Lines dropped so far. */
   dropped(): number;
-  /** Calls back with the number of lines that were dropped once a line is written again. */
+  /** When a line can be written again, the listener is called with the number of lines that were dropped. */
   onResumed(listener: (dropped: number) => void): void;
   /** True while a thread of libuv's pool is inside write(2). An exit of the process waits for it. */
   holdsThread(): boolean;
 };
 
-/** Writes one text. It is called again only after `done`. */
+/** Writes one text at a time: the next call comes after `done`. */
 type Sink = {
   write(text: string, done: (error: Error | null) => void): void;
   holdsThread(): boolean;
@@ -29,7 +28,7 @@ type Sink = {
 
 export type OutputOptions = {
   readonly fd: number;
-  /** What Node.js made of it: process.stdout or process.stderr. */
+  /** The stream that Node.js created for it: process.stdout or process.stderr. */
   readonly stream: Writable;
   readonly clock: Clock;
   readonly maxQueuedBytes?: number;
@@ -66,7 +65,7 @@ export function openOutput(options: OutputOptions): Output {
     });
   };
   const finish = (isWritten: boolean): void => {
-    // First, so that the queue has room for the line about the dropped ones.
+    // Before the report: it needs room in the queue for its own line.
     if (queue.length > 0) writeQueue();
     if (isWritten) reportDropped();
     if (!isWriting) for (const listener of [...idleListeners]) listener();
@@ -105,8 +104,8 @@ export function openOutput(options: OutputOptions): Output {
 }
 
 /**
- * Node.js writes to pipes and sockets without blocking. Its streams for files and terminals block:
- * those are written to by a thread of the pool instead.
+ * The streams of Node.js for pipes and sockets do not block. Those for files and terminals do, so a
+ * thread of libuv's pool writes to these.
  */
 function openSink({ fd, stream, clock }: OutputOptions): Sink {
   if ('connecting' in stream && !isatty(fd)) return toStreamSink(stream);
@@ -114,7 +113,7 @@ function openSink({ fd, stream, clock }: OutputOptions): Sink {
 }
 
 function toStreamSink(stream: Writable): Sink {
-  // Each write reports its own failure; without a listener the stream would throw it.
+  // Each write reports its own failure. Without a listener the stream would throw the error as well.
   stream.on('error', () => undefined);
   return {
     write: (text, done) => void stream.write(text, (error) => done(error ?? null)),
@@ -122,7 +121,7 @@ function toStreamSink(stream: Writable): Sink {
   };
 }
 
-/** A terminal that was stopped (Ctrl-S) blocks a write, unless it is opened anew for this process alone. */
+/** A stopped terminal (Ctrl-S) blocks writes. It does not if this process opens it again in non-blocking mode. */
 function openTerminal(fd: number): number {
   let own: number | null = null;
   try {
@@ -138,7 +137,7 @@ function openTerminal(fd: number): number {
 
 function createFileSink(fd: number, clock: Clock): Sink {
   let isInThread = false;
-  // A write that failed halfway: the next line must not be appended to the half.
+  // True after a write that failed halfway: the next line starts on a new line.
   let isTorn = false;
   const writeFrom = (bytes: Buffer, from: number, done: (error: Error | null) => void): void => {
     isInThread = true;

@@ -1,6 +1,6 @@
 /**
- * Takes out of a text what a log must not hold: e-mail addresses, phone numbers, UUIDs and API keys.
- * Klaviyo's words may quote a record; an anonymous id is mostly a UUID. Pure; rather takes out too much than too little.
+ * Removes from a text what a log must not contain: e-mail addresses, phone numbers, UUIDs (most anonymous
+ * ids are UUIDs) and API keys. Klaviyo's error texts can quote a record. When in doubt, the text is removed.
  */
 export function redactText(text: string): string {
   return patterns.reduce((left, [pattern, instead]) => left.replace(pattern, instead), text);
@@ -9,20 +9,20 @@ export function redactText(text: string): string {
 const patterns: readonly (readonly [RegExp, string])[] = [
   [/\b[ps]k_[\w-]+/gi, '[key]'],
   [/\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b/gi, '[id]'],
-  // A local part may hold nearly anything; a quote before it stays.
+  // The local part of an address can contain nearly any character. A quote before the address is kept.
   [
     /(?:"[^"@\n]{1,64}"|(?!')[^\s"<>()[\],;:\\@]{0,128})(?:@|%40)[^\s"'<>()[\],;:\\@]{1,255}/giu,
     '[email]',
   ],
-  // Seven digits or more, however they are grouped.
+  // Seven or more digits, in any grouping.
   [/\+?\(?\d(?:[\s().\-/]{0,3}\d){6,}/g, '[number]'],
 ];
 
-/** Addresses of servers, times and numbers of processes look like phone numbers. */
+/** IP addresses, times and process ids look like phone numbers, and are kept. */
 const kept =
   /((?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|(?<=\bprocess )\d{1,7}\b)/;
 
-/** redactText for the message of an error, which also says where and when. */
+/** Like redactText, but keeps IP addresses, times and process ids. For error messages. */
 export function redactMessage(text: string): string {
   return text
     .split(kept)
@@ -33,8 +33,8 @@ export function redactMessage(text: string): string {
 const censor = '[redacted]';
 
 /**
- * Returns a function that takes secrets out of a text: as they are, as JSON has them and as an address has
- * them. `read` is called for each text, since secrets may be added while the process runs.
+ * Returns a function that removes secrets from a text: in plain form, JSON-escaped and URL-encoded.
+ * `read` is called for each text, since a reload can add secrets.
  */
 export function createSecretFilter(read: () => readonly string[]): (text: string) => string {
   let known: readonly string[] = [];
@@ -47,7 +47,7 @@ export function createSecretFilter(read: () => readonly string[]): (text: string
   };
 }
 
-/** The longest first: one may be a part of another. */
+/** Sorted by length, the longest first, since one secret can be a part of another. */
 function toForms(secrets: readonly string[]): readonly string[] {
   const forms = secrets.flatMap((secret) => [
     secret,

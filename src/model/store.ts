@@ -82,6 +82,9 @@ export type Store = {
   close(): Promise<void>;
 };
 
+/** The store cannot be reached now, and the call had no effect that counts. Calling again later is safe. */
+export class StoreUnavailableError extends Error {}
+
 /** `duplicate`: an event with the same identity keys was accepted before; `id` is the id of that event. */
 export type AppendedEnvelope = { readonly id: string; readonly duplicate: boolean };
 

@@ -1,3 +1,4 @@
+import { StoreUnavailableError } from '../model/store.js';
 import { createHash } from 'node:crypto';
 import type { RedisFailure } from './failures.js';
 import type { WaitCommand } from './replica-wait.js';
@@ -25,7 +26,7 @@ export function toScript(name: string, keys: readonly string[], lua: string): Sc
 export type RedisReply = number | string | Buffer | null | readonly RedisReply[];
 
 /** The server is away, hangs, or does not do what it is asked: nothing is known of what was asked for. */
-export class UnavailableError extends Error {
+export class UnavailableError extends StoreUnavailableError {
   readonly why: string;
   /** The server's own words, where it answered with an error. */
   readonly reply: string | null;

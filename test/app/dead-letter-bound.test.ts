@@ -2,14 +2,14 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../../src/metrics.js';
 import { restoreCounters } from '../../src/app/state-metrics.js';
-import { watchDeadLetters, type DeadLetterWatchOptions } from '../../src/app/dead-letter-bound.js';
+import { boundDeadLetters, type DeadLetterBoundOptions } from '../../src/app/dead-letter-bound.js';
 import { readBooks, startRelay } from '../support/relay.js';
 import { aReason, deadLetter, settledAs, someEvents } from '../support/builders.js';
 import { append, claim } from '../store/contract/harness.js';
 import { openTestJournal } from '../store/journal/under-test.js';
 
 describe('the dead letter alarm', () => {
-  async function openWatched(overflow: DeadLetterWatchOptions['overflow']) {
+  async function openWatched(overflow: DeadLetterBoundOptions['overflow']) {
     const logged: string[] = [];
     const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) });
     const under = await openTestJournal({ maxDeadLetters: 10 });
@@ -17,7 +17,7 @@ describe('the dead letter alarm', () => {
     const full: boolean[] = [];
     const onFull = (reason: unknown): void => void full.push(reason !== null);
     const options = { store, maxCount: 10, overflow, clock, log, onFull };
-    const watch = watchDeadLetters(options);
+    const watch = boundDeadLetters(options);
     watch.start();
     const buryMore = async (count: number): Promise<void> => {
       await append(store, someEvents(count));

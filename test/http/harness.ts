@@ -60,7 +60,7 @@ export const noViews: HttpViews = {
   delivery: () => Promise.resolve(null),
   deadLetters: () => Promise.resolve({ data: [], next: null }),
   deadLetter: () => Promise.resolve(null),
-  redrive: () => Promise.resolve({ matched: 0, redriven: 0 }),
+  redrive: () => Promise.resolve({ matched: 0, redriven: 0, backpressure: null }),
   discard: () => Promise.resolve(0),
 };
 

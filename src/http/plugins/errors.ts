@@ -1,9 +1,18 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
-import { ProblemError, problems, toProblemText, type ProblemKind } from './problems.js';
+import { StoreUnavailableError } from '../../model/store.js';
+import {
+  ProblemError,
+  problems,
+  toProblemText,
+  toUnavailable,
+  type ProblemKind,
+} from './problems.js';
 
 /** Why a Content-Type cannot be used that Fastify, or body.ts, cannot read. */
 export const oneMediaType = 'the Content-Type is not one media type (RFC 9110, 8.3)';
+
+const unavailableRetryAfterMs = 1000;
 
 /** Every error of every route becomes application/problem+json here. */
 export function handleErrors(app: FastifyInstance): void {
@@ -49,6 +58,9 @@ export function toNotFound(detail = 'there is nothing at this address'): Problem
 function toProblemError(error: unknown): ProblemError {
   if (error instanceof ProblemError) return error;
   if (hasZodFastifySchemaValidationErrors(error)) return toInvalid(error);
+  if (error instanceof StoreUnavailableError) {
+    return toUnavailable('the store is not available', unavailableRetryAfterMs);
+  }
   const kind = toKind(error);
   if (kind === 'internal')
     return new ProblemError('internal', 'an unexpected failure; it was logged');

@@ -9,6 +9,7 @@ import {
   toTextResponse,
 } from './responses.js';
 import type { HttpViews } from '../deps.js';
+import { toBackpressureProblem } from '../plugins/backpressure.js';
 import { toNotFound } from '../plugins/errors.js';
 import { ProblemError, toProblemResponses } from '../plugins/problems.js';
 import { deadLettersQuery, discardQuery, idParams, redriveBody } from './queries.js';
@@ -101,14 +102,22 @@ function routeRedrives(app: FastifyInstance, views: Views): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post('/v1/dead-letters/redrive', { schema: redriveSchema }, async ({ body }) => {
     const { filter, dry_run: dryRun } = body;
-    return { ...(await views.redrive(filter, { dryRun })), dry_run: dryRun };
+    return toRedriven(await views.redrive(filter, { dryRun }), dryRun);
   });
   // One letter has no dry run: looking at it says as much.
   routes.post('/v1/dead-letters/:id/redrive', { schema: redriveOneSchema }, async ({ params }) => {
     const redriven = await views.redrive({ ids: [params.id] }, { dryRun: false });
     if (redriven.matched === 0) throw toNotFound(unknownLetter);
-    return { ...redriven, dry_run: false };
+    return toRedriven(redriven, false);
   });
+}
+
+function toRedriven(
+  { matched, redriven, backpressure }: Awaited<ReturnType<Views['redrive']>>,
+  dryRun: boolean,
+) {
+  if (backpressure !== null) throw toBackpressureProblem(backpressure);
+  return { matched, redriven, dry_run: dryRun };
 }
 
 const discardSchema = {

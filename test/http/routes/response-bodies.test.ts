@@ -225,7 +225,11 @@ const deciding = (count: number) => {
   const views: Pick<HttpViews, 'redrive' | 'discard'> = {
     redrive: (filter, options) => {
       decided.push(['redrive', filter, options]);
-      return Promise.resolve({ matched: count, redriven: options.dryRun ? 0 : count });
+      return Promise.resolve({
+        matched: count,
+        redriven: options.dryRun ? 0 : count,
+        backpressure: null,
+      });
     },
     discard: (filter, options) => {
       decided.push(['discard', filter, options]);
