@@ -38,7 +38,8 @@ function outcomeOf(given: Given): Outcome {
 function toBrief(outcome: Outcome): string {
   if (outcome.kind === 'delivered') return 'delivered';
   if (outcome.kind === 'pending') return `pending ${outcome.ref}`;
-  if (outcome.kind === 'unattributed') return `unattributed ${outcome.method} ${outcome.reason.code}`;
+  if (outcome.kind === 'unattributed')
+    return `unattributed ${outcome.method} ${outcome.reason.code}`;
   return `${outcome.kind} ${outcome.reason.code}`;
 }
 
@@ -82,7 +83,11 @@ describe('the table, for an answer about three entries', () => {
       'retryable unavailable',
     ],
     ['413', { status: 413, body: errors({}) }, 'unattributed size too_large'],
-    ['413 with a page', { status: 413, headers: html, bodyText: page }, 'unattributed size too_large'],
+    [
+      '413 with a page',
+      { status: 413, headers: html, bodyText: page },
+      'unattributed size too_large',
+    ],
     ['413, alone', { status: 413, count: 1 }, 'rejected too_large'],
     ['401', { status: 401, body: errors({}) }, 'blocked auth'],
     ['401 with a page', { status: 401, headers: html, bodyText: page }, 'blocked auth'],
@@ -134,7 +139,11 @@ describe('the table, for an answer about three entries', () => {
       { lane: 'profiles', body: errors({ pointer: '/data/relationships/lists/data/0/id' }) },
       'blocked list',
     ],
-    ['400 without a pointer', { body: errors({ pointer: '/data' }) }, 'unattributed bisect rejected'],
+    [
+      '400 without a pointer',
+      { body: errors({ pointer: '/data' }) },
+      'unattributed bisect rejected',
+    ],
     [
       '400 with a pointer to the list of entries',
       { body: errors({ pointer: events }) },
@@ -266,7 +275,7 @@ describe('the table, for an answer about three entries', () => {
       new URL('../../docs/reference/klaviyo-responses.md', import.meta.url),
       'utf8',
     );
-    const [, table = ''] = text.split('## Answers to a bulk request');
+    const [, table = ''] = text.split('## Responses to a bulk request');
     const [rows = ''] = table.split('\n## ');
     const named = [...rows.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
     expect(named).toEqual(rowNames);
