@@ -1,0 +1,56 @@
+// Finds words and names that the glossary has replaced (docs/concepts/glossary.md); `npm run lint`.
+// docs/adr/ and bench/results/ are records of their time and are left out, as is this file.
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+/** What is not to come back, as a regular expression, and the glossary's word for it. */
+const replaced = [
+  ['Parcels?(?![a-z])|\\bparcels?[A-Z]', 'BatchItem'],
+  ['\\b(put|get|to|read|decode)Memos?\\b', 'fact'],
+  ['\\b[Mm]endEntr\\w*|\\btoMended', 'reingest'],
+  ['Sourced\\b|\\bacceptSourced|\\bdraftSourced', 'SourceEntry, acceptFromSource'],
+  ['\\bUnsent\\b', 'UnmappableEntry'],
+  ['\\bnoCall\\b', 'invalidCall'],
+  ['\\bonFault\\b', 'onFatal'],
+  ['\\bCollector\\b', 'BatchBuilder'],
+  ['\\bSeenLog\\b', 'DedupeLog'],
+  ['[Pp]relude', 'lib.lua'],
+  ['\\bTurns\\b', 'Mutex'],
+  ['\\bBell\\b|\\bbells?\\b', 'Signal'],
+  ['[Uu]nblamed', 'unattributed'],
+  ['Follower(?!s? of)\\b', 'ImportJobPoller'],
+  ['\\bmayGo\\b|\\bguardBody\\b', 'stillOwned'],
+];
+
+const files = execFileSync(
+  'git',
+  [
+    ...['ls-files', '--', 'src', 'test', 'bench', 'scripts', 'docs', '*.md', 'deploy'],
+    ...[':!docs/adr', ':!bench/results', ':!CHANGELOG.md', ':!docs/concepts/glossary.md'],
+    ':!scripts/check-words.js',
+  ],
+  { encoding: 'utf8' },
+)
+  .split('\n')
+  .filter((path) => /\.(ts|js|lua|md|html|css|sh|ya?ml)$/.test(path));
+
+const rules = replaced.map(([pattern = '', instead]) => ({
+  pattern: new RegExp(pattern),
+  instead,
+}));
+const found = files.flatMap((path) =>
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .flatMap((line, index) => {
+      return rules.flatMap(({ pattern, instead }) => {
+        const word = pattern.exec(line)?.[0];
+        return word === undefined
+          ? []
+          : [
+              `${path}:${String(index + 1)}: "${word}": ${String(instead)} (docs/concepts/glossary.md)`,
+            ];
+      });
+    }),
+);
+for (const each of found) console.error(each);
+if (found.length > 0) process.exitCode = 1;
