@@ -204,7 +204,7 @@ export const profilesBody = {
   },
 } satisfies ProfileImportJobCreateQuery;
 
-/** The compiler finds a renamed or misspelt field: were it taken, this file would not compile. */
+/** Wrong bodies, which the compiler must reject. If it accepted one, this file would not compile. */
 const [wrapper] = eventsBody.data.attributes.eventsBulkCreate.data;
 const [profile] = profilesBody.data.attributes.profiles.data;
 type Wrapper = EventsBulkCreateJob['data']['attributes']['eventsBulkCreate']['data'][number];
@@ -213,7 +213,7 @@ type Profile = ProfileImportJobCreateQuery['data']['attributes']['profiles']['da
 export const refused = [
   // @ts-expect-error a field of the profile is renamed
   { ...profile!, attributes: { ...profile!.attributes, phone: '+15005550006' } } satisfies Profile,
-  // @ts-expect-error anonymous_id is gone from profile imports
+  // @ts-expect-error profile imports have no anonymous_id any more
   { ...profile!, attributes: { ...profile!.attributes, anonymousId: 'a' } } satisfies Profile,
   // @ts-expect-error a member of the wrapper is renamed
   { ...wrapper!, attributes: { ...wrapper!.attributes, backFill: true } } satisfies Wrapper,
@@ -223,7 +223,7 @@ export const refused = [
 
 type Metric = Wrapper['attributes']['events']['data'][number]['attributes']['metric'];
 
-/** `backfill` of a wrapper and of its event, which decides. */
+/** `backfill` of a wrapper and of its event. The event's value decides. */
 export const laterWrapper = {
   type: 'event-bulk-create',
   attributes: {

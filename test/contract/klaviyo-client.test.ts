@@ -39,7 +39,7 @@ beforeEach(async () => {
 });
 afterEach(() => at.sandbox.close());
 
-/** The client as its package has it, but for the place of the server. */
+/** The client of the package, with another server address. */
 function toClient(url = at.sandbox.url) {
   const session = new ApiKeySession('pk_test', new RetryWithExponentialBackoff({ numRetries: 1 }));
   const pointed = <T extends { basePath: string }>(api: T): T => {
@@ -57,7 +57,7 @@ function toClient(url = at.sandbox.url) {
 
 type Failed = { readonly response?: { readonly status: number; readonly data: unknown } };
 
-/** The status of what the client throws, and its first error. */
+/** The status and the first error of what the client throws. */
 async function toFailure(call: Promise<unknown>): Promise<{ status: number; error: unknown }> {
   const failed = await call.then(
     () => ({}),
@@ -164,7 +164,7 @@ describe('the events of Klaviyo’s client', () => {
     for (const pageCursor of [next, new URL(next).searchParams.get('page[cursor]') ?? '']) {
       expect(await days({ sort: 'datetime', pageSize: 2, pageCursor })).toEqual([3, 4]);
     }
-    // What the client makes of a link of Klaviyo's own, which begins with https.
+    // The client turns Klaviyo's own links, which begin with https, into this form.
     const secure = next.replace('http:', 'https:');
     expect(await days({ sort: 'datetime', pageSize: 2, pageCursor: secure })).toEqual([3, 4]);
     const foreign = next.replace('/api/events', '/api/profiles');
@@ -444,11 +444,11 @@ describe('the import jobs and lists of Klaviyo’s client', () => {
 type Method = (this: object, ...values: readonly unknown[]) => Promise<unknown>;
 type ApiClass = new (session: ApiKeySession) => object;
 
-// OAuthApi talks to klaviyo.com itself.
+// OAuthApi always connects to klaviyo.com.
 const isApi = (name: string, exported: unknown): exported is ApiClass =>
   name.endsWith('Api') && name !== 'OAuthApi' && typeof exported === 'function';
 
-/** Every method of every API of the client that a base path leads to the sandbox. */
+/** Every method of every API of the client whose base path can be set to the sandbox. */
 function toMethods(): readonly { readonly name: string; readonly call: () => Promise<unknown> }[] {
   const session = new ApiKeySession('pk_test', new RetryWithExponentialBackoff({ numRetries: 1 }));
   return Object.entries<unknown>(klaviyo).flatMap(([api, exported]) => {
@@ -459,11 +459,11 @@ function toMethods(): readonly { readonly name: string; readonly call: () => Pro
     return (
       Object.getOwnPropertyNames(own)
         .filter((name) => /^[a-z]+[A-Z]/.test(name) && typeof own[name] === 'function')
-        // Many have further names, which come after their first.
+        // Many methods have aliases, which come after the first name.
         .filter((name, place, all) => all.findIndex((one) => own[one] === own[name]) === place)
         .map((name) => ({
           name: `${api}.${name}`,
-          // Bodies and ids alike: a method that wants fewer leaves the rest.
+          // The same arguments for all methods: a method with fewer parameters ignores the rest.
           call: () => (own[name] as Method).call(made, 'x', {}, {}),
         }))
     );
@@ -508,7 +508,7 @@ describe('every method of Klaviyo’s client', () => {
 
 type Documented = { readonly scopes: readonly string[]; readonly limits: readonly number[] };
 
-/** What the comments of the client's source say, by method and path. */
+/** The scopes and limits in the comments of the client's source, by method and path. */
 function readDocumented(): ReadonlyMap<string, Documented> {
   const found = new Map<string, Documented>();
   const folder = fileURLToPath(new URL('../../node_modules/klaviyo-api/api/', import.meta.url));
@@ -529,7 +529,7 @@ function readDocumented(): ReadonlyMap<string, Documented> {
   return found;
 }
 
-/** A server before the sandbox that keeps the bodies it passes on, by path. */
+/** A proxy before the sandbox that records the request bodies, by path. */
 async function startRecorder(target: () => string) {
   const bodies = new Map<string, unknown>();
   const server = createServer((request, response) => {
@@ -565,7 +565,7 @@ async function startRecorder(target: () => string) {
   };
 }
 
-/** The JSON that the client writes; absent members stay absent. */
+/** The JSON that the client sends. Absent members stay absent. */
 const toWire = (body: object, type: string): unknown =>
   JSON.parse(JSON.stringify(ObjectSerializer.serialize(body, type)));
 
@@ -593,7 +593,7 @@ describe('what the relay sends', () => {
   ])('to %s is what Klaviyo’s client sends for the same content', async (path, type, body) => {
     const sent = (await captureBodies()).get(path);
     expect(sent).toEqual(toWire(body, type));
-    // The client leaves out what it does not know when it reads a body.
+    // The client drops unknown members when it reads a body.
     expect(toWire(ObjectSerializer.deserialize(sent, type) as object, type)).toEqual(sent);
   });
 

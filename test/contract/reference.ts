@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { Ajv, type ValidateFunction } from 'ajv';
 import ajvFormats from 'ajv-formats';
 
-/** The revision the relay is set to by default, and the newest known. */
+/** The relay's default revision, and the newest known one. */
 export const revisions = ['2024-10-15', '2026-07-15'] as const;
 export type Revision = (typeof revisions)[number];
 
@@ -18,7 +18,7 @@ export type Sample = {
 
 const folder = resolve(process.env.KLAVIYO_REFERENCE_DIR ?? '../shared/reference');
 
-/** Throws, and so fails whatever needs it: a check that is skipped in silence checks nothing. */
+/** Throws, so that every test that needs the files fails: a test that is skipped silently checks nothing. */
 function read(name: string): unknown {
   const path = join(folder, name);
   if (!existsSync(path)) {
@@ -29,7 +29,7 @@ function read(name: string): unknown {
   return JSON.parse(readFileSync(path, 'utf8'));
 }
 
-/** Bodies by `METHOD path`. */
+/** Example bodies by `METHOD path`. */
 export function readRequestExamples(): readonly (readonly [string, unknown])[] {
   const examples = read('klaviyo-request-examples.json') as Record<string, unknown>;
   return Object.entries(examples).filter(([name]) => name.startsWith('POST '));
@@ -40,19 +40,19 @@ export function readErrorSamples(): readonly Sample[] {
 }
 
 export type OpenApi = {
-  /** What is wrong with a request's body; empty where it is as described, with no unknown field in it. */
+  /** The violations of a request body; empty if it is as described and has no unknown field. */
   readonly faultsOfRequest: (operation: string, body: unknown) => readonly string[];
-  /** What is wrong with a request's query: unknown parameters, values, and the fields, operators and values of a filter. */
+  /** The violations of a request query: unknown parameters or values, and unknown fields, operators or values of a filter. */
   readonly faultsOfQuery: (operation: string, query: URLSearchParams) => readonly string[];
-  /** What is wrong with an answer. `body` undefined: none. */
+  /** The violations of a response. `body` is undefined if there is none. */
   readonly faultsOfAnswer: (operation: string, status: number, body: unknown) => readonly string[];
   readonly has: (operation: string) => boolean;
   readonly describe: (operation: string) => Description;
 };
 
-/** What a document says of one operation. */
+/** The description of one operation. */
 export type Description = {
-  /** The schema of a member of the request's body, by names; lists are looked into. Undefined where there is none. */
+  /** The schema of a member of the request body, by the path of names, through lists. Undefined if there is none. */
   readonly requestBody: (path: readonly string[]) => { readonly description?: string } | undefined;
   readonly parameters: readonly string[];
   /** The description of the parameter `filter`. */
@@ -70,7 +70,7 @@ type Operation = {
     readonly description?: string;
     readonly schema: { readonly type?: string };
   }[];
-  /** Newer revisions alone say which values a filter takes. */
+  /** Only newer revisions describe the values of a filter. */
   readonly 'x-klaviyo-filters'?: Readonly<
     Record<string, { readonly value?: { readonly enum?: readonly string[] } }>
   >;
@@ -157,7 +157,7 @@ export function loadOpenApi(revision: Revision): OpenApi {
   };
 }
 
-/** `description` lists the operators of each field: "`status`: `any`, `equals`". One condition alone is read here. */
+/** `description` lists the operators of each field: "`status`: `any`, `equals`". Only one condition is supported here. */
 function toFilterFaults(
   text: string,
   description: string,
@@ -179,7 +179,7 @@ function toFilterFaults(
     ...(allowed.get(field)?.some((each) => each === operator) === true
       ? []
       : [`${operator} of ${field}`]),
-    // `equals` takes a list, too (x-klaviyo-filters).
+    // `equals` also accepts a list (x-klaviyo-filters).
     ...(Array.isArray(given) || operator === 'equals' ? [] : [`value ${value}`]),
     ...list.filter((each) => known?.includes(String(each)) === false).map(String),
   ];
@@ -226,15 +226,15 @@ function rebuild(value: unknown, change: (node: Node) => unknown): unknown {
   if (Array.isArray(value)) return value.map((each) => rebuild(each, change));
   if (!isNode(value)) return value;
   const members = Object.entries(value)
-    // Examples are data, and some look like schemas.
+    // Examples are data, and some have the form of schemas.
     .filter(([name, member]) => name !== 'example' || isNode((member as Node | null)?.type))
     .map(([name, member]) => [name, rebuild(member, change)]);
   return change(Object.fromEntries(members) as Node);
 }
 
 /**
- * OpenAPI 3.0 says "or null" with `nullable`, which JSON Schema does not know; and Klaviyo puts it
- * beside `$ref`, `oneOf` and nothing at all, where ajv's own support for it ends.
+ * OpenAPI 3.0 writes "or null" as `nullable`, which JSON Schema does not have. Klaviyo uses it beside
+ * `$ref`, beside `oneOf` and alone, which ajv does not support.
  */
 function toJsonSchema(document: object): object {
   return rebuild(document, (node) => {
@@ -245,7 +245,7 @@ function toJsonSchema(document: object): object {
   }) as object;
 }
 
-/** Klaviyo refuses fields it does not know with a 400, which its document does not say. */
+/** Klaviyo rejects unknown fields with a 400, which its document does not say. */
 function close(document: object): object {
   return rebuild(document, (node) => {
     const isSchema = node.type === 'object' && isNode(node.properties);

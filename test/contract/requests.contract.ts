@@ -7,11 +7,11 @@ import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
 import { toBackfillRevision } from '../../src/klaviyo/revision.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
-import { aClient, answerJson, startFarSide } from '../klaviyo/klaviyo-server.js';
+import { aClient, respondJson, startKlaviyoServer } from '../klaviyo/klaviyo-server.js';
 import { aRevision, newestRules } from '../support/revisions.js';
 import { loadOpenApi, revisions } from './reference.js';
 
-/** What callers post, as far as it differs for Klaviyo. */
+/** What callers post, as klaviyo as it differs for Klaviyo. */
 const events = {
   'an e-mail address alone': { event_name: 'Viewed Product', email: 'ada@klaviyo-demo.com' },
   'a phone number alone': { event_name: 'Viewed Product', phone_number: '+1 500 555 0006' },
@@ -153,16 +153,16 @@ describe.each(revisions)('by revision %s a request is as described', (revision) 
 
   it('with the list of import jobs', async () => {
     const asked: URL[] = [];
-    const far = await startFarSide((response, { path }) => {
+    const klaviyo = await startKlaviyoServer((response, { path }) => {
       const url = new URL(path, 'http://localhost');
       asked.push(url);
       const next = asked.length === 1 ? 'http://localhost/?page%5Bcursor%5D=two' : null;
-      answerJson(response, { body: { data: [], links: { self: 'http://localhost/', next } } });
+      respondJson(response, { body: { data: [], links: { self: 'http://localhost/', next } } });
     });
-    const { client } = aClient(far.url, { revision: aRevision(revision) });
+    const { client } = aClient(klaviyo.url, { revision: aRevision(revision) });
     await client.listImportJobs(new Set(['a', 'b']));
     await client.close();
-    await far.close();
+    await klaviyo.close();
     expect(asked.map(({ searchParams }) => searchParams.get('page[cursor]'))).toEqual([
       null,
       'two',

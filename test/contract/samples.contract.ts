@@ -11,7 +11,7 @@ const rejectedSecond = ['unattributed pointer rejected', 'rejected rejected'];
 const both = (outcome: string): readonly string[] => [outcome, outcome];
 const bisect = both('unattributed bisect rejected');
 
-/** What each sample means to a request with two entries. */
+/** The outcomes of each sample for a request with two entries. */
 const expected: Readonly<Record<string, readonly string[]>> = {
   '429 throttled': both('throttled throttled'),
   '429 throttled (older shape)': both('throttled throttled'),
@@ -38,7 +38,7 @@ const expected: Readonly<Record<string, readonly string[]>> = {
 };
 
 const samples = readErrorSamples();
-/** The one sample that is no error answer but the answer that lists a job's errors. */
+/** The only sample that is not an error response: it lists the errors of a job. */
 const importErrors = 'import-errors resource (async)';
 
 function toBodyText({ body, body_text: text, body_detail_only: detail }: Sample): string {
@@ -60,7 +60,8 @@ function toBriefs(sample: Sample, lane: Lane): readonly string[] {
 }
 
 function toBrief(outcome: Outcome): string {
-  if (outcome.kind === 'unattributed') return `unattributed ${outcome.method} ${outcome.reason.code}`;
+  if (outcome.kind === 'unattributed')
+    return `unattributed ${outcome.method} ${outcome.reason.code}`;
   return 'reason' in outcome ? `${outcome.kind} ${outcome.reason.code}` : outcome.kind;
 }
 

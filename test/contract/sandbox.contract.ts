@@ -4,7 +4,7 @@ import { toRevision } from '../../src/sandbox/revisions.js';
 import { goodHeaders, startTestSandbox, type SandboxUnderTest } from '../support/sandbox.js';
 import { loadOpenApi, readRequestExamples, revisions, type OpenApi } from './reference.js';
 
-/** As Klaviyo's document writes the sandbox's `{id}`. */
+/** The sandbox's `{id}` in the notation of Klaviyo's document. */
 const paths: Readonly<Record<string, string>> = {
   '/api/profile-bulk-import-jobs/{id}': '/api/profile-bulk-import-jobs/{job_id}',
 };
@@ -50,7 +50,7 @@ const listedProfile = {
 describe.each(revisions)('by revision %s', (revision) => {
   const openApi: OpenApi = loadOpenApi(revision);
   const headers = { revision };
-  /** Calls, expects the status, and holds the answer against the description. Gives the body. */
+  /** Makes a request, expects the status, and checks the response against the description. Returns the body. */
   const call = async (name: string, path: string, { status = 200, body }: Wanted = {}) => {
     const reply = name.startsWith('GET')
       ? await under.get(path, headers)
@@ -70,7 +70,7 @@ describe.each(revisions)('by revision %s', (revision) => {
   it('every operation of the sandbox answers as described', async () => {
     const jobs = '/api/profile-bulk-import-jobs';
     for (const [name, body] of examples) {
-      // Known from its events by then, so 200; the others are taken for later.
+      // The profile exists because of its events, so 200; the others are 202.
       const status = name === 'POST /api/profile-import' ? 200 : 202;
       await call(name, name.slice('POST '.length), { status, body });
     }
@@ -152,7 +152,7 @@ describe.each(revisions)('by revision %s', (revision) => {
     const text = (...path: readonly string[]): string => bulk(path)?.description ?? '';
     expect(toRevision(revision)).toEqual({
       date: revision,
-      // The older file does not state its limit; Klaviyo's guides of that time say 300.
+      // The older file has no limit; Klaviyo's guides of that time say 300.
       maxEventProperties: Number(
         /exceed (\d+) properties/.exec(text(...event, 'properties'))?.[1] ?? 300,
       ),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
-import { startFarSide } from '../klaviyo/klaviyo-server.js';
+import { startKlaviyoServer } from '../klaviyo/klaviyo-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
 import { quickRelay, untilSettled } from '../support/restarted-relay.js';
@@ -83,7 +83,7 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
   it('sends again what it got no answer to, and has every call arrive once', async () => {
     await start();
     let count = 0;
-    const lossy = await startFarSide((response, { path, body, headers }) => {
+    const lossy = await startKlaviyoServer((response, { path, body, headers }) => {
       const {
         'content-type': type = '',
         'content-encoding': encoding = '',

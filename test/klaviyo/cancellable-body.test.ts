@@ -9,13 +9,13 @@ it.each([0, 1, 511, 512, 513, 5000, 131_072, 131_585, 1_000_000, 5_000_000])(
     expect(Buffer.concat(pieces).equals(body)).toBe(true);
     expect(pieces.every(({ length: each }) => each > 0 && each <= 131_072)).toBe(true);
     expect(pieces.at(-1)?.length ?? 0).toBeLessThanOrEqual(512);
-    // What is larger than a stream takes at once is waited for.
+    // A stream buffers less than one piece, so each piece is waited for.
     const large = pieces.slice(0, -1).filter(({ length: each }) => each >= 65_536);
     if (length > 131_584) expect(large).toHaveLength(pieces.length - 1);
   },
 );
 
-it('is asked before each piece, the last one too', () => {
+it('stillOwned is called before each piece of a cancellable body, the last one included', () => {
   let asked = 0;
   const pieces = toCancellableBody(Buffer.alloc(300_000), () => ++asked < 4);
   expect(pieces.next().value).toHaveLength(99_830);

@@ -14,14 +14,14 @@ import { aRevision } from '../support/revisions.js';
 import {
   aClient,
   aPromise,
-  answerJson,
-  startBareSide,
-  startFarSide,
+  respondJson,
+  startSocketServer,
+  startKlaviyoServer,
   toPayload,
-  type FarSide,
+  type KlaviyoServer,
 } from './klaviyo-server.js';
 
-/** Whatever a test opens, in order; closed in reverse. */
+/** What a test has opened, in order. It is closed in reverse. */
 let open: { close(): Promise<void> }[] = [];
 beforeEach(() => {
   open = [];
@@ -34,10 +34,10 @@ const keep = <T extends { close(): Promise<void> }>(each: T): T => {
   open.push(each);
   return each;
 };
-const farSide = async (...args: Parameters<typeof startFarSide>) =>
-  keep(await startFarSide(...args));
-const bareSide = async (...args: Parameters<typeof startBareSide>) =>
-  keep(await startBareSide(...args));
+const klaviyoServer = async (...args: Parameters<typeof startKlaviyoServer>) =>
+  keep(await startKlaviyoServer(...args));
+const socketServer = async (...args: Parameters<typeof startSocketServer>) =>
+  keep(await startSocketServer(...args));
 const clientOf = (url: string, overrides: Partial<KlaviyoClientOptions> = {}) => {
   const made = aClient(url, overrides);
   keep(made.client);
@@ -52,8 +52,8 @@ const anEventPayload = (backfill: boolean): Uint8Array => {
 const kindsOf = ({ outcomes }: SendResult): readonly string[] => outcomes.map(({ kind }) => kind);
 const codesOf = ({ outcomes }: SendResult): readonly (string | undefined)[] =>
   outcomes.map((outcome) => ('reason' in outcome ? outcome.reason.code : undefined));
-/** Sends two payloads and expects them to go again, for the same reason and with no answer. */
-async function sendInVain(client: KlaviyoClient, code: string): Promise<SendResult> {
+/** Sends two payloads and expects both to be retryable for the same reason, without a complete response. */
+async function expectRetryable(client: KlaviyoClient, code: string): Promise<SendResult> {
   const sent = await client.send('events', payloads);
   expect(kindsOf(sent)).toEqual(['retryable', 'retryable']);
   expect(codesOf(sent)).toEqual([code, code]);
@@ -61,29 +61,29 @@ async function sendInVain(client: KlaviyoClient, code: string): Promise<SendResu
   return sent;
 }
 
-describe('a request that others may make by now', () => {
-  /** More than the connection takes at once, so that the client has to wait in the middle. */
+describe('a request whose envelopes another relay may own', () => {
+  /** More than the connection buffers, so that the client has to wait in the middle. */
   const large = [toPayload({ pad: 'x'.repeat(20_000_000) })];
 
-  it('leaves whole while it is held', async () => {
-    const far = await farSide((response) => response.writeHead(202).end());
-    const { client } = clientOf(far.url);
+  it('is sent completely while the envelopes are owned', async () => {
+    const klaviyo = await klaviyoServer((response) => response.writeHead(202).end());
+    const { client } = clientOf(klaviyo.url);
     const sent = await client.send('profiles', large, () => true);
-    expect(sent).toMatchObject({ status: 202, bytes: far.requests[0]?.body.length });
+    expect(sent).toMatchObject({ status: 202, bytes: klaviyo.requests[0]?.body.length });
     expect(sent.bytes).toBeGreaterThan(20_000_000);
   });
 
-  it('does not become whole once it is not, however much of it has left', async () => {
+  it('is never completed once the envelopes are not owned, however much of it was sent', async () => {
     let received = 0;
     const begun = aPromise<Socket>();
-    const far = await bareSide((socket) => {
+    const klaviyo = await socketServer((socket) => {
       socket.once('data', (part: Buffer) => {
         received += part.length;
         socket.pause();
         begun.resolve(socket);
       });
     });
-    const { client } = clientOf(far.url);
+    const { client } = clientOf(klaviyo.url);
     let isHeld = true;
     const sending = client.send('profiles', large, () => isHeld);
     const socket = await begun.promise;
@@ -97,25 +97,25 @@ describe('a request that others may make by now', () => {
     expect(received).toBeLessThan(sent.bytes);
   });
 
-  it('sends nothing of its body where it is not from the start, and the next one goes', async () => {
-    const far = await farSide((response) => response.writeHead(202).end());
-    const { client } = clientOf(far.url);
+  it('sends no byte of its body if the envelopes are not owned from the start, and the next request succeeds', async () => {
+    const klaviyo = await klaviyoServer((response) => response.writeHead(202).end());
+    const { client } = clientOf(klaviyo.url);
     expect(codesOf(await client.send('events', payloads, () => false))).toEqual(['lease', 'lease']);
     expect((await client.send('events', payloads, () => true)).status).toBe(202);
-    expect(far.requests).toHaveLength(1);
+    expect(klaviyo.requests).toHaveLength(1);
   });
 });
 
-describe('a request', () => {
-  const seenBy = async (lane: 'events' | 'profiles', path = '') => {
-    const far = await farSide((response) => response.writeHead(202).end());
-    const { client } = clientOf(`${far.url}${path}`);
+describe('a bulk request', () => {
+  const requestTo = async (lane: 'events' | 'profiles', path = '') => {
+    const klaviyo = await klaviyoServer((response) => response.writeHead(202).end());
+    const { client } = clientOf(`${klaviyo.url}${path}`);
     const sent = await client.send(lane, payloads);
-    return { seen: far.requests[0]!, sent };
+    return { seen: klaviyo.requests[0]!, sent };
   };
 
-  it("carries Klaviyo's headers and the body with its exact length", async () => {
-    const { seen, sent } = await seenBy('events');
+  it("has Klaviyo's headers and the body with its exact length", async () => {
+    const { seen, sent } = await requestTo('events');
     expect(seen.method).toBe('POST');
     expect(seen.path).toBe('/api/event-bulk-create-jobs');
     expect(seen.headers).toMatchObject({
@@ -141,12 +141,12 @@ describe('a request', () => {
   ])(
     'with a backfilled event has a revision that knows it, and others that of %s',
     async (setting, others, backfilled) => {
-      // The answer names the revision of the request: that is no move of Klaviyo's.
-      const far = await farSide((response, { headers }) =>
+      // The response has the revision of the request, so Klaviyo did not use another one.
+      const klaviyo = await klaviyoServer((response, { headers }) =>
         response.writeHead(202, { revision: String(headers.revision) }).end(),
       );
       const revision = aRevision(setting);
-      const { client } = clientOf(far.url, { revision });
+      const { client } = clientOf(klaviyo.url, { revision });
       const [plain, old] = [anEventPayload(false), anEventPayload(true)];
       const sent: SendResult[] = [];
       for (const batch of [[plain], [plain, old, old], [old], [plain, plain]])
@@ -155,7 +155,7 @@ describe('a request', () => {
       const profile = toPayload({ type: 'profile', attributes: { properties } });
       expect(isBackfilled('events', profile)).toBe(true);
       sent.push(await client.send('profiles', [profile]));
-      expect(far.requests.map(({ headers }) => headers.revision)).toEqual([
+      expect(klaviyo.requests.map(({ headers }) => headers.revision)).toEqual([
         ...[others, backfilled, backfilled, others, others],
       ]);
       expect(sent.map((each) => each.backfilled)).toEqual([0, 2, 1, 0, 0]);
@@ -164,53 +164,53 @@ describe('a request', () => {
     },
   );
 
-  it('with profiles goes to the other endpoint', async () => {
-    const { seen } = await seenBy('profiles');
+  it('goes to the other endpoint if it has profiles', async () => {
+    const { seen } = await requestTo('profiles');
     expect(seen.path).toBe('/api/profile-bulk-import-jobs');
   });
 
-  it('keeps a path of the base URL', async () => {
-    const { seen } = await seenBy('events', '/klaviyo/');
+  it('keeps the path of the base URL', async () => {
+    const { seen } = await requestTo('events', '/klaviyo/');
     expect(seen.path).toBe('/klaviyo/api/event-bulk-create-jobs');
   });
 
-  it('of five megabytes arrives as it was', async () => {
-    const far = await farSide((response) => response.writeHead(202).end());
+  it('arrives unchanged if it has five megabytes', async () => {
+    const klaviyo = await klaviyoServer((response) => response.writeHead(202).end());
     const big = Array.from({ length: 50 }, (_, n) => toPayload({ n, text: 'ü'.repeat(50_000) }));
-    const { client } = clientOf(far.url);
+    const { client } = clientOf(klaviyo.url);
     await client.send('events', big);
     const list = big.map((payload) => Buffer.from(payload).toString()).join(',');
-    const body = far.requests[0]!.body.toString();
+    const body = klaviyo.requests[0]!.body.toString();
     expect(sha(body.slice(body.indexOf('[') + 1, body.lastIndexOf(']')))).toBe(sha(list));
   });
 
-  it('uses its connections again and again, and never more than it may', async () => {
+  it('reuses its connections, and never opens more than the maximum', async () => {
     const ports = new Set<number | undefined>();
-    const far = await farSide((response) => {
+    const klaviyo = await klaviyoServer((response) => {
       ports.add(response.socket?.remotePort);
       response.writeHead(202).end();
     });
-    const { client } = clientOf(far.url, { connections: 3 });
+    const { client } = clientOf(klaviyo.url, { connections: 3 });
     for (let round = 0; round < 5; round++) {
       await Promise.all(Array.from({ length: 8 }, () => client.send('events', payloads)));
     }
-    expect(far.requests).toHaveLength(40);
+    expect(klaviyo.requests).toHaveLength(40);
     expect(ports.size).toBe(3);
   });
 });
 
 const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-describe('an answer', () => {
+describe('a response to a bulk request', () => {
   const sentTo = async (
-    respond: Parameters<typeof startFarSide>[0],
+    respond: Parameters<typeof startKlaviyoServer>[0],
     lane: 'events' | 'profiles',
   ) => {
-    const far = await farSide(respond);
-    return clientOf(far.url).client.send(lane, payloads);
+    const klaviyo = await klaviyoServer(respond);
+    return clientOf(klaviyo.url).client.send(lane, payloads);
   };
 
-  it('gives outcomes, status and what it says about rates', async () => {
+  it('becomes outcomes, a status and rate feedback', async () => {
     const headers = { 'ratelimit-limit': '10, 10;w=1, 150;w=60', 'ratelimit-remaining': '9' };
     const sent = await sentTo((response) => response.writeHead(202, headers).end(), 'events');
     expect(sent).toMatchObject({
@@ -220,10 +220,10 @@ describe('an answer', () => {
     });
   });
 
-  it('with an import job gives its reference', async () => {
+  it('becomes a pending outcome with the id of the import job', async () => {
     const type = 'profile-bulk-import-job';
     const sent = await sentTo(
-      (response) => answerJson(response, { status: 202, body: { data: { type, id: 'job-7' } } }),
+      (response) => respondJson(response, { status: 202, body: { data: { type, id: 'job-7' } } }),
       'profiles',
     );
     expect(sent.outcomes).toEqual([
@@ -237,14 +237,14 @@ describe('an answer', () => {
     [{}, 1000],
   ])('of 429 with %j is a wait of %s ms', async (headers, afterMs) => {
     const sent = await sentTo(
-      (response) => answerJson(response, { status: 429, body: {}, headers }),
+      (response) => respondJson(response, { status: 429, body: {}, headers }),
       'events',
     );
     expect(sent.outcomes[0]).toMatchObject({ kind: 'throttled', afterMs });
     expect(sent.status).toBe(429);
   });
 
-  it('that is a page says nothing about the events', async () => {
+  it('is retried if it is a page', async () => {
     const sent = await sentTo(
       (response) => response.writeHead(403, { 'content-type': 'text/html' }).end('<html>no</html>'),
       'events',
@@ -253,7 +253,7 @@ describe('an answer', () => {
     expect(sent.status).toBe(403);
   });
 
-  it('that is compressed although nobody asked for it still names the event at fault', async () => {
+  it('still names the bad event if a proxy compressed it', async () => {
     const pointer = '/data/attributes/events-bulk-create/data/1/attributes';
     const body = gzipSync(JSON.stringify({ errors: [{ detail: 'Invalid', source: { pointer } }] }));
     const headers = { 'content-type': 'application/vnd.api+json', 'content-encoding': 'gzip' };
@@ -261,7 +261,7 @@ describe('an answer', () => {
     expect(kindsOf(sent)).toEqual(['unattributed', 'rejected']);
   });
 
-  it('in a coding that is unknown or damaged is not taken for Klaviyo’s', async () => {
+  it('does not count as Klaviyo’s if its coding is unknown or damaged', async () => {
     for (const coding of ['zstd', 'gzip']) {
       const headers = { 'content-type': 'application/json', 'content-encoding': coding };
       const sent = await sentTo((response) => response.writeHead(400, headers).end('{}'), 'events');
@@ -269,8 +269,8 @@ describe('an answer', () => {
     }
   });
 
-  it('that leads elsewhere is not followed: the key is for one host alone', async () => {
-    const other = await farSide((response) => response.writeHead(202).end());
+  it('is not followed if it is a redirect, because the key is meant for one host only', async () => {
+    const other = await klaviyoServer((response) => response.writeHead(202).end());
     const sent = await sentTo(
       (response) => response.writeHead(307, { location: other.url }).end(),
       'events',
@@ -296,16 +296,16 @@ describe('an answer', () => {
     ['in HTTP/1.0', 'HTTP/1.0 202 Accepted\r\n\r\n'],
     ['with something behind it', `${ok}content-length: 0\r\n\r\nHTTP/1.1 500 No\r\n\r\n`],
   ])('of 202 %s delivers events', async (_name, text) => {
-    const far = await bareSide((socket) => {
+    const klaviyo = await socketServer((socket) => {
       socket.once('data', () => socket.end(text));
     });
-    const { client } = clientOf(far.url);
+    const { client } = clientOf(klaviyo.url);
     for (let request = 0; request < 2; request++) {
       expect(kindsOf(await client.send('events', payloads))).toEqual(['delivered', 'delivered']);
     }
   });
 
-  it('without an end is read up to a bound, and then judged', async () => {
+  it('is read up to a bound if it never ends, and is then judged', async () => {
     let written = 0;
     const sent = await sentTo((response) => {
       response.writeHead(400, { 'content-type': 'application/vnd.api+json' });
@@ -325,10 +325,12 @@ describe('an answer', () => {
     expect(written).toBeLessThan(100);
   });
 
-  it('takes as long as it took', async () => {
+  it('has the measured duration', async () => {
     const arrived = aPromise<() => void>();
-    const far = await farSide((response) => arrived.resolve(() => response.writeHead(202).end()));
-    const { client, clock } = clientOf(far.url);
+    const klaviyo = await klaviyoServer((response) =>
+      arrived.resolve(() => response.writeHead(202).end()),
+    );
+    const { client, clock } = clientOf(klaviyo.url);
     const sending = client.send('events', payloads);
     const answer = await arrived.promise;
     await clock.advance(1234);
@@ -338,51 +340,53 @@ describe('an answer', () => {
   });
 });
 
-describe('without an answer everything goes again', () => {
+describe('a request without a complete response is retried', () => {
   const onRequest = (act: (socket: Socket) => void) => (socket: Socket) => {
     socket.once('data', () => act(socket));
   };
 
-  it('where the connection is reset before anything is read', async () => {
-    const far = await bareSide((socket) => socket.resetAndDestroy());
-    const sent = await sendInVain(clientOf(far.url).client, 'reset');
+  it('if the connection is reset before anything is read', async () => {
+    const klaviyo = await socketServer((socket) => socket.resetAndDestroy());
+    const sent = await expectRetryable(clientOf(klaviyo.url).client, 'reset');
     expect(sent.status).toBeNull();
   });
 
-  it('where the connection is reset after the request was taken', async () => {
-    const far = await farSide((response) => response.socket?.resetAndDestroy());
-    await sendInVain(clientOf(far.url).client, 'reset');
-    expect(far.requests).toHaveLength(1);
+  it('if the connection is reset after the request was received', async () => {
+    const klaviyo = await klaviyoServer((response) => response.socket?.resetAndDestroy());
+    await expectRetryable(clientOf(klaviyo.url).client, 'reset');
+    expect(klaviyo.requests).toHaveLength(1);
   });
 
-  it('where the far side hangs up politely without a word', async () => {
-    const far = await bareSide(onRequest((socket) => socket.end()));
-    await sendInVain(clientOf(far.url).client, 'reset');
+  it('if the server closes the connection without a response', async () => {
+    const klaviyo = await socketServer(onRequest((socket) => socket.end()));
+    await expectRetryable(clientOf(klaviyo.url).client, 'reset');
   });
 
-  it('where what comes is not HTTP', async () => {
-    const far = await bareSide(onRequest((socket) => socket.end('220 mail.example ESMTP\r\n')));
-    await sendInVain(clientOf(far.url).client, 'protocol');
+  it('if the response is not HTTP', async () => {
+    const klaviyo = await socketServer(
+      onRequest((socket) => socket.end('220 mail.example ESMTP\r\n')),
+    );
+    await expectRetryable(clientOf(klaviyo.url).client, 'protocol');
   });
 
-  it('where the chunks of an answer are junk', async () => {
+  it('if the chunks of the response are invalid', async () => {
     const head = 'HTTP/1.1 400 Bad Request\r\ntransfer-encoding: chunked\r\n\r\n';
-    const far = await bareSide(onRequest((socket) => socket.end(`${head}zz\r\njunk\r\n`)));
-    const sent = await client400(far);
+    const klaviyo = await socketServer(onRequest((socket) => socket.end(`${head}zz\r\njunk\r\n`)));
+    const sent = await sendTo(klaviyo);
     expect(codesOf(sent)).toEqual(['protocol', 'protocol']);
     expect(sent.status).toBe(400);
   });
 
-  it('where an answer breaks off in the middle', async () => {
+  it('if the response breaks off in the middle', async () => {
     const head = 'HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\n';
-    const far = await bareSide(onRequest((socket) => socket.end(`${head}{"errors":[`)));
-    const sent = await client400(far);
+    const klaviyo = await socketServer(onRequest((socket) => socket.end(`${head}{"errors":[`)));
+    const sent = await sendTo(klaviyo);
     expect(codesOf(sent)).toEqual(['reset', 'reset']);
     expect(sent.status).toBe(400);
   });
 
-  const client400 = async (far: FarSide): Promise<SendResult> => {
-    const sent = await clientOf(far.url).client.send('events', payloads);
+  const sendTo = async (klaviyo: KlaviyoServer): Promise<SendResult> => {
+    const sent = await clientOf(klaviyo.url).client.send('events', payloads);
     expect(kindsOf(sent)).toEqual(['retryable', 'retryable']);
     return sent;
   };
@@ -403,70 +407,70 @@ describe('without an answer everything goes again', () => {
     ['nothing but early hints', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
   ])('where all that came for events is %s', async (_name, head) => {
     for (const end of ['end', 'resetAndDestroy'] as const) {
-      const far = await bareSide(
+      const klaviyo = await socketServer(
         onRequest((socket) => socket.write(head, () => void socket[end]())),
       );
-      const sent = await clientOf(far.url).client.send('events', payloads);
+      const sent = await clientOf(klaviyo.url).client.send('events', payloads);
       expect(kindsOf(sent)).toEqual(['retryable', 'retryable']);
     }
   });
 
-  it('but not after a 202 for events whose headers say that nothing follows', async () => {
+  it('unless a 202 for events breaks off whose headers say that its body is empty', async () => {
     const head = 'HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n';
-    const far = await bareSide(
+    const klaviyo = await socketServer(
       onRequest((socket) => socket.write(head, () => void socket.resetAndDestroy())),
     );
-    const sent = await clientOf(far.url).client.send('events', payloads);
+    const sent = await clientOf(klaviyo.url).client.send('events', payloads);
     expect(kindsOf(sent)).toEqual(['delivered', 'delivered']);
   });
 
-  it('where a 202 for events began, and its body never ends', async () => {
+  it('if the body of a 202 for events never ends', async () => {
     const arrived = aPromise();
-    const far = await farSide((response) => {
+    const klaviyo = await klaviyoServer((response) => {
       response.writeHead(202, { 'content-length': '10' }).flushHeaders();
       arrived.resolve();
     });
-    const { client, clock } = clientOf(far.url, { timeoutMs: 10_000 });
-    const sending = sendInVain(client, 'timeout');
+    const { client, clock } = clientOf(klaviyo.url, { timeoutMs: 10_000 });
+    const sending = expectRetryable(client, 'timeout');
     await arrived.promise;
     await clock.advance(10_000);
     expect((await sending).durationMs).toBe(10_000);
   });
 
-  it('where an import was taken and its job id broke off', async () => {
+  it('if a 202 for profiles breaks off within the job id', async () => {
     const head = 'HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\n';
-    const far = await bareSide(onRequest((socket) => socket.end(`${head}{"data":`)));
-    const { client } = clientOf(far.url);
+    const klaviyo = await socketServer(onRequest((socket) => socket.end(`${head}{"data":`)));
+    const { client } = clientOf(klaviyo.url);
     expect(codesOf(await client.send('profiles', payloads))).toEqual(['reset', 'reset']);
   });
 
-  it('where nobody listens', async () => {
+  it('if no server listens', async () => {
     const server = createServer();
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     server.close();
     await once(server, 'close');
-    await sendInVain(clientOf(`http://127.0.0.1:${port}`).client, 'connect');
+    await expectRetryable(clientOf(`http://127.0.0.1:${port}`).client, 'connect');
   });
 
-  it('where the name does not exist', async () => {
+  it('if the host name does not exist', async () => {
     // RFC 6761: .invalid never resolves.
-    await sendInVain(clientOf('http://klaviyo.invalid').client, 'dns');
+    await expectRetryable(clientOf('http://klaviyo.invalid').client, 'dns');
   });
 
-  it('where the far side does not speak TLS', async () => {
-    const far = await bareSide(
+  it('if the server does not speak TLS', async () => {
+    const klaviyo = await socketServer(
       onRequest((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')),
     );
-    await sendInVain(clientOf(far.url.replace('http:', 'https:')).client, 'tls');
+    await expectRetryable(clientOf(klaviyo.url.replace('http:', 'https:')).client, 'tls');
   });
 
-  it('where the answer never comes', async () => {
+  it('if the response never arrives', async () => {
     const arrived = aPromise();
-    const far = await farSide(() => arrived.resolve());
-    const { client, clock } = clientOf(far.url, { timeoutMs: 30_000 });
-    const sending = sendInVain(client, 'timeout');
+    const klaviyo = await klaviyoServer(() => arrived.resolve());
+    const { client, clock } = clientOf(klaviyo.url, { timeoutMs: 30_000 });
+    const sending = expectRetryable(client, 'timeout');
     await arrived.promise;
     await clock.advance(29_999);
     expect(clock.pending()).toBe(1);
@@ -475,14 +479,14 @@ describe('without an answer everything goes again', () => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('where the answer only drips', async () => {
+  it('if the response arrives too slowly', async () => {
     const arrived = aPromise<() => void>();
-    const far = await farSide((response) => {
+    const klaviyo = await klaviyoServer((response) => {
       response.writeHead(400, { 'content-type': 'application/vnd.api+json' });
       arrived.resolve(() => response.write('{'));
     });
-    const { client, clock } = clientOf(far.url, { timeoutMs: 10_000 });
-    const sending = sendInVain(client, 'timeout');
+    const { client, clock } = clientOf(klaviyo.url, { timeoutMs: 10_000 });
+    const sending = expectRetryable(client, 'timeout');
     const drip = await arrived.promise;
     for (let second = 0; second < 10; second++) {
       drip();
@@ -491,38 +495,40 @@ describe('without an answer everything goes again', () => {
     expect((await sending).status).toBe(400);
   });
 
-  it('where the request is not even read', async () => {
-    const far = await bareSide((socket) => socket.pause());
-    const { client } = clientOf(far.url, { timeoutMs: 50, clock: systemClock });
+  it('if the server does not read the request', async () => {
+    const klaviyo = await socketServer((socket) => socket.pause());
+    const { client } = clientOf(klaviyo.url, { timeoutMs: 50, clock: systemClock });
     const big = Array.from({ length: 2 }, () => new Uint8Array(20_000_000).fill(0x20));
     const sent = await client.send('events', big);
     expect(codesOf(sent)).toEqual(['timeout', 'timeout']);
   });
 
-  it('and the next request is fine again', async () => {
+  it('and the next request succeeds', async () => {
     let broken = true;
-    const far = await farSide((response) => {
+    const klaviyo = await klaviyoServer((response) => {
       if (broken) response.socket?.resetAndDestroy();
       else response.writeHead(202).end();
     });
-    const { client } = clientOf(far.url);
-    await sendInVain(client, 'reset');
+    const { client } = clientOf(klaviyo.url);
+    await expectRetryable(client, 'reset');
     broken = false;
     expect(kindsOf(await client.send('events', payloads))).toEqual(['delivered', 'delivered']);
   });
 });
 
-it('no reason ever holds the key', async () => {
-  const far = await bareSide((socket) => socket.resetAndDestroy());
-  const sent = await clientOf(far.url).client.send('events', payloads);
+it('no reason of a failed request contains the key', async () => {
+  const klaviyo = await socketServer((socket) => socket.resetAndDestroy());
+  const sent = await clientOf(klaviyo.url).client.send('events', payloads);
   expect(JSON.stringify(sent)).not.toContain('pk_test');
 });
 
-describe('closing', () => {
-  it('lets what is under way end', async () => {
+describe('closing the client', () => {
+  it('lets requests in flight end', async () => {
     const arrived = aPromise<() => void>();
-    const far = await farSide((response) => arrived.resolve(() => response.writeHead(202).end()));
-    const { client } = clientOf(far.url);
+    const klaviyo = await klaviyoServer((response) =>
+      arrived.resolve(() => response.writeHead(202).end()),
+    );
+    const { client } = clientOf(klaviyo.url);
     const sending = client.send('events', payloads);
     const answer = await arrived.promise;
     const closing = client.close();
@@ -531,11 +537,11 @@ describe('closing', () => {
     await closing;
   });
 
-  it('cuts what does not end in time', async () => {
+  it('cuts off requests that do not end in time', async () => {
     const arrived = aPromise();
-    const far = await farSide(() => arrived.resolve());
-    const { client, clock } = clientOf(far.url);
-    const sending = sendInVain(client, 'closed');
+    const klaviyo = await klaviyoServer(() => arrived.resolve());
+    const { client, clock } = clientOf(klaviyo.url);
+    const sending = expectRetryable(client, 'closed');
     await arrived.promise;
     const closing = client.close();
     await clock.advance(500);
@@ -545,12 +551,12 @@ describe('closing', () => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('may be done twice, and what is sent afterwards goes again', async () => {
-    const far = await farSide((response) => response.writeHead(202).end());
-    const { client } = clientOf(far.url);
+  it('is idempotent, and later requests are retryable', async () => {
+    const klaviyo = await klaviyoServer((response) => response.writeHead(202).end());
+    const { client } = clientOf(klaviyo.url);
     await Promise.all([client.close(), client.close()]);
     await client.close();
-    await sendInVain(client, 'closed');
-    expect(far.requests).toEqual([]);
+    await expectRetryable(client, 'closed');
+    expect(klaviyo.requests).toEqual([]);
   });
 });

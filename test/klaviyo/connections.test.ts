@@ -7,7 +7,13 @@ import type { SendResult } from '../../src/model/destination.js';
 import type { KlaviyoClientOptions } from '../../src/klaviyo/client.js';
 import { makeCertificate, type Certificate } from '../support/certificate.js';
 import { startProxy, type ProxyOptions } from '../support/proxy-server.js';
-import { aClient, aPromise, startBareSide, startFarSide, toPayload } from './klaviyo-server.js';
+import {
+  aClient,
+  aPromise,
+  startSocketServer,
+  startKlaviyoServer,
+  toPayload,
+} from './klaviyo-server.js';
 
 let open: { close(): Promise<void> }[] = [];
 let certificate: Certificate;
@@ -39,22 +45,22 @@ const kindOf = ({ outcomes }: SendResult): string | undefined => outcomes[0]?.ki
 const codeOf = ({ outcomes: [outcome] }: SendResult): string | undefined =>
   outcome !== undefined && 'reason' in outcome ? outcome.reason.code : undefined;
 
-describe('a connection', () => {
-  /** A far side that shows by which connection each request came, and what it said of it. */
+describe('a connection to Klaviyo', () => {
+  /** A Klaviyo server that records the connection of each request and its `connection` header. */
   async function startCounting() {
     const seen: { port: number | undefined; connection: string | undefined }[] = [];
-    const far = keep(
-      await startFarSide((response, { headers }) => {
+    const klaviyo = keep(
+      await startKlaviyoServer((response, { headers }) => {
         seen.push({ port: response.socket?.remotePort, connection: headers.connection });
         response.writeHead(202, { 'keep-alive': 'timeout=600' }).end();
       }),
     );
-    return { far, seen };
+    return { klaviyo, seen };
   }
 
   it('ends with the first request that finds it ten seconds old', async () => {
-    const { far, seen } = await startCounting();
-    const { client, clock } = clientOf(far.url, { connections: 1 });
+    const { klaviyo, seen } = await startCounting();
+    const { client, clock } = clientOf(klaviyo.url, { connections: 1 });
     for (const waitMs of [0, 9999, 1, 0, 9999]) {
       await clock.advance(waitMs);
       expect(kindOf(await client.send('events', payloads))).toBe('delivered');
@@ -66,12 +72,12 @@ describe('a connection', () => {
     expect(seen.map(({ connection }) => connection)).toEqual([kept, kept, last, kept, kept]);
   });
 
-  it('carries a request to its end, however old it grows meanwhile', async () => {
+  it('serves a request to its end, however old it becomes meanwhile', async () => {
     const arrived = aPromise<() => void>();
-    const far = keep(
-      await startFarSide((response) => arrived.resolve(() => response.writeHead(202).end())),
+    const klaviyo = keep(
+      await startKlaviyoServer((response) => arrived.resolve(() => response.writeHead(202).end())),
     );
-    const { client, clock } = clientOf(far.url, { timeoutMs: 60_000 });
+    const { client, clock } = clientOf(klaviyo.url, { timeoutMs: 60_000 });
     const sending = client.send('events', payloads);
     const answer = await arrived.promise;
     await clock.advance(59_000);
@@ -79,9 +85,9 @@ describe('a connection', () => {
     expect(kindOf(await sending)).toBe('delivered');
   });
 
-  it('that is old counts within the bound, and all of them are replaced', async () => {
-    const { far, seen } = await startCounting();
-    const { client, clock } = clientOf(far.url, { connections: 3 });
+  it('counts towards the maximum while it is old, and is replaced', async () => {
+    const { klaviyo, seen } = await startCounting();
+    const { client, clock } = clientOf(klaviyo.url, { connections: 3 });
     for (let round = 0; round < 6; round++) {
       const sent = await Promise.all(
         Array.from({ length: 8 }, () => client.send('events', payloads)),
@@ -95,10 +101,10 @@ describe('a connection', () => {
     expect([...ports(0)].filter((port) => ports(40).has(port))).toEqual([]);
   });
 
-  it('follows a name that moves, away from an address that still answers', async () => {
+  it('follows a changed DNS name, away from an address that still responds', async () => {
     const addresses: (string | undefined)[] = [];
-    const far = keep(
-      await startFarSide((response) => {
+    const klaviyo = keep(
+      await startKlaviyoServer((response) => {
         addresses.push(response.socket?.localAddress);
         response.writeHead(202).end();
       }, '0.0.0.0'),
@@ -112,7 +118,7 @@ describe('a connection', () => {
       if (all === true) callback(null, [{ address, family: 4 }]);
       else callback(null, address, 4);
     }) as typeof dns.lookup);
-    const { client, clock } = clientOf(far.url.replace('127.0.0.1', 'klaviyo.test'), {
+    const { client, clock } = clientOf(klaviyo.url.replace('127.0.0.1', 'klaviyo.test'), {
       connections: 1,
     });
     await client.send('events', payloads);
@@ -126,46 +132,46 @@ describe('a connection', () => {
   });
 });
 
-describe('the headers of an answer', () => {
+describe('the headers of a response', () => {
   const sendTo = async (bytes: number) => {
-    const far = keep(
-      await startFarSide((response) => {
-        // Node reads 16 KiB by default, and writes what it is told to.
+    const klaviyo = keep(
+      await startKlaviyoServer((response) => {
+        // Node reads 16 KiB of headers by default, but sends more.
         const cookies = Array.from({ length: bytes / 1000 }, (_, n) => `c${n}=${'x'.repeat(980)}`);
         response.writeHead(202, { 'set-cookie': cookies }).end();
       }),
     );
-    return clientOf(far.url).client.send('events', payloads);
+    return clientOf(klaviyo.url).client.send('events', payloads);
   };
 
   it('may have 64 KiB', async () => {
     expect(kindOf(await sendTo(60_000))).toBe('delivered');
   });
 
-  it('that are larger are no answer', async () => {
+  it('are a protocol failure if they are larger', async () => {
     const sent = await sendTo(80_000);
     expect([kindOf(sent), codeOf(sent)]).toEqual(['retryable', 'protocol']);
   });
 });
 
 describe('plain HTTP through a proxy', () => {
-  it('asks the proxy for the whole URL, with its credentials, and sends the host of Klaviyo', async () => {
-    const far = keep(await startFarSide((response) => response.writeHead(202).end()));
+  it("requests the whole URL from the proxy, with the proxy's credentials and Klaviyo's host", async () => {
+    const klaviyo = keep(await startKlaviyoServer((response) => response.writeHead(202).end()));
     const proxy = await proxyOf();
-    const { client } = clientOf(`${far.url}/klaviyo`, {
+    const { client } = clientOf(`${klaviyo.url}/klaviyo`, {
       proxy: new URL(proxy.url.replace('//', '//sam:s3cret@')),
     });
     expect(kindOf(await client.send('events', payloads, () => true))).toBe('delivered');
     expect(proxy.requests).toEqual([
       {
-        line: `POST ${far.url}/klaviyo/api/event-bulk-create-jobs`,
+        line: `POST ${klaviyo.url}/klaviyo/api/event-bulk-create-jobs`,
         authorization: `Basic ${Buffer.from('sam:s3cret').toString('base64')}`,
       },
     ]);
-    expect(far.requests[0]?.headers.host).toBe(new URL(far.url).host);
+    expect(klaviyo.requests[0]?.headers.host).toBe(new URL(klaviyo.url).host);
   });
 
-  it('says that it is the proxy that cannot be reached', async () => {
+  it('fails as `proxy` if the proxy cannot be reached', async () => {
     const { client } = clientOf('http://a.klaviyo.test', { proxy: new URL(await freeUrl()) });
     const sent = await client.send('events', payloads);
     expect(sent.outcomes[0]).toEqual({
@@ -196,7 +202,7 @@ describe('HTTPS through a proxy', () => {
     });
     return { url: `https://localhost:${port}`, ports, bytes: () => bytes };
   };
-  /** The certificate of the test is signed by nobody. */
+  /** The certificate of the test is self-signed. */
   const trustAll = () => vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
 
   it.each([
@@ -204,8 +210,8 @@ describe('HTTPS through a proxy', () => {
     ['a proxy that speaks TLS', () => ({ certificate })],
   ])('goes through a tunnel of %s, whole and piece by piece', async (_name, toOptions) => {
     trustAll();
-    const [far, proxy] = [await startSecure(), await proxyOf(toOptions())];
-    const { client } = clientOf(far.url, {
+    const [klaviyo, proxy] = [await startSecure(), await proxyOf(toOptions())];
+    const { client } = clientOf(klaviyo.url, {
       connections: 1,
       proxy: new URL(proxy.url.replace('//', '//sam:s3cret@')),
     });
@@ -215,34 +221,34 @@ describe('HTTPS through a proxy', () => {
       await client.send('events', payloads),
     ];
     expect(sent.map(kindOf)).toEqual(['delivered', 'delivered']);
-    expect(far.bytes()).toBe(sent.reduce((sum, { bytes }) => sum + bytes, 0));
+    expect(klaviyo.bytes()).toBe(sent.reduce((sum, { bytes }) => sum + bytes, 0));
     expect(proxy.requests).toEqual([
       {
-        line: `CONNECT ${new URL(far.url).host}`,
+        line: `CONNECT ${new URL(klaviyo.url).host}`,
         authorization: `Basic ${Buffer.from('sam:s3cret').toString('base64')}`,
       },
     ]);
     expect(codeOf(await client.send('events', large, () => false))).toBe('lease');
   });
 
-  it('keeps to its connections, and opens new tunnels when they are old', async () => {
+  it('stays within its maximum of connections, and replaces old tunnels', async () => {
     trustAll();
-    const [far, proxy] = [await startSecure(), await proxyOf()];
-    const { client, clock } = clientOf(far.url, { connections: 3, proxy: new URL(proxy.url) });
+    const [klaviyo, proxy] = [await startSecure(), await proxyOf()];
+    const { client, clock } = clientOf(klaviyo.url, { connections: 3, proxy: new URL(proxy.url) });
     const round = () =>
       Promise.all(Array.from({ length: 8 }, () => client.send('events', payloads)));
     await round();
     await round();
-    expect([far.ports.size, proxy.requests.length]).toEqual([3, 3]);
+    expect([klaviyo.ports.size, proxy.requests.length]).toEqual([3, 3]);
     await clock.advance(10_000);
     await round();
     expect((await round()).map(kindOf)).toEqual(Array.from({ length: 8 }, () => 'delivered'));
-    expect([far.ports.size, proxy.requests.length]).toEqual([6, 6]);
+    expect([klaviyo.ports.size, proxy.requests.length]).toEqual([6, 6]);
   });
 
-  it('does not trust who answers behind the proxy without a certificate', async () => {
-    const [far, proxy] = [await startSecure(), await proxyOf()];
-    const { client } = clientOf(far.url, { proxy: new URL(proxy.url) });
+  it('does not trust a server behind the proxy without a valid certificate', async () => {
+    const [klaviyo, proxy] = [await startSecure(), await proxyOf()];
+    const { client } = clientOf(klaviyo.url, { proxy: new URL(proxy.url) });
     expect(codeOf(await client.send('events', payloads))).toBe('tls');
     expect(proxy.requests).toHaveLength(1);
   });
@@ -266,21 +272,23 @@ describe('HTTPS through a proxy', () => {
     expect(JSON.stringify(sent)).not.toContain('s3cret');
   });
 
-  it('is a failure of the proxy where it is not there, hangs up or speaks no HTTP', async () => {
+  it('fails as `proxy` if the proxy is absent, hangs up or does not speak HTTP', async () => {
     const { client: lonely } = clientOf('https://a.klaviyo.test', {
       proxy: new URL(await freeUrl()),
     });
     expect(codeOf(await lonely.send('events', payloads))).toBe('proxy');
     for (const words of ['', 'SSH-2.0-OpenSSH_9\r\n']) {
       const bare = keep(
-        await startBareSide((socket: Socket) => void socket.once('data', () => socket.end(words))),
+        await startSocketServer(
+          (socket: Socket) => void socket.once('data', () => socket.end(words)),
+        ),
       );
       const { client } = clientOf('https://a.klaviyo.test', { proxy: new URL(bare.url) });
       expect(codeOf(await client.send('events', payloads))).toBe('proxy');
     }
   });
 
-  it('waits for a silent proxy no longer than for a connection, and holds none of its places', async () => {
+  it('waits for a silent proxy no longer than for a connection, and then frees the place of the connection', async () => {
     const proxy = await proxyOf({ refuse: null });
     const { client, clock } = clientOf('https://a.klaviyo.test', {
       proxy: new URL(proxy.url),
@@ -309,7 +317,7 @@ describe('HTTPS through a proxy', () => {
   });
 });
 
-/** A URL at which nobody listens. */
+/** A URL at which no server listens. */
 async function freeUrl(): Promise<string> {
   const server = createServer();
   server.listen(0, '127.0.0.1');

@@ -48,8 +48,8 @@ const kinds = (outcomes: readonly Outcome[]): string =>
     )
     .join(', ');
 
-describe('an import job that is complete', () => {
-  it('delivered everything where nothing failed', () => {
+describe('a complete import job', () => {
+  it('delivers everything if nothing failed', () => {
     expect(kinds(outcomesOf(everyone, [], aJob({ failed: 0 })))).toBe(
       'delivered, delivered, delivered',
     );
@@ -65,14 +65,14 @@ describe('an import job that is complete', () => {
     expect(kinds(outcomes)).toBe('rejected import_failed, delivered, delivered');
   });
 
-  it('rejected by phone number and by external id', () => {
+  it('rejects profiles that are named by phone number or external id', () => {
     const errors = [anError({ phone_number: '+1 500-555-0006' }), anError({ external_id: 'c-3' })];
     expect(kinds(outcomesOf(everyone, errors, aJob({ failed: 2 })))).toBe(
       'delivered, rejected import_failed, rejected import_failed',
     );
   });
 
-  it('rejected in the words of Klaviyo, with pointers into the profile', () => {
+  it("rejects with Klaviyo's own text and pointers into the profile", () => {
     const original = { email: 'ada@klaviyo-demo.com' };
     const errors = [
       anError(original, { detail: 'Invalid email address', pointer: '/data/attributes/email' }),
@@ -93,7 +93,7 @@ describe('an import job that is complete', () => {
     ]);
   });
 
-  it('blames the profile that shares the most with the error', () => {
+  it('attributes an error to the profile that shares the most identifiers with it', () => {
     const payloads = [
       aPayload({ email: 'x@klaviyo-demo.com', external_id: 'one' }),
       aPayload({ email: 'x@klaviyo-demo.com', external_id: 'two' }),
@@ -111,7 +111,7 @@ describe('an import job that is complete', () => {
     );
   });
 
-  it('goes by the errors where no count is given', () => {
+  it('uses the errors if it has no counts', () => {
     const named = anError({ external_id: 'c-3' });
     expect(kinds(outcomesOf(everyone, [named], aJob()))).toBe(
       'delivered, delivered, rejected import_failed',
@@ -123,11 +123,11 @@ describe('an import job that is complete', () => {
   });
 });
 
-describe('failures that no error names', () => {
+describe('failures of an import job that no error names', () => {
   // The original_payload of Klaviyo's own OpenAPI example.
   const stray = anError({}, { detail: 'The payload provided in the request is invalid.' });
 
-  it('send everything not named again, since nobody knows whose they are', () => {
+  it('make every profile retryable that is not named', () => {
     const outcomes = outcomesOf(
       everyone,
       [anError({ external_id: 'c-3' }), stray],
@@ -141,7 +141,7 @@ describe('failures that no error names', () => {
     });
   });
 
-  it('are of all that is left where there are as many', () => {
+  it('reject all profiles that are left if there are as many failures', () => {
     const outcomes = outcomesOf([ada], [stray], aJob({ failed: 1 }));
     expect(outcomes).toEqual([
       {
@@ -158,12 +158,12 @@ describe('failures that no error names', () => {
     );
   });
 
-  it('are never more than there are profiles', () => {
+  it('are never more than the profiles', () => {
     expect(kinds(outcomesOf([ada], [], aJob({ failed: 700 })))).toBe('rejected import_failed');
   });
 });
 
-describe('an import job that is complete, with counts that say less,', () => {
+describe('a complete import job whose counts do not add up', () => {
   it.each<Partial<EndedJob>>([
     { completed: 2, failed: 0 },
     { completed: 0, failed: 0 },
@@ -175,7 +175,7 @@ describe('an import job that is complete, with counts that say less,', () => {
     );
   });
 
-  it('still rejects what failed in it', () => {
+  it('still rejects the profiles that failed in it', () => {
     const errors = [anError({ external_id: 'c-3' })];
     expect(kinds(outcomesOf(everyone, errors, aJob({ completed: 1, failed: 1 })))).toBe(
       'retryable import_incomplete, retryable import_incomplete, rejected import_failed',
@@ -187,17 +187,17 @@ describe('an import job that is complete, with counts that say less,', () => {
     { completed: null, failed: 0 },
     { completed: 3, failed: null },
     { completed: null, failed: null },
-    // Klaviyo may take two profiles for one.
+    // Klaviyo may treat two profiles as one person.
     { total: 2, completed: 2, failed: 0 },
   ])('delivers everything where they say no less: %j', (counts) => {
     expect(kinds(outcomesOf(everyone, [], aJob(counts)))).toBe('delivered, delivered, delivered');
   });
 });
 
-describe('an import job that was cancelled', () => {
+describe('a cancelled import job', () => {
   const job = aJob({ status: 'cancelled' });
 
-  it('sends again what it may not have got to', () => {
+  it('makes the profiles retryable that it may not have processed', () => {
     expect(kinds(outcomesOf(everyone, [], { ...job, completed: 2, failed: 0 }))).toBe(
       'retryable import_cancelled, retryable import_cancelled, retryable import_cancelled',
     );
@@ -210,7 +210,7 @@ describe('an import job that was cancelled', () => {
     );
   });
 
-  it('delivered the rest where it got through all the same', () => {
+  it('delivers the rest if it processed all profiles nevertheless', () => {
     const errors = [anError({ external_id: 'c-3' })];
     expect(kinds(outcomesOf(everyone, errors, { ...job, completed: 2, failed: 1 }))).toBe(
       'delivered, delivered, rejected import_failed',
@@ -218,7 +218,7 @@ describe('an import job that was cancelled', () => {
   });
 });
 
-it('whatever the errors are, there is one outcome a payload, and nothing is thrown', () => {
+it('toImportOutcomes returns one outcome for each payload and never throws, whatever the errors are', () => {
   const identifiers = fc.record(
     { email: fc.jsonValue(), phone_number: fc.jsonValue(), external_id: fc.jsonValue() },
     { requiredKeys: [] },
@@ -240,7 +240,7 @@ it('whatever the errors are, there is one outcome a payload, and nothing is thro
       const outcomes = outcomesOf(sent, resources.map(parseImportError), ended);
       expect(outcomes).toHaveLength(sent.length);
       const delivered = outcomes.filter(({ kind }) => kind === 'delivered').length;
-      // Never more than Klaviyo says did not fail.
+      // Never more than the profiles that Klaviyo does not count as failed.
       expect(delivered).toBeLessThanOrEqual(Math.max(0, sent.length - (ended.failed ?? 0)));
     }),
   );

@@ -11,26 +11,29 @@ import { createKlaviyoClient, type KlaviyoClientOptions } from '../../src/klaviy
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { aRevision } from '../support/revisions.js';
 
-/** A request as the far side saw it. */
-export type Seen = {
+/** A request as the server received it. */
+export type ReceivedRequest = {
   readonly method: string;
   readonly path: string;
   readonly headers: IncomingMessage['headers'];
   readonly body: Buffer;
 };
 
-export type FarSide = {
+export type KlaviyoServer = {
   readonly url: string;
-  /** Oldest first, whole requests alone. */
-  readonly requests: readonly Seen[];
+  /** Complete requests, oldest first. */
+  readonly requests: readonly ReceivedRequest[];
   close(): Promise<void>;
 };
 
-type Respond = (response: ServerResponse, seen: Seen) => void;
+type Respond = (response: ServerResponse, seen: ReceivedRequest) => void;
 
-/** A server in Klaviyo's place. Answers each whole request with `respond`. */
-export async function startFarSide(respond: Respond, host = '127.0.0.1'): Promise<FarSide> {
-  const requests: Seen[] = [];
+/** Starts a server in place of Klaviyo. It responds to each complete request with `respond`. */
+export async function startKlaviyoServer(
+  respond: Respond,
+  host = '127.0.0.1',
+): Promise<KlaviyoServer> {
+  const requests: ReceivedRequest[] = [];
   const server = createServer((request, response) => {
     void readAll(request).then((body) => {
       const { method = '', url: path = '', headers } = request;
@@ -51,12 +54,12 @@ export async function startFarSide(respond: Respond, host = '127.0.0.1'): Promis
   };
 }
 
-/** A server that speaks no HTTP by itself: `serve` gets each connection as it is. */
-export async function startBareSide(serve: (socket: Socket) => void): Promise<FarSide> {
+/** Starts a server without HTTP: `serve` is called with the socket of each connection. */
+export async function startSocketServer(serve: (socket: Socket) => void): Promise<KlaviyoServer> {
   const sockets = new Set<Socket>();
   const server = createSocketServer((socket) => {
     sockets.add(socket);
-    // What the client does to the connection is its own affair.
+    // A connection that the client breaks is not an error of the test.
     socket.on('error', () => undefined);
     serve(socket);
   });
@@ -85,21 +88,21 @@ async function readAll(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-export type JsonAnswer = {
+export type JsonResponse = {
   readonly status?: number;
   readonly body: unknown;
   readonly headers?: Record<string, string>;
 };
 
-export function answerJson(
+export function respondJson(
   response: ServerResponse,
-  { status = 200, body, headers = {} }: JsonAnswer,
+  { status = 200, body, headers = {} }: JsonResponse,
 ): void {
   response.writeHead(status, { 'content-type': 'application/vnd.api+json', ...headers });
   response.end(JSON.stringify(body));
 }
 
-/** A client on a manual clock: no time passes unless a test says so. */
+/** A client with a manual clock, which only the test advances. */
 export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions> = {}) {
   const clock: ManualClock = createManualClock();
   const client = createKlaviyoClient({
@@ -116,7 +119,7 @@ export function aClient(baseUrl: string, overrides: Partial<KlaviyoClientOptions
   return { client, clock };
 }
 
-/** What an import job was given. */
+/** The profiles of an import job. */
 export const toImported = (payloads: readonly Uint8Array[]): ImportedPayloads => ({
   count: payloads.length,
   payloads: () => payloads,
@@ -124,7 +127,7 @@ export const toImported = (payloads: readonly Uint8Array[]): ImportedPayloads =>
 
 export const toPayload = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 
-/** A promise that a test keeps when what it waits for has happened. */
+/** A promise that the test resolves. */
 export function aPromise<T = void>() {
   let resolve: (value: T) => void = () => undefined;
   const promise = new Promise<T>((fulfil) => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
-import { aClient, answerJson, startFarSide, type FarSide } from './klaviyo-server.js';
+import { aClient, respondJson, startKlaviyoServer, type KlaviyoServer } from './klaviyo-server.js';
 
 type Page = {
   readonly status?: number;
@@ -8,26 +8,26 @@ type Page = {
   readonly headers?: Record<string, string>;
 };
 
-let far: FarSide;
+let klaviyo: KlaviyoServer;
 let client: KlaviyoClient;
-/** What Klaviyo answers to the page after this cursor; the test sets it. */
+/** Klaviyo's responses by cursor; the test sets them. */
 let pageAfter: (cursor: string | null) => Page;
 let permits: number;
 
 beforeEach(async () => {
   permits = 0;
   pageAfter = () => aPage([]);
-  far = await startFarSide((response, { path }) => {
+  klaviyo = await startKlaviyoServer((response, { path }) => {
     const { searchParams } = new URL(path, 'http://localhost');
     const { status = 200, body, headers = {} } = pageAfter(searchParams.get('page[cursor]'));
     if (body === undefined) response.writeHead(status, headers).end('<html>');
-    else answerJson(response, { status, body, headers });
+    else respondJson(response, { status, body, headers });
   });
-  ({ client } = aClient(far.url));
+  ({ client } = aClient(klaviyo.url));
 });
 afterEach(async () => {
   await client.close();
-  await far.close();
+  await klaviyo.close();
 });
 
 const jobType = 'profile-bulk-import-job';
@@ -44,7 +44,7 @@ const aJob = (id: string, attributes: Record<string, unknown> = {}, type = jobTy
 });
 
 const aPage = (jobs: readonly object[], next: string | null = null): Page => ({
-  body: { data: jobs, links: { self: far.url, ...(next !== null && { next }) } },
+  body: { data: jobs, links: { self: klaviyo.url, ...(next !== null && { next }) } },
 });
 
 const aCursor = (name: string): string => `https://a.klaviyo.com/api/x?page%5Bcursor%5D=${name}`;
@@ -69,8 +69,8 @@ describe('the list of open import jobs', () => {
     expect(openOf(listed)).toEqual(['a processing', 'b queued']);
     expect(listed).toMatchObject({ end: 'complete', requests: 1 });
     expect(permits).toBe(1);
-    const url = new URL(far.requests[0]!.path, far.url);
-    expect(far.requests[0]?.method).toBe('GET');
+    const url = new URL(klaviyo.requests[0]!.path, klaviyo.url);
+    expect(klaviyo.requests[0]?.method).toBe('GET');
     expect(url.pathname).toBe('/api/profile-bulk-import-jobs');
     expect(Object.fromEntries(url.searchParams)).toEqual({
       filter: 'any(status,["queued","processing"])',
@@ -79,7 +79,7 @@ describe('the list of open import jobs', () => {
     });
   });
 
-  it('leaves out jobs of others', async () => {
+  it('leaves out other jobs of the account', async () => {
     pageAfter = () => aPage([aJob('theirs-1'), aJob('a'), aJob('theirs-2')]);
     expect(await list('a', 'b')).toMatchObject({ open: [{ id: 'a' }], end: 'complete' });
   });
@@ -111,26 +111,26 @@ describe('the list of open import jobs', () => {
     expect(await list('a', 'theirs')).toMatchObject({ end: 'complete', requests: 1 });
   });
 
-  it('ends where asking for each job that is missing costs no more', async () => {
+  it('is read no further when polling each missing job costs no more', async () => {
     let page = 0;
     pageAfter = () => aPage([aJob(`theirs-${page}`)], aCursor(String(++page)));
     expect(await list('a', 'b', 'c', 'd')).toMatchObject({ open: [], end: 'partial', requests: 4 });
   });
 
-  it('ends at a bound where others have pages without end', async () => {
+  it('is read up to a bound if other clients have endless pages', async () => {
     let page = 0;
     pageAfter = () => aPage([aJob(`theirs-${page}`)], aCursor(String(++page)));
     const refs = Array.from({ length: 500 }, (_, index) => `ours-${index}`);
     expect(await list(...refs)).toMatchObject({ end: 'partial', requests: 10 });
   });
 
-  it('ends where a cursor comes again', async () => {
+  it('is read no further when a cursor comes again', async () => {
     pageAfter = () => aPage([aJob('a')], aCursor('same'));
     expect(await list('a', 'b', 'c', 'd', 'e')).toMatchObject({ end: 'partial', requests: 2 });
   });
 
-  it('is asked of Klaviyo alone, wherever a link leads', async () => {
-    const other = await startFarSide((response) => answerJson(response, { body: {} }));
+  it('is requested only from Klaviyo, wherever a link leads', async () => {
+    const other = await startKlaviyoServer((response) => respondJson(response, { body: {} }));
     pageAfter = (cursor) =>
       cursor === null
         ? aPage([aJob('a')], `${other.url}/elsewhere?page[cursor]=second`)
@@ -157,12 +157,12 @@ describe('the list of open import jobs', () => {
     ['a 204', { status: 204, body: { data: [] } }],
   ];
 
-  it.each(isNone)('is none where %s comes in its place', async (_name, page) => {
+  it.each(isNone)('is a failure if the response is %s', async (_name, page) => {
     pageAfter = () => page;
     expect(await list('a', 'b')).toMatchObject({ open: [], end: 'failed', requests: 1 });
   });
 
-  it.each(isNone)('shows what its first page has where %s comes for the second', async (...of) => {
+  it.each(isNone)('has the jobs of its first page if the second response is %s', async (...of) => {
     const [, page] = of;
     pageAfter = (cursor) => (cursor === null ? aPage([aJob('a')], aCursor('second')) : page);
     const listed = await list('a', 'b', 'c');
@@ -170,7 +170,7 @@ describe('the list of open import jobs', () => {
     expect(listed).toMatchObject({ end: 'failed', requests: 2 });
   });
 
-  it('says how long a 429 asks to wait, and what was said about rates', async () => {
+  it('has the Retry-After of a 429 and the rate feedback', async () => {
     pageAfter = () => ({ status: 429, body: {}, headers: { 'retry-after': '3' } });
     expect(await list('a')).toMatchObject({ end: 'failed', feedback: { retryAfterMs: 3000 } });
     pageAfter = () => ({ ...aPage([]), headers: { 'ratelimit-limit': '10, 10;w=1' } });
@@ -180,16 +180,16 @@ describe('the list of open import jobs', () => {
     });
   });
 
-  it('is none where nobody answers', async () => {
-    await far.close();
+  it('is a failure if no response arrives', async () => {
+    await klaviyo.close();
     expect(await list('a')).toMatchObject({ open: [], end: 'failed', feedback: null });
-    far = await startFarSide(() => undefined);
+    klaviyo = await startKlaviyoServer(() => undefined);
   });
 
-  it('passes on what stops it from getting a permit, and asks for nothing', async () => {
+  it('rejects as its permit does, without a request', async () => {
     const stopped = new Error('stopped');
     const listing = client.listImportJobs(new Set(['a']), () => Promise.reject(stopped));
     await expect(listing).rejects.toBe(stopped);
-    expect(far.requests).toEqual([]);
+    expect(klaviyo.requests).toEqual([]);
   });
 });

@@ -4,11 +4,11 @@ import type { ImportedPayloads } from '../../src/model/destination.js';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
 import {
   aClient,
-  answerJson,
-  startFarSide,
+  respondJson,
+  startKlaviyoServer,
   toPayload,
-  type FarSide,
-  type Seen,
+  type KlaviyoServer,
+  type ReceivedRequest,
 } from './klaviyo-server.js';
 
 type Page = {
@@ -17,11 +17,11 @@ type Page = {
   readonly headers?: Record<string, string>;
 };
 
-let far: FarSide;
+let klaviyo: KlaviyoServer;
 let client: KlaviyoClient;
-/** What the far side answers, by path without its query; the test sets it. */
+/** Klaviyo's responses by path without the query; the test sets them. */
 let jobPage: Page;
-let errorPages: (cursor: string | null, seen: Seen) => Page;
+let errorPages: (cursor: string | null, seen: ReceivedRequest) => Page;
 let permits: number;
 
 const jobPath = '/api/profile-bulk-import-jobs/job-1';
@@ -42,23 +42,23 @@ beforeEach(async () => {
   jobPage = { status: 200, body: aJob({}) };
   errorPages = () => ({ status: 500 });
   permits = 0;
-  far = await startFarSide((response, seen) => {
+  klaviyo = await startKlaviyoServer((response, seen) => {
     const { pathname, searchParams } = new URL(seen.path, 'http://localhost');
     if (pathname === jobPath) answer(response, jobPage);
     else if (pathname === `${jobPath}/import-errors`) {
       answer(response, errorPages(searchParams.get('page[cursor]'), seen));
     } else answer(response, { status: 404, body: {} });
   });
-  ({ client } = aClient(far.url));
+  ({ client } = aClient(klaviyo.url));
 });
 afterEach(async () => {
   await client.close();
-  await far.close();
+  await klaviyo.close();
 });
 
 function answer(response: ServerResponse, { body, ...page }: Page): void {
   if (body === undefined) response.writeHead(page.status, page.headers ?? {}).end('<html>');
-  else answerJson(response, { ...page, body });
+  else respondJson(response, { ...page, body });
 }
 
 const jobType = 'profile-bulk-import-job';
@@ -68,7 +68,7 @@ function aJob(attributes: Record<string, unknown>, type = jobType) {
   return { data: { type, id: 'job-1', attributes: { ...all, ...attributes } } };
 }
 
-/** A document of one error, as Klaviyo writes it. */
+/** A document with one error, as Klaviyo sends it. */
 const refusal = (detail: string): object => ({
   errors: [{ id: 'e1', status: 400, code: 'invalid', title: 'Invalid input.', detail }],
 });
@@ -104,28 +104,30 @@ async function kindsAfterFollow(): Promise<Record<string, number>> {
   return counts;
 }
 
-describe('a look at an import job', () => {
+describe('a poll of an import job', () => {
   it.each(['queued', 'processing', 'paused', 7, null])(
     'that is %s says to wait',
     async (status) => {
       jobPage = { status: 200, body: aJob({ status, failed_count: 3 }) };
       expect(await follow()).toMatchObject({ outcomes: null, retryable: false });
-      expect(far.requests).toHaveLength(1);
-      // Merging thousands of profiles holds up everything else, and a job may run for long.
+      expect(klaviyo.requests).toHaveLength(1);
+      // Merging thousands of profiles blocks the event loop, and a job may be polled many times.
       expect(mergings).toBe(0);
     },
   );
 
-  it('that ended well is one request', async () => {
+  it('makes one request if the job ended without failures', async () => {
     expect(await kindsAfterFollow()).toEqual({ delivered: 250 });
-    expect(far.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([`GET ${jobPath}`]);
+    expect(klaviyo.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
+      `GET ${jobPath}`,
+    ]);
     expect(permits).toBe(1);
     expect(mergings).toBe(0);
   });
 
   it("sends Klaviyo's headers and no content type", async () => {
     await follow();
-    const [seen] = far.requests;
+    const [seen] = klaviyo.requests;
     expect(seen?.headers).toMatchObject({
       authorization: 'Klaviyo-API-Key pk_test_key_1',
       revision: '2024-10-15',
@@ -134,7 +136,7 @@ describe('a look at an import job', () => {
     expect(seen?.headers['content-length']).toBeUndefined();
   });
 
-  it('says what it counted, and what was said about rates', async () => {
+  it('has the counts of the job and the rate feedback', async () => {
     jobPage = {
       status: 200,
       body: aJob({}),
@@ -146,23 +148,23 @@ describe('a look at an import job', () => {
     });
   });
 
-  it('keeps to its path, whatever the reference is', async () => {
+  it('keeps its path, whatever the id is', async () => {
     await follow('../../events?x=');
-    expect(far.requests[0]?.path).toBe('/api/profile-bulk-import-jobs/..%2F..%2Fevents%3Fx%3D');
+    expect(klaviyo.requests[0]?.path).toBe('/api/profile-bulk-import-jobs/..%2F..%2Fevents%3Fx%3D');
   });
 
-  it('says which job the answer is about', async () => {
+  it('has the id of the job that the response is about', async () => {
     expect(await follow()).toMatchObject({ job: { id: 'job-1' }, reportedId: 'job-1' });
     jobPage = { status: 200, body: { data: { ...aJob({}).data, id: 'job-2' } } };
     expect(await follow()).toMatchObject({ job: { id: 'job-1' }, reportedId: 'job-2' });
   });
 
-  it('passes on what stops it from getting a permit, and asks for nothing', async () => {
+  it('rejects as its permit does, without a request', async () => {
     const stopped = new Error('stopped');
     await expect(
       client.pollImportJob('job-1', imported, () => Promise.reject(stopped)),
     ).rejects.toBe(stopped);
-    expect(far.requests).toEqual([]);
+    expect(klaviyo.requests).toEqual([]);
   });
 
   const aJobWithout = (member: 'id'): object => ({
@@ -205,15 +207,15 @@ describe('a look at an import job', () => {
     expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
   });
 
-  it('tells how long a 429 asks to wait', async () => {
+  it('has the Retry-After of a 429', async () => {
     jobPage = { status: 429, body: {}, headers: { 'retry-after': '3' } };
     expect((await follow()).feedback).toMatchObject({ retryAfterMs: 3000 });
   });
 
-  it('that gets no answer is worth repeating', async () => {
-    await far.close();
+  it('is retryable if no response arrives', async () => {
+    await klaviyo.close();
     expect(await follow()).toMatchObject({ outcomes: null, retryable: true, feedback: null });
-    far = await startFarSide(() => undefined);
+    klaviyo = await startKlaviyoServer(() => undefined);
   });
 
   const unreadable = {
@@ -221,21 +223,24 @@ describe('a look at an import job', () => {
     retryable: false,
   };
 
-  it('that Klaviyo forbids will never succeed: they were taken', async () => {
+  it('delivers the profiles if Klaviyo forbids to read the job', async () => {
     jobPage = { status: 403, body: refusal('You do not have permission.') };
     expect(await follow()).toMatchObject(unreadable);
     expect(await kindsAfterFollow()).toEqual({ delivered: 250 });
   });
 
-  it.each([404, 410])('that finds no job at Klaviyo (%i) sends all of it again', async (status) => {
-    jobPage = { status, body: refusal('A job with this id does not exist.') };
-    const followed = await follow();
-    expect(followed).toMatchObject(unreadable);
-    expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
-    expect(followed.outcomes?.[0]).toMatchObject({ reason: { code: 'import_gone' } });
-  });
+  it.each([404, 410])(
+    'makes all profiles retryable if Klaviyo does not have the job (%i)',
+    async (status) => {
+      jobPage = { status, body: refusal('A job with this id does not exist.') };
+      const followed = await follow();
+      expect(followed).toMatchObject(unreadable);
+      expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
+      expect(followed.outcomes?.[0]).toMatchObject({ reason: { code: 'import_gone' } });
+    },
+  );
 
-  it('that is complete with nothing done sends all of it again', async () => {
+  it('makes all profiles retryable if the job is complete and processed nothing', async () => {
     jobPage = { status: 200, body: aJob({ completed_count: 0 }) };
     expect(await kindsAfterFollow()).toEqual({ retryable: 250 });
   });
@@ -250,7 +255,7 @@ describe('import errors', () => {
       cursor === null
         ? toErrors(
             failed.slice(0, 100),
-            `${far.url}${jobPath}/import-errors?page%5Bcursor%5D=second`,
+            `${klaviyo.url}${jobPath}/import-errors?page%5Bcursor%5D=second`,
           )
         : toErrors(failed.slice(100), null);
   });
@@ -258,7 +263,7 @@ describe('import errors', () => {
   it('are read page after page, each with a permit of its own', async () => {
     const { outcomes, job } = await follow();
     expect(permits).toBe(3);
-    expect(far.requests.map(({ path }) => path)).toEqual([
+    expect(klaviyo.requests.map(({ path }) => path)).toEqual([
       jobPath,
       `${jobPath}/import-errors?page%5Bsize%5D=100`,
       `${jobPath}/import-errors?page%5Bsize%5D=100&page%5Bcursor%5D=second`,
@@ -270,8 +275,10 @@ describe('import errors', () => {
     expect(job).toMatchObject({ status: 'complete', failed: 125 });
   });
 
-  it('are asked of Klaviyo alone, wherever a link leads', async () => {
-    const other = await startFarSide((response) => answer(response, { status: 200, body: {} }));
+  it('are requested only from Klaviyo, wherever a link leads', async () => {
+    const other = await startKlaviyoServer((response) =>
+      answer(response, { status: 200, body: {} }),
+    );
     errorPages = (cursor) =>
       cursor === null
         ? toErrors(failed.slice(0, 100), `${other.url}/elsewhere?page[cursor]=second`)
@@ -281,13 +288,13 @@ describe('import errors', () => {
     await other.close();
   });
 
-  it('end where a cursor comes again', async () => {
+  it('are read no further when a cursor comes again', async () => {
     errorPages = () => toErrors(failed.slice(0, 100), '?page[cursor]=same');
     expect(await kindsAfterFollow()).toEqual({ rejected: 100, retryable: 150 });
-    expect(far.requests).toHaveLength(3);
+    expect(klaviyo.requests).toHaveLength(3);
   });
 
-  it('end at a bound where new cursors never cease', async () => {
+  it('are read up to a bound if there is always a new cursor', async () => {
     let page = 0;
     errorPages = () => toErrors(failed.slice(0, 1), `?page[cursor]=${++page}`);
     await follow();
@@ -300,10 +307,10 @@ describe('import errors', () => {
   ])('end at %s', async (_name, page) => {
     errorPages = () => page;
     expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
-    expect(far.requests).toHaveLength(2);
+    expect(klaviyo.requests).toHaveLength(2);
   });
 
-  it('that cannot be read now are read the next time, all of them', async () => {
+  it('are all read again at the next poll if they cannot be read now', async () => {
     const second = errorPages;
     errorPages = (cursor, seen) =>
       cursor === null
@@ -317,7 +324,7 @@ describe('import errors', () => {
     });
   });
 
-  it('that may not be read leave it open who failed, so all go again', async () => {
+  it('make all profiles retryable if the key may not read them', async () => {
     errorPages = () => ({ status: 403, body: refusal('You do not have permission.') });
     const followed = await follow();
     expect(followed).toMatchObject({
@@ -342,17 +349,17 @@ describe('import errors', () => {
     expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
   });
 
-  it('are read where the job does not say how many were completed', async () => {
+  it('are read if the job has no completed count', async () => {
     jobPage = { status: 200, body: aJob({ completed_count: null, failed_count: 0 }) };
     expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
   });
 
-  it('are read where the job does not say how many failed', async () => {
+  it('are read if the job has no failed count', async () => {
     jobPage = { status: 200, body: aJob({ failed_count: null }) };
     expect(await kindsAfterFollow()).toEqual({ rejected: 125, delivered: 125 });
   });
 
-  it('of a job that was cancelled are read as well', async () => {
+  it('are also read for a cancelled job', async () => {
     jobPage = {
       status: 200,
       body: aJob({ status: 'cancelled', completed_count: 0, failed_count: 125 }),

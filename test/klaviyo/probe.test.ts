@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
 import { startSandbox, type FaultRule, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { createManualClock } from '../support/manual-clock.js';
-import { aClient, answerJson, startFarSide } from './klaviyo-server.js';
+import { aClient, respondJson, startKlaviyoServer } from './klaviyo-server.js';
 import { aRevision } from '../support/revisions.js';
 
 const key = 'pk_test_key_1';
@@ -31,8 +31,8 @@ const needed = ['events:write', 'profiles:write', 'lists:write', 'profiles:read'
 const brief = async (): Promise<Record<string, boolean>> =>
   Object.fromEntries((await client.probeScopes()).map(({ scope, ok }) => [scope, ok]));
 
-describe('a probe', () => {
-  it('finds that a key has what the relay needs, and records nothing', async () => {
+describe('a probe of the scopes', () => {
+  it('finds a key with all scopes, and records nothing', async () => {
     await start(needed);
     expect(await brief()).toEqual({
       key: true,
@@ -56,7 +56,7 @@ describe('a probe', () => {
     expect(probes.find(({ scope }) => scope === probe)?.detail).toContain(missing);
   });
 
-  it('of a wrong key says so, and asks no further', async () => {
+  it('reports a wrong key, and makes no further request', async () => {
     await start(needed, { apiKey: () => 'pk_wrong' });
     expect(await client.probeScopes()).toEqual([
       {
@@ -79,7 +79,7 @@ describe('a probe', () => {
     ]);
   });
 
-  it('does not take a refused revision for a scope', async () => {
+  it('does not treat a rejected revision as an existing scope', async () => {
     await start(needed);
     sandbox.addFault({
       endpoint: 'bulk-events',
@@ -89,7 +89,7 @@ describe('a probe', () => {
     expect(await brief()).toMatchObject({ key: true, 'events:write': false });
   });
 
-  it('does not take a page for an answer of Klaviyo', async () => {
+  it('does not treat a page as a response of Klaviyo', async () => {
     await start(needed);
     sandbox.addFault({ endpoint: 'bulk-events', status: 400, html: true });
     expect(await brief()).toMatchObject({ 'events:write': false });
@@ -115,7 +115,7 @@ describe('a probe', () => {
     });
   });
 
-  it('without an answer says why', async () => {
+  it('reports why no response arrived', async () => {
     await start(needed);
     await sandbox.close();
     const [probe] = await client.probeScopes();
@@ -124,8 +124,8 @@ describe('a probe', () => {
   });
 });
 
-describe('the account', () => {
-  it('is named where the key may know it', async () => {
+describe('a probe of the account', () => {
+  it('has the name and id if the key may read them', async () => {
     await start([...needed, 'accounts:read']);
     expect(await client.probeAccount()).toEqual({
       ok: true,
@@ -136,34 +136,36 @@ describe('the account', () => {
     expect(probe?.detail).toContain('429');
   });
 
-  it('is not known to a key without accounts:read, which works all the same', async () => {
+  it('succeeds without a name if the key lacks accounts:read', async () => {
     await start(needed);
     expect(await client.probeAccount()).toEqual({ ok: true });
   });
 
-  it('is not known from a 403 of somebody else', async () => {
+  it('fails after a 403 that does not come from Klaviyo', async () => {
     await start(needed);
-    const far = await startFarSide((response) =>
-      answerJson(response, { status: 403, body: { message: 'Forbidden' } }),
+    const klaviyo = await startKlaviyoServer((response) =>
+      respondJson(response, { status: 403, body: { message: 'Forbidden' } }),
     );
-    const other = aClient(far.url).client;
+    const other = aClient(klaviyo.url).client;
     expect(await other.probeAccount()).toEqual({
       ok: false,
       reason: 'Klaviyo answered 403: Forbidden',
     });
     await other.close();
-    await far.close();
+    await klaviyo.close();
   });
 
-  it('is not known from a page that answers in place of Klaviyo', async () => {
+  it('fails after a page instead of a response of Klaviyo', async () => {
     await start(needed);
-    const far = await startFarSide((response) => response.writeHead(200).end('<html></html>'));
-    const other = aClient(far.url).client;
+    const klaviyo = await startKlaviyoServer((response) =>
+      response.writeHead(200).end('<html></html>'),
+    );
+    const other = aClient(klaviyo.url).client;
     expect(await other.probeAccount()).toEqual({
       ok: false,
       reason: 'the answer is not from Klaviyo',
     });
     await other.close();
-    await far.close();
+    await klaviyo.close();
   });
 });

@@ -5,8 +5,8 @@ const proxies = { HTTPS_PROXY: 'http://secure:1', HTTP_PROXY: 'http://plain:2' }
 const hostOf = (url: string, settings: ProxySettings = proxies): string | null =>
   selectProxy(url, settings)?.host ?? null;
 
-describe('the proxy on the way to a URL', () => {
-  it('is that of its scheme', () => {
+describe('the proxy for a URL', () => {
+  it('is selected by the scheme of the URL', () => {
     expect(hostOf('https://a.klaviyo.com')).toBe('secure:1');
     expect(hostOf('http://a.klaviyo.com')).toBe('plain:2');
     expect(hostOf('https://a.klaviyo.com', { HTTP_PROXY: 'http://plain:2' })).toBeNull();
@@ -72,7 +72,7 @@ describe('the credentials of a proxy', () => {
     expect(Buffer.from(coded, 'base64').toString()).toBe('sam@shop:p:w');
   });
 
-  it('may be a user alone, or nothing', () => {
+  it('may be only a user, or absent', () => {
     const headers = toProxyHeaders(new URL('http://sam@proxy'));
     expect(headers['proxy-authorization']).toBe(`Basic ${Buffer.from('sam:').toString('base64')}`);
     expect(toProxyHeaders(new URL('http://proxy'))).toEqual({});

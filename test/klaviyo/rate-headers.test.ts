@@ -25,7 +25,7 @@ describe('the rate headers', () => {
     });
   });
 
-  it('say nothing where they are not there', () => {
+  it('give no feedback if they are absent', () => {
     expect(toRateFeedback({}, now)).toEqual({
       windows: [],
       remaining: null,
@@ -35,7 +35,7 @@ describe('the rate headers', () => {
     });
   });
 
-  it('that came several times are one list', () => {
+  it('are one list if they occur several times', () => {
     const headers = { 'ratelimit-limit': ['150', '10;w=1', '150;w=60'] };
     expect(toRateFeedback(headers, now)).toMatchObject({
       remainingOf: 150,
@@ -80,17 +80,17 @@ describe('Retry-After', () => {
     expect(toWaitMs('Sun, 01 Nov 2026 12:00:30 GMT')).toBe(30_000);
   });
 
-  it('that is a date in the past is no wait', () => {
+  it('is no wait if it is a date in the past', () => {
     expect(toWaitMs('Sun, 01 Nov 2026 11:59:30 GMT')).toBe(0);
   });
 
-  it("that is a date is measured with the sender's own clock where it is told", () => {
+  it("is compared with the server's Date header if it is a date", () => {
     const date = 'Sun, 01 Nov 2026 12:00:20 GMT';
     expect(toWaitMs('Sun, 01 Nov 2026 12:00:30 GMT', { date })).toBe(10_000);
   });
 });
 
-it('whatever the headers say, no number is NaN, negative or endless', () => {
+it('toRateFeedback never has a number that is NaN, negative or infinite, whatever the headers are', () => {
   const text = fc.oneof(fc.string(), fc.stringMatching(/^[\d,;w= .-]{0,30}$/));
   const value = fc.oneof(text, fc.array(text, { maxLength: 3 }), fc.constant(undefined));
   const names = [

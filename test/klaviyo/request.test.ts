@@ -9,15 +9,15 @@ const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const merge = (...texts: readonly string[]): string => toText(mergeProfiles(texts.map(toBytes)));
 const aProfile = (attributes: object): string => JSON.stringify({ type: 'profile', attributes });
 
-describe('a body', () => {
-  it('of events is the wrapper of Klaviyo around the payloads as they are', () => {
+describe('a request body', () => {
+  it("of events is Klaviyo's wrapper around the unchanged payloads", () => {
     const payloads = ['{"type":"event-bulk-create","n":1}', '{"n":2, "kept":  "as it is"}'];
     expect(toText(toBody('events', payloads.map(toBytes)))).toBe(
       `{"data":{"type":"event-bulk-create-job","attributes":{"events-bulk-create":{"data":[${payloads.join(',')}]}}}}`,
     );
   });
 
-  it('of profiles is another wrapper', () => {
+  it('of profiles has a wrapper of its own', () => {
     expect(toText(toBody('profiles', [toBytes('{"n":1}')]))).toBe(
       '{"data":{"type":"profile-bulk-import-job","attributes":{"profiles":{"data":[{"n":1}]}}}}',
     );
@@ -29,7 +29,7 @@ describe('a body', () => {
     expect(toText(body)).toContain('"data":[]');
   });
 
-  it('has exactly the size it was said to have, and holds every payload in order', () => {
+  it('has exactly the announced size, and contains every payload in order', () => {
     const payload = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 }));
     fc.assert(
       fc.property(fc.constantFrom(...lanes), fc.array(payload), (lane, values) => {
@@ -45,7 +45,7 @@ describe('a body', () => {
 });
 
 describe('merged profiles', () => {
-  it('take the newer of each attribute and keep what only the older has', () => {
+  it('have the newer value of each attribute, and those that only the older profile has', () => {
     const merged = merge(
       aProfile({ email: 'a@b.co', first_name: 'Ada', title: 'Countess' }),
       aProfile({ email: 'a@b.co', title: 'Analyst', locale: 'en' }),
@@ -56,7 +56,7 @@ describe('merged profiles', () => {
     });
   });
 
-  it.each(['location', 'properties'])('take the newer of each member of %s', (name) => {
+  it.each(['location', 'properties'])('have the newer value of each member of %s', (name) => {
     const merged = merge(
       aProfile({ [name]: { city: 'Boston', zip: '1', tags: { a: 1, b: 2 } } }),
       aProfile({ [name]: { city: 'Salem', region: 'MA', tags: { c: 3 } } }),
@@ -64,11 +64,11 @@ describe('merged profiles', () => {
     expect(JSON.parse(merged)).toMatchObject({
       attributes: { [name]: { city: 'Salem', zip: '1', region: 'MA', tags: { c: 3 } } },
     });
-    // One level deep: a property is a value, whatever it is made of.
+    // Merging is one level deep: a property is replaced as a whole.
     expect(merged).not.toContain('"b":2');
   });
 
-  it('never lose a value to a null', () => {
+  it('never lose a value because of a null', () => {
     const merged = merge(
       aProfile({ first_name: 'Ada', location: { city: 'Boston' }, properties: { plan: 'pro' } }),
       aProfile({ first_name: null, location: { city: null }, properties: null }),
@@ -78,7 +78,7 @@ describe('merged profiles', () => {
     });
   });
 
-  it('take a value over a null, and keep a null where nothing else is known', () => {
+  it('have a value instead of a null, and keep a null if there is no value', () => {
     const merged = merge(
       aProfile({ properties: { plan: null, left: null } }),
       aProfile({ properties: { plan: 'pro', right: null } }),
@@ -86,7 +86,7 @@ describe('merged profiles', () => {
     expect(merged).toBe(aProfile({ properties: { plan: 'pro', left: null, right: null } }));
   });
 
-  it('keep names in the order in which they first came', () => {
+  it('keep names in the order in which they first occurred', () => {
     const merged = merge(
       aProfile({ email: 'a@b.co', properties: { z: 1, a: 1 } }),
       aProfile({ properties: { m: 1, a: 2 }, email: 'a@b.co' }),
@@ -112,13 +112,13 @@ describe('merged profiles', () => {
     expect(({} as Record<string, unknown>).admin).toBeUndefined();
   });
 
-  it('are refused where one is not a JSON object: nothing else was ever stored', () => {
+  it('throw if a payload is not a JSON object', () => {
     expect(() => merge('[]', aProfile({}))).toThrow('not a JSON object');
     expect(() => merge(aProfile({}), '{')).toThrow('not a JSON object');
   });
 });
 
-describe('merging', () => {
+describe('mergeProfiles', () => {
   const value = fc.oneof(fc.jsonValue({ maxDepth: 1 }), fc.bigInt().map(String));
   const names = fc.constantFrom('a', 'b', 'c', '__proto__', '1');
   const members = fc.uniqueArray(fc.tuple(names, value), { selector: ([name]) => name });
@@ -136,7 +136,7 @@ describe('merging', () => {
     )
     .map(aProfile);
 
-  it('a profile with itself changes nothing', () => {
+  it('changes nothing if a profile is merged with itself', () => {
     fc.assert(
       fc.property(profile, (one) => {
         const parsed = parseJson(one);
@@ -145,7 +145,7 @@ describe('merging', () => {
     );
   });
 
-  it('gives the same, however it is grouped', () => {
+  it('has the same result, however the profiles are grouped', () => {
     fc.assert(
       fc.property(profile, profile, profile, (first, second, third) => {
         expect(merge(merge(first, second), third)).toBe(merge(first, merge(second, third)));
@@ -153,7 +153,7 @@ describe('merging', () => {
     );
   });
 
-  it('never gives more bytes than both had', () => {
+  it('never returns more bytes than both profiles had', () => {
     fc.assert(
       fc.property(profile, profile, (older, newer) => {
         expect(toBytes(merge(older, newer)).length).toBeLessThanOrEqual(

@@ -17,7 +17,7 @@ const read = (bytes: Buffer, coding: string | readonly string[] | undefined, max
 const whole = { bodyText: words.toString(), isWhole: true };
 const unreadable = { bodyText: '', isWhole: false };
 
-describe('a body', () => {
+describe('a response body', () => {
   it.each<[string, string | readonly string[] | undefined, Buffer]>([
     ['no coding', undefined, words],
     ['an empty list of codings', ' , ', words],
@@ -66,12 +66,12 @@ describe('a body', () => {
     expect(await read(bytes, coding)).toEqual(unreadable);
   });
 
-  it('is cut off at the bound, and says so', async () => {
+  it('is cut off at the bound and marked as incomplete', async () => {
     expect(await read(words, undefined, words.length)).toEqual(whole);
     expect(await read(words, undefined, 10)).toEqual({ bodyText: '{"errors":', isWhole: false });
   });
 
-  it('is bounded after decompression, too, and after each coding', async () => {
+  it('is also bounded after decompression, for each coding', async () => {
     const zeros = Buffer.alloc(1_000_000);
     expect(await read(gzipSync(zeros), 'gzip', 1_000_000)).toMatchObject({ isWhole: true });
     expect(await read(gzipSync(zeros), 'gzip', 999_999)).toEqual(unreadable);
@@ -79,7 +79,7 @@ describe('a body', () => {
     expect(await read(gzipSync(zeros), 'gzip', 100)).toEqual(unreadable);
   });
 
-  it('whose connection breaks is no body', async () => {
+  it('rejects if the connection breaks', async () => {
     async function* broken(): AsyncGenerator<Buffer> {
       yield* inParts(gzip.subarray(0, 14));
       throw new Error('reset');

@@ -24,7 +24,7 @@ const anAnswer = ({ body, ...given }: Given): KlaviyoResponse => ({
 });
 const outcomesOf = (given: Given): readonly Outcome[] => toOutcomes(anAnswer(given));
 
-/** The one outcome that all entries have. */
+/** The outcome that all entries share. */
 function outcomeOf(given: Given): Outcome {
   const outcomes = outcomesOf(given);
   const [first] = outcomes;
@@ -34,7 +34,7 @@ function outcomeOf(given: Given): Outcome {
   return first;
 }
 
-/** `kind code`, and what else is short. */
+/** The kind of an outcome and the code of its reason, in one short text. */
 function toBrief(outcome: Outcome): string {
   if (outcome.kind === 'delivered') return 'delivered';
   if (outcome.kind === 'pending') return `pending ${outcome.ref}`;
@@ -57,7 +57,7 @@ const events = '/data/attributes/events-bulk-create/data';
 const profiles = '/data/attributes/profiles/data';
 const job = { data: { type: 'profile-bulk-import-job', id: 'job-1', attributes: {} } };
 
-describe('the table, for an answer about three entries', () => {
+describe('the table of responses, for a request with three entries', () => {
   const revision = (detail: string) => errors({ detail, pointer: '/data/' });
 
   it.each<[string, Given, string]>([
@@ -198,7 +198,7 @@ describe('the table, for an answer about three entries', () => {
     expect(toBrief(outcomeOf(given))).toBe(expected);
   });
 
-  describe('delivers events by nothing but a 202 of Klaviyo:', () => {
+  describe('delivers events only after a 202 of Klaviyo:', () => {
     it.each<[string, Given]>([
       ['without a body', { headers: {} }],
       ['without a body, whatever type it would have', { headers: html }],
@@ -210,7 +210,7 @@ describe('the table, for an answer about three entries', () => {
     });
   });
 
-  describe('sends again after a success that is not Klaviyo’s:', () => {
+  describe('retries after a success that is not Klaviyo’s:', () => {
     const foreign: [string, Given][] = [
       ['plain text', { headers: { 'content-type': 'text/plain' }, bodyText: 'OK' }],
       ['a page', { headers: html, bodyText: page }],
@@ -238,7 +238,7 @@ describe('the table, for an answer about three entries', () => {
       );
     });
 
-    it.each([200, 201, 203, 204, 205, 206, 207, 226, 299])('%i, whatever it carries', (status) => {
+    it.each([200, 201, 203, 204, 205, 206, 207, 226, 299])('%i, whatever its body is', (status) => {
       for (const [, given] of [
         ['nothing', {}] as const,
         ['a job', { body: job }] as const,
@@ -270,7 +270,7 @@ describe('the table, for an answer about three entries', () => {
     });
   });
 
-  it('is what docs/reference/klaviyo-responses.md says', () => {
+  it('has the rows that docs/reference/klaviyo-responses.md lists', () => {
     const text = readFileSync(
       new URL('../../docs/reference/klaviyo-responses.md', import.meta.url),
       'utf8',
@@ -282,7 +282,7 @@ describe('the table, for an answer about three entries', () => {
   });
 });
 
-describe('a wait', () => {
+describe('the requested wait', () => {
   const afterMs = (given: Given): number | undefined => {
     const outcome = outcomeOf(given);
     return 'afterMs' in outcome ? outcome.afterMs : undefined;
@@ -309,15 +309,15 @@ describe('a wait', () => {
       { status: 403, headers: { ...html, 'retry-after': '2' }, bodyText: page },
       2000,
     ],
-  ])('after %s', (_name, given, expected) => {
+  ])('is correct after %s', (_name, given, expected) => {
     expect(afterMs(given)).toBe(expected);
   });
 });
 
-describe('entries that pointers name', () => {
+describe('entries that pointers of errors name', () => {
   const email = { detail: 'Invalid email address', pointer: `${profiles}/1/attributes/email` };
 
-  it('are rejected in the words of Klaviyo, and the others go again', () => {
+  it("are rejected with Klaviyo's own text, and the others are sent again", () => {
     const outcomes = outcomesOf({ lane: 'profiles', body: errors(email) });
     const rejected: Outcome = {
       kind: 'rejected',
@@ -336,7 +336,7 @@ describe('entries that pointers name', () => {
     expect(outcomes[1]).toEqual(rejected);
   });
 
-  it('each get their own words, and only theirs', () => {
+  it('each have only the texts of their own errors', () => {
     const phone = {
       detail: 'Invalid phone number',
       pointer: `${profiles}/1/attributes/phone_number`,
@@ -370,21 +370,21 @@ describe('entries that pointers name', () => {
     [`${events}/[1]`, ''],
     [`#${events}/1/x`, '/x'],
     [`${events.slice(1)}/1/x`, '/x'],
-  ])('are found in a pointer such as %s', (pointer, within) => {
+  ])('are found with a pointer such as %s', (pointer, within) => {
     const outcomes = outcomesOf({ body: errors({ pointer }) });
     expect(outcomes.map(({ kind }) => kind)).toEqual(['unattributed', 'rejected', 'unattributed']);
     expect(outcomes[1]).toMatchObject({ reason: { faults: [{ pointer: within }] } });
   });
 
   it.each(['1x', '-1', '1e0', '99999999999', ''])(
-    'are not found in an index such as "%s"',
+    'are not found with an index such as "%s"',
     (index) => {
       const outcome = outcomeOf({ count: 2, body: errors({ pointer: `${events}/${index}` }) });
       expect(toBrief(outcome)).toBe('unattributed bisect rejected');
     },
   );
 
-  it('are rejected even where a further error names nobody', () => {
+  it('are rejected even if a further error names no entry', () => {
     const outcomes = outcomesOf({
       lane: 'profiles',
       body: errors(email, { pointer: '/data' }, { pointer: `${profiles}/99/x` }),
@@ -392,14 +392,14 @@ describe('entries that pointers name', () => {
     expect(outcomes.map(({ kind }) => kind)).toEqual(['unattributed', 'rejected', 'unattributed']);
   });
 
-  it('are rejected, all of them, where all are named', () => {
+  it('are all rejected if all are named', () => {
     const all = [0, 1, 2].map((index) => ({ pointer: `${events}/${index}/attributes` }));
     expect(outcomesOf({ body: errors(...all) }).map(toBrief)).toEqual(
       Array.from({ length: 3 }, () => 'rejected rejected'),
     );
   });
 
-  it('are rejected for a field called revision, which is no trouble with ours', () => {
+  it('are rejected for a field called revision, which is not about the API revision', () => {
     const detail = "'revision' is not a valid field for the resource 'profile'.";
     const outcomes = outcomesOf({
       body: errors({ detail, pointer: `${events}/0/attributes/revision` }),
@@ -408,7 +408,7 @@ describe('entries that pointers name', () => {
     expect(toBrief(outcomeOf({ body: errors({ detail }) }))).toBe('unattributed bisect rejected');
   });
 
-  it('go again where they only repeat a unique_id, while those truly at fault are rejected', () => {
+  it('are sent again if they only repeat a unique_id, while bad entries are rejected', () => {
     const repeat = { detail: 'Duplicate unique_id in request', pointer: `${events}/0/attributes` };
     const bad = {
       detail: 'unique_id must be a string of 1 to 255 characters.',
@@ -422,8 +422,8 @@ describe('entries that pointers name', () => {
   });
 });
 
-describe('the words of a reason', () => {
-  it('are those of Klaviyo, or the title, or say at least what was answered', () => {
+describe('the detail of a reason', () => {
+  it("is Klaviyo's own text, the title, or at least the status", () => {
     const words = (given: Given): string => {
       const outcome = outcomeOf({ count: 1, ...given });
       return 'reason' in outcome ? outcome.reason.detail : '';
@@ -446,7 +446,7 @@ describe('the words of a reason', () => {
     );
   });
 
-  it('stay short, however long the answer is', () => {
+  it('stays short, however long the response is', () => {
     const long = Array.from({ length: 5000 }, (_, index) => ({
       detail: `${index} ${'x'.repeat(2000)}`,
       pointer: `${events}/0/${'y'.repeat(2000)}`,
@@ -456,7 +456,7 @@ describe('the words of a reason', () => {
   });
 });
 
-describe('whatever comes', () => {
+describe('toOutcomes, whatever the response is,', () => {
   const pointer = fc.oneof(
     fc.string(),
     fc.nat(20).map((index) => `${events}/${index}/attributes`),
@@ -489,7 +489,7 @@ describe('whatever comes', () => {
     now: fc.constant(now),
   });
 
-  it('there is exactly one outcome an entry, and nothing is thrown', () => {
+  it('returns exactly one outcome for each entry and never throws', () => {
     fc.assert(
       fc.property(answer, (given) => {
         expect(toOutcomes(given)).toHaveLength(given.count);
@@ -498,7 +498,7 @@ describe('whatever comes', () => {
     );
   });
 
-  it('nothing is delivered but by a whole 202, and nothing is rejected but by a 4xx in JSON or a 413', () => {
+  it('delivers only after a complete 202, and rejects only after a 4xx in JSON or a 413', () => {
     fc.assert(
       fc.property(answer, (given) => {
         for (const { kind } of toOutcomes(given)) {
@@ -515,7 +515,7 @@ describe('whatever comes', () => {
     );
   });
 
-  it.each(['[', '{"a":', '<title>', '"'])('"%s" over and over is read in no time', (part) => {
+  it.each(['[', '{"a":', '<title>', '"'])('reads a long body that repeats "%s" quickly', (part) => {
     const bodyText = part.repeat(Math.ceil(4_000_000 / part.length));
     expect(outcomesOf({ bodyText })).toHaveLength(3);
     expect(outcomesOf({ bodyText, headers: html })).toHaveLength(3);

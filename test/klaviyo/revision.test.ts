@@ -15,12 +15,12 @@ const at = (day: string): number => Date.parse(`${day}T12:00:00Z`);
 const yearMs = 365 * 86_400_000;
 
 describe('the tested revisions', () => {
-  it('have a year of support left at least: test a newer one, and add it to the table', () => {
+  it('have at least a year of support left (otherwise test a newer one and add it to the table)', () => {
     const newest = testedRevisions.at(-1)?.date ?? '';
     expect(toEndOfSupport(newest) - Date.now()).toBeGreaterThan(yearMs);
   });
 
-  it('are in order, each with the rules of Klaviyo at that revision', () => {
+  it("are in order, each with Klaviyo's rules at that revision", () => {
     expect(testedRevisions).toEqual([
       {
         date: '2024-10-15',
@@ -57,7 +57,7 @@ describe('the tested revisions', () => {
     expect(selectRevision(at(day))).toBe(revision);
   });
 
-  it('follow one another, and backfilled events have the first that knows them', () => {
+  it('follow one another, and backfilled events use the first that supports them', () => {
     expect(toNextRevision('2024-10-15')).toBe('2026-07-15');
     expect(toNextRevision('2026-07-15')).toBeNull();
     expect(toBackfillRevision('2024-10-15')).toBe('2026-07-15');
@@ -65,7 +65,7 @@ describe('the tested revisions', () => {
   });
 });
 
-describe('the revision in use', () => {
+describe('the current revision', () => {
   const moves: RevisionMove[] = [];
   const start = (setting: string, day: string): CurrentRevision => {
     moves.length = 0;
@@ -79,7 +79,7 @@ describe('the revision in use', () => {
   });
   const retired = answer(410, { detail: 'The revision 2024-10-15 has been retired.' });
 
-  it('moves up once, however many requests are told, and never down', () => {
+  it('moves up once, however many responses say that it is retired, and never down', () => {
     const revision = start('auto', '2026-01-01');
     expect(revision.current).toBe('2024-10-15');
     expect(revision.noteResponse('2024-10-15', post, retired)).toBe('2026-07-15');
@@ -136,7 +136,7 @@ describe('the revision in use', () => {
     expect(moves).toHaveLength(moved ? 1 : 0);
   });
 
-  it('stays where it is set, whatever is answered or was kept', () => {
+  it('stays at a fixed setting, whatever a response or the store says', () => {
     const revision = start('2024-10-15', '2026-11-30');
     revision.restore('2026-07-15');
     expect(revision.noteResponse('2024-10-15', post, retired)).toBeNull();
@@ -158,7 +158,7 @@ describe('the revision in use', () => {
     expect(revision.current).toBe(current);
   });
 
-  it('explains itself', () => {
+  it('is explained to an operator', () => {
     expect(start('auto', '2026-11-30').explain()).toBe(
       '2026-07-15, the newest that is tested (KLAVIYO_REVISION is auto); supported until 2028-07-15',
     );
