@@ -118,6 +118,15 @@ export default defineConfig(
     },
   },
   {
+    // Scripts of pages: they run in a browser and are not compiled.
+    files: ['src/**/*.js'],
+    extends: [tseslint.configs.disableTypeChecked],
+    languageOptions: {
+      sourceType: 'script',
+      globals: { document: 'readonly', fetch: 'readonly', setTimeout: 'readonly' },
+    },
+  },
+  {
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     // Rows of tables and properties come as arguments.
     rules: {

@@ -306,10 +306,10 @@ async function writeAll() {
   );
   const commands = [];
   for (const name of commandNames) {
-    const { command } = /** @type {{ command: import('../src/cli/command.js').Command }} */ (
+    const commandModule = /** @type {Record<string, import('../src/cli/command.js').Command>} */ (
       await load(`../dist/cli/${name}.js`)
     );
-    commands.push({ name, help: command.help });
+    commands.push({ name, help: commandModule[`${name}Command`]?.help ?? '' });
   }
   /* eslint-enable @typescript-eslint/no-unsafe-assignment */
   const settings = toSettings(settingsSchema);

@@ -14,13 +14,13 @@ import {
   toSettings,
   toSettingsTable,
 } from '../scripts/write-docs.js';
-import { command as check } from '../src/cli/check.js';
-import { command as demo } from '../src/cli/demo.js';
-import { command as importCommand } from '../src/cli/import.js';
-import { command as map } from '../src/cli/map.js';
-import { command as sandbox } from '../src/cli/sandbox.js';
-import { command as start } from '../src/cli/start.js';
-import { command as store } from '../src/cli/store.js';
+import { checkCommand as check } from '../src/cli/check.js';
+import { demoCommand as demo } from '../src/cli/demo.js';
+import { importCommand } from '../src/cli/import.js';
+import { mapCommand as map } from '../src/cli/map.js';
+import { sandboxCommand as sandbox } from '../src/cli/sandbox.js';
+import { startCommand as start } from '../src/cli/start.js';
+import { storeCommand as store } from '../src/cli/store.js';
 import { loadConfig, settingsSchema } from '../src/config/config.js';
 import { createMetrics } from '../src/metrics.js';
 import { findBrokenLinks, findLinks, findPages } from './support/markdown.js';

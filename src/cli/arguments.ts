@@ -1,7 +1,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { findNearName } from '../near-name.js';
 
-/** The command line is not understood: exit code 2. The message says what to write instead. */
+/** The command line is invalid: exit code 2. The message says what to write instead. */
 export class UsageError extends Error {}
 
 type Options = NonNullable<ParseArgsConfig['options']>;
@@ -9,11 +9,11 @@ type Options = NonNullable<ParseArgsConfig['options']>;
 type Form<T extends Options> = {
   readonly args: readonly string[];
   readonly options: T;
-  /** Arguments that are no options, at most. */
+  /** The largest number of arguments that are not options. */
   readonly maxPositionals?: number;
 };
 
-/** Reads a command's arguments. Throws UsageError for what the command does not have, with a suggestion. */
+/** Reads the arguments of a command. Throws UsageError with a suggestion for unknown ones. */
 export function readArguments<T extends Options>({ args, options, maxPositionals = 0 }: Form<T>) {
   const config = { args: [...args], options, allowPositionals: true } as const;
   for (const token of parseArgs({ ...config, strict: false, tokens: true }).tokens) {
@@ -25,7 +25,7 @@ export function readArguments<T extends Options>({ args, options, maxPositionals
     throw new UsageError(`there is no option ${token.rawName}${suggest(near)}`);
   }
   const { values, positionals } = parse(config);
-  // Not shown: it may be the value of an option that was forgotten, and secret.
+  // The argument is not shown, because it may be the secret value of a forgotten option.
   if (positionals.length > maxPositionals) {
     throw new UsageError(
       maxPositionals === 0
@@ -39,7 +39,7 @@ export function readArguments<T extends Options>({ args, options, maxPositionals
 export const suggest = (near: string | null): string =>
   near === null ? '' : `; did you mean ${near}?`;
 
-/** `parseArgs` explains a missing value and a superfluous one in words of its own. */
+/** Replaces the messages of `parseArgs` for a missing or superfluous value. */
 function parse<T extends ParseArgsConfig>(config: T) {
   try {
     return parseArgs(config);
@@ -48,7 +48,7 @@ function parse<T extends ParseArgsConfig>(config: T) {
   }
 }
 
-/** A whole number within the bounds. Throws UsageError. */
+/** Parses a whole number within the bounds. Throws UsageError. */
 export function toWholeNumber(
   option: string,
   given: string,

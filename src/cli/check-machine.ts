@@ -10,9 +10,8 @@ import { bad, ok, warn, type Finding } from './finding.js';
 type DirectorySettings = Pick<Config, 'DATA_DIR' | 'DISK_RESERVE_BYTES'>;
 
 /**
- * Whether `start` could take the data directory, and whether its disk has room. A directory that does
- * not exist is not made. `isRunning`: a relay listens on the configured port, so that it may hold the
- * directory.
+ * Checks whether `start` can use the data directory and whether its disk has space. Does not create
+ * the directory. `isRunning`: a relay listens on the configured port and may hold the directory.
  */
 export async function checkDataDirectory(
   { DATA_DIR: path, DISK_RESERVE_BYTES: reserveBytes }: DirectorySettings,
@@ -62,7 +61,7 @@ async function checkRoom(path: string, reserveBytes: number): Promise<Finding> {
 
 const toMegabytes = (bytes: number): number => Math.floor(bytes / 1_000_000);
 
-/** The path itself, or the nearest folder above it that exists. */
+/** Returns the path itself or its nearest existing parent. */
 async function findExisting(path: string): Promise<string> {
   for (let at = path; ; at = dirname(at)) {
     if (
@@ -75,7 +74,7 @@ async function findExisting(path: string): Promise<string> {
   }
 }
 
-/** `isOurs`: a relay is what listens there already. */
+/** `isOurs`: the program that listens on the port is a relay. */
 export async function checkPort({
   HOST: host,
   PORT: port,
@@ -101,7 +100,7 @@ function tryToListen(host: string, port: number): Promise<NodeJS.ErrnoException 
 
 const probeTimeoutMs = 2000;
 
-/** As the orchestrator probes it: a relay answers on /readyz, ready or not, with its checks. */
+/** Probes as an orchestrator does: a relay responds on /readyz with its checks, ready or not. */
 async function isRelay(host: string, port: number): Promise<boolean> {
   const overdue = new AbortController();
   const timer = systemClock.setTimer(probeTimeoutMs, () => overdue.abort());

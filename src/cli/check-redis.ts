@@ -16,7 +16,7 @@ type RedisSettings = Pick<
   | 'REDIS_SENTINEL_PASSWORD'
 >;
 
-/** Whether each Redis that the settings name answers, and what it would lose. */
+/** Checks whether each configured Redis responds, and which of its settings could lose events. */
 export async function checkRedis(config: RedisSettings): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
   if (config.STORE === 'redis' && config.REDIS_URL !== undefined) {
@@ -37,7 +37,7 @@ async function checkServer(
 ): Promise<readonly Finding[]> {
   const { REDIS_TIMEOUT_MS: timeoutMs, REDIS_KEY_PREFIX: prefix } = config;
   const sentinelAuth = toSentinelAuth(config);
-  // The client is loaded only where there is a Redis.
+  // The client is loaded only if a Redis is configured.
   const { createRedisConnection: createLink } = await import('../redis/create-connection.js');
   const { readDurability } = await import('../redis/durability.js');
   const connection = createLink({
@@ -52,7 +52,7 @@ async function checkServer(
       stated: config.REDIS_DURABLE,
       waitReplicas: config.REDIS_WAIT_REPLICAS,
     });
-    // What is asked of a store's server does not matter to the limiter, which keeps a minute.
+    // The requirements for a store do not apply to the limiter, whose data lives for a minute.
     const isStore = name === 'REDIS_URL';
     return [ok(name, server), ...(isStore ? findings.map((text) => warn(name, text)) : [])];
   } catch (error) {

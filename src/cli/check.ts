@@ -37,8 +37,8 @@ const options = {
   strict: { type: 'boolean', default: false },
 } as const;
 
-/** Validates the configuration and what it leads to. */
-export const command: Command = {
+/** Validates the configuration and its effects. */
+export const checkCommand: Command = {
   help,
   async run({ args, env }) {
     const { values } = readArguments({ args, options });
@@ -54,7 +54,7 @@ export const command: Command = {
   },
 };
 
-/** What `start` would meet with these settings, in the order in which it would. */
+/** What `start` would find with these settings, in the same order. */
 export async function* findAll(
   config: Config,
   env: Environment,
@@ -76,7 +76,7 @@ export async function* findAll(
   }
 }
 
-/** Names of servers and of logging are common: other programs may read those variables. */
+/** Many programs read variables with these prefixes. */
 const commonNames = /^(?:REDIS|LOG)_/;
 
 function findMisspelt(env: Environment): readonly Finding[] {
@@ -86,7 +86,7 @@ function findMisspelt(env: Environment): readonly Finding[] {
   });
 }
 
-/** Those of docker-compose.yml, which anybody can read. */
+/** The keys in docker-compose.yml, which are public. */
 const publishedKeys = ['local-ingest-key', 'local-admin-key'];
 
 function* findKeys(config: Config): Generator<Finding> {
@@ -128,7 +128,8 @@ async function askKlaviyo(config: Config, revision: CurrentRevision): Promise<re
   try {
     const before = revision.current;
     let scopes = await client.probeScopes();
-    // Refused for the revision alone, they are asked for under the one that is used instead.
+    // If the revision alone was rejected, the scopes are requested again under the revision that
+    // replaces it.
     if (revision.current !== before) scopes = await client.probeScopes();
     return scopes.map(({ scope, ok: isGiven, detail }) => (isGiven ? ok : bad)(scope, detail));
   } finally {

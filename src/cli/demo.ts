@@ -21,8 +21,8 @@ Exit code 0: everything is delivered or accounted for; 1: it is not.
   --logs         show the relay's log lines too
 `;
 
-/** Runs the main job on a local stand-in for Klaviyo. */
-export const command: Command = {
+/** Runs a day of a small shop against a relay and the sandbox. */
+export const demoCommand: Command = {
   help,
   async run({ args }) {
     const { values } = readArguments({
@@ -71,7 +71,7 @@ export const command: Command = {
 
 const barWidth = 30;
 
-/** A bar in a terminal, a line every quarter otherwise. */
+/** A bar in a terminal; otherwise a line every quarter. */
 function toProgress(stdout: Output, isTerminal: boolean): (done: number, total: number) => void {
   let shownPercent = -1;
   return (done, total) => {
@@ -88,7 +88,7 @@ function toProgress(stdout: Output, isTerminal: boolean): (done: number, total: 
   };
 }
 
-/** Both go on until a signal ends the process. */
+/** Both continue until a signal ends the process. */
 function lookAround(stdout: Output, { sandbox, relay }: RunningDemo): Promise<never> {
   stdout.write(
     `  look around: ${sandbox.url}/ (what Klaviyo holds), ${relay.url}/docs, ${relay.url}/v1/dead-letters, ${relay.url}/metrics\n  Ctrl-C ends both.\n`,

@@ -5,9 +5,8 @@ import type { Environment } from '../config/config.js';
 const fileName = '.env';
 
 /**
- * The process's environment over what the file `.env` of the working directory sets: a variable that
- * is set in both, and not empty, keeps the process's value. Throws where the file is there and cannot
- * be read.
+ * Adds the variables of the file `.env` in the working directory. A variable of the process that is
+ * not empty takes precedence. Throws if the file exists and cannot be read.
  */
 export function withEnvFile(env: Environment): Environment {
   const present = Object.entries(env).filter(([, value]) => value !== undefined && value !== '');

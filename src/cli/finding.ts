@@ -1,4 +1,4 @@
-/** One line of `klaviyo-relay check`. BAD: `start` would fail, or lose or misplace what it is given. */
+/** One line of `klaviyo-relay check`. BAD: `start` would fail, or lose or misplace data. */
 export type Finding = {
   readonly level: 'ok' | 'WARN' | 'BAD';
   readonly what: string;

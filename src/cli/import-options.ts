@@ -14,12 +14,12 @@ import { findNearName } from '../near-name.js';
 import { readArguments, suggest, UsageError } from './arguments.js';
 
 export type ImportCommandOptions = {
-  /** One for each input, in the order they are named in. */
+  /** One for each input, in the order given. */
   readonly inputs: readonly ImportOptions[];
   readonly isDryRun: boolean;
 };
 
-/** Throws UsageError for what is wrong whatever the inputs hold. */
+/** Throws UsageError for everything that is wrong whatever the inputs contain. */
 export function readImportOptions(args: string[], env: Environment): ImportCommandOptions {
   const { values, positionals } = readArguments({
     args,
@@ -94,7 +94,7 @@ function toMapping(values: MappingValues): Mapping {
   const times = createTimeReader({ format, timezone });
   if (!times.ok) throw new UsageError(`${times.option} ${times.detail}`);
   return {
-    // A column may have an equals sign in its name, a field has none.
+    // Splits at the last equals sign: a column may have one in its name, a field does not.
     columns: map.map((given) => {
       const [column, field] = split('--map', given, given.lastIndexOf('='));
       return { column, field: requireField(`--map ${given}`, field) };
@@ -114,7 +114,9 @@ function toMapping(values: MappingValues): Mapping {
   };
 }
 
-/** What decides how an input is read: going on with another one would be another import. */
+/**
+ * The options that decide how an input is read. With different ones it would be a different import.
+ */
 const flagNames = [
   'map',
   'set',
@@ -138,7 +140,7 @@ function split(option: string, given: string, at: number): readonly [string, str
   throw new UsageError(`${option} must be ${form}`);
 }
 
-/** One of either lane: which it is, the input may say. */
+/** Accepts a field of either lane, because the input may decide which lane it is. */
 function requireField(option: string, given: string): string {
   const field = given.trim();
   if (lanes.some((lane) => toPath(field, lane) !== null)) return field;
@@ -177,7 +179,7 @@ function isPipe(input: string): boolean {
   return input === '-' || statSync(input, { throwIfNoEntry: false })?.isFile() === false;
 }
 
-/** The key may be in no URL: those are shown, and kept in FILE.import.json. */
+/** The URL must not contain the key, because URLs are shown and kept in FILE.import.json. */
 function toUrl(given: string): string {
   const url = URL.canParse(given) ? new URL(given) : null;
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '') {
@@ -186,7 +188,7 @@ function toUrl(given: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-/** A relay lists no more entries that it rejects: it must answer for each of a request. */
+/** Bounded by the number of rejected entries that a relay lists in one response. */
 function toCount(given: string): number {
   const count = Number(given);
   if (Number.isInteger(count) && count >= 1 && count <= maxListed) return count;

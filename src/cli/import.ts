@@ -11,7 +11,7 @@ import {
   type ImportResult,
 } from '../import/importer.js';
 import { createProgressFile } from '../import/progress.js';
-import { createReport, isAllRefused, toSummary, toTotal } from '../import/report.js';
+import { createReport, isAllRejected, toSummary, toTotal } from '../import/report.js';
 import { selectRevision, toRules } from '../klaviyo/revision.js';
 import type { Command } from './command.js';
 import { readImportOptions } from './import-options.js';
@@ -75,8 +75,8 @@ Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some we
 file everything was refused. --dry-run ends with what an import would end with.
 `;
 
-/** Streams files into a running relay. */
-export const command: Command = {
+/** Imports files into a running relay. */
+export const importCommand: Command = {
   help,
   async run({ args, env }) {
     const { inputs, isDryRun } = readImportOptions(args, env);
@@ -102,7 +102,7 @@ async function importAll(inputs: readonly ImportOptions[], signal: AbortSignal):
     const elapsedMs = systemClock.monotonic() - from;
     process.stdout.write(toSummary(result, { ...options, elapsedMs }));
     results.push(result);
-    // A damaged file says nothing of the next one; a relay that cannot be reached does.
+    // After a damaged file the next one may be fine. After an unreachable relay it is not.
     if (result.stopped !== null && !result.isDamaged) break;
   }
   if (!isOne)
@@ -138,7 +138,7 @@ type Ended = Pick<ImportResult, 'stopped' | 'counts'>;
 
 function toExitCode(results: readonly Ended[]): number {
   if (results.some(({ stopped }) => stopped !== null)) return exitCodes.stopped;
-  if (results.some(({ counts }) => isAllRefused(counts))) return exitCodes.allRefused;
+  if (results.some(({ counts }) => isAllRejected(counts))) return exitCodes.allRefused;
   return results.some(({ counts }) => counts.refused > 0) ? exitCodes.someRefused : 0;
 }
 
@@ -161,13 +161,13 @@ function toDeps(input: string, label: string, signal: AbortSignal): Deps {
   };
 }
 
-/** Before each line of progress, where there are several files. */
+/** Printed before each progress line if there are several files. */
 function toLabel(inputs: readonly ImportOptions[], at: number): string {
   const { input = '' } = inputs[at] ?? {};
   return inputs.length === 1 ? '' : `${at + 1}/${inputs.length} ${input}  `;
 }
 
-/** What the user has to put right is of this input. */
+/** Adds the name of the input to an error that concerns it. */
 async function named<T>({ input }: ImportOptions, work: Promise<T>): Promise<T> {
   try {
     return await work;
@@ -177,7 +177,7 @@ async function named<T>({ input }: ImportOptions, work: Promise<T>): Promise<T> 
   }
 }
 
-/** The first signal asks; a second one finds nobody listening, and ends the process. */
+/** The first signal asks the import to stop. The second has no listener and ends the process. */
 function untilInterrupted(): AbortSignal {
   const interrupted = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -44,8 +44,8 @@ const options = {
   json: { type: 'boolean', default: false },
 } as const;
 
-/** Tries out what the sources, the schemas and the mapping file make of an input. */
-export const command: Command = {
+/** Shows what the sources, the schemas and the mapping file make of an input. */
+export const mapCommand: Command = {
   help,
   async run({ args, env }) {
     const { values, positionals } = readArguments({ args, options, maxPositionals: 1 });
@@ -117,7 +117,7 @@ async function readStdin(): Promise<Buffer> {
 
 type Input = { readonly body: unknown; readonly place: string };
 
-/** One document, or one a line. Throws UsageError where it is neither. */
+/** Reads one document, or one a line. Throws UsageError if the text is neither. */
 function readInputs(text: string): readonly Input[] {
   const whole = parseJson(text);
   if (whole.ok) {
@@ -143,7 +143,7 @@ type Given = {
   readonly headers: IncomingHttpHeaders;
 };
 
-/** Throws UsageError where it is not certain what the input is. */
+/** Throws UsageError if the kind of the input is ambiguous. */
 function toRequest(input: unknown, given: Given, place: string): TriedRequest {
   const { body, ...own } = toWrapped(input);
   const path = own.path ?? given.path;
@@ -178,7 +178,7 @@ function toSourceRequest(
   };
 }
 
-/** What a line says of the request around its body. */
+/** The parts of a request that a line may contain around its body. */
 function toWrapped(input: unknown): Partial<Omit<Given, 'source' | 'lane'>> & { body: unknown } {
   const isWrapped =
     isJsonObject(input) &&
@@ -195,7 +195,7 @@ function toWrapped(input: unknown): Partial<Omit<Given, 'source' | 'lane'>> & { 
   };
 }
 
-/** A profile has no field that only a profile has: the path or --type says so. */
+/** No field occurs in profiles alone, so the path or --type must say it. */
 function toPlainLane(body: unknown, path: string | undefined): Lane | undefined {
   const lane = lanes.find((each) => path === `/v1/${each}`);
   if (lane !== undefined) return lane;

@@ -3,8 +3,8 @@ import type { Writable } from 'node:stream';
 let failure: Error | null = null;
 
 /**
- * Without a listener a reader that has gone (`klaviyo-relay demo | head -1`) ends the process with a
- * stack trace. What a command prints is not its work: the command goes on.
+ * Without a listener, a reader that has closed the pipe (`klaviyo-relay demo | head -1`) would end
+ * the process with a stack trace. The command continues, because its output is not its work.
  */
 export function catchOutputErrors(): void {
   process.stdout.on('error', (error: Error) => {
@@ -13,19 +13,22 @@ export function catchOutputErrors(): void {
   process.stderr.on('error', () => undefined);
 }
 
-/** Resolves once the text is written, rejects where it cannot be: a large export waits for its reader. */
+/**
+ * Resolves when the text is written and rejects if it cannot be. A large export waits for its
+ * reader.
+ */
 export function print(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
   });
 }
 
-/** True where nobody reads what is printed any more. */
+/** Returns true if the reader has closed the pipe. */
 export function isClosedPipe(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EPIPE';
 }
 
-/** Ends the process once everything printed is written, whatever else is still open. */
+/** Ends the process when all output is written, whatever else is still open. */
 export async function endWith(code: number): Promise<never> {
   await untilWritten(process.stdout);
   const isLost = failure !== null && !isClosedPipe(failure);

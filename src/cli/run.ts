@@ -6,29 +6,38 @@ import type { CommandEntry } from './command.js';
 import { isClosedPipe } from './outputs.js';
 import { version } from './version.js';
 
-/** Each is loaded when it is asked for: all of them take a second, most need a fraction of it. */
+/**
+ * Each module is loaded on demand: loading all takes a second, and most commands need a fraction of
+ * it.
+ */
 const commands: Readonly<Record<string, CommandEntry>> = {
-  start: { summary: 'run the relay (the default)', load: () => import('./start.js') },
-  sandbox: { summary: 'run a local stand-in for Klaviyo', load: () => import('./sandbox.js') },
+  start: {
+    summary: 'run the relay (the default)',
+    load: async () => (await import('./start.js')).startCommand,
+  },
+  sandbox: {
+    summary: 'run a local stand-in for Klaviyo',
+    load: async () => (await import('./sandbox.js')).sandboxCommand,
+  },
   check: {
     summary: 'validate the configuration, and the key against Klaviyo',
-    load: () => import('./check.js'),
+    load: async () => (await import('./check.js')).checkCommand,
   },
   map: {
     summary: 'show what one input would become, without sending it',
-    load: () => import('./map.js'),
+    load: async () => (await import('./map.js')).mapCommand,
   },
   import: {
     summary: 'post a history of events or profiles to a running relay',
-    load: () => import('./import.js'),
+    load: async () => (await import('./import.js')).importCommand,
   },
   store: {
     summary: 'check or export the journal of a stopped relay',
-    load: () => import('./store.js'),
+    load: async () => (await import('./store.js')).storeCommand,
   },
   demo: {
     summary: 'see it work: a relay, a local Klaviyo and a day of a shop',
-    load: () => import('./demo.js'),
+    load: async () => (await import('./demo.js')).demoCommand,
   },
 };
 
@@ -44,11 +53,11 @@ ${Object.entries(commands)
 klaviyo-relay COMMAND --help tells more. Settings are environment variables: see the README or .env.example.
 `;
 
-/** Resolves with the exit code: 0 fine, 1 failed, 2 not a command that exists. */
+/** Resolves with the exit code: 0 success, 1 failure, 2 unknown command or invalid arguments. */
 export async function runCommand(argv: readonly string[], env: Environment): Promise<number> {
   const [first = 'start', ...rest] = argv;
-  if (first === '--help' || first === '-h' || first === 'help') return print(usage);
-  if (first === '--version' || first === '-v') return print(`${version}\n`);
+  if (first === '--help' || first === '-h' || first === 'help') return printHelp(usage);
+  if (first === '--version' || first === '-v') return printHelp(`${version}\n`);
   const [name, args] = first.startsWith('-') ? ['start', [...argv]] : [first, rest];
   const entry = commands[name];
   if (entry === undefined) {
@@ -57,8 +66,8 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
     return 2;
   }
   try {
-    const { command } = await entry.load();
-    if (args.includes('--help') || args.includes('-h')) return print(command.help);
+    const command = await entry.load();
+    if (args.includes('--help') || args.includes('-h')) return printHelp(command.help);
     return await command.run({ args, env }).catch((error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
       const [form = ''] = command.help.split('\n');
@@ -77,7 +86,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
   }
 }
 
-function print(text: string): number {
+function printHelp(text: string): number {
   process.stdout.write(text);
   return 0;
 }

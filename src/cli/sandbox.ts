@@ -18,8 +18,8 @@ Runs a strict local stand-in for Klaviyo's API, with a page that shows what it h
   --no-windows     do not hold callers to Klaviyo's rate windows
 `;
 
-/** Runs the stand-in until it is told to stop. */
-export const command: Command = {
+/** Runs the sandbox until a signal stops it. */
+export const sandboxCommand: Command = {
   help,
   async run({ args }) {
     const { values } = readArguments({
@@ -68,7 +68,7 @@ function readFaults(path: string) {
   throw new Error(`${path} is not a fault script:\n${problems.join('\n')}`);
 }
 
-/** The words of JSON.parse quote the file, which may hold anything. */
+/** The messages of JSON.parse quote the file, which may hold anything. */
 function parseFaults(path: string): unknown {
   const text = readFileSync(path, 'utf8');
   try {

@@ -1,7 +1,15 @@
+/**
+ * Runs a long-lived command as a process: signals, failures, reload, stop within a limit, exit
+ * code.
+ * States: starting, started, ended by itself, stopping, exited. The first end (a signal, a failure
+ * or the end of its work) begins the stop; a failure sets the exit code 1; a second signal exits at
+ * once. A stop has a limit, after which the process ends by SIGKILL.
+ */
+
 import { wait, type Clock } from '../clock.js';
 import { openOutput, type Output } from '../log/output.js';
 
-/** Why a service ends: a signal asks it to stop, or it cannot go on. */
+/** Why a service ends: a signal, or a failure. */
 export type End = { readonly signal: NodeJS.Signals } | { readonly error: unknown };
 
 export type Service = { stop(): Promise<void> };
@@ -10,35 +18,38 @@ export type ServiceOptions<T extends Service> = {
   readonly clock: Clock;
   readonly stdout: Output;
   readonly stderr: Output;
-  /** How long a stop may take, ms. */
+  /** The longest duration of a stop, in ms. */
   readonly stopLimitMs: number;
-  /** `signal` is aborted where the start is given up; `fail` ends the service. */
+  /** `signal` aborts when the start is given up. `fail` ends the service with a failure. */
   start(context: { signal: AbortSignal; fail: (error: unknown) => void }): Promise<T>;
-  /** Resolves once the service is to end by itself, with the exit code. Absent: it never does. */
+  /**
+   * Resolves with the exit code when the service ends by itself. Without it the service runs until
+   * a signal.
+   */
   work?(service: T): Promise<number>;
-  /** Called with each reason to end, for the log. */
+  /** Called for each reason to end, for the log. */
   onEnd?(end: End): void;
-  /** Called at SIGHUP, once the service is started. Absent: SIGHUP stops the service. */
+  /** Called on SIGHUP after the start. Without it SIGHUP stops the service. */
   readonly onHangup?: (service: T) => void;
-  /** Takes out of a reason what stderr must not hold: it may quote a record or a secret. */
+  /** Removes records and secrets from a reason before it is written to stderr. */
   redact(reason: string): string;
-  /** True where a thread of the process cannot be ended by an ordinary exit. */
+  /** Returns true if a thread of the process would block an ordinary exit. */
   isStuck?(error: unknown): boolean;
 };
 
 /**
- * The signals that stop a service. SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT and SIGTRAP must never be
- * listened to: Node.js would return from the handler, and the failing instruction would run again
- * and again. Without a listener the kernel ends the process at once.
+ * The signals that stop a service. SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT and SIGTRAP must never
+ * have a listener: Node.js would return from it, and the failing instruction would run again and
+ * again. Without a listener the kernel ends the process at once.
  */
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
-/** A start that was given up has accepted nothing that has to be sent: it gets this long to release its parts. */
+/** A start that was given up has accepted nothing. It gets this long to release its parts. */
 const startLimitMs = 1000;
-/** A reader that is there reads the last lines in this time. */
+/** An active reader reads the last lines within this time. */
 const flushLimitMs = 500;
 
-/** stdout and stderr of this process, written to without waiting for their readers. */
+/** stdout and stderr of this process. Writes do not wait for their readers. */
 export function openOutputs(clock: Clock): { readonly stdout: Output; readonly stderr: Output } {
   return {
     stdout: openOutput({ fd: 1, stream: process.stdout, clock }),
@@ -47,10 +58,10 @@ export function openOutputs(clock: Clock): { readonly stdout: Output; readonly s
 }
 
 /**
- * Runs a service until a signal, a failure or its own end, stops it and ends the process. The exit
- * code is 0 after a signal, 1 after a failure or a stop that failed. A second signal ends the process
- * at once. Where an exit would wait for a thread that is stuck, or the stop is overdue, the process ends
- * by SIGKILL.
+ * Runs a service until a signal, a failure or its own end, then stops it and ends the process. The
+ * exit code is 0 after a signal, and 1 after a failure or a failed stop. A second signal ends the
+ * process at once. If an exit would wait for a stuck thread, or the stop exceeds its limit, the
+ * process ends by SIGKILL.
  */
 export async function runService<T extends Service>(options: ServiceOptions<T>): Promise<never> {
   const { clock, stderr } = options;
@@ -71,7 +82,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   const own = worked.then(
     (result) => void (code = result),
     (error: unknown) => {
-      // What a service that is being stopped did not finish is no failure.
+      // Work that a stopping service does not finish is not a failure.
       if (!givenUp.signal.aborted) ends.add({ error });
     },
   );
@@ -89,7 +100,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   );
   let isOverdue = false;
   if (service !== null) {
-    // A stop that throws before it returns a promise rejects like the others.
+    // Inside `then`, so that a synchronous throw becomes a rejection.
     const stopped = Promise.resolve().then(async () => {
       await service.stop();
       return true as const;
@@ -99,7 +110,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
     if (isOverdue) failure(new Error(`it took longer than ${options.stopLimitMs} ms`));
   }
   await Promise.all([options.stdout.flush(flushLimitMs), stderr.flush(flushLimitMs)]);
-  // What holds up a stop that is overdue may be a thread that shows nowhere.
+  // A stop that exceeds its limit may wait for a thread that no check detects.
   const isStuck =
     isOverdue || ends.isStuck() || options.stdout.holdsThread() || stderr.holdsThread();
   while (!isStuck && isPoolHeld() && clock.monotonic() < stopBy) await wait(clock, poolLookMs);
@@ -116,13 +127,13 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
   const add = (end: End): void => {
     if ('error' in end) {
       isStuck ||= options.isStuck?.(end.error) ?? false;
-      // One failure causes others: the first one is the reason.
+      // One failure causes others; the first one is the reason.
       if (hasFailed) return;
       hasFailed = true;
       stderr.write(`klaviyo-relay: ${options.redact(toReason(end.error))}\n`);
     } else if (hasEnded) {
       stderr.write(`klaviyo-relay: a second signal, ${end.signal}, ends it at once\n`);
-      // The log is not waited for: this is what a second signal is for.
+      // Does not wait for the log, because a second signal asks for an immediate end.
       leave(1, isStuck);
     }
     hasEnded = true;
@@ -135,7 +146,10 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
   return { first, add, hasFailed: () => hasFailed, isStuck: () => isStuck };
 }
 
-/** An ordinary exit joins all threads, and would wait for one that a disk or a name server does not let go. */
+/**
+ * An ordinary exit joins all threads and would wait for one that is blocked by a disk or a name
+ * server.
+ */
 function leave(code: number, isStuck: boolean): never {
   if (isStuck || isPoolHeld()) process.kill(process.pid, 'SIGKILL');
   process.exit(code);
@@ -149,12 +163,12 @@ const poolWork: ReadonlySet<string> = new Set([
   'GetNameInfoReqWrap',
 ]);
 
-/** True while a thread of libuv's pool has work on files or names. */
+/** Returns true while a thread of libuv's pool works on files or host names. */
 function isPoolHeld(): boolean {
   return process.getActiveResourcesInfo().some((kind) => poolWork.has(kind));
 }
 
-/** Null where it is not over after `limitMs`. */
+/** Resolves with null if the work takes longer than `limitMs`. */
 async function within<T>(limitMs: number, work: Promise<T>, clock: Clock): Promise<T | null> {
   const over = new AbortController();
   const late = wait(clock, limitMs, over.signal).then(() => null);

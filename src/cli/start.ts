@@ -39,8 +39,8 @@ Then:
     -d '{"event_name":"Placed Order","email":"sam@klaviyo-demo.com","value":29.98,"currency":"USD"}'
 `;
 
-/** Runs the relay; resolves when it has stopped. */
-export const command: Command = {
+/** Runs the relay and resolves when it has stopped. */
+export const startCommand: Command = {
   help,
   async run({ args, env }) {
     const settings = readSettings(args, env);
@@ -55,7 +55,10 @@ export const startOptions = {
   'data-dir': { type: 'string' },
 } as const;
 
-/** The settings that `start` runs with: options, over the environment, over .env. */
+/**
+ * The settings of `start`: options take precedence over the environment, and the environment over
+ * .env.
+ */
 function readSettings(args: readonly string[], env: Environment): Environment {
   const { values } = readArguments({ args, options: startOptions });
   return withStartOptions(withEnvFile(env), values);
@@ -68,7 +71,7 @@ export function withStartOptions(env: Environment, options: StartOptions): Envir
   return { ...env, HOST: host, PORT: port, DATA_DIR: directory };
 }
 
-/** Null where it is not usable; then the reasons are on stderr. */
+/** Returns null if the configuration is invalid, after printing the reasons to stderr. */
 export function readConfig(env: Parameters<typeof loadConfig>[0]): Config | null {
   try {
     return loadConfig(env);
@@ -120,7 +123,7 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
     onHangup(app) {
       try {
         const next = loadConfig(settings);
-        // The old ones stay secret.
+        // Earlier secrets stay secret.
         secrets = [...new Set([...secrets, ...toSecrets(next)])];
         const { changed, kept } = app.reload(next);
         log.info({ changed }, 'key files and MAPPING_FILE were read again');
@@ -137,7 +140,7 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
   });
 }
 
-/** Every secret of the configuration, as it would look in a text. */
+/** Every secret of the configuration, in the form in which it would appear in a text. */
 function toSecrets(config: Config): readonly string[] {
   return [
     config.KLAVIYO_API_KEY,

@@ -21,8 +21,8 @@ const actions: Readonly<Record<string, (journal: OfflineJournal) => Promise<numb
   export: exportJournal,
 };
 
-/** Looks into a data directory. */
-export const command: Command = {
+/** Checks or exports the journal of a stopped relay. */
+export const storeCommand: Command = {
   help,
   async run({ args, env }) {
     const { positionals } = readArguments({ args, options: {}, maxPositionals: 2 });

@@ -1,7 +1,7 @@
 import { isJsonObject, stringifyJson } from '../json/json.js';
 import type { Tried, TriedEntry } from './trial.js';
 
-/** What a person reads of one request. */
+/** The report of one request, for the terminal. */
 export function toReport(
   { source, topic, entries, warnings, skipped, facts, errors, repeat }: Tried,
   { index, of }: { readonly index: number; readonly of: number },
@@ -48,7 +48,7 @@ function toWords(pointer: string, detail: string): string {
   return pointer === '' ? detail : `${pointer} ${detail}`;
 }
 
-/** As `JSON.stringify(value, null, 2)`, and numbers keep their digits. */
+/** Like `JSON.stringify(value, null, 2)`, but numbers keep their digits. */
 function toPretty(value: unknown, margin = ''): string {
   const inner = `${margin}  `;
   if (Array.isArray(value) && value.length > 0) {

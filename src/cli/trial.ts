@@ -1,3 +1,8 @@
+/**
+ * Tries out requests: the accept half of the relay over a store in memory. Facts of one request
+ * apply to later ones, and nothing is sent. `klaviyo-relay map` uses it.
+ */
+
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
@@ -35,13 +40,13 @@ export type PlainRequest = { readonly kind: 'plain'; readonly lane: Lane; readon
 /** What one event or profile would become. */
 export type TriedEntry = {
   readonly lane: StoreLane;
-  /** `waiting`: until a later request says whom it is about. */
+  /** `waiting`: held until a later request identifies the person. */
   readonly outcome: 'sent' | 'waiting' | 'dead_letter';
   /** As a caller of the relay would post it. */
   readonly entry: JsonObject;
-  /** Klaviyo's JSON. Null: nothing is sent. */
+  /** Klaviyo's JSON. Null if nothing is sent. */
   readonly klaviyo: unknown;
-  /** Names under which the person is looked up. */
+  /** The keys under which the person is looked up. */
   readonly personKeys: readonly string[];
   readonly reason: string | null;
   readonly errors: readonly Issue[];
@@ -54,19 +59,21 @@ export type Tried = {
   readonly entries: readonly TriedEntry[];
   readonly warnings: readonly (Omit<SourceWarning, 'code'> & { readonly code: string | null })[];
   readonly skipped: readonly Skipped[];
-  /** What is kept for later requests. `name` is null where it is not of this request alone. */
+  /**
+   * The facts kept for later requests. `name` is null if the fact belongs to more than this
+   * request.
+   */
   readonly facts: readonly {
     readonly kind: string;
     readonly name: string | null;
     readonly value: string;
   }[];
-  /** Why the request itself would be refused. */
+  /** Why the whole request would be rejected. */
   readonly errors: readonly Issue[];
-  /** It would be known as a repeat of an earlier request in the file. */
+  /** True if the request repeats an earlier one of the file. */
   readonly repeat: boolean;
 };
 
-/** The accept half over memory: what is kept of one request is there for the next, and nothing is sent. */
 export type Trial = {
   source(request: Extract<TriedRequest, { kind: 'source' }>): Promise<Tried>;
   plain(request: PlainRequest): Promise<Tried>;
@@ -106,7 +113,7 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
     backfillAfterMs: config.BACKFILL_AFTER,
   };
   const accept = createAccept(deps);
-  /** Entries and skips as they are once the ledger and the mapping file have changed them. */
+  /** The entries and skips after the facts and the mapping file were applied. */
   let shaped: Pick<SourcePost, 'entries' | 'skipped'> = { entries: [], skipped: [] };
   const acceptFromSource = createAcceptFromSource({
     ...deps,
@@ -165,7 +172,7 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
   };
 }
 
-/** A store that takes everything, keeps all facts, and shows what it was given since `begin`. */
+/** A store that accepts everything, keeps all facts, and shows what it received since `begin`. */
 class TrialMemory implements FactStore {
   readonly #known = new Map<string, string>();
   drafts: readonly Draft[] = [];
@@ -221,7 +228,7 @@ function toTriedFact({ kind, key, value }: Fact, post: SourcePost): Tried['facts
   return { kind: isLedger ? 'ledger' : kind, name, value };
 }
 
-/** Something would be refused, or become a dead letter. */
+/** Returns true if something would be rejected or become a dead letter. */
 export function isAtFault({ errors, entries }: Tried): boolean {
   return errors.length > 0 || entries.some(({ outcome }) => outcome === 'dead_letter');
 }

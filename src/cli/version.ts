@@ -5,5 +5,8 @@ const manifest: unknown = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
 );
 
-/** package.json's, wherever the code runs from: src/cli and dist/cli are equally deep. */
+/**
+ * The version of package.json. The path is right in both src/cli and dist/cli, which are equally
+ * deep.
+ */
 export const { version } = z.object({ version: z.string() }).parse(manifest);

@@ -1,3 +1,8 @@
+/**
+ * The demo: a relay and the sandbox in one process, a day of a small shop as traffic, and some
+ * scripted faults at Klaviyo.
+ */
+
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,19 +26,19 @@ export type DemoOptions = {
   readonly newId: () => string;
   readonly droppedLogLines: () => number;
   readonly shoppers: number;
-  /** Shown as it happens. */
+  /** Called with the steps as they happen. */
   readonly onStep: (text: string) => void;
   readonly onProgress: (done: number, total: number) => void;
-  /** The relay cannot go on. */
+  /** Called when the relay cannot continue. */
   readonly onFatal: (error: unknown) => void;
-  /** Aborted: the start is given up. */
+  /** Aborts when the start is given up. */
   readonly signal: AbortSignal;
 };
 
 export type RunningDemo = {
   readonly relay: App;
   readonly sandbox: RunningSandbox;
-  /** Posts the day of the shop, and resolves once everything is delivered. */
+  /** Posts the day of the shop and resolves when everything is delivered. */
   run(): Promise<Summary>;
   stop(): Promise<void>;
 };
@@ -45,7 +50,7 @@ const batchSize = 250;
 const lookMs = 50;
 const drainLimitMs = 60_000;
 
-/** What goes wrong at Klaviyo during the demo. */
+/** The faults of Klaviyo during the demo. */
 const faults: readonly FaultRule[] = [
   { endpoint: 'bulk-events', skip: 1, times: 2, status: 429, retryAfter: 1 },
   { endpoint: 'bulk-events', skip: 3, times: 1, status: 503 },
@@ -69,7 +74,10 @@ const faults: readonly FaultRule[] = [
   },
 ];
 
-/** A relay and a stand-in for Klaviyo in this process, talking over HTTP. A start that fails leaves nothing behind. */
+/**
+ * A relay and the sandbox in this process, connected over HTTP. A failed start stops what it
+ * started.
+ */
 export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
   const { clock, onStep } = options;
   const from = clock.monotonic();
@@ -92,7 +100,6 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
 
 type Started = Pick<RunningDemo, 'relay' | 'sandbox'> & { readonly from: number };
 
-/** The main job on real input. */
 async function runDay(
   { clock, shoppers, onStep, onProgress }: DemoOptions,
   { relay, sandbox, from }: Started,
@@ -131,7 +138,7 @@ const describe = (planted: Readonly<Record<string, number>>): string =>
     .map(([kind, count]) => `${count} ${kind}`)
     .join(', ');
 
-/** As an operator would see it: until the buffer's gauge is at zero. */
+/** Waits until the gauge of buffered envelopes is at zero, as an operator would see it. */
 async function drained(relay: App, clock: Clock): Promise<void> {
   const deadline = clock.monotonic() + drainLimitMs;
   while (clock.monotonic() < deadline) {

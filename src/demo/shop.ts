@@ -1,6 +1,6 @@
 import { createSeededRandom } from '../sandbox/faults.js';
 
-/** An event or a profile as a shop would post it. */
+/** An event or a profile, as a shop would post it. */
 export type Post = {
   readonly lane: 'events' | 'profiles';
   readonly body: Readonly<Record<string, unknown>>;
@@ -8,7 +8,7 @@ export type Post = {
 
 export type ShopTraffic = {
   readonly posts: readonly Post[];
-  /** What is wrong with some of them on purpose, by kind. */
+  /** Deliberate errors, by kind. */
   readonly planted: Readonly<Record<Planted, number>>;
 };
 
@@ -19,7 +19,7 @@ export type Planted =
   | 'refused by Klaviyo at once'
   | 'refused by Klaviyo in an import job';
 
-/** Marks what the sandbox is told to refuse, so that a demo has dead letters to show. */
+/** Marks the entries that the sandbox rejects, so that the demo has dead letters to show. */
 export const unsupportedRegion = 'warehouse-11';
 export const suppressed = 'do-not-import';
 
@@ -77,7 +77,10 @@ const cities = [
   { city: 'Berlin', country: 'Germany', zip: '10115', timezone: 'Europe/Berlin' },
 ];
 
-/** A day of a small shop: `shoppers` people who look, buy and change their profile. Same seed, same shop. */
+/**
+ * A day of a small shop: `shoppers` people browse, buy and change their profile. The same seed
+ * produces the same shop.
+ */
 export function createShopTraffic({
   shoppers,
   seed,
@@ -150,7 +153,7 @@ function toShopper(number: number, random: () => number): Shopper {
   };
 }
 
-/** What one shopper does: comes in, looks around, perhaps buys; the profile changes on the way. */
+/** The visit of one shopper: arrives, browses, perhaps buys; the profile changes on the way. */
 function toVisit(
   { who, about }: Shopper,
   { random, now }: { random: () => number; now: number },

@@ -14,7 +14,7 @@ export type Summary = {
   readonly refusedAtTheDoor: number;
   readonly duplicates: number;
   readonly books: Readonly<Record<Lane, Books>>;
-  /** What the far side itself counts. */
+  /** The sandbox's own counts. */
   readonly recordedEvents: number;
   readonly profiles: number;
   readonly repeatsAtKlaviyo: number;
@@ -24,7 +24,7 @@ export type Summary = {
   readonly deadLetters: readonly { readonly count: number; readonly reason: string }[];
 };
 
-/** Both sides of the books: what the relay took, and where each of it is. */
+/** Conservation: everything that the relay accepted is delivered, dead-lettered or buffered. */
 export function isBalanced({ books, recordedEvents, repeatsAtKlaviyo }: Summary): boolean {
   const closed = Object.values(books).every(
     ({ accepted, delivered, merged, deadLettered, buffered }) =>
@@ -33,7 +33,7 @@ export function isBalanced({ books, recordedEvents, repeatsAtKlaviyo }: Summary)
   return closed && recordedEvents === books.events.delivered && repeatsAtKlaviyo >= 0;
 }
 
-/** The summary for a person. */
+/** The summary, for the terminal. */
 export function toText(summary: Summary): string {
   const { books, requests } = summary;
   const total = Object.values(requests).reduce((sum, count) => sum + count, 0);

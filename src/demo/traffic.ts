@@ -11,9 +11,9 @@ export type Tally = {
 export type TrafficOptions = {
   readonly url: string;
   readonly posts: readonly Post[];
-  /** Requests under way at once. */
+  /** Concurrent requests. */
   readonly concurrency: number;
-  /** Posts a batch request carries. */
+  /** Posts in a batch request. */
   readonly batchSize: number;
   readonly onProgress: (sent: number) => void;
 };
@@ -25,7 +25,10 @@ type Request = {
   readonly count: number;
 };
 
-/** Posts everything: half of it one by one, as a shop's backend would, half in NDJSON batches, as an export would. */
+/**
+ * Sends everything: half of it in single requests, as a shop's backend would, and half in NDJSON
+ * batches, as an export would.
+ */
 export async function sendTraffic({
   url,
   posts,

@@ -1,17 +1,21 @@
+/**
+ * From the text of an amount to a number. An ambiguous text is an error and is never guessed.
+ */
+
 import { parseJson } from '../json/json.js';
 import { readAmount } from '../sources/money.js';
 import type { CellValue } from './times.js';
 
-/** What stands before the decimals of amounts; null: each amount says so itself. */
+/** The decimal separator of amounts. Null: each amount must be unambiguous by itself. */
 export type DecimalSign = '.' | ',' | null;
 
-/** An amount as a field's value, with the currency that its text names. */
+/** Returns an amount as the value of a field, with the currency in its text. */
 export type ReadAmount = (text: string, currency: string | undefined) => CellValue;
 
-/** RFC 8259, section 6, with an exponent: no other reader takes it for anything else. */
+/** RFC 8259, section 6, with an exponent. It has only one meaning. */
 const withExponent = /^-?(?:0|[1-9]\d*)(?:\.\d+)?[eE][-+]?\d+$/;
 
-/** `currency`, when it reads: the ISO 4217 code that stands beside the amount. */
+/** `currency`, when it reads: the ISO 4217 code of the amount's entry. */
 export function createAmountReader(decimal: DecimalSign): ReadAmount {
   return (text, currency) => {
     if (withExponent.test(text)) return readExponent(text);
@@ -35,11 +39,11 @@ function readExponent(text: string): CellValue {
     : { ok: false, detail: 'is too large a number' };
 }
 
-/** The same amount in a spelling that means one amount; null where it is not written so. */
+/** Returns the same amount in an unambiguous spelling, or null if it has another form. */
 function toUnmistakable(text: string, decimal: '.' | ','): string | null {
   const group = decimal === '.' ? ',' : '.';
   const [whole = '', decimals, ...others] = text.split(decimal);
-  // Thousands stand in groups of three digits, or of two before the last three as in India.
+  // Thousands are in groups of three digits, or of two before the last three as in India.
   const groups = whole.split(group).slice(1);
   const last = groups.pop();
   const isGrouped =

@@ -1,3 +1,8 @@
+/**
+ * From the text of a cell to the value of a field: text, code, identifier, number, object, time or
+ * amount, by the field's name.
+ */
+
 import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson } from '../json/json.js';
 import type { ReadAmount } from './amounts.js';
@@ -5,19 +10,19 @@ import { isField, objectFields, type Path } from './fields.js';
 import type { CellValue, ReadTime } from './times.js';
 
 /**
- * From a cell to a field's value; undefined: the cell is empty, and the field is absent. `currency`: the
- * ISO 4217 code of the entry, where it has one.
+ * Returns the value of the field, or undefined if the cell is empty, which makes the field absent.
+ * `currency`: the ISO 4217 code of the entry, if it has one.
  */
 export type ReadCell = (cell: string, currency?: string) => CellValue | undefined;
 
 export type CellRules = {
   readonly readTime: ReadTime;
   readonly readAmount: ReadAmount;
-  /** Texts that stand for an empty cell. */
+  /** Texts that mean an empty cell. */
   readonly empty: readonly string[];
 };
 
-/** Cells of fields lose the blanks around them; properties keep them. */
+/** Cells of fields are trimmed. Cells of properties are not. */
 export function selectReadCell(path: Path, lane: Lane, rules: CellRules): ReadCell {
   const read = selectRead(path, lane, rules);
   const { empty } = rules;
@@ -44,7 +49,9 @@ function selectRead([name, part]: Path, lane: Lane, { readTime, readAmount }: Ce
 }
 
 export const amountFields: readonly string[] = ['value', 'total_amount'];
-/** One that stands in many rows by mistake makes one person of many, or one event. */
+/**
+ * Identifiers. The same wrong text in many rows would merge many people, or many events, into one.
+ */
 const ids = ['distinct_id', 'anonymous_id', 'insert_id'];
 
 const toCellValue = (value: unknown): CellValue => ({ ok: true, value });
@@ -72,12 +79,12 @@ function readId(text: string, currency: string | undefined): CellValue {
   return readCode(text, currency);
 }
 
-/** Without an exponent: `1E5` may be a name. */
+/** Without an exponent, because `1E5` may be a name. */
 const plainNumber = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/;
-/** A double tells this many digits apart. */
+/** A double represents this many decimal digits exactly. */
 const exactDigits = 15;
 
-/** A custom property: a number where it looks like one and stays the same as one. `007` is text. */
+/** A custom property is a number if it looks like one and converts without loss. `007` is text. */
 function readProperty(text: string): CellValue {
   const isExact = !text.includes('.') || text.replace(/\D/g, '').length <= exactDigits;
   return toCellValue(plainNumber.test(text) && isExact ? toValue(text) : text);

@@ -1,3 +1,8 @@
+/**
+ * From a record of CSV to an entry: which field each column becomes, by its header and the options
+ * of the user, and how the cells of one record make up an entry.
+ */
+
 import type { Issue } from '../model/outcome.js';
 import type { Lane } from '../model/lane.js';
 import { toPointer } from '../ingest/validation.js';
@@ -6,33 +11,36 @@ import { harmfulNames, isJsonObject, type JsonObject } from '../json/json.js';
 import { findNearName } from '../near-name.js';
 import { readCurrency } from '../sources/money.js';
 import { selectReadCell, type ReadCell } from './cells.js';
-import { toConstants, type Constant } from './constants.js';
+import { requirePath, toConstants } from './mapping.js';
+import type { Constant, Mapping } from './mapping.js';
 import { findField, objectFields, toPropertyPath, type Path } from './fields.js';
 import { ImportError } from './import-error.js';
-import { requirePath, type Mapping } from './mapping.js';
 
-/** An entry as a caller would post it; what cannot be read stays in it as text, and is in `errors`. */
+/**
+ * An entry as a caller would post it. A value that cannot be read stays as text and is listed in
+ * `errors`.
+ */
 export type ReadEntry = { readonly entry: JsonObject; readonly errors: readonly Issue[] };
 
 export type Columns = {
-  /** Of the header, those without a name at its end left out. */
+  /** Number of columns, without unnamed ones at the end. */
   readonly count: number;
-  /** What each column becomes, for a person; a column may become nothing, or more than one field. */
+  /** The fields that each column becomes, for display. There may be none or several. */
   readonly targets: readonly { readonly column: string; readonly fields: readonly string[] }[];
-  /** From as many cells as there are columns. */
+  /** Expects as many cells as there are columns. */
   readonly read: (cells: readonly string[]) => ReadEntry;
 };
 
 type Target = {
   /** Index of the column. */
   readonly at: number;
-  /** For a person. */
+  /** Name of the column, for messages. */
   readonly from: string;
   readonly path: Path;
   readonly read: ReadCell;
 };
 
-/** Throws ImportError where the header, or what the user says of its columns, cannot be meant. */
+/** Throws ImportError if the header, or an option about its columns, cannot be right. */
 export function toColumns(header: readonly string[], lane: Lane, mapping: Mapping): Columns {
   const names = toNames(header);
   const targets = toTargets(names, lane, mapping);
@@ -63,7 +71,7 @@ export function toColumns(header: readonly string[], lane: Lane, mapping: Mappin
   };
 }
 
-/** Spreadsheets write columns without a name at the end: there is nothing in them. */
+/** Spreadsheets write columns without a name at the end. They are empty. */
 function toNames(header: readonly string[]): readonly string[] {
   const names = header.map((name) => name.trim());
   while (names.at(-1) === '') names.pop();
@@ -99,7 +107,9 @@ function toTargets(names: readonly string[], lane: Lane, mapping: Mapping): read
     .map((target) => ({ ...target, read: selectReadCell(target.path, lane, mapping) }));
 }
 
-/** Spelt as in the header, else in any case. Throws ImportError where there is none. */
+/**
+ * Prefers an exact match and otherwise ignores case. Throws ImportError if there is no such column.
+ */
 function findColumns(option: string, column: string, names: readonly string[]): readonly number[] {
   const wanted = column.trim();
   const toIndexes = (isSame: (name: string) => boolean): readonly number[] =>
@@ -133,7 +143,9 @@ function checkTargets(targets: readonly Target[], constants: readonly Constant[]
 
 type Given = { readonly path: Path; readonly value: unknown };
 
-/** An empty cell is an absent field. An amount that names its currency gives it to an entry without one. */
+/**
+ * An empty cell is an absent field. An entry without a currency gets the one that an amount names.
+ */
 function toEntry(
   cells: readonly string[],
   targets: readonly Target[],
@@ -160,7 +172,9 @@ function toEntry(
   return { entry: assemble(given), errors };
 }
 
-/** The currency that a cell or a constant of an entry states. `code`: where it is one that exists. */
+/**
+ * The currency that a cell or constant of the entry states. `code` is set if it exists in ISO 4217.
+ */
 function findCurrency(
   cells: readonly string[],
   targets: readonly Target[],
@@ -175,7 +189,10 @@ function findCurrency(
   return { isAbsent: false, ...(code !== undefined && { code }) };
 }
 
-/** One object of all of these. What a path of two leads to wins over the same name in its object. */
+/**
+ * Builds one object from all values. A path with two parts takes precedence over the same name in
+ * its object.
+ */
 export function assemble(given: readonly Given[], onto: JsonObject = {}): JsonObject {
   const top = given.flatMap(({ path: [name, inner], value }) =>
     inner === undefined ? [[name, value] as const] : [],
@@ -186,7 +203,7 @@ export function assemble(given: readonly Given[], onto: JsonObject = {}): JsonOb
       inner !== undefined && name === object ? [[inner, value] as const] : [],
     );
     const whole = entry[object];
-    // Text that is no object stays, so that the relay says so.
+    // Text that is not an object stays, so that the relay rejects it.
     const isMixed = inside.length > 0 && (whole == null || isJsonObject(whole));
     return isMixed ? [[object, { ...whole, ...Object.fromEntries(inside) }] as const] : [];
   });

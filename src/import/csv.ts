@@ -1,14 +1,39 @@
+import { ImportError } from './import-error.js';
 import type { Line } from './lines.js';
-import { toFault, toText, type Framer, type Row } from './row.js';
+import { toFault, toText } from './row.js';
+import type { Framer, Row } from './row.js';
+
+/** Spreadsheets write this line before the header. */
+const separatorLine = /^"?sep=(.)"?\r?\n?$/i;
+
+/** The line names the delimiter and is not a row. */
+export function isSeparatorLine(line: string): boolean {
+  return separatorLine.test(line);
+}
+
+const common = [',', ';', '\t'];
+
+/** Detects the delimiter of CSV from the first line. Throws ImportError if it is ambiguous. */
+export function toDelimiter(line: string): string {
+  const [, told] = separatorLine.exec(line) ?? [];
+  if (told !== undefined) return told;
+  const unquoted = line.replace(/"(?:[^"]|"")*"/g, '');
+  const found = common.filter((delimiter) => unquoted.includes(delimiter));
+  if (found.length > 1) {
+    const names = found.map((delimiter) => JSON.stringify(delimiter)).join(' and ');
+    throw new ImportError(`the header has ${names}: say with --delimiter which one it is`);
+  }
+  return found[0] ?? (unquoted.includes('|') ? '|' : ',');
+}
 
 /**
- * RFC 4180 by hand: an import that goes on where it stopped needs the byte after each record, and one
- * broken record must not take others with it. csv-parse counts a CRLF within quotes as two lines, and
- * after a stray quote it either stops or reads on to the next quote. test/import/csv.test.ts compares
- * the two on files that are well formed.
- *
- * A record that is broken, or whose quote is never closed, is its first line alone; what follows is
- * read anew. A quote inside a cell that does not begin with one is a character like any other.
+ * Reads CSV by RFC 4180. No library is used, because a resumed import needs the offset after each
+ * record, and a broken record must not affect others: csv-parse counts a CRLF within quotes as two
+ * lines, and after a stray quote it stops or reads on to the next quote. test/import/rows.test.ts
+ * compares the two on well-formed files.
+ * A record that is broken or whose quote is never closed consists of its first line alone; reading
+ * resumes with the second line. A quote inside a cell that does not begin with one is an ordinary
+ * character.
  */
 export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
   let lines: Line[] = [];
@@ -21,7 +46,10 @@ export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
     bytes = 0;
   };
 
-  /** Gives up the first line, and reads the others as if nothing had been before them. */
+  /**
+   * Returns the first line as a broken row and reads the others again, as if nothing had preceded
+   * them.
+   */
   const giveUp = (detail: string): readonly Row[] => {
     const [first, ...others] = lines;
     startAnew();
@@ -62,13 +90,13 @@ export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
   };
 }
 
-/** Of one record: short lines take more memory than their bytes. */
+/** Bound for one record, because many short lines take more memory than their bytes. */
 const maxLines = 10_000;
 
 export type CsvRules = {
   /** One character. */
   readonly delimiter: string;
-  /** Of one record. */
+  /** Bound for one record. */
   readonly maxBytes: number;
 };
 
@@ -90,13 +118,13 @@ function toRow(lines: readonly Line[], { cells, fault }: Pick<Row, 'cells' | 'fa
 
 type OpenRecord = {
   readonly cells: string[];
-  /** What the quoted cell that is open holds so far; null: none is. */
+  /** The content so far of an open quoted cell; null if no cell is open. */
   open: string | null;
 };
 
 const startRecord = (): OpenRecord => ({ cells: [], open: null });
 
-/** Reads on by one line. `open`: it ends within a quoted cell. */
+/** Continues with one more line. `open`: the line ends within a quoted cell. */
 function readLine(
   record: OpenRecord,
   text: string,
@@ -123,7 +151,10 @@ function readLine(
   }
 }
 
-/** Ends the open cell, and tells where its closing quote is; null where it goes on in the next line. */
+/**
+ * Ends the open cell and returns the index of its closing quote, or null if the cell continues in
+ * the next line.
+ */
 function readQuoted(record: OpenRecord, text: string, from: number): number | null {
   let cell = record.open ?? '';
   for (let at = from; ;) {

@@ -1,7 +1,10 @@
-import { pipeline, Readable } from 'node:stream';
+/**
+ * From the bytes of an input to UTF-8 text: gzip, UTF-16 and other encodings.
+ */
+
+import { Readable, pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { DamagedInput } from './import-error.js';
-import { peek } from './peek.js';
 
 const byteOrderMarks = [
   { encoding: 'utf-8', magic: [0xef, 0xbb, 0xbf] },
@@ -10,18 +13,18 @@ const byteOrderMarks = [
 ] as const;
 const gzipMagic = [0x1f, 0x8b];
 
-/** Bytes that are enough to see of what kind an input is. */
+/** The first bytes that show the kind of an input. */
 export const kindBytes = 4;
 
 /**
- * Whether the bytes of an input are its text in UTF-8, so that an offset in the one is an offset in the
- * other. `encoding`: the one the user names; null: UTF-8, unless a byte order mark says UTF-16.
+ * Returns true if the bytes of the input are its UTF-8 text, so that offsets in both are the same.
+ * `encoding`: the one given by the user. Null means UTF-8, or UTF-16 with a byte order mark.
  */
 export function isPlain(head: Buffer, encoding: string | null): boolean {
   return !startsWith(head, gzipMagic) && toEncoding(head, encoding) === 'utf-8';
 }
 
-/** From the bytes of an input, gzip or not, to its text in UTF-8. Throws DamagedInput. */
+/** Decodes an input, gzip or not, to UTF-8. Throws DamagedInput. */
 export async function* decode(
   raw: AsyncIterable<Buffer>,
   encoding: string | null,
@@ -32,16 +35,16 @@ export async function* decode(
   else yield* toUtf8(chunks, found);
 }
 
-/** What is no gzip comes as it is. */
+/** Passes through what is not gzip. */
 async function* gunzip(raw: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
   const { head, chunks } = await peek(raw, ({ length }) => length >= gzipMagic.length);
   if (!startsWith(head, gzipMagic)) {
     yield* chunks;
     return;
   }
-  // It reads on after the end of one member: files of several are common.
+  // Reads all members, because files with several are common.
   const stream = createGunzip({ chunkSize: chunkBytes });
-  // No chunks ahead: how far the file is read tells how far the import is.
+  // No read-ahead, because the position in the file shows the progress of the import.
   pipeline(Readable.from(chunks, { highWaterMark: 1 }), stream, () => undefined);
   try {
     for await (const chunk of stream) yield Buffer.from(chunk as Uint8Array);
@@ -77,4 +80,44 @@ function toEncoding(head: Buffer, encoding: string | null): string {
 
 function startsWith(head: Buffer, magic: readonly number[]): boolean {
   return magic.every((byte, at) => head[at] === byte);
+}
+
+/** The beginning of a source, and the whole source including that beginning. */
+export type Peeked = {
+  readonly head: Buffer;
+  readonly chunks: AsyncGenerator<Buffer, void>;
+  /** Closes the source. Needed if `chunks` is never iterated. */
+  readonly close: () => Promise<void>;
+};
+
+/** Reads until `isEnough` returns true or the source ends. */
+export async function peek(
+  source: AsyncIterable<Buffer>,
+  isEnough: (head: Buffer) => boolean,
+): Promise<Peeked> {
+  const iterator = source[Symbol.asyncIterator]();
+  let head: Buffer = Buffer.alloc(0);
+  while (!isEnough(head)) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
+  }
+  const close = async (): Promise<void> => {
+    await iterator.return?.();
+  };
+  return { head, chunks: chunksOf(head, iterator), close };
+}
+
+async function* chunksOf(
+  head: Buffer,
+  iterator: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer, void> {
+  try {
+    if (head.length > 0) yield head;
+    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
+      yield next.value;
+    }
+  } finally {
+    await iterator.return?.();
+  }
 }

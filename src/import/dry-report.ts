@@ -1,8 +1,8 @@
 import type { Lane } from '../model/lane.js';
 import type { DryRunResult, Finding } from './dry-run.js';
-import { isAllRefused, toInputName, toNumber } from './report.js';
+import { isAllRejected, toInputName, toNumber } from './report.js';
 
-/** What a person is told of a dry run. */
+/** The report of a dry run, for the terminal. */
 export function toDryReport(result: DryRunResult, input: string): string {
   const { lane, columns, counts, refused, warned, examples } = result;
   const lines = [
@@ -26,7 +26,7 @@ export function toDryReport(result: DryRunResult, input: string): string {
 function toVerdict({ counts, stopped }: DryRunResult): string {
   if (stopped !== null) return `it is not read to its end: ${stopped}`;
   if (counts.read === 0) return 'it holds no entries';
-  if (isAllRefused(counts)) return 'everything would be refused';
+  if (isAllRejected(counts)) return 'everything would be refused';
   return counts.refused > 0 ? 'some would be refused' : 'all would be taken';
 }
 

@@ -4,10 +4,16 @@ import type { Lane } from '../model/lane.js';
 import type { EventRules } from '../ingest/draft.js';
 import { createDraftMany } from '../ingest/draft-many.js';
 import { createToE164 } from '../ingest/phone.js';
-import { toBatches } from './batches.js';
+import {
+  isAbort,
+  maxBatchBytes,
+  prepareAll,
+  groupIntoBatches,
+  stoppedBySignal,
+} from './import-rows.js';
+import type { Report } from './import-rows.js';
 import type { Columns } from './columns.js';
 import { openEntries, type EntriesOptions } from './entries.js';
-import { isAbort, maxBatchBytes, prepareAll, toldToStop, type Report } from './import-rows.js';
 import { DamagedInput } from './import-error.js';
 import { openInput } from './input.js';
 import { start } from './lines.js';
@@ -18,7 +24,7 @@ import type { Readable } from 'node:stream';
 export type DryRunOptions = EntriesOptions & {
   /** A path, or `-` for stdin. */
   readonly input: string;
-  /** As of an import. */
+  /** As for an import. */
   readonly encoding: string | null;
 };
 
@@ -27,35 +33,41 @@ export type DryRunDeps = {
   readonly stdin: Readable;
   readonly signal: AbortSignal;
   readonly report: Report;
-  /** What the relay is taken to have: the country of phone numbers without a prefix, and Klaviyo's rules. */
+  /**
+   * Assumptions about the relay: its country for phone numbers without a prefix, and Klaviyo's
+   * rules.
+   */
   readonly defaultCountry: string | undefined;
   readonly rules: EventRules;
 };
 
-/** Entries with one fault in common. */
+/** Entries with the same issue. */
 export type Finding = {
   readonly reason: string;
   count: number;
-  /** The first of them. */
+  /** The first of their lines. */
   readonly lines: number[];
 };
 
 export type DryRunResult = {
   readonly lane: Lane;
   readonly columns: Columns | null;
-  /** What a relay that has none of these entries would answer. */
+  /** The counts that a relay without any of these entries would respond with. */
   readonly counts: Counts;
   readonly refused: readonly Finding[];
   readonly warned: readonly Finding[];
-  /** The first entries that would be accepted, as they would be posted. */
+  /** The first acceptable entries, as they would be posted. */
   readonly examples: readonly { readonly line: number; readonly body: string }[];
-  /** Why it did not read to the end; null: it did. */
+  /** Why it did not read to the end; null if it did. */
   readonly stopped: string | null;
 };
 
 const rowsABatch = 500;
 
-/** Reads, maps and validates all of an input as an import and the relay would. Sends and writes nothing. Throws ImportError. */
+/**
+ * Reads, maps and validates a whole input as an import and the relay would. Sends and writes
+ * nothing. Throws ImportError.
+ */
 export async function dryRun(options: DryRunOptions, deps: DryRunDeps): Promise<DryRunResult> {
   const { report, signal } = deps;
   const input = await openInput(options.input, { ...deps, encoding: options.encoding });
@@ -67,15 +79,15 @@ export async function dryRun(options: DryRunOptions, deps: DryRunDeps): Promise<
   report.begun({ lane, position: 0, counts: noCounts, size: input.file?.size ?? null });
   try {
     const rows = prepareAll(entries.rowsAfter(start), entries);
-    for await (const batch of toBatches(rows, () => batchBounds)) {
-      if (signal.aborted) return toResult(toldToStop);
+    for await (const batch of groupIntoBatches(rows, () => batchBounds)) {
+      if (signal.aborted) return toResult(stoppedBySignal);
       for (const validated of await validate(batch)) tally.add(validated);
       const position = input.position(batch.at(-1)?.end ?? 0);
       report.moved({ position, counts: tally.result().counts });
     }
     return toResult(null);
   } catch (error) {
-    if (signal.aborted && isAbort(error)) return toResult(toldToStop);
+    if (signal.aborted && isAbort(error)) return toResult(stoppedBySignal);
     if (error instanceof DamagedInput) return toResult(error.message);
     throw error;
   } finally {
@@ -135,10 +147,10 @@ function createValidate(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps
   };
 }
 
-/** As many as a relay remembers unless it is told otherwise (DEDUPE_MAX_COUNT). */
+/** The relay's default DEDUPE_MAX_COUNT. */
 const maxSeen = 500_000;
 
-/** Whether an event with one of these keys was there before. */
+/** Returns true if an earlier event had one of these keys. */
 function createSeen(): (keys: readonly string[]) => boolean {
   const seen = new Set<string>();
   return (keys) => {
@@ -194,7 +206,9 @@ const maxLines = 5;
 class Findings {
   readonly #byReason = new Map<string, Finding>();
 
-  /** An entry counts with its first fault: the sum of all is the number of entries. */
+  /**
+   * An entry counts under its first issue, so that the sum of all counts is the number of entries.
+   */
   add([first]: readonly Issue[], line: number): void {
     if (first === undefined) return;
     const { pointer, detail } = first;
@@ -207,7 +221,7 @@ class Findings {
     this.#byReason.set(reason, finding);
   }
 
-  /** The most common first. */
+  /** Most frequent first. */
   list(): readonly Finding[] {
     return [...this.#byReason.values()].sort((a, b) => b.count - a.count);
   }

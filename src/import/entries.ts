@@ -1,47 +1,52 @@
+/**
+ * Opens an input as entries: detects the delimiter and the lane, reads the header, and checks the
+ * times of the first rows before anything is posted.
+ */
+
 import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson } from '../json/json.js';
 import { toColumns, type Columns } from './columns.js';
-import { toDelimiter } from './delimiter.js';
+import { toDelimiter } from './csv.js';
 import { findField } from './fields.js';
 import { ImportError } from './import-error.js';
 import type { Input } from './input.js';
 import { start, type Place } from './lines.js';
 import type { Mapping } from './mapping.js';
-import { peek } from './peek.js';
+import { peek } from './decode.js';
 import { createPrepare, type Prepare } from './prepare.js';
 import { createReadCells, createReadObject, readAsText, type ReadRow } from './read-row.js';
 import type { Row } from './row.js';
 import { readRows, type Format, type Layout } from './rows.js';
 
-/** The rows of an input, and what they are. */
+/** The rows of an input and how to read them. */
 export type Entries = {
   readonly lane: Lane;
-  /** Of CSV. */
+  /** For CSV. */
   readonly delimiter: string;
-  /** Null: it is NDJSON. */
+  /** Null for NDJSON. */
   readonly columns: Columns | null;
   readonly prepare: Prepare;
-  /** Those after `place`; to be called once. */
+  /** The rows after `place`. Call it once. */
   rowsAfter(place: Place): AsyncIterable<Row>;
-  /** Instead of `rowsAfter`. */
+  /** Call this instead of `rowsAfter` if the rows are not needed. */
   close(): Promise<void>;
 };
 
 export type EntriesOptions = {
   readonly format: Format;
-  /** Of CSV; null: its header shows it. */
+  /** For CSV. Null: detected from the header. */
   readonly delimiter: string | null;
   readonly mapping: Mapping;
-  /** What the user says they are; null: nothing. */
+  /** The lane given by the user; null: detected from the input. */
   readonly lane: Lane | null;
 };
 
 const maxHeadBytes = 65_536;
 const lineEnd = 10;
-/** Rows whose times are looked at before anything is posted. */
+/** The rows whose times are checked before anything is posted. */
 const maxRowsAhead = 100;
 
-/** Throws ImportError where the input, or what the user says of it, cannot be meant. */
+/** Throws ImportError if the input or an option about it cannot be right. */
 export async function openEntries(input: Input, options: EntriesOptions): Promise<Entries> {
   const { format, mapping } = options;
   const { head, chunks, close } = await peek(
@@ -96,7 +101,7 @@ async function readFirst(rows: AsyncGenerator<Row, void>): Promise<Row | null> {
   return first;
 }
 
-/** Fewer where they end. */
+/** Returns fewer rows if the input ends. */
 async function readSome(rows: AsyncGenerator<Row, void>, count: number): Promise<readonly Row[]> {
   const some: Row[] = [];
   while (some.length < count) {
@@ -112,7 +117,7 @@ function findDelimiter(head: Buffer): string {
   return toDelimiter(line.replace('\ufeff', ''));
 }
 
-/** Events alone give themselves away: a profile may have any field. */
+/** Only events can be recognised, because a profile may have any field. */
 function toLane(first: Row | null, { format, mapping }: EntriesOptions): Lane {
   const said = [...mapping.columns, ...mapping.constants].map(({ field }) => field);
   const names = first === null ? said : [...said, ...toNames(first, format)];
@@ -161,7 +166,9 @@ function checkTimeOptions(columns: Columns | null, lane: Lane, mapping: Mapping)
   }
 }
 
-/** Throws ImportError where none of the times that these rows have can be read: the options are wrong then. */
+/**
+ * Throws ImportError if no time of these rows can be read, which means that the options are wrong.
+ */
 function checkTimes(rows: readonly Row[], readRow: ReadRow, columns: Columns | null): void {
   const column = columns?.targets.find(({ fields }) => fields.includes('event_time'))?.column;
   const what = column === undefined ? 'event_time' : `event_time, the column ${column},`;

@@ -1,7 +1,7 @@
 import type { Lane } from '../model/lane.js';
 import { eventSchema, locationFields, profileSchema } from '../ingest/schema.js';
 
-/** The field of an entry, or the object and the name in it. */
+/** The name of a field, or the name of an object and a name in it. */
 export type Path = readonly [string] | readonly [string, string];
 
 const fields: Readonly<Record<Lane, readonly string[]>> = {
@@ -16,15 +16,15 @@ export function isField(name: string, lane: Lane): boolean {
   return fields[lane].includes(name);
 }
 
-/** A header in another spelling is a field where it is the same without case, blanks, `-` and `_`. */
+/** Headers that differ from a field only in case, blanks, `-` and `_` mean that field. */
 const fold = (name: string): string => name.toLowerCase().replace(/[\s_-]/g, '');
 
-/** Other words that mean one field and nothing else. */
+/** Other names that can only mean one field. */
 const synonyms = new Map([['emailaddress', 'email']]);
 
 /**
- * The field that a header means by itself; null: none. Fields that hold an object have no other
- * spelling: a column Location is the name of a place.
+ * Returns the field that a header means, or null. Fields that hold an object have no other
+ * spelling, because a column Location is the name of a place.
  */
 export function findField(header: string, lane: Lane): string | null {
   if (isField(header, lane)) return header;
@@ -42,13 +42,13 @@ export function toPath(name: string, lane: Lane): Path | null {
   return lane === 'profiles' && locationFields.includes(part) ? [object, part] : null;
 }
 
-/** What `toPath` takes, for a suggestion. */
+/** The names that `toPath` accepts, for suggestions. */
 export function toFieldNames(lane: Lane): readonly string[] {
   if (lane === 'events') return fields.events;
   return [...fields.profiles, ...locationFields.map((name) => `location.${name}`)];
 }
 
-/** Of a column that is no field: a property. */
+/** The path of a column that is not a field: a property. */
 export function toPropertyPath(header: string, lane: Lane): Path {
   const [, object, part] = /^(properties|location)\.(.+)$/s.exec(header) ?? [];
   if (object !== undefined && part !== undefined) {

@@ -1,4 +1,7 @@
-/** What the user has to put right: the input, an option or a file beside it. `message` is shown as it is. */
+/**
+ * An error that the user can fix: in the input, an option or a file beside the input. `message` is
+ * shown as it is.
+ */
 export class ImportError extends Error {
   constructor(message: string) {
     super(message);
@@ -6,5 +9,5 @@ export class ImportError extends Error {
   }
 }
 
-/** The input cannot be read to its end: what comes before the damage is imported. */
+/** The input is damaged. The rows before the damage are imported. */
 export class DamagedInput extends ImportError {}

@@ -1,28 +1,38 @@
+/**
+ * The loop of an import: it groups rows into batches, posts them, splits a batch that the relay
+ * rejects as a whole, and records progress. A batch is settled in a fixed order: the response of
+ * the relay, then the file of rejected entries, then the progress file. After a crash at any point
+ * the rows after the recorded progress are posted again, and the relay deduplicates them.
+ */
+
 import type { Clock } from '../clock.js';
-import type { Issue } from '../model/outcome.js';
 import type { Lane } from '../model/lane.js';
-import type { Answer } from './answer.js';
-import { toBatches } from './batches.js';
+import type { Issue } from '../model/outcome.js';
 import type { Entries } from './entries.js';
 import { DamagedInput } from './import-error.js';
 import type { Input } from './input.js';
 import { start } from './lines.js';
-import { createPost, type Backfill, type Post } from './post.js';
+import { createPost } from './post.js';
+import type { Backfill, Post } from './post.js';
 import type { Prepared } from './prepare.js';
 import type { Counts, Progress, ProgressFile } from './progress.js';
-import type { Refused, RefusedFile } from './refused-file.js';
+import type { RejectedEntry, RejectedFile } from './rejected-file.js';
+import type { RelayResult } from './relay-response.js';
 import type { Row } from './row.js';
 
-/** Called as it happens. */
+/** Callbacks for progress, called as it happens. */
 export type Report = {
-  /** Before the first batch, with where the import goes on. `size`: bytes of the file; null where nobody knows. */
+  /**
+   * Called before the first batch, with the position at which the import resumes. `size`: bytes of
+   * the file; null if unknown.
+   */
   begun(at: {
     readonly lane: Lane;
     readonly position: number;
     readonly counts: Counts;
     readonly size: number | null;
   }): void;
-  /** Everything before `position`, in bytes of the file, is answered for. */
+  /** Called when everything before `position`, in bytes of the file, is settled. */
   moved(at: { readonly position: number; readonly counts: Counts }): void;
   waiting(detail: string, waitMs: number): void;
 };
@@ -37,22 +47,22 @@ export type RowsDeps = {
   readonly maxCount: number;
   readonly input: Input;
   readonly entries: Entries;
-  readonly refusedFile: RefusedFile;
+  readonly rejectedFile: RejectedFile;
   readonly save: ProgressFile['save'];
   readonly report: Report;
 };
 
 export type Reached = {
-  /** Why; null where the end of the input is reached. */
+  /** The reason; null if the import reached the end of the input. */
   readonly stopped: string | null;
-  /** It stopped at a place that the input cannot be read beyond. */
+  /** True if the input cannot be read beyond this position. */
   readonly isDamaged?: boolean;
   readonly progress: Progress;
 };
 
-/** Below the relay's BODY_LIMIT_BYTES, which is 5,000,000 unless it says so with a 413. */
+/** Below the relay's default BODY_LIMIT_BYTES of 5,000,000. A 413 lowers the bound. */
 export const maxBatchBytes = 4_500_000;
-export const toldToStop = 'told to stop';
+export const stoppedBySignal = 'told to stop';
 
 export async function importRows(deps: RowsDeps, from: Progress): Promise<Reached> {
   const { input, entries, signal, report, save, maxCount } = deps;
@@ -68,12 +78,12 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Reache
   const place = from.offset === 0 ? start : from;
   try {
     const rows = prepareAll(entries.rowsAfter(place), entries);
-    for await (const batch of toBatches(rows, () => ({ maxCount, maxBytes }))) {
-      // Only now the way to where a compressed file goes on is behind.
+    for await (const batch of groupIntoBatches(rows, () => ({ maxCount, maxBytes }))) {
+      // A compressed file must first be read up to the position at which the import resumes.
       begin();
       const parts = [batch];
       for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-        if (signal.aborted) return { stopped: toldToStop, progress };
+        if (signal.aborted) return { stopped: stoppedBySignal, progress };
         const sent = await send(post, part);
         if (sent.kind === 'stop') return { stopped: sent.detail, progress };
         if (sent.kind === 'split') {
@@ -86,7 +96,7 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Reache
       }
     }
   } catch (error) {
-    if (signal.aborted && isAbort(error)) return { stopped: toldToStop, progress };
+    if (signal.aborted && isAbort(error)) return { stopped: stoppedBySignal, progress };
     if (error instanceof DamagedInput) return { stopped: error.message, isDamaged: true, progress };
     throw error;
   }
@@ -111,7 +121,7 @@ type Settled = {
   readonly accepted: number;
   readonly duplicates: number;
   readonly warned: number;
-  readonly refused: readonly Refused[];
+  readonly refused: readonly RejectedEntry[];
 };
 
 type Sent =
@@ -119,7 +129,7 @@ type Sent =
   | { readonly kind: 'split'; readonly isTooLarge: boolean }
   | { readonly kind: 'stop'; readonly detail: string };
 
-/** Posts what can be posted of these rows, and tells what became of each. */
+/** Posts the rows that can be posted and returns the outcome of each row. */
 async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
   const posted = part.flatMap(({ body }) => body ?? []);
   const answer = posted.length === 0 ? nothing : await post(posted.join('\n'));
@@ -127,10 +137,10 @@ async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
     case 'stop':
       return answer;
     case 'too-large':
-      return posted.length > 1 ? toSplit(true) : refuseAll(part, answer.detail);
+      return posted.length > 1 ? toSplit(true) : rejectAll(part, answer.detail);
     case 'invalid':
       if (answer.rejected.size === posted.length) return toSettled(part, { ...none, ...answer });
-      return posted.length > 1 ? toSplit(false) : refuseAll(part, answer.detail);
+      return posted.length > 1 ? toSplit(false) : rejectAll(part, answer.detail);
     case 'accepted':
       if (answer.accepted + answer.duplicates + answer.rejected.size === posted.length) {
         return toSettled(part, answer);
@@ -140,7 +150,7 @@ async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
 }
 
 const none = { accepted: 0, duplicates: 0, warned: 0 };
-const nothing: Extract<Answer, { kind: 'accepted' }> = {
+const nothing: Extract<RelayResult, { kind: 'accepted' }> = {
   kind: 'accepted',
   ...none,
   rejected: new Map(),
@@ -148,7 +158,7 @@ const nothing: Extract<Answer, { kind: 'accepted' }> = {
 
 const toSplit = (isTooLarge: boolean): Sent => ({ kind: 'split', isTooLarge });
 
-function refuseAll(part: readonly Prepared[], detail: string): Settled {
+function rejectAll(part: readonly Prepared[], detail: string): Settled {
   return toSettled(part, { ...none, rejected: new Map([[0, [{ pointer: '', detail }]]]) });
 }
 
@@ -160,12 +170,12 @@ function toSettled(
     warned,
     rejected,
   }: Omit<Settled, 'kind' | 'refused'> & {
-    /** By place among those that were posted. */
+    /** By index among the posted rows. */
     readonly rejected: ReadonlyMap<number, readonly Issue[]>;
   },
 ): Settled {
   let index = 0;
-  const refused = part.flatMap((row): Refused[] => {
+  const refused = part.flatMap((row): RejectedEntry[] => {
     const errors = row.body === null ? row.errors : rejected.get(index++);
     return errors === undefined ? [] : [{ row, errors }];
   });
@@ -187,9 +197,9 @@ type Settling = {
   readonly progress: Progress;
 };
 
-/** In this order: what was refused must not be forgotten by a progress that is past it. */
+/** The order matters: progress must never be recorded before the rejected entries are on disk. */
 async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promise<Progress> {
-  await deps.refusedFile.add(sent.refused);
+  await deps.rejectedFile.add(sent.refused);
   const { counts, refused } = progress;
   const last = part.at(-1);
   const next: Progress = {
@@ -203,7 +213,7 @@ async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promi
       refused: counts.refused + sent.refused.length,
       warned: counts.warned + sent.warned,
     },
-    refused: { ...refused, bytes: deps.refusedFile.bytes() },
+    refused: { ...refused, bytes: deps.rejectedFile.bytes() },
   };
   await deps.save(next);
   return next;
@@ -211,4 +221,30 @@ async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promi
 
 export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
+}
+
+export type Bounds = { readonly maxCount: number; readonly maxBytes: number };
+
+/**
+ * Groups rows in the order of the input. A row above the bounds is alone in its batch. `bounds` is
+ * called for each row, because they may change.
+ */
+export async function* groupIntoBatches(
+  rows: AsyncIterable<Prepared>,
+  bounds: () => Bounds,
+): AsyncGenerator<readonly Prepared[], void> {
+  let batch: Prepared[] = [];
+  let bytes = 0;
+  for await (const row of rows) {
+    const { maxCount, maxBytes } = bounds();
+    const size = row.bytes + 1;
+    if (batch.length > 0 && (batch.length >= maxCount || bytes + size > maxBytes)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(row);
+    bytes += size;
+  }
+  if (batch.length > 0) yield batch;
 }

@@ -5,15 +5,15 @@ import { importRows, type Reached, type Report } from './import-rows.js';
 import { isPipe, openInput, type Input } from './input.js';
 import { start } from './lines.js';
 import { checkSame, noCounts, type Counts, type Progress, type ProgressFile } from './progress.js';
-import { checkFree, openRefusedFile } from './refused-file.js';
+import { checkRejectedFileUnused, openRejectedFile } from './rejected-file.js';
 import type { Backfill } from './post.js';
 
 export type ImportOptions = EntriesOptions & {
   /** A path, or `-` for stdin. */
   readonly input: string;
-  /** A label of TextDecoder; null: UTF-8, or UTF-16 where the input says so. */
+  /** A label of TextDecoder. Null: UTF-8, or UTF-16 if the input has its byte order mark. */
   readonly encoding: string | null;
-  /** Without a slash at the end. */
+  /** Without a trailing slash. */
   readonly url: string;
   readonly key: string | null;
   readonly backfill: Backfill;
@@ -27,32 +27,30 @@ export type ImportDeps = {
   /** In [0, 1). */
   readonly random: () => number;
   readonly stdin: Readable;
-  /** Not used where the input is a pipe. */
+  /** Not used if the input is a pipe. */
   readonly progressFile: ProgressFile;
-  /** Aborts where the import is to end: the batch under way is finished. */
+  /** Aborts when the import should stop. A batch in flight is finished first. */
   readonly signal: AbortSignal;
   readonly report: Report;
 };
 
 export type ImportResult = {
-  /** Null: it reached the end of the input. */
+  /** The reason; null if the import reached the end of the input. */
   readonly stopped: string | null;
-  /** There was nothing left to do. */
+  /** True if an earlier run had already reached the end. */
   readonly wasFinished: boolean;
-  /** Those of earlier runs included. */
+  /** Includes earlier runs. */
   readonly counts: Counts;
-  /** The last line that was answered for. */
+  /** The last settled line. */
   readonly line: number;
-  /** Whether the same command goes on where this one stopped. */
+  /** True if the same command would resume where this run stopped. */
   readonly canGoOn: boolean;
-  /** It stopped where the input cannot be read any further. */
+  /** True if the input could not be read any further. */
   readonly isDamaged: boolean;
 };
 
 /**
- * Row by row into a running relay. A batch counts once the relay has answered for it: then first what
- * it refused is written down, then how far the import is. Whatever comes in between, the rows from
- * there on come again, and are repeats to the relay. Throws ImportError.
+ * Imports an input into a running relay (import-rows.ts describes the loop). Throws ImportError.
  */
 export async function runImport(options: ImportOptions, deps: ImportDeps): Promise<ImportResult> {
   const begun = await begin(options, deps);
@@ -69,18 +67,21 @@ export async function runImport(options: ImportOptions, deps: ImportDeps): Promi
 }
 
 /**
- * Throws ImportError where `runImport` would before it posts anything. Of a pipe nothing is known
- * before it is imported.
+ * Throws ImportError for whatever would make `runImport` fail before it posts anything. A pipe
+ * cannot be checked.
  */
 export async function checkImport(options: ImportOptions, deps: ImportDeps): Promise<void> {
   const { input, restart, refusedPath: path } = options;
   if (await isPipe(input)) return;
   const { entries, noted } = await begin(options, deps);
   await entries.close();
-  if (noted === null && !restart) await checkFree(path);
+  if (noted === null && !restart) await checkRejectedFileUnused(path);
 }
 
-/** What an import goes on with. `noted`: null where it begins with the first row. */
+/**
+ * What an import starts with. `noted` is the recorded progress; null if the import begins at the
+ * first row.
+ */
 type Begun = {
   readonly source: Input;
   readonly entries: Entries;
@@ -109,14 +110,15 @@ async function begin(options: ImportOptions, deps: ImportDeps): Promise<Begun> {
 async function importFrom(run: ImportOptions & ImportDeps & Begun): Promise<Reached> {
   const { progressFile, refusedPath: path, restart, noted, first } = run;
   const notedBytes = noted === null ? null : noted.refused.bytes;
-  const refusedFile = await openRefusedFile({ path, notedBytes, overwrite: restart });
+  const rejectedFile = await openRejectedFile({ path, notedBytes, overwrite: restart });
   try {
-    // Before anything is written to the other file: so it is known to be of this import.
+    // Saved before the file of rejected entries is written, which shows that the file belongs to
+    // this import.
     await progressFile.save(noted ?? first);
-    const deps = { ...run, input: run.source, refusedFile, save: progressFile.save };
+    const deps = { ...run, input: run.source, rejectedFile, save: progressFile.save };
     return await importRows(deps, noted ?? first);
   } finally {
-    await refusedFile.close();
+    await rejectedFile.close();
   }
 }
 

@@ -5,36 +5,42 @@ import { decode, isPlain, kindBytes } from './decode.js';
 import { ImportError } from './import-error.js';
 import { isMissing, toInputIdentity, type Progress } from './progress.js';
 
-/** What is imported, as text in UTF-8. */
+/** The input as UTF-8 text. */
 export type Input = {
-  /** Null where it can be read once alone, as a pipe can: then nothing can go on where it stopped. */
+  /** Null if the input can be read only once, such as a pipe. Such an import cannot resume. */
   readonly file: Progress['input'] | null;
-  /** Bytes of the text from this offset on; of a pipe, once and from 0. Reading throws DamagedInput. */
+  /**
+   * The bytes of the text from this offset on. A pipe opens once, at 0. Reading throws
+   * DamagedInput.
+   */
   open(offset: number): AsyncIterable<Buffer>;
-  /** Bytes of the file that `offset` bytes of text took; of a compressed one, those that are read. */
+  /**
+   * Bytes of the file that correspond to `offset` bytes of text. For a compressed file: the bytes
+   * read so far.
+   */
   position(offset: number): number;
 };
 
 const chunkBytes = 262_144;
-/** They come to many times as much text, and what is read ahead counts as done. */
+/** Compressed bytes become many times as much text, and bytes that are read ahead count as done. */
 const compressedChunkBytes = 16_384;
 
 type Options = {
   readonly stdin: Readable;
-  /** Ends the wait for what a pipe has not sent yet: reading it rejects. */
+  /** Aborting rejects a read that waits for a pipe. */
   readonly signal: AbortSignal;
-  /** As in `decode`. */
+  /** See `decode`. */
   readonly encoding: string | null;
 };
 
-/** Whether it can be read once alone. */
+/** Returns true if the input can be read only once. */
 export async function isPipe(path: string): Promise<boolean> {
   if (path === '-') return true;
   const found = await stat(path).catch(() => null);
   return found !== null && !found.isFile() && !found.isDirectory();
 }
 
-/** `path`: `-` is stdin. Throws ImportError where it cannot be read. */
+/** `path`: `-` is stdin. Throws ImportError if the input cannot be read. */
 export async function openInput(path: string, options: Options): Promise<Input> {
   const { stdin, signal, encoding } = options;
   const toPipe = (stream: Readable): Input => ({
@@ -58,7 +64,10 @@ export async function openInput(path: string, options: Options): Promise<Input> 
   }
 }
 
-/** What is decoded has no offsets in the file: it is read from its start, and what is before is left out. */
+/**
+ * Decoded text has no offsets in its file. The file is read from its start, and the text before the
+ * offset is skipped.
+ */
 function toDecoded(path: string, encoding: string | null): Pick<Input, 'open' | 'position'> {
   let isRead = (): number => 0;
   return {

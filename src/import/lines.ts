@@ -1,29 +1,32 @@
-/** Where a reader stands: after so many lines and bytes. */
+/** A position: after this many lines and bytes. */
 export type Place = { readonly line: number; readonly offset: number };
 
 export const start: Place = { line: 0, offset: 0 };
 
-/** One line of a file, its end included. */
+/** One line of a file, including its line end. */
 export type Line = {
   /** From 1. */
   readonly number: number;
-  /** Offset of the byte after it. */
+  /** Offset of the byte after the line. */
   readonly end: number;
   readonly bytes: Buffer;
-  /** It is longer than the bound; `bytes` is how it begins. */
+  /** True if the line is longer than the bound. `bytes` holds its beginning. */
   readonly isCut: boolean;
 };
 
 export type LineReader = {
-  /** The lines that end with this chunk. */
+  /** Returns the lines that end within this chunk. */
   push(chunk: Buffer): readonly Line[];
-  /** The last line, where no line end follows it. */
+  /** Returns the last line if it has no line end. */
   end(): readonly Line[];
 };
 
 const lineEnd = 10;
 
-/** From chunks, cut anywhere, to lines. Holds one line at most, and of that no more than `maxBytes`. */
+/**
+ * Splits chunks, which may end anywhere, into lines. Holds at most one line and at most `maxBytes`
+ * of it.
+ */
 export function createLineReader({ line, offset }: Place, maxBytes: number): LineReader {
   let number = line;
   let end = offset;

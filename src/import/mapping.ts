@@ -1,28 +1,52 @@
 import type { Lane } from '../model/lane.js';
 import { findNearName } from '../near-name.js';
+import { selectReadCell } from './cells.js';
 import type { CellRules } from './cells.js';
-import { toFieldNames, toPath, type Path } from './fields.js';
+import { toFieldNames, toPath } from './fields.js';
+import type { Path } from './fields.js';
 import { ImportError } from './import-error.js';
 
-/** What the user says of the fields of an entry, beyond what the input says itself. */
+/** The options that describe the fields of an entry, in addition to what the input contains. */
 export type Mapping = CellRules & {
-  /** `--map`, from a column of CSV to a field. */
+  /** `--map`: from a column of CSV to a field. */
   readonly columns: readonly { readonly column: string; readonly field: string }[];
-  /** `--set`, from a field to the text of its value in all entries. */
+  /** `--set`: from a field to the text of its value in every entry. */
   readonly constants: readonly { readonly field: string; readonly text: string }[];
-  /** `--omit`: columns that become nothing. */
+  /** `--omit`: columns that are left out. */
   readonly omitted: readonly string[];
-  /** Whether `readTime` is for NDJSON, too: something is said of times. */
+  /** Returns true if an option describes times, so that `readTime` applies to NDJSON too. */
   readonly hasTimeOptions: boolean;
-  /** All of these as the user gives them: what an import goes on with must be the same. */
+  /** All of these options as given. A resumed import must have the same ones. */
   readonly flags: readonly string[];
 };
 
-/** Throws ImportError where the lane has no such field. `option`: where the user names it. */
+/** Throws ImportError if the lane has no such field. `option` is named in the message. */
 export function requirePath(option: string, field: string, lane: Lane): Path {
   const path = toPath(field, lane);
   if (path !== null) return path;
   const near = findNearName(field, toFieldNames(lane));
   const hint = near === null ? ', and properties.NAME is a property' : `; did you mean ${near}?`;
   throw new ImportError(`${option}: ${field} is no field of ${lane}${hint}`);
+}
+
+/** A field with the same value in every entry. */
+export type Constant = {
+  readonly path: Path;
+  readonly value: unknown;
+  /** The currency that an amount names. */
+  readonly currency?: string | undefined;
+  /** The option, for messages. */
+  readonly from: string;
+};
+
+/** Reads each value as a cell of CSV. Throws ImportError if a field or its value is invalid. */
+export function toConstants(mapping: Mapping, lane: Lane): readonly Constant[] {
+  return mapping.constants.map(({ field, text }) => {
+    const option = `--set ${field}`;
+    const path = requirePath(option, field, lane);
+    const read = selectReadCell(path, lane, mapping)(text);
+    if (read === undefined) throw new ImportError(`${option} has an empty value`);
+    if (!read.ok) throw new ImportError(`${option}: the value ${read.detail}`);
+    return { path, value: read.value, currency: read.currency, from: option };
+  });
 }

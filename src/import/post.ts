@@ -1,13 +1,21 @@
+/**
+ * Posts batches to the relay with retries: it waits as long as a 429 or 503 asks, and backs off
+ * after failures.
+ */
+
 import { wait, type Clock } from '../clock.js';
 import type { Lane } from '../model/lane.js';
-import { toAnswer, type Answer } from './answer.js';
+import { parseRelayResponse, type RelayResult } from './relay-response.js';
 
-/** Events that an import has Klaviyo record without triggering flows; `age`: those older than the relay's BACKFILL_AFTER. */
+/**
+ * Which events Klaviyo records without triggering flows: all, none, or those older than the relay's
+ * BACKFILL_AFTER (`age`).
+ */
 export const backfills = ['all', 'age', 'none'] as const;
 export type Backfill = (typeof backfills)[number];
 
 export type PostDeps = {
-  /** Where the relay is, without a slash at the end. */
+  /** The base URL of the relay, without a trailing slash. */
   readonly url: string;
   readonly lane: Lane;
   readonly backfill: Backfill;
@@ -15,20 +23,28 @@ export type PostDeps = {
   readonly clock: Clock;
   /** In [0, 1). */
   readonly random: () => number;
-  /** Aborts where the import is to end: no wait is begun then, and a request under way is finished. */
+  /**
+   * Aborts when the import should stop. No wait begins then, and a request in flight is finished.
+   */
   readonly signal: AbortSignal;
   /** Called before each wait. */
   readonly onWait: (detail: string, waitMs: number) => void;
 };
 
-/** Posts entries, a line of JSON each, until there is an answer that says what became of them. */
-export type Post = (body: string) => Promise<Exclude<Answer, { kind: 'wait' | 'failed' }>>;
+/**
+ * Posts entries, one line of JSON each, and retries until the response settles them or the import
+ * must stop.
+ */
+export type Post = (body: string) => Promise<Exclude<RelayResult, { kind: 'wait' | 'failed' }>>;
 
-/** Beyond what a relay takes for a request: REQUEST_TIMEOUT_MS and SYNC_TIMEOUT_MS, 30 s each by default. */
+/**
+ * Above the relay's own limits for a request: REQUEST_TIMEOUT_MS and SYNC_TIMEOUT_MS, 30 s each by
+ * default.
+ */
 const timeoutMs = 90_000;
 const firstBackoffMs = 500;
 const longestBackoffMs = 30_000;
-/** In a row; with the backoff above that is about three minutes. */
+/** Consecutive failures. With the backoff above they take about three minutes. */
 const maxFailures = 12;
 
 export function createPost(deps: PostDeps): Post {
@@ -51,7 +67,7 @@ export function createPost(deps: PostDeps): Post {
   };
 }
 
-/** Doubles with each failure; the upper half is left to chance. */
+/** Doubles with each failure. Jitter covers the upper half. */
 function toBackoff(failures: number, random: () => number): number {
   const ms = Math.min(firstBackoffMs * 2 ** (failures - 1), longestBackoffMs);
   return (ms / 2) * (1 + random());
@@ -62,8 +78,8 @@ function toAddress({ url, lane, backfill }: PostDeps): string {
   return `${url}/v1/${lane}/batch${query}`;
 }
 
-/** Never rejects: a relay that cannot be reached is an answer, too. */
-async function postOnce(deps: PostDeps, body: string): Promise<Answer> {
+/** Never rejects: an unreachable relay is a result too. */
+async function postOnce(deps: PostDeps, body: string): Promise<RelayResult> {
   const { key, clock } = deps;
   const overdue = new AbortController();
   const timer = clock.setTimer(timeoutMs, () => overdue.abort());
@@ -75,23 +91,23 @@ async function postOnce(deps: PostDeps, body: string): Promise<Answer> {
         ...(key !== null && { authorization: `Bearer ${key}` }),
       },
       body,
-      // The key is for this relay alone.
+      // The key must not be sent to another server.
       redirect: 'manual',
       signal: overdue.signal,
     });
     const text = await response.text();
     const retryAfter = response.headers.get('retry-after');
-    return toAnswer({ status: response.status, retryAfter, text, now: clock.now() });
+    return parseRelayResponse({ status: response.status, retryAfter, text, now: clock.now() });
   } catch (error) {
     if (overdue.signal.aborted) {
       return { kind: 'failed', detail: `no answer in ${timeoutMs / 1000} s` };
     }
-    // fetch itself says `fetch failed`; what failed is its cause.
+    // fetch itself reports `fetch failed`; the reason is its cause.
     const cause = error instanceof Error ? (error.cause ?? error) : error;
     if (cause instanceof Error && 'code' in cause) {
       return { kind: 'failed', detail: String(cause.code) };
     }
-    // No fault of the network: a port that fetch does not go to, for one.
+    // Not a network failure, for example a port that fetch blocks.
     return { kind: 'stop', detail: cause instanceof Error ? cause.message : 'fetch failed' };
   } finally {
     timer.cancel();

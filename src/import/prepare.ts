@@ -7,25 +7,26 @@ import type { Row } from './row.js';
 
 /** A row, ready to be posted. */
 export type Prepared = Pick<Row, 'line' | 'lastLine' | 'end'> & {
-  /** One line of JSON; null where the row is refused here. */
+  /** One line of JSON; null if the import itself rejects the row. */
   readonly body: string | null;
   /** Bytes of `body`. */
   readonly bytes: number;
-  /** Why, where it is. */
+  /** Why the row is rejected; empty if it is not. */
   readonly errors: readonly Issue[];
-  /** As it came: of CSV, the entry it comes to. Text that need not be JSON. */
+  /** The row as read; for CSV, the entry made from it. It need not be JSON. */
   readonly original: string;
 };
 
-/** Null: there is nothing in the row. */
+/** Returns null for an empty row. */
 export type Prepare = (row: Row) => Prepared | null;
 
-/** 132 of SHA-256's 256 bits: two events alike by chance are out of reach. */
+/** 132 of SHA-256's 256 bits make accidental collisions of events practically impossible. */
 const idChars = 22;
 
 /**
- * An event without an id gets one that any later import of the same line makes again, so that
- * the relay and Klaviyo see a repeat where a crash came between an answer and its note.
+ * An event without an id gets one that a repeated import of the same line derives again. After a
+ * crash between the response and the progress record, the relay and Klaviyo then recognise the
+ * repeat.
  */
 function toInsertId({ line, text }: Row): string {
   return `import-${hash('sha256', `${line}:${text}`, 'base64url').slice(0, idChars)}`;
@@ -33,21 +34,21 @@ function toInsertId({ line, text }: Row): string {
 
 export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
   return (row) => {
-    if (row.fault !== null) return toRefused(row, toFaults(row.fault), row.text);
+    if (row.fault !== null) return createRejected(row, toFaults(row.fault), row.text);
     const content = readRow(row);
     switch (content.kind) {
       case 'blank':
         return null;
       case 'fault':
-        return toRefused(row, toFaults(content.detail), row.text);
+        return createRejected(row, toFaults(content.detail), row.text);
       case 'text':
-        return toPrepared(row, lane === 'events' ? nameEvent(row) : row.text, row.text);
+        return createPrepared(row, lane === 'events' ? nameEvent(row) : row.text, row.text);
       case 'entry': {
         const { entry, errors } = content;
         const original = stringifyJson(entry);
-        if (errors.length > 0) return toRefused(row, errors, original);
+        if (errors.length > 0) return createRejected(row, errors, original);
         const named = lane === 'events' ? withInsertId(entry, row) : entry;
-        return toPrepared(row, named === entry ? original : stringifyJson(named), original);
+        return createPrepared(row, named === entry ? original : stringifyJson(named), original);
       }
     }
   };
@@ -55,11 +56,11 @@ export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
 
 const toFaults = (detail: string): readonly Issue[] => [{ pointer: '', detail }];
 
-function toPrepared({ line, lastLine, end }: Row, body: string, original: string): Prepared {
+function createPrepared({ line, lastLine, end }: Row, body: string, original: string): Prepared {
   return { line, lastLine, end, body, bytes: Buffer.byteLength(body), errors: [], original };
 }
 
-function toRefused(
+function createRejected(
   { line, lastLine, end }: Row,
   errors: readonly Issue[],
   original: string,
@@ -67,7 +68,7 @@ function toRefused(
   return { line, lastLine, end, body: null, bytes: 0, errors, original };
 }
 
-/** As it came where the relay will refuse it anyway, or where it has an id. */
+/** Unchanged if the relay will reject it anyway or it has an id. */
 function nameEvent(row: Row): string {
   const parsed = parseJson(row.text);
   if (!parsed.ok || parsed.issues.length > 0 || !isJsonObject(parsed.value)) return row.text;

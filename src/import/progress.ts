@@ -1,3 +1,8 @@
+/**
+ * The progress file beside an input, which lets an import resume where it stopped. It also holds
+ * everything that must not change in between.
+ */
+
 import { createHash } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
@@ -13,7 +18,7 @@ const countsSchema = z.object({
   accepted: count,
   duplicates: count,
   refused: count,
-  /** Of the accepted and duplicates: taken with something left out. */
+  /** Among accepted and duplicates: entries of which a part was left out. */
   warned: count,
 });
 
@@ -23,32 +28,32 @@ export const noCounts: Counts = { read: 0, accepted: 0, duplicates: 0, refused: 
 
 const progressSchema = z.object({
   version: z.literal(1),
-  /** What must be as it was, for the rest to mean anything. */
+  /** These members must match those of the resumed import. */
   url: z.string(),
   lane: z.enum(lanes),
   format: z.enum(formats),
   delimiter: z.string(),
-  /** Absent in files of before there was one. */
+  /** Absent in files of versions without it. */
   backfill: z.enum(backfills).optional(),
-  /** See Mapping; absent in files of before there were any. */
+  /** See Mapping. Absent in files of versions without it. */
   flags: z.array(z.string()).optional(),
   input: z.object({ size: count, modifiedMs: z.number(), head: z.string() }),
-  /** Everything before is acknowledged. */
+  /** Everything before this offset is acknowledged. */
   offset: count,
   line: count,
   counts: countsSchema,
-  /** Bytes of the file of refused entries that belong to what is acknowledged. */
+  /** Bytes of the file of rejected entries that belong to acknowledged rows. */
   refused: z.object({ path: z.string(), bytes: count }),
   isFinished: z.boolean(),
 });
 
 export type Progress = z.output<typeof progressSchema>;
 
-/** How far an import is, beside its input. */
+/** Loads and saves the progress of an import. */
 export type ProgressFile = {
-  /** Null where there is none. Throws ImportError where it cannot be understood. */
+  /** Returns null if there is none. Throws ImportError if it cannot be parsed. */
   readonly load: () => Promise<Progress | null>;
-  /** Once it resolves, it is what a later `load` finds, and never a half of it. */
+  /** After it resolves, `load` returns this progress. A crash never leaves half of it. */
   readonly save: (progress: Progress) => Promise<void>;
 };
 
@@ -85,7 +90,7 @@ function parse(path: string, text: string): Progress {
 
 const headBytes = 65_536;
 
-/** What tells a changed file from the one an import began with. */
+/** Distinguishes a changed file from the one with which an import began. */
 export async function toInputIdentity(path: string): Promise<Progress['input']> {
   const file = await open(path);
   try {
@@ -98,7 +103,7 @@ export async function toInputIdentity(path: string): Promise<Progress['input']> 
   }
 }
 
-/** Throws ImportError where the progress is of another import than this one. */
+/** Throws ImportError if the progress belongs to a different import. */
 export function checkSame(progress: Progress, expected: Progress): void {
   const { url, lane, format, delimiter, backfill = expected.backfill, flags, input } = progress;
   const { size, modifiedMs, head } = expected.input;

@@ -1,19 +1,23 @@
+/**
+ * From a row of CSV or NDJSON to the entry that is posted, with the options of the user applied.
+ */
+
 import type { Issue } from '../model/outcome.js';
 import type { Lane } from '../model/lane.js';
 import { toPointer } from '../ingest/validation.js';
 import { ExactInteger, isJsonObject, parseJson, type JsonObject } from '../json/json.js';
 import { assemble, type Columns, type ReadEntry } from './columns.js';
-import { toConstants } from './constants.js';
-import type { Path } from './fields.js';
+import { toConstants } from './mapping.js';
 import type { Mapping } from './mapping.js';
+import type { Path } from './fields.js';
 import type { Row } from './row.js';
 
-/** What a row holds. */
+/** The content of a row. */
 export type RowContent =
   | ({ readonly kind: 'entry' } & ReadEntry)
-  /** It goes as it came: the relay says what it is. */
+  /** The text is posted as it is. The relay validates it. */
   | { readonly kind: 'text' }
-  /** It has cells, and nothing in them. */
+  /** All cells are empty. */
   | { readonly kind: 'blank' }
   | { readonly kind: 'fault'; readonly detail: string };
 
@@ -21,7 +25,7 @@ export type ReadRow = (row: Row) => RowContent;
 
 export const readAsText: ReadRow = () => ({ kind: 'text' });
 
-/** Of CSV, by its header. */
+/** For CSV. */
 export function createReadCells({ count, read }: Columns): ReadRow {
   return ({ cells }) => {
     if (cells.every((cell) => cell.trim() === '')) return { kind: 'blank' };
@@ -37,7 +41,7 @@ export function createReadCells({ count, read }: Columns): ReadRow {
   };
 }
 
-/** Of NDJSON: with the fields that `--set` gives, and `event_time` as it is said to be written. */
+/** For NDJSON. Adds the fields of `--set` and converts `event_time` if options describe times. */
 export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
   const constants = toConstants(mapping, lane);
   const readsTime = mapping.hasTimeOptions && lane === 'events';

@@ -1,3 +1,7 @@
+/**
+ * What an import prints: its progress while it runs, and summaries at the end.
+ */
+
 import type { Clock } from '../clock.js';
 import type { Lane } from '../model/lane.js';
 import type { Report } from './import-rows.js';
@@ -6,16 +10,16 @@ import { noCounts, type Counts } from './progress.js';
 
 export type Display = {
   readonly write: (text: string) => void;
-  /** A line is drawn over and over; else there is one every so often. */
+  /** In a terminal one line is redrawn. Otherwise a line is printed from time to time. */
   readonly isTerminal: boolean;
-  /** Characters a line may have. */
+  /** Characters in a line. */
   readonly width: () => number;
 };
 
 const redrawMs = 100;
 const lineMs = 10_000;
 
-/** Shows how far an import is, each line after `label`. `end` clears what must not stay. */
+/** Shows the progress of an import, each line after `label`. `end` clears the redrawn line. */
 export function createReport(clock: Clock, display: Display, label = ''): Report & { end(): void } {
   const { isTerminal, write } = display;
   let begun = {
@@ -40,7 +44,7 @@ export function createReport(clock: Clock, display: Display, label = ''): Report
     begun(at) {
       begun = at;
       begunAt = clock.monotonic();
-      // In plain text the first line comes with the first that there is to say.
+      // Without a terminal, nothing is printed until there is something to report.
       shownAt = isTerminal ? -Infinity : begunAt;
     },
     moved({ position, counts }) {
@@ -58,7 +62,7 @@ export function createReport(clock: Clock, display: Display, label = ''): Report
       );
     },
     waiting(detail, waitMs) {
-      // A wait is the news a terminal has; a log is told of one every so often.
+      // In a terminal every wait is shown; in a log one from time to time.
       if (isTerminal || isDue() || !hasShown) show(`waiting ${toDuration(waitMs)} (${detail})`);
     },
     end() {
@@ -69,7 +73,7 @@ export function createReport(clock: Clock, display: Display, label = ''): Report
 
 type Way = { size: number | null; from: number; position: number; elapsedMs: number };
 
-/** Null where there is nothing to tell it from. */
+/** Null if it cannot be estimated. */
 function toLeft({ size, from, position, elapsedMs }: Way): number | null {
   if (size === null || position <= from) return null;
   return ((size - position) / (position - from)) * elapsedMs;
@@ -79,7 +83,7 @@ export type Shown = {
   readonly lane: Lane;
   readonly read: number;
   readonly perSecond: number;
-  /** In [0, 1]; null where nobody knows. */
+  /** In [0, 1]; null if unknown. */
   readonly share: number | null;
   readonly leftMs: number | null;
 };
@@ -105,7 +109,7 @@ export type Ended = {
   readonly elapsedMs: number;
 };
 
-/** What a person is told at the end. */
+/** The summary of one import. */
 export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs }: Ended): string {
   const { read, accepted, duplicates, refused, warned } = result.counts;
   const lines = [
@@ -120,7 +124,10 @@ export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs 
   return `${lines.join('\n')}\n`;
 }
 
-/** Of several inputs, after their own summaries. `inputs`: all of them, those that were not begun included. */
+/**
+ * The summary of several imports, after their own. `inputs`: all of them, including those not
+ * started.
+ */
 export function toTotal(results: readonly ImportResult[], inputs: readonly string[]): string {
   const sum = (name: keyof Counts): string =>
     toNumber(results.reduce((total, { counts }) => total + counts[name], 0));
@@ -132,14 +139,14 @@ export function toTotal(results: readonly ImportResult[], inputs: readonly strin
 
 export const toInputName = (input: string): string => (input === '-' ? 'stdin' : input);
 
-/** Of an input all of whose entries were refused nothing is imported, whatever else went well. */
-export function isAllRefused({ read, refused }: Counts): boolean {
+/** If every entry was rejected, nothing was imported, whatever else succeeded. */
+export function isAllRejected({ read, refused }: Counts): boolean {
   return read > 0 && refused === read;
 }
 
 function toHead(result: ImportResult, input: string): string {
   const { stopped, wasFinished, line, counts } = result;
-  const isRefused = isAllRefused(counts);
+  const isRefused = isAllRejected(counts);
   if (stopped !== null) {
     const reach = `up to line ${line}, then it stopped: ${stopped}. ${toNext(result)}`;
     if (counts.read === 0)

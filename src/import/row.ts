@@ -1,22 +1,22 @@
 import { isUtf8 } from 'node:buffer';
 import type { Line } from './lines.js';
 
-/** One entry of the input as it stands there. */
+/** One entry of the input, as read. */
 export type Row = {
-  /** Where it starts, from 1. */
+  /** The first line, from 1. */
   readonly line: number;
   readonly lastLine: number;
-  /** Offset of the byte after it. */
+  /** Offset of the byte after the row. */
   readonly end: number;
-  /** Without its line end. */
+  /** The text without its line end. */
   readonly text: string;
-  /** CSV alone. */
+  /** Empty unless the input is CSV. */
   readonly cells: readonly string[];
-  /** Why it cannot even be read. */
+  /** Why the row cannot be read at all; null if it can. */
   readonly fault: string | null;
 };
 
-/** From lines to rows; blank lines are none. */
+/** Assembles rows from lines. Blank lines are skipped. */
 export type Framer = {
   push(line: Line): readonly Row[];
   end(): readonly Row[];
@@ -24,7 +24,7 @@ export type Framer = {
 
 const byteOrderMark = '\ufeff';
 
-/** What is no UTF-8 shows as U+FFFD. */
+/** Bytes that are not UTF-8 become U+FFFD. */
 export function toText({ bytes, number }: Line): string {
   const text = bytes.toString('utf8');
   return number === 1 && text.startsWith(byteOrderMark) ? text.slice(1) : text;
@@ -36,7 +36,7 @@ export function toFault({ bytes, isCut }: Line): string | null {
     : 'is not valid UTF-8: save the file as UTF-8, or name its --encoding';
 }
 
-/** One JSON text a line. Whether it is JSON the relay says. */
+/** One JSON text a line. The relay checks whether it is JSON. */
 export function createNdjsonFramer(maxBytes: number): Framer {
   return {
     push(line) {

@@ -1,5 +1,9 @@
-import { createCsvFramer } from './csv.js';
-import { isSeparatorLine } from './delimiter.js';
+/**
+ * Reads an input as rows of NDJSON or CSV, with the position of each row, so that an import can
+ * resume after it.
+ */
+
+import { createCsvFramer, isSeparatorLine } from './csv.js';
 import { ImportError } from './import-error.js';
 import { createLineReader, type Line, type Place } from './lines.js';
 import { createNdjsonFramer, toText, type Row } from './row.js';
@@ -9,14 +13,14 @@ export type Format = (typeof formats)[number];
 
 export type Layout = {
   readonly format: Format;
-  /** Of CSV; one character. */
+  /** One character; for CSV. */
   readonly delimiter: string;
 };
 
-/** Above what the relay takes as one entry, in any spelling; also what is held of one in memory. */
+/** More than the relay accepts as one entry in any spelling. Also bounds the memory of one row. */
 export const maxRowBytes = 5_000_000;
 
-/** Chunks may be cut anywhere. Throws ImportError where the input is of another kind altogether. */
+/** Chunks may end anywhere. Throws ImportError if the input is a different kind of file. */
 export async function* readRows(
   chunks: AsyncIterable<Buffer>,
   { format, delimiter }: Layout,
@@ -29,7 +33,7 @@ export async function* readRows(
       : createNdjsonFramer(maxRowBytes);
   const toRows = (line: Line): readonly Row[] => {
     if (line.number !== 1) return framer.push(line);
-    refuseOtherKinds(line.bytes);
+    rejectOtherKinds(line.bytes);
     return format === 'csv' && isSeparatorLine(toText(line)) ? [] : framer.push(line);
   };
   for await (const chunk of chunks) {
@@ -39,7 +43,7 @@ export async function* readRows(
   yield* framer.end();
 }
 
-function refuseOtherKinds(bytes: Buffer): void {
+function rejectOtherKinds(bytes: Buffer): void {
   if (bytes.subarray(0, 4).equals(Buffer.from('PK\x03\x04'))) {
     throw new ImportError('the input is a ZIP archive or a workbook: save it as CSV');
   }

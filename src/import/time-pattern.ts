@@ -1,14 +1,16 @@
-/** What a text says of a time. */
+/** A local time, as a text states it. */
 export type WallTime = {
-  /** As if it were UTC. */
+  /** The local time as if it were UTC. */
   readonly wallMs: number;
-  /** Null: the text has none. */
+  /** Null if the text has no offset. */
   readonly offsetMs: number | null;
-  /** It has no time of day. */
+  /** True if the text has no time of day. */
   readonly isDate: boolean;
 };
 
-/** Null: the text is not of this form, or names a day or an hour that does not exist. */
+/**
+ * Returns null if the text does not have this form, or names a day or an hour that does not exist.
+ */
 export type ReadWallTime = (text: string) => WallTime | null;
 
 export type Pattern =
@@ -31,7 +33,9 @@ export type Unit = (typeof units)[number];
 type Token = {
   readonly unit: Unit;
   readonly source: string;
-  /** Instead of `source` where other digits stand beside it: then nothing else says where it ends. */
+  /**
+   * Used instead of `source` next to other digits, where nothing else marks the end of the number.
+   */
   readonly crowded?: string;
 };
 
@@ -88,8 +92,8 @@ export const tokenNames = [...tokens.keys()].join(' ');
 const pieces = /\[([^\]]*)\]|([A-Za-z])\2*|\s+|[^A-Za-z\s]/g;
 
 /**
- * Compiles a pattern of tokens as Moment and Day.js have them. Everything else must be in the text as it
- * is in the pattern, but for how many blanks there are. A number may lack its leading zero; names of
+ * Compiles a pattern with the tokens of Moment and Day.js. Everything else must occur in the text
+ * as in the pattern, except for the number of blanks. A number may lack its leading zero. Names of
  * months are English.
  */
 export function compilePattern(pattern: string): Pattern {
@@ -154,7 +158,7 @@ function findContradiction(names: readonly string[], found: readonly Unit[]): st
   return rules.find(([isBroken]) => isBroken)?.[1] ?? null;
 }
 
-/** Of the texts of its units; those of a date are always there. */
+/** Converts the texts of the units. Those of a date are always present. */
 export function toWallTime(texts: ReadonlyMap<Unit, string>): WallTime | null {
   const toNumber = (unit: Unit): number => Number(texts.get(unit) ?? 0);
   const hour = toHour(toNumber('hour'), texts.get('half'));
@@ -172,7 +176,7 @@ export function toWallTime(texts: ReadonlyMap<Unit, string>): WallTime | null {
   return wallMs === null ? null : { wallMs, offsetMs, isDate: !texts.has('hour') };
 }
 
-/** Two digits as POSIX reads them. */
+/** POSIX rule for two digits. */
 function toYear(text: string): number {
   const year = Number(text);
   if (text.length > 2) return year;
@@ -190,7 +194,7 @@ function toHour(hour: number, half: string | undefined): number | null {
   return (hour % 12) + (/^p/i.test(half) ? 12 : 0);
 }
 
-/** Null: none; undefined: none that exists. */
+/** Null: there is none. Undefined: it is invalid. */
 function toOffset(text: string | undefined): number | null | undefined {
   if (text === undefined) return null;
   const [, sign, hours, minutes = '0'] = /^([+-])(\d\d):?(\d\d)?$/.exec(text) ?? [];
@@ -204,7 +208,9 @@ type Fields = Readonly<
   Record<'year' | 'month' | 'day' | 'hour' | 'minute' | 'second' | 'ms', number>
 >;
 
-/** Null where a calendar or a clock has no such thing: Date rolls the 31st of June over to July. */
+/**
+ * Null if the calendar or clock has no such time, because Date rolls the 31st of June over to July.
+ */
 function toWallMs({ year, month, day, hour, minute, second, ms }: Fields): number | null {
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);

@@ -1,30 +1,24 @@
 import { readTime as readSourceTime } from '../sources/time.js';
-import {
-  compilePattern,
-  toWallTime,
-  type ReadWallTime,
-  type Unit,
-  type WallTime,
-} from './time-pattern.js';
-import { createWallClock, type WallClock } from './time-zone.js';
+import { compilePattern, toWallTime } from './time-pattern.js';
+import type { ReadWallTime, Unit, WallTime } from './time-pattern.js';
 
-/** What a cell is as a field's value, or why it is none. The detail follows the field's name. */
+/** The value of a field, or why the cell has none. `detail` follows the name of the field. */
 export type CellValue =
   | {
       readonly ok: true;
       readonly value: unknown;
-      /** Of an amount: the ISO 4217 code that its text names. */
+      /** For an amount: the ISO 4217 code in its text. */
       readonly currency?: string | undefined;
     }
   | { readonly ok: false; readonly detail: string };
 
-/** Reads a time as ISO 8601 with an offset. */
+/** Returns a time as ISO 8601 with an offset. */
 export type ReadTime = (text: string) => CellValue;
 
 export type TimeOptions = {
-  /** `iso`, `epoch`, `epoch-ms` or a pattern; null: nothing is said, so ISO 8601. */
+  /** `iso`, `epoch`, `epoch-ms` or a pattern. Null means ISO 8601. */
   readonly format: string | null;
-  /** IANA name, for times without an offset; null: nothing is said. */
+  /** IANA name, for times without an offset. Null if not given. */
   readonly timezone: string | null;
 };
 
@@ -69,7 +63,7 @@ function toWallClock(timezone: string): WallClock | undefined {
   }
 }
 
-/** RFC 3339 as the relay takes it: it goes as it came. */
+/** RFC 3339 as the relay accepts it. It is posted unchanged. */
 const posted = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/;
 const isoTime =
   /^(\d{4})-(\d\d)-(\d\d)(?:(?:T| +)(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?: *(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?$/i;
@@ -84,7 +78,7 @@ const isoUnits = [
   'offset',
 ] as const;
 
-/** ISO 8601, with the blanks, `UTC` and `+0200` that exports put into it. */
+/** ISO 8601 with the blanks, `UTC` and `+0200` that exports write. */
 function createIsoReader(toIso: (time: WallTime) => CellValue): ReadTime {
   return (text) => {
     const match = isoTime.exec(text);
@@ -99,7 +93,7 @@ function createIsoReader(toIso: (time: WallTime) => CellValue): ReadTime {
   };
 }
 
-/** RFC 1123 and the like: a month by its name, and an offset. */
+/** RFC 1123 and similar forms: the month by its name, and an offset. */
 const namedTime = /[a-z]{3}.*(?:GMT|UTC|Z|[-+]\d\d:?\d\d)(?: *\([^()]*\))?$/i;
 
 function readNamed(text: string): CellValue | null {
@@ -128,10 +122,10 @@ function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock 
     return { ok: false, detail };
   }
   const { instants, compatible } = wallClock(wallMs);
-  // The hour that comes twice: the first of the two, as RFC 5545 has it.
+  // In an overlap, the first of the two instants, as in RFC 5545.
   const [first] = instants;
   if (first !== undefined) return toValue(first);
-  // A day may begin at one o'clock.
+  // In some time zones a day can begin at one o'clock.
   if (isDate) return toValue(compatible);
   return {
     ok: false,
@@ -142,7 +136,7 @@ function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock 
 const toValue = (ms: number): CellValue => ({ ok: true, value: new Date(ms).toISOString() });
 
 const decimal = /^\d{1,16}(?:\.\d{1,9})?$/;
-/** Epoch ms of the year 10000, which ISO 8601 writes otherwise. */
+/** Epoch ms of the year 10000, from which on ISO 8601 has another form. */
 const endOfTime = 253_402_300_800_000;
 
 function readEpoch(text: string, msPerUnit: 1 | 1000): CellValue {
@@ -157,7 +151,7 @@ function readEpoch(text: string, msPerUnit: 1 | 1000): CellValue {
 const shortDate =
   /^\d{1,2}([/.-])\d{1,2}\1(\d{4}|\d{2})( +\d{1,2}:\d\d(:\d\d)?)?( *[ap]\.?m\.?)?$/i;
 
-/** Says what to say instead. It never repeats the text, which may be anything. */
+/** Suggests what to write instead. The message never repeats the text, which may hold anything. */
 function explainUnreadable(text: string): string {
   const [isShort, separator = '', year = '', clock, second, half] = shortDate.exec(text) ?? [];
   if (isShort !== undefined) {
@@ -174,4 +168,52 @@ function explainUnreadable(text: string): string {
     return 'is a number: say --time-format epoch (seconds) or epoch-ms (milliseconds)';
   }
   return 'is no ISO 8601 time: say how it is written with --time-format, such as "DD/MM/YYYY HH:mm"';
+}
+
+/**
+ * Returns the instants (epoch ms) at which the clocks of a time zone show a time: usually one, none
+ * in a gap (clocks go forward), two in an overlap (clocks go back).
+ */
+export type WallClock = (wallMs: number) => {
+  readonly instants: readonly number[];
+  /** The instant by the offset before a change: in a gap, the same time after it. */
+  readonly compatible: number;
+};
+
+const dayMs = 86_400_000;
+/** Since 1990 all changes of offset have happened at a quarter of an hour. */
+const stepMs = 900_000;
+const maxRemembered = 50_000;
+
+/**
+ * Throws RangeError if the runtime does not have the zone. `wallMs` is the local time as if it were
+ * UTC.
+ */
+export function createWallClock(timeZone: string): WallClock {
+  const format = new Intl.DateTimeFormat('en-US', { timeZone, timeZoneName: 'longOffset' });
+  const remembered = new Map<number, number>();
+  const toOffset = (at: number): number => {
+    const step = Math.floor(at / stepMs);
+    const known = remembered.get(step);
+    if (known !== undefined) return known;
+    if (remembered.size >= maxRemembered) remembered.clear();
+    const offset = parseOffset(format.format(at));
+    remembered.set(step, offset);
+    return offset;
+  };
+  return (wallMs) => {
+    const [before, after] = [toOffset(wallMs - dayMs), toOffset(wallMs + dayMs)];
+    const candidates = [...new Set([wallMs - before, wallMs - after])].sort((a, b) => a - b);
+    const instants = candidates.filter((at) => at + toOffset(at) === wallMs);
+    return { instants, compatible: wallMs - before };
+  };
+}
+
+/** Parses the offset of `1/31/2026, GMT+05:30`, in ms. */
+function parseOffset(text: string): number {
+  const [, sign, hours, minutes, seconds = '0'] =
+    /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
+  if (sign === undefined) return 0;
+  const ms = (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1000;
+  return sign === '-' ? -ms : ms;
 }

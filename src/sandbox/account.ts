@@ -5,38 +5,41 @@ import { createCounters } from './counters.js';
 import type { Counters } from './counters.js';
 import type { Operation } from './operations.js';
 import type { ActivePoison } from './faults.js';
-import { createImports } from './imports.js';
-import type { Imports } from './imports.js';
+import { createImportJobs } from './import-jobs.js';
+import type { ImportJobs } from './import-jobs.js';
 import { createLimits } from './limits.js';
 import type { Limits } from './limits.js';
-import { createListBook } from './lists.js';
-import type { ListBook } from './lists.js';
-import { createProfileBook } from './profiles.js';
-import type { ProfileBook } from './profiles.js';
+import { createLists } from './lists.js';
+import type { Lists } from './lists.js';
+import { createProfiles } from './profiles.js';
+import type { Profiles } from './profiles.js';
 import { createRequestLog } from './request-log.js';
 import type { RequestLog } from './request-log.js';
 import type { Revision } from './revisions.js';
 
-/** All that one Klaviyo account holds; its keys share the quota. Replaced as a whole on a reset. */
+/**
+ * The state of one Klaviyo account. All API keys share it and its rate limits. A reset replaces it
+ * as a whole.
+ */
 export type Account = {
   readonly counters: Counters;
-  readonly profiles: ProfileBook;
+  readonly profiles: Profiles;
   readonly activity: Activity;
-  readonly imports: Imports;
-  readonly lists: ListBook;
+  readonly importJobs: ImportJobs;
+  readonly lists: Lists;
   readonly limits: Limits;
   readonly requests: RequestLog;
 };
 
-/** One authenticated request to one operation, its body read. */
+/** One authenticated request to one operation, with its parsed body. */
 export type Call = {
   readonly account: Account;
   readonly operation: Operation;
-  /** From the path; empty where the operation has none. */
+  /** The id in the path; empty if the operation has none. */
   readonly id: string;
-  /** Absolute, as the sender sees it: links in answers start from it. */
+  /** Absolute, as the client sees it. Links in responses start from it. */
   readonly url: URL;
-  /** The one that answers, which is a later one than was asked for where that is retired. */
+  /** The revision that responds. It is later than the requested one if that one is retired. */
   readonly revision: Revision;
   /** Epoch ms. */
   readonly now: number;
@@ -52,13 +55,13 @@ export type AccountOptions = {
 
 export function createAccount({ clock, importDelayMs, maxEvents }: AccountOptions): Account {
   const counters = createCounters();
-  const profiles = createProfileBook();
-  const lists = createListBook();
+  const profiles = createProfiles();
+  const lists = createLists();
   return {
     counters,
     profiles,
     activity: createActivity({ profiles, counters, maxEvents }),
-    imports: createImports({ clock, importDelayMs, profiles, lists, counters }),
+    importJobs: createImportJobs({ clock, importDelayMs, profiles, lists, counters }),
     lists,
     limits: createLimits(clock),
     requests: createRequestLog(),

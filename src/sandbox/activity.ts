@@ -1,12 +1,19 @@
+/**
+ * The activity feed of the account: the recorded events and their metrics. Imitates how Klaviyo
+ * deduplicates events (Events API overview, "unique_id"): an event with the profile, metric and
+ * `unique_id` of an earlier event is not recorded. Without `unique_id` the second of the event's
+ * time stands for it.
+ */
+
+import type { JsonObject } from '../json/json.js';
+import { asText } from './json.js';
 import type { EventInput } from './check-event.js';
 import type { ProfileInput } from './check-profile.js';
-import { toText } from './json.js';
-import type { JsonObject } from './json.js';
 import type { Counters } from './counters.js';
-import type { Profile, ProfileBook } from './profiles.js';
+import type { Profile, Profiles } from './profiles.js';
 import { createRing } from './ring.js';
 
-/** Klaviyo makes a metric of every event name it meets. */
+/** Klaviyo creates a metric for each new event name. */
 export type Metric = {
   readonly id: string;
   readonly name: string;
@@ -15,49 +22,52 @@ export type Metric = {
   updatedAt: number;
 };
 
-/** An event as Klaviyo's activity feed would show it. Holds the profile itself: its id changes when profiles are joined. */
+/**
+ * An event as Klaviyo's activity feed shows it. It refers to the profile and not to its id, because
+ * the id changes when profiles are merged.
+ */
 export type RecordedEvent = {
   readonly id: string;
   readonly metric: Metric;
   readonly profile: Profile;
-  /** As sent, or the second of its time where nothing was sent. */
+  /** As sent, or the second of the event's time if the event had none. */
   readonly uniqueId: string;
-  /** As sent, or the time it was received. */
+  /** As sent, or the time of receipt. */
   readonly time: string;
-  /** Epoch seconds: Klaviyo keeps no finer time. */
+  /** Epoch seconds, Klaviyo's resolution. */
   readonly timestamp: number;
   readonly properties: JsonObject;
   readonly value: number | null;
   readonly valueCurrency: string | null;
-  /** Sent with `backfill: true`: no flow would be triggered. */
+  /** Sent with `backfill: true`: the event triggers no flow. */
   readonly backfill: boolean;
   /** Epoch ms. */
   readonly recordedAt: number;
 };
 
-/** The activity feed, and the memory of every unique_id it ever took. */
+/** The recorded events, and the unique ids of all events since the last reset. */
 export type Activity = {
-  /** `at`: epoch ms of the request. Counts what became of the event. */
+  /** `at`: epoch ms of the request. Updates the counters. */
   record(profile: ProfileInput, event: EventInput, at: number): void;
-  /** Newest first, as far as the feed keeps them. */
+  /** Newest first, up to the bound of the feed. */
   newest(limit: number): readonly RecordedEvent[];
   all(): readonly RecordedEvent[];
   metrics(): readonly Metric[];
 };
 
 export type ActivityOptions = {
-  readonly profiles: ProfileBook;
+  readonly profiles: Profiles;
   readonly counters: Counters;
   readonly maxEvents: number;
 };
 
-/** `maxEvents` bounds the feed, never the counters or the memory of ids. */
+/** `maxEvents` bounds the feed, but neither the counters nor the set of unique ids. */
 export function createActivity({ profiles, counters, maxEvents }: ActivityOptions): Activity {
   const feed = createRing<RecordedEvent>(maxEvents);
   const metrics = new Map<string, Metric>();
-  const known = createKnownIds();
+  const recordedIds = createIdSet();
 
-  const toMetric = (name: string, at: number): Metric => {
+  const upsertMetric = (name: string, at: number): Metric => {
     const id = `M${(metrics.size + 1).toString(36).toUpperCase().padStart(5, '0')}`;
     const metric = metrics.get(name) ?? { id, name, createdAt: at, updatedAt: at };
     metric.updatedAt = at;
@@ -76,7 +86,7 @@ export function createActivity({ profiles, counters, maxEvents }: ActivityOption
       const time = event.time ?? new Date(at).toISOString();
       const timestamp = Math.floor((event.timeMs ?? at) / 1000);
       const uniqueId = event.uniqueId ?? String(timestamp);
-      if (!known.add(`${profile.id}\n${event.metric}\n${uniqueId}`)) {
+      if (!recordedIds.add(`${profile.id}\n${event.metric}\n${uniqueId}`)) {
         countRepeat(counters, event);
         return;
       }
@@ -87,7 +97,7 @@ export function createActivity({ profiles, counters, maxEvents }: ActivityOption
       const { properties, value, valueCurrency } = event;
       feed.push({
         id: `E${counters.recorded.toString(36).toUpperCase().padStart(9, '0')}`,
-        metric: toMetric(event.metric, at),
+        metric: upsertMetric(event.metric, at),
         profile,
         uniqueId,
         time,
@@ -105,7 +115,10 @@ export function createActivity({ profiles, counters, maxEvents }: ActivityOption
   };
 }
 
-/** With a unique_id a repeat is harmless; without, two events of one second are one, and the other is lost. */
+/**
+ * A repeated `unique_id` loses nothing. Without `unique_id`, the second of two events in the same
+ * second is lost.
+ */
 function countRepeat(counters: Counters, event: EventInput): void {
   if (event.uniqueId !== null) counters.repeats++;
   else {
@@ -114,13 +127,13 @@ function countRepeat(counters: Counters, event: EventInput): void {
   }
 }
 
-/** Klaviyo answers 202 for these two domains and then drops what came with them. */
+/** For these two domains Klaviyo responds with 202 and drops the event or profile. */
 export function isTestAddress(email: unknown): boolean {
-  return /@(?:example|test)\.com$/i.test(toText(email) ?? '');
+  return /@(?:example|test)\.com$/i.test(asText(email) ?? '');
 }
 
-/** A Set holds 2^24 entries at most, which a long load test reaches. */
-function createKnownIds(maxPerSet = 8_000_000): { add(id: string): boolean } {
+/** Several sets, because a Set holds at most 2^24 entries and a long load test reaches that. */
+function createIdSet(maxPerSet = 8_000_000): { add(id: string): boolean } {
   const sets = [new Set<string>()];
   let last = new Set<string>();
   sets[0] = last;

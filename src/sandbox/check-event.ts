@@ -1,14 +1,19 @@
-import type { Blame } from './blame.js';
-import { isGiven, isTextOf } from './check-profile.js';
-import { checkKnown, checkNested, toResource } from './check-value.js';
-import { isObject } from './json.js';
-import type { JsonObject } from './json.js';
+/**
+ * Checks one event resource as Klaviyo does. Limits and fields are those of Klaviyo's OpenAPI files
+ * and its Events API overview; revisions.ts has what differs between revisions.
+ */
+
+import { isJsonObject } from '../json/json.js';
+import type { JsonObject } from '../json/json.js';
+import type { IssueCollector } from './issues.js';
+import { isPresent, isTextUpTo } from './check-profile.js';
+import { checkMemberNames, checkNested, checkResource } from './check-value.js';
 import type { Revision } from './revisions.js';
 
-/** What a request says of one event, checked; absent and null are the same. */
+/** The checked content of one event. Absent and null are the same. */
 export type EventInput = {
   readonly metric: string;
-  /** As it was sent; null where Klaviyo stamps it. */
+  /** As sent; null if Klaviyo sets the time. */
   readonly time: string | null;
   /** Epoch ms. */
   readonly timeMs: number | null;
@@ -16,17 +21,17 @@ export type EventInput = {
   readonly properties: JsonObject;
   readonly value: number | null;
   readonly valueCurrency: string | null;
-  /** Null where the event says nothing of it. */
+  /** Null if the event does not set it. */
   readonly backfill: boolean | null;
   readonly attributes: JsonObject;
 };
 
-/** What the request around an event decides about it. */
+/** The facts about the request that decide how an event is checked. */
 export type EventRules = {
   /** Epoch ms. */
   readonly now: number;
   readonly revision: Revision;
-  /** True at `POST /api/events`, where the profile is an attribute of the event. */
+  /** True for `POST /api/events`, where the profile is an attribute of the event. */
   readonly withProfile: boolean;
 };
 
@@ -35,15 +40,21 @@ const resourceMembers = new Set(['type', 'attributes']);
 const metricMembers = new Set(['type', 'attributes']);
 const metricFields = new Set(['name', 'service']);
 const dataMember = new Set(['data']);
-/** ISO 8601 with upper-case T and Z, seconds and an offset; never unix time (the OpenAPI: `date-time`). */
-const timeForm =
+/**
+ * ISO 8601 with upper-case T and Z, seconds and an offset. Unix time is invalid (OpenAPI:
+ * `date-time`).
+ */
+const timePattern =
   /^(\d{4})-(0[1-9]|1[0-2])-(\d{2})T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
 
-/** Epoch ms of an ISO 8601 time with an upper-case T and an offset; undefined where it is none. */
-export function toTimeMs(text: string): number | undefined {
-  const [, year, month, day] = timeForm.exec(text) ?? [];
+/**
+ * Returns epoch ms, or undefined if the text is not an ISO 8601 time with an upper-case T and an
+ * offset.
+ */
+export function parseTimeMs(text: string): number | undefined {
+  const [, year, month, day] = timePattern.exec(text) ?? [];
   if (day === undefined) return undefined;
-  // Date.parse lets the 30th of February pass as the 1st of March.
+  // Date.parse accepts the 30th of February as the 1st of March.
   if (Number(day) > 28 || day === '00') {
     const lastDay = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
     if (Number(day) < 1 || Number(day) > lastDay) return undefined;
@@ -51,31 +62,31 @@ export function toTimeMs(text: string): number | undefined {
   return Date.parse(text);
 }
 
-/** Checks one event resource; undefined where it lacks what an event cannot be without. */
+/** Checks one event resource. Returns undefined if a required part is missing. */
 export function checkEvent(
   value: unknown,
   rules: EventRules,
-  blame: Blame,
+  issues: IssueCollector,
 ): EventInput | undefined {
-  const found = toResource(value, { type: 'event', members: resourceMembers }, blame);
+  const found = checkResource(value, { type: 'event', members: resourceMembers }, issues);
   if (found === undefined) return undefined;
   let input: EventInput | undefined;
-  blame.within(['attributes'], () => {
-    input = checkAttributes(found.attributes, rules, blame);
+  issues.within(['attributes'], () => {
+    input = checkEventAttributes(found.attributes, rules, issues);
   });
   return input;
 }
 
-function checkAttributes(
+function checkEventAttributes(
   attributes: JsonObject,
   rules: EventRules,
-  blame: Blame,
+  issues: IssueCollector,
 ): EventInput | undefined {
-  checkKnown(attributes, { fields: toKnownFields(rules), resource: 'event' }, blame);
-  const timeMs = checkTime(attributes.time, rules, blame);
-  checkScalars(attributes, blame);
-  const metric = checkMetric(attributes.metric, blame);
-  const properties = checkProperties(attributes.properties, rules.revision, blame);
+  checkMemberNames(attributes, { fields: getEventFields(rules), resource: 'event' }, issues);
+  const timeMs = checkTime(attributes.time, rules, issues);
+  checkScalars(attributes, issues);
+  const metric = checkMetric(attributes.metric, issues);
+  const properties = checkEventProperties(attributes.properties, rules.revision, issues);
   if (metric === undefined || properties === undefined) return undefined;
   const { time, unique_id: uniqueId, value, value_currency: currency, backfill } = attributes;
   return {
@@ -91,90 +102,97 @@ function checkAttributes(
   };
 }
 
-/** Sets are made once: a full request would make a thousand of them. */
-function toKnownFields(rules: EventRules): ReadonlySet<string> {
-  return knownFields[rules.withProfile ? 1 : 0][rules.revision.takesBackfill ? 1 : 0];
+/** The sets are created once, because a full request holds a thousand events. */
+function getEventFields(rules: EventRules): ReadonlySet<string> {
+  return eventFields[rules.withProfile ? 1 : 0][rules.revision.takesBackfill ? 1 : 0];
 }
 
-const knownFields = [
+const eventFields = [
   [new Set(fields), new Set([...fields, 'backfill'])],
   [new Set([...fields, 'profile']), new Set([...fields, 'profile', 'backfill'])],
 ] as const;
 
-/** From the revision's earliest year to one year from now; the time itself where it is an ISO 8601 one. */
-function checkTime(time: unknown, { now, revision }: EventRules, blame: Blame): number | null {
-  if (!isGiven(time)) return null;
-  const at = typeof time === 'string' ? toTimeMs(time) : undefined;
+/**
+ * Returns epoch ms, or null without a valid ISO 8601 time. The time must be between the revision's
+ * earliest year and one year from now.
+ */
+function checkTime(
+  time: unknown,
+  { now, revision }: EventRules,
+  issues: IssueCollector,
+): number | null {
+  if (!isPresent(time)) return null;
+  const at = typeof time === 'string' ? parseTimeMs(time) : undefined;
   if (at === undefined) {
-    blame.add(
+    issues.add(
       'Invalid time format. It must be ISO 8601 (Example: 2022-11-08T00:00:00+00:00).',
       'time',
     );
     return null;
   }
   const year = revision.earliestEventYear;
-  if (at < Date.UTC(year, 0, 1) || at > toLatestTimeMs(now)) {
-    blame.add(`time must be between the year ${year} and one year from now.`, 'time');
+  if (at < Date.UTC(year, 0, 1) || at > getLatestTimeMs(now)) {
+    issues.add(`time must be between the year ${year} and one year from now.`, 'time');
   }
   return at;
 }
 
-function toLatestTimeMs(now: number): number {
+function getLatestTimeMs(now: number): number {
   const latest = new Date(now);
   return latest.setUTCFullYear(latest.getUTCFullYear() + 1);
 }
 
-function checkScalars(attributes: JsonObject, blame: Blame): void {
+function checkScalars(attributes: JsonObject, issues: IssueCollector): void {
   const { unique_id: uniqueId, value, value_currency: currency, backfill } = attributes;
-  if (isGiven(uniqueId) && !isTextOf(uniqueId, 255)) {
-    blame.add('unique_id must be a string of 1 to 255 characters.', 'unique_id');
+  if (isPresent(uniqueId) && !isTextUpTo(uniqueId, 255)) {
+    issues.add('unique_id must be a string of 1 to 255 characters.', 'unique_id');
   }
-  if (isGiven(value) && typeof value !== 'number') blame.add('value must be a number.', 'value');
-  if (isGiven(currency) && !(typeof currency === 'string' && /^[A-Z]{3}$/.test(currency))) {
-    blame.add('value_currency must be an ISO 4217 code (Example: USD).', 'value_currency');
+  if (isPresent(value) && typeof value !== 'number') issues.add('value must be a number.', 'value');
+  if (isPresent(currency) && !(typeof currency === 'string' && /^[A-Z]{3}$/.test(currency))) {
+    issues.add('value_currency must be an ISO 4217 code (Example: USD).', 'value_currency');
   }
-  if (isGiven(backfill) && typeof backfill !== 'boolean') {
-    blame.add('backfill must be true or false.', 'backfill');
+  if (isPresent(backfill) && typeof backfill !== 'boolean') {
+    issues.add('backfill must be true or false.', 'backfill');
   }
 }
 
-/** The name, or undefined where it was blamed. */
-function checkMetric(metric: unknown, blame: Blame): string | undefined {
+/** Returns the name, or undefined if it is invalid. */
+function checkMetric(metric: unknown, issues: IssueCollector): string | undefined {
   let name: unknown;
-  blame.within(['metric'], () => {
-    if (!isObject(metric)) {
-      blame.add("The field 'metric' is required.");
+  issues.within(['metric'], () => {
+    if (!isJsonObject(metric)) {
+      issues.add("The field 'metric' is required.");
       return;
     }
-    checkKnown(metric, { fields: dataMember, resource: 'metric' }, blame);
-    blame.within(['data'], () => {
-      const found = toResource(metric.data, { type: 'metric', members: metricMembers }, blame);
+    checkMemberNames(metric, { fields: dataMember, resource: 'metric' }, issues);
+    issues.within(['data'], () => {
+      const found = checkResource(metric.data, { type: 'metric', members: metricMembers }, issues);
       if (found === undefined) return;
-      blame.within(['attributes'], () => {
-        checkKnown(found.attributes, { fields: metricFields, resource: 'metric' }, blame);
+      issues.within(['attributes'], () => {
+        checkMemberNames(found.attributes, { fields: metricFields, resource: 'metric' }, issues);
         name = found.attributes.name;
-        if (!isTextOf(name, 127))
-          blame.add('name must be a string of 1 to 127 characters.', 'name');
+        if (!isTextUpTo(name, 127))
+          issues.add('name must be a string of 1 to 127 characters.', 'name');
       });
     });
   });
-  return isTextOf(name, 127) ? name : undefined;
+  return isTextUpTo(name, 127) ? name : undefined;
 }
 
-function checkProperties(
+function checkEventProperties(
   properties: unknown,
   { maxEventProperties: max }: Revision,
-  blame: Blame,
+  issues: IssueCollector,
 ): JsonObject | undefined {
-  if (!isObject(properties)) {
-    blame.add("The field 'properties' is required and must be an object.", 'properties');
+  if (!isJsonObject(properties)) {
+    issues.add("The field 'properties' is required and must be an object.", 'properties');
     return undefined;
   }
-  blame.within(['properties'], () => {
+  issues.within(['properties'], () => {
     const count = Object.keys(properties).length;
     if (count > max) {
-      blame.add(`An event must not have more than ${max} properties.`);
-    } else checkNested(properties, blame);
+      issues.add(`An event must not have more than ${max} properties.`);
+    } else checkNested(properties, issues);
   });
   return properties;
 }

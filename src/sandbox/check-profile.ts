@@ -1,30 +1,40 @@
-import type { Blame } from './blame.js';
-import { checkKnown, checkNested, toResource } from './check-value.js';
-import { isObject, toMember, toText } from './json.js';
-import type { JsonObject } from './json.js';
+/**
+ * Checks one profile resource as Klaviyo does, for events, imports, creation and update. Fields are
+ * those of Klaviyo's OpenAPI files; size limits are those of its API documentation; revisions.ts
+ * has what differs between revisions.
+ */
+
+import { isJsonObject } from '../json/json.js';
+import type { JsonObject } from '../json/json.js';
+import { asText, getOwnMember } from './json.js';
+import type { IssueCollector } from './issues.js';
+import { checkMemberNames, checkNested, checkResource } from './check-value.js';
 import type { Revision } from './revisions.js';
 
-/** What a request says of one profile, checked. Members of `attributes` are as they were sent. */
+/** The checked content of one profile. Members of `attributes` are as sent. */
 export type ProfileInput = {
-  /** Klaviyo's own id for the profile; null where the request gave none. */
+  /** Klaviyo's own id for the profile; null if the request has none. */
   readonly id: string | null;
   readonly attributes: JsonObject;
   readonly patch: JsonObject | undefined;
 };
 
-/** What the request around a profile decides about it. */
+/** The facts about the request that decide how a profile is checked. */
 export type ProfileRules = {
   readonly revision: Revision;
-  /** Bytes of the attributes as JSON. */
+  /** The largest size of the attributes as JSON. */
   readonly maxBytes: number;
-  readonly within: 'event' | 'bulk-event' | 'import' | 'create' | 'update';
+  readonly context: 'event' | 'bulk-event' | 'import' | 'create' | 'update';
 };
 
-/** Klaviyo's limits: 95 KB inside an event, 100 KB for a profile by itself; KB read the strict way. */
+/**
+ * Klaviyo's limits: 95 KB inside an event, 100 KB otherwise. The sandbox reads KB as 1000 bytes,
+ * which is stricter.
+ */
 export const maxEventProfileBytes = 95_000;
 export const maxProfileBytes = 100_000;
 
-/** Strongest first: where two profiles are joined, the one found by the stronger identifier stays. */
+/** Strongest first. When two profiles are merged, the one with the stronger identifier stays. */
 export const identifierFields = [
   'external_id',
   'email',
@@ -32,7 +42,7 @@ export const identifierFields = [
   'anonymous_id',
   '_kx',
 ] as const;
-/** Plain text, or null. */
+/** Strings or null. */
 export const textFields = [
   'first_name',
   'last_name',
@@ -57,7 +67,7 @@ const createdAttributeFields = new Set(
   [...importAttributeFields].filter((field) => field !== '_kx'),
 );
 const updatedAttributeFields = new Set([...createdAttributeFields, 'anonymous_id']);
-const resourceMembers: Readonly<Record<ProfileRules['within'], ReadonlySet<string>>> = {
+const resourceMembers: Readonly<Record<ProfileRules['context'], ReadonlySet<string>>> = {
   event: new Set(['type', 'id', 'attributes']),
   'bulk-event': new Set(['type', 'id', 'attributes', 'meta']),
   import: new Set(['type', 'id', 'attributes', 'meta']),
@@ -67,71 +77,87 @@ const resourceMembers: Readonly<Record<ProfileRules['within'], ReadonlySet<strin
 const metaMembers = new Set(['patch_properties']);
 const laterMetaMembers = new Set([...metaMembers, 'patch_identifiers']);
 
-/** Klaviyo publishes no form; this is the strict, ASCII one: no dot at a border or twice, a dotted domain. */
-const emailForm =
+/**
+ * Klaviyo publishes no pattern. This one is strict and ASCII: no dot at the start or end or twice
+ * in a row, and a domain with a dot.
+ */
+const emailPattern =
   /^(?!\.)(?!.*\.\.)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}(?<!\.)@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$/;
-/** E.164, from seven digits on. Whether a number is in use or in a supported region is not looked at. */
-const phoneForm = /^\+[1-9]\d{6,14}$/;
+/**
+ * E.164 with at least seven digits. Whether the number is in use or its region is supported is not
+ * checked.
+ */
+const phonePattern = /^\+[1-9]\d{6,14}$/;
 
-/** RFC 5321 leaves 254 characters for an address. */
+/** RFC 5321 allows at most 254 characters in an address. */
 export function isEmail(text: string): boolean {
-  return text.length <= 254 && emailForm.test(text);
+  return text.length <= 254 && emailPattern.test(text);
 }
 
-/** Checks one profile resource; undefined where there is nothing to go on with. */
+/** Checks one profile resource. Returns undefined if it has no attributes. */
 export function checkProfile(
   value: unknown,
   rules: ProfileRules,
-  blame: Blame,
+  issues: IssueCollector,
 ): ProfileInput | undefined {
-  const members = resourceMembers[rules.within];
-  const found = toResource(value, { type: 'profile', members }, blame);
+  const members = resourceMembers[rules.context];
+  const found = checkResource(value, { type: 'profile', members }, issues);
   if (found === undefined) return undefined;
   const { resource, attributes } = found;
-  blame.within(['attributes'], () => {
-    checkAttributes(attributes, rules, blame);
-    if (rules.within === 'update') return;
-    if (!isGiven(resource.id) && !identifierFields.some((field) => isGiven(attributes[field]))) {
-      blame.add('At least one of email, phone_number or external_id is required.');
+  issues.within(['attributes'], () => {
+    checkProfileAttributes(attributes, rules, issues);
+    if (rules.context === 'update') return;
+    if (
+      !isPresent(resource.id) &&
+      !identifierFields.some((field) => isPresent(attributes[field]))
+    ) {
+      issues.add('At least one of email, phone_number or external_id is required.');
     }
   });
-  checkText(resource, 'id', blame);
-  const inEvent = rules.within === 'event';
+  checkTextField(resource, 'id', issues);
+  const inEvent = rules.context === 'event';
   const meta = inEvent ? attributes.meta : resource.meta;
-  blame.within(inEvent ? ['attributes', 'meta'] : ['meta'], () =>
-    checkMeta(meta, rules.revision, blame),
+  issues.within(inEvent ? ['attributes', 'meta'] : ['meta'], () =>
+    checkMeta(meta, rules.revision, issues),
   );
-  const patch = toMember(meta, 'patch_properties');
+  const patch = getOwnMember(meta, 'patch_properties');
   return {
-    id: toText(resource.id) ?? null,
+    id: asText(resource.id) ?? null,
     attributes,
-    patch: isObject(patch) ? patch : undefined,
+    patch: isJsonObject(patch) ? patch : undefined,
   };
 }
 
-function checkAttributes(attributes: JsonObject, rules: ProfileRules, blame: Blame): void {
-  checkKnown(attributes, { fields: toKnownFields(rules), resource: 'profile' }, blame);
-  checkIdentifiers(attributes, blame);
-  for (const field of textFields) checkText(attributes, field, blame);
-  blame.within(['location'], () => checkLocation(attributes.location, blame));
+function checkProfileAttributes(
+  attributes: JsonObject,
+  rules: ProfileRules,
+  issues: IssueCollector,
+): void {
+  checkMemberNames(attributes, { fields: getProfileFields(rules), resource: 'profile' }, issues);
+  checkIdentifiers(attributes, issues);
+  for (const field of textFields) checkTextField(attributes, field, issues);
+  issues.within(['location'], () => checkLocation(attributes.location, issues));
   const { properties } = attributes;
-  const before = blame.errors().length;
-  blame.within(['properties'], () => {
+  const before = issues.errors().length;
+  issues.within(['properties'], () => {
     if (properties === undefined || properties === null) return;
-    if (!isObject(properties)) blame.add("'properties' must be an object.");
-    else checkNested(properties, blame);
+    if (!isJsonObject(properties)) issues.add("'properties' must be an object.");
+    else checkNested(properties, issues);
   });
-  // What is nested too deep cannot be measured without running out of stack.
-  if (blame.errors().length > before) return;
-  if (isSurelySmall(attributes, rules.maxBytes)) return;
-  if (Buffer.byteLength(JSON.stringify(toSized(attributes))) > rules.maxBytes) {
-    blame.add(`The profile must not be larger than ${rules.maxBytes} bytes.`);
+  // A value that is nested too deep would exhaust the stack when it is measured.
+  if (issues.errors().length > before) return;
+  if (isCertainlySmall(attributes, rules.maxBytes)) return;
+  if (Buffer.byteLength(JSON.stringify(pickMeasuredFields(attributes))) > rules.maxBytes) {
+    issues.add(`The profile must not be larger than ${rules.maxBytes} bytes.`);
   }
 }
 
-/** At `POST /api/events` `meta` is among the attributes, everywhere else beside them (Klaviyo's OpenAPI). */
-function toKnownFields({ within, revision }: ProfileRules): ReadonlySet<string> {
-  switch (within) {
+/**
+ * `meta` is one of the attributes at `POST /api/events` and beside them everywhere else (Klaviyo's
+ * OpenAPI).
+ */
+function getProfileFields({ context, revision }: ProfileRules): ReadonlySet<string> {
+  switch (context) {
     case 'event':
       return eventAttributeFields;
     case 'bulk-event':
@@ -145,8 +171,10 @@ function toKnownFields({ within, revision }: ProfileRules): ReadonlySet<string> 
   }
 }
 
-/** Spares the usual profile the measuring: one UTF-16 unit is at most 6 bytes of JSON, escapes included. */
-function isSurelySmall(attributes: JsonObject, maxBytes: number): boolean {
+/**
+ * Saves measuring the usual profile: one UTF-16 unit is at most 6 bytes of JSON, escapes included.
+ */
+function isCertainlySmall(attributes: JsonObject, maxBytes: number): boolean {
   let units = 0;
   for (const field in attributes) {
     const value = attributes[field];
@@ -156,8 +184,11 @@ function isSurelySmall(attributes: JsonObject, maxBytes: number): boolean {
   return units * 6 < maxBytes;
 }
 
-/** Only the known fields: an unknown one is refused already, and may be nested too deep to measure. */
-function toSized(attributes: JsonObject): JsonObject {
+/**
+ * Returns the known fields alone. Unknown ones already have an issue and may be nested too deep to
+ * measure.
+ */
+function pickMeasuredFields(attributes: JsonObject): JsonObject {
   return Object.fromEntries(
     Object.entries(attributes).filter(
       ([field, value]) =>
@@ -167,82 +198,90 @@ function toSized(attributes: JsonObject): JsonObject {
 }
 
 function hasDeepMember(value: unknown): boolean {
-  return isObject(value)
+  return isJsonObject(value)
     ? Object.values(value).some((member) => typeof member === 'object' && member !== null)
     : Array.isArray(value);
 }
 
-/** Recorded words for address and phone number (the tests of Klaviyo's own mobile SDKs); ours for the rest. */
-function checkIdentifiers(attributes: JsonObject, blame: Blame): void {
+/**
+ * The texts for email and phone number are recorded in the tests of Klaviyo's mobile SDKs. The
+ * others are the sandbox's own.
+ */
+function checkIdentifiers(attributes: JsonObject, issues: IssueCollector): void {
   const { email, phone_number: phone, external_id: externalId } = attributes;
-  if (isGiven(email) && !(typeof email === 'string' && isEmail(email))) {
-    blame.add('Invalid email address', 'email');
+  if (isPresent(email) && !(typeof email === 'string' && isEmail(email))) {
+    issues.add('Invalid email address', 'email');
   }
-  if (isGiven(phone) && !(typeof phone === 'string' && phoneForm.test(phone))) {
-    blame.add(
+  if (isPresent(phone) && !(typeof phone === 'string' && phonePattern.test(phone))) {
+    issues.add(
       'Invalid phone number format (Example of a valid format: +12345678901)',
       'phone_number',
     );
   }
-  if (isGiven(externalId) && !isTextOf(externalId, 255)) {
-    blame.add('external_id must be a string of 1 to 255 characters.', 'external_id');
+  if (isPresent(externalId) && !isTextUpTo(externalId, 255)) {
+    issues.add('external_id must be a string of 1 to 255 characters.', 'external_id');
   }
-  checkText(attributes, 'anonymous_id', blame);
-  checkText(attributes, '_kx', blame);
+  checkTextField(attributes, 'anonymous_id', issues);
+  checkTextField(attributes, '_kx', issues);
 }
 
-/** `patch_identifiers` is checked for its form and has no effect. */
-function checkMeta(meta: unknown, { takesPatchIdentifiers }: Revision, blame: Blame): void {
-  if (!isGiven(meta)) return;
-  if (!isObject(meta)) {
-    blame.add("'meta' must be an object.");
+/** `patch_identifiers` is checked and has no effect. */
+function checkMeta(
+  meta: unknown,
+  { takesPatchIdentifiers }: Revision,
+  issues: IssueCollector,
+): void {
+  if (!isPresent(meta)) return;
+  if (!isJsonObject(meta)) {
+    issues.add("'meta' must be an object.");
     return;
   }
   const fields = takesPatchIdentifiers ? laterMetaMembers : metaMembers;
-  checkKnown(meta, { fields, resource: 'profile' }, blame);
+  checkMemberNames(meta, { fields, resource: 'profile' }, issues);
   for (const [member, value] of Object.entries(meta)) {
-    blame.within([member], () => {
-      if (isObject(value)) checkNested(value, blame);
-      else blame.add(`'${member}' must be an object.`);
+    issues.within([member], () => {
+      if (isJsonObject(value)) checkNested(value, issues);
+      else issues.add(`'${member}' must be an object.`);
     });
   }
 }
 
-function checkText(attributes: JsonObject, field: string, blame: Blame): void {
+function checkTextField(attributes: JsonObject, field: string, issues: IssueCollector): void {
   const value = attributes[field];
-  if (isGiven(value) && typeof value !== 'string') blame.add(`'${field}' must be a string.`, field);
+  if (isPresent(value) && typeof value !== 'string')
+    issues.add(`'${field}' must be a string.`, field);
 }
 
-function checkLocation(location: unknown, blame: Blame): void {
-  if (!isGiven(location)) return;
-  if (!isObject(location)) {
-    blame.add("'location' must be an object.");
+function checkLocation(location: unknown, issues: IssueCollector): void {
+  if (!isPresent(location)) return;
+  if (!isJsonObject(location)) {
+    issues.add("'location' must be an object.");
     return;
   }
-  checkKnown(location, { fields: locationFields, resource: 'profile' }, blame);
-  for (const field of locationText) checkText(location, field, blame);
+  checkMemberNames(location, { fields: locationFields, resource: 'profile' }, issues);
+  for (const field of locationText) checkTextField(location, field, issues);
   for (const field of ['latitude', 'longitude']) {
     const value = location[field];
-    if (!isGiven(value) || typeof value === 'number' || typeof value === 'string') continue;
-    blame.add(`'${field}' must be a number or a string.`, field);
+    if (!isPresent(value) || typeof value === 'number' || typeof value === 'string') continue;
+    issues.add(`'${field}' must be a number or a string.`, field);
   }
 }
 
-/** To Klaviyo, null in a request is as good as nothing, but for clearing a field. */
-export function isGiven(value: unknown): boolean {
+/** In a request, null means absent, except where it clears a field. */
+export function isPresent(value: unknown): boolean {
   return value !== undefined && value !== null;
 }
 
-/** Length in UTF-16 units, the strictest way to count characters. */
-export function isTextOf(value: unknown, maxLength: number): value is string {
+/** The length counts UTF-16 units, the strictest way to count characters. */
+export function isTextUpTo(value: unknown, maxLength: number): value is string {
   return typeof value === 'string' && value.length >= 1 && value.length <= maxLength;
 }
 
-/** What a profile is found by, strongest first; e-mail addresses are compared in lower case. */
-export function toIdentifiers(id: string | null, attributes: JsonObject): readonly string[] {
+/** The keys that find a profile, strongest first. Email addresses are compared in lower case. */
+export function toIdentifierKeys(id: string | null, attributes: JsonObject): readonly string[] {
   const found: string[] = id === null ? [] : [`id:${id}`];
   for (const field of identifierFields) {
-    const value = toText(attributes[field]);
+    const value = asText(attributes[field]);
     if (value === undefined) continue;
     found.push(`${field}:${field === 'email' ? value.toLowerCase() : value}`);
   }

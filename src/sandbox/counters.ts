@@ -1,30 +1,36 @@
-/** What became of everything the sandbox answered with success. */
+/** Outcomes of the events and profiles to which the sandbox responded with success. */
 export type Counters = {
-  /** Events in the activity feed, those it no longer keeps included. */
+  /** Events recorded in the activity feed, including those that the feed no longer holds. */
   recorded: number;
-  /** Events sent again with a unique_id that was known: harmless. */
+  /** Events sent again with a recorded `unique_id`. Nothing is lost. */
   repeats: number;
-  /** Events that said `backfill`: recorded, and no flow would be triggered. */
+  /** Events with `backfill: true`, which trigger no flow. */
   backfilled: number;
-  /** Events whose unique_id was in the same request before, for the same profile and metric. */
+  /** Events that repeat a `unique_id` within one request, for the same profile and metric. */
   repeatsInRequest: number;
-  /** Answered with success and then lost, for the two reasons below. */
+  /** Events and profiles dropped after a success response, for the two reasons below. */
   silentlyDropped: number;
-  /** Events without unique_id: profile, metric and second were taken. */
+  /** Events without `unique_id` whose profile, metric and second were already recorded. */
   droppedSameSecond: number;
   /** Events and profiles with an address at example.com or test.com. */
   droppedTestAddress: number;
-  /** Profiles written by profile-import and by import jobs. */
+  /** Profiles written by profile-import and import jobs. */
   imported: number;
-  /** Profiles an import job ended with an error for. */
+  /** Profiles that failed in an import job. */
   importFailed: number;
-  /** Profiles of one identity within one import job: Klaviyo may drop all but one, and the sandbox does. */
+  /**
+   * Profiles that share an identity within one import job. Klaviyo may drop all but one; the
+   * sandbox does.
+   */
   importDuplicates: number;
-  /** Profiles whose identity was in another unfinished import job: their order is not guaranteed. */
+  /**
+   * Profiles whose identity is also in another unfinished import job. Klaviyo does not guarantee
+   * their order.
+   */
   importOverlaps: number;
 };
 
-/** All at zero. The parts that count share it. */
+/** All counters at zero. Every part that counts shares this object. */
 export function createCounters(): Counters {
   return {
     recorded: 0,

@@ -1,9 +1,16 @@
+/**
+ * Scripted faults: rules that make the sandbox fail on purpose, from a file (`--faults`), from the
+ * options or from `POST /sandbox/faults`. A rule applies to requests to its endpoint after `skip`
+ * of them, with its probability, at most `times` times. Rules are tried in the order in which they
+ * were added. docs/reference/sandbox.md describes them for users.
+ */
+
 import { z } from 'zod';
-import { endpoints } from './endpoints.js';
-import type { Endpoint } from './endpoints.js';
+import { endpoints } from './operations.js';
+import type { Endpoint } from './operations.js';
 import type { Retirement } from './revisions.js';
 
-/** A mark that makes one record bad, whatever Klaviyo itself would think of it. */
+/** Marks one record as invalid, whatever Klaviyo would say about it. */
 const poisonSchema = z.strictObject({
   when: z
     .strictObject({
@@ -19,13 +26,13 @@ const poisonSchema = z.strictObject({
   detail: z.string().default('Invalid input'),
 });
 
-/** Takes a revision, and every older one, out of service. */
+/** Retires a revision and all older ones. */
 const retireSchema = z.strictObject({
   revision: z.iso.date(),
   answer: z
     .enum(['forward', 'gone'])
     .default('forward')
-    .describe('With the next revision that is not retired, or with 410'),
+    .describe('Forward to the next revision that is not retired, or respond with 410'),
   heedsOptOut: z
     .boolean()
     .default(true)
@@ -33,19 +40,23 @@ const retireSchema = z.strictObject({
   named: z
     .boolean()
     .default(true)
-    .describe('The answer names the revision that was used, in its header `revision`'),
+    .describe('The response names the revision that was used, in its header `revision`'),
 });
 
 /**
- * One scripted fault. Without `poison` it strikes whole requests; with it, requests that carry a
- * matching record (`at: request`: a 400, or the effect the rule names) or that record alone (`at: job`);
- * with `retire`, requests that ask for a revision that is out of service.
+ * One scripted fault. Without `poison` it applies to whole requests. With `poison` it applies to
+ * requests that carry a matching record (`at: request`: a 400, or the effect of the rule) or to
+ * that record alone (`at: job`). With `retire` it applies to requests for a retired revision.
  */
 export const faultRuleSchema = z
   .strictObject({
     endpoint: z.enum([...endpoints, 'any']).default('any'),
-    times: z.int().min(1).optional().describe('Strikes so often, then is spent; unlimited without'),
-    skip: z.int().min(0).default(0).describe('Lets so many requests pass first'),
+    times: z
+      .int()
+      .min(1)
+      .optional()
+      .describe('Applies at most this many times; unlimited by default'),
+    skip: z.int().min(0).default(0).describe('Does not apply to this many requests first'),
     probability: z.number().min(0).max(1).default(1),
     status: z.int().min(200).max(599).optional(),
     retryAfter: z
@@ -53,50 +64,55 @@ export const faultRuleSchema = z
       .min(0)
       .nullable()
       .optional()
-      .describe('Seconds; null leaves the header out; 1 where a 429 says nothing else'),
-    delayMs: z.int().min(0).max(600_000).optional().describe('Answer so much later'),
+      .describe('Seconds; null omits the header; a 429 has 1 by default'),
+    delayMs: z.int().min(0).max(600_000).optional().describe('Delays the response'),
     reset: z
       .enum(['before', 'after'])
       .optional()
-      .describe('Cut the connection before the body is read, or after the request was done'),
-    html: z.boolean().default(false).describe('Answer as Cloudflare does; 403 without a status'),
-    body: z.unknown().optional().describe('JSON to answer with'),
-    withPointers: z.boolean().default(false).describe('Blame the first record of the request'),
+      .describe(
+        'Resets the connection before the body is read, or after the request was processed',
+      ),
+    html: z
+      .boolean()
+      .default(false)
+      .describe('Responds with an HTML page as Cloudflare does; 403 by default'),
+    body: z.unknown().optional().describe('JSON to respond with'),
+    withPointers: z.boolean().default(false).describe('Points to the first record of the request'),
     poison: poisonSchema.optional(),
     retire: retireSchema.optional(),
   })
   .superRefine((rule, context) => {
-    const refuse = (path: string, message: string): void =>
+    const addIssue = (path: string, message: string): void =>
       context.addIssue({ code: 'custom', path: [path], message });
     if (!hasEffect(rule) && rule.poison === undefined && rule.retire === undefined) {
-      refuse('', 'must do something: status, delayMs, reset, html, body, poison or retire');
+      addIssue('', 'must do something: status, delayMs, reset, html, body, poison or retire');
     }
-    if (rule.retire !== undefined && doesMoreThanRetire(rule)) {
-      refuse('retire', 'goes with no other effect but body, which its 410 carries');
+    if (rule.retire !== undefined && hasOtherEffects(rule)) {
+      addIssue('retire', 'goes with no other effect but body, which its 410 carries');
     }
     if (rule.poison !== undefined && rule.reset === 'before') {
-      refuse('reset', 'must be after with poison: the body has to be read to find it');
+      addIssue('reset', 'must be after with poison: the body has to be read to find it');
     }
-    if (rule.reset !== undefined && isAnswering(rule)) {
-      refuse('reset', 'goes with no answer: leave out status, html and body');
+    if (rule.reset !== undefined && hasResponse(rule)) {
+      addIssue('reset', 'goes with no answer: leave out status, html and body');
     }
     if (rule.poison?.at !== 'job') return;
-    if (hasEffect(rule)) refuse('poison', 'at job has no other effect: the request succeeds');
+    if (hasEffect(rule)) addIssue('poison', 'at job has no other effect: the request succeeds');
     if (rule.endpoint !== 'any' && rule.endpoint !== 'bulk-profiles') {
-      refuse('endpoint', 'must be bulk-profiles or any where poison strikes in the job');
+      addIssue('endpoint', 'must be bulk-profiles or any if poison is at job');
     }
   });
 
 export const faultScriptSchema = z.array(faultRuleSchema);
 
-/** As a script or a test writes it: most members have defaults. */
+/** A rule as a script or a test writes it: most members have defaults. */
 export type FaultRule = z.input<typeof faultRuleSchema>;
 export type FaultScript = readonly FaultRule[];
-/** As the sandbox reads it, defaults filled in. */
+/** A rule with its defaults filled in. */
 export type FaultEffect = z.output<typeof faultRuleSchema>;
 export type Poison = z.output<typeof poisonSchema>;
 
-/** Thrown by `toFaultRules`: every problem of a script at once, each with its place. */
+/** Thrown by `parseFaultRules`. Lists every problem of a script with its place. */
 export class FaultScriptError extends Error {
   readonly problems: readonly string[];
 
@@ -107,8 +123,8 @@ export class FaultScriptError extends Error {
   }
 }
 
-/** One rule or a list of them, checked. Throws FaultScriptError. */
-export function toFaultRules(script: unknown): readonly FaultEffect[] {
+/** Parses one rule or a list of rules. Throws FaultScriptError. */
+export function parseFaultRules(script: unknown): readonly FaultEffect[] {
   const parsed = faultScriptSchema.safeParse(Array.isArray(script) ? script : [script]);
   if (parsed.success) return parsed.data;
   throw new FaultScriptError(
@@ -121,53 +137,58 @@ export function toFaultRules(script: unknown): readonly FaultEffect[] {
 
 type Effects = Omit<FaultEffect, 'poison' | 'retire'>;
 
-/** True where the rule does something to the request, besides what `poison` and `retire` say. */
+/** Returns true if the rule affects the request by more than `poison` and `retire`. */
 export function hasEffect(rule: Effects): boolean {
-  return isAnswering(rule) || rule.reset !== undefined || rule.delayMs !== undefined;
+  return hasResponse(rule) || rule.reset !== undefined || rule.delayMs !== undefined;
 }
 
-/** True where the rule answers in Klaviyo's place; a delay alone lets the request be done. */
-export function isAnswering(rule: Effects): boolean {
+/** Returns true if the rule replaces Klaviyo's response. A rule that only delays does not. */
+export function hasResponse(rule: Effects): boolean {
   return rule.status !== undefined || rule.html || rule.body !== undefined;
 }
 
-function doesMoreThanRetire(rule: FaultEffect): boolean {
+function hasOtherEffects(rule: FaultEffect): boolean {
   return rule.poison !== undefined || hasEffect({ ...rule, body: undefined });
 }
 
-/** A rule and how often it struck. */
+/** A rule and how often it applied. */
 export type ActiveFault = FaultEffect & { readonly hits: number };
 
-/** A poison rule that is on for this endpoint; `strike` counts a request that carries a match. */
+/**
+ * A poison rule that is active for this endpoint. `tryApply` counts a request with a matching
+ * record and returns true if the rule applies to it.
+ */
 export type ActivePoison = {
   readonly rule: FaultEffect;
   readonly poison: Poison;
-  readonly strike: () => boolean;
+  readonly tryApply: () => boolean;
 };
 
-/** The rules that are on, in the order they were added. */
+/** The active rules, in the order in which they were added. */
 export type Faults = {
   add(rules: readonly FaultEffect[]): void;
   clear(): void;
   list(): readonly ActiveFault[];
-  /** The first rule without poison or retirement that strikes this request; counted. */
-  next(endpoint: Endpoint): FaultEffect | null;
-  /** How the revision of that date is retired for this request, null where it is in service; counted. */
-  retirement(endpoint: Endpoint, date: string): Retirement | null;
-  poisons(endpoint: Endpoint): readonly ActivePoison[];
+  /** The first rule without `poison` or `retire` that applies to this request. Counts it. */
+  applyNext(endpoint: Endpoint): FaultEffect | null;
+  /**
+   * How the revision of this date is retired for this request; null if it is not. Counts the rule.
+   */
+  applyRetirement(endpoint: Endpoint, date: string): Retirement | null;
+  listPoisons(endpoint: Endpoint): readonly ActivePoison[];
 };
 
-type State = { readonly rule: FaultEffect; seen: number; hits: number };
+type RuleState = { readonly rule: FaultEffect; seen: number; hits: number };
 
-/** `random`: numbers in [0, 1), seeded so that a run can be repeated. */
+/** `random` returns numbers in [0, 1). It is seeded, so that a run can be repeated. */
 export function createFaults(random: () => number): Faults {
-  let states: State[] = [];
+  let states: RuleState[] = [];
 
-  const concerns = ({ rule, hits }: State, endpoint: Endpoint): boolean =>
+  const isActiveFor = ({ rule, hits }: RuleState, endpoint: Endpoint): boolean =>
     (rule.endpoint === 'any' || rule.endpoint === endpoint) &&
     (rule.times === undefined || hits < rule.times);
 
-  const strike = (state: State): boolean => {
+  const tryApply = (state: RuleState): boolean => {
     if (state.rule.times !== undefined && state.hits >= state.rule.times) return false;
     if (state.seen++ < state.rule.skip) return false;
     if (state.rule.probability < 1 && random() >= state.rule.probability) return false;
@@ -181,35 +202,35 @@ export function createFaults(random: () => number): Faults {
       states = [];
     },
     list: () => states.map(({ rule, hits }) => ({ ...rule, hits })),
-    next(endpoint) {
+    applyNext(endpoint) {
       const found = states.find(
         (state) =>
           state.rule.poison === undefined &&
           state.rule.retire === undefined &&
-          concerns(state, endpoint) &&
-          strike(state),
+          isActiveFor(state, endpoint) &&
+          tryApply(state),
       );
       return found?.rule ?? null;
     },
-    retirement(endpoint, date) {
+    applyRetirement(endpoint, date) {
       for (const state of states) {
         const { retire, body } = state.rule;
         if (retire === undefined || date > retire.revision) continue;
-        if (concerns(state, endpoint) && strike(state)) return { ...retire, body };
+        if (isActiveFor(state, endpoint) && tryApply(state)) return { ...retire, body };
       }
       return null;
     },
-    poisons(endpoint) {
+    listPoisons(endpoint) {
       return states.flatMap((state) => {
         const { poison } = state.rule;
-        if (poison === undefined || !concerns(state, endpoint)) return [];
-        return [{ rule: state.rule, poison, strike: () => strike(state) }];
+        if (poison === undefined || !isActiveFor(state, endpoint)) return [];
+        return [{ rule: state.rule, poison, tryApply: () => tryApply(state) }];
       });
     },
   };
 }
 
-/** Mulberry32: small, even enough for faults, the same on every machine. */
+/** Mulberry32: small, uniform enough for faults, and the same on every machine. */
 export function createSeededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

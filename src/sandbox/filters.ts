@@ -1,13 +1,16 @@
-import { toTimeMs } from './check-event.js';
-
 /**
- * Klaviyo's filters: `equals(email,"a")`, `greater-than(created,2026-01-01T00:00:00Z)`,
- * `any(id,["a","b"])`, `has(metric)`. All of those that are joined by commas, or by `and(…)`, must hold.
+ * Klaviyo's filter language (developers.klaviyo.com/en/docs/filtering_): `equals(email,"a")`,
+ * `greater-than(created,2026-01-01T00:00:00Z)`, `any(id,["a","b"])`, `has(metric)`. Conditions
+ * joined by commas or by `and(…)` must all hold.
  */
+
+import { parseTimeMs } from './check-event.js';
+
+/** How one field can be filtered. */
 export type FilterField = {
   readonly type: 'text' | 'number' | 'time';
   readonly operators: readonly Operator[];
-  /** Where it is there, a text has to be one of these. */
+  /** If present, the only texts that are allowed. */
   readonly values?: readonly string[];
 };
 
@@ -22,7 +25,7 @@ const operators = [
 ] as const;
 export type Operator = (typeof operators)[number];
 
-/** What an operation can be filtered by. */
+/** The fields by which an operation can be filtered. */
 export type FilterRules = Readonly<Record<string, FilterField>>;
 
 export const oneOfTexts: FilterField = { type: 'text', operators: ['equals', 'any'] };
@@ -43,27 +46,30 @@ export type Condition = {
   readonly values: readonly (string | number)[];
 };
 
-/** Thrown by `toConditions`, in words for the sender. */
+/** Thrown by `parseFilter`. The message goes to the client. */
 export class FilterError extends Error {}
 
-/** What decides about a filter beside its text. `now`: epoch ms. */
+/** `now`: epoch ms. */
 export type FilterContext = { readonly rules: FilterRules; readonly now: number };
 
-/** Throws FilterError where the text is no filter, or one that the operation does not take. */
-export function toConditions(text: string, { rules, now }: FilterContext): readonly Condition[] {
+/** Throws FilterError if the text is not a filter, or not one that the operation supports. */
+export function parseFilter(text: string, { rules, now }: FilterContext): readonly Condition[] {
   const scanner: Scanner = { text, at: 0 };
-  const calls = takeCalls(scanner);
-  if (scanner.at < text.length) throw toInvalidFilter(text);
+  const calls = parseCalls(scanner);
+  if (scanner.at < text.length) throw createFilterError(text);
   const conditions = calls.map((call) => toCondition(call, rules, text));
   for (const condition of conditions) {
-    if (!isAfterFuture(condition, rules, now)) continue;
+    if (!startsInFuture(condition, rules, now)) continue;
     throw new FilterError('End date may not be in the future: YYYY-mm-ddTHH:MM:SS');
   }
   return conditions;
 }
 
-/** What happened after a time that is still to come: a 400 (recorded live by two integrators, once with its words). */
-function isAfterFuture(
+/**
+ * A filter for times after a future time gets a 400. Two integrators recorded this live, one of
+ * them with its text.
+ */
+function startsInFuture(
   { field, operator, values }: Condition,
   rules: FilterRules,
   now: number,
@@ -72,23 +78,27 @@ function isAfterFuture(
   return values.some((value) => typeof value === 'number' && value > now);
 }
 
-/** `toValue` gives what the resource has for a field: text, a number or epoch ms. */
+/** `getValue` returns a field of the resource: text, a number or epoch ms. */
 export function isMatch(
   conditions: readonly Condition[],
-  toValue: (field: string) => string | number | null | undefined,
+  getValue: (field: string) => string | number | null | undefined,
 ): boolean {
   return conditions.every(({ field, operator, values }) => {
-    const value = toValue(field) ?? null;
+    const value = getValue(field) ?? null;
     if (operator === 'has') return value !== null;
     if (operator === 'equals' || operator === 'any')
       return value !== null && values.includes(value);
     const [limit] = values;
     if (typeof value !== 'number' || typeof limit !== 'number') return false;
-    return compare(value, operator, limit);
+    return compareNumbers(value, operator, limit);
   });
 }
 
-function compare(value: number, operator: (typeof comparisons)[number], limit: number): boolean {
+function compareNumbers(
+  value: number,
+  operator: (typeof comparisons)[number],
+  limit: number,
+): boolean {
   switch (operator) {
     case 'greater-than':
       return value > limit;
@@ -101,7 +111,7 @@ function compare(value: number, operator: (typeof comparisons)[number], limit: n
   }
 }
 
-/** One value as it is written: quoted values are text, bare ones are numbers and times. */
+/** One value of a condition. Quoted values are text; unquoted ones are numbers or times. */
 type Scalar = { readonly text: string; readonly isQuoted: boolean };
 type Call = {
   readonly operator: string;
@@ -127,11 +137,11 @@ function toCondition(call: Call, rules: FilterRules, text: string): Condition {
     operator === 'has'
       ? scalars.length === 0 && !call.isList
       : scalars.length > 0 && (call.isList ? takesList : operator !== 'any');
-  if (!isFine) throw toInvalidFilter(text);
-  return { field, operator, values: scalars.map((scalar) => toValue(scalar, rule, text)) };
+  if (!isFine) throw createFilterError(text);
+  return { field, operator, values: scalars.map((scalar) => parseValue(scalar, rule, text)) };
 }
 
-function toValue(scalar: Scalar, rule: FilterField, text: string): string | number {
+function parseValue(scalar: Scalar, rule: FilterField, text: string): string | number {
   const { type, values } = rule;
   if (values?.includes(scalar.text) === false) {
     throw new FilterError(`'${scalar.text}' is not an allowed value for this field.`);
@@ -139,66 +149,66 @@ function toValue(scalar: Scalar, rule: FilterField, text: string): string | numb
   if (type === 'text' && scalar.isQuoted) return scalar.text;
   const number =
     type === 'time'
-      ? toTimeMs(scalar.text)
+      ? parseTimeMs(scalar.text)
       : type === 'number' && !scalar.isQuoted && /^-?\d+(?:\.\d+)?$/.test(scalar.text)
         ? Number(scalar.text)
         : undefined;
-  if (number === undefined) throw toInvalidFilter(text);
+  if (number === undefined) throw createFilterError(text);
   return number;
 }
 
 type Scanner = { readonly text: string; at: number };
 
-/** The next piece of text that has the form, or undefined; `form` is sticky. */
-function take(scanner: Scanner, form: RegExp): string | undefined {
+/** Returns the next token if it matches the sticky pattern `form`, and advances. */
+function readToken(scanner: Scanner, form: RegExp): string | undefined {
   form.lastIndex = scanner.at;
   const found = form.exec(scanner.text)?.[0];
   if (found !== undefined) scanner.at += found.length;
   return found;
 }
 
-function expectText(scanner: Scanner, form: RegExp): string {
-  const found = take(scanner, form);
-  if (found === undefined) throw toInvalidFilter(scanner.text);
+function expectToken(scanner: Scanner, form: RegExp): string {
+  const found = readToken(scanner, form);
+  if (found === undefined) throw createFilterError(scanner.text);
   return found;
 }
 
-/** Calls with commas between them; `and(…)` is as good as what is in it. */
-function takeCalls(scanner: Scanner): readonly Call[] {
+/** Parses calls separated by commas. `and(…)` is replaced by its content. */
+function parseCalls(scanner: Scanner): readonly Call[] {
   const calls: Call[] = [];
   do {
-    const operator = expectText(scanner, /[a-z-]+(?=\()/y);
-    expectText(scanner, /\(\s*/y);
-    if (operator === 'and') calls.push(...takeCalls(scanner));
-    else calls.push(takeCall(scanner, operator));
-    expectText(scanner, /\s*\)/y);
-  } while (take(scanner, /\s*,\s*/y) !== undefined);
+    const operator = expectToken(scanner, /[a-z-]+(?=\()/y);
+    expectToken(scanner, /\(\s*/y);
+    if (operator === 'and') calls.push(...parseCalls(scanner));
+    else calls.push(parseCall(scanner, operator));
+    expectToken(scanner, /\s*\)/y);
+  } while (readToken(scanner, /\s*,\s*/y) !== undefined);
   return calls;
 }
 
-function takeCall(scanner: Scanner, operator: string): Call {
-  const field = expectText(scanner, /[\w.]+/y);
-  if (take(scanner, /\s*,\s*/y) === undefined)
+function parseCall(scanner: Scanner, operator: string): Call {
+  const field = expectToken(scanner, /[\w.]+/y);
+  if (readToken(scanner, /\s*,\s*/y) === undefined)
     return { operator, field, isList: false, scalars: [] };
-  if (take(scanner, /\[\s*/y) === undefined) {
-    return { operator, field, isList: false, scalars: [takeScalar(scanner)] };
+  if (readToken(scanner, /\[\s*/y) === undefined) {
+    return { operator, field, isList: false, scalars: [parseScalar(scanner)] };
   }
   const scalars: Scalar[] = [];
-  do scalars.push(takeScalar(scanner));
-  while (take(scanner, /\s*,\s*/y) !== undefined);
-  expectText(scanner, /\s*\]/y);
+  do scalars.push(parseScalar(scanner));
+  while (readToken(scanner, /\s*,\s*/y) !== undefined);
+  expectToken(scanner, /\s*\]/y);
   return { operator, field, isList: true, scalars };
 }
 
-/** With either kind of quotes; a backslash keeps the character after it. */
-function takeScalar(scanner: Scanner): Scalar {
-  const quoted = take(scanner, /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/sy);
+/** Both kinds of quotes are allowed. A backslash escapes the next character. */
+function parseScalar(scanner: Scanner): Scalar {
+  const quoted = readToken(scanner, /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/sy);
   if (quoted === undefined) {
-    return { text: expectText(scanner, /[^\s,()[\]"']+/y), isQuoted: false };
+    return { text: expectToken(scanner, /[^\s,()[\]"']+/y), isQuoted: false };
   }
   return { text: quoted.slice(1, -1).replace(/\\(.)/gs, '$1'), isQuoted: true };
 }
 
-function toInvalidFilter(text: string): FilterError {
+function createFilterError(text: string): FilterError {
   return new FilterError(`Invalid filter provided: '${text}'`);
 }

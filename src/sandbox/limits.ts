@@ -1,54 +1,55 @@
+/**
+ * Klaviyo's rate limits. Klaviyo counts in fixed windows (recorded live: `ratelimit-reset` counts
+ * down to the same moment for all), so a client may send two windows' worth of requests around a
+ * boundary. A safe client stays within every sliding window. The sandbox therefore does both: it
+ * throttles by fixed windows, and it records violations of sliding windows without throttling them.
+ */
+
 import type { Clock } from '../clock.js';
 import type { RateWindow } from '../model/limiter.js';
-import type { Endpoint } from './endpoints.js';
-import type { Operation } from './operations.js';
+import type { Endpoint, Operation } from './operations.js';
 import { createRing } from './ring.js';
 
 /** A sliding window that held more arrivals than its limit. */
 export type Violation = {
   readonly endpoint: Endpoint;
   readonly operation: string;
-  /** Epoch ms of the arrival that was one too many. */
+  /** Epoch ms of the arrival that exceeded the limit. */
   readonly at: number;
   readonly window: RateWindow;
-  /** Arrivals within the window that ends with this one; counted up to twice the limit. */
+  /** Arrivals within the window that ends with this one, counted up to twice the limit. */
   readonly count: number;
-  /** Ms in which `limit + 1` arrivals fell: how far from the limit the sender was. */
+  /** Ms in which `limit + 1` requests arrived: how far the client was above the limit. */
   readonly spanMs: number;
 };
 
-/** `ok` carries the headers that every answer but a 429 has. */
-export type Admission =
+/** `headers` go on every response except a 429. */
+export type Quota =
   | { readonly ok: true; readonly headers: Readonly<Record<string, string>> }
   | { readonly ok: false; readonly retryAfterSeconds: number };
 
-/** One account has one of these: all of its keys share the quota. */
+/** One per account, because all of its keys share the quota. */
 export type Limits = {
-  /** Judges an arrival with sliding windows, whatever becomes of it. */
-  arrive(operation: Operation, windows: readonly RateWindow[]): void;
-  /** Takes one request out of the fixed windows, or says how long they stay closed. */
-  take(operation: Operation, windows: readonly RateWindow[]): Admission;
+  /** Records an arrival and checks the sliding windows, whatever the response will be. */
+  recordArrival(operation: Operation, windows: readonly RateWindow[]): void;
+  /** Counts a request in the fixed windows, or returns how long they stay full. */
+  consume(operation: Operation, windows: readonly RateWindow[]): Quota;
   violations(): readonly Violation[];
   violationCount(): number;
 };
 
-/** A ring of monotonic times, twice as long as the largest limit; `total` counts on. */
+/** A ring of monotonic times, twice as long as the largest limit. `total` counts all arrivals. */
 type Arrivals = { readonly times: number[]; total: number };
-/** `index` numbers the windows from the start of the clock. */
-type Fixed = { index: number; used: number };
+/** `index` numbers the windows since the clock's zero. */
+type FixedWindow = { index: number; used: number };
 
-/**
- * Klaviyo counts in fixed windows, so a sender may lawfully squeeze two windows' worth into a
- * moment at the border. A sender that means to be safe keeps every sliding window, which is what
- * the judge here looks at; it never refuses anything.
- */
 export function createLimits(clock: Clock): Limits {
   const arrivals = new Map<string, Arrivals>();
-  const fixed = new Map<string, Fixed[]>();
+  const fixed = new Map<string, FixedWindow[]>();
   const violations = createRing<Violation>(1000);
 
   return {
-    arrive(operation, windows) {
+    recordArrival(operation, windows) {
       if (windows.length === 0) return;
       const size = 2 * Math.max(...windows.map((window) => window.limit)) + 1;
       const seen = arrivals.get(operation.name) ?? { times: [], total: 0 };
@@ -56,10 +57,14 @@ export function createLimits(clock: Clock): Limits {
       const now = clock.monotonic();
       seen.times[seen.total++ % size] = now;
       for (const window of windows) {
-        const spanMs = now - ago(seen, window.limit, size);
+        const spanMs = now - getArrivalTime(seen, window.limit, size);
         if (spanMs >= window.windowMs) continue;
         let count = window.limit + 1;
-        while (count < 2 * window.limit && now - ago(seen, count, size) < window.windowMs) count++;
+        while (
+          count < 2 * window.limit &&
+          now - getArrivalTime(seen, count, size) < window.windowMs
+        )
+          count++;
         violations.push({
           endpoint: operation.endpoint,
           operation: operation.name,
@@ -71,18 +76,18 @@ export function createLimits(clock: Clock): Limits {
       }
     },
 
-    take(operation, windows) {
+    consume(operation, windows) {
       const now = clock.monotonic();
       const state = fixed.get(operation.name) ?? windows.map(() => ({ index: -1, used: 0 }));
       fixed.set(operation.name, state);
-      const views = windows.map((window, position) => look(window, state[position], now));
-      const closed = views.filter((view) => view.remaining <= 0);
+      const states = windows.map((window, position) => readWindow(window, state[position], now));
+      const closed = states.filter((state) => state.remaining <= 0);
       if (closed.length > 0) {
-        const waitMs = Math.max(...closed.map((view) => view.resetMs));
+        const waitMs = Math.max(...closed.map((state) => state.resetMs));
         return { ok: false, retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1000)) };
       }
       for (const one of state) one.used++;
-      return { ok: true, headers: toHeaders(views) };
+      return { ok: true, headers: toRateLimitHeaders(states) };
     },
 
     violations: () => violations.all(),
@@ -90,16 +95,25 @@ export function createLimits(clock: Clock): Limits {
   };
 }
 
-/** When the arrival `back` places before the newest one came; never is long ago. */
-function ago(seen: Arrivals, back: number, size: number): number {
+/**
+ * Returns when the arrival `back` positions before the newest one happened, or -Infinity if there
+ * was none.
+ */
+function getArrivalTime(seen: Arrivals, back: number, size: number): number {
   if (back >= seen.total || back >= size) return -Infinity;
   return seen.times[(seen.total - 1 - back) % size] ?? -Infinity;
 }
 
-type View = { readonly window: RateWindow; readonly remaining: number; readonly resetMs: number };
+type WindowState = {
+  readonly window: RateWindow;
+  readonly remaining: number;
+  readonly resetMs: number;
+};
 
-/** Moves the window on when its time is over; `remaining` does not yet count this request. */
-function look(window: RateWindow, state: Fixed | undefined, now: number): View {
+/**
+ * Starts a new window when the current one is over. `remaining` does not include this request yet.
+ */
+function readWindow(window: RateWindow, state: FixedWindow | undefined, now: number): WindowState {
   const index = Math.floor(now / window.windowMs);
   if (state !== undefined && state.index !== index) {
     state.index = index;
@@ -114,14 +128,15 @@ function look(window: RateWindow, state: Fixed | undefined, now: number): View {
 
 /**
  * Recorded live: `ratelimit-limit: 10, 10;w=1, 150;w=60`, `ratelimit-remaining: 9`,
- * `ratelimit-reset: 0`. The first number and the other two headers speak of the window nearest its limit.
+ * `ratelimit-reset: 0`. The first number and the other two headers describe the window that is
+ * nearest to its limit.
  */
-function toHeaders(views: readonly View[]): Readonly<Record<string, string>> {
-  const [nearest] = [...views].sort(
+function toRateLimitHeaders(states: readonly WindowState[]): Readonly<Record<string, string>> {
+  const [nearest] = [...states].sort(
     (a, b) => a.remaining - b.remaining || b.window.windowMs - a.window.windowMs,
   );
   if (nearest === undefined) return {};
-  const all = views.map(({ window }) => `${window.limit};w=${window.windowMs / 1000}`);
+  const all = states.map(({ window }) => `${window.limit};w=${window.windowMs / 1000}`);
   return {
     'ratelimit-limit': [String(nearest.window.limit), ...all].join(', '),
     'ratelimit-remaining': String(nearest.remaining - 1),

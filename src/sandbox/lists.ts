@@ -1,27 +1,27 @@
 import type { Profile } from './profiles.js';
 
-/** The lists that import jobs name. The first job that names a list creates it. */
+/** A Klaviyo list. The first import job that names a list creates it. */
 export type List = {
   readonly id: string;
   readonly name: string;
-  /** Epoch ms, as all times here. */
+  /** All times here are epoch ms. */
   readonly createdAt: number;
   updatedAt: number;
-  /** When each of its profiles joined it. */
+  /** When each profile joined the list. */
   readonly members: Map<Profile, number>;
 };
 
-export type ListBook = {
-  /** The list of that id, made where there is none. */
+export type Lists = {
+  /** Returns the list with this id and creates it if it does not exist. */
   ensure(id: string, at: number): List;
-  /** Adds profiles; one that is a member stays one since the first time. */
+  /** Adds profiles. A member keeps the time at which it first joined. */
   add(id: string, profiles: readonly Profile[], at: number): void;
   get(id: string): List | undefined;
   /** Oldest first. */
   all(): readonly List[];
 };
 
-export function createListBook(): ListBook {
+export function createLists(): Lists {
   const lists = new Map<string, List>();
   const ensure = (id: string, at: number): List => {
     const list = lists.get(id) ?? {

@@ -1,13 +1,65 @@
-import type { Endpoint, Tier } from './endpoints.js';
+/**
+ * The operations of Klaviyo's API: paths, scopes and rate tiers from its OpenAPI files
+ * (github.com/klaviyo/openapi), and which of them the sandbox imitates.
+ */
 
-/** One operation: what it needs and which windows count it. `path` holds at most one `{id}`. */
+import type { RateWindow } from '../model/limiter.js';
+import type { RevisionRules } from './revisions.js';
+
+/** The imitated parts of Klaviyo's API, by the names that fault scripts and window settings use. */
+export const endpoints = [
+  'events',
+  'bulk-events',
+  'profile-import',
+  'bulk-profiles',
+  'write-profiles',
+  'jobs',
+  'profiles',
+  'read-events',
+  'metrics',
+  'lists',
+  'accounts',
+] as const;
+export type Endpoint = (typeof endpoints)[number];
+
+export type WindowOptions =
+  'off' | Readonly<Partial<Record<Endpoint, readonly RateWindow[] | 'off'>>>;
+
+/** Requests a second for each of Klaviyo's rate tiers (`x-klaviyo-ratelimit` in its OpenAPI). */
+const perSecond = { XS: 1, S: 3, M: 10, L: 75, XL: 350 } as const;
+export type Tier = keyof typeof perSecond;
+
+function getRequestsPerMinute(tier: Tier, rules: RevisionRules): number {
+  return { XS: 15, S: 60, M: 150, L: rules.largeTierPerMinute, XL: 3500 }[tier];
+}
+
+/**
+ * The rate windows of an operation: Klaviyo's own unless the options set its endpoint. Without
+ * windows nothing is counted.
+ */
+export function getWindows(
+  { endpoint, tier }: { readonly endpoint: Endpoint; readonly tier: Tier },
+  rules: RevisionRules,
+  options: WindowOptions | undefined,
+): readonly RateWindow[] {
+  const chosen = options === 'off' ? 'off' : options?.[endpoint];
+  if (chosen === 'off') return [];
+  return (
+    chosen ?? [
+      { limit: perSecond[tier], windowMs: 1000 },
+      { limit: getRequestsPerMinute(tier, rules), windowMs: 60_000 },
+    ]
+  );
+}
+
+/** `path` holds at most one `{id}`. */
 export type Operation = {
   readonly name: string;
   readonly method: Method;
   readonly path: string;
   readonly endpoint: Endpoint;
   readonly tier: Tier;
-  /** `x-klaviyo-scopes`; all of them are needed. */
+  /** All of them are needed (`x-klaviyo-scopes`). */
   readonly scopes: readonly string[];
 };
 
@@ -31,7 +83,7 @@ const readJobProfiles: Needs = { endpoint: 'jobs', tier: 'M', scopes: 'profiles:
 const readJobLists: Needs = { endpoint: 'jobs', tier: 'M', scopes: 'lists:read' };
 const writeProfile: Needs = { endpoint: 'write-profiles', tier: 'L', scopes: 'profiles:write' };
 const readProfiles: Needs = { endpoint: 'profiles', tier: 'L', scopes: 'profiles:read' };
-/** What leads from one resource to others, each with its own limit. */
+/** Operations that lead from one resource to others. Each has its own limit. */
 const related = (endpoint: Endpoint, tier: Tier, scopes: string): Needs => ({
   endpoint,
   tier,
@@ -53,7 +105,7 @@ const readMetrics: Needs = { endpoint: 'metrics', tier: 'M', scopes: 'metrics:re
 const readLists: Needs = { endpoint: 'lists', tier: 'L', scopes: 'lists:read' };
 const readAccounts: Needs = { endpoint: 'accounts', tier: 'XS', scopes: 'accounts:read' };
 
-/** What the sandbox plays. Scopes and limits are those of Klaviyo's OpenAPI. */
+/** All imitated operations. */
 export const operations: readonly Operation[] = [
   post('create_event', '/api/events', { endpoint: 'events', tier: 'XL', scopes: 'events:write' }),
   post('bulk_create_events', '/api/event-bulk-create-jobs', {
@@ -110,8 +162,10 @@ export const operations: readonly Operation[] = [
   get('get_account', '/api/accounts/{id}', readAccounts),
 ];
 
-/** Klaviyo has these beside the operations above, under paths that the sandbox plays in part. */
-const unplayedOperations: readonly (readonly [method: string, path: string])[] = [
+/**
+ * Operations of Klaviyo that the sandbox does not imitate, under paths of which it imitates others.
+ */
+const unsupportedOperations: readonly (readonly [method: string, path: string])[] = [
   ['POST', '/api/lists'],
   ['PATCH', '/api/lists/{id}'],
   ['DELETE', '/api/lists/{id}'],
@@ -125,8 +179,8 @@ const unplayedOperations: readonly (readonly [method: string, path: string])[] =
   ['GET', '/api/profiles/{id}/relationships/conversations'],
 ];
 
-/** The parts of Klaviyo's API that the sandbox does not play at all, by the name after `/api/`. */
-const unplayedResources = new Set(
+/** Parts of Klaviyo's API that the sandbox does not imitate at all, by the name after `/api/`. */
+const unsupportedResources = new Set(
   `back-in-stock-subscriptions campaign-clone campaign-message-assign-template campaign-messages
   campaign-recipient-estimation-jobs campaign-recipient-estimations campaign-send-jobs
   campaign-values-reports campaigns catalog-categories catalog-category-bulk-create-jobs
@@ -147,38 +201,40 @@ const unplayedResources = new Set(
   ),
 );
 
-/** What a method and a path lead to. */
+/** What a method and a path identify. */
 export type Match =
   | { readonly kind: 'operation'; readonly operation: Operation; readonly id: string }
   | { readonly kind: 'wrong-method' }
-  | { readonly kind: 'unplayed' }
+  | { readonly kind: 'unsupported' }
   | { readonly kind: 'unknown' };
 
-/** Klaviyo takes paths with and without a trailing slash. */
-export function toOperation(method: string, pathname: string): Match {
+/** Klaviyo accepts paths with and without a trailing slash. */
+export function findOperation(method: string, pathname: string): Match {
   const path = pathname.replace(/\/$/, '');
   let known = false;
   for (const candidate of operations) {
-    const id = toId(candidate.path, path);
+    const id = matchPath(candidate.path, path);
     if (id === null) continue;
     if (candidate.method === method) return { kind: 'operation', operation: candidate, id };
     known = true;
   }
-  if (isUnplayed(method, path)) return { kind: 'unplayed' };
+  if (isUnsupported(method, path)) return { kind: 'unsupported' };
   return { kind: known ? 'wrong-method' : 'unknown' };
 }
 
-function isUnplayed(method: string, path: string): boolean {
+function isUnsupported(method: string, path: string): boolean {
   const [, , resource = ''] = path.split('/');
   return (
     path.startsWith('/client/') ||
-    unplayedResources.has(resource) ||
-    unplayedOperations.some(([one, pattern]) => one === method && toId(pattern, path) !== null)
+    unsupportedResources.has(resource) ||
+    unsupportedOperations.some(
+      ([one, pattern]) => one === method && matchPath(pattern, path) !== null,
+    )
   );
 }
 
-/** The id in the path, empty where the pattern has none; null where the path does not fit. */
-function toId(pattern: string, path: string): string | null {
+/** Returns the id in the path, empty if the pattern has none; null if the path does not match. */
+function matchPath(pattern: string, path: string): string | null {
   const [before = '', after] = pattern.split('{id}');
   if (after === undefined) return path === pattern ? '' : null;
   if (!path.startsWith(before) || !path.endsWith(after)) return null;

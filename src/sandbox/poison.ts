@@ -1,82 +1,98 @@
-import { toInvalid } from './answer.js';
-import type { ApiError } from './answer.js';
-import { toPointer } from './blame.js';
+/**
+ * Poison rules: fault rules that make single records invalid. Finds the marked records of a request
+ * and decides what happens to the request and to them.
+ */
+
+import type { JsonObject } from '../json/json.js';
+import { getOwnMember } from './json.js';
+import { createInvalidError } from './response.js';
+import type { ApiError } from './response.js';
+import { toJsonPointer } from './issues.js';
 import { hasEffect } from './faults.js';
 import type { ActivePoison, FaultEffect, Poison } from './faults.js';
-import type { ImportFailure } from './imports.js';
-import { toMember } from './json.js';
-import type { JsonObject } from './json.js';
+import type { ImportFailure } from './import-jobs.js';
 
 type Segments = readonly (string | number)[];
 
-/** One record as a poison rule sees it: where it is, and the attributes to look in, in order. */
-export type Suspect = {
+/**
+ * One record: its position in the body, and the attributes in which the marker is searched, in
+ * order.
+ */
+export type PoisonCandidate = {
   readonly prefix: Segments;
   readonly places: readonly { readonly at: Segments; readonly attributes: JsonObject }[];
 };
 
-/** What the rules that struck do to this request. */
-export type PoisonVerdict = {
+/** What the rules that apply do to this request. */
+export type PoisonResult = {
   readonly errors: readonly ApiError[];
-  /** An effect that a rule names instead of a 400. */
+  /** The effect of a rule that has one instead of the 400. */
   readonly effect: FaultEffect | null;
-  /** Profiles that will fail within their import job, by index. */
+  /** Profiles that will fail in their import job, by index. */
   readonly failures: ReadonlyMap<number, ImportFailure>;
 };
 
-/** Judges a request against the poison rules that are on; `toSuspects` is only asked when there are any. */
-export function judgePoison(
+/**
+ * Applies the active poison rules to a request. `listCandidates` is called only if there are any.
+ */
+export function applyPoison(
   poisons: readonly ActivePoison[],
-  toSuspects: () => readonly Suspect[],
-): PoisonVerdict {
+  listCandidates: () => readonly PoisonCandidate[],
+): PoisonResult {
   const errors: ApiError[] = [];
   const failures = new Map<number, ImportFailure>();
   let effect: FaultEffect | null = null;
-  const suspects = poisons.length === 0 ? [] : toSuspects();
-  for (const { rule, poison, strike } of poisons) {
-    const found = suspects.flatMap((suspect, index) => {
-      const place = findPlace(suspect, poison);
-      return place === null ? [] : [{ index, suspect, place }];
+  const candidates = poisons.length === 0 ? [] : listCandidates();
+  for (const { rule, poison, tryApply: tryApply } of poisons) {
+    const found = candidates.flatMap((candidate, index) => {
+      const place = findMarkedMember(candidate, poison);
+      return place === null ? [] : [{ index, candidate, place }];
     });
-    if (found.length === 0 || !strike()) continue;
+    if (found.length === 0 || !tryApply()) continue;
     const { detail } = poison;
     if (poison.at === 'job') {
       for (const { index } of found) failures.set(index, { detail, pointer: toJobPointer(poison) });
     } else if (hasEffect(rule)) {
       effect ??= rule;
     } else {
-      for (const { suspect, place } of found) {
-        errors.push(toInvalid(detail, { pointer: toBlame(poison, suspect, place) }));
+      for (const { candidate, place } of found) {
+        errors.push(
+          createInvalidError(detail, { pointer: toErrorPointer(poison, candidate, place) }),
+        );
       }
     }
   }
   return { errors, effect, failures };
 }
 
-function toPath(poison: Poison): readonly string[] {
+function parseMarkerPath(poison: Poison): readonly string[] {
   const { path } = poison.when;
   if (!path.startsWith('/')) return path.split('.');
   const segments = path.slice(1).split('/');
   return segments.map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 
-/** Where the marked member is; null in a record without it. */
-function findPlace(suspect: Suspect, poison: Poison): Segments | null {
-  const path = toPath(poison);
-  for (const { at, attributes } of suspect.places) {
-    const value = path.reduce<unknown>(toMember, attributes);
+/** Returns the path of the marked member, or null if the record has no such member. */
+function findMarkedMember(candidate: PoisonCandidate, poison: Poison): Segments | null {
+  const path = parseMarkerPath(poison);
+  for (const { at, attributes } of candidate.places) {
+    const value = path.reduce<unknown>(getOwnMember, attributes);
     if (value !== undefined && value === poison.when.equals) return [...at, ...path];
   }
   return null;
 }
 
-function toBlame(poison: Poison, suspect: Suspect, place: Segments): string {
+function toErrorPointer(poison: Poison, candidate: PoisonCandidate, place: Segments): string {
   if (poison.pointer === 'none') return '/data';
-  return toPointer(poison.pointer === 'exact' ? place : suspect.prefix);
+  return toJsonPointer(poison.pointer === 'exact' ? place : candidate.prefix);
 }
 
-/** Import errors point into the one profile they are about. */
+/** Pointers of import errors are relative to their profile. */
 function toJobPointer(poison: Poison): string {
   if (poison.pointer === 'none') return '/data';
-  return toPointer(['data', 'attributes', ...(poison.pointer === 'exact' ? toPath(poison) : [])]);
+  return toJsonPointer([
+    'data',
+    'attributes',
+    ...(poison.pointer === 'exact' ? parseMarkerPath(poison) : []),
+  ]);
 }

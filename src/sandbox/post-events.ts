@@ -1,21 +1,27 @@
+/**
+ * `POST /api/events` and `POST /api/event-bulk-create-jobs`, by Klaviyo's OpenAPI. Klaviyo accepts
+ * or rejects a request as a whole: one invalid event fails all of them.
+ */
+
 import { z } from 'zod';
+import { isJsonObject } from '../json/json.js';
+import { getOwnMember } from './json.js';
 import type { Call } from './account.js';
-import { toErrors, toInvalid } from './answer.js';
-import type { Answer } from './answer.js';
-import { createBlame } from './blame.js';
-import type { Blame } from './blame.js';
+import { createErrorResponse, createInvalidError } from './response.js';
+import type { ApiResponse } from './response.js';
+import { createIssueCollector } from './issues.js';
+import type { IssueCollector } from './issues.js';
 import { checkEvent } from './check-event.js';
 import type { EventInput } from './check-event.js';
-import { checkProfile, isGiven, maxEventProfileBytes } from './check-profile.js';
+import { checkProfile, isPresent, maxEventProfileBytes } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
-import { checkKnown, toResource } from './check-value.js';
-import { isAnswering } from './faults.js';
-import { toFrame } from './frame.js';
-import { isObject, toMember } from './json.js';
-import { judgePoison } from './poison.js';
-import type { Suspect } from './poison.js';
+import { checkMemberNames, checkResource } from './check-value.js';
+import { hasResponse } from './faults.js';
+import { parseFrame } from './request-body.js';
+import { applyPoison } from './poison.js';
+import type { PoisonCandidate } from './poison.js';
 
-/** Klaviyo's cap on one bulk request, summed over its profiles. */
+/** Klaviyo's limit for one bulk request, over all profiles. */
 export const maxEventsPerRequest = 1000;
 
 const bulkPath = ['data', 'attributes', 'events-bulk-create', 'data'] as const;
@@ -24,7 +30,7 @@ const wrapperFields = new Set(['profile', 'events']);
 const wrapperFieldsWithBackfill = new Set([...wrapperFields, 'backfill']);
 const dataMember = new Set(['data']);
 
-/** The outer frame alone: what is in the list is walked by hand, which zod would be too slow for. */
+/** The outer frame alone. The list is checked by hand, because zod would be too slow for it. */
 const bulkFrame = z.strictObject({
   data: z.strictObject({
     type: z.literal('event-bulk-create-job'),
@@ -34,35 +40,37 @@ const bulkFrame = z.strictObject({
   }),
 });
 
-/** One wrapper of a bulk request: a profile and its events. `index` is its place in the request. */
-type Checked = {
+/**
+ * One element of a bulk request: a profile and its events. `index` is its position in the request.
+ */
+type CheckedWrapper = {
   readonly index: number;
   readonly profile: ProfileInput;
   readonly events: readonly EventInput[];
 };
 
-/** `POST /api/events`: 202 with an empty body. */
-export function createEvent(call: Call): Answer {
-  const blame = createBlame();
+/** Responds with 202 and an empty body. */
+export function createEvent(call: Call): ApiResponse {
+  const issues = createIssueCollector();
   const found: { profile?: ProfileInput | undefined; event?: EventInput | undefined } = {};
-  const source = toMember(call.json, 'data');
-  blame.within(['data'], () => {
-    found.event = checkEvent(source, { ...call, withProfile: true }, blame);
-    const wrapped = toMember(toMember(source, 'attributes'), 'profile');
-    blame.within(['attributes', 'profile', 'data'], () => {
+  const source = getOwnMember(call.json, 'data');
+  issues.within(['data'], () => {
+    found.event = checkEvent(source, { ...call, withProfile: true }, issues);
+    const wrapped = getOwnMember(getOwnMember(source, 'attributes'), 'profile');
+    issues.within(['attributes', 'profile', 'data'], () => {
       found.profile = checkProfile(
-        toMember(wrapped, 'data'),
-        { revision: call.revision, maxBytes: maxEventProfileBytes, within: 'event' },
-        blame,
+        getOwnMember(wrapped, 'data'),
+        { revision: call.revision, maxBytes: maxEventProfileBytes, context: 'event' },
+        issues,
       );
     });
   });
   const { profile, event } = found;
-  if (blame.errors().length > 0 || profile === undefined || event === undefined) {
-    return { ...toErrors(400, blame.errors()), count: 1 };
+  if (issues.errors().length > 0 || profile === undefined || event === undefined) {
+    return { ...createErrorResponse(400, issues.errors()), count: 1 };
   }
   const at = ['data', 'attributes'] as const;
-  const toSuspects = (): Suspect[] => [
+  const listCandidates = (): PoisonCandidate[] => [
     {
       prefix: at,
       places: [
@@ -71,115 +79,126 @@ export function createEvent(call: Call): Answer {
       ],
     },
   ];
-  return finish(call, [{ index: 0, profile, events: [event] }], toSuspects);
+  return recordEvents(call, [{ index: 0, profile, events: [event] }], listCandidates);
 }
 
-/** `POST /api/event-bulk-create-jobs`: 202 with an empty body, or 400 and nothing is recorded. */
-export function bulkCreateEvents(call: Call): Answer {
-  const framed = toFrame(call.json, bulkFrame, 'event-bulk-create-job');
-  if ('refused' in framed) return framed.refused;
+/** Responds with 202 and an empty body, or with 400 and records nothing. */
+export function bulkCreateEvents(call: Call): ApiResponse {
+  const framed = parseFrame(call.json, bulkFrame, 'event-bulk-create-job');
+  if ('invalid' in framed) return framed.invalid;
   const wrappers = framed.frame.data.attributes['events-bulk-create'].data;
   const count = countEvents(wrappers);
-  if (count > maxEventsPerRequest) return { ...toTooMany(), count };
-  const blame = createBlame();
-  const checked: Checked[] = [];
-  blame.within(bulkPath, () => {
+  if (count > maxEventsPerRequest) return { ...createTooManyEventsResponse(), count };
+  const issues = createIssueCollector();
+  const checked: CheckedWrapper[] = [];
+  issues.within(bulkPath, () => {
     for (const [index, wrapper] of wrappers.entries()) {
-      blame.within([index], () => {
-        const one = checkWrapper(wrapper, call, blame);
+      issues.within([index], () => {
+        const one = checkWrapper(wrapper, call, issues);
         if (one !== undefined) checked.push({ index, ...one });
       });
     }
-    if (blame.errors().length === 0) judgeRepeats(checked, call, blame);
+    if (issues.errors().length === 0) checkRepeatedIds(checked, call, issues);
   });
-  if (blame.errors().length > 0) return { ...toErrors(400, blame.errors()), count };
-  return finish(call, checked, () => toBulkSuspects(checked));
+  if (issues.errors().length > 0) return { ...createErrorResponse(400, issues.errors()), count };
+  return recordEvents(call, checked, () => listBulkCandidates(checked));
 }
 
-/** Records what is valid and not poisoned; a poison rule with an answer of its own leaves everything undone. */
-function finish(call: Call, checked: readonly Checked[], toSuspects: () => Suspect[]): Answer {
+/** Records the events unless a poison rule rejects them or replaces the response. */
+function recordEvents(
+  call: Call,
+  checked: readonly CheckedWrapper[],
+  toSuspects: () => PoisonCandidate[],
+): ApiResponse {
   const count = checked.reduce((sum, { events }) => sum + events.length, 0);
-  const { errors, effect } = judgePoison(call.poisons, toSuspects);
-  if (errors.length > 0) return { ...toErrors(400, errors), count };
-  const answer: Answer = { status: 202, count, ...(effect === null ? {} : { effect }) };
-  if (effect !== null && isAnswering(effect)) return answer;
+  const { errors, effect } = applyPoison(call.poisons, toSuspects);
+  if (errors.length > 0) return { ...createErrorResponse(400, errors), count };
+  const response: ApiResponse = { status: 202, count, ...(effect === null ? {} : { effect }) };
+  if (effect !== null && hasResponse(effect)) return response;
   for (const { profile, events } of checked) {
     for (const event of events) call.account.activity.record(profile, event, call.now);
   }
-  return answer;
+  return response;
 }
 
-/** Before anything is checked: a wrapper that makes no sense counts as one. */
+/** Runs before the checks: an invalid wrapper counts as one event. */
 function countEvents(wrappers: readonly unknown[]): number {
   let count = 0;
   for (const wrapper of wrappers) {
-    const events = toMember(toMember(toMember(wrapper, 'attributes'), 'events'), 'data');
+    const events = getOwnMember(
+      getOwnMember(getOwnMember(wrapper, 'attributes'), 'events'),
+      'data',
+    );
     count += Array.isArray(events) ? events.length : 1;
   }
   return count;
 }
 
-function toTooMany(): Answer {
+function createTooManyEventsResponse(): ApiResponse {
   const detail = `The maximum number of events per request is ${maxEventsPerRequest}.`;
-  return toErrors(400, [
-    toInvalid(detail, { pointer: '/data/attributes/events-bulk-create/data' }),
+  return createErrorResponse(400, [
+    createInvalidError(detail, { pointer: '/data/attributes/events-bulk-create/data' }),
   ]);
 }
 
 function checkWrapper(
   wrapper: unknown,
   call: Call,
-  blame: Blame,
-): Omit<Checked, 'index'> | undefined {
-  const found = toResource(wrapper, { type: 'event-bulk-create', members: wrapperMembers }, blame);
+  issues: IssueCollector,
+): Omit<CheckedWrapper, 'index'> | undefined {
+  const found = checkResource(
+    wrapper,
+    { type: 'event-bulk-create', members: wrapperMembers },
+    issues,
+  );
   if (found === undefined) return undefined;
   const { profile: profileFrame, events: eventsFrame, backfill } = found.attributes;
   const events: EventInput[] = [];
   let profile: ProfileInput | undefined;
-  blame.within(['attributes'], () => {
+  issues.within(['attributes'], () => {
     const fields = call.revision.takesBackfill ? wrapperFieldsWithBackfill : wrapperFields;
-    checkKnown(found.attributes, { fields, resource: 'event-bulk-create' }, blame);
-    if (isGiven(backfill) && typeof backfill !== 'boolean') {
-      blame.add('backfill must be true or false.', 'backfill');
+    checkMemberNames(found.attributes, { fields, resource: 'event-bulk-create' }, issues);
+    if (isPresent(backfill) && typeof backfill !== 'boolean') {
+      issues.add('backfill must be true or false.', 'backfill');
     }
-    blame.within(['profile'], () => checkFrame(profileFrame, blame));
-    blame.within(['profile', 'data'], () => {
+    issues.within(['profile'], () => checkDataMember(profileFrame, issues));
+    issues.within(['profile', 'data'], () => {
       profile = checkProfile(
-        toMember(profileFrame, 'data'),
-        { revision: call.revision, maxBytes: maxEventProfileBytes, within: 'bulk-event' },
-        blame,
+        getOwnMember(profileFrame, 'data'),
+        { revision: call.revision, maxBytes: maxEventProfileBytes, context: 'bulk-event' },
+        issues,
       );
     });
-    blame.within(['events'], () => checkFrame(eventsFrame, blame));
-    blame.within(['events', 'data'], () => {
-      events.push(...checkEvents(toMember(eventsFrame, 'data'), call, blame));
+    issues.within(['events'], () => checkDataMember(eventsFrame, issues));
+    issues.within(['events', 'data'], () => {
+      events.push(...checkEvents(getOwnMember(eventsFrame, 'data'), call, issues));
     });
   });
   if (profile === undefined) return undefined;
-  return { profile, events: events.map((event) => withBackfillOf(backfill, event)) };
+  return { profile, events: events.map((event) => applyBackfill(backfill, event)) };
 }
 
-/** The wrapper decides for those of its events that say nothing themselves. */
-function withBackfillOf(wrapper: unknown, event: EventInput): EventInput {
+/** `backfill` of the wrapper applies to its events that do not set it. */
+function applyBackfill(wrapper: unknown, event: EventInput): EventInput {
   return wrapper === true && event.backfill === null ? { ...event, backfill: true } : event;
 }
 
-function checkFrame(frame: unknown, blame: Blame): void {
-  if (isObject(frame))
-    checkKnown(frame, { fields: dataMember, resource: 'event-bulk-create' }, blame);
+function checkDataMember(frame: unknown, issues: IssueCollector): void {
+  if (isJsonObject(frame))
+    checkMemberNames(frame, { fields: dataMember, resource: 'event-bulk-create' }, issues);
 }
 
-/** An empty list is refused: a profile without events has no business at this endpoint. */
-function checkEvents(data: unknown, call: Call, blame: Blame): EventInput[] {
+/** An empty list is invalid: each wrapper needs at least one event. */
+function checkEvents(data: unknown, call: Call, issues: IssueCollector): EventInput[] {
   if (!Array.isArray(data) || data.length === 0) {
-    blame.add('A list of at least one event is required.');
+    issues.add('A list of at least one event is required.');
     return [];
   }
   const events: EventInput[] = [];
   const rules = { now: call.now, revision: call.revision, withProfile: false };
   for (const [index, value] of data.entries()) {
-    blame.within([index], () => {
-      const event = checkEvent(value, rules, blame);
+    issues.within([index], () => {
+      const event = checkEvent(value, rules, issues);
       if (event !== undefined) events.push(event);
     });
   }
@@ -187,14 +206,19 @@ function checkEvents(data: unknown, call: Call, blame: Blame): EventInput[] {
 }
 
 /**
- * The same unique_id twice for one profile and metric in one request: it fails all of it, or at an
- * older revision only the first is recorded. Counted either way, since no sender means it.
+ * The same `unique_id` twice for one profile and metric in one request fails the request; at older
+ * revisions only the first is recorded. The counter includes both cases, because no client intends
+ * them.
  */
-function judgeRepeats(checked: readonly Checked[], call: Call, blame: Blame): void {
+function checkRepeatedIds(
+  checked: readonly CheckedWrapper[],
+  call: Call,
+  issues: IssueCollector,
+): void {
   const { counters, profiles } = call.account;
   const seen = new Set<string>();
   for (const { index, profile, events } of checked) {
-    const identity = profiles.toIdentity(profile);
+    const identity = profiles.listIdentityKeys(profile);
     for (const [place, { metric, uniqueId }] of events.entries()) {
       if (uniqueId === null) continue;
       const ids = identity.map((one) => `${one}\n${metric}\n${uniqueId}`);
@@ -203,7 +227,7 @@ function judgeRepeats(checked: readonly Checked[], call: Call, blame: Blame): vo
       if (!isRepeated) continue;
       counters.repeatsInRequest++;
       if (!call.revision.failsOnRepeatedUniqueId) continue;
-      blame.add(
+      issues.add(
         `The unique_id '${uniqueId}' is used more than once for the same profile and metric.`,
         ...[index, 'attributes', 'events', 'data', place, 'attributes', 'unique_id'],
       );
@@ -211,7 +235,7 @@ function judgeRepeats(checked: readonly Checked[], call: Call, blame: Blame): vo
   }
 }
 
-function toBulkSuspects(checked: readonly Checked[]): Suspect[] {
+function listBulkCandidates(checked: readonly CheckedWrapper[]): PoisonCandidate[] {
   return checked.flatMap(({ index, profile, events }) => {
     const prefix = [...bulkPath, index];
     const person = {

@@ -1,10 +1,16 @@
-import { toIdentifiers } from './check-profile.js';
-import type { ProfileInput } from './check-profile.js';
-import { isObject } from './json.js';
-import type { JsonObject } from './json.js';
-import { patchProperties } from './patch-properties.js';
+/**
+ * The profiles of the account, found by any identifier. Imitates Klaviyo's documented identity
+ * resolution: a request whose identifiers lead to several profiles merges them into the one with
+ * the strongest identifier.
+ */
 
-/** Mutable, and shared by all that refer to it. */
+import { isDeepStrictEqual } from 'node:util';
+import { isJsonObject } from '../json/json.js';
+import type { JsonObject } from '../json/json.js';
+import { toIdentifierKeys } from './check-profile.js';
+import type { ProfileInput } from './check-profile.js';
+
+/** Mutable, and shared by everything that refers to it. */
 export type Profile = {
   readonly id: string;
   /** Epoch ms. */
@@ -12,38 +18,37 @@ export type Profile = {
   updatedAt: number;
   lastEventAt: number | null;
   attributes: JsonObject;
-  /** Set where an import joined two profiles: this one is gone, and all it had is there. */
+  /** Set when an upsert merged this profile into another, which holds its data now. */
   mergedInto: Profile | null;
 };
 
 export type UpsertOptions = {
   /** Epoch ms. */
   readonly at: number;
-  /** Null clears a field at profile-import; everywhere else it is left out. */
+  /** At profile-import null clears a field; everywhere else it is ignored. */
   readonly nullClears: boolean;
 };
 
-/** Klaviyo's profiles, found by any identifier. */
-export type ProfileBook = {
-  /** Finds by any identifier, joins what several identifiers point to, and applies the input on top. */
+export type Profiles = {
+  /** Finds profiles by any identifier, merges them if there are several, and applies the input. */
   upsert(
     input: ProfileInput,
     options: UpsertOptions,
   ): { readonly profile: Profile; readonly created: boolean };
-  /** Everything the input could be known by: its identifiers and the profiles they lead to now. */
-  toIdentity(input: ProfileInput): readonly string[];
-  /** A profile that has one of these identifiers, other than the one of that id. */
+  /** All keys of the input: its identifiers and the ids of the profiles to which they lead now. */
+  listIdentityKeys(input: ProfileInput): readonly string[];
+  /** Finds a profile that has one of these identifiers and not this id. */
   findOther(attributes: JsonObject, id: string | null): Profile | undefined;
   get(id: string): Profile | undefined;
   /** Oldest first. */
   all(): Iterable<Profile>;
-  /** Newest created first. */
+  /** Most recently created first. */
   newest(limit: number): readonly Profile[];
   count(): number;
 };
 
-/** An index by identifier, kept in step with the attributes of the profiles. */
-export function createProfileBook(): ProfileBook {
+/** The index by identifier always matches the attributes of the profiles. */
+export function createProfiles(): Profiles {
   const byId = new Map<string, Profile>();
   const byIdentifier = new Map<string, Profile>();
   let created = 0;
@@ -74,13 +79,13 @@ export function createProfileBook(): ProfileBook {
 
   const reindex = (profile: Profile, before: readonly string[]): void => {
     for (const identifier of before) byIdentifier.delete(identifier);
-    for (const identifier of toIdentifiers(null, profile.attributes)) {
+    for (const identifier of toIdentifierKeys(null, profile.attributes)) {
       byIdentifier.set(identifier, profile);
     }
   };
 
-  const join = (into: Profile, other: Profile): void => {
-    into.attributes = merge(other.attributes, into.attributes, false);
+  const joinProfiles = (into: Profile, other: Profile): void => {
+    into.attributes = mergeAttributes(other.attributes, into.attributes, false);
     other.mergedInto = into;
     byId.delete(other.id);
     byIdentifier.set(`id:${other.id}`, into);
@@ -88,27 +93,27 @@ export function createProfileBook(): ProfileBook {
 
   return {
     upsert(input, { at, nullClears }) {
-      const matches = find(toIdentifiers(input.id, input.attributes));
+      const matches = find(toIdentifierKeys(input.id, input.attributes));
       const [profile = create(at), ...others] = matches;
       const isNew = matches.length === 0;
       profile.updatedAt = at;
-      if (others.length === 0 && input.patch === undefined && saysNothingNew(profile, input)) {
+      if (others.length === 0 && input.patch === undefined && changesNothing(profile, input)) {
         return { profile, created: isNew };
       }
-      const before = matches.flatMap((match) => toIdentifiers(null, match.attributes));
-      for (const other of others) join(profile, other);
-      const merged = merge(profile.attributes, input.attributes, nullClears);
+      const before = matches.flatMap((match) => toIdentifierKeys(null, match.attributes));
+      for (const other of others) joinProfiles(profile, other);
+      const merged = mergeAttributes(profile.attributes, input.attributes, nullClears);
       profile.attributes =
         input.patch === undefined ? merged : patchProperties(merged, input.patch);
       reindex(profile, before);
       return { profile, created: isNew };
     },
-    toIdentity(input) {
-      const identifiers = toIdentifiers(input.id, input.attributes);
+    listIdentityKeys(input) {
+      const identifiers = toIdentifierKeys(input.id, input.attributes);
       return [...identifiers, ...find(identifiers).map(({ id }) => `id:${id}`)];
     },
     findOther: (attributes, id) =>
-      find(toIdentifiers(null, attributes)).find((found) => found.id !== id),
+      find(toIdentifierKeys(null, attributes)).find((found) => found.id !== id),
     get: (id) => byId.get(id),
     all: () => byId.values(),
     newest(limit) {
@@ -123,20 +128,20 @@ export function createProfileBook(): ProfileBook {
   };
 }
 
-/** As long as Klaviyo's own, and in the order of creation. */
+/** As long as Klaviyo's ids, and in the order of creation. */
 function toProfileId(number: number): string {
   return `01SB${number.toString(32).toUpperCase().padStart(22, '0')}`;
 }
 
-/** Where a joined profile's belongings are now. */
-export function toSurvivor(profile: Profile): Profile {
+/** Returns the profile that holds the data of a merged profile. */
+export function getSurvivor(profile: Profile): Profile {
   let survivor = profile;
   while (survivor.mergedInto !== null) survivor = survivor.mergedInto;
   return survivor;
 }
 
-/** Most events name a profile that is known already, by nothing but what is known of it. */
-function saysNothingNew({ attributes }: Profile, input: ProfileInput): boolean {
+/** Most events name an existing profile by attributes that it already has. */
+function changesNothing({ attributes }: Profile, input: ProfileInput): boolean {
   for (const field in input.attributes) {
     const value = input.attributes[field];
     if (typeof value !== 'string' || value !== attributes[field]) return false;
@@ -144,21 +149,21 @@ function saysNothingNew({ attributes }: Profile, input: ProfileInput): boolean {
   return true;
 }
 
-/** `properties` and `location` are merged member by member, everything else is replaced. */
-function merge(base: JsonObject, update: JsonObject, nullClears: boolean): JsonObject {
+/** `properties` and `location` are merged by member. All other fields are replaced. */
+function mergeAttributes(base: JsonObject, update: JsonObject, nullClears: boolean): JsonObject {
   const merged = new Map(Object.entries(base));
   for (const [field, value] of Object.entries(update)) {
     const current = merged.get(field);
     if (field === 'meta') continue;
     if (value === null && nullClears) merged.delete(field);
-    else if (isObject(value)) {
-      merged.set(field, mergeMembers(isObject(current) ? current : {}, value, nullClears));
+    else if (isJsonObject(value)) {
+      merged.set(field, mergeMembers(isJsonObject(current) ? current : {}, value, nullClears));
     } else if (value !== null) merged.set(field, value);
   }
   return Object.fromEntries(merged);
 }
 
-/** One level deep: an object within `properties` is a value like any other. */
+/** Merges one level: an object within `properties` is replaced as a whole. */
 function mergeMembers(base: JsonObject, update: JsonObject, nullClears: boolean): JsonObject {
   const merged = new Map(Object.entries(base));
   for (const [name, value] of Object.entries(update)) {
@@ -166,4 +171,37 @@ function mergeMembers(base: JsonObject, update: JsonObject, nullClears: boolean)
     else if (nullClears) merged.delete(name);
   }
   return Object.fromEntries(merged);
+}
+
+/**
+ * Klaviyo's `meta.patch_properties`: appends to and removes from list properties, and deletes
+ * properties.
+ */
+export function patchProperties(attributes: JsonObject, patch: JsonObject): JsonObject {
+  const current = attributes.properties;
+  const properties = new Map(Object.entries(isJsonObject(current) ? current : {}));
+  for (const [name, value] of listEntries(patch.append)) {
+    properties.set(name, [...asList(properties.get(name)), ...asList(value)]);
+  }
+  for (const [name, value] of listEntries(patch.unappend)) {
+    const removed = asList(value);
+    const kept = asList(properties.get(name)).filter(
+      (entry) => !removed.some((gone) => isDeepStrictEqual(gone, entry)),
+    );
+    properties.set(name, kept);
+  }
+  for (const name of asList(patch.unset)) {
+    if (typeof name === 'string') properties.delete(name);
+  }
+  return { ...attributes, properties: Object.fromEntries(properties) };
+}
+
+function listEntries(value: unknown): [string, unknown][] {
+  return isJsonObject(value) ? Object.entries(value) : [];
+}
+
+/** A single value counts as a list with one element. */
+function asList(value: unknown): readonly unknown[] {
+  if (value === undefined || value === null) return [];
+  return Array.isArray(value) ? Array.from<unknown>(value) : [value];
 }

@@ -1,45 +1,50 @@
-import { toErrors, toInvalid } from './answer.js';
-import type { Answer } from './answer.js';
-import { FilterError, toConditions } from './filters.js';
+/**
+ * Query parameters of read operations (JSON:API, with the names and bounds of Klaviyo's OpenAPI):
+ * `fields`, `additional-fields`, `include`, `filter`, `sort`, `page[size]`, `page[cursor]`; and the
+ * responses that depend on them: one resource or one page.
+ */
+
+import { isJsonObject } from '../json/json.js';
+import type { JsonObject } from '../json/json.js';
+import { FilterError, parseFilter } from './filters.js';
 import type { Condition, FilterContext, FilterRules } from './filters.js';
-import { isObject } from './json.js';
-import type { JsonObject } from './json.js';
 import { attributeNames } from './resources.js';
 import type { Identifier, Resource } from './resources.js';
+import { createErrorResponse, createInvalidError } from './response.js';
+import type { ApiResponse } from './response.js';
 
-/** Which query parameters an operation takes, as in Klaviyo's OpenAPI. */
+/** The query parameters of an operation, as in Klaviyo's OpenAPI. */
 export type QueryRules = {
-  /** Types that `fields[type]` may narrow. */
+  /** Types whose attributes `fields[type]` can select. */
   readonly fields: readonly string[];
-  /** The type that `additional-fields[type]` may widen. */
+  /** The type to which `additional-fields[type]` can add attributes. */
   readonly additionalFields?: string;
   readonly include?: readonly string[];
   readonly filter?: FilterRules;
   readonly sort?: readonly string[];
   readonly pageSize?: number;
-  /** Where it is absent, `page[size]` is refused. */
+  /** If absent, `page[size]` is invalid. */
   readonly maxPageSize?: number;
 };
 
-/** A query that the operation understands. */
+/** A valid query. */
 export type Query = {
-  readonly ok: true;
-  /** All of them must hold. */
+  /** All conditions must hold. */
   readonly filter: readonly Condition[];
   readonly sort: string | null;
   readonly include: readonly string[];
   readonly size: number;
   readonly offset: number;
-  /** Leaves the attributes that are shown unasked, and those that `fields` and `additional-fields` name. */
-  readonly pick: (resource: Resource) => Resource;
+  /**
+   * Keeps the attributes that are shown by default or that `fields` and `additional-fields` name.
+   */
+  readonly selectAttributes: (resource: Resource) => Resource;
 };
 
-/** A request as far as its query goes. `now`: epoch ms. */
-type Asked = { readonly url: URL; readonly now: number };
+/** `now`: epoch ms. */
+type QueryContext = { readonly url: URL; readonly now: number };
 
-type Refused = { readonly ok: false; readonly refused: Answer };
-
-class BadParameter extends Error {
+class ParameterError extends Error {
   readonly parameter: string;
 
   constructor(parameter: string, detail: string) {
@@ -48,57 +53,51 @@ class BadParameter extends Error {
   }
 }
 
-/** Reads the query, or gives the 400 that names the parameter. */
-function toQuery(asked: Asked, rules: QueryRules): Query | Refused {
-  try {
-    return read(asked, rules);
-  } catch (error) {
-    if (!(error instanceof BadParameter)) throw error;
-    const source = { parameter: error.parameter };
-    return { ok: false, refused: toErrors(400, [toInvalid(error.message, source)]) };
-  }
-}
-
-function read({ url, now }: Asked, rules: QueryRules): Query {
+function parseQuery({ url, now }: QueryContext, rules: QueryRules): Query {
   const parameters = url.searchParams;
-  refuseUnknown(parameters, rules);
+  checkParameterNames(parameters, rules);
   const sort = parameters.get('sort');
   if (sort !== null && !rules.sort?.includes(sort)) {
-    throw new BadParameter('sort', `'${sort}' is not an allowed sort field for this resource.`);
+    throw new ParameterError('sort', `'${sort}' is not an allowed sort field for this resource.`);
   }
   return {
-    ok: true,
-    filter: toFilter(parameters.get('filter'), { rules: rules.filter ?? {}, now }),
+    filter: parseFilterParameter(parameters.get('filter'), { rules: rules.filter ?? {}, now }),
     sort,
-    include: toInclude(parameters.get('include'), rules.include ?? []),
-    size: toSize(parameters.get('page[size]'), rules),
-    offset: toOffset(url),
-    pick: createPick(parameters, rules),
+    include: parseInclude(parameters.get('include'), rules.include ?? []),
+    size: parsePageSize(parameters.get('page[size]'), rules),
+    offset: parseCursor(url),
+    selectAttributes: createAttributeSelector(parameters, rules),
   };
 }
 
-function createPick(parameters: URLSearchParams, rules: QueryRules): Query['pick'] {
+function createAttributeSelector(
+  parameters: URLSearchParams,
+  rules: QueryRules,
+): Query['selectAttributes'] {
   const picked = new Map(
     rules.fields.flatMap((type) => {
-      const names = toNames(parameters, `fields[${type}]`, attributeNames[type]);
+      const names = parseNames(parameters, `fields[${type}]`, attributeNames[type]);
       return names === null ? [] : [[type, names] as const];
     }),
   );
   const widened = rules.additionalFields ?? '';
   const { optional = [] } = attributeNames[widened] ?? {};
   const additional =
-    toNames(parameters, `additional-fields[${widened}]`, { usual: optional }) ?? [];
+    parseNames(parameters, `additional-fields[${widened}]`, { usual: optional }) ?? [];
   return (resource) => {
     const { usual, optional: unasked = [] } = attributeNames[resource.type] ?? {};
     const names = picked.get(resource.type) ?? usual;
     if (names === undefined) return resource;
     const asked = unasked.filter((name) => resource.type === widened && additional.includes(name));
-    return { ...resource, attributes: pickMembers(resource.attributes, [...names, ...asked]) };
+    return { ...resource, attributes: selectMembers(resource.attributes, [...names, ...asked]) };
   };
 }
 
-/** The names a parameter lists; null where it is absent. Types that the sandbox never shows may have any. */
-function toNames(
+/**
+ * Returns the names that a parameter lists, or null if it is absent. Names of types that the
+ * sandbox never returns are not checked.
+ */
+function parseNames(
   parameters: URLSearchParams,
   parameter: string,
   known: (typeof attributeNames)[string] | undefined,
@@ -109,19 +108,19 @@ function toNames(
   const all = known && [...known.usual, ...(known.optional ?? []), 'id'];
   for (const name of names) {
     if (all === undefined || all.includes(name.split('.')[0] ?? '')) continue;
-    throw new BadParameter(parameter, `'${name}' is not an allowed field for this resource.`);
+    throw new ParameterError(parameter, `'${name}' is not an allowed field for this resource.`);
   }
   return names;
 }
 
-/** `location` keeps a whole member, `location.city` one of its members. */
-function pickMembers(object: JsonObject, names: readonly string[]): JsonObject {
+/** `location` selects a whole member, `location.city` one of its members. */
+function selectMembers(object: JsonObject, names: readonly string[]): JsonObject {
   const tops = new Set(names.map((name) => name.split('.')[0] ?? ''));
   const kept = Object.entries(object).flatMap(([top, value]) => {
     if (!tops.has(top)) return [];
-    if (names.includes(top) || !isObject(value)) return [[top, value] as const];
+    if (names.includes(top) || !isJsonObject(value)) return [[top, value] as const];
     const below = names.filter((name) => name.startsWith(`${top}.`));
-    const members = pickMembers(
+    const members = selectMembers(
       value,
       below.map((name) => name.slice(top.length + 1)),
     );
@@ -130,7 +129,7 @@ function pickMembers(object: JsonObject, names: readonly string[]): JsonObject {
   return Object.fromEntries(kept);
 }
 
-function refuseUnknown(parameters: URLSearchParams, rules: QueryRules): void {
+function checkParameterNames(parameters: URLSearchParams, rules: QueryRules): void {
   const known = new Set([
     ...rules.fields.map((type) => `fields[${type}]`),
     ...(rules.additionalFields === undefined
@@ -144,15 +143,18 @@ function refuseUnknown(parameters: URLSearchParams, rules: QueryRules): void {
   ]);
   for (const name of parameters.keys()) {
     if (known.has(name)) continue;
-    throw new BadParameter(name, `'${name}' is not an allowed query parameter for this resource.`);
+    throw new ParameterError(
+      name,
+      `'${name}' is not an allowed query parameter for this resource.`,
+    );
   }
 }
 
-function toInclude(text: string | null, allowed: readonly string[]): readonly string[] {
+function parseInclude(text: string | null, allowed: readonly string[]): readonly string[] {
   const names = text === null ? [] : text.split(',');
   for (const name of names) {
     if (allowed.includes(name)) continue;
-    throw new BadParameter(
+    throw new ParameterError(
       'include',
       `'${name}' is not an allowed include parameter for this resource.`,
     );
@@ -160,69 +162,76 @@ function toInclude(text: string | null, allowed: readonly string[]): readonly st
   return names;
 }
 
-function toFilter(text: string | null, context: FilterContext): readonly Condition[] {
+function parseFilterParameter(text: string | null, context: FilterContext): readonly Condition[] {
   try {
-    return text === null ? [] : toConditions(text, context);
+    return text === null ? [] : parseFilter(text, context);
   } catch (error) {
-    if (error instanceof FilterError) throw new BadParameter('filter', error.message);
+    if (error instanceof FilterError) throw new ParameterError('filter', error.message);
     throw error;
   }
 }
 
-function toSize(text: string | null, rules: QueryRules): number {
+function parsePageSize(text: string | null, rules: QueryRules): number {
   if (text === null) return rules.pageSize ?? 20;
   const size = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   const max = rules.maxPageSize ?? 100;
   if (size >= 1 && size <= max) return size;
-  throw new BadParameter('page[size]', `Page size must be an integer between 1 and ${max}.`);
+  throw new ParameterError('page[size]', `Page size must be an integer between 1 and ${max}.`);
 }
 
-/** Opaque to the sender, so that nobody builds one. */
-function toOffset(url: URL): number {
+/** The cursor is opaque, so that clients do not construct one. */
+function parseCursor(url: URL): number {
   const cursor = url.searchParams.get('page[cursor]');
   if (cursor === null) return 0;
-  const text = toLinkedCursor(cursor, url) ?? cursor;
+  const text = findCursorInLink(cursor, url) ?? cursor;
   const offset = /^offset:(\d{1,12})$/.exec(Buffer.from(text, 'base64url').toString())?.[1];
-  if (offset === undefined) throw new BadParameter('page[cursor]', 'Invalid cursor provided.');
+  if (offset === undefined) throw new ParameterError('page[cursor]', 'Invalid cursor provided.');
   return Number(offset);
 }
 
 /**
- * The cursor of a link that was sent whole. Klaviyo's clients are given `links.next` as it is; they
- * take the cursor out of it where it begins with https://, and send it as it is where it does not.
+ * Returns the cursor in a link that was sent as a whole. Klaviyo's clients receive `links.next` and
+ * extract its cursor if it begins with https://; otherwise they send the whole link.
  */
-function toLinkedCursor(cursor: string, { pathname }: URL): string | null {
+function findCursorInLink(cursor: string, { pathname }: URL): string | null {
   if (!cursor.startsWith('http://') || !URL.canParse(cursor)) return null;
   const link = new URL(cursor);
   return link.pathname === pathname ? link.searchParams.get('page[cursor]') : null;
 }
 
-/** Answers a request with a query: reads it and, where it is fine, asks for the answer. */
+/** Reads the query and passes it to `respond`. An invalid query gets a 400 that names the parameter. */
 export function withQuery(
-  asked: Asked,
+  context: QueryContext,
   rules: QueryRules,
-  answer: (query: Query) => Answer,
-): Answer {
-  const query = toQuery(asked, rules);
-  return query.ok ? answer(query) : query.refused;
+  respond: (query: Query) => ApiResponse,
+): ApiResponse {
+  let query: Query;
+  try {
+    query = parseQuery(context, rules);
+  } catch (error) {
+    if (!(error instanceof ParameterError)) throw error;
+    const source = { parameter: error.parameter };
+    return createErrorResponse(400, [createInvalidError(error.message, source)]);
+  }
+  return respond(query);
 }
 
-/** One resource. `included`: what `include` asked for. */
-export function toOne(
+/** `included`: the resources that `include` asks for. */
+export function respondWithResource(
   resource: Resource,
   query: Query,
   included: readonly Resource[] = [],
-): Answer {
+): ApiResponse {
   const links = { self: resource.links.self };
-  const more = query.include.length > 0 ? { included: included.map(query.pick) } : {};
-  return { status: 200, body: { data: query.pick(resource), links, ...more } };
+  const more = query.include.length > 0 ? { included: included.map(query.selectAttributes) } : {};
+  return { status: 200, body: { data: query.selectAttributes(resource), links, ...more } };
 }
 
-/** What a relationship leads to, without its attributes. */
-export function toRelated(
+/** Responds with type and id alone. */
+export function respondWithIdentifier(
   identifier: Identifier,
   links: { readonly self: string; readonly related: string },
-): Answer {
+): ApiResponse {
   const { type, id } = identifier;
   return { status: 200, body: { data: { type, id }, links } };
 }
@@ -231,48 +240,79 @@ export type PageOptions<T> = {
   readonly query: Query;
   readonly url: URL;
   readonly toResource: (entry: T) => Resource;
-  /** Shows type and id alone, as a relationship does. */
+  /** Responds with type and id alone, as relationships do. */
   readonly identifiersOnly?: boolean;
-  /** Resources that `include` asked for. */
-  readonly toIncluded?: (entries: readonly T[]) => readonly Resource[];
+  /** The resources that `include` asks for. */
+  readonly listIncluded?: (entries: readonly T[]) => readonly Resource[];
 };
 
-/** One page. A cursor is the place in the list: stable for what no longer changes, such as import errors. */
-export function toPage<T>(entries: readonly T[], options: PageOptions<T>): Answer {
+/**
+ * The cursor is a position in the list. It is stable for lists that no longer change, such as
+ * import errors.
+ */
+export function respondWithPage<T>(entries: readonly T[], options: PageOptions<T>): ApiResponse {
   const { query, url } = options;
   const end = query.offset + query.size;
   const shown = entries.slice(query.offset, end);
-  // A link that leads nowhere is left out: the OpenAPI has no null there, though live answers do.
+  // Klaviyo's OpenAPI allows no null links, although live responses contain them.
   const links = {
-    self: toLink(url, null),
-    ...(end < entries.length ? { next: toLink(url, end) } : {}),
-    ...(query.offset > 0 ? { prev: toLink(url, Math.max(0, query.offset - query.size)) } : {}),
+    self: createPageLink(url, null),
+    ...(end < entries.length ? { next: createPageLink(url, end) } : {}),
+    ...(query.offset > 0
+      ? { prev: createPageLink(url, Math.max(0, query.offset - query.size)) }
+      : {}),
   };
-  const included = options.toIncluded?.(shown) ?? [];
+  const included = options.listIncluded?.(shown) ?? [];
   return {
     status: 200,
     body: {
       data: shown.map((entry) => {
         const resource = options.toResource(entry);
-        if (options.identifiersOnly !== true) return query.pick(resource);
+        if (options.identifiersOnly !== true) return query.selectAttributes(resource);
         return { type: resource.type, id: resource.id };
       }),
       links,
-      ...(query.include.length > 0 ? { included: included.map(query.pick) } : {}),
+      ...(query.include.length > 0 ? { included: included.map(query.selectAttributes) } : {}),
     },
   };
 }
 
-/** A list of what the sandbox never has. */
-export function toEmptyPage(query: Query, url: URL): Answer {
-  return toPage<never>([], { query, url, toResource: (nothing) => nothing });
+/** For resources that never exist in the sandbox. */
+export function respondWithEmptyPage(query: Query, url: URL): ApiResponse {
+  return respondWithPage<never>([], { query, url, toResource: (nothing) => nothing });
 }
 
-/** The same list from `offset` on; null is where the request was. Brackets are escaped: a raw one is no URI. */
-function toLink(url: URL, offset: number | null): string {
+/**
+ * The link to the same list from `offset` on; null means the position of the request. Brackets are
+ * escaped, because a URI must not contain them.
+ */
+function createPageLink(url: URL, offset: number | null): string {
   const link = new URL(url);
   const cursor = Buffer.from(`offset:${offset ?? 0}`).toString('base64url');
   if (offset !== null) link.searchParams.set('page[cursor]', cursor);
   link.search = link.searchParams.toString();
   return link.href;
+}
+
+/**
+ * Sorts by the field in `sort`, descending after a minus sign. The sort is stable; null keeps the
+ * order.
+ */
+export function sortBy<T>(
+  entries: readonly T[],
+  sort: string | null,
+  getOrder: (entry: T, field: string) => string | number,
+): readonly T[] {
+  if (sort === null) return entries;
+  const sign = sort.startsWith('-') ? -1 : 1;
+  const field = sort.replace(/^-/, '');
+  return [...entries].sort((a, b) => {
+    const [left, right] = [getOrder(a, field), getOrder(b, field)];
+    return left === right ? 0 : sign * (left < right ? -1 : 1);
+  });
+}
+
+/** Returns each field as an ascending and a descending sort. */
+export function inBothDirections(...fields: readonly string[]): readonly string[] {
+  return fields.flatMap((field) => [field, `-${field}`]);
 }

@@ -1,7 +1,11 @@
+/**
+ * Reads of events and metrics, by Klaviyo's OpenAPI.
+ */
+
 import type { Call } from './account.js';
 import type { Metric, RecordedEvent } from './activity.js';
-import { toNotFound } from './answer.js';
-import type { Answer } from './answer.js';
+import { createNotFoundResponse } from './response.js';
+import type { ApiResponse } from './response.js';
 import {
   comparedNumber,
   comparedTime,
@@ -10,26 +14,33 @@ import {
   oneOfTexts,
   present,
 } from './filters.js';
-import { toSurvivor } from './profiles.js';
-import { toEmptyPage, toOne, toPage, toRelated, withQuery } from './query.js';
+import { getSurvivor } from './profiles.js';
+import {
+  inBothDirections,
+  sortBy,
+  respondWithEmptyPage,
+  respondWithResource,
+  respondWithPage,
+  respondWithIdentifier,
+  withQuery,
+} from './query.js';
 import type { Query, QueryRules } from './query.js';
 import {
   integration,
   toEventResource,
-  toLinks,
+  toRelationshipLinks,
   toMetricResource,
   toProfileResource,
 } from './resources.js';
 import type { Resource } from './resources.js';
 import type { Revision } from './revisions.js';
-import { eitherWay, sortBy } from './sort.js';
 
 const includedInEvents = {
   fields: ['event', 'metric', 'profile', 'attribution'],
   include: ['metric', 'profile', 'attributions'],
 };
 
-function toEventRules({ pagesEventsBySize, filtersEventsByHasMetric }: Revision): QueryRules {
+function getEventQueryRules({ pagesEventsBySize, filtersEventsByHasMetric }: Revision): QueryRules {
   return {
     ...includedInEvents,
     filter: {
@@ -40,32 +51,32 @@ function toEventRules({ pagesEventsBySize, filtersEventsByHasMetric }: Revision)
       datetime: comparedTime,
       timestamp: comparedNumber,
     },
-    sort: eitherWay('datetime', 'timestamp'),
+    sort: inBothDirections('datetime', 'timestamp'),
     pageSize: 200,
     ...(pagesEventsBySize ? { maxPageSize: 1000 } : {}),
   };
 }
 
-/** The newest recorded first where no order is asked for. */
-export function getEvents(call: Call): Answer {
+/** Without `sort`, the most recently recorded event comes first. */
+export function getEvents(call: Call): ApiResponse {
   const { url, account, revision } = call;
-  return withQuery(call, toEventRules(revision), (query) => {
+  return withQuery(call, getEventQueryRules(revision), (query) => {
     const events = account.activity
       .newest(Infinity)
-      .filter((event) => isMatch(query.filter, (field) => toFilterValue(event, field)));
-    return toPage(
+      .filter((event) => isMatch(query.filter, (field) => getEventValue(event, field)));
+    return respondWithPage(
       sortBy(events, query.sort, (event) => event.timestamp),
       {
         query,
         url,
         toResource: (event) => toEventResource(event, url),
-        toIncluded: (shown) => toIncluded(shown, query, url),
+        listIncluded: (shown) => toIncluded(shown, query, url),
       },
     );
   });
 }
 
-function toFilterValue(
+function getEventValue(
   { metric, profile, timestamp }: RecordedEvent,
   field: string,
 ): string | number {
@@ -75,7 +86,7 @@ function toFilterValue(
       return metric.id;
     case 'profile':
     case 'profile_id':
-      return toSurvivor(profile).id;
+      return getSurvivor(profile).id;
     case 'datetime':
       return timestamp * 1000;
     default:
@@ -85,7 +96,7 @@ function toFilterValue(
 
 function toIncluded(events: readonly RecordedEvent[], query: Query, url: URL): readonly Resource[] {
   const metrics = new Set(events.map(({ metric }) => metric));
-  const profiles = new Set(events.map(({ profile }) => toSurvivor(profile)));
+  const profiles = new Set(events.map(({ profile }) => getSurvivor(profile)));
   return [
     ...(query.include.includes('metric') ? [...metrics] : []).map((metric) =>
       toMetricResource(metric, url),
@@ -96,60 +107,68 @@ function toIncluded(events: readonly RecordedEvent[], query: Query, url: URL): r
   ];
 }
 
-export function getEvent(call: Call): Answer {
+export function getEvent(call: Call): ApiResponse {
   const { url } = call;
   return withQuery(call, includedInEvents, (query) =>
     withEvent(call, (event) =>
-      toOne(toEventResource(event, url), query, toIncluded([event], query, url)),
+      respondWithResource(toEventResource(event, url), query, toIncluded([event], query, url)),
     ),
   );
 }
 
-export function getEventMetric(call: Call): Answer {
+export function getEventMetric(call: Call): ApiResponse {
   return withQuery(call, { fields: ['metric'] }, (query) =>
-    withEvent(call, ({ metric }) => toOne(toMetricResource(metric, call.url), query)),
+    withEvent(call, ({ metric }) => respondWithResource(toMetricResource(metric, call.url), query)),
   );
 }
 
-export function getEventMetricId(call: Call): Answer {
+export function getEventMetricId(call: Call): ApiResponse {
   const { url, id } = call;
   return withQuery(call, { fields: [] }, () =>
     withEvent(call, ({ metric }) =>
-      toRelated(toMetricResource(metric, url), toLinks(`/api/events/${id}`, 'metric', url)),
-    ),
-  );
-}
-
-export function getEventProfile(call: Call): Answer {
-  const rules = { fields: ['profile'], additionalFields: 'profile' };
-  return withQuery(call, rules, (query) =>
-    withEvent(call, ({ profile }) =>
-      toOne(toProfileResource(toSurvivor(profile), call.url), query),
-    ),
-  );
-}
-
-export function getEventProfileId(call: Call): Answer {
-  const { url, id } = call;
-  return withQuery(call, { fields: [] }, () =>
-    withEvent(call, ({ profile }) =>
-      toRelated(
-        toProfileResource(toSurvivor(profile), url),
-        toLinks(`/api/events/${id}`, 'profile', url),
+      respondWithIdentifier(
+        toMetricResource(metric, url),
+        toRelationshipLinks(`/api/events/${id}`, 'metric', url),
       ),
     ),
   );
 }
 
-/** As far as the feed keeps events. */
-function withEvent({ account, id }: Call, answer: (event: RecordedEvent) => Answer): Answer {
+export function getEventProfile(call: Call): ApiResponse {
+  const rules = { fields: ['profile'], additionalFields: 'profile' };
+  return withQuery(call, rules, (query) =>
+    withEvent(call, ({ profile }) =>
+      respondWithResource(toProfileResource(getSurvivor(profile), call.url), query),
+    ),
+  );
+}
+
+export function getEventProfileId(call: Call): ApiResponse {
+  const { url, id } = call;
+  return withQuery(call, { fields: [] }, () =>
+    withEvent(call, ({ profile }) =>
+      respondWithIdentifier(
+        toProfileResource(getSurvivor(profile), url),
+        toRelationshipLinks(`/api/events/${id}`, 'profile', url),
+      ),
+    ),
+  );
+}
+
+/** Finds the event in the feed, which is bounded. */
+function withEvent(
+  { account, id }: Call,
+  respond: (event: RecordedEvent) => ApiResponse,
+): ApiResponse {
   const event = account.activity.newest(Infinity).find((known) => known.id === id);
-  return event === undefined ? toNotFound(`An event with id ${id} does not exist.`) : answer(event);
+  return event === undefined
+    ? createNotFoundResponse(`An event with id ${id} does not exist.`)
+    : respond(event);
 }
 
 const includedInMetrics = { fields: ['metric', 'flow'], include: ['flow-triggers'] };
 
-export function getMetrics(call: Call): Answer {
+export function getMetrics(call: Call): ApiResponse {
   const { url, account } = call;
   const rules = {
     ...includedInMetrics,
@@ -164,26 +183,30 @@ export function getMetrics(call: Call): Answer {
           field === 'integration.name' ? integration.name : integration.category,
         ),
       );
-    return toPage(metrics, { query, url, toResource: (metric) => toMetricResource(metric, url) });
+    return respondWithPage(metrics, {
+      query,
+      url,
+      toResource: (metric) => toMetricResource(metric, url),
+    });
   });
 }
 
-export function getMetric(call: Call): Answer {
+export function getMetric(call: Call): ApiResponse {
   return withQuery(call, includedInMetrics, (query) =>
-    withMetric(call, (metric) => toOne(toMetricResource(metric, call.url), query)),
+    withMetric(call, (metric) => respondWithResource(toMetricResource(metric, call.url), query)),
   );
 }
 
-/** The sandbox has no flows. */
-export function getMetricFlows(call: Call): Answer {
+/** Always empty: the sandbox has no flows. */
+export function getMetricFlows(call: Call): ApiResponse {
   return withQuery(call, { fields: ['flow'] }, (query) =>
-    withMetric(call, () => toEmptyPage(query, call.url)),
+    withMetric(call, () => respondWithEmptyPage(query, call.url)),
   );
 }
 
-function withMetric({ account, id }: Call, answer: (metric: Metric) => Answer): Answer {
+function withMetric({ account, id }: Call, respond: (metric: Metric) => ApiResponse): ApiResponse {
   const metric = account.activity.metrics().find((known) => known.id === id);
   return metric === undefined
-    ? toNotFound(`A metric with id ${id} does not exist.`)
-    : answer(metric);
+    ? createNotFoundResponse(`A metric with id ${id} does not exist.`)
+    : respond(metric);
 }

@@ -1,16 +1,26 @@
+/**
+ * Reads of profiles and their lists, by Klaviyo's OpenAPI.
+ */
+
+import { asText } from './json.js';
 import type { Call } from './account.js';
-import { toNotFound } from './answer.js';
-import type { Answer } from './answer.js';
+import { createNotFoundResponse } from './response.js';
+import type { ApiResponse } from './response.js';
 import { comparedTime, equalText, isMatch, oneOfTexts, strictlyComparedTime } from './filters.js';
-import { toText } from './json.js';
 import type { List } from './lists.js';
-import { toSurvivor } from './profiles.js';
+import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
-import { toEmptyPage, toOne, toPage, withQuery } from './query.js';
+import {
+  inBothDirections,
+  sortBy,
+  respondWithEmptyPage,
+  respondWithResource,
+  respondWithPage,
+  withQuery,
+} from './query.js';
 import type { QueryRules } from './query.js';
 import { toListResource, toProfileResource } from './resources.js';
 import type { Resource } from './resources.js';
-import { eitherWay, sortBy } from './sort.js';
 
 const listSuppressions = 'subscriptions.email.marketing.list_suppressions';
 const suppression = 'subscriptions.email.marketing.suppression';
@@ -27,14 +37,14 @@ const profileRules: QueryRules = {
     _kx: equalText,
     created: strictlyComparedTime,
     updated: strictlyComparedTime,
-    // Nobody is suppressed here, so these match nothing.
+    // No profile is suppressed in the sandbox, so these filters match nothing.
     [`${listSuppressions}.reason`]: equalText,
     [`${listSuppressions}.timestamp`]: comparedTime,
     [`${listSuppressions}.list_id`]: equalText,
     [`${suppression}.reason`]: equalText,
     [`${suppression}.timestamp`]: comparedTime,
   },
-  sort: eitherWay(
+  sort: inBothDirections(
     'created',
     'email',
     'id',
@@ -45,18 +55,26 @@ const profileRules: QueryRules = {
   maxPageSize: 100,
 };
 
-export function getProfiles(call: Call): Answer {
+export function getProfiles(call: Call): ApiResponse {
   const { url, account } = call;
   return withQuery(call, profileRules, (query) => {
     const found = [...account.profiles.all()].filter((profile) =>
-      isMatch(query.filter, (field) => toValue(profile, field)),
+      isMatch(query.filter, (field) => getProfileValue(profile, field)),
     );
-    const sorted = sortBy(found, query.sort, (profile, field) => toValue(profile, field) ?? '');
-    return toPage(sorted, { query, url, toResource: (one) => toProfileResource(one, url) });
+    const sorted = sortBy(
+      found,
+      query.sort,
+      (profile, field) => getProfileValue(profile, field) ?? '',
+    );
+    return respondWithPage(sorted, {
+      query,
+      url,
+      toResource: (one) => toProfileResource(one, url),
+    });
   });
 }
 
-function toValue(profile: Profile, field: string): string | number | undefined {
+function getProfileValue(profile: Profile, field: string): string | number | undefined {
   switch (field) {
     case 'id':
       return profile.id;
@@ -65,11 +83,11 @@ function toValue(profile: Profile, field: string): string | number | undefined {
     case 'updated':
       return profile.updatedAt;
     default:
-      return toText(profile.attributes[field]);
+      return asText(profile.attributes[field]);
   }
 }
 
-export function getProfile(call: Call): Answer {
+export function getProfile(call: Call): ApiResponse {
   const { url } = call;
   const rules = {
     fields: ['profile', 'list', 'segment', 'push-token', 'conversation'],
@@ -78,50 +96,58 @@ export function getProfile(call: Call): Answer {
   };
   return withQuery(call, rules, (query) =>
     withProfile(call, (profile) => {
-      const lists = query.include.includes('lists') ? toLists(call, profile) : [];
+      const lists = query.include.includes('lists') ? findListsOfProfile(call, profile) : [];
       const included = lists.map((list) => toListResource(list, url));
-      return toOne(toProfileResource(profile, url), query, included);
+      return respondWithResource(toProfileResource(profile, url), query, included);
     }),
   );
 }
 
-export function getProfileLists(call: Call): Answer {
-  return showLists(call, { fields: ['list'] });
+export function getProfileLists(call: Call): ApiResponse {
+  return respondWithProfileLists(call, { fields: ['list'] });
 }
 
-export function getProfileListIds(call: Call): Answer {
-  return showLists(call, { fields: [], identifiersOnly: true });
+export function getProfileListIds(call: Call): ApiResponse {
+  return respondWithProfileLists(call, { fields: [], identifiersOnly: true });
 }
 
-function showLists(
+function respondWithProfileLists(
   call: Call,
   { fields, identifiersOnly = false }: { fields: readonly string[]; identifiersOnly?: boolean },
-): Answer {
+): ApiResponse {
   const { url } = call;
   return withQuery(call, { fields }, (query) =>
     withProfile(call, (profile) => {
       const toResource = (list: List): Resource => toListResource(list, url);
-      return toPage(toLists(call, profile), { query, url, toResource, identifiersOnly });
+      return respondWithPage(findListsOfProfile(call, profile), {
+        query,
+        url,
+        toResource,
+        identifiersOnly,
+      });
     }),
   );
 }
 
-function toLists({ account }: Call, profile: Profile): readonly List[] {
+function findListsOfProfile({ account }: Call, profile: Profile): readonly List[] {
   return account.lists
     .all()
-    .filter(({ members }) => [...members.keys()].some((one) => toSurvivor(one) === profile));
+    .filter(({ members }) => [...members.keys()].some((one) => getSurvivor(one) === profile));
 }
 
-/** The sandbox has no segments and no push tokens: these are always empty. */
-export function getNoneOfProfile(call: Call): Answer {
+/** Always empty: the sandbox has no segments and no push tokens. */
+export function getNoneOfProfile(call: Call): ApiResponse {
   return withQuery(call, { fields: ['segment', 'push-token'] }, (query) =>
-    withProfile(call, () => toEmptyPage(query, call.url)),
+    withProfile(call, () => respondWithEmptyPage(query, call.url)),
   );
 }
 
-function withProfile({ account, id }: Call, answer: (profile: Profile) => Answer): Answer {
+function withProfile(
+  { account, id }: Call,
+  respond: (profile: Profile) => ApiResponse,
+): ApiResponse {
   const profile = account.profiles.get(id);
   return profile === undefined
-    ? toNotFound(`A profile with id ${id} does not exist.`)
-    : answer(profile);
+    ? createNotFoundResponse(`A profile with id ${id} does not exist.`)
+    : respond(profile);
 }

@@ -1,31 +1,31 @@
 import { createRing } from './ring.js';
 
-/** One request under `/api`, whatever became of it. */
+/** One request under `/api`, whatever its outcome. */
 export type LoggedRequest = {
   readonly endpoint: string;
   readonly method: string;
   readonly path: string;
-  /** The `revision` header as it was sent; null where there was none. */
+  /** The `revision` header as sent; null if there was none. */
   readonly revision: string | null;
-  /** Date of the revision that answered; null where none did. */
+  /** Date of the revision that responded; null if none did. */
   readonly servedRevision: string | null;
   /** Epoch ms of the arrival. */
   readonly at: number;
-  /** Null where the connection was cut or the sender went away. */
+  /** Null if the connection was reset or the client disconnected. */
   readonly status: number | null;
   /** Events or profiles in the body. */
   readonly count: number;
-  /** Body after decompression. */
+  /** Size of the body after decompression. */
   readonly bytes: number;
 };
 
-/** Bounded; the counts by status are not. */
+/** The log is bounded; the counts by status cover all requests. */
 export type RequestLog = {
   push(request: LoggedRequest): void;
   newest(limit: number): readonly LoggedRequest[];
-  /** Oldest first; the newest 10,000. */
+  /** Oldest first, at most the newest 10,000. */
   all(): readonly LoggedRequest[];
-  /** All there ever were, by status; `reset` where the connection was cut. */
+  /** All requests by status. `reset` counts those without a response. */
   byStatus(): Readonly<Record<string, number>>;
   total(): number;
 };

@@ -1,13 +1,18 @@
+/**
+ * The JSON:API resources of responses. Each matches its schema in Klaviyo's OpenAPI files of the
+ * oldest and the newest revision that the contract tests cover.
+ */
+
+import { isJsonObject } from '../json/json.js';
+import type { JsonObject } from '../json/json.js';
 import type { Metric, RecordedEvent } from './activity.js';
 import { textFields } from './check-profile.js';
-import type { ImportError, ImportState } from './imports.js';
+import type { ImportError, ImportJob } from './import-jobs.js';
 import type { List } from './lists.js';
-import { isObject } from './json.js';
-import type { JsonObject } from './json.js';
-import { toSurvivor } from './profiles.js';
+import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
 
-/** A JSON:API resource; each `to…Resource` fits its schema in both of Klaviyo's OpenAPI files. */
+/** A JSON:API resource. */
 export type Resource = {
   readonly type: string;
   readonly id: string;
@@ -18,12 +23,12 @@ export type Resource = {
 
 type Links = { readonly self: string; readonly related: string };
 
-/** Type and id of a resource: what a relationship contains. */
+/** Type and id of a resource: the content of a relationship. */
 export type Identifier = Pick<Resource, 'type' | 'id'>;
 
 /**
- * The attributes of each type that the sandbox shows. `fields[type]` may name them, and members of
- * them (`location.city`); `optional` ones are shown only where they are asked for.
+ * The attributes of each type. `fields[type]` can name them and their members (`location.city`).
+ * `optional` attributes are shown only on request.
  */
 export const attributeNames: Readonly<
   Record<string, { readonly usual: readonly string[]; readonly optional?: readonly string[] }>
@@ -71,7 +76,7 @@ export const attributeNames: Readonly<
   },
 };
 
-/** Every attribute is there, null where it was never set. */
+/** Contains every attribute; those never set are null. */
 export function toProfileResource(profile: Profile, url: URL): Resource {
   const { attributes } = profile;
   const path = `/api/profiles/${profile.id}`;
@@ -84,23 +89,26 @@ export function toProfileResource(profile: Profile, url: URL): Resource {
     id: profile.id,
     attributes: {
       ...Object.fromEntries(plain),
-      created: toIso(profile.createdAt),
-      updated: toIso(profile.updatedAt),
-      last_event_date: toIso(profile.lastEventAt),
-      location: isObject(location) ? location : {},
-      properties: isObject(properties) ? properties : {},
+      created: toIsoTime(profile.createdAt),
+      updated: toIsoTime(profile.updatedAt),
+      last_event_date: toIsoTime(profile.lastEventAt),
+      location: isJsonObject(location) ? location : {},
+      properties: isJsonObject(properties) ? properties : {},
       subscriptions: toSubscriptions(attributes),
       predictive_analytics: noPredictions,
     },
     relationships: {
-      lists: { links: toLinks(path, 'lists', url) },
-      segments: { links: toLinks(path, 'segments', url) },
+      lists: { links: toRelationshipLinks(path, 'lists', url) },
+      segments: { links: toRelationshipLinks(path, 'segments', url) },
     },
     links: { self: new URL(path, url).href },
   };
 }
 
-/** The sandbox records no consent: nobody ever subscribed, and e-mail may be sent where there is an address. */
+/**
+ * The sandbox records no consent: no profile is subscribed, and email can be received if there is
+ * an address.
+ */
 function toSubscriptions({ email }: JsonObject): JsonObject {
   return {
     email: {
@@ -130,7 +138,7 @@ function toSubscriptions({ email }: JsonObject): JsonObject {
   };
 }
 
-/** What Klaviyo shows of a profile that has too little history. */
+/** Klaviyo's response for a profile with too little history. */
 const noPredictions: JsonObject = {
   historic_clv: null,
   predicted_clv: null,
@@ -143,7 +151,7 @@ const noPredictions: JsonObject = {
   expected_date_of_next_order: null,
 };
 
-/** Klaviyo puts value and id among the properties, under names that begin with $. */
+/** Klaviyo shows value and id among the properties, under names that begin with $. */
 export function toEventResource(event: RecordedEvent, url: URL): Resource {
   const path = `/api/events/${event.id}`;
   const datetime = new Date(event.timestamp * 1000).toISOString();
@@ -159,23 +167,23 @@ export function toEventResource(event: RecordedEvent, url: URL): Resource {
         ...(event.valueCurrency === null ? {} : { $currency_code: event.valueCurrency }),
       },
       datetime: datetime.replace('.000Z', '+00:00'),
-      uuid: toUuid(event.id),
+      uuid: toEventUuid(event.id),
     },
     relationships: {
       profile: {
-        data: { type: 'profile', id: toSurvivor(event.profile).id },
-        links: toLinks(path, 'profile', url),
+        data: { type: 'profile', id: getSurvivor(event.profile).id },
+        links: toRelationshipLinks(path, 'profile', url),
       },
       metric: {
         data: { type: 'metric', id: event.metric.id },
-        links: toLinks(path, 'metric', url),
+        links: toRelationshipLinks(path, 'metric', url),
       },
     },
     links: { self: new URL(path, url).href },
   };
 }
 
-/** Every metric of the sandbox came in through its API. */
+/** All metrics of the sandbox come from its API. */
 export const integration = {
   object: 'integration',
   id: 'sandbox',
@@ -190,11 +198,11 @@ export function toMetricResource(metric: Metric, url: URL): Resource {
     id: metric.id,
     attributes: {
       name: metric.name,
-      created: toIso(metric.createdAt),
-      updated: toIso(metric.updatedAt),
+      created: toIsoTime(metric.createdAt),
+      updated: toIsoTime(metric.updatedAt),
       integration,
     },
-    relationships: { 'flow-triggers': { links: toLinks(path, 'flow-triggers', url) } },
+    relationships: { 'flow-triggers': { links: toRelationshipLinks(path, 'flow-triggers', url) } },
     links: { self: new URL(path, url).href },
   };
 }
@@ -206,15 +214,15 @@ export function toListResource(list: List, url: URL): Resource {
     id: list.id,
     attributes: {
       name: list.name,
-      created: toIso(list.createdAt),
-      updated: toIso(list.updatedAt),
+      created: toIsoTime(list.createdAt),
+      updated: toIsoTime(list.updatedAt),
       opt_in_process: 'single_opt_in',
-      profile_count: new Set(Array.from(list.members.keys(), toSurvivor)).size,
+      profile_count: new Set(Array.from(list.members.keys(), getSurvivor)).size,
     },
     relationships: {
-      profiles: { links: toLinks(path, 'profiles', url) },
-      tags: { links: toLinks(path, 'tags', url) },
-      'flow-triggers': { links: toLinks(path, 'flow-triggers', url) },
+      profiles: { links: toRelationshipLinks(path, 'profiles', url) },
+      tags: { links: toRelationshipLinks(path, 'tags', url) },
+      'flow-triggers': { links: toRelationshipLinks(path, 'flow-triggers', url) },
     },
     links: { self: new URL(path, url).href },
   };
@@ -222,34 +230,36 @@ export function toListResource(list: List, url: URL): Resource {
 
 const weekMs = 7 * 86_400_000;
 
-export function toImportJobResource(job: ImportState, url: URL): Resource {
+export function toImportJobResource(job: ImportJob, url: URL): Resource {
   const path = `/api/profile-bulk-import-jobs/${job.id}`;
   return {
     type: 'profile-bulk-import-job',
     id: job.id,
     attributes: {
       status: job.status,
-      created_at: toIso(job.createdAt),
+      created_at: toIsoTime(job.createdAt),
       total_count: job.total,
       completed_count: job.completed,
       failed_count: job.failed,
-      completed_at: toIso(job.completedAt),
-      expires_at: toIso(job.createdAt + weekMs),
-      started_at: toIso(job.startedAt),
+      completed_at: toIsoTime(job.completedAt),
+      expires_at: toIsoTime(job.createdAt + weekMs),
+      started_at: toIsoTime(job.startedAt),
     },
     relationships: {
       lists: {
         data: job.lists.map((id) => ({ type: 'list', id })),
-        links: toLinks(path, 'lists', url),
+        links: toRelationshipLinks(path, 'lists', url),
       },
-      profiles: { links: toLinks(path, 'profiles', url) },
+      profiles: { links: toRelationshipLinks(path, 'profiles', url) },
       'import-errors': { links: { related: new URL(`${path}/import-errors`, url).href } },
     },
     links: { self: new URL(path, url).href },
   };
 }
 
-/** Klaviyo's own shape; it carries no index, and what `original_payload` holds exactly was never recorded. */
+/**
+ * Klaviyo's form. It has no index, and the exact content of `original_payload` was never recorded.
+ */
 export function toImportErrorResource(
   error: ImportError,
   owner: { readonly jobId: string; readonly url: URL },
@@ -269,53 +279,21 @@ export function toImportErrorResource(
   };
 }
 
-export const accountId = 'SNDBOX';
-
-export function toAccountResource(url: URL): Resource {
-  return {
-    type: 'account',
-    id: accountId,
-    attributes: {
-      test_account: true,
-      contact_information: {
-        default_sender_name: 'Klaviyo sandbox',
-        default_sender_email: 'sandbox@klaviyo-demo.com',
-        website_url: null,
-        organization_name: 'Klaviyo sandbox',
-        street_address: {
-          address1: null,
-          address2: null,
-          city: 'Boston',
-          region: null,
-          country: null,
-          zip: null,
-        },
-      },
-      industry: null,
-      timezone: 'UTC',
-      preferred_currency: 'USD',
-      public_api_key: accountId,
-      locale: 'en-US',
-    },
-    links: { self: new URL(`/api/accounts/${accountId}`, url).href },
-  };
-}
-
-function toIso(epochMs: number): string;
-function toIso(epochMs: number | null): string | null;
-function toIso(epochMs: number | null): string | null {
+function toIsoTime(epochMs: number): string;
+function toIsoTime(epochMs: number | null): string | null;
+function toIsoTime(epochMs: number | null): string | null {
   return epochMs === null ? null : new Date(epochMs).toISOString();
 }
 
-export function toLinks(path: string, relation: string, url: URL): Links {
+export function toRelationshipLinks(path: string, relation: string, url: URL): Links {
   return {
     self: new URL(`${path}/relationships/${relation}`, url).href,
     related: new URL(`${path}/${relation}`, url).href,
   };
 }
 
-/** Events have a UUID of version 1 besides their id; here it is made from the id. */
-function toUuid(id: string): string {
+/** Klaviyo gives each event a UUID of version 1. The sandbox derives it from the event's id. */
+function toEventUuid(id: string): string {
   const hex = Buffer.from(id.slice(-6)).toString('hex').padStart(12, '0');
   return `00000000-0000-1000-8000-${hex}`;
 }

@@ -1,48 +1,55 @@
 /**
- * Klaviyo's revisions and what differs between them at the routes the sandbox serves.
+ * Klaviyo's revisions, and how they differ at the routes that the sandbox imitates.
  * Sources: Klaviyo's OpenAPI files (github.com/klaviyo/openapi has a branch for each revision) for
- * properties, times, `anonymous_id`, `backfill` and `patch_identifiers`; for the rest, the models of its
- * Node client, which has one release for each revision from 2024-10-15 on (12.0.1 to 23.0.0). No file was at hand for 2026-10-15: it has the rules of 2026-07-15.
+ * properties, times, `anonymous_id`, `backfill` and `patch_identifiers`; for the rest, the models
+ * of its Node client, which has one release for each revision since 2024-10-15 (12.0.1 to 23.0.0).
+ * There was no file for 2026-10-15 yet: it has the rules of 2026-07-15.
  */
 export type RevisionRules = {
-  /** Properties that an event may have. */
+  /** Largest number of properties of an event. */
   readonly maxEventProperties: number;
-  /** The first year an event may be of. */
+  /** The earliest year of an event's time. */
   readonly earliestEventYear: number;
-  /** The same unique_id twice in one request fails it; before, the first of them was recorded. */
+  /**
+   * A repeated `unique_id` within one request fails the request. At earlier revisions the first
+   * event was recorded.
+   */
   readonly failsOnRepeatedUniqueId: boolean;
-  /** Events and their bulk wrappers take `backfill`: recorded, and no flow is triggered. */
+  /**
+   * Events and their bulk wrappers accept `backfill`, which records an event without triggering
+   * flows.
+   */
   readonly takesBackfill: boolean;
-  /** Profile imports and updates take `anonymous_id`; on the profile of an event it is always taken. */
+  /** Profile imports and updates accept `anonymous_id`. The profile of an event always does. */
   readonly takesAnonymousIdOnImport: boolean;
-  /** The `meta` of a profile takes `patch_identifiers`. */
+  /** The `meta` of a profile accepts `patch_identifiers`. */
   readonly takesPatchIdentifiers: boolean;
-  /** `GET /api/events` takes `page[size]`. */
+  /** `GET /api/events` accepts `page[size]`. */
   readonly pagesEventsBySize: boolean;
-  /** `GET /api/events` takes `has(metric)`. */
+  /** `GET /api/events` accepts `has(metric)`. */
   readonly filtersEventsByHasMetric: boolean;
-  /** Requests a minute to an operation of the large tier. */
+  /** Requests a minute to an operation of tier L. */
   readonly largeTierPerMinute: number;
 };
 
 export type Revision = RevisionRules & {
-  /** YYYY-MM-DD, the day of its release. */
+  /** YYYY-MM-DD, the day of the release. */
   readonly date: string;
 };
 
-/** How a retired revision is answered. */
+/** How requests to a retired revision are handled. */
 export type Retirement = {
-  /** `forward`: with the next revision that is not retired; `gone`: with 410. */
+  /** `forward`: the next revision that is not retired responds. `gone`: the response is 410. */
   readonly answer: 'forward' | 'gone';
-  /** False where a request that opts out of falling forward is answered with a later revision all the same. */
+  /** If false, a request that opts out of falling forward is forwarded nevertheless. */
   readonly heedsOptOut: boolean;
-  /** The answer names the revision that was used, in its `revision` header. */
+  /** The response names the revision that was used, in its `revision` header. */
   readonly named: boolean;
-  /** Answers in place of the error document of the 410. */
+  /** Replaces the error document of the 410. */
   readonly body?: unknown;
 };
 
-/** Those of the earliest revision, which the others change. */
+/** The rules of the earliest revision. Later ones change them. */
 export const oldestRules: RevisionRules = {
   maxEventProperties: 300,
   earliestEventYear: 2000,
@@ -55,7 +62,7 @@ export const oldestRules: RevisionRules = {
   largeTierPerMinute: 700,
 };
 
-/** What each release changed, oldest first. What changed before 2024-10-15 is not played. */
+/** The changes of each release, oldest first. Changes before 2024-10-15 are not imitated. */
 const releases: readonly (readonly [date: string, changes: Partial<RevisionRules>])[] = [
   ['2022-10-17', {}],
   ['2023-01-24', {}],
@@ -84,17 +91,22 @@ export const revisions: readonly Revision[] = releases.reduce<readonly Revision[
   [],
 );
 
-/** The revision in force on that date; undefined where the date is before the earliest. */
-export function toRevision(date: string): Revision | undefined {
+/** Returns the revision in force on this date, or undefined if the date is before the earliest. */
+export function findRevision(date: string): Revision | undefined {
   return revisions.findLast((revision) => revision.date <= date);
 }
 
-/** Those that a retired revision can be answered with on the day `today`, oldest first. */
-export function toLaterRevisions(than: Revision, today: string): readonly Revision[] {
+/**
+ * Returns the revisions that can respond instead of a retired one on the day `today`, oldest first.
+ */
+export function listLaterRevisions(than: Revision, today: string): readonly Revision[] {
   return revisions.filter(({ date }) => date > than.date && date <= today);
 }
 
-/** Klaviyo supports a revision for two years (its versioning policy): the date from which on it is retired. */
-export function toRetirementDate({ date }: Revision): string {
+/**
+ * Returns the date from which the revision is retired. Klaviyo supports a revision for two years
+ * (its versioning policy).
+ */
+export function getRetirementDate({ date }: Revision): string {
   return `${Number(date.slice(0, 4)) + 2}${date.slice(4)}`;
 }

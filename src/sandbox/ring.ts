@@ -1,4 +1,4 @@
-/** A list that keeps the newest `max` entries and counts all it ever took. */
+/** Keeps the newest `max` entries and counts all entries ever added. */
 export type Ring<T> = {
   readonly push: (entry: T) => void;
   /** Oldest first. */
@@ -8,7 +8,7 @@ export type Ring<T> = {
   readonly total: () => number;
 };
 
-/** `max` 0 keeps nothing and still counts. */
+/** With `max` 0 it keeps nothing and still counts. */
 export function createRing<T>(max: number): Ring<T> {
   const entries: T[] = [];
   let total = 0;

@@ -1,15 +1,23 @@
+/**
+ * The sandbox: a local imitation of the parts of Klaviyo's API that the relay uses, with one
+ * account in memory. It is stricter than Klaviyo where Klaviyo's documentation is ambiguous. It
+ * shares no code with the relay's Klaviyo client, because it checks the requests of that client.
+ * `/api` imitates Klaviyo (serve.ts); `/` and `/sandbox` show and control the sandbox itself
+ * (viewer.ts).
+ */
+
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Clock } from '../clock.js';
 import { createAccount } from './account.js';
-import { toErrors } from './answer.js';
-import type { Answer } from './answer.js';
-import type { WindowOptions } from './endpoints.js';
-import { createFaults, createSeededRandom, toFaultRules } from './faults.js';
+import { createErrorResponse, sendResponse } from './response.js';
+import type { ApiResponse } from './response.js';
+import type { WindowOptions } from './operations.js';
+import { createFaults, createSeededRandom, parseFaultRules } from './faults.js';
 import type { FaultRule, FaultScript } from './faults.js';
-import { createHostCheck } from './hosts.js';
-import { send, serveApi } from './serve.js';
-import { toState } from './snapshot.js';
+import { createHostCheck } from './host-check.js';
+import { serveApi } from './serve.js';
+import { createSnapshot } from './snapshot.js';
 import type { SandboxState } from './snapshot.js';
 import { serveViewer } from './viewer.js';
 
@@ -20,40 +28,45 @@ export type { SandboxState } from './snapshot.js';
 export type SandboxOptions = {
   readonly clock: Clock;
   readonly host?: string;
-  /** Names in Host that are served beside `host`, `localhost` and addresses. */
+  /** Names allowed in the `Host` header in addition to `host`, `localhost` and IP addresses. */
   readonly allowedHosts?: readonly string[];
-  /** 0 picks a free one. */
+  /** 0 selects a free port. */
   readonly port?: number;
-  /** Any key that starts with `pk_` is fine where none are given. All keys share one account and its quota. */
+  /**
+   * If absent, any key that starts with `pk_` is valid. All keys share one account and its quota.
+   */
   readonly apiKeys?: readonly string[];
-  /** Scopes by key; a key that is not named has them all. */
+  /** Scopes by key. A key without an entry has all scopes. */
   readonly scopes?: Readonly<Record<string, readonly string[]>>;
-  /** Klaviyo's own where nothing is said; `off` for one endpoint or all. */
+  /** Rate windows, Klaviyo's own by default. `off` disables those of one endpoint or all. */
   readonly windows?: WindowOptions;
-  /** Retires every revision two years after its release, as Klaviyo does. Without it, only fault rules do. */
+  /**
+   * Retires each revision two years after its release, as Klaviyo does. Otherwise only fault rules
+   * retire revisions.
+   */
   readonly retireByAge?: boolean;
-  /** Ms from accepting a bulk import to its end. */
+  /** Ms between the acceptance of a bulk import and its completion. */
   readonly importDelayMs?: number;
   readonly faults?: FaultScript;
-  /** Seeds the faults' probabilities. */
+  /** Seed for the probabilities of fault rules. */
   readonly seed?: number;
-  /** Events the feed keeps in full; counters and the memory of ids go on beyond it. */
+  /** Bound of the activity feed. Counters and unique ids are not bounded by it. */
   readonly maxEvents?: number;
-  /** Ms every answer takes. */
+  /** Added to the duration of every response, in ms. */
   readonly latencyMs?: number;
 };
 
-/** Made, and not listening yet. */
+/** A sandbox that does not listen yet. */
 export type Sandbox = {
-  /** Listens and resolves with the port. Rejects where the address cannot be had. */
+  /** Listens and resolves with the port. Rejects if the address is not available. */
   readonly listen: () => Promise<number>;
   state(): SandboxState;
   /** Throws FaultScriptError. */
   addFault(rule: FaultRule): void;
   clearFaults(): void;
-  /** Forgets everything and puts the faults back to those of the options. */
+  /** Discards all state and restores the fault rules of the options. */
   reset(): void;
-  /** Cuts what is open, cancels import jobs. Idempotent. */
+  /** Closes open connections and cancels import jobs. Idempotent. */
   close(): Promise<void>;
 };
 
@@ -62,24 +75,24 @@ export type RunningSandbox = Omit<Sandbox, 'listen'> & {
   readonly port: number;
 };
 
-/** A strict stand-in for Klaviyo's API. Throws FaultScriptError where the fault script is not usable. */
+/** Throws FaultScriptError if the fault script is invalid. */
 export function createSandbox(options: SandboxOptions): Sandbox {
   const { clock, importDelayMs = 300, maxEvents = 100_000, latencyMs = 0 } = options;
   const accountOptions = { clock, importDelayMs, maxEvents };
   const faults = createFaults(createSeededRandom(options.seed ?? 1));
-  const initialFaults = toFaultRules(options.faults ?? []);
+  const initialFaults = parseFaultRules(options.faults ?? []);
   const closing = new AbortController();
   let account = createAccount(accountOptions);
   faults.add(initialFaults);
 
   const reset = (): void => {
-    account.imports.close();
+    account.importJobs.close();
     account = createAccount(accountOptions);
     faults.clear();
     faults.add(initialFaults);
   };
 
-  const serving = {
+  const serveOptions = {
     clock,
     faults,
     windows: options.windows,
@@ -89,47 +102,52 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     latencyMs,
     closing: closing.signal,
   };
-  const viewing = { account: () => account, faults, reset };
+  const viewerContext = { account: () => account, faults, reset };
 
   const { host = '127.0.0.1', allowedHosts = [] } = options;
   const isServed = createHostCheck([host, ...allowedHosts]);
   const server = createServer((request, response) => {
     if (!isServed(request)) {
-      send(response, toForeign());
+      sendResponse(response, createForbiddenResponse());
       return;
     }
     const at = clock.now();
-    const url = toUrl(request);
+    const url = parseRequestUrl(request);
     const served = /^\/(?:api|client)(?:\/|$)/.test(url.pathname)
-      ? serveApi({ request, response, url, account, at }, serving)
-      : serveViewer(request, url, viewing).then((answer) => send(response, answer));
-    served.catch((error: unknown) => fail(response, error));
+      ? serveApi({ request, response, url, account, at }, serveOptions)
+      : serveViewer(request, url, viewerContext).then((apiResponse) =>
+          sendResponse(response, apiResponse),
+        );
+    served.catch((error: unknown) => respondWithFailure(response, error));
   });
-  // Longer than any client keeps an idle connection, so that only scripted resets happen.
+  // Longer than any client keeps an idle connection, so that resets happen only when scripted.
   server.keepAliveTimeout = 120_000;
 
   let closed: Promise<void> | null = null;
   return {
     listen: () => listen(server, options),
-    state: () => toState(account),
-    addFault: (rule) => faults.add(toFaultRules(rule)),
+    state: () => createSnapshot(account),
+    addFault: (rule) => faults.add(parseFaultRules(rule)),
     clearFaults: () => faults.clear(),
     reset,
     close() {
       closing.abort();
-      account.imports.close();
-      closed ??= stop(server);
+      account.importJobs.close();
+      closed ??= closeServer(server);
       return closed;
     },
   };
 }
 
-/** Makes one and listens. Rejects where the address cannot be had or the fault script is not usable. */
+/**
+ * Creates a sandbox and listens. Rejects if the address is not available or the fault script is
+ * invalid.
+ */
 export async function startSandbox(options: SandboxOptions): Promise<RunningSandbox> {
   const { listen: start, ...sandbox } = createSandbox(options);
   const port = await start();
   const { host = '127.0.0.1' } = options;
-  // A URL to an address that means "every address" leads nowhere on some systems.
+  // On some systems a URL with an "all addresses" address is not reachable.
   const reachable = ['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host;
   const name = reachable.includes(':') ? `[${reachable}]` : reachable;
   return { ...sandbox, url: `http://${name}:${port}`, port };
@@ -146,24 +164,26 @@ function listen(server: Server, { host = '127.0.0.1', port = 0 }: SandboxOptions
   });
 }
 
-/** Connections that are kept alive would hold `close` for minutes. */
-function stop(server: Server): Promise<void> {
+/** Closes connections, because kept-alive ones would delay `close` for minutes. */
+function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
     server.closeAllConnections();
   });
 }
 
-function toForeign(): Answer {
+function createForbiddenResponse(): ApiResponse {
   const title = 'The sandbox is not served under this name, or to this page.';
   const detail = `${title} --allow-host allows a name.`;
-  return toErrors(403, [
+  return createErrorResponse(403, [
     { code: 'permission_denied', title, detail, source: { pointer: '/data/' } },
   ]);
 }
 
-/** The URL as the sender sees it. A request target that is no path is answered as the root. */
-function toUrl(request: IncomingMessage): URL {
+/**
+ * The URL as the client sees it. A request target that is not a path is treated as an unknown path.
+ */
+function parseRequestUrl(request: IncomingMessage): URL {
   const base = `http://${request.headers.host ?? 'localhost'}`;
   for (const [target, origin] of [
     [request.url ?? '/', base],
@@ -176,13 +196,15 @@ function toUrl(request: IncomingMessage): URL {
   return new URL('http://localhost/unknown');
 }
 
-/** A fault of the sandbox itself, never one that was scripted. */
-function fail(response: ServerResponse, error: unknown): void {
+/** Responds with 500 after an error of the sandbox itself, never after a scripted fault. */
+function respondWithFailure(response: ServerResponse, error: unknown): void {
   if (response.headersSent || response.destroyed) return;
   const detail = `sandbox: ${error instanceof Error ? error.message : 'unknown error'}`;
   const source = { pointer: '/data' };
-  send(
+  sendResponse(
     response,
-    toErrors(500, [{ code: 'error', title: 'A server error occurred.', detail, source }]),
+    createErrorResponse(500, [
+      { code: 'error', title: 'A server error occurred.', detail, source },
+    ]),
   );
 }

@@ -1,51 +1,58 @@
+/**
+ * The sandbox's own interface: the page at `/`, the JSON under `/sandbox` that fills it, fault
+ * rules and the reset.
+ */
+
 import type { IncomingMessage } from 'node:http';
 import type { Account } from './account.js';
-import { toErrors, toInvalid, toNotFound } from './answer.js';
-import type { Answer } from './answer.js';
-import { readBody } from './body.js';
-import { FaultScriptError, toFaultRules } from './faults.js';
+import { createErrorResponse, createInvalidError, createNotFoundResponse } from './response.js';
+import type { ApiResponse } from './response.js';
+import { readRequestBody } from './request-body.js';
+import { FaultScriptError, parseFaultRules } from './faults.js';
 import type { Faults } from './faults.js';
-import { page, pageHeaders } from './page.js';
+import { page, pageHeaders } from './viewer-page.js';
 import { toEventView, toProfileView } from './snapshot.js';
 
-/** What the viewer may see and do. */
-export type Viewing = {
+export type ViewerContext = {
   account(): Account;
   readonly faults: Faults;
-  /** Forgets everything and puts the faults back to those of the start. */
+  /** Discards all state and restores the fault rules of the start. */
   reset(): void;
 };
 
-/** The sandbox's own face, beside Klaviyo's: the page at `/` and the JSON it is made from. */
 export async function serveViewer(
   request: IncomingMessage,
   url: URL,
-  viewing: Viewing,
-): Promise<Answer> {
+  viewer: ViewerContext,
+): Promise<ApiResponse> {
   const method = request.method ?? 'GET';
-  if (method !== 'GET' && isForeign(request)) {
-    return toErrors(403, [toInvalid('Only pages of the sandbox itself may change it.')]);
+  if (method !== 'GET' && isCrossOrigin(request)) {
+    return createErrorResponse(403, [
+      createInvalidError('Only pages of the sandbox itself may change it.'),
+    ]);
   }
   switch (`${method} ${url.pathname}`) {
     case 'GET /':
       return { status: 200, text: page, headers: pageHeaders };
     case 'GET /sandbox/stats':
-      return toView(toStats(viewing.account()));
+      return createJsonResponse(collectStats(viewer.account()));
     case 'GET /sandbox/feed':
-      return toView({ data: viewing.account().activity.newest(toLimit(url)).map(toEventView) });
+      return createJsonResponse({
+        data: viewer.account().activity.newest(parseLimit(url)).map(toEventView),
+      });
     case 'GET /sandbox/profiles':
-      return toView({ data: toNewestProfiles(viewing.account(), toLimit(url)) });
+      return createJsonResponse({ data: listNewestProfiles(viewer.account(), parseLimit(url)) });
     case 'GET /sandbox/requests':
-      return toView({ data: viewing.account().requests.newest(toLimit(url)) });
+      return createJsonResponse({ data: viewer.account().requests.newest(parseLimit(url)) });
     case 'GET /sandbox/imports':
-      return toView({ data: toNewestImports(viewing.account(), toLimit(url)) });
+      return createJsonResponse({ data: listNewestImports(viewer.account(), parseLimit(url)) });
     case 'DELETE /sandbox':
-      viewing.reset();
+      viewer.reset();
       return { status: 204 };
     default:
       return url.pathname === '/sandbox/faults'
-        ? serveFaults(method, request, viewing.faults)
-        : toNotFound(`Nothing is at ${method} ${url.pathname}.`);
+        ? serveFaults(method, request, viewer.faults)
+        : createNotFoundResponse(`Nothing is at ${method} ${url.pathname}.`);
   }
 }
 
@@ -53,38 +60,42 @@ async function serveFaults(
   method: string,
   request: IncomingMessage,
   faults: Faults,
-): Promise<Answer> {
+): Promise<ApiResponse> {
   if (method === 'DELETE') faults.clear();
   if (method === 'POST') {
-    const body = await readBody(request);
-    if (body.kind === 'refused') return body.answer;
+    const body = await readRequestBody(request);
+    if (body.kind === 'invalid') return body.response;
     try {
-      faults.add(toFaultRules(body.json));
+      faults.add(parseFaultRules(body.json));
     } catch (error) {
       if (!(error instanceof FaultScriptError)) throw error;
-      return toErrors(
+      return createErrorResponse(
         400,
-        error.problems.map((problem) => toInvalid(problem)),
+        error.problems.map((problem) => createInvalidError(problem)),
       );
     }
   }
-  return toView({ data: faults.list() });
+  return createJsonResponse({ data: faults.list() });
 }
 
-/** A page elsewhere may send requests here through its visitor's browser; a browser then says where it is from. */
-function isForeign(request: IncomingMessage): boolean {
+/**
+ * A page of another origin can send requests through its visitor's browser, which then sets
+ * `Origin`.
+ */
+function isCrossOrigin(request: IncomingMessage): boolean {
   const { origin, host } = request.headers;
   return origin !== undefined && origin !== `http://${host ?? ''}`;
 }
 
-function toLimit(url: URL): number {
+function parseLimit(url: URL): number {
   const limit = Number(url.searchParams.get('limit') ?? 50);
   return Number.isInteger(limit) ? Math.min(Math.max(limit, 1), 1000) : 50;
 }
 
-/** Newest first, which means the one that changed last. */
-function toNewestProfiles(account: Account, limit: number): unknown {
-  // Updates move no profile within the book, and sorting a million of them a second would stall the sandbox.
+/** Most recently updated first. */
+function listNewestProfiles(account: Account, limit: number): unknown {
+  // The collection is in the order of creation, and sorting a million profiles every second would
+  // block the sandbox. Updates come from recent events, so those profiles are added.
   const seen = new Set(account.activity.newest(limit).map(({ profile }) => profile.id));
   const created = account.profiles.newest(limit);
   const active = [...seen].flatMap((id) => account.profiles.get(id) ?? []);
@@ -94,9 +105,9 @@ function toNewestProfiles(account: Account, limit: number): unknown {
     .map(toProfileView);
 }
 
-/** Profiles are counted instead of shown: a job may have 10,000. */
-function toNewestImports(account: Account, limit: number): unknown {
-  return account.imports
+/** Shows the number of profiles, because a job can have 10,000. */
+function listNewestImports(account: Account, limit: number): unknown {
+  return account.importJobs
     .all()
     .slice(0, limit)
     .map(({ profiles, errors, ...job }) => ({
@@ -106,7 +117,7 @@ function toNewestImports(account: Account, limit: number): unknown {
     }));
 }
 
-function toStats(account: Account): unknown {
+function collectStats(account: Account): unknown {
   const { counters, profiles, limits, requests } = account;
   return {
     counters,
@@ -116,7 +127,7 @@ function toStats(account: Account): unknown {
   };
 }
 
-function toView(body: unknown): Answer {
+function createJsonResponse(body: unknown): ApiResponse {
   return {
     status: 200,
     body,

@@ -16,9 +16,8 @@ import {
   RetryWithExponentialBackoff,
 } from 'klaviyo-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { toWindows } from '../../src/sandbox/endpoints.js';
-import { operations } from '../../src/sandbox/operations.js';
-import { toRevision } from '../../src/sandbox/revisions.js';
+import { operations, getWindows } from '../../src/sandbox/operations.js';
+import { findRevision } from '../../src/sandbox/revisions.js';
 import { startRelay } from '../support/relay.js';
 import { startTestSandbox } from '../support/sandbox.js';
 import type { SandboxUnderTest } from '../support/sandbox.js';
@@ -500,7 +499,7 @@ describe('every method of Klaviyo’s client', () => {
     const stated = operations.map(({ method, path }) => documented.get(`${method} ${path}`));
     const played = operations.map((operation) => ({
       scopes: [...operation.scopes].sort(),
-      limits: toWindows(operation, toRevision(revision)!, undefined).map(({ limit }) => limit),
+      limits: getWindows(operation, findRevision(revision)!, undefined).map(({ limit }) => limit),
     }));
     expect(played).toEqual(stated);
   });

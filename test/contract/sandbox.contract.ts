@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { operations } from '../../src/sandbox/operations.js';
-import { toRevision } from '../../src/sandbox/revisions.js';
+import { findRevision } from '../../src/sandbox/revisions.js';
 import { goodHeaders, startTestSandbox, type SandboxUnderTest } from '../support/sandbox.js';
 import { loadOpenApi, readRequestExamples, revisions, type OpenApi } from './reference.js';
 
@@ -150,7 +150,7 @@ describe.each(revisions)('by revision %s', (revision) => {
     const profile = openApi.describe('POST /api/profile-import').requestBody;
     const events = openApi.describe('GET /api/events');
     const text = (...path: readonly string[]): string => bulk(path)?.description ?? '';
-    expect(toRevision(revision)).toEqual({
+    expect(findRevision(revision)).toEqual({
       date: revision,
       // The older file has no limit; Klaviyo's guides of that time say 300.
       maxEventProperties: Number(
@@ -165,7 +165,7 @@ describe.each(revisions)('by revision %s', (revision) => {
       filtersEventsByHasMetric: events.filter.includes('`metric`: `has`'),
       largeTierPerMinute: openApi.describe('GET /api/profiles').perMinute,
     });
-    expect(bulk([...wrapper, 'backfill']) !== undefined).toBe(toRevision(revision)?.takesBackfill);
+    expect(bulk([...wrapper, 'backfill']) !== undefined).toBe(findRevision(revision)?.takesBackfill);
   });
 
   it('the check finds an answer that is not as described', () => {

@@ -25,7 +25,7 @@ const toSettings = (env: Env): Env => ({
   ...env,
 });
 
-/** What check prints, a line a finding, without Klaviyo. */
+/** The output of check without Klaviyo, one line a finding. */
 async function findIn(env: Env = {}): Promise<string> {
   const settings = toSettings(env);
   const findings: Finding[] = [];
@@ -33,7 +33,7 @@ async function findIn(env: Env = {}): Promise<string> {
   return findings.map(({ level, what, detail }) => `${level} ${what}: ${detail}\n`).join('');
 }
 
-/** Check as users run it. */
+/** Runs check as users do. */
 const check = (env: Env = {}, ...args: string[]) =>
   runCommand(['check', '--offline', ...args], toSettings(env), folder);
 
@@ -43,7 +43,7 @@ const writeMapping = (mapping: string): Env => {
   return { MAPPING_FILE: path };
 };
 
-it('check explains what the mapping file does to each source', async () => {
+it('check describes what the mapping file does to each source', async () => {
   const env = writeMapping('shopify:\n  topics: { orders/cancelled: false }\n');
   const { code, output } = await check(env);
   expect(output).toContain('ok   segment: all on, as it comes\n');
@@ -51,21 +51,21 @@ it('check explains what the mapping file does to each source', async () => {
   expect(code).toBe(0);
 });
 
-it('check names what is wrong with the mapping file', async () => {
+it('check reports what is wrong with the mapping file', async () => {
   const env = writeMapping('shopify:\n  topics: { orders/cancelled: 0 }\n');
   const { code, output } = await check(env);
   expect(output).toContain('MAPPING_FILE: /shopify/topics/orders~1cancelled must be true or false');
   expect(code).toBe(1);
 });
 
-it('check makes nothing in the data directory', async () => {
+it('check creates nothing in the data directory', async () => {
   const found = await findIn();
   expect(found).toMatch(/^ok data directory: \S+ does not exist yet and can be made$/m);
   expect(found).toMatch(/^ok disk: \d+ MB free$/m);
   expect(readdirSync(folder)).toEqual([]);
 });
 
-describe('check finds', () => {
+describe('check reports', () => {
   it.each<[string, Env, RegExp]>([
     [
       'a variable whose name is misspelt',
@@ -117,7 +117,7 @@ describe('check finds', () => {
     expect(found).toContain(`BAD port: 127.0.0.1:${port} cannot be used (EADDRINUSE)\n`);
   });
 
-  it('a data directory that holds something else', async () => {
+  it('a data directory with unrelated content', async () => {
     mkdirSync(join(folder, 'data'));
     writeFileSync(join(folder, 'data', 'precious.db'), '');
     expect(await findIn()).toMatch(/^BAD data directory: .*is not empty and holds no journal/m);
@@ -135,7 +135,7 @@ describe('check finds', () => {
   });
 });
 
-it('check beside the running relay that it is about warns', async () => {
+it('check warns if the configured relay is running', async () => {
   const dataDir = join(folder, 'data');
   const relay = startRelayProcess({ klaviyoUrl: 'http://127.0.0.1:1', dataDir });
   onTestFinished(async () => {
@@ -146,11 +146,11 @@ it('check beside the running relay that it is about warns', async () => {
   expect(found).toContain(`WARN port: a relay listens on 127.0.0.1:${port} already\n`);
   expect(found).toMatch(/^WARN data directory: .* is held by /m);
   expect(found).not.toContain('BAD');
-  // With another port this would be a second relay on the same directory.
+  // Another port would start a second relay on the same directory.
   expect(await findIn()).toMatch(/^BAD data directory: .* is held by /m);
 });
 
-it('check asks Redis, and warns of what it would lose', async () => {
+it('check connects to Redis and warns of settings that could lose events', async () => {
   const server = await startRedis({ settings: { appendonly: 'no' } });
   onTestFinished(() => server.close());
   const found = await findIn({ STORE: 'redis', REDIS_URL: server.url });
@@ -158,7 +158,7 @@ it('check asks Redis, and warns of what it would lose', async () => {
   expect(found).toMatch(/^WARN REDIS_URL: .*append/m);
 });
 
-it('check says which revision of Klaviyo is used, why, and until when', async () => {
+it('check reports which revision of Klaviyo is used, why, and until when', async () => {
   expect(await findIn()).toMatch(
     /^ok revision: \d{4}-\d\d-\d\d, .* \(KLAVIYO_REVISION is auto\); supported until \d{4}-\d\d-\d\d$/m,
   );
@@ -167,7 +167,7 @@ it('check says which revision of Klaviyo is used, why, and until when', async ()
   );
 });
 
-it('check ends with exit code 1 where it prints BAD, and with --strict where it prints WARN', async () => {
+it('check exits with 1 if it prints BAD, and with --strict if it prints WARN', async () => {
   const bad = await check({ KLAVIYO_REVISON: '2026-07-15' });
   expect(bad.output).toMatch(/^BAD {2}variable: /m);
   expect(bad.code).toBe(1);
@@ -192,13 +192,13 @@ it.each([
   [['sandbox', '--port', 'http'], '--port must be a whole number from 0 to 65535'],
   [['demo', '--shoppers', 'many'], '--shoppers must be a whole number from 1 to 1000000'],
   [['import', 'a.csv', '--typ', 'events'], 'there is no option --typ; did you mean --type?'],
-])('the command line %j ends with exit code 2 and a reason', async (args, words) => {
+])('the command line %j exits with 2 and a reason', async (args, words) => {
   const { code, output } = await runCommand(args, toSettings({}), folder);
   expect(output).toContain(`klaviyo-relay: ${words}`);
   expect(code).toBe(2);
 });
 
-it('check reads .env in the working directory, and the environment wins over it', async () => {
+it('check reads .env in the working directory, and the environment takes precedence', async () => {
   writeFileSync(join(folder, '.env'), 'PORT=1\nHOST=127.0.0.2\nKLAVIYO_REVISON=x\n');
   const { output } = await check({ PORT: '0' });
   expect(output).toContain('ok   configuration: store journal, listens on 127.0.0.2:0\n');
@@ -207,7 +207,7 @@ it('check reads .env in the working directory, and the environment wins over it'
   expect(overridden.output).toContain('store journal, listens on 127.0.0.3:0\n');
 });
 
-it('check says which file cannot be read where .env is a directory', async () => {
+it('check names the file that cannot be read if .env is a directory', async () => {
   mkdirSync(join(folder, '.env'));
   const { code, output } = await check();
   expect(output).toMatch(/^klaviyo-relay: \.env cannot be read: EISDIR/);

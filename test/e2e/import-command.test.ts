@@ -38,7 +38,7 @@ const events = (count: number): string =>
   Array.from({ length: count }, (_, at) => `{"event_name":"e","distinct_id":"c${at}"}\n`).join('');
 
 describe('klaviyo-relay import', () => {
-  it('ends with 0 where all is taken, and with 3 where some is refused', async () => {
+  it('exits with 0 if every row is accepted and with 3 if some are rejected', async () => {
     const relay = await startRelay({ env: { RELAY_API_KEYS: 'ingest-key-1' } });
     const env = { RELAY_URL: `${relay.app.url}/`, RELAY_API_KEY: 'ingest-key-1' };
     const good = await run([aFile('a.jsonl', events(3))], { env });
@@ -61,7 +61,7 @@ describe('klaviyo-relay import', () => {
     ['no option', [], [true, true]],
     ['--backfill age', ['--backfill', 'age'], [true, false]],
     ['--backfill none', ['--backfill', 'none'], [false, false]],
-  ] as const)('with %s has Klaviyo trigger the flows it should', async (_what, options, flows) => {
+  ] as const)('with %s triggers the right flows in Klaviyo', async (_what, options, flows) => {
     const relay = await startRelay();
     const times = ['2020-05-01T00:00:00Z', '2026-11-01T11:00:00Z'];
     const lines = times.map((event_time, insert_id) =>
@@ -75,7 +75,7 @@ describe('klaviyo-relay import', () => {
     await relay.stop();
   });
 
-  it('ends with 1 where it stops, and goes on where it did', async () => {
+  it('exits with 1 if it stops, and resumes where it stopped', async () => {
     const path = aFile('a.ndjson', events(7));
     let isKnown = true;
     const { url, received } = await startFarSide((one, index) => {
@@ -112,7 +112,7 @@ describe('klaviyo-relay import', () => {
     expect((await run([path, '--url', url])).output).toContain('accepted    9');
   });
 
-  it('imports several files, each with its own report, progress and refused entries', async () => {
+  it('imports several files, each with its own report, progress and file of rejected entries', async () => {
     const relay = await startRelay();
     const files = [
       aFile('a.ndjson', events(3)),
@@ -147,7 +147,7 @@ describe('klaviyo-relay import', () => {
     await relay.stop();
   });
 
-  it('goes on with the first of several files that did not end, and says which were not begun', async () => {
+  it('resumes with the first unfinished file of several and lists those not started', async () => {
     const files = [
       aFile('a.ndjson', events(4)),
       aFile('b.ndjson', events(5)),
@@ -174,7 +174,7 @@ describe('klaviyo-relay import', () => {
     expect(received).toHaveLength(2 + 2 + 2 + 3);
   });
 
-  it('goes on with the next file where one is cut off, and ends with 1', async () => {
+  it('continues with the next file if one is truncated, and exits with 1', async () => {
     const { url } = await startFarSide(takeAll);
     const text = Array.from(
       { length: 20_000 },
@@ -189,7 +189,7 @@ describe('klaviyo-relay import', () => {
     expect(output).toContain('b.ndjson is imported\n');
   });
 
-  it('ends with 4 where everything was refused, and does not say that it is imported', async () => {
+  it('exits with 4 if every row was rejected and does not report success', async () => {
     const relay = await startRelay();
     const path = aFile('a.csv', 'email,event_name\nada,e\nbo,e\n');
     const args = [path, '--url', relay.app.url];
@@ -207,7 +207,7 @@ describe('klaviyo-relay import', () => {
     await relay.stop();
   });
 
-  it('shows in a dry run what an import would do, without a relay', async () => {
+  it('with --dry-run shows what an import would do, without a relay', async () => {
     const orders =
       'Name,Email,Created at,Total,Id\n#1,ada@klaviyo-demo.com,03/04/2026 09:05,5,7\n#2,bo,04/04/2026 09:05,6,8\n';
     const path = aFile('orders.csv', orders);
@@ -305,7 +305,7 @@ describe('klaviyo-relay import', () => {
     ],
     ['a key file that is not there', ['a.csv', '--key-file', 'k'], {}, '--key-file cannot be read'],
     ['a key of two words', ['a.csv'], { RELAY_API_KEY: 'hunter2 x' }, 'the key must be one word'],
-  ])('ends with 2 at %s, and shows no secret', async (_, args, env, words) => {
+  ])('exits with 2 for %s and prints no secret', async (_, args, env, words) => {
     const { code, errors } = await run(args, { env });
     expect(code).toBe(2);
     expect(errors).toContain(words);

@@ -32,7 +32,7 @@ const tryAll = async (args: readonly string[], env = {}) => {
 const ada = { email: 'ada@klaviyo-demo.com' };
 
 describe('klaviyo-relay map', () => {
-  it("shows Klaviyo's JSON of a webhook whose source the body names, and what is kept of it", async () => {
+  it("prints Klaviyo's JSON for a webhook whose body identifies the source, and the facts that are kept", async () => {
     const file = write('charge.json', aStripeEvent('charge.succeeded', aCharge()));
     const { code, output } = await runCommand(['map', file], {}, directory);
     expect(output).toContain('stripe charge.succeeded\n');
@@ -43,7 +43,7 @@ describe('klaviyo-relay map', () => {
     expect(code).toBe(0);
   });
 
-  it('lets requests of one file know what earlier ones said, such as the buyer of an order', async () => {
+  it('applies facts of earlier requests in one file to later ones, such as the buyer of an order', async () => {
     const refund = { topic: 'refunds/create', body: aRefund() };
     const order = { topic: 'orders/create', body: anOrder() };
     const both = await tryAll([write('both.ndjson', order, refund), '--source', 'shopify']);
@@ -70,7 +70,7 @@ describe('klaviyo-relay map', () => {
     }
   });
 
-  it('has the mapping file and the settings of the environment change what an input becomes', async () => {
+  it('applies the mapping file and the settings of the environment', async () => {
     const mapping = write('mapping.json', {
       stripe: { metrics: { 'Successfully Paid': 'Placed Order' } },
     });
@@ -95,7 +95,7 @@ describe('klaviyo-relay map', () => {
     expect(code).toBe(0);
   });
 
-  it('says what is wrong with an event, where, and ends with 1', async () => {
+  it('reports what is wrong with an event, and where, and exits with 1', async () => {
     const fine = { event_name: 'Viewed', ...ada, properties: { n: 1 } };
     const file = write('events.ndjson', fine, { ...fine, value: 'ten' });
     const { code, tried } = await tryAll([file]);
@@ -108,7 +108,7 @@ describe('klaviyo-relay map', () => {
     expect(code).toBe(1);
   });
 
-  it('reads profiles, and warns of a phone number that is none', async () => {
+  it('reads profiles and warns of an invalid phone number', async () => {
     const file = write('profile.json', { ...ada, phone_number: 'none' });
     const { code, tried } = await tryAll([file, '--type', 'profiles']);
     expect(tried[0]).toMatchObject({
@@ -118,7 +118,7 @@ describe('klaviyo-relay map', () => {
     expect(code).toBe(0);
   });
 
-  it('keeps the digits of numbers that JavaScript cannot hold', async () => {
+  it('keeps the digits of numbers that JavaScript cannot represent', async () => {
     const file = join(directory, 'large.json');
     writeFileSync(
       file,
@@ -134,7 +134,7 @@ describe('klaviyo-relay map', () => {
     ['an input that can be of several sources', ['FILE'], 'use --source or --type'],
     ['a topic that the body has', ['FILE', '--source', 'stripe', '--topic', 'x'], '--topic'],
     ['a type that does not exist', ['FILE', '--type', 'orders'], 'events or profiles'],
-  ])('says how to use it after %s', async (_name, args, words) => {
+  ])('prints its usage after %s', async (_name, args, words) => {
     const file = write('some.json', { id: 1 });
     const { code, output } = await runCommand(
       ['map', ...args.map((each) => (each === 'FILE' ? file : each))],
@@ -145,7 +145,7 @@ describe('klaviyo-relay map', () => {
     expect(code).toBe(2);
   });
 
-  it('names the line of a file that is no JSON', async () => {
+  it('reports the line of a file that is not JSON', async () => {
     const file = join(directory, 'broken.ndjson');
     writeFileSync(file, '{"event_name":"Viewed","distinct_id":"1"}\n{"event_name":\n');
     const { code, output } = await runCommand(['map', file], {}, directory);

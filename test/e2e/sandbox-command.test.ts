@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
-/** `klaviyo-relay sandbox` on a free port, and its address. */
+/** Runs `klaviyo-relay sandbox` on a free port and returns its address. */
 async function startSandboxCommand(...args: readonly string[]): Promise<string> {
   const command = ['dist/main.js', 'sandbox', '--port', '0', ...args];
   const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -23,7 +23,7 @@ async function startSandboxCommand(...args: readonly string[]): Promise<string> 
 
 type Asked = { readonly revision: string; readonly optsOut?: boolean };
 
-/** The status for a revision, and the revision that the answer names. */
+/** The status for a revision, and the revision that the response names. */
 async function ask(url: string, { revision, optsOut = false }: Asked) {
   const answer = await fetch(`${url}/api/metrics`, {
     headers: {
@@ -36,11 +36,11 @@ async function ask(url: string, { revision, optsOut = false }: Asked) {
   return [answer.status, answer.headers.get('revision')];
 }
 
-/** Retired by its age on every day that this can run on. */
+/** Retired by age on every day on which this test can run. */
 const old = '2023-10-15';
 
 describe('klaviyo-relay sandbox', () => {
-  it('serves every revision unless it is told to retire them by age', async () => {
+  it('serves every revision without --retire-by-age', async () => {
     const url = await startSandboxCommand();
     expect(await ask(url, { revision: old, optsOut: true })).toEqual([200, null]);
   });
@@ -54,7 +54,7 @@ describe('klaviyo-relay sandbox', () => {
     ]);
   });
 
-  it('with --faults FILE retires the revision that a rule names, after so many requests', async () => {
+  it('with --faults FILE retires the revision that a rule names, after skip requests', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'relay-sandbox-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     const file = join(folder, 'faults.json');

@@ -16,7 +16,7 @@ afterEach(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-/** A relay that has taken one event, and cannot reach Klaviyo. */
+/** Starts a relay that accepts one event and cannot reach Klaviyo. */
 async function startWithOne(): Promise<void> {
   relay = startRelayProcess({ klaviyoUrl: 'http://127.0.0.1:9', dataDir });
   const answer = await fetch(`${(await relay.listening) ?? ''}/v1/events`, {
@@ -28,7 +28,7 @@ async function startWithOne(): Promise<void> {
 }
 
 describe('klaviyo-relay store', () => {
-  it('checks and exports what a killed relay left', async () => {
+  it('checks and exports the store of a killed relay', async () => {
     await startWithOne();
     await relay?.end('SIGKILL');
     const checked = await runCommand(['store', 'check', dataDir]);
@@ -42,32 +42,29 @@ describe('klaviyo-relay store', () => {
     expect(JSON.parse(exported.output)).toMatchObject({ kind: 'envelope', lane: 'events' });
   });
 
-  it('says who holds the directory of a relay that runs', async () => {
+  it('reports which process holds the directory of a running relay', async () => {
     await startWithOne();
     const { code, output } = await runCommand(['store', 'check', dataDir]);
     expect(code).toBe(1);
     expect(output).toContain(`DATA_DIR ${dataDir} is held by process ${String(relay?.pid)} on `);
   });
 
-  it.each([[[]], [['repair']], [['check', 'a', 'b']]])(
-    '%j is answered with how to use it',
-    async (args) => {
-      const { code, output } = await runCommand(['store', ...args]);
-      expect(code).toBe(2);
-      expect(output).toContain('Usage: klaviyo-relay store check|export');
-    },
-  );
+  it.each([[[]], [['repair']], [['check', 'a', 'b']]])('%j prints the usage', async (args) => {
+    const { code, output } = await runCommand(['store', ...args]);
+    expect(code).toBe(2);
+    expect(output).toContain('Usage: klaviyo-relay store check|export');
+  });
 });
 
-describe('a start', () => {
-  it('touches no directory where the configuration is not usable', async () => {
+describe('klaviyo-relay start', () => {
+  it('changes no directory if the configuration is invalid', async () => {
     const path = join(dataDir, 'journal');
     relay = startRelayProcess({ klaviyoUrl: 'no URL', dataDir: path });
     await expect(relay.listening).rejects.toThrow('ended by itself');
     expect(existsSync(path)).toBe(false);
   });
 
-  it('refuses a directory that holds something else, and says so', async () => {
+  it('rejects a directory with unrelated content and reports it', async () => {
     writeFileSync(join(dataDir, 'precious.db'), '');
     relay = startRelayProcess({ klaviyoUrl: 'http://127.0.0.1:9', dataDir });
     await expect(relay.listening).rejects.toThrow('ended by itself');

@@ -13,7 +13,7 @@ const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>
 const anEvent = { event_name: 'Placed Order', email: 'ada@klaviyo-demo.com' };
 
 describe('the columns of an event', () => {
-  it('may name a visitor by an anonymous id alone, as text', () => {
+  it('may identify a visitor by an anonymous id alone, as text', () => {
     const record = { event_name: 'Viewed', anonymous_id: '007' };
     expect(toEntry('events', record)).toEqual(record);
   });
@@ -41,7 +41,7 @@ describe('the columns of an event', () => {
     });
   });
 
-  it('are absent where the cell is empty', () => {
+  it('are absent if the cell is empty', () => {
     expect(toEntry('events', { ...anEvent, value: '', Coupon: '', properties: '' })).toEqual(
       anEvent,
     );
@@ -60,7 +60,7 @@ describe('the columns of an event', () => {
     [' 5', ' 5'],
     ['true', 'true'],
     ['.5', '.5'],
-  ])('a property %j is %j', (cell, value) => {
+  ])('read the property %j as %j', (cell, value) => {
     expect(toEntry('events', { ...anEvent, n: cell })).toEqual({
       ...anEvent,
       properties: { n: value },
@@ -82,7 +82,7 @@ describe('the columns of an event', () => {
     ["1'299.00", 1299],
     ['1.299.000', 1_299_000],
     ['-$1,299.5', -1299.5],
-  ])('of value with a cell of %j are %j', (cell, value) => {
+  ])('of value with the cell %j are %j', (cell, value) => {
     expect(toEntry('events', { ...anEvent, value: cell }).value).toEqual(value);
   });
 
@@ -94,7 +94,7 @@ describe('the columns of an event', () => {
     ['1e999', 'is too large a number'],
     ['$12 €', 'names no currency that is known, or two'],
     ['12.00.00', 'can be read as two different amounts, or as none'],
-  ])('of value with a cell of %j are refused, and stay as they are', (cell, words) => {
+  ])('of value with the cell %j are rejected and stay as they are', (cell, words) => {
     const record = { ...anEvent, value: cell };
     const { entry, errors } = toColumns(Object.keys(record), 'events', someMapping()).read(
       Object.values(record),
@@ -105,7 +105,7 @@ describe('the columns of an event', () => {
     ]);
   });
 
-  it('join the JSON of a column called properties, and win over it', () => {
+  it('are merged into the JSON of a column called properties and take precedence', () => {
     const properties = '{"Items":["a"],"n":12345678901234567890,"Size":"S"}';
     expect(toEntry('events', { ...anEvent, properties, Size: 'M' })).toEqual({
       ...anEvent,
@@ -113,16 +113,19 @@ describe('the columns of an event', () => {
     });
   });
 
-  it.each(['{"a":1', '[1]', '{"a":1,"a":2}'])('leave %s to the relay to refuse', (properties) => {
-    expect(toEntry('events', { ...anEvent, properties, Size: 'M' })).toEqual({
-      ...anEvent,
-      properties,
-    });
-  });
+  it.each(['{"a":1', '[1]', '{"a":1,"a":2}'])(
+    "leave %s to the relay's validation",
+    (properties) => {
+      expect(toEntry('events', { ...anEvent, properties, Size: 'M' })).toEqual({
+        ...anEvent,
+        properties,
+      });
+    },
+  );
 });
 
 describe('the columns of a profile', () => {
-  it('are its fields, its location, and all others as they are', () => {
+  it('are its fields, its location, and all others unchanged', () => {
     const record = {
       email: 'ada@klaviyo-demo.com',
       first_name: '7',
@@ -197,7 +200,7 @@ describe('a header', () => {
       ['email', 'properties.__proto__'],
       'no column may be called',
     ],
-  ])('%s is refused', (_, lane, header, words) => {
+  ])('%s is invalid', (_, lane, header, words) => {
     expect(() => toColumns(header, lane, someMapping())).toThrow(words);
   });
 });
@@ -242,7 +245,7 @@ describe('a header in another spelling', () => {
     ['profiles', 'Location', 'Location'],
     ['profiles', 'Value', 'Value'],
     ['profiles', 'City', 'City'],
-  ])('of %s, %s, is not guessed: it is %s', (lane, header, path) => {
+  ])('of %s, %s, is not guessed but is %s', (lane, header, path) => {
     expect(fieldsOf([header, 'email', 'event_name'], lane)[0]).toBe(path);
   });
 });
@@ -254,7 +257,7 @@ describe('amounts', () => {
     return toColumns(header, 'events', someMapping(overrides)).read(Object.values(record));
   };
 
-  it('give an entry the currency that they name where it has none', () => {
+  it('give an entry without a currency the one that they name', () => {
     expect(readAll({ value: '€12.00' }).entry).toMatchObject({ value: 12, currency: 'EUR' });
     expect(readAll({ value: '12,00 EUR', currency: '' }).entry).toMatchObject({ currency: 'EUR' });
     expect(readAll({ value: '$12.00' }).entry).not.toHaveProperty('currency');
@@ -268,7 +271,7 @@ describe('amounts', () => {
   it.each([
     [{ value: '€12.00', currency: 'USD' }, '/value'],
     [{ value: '€12.00', total_amount: '13 USD' }, '/currency'],
-  ])('of %j do not agree', (cells, pointer) => {
+  ])('of %j contradict each other', (cells, pointer) => {
     expect(readAll(cells).errors).toMatchObject([{ pointer }]);
   });
 
@@ -295,7 +298,7 @@ describe('amounts', () => {
     [',', '1 299,00', 1299],
     [',', '-1.299.000', -1_299_000],
     [',', '12,5', 12.5],
-  ])('with %s before the decimals are read so: %s is %s', (decimal, cell, value) => {
+  ])('with %s before the decimals read %s as %s', (decimal, cell, value) => {
     const readAmount = createAmountReader(decimal);
     expect(readAll({ value: cell }, { readAmount })).toMatchObject({
       errors: [],
@@ -312,7 +315,7 @@ describe('amounts', () => {
     [',', '12.50'],
     [',', '1,299.00'],
     [',', '1,2,3'],
-  ])('with %s before the decimals are not %s', (decimal, cell) => {
+  ])('with %s before the decimals reject %s', (decimal, cell) => {
     const readAmount = createAmountReader(decimal);
     expect(readAll({ value: cell }, { readAmount }).errors).toEqual([
       { pointer: '/value', detail: `is not written with ${decimal} before the decimals` },
@@ -320,7 +323,7 @@ describe('amounts', () => {
   });
 });
 
-describe('what the user says of columns', () => {
+describe('options about columns', () => {
   const header = ['E-Mail of buyer', 'Ordered', 'Total', 'Total', 'a=b', 'Notes'];
   const mapped = (
     columns: Mapping['columns'],
@@ -330,7 +333,7 @@ describe('what the user says of columns', () => {
   const email = { column: 'E-Mail of buyer', field: 'email' };
   const named = [{ field: 'event_name', text: 'Placed Order' }];
 
-  it('wins over what they are called, and may be in any case', () => {
+  it('take precedence over their names and ignore case', () => {
     const { read, targets } = mapped(
       [
         { column: 'e-mail OF buyer', field: 'email' },
@@ -372,7 +375,7 @@ describe('what the user says of columns', () => {
     });
   });
 
-  it('leads into the location of a profile', () => {
+  it('can name a field within the location of a profile', () => {
     const columns = [email, { column: 'Notes', field: 'location.city' }];
     const { read } = mapped(columns, {}, 'profiles');
     expect(read(['ada@klaviyo-demo.com', '', '', '', '', 'Boston']).entry).toEqual({
@@ -460,11 +463,11 @@ describe('what the user says of columns', () => {
       'say which column it is, as in --map "E-Mail of buyer=email"',
     ],
     ['no name of events', [email], {}, 'events', 'Else --set event_name="Placed Order" gives'],
-  ])('is refused where it names %s', (_, columns, overrides, lane, words) => {
+  ])('are invalid if they name %s', (_, columns, overrides, lane, words) => {
     expect(() => mapped(columns, overrides, lane)).toThrow(words);
   });
 
-  it('is needed where two columns of the header are one field', () => {
+  it('are required if two columns of the header are one field', () => {
     const two = ['Email', 'event_name', 'e-mail'];
     expect(() => toColumns(two, 'events', someMapping())).toThrow(
       'Email and e-mail are the same column: both become email; leave one out with --omit',
@@ -485,7 +488,7 @@ describe('a cell', () => {
       Object.values(record(more)),
     );
 
-  it('of a field loses the blanks around it, and is empty where there is nothing else', () => {
+  it('of a field is trimmed and is empty if nothing remains', () => {
     expect(readAll({ distinct_id: ' 42\u00a0', order_id: '  ', properties: ' ' }).entry).toEqual({
       ...anEvent,
       distinct_id: '42',
@@ -501,14 +504,14 @@ describe('a cell', () => {
     ['distinct_id', "'abc", "'abc"],
     ['order_id', "O'1", "O'1"],
     ['Zip', "'75008", "'75008"],
-  ])('of %s that is %s is %s', (name, cell, value) => {
+  ])('of %s with %s is %s', (name, cell, value) => {
     const { entry } = readAll({ [name]: cell });
     expect(name === 'Zip' ? entry.properties : entry[name]).toEqual(
       name === 'Zip' ? { Zip: value } : value,
     );
   });
 
-  it('is empty where its text is said to be', () => {
+  it('is empty if an option says so of its text', () => {
     const more = { distinct_id: 'NULL', Coupon: 'NULL', order_id: '-', Note: 'NULL or not' };
     expect(readAll(more, { empty: ['NULL', '-'] }).entry).toEqual({
       ...anEvent,
@@ -525,7 +528,7 @@ describe('a cell', () => {
     ['distinct_id', 'NULL', 'a word for nothing: if such a cell is empty, say --empty "NULL"'],
     ['insert_id', '\\N', 'a word for nothing'],
     ['anonymous_id', 'undefined', 'a word for nothing'],
-  ])('of %s that is %s makes no person or event of many', (name, cell, words) => {
+  ])('of %s with %s does not merge many people or events into one', (name, cell, words) => {
     const { errors, entry } = readAll({ [name]: cell });
     expect(errors).toEqual([
       { pointer: `/${name}`, detail: expect.stringContaining(words) as string },
@@ -541,8 +544,8 @@ describe('a cell', () => {
   });
 });
 
-describe('the columns without a name at the end of a header', () => {
-  it('are none, and rows may have them or not', () => {
+describe('unnamed columns at the end of a header', () => {
+  it('are ignored, whether rows have them or not', () => {
     const columns = toColumns(['event_name', 'email', '', ' '], 'events', someMapping());
     expect(columns.count).toBe(2);
     const read = createReadCells(columns);

@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decode } from '../../src/import/decode.js';
-import { toDelimiter } from '../../src/import/delimiter.js';
+import { toDelimiter } from '../../src/import/csv.js';
 import { DamagedInput } from '../../src/import/import-error.js';
 import { toChunks } from './fixture.js';
 
@@ -33,16 +33,19 @@ describe('an input', () => {
     ],
     ['gzip with zeros after it', Buffer.concat([gzipSync(text), Buffer.alloc(500)]), null],
     ['gzip of UTF-16', gzipSync(utf16le(`\ufeff${text}`)), null],
-  ])('of %s is its text, however it comes in chunks', async (_, bytes, encoding) => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(fc.nat(), { maxLength: 8 }), async (cuts) => {
-        expect((await decoded(bytes, encoding, cuts)).replace('\ufeff', '')).toBe(text);
-      }),
-      { numRuns: 20 },
-    );
-  });
+  ])(
+    'of %s is decoded to its text, however it is split into chunks',
+    async (_, bytes, encoding) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(fc.nat(), { maxLength: 8 }), async (cuts) => {
+          expect((await decoded(bytes, encoding, cuts)).replace('\ufeff', '')).toBe(text);
+        }),
+        { numRuns: 20 },
+      );
+    },
+  );
 
-  it('of windows-1252 is its text where that is said', async () => {
+  it('of windows-1252 is decoded if the option says so', async () => {
     expect(await decoded(Buffer.from('a;\xc4\x80\n', 'latin1'), 'windows-1252')).toBe('a;Ä€\n');
   });
 
@@ -51,7 +54,7 @@ describe('an input', () => {
     expect(await decoded(gzipSync(''))).toBe('');
   });
 
-  it('of gzip that is cut off anywhere is damaged, and says so', async () => {
+  it('of truncated gzip is reported as damaged, wherever it ends', async () => {
     const bytes = gzipSync(text);
     for (let length = 2; length < bytes.length; length++) {
       const cut = decoded(bytes.subarray(0, length));
@@ -95,11 +98,11 @@ describe('the delimiter of a header', () => {
     ['sep=;\r\n', ';'],
     ['"sep=\t"', '\t'],
     ['', ','],
-  ])('of %j is %j', (line, delimiter) => {
+  ])('of %j is detected as %j', (line, delimiter) => {
     expect(toDelimiter(line)).toBe(delimiter);
   });
 
-  it('is asked for where it may be one or another', () => {
+  it('must be given if it is ambiguous', () => {
     expect(() => toDelimiter('Amount, net;Email')).toThrow(
       'the header has "," and ";": say with --delimiter which one it is',
     );

@@ -50,7 +50,7 @@ const rows = [
 const csv = `${rows.join('\n')}\n`;
 
 describe('a dry run', () => {
-  it('a dry run reports for each file the counts that a relay answers for the same file', async () => {
+  it('reports for each file the counts that a relay responds with for the same file', async () => {
     const relay = await startRelay();
     onTestFinished(() => relay.stop());
     const files = [
@@ -63,13 +63,14 @@ describe('a dry run', () => {
       const { counts } = await dryRun(someDryOptions(input, { format }), someDryDeps());
       const options = someOptions({ input, url: relay.app.url, format });
       const { counts: answered } = await runImport(options, someDeps(input));
-      // The second file has the entries of the first: to a dry run the relay has none.
+      // The second file has the entries of the first. A dry run assumes a relay without any
+      // entries.
       const isRepeat = at === 1;
       expect({ ...answered, ...(isRepeat && { accepted: 2, duplicates: 1 }) }).toEqual(counts);
     }
   });
 
-  it('says what is wrong and why, how often and where, and shows the first entries', async () => {
+  it('reports each issue with its frequency and lines, and shows the first entries', async () => {
     const input = aFile(csv, 'orders.csv');
     const result = await dryRun(someDryOptions(input), someDryDeps());
     expect(result.counts).toEqual({ read: 10, accepted: 2, duplicates: 1, refused: 7, warned: 1 });
@@ -92,13 +93,13 @@ describe('a dry run', () => {
     );
   });
 
-  it('writes nothing, and needs no relay', async () => {
+  it('writes nothing and needs no relay', async () => {
     const input = aFile(csv, 'orders.csv');
     await dryRun(someDryOptions(input), someDryDeps());
     expect([`${input}.import.json`, `${input}.rejected.ndjson`].filter(existsSync)).toEqual([]);
   });
 
-  it('reads phone numbers and times as the relay is taken to', async () => {
+  it('reads phone numbers and times as the relay is assumed to', async () => {
     const text = 'event_name,phone_number,event_time\ne,0151 23456789,1995-01-01T00:00:00Z\n';
     const input = aFile(text, 'x.csv');
     const counted = async (deps: Partial<DryRunDeps>) =>
@@ -109,7 +110,7 @@ describe('a dry run', () => {
     expect(await counted({ defaultCountry: 'DE', rules })).toMatchObject({ refused: 1 });
   });
 
-  it('says so where the input cannot be read to its end, or nothing is in it', async () => {
+  it('reports an input that is empty or cannot be read to its end', async () => {
     const bytes = gzipSync(
       `email\n${Array.from({ length: 5000 }, (_, at) => `a${at}@klaviyo-demo.com\n`).join('')}`,
     );
@@ -124,7 +125,7 @@ describe('a dry run', () => {
     expect(toDryReport(none, 'x.csv')).toContain('x.csv: it holds no entries; nothing was sent');
   });
 
-  it('of entries that would all be refused says that', async () => {
+  it('reports that all entries would be rejected', async () => {
     const input = aFile('email,plan\nada,gold\n', 'x.csv');
     const mapping = someMapping({ omitted: ['plan'] });
     const options = someDryOptions(input, { lane: 'profiles', mapping });
@@ -133,7 +134,7 @@ describe('a dry run', () => {
     expect(report).toContain('    plan → left out\n');
   });
 
-  it('stops where it is told to', async () => {
+  it('stops on request', async () => {
     const input = aFile(csv, 'orders.csv');
     const result = await dryRun(
       someDryOptions(input),

@@ -14,7 +14,7 @@ import { createTimeReader, type ReadTime, type TimeOptions } from '../../src/imp
 import type { ManualClock } from '../support/manual-clock.js';
 import { createManualClock, settlePromises } from '../support/manual-clock.js';
 
-/** What a far side answers to the next request; `cut`: it ends the connection without an answer. */
+/** The response to the next request. `cut` closes the connection without a response. */
 export type Reply =
   | 'cut'
   | 'silence'
@@ -30,7 +30,7 @@ export type Received = {
   readonly lines: readonly string[];
 };
 
-/** A real server in the place of a relay. */
+/** A real HTTP server in place of a relay. */
 export async function startFarSide(
   reply: (received: Received, index: number) => Reply,
 ): Promise<{ readonly url: string; readonly received: readonly Received[] }> {
@@ -59,7 +59,7 @@ export async function startFarSide(
   return { url: `http://127.0.0.1:${address.port}`, received };
 }
 
-/** One that was free a moment ago. */
+/** A port that was free a moment ago. */
 export async function aFreePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -86,7 +86,7 @@ export function aFolder(): string {
   return folder;
 }
 
-/** Lets time pass until the work has ended; answers of real servers get turns in between. */
+/** Advances the clock until the work has ended, and lets real servers respond in between. */
 export async function whileTimePasses<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
   const state = { hasEnded: false };
   const end = (): void => void (state.hasEnded = true);
@@ -105,7 +105,7 @@ export const quiet: Report = {
   waiting: () => undefined,
 };
 
-/** Throws where the options cannot be meant. */
+/** Throws if the options are invalid. */
 export function aReadTime(options: Partial<TimeOptions> = {}): ReadTime {
   const reader = createTimeReader({ format: null, timezone: null, ...options });
   if (!reader.ok) throw new Error(`${reader.option} ${reader.detail}`);
@@ -153,7 +153,7 @@ export const someDeps = (
   clock: createManualClock(),
 });
 
-/** Any way to cut these bytes; `cuts` in any order, beyond the end too. */
+/** Any way to split these bytes; `cuts` in any order, also beyond the end. */
 export function toChunks(bytes: Buffer, cuts: readonly number[]): Buffer[] {
   const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
   return [...places, bytes.length].map((place, at) => bytes.subarray(places[at - 1] ?? 0, place));

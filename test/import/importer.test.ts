@@ -54,14 +54,14 @@ async function aRelay(env: Record<string, string> = {}): Promise<RelayUnderTest>
   return relay;
 }
 
-/** What the sandbox recorded once the relay has delivered all. */
+/** What the sandbox recorded after the relay had delivered everything. */
 async function delivered(relay: RelayUnderTest) {
   await relay.untilSettled();
   return relay.sandbox.state();
 }
 
 describe('an import into a relay', () => {
-  it('posts every event once, in batches, and writes down what is refused', async () => {
+  it('posts every event once, in batches, and writes the rejected ones to a file', async () => {
     const relay = await aRelay();
     const bad = [anEvent(8, { value: 'many' }), 'no JSON', '{"distinct_id":"c9"}'];
     const input = aFile(toLines([...events(5), '', ...bad, anEvent(10)]));
@@ -87,7 +87,7 @@ describe('an import into a relay', () => {
     expect(statSync(`${input}.rejected.ndjson`).mode & 0o777).toBe(0o600);
   });
 
-  it('knows a batch of nothing but bad entries from a bad request', async () => {
+  it('distinguishes a batch of invalid entries from an invalid request', async () => {
     const relay = await aRelay();
     const input = aFile(toLines(['1', '2', '3', anEvent(1)]));
     const options = someOptions({ input, url: relay.app.url, maxCount: 3 });
@@ -96,7 +96,7 @@ describe('an import into a relay', () => {
     expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2, 3]);
   });
 
-  it('takes events of visitors by their anonymous id, and refuses profiles with one', async () => {
+  it('accepts events of visitors by their anonymous id and rejects such profiles', async () => {
     const relay = await aRelay();
     const csv = aFile('event_name,anonymous_id\nViewed,b-1\nViewed,007\n', 'visits.csv');
     const { url } = relay.app;
@@ -116,7 +116,7 @@ describe('an import into a relay', () => {
     expect(recorded.map(({ who }) => who).sort()).toEqual(['007', 'b-1']);
   });
 
-  it('takes CSV of events, with what only CSV can get wrong', async () => {
+  it('accepts CSV of events with the difficulties of CSV', async () => {
     const relay = await aRelay();
     const input = aFile(
       '\ufeffevent_name,email,value,Note,Count\r\nPlaced Order,ada@klaviyo-demo.com,12.50,"say ""hi""\r\nthere",3\r\nPlaced Order,ada@klaviyo-demo.com\r\nPlaced Order,ada,1,,\r\n',
@@ -134,7 +134,7 @@ describe('an import into a relay', () => {
     ]);
   });
 
-  it('takes profiles, and tells how many were taken with something left out', async () => {
+  it('accepts profiles and counts those accepted with a part left out', async () => {
     const relay = await aRelay();
     const input = aFile(
       'email,phone_number,location.city,plan\nada@klaviyo-demo.com,12,Boston,gold\n',
@@ -148,7 +148,7 @@ describe('an import into a relay', () => {
     expect(JSON.stringify(profiles)).toContain('"city":"Boston"');
   });
 
-  it('makes one file of what another refused', async () => {
+  it('imports the file of entries that another import had rejected', async () => {
     const relay = await aRelay();
     const input = aFile(toLines([anEvent(1, { value: 'x' })]));
     await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
@@ -158,7 +158,7 @@ describe('an import into a relay', () => {
     expect((await runImport(again, someDeps(mended))).counts).toMatchObject({ accepted: 1 });
   });
 
-  it('shows its key, and stops where the relay does not know it', async () => {
+  it('sends its key and stops if the relay rejects it', async () => {
     const relay = await aRelay({ RELAY_API_KEYS: 'ingest-key-1' });
     const input = aFile(toLines(events(1)));
     const options = someOptions({ input, url: relay.app.url });
@@ -168,7 +168,7 @@ describe('an import into a relay', () => {
     expect(right).toMatchObject({ stopped: null, counts: { accepted: 1 } });
   });
 
-  it('halves what is too large for it, and refuses what is too large alone', async () => {
+  it('halves a batch that is too large and rejects an entry that is too large alone', async () => {
     const relay = await aRelay({ BODY_LIMIT_BYTES: '2000' });
     const large = anEvent(99, { properties: { text: 'x'.repeat(2500) } });
     const input = aFile(toLines([...events(40), large, ...events(40).map(({ ...e }) => e)]));
@@ -183,7 +183,7 @@ describe('an import into a relay', () => {
     ]);
   });
 
-  it('is nothing to do for an empty file', async () => {
+  it('does nothing for an empty file', async () => {
     const input = aFile('\n');
     const { counts, stopped } = await runImport(
       someOptions({ input, url: 'http://127.0.0.1:9' }),
@@ -199,14 +199,14 @@ describe('the events of an import', () => {
     ['all', '/v1/events/batch?backfill=true'],
     ['age', '/v1/events/batch'],
     ['none', '/v1/events/batch?backfill=false'],
-  ] as const)('with backfill of %s are posted to %s', async (backfill, path) => {
+  ] as const)('with backfill %s are posted to %s', async (backfill, path) => {
     const input = aFile(toLines(events(1)));
     const { url, received } = await startFarSide(takeAll);
     await runImport(someOptions({ input, url, backfill }), someDeps(input));
     expect(received.map((each) => each.path)).toEqual([path]);
   });
 
-  it('alone can be backfilled: profiles are posted without it', async () => {
+  it('can be backfilled, while profiles are posted without it', async () => {
     const input = aFile('{"email":"ada@klaviyo-demo.com"}\n');
     const { url, received } = await startFarSide(takeAll);
     await runImport(someOptions({ input, url, lane: 'profiles' }), someDeps(input));
@@ -214,7 +214,7 @@ describe('the events of an import', () => {
   });
 });
 
-describe('what the input is', () => {
+describe('the lane of an input', () => {
   const lanesOf = async (text: string, overrides: Partial<ImportOptions>) => {
     const input = aFile(text, overrides.format === 'csv' ? 'x.csv' : 'x.ndjson');
     const { url, received } = await startFarSide(takeAll);
@@ -222,14 +222,14 @@ describe('what the input is', () => {
     return received.map(({ path }) => path);
   };
 
-  it('tells itself where it has event_name', async () => {
+  it('is detected from event_name', async () => {
     expect(await lanesOf('{"event_name":"e"}\n', {})).toEqual(['/v1/events/batch?backfill=true']);
     expect(await lanesOf('email,event_name\na,b\n', { format: 'csv' })).toEqual([
       '/v1/events/batch?backfill=true',
     ]);
   });
 
-  it('is asked for otherwise', async () => {
+  it('must be given otherwise', async () => {
     const words = '--type events or --type profiles';
     await expect(lanesOf('{"email":"e"}\n', {})).rejects.toThrow(words);
     await expect(lanesOf('no JSON\n', {})).rejects.toThrow(words);
@@ -245,24 +245,24 @@ describe('what the input is', () => {
       { lane: 'events', format: 'csv' },
       'the header has something after',
     ],
-  ])('is refused where it is %s', async (_, text, overrides, words) => {
+  ])('is rejected if it is %s', async (_, text, overrides, words) => {
     await expect(lanesOf(text, overrides)).rejects.toThrow(words);
   });
 
-  it('is named where it is not there', async () => {
+  it('is reported if it does not exist', async () => {
     const input = join(aFolder(), 'nowhere.ndjson');
     const options = someOptions({ input, url: 'http://127.0.0.1:9' });
     await expect(runImport(options, someDeps(input))).rejects.toThrow(`${input} is not there`);
   });
 });
 
-describe('an input as people have it', () => {
+describe('a real-world input', () => {
   const csv = (text: string, overrides: Partial<ImportOptions> = {}, name = 'x.csv') => {
     const input = aFile(text, name);
     return { input, ...overrides, format: 'csv' as const };
   };
 
-  it('is taken with semicolons, a line that names them, empty lines and columns, and headers in any case', async () => {
+  it('is accepted with semicolons, a separator line, empty lines and columns, and headers in any case', async () => {
     const relay = await aRelay();
     const given = csv(
       '\ufeffsep=;\r\nE-Mail;Event Name;Event Time;Value;;\r\nada@klaviyo-demo.com;Placed Order;2025-10-07 09:50:26 +0200;12.50;;\r\n;;;;;\r\n\r\nbo@klaviyo-demo.com;Placed Order;2025-10-07;1\r\n;;;;;\r\n',
@@ -283,7 +283,7 @@ describe('an input as people have it', () => {
     expect(progressOf(given.input)).toMatchObject({ delimiter: ';', isFinished: true });
   });
 
-  it('is taken with what the user says of it, and goes on with nothing else', async () => {
+  it('is accepted with options, and resumes only with the same ones', async () => {
     const given = csv('Buyer,At\nada@klaviyo-demo.com,03/04/2026 09:05\n');
     const mapping = someMapping({
       columns: [
@@ -312,7 +312,7 @@ describe('an input as people have it', () => {
     expect((await runImport(options, someDeps(given.input))).wasFinished).toBe(true);
   });
 
-  it('is taken as NDJSON with constants and with times of an epoch', async () => {
+  it('is accepted as NDJSON with constants and epoch times', async () => {
     const lines = [
       { distinct_id: 'c1', event_time: 1759823426 },
       { distinct_id: 'c2', event_time: '1759823426', properties: { a: 1 } },
@@ -388,7 +388,7 @@ describe('an input as people have it', () => {
       { lane: 'profiles' },
       'say with --delimiter which one it is',
     ],
-  ])('is refused before anything is posted where it has %s', async (_, text, overrides, words) => {
+  ])('is rejected before anything is posted if it has %s', async (_, text, overrides, words) => {
     const { url, received } = await startFarSide(takeAll);
     const options = someOptions({ ...csv(text), url, ...overrides });
     await expect(runImport(options, someDeps(options.input))).rejects.toThrow(words);
@@ -397,7 +397,7 @@ describe('an input as people have it', () => {
     expect(existsSync(`${options.input}.rejected.ndjson`)).toBe(false);
   });
 
-  it('is taken where some of its first times can be read, and the others are refused', async () => {
+  it('is accepted if some of its first times can be read, and the other rows are rejected', async () => {
     const { url } = await startFarSide(takeAll);
     const given = csv(
       'email,event_name,event_time\na@b.com,e,03/04/2026\na@b.com,e,2026-04-03T00:00:00Z\n',
@@ -406,7 +406,7 @@ describe('an input as people have it', () => {
     expect(counts).toMatchObject({ accepted: 1, refused: 1 });
   });
 
-  it('is NDJSON that has no columns to map', async () => {
+  it('as NDJSON has no columns to map', async () => {
     const input = aFile(toLines(events(1)));
     const mapping = someMapping({ columns: [{ column: 'a', field: 'email' }] });
     const options = someOptions({ input, url: 'http://127.0.0.1:9', mapping });
@@ -415,7 +415,7 @@ describe('an input as people have it', () => {
     );
   });
 
-  it('goes on in the middle of a compressed file, and tells how far it is in that file', async () => {
+  it('resumes in the middle of a compressed file and reports the position in that file', async () => {
     const input = aFile(gzipSync(toLines(events(2000))), 'x.ndjson.gz');
     const { size } = statSync(input);
     const stop = new AbortController();
@@ -441,7 +441,7 @@ describe('an input as people have it', () => {
     expect(Math.min(...positions)).toBeGreaterThan(0);
   });
 
-  it('keeps what was taken of a compressed file that is cut off, and says that it is', async () => {
+  it('keeps what was accepted of a truncated compressed file and reports the truncation', async () => {
     const text = toLines(
       events(20_000).map((event) => ({
         ...event,
@@ -471,7 +471,7 @@ describe('an input as people have it', () => {
     expect(new Set(received.flatMap(({ lines }) => lines)).size).toBe(20_000);
   });
 
-  it('is posted from no part where a small compressed file is cut off', async () => {
+  it('as a small truncated compressed file is not posted in part', async () => {
     const bytes = gzipSync('event_name,email\ne,a@b.com\n');
     const input = aFile(bytes.subarray(0, -4), 'x.csv.gz');
     const { url, received } = await startFarSide(takeAll);
@@ -480,7 +480,7 @@ describe('an input as people have it', () => {
     expect(received).toEqual([]);
   });
 
-  it('is looked at without posting or writing anything', async () => {
+  it('is checked without posting or writing anything', async () => {
     const good = csv('event_name,email\ne,a@b.com\n');
     const { url, received } = await startFarSide(takeAll);
     const options = someOptions({ ...good, url });
@@ -498,7 +498,7 @@ describe('an input as people have it', () => {
   });
 });
 
-describe('a relay that is not well', () => {
+describe('an unavailable relay', () => {
   const taken: Reply = { status: 202, body: { accepted: 1, duplicates: 0, rejected: [] } };
 
   async function importInto(replies: readonly Reply[]) {
@@ -516,7 +516,7 @@ describe('a relay that is not well', () => {
     return { result, received, at, waits, input, options, deps };
   }
 
-  it.each([429, 503])('is left alone for as long as its %i says, however often', async (status) => {
+  it.each([429, 503])('is given as much time as its %i asks, however often', async (status) => {
     const full: Reply = {
       status,
       headers: { 'retry-after': '7' },
@@ -536,7 +536,7 @@ describe('a relay that is not well', () => {
     ['answers 503 without Retry-After', { status: 503 }, '503'],
     ['does not answer', 'silence', 'no answer in 90 s'],
   ])(
-    'that %s is asked again, at growing intervals, with the same entries',
+    'that %s is tried again with the same entries, at growing intervals',
     async (_, reply, why) => {
       const { result, received, waits } = await importInto([reply, reply]);
       expect(result).toMatchObject({ stopped: null, counts: { accepted: 1 } });
@@ -546,7 +546,7 @@ describe('a relay that is not well', () => {
     },
   );
 
-  it('stops the import where it does not come back, and the same command goes on', async () => {
+  it('stops the import if it does not come back, and the same command resumes', async () => {
     const first = await importInto(Array.from({ length: 12 }, () => 'cut' as const));
     expect(first.result.stopped).toMatch(/^12 attempts in a row failed: /);
     expect(first.result).toMatchObject({ canGoOn: true, counts: { read: 0 } });
@@ -555,7 +555,7 @@ describe('a relay that is not well', () => {
     expect(second).toMatchObject({ stopped: null, counts: { read: 1, accepted: 1 } });
   });
 
-  it('is counted as back after each answer that counts', async () => {
+  it('counts as available again after each successful response', async () => {
     const cuts = Array.from({ length: 11 }, () => 'cut' as const);
     const input = aFile(toLines(events(2)));
     const deps = someDeps(input);
@@ -569,7 +569,7 @@ describe('a relay that is not well', () => {
   it.each([
     ['that nobody listens at', aFreePort, /^12 attempts in a row failed: ECONNREFUSED$/],
     ['that fetch does not go to', () => Promise.resolve(6000), /^bad port$/],
-  ])('at a port %s is named', async (_, toPort, words) => {
+  ])('at a port %s is reported', async (_, toPort, words) => {
     const input = aFile(toLines(events(1)));
     const deps = someDeps(input);
     const options = someOptions({ input, url: `http://127.0.0.1:${await toPort()}` });
@@ -577,14 +577,14 @@ describe('a relay that is not well', () => {
     expect(stopped).toMatch(words);
   });
 
-  it('is not followed elsewhere with the key', async () => {
+  it('that redirects does not receive the key elsewhere', async () => {
     const other = await startFarSide(takeAll);
     const { result } = await importInto([{ status: 307, headers: { location: other.url } }]);
     expect(result.stopped).toContain('it answers 307');
     expect(other.received).toEqual([]);
   });
 
-  it('that does not answer for each entry is not believed', async () => {
+  it('that does not respond for each entry stops the import', async () => {
     const none: Reply = { status: 202, body: { accepted: 0, duplicates: 0, rejected: [] } };
     const { result } = await importInto([none]);
     expect(result).toMatchObject({
@@ -593,7 +593,7 @@ describe('a relay that is not well', () => {
     });
   });
 
-  it('that refuses a request for no entry in particular is asked for each by itself', async () => {
+  it('that rejects a request for no entry in particular gets each entry by itself', async () => {
     const input = aFile(toLines(events(4)));
     const { url } = await startFarSide(({ lines }) =>
       lines.some((line) => line.includes('"c2"'))
@@ -607,7 +607,7 @@ describe('a relay that is not well', () => {
 });
 
 describe('an import that stops', () => {
-  it('finishes the batch under way where it is told to stop, and goes on from there', async () => {
+  it('finishes the batch in flight on a stop signal and resumes after it', async () => {
     const input = aFile(toLines(events(10)));
     const stop = new AbortController();
     const { url, received } = await startFarSide((one) => {
@@ -630,7 +630,7 @@ describe('an import that stops', () => {
     );
   });
 
-  it('does not wait for a relay any longer where it is told to stop', async () => {
+  it('does not wait for a relay any longer on a stop signal', async () => {
     const input = aFile(toLines(events(1)));
     const stop = new AbortController();
     const full: Reply = { status: 503, headers: { 'retry-after': '300' } };
@@ -642,7 +642,7 @@ describe('an import that stops', () => {
     expect(deps.clock.monotonic()).toBe(0);
   });
 
-  it('has nothing more to do once it is finished', async () => {
+  it('has nothing to do once it is finished', async () => {
     const input = aFile(toLines(events(2)));
     const { url, received } = await startFarSide(takeAll);
     const options = someOptions({ input, url });
@@ -661,7 +661,7 @@ describe('an import that stops', () => {
     ['its size', (input) => writeFileSync(input, toLines(events(3)))],
     ['its beginning', (input) => keepTimes(input, toLines(events(2)).replace('Viewed', 'viewed'))],
     ['its time alone', (input) => utimesSync(input, 1, 1)],
-  ])('does not go on with an input that changed in %s', async (_, change) => {
+  ])('does not resume with an input that changed in %s', async (_, change) => {
     const input = aFile(toLines(events(2)));
     const { url, received } = await startFarSide(takeAll);
     const options = someOptions({ input, url });
@@ -678,7 +678,7 @@ describe('an import that stops', () => {
     utimesSync(input, atimeMs / 1000, mtimeMs / 1000);
   }
 
-  it('does not go on with other options than it began with', async () => {
+  it('does not resume with other options', async () => {
     const input = aFile(toLines(events(2)));
     const { url } = await startFarSide(takeAll);
     const options = someOptions({ input, url });
@@ -689,7 +689,7 @@ describe('an import that stops', () => {
     );
   });
 
-  it('goes on with the events that it began to backfill, and with a file of before there was such a choice', async () => {
+  it('resumes with the backfill choice that it began with, and with a file of versions without one', async () => {
     const input = aFile(toLines(events(1)));
     const { url } = await startFarSide(takeAll);
     const options = someOptions({ input, url, backfill: 'age' });
@@ -705,14 +705,14 @@ describe('an import that stops', () => {
     expect(wasFinished).toBe(true);
   });
 
-  it('says so where what it kept cannot be read', async () => {
+  it('reports progress that cannot be read', async () => {
     const input = aFile(toLines(events(1)));
     writeFileSync(`${input}.import.json`, '{"version":1');
     const options = someOptions({ input, url: 'http://127.0.0.1:9' });
     await expect(runImport(options, someDeps(input))).rejects.toThrow('--restart begins anew');
   });
 
-  it('writes over no file that is not its own', async () => {
+  it('overwrites no file of another program', async () => {
     const input = aFile(toLines(['no JSON', '{}']));
     const { url } = await startFarSide(() => ({ status: 400, body: aProblem('invalid', 'no') }));
     const options = someOptions({ input, url });
@@ -729,7 +729,7 @@ describe('an import of a pipe', () => {
   const pipe = (...chunks: readonly string[]) =>
     Readable.from(chunks.map((text) => Buffer.from(text)));
 
-  it('keeps nothing', async () => {
+  it('records no progress', async () => {
     const input = '-';
     const folder = aFolder();
     const { url, received } = await startFarSide(takeAll);
@@ -745,7 +745,7 @@ describe('an import of a pipe', () => {
     expect(existsSync(join(folder, 'import.json'))).toBe(false);
   });
 
-  it('stops where it is told to, even if nothing comes', async () => {
+  it('stops on a stop signal, even if no data arrives', async () => {
     const stop = new AbortController();
     const stdin = new Readable({ read: () => undefined });
     stdin.push(toLines(events(2)));
@@ -761,7 +761,7 @@ describe('an import of a pipe', () => {
 });
 
 describe('a crash', () => {
-  it('between any answer and its note loses nothing and doubles nothing', async () => {
+  it('between any response and its progress record loses nothing and duplicates nothing', async () => {
     const relay = await aRelay();
     await fc.assert(
       fc.asyncProperty(
@@ -812,7 +812,7 @@ describe('a crash', () => {
   const toBytes = (text: string, format: string): string | Buffer =>
     format === 'csv.gz' ? gzipSync(text) : text;
 
-  /** The note of progress that comes after so many others is never written. */
+  /** The progress record after this many others is never written. */
   async function crashAfter(saves: number, options: ImportOptions): Promise<void> {
     const real = createProgressFile(`${options.input}.import.json`);
     let left = saves;
@@ -820,7 +820,7 @@ describe('a crash', () => {
       ...real,
       save: (progress: Progress) => {
         const written = statSync(options.refusedPath, { throwIfNoEntry: false })?.size ?? 0;
-        // What is noted as done must have been written down before.
+        // Rejected entries must be on disk before the progress record.
         expect(written).toBe(progress.refused.bytes);
         if (left-- === 0) return Promise.reject(new Error('crash'));
         return real.save(progress);

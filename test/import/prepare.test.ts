@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Lane } from '../../src/model/lane.js';
-import { toBatches } from '../../src/import/batches.js';
+import { groupIntoBatches } from '../../src/import/import-rows.js';
 import { toColumns } from '../../src/import/columns.js';
 import { createPrepare, type Prepared } from '../../src/import/prepare.js';
 import { createReadCells, readAsText } from '../../src/import/read-row.js';
@@ -25,22 +25,22 @@ const idOf = (body: string) => (JSON.parse(body) as { insert_id?: unknown }).ins
 describe('an event without an id', () => {
   const text = '{"event_name":"e","n":12345678901234567890}';
 
-  it('gets one of its line and number, the same whenever it is made', () => {
+  it('gets one from its line and number, the same at each derivation', () => {
     expect(bodyOf(text)).toBe(`${text.slice(0, -1)},"insert_id":"${String(idOf(bodyOf(text)))}"}`);
     expect(idOf(bodyOf(text))).toMatch(/^import-[\w-]{22}$/);
     expect(idOf(bodyOf(text, { end: 5 }))).toBe(idOf(bodyOf(text)));
   });
 
-  it('is told from the same line elsewhere, and from another line there', () => {
+  it('gets a different one on another line or with other content', () => {
     const ids = [bodyOf(text), bodyOf(text, { line: 8 }), bodyOf(`${text} `)].map(idOf);
     expect(new Set(ids).size).toBe(3);
   });
 
-  it('gets one in the place of null', () => {
+  it('gets one instead of null', () => {
     expect(idOf(bodyOf('{"insert_id":null}'))).toMatch(/^import-/);
   });
 
-  it('gets one where it is CSV, too; the refused file shows none', () => {
+  it('gets one in CSV too, which the file of rejected entries does not show', () => {
     const columns = toColumns(['event_name', 'email'], 'events', someMapping());
     const prepare = createPrepare('events', createReadCells(columns));
     const prepared = prepare(aRow('e,a@b.com', { cells: ['e', 'a@b.com'] }));
@@ -55,20 +55,20 @@ describe('an event without an id', () => {
   });
 });
 
-describe('a line goes as it came', () => {
+describe('a line is posted unchanged', () => {
   it.each(['{"insert_id":"a", "n":1.0}', 'no JSON', '[]', '{"a":1,"a":2}', '5'])(
-    'where it is %s',
+    'if it is %s',
     (text) => {
       expect(bodyOf(text)).toBe(text);
     },
   );
 
-  it('where it is a profile', () => {
+  it('if it is a profile', () => {
     expect(bodyOf('{"email": "a@b.com"}', {}, 'profiles')).toBe('{"email": "a@b.com"}');
   });
 });
 
-it('a row that cannot be read is refused with its fault', () => {
+it('a row that cannot be read is rejected with its issue', () => {
   const prepared = createPrepare(
     'profiles',
     readAsText,
@@ -76,7 +76,7 @@ it('a row that cannot be read is refused with its fault', () => {
   expect(prepared).toMatchObject({ body: null, errors: [{ detail: 'is not valid UTF-8' }] });
 });
 
-describe('batches', () => {
+describe('a batch', () => {
   const rows = (sizes: readonly number[]) =>
     // eslint-disable-next-line @typescript-eslint/require-await -- a source that has them all
     (async function* () {
@@ -88,13 +88,13 @@ describe('batches', () => {
     bounds: { maxCount: number; maxBytes: number },
   ) => {
     const batches: number[][] = [];
-    for await (const batch of toBatches(rows(sizes), () => bounds)) {
+    for await (const batch of groupIntoBatches(rows(sizes), () => bounds)) {
       batches.push(batch.map(({ bytes }) => bytes));
     }
     return batches;
   };
 
-  it('are closed by count and by bytes, line ends included; what is larger than all goes alone', async () => {
+  it('is closed by count and by bytes, line ends included, and a larger row is alone', async () => {
     expect(await sizesOf([1, 1, 1, 1, 1], { maxCount: 2, maxBytes: 100 })).toEqual([
       [1, 1],
       [1, 1],

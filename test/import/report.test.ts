@@ -19,8 +19,8 @@ function aReport(isTerminal: boolean, width = 200, label = '') {
 
 const begun = { lane: 'events', position: 100, counts: counts(10), size: 1_000_100 } as const;
 
-describe('how far an import is', () => {
-  it('is one line in a terminal, drawn over and over, at its width', async () => {
+describe('the progress of an import', () => {
+  it('is one line in a terminal, redrawn at its width', async () => {
     const { clock, written, report } = aReport(true, 21);
     report.begun(begun);
     for (let step = 1; step <= 10; step++) {
@@ -33,7 +33,7 @@ describe('how far an import is', () => {
     expect(written.at(-1)).toBe('\r\x1b[K');
   });
 
-  it('is a line every so often elsewhere, with the rate and the time left of this run', async () => {
+  it('is a line from time to time elsewhere, with rate and remaining time of this run', async () => {
     const { clock, written, report } = aReport(false);
     report.begun(begun);
     report.moved({ position: 101, counts: counts(11) });
@@ -46,7 +46,7 @@ describe('how far an import is', () => {
     ]);
   });
 
-  it('says what it waits for, at once and then no more than every so often', async () => {
+  it('reports a wait at once and then only from time to time', async () => {
     const { clock, written, report } = aReport(false);
     report.begun(begun);
     for (let wait = 0; wait < 4; wait++) {
@@ -59,7 +59,7 @@ describe('how far an import is', () => {
     ]);
   });
 
-  it('names the file where there are several', async () => {
+  it('names the file if there are several', async () => {
     const { clock, written, report } = aReport(false, 200, '2/5 b.csv  ');
     report.begun(begun);
     await clock.advance(20_000);
@@ -68,13 +68,13 @@ describe('how far an import is', () => {
     expect(written).toEqual([expect.stringMatching(/^2\/5 b\.csv {2}█+░+ 25 %/)]);
   });
 
-  it('is told without a bar where nobody knows the end', () => {
+  it('is shown without a bar if the size is unknown', () => {
     expect(toLine({ lane: 'profiles', read: 5, perSecond: 2.4, share: null, leftMs: null })).toBe(
       '5 profiles  2/s',
     );
   });
 
-  it('is never more than all', () => {
+  it('never exceeds 100 %', () => {
     const line = toLine({ lane: 'events', read: 1, perSecond: 1, share: 1.2, leftMs: 0 });
     expect(line).toBe(`${'█'.repeat(24)} 100 %  1 events  1/s  0 s left`);
   });
@@ -86,11 +86,11 @@ it.each([
   [59_001, '1 min 0 s'],
   [3_599_000, '59 min 59 s'],
   [7_260_000, '2 h 1 min'],
-])('%i ms are told as %s', (ms, text) => {
+])('%i ms are printed as %s', (ms, text) => {
   expect(toDuration(ms)).toBe(text);
 });
 
-describe('the summary', () => {
+describe('the summary of an import', () => {
   const result: ImportResult = {
     stopped: null,
     wasFinished: false,
@@ -101,7 +101,7 @@ describe('the summary', () => {
   };
   const ended = { input: 'a.csv', refusedPath: 'a.csv.rejected.ndjson', elapsedMs: 61_000 };
 
-  it('tells what was read, accepted, doubled and refused, and where that is', () => {
+  it('contains the read, accepted, duplicate and rejected counts and the file of the rejected', () => {
     expect(toSummary(result, ended)).toBe(
       [
         'a.csv is imported',
@@ -138,7 +138,7 @@ describe('the summary', () => {
       { counts: { ...counts(3), refused: 3 }, stopped: 'why', canGoOn: true },
       'a.csv: everything is refused up to line 5, then it stopped: why.',
     ],
-  ])('of %j says %s', (overrides, words) => {
+  ])('of %j contains %s', (overrides, words) => {
     expect(toSummary({ ...result, ...overrides }, ended)).toContain(words);
   });
 });

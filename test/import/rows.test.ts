@@ -27,8 +27,8 @@ async function read(
 const cellsOf = async (text: string, layout = csv) =>
   (await read(text, layout)).map(({ cells, fault }) => fault ?? cells);
 
-describe('NDJSON', () => {
-  it('is a row a line, with where it ends; blank lines are none, and count as lines', async () => {
+describe('an NDJSON input', () => {
+  it('has a row a line with its end offset, and blank lines count as lines but not as rows', async () => {
     expect(await read('{"a":1}\n\n  {"b":2}\r\nno JSON', ndjson)).toEqual([
       { line: 1, lastLine: 1, end: 8, text: '{"a":1}', cells: [], fault: null },
       { line: 3, lastLine: 3, end: 20, text: '{"b":2}', cells: [], fault: null },
@@ -40,7 +40,7 @@ describe('NDJSON', () => {
     expect(await read('\ufeff{}\n', ndjson)).toMatchObject([{ text: '{}', end: 6 }]);
   });
 
-  it('that is not UTF-8 in one line is refused in that line', async () => {
+  it('that is not UTF-8 in one line is rejected in that line', async () => {
     const bytes = Buffer.from('{"a":"\xe4"}\n{}\n', 'latin1');
     expect((await read(bytes, ndjson)).map(({ fault }) => fault)).toEqual([
       'is not valid UTF-8: save the file as UTF-8, or name its --encoding',
@@ -48,7 +48,7 @@ describe('NDJSON', () => {
     ]);
   });
 
-  it('holds no more than the bound of a line without end', async () => {
+  it('without line ends is held only up to the bound', async () => {
     const chunks = Array.from({ length: 40 }, () => Buffer.alloc(262_144, 'x'));
     const rows = await read([...chunks, Buffer.from('\n{}\n')], ndjson);
     expect(rows.map(({ line, end, fault }) => [line, end, fault])).toEqual([
@@ -59,7 +59,7 @@ describe('NDJSON', () => {
   });
 });
 
-describe('CSV', () => {
+describe('a CSV input', () => {
   it.each<[string, string, unknown]>([
     [
       'cells',
@@ -108,15 +108,15 @@ describe('CSV', () => {
         ['x', 'y'],
       ],
     ],
-  ])('reads %s', async (_, text, expected) => {
+  ])('with %s is read', async (_, text, expected) => {
     expect(await cellsOf(text)).toEqual(expected);
   });
 
-  it('reads another delimiter', async () => {
+  it('with another delimiter is read', async () => {
     expect(await cellsOf('a;"b;c"\n', { ...csv, delimiter: ';' })).toEqual([['a', 'b;c']]);
   });
 
-  it('tells where each record starts and ends', async () => {
+  it('has rows with their first and last line and end offset', async () => {
     const rows = await read('a\n"x\ny"\r\n\nz\n', csv);
     expect(rows.map(({ line, lastLine, end, text }) => [line, lastLine, end, text])).toEqual([
       [1, 1, 2, 'a'],
@@ -133,14 +133,14 @@ describe('CSV', () => {
     ['a quote that a later record closes', 'a,"b\nc,"d"\ne,f\n', [broken, ['c', 'd'], ['e', 'f']]],
     ['a quote that nothing closes', 'a,"b\nc,d\ne,f\n', [open, ['c', 'd'], ['e', 'f']]],
     ['two of those', 'x,"b\ny\n"z"";\n', [broken, ['y'], open]],
-  ])('takes no other record along with %s', async (_, text, expected) => {
+  ])('with %s keeps all other records', async (_, text, expected) => {
     expect(await cellsOf(text)).toEqual(expected);
   });
 
   it.each([
     ['bytes', 'x'.repeat(9999), 501, 'is longer than 5000000 bytes'],
     ['lines', 'x', 10_000, 'opens a quote that 10000 lines do not close'],
-  ])('reads on after a record of too many %s', async (_, text, count, fault) => {
+  ])('is read on after a record of too many %s', async (_, text, count, fault) => {
     const rows = await read(`"${`${text}\n`.repeat(count)}"\nlast\n`, csv);
     expect(rows[0]).toMatchObject({ line: 1, lastLine: 1, fault });
     expect(rows).toHaveLength(count + 2);
@@ -149,7 +149,7 @@ describe('CSV', () => {
 
   const cell = fc.string({ unit: fc.constantFrom('a', 'é', '"', ',', '\n', '\r\n', ' ', '😀') });
 
-  it('reads what is well formed as csv-parse does', async () => {
+  it('that is well formed is read as csv-parse does', async () => {
     const records = fc.array(fc.array(cell, { minLength: 2, maxLength: 4 }), { minLength: 1 });
     const eol = fc.constantFrom('\n', '\r\n');
     await fc.assert(
@@ -167,14 +167,14 @@ describe('CSV', () => {
   });
 });
 
-describe.each([ndjson, csv])('$format', (layout) => {
+describe.each([ndjson, csv])('an input of $format', (layout) => {
   const bytes = fc
     .string({
       unit: fc.constantFrom('a', 'é', '"', '""', ',', '\n', '\r\n', '\r', ' ', '😀', '{}'),
     })
     .map((text) => Buffer.from(text));
 
-  it('is read alike however its bytes are cut into chunks', async () => {
+  it('is read the same way however its bytes are split into chunks', async () => {
     await fc.assert(
       fc.asyncProperty(bytes, fc.array(fc.nat()), async (given, cuts) => {
         expect(await read(toChunks(given, cuts), layout)).toEqual(await read(given, layout));
@@ -182,7 +182,7 @@ describe.each([ndjson, csv])('$format', (layout) => {
     );
   });
 
-  it('is read alike where it is begun after any row', async () => {
+  it('is read the same way from any row on', async () => {
     await fc.assert(
       fc.asyncProperty(bytes, async (given) => {
         const rows = await read(given, layout);
@@ -194,7 +194,7 @@ describe.each([ndjson, csv])('$format', (layout) => {
     );
   });
 
-  it('leaves out no line that is not blank', async () => {
+  it('is read without skipping any line that is not blank', async () => {
     await fc.assert(
       fc.asyncProperty(bytes, async (given) => {
         const lines = given.toString().split('\n');
@@ -211,7 +211,7 @@ describe.each([ndjson, csv])('$format', (layout) => {
   it.each([
     ['UTF-16 without a byte order mark', Buffer.from('a\n', 'utf16le'), '--encoding utf-16le'],
     ['a workbook', Buffer.from('PK\x03\x04'), 'workbook'],
-  ])('says what is wrong with %s', async (_, input, words) => {
+  ])('reports the issue of %s', async (_, input, words) => {
     await expect(read(input, layout)).rejects.toThrow(words);
   });
 });

@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compilePattern } from '../../src/import/time-pattern.js';
-import { createWallClock } from '../../src/import/time-zone.js';
-import { createTimeReader } from '../../src/import/times.js';
+import { createTimeReader, createWallClock } from '../../src/import/times.js';
 import { aReadTime } from './fixture.js';
 
 /** The instant, or why there is none. */
@@ -11,12 +10,12 @@ function read(text: string, format: string | null = null, timezone: string | nul
   return value.ok ? value.value : value.detail;
 }
 
-describe('a time of ISO 8601', () => {
+describe('an ISO 8601 time', () => {
   it.each([
     '2026-01-31T09:30:00Z',
     '2026-01-31T09:30:00+05:30',
     '2026-01-31T09:30:00.123456-08:00',
-  ])('goes as it came where the relay takes it: %s', (text) => {
+  ])('is unchanged if the relay accepts it: %s', (text) => {
     expect(read(text)).toBe(text);
   });
 
@@ -30,7 +29,7 @@ describe('a time of ISO 8601', () => {
     ['Tue, 07 Oct 2025 09:50:26 GMT', '2025-10-07T09:50:26.000Z'],
     ['Tue, 07 Oct 2025 09:50:26 +0200', '2025-10-07T07:50:26.000Z'],
     ['Tue Oct 07 2025 09:50:26 GMT+0200 (CEST)', '2025-10-07T07:50:26.000Z'],
-  ])('is understood as exports write it: %s is %s', (text, iso) => {
+  ])('is read as exports write it: %s is %s', (text, iso) => {
     expect(read(text)).toBe(iso);
   });
 
@@ -39,7 +38,7 @@ describe('a time of ISO 8601', () => {
     ['2025-10-07T09:50', '2025-10-07T07:50:00.000Z'],
     ['2025-10-07', '2025-10-06T22:00:00.000Z'],
     ['2025-10-07 09:50:26Z', '2025-10-07T09:50:26.000Z'],
-  ])('without an offset is of the time zone that is named: %s is %s', (text, iso) => {
+  ])('without an offset belongs to the given time zone: %s is %s', (text, iso) => {
     expect(read(text, 'iso', 'Europe/Berlin')).toBe(iso);
   });
 
@@ -63,7 +62,7 @@ describe('a time of ISO 8601', () => {
   });
 });
 
-describe('an epoch', () => {
+describe('an epoch time', () => {
   it.each([
     ['epoch', '1759823426', '2025-10-07T07:50:26.000Z'],
     ['unix', '1759823426.5', '2025-10-07T07:50:26.500Z'],
@@ -83,7 +82,7 @@ describe('an epoch', () => {
   });
 });
 
-describe('a pattern', () => {
+describe('a time pattern', () => {
   it.each([
     ['DD/MM/YYYY HH:mm', '03/04/2026 09:05', '2026-04-03T09:05:00.000Z'],
     ['MM/DD/YYYY', '03/04/2026', '2026-03-04T00:00:00.000Z'],
@@ -121,7 +120,7 @@ describe('a pattern', () => {
     );
   });
 
-  it('needs the name of a time zone unless it has an offset', () => {
+  it('needs a time zone unless it has an offset', () => {
     const format = 'DD/MM/YYYY HH:mm';
     expect(createTimeReader({ format, timezone: null })).toMatchObject({
       ok: false,
@@ -144,7 +143,7 @@ describe('a pattern', () => {
     ['DD/MM/YYYY YY', 'has two parts for the year'],
     ['DD/MM/MMM/YYYY', 'has two parts for the month'],
     ['', 'has no year'],
-  ])('%j is refused: it %s', (pattern, words) => {
+  ])('%j is invalid: it %s', (pattern, words) => {
     expect(compilePattern(pattern)).toMatchObject({
       ok: false,
       detail: expect.stringContaining(words) as string,
@@ -154,7 +153,7 @@ describe('a pattern', () => {
 
 describe('a time zone', () => {
   it.each(['EST', 'CET', 'PST', 'Berlin', 'Europe/Berln', '+02:00', ''])(
-    'called %j is refused',
+    'called %j is invalid',
     (timezone) => {
       expect(createTimeReader({ format: null, timezone })).toMatchObject({
         ok: false,
@@ -165,19 +164,19 @@ describe('a time zone', () => {
 
   const berlin = (text: string) => read(text, 'YYYY-MM-DD HH:mm', 'Europe/Berlin');
 
-  it('has its summer and its winter', () => {
+  it('has summer time and standard time', () => {
     expect(berlin('2026-01-15 12:00')).toBe('2026-01-15T11:00:00.000Z');
     expect(berlin('2026-07-15 12:00')).toBe('2026-07-15T10:00:00.000Z');
   });
 
-  it('has no time where its clock is put forward', () => {
+  it('has no instant for a time in a gap', () => {
     expect(berlin('2026-03-29 01:59')).toBe('2026-03-29T00:59:00.000Z');
     expect(berlin('2026-03-29 02:00')).toContain('does not exist in the time zone');
     expect(berlin('2026-03-29 02:59')).toContain('does not exist in the time zone');
     expect(berlin('2026-03-29 03:00')).toBe('2026-03-29T01:00:00.000Z');
   });
 
-  it('a local time that occurs twice, when clocks are set back, is read as the first', () => {
+  it('reads a local time that occurs twice, when clocks are set back, as the first', () => {
     expect(berlin('2026-10-25 01:59')).toBe('2026-10-24T23:59:00.000Z');
     expect(berlin('2026-10-25 02:30')).toBe('2026-10-25T00:30:00.000Z');
     expect(berlin('2026-10-25 03:00')).toBe('2026-10-25T02:00:00.000Z');
@@ -199,7 +198,7 @@ describe('a time zone', () => {
   });
 
   it.each([
-    // The clock is put forward at midnight: the day begins at one o'clock.
+    // The clocks go forward at midnight, so the day begins at one o'clock.
     ['America/Santiago', '2026-09-06', '2026-09-06T04:00:00.000Z'],
     ['Africa/Cairo', '2026-04-24', '2026-04-23T22:00:00.000Z'],
     ['Europe/Berlin', '2026-03-29', '2026-03-28T23:00:00.000Z'],
@@ -207,7 +206,7 @@ describe('a time zone', () => {
     expect(read(text, 'YYYY-MM-DD', timezone)).toBe(iso);
   });
 
-  it('shows every instant as it does, whichever that is', () => {
+  it('round-trips every instant', () => {
     const zones = ['Europe/Berlin', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kolkata'];
     const minute = 60_000;
     fc.assert(

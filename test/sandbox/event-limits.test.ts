@@ -13,24 +13,24 @@ const profileBase = '/data/attributes/events-bulk-create/data/0/attributes/profi
 const send = (profile: JsonMap, event: JsonMap, revision = '2026-07-15'): Promise<Reply> =>
   at.post('/api/event-bulk-create-jobs', toBulkEvents([toWrapper(profile, [event])]), { revision });
 
-/** What is wrong with one event, as pointers below its attributes; empty where it was taken. */
-const judgeEvent = async (overrides: JsonMap, name?: unknown): Promise<string[]> => {
-  const answer = await send({ external_id: 'c1' }, toEvent(overrides, name));
-  expect(answer.status).toBe(answer.errors.length === 0 ? 202 : 400);
-  return answer.errors.map(({ source }) => source.pointer?.replace(eventBase, '') ?? '');
+/** The issues of one event, as pointers below its attributes; empty if it is accepted. */
+const findEventIssues = async (overrides: JsonMap, name?: unknown): Promise<string[]> => {
+  const response = await send({ external_id: 'c1' }, toEvent(overrides, name));
+  expect(response.status).toBe(response.errors.length === 0 ? 202 : 400);
+  return response.errors.map(({ source }) => source.pointer?.replace(eventBase, '') ?? '');
 };
 
-const judgeProfile = async (profile: JsonMap): Promise<string[]> => {
-  const answer = await send(profile, toEvent());
-  expect(answer.status).toBe(answer.errors.length === 0 ? 202 : 400);
-  return answer.errors.map(({ source }) => source.pointer?.replace(profileBase, '') ?? '');
+const findProfileIssues = async (profile: JsonMap): Promise<string[]> => {
+  const response = await send(profile, toEvent());
+  expect(response.status).toBe(response.errors.length === 0 ? 202 : 400);
+  return response.errors.map(({ source }) => source.pointer?.replace(profileBase, '') ?? '');
 };
 
 const nest = (levels: number): unknown => (levels === 0 ? 1 : { a: nest(levels - 1) });
 const fill = (count: number): JsonMap =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`p${index}`, index]));
 
-describe('an event’s properties', () => {
+describe('the sandbox checks the properties of an event:', () => {
   it.each<[string, unknown, string[]]>([
     ['400 of them', fill(400), []],
     ['401 of them', fill(401), ['/properties']],
@@ -45,30 +45,30 @@ describe('an event’s properties', () => {
     ['null', null, ['/properties']],
     ['nothing', undefined, ['/properties']],
   ])('%s', async (_name, properties, faults) => {
-    expect(await judgeEvent({ properties })).toEqual(faults);
+    expect(await findEventIssues({ properties })).toEqual(faults);
   });
 
-  it('nested 10,000 deep are a 400, not a crash', async () => {
+  it('properties nested 10,000 deep get a 400 and do not crash the sandbox', async () => {
     const deep = '{"a":'.repeat(10_000) + '1' + '}'.repeat(10_000);
     const body = JSON.stringify(
       toBulkEvents([toWrapper({ external_id: 'c1' }, [toEvent({ properties: 'HERE' })])]),
     );
-    const answer = await at.post('/api/event-bulk-create-jobs', body.replace('"HERE"', deep));
-    expect(answer.status).toBe(400);
+    const response = await at.post('/api/event-bulk-create-jobs', body.replace('"HERE"', deep));
+    expect(response.status).toBe(400);
   });
 
-  it('with names of the prototype are only names', async () => {
+  it('names of Object.prototype are ordinary property names', async () => {
     const body = JSON.stringify(
       toBulkEvents([toWrapper({ external_id: 'c1' }, [toEvent({ properties: 'HERE' })])]),
     );
     const hostile = '{"__proto__":{"x":1},"constructor":1,"toString":"a"}';
-    const answer = await at.post('/api/event-bulk-create-jobs', body.replace('"HERE"', hostile));
-    expect(answer.status).toBe(202);
+    const response = await at.post('/api/event-bulk-create-jobs', body.replace('"HERE"', hostile));
+    expect(response.status).toBe(202);
     expect(JSON.stringify(at.sandbox.state().events[0]?.properties)).toBe(hostile);
   });
 });
 
-describe('an event’s other attributes', () => {
+describe('the sandbox checks the other attributes of an event:', () => {
   it.each<[string, JsonMap, string[]]>([
     ['a unique_id of 255', { unique_id: 'x'.repeat(255) }, []],
     ['a unique_id of 256', { unique_id: 'x'.repeat(256) }, ['/unique_id']],
@@ -81,7 +81,7 @@ describe('an event’s other attributes', () => {
     ['a metric without data', { metric: {} }, ['/metric/data']],
     ['no metric', { metric: undefined }, ['/metric']],
   ])('%s', async (_name, overrides, faults) => {
-    expect(await judgeEvent(overrides)).toEqual(faults);
+    expect(await findEventIssues(overrides)).toEqual(faults);
   });
 
   it.each<[unknown, string[]]>([
@@ -89,8 +89,8 @@ describe('an event’s other attributes', () => {
     ['x'.repeat(128), ['/metric/data/attributes/name']],
     ['', ['/metric/data/attributes/name']],
     [1, ['/metric/data/attributes/name']],
-  ])('a metric named %j', async (name, faults) => {
-    expect(await judgeEvent({}, name)).toEqual(faults);
+  ])('the metric %j is invalid', async (name, faults) => {
+    expect(await findEventIssues({}, name)).toEqual(faults);
   });
 
   it.each<[unknown, boolean]>([
@@ -112,11 +112,11 @@ describe('an event’s other attributes', () => {
     [1_715_385_600, false],
     ['', false],
   ])('the time %j: %s', async (time, good) => {
-    expect(await judgeEvent({ time })).toEqual(good ? [] : ['/time']);
+    expect(await findEventIssues({ time })).toEqual(good ? [] : ['/time']);
   });
 });
 
-describe('a profile within an event', () => {
+describe('the sandbox checks the profile within an event:', () => {
   it.each<[string, boolean]>([
     ['ada@klaviyo-demo.com', true],
     ["o'neil+tag@mail.klaviyo-demo.co.uk", true],
@@ -132,8 +132,8 @@ describe('a profile within an event', () => {
     [`ada@${'x.'.repeat(123)}com`, true],
     [`ada@${'x.'.repeat(124)}com`, false],
     ['', false],
-  ])('the address %s: %s', async (email, good) => {
-    expect(await judgeProfile({ email })).toEqual(good ? [] : ['/email']);
+  ])('the email address %s: %s', async (email, good) => {
+    expect(await findProfileIssues({ email })).toEqual(good ? [] : ['/email']);
   });
 
   it.each<[unknown, boolean]>([
@@ -146,7 +146,7 @@ describe('a profile within an event', () => {
     ['+1 310 555 5555', false],
     [13105555555, false],
   ])('the phone number %j: %s', async (phone, good) => {
-    expect(await judgeProfile({ phone_number: phone })).toEqual(good ? [] : ['/phone_number']);
+    expect(await findProfileIssues({ phone_number: phone })).toEqual(good ? [] : ['/phone_number']);
   });
 
   it.each<[string, JsonMap, string[]]>([
@@ -180,6 +180,6 @@ describe('a profile within an event', () => {
     ['95 KB of it', { external_id: 'c', properties: { a: 'x'.repeat(95_000) } }, ['']],
     ['95 KB in a plain field', { external_id: 'c', title: 'x'.repeat(95_000) }, ['']],
   ])('%s', async (_name, profile, faults) => {
-    expect(await judgeProfile(profile)).toEqual(faults);
+    expect(await findProfileIssues(profile)).toEqual(faults);
   });
 });

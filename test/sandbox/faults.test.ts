@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { createSeededRandom, FaultScriptError, toFaultRules } from '../../src/sandbox/faults.js';
+import { createSeededRandom, FaultScriptError, parseFaultRules } from '../../src/sandbox/faults.js';
 import type { FaultRule } from '../../src/sandbox/faults.js';
 import {
   startTestSandbox,
@@ -31,21 +31,21 @@ const statuses = async (count: number): Promise<number[]> => {
 };
 const recorded = (): number => at.sandbox.state().counters.recorded;
 
-describe('when a fault strikes', () => {
-  it('is bounded by skip and times', async () => {
+describe('a fault rule', () => {
+  it('applies after skip requests and at most times times', async () => {
     await start({ endpoint: 'events', skip: 1, times: 2, status: 503 });
     expect(await statuses(5)).toEqual([202, 503, 503, 202, 202]);
     expect(recorded()).toBe(3);
   });
 
-  it('is bounded by its endpoint, and jobs means all that looks at them', async () => {
+  it('applies to its endpoint alone, where jobs means all reads of import jobs', async () => {
     await start({ endpoint: 'jobs', status: 500 });
     expect((await event()).status).toBe(202);
     expect((await at.get('/api/profile-bulk-import-jobs')).status).toBe(500);
     expect((await at.get('/api/profile-bulk-import-jobs/x/import-errors')).status).toBe(500);
   });
 
-  it('is left to chance, the same chance for the same seed', async () => {
+  it('applies with its probability, identically for the same seed', async () => {
     const script: FaultRule[] = [{ status: 500, probability: 0.5 }];
     const run = async (seed: number): Promise<number[]> => {
       at = await startTestSandbox({ faults: script, seed });
@@ -59,13 +59,13 @@ describe('when a fault strikes', () => {
     expect(new Set(first)).toEqual(new Set([202, 500]));
   });
 
-  it('is the first rule that applies', async () => {
+  it('applies only if no earlier rule applies', async () => {
     await start({ endpoint: 'events', times: 1, status: 500 }, { status: 502 });
     expect(await statuses(2)).toEqual([500, 502]);
   });
 });
 
-describe('what a fault answers', () => {
+describe('the response of a fault rule', () => {
   it.each<[FaultRule, number, string | null]>([
     [{ status: 429 }, 429, '1'],
     [{ status: 429, retryAfter: 7 }, 429, '7'],
@@ -74,16 +74,16 @@ describe('what a fault answers', () => {
     [{ status: 503 }, 503, null],
     [{ status: 503, retryAfter: 3 }, 503, '3'],
     [{ status: 524 }, 524, null],
-  ])('%j', async (rule, status, retryAfter) => {
+  ])('has the status, body and headers for %j', async (rule, status, retryAfter) => {
     await start(rule);
-    const answer = await event();
-    expect(answer.status).toBe(status);
-    expect(answer.headers.get('retry-after')).toBe(retryAfter);
-    expect(answer.errors[0]).toMatchObject({ status });
+    const response = await event();
+    expect(response.status).toBe(status);
+    expect(response.headers.get('retry-after')).toBe(retryAfter);
+    expect(response.errors[0]).toMatchObject({ status });
     expect(recorded()).toBe(0);
   });
 
-  it('is Cloudflare’s HTML where it says so', async () => {
+  it('is the HTML page of Cloudflare with html', async () => {
     await start({ endpoint: 'events', times: 1, html: true }, { html: true, status: 400 });
     const challenge = await event();
     expect(challenge.status).toBe(403);
@@ -95,13 +95,13 @@ describe('what a fault answers', () => {
     expect(bad.text).toContain('cloudflare');
   });
 
-  it('is any body', async () => {
+  it('is any JSON body with body', async () => {
     await start({ status: 409, body: { errors: [{ detail: 'mine' }] } });
-    const answer = await event();
-    expect([answer.status, answer.body]).toEqual([409, { errors: [{ detail: 'mine' }] }]);
+    const response = await event();
+    expect([response.status, response.body]).toEqual([409, { errors: [{ detail: 'mine' }] }]);
   });
 
-  it('names the first record with withPointers, and nobody without', async () => {
+  it('points to the first record with withPointers, and to no record without it', async () => {
     await start(
       { endpoint: 'bulk-events', times: 1, status: 400, withPointers: true },
       { status: 400 },
@@ -113,10 +113,10 @@ describe('what a fault answers', () => {
     expect((await bulk(wrappers)).errors[0]?.source.pointer).toBe('/data');
   });
 
-  it('comes late by the clock, after the work is done', async () => {
+  it('is delayed by delayMs on the clock, after the request was processed', async () => {
     await start({ delayMs: 5000 });
     let answered: Reply | undefined;
-    const asked = event().then((answer) => (answered = answer));
+    const asked = event().then((response) => (answered = response));
     await turnsUntil(() => at.clock.pending() === 1);
     expect(recorded()).toBe(1);
     await at.clock.advance(4999);
@@ -126,8 +126,8 @@ describe('what a fault answers', () => {
   });
 });
 
-describe('a reset', () => {
-  it('before the body is read: nothing is done', async () => {
+describe('a scripted connection reset', () => {
+  it('before the body leaves the request unprocessed', async () => {
     await start({ times: 1, reset: 'before' });
     await expect(event()).rejects.toThrow('fetch failed');
     expect(recorded()).toBe(0);
@@ -137,7 +137,7 @@ describe('a reset', () => {
     expect((await event()).status).toBe(202);
   });
 
-  it('after the body was taken: all is done, and nobody is told', async () => {
+  it('after the body processes the request and sends no response', async () => {
     await start({ times: 1, reset: 'after' });
     await expect(event()).rejects.toThrow('fetch failed');
     expect(recorded()).toBe(1);
@@ -145,7 +145,7 @@ describe('a reset', () => {
   });
 });
 
-describe('a poison record', () => {
+describe('a poison rule', () => {
   const poison = (extra: JsonMap = {}): FaultRule => ({
     endpoint: 'bulk-events',
     poison: {
@@ -165,18 +165,18 @@ describe('a poison record', () => {
     ['exact', `${base}/attributes/events/data/1/attributes/properties/bad`],
     ['prefix', base],
     ['none', '/data'],
-  ])('refuses the request; pointer: %s', async (pointer, expected) => {
+  ])('rejects the request with pointer %s', async (pointer, expected) => {
     await start(poison({ pointer }));
-    const answer = await bulk(wrappers);
-    expect(answer.status).toBe(400);
-    expect(answer.errors).toMatchObject([
+    const response = await bulk(wrappers);
+    expect(response.status).toBe(400);
+    expect(response.errors).toMatchObject([
       { detail: 'not in a supported region', source: { pointer: expected } },
     ]);
     expect(recorded()).toBe(0);
     expect((await bulk(wrappers.slice(0, 1))).status).toBe(202);
   });
 
-  it('is found by its profile and by a JSON Pointer', async () => {
+  it('finds its record by the profile or by a JSON Pointer', async () => {
     await start(
       { poison: { when: { path: 'email', equals: 'bad@klaviyo-demo.com' } } },
       { poison: { when: { path: '/properties/a.b', equals: 'x' } } },
@@ -197,14 +197,14 @@ describe('a poison record', () => {
     expect(profile.errors[0]?.source.pointer).toBe('/data/attributes/properties/a.b');
   });
 
-  it('counts only requests that carry it', async () => {
+  it('counts only requests that carry a matching record', async () => {
     await start({ ...poison(), times: 1 });
     expect((await bulk(wrappers.slice(0, 1))).status).toBe(202);
     expect((await bulk(wrappers)).status).toBe(400);
     expect((await bulk(wrappers)).status).toBe(202);
   });
 
-  it('may have an effect of its own: a 500 without a word, a reset', async () => {
+  it('can have an effect of its own: a bare 500 or a connection reset', async () => {
     await start({ ...poison(), times: 1, status: 500 }, { ...poison(), reset: 'after' });
     expect((await bulk(wrappers)).status).toBe(500);
     expect(recorded()).toBe(0);
@@ -212,18 +212,18 @@ describe('a poison record', () => {
     expect(recorded()).toBe(4);
   });
 
-  it('fails within its import job, and the others do not', async () => {
+  it('at job fails its record in the import job and no other', async () => {
     await start({
       endpoint: 'bulk-profiles',
       poison: { when: { path: 'title', equals: 'bad' }, at: 'job', detail: 'suppressed' },
     });
-    const answer = await at.post(
+    const response = await at.post(
       '/api/profile-bulk-import-jobs',
       toBulkProfiles([{ external_id: 'a' }, { external_id: 'b', title: 'bad' }]),
     );
-    expect(answer.status).toBe(202);
+    expect(response.status).toBe(202);
     await at.clock.advance(300);
-    const { id } = answer.body.data as { id: string };
+    const { id } = response.body.data as { id: string };
     const job = await at.get(`/api/profile-bulk-import-jobs/${id}`);
     expect((job.body.data as JsonMap).attributes).toMatchObject({
       status: 'complete',
@@ -247,14 +247,14 @@ describe('a poison record', () => {
     expect(at.sandbox.state().counters).toMatchObject({ imported: 1, importFailed: 1 });
   });
 
-  it('is named together with what is invalid anyway only once that is mended', async () => {
+  it('reports its record only once nothing else in the request is invalid', async () => {
     await start(poison());
-    const answer = await bulk([...wrappers, toWrapper({ email: 'x' })]);
-    expect(answer.errors.map(({ detail }) => detail)).toEqual(['Invalid email address']);
+    const response = await bulk([...wrappers, toWrapper({ email: 'x' })]);
+    expect(response.errors.map(({ detail }) => detail)).toEqual(['Invalid email address']);
   });
 });
 
-describe('fault scripts', () => {
+describe('a fault script', () => {
   it.each<[unknown, string]>([
     [{}, 'must do something'],
     [{ status: 700 }, 'status'],
@@ -268,16 +268,16 @@ describe('fault scripts', () => {
     ],
     [{ status: 500, poison: { when: { path: 'a', equals: 1 }, at: 'job' } }, 'has no other effect'],
     ['nonsense', 'rule 0'],
-  ])('%j is refused: %s', async (rule, problem) => {
+  ])('with %j is invalid: %s', async (rule, problem) => {
     await start();
-    expect(() => toFaultRules([rule])).toThrow(FaultScriptError);
-    expect(() => toFaultRules([rule])).toThrow(problem);
-    const answer = await at.post('/sandbox/faults', JSON.stringify(rule));
-    expect(answer.status).toBe(400);
-    expect(answer.errors.map(({ detail }) => detail).join()).toContain(problem);
+    expect(() => parseFaultRules([rule])).toThrow(FaultScriptError);
+    expect(() => parseFaultRules([rule])).toThrow(problem);
+    const response = await at.post('/sandbox/faults', JSON.stringify(rule));
+    expect(response.status).toBe(400);
+    expect(response.errors.map(({ detail }) => detail).join()).toContain(problem);
   });
 
-  it('are read, added and cleared at run time', async () => {
+  it('is listed, extended and cleared at run time', async () => {
     await start({ endpoint: 'events', times: 1, status: 500 });
     expect((await event()).status).toBe(500);
     const added = await at.post('/sandbox/faults', [
@@ -300,7 +300,7 @@ describe('fault scripts', () => {
   });
 });
 
-it('the seeded random is even and repeats itself', () => {
+it('createSeededRandom is uniform and repeatable', () => {
   const [one, two] = [createSeededRandom(7), createSeededRandom(7)];
   const drawn = Array.from({ length: 10_000 }, () => one());
   expect(drawn.slice(0, 5)).toEqual(Array.from({ length: 5 }, () => two()));

@@ -7,7 +7,7 @@ import {
   isMatch,
   oneOfTexts,
   present,
-  toConditions,
+  parseFilter,
 } from '../../src/sandbox/filters.js';
 
 const rules = {
@@ -27,7 +27,7 @@ const person = {
 };
 const now = Date.UTC(2026, 10, 1, 12);
 const matches = (text: string): boolean =>
-  isMatch(toConditions(text, { rules, now }), (field) => person[field as keyof typeof person]);
+  isMatch(parseFilter(text, { rules, now }), (field) => person[field as keyof typeof person]);
 
 describe('a filter', () => {
   it.each<[string, boolean]>([
@@ -79,12 +79,12 @@ describe('a filter', () => {
     '',
     ')',
     'and()',
-  ])('%s is refused', (text) => {
-    expect(() => toConditions(text, { rules, now })).toThrow(FilterError);
+  ])('%s is invalid', (text) => {
+    expect(() => parseFilter(text, { rules, now })).toThrow(FilterError);
   });
 
-  it('for what comes after a time in the future is refused, as Klaviyo does', () => {
-    const read = (text: string) => () => toConditions(text, { rules, now });
+  it('for times after a future time is invalid, as in Klaviyo', () => {
+    const read = (text: string) => () => parseFilter(text, { rules, now });
     expect(read('greater-than(datetime,2026-11-01T12:00:01Z)')).toThrow(
       'End date may not be in the future',
     );

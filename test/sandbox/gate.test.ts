@@ -12,37 +12,37 @@ afterEach(() => at.sandbox.close());
 const without = (name: keyof typeof goodHeaders): Record<string, string> =>
   Object.fromEntries(Object.entries(goodHeaders).filter(([header]) => header !== name));
 
-describe('the key', () => {
-  it('that starts with pk_ is fine where none are configured', async () => {
+describe('an API key', () => {
+  it('that starts with pk_ is valid if no keys are configured', async () => {
     await start();
     expect((await at.get('/api/accounts')).status).toBe(200);
   });
 
-  it('that is unknown gets the recorded 401, without rate headers', async () => {
+  it('that is not configured gets the recorded 401 without rate limit headers', async () => {
     await start({ apiKeys: ['pk_known'], windows: {} });
-    const answer = await at.get('/api/accounts');
-    expect(answer.status).toBe(401);
-    expect(answer.errors[0]).toMatchObject({
+    const response = await at.get('/api/accounts');
+    expect(response.status).toBe(401);
+    expect(response.errors[0]).toMatchObject({
       status: 401,
       code: 'authentication_failed',
       title: 'Incorrect authentication credentials.',
       detail: 'Incorrect authentication credentials.',
       source: { pointer: '/data/' },
     });
-    expect(answer.headers.get('ratelimit-limit')).toBeNull();
-    expect(answer.headers.get('content-type')).toBe('application/vnd.api+json');
+    expect(response.headers.get('ratelimit-limit')).toBeNull();
+    expect(response.headers.get('content-type')).toBe('application/vnd.api+json');
     const known = await at.get('/api/accounts', { authorization: 'Klaviyo-API-Key pk_known' });
     expect(known.status).toBe(200);
   });
 
   it.each([undefined, 'Bearer pk_test_1', 'pk_test_1', 'Klaviyo-API-Key'])(
-    'under another scheme (%s) gets the text that names the right one',
+    'under another scheme (%s) gets the 401 that names the right scheme',
     async (authorization) => {
       await start();
       const headers = { ...without('authorization'), ...(authorization && { authorization }) };
-      const answer = await at.send('/api/accounts', { headers });
-      expect(answer.status).toBe(401);
-      expect(answer.errors[0]).toMatchObject({
+      const response = await at.send('/api/accounts', { headers });
+      expect(response.status).toBe(401);
+      expect(response.errors[0]).toMatchObject({
         code: 'not_authenticated',
         title: 'Authentication credentials were not provided.',
         detail: 'Missing or invalid authorization scheme. Please use Klaviyo-API-Key.',
@@ -50,23 +50,23 @@ describe('the key', () => {
     },
   );
 
-  it('that starts with anything but pk_ is a wrong key', async () => {
+  it('that does not start with pk_ is invalid', async () => {
     await start();
-    const answer = await at.get('/api/accounts', { authorization: 'Klaviyo-API-Key AbC123' });
-    expect(answer.errors[0]).toMatchObject({ code: 'authentication_failed' });
+    const response = await at.get('/api/accounts', { authorization: 'Klaviyo-API-Key AbC123' });
+    expect(response.errors[0]).toMatchObject({ code: 'authentication_failed' });
   });
 });
 
-describe('scopes', () => {
-  it('that are missing give 403 permission_denied and name them', async () => {
+describe('the scopes of a key', () => {
+  it('get a 403 permission_denied with their names if they are missing', async () => {
     await start({ scopes: { pk_test_1: ['profiles:write', 'events:write'] } });
-    const answer = await at.post('/api/profile-bulk-import-jobs', {});
-    expect(answer.status).toBe(403);
-    expect(answer.errors[0]).toMatchObject({
+    const response = await at.post('/api/profile-bulk-import-jobs', {});
+    expect(response.status).toBe(403);
+    expect(response.errors[0]).toMatchObject({
       code: 'permission_denied',
       title: 'You do not have permission to perform this action.',
     });
-    expect(answer.errors[0]?.detail).toMatch(/: lists:write$/);
+    expect(response.errors[0]?.detail).toMatch(/: lists:write$/);
     const event = await at.post('/api/events', toSingleEvent({ external_id: 'c1' }));
     expect(event.status).toBe(202);
   });
@@ -80,45 +80,45 @@ describe('scopes', () => {
     ['GET /api/metrics', 'metrics:read'],
     ['GET /api/profiles/x', 'profiles:read'],
     ['GET /api/accounts', 'accounts:read'],
-  ])('%s needs %s', async (call, scope) => {
+  ])('for %s must include %s', async (call, scope) => {
     await start({ scopes: { pk_test_1: [] } });
     const [method = '', path = ''] = call.split(' ');
-    const answer = await at.send(path, { method, headers: goodHeaders });
-    expect(answer.status).toBe(403);
-    expect(answer.errors[0]?.detail).toContain(scope);
+    const response = await at.send(path, { method, headers: goodHeaders });
+    expect(response.status).toBe(403);
+    expect(response.errors[0]?.detail).toContain(scope);
   });
 
-  it('of a key that is not named are all granted', async () => {
+  it('include all scopes if the key has no entry', async () => {
     await start({ scopes: { pk_other: [] } });
     expect((await at.get('/api/metrics')).status).toBe(200);
   });
 });
 
-describe('the revision', () => {
-  it('that is missing or malformed is a 400', async () => {
+describe('the revision header', () => {
+  it('gets a 400 if it is missing or malformed', async () => {
     await start();
     const missing = await at.send('/api/accounts', { headers: without('revision') });
     expect(missing.status).toBe(400);
     for (const revision of ['2024-13-01', '2024-02-30', 'latest', '20241015', '2024-10-15 ,x']) {
-      const answer = await at.get('/api/accounts', { revision });
-      expect([revision, answer.status]).toEqual([revision, 400]);
-      expect(answer.errors[0]?.code).toBe('invalid');
+      const response = await at.get('/api/accounts', { revision });
+      expect([revision, response.status]).toEqual([revision, 400]);
+      expect(response.errors[0]?.code).toBe('invalid');
     }
   });
 
-  it('of a future date is a 404 in the recorded words', async () => {
+  it('gets the recorded 404 for a future date', async () => {
     await start();
-    const answer = await at.get('/api/accounts', { revision: '2026-11-02' });
-    expect(answer.status).toBe(404);
-    expect(answer.errors[0]?.detail).toBe('Unable to specify a future revision date');
+    const response = await at.get('/api/accounts', { revision: '2026-11-02' });
+    expect(response.status).toBe(404);
+    expect(response.errors[0]?.detail).toBe('Unable to specify a future revision date');
     expect((await at.get('/api/accounts', { revision: '2026-11-01' })).status).toBe(200);
   });
 
-  it('that is too old is a 404 that names the earliest', async () => {
+  it('gets a 404 with the earliest revision if it is too old', async () => {
     await start();
-    const answer = await at.get('/api/accounts', { revision: '2020-01-01' });
-    expect(answer.status).toBe(404);
-    expect(answer.errors[0]?.detail).toContain('before the earliest available, use a date after');
+    const response = await at.get('/api/accounts', { revision: '2020-01-01' });
+    expect(response.status).toBe(404);
+    expect(response.errors[0]?.detail).toContain('before the earliest available, use a date after');
   });
 
   it('may carry a suffix', async () => {
@@ -127,15 +127,15 @@ describe('the revision', () => {
   });
 });
 
-describe('paths and methods', () => {
-  it('are taken with and without a trailing slash', async () => {
+describe('a path', () => {
+  it('is accepted with and without a trailing slash', async () => {
     await start();
     expect((await at.get('/api/accounts/')).status).toBe(200);
     const body = toSingleEvent({ external_id: 'c1' });
     expect((await at.post('/api/events/', body)).status).toBe(202);
   });
 
-  it('that do not exist are a 404, and the wrong method is a 405', async () => {
+  it('gets a 404 if it does not exist and a 405 for a wrong method', async () => {
     await start();
     const unknown = await at.get('/api/nothing');
     expect(unknown.status).toBe(404);
@@ -152,27 +152,27 @@ describe('paths and methods', () => {
     'POST /api/profile-merge',
     'GET /api/profiles/x/conversations',
     'POST /client/events',
-  ])('that Klaviyo has and the sandbox does not play are a 501: %s', async (call) => {
+  ])('gets a 501 if Klaviyo has it and the sandbox does not imitate it: %s', async (call) => {
     await start();
     const [method = '', path = ''] = call.split(' ');
-    const answer = await at.send(path, { method, headers: goodHeaders });
-    expect(answer.status).toBe(501);
-    expect(answer.errors[0]).toMatchObject({ status: 501, code: 'not_implemented' });
-    expect(answer.errors[0]?.detail).toContain(call);
+    const response = await at.send(path, { method, headers: goodHeaders });
+    expect(response.status).toBe(501);
+    expect(response.errors[0]).toMatchObject({ status: 501, code: 'not_implemented' });
+    expect(response.errors[0]?.detail).toContain(call);
     expect(at.sandbox.state().requests).toMatchObject([{ endpoint: 'unknown', status: 501 }]);
   });
 
   it.each(['/api/v2/lists', '/api/v1/people', '/api/track', '/api/identify'])(
-    '%s is long retired: 410, not JSON:API',
+    'of the retired API %s gets a 410 that is not JSON:API',
     async (path) => {
       await start();
-      const answer = await at.get(path);
-      expect(answer.status).toBe(410);
-      expect(answer.body.message).toContain('This API has been retired');
+      const response = await at.get(path);
+      expect(response.status).toBe(410);
+      expect(response.body.message).toContain('This API has been retired');
     },
   );
 
-  it('with a hostile target never break it', async () => {
+  it('with a hostile target does not crash the sandbox', async () => {
     await start();
     for (const path of ['//', '/api/profiles/%', '/api/profiles/..%2f', '/%00']) {
       expect((await at.get(path)).status).toBeLessThan(500);

@@ -1,10 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { startTestSandbox, toBulkEvents, toSingleEvent, toWrapper } from '../support/sandbox.js';
 import type { Reply, SandboxUnderTest } from '../support/sandbox.js';
-import { toWindows } from '../../src/sandbox/endpoints.js';
-import { operations } from '../../src/sandbox/operations.js';
-import { toRevision } from '../../src/sandbox/revisions.js';
-import type { WindowOptions } from '../../src/sandbox/endpoints.js';
+import { operations, getWindows } from '../../src/sandbox/operations.js';
+import type { WindowOptions } from '../../src/sandbox/operations.js';
+import { findRevision } from '../../src/sandbox/revisions.js';
 
 let at: SandboxUnderTest;
 const start = async (windows: WindowOptions): Promise<void> => {
@@ -25,15 +24,15 @@ const rateOf = ({ headers }: Reply): (string | null)[] =>
   ['limit', 'remaining', 'reset'].map((name) => headers.get(`ratelimit-${name}`));
 const ok = (count: number): number[] => Array<number>(count).fill(202);
 
-describe('fixed windows', () => {
-  it('are announced as Klaviyo does: a list, nearest first', async () => {
+describe('a fixed rate window', () => {
+  it("is announced in Klaviyo's form, as a list with the nearest first", async () => {
     await start({});
     expect(rateOf(await send())).toEqual(['10, 10;w=1, 150;w=60', '9', '1']);
     await at.clock.advance(1);
     expect(rateOf(await send())).toEqual(['10, 10;w=1, 150;w=60', '8', '0']);
   });
 
-  it('announce the steady window once it is nearer', async () => {
+  it('is announced first once it is the nearest to its limit', async () => {
     await start({
       'bulk-events': [
         { limit: 3, windowMs: 1000 },
@@ -45,14 +44,14 @@ describe('fixed windows', () => {
     expect(rateOf(await send())).toEqual(['4, 3;w=1, 4;w=60', '1', '58']);
   });
 
-  it('answer the eleventh of a second with 429, Retry-After and no rate headers', async () => {
+  it('rejects the eleventh request of a second with 429, Retry-After and no rate limit headers', async () => {
     await start({});
     expect(await sendMany(10)).toEqual(ok(10));
-    const answer = await send();
-    expect(answer.status).toBe(429);
-    expect(answer.headers.get('retry-after')).toBe('1');
-    expect(rateOf(answer)).toEqual([null, null, null]);
-    expect(answer.errors[0]).toMatchObject({
+    const response = await send();
+    expect(response.status).toBe(429);
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(rateOf(response)).toEqual([null, null, null]);
+    expect(response.errors[0]).toMatchObject({
       status: 429,
       code: 'throttled',
       title: 'Request was throttled.',
@@ -65,7 +64,7 @@ describe('fixed windows', () => {
     expect((await send()).status).toBe(202);
   });
 
-  it('say how long the steady window stays closed', async () => {
+  it('sends the remaining time of the long window as Retry-After', async () => {
     await start({ 'bulk-events': [{ limit: 2, windowMs: 60_000 }] });
     await at.clock.advance(10_500);
     expect(await sendMany(3)).toEqual([202, 202, 429]);
@@ -74,13 +73,13 @@ describe('fixed windows', () => {
     expect((await send()).status).toBe(202);
   });
 
-  it('are shared by all keys of the account', async () => {
+  it('is shared by all keys of the account', async () => {
     await start({ 'bulk-events': [{ limit: 1, windowMs: 1000 }] });
     expect((await send('pk_one')).status).toBe(202);
     expect((await send('pk_two')).status).toBe(429);
   });
 
-  it('count each operation by itself', async () => {
+  it('counts each operation separately', async () => {
     await start({});
     expect((await at.get('/api/accounts')).status).toBe(200);
     expect((await at.get('/api/accounts')).status).toBe(429);
@@ -90,11 +89,11 @@ describe('fixed windows', () => {
     expect((await at.get('/api/profile-bulk-import-jobs/x')).status).toBe(404);
   });
 
-  it('are Klaviyo’s own where nothing else is said, and can be off for one endpoint', async () => {
+  it("has Klaviyo's own limit by default and can be off for one endpoint", async () => {
     const windowsAt = (date: string): unknown =>
       Object.fromEntries(
         operations.map((operation) => {
-          const windows = toWindows(operation, toRevision(date)!, undefined);
+          const windows = getWindows(operation, findRevision(date)!, undefined);
           return [operation.name, windows.map(({ limit, windowMs }) => `${limit}/${windowMs}`)];
         }),
       );
@@ -109,20 +108,20 @@ describe('fixed windows', () => {
       create_or_update_profile: ['75/1000', '750/60000'],
     });
     await start({ 'bulk-events': 'off' });
-    const answer = await send();
-    expect(rateOf(answer)).toEqual([null, null, null]);
+    const response = await send();
+    expect(rateOf(response)).toEqual([null, null, null]);
     expect(await sendMany(11)).toEqual(ok(11));
   });
 
-  it('do not count what the key kept out', async () => {
+  it('does not count requests without a valid key', async () => {
     await start({ 'bulk-events': [{ limit: 1, windowMs: 1000 }] });
     expect((await send('nothing')).status).toBe(401);
     expect((await send()).status).toBe(202);
   });
 });
 
-describe('the judge', () => {
-  it('sees two bursts at the border that fixed windows let pass', async () => {
+describe('a sliding rate window', () => {
+  it('reports two bursts around a boundary that fixed windows admit', async () => {
     await start({});
     await at.clock.advance(900);
     expect(await sendMany(10)).toEqual(ok(10));
@@ -141,7 +140,7 @@ describe('the judge', () => {
     expect(violations[2]).toMatchObject({ count: 13 });
   });
 
-  it('has nothing to say where a window’s length lies between', async () => {
+  it('reports nothing if the bursts are a window apart', async () => {
     await start({});
     for (let second = 0; second < 3; second++) {
       expect(await sendMany(10)).toEqual(ok(10));
@@ -150,7 +149,7 @@ describe('the judge', () => {
     expect(at.sandbox.state().violations).toEqual([]);
   });
 
-  it('counts arrivals, those that are refused too', async () => {
+  it('counts throttled arrivals too', async () => {
     await start({ 'bulk-events': [{ limit: 2, windowMs: 1000 }] });
     await sendMany(2);
     expect(await sendMany(2)).toEqual([429, 429]);
@@ -159,7 +158,7 @@ describe('the judge', () => {
     expect(at.sandbox.state().violationCount).toBe(2);
   });
 
-  it('watches the long window as well', async () => {
+  it('is checked for the long window as well', async () => {
     await start({
       'bulk-events': [
         { limit: 5, windowMs: 1000 },

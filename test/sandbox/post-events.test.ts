@@ -18,14 +18,14 @@ afterEach(() => at.sandbox.close());
 
 const bulk = (wrappers: readonly unknown[], headers?: Record<string, string>): Promise<Reply> =>
   at.post('/api/event-bulk-create-jobs', toBulkEvents(wrappers), headers);
-const pointers = (answer: Reply): (string | undefined)[] =>
-  answer.errors.map(({ source }) => source.pointer);
-const details = (answer: Reply): string[] => answer.errors.map(({ detail }) => detail);
+const pointers = (response: Reply): (string | undefined)[] =>
+  response.errors.map(({ source }) => source.pointer);
+const details = (response: Reply): string[] => response.errors.map(({ detail }) => detail);
 const recorded = (): number => at.sandbox.state().counters.recorded;
 
-describe('bulk events', () => {
-  it('are answered with 202 and an empty body, and recorded as they were sent', async () => {
-    const answer = await bulk([
+describe('a bulk events request', () => {
+  it('gets a 202 with an empty body, and its events are recorded as sent', async () => {
+    const response = await bulk([
       toWrapper({ email: 'ada@klaviyo-demo.com' }, [
         toEvent({
           time: '2026-05-05T10:00:00.750+02:00',
@@ -38,8 +38,8 @@ describe('bulk events', () => {
       ]),
       toWrapper({ phone_number: '+13105555555' }),
     ]);
-    expect(answer.status).toBe(202);
-    expect(answer.text).toBe('');
+    expect(response.status).toBe(202);
+    expect(response.text).toBe('');
     const { events, profiles, counters } = at.sandbox.state();
     expect(counters).toMatchObject({ recorded: 3, repeats: 0, silentlyDropped: 0 });
     expect(profiles).toHaveLength(2);
@@ -57,7 +57,7 @@ describe('bulk events', () => {
     expect(events[1]).toMatchObject({ metric: 'Viewed Product', value: null });
   });
 
-  it('without a time get the time they were received', async () => {
+  it('gives events without a time the time of receipt', async () => {
     await bulk([toWrapper({ external_id: 'c1' }, [toEvent({ time: null })])]);
     expect(at.sandbox.state().events[0]).toMatchObject({
       time: '2026-11-01T12:00:00.000Z',
@@ -65,8 +65,8 @@ describe('bulk events', () => {
     });
   });
 
-  it('are all or nothing: one bad address refuses the whole request, every fault named', async () => {
-    const answer = await bulk([
+  it('is rejected as a whole for one bad address, and every issue is reported', async () => {
+    const response = await bulk([
       toWrapper({ email: 'ada@klaviyo-demo.com' }),
       toWrapper({ email: 'nobody' }),
       toWrapper({ phone_number: '555-1234', external_id: 'c1' }, [
@@ -74,45 +74,45 @@ describe('bulk events', () => {
         toEvent({ time: 1_700_000_000 }),
       ]),
     ]);
-    expect(answer.status).toBe(400);
+    expect(response.status).toBe(400);
     const base = '/data/attributes/events-bulk-create/data';
-    expect(pointers(answer)).toEqual([
+    expect(pointers(response)).toEqual([
       `${base}/1/attributes/profile/data/attributes/email`,
       `${base}/2/attributes/profile/data/attributes/phone_number`,
       `${base}/2/attributes/events/data/0/attributes/metric/data/attributes/name`,
       `${base}/2/attributes/events/data/1/attributes/time`,
     ]);
-    expect(answer.errors[0]).toMatchObject({
+    expect(response.errors[0]).toMatchObject({
       status: 400,
       code: 'invalid',
       title: 'Invalid input.',
       detail: 'Invalid email address',
     });
-    expect(details(answer)[1]).toBe(
+    expect(details(response)[1]).toBe(
       'Invalid phone number format (Example of a valid format: +12345678901)',
     );
     expect(recorded()).toBe(0);
     expect(at.sandbox.state().profiles).toEqual([]);
   });
 
-  it('refuse unknown fields in Klaviyo’s words', async () => {
-    const answer = await bulk([
+  it("is rejected for unknown fields with Klaviyo's text", async () => {
+    const response = await bulk([
       toWrapper({ external_id: 'c1', plan: 'pro', 'a/b~c': 1 }, [toEvent({ order_id: 1 })]),
     ]);
     const base = '/data/attributes/events-bulk-create/data/0/attributes';
-    expect(details(answer)).toEqual([
+    expect(details(response)).toEqual([
       "'plan' is not a valid field for the resource 'profile'.",
       "'a/b~c' is not a valid field for the resource 'profile'.",
       "'order_id' is not a valid field for the resource 'event'.",
     ]);
-    expect(pointers(answer)).toEqual([
+    expect(pointers(response)).toEqual([
       `${base}/profile/data/attributes/plan`,
       `${base}/profile/data/attributes/a~1b~0c`,
       `${base}/events/data/0/attributes/order_id`,
     ]);
   });
 
-  it('are 1,000 at most, summed over their profiles', async () => {
+  it('may hold 1,000 events over all its profiles', async () => {
     const many = (prefix: string, count: number): JsonMap[] =>
       Array.from({ length: count }, (_, index) => toEvent({ unique_id: `${prefix}${index}` }));
     const fits = [
@@ -120,13 +120,13 @@ describe('bulk events', () => {
       toWrapper({ external_id: 'b' }, many('b', 400)),
     ];
     expect((await bulk(fits)).status).toBe(202);
-    const answer = await bulk([...fits, toWrapper({ external_id: 'c' })]);
-    expect(answer.status).toBe(400);
-    expect(pointers(answer)).toEqual(['/data/attributes/events-bulk-create/data']);
+    const response = await bulk([...fits, toWrapper({ external_id: 'c' })]);
+    expect(response.status).toBe(400);
+    expect(pointers(response)).toEqual(['/data/attributes/events-bulk-create/data']);
     expect(recorded()).toBe(1000);
   });
 
-  it('fail as a whole where a unique_id stands twice for one profile and metric', async () => {
+  it('fails as a whole if a unique_id occurs twice for one profile and metric', async () => {
     const wrappers = [
       toWrapper({ email: 'ada@klaviyo-demo.com' }, [toEvent({ unique_id: 'u' })]),
       toWrapper({ email: 'bo@klaviyo-demo.com' }, [toEvent({ unique_id: 'u' })]),
@@ -151,7 +151,7 @@ describe('bulk events', () => {
     expect(recorded()).toBe(3);
   });
 
-  it('see through two names of one known profile', async () => {
+  it('fails if two identifiers of one existing profile carry the same unique_id', async () => {
     await at.post('/api/profile-import', {
       data: { type: 'profile', attributes: { email: 'ada@klaviyo-demo.com', external_id: 'c1' } },
     });
@@ -159,11 +159,11 @@ describe('bulk events', () => {
       toWrapper({ email: 'ada@klaviyo-demo.com' }, [toEvent({ unique_id: 'u' })]),
       toWrapper({ external_id: 'c1' }, [toEvent({ unique_id: 'u' })]),
     ];
-    const answer = await bulk(wrappers, { revision: '2025-01-15' });
-    expect(answer.status).toBe(400);
+    const response = await bulk(wrappers, { revision: '2025-01-15' });
+    expect(response.status).toBe(400);
   });
 
-  it('sent again are 202 and recorded once', async () => {
+  it('sent twice gets a 202 both times and is recorded once', async () => {
     const wrappers = [toWrapper({ external_id: 'c1' }, [toEvent({ unique_id: 'u' })])];
     expect((await bulk(wrappers)).status).toBe(202);
     expect((await bulk(wrappers)).status).toBe(202);
@@ -174,9 +174,9 @@ describe('bulk events', () => {
     });
   });
 
-  it('of the same second without unique_id vanish but for one', async () => {
+  it('without unique_id records one event a second', async () => {
     const one = (time: string, name?: string): JsonMap => toEvent({ time }, name);
-    const answer = await bulk([
+    const response = await bulk([
       toWrapper({ external_id: 'c1' }, [
         one('2026-05-05T10:00:00Z'),
         one('2026-05-05T10:00:00.999Z'),
@@ -185,7 +185,7 @@ describe('bulk events', () => {
       ]),
       toWrapper({ external_id: 'c2' }, [one('2026-05-05T10:00:00Z')]),
     ]);
-    expect(answer.status).toBe(202);
+    expect(response.status).toBe(202);
     expect(at.sandbox.state().counters).toMatchObject({
       recorded: 4,
       repeats: 0,
@@ -194,14 +194,17 @@ describe('bulk events', () => {
     });
   });
 
-  it.each(['ada@example.com', 'ADA@TEST.COM'])('of %s are 202 and then dropped', async (email) => {
-    expect((await bulk([toWrapper({ email })])).status).toBe(202);
-    const { counters, profiles } = at.sandbox.state();
-    expect(counters).toMatchObject({ recorded: 0, silentlyDropped: 1, droppedTestAddress: 1 });
-    expect(profiles).toEqual([]);
-  });
+  it.each(['ada@example.com', 'ADA@TEST.COM'])(
+    'for %s gets a 202 and is dropped',
+    async (email) => {
+      expect((await bulk([toWrapper({ email })])).status).toBe(202);
+      const { counters, profiles } = at.sandbox.state();
+      expect(counters).toMatchObject({ recorded: 0, silentlyDropped: 1, droppedTestAddress: 1 });
+      expect(profiles).toEqual([]);
+    },
+  );
 
-  it('know backfill from 2026-04-15 on', async () => {
+  it('accepts backfill from 2026-04-15 on', async () => {
     const wrapper = toWrapper({ external_id: 'c1' }, [toEvent({ backfill: true })]);
     const wrappers = [
       { ...wrapper, attributes: { ...(wrapper.attributes as JsonMap), backfill: true } },
@@ -211,7 +214,7 @@ describe('bulk events', () => {
   });
 });
 
-describe('the frame of a bulk request', () => {
+describe('the frame of a bulk events request', () => {
   it.each([
     ['no JSON', '{"data":'],
     ['an array', '[]'],
@@ -219,13 +222,13 @@ describe('the frame of a bulk request', () => {
     ['nothing', ''],
     ['bad UTF-8', new Uint8Array([0x22, 0xff, 0x22])],
   ])('that is %s gets the recorded text for a malformed payload', async (_name, body) => {
-    const answer = await at.send('/api/event-bulk-create-jobs', {
+    const response = await at.send('/api/event-bulk-create-jobs', {
       method: 'POST',
       headers: goodHeaders,
       body,
     });
-    expect(answer.status).toBe(400);
-    expect(answer.errors[0]).toMatchObject({
+    expect(response.status).toBe(400);
+    expect(response.errors[0]).toMatchObject({
       code: 'invalid',
       detail: 'The payload provided in the request is invalid.',
       source: { pointer: '/data' },
@@ -255,20 +258,20 @@ describe('the frame of a bulk request', () => {
       toBulkEvents([toWrapper({ external_id: 'c' }, [])]).data,
       '/data/attributes/events-bulk-create/data/0/attributes/events/data',
     ],
-  ])('with %s is blamed where it is wrong', async (_name, data, pointer) => {
-    const answer = await at.post('/api/event-bulk-create-jobs', { data });
-    expect(answer.status).toBe(400);
-    expect(pointers(answer)).toContain(pointer);
+  ])('with %s gets a pointer to the issue', async (_name, data, pointer) => {
+    const response = await at.post('/api/event-bulk-create-jobs', { data });
+    expect(response.status).toBe(400);
+    expect(pointers(response)).toContain(pointer);
   });
 });
 
-describe('the body', () => {
+describe('a request body', () => {
   const big = (bytes: number): string => {
     const frame = JSON.stringify(toBulkEvents([toWrapper({ external_id: 'c1' })]));
     return frame + ' '.repeat(bytes - frame.length);
   };
 
-  it('may have 5,000,000 bytes after decompression, and one more is a 413', async () => {
+  it('may have 5,000,000 bytes after decompression, and one more gets a 413', async () => {
     expect((await at.post('/api/event-bulk-create-jobs', big(5_000_000))).status).toBe(202);
     const plain = await at.post('/api/event-bulk-create-jobs', big(5_000_001));
     expect(plain.status).toBe(413);
@@ -282,12 +285,12 @@ describe('the body', () => {
   });
 
   it('may be compressed', async () => {
-    const answer = await at.send('/api/event-bulk-create-jobs', {
+    const response = await at.send('/api/event-bulk-create-jobs', {
       method: 'POST',
       headers: { ...goodHeaders, 'content-encoding': 'gzip' },
       body: gzipSync(big(2000)),
     });
-    expect(answer.status).toBe(202);
+    expect(response.status).toBe(202);
     expect(at.sandbox.state().requests[0]).toMatchObject({ bytes: 2000, count: 1, status: 202 });
   });
 
@@ -296,39 +299,39 @@ describe('the body', () => {
     [{ 'content-encoding': 'zstd' }, 415],
     [{ 'content-encoding': 'gzip' }, 400],
     [{ 'content-type': 'application/json; charset=utf-8' }, 202],
-  ])('with %j is answered with %i', async (headers, status) => {
+  ])('with %j gets a %i', async (headers, status) => {
     const body = toBulkEvents([toWrapper({ external_id: 'c1' })]);
     expect((await at.post('/api/event-bulk-create-jobs', body, headers)).status).toBe(status);
   });
 });
 
-describe('a single event', () => {
-  it('is answered with 202 and an empty body', async () => {
-    const answer = await at.post(
+describe('a single event request', () => {
+  it('gets a 202 with an empty body', async () => {
+    const response = await at.post(
       '/api/events',
       toSingleEvent(
         { email: 'ada@klaviyo-demo.com', meta: { patch_properties: { append: { skus: 'a' } } } },
         { unique_id: 'u1', value: 5 },
       ),
     );
-    expect(answer.status).toBe(202);
-    expect(answer.text).toBe('');
+    expect(response.status).toBe(202);
+    expect(response.text).toBe('');
     expect(at.sandbox.state().events).toMatchObject([{ uniqueId: 'u1', value: 5 }]);
     expect(at.sandbox.state().profiles[0]?.attributes).toMatchObject({
       properties: { skus: ['a'] },
     });
   });
 
-  it('is blamed below /data/attributes', async () => {
-    const answer = await at.post('/api/events', toSingleEvent({ email: 'x' }, { properties: 1 }));
-    expect(answer.status).toBe(400);
-    expect(pointers(answer).sort()).toEqual([
+  it('gets pointers below /data/attributes for its issues', async () => {
+    const response = await at.post('/api/events', toSingleEvent({ email: 'x' }, { properties: 1 }));
+    expect(response.status).toBe(400);
+    expect(pointers(response).sort()).toEqual([
       '/data/attributes/profile/data/attributes/email',
       '/data/attributes/properties',
     ]);
   });
 
-  it('that is no object at all is a 400', async () => {
+  it('that is not an object gets a 400', async () => {
     for (const body of ['null', '{}', '{"data":[]}', '{"data":{"type":"event"}}']) {
       expect((await at.post('/api/events', body)).status).toBe(400);
     }
@@ -336,7 +339,7 @@ describe('a single event', () => {
 });
 
 describe.each(['2024-10-15', '2026-07-15'])(
-  'all that Klaviyo documents at %s is taken',
+  'the sandbox accepts all attributes that Klaviyo documents at %s:',
   (revision) => {
     const location = {
       address1: '89 E 42nd St',
@@ -404,9 +407,9 @@ describe.each(['2024-10-15', '2026-07-15'])(
         },
         202,
       ],
-    ])('at %s', async (path, body, status) => {
-      const answer = await at.post(path, body, { revision });
-      expect([answer.status, details(answer)]).toEqual([status, []]);
+    ])('for %s', async (path, body, status) => {
+      const response = await at.post(path, body, { revision });
+      expect([response.status, details(response)]).toEqual([status, []]);
     });
   },
 );

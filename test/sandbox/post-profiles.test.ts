@@ -18,17 +18,17 @@ const importOne = (attributes: JsonMap, meta?: JsonMap): Promise<Reply> =>
   at.post('/api/profile-import', toProfileImport(attributes, meta));
 const importMany = (profiles: readonly JsonMap[], lists?: string[]): Promise<Reply> =>
   at.post('/api/profile-bulk-import-jobs', toBulkProfiles(profiles, lists));
-/** Imports and lets the job end. */
+/** Imports profiles and completes the job. */
 const importAndWait = async (profiles: readonly JsonMap[]): Promise<string> => {
-  const answer = await importMany(profiles);
-  expect(answer.status).toBe(202);
+  const response = await importMany(profiles);
+  expect(response.status).toBe(202);
   await at.clock.advance(300);
-  return (answer.body.data as { id: string }).id;
+  return (response.body.data as { id: string }).id;
 };
 const held = (): JsonMap[] => at.sandbox.state().profiles.map(({ attributes }) => attributes);
 
 describe('profile-import', () => {
-  it('answers 201 with a new profile and 200 with one that was known', async () => {
+  it('responds with 201 for a new profile and 200 for an existing one', async () => {
     const first = await importOne({ email: 'ada@klaviyo-demo.com', first_name: 'Ada' });
     expect(first.status).toBe(201);
     expect(first.body.data).toMatchObject({
@@ -42,7 +42,7 @@ describe('profile-import', () => {
     expect(held()[0]).toMatchObject({ first_name: 'Ada', last_name: 'L' });
   });
 
-  it('clears what is null', async () => {
+  it('clears fields that are null', async () => {
     await importOne({
       email: 'ada@klaviyo-demo.com',
       first_name: 'Ada',
@@ -52,7 +52,7 @@ describe('profile-import', () => {
     expect(held()).toEqual([{ email: 'ada@klaviyo-demo.com', properties: { b: 2 } }]);
   });
 
-  it('patches properties: append, unappend, unset', async () => {
+  it('patches properties with append, unappend and unset', async () => {
     const email = 'ada@klaviyo-demo.com';
     await importOne({ email, properties: { skus: ['a'], old: 1 } });
     await importOne(
@@ -64,17 +64,17 @@ describe('profile-import', () => {
     expect(held()[0]).toEqual({ email, properties: { skus: ['a', 'c'] } });
   });
 
-  it('is blamed below /data/attributes', async () => {
-    const answer = await importOne({ email: 'x', phone_number: 'y', plan: 'z' });
-    expect(answer.status).toBe(400);
-    expect(answer.errors.map(({ source }) => source.pointer)).toEqual([
+  it('reports issues below /data/attributes', async () => {
+    const response = await importOne({ email: 'x', phone_number: 'y', plan: 'z' });
+    expect(response.status).toBe(400);
+    expect(response.errors.map(({ source }) => source.pointer)).toEqual([
       '/data/attributes/plan',
       '/data/attributes/email',
       '/data/attributes/phone_number',
     ]);
   });
 
-  it('takes 100 KB and not more', async () => {
+  it('accepts 100 KB and rejects more', async () => {
     const sized = (bytes: number): JsonMap => ({
       external_id: 'c',
       properties: { a: 'x'.repeat(bytes) },
@@ -83,7 +83,7 @@ describe('profile-import', () => {
     expect((await importOne(sized(100_000))).status).toBe(400);
   });
 
-  it('refuses anonymous_id at late revisions', async () => {
+  it('rejects anonymous_id at late revisions', async () => {
     const body = toProfileImport({ email: 'ada@klaviyo-demo.com', anonymous_id: 'a' });
     expect(
       (await at.post('/api/profile-import', body, { revision: '2026-07-15' })).errors[0]?.detail,
@@ -91,15 +91,15 @@ describe('profile-import', () => {
     expect((await at.post('/api/profile-import', body)).status).toBe(201);
   });
 
-  it('answers a test address like any other and keeps nothing', async () => {
+  it('responds normally to a test address and stores nothing', async () => {
     expect((await importOne({ email: 'ada@example.com' })).status).toBe(201);
     expect(held()).toEqual([]);
     expect(at.sandbox.state().counters).toMatchObject({ droppedTestAddress: 1, imported: 0 });
   });
 });
 
-describe('identity', () => {
-  it('joins profiles that one import names together, and their events with them', async () => {
+describe('the identity of profiles', () => {
+  it('merges profiles that one import names together, with their events', async () => {
     await importOne({ external_id: 'c1', first_name: 'Ada', properties: { a: 1, both: 'kept' } });
     await importOne({
       email: 'ada@klaviyo-demo.com',
@@ -124,14 +124,14 @@ describe('identity', () => {
     expect(events[0]?.profileId).toBe(profiles[0]?.id);
   });
 
-  it('follows a changed address and forgets the old one', async () => {
+  it('follows a changed address and releases the old one', async () => {
     await importOne({ external_id: 'c1', email: 'old@klaviyo-demo.com' });
     await importOne({ external_id: 'c1', email: 'new@klaviyo-demo.com' });
     expect((await importOne({ email: 'new@klaviyo-demo.com' })).status).toBe(200);
     expect((await importOne({ email: 'old@klaviyo-demo.com' })).status).toBe(201);
   });
 
-  it('is found by Klaviyo’s own id', async () => {
+  it("includes Klaviyo's own id", async () => {
     const first = await importOne({ external_id: 'c1' });
     const { id } = first.body.data as { id: string };
     const again = await at.post('/api/profile-import', {
@@ -143,13 +143,13 @@ describe('identity', () => {
 });
 
 describe('a bulk import', () => {
-  it('is answered with a queued job, which runs by the clock', async () => {
-    const answer = await importMany(
+  it('gets a queued job, which runs by the clock', async () => {
+    const response = await importMany(
       [{ email: 'ada@klaviyo-demo.com' }, { external_id: 'c2' }],
       ['Y6nRLr'],
     );
-    expect(answer.status).toBe(202);
-    const { id } = answer.body.data as { id: string };
+    expect(response.status).toBe(202);
+    const { id } = response.body.data as { id: string };
     const look = async (): Promise<JsonMap> =>
       ((await at.get(`/api/profile-bulk-import-jobs/${id}`)).body.data as JsonMap)
         .attributes as JsonMap;
@@ -174,7 +174,7 @@ describe('a bulk import', () => {
     expect(at.sandbox.state().imports[0]).toMatchObject({ lists: ['Y6nRLr'], status: 'complete' });
   });
 
-  it('does not clear what is null', async () => {
+  it('does not clear fields that are null', async () => {
     await importAndWait([
       { email: 'ada@klaviyo-demo.com', first_name: 'Ada', properties: { a: 1 } },
     ]);
@@ -186,14 +186,14 @@ describe('a bulk import', () => {
     ]);
   });
 
-  it('is all or nothing: one bad address and there is no job', async () => {
-    const answer = await importMany([
+  it('is rejected as a whole for one bad address and creates no job', async () => {
+    const response = await importMany([
       { email: 'ada@klaviyo-demo.com' },
       { email: 'nobody' },
       { phone_number: '1', external_id: 'c', plan: 1 },
     ]);
-    expect(answer.status).toBe(400);
-    expect(answer.errors.map(({ source }) => source.pointer)).toEqual([
+    expect(response.status).toBe(400);
+    expect(response.errors.map(({ source }) => source.pointer)).toEqual([
       '/data/attributes/profiles/data/1/attributes/email',
       '/data/attributes/profiles/data/2/attributes/plan',
       '/data/attributes/profiles/data/2/attributes/phone_number',
@@ -201,18 +201,18 @@ describe('a bulk import', () => {
     expect(at.sandbox.state().imports).toEqual([]);
   });
 
-  it('takes 10,000 profiles and not more', async () => {
+  it('accepts 10,000 profiles and rejects more', async () => {
     const many = Array.from({ length: 10_000 }, (_, index) => ({ external_id: `c${index}` }));
     expect((await importMany(many)).status).toBe(202);
-    const answer = await importMany([...many, { external_id: 'one more' }]);
-    expect(answer.status).toBe(400);
-    expect(answer.errors[0]?.source.pointer).toBe('/data/attributes/profiles/data');
+    const response = await importMany([...many, { external_id: 'one more' }]);
+    expect(response.status).toBe(400);
+    expect(response.errors[0]?.source.pointer).toBe('/data/attributes/profiles/data');
   });
 
-  it('blames a bad list', async () => {
-    const answer = await importMany([{ external_id: 'c' }], ['']);
-    expect(answer.status).toBe(400);
-    expect(answer.errors[0]?.source.pointer).toBe('/data/relationships/lists/data/0/id');
+  it('is rejected for an invalid list', async () => {
+    const response = await importMany([{ external_id: 'c' }], ['']);
+    expect(response.status).toBe(400);
+    expect(response.errors[0]?.source.pointer).toBe('/data/relationships/lists/data/0/id');
   });
 
   it('drops and counts the second profile of one identity', async () => {
@@ -233,7 +233,7 @@ describe('a bulk import', () => {
     expect(at.sandbox.state().counters.importOverlaps).toBe(1);
   });
 
-  it('drops test addresses without a word', async () => {
+  it('drops test addresses silently', async () => {
     await importAndWait([{ email: 'ada@test.com' }, { email: 'ada@klaviyo-demo.com' }]);
     const { imports, counters } = at.sandbox.state();
     expect(imports[0]).toMatchObject({ completed: 2, failed: 0 });

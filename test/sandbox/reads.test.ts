@@ -24,30 +24,30 @@ beforeEach(async () => {
 afterEach(() => at.sandbox.close());
 
 type View = { readonly id: string; readonly type: string; readonly attributes: JsonMap };
-const list = (answer: Reply): View[] => answer.body.data as View[];
-const links = (answer: Reply): Record<string, string | undefined> =>
-  answer.body.links as Record<string, string | undefined>;
+const list = (response: Reply): View[] => response.body.data as View[];
+const links = (response: Reply): Record<string, string | undefined> =>
+  response.body.links as Record<string, string | undefined>;
 
 /** Follows `links.next` to the end. */
 const readAll = async (path: string, headers?: Record<string, string>): Promise<View[][]> => {
   const pages: View[][] = [];
   for (let next: string | undefined = path; next !== undefined;) {
-    const answer: Reply = await at.get(next, headers);
-    expect(answer.status).toBe(200);
-    pages.push(list(answer));
-    next = links(answer).next;
+    const response: Reply = await at.get(next, headers);
+    expect(response.status).toBe(200);
+    pages.push(list(response));
+    next = links(response).next;
   }
   return pages;
 };
 
 const importJob = async (profiles: readonly JsonMap[]): Promise<string> => {
-  const answer = await at.post('/api/profile-bulk-import-jobs', toBulkProfiles(profiles));
+  const response = await at.post('/api/profile-bulk-import-jobs', toBulkProfiles(profiles));
   await at.clock.advance(300);
-  return (answer.body.data as View).id;
+  return (response.body.data as View).id;
 };
 
-describe('import jobs', () => {
-  it('show their errors in pages with absolute links', async () => {
+describe('reads of import jobs', () => {
+  it('return their errors in pages with absolute links', async () => {
     const id = await importJob(
       Array.from({ length: 25 }, (_, index) => ({ external_id: `c${index}`, title: 'bad' })),
     );
@@ -65,10 +65,10 @@ describe('import jobs', () => {
     expect(links(first).next).toMatch(new RegExp(`^${at.sandbox.url}${path}\\?page%5Bcursor%5D=`));
   });
 
-  it.each(['0', '101', 'x', '1.5'])('refuse a page size of %s', async (size) => {
-    const answer = await at.get(`/api/profile-bulk-import-jobs?page[size]=${size}`);
-    expect(answer.status).toBe(400);
-    expect(answer.errors[0]).toMatchObject({
+  it.each(['0', '101', 'x', '1.5'])('reject a page size of %s', async (size) => {
+    const response = await at.get(`/api/profile-bulk-import-jobs?page[size]=${size}`);
+    expect(response.status).toBe(400);
+    expect(response.errors[0]).toMatchObject({
       code: 'invalid',
       source: { parameter: 'page[size]' },
     });
@@ -89,20 +89,20 @@ describe('import jobs', () => {
     ['sort', '-completed_at'],
     ['include', 'lists'],
     ['page[number]', '2'],
-  ])('are not listed by %s=%s: that is a 400', async (parameter, value) => {
+  ])('reject the parameter %s=%s with 400', async (parameter, value) => {
     const query = new URLSearchParams({ [parameter]: value });
-    const answer = await at.get(`/api/profile-bulk-import-jobs?${query.toString()}`);
-    expect(answer.status).toBe(400);
-    expect(answer.errors[0]).toMatchObject({ code: 'invalid', source: { parameter } });
+    const response = await at.get(`/api/profile-bulk-import-jobs?${query.toString()}`);
+    expect(response.status).toBe(400);
+    expect(response.errors[0]).toMatchObject({ code: 'invalid', source: { parameter } });
   });
 
-  it('are listed in pages of those that are open, as the relay reads them', async () => {
+  it('page through the open jobs as the relay does', async () => {
     await importJob([{ external_id: 'done' }]);
     const ids: string[] = [];
     for (let job = 0; job < 5; job++) {
       const body = toBulkProfiles([{ external_id: `c${job}` }]);
-      const answer = await at.post('/api/profile-bulk-import-jobs', body);
-      ids.unshift((answer.body.data as View).id);
+      const response = await at.post('/api/profile-bulk-import-jobs', body);
+      ids.unshift((response.body.data as View).id);
     }
     const query = new URLSearchParams({
       filter: 'any(status,["queued","processing"])',
@@ -119,12 +119,12 @@ describe('import jobs', () => {
     expect(await readAll(`/api/profile-bulk-import-jobs?${query.toString()}`)).toEqual([[]]);
   });
 
-  it('refuse a cursor that is not theirs', async () => {
-    const answer = await at.get('/api/profile-bulk-import-jobs?page[cursor]=zzz');
-    expect(answer.errors[0]?.source).toEqual({ parameter: 'page[cursor]' });
+  it('reject an invalid cursor', async () => {
+    const response = await at.get('/api/profile-bulk-import-jobs?page[cursor]=zzz');
+    expect(response.errors[0]?.source).toEqual({ parameter: 'page[cursor]' });
   });
 
-  it('are listed newest first, filtered by status and sorted', async () => {
+  it('list the newest first, filtered by status and sorted', async () => {
     const done = await importJob([{ external_id: 'a' }]);
     const queued = await at.post(
       '/api/profile-bulk-import-jobs',
@@ -139,20 +139,20 @@ describe('import jobs', () => {
     expect(await ids('?filter=any(status,["queued","complete"])')).toEqual([id, done]);
   });
 
-  it('show the profiles they wrote', async () => {
+  it('return the profiles that a job wrote', async () => {
     const id = await importJob([{ external_id: 'a' }, { external_id: 'b', title: 'bad' }]);
-    const answer = await at.get(`/api/profile-bulk-import-jobs/${id}/profiles`);
-    expect(list(answer).map(({ attributes }) => attributes.external_id)).toEqual(['a']);
+    const response = await at.get(`/api/profile-bulk-import-jobs/${id}/profiles`);
+    expect(list(response).map(({ attributes }) => attributes.external_id)).toEqual(['a']);
   });
 
-  it('that do not exist are a 404', async () => {
+  it('respond with 404 for a job that does not exist', async () => {
     for (const path of ['', '/import-errors', '/profiles']) {
       expect((await at.get(`/api/profile-bulk-import-jobs/none${path}`)).status).toBe(404);
     }
   });
 });
 
-describe('profiles', () => {
+describe('reads of profiles', () => {
   beforeEach(async () => {
     for (const name of ['cleo', 'ada', 'bo']) {
       const attributes = { email: `${name}@klaviyo-demo.com`, external_id: name };
@@ -170,7 +170,7 @@ describe('profiles', () => {
     expect(await names('?sort=-created')).toEqual(['bo', 'ada', 'cleo']);
   });
 
-  it('are read one by one, narrowed to the fields that are asked for', async () => {
+  it('return one profile with the requested fields', async () => {
     const [first] = list(await at.get('/api/profiles'));
     const one = await at.get(`/api/profiles/${first?.id}?fields[profile]=email,title`);
     expect((one.body.data as View).attributes).toEqual({
@@ -190,22 +190,22 @@ describe('profiles', () => {
     ['sort=shoe_size', 'sort'],
     ['include=lists', 'include'],
     ['limit=5', 'limit'],
-  ])('refuse ?%s, naming the parameter', async (query, parameter) => {
-    const answer = await at.get(`/api/profiles?${query}`);
-    expect(answer.status).toBe(400);
-    expect(answer.errors[0]).toMatchObject({ code: 'invalid', source: { parameter } });
+  ])('reject ?%s with the name of the parameter', async (query, parameter) => {
+    const response = await at.get(`/api/profiles?${query}`);
+    expect(response.status).toBe(400);
+    expect(response.errors[0]).toMatchObject({ code: 'invalid', source: { parameter } });
   });
 
-  it('refuse an unknown include in Klaviyo’s words', async () => {
-    const answer = await at.get('/api/events?include=profiless');
-    expect(answer.errors[0]).toMatchObject({
+  it("reject an unknown include with Klaviyo's text", async () => {
+    const response = await at.get('/api/events?include=profiless');
+    expect(response.errors[0]).toMatchObject({
       detail: "'profiless' is not an allowed include parameter for this resource.",
       source: { parameter: 'include' },
     });
   });
 });
 
-describe('events and metrics', () => {
+describe('reads of events and metrics', () => {
   beforeEach(async () => {
     await at.post(
       '/api/event-bulk-create-jobs',
@@ -229,7 +229,7 @@ describe('events and metrics', () => {
   const idsOf = (views: readonly View[]): unknown[] =>
     views.map(({ attributes }) => (attributes.event_properties as JsonMap).$event_id);
 
-  it('show an event with its value, its time to the second and whose it is', async () => {
+  it('return an event with its value, its time in seconds and its profile', async () => {
     const [event] = list(await at.get('/api/events?sort=datetime')).slice(1);
     expect(event).toMatchObject({
       type: 'event',
@@ -241,7 +241,7 @@ describe('events and metrics', () => {
     });
   });
 
-  it('are filtered by metric and profile, and can include both', async () => {
+  it('are filtered by metric and profile and can include both', async () => {
     const metrics = list(await at.get('/api/metrics'));
     expect(metrics.map(({ attributes }) => attributes.name)).toEqual([
       'Placed Order',
@@ -261,14 +261,14 @@ describe('events and metrics', () => {
     expect(idsOf(list(byProfile))).toEqual(['u3']);
   });
 
-  it('come in pages', async () => {
+  it('return pages', async () => {
     const later = { revision: '2026-01-15' };
     const pages = await readAll('/api/events?page[size]=2&sort=-timestamp', later);
     expect(pages.map(idsOf)).toEqual([['u3', 'u1'], ['u2']]);
   });
 });
 
-it('the account says that it is a test account', async () => {
+it('the account of the sandbox is marked as a test account', async () => {
   const [account] = list(await at.get('/api/accounts'));
   expect(account).toMatchObject({ type: 'account', attributes: { test_account: true } });
 });

@@ -11,7 +11,7 @@ import {
 } from '../support/sandbox.js';
 import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
 
-/** 2026-11-01T12:00:00Z on its clock. */
+/** Its clock stands at 2026-11-01T12:00:00Z. */
 let at: SandboxUnderTest;
 const start = async (options: Partial<SandboxOptions> = {}): Promise<void> => {
   at = await startTestSandbox(options);
@@ -33,7 +33,7 @@ type Difference = {
   readonly what: string;
   readonly path: string;
   readonly body?: JsonMap;
-  /** The last revision with the older answer, and the first with the newer. */
+  /** The last revision with the older response, and the first with the newer one. */
   readonly border: readonly [string, string];
   readonly statuses: readonly [number, number];
 };
@@ -107,7 +107,7 @@ const differences: readonly Difference[] = [
 
 describe('a revision', () => {
   it.each(differences)(
-    'decides about $what: $statuses at $border',
+    'determines $what: $statuses at $border',
     async ({ path, body, border, statuses }) => {
       for (const [index, revision] of border.entries()) {
         await start();
@@ -125,7 +125,7 @@ describe('a revision', () => {
     },
   );
 
-  it('takes anonymous_id on the profile of an event, whichever it is', async () => {
+  it('accepts anonymous_id on the profile of an event, whatever its date', async () => {
     await start();
     for (const revision of ['2024-10-15', '2026-07-15']) {
       const body = toBulkEvents([toWrapper({ anonymous_id: `a-${revision}` })]);
@@ -133,7 +133,7 @@ describe('a revision', () => {
     }
   });
 
-  it('records the first of a repeated unique_id where the request does not fail, and counts the others', async () => {
+  it('records the first event of a repeated unique_id if the request does not fail, and counts the others', async () => {
     await start();
     await at.post(bulkEvents, twice, { revision: '2024-10-15' });
     expect(at.sandbox.state().counters).toMatchObject({
@@ -143,7 +143,7 @@ describe('a revision', () => {
     });
   });
 
-  it('of a date between two releases stands for the earlier of them', async () => {
+  it('for a date between two releases is the earlier release', async () => {
     await start();
     const body = eventWith({ backfill: true });
     expect((await at.post(bulkEvents, body, { revision: '2026-04-14' })).status).toBe(400);
@@ -154,7 +154,7 @@ describe('a revision', () => {
     ]);
   });
 
-  it('gives single profile endpoints 750 requests a minute from 2026-01-15 on, 700 before', async () => {
+  it('allows single profile requests 750 a minute from 2026-01-15 on, and 700 before', async () => {
     await start({ windows: {} });
     const limitAt = async (revision: string): Promise<string | null> =>
       (await at.get('/api/profiles', { revision })).headers.get('ratelimit-limit');
@@ -163,7 +163,7 @@ describe('a revision', () => {
   });
 });
 
-describe('backfilled events', () => {
+describe('a backfilled event', () => {
   const send = (wrapper: boolean | undefined, events: readonly JsonMap[]): Promise<Reply> => {
     const one = toWrapper(known, events);
     const attributes = { ...(one.attributes as JsonMap), backfill: wrapper };
@@ -172,7 +172,7 @@ describe('backfilled events', () => {
   const recorded = (): unknown[] =>
     at.sandbox.state().events.map(({ uniqueId, backfill }) => [uniqueId, backfill]);
 
-  it('are shown as such, by the event or else by its wrapper', async () => {
+  it('is shown as backfilled if it or its wrapper sets backfill', async () => {
     await start();
     const events = [
       toEvent({ unique_id: 'said-yes', backfill: true }),
@@ -197,7 +197,7 @@ describe('backfilled events', () => {
     ]);
   });
 
-  it('are told apart in one mixed request, and single events say it themselves', async () => {
+  it('is distinguished from others in a mixed request and in single requests', async () => {
     await start();
     await send(undefined, [
       toEvent({ unique_id: 'old', backfill: true }),
@@ -212,7 +212,7 @@ describe('backfilled events', () => {
     ]);
   });
 
-  it.each([1, 'true', {}])('are refused for a backfill of %j', async (backfill) => {
+  it.each([1, 'true', {}])('is rejected for the backfill %j', async (backfill) => {
     await start();
     expect((await send(undefined, [toEvent({ backfill })])).status).toBe(400);
   });
@@ -229,7 +229,7 @@ describe('a retired revision', () => {
     expect(answer.errors[0]?.detail).toContain('2024-10-15');
   };
 
-  it('falls forward to the next revision, and the answer names it', async () => {
+  it('falls forward to the next revision, which the response names', async () => {
     await start({ faults: [{ retire: { revision: '2024-10-15' } }] });
     const answer = await account();
     expect([answer.status, answer.headers.get('revision')]).toEqual([200, '2025-01-15']);
@@ -240,14 +240,14 @@ describe('a retired revision', () => {
     expect([later.status, later.headers.get('revision')]).toEqual([200, null]);
   });
 
-  it('is 410 for a request that opts out of falling forward', async () => {
+  it('gets a 410 if the request opts out of falling forward', async () => {
     await start({ faults: [{ retire: { revision: '2024-10-15' } }] });
     expectGone(await account(optOut));
     expect((await account({ ...optOut, revision: '2025-01-15' })).status).toBe(200);
     expect(at.sandbox.state().requests[0]).toMatchObject({ status: 410, servedRevision: null });
   });
 
-  it('is 410 for every request where the rule says gone, with its own body if it has one', async () => {
+  it('gets a 410 for every request under the rule gone, with the body of the rule', async () => {
     await start();
     retire({ revision: '2024-10-15', answer: 'gone' }, { times: 1 });
     expectGone(await account());
@@ -257,7 +257,7 @@ describe('a retired revision', () => {
     expect([answer.status, answer.body]).toEqual([410, body]);
   });
 
-  it('can fall forward in silence, whatever the request says', async () => {
+  it('can fall forward without naming the revision, whatever the request asks', async () => {
     await start();
     retire({ revision: '2024-10-15', heedsOptOut: false, named: false });
     const body = toSingleEvent(known, { backfill: true });
@@ -268,7 +268,7 @@ describe('a retired revision', () => {
     expect([answer.status, answer.headers.get('revision')]).toEqual([202, null]);
   });
 
-  it('takes the older ones with it, and skips later ones that are retired as well', async () => {
+  it('retires older ones too, and retired later ones are skipped', async () => {
     await start();
     retire({ revision: '2025-10-15' });
     retire({ revision: '2026-01-15' });
@@ -278,13 +278,13 @@ describe('a retired revision', () => {
     }
   });
 
-  it('is 410 where there is no later one', async () => {
+  it('gets a 410 if there is no later one', async () => {
     await start();
     retire({ revision: '2026-10-15' });
     expect((await account({ revision: '2026-10-15' })).status).toBe(410);
   });
 
-  it('is retired after so many requests, so often, and at one endpoint alone', async () => {
+  it('is retired after skip requests, times times, and at one endpoint alone', async () => {
     await start();
     retire({ revision: '2024-10-15', answer: 'gone' }, { endpoint: 'events', skip: 2, times: 1 });
     const event = async (): Promise<number> =>
@@ -295,7 +295,7 @@ describe('a retired revision', () => {
     ]);
   });
 
-  it('is retired at run time by the faults of the sandbox', async () => {
+  it('is retired at run time by a fault rule', async () => {
     await start();
     expect((await account(optOut)).status).toBe(200);
     const added = await at.post('/sandbox/faults', { retire: { revision: '2024-10-15' } });
@@ -307,7 +307,7 @@ describe('a retired revision', () => {
     expect((await account(optOut)).status).toBe(200);
   });
 
-  it('leaves other faults as they are', async () => {
+  it('leaves other fault rules unchanged', async () => {
     await start({
       faults: [{ retire: { revision: '2024-10-15' } }, { endpoint: 'accounts', status: 503 }],
     });
@@ -315,12 +315,12 @@ describe('a retired revision', () => {
     expectGone(await account(optOut));
   });
 
-  it('is not a matter of a key that is wrong', async () => {
+  it('is not reported to a request with an invalid key', async () => {
     await start({ apiKeys: ['pk_known'], faults: [{ retire: { revision: '2024-10-15' } }] });
     expect((await account(optOut)).status).toBe(401);
   });
 
-  it('retires by age where it is asked for: two years after its release', async () => {
+  it('is retired by age, two years after its release, if the option is set', async () => {
     await start({ retireByAge: true });
     expectGone(await account(optOut));
     expect((await account()).headers.get('revision')).toBe('2025-01-15');
@@ -335,7 +335,7 @@ describe('a retired revision', () => {
     [{ revision: '2024-10-15', answer: 'never' }, {}, 'answer'],
     [{ revision: '2024-10-15' }, { status: 500 }, 'goes with no other effect'],
     [{ revision: '2024-10-15' }, { delayMs: 5 }, 'goes with no other effect'],
-  ])('by a rule of %j and %j is refused: %s', async (rule, more, problem) => {
+  ])('with the rule %j and %j is invalid: %s', async (rule, more, problem) => {
     await start();
     const answer = await at.post('/sandbox/faults', { retire: rule, ...more });
     expect(answer.status).toBe(400);

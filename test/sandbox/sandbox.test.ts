@@ -19,8 +19,8 @@ const start = async (options?: Partial<SandboxOptions>): Promise<SandboxUnderTes
   (at = await startTestSandbox(options));
 afterEach(() => at?.sandbox.close());
 
-describe('the life of a sandbox', () => {
-  it('ends once, however often it is closed, and leaves no timer', async () => {
+describe('a sandbox', () => {
+  it('closes once, however often close is called, and leaves no timer', async () => {
     const { sandbox, clock, post } = await start({
       importDelayMs: 300,
       faults: [{ endpoint: 'events', delayMs: 5000 }],
@@ -35,19 +35,19 @@ describe('the life of a sandbox', () => {
     await expect(fetch(sandbox.url)).rejects.toThrow('fetch failed');
   });
 
-  it('does not begin where its port is taken', async () => {
+  it('does not start if its port is in use', async () => {
     const { sandbox } = await start();
     await expect(startSandbox({ clock: createManualClock(), port: sandbox.port })).rejects.toThrow(
       'EADDRINUSE',
     );
   });
 
-  it('does not begin with a bad fault script', () => {
+  it('does not start with an invalid fault script', () => {
     const options = { clock: createManualClock(), faults: [{}] };
     expect(() => createSandbox(options)).toThrow(FaultScriptError);
   });
 
-  it('takes its time with every answer where it is told to', async () => {
+  it('delays every response by latencyMs', async () => {
     const { clock, get } = await start({ latencyMs: 40 });
     const asked = get('/api/accounts');
     await turnsUntil(() => clock.pending() === 1);
@@ -55,7 +55,7 @@ describe('the life of a sandbox', () => {
     expect((await asked).status).toBe(200);
   });
 
-  it('survives a sender that goes away in the middle', async () => {
+  it('survives a client that disconnects within a request', async () => {
     const { sandbox, get } = await start();
     const socket = connect(sandbox.port, '127.0.0.1');
     socket.on('error', () => undefined);
@@ -70,8 +70,8 @@ describe('the life of a sandbox', () => {
   });
 });
 
-describe('what a sandbox remembers', () => {
-  it('is the newest events in full, while counters and ids go on', async () => {
+describe('the state of a sandbox', () => {
+  it('holds the newest events in full, and counters and ids beyond them', async () => {
     const { sandbox, post } = await start({ maxEvents: 3 });
     const wrappers = [
       toWrapper(
@@ -86,7 +86,7 @@ describe('what a sandbox remembers', () => {
     expect(counters).toMatchObject({ recorded: 5, repeats: 5 });
   });
 
-  it('is every request, with endpoint, time, status, count and bytes', async () => {
+  it('holds every request with endpoint, time, status, count and bytes', async () => {
     const { sandbox, clock, post, get } = await start();
     const body = toBulkEvents([toWrapper({ external_id: 'c' }, [toEvent(), toEvent({}, 'Other')])]);
     await post('/api/event-bulk-create-jobs', body);
@@ -131,7 +131,7 @@ describe('what a sandbox remembers', () => {
     ]);
   });
 
-  it('is forgotten on reset, and the faults are those of the start again', async () => {
+  it('is cleared by a reset, which restores the initial fault rules', async () => {
     const { sandbox, clock, post, send } = await start({
       importDelayMs: 300,
       faults: [{ endpoint: 'events', times: 1, status: 503 }],

@@ -21,21 +21,21 @@ afterEach(() => at.sandbox.close());
 const record = (name: string, uniqueId: string): Promise<unknown> =>
   at.post('/api/events', toSingleEvent({ external_id: name }, { unique_id: uniqueId, value: 5 }));
 
-describe('the JSON view', () => {
-  it('shows the newest events first, as many as are asked for', async () => {
+describe('the JSON view of the sandbox', () => {
+  it('lists the newest events first, up to the limit', async () => {
     for (const id of ['u1', 'u2', 'u3']) {
       await record('ada', id);
       await at.clock.advance(1000);
     }
-    const answer = await at.get('/sandbox/feed?limit=2');
-    expect(answer.headers.get('content-type')).toBe('application/json');
-    expect(answer.body.data).toMatchObject([
+    const response = await at.get('/sandbox/feed?limit=2');
+    expect(response.headers.get('content-type')).toBe('application/json');
+    expect(response.body.data).toMatchObject([
       { metric: 'Placed Order', who: 'ada', uniqueId: 'u3', value: 5 },
       { uniqueId: 'u2' },
     ]);
   });
 
-  it('shows profiles, the one that changed last first', async () => {
+  it('lists the most recently updated profiles first', async () => {
     for (const name of ['ada', 'bo', 'ada']) {
       await record(name, `${name}${at.clock.now()}`);
       await at.clock.advance(1000);
@@ -46,7 +46,7 @@ describe('the JSON view', () => {
     ]);
   });
 
-  it('shows counters, requests by status, windows exceeded and import jobs', async () => {
+  it('contains counters, requests by status, exceeded windows and import jobs', async () => {
     await record('ada', 'u1');
     await record('ada', 'u2');
     await at.post('/api/profile-bulk-import-jobs', toBulkProfiles([{ external_id: 'bo' }]));
@@ -65,14 +65,14 @@ describe('the JSON view', () => {
     ]);
   });
 
-  it('needs no key, is not logged as a request to Klaviyo, and knows its paths', async () => {
+  it('needs no key, is not logged as a request to Klaviyo, and rejects unknown paths', async () => {
     expect((await at.send('/sandbox/stats', {})).status).toBe(200);
     expect((await at.send('/sandbox/nothing', {})).status).toBe(404);
     expect((await at.send('/sandbox/stats', { method: 'POST' })).status).toBe(404);
     expect(at.sandbox.state().requests).toEqual([]);
   });
 
-  it('is changed by no page from elsewhere', async () => {
+  it('rejects changes from pages of other origins', async () => {
     await record('ada', 'u1');
     const foreign = { ...goodHeaders, origin: 'https://elsewhere.test' };
     expect((await at.send('/sandbox', { method: 'DELETE', headers: foreign })).status).toBe(403);
@@ -83,8 +83,8 @@ describe('the JSON view', () => {
   });
 });
 
-describe('the page', () => {
-  it('is HTML that loads nothing from elsewhere, under a policy that fits it', async () => {
+describe('the page of the sandbox', () => {
+  it('is HTML without external resources, under a matching content security policy', async () => {
     const page = await at.send('/', {});
     expect(page.status).toBe(200);
     expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8');

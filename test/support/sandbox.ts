@@ -9,7 +9,7 @@ export type Reply = {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  /** The body as JSON; an empty object where it is none. */
+  /** The body as JSON; an empty object if it is not JSON. */
   readonly body: JsonMap;
   /** `errors` of the body. */
   readonly errors: readonly ErrorView[];
@@ -29,7 +29,7 @@ export type SandboxUnderTest = {
   readonly sandbox: RunningSandbox;
   readonly post: (path: string, body: unknown, headers?: Record<string, string>) => Promise<Reply>;
   readonly get: (path: string, headers?: Record<string, string>) => Promise<Reply>;
-  /** With the headers of `init` alone. `path` may be a whole URL, such as a link of an answer. */
+  /** Sends only the headers of `init`. `path` may be a whole URL, such as a link in a response. */
   readonly send: (path: string, init: RequestInit) => Promise<Reply>;
 };
 
@@ -39,19 +39,22 @@ export const goodHeaders = {
   'content-type': 'application/vnd.api+json',
 };
 
-/** A sandbox on a manual clock that stands at 2026-11-01T12:00:00Z. Windows are off unless a test sets them. */
+/**
+ * A sandbox on a manual clock that stands at 2026-11-01T12:00:00Z. Rate windows are off unless a
+ * test sets them.
+ */
 export async function startTestSandbox(
   options: Partial<SandboxOptions> = {},
 ): Promise<SandboxUnderTest> {
   const clock = createManualClock(Date.UTC(2026, 10, 1, 12));
   const sandbox = await startSandbox({ clock, windows: 'off', ...options });
   const send = async (path: string, init: RequestInit): Promise<Reply> => {
-    const answer = await fetch(path.startsWith('/') ? `${sandbox.url}${path}` : path, init);
-    const text = await answer.text();
-    const isJson = answer.headers.get('content-type')?.includes('json') === true;
+    const response = await fetch(path.startsWith('/') ? `${sandbox.url}${path}` : path, init);
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json') === true;
     const body = (isJson ? JSON.parse(text) : {}) as JsonMap;
     const errors = (body.errors ?? []) as readonly ErrorView[];
-    return { status: answer.status, headers: answer.headers, text, body, errors };
+    return { status: response.status, headers: response.headers, text, body, errors };
   };
   return {
     clock,
@@ -67,7 +70,7 @@ export async function startTestSandbox(
   };
 }
 
-/** Lets real sockets work until the condition holds, without letting time pass. */
+/** Runs the event loop until the condition holds, without advancing any clock. */
 export async function turnsUntil(condition: () => boolean): Promise<void> {
   for (let turn = 0; turn < 10_000; turn++) {
     if (condition()) return;
@@ -76,7 +79,7 @@ export async function turnsUntil(condition: () => boolean): Promise<void> {
   throw new Error('never came true');
 }
 
-/** One event as it stands in a request. */
+/** One event, as a request contains it. */
 export function toEvent(overrides: JsonMap = {}, name: unknown = 'Placed Order'): JsonMap {
   return {
     type: 'event',

@@ -1,40 +1,45 @@
+/**
+ * Interprets the relay's response to a batch: what the import does next depends on the kind of the
+ * result.
+ */
+
 import { z } from 'zod';
 import type { Issue } from '../model/outcome.js';
 
-/** What the relay made of a batch. */
-export type Answer =
+/** What the relay did with a batch. */
+export type RelayResult =
   | {
       readonly kind: 'accepted';
       readonly accepted: number;
       readonly duplicates: number;
-      /** Taken, with something left out. */
+      /** Accepted entries of which a part was left out. */
       readonly warned: number;
       readonly rejected: Rejected;
     }
-  /** Nothing was taken. `rejected` is empty where the fault is of no entry in particular. */
+  /** Nothing was accepted. `rejected` is empty if the issue concerns no particular entry. */
   | { readonly kind: 'invalid'; readonly rejected: Rejected; readonly detail: string }
   | { readonly kind: 'too-large'; readonly detail: string }
-  /** It asks to be left alone for so long. */
+  /** The relay asks for a pause. */
   | { readonly kind: 'wait'; readonly waitMs: number; readonly detail: string }
-  /** Nothing is known to be taken; posting it again is safe. */
+  /** The outcome is unknown. Posting the batch again is safe. */
   | { readonly kind: 'failed'; readonly detail: string }
-  /** It will be the same the next time. */
+  /** Another attempt would have the same result. */
   | { readonly kind: 'stop'; readonly detail: string };
 
-/** By place in the batch, from 0. */
+/** By index in the batch, from 0. */
 export type Rejected = ReadonlyMap<number, readonly Issue[]>;
 
-export type RawAnswer = {
+export type HttpResult = {
   readonly status: number;
   readonly retryAfter: string | null;
   readonly text: string;
-  /** Epoch ms, for a Retry-After that is a date. */
+  /** Epoch ms, for a Retry-After with a date. */
   readonly now: number;
 };
 
 const fault = z.object({ pointer: z.string(), detail: z.string() });
 
-/** See takenManySchema in http/answers.ts; what is not used here is not asked for. */
+/** The parts of the relay's 202 that the import uses. */
 const taken = z.object({
   accepted: z.int(),
   duplicates: z.int(),
@@ -50,10 +55,10 @@ const problem = z.object({
 
 type Problem = z.output<typeof problem>;
 
-/** What an HTTP answer means. A problem that is not of a relay is judged by its status alone. */
-export function toAnswer(raw: RawAnswer): Answer {
+/** A problem that is not from a relay is interpreted by its status alone. */
+export function parseRelayResponse(raw: HttpResult): RelayResult {
   const { status, text } = raw;
-  if (status === 202) return toTaken(text);
+  if (status === 202) return parseAccepted(text);
   const told = parse(problem, text);
   const detail = `${status}${told === null ? '' : `: ${told.detail}`}`;
   if (status === 429 || status === 503) return toWait(raw, detail);
@@ -65,7 +70,7 @@ export function toAnswer(raw: RawAnswer): Answer {
   return { kind: 'stop', detail: toStop(status, told) };
 }
 
-function toTaken(text: string): Answer {
+function parseAccepted(text: string): RelayResult {
   const answer = parse(taken, text);
   if (answer === null) return { kind: 'stop', detail: notARelay };
   const { accepted, duplicates, rejected, warnings } = answer;
@@ -73,7 +78,7 @@ function toTaken(text: string): Answer {
   return { kind: 'accepted', accepted, duplicates, warned: warnings.length, rejected: byIndex };
 }
 
-/** The pointers of a 400 start with the place of the entry. */
+/** The pointers of a 400 start with the index of the entry. */
 function toRejected(errors: Problem['errors']): Rejected {
   const rejected = new Map<number, Issue[]>();
   for (const { pointer, detail } of errors) {
@@ -86,11 +91,11 @@ function toRejected(errors: Problem['errors']): Rejected {
   return rejected;
 }
 
-/** Nobody is asked more often than this, or left alone for longer than they may have meant. */
+/** Bounds for Retry-After: the shortest and the longest wait. */
 const shortestWaitMs = 1000;
 const longestWaitMs = 300_000;
 
-function toWait({ retryAfter, now }: RawAnswer, detail: string): Answer {
+function toWait({ retryAfter, now }: HttpResult, detail: string): RelayResult {
   if (retryAfter === null) return { kind: 'failed', detail };
   const isSeconds = /^\d+$/.test(retryAfter);
   const waitMs = isSeconds ? Number(retryAfter) * 1000 : Date.parse(retryAfter) - now;

@@ -16,14 +16,14 @@ async function start(options: Partial<SandboxOptions> = {}) {
     });
 }
 
-describe('the sandbox', () => {
+describe('the host check', () => {
   it.each([
     ['localhost', { host: 'localhost:4000' }],
     ['a name below localhost', { host: 'klaviyo.LOCALHOST:4000' }],
     ['an address', { host: '192.168.1.2:4000' }],
     ['an address of IPv6', { host: '[::1]:4000' }],
     ['its own page', { host: '127.0.0.1:4000', origin: 'http://127.0.0.1:4000' }],
-  ])('is served under %s', async (_what, headers) => {
+  ])('accepts %s', async (_what, headers) => {
     const call = await start();
     expect(await call(headers)).toBe(200);
   });
@@ -35,14 +35,14 @@ describe('the sandbox', () => {
     ['a name that was not allowed', { host: 'sandbox:4000' }],
     ['a page of another origin', { host: '127.0.0.1:4000', origin: 'http://1.2.3.4' }],
     ['a page of no origin', { host: '127.0.0.1:4000', origin: 'null' }],
-  ])('refuses %s, its API included, and changes nothing', async (_what, headers) => {
+  ])('rejects %s, for the API too, and changes nothing', async (_what, headers) => {
     const call = await start();
     expect(await call(headers)).toBe(403);
     expect(await call(headers, 'DELETE', '/sandbox')).toBe(403);
     expect(await call(headers, 'POST', '/api/events')).toBe(403);
   });
 
-  it('is served under the names that it is allowed, on every address', async () => {
+  it('accepts the configured names, on every address', async () => {
     const call = await start({ host: '0.0.0.0', allowedHosts: ['Sandbox'] });
     expect(await call({ host: 'sandbox:4000' })).toBe(200);
     expect(await call({ host: 'sandbox', origin: 'http://sandbox' })).toBe(200);

@@ -4,30 +4,33 @@ import { ImportError } from './import-error.js';
 import type { Prepared } from './prepare.js';
 import { isMissing } from './progress.js';
 
-export type Refused = { readonly row: Prepared; readonly errors: readonly Issue[] };
+export type RejectedEntry = { readonly row: Prepared; readonly errors: readonly Issue[] };
 
-/** Entries that were refused, a JSON line each, for a person to mend and import again. */
-export type RefusedFile = {
-  /** Bytes written so far, those of earlier runs included. */
+/** The rejected entries, one JSON line each, for a person to correct and import again. */
+export type RejectedFile = {
+  /** Bytes written so far, including earlier runs. */
   readonly bytes: () => number;
-  /** Once it resolves, they are on disk. The file is made with the first. */
-  add(refused: readonly Refused[]): Promise<void>;
+  /** Resolves when the entries are on disk. The first entry creates the file. */
+  add(refused: readonly RejectedEntry[]): Promise<void>;
   close(): Promise<void>;
 };
 
 type Options = {
   readonly path: string;
-  /** Bytes that an earlier run of this import noted; what follows them comes again. Null: it is the first run. */
+  /**
+   * Bytes that an earlier run of this import recorded. What follows them is written again. Null:
+   * this is the first run.
+   */
   readonly notedBytes: number | null;
-  /** Whether what another import left there may go. */
+  /** True if the file of another import may be replaced. */
   readonly overwrite: boolean;
 };
 
-/** Throws ImportError where a file is there that is not of this import. */
-export async function openRefusedFile(options: Options): Promise<RefusedFile> {
+/** Throws ImportError if the file belongs to something else. */
+export async function openRejectedFile(options: Options): Promise<RejectedFile> {
   const { path, notedBytes, overwrite } = options;
   if (overwrite) await rm(path, { force: true });
-  if (notedBytes === null) await checkFree(path);
+  if (notedBytes === null) await checkRejectedFileUnused(path);
   const size = await sizeOf(path);
   let bytes = Math.min(notedBytes ?? 0, size);
   if (size > bytes) await truncate(path, bytes);
@@ -36,7 +39,7 @@ export async function openRefusedFile(options: Options): Promise<RefusedFile> {
     bytes: () => bytes,
     async add(refused) {
       if (refused.length === 0) return;
-      // It holds what the input holds: data of customers.
+      // The file holds customers' data, as the input does.
       file ??= await open(path, 'a', 0o600);
       const text = refused.map(toLine).join('');
       await file.writeFile(text);
@@ -50,16 +53,16 @@ export async function openRefusedFile(options: Options): Promise<RefusedFile> {
   };
 }
 
-/** Throws ImportError where there is something in a file that an import would write anew. */
-export async function checkFree(path: string): Promise<void> {
+/** Throws ImportError if the file that an import would create holds something. */
+export async function checkRejectedFileUnused(path: string): Promise<void> {
   if ((await sizeOf(path)) === 0) return;
   throw new ImportError(
     `${path} is there already: move it away, name another with --rejected, or write it anew with --restart`,
   );
 }
 
-/** A broken line of the input goes in as text. */
-function toLine({ row: { line, original }, errors }: Refused): string {
+/** A broken line of the input is written as text. */
+function toLine({ row: { line, original }, errors }: RejectedEntry): string {
   const entry = isJson(original) ? original : JSON.stringify(original);
   return `{"line":${line},"errors":${JSON.stringify(errors)},"entry":${entry}}\n`;
 }
@@ -73,7 +76,7 @@ function isJson(text: string): boolean {
   }
 }
 
-/** 0 where there is none. */
+/** Returns 0 if there is no file. */
 async function sizeOf(path: string): Promise<number> {
   try {
     return (await stat(path)).size;

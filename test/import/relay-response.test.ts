@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { toAnswer, type RawAnswer } from '../../src/import/answer.js';
+import { parseRelayResponse, type HttpResult } from '../../src/import/relay-response.js';
 import { aProblem } from './fixture.js';
 
 const now = Date.UTC(2026, 0, 15, 12);
 
 const answerOf = (status: number, body: unknown = '', retryAfter: string | null = null) =>
-  toAnswer({
+  parseRelayResponse({
     status,
     retryAfter,
     now,
@@ -15,8 +15,8 @@ const answerOf = (status: number, body: unknown = '', retryAfter: string | null 
 
 const errors = [{ pointer: '/value', detail: 'must be a number' }];
 
-describe('an answer of a relay', () => {
-  it('202 tells what was taken, and by its place what was not', () => {
+describe("the relay's response", () => {
+  it('202 contains the accepted count and the rejected entries by index', () => {
     const body = {
       accepted: 3,
       duplicates: 1,
@@ -32,7 +32,7 @@ describe('an answer of a relay', () => {
     });
   });
 
-  it('400 tells of each entry what is wrong', () => {
+  it('400 contains the issues of each entry', () => {
     const told = [
       { pointer: '/0/value', detail: 'a' },
       { pointer: '/0', detail: 'b' },
@@ -54,7 +54,7 @@ describe('an answer of a relay', () => {
     });
   });
 
-  it('400 about the whole tells of no entry', () => {
+  it('400 about the whole request concerns no entry', () => {
     const told = [{ pointer: '', detail: 'holds nothing to accept' }];
     expect(answerOf(400, aProblem('invalid', 'no', told))).toMatchObject({ rejected: new Map() });
   });
@@ -65,7 +65,7 @@ describe('an answer of a relay', () => {
     ['86400', 300_000],
     [new Date(now + 9000).toUTCString(), 9000],
     [new Date(now - 9000).toUTCString(), 1000],
-  ])('Retry-After %s is a wait of %i ms', (retryAfter, waitMs) => {
+  ])('with Retry-After %s means a wait of %i ms', (retryAfter, waitMs) => {
     for (const status of [429, 503]) {
       const answer = answerOf(status, aProblem('unavailable', 'the buffer is full'), retryAfter);
       expect(answer).toEqual({ kind: 'wait', waitMs, detail: `${status}: the buffer is full` });
@@ -83,7 +83,7 @@ describe('an answer of a relay', () => {
     [200, 'stop'],
     [302, 'stop'],
     [404, 'stop'],
-  ])('%i without a word of a relay is: %s', (status, kind) => {
+  ])('%i without a problem document means %s', (status, kind) => {
     expect(answerOf(status, '<html>')).toMatchObject({ kind });
     expect(answerOf(status, '', status === 503 ? 'soon' : null)).toMatchObject({ kind });
   });
@@ -93,19 +93,19 @@ describe('an answer of a relay', () => {
     [403, /this key is not known.*look at the key/],
     [404, /no relay: look at --url/],
     [415, /^it answers 415: this key is not known$/],
-  ])('%i says what to do', (status, words) => {
+  ])('%i explains what to do', (status, words) => {
     expect(answerOf(status, aProblem('x', 'this key is not known'))).toMatchObject({
       kind: 'stop',
       detail: expect.stringMatching(words) as string,
     });
   });
 
-  it.each(['', '{"accepted":1}', '[]', 'ok'])('202 with %j is of no relay', (text) => {
+  it.each(['', '{"accepted":1}', '[]', 'ok'])('202 with %j is not from a relay', (text) => {
     expect(answerOf(202, text)).toMatchObject({ kind: 'stop' });
   });
 
-  it('is judged whatever it is', () => {
-    const raw: fc.Arbitrary<RawAnswer> = fc.record({
+  it('is interpreted whatever it contains', () => {
+    const raw: fc.Arbitrary<HttpResult> = fc.record({
       status: fc.integer({ min: 100, max: 599 }),
       retryAfter: fc.option(fc.string()),
       text: fc.oneof(fc.string(), fc.json()),
@@ -114,7 +114,7 @@ describe('an answer of a relay', () => {
     const kinds = ['taken', 'invalid', 'too-large', 'wait', 'failed', 'stop'];
     fc.assert(
       fc.property(raw, (given) => {
-        expect(kinds).toContain(toAnswer(given).kind);
+        expect(kinds).toContain(parseRelayResponse(given).kind);
       }),
     );
   });

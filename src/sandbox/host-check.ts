@@ -2,9 +2,10 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 
 /**
- * Keeps out the web pages that are open in a browser on this machine. A page can have its own name
- * resolve to this address (DNS rebinding): then Host has that name. A page that posts across origins
- * has another Origin. An address in Host was not resolved, so no page chose it.
+ * Rejects requests from web pages that are open in a browser on this machine. A page can make its
+ * own name resolve to this address (DNS rebinding): then `Host` holds that name. A cross-origin
+ * request from a page holds another `Origin`. An IP address in `Host` was not resolved, so no page
+ * can have chosen it.
  */
 export function createHostCheck(
   allowed: readonly string[],

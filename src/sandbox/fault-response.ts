@@ -1,12 +1,16 @@
-import { toCloudflare, toErrors, toThrottled } from './answer.js';
-import type { Answer } from './answer.js';
-import type { Endpoint } from './endpoints.js';
+import {
+  createCloudflareResponse,
+  createErrorResponse,
+  createThrottledResponse,
+} from './response.js';
+import type { ApiResponse } from './response.js';
+import type { Endpoint } from './operations.js';
 import type { FaultEffect } from './faults.js';
 
-type Words = { readonly code: string; readonly title: string; readonly detail: string };
+type ErrorText = { readonly code: string; readonly title: string; readonly detail: string };
 
-/** Klaviyo's recorded words where there are any (401, 403, 409), ours elsewhere. */
-const words: Readonly<Record<number, Words>> = {
+/** The texts for 401, 403 and 409 were recorded from Klaviyo. The others are the sandbox's own. */
+const errorTexts: Readonly<Record<number, ErrorText>> = {
   400: { code: 'invalid', title: 'Invalid input.', detail: 'Invalid input' },
   401: {
     code: 'authentication_failed',
@@ -35,13 +39,13 @@ const words: Readonly<Record<number, Words>> = {
     detail: 'Unsupported content encoding in request.',
   },
 };
-const otherWords: Words = {
+const defaultErrorText: ErrorText = {
   code: 'error',
   title: 'A server error occurred.',
   detail: 'A server error occurred.',
 };
 
-/** The first record of a request, as an error pointer names it. */
+/** JSON Pointer to the first record of a request. */
 const firstRecord: Readonly<Partial<Record<Endpoint, string>>> = {
   events: '/data/attributes',
   'profile-import': '/data/attributes',
@@ -49,22 +53,27 @@ const firstRecord: Readonly<Partial<Record<Endpoint, string>>> = {
   'bulk-profiles': '/data/attributes/profiles/data/0/attributes',
 };
 
-/** The answer a fault rule puts in Klaviyo's place. */
-export function toFaultAnswer(rule: FaultEffect, endpoint: Endpoint): Answer {
-  const answer = toBare(rule, endpoint);
-  const { 'retry-after': usual, ...headers } = answer.headers ?? {};
+/** The response that a fault rule puts in place of Klaviyo's. */
+export function createFaultResponse(rule: FaultEffect, endpoint: Endpoint): ApiResponse {
+  const response = createBaseResponse(rule, endpoint);
+  const { 'retry-after': usual, ...headers } = response.headers ?? {};
   const seconds = rule.retryAfter === undefined ? usual : rule.retryAfter;
-  if (seconds === undefined || seconds === null) return { ...answer, headers };
-  return { ...answer, headers: { ...headers, 'retry-after': String(seconds) } };
+  if (seconds === undefined || seconds === null) return { ...response, headers };
+  return { ...response, headers: { ...headers, 'retry-after': String(seconds) } };
 }
 
-/** Before Retry-After is set right. A body without a status goes out as a success that makes no sense. */
-function toBare(rule: FaultEffect, endpoint: Endpoint): Answer {
-  if (rule.html) return toCloudflare(rule.status ?? 403);
+/**
+ * The response before the rule's Retry-After is applied. A rule with a body but no status responds
+ * with 200.
+ */
+function createBaseResponse(rule: FaultEffect, endpoint: Endpoint): ApiResponse {
+  if (rule.html) return createCloudflareResponse(rule.status ?? 403);
   const status = rule.status ?? 200;
   if (rule.body !== undefined) return { status, body: rule.body };
   if (status < 400) return { status };
-  if (status === 429) return toThrottled(rule.retryAfter ?? 1);
+  if (status === 429) return createThrottledResponse(rule.retryAfter ?? 1);
   const pointer = (rule.withPointers ? firstRecord[endpoint] : undefined) ?? '/data';
-  return toErrors(status, [{ ...(words[status] ?? otherWords), source: { pointer } }]);
+  return createErrorResponse(status, [
+    { ...(errorTexts[status] ?? defaultErrorText), source: { pointer } },
+  ]);
 }

@@ -1,33 +1,42 @@
+/**
+ * Klaviyo's bulk profile import jobs (`profile-bulk-import-job` in its OpenAPI). A job is queued
+ * for a third of `importDelayMs`, then processing, then complete. Its profiles are written when it
+ * completes, so two open jobs with the same profile have no guaranteed order.
+ */
+
 import { randomUUID } from 'node:crypto';
 import type { Clock, Timer } from '../clock.js';
+import type { JsonObject } from '../json/json.js';
 import { isTestAddress } from './activity.js';
-import { toIdentifiers } from './check-profile.js';
+import { toIdentifierKeys } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
 import type { Counters } from './counters.js';
-import type { JsonObject } from './json.js';
-import type { ListBook } from './lists.js';
-import type { Profile, ProfileBook } from './profiles.js';
+import type { Lists } from './lists.js';
+import type { Profile, Profiles } from './profiles.js';
 
-/** Why one profile of a job failed; `pointer` is within that profile. */
+/** Why one profile of a job failed. `pointer` is relative to that profile. */
 export type ImportFailure = { readonly detail: string; readonly pointer: string };
 
-/** One profile of a job; `failure` is set by a poison rule. */
+/** One profile of a job. A poison rule sets `failure`. */
 export type ImportEntry = {
   readonly profile: ProfileInput;
   readonly failure: ImportFailure | null;
 };
 
-/** What `import-errors` shows: no index, only the attributes as they were sent. */
+/** One entry of `import-errors`. It has no index, only the attributes as sent. */
 export type ImportError = ImportFailure & {
   readonly id: string;
   readonly originalPayload: JsonObject;
 };
 
-/** A job as it is at the moment of asking. There is no `failed`: `failed` counts profiles. */
-export type ImportState = {
+/**
+ * A job at the moment of the request. There is no status `failed`; the member `failed` counts
+ * profiles.
+ */
+export type ImportJob = {
   readonly id: string;
   readonly status: 'queued' | 'processing' | 'complete';
-  /** Epoch ms, as all times here. */
+  /** All times here are epoch ms. */
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly completedAt: number | null;
@@ -39,28 +48,28 @@ export type ImportState = {
   readonly profiles: readonly Profile[];
 };
 
-/** Klaviyo has a third state, `cancelled`, that nothing here leads to. */
-export type Imports = {
-  create(entries: readonly ImportEntry[], lists: readonly string[]): ImportState;
-  get(id: string): ImportState | undefined;
+/** Klaviyo has a further status, `cancelled`, which never occurs here. */
+export type ImportJobs = {
+  create(entries: readonly ImportEntry[], lists: readonly string[]): ImportJob;
+  get(id: string): ImportJob | undefined;
   /** Newest first. */
-  all(): readonly ImportState[];
+  all(): readonly ImportJob[];
   close(): void;
 };
 
-export type ImportOptions = {
+export type ImportJobOptions = {
   readonly clock: Clock;
   readonly importDelayMs: number;
-  readonly profiles: ProfileBook;
-  readonly lists: ListBook;
+  readonly profiles: Profiles;
+  readonly lists: Lists;
   readonly counters: Counters;
 };
 
-/** Finished jobs kept at most; Klaviyo keeps them for seven days. */
+/** Klaviyo keeps finished jobs for seven days. The sandbox keeps this many. */
 const maxFinished = 10_000;
 
-/** Payloads are held while a job is open and let go when it ends. */
-type Open = {
+/** Payloads are kept while a job is open and released when it completes. */
+type OpenJob = {
   readonly id: string;
   readonly createdAt: number;
   readonly startsAt: number;
@@ -69,16 +78,15 @@ type Open = {
   readonly timer: Timer;
 };
 
-/** Import jobs: queued for a third of `importDelayMs`, processing until it is over, then complete. */
-export function createImports(options: ImportOptions): Imports {
+export function createImportJobs(options: ImportJobOptions): ImportJobs {
   const { clock, importDelayMs, counters } = options;
-  const open = new Map<string, Open>();
-  const finished = new Map<string, ImportState>();
+  const open = new Map<string, OpenJob>();
+  const finished = new Map<string, ImportJob>();
   const unfinishedIdentities = new Map<string, number>();
 
-  const hold = (entries: readonly ImportEntry[], change: 1 | -1): void => {
+  const trackIdentities = (entries: readonly ImportEntry[], change: 1 | -1): void => {
     for (const { profile } of entries) {
-      for (const identifier of toIdentifiers(profile.id, profile.attributes)) {
+      for (const identifier of toIdentifierKeys(profile.id, profile.attributes)) {
         const held = (unfinishedIdentities.get(identifier) ?? 0) + change;
         if (held === 0) unfinishedIdentities.delete(identifier);
         else unfinishedIdentities.set(identifier, held);
@@ -88,42 +96,42 @@ export function createImports(options: ImportOptions): Imports {
 
   const countOverlaps = (entries: readonly ImportEntry[]): void => {
     for (const { profile } of entries) {
-      const identifiers = toIdentifiers(profile.id, profile.attributes);
+      const identifiers = toIdentifierKeys(profile.id, profile.attributes);
       if (identifiers.some((one) => unfinishedIdentities.has(one))) counters.importOverlaps++;
     }
   };
 
-  const finish = (id: string): void => {
+  const finishJob = (id: string): void => {
     const job = open.get(id);
     if (job === undefined) return;
     open.delete(id);
-    hold(job.entries, -1);
-    finished.set(id, run(job, options));
+    trackIdentities(job.entries, -1);
+    finished.set(id, runJob(job, options));
     const [oldest] = finished.keys();
     if (finished.size > maxFinished && oldest !== undefined) finished.delete(oldest);
   };
 
-  const get = (id: string): ImportState | undefined => {
+  const get = (id: string): ImportJob | undefined => {
     const job = open.get(id);
-    return job === undefined ? finished.get(id) : toOpenState(job, clock.now());
+    return job === undefined ? finished.get(id) : toOpenJob(job, clock.now());
   };
 
   return {
     create(entries, lists) {
       const id = randomUUID();
       countOverlaps(entries);
-      hold(entries, 1);
+      trackIdentities(entries, 1);
       const createdAt = clock.now();
       for (const list of lists) options.lists.ensure(list, createdAt);
       const startsAt = createdAt + importDelayMs / 3;
-      const timer = clock.setTimer(importDelayMs, () => finish(id));
+      const timer = clock.setTimer(importDelayMs, () => finishJob(id));
       const job = { id, createdAt, startsAt, entries, lists, timer };
       open.set(id, job);
-      return toOpenState(job, createdAt);
+      return toOpenJob(job, createdAt);
     },
     get,
     all: () => [
-      ...[...open.values()].reverse().map((job) => toOpenState(job, clock.now())),
+      ...[...open.values()].reverse().map((job) => toOpenJob(job, clock.now())),
       ...[...finished.values()].reverse(),
     ],
     close() {
@@ -132,7 +140,7 @@ export function createImports(options: ImportOptions): Imports {
   };
 }
 
-function toOpenState(job: Open, now: number): ImportState {
+function toOpenJob(job: OpenJob, now: number): ImportJob {
   const started = now >= job.startsAt && now > job.createdAt;
   return {
     id: job.id,
@@ -149,8 +157,8 @@ function toOpenState(job: Open, now: number): ImportState {
   };
 }
 
-/** Writes what the job holds into the account. */
-function run(job: Open, { clock, profiles, lists, counters }: ImportOptions): ImportState {
+/** Writes the profiles of the job to the account. */
+function runJob(job: OpenJob, { clock, profiles, lists, counters }: ImportJobOptions): ImportJob {
   const at = clock.now();
   const seen = new Set<string>();
   const written: Profile[] = [];
@@ -161,7 +169,7 @@ function run(job: Open, { clock, profiles, lists, counters }: ImportOptions): Im
       counters.importFailed++;
       continue;
     }
-    const identity = profiles.toIdentity(profile);
+    const identity = profiles.listIdentityKeys(profile);
     const repeated = identity.some((one) => seen.has(one));
     for (const one of identity) seen.add(one);
     if (repeated) counters.importDuplicates++;
@@ -175,7 +183,7 @@ function run(job: Open, { clock, profiles, lists, counters }: ImportOptions): Im
   }
   for (const list of job.lists) lists.add(list, written, at);
   return {
-    ...toOpenState(job, at),
+    ...toOpenJob(job, at),
     status: 'complete',
     startedAt: job.startsAt,
     completedAt: at,
