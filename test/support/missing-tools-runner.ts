@@ -38,7 +38,7 @@ export default class MissingToolsRunner extends TestRunner {
 function skipWithoutTool(task: RunnerTask): void {
   const { errors, ...result } = task.result ?? {};
   const first = errors?.[0];
-  const tool = first === undefined ? null : findMissingTool(first as Failure);
+  const tool = first === undefined ? null : findMissingTool(first);
   if (tool === null) return;
   task.result = { ...result, state: 'skip' };
   task.mode = 'skip';
