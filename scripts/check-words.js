@@ -19,6 +19,7 @@ const replaced = [
   ['\\bBell\\b|\\bbells?\\b', 'Signal'],
   ['[Uu]nblamed', 'unattributed'],
   ['Follower(?!s? of)\\b', 'ImportJobPoller'],
+  ['\\bcreateFar\\b|\\bfarSide\\b', 'Klaviyo'],
   ['\\bmayGo\\b|\\bguardBody\\b', 'stillOwned'],
 ];
 
