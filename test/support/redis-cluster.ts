@@ -130,7 +130,9 @@ async function startNode(): Promise<ClusterNode & { readonly busPort: number }> 
 }
 
 async function hasAll(nodes: readonly ClusterNode[], words: string): Promise<boolean> {
-  const infos = await Promise.all(nodes.map(({ connection }) => connection.call('CLUSTER', 'INFO')));
+  const infos = await Promise.all(
+    nodes.map(({ connection }) => connection.call('CLUSTER', 'INFO')),
+  );
   return infos.every((info) => String(info).includes(words));
 }
 

@@ -27,7 +27,8 @@ export async function moveKeys(move: SlotMove, most: number): Promise<boolean> {
 
 /** The target has the slot. */
 export async function endMove({ from, to, slot }: SlotMove): Promise<void> {
-  for (const { connection } of [to, from]) await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+  for (const { connection } of [to, from])
+    await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
 }
 
 /**

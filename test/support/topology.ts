@@ -47,7 +47,9 @@ function toClusterTopology(cluster: RedisCluster, key: string): Topology {
     async isWhole() {
       const infos = await Promise.all(cluster.nodes.map(({ connection }) => toInfo(connection)));
       const states = await Promise.all(
-        cluster.nodes.map(async ({ connection }) => String(await connection.call('CLUSTER', 'INFO'))),
+        cluster.nodes.map(async ({ connection }) =>
+          String(await connection.call('CLUSTER', 'INFO')),
+        ),
       );
       const primaries = infos.filter((info) => info.includes('role:master'));
       return (
@@ -84,7 +86,10 @@ function toSentinelTopology(set: SentinelSet): Topology {
     },
     async isWhole() {
       const primary = await owner();
-      if (primary === null || countOnline(await toInfo(primary.connection)) !== set.nodes.length - 1)
+      if (
+        primary === null ||
+        countOnline(await toInfo(primary.connection)) !== set.nodes.length - 1
+      )
         return false;
       for (const { connection } of set.sentinels) {
         const told = [
