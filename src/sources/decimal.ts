@@ -1,12 +1,12 @@
 import { ExactInteger } from '../json/json.js';
 
-/** `units` / 10^`scale`. Sums of floats are off by a cent sooner or later; these are not. */
+/** An exact decimal: `units` / 10^`scale`. Sums of floating-point amounts would be off by a cent at some point. */
 export type Decimal = { readonly units: bigint; readonly scale: number };
 
-/** Longer ones are no amounts, and must not be a way to keep a processor busy. */
+/** Bounds the digits, so that a long text cannot keep the processor busy. */
 const decimalPattern = /^(-?\d{1,20})(?:\.(\d{1,10}))?$/;
 
-/** Of an amount as text or as a JSON number; undefined where it is none. */
+/** Parses an amount given as text or as a JSON number. Undefined if it is not a decimal. */
 export function parseDecimal(value: unknown): Decimal | undefined {
   const [, whole, fraction = ''] = decimalPattern.exec(amountDigits(value)) ?? [];
   if (whole === undefined) return undefined;
@@ -40,4 +40,10 @@ function amountDigits(value: unknown): string {
 
 function scaleUnits({ units, scale }: Decimal, wanted: number): bigint {
   return units * 10n ** BigInt(wanted - scale);
+}
+
+export const decimalZero: Decimal = { units: 0n, scale: 0 };
+
+export function subtractDecimals(one: Decimal, other: Decimal): Decimal {
+  return addDecimals(one, { ...other, units: -other.units });
 }

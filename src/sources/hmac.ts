@@ -1,5 +1,7 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 
+/** Verification of HMAC signatures, in the forms that webhook senders use. */
+
 export const hmacAlgorithms = ['sha256', 'sha1', 'sha512'] as const;
 export type HmacAlgorithm = (typeof hmacAlgorithms)[number];
 
@@ -19,8 +21,8 @@ export type SignedContent = {
 const sha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 /**
- * Returns true if one of the signatures is the HMAC of the content with one of the secrets. Compares
- * digests of one length, and each signature with each secret, so that the time it takes says nothing.
+ * Returns true if one of the signatures is the HMAC of the content with one of the secrets. It compares
+ * every signature with every secret, as digests of equal length, so that its duration reveals nothing.
  */
 export function isSigned(
   { signatures, secrets, content }: SignedContent,
@@ -37,7 +39,7 @@ export function isSigned(
   return isFound;
 }
 
-/** Hex in any case, and base64 of either alphabet with or without its padding, are one signature. */
+/** Lower-case hex, or base64 in the standard alphabet without padding. Senders use all variants. */
 function canonicalizeSignature(text: string, encoding: HmacEncoding): string {
   if (encoding === 'hex') return text.toLowerCase();
   return text.replaceAll('-', '+').replaceAll('_', '/').replace(/=+$/, '');

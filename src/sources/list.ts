@@ -6,7 +6,13 @@ import type { MappingSection, SettingValues } from './source.js';
 import { stripe } from './stripe/source.js';
 import { woocommerce } from './woocommerce/source.js';
 
-/** Every source of the relay. A new one is a folder beside these and a line here. */
+/**
+ * The list of sources. It is the only place outside its folder that names a source: everything that
+ * the relay does for each source (settings, secrets, routes, the mapping file) is derived from it here.
+ * source.ts explains how to write one.
+ */
+
+/** All sources. The order is that of `klaviyo-relay check` and of the routes. */
 export const sources = [segment, shopify, stripe, woocommerce, generic] as const;
 
 export type SourceName = (typeof sources)[number]['name'];
@@ -20,13 +26,13 @@ type Intersection<U> = (U extends unknown ? (member: U) => void : never) extends
 
 type SectionOf<S> = S extends { readonly mapping?: MappingSection<string, infer M> } ? M : never;
 
-/** Sections of the mapping file that have a form of their source's own. */
+/** Sections of the mapping file that are in the own form of a source. */
 export type OwnSections = {
   readonly [S in (typeof sources)[number] as [SectionOf<S>] extends [never] ? never : S['name']]?:
     SectionOf<S> | undefined;
 };
 
-/** Environment variables of all sources; a part of the settings in config.ts. */
+/** Environment variables of all sources. config.ts adds them to the settings of the relay. */
 export type SourceSettings = Intersection<(typeof sources)[number]['settings']>;
 export const sourceSettings = Object.assign(
   {},
@@ -34,17 +40,17 @@ export const sourceSettings = Object.assign(
 ) as SourceSettings;
 export const sourceSecrets = sources.flatMap(({ secrets }) => [...secrets]);
 
-/** What the sources read: their settings, and the mapping file where a section is of a source's own form. */
+/** The values that the sources read: their settings, and the mapping file. */
 export type AllSourceValues = SettingValues<SourceSettings> & {
   readonly MAPPING_FILE?: OwnSections | undefined;
 };
 
-/** Each secret of the sources as it would look in a text. */
+/** Lists the secrets of all sources as the texts to be redacted from logs. */
 export function listSourceSecrets(settings: SettingValues<SourceSettings>): readonly string[] {
   return sourceSecrets.flatMap((name) => collectTexts(settings[name]));
 }
 
-/** All texts in a value, its lists and its objects. */
+/** Lists all texts in a value, including those in its lists and objects. */
 function collectTexts(value: unknown): readonly string[] {
   if (typeof value === 'string') return [value];
   return typeof value === 'object' && value !== null
@@ -52,12 +58,12 @@ function collectTexts(value: unknown): readonly string[] {
     : [];
 }
 
-/** What is wrong with settings of the sources that are each valid. */
+/** Checks the settings of each source against each other. Returns one line for each fault. */
 export function findSourceContradictions(values: AllSourceValues): readonly string[] {
   return sources.flatMap((source) => source.findContradictions?.(values) ?? []);
 }
 
-/** The routes of all sources, for the server. `settings` are read at each use. */
+/** Creates the routes of all sources for the server. The routes read `settings` at each use. */
 export function createSourceRoutes(settings: AllSourceValues): readonly SourceRoutes[] {
   return sources.map((source) => ({
     name: source.name,

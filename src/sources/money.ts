@@ -3,8 +3,8 @@ import type { SourceWarning } from '../ingest/source-entry.js';
 import { ExactInteger } from '../json/json.js';
 
 /**
- * Amounts of money as other systems write them: JSON numbers, numerals as text, and text for people
- * such as `$1,299.00`. An amount that can be read in two ways is not read at all.
+ * Reads amounts of money as other systems write them: JSON numbers, numerals as text, and formatted
+ * text such as `$1,299.00`. An amount that can be read in two ways is unreadable.
  */
 
 export type Amount =
@@ -12,14 +12,14 @@ export type Amount =
   | {
       readonly kind: 'read';
       readonly amount: Numeral;
-      /** ISO 4217 code in the text itself, or the only one that its sign stands for. */
+      /** The ISO 4217 code in the text itself, or the only currency that its sign stands for. */
       readonly currency?: string | undefined;
     }
   | { readonly kind: 'unreadable'; readonly detail: string };
 
 /**
- * Signs and the currencies they are used for. A sign with one currency names it; a sign with several
- * only limits what the currency can be.
+ * Signs and the currencies that use them. A sign of one currency determines the currency; a sign of
+ * several only limits it.
  */
 const signs: ReadonlyMap<string, readonly string[]> = new Map([
   [
@@ -74,10 +74,10 @@ const signs: ReadonlyMap<string, readonly string[]> = new Map([
 /** Currencies with thousandths (ISO 4217): `1.299` in them has three decimals. */
 const thousandths: ReadonlySet<string> = new Set('BHD IQD JOD KWD LYD OMR TND'.split(' '));
 
-/** Characters of a text that can be an amount. A longer one must not keep a processor busy. */
+/** Maximum characters of an amount as text, so that a long text cannot keep the processor busy. */
 const maxChars = 60;
 
-/** `currency`: the ISO 4217 code that stands beside the amount, if it is known. */
+/** Reads an amount. `currency`: the ISO 4217 code given beside the amount, if there is one. */
 export function readAmount(value: unknown, currency?: string): Amount {
   if (typeof value === 'number' || value instanceof ExactInteger) {
     return { kind: 'read', amount: value };
@@ -103,13 +103,13 @@ function readAmountText(value: string, currency: string | undefined): Amount {
 
 type AmountParts = {
   readonly sign: '' | '-';
-  /** With their separators. */
+  /** Digits with their separators. */
   readonly digits: string;
-  /** Signs and codes of currencies. */
+  /** Signs and codes of currencies around the digits. */
   readonly marks: readonly string[];
 };
 
-/** Null where the text is no number with marks around it. */
+/** Splits a text into sign, digits and currency marks. Null if it has another form. */
 function splitAmountText(value: string): AmountParts | null {
   const text = value
     .normalize('NFKC')
@@ -123,14 +123,17 @@ function splitAmountText(value: string): AmountParts | null {
   return { sign: minuses === 1 ? '-' : '', digits, marks };
 }
 
-/** A mark, digits with separators, a mark. */
+/** An optional mark, digits with separators, an optional mark. */
 const amountPattern = /^([^\d.,]{0,8}?)((?:\d|[.,](?=\d))(?:[\d.,' \u2019]*\d)?)([^\d.,]{0,8})$/u;
 
 function unreadableAmount(detail: string): Amount {
   return { kind: 'unreadable', detail };
 }
 
-/** Currencies that the marks around an amount leave possible. Undefined: there is no mark; null: they name none. */
+/**
+ * The currencies that agree with all marks around an amount. Undefined if there is no mark; null if a
+ * mark is unknown or the marks contradict each other.
+ */
 function findPossibleCurrencies(marks: readonly string[]): readonly string[] | undefined | null {
   let possible: readonly string[] | undefined;
   for (const mark of marks) {
@@ -142,7 +145,7 @@ function findPossibleCurrencies(marks: readonly string[]): readonly string[] | u
   return possible?.length === 0 ? null : possible;
 }
 
-/** `NFKC` makes a narrow sign of a full-width one. Letters count in any case. */
+/** The currencies of a sign. Letters match in any case; NFKC has already replaced full-width signs. */
 function findCurrenciesOfSign(word: string): readonly string[] | undefined {
   const exact = signs.get(word);
   if (exact !== undefined) return exact;
@@ -152,8 +155,8 @@ function findCurrenciesOfSign(word: string): readonly string[] | undefined {
 }
 
 /**
- * Digits with a point before the decimals and no other separator; null where the text does not say
- * which separator is which. `1,299` and `1.299` can be a thousand and more, or one and a bit.
+ * Returns the digits with a decimal point and no other separator. Null if the text is ambiguous:
+ * `1,299` and `1.299` can be more than a thousand, or a little more than one.
  */
 function normalizeSeparators(text: string, currency: string | undefined): string | null {
   const digits = text.replace(/\u2019/g, "'");
@@ -168,7 +171,7 @@ function normalizeSeparators(text: string, currency: string | undefined): string
   return `${whole === '' ? '0' : whole}.${decimals}`;
 }
 
-/** Of two kinds of separators the last one is the decimal point, and is there once. */
+/** Two kinds of separators: the last one is the decimal point and occurs once. */
 function joinDecimals(
   digits: string,
   { group, point }: { readonly group: string; readonly point: string },
@@ -179,7 +182,7 @@ function joinDecimals(
   return plain === null ? null : `${plain}.${decimals}`;
 }
 
-/** Thousands of three digits each, or, with two digits in front of the last three, as in India. */
+/** Removes the separators of groups of three digits, or of Indian groups (2, 2, 3). Null for other groups. */
 function removeGroupSeparators(whole: string, group: string): string | null {
   const groups = whole.split(group);
   const [first = '', ...others] = groups;
@@ -194,7 +197,7 @@ function removeGroupSeparators(whole: string, group: string): string | null {
   return first !== '' && (isWestern || isIndian) ? groups.join('') : null;
 }
 
-/** The JSON number of a decimal numeral. A whole one keeps its digits whatever its size. */
+/** Parses a decimal numeral as a JSON number. An integer keeps all its digits. */
 export function parseNumeral(decimal: string): Numeral {
   const number = Number(decimal);
   const whole = decimal.replace(/\.0+$/, '');
@@ -202,7 +205,7 @@ export function parseNumeral(decimal: string): Numeral {
   return isExact ? number : new ExactInteger(whole.replace(/^(-?)0+(?=\d)/, '$1'));
 }
 
-/** An ISO 4217 code in any case. `unreadable`: there is text, and it is no code. */
+/** Reads an ISO 4217 code in any case. `isUnreadable`: a value is present and is not a code. */
 export function readCurrency(value: unknown): {
   readonly code: string | undefined;
   readonly isUnreadable: boolean;
@@ -215,19 +218,19 @@ export function readCurrency(value: unknown): {
   return isCurrency(code) ? { code, isUnreadable: false } : { code: undefined, isUnreadable: true };
 }
 
-/** Fields of an event and what could not be read for them. */
+/** The fields of an event that hold money, and warnings about what could not be read. */
 export type MoneyReading = {
   readonly fields: { readonly value?: Numeral; readonly currency?: string };
   readonly warnings: readonly SourceWarning[];
 };
 
-/** A value and where it stands in the source's request, for warnings. */
+/** A value and its JSON Pointer in the source's request, for warnings. */
 export type LocatedValue = { readonly value: unknown; readonly pointer: string };
 
 /**
- * `value` and `currency` of an event from an amount and the currency beside it. An amount that cannot
- * be read gives a warning and no value, and so does one whose currency is not known: Klaviyo would
- * count it in the currency of the account.
+ * Reads `value` and `currency` of an event from an amount and the currency beside it. An unreadable
+ * amount gives a warning and no value. An amount without a currency gives its value and a warning,
+ * because Klaviyo counts it in the currency of the account.
  */
 export function readMoney(amount: LocatedValue, currency: LocatedValue): MoneyReading {
   const { code, isUnreadable } = readCurrency(currency.value);

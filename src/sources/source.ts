@@ -5,30 +5,61 @@ import type { AcceptingDeps, SourceDocs } from '../http/deps.js';
 import type { Issue } from '../model/outcome.js';
 import type { SourcePost } from '../ingest/source-entry.js';
 
-/** Environment variables of a source, by name; config.ts adds them to the others. */
+/**
+ * The contract of a source: an upstream system whose own format the relay accepts, such as Shopify.
+ *
+ * To add a source, write one folder and one line:
+ *
+ * 1. Create `src/sources/<name>/source.ts`. It exports one object, made by `defineWebhookSource`
+ *    (webhook.ts) if the system POSTs one signed JSON document a request, and by `defineSource`
+ *    (below) if it needs routes of its own, as the SDKs of Segment do.
+ * 2. Declare `settings` (environment variables as zod schemas), and list in `secrets` those that hold
+ *    secrets.
+ * 3. Check the caller: `signature` of a webhook source, or the hooks that `routes` adds.
+ * 4. Write `map`: a pure function from one request to a `SourcePost` (src/ingest/source-entry.ts).
+ *    Read the payload with json.ts, money.ts, time.ts and decimal.ts in this folder; they treat a
+ *    missing or odd field as absent and never throw.
+ * 5. Add the object to the list in list.ts. Settings, secrets, routes, OpenAPI, the mapping file,
+ *    `klaviyo-relay map` and GET /v1/sources take everything from that list.
+ * 6. Add tests in `test/sources/<name>/` and a sample request in `test/sources/samples.ts`, then run
+ *    `npm run docs` and `npm run openapi`.
+ *
+ * What happens to one request, in this order:
+ *
+ * 1. `rewriteUrl` may change its URL.
+ * 2. The route checks the caller, reads the body and parses it.
+ * 3. `map` returns entries (events and profiles as a caller of this relay would post them), people
+ *    (identifiers that later requests look up), skips (parts that are not sent, with a reason) and,
+ *    where the result depends on earlier requests, a ledger.
+ * 4. `deps.acceptFromSource` applies the mapping file, completes each entry with known people,
+ *    validates it and appends it to the store. An invalid entry becomes a dead letter.
+ * 5. The route answers as the protocol of the source expects.
+ */
+
+/** Environment variables of a source, by name. config.ts adds them to the settings of the relay. */
 export type SettingSchemas = Readonly<Record<string, z.ZodType>>;
 export type SettingValues<S extends SettingSchemas> = Readonly<z.output<z.ZodObject<S>>>;
 
-/** The mapping file, for a source with a section of its own. */
+/** The mapping file, as a source with a section in its own form reads it. */
 export type MappedValues<Name extends string, M> = [M] extends [never]
   ? unknown
   : { readonly MAPPING_FILE?: Readonly<Partial<Record<Name, M | undefined>>> | undefined };
 
-/** What a source reads: its settings and, if it has a section of its own, the mapping file. */
+/** The values that a source reads: its settings and, if its section has its own form, the mapping file. */
 export type SourceValues<Name extends string, S extends SettingSchemas, M> = SettingValues<S> &
   MappedValues<Name, M>;
 
-/** A section of the mapping file in a form of the source's own. Sources without one share the rules of mapping/rules.ts. */
+/** A section of the mapping file in the source's own form. Other sources share the rules of mapping/rules.ts. */
 export type MappingSection<Name extends string, M> = {
-  /** The output is plain data, so that a reload can compare it. */
+  /** Its output is plain data, so that a reload can compare two versions. */
   readonly schema: z.ZodType<M>;
-  /** What the section says, a line for each thing. */
+  /** Describes the section for `klaviyo-relay check`, one line for each rule. */
   readonly explain: (values: MappedValues<Name, M>) => readonly string[];
 };
 
 /** One request in a source's own format. */
 export type SourceRequest = {
-  /** Without the host, such as `/webhooks/shopify`. */
+  /** The path with its query and without the host, such as `/webhooks/shopify`. */
   readonly path: string;
   /** By lower-case name. */
   readonly headers: IncomingHttpHeaders;
@@ -38,54 +69,54 @@ export type SourceRequest = {
   readonly receivedAt: number;
 };
 
+/** How `klaviyo-relay map` makes a request from a sample, which often is a body alone. */
 export type Sample = {
-  /** True where the body or the headers can be of this source alone. */
+  /** Returns true if only this source sends such a body or such headers. */
   readonly recognizes: (request: Pick<SourceRequest, 'headers' | 'body'>) => boolean;
-  /** The header with the topic. Absent: the body has it. */
+  /** Name of the header that holds the topic. Absent: the topic is in the body. */
   readonly topicHeader?: string;
-  /** Headers that a request has where none are given. */
+  /** Default headers of a sample request. */
   readonly headers?: IncomingHttpHeaders;
-  /** The path of a request with this body. Absent: it does not matter. */
+  /** Returns the path of a request with this body. Absent: the map does not read the path. */
   readonly toPath?: (body: unknown) => string;
 };
 
-/** What a request becomes, or why nothing can be read from it. */
+/** The result of a map: what the request becomes, or why it cannot be read. */
 export type ReadRequest =
   | { readonly ok: true; readonly post: SourcePost }
   | { readonly ok: false; readonly errors: readonly Issue[] };
 
-/**
- * An upstream system whose own format the relay accepts. Everything of a source lies in one folder,
- * `src/sources/<name>/`; list.ts is the only other place that names it.
- */
+/** The members of a source. `Name` is its name, `S` its settings, `M` its own section of the mapping file. */
 export type Source<Name extends string, S extends SettingSchemas, M = never> = {
-  /** The label in metrics, the section of the mapping file, the tag in openapi.yaml. */
+  /** The label in metrics, the section in the mapping file and the tag in openapi.yaml. */
   readonly name: Name;
   readonly docs: SourceDocs;
   readonly settings: S;
-  /** Settings that hold secrets: `<NAME>_FILE` names a file in their place, and SIGHUP reads them again. */
+  /** Names of the settings that hold secrets. `<NAME>_FILE` may name a file instead; SIGHUP reads the secrets again. */
   readonly secrets: readonly (keyof S & string)[];
-  /** Absent: the section has the rules that all sources share. */
+  /** Absent: the section has the rules of mapping/rules.ts. */
   readonly mapping?: MappingSection<Name, M>;
-  /** What is wrong with settings that are each valid, a line each that names the setting. */
+  /** Checks settings that are each valid against each other. Returns one line for each fault, with the name of the setting. */
   readonly findContradictions?: (values: SourceValues<Name, S, M>) => readonly string[];
-  /** What `klaviyo-relay map` asks of a source, which has a body and often nothing else of a request. */
+  /** Absent: `klaviyo-relay map` needs the name of the source. */
   readonly sample?: Sample;
-  /** Rewrites the URL of any request before it is routed. */
+  /** Rewrites the URL of every request to the relay before it is routed. */
   readonly rewriteUrl?: (url: string) => string;
   /**
-   * Adds the routes of the source, in a scope of their own. They check the caller, call the map and
-   * `deps.acceptFromSource`, and answer as the source's protocol expects. `settings` is read at each use.
+   * Adds the routes of the source in a Fastify scope of their own. Each route checks the caller, calls
+   * `map` and `deps.acceptFromSource`, and answers as the protocol of the source expects. It reads
+   * `settings` at each use, because a reload changes them.
    */
   readonly routes: (
     scope: FastifyInstance,
     deps: AcceptingDeps,
     settings: SourceValues<Name, S, M>,
   ) => void | Promise<void>;
-  /** The map: from one request to entries, facts and skips. Pure; never throws, whatever the body. */
+  /** Converts one request to entries, people and skips. Pure, and never throws, whatever the body is. */
   readonly map: (request: SourceRequest, settings: SourceValues<Name, S, M>) => ReadRequest;
 };
 
+/** Returns the source unchanged, and lets TypeScript infer its types. */
 export function defineSource<const Name extends string, S extends SettingSchemas, M = never>(
   source: Source<Name, S, M>,
 ): Source<Name, S, M> {

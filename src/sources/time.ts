@@ -1,6 +1,6 @@
 import { ExactInteger } from '../json/json.js';
 
-/** Times as other systems write them. A text that can mean two times is not read at all. */
+/** Reads times as other systems write them. A text that can mean two times is unreadable. */
 
 export type TimeReading =
   | { readonly kind: 'absent' }
@@ -9,11 +9,11 @@ export type TimeReading =
   | { readonly kind: 'unreadable'; readonly detail: string };
 
 /**
- * Forms that are read:
- * - epoch seconds (with decimals) and milliseconds, as a number or as text; the size tells which
+ * Reads a time in one of these forms:
+ * - epoch seconds (with decimals) and milliseconds, as a number or as text, distinguished by size
  * - ISO 8601, also with a space for the `T`, without separators, or with slashes (year first)
- * - an offset of any form: `Z`, `+02:00`, `+0200`, `+02`, ` UTC`, ` GMT`; without one the time is in UTC
- * - RFC 1123 and RFC 2822 (`Thu, 01 Jan 2026 12:00:00 GMT`), and what `String(date)` gives in browsers
+ * - with an offset `Z`, `+02:00`, `+0200`, `+02`, ` UTC` or ` GMT`; without one the time is in UTC
+ * - RFC 1123 and RFC 2822 (`Thu, 01 Jan 2026 12:00:00 GMT`), and the form of `String(date)` in browsers
  */
 export function readTime(value: unknown): TimeReading {
   if (value instanceof ExactInteger) return readEpochNumber(Number(value.digits));
@@ -23,7 +23,7 @@ export function readTime(value: unknown): TimeReading {
   }
   const text = value.trim();
   if (text === '') return { kind: 'absent' };
-  // Longer texts are no times, and must not keep a processor busy.
+  // No time is longer, and a longer text must not keep the processor busy.
   if (text.length > maxChars) return unreadableTime;
   if (/^-?\d+(?:\.\d+)?$/.test(text) && !basicDate.test(text)) return readEpochNumber(Number(text));
   const at = readIso(text) ?? readNamedMonth(text);
@@ -34,7 +34,7 @@ const maxChars = 80;
 
 const unreadableTime: TimeReading = { kind: 'unreadable', detail: 'is no time that can be read' };
 
-/** Seconds from 1973 to 5138 are below, milliseconds from 1973 on are above. */
+/** Epoch seconds of 1973 to 5138 are below this number; epoch milliseconds from 1973 on are above it. */
 const secondsBelow = 1e11;
 const earliestSeconds = 1e8;
 const latestMs = 8.64e15;
@@ -51,7 +51,7 @@ const basicDate = /^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$/;
 
 const clock = String.raw`(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d{1,9}))?)?`;
 const zone = String.raw`\s*(Z|UTC|GMT|UT|(?:UTC|GMT)?\s*[-+]\d{2}(?::?\d{2})?)?(?:\s+UTC)?`;
-/** Dashes, slashes or nothing between year, month and day, the same in both places. */
+/** Year, month and day are separated by dashes, slashes or nothing, the same in both places. */
 const iso = new RegExp(
   String.raw`^(\d{4})([-/]?)(\d{2})\2(\d{2})(?:(?:T|\s+)${clock}${zone})?$`,
   'i',
@@ -114,12 +114,12 @@ type TimeFields = {
   readonly fraction: string | undefined;
 };
 
-/** Undefined where the calendar has no such day, or the clock no such time. */
+/** Undefined if the calendar has no such day, or the clock no such time. */
 function computeEpochMs(fields: TimeFields, offset: string | undefined): number | undefined {
   const { month: monthNumber, fraction = '' } = fields;
   const [year, day] = [Number(fields.year), Number(fields.day)];
   const [hours, minutes] = [Number(fields.hours ?? 0), Number(fields.minutes ?? 0)];
-  // A leap second is the last second of its minute, since Klaviyo's clock has none.
+  // A leap second becomes the second before it: JavaScript and Klaviyo have no leap seconds.
   const seconds = Math.min(Number(fields.seconds ?? 0), fields.seconds === '60' ? 59 : 99);
   const ms = Math.floor(Number(`0.${fraction || '0'}`) * 1000);
   const offsetMinutes = parseOffsetMinutes(offset);
@@ -130,7 +130,7 @@ function computeEpochMs(fields: TimeFields, offset: string | undefined): number 
   return isCalendar ? date.getTime() - offsetMinutes * 60_000 : undefined;
 }
 
-/** Undefined where it is none: no place is more than 14 hours away from UTC. */
+/** The offset in minutes. Undefined if it is not valid: no time zone is more than 14 hours from UTC. */
 function parseOffsetMinutes(offset = 'Z'): number | undefined {
   const name = zoneNames[offset.toLowerCase()];
   if (name !== undefined) return name;

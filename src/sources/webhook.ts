@@ -1,10 +1,10 @@
-import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Clock } from '../clock.js';
 import { acceptRawBodies, toTooLarge, type RawBody } from '../http/plugins/body.js';
 import { parseContentCodings } from '../http/plugins/content-codings.js';
-import type { AcceptingDeps, ServerDeps } from '../http/deps.js';
+import type { AcceptingDeps } from '../http/deps.js';
 import { toNotFound } from '../http/plugins/errors.js';
 import { ProblemError, toProblemResponses } from '../http/plugins/problems.js';
 import { findBackpressure, toBackpressureProblem } from '../http/plugins/backpressure.js';
@@ -12,16 +12,32 @@ import type { AcceptedFromSource } from '../ingest/accept-from-source.js';
 import { toIssues, describeIssues } from '../ingest/validation.js';
 import { limits } from '../ingest/limits.js';
 import type { SourcePost } from '../ingest/source-entry.js';
-import type { Parsed } from '../json/json.js';
 import { parseInSteps, type FindExcess } from '../json/large.js';
 import { runInSlices } from '../slices.js';
 import { defineSource, type SettingSchemas, type Source, type SourceValues } from './source.js';
 
-/** Sources that POST one signed JSON document a request: what they have in common. */
+/**
+ * The route of a source that POSTs one signed JSON document a request, such as Shopify. A source gives
+ * the path, the signature check and the map; everything else is here. One request goes through these
+ * steps, and the first step that fails answers it:
+ *
+ * 1. 404 if the source is not configured, 503 if the store is full or the relay drains.
+ * 2. `signature.checkHeaders`: 401. A compressed body: 415. Nothing is decompressed for a caller that is
+ *    not known yet.
+ * 3. The body is read under the bound for unauthenticated callers: 413 above 5 MB or BODY_LIMIT_BYTES.
+ * 4. `signature.checkBody`: 401. No key of the relay is needed, since only the sender has the secret.
+ * 5. `findSkipReason` may answer 200 without reading the body as JSON.
+ * 6. The body is parsed in slices, so that a long one does not hold the event loop: 400 if it is not
+ *    JSON. A list that is too long is replaced by null and reported as the skip `too_long`.
+ * 7. `map`, then `acceptFromSource`: 200 once the store has the entries, 503 if it takes none.
+ *
+ * An authentic request is answered 200 even if parts of it are invalid: senders disable a webhook that
+ * fails for long, and invalid entries are kept as dead letters.
+ */
 
 /** How one sender signs its webhooks. */
 export type WebhookSignature = {
-  /** False: the route answers 404, as if it did not exist. */
+  /** Returns false if the route answers 404, as if it did not exist. */
   isConfigured(request: FastifyRequest): boolean;
   /** Checks the headers before the body is read. Returns the error, or null if the body is needed to decide. */
   checkHeaders(request: FastifyRequest): ProblemError | null;
@@ -29,13 +45,18 @@ export type WebhookSignature = {
   checkBody(request: FastifyRequest, bytes: Buffer): ProblemError | null;
 };
 
+/** The problem of a request whose signature is missing or wrong. RFC 9110 (11.6.1) requires the challenge. */
+export function createSignatureProblem(challenge: string, detail: string): ProblemError {
+  return new ProblemError('unauthorized', detail, { headers: { 'www-authenticate': challenge } });
+}
+
 type WebhookSource<Name extends string, S extends SettingSchemas, M> = Omit<
   Source<Name, S, M>,
   'routes'
 > & {
   /** The route, in Fastify's syntax. */
   readonly path: string;
-  /** What the documentation of the route says; what is posted is checked by the map alone. */
+  /** The documentation of the route. It is not enforced: the map alone decides what it can read. */
   readonly schema: {
     readonly operationId: string;
     readonly summary: string;
@@ -44,82 +65,87 @@ type WebhookSource<Name extends string, S extends SettingSchemas, M> = Omit<
     readonly params?: z.ZodObject;
     readonly body: z.ZodType;
   };
+  /** Creates the signature check. It reads `settings` at each use, because a reload replaces secrets. */
   readonly signature: (context: {
     readonly settings: SourceValues<Name, S, M>;
     readonly clock: Clock;
   }) => WebhookSignature;
   /**
-   * Why a body is not read as JSON and is answered 200 all the same, such as `ping`: the reason of a
-   * skip. Null: it must be JSON. Absent: all bodies must be.
+   * Returns the skip reason of a body that is answered 200 without being read as JSON, such as `ping`,
+   * or null if it must be JSON. Absent: every body must be JSON.
    */
   readonly findSkipReason?: (text: string) => string | null;
 };
 
-/** A source with one route that takes signed requests and answers 200 once the store has what they become. */
+/** Creates a source with one route that takes signed requests. */
 export function defineWebhookSource<const Name extends string, S extends SettingSchemas, M = never>(
   source: WebhookSource<Name, S, M>,
 ): Source<Name, S, M> {
   const { path, schema: described, signature, findSkipReason, ...others } = source;
   const security = Object.keys(source.docs.securitySchemes).map((name) => ({ [name]: [] }));
-  const schema = { ...described, tags: [source.name], security, response: webhookAnswers };
+  const schema = { ...described, tags: [source.name], security, response: webhookResponses };
+
+  /** Steps 5 and 6, and the map. */
+  const readPost = async (
+    { url, headers, body }: FastifyRequest,
+    settings: SourceValues<Name, S, M>,
+    clock: Clock,
+  ): Promise<SourcePost> => {
+    const { text } = isRawBody(body) ? body : noBody;
+    const reason = findSkipReason?.(text) ?? null;
+    if (reason !== null) {
+      const skipped = [{ reason }];
+      return { source: source.name, topic: reason, entries: [], people: [], skipped };
+    }
+    const { json, isCut } = await parseWebhook(text, clock);
+    const mapped = source.map(
+      { path: url, headers, body: json, receivedAt: clock.now() },
+      settings,
+    );
+    if (!mapped.ok) throw new ProblemError('invalid', describeIssues(mapped.errors));
+    const { post } = mapped;
+    // A topic that is not mapped does not lose anything by the cut.
+    const isReported = isCut && !post.skipped.some((part) => part.reason === 'unmapped');
+    return isReported ? { ...post, skipped: [...post.skipped, { reason: 'too_long' }] } : post;
+  };
+
   return defineSource<Name, S, M>({
     ...others,
     routes(scope, deps, settings) {
-      openWebhooks(scope, deps, signature({ settings, clock: deps.clock }));
+      const { clock, acceptFromSource } = deps;
+      checkSignedRequests(scope, deps, signature({ settings, clock }));
       const routes = scope.withTypeProvider<ZodTypeProvider>();
       routes.post(path, { schema }, async (request, reply) => {
-        const { text } = toRawBody(request);
-        const reason = findSkipReason?.(text) ?? null;
-        if (reason !== null) {
-          const post = toSkippedPost(source.name, reason);
-          const accepted = await deps.acceptFromSource(post, { strict: false });
-          return reply.code(200).send(toWebhookAnswer(post, accepted));
-        }
-        const { parsed, isCut } = await readWebhook(text, deps);
-        const mapped = source.map(
-          {
-            path: request.url,
-            headers: request.headers,
-            body: parsed,
-            receivedAt: deps.clock.now(),
-          },
-          settings,
-        );
-        if (!mapped.ok) throw new ProblemError('invalid', describeIssues(mapped.errors));
-        const post = markCut(mapped.post, isCut);
-        const accepted = await deps.acceptFromSource(post, { strict: false });
-        return reply.code(200).send(toWebhookAnswer(post, accepted));
+        const post = await readPost(request, settings, clock);
+        const accepted = await acceptFromSource(post, { strict: false });
+        return reply.code(200).send(createWebhookResponse(post, accepted));
       });
     },
   });
 }
 
-/** A request that is skipped as a whole. */
-function toSkippedPost(source: string, reason: string): SourcePost {
-  return { source, topic: reason, entries: [], people: [], skipped: [{ reason }] };
-}
-
-/** Senders publish no bound. The largest known, an order of 500 lines, has some 2 MB. */
+/** Senders publish no bound. The largest known body, an order of 500 lines, has some 2 MB. */
 const webhookMaxBytes = 5_000_000;
 
-/**
- * Makes this scope one for signed requests: whoever holds a secret may post, so no key of the relay is
- * asked for. The headers are judged before the body is read, and the signature before it is parsed.
- * These senders do not compress, so nothing is decompressed for a stranger.
- */
-function openWebhooks(
+/** Adds the hooks of steps 1 to 4 to a scope. */
+function checkSignedRequests(
   scope: FastifyInstance,
   deps: AcceptingDeps,
   signature: WebhookSignature,
 ): void {
   const { unadmitted } = deps;
   const limitBytes = Math.min(deps.config.BODY_LIMIT_BYTES, webhookMaxBytes);
-  const refuse = (request: FastifyRequest, problem: ProblemError | null): void => {
+  const throwIfUnauthorized = (request: FastifyRequest, problem: ProblemError | null): void => {
     if (problem !== null) throw unadmitted.recordFailure(request, problem);
   };
-  scope.addHook('onRequest', refuseEarly(deps, signature));
-  scope.addHook('onRequest', (request, _reply, done) => {
-    refuse(request, signature.checkHeaders(request));
+  scope.addHook('onRequest', (request, reply, done) => {
+    if (!signature.isConfigured(request)) throw toNotFound();
+    const backpressure = findBackpressure(deps);
+    if (backpressure !== null) {
+      if (deps.isDraining()) reply.raw.shouldKeepAlive = false;
+      throw backpressure;
+    }
+    throwIfUnauthorized(request, signature.checkHeaders(request));
     if (parseContentCodings(request.headers['content-encoding']).length > 0) {
       throw new ProblemError(
         'unsupported-media-type',
@@ -129,7 +155,7 @@ function openWebhooks(
     }
     done();
   });
-  // What is posted is the sender's affair: the schemas of these routes are documentation.
+  // The schemas of these routes are documentation, so nothing is validated against them.
   scope.setValidatorCompiler(() => () => true);
   acceptRawBodies(scope, {
     limitBytes,
@@ -139,7 +165,7 @@ function openWebhooks(
       try {
         if (!body.isWhole) throw toTooLarge(limitBytes);
         const bytes = Buffer.concat(body.chunks);
-        refuse(request, signature.checkBody(request, bytes));
+        throwIfUnauthorized(request, signature.checkBody(request, bytes));
         return { chunks: [bytes], isWhole: true };
       } finally {
         body.release();
@@ -147,78 +173,53 @@ function openWebhooks(
     },
   });
   scope.addHook('preValidation', (request, _reply, done) => {
-    // A request that says it has no body is not parsed at all.
-    if (request.body === undefined) refuse(request, signature.checkBody(request, noBody.bytes));
+    // Fastify reads no body of a request whose headers announce none, so `begin` does not run for it.
+    if (request.body === undefined) {
+      throwIfUnauthorized(request, signature.checkBody(request, noBody.bytes));
+    }
     done();
   });
 }
 
-function refuseEarly(deps: ServerDeps, signature: WebhookSignature): onRequestHookHandler {
-  return (request, reply, done) => {
-    if (!signature.isConfigured(request)) {
-      done(toNotFound());
-      return;
-    }
-    const backpressure = findBackpressure(deps);
-    if (backpressure !== null && deps.isDraining()) reply.raw.shouldKeepAlive = false;
-    done(backpressure ?? undefined);
-  };
-}
-
 const noBody: RawBody = { bytes: Buffer.alloc(0), text: '' };
 
-/** A request without a body has an empty one here. */
-function toRawBody({ body }: Pick<FastifyRequest, 'body'>): RawBody {
-  return typeof body === 'object' && body !== null ? (body as RawBody) : noBody;
+function isRawBody(body: unknown): body is RawBody {
+  return typeof body === 'object' && body !== null;
 }
 
-type ReadWebhook = {
-  readonly parsed: unknown;
-  /** A list that no sender makes as long was left out: it is null. */
-  readonly isCut: boolean;
-};
-
 /**
- * The JSON of a webhook, read in slices. Throws where it is no JSON. Faults inside it, such as a name
- * that is there twice, are no reason to refuse it, nor is a list that is too long: senders give up a
- * webhook that is refused for long.
+ * Parses the JSON of a webhook in slices. Throws if the text is not JSON. Issues inside it, such as a
+ * repeated name, are no reason to reject it. `isCut`: a list that was too long is null in `json`.
  */
-async function readWebhook(
+async function parseWebhook(
   text: string,
-  { clock }: Pick<ServerDeps, 'clock'>,
-): Promise<ReadWebhook> {
+  clock: Clock,
+): Promise<{ readonly json: unknown; readonly isCut: boolean }> {
   let isCut = false;
   const findExcess: FindExcess = (container) => {
     const detail = findWebhookExcess(container);
     if (detail !== null) isCut = true;
     return detail;
   };
-  const parsed: Parsed = await runInSlices(parseInSteps(text, findExcess), clock);
-  if (parsed.ok) return { parsed: parsed.value, isCut };
+  const parsed = await runInSlices(parseInSteps(text, findExcess), clock);
+  if (parsed.ok) return { json: parsed.value, isCut };
   const errors = toIssues([parsed.issue]);
   throw new ProblemError('invalid', `the body ${parsed.issue.detail}`, { errors });
 }
 
-/** Objects up to this depth have known members. Below it, as in Stripe's `data.object.metadata`, a shop names the members. */
+/** Objects above this depth have documented members. Below it, as in Stripe's `data.object.metadata`, the shop names the members. */
 const objectLevels = 3;
 
 /**
- * No list in a webhook is nearly as long, nor are the pairs a shop adds to an object. The objects
- * around them are read by name alone, so that all their members may stay.
+ * Finds lists, and objects whose members a shop names, that are far longer than any sender makes them.
+ * The objects around them keep all members, because maps read those by name alone.
  */
 const findWebhookExcess: FindExcess = ({ path, isArray, count }) =>
   count > limits.membersPerWebhookField && (isArray || path.length >= objectLevels)
     ? `has more than ${limits.membersPerWebhookField} members`
     : null;
 
-/** A post of a mapped topic says that it was cut: the list counts as a part that goes no further. */
-function markCut(post: SourcePost, isCut: boolean): SourcePost {
-  const isUnmapped = post.skipped.some(({ reason }) => reason === 'unmapped');
-  if (!isCut || isUnmapped) return post;
-  return { ...post, skipped: [...post.skipped, { reason: 'too_long' }] };
-}
-
-const webhookAnswerSchema = z
+const webhookResponseSchema = z
   .object({
     accepted: z.int(),
     duplicates: z.int(),
@@ -234,8 +235,8 @@ const webhookAnswerSchema = z
   })
   .meta({ id: 'WebhookAccepted', description: 'Taken; what was accepted is safe in the store.' });
 
-const webhookAnswers = {
-  200: webhookAnswerSchema,
+const webhookResponses = {
+  200: webhookResponseSchema,
   ...toProblemResponses(
     'invalid',
     'unauthorized',
@@ -247,11 +248,11 @@ const webhookAnswers = {
   ),
 };
 
-/** Throws where the store takes nothing: the sender comes again after a 503. */
-function toWebhookAnswer(
+/** Creates the body of a 200. Throws a 503 on backpressure, after which the sender repeats the request. */
+function createWebhookResponse(
   { skipped }: SourcePost,
   accepted: AcceptedFromSource,
-): z.output<typeof webhookAnswerSchema> {
+): z.output<typeof webhookResponseSchema> {
   switch (accepted.kind) {
     case 'accepted': {
       const { repeat, rejected, warnings } = accepted;

@@ -128,7 +128,7 @@ describe("a shop's webhooks", () => {
 });
 
 describe('a refund', () => {
-  it('is about whoever placed the order', async () => {
+  it('is recorded for the buyer of the order', async () => {
     await deliver('orders/create', anOrder());
     expect(await deliver('refunds/create', aRefund())).toMatchObject({ accepted: 1 });
     await relay.untilSettled();

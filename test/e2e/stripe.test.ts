@@ -91,7 +91,7 @@ describe('a payment that raises four events, in any order and twice', () => {
   });
 });
 
-describe('a refund, which names nobody', () => {
+describe('a refund, which names no person', () => {
   const refund = aStripeEvent('refund.created', aRefund());
   const refunded = {
     metric: 'Refunded Payment',

@@ -38,12 +38,12 @@ describe('readAmount', () => {
     ['12,5', '12.5'],
     ['12,50', '12.5'],
     ['1 299', '1299'],
-  ])('reads %j, whose separators can be read in one way only', (text, amount) => {
+  ])('reads %j, whose separators are unambiguous', (text, amount) => {
     expect(amountOf(text)).toBe(amount);
   });
 
   it.each(['1,299', '1.299', '12.995', '1,234,56', '12 34', '1.2.3', '1,2.3,4', '12.34.567'])(
-    'does not read %j, whose separators can be read in two ways or in none',
+    'does not read %j, whose separators are ambiguous or invalid',
     (text) => {
       expect(amountOf(text)).toBe('unreadable');
     },
@@ -78,7 +78,7 @@ describe('readAmount', () => {
     ['$12', undefined],
     ['12 kr', undefined],
     ['£12', undefined],
-  ])('takes the currency of %j from its text where that names one: %s', (text, currency) => {
+  ])('reads the currency in the text %j: %s', (text, currency) => {
     expect(readAmount(text)).toMatchObject({ kind: 'read', currency });
   });
 
@@ -87,7 +87,7 @@ describe('readAmount', () => {
     ['12.00 USD', 'CAD'],
     ['€12', 'USD'],
     ['12.00 USD EUR', undefined],
-  ])('does not read %j beside %s: two currencies are named', (text, currency) => {
+  ])('does not read %j beside the different currency %s', (text, currency) => {
     expect(amountOf(text, currency)).toBe('unreadable');
   });
 
@@ -111,11 +111,11 @@ describe('readAmount', () => {
     expect(amountOf(value)).toBe('unreadable');
   });
 
-  it.each([undefined, null, '', '  '])('has nothing to read in %j', (value) => {
+  it.each([undefined, null, '', '  '])('treats %j as absent', (value) => {
     expect(amountOf(value)).toBe('absent');
   });
 
-  it('keeps every digit of a whole number', () => {
+  it('keeps every digit of an integer', () => {
     const parsed = parseJson('9007199254740993');
     expect(amountOf(parsed.ok && parsed.value)).toBe('9007199254740993');
     expect(amountOf('9007199254740993.00')).toBe('9007199254740993');
@@ -129,34 +129,34 @@ describe('readMoney', () => {
       { value: currency, pointer: '/properties/currency' },
     );
 
-  it('has the value and the currency in upper case, and no warning', () => {
+  it('returns the value and the currency in upper case without a warning', () => {
     expect(at('$12.00', ' usd ')).toEqual({ fields: { value: 12, currency: 'USD' }, warnings: [] });
   });
 
-  it('warns of an amount that cannot be read, and gives no value', () => {
+  it('warns about an unreadable amount and returns no value', () => {
     expect(at('12 or so', 'USD')).toMatchObject({
       fields: { currency: 'USD' },
       warnings: [{ code: 'unreadable_amount', pointer: '/properties/revenue' }],
     });
   });
 
-  it('warns of a currency that is none', () => {
+  it('warns about an invalid currency', () => {
     expect(at(12, 'dollars')).toMatchObject({
       fields: { value: 12 },
       warnings: [{ code: 'unreadable_currency', pointer: '/properties/currency' }],
     });
   });
 
-  it('warns of a value without a currency', () => {
+  it('warns about a value without a currency', () => {
     expect(at(12)).toMatchObject({ fields: { value: 12 }, warnings: [{ code: 'no_currency' }] });
     expect(at('$12')).toMatchObject({ fields: { value: 12 }, warnings: [{ code: 'no_currency' }] });
   });
 
-  it('takes the currency that the text names', () => {
+  it('uses the currency in the text of the amount', () => {
     expect(at('12.00 EUR')).toEqual({ fields: { value: 12, currency: 'EUR' }, warnings: [] });
   });
 
-  it('says nothing of an amount that is absent', () => {
+  it('gives no warning for an absent amount', () => {
     expect(at(undefined, 'USD')).toEqual({ fields: { currency: 'USD' }, warnings: [] });
   });
 });

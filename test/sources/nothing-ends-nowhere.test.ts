@@ -47,11 +47,11 @@ function apply(value: unknown, { at, how, by }: Change): unknown {
   return copy;
 }
 
-it('the samples are of every source', () => {
+it('every source has samples', () => {
   expect(new Set(samples.map(({ source }) => source))).toEqual(new Set(sourceNames));
 });
 
-it('a request that is answered with success ends as an event, a profile, a dead letter, a waiting entry or a counted skip, whatever its fields hold', async () => {
+it('a request that is answered with success ends as an event, a profile, a dead letter, a waiting entry or a counted skip, for any values of its fields', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...samples),

@@ -93,7 +93,7 @@ describe('readTime', () => {
     expect(timeOf(value)).toBe('unreadable');
   });
 
-  it.each([undefined, null, '', '  '])('has nothing to read in %j', (value) => {
+  it.each([undefined, null, '', '  '])('treats %j as absent', (value) => {
     expect(timeOf(value)).toBe('absent');
   });
 });

@@ -307,7 +307,7 @@ function toOwners(group: ReadonlySet<string>): readonly number[] {
   return humans.filter(isOf).map(({ number }) => number);
 }
 
-it('two people who share no identifier by the word of a source share none at Klaviyo, whatever the sources send', async () => {
+it('two people who share no identifier in the requests of a source share no profile at Klaviyo', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(sample, { minLength: 1, maxLength: 25 }), async (sent) => {
       const pipeline = createPipeline();

@@ -1,7 +1,7 @@
 import { stringifyJson } from '../../json/json.js';
 import type { EventRule, GenericSection, ProfileRule, Verify, Webhook } from './section.js';
 
-/** What the section says, a line for each thing. */
+/** Describes the section `generic` for `klaviyo-relay check`, one line for each webhook and rule. */
 export function explainGeneric(section: GenericSection | undefined): readonly string[] {
   const webhooks = Object.entries(section ?? {});
   if (webhooks.length === 0) return ['no webhooks'];

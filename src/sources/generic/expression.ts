@@ -4,23 +4,23 @@ import { asId, asText } from '../json.js';
 import { compilePath, type Path } from './path.js';
 
 /**
- * What a mapping writes in place of a value:
+ * The expression that a mapping file writes in place of a value. It is one of:
  * - `$.a.b`: the first value that this JSONPath finds in the body
- * - `@.a`: the same in the element of `each`
+ * - `@.a`: the same, in the element of `each`
  * - `header:X-Name`: a header
- * - `order-{$.id}`: a text with one or more of these in it; absent if one of them is
- * - a list: the first of its members that is there
- * - `{ $all: '$.items[*].name' }`: a list of everything that the path finds
- * - `{ $constant: … }`: a value that is none of these, whatever it looks like
- * - an object: an object of the same names
+ * - `order-{$.id}`: a text with references in it; absent if one of them is absent
+ * - a list: its first member that is present
+ * - `{ $all: '$.items[*].name' }`: a list of all values that the path finds
+ * - `{ $constant: … }`: this value, even if it looks like another expression
+ * - an object: an object of the same names with the values of its expressions
  * - any other text, number, true or false: itself
  */
 export type Expression = unknown;
 
-/** What expressions are about. */
+/** The values that an expression reads. */
 export type Scope = {
   readonly body: unknown;
-  /** Of `each`; undefined where there is none. */
+  /** The element of `each`. Undefined if the rule has no `each`. */
   readonly element: unknown;
   readonly headers: IncomingHttpHeaders;
 };
@@ -28,11 +28,11 @@ export type Scope = {
 export type FoundValue = { readonly value: unknown; readonly pointer: string };
 
 export type Compiled = {
-  /** The first value that is there. `value` is undefined where nothing is. */
+  /** Returns the first value that is present. `value` is undefined if none is. */
   readonly find: (scope: Scope) => FoundValue;
-  /** Each value that is there. */
+  /** Returns all values that are present. */
   readonly findAll: (scope: Scope) => readonly unknown[];
-  /** True if it depends on the element of `each`. */
+  /** True if the value depends on the element of `each`. */
   readonly isOfElement: boolean;
 };
 
@@ -41,7 +41,7 @@ export type ExpressionFault = {
   readonly detail: string;
 };
 
-/** `hasElement`: the rule has `each`. */
+/** Compiles an expression. Returns its faults if it is not valid. `hasElement`: the rule has `each`. */
 export function compileExpression(
   expression: Expression,
   hasElement: boolean,
@@ -195,17 +195,17 @@ function compileObject(names: readonly string[], members: readonly Compiled[]): 
   };
 }
 
-/** Null and blank text count as absent, as in the other sources. */
+/** Returns false for null and blank text, which count as absent in all sources. */
 function isPresent(value: unknown): boolean {
   if (value === undefined || value === null) return false;
   return typeof value !== 'string' || /\S/.test(value);
 }
 
-/** Levels of a value that are read; Klaviyo takes fewer. */
+/** Maximum levels of nesting in a value; deeper parts are dropped. Klaviyo accepts fewer. */
 const maxLevels = 50;
 const surrogate = /\p{Surrogate}/gu;
 
-/** A value of the body without halves of surrogate pairs and without names that do harm. */
+/** Replaces lone surrogates in a value of the body and drops members with harmful names. */
 function sanitizeValue(value: unknown, level = 0): unknown {
   if (typeof value === 'string') return value.replace(surrogate, '\ufffd');
   if (typeof value !== 'object' || value === null || value instanceof ExactInteger) return value;

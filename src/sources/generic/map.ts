@@ -26,14 +26,14 @@ import {
 import type { Condition, EventRule, ProfileRule, Webhook } from './section.js';
 
 export type GenericRequest = Omit<Scope, 'element'> & {
-  /** Of the webhook, as the URL has it. */
+  /** The name of the webhook in the URL and in the mapping file. */
   readonly name: string;
 };
 
-/** Without a default country: a rule names it. */
+/** Without a default country, because a rule names it. */
 const toE164 = createToE164();
 
-/** From one request to the entries of all rules that hold for it. Never throws. */
+/** Applies all rules whose conditions hold for the request. Never throws. */
 export function mapGenericWebhook(webhook: Webhook, request: GenericRequest): SourcePost {
   const { name } = request;
   const scope: Scope = { ...request, element: undefined };
@@ -53,7 +53,7 @@ export function mapGenericWebhook(webhook: Webhook, request: GenericRequest): So
   return {
     source: 'generic',
     topic: kind === undefined ? name : `${name}: ${kind}`,
-    // Ids of two systems may be the same.
+    // Two systems may use the same ids, so the name of the webhook is part of the id.
     ...(delivery !== undefined && { delivery: `${name}:${delivery}` }),
     entries: entries.map((entry, index) => ({ ...entry, index })),
     people: made.flatMap(({ people = [] }) => people),
@@ -61,17 +61,17 @@ export function mapGenericWebhook(webhook: Webhook, request: GenericRequest): So
   };
 }
 
-/** What a rule makes of one request, or of one element of it. */
+/** The result of a rule for one request, or for one element of it. */
 type RuleResult = {
   readonly entry?: Omit<SourceEntry, 'index'>;
   readonly people?: readonly KnownPerson[];
-  /** Of a skip. */
+  /** The reason of a skip. */
   readonly reason?: string;
 };
 
 type RuleScope = Scope & {
   readonly name: string;
-  /** Of the element, from 0. */
+  /** The place of the element, from 0. */
   readonly at: number;
 };
 
@@ -89,7 +89,7 @@ function applyRule(rule: Rule, { request, make }: Applied): readonly RuleResult[
   const whole = { ...request, element: undefined };
   if (rule.each === undefined) return holds(whole) ? [make({ ...whole, at: 0 })] : [];
   const found = compileOnce(rule.each).findAll(whole);
-  // A path to the list itself means its elements.
+  // A path to the list itself stands for its elements.
   const elements = found.length === 1 && Array.isArray(found[0]) ? (found[0] as unknown[]) : found;
   const scopes = elements
     .slice(0, limits.membersPerWebhookField)
@@ -109,7 +109,7 @@ function holdsFor(condition: Condition, found: readonly unknown[]): boolean {
   );
 }
 
-/** Numbers and their digits as text are the same: senders write ids either way. */
+/** Returns true for equal scalars. A number equals its digits as text, because senders write ids either way. */
 function isSameScalar(value: unknown, wanted: unknown): boolean {
   if (typeof value === 'boolean' || typeof wanted === 'boolean') {
     return String(value) === String(wanted);
@@ -188,7 +188,7 @@ function createRuleProfile(rule: ProfileRule, scope: RuleScope): RuleResult {
   return createRuleResult('profiles', { entry, warnings: properties.warnings, who });
 }
 
-/** A postal code may be a number. */
+/** Converts the members to text, because a postal code may be a number. */
 function stringifyLocation(location: JsonObject): JsonObject {
   return compact(
     Object.fromEntries(Object.entries(location).map(([name, value]) => [name, asId(value)])),
@@ -257,7 +257,7 @@ function readPersonKeys(keys: Readonly<Record<string, Expression>> | undefined, 
 
 type Read = {
   readonly fields: JsonObject;
-  /** Texts that could not be read, as properties. */
+  /** Values that could not be read, as properties. */
   readonly kept: JsonObject;
   readonly warnings: readonly SourceWarning[];
 };
@@ -299,7 +299,7 @@ function readRuleAmounts(rule: EventRule, scope: RuleScope): Read {
   };
 }
 
-/** Digits after the point (ISO 4217) where they are not two. */
+/** Decimal places of currencies (ISO 4217) that do not have two. */
 const minorDigits: ReadonlyMap<string, number> = new Map([
   ...'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'
     .split(' ')
@@ -308,7 +308,10 @@ const minorDigits: ReadonlyMap<string, number> = new Map([
   ...'CLF UYW'.split(' ').map((code): [string, number] => [code, 4]),
 ]);
 
-/** What is no whole number, or in no known currency, has no size: it stays a text that is no amount. */
+/**
+ * Converts an amount in the smallest unit. A value that is not a whole number, or has no known currency,
+ * becomes a text that reads as an unreadable amount.
+ */
 function convertMinorAmount(value: unknown, currency: string | undefined): unknown {
   if (value === undefined) return undefined;
   const minor = parseDecimal(value);
@@ -334,7 +337,7 @@ function readRuleProperties(expression: Expression, scope: RuleScope): Propertie
   };
 }
 
-/** Without an id of the thing itself, the same request gives the same event. */
+/** The unique id of the rule. Without one it is made of the body, so that a repeated request gives the same id. */
 function createRuleInsertId(
   rule: EventRule,
   { name, at, ...scope }: RuleScope,
@@ -349,7 +352,7 @@ function createRuleInsertId(
 const compiledTexts = new Map<string, Compiled>();
 const compiledObjects = new WeakMap<object, Compiled>();
 
-/** An expression of a mapping file is compiled once; the file has checked it. */
+/** Compiles an expression once. It is valid, because the mapping file was checked when it was loaded. */
 function compileOnce(expression: Expression): Compiled {
   const key = typeof expression === 'string' ? expression : null;
   const object = typeof expression === 'object' && expression !== null ? expression : null;

@@ -3,24 +3,24 @@ import { toPointer } from '../../ingest/validation.js';
 import { isJsonObject } from '../../json/json.js';
 
 /**
- * JSONPath (RFC 9535) by json-p3. Most paths name one place; those are walked here, which takes a
- * hundredth of the time: a mapping may ask for thirty places in each of thousands of elements.
+ * JSONPath (RFC 9535) by json-p3. Most paths name one place. These are walked here, which takes 1 % of the
+ * time: a mapping may read thirty places in each of thousands of elements.
  */
 
 export type Path = {
-  /** Values of all nodes that the path finds, in order. Never throws. */
+  /** Returns the values of all nodes that the path finds, in order. Never throws. */
   readonly findAll: (root: unknown) => readonly unknown[];
-  /** JSON Pointer of the place; empty where the path names more than one. */
+  /** JSON Pointer of the place. Empty if the path names more than one place. */
   readonly pointer: string;
 };
 
-/** Deeper than any body that the relay reads. */
+/** The maximum depth is above that of any body that the relay reads. */
 const environment = new JSONPathEnvironment({ maxRecursionDepth: 1000 });
 
 const step = /\.([\p{L}_][\p{L}\p{N}_]*)|\['([^'\\]*)'\]|\["([^"\\]*)"\]|\[(0|[1-9]\d{0,9})\]/gu;
 const simple = new RegExp(`^\\$(?:${step.source})*$`, 'u');
 
-/** `text` begins with `$`. A text says why it is no path. */
+/** Compiles a path, which begins with `$`. Returns a text that describes the fault if it is not valid. */
 export function compilePath(text: string): Path | string {
   let query: JSONPathQuery;
   try {
@@ -56,7 +56,7 @@ function compileSimplePath(text: string): Path {
 
 function findNodes(query: JSONPathQuery, root: unknown): readonly unknown[] {
   try {
-    // The library's type of a JSON value does not know integers that keep their digits.
+    // The library's type of a JSON value lacks ExactInteger.
     return query.query(root as Parameters<JSONPathQuery['query']>[0]).values();
   } catch (error) {
     if (error instanceof JSONPathError) return [];

@@ -5,7 +5,7 @@ import { findNearName } from '../../near-name.js';
 import { hmacAlgorithms, hmacEncodings } from '../hmac.js';
 import { compileExpression, isFaults, type Expression } from './expression.js';
 
-/** The section `generic` of the mapping file: webhooks by name. Secrets are in GENERIC_WEBHOOK_SECRETS. */
+/** The schema of the section `generic` of the mapping file: webhooks by name. Their secrets are in GENERIC_WEBHOOK_SECRETS. */
 
 const headerName = z.string().regex(/^[\w-]+$/, 'must be the name of a header');
 
@@ -13,14 +13,14 @@ const hmac = z.strictObject({
   header: headerName,
   algorithm: z.enum(hmacAlgorithms, `must be ${hmacAlgorithms.join(', ')}`).default('sha256'),
   encoding: z.enum(hmacEncodings, `must be ${hmacEncodings.join(' or ')}`).default('hex'),
-  /** In front of the signature: `sha256=`. Values with another prefix are no signatures. */
+  /** Text before the signature, such as `sha256=`. Values without it are not signatures. */
   prefix: z.string().default(''),
-  /** The header is a list of `key=value`, and this is the key of the signature: `v1`. */
+  /** The key of the signature, such as `v1`, if the header is a list of `key=value`. */
   key: z.string().min(1).optional(),
-  /** What is signed; `{body}`, `{timestamp}` and `{id}` stand for these. */
+  /** The signed content, in which `{body}`, `{timestamp}` and `{id}` are replaced. */
   signed: z.string().default('{body}'),
   timestampHeader: headerName.optional(),
-  /** The key of the time in the header of the signature: `t`. */
+  /** The key of the time, such as `t`, in the header of the signature. */
   timestampKey: z.string().min(1).optional(),
   toleranceSeconds: z.int().min(1).max(86_400).default(300),
   idHeader: headerName.optional(),
@@ -31,9 +31,9 @@ const token = z.strictObject({
   header: headerName.optional(),
   /** Name of a query parameter. */
   query: z.string().min(1).optional(),
-  /** In front of the token: `Bearer `. */
+  /** Text before the token, such as `Bearer `. */
   prefix: z.string().default(''),
-  /** The secret is `user:password`, sent as HTTP Basic authentication. */
+  /** True: the secret is `user:password`, sent as HTTP Basic authentication. */
   basic: z.boolean().default(false),
 });
 
@@ -94,7 +94,7 @@ function findSignatureFaults(
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 const oneOrMore = z.union([scalar, z.array(scalar).min(1)]);
 
-/** A value or several of which one must be found; null: nothing is there. */
+/** One value, or several of which one must be found. Null matches an absent value. */
 const condition = z.union(
   [oneOrMore, z.strictObject({ exists: z.boolean() }), z.strictObject({ not: oneOrMore })],
   'must be a value, a list of values, { exists: true }, { exists: false } or { not: … }',
@@ -109,15 +109,15 @@ const person = {
   phone_number: expression,
   /** ISO 3166 code or English name of the country of phone_number. */
   phone_country: expression,
-  /** Keeps whom the entry is about, by kind of thing and its id. */
+  /** Keeps the person of the entry for later requests, by kind of object and its id. */
   remember: z.record(z.string(), z.unknown()).optional(),
-  /** Whom the entry is about, by things that an earlier or later request names the person of. */
+  /** Looks up the person by objects for which another request keeps the person. */
   person_from: z.record(z.string(), z.unknown()).optional(),
 };
 
 const rule = {
   when: z.record(z.string(), condition).default({}),
-  /** An entry for each value that this path finds. */
+  /** Creates an entry for each value that this path finds. */
   each: z.string().optional(),
 };
 
@@ -237,9 +237,9 @@ const webhook = z
   .strictObject(
     {
       verify,
-      /** What kind of request it is, for metrics and GET /v1/sources. */
+      /** The kind of the request, for metrics and GET /v1/sources. */
       kind: expression,
-      /** Id of the delivery, the same whenever it is repeated. */
+      /** The id of the delivery, the same in every repetition. */
       delivery: expression,
       events: list(eventRule),
       profiles: list(profileRule),

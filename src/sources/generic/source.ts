@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { ProblemError } from '../../http/plugins/problems.js';
+import type { ProblemError } from '../../http/plugins/problems.js';
 import { findNearName } from '../../near-name.js';
-import { defineWebhookSource } from '../webhook.js';
+import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
 import { explainGeneric } from './explain.js';
 import { mapGenericWebhook } from './map.js';
 import { genericSection, type GenericSection, type Webhook } from './section.js';
@@ -9,7 +9,7 @@ import { checkCallerBody, checkCallerHeaders, decodeSecret } from './verify.js';
 
 const minSecretChars = 8;
 
-/** `NAME=SECRET`, one a line or comma-separated; a comma that no name follows belongs to the secret. */
+/** `NAME=SECRET`, one a line or comma-separated. A comma that is not followed by `NAME=` belongs to the secret. */
 const secrets = z
   .string()
   .default('')
@@ -42,7 +42,7 @@ type Values = {
   readonly MAPPING_FILE?: { readonly generic?: GenericSection | undefined } | undefined;
 };
 
-/** POST /webhooks/generic/{name}. */
+/** The source `generic`: POST /webhooks/generic/{name}. */
 export const generic = defineWebhookSource<'generic', typeof settings, GenericSection>({
   name: 'generic',
   settings,
@@ -76,7 +76,7 @@ export const generic = defineWebhookSource<'generic', typeof settings, GenericSe
     body: z.unknown().meta({ description: 'Any JSON, in any content type.' }),
   },
   signature: ({ settings: current, clock }) => {
-    const toContext = (name: string) => ({
+    const createVerifyContext = (name: string) => ({
       secrets: current.GENERIC_WEBHOOK_SECRETS[name] ?? [],
       now: clock.now(),
     });
@@ -85,14 +85,20 @@ export const generic = defineWebhookSource<'generic', typeof settings, GenericSe
       checkHeaders({ headers, url }) {
         const name = readWebhookName(url);
         const webhook = findWebhook(current, name);
-        if (webhook === undefined) return toUnauthorized('is not configured any more');
-        return judge(checkCallerHeaders(webhook.verify, { headers, url }, toContext(name)));
+        if (webhook === undefined)
+          return createSignatureProblem(challenge, 'is not configured any more');
+        return toCallerProblem(
+          checkCallerHeaders(webhook.verify, { headers, url }, createVerifyContext(name)),
+        );
       },
       checkBody({ headers, url }, bytes) {
         const name = readWebhookName(url);
         const webhook = findWebhook(current, name);
-        if (webhook === undefined) return toUnauthorized('is not configured any more');
-        return judge(checkCallerBody(webhook.verify, { headers, url, bytes }, toContext(name)));
+        if (webhook === undefined)
+          return createSignatureProblem(challenge, 'is not configured any more');
+        return toCallerProblem(
+          checkCallerBody(webhook.verify, { headers, url, bytes }, createVerifyContext(name)),
+        );
       },
     };
   },
@@ -112,7 +118,7 @@ function findWebhook({ MAPPING_FILE: mapping }: Values, name: string): Webhook |
   return Object.hasOwn(webhooks, name) ? webhooks[name] : undefined;
 }
 
-/** The last part of the path. */
+/** Reads the name of the webhook: the last part of the path. */
 function readWebhookName(url: string): string {
   return (
     url
@@ -146,11 +152,7 @@ function findSecretContradictions(values: Values): readonly string[] {
   ];
 }
 
-const judge = (fault: string | null): ProblemError | null =>
-  fault === null ? null : toUnauthorized(fault);
+const challenge = 'Webhook realm="klaviyo-relay"';
 
-/** RFC 9110 (11.6.1) requires a challenge with each 401. */
-function toUnauthorized(detail: string): ProblemError {
-  const headers = { 'www-authenticate': 'Webhook realm="klaviyo-relay"' };
-  return new ProblemError('unauthorized', detail, { headers });
-}
+const toCallerProblem = (fault: string | null): ProblemError | null =>
+  fault === null ? null : createSignatureProblem(challenge, fault);

@@ -4,10 +4,10 @@ import { isSignatureForm, isSigned } from '../hmac.js';
 import { readTime } from '../time.js';
 import type { Verify } from './section.js';
 
-/** One request as far as its caller is checked. */
+/** The parts of a request by which its caller is checked. */
 export type Caller = {
   readonly headers: IncomingHttpHeaders;
-  /** With its query. */
+  /** The URL with its query. */
   readonly url: string;
 };
 
@@ -20,7 +20,7 @@ export type VerifyContext = {
 type Hmac = NonNullable<Verify['hmac']>;
 type Token = NonNullable<Verify['token']>;
 
-/** What is wrong with the headers and the URL alone; null where the body has to decide. */
+/** Checks the headers and the URL. Returns the error, or null if the body is needed to decide. */
 export function checkCallerHeaders(
   { hmac, token }: Verify,
   caller: Caller,
@@ -73,7 +73,7 @@ function checkHmacHeaders(hmac: Hmac, { headers }: Caller, { now }: VerifyContex
   return isNow ? null : `the signature is not of the last ${hmac.toleranceSeconds} seconds`;
 }
 
-/** All of them: while a secret is replaced, senders sign with both. */
+/** Reads all signatures: while a secret is replaced, senders sign with both. */
 function readSignatures(hmac: Hmac, headers: IncomingHttpHeaders): readonly string[] {
   const { key, prefix } = hmac;
   const text = findCallerHeader(headers, hmac.header) ?? '';
@@ -90,7 +90,7 @@ function readTimestamp(hmac: Hmac, headers: IncomingHttpHeaders): string | undef
   return pairs.find(([name]) => name === hmac.timestampKey)?.[1];
 }
 
-/** `t=1,v1=a` and `ts=1;h1=a`. */
+/** Parses pairs such as `t=1,v1=a` or `ts=1;h1=a`. */
 function readPairs(text: string): readonly (readonly [string, string])[] {
   return text.split(/[,;]\s*|\s+/).map((pair) => {
     const [, name = '', value = ''] = /^([^=]*)=(.*)$/.exec(pair) ?? [];
@@ -98,10 +98,10 @@ function readPairs(text: string): readonly (readonly [string, string])[] {
   });
 }
 
-/** Null where it is not in the encoding that the mapping names. */
+/** Decodes a secret. Null if it is not in the encoding that the mapping file names. */
 export function decodeSecret(secret: string, { secretEncoding }: Hmac): string | Buffer | null {
   if (secretEncoding === 'text') return secret;
-  // As Standard Webhooks writes it.
+  // Standard Webhooks writes this prefix.
   const text = secret.replace(/^whsec_/, '');
   const isRight = secretEncoding === 'hex' ? /^(?:[0-9a-f]{2})+$/i : /^[\w+/-]+={0,2}$/;
   return isRight.test(text) ? Buffer.from(text, secretEncoding) : null;

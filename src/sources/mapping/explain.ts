@@ -2,10 +2,10 @@ import { findRules, type Mapping } from './mapping.js';
 import { listLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
 import { sources, type SourceName } from '../list.js';
 
-/** What a mapping does to one source, a line for each thing. */
+/** The rules of the mapping file for one source, one line for each rule. */
 export type Explained = { readonly source: SourceName; readonly lines: readonly string[] };
 
-/** All sources, whether the file names them or not: what the relay understood of the file. */
+/** Describes the mapping file as the relay understands it, for all sources, including those without rules. */
 export function explainMapping(mapping: Mapping): readonly Explained[] {
   return sources.map((source) => {
     const own = source.mapping?.explain({ MAPPING_FILE: mapping });
@@ -41,7 +41,7 @@ function explainSwitches(
   return [...off.map((name) => `${what} ${name}: off`), ...renamed, `all other ${what}s: on`];
 }
 
-/** In the order in which they are asked: the first that names a property decides. */
+/** Describes rules in the order in which they apply: the first that names a property decides. */
 function explainProperties(what: string, levels: Levels): readonly string[] {
   const words = levels.map(describePropertyRules).filter((text) => text !== '');
   return words.length === 0 ? [] : [`${what}: ${words.join('; else ')}`];

@@ -10,7 +10,7 @@ type Loaded =
   | { readonly ok: true; readonly mapping: Mapping }
   | { readonly ok: false; readonly problems: readonly string[] };
 
-/** MAPPING_FILE: from its path to what it holds (JSON is YAML, too), or everything that is wrong with it. */
+/** The schema of MAPPING_FILE: reads the YAML or JSON at this path, or reports all its faults. */
 export const mappingFile = z.string().transform((path, context): Mapping => {
   const loaded = loadMapping(path);
   if (loaded.ok) return loaded.mapping;
@@ -19,8 +19,8 @@ export const mappingFile = z.string().transform((path, context): Mapping => {
 });
 
 /**
- * The problems name places and the mapping's own words. They show nothing of a file that is no mapping:
- * the path may lead to a file of secrets.
+ * Reads a mapping file. The problems quote only the names of a mapping. They show nothing of a file that is
+ * not a mapping, because the path may lead to a file of secrets.
  */
 function loadMapping(path: string): Loaded {
   let text: string;
@@ -50,7 +50,7 @@ function describeExpectedSources(names: readonly string[]): string {
   return `it must hold ${sourceNames.join(', ')}, or some of them${near === undefined ? '' : `; did you mean ${near}?`}`;
 }
 
-/** A code of the YAML library and a position: the library's words quote the file. */
+/** Describes a YAML error by its code and position, because the library's message quotes the file. */
 function describePosition(error: unknown): string {
   if (error instanceof ReferenceError) return ': an alias has no anchor, or there are too many';
   if (!(error instanceof YAMLParseError)) return '';

@@ -1,29 +1,29 @@
 import { z } from 'zod';
-import { harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
-import { createCheck, type Checked } from '../../ingest/validation.js';
 import { limits } from '../../ingest/limits.js';
-import { findMappingContradictions } from './contradictions.js';
+import { profileSchema } from '../../ingest/schema.js';
+import type { Skipped, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
+import { createCheck, type Checked } from '../../ingest/validation.js';
+import { harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
+import { sourceNames, sources, type OwnSections, type SourceName } from '../list.js';
 import {
-  shapeProperties,
-  listLevels,
+  findMappingContradictions,
   findOwn,
+  listLevels,
+  shapeProperties,
   type PropertyRules,
   type SourceMapping,
 } from './rules.js';
-import { profileSchema } from '../../ingest/schema.js';
-import type { Skipped, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
-import { sourceNames, sources, type OwnSections, type SourceName } from '../list.js';
 
-/** Sources that share one form of section. */
+/** Sources whose section has the rules of rules.ts. */
 export type SourceWithRules = Exclude<SourceName, keyof OwnSections>;
 
 /**
- * What an operator changes of what the sources' maps make, and the sections in a form of a source's own.
- * A source that is not named stays as it is.
+ * The mapping file: changes of an operator to the results of the maps, and sections in the own form of a
+ * source. A source that the file does not name stays as it is.
  */
 export type Mapping = Readonly<Partial<Record<SourceWithRules, SourceMapping>>> & OwnSections;
 
-/** The rules for one source. Undefined: there are none, or the section has a form of its own. */
+/** The rules for one source. Undefined if there are none, or if the section has its own form. */
 export function findRules(mapping: Mapping, source: string): SourceMapping | undefined {
   const isRuled = (name: string): name is SourceWithRules => ruledSources.has(name);
   return isRuled(source) ? mapping[source] : undefined;
@@ -33,7 +33,7 @@ const ruledSources: ReadonlySet<string> = new Set(
   sources.flatMap((source) => (source.mapping === undefined ? [source.name] : [])),
 );
 
-/** YAML 1.2 reads these as text, where who writes them means true or false. */
+/** YAML 1.2 reads these as text, but their author means true or false. */
 const looksLikeSwitch = /^(?:y|n|yes|no|on|off)$/i;
 
 const metric = z.union(
@@ -53,7 +53,7 @@ const property = z
   .min(1, 'must not be empty')
   .refine((name) => !harmfulNames.has(name), 'is a name that is not allowed');
 
-/** What is there without a value, such as a heading whose lines are commented out, counts as absent. */
+/** A record by name. A heading without a value, whose lines may be commented out, counts as absent. */
 const byName = <T extends z.ZodType>(value: T) =>
   z
     .record(z.string(), value, 'must hold names, each with a value')
@@ -85,7 +85,7 @@ const sourceMapping = z
     },
     'must hold topics, metrics, properties or events',
   )
-  // Runs only where nothing else is wrong with this source, unlike a refinement.
+  // Unlike a refinement, a transform runs only if the section is valid otherwise.
   .transform((mapping, context): SourceMapping => {
     for (const { path, detail } of findMappingContradictions(mapping)) {
       context.addIssue({ code: 'custom', path: [...path], message: detail });
@@ -103,7 +103,7 @@ const mappingSchema: z.ZodType<Partial<Record<SourceName, unknown>>> = z.strictO
 
 const checkMapping = createCheck(mappingSchema, 'a mapping');
 
-/** From what a mapping file holds. Null, an empty file, changes nothing. */
+/** Validates the content of a mapping file. Null, which is an empty file, changes nothing. */
 export function parseMapping(content: unknown): Checked<Mapping> {
   const checked = checkMapping(content ?? {});
   if (!checked.ok) return checked;
@@ -112,8 +112,8 @@ export function parseMapping(content: unknown): Checked<Mapping> {
 }
 
 /**
- * A topic that is off leaves nothing but whom it tells about, so that a refund of an order still
- * finds its customer.
+ * Applies the rules of a mapping file to a post. A topic that is off still keeps its people, so that a
+ * refund of an order finds its customer.
  */
 export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
   const rules = findRules(mapping, post.source);
@@ -144,7 +144,7 @@ const skipAs =
   (reason: string) =>
   ({ kind, id }: SourceEntry): Skipped => ({ reason, kind, id });
 
-/** What the file says of the metric of an event. Undefined: nothing, or it is no event. */
+/** The rule for the metric of an event. Undefined if there is none, or if the entry is not an event. */
 function findMetricRule({ event_name: name }: JsonObject, rules: SourceMapping) {
   return typeof name === 'string' ? findOwn(rules.metrics, name) : undefined;
 }
@@ -178,12 +178,12 @@ function listAddedNames(entry: JsonObject): readonly string[] {
   return Object.entries(added).flatMap(([field, name]) => (entry[field] == null ? [] : [name]));
 }
 
-/** Custom properties alone, wherever the map put them; a field of its own wins, as in map.ts. */
+/** Changes custom properties alone, inside or outside `properties`. Fields of a profile stay as they are. */
 function shapeProfile(entry: JsonObject, rules: SourceMapping): JsonObject {
   const isField = ([name]: readonly [string, unknown]): boolean =>
     Object.hasOwn(profileSchema.shape, name);
   const { properties: given, ...others } = entry;
-  // It is refused for this.
+  // Validation rejects the entry for this.
   if (given != null && !isJsonObject(given)) return entry;
   const fields = Object.entries(others);
   const custom: JsonObject = {

@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../json/json.js';
 
-/** What becomes of properties, by the names they have directly under `properties`. */
+/** Rules for properties, by their names directly under `properties`. */
 export type PropertyRules = {
   /** Null: all of them. */
   readonly include: readonly string[] | null;
@@ -9,19 +9,19 @@ export type PropertyRules = {
   readonly rename: Readonly<Record<string, string>>;
 };
 
-/** What a mapping file says of one source. Metrics go by the name that the source's map gives them. */
+/** The rules of a mapping file for one source. Metrics have the names that the map of the source gives them. */
 export type SourceMapping = {
-  /** False: off. */
+  /** False: the topic is off. */
   readonly topics: Readonly<Record<string, boolean>>;
-  /** False: off; text: its new name. */
+  /** False: the metric is off. Text: its new name. */
   readonly metrics: Readonly<Record<string, boolean | string>>;
   readonly properties: PropertyRules;
   readonly events: Readonly<Record<string, PropertyRules>>;
 };
 
 /**
- * Rules that are asked in turn about each name: the first that says something of it decides. A list
- * of what to include says something of every name.
+ * Rules in the order in which they apply: the first that names a property decides. A list of properties
+ * to include decides about every property.
  */
 export type Levels = readonly PropertyRules[];
 
@@ -30,7 +30,7 @@ export function listLevels({ properties, events }: SourceMapping, metric: string
   return own === undefined ? [properties] : [own, properties];
 }
 
-/** Never what an object inherits, such as `constructor`. */
+/** The own member of an object, never an inherited one such as `constructor`. */
 export function findOwn<T>(map: Readonly<Record<string, T>>, name: string): T | undefined {
   return Object.hasOwn(map, name) ? map[name] : undefined;
 }
@@ -52,16 +52,16 @@ export function findNewName(levels: Levels, name: string): string {
 }
 
 /**
- * Nothing is ever lost by a rename: a property whose new name is taken, by another one or by a field
- * that becomes a property (`taken`), keeps its own.
+ * Drops and renames properties. A property keeps its name if its new name belongs to another property or
+ * to a field that becomes a property (`reserved`), so that a rename never loses a value.
  */
 export function shapeProperties(
   properties: JsonObject,
   levels: Levels,
-  taken: readonly string[] = [],
+  reserved: readonly string[] = [],
 ): JsonObject {
   const kept = Object.entries(properties).filter(([name]) => isPropertyKept(levels, name));
-  const names = new Set([...kept.map(([name]) => name), ...taken]);
+  const names = new Set([...kept.map(([name]) => name), ...reserved]);
   return Object.fromEntries(
     kept.map(([name, value]) => {
       const wanted = findNewName(levels, name);
@@ -69,3 +69,85 @@ export function shapeProperties(
     }),
   );
 }
+
+export type Contradiction = {
+  readonly path: readonly (string | number)[];
+  readonly detail: string;
+};
+
+/** Finds rules that contradict each other, or that would give two properties or metrics one name. */
+export function findMappingContradictions(mapping: SourceMapping): readonly Contradiction[] {
+  const { properties, events } = mapping;
+  return [
+    ...findMetricContradictions(mapping),
+    ...prefixPaths(['properties'], findPropertyContradictions(properties, [properties])),
+    ...Object.entries(events).flatMap(([metric, own]) => [
+      ...prefixPaths(['events', metric], findEventRuleContradictions(metric, mapping)),
+      ...prefixPaths(['events', metric], findPropertyContradictions(own, [own, properties])),
+    ]),
+  ];
+}
+
+/** Two metrics under one name: an event is identified by its metric and id, so one could pass for a repetition of the other. */
+function findMetricContradictions({ metrics }: SourceMapping): readonly Contradiction[] {
+  const called = (metric: string): boolean | string =>
+    metrics[metric] === true ? metric : (metrics[metric] ?? false);
+  return Object.keys(metrics).flatMap((metric) => {
+    const name = called(metric);
+    const other = Object.keys(metrics).find((each) => each !== metric && called(each) === name);
+    if (name === false || other === undefined) return [];
+    return [{ path: ['metrics', metric], detail: `would have the same name as ${quote(other)}` }];
+  });
+}
+
+function findEventRuleContradictions(
+  metric: string,
+  { metrics }: SourceMapping,
+): readonly Contradiction[] {
+  if (metrics[metric] === false) return [{ path: [], detail: 'is turned off under metrics' }];
+  const original = Object.keys(metrics).find((each) => metrics[each] === metric);
+  if (original === undefined || Object.hasOwn(metrics, metric)) return [];
+  return [{ path: [], detail: `goes by its original name here: ${quote(original)}` }];
+}
+
+/** Checks the rules of one level. `rules` is the first of `levels`. */
+function findPropertyContradictions(
+  rules: PropertyRules,
+  levels: Levels,
+): readonly Contradiction[] {
+  const { include, exclude, rename } = rules;
+  const inBoth = exclude.flatMap((name, index) =>
+    include?.includes(name) === true
+      ? [{ path: ['exclude', index], detail: `${quote(name)} is under include, too` }]
+      : [],
+  );
+  const renames = Object.entries(rename).flatMap(([name, wanted]) => {
+    const detail = findRenameContradiction({ name, wanted, levels });
+    return detail === null ? [] : [{ path: ['rename', name], detail }];
+  });
+  return [...inBoth, ...renames];
+}
+
+type Rename = { readonly name: string; readonly wanted: string; readonly levels: Levels };
+
+function findRenameContradiction({ name, wanted, levels }: Rename): string | null {
+  if (!isPropertyKept(levels, name)) return 'is left out, so it cannot be renamed';
+  const renamed = new Set(levels.flatMap((level) => Object.keys(level.rename)));
+  if (renamed.has(wanted)) return `${quote(wanted)} is itself renamed`;
+  const other = [...renamed].find(
+    (each) => each !== name && isPropertyKept(levels, each) && findNewName(levels, each) === wanted,
+  );
+  if (other !== undefined) return `would have the same name as ${quote(other)}`;
+  const isIncluded =
+    levels.some(({ include }) => include?.includes(wanted)) && isPropertyKept(levels, wanted);
+  return isIncluded ? `${quote(wanted)} is another property, under include` : null;
+}
+
+function prefixPaths(
+  path: Contradiction['path'],
+  faults: readonly Contradiction[],
+): readonly Contradiction[] {
+  return faults.map((fault) => ({ ...fault, path: [...path, ...fault.path] }));
+}
+
+const quote = (name: string): string => JSON.stringify(name);

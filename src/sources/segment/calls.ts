@@ -1,9 +1,16 @@
-import { type JsonIssue, type JsonObject, isJsonObject, stringifyJson } from '../../json/json.js';
 import { groupByEntry } from '../../ingest/entries.js';
-import { toIssues, describeIssues } from '../../ingest/validation.js';
 import { limits } from '../../ingest/limits.js';
+import type { SourceWarning } from '../../ingest/source-entry.js';
+import { describeIssues, toIssues } from '../../ingest/validation.js';
+import { isJsonObject, stringifyJson, type JsonIssue, type JsonObject } from '../../json/json.js';
+import type { FindExcess } from '../../json/large.js';
 import { asId, asObject } from '../json.js';
-import { readCallTime, type CallTime } from './time.js';
+import { readTime } from '../time.js';
+
+/**
+ * Reads a request body as calls: one call, or a batch of calls. An invalid part of a batch does not affect
+ * the others. Bounds keep one request from costing more than its size justifies.
+ */
 
 /** Calls of Segment's specification, and `merge` of RudderStack's. */
 export const callTypes = [
@@ -17,7 +24,7 @@ export const callTypes = [
 ] as const;
 export type CallType = (typeof callTypes)[number];
 
-/** One call of an SDK, with what the batch around it says for all of its calls. */
+/** One call of an SDK, with the members of the batch that hold for all calls. */
 export type SegmentCall = {
   /** Place in the batch, from 0. */
   readonly index: number;
@@ -28,7 +35,7 @@ export type SegmentCall = {
   readonly time: CallTime;
 };
 
-/** A part of a batch that is no call at all, and why. */
+/** A part of a batch that is not a call, and the reason. */
 export type InvalidCall = {
   readonly index: number;
   readonly code: 'not_valid' | 'unknown_type';
@@ -40,16 +47,16 @@ export type ListedCalls =
       readonly ok: true;
       readonly calls: readonly SegmentCall[];
       readonly invalidCalls: readonly InvalidCall[];
-      /** By index, where there is one. */
+      /** The `messageId` of each part, by its index. */
       readonly messageIds: readonly (string | undefined)[];
     }
-  /** Nothing can be taken from it; `detail` says why. */
+  /** The whole body is invalid; `detail` describes the fault. */
   | { readonly ok: false; readonly detail: string };
 
-/** A request's JSON, and what is wrong with it in places. */
+/** The JSON of a request, and the issues in parts of it. */
 export type SegmentBody = { readonly value: unknown; readonly issues: readonly JsonIssue[] };
 
-/** A body that is one call; its path says of which type. */
+/** Reads a body that is one call of the type that its path names. */
 export function readSingleCall(body: SegmentBody, type: CallType, receivedAt: number): ListedCalls {
   const { value, issues: faults } = body;
   if (faults.length > 0) return { ok: false, detail: describeIssues(toIssues(faults)) };
@@ -58,7 +65,7 @@ export function readSingleCall(body: SegmentBody, type: CallType, receivedAt: nu
   return { ok: true, calls: [call], invalidCalls: [], messageIds: [asId(value.messageId)] };
 }
 
-/** `{"batch":[…]}`, a call a step. What is wrong inside one call stays with it. */
+/** Reads a body `{"batch":[…]}`, one call a step. Issues inside a call make only this call invalid. */
 export function* readBatchCalls(
   { value, issues: faults }: SegmentBody,
   receivedAt: number,
@@ -97,7 +104,7 @@ export function* readBatchCalls(
   return { ok: true, calls, invalidCalls: noCalls, messageIds };
 }
 
-/** What stands beside a batch counts for each of its calls, so that it is copied as often. */
+/** Characters beside the batch that hold for each call. They are copied into each, so their product is bounded. */
 function countSharedChars({ context, integrations }: JsonObject): number {
   return stringifyJson({ context, integrations }).length;
 }
@@ -118,7 +125,7 @@ function createInvalidCall(index: number, detail: string): InvalidCall {
 
 type Found = Place & { readonly fields: JsonObject; readonly around: JsonObject };
 
-/** What the call says itself wins over what stands beside the batch. */
+/** Creates a call. Its own members override those beside the batch. */
 function createCall({ fields, around, index, receivedAt }: Found, type: CallType): SegmentCall {
   const merge = (name: 'context' | 'integrations'): JsonObject =>
     fields[name] === undefined
@@ -131,11 +138,81 @@ function createCall({ fields, around, index, receivedAt }: Found, type: CallType
     context: merge('context'),
     integrations: merge('integrations'),
     time: readCallTime({
-      // RudderStack's SDKs write `timestamp` beside the batch alone: it is when that was sent.
+      // RudderStack's SDKs write `timestamp` beside the batch alone: the time at which the batch was sent.
       happened: [fields.timestamp, fields.originalTimestamp, around.timestamp],
-      // A gateway it came through has put `timestamp` right already.
+      // A gateway that sets `receivedAt` has already corrected `timestamp`.
       sent: fields.receivedAt === undefined ? [fields.sentAt, around.sentAt] : [],
       receivedAt,
     }),
+  };
+}
+
+/**
+ * A difference between clocks up to which times are not corrected. SDKs abort a request after 10 s
+ * (httpRequestTimeout of analytics-node), so a smaller difference may be the transfer alone. Times of a
+ * sender with a correct clock stay as they are, to the millisecond.
+ */
+const transitMs = 10_000;
+
+export type Times = {
+  /** When the call happened, by the sender's clock. The first readable time counts. */
+  readonly happened: readonly unknown[];
+  /** When the request was sent, by the sender's clock. The first readable time counts. */
+  readonly sent: readonly unknown[];
+  /** Epoch ms by the clock of the relay. */
+  readonly receivedAt: number;
+};
+
+export type CallTime = {
+  /** ISO 8601 in UTC. Undefined if no readable time was given. */
+  readonly time: string | undefined;
+  readonly warnings: readonly SourceWarning[];
+  /** The unreadable time as it came, as a property. */
+  readonly kept: JsonObject;
+};
+
+/** Reads when a call happened, corrected by the error of the sender's clock as at Segment (`receivedAt - sentAt`). */
+export function readCallTime({ happened, sent, receivedAt }: Times): CallTime {
+  const at = findFirstTime(happened);
+  const unreadable = happened.find((each) => readTime(each).kind === 'unreadable');
+  const kept =
+    unreadable === undefined ? {} : { timestamp_invalid: asId(unreadable) ?? unreadable };
+  const stand = at === undefined ? 'the time of arrival' : 'the other time of the call';
+  const detail = `is no time that can be read: ${stand} counts, and the text is kept as the property timestamp_invalid`;
+  const warnings =
+    unreadable === undefined ? [] : [{ code: 'unreadable_time', pointer: '/timestamp', detail }];
+  if (at === undefined) return { time: undefined, warnings, kept };
+  const offMs = receivedAt - (findFirstTime(sent) ?? receivedAt);
+  const isOff = Math.abs(offMs) > transitMs;
+  const time = new Date(isOff ? correctTime(at, offMs, receivedAt) : at).toISOString();
+  return { time, warnings, kept };
+}
+
+/** Corrects a time, but never moves it into the future: a time that is ahead already stays. */
+function correctTime(at: number, offMs: number, receivedAt: number): number {
+  return Math.min(at + offMs, Math.max(at, receivedAt));
+}
+
+function findFirstTime(candidates: readonly unknown[]): number | undefined {
+  for (const candidate of candidates) {
+    const time = readTime(candidate);
+    if (time.kind === 'read') return time.at;
+  }
+  return undefined;
+}
+
+/** Finds calls with too many values. The parser does not read such a call to its end. */
+export function createCallBounds(): FindExcess {
+  let current: { readonly place: unknown; readonly total: number } = { place: null, total: 0 };
+  return ({ path, total }) => {
+    const [first, second] = path;
+    // The list of calls itself has no bound here; each call has its own sum of values.
+    if (first === 'batch' && path.length === 1) return null;
+    const place = first === 'batch' ? second : first;
+    if (place === undefined) return null;
+    if (current.place !== place) current = { place, total };
+    return total - current.total > limits.valuesPerCall
+      ? `has more than ${limits.valuesPerCall} values`
+      : null;
   };
 }

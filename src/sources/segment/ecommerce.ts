@@ -1,20 +1,20 @@
-import { isJsonObject, type JsonObject } from '../../json/json.js';
 import type { Numeral } from '../../ingest/schema.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
-import { multiplyDecimals, parseDecimal, decimalToNumber } from '../decimal.js';
-import { asId, asList, asText, compact } from '../json.js';
+import { isJsonObject, type JsonObject } from '../../json/json.js';
+import { decimalToNumber, multiplyDecimals, parseDecimal } from '../decimal.js';
+import { asId, asList, asText, compact, distinct } from '../json.js';
 import { readAmount, readCurrency, type LocatedValue } from '../money.js';
-import { foldSpelling, createFieldFinder, type FieldFinder } from './fields.js';
+import { createFieldFinder, foldSpelling, type FieldFinder } from './spellings.js';
 
 /**
- * The e-commerce specification of Segment and RudderStack by the names of metrics and properties that
- * Klaviyo documents for shops without an integration of its own, and that its stock flows listen to.
- * All that the call itself says stays as it is: properties are only added.
+ * Maps the e-commerce specification of Segment and RudderStack to the metrics and properties that Klaviyo
+ * documents for shops without an integration, and that its built-in flows use. Properties of the call
+ * stay as they are; Klaviyo's properties are added.
  */
 
 type Stage = 'viewed' | 'added' | 'checkout' | 'placed' | 'after';
 
-/** By folded names, those of the first version of the specification included. */
+/** Metrics by the folded names of both versions of the specification. */
 const metrics: ReadonlyMap<string, { readonly metric: string; readonly stage: Stage }> = new Map(
   (
     [
@@ -34,20 +34,20 @@ const metrics: ReadonlyMap<string, { readonly metric: string; readonly stage: St
   ),
 );
 
-/** Names directly under `properties`, at most, so that the relay's own ones still fit. */
+/** Maximum names directly under `properties`. Some more remain for properties that the relay adds. */
 const maxProperties = 290;
 
 export type CommerceEvent = {
   readonly metric: string;
   readonly properties: JsonObject;
   readonly warnings: readonly SourceWarning[];
-  /** Of a completed order. */
+  /** The products of a completed order. Empty for other events. */
   readonly ordered: readonly OrderedProduct[];
 };
 
 /** The event of one product of an order. */
 export type OrderedProduct = {
-  /** Tells it from the other products of its order. */
+  /** Unique among the products of the order. */
   readonly key: string;
   readonly properties: JsonObject;
   readonly value: Numeral | undefined;
@@ -61,7 +61,7 @@ export type Order = {
   readonly orderId: unknown;
 };
 
-/** Null where the name is none of the specification that Klaviyo has a name for. */
+/** Maps an event. Null if its name is not in the specification, or if Klaviyo has no metric for it. */
 export function mapCommerceEvent(event: string, order: Order): CommerceEvent | null {
   const found = metrics.get(foldSpelling(event));
   if (found === undefined) return null;
@@ -122,9 +122,9 @@ type ReadProduct = {
   readonly imageUrl: string | undefined;
   readonly price: Numeral | undefined;
   readonly quantity: number | undefined;
-  /** Price times quantity, of one where no quantity is given. */
+  /** Price times quantity. The quantity is 1 if none is given. */
   readonly rowTotal: number | undefined;
-  /** Of the price: of the call, of the product, or in the price itself. */
+  /** The currency of the price, given by the product, by the call, or in the price itself. */
   readonly currency: string | undefined;
   readonly pricePointer: string;
   readonly warnings: readonly SourceWarning[];
@@ -253,7 +253,7 @@ function readGivenAmount({ value }: LocatedValue): Numeral | undefined {
   return read.kind === 'read' ? read.amount : undefined;
 }
 
-/** Lines of one product are told apart by their number among those of the product. */
+/** Lists the products of an order. Lines of the same product get numbered keys. */
 function listOrderedProducts(
   products: readonly ReadProduct[],
   { orderId }: Order,
@@ -282,10 +282,6 @@ function listOrderedProducts(
       warnings: hasNoCurrency ? [{ code: 'no_currency', pointer: each.pricePointer, detail }] : [],
     };
   });
-}
-
-function distinct(texts: readonly string[]): readonly string[] {
-  return [...new Set(texts)];
 }
 
 function unlessEmpty<T>(list: readonly T[]): readonly T[] | undefined {

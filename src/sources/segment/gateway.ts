@@ -3,11 +3,11 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { AcceptingDeps } from '../../http/deps.js';
 import { findBackpressure } from '../../http/plugins/backpressure.js';
-import { segmentErrors, segmentErrorSchema } from './answers.js';
+import { segmentErrors, segmentErrorSchema } from './responses.js';
 import { unsupportedNames } from './paths.js';
 import { readPixelCall } from './pixel.js';
 
-/** Paths of RudderStack's gateway and control plane that accept no SDK calls. */
+/** Routes of RudderStack's gateway and control plane that accept no SDK calls. */
 
 const healthSchema = z
   .object({ server: z.enum(['UP', 'DOWN']) })
@@ -17,7 +17,7 @@ const versionSchema = z
   .object({ Version: z.string() })
   .meta({ id: 'SegmentVersion', description: 'The name of the relay, in place of a version.' });
 
-/** What SDKs and load balancers in front of a gateway ask for. They have no key. */
+/** Adds the routes that SDKs and load balancers request from a gateway, without a key. */
 export function routeProbes(app: FastifyInstance, deps: AcceptingDeps): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   const health = {
@@ -58,7 +58,7 @@ const sourceConfigSchema = z
   })
   .meta({ id: 'SegmentSourceConfig', description: 'A source without destinations of its own.' });
 
-/** What RudderStack's SDKs ask their control plane for: no destinations but the relay they post to. */
+/** Adds the route of the configuration that RudderStack's SDKs request: a source without destinations. */
 export function routeSourceConfig(app: FastifyInstance): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   const schema = {
@@ -88,7 +88,7 @@ export function routeSourceConfig(app: FastifyInstance): void {
   });
 }
 
-/** Paths whose bodies have another format than calls of an SDK. */
+/** Adds routes that reject requests whose bodies are not calls of an SDK. */
 export function routeUnsupported(app: FastifyInstance): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   for (const name of unsupportedNames) {

@@ -1,4 +1,3 @@
-import { isJsonObject, type JsonObject } from '../../json/json.js';
 import { isEmail } from '../../ingest/schema.js';
 import type {
   KnownPerson,
@@ -7,6 +6,7 @@ import type {
   SourcePost,
   SourceWarning,
 } from '../../ingest/source-entry.js';
+import { isJsonObject, type JsonObject } from '../../json/json.js';
 import { asId, asObject, asText, compact } from '../json.js';
 import {
   readBatchCalls,
@@ -22,34 +22,33 @@ import {
   type Order,
   type OrderedProduct,
 } from './ecommerce.js';
-import { createFieldFinder } from './fields.js';
-import { readEventName } from './names.js';
+import { readEventName, readOrderId, readRevenue, shortenInsertId } from './event-fields.js';
 import {
   findCountry,
-  readDevice,
   identifyCallPerson,
   readCallPerson,
-  userPersonKey,
+  readDevice,
   readUserId,
+  userPersonKey,
 } from './person.js';
-import { readOrderId, readRevenue, shortenInsertId } from './revenue.js';
 import type { SegmentSettings } from './settings.js';
+import { createFieldFinder } from './spellings.js';
 import { readProfile } from './traits.js';
 
 export type SegmentRequest = SegmentBody & {
-  /** What its path says it is. */
+  /** The kind of body that the path names. */
   readonly kind: 'batch' | CallType;
   /** Epoch ms. */
   readonly receivedAt: number;
   readonly settings: SegmentSettings;
 };
 
-/** What the map makes of a request of a Segment or RudderStack SDK. */
+/** The result of the map for a request of a Segment or RudderStack SDK. */
 export type MappedSegmentRequest =
   | {
       readonly ok: true;
       readonly post: SourcePost;
-      /** Parts that are no call, and so never become an entry. */
+      /** Parts that are not calls, and never become entries. */
       readonly invalidCalls: readonly InvalidCall[];
       /** The `messageId` of each call, by the index of the call in the batch. */
       readonly messageIds: readonly (string | undefined)[];
@@ -57,8 +56,8 @@ export type MappedSegmentRequest =
   | { readonly ok: false; readonly detail: string };
 
 /**
- * Pure, and never throws. Calls by Segment's specification; see upstream-contracts 4 for what SDKs really
- * send. Some work on one call is a step.
+ * Maps a request. Pure, and never throws. Calls follow Segment's specification; upstream-contracts 4
+ * describes what SDKs really send. The generator yields for each call, so that a long batch can run in slices.
  */
 export function* mapSegmentRequest(
   request: SegmentRequest,
@@ -100,7 +99,7 @@ function findCallSkipReason(call: SegmentCall, { settings }: SegmentRequest): st
   if (isKlaviyoOff(call.integrations)) return 'integration_off';
   if (type === 'group' || type === 'alias' || type === 'merge') return type;
   if ((type === 'page' || type === 'screen') && !settings.SEGMENT_PAGE_EVENTS) return 'page_off';
-  // Klaviyo accepts an anonymous id on events alone: traits of a visitor have no place there.
+  // Klaviyo accepts an anonymous id on events alone, so it has no profile for the traits of a visitor.
   return type === 'identify' && isAnonymousVisitor(call) ? 'anonymous' : null;
 }
 
@@ -110,7 +109,7 @@ function isAnonymousVisitor(call: SegmentCall): boolean {
   return isUnknown && readDevice(call) !== undefined;
 }
 
-/** Segment's filter: `All` for every destination that is not named. Options of Klaviyo, an object, mean that it is on. */
+/** Applies Segment's filter: `All` holds for every destination that is not named. An object of options means on. */
 function isKlaviyoOff({ All: all, Klaviyo: klaviyo }: JsonObject): boolean {
   return klaviyo === undefined || klaviyo === null ? all === false : klaviyo === false;
 }
@@ -120,8 +119,8 @@ function describeCall({ type, fields }: SegmentCall) {
 }
 
 /**
- * The profile, and, of a visitor's browser or app, an event that has Klaviyo join the visitor's earlier
- * events to the person. The pipeline leaves that event out where there is nothing to join.
+ * Creates the profile and, for a call with a device, an event that makes Klaviyo join the earlier events of
+ * the device to the person. The pipeline drops that event if there is nothing to join.
  */
 function createProfileEntries(call: SegmentCall, { settings }: SegmentRequest): SourceEntry[] {
   const { person, personKeys, fallback, repeatedPhone, device } = identifyCallPerson(
@@ -157,14 +156,14 @@ function createProfileEntries(call: SegmentCall, { settings }: SegmentRequest): 
   return [profile, join];
 }
 
-/** An identify call without address and number must not take the place of an earlier one with them. */
+/** Lists the user of an identify call for later calls. A call without e-mail address and number must not replace an earlier one. */
 function listKnownUsers(call: SegmentCall, { settings }: SegmentRequest): readonly KnownPerson[] {
   const userId = readUserId(call);
   const { email, phone_number: phone, distinct_id: id } = readCallPerson(call);
   const tells = email !== undefined || phone !== undefined;
   const isKept = settings.SEGMENT_REMEMBER_USERS;
   if (!isKept || call.type !== 'identify' || userId === undefined || !tells) return [];
-  // By the id alone a later call names the person anyway.
+  // With an e-mail address, the id is kept; without one, later calls carry the id themselves.
   const isReached = email !== undefined && isEmail(email);
   const person = compact({ email, phone_number: phone, distinct_id: isReached ? id : undefined });
   const country = findCountry(call);
@@ -223,7 +222,7 @@ function withWarnings(warnings: readonly SourceWarning[]): Pick<SourceEntry, 'wa
   return warnings.length === 0 ? {} : { warnings };
 }
 
-/** What `order` and this event have in common is whom they are about and when it was. */
+/** Creates the event of one product. It shares person and time with the event of the order. */
 function createOrderedProductEntry(
   order: SourceEntry,
   { key, properties, value, currency, warnings }: OrderedProduct,

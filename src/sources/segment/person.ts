@@ -7,17 +7,17 @@ import { asId, asList, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';
 
 /**
- * Whom a call is about. The traits of a call are those of its user, so they are joined to the userId.
- * Properties are of the event: an e-mail address there may be another person's (an invitation), so it
- * comes last and alone, and a phone number there is no identifier.
+ * Identifies the person of a call. Traits describe the user, so they are joined to the userId. Properties
+ * describe the event: an e-mail address there may belong to another person (an invitation), so it is used
+ * last and alone, and a phone number there is not an identifier.
  */
 
-/** Identifiers that belong together by the word of the source. */
+/** Reads the identifiers that belong together according to the call. */
 export function readCallPerson(call: SegmentCall): Person {
   const { email, phone } = findContact(call);
   const userId = readUserId(call);
   const address = parseEmailUserId(userId);
-  // A userId that is the address is no id beside it: the same person may have a real one later.
+  // A userId that is the e-mail address is not used as an id: the person may get a real id later.
   const isAddress =
     address !== undefined && (email === undefined || isSameEmailAddress(address, email));
   return compact({
@@ -27,7 +27,7 @@ export function readCallPerson(call: SegmentCall): Person {
   });
 }
 
-/** What an entry of the call has beside the identifiers, for the pipeline to find out who it is. */
+/** The members of an entry by which the pipeline identifies its person. `person` goes into the entry itself. */
 export type CallIdentity = Pick<
   SourceEntry,
   'personKeys' | 'fallback' | 'lastResort' | 'repeatedPhone' | 'device'
@@ -53,23 +53,23 @@ export function identifyCallPerson(call: SegmentCall, isRemembered: boolean): Ca
   };
 }
 
-/** Of an identify call: what stands beside it wins over its context. */
+/** Merges the traits of a call. Its own traits override those of its context. */
 export function mergeTraits({ fields, context }: SegmentCall): JsonObject {
   return { ...readExternalIds(context), ...asObject(context.traits), ...asObject(fields.traits) };
 }
 
-/** As text, whatever kind of scalar it is: both gateways take them all. */
+/** Reads the userId as text. Both gateways accept any scalar. */
 export function readUserId({ fields: { userId }, context }: SegmentCall): string | undefined {
   if (typeof userId === 'boolean') return String(userId);
   return asId(userId) ?? asId(readExternalIds(context).userId);
 }
 
-/** The key of what an identify call says of a user. */
+/** The key under which the user of an identify call is kept. */
 export function userPersonKey(userId: string): string {
   return `user:${parseEmailUserId(userId)?.toLowerCase() ?? userId}`;
 }
 
-/** A longer anonymousId must stay the same one in each call. */
+/** Reads the anonymousId. One that is too long is replaced by its hash, which is the same in each call. */
 export function readDevice({ fields: { anonymousId } }: SegmentCall): Device | undefined {
   const id = asId(anonymousId);
   if (id === undefined || id.length <= limits.anonymousIdChars)
@@ -77,7 +77,7 @@ export function readDevice({ fields: { anonymousId } }: SegmentCall): Device | u
   return { id: hash('sha256', id, 'base64url') };
 }
 
-/** Name or code of the country that the traits give. */
+/** Finds the name or code of the country in the traits. */
 export function findCountry(call: SegmentCall): string | undefined {
   return listTraitPlaces(call)
     .map((traits) => asText(asObject(traits.address).country) ?? asText(traits.country))
@@ -93,7 +93,7 @@ function isSameEmailAddress(one: string, other: string): boolean {
   return one.trim().toLowerCase() === other.trim().toLowerCase();
 }
 
-/** The first place with an address or a number is believed alone: joined to another's it might name two. */
+/** Reads e-mail address and number from the first place that has one. Two places might name two people. */
 function findContact(call: SegmentCall) {
   const reached = listTraitPlaces(call).map((traits) => ({
     email: asText(traits.email),
@@ -108,7 +108,7 @@ function listTraitPlaces(call: SegmentCall): readonly JsonObject[] {
   return [asObject(call.context.traits), asObject(call.fields.traits)];
 }
 
-/** RudderStack's reverse ETL names the person in `context.externalId`. */
+/** Reads the identifiers in `context.externalId`, where RudderStack's reverse ETL puts them. */
 function readExternalIds({ externalId, mappedToDestination }: JsonObject): JsonObject {
   if (mappedToDestination === undefined || mappedToDestination === null) return {};
   const named = asList(externalId).map((each) => {

@@ -2,16 +2,16 @@ import { harmfulNames, isJsonObject, parseJson, type JsonObject } from '../../js
 import { asText } from '../json.js';
 
 /**
- * Calls in a query, for pages and mails without JavaScript. RudderStack writes a member a parameter
- * (`properties.path=/a`), Segment the whole call as JSON in `data`, in Base64 or not.
+ * Calls in a query, for pages and mails without JavaScript. RudderStack writes each member as a parameter
+ * (`properties.path=/a`); Segment writes the whole call as JSON in `data`, optionally in Base64.
  */
 
-/** Levels of a name with dots, at most. */
+/** Maximum parts of a name with dots. */
 const maxLevels = 5;
 
 type Members = Record<string, unknown>;
 
-/** The call; what is not text, and names that are not allowed, are left out. */
+/** Reads the call. Parameters that are not text or have harmful names are skipped. */
 export function readPixelCall(query: unknown): JsonObject {
   const given = isJsonObject(query) ? query : {};
   const call: Members = { ...readDataParameter(given.data) };

@@ -1,37 +1,40 @@
 import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { Lane } from '../../model/lane.js';
-import { mapSegmentRequest, type MappedSegmentRequest } from './map.js';
-import { createCallBounds } from './bounds.js';
-import type { SegmentSettings } from './settings.js';
-import { isJsonObject, type Parsed } from '../../json/json.js';
-import { parseInSteps } from '../../json/large.js';
-import { runInSlices } from '../../slices.js';
-import { isAdmitted } from '../../http/plugins/auth.js';
-import { acceptRawBodies } from '../../http/plugins/body.js';
 import type { AcceptingDeps } from '../../http/deps.js';
+import { isAdmitted } from '../../http/plugins/auth.js';
+import { toBackpressureProblem } from '../../http/plugins/backpressure.js';
+import { acceptRawBodies } from '../../http/plugins/body.js';
 import { toNotFound } from '../../http/plugins/errors.js';
-import { checkQueryOnly, refuseEarly } from '../../http/routes/ingest.js';
 import { ProblemError } from '../../http/plugins/problems.js';
 import { limitCallers } from '../../http/plugins/rate-limit.js';
-import { toBackpressureProblem } from '../../http/plugins/backpressure.js';
+import { checkQueryOnly, refuseEarly } from '../../http/routes/ingest.js';
+import { isJsonObject, type Parsed } from '../../json/json.js';
+import { parseInSteps } from '../../json/large.js';
+import type { Lane } from '../../model/lane.js';
+import { runInSlices } from '../../slices.js';
 import {
   createSegmentErrorHandler,
-  segmentErrors,
-  segmentAcceptedSchema,
-  listRejectedCalls,
   listCallWarnings,
+  listRejectedCalls,
+  segmentAcceptedSchema,
+  segmentErrors,
   type RejectedCalls,
-} from './answers.js';
-import { batchBody, callBody, segmentHeaders, segmentQuery } from './bodies.js';
-import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './write-keys.js';
-import { callTypes, type CallType, type SegmentBody } from './calls.js';
+} from './responses.js';
+import { batchBody, callBody, segmentHeaders, segmentQuery } from './request-schemas.js';
+import { callTypes, createCallBounds, type CallType, type SegmentBody } from './calls.js';
 import { routeProbes, routeSourceConfig, routeUnsupported } from './gateway.js';
+import { mapSegmentRequest, type MappedSegmentRequest } from './map.js';
 import { segmentNames, type SegmentName } from './paths.js';
 import { pixelImage, readPixelCall } from './pixel.js';
+import type { SegmentSettings } from './settings.js';
+import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './write-keys.js';
 
-/** What SDKs of Segment and RudderStack post to: see paths.ts for the other ways to write it. */
+/**
+ * Adds the routes of the SDKs; paths.ts lists other spellings of their paths. A request goes through these
+ * steps: the write key in its headers, the body (whose start may hold the key instead), JSON, the write key
+ * in the whole body, the quota of the caller, backpressure, the map, `acceptFromSource`.
+ */
 export async function routeSegment(
   scope: FastifyInstance,
   deps: AcceptingDeps,
@@ -88,7 +91,7 @@ async function routePosts(
   scope.addHook('preValidation', createParseBody(deps));
   scope.addHook('preValidation', checkBodyKey(keyring, findWriteKey));
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
-  // Not before the body was read: it may be what says whose request it is.
+  // After the body was read, because it may hold the key that identifies the caller.
   if (perSecond !== null) {
     await limitCallers(scope, { perSecond, countCaller, hook: 'preValidation' });
   }

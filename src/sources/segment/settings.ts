@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { flag } from '../../config/setting-rules.js';
+import { foldSpelling } from './spellings.js';
 import type { SettingValues } from '../source.js';
-import { foldSpelling } from './fields.js';
 
-/** The property that is the value of an event, by the folded name of the event; `*` is all others. */
+/** The property that holds the value of an event, by the folded name of the event. `*` stands for all other events. */
 export type ValueProperties = ReadonlyMap<string, string>;
 
 const valueProperties = z

@@ -6,7 +6,7 @@ import { findCallKind, normalizeSegmentUrl } from './paths.js';
 import { routeSegment } from './routes.js';
 import { segmentSettings } from './settings.js';
 
-/** What the SDKs of Segment and RudderStack post. */
+/** The source `segment`: requests of the SDKs of Segment and RudderStack. */
 export const segment = defineSource({
   name: 'segment',
   settings: segmentSettings,

@@ -1,19 +1,24 @@
-import { isJsonObject, type JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
+import type { SourceWarning } from '../../ingest/source-entry.js';
+import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
 import { asId, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';
-import { removeConsent } from './consent.js';
-import { readCallPerson, mergeTraits } from './person.js';
-import type { SourceWarning } from '../../ingest/source-entry.js';
+import { mergeTraits, readCallPerson } from './person.js';
+import { foldSpelling } from './spellings.js';
 
-/** Members of an object, of which each can be taken once. */
+/**
+ * Maps an identify call to a profile: Segment's reserved traits become Klaviyo's fields, and the other
+ * traits become properties. Traits that ask for a subscription are removed.
+ */
+
+/** Extracts members of an object. What is left becomes properties. */
 type TraitReader = {
-  /** The first of these that can be read. */
+  /** Removes and returns the first of these members that can be read. */
   extract(
     names: readonly string[],
     read?: (value: unknown) => string | undefined,
   ): string | undefined;
-  /** What was not taken. */
+  /** Returns the members that were not extracted. */
   rest(): JsonObject;
 };
 
@@ -22,7 +27,7 @@ export type ReadProfile = {
   readonly warnings: readonly SourceWarning[];
 };
 
-/** The profile of an identify call: Segment's reserved traits by Klaviyo's names, the others as they are. */
+/** Reads the profile of an identify call. */
 export function readProfile(call: SegmentCall): ReadProfile {
   const { context } = call;
   const consent = removeConsent(mergeTraits(call));
@@ -50,7 +55,7 @@ export function readProfile(call: SegmentCall): ReadProfile {
   return { entry, warnings: consent.warnings };
 }
 
-/** `name` is one trait for both, and read only where neither is given. */
+/** Extracts first and last name. The trait `name` is split if neither is given. */
 function extractNames(traits: TraitReader): JsonObject {
   const first = traits.extract(['firstName', 'first_name']);
   const last = traits.extract(['lastName', 'last_name']);
@@ -99,7 +104,7 @@ function createTraitReader(object: JsonObject): TraitReader {
   };
 }
 
-/** An object of which something was taken, by what is left of it; anything else stays. */
+/** Replaces an object from which members were extracted by its rest. Any other value stays. */
 function replaceTrait(traits: JsonObject, name: string, left: JsonObject): JsonObject {
   if (!isJsonObject(traits[name])) return traits;
   return compact({ ...traits, [name]: unlessEmpty(left) });
@@ -107,4 +112,55 @@ function replaceTrait(traits: JsonObject, name: string, left: JsonObject): JsonO
 
 function unlessEmpty(object: JsonObject): JsonObject | undefined {
   return Object.keys(object).length === 0 ? undefined : object;
+}
+
+/**
+ * Traits that ask for a subscription, in the form of `foldSpelling`: those that RudderStack's Klaviyo
+ * destination reads (`subscribe`, `listId`, `consent`), and Klaviyo's former `$consent`. As custom
+ * properties they would look like a consent that nobody gave to Klaviyo.
+ */
+const consentNames = new Set(
+  'subscribe unsubscribe listid consent consentmethod consenttimestamp consentformid consentformversion consentedat emailconsent smsconsent marketingconsent emailmarketingconsent smsmarketingconsent acceptsmarketing'.split(
+    ' ',
+  ),
+);
+
+const isConsentTrait = (name: string): boolean =>
+  consentNames.has(foldSpelling(name.replace(/^\$/, '')));
+
+export type WithoutConsent = {
+  readonly traits: JsonObject;
+  readonly warnings: readonly SourceWarning[];
+};
+
+/** Removes traits that ask for a subscription, also from a trait `properties`, and warns about them. */
+export function removeConsent(traits: JsonObject): WithoutConsent {
+  const nested = isJsonObject(traits.properties) ? traits.properties : {};
+  const asked = [...listConsentTraits(traits), ...listConsentTraits(nested)];
+  if (asked.length === 0) return { traits, warnings: [] };
+  const { properties, ...others } = traits;
+  const left = isJsonObject(properties) ? dropConsentTraits(properties) : properties;
+  const isEmpty = isJsonObject(left) && Object.keys(left).length === 0;
+  const words = asked.map(([name, value]) => `${name}=${stringifyJson(value)}`).join(', ');
+  const detail = `the profile is sent without consent; asked for: ${words.slice(0, maxChars)}`;
+  return {
+    traits: {
+      ...dropConsentTraits(others),
+      ...(left !== undefined && !isEmpty && { properties: left }),
+    },
+    warnings: [{ code: 'consent_not_sent', pointer: '/traits', detail }],
+  };
+}
+
+/** Maximum characters of the removed traits in the warning. */
+const maxChars = 300;
+
+function listConsentTraits(object: JsonObject): [string, unknown][] {
+  return Object.entries(object).filter(
+    ([name, value]) => isConsentTrait(name) && value !== undefined,
+  );
+}
+
+function dropConsentTraits(object: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(object).filter(([name]) => !isConsentTrait(name)));
 }

@@ -19,9 +19,10 @@ import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 import { readPixelCall } from './pixel.js';
 
 /**
- * A write key is an ingest key. It comes as the user of Basic, as most SDKs send it; then that one
- * counts. Else as Bearer or X-API-Key, in the query (beacons and pixels), or, as analytics-python sends
- * it, in the body alone: a request without a known key is not refused before its body was read.
+ * Checks the write key, which is an ingest key, in the headers and the query. Most SDKs send it as the
+ * user of Basic authentication; then no other place counts. Else it may be in Bearer, X-API-Key or the
+ * query (beacons and pixels). analytics-python sends it in the body alone, so a request without a key in
+ * its headers is not rejected before its body is read.
  */
 export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
   return (request, _reply, done) => {
@@ -39,13 +40,14 @@ export function admitByHeaders(keyring: Keyring): onRequestHookHandler {
 }
 
 /**
- * A batch of Segment has 500 KB at most, and analytics-python writes its key behind it: a body that
- * announces no more than this is looked through. Of a longer one, or one of unknown length, the start is.
+ * A batch of Segment has at most 500 KB, and analytics-python writes the key after it. A body that
+ * announces at most `wholeBytes` is searched as a whole. Of a longer body, or one of unknown length, the
+ * start is searched.
  */
 const wholeBytes = 524_288;
 const startBytes = 16_384;
 
-/** Admits a caller without a key in its headers by the bytes of its body, of which no more is read than bounded above. */
+/** Admits a caller without a key in its headers by the key in its body, within the bounds above. */
 export function admitByStart(
   keyring: Keyring,
   unadmitted: Unadmitted,
@@ -90,17 +92,17 @@ async function readBodyStart({
 
 const keyInBody = 'keyInBody';
 
-/** To be called on the scope that uses `admitByStart`. */
+/** Must be called on the scope that uses `admitByStart`. */
 export function decorateKeys(scope: FastifyInstance): void {
   scope.decorateRequest(keyInBody, false);
 }
 
 const keyName = Buffer.from('"writeKey"');
-/** Each costs a hash. */
+/** Bounds the keys that are checked, because each costs a hash. */
 const maxWriteKeys = 16;
 const keyMaxChars = 1024;
 
-/** Values that the text gives its first members of this name, and its last, wherever they stand. */
+/** Finds the values of the first members with this name in the text and of the last one, at any depth. */
 export function findWriteKeys(text: Buffer): readonly string[] {
   const places = new Set<number>();
   let place = text.indexOf(keyName);
@@ -126,7 +128,7 @@ function readTextMember(text: Buffer, from: number): string | null {
   }
 }
 
-/** A key in the body counts where the whole of it says so. `findWriteKey` looks into what was parsed. */
+/** Checks the key in the parsed body, because the search in its bytes may have found a nested member. */
 export function checkBodyKey(
   keyring: Keyring,
   findWriteKey: (request: FastifyRequest) => string | null,
@@ -155,7 +157,7 @@ function listPresentedKeys(request: FastifyRequest): readonly string[] {
   return presented === null ? inQuery : [presented, ...inQuery];
 }
 
-/** Base64 of `key:`; the colon is missing at times, and there is no password. Null where there is no user. */
+/** Reads the user of Basic authentication: Base64 of `key:`, sometimes without the colon. Null if there is none. */
 function readBasicUser({ headers }: FastifyRequest): string | null {
   const encoded = /^basic +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
   if (encoded === undefined) return null;
@@ -163,7 +165,7 @@ function readBasicUser({ headers }: FastifyRequest): string | null {
   return user === '' ? null : user;
 }
 
-/** One answer to all who have no key, whatever else is wrong. Not a Basic challenge: browsers would ask for a password. */
+/** The problem of every request without a valid key. Its challenge is not Basic, for which browsers open a password dialog. */
 export function createWriteKeyProblem(): ProblemError {
   return new ProblemError(
     'unauthorized',

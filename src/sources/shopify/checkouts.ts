@@ -1,16 +1,22 @@
-import { asText } from '../json.js';
-import { dropEmpty, asShopifyId, asObjects } from './fields.js';
-import { distinct, describeLineItems } from './goods.js';
+import { asObjects, asText, distinct } from '../json.js';
+import { describeLineItems } from './line-items.js';
 import { readOrderTotal, toAmountProperty } from './money.js';
+import {
+  asShopifyId,
+  createShopifyInsertId,
+  dropEmpty,
+  joinReadings,
+  readShopifyTime,
+  optionalWarnings,
+  type ShopifyMap,
+} from './payload.js';
 import { readBuyerEmail, readShopifyBuyer } from './person.js';
-import { joinReadings, readShopifyTime, toWarnings } from './reading.js';
-import { createShopifyInsertId, type ShopifyMap } from './request.js';
 
 /**
- * The payload is Shopify's AbandonedCheckout (REST Admin API, 2026-04), of checkouts/create and of
- * checkouts/update alike. Most checkouts begin without an address. The first request that names a
- * person becomes the event, and later ones have the same id, which is the checkout's token. One that
- * is completed is an order, and nothing to come back to.
+ * Maps checkouts/create and checkouts/update. The payload is Shopify's AbandonedCheckout (REST Admin
+ * API, 2026-04). Most checkouts begin without an e-mail address. The first request that names a person
+ * becomes the event; later ones have the same unique id, the token of the checkout. A completed checkout
+ * is skipped, because the order has its own topic.
  */
 export const mapCheckout: ShopifyMap = ({ payload }) => {
   const person = readShopifyBuyer(payload);
@@ -39,7 +45,7 @@ export const mapCheckout: ShopifyMap = ({ payload }) => {
     }),
   });
   return {
-    entries: [{ lane: 'events', entry, index: 0, ...toWarnings(reading) }],
+    entries: [{ lane: 'events', entry, index: 0, ...optionalWarnings(reading) }],
     skipped: [],
   };
 };

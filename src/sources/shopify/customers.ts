@@ -1,15 +1,13 @@
-import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
-import { asObject, asText } from '../json.js';
-import { dropEmpty } from './fields.js';
-import { distinct } from './goods.js';
+import type { JsonObject } from '../../json/json.js';
+import { asObject, asText, distinct } from '../json.js';
 import { toAmountProperty } from './money.js';
+import { dropEmpty, type ShopifyMap } from './payload.js';
 import { readShopifyCustomer } from './person.js';
-import type { ShopifyMap } from './request.js';
 
 /**
- * The payload is Shopify's Customer (REST Admin API, 2026-04). Consent to marketing is not mapped:
- * Klaviyo takes it by subscribing, not by importing.
+ * Maps customers/create and customers/update. The payload is Shopify's Customer (REST Admin API,
+ * 2026-04). Consent to marketing is not mapped: Klaviyo's profile import does not accept it.
  */
 export const mapShopifyCustomer: ShopifyMap = ({ payload }) => {
   const address = asObject(payload.default_address);
@@ -18,9 +16,9 @@ export const mapShopifyCustomer: ShopifyMap = ({ payload }) => {
     first_name: asText(payload.first_name),
     last_name: asText(payload.last_name),
     organization: asText(address.company),
-    location: toLocation(address),
+    location: readShopifyLocation(address),
     properties: dropEmpty({
-      'Shopify Tags': toTags(payload.tags),
+      'Shopify Tags': splitTags(payload.tags),
       'Shopify Orders Count': toAmountProperty(payload.orders_count),
       'Shopify Total Spent': toAmountProperty(payload.total_spent),
     }),
@@ -28,7 +26,7 @@ export const mapShopifyCustomer: ShopifyMap = ({ payload }) => {
   return { entries: [{ lane: 'profiles', entry, index: 0 }], skipped: [] };
 };
 
-function toLocation(address: JsonObject): JsonObject {
+function readShopifyLocation(address: JsonObject): JsonObject {
   return dropEmpty({
     address1: asText(address.address1),
     address2: asText(address.address2),
@@ -39,8 +37,8 @@ function toLocation(address: JsonObject): JsonObject {
   });
 }
 
-/** Text with commas between the tags. One more than Klaviyo takes is enough to refuse all of them. */
-function toTags(value: unknown): readonly string[] {
+/** Splits a comma-separated text. It stops one tag above Klaviyo's maximum, where validation fails anyway. */
+function splitTags(value: unknown): readonly string[] {
   const tags = (asText(value) ?? '').split(',', limits.arrayLength + 1);
   return distinct(tags.map((tag) => asText(tag.trim())));
 }

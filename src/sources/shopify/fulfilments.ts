@@ -1,20 +1,25 @@
 import type { JsonObject } from '../../json/json.js';
-import { asText } from '../json.js';
-import { dropEmpty, asShopifyId } from './fields.js';
-import { describeLineItems } from './goods.js';
+import { asList, asText, distinct } from '../json.js';
+import { describeLineItems } from './line-items.js';
+import {
+  asShopifyId,
+  createShopifyInsertId,
+  dropEmpty,
+  readShopifyTime,
+  optionalWarnings,
+  type ShopifyMap,
+  type ShopifyRequest,
+} from './payload.js';
 import { orderPersonKey } from './person.js';
-import { readShopifyTime, toWarnings } from './reading.js';
-import { createShopifyInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
-import { toTracking } from './tracking.js';
 
-/** Statuses of a shipment that Klaviyo's own integration has a metric for. */
-const metrics: ReadonlyMap<unknown, string> = new Map([
+/** Metrics of Klaviyo's own Shopify integration, by the status of the shipment. */
+const metricByStatus: ReadonlyMap<unknown, string> = new Map([
   ['confirmed', 'Confirmed Shipment'],
   ['out_for_delivery', 'Marked Out for Delivery'],
   ['delivered', 'Delivered Shipment'],
 ]);
 
-/** The payload is Shopify's Fulfillment (REST Admin API, 2026-04). */
+/** Maps fulfillments/create and fulfillments/update. The payload is Shopify's Fulfillment (REST Admin API, 2026-04). */
 export const mapFulfilment: ShopifyMap = (request) => {
   const { payload } = request;
   if (payload.status === 'cancelled') return { entries: [], skipped: [{ reason: 'cancelled' }] };
@@ -24,13 +29,13 @@ export const mapFulfilment: ShopifyMap = (request) => {
     times: ['updated_at', 'created_at'],
     properties: {
       'Fulfillment Name': asText(payload.name),
-      ...toTracking(payload),
+      ...readTracking(payload),
       ...describeLineItems(payload.line_items),
     },
   });
 };
 
-/** The payload is Shopify's FulfillmentEvent (REST Admin API, 2026-04). It names no person. */
+/** Maps fulfillment_events/create. The payload is Shopify's FulfillmentEvent (REST Admin API, 2026-04), without a person. */
 export const mapFulfilmentEvent: ShopifyMap = (request) => {
   const { payload } = request;
   return mapShipment(request, {
@@ -47,18 +52,18 @@ export const mapFulfilmentEvent: ShopifyMap = (request) => {
 type Shipment = {
   readonly status: unknown;
   readonly fulfilmentId: unknown;
-  /** Fields with the time of the status, the surest first. */
+  /** Fields with the time of the status, the most exact first. */
   readonly times: readonly string[];
   readonly properties: JsonObject;
 };
 
-/** Both topics give one event for a fulfilment and a status. */
+/** Both topics give the same unique id for a fulfilment and a status, so that Klaviyo counts it once. */
 function mapShipment(
   { shop, payload }: ShopifyRequest,
   shipment: Shipment,
 ): ReturnType<ShopifyMap> {
   const { status, fulfilmentId, times, properties } = shipment;
-  const metric = metrics.get(status);
+  const metric = metricByStatus.get(status);
   if (metric === undefined) return { entries: [], skipped: [{ reason: 'no_shipment_status' }] };
   const reading = readShopifyTime(payload, times);
   const orderId = asShopifyId(payload.order_id);
@@ -67,7 +72,7 @@ function mapShipment(
     event_name: metric,
     ...reading.fields,
     insert_id: createShopifyInsertId(payload.order_id, fulfilmentId),
-    // The order's. The destination is the recipient's, who may be somebody else.
+    // The address of the order. The destination names the recipient, who may be another person.
     email,
     order_id: orderId,
     properties: dropEmpty({
@@ -79,7 +84,22 @@ function mapShipment(
   });
   const personKeys = orderId === undefined ? [] : [orderPersonKey(shop, orderId)];
   return {
-    entries: [{ lane: 'events', entry, index: 0, personKeys, ...toWarnings(reading) }],
+    entries: [{ lane: 'events', entry, index: 0, personKeys, ...optionalWarnings(reading) }],
     skipped: [],
+  };
+}
+
+/** Properties with the tracking numbers and addresses of a fulfilment. */
+export function readTracking(fulfilment: JsonObject): JsonObject {
+  const listBoth = (list: unknown, one: unknown): readonly string[] =>
+    distinct([one, ...asList(list)].map(asText));
+  const numbers = listBoth(fulfilment.tracking_numbers, fulfilment.tracking_number);
+  const urls = listBoth(fulfilment.tracking_urls, fulfilment.tracking_url);
+  return {
+    TrackingCompany: asText(fulfilment.tracking_company),
+    TrackingNumber: numbers[0],
+    TrackingURL: urls[0],
+    TrackingNumbers: numbers.length > 1 ? numbers : undefined,
+    TrackingURLs: urls.length > 1 ? urls : undefined,
   };
 }

@@ -1,60 +1,72 @@
+import type { SourceEntry } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json/json.js';
-import { asObject, asText } from '../json.js';
-import { dropEmpty, asShopifyId, asObjects } from './fields.js';
+import { asObject, asObjects, asText, distinct } from '../json.js';
+import { readTracking } from './fulfilments.js';
 import {
-  findLineTotalWarnings,
-  distinct,
+  computeLineTotal,
   describeLineItems,
   describeOrderedProduct,
-  computeLineTotal,
-} from './goods.js';
-import { readOrderValue, readOrderTotal, toAmountProperty, readShopCurrency } from './money.js';
-import { isOrderWithoutBuyer, readBuyerEmail, readShopifyBuyer, orderPersonKey } from './person.js';
-import { joinReadings, readShopifyTime, toWarnings, type Reading } from './reading.js';
-import { createShopifyInsertId, type ShopifyMap, type ShopifyRequest } from './request.js';
-import { toTracking } from './tracking.js';
-import type { SourceEntry } from '../../ingest/source-entry.js';
+  findLineTotalWarnings,
+} from './line-items.js';
+import { readOrderTotal, readOrderValue, readShopCurrency, toAmountProperty } from './money.js';
+import {
+  asShopifyId,
+  createShopifyInsertId,
+  dropEmpty,
+  joinReadings,
+  readShopifyTime,
+  optionalWarnings,
+  type Reading,
+  type ShopifyMap,
+  type ShopifyRequest,
+} from './payload.js';
+import { isOrderWithoutBuyer, orderPersonKey, readBuyerEmail, readShopifyBuyer } from './person.js';
 
-/** Payloads are Shopify's Order (REST Admin API, 2026-04), whole, whatever became of the order. */
+/** Maps the topics orders/*. Each payload is the whole Order (Shopify REST Admin API, 2026-04). */
 
-export const mapPlacedOrder = mapOrder((request) => {
+export const mapPlacedOrder = mapUnlessSkipped((request) => {
   const { payload } = request;
   const time = readShopifyTime(payload, ['processed_at', 'created_at']);
-  const placed = toOrderEvent(request, { metric: 'Placed Order', time });
+  const placed = createOrderEvent(request, { metric: 'Placed Order', time });
   const ordered = asObjects(payload.line_items).map((line, at) =>
-    toLineEvent(request, { line, index: at + 1, time }),
+    createOrderedProductEvent(request, { line, index: at + 1, time }),
   );
   return [placed, ...ordered];
 });
 
-export const mapFulfilledOrder = mapOrder((request) => {
-  const { fulfilment, pointer } = findFulfilment(request.payload);
+export const mapFulfilledOrder = mapUnlessSkipped((request) => {
+  const { fulfilment, pointer } = findNewestFulfilment(request.payload);
   const time = readShopifyTime(fulfilment, ['created_at'], pointer);
-  const properties = toTracking(fulfilment);
-  return [toOrderEvent(request, { metric: 'Fulfilled Order', time, properties })];
+  const properties = readTracking(fulfilment);
+  return [createOrderEvent(request, { metric: 'Fulfilled Order', time, properties })];
 });
 
-/** One event a fulfilment: an order may leave in many parts. What it lists is what left. */
-export const mapPartlyFulfilledOrder = mapOrder((request) => {
-  const { fulfilment, pointer } = findFulfilment(request.payload);
+/** One event for each fulfilment, because an order may ship in many parts. Its items are those that shipped. */
+export const mapPartlyFulfilledOrder = mapUnlessSkipped((request) => {
+  const { fulfilment, pointer } = findNewestFulfilment(request.payload);
   const { line_items: lines } = fulfilment;
-  const event = toOrderEvent(request, {
+  const event = createOrderEvent(request, {
     metric: 'Fulfilled Partial Order',
     time: readShopifyTime(fulfilment, ['created_at'], pointer),
     part: fulfilment.id,
-    properties: { ...toTracking(fulfilment), ...(lines !== undefined && describeLineItems(lines)) },
+    properties: {
+      ...readTracking(fulfilment),
+      ...(lines !== undefined && describeLineItems(lines)),
+    },
   });
   return [event];
 });
 
-export const mapCancelledOrder = mapOrder((request) => {
+export const mapCancelledOrder = mapUnlessSkipped((request) => {
   const time = readShopifyTime(request.payload, ['cancelled_at']);
   const properties = { Reason: asText(request.payload.cancel_reason) };
-  return [toOrderEvent(request, { metric: 'Cancelled Order', time, properties })];
+  return [createOrderEvent(request, { metric: 'Cancelled Order', time, properties })];
 });
 
-/** An order without a buyer is skipped as a whole: no later request says whose it is. */
-export function mapOrder(map: (request: ShopifyRequest) => readonly SourceEntry[]): ShopifyMap {
+/** Skips test orders and orders without a buyer; maps any other order with `map`. */
+export function mapUnlessSkipped(
+  map: (request: ShopifyRequest) => readonly SourceEntry[],
+): ShopifyMap {
   return (request) => {
     const reason = findOrderSkipReason(request.payload);
     return reason === undefined
@@ -71,17 +83,17 @@ export function findOrderSkipReason(order: JsonObject): 'test' | 'anonymous' | u
 type OrderEvent = {
   readonly metric: string;
   readonly time: Reading;
-  /** Id of the part of the order it is about. Absent: the order. */
+  /** Id of a part of the order, for the unique id. Absent: the event is about the whole order. */
   readonly part?: unknown;
   readonly properties?: JsonObject;
 };
 
-function toOrderEvent(request: ShopifyRequest, event: OrderEvent): SourceEntry {
+function createOrderEvent(request: ShopifyRequest, event: OrderEvent): SourceEntry {
   const { payload, orderValue } = request;
   const parts = 'part' in event ? [event.part] : [];
   const value = readOrderValue(payload, orderValue);
   const total = orderValue === 'total' ? value : readOrderTotal(payload);
-  return toEntry(request, {
+  return createOrderEntry(request, {
     index: 0,
     reading: joinReadings(event.time, value, readBuyerEmail(payload)),
     fields: {
@@ -89,20 +101,23 @@ function toOrderEvent(request: ShopifyRequest, event: OrderEvent): SourceEntry {
       insert_id: createShopifyInsertId(payload.id, ...parts),
       total_amount: total.fields.value,
     },
-    properties: { ...toOrderProperties(payload), ...event.properties },
+    properties: { ...describeOrder(payload), ...event.properties },
   });
 }
 
-type Line = { readonly line: JsonObject; readonly index: number; readonly time: Reading };
+type OrderedLine = { readonly line: JsonObject; readonly index: number; readonly time: Reading };
 
-function toLineEvent(request: ShopifyRequest, { line, index, time }: Line): SourceEntry {
+function createOrderedProductEvent(
+  request: ShopifyRequest,
+  { line, index, time }: OrderedLine,
+): SourceEntry {
   const { payload } = request;
-  const faults = findLineTotalWarnings(line, `/line_items/${index - 1}`);
+  const lineWarnings = findLineTotalWarnings(line, `/line_items/${index - 1}`);
   const { unread, fields } = time;
-  return toEntry(request, {
+  return createOrderEntry(request, {
     index,
-    // The first event has the warning about the time.
-    reading: { fields, unread, warnings: faults },
+    // The event of the order already has the warning about the time.
+    reading: { fields, unread, warnings: lineWarnings },
     fields: {
       event_name: 'Ordered Product',
       insert_id: createShopifyInsertId(payload.id, line.id ?? `line-${index}`),
@@ -120,8 +135,8 @@ type EventParts = {
   readonly properties: JsonObject;
 };
 
-/** The fields that all events of an order share. */
-function toEntry({ shop, payload }: ShopifyRequest, event: EventParts): SourceEntry {
+/** Creates the entry of an event with the fields that all events of an order share. */
+function createOrderEntry({ shop, payload }: ShopifyRequest, event: EventParts): SourceEntry {
   const { index, reading } = event;
   const orderId = asShopifyId(payload.id);
   const entry = dropEmpty({
@@ -132,10 +147,10 @@ function toEntry({ shop, payload }: ShopifyRequest, event: EventParts): SourceEn
     properties: dropEmpty({ ...event.properties, ...reading.unread }),
   });
   const personKeys = orderId === undefined ? [] : [orderPersonKey(shop, orderId)];
-  return { lane: 'events', entry, index, personKeys, ...toWarnings(reading) };
+  return { lane: 'events', entry, index, personKeys, ...optionalWarnings(reading) };
 }
 
-function toOrderProperties(payload: JsonObject): JsonObject {
+function describeOrder(payload: JsonObject): JsonObject {
   return {
     OrderId: asShopifyId(payload.id),
     'Order Name': asText(payload.name),
@@ -144,12 +159,12 @@ function toOrderProperties(payload: JsonObject): JsonObject {
     'Total Discounts': toAmountProperty(payload.total_discounts),
     'Customer Locale': asText(payload.customer_locale),
     'Source Name': asText(payload.source_name),
-    BillingAddress: toAddress(payload.billing_address),
-    ShippingAddress: toAddress(payload.shipping_address),
+    BillingAddress: readShopifyAddress(payload.billing_address),
+    ShippingAddress: readShopifyAddress(payload.shipping_address),
   };
 }
 
-function toAddress(value: unknown): JsonObject {
+function readShopifyAddress(value: unknown): JsonObject {
   const address = asObject(value);
   return dropEmpty({
     FirstName: asText(address.first_name),
@@ -167,8 +182,8 @@ function toAddress(value: unknown): JsonObject {
   });
 }
 
-/** The one that raised the request: the newest that was not taken back. */
-function findFulfilment({ fulfillments }: JsonObject): {
+/** The fulfilment that raised the webhook: the newest that is not cancelled. */
+function findNewestFulfilment({ fulfillments }: JsonObject): {
   readonly fulfilment: JsonObject;
   readonly pointer: string;
 } {

@@ -1,69 +1,75 @@
-import type { SourceEntry, Skipped } from '../../ingest/source-entry.js';
+import type { Skipped, SourceEntry } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json/json.js';
-import { addDecimals, decimalToNumber } from '../decimal.js';
-import { asObject, asText } from '../json.js';
+import { addDecimals, decimalToNumber, decimalZero } from '../decimal.js';
+import { asObject, asObjects, asText, distinct } from '../json.js';
 import { readCurrency, type LocatedValue } from '../money.js';
-import { readTime } from '../time.js';
-import { dropEmpty, asShopifyId, asObjects } from './fields.js';
-import { distinct, describeLineItems, toLineItem } from './goods.js';
-import { readExactAmount, readValueAndCurrency, decimalZero } from './money.js';
+import { describeLineItems, toLineItem } from './line-items.js';
+import { readExactAmount, readValueAndCurrency } from './money.js';
 import { findOrderSkipReason } from './orders.js';
-import { readShopifyBuyer, orderPersonKey } from './person.js';
-import { joinReadings, readShopifyTime, toWarnings, type Reading } from './reading.js';
 import {
+  asShopifyId,
   createShopifyInsertId,
+  dropEmpty,
+  joinReadings,
+  readShopifyTime,
+  optionalWarnings,
   type PendingRefunds,
+  type Reading,
   type ShopifyMap,
   type ShopifyRequest,
-} from './request.js';
+} from './payload.js';
+import { orderPersonKey, readShopifyBuyer } from './person.js';
+import { readTime } from '../time.js';
 
 /**
- * A refund gives one event, with the refund's id, whichever webhook brings it. refunds/create comes
- * once, when the refund is made. Its transactions may be pending then, for some payment methods for
- * days; that they succeeded or failed is in the refunds of the order, which orders/updated carries.
- * The value of a refund is known once none of its transactions is pending.
+ * Maps refunds. A refund gives one event with the id of the refund, whichever webhook delivers it.
+ * refunds/create comes once, when the refund is made. Its transactions may then be pending, for some
+ * payment methods for days; orders/updated later delivers the refunds of the order with the results.
+ * The value of a refund is known when none of its transactions is pending.
  */
 
 /**
- * The payload is Shopify's Refund (REST Admin API, 2026-04). It names neither a person nor, at its
- * top, a currency or an amount: the order tells the one, the transactions the other.
+ * Maps refunds/create. The payload is Shopify's Refund (REST Admin API, 2026-04). It has neither a
+ * person, who is looked up by the order, nor a total, which is the sum of its transactions.
  */
 export const mapRefund: ShopifyMap = (request) => {
   const { payload } = request;
-  return toPost([mapOne(request, { refund: payload, orderId: payload.order_id, index: 0 })]);
+  return joinMappedRefunds([
+    mapOneRefund(request, { refund: payload, orderId: payload.order_id, index: 0 }),
+  ]);
 };
 
-/** The refunds of an order that is updated. Everything else of it is in other topics. */
+/** Maps the refunds in orders/updated. Other topics deliver everything else about the order. */
 export const mapRefundsOfOrder: ShopifyMap = (request) => {
   const { payload } = request;
   const refunds = asObjects(payload.refunds);
   if (refunds.length === 0) return { entries: [], skipped: [{ reason: 'no_refund' }] };
   const reason = findOrderSkipReason(payload);
   if (reason !== undefined) return { entries: [], skipped: [{ reason }] };
-  const toMapped = (refund: JsonObject, index: number): Mapped =>
-    isOld(refund, payload)
+  const mapListedRefund = (refund: JsonObject, index: number): MappedRefund =>
+    isOldRefund(refund, payload)
       ? { skipped: { reason: 'old_refund', id: asShopifyId(refund.id) } }
-      : mapOne(request, { refund, orderId: payload.id, index, order: payload });
-  return toPost(refunds.map(toMapped));
+      : mapOneRefund(request, { refund, orderId: payload.id, index, order: payload });
+  return joinMappedRefunds(refunds.map(mapListedRefund));
 };
 
-type Mapped = { readonly entry: SourceEntry } | { readonly skipped: Skipped };
+type MappedRefund = { readonly entry: SourceEntry } | { readonly skipped: Skipped };
 
-function toPost(mapped: readonly Mapped[]): ReturnType<ShopifyMap> {
+function joinMappedRefunds(mapped: readonly MappedRefund[]): ReturnType<ShopifyMap> {
   return {
     entries: mapped.flatMap((each) => ('entry' in each ? [each.entry] : [])),
     skipped: mapped.flatMap((each) => ('skipped' in each ? [each.skipped] : [])),
   };
 }
 
-/** No payment method takes as long to settle a refund. */
+/** Every payment method settles a refund within this time. */
 const settledWithinMs = 60 * 24 * 60 * 60 * 1000;
 
 /**
- * An order is updated for many reasons, years later too. A refund of long before was recorded when it
- * was made, perhaps by another integration under another id.
+ * An order may be updated for many reasons, even after years. An old refund was recorded when it was
+ * made, perhaps by another integration under another id.
  */
-function isOld(refund: JsonObject, { updated_at: updatedAt }: JsonObject): boolean {
+function isOldRefund(refund: JsonObject, { updated_at: updatedAt }: JsonObject): boolean {
   const [updated, refunded] = [readTime(updatedAt), readTime(refund.created_at)];
   if (updated.kind !== 'read' || refunded.kind !== 'read') return false;
   return updated.at - refunded.at > settledWithinMs;
@@ -72,13 +78,16 @@ function isOld(refund: JsonObject, { updated_at: updatedAt }: JsonObject): boole
 type Refund = {
   readonly refund: JsonObject;
   readonly orderId: unknown;
-  /** Its place in the request. */
+  /** The place of the refund in the request, from 0. */
   readonly index: number;
-  /** The order, where the request holds it. */
+  /** Absent: the request does not hold the order. */
   readonly order?: JsonObject;
 };
 
-function mapOne(request: ShopifyRequest, { refund, orderId: id, index, order }: Refund): Mapped {
+function mapOneRefund(
+  request: ShopifyRequest,
+  { refund, orderId: id, index, order }: Refund,
+): MappedRefund {
   const pointer = order === undefined ? '' : `/refunds/${index}`;
   const selected = selectTransactions(refund, request.pendingRefunds, pointer);
   if (typeof selected === 'string') {
@@ -87,7 +96,7 @@ function mapOne(request: ShopifyRequest, { refund, orderId: id, index, order }: 
   const orderId = asShopifyId(id);
   const reading = joinReadings(
     readShopifyTime(refund, ['processed_at', 'created_at'], pointer),
-    readPaidBack(selected, order),
+    readRefundedAmount(selected, order),
   );
   const entry = dropEmpty({
     event_name: 'Refunded Order',
@@ -99,18 +108,18 @@ function mapOne(request: ShopifyRequest, { refund, orderId: id, index, order }: 
       OrderId: orderId,
       RefundId: asShopifyId(refund.id),
       Reason: asText(refund.note),
-      ...toReturned(refund.refund_line_items),
+      ...describeReturnedItems(refund.refund_line_items),
       ...reading.unread,
     }),
   });
   const personKeys = orderId === undefined ? [] : [orderPersonKey(request.shop, orderId)];
-  const part = { id: asShopifyId(refund.id), ...toWarnings(reading) };
+  const part = { id: asShopifyId(refund.id), ...optionalWarnings(reading) };
   return { entry: { lane: 'events', entry, index, personKeys, ...part } };
 }
 
 type Transaction = { readonly transaction: JsonObject; readonly pointer: string };
 
-/** The transactions that count, or why none does. */
+/** The transactions that count, or the reason why none does. */
 function selectTransactions(
   refund: JsonObject,
   pendingRefunds: PendingRefunds,
@@ -119,7 +128,7 @@ function selectTransactions(
   const all = asObjects(refund.transactions)
     .map((transaction, at) => ({ transaction, pointer: `${pointer}/transactions/${at}` }))
     .filter(({ transaction }) => transaction.kind === 'refund');
-  // Goods that came back without money, or an authorization that was given up.
+  // Returned goods without a payment, or an authorization that was cancelled.
   if (all.length === 0) return 'no_amount';
   const real = all.filter(({ transaction }) => transaction.test !== true);
   if (real.length === 0) return 'test';
@@ -131,10 +140,10 @@ function selectTransactions(
 }
 
 /**
- * The sum of the transactions, in their own currency: the buyer's, where a shop sells in several.
- * Amounts of several currencies have no sum, and one that cannot be read is not nothing: no value then.
+ * Reads the sum of the transactions in their own currency, which is the buyer's if a shop sells in
+ * several. There is no value if the transactions have several currencies or an amount is unreadable.
  */
-function readPaidBack(transactions: readonly Transaction[], order: JsonObject = {}): Reading {
+function readRefundedAmount(transactions: readonly Transaction[], order: JsonObject = {}): Reading {
   const codes = transactions.map(({ transaction }) => readCurrency(transaction.currency).code);
   const [code, ...otherCodes] = distinct(codes);
   const amounts = transactions.map(({ transaction, pointer }) => ({
@@ -142,9 +151,9 @@ function readPaidBack(transactions: readonly Transaction[], order: JsonObject = 
     pointer: `${pointer}/amount`,
   }));
   const texts = transactions.map(({ transaction: { amount, currency } }) =>
-    [toText(amount), toText(currency)].filter(Boolean).join(' '),
+    [amountToText(amount), amountToText(currency)].filter(Boolean).join(' '),
   );
-  const currency = findCurrency(transactions, order);
+  const currency = locateRefundCurrency(transactions, order);
   if (otherCodes.length > 0) {
     const detail = 'is one of several currencies; the amounts stay as the property Amounts';
     const warning = { code: 'several_currencies', pointer: currency.pointer, detail };
@@ -163,8 +172,11 @@ function readPaidBack(transactions: readonly Transaction[], order: JsonObject = 
   );
 }
 
-/** Of the transactions; else of the order, where its buyer paid in the currency of the shop. */
-function findCurrency(transactions: readonly Transaction[], order: JsonObject): LocatedValue {
+/** The currency of the transactions, else that of the order if the buyer paid in the currency of the shop. */
+function locateRefundCurrency(
+  transactions: readonly Transaction[],
+  order: JsonObject,
+): LocatedValue {
   const [first] = transactions;
   const own = transactions.find(({ transaction }) => asText(transaction.currency) !== undefined);
   if (own !== undefined) {
@@ -175,11 +187,11 @@ function findCurrency(transactions: readonly Transaction[], order: JsonObject): 
   return { value: isOne ? currency : undefined, pointer: `${first?.pointer ?? ''}/currency` };
 }
 
-function toText(value: unknown): string | undefined {
+function amountToText(value: unknown): string | undefined {
   return asShopifyId(value) ?? (typeof value === 'number' ? String(value) : undefined);
 }
 
-function toReturned(lines: unknown): JsonObject {
+function describeReturnedItems(lines: unknown): JsonObject {
   const returned = asObjects(lines);
   const { ItemNames, Brands } = describeLineItems(returned.map((each) => asObject(each.line_item)));
   const Items = returned.map((each) => toLineItem(asObject(each.line_item), each.quantity));

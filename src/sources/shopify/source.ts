@@ -1,11 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { ProblemError } from '../../http/plugins/problems.js';
 import { keys } from '../../config/setting-rules.js';
 import { asObject, asText } from '../json.js';
-import { defineWebhookSource } from '../webhook.js';
+import { isSigned, type HmacForm } from '../hmac.js';
+import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
 import { mapShopifyWebhook } from './map.js';
-import { isSignatureForm, isSigned } from './signature.js';
 
 const settings = {
   SHOPIFY_WEBHOOK_SECRETS: keys.describe(
@@ -25,7 +24,7 @@ const settings = {
     ),
 } as const;
 
-/** POST /webhooks/shopify. */
+/** The source `shopify`: POST /webhooks/shopify. */
 export const shopify = defineWebhookSource({
   name: 'shopify',
   settings,
@@ -43,7 +42,7 @@ export const shopify = defineWebhookSource({
   },
   sample: {
     recognizes: ({ headers, body }) =>
-      toHeader(headers, 'Topic') !== undefined ||
+      findShopifyHeader(headers, 'Topic') !== undefined ||
       asText(asObject(body).admin_graphql_api_id)?.startsWith('gid://shopify/') === true,
     topicHeader: 'x-shopify-topic',
     headers: { 'x-shopify-shop-domain': 'sample.myshopify.com' },
@@ -71,24 +70,25 @@ export const shopify = defineWebhookSource({
     return {
       isConfigured: () => secrets().length > 0,
       checkHeaders({ headers }) {
-        const signature = toHeader(headers, 'Hmac-Sha256');
+        const signature = findShopifyHeader(headers, 'Hmac-Sha256');
         if (signature === undefined) {
-          return toUnauthorized('the header X-Shopify-Hmac-Sha256 is missing');
+          return createSignatureProblem(challenge, 'the header X-Shopify-Hmac-Sha256 is missing');
         }
-        return isSignatureForm(signature) ? null : toUnauthorized(noMatch);
+        return signaturePattern.test(signature) ? null : createSignatureProblem(challenge, noMatch);
       },
       checkBody({ headers }, bytes) {
-        const signature = toHeader(headers, 'Hmac-Sha256') ?? '';
-        return isSigned(bytes, signature, secrets()) ? null : toUnauthorized(noMatch);
+        const signature = findShopifyHeader(headers, 'Hmac-Sha256') ?? '';
+        const signed = { signatures: [signature], secrets: secrets(), content: [bytes] };
+        return isSigned(signed, hmac) ? null : createSignatureProblem(challenge, noMatch);
       },
     };
   },
   map({ headers, body }, current) {
-    const topic = toHeader(headers, 'Topic');
-    if (topic === undefined) return toMissing('Topic');
-    const shop = toHeader(headers, 'Shop-Domain');
-    if (shop === undefined) return toMissing('Shop-Domain');
-    const delivery = toHeader(headers, 'Webhook-Id');
+    const topic = findShopifyHeader(headers, 'Topic');
+    if (topic === undefined) return reportMissingHeader('Topic');
+    const shop = findShopifyHeader(headers, 'Shop-Domain');
+    if (shop === undefined) return reportMissingHeader('Shop-Domain');
+    const delivery = findShopifyHeader(headers, 'Webhook-Id');
     const orderValue = current.SHOPIFY_ORDER_VALUE;
     const pendingRefunds = current.SHOPIFY_PENDING_REFUNDS;
     const post = mapShopifyWebhook({ topic, shop, delivery, body, orderValue, pendingRefunds });
@@ -96,27 +96,23 @@ export const shopify = defineWebhookSource({
   },
 });
 
+const hmac: HmacForm = { algorithm: 'sha256', encoding: 'base64' };
+/** Base64 of 32 bytes, as Shopify writes it. Any other text is rejected before the body is read. */
+const signaturePattern = /^[A-Za-z0-9+/]{43}=$/;
+const challenge = 'Shopify-Hmac-Sha256 realm="klaviyo-relay"';
 const noMatch = 'no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the body';
 
-type Named = 'Hmac-Sha256' | 'Topic' | 'Shop-Domain' | 'Webhook-Id';
+type ShopifyHeader = 'Hmac-Sha256' | 'Topic' | 'Shop-Domain' | 'Webhook-Id';
 
-/** Deliveries of Shopify's newer kind leave the `X-` out. An empty header counts as absent. */
-function toHeader(headers: IncomingHttpHeaders, named: Named): string | undefined {
+/** Newer webhooks of Shopify omit the `X-`. An empty header counts as absent. */
+function findShopifyHeader(headers: IncomingHttpHeaders, named: ShopifyHeader): string | undefined {
   const name = `shopify-${named.toLowerCase()}`;
-  return [headers[`x-${name}`], headers[name]].find(isText);
+  return [headers[`x-${name}`], headers[name]].find(
+    (value): value is string => typeof value === 'string' && value !== '',
+  );
 }
 
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== '';
-}
-
-function toMissing(named: Named) {
+function reportMissingHeader(named: ShopifyHeader) {
   const detail = `the header X-Shopify-${named} is missing`;
   return { ok: false as const, errors: [{ pointer: '', detail }] };
-}
-
-/** RFC 9110 (11.6.1) wants a challenge with each 401. */
-function toUnauthorized(detail: string): ProblemError {
-  const headers = { 'www-authenticate': 'Shopify-Hmac-Sha256 realm="klaviyo-relay"' };
-  return new ProblemError('unauthorized', detail, { headers });
 }

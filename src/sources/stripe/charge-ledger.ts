@@ -1,25 +1,29 @@
 import { z } from 'zod';
+import type { SkipReason, StripeEntry, StripeEvent, TopicResult } from './event.js';
+import { chargeLedgerKey } from './people.js';
 
 /**
- * What earlier webhooks said of the money of one charge, and what a further one adds to it. Stripe gives
- * sums: the amount captured so far, and, without a list of refunds, the amount refunded so far. Amounts
- * are in the smallest unit of the currency.
+ * The ledger of one charge: which captures and refunds earlier webhooks counted, and what a further
+ * webhook adds. Stripe gives sums: the amount captured so far, and, where it lists no refunds, the amount
+ * refunded so far. Several webhooks may report the same money, in any order and repeatedly. The ledger
+ * counts each amount once, and gives the same events again for a repeated webhook. Amounts are in the
+ * smallest unit of the currency.
  */
 
-/** Part of the captured amount that one event counted: after `from`, up to `to`. */
+/** The part of the captured amount that one event counts: above `from`, up to `to`. */
 export type Capture = { readonly from: bigint; readonly to: bigint };
 
-/** A refund, by its own id or, where no webhook named it, by the sum of the charge's refunds with it. */
+/** A refund, identified by its id or, if no webhook gave an id, by the sum of refunds up to and including it. */
 type Refund = {
   readonly id?: string | undefined;
-  /** The charge's refunds with this one, as charge.refunded gave them. */
+  /** The sum of the charge's refunds including this one, as charge.refunded gave it. */
   readonly sum?: bigint | undefined;
   readonly amount: bigint;
-  /** Unique id of the event that counted it. Absent: none did. */
+  /** Unique id of the event that counted it. Absent: it was not counted. */
   readonly countedAs?: string | undefined;
-  /** Stripe event that counted it. */
+  /** Id of the Stripe event that counted it. */
   readonly by?: string | undefined;
-  /** Stripe event that said first that it failed. */
+  /** Id of the first Stripe event that reported its failure. */
   readonly failedBy?: string | undefined;
 };
 
@@ -54,16 +58,47 @@ const ledgerCodec = z.object({
     .readonly(),
 });
 
-export function parseChargeLedger(kept: string | null): ChargeLedger {
+function parseChargeLedger(kept: string | null): ChargeLedger {
   if (kept === null) return emptyLedger;
   return ledgerCodec.safeParse(JSON.parse(kept)).data ?? emptyLedger;
 }
 
-/** A fact has room for 4 KB. */
+/** What one webhook adds: the changed ledger, the events, and the skip reasons if there are none. */
+export type LedgerStep = {
+  readonly ledger: ChargeLedger;
+  readonly entries: readonly StripeEntry[];
+  readonly reasons: readonly SkipReason[];
+};
+
+/** The result of a topic that depends on the ledger of its charge. `add` is pure: it may run again. */
+export function withChargeLedger(
+  event: StripeEvent,
+  add: (ledger: ChargeLedger) => LedgerStep,
+): TopicResult {
+  return {
+    kind: 'ledger',
+    ledger: {
+      kind: 'charge',
+      key: chargeLedgerKey(event),
+      resolve: (kept) => {
+        const before = parseChargeLedger(kept);
+        const { ledger, entries, reasons } = add(before);
+        const skipped = [...new Set(reasons)].map((reason) => ({ reason }));
+        return {
+          entries: entries.map((entry) => ({ ...entry, index: 0 })),
+          skipped: entries.length > 0 ? [] : skipped,
+          kept: ledger === before ? kept : stringifyChargeLedger(ledger),
+        };
+      },
+    },
+  };
+}
+
+/** A fact holds at most 4 KB. */
 const maxChars = 3500;
 
-/** Without the oldest, where there are too many: their amounts stay in the sums of the next. */
-export function stringifyChargeLedger(ledger: ChargeLedger): string {
+/** Drops the oldest parts of a ledger that is too long. Their amounts stay in the sums of the next parts. */
+function stringifyChargeLedger(ledger: ChargeLedger): string {
   const text = JSON.stringify(ledgerCodec.encode(ledger));
   if (text.length <= maxChars) return text;
   const { captures, refunds } = ledger;
@@ -72,7 +107,7 @@ export function stringifyChargeLedger(ledger: ChargeLedger): string {
     : stringifyChargeLedger({ ...ledger, refunds: refunds.slice(1) });
 }
 
-/** `before`: the sum before this capture, where the webhook has it. */
+/** A capture as a webhook reports it. `before`: the sum before this capture, if the webhook has it. */
 export type CaptureReport = {
   readonly by: string;
   readonly sum: bigint;
@@ -80,8 +115,8 @@ export type CaptureReport = {
 };
 
 /**
- * What a webhook adds to the captured amount. An amount below `before` that no webhook counted belongs to
- * a capture whose webhook is lost or late: it is counted as that capture would be.
+ * Adds a reported capture. An amount below `before` that is not counted yet belongs to a capture whose
+ * webhook is lost or late: it is counted with the unique id that the other webhook would use.
  */
 export function addCapture(
   ledger: ChargeLedger,
@@ -100,21 +135,21 @@ export function addCapture(
   return { ledger: { ...ledger, isOpen: false, captures }, counted };
 }
 
-/** What becomes of a refund: an event with this unique id, or none. */
+/** The result for a refund: an event with the unique id `as`, or a skip. */
 export type CountedRefund =
   | { readonly kind: 'counted'; readonly as: string; readonly amount: bigint }
   | { readonly kind: 'skipped'; readonly reason: string };
 
 type Counted = { readonly ledger: ChargeLedger; readonly refund: CountedRefund };
 
-/** A refund of known id that succeeded. */
+/** A refund with its id. */
 export type NamedRefund = { readonly by: string; readonly id: string; readonly amount: bigint };
 
 export function addRefund(ledger: ChargeLedger, { by, id, amount: given }: NamedRefund): Counted {
   const known = ledger.refunds.find((each) => each.id === id);
   if (known !== undefined) return { ledger, refund: repeatRefund(known, by) };
   if (ledger.isOpen) return { ledger, refund: skippedRefund('not_captured') };
-  // charge.refunded counted it before anything named it.
+  // charge.refunded counted it before a webhook gave its id.
   const unnamed = ledger.refunds.find(
     (each) => each.id === undefined && each.failedBy === undefined && each.amount === given,
   );
@@ -131,12 +166,12 @@ export function addRefund(ledger: ChargeLedger, { by, id, amount: given }: Named
   };
 }
 
-/** A sum of refunds without the refunds: charge.refunded from API version 2022-11-15 on. */
+/** A sum of refunds without the refunds themselves: charge.refunded since API version 2022-11-15. */
 export type RefundReport = {
   readonly by: string;
   readonly charge: string;
   readonly sum: bigint;
-  /** The sum before this refund, where the webhook has it. */
+  /** The sum before this refund, if the webhook has it. */
   readonly before: bigint | undefined;
 };
 
@@ -160,7 +195,7 @@ export function addRefundSum(
       refund: skippedRefund('already_counted'),
     };
   }
-  // After a refund that failed, another one can come to the same sum.
+  // After a failed refund, another refund can lead to the same sum.
   const failures = ledger.refunds.filter((each) => each.failedBy !== undefined).length;
   const as = `${charge}:refunded:${sum}${failures === 0 ? '' : `:${failures}`}`;
   const refund: Refund = { sum, amount: added, countedAs: as, by };
@@ -173,13 +208,13 @@ function repeatRefund(known: Refund, by: string): CountedRefund {
   return { kind: 'counted', as: known.countedAs, amount: known.amount };
 }
 
-/** A refund that failed, or that was cancelled. */
+/** A refund that failed or was cancelled. */
 export type FailedRefund = NamedRefund & {
-  /** The webhook itself says that it had succeeded before. */
+  /** True if the webhook itself reports that the refund had succeeded before. */
   readonly hadSucceeded: boolean;
 };
 
-/** `wasCounted`: a refund event went out, which the failure takes back. Null: an earlier webhook said so. */
+/** `wasCounted`: true if a refund event was sent, which the failure reverses. Null: an earlier webhook reported the failure. */
 export function addFailedRefund(
   ledger: ChargeLedger,
   { by, id, amount: given, hadSucceeded }: FailedRefund,

@@ -13,8 +13,8 @@ import { readStripeValue, type StripeValue } from './money.js';
 import { readStripeId } from './people.js';
 
 /**
- * A dispute is no refund: it may be won. It counts, as `value` of metrics of its own, when its money
- * leaves the account and when it comes back.
+ * Maps disputes. A dispute is not a refund, because it may be won. It counts as `value` of its own
+ * metrics when its money leaves the account and when it comes back.
  */
 export const disputeTopics: ReadonlyMap<string, TopicMap> = new Map<string, TopicMap>([
   [
@@ -33,9 +33,9 @@ export const disputeTopics: ReadonlyMap<string, TopicMap> = new Map<string, Topi
 type DisputeTopic = {
   readonly name: string;
   readonly toId: (dispute: string, event: StripeEvent) => string;
-  /** It happened when the dispute was opened. */
+  /** True: the event has the time at which the dispute was opened. */
   readonly isFirst?: boolean;
-  /** The amount counts. */
+  /** True: the amount is the `value` of the event. */
   readonly isMoney?: boolean;
 };
 
@@ -47,7 +47,7 @@ function mapMovedFunds(name: string, way: 'withdrawn' | 'reinstated'): TopicMap 
   });
 }
 
-/** The newest balance transaction of a direction: money may leave and come back more than once. */
+/** The newest balance transaction in one direction: money may leave and come back more than once. */
 function findMovement(dispute: JsonObject, way: 'withdrawn' | 'reinstated'): string | undefined {
   const movements = asList(dispute.balance_transactions).map(asObject);
   const sign = way === 'withdrawn' ? -1n : 1n;

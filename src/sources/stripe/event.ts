@@ -1,4 +1,4 @@
-import type { Ledger, Skipped, SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
+import type { Ledger, SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
 import { harmfulNames, type JsonObject } from '../../json/json.js';
 import { asObject, asText, asBigInt, compact } from '../json.js';
 import type { StripeValue } from './money.js';
@@ -7,32 +7,32 @@ import { readStripeId, identifyStripePerson, readReferences, type PeopleRules } 
 /** STRIPE_REVENUE_SOURCE. */
 export type RevenueSource = 'charge' | 'payment_intent' | 'checkout' | 'invoice';
 
-/** Why an event is not sent: a code such as `no_amount`. */
+/** The reason why an event is not sent: a code such as `no_amount`. */
 export type SkipReason = string;
 
-/** What the settings STRIPE_* say of the map. */
+/** The settings STRIPE_* that the map reads. */
 export type StripeRules = PeopleRules & {
   readonly revenueSource: RevenueSource;
   readonly takesTestEvents: boolean;
 };
 
-/** A Stripe event (API reference, "The Event object"), read as far as every topic needs it. */
+/** The parts of a Stripe event (API reference, "The Event object") that all topics need. */
 export type StripeEvent = {
   readonly id: string | undefined;
   readonly topic: string;
-  /** `data.object`: what it is about, in the form of its kind. */
+  /** `data.object`: the charge, refund, customer, … that the event is about. */
   readonly object: JsonObject;
   /** `data.previous_attributes`: fields of the object that the event changed, as they were before. */
   readonly previous: JsonObject;
   /** ISO 8601. */
   readonly createdAt: string | undefined;
-  /** The connected account it happened in, if it is not the endpoint's own. */
+  /** The connected account in which the event happened. Absent: the account of the endpoint. */
   readonly account: string | undefined;
 };
 
 export type StripeEntry = Omit<SourceEntry, 'index'>;
 
-/** What a topic's map makes: an entry, the reason why there is none, or a ledger that decides. */
+/** The result of a topic: an entry, a skip, or a ledger that decides when earlier webhooks are known. */
 export type TopicResult =
   | { readonly kind: 'entry'; readonly entry: StripeEntry }
   | { readonly kind: 'skip'; readonly reason: SkipReason }
@@ -40,17 +40,6 @@ export type TopicResult =
 export type TopicMap = (event: StripeEvent, rules: StripeRules) => TopicResult;
 
 export const skipEvent = (reason: SkipReason): TopicResult => ({ kind: 'skip', reason });
-
-/** What a ledger's `resolve` makes of entries and, where there are none, of reasons. */
-export function toResolved(
-  entries: readonly StripeEntry[],
-  reasons: readonly SkipReason[],
-): { readonly entries: readonly SourceEntry[]; readonly skipped: readonly Skipped[] } {
-  return {
-    entries: entries.map((entry) => ({ ...entry, index: 0 })),
-    skipped: entries.length > 0 ? [] : reasons.map((reason) => ({ reason })),
-  };
-}
 
 export function readStripeEvent(body: JsonObject): StripeEvent {
   const data = asObject(body.data);
@@ -64,7 +53,7 @@ export function readStripeEvent(body: JsonObject): StripeEvent {
   };
 }
 
-/** Klaviyo takes no times before 2000, and JavaScript has none after 275760. */
+/** Klaviyo accepts no times before 2000, and JavaScript has none after the year 275760. */
 const earliestSeconds = 946_684_800;
 const latestSeconds = 8_640_000_000_000;
 
@@ -75,14 +64,14 @@ export function readUnixTime(value: unknown): string | undefined {
   return new Date(seconds * 1000).toISOString();
 }
 
-/** What tells one topic's event from another's; identity, ids and metadata are the same for all. */
+/** The parts of an event that differ by topic. Person, ids and metadata are read the same way for all. */
 export type StripeEntryParts = {
   readonly name: string;
-  /** The same for all topics that tell of one thing, so that Klaviyo counts it once. */
+  /** The same for all topics that report one thing, so that Klaviyo counts it once. */
   readonly insertId: string | undefined;
-  /** When the object itself says so. */
+  /** The time of the object. Absent: the time of the Stripe event. */
   readonly at?: string | undefined;
-  /** What the event is worth. Absent: nothing. */
+  /** The value of the event. Absent: the event has none. */
   readonly counted?: StripeValue;
   readonly properties: JsonObject;
 };
@@ -129,7 +118,7 @@ function splitStripeValue(counted: StripeValue = { kind: 'none' }): {
   return { fields: { value: amount, currency }, warnings: [] };
 }
 
-/** Pairs of text that the shop itself attached; undefined where there are none. */
+/** The metadata that the shop attached: pairs of text. Undefined if there is none. */
 export function readMetadata(value: unknown): JsonObject | undefined {
   const pairs = Object.entries(asObject(value)).flatMap(([name, each]) => {
     const text = asText(each);

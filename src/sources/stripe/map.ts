@@ -1,18 +1,18 @@
-import { asObject } from '../json.js';
 import type { KnownPerson, SourcePost } from '../../ingest/source-entry.js';
-import { mapStripeCustomer } from './customer.js';
+import { asObject } from '../json.js';
+import { mapStripeCustomer } from './customers.js';
 import { disputeTopics } from './disputes.js';
 import {
   readStripeEvent,
   skipEvent,
-  type TopicResult,
   type StripeEvent,
   type StripeRules,
+  type TopicResult,
 } from './event.js';
-import { otherTopics } from './other-events.js';
 import { paymentTopics } from './payments.js';
 import { listKnownPeople } from './people.js';
 import { refundTopics } from './refunds.js';
+import { otherTopics } from './unpaid-events.js';
 
 export type { StripeRules } from './event.js';
 
@@ -25,7 +25,7 @@ const topics = new Map([
   ['customer.updated', mapStripeCustomer],
 ]);
 
-/** What a webhook's body, parsed, comes to. Pure; takes any JSON. */
+/** Maps the parsed body of a webhook. Pure, and accepts any JSON. */
 export function mapStripeEvent(body: unknown, rules: StripeRules): SourcePost {
   const given = asObject(body);
   const event = readStripeEvent(given);
@@ -38,15 +38,15 @@ export function mapStripeEvent(body: unknown, rules: StripeRules): SourcePost {
     skipped: made.kind === 'skip' ? [{ reason: made.reason }] : [],
     ...(made.kind === 'ledger' && { ledger: made.ledger }),
   });
-  // A thin event names its object and does not hold it.
+  // A thin event holds the id of its object, and not the object.
   if (given.object === 'v2.core.event') return toPost(skipEvent('unmapped'), []);
-  // The people of test payments are not kept either.
+  // People of test payments are not kept either.
   if (given.livemode === false && !rules.takesTestEvents) return toPost(skipEvent('test'), []);
   const made = topics.get(event.topic)?.(event, rules) ?? skipEvent('unmapped');
   return toPost(made, toPeople(event, rules));
 }
 
-/** Also of topics that become no event: a charge that is not counted says who its payer is. */
+/** Topics that give no event still give people: a charge that is not counted names its payer. */
 function toPeople({ topic, object, account }: StripeEvent, rules: StripeRules) {
   return topic === 'customer.deleted' ? [] : listKnownPeople(object, account, rules);
 }

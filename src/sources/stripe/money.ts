@@ -6,12 +6,12 @@ import { readCurrency, parseNumeral } from '../money.js';
 
 /** Currencies whose amounts Stripe gives in whole units (docs.stripe.com/currencies, zero-decimal). */
 const zeroDecimal = 'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' ');
-/** Those with thousandths. */
+/** Currencies whose smallest unit is a thousandth. */
 const threeDecimal = 'BHD JOD KWD OMR TND'.split(' ');
 
 /**
- * ISK and UGX are missing on purpose: nobody pays hundredths of them, yet Stripe multiplies them by
- * 100 as it does most (docs.stripe.com/currencies, special cases), so 500 is five shillings.
+ * Decimal places by currency. ISK and UGX are missing on purpose: they have no hundredths, but Stripe
+ * multiplies them by 100 (docs.stripe.com/currencies, special cases), so 500 is five shillings.
  */
 const places = new Map<string, number>([
   ...zeroDecimal.map((code): [string, number] => [code, 0]),
@@ -19,7 +19,7 @@ const places = new Map<string, number>([
 ]);
 const ordinaryPlaces = 2;
 
-/** An amount in a currency's smallest unit as Stripe has it, in units: 2998, USD is 29.98. Exact. */
+/** Formats an amount in Stripe's smallest unit as an exact decimal: 2998 USD is 29.98. */
 export function formatMinorUnits(minor: bigint, currency: string): string {
   const after = places.get(currency) ?? ordinaryPlaces;
   const sign = minor < 0n ? '-' : '';
@@ -28,7 +28,7 @@ export function formatMinorUnits(minor: bigint, currency: string): string {
   return `${sign}${digits.slice(0, -after)}.${digits.slice(-after)}`;
 }
 
-/** An amount and its currency, as an event carries them. */
+/** An amount and its currency. `minor`: the amount in the smallest unit. */
 export type StripeAmount = {
   readonly amount: Numeral;
   readonly currency: string;
@@ -39,26 +39,26 @@ export function createStripeAmount(minor: bigint, currency: string): StripeAmoun
   return { amount: parseNumeral(formatMinorUnits(minor, currency)), currency, minor };
 }
 
-/** Undefined where either is missing: no amount is known without its unit. */
+/** Reads an amount. Undefined if the amount or its currency is missing. */
 export function readStripeAmount(minor: unknown, currency: unknown): StripeAmount | undefined {
   const whole = asBigInt(minor);
   const code = asText(currency)?.toUpperCase();
   return whole === undefined || code === undefined ? undefined : createStripeAmount(whole, code);
 }
 
-/** An amount that an event counts, read from a field of `data.object`. */
+/** The value of an event, read from a field of `data.object`. */
 export type StripeValue =
-  /** There is none, or it is zero or less. */
+  /** The amount is absent, zero or negative. */
   | { readonly kind: 'none' }
   | { readonly kind: 'read'; readonly money: StripeAmount }
-  /** The event has no value then. `properties` keep what is there, as it is. */
+  /** The event has no value. `properties` keep the amount and the currency as they came. */
   | {
       readonly kind: 'unreadable';
       readonly warnings: readonly SourceWarning[];
       readonly properties: JsonObject;
     };
 
-/** `field`: where the amount stands in `data.object`. */
+/** Reads the amount in this field of `data.object`, in the currency of the object. */
 export function readStripeValue(object: JsonObject, field: string): StripeValue {
   const given = object[field];
   if (given === undefined || given === null) return { kind: 'none' };

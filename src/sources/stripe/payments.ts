@@ -1,11 +1,10 @@
 import type { JsonObject } from '../../json/json.js';
 import { asList, asObject, asText, asBigInt, compact } from '../json.js';
-import { addCapture, parseChargeLedger, stringifyChargeLedger } from './charge-ledger.js';
+import { addCapture, withChargeLedger } from './charge-ledger.js';
 import {
   readUnixTime,
   skipEvent,
   createStripeEntry,
-  toResolved,
   type TopicResult,
   type RevenueSource,
   type StripeEntry,
@@ -19,15 +18,15 @@ import {
   createStripeAmount,
   type StripeValue,
 } from './money.js';
-import { readStripeId, chargeLedgerKey, readReferences } from './people.js';
+import { readStripeId, readReferences } from './people.js';
 
-/** Klaviyo's own Stripe integration names the metric so (help article 115005082267). */
+/** The metric of Klaviyo's own Stripe integration (help article 115005082267). */
 const successfullyPaid = 'Successfully Paid';
 
-/** What an object says of the money that arrived. */
+/** A payment as one kind of object reports it. */
 type Payment = {
   readonly counted: StripeValue;
-  /** Absent: the payment's. */
+  /** Absent: the id of the payment. */
   readonly insertId?: string | undefined;
   readonly at?: string | undefined;
   readonly properties: JsonObject;
@@ -38,7 +37,7 @@ type RevenueTopic = {
   readonly toPayment: (event: StripeEvent) => Payment;
 };
 
-/** One payment raises all of these; the source that STRIPE_REVENUE_SOURCE names is counted. */
+/** One payment raises all of these topics. Only the kind of object in STRIPE_REVENUE_SOURCE is counted. */
 const revenueTopics: ReadonlyMap<string, RevenueTopic> = new Map<string, RevenueTopic>([
   ['charge.succeeded', { source: 'charge', toPayment: readChargePayment }],
   ['payment_intent.succeeded', { source: 'payment_intent', toPayment: readIntentPayment }],
@@ -70,36 +69,27 @@ function createPaymentEntry(event: StripeEvent, payment: Payment, rules: StripeR
   return createStripeEntry(event, { ...payment, name: successfullyPaid, insertId }, rules);
 }
 
-/** The same whichever object tells of a payment, so that another STRIPE_REVENUE_SOURCE does not count it anew. */
+/** The same id for every object of a payment, so that a change of STRIPE_REVENUE_SOURCE does not count it again. */
 function findPaymentId(object: JsonObject): string | undefined {
   const { payment, charge, invoice } = readReferences(object);
   return payment ?? charge ?? invoice ?? readStripeId(object.id);
 }
 
-/** A charge that is only authorised succeeds, too: its money arrives with a capture, if at all. */
+/** Returns true if the charge is only authorized. charge.succeeded reports it, but money arrives with a capture. */
 function isOnlyAuthorized({ object, captured }: JsonObject): boolean {
   return object === 'charge' && captured === false;
 }
 
-/** Remembers it: a refund of an authorisation gives nothing back. */
+/** Notes the authorization in the ledger, because a refund of an authorization returns no money. */
 function mapAuthorization(event: StripeEvent, { revenueSource }: StripeRules): TopicResult {
   const reason = revenueSource === 'charge' ? 'no_amount' : 'other_revenue_source';
-  return {
-    kind: 'ledger',
-    ledger: {
-      kind: 'charge',
-      key: chargeLedgerKey(event),
-      resolve: (kept) => {
-        const ledger = parseChargeLedger(kept);
-        const isNew = ledger.captures.length === 0 && ledger.refunds.length === 0;
-        const changed = isNew ? stringifyChargeLedger({ ...ledger, isOpen: true }) : kept;
-        return { ...toResolved([], [reason]), kept: changed };
-      },
-    },
-  };
+  return withChargeLedger(event, (ledger) => {
+    const isNew = ledger.captures.length === 0 && ledger.refunds.length === 0;
+    return { ledger: isNew ? { ...ledger, isOpen: true } : ledger, entries: [], reasons: [reason] };
+  });
 }
 
-/** A charge can be captured in parts. Stripe gives the sum so far, and mostly the sum before. */
+/** Maps a capture. A charge can be captured in parts: Stripe gives the sum so far, and mostly the sum before. */
 function mapCapture(event: StripeEvent, rules: StripeRules): TopicResult {
   const { id, object, previous } = event;
   const properties = describeCharge(object);
@@ -116,31 +106,24 @@ function mapCapture(event: StripeEvent, rules: StripeRules): TopicResult {
   }
   const { minor: sum, currency } = counted.money;
   const report = { by: id ?? `${sum}`, sum, before: asBigInt(previous.amount_captured) };
-  return {
-    kind: 'ledger',
-    ledger: {
-      kind: 'charge',
-      key: chargeLedgerKey(event),
-      resolve: (kept) => {
-        const { ledger, counted: parts } = addCapture(parseChargeLedger(kept), report);
-        const entries = parts.map(({ from, to }) => {
-          const money = createStripeAmount(to - from, currency);
-          const paymentId = findPaymentId(object);
-          const insertId = from === 0n ? paymentId : `${paymentId}:${to}`;
-          const payment: Payment = { counted: { kind: 'read', money }, insertId, properties };
-          return createPaymentEntry(event, payment, rules);
-        });
-        const reason = isCharge ? 'already_counted' : 'other_revenue_source';
-        return {
-          ...toResolved(isCharge ? entries : [], [reason]),
-          kept: stringifyChargeLedger(ledger),
-        };
-      },
-    },
-  };
+  return withChargeLedger(event, (before) => {
+    const { ledger, counted: parts } = addCapture(before, report);
+    if (!isCharge) return { ledger, entries: [], reasons: ['other_revenue_source'] };
+    const entries = parts.map(({ from, to }) => {
+      const money = createStripeAmount(to - from, currency);
+      const paymentId = findPaymentId(object);
+      const insertId = from === 0n ? paymentId : `${paymentId}:${to}`;
+      return createPaymentEntry(
+        event,
+        { counted: { kind: 'read', money }, insertId, properties },
+        rules,
+      );
+    });
+    return { ledger, entries, reasons: ['already_counted'] };
+  });
 }
 
-/** Raised for each capture, and for much else. */
+/** Maps charge.updated, which Stripe raises for each capture and for many other changes. */
 function mapUpdatedCharge(event: StripeEvent, rules: StripeRules): TopicResult {
   const { object, previous } = event;
   const before = asBigInt(previous.amount_captured);
@@ -157,7 +140,7 @@ function readChargePayment({ object }: StripeEvent): Payment {
   };
 }
 
-/** Older events have the amount alone. */
+/** Older events have `amount` alone. */
 function readChargeAmount(charge: JsonObject): StripeValue {
   const captured = charge.amount_captured ?? undefined;
   return readStripeValue(charge, captured === undefined ? 'amount' : 'amount_captured');
@@ -170,7 +153,7 @@ function describeCharge(charge: JsonObject): JsonObject {
   };
 }
 
-/** An intent is made long before it is paid, hence the time of the event. */
+/** Reads a payment intent. It has no `at`, because an intent is created long before it is paid. */
 function readIntentPayment({ object }: StripeEvent): Payment {
   const received = object.amount_received ?? undefined;
   const field = received === undefined ? 'amount' : 'amount_received';
@@ -205,7 +188,7 @@ function readInvoicePayment({ object }: StripeEvent): Payment {
   };
 }
 
-/** What an invoice says whatever happens to it. */
+/** Properties that all events of an invoice share. */
 export function describeInvoice(invoice: JsonObject): JsonObject {
   const items = asList(asObject(invoice.lines).data).map((each) => {
     const line = asObject(each);

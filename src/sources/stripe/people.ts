@@ -5,16 +5,16 @@ import { isJsonObject, type JsonObject } from '../../json/json.js';
 import { asList, asObject, asText, compact } from '../json.js';
 
 /**
- * Whom Stripe's objects are about. Fields by the API reference of stripe-node 23.1.0, and those of older
- * API versions.
+ * Identifies the person of a Stripe object. Fields follow the API reference of stripe-node 23.1.0 and
+ * older API versions.
  *
- * A customer's own contact is on the customer, on its invoices and on its checkout sessions. The contact
- * on a charge or a payment intent (`billing_details`, `receipt_email`) is of the one who pays, which may
- * be somebody else: it identifies the person only where no customer with a contact is known, and it is
- * never joined with the customer's id.
+ * The contact of a customer is on the customer, on its invoices and on its checkout sessions. The contact
+ * on a charge or a payment intent (`billing_details`, `receipt_email`) belongs to the payer, who may be
+ * another person. It identifies the person only if no contact of a customer is known, and it is never
+ * joined with the id of the customer.
  */
 
-/** Ids of what an object is part of. */
+/** Ids of the objects that an object belongs to. */
 export type StripeReferences = {
   readonly payment?: string | undefined;
   readonly charge?: string | undefined;
@@ -23,18 +23,18 @@ export type StripeReferences = {
 };
 
 export type PeopleRules = {
-  /** Name in a customer's metadata that holds the shop's own id of the customer. */
+  /** The name in a customer's metadata that holds the shop's own id of the customer. */
   readonly customerIdKey?: string | undefined;
-  /** False: `client_reference_id` of a checkout session is no id of a person. Absent: true. */
+  /** True: `client_reference_id` of a checkout session is the id of a person. Absent: true. */
   readonly takesClientReference?: boolean | undefined;
 };
 
-/** The members of an entry that say whom it is about. `entry` holds the identifiers. */
+/** The members of an entry that identify its person. `person` goes into the entry itself. */
 export type StripeIdentity = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
   readonly person: Person;
 };
 
-/** An id, also of an object that stands expanded in its place. */
+/** Reads an id, or the id of an object that is expanded in its place. */
 export function readStripeId(value: unknown): string | undefined {
   const id = asText(isJsonObject(value) ? value.id : value);
   return id !== undefined && id.length <= limits.uniqueIdChars ? id : undefined;
@@ -56,27 +56,27 @@ export function readReferences(object: JsonObject): StripeReferences {
   };
 }
 
-/** The charge of a payment intent. API versions before 2022-11-15 have a list of charges, newest first. */
+/** Finds the charge of a payment intent. API versions before 2022-11-15 have a list of charges, newest first. */
 function findCharge({ latest_charge: latest, charges }: JsonObject): unknown {
   return latest ?? asList(asObject(charges).data)[0];
 }
 
-/** An id or an object. Refunds and disputes have the customer of their charge alone. */
+/** Finds the customer: an id or an object. Refunds and disputes have it in their charge alone. */
 function findCustomer(object: JsonObject): unknown {
   return object.customer ?? asObject(object.charge).customer;
 }
 
-/** What an object says of the person, in the order in which it counts. */
+/** The people that an object names, in the order of preference. */
 type NamedPeople = {
-  /** The customer itself, where the object is one or holds one that has a contact. */
+  /** The customer, if the object is a customer or holds one with a contact. */
   readonly customer?: Person | undefined;
-  /** The shop's own id, in the customer's metadata. */
+  /** The shop's own id from the metadata of the customer. */
   readonly ownId?: string | undefined;
-  /** The shop's id of the person, on a checkout session. */
+  /** The shop's id of the person from a checkout session. */
   readonly reference?: string | undefined;
-  /** A contact that Stripe gives as the customer's. */
+  /** The contact of the customer on an invoice or a checkout session. */
   readonly contact: Person;
-  /** A contact of the one who paid. */
+  /** The contact of the payer. */
   readonly payer: Person;
 };
 
@@ -124,7 +124,7 @@ function readPayer(object: JsonObject): Person {
   }
 }
 
-/** A billing phone may be shared, such as a household's: it identifies only where there is no e-mail. */
+/** Several people may share a billing phone number, so it identifies the payer only if there is no e-mail address. */
 function readChargePayer(charge: JsonObject): Person {
   const billing = asObject(charge.billing_details);
   const email = asText(billing.email) ?? asText(charge.receipt_email);
@@ -139,7 +139,7 @@ function isEmptyPerson(person: Person): boolean {
   return Object.keys(person).length === 0;
 }
 
-/** Stripe's id of a customer would name a second person where the shop has an id of its own. */
+/** Stripe's id of the customer. Empty if the shop has its own ids, because two ids would name two profiles. */
 function selectStripeId({ customer }: StripeReferences, { customerIdKey }: PeopleRules): Person {
   return customer === undefined || customerIdKey !== undefined ? {} : { distinct_id: customer };
 }
@@ -157,7 +157,7 @@ export function identifyStripePerson(
   if (said.customer !== undefined) {
     const id = said.ownId ?? said.reference ?? said.customer.distinct_id;
     const person = compact({ ...said.customer, distinct_id: id });
-    // What an update has cleared does not come back.
+    // Without keys, a contact that an update cleared is not looked up again.
     const personKeys = object.object === 'customer' ? [] : keys;
     return { person, personKeys, idKeys: idKeys.slice(0, countIdKeys(said)) };
   }
@@ -179,14 +179,14 @@ export function identifyStripePerson(
   const fallback = isEmptyPerson(said.payer) ? stripeId : said.payer;
   return {
     person: {},
-    // A known id of the customer is the person where nothing more is known: the payer may be another.
+    // If nothing more is known, a kept id of the customer is preferred to the payer, who may be another person.
     personKeys: [...keys, ...ids],
     idKeys,
     ...(isEmptyPerson(fallback) ? {} : { fallback }),
   };
 }
 
-/** A session's own reference gives way to an id in the customer's metadata alone, which comes first. */
+/** Only the id from the customer's metadata, the first key, replaces the reference of a session. */
 function countIdKeys({ reference }: NamedPeople): number {
   return reference === undefined ? 2 : 1;
 }
@@ -194,8 +194,8 @@ function countIdKeys({ reference }: NamedPeople): number {
 type PersonKey = { readonly kind: FactKind; readonly key: string };
 
 /**
- * Names to look a person up under. The customer comes first. A payment has two names: one for what its
- * payer or its customer said, and one, `hint:`, for what is known by the customer's id alone, which must
+ * Keys under which a person is looked up, the customer first. A payment has two keys: one for people whom
+ * its payer or customer named, and `hint:` for people known by the id of the customer alone, which must
  * not replace the former.
  */
 function listPersonKeys(refs: StripeReferences, account: string | undefined): readonly string[] {
@@ -207,7 +207,7 @@ function listPersonKeys(refs: StripeReferences, account: string | undefined): re
   );
 }
 
-/** Names for the id of a customer alone: the one in its metadata, then the one of a checkout session. */
+/** Keys for the id of a customer alone: from its metadata, then from a checkout session. */
 function listIdKeys(
   { customer }: StripeReferences,
   account: string | undefined,
@@ -217,7 +217,7 @@ function listIdKeys(
   return [`id:${key}`, `reference:${key}`];
 }
 
-/** What an object tells later requests of the person behind its ids. */
+/** Lists the people of an object that are kept for later requests. */
 export function listKnownPeople(
   object: JsonObject,
   account: string | undefined,
@@ -261,7 +261,7 @@ export function listKnownPeople(
   return people;
 }
 
-/** The key of what is known of the money of one charge, or, where there is none, of one payment. */
+/** The key of the ledger of a charge, or of a payment without a charge. */
 export function chargeLedgerKey({
   object,
   account,

@@ -4,16 +4,15 @@ import {
   addFailedRefund,
   addRefund,
   addRefundSum,
-  parseChargeLedger,
-  stringifyChargeLedger,
+  withChargeLedger,
   type ChargeLedger,
   type CountedRefund,
+  type LedgerStep,
 } from './charge-ledger.js';
 import {
   readUnixTime,
   skipEvent,
   createStripeEntry,
-  toResolved,
   type TopicResult,
   type StripeEntry,
   type StripeEvent,
@@ -21,9 +20,9 @@ import {
   type TopicMap,
 } from './event.js';
 import { readStripeValue, createStripeAmount, type StripeValue } from './money.js';
-import { readStripeId, chargeLedgerKey } from './people.js';
+import { readStripeId } from './people.js';
 
-/** Any of these is enough; several of them count a refund once. */
+/** Topics that report refunds. Any one of them is enough; several of them count a refund once. */
 export const refundTopics: ReadonlyMap<string, TopicMap> = new Map<string, TopicMap>([
   ['refund.created', mapStripeRefund],
   ['refund.updated', mapStripeRefund],
@@ -32,42 +31,39 @@ export const refundTopics: ReadonlyMap<string, TopicMap> = new Map<string, Topic
   ['charge.refunded', mapRefundedCharge],
 ]);
 
-/** One refund: `from` is the refund itself, `event` the webhook it is in. */
+/** One refund: `from` is the refund, and `event` is the webhook that holds it. */
 type Given = {
   readonly event: StripeEvent;
   readonly rules: StripeRules;
   readonly from: JsonObject;
 };
 
-/** What one refund adds to a ledger. */
-type Step = {
-  readonly ledger: ChargeLedger;
-  readonly entry?: StripeEntry;
-  readonly reason?: string;
-};
-
 function mapStripeRefund(event: StripeEvent, rules: StripeRules): TopicResult {
-  return withLedger(event, (ledger) => [
+  return withChargeLedger(event, (ledger) =>
     addOneRefund(ledger, { event, rules, from: event.object }),
-  ]);
+  );
 }
 
 /**
- * Before API version 2022-11-15 a charge has its refunds, newest first. After it there is only their
- * sum, and, from 2024-10-28 on, events of the refunds themselves.
+ * Maps charge.refunded. Before API version 2022-11-15 a charge lists its refunds, newest first. Later
+ * versions give their sum only, and since 2024-10-28 there are events of the refunds themselves.
  */
 function mapRefundedCharge(event: StripeEvent, rules: StripeRules): TopicResult {
   const { object } = event;
-  // An authorisation that was cancelled: nothing was paid.
+  // An authorization was cancelled; nothing was paid.
   if (object.captured === false) return skipEvent('not_captured');
   const refunds = asList(asObject(object.refunds).data).map(asObject).reverse();
   if (refunds.some((from) => readStripeId(from.id) !== undefined)) {
-    return withLedger(event, (ledger) => {
-      const steps: Step[] = [];
-      for (const from of refunds) {
-        steps.push(addOneRefund(steps.at(-1)?.ledger ?? ledger, { event, rules, from }));
-      }
-      return steps;
+    return withChargeLedger(event, (before) => {
+      const start: LedgerStep = { ledger: before, entries: [], reasons: [] };
+      return refunds.reduce<LedgerStep>((step, from) => {
+        const next = addOneRefund(step.ledger, { event, rules, from });
+        return {
+          ledger: next.ledger,
+          entries: [...step.entries, ...next.entries],
+          reasons: [...step.reasons, ...next.reasons],
+        };
+      }, start);
     });
   }
   const sum = readStripeValue(object, 'amount_refunded');
@@ -80,46 +76,47 @@ function mapRefundedCharge(event: StripeEvent, rules: StripeRules): TopicResult 
   const { minor, currency } = sum.money;
   const before = asBigInt(event.previous.amount_refunded);
   const by = event.id ?? `${minor}`;
-  return withLedger(event, (ledger) => {
+  return withChargeLedger(event, (ledger) => {
     const added = addRefundSum(ledger, { by, charge, sum: minor, before });
-    return [toStep(added, given, currency)];
+    return createRefundStep(added, given, currency);
   });
 }
 
-function addOneRefund(ledger: ChargeLedger, given: Given): Step {
+function addOneRefund(ledger: ChargeLedger, given: Given): LedgerStep {
   const { event, from } = given;
   const id = readStripeId(from.id);
   const status = asText(from.status) ?? 'succeeded';
   const counted = readStripeValue({ currency: event.object.currency, ...from }, 'amount');
   if (status === 'pending' || status === 'requires_action') {
-    return { ledger, reason: 'refund_pending' };
+    return { ledger, entries: [], reasons: ['refund_pending'] };
   }
-  if (counted.kind === 'none') return { ledger, reason: 'no_amount' };
+  if (counted.kind === 'none') return { ledger, entries: [], reasons: ['no_amount'] };
   const isFailed = status !== 'succeeded' || event.topic === 'refund.failed';
   if (counted.kind === 'unreadable' || id === undefined) {
-    if (isFailed) return { ledger, entry: createFailedRefundEntry(given, counted, false) };
-    return { ledger, entry: createRefundEntry(given, id, counted) };
+    if (isFailed)
+      return { ledger, entries: [createFailedRefundEntry(given, counted, false)], reasons: [] };
+    return { ledger, entries: [createRefundEntry(given, id, counted)], reasons: [] };
   }
   const { minor: amount, currency } = counted.money;
   const named = { by: event.id ?? event.topic, id, amount };
-  if (!isFailed) return toStep(addRefund(ledger, named), given, currency);
+  if (!isFailed) return createRefundStep(addRefund(ledger, named), given, currency);
   const hadSucceeded = from === event.object && event.previous.status === 'succeeded';
   const failed = addFailedRefund(ledger, { ...named, hadSucceeded });
-  if (failed.wasCounted === null) return { ledger: failed.ledger, reason: 'already_counted' };
-  return {
-    ledger: failed.ledger,
-    entry: createFailedRefundEntry(given, counted, failed.wasCounted),
-  };
+  if (failed.wasCounted === null) {
+    return { ledger: failed.ledger, entries: [], reasons: ['already_counted'] };
+  }
+  const entry = createFailedRefundEntry(given, counted, failed.wasCounted);
+  return { ledger: failed.ledger, entries: [entry], reasons: [] };
 }
 
-function toStep(
+function createRefundStep(
   { ledger, refund }: { readonly ledger: ChargeLedger; readonly refund: CountedRefund },
   given: Given,
   currency: string,
-): Step {
-  if (refund.kind === 'skipped') return { ledger, reason: refund.reason };
+): LedgerStep {
+  if (refund.kind === 'skipped') return { ledger, entries: [], reasons: [refund.reason] };
   const counted: StripeValue = { kind: 'read', money: createStripeAmount(refund.amount, currency) };
-  return { ledger, entry: createRefundEntry(given, refund.as, counted) };
+  return { ledger, entries: [createRefundEntry(given, refund.as, counted)], reasons: [] };
 }
 
 function createRefundEntry(
@@ -141,7 +138,7 @@ function createRefundEntry(
   return createStripeEntry(event, facts, rules);
 }
 
-/** `value` only where it takes back a refund that was counted. */
+/** Has a `value` only if it reverses a refund that was counted. */
 function createFailedRefundEntry(
   { event, rules, from }: Given,
   counted: StripeValue,
@@ -162,28 +159,4 @@ function createFailedRefundEntry(
     },
   };
   return createStripeEntry(event, facts, rules);
-}
-
-function withLedger(
-  event: StripeEvent,
-  toSteps: (ledger: ChargeLedger) => readonly Step[],
-): TopicResult {
-  return {
-    kind: 'ledger',
-    ledger: {
-      kind: 'charge',
-      key: chargeLedgerKey(event),
-      resolve: (kept) => {
-        const before = parseChargeLedger(kept);
-        const steps = toSteps(before);
-        const after = steps.at(-1)?.ledger ?? before;
-        const entries = steps.flatMap(({ entry }) => (entry === undefined ? [] : [entry]));
-        const reasons = steps.flatMap(({ reason }) => (reason === undefined ? [] : [reason]));
-        return {
-          ...toResolved(entries, [...new Set(reasons)]),
-          kept: after === before ? kept : stringifyChargeLedger(after),
-        };
-      },
-    },
-  };
 }

@@ -8,7 +8,7 @@ export type SignatureRules = {
   readonly now: number;
 };
 
-/** `detail`: what is wrong, in words for the sender. */
+/** The result of a check. `detail` describes the fault to the sender. */
 export type Verified = { readonly ok: true } | { readonly ok: false; readonly detail: string };
 
 type Signed = { readonly timestamp: number; readonly signatures: readonly string[] };
@@ -17,9 +17,9 @@ type Signed = { readonly timestamp: number; readonly signatures: readonly string
 const signatureChars = 64;
 
 /**
- * Whether one of the secrets signed this body: the verdicts of stripe-node 23.1.0 (Webhooks.js), which
- * test/http/stripe-signature.test.ts compares. A timestamp ahead of us passes there, as only age counts;
- * so does one that is no number, since its signer has the secret.
+ * Checks that one of the secrets signed this body. The results are those of stripe-node 23.1.0
+ * (Webhooks.js); test/sources/stripe/signature.test.ts compares both. As there, a timestamp in the future
+ * passes, because only age is checked, and so does one that is not a number, because it is signed.
  */
 export function verifyStripeSignature(
   header: string | undefined,
@@ -32,7 +32,7 @@ export function verifyStripeSignature(
   return checkAge(read.signed, rules);
 }
 
-/** What the header alone says: no body is read for one that cannot be right, whatever the body is. */
+/** Checks the header alone, so that no body is read for a signature that cannot be valid. */
 export function checkStripeHeader(
   header: string | undefined,
   rules: Omit<SignatureRules, 'secrets'>,
@@ -77,7 +77,7 @@ function failVerification(detail: string): Extract<Verified, { ok: false }> {
   return { ok: false, detail };
 }
 
-/** The last timestamp counts; all signatures of the scheme v1 do. */
+/** Uses the last timestamp and all signatures of the scheme v1. */
 function parseSignatureHeader(header: string): Signed {
   let timestamp = -1;
   const signatures: string[] = [];
@@ -89,7 +89,7 @@ function parseSignatureHeader(header: string): Signed {
   return { timestamp, signatures };
 }
 
-/** stripe-node fails on these, whatever stands beside them. */
+/** stripe-node rejects a header with such a signature, even if another one is valid. */
 function isBroken(signature: string): boolean {
   return (
     signature === '' ||
@@ -97,7 +97,7 @@ function isBroken(signature: string): boolean {
   );
 }
 
-/** Every signature against every secret, however soon one matches: the time taken tells nothing. */
+/** Compares every signature with every secret, so that the duration reveals nothing. */
 function matchesAnySecret(
   { timestamp, signatures }: Signed,
   body: Uint8Array,
@@ -107,7 +107,7 @@ function matchesAnySecret(
     .filter((signature) => signature.length === signatureChars)
     .map((signature) => Buffer.from(signature));
   let isFound = false;
-  // Anybody can sign with a blank secret.
+  // A blank secret is ignored, because anyone can sign with it.
   for (const secret of secrets.filter((each) => /[^ \t\r\n\f\v]/.test(each))) {
     const hmac = createHmac('sha256', secret).update(`${timestamp}.`).update(body);
     const expected = Buffer.from(hmac.digest('hex'));

@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { ProblemError } from '../../http/plugins/problems.js';
+import type { ProblemError } from '../../http/plugins/problems.js';
 import { flag, int, keys } from '../../config/setting-rules.js';
 import { asObject } from '../json.js';
-import { defineWebhookSource } from '../webhook.js';
+import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
 import type { StripeRules } from './event.js';
 import { mapStripeEvent } from './map.js';
 import {
@@ -42,7 +42,7 @@ const settings = {
     ),
 } as const;
 
-/** POST /webhooks/stripe. */
+/** The source `stripe`: POST /webhooks/stripe. */
 export const stripe = defineWebhookSource({
   name: 'stripe',
   settings,
@@ -85,11 +85,9 @@ export const stripe = defineWebhookSource({
     return {
       isConfigured: () => current.STRIPE_WEBHOOK_SECRETS.length > 0,
       checkHeaders: ({ headers }) =>
-        createStripeProblem(
-          checkStripeHeader(findStripeSignature(headers), createSignatureRules()),
-        ),
+        toStripeProblem(checkStripeHeader(findStripeSignature(headers), createSignatureRules())),
       checkBody: ({ headers }, bytes) =>
-        createStripeProblem(
+        toStripeProblem(
           verifyStripeSignature(findStripeSignature(headers), bytes, createSignatureRules()),
         ),
     };
@@ -105,11 +103,8 @@ export const stripe = defineWebhookSource({
   },
 });
 
-const createStripeProblem = (verified: Verified): ProblemError | null => {
-  if (verified.ok) return null;
-  const headers = { 'www-authenticate': 'Stripe-Signature' };
-  return new ProblemError('unauthorized', verified.detail, { headers });
-};
+const toStripeProblem = (verified: Verified): ProblemError | null =>
+  verified.ok ? null : createSignatureProblem('Stripe-Signature', verified.detail);
 
 function findStripeSignature({
   'stripe-signature': header,

@@ -1,13 +1,13 @@
-import type { JsonObject } from '../../json/json.js';
 import type { Person } from '../../ingest/source-entry.js';
-import { asObject, asText, compact } from '../json.js';
-import { asObjects } from './goods.js';
-import { readBillingPhone, readCustomerId, customerPersonKey } from './person.js';
-import type { WooMap, WooRequest } from './request.js';
+import type { JsonObject } from '../../json/json.js';
+import { asObject, asObjects, asText, compact } from '../json.js';
+import type { WooMap, WooRequest } from './payload.js';
+import { customerPersonKey, readBillingPhone, readCustomerId } from './person.js';
 
 /**
- * The payload is a customer's account (REST API v1 to v3). Its e-mail address is the account's; the
- * billing address may name another one, and then the billing phone is that person's.
+ * Maps customer.created and customer.updated. The payload is a customer's account (REST API v1 to v3).
+ * If the billing address has another e-mail address than the account, its phone number belongs to another
+ * person and is not used.
  */
 export const mapWooCustomer: WooMap = (request) => {
   const { payload, rules } = request;
@@ -62,7 +62,7 @@ function readWooLocation(address: JsonObject): JsonObject | undefined {
   return Object.keys(location).length === 0 ? undefined : location;
 }
 
-/** Plugins keep anything in meta data, secrets included: only what is asked for by name. */
+/** Selects the meta data that WOOCOMMERCE_CUSTOMER_META names. Plugins keep secrets in meta data, too. */
 function selectMetaData(value: unknown, names: readonly string[]): JsonObject {
   const wanted = new Set(names);
   const pairs = asObjects(value).flatMap(({ key, value: meta }): [string, unknown][] => {

@@ -1,10 +1,11 @@
-import type { JsonObject } from '../../json/json.js';
 import type { SourcePost } from '../../ingest/source-entry.js';
+import type { JsonObject } from '../../json/json.js';
 import { asId, asObject, asText } from '../json.js';
 import { mapWooCustomer } from './customers.js';
 import { mapWooOrder } from './orders.js';
-import { findShopHost, type WooMap, type WooRules } from './request.js';
+import { findShopHost, type WooMap, type WooRules } from './payload.js';
 
+/** The map of each topic that is not skipped. */
 const maps: ReadonlyMap<string, WooMap> = new Map([
   ['order.created', mapWooOrder],
   ['order.updated', mapWooOrder],
@@ -22,8 +23,8 @@ type Posted = {
 };
 
 /**
- * From one webhook to entries. The delivery's id in the headers does not name the request: WooCommerce
- * makes it of the webhook's id and the second, so that two orders of one second share it.
+ * Maps one webhook. The delivery id in the headers is not used: WooCommerce makes it of the webhook's id
+ * and the current second, so that two orders of one second share it.
  */
 export function mapWooWebhook({ topic, shopUrl, body, rules }: Posted): SourcePost {
   const payload = asObject(body);
@@ -40,13 +41,13 @@ export function mapWooWebhook({ topic, shopUrl, body, rules }: Posted): SourcePo
   return { source: 'woocommerce', topic, ...made, skipped };
 }
 
-/** Why a payload holds nothing to map. Null: the map of its topic decides. */
+/** The reason why a payload holds nothing to map. Null: the map of its topic decides. */
 function findWooSkipReason(topic: string, payload: JsonObject): string | null {
   if (topic.endsWith('.deleted')) return 'deleted';
   if (!maps.has(topic)) return 'unmapped';
-  // The user whom the webhook belongs to may not see the order, or was deleted.
+  // An error in place of the order: the webhook's user may not see it, or was deleted.
   if (asText(payload.code)?.startsWith('woocommerce_rest_') === true) return 'shop_error';
-  // REST API before v1: the order is a member.
+  // REST API before v1: the order is a member of the payload.
   if (payload.id === undefined && ('order' in payload || 'customer' in payload)) {
     return 'legacy_version';
   }

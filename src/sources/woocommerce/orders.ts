@@ -1,30 +1,35 @@
-import type { JsonObject } from '../../json/json.js';
 import type { SourceEntry, SourceWarning } from '../../ingest/source-entry.js';
-import { addDecimals, parseDecimal, decimalToNumber, type Decimal } from '../decimal.js';
-import { asId, asObject, asText, compact } from '../json.js';
-import { readAmount, readMoney, type LocatedValue } from '../money.js';
+import type { JsonObject } from '../../json/json.js';
 import {
-  toAmountOrText,
-  describeWooItems,
-  toWooItem,
-  asObjects,
-  computeLineSubtotal,
-} from './goods.js';
-import { identifyByAccount, readWooBuyer, readCustomerId, dropUnreadablePhone } from './person.js';
-import { createWooInsertId, type WooMap, type WooRequest } from './request.js';
-import { readWooTime, type WooTime } from './time.js';
+  addDecimals,
+  decimalToNumber,
+  decimalZero,
+  parseDecimal,
+  type Decimal,
+} from '../decimal.js';
+import { asId, asObject, asObjects, asText, compact } from '../json.js';
+import { readAmount, readMoney, type LocatedValue } from '../money.js';
+import { computeLineSubtotal, describeWooItems, toAmountOrText, toWooItem } from './line-items.js';
+import {
+  createWooInsertId,
+  readWooTime,
+  type WooMap,
+  type WooRequest,
+  type WooTime,
+} from './payload.js';
+import { dropUnreadablePhone, identifyByAccount, readCustomerId, readWooBuyer } from './person.js';
 
 /**
- * The payload is the whole order (REST API v1 to v3) as it was when WooCommerce delivered the webhook,
- * which can be minutes after what raised it, and one change raises several. So the state of the order
- * decides which events there are, and not the topic; each event has an id of its own, so that it counts
- * once however often the order comes.
+ * Maps orders. The payload is the whole order (REST API v1 to v3) at the time of the delivery, which can
+ * be minutes after the change that raised the webhook; one change raises several webhooks. So the state
+ * of the order decides which events it gives, and not the topic. Each event has its own unique id, so
+ * that Klaviyo counts it once however often the order is delivered.
  */
 
-/** Statuses with which WooCommerce counts an order as a sale. An unpaid `pending` order is none. */
+/** Statuses of orders that WooCommerce counts as sales. An unpaid `pending` order is not one. */
 const placedStatuses: ReadonlySet<string> = new Set(['processing', 'on-hold', 'completed']);
 
-/** Gateways of WooCommerce whose orders are placed before they are paid. */
+/** Payment methods of WooCommerce whose orders are placed before they are paid. */
 const offlineMethods: ReadonlySet<string> = new Set(['bacs', 'cheque', 'cod']);
 
 export const mapWooOrder: WooMap = (request) => {
@@ -42,12 +47,12 @@ export const mapWooOrder: WooMap = (request) => {
   return isSomebody ? { entries, people: [], skipped: [] } : skip('anonymous');
 };
 
-/** Some plugins write the name under which WordPress stores a status: `wc-processing`. */
+/** Some plugins write a status in the form in which WordPress stores it: `wc-processing`. */
 function readOrderStatus({ status }: JsonObject): string {
   return (asText(status) ?? '').toLowerCase().replace(/^wc-/, '');
 }
 
-/** A paid order was placed, whatever became of it and whatever a plugin calls its status. */
+/** A paid order was placed, even if a plugin gave it an unknown status or it was cancelled later. */
 function isPlacedOrder(payload: JsonObject): boolean {
   return placedStatuses.has(readOrderStatus(payload)) || isPaidOrder(payload);
 }
@@ -84,7 +89,7 @@ function createPlacedOrderEvents(request: WooRequest): readonly SourceEntry[] {
         }),
       },
       index: at + 1,
-      // The order's event has what is wrong with its time and its currency.
+      // The event of the order already has the warnings about time and currency.
       warnings: money.warnings.filter(({ code }) => code === 'unreadable_amount'),
     });
   });
@@ -100,7 +105,7 @@ function createStatusEvents(request: WooRequest): readonly SourceEntry[] {
       return [createWooOrderEvent(request, { metric: 'Fulfilled Order', time, hasValue: true })];
     }
     case 'cancelled':
-      // Klaviyo takes the value off what the customer has spent: only where it was counted.
+      // Klaviyo subtracts the value from the customer's total, so it is given only if it was counted.
       return [
         createWooOrderEvent(request, {
           metric: 'Cancelled Order',
@@ -118,7 +123,7 @@ function createStatusEvents(request: WooRequest): readonly SourceEntry[] {
   }
 }
 
-/** An order lists its refunds with their ids and totals, which are negative, and without a time. */
+/** An order lists its refunds with ids and negative totals, and without times. */
 function createRefundEvents(request: WooRequest): readonly SourceEntry[] {
   const { payload } = request;
   const time = readWooTime(payload, ['date_modified']);
@@ -156,7 +161,7 @@ function createRefundEvents(request: WooRequest): readonly SourceEntry[] {
 type OrderEvent = {
   readonly metric: string;
   readonly time: WooTime;
-  /** False: the amount is a property, and no revenue. */
+  /** False: the amount is a property and not revenue. */
   readonly hasValue: boolean;
 };
 
@@ -188,7 +193,7 @@ function createWooOrderEvent(
   });
 }
 
-/** Texts that became neither `value` nor `currency`. */
+/** Texts that could not be read as `value` or `currency`, as properties. */
 function keepUnreadable(
   read: { readonly value?: unknown; readonly currency?: unknown },
   given: { readonly total: unknown; readonly currency: unknown },
@@ -204,7 +209,7 @@ const locateWooCurrency = ({ currency }: JsonObject): LocatedValue => ({
   pointer: '/currency',
 });
 
-/** WOOCOMMERCE_ORDER_VALUE: the total, or what Klaviyo's own integrations count. */
+/** WOOCOMMERCE_ORDER_VALUE: the total, or subtotal and shipping as Klaviyo's own integrations count. */
 function computeWooOrderValue({ payload, rules }: WooRequest): LocatedValue {
   if (rules.orderValue === 'total') return { value: payload.total, pointer: '/total' };
   const parts = [
@@ -212,12 +217,13 @@ function computeWooOrderValue({ payload, rules }: WooRequest): LocatedValue {
     parseDecimal(payload.shipping_total ?? '0'),
   ];
   const readable = parts.filter((part) => part !== undefined);
-  // One that cannot be read is not nothing.
+  // A sum without the unreadable part would be wrong, so there is no value.
   if (readable.length < parts.length) return { value: 'unreadable', pointer: '/line_items' };
-  return { value: decimalToNumber(readable.reduce(addDecimals, zero)), pointer: '/line_items' };
+  return {
+    value: decimalToNumber(readable.reduce(addDecimals, decimalZero)),
+    pointer: '/line_items',
+  };
 }
-
-const zero: Decimal = { units: 0n, scale: 0 };
 
 function absoluteDecimal({ units, scale }: Decimal): Decimal {
   return { units: units < 0n ? -units : units, scale };
@@ -229,7 +235,7 @@ type Fields = {
   readonly warnings: readonly SourceWarning[];
 };
 
-/** The fields that all events of an order share. */
+/** Creates the entry of an event with the fields that all events of an order share. */
 function createWooEntry(request: WooRequest, { fields, index, warnings }: Fields): SourceEntry {
   const { payload } = request;
   const orderId = asId(payload.id);
@@ -262,7 +268,7 @@ function describeWooOrder(payload: JsonObject): JsonObject {
   });
 }
 
-/** Undefined where it is empty: WooCommerce has all fields of an address that nobody gave. */
+/** Undefined if it is empty: WooCommerce sends empty fields for an address that was not given. */
 function readWooAddress(value: unknown): JsonObject | undefined {
   const address = asObject(value);
   const read = compact({

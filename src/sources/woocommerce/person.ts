@@ -1,15 +1,15 @@
-import type { JsonObject } from '../../json/json.js';
 import { createToE164 } from '../../ingest/phone.js';
 import type { Person } from '../../ingest/source-entry.js';
+import type { JsonObject } from '../../json/json.js';
 import { asId, asObject, asText } from '../json.js';
-import type { WooRequest } from './request.js';
+import type { WooRequest } from './payload.js';
 
-/** Without a default country: a billing address names its own. */
+/** Without a default country, because a billing address names its own. */
 const toE164 = createToE164();
 
 /**
- * The buyer of an order is the billing contact. The e-mail address of a customer's account may
- * be another, and an order does not have it; the shipping address may be somebody else's.
+ * Reads the buyer of an order: its billing contact. The account of the customer may have another e-mail
+ * address, which the order does not hold; the shipping address may belong to another person.
  */
 export function readWooBuyer({ billing }: JsonObject): Person {
   const address = asObject(billing);
@@ -21,7 +21,7 @@ export function readWooBuyer({ billing }: JsonObject): Person {
   };
 }
 
-/** Without a number that is none: one event of an order is enough to report it. */
+/** Drops a phone number that is not valid: the event of the order already reports it. */
 export function dropUnreadablePhone({ phone_number: phone, ...person }: Person): Person {
   const isReadable = phone !== undefined && toE164(phone) !== null;
   return isReadable || Object.keys(person).length === 0
@@ -29,24 +29,24 @@ export function dropUnreadablePhone({ phone_number: phone, ...person }: Person):
     : person;
 }
 
-/** A number as its owner typed it, mostly without the country's prefix. */
+/** Reads the phone number. Buyers mostly type it without the prefix of the country. */
 export function readBillingPhone(address: JsonObject): string | undefined {
   const phone = asText(address.phone);
   return phone === undefined ? undefined : (toE164(phone, asText(address.country)) ?? phone);
 }
 
-/** The id of a customer's account. Absent where the order is a guest's: 0. */
+/** The id of a customer's account. Undefined for 0, which orders of guests have. */
 export function readCustomerId(id: unknown): string | undefined {
   const text = asId(id);
   return text === undefined || /^0*$/.test(text) ? undefined : text;
 }
 
-/** The name under which a customer's account is remembered. */
+/** The key under which a customer's account is kept for later orders. */
 export function customerPersonKey({ shop }: Pick<WooRequest, 'shop'>, id: string): string {
   return `customer:${shop}:${id}`;
 }
 
-/** For an order without an e-mail address and a phone number. */
+/** Identifies the buyer of an order without e-mail address and phone number by the account. */
 export function identifyByAccount(request: WooRequest): {
   readonly personKeys?: readonly string[];
   readonly fallback?: Person;

@@ -1,16 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { ProblemError } from '../../http/plugins/problems.js';
 import { isSignatureForm, isSigned, type HmacForm } from '../hmac.js';
-import { defineWebhookSource } from '../webhook.js';
+import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
 import { mapWooWebhook } from './map.js';
-import type { WooRules } from './request.js';
+import type { WooRules } from './payload.js';
 
 const minSecretChars = 8;
 
 /**
- * One secret a line. WooCommerce makes secrets of any printable characters, commas included, so that
- * a line is a secret as a whole and, where each part is long enough to be one, a list as well.
+ * One secret a line, or several separated by commas. Secrets of WooCommerce may contain commas, so a line
+ * whose parts are all long enough counts both as one secret and as a list.
  */
 const secrets = z
   .string()
@@ -64,7 +63,7 @@ const settings = {
 
 const hmac: HmacForm = { algorithm: 'sha256', encoding: 'base64' };
 
-/** POST /webhooks/woocommerce. */
+/** The source `woocommerce`: POST /webhooks/woocommerce. */
 export const woocommerce = defineWebhookSource({
   name: 'woocommerce',
   settings,
@@ -108,26 +107,28 @@ export const woocommerce = defineWebhookSource({
     checkHeaders({ headers }) {
       const signature = findWooHeader(headers, 'signature');
       if (signature === undefined) {
-        return mayBePing(headers) ? null : toUnauthorized(noSignature);
+        return mayBePing(headers) ? null : createSignatureProblem(challenge, noSignature);
       }
-      return isSignatureForm(signature, hmac) ? null : toUnauthorized(noMatch);
+      return isSignatureForm(signature, hmac) ? null : createSignatureProblem(challenge, noMatch);
     },
     checkBody({ headers }, bytes) {
       const signature = findWooHeader(headers, 'signature');
       if (signature === undefined) {
-        return isPing(bytes.toString('latin1')) ? null : toUnauthorized(noSignature);
+        return isPing(bytes.toString('latin1'))
+          ? null
+          : createSignatureProblem(challenge, noSignature);
       }
       const signed = {
         signatures: [signature],
         secrets: current.WOOCOMMERCE_WEBHOOK_SECRETS,
         content: [bytes],
       };
-      return isSigned(signed, hmac) ? null : toUnauthorized(noMatch);
+      return isSigned(signed, hmac) ? null : createSignatureProblem(challenge, noMatch);
     },
   }),
   findSkipReason(text) {
     if (isPing(text)) return 'ping';
-    // PHP encodes an object that it cannot write as JSON as nothing at all.
+    // PHP sends an empty body for an object that it cannot encode as JSON.
     return text.trim() === '' ? 'no_payload' : null;
   },
   map({ headers, body }, current) {
@@ -148,10 +149,11 @@ export const woocommerce = defineWebhookSource({
   },
 });
 
+const challenge = 'X-WC-Webhook-Signature realm="klaviyo-relay"';
 const noSignature = 'the header X-WC-Webhook-Signature is missing';
 const noMatch = 'no secret of WOOCOMMERCE_WEBHOOK_SECRETS made this signature of the body';
 
-/** WooCommerce tries the URL of a new webhook with this form, without a signature. */
+/** Returns true for the unsigned form with which WooCommerce tests the URL of a new webhook. */
 const isPing = (text: string): boolean => /^webhook_id=\d{1,20}\s*$/.test(text);
 
 const pingMaxBytes = 40;
@@ -168,10 +170,4 @@ function findWooHeader(
 ): string | undefined {
   const value = headers[`x-wc-webhook-${name}`];
   return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-/** RFC 9110 (11.6.1) requires a challenge with each 401. */
-function toUnauthorized(detail: string): ProblemError {
-  const headers = { 'www-authenticate': 'X-WC-Webhook-Signature realm="klaviyo-relay"' };
-  return new ProblemError('unauthorized', detail, { headers });
 }

@@ -47,13 +47,13 @@ describe('a rule of a generic webhook', () => {
     [{ '$.type': { not: ['a'] } }, { type: 'b' }, true],
     [{ '$.items[*].kind': 'gift' }, { items: [{ kind: 'x' }, { kind: 'gift' }] }, true],
     [{ '$.a': 1, '$.b': 2 }, { a: 1, b: 3 }, false],
-  ])('holds by its conditions: %j of %j is %j', (when, body, holds) => {
+  ])('applies if its conditions hold: %j of %j is %j', (when, body, holds) => {
     expect(map(event({ when }), { email, ...body })).toMatchObject(
       holds ? { skipped: [] } : { entries: [], skipped: [{ reason: 'unmapped' }] },
     );
   });
 
-  it('takes the first that is there, constants, templates, lists and objects', () => {
+  it('evaluates alternatives, constants, templates, lists and objects', () => {
     const properties = {
       First: ['$.none', '$.blank', '$.second', 'never'],
       Constant: { $constant: '$.5 off' },
@@ -81,7 +81,7 @@ describe('a rule of a generic webhook', () => {
     expect(entries[0]?.entry.properties).not.toHaveProperty('Broken');
   });
 
-  it('gives an entry for each element, which has an id of its own', () => {
+  it('creates an entry with its own id for each element', () => {
     const rule = {
       each: '$.items[*]',
       insert_id: '{$.id}-{@.sku}',
@@ -103,7 +103,7 @@ describe('a rule of a generic webhook', () => {
     expect(entries[0]?.warnings).toMatchObject([{ code: 'unreadable_amount' }]);
   });
 
-  it('reads amounts exactly, and keeps the text of those it cannot read', () => {
+  it('reads amounts exactly and keeps unreadable ones as properties', () => {
     const money = { value: '$.v', currency: '$.c' };
     expect(entryOf(money, { v: '1,299.00', c: 'usd' })?.entry).toMatchObject({
       value: 1299,
@@ -129,7 +129,7 @@ describe('a rule of a generic webhook', () => {
     });
   });
 
-  it('reads times, and never takes now for one that it cannot read in silence', () => {
+  it('reads times and warns about an unreadable one', () => {
     const rule = { event_time: '$.at' };
     expect(entryOf(rule, { at: 1768200000 })?.entry.event_time).toBe('2026-01-12T06:40:00.000Z');
     const odd = entryOf(rule, { at: 'soon' });
@@ -140,7 +140,7 @@ describe('a rule of a generic webhook', () => {
     });
   });
 
-  it('makes the same id of the same request where it names none', () => {
+  it('creates the same id for a repeated request if it has no insert_id', () => {
     const idOf = (body: object) => entryOf({}, body)?.entry.insert_id;
     expect(idOf({ a: 1 })).toBe(idOf({ a: 1 }));
     expect(idOf({ a: 1 })).not.toBe(idOf({ a: 2 }));
@@ -149,7 +149,7 @@ describe('a rule of a generic webhook', () => {
     );
   });
 
-  it('names the person, remembers whom a thing belongs to, and asks for it later', () => {
+  it('keeps the person of an object and looks it up for a later request', () => {
     const order = event({
       phone_number: '$.phone',
       phone_country: 'US',
@@ -168,7 +168,7 @@ describe('a rule of a generic webhook', () => {
     ]);
   });
 
-  it('shortens a name that is too long, and keeps it whole as a property', () => {
+  it('shortens an event name that is too long and keeps the full name as a property', () => {
     const name = 'x'.repeat(200);
     expect(entryOf({ event_name: '$.n' }, { n: name })).toMatchObject({
       entry: { event_name: 'x'.repeat(127), properties: { event_name_full: name } },
@@ -179,7 +179,7 @@ describe('a rule of a generic webhook', () => {
     });
   });
 
-  it('never throws, and ends each request as entries or as a skip', () => {
+  it('never throws and maps each request to entries or a skip', () => {
     const webhook = {
       kind: '$.k',
       events: [
@@ -243,11 +243,11 @@ describe('the section generic of the mapping file', () => {
       { verify: { hmac: { header: 'X-S', algorithm: 'md5' } }, ...rules },
       '/generic/shop/verify/hmac/algorithm must be sha256, sha1, sha512',
     ],
-  ])('is refused with the place of what is wrong: %j', (webhook, fault) => {
+  ])('is rejected with the place of its fault: %j', (webhook, fault) => {
     expect(faultsOf(webhook)).toEqual([expect.stringContaining(fault)]);
   });
 
-  it('is explained: how each webhook is verified and what it becomes', () => {
+  it('is described by how each webhook is verified and what it becomes', () => {
     const hmac = { header: 'X-S', key: 'v1', timestampKey: 't', signed: '{timestamp}.{body}' };
     const shop = {
       verify: { hmac },
@@ -263,7 +263,7 @@ describe('the section generic of the mapping file', () => {
     ]);
   });
 
-  it('needs a secret for each webhook, and a webhook for each secret', () => {
+  it('needs a secret for each webhook and a webhook for each secret', () => {
     const folder = mkdtempSync(join(tmpdir(), 'relay-generic-'));
     const path = join(folder, 'mapping.json');
     writeFileSync(path, JSON.stringify({ generic: { shop: { verify, ...rules } } }));

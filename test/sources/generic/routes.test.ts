@@ -44,7 +44,7 @@ describe('a webhook that the mapping file describes', () => {
     expect(posts[0]?.entries.flatMap(({ warnings = [] }) => warnings)).toEqual([]);
   });
 
-  it.each(names)('is refused with another secret, and without any: %s', async (name) => {
+  it.each(names)('is rejected with another secret and without one: %s', async (name) => {
     const { server, post, posts } = await startRelay();
     const body = JSON.stringify(systems[name]?.payload);
     const secret = Buffer.from('0123456789abcdef').toString('base64');
@@ -55,7 +55,7 @@ describe('a webhook that the mapping file describes', () => {
   });
 
   it.each(['calendly', 'paddle', 'clerk', 'zendesk'])(
-    'is refused when it is replayed later, or is of the future: %s',
+    'is rejected if its time is too old or in the future: %s',
     async (name) => {
       const { post, posts, seconds } = await startRelay();
       const { payload, secret = '' } = systems[name] ?? {};
@@ -67,7 +67,7 @@ describe('a webhook that the mapping file describes', () => {
   );
 
   it.each(['github', 'typeform', 'calendly', 'paddle', 'clerk', 'lemonsqueezy', 'zendesk'])(
-    'is refused when its body was changed: %s',
+    'is rejected if its body was changed: %s',
     async (name) => {
       const { server, seconds } = await startRelay();
       const { payload, secret = '', sign } = systems[name] ?? {};
@@ -78,7 +78,7 @@ describe('a webhook that the mapping file describes', () => {
     },
   );
 
-  it('is counted as skipped where no rule holds for it', async () => {
+  it('is counted as skipped if no rule applies to it', async () => {
     const { post, posts } = await startRelay();
     const body = JSON.stringify({ event: 'routing_form_submission.created', payload: {} });
     const answer = await post('calendly', body, { secret: systems.calendly?.secret ?? '' });
@@ -88,7 +88,7 @@ describe('a webhook that the mapping file describes', () => {
     ]);
   });
 
-  it('is a 404 where the file has no webhook of the name, whatever an object inherits', async () => {
+  it('is answered 404 if the file has no webhook of its name, also for names that objects inherit', async () => {
     const { server } = await startRelay();
     for (const name of ['nobody', 'constructor', '__proto__', 'toString']) {
       const answer = await server.call('POST', `/webhooks/generic/${name}`, { body: '{}' });
@@ -96,7 +96,7 @@ describe('a webhook that the mapping file describes', () => {
     }
   });
 
-  it('leaves no token and nothing of its body in the log', async () => {
+  it('leaves neither its token nor its body in the log', async () => {
     const { server, post } = await startRelay();
     const { payload, secret = '' } = systems.tally ?? {};
     await post('tally', JSON.stringify(payload), { secret });

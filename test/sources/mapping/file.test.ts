@@ -47,19 +47,19 @@ describe('MAPPING_FILE', () => {
     expect(load(json, 'mapping.json').MAPPING_FILE).toEqual(expected);
   });
 
-  it('changes nothing where it is absent, or empty', () => {
+  it('changes nothing if it is absent or empty', () => {
     expect(loadConfig({ KLAVIYO_API_KEY: 'pk_test' }).MAPPING_FILE).toBeUndefined();
     expect(load('# nothing yet\n').MAPPING_FILE).toEqual({});
   });
 
-  it('that is not there is a problem of the configuration', () => {
+  it('is a configuration problem if the file does not exist', () => {
     const path = join(folder, 'nowhere.yaml');
     expect(problemsOf(() => loadConfig({ KLAVIYO_API_KEY: 'pk_1', MAPPING_FILE: path }))).toEqual([
       expect.stringMatching(/^MAPPING_FILE: cannot be read \(ENOENT/),
     ]);
   });
 
-  it('tells all that is wrong in it at once, each with its place', () => {
+  it('reports all its faults at once, each with its place', () => {
     expect(problemsOf(() => load('shopify: { topics: { a: b } }\nwoo: {}\n'))).toEqual([
       'MAPPING_FILE: /shopify/topics/a must be true or false',
       'MAPPING_FILE: /woo is not a field of a mapping',
@@ -73,7 +73,7 @@ describe('MAPPING_FILE', () => {
     ['names a thing twice', 'shopify: {}\nshopify: {}\n', /DUPLICATE_KEY at line 2, column 1$/],
     ['is no YAML', 'shopify: [1', /line 1, column 12$/],
     ['is a bomb', toBomb(), /alias/i],
-  ])('that %s is a problem in one line', (_, text, words) => {
+  ])('that %s is reported in one line', (_, text, words) => {
     const problems = problemsOf(() => load(text));
     expect(problems).toEqual([expect.stringMatching(words)]);
     expect(problems[0]).toMatch(/^MAPPING_FILE: /);
@@ -99,7 +99,7 @@ describe('a MAPPING_FILE that leads to a file of secrets', () => {
     expect(warned).not.toHaveBeenCalled();
   });
 
-  it('whose name of a source is misspelt gets a suggestion', () => {
+  it('gets a suggestion for a misspelt name of a source', () => {
     expect(problemsOf(() => load('shoppify: {}\n'))).toEqual([
       `MAPPING_FILE: it must hold ${sourceNames.join(', ')}, or some of them; did you mean shopify?`,
     ]);

@@ -52,7 +52,7 @@ describe('a topic', () => {
     skipped: [{ reason: 'test' }],
   };
 
-  it('that is off leaves nothing but whom it tells about', () => {
+  it('that is off still gives its people', () => {
     const mapping = read({ shopify: { topics: { 'orders/create': false } } });
     expect(applyMapping(post, mapping)).toEqual({
       ...post,
@@ -64,17 +64,17 @@ describe('a topic', () => {
   it.each([
     ['is another', { topics: { 'orders/cancelled': false } }],
     ['is on', { topics: { 'orders/create': true } }],
-  ])('stays as it is where the one in the file %s', (_, shopify) => {
+  ])('stays as it is if the topic in the file %s', (_, shopify) => {
     expect(applyMapping(post, read({ shopify }))).toEqual(post);
   });
 
-  it('is of one source alone', () => {
+  it('of one source does not affect another source', () => {
     expect(applyMapping(post, read({ stripe: { topics: { 'orders/create': false } } }))).toBe(post);
   });
 });
 
 describe('a metric', () => {
-  it('is renamed, or left out and counted', () => {
+  it('is renamed, or skipped and counted', () => {
     const { entries } = aPlacedOrder();
     const item = { lane: 'events', index: 1, entry: { event_name: 'Ordered Product' } } as const;
     const kept = { lane: 'events', index: 2, entry: { event_name: 'Checkout Started' } } as const;
@@ -90,7 +90,7 @@ describe('a metric', () => {
     expect(shaped.skipped).toMatchObject([{ reason: 'test' }, { reason: 'metric_off' }]);
   });
 
-  it('that has the name of something every object inherits is no exception', () => {
+  it('may have the name of a member that every object inherits', () => {
     const odd = aPlacedOrder({}, { event_name: 'constructor' });
     expect(applyMapping(odd, read({ shopify: { events: { toString: {} } } }))).toEqual(odd);
   });
@@ -152,26 +152,26 @@ describe('properties of an event', () => {
 
   const rename = { properties: { rename: { OrderId: 'order_id', Worth: '$value' } } };
 
-  it('keep their name where another has the new one', () => {
+  it('keep their name if another property has the new name', () => {
     const both = { OrderId: 1, order_id: 2 };
     expect(entriesOf(aPlacedOrder(both), rename)[0]?.properties).toEqual(both);
   });
 
-  it('keep their name where a field becomes a property of the new one', () => {
+  it('keep their name if a field becomes a property with the new name', () => {
     const shaped = entriesOf(aPlacedOrder({ OrderId: 1, Worth: 2 }, { order_id: 'x' }), rename);
     expect(shaped[0]?.properties).toEqual({ OrderId: 1, $value: 2 });
     const worth = entriesOf(aPlacedOrder({ OrderId: 1, Worth: 2 }, { value: 3 }), rename);
     expect(worth[0]?.properties).toEqual({ order_id: 1, Worth: 2 });
   });
 
-  it('leave the fields of the event alone', () => {
+  it('do not affect fields of the event', () => {
     const [shaped] = entriesOf(aPlacedOrder({}, { value: 5, order_id: '1' }), {
       properties: { include: [], exclude: ['value', 'email'] },
     });
     expect(shaped).toMatchObject({ email: 'ada@klaviyo-demo.com', value: 5, order_id: '1' });
   });
 
-  it('that are none stay what they are', () => {
+  it('stay as they are if they are not an object', () => {
     const odd = aPlacedOrder({}, { properties: 'all of them' });
     expect(entriesOf(odd, { properties: { include: [] } })).toEqual([odd.entries[0]?.entry]);
   });
@@ -199,14 +199,14 @@ describe('properties of a profile', () => {
     ]);
   });
 
-  it('are left out beside properties that are null, too', () => {
+  it('are dropped also if the member properties is null', () => {
     const entry = { distinct_id: '7', secret: 1, properties: null };
     expect(entriesOf(toProfile(entry), { properties: { include: [] } })).toEqual([
       { distinct_id: '7' },
     ]);
   });
 
-  it('follow no rule of an event', () => {
+  it('do not follow the rules of an event', () => {
     const entry = { distinct_id: '7', event_name: 'Placed Order' };
     const shopify = {
       metrics: { 'Placed Order': 'x' },
@@ -218,7 +218,7 @@ describe('properties of a profile', () => {
   });
 });
 
-it('a mapping loses no property but those it is told to, whatever the names', () => {
+it('a mapping drops only the properties that it names, whatever the names are', () => {
   const name: fc.Arbitrary<string> = fc.constantFrom('a', 'b', 'c', 'd', 'order_id', '$value');
   const properties = fc.dictionary(name, fc.nat());
   const rules = fc.record({
@@ -248,7 +248,7 @@ it('a mapping loses no property but those it is told to, whatever the names', ()
   );
 });
 
-describe('what is wrong with a mapping', () => {
+describe('a mapping', () => {
   it.each<[string, unknown, readonly string[]]>([
     ['a source that is none', { woo: {} }, ['/woo is not a field of a mapping']],
     ['a list', [], [` must hold ${sourceNames.join(', ')}, or some of them`]],
@@ -378,12 +378,12 @@ describe('what is wrong with a mapping', () => {
     expect(faultsOf(content)).toEqual(faults);
   });
 
-  it('is told of all sources at once', () => {
+  it('reports the faults of all sources at once', () => {
     const faults = faultsOf({ shopify: { topics: 1 }, stripe: { events: 1 } });
     expect(faults).toHaveLength(2);
   });
 
-  it('is nothing where all below a heading is commented out', () => {
+  it('is valid if all lines below a heading are commented out', () => {
     const empty = { topics: null, metrics: null, properties: null, events: null };
     expect(faultsOf({ shopify: empty, stripe: null })).toEqual([]);
     expect(
@@ -392,14 +392,14 @@ describe('what is wrong with a mapping', () => {
     expect(read(null)).toEqual({});
   });
 
-  it('is nothing where two metrics change their names with each other', () => {
+  it('is valid if two metrics swap their names', () => {
     expect(faultsOf({ shopify: { metrics: { a: 'b', b: 'a' } } })).toEqual([]);
     expect(faultsOf({ shopify: { metrics: { a: 'b', b: false } } })).toEqual([]);
   });
 });
 
 describe('the explanation of a mapping', () => {
-  it('tells of every source what is on, renamed and left out', () => {
+  it('lists for every source what is on, renamed and dropped', () => {
     const mapping = read({
       shopify: {
         topics: { 'orders/cancelled': false },

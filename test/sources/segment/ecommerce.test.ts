@@ -159,24 +159,24 @@ describe('one order gives one event and one revenue', () => {
     [{ checkout_id: 'c-1' }, 'checkout c-1/Placed Order'],
     [{}, 'm-1'],
     [{ order_id: ' ' }, 'm-1'],
-  ])('its unique id is made of the id of the order in %j: %s', (properties, id) => {
+  ])('has a unique id made of the id of the order in %j: %s', (properties, id) => {
     expect(idsOf(properties)).toEqual([id]);
     expect(idsOf(properties, 'completed order')).toEqual([id]);
   });
 
-  it('an id that is too long stays the same one', () => {
+  it('replaces an order id that is too long by the same hash every time', () => {
     const [id] = idsOf({ order_id: 'o'.repeat(300) });
     expect(id).toMatch(/^[\w-]{43}$/);
     expect(idsOf({ order_id: 'o'.repeat(300) })).toEqual([id]);
   });
 
-  it('not where SEGMENT_ORDER_IDS is false, nor for events that are no completed order', () => {
+  it('uses messageId if SEGMENT_ORDER_IDS is false and for events that are not a completed order', () => {
     expect(idsOf(order, 'Order Completed', { SEGMENT_ORDER_IDS: 'false' })).toEqual(['m-1']);
     expect(idsOf(order, 'Order Refunded')).toEqual(['m-1']);
     expect(idsOf(order, 'Product Added')).toEqual(['m-1']);
   });
 
-  it('each of its products has an id of its own, the same whatever their order', () => {
+  it('gives each product its own id, which does not depend on the order of products', () => {
     const red = { ...cap, variant: 'red' };
     const ids = idsOf({ ...order, products: [cap, red, cap, { name: 'Gift' }] }).slice(1);
     expect(new Set(ids).size).toBe(4);
@@ -184,7 +184,7 @@ describe('one order gives one event and one revenue', () => {
     expect(new Set(turned)).toEqual(new Set(ids));
   });
 
-  it('without an id of the order its products are named by the call', () => {
+  it('names products by the call if the order has no id', () => {
     expect(idsOf({ products: [{ sku: 's' }] })).toEqual(['m-1', 'm-1/Ordered Product/s']);
   });
 });
@@ -208,23 +208,23 @@ describe('prices and quantities of products', () => {
     [{ price: 4, quantity: 1.5 }, 6],
     [{ price: 0, quantity: 1 }, 0],
     [{ quantity: 2 }, undefined],
-  ])('%j is worth %d', (product, value) => {
+  ])('%j have the total %d', (product, value) => {
     expect(read(product)).toMatchObject({ codes: [], ordered: [], value });
   });
 
-  it('a price that cannot be read gives a warning and no value', () => {
+  it('give a warning and no value for an unreadable price', () => {
     expect(read({ price: 'on request' })).toEqual({
       codes: [`unreadable_amount ${price}`],
       ordered: [],
     });
   });
 
-  it('a quantity that cannot be read gives a warning and no value', () => {
+  it('give a warning and no value for an unreadable quantity', () => {
     const codes = ['unreadable_quantity /properties/products/0/quantity'];
     expect(read({ price: 5, quantity: 'two' })).toEqual({ codes, ordered: [] });
   });
 
-  it('a price without a currency gives a warning', () => {
+  it('give a warning for a price without a currency', () => {
     expect(read({ price: 5 }, {})).toEqual({
       codes: [],
       ordered: [`no_currency ${price}`],
@@ -238,7 +238,7 @@ describe('prices and quantities of products', () => {
     });
   });
 
-  it('what is no product gives a warning', () => {
+  it('give a warning for a list member that is not a product', () => {
     const codes = ['unreadable_product /properties/products'];
     expect(entriesOf('Order Completed', { products: ['cap', cap] })).toMatchObject([{ codes }, {}]);
     expect(entriesOf('Order Completed', { products: '[{}]' })).toMatchObject([{ codes }]);

@@ -63,16 +63,16 @@ const anIdentify = (fields: object = {}): object => ({
   ...fields,
 });
 
-describe('what stands beside a batch', () => {
+describe('members beside a batch', () => {
   const around = (chars: number) => ({ context: { traits: { note: 'x'.repeat(chars) } } });
   const calls = (count: number) => Array.from({ length: count }, () => anIdentify());
 
-  it('may come to 50 MB in all calls', () => {
+  it('may add up to 50 MB in all calls', () => {
     const found = map(JSON.stringify({ batch: calls(400), ...around(100_000) }));
     expect(found).toMatchObject({ ok: true, post: { entries: { length: 400 } } });
   });
 
-  it('is refused where it comes to more: some megabytes would fill the memory', () => {
+  it('are rejected above 50 MB in all calls', () => {
     const found = map(JSON.stringify({ batch: calls(40_000), ...around(10_000) }));
     expect(found).toEqual({
       ok: false,
@@ -82,7 +82,7 @@ describe('what stands beside a batch', () => {
 });
 
 describe('a track call', () => {
-  it('of @segment/analytics-node comes to an event', () => {
+  it('of @segment/analytics-node becomes an event', () => {
     const {
       post,
       invalidCalls: noCalls,
@@ -146,14 +146,14 @@ describe('a track call', () => {
     expect([noCalls, messageIds]).toEqual([[], ['m-1']]);
   });
 
-  it('without anything but a name and a user comes to as much', () => {
+  it('with a name and a user alone becomes an event with these', () => {
     expect(entryOf({ type: 'track', event: 'Viewed', userId: '42' })).toEqual({
       event_name: 'Viewed',
       distinct_id: '42',
     });
   });
 
-  it('has fields of the wrong kind left out', () => {
+  it('drops fields of a wrong type', () => {
     const odd = { event: 7, messageId: {}, timestamp: [], properties: 'none', context: 1 };
     expect(entryOf(aTrack(odd))).toEqual({
       distinct_id: '42',
@@ -166,7 +166,7 @@ describe('a track call', () => {
     });
   });
 
-  it('passes its properties on untouched, deeply and beyond 2^53', () => {
+  it('passes its properties on unchanged, also nested ones and integers beyond 2^53', () => {
     const properties = '{"a":{"b":[1,{"c":null}]},"id":820982911946154508,"revenue":[]}';
     const text = `{"batch":[{"type":"track","event":"e","userId":"1","properties":${properties}}]}`;
     expect(stringifyJson(read(text).post.entries[0]?.entry.properties)).toBe(properties);
@@ -178,14 +178,14 @@ describe('a track call', () => {
     ['zero', '0', '0'],
     ['a number beyond 2^53', '820982911946154508', '820982911946154508'],
     ['true', 'true', 'true'],
-  ])('has a userId of any kind as text: %s', (_what, userId, expected) => {
+  ])('has a scalar userId as text: %s', (_what, userId, expected) => {
     const text = `{"batch":[{"type":"track","event":"e","userId":${userId}}]}`;
     const [entry] = read(text).post.entries;
     expect(entry?.entry.distinct_id).toBe(expected);
     expect(entry?.personKeys).toEqual([`user:${expected}`]);
   });
 
-  it.each(['null', '""', '" "', '{}', '["1"]'])('has no userId in %s', (userId) => {
+  it.each(['null', '""', '" "', '{}', '["1"]'])('reads no userId from %s', (userId) => {
     const text = `{"batch":[{"type":"track","event":"e","userId":${userId},"anonymousId":"a"}]}`;
     const [entry] = read(text).post.entries;
     expect(entry).toMatchObject({ entry: { event_name: 'e' }, device: { id: 'a' } });
@@ -193,14 +193,14 @@ describe('a track call', () => {
     expect(entry).not.toHaveProperty('personKeys');
   });
 
-  it('asks nobody who a user is where users are not remembered', () => {
+  it('looks up no user if SEGMENT_REMEMBER_USERS is false', () => {
     const [entry] = one(aTrack(), {}, { settings: { ...settings, SEGMENT_REMEMBER_USERS: false } })
       .post.entries;
     expect(entry).not.toHaveProperty('personKeys');
   });
 });
 
-describe('what an event is worth', () => {
+describe('the value of an event', () => {
   it.each([
     ['a number', { revenue: 5 }, 5],
     ['text that is a number', { revenue: '19.99' }, 19.99],
@@ -245,7 +245,7 @@ describe('what an event is worth', () => {
     ['Checkout Started', { value: 5, total: 6 }],
     ['Order Refunded', { total: 30 }],
     ['Order Updated', { total: 30 }],
-  ])('is nothing where %s has a total or a value alone', (event, properties) => {
+  ])('is absent if %s has a total or a value alone', (event, properties) => {
     expect(worth(event, properties)).toEqual({ value: undefined, codes: [] });
   });
 
@@ -256,11 +256,11 @@ describe('what an event is worth', () => {
     'order_completed',
     'orderCompleted',
     ' Completed  Order ',
-  ])('may be the total of a completed order, by the name "%s"', (event) => {
+  ])('is the total of a completed order named "%s"', (event) => {
     expect(worth(event, { total: '15.50', currency: 'usd' })).toEqual({ value: 15.5, codes: [] });
   });
 
-  it('is negative where a refund says so', () => {
+  it('is negative if the refund is negative', () => {
     expect(worth('Order Refunded', { revenue: '-50.00', currency: 'EUR' })).toEqual({
       value: -50,
       codes: [],
@@ -278,7 +278,7 @@ describe('what an event is worth', () => {
     expect(worth('Order Completed', properties).codes).toEqual(codes);
   });
 
-  it('is what SEGMENT_VALUE_PROPERTIES names, of the event it names', () => {
+  it('is the property that SEGMENT_VALUE_PROPERTIES names for the event', () => {
     const env = { SEGMENT_VALUE_PROPERTIES: 'Trial Started=plan_price, lead won = value' };
     expect(worth('trial_started', { plan_price: '$9', currency: 'USD' }, env).value).toBe(9);
     expect(worth('Lead Won', { value: 5, revenue: 1, currency: 'USD' }, env).value).toBe(5);
@@ -290,7 +290,7 @@ describe('what an event is worth', () => {
     );
   });
 
-  it('has a currency where that is one', () => {
+  it('has a currency if it is valid', () => {
     const currencyOf = (currency: unknown) =>
       entryOf(aTrack({ properties: { currency } })).currency;
     expect(['eur', ' USD ', 'EURO', 5, null].map(currencyOf)).toEqual([
@@ -309,7 +309,7 @@ describe('what an event is worth', () => {
   });
 });
 
-describe('whom a call is about', () => {
+describe('the person of a call', () => {
   const ada = 'ada@klaviyo-demo.com';
   const grace = 'grace@klaviyo-demo.com';
 
@@ -322,13 +322,13 @@ describe('whom a call is about', () => {
   it.each([
     ['context.traits', { context: { traits: { email: ada, phone: '+12025550123' } } }],
     ['traits', { traits: { email: ada, phone: '+12025550123' } }],
-  ])('is told by %s', (_where, fields) => {
+  ])('is identified by %s', (_where, fields) => {
     const { ids, repeatedPhone } = identityOf(aTrack(fields));
     expect(ids).toEqual({ email: ada, distinct_id: '42' });
     expect(repeatedPhone).toEqual({ number: '+12025550123' });
   });
 
-  it('has the number of its traits read with the country of their address', () => {
+  it('has the number of its traits, parsed with the country of their address', () => {
     const traits = { email: ada, phone: '202-555-0123', address: { country: 'US' } };
     expect(identityOf(aTrack({ context: { traits } })).repeatedPhone).toEqual({
       number: '202-555-0123',
@@ -336,7 +336,7 @@ describe('whom a call is about', () => {
     });
   });
 
-  it('is told by an address in the properties only where nothing else tells, and then by it alone', () => {
+  it('is identified by an e-mail address in the properties only if nothing else identifies it, and then by it alone', () => {
     const properties = { email: ' guest@klaviyo-demo.com ', phone: '+12025550123' };
     const { ids, lastResort, personKeys, repeatedPhone } = identityOf(aTrack({ properties }));
     expect(ids).toEqual({ distinct_id: '42' });
@@ -346,7 +346,7 @@ describe('whom a call is about', () => {
   });
 
   it.each(['ada@klaviyo-demo.com', ' Ada@Klaviyo-Demo.com '])(
-    'is told by a userId that is an address: "%s"',
+    'is identified by a userId that is an e-mail address: "%s"',
     (userId) => {
       const { ids, fallback, personKeys } = identityOf(
         aTrack({ userId, properties: { email: grace } }),
@@ -359,7 +359,7 @@ describe('whom a call is about', () => {
     },
   );
 
-  it('has a userId that is an address stay an id where the traits have another address', () => {
+  it('keeps a userId that is an e-mail address as an id if the traits have another address', () => {
     const call = { userId: ada, context: { traits: { email: grace } } };
     expect(identityOf(aTrack(call)).ids).toEqual({ email: grace, distinct_id: ada });
     expect(identityOf(anIdentify({ userId: ada, traits: { email: grace } })).ids).toEqual({
@@ -368,7 +368,7 @@ describe('whom a call is about', () => {
     });
   });
 
-  it('is told by context.externalId of reverse ETL', () => {
+  it('is identified by context.externalId of reverse ETL', () => {
     const context = {
       mappedToDestination: 'true',
       externalId: [{ id: ada, identifierType: 'email', type: 'KLAVIYO-profile' }],
@@ -377,7 +377,7 @@ describe('whom a call is about', () => {
     expect(entryOf(call)).toEqual({ email: ada, first_name: 'Ada' });
   });
 
-  it('is one person: two places are never joined', () => {
+  it('is read from one place: contacts of two places are never joined', () => {
     const context = { traits: { email: ada } };
     const traits = { email: grace, phone: '+12025550123' };
     const { ids, repeatedPhone } = identityOf(aTrack({ context, traits, properties: traits }));
@@ -385,7 +385,7 @@ describe('whom a call is about', () => {
     expect(repeatedPhone).toBeUndefined();
   });
 
-  it('needs no userId where there is an address', () => {
+  it('needs no userId if there is an e-mail address', () => {
     const traits = { email: ada };
     const call = aTrack({ userId: undefined, anonymousId: 'a', context: { traits } });
     const [entry] = one(call).post.entries;
@@ -394,7 +394,7 @@ describe('whom a call is about', () => {
     expect(entry).not.toHaveProperty('personKeys');
   });
 
-  it('is a device where an event tells no more than an anonymousId', () => {
+  it('is a device if an event has an anonymousId alone', () => {
     for (const type of ['track', 'page', 'screen']) {
       const { post } = one({ type, event: 'e', anonymousId: 'a', traits: { plan: 'gold' } });
       expect(post).toMatchObject({ entries: [{ device: { id: 'a' } }], people: [], skipped: [] });
@@ -404,16 +404,16 @@ describe('whom a call is about', () => {
     expect(entry?.device?.id).toMatch(/^[\w-]{43}$/);
   });
 
-  it('is skipped where an identify call tells no more than an anonymousId', () => {
+  it('is skipped if an identify call has an anonymousId alone', () => {
     const { post } = one({ type: 'identify', anonymousId: 'a', traits: { plan: 'gold' } });
     expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: 'anonymous' }] });
   });
 
-  it('is for the schema to complain of where it tells nothing at all', () => {
+  it('is left to validation if nothing identifies it', () => {
     expect(entryOf({ type: 'track', event: 'e' })).toEqual({ event_name: 'e' });
   });
 
-  it('may have a number written as one', () => {
+  it('may have a phone number that is a JSON number', () => {
     const call = aTrack({ userId: null, context: { traits: { phone: 12025550123 } } });
     expect(entryOf(call).phone_number).toBe('12025550123');
   });
@@ -430,7 +430,7 @@ describe('the id of an event', () => {
     expect(idOf(messageId)).toBe(expected);
   });
 
-  it('is a shorter one where it has more, and the same when the call comes again', () => {
+  it('is shortened if it is too long, and the same for a repeated call', () => {
     const long = 'm'.repeat(256);
     expect(idOf(long)).toMatch(/^[\w-]{43}$/);
     expect(idOf(long)).toBe(idOf(long));
@@ -438,7 +438,7 @@ describe('the id of an event', () => {
   });
 });
 
-describe('when it happened', () => {
+describe('the time of an event', () => {
   const at = '2026-01-15T11:00:00.000Z';
   const timeOf = (fields: object, around: object = {}) =>
     entryOf(aTrack({ timestamp: undefined, ...fields }), around).event_time;
@@ -467,7 +467,7 @@ describe('when it happened', () => {
     expect(timeOf({ timestamp })).toBe(expected);
   });
 
-  it('that cannot be read gives a warning, and is kept as a property', () => {
+  it('gives a warning and is kept as a property if it is unreadable', () => {
     const properties = { a: 1 };
     const [entry] = one(aTrack({ event: 'e', timestamp: 'yesterday', properties })).post.entries;
     expect(entry?.warnings).toMatchObject([{ code: 'unreadable_time', pointer: '/timestamp' }]);
@@ -495,18 +495,18 @@ describe('when it happened', () => {
     ['slow', -3, -4, -1],
     ['fast', 3, 2, -1],
     ['years behind', -300_000, -300_001, -1],
-  ])('is put right where the clock of the sender is %s', (_what, sent, happened, expected) => {
+  ])('is corrected if the clock of the sender is %s', (_what, sent, happened, expected) => {
     const call = { timestamp: hoursFromNow(happened) };
     expect(timeOf(call, { sentAt: hoursFromNow(sent) })).toBe(hoursFromNow(expected));
     expect(timeOf({ ...call, sentAt: hoursFromNow(sent) })).toBe(hoursFromNow(expected));
   });
 
-  it('is put right by the sentAt of the call before that of the batch', () => {
+  it('is corrected by the sentAt of the call rather than that of the batch', () => {
     const call = { timestamp: hoursFromNow(-2), sentAt: hoursFromNow(-1) };
     expect(timeOf(call, { sentAt: hoursFromNow(-100) })).toBe(hoursFromNow(-1));
   });
 
-  it('stays as it is where the difference may be no more than the way here', () => {
+  it('stays as it is if the difference may be the transfer alone', () => {
     const tenSeconds = 10 / 3600;
     const call = { timestamp: hoursFromNow(-2) };
     expect(timeOf(call, { sentAt: hoursFromNow(-tenSeconds) })).toBe(hoursFromNow(-2));
@@ -524,11 +524,11 @@ describe('when it happened', () => {
     );
   });
 
-  it.each(['soon', 5, null])('stays as it is where sentAt is %j', (sentAt) => {
+  it.each(['soon', 5, null])('stays as it is if sentAt is %j', (sentAt) => {
     expect(timeOf({ timestamp: at }, { sentAt })).toBe(at);
   });
 
-  it('stays as it is where a gateway has put it right before', () => {
+  it('stays as it is if a gateway has corrected it', () => {
     const call = { timestamp: at, sentAt: hoursFromNow(-9), receivedAt: hoursFromNow(-1) };
     expect(timeOf(call)).toBe(at);
   });
@@ -541,7 +541,7 @@ describe('a page or screen call', () => {
     ['page', { name: '' }, 'Loaded a Page'],
     ['screen', { name: 'Cart' }, 'Viewed Cart Screen'],
     ['screen', { name: null }, 'Loaded a Screen'],
-  ])('%s %j comes to the event "%s"', (type, fields, expected) => {
+  ])('%s %j becomes the event "%s"', (type, fields, expected) => {
     const properties = { url: 'https://shop.example.com/' };
     expect(entryOf({ type, userId: '42', messageId: 'm-1', properties, ...fields })).toEqual({
       event_name: expected,
@@ -551,7 +551,7 @@ describe('a page or screen call', () => {
     });
   });
 
-  it('has a name that is too long shortened, with the whole as a property', () => {
+  it('shortens a name that is too long and keeps the full name as a property', () => {
     const name = `Shoes ${'and boots '.repeat(20)}`;
     const [entry] = one({ type: 'page', userId: '42', name }).post.entries;
     expect(entry?.entry.event_name).toMatch(/^Viewed Shoes and boots .*… Page$/);
@@ -563,7 +563,7 @@ describe('a page or screen call', () => {
     expect(track?.warnings).toMatchObject([{ code: 'name_shortened', pointer: '/event' }]);
   });
 
-  it('is skipped where they are not wanted', () => {
+  it('is skipped if SEGMENT_PAGE_EVENTS is false', () => {
     const batch = [{ type: 'page', userId: '1' }, { type: 'screen', userId: '1' }, aTrack()];
     const { post } = read(JSON.stringify({ batch }), {
       settings: { ...settings, SEGMENT_PAGE_EVENTS: false },
@@ -594,7 +594,7 @@ describe('an identify call', () => {
     tags: ['a', { b: 1 }],
   };
 
-  it('comes to a profile, and tells whom the userId is about', () => {
+  it('becomes a profile and keeps the person of the userId', () => {
     const { post } = one(anIdentify({ traits }));
     expect(post.entries).toEqual([
       {
@@ -637,7 +637,7 @@ describe('an identify call', () => {
     ]);
   });
 
-  it('of a browser has an event beside its profile that joins the visitor to the person', () => {
+  it('of a browser also gives an event that joins the visitor to the person', () => {
     const { post } = one(anIdentify({ anonymousId: 'a', traits }));
     expect(post.entries).toMatchObject([
       { lane: 'profiles', device: { id: 'a' } },
@@ -668,7 +668,7 @@ describe('an identify call', () => {
       '$consent=["sms"], accepts_marketing=true',
     ],
   ])(
-    'that asks for a subscription is sent without it, and says so: %j',
+    'that asks for a subscription is sent without it and with a warning: %j',
     (given, properties, asked) => {
       const [entry] = one(anIdentify({ traits: given })).post.entries;
       expect(entry?.entry.properties).toEqual(properties);
@@ -682,13 +682,13 @@ describe('an identify call', () => {
     },
   );
 
-  it('of a RudderStack SDK has its traits twice, and comes to the same', () => {
+  it('of a RudderStack SDK gives the same profile, although it holds its traits twice', () => {
     expect(entryOf(anIdentify({ traits, context: { traits } }))).toEqual(
       entryOf(anIdentify({ traits })),
     );
   });
 
-  it('has what it says itself win over its context', () => {
+  it('prefers its own traits to those of its context', () => {
     const context = { traits: { email: 'old@klaviyo-demo.com', plan: 'silver', age: 36 } };
     const entry = entryOf(anIdentify({ context, traits: { email: traits.email, plan: 'gold' } }));
     expect(entry).toMatchObject({ email: traits.email, properties: { plan: 'gold', age: 36 } });
@@ -704,7 +704,7 @@ describe('an identify call', () => {
       ['Augusta', undefined, { name: 'Ada Lovelace' }],
     ],
     ['no text', { name: 5, firstName: null }, [undefined, undefined, { name: 5, firstName: null }]],
-  ])('has names read from %s', (_what, given, expected) => {
+  ])('reads names from %s', (_what, given, expected) => {
     const { first_name, last_name, properties } = entryOf(anIdentify({ traits: given }));
     expect([first_name, last_name, properties]).toEqual(expected);
   });
@@ -715,12 +715,12 @@ describe('an identify call', () => {
     ['organization', { organization: 'Engines' }, 'Engines', undefined],
     ['no name', { company: { id: 7 } }, undefined, { company: { id: 7 } }],
     ['a list', { company: [1] }, undefined, { company: [1] }],
-  ])('has a company read from %s', (_what, given, organization, properties) => {
+  ])('reads a company from %s', (_what, given, organization, properties) => {
     const entry = entryOf(anIdentify({ traits: given }));
     expect([entry.organization, entry.properties]).toEqual([organization, properties]);
   });
 
-  it('keeps what it cannot place as properties', () => {
+  it('keeps other traits as properties', () => {
     const given = {
       address: { street: 5, postalCode: 94103, floor: 2 },
       title: {},
@@ -750,11 +750,11 @@ describe('an identify call', () => {
     ['has no address and no number', anIdentify({ traits: { plan: 'gold' } })],
     ['has no userId', anIdentify({ userId: undefined, traits })],
     ['is of no use to Klaviyo', anIdentify({ traits, integrations: { Klaviyo: false } })],
-  ])('is not remembered where it %s', (_what, call) => {
+  ])('is not kept if it %s', (_what, call) => {
     expect(one(call).post.people).toEqual([]);
   });
 
-  it('is not remembered where that is off', () => {
+  it('is not kept if SEGMENT_REMEMBER_USERS is false', () => {
     expect(
       one(anIdentify({ traits }), {}, { settings: { ...settings, SEGMENT_REMEMBER_USERS: false } })
         .post.people,
@@ -785,14 +785,14 @@ describe('a call that is not meant for Klaviyo', () => {
     expect(one(aTrack(), { integrations }).post.skipped).toEqual(expected);
   });
 
-  it('is skipped by what it says itself, and not by what the batch says', () => {
+  it('is skipped by its own integrations rather than those of the batch', () => {
     const around = { integrations: { Klaviyo: false } };
     expect(one(aTrack({ integrations: { Klaviyo: true } }), around).post.skipped).toEqual([]);
   });
 });
 
 describe('a batch', () => {
-  it('has its context count for each call, and that of a call win', () => {
+  it('applies its context to each call, but prefers the context of the call', () => {
     const traits = { email: 'ada@klaviyo-demo.com' };
     expect(entryOf(aTrack(), { context: { traits } })).toMatchObject(traits);
     const own = { traits: { email: 'grace@klaviyo-demo.com' } };
@@ -800,7 +800,7 @@ describe('a batch', () => {
     expect(entryOf(call, { context: { traits } })).toMatchObject(own.traits);
   });
 
-  it('says which of its parts are no calls, and takes the others', () => {
+  it('reports parts that are not calls and accepts the others', () => {
     const batch = [{ type: 'delete', messageId: 'm-0' }, {}, 5, null, aTrack(), { type: 'Track' }];
     const { post, invalidCalls: noCalls, messageIds } = read(JSON.stringify({ batch }));
     expect(noCalls.map(({ index, code }) => [index, code])).toEqual([
@@ -817,7 +817,7 @@ describe('a batch', () => {
     expect([messageIds[0], messageIds[4]]).toEqual(['m-0', 'm-1']);
   });
 
-  it('has what is wrong with the JSON of one call stay with it', () => {
+  it('rejects only the call whose JSON has an issue', () => {
     const good = '{"type":"track","event":"e","userId":"1"}';
     const bad = '{"type":"track","event":"e","userId":"1","properties":{"a":"\\ud800","a":1}}';
     const { post, invalidCalls: noCalls } = read(`{"batch":[${good},${bad},${good}]}`);
@@ -838,18 +838,18 @@ describe('a batch', () => {
     ['{"batch":[],"batch":[]}', '/batch is given more than once'],
     ['{"batch":[{}],"context":[{"a":1,"a":2}]}', '/context/0/a is given more than once'],
     [`{"batch":[${'0,'.repeat(50_000)}0]}`, 'holds more than 50000 calls'],
-  ])('is none: %.40s', (text, detail) => {
+  ])('is rejected if it is %.40s', (text, detail) => {
     expect(map(text)).toEqual({ ok: false, detail });
   });
 });
 
 describe('a single call', () => {
-  it('has its type from its path', () => {
+  it('has the type that its path names', () => {
     const { post } = read('{"userId":"42","event":"Viewed","type":"identify"}', { kind: 'track' });
     expect(post.entries).toMatchObject([{ lane: 'events', entry: { event_name: 'Viewed' } }]);
   });
 
-  it.each(['5', '[]', 'null', '{"userId":"1","userId":"2"}'])('is none: %s', (text) => {
+  it.each(['5', '[]', 'null', '{"userId":"1","userId":"2"}'])('is rejected if it is %s', (text) => {
     expect(map(text, { kind: 'track' })).toMatchObject({ ok: false });
   });
 });
@@ -872,7 +872,7 @@ describe('whatever is posted', () => {
   })).value;
   const kind = fc.constantFrom('batch', 'track', 'identify', 'page', 'alias');
 
-  it('the map never throws, and accounts for each part of a batch', () => {
+  it('is mapped without throwing, and each part of a batch is accounted for', () => {
     let entries = 0;
     fc.assert(
       fc.property(kind, fc.array(value, { maxLength: 4 }), value, (each, batch, around) => {

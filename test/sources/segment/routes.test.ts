@@ -65,7 +65,7 @@ const singlePaths = [
 describe.each([...batchPaths, ...singlePaths])('POST %s', (path) => {
   const body = batchPaths.includes(path) ? aBatch : aCall;
 
-  it.each(['', '/', '?x=1', '/?x=1'])('is taken with "%s" behind it', async (behind) => {
+  it.each(['', '/', '?x=1', '/?x=1'])('is accepted with "%s" after it', async (behind) => {
     const { post, posted } = await start();
     const answer = await post(path + behind, body);
     expect([answer.status, answer.json]).toEqual([200, nothingRejected]);
@@ -85,7 +85,7 @@ describe('paths', () => {
     '/v1/batch//',
     '/b',
     '/',
-  ])('stay as they are where they are none of these: %s', (path) =>
+  ])('stay as they are if they are not of an SDK: %s', (path) =>
     expect(normalizeSegmentUrl(path)).toBe(path),
   );
 
@@ -119,7 +119,7 @@ describe('a body', () => {
     'application/json; charset=iso-8859-1',
     'image/png',
     undefined,
-  ])('may say that it is %s', async (type) => {
+  ])('may have the content type %s', async (type) => {
     const { call, posted } = await start();
     const headers = { ...(type !== undefined && { 'content-type': type }) };
     expect((await call('POST', '/v1/batch', { headers, body: text })).status).toBe(200);
@@ -150,7 +150,7 @@ describe('a body', () => {
   ];
 
   it.each(refused)(
-    'is a 400 where it %s, for no SDK would learn by trying again',
+    'is answered 400 if it %s, because a repetition would not help',
     async (...row) => {
       const [, body, headers, message] = row;
       const { call, posted } = await start();
@@ -166,14 +166,11 @@ describe('a body', () => {
     },
   );
 
-  it.each(refused)(
-    'is a 401 where it %s and no key came with it: a stranger learns no more',
-    async (_what, body, headers) => {
-      const { call } = await start({ config: closed });
-      const answer = await call('POST', '/v1/batch', { headers, body });
-      expect([answer.status, answer.json]).toEqual([401, invalidKey]);
-    },
-  );
+  it.each(refused)('is answered 401 if it %s and has no key', async (_what, body, headers) => {
+    const { call } = await start({ config: closed });
+    const answer = await call('POST', '/v1/batch', { headers, body });
+    expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+  });
 });
 
 describe('a write key', () => {
@@ -208,7 +205,7 @@ describe('a write key', () => {
     ['of another kind', {}, { writeKey: [ingestKey] }],
     ['wrong as Bearer', { authorization: 'Bearer wrong-key-1' }, {}],
     ['in a call', {}, { batch: [{ ...aCall, writeKey: ingestKey }] }],
-  ])('is missing where it is %s: 401', async (_what, headers, body) => {
+  ])('is missing if it is %s: 401', async (_what, headers, body) => {
     const { post, posted } = await start({ config: closed });
     const answer = await post('/v1/batch', { ...aBatch, ...body }, headers);
     expect([answer.status, answer.json]).toEqual([401, invalidKey]);
@@ -217,7 +214,7 @@ describe('a write key', () => {
     expect(posted).toEqual([]);
   });
 
-  it('is not asked for where there are no keys', async () => {
+  it('is not required if no keys are configured', async () => {
     const { post } = await start();
     expect((await post('/v1/batch', aBatch, basic('anything:'))).status).toBe(200);
   });
@@ -236,7 +233,7 @@ describe('a write key', () => {
   });
 });
 
-describe('what a stranger does', () => {
+describe('a request without a key', () => {
   const full = { reason: 'full', retryAfterMs: 5000 } as const;
 
   it.each([
@@ -255,15 +252,15 @@ describe('what a stranger does', () => {
         },
       },
     ],
-  ])('is answered 401 where it %s', async (_what, path, overrides) => {
+  ])('is answered 401 if it %s', async (_what, path, overrides) => {
     const { post } = await start({ config: closed, ...(overrides as Overrides) });
     const answer = await post(path, aBatch, {});
     expect([answer.status, answer.json]).toEqual([401, invalidKey]);
   });
 });
 
-describe('an answer', () => {
-  it('names the calls that cannot be sent, by the ids of their SDK', async () => {
+describe('a response', () => {
+  it('names the calls that cannot be sent by their messageIds', async () => {
     const rejected = [
       { index: 2, code: 'not_valid', errors: [{ pointer: '/event_name', detail: 'is required' }] },
       { index: 0, code: 'not_valid', errors: [{ pointer: '', detail: 'needs somebody' }] },
@@ -295,7 +292,7 @@ describe('an answer', () => {
     expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(1);
   });
 
-  it('lists 5,000 rejected calls at most, and counts the others', async () => {
+  it('lists at most 5,000 rejected calls and counts the others', async () => {
     const errors = [{ pointer: '/event_name', detail: 'is required' }];
     const rejected = Array.from({ length: 4000 }, (_, index) => ({
       index,
@@ -320,7 +317,7 @@ describe('an answer', () => {
     });
   });
 
-  it('is 429 and when to come back where the relay takes nothing', async () => {
+  it('is 429 with Retry-After on backpressure', async () => {
     const { post, metrics } = await start({
       backpressure: () => ({ reason: 'full', retryAfterMs: 1 }),
     });
@@ -339,11 +336,14 @@ describe('an answer', () => {
     ['full', 1500, '2'],
     ['unavailable', 900_000, '300'],
     ['closed', 0, '1'],
-  ] as const)('is 429 where the store is %s by then', async (reason, retryAfterMs, seconds) => {
-    const { post } = await start({}, { kind: 'backpressure', reason, retryAfterMs });
-    const answer = await post('/v1/batch', aBatch);
-    expect([answer.status, answer.headers['retry-after']]).toEqual([429, seconds]);
-  });
+  ] as const)(
+    'is 429 if the store is %s when it appends',
+    async (reason, retryAfterMs, seconds) => {
+      const { post } = await start({}, { kind: 'backpressure', reason, retryAfterMs });
+      const answer = await post('/v1/batch', aBatch);
+      expect([answer.status, answer.headers['retry-after']]).toEqual([429, seconds]);
+    },
+  );
 
   it('is 429 while the relay stops, with a key in the body as in the headers', async () => {
     const config = { ...closed, SHUTDOWN_TIMEOUT_MS: 600_000 };
@@ -357,7 +357,7 @@ describe('an answer', () => {
     }
   });
 
-  it('is 500 in the same form where the relay fails, and that is logged', async () => {
+  it('is 500 in the same form if the relay fails, which is logged', async () => {
     const { post, logged } = await start({
       acceptFromSource: () => Promise.reject(new Error('out of order')),
     });
@@ -370,7 +370,7 @@ describe('an answer', () => {
   });
 });
 
-it('an answer lists what was altered, 5,000 at most, by the ids of the SDK', async () => {
+it('a response lists at most 5,000 warnings by their messageIds', async () => {
   const warning = {
     index: 0,
     code: 'unreadable_amount',
@@ -390,7 +390,7 @@ it('an answer lists what was altered, 5,000 at most, by the ids of the SDK', asy
 
 describe("other paths of RudderStack's and Segment's gateways", () => {
   it.each(['/v1/merge', '/pixel/v1/track', '/v1/track'])(
-    'a batch that is posted to %s is taken as one',
+    'accept a batch that is posted to %s',
     async (path) => {
       const { post, posted } = await start();
       expect((await post(path, aBatch)).json).toEqual(nothingRejected);
@@ -492,7 +492,7 @@ describe('a quota', () => {
     expect((await asBody()).status).toBe(200);
   });
 
-  it('is not used up by strangers', async () => {
+  it('is not used up by requests without a key', async () => {
     const { post } = await start({ config });
     for (let count = 0; count < 5; count++) {
       expect((await post('/v1/batch', { ...aBatch, writeKey: 'wrong' })).status).toBe(401);
@@ -541,7 +541,7 @@ describe('strict mode', () => {
     expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(2);
   });
 
-  it('is a 400 where it is neither', async () => {
+  it('answers 400 for any other value', async () => {
     const { post } = await start();
     const answer = await post('/v1/batch?strict=perhaps', aBatch);
     expect(answer.status).toBe(400);
@@ -578,7 +578,7 @@ describe('a browser', () => {
     ['200', basic(ingestKey), aCall],
     ['400', basic(ingestKey), []],
     ['401', {}, aCall],
-  ])('may read the answer: %s', async (status, headers, body) => {
+  ])('may read the response: %s', async (status, headers, body) => {
     const { post } = await start({ config: closed });
     const answer = await post('/v1/t', body, { ...origin, ...headers });
     expect(String(answer.status)).toBe(status);
@@ -595,7 +595,7 @@ describe('a browser', () => {
 });
 
 describe('whatever comes with a key', () => {
-  it('is never answered 5xx', async () => {
+  it('never gets a 5xx', async () => {
     const { call } = await start({ config: closed });
     const path = fc.constantFrom(...batchPaths, ...singlePaths);
     const body = fc.oneof(

@@ -32,7 +32,7 @@ function openShop() {
   return { send, skips, metrics };
 }
 
-it('a refund and a shipment of an order without a buyer are skipped as the order was', async () => {
+it('a refund and a shipment of an order without a buyer are skipped like the order', async () => {
   const { send, skips, metrics } = openShop();
   await send('orders/create', anOrder(nobody));
   await send('refunds/create', aRefund());
@@ -45,7 +45,7 @@ it('a refund and a shipment of an order without a buyer are skipped as the order
   ]);
 });
 
-it('an order without a buyer is recorded once an update names one, and not for a second one', async () => {
+it('an order without a buyer is recorded for the first buyer that an update names, and not for a second one', async () => {
   const { send, metrics } = openShop();
   await send('orders/create', anOrder(nobody));
   expect(await send('orders/updated', anOrder(nobody))).toMatchObject({ accepted: 0 });
@@ -65,7 +65,7 @@ it('an order without a buyer is recorded once an update names one, and not for a
   ]);
 });
 
-it('an update of an order that had a buyer, or that nothing is known of, gives no revenue', async () => {
+it('an update of an order that had a buyer, or of an unknown order, gives no revenue', async () => {
   const { send, metrics } = openShop();
   await send('orders/updated', anOrder());
   expect(metrics()).toEqual([]);
@@ -76,7 +76,7 @@ it('an update of an order that had a buyer, or that nothing is known of, gives n
   expect(metrics().filter((metric) => metric === 'Placed Order')).toHaveLength(1);
 });
 
-it('a test order without a buyer leaves nothing', async () => {
+it('a test order without a buyer changes no ledger', async () => {
   const { send, metrics } = openShop();
   await send('orders/create', anOrder({ ...nobody, test: true }));
   await send('orders/updated', anOrder({ ...nobody, ...buyer }));

@@ -39,29 +39,29 @@ describe('checkouts/create', () => {
     [{ phone: '+16175551212' }, { phone_number: '+16175551212' }],
     [{ sms_marketing_phone: '+16175551212' }, { phone_number: '+16175551212' }],
     [{ customer: { id: 42 } }, { distinct_id: '42' }],
-  ])('is about whoever is named: %j', (overrides, expected) => {
+  ])('identifies the person by any contact: %j', (overrides, expected) => {
     const checkout = aCheckout({ email: null, ...overrides });
     expect(entriesOf('checkouts/create', checkout)).toMatchObject([expected]);
   });
 
-  it('goes no further where it names nobody', () => {
+  it('is skipped if it names no person', () => {
     const { entries, skipped } = mapTopic('checkouts/create', aCheckout({ email: null }));
     expect([entries, skipped]).toEqual([[], [{ reason: 'anonymous' }]]);
   });
 
-  it('goes no further once it is completed: an order tells the rest', () => {
+  it('is skipped if it is completed, because the order is recorded', () => {
     const completed_at = '2026-01-01T10:00:00-05:00';
     const { entries, skipped } = mapTopic('checkouts/update', aCheckout({ completed_at }));
     expect([entries, skipped]).toEqual([[], [{ reason: 'completed' }]]);
   });
 
-  it('has its id in the place of a token that is missing', () => {
+  it('uses its id for the unique id if the token is missing', () => {
     expect(entriesOf('checkouts/create', aCheckout({ token: null }))).toMatchObject([
       { insert_id: 'shopify:2001' },
     ]);
   });
 
-  it('is the same event with checkouts/update, whatever was typed since', () => {
+  it('gives the same unique id as checkouts/update after changes', () => {
     const later = { email: 'ada@klaviyo-demo.com', total_price: '70.00' };
     const [first] = entriesOf('checkouts/create', aCheckout({ email: null, customer: { id: 42 } }));
     const customer = { id: 42, email: 'ada@klaviyo-demo.com' };
@@ -71,7 +71,7 @@ describe('checkouts/create', () => {
     expect(second?.insert_id).toBe(first?.insert_id);
   });
 
-  it('warns of an amount that it cannot read, and has no value then', () => {
+  it('warns about an unreadable amount and has no value', () => {
     const { entries } = mapTopic('checkouts/create', aCheckout({ total_price: 'free?' }));
     expect(entries[0]?.entry).not.toHaveProperty('value');
     expect(entries).toMatchObject([

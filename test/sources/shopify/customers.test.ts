@@ -32,12 +32,12 @@ describe.each(['customers/create', 'customers/update'])('%s', (topic) => {
     expect(mapTopic(topic, aCustomer()).people).toEqual([]);
   });
 
-  it('says nothing of what is hidden', () => {
+  it('omits fields that are hidden from the app', () => {
     const hidden = `{"id":115310627314723954,"email":null,"phone":null,"first_name":null,"last_name":null,"default_address":null,"tags":"","orders_count":null,"total_spent":null}`;
     expect(entriesOf(topic, hidden)).toEqual([{ distinct_id: '115310627314723954' }]);
   });
 
-  it('does not get the phone number of an address, which may be the recipient of a gift', () => {
+  it('does not use the phone number of an address, which may belong to the recipient of a gift', () => {
     const [customer] = entriesOf(topic, aCustomer({ phone: null }));
     expect(customer).toMatchObject({ email: 'ada@klaviyo-demo.com', distinct_id: '42' });
     expect(customer).not.toHaveProperty('phone_number');
@@ -45,7 +45,7 @@ describe.each(['customers/create', 'customers/update'])('%s', (topic) => {
     expect(bare).not.toHaveProperty('phone_number');
   });
 
-  it('keeps the text of an amount that is none', () => {
+  it('keeps the text of an unreadable amount', () => {
     expect(entriesOf(topic, aCustomer({ total_spent: 'much' }))).toMatchObject([
       { properties: { 'Shopify Total Spent': 'much' } },
     ]);

@@ -1,12 +1,12 @@
 import { draftSourceEntry } from '../../../src/ingest/draft-source-entry.js';
 import { createToE164 } from '../../../src/ingest/phone.js';
-import { mapShopifyWebhook } from '../../../src/sources/shopify/map.js';
 import type { SourceEntry, SourcePost } from '../../../src/ingest/source-entry.js';
-import type { OrderValue, PendingRefunds } from '../../../src/sources/shopify/request.js';
 import { parseJson } from '../../../src/json/json.js';
-import { shop } from '../../support/shopify.js';
 import { receivedAt, toJson } from '../../ingest/fixture.js';
 import { newestRules } from '../../support/revisions.js';
+import { shop } from '../../support/shopify.js';
+import { mapShopifyWebhook } from '../../../src/sources/shopify/map.js';
+import type { OrderValue, PendingRefunds } from '../../../src/sources/shopify/payload.js';
 
 type Settings = { readonly orderValue?: OrderValue; readonly pendingRefunds?: PendingRefunds };
 

@@ -48,7 +48,7 @@ describe.each(['fulfillments/create', 'fulfillments/update'])('%s', (topic) => {
   });
 
   it.each([null, 'label_printed', 'in_transit', 'failure', 7])(
-    'goes no further with the status %s, for which Klaviyo has no metric',
+    'is skipped with the status %s, for which Klaviyo has no metric',
     (shipment_status) => {
       expect(mapTopic(topic, aFulfilment({ shipment_status }))).toMatchObject({
         entries: [],
@@ -57,7 +57,7 @@ describe.each(['fulfillments/create', 'fulfillments/update'])('%s', (topic) => {
     },
   );
 
-  it('goes no further once it is cancelled', () => {
+  it('is skipped if it is cancelled', () => {
     const fulfilment = aFulfilment({ shipment_status: 'delivered', status: 'cancelled' });
     expect(mapTopic(topic, fulfilment)).toMatchObject({
       entries: [],
@@ -65,7 +65,7 @@ describe.each(['fulfillments/create', 'fulfillments/update'])('%s', (topic) => {
     });
   });
 
-  it('lists all parcels where there are several', () => {
+  it('lists all tracking numbers if there are several', () => {
     const fulfilment = aFulfilment({
       shipment_status: 'delivered',
       tracking_numbers: ['1Z2345', '1Z2346'],
@@ -80,7 +80,7 @@ describe.each(['fulfillments/create', 'fulfillments/update'])('%s', (topic) => {
 });
 
 describe('fulfillment_events/create', () => {
-  it('is the same event as the fulfilment with that status, for the buyer of the order', () => {
+  it('gives the same event as the fulfilment with that status, for the buyer of the order', () => {
     const [event] = mapTopic('fulfillment_events/create', aFulfilmentEvent()).entries;
     const [update] = entriesOf(
       'fulfillments/update',
@@ -97,7 +97,7 @@ describe('fulfillment_events/create', () => {
     });
   });
 
-  it('goes no further with a status for which Klaviyo has no metric', () => {
+  it('is skipped with a status for which Klaviyo has no metric', () => {
     const event = aFulfilmentEvent({ status: 'attempted_delivery' });
     expect(mapTopic('fulfillment_events/create', event)).toMatchObject({
       entries: [],

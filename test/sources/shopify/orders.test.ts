@@ -86,7 +86,7 @@ const fulfilments = [
 ];
 
 describe('orders/create', () => {
-  it('becomes Placed Order, and Ordered Product for each line', () => {
+  it('becomes Placed Order and an Ordered Product for each line', () => {
     expect(sentOf('orders/create', anOrder())).toEqual([
       toSent({
         name: 'Placed Order',
@@ -117,7 +117,7 @@ describe('orders/create', () => {
     ]);
   });
 
-  it('lists every line, and each brand once', () => {
+  it('lists every line and each brand once', () => {
     const lines = [aLine(), aLine({ id: 502, title: 'Scarf' }), aLine({ id: 503, vendor: 'Loom' })];
     const entries = entriesOf('orders/create', anOrder({ line_items: lines }));
     expect(entries.map(({ insert_id: id }) => id)).toEqual([
@@ -139,7 +139,7 @@ describe('orders/create', () => {
     ]);
   });
 
-  it('keeps the digits of ids that no JavaScript number holds', () => {
+  it('keeps the digits of ids beyond 2^53', () => {
     const [placed, ordered] = entriesOf(
       'orders/create',
       `{"id":820982911946154508,"customer":{"id":115310627314723954},"line_items":[{"id":866550311766439020,"product_id":632910392632910392}]}`,
@@ -155,7 +155,7 @@ describe('orders/create', () => {
     });
   });
 
-  it('counts a line that has no id by its place, so that a repeat is the same', () => {
+  it('identifies a line without an id by its place, so that a repetition has the same id', () => {
     const lines = [aLine({ id: null }), aLine({ id: undefined })];
     const ids = entriesOf('orders/create', anOrder({ line_items: lines })).map(
       ({ insert_id: id }) => id,
@@ -163,7 +163,7 @@ describe('orders/create', () => {
     expect(ids).toEqual(['shopify:1001', 'shopify:1001:line-1', 'shopify:1001:line-2']);
   });
 
-  it('says where products are and how they look, where an app tells', () => {
+  it('has URLs and images of products if an app adds them', () => {
     const lines = [
       aLine({
         image_url: '//cdn.shopify.com/s/shirt.png',
@@ -183,7 +183,7 @@ describe('orders/create', () => {
     expect(second?.properties).not.toHaveProperty('ProductURL');
   });
 
-  it('takes the time of the order itself, with its offset', () => {
+  it('has the time of the order with its offset', () => {
     const timeOf = (overrides: object) =>
       entriesOf('orders/create', anOrder({ line_items: [], ...overrides }))[0]?.event_time;
     expect(timeOf({})).toBe('2026-01-01T10:00:00-05:00');
@@ -193,7 +193,7 @@ describe('orders/create', () => {
     expect(timeOf({ processed_at: '2026-01-01 10:00:00 UTC' })).toBe('2026-01-01T10:00:00.000Z');
   });
 
-  it('warns of a time that it cannot read, and keeps its text', () => {
+  it('warns about an unreadable time and keeps its text', () => {
     const { entries } = mapTopic('orders/create', anOrder({ processed_at: 'yesterday' }));
     expect(entries).toMatchObject([
       {
@@ -208,7 +208,7 @@ describe('orders/create', () => {
     expect(entries[1]).not.toHaveProperty('warnings');
   });
 
-  it('of a test goes no further', () => {
+  it('is skipped if it is a test order', () => {
     const { entries, skipped } = mapTopic('orders/create', anOrder({ test: true }));
     expect([entries, skipped]).toEqual([[], [{ reason: 'test' }]]);
   });
@@ -224,7 +224,7 @@ describe('the value of an order', () => {
     ['total', { total_price: 'free' }, undefined],
     ['total', { total_price: 12.5 }, 12.5],
     ['total', { total_price: '0.00' }, 0],
-  ] as const)('counts by %s, %j: %s', (orderValue, overrides, expected) => {
+  ] as const)('is by SHOPIFY_ORDER_VALUE %s, %j: %s', (orderValue, overrides, expected) => {
     const [placed] = entriesOf('orders/create', anOrder(overrides), { orderValue });
     expect(placed?.value).toBe(expected);
   });
@@ -343,15 +343,18 @@ describe('the value of an order', () => {
       '/shipping_lines/0/discount_allocations/0/amount',
       'shipping_lines.0.discount_allocations.0.amount',
     ],
-  ] as const)('by %s is not guessed: %j', (orderValue, overrides, pointer, name) => {
-    const { entries } = mapTopic('orders/create', anOrder(overrides), { orderValue });
-    const [placed] = entries;
-    expect(placed?.entry).not.toHaveProperty('value');
-    expect(placed?.entry.properties).toHaveProperty([name]);
-    expect(placed?.warnings).toMatchObject([{ code: 'unreadable_amount', pointer }]);
-  });
+  ] as const)(
+    'by %s is absent if an amount is unreadable: %j',
+    (orderValue, overrides, pointer, name) => {
+      const { entries } = mapTopic('orders/create', anOrder(overrides), { orderValue });
+      const [placed] = entries;
+      expect(placed?.entry).not.toHaveProperty('value');
+      expect(placed?.entry.properties).toHaveProperty([name]);
+      expect(placed?.warnings).toMatchObject([{ code: 'unreadable_amount', pointer }]);
+    },
+  );
 
-  it('warns where there is none, or one without a currency', () => {
+  it('gives a warning if it is absent or has no currency', () => {
     const warningsOf = (overrides: Readonly<Record<string, unknown>>) =>
       mapTopic('orders/create', anOrder(overrides)).entries[0]?.warnings;
     expect(warningsOf({})).toBeUndefined();
@@ -362,7 +365,7 @@ describe('the value of an order', () => {
     ]);
   });
 
-  it('has the currency of the shop, never the one the buyer saw', () => {
+  it('is in the currency of the shop and not in that of the buyer', () => {
     const [placed, ordered] = entriesOf(
       'orders/create',
       anOrder({ currency: null, total_price_set: toMoney('67.35') }),
@@ -371,12 +374,12 @@ describe('the value of an order', () => {
     expect(ordered).toMatchObject({ value: 59.97, currency: 'EUR' });
   });
 
-  it('is the one at the time of the order, whatever was edited or returned since', () => {
+  it('is that at the time of the order, before later edits and returns', () => {
     const later = { current_total_price: '10.00', current_subtotal_price: '5.00' };
     expect(entriesOf('orders/create', anOrder(later))[0]?.value).toBe(67.35);
   });
 
-  it('of a line that cannot be read is told with a warning', () => {
+  it('of a line gives a warning if it is unreadable', () => {
     const lines = [aLine({ price: 'dear' }), aLine({ quantity: 1.5 }), aLine({ price: null })];
     const [, ...ordered] = mapTopic('orders/create', anOrder({ line_items: lines })).entries;
     expect(ordered).toMatchObject([
@@ -390,7 +393,7 @@ describe('the value of an order', () => {
     for (const { entry } of ordered) expect(entry).not.toHaveProperty('value');
   });
 
-  it('adds subtotal and shipping exactly', () => {
+  it('is the exact sum of subtotal and shipping', () => {
     const total_shipping_price_set = { shop_money: { amount: '0.2' } };
     const order = anOrder({ subtotal_price: '0.1', total_shipping_price_set });
     expect(
@@ -413,8 +416,8 @@ describe('the value of an order', () => {
   });
 });
 
-describe('what becomes of an order', () => {
-  it('is Fulfilled Order, at the time of the newest fulfilment that stands', () => {
+describe('the state of an order', () => {
+  it('gives Fulfilled Order at the time of the newest fulfilment that is not cancelled', () => {
     const order = anOrder({ fulfillments: fulfilments });
     expect(sentOf('orders/fulfilled', order)).toEqual([
       toSent({
@@ -427,7 +430,7 @@ describe('what becomes of an order', () => {
     ]);
   });
 
-  it('says where its parcels are', () => {
+  it('gives the tracking numbers', () => {
     const tracking = { tracking_company: 'UPS', tracking_number: '1Z2345' };
     const order = anOrder({ fulfillments: [{ id: 31, ...tracking }] });
     for (const topic of ['orders/fulfilled', 'orders/partially_fulfilled']) {
@@ -437,7 +440,7 @@ describe('what becomes of an order', () => {
     }
   });
 
-  it('is Fulfilled Partial Order for each fulfilment, with what it holds', () => {
+  it('gives Fulfilled Partial Order with the items of each fulfilment', () => {
     const toPartial = (count: number) =>
       entriesOf(
         'orders/partially_fulfilled',
@@ -456,7 +459,7 @@ describe('what becomes of an order', () => {
     ]);
   });
 
-  it('is Cancelled Order, with the reason', () => {
+  it('gives Cancelled Order with the reason', () => {
     const cancelled_at = '2026-01-02T11:00:00-05:00';
     const order = anOrder({ cancelled_at, cancel_reason: 'inventory' });
     expect(sentOf('orders/cancelled', order)).toEqual([
@@ -471,7 +474,7 @@ describe('what becomes of an order', () => {
   });
 
   it.each(['orders/fulfilled', 'orders/partially_fulfilled', 'orders/cancelled'])(
-    'is told without what is not there: %s',
+    'gives an event without absent fields: %s',
     (topic) => {
       const bare = '{"id":1001,"email":"ada@klaviyo-demo.com"}';
       const [entry, ...others] = entriesOf(topic, bare);
@@ -505,7 +508,7 @@ describe('the buyer of an order', () => {
     [{ email: 'n/a', contact_email: 'b@klaviyo-demo.com' }, 'b@klaviyo-demo.com'],
     [{ email: 'n/a' }, 'n/a'],
     [{ customer: { email: 'c@klaviyo-demo.com' } }, 'c@klaviyo-demo.com'],
-  ])('has the first e-mail address there is: %j', (overrides, email) => {
+  ])('has the first e-mail address of the order: %j', (overrides, email) => {
     expect(buyerOf(overrides)).toEqual({ email });
   });
 
@@ -527,7 +530,7 @@ describe('the buyer of an order', () => {
   );
 
   it.each(['n/a', 'none', 'ada at home'])(
-    'is the customer where the order has %s for an address, and the text is told',
+    'is the customer if the order has %s for an address, which is kept as a property',
     (email) => {
       const customer = { id: 42, email: ada };
       const { entries, people } = mapTopic(
@@ -542,12 +545,12 @@ describe('the buyer of an order', () => {
     },
   );
 
-  it('does not get the number of a customer with another address, but keeps its own', () => {
+  it('has the number of the order and not that of a customer with another address', () => {
     const order = { email: ada, phone: '+16175551212', customer: till };
     expect(buyerOf(order)).toEqual({ email: ada, phone_number: '+16175551212' });
   });
 
-  it('has the number of the customer in every order, whichever number an order has', () => {
+  it('has the number of the customer in every order', () => {
     const customer = { ...till, email: ada };
     const expected = { email: ada, phone_number: '+442071838750', distinct_id: '42' };
     expect(buyerOf({ email: ada, phone: '+16175551212', customer })).toEqual(expected);
@@ -579,7 +582,7 @@ describe('the buyer of an order', () => {
     ['an e-mail address', { email: ada }, { email: ada }],
     ['a customer', { customer: { id: 42 } }, { distinct_id: '42' }],
     ['a number', { phone: '+442071838750' }, { phone_number: '+442071838750' }],
-  ])('does not have the numbers of addresses where there is %s', (_what, named, expected) => {
+  ])('does not have the numbers of addresses if there is %s', (_what, named, expected) => {
     const addresses = { billing_address: anAddress(), shipping_address: anAddress() };
     expect(buyerOf({ ...named, ...addresses })).toEqual(expected);
   });
@@ -598,7 +601,7 @@ describe('the buyer of an order', () => {
       { billing_address: anAddress({ phone: null }), shipping_address: anAddress() },
       '+16175551212',
     ],
-  ])('is named by an address where nothing else does: %j', (overrides, phone) => {
+  ])('is identified by an address if nothing else does: %j', (overrides, phone) => {
     expect(buyerOf(overrides)).toEqual({ phone_number: phone });
   });
 
@@ -622,7 +625,7 @@ describe('the buyer of an order', () => {
     'orders/paid',
     'orders/cancelled',
     'orders/new_topic',
-  ])('is remembered by %s', (topic) => {
+  ])('is kept by %s', (topic) => {
     expect(mapTopic(topic, anOrder()).people).toEqual([
       {
         kind: 'order',
@@ -648,7 +651,7 @@ describe('an order without a buyer', () => {
     },
   );
 
-  it('is named by the id of the customer where an app may not see more', () => {
+  it('is identified by the id of the customer if the app may not see more', () => {
     const order = anOrder({ ...nobody, customer: { id: 42, default_address: { id: 7 } } });
     expect(entriesOf('orders/create', order)).toMatchObject([
       { event_name: 'Placed Order', distinct_id: '42' },
@@ -656,7 +659,7 @@ describe('an order without a buyer', () => {
     ]);
   });
 
-  it('is looked up where the webhook was set up without the fields of a person', () => {
+  it('is looked up if the webhook was set up without the fields of a person', () => {
     const bare = '{"id":1001,"total_price":"5.00","currency":"EUR"}';
     expect(mapTopic('orders/create', bare).entries).toMatchObject([
       { personKeys: [`order:${shop}:1001`] },

@@ -6,7 +6,7 @@ const refunded = (...transactions: readonly unknown[]) =>
   entriesOf('refunds/create', aRefund({ transactions }))[0];
 
 describe('refunds/create', () => {
-  it('becomes Refunded Order, for whoever the order was placed by', () => {
+  it('becomes Refunded Order for the buyer of the order', () => {
     expect(mapTopic('refunds/create', aRefund())).toEqual({
       source: 'shopify',
       topic: 'refunds/create',
@@ -51,11 +51,11 @@ describe('refunds/create', () => {
     });
   });
 
-  it('is a dead letter as long as nobody knows the order', () => {
+  it('becomes a dead letter if the order is unknown', () => {
     expect(sentOf('refunds/create', aRefund())).toEqual(['unknown_person']);
   });
 
-  it('is worth what was paid back, to the cent', () => {
+  it('has the exact refunded amount as value', () => {
     const paid = ['0.1', '0.2', '19.99'].map((amount) => aTransaction({ amount }));
     expect(refunded(...paid)).toMatchObject({ value: 20.29, currency: 'EUR' });
   });
@@ -76,7 +76,7 @@ describe('refunds/create', () => {
   });
 
   it.each(['pending', 'awaiting_response', 'unknown', null])(
-    'waits for the result of a transaction that is %s: with it the sum would be wrong',
+    'is skipped while a transaction is %s',
     (status) => {
       const pending = aTransaction({ status });
       for (const transactions of [[pending], [aTransaction(), pending]]) {
@@ -88,7 +88,7 @@ describe('refunds/create', () => {
     },
   );
 
-  it('counts pending transactions at once where that is set', () => {
+  it('counts pending transactions at once if SHOPIFY_PENDING_REFUNDS is count', () => {
     const transactions = [aTransaction(), aTransaction({ status: 'pending', amount: '5.01' })];
     const settings = { pendingRefunds: 'count' } as const;
     expect(entriesOf('refunds/create', aRefund({ transactions }), settings)).toMatchObject([
@@ -101,16 +101,13 @@ describe('refunds/create', () => {
     });
   });
 
-  it.each([[[]], [null], ['none'], [[null, 7]]])(
-    'goes no further without money: %j',
-    (transactions) => {
-      expect(mapTopic('refunds/create', aRefund({ transactions })).skipped).toMatchObject([
-        { reason: 'no_amount' },
-      ]);
-    },
-  );
+  it.each([[[]], [null], ['none'], [[null, 7]]])('is skipped without money: %j', (transactions) => {
+    expect(mapTopic('refunds/create', aRefund({ transactions })).skipped).toMatchObject([
+      { reason: 'no_amount' },
+    ]);
+  });
 
-  it('goes no further where it is a test', () => {
+  it('is skipped if it is a test', () => {
     const transactions = [aTransaction({ test: true })];
     expect(mapTopic('refunds/create', aRefund({ transactions }))).toMatchObject({
       entries: [],
@@ -122,7 +119,7 @@ describe('refunds/create', () => {
     ['are of several currencies', { currency: 'USD' }, 'several_currencies', '19.99 USD'],
     ['cannot be read', { amount: 'all of it' }, 'unreadable_amount', 'all of it EUR'],
     ['are missing', { amount: null }, 'no_amount', 'EUR'],
-  ])('has no value and a warning where amounts %s', (_what, overrides, code, text) => {
+  ])('has no value and a warning if amounts %s', (_what, overrides, code, text) => {
     const transactions = [aTransaction(), aTransaction(overrides)];
     const [entry] = mapTopic('refunds/create', aRefund({ transactions })).entries;
     expect(entry?.entry).not.toHaveProperty('value');
@@ -139,7 +136,7 @@ describe('refunds/create', () => {
     ]);
   });
 
-  it('takes the time it was made where it has no other, and asks for nobody without an order', () => {
+  it('has the time of its creation if it has no other, and looks up no person without an order', () => {
     const [bare] = mapTopic('refunds/create', {
       ...aRefund(),
       processed_at: null,
@@ -153,7 +150,7 @@ describe('refunds/create', () => {
     expect(bare?.personKeys).toEqual([]);
   });
 
-  it('keeps the digits of ids that no JavaScript number holds', () => {
+  it('keeps the digits of ids beyond 2^53', () => {
     const text = `{"id":929361464912345678,"order_id":820982911946154508,"transactions":[{"kind":"refund","status":"success","amount":"1.00"}]}`;
     expect(mapTopic('refunds/create', text).entries[0]).toMatchObject({
       personKeys: [`order:${shop}:820982911946154508`],
@@ -166,7 +163,7 @@ describe('orders/updated', () => {
   const updated = (overrides: Readonly<Record<string, unknown>>) =>
     mapTopic('orders/updated', anOrder(overrides));
 
-  it('gives a refund once it succeeded, as the same event as refunds/create and for the buyer', () => {
+  it('gives a refund that succeeded, with the unique id of refunds/create and for the buyer', () => {
     const pending = { refunds: [aRefund({ transactions: [aTransaction({ status: 'pending' })] })] };
     expect(updated(pending)).toMatchObject({
       entries: [],
@@ -182,7 +179,7 @@ describe('orders/updated', () => {
     expect(fromOrder?.entry).toEqual({ ...fromRefund, ...buyer });
   });
 
-  it('gives each refund of the order by itself', () => {
+  it('gives an event for each refund of the order', () => {
     const refunds = [
       aRefund(),
       aRefund({ id: 802, transactions: [aTransaction({ status: 'pending' })] }),
@@ -201,14 +198,14 @@ describe('orders/updated', () => {
     });
   });
 
-  it('names the place of what it cannot read', () => {
+  it('has pointers into the order in its warnings', () => {
     const refunds = [aRefund({ transactions: [aTransaction({ amount: 'all' })] })];
     expect(updated({ refunds }).entries).toMatchObject([
       { warnings: [{ pointer: '/refunds/0/transactions/0/amount' }] },
     ]);
   });
 
-  it('takes the currency of the order where a transaction has none and the buyer paid in it', () => {
+  it('uses the currency of the order if a transaction has none and the buyer paid in it', () => {
     const refunds = [aRefund({ transactions: [aTransaction({ currency: null })] })];
     const inEuros = { refunds, presentment_currency: 'EUR' };
     expect(updated(inEuros).entries).toMatchObject([{ entry: { value: 19.99, currency: 'EUR' } }]);
@@ -232,11 +229,11 @@ describe('orders/updated', () => {
       },
       'anonymous',
     ],
-  ])('goes no further with %s', (_what, overrides, reason) => {
+  ])('is skipped with %s', (_what, overrides, reason) => {
     expect(updated(overrides)).toMatchObject({ entries: [], skipped: [{ reason }] });
   });
 
-  it('leaves out refunds that were recorded long ago, perhaps by another integration', () => {
+  it('skips refunds that are older than 60 days', () => {
     const late = { updated_at: '2026-03-07T09:00:00-05:00', refunds: [aRefund()] };
     expect(updated(late)).toMatchObject({ entries: [], skipped: [{ reason: 'old_refund' }] });
     const soon = { ...late, updated_at: '2026-03-05T09:00:00-05:00' };

@@ -59,7 +59,7 @@ const longBodies = { SHOPIFY_WEBHOOK_SECRETS: [secret], BODY_LIMIT_BYTES: 5_000_
 const detailOf = ({ json }: Answer): unknown => (json as { detail?: unknown }).detail;
 
 describe('a webhook that Shopify signed', () => {
-  it('is mapped, accepted, and answered 200 with what it came to', async () => {
+  it('is mapped, accepted and answered 200 with the counts', async () => {
     const { post, posts } = await startShop();
     const answer = await post(order, signedHeaders);
     expect([answer.status, answer.json]).toEqual([
@@ -88,14 +88,14 @@ describe('a webhook that Shopify signed', () => {
     ]);
   });
 
-  it('may come with the headers of the newer kind', async () => {
+  it('may have headers without X-', async () => {
     const { post, posts } = await startShop();
     const answer = await post(order, newerHeaders);
     expect(answer.status).toBe(200);
     expect(posts).toMatchObject([[{ topic: 'orders/create', delivery: 'wh-1' }, {}]]);
   });
 
-  it('is read by the order value that is set', async () => {
+  it('is mapped with the configured order value', async () => {
     const { post, posts } = await startShop({
       config: {
         SHOPIFY_WEBHOOK_SECRETS: [secret],
@@ -123,7 +123,7 @@ describe('a webhook that Shopify signed', () => {
     expect(posts).toMatchObject([[{ entries: [], skipped: [{ reason: 'unmapped' }] }, {}]]);
   });
 
-  it('is taken without a list that is too long to read', async () => {
+  it('is accepted without a list that is too long', async () => {
     const { post, posts } = await startShop({ config: longBodies });
     const others = Object.fromEntries(Array.from({ length: 9000 }, (_, i) => [`x${i}`, i]));
     const body = JSON.stringify({
@@ -143,7 +143,7 @@ describe('a webhook that Shopify signed', () => {
     ]);
   });
 
-  it('keeps lists as long as no order has them', async () => {
+  it('keeps lists below the bound', async () => {
     const { post, posts } = await startShop({ config: longBodies });
     const body = JSON.stringify(anOrder({ line_items: Array<object>(5000).fill({ price: '1' }) }));
     const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));

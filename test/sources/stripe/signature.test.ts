@@ -66,17 +66,17 @@ describe('a Stripe signature', () => {
     ['blank', '   ', 'no timestamp'],
     ['anything', 'hello', 'no timestamp'],
   ];
-  it.each(refused)('is refused: %s', (_name, header, words) => {
+  it.each(refused)('is rejected: %s', (_name, header, words) => {
     const verdict = judge(header);
     expect(verdict.ok ? 'accepted' : verdict.detail).toContain(words);
     expect(acceptsBySdk(header, [secret])).toBe(false);
   });
 
-  it.each([undefined, ''])('is refused where there is none: %j', (header) => {
+  it.each([undefined, ''])('is rejected if it is absent: %j', (header) => {
     expect(judge(header)).toEqual({ ok: false, detail: 'the header Stripe-Signature is missing' });
   });
 
-  it('is refused where one byte of the body is another', () => {
+  it('is rejected if one byte of the body differs', () => {
     expect(judge(`t=${seconds},v1=${good}`, [secret], `${body} `).ok).toBe(false);
   });
 
@@ -86,13 +86,13 @@ describe('a Stripe signature', () => {
     expect(judge(header, [other, secret])).toEqual({ ok: true });
   });
 
-  it.each(['', '  ', '\t\n'])('is refused with a blank secret, which anybody has: %j', (blank) => {
+  it.each(['', '  ', '\t\n'])('is rejected with a blank secret: %j', (blank) => {
     const header = `t=${seconds},v1=${sign(seconds, blank)}`;
     expect(judge(header, [blank]).ok).toBe(false);
     expect(acceptsBySdk(header, [blank])).toBe(false);
   });
 
-  it('is nowhere in the words of a refusal', () => {
+  it('does not appear in the text of the error', () => {
     for (const [, header] of refused) {
       expect(JSON.stringify(judge(header))).not.toContain(good.slice(0, 8));
     }
@@ -151,7 +151,7 @@ const header = fc
     return [...all, ...(made.bare === '' ? [] : [made.bare])].join(made.separator);
   });
 
-it("whatever the header, the verdict is that of Stripe's own SDK", () => {
+it("for any header, the result is that of Stripe's own SDK", () => {
   const seen = { accepted: 0, refused: 0 };
   fc.assert(
     fc.property(header, payload, secrets, (toHeader, over, by) => {

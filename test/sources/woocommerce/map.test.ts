@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseJson } from '../../../src/json/json.js';
-import { mapWooWebhook } from '../../../src/sources/woocommerce/map.js';
-import type { WooRules } from '../../../src/sources/woocommerce/request.js';
 import { aBilling, aWooCustomer, aWooLine, aWooOrder, wooShop } from '../../support/woocommerce.js';
+import { mapWooWebhook } from '../../../src/sources/woocommerce/map.js';
+import type { WooRules } from '../../../src/sources/woocommerce/payload.js';
+import fc from 'fast-check';
 
 const rules: WooRules = { orderValue: 'total', hasCustomerIds: false, customerMeta: [] };
 
@@ -28,7 +28,7 @@ const find = (payload: unknown, metric: string, own?: Partial<WooRules>) =>
 const unpaid = { date_paid: null, date_paid_gmt: null };
 
 describe('the events of a WooCommerce order', () => {
-  it('are a Placed Order and an Ordered Product a line, by the names that Klaviyo documents', () => {
+  it('are a Placed Order and an Ordered Product for each line, with the names that Klaviyo documents', () => {
     const [placed, product, ...others] = entriesOf(aWooOrder());
     expect(others).toEqual([]);
     expect(placed).toEqual({
@@ -109,11 +109,11 @@ describe('the events of a WooCommerce order', () => {
     ['cancelled', unpaid, ['Cancelled Order']],
     ['failed', unpaid, ['Failed Payment']],
     ['refunded', {}, ['Placed Order', 'Ordered Product']],
-  ])('follow its state, whichever webhook brings it: %s %j', (status, paid, metrics) => {
+  ])('follow its state, whichever webhook delivers it: %s %j', (status, paid, metrics) => {
     expect(metricsOf(aWooOrder({ status, ...paid }))).toEqual(metrics);
   });
 
-  it('are none of an order that nobody has placed yet, which is counted', () => {
+  it('are absent for an order that is not placed, which is counted as skipped', () => {
     const { entries, skipped } = map('order.created', aWooOrder({ status: 'pending', ...unpaid }));
     expect([entries, skipped]).toEqual([[], [{ id: '727', reason: 'not_placed' }]]);
   });
@@ -151,7 +151,7 @@ describe('the events of a WooCommerce order', () => {
     });
   });
 
-  it('have the value that is set: the total, or goods after discounts with shipping', () => {
+  it('have the configured value: the total, or goods after discounts with shipping', () => {
     expect(
       find(aWooOrder(), 'Placed Order', { orderValue: 'subtotal_and_shipping' }),
     ).toMatchObject({ value: 15.4, total_amount: 16.56 });
@@ -161,7 +161,7 @@ describe('the events of a WooCommerce order', () => {
     expect(placed?.warnings).toMatchObject([{ code: 'unreadable_amount' }]);
   });
 
-  it('have no value where the total cannot be read, and keep its text', () => {
+  it('have no value if the total is unreadable, and keep its text', () => {
     const [placed] = map('order.created', aWooOrder({ total: '1.299', currency: 'EUR' })).entries;
     expect(placed?.entry).not.toHaveProperty('value');
     expect(placed).toMatchObject({
@@ -175,21 +175,21 @@ describe('the events of a WooCommerce order', () => {
     });
   });
 
-  it('show prices of goods with tax where the shop enters its prices with tax', () => {
+  it('have prices with tax if the shop enters its prices with tax', () => {
     expect(find(aWooOrder({ prices_include_tax: true }), 'Ordered Product')).toMatchObject({
       value: 6.45,
       properties: { ItemPrice: 3.225, RowTotal: 6.45 },
     });
   });
 
-  it('name no product by the id of one that was deleted', () => {
+  it('do not use the id of a deleted product', () => {
     const deleted = aWooOrder({ line_items: [aWooLine({ product_id: 0, variation_id: 0 })] });
     expect(find(deleted, 'Ordered Product')?.properties).not.toHaveProperty('ProductID');
     const variant = aWooOrder({ line_items: [aWooLine({ variation_id: 94 })] });
     expect(find(variant, 'Ordered Product')?.properties).toMatchObject({ VariantID: '94' });
   });
 
-  it('count a cancellation as lost revenue only where the order was revenue', () => {
+  it('count a cancellation as lost revenue only if the order was revenue', () => {
     const status = 'cancelled';
     expect(find(aWooOrder({ status }), 'Cancelled Order')).toMatchObject({ value: 16.56 });
     const offline = aWooOrder({ status, ...unpaid, payment_method: 'bacs' });
@@ -202,7 +202,7 @@ describe('the events of a WooCommerce order', () => {
     );
   });
 
-  it('are a Refunded Order for each refund, with the amount that went back', () => {
+  it('are a Refunded Order with the refunded amount for each refund', () => {
     const refunds = [
       { id: 726, reason: 'too small', total: '-10.00' },
       { id: 724, reason: '', total: '-1.05' },
@@ -225,14 +225,14 @@ describe('the events of a WooCommerce order', () => {
 });
 
 describe('the person of a WooCommerce order', () => {
-  it('is whom it is billed to, without the id of an account and the phone of the recipient', () => {
+  it('is the billing contact, without the id of the account and the phone number of the recipient', () => {
     for (const entry of entriesOf(aWooOrder())) {
       expect(entry).toMatchObject({ email: 'ada@klaviyo-demo.com', phone_number: '+16175551212' });
       expect(entry).not.toHaveProperty('distinct_id');
     }
   });
 
-  it('has a phone that is none on the event of the order alone, so that it is reported once', () => {
+  it('has an invalid phone number on the event of the order alone, so that it is reported once', () => {
     const odd = aWooOrder({ billing: aBilling({ phone: '(555) 555-5555' }) });
     expect(entriesOf(odd).map((entry) => entry.phone_number)).toEqual([
       '(555) 555-5555',
@@ -242,7 +242,7 @@ describe('the person of a WooCommerce order', () => {
     expect(entriesOf(noEmail)[1]).toMatchObject({ phone_number: '(555) 555-5555' });
   });
 
-  it('is the account of the customer where the billing address names nobody', () => {
+  it('is the account of the customer if the billing address identifies no person', () => {
     const nobody = aWooOrder({ billing: aBilling({ email: '', phone: '' }) });
     const [placed] = map('order.created', nobody).entries;
     expect(placed).toMatchObject({ personKeys: ['customer:shop.klaviyo-demo.com:26'] });
@@ -258,13 +258,13 @@ describe('the person of a WooCommerce order', () => {
     ]);
   });
 
-  it('is nobody where a guest left no address: one counted skip', () => {
+  it('is absent if a guest left no contact, which is counted as one skip', () => {
     const guest = aWooOrder({ customer_id: 0, billing: aBilling({ email: '', phone: '' }) });
     const { entries, skipped } = map('order.created', guest, { hasCustomerIds: true });
     expect([entries, skipped]).toEqual([[], [{ id: '727', reason: 'anonymous' }]]);
   });
 
-  it('is told apart by the shop that signed, not by the header', () => {
+  it('is identified within the shop of the signed links, not of the header', () => {
     const elsewhere = mapWooWebhook({
       topic: 'order.created',
       shopUrl: 'https://forged.example.com/',
@@ -310,14 +310,14 @@ describe('a WooCommerce customer', () => {
     expect(JSON.stringify(map('customer.updated', aWooCustomer()))).not.toContain('do-not-send');
   });
 
-  it('has no phone and address of a billing contact with another e-mail address', () => {
+  it('does not use phone number and address of a billing contact with another e-mail address', () => {
     const other = aWooCustomer({ billing: aBilling({ email: 'accounting@klaviyo-demo.com' }) });
     const [profile] = map('customer.updated', other).entries;
     expect(profile?.entry).not.toHaveProperty('phone_number');
     expect(profile?.entry).not.toHaveProperty('location');
   });
 
-  it('has its id as external_id only where that is set', () => {
+  it('has its id as external_id only if WOOCOMMERCE_CUSTOMER_ID is external_id', () => {
     const [plain] = map('customer.created', aWooCustomer()).entries;
     expect(plain?.entry).not.toHaveProperty('distinct_id');
     const [joined] = map('customer.created', aWooCustomer(), { hasCustomerIds: true }).entries;

@@ -49,7 +49,7 @@ describe('a webhook that WooCommerce signed', () => {
     ]);
   });
 
-  it('is no repeat of another of the same second, which has the same delivery id', async () => {
+  it('is not a repetition of another of the same second with the same delivery id', async () => {
     const { post, posts } = await startShop();
     await post(order, toWooHeaders(order, 'order.created'));
     expect(posts[0]).not.toHaveProperty('delivery');
@@ -104,7 +104,7 @@ describe('the ping of a new WooCommerce webhook', () => {
     ['another form', 'webhook_id=5&order=1'],
     ['an order', order],
     ['nothing', ''],
-  ])('opens the door to nothing else: %s', async (_, body) => {
+  ])('is the only unsigned request that is accepted: %s', async (_, body) => {
     const { post, posts } = await startShop();
     const answer = await post(body, wooPing.headers);
     expect([answer.status, posts]).toEqual([401, []]);
@@ -118,7 +118,7 @@ describe('a request that WooCommerce did not sign', () => {
     ['a signature of something else', toWooHeaders(`${order} `, 'order.created')],
     ['a signature by another secret', toWooHeaders(order, 'order.created', 'another-secret')],
     ['no signature at all', { ...headers, 'x-wc-webhook-signature': 'yes' }],
-  ])('is refused: it has %s', async (_, wrong) => {
+  ])('is rejected if it has %s', async (_, wrong) => {
     const { post, posts } = await startShop();
     const answer = await post(order, wrong);
     expect([answer.status, posts]).toEqual([401, []]);
@@ -126,7 +126,7 @@ describe('a request that WooCommerce did not sign', () => {
     expect(answer.text).not.toContain('ada@');
   });
 
-  it('is a 404 where no secret is set', async () => {
+  it('is answered 404 if no secret is set', async () => {
     const { post } = await startShop([]);
     expect((await post(order, headers)).status).toBe(404);
     expect((await post(wooPing.body, wooPing.headers)).status).toBe(404);

@@ -1,25 +1,25 @@
-import type { JsonObject } from '../../json/json.js';
 import { toPointer } from '../../ingest/validation.js';
+import type { JsonObject } from '../../json/json.js';
 import type { LocatedValue } from '../money.js';
 
-/** Names of events and properties without case and separators, as Segment's own integrations compare them. */
+/** Removes case and separators from a name of an event or property, as Segment's own integrations do to compare names. */
 export function foldSpelling(name: string): string {
   return name.replace(/[\s_.-]/g, '').toLowerCase();
 }
 
-/** Members of an object by any spelling of their names. */
+/** Finds members of an object by any spelling of their names. */
 export type FieldFinder = {
-  /** The first of the names that has a value; null, undefined and blank text are none. */
+  /** Returns the value of the first name that has one. Null, undefined and blank text are not values. */
   find(...names: readonly string[]): LocatedValue;
 };
 
-/** `path`: where the object stands in the call. */
+/** `path`: the path of the object in the call, for pointers. */
 export function createFieldFinder(
   object: JsonObject,
   path: readonly (string | number)[],
 ): FieldFinder {
   const folded = new Map<string, string>();
-  // The first of several spellings counts.
+  // In reverse order, so that the first of several spellings counts.
   for (const name of Object.keys(object).reverse()) folded.set(foldSpelling(name), name);
   return {
     find(...names) {

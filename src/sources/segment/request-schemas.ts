@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { callTypes } from './calls.js';
 
-/** What SDKs of Segment post, for the documentation alone: the map takes what it can read and leaves the rest. */
+/** Schemas of the requests of Segment SDKs. They are documentation: the map accepts whatever it can read. */
 
 const object = z.record(z.string(), z.unknown());
 const time = z.string().meta({ examples: ['2026-01-31T09:30:00.000Z'] });
@@ -57,7 +57,7 @@ const batchSchema = z
 
 const mediaTypes = ['application/json', 'text/plain', 'application/x-www-form-urlencoded'];
 
-/** JSON, whatever the content type says: RudderStack's SDK says form, analytics.js plain text. */
+/** JSON in any content type: RudderStack's SDK sends a form type, analytics.js plain text. */
 const asAnyType = (schema: z.ZodType) => ({
   content: Object.fromEntries(mediaTypes.map((type) => [type, { schema }])),
 });

@@ -1,15 +1,15 @@
 import type { JsonObject } from '../../json/json.js';
-import { isJsonObject } from '../../json/json.js';
-import { addDecimals, parseDecimal, decimalToNumber, type Decimal } from '../decimal.js';
-import { asId, asList, asNumeral, asObject, asText, compact } from '../json.js';
+import { addDecimals, decimalToNumber, parseDecimal, type Decimal } from '../decimal.js';
+import { asId, asNumeral, asObject, asObjects, asText, compact } from '../json.js';
 import { readAmount } from '../money.js';
 
 /**
- * Line items under the names Klaviyo documents for integrations of one's own (`ProductName`, `Items`,
- * …). Prices are before discounts, and with tax where the shop enters its prices with tax.
+ * Properties of line items, under the names that Klaviyo documents for custom integrations
+ * (`ProductName`, `Items`, …). Prices are before discounts, and include tax if the shop enters its
+ * prices with tax.
  */
 
-/** The price of a line before discounts. Undefined where it cannot be read. */
+/** The price of a line before discounts. Undefined if it cannot be read. */
 export function computeLineSubtotal(line: JsonObject, hasTax: boolean): Decimal | undefined {
   const subtotal = parseDecimal(line.subtotal);
   if (subtotal === undefined || !hasTax) return subtotal;
@@ -17,7 +17,7 @@ export function computeLineSubtotal(line: JsonObject, hasTax: boolean): Decimal 
   return tax && addDecimals(subtotal, tax);
 }
 
-/** Properties of an event about one line, and an element of `Items`. */
+/** Properties of one line, for its own event and as an element of `Items`. */
 export function toWooItem(line: JsonObject, hasTax: boolean): JsonObject {
   const rowTotal = computeLineSubtotal(line, hasTax);
   const quantity = asNumeral(line.quantity);
@@ -33,7 +33,7 @@ export function toWooItem(line: JsonObject, hasTax: boolean): JsonObject {
   });
 }
 
-/** Of all lines, for events about an order. */
+/** Properties of all lines, for an event about an order. */
 export function describeWooItems(payload: JsonObject): JsonObject {
   const hasTax = payload.prices_include_tax === true;
   const lines = asObjects(payload.line_items);
@@ -45,17 +45,13 @@ export function describeWooItems(payload: JsonObject): JsonObject {
   };
 }
 
-export function asObjects(value: unknown): readonly JsonObject[] {
-  return asList(value).filter(isJsonObject);
-}
-
-/** A readable amount as a number, else what is there. */
+/** An amount as a number, or the text that cannot be read as one. */
 export function toAmountOrText(value: unknown): unknown {
   const read = readAmount(value);
   return read.kind === 'read' ? read.amount : (asText(value) ?? undefined);
 }
 
-/** In hundredths of the smallest amount: 10.00 for three is 3.3333. */
+/** The price of one item with four decimals: 10.00 for three is 3.3333. */
 function computeUnitPrice(rowTotal: number, quantity: unknown): number | undefined {
   if (typeof quantity !== 'number' || quantity <= 0) return undefined;
   return Number((rowTotal / quantity).toFixed(4));
@@ -65,7 +61,7 @@ function readWooItemName(line: JsonObject): string | undefined {
   return asText(line.name) ?? asText(line.parent_name);
 }
 
-/** A product that was deleted has the id 0. */
+/** The id of a product. A deleted product has the id 0, which counts as absent. */
 function readProductId(value: unknown): string | undefined {
   const id = asId(value);
   return id === '0' ? undefined : id;

@@ -1,34 +1,35 @@
 import type { JsonObject } from '../../json/json.js';
-import { asObject, asText, asBigInt } from '../json.js';
+import { asBigInt, asObject, asText } from '../json.js';
 import {
+  createStripeEntry,
   readUnixTime,
   skipEvent,
-  createStripeEntry,
-  type TopicResult,
   type StripeEvent,
   type StripeRules,
   type TopicMap,
+  type TopicResult,
 } from './event.js';
 import { readStripeAmount } from './money.js';
 import { describeInvoice } from './payments.js';
-import { readStripeId, identifyStripePerson, readReferences } from './people.js';
+import { identifyStripePerson, readReferences, readStripeId } from './people.js';
 
 /**
- * Topics that tell of no income. Metrics and properties are named as in Klaviyo's own Stripe
- * integration (help article 115005082267), where that has them.
+ * Maps topics that report no income: failed payments, expired checkouts and issued invoices. Metrics and
+ * properties have the names of Klaviyo's own Stripe integration (help article 115005082267), if it has
+ * them.
  */
 export const otherTopics: ReadonlyMap<string, TopicMap> = new Map<string, TopicMap>([
   ['charge.failed', mapFailedCharge],
   ['invoice.payment_failed', mapFailedInvoice],
   ['checkout.session.expired', mapExpiredCheckout],
   ['invoice.finalized', mapIssuedInvoice],
-  // Says what invoice.paid says, but for invoices that were paid outside Stripe.
+  // invoice.paid reports the same, and also invoices that were paid outside Stripe.
   ['invoice.payment_succeeded', () => skipEvent('other_revenue_source')],
 ]);
 
 const failedPayment = 'Failed Payment';
 
-/** Not as `value`, which revenue reports add up: nothing was earned. */
+/** The amount as a property and not as `value`, which revenue reports add up: nothing was earned. */
 function describeAmount(minor: unknown, currency: unknown): JsonObject {
   return {
     Amount: readStripeAmount(minor, currency)?.amount,
@@ -40,7 +41,7 @@ function mapFailedCharge(event: StripeEvent, rules: StripeRules): TopicResult {
   const { object } = event;
   const facts = {
     name: failedPayment,
-    // Its own and not the payment's: each attempt is a charge.
+    // The id of the charge and not of the payment, because each attempt is a charge.
     insertId: readStripeId(object.id),
     at: readUnixTime(object.created),
     properties: {
@@ -62,7 +63,7 @@ function mapFailedInvoice(event: StripeEvent, rules: StripeRules): TopicResult {
   const intent = asObject(object.payment_intent);
   const facts = {
     name: failedPayment,
-    // The charge's where the API version still names it: charge.failed tells of the same attempt.
+    // The id of the charge, if the API version has it: charge.failed reports the same attempt.
     insertId: charge ?? attempt,
     properties: {
       ...describeAmount(object.amount_due, object.currency),
@@ -77,7 +78,7 @@ function mapFailedInvoice(event: StripeEvent, rules: StripeRules): TopicResult {
   return { kind: 'entry', entry: createStripeEntry(event, facts, rules) };
 }
 
-/** Most who leave a checkout have told nobody who they are. */
+/** Maps checkout.session.expired. Most abandoned checkouts name no person and are skipped. */
 function mapExpiredCheckout(event: StripeEvent, rules: StripeRules): TopicResult {
   const { object } = event;
   const { person } = identifyStripePerson(object, event.account, rules);

@@ -10,7 +10,7 @@ import type { ProblemError } from '../../http/plugins/problems.js';
 import { createWriteKeyProblem } from './write-keys.js';
 import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 
-/** Answers in the form SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
+/** Responses in the form that the SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
 
 const rejectedSchema = z
   .array(
@@ -87,13 +87,13 @@ export const segmentErrors = {
   500: toTextResponse('The relay failed.', segmentErrorSchema),
 };
 
-/** The first of what was rejected, and how many more there are, where the list is too long. */
+/** The first rejected calls, and the number of further ones if the list is too long. */
 export type RejectedCalls = {
   readonly rejected: z.output<typeof rejectedSchema>;
   readonly rejected_unlisted?: number;
 };
 
-/** Both kinds of parts that go no further, in the order of the batch. */
+/** Lists invalid calls and calls whose entries were rejected, in the order of the batch. */
 export function listRejectedCalls(
   { invalidCalls: noCalls, messageIds }: Extract<MappedSegmentRequest, { ok: true }>,
   rejected: readonly Rejected[],
@@ -119,7 +119,7 @@ export type CallWarnings = {
   readonly warnings_unlisted?: number;
 };
 
-/** Bounded, as the list of what was rejected. */
+/** Lists warnings, bounded as the list of rejected calls. */
 export function listCallWarnings(
   { messageIds }: Extract<MappedSegmentRequest, { ok: true }>,
   warnings: Extract<AcceptedFromSource, { kind: 'accepted' }>['warnings'],
@@ -133,7 +133,10 @@ export function listCallWarnings(
   return { warnings: listed, ...(unlisted > 0 && { warnings_unlisted: unlisted }) };
 }
 
-/** Ends every failure of these routes. A caller that is not admitted learns that, or when to come back. */
+/**
+ * Creates the error handler of these routes. A caller without a valid key gets a 401 for any error, or a
+ * 429 if the relay is unavailable.
+ */
 export function createSegmentErrorHandler(
   isAdmitted: (request: FastifyRequest) => boolean,
   { recordFailure: refuse }: Pick<Unadmitted, 'recordFailure'>,
@@ -143,7 +146,7 @@ export function createSegmentErrorHandler(
     const isFinal = isAdmitted(request) || found.kind === 'unavailable';
     const problem = isFinal ? found : refuse(request, createWriteKeyProblem());
     keepConnection(reply);
-    // Nothing keeps such a caller from holding back the rest of its body.
+    // The caller may still hold back the rest of its body, so the connection is closed.
     if (found.kind === 'timeout') reply.header('connection', 'close');
     reply
       .code(selectStatusCode(problem))
@@ -153,8 +156,9 @@ export function createSegmentErrorHandler(
 }
 
 /**
- * SDKs up to 2.x send again after everything but 2xx and 400, and those that wait when they are told
- * to do so at 429 alone. So what will never pass is a 400, as at Segment, and what may pass later a 429.
+ * Selects the status code. SDKs up to 2.x repeat a request after every status but 2xx and 400, and
+ * observe Retry-After with 429 alone. So a request that can never succeed gets a 400, as from Segment, and
+ * one that may succeed later gets a 429.
  */
 function selectStatusCode({ kind }: ProblemError): number {
   switch (kind) {
@@ -173,7 +177,7 @@ function selectStatusCode({ kind }: ProblemError): number {
   }
 }
 
-/** analytics-node waits no longer than so, whatever it is told. */
+/** analytics-node waits at most this long, whatever Retry-After says. */
 const longestWaitSeconds = 300;
 
 function limitRetryAfter({ headers }: ProblemError): Readonly<Record<string, string>> {

@@ -1,17 +1,17 @@
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import type { JsonObject } from '../../json/json.js';
-import { multiplyByCount, decimalToNumber } from '../decimal.js';
-import { asObject, asText } from '../json.js';
+import { decimalToNumber, multiplyByCount } from '../decimal.js';
+import { asObject, asObjects, asText, distinct } from '../json.js';
 import { readAmount } from '../money.js';
-import { dropEmpty, asShopifyId, asObjects, asInteger } from './fields.js';
-import { toAmountProperty, readExactAmount } from './money.js';
+import { readExactAmount, toAmountProperty } from './money.js';
+import { asInteger, asShopifyId, dropEmpty } from './payload.js';
 
 /**
- * Line items under the names Klaviyo documents for integrations of one's own (`ProductName`, `Items`,
- * …), and, for what those have no name for, the names of Klaviyo's Shopify integration (`Variant Name`).
+ * Properties of line items. Names are those that Klaviyo documents for custom integrations
+ * (`ProductName`, `Items`, …), and else those of Klaviyo's own Shopify integration (`Variant Name`).
  */
 
-/** One line. `quantity` may be another than the line's own, where only a part is concerned. */
+/** An element of `Items`. `quantity` differs from the line's own if only a part is concerned, as in a refund. */
 export function toLineItem(line: JsonObject, quantity: unknown = line.quantity): JsonObject {
   return dropEmpty({
     ...describeProduct(line),
@@ -22,7 +22,7 @@ export function toLineItem(line: JsonObject, quantity: unknown = line.quantity):
   });
 }
 
-/** Properties of an event about one line. */
+/** Properties of the event "Ordered Product". */
 export function describeOrderedProduct(line: JsonObject): JsonObject {
   return dropEmpty({
     ...describeProduct(line),
@@ -32,7 +32,7 @@ export function describeOrderedProduct(line: JsonObject): JsonObject {
   });
 }
 
-/** What events about several lines say of them. */
+/** Properties of an event about several lines. */
 export function describeLineItems(lines: unknown): JsonObject {
   const listed = asObjects(lines);
   return {
@@ -43,14 +43,14 @@ export function describeLineItems(lines: unknown): JsonObject {
   };
 }
 
-/** Price × quantity: Klaviyo counts neither shipping nor discounts in an ordered product's value. */
+/** Price × quantity. Klaviyo counts neither shipping nor discounts in the value of an ordered product. */
 export function computeLineTotal(line: JsonObject, quantity: unknown = line.quantity) {
   const price = readExactAmount(line.price);
   const count = asInteger(quantity);
   return price && count !== undefined ? decimalToNumber(multiplyByCount(price, count)) : undefined;
 }
 
-/** What keeps a line from having a value. `pointer`: the place of the line in the request. */
+/** Warnings about a price or a quantity without which a line has no value. `pointer`: the line in the request. */
 export function findLineTotalWarnings(line: JsonObject, pointer: string): readonly SourceWarning[] {
   const price = readAmount(line.price);
   const isCount = asInteger(line.quantity) !== undefined;
@@ -66,11 +66,7 @@ export function findLineTotalWarnings(line: JsonObject, pointer: string): readon
   }));
 }
 
-export function distinct(texts: readonly (string | undefined)[]): readonly string[] {
-  return [...new Set(texts.filter((text) => text !== undefined))];
-}
-
-/** Shopify's own order webhooks have neither image nor address of a product; apps and carts add them. */
+/** Shopify's order webhooks have neither image nor URL of a product; apps and carts add them. */
 function describeProduct(line: JsonObject): JsonObject {
   return {
     ProductID: asShopifyId(line.product_id),
@@ -88,7 +84,7 @@ function describeProduct(line: JsonObject): JsonObject {
   };
 }
 
-/** The first that is an address of the web. Shopify's own may begin with `//`. */
+/** The first value that is a web address. Those of Shopify may begin with `//`. */
 function findWebUrl(...values: readonly unknown[]): string | undefined {
   for (const value of values) {
     const text = asText(value)?.trim() ?? '';
@@ -98,7 +94,7 @@ function findWebUrl(...values: readonly unknown[]): string | undefined {
   return undefined;
 }
 
-/** `name` is the title with the variant's. */
+/** `title` names the product; `name` names the product and its variant. */
 function readLineName(line: JsonObject): string | undefined {
   return asText(line.title) ?? asText(line.name);
 }

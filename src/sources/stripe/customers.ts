@@ -1,10 +1,10 @@
-import type { JsonObject } from '../../json/json.js';
 import { limits } from '../../ingest/limits.js';
+import type { JsonObject } from '../../json/json.js';
 import { asList, asObject, asText, compact } from '../json.js';
-import { readMetadata, type TopicResult, type StripeEvent, type StripeRules } from './event.js';
+import { readMetadata, type StripeEvent, type StripeRules, type TopicResult } from './event.js';
 import { identifyStripePerson } from './people.js';
 
-/** customer.created and customer.updated: a profile. What was cleared is absent, and stays as Klaviyo has it. */
+/** Maps customer.created and customer.updated to a profile. Klaviyo keeps a field that was cleared in Stripe. */
 export function mapStripeCustomer(
   { object, account }: StripeEvent,
   rules: StripeRules,
@@ -25,7 +25,7 @@ export function mapStripeCustomer(
   return { kind: 'entry', entry: { lane: 'profiles', entry, ...(idKeys && { idKeys }) } };
 }
 
-/** Stripe has one name; the first word counts as the first name. What is too long for a name stays whole. */
+/** Splits Stripe's single name: the first word becomes the first name. A name that is too long stays whole. */
 function splitFullName(name: string | undefined): JsonObject {
   if (name !== undefined && name.length > limits.nameChars) return { first_name: name };
   const [first, ...others] = name?.trim().split(/\s+/) ?? [];
@@ -45,7 +45,7 @@ function readStripeLocation(value: unknown): JsonObject | undefined {
   return Object.keys(location).length === 0 ? undefined : location;
 }
 
-/** Whom and where parcels go, as a property: the phone number there may be somebody else's. */
+/** The recipient and address of shipments, as a property. The phone number may belong to another person. */
 function describeShipping(shipping: JsonObject): JsonObject | undefined {
   const parts = compact({
     name: asText(shipping.name),
