@@ -264,6 +264,7 @@ export class RejectionProber {
 
   async #run(): Promise<void> {
     const { lane, limiter, pauses, uniformRejections, clock, signal, send } = this.#deps;
+    const mayProbe = (): boolean => uniformRejections.isActive && !pauses.isStopped;
     while (this.#items.length > 0) {
       if (signal.aborted || !uniformRejections.isActive) {
         this.#bytes = 0;
@@ -281,7 +282,7 @@ export class RejectionProber {
         continue;
       }
       const permit = await limiter.acquire(lane, signal);
-      if (permit === null || !uniformRejections.isActive || pauses.isStopped) {
+      if (permit === null || !mayProbe()) {
         permit?.cancel();
         continue;
       }

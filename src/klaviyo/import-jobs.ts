@@ -152,11 +152,8 @@ export async function listImportJobs(
     for (const resource of page) {
       const { id } = resource;
       if (typeof id !== 'string' || !refs.has(id)) continue;
-      const parsed = parseImportJob(id, resource);
-      // A job with an unknown status is not certainly open.
-      if (parsed?.isKnownStatus !== true) continue;
-      const { job } = parsed;
-      if (job.status === 'queued' || job.status === 'processing') open.set(id, job);
+      const job = parseOpenJob(id, resource);
+      if (job !== null) open.set(id, job);
     }
     const missing = refs.size - open.size;
     cursor = toNextCursor(read.body);
@@ -169,6 +166,14 @@ export async function listImportJobs(
     }
     cursors.add(cursor);
   }
+}
+
+/** Returns null for a job that is not certainly open: it has ended, or its status is unknown. */
+function parseOpenJob(ref: string, resource: Resource): ImportJob | null {
+  const parsed = parseImportJob(ref, resource);
+  if (parsed?.isKnownStatus !== true) return null;
+  const { job } = parsed;
+  return job.status === 'queued' || job.status === 'processing' ? job : null;
 }
 
 /**

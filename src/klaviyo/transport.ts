@@ -113,8 +113,7 @@ export function createTransport(connections: Connections, options: TransportOpti
         },
         body:
           body !== undefined && stillOwned !== undefined
-            ? // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- undici accepts any iterable, but its types do not say so
-              (toCancellableBody(body, stillOwned) as Generator<Buffer> & Readable)
+            ? (toCancellableBody(body, stillOwned) as Generator<Buffer> & Readable)
             : (body ?? null),
         signal: timeout.signal,
       });
