@@ -1,6 +1,6 @@
 export type RedisHost = { readonly host: string; readonly port: number };
 
-/** Where Redis or Valkey is: one server, Sentinels that know it, or a cluster. */
+/** Where Redis or Valkey is: one server, a primary that Sentinels name, or a cluster. */
 export type RedisAddress = {
   readonly kind: 'single' | 'sentinel' | 'cluster';
   readonly hosts: readonly RedisHost[];
@@ -12,10 +12,10 @@ export type RedisAddress = {
   readonly database: number;
 };
 
-/** Of sentinels, where it is not the server's. */
+/** User and password of the sentinels if they differ from those of the server. */
 export type SentinelAuth = { readonly username?: string; readonly password?: string };
 
-/** From the settings; undefined where neither is set. */
+/** Reads the settings; undefined if neither is set. */
 export function toSentinelAuth(config: {
   readonly REDIS_SENTINEL_USERNAME?: string | undefined;
   readonly REDIS_SENTINEL_PASSWORD?: string | undefined;
@@ -36,7 +36,7 @@ const defaultPorts = { single: 6379, sentinel: 26379, cluster: 6379 } as const;
  * `redis+cluster://…@a:6379,b:6379`. Throws an Error that says what is wrong and shows no password.
  */
 export function toAddress(url: string): RedisAddress {
-  // What follows them would be ignored; they begin where a password has one of them as it is.
+  // A query or fragment would be ignored, and a password may contain such a character unencoded.
   if (/[?#]/.test(url)) {
     throw new Error(
       'must not have a ? or a #: name the database as /2, and percent-encode a password',
@@ -65,7 +65,7 @@ export function toAddress(url: string): RedisAddress {
   };
 }
 
-/** What follows the hosts: Sentinel's name for the primary, and a database. */
+/** Reads what follows the hosts: Sentinel's name for the primary, and a database. */
 function toPlace(
   kind: RedisAddress['kind'],
   parts: readonly string[],

@@ -6,27 +6,27 @@ import type { RedisAddress, RedisHost, SentinelAuth } from './address.js';
 import { Sentinels } from './sentinels.js';
 import { createSlotLocator } from './cluster.js';
 
-/** Longest wait before it is tried again whether a server is back, ms. */
+/** Longest wait before the next attempt to connect, ms. */
 const maxReconnectMs = 1000;
 
 export type ClientOptions = {
-  /** All keys have the hash tag of this one. */
+  /** All keys have the same hash tag as this key. */
   readonly key: string;
   readonly clock: Clock;
   readonly timeoutMs: number;
-  /** Connections in a row that were made and could not be used: the next is tried later. */
-  readonly refusals: () => number;
-  /** Of the sentinels. Absent: those of Redis. */
+  /** Consecutive connections that were made and could not be used: each delays the next attempt. */
+  readonly failedConnections: () => number;
+  /** User and password of the sentinels. Absent: those of the server. */
   readonly sentinelAuth?: SentinelAuth | undefined;
 };
 
 export type Client = {
   readonly redis: Redis;
-  /** Where there are any: they have to be closed, too. */
+  /** Null without sentinels. The caller closes them together with the client. */
   readonly sentinels: Sentinels | null;
 };
 
-/** Queues nothing while it is not connected, and sends nothing a second time by itself. */
+/** Creates a client that queues nothing while it is not connected and never repeats a command by itself. */
 export function createClient(address: RedisAddress, options: ClientOptions): Client {
   const { kind, hosts, isTls, database: db } = address;
   const shared = { ...toCommon(address, options), ...toAuth(address) };
@@ -56,17 +56,18 @@ export function createClient(address: RedisAddress, options: ClientOptions): Cli
   };
 }
 
-function toCommon(address: RedisAddress, { timeoutMs, refusals }: ClientOptions) {
+function toCommon(address: RedisAddress, { timeoutMs, failedConnections }: ClientOptions) {
   return {
     ...(address.isTls && { tls: {} }),
     connectTimeout: timeoutMs,
-    // Also those by which a connection makes sure that the server is ready.
+    // This limit holds for the commands of the ready check, too.
     commandTimeout: 2 * timeoutMs,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    retryStrategy: (times: number) => Math.min(maxReconnectMs, 50 * times + 250 * refusals()),
-    // Whoever is the primary now, or has the slot, has to be found.
+    retryStrategy: (times: number) =>
+      Math.min(maxReconnectMs, 50 * times + 250 * failedConnections()),
+    // Another server is the primary now, or owns the slot: a new connection finds it.
     reconnectOnError: (error: Error) => isMoved(error.message),
     connectionName: 'klaviyo-relay',
   };
@@ -85,19 +86,19 @@ const isMoved = (reply: string): boolean =>
 const isSplit = (reply: string): boolean => /^(ASK|TRYAGAIN)\b/.test(reply);
 
 type LocatingOptions = {
-  /** Where the server is now; asked anew for each connection. */
+  /** Finds the server; called for each connection. */
   readonly locate: () => Promise<RedisHost>;
   readonly isTls: boolean;
 };
 
-/** For ioredis: connects to a server that has to be found first, and may be another one each time. */
+/** A connector for ioredis that finds the server first, which may be another one for each connection. */
 function createLocatingConnector({ locate, isTls }: LocatingOptions) {
   return class LocatingConnector extends AbstractConnector {
     constructor() {
       super(0);
     }
 
-    /** Never rejects: ioredis would not try again. A socket that is destroyed makes it try later. */
+    /** Never rejects, because ioredis would not try again. A destroyed socket makes it try later. */
     async connect() {
       this.connecting = true;
       let host: RedisHost | null = null;
@@ -106,7 +107,7 @@ function createLocatingConnector({ locate, isTls }: LocatingOptions) {
       } catch (error) {
         this.firstError = error instanceof Error ? error : new Error(String(error));
       }
-      // It may have been told to disconnect meanwhile.
+      // `disconnect` may have been called in the meantime.
       if (host === null || !(this.connecting as boolean)) {
         this.stream = new Socket().destroy();
         return this.stream;

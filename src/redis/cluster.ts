@@ -5,19 +5,19 @@ import type { RedisHost } from './address.js';
 export type SlotLocator = {
   /** Resolves with the primary that owns the slot. The first call, and each call after `suspect`, rejects if keys of the slot are on two nodes. */
   readonly locate: () => Promise<RedisHost>;
-  /** A node has answered that it has not all of the keys. */
+  /** Reports that a node does not have all of the keys. */
   readonly suspect: () => void;
 };
 
-/** Nodes asked at once. */
+/** Most nodes that are asked at once. */
 const maxAsked = 16;
 
 /**
- * Of a cluster, the primary that has our one slot. A plain connection to it takes the place of ioredis'
- * Cluster, which throws in a timer where one of its nodes has no connection, emits `ready` only once, and
- * follows a redirection to a node where a script would begin another, empty buffer.
+ * Finds the primary of a cluster that owns our one slot. A plain connection to this node replaces the Cluster
+ * class of ioredis, which throws in a timer if a node has no connection, emits `ready` only once, and follows a
+ * redirection to a node where a script would begin another, empty store.
  *
- * The answer is what most nodes name: one that is cut off from the others goes on to name the owner of before.
+ * The owner is the one that most nodes name: a node that is cut off from the others still names the former owner.
  */
 export function createSlotLocator(options: SlotOptions): SlotLocator {
   let known = options.seeds;
@@ -25,7 +25,7 @@ export function createSlotLocator(options: SlotOptions): SlotLocator {
   return {
     async locate() {
       const { owner, nodes } = await findMap(known, options);
-      // Nodes that are gone fall out once others name their successors; the seeds stay.
+      // Removed nodes drop out when the others name their successors; the seeds stay.
       known = unique([owner, ...nodes, ...options.seeds]).slice(0, maxAsked);
       if (maybeSplit) {
         const why = await findOpenSlot(owner, options);
@@ -42,7 +42,7 @@ export function createSlotLocator(options: SlotOptions): SlotLocator {
 
 type SlotMap = { readonly owner: RedisHost; readonly nodes: readonly RedisHost[] };
 
-/** Rejects where no node names an owner. A node that hangs is waited for only while there is no majority. */
+/** Rejects if no node names an owner. Waits for a hung node only while there is no majority. */
 async function findMap(hosts: readonly RedisHost[], options: SlotOptions): Promise<SlotMap> {
   const votes = new Map<string, SlotMap[]>();
   const errors: Error[] = [];
@@ -74,7 +74,7 @@ function askForMap(host: RedisHost, { key, client }: SlotOptions): Promise<SlotM
   return sendCommand(host, client, async (redis) => {
     const slot = z.int().parse(await redis.cluster('KEYSLOT', key));
     const ranges = rangesSchema.parse(await redis.cluster('SLOTS'));
-    // A node that does not know its own address, as before it met others, leaves it out.
+    // A node that has not met others yet reports no address of its own.
     const toHost = ([name, port]: z.infer<typeof nodeSchema>): RedisHost => {
       return { host: name === null || name === '' || name === '?' ? host.host : name, port };
     };
@@ -95,10 +95,10 @@ const unique = (hosts: readonly RedisHost[]): readonly RedisHost[] => [
 ];
 
 /**
- * Why the slot's owner may not have all keys of it; null where nothing shows that. A move that was broken
- * off leaves some keys at the target: an owner that took the slot back answers for those alone that it
- * has, and to the scripts the others look lost. Nor does a replica that takes the owner's place know of
- * a move. Primaries that do not answer are taken to have none, and so are all where the user may not ask.
+ * Describes why the slot's owner may lack keys of the slot; null if nothing indicates it. An aborted move leaves
+ * some keys at the target: an owner that took the slot back has only the rest, and to the scripts the others
+ * look lost. A replica that replaces the owner has no record of a move either. Primaries that do not answer are
+ * assumed to have no keys, and so are all if the user may not run CLUSTER NODES.
  */
 export async function findOpenSlot(
   owner: RedisHost,
@@ -126,7 +126,7 @@ export async function findOpenSlot(
   return found.find((why) => why !== null) ?? null;
 }
 
-/** From the lines of CLUSTER NODES: id, address, flags, and so on; slots from the ninth word on. */
+/** Parses the lines of CLUSTER NODES: id, address, flags, and so on; slots from the ninth word on. */
 function toPrimaries(nodes: string, owner: RedisHost): readonly RedisHost[] {
   return nodes.split('\n').flatMap((line) => {
     const [, address = '', flags = ''] = line.split(' ');
@@ -139,7 +139,7 @@ function toPrimaries(nodes: string, owner: RedisHost): readonly RedisHost[] {
   });
 }
 
-/** What shows that it has a part of the slot's keys; null where nothing does. */
+/** Describes how this node has a part of the slot's keys; null if nothing indicates it. */
 async function lookAt(redis: Redis, slot: number): Promise<string | null> {
   const nodes = z.string().parse(await redis.call('CLUSTER', 'NODES'));
   const own = nodes.split('\n').find((line) => line.includes('myself')) ?? '';
@@ -155,15 +155,15 @@ async function lookAt(redis: Redis, slot: number): Promise<string | null> {
 }
 
 export type SlotOptions = {
-  /** Nodes to begin with. */
+  /** Nodes to ask first. */
   readonly seeds: readonly RedisHost[];
-  /** All keys have the hash tag of this one, so that one node has all of them. */
+  /** All keys have the same hash tag as this key, so that one node has all of them. */
   readonly key: string;
-  /** For a connection that asks a node where the slot is. */
+  /** Options of the connections that ask a node for the owner. */
   readonly client: Omit<RedisOptions, 'replyMapping' | 'protocol'>;
 };
 
-/** Over a connection of its own. */
+/** Runs commands on a connection of their own, and closes it. */
 export async function sendCommand<T>(
   host: RedisHost,
   client: SlotOptions['client'],

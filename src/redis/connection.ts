@@ -4,7 +4,7 @@ import type { RedisFailure } from './failures.js';
 import type { WaitCommand } from './replica-wait.js';
 
 /**
- * A Lua script. An error that it raises by itself begins with `RELAY_`: every other one is the server's.
+ * A Lua script (load-script.ts). An error that a script raises begins with `RELAY_`; any other comes from the server.
  *
  * `KEYS[1]` is the prefix with the hash tag; Redis has no key of that name. The names of all keys that
  * the script may use follow, so that a cluster rejects the script (TRYAGAIN) while it moves the slot and
@@ -22,13 +22,13 @@ export function toScript(name: string, keys: readonly string[], lua: string): Sc
   return { name, keys, lua, sha: createHash('sha1').update(lua).digest('hex') };
 }
 
-/** Bulk strings are buffers. */
+/** A reply of the server; bulk strings are buffers. */
 export type RedisReply = number | string | Buffer | null | readonly RedisReply[];
 
-/** The server is away, hangs, or does not do what it is asked: nothing is known of what was asked for. */
+/** The server cannot be reached, hangs, or rejects a command. The command may or may not have taken effect. */
 export class UnavailableError extends StoreUnavailableError {
   readonly why: string;
-  /** The server's own words, where it answered with an error. */
+  /** The error that the server replied with; null if it did not reply. */
   readonly reply: string | null;
 
   constructor(why: string, reply: string | null = null) {
@@ -39,14 +39,14 @@ export class UnavailableError extends StoreUnavailableError {
   }
 }
 
-/** Whether the server says of itself that it can do nothing for the moment: every command gets the same answer. */
+/** Returns true if the error concerns the server and not the command: every command fails for now. */
 export function isUnable(reply: string): boolean {
   return /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|TRYAGAIN|OOM|MISCONF|NOREPLICAS|NOAUTH|UNBLOCKED|BUSY)\b/.test(
     reply,
   );
 }
 
-/** Too few replicas had in time what was written. The server has it, and may lose it at a failover. */
+/** Too few replicas confirmed a write in time. The primary has it, and may lose it at a failover. */
 export class UnreplicatedError extends UnavailableError {
   constructor(why: string) {
     super(why);
@@ -54,7 +54,7 @@ export class UnreplicatedError extends UnavailableError {
   }
 }
 
-/** One of our own scripts raised it, or broke off: `code` is `RELAY_…`, or `LUA` for a fault of the script. */
+/** A script of the relay raised an error (`code` is `RELAY_…`) or has a bug (`code` is `LUA`). */
 export class ScriptError extends Error {
   readonly code: string;
 
@@ -65,7 +65,7 @@ export class ScriptError extends Error {
   }
 }
 
-/** A setting is wrong, and no waiting makes it right: the relay must not start with it. */
+/** A setting is wrong and stays wrong however long the relay waits: the relay must not start with it. */
 export class SettingError extends Error {
   constructor(setting: string, why: string) {
     super(`${setting}: ${why}`);
@@ -81,30 +81,30 @@ export type ReplicatedCall = {
   readonly ms: number;
 };
 
-/** One connection to Redis or Valkey that many parts share. */
+/** One connection to Redis or Valkey, which the parts of the relay share. */
 export type RedisConnection = {
-  /** False while nothing can be asked: every `run` is refused at once, and nothing is queued. */
+  /** False while the server cannot be used: every call rejects at once, and nothing is queued. */
   isUp(): boolean;
-  /** Why it is not up; null while it is up. */
+  /** Why the connection is down; null while it is up. */
   failure(): RedisFailure | null;
-  /** Called when it comes up and when it goes down. Returns the way to stop. */
+  /** Calls the listener when the connection comes up and goes down. Returns a function that removes it. */
   onChange(listener: (isUp: boolean) => void): () => void;
-  /** Called with each new reason why it is down. Returns the way to stop. */
+  /** Calls the listener with each new reason why the connection is down. Returns a function that removes it. */
   onFailure(listener: (failure: RedisFailure) => void): () => void;
-  /** Rejects with UnavailableError where the server is away, slow or unable, and with ScriptError for what the script raised. */
+  /** Rejects with UnavailableError if the server cannot run the script, and with ScriptError for an error of the script. */
   run(
     script: Script,
     prefix: string,
     args: readonly (string | number | Uint8Array)[],
   ): Promise<RedisReply>;
   /**
-   * As `run`; resolves only once `replicas` of them have what the script wrote and everything before it,
-   * and rejects with UnreplicatedError after `ms`. The connection does nothing else meanwhile.
+   * Like `run`, but resolves only when `replicas` replicas have what the script wrote and everything before it.
+   * Rejects with UnreplicatedError after `ms`. The connection runs nothing else meanwhile.
    */
   runReplicated(script: Script, call: ReplicatedCall): Promise<RedisReply>;
-  /** Any other command, alike. */
+  /** Runs any other command, with the same errors. */
   call(command: string, ...args: readonly (string | number)[]): Promise<RedisReply>;
-  /** Resolves once it is up, once it is certain that it never will be, or after `ms`; true where it is up. */
+  /** Resolves when the connection is up, when its failure is certain, or after `ms`; true if it is up. */
   untilUp(ms: number): Promise<boolean>;
   close(): Promise<void>;
 };

@@ -21,39 +21,39 @@ import {
 
 export type RedisConnectionOptions = {
   readonly address: RedisAddress;
-  /** All keys have the hash tag of this one: a cluster has one node for them, which is connected to. */
+  /** All keys have the same hash tag as this key. In a cluster, the connection goes to the node that owns them. */
   readonly key?: string;
-  /** Of the sentinels. Absent: the user and password of the address. */
+  /** User and password of the sentinels. Absent: those of the address. */
   readonly sentinelAuth?: SentinelAuth | undefined;
-  /** The variable that the address is from. */
+  /** Name of the setting that the address comes from, for messages. */
   readonly setting?: string;
   readonly clock: Clock;
-  /** Time limit of one command. A server that is slower is taken to hang, and is connected to anew. */
+  /** Time limit of one command. A slower server is considered hung, and the connection is made anew. */
   readonly timeoutMs: number;
 };
 
 const notTried: RedisFailure = { why: 'it is not connected', isCertain: false };
-/** What begins an error in the protocol: a minus. */
+/** The first byte of an error in the Redis protocol: a minus. */
 const errorReply = 0x2d;
 const closed: RedisFailure = { why: 'the connection was closed', isCertain: false };
 
+/** One connection attempt and the connection that results from it; `words` is the error that the server sent first. */
 type Attempt = { isConnected: boolean; failure: RedisFailure | null; words: string | null };
-const toAttempt = (): Attempt => ({ isConnected: false, failure: null, words: null });
+const createAttempt = (): Attempt => ({ isConnected: false, failure: null, words: null });
 
 export function createRedisConnection(options: RedisConnectionOptions): RedisConnection {
   const { address, clock, timeoutMs, key = '' } = options;
   const context = { address, timeoutMs, setting: options.setting ?? 'REDIS_URL' };
-  /** Connections in a row that were made and could not be used. */
-  let refusals = 0;
+  /** Consecutive connections that were made and could not be used. */
+  let failedConnections = 0;
   const { redis: client, sentinels } = createClient(address, {
     ...{ key, clock, timeoutMs, sentinelAuth: options.sentinelAuth },
-    refusals: () => refusals,
+    failedConnections: () => failedConnections,
   });
   const changeListeners = new Set<(isUp: boolean) => void>();
   const failureListeners = new Set<(failure: RedisFailure) => void>();
   let failure: RedisFailure | null = notTried;
-  /** Of the connection that is being made, or that is there. */
-  let attempt = toAttempt();
+  let attempt = createAttempt();
 
   const become = (next: RedisFailure | null): void => {
     const before = failure;
@@ -74,20 +74,20 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
     cut(client);
     goDown(attempt.failure);
   });
-  client.on('connecting', () => (attempt = toAttempt()));
+  client.on('connecting', () => (attempt = createAttempt()));
   client.on('connect', () => {
     const current = attempt;
     current.isConnected = true;
-    // A server that closes the connection at once says why first, and the client drops it.
+    // A server that rejects a connection sends an error before it closes, and ioredis drops this error.
     client.stream.once('data', (data: Buffer) => {
       if (data[0] === errorReply) current.words = data.toString('utf8', 1);
     });
   });
   client.on('error', (error: unknown) => {
-    // What the server says of the database is asked once more, and judged then.
+    // `verifyServer` sends SELECT again and evaluates its error.
     if (isOfSelect(error)) return;
     attempt.failure = toRedisFailure(error, context);
-    // While it is up its end shows that the connection is gone, and nothing does before.
+    // While the connection is up, only the event of its end counts.
     if (failure !== null) become(attempt.failure);
   });
   for (const event of ['close', 'end']) {
@@ -103,13 +103,13 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
     verifyServer(client, address, key)
       .then(() => {
         if (attempt !== current) return;
-        refusals = 0;
+        failedConnections = 0;
         current.failure = null;
         become(null);
       })
       .catch((error: unknown) => {
         if (attempt !== current) return;
-        refusals++;
+        failedConnections++;
         current.failure = toDatabaseFailure(error, context) ?? toRedisFailure(error, context);
         become(current.failure);
         client.disconnect(true);
@@ -123,7 +123,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
     } catch (error) {
       if (error instanceof UnavailableError) throw error;
       if (error instanceof Error && error.name === 'ReplyError') throw fromReply(error.message);
-      // The connection goes, and its end may not have been reported yet.
+      // The connection is ending, and the event of its end may still be outstanding.
       const next = toRedisFailure(error, context);
       goDown(next);
       throw new UnavailableError(next.why);
@@ -134,7 +134,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
     let timer: Timer | undefined;
     const overdue = new Promise<never>((_resolve, reject) => {
       timer = clock.setTimer(limitMs, () => {
-        // Whatever else waits would wait as long; a new connection shows whether it is there.
+        // Every later command would wait as long. A new connection shows whether the server is there.
         const why = `Redis does not answer within ${limitMs} ms`;
         attempt.failure = { why, isCertain: false };
         cut(client);
@@ -166,13 +166,13 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
     },
     run: (script, prefix, args) => evaluate(script, toArguments(script, prefix, args), call),
     async runReplicated(script, { prefix, args, command, replicas, ms }) {
-      // Both are sent at once: the server answers the second when it has heard of enough replicas.
+      // Both commands are sent at once; the reply to the second one waits for the replicas.
       const both = (name: string, rest: Arguments) =>
         ask(async () => {
           const written = send(name, rest);
           written.catch(() => undefined);
           const waited = send(command, toWaitArguments(command, { replicas, ms }));
-          // The connection is taken up by the wait, though the script failed.
+          // The wait occupies the connection even if the script failed.
           await waited.catch(() => undefined);
           return [await written, await waited] as const;
         }, timeoutMs + ms);
@@ -214,12 +214,11 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
 }
 
 /**
- * Before a connection is used:
+ * Checks a server before a connection is used, and rejects if it is not the right one:
  *
- * - The client goes on in database 0 where the server refuses the one that it asked for, so it is asked
- *   for once more.
- * - A node of a cluster has to be up, and to have the slot of `key`.
- * - What sentinels name has to be a primary by its own word, too.
+ * - If the server rejects the database, ioredis goes on with database 0. So the database is selected again.
+ * - A node of a cluster must be up and own the slot of `key`.
+ * - A server that sentinels name must report itself as the primary.
  */
 async function verifyServer(client: Redis, address: RedisAddress, key: string): Promise<void> {
   const { kind, database } = address;
@@ -241,7 +240,7 @@ function isOfSelect(error: unknown): boolean {
 
 type Arguments = readonly (string | number | Uint8Array)[];
 
-/** By its digest; with its text where the server does not know it. */
+/** Runs a script by its digest, and with its text if the server has not stored it yet. */
 async function evaluate<T>(
   { lua, sha }: Script,
   rest: Arguments,
@@ -261,7 +260,7 @@ function toArguments({ keys }: Script, prefix: string, args: Arguments): Argumen
   return [keys.length + 1, prefix, ...keys.map((name) => prefix + name), ...args];
 }
 
-/** Closed without a goodbye, which a server that hangs would not answer. It is connected to anew. */
+/** Closes the socket without QUIT, which a hung server would not answer. ioredis then connects anew. */
 function cut(client: Redis): void {
   client.stream.destroy();
 }
@@ -273,13 +272,13 @@ function toArgument(value: string | number | Uint8Array): string | Buffer {
     : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
 }
 
-/** A fault of the script itself, as Lua reports it: Redis 7 and 6.2 write it down differently. */
+/** An error that Lua reports for a bug in the script; Redis 7 and 6.2 format it differently. */
 const luaFault =
   /^ERR (?:Error running script \(call to f_[0-9a-f]+\): @user_script:\d+: )?user_script:\d+: (?!not enough memory)/;
 
 /**
- * What the server answered with is its own failure, whatever it says: a replica, somebody's script that
- * runs, an access list, a provider's quota. Certainly ours is only what our scripts raise, and a fault in them.
+ * An error reply is a failure of the server: a replica, another script that runs, an access list, a provider's
+ * quota. Only what the relay's scripts raise, and a bug in them, is a fault of the relay.
  */
 function fromReply(message: string): Error {
   const [, code] = /^(RELAY_[A-Z]+)/.exec(message) ?? [];

@@ -1,6 +1,6 @@
 import { isUnable, UnavailableError, type RedisConnection } from './connection.js';
 
-/** What the operator says of the server: REDIS_DURABLE. */
+/** REDIS_DURABLE: what the operator declares about the server. */
 export type Stated = 'auto' | 'yes' | 'no';
 
 export type Durability = {
@@ -8,25 +8,25 @@ export type Durability = {
   readonly server: string;
   /** False below Redis 6.2, which lacks commands that the store uses. */
   readonly isSupported: boolean;
-  /** Whether what the server acknowledges survives its end and a power cut. False while it is not known. */
+  /** True if acknowledged writes survive the server's end and a power failure. False while that is unknown. */
   readonly isDurable: boolean;
-  /** False where the server does not say and the operator does not either. */
+  /** False if neither the server nor the operator provides the answer. */
   readonly isKnown: boolean;
-  /** A sentence each, for an operator to act on. */
+  /** Sentences for operators to act on. */
   readonly findings: readonly string[];
 };
 
-/** What the server says of itself. Null: it does not tell. */
+/** What the server reports about itself. Null: it does not report it. */
 export type ServerFacts = {
   readonly name: string | null;
-  /** Of what it is compatible with: Valkey tells a version of Redis besides its own. */
+  /** The Redis version that the server is compatible with: Valkey reports it besides its own version. */
   readonly redisVersion: string | null;
   readonly ownVersion: string | null;
   readonly role: string | null;
   readonly replicas: number;
   readonly isCluster: boolean;
   readonly didLastWriteFail: boolean;
-  /** Why CONFIG is closed, in the server's words. */
+  /** The error reply to CONFIG; null if CONFIG is allowed. */
   readonly closed: string | null;
   readonly settings: Readonly<Record<SettingName, string | null>>;
 };
@@ -45,11 +45,11 @@ type Asked = Pick<RedisConnection, 'call'>;
 
 export type DurabilityOptions = {
   readonly stated: Stated;
-  /** REDIS_WAIT_REPLICAS: so many replicas have what is acknowledged. */
+  /** REDIS_WAIT_REPLICAS: number of replicas that have what is acknowledged. */
   readonly waitReplicas: number;
 };
 
-/** Of a cluster: of one of its nodes. Rejects with UnavailableError where the server is away. */
+/** In a cluster, reads one of the nodes. Rejects with UnavailableError. */
 export async function readDurability(
   connection: Asked,
   options: DurabilityOptions,
@@ -57,7 +57,7 @@ export async function readDurability(
   return toDurability(await readFacts(connection), options);
 }
 
-/** Where the server may drop keys that never expire, such as the limiter's: a sentence for an operator. */
+/** A sentence for operators if the server may evict keys that never expire, such as the limiter's; else null. */
 export async function findEviction(connection: Asked): Promise<string | null> {
   const { maxmemory, 'maxmemory-policy': policy } = (await readFacts(connection)).settings;
   if (maxmemory === '0' || policy?.startsWith('allkeys-') !== true) return null;
@@ -78,7 +78,7 @@ async function readFacts(connection: Asked): Promise<ServerFacts> {
     isCluster: info.get('cluster_enabled') === '1',
     didLastWriteFail: (info.get('aof_last_write_status') ?? 'ok') !== 'ok',
     closed,
-    // INFO tells some of it as well, and is open in places where CONFIG is not.
+    // INFO reports some of the settings, too, and is allowed in places where CONFIG is not.
     settings: {
       ...settings,
       appendonly: settings.appendonly ?? toYesOrNo(info.get('aof_enabled')),
@@ -92,7 +92,7 @@ function toYesOrNo(flag: string | undefined): string | null {
   return flag === undefined ? null : flag === '1' ? 'yes' : 'no';
 }
 
-/** INFO, or some of its sections, by field; empty where it is closed. */
+/** Reads INFO, or some of its sections, by field; empty if INFO is not allowed. */
 export async function readInfo(
   connection: Asked,
   ...sections: readonly string[]
@@ -111,7 +111,7 @@ function toLines(reply: unknown): string[] {
   return Buffer.isBuffer(reply) ? reply.toString().split(/\r?\n/) : [];
 }
 
-/** One by one: several names in one CONFIG GET are understood since Redis 7 only. */
+/** Reads one setting at a time: Redis before 7 accepts only one name in CONFIG GET. */
 async function readSettings(connection: Asked): Promise<Pick<ServerFacts, 'settings' | 'closed'>> {
   let closed: string | null = null;
   const entries: [SettingName, string | null][] = [];
@@ -123,13 +123,13 @@ async function readSettings(connection: Asked): Promise<Pick<ServerFacts, 'setti
   return { settings: Object.fromEntries(entries) as ServerFacts['settings'], closed };
 }
 
-/** `[name, value]`, and empty where a managed server keeps a name to itself. */
+/** Reads `[name, value]`; the reply is empty if a managed server hides the setting. */
 function toSetting(reply: unknown): string | null {
   const value: unknown = Array.isArray(reply) ? reply[1] : null;
   return Buffer.isBuffer(value) ? value.toString() : null;
 }
 
-/** An error that the server answered with is a value: it may refuse what it is asked here. Where it is unable altogether, that is no answer. */
+/** Returns an error reply as a value, because the server may not allow the command. Rejects if the server rejects every command. */
 async function refusable<T>(ask: () => Promise<T>): Promise<T | Error> {
   try {
     return await ask();
@@ -168,20 +168,20 @@ export function toDurability(
   };
 }
 
-/** Whether it says enough to be judged. */
+/** Returns true if the server reports enough to be judged. */
 function isTold(settings: ServerFacts['settings']): boolean {
   const { appendonly, appendfsync, maxmemory } = settings;
   const isMemoryTold = maxmemory === '0' || settings['maxmemory-policy'] !== null;
   return appendonly !== null && appendfsync !== null && isMemoryTold;
 }
 
-/** Where the version is not told the store's own commands will show it. */
+/** An unknown version is accepted: the store's own commands will fail if it is too old. */
 function isVersionSupported(version: string | null): boolean {
   const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(version ?? '6.2') ?? [];
   return Number(major) > 6 || (Number(major) === 6 && Number(minor) >= 2);
 }
 
-/** Settings by which something that was acknowledged gets lost. */
+/** Describes settings with which acknowledged writes can be lost. */
 function toLosses(settings: ServerFacts['settings']): string[] {
   const { appendonly, appendfsync, save, maxmemory } = settings;
   const policy = settings['maxmemory-policy'];
@@ -202,7 +202,7 @@ function toLosses(settings: ServerFacts['settings']): string[] {
       'no-appendfsync-on-rewrite is yes: what is accepted while the server rewrites its file is lost when its machine fails; set no-appendfsync-on-rewrite no',
     );
   }
-  // Without a bound nothing is evicted, whatever the policy.
+  // Without maxmemory nothing is evicted, whatever the policy.
   if (maxmemory !== '0' && policy !== null && policy !== 'noeviction') {
     losses.push(
       `maxmemory-policy is ${policy}: at maxmemory the server drops keys to make room, and what was accepted may go with them; set maxmemory-policy noeviction`,
@@ -218,7 +218,7 @@ function toRoleLosses({ role }: ServerFacts): string[] {
   ];
 }
 
-/** A replica follows a moment behind, and becomes the primary as it is. */
+/** A replica lags behind the primary and may become the primary in this state. */
 function toFailoverLosses({ replicas }: ServerFacts, waitReplicas: number): string[] {
   if (replicas === 0 || waitReplicas > 0) return [];
   return [
@@ -262,7 +262,7 @@ function toDoubts(
   ];
 }
 
-/** What durable settings do not cover. */
+/** Describes risks that durable settings do not cover. */
 function toWarnings(
   { replicas, isCluster, didLastWriteFail }: ServerFacts,
   waitReplicas: number,

@@ -1,9 +1,9 @@
 import type { RedisAddress } from './address.js';
 
-/** Why a connection to Redis cannot be used, in words for an operator that show no password. */
+/** Why a connection to Redis cannot be used, as a text for operators without a password. */
 export type RedisFailure = {
   readonly why: string;
-  /** True where waiting does not help: the setting is wrong. */
+  /** True if waiting does not help, because the setting is wrong. */
   readonly isCertain: boolean;
 };
 
@@ -16,12 +16,12 @@ export type RedisFailureContext = {
 
 const passing = (why: string): RedisFailure => ({ why, isCertain: false });
 
-/** From what the client reports, and from what the server answers while the connection is set up. */
+/** Describes an error of ioredis, or an error reply during the setup of a connection. */
 export function toRedisFailure(error: unknown, context: RedisFailureContext): RedisFailure {
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (error instanceof Error && error.name === 'ReplyError') return toRefusal(message, context);
-  // A cluster has one error for all of its nodes, and Sentinel one for all sentinels.
+  // ioredis reports one error for all nodes of a cluster, and one for all sentinels.
   if (error instanceof Error && 'lastNodeError' in error && error.lastNodeError !== undefined) {
     const { why } = toRedisFailure(error.lastNodeError, context);
     return passing(`no node of the cluster can be used: ${why}`);
@@ -35,7 +35,7 @@ export function toRedisFailure(error: unknown, context: RedisFailureContext): Re
   );
 }
 
-/** The server's own words, without what it repeats of the command that it was sent: that may be a password or an event. */
+/** The server's error without the command that it repeats, which may contain a password or an event. */
 export function describeFailure(message: string): string {
   const [first = ''] = message
     .replace(/^ERR Error running script \(call to f_[0-9a-f]+\): @user_script:\d+: /, '')
@@ -46,8 +46,8 @@ export function describeFailure(message: string): string {
 }
 
 /**
- * Where SELECT was refused because of the database itself; null where the server is unable for the moment,
- * as one over a provider's quota is.
+ * Describes the error of SELECT if the server does not have the database; null for an error that may pass,
+ * such as that of a provider's quota.
  */
 export function toDatabaseFailure(
   error: unknown,
@@ -62,7 +62,7 @@ export function toDatabaseFailure(
 const databaseRefused =
   /^ERR .*(DB index|database|SELECT is not allowed|unknown command|unsupported|not supported)/i;
 
-/** What the server answers to a connection that it does not let in. */
+/** Describes the error reply to a connection that the server rejects. */
 function toRefusal(message: string, { address, setting }: RedisFailureContext): RedisFailure {
   if (/^WRONGPASS|^ERR invalid password/.test(message)) {
     const what = address.username === undefined ? 'the password' : 'the user or the password';
@@ -81,7 +81,7 @@ function toRefusal(message: string, { address, setting }: RedisFailureContext): 
   return passing(`Redis answers "${describeFailure(message)}"`);
 }
 
-/** Without words all of them answered, and none named a primary. */
+/** Without `words`, all sentinels replied and none named a primary. */
 function toSentinelWords(
   words: string | undefined,
   { address, setting }: RedisFailureContext,
@@ -98,7 +98,7 @@ function toSentinelWords(
 const toPlace = ({ hosts }: RedisAddress): string =>
   hosts.map(({ host, port }) => `${host}:${port}`).join(', ');
 
-/** Null where it is none that is known. */
+/** Describes the known errors of sockets and TLS; null for any other. */
 function toConnectionWords(
   message: string,
   code: string,
@@ -152,7 +152,7 @@ function toUnnamed(message: string, timeoutMs: number): string {
   return describeFailure(message);
 }
 
-/** Where a connection ends before it is ready; `words` is an error that the server answered with, if any. */
+/** Describes a connection that ends before it is ready; `words` is the error reply of the server, if any. */
 export function toEarlyEnd(words: string | null, context: RedisFailureContext): RedisFailure {
   if (words !== null) return toRefusal(words, context);
   const { address, setting } = context;

@@ -3,13 +3,15 @@ import { readInfo } from './durability.js';
 import { UnavailableError, type RedisConnection } from './connection.js';
 
 /**
- * A server that ends in the middle of a write leaves half a transaction at the end of its append-only
- * file. Redis (seen with 7.0.15), and Valkey before valkey-io/valkey#4342, cut the file behind the last
- * whole command and not before MULTI. So the half stays in the file, and the next start but one runs it
- * after all: what a script wrote by half takes the place of what was acknowledged since.
+ * Has the server rewrite its append-only file once after each start of the server.
  *
- * A rewritten file has nothing of it, so the file is rewritten once after each start of the server. Until
- * that is done a second end of the server may still lose something.
+ * A server that ends in the middle of a write leaves an incomplete transaction at the end of this file. Redis
+ * (seen with 7.0.15), and Valkey before valkey-io/valkey#4342, cut the file after the last complete command and
+ * not before MULTI. So the incomplete transaction stays in the file, and the next start but one runs it: its
+ * writes replace what was acknowledged in between.
+ *
+ * A rewritten file does not contain the transaction. Until the rewrite is done, a second end of the server may
+ * still lose something.
  */
 export class FileRewrite {
   readonly #options: FileRewriteOptions;
@@ -20,8 +22,8 @@ export class FileRewrite {
   }
 
   /**
-   * Resolves once the file of the server's present run has been rewritten, by whichever relay, or with
-   * a sentence for an operator where it cannot be. Rejects with UnavailableError.
+   * Resolves with null when the file of the server's current run is rewritten, by any relay, or with a sentence
+   * for operators if it cannot be. Rejects with UnavailableError.
    */
   ensure(): Promise<string | null> {
     this.#running ??= this.#ensure().finally(() => (this.#running = null));
@@ -32,12 +34,12 @@ export class FileRewrite {
     const { connection, hash, clock, signal } = this.#options;
     const run = await this.#run();
     if (run === null || String(await connection.call('HGET', hash, field)) === run.id) return null;
-    const backpressure = await ask(connection);
-    if (backpressure !== null) return toFinding(backpressure);
+    const rejection = await startRewrite(connection);
+    if (rejection !== null) return toFinding(rejection);
     for (;;) {
       await wait(clock, pollMs, signal);
       const now = await this.#run();
-      // Another run has another file; its connection asks anew.
+      // The server was restarted: the next connection starts over.
       if (now?.id !== run.id || signal.aborted) return null;
       if (now.isRewriting) continue;
       if (!now.wasRewritten) return toFinding('its last rewrite failed');
@@ -46,7 +48,7 @@ export class FileRewrite {
     }
   }
 
-  /** Null where there is no such file, or the server does not tell. */
+  /** Null if the server has no such file, or does not report it. */
   async #run(): Promise<Run | null> {
     const info = await readInfo(this.#options.connection);
     const id = info.get('run_id');
@@ -73,8 +75,8 @@ type Run = { readonly id: string; readonly isRewriting: boolean; readonly wasRew
 const field = 'rewrittenRun';
 const pollMs = 1000;
 
-/** Null where a rewrite is under way: one that began in this run has nothing of the run before. */
-async function ask(connection: Pick<RedisConnection, 'call'>): Promise<string | null> {
+/** Returns the error reply; null if a rewrite started or is running: it contains nothing of the run before. */
+async function startRewrite(connection: Pick<RedisConnection, 'call'>): Promise<string | null> {
   try {
     await connection.call('BGREWRITEAOF');
     return null;

@@ -1,16 +1,16 @@
-/** One at a time, in the order in which they came. */
+/** Lets one caller at a time into a section, in the order of their calls. */
 export class Mutex {
   #last: Promise<void> = Promise.resolve();
 
   /**
-   * Resolves when it is one's turn, or when `signal` aborts: then it need not be. Either way, what it
-   * resolves with is called once, when the next may go on.
+   * Resolves when the section is free, or when `signal` aborts (the section may be occupied then). In both cases
+   * the caller calls the returned function once, to let the next caller in.
    */
   async enter(signal: AbortSignal): Promise<() => void> {
     const before = this.#last;
     let leave: () => void = () => undefined;
     const left = new Promise<void>((resolve) => (leave = resolve));
-    // Who gave up must not let the next one in before those ahead of it.
+    // A caller that aborts must not let the next one in before the callers ahead of it.
     this.#last = before.then(() => left);
     await untilAborted(before, signal);
     return leave;

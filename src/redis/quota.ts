@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import type { RedisConnection } from './connection.js';
 import { loadScript } from './load-script.js';
 
-/** Its only key is the one of the caller. */
+/** Its only key is the counter of the caller. */
 const countRequest = loadScript(new URL('lua/count-request.lua', import.meta.url), { keys: [] });
 
 export type Counted = { readonly current: number; readonly ttlMs: number };
 
-/** Counts a caller's requests over all relays, in windows by the server's time. Rejects with UnavailableError. */
+/** Counts a caller's requests at all relays, in windows of the server's time. Rejects with UnavailableError. */
 export function createSharedCount(
   connection: RedisConnection,
   options: {
@@ -17,7 +17,7 @@ export function createSharedCount(
   },
 ): (caller: string) => Promise<Counted> {
   return async (caller) => {
-    // A caller is named by its key or its address, which nobody should find in Redis.
+    // `caller` is an API key or an address, which must not be readable in Redis.
     const name = createHash('sha256').update(caller).digest('base64url').slice(0, 22);
     const now = options.time === undefined ? '' : Math.round(options.time());
     const key = `${options.key}:${name}`;

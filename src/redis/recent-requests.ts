@@ -9,13 +9,13 @@ type Request = {
 
 export type RecentRequestsOptions = {
   readonly clock: Clock;
-  /** After which a request is in no window any more, ms. */
+  /** Ms after its end at which a request lies in no window any more. */
   readonly longestWindowMs: number;
-  /** Longest time that a request takes, ms. */
+  /** Longest duration of a request, ms. */
   readonly permitMs: number;
 };
 
-/** What this relay sent of late: it can tell a server that lost its state. */
+/** The requests that this relay sent recently. It reports them to a server that has lost its state. */
 export class RecentRequests {
   readonly #options: RecentRequestsOptions;
   readonly #requests = new Map<string, Request>();
@@ -38,13 +38,13 @@ export class RecentRequests {
     this.#requests.delete(permit);
   }
 
-  /** False where Klaviyo counts none of them any more. */
+  /** False if Klaviyo's windows contain none of the requests any more. */
   isAny(): boolean {
     this.#prune();
     return this.#requests.size > 0;
   }
 
-  /** For the report script: endpoint, permit, `flight` or `ended`, ms. */
+  /** Arguments of limiter-report.lua: endpoint, permit, `flight` or `ended`, ms. */
   toReport(): readonly (string | number)[] {
     this.#prune();
     const now = this.#options.clock.monotonic();

@@ -10,26 +10,26 @@ import {
 import { readReplicaCount, toWaitArguments, type WaitCommand } from './replica-wait.js';
 
 export type ReplicatedWritesOptions = {
-  /** For these writes alone: a wait for replicas holds up whatever else is sent on a connection. */
+  /** A connection for these writes alone, because a wait for replicas delays every later command on it. */
   readonly connection: RedisConnection;
-  /** How many have to have it. */
+  /** Number of replicas that must have a write. */
   readonly replicas: number;
-  /** Longest wait for them. */
+  /** Longest wait for the replicas. */
   readonly waitMs: number;
 };
 
 /**
- * Runs scripts that count as done only once enough replicas have what they wrote, so that a failover
- * to one of them does not lose it. A repeated write waits, too: what it repeats may not be there yet.
+ * Runs scripts that succeed only when enough replicas have what they wrote, so that a failover to one of them
+ * loses nothing. A repeated write waits, too, because the first one may not have reached them yet.
  */
 export class ReplicatedWrites {
   readonly #options: ReplicatedWritesOptions;
   readonly #stopListening: () => void;
-  /** How replicas are waited for, as the server of this connection can. */
+  /** The command that the server of this connection supports. */
   #command: Promise<WaitCommand> | null = null;
-  /** Why replicas are not waited for; null while they answer. */
+  /** Why writes are rejected at once: replicas are missing. Null while enough replicas answer. */
   #missing: string | null = null;
-  /** The newest write: the server runs one at a time on this connection, and a queue there would count as a hang. */
+  /** The newest write. Writes run one after another: one that waits in the server would look like a hang. */
   #last: Promise<undefined> = Promise.resolve(undefined);
   #rechecking: Promise<void> | null = null;
 
@@ -38,21 +38,21 @@ export class ReplicatedWrites {
     this.#stopListening = options.connection.onChange(() => (this.#command = null));
   }
 
-  /** Why nothing can be written so; null where it can, as far as is known. */
+  /** Why replicated writes fail; null if no reason is known. */
   trouble(): string | null {
     return this.#options.connection.failure()?.why ?? this.#missing;
   }
 
-  /** Rejects with UnreplicatedError where the server has it, and too few replicas. */
+  /** Rejects with UnreplicatedError if the primary has the write and too few replicas have it. */
   run(script: Script, prefix: string, args: ReplicatedCall['args']): Promise<RedisReply> {
     return this.#runInTurn(() => {
-      // Each would wait in vain; `recheck` finds out when they are back.
+      // Each write would wait in vain. `recheck` finds out when the replicas are back.
       if (this.#missing !== null) throw new UnreplicatedError(this.#missing);
       return this.#write(script, prefix, args);
     });
   }
 
-  /** Asks whether replicas are back that were missing. Resolves also where that cannot be asked now. */
+  /** Checks whether missing replicas are back. Resolves also if the server cannot be asked now. */
   recheck(): Promise<void> {
     if (this.#missing === null) return Promise.resolve();
     this.#rechecking ??= this.#runInTurn(() => this.#recheck()).finally(
@@ -62,8 +62,8 @@ export class ReplicatedWrites {
   }
 
   /**
-   * Another connection was made anew. A node of a cluster that is the primary no more keeps its connections,
-   * and says so only where it is asked for a key.
+   * Checks this connection after another one was made anew. A node of a cluster that is no longer the primary
+   * keeps its connections, and replies with an error only to a command with a key.
    */
   async verify(key: string): Promise<void> {
     await this.#options.connection.call('EXISTS', key).catch((error: unknown) => {
@@ -119,7 +119,7 @@ export class ReplicatedWrites {
   }
 }
 
-/** WAITAOF has replicas write to their disks first; it needs Redis 7.2 and an append-only file. */
+/** WAITAOF waits until replicas have written to their disks; it needs Redis 7.2 and an append-only file. */
 async function findWaitCommand(connection: RedisConnection): Promise<WaitCommand> {
   const info = await readInfo(connection);
   const [, major = 0, minor = 0] = /^(\d+)\.(\d+)/.exec(info.get('redis_version') ?? '') ?? [];

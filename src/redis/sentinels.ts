@@ -5,25 +5,25 @@ import type { RedisHost } from './address.js';
 
 export type SentinelsOptions = {
   readonly hosts: readonly RedisHost[];
-  /** Their name for the primary. */
+  /** The sentinels' name for the primary. */
   readonly primary: string;
   readonly client: Omit<RedisOptions, 'replyMapping' | 'protocol'>;
   readonly clock: Clock;
 };
 
-/** How often they are asked beside what they announce. */
+/** Interval of queries, in addition to the announcements that sentinels publish. */
 const pollMs = 1000;
 /**
- * A primary that a majority of the sentinels has not confirmed for so long is not written to: on the other
- * side of a broken network they may have made another one by then. Sentinels wait for no less
- * (`down-after-milliseconds`, 30 s by default) before they do.
+ * The relay stops writing to a primary that a majority of the sentinels has not confirmed for this long: on the
+ * other side of a network partition they may have promoted another one. Sentinels wait longer before they do
+ * (`down-after-milliseconds`, 30 s by default).
  */
 const trustMs = 5000;
 
-/** For what others than most of them answer. Those that learn of a failover from others are up to two seconds late. */
+/** Extra wait for the other sentinels after a majority answered. One that learns of a failover from others is up to two seconds late. */
 const graceMs = 200;
 
-/** What they announce when the primary is about to change, or has changed. */
+/** Channels on which sentinels announce that the primary is about to change, or has changed. */
 const channels = [
   '+try-failover',
   '+failover-state-select-slave',
@@ -32,16 +32,16 @@ const channels = [
 ];
 
 /**
- * Asks the sentinels which server is the primary, and listens for a failover.
+ * Finds the primary through its sentinels, and watches for a failover.
  *
- * During a failover the primary of before goes on to take writes for seconds after another one was
- * promoted, and loses all of them. So nothing is sent to it from the moment that a sentinel announces one.
+ * During a failover the former primary accepts writes for seconds after another server was promoted, and loses all
+ * of them. So the relay sends nothing to it from the moment at which a sentinel announces the failover.
  */
 export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #asked: readonly Redis[];
   readonly #listening: readonly Redis[];
-  /** Why a connection cannot be used; gone once it can. */
+  /** Error of each connection that cannot be used. */
   readonly #failures = new Map<Redis, Error>();
   #current: RedisHost | null = null;
   #timer: Timer | null = null;
@@ -56,12 +56,12 @@ export class Sentinels {
     this.#listening = options.hosts.map((host) => this.#listen(host));
   }
 
-  /** Calls back where the primary that `locate` named last is not to be written to any more, with the reason. */
+  /** Calls the listener with the reason when the primary that `locate` named last must not be written to any more. */
   onDoubt(listener: (why: string) => void): void {
     this.#onDoubt = listener;
   }
 
-  /** As the newest of their answers has it. Rejects while a failover is under way, and where fewer than most of them answer. */
+  /** Resolves with the primary of the newest epoch. Rejects during a failover, and if no majority of the sentinels answers. */
   async locate(): Promise<RedisHost> {
     this.#current = null;
     const host = toPrimary(await this.#ask(), this.#asked.length);
@@ -86,7 +86,7 @@ export class Sentinels {
       maxRetriesPerRequest: 0,
       retryStrategy: () => pollMs,
     });
-    // A question that cannot be asked says only that it was not.
+    // The error is reported when a query fails.
     redis.on('error', (error) => this.#failures.set(redis, error));
     redis.on('ready', () => this.#failures.delete(redis));
     return redis;
@@ -137,7 +137,7 @@ export class Sentinels {
     this.#arm();
   }
 
-  /** One that hangs is not waited for once most have answered; one that is a moment later may know more. */
+  /** Does not wait for a hung sentinel after a majority answered and `graceMs` passed. */
   #ask(): Promise<readonly (View | Error)[]> {
     const { clock, primary } = this.#options;
     const answers: (View | Error)[] = [];
@@ -185,7 +185,7 @@ const fieldsSchema = z.looseObject({
   'config-epoch': z.coerce.number(),
 });
 
-/** From names and values that follow one another. */
+/** Parses a list of names and values. */
 function toView(reply: unknown): View {
   const flat = z.array(z.string()).parse(reply);
   const pairs = flat.flatMap((name, index) =>

@@ -1,9 +1,10 @@
+/** The time of a relay, from which lua/time.lua computes the steady time of the server. */
 export type Stamp = {
-  /** Ms that stand in for the server's clock, in tests. */
+  /** Ms that replace the server's clock in tests. */
   readonly given: number | undefined;
-  /** Ms since this relay's last script of which the server kept the time; null for its first one. */
+  /** Ms since this relay's last script that saved the time; null before the first one. */
   readonly elapsedMs: number | null;
-  /** By the wall clock of the relay; null where it is not kept. */
+  /** The wall clock of the relay; null if the scripts do not save it. */
   readonly wall: number | null;
 };
 

@@ -1,5 +1,5 @@
 import { wait, type Clock, type Timer } from '../clock.js';
-import type { RateFeedback, RateWindow } from '../model/limiter.js';
+import type { Endpoint, Limiter, Permit, RateWindow } from '../model/limiter.js';
 import {
   UnavailableError,
   type RedisConnection,
@@ -11,75 +11,65 @@ import { toStamp } from './server-time.js';
 import { limiterScripts } from './limiter-scripts.js';
 import { Mutex } from './mutex.js';
 
-type Endpoint = 'events' | 'profiles' | 'imports';
-
-/** The limiter of delivery/, by its shape: this edge knows nothing of delivery. */
-export type FallbackLimiter = {
-  acquire(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null>;
-  pause(endpoint: Endpoint, forMs: number): void;
-  tokens(): number;
-};
-type Permit = { end(feedback: RateFeedback | null): void; cancel(): void };
-
 export type SharedLimiterOptions = {
   readonly connection: RedisConnection;
   readonly clock: Clock;
-  /** Begins every name; with a hash tag. */
+  /** Prefix of every key, with a hash tag. */
   readonly key: string;
-  /** This relay, unlike any other. */
+  /** Unique name of this relay. */
   readonly relay: string;
   readonly bucket: { readonly perSecond: number; readonly burst: number };
   readonly windows: Readonly<Record<Endpoint, readonly RateWindow[]>>;
-  /** Longest time that a request takes: a permit that nobody ended counts as ended then. */
+  /** Longest duration of a request: a permit that no relay ended counts as ended then. */
   readonly permitMs: number;
-  /** Limits this relay by itself while the server is away. Absent: it sends nothing meanwhile. */
-  readonly local?: FallbackLimiter | undefined;
-  /** Ms that all relays agree on. Absent: the server's clock. */
+  /** Limits this relay alone while the server is unavailable. Absent: the relay sends nothing meanwhile. */
+  readonly local?: Limiter | undefined;
+  /** Ms that replace the server's clock in tests. */
   readonly time?: (() => number) | undefined;
-  /** Seconds a permit was waited for. */
+  /** Called with the seconds that a caller waited for its permit. */
   readonly onWaited?: (seconds: number) => void;
-  /** The server is there and refuses, with the reason; null where it does what it is asked again. */
+  /** Called with the reason when the server rejects commands although it is connected; null when it accepts them again. */
   readonly onTrouble?: (why: string | null) => void;
 };
 
-/** Others may have ended, cancelled or lowered something meanwhile. */
+/** Bound of one wait: another relay may end, cancel or lower something meanwhile, ms. */
 const longestWaitMs = 1000;
-/** After a state was lost, relays that live have this long to tell what they sent. */
+/** After a lost state, the relays have this long to report what they sent. */
 const reportMs = 2000;
-const touchMs = 500;
-const insistMs = 200;
+const checkMs = 500;
+const retryMs = 200;
 
 /**
- * One bucket, and one set of windows an endpoint, for all relays of an account. What it grants is
- * decided in the server, by the rules of the limiter of one relay; ADR 9 says what happens where the
- * server is away or has lost what it knew.
+ * One token bucket, and one set of rate windows for each endpoint, for all relays of an account. Redis grants the
+ * permits by scripts, with the rules of the limiter of one relay. ADR 9 describes what happens while the server
+ * is unavailable and after it has lost its state.
  */
 export class SharedLimiter {
   readonly #options: SharedLimiterOptions;
   readonly #recentRequests: RecentRequests;
-  /** One at a time asks for an endpoint, however many wait: the server is not asked once for each. */
-  readonly #turns = { events: new Mutex(), profiles: new Mutex(), imports: new Mutex() };
+  /** One caller at a time asks the server for a permit of an endpoint, however many wait. */
+  readonly #mutexes = { events: new Mutex(), profiles: new Mutex(), imports: new Mutex() };
   readonly #setup: readonly (string | number)[];
   readonly #longestWindowMs: number;
   readonly #closing = new AbortController();
   #generation = '';
   #tokens: number;
   #permits = 0;
-  /** Monotonic ms when the last script that was answered was sent. */
-  #askedAt: number | null = null;
-  /** Monotonic ms until when the server was there: it may have granted anything to others by then. */
-  #heardAt: number;
-  /** It is there and does not do what it is asked: a replica, say, or its memory is full. */
+  /** Monotonic ms when the last acknowledged script was sent. */
+  #acknowledgedAt: number | null = null;
+  /** Monotonic ms until when the server was available: it may have granted permits to other relays until then. */
+  #availableAt: number;
+  /** Why the connected server rejects commands: it is a replica, for example, or its memory is full. */
   #trouble: string | null = null;
-  /** Ends what is done alone. */
-  #together = new AbortController();
+  /** Aborts waits of the local limiter when the server is available again. */
+  #serverIsBack = new AbortController();
   #areOthersAlone = false;
-  /** After each absence: what is back may be a replica that lags behind, or know nothing. */
+  /** True after each outage: the server may be a replica that lags behind, or may have lost its state. */
   #isReportDue = true;
   readonly #stopListening: () => void;
   #reporting: Promise<void> | null = null;
   #outbox: Promise<void> = Promise.resolve();
-  #untold = 0;
+  #unsentCount = 0;
   #timer: Timer | null = null;
 
   constructor(options: SharedLimiterOptions) {
@@ -99,13 +89,13 @@ export class SharedLimiter {
     });
     this.#setup = [bucket.perSecond, bucket.burst, JSON.stringify(sorted)];
     this.#tokens = bucket.burst;
-    this.#heardAt = clock.monotonic();
+    this.#availableAt = clock.monotonic();
     this.#stopListening = connection.onChange((isUp) => {
       if (isUp || this.#trouble !== null) this.#noteAbsence();
-      this.#heardAt = clock.monotonic();
+      this.#availableAt = clock.monotonic();
       this.#isReportDue = true;
-      if (isUp) this.#together.abort();
-      if (isUp && this.#recentRequests.isAny()) void this.#touch();
+      if (isUp) this.#serverIsBack.abort();
+      if (isUp && this.#recentRequests.isAny()) void this.#checkGeneration();
     });
   }
 
@@ -113,12 +103,12 @@ export class SharedLimiter {
   async acquire(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
     const { clock, onWaited } = this.#options;
     const from = clock.monotonic();
-    const leave = await this.#turns[endpoint].enter(signal);
+    const leave = await this.#mutexes[endpoint].enter(signal);
     try {
       while (!signal.aborted) {
         const permit = this.#isAlone()
-          ? await this.#takeAlone(endpoint, signal)
-          : await this.#ask(endpoint, signal);
+          ? await this.#acquireAlone(endpoint, signal)
+          : await this.#requestPermit(endpoint, signal);
         if (permit === null) continue;
         onWaited?.((clock.monotonic() - from) / 1000);
         return permit;
@@ -129,23 +119,23 @@ export class SharedLimiter {
     }
   }
 
-  /** All relays pause: what one of them is told holds for the account. */
+  /** Pauses the endpoint for all relays, because a rejection holds for the account. */
   pause(endpoint: Endpoint, forMs: number): void {
     this.#options.local?.pause(endpoint, forMs);
     this.#send(limiterScripts.pause, [endpoint, forMs]);
   }
 
-  /** Why the server, which is there, refuses; null where it does not. */
+  /** Why the connected server rejects commands; null while it accepts them. */
   get trouble(): string | null {
     return this.#trouble;
   }
 
-  /** As of the last answer. */
+  /** Tokens as of the last reply. */
   tokens(): number {
     return this.#tokens;
   }
 
-  /** Resolves once what ended is told, where the server is there. */
+  /** Resolves when the outstanding messages are sent, if the server is available. */
   async close(): Promise<void> {
     this.#closing.abort();
     this.#stopListening();
@@ -153,38 +143,38 @@ export class SharedLimiter {
     await this.#outbox;
   }
 
-  /** The server has been away so long that nothing it granted to others counts any more. */
+  /** Returns true if the outage has lasted so long that no permit of the server counts at Klaviyo any more. */
   #isAlone(): boolean {
     const { connection, local, clock, permitMs } = this.#options;
     if (local === undefined || (connection.isUp() && this.#trouble === null)) return false;
-    // The last one granted elsewhere may arrive that late.
-    return clock.monotonic() - this.#heardAt >= permitMs + this.#longestWindowMs;
+    // The last permit that another relay got may be used that late.
+    return clock.monotonic() - this.#availableAt >= permitMs + this.#longestWindowMs;
   }
 
-  /** Where it ends: who finds the server again a moment later is alone a moment longer, and others may be already. */
+  /** Notes the end of an outage: a relay that reconnects later limits itself alone a moment longer. */
   #noteAbsence(): void {
     const { local, clock, permitMs } = this.#options;
-    const othersMs = clock.monotonic() - this.#heardAt + reportMs;
+    const othersMs = clock.monotonic() - this.#availableAt + reportMs;
     this.#areOthersAlone ||= local !== undefined && othersMs >= permitMs + this.#longestWindowMs;
   }
 
-  async #takeAlone(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
-    if (this.#together.signal.aborted) this.#together = new AbortController();
-    // Whether it is able again shows only where it is asked.
+  async #acquireAlone(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
+    if (this.#serverIsBack.signal.aborted) this.#serverIsBack = new AbortController();
+    // Only a script shows whether the server accepts commands again.
     this.#arm();
-    const any = AbortSignal.any([signal, this.#together.signal]);
+    const any = AbortSignal.any([signal, this.#serverIsBack.signal]);
     const permit = (await this.#options.local?.acquire(endpoint, any)) ?? null;
     return permit === null ? null : this.#toPermit(endpoint, permit);
   }
 
-  /** Null where it has to be asked again. */
-  async #ask(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
+  /** Asks the server for a permit; null if the caller has to ask again. */
+  async #requestPermit(endpoint: Endpoint, signal: AbortSignal): Promise<Permit | null> {
     const { connection, clock, permitMs } = this.#options;
     const name = this.#nextName();
     let isAsked = false;
     try {
-      // A pause or an end must not be overtaken by what it forbids.
-      if (!(await this.#isAllTold(signal))) return null;
+      // A message about a pause or an end must reach the server before the request for a permit that it affects.
+      if (!(await this.#isAllSent(signal))) return null;
       if (this.#isReportDue) await this.#report();
       isAsked = connection.isUp();
       const args = [endpoint, name, permitMs, this.#generation];
@@ -198,19 +188,19 @@ export class SharedLimiter {
       await wait(clock, Math.min(Number(waitMs), longestWaitMs), signal);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
-      // It may have been granted, and nobody will use it.
+      // The server may have granted the permit, and no caller will use it.
       if (isAsked) this.#send(limiterScripts.cancel, [endpoint, name]);
-      await wait(clock, insistMs, signal);
+      await wait(clock, retryMs, signal);
     }
     return null;
   }
 
-  async #isAllTold(signal: AbortSignal): Promise<boolean> {
-    if (this.#untold === 0) return true;
-    const told = new AbortController();
-    void this.#outbox.then(() => told.abort());
-    await wait(this.#options.clock, insistMs, AbortSignal.any([signal, told.signal]));
-    return this.#untold === 0;
+  async #isAllSent(signal: AbortSignal): Promise<boolean> {
+    if (this.#unsentCount === 0) return true;
+    const sent = new AbortController();
+    void this.#outbox.then(() => sent.abort());
+    await wait(this.#options.clock, retryMs, AbortSignal.any([signal, sent.signal]));
+    return this.#unsentCount === 0;
   }
 
   #toPermit(endpoint: Endpoint, alone: Permit | null, name = this.#nextName()): Permit {
@@ -234,7 +224,7 @@ export class SharedLimiter {
     };
   }
 
-  /** Tells the server what this relay sent of late, and knows its state from then on. */
+  /** Reports the recent requests of this relay, and reads the generation of the server's state. */
   #report(): Promise<void> {
     this.#reporting ??= this.#reportOnce().finally(() => (this.#reporting = null));
     return this.#reporting;
@@ -243,7 +233,7 @@ export class SharedLimiter {
   async #reportOnce(): Promise<void> {
     const fresh = `${this.#options.relay}-${this.#nextName()}`;
     if (this.#trouble !== null) this.#noteAbsence();
-    // A state that is new may have been lost; and what others sent alone they have to tell first.
+    // The server may have lost its state; and other relays must report first what they sent alone.
     const pauses = [reportMs, this.#areOthersAlone ? reportMs : 0];
     const [generation] = await this.#run(limiterScripts.report, [
       fresh,
@@ -255,62 +245,62 @@ export class SharedLimiter {
     this.#isReportDue = false;
   }
 
-  /** In order, and until the server has it; what it never hears of counts as under way for `permitMs`. */
+  /** Sends messages in order, and repeats each until the server has it. One that never arrives counts as a request in flight for `permitMs`. */
   #send(script: Script, args: readonly (string | number)[]): void {
     const { clock, permitMs } = this.#options;
     const until = clock.monotonic() + permitMs;
-    this.#untold++;
-    const tell = async (): Promise<void> => {
+    this.#unsentCount++;
+    const deliver = async (): Promise<void> => {
       while (clock.monotonic() <= until) {
         try {
           await this.#run(script, args);
           return;
         } catch {
           if (this.#closing.signal.aborted) return;
-          await wait(clock, insistMs, this.#closing.signal);
+          await wait(clock, retryMs, this.#closing.signal);
         }
       }
     };
-    this.#outbox = this.#outbox.then(tell).finally(() => this.#untold--);
+    this.#outbox = this.#outbox.then(deliver).finally(() => this.#unsentCount--);
   }
 
-  /** While Klaviyo counts requests of this relay, it notices within a moment that the state was lost. */
+  /** Checks the generation regularly while Klaviyo counts requests of this relay, to notice a lost state. */
   #arm(): void {
     if (this.#timer !== null || this.#closing.signal.aborted) return;
-    this.#timer = this.#options.clock.setTimer(touchMs, () => {
+    this.#timer = this.#options.clock.setTimer(checkMs, () => {
       this.#timer = null;
       if (this.#recentRequests.isAny() || this.#trouble !== null)
-        void this.#touch().finally(() => this.#arm());
+        void this.#checkGeneration().finally(() => this.#arm());
     });
   }
 
-  async #touch(): Promise<void> {
+  async #checkGeneration(): Promise<void> {
     try {
       const [generation] = await this.#run(limiterScripts.readGeneration, []);
       if (this.#isReportDue || String(generation) !== this.#generation) await this.#report();
     } catch {
-      // It is away, and is asked again.
+      // The server is unavailable; the next check comes with the timer.
     }
   }
 
   async #run(script: Script, args: readonly (string | number)[]): Promise<readonly RedisReply[]> {
     const { connection, key, time, clock } = this.#options;
     const askedAt = clock.monotonic();
-    const elapsedMs = this.#askedAt === null ? null : askedAt - this.#askedAt;
+    const elapsedMs = this.#acknowledgedAt === null ? null : askedAt - this.#acknowledgedAt;
     const stamp = toStamp({ given: time?.(), elapsedMs, wall: null });
     try {
       const reply = await connection.run(script, key, [stamp, ...this.#setup, ...args]);
-      this.#askedAt = Math.max(askedAt, this.#askedAt ?? askedAt);
+      this.#acknowledgedAt = Math.max(askedAt, this.#acknowledgedAt ?? askedAt);
       if (this.#trouble !== null) this.#noteAbsence();
       this.#noteTrouble(null);
-      this.#heardAt = clock.monotonic();
-      this.#together.abort();
+      this.#availableAt = clock.monotonic();
+      this.#serverIsBack.abort();
       return Array.isArray(reply) ? (reply as readonly RedisReply[]) : [reply];
     } catch (error) {
       if (error instanceof UnavailableError && connection.isUp()) {
-        if (this.#trouble === null) this.#heardAt = clock.monotonic();
+        if (this.#trouble === null) this.#availableAt = clock.monotonic();
         this.#noteTrouble(error.why);
-        // What is able again may be another server.
+        // The server that accepts commands again may be another one.
         this.#isReportDue = true;
       }
       throw error;

@@ -1,38 +1,38 @@
 import { createHmac } from 'node:crypto';
 import type { RedisConnection, RedisReply } from '../../redis/connection.js';
-import { readList, readText } from './view.js';
+import { readList, readText } from './store-state.js';
 
-/** Whose key it is, as far as Klaviyo says: without an id where it does not, not ok where it gave no answer. */
+/** The Klaviyo account of an API key: no id if the key may not read it, not ok if Klaviyo could not be asked. */
 export type AccountAnswer =
   { readonly ok: true; readonly id?: string } | { readonly ok: false; readonly reason: string };
 
 export type AccountOptions = {
   readonly connection: Pick<RedisConnection, 'call'>;
-  /** Prefix of every name, with a hash tag. */
+  /** Prefix of every key, with a hash tag. */
   readonly prefix: string;
-  /** From `toAccountKey`. */
+  /** Digest of the API key, from `toAccountKey`. */
   readonly accountKey: string;
-  /** One that the operator accepts though it is not known to be of the same account. */
+  /** REDIS_ACCEPT_KEY: the digest that the operator accepts although the accounts could not be compared. */
   readonly acceptedKey: string | undefined;
-  /** Asks Klaviyo. */
+  /** Asks Klaviyo for the account of the API key. */
   readonly account: () => Promise<AccountAnswer>;
 };
 
-/** Stands for the private key in Redis: nobody finds the key by it. Another prefix has another one. */
+/** A digest that stands for the API key in Redis. The same key has another digest under another prefix. */
 export function toAccountKey(apiKey: string, keyPrefix: string): string {
   const digest = createHmac('sha256', apiKey).update(`klaviyo-relay ${keyPrefix}`).digest();
   return digest.toString('base64url').slice(0, 16);
 }
 
-/** Klaviyo is asked for the account's id once a minute at most, by all relays together. */
+/** All relays together ask Klaviyo for the account's id at most once a minute. */
 const askSeconds = 60;
-/** Klaviyo does not say: the key has no scope for it. */
+/** Stands for an id that Klaviyo does not name, because the key lacks the scope. */
 const untold = '-';
 
 /**
- * Keeps one Klaviyo account from sending what another one accepted. The first relay under a prefix
- * writes down what stands for its key, and the account's id once Klaviyo has told it. A relay with
- * another key is let in where its account is the same, or where the operator says so (docs/guides/several-relays.md).
+ * Prevents that one Klaviyo account sends what another one accepted. The first relay under a prefix stores the
+ * digest of its API key, and the account's id when Klaviyo has named it. A relay with another key is admitted
+ * if its account is the same, or if the operator accepts the key (REDIS_ACCEPT_KEY).
  */
 export class AccountGuard {
   readonly #options: AccountOptions;
@@ -43,7 +43,7 @@ export class AccountGuard {
     this.#name = `${options.prefix}:account`;
   }
 
-  /** Null where the key is let in from now on, else why it is not. Rejects with UnavailableError. */
+  /** Resolves with null if the key is admitted, otherwise with the reason. Rejects with UnavailableError. */
   async admit(): Promise<string | null> {
     const { connection, accountKey, acceptedKey, account } = this.#options;
     if (acceptedKey === accountKey) return this.#add('');
@@ -63,7 +63,7 @@ export class AccountGuard {
     ].join('; ');
   }
 
-  /** Writes down whose key it is, where that is not known yet. */
+  /** Stores the account's id of the key if it is not stored yet. */
   async learn(): Promise<void> {
     const { connection, prefix, accountKey, account } = this.#options;
     if (readText(await connection.call('HGET', this.#name, accountKey)) !== '') return;

@@ -5,12 +5,12 @@ import { payloadBytes } from '../claim-builder.js';
 import { storeScripts } from './scripts.js';
 import { encodeDraft } from './dead-letter.js';
 import type { Session } from './session.js';
-import { readList } from './view.js';
+import { readList } from './store-state.js';
 
-/** What became of one request: a number a draft, negative for a repeat of that number. */
+/** Result of one request: a number for each draft, negative for a duplicate of the event with that number. */
 export type Numbers = readonly number[] | 'full' | 'unavailable';
 
-type Waiting = {
+type PendingRequest = {
   readonly drafts: readonly Draft[];
   readonly answer: (numbers: Numbers) => void;
   readonly fail: (error: unknown) => void;
@@ -18,25 +18,24 @@ type Waiting = {
 
 export type AppendsOptions = {
   readonly clock: Pick<Clock, 'now'>;
-  /** maxCount, maxBytes, dedupe's age and count, maxDeadLetters. */
+  /** maxCount, maxBytes, age and count of the dedupe window, maxDeadLetters (append.lua). */
   readonly bounds: readonly number[];
-  /** Dead letters that fell out at the bound, as the server keeps them. */
-  readonly onDropped: (letters: readonly RedisReply[]) => void;
+  /** Called with the dead deadLetters that were dropped at the bound, as they are stored. */
+  readonly onDropped: (deadLetters: readonly RedisReply[]) => void;
 };
 
-/** A script holds up the server as long as it runs, and what it is sent is copied: more goes into the next. */
+/** Most bytes in one script, because the server runs nothing else while a script runs. */
 const maxBytes = 1024 * 1024;
 
 /**
- * Requests of one turn of the event loop go to the server in one script, each of them taken as a
- * whole or not at all.
+ * Sends all requests of one turn of the event loop in one script. Each request is stored as a whole or not at all.
  */
 export class Appends {
   readonly #session: Session;
   readonly #options: AppendsOptions;
-  #waiting: Waiting[] = [];
-  /** Until replicas have what was sent, what comes is gathered. */
-  #isHeld = false;
+  #pending: PendingRequest[] = [];
+  /** True while a script waits for replicas: further requests are collected until it is done. */
+  #isWaitingForReplicas = false;
 
   constructor(session: Session, options: AppendsOptions) {
     this.#session = session;
@@ -45,14 +44,15 @@ export class Appends {
 
   append(drafts: readonly Draft[]): Promise<Numbers> {
     return new Promise((answer, fail) => {
-      this.#waiting.push({ drafts, answer, fail });
-      if (this.#waiting.length === 1 && !this.#isHeld) setImmediate(() => this.#sendAll());
+      this.#pending.push({ drafts, answer, fail });
+      if (this.#pending.length === 1 && !this.#isWaitingForReplicas)
+        setImmediate(() => this.#sendAll());
     });
   }
 
   #sendAll(): void {
-    const all = this.#waiting;
-    this.#waiting = [];
+    const all = this.#pending;
+    this.#pending = [];
     let from = 0;
     let bytes = 0;
     const parts: Promise<void>[] = [];
@@ -67,14 +67,14 @@ export class Appends {
     });
     parts.push(this.#send(all.slice(from)));
     if (!this.#session.waitsForReplicas) return;
-    this.#isHeld = true;
+    this.#isWaitingForReplicas = true;
     void Promise.all(parts).finally(() => {
-      this.#isHeld = false;
-      if (this.#waiting.length > 0) this.#sendAll();
+      this.#isWaitingForReplicas = false;
+      if (this.#pending.length > 0) this.#sendAll();
     });
   }
 
-  async #send(requests: readonly Waiting[]): Promise<void> {
+  async #send(requests: readonly PendingRequest[]): Promise<void> {
     const { clock, bounds, onDropped } = this.#options;
     const now = clock.now();
     const flat = requests.flatMap(({ drafts }) => [
@@ -88,7 +88,8 @@ export class Appends {
       ]),
     ]);
     try {
-      if (!this.#session.hasLease()) throw new UnavailableError('this relay has not been heard of');
+      if (!this.#session.hasLease())
+        throw new UnavailableError('the lease of this relay has ended');
       const [replies, dropped] = await this.#session.run(
         storeScripts.append,
         [...bounds, ...flat],

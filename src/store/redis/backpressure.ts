@@ -10,13 +10,13 @@ const closed: Backpressure = { reason: 'closed', retryAfterMs: 1000 };
 export type RedisBackpressureOptions = {
   readonly session: Session;
   readonly capacity: Capacity;
-  /** Whether what the server acknowledges survives the server; false until that is known. */
+  /** Returns true if acknowledged writes survive the end of the server; false while that is unknown. */
   readonly isDurable: () => boolean;
-  /** Takes nothing while that is not so. */
+  /** Nothing is accepted unless the server is durable. */
   readonly requiresDurable: boolean;
 };
 
-/** What a relay refuses before it asks the server, and why. */
+/** Decides whether this relay accepts envelopes, from what it has read of the server so far. */
 export class RedisBackpressure {
   readonly #options: RedisBackpressureOptions;
   #isClosed = false;
@@ -29,30 +29,30 @@ export class RedisBackpressure {
     this.#isClosed = true;
   }
 
-  /** Why nothing is kept at all. */
+  /** The reason why nothing is accepted, or null. */
   outage(): Backpressure | null {
     const { session, isDurable, requiresDurable } = this.#options;
     if (this.#isClosed) return closed;
-    // A process that stood still finds posts whose callers have long asked another relay, and gone on.
-    if (session.trouble !== null || !session.hasLease() || session.mirror.view === null)
+    // After a pause of the process, callers of pending requests have long retried at another relay.
+    if (session.trouble !== null || !session.hasLease() || session.cachedState.state === null)
       return unavailable;
     return requiresDurable && !isDurable() ? lossy : null;
   }
 
-  /** Of so much; `wasRefused` where the server has no room for it. */
-  of(wanted: Amount, wasRefused: boolean): Backpressure | null {
+  /** Backpressure for that amount; `isRejected` if the server has just rejected it because it is full. */
+  of(wanted: Amount, isRejected: boolean): Backpressure | null {
     const outage = this.outage();
     const { session, capacity } = this.#options;
-    const { view } = session.mirror;
-    if (outage !== null || view === null) return outage;
-    if (!view.isFull && !wasRefused) return null;
+    const { state } = session.cachedState;
+    if (outage !== null || state === null) return outage;
+    if (!state.isFull && !isRejected) return null;
     const sum = (of: (lane: StoreLane) => number): number =>
       storeLanes.reduce((all, lane) => all + of(lane), 0);
     const held = {
-      count: sum((lane) => view.lanes[lane].count),
-      bytes: sum((lane) => view.lanes[lane].bytes),
+      count: sum((lane) => state.lanes[lane].count),
+      bytes: sum((lane) => state.lanes[lane].bytes),
     };
-    const drained = decay(view.drained, view.at);
+    const drained = decay(state.drained, state.at);
     return { reason: 'full', retryAfterMs: toRetryAfterMs(wanted, { held, drained }, capacity) };
   }
 }

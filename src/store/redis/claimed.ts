@@ -4,7 +4,7 @@ import type { Reason } from '../../model/outcome.js';
 import type { RedisReply } from '../../redis/connection.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
-import { readBytes, readNumber, readText } from './view.js';
+import { readBytes, readNumber, readText } from './store-state.js';
 
 /** An envelope that this relay has claimed. */
 export type Claimed = Queued & {
@@ -12,7 +12,7 @@ export type Claimed = Queued & {
   readonly claim: number;
 };
 
-/** What is kept of an envelope that was sent at least once. */
+/** What the store keeps about earlier attempts of an envelope. */
 export type AttemptState = Pick<Claimed, 'attempts' | 'alone' | 'lastTry' | 'ref'>;
 
 const triesSchema = z.object({
@@ -39,7 +39,7 @@ export function writeAttemptState({ attempts, alone, lastTry, ref }: AttemptStat
 
 const fields = 5;
 
-/** From a script's flat list of item, number, tries, m, payload. */
+/** Parses the flat list of claim.lua: item, seq, attempt state, m and payload of each envelope. */
 export function toClaimed(
   flat: readonly RedisReply[],
   {

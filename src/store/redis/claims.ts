@@ -1,11 +1,11 @@
 import { UnavailableError, type RedisReply, type Script } from '../../redis/connection.js';
 import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
-import { readList } from './view.js';
+import { readList } from './store-state.js';
 
 /**
- * The claims of one relay, numbered. Where the answer to one is lost, or comes too late, nobody sends
- * what it claimed: it is given back by its number as soon as the server answers again.
+ * Runs the scripts that claim envelopes, under increasing numbers. If a reply is lost or late, the relay sends
+ * nothing of this claim, and releases it by its number as soon as the server answers again.
  */
 export class Claims {
   readonly #session: Session;
@@ -14,14 +14,14 @@ export class Claims {
 
   constructor(session: Session) {
     this.#session = session;
-    // What was claimed under the name before went back to all.
+    // The server released all claims under the former name.
     session.onLost(() => (this.#lost = []));
-    session.onLook(() => {
-      if (this.#lost.length > 0) void this.#giveUp();
+    session.onHeartbeat(() => {
+      if (this.#lost.length > 0) void this.#releaseLost();
     });
   }
 
-  /** What the script claimed, and under which number; nothing where the server is away. */
+  /** Resolves with the number and the result of a claim; the result is empty if the server is unavailable. */
   async run(
     script: Script,
     args: readonly (string | number)[],
@@ -31,7 +31,7 @@ export class Claims {
     const isCurrent = (): boolean => relay === this.#session.relay;
     try {
       const [claimed] = await this.#session.change(script, [relay, claim, ...args]);
-      // A process that stood still reads the answer when others may have sent what it claimed, and newer.
+      // After a pause of the process, other relays may have sent what this claim contains, and newer envelopes.
       if (isCurrent() && this.#session.hasLease()) return { claim, claimed: readList(claimed) };
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
@@ -40,14 +40,14 @@ export class Claims {
     return { claim, claimed: [] };
   }
 
-  async #giveUp(): Promise<void> {
+  async #releaseLost(): Promise<void> {
     const lost = this.#lost;
     const { relay } = this.#session;
     this.#lost = [];
     try {
       await this.#session.change(storeScripts.releaseClaims, [relay, ...lost]);
     } catch {
-      // At the next look.
+      // The next heartbeat tries again.
       if (relay === this.#session.relay) this.#lost = [...lost, ...this.#lost];
     }
   }

@@ -18,7 +18,7 @@ const storedSchema = z.object({
   reason: z.custom<Reason>((value) => typeof value === 'object' && value !== null),
 });
 
-/** A dead letter's JSON; the script adds the payload. */
+/** JSON of a dead letter, without the payload, which settle.lua adds. */
 export function encodeDeadLetter(
   { lane, seq, keys, acceptedAt, attempts }: Queued,
   {
@@ -31,7 +31,7 @@ export function encodeDeadLetter(
   return JSON.stringify({ lane, seq, keys, acceptedAt, attempts: attempts + 1, ...facts });
 }
 
-/** The same of a draft that is buried at once; the script adds the number, too. Empty for one that is not. */
+/** The same for a draft that is dead-lettered at once; append.lua adds the number, too. '' for any other draft. */
 export function encodeDraft(
   { lane, keys, acceptedAt, deadLetterReason: reason }: Draft,
   now: number,
@@ -41,7 +41,7 @@ export function encodeDraft(
   return JSON.stringify({ lane, keys, acceptedAt, attempts: 0, ...facts });
 }
 
-/** From JSON, a newline and the payload. */
+/** Parses JSON, a newline and the payload. */
 export function decodeDeadLetter(blob: Buffer, epoch: string): DeadLetter {
   const cut = blob.indexOf('\n');
   const head = storedSchema.parse(JSON.parse(blob.toString('utf8', 0, cut)));

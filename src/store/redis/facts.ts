@@ -3,16 +3,16 @@ import { UnavailableError } from '../../redis/connection.js';
 import type { FactBounds } from '../facts.js';
 import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
-import { readBytes, readList } from './view.js';
+import { readBytes, readList } from './store-state.js';
 
-/** A script holds up the server as long as it runs: more goes into the next. */
+/** Most facts in one script, because the server runs nothing else while a script runs. */
 const factsPerScript = 500;
 
-/** Facts at the server, for all relays. */
+/** The facts of all relays, in Redis. */
 export class RedisFacts {
   readonly #session: Session;
   readonly #maxCount: number;
-  /** In the order of `factKinds`; Lua reads no Infinity. */
+  /** Age bounds in the order of `factKinds`; -1 for none, because Lua cannot parse Infinity. */
   readonly #maxAges: readonly number[];
 
   constructor(session: Session, { maxCount, maxAgeMs }: FactBounds) {
@@ -21,7 +21,7 @@ export class RedisFacts {
     this.#maxAges = factKinds.map((kind) => (maxAgeMs[kind] === Infinity ? -1 : maxAgeMs[kind]));
   }
 
-  /** False where the server is away; it may have some of them then. */
+  /** Resolves with false if the server is unavailable; it may have stored some of the facts then. */
   async put(facts: readonly Fact[]): Promise<boolean> {
     try {
       for (let from = 0; from < facts.length; from += factsPerScript) {

@@ -7,27 +7,27 @@ import { reopenAt } from '../admission.js';
 export type IntakeGateOptions = {
   readonly connection: Pick<RedisConnection, 'call'>;
   readonly clock: Pick<Clock, 'monotonic'>;
-  /** Null where a 202 does not wait for replicas. */
+  /** Null if a 202 does not wait for replicas. */
   readonly replicated: ReplicatedWrites | null;
 };
 
-/** After so long without another backpressure the memory counts as free again, however full it is. */
+/** After this long without another rejected write the memory counts as free again, ms. */
 const fullEndsMs = 10_000;
 
 /**
- * Why nothing new is taken though the server works: its memory is full, or replicas are missing. What
- * is held is sent meanwhile, which makes room.
+ * The reason why nothing is accepted although the server works: its memory is full, or replicas are missing. The
+ * relay sends what is stored meanwhile, which frees memory.
  */
 export class IntakeGate {
   readonly #options: IntakeGateOptions;
-  /** The server's words when it refused a write for lack of memory, and when it last did, monotonic ms. */
+  /** The error reply to the last write that was rejected for lack of memory, and its time, monotonic ms. */
   #full: { readonly why: string; readonly at: number } | null = null;
 
   constructor(options: IntakeGateOptions) {
     this.#options = options;
   }
 
-  /** Null while what is new is taken. */
+  /** Why nothing is accepted; null while the gate is open. */
   get why(): string | null {
     return this.#full?.why ?? this.#options.replicated?.trouble() ?? null;
   }
@@ -37,8 +37,8 @@ export class IntakeGate {
   }
 
   /**
-   * Opens once there is room again. A server at its bound takes one write and refuses the next: it is
-   * used again when some of its memory is free.
+   * Opens the gate if memory is free again. A server at its bound accepts one write and rejects the next, so the
+   * gate opens only when a part of the memory is free.
    */
   async recheck(): Promise<void> {
     void this.#options.replicated?.recheck();

@@ -20,31 +20,31 @@ export type OpenRedisOptions = StoreOptions &
   > &
   Pick<SessionOptions, 'onFatal'> &
   Pick<AccountOptions, 'account' | 'acceptedKey'> & {
-    /** Of the Klaviyo account whose buffer this is. */
+    /** API key of the Klaviyo account that the store belongs to. */
     readonly apiKey: string;
     readonly address: RedisAddress;
     readonly sentinelAuth?: SentinelAuth | undefined;
-    /** Without the hash tag's braces. */
+    /** REDIS_KEY_PREFIX, without the braces of the hash tag. */
     readonly keyPrefix: string;
     readonly timeoutMs: number;
     readonly stated: 'auto' | 'yes' | 'no';
-    /** Replicas that have what is accepted before it is acknowledged. */
+    /** Number of replicas that must have an append before it is acknowledged. */
     readonly waitReplicas: number;
-    /** The server takes what is written, or does not any more, and why. */
+    /** Called when the server starts or stops to accept writes, with the reason. */
     readonly onServer: SessionOptions['onChange'];
-    /** Read at each connection and every minute; called at the first reading of each connection, and at a change. */
+    /** Called after the first reading on each connection, and when a reading, once a minute, shows a change. */
     readonly onDurability: (durability: Durability) => void;
   };
 
 /**
- * Resolves also where the server is away: intake is refused until it is back. Rejects with SettingError
- * where it does not have the database, or keeps the buffer of another account.
+ * Opens the store. Resolves also if the server is unavailable: nothing is accepted until it is back. Rejects with
+ * SettingError if the server lacks the database, or if the store belongs to another account.
  */
 export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> {
   const { address, sentinelAuth, timeoutMs, random, keyPrefix, onServer, onDurability } = options;
   const { waitReplicas } = options;
   const prefix = `{${keyPrefix}}`;
-  // A server hangs in real time, whatever clock the relay runs on.
+  // Timeouts of commands run in real time, whatever clock the relay runs on.
   const connectionOptions = { address, sentinelAuth, timeoutMs, key: prefix, clock: systemClock };
   const connection = createRedisConnection(connectionOptions);
   const replicated =
@@ -64,7 +64,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   });
   let isDurable = false;
   let isOpen = false;
-  /** What was reported last since the server is connected to. */
+  /** The last report since the server was connected. */
   let reported = { facts: '', finding: null as string | null };
 
   const ask = async (): Promise<void> => {
@@ -79,7 +79,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
         onDurability({ ...durability, findings: [finding] });
       reported.finding = finding;
     } catch (error) {
-      // It went away again, and is asked when it is back.
+      // The server is unavailable again; the next connection reads it.
       if (!(error instanceof UnavailableError)) throw error;
     }
   };
@@ -92,17 +92,17 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   connection.onChange((isUp) => {
     if (isUp) ask().catch(options.onFatal);
     else {
-      // Another server may answer next time.
+      // The next connection may lead to another server.
       isDurable = false;
       reported = { facts: '', finding: null };
     }
   });
   const accountKey = toAccountKey(options.apiKey, keyPrefix);
   const guard = new AccountGuard({ ...options, connection, prefix, accountKey });
-  /** Resolves with why the key is not let in; null where it is, or where that cannot be asked now. */
+  /** Resolves with the reason why the key is not admitted; null if it is admitted, or if the server cannot be asked now. */
   const admit = async (): Promise<string | null> => {
     const why = await unlessAway(guard.admit());
-    if (why === null) await session.look();
+    if (why === null) await session.heartbeat();
     return why;
   };
   const session: Session = new Session({
@@ -116,7 +116,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
     onChange: onServer,
     onVerified: () => void unlessAway(guard.learn()).catch(options.onFatal),
     onForeign: () => {
-      // At the start it is awaited.
+      // `openRedis` itself awaits `admit` at the start.
       if (!isOpen) return;
       admit()
         .then((why) => why === null || onServer(false, why))
@@ -134,7 +134,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   });
   askEveryMinute().catch(options.onFatal);
   await connection.untilUp(timeoutMs);
-  await session.look();
+  await session.heartbeat();
   const wrong = session.isForeign ? await admit() : toWrongDatabase(connection.failure());
   if (wrong !== null) {
     await store.close();

@@ -11,13 +11,13 @@ import { storeScripts } from './scripts.js';
 import { readAttemptState } from './claimed.js';
 import { decodeDeadLetter } from './dead-letter.js';
 import type { Session } from './session.js';
-import { readBytes, readList, readNumber, readText } from './view.js';
+import { readBytes, readList, readNumber, readText } from './store-state.js';
 
-/** Letters fetched at once: each has its payload with it. */
-const lettersPerStep = 200;
+/** Dead letters that are read at once, each with its payload. */
+const deadLettersPerStep = 200;
 const deliveriesPerStep = 1000;
 
-/** What is kept to be looked at: dead letters, the delivery log and receipts. */
+/** Reads dead letters, the delivery log and receipts. */
 export class RedisQueries {
   readonly #session: Session;
   readonly #clock: Pick<Clock, 'monotonic'>;
@@ -28,7 +28,7 @@ export class RedisQueries {
   }
 
   async receipt(id: string): Promise<Receipt | null> {
-    const number = this.#toNumber(id);
+    const number = this.#parseId(id);
     if (number === null) return null;
     const { lane, seq } = number;
     const [state, found, merged] = readList(
@@ -83,11 +83,11 @@ export class RedisQueries {
     const found: Numbered<DeadLetter>[] = [];
     const isMatch = toMatch(filter);
     let shown = 0;
-    for await (const step of this.letters(below(page.cursor))) {
-      for (const letter of step) {
-        if (!isMatch(letter.value)) continue;
+    for await (const step of this.iterateDeadLetters(below(page.cursor))) {
+      for (const deadLetter of step) {
+        if (!isMatch(deadLetter.value)) continue;
         shown++;
-        found.push(letter);
+        found.push(deadLetter);
       }
       if (shown > page.limit) break;
     }
@@ -95,19 +95,19 @@ export class RedisQueries {
   }
 
   async deadLetter(id: string): Promise<DeadLetter | null> {
-    const number = this.#toNumber(id);
+    const number = this.#parseId(id);
     if (number === null) return null;
     const blob = await this.#session.read(storeScripts.getDeadLetter, [number.lane, number.seq]);
     return Buffer.isBuffer(blob) ? decodeDeadLetter(blob, number.epoch) : null;
   }
 
-  /** Those of an order and below, newest first, some at a time. */
-  async *letters(from: number): AsyncGenerator<readonly Numbered<DeadLetter>[]> {
-    const epoch = this.#session.mirror.view?.epoch ?? '';
+  /** Yields the dead letters up to an order, newest first, in steps. */
+  async *iterateDeadLetters(from: number): AsyncGenerator<readonly Numbered<DeadLetter>[]> {
+    const epoch = this.#session.cachedState.state?.epoch ?? '';
     let next: string | null = from === Infinity ? '+inf' : String(from);
     while (next !== null) {
       const flat = readList(
-        await this.#session.read(storeScripts.listDeadLetters, [next, lettersPerStep]),
+        await this.#session.read(storeScripts.listDeadLetters, [next, deadLettersPerStep]),
       );
       const step = toPairs(flat).map(([order, blob]) => ({
         order: readNumber(order),
@@ -115,17 +115,17 @@ export class RedisQueries {
       }));
       yield step;
       const last = step.at(-1);
-      next = step.length < lettersPerStep || last === undefined ? null : `(${last.order}`;
+      next = step.length < deadLettersPerStep || last === undefined ? null : `(${last.order}`;
     }
   }
 
-  #toNumber(id: string) {
+  #parseId(id: string) {
     const number = fromId(id);
-    return number?.epoch === this.#session.mirror.view?.epoch ? number : null;
+    return number?.epoch === this.#session.cachedState.state?.epoch ? number : null;
   }
 }
 
-/** The order that a page begins with; 0, with which none does, for a cursor that was never given. */
+/** The order that a page begins with; 0, which is below every order, for an invalid cursor. */
 function below(cursor: string | undefined): number {
   const order = toOrder(cursor) - 1;
   return Number.isNaN(order) ? 0 : Math.min(order, Number.MAX_SAFE_INTEGER);

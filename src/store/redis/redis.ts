@@ -34,49 +34,58 @@ import { RedisFacts } from './facts.js';
 import { decodeDeadLetter } from './dead-letter.js';
 import { RedisBackpressure, unavailable, type RedisBackpressureOptions } from './backpressure.js';
 import type { Session } from './session.js';
-import { isOfClaim, packSettlement } from './settlement.js';
+import { isOfClaim, encodeSettlement } from './settlement.js';
 import { RedisQueries } from './redis-queries.js';
-import { readBytes, readList, readText, type StoreState } from './view.js';
+import { readBytes, readList, readText, type StoreState } from './store-state.js';
 
 export type RedisOptions = Omit<StoreOptions, 'random'> &
   RedisBackpressureOptions & {
-    /** Seconds from an append to the server's answer. */
+    /** Called with the seconds from an append to the server's reply. */
     readonly onSynced: (seconds: number) => void;
     readonly closeConnections: () => Promise<void>;
   };
 
 /**
- * Everything accepted and not settled is in Redis or Valkey, for any number of relays: none of them
- * keeps anything but what it is sending. Decisions are made in scripts, one at a time, by the server.
+ * A store in Redis or Valkey that any number of relays share. What is accepted and not settled is in Redis; a relay
+ * keeps only what it has claimed. Every change is one Lua script, which Redis runs without interleaving any other.
+ *
+ * - append.lua stores envelopes in the queue of their lane, unless the store is full or an event is a duplicate.
+ * - claim.lua gives envelopes to one relay, in order, and locks their keys.
+ * - settle.lua records delivered, retried and dead-lettered envelopes, and unlocks keys.
+ * - heartbeat.lua runs every 100 ms: it renews the lease of this relay and releases the claims of relays whose lease
+ *   has ended (session.ts).
+ * - release-claims.lua gives back a claim whose reply was lost (claims.ts).
+ *
+ * lua/lib.lua describes the keys.
  */
 export class RedisStore implements Store {
   readonly durability = 'server';
   readonly #options: RedisOptions;
   readonly #session: Session;
-  readonly #shelf: RedisQueries;
-  /** What this relay has claimed and not settled. */
+  readonly #queries: RedisQueries;
+  /** Envelopes that this relay has claimed and not settled. */
   readonly #claimed = new Map<string, Claimed>();
   readonly #claims: Claims;
   readonly #appends: Appends;
   readonly #facts: RedisFacts;
-  readonly #refusals: RedisBackpressure;
+  readonly #backpressure: RedisBackpressure;
   #closing: Promise<void> | null = null;
 
   constructor(options: RedisOptions) {
     this.#options = options;
     this.#session = options.session;
-    this.#shelf = new RedisQueries(options.session, options.clock);
-    this.#refusals = new RedisBackpressure(options);
+    this.#queries = new RedisQueries(options.session, options.clock);
+    this.#backpressure = new RedisBackpressure(options);
     this.#facts = new RedisFacts(options.session, options.facts);
     this.#claims = new Claims(options.session);
-    // Others have it by now, and what is still done here with any of it counts for nothing.
+    // Other relays have these envelopes by now; a settlement of this relay would have no effect.
     options.session.onLost(() => this.#claimed.clear());
     const { clock, capacity, dedupe } = options;
-    const room = [capacity.maxCount, capacity.maxBytes];
+    const size = [capacity.maxCount, capacity.maxBytes];
     this.#appends = new Appends(options.session, {
       clock,
-      bounds: [...room, dedupe.maxAgeMs, dedupe.maxCount, this.#maxDeadLetters()],
-      onDropped: (letters) => this.#tellDropped(letters),
+      bounds: [...size, dedupe.maxAgeMs, dedupe.maxCount, this.#maxDeadLetters()],
+      onDropped: (deadLetters) => this.#reportDropped(deadLetters),
     });
   }
 
@@ -85,7 +94,7 @@ export class RedisStore implements Store {
   }
 
   backpressure(): Backpressure | null {
-    return this.#refusals.of({ count: 0, bytes: 0 }, false);
+    return this.#backpressure.of({ count: 0, bytes: 0 }, false);
   }
 
   outage(): string | null {
@@ -98,16 +107,16 @@ export class RedisStore implements Store {
       count: drafts.length,
       bytes: drafts.reduce((sum, one) => sum + payloadBytes(one), 0),
     };
-    const backpressure = this.#refusals.of(wanted, false);
-    if (backpressure !== null) return { ok: false, backpressure: backpressure };
+    const backpressure = this.#backpressure.of(wanted, false);
+    if (backpressure !== null) return { ok: false, backpressure };
     const from = clock.monotonic();
     const numbers = await this.#appends.append(drafts);
     if (numbers === 'unavailable') return { ok: false, backpressure: unavailable };
     if (numbers === 'full') {
-      return { ok: false, backpressure: this.#refusals.of(wanted, true) ?? unavailable };
+      return { ok: false, backpressure: this.#backpressure.of(wanted, true) ?? unavailable };
     }
     onSynced((clock.monotonic() - from) / 1000);
-    const { epoch } = this.#view();
+    const { epoch } = this.#readState();
     const taken = drafts.map(({ lane }, index) => {
       const seq = numbers[index] ?? 0;
       return { id: toId({ lane, epoch, seq: Math.abs(seq) }), duplicate: seq < 0 };
@@ -117,8 +126,8 @@ export class RedisStore implements Store {
 
   async putFacts(facts: readonly Fact[]): Promise<PutFactsResult> {
     if (facts.length === 0) return { ok: true };
-    const backpressure = this.#refusals.outage();
-    if (backpressure !== null) return { ok: false, backpressure: backpressure };
+    const backpressure = this.#backpressure.outage();
+    if (backpressure !== null) return { ok: false, backpressure };
     const isKept = await this.#facts.put(facts);
     return isKept ? { ok: true } : { ok: false, backpressure: unavailable };
   }
@@ -128,18 +137,18 @@ export class RedisStore implements Store {
   }
 
   claimable(lane: StoreLane): ClaimableState {
-    const waiting = this.#session.mirror.waiting(lane);
-    // Nothing can be claimed from a server that is away; when it is back, a look tells.
+    const waiting = this.#session.cachedState.waiting(lane);
+    // Nothing can be claimed while the server is unavailable; the next heartbeat notifies the listeners.
     return this.#session.isUp ? waiting : { ...waiting, count: 0, bytes: 0, oldestAgeMs: null };
   }
 
   onClaimable(listener: (lane: StoreLane) => void): () => void {
-    return this.#session.mirror.onClaimable(listener);
+    return this.#session.cachedState.onClaimable(listener);
   }
 
   onUnfinishedImportJobs(listener: () => void): void {
-    this.#session.onLook(() => {
-      if (lanes.some((lane) => (this.#session.mirror.view?.lanes[lane].orphans ?? 0) > 0))
+    this.#session.onHeartbeat(() => {
+      if (lanes.some((lane) => (this.#session.cachedState.state?.lanes[lane].orphans ?? 0) > 0))
         listener();
     });
   }
@@ -151,7 +160,11 @@ export class RedisStore implements Store {
     const { claim, claimed } = await this.#claims.run(storeScripts.claim, [lane, ...limits]);
     if (claimed.length === 0) return [];
     const items: [Claimed, ...Claimed[]][] = [];
-    for (const [place, one] of toClaimed(claimed, { lane, claim, epoch: this.#view().epoch })) {
+    for (const [place, one] of toClaimed(claimed, {
+      lane,
+      claim,
+      epoch: this.#readState().epoch,
+    })) {
       this.#claimed.set(one.id, one);
       const item = items[place - 1];
       if (item === undefined) items.push([one]);
@@ -160,7 +173,7 @@ export class RedisStore implements Store {
     return items;
   }
 
-  /** False where others may have taken them over: sent now, they would come after what is newer. */
+  /** Returns false if other relays may have claimed the envelopes: sent now, they would follow newer ones. */
   stillOwned(envelopes: readonly Envelope[]): boolean {
     return (
       this.#session.hasLease() &&
@@ -168,21 +181,21 @@ export class RedisStore implements Store {
     );
   }
 
-  /** Where the server is away it waits until it is back: what was delivered must not be forgotten. */
+  /** Waits until the server is available, so that no delivery is forgotten. */
   async settle(settlement: Settlement): Promise<void> {
     const { clock, capacity, log } = this.#options;
     const { lane } = settlement;
     const { relay } = this.#session;
-    const packed = packSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
+    const encoded = encodeSettlement(settlement, (id) => this.#claimed.get(id), clock.now());
     const bounds = [capacity.maxCount, capacity.maxBytes, log.maxCount, log.maxAgeMs];
-    const [dropped] = await this.#session.insist(storeScripts.settle, [
+    const [dropped] = await this.#session.retryUntilAcknowledged(storeScripts.settle, [
       ...[clock.now(), relay, lane, ...bounds, this.#maxDeadLetters()],
-      packed.json,
+      encoded.json,
     ]);
-    // While it waited for the server others may have taken them over, and this relay claimed them anew.
-    for (const one of packed.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
-    for (const one of packed.followed) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
-    this.#tellDropped(readList(dropped));
+    // During the wait, other relays may have taken over the envelopes, and this relay may have claimed them again.
+    for (const one of encoded.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
+    for (const one of encoded.followed) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
+    this.#reportDropped(readList(dropped));
   }
 
   async unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> {
@@ -192,7 +205,7 @@ export class RedisStore implements Store {
       for (const each of claimed) {
         const [ref, text, flat] = readList(each);
         const { delivery } = JSON.parse(readText(text)) as Pick<UnfinishedImportJob, 'delivery'>;
-        const held = toClaimed(readList(flat), { lane, claim, epoch: this.#view().epoch });
+        const held = toClaimed(readList(flat), { lane, claim, epoch: this.#readState().epoch });
         for (const [, one] of held) this.#claimed.set(one.id, one);
         const items = toBatchItems(
           lane,
@@ -209,11 +222,11 @@ export class RedisStore implements Store {
   }
 
   depth(lane: StoreLane): Depth {
-    return this.#session.mirror.depth(lane);
+    return this.#session.cachedState.depth(lane);
   }
 
   laneTotals(lane: StoreLane): LaneTotals {
-    return this.#session.mirror.laneTotals(lane);
+    return this.#session.cachedState.laneTotals(lane);
   }
 
   capacityBytes(): number {
@@ -221,23 +234,23 @@ export class RedisStore implements Store {
   }
 
   receipt(id: string): Promise<Receipt | null> {
-    return this.#shelf.receipt(id);
+    return this.#queries.receipt(id);
   }
 
   deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
-    return this.#shelf.deliveries(filter, page);
+    return this.#queries.deliveries(filter, page);
   }
 
   delivery(id: string): ReturnType<Store['delivery']> {
-    return this.#shelf.delivery(id);
+    return this.#queries.delivery(id);
   }
 
   deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
-    return this.#shelf.deadLetters(filter, page);
+    return this.#queries.deadLetters(filter, page);
   }
 
   deadLetter(id: string): Promise<DeadLetter | null> {
-    return this.#shelf.deadLetter(id);
+    return this.#queries.deadLetter(id);
   }
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
@@ -251,28 +264,28 @@ export class RedisStore implements Store {
   }
 
   close(): Promise<void> {
-    this.#refusals.close();
+    this.#backpressure.close();
     this.#closing ??= this.#session.close().then(() => this.#options.closeConnections());
     return this.#closing;
   }
 
-  /** Lua reads no Infinity. */
+  /** Lua cannot parse Infinity. */
   #maxDeadLetters(): number {
     return Math.min(this.#options.maxDeadLetters, Number.MAX_SAFE_INTEGER);
   }
 
-  #tellDropped(letters: readonly RedisReply[]): void {
-    for (const blob of letters) {
-      this.#options.onDeadLetterDropped(decodeDeadLetter(readBytes(blob), this.#view().epoch));
+  #reportDropped(deadLetters: readonly RedisReply[]): void {
+    for (const blob of deadLetters) {
+      this.#options.onDeadLetterDropped(decodeDeadLetter(readBytes(blob), this.#readState().epoch));
     }
   }
 
-  /** By that claim, not by a later one. */
+  /** Returns true if this relay holds the envelope by that claim and not by a later one. */
   #isCurrent(one: Claimed): boolean {
     return isOfClaim(one, this.#claimed.get(one.id));
   }
 
-  /** Everything that matched when it began, some at a time. */
+  /** Runs a script for all dead deadLetters that match at the beginning, in steps. Returns their count. */
   async #eachMatch(
     filter: DeadLetterFilter,
     script: Script | null,
@@ -280,13 +293,13 @@ export class RedisStore implements Store {
   ): Promise<number> {
     const isMatch = toMatch(filter);
     let total = 0;
-    for await (const step of this.#shelf.letters(Infinity)) {
+    for await (const step of this.#queries.iterateDeadLetters(Infinity)) {
       const orders = step.flatMap(({ order, value }) => (isMatch(value) ? [order] : []));
       if (script === null || orders.length === 0) {
         total += orders.length;
         continue;
       }
-      // Oldest first: of events that share a unique_id the newest is the one that repeats are of.
+      // Oldest first: of events that share a unique_id, duplicates refer to the newest.
       const [count] = await this.#session.run(
         script,
         [...args(), ...orders.reverse()],
@@ -297,9 +310,9 @@ export class RedisStore implements Store {
     return total;
   }
 
-  #view(): StoreState {
-    const { view } = this.#session.mirror;
-    if (view === null) throw new Error('Redis was never asked');
-    return view;
+  #readState(): StoreState {
+    const { state } = this.#session.cachedState;
+    if (state === null) throw new Error('Redis was never asked');
+    return state;
   }
 }

@@ -15,140 +15,148 @@ import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { storeScripts } from './scripts.js';
 import { IntakeGate } from './intake-gate.js';
 import { CachedState } from './cached-state.js';
-import { readList, readText, toStoreState } from './view.js';
+import { readList, readText, toStoreState } from './store-state.js';
 
-/** `silence`: this relay was not heard of for longer than its lease. `fallback`: the server lost changes of what it held. */
+/** Why a lease was lost. `silence`: no heartbeat for longer than the lease. `fallback`: the server lost changes of the claims. */
 export type LeaseLoss = 'silence' | 'fallback';
 
 export type SessionOptions = {
   readonly connection: RedisConnection;
   readonly clock: Clock;
-  /** For what counts as done only once replicas have it. Null where that is not asked for. */
+  /** Runs scripts that must reach replicas. Null if REDIS_WAIT_REPLICAS is 0. */
   readonly replicated: ReplicatedWrites | null;
-  /** Prefix of every name, with a hash tag. */
+  /** Prefix of every key, with a hash tag. */
   readonly prefix: string;
-  /** A name for this relay that no other has: at its start, and each time that its lease ran out. */
+  /** Creates a unique name for this relay: at its start, and each time that its lease has ended. */
   readonly newName: () => string;
-  /** A relay that is not heard of for so long is taken to be dead, and others go on with what it held. */
+  /** Lease: a relay that has not renewed for this long is considered dead, and others take over its envelopes. */
   readonly leaseMs: number;
-  /** The epoch of a buffer that is new. */
+  /** Creates the epoch of a new store. */
   readonly newEpoch: () => string;
-  /** Stands for the key of the Klaviyo account. */
+  /** Digest of the API key (account.ts). */
   readonly accountKey: string;
-  /** Ms that all relays agree on. Absent: the server's clock. */
+  /** Ms that replace the server's clock in tests. */
   readonly time?: (() => number) | undefined;
-  /** Others ran out of their lease, and what they held was given back. */
+  /** Called with the number of relays whose lease ended and whose claims were released. */
   readonly onTakenOver: (relays: number) => void;
-  /** Others may have what this relay holds, for that reason. */
+  /** Called with the reason when other relays may have what this relay holds. */
   readonly onLeaseLost: (why: LeaseLoss) => void;
-  /** Half of the lease is gone without an answer: so many ms are left. Reported once until it is renewed. */
+  /** Called with the ms that are left when half of the lease has passed without a reply; once until it is renewed. */
   readonly onLate: (leftMs: number) => void;
-  /** The buffer is another one than before, empty: so many envelopes were not settled. */
+  /** Called with the number of unsettled envelopes when the store in Redis was replaced by an empty one. */
   readonly onBufferLost: (envelopes: number) => void;
-  /** Called at each change, with the reason where it is down, and with each new reason. */
+  /** Called when the server becomes available or unavailable, with the reason, and with each new reason. */
   readonly onChange: (isUp: boolean, why: string) => void;
-  /** The server is used for the first time since it was connected to. */
+  /** Called after the first heartbeat on a connection. */
   readonly onVerified: () => void;
-  /** What lies under the prefix was begun with a key that is not known to be of the same account. Called again while that is so. */
+  /** Called, and called again once a minute, while the store belongs to a key of an account that may be another one. */
   readonly onForeign: () => void;
   readonly onFatal: (error: unknown) => void;
 };
 
 type Arguments = readonly (string | number | Uint8Array)[];
-/** `replicated`: it counts as done only once REDIS_WAIT_REPLICAS have it. */
+/** `replicated`: the script succeeds only when REDIS_WAIT_REPLICAS replicas have its writes. */
 type Way = 'plain' | 'replicated';
 
-/** A look brings in what others did. */
-const lookMs = 100;
-const insistMs = 200;
-/** A script that the server refuses, though it answers looks, is not tried again before. */
-const refusedMs = 1000;
-/** Whether the account is the same may be known later. */
+/** Interval of heartbeats; each brings the changes of other relays. */
+const heartbeatMs = 100;
+const retryMs = 200;
+/** Pause before a script runs again that the server rejects although it accepts heartbeats, ms. */
+const rejectedMs = 1000;
+/** Interval at which a foreign account is reported again, ms. */
 const foreignMs = 60_000;
-/** After so long without another backpressure it counts as over. */
-const refusalEndsMs = 10_000;
+/** After this long without another rejection the server counts as working again, ms. */
+const rejectionEndsMs = 10_000;
 
-/** As a look tells them. */
+/** The lease results of heartbeat.lua. */
 const losses: readonly (LeaseLoss | null)[] = [null, 'silence', 'fallback'];
 
 const unreached = 'it was not reached yet';
 const foreign =
   'what lies under REDIS_KEY_PREFIX is of another Klaviyo account, or was begun with another key of it';
 
-/** This relay's standing with the server: its lease, whether the server takes anything, and the mirror. */
+/**
+ * The session of this relay with the server: its name and lease, the reason while the server is unavailable, and the
+ * cached state of the store.
+ *
+ * A heartbeat every 100 ms renews the lease. While the lease lasts, only this relay sends what it has claimed. If the
+ * lease ends, or the server lost changes (a replica became the primary), other relays may send it: the session drops
+ * all claims (`onLost`) and goes on under a new name. Every script that changes claims carries an increasing number, by
+ * which heartbeat.lua recognises lost changes.
+ */
 export class Session {
-  readonly mirror: CachedState;
+  readonly cachedState: CachedState;
   readonly #options: SessionOptions;
   readonly #closing = new AbortController();
   readonly #stopListening: () => void;
   readonly #stopFailures: () => void;
   #timer: Timer | null = null;
-  #looking: Promise<void> | null = null;
+  #heartbeatRunning: Promise<void> | null = null;
   #relay: string;
-  /** False until the server has answered a look under the present name of this relay. */
+  /** False until the server has acknowledged a heartbeat under the current name of this relay. */
   #isRegistered = false;
-  /** Number of the newest script that changed this relay's claims, and of the newest one, under the present name, that Redis has answered. */
+  /** Number of the newest script that changed this relay's claims, and of the newest acknowledged one under the current name. */
   #change = 0;
   #answeredChange = 0;
-  /** Monotonic ms when the last look was asked for that was answered. */
+  /** Monotonic ms when the last acknowledged heartbeat was sent. */
   #renewedAt = -Infinity;
   #isLate = false;
-  /** Monotonic ms since when looks were answered without a gap in which others could not renew their leases either. */
-  #seenSince = -Infinity;
-  /** Monotonic ms when the last look began. */
-  #lookedAt = -Infinity;
+  /** Monotonic ms since when heartbeats were acknowledged without a gap in which other relays could not renew either. */
+  #acknowledgedSince = -Infinity;
+  /** Monotonic ms when the last heartbeat began. */
+  #heartbeatAt = -Infinity;
   #trouble: string | null = unreached;
   readonly #gate: IntakeGate;
-  /** False until a look on this connection showed that what lies there is this account's. */
+  /** False until a heartbeat on this connection showed that the store belongs to this account. */
   #isVerified = false;
-  /** The script that the server refuses though it answers looks, and since when, monotonic ms. */
-  #refused: { readonly script: string; readonly at: number } | null = null;
-  /** The reason that was reported last; null where it was that the server is up. */
+  /** The script that the server rejects although it accepts heartbeats, and since when, monotonic ms. */
+  #rejected: { readonly script: string; readonly at: number } | null = null;
+  /** The last reported reason; null if the last report was that the server is available. */
   #reported: string | null = unreached;
   #epoch: string | null = null;
-  /** Monotonic ms when it was reported last that the buffer is of another account. */
+  /** Monotonic ms of the last report of a foreign account. */
   #foreignAt = -Infinity;
-  readonly #onLook = new Set<() => void>();
+  readonly #onHeartbeat = new Set<() => void>();
   readonly #onLost = new Set<() => void>();
 
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#relay = options.newName();
-    this.mirror = new CachedState(options.clock);
+    this.cachedState = new CachedState(options.clock);
     this.#gate = new IntakeGate(options);
-    // Everything that waits for the server to be back listens to the end: many listeners are no leak.
+    // Every caller that waits for the server listens to this signal: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
     this.#stopListening = options.connection.onChange((isUp) => {
       this.#isVerified = false;
       if (!isUp) return;
-      void this.look();
+      void this.heartbeat();
       void options.replicated?.verify(`${options.prefix}:meta`);
     });
-    this.#stopFailures = options.connection.onFailure(({ why }) => this.#note(why));
-    this.mirror.onClaimable(() => this.#arm());
+    this.#stopFailures = options.connection.onFailure(({ why }) => this.#setTrouble(why));
+    this.cachedState.onClaimable(() => this.#scheduleHeartbeat());
   }
 
-  /** The name that this relay's claims are made under. */
+  /** The current name of this relay. */
   get relay(): string {
     return this.#relay;
   }
 
-  /** True while the server can be worked with, though it may take nothing new. */
+  /** True while the server is available, even if nothing is accepted. */
   get isUp(): boolean {
     return this.#trouble === null;
   }
 
-  /** Why nothing new is taken; null while it is. */
+  /** Why nothing is accepted; null while appends are possible. */
   get trouble(): string | null {
     return this.#trouble ?? this.#gate.why;
   }
 
-  /** True where what lies under the prefix is not known to be of this account. */
+  /** True if the store may belong to another account. */
   get isForeign(): boolean {
     return this.#trouble === foreign;
   }
 
-  /** Whether what is written so that it counts waits for replicas first. */
+  /** True if replicated scripts wait for replicas. */
   get waitsForReplicas(): boolean {
     return this.#options.replicated !== null;
   }
@@ -157,37 +165,37 @@ export class Session {
     return this.#closing.signal.aborted;
   }
 
-  /** False where others may have taken this relay for dead by now. */
+  /** Returns false if other relays may consider this relay dead. */
   hasLease(): boolean {
     return this.leaseLeftMs() > 0;
   }
 
-  /** Ms until others may take this relay for dead. */
+  /** Ms until other relays may consider this relay dead. */
   leaseLeftMs(): number {
     const { clock, leaseMs } = this.#options;
     if (!this.#isRegistered) return 0;
     return Math.max(0, this.#renewedAt + leaseMs - clock.monotonic());
   }
 
-  /** Calls back after each look. */
-  onLook(listener: () => void): void {
-    this.#onLook.add(listener);
+  /** Calls the listener after each heartbeat. */
+  onHeartbeat(listener: () => void): void {
+    this.#onHeartbeat.add(listener);
   }
 
-  /** Calls back where others have what this relay claimed. */
+  /** Calls the listener when this relay has lost its claims. */
   onLost(listener: () => void): void {
     this.#onLost.add(listener);
   }
 
-  /** Runs a script whose last reply is the view. Rejects with UnavailableError. */
+  /** Runs a script whose last value is the store state, and caches this state. Rejects with UnavailableError. */
   async run(script: Script, args: Arguments, way: Way = 'plain'): Promise<readonly RedisReply[]> {
     const askedAt = this.#options.clock.monotonic();
     const reply = readList(await this.read(script, [this.stamp(), ...args], way));
-    this.mirror.take(toStoreState(reply.at(-1)), askedAt);
+    this.cachedState.update(toStoreState(reply.at(-1)), askedAt);
     return reply;
   }
 
-  /** Runs a script that changes nothing of the view. */
+  /** Runs a script that does not return the store state. */
   async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<RedisReply> {
     const { connection, replicated, prefix } = this.#options;
     if (!this.#isVerified && script !== storeScripts.heartbeat) {
@@ -196,25 +204,25 @@ export class Session {
     const runner = way === 'replicated' ? (replicated ?? connection) : connection;
     try {
       const reply = await runner.run(script, prefix, args);
-      if (this.#refused?.script === script.name) this.#refused = null;
+      if (this.#rejected?.script === script.name) this.#rejected = null;
       return reply;
     } catch (error) {
-      throw this.#noteFailure(script, error, runner === connection);
+      throw this.#recordFailure(script, error, runner === connection);
     }
   }
 
-  /** What a caller is told of a script that failed. */
-  #noteFailure(script: Script, error: unknown, isMain: boolean): unknown {
+  /** Records why a script failed. Returns the error for the caller. */
+  #recordFailure(script: Script, error: unknown, isMain: boolean): unknown {
     if (error instanceof ScriptError && error.code === 'RELAY_NOEPOCH') {
-      // The buffer was lost, or a part of it. A look finds out.
-      this.#note('the buffer is gone');
-      void this.look();
+      // The store, or a part of it, is lost. The heartbeat finds out which.
+      this.#setTrouble('the buffer is gone');
+      void this.heartbeat();
       return new UnavailableError('the buffer is gone');
     }
     if (error instanceof ScriptError && error.code === 'LUA') {
-      // As it does where keys that belong together are not all there.
+      // Scripts fail like this if keys that belong together are missing.
       const why = `a script of the relay failed: ${error.message}`;
-      this.#noteRefused(script, why);
+      this.#recordRejection(script, why);
       return new UnavailableError(why);
     }
     if (!(error instanceof UnavailableError)) return error;
@@ -223,19 +231,19 @@ export class Session {
       this.#gate.noteFull(why);
       this.#report();
     } else if (error instanceof UnreplicatedError || (!isMain && reply === null)) this.#report();
-    else if (reply !== null && !isUnable(reply)) this.#noteRefused(script, why);
-    else this.#note(why);
+    else if (reply !== null && !isUnable(reply)) this.#recordRejection(script, why);
+    else this.#setTrouble(why);
     return error;
   }
 
-  /** A look may be let through where other scripts are not, and must not make them try at once. */
-  #noteRefused(script: Script, why: string): void {
+  /** A heartbeat may succeed while other scripts fail, and must not trigger their retry at once. */
+  #recordRejection(script: Script, why: string): void {
     if (script !== storeScripts.heartbeat)
-      this.#refused = { script: script.name, at: this.#options.clock.monotonic() };
-    this.#note(why);
+      this.#rejected = { script: script.name, at: this.#options.clock.monotonic() };
+    this.#setTrouble(why);
   }
 
-  /** Runs a script that changes what this relay holds. */
+  /** Runs a script that changes this relay's claims. */
   async change(script: Script, args: Arguments): Promise<readonly RedisReply[]> {
     const relay = this.#relay;
     const change = ++this.#change;
@@ -244,25 +252,25 @@ export class Session {
     return reply;
   }
 
-  /** Runs such a script until the server has taken it. Rejects once this is closed. */
-  async insist(script: Script, args: Arguments): Promise<readonly RedisReply[]> {
+  /** Repeats such a script until the server acknowledges it. Rejects after `close`. */
+  async retryUntilAcknowledged(script: Script, args: Arguments): Promise<readonly RedisReply[]> {
     for (;;) {
       try {
         return await this.change(script, args);
       } catch (error) {
         if (!(error instanceof UnavailableError) || this.isClosed) throw error;
-        await wait(this.#options.clock, insistMs, this.#closing.signal);
+        await wait(this.#options.clock, retryMs, this.#closing.signal);
       }
     }
   }
 
-  /** Renews the lease, takes over what dead relays held, and brings the mirror up to date. */
-  look(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = null;
-      this.#arm();
+  /** Runs a heartbeat now: renews the lease, takes over envelopes of dead relays, and updates the cached state. */
+  heartbeat(): Promise<void> {
+    this.#heartbeatRunning ??= this.#runHeartbeat().finally(() => {
+      this.#heartbeatRunning = null;
+      this.#scheduleHeartbeat();
     });
-    return this.#looking;
+    return this.#heartbeatRunning;
   }
 
   async close(): Promise<void> {
@@ -271,27 +279,27 @@ export class Session {
     this.#stopListening();
     this.#stopFailures();
     this.#timer?.cancel();
-    await this.#looking;
-    // What it holds is free at once, not only when its lease ends.
+    await this.#heartbeatRunning;
+    // The claims are released at once, and not only when the lease ends.
     await this.run(storeScripts.leave, [this.#relay]).catch(() => undefined);
   }
 
-  async #look(): Promise<void> {
+  async #runHeartbeat(): Promise<void> {
     if (this.isClosed) return;
-    this.#lookedAt = this.#options.clock.monotonic();
-    this.#noteLateness();
+    this.#heartbeatAt = this.#options.clock.monotonic();
+    this.#reportLateness();
     const failure = this.#options.connection.failure();
     if (failure !== null) {
-      this.#note(failure.why);
+      this.#setTrouble(failure.why);
       return;
     }
     const { clock, leaseMs, newEpoch, accountKey } = this.#options;
     const askedAt = clock.monotonic();
-    const unsettled = storeLanes.reduce((sum, lane) => sum + this.mirror.depth(lane).count, 0);
-    // Where nobody could renew a lease for a while, all of them have run out.
-    if (askedAt - this.#renewedAt > leaseMs / 2) this.#seenSince = askedAt;
+    const unsettled = storeLanes.reduce((sum, lane) => sum + this.cachedState.depth(lane).count, 0);
+    // If no relay could renew for a while, the leases of all relays have ended, and none proves a dead relay.
+    if (askedAt - this.#renewedAt > leaseMs / 2) this.#acknowledgedSince = askedAt;
     try {
-      const mayTakeOver = askedAt - this.#seenSince >= leaseMs ? 1 : 0;
+      const mayTakeOver = askedAt - this.#acknowledgedSince >= leaseMs ? 1 : 0;
       const isNew = this.#isRegistered ? 0 : 1;
       const known = this.#epoch ?? '';
       const lease = [mayTakeOver, isNew, known, this.#answeredChange];
@@ -299,59 +307,60 @@ export class Session {
       const [trouble, loss, gone] = await this.run(storeScripts.heartbeat, args);
       this.#renewedAt = askedAt;
       this.#isLate = false;
-      await this.#noteLook(readText(trouble));
-      this.#noteHolder(losses[Number(loss)] ?? null, unsettled);
+      await this.#recordHeartbeat(readText(trouble));
+      this.#recordLease(losses[Number(loss)] ?? null, unsettled);
       if (!this.#isRegistered) {
-        await this.#look();
+        await this.#runHeartbeat();
         return;
       }
       const { length } = readList(gone);
       if (length > 0) this.#options.onTakenOver(length);
-      for (const listener of this.#onLook) listener();
+      for (const listener of this.#onHeartbeat) listener();
     } catch (error) {
-      this.#noteFailedLook(error);
+      this.#recordFailedHeartbeat(error);
     }
   }
 
-  #noteLateness(): void {
+  #reportLateness(): void {
     const leftMs = this.leaseLeftMs();
     if (!this.#isRegistered || this.#isLate || leftMs > this.#options.leaseMs / 2) return;
     this.#isLate = true;
     this.#options.onLate(leftMs);
   }
 
-  #noteFailedLook(error: unknown): void {
+  #recordFailedHeartbeat(error: unknown): void {
     const { onFatal, onForeign } = this.#options;
     if (error instanceof ScriptError && error.code === 'RELAY_ACCOUNT') {
       this.#isVerified = false;
-      const isDue = !this.isForeign || this.#lookedAt - this.#foreignAt >= foreignMs;
-      this.#note(foreign);
+      const isDue = !this.isForeign || this.#heartbeatAt - this.#foreignAt >= foreignMs;
+      this.#setTrouble(foreign);
       if (!isDue) return;
-      this.#foreignAt = this.#lookedAt;
+      this.#foreignAt = this.#heartbeatAt;
       onForeign();
     } else if (!(error instanceof UnavailableError)) onFatal(error);
   }
 
-  /** `trouble` is empty where all is well. */
-  async #noteLook(trouble: string): Promise<void> {
+  /** `problem` is empty if the server accepts writes. */
+  async #recordHeartbeat(trouble: string): Promise<void> {
     const isFull = trouble.startsWith('OOM');
     if (isFull) this.#gate.noteFull(`Redis answers "${trouble}"`);
     else await this.#gate.recheck();
     const why = isFull || trouble === '' ? null : trouble;
     const now = this.#options.clock.monotonic();
-    if (this.#refused !== null && now - this.#refused.at >= refusalEndsMs) this.#refused = null;
-    const isRefused = this.#refused !== null && now - this.#refused.at < refusedMs;
-    if (why !== null || !isRefused) this.#note(why);
+    if (this.#rejected !== null && now - this.#rejected.at >= rejectionEndsMs)
+      this.#rejected = null;
+    const isRejected = this.#rejected !== null && now - this.#rejected.at < rejectedMs;
+    if (why !== null || !isRejected) this.#setTrouble(why);
     if (this.#isVerified) return;
     this.#isVerified = true;
     this.#options.onVerified();
   }
 
-  /** Whether this relay and its buffer are still what they were at the look before. */
-  #noteHolder(loss: LeaseLoss | null, unsettled: number): void {
+  /** Checks whether the lease and the store are the same as at the previous heartbeat. */
+  #recordLease(loss: LeaseLoss | null, unsettled: number): void {
     const { onBufferLost, onLeaseLost, newName } = this.#options;
     const before = this.#epoch;
-    this.#epoch = this.mirror.view?.epoch ?? null;
+    this.#epoch = this.cachedState.state?.epoch ?? null;
     this.#isRegistered = loss === null;
     if (loss !== null) {
       this.#relay = newName();
@@ -362,29 +371,29 @@ export class Session {
     else if (loss !== null) onLeaseLost(loss);
   }
 
-  #note(trouble: string | null): void {
+  #setTrouble(trouble: string | null): void {
     this.#trouble = trouble;
     this.#report();
   }
 
   #report(): void {
     const { trouble } = this;
-    // A script that is refused again and again is reported once.
-    if (this.#reported === trouble || (trouble === null && this.#refused !== null)) return;
+    // A script that is rejected repeatedly is reported once.
+    if (this.#reported === trouble || (trouble === null && this.#rejected !== null)) return;
     this.#reported = trouble;
     this.#options.onChange(trouble === null, trouble ?? '');
   }
 
-  #arm(): void {
+  #scheduleHeartbeat(): void {
     this.#timer?.cancel();
-    if (this.isClosed || this.#looking !== null) return;
-    // From the last look on, so that no number of appends puts it off.
-    const leftMs = Math.max(0, this.#lookedAt + lookMs - this.#options.clock.monotonic());
-    const delayMs = Math.min(leftMs, this.mirror.nextDueMs() ?? Infinity);
-    this.#timer = this.#options.clock.setTimer(delayMs, () => void this.look());
+    if (this.isClosed || this.#heartbeatRunning !== null) return;
+    // The interval counts from the last heartbeat, so that appends do not postpone the next one.
+    const leftMs = Math.max(0, this.#heartbeatAt + heartbeatMs - this.#options.clock.monotonic());
+    const delayMs = Math.min(leftMs, this.cachedState.nextDueMs() ?? Infinity);
+    this.#timer = this.#options.clock.setTimer(delayMs, () => void this.heartbeat());
   }
 
-  /** Says to a script how much time this relay measured since its last look. */
+  /** The time stamp of a script (server-time.ts). */
   stamp(): string {
     const { time, clock } = this.#options;
     const elapsedMs = clock.monotonic() - this.#renewedAt;

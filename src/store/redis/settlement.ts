@@ -5,7 +5,7 @@ import { sortSettled } from '../sort-settled.js';
 import { writeAttemptState, type Claimed } from './claimed.js';
 import { encodeDeadLetter } from './dead-letter.js';
 
-/** One envelope: number, the claim that it is of, verdict, bytes, keys, and for what is kept the place of its text (from 1) and its delay in ms. */
+/** One envelope: number, claim, verdict (delivered, merged, dead-lettered, retry, waits for its import job), bytes, keys, and for stored text its place (from 1) and the delay in ms. */
 type Line = readonly [
   seq: number,
   claim: number,
@@ -16,23 +16,23 @@ type Line = readonly [
   afterMs?: number,
 ];
 
-export type PackedSettlement = {
-  /** For the script. */
+export type EncodedSettlement = {
+  /** The argument of settle.lua. */
   readonly json: string;
-  /** What this relay holds no more once it is done. */
+  /** Envelopes that this relay no longer holds after the settlement. */
   readonly gone: readonly Claimed[];
-  /** What it holds on to, with what is known since. */
+  /** Envelopes that this relay keeps, with their new attempt state. */
   readonly followed: readonly Claimed[];
 };
 
-/** A settlement as the script takes it. `find` gives what this relay has claimed. */
-export function packSettlement(
+/** Encodes a settlement for settle.lua. `find` returns what this relay has claimed. */
+export function encodeSettlement(
   { settled, delivery }: Settlement,
   find: (id: string) => Claimed | undefined,
   now: number,
-): PackedSettlement {
+): EncodedSettlement {
   const deliveryId = delivery?.id ?? null;
-  // What others took over and gave back may be claimed here again: the earlier attempt is not of that claim.
+  // This relay may have claimed an envelope again that others took over: the earlier attempt does not count.
   const current = settled.filter(({ envelope }) => isOfClaim(envelope, find(envelope.id)));
   const sorted = sortSettled(current, deliveryId, find);
   const { followed } = sorted;
@@ -76,9 +76,9 @@ export function packSettlement(
   };
 }
 
-/** Whether it is held by the claim that gave it out, and not by a later one. */
-export function isOfClaim(envelope: Envelope, held: Claimed | undefined): boolean {
-  return held !== undefined && 'claim' in envelope && envelope.claim === held.claim;
+/** Returns true if this relay holds the envelope by the claim that it was sent under. */
+export function isOfClaim(envelope: Envelope, claimed: Claimed | undefined): boolean {
+  return claimed !== undefined && 'claim' in envelope && envelope.claim === claimed.claim;
 }
 
 function toLine(
@@ -89,12 +89,12 @@ function toLine(
   return [one.seq, one.claim, verdict, payloadBytes(one), one.keys, ...rest];
 }
 
-/** Those alike are sent once. */
+/** Texts of the settlement; equal ones are stored once. */
 class Texts {
   readonly all: string[] = [];
   readonly #places = new Map<string, number>();
 
-  /** Its place, from 1. */
+  /** Adds a text and returns its place, from 1. */
   add(text: string): number {
     const known = this.#places.get(text);
     if (known !== undefined) return known;

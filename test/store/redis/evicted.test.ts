@@ -104,7 +104,7 @@ describe('a buffer that lost one of its keys', () => {
     async (name) => {
       const kept = await fill();
       await under.connection.call('DEL', under.prefix + name);
-      await under.session.look();
+      await under.session.heartbeat();
       expect(under.reported).toContainEqual(
         expect.stringMatching(
           /^keys of the buffer are gone \((events|profiles) has \d envelopes of \d\)/,
@@ -125,7 +125,7 @@ describe('a buffer that lost one of its keys', () => {
       await under.connection.call('HINCRBY', `${under.prefix}:${lane}:stats`, 'letters', -100);
     }
     for (let looks = 0; looks < 2; looks++) {
-      await under.session.look();
+      await under.session.heartbeat();
       for (const lane of lanes) {
         const { count, bytes, deadLetters } = under.store.depth(lane);
         expect(Math.min(count, bytes, deadLetters)).toBeGreaterThanOrEqual(0);

@@ -45,7 +45,7 @@ async function untilUp({ session, connection }: RedisUnderTest): Promise<void> {
   for (let tries = 0; !session.isUp; tries++) {
     if (tries === 100) throw new Error('it never came back');
     await connection.untilUp(5000);
-    await session.look();
+    await session.heartbeat();
   }
 }
 
@@ -102,7 +102,10 @@ describe('facts of relays that share a server', () => {
 describe('facts of an earlier version', () => {
   const value = { ok: true };
   /** As a relay of an earlier version would. */
-  const writeMemos = async ({ connection }: RedisUnderTest, keys: readonly string[]): Promise<void> => {
+  const writeMemos = async (
+    { connection }: RedisUnderTest,
+    keys: readonly string[],
+  ): Promise<void> => {
     for (const [order, key] of keys.entries()) {
       await connection.call('HSET', `${prefix}:memos`, key, `old ${key}`);
       await connection.call('ZADD', `${prefix}:memo-orders`, order, key);
@@ -143,7 +146,7 @@ describe('the age of facts at a server', () => {
     const a = await open({ facts: bounds, leaseMs: 1e9, skewMs: () => skewMs });
     await a.store.putFacts([fact('a', '1')]);
     skewMs = 1e9;
-    await a.session.look();
+    await a.session.heartbeat();
     expect(await a.store.getFacts(['a'])).toEqual(['1']);
     await clock.advance(9000);
     expect(await a.store.getFacts(['a'])).toEqual(['1']);
@@ -198,7 +201,7 @@ describe('facts and a server', () => {
     expect(a.store.backpressure()).toEqual(unavailable.backpressure);
     expect(await a.store.getFacts(['a'])).toEqual(['1']);
     await a.connection.call('CONFIG', 'SET', 'maxmemory', '0');
-    await a.session.look();
+    await a.session.heartbeat();
     expect(await a.store.putFacts([fact('a', '3')])).toEqual({ ok: true });
   });
 
@@ -211,7 +214,7 @@ describe('facts and a server', () => {
     for (let tries = 0; tries < 100 && !a.session.isUp; tries++) {
       await a.connection.untilUp(5000);
       await a.connection.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
-      await a.session.look();
+      await a.session.heartbeat();
     }
     expect(await a.store.putFacts([fact('a', '2')])).toEqual({ ok: true });
   });
@@ -221,7 +224,7 @@ describe('facts and a server', () => {
     await a.store.putFacts([fact('a', '1')]);
     await a.connection.call('FLUSHALL');
     expect(await a.store.putFacts([fact('b', '1')])).toEqual(unavailable);
-    await a.session.look();
+    await a.session.heartbeat();
     expect(await a.store.putFacts([fact('c', '1')])).toEqual({ ok: true });
     expect(await a.store.getFacts(['a', 'b', 'c'])).toEqual([null, null, '1']);
   });

@@ -32,7 +32,7 @@ async function fallBack(): Promise<void> {
   cpSync(place('kept'), place('appendonlydir'), { recursive: true });
   await server.start();
   await under.connection.untilUp(5000);
-  await under.session.look();
+  await under.session.heartbeat();
 }
 
 const acknowledge = (items: readonly BatchItem[]): Promise<void> =>
@@ -76,7 +76,7 @@ it('a server that was killed and has everything leaves what is held with its rel
   await server.kill();
   await server.start();
   await under.connection.untilUp(5000);
-  await under.session.look();
+  await under.session.heartbeat();
   expect(under.leaseLosses).toEqual([]);
   expect(under.store.stillOwned(others.flat())).toBe(true);
 });

@@ -50,7 +50,7 @@ const allow = (...rules: readonly string[]) => operator.call('ACL', 'SETUSER', '
 /** Time passes, and the relay looks. */
 async function pass(under: RedisUnderTest, ms: number): Promise<void> {
   await under.clock.advance(ms);
-  await under.session.look();
+  await under.session.heartbeat();
 }
 
 describe('a server that refuses what it is asked', () => {
@@ -114,7 +114,7 @@ it('a buffer that is emptied by somebody is reported with what was lost, and nev
   await append(under.store, someEvents(5));
   const items = await claim(under.store, { maxCount: 2 });
   await operator.call('FLUSHALL');
-  await under.session.look();
+  await under.session.heartbeat();
   expect(under.lost).toEqual([5]);
   await under.store.settle({ lane: 'events', settled: settledAs(items, ack) });
   expect(under.store.depth('events')).toMatchObject({ count: 0, bytes: 0 });
@@ -139,7 +139,7 @@ describe('a prefix that is used with another key', () => {
     expect(await operator.call('ZCARD', `${ours.prefix}:relays`)).toBe(1);
     await operator.call('DEL', `${ours.prefix}:account`);
     await operator.call('HSET', `${ours.prefix}:account`, 'account-2', '');
-    await ours.session.look();
+    await ours.session.heartbeat();
     expect(await ours.store.append([anEvent()])).toEqual(refused);
     expect(ours.foreign).toHaveLength(1);
   });

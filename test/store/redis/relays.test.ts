@@ -70,7 +70,7 @@ async function pass(ms: number, living: readonly RedisUnderTest[] = opened): Pro
   // In steps, so that each looks as often as it would.
   for (let left = ms; left > 0; left -= 1000) {
     await first!.clock.advance(Math.min(1000, left));
-    for (const each of living) await each.session.look();
+    for (const each of living) await each.session.heartbeat();
   }
 }
 
@@ -100,17 +100,17 @@ describe('several relays', () => {
     await append(b!.store, [aProfile({ keys: ['ea'], text: 'new' })]);
     expect(await claim(b!.store, {}, 'profiles')).toEqual([]);
     await a!.store.settle({ lane: 'profiles', settled: settledAs(old, ack) });
-    await b!.session.look();
+    await b!.session.heartbeat();
     expect(toClaimed(await claim(b!.store, {}, 'profiles'))).toEqual([['new']]);
   });
 
   it('share the bound of the buffer', async () => {
     const [a, b] = await open(2, { capacity: { maxCount: 10, maxBytes: 1_000_000 } });
     await append(a!.store, someEvents(10));
-    await b!.session.look();
+    await b!.session.heartbeat();
     expect(await b!.store.append([anEvent()])).toMatchObject({ backpressure: { reason: 'full' } });
     expect(b!.store.backpressure()?.reason).toBe('full');
-    await a!.session.look();
+    await a!.session.heartbeat();
     expect(a!.store.backpressure()?.reason).toBe('full');
   });
 
@@ -123,7 +123,7 @@ describe('several relays', () => {
     await a!.store.settle({ lane: 'events', delivery, settled });
     expect(await b!.store.delivery('dl_shared')).toEqual(delivery);
     expect(await b!.store.redrive({}, { dryRun: false })).toBe(1);
-    await a!.session.look();
+    await a!.session.heartbeat();
     expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 0 });
     expect(toClaimed(await claim(a!.store))).toEqual([['n0']]);
   });
@@ -141,7 +141,7 @@ describe('what is buried as it comes', () => {
     expect(await a!.store.deadLetter(third!)).toMatchObject({ attempts: 0, deliveryId: null });
     expect(await a!.store.receipt(first!)).toBeNull();
     expect([...a!.dropped, ...b!.dropped].map(({ id }) => id)).toEqual([first]);
-    await a!.session.look();
+    await a!.session.heartbeat();
     const books = { accepted: 4, delivered: 0, merged: 0, deadLettered: 3 };
     expect([a!.store.laneTotals('events'), b!.store.laneTotals('events')]).toEqual([books, books]);
     expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 2 });
@@ -304,7 +304,7 @@ describe('a relay that dies', () => {
       await pass(leaseMs, [b]);
       state.isCutOff = false;
       state.losesLooks = lostAnswers;
-      for (let look = 0; look <= lostAnswers; look++) await a.session.look();
+      for (let look = 0; look <= lostAnswers; look++) await a.session.heartbeat();
       expect(state.losesLooks).toBe(0);
       expect(a.session.hasLease()).toBe(true);
       expect(a.store.stillOwned(held)).toBe(false);
@@ -384,7 +384,7 @@ describe('a relay that dies', () => {
       });
       await pass(leaseMs, [b]);
       state.isCutOff = false;
-      await a.session.look();
+      await a.session.heartbeat();
       const fresh = await claim(a.store, {}, 'profiles');
       expect(fresh).toHaveLength(1);
       await pass(1000);
@@ -404,7 +404,7 @@ describe('a relay that dies', () => {
     // It cannot ask, and must not go on.
     expect(a.store.stillOwned(stale)).toBe(false);
     state.isCutOff = false;
-    await a.session.look();
+    await a.session.heartbeat();
     expect(a.store.stillOwned(stale)).toBe(false);
     const fresh = (await claim(a.store)).flat();
     expect(a.store.stillOwned(fresh)).toBe(true);
@@ -421,7 +421,7 @@ describe('a relay that dies', () => {
     expect(a.store.backpressure()).toMatchObject({ reason: 'unavailable' });
     expect(await a.store.append(someEvents(1))).toMatchObject({ ok: false });
     expect(b.store.laneTotals('events').accepted).toBe(1);
-    await a.session.look();
+    await a.session.heartbeat();
     expect(a.store.backpressure()).toBeNull();
     await append(a.store, someEvents(1));
   });
@@ -436,11 +436,11 @@ describe('a relay that dies', () => {
     state.isCutOff = true;
     await pass(leaseMs);
     // One look takes over a part.
-    await b.session.look();
+    await b.session.heartbeat();
     state.isCutOff = false;
-    await a.session.look();
+    await a.session.heartbeat();
     expect(stale.some((one) => a.store.stillOwned([one]))).toBe(false);
-    await b.session.look();
+    await b.session.heartbeat();
     expect((await claim(b.store, bounds)).flat()).toHaveLength(many);
   });
 
@@ -449,7 +449,7 @@ describe('a relay that dies', () => {
     await append(a!.store, someEvents(2));
     await claim(a!.store);
     await a!.store.close();
-    await b!.session.look();
+    await b!.session.heartbeat();
     expect(await claim(b!.store)).toHaveLength(2);
   });
 });
@@ -478,7 +478,7 @@ describe('a claim whose answer is lost', () => {
     await append(a!.store, someEvents(3));
     state.lose = 'answer';
     expect(await claim(a!.store)).toEqual([]);
-    await a!.session.look();
+    await a!.session.heartbeat();
     await pass(100);
     expect(toClaimed(await claim(a!.store)).flat()).toEqual(['n0', 'n1', 'n2']);
   });
@@ -489,7 +489,7 @@ describe('a claim whose answer is lost', () => {
     await append(a!.store, someEvents(3));
     state.lose = 'script';
     expect(await claim(a!.store)).toEqual([]);
-    await a!.session.look();
+    await a!.session.heartbeat();
     await pass(100);
     await state.late();
     expect(await claim(a!.store)).toHaveLength(3);

@@ -69,7 +69,7 @@ async function failOver(): Promise<RedisUnderTest> {
 
 const untilTaken = (under: RedisUnderTest): Promise<void> =>
   untilTrue('it takes posts again', async () => {
-    await under.session.look();
+    await under.session.heartbeat();
     return under.store.backpressure() === null;
   });
 
@@ -97,7 +97,7 @@ it('says how many replicas are missing, sends what it holds meanwhile, and goes 
   await under.store.append([anEvent()]);
   expect(under.store.backpressure()).toEqual(unavailable);
   expect(under.store.outage()).toBe('0 of 1 replicas have what was written within 1000 ms');
-  await under.session.look();
+  await under.session.heartbeat();
   expect(under.store.backpressure()).toEqual(unavailable);
   const items = await claim(under.store);
   await under.store.settle({
@@ -155,7 +155,7 @@ it('a wait for replicas never holds up a look', async () => {
   const waiting = under.store.append([anEvent()]);
   let isAnswered = false;
   void waiting.then(() => (isAnswered = true));
-  for (let looks = 0; looks < 20; looks++) await under.session.look();
+  for (let looks = 0; looks < 20; looks++) await under.session.heartbeat();
   expect(isAnswered).toBe(false);
   expect(await waiting).toEqual({ ok: false, backpressure: unavailable });
 });

@@ -46,7 +46,7 @@ async function open(count: number, settings: Partial<RedisSettings> = {}) {
 async function pass(ms: number, living: readonly RedisUnderTest[] = opened): Promise<void> {
   for (let left = ms; left > 0; left -= 500) {
     await living[0]!.clock.advance(Math.min(500, left));
-    for (const each of living) await each.session.look();
+    for (const each of living) await each.session.heartbeat();
   }
 }
 
@@ -134,10 +134,10 @@ it('a server that was away for longer than the lease takes nothing from relays t
   state.isCutOff = true;
   await pass(3 * leaseMs);
   state.isCutOff = false;
-  await b!.session.look();
+  await b!.session.heartbeat();
   await pass(leaseMs / 2, [b!]);
   expect(await claim(b!.store)).toEqual([]);
-  await a!.session.look();
+  await a!.session.heartbeat();
   await pass(2 * leaseMs);
   expect(await claim(b!.store)).toEqual([]);
   await a!.store.settle({ lane: 'events', settled: settledAs(held, ack) });

@@ -28,7 +28,7 @@ async function untilUp(): Promise<void> {
   for (let tries = 0; !under.session.isUp; tries++) {
     if (tries === 100) throw new Error('it never came back');
     await under.connection.untilUp(5000);
-    await under.session.look();
+    await under.session.heartbeat();
   }
 }
 
@@ -95,7 +95,7 @@ it('a server whose memory is full takes no posts, settles what is held, and is u
   const items = await claim(under.store);
   await under.connection.call('CONFIG', 'SET', 'maxmemory', '1');
   expect(await under.store.append([anEvent()])).toEqual(refused);
-  await under.session.look();
+  await under.session.heartbeat();
   expect(under.store.backpressure()).toEqual(unavailable);
   await under.store.settle({
     lane: 'events',
@@ -104,7 +104,7 @@ it('a server whose memory is full takes no posts, settles what is held, and is u
   });
   expect(under.store.depth('events').count).toBe(0);
   await under.connection.call('CONFIG', 'SET', 'maxmemory', '0');
-  await under.session.look();
+  await under.session.heartbeat();
   expect(under.store.backpressure()).toBeNull();
   await append(under.store, someEvents(1));
 });
@@ -125,7 +125,7 @@ it('a heartbeat that is late is reported once, and what is left of the lease is 
   expect(late.store.leaseLeftMs()).toBe(0);
   server.thaw();
   await late.connection.untilUp(5000);
-  await late.session.look();
+  await late.session.heartbeat();
   expect(late.store.leaseLeftMs()).toBe(10_000);
   await late.close();
 });
@@ -141,7 +141,7 @@ describe('a server whose memory is full', () => {
   it('still gives out what it holds, which makes room', async () => {
     await append(under.store, someEvents(2));
     await limitTo(1);
-    await under.session.look();
+    await under.session.heartbeat();
     expect(under.store.backpressure()).toEqual(unavailable);
     expect(under.store.outage()).toContain('OOM');
     expect(under.store.claimable('events').count).toBe(2);
@@ -153,10 +153,10 @@ describe('a server whose memory is full', () => {
     expect(await under.store.append([anEvent()])).toEqual(refused);
     const used = await memory('used_memory');
     await limitTo(used * 1.05);
-    await under.session.look();
+    await under.session.heartbeat();
     expect(under.store.backpressure()).toEqual(unavailable);
     await limitTo(used * 1.3);
-    await under.session.look();
+    await under.session.heartbeat();
     expect(under.store.backpressure()).toBeNull();
     expect(under.reported.slice(1)).toEqual([expect.stringContaining('OOM'), null]);
   });
@@ -166,10 +166,10 @@ describe('a server whose memory is full', () => {
     expect(await under.store.append([anEvent()])).toEqual(refused);
     await limitTo((await memory('used_memory')) * 1.05);
     await under.clock.advance(9000);
-    await under.session.look();
+    await under.session.heartbeat();
     expect(under.store.backpressure()).toEqual(unavailable);
     await under.clock.advance(1000);
-    await under.session.look();
+    await under.session.heartbeat();
     expect(under.store.backpressure()).toBeNull();
   });
 });
@@ -184,7 +184,7 @@ it('a server that became a replica takes no posts, until it is a primary again',
   for (let tries = 0; tries < 100 && !under.session.isUp; tries++) {
     await under.connection.untilUp(5000);
     await under.connection.call('REPLICAOF', 'NO', 'ONE').catch(() => null);
-    await under.session.look();
+    await under.session.heartbeat();
   }
   expect(under.store.backpressure()).toBeNull();
   expect(await claim(under.store)).toHaveLength(2);
@@ -196,7 +196,7 @@ describe('a buffer that was lost at the server', () => {
     const items = await claim(under.store);
     await under.connection.call('FLUSHALL');
     expect(await under.store.append([anEvent()])).toEqual(refused);
-    await under.session.look();
+    await under.session.heartbeat();
     const [fresh] = await appendIds(under.store, [anEvent({ text: 'fresh' })]);
     expect(fresh).not.toBe(old);
     expect(await under.store.receipt(old!)).toBeNull();

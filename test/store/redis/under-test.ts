@@ -124,7 +124,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
         await Promise.all([connection.close(), replicated?.close()]);
       },
     });
-    await session.look();
+    await session.heartbeat();
     return { store, connection, session, own };
   };
   let current = await open();

@@ -36,17 +36,17 @@ export type StoreState = {
 
 export function toStoreState(reply: RedisReply | undefined): StoreState {
   const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = readList(reply);
-  if (rest.length < storeLanes.length) throw new Error('Redis gave no view');
+  if (rest.length < storeLanes.length) throw new Error('Redis returned no store state');
   return {
     at: Number(at),
     epoch: readText(epoch),
     isFull: readText(isFull) === '1',
     drained: { count: readNumber(count), bytes: readNumber(bytes), at: readNumber(drainedAt) },
-    lanes: mapStoreLanes((lane) => toLaneView(rest[storeLanes.indexOf(lane)])),
+    lanes: mapStoreLanes((lane) => toLaneState(rest[storeLanes.indexOf(lane)])),
   };
 }
 
-function toLaneView(reply: RedisReply | undefined): LaneState {
+function toLaneState(reply: RedisReply | undefined): LaneState {
   const numbers = readList(reply).map(Number);
   const at = (index: number): number => numbers[index] ?? 0;
   // A server that dropped a part of the buffer counts down from nothing.
