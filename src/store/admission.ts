@@ -1,19 +1,19 @@
 import type { Clock } from '../clock.js';
 import type { Backpressure } from '../model/store.js';
 
-/** A closed buffer opens again when it is this empty, so that intake does not flap at the bound. */
+/** A full store accepts again when it is this empty, so that intake does not flap at the bound. */
 export const reopenAt = 0.9;
-/** Memory of the drain rate, ms: long enough to bridge the gaps between deliveries. */
+/** Time constant of the drain rate, ms: long enough to bridge the gaps between deliveries. */
 export const rateMemoryMs = 30_000;
 const minRetryAfterMs = 1000;
 const maxRetryAfterMs = 120_000;
 
 export type Capacity = { readonly maxCount: number; readonly maxBytes: number };
 export type Amount = { readonly count: number; readonly bytes: number };
-/** What was settled of late; it decays, and divided by the memory it is a rate. `at` in ms. */
+/** What was settled recently. It decays, and divided by the time constant it is a rate. `at` in ms. */
 export type Drained = Amount & { readonly at: number };
 
-/** Bounds the buffer by count and bytes, and says when there will be room again. */
+/** Bounds the store by count and bytes, and estimates when it will accept again. */
 export class Admission {
   readonly #capacity: Capacity;
   readonly #clock: Clock;
@@ -31,12 +31,12 @@ export class Admission {
     return this.#capacity.maxBytes;
   }
 
-  /** Null where so many envelopes fit. */
+  /** Returns null if that many envelopes fit. */
   backpressure(count = 0, bytes = 0): Backpressure | null {
     if (!this.#full) {
       const { maxCount, maxBytes } = this.#capacity;
       if (this.#count + count <= maxCount && this.#bytes + bytes <= maxBytes) return null;
-      // A request that is itself most of the buffer is refused without closing it for smaller ones.
+      // A request that needs most of the store by itself is rejected and does not close the store for smaller ones.
       this.#full = !this.#isBelow(reopenAt);
     }
     const held = { count: this.#count, bytes: this.#bytes };
@@ -53,14 +53,14 @@ export class Admission {
     this.#bytes += bytes;
   }
 
-  /** What was added came to nothing: it was a repeat, or could not be written. */
+  /** Takes back an addition that was a duplicate or could not be written. */
   giveBack(count: number, bytes: number): void {
     this.#count -= count;
     this.#bytes -= bytes;
     this.#reopen();
   }
 
-  /** Settled. */
+  /** Records settled envelopes. */
   remove(count: number, bytes: number): void {
     this.giveBack(count, bytes);
     const drained = this.#decayed();
@@ -86,7 +86,7 @@ export function decay({ count, bytes, at: before }: Drained, at: number): Draine
   return { count: count * factor, bytes: bytes * factor, at };
 }
 
-/** Time to drain down to where intake reopens and the request fits, at the rate of late. */
+/** Estimates the time until intake reopens and the request fits, at the recent drain rate. */
 export function toRetryAfterMs(
   wanted: Amount,
   { held, drained }: { readonly held: Amount; readonly drained: Drained },
@@ -98,7 +98,7 @@ export function toRetryAfterMs(
   return Math.min(maxRetryAfterMs, Math.max(minRetryAfterMs, Math.ceil(longest)));
 }
 
-/** Infinite where nothing drained of late. */
+/** Infinite if nothing drained recently. */
 function drainMs(excess: number, drainedOfLate: number): number {
   return excess <= 0 ? 0 : excess / (drainedOfLate / rateMemoryMs);
 }

@@ -9,8 +9,8 @@ const everything = { maxCount: Infinity, maxBytes: Infinity, isolateAfterAttempt
  * makes them again, since a item's envelopes have one fate, so all of them are here or none.
  */
 export function toBatchItems(lane: StoreLane, held: readonly Candidate[]): readonly BatchItem[] {
-  const pick = new ClaimBuilder<Candidate>(everything, lane === 'profiles');
-  const apart: BatchItem[] = [];
-  for (const one of held) if (pick.add(one) !== 'taken') apart.push([one]);
-  return [...pick.items, ...apart];
+  const claim = new ClaimBuilder<Candidate>(everything, lane === 'profiles');
+  const separate: BatchItem[] = [];
+  for (const one of held) if (claim.add(one) !== 'added') separate.push([one]);
+  return [...claim.items, ...separate];
 }

@@ -1,15 +1,21 @@
 import type { ClaimBounds, Envelope } from '../model/envelope.js';
 
-/** What a pick looks at. */
+/** An envelope that a claim may include; `alone` means that it must not merge with others. */
 export type Candidate = Envelope & { readonly alone: boolean };
 
 type Open<T> = {
   readonly members: [T, ...T[]];
-  /** Of all members; made when a second one asks. */
+  /** Keys of all members; built when a second envelope may join. */
   keys: Set<string> | null;
 };
 
-/** One claim while it is being put together: which candidates may share a request, and how many fit. */
+/**
+ * Builds one claim: decides which envelopes may share a request to Klaviyo, and how many fit.
+ *
+ * An item of a claim is one envelope, or several profiles of one person that merge. Two items never share a key. An
+ * envelope that failed often shares its request with few others, and finally with none, so that one bad record is
+ * found and hurts only itself. lua/claim.lua follows the same rules.
+ */
 export class ClaimBuilder<T extends Candidate> {
   readonly #bounds: ClaimBounds;
   readonly #merges: boolean;
@@ -25,7 +31,7 @@ export class ClaimBuilder<T extends Candidate> {
     this.#maxCount = bounds.maxCount;
   }
 
-  /** True once a candidate did not fit: what comes after it must not overtake it. */
+  /** True after a candidate did not fit: later ones must not overtake it. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -34,8 +40,8 @@ export class ClaimBuilder<T extends Candidate> {
     return this.#items.map((item) => item.members);
   }
 
-  /** `taken`, `full`, or the key that must be free before the candidate can leave. */
-  add(candidate: T): 'taken' | 'full' | { readonly waitsFor: string } {
+  /** Returns `added`, `full`, or the key that must be unlocked before the candidate can be claimed. */
+  add(candidate: T): 'added' | 'full' | { readonly waitsFor: string } {
     const firstKey = candidate.keys.find((key) => this.#byKey.has(key));
     if (firstKey === undefined) return this.#open(candidate);
     const item = this.#byKey.get(firstKey);
@@ -43,17 +49,17 @@ export class ClaimBuilder<T extends Candidate> {
     if (!this.#fits(candidate)) return 'full';
     item.members.push(candidate);
     this.#index(item, candidate);
-    return 'taken';
+    return 'added';
   }
 
-  #open(candidate: T): 'taken' | 'full' {
-    this.#maxCount = Math.min(this.#maxCount, this.#company(candidate));
+  #open(candidate: T): 'added' | 'full' {
+    this.#maxCount = Math.min(this.#maxCount, this.#findMaxItems(candidate));
     if (this.#items.length >= this.#maxCount) this.#closed = this.#items.length > 0;
     if (this.#closed || !this.#fits(candidate)) return 'full';
     const item: Open<T> = { members: [candidate], keys: null };
     this.#items.push(item);
     this.#index(item, candidate);
-    return 'taken';
+    return 'added';
   }
 
   #index(item: Open<T>, candidate: T): void {
@@ -82,8 +88,8 @@ export class ClaimBuilder<T extends Candidate> {
     return isMergeable(item.keys, candidate.keys);
   }
 
-  /** How many may travel with an envelope that failed so often, itself included. */
-  #company({ attempts, alone }: Candidate): number {
+  /** Returns how many items may share a request with an envelope that failed this often, itself included. */
+  #findMaxItems({ attempts, alone }: Candidate): number {
     if (alone && attempts > 0) return 1;
     const excess = attempts - this.#bounds.isolateAfterAttempts;
     return excess < 0
@@ -92,7 +98,7 @@ export class ClaimBuilder<T extends Candidate> {
   }
 }
 
-/** Bytes an envelope adds to a body: its payload and a separator. */
+/** Bytes that an envelope adds to a request body: its payload and a separator. */
 export function payloadBytes({ payload }: { readonly payload: Uint8Array }): number {
   return payload.byteLength + 1;
 }
@@ -101,9 +107,9 @@ export function payloadBytes({ payload }: { readonly payload: Uint8Array }): num
 const kindOf = (key: string): string => key.charAt(0);
 
 /**
- * Whether two profiles are one and can be merged: they share an identifier and contradict each
- * other in none. `{email: a, id: 1}` and `{email: b, id: 1}` share and contradict: merged, an
- * address would be lost, so they travel one after the other.
+ * Returns true if two profiles can be merged: they share an identifier and contradict each other in none.
+ * `{email: a, id: 1}` and `{email: b, id: 1}` contradict each other: merged, an address would be lost, so they are
+ * sent one after the other.
  */
 export function isMergeable(keys: ReadonlySet<string>, others: readonly string[]): boolean {
   const kinds = new Set([...keys].map(kindOf));

@@ -11,29 +11,29 @@ import { Runs } from './runs.js';
 export type DedupeBounds = { readonly maxAgeMs: number; readonly maxCount: number };
 
 const firstPlaces = 1024;
-/** In `#seqs` of a place whose key was forgotten, or remembered anew at another place. */
+/** Marks a place in `#seqs` whose key was removed, or recorded again at another place. */
 const left = -1;
 
 /**
- * The keys of events accepted lately, so that a repeat is known. Bounded by age and count, oldest
- * first out. A ring of places in order of age, in typed arrays: 28 bytes a key, and 24 for all that
- * came together.
+ * The dedupe window: the keys of recently accepted events, by which a duplicate is recognised. It is bounded by age
+ * and count, and drops the oldest first. It is a ring buffer in typed arrays, ordered by age: 28 bytes for each key,
+ * and 24 for all keys that were accepted together.
  */
 export class DedupeWindow {
   readonly #bounds: DedupeBounds;
   readonly #clock: Clock;
-  /** Of the keys that were looked for last, since they are remembered next. */
+  /** Fingerprints of the last looked-up keys, which are usually recorded next. */
   #prints: Fingerprint[] = [];
   #printed: readonly string[] | null = null;
   #index = new FingerprintIndex(firstPlaces);
-  /** By place: the number of the event. */
+  /** Number of the event, by place. */
   #seqs = new Float64Array(firstPlaces);
-  /** Ever-growing; modulo the length of the ring they are places. The oldest, and one after the newest. */
+  /** Increasing positions, modulo the length of the ring: the oldest entry, and one after the newest. */
   #first = 0;
   #next = 0;
-  /** Keys known, of those between the two. */
+  /** Number of the keys between the two that are still valid. */
   #count = 0;
-  /** When they were accepted (monotonic ms), and the store's own notes. */
+  /** Times of acceptance (monotonic ms), and the notes of the store. */
   readonly #runs = new Runs();
 
   constructor(bounds: DedupeBounds, clock: Clock) {
@@ -41,7 +41,7 @@ export class DedupeWindow {
     this.#clock = clock;
   }
 
-  /** The number of the event that carries one of these keys. */
+  /** Returns the number of the event with one of these keys. */
   find(keys: readonly string[]): number | undefined {
     const oldest = this.#clock.monotonic() - this.#bounds.maxAgeMs;
     for (const print of this.#toPrints(keys)) {
@@ -54,8 +54,8 @@ export class DedupeWindow {
   }
 
   /**
-   * `at`: when it was accepted (monotonic ms); earlier than others before it where a restart plays them
-   * back. `note` is the store's own.
+   * `at` is the time of acceptance (monotonic ms); after a restart it may be earlier than that of previous entries.
+   * `note` is a value of the store.
    */
   remember(
     keys: readonly string[],
@@ -67,7 +67,7 @@ export class DedupeWindow {
     this.#prune();
   }
 
-  /** Only what is known by this number: a newer event may carry the key since the window forgot the older one. */
+  /** Removes keys only if they belong to this number: a newer event may have recorded them since. */
   forget(keys: readonly string[], seq: number): void {
     for (const print of this.#toPrints(keys)) {
       const place = this.#index.find(print);
@@ -75,13 +75,13 @@ export class DedupeWindow {
     }
   }
 
-  /** The note of the oldest key still known; null where none is. */
+  /** The note of the oldest valid key; null if there is none. */
   oldestNote(): number | null {
     this.#prune();
     return this.#count === 0 ? null : this.#runs.note(this.#first);
   }
 
-  /** Good until the next call. */
+  /** Computes fingerprints; the result is valid until the next call. */
   #toPrints(keys: readonly string[]): readonly Fingerprint[] {
     if (keys === this.#printed) return this.#prints;
     this.#printed = keys;
@@ -108,7 +108,7 @@ export class DedupeWindow {
     this.#count--;
   }
 
-  /** Down to the bounds; what was left behind at the front goes on the way. */
+  /** Removes the oldest entries down to the bounds, and invalid entries at the front. */
   #prune(): void {
     const oldest = this.#clock.monotonic() - this.#bounds.maxAgeMs;
     for (; this.#first < this.#next; this.#first++) {

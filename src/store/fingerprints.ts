@@ -1,11 +1,11 @@
-/** 96 bits of a key: a new one is taken for one of a million known ones once in 10^22 times. */
+/** A fingerprint is 96 bits of a key's hash: with a million stored keys, a new one collides once in 10^22 times. */
 export type Fingerprint = Uint32Array;
 
 const wordCount = 3;
 
 export const emptyFingerprint = (): Fingerprint => new Uint32Array(wordCount);
 
-/** Fills `target` and returns it: one is used over and over, since this runs for every key of every event. */
+/** Fills `target` and returns it: callers reuse one, because this runs for every key of every event. */
 export function toFingerprint(key: string, target: Fingerprint): Fingerprint {
   let [a, b, c] = [0x243f6a88, 0x85a308d3, 0x13198a2e];
   for (let index = 0; index < key.length; index++) {
@@ -21,9 +21,8 @@ export function toFingerprint(key: string, target: Fingerprint): Fingerprint {
 }
 
 /**
- * Which place belongs to which fingerprint: a hash table in two typed arrays, open addressing with
- * linear probing. A Map of strings takes several times the memory, and finding its oldest entry
- * gets slower with each one deleted before it.
+ * Maps fingerprints to places: a hash table in two typed arrays with open addressing and linear probing. A Map of
+ * strings needs several times the memory, and finding its oldest entry gets slower with each deleted one before it.
  */
 export class FingerprintIndex {
   /** Place + 1 by slot; 0 is empty. At most half full. */
@@ -41,13 +40,13 @@ export class FingerprintIndex {
     return place === undefined || place === 0 ? undefined : place - 1;
   }
 
-  /** The fingerprint has no place yet, and the place no fingerprint. */
+  /** Adds a fingerprint. Neither the fingerprint nor the place may be in use. */
   set(fingerprint: Fingerprint, place: number): void {
     this.#words.set(fingerprint, place * wordCount);
     this.#enter(place);
   }
 
-  /** The same for the fingerprint that another index has at `from`. */
+  /** Adds the fingerprint that another index has at `from`. */
   copy(other: FingerprintIndex, from: number, place: number): void {
     for (let word = 0; word < wordCount; word++) {
       this.#words[place * wordCount + word] = other.#words[from * wordCount + word] ?? 0;
@@ -55,7 +54,7 @@ export class FingerprintIndex {
     this.#enter(place);
   }
 
-  /** Closes the gap, so that whoever was pushed on by this one is still found. */
+  /** Removes an entry and closes the gap, so that entries that probed past it are still found. */
   delete(place: number): void {
     const mask = this.#slots.length - 1;
     let gap = this.#slotOfPlace(place);
@@ -83,7 +82,7 @@ export class FingerprintIndex {
     return this.#homeOf(this.#words[place * wordCount] ?? 0);
   }
 
-  /** Its slot, or the empty one where it belongs. */
+  /** Returns the slot of the fingerprint, or the empty slot where it belongs. */
   #slotOf(fingerprint: Fingerprint): number {
     const mask = this.#slots.length - 1;
     for (let slot = this.#homeOf(fingerprint[0] ?? 0); ; slot = (slot + 1) & mask) {
@@ -92,7 +91,7 @@ export class FingerprintIndex {
     }
   }
 
-  /** The same for a fingerprint that is at its place already. */
+  /** Returns the slot of a fingerprint that is already stored at its place. */
   #slotOfPlace(place: number): number {
     const mask = this.#slots.length - 1;
     for (let slot = this.#homeOfPlace(place); ; slot = (slot + 1) & mask) {

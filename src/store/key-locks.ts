@@ -1,54 +1,53 @@
 /**
- * Which keys cannot leave now, and who waits for them.
+ * The locked keys of a lane, and the envelopes that wait for them, so that no envelope overtakes an earlier one that
+ * shares a key.
  *
- * A key is *taken* from the moment its envelope is claimed until it is settled, delays included. An
- * envelope that finds one of its keys taken waits, and *reserves* all of its keys meanwhile: what
- * comes after it must not overtake it.
+ * A key is *locked* from the claim of its envelope until its settlement, delays of retries included. An envelope with a
+ * locked key waits, and all of its keys are *waiting* meanwhile: later envelopes with one of them wait, too.
  *
- * Freed waiters are examined again in order, so freeing too many costs time, never order. Freeing
- * follows the chain (a freed waiter frees those who wait for what it reserved): whoever is left
- * waits, perhaps through others, for a key that is taken, and that one will be released. Hence no
- * two waiters can wait for each other for ever.
+ * Released waiters are examined again in order, so releasing too many costs time and never order. The release is
+ * transitive: a released waiter also releases those that wait for its keys. So every remaining waiter waits, perhaps
+ * through others, for a locked key, which will be unlocked, and no two waiters wait for each other forever.
  */
 export class KeyLocks<T extends { readonly keys: readonly string[] }> {
-  readonly #taken = new Counts();
-  readonly #reserved = new Counts();
+  readonly #locked = new Counts();
+  readonly #waitingKeys = new Counts();
   readonly #waiters = new Map<string, T[]>();
 
-  /** The first of the keys that stands in the way. */
+  /** Returns the first key that is locked or waiting. */
   findLocked(keys: readonly string[]): string | undefined {
-    const isNobodyWaiting = this.#waiters.size === 0;
+    const hasNoWaiters = this.#waiters.size === 0;
     return keys.find(
-      (key) => this.#taken.has(key) || (!isNobodyWaiting && this.#reserved.has(key)),
+      (key) => this.#locked.has(key) || (!hasNoWaiters && this.#waitingKeys.has(key)),
     );
   }
 
   lock(keys: readonly string[]): void {
-    for (const key of keys) this.#taken.add(key);
+    for (const key of keys) this.#locked.add(key);
   }
 
-  /** `waiter` comes back from `release` when it is worth examining again. */
+  /** Lets an envelope wait for a key. `release` returns it when it should be examined again. */
   wait(key: string, waiter: T): void {
     const waiters = this.#waiters.get(key);
     if (waiters === undefined) this.#waiters.set(key, [waiter]);
     else waiters.push(waiter);
-    for (const held of waiter.keys) this.#reserved.add(held);
+    for (const waiterKey of waiter.keys) this.#waitingKeys.add(waiterKey);
   }
 
-  /** Ends a `take`. Returns the waiters to examine again, in no particular order; they hold nothing any more. */
+  /** Unlocks keys. Returns the waiters to examine again, in no particular order; their keys are no longer waiting. */
   release(keys: readonly string[]): readonly T[] {
     if (this.#waiters.size === 0) {
-      for (const key of keys) this.#taken.remove(key);
+      for (const key of keys) this.#locked.remove(key);
       return [];
     }
     const freed: T[] = [];
-    const chain = keys.filter((key) => this.#taken.remove(key));
+    const chain = keys.filter((key) => this.#locked.remove(key));
     for (let key = chain.pop(); key !== undefined; key = chain.pop()) {
       const waiters = this.#waiters.get(key);
       if (waiters === undefined) continue;
       this.#waiters.delete(key);
       for (const waiter of waiters) {
-        for (const held of waiter.keys) this.#reserved.remove(held);
+        for (const waiterKey of waiter.keys) this.#waitingKeys.remove(waiterKey);
         freed.push(waiter);
         chain.push(...waiter.keys);
       }
@@ -57,10 +56,10 @@ export class KeyLocks<T extends { readonly keys: readonly string[] }> {
   }
 }
 
-/** How often each key is in it. Nearly all are in it once, which takes one look into one table. */
+/** Counts keys. Nearly all keys are counted once, which needs one look-up in one table. */
 class Counts {
   readonly #once = new Set<string>();
-  /** Beyond the first time. */
+  /** Counts above one. */
   readonly #more = new Map<string, number>();
 
   has(key: string): boolean {
@@ -73,7 +72,7 @@ class Counts {
     if (this.#once.size === before) this.#more.set(key, (this.#more.get(key) ?? 0) + 1);
   }
 
-  /** True where it is not in it any more. */
+  /** Returns true if the count of the key is zero now. */
   remove(key: string): boolean {
     const more = this.#more.size === 0 ? undefined : this.#more.get(key);
     if (more === undefined) return this.#once.delete(key);

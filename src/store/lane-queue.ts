@@ -5,24 +5,24 @@ import { Fifo } from './fifo.js';
 import { KeyLocks } from './key-locks.js';
 import { ClaimBuilder, payloadBytes } from './claim-builder.js';
 
-/** An envelope in the queue, with what the queue alone knows of it. */
+/** An envelope in the queue, with the state that only the queue needs. */
 export type Queued = Envelope & {
   readonly seq: number;
-  /** Monotonic ms when it was accepted: since then it can be claimed, but for the delays of retries. */
+  /** Monotonic ms when it was accepted. Apart from delays of retries, it can be claimed since then. */
   readonly readyAt: number;
-  /** Not to be merged with others: it failed in company. */
+  /** True if it must not merge with others, because a merged item failed. */
   readonly alone: boolean;
-  /** The latest attempt, and why it sent the envelope back; no reason while its import job runs. */
+  /** The latest attempt and the reason why it failed; no reason while its import job runs. */
   readonly lastTry: { readonly deliveryId: string | null; readonly reason: Reason | null } | null;
-  /** The import job that has it. */
+  /** The id of its import job. */
   readonly ref: string | null;
-  /** Claimed, and not settled since. The working set changes it in place: a set of ids costs every event three look-ups more. */
+  /** True while it is claimed and not settled. The working set changes it in place: a set of ids would cost every event three more look-ups. */
   inFlight: boolean;
 };
 
 export type LaneQueueOptions = {
   readonly clock: Clock;
-  /** Profiles of one identity leave as one item; events never do. */
+  /** True if profiles of one person merge into one item; events never do. */
   readonly merges: boolean;
   readonly onClaimable: () => void;
 };
@@ -30,13 +30,13 @@ export type LaneQueueOptions = {
 type Delayed<T> = { readonly dueAt: number; readonly queued: readonly T[] };
 
 /**
- * One lane's envelopes in memory, in the order they leave, which is that of their numbers: what came
- * back (due retries, freed waiters, redriven ones), and fresh ones. Used by every store that keeps its
- * working set in memory.
+ * The unsettled envelopes of one lane in memory, in the order of their numbers. `returned` has the envelopes that can
+ * be claimed again (due retries, released waiters, redriven dead letters); fresh ones follow. Every store with a
+ * working set in memory uses it.
  */
 export class LaneQueue<T extends Queued = Queued> {
   readonly #options: LaneQueueOptions;
-  readonly #holds = new KeyLocks<T>();
+  readonly #locks = new KeyLocks<T>();
   readonly #fresh = new Fifo<T>();
   #returned: T[] = [];
   #delayed: Delayed<T>[] = [];
@@ -53,7 +53,7 @@ export class LaneQueue<T extends Queued = Queued> {
     this.#bytes += payloadBytes(queued);
   }
 
-  /** Claimable now. Envelopes that wait for a key or for their time are not counted. */
+  /** What can be claimed now, without envelopes that wait for a key or for their due time. */
   waiting(): ClaimableState {
     const now = this.#options.clock.monotonic();
     const oldest = this.#isFreshNext(0) ? this.#fresh.peek() : this.#returned[0];
@@ -79,12 +79,12 @@ export class LaneQueue<T extends Queued = Queued> {
     if (returned > 0) this.#returned = this.#returned.slice(returned);
     const { items: items } = pick;
     for (const item of items) {
-      for (const queued of item) this.#holds.lock(queued.keys);
+      for (const queued of item) this.#locks.lock(queued.keys);
     }
     return items;
   }
 
-  /** Puts claimed envelopes back, to be claimed again after `afterMs`. They keep their keys until then. */
+  /** Makes claimed envelopes claimable again after `afterMs`. Their keys stay locked until then. */
   delay(queued: readonly T[], afterMs: number): void {
     if (queued.length === 0) return;
     const dueAt = this.#options.clock.monotonic() + afterMs;
@@ -92,40 +92,40 @@ export class LaneQueue<T extends Queued = Queued> {
     this.#arm();
   }
 
-  /** Takes keys as if these had been claimed here: an earlier process left them in flight. */
+  /** Locks the keys of envelopes that an earlier process left in flight. */
   adopt(queued: readonly T[]): void {
-    for (const one of queued) this.#holds.lock(one.keys);
+    for (const one of queued) this.#locks.lock(one.keys);
   }
 
-  /** Ends a claim for good, and lets those who waited for its keys go on. */
+  /** Ends the claim of settled envelopes, and releases the envelopes that waited for their keys. */
   release(queued: readonly T[]): void {
-    this.#giveBack(queued.flatMap((one) => this.#holds.release(one.keys)));
+    this.#giveBack(queued.flatMap((one) => this.#locks.release(one.keys)));
   }
 
-  /** Back into the queue by number, for what was settled before (a redrive). */
+  /** Queues a settled envelope again by its number (a redrive). */
   restore(queued: readonly T[]): void {
     this.#giveBack(queued);
   }
 
-  /** What is put back after this stays where it is: no timer outlives the store. */
+  /** Stops all timers: delayed envelopes stay delayed, so that no timer outlives the store. */
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
     this.#timer = null;
   }
 
-  /** Whether a fresh one leaves next, once so many of those that came back have left: it is younger, but for dead letters that were never sent. */
+  /** Returns true if the next envelope to send comes from the fresh queue and not from `returned`. Only a redriven dead letter that was never sent is younger than a fresh envelope. */
   #isFreshNext(returned: number): boolean {
     const back = this.#returned[returned];
     return back === undefined || (this.#fresh.peek()?.seq ?? Infinity) < back.seq;
   }
 
-  /** False where it stays in the queue: it does not fit into this claim. */
+  /** Returns false if the envelope does not fit into this claim and stays in the queue. */
   #offer(queued: T, pick: ClaimBuilder<T>): boolean {
-    const held = this.#holds.findLocked(queued.keys);
-    const answer = held === undefined ? pick.add(queued) : { waitsFor: held };
-    if (answer === 'full') return false;
-    if (answer !== 'taken') this.#holds.wait(answer.waitsFor, queued);
+    const held = this.#locks.findLocked(queued.keys);
+    const result = held === undefined ? pick.add(queued) : { waitsFor: held };
+    if (result === 'full') return false;
+    if (result !== 'added') this.#locks.wait(result.waitsFor, queued);
     this.#bytes -= payloadBytes(queued);
     return true;
   }
@@ -150,8 +150,8 @@ export class LaneQueue<T extends Queued = Queued> {
     const due = this.#delayed.filter((delayed) => delayed.dueAt <= now);
     this.#delayed = this.#delayed.filter((delayed) => delayed.dueAt > now);
     for (const { queued } of due) {
-      // They held their keys while they waited, so nothing overtook them.
-      const freed = queued.flatMap((one) => this.#holds.release(one.keys));
+      // Their keys stayed locked during the delay, so nothing overtook them.
+      const freed = queued.flatMap((one) => this.#locks.release(one.keys));
       this.#giveBack([...queued, ...freed]);
     }
     this.#arm();

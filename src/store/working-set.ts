@@ -5,7 +5,7 @@ import { payloadBytes } from './claim-builder.js';
 
 export type WorkingSetOptions = {
   readonly clock: Clock;
-  /** Profiles of one identity leave as one item; events never do. */
+  /** True if profiles of one person merge into one item; events never do. */
   readonly merges: boolean;
   readonly onClaimable: () => void;
 };
@@ -14,7 +14,7 @@ export type WorkingSetOptions = {
 export class WorkingSet<T extends Queued = Queued> {
   readonly queue: LaneQueue<T>;
   readonly #clock: Clock;
-  /** In order of acceptance, so the first is the oldest. */
+  /** In the order of acceptance, so that the first is the oldest. */
   readonly #unsettled = new Map<string, T>();
   #bytes = 0;
 
@@ -31,13 +31,13 @@ export class WorkingSet<T extends Queued = Queued> {
     return this.#bytes;
   }
 
-  /** Ms since the oldest was accepted, by the monotonic clock; null where there is none. */
+  /** Ms since the oldest envelope was accepted, by the monotonic clock; null if there is none. */
   oldestAgeMs(): number | null {
     const oldest = this.#unsettled.values().next();
     return oldest.done === true ? null : this.#clock.monotonic() - oldest.value.readyAt;
   }
 
-  /** In order of acceptance, but for what came back. */
+  /** In the order of acceptance, except for redriven envelopes. */
   values(): Iterable<T> {
     return this.#unsettled.values();
   }
@@ -47,25 +47,25 @@ export class WorkingSet<T extends Queued = Queued> {
     return queued && { queued, inFlight: queued.inFlight };
   }
 
-  /** The envelope as it was claimed; undefined where it is not in flight. */
+  /** Returns the envelope if it is in flight. */
   claimed(id: string): T | undefined {
     const queued = this.#unsettled.get(id);
     return queued?.inFlight === true ? queued : undefined;
   }
 
-  /** A fresh one, behind all others. */
+  /** Adds a fresh envelope behind all others. */
   push(queued: T): void {
     this.#track(queued);
     this.queue.push(queued);
   }
 
-  /** Back among the unsettled, as if accepted anew. */
+  /** Adds a settled envelope again, as if it had just been accepted. */
   restore(queued: readonly T[]): void {
     for (const one of queued) this.#track(one);
     this.queue.restore(queued);
   }
 
-  /** Claimed by an earlier process: it stays so until it is settled. */
+  /** Adds an envelope that an earlier process claimed: it stays claimed until it is settled. */
   adopt(queued: readonly T[]): void {
     for (const one of queued) {
       this.#track(one);
@@ -80,12 +80,12 @@ export class WorkingSet<T extends Queued = Queued> {
     return items;
   }
 
-  /** Claimed envelopes of which more is known; they stay claimed. */
+  /** Updates the state of claimed envelopes, which stay claimed. */
   update(queued: readonly T[]): void {
     for (const one of queued) this.#unsettled.set(one.id, one);
   }
 
-  /** Claimed envelopes that will be claimed again after `afterMs`. */
+  /** Delays claimed envelopes: they can be claimed again after `afterMs`. */
   sendBack(queued: readonly T[], afterMs: number): void {
     for (const one of queued) {
       one.inFlight = false;
@@ -94,7 +94,7 @@ export class WorkingSet<T extends Queued = Queued> {
     this.queue.delay(queued, afterMs);
   }
 
-  /** Claimed envelopes that are settled. */
+  /** Removes settled envelopes. */
   remove(queued: readonly T[]): void {
     for (const one of queued) {
       this.#unsettled.delete(one.id);

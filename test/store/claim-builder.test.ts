@@ -35,7 +35,7 @@ describe('isMergeable', () => {
 describe('Pick', () => {
   it('takes until the count is reached, and then nothing more', () => {
     const pick = new ClaimBuilder(bounds({ maxCount: 2 }), false);
-    expect([1, 2, 3].map(() => pick.add(aCandidate()))).toEqual(['taken', 'taken', 'full']);
+    expect([1, 2, 3].map(() => pick.add(aCandidate()))).toEqual(['added', 'added', 'full']);
     expect(pick.closed).toBe(true);
     expect(pick.add(aCandidate())).toBe('full');
     expect(pick.items).toHaveLength(2);
@@ -44,7 +44,7 @@ describe('Pick', () => {
   it('weighs a payload with its separator, in bytes', () => {
     expect(payloadBytes(aCandidate({ text: 'é' }))).toBe(3);
     const pick = new ClaimBuilder(bounds({ maxBytes: 6 }), false);
-    expect(pick.add(aCandidate({ text: 'é' }))).toBe('taken');
+    expect(pick.add(aCandidate({ text: 'é' }))).toBe('added');
     expect(pick.add(aCandidate({ text: 'éa' }))).toBe('full');
   });
 
@@ -57,8 +57,8 @@ describe('Pick', () => {
 
   it('merges within the bytes even where the count is reached', () => {
     const pick = new ClaimBuilder(bounds({ maxCount: 1, maxBytes: 12 }), true);
-    expect(pick.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('taken');
-    expect(pick.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('taken');
+    expect(pick.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
+    expect(pick.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
     expect(pick.add(aCandidate({ keys: ['ea'], text: '1' }))).toBe('full');
     expect(pick.items.map(({ length }) => length)).toEqual([2]);
   });
@@ -71,7 +71,7 @@ describe('Pick', () => {
       [other, alone],
     ] as const) {
       const pick = new ClaimBuilder(bounds(), true);
-      expect(pick.add(first)).toBe('taken');
+      expect(pick.add(first)).toBe('added');
       expect(pick.add(second)).toEqual({ waitsFor: 'ea' });
     }
   });
@@ -79,8 +79,8 @@ describe('Pick', () => {
   it('shrinks the company of one that failed often, and closes where it is too large by then', () => {
     const sizes = [0, 2, 3, 4, 5, 6, 60].map((attempts) => {
       const pick = new ClaimBuilder(bounds({ maxCount: 16 }), false);
-      expect(pick.add(aCandidate({ attempts }))).toBe('taken');
-      while (pick.add(aCandidate()) === 'taken');
+      expect(pick.add(aCandidate({ attempts }))).toBe('added');
+      while (pick.add(aCandidate()) === 'added');
       return pick.items.length;
     });
     expect(sizes).toEqual([16, 16, 8, 4, 2, 1, 1]);
