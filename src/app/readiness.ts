@@ -1,10 +1,11 @@
 import type { OpenImportJobs } from '../delivery/import-job-poller.js';
 import type { Pause } from '../delivery/lane-state.js';
+import type { Readiness } from '../http/deps.js';
 import type { Backpressure, Store } from '../model/store.js';
 import type { OpenedLimiter } from './open-limiter.js';
 import type { ObservedParts } from './state-metrics.js';
 
-type Check = { readonly ok: boolean; readonly detail?: string };
+type Check = Readiness['checks'][string];
 
 const toCheck = (detail: string | null): Check =>
   detail === null ? { ok: true } : { ok: false, detail };
@@ -13,11 +14,6 @@ function describeBackpressure({ reason }: Backpressure, store: Pick<Store, 'outa
   const why = reason === 'unavailable' ? store.outage?.() : null;
   return why ? `${reason}: ${why}` : reason;
 }
-
-export type Readiness = {
-  readonly ready: boolean;
-  readonly checks: Readonly<Record<string, Check>>;
-};
 
 /**
  * The relay is ready while it can accept. The states of Klaviyo and of the shared limiter are among the

@@ -1,13 +1,10 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { OpenAPIV3_1 } from 'openapi-types';
 import type { Clock } from '../clock.js';
-import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
-import type { Delivery, DeliveryFilter } from '../model/delivery.js';
+import type { DeadLetterFilter } from '../model/dead-letter.js';
 import type { Lane } from '../model/lane.js';
-import type { Page, PageQuery } from '../model/store.js';
-import type { Receipt } from '../model/store.js';
+import type { Backpressure, Store } from '../model/store.js';
 import type { Accept } from '../ingest/accept.js';
-import type { Backpressure } from '../model/store.js';
 import type { AcceptFromSource } from '../ingest/accept-from-source.js';
 import type { ActivityCount } from '../ingest/source-activity.js';
 import type { Metrics } from '../metrics.js';
@@ -16,8 +13,8 @@ import type { CountCaller, CountShared } from './plugins/rate-limit.js';
 import type { Unadmitted } from './plugins/unadmitted.js';
 
 /**
- * The settings that the HTTP layer reads, by the names and in the units of config.ts. Keys and secrets
- * may be replaced while it runs, so they are read at each use.
+ * The settings that the HTTP layer reads, with the names and units of the configuration. Keys may be
+ * replaced while the server runs, so they are read at each use.
  */
 export type HttpSettings = {
   readonly RELAY_API_KEYS: readonly string[];
@@ -29,20 +26,18 @@ export type HttpSettings = {
   readonly HEADERS_TIMEOUT_MS: number;
   readonly REQUEST_TIMEOUT_MS: number;
   readonly SHUTDOWN_TIMEOUT_MS: number;
-  /** True: every proxy; a number: so many in a row; else their addresses and networks. */
+  /** True: any proxy is trusted; a number: that many proxies in a row; a list: their addresses and networks. */
   readonly TRUST_PROXY: boolean | number | string[];
 };
 
-/** What callers may look at and decide on; every store is one. */
-export type HttpViews = {
-  /** What sources sent since the relay started. */
+/** What the admin routes read and change. */
+export type HttpViews = Pick<
+  Store,
+  'receipt' | 'deliveries' | 'delivery' | 'deadLetters' | 'deadLetter' | 'discard'
+> & {
+  /** Counts of the parts that sources sent since the relay started. */
   sources(): readonly ActivityCount[];
-  receipt(id: string): Promise<Receipt | null>;
-  deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>>;
-  delivery(id: string): Promise<Delivery | null>;
-  deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>>;
-  deadLetter(id: string): Promise<DeadLetter | null>;
-  /** What cannot be sent yet stays: then fewer are redriven than matched. */
+  /** A dead letter that still cannot be sent stays one: then fewer are redriven than matched. */
   redrive(
     filter: DeadLetterFilter,
     options: { dryRun: boolean },
@@ -52,7 +47,6 @@ export type HttpViews = {
     /** Set if the store accepted no more of them. */
     readonly backpressure: Backpressure | null;
   }>;
-  discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
 };
 
 export type Readiness = {
@@ -60,13 +54,13 @@ export type Readiness = {
   readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>;
 };
 
-/** What openapi.yaml says of a source. */
+/** The part of openapi.yaml about a source as a whole. */
 export type SourceDocs = {
   readonly description: string;
   readonly securitySchemes: Readonly<Record<string, OpenAPIV3_1.SecuritySchemeObject>>;
 };
 
-/** The routes of one source, added in a scope of their own. They check the caller themselves. */
+/** The routes of one source, in a scope of their own. They check the caller themselves. */
 export type SourceRoutes = {
   readonly name: string;
   readonly docs: SourceDocs;
@@ -81,24 +75,24 @@ export type ServerDeps = {
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
   readonly accept: Accept;
-  /** For requests in the form of a source. */
+  /** Accepts what a source's map makes of a request. */
   readonly acceptFromSource: AcceptFromSource;
   readonly sources: readonly SourceRoutes[];
   readonly views: HttpViews;
   readiness(): Readiness;
-  /** Whether the store would take nothing now; asked before a body is read. */
+  /** The backpressure that the store would report now; checked before a body is read. */
   backpressure(): Backpressure | null;
-  /** Without a lane: all lanes. Returns at once. */
+  /** Sends batches before they are full. Absent lane: all lanes. Returns at once. */
   flush(lane?: Lane): void;
-  /** By hand: nothing of the lane leaves until it is resumed. Both return at once. */
+  /** Pauses a lane for an operator: nothing of it is sent until it is resumed. Both functions return at once. */
   pauseLane(lane: Lane): void;
   resumeLane(lane: Lane): void;
   isDraining(): boolean;
-  /** Absent: a caller's quota holds for this relay alone. */
+  /** Counts requests over all relays. Absent: a caller's quota applies to this relay only. */
   readonly countShared?: CountShared | undefined;
 };
 
-/** What the routes that accept share: one count of each caller's requests, one bound for callers that are not admitted. */
+/** What all accepting routes share: one request count for each caller, and one bound for callers that are not admitted. */
 export type AcceptingDeps = ServerDeps & {
   readonly countCaller: CountCaller;
   readonly keyring: Keyring;

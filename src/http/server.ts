@@ -9,18 +9,16 @@ import { routeDeadLetters } from './routes/dead-letters.js';
 import { routeDeliveries } from './routes/deliveries.js';
 import type { AcceptingDeps, ServerDeps } from './deps.js';
 import { docsPath, documentRoutes, routeDocs } from './routes/docs.js';
-import { eventRoutes } from './routes/events.js';
 import { delayContinue } from './plugins/expect-continue.js';
 import { sendProblem, handleErrors, toNotFound } from './plugins/errors.js';
 import { routeFlush } from './routes/flush.js';
 import { routeHealth } from './routes/health.js';
-import { routeIngest } from './routes/ingest.js';
+import { ingestLanes, routeIngest } from './routes/ingest.js';
 import { routeLanes } from './routes/lanes.js';
 import { rejectForeignPages } from './plugins/loopback.js';
 import { rejectOtherMethods } from './plugins/methods.js';
 import { routeMetrics } from './routes/metrics.js';
 import { logResponses } from './plugins/request-log.js';
-import { profileRoutes } from './routes/profiles.js';
 import { createCallerCount, limitCallers } from './plugins/rate-limit.js';
 import { routeReceipts } from './routes/receipts.js';
 import { routeSources } from './routes/sources.js';
@@ -28,7 +26,14 @@ import { createUnadmitted } from './plugins/unadmitted.js';
 
 export type { HttpViews, ServerDeps } from './deps.js';
 
-/** The relay's outer face, as design/interface.md has it. Not listening yet; `close` lets requests in flight finish. */
+/**
+ * The relay's HTTP server. The caller starts it with `listen`; `close` lets requests in flight finish.
+ *
+ * Scopes, each with the hooks that check its callers: ingest (API keys), one for each source (the source
+ * checks its callers), admin (admin keys), and the open routes for probes, metrics and documentation. A
+ * request runs through the hooks of its scope (caller, quota, backpressure), then its body is read, then
+ * its route calls one function of `deps` and sends the response.
+ */
 export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   const app = createBareServer(deps);
   const { config } = deps;
@@ -36,13 +41,13 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
     ingest: config.RELAY_API_KEYS,
     admin: config.RELAY_ADMIN_KEYS,
   }));
-  // Hooks run in the order of this list: an answer is stamped and counted whoever refuses it later.
+  // Hooks run in this order: every response gets its headers and is counted, whichever later hook rejects the request.
   const unadmitted = createUnadmitted(deps);
   decorateCallers(app);
   delayContinue(app);
   handleErrors(app);
   logResponses(app, deps.metrics, unadmitted);
-  stampAnswers(app);
+  setResponseHeaders(app);
   if (keyring.isOpen) app.addHook('onRequest', rejectForeignPages);
   await documentRoutes(app, deps.sources);
   const routeOtherMethods = rejectOtherMethods(app);
@@ -67,60 +72,62 @@ function createBareServer({ config, logger, metrics, sources }: ServerDeps): Fas
   const headersTimeout = Math.min(config.HEADERS_TIMEOUT_MS, requestTimeout);
   const app: FastifyInstance = Fastify({
     loggerInstance: logger,
-    // observe.ts writes the lines.
+    // plugins/request-log.ts writes the lines.
     logController: new LogController({ disableRequestLogging: true }),
-    // A child logger a request costs more than the rest of a small request; lines name the id themselves.
+    // A child logger for each request costs more than the rest of a small request. Log lines add the request id themselves.
     childLoggerFactory: (parent) => parent,
-    trustProxy: toTrust(config.TRUST_PROXY),
+    trustProxy: toTrustProxy(config.TRUST_PROXY),
     requestTimeout,
     http: {
       requestTimeout,
       headersTimeout,
-      // How often Node looks for connections past these limits.
+      // Interval at which Node closes connections beyond these limits.
       connectionsCheckingInterval: Math.min(1000, headersTimeout / 2),
     },
     clientErrorHandler: createClientErrorHandler(metrics),
     frameworkErrors: sendProblem,
     genReqId: toRequestId,
-    // Whoever stops the relay first has it refuse by `isDraining`, in our own words.
+    // While the relay stops, `isDraining` makes the routes respond with our own problem.
     return503OnClosing: false,
     rewriteUrl: ({ url = '/' }) => rewrites.reduce((now, rewrite) => rewrite(now), url),
     routerOptions: { maxParamLength: 200 },
-    schemaController: { compilersFactory: { buildValidator: notAsked, buildSerializer: notAsked } },
+    schemaController: {
+      compilersFactory: { buildValidator: rejectCompiler, buildSerializer: rejectCompiler },
+    },
   });
   app.setValidatorCompiler(validatorCompiler);
-  // Answers are made by typed functions and by nobody else: checking them again buys nothing.
+  // Typed functions make all responses, so that no check of them is needed.
   app.setSerializerCompiler(() => JSON.stringify);
   app.removeAllContentTypeParsers();
   return app;
 }
 
 /**
- * Fastify believes nobody where it is given a number, since a caller that comes around the proxies could
- * then name any address. That the relay is reached through them alone is the operator's promise here.
+ * Fastify does not trust a number of proxies, because a caller that bypasses them could claim any
+ * address. With a number, the operator promises that the relay is reached through the proxies only.
  */
-function toTrust(
+function toTrustProxy(
   trusted: ServerDeps['config']['TRUST_PROXY'],
 ): boolean | string[] | ((address: string, hop: number) => boolean) {
   return typeof trusted === 'number' ? (_address, hop) => hop < trusted : trusted;
 }
 
-/** Fastify would load its own otherwise (ajv and its like, a tenth of all code) before it is told of ours. */
-const notAsked = (): never => {
+/** Without this, Fastify loads its own compilers (ajv and others, a tenth of all code) before ours are set. */
+const rejectCompiler = (): never => {
   throw new Error('the compilers are set for all routes');
 };
 
-const saneRequestId = /^[\w.-]{1,128}$/;
+const safeRequestId = /^[\w.-]{1,128}$/;
 
-/** The caller's own id, where it is fit for logs and headers. */
+/** The caller's X-Request-Id if it is safe for logs and headers, else a new id. */
 function toRequestId({ headers }: Pick<IncomingMessage, 'headers'>): string {
   const given = headers['x-request-id'];
-  return typeof given === 'string' && saneRequestId.test(given) ? given : randomUUID();
+  return typeof given === 'string' && safeRequestId.test(given) ? given : randomUUID();
 }
 
 /**
- * What an answer of JSON needs of the security headers (OWASP REST security cheat sheet). Written down
- * instead of asking helmet, which puts them together anew for each answer: see docs.ts for the pages.
+ * Security headers of JSON responses (OWASP REST security cheat sheet). They are constants, because
+ * helmet builds its headers anew for each response; routes/docs.ts uses helmet for the pages.
  */
 const apiHeaders = {
   'cache-control': 'no-store',
@@ -131,11 +138,11 @@ const apiHeaders = {
   'x-frame-options': 'DENY',
 } as const;
 
-function stampAnswers(app: FastifyInstance): void {
+function setResponseHeaders(app: FastifyInstance): void {
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
     if (request.routeOptions.url?.startsWith(docsPath) !== true) reply.headers(apiHeaders);
-    // Here and not in the 404 handler, which comes after the body was read.
+    // Here and not in the 404 handler, which runs after the body was read.
     done(request.is404 ? toNotFound() : undefined);
   });
 }
@@ -144,9 +151,9 @@ async function routeIngestScope(scope: FastifyInstance, deps: AcceptingDeps): Pr
   const { config, countCaller, keyring } = deps;
   const perSecond = config.INGEST_RATE_LIMIT_PER_SECOND;
   scope.addHook('onRequest', requireAccess(keyring, 'ingest', deps.unadmitted));
-  // After the key check: a quota belongs to a caller, and a stranger must not use it up.
+  // After the key check: a caller without a key must not use up another caller's quota.
   if (perSecond !== null) await limitCallers(scope, { perSecond, countCaller });
-  for (const lane of [eventRoutes, profileRoutes]) {
+  for (const lane of ingestLanes) {
     await scope.register((laneScope, _options, done) => {
       routeIngest(laneScope, deps, lane);
       done();
@@ -154,7 +161,7 @@ async function routeIngestScope(scope: FastifyInstance, deps: AcceptingDeps): Pr
   }
 }
 
-/** 10,000 ids of dead letters have some 300 KB. */
+/** 10,000 ids of dead letters have about 300 KB. */
 const adminMaxBytes = 1_000_000;
 
 function routeAdminScope(scope: FastifyInstance, deps: AcceptingDeps): Promise<void> {

@@ -5,13 +5,13 @@ import type { Unadmitted } from './unadmitted.js';
 
 export type Access = 'ingest' | 'admin';
 
-/** Who sent a request. `id` names the key without telling it. */
+/** The caller of a request. `id` is a hash of the key, and does not reveal it. */
 export type Caller = { readonly id: string; readonly access: Access };
 
 export type Keyring = {
-  /** True where no keys are configured: the relay is on loopback then (config.ts sees to it). */
+  /** True if no keys are configured. The configuration then allows loopback addresses only. */
   readonly isOpen: boolean;
-  /** Null where no key is the presented one. */
+  /** Returns null if the presented key is unknown. */
   identify(presented: string): Caller | null;
 };
 
@@ -28,17 +28,17 @@ function toEntries({ ingest, admin }: Keys): readonly Entry[] {
       const digest = hash(key);
       return { digest, caller: { id: digest.toString('hex', 0, 8), access } };
     };
-  // Admin keys last: the last match counts.
+  // Admin keys come last: the last match wins.
   return [...ingest.map(toEntry('ingest')), ...admin.map(toEntry('admin'))];
 }
 
-/** `read` is called at each use, since the lists may be replaced while the relay runs. */
+/** `read` is called at each use, because the keys may be replaced while the relay runs. */
 export function createKeyring(read: () => Keys): Keyring {
   let keys = read();
   let entries = toEntries(keys);
   return {
     isOpen: entries.length === 0,
-    /** Takes the same time whichever key it is, or none: digests of one length, all of them compared. */
+    /** Takes the same time for every key, known or not: all digests have one length, and all are compared. */
     identify(presented) {
       const now = read();
       if (now.ingest !== keys.ingest || now.admin !== keys.admin) entries = toEntries(now);
@@ -60,12 +60,12 @@ export function decorateCallers(app: FastifyInstance): void {
   app.decorateRequest(callerId, '');
 }
 
-/** From here on the request is this caller's: its quota is the one that counts. */
+/** Assigns a request to a caller, whose quota it counts against. */
 export function admitCaller(request: FastifyRequest, caller: Caller): void {
   request.setDecorator(callerId, caller.id);
 }
 
-/** The opposite of `admit`. */
+/** Reverts `admitCaller`. */
 export function dismissCaller(request: FastifyRequest): void {
   request.setDecorator(callerId, '');
 }
@@ -74,12 +74,12 @@ export function isAdmitted(request: FastifyRequest, keyring: Keyring): boolean {
   return keyring.isOpen || request.getDecorator<string>(callerId) !== '';
 }
 
-/** Key of the caller's quota: its key, or its address where the relay is open. */
+/** The key of the caller's quota: the id of its API key, or its address if no keys are configured. */
 export function toQuotaKey(request: FastifyRequest): string {
   return request.getDecorator<string>(callerId) || request.ip;
 }
 
-/** A hook that lets through who may do this. Admins may ingest too. */
+/** A hook that passes callers with this access. Admin keys may ingest, too. */
 export function requireAccess(
   keyring: Keyring,
   access: Access,
@@ -111,7 +111,7 @@ export function toPresentedKey({ headers }: FastifyRequest): string | null {
   return typeof plain === 'string' && plain !== '' ? plain : null;
 }
 
-/** RFC 6750, section 3: the error is named only where a key was presented. */
+/** RFC 6750, section 3: the error is named only if a key was presented. */
 function toUnauthorized(wasPresented: boolean): ProblemError {
   const realm = 'Bearer realm="klaviyo-relay"';
   return new ProblemError(

@@ -17,7 +17,7 @@ export function toBackpressureProblem({ reason, retryAfterMs }: Backpressure): P
   return toUnavailable(details[reason], retryAfterMs);
 }
 
-/** Why nothing would be taken now, before a body is read; null where it would. */
+/** The problem with which a request would be rejected now; null if the store would accept it. Called before a body is read. */
 export function findBackpressure(
   deps: Pick<ServerDeps, 'isDraining' | 'backpressure' | 'config'>,
 ): ProblemError | null {

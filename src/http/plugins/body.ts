@@ -12,8 +12,9 @@ import { oneMediaType } from './errors.js';
 import { ProblemError } from './problems.js';
 
 /**
- * Bodies of these media types arrive in the routes of this scope as text, decompressed; nothing is
- * parsed here. Any other content type, or none, is a 415 that names these.
+ * Reads bodies: checks the media type, collects the bytes within the limit, decompresses them and checks
+ * that they are UTF-8. `acceptTextBodies` gives the routes of a scope the body as text and parses nothing.
+ * Any other content type, or none, is a 415 that names the accepted media types.
  */
 export function acceptTextBodies(
   app: FastifyInstance,
@@ -22,7 +23,7 @@ export function acceptTextBodies(
   acceptBodies(app, { mediaTypes, limitBytes, toBody: toText });
 }
 
-/** The same as bytes, which are UTF-8: a long text is better read in parts. */
+/** Gives the routes of a scope the body as UTF-8 bytes, because a long text is read in parts. */
 export function acceptUtf8Bodies(
   app: FastifyInstance,
   { mediaTypes, limitBytes }: Omit<BodyRules, 'toBody'>,
@@ -30,7 +31,7 @@ export function acceptUtf8Bodies(
   acceptBodies(app, { mediaTypes, limitBytes, toBody: toUtf8 });
 }
 
-/** Small JSON bodies, parsed. An empty one is none: a POST that needs no body may still name a content type. */
+/** Gives the routes of a scope small JSON bodies, parsed. An empty body counts as absent: a POST without a body may still have a content type. */
 export function acceptJsonBodies(
   app: FastifyInstance,
   { limitBytes, clock }: { readonly limitBytes: number; readonly clock: Clock },
@@ -51,23 +52,23 @@ export function acceptJsonBodies(
   });
 }
 
-/** The longest list that a route takes is one of ids. */
+/** The longest list that a route accepts is a list of ids. */
 const maxMembers = 10_000;
 
 const findJsonExcess: FindExcess = ({ count }) =>
   count > maxMembers ? `has more than ${maxMembers} members` : null;
 
-/** What `acceptRawBodies` leaves in a request. */
+/** The body of a request in a scope with `acceptRawBodies`. */
 export type RawBody = {
-  /** As sent, decompressed: what a signature is over. */
+  /** The decompressed bytes, which a signature covers. */
   readonly bytes: Buffer;
   readonly text: string;
 };
 
-/** The start of a body that was read to find out whose it is. */
+/** The start of a body, read to identify the caller. */
 export type BegunBody = {
   readonly chunks: readonly Buffer[];
-  /** False where more is left in the payload. */
+  /** False if the payload has more bytes. */
   readonly isWhole: boolean;
 };
 
@@ -75,11 +76,11 @@ const nothingRead: BegunBody = { chunks: [], isWhole: false };
 
 type RawBodyRules = {
   readonly limitBytes: number;
-  /** Admits the caller by what the body says, or throws. Null where nothing had to be read for that. */
+  /** Admits the caller by the start of the body, or throws. Returns null if the caller is admitted without the body. */
   readonly begin: (request: FastifyRequest, payload: Readable) => Promise<BegunBody> | null;
 };
 
-/** Bodies of any content type, or none, as bytes and as text: some senders name the wrong type. */
+/** Gives the routes of a scope bodies of any content type, or none, as bytes and as text: some senders name a wrong type. */
 export function acceptRawBodies(app: FastifyInstance, { limitBytes, begin }: RawBodyRules): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
@@ -90,7 +91,7 @@ export function acceptRawBodies(app: FastifyInstance, { limitBytes, begin }: Raw
         const bytes = await readBytes({ request, payload, begun }, limitBytes);
         return { bytes, text: toText(bytes) };
       } finally {
-        // After a backpressure it may be stopped: the rest is dropped, and the connection goes on.
+        // A rejected body may be paused: the rest is read and dropped, and the connection stays open.
         payload.resume();
       }
     },
@@ -140,7 +141,7 @@ async function readUnicode(sent: Sent, limitBytes: number): Promise<Buffer> {
 const quoted = /"(?:[^"\\]|\\.)*"?/g;
 const charsetValue = /^\s*charset\s*=\s*"?([^"]*)"?\s*$/i;
 
-/** Fastify has matched the media type itself; it reads past what is wrong with the parameters. */
+/** Checks the parameters of a media type. Fastify has matched the type itself, and ignores errors in the parameters. */
 function checkMediaType(contentType: string): void {
   if (contentType.replace(quoted, '').includes(',')) throw toUnsupported(oneMediaType);
   for (const parameter of contentType.match(/(?:"(?:[^"\\]|\\.)*"?|[^;"])+/g) ?? []) {
@@ -155,16 +156,16 @@ async function readBytes(sent: Sent, limitBytes: number): Promise<Buffer> {
   const { headers } = sent.request;
   const codings = parseContentCodings(headers['content-encoding']);
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
-  const received = await collect(sent, limitBytes);
+  const received = await collectBody(sent, limitBytes);
   return codings.length === 0 ? received : expand(received, codings, limitBytes);
 }
 
-/** Throws where it is not UTF-8. */
+/** Throws if the body is not UTF-8. */
 const toText = (body: Buffer): string => decodeUtf8(toUtf8(body));
 
 const byteOrderMark = Buffer.from('\ufeff');
 
-/** Throws where it is not UTF-8. */
+/** Throws if the body is not UTF-8. */
 function toUtf8(body: Buffer): Buffer {
   if (!isUtf8(body)) throw new ProblemError('invalid', 'the body is not valid UTF-8');
   // Files written on Windows often start with a byte order mark; RFC 8259 (8.1) allows to ignore it.
@@ -172,12 +173,12 @@ function toUtf8(body: Buffer): Buffer {
   return isMarked ? body.subarray(byteOrderMark.length) : body;
 }
 
-/** Reads on after a fault without keeping anything, so that the caller gets to see the answer. */
-function collect({ request, payload, begun }: Sent, limitBytes: number): Promise<Buffer> {
+/** Collects a body. After an error it reads on and drops the bytes, so that the caller receives the response. */
+function collectBody({ request, payload, begun }: Sent, limitBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
-    const take = (chunk: Buffer): void => {
+    const onData = (chunk: Buffer): void => {
       length += chunk.length;
       if (length <= limitBytes) {
         chunks.push(chunk);
@@ -190,17 +191,17 @@ function collect({ request, payload, begun }: Sent, limitBytes: number): Promise
       const [only] = chunks;
       resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
     };
-    for (const chunk of begun.chunks) take(chunk);
+    for (const chunk of begun.chunks) onData(chunk);
     if (begun.isWhole) {
       end();
       return;
     }
     continueBody(request.raw);
-    payload.on('data', take);
+    payload.on('data', onData);
     payload.once('end', end);
-    // The caller went away: nobody is left to read the answer.
+    // The caller closed the connection and reads no response.
     payload.once('error', () => reject(new ProblemError('invalid', 'the body broke off')));
-    // It was stopped where a part of it was read before.
+    // The stream is paused if a part of it was read before.
     payload.resume();
   });
 }

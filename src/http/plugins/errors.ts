@@ -9,18 +9,18 @@ import {
   type ProblemKind,
 } from './problems.js';
 
-/** Why a Content-Type cannot be used that Fastify, or body.ts, cannot read. */
+/** Problem text for a Content-Type that Fastify or body.ts cannot read. */
 export const oneMediaType = 'the Content-Type is not one media type (RFC 9110, 8.3)';
 
 const unavailableRetryAfterMs = 1000;
 
-/** Every error of every route becomes application/problem+json here. */
+/** Turns every error of every route into a response of type application/problem+json. */
 export function handleErrors(app: FastifyInstance): void {
   app.setErrorHandler(sendProblem);
   app.setNotFoundHandler((request, reply) => sendProblem(toNotFound(), request, reply));
 }
 
-/** Also for what fails before a route is found, such as a malformed percent-encoding. */
+/** Also handles errors before a route is found, such as a malformed percent-encoding. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const problem = toLoggedProblem(error, request);
   keepConnection(reply);
@@ -31,7 +31,7 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
     .send(toProblemText(problem, request.id));
 }
 
-/** Whatever was thrown, as what to say of it. Our own fault is logged here and nowhere else. */
+/** Converts a thrown error to a problem. An internal error is logged here and nowhere else. */
 export function toLoggedProblem(error: unknown, request: FastifyRequest): ProblemError {
   const problem = toProblemError(error);
   if (problem.kind === 'internal') {
@@ -44,8 +44,8 @@ export function toLoggedProblem(error: unknown, request: FastifyRequest): Proble
 }
 
 export function keepConnection(reply: FastifyReply): void {
-  // Fastify closes the connection where a body was at fault. Closing while the caller still sends
-  // resets the connection, and the caller never sees the answer: the rest is read and dropped.
+  // Fastify closes the connection after an error in a body. Closing while the caller still sends
+  // resets the connection, and the caller never receives the response. So the rest is read and dropped.
   if (reply.hasHeader('connection')) {
     reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
   }
@@ -64,7 +64,7 @@ function toProblemError(error: unknown): ProblemError {
   const kind = toKind(error);
   if (kind === 'internal')
     return new ProblemError('internal', 'an unexpected failure; it was logged');
-  // Fastify's own: the header is malformed, or joins two.
+  // An error of Fastify: the header is malformed, or names two media types.
   if (kind === 'unsupported-media-type') return new ProblemError(kind, oneMediaType);
   return new ProblemError(kind, error instanceof Error ? error.message : problems[kind].title);
 }
@@ -72,14 +72,14 @@ function toProblemError(error: unknown): ProblemError {
 function toInvalid({ validation, validationContext }: FastifyError): ProblemError {
   const place = validationContext === 'querystring' ? 'query' : (validationContext ?? 'request');
   const errors = (validation ?? []).map(({ instancePath, message }) => ({
-    // zod's path of the whole is empty; the type provider writes it as a lone slash.
+    // The path of the whole value is empty in zod; the type provider writes a single slash.
     pointer: instancePath === '/' ? '' : instancePath,
     detail: message ?? 'is not valid',
   }));
   return new ProblemError('invalid', `the ${place} is not valid`, { errors });
 }
 
-/** Fastify's own errors carry a status. What is no caller's fault, whatever it is, is ours. */
+/** Fastify's errors have a status. An error without a 4xx status is an internal error. */
 function toKind(error: unknown): ProblemKind {
   if (!(error instanceof Error && 'statusCode' in error)) return 'internal';
   switch (error.statusCode) {
@@ -87,7 +87,7 @@ function toKind(error: unknown): ProblemKind {
       return 'too-large';
     case 415:
       return 'unsupported-media-type';
-    // 414: an id longer than the router reads; nothing has one.
+    // 414: the id is longer than the router accepts, so that nothing has it.
     case 404:
     case 414:
       return 'not-found';

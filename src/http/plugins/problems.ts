@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Issue } from '../../model/outcome.js';
 import { issueSchema } from '../routes/responses.js';
 
-/** Everything that can be wrong with a request, by the last part of its `type`. */
+/** All problems of a request, by the last part of their `type`. Only the HTTP layer and the routes of sources make problems. */
 export const problems = {
   invalid: { status: 400, title: 'The request is not valid' },
   unauthorized: { status: 401, title: 'A valid key is needed' },
@@ -26,7 +26,7 @@ type ProblemExtras = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-/** Thrown on the way of a request; the error handler answers with it. `message` is shown to the caller. */
+/** Thrown while a request is handled; the error handler sends it as the response. The caller sees `message`. */
 export class ProblemError extends Error {
   readonly kind: ProblemKind;
   readonly errors: readonly Issue[];
@@ -40,7 +40,7 @@ export class ProblemError extends Error {
     this.headers = extras.headers ?? {};
   }
 
-  /** @fastify/rate-limit and Fastify's own code look for it. */
+  /** Read by @fastify/rate-limit and Fastify. */
   get statusCode(): number {
     return problems[this.kind].status;
   }
@@ -48,7 +48,7 @@ export class ProblemError extends Error {
 
 const typePrefix = 'urn:klaviyo-relay:problem:';
 
-/** The body of an answer of type application/problem+json (RFC 9457). */
+/** The body of a response of type application/problem+json (RFC 9457). */
 export function toProblemText(problem: ProblemError, requestId?: string): string {
   const { status, title } = problems[problem.kind];
   return JSON.stringify({
@@ -65,7 +65,7 @@ export function toUnavailable(detail: string, retryAfterMs: number): ProblemErro
   return new ProblemError('unavailable', detail, { headers: toRetryAfter(retryAfterMs) });
 }
 
-/** The Retry-After that RFC 9110 (10.2.3) wants in whole seconds; never 0, which invites a storm. */
+/** Retry-After in whole seconds (RFC 9110, 10.2.3). It is never 0, which would make callers retry at once. */
 export function toRetryAfter(waitMs: number): Readonly<Record<string, string>> {
   return { 'retry-after': String(Math.max(1, Math.ceil(waitMs / 1000))) };
 }
@@ -84,9 +84,9 @@ export const problemSchema = z
   })
   .meta({ id: 'Problem', description: 'RFC 9457.' });
 
-/** The answers of a route that are problems, as its documentation lists them. */
+/** The problem responses of a route, for its documentation. */
 export function toProblemResponses(...kinds: readonly ProblemKind[]) {
-  // An address that was answered 401 too often is answered so; a caller's quota has the same status.
+  // An address with too many 401 responses gets this problem. A caller's quota has the same status.
   const withFailures: readonly ProblemKind[] = kinds.includes('unauthorized')
     ? ['too-many-failures', ...kinds]
     : kinds;

@@ -6,24 +6,24 @@ import { ProblemError } from './problems.js';
 
 export type Counted = { readonly current: number; readonly ttlMs: number };
 
-/** Counts a request of a caller in its window, over all relays. Where it rejects, this relay counts by itself. */
+/** Counts a request of a caller in its window, over all relays. If it rejects, this relay counts for itself. */
 export type CountShared = (caller: string) => Promise<Counted>;
 
-/** Counts a request of a caller in the window that runs, and tells how many it has. */
+/** Counts a request of a caller in the current window, and calls back with the count. */
 export type CountCaller = (caller: string, answer: (counted: Counted) => void) => void;
 
 type Quota = {
   readonly perSecond: number;
   readonly countCaller: CountCaller;
-  /** When a request is counted: once it is known whose it is. */
+  /** The hook that counts a request. It must run after the caller is known. */
   readonly hook?: 'onRequest' | 'preValidation';
 };
 
 export const quotaWindowMs = 1000;
 
 /**
- * Every route of this scope counts against one quota per caller, and so do those of other scopes with
- * the same `countCaller`. The scope's key check comes first.
+ * Applies the quota of each caller to the routes of a scope. Scopes with the same `countCaller` share
+ * the quotas. The scope's key check must run before.
  */
 export async function limitCallers(
   app: FastifyInstance,
@@ -42,8 +42,8 @@ export async function limitCallers(
 }
 
 /**
- * Counts in windows that start for all callers at once, so that one `clear` forgets them all and the
- * map never holds more callers than one window had requests.
+ * Counts in windows that start for all callers at once, so that one `clear` ends them all and the map
+ * never holds more callers than one window had requests.
  */
 export function createCallerCount({
   clock,
@@ -65,7 +65,7 @@ export function createCallerCount({
   };
   return (caller, answer) => {
     if (countShared === undefined) answer(countHere(caller));
-    // A quota that cannot be asked must not refuse everybody.
+    // If the shared count is unavailable, callers must not be rejected for it.
     else countShared(caller).then(answer, () => answer(countHere(caller)));
   };
 }

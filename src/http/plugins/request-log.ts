@@ -7,9 +7,9 @@ type Observers = Pick<Metrics, 'httpRequests' | 'httpDuration'>;
 const unmatched = 'unmatched';
 
 /**
- * One count, one duration and at most one log line an answer. Both name the route by its pattern:
- * an address would be a label without bounds, and may hold what identifies a person.
- * Answers to callers that were never admitted are lines at debug: anybody could fill the log with them.
+ * Records one count, one duration and at most one log line for each response. All name the route by its
+ * pattern: a URL would be a label without bounds, and may hold personal data. Responses to callers that
+ * were not admitted are logged at level debug, because anybody could fill the log with them.
  */
 export function logResponses(
   app: FastifyInstance,
@@ -22,15 +22,15 @@ export function logResponses(
     const { statusCode: status, elapsedTime: durationMs } = reply;
     metrics.httpRequests.inc({ route, method, status: String(status) });
     metrics.httpDuration.observe({ route }, durationMs / 1000);
-    const isFromAnybody = hasRefused(request) || route === unmatched;
-    const level = isFromAnybody && status !== 500 ? 'debug' : toLevel(status);
+    const isUnknownCaller = hasRefused(request) || route === unmatched;
+    const level = isUnknownCaller && status !== 500 ? 'debug' : toLogLevel(status);
     request.log[level]({ requestId, method, route, status, durationMs }, 'answered');
     done();
   });
 }
 
-/** 429 and 503 are the relay protecting itself: worth a look, no failure. Other 4xx are the caller's affair. */
-function toLevel(
+/** 429 and 503 are warnings: the relay protects itself. Other 4xx are errors of the caller. */
+function toLogLevel(
   status: number,
 ): keyof Pick<FastifyBaseLogger, 'debug' | 'info' | 'warn' | 'error'> {
   if (status < 400) return 'debug';

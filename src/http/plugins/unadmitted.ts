@@ -7,38 +7,38 @@ import { continueBody } from './expect-continue.js';
 import { ProblemError, toRetryAfter, toUnavailable } from './problems.js';
 
 /**
- * Bounds what requests cost whose caller is not admitted. Nearly all are judged by their headers, before
- * a byte of a body is read. Two kinds are not: an SDK of Segment may have its key in the body, and the
- * signature of a webhook is over the body. Their bodies share one budget of memory and have little
- * time to arrive; where the budget is used up, the body that has waited longest is given up, so that
- * those who hold bodies back do not keep out those who send theirs at once.
+ * Bounds the cost of requests whose caller is not admitted yet. Nearly all callers are checked by the
+ * headers, before a byte of the body is read. There are two exceptions: an SDK of Segment may send its key
+ * in the body, and the signature of a webhook covers the body. Such bodies share one memory budget and must
+ * arrive within a few seconds. When the budget is used up, the oldest body that is still arriving is
+ * dropped, so that slow callers do not keep out fast ones.
  *
- * Requests without a valid key are counted, and each address has a number of them; past it the answer is
- * 429. A valid key always passes: callers behind one NAT or proxy share an address.
+ * Failures, requests without a valid key, are counted by address. Beyond a bound, the response is 429. A
+ * valid key always passes, because callers behind one NAT or proxy share an address.
  */
 export type Unadmitted = {
-  /** Counts a request without a valid key. Returns `problem`, or the 429 where its address had too many. */
+  /** Counts a request without a valid key. Returns `problem`, or a 429 if the address has too many failures. */
   recordFailure(request: FastifyRequest, problem: ProblemError): ProblemError;
-  /** Reads a body up to `maxBytes`, and leaves the rest in `payload`. */
+  /** Reads a body up to `maxBytes`, and leaves the rest in `payload`. Rejects with a problem. */
   readBody(request: FastifyRequest, payload: Readable, maxBytes: number): Promise<HeldBody>;
-  /** True for a request that `refuse` or `read` gave up. */
+  /** True for a request for which `recordFailure` was called or `readBody` failed. */
   hasFailed(request: FastifyRequest): boolean;
-  /** Decodes for one such request at a time: the others wait, and admitted callers' bodies do not. */
+  /** Runs the work of one request at a time, such as decoding a body. Bodies of admitted callers do not wait for it. */
   runAlone<T>(work: () => Promise<T>): Promise<T>;
 };
 
 export type HeldBody = {
   readonly chunks: readonly Buffer[];
-  /** False where more is left in the payload. */
+  /** False if the payload has more bytes. */
   readonly isWhole: boolean;
-  /** Gives the bytes back to the budget: once the caller is admitted, or refused. */
+  /** Returns the bytes to the budget. To be called once the caller is admitted or rejected. */
   readonly release: () => void;
 };
 
 export const maxHeldBytes = 33_554_432;
-/** What a chunk costs beside its bytes: a body can come in chunks of one byte. */
-const chunkBytes = 256;
-/** Shopify gives up after 5 s, and an SDK's batch has 500 KB. */
+/** Memory that a chunk costs besides its bytes: a body can arrive in chunks of one byte. */
+const chunkOverheadBytes = 256;
+/** Time for a body to arrive. Shopify waits 5 s for a response, and an SDK's batch has at most 500 KB. */
 const arrivalMs = 5000;
 
 export function createUnadmitted(deps: {
@@ -48,16 +48,16 @@ export function createUnadmitted(deps: {
   const { clock, metrics } = deps;
   const budget = createBudget(maxHeldBytes);
   const isOverFailures = createFailureCount(clock);
-  const refused = new WeakSet<FastifyRequest>();
-  const report = createReport(clock);
-  const note = (request: FastifyRequest): void => {
-    refused.add(request);
+  const failed = new WeakSet<FastifyRequest>();
+  const report = createFailureLog(clock);
+  const markFailed = (request: FastifyRequest): void => {
+    failed.add(request);
     report(request.log);
   };
   let last: Promise<unknown> = Promise.resolve();
   return {
     recordFailure(request, problem) {
-      note(request);
+      markFailed(request);
       metrics.authFailures.inc({ route: request.routeOptions.url ?? 'unmatched' });
       const waitMs = isOverFailures(request.ip);
       if (waitMs === 0) return problem;
@@ -69,10 +69,10 @@ export function createUnadmitted(deps: {
     },
     readBody: (request, payload, maxBytes) =>
       readHeld({ request, payload, maxBytes, clock, budget }).catch((error: unknown) => {
-        note(request);
+        markFailed(request);
         throw error;
       }),
-    hasFailed: (request) => refused.has(request),
+    hasFailed: (request) => failed.has(request),
     runAlone(work) {
       const result = last.then(work);
       last = result.catch(() => undefined);
@@ -83,8 +83,8 @@ export function createUnadmitted(deps: {
 
 const reportEveryMs = 60_000;
 
-/** A line for the first backpressure, and one a minute for those since: anybody can send a flood of them. */
-function createReport(clock: Clock): (log: FastifyBaseLogger) => void {
+/** Logs the first failure, and then at most one line a minute with a count: a flood of failures must not fill the log. */
+function createFailureLog(clock: Clock): (log: FastifyBaseLogger) => void {
   let count = 0;
   let nextAt = -Infinity;
   return (log) => {
@@ -112,13 +112,13 @@ function readHeld({ request, payload, maxBytes, clock, budget }: Reading): Promi
     const stop = (): void => {
       timer.cancel();
       share.settle();
-      payload.off('data', take).off('end', end).off('error', breakOff);
+      payload.off('data', onData).off('end', onEnd).off('error', onError);
     };
     const giveUp = (problem: ProblemError): void => {
       stop();
       share.release();
       chunks.length = 0;
-      // The rest is dropped as it comes, so that the caller gets to see the answer.
+      // The rest is read and dropped, so that the caller receives the response.
       payload.resume();
       reject(problem);
     };
@@ -126,35 +126,35 @@ function readHeld({ request, payload, maxBytes, clock, budget }: Reading): Promi
       stop();
       resolve({ chunks, isWhole, release: share.release });
     };
-    const take = (chunk: Buffer): void => {
+    const onData = (chunk: Buffer): void => {
       chunks.push(chunk);
       length += chunk.length;
-      share.add(chunk.length + chunkBytes);
+      share.add(chunk.length + chunkOverheadBytes);
       if (chunks.length === 0 || length < maxBytes) return;
       payload.pause();
       done(false);
     };
-    const end = (): void => done(true);
-    const breakOff = (): void => giveUp(new ProblemError('invalid', 'the body broke off'));
+    const onEnd = (): void => done(true);
+    const onError = (): void => giveUp(new ProblemError('invalid', 'the body broke off'));
     const share = budget.open(() =>
       giveUp(toUnavailable('too many bodies wait for their callers to be checked', 1000)),
     );
     const timer = clock.setTimer(arrivalMs, () =>
       giveUp(
         new ProblemError('timeout', `a body must arrive within ${arrivalMs / 1000} s here`, {
-          // Nothing keeps a caller from holding back the rest.
+          // Otherwise the caller could hold the connection by never sending the rest.
           headers: { connection: 'close' },
         }),
       ),
     );
-    payload.on('data', take).once('end', end).once('error', breakOff);
+    payload.on('data', onData).once('end', onEnd).once('error', onError);
     continueBody(request.raw);
   });
 }
 
 type Share = {
   add(bytes: number): void;
-  /** The body has arrived: it is not given up any more. */
+  /** The body has arrived, and is not dropped any more. */
   readonly settle: () => void;
   readonly release: () => void;
 };
@@ -162,7 +162,7 @@ type Share = {
 type Budget = { open(giveUp: () => void): Share };
 
 function createBudget(maxBytes: number): Budget {
-  /** Bodies that still arrive, the oldest first. */
+  /** Bodies that are still arriving, oldest first. */
   const arriving = new Map<Share, () => void>();
   let used = 0;
   return {
@@ -190,24 +190,24 @@ function createBudget(maxBytes: number): Budget {
 }
 
 /** An address may have 20 failures at once, and one more each second. */
-const failures = { burst: 20, everyMs: 1000, maxAddresses: 10_000 } as const;
+const failureRate = { burst: 20, everyMs: 1000, maxAddresses: 10_000 } as const;
 
-/** Counts a failure of an address; returns for how many ms it has had too many, or 0. */
+/** Returns a function that counts a failure of an address, and returns the ms until it may fail again, or 0. */
 function createFailureCount(clock: Clock): (address: string) => number {
-  /** When the failures of an address will all be forgotten. */
-  const forgottenAt = new Map<string, number>();
+  /** Monotonic ms at which an address has no failures left, oldest entry first. */
+  const clearedAt = new Map<string, number>();
   return (address) => {
-    // X-Forwarded-For may say anything, at any length.
+    // The address may come from X-Forwarded-For, whose text has any length: a hash bounds the key.
     const key = hash('sha256', address, 'base64');
     const now = clock.monotonic();
-    const then = Math.max(now, forgottenAt.get(key) ?? 0) + failures.everyMs;
-    const waitMs = then - now - failures.burst * failures.everyMs;
+    const then = Math.max(now, clearedAt.get(key) ?? 0) + failureRate.everyMs;
+    const waitMs = then - now - failureRate.burst * failureRate.everyMs;
     if (waitMs > 0) return waitMs;
-    forgottenAt.delete(key);
-    forgottenAt.set(key, then);
-    if (forgottenAt.size > failures.maxAddresses) {
-      for (const [oldest] of forgottenAt) {
-        forgottenAt.delete(oldest);
+    clearedAt.delete(key);
+    clearedAt.set(key, then);
+    if (clearedAt.size > failureRate.maxAddresses) {
+      for (const [oldest] of clearedAt) {
+        clearedAt.delete(oldest);
         break;
       }
     }

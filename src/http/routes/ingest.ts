@@ -6,6 +6,7 @@ import type {
 } from 'fastify';
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { eventSchema, profileSchema } from '../../ingest/schema.js';
 import type { Issue } from '../../model/outcome.js';
 import type { Lane } from '../../model/lane.js';
 import type { AcceptedMany } from '../../ingest/accept.js';
@@ -17,17 +18,31 @@ import { manyQuery, oneQuery } from './queries.js';
 import { findBackpressure, toBackpressureProblem } from '../plugins/backpressure.js';
 import { toAcceptedManyBody, toAcceptedOneBody } from './response-bodies.js';
 
-/** What tells the lanes apart at this edge. */
-export type IngestLane = {
+/** A lane to which callers post, as its routes and their documentation name it. */
+type IngestLane = {
   readonly lane: Lane;
   readonly noun: string;
   readonly entry: z.ZodType;
 };
 
+/** The ids put the schemas among the components of the OpenAPI document. */
+export const ingestLanes: readonly IngestLane[] = [
+  {
+    lane: 'events',
+    noun: 'event',
+    entry: eventSchema.meta({ ...eventSchema.meta(), id: 'Event' }),
+  },
+  {
+    lane: 'profiles',
+    noun: 'profile',
+    entry: profileSchema.meta({ ...profileSchema.meta(), id: 'Profile' }),
+  },
+];
+
 const json = 'application/json';
 const ndjson = ['application/x-ndjson', 'application/jsonl'] as const;
 
-const refusals: readonly ProblemKind[] = [
+const ingestProblems: readonly ProblemKind[] = [
   'invalid',
   'unauthorized',
   'forbidden',
@@ -38,9 +53,15 @@ const refusals: readonly ProblemKind[] = [
   'unavailable',
 ];
 
-/** POST /v1/{lane} and POST /v1/{lane}/batch. The scope's own hooks have checked the key. */
+/**
+ * POST /v1/{lane} and POST /v1/{lane}/batch. The hooks of the scope have checked the key before.
+ *
+ * Backpressure is checked twice. The early check saves reading a body that the store would not accept;
+ * `append` decides, because the store may fill up while the body arrives. Each request is counted by one
+ * of the two.
+ */
 export function routeIngest(app: FastifyInstance, deps: ServerDeps, lane: IngestLane): void {
-  app.addHook('onRequest', refuseEarly(deps, lane.lane));
+  app.addHook('onRequest', rejectOnBackpressure(deps, lane.lane));
   app.setValidatorCompiler(checkQueryOnly);
   const limitBytes = deps.config.BODY_LIMIT_BYTES;
   app.register((scope, _options, done) => {
@@ -55,12 +76,12 @@ export function routeIngest(app: FastifyInstance, deps: ServerDeps, lane: Ingest
   });
 }
 
-/** `accept` checks bodies and ids; their schemas are here for the documentation alone. */
+/** Validates the query only: `accept` validates bodies and ids, and their schemas are for the documentation. */
 export const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
   part.httpPart === 'querystring' ? validatorCompiler(part) : () => true;
 
-/** Says no before a body is read, where the answer is known to be no. */
-export function refuseEarly(deps: ServerDeps, lane: Lane): onRequestHookHandler {
+/** A hook that rejects a request before its body is read if the store would not accept it. */
+export function rejectOnBackpressure(deps: ServerDeps, lane: Lane): onRequestHookHandler {
   return (_request, reply, done) => {
     const backpressure = findBackpressure(deps);
     if (backpressure === null) {
@@ -84,20 +105,20 @@ function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLa
     headers: z.object({ 'idempotency-key': z.string().max(255).optional() }),
     querystring: oneQuery[lane],
     body: entry,
-    response: { 202: acceptedOneSchema, ...toProblemResponses(...refusals) },
+    response: { 202: acceptedOneSchema, ...toProblemResponses(...ingestProblems) },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${lane}`, { schema }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key'];
     const { backfill } = request.query;
-    const answer = await accept.one(lane, toText(request), { idempotencyKey, backfill });
-    switch (answer.kind) {
+    const result = await accept.one(lane, readTextBody(request), { idempotencyKey, backfill });
+    switch (result.kind) {
       case 'accepted':
-        return reply.code(202).send(toAcceptedOneBody(answer));
+        return reply.code(202).send(toAcceptedOneBody(result));
       case 'invalid':
-        throw toInvalid(`the ${noun} is not valid`, answer.errors);
+        throw createInvalid(`the ${noun} is not valid`, result.errors);
       case 'backpressure':
-        throw toBackpressureProblem(answer);
+        throw toBackpressureProblem(result);
     }
   });
 }
@@ -110,26 +131,26 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
     summary: `Accept many ${lane}`,
     description: `Valid ones are taken, the others are listed in \`rejected\`; 400 if none is valid.`,
     querystring: manyQuery[lane],
-    body: toManyBody(ingest),
-    response: { 202: acceptedManySchema, ...toProblemResponses(...refusals) },
+    body: documentManyBody(ingest),
+    response: { 202: acceptedManySchema, ...toProblemResponses(...ingestProblems) },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.post(`/v1/${lane}/batch`, { schema }, async (request, reply) => {
     const { strict, ids: withIds, backfill } = request.query;
     const format = isNdjson(request) ? 'ndjson' : 'json';
-    const answer = await accept.many(lane, toBytes(request), { format, strict, backfill });
-    switch (answer.kind) {
+    const result = await accept.many(lane, readBytesBody(request), { format, strict, backfill });
+    switch (result.kind) {
       case 'accepted':
-        return reply.code(202).send(toAcceptedManyBody(answer, { withIds }));
+        return reply.code(202).send(toAcceptedManyBody(result, { withIds }));
       case 'invalid':
-        throw toInvalid(`nothing was taken: ${toWhy(answer, noun)}`, answer.errors);
+        throw createInvalid(`nothing was taken: ${describeRejected(result, noun)}`, result.errors);
       case 'backpressure':
-        throw toBackpressureProblem(answer);
+        throw toBackpressureProblem(result);
     }
   });
 }
 
-function toManyBody({ lane, noun, entry }: IngestLane) {
+function documentManyBody({ lane, noun, entry }: IngestLane) {
   const many = z.array(entry);
   const lines = z.string().meta({ description: `One ${noun} a line, in JSON.` });
   return {
@@ -140,12 +161,12 @@ function toManyBody({ lane, noun, entry }: IngestLane) {
   };
 }
 
-/** An absent body is an empty one: `accept` has the words for it. */
-function toText({ body }: { readonly body: unknown }): string {
+/** An absent body counts as an empty one, for which `accept` has the error text. */
+function readTextBody({ body }: { readonly body: unknown }): string {
   return typeof body === 'string' ? body : '';
 }
 
-function toBytes({ body }: { readonly body: unknown }): Buffer {
+function readBytesBody({ body }: { readonly body: unknown }): Buffer {
   return Buffer.isBuffer(body) ? body : Buffer.alloc(0);
 }
 
@@ -154,7 +175,7 @@ function isNdjson({ headers }: Pick<FastifyRequest, 'headers'>): boolean {
   return ndjson.some((mediaType) => type.startsWith(mediaType));
 }
 
-function toWhy(
+function describeRejected(
   { rejectedCount }: Extract<AcceptedMany, { kind: 'invalid' }>,
   noun: string,
 ): string {
@@ -163,6 +184,6 @@ function toWhy(
     : `${rejectedCount} ${noun}${rejectedCount === 1 ? ' is' : 's are'} not valid`;
 }
 
-function toInvalid(detail: string, errors: readonly Issue[]): ProblemError {
+function createInvalid(detail: string, errors: readonly Issue[]): ProblemError {
   return new ProblemError('invalid', detail, { errors });
 }

@@ -8,7 +8,7 @@ import { acceptRawBodies } from '../../http/plugins/body.js';
 import { toNotFound } from '../../http/plugins/errors.js';
 import { ProblemError } from '../../http/plugins/problems.js';
 import { limitCallers } from '../../http/plugins/rate-limit.js';
-import { checkQueryOnly, refuseEarly } from '../../http/routes/ingest.js';
+import { checkQueryOnly, rejectOnBackpressure } from '../../http/routes/ingest.js';
 import { isJsonObject, type Parsed } from '../../json/json.js';
 import { parseInSteps } from '../../json/large.js';
 import type { Lane } from '../../model/lane.js';
@@ -74,7 +74,7 @@ async function routePosts(
 ): Promise<void> {
   const { config, countCaller, keyring, unadmitted } = deps;
   const isKnown = (request: FastifyRequest): boolean => isAdmitted(request, keyring);
-  const refuse = refuseEarly(deps, 'events');
+  const refuse = rejectOnBackpressure(deps, 'events');
   scope.setErrorHandler(createSegmentErrorHandler(isKnown, unadmitted));
   scope.setValidatorCompiler(checkQueryOnly);
   decorateKeys(scope);
