@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ExactInteger, maxDepth, parseJson, stringifyJson } from '../../src/json/json.js';
 
-const faultsOf = (text: string) => {
+const issuesOf = (text: string) => {
   const parsed = parseJson(text);
   return parsed.ok ? parsed.issues : [parsed.issue];
 };
@@ -22,8 +22,8 @@ describe('a text that is not JSON', () => {
     ['{"a":1}x', 'is not valid JSON: see character 8'],
     ['NaN', 'is not valid JSON'],
     ['{"a":Infinity}', 'is not valid JSON'],
-  ])('%j is refused in words: %s', (text, detail) => {
-    expect(parseJson(text)).toEqual({ ok: false, fault: { path: [], detail } });
+  ])('%j is rejected with a text: %s', (text, detail) => {
+    expect(parseJson(text)).toEqual({ ok: false, issue: { path: [], detail } });
   });
 
   it('is never quoted in the refusal', () => {
@@ -38,13 +38,13 @@ describe('what JSON.parse lets pass', () => {
     ['{"prototype":1}', ['prototype']],
     ['{"\\u005f_proto__":1}', ['__proto__']],
   ])('%s is a harmful name', (text, path) => {
-    expect(faultsOf(text)).toEqual([{ path, detail: 'is a name that is not allowed' }]);
+    expect(issuesOf(text)).toEqual([{ path, detail: 'is a name that is not allowed' }]);
   });
 
   it.each(['{"a":[1e999]}', '{"a":[-1e999]}', `{"a":[${'9'.repeat(400)}]}`])(
     '%.20s… is a number that overflows',
     (text) => {
-      expect(faultsOf(text)).toEqual([{ path: ['a', 0], detail: 'is too large a number' }]);
+      expect(issuesOf(text)).toEqual([{ path: ['a', 0], detail: 'is too large a number' }]);
     },
   );
 
@@ -54,14 +54,14 @@ describe('what JSON.parse lets pass', () => {
     ['{"a":"\ud83d"}', ['a']],
     ['{"\\ud83d":1}', ['\ud83d']],
   ])('%j holds half of a surrogate pair', (text, path) => {
-    expect(faultsOf(text)).toEqual([
+    expect(issuesOf(text)).toEqual([
       { path, detail: 'holds half of a surrogate pair, which is not Unicode text' },
     ]);
   });
 
   it.each(['{"a":"😀"}', '{"a":"\\ud83d\\ude00"}', '{"😀":"\\\\ud83d"}'])(
     '%s holds whole pairs and is well',
-    (text) => expect(faultsOf(text)).toEqual([]),
+    (text) => expect(issuesOf(text)).toEqual([]),
   );
 
   it.each([
@@ -71,7 +71,7 @@ describe('what JSON.parse lets pass', () => {
     ['{"a":{"b":1,"b":2},"a":5}', ['a', 'b'], ['a']],
     ['{"":1,"":2}', ['']],
   ])('%s gives a name twice', (text, ...paths) => {
-    expect(faultsOf(text)).toEqual(
+    expect(issuesOf(text)).toEqual(
       paths.map((path) => ({ path, detail: 'is given more than once' })),
     );
   });
@@ -82,7 +82,7 @@ describe('what JSON.parse lets pass', () => {
     '{"a":"\\"x\\":\\"x\\":","x":1}',
     '{"a":":x","b":"\\\\"}',
     '{"a":[1,{"b":2},[],{}],"b":{},"c":"a,\\"b\\":"}',
-  ])('%s repeats no name', (text) => expect(faultsOf(text)).toEqual([]));
+  ])('%s repeats no name', (text) => expect(issuesOf(text)).toEqual([]));
 });
 
 /** JSON with names given twice, as members in order; printed by hand because no object can hold it. */
@@ -127,7 +127,7 @@ function repeatedIn(value: Tree, path: readonly (string | number)[]): unknown[] 
 it('finds every name given twice, at its place, and nothing else, in whatever text', () => {
   fc.assert(
     fc.property(tree, fc.constantFrom('', ' ', '\n\t'), (value, space) => {
-      const paths = faultsOf(print(value, space)).map((fault) => fault.path);
+      const paths = issuesOf(print(value, space)).map((issue) => issue.path);
       expect(paths).toEqual(repeatedIn(value, []));
     }),
     { numRuns: 500 },
@@ -138,27 +138,27 @@ describe('nesting', () => {
   const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
   const tooDeep = `is nested deeper than ${maxDepth} levels`;
 
-  it('is well at its bound and a fault one below it', () => {
-    expect(faultsOf(nested(maxDepth))).toEqual([]);
-    expect(faultsOf(nested(maxDepth + 1)).map(({ detail }) => detail)).toEqual([tooDeep]);
+  it('has no issue at the maximum depth and one issue below it', () => {
+    expect(issuesOf(nested(maxDepth))).toEqual([]);
+    expect(issuesOf(nested(maxDepth + 1)).map(({ detail }) => detail)).toEqual([tooDeep]);
   });
 
   it.each([10_000, 2_500_000])('of %i levels exhausts neither stack nor time', (depth) => {
-    expect(faultsOf(nested(depth)).map(({ detail }) => detail)).toEqual([tooDeep]);
+    expect(issuesOf(nested(depth)).map(({ detail }) => detail)).toEqual([tooDeep]);
     const objects = '{"a":'.repeat(depth / 10) + '1' + '}'.repeat(depth / 10);
-    expect(faultsOf(objects).map(({ detail }) => detail)).toEqual([tooDeep]);
+    expect(issuesOf(objects).map(({ detail }) => detail)).toEqual([tooDeep]);
   });
 
   it('does not keep the rest of the text from being looked at', () => {
     const text = `[${nested(10_000)},{"a":1,"a":2},12345678901234567890]`;
-    expect(faultsOf(text).map(({ path }) => path.at(-1))).toEqual([0, 'a']);
+    expect(issuesOf(text).map(({ path }) => path.at(-1))).toEqual([0, 'a']);
     expect(stringifyJson(valueOf(`[{"a":${nested(70)}},12345678901234567890]`))).toContain(
       ',12345678901234567890]',
     );
   });
 
   it('is not brackets inside strings', () => {
-    expect(faultsOf(`["${'['.repeat(50_000)}","\\"[[["]`)).toEqual([]);
+    expect(issuesOf(`["${'['.repeat(50_000)}","\\"[[["]`)).toEqual([]);
   });
 });
 
@@ -204,10 +204,10 @@ describe('a large integer', () => {
   });
 });
 
-it('lists a bounded number of faults, and then refuses the whole', () => {
-  const faults = faultsOf(`[${'1e999,'.repeat(50_000)}0]`);
-  expect(faults).toHaveLength(10_001);
-  expect(faults.at(-1)).toEqual({ path: [], detail: 'has more faults than can be listed' });
+it('lists a bounded number of issues, and then rejects the whole text', () => {
+  const issues = issuesOf(`[${'1e999,'.repeat(50_000)}0]`);
+  expect(issues).toHaveLength(10_001);
+  expect(issues.at(-1)).toEqual({ path: [], detail: 'has more faults than can be listed' });
 });
 
 it('answers for any text, and means what JSON.parse means', () => {

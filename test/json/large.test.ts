@@ -78,7 +78,7 @@ describe('a long text is read as parseJson reads it', () => {
 
   it('refuses what is nested deeper than anything that is taken', () => {
     const text = '['.repeat(50_000) + ']'.repeat(50_000);
-    expect(read(text)).toMatchObject({ faults: [{ detail: 'is nested deeper than 64 levels' }] });
+    expect(read(text)).toMatchObject({ issues: [{ detail: 'is nested deeper than 64 levels' }] });
   });
 });
 
@@ -113,7 +113,7 @@ describe('an excess', () => {
     expect(parsed).toEqual({
       ok: true,
       value: { first: 1, long: null, last: { a: [1] } },
-      faults: [{ path: ['long'], detail: 'has more than 5000 members' }],
+      issues: [{ path: ['long'], detail: 'has more than 5000 members' }],
     });
     expect(steps).toBeLessThan(12);
   });
