@@ -104,6 +104,21 @@ describe('an import job that never ends', () => {
     expect(under.poller.openJobs()).toEqual({ count: 0, oldestAgeMs: 0 });
   });
 
+  it('is polled ever more rarely in its first ten minutes, and at least every 30 seconds', async () => {
+    const polledAt: number[] = [];
+    const { clock, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      polledAt.push(clock.monotonic());
+      return running;
+    });
+    begin();
+    await clock.advance(600_000);
+    stopping.abort();
+    const gaps = polledAt.slice(1).map((at, index) => at - polledAt[index]!);
+    expect(gaps).toEqual([...gaps].sort((a, b) => a - b));
+    expect(Math.max(...gaps)).toBe(30_000);
+  });
+
   it('is polled ever more rarely, and at least every ten minutes', async () => {
     let polls = 0;
     const { clock, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {

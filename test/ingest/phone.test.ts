@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createToE164 } from '../../src/ingest/phone.js';
 import { aProfile, anEvent, createFixture, toJson } from './fixture.js';
 
@@ -33,6 +33,32 @@ describe('a phone number', () => {
       expect(toE164('030 123456')).toBeNull();
       expect(toE164('020 7946 0958', 'GB')).toBe('+442079460958');
     }
+  });
+});
+
+describe('the cache of phone numbers', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  it('keeps the latest 10,000 numbers and no more', () => {
+    const caches = new Set<Map<unknown, unknown>>();
+    const set = Reflect.get(Map.prototype, 'set');
+    vi.spyOn(Map.prototype, 'set').mockImplementation(function (
+      this: Map<unknown, unknown>,
+      key,
+      value,
+    ) {
+      if (typeof key === 'string' && key.includes('#7')) caches.add(this);
+      return set.call(this, key, value);
+    });
+    const toE164 = createToE164('US');
+    for (let number = 0; number < 10_100; number++) toE164(`#7${number}`, 'DE');
+    const [cache] = caches;
+    expect(caches.size).toBe(1);
+    expect(cache?.size).toBe(10_000);
+    expect([...cache!.keys()].at(0)).toBe('DE#7100');
+    expect([...cache!.keys()].at(-1)).toBe('DE#710099');
   });
 });
 

@@ -72,6 +72,15 @@ describe('a connection to Klaviyo', () => {
     expect(seen.map(({ connection }) => connection)).toEqual([kept, kept, last, kept, kept]);
   });
 
+  it('fails the request if it is not open within the time limit', { timeout: 5000 }, async () => {
+    // Accepts the connection and never begins TLS. The manual clock stands still: only the time limit of
+    // the connection can end this.
+    const silent = keep(await startSocketServer(() => undefined));
+    const { client } = clientOf(silent.url.replace('http:', 'https:'), { timeoutMs: 50 });
+    const sent = await client.send('events', payloads);
+    expect([kindOf(sent), codeOf(sent)]).toEqual(['retryable', 'connect']);
+  });
+
   it('serves a request to its end, however old it becomes meanwhile', async () => {
     const arrived = aPromise<() => void>();
     const klaviyo = keep(

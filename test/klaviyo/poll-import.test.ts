@@ -294,6 +294,15 @@ describe('import errors', () => {
     expect(klaviyo.requests).toHaveLength(3);
   });
 
+  it('are read up to ten pages beyond those that one error per profile fills', async () => {
+    let page = 0;
+    errorPages = () => {
+      page += 1;
+      return toErrors([`p-${page}`], page === 13 ? null : `?page[cursor]=${page}`);
+    };
+    expect(await kindsAfterFollow()).toEqual({ rejected: 13, retryable: 237 });
+  });
+
   it('are read up to a bound if there is always a new cursor', async () => {
     let page = 0;
     errorPages = () => toErrors(failed.slice(0, 1), `?page[cursor]=${++page}`);

@@ -111,3 +111,124 @@ describe.each(['json', 'pretty'] as const)('the %s log', (format) => {
     expect(text()).toContain('ECONNREFUSED');
   });
 });
+
+describe('the JSON log', () => {
+  /** The one line that `write` logs. */
+  async function logOne(write: (log: Logger) => void): Promise<Record<string, unknown>> {
+    const { log, text } = await open('json');
+    write(log);
+    return JSON.parse(text()) as Record<string, unknown>;
+  }
+
+  it('keeps numbers, texts, lists, times and nested objects as they are', async () => {
+    const at = new Date(0);
+    const fields = { count: 0, list: [1, 'two', { three: 3 }], at, none: null, isOpen: true };
+    expect(await logOne((log) => log.info(fields, 'text'))).toMatchObject({
+      ...fields,
+      at: '1970-01-01T00:00:00.000Z',
+      level: 'info',
+      msg: 'text',
+    });
+  });
+
+  it('replaces bytes, since they may hold what was received', async () => {
+    const line = await logOne((log) => log.info({ chunk: Buffer.from('a'), list: [[1]] }, 'text'));
+    expect(line).toMatchObject({ chunk: '[redacted]', list: [[1]] });
+  });
+
+  /** An object in `levels` others, each under the name `in`. */
+  const nest = (levels: number, innermost: unknown): unknown =>
+    levels === 0 ? innermost : { in: nest(levels - 1, innermost) };
+
+  it.each([
+    ['objects', (levels: number) => nest(levels, { name: 'deep' })],
+    [
+      'arrays',
+      (levels: number) =>
+        Array.from({ length: levels }).reduce<unknown>((inner) => [inner], { name: 'deep' }),
+    ],
+    [
+      'causes',
+      (levels: number) =>
+        Array.from({ length: levels }).reduce<Error>(
+          (cause) => new Error('outer', { cause }),
+          new Error('deep'),
+        ),
+    ],
+    [
+      'errors of errors',
+      (levels: number) =>
+        Array.from({ length: levels }).reduce<Error>(
+          (inner) => new AggregateError([inner], 'outer'),
+          new Error('deep'),
+        ),
+    ],
+  ])('shows %s in seven others and replaces those that are deeper', async (_name, toNested) => {
+    const shown = await logOne((log) => log.info({ nested: toNested(7) }, 'text'));
+    expect(JSON.stringify(shown)).toContain('deep');
+    const hidden = await logOne((log) => log.info({ nested: toNested(8) }, 'text'));
+    expect(JSON.stringify(hidden)).not.toContain('deep');
+    expect(JSON.stringify(hidden)).toContain('"[redacted]"');
+  });
+
+  it('holds the type, the message, the stack, the code and the causes of an error', async () => {
+    const cause = new AggregateError([`no ${email}`, new TypeError('b')], 'both', { cause: 'a' });
+    const error = Object.assign(new RangeError(`for ${email}`, { cause }), { code: 'E' });
+    const redactedStack: unknown = expect.stringMatching(/^RangeError: for \[email\]\n +at /);
+    const stackOfCause: unknown = expect.stringContaining('both');
+    const anyStack: unknown = expect.any(String);
+    const { err } = await logOne((log) => log.error({ err: error, n: 1 }, 'text'));
+    expect(err).toEqual({
+      type: 'RangeError',
+      message: 'for [email]',
+      stack: redactedStack,
+      code: 'E',
+      cause: {
+        type: 'AggregateError',
+        message: 'both',
+        stack: stackOfCause,
+        cause: 'a',
+        errors: ['no [email]', { type: 'TypeError', message: 'b', stack: anyStack }],
+      },
+    });
+  });
+
+  it('says the message of an error where a line has no text, and the text where it has one', async () => {
+    const err = new Error('why');
+    expect(await logOne((log) => log.error(err))).toMatchObject({ msg: 'why' });
+    expect(await logOne((log) => log.error({ err }))).toMatchObject({ msg: 'why' });
+    expect(await logOne((log) => log.error(err, 'text'))).toMatchObject({ msg: 'text' });
+    expect(await logOne((log) => log.error({ err }, 'text'))).toMatchObject({ msg: 'text' });
+    const two = await logOne((log) => log.error({ err, also: 1 }));
+    expect(two).toMatchObject({ err: { message: 'why' }, also: 1 });
+  });
+});
+
+describe('the format of the log', () => {
+  it.each([
+    ['json', true, true],
+    ['json', false, true],
+    ['auto', true, false],
+    ['auto', false, true],
+    ['pretty', true, false],
+    ['pretty', false, false],
+  ] as const)('%s in a terminal (%s) is JSON: %s', async (format, isTerminal, isJson) => {
+    let text = '';
+    const log = await createLogger(
+      { LOG_LEVEL: 'info', LOG_FORMAT: format },
+      {
+        output: {
+          write: (line: string) => void (text += line),
+          flush: () => Promise.resolve(true),
+          dropped: () => 0,
+          onResumed: () => undefined,
+          holdsThread: () => false,
+        },
+        isTerminal,
+      },
+    );
+    log.info('text');
+    expect(text.startsWith('{')).toBe(isJson);
+    expect(text).toContain('text');
+  });
+});

@@ -317,6 +317,15 @@ describe.each([
     expect(await under.store.unfinishedImportJobs()).toEqual([]);
   });
 
+  it('takes 600 bytes of memory for each envelope beside its payload', async () => {
+    await open({ maxHeldBytes: 12_000 });
+    for (let index = 0; index < 30; index++) await append(under.store, [anEvent({ text: '{}' })]);
+    await restart();
+    // A lane has half of the memory: 6000 bytes. The tenth envelope still fits, the eleventh does not.
+    expect((await claim(under.store, { maxCount: 30 })).flat()).toHaveLength(10);
+    expect(under.store.depth('events').count).toBe(30);
+  });
+
   it('more than fits into memory leaves in order, and profiles of one identity keep theirs', async () => {
     await open({ maxHeldBytes: 40_000 });
     const profiles = Array.from({ length: 500 }, (_, index) =>
