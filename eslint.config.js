@@ -63,9 +63,7 @@ export default defineConfig(
   {
     languageOptions: {
       parserOptions: {
-        projectService: {
-          allowDefaultProject: ['*.js', '.*.js', 'scripts/*.js', 'scripts/mutate/*.js'],
-        },
+        projectService: true,
       },
     },
     rules: {
@@ -142,6 +140,8 @@ export default defineConfig(
       ...withoutTimers(noSleep),
     },
   },
+  // Scripts in JavaScript belong to no TypeScript project: only rules without types apply to them.
+  { files: ['**/*.js'], extends: [tseslint.configs.disableTypeChecked] },
   {
     files: ['*.js', '.*.js', '*.config.ts', 'scripts/**/*.js', 'bench/programs/*.js'],
     rules: { 'no-restricted-syntax': 'off', 'no-console': 'off' },

@@ -15,7 +15,7 @@ const replaced = [
   ['\\bCollector\\b', 'BatchBuilder'],
   ['\\bSeenLog\\b', 'DedupeLog'],
   ['[Pp]relude', 'lib.lua'],
-  ['\\bTurns\\b', 'Mutex'],
+  ['\\bTurns\\b(?! )', 'Mutex'],
   ['\\bBell\\b|\\bbells?\\b', 'Signal'],
   ['[Uu]nblamed', 'unattributed'],
   ['Follower(?!s? of)\\b', 'ImportJobPoller'],

@@ -5,7 +5,12 @@ import { createAcceptFromSource, type AcceptFromSource } from '../ingest/accept-
 import { SourceActivity } from '../ingest/source-activity.js';
 import { startThreads, type Threads } from '../ingest/threads.js';
 import { withoutUnchangedOrders } from '../ingest/facts.js';
-import { createWaitingEntries, toCheckIntervalMs, WaitingBounds, type WaitingEntries } from '../ingest/waiting.js';
+import {
+  createWaitingEntries,
+  toCheckIntervalMs,
+  WaitingBounds,
+  type WaitingEntries,
+} from '../ingest/waiting.js';
 import { toRules } from '../klaviyo/revision.js';
 import type { Logger } from '../log/logger.js';
 import type { Metrics } from '../metrics.js';

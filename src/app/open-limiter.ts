@@ -78,7 +78,8 @@ async function openShared(
 ): Promise<OpenedLimiter> {
   const { config, clock, onWaited, onServer, onFinding } = deps;
   // Loaded on demand: the Redis client costs start time and memory that a single relay does not need.
-  const { createRedisConnection: createRedisConnection } = await import('../redis/create-connection.js');
+  const { createRedisConnection: createRedisConnection } =
+    await import('../redis/create-connection.js');
   const timeoutMs = config.REDIS_TIMEOUT_MS;
   const isApart = config.RATE_LIMIT_REDIS_URL !== undefined;
   const setting = isApart ? 'RATE_LIMIT_REDIS_URL' : 'REDIS_URL';

@@ -165,7 +165,9 @@ describe.each(revisions)('by revision %s', (revision) => {
       filtersEventsByHasMetric: events.filter.includes('`metric`: `has`'),
       largeTierPerMinute: openApi.describe('GET /api/profiles').perMinute,
     });
-    expect(bulk([...wrapper, 'backfill']) !== undefined).toBe(findRevision(revision)?.takesBackfill);
+    expect(bulk([...wrapper, 'backfill']) !== undefined).toBe(
+      findRevision(revision)?.takesBackfill,
+    );
   });
 
   it('the check finds an answer that is not as described', () => {

@@ -120,13 +120,19 @@ it('a slot that is moved key by key takes nothing meanwhile, and everything is a
   await from.connection.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
   expect(await post('not taken')).toBe(503);
   for (;;) {
-    const names = (await from.connection.call('CLUSTER', 'GETKEYSINSLOT', slot, 5)) as readonly Buffer[];
+    const names = (await from.connection.call(
+      'CLUSTER',
+      'GETKEYSINSLOT',
+      slot,
+      5,
+    )) as readonly Buffer[];
     if (names.length === 0) break;
     const place = ['127.0.0.1', to.server.port, '', 0, 5000] as const;
     await from.connection.call('MIGRATE', ...place, 'KEYS', ...names.map(String));
     expect(await post('not taken either')).toBe(503);
   }
-  for (const { connection } of [to, from]) await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+  for (const { connection } of [to, from])
+    await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
   await relay.until('it is ready', isReady);
   expect(await post('c')).toBe(202);
   expect(String(await to.connection.call('HGET', key(), 'epoch'))).toBe(epoch);

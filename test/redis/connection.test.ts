@@ -18,7 +18,11 @@ afterEach(async () => {
 afterAll(() => server.close());
 
 async function connect(timeoutMs = 2000): Promise<RedisConnection> {
-  connection = createRedisConnection({ address: toAddress(server.url), clock: systemClock, timeoutMs });
+  connection = createRedisConnection({
+    address: toAddress(server.url),
+    clock: systemClock,
+    timeoutMs,
+  });
   links.push(connection);
   expect(await connection.untilUp(5000)).toBe(true);
   return connection;
@@ -46,7 +50,12 @@ describe('a connection to Redis', () => {
     const bytes = Buffer.from([0, 255, 10, 13]);
     expect(await connection.run(echo, 'k', [bytes, 5])).toEqual([Buffer.from('k'), bytes, 2, null]);
     await connection.call('SCRIPT', 'FLUSH');
-    expect(await connection.run(echo, 'k', ['é'])).toEqual([Buffer.from('k'), Buffer.from('é'), 1, null]);
+    expect(await connection.run(echo, 'k', ['é'])).toEqual([
+      Buffer.from('k'),
+      Buffer.from('é'),
+      1,
+      null,
+    ]);
   });
 
   it('tells an error of a script from a server that is away', async () => {
@@ -77,7 +86,10 @@ describe('a connection to Redis', () => {
   it('gives up on a server that hangs, takes nothing more meanwhile, and comes back', async () => {
     await connect(200);
     server.freeze();
-    const failures = await Promise.all([failure(connection.call('PING')), failure(connection.call('PING'))]);
+    const failures = await Promise.all([
+      failure(connection.call('PING')),
+      failure(connection.call('PING')),
+    ]);
     for (const each of failures) expect(each).toBeInstanceOf(UnavailableError);
     expect(connection.isUp()).toBe(false);
     expect(await failure(connection.call('PING'))).toBeInstanceOf(UnavailableError);

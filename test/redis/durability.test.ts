@@ -133,9 +133,9 @@ describe('the durability of a server', () => {
       maxmemory: '64mb',
       'maxmemory-policy': 'allkeys-lfu',
     });
-    expect((await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings).toHaveLength(
-      2,
-    );
+    expect(
+      (await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings,
+    ).toHaveLength(2);
   });
 
   it('is missing on a replica, whatever its settings', async () => {
@@ -181,9 +181,9 @@ describe('the durability of a server', () => {
     const another = await startAnother({});
     const connection = await connect(another.url);
     await another.kill();
-    await expect(readDurability(connection, { stated: 'auto', waitReplicas: 0 })).rejects.toBeInstanceOf(
-      UnavailableError,
-    );
+    await expect(
+      readDurability(connection, { stated: 'auto', waitReplicas: 0 }),
+    ).rejects.toBeInstanceOf(UnavailableError);
   });
 });
 
@@ -241,14 +241,18 @@ describe('a server that keeps its settings to itself', () => {
       settings: { appendonly: 'no', 'rename-command': 'CONFIG hidden' },
     });
     const connection = await connect(managed.url);
-    expect((await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
+    expect(
+      (await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings,
+    ).toEqual([
       expect.stringContaining('appendonly is no'),
       expect.stringContaining('it is not known'),
     ]);
-    expect((await readDurability(connection, { stated: 'yes', waitReplicas: 0 })).findings).toEqual([
-      expect.stringContaining('appendonly is no'),
-      expect.stringContaining('REDIS_DURABLE is yes and is believed'),
-    ]);
+    expect((await readDurability(connection, { stated: 'yes', waitReplicas: 0 })).findings).toEqual(
+      [
+        expect.stringContaining('appendonly is no'),
+        expect.stringContaining('REDIS_DURABLE is yes and is believed'),
+      ],
+    );
   });
 
   it('may refuse INFO too, and is an unknown server then', async () => {
@@ -265,7 +269,10 @@ describe('a server that keeps its settings to itself', () => {
   it('may leave single settings out', async () => {
     const told = { appendonly: 'yes', maxmemory: '0', 'maxmemory-policy': 'noeviction' };
     const connection = answering({ redis_version: '7.2.4' }, told);
-    const { isKnown, findings } = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
+    const { isKnown, findings } = await readDurability(connection, {
+      stated: 'auto',
+      waitReplicas: 0,
+    });
     expect(isKnown).toBe(false);
     expect(findings).toEqual([
       expect.stringContaining('the server does not tell its settings, so'),
@@ -323,8 +330,8 @@ describe('the version of a server', () => {
 
   it('tells a disk that failed', async () => {
     const connection = answering({ ...told, aof_last_write_status: 'err' }, durableSettings);
-    expect((await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings).toEqual([
-      expect.stringContaining('look at the disk of the server'),
-    ]);
+    expect(
+      (await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings,
+    ).toEqual([expect.stringContaining('look at the disk of the server')]);
   });
 });

@@ -32,7 +32,11 @@ async function redis(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
 }
 
 function open(url: string, timeoutMs = 1000): RedisConnection {
-  const connection = createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
+  const connection = createRedisConnection({
+    address: toAddress(url),
+    clock: systemClock,
+    timeoutMs,
+  });
   links.push(connection);
   return connection;
 }

@@ -14,7 +14,7 @@ export const oneMediaType = 'the Content-Type is not one media type (RFC 9110, 8
 
 const unavailableRetryAfterMs = 1000;
 
-/** Turns every error of every route into a response of type application/problem+json. */
+/** Responds to every error of every route with application/problem+json. */
 export function handleErrors(app: FastifyInstance): void {
   app.setErrorHandler(sendProblem);
   app.setNotFoundHandler((request, reply) => sendProblem(toNotFound(), request, reply));
