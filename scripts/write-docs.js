@@ -297,7 +297,7 @@ async function writeAll() {
   // These modules come from the build, because Node 20 cannot load TypeScript. They are loaded here
   // and not at the top, because the tests import this script without a build.
   const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
-   
+
   const { settingsSchema } = /** @type {typeof import('../src/config/config.js')} */ (
     await load('../dist/config/config.js')
   );
@@ -311,7 +311,7 @@ async function writeAll() {
     );
     commands.push({ name, help: commandModule[`${name}Command`]?.help ?? '' });
   }
-   
+
   const settings = toSettings(settingsSchema);
   const metrics = toMetricRows(createMetrics('0.0.0').registry);
   writeFileSync('.env.example', toEnvExample(settings));

@@ -6,7 +6,7 @@ import { z } from 'zod';
 
 // From the build, since Node 20 cannot load TypeScript. Typed by src/, which is there without one.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
- 
+
 const { createServer } = /** @type {typeof import('../src/http/server.js')} */ (
   await load('../dist/http/server.js')
 );
@@ -21,7 +21,6 @@ const { createMetrics } = /** @type {typeof import('../src/metrics.js')} */ (
 );
 const { sourceSettings, createSourceRoutes } =
   /** @type {typeof import('../src/sources/list.js')} */ (await load('../dist/sources/list.js'));
- 
 
 const never = () => {
   throw new Error('routes are described here, and never called');

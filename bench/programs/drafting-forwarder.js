@@ -12,7 +12,7 @@ import { append } from './synced-log.js';
 
 // The build, typed by src/, which is there without one.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
- 
+
 const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-many.js')} */ (
   await load('../../dist/ingest/draft-many.js')
 );
@@ -28,7 +28,6 @@ const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} *
 const { systemClock } = /** @type {typeof import('../../src/clock.js')} */ (
   await load('../../dist/clock.js')
 );
- 
 
 const lane = process.env.LANE === 'profiles' ? 'profiles' : 'events';
 const rules = toRules('2026-07-15');

@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks';
 
 // The build, typed by src/, which is there without one.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
- 
+
 const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-many.js')} */ (
   await load('../../dist/ingest/draft-many.js')
 );
@@ -19,7 +19,6 @@ const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} *
 const { systemClock } = /** @type {typeof import('../../src/clock.js')} */ (
   await load('../../dist/clock.js')
 );
- 
 
 const perRequest = 500;
 const warmUpMs = 2000;

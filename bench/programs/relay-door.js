@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 
 // The build, typed by src/, which is there without one.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
- 
+
 const { createServer } = /** @type {typeof import('../../src/http/server.js')} */ (
   await load('../../dist/http/server.js')
 );
@@ -31,7 +31,6 @@ const { systemClock: clock } = /** @type {typeof import('../../src/clock.js')} *
 const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} */ (
   await load('../../dist/klaviyo/revision.js')
 );
- 
 
 const config = loadConfig(process.env);
 const metrics = createMetrics('0.0.0');

@@ -1,7 +1,5 @@
 import { readFileSync } from 'node:fs';
 
- 
-
 /** @returns {import('./plan.js').Plan} what this run has to do */
 export function readPlan() {
   return JSON.parse(readFileSync(process.env.MUTATE_PLAN ?? '', 'utf8'));

@@ -110,7 +110,7 @@ export default class MutationRunner extends TestRunner {
    * @param {File[]} files
    * @returns {Promise<void>} vitest waits for it, although its type does not say so
    */
-   
+
   async onAfterRunFiles(files) {
     super.onAfterRunFiles(files);
     for (const file of files) this.#ran.add(file.filepath);
@@ -214,7 +214,7 @@ export default class MutationRunner extends TestRunner {
     const ignore = () => undefined;
     const onBeforeRunTask = super.onBeforeRunTask.bind(this);
     /** @type {MutationRunner} */
-     
+
     const quiet = Object.create(this);
     return Object.assign(quiet, {
       onTaskUpdate: ignore,
