@@ -7,7 +7,7 @@ import { parseContentCodings } from '../http/plugins/content-codings.js';
 import type { AcceptingDeps } from '../http/deps.js';
 import { toNotFound } from '../http/plugins/errors.js';
 import { ProblemError, toProblemResponses } from '../http/plugins/problems.js';
-import { findBackpressure, toBackpressureProblem } from '../http/plugins/backpressure.js';
+import { rejectOnBackpressure, toBackpressureProblem } from '../http/plugins/backpressure.js';
 import type { AcceptedFromSource } from '../ingest/accept-from-source.js';
 import { toIssues, describeIssues } from '../ingest/validation.js';
 import { limits } from '../ingest/limits.js';
@@ -138,13 +138,12 @@ function checkSignedRequests(
   const throwIfUnauthorized = (request: FastifyRequest, problem: ProblemError | null): void => {
     if (problem !== null) throw unadmitted.recordFailure(request, problem);
   };
-  scope.addHook('onRequest', (request, reply, done) => {
+  scope.addHook('onRequest', (request, _reply, done) => {
     if (!signature.isConfigured(request)) throw toNotFound();
-    const backpressure = findBackpressure(deps);
-    if (backpressure !== null) {
-      if (deps.isDraining()) reply.raw.shouldKeepAlive = false;
-      throw backpressure;
-    }
+    done();
+  });
+  scope.addHook('onRequest', rejectOnBackpressure(deps));
+  scope.addHook('onRequest', (request, _reply, done) => {
     throwIfUnauthorized(request, signature.checkHeaders(request));
     if (parseContentCodings(request.headers['content-encoding']).length > 0) {
       throw new ProblemError(

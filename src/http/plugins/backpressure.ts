@@ -1,3 +1,5 @@
+import type { onRequestHookHandler } from 'fastify';
+import type { Lane } from '../../model/lane.js';
 import type { Backpressure } from '../../model/store.js';
 import type { ServerDeps } from '../deps.js';
 import { toUnavailable, type ProblemError } from './problems.js';
@@ -26,4 +28,24 @@ export function findBackpressure(
   }
   const backpressure = deps.backpressure();
   return backpressure && toBackpressureProblem(backpressure);
+}
+
+/**
+ * Creates a hook that rejects a request before its body is read if the store would not accept it.
+ * `lane`: the lane under which relay_ingest_total counts the request; absent: it is not counted.
+ */
+export function rejectOnBackpressure(
+  deps: Pick<ServerDeps, 'isDraining' | 'backpressure' | 'config' | 'metrics'>,
+  lane?: Lane,
+): onRequestHookHandler {
+  return (_request, reply, done) => {
+    const backpressure = findBackpressure(deps);
+    if (backpressure === null) {
+      done();
+      return;
+    }
+    if (lane !== undefined) deps.metrics.ingest.inc({ lane, outcome: 'refused' });
+    if (deps.isDraining()) reply.raw.shouldKeepAlive = false;
+    done(backpressure);
+  };
 }

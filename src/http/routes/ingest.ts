@@ -1,9 +1,4 @@
-import type {
-  FastifyInstance,
-  FastifyRequest,
-  FastifySchemaCompiler,
-  onRequestHookHandler,
-} from 'fastify';
+import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fastify';
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { eventSchema, profileSchema } from '../../ingest/schema.js';
@@ -15,7 +10,7 @@ import { acceptTextBodies, acceptUtf8Bodies } from '../plugins/body.js';
 import type { ServerDeps } from '../deps.js';
 import { ProblemError, toProblemResponses, type ProblemKind } from '../plugins/problems.js';
 import { manyQuery, oneQuery } from './queries.js';
-import { findBackpressure, toBackpressureProblem } from '../plugins/backpressure.js';
+import { rejectOnBackpressure, toBackpressureProblem } from '../plugins/backpressure.js';
 import { toAcceptedManyBody, toAcceptedOneBody } from './response-bodies.js';
 
 /** A lane to which callers post, as its routes and their documentation name it. */
@@ -79,20 +74,6 @@ export function routeIngest(app: FastifyInstance, deps: ServerDeps, lane: Ingest
 /** Validates the query only: `accept` validates bodies and ids, and their schemas are for the documentation. */
 export const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
   part.httpPart === 'querystring' ? validatorCompiler(part) : () => true;
-
-/** A hook that rejects a request before its body is read if the store would not accept it. */
-export function rejectOnBackpressure(deps: ServerDeps, lane: Lane): onRequestHookHandler {
-  return (_request, reply, done) => {
-    const backpressure = findBackpressure(deps);
-    if (backpressure === null) {
-      done();
-      return;
-    }
-    deps.metrics.ingest.inc({ lane, outcome: 'refused' });
-    if (deps.isDraining()) reply.raw.shouldKeepAlive = false;
-    done(backpressure);
-  };
-}
 
 function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLane): void {
   const { lane, noun, entry } = ingest;

@@ -3,12 +3,12 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { AcceptingDeps } from '../../http/deps.js';
 import { isAdmitted } from '../../http/plugins/auth.js';
-import { toBackpressureProblem } from '../../http/plugins/backpressure.js';
+import { rejectOnBackpressure, toBackpressureProblem } from '../../http/plugins/backpressure.js';
 import { acceptRawBodies } from '../../http/plugins/body.js';
 import { toNotFound } from '../../http/plugins/errors.js';
 import { ProblemError } from '../../http/plugins/problems.js';
 import { limitCallers } from '../../http/plugins/rate-limit.js';
-import { checkQueryOnly, rejectOnBackpressure } from '../../http/routes/ingest.js';
+import { checkQueryOnly } from '../../http/routes/ingest.js';
 import { isJsonObject, type Parsed } from '../../json/json.js';
 import { parseInSteps } from '../../json/large.js';
 import type { Lane } from '../../model/lane.js';
@@ -74,7 +74,7 @@ async function routePosts(
 ): Promise<void> {
   const { config, countCaller, keyring, unadmitted } = deps;
   const isKnown = (request: FastifyRequest): boolean => isAdmitted(request, keyring);
-  const refuse = rejectOnBackpressure(deps, 'events');
+  const checkBackpressure = rejectOnBackpressure(deps, 'events');
   scope.setErrorHandler(createSegmentErrorHandler(isKnown, unadmitted));
   scope.setValidatorCompiler(checkQueryOnly);
   decorateKeys(scope);
@@ -85,7 +85,7 @@ async function routePosts(
   scope.decorateRequest(parsedBody, null);
   scope.addHook('onRequest', admitByHeaders(keyring));
   scope.addHook('onRequest', function (request, reply, done) {
-    if (isKnown(request)) refuse.call(this, request, reply, done);
+    if (isKnown(request)) checkBackpressure.call(this, request, reply, done);
     else done();
   });
   scope.addHook('preValidation', createParseBody(deps));
@@ -95,7 +95,7 @@ async function routePosts(
   if (perSecond !== null) {
     await limitCallers(scope, { perSecond, countCaller, hook: 'preValidation' });
   }
-  scope.addHook('preHandler', refuse);
+  scope.addHook('preHandler', checkBackpressure);
   for (const name of segmentNames) routeName(scope, { ...deps, settings }, name);
   routePixels(scope, { ...deps, settings });
   routeSourceConfig(scope);
