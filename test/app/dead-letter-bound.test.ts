@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../../src/metrics.js';
 import { restoreCounters } from '../../src/app/state-metrics.js';
 import { boundDeadLetters, type DeadLetterBoundOptions } from '../../src/app/dead-letter-bound.js';
-import { readBooks, startRelay } from '../support/relay.js';
+import { readLaneCounts, startRelay } from '../support/relay.js';
 import { aReason, deadLetter, settledAs, someEvents } from '../support/builders.js';
 import { append, claim } from '../store/contract/harness.js';
 import { openTestJournal } from '../store/journal/under-test.js';
@@ -103,7 +103,7 @@ describe('the counters of the books', () => {
     const metrics = createMetrics('test');
     const history = { accepted: 10, delivered: 4, merged: 3, deadLettered: 2 };
     restoreCounters(metrics, { laneTotals: () => history });
-    expect(readBooks(await metrics.registry.metrics()).profiles).toEqual({
+    expect(readLaneCounts(await metrics.registry.metrics()).profiles).toEqual({
       ...history,
       buffered: 0,
     });

@@ -10,7 +10,7 @@ import {
   failed,
   retryable,
   someEvents,
-  someItem,
+  someItems,
   someProfiles,
 } from '../support/builders.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
@@ -254,7 +254,7 @@ it('a batch that fails while the parts of another one return to the store return
     ...{ kind: 'retryable', mayBeContent: true },
     reason: { code: 'unavailable', detail: 'Klaviyo answered 500' },
   };
-  const fail = () => isolation.add({ items: someItem(4), trigger: 'size', failure, passes: 0 });
+  const fail = () => isolation.add({ items: someItems(4), trigger: 'size', failure, passes: 0 });
   let returned = 0;
   const isolation: Isolation = new Isolation({
     ...{ lane, clock, pauses, policy, maxItems: 100, random: () => 0 },

@@ -27,7 +27,7 @@ describe.concurrent('a relay that is killed again and again under faults of Klav
       const report = await runCrashes({ seed: each, kills: 10 });
       expect(report.problems).toEqual([]);
       expect(report.kills).toBe(10);
-      expect(report.lostAnswers).toBeGreaterThan(0);
+      expect(report.lostResponses).toBeGreaterThan(0);
     },
     timeoutMs,
   );
@@ -52,13 +52,13 @@ describe.concurrent('a relay that is killed between "Klaviyo took it" and "settl
           while (sandbox.state().counters.recorded < events.length) await settlePromises(1);
           const before = sandbox.state().events;
           relay.killAndStart();
-          const books = await untilSettled(relay);
+          const counts = await untilSettled(relay);
           const { counters, requests, events: after } = sandbox.state();
           expect(counters).toMatchObject({ recorded: 40, repeats: 40 });
           expect(after).toEqual(before);
           // The first one still waits for its answer.
           expect(requests).toMatchObject([{ endpoint: 'bulk-events', status: 202, count: 40 }]);
-          expect(books.events).toMatchObject({ accepted: 40, delivered: 40, deadLettered: 0 });
+          expect(counts.events).toMatchObject({ accepted: 40, delivered: 40, deadLettered: 0 });
         },
       ),
     timeoutMs,
@@ -75,11 +75,11 @@ describe.concurrent('a relay that is killed between "Klaviyo took it" and "settl
         await post(`${url}/v1/profiles/batch`, profiles);
         await untilLogged(await relay.process(), 'delivery pending');
         relay.killAndStart();
-        const books = await untilSettled(relay);
+        const counts = await untilSettled(relay);
         const { counters, imports } = sandbox.state();
         expect(counters.imported).toBe(20);
         expect(imports).toMatchObject([{ status: 'complete', total: 20 }]);
-        expect(books.profiles).toMatchObject({ accepted: 20, delivered: 20, deadLettered: 0 });
+        expect(counts.profiles).toMatchObject({ accepted: 20, delivered: 20, deadLettered: 0 });
         const deliveries = await fetchText(`${await relay.url()}/v1/deliveries`);
         expect(JSON.parse(deliveries)).toMatchObject({
           data: [{ result: 'delivered', count: 20 }],

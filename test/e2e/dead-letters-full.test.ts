@@ -80,7 +80,7 @@ describe.each(['memory', 'journal', 'redis'])('dead letters at their bound in %s
     const pausedAt = relay.clock.monotonic();
     await relay.until('a minute is over', () => relay.clock.monotonic() - pausedAt > 60_000);
     expect(relay.sandbox.state().requests).toHaveLength(sent);
-    expect((await relay.books()).events).toSatisfy(isConserved);
+    expect((await relay.counts()).events).toSatisfy(isConserved);
 
     let discarded = await discardAll(relay);
     const discardedAt = relay.clock.monotonic();
@@ -89,7 +89,7 @@ describe.each(['memory', 'journal', 'redis'])('dead letters at their bound in %s
     expect(relay.clock.monotonic() - discardedAt).toBeLessThan(30_000);
     await relay.until('everything is settled', async () => {
       if (await isPaused(relay)) discarded += await discardAll(relay);
-      return (await relay.books()).events.buffered === 0;
+      return (await relay.counts()).events.buffered === 0;
     });
     discarded += await discardAll(relay);
     expect(discarded).toBe(pairs);
@@ -111,7 +111,7 @@ describe.each(['memory', 'journal', 'redis'])('dead letters at their bound in %s
       if (await isPaused(relay)) {
         await relay.post('/v1/dead-letters/redrive', { filter: { lane: 'events' } });
       }
-      return (await relay.books()).events.buffered === 0;
+      return (await relay.counts()).events.buffered === 0;
     });
     expect(relay.sandbox.state().events).toHaveLength(2 * pairs);
   }, 60_000);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
-import { isConserved, readBooks } from '../support/relay.js';
+import { isConserved, readLaneCounts } from '../support/relay.js';
 import { createProcesses, type Processes, type Relay, type Tracer } from '../support/strace.js';
 
 const journalCalls = ['-e', 'trace=pwrite64,writev,pwritev,fdatasync'];
@@ -79,9 +79,9 @@ async function readiness(relay: Relay): Promise<{ status: number; text: string }
   }
 }
 
-async function books(relay: Relay) {
+async function readCounts(relay: Relay) {
   const answer = await relay.get('/metrics');
-  return readBooks(await answer.text()).events;
+  return readLaneCounts(await answer.text()).events;
 }
 
 /** Asks until it is so. Each look is a real answer, so it takes as long as it takes. */
@@ -92,7 +92,7 @@ async function until(what: string, isSo: () => Promise<boolean>): Promise<void> 
 }
 
 const untilSettled = (relay: Relay): Promise<void> =>
-  until('everything is settled', async () => (await books(relay)).buffered === 0);
+  until('everything is settled', async () => (await readCounts(relay)).buffered === 0);
 
 /** All that was answered 202, and nothing else, was sent, and once. */
 function expectDelivered(): void {
@@ -107,7 +107,7 @@ async function expectGoodEnd(relay: Relay): Promise<void> {
   await relay.post('/v1/flush', {});
   await untilSettled(relay);
   expectDelivered();
-  expect(await books(relay)).toSatisfy(isConserved);
+  expect(await readCounts(relay)).toSatisfy(isConserved);
   expect(await relay.stop()).toBe(0);
 }
 
@@ -130,7 +130,7 @@ const arm =
 const armHead: Arm = async (relay, toPost) => {
   const stopper = await inject(relay, 'fdatasync:signal=SIGSTOP');
   toPost();
-  await stopper.lines.hold('stopped by SIGSTOP');
+  await stopper.lines.waitFor('stopped by SIGSTOP');
   await stopper.detach();
   const tracer = await inject(relay, 'pwrite64:error=EIO:when=1');
   process.kill(relay.pid, 'SIGCONT');
@@ -239,7 +239,7 @@ describe('on a volume of 24 MB', () => {
     expect(acknowledged.length).toBeGreaterThan(250);
     await until('the relay is not ready', () => isLow(relay));
     rmSync(ballast);
-    await relay.log.hold('there is room on the disk again');
+    await relay.log.waitFor('there is room on the disk again');
     expect((await post(relay, 'after')).status).toBe(202);
     sandbox.clearFaults();
     await expectGoodEnd(relay);
@@ -314,7 +314,7 @@ describe('a relay that is stopped by SIGSTOP in the middle of a write', () => {
     await post(relay, 'before');
     const stopper = await inject(relay, 'fdatasync:signal=SIGSTOP');
     const posted = post(relay, 'stopped');
-    await stopper.lines.hold('stopped by SIGSTOP');
+    await stopper.lines.waitFor('stopped by SIGSTOP');
     await stopper.detach();
     const from = systemClock.monotonic();
     await until('it was stopped for twice its time limit', async () => {
@@ -343,7 +343,7 @@ describe('a sync that hangs', () => {
     // What hung was refused, and may be there nonetheless.
     acknowledged.push('hanging');
     const next = await start(noFlush);
-    if ((await books(next)).accepted === 1) acknowledged.pop();
+    if ((await readCounts(next)).accepted === 1) acknowledged.pop();
     await expectGoodEnd(next);
   }, 60_000);
 });

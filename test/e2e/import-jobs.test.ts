@@ -60,7 +60,7 @@ describe('import jobs of which many are open', () => {
     expect(polls().lists.some(({ path }) => path.includes('cursor'))).toBe(true);
     expect(polls().lists.every(({ status }) => status === 200)).toBe(true);
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 120, deadLettered: 0 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 120, deadLettered: 0 });
     expect(polls().lists.length + polls().looks.length).toBeLessThan(220);
     expect(relay.sandbox.state().counters.importOverlaps).toBe(0);
   });
@@ -69,7 +69,7 @@ describe('import jobs of which many are open', () => {
     await startWithJobs(5000);
     await postProfiles(40, (index) => index % 10 === 0);
     await relay.untilSettled();
-    const { profiles } = await relay.books();
+    const { profiles } = await relay.counts();
     expect(profiles).toMatchObject({ delivered: 36, deadLettered: 4 });
     expect(isConserved(profiles)).toBe(true);
     const { data } = (await relay.get('/v1/dead-letters?lane=profiles')).body as {
@@ -109,7 +109,7 @@ describe('import jobs of which many are open', () => {
     // Newer than ours, so that they stand before them in the list.
     await foreign(1500);
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 20, deadLettered: 0 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 20, deadLettered: 0 });
     expect(polls().lists.length).toBeLessThan(40);
     expect(polls().looks.length).toBeLessThan(300);
     await other.close();
@@ -133,9 +133,9 @@ describe('import jobs whose list something else answers', () => {
     await postProfiles(10);
     await relay.until('the list was asked for', () => polls().lists.length > 0);
     await relay.until('15 s pass', () => relay.clock.monotonic() > 15_000);
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 0, buffered: 10 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 0, buffered: 10 });
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 10, deadLettered: 0 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 10, deadLettered: 0 });
     expect(relay.sandbox.state().counters.importDuplicates).toBe(0);
     expect(relay.sandbox.state().imports).toHaveLength(10);
   });

@@ -115,7 +115,7 @@ describe('operating', () => {
     await relay.untilSettled();
     expect((await relay.get(`/v1/receipts/${id}`)).body).toMatchObject({ state: 'delivered' });
     expect(relay.sandbox.state().events.map(({ uniqueId }) => uniqueId)).toEqual(['order-1']);
-    expect((await relay.books()).events).toEqual({
+    expect((await relay.counts()).events).toEqual({
       accepted: 2,
       delivered: 1,
       merged: 0,

@@ -68,7 +68,7 @@ describe('whatever Klaviyo answers once, every event is recorded exactly once', 
     await postEvents(20);
     await relay.untilSettled();
     expect(recordedIds()).toEqual(postedIds(20));
-    const { events } = await relay.books();
+    const { events } = await relay.counts();
     expect(events).toEqual({
       accepted: 20,
       delivered: 20,
@@ -124,9 +124,9 @@ describe('what only a person can mend stops the lane and keeps the data', () => 
     await relay.post('/v1/profiles', { email: 'ada@klaviyo-demo.com', first_name: 'Ada' });
     await relay.until(
       'the profile is delivered',
-      async () => (await relay.books()).profiles.delivered === 1,
+      async () => (await relay.counts()).profiles.delivered === 1,
     );
-    expect((await relay.books()).events.buffered).toBe(5);
+    expect((await relay.counts()).events.buffered).toBe(5);
     relay.sandbox.clearFaults();
     await relay.untilSettled();
   });
@@ -154,8 +154,8 @@ describe('a 400 never costs a good event', () => {
     }));
     expect((await relay.post('/v1/events/batch', events)).body).toMatchObject({ accepted: 1000 });
     await relay.untilSettled();
-    const { events: books } = await relay.books();
-    expect(books).toEqual({
+    const { events: counts } = await relay.counts();
+    expect(counts).toEqual({
       accepted: 1000,
       delivered: 997,
       merged: 0,
@@ -186,13 +186,13 @@ describe('profiles', () => {
     relay = await startRelay({ sandbox: { importDelayMs: 5000 } });
     await postProfiles([{ email: 'ada@klaviyo-demo.com' }, { email: 'bo@klaviyo-demo.com' }]);
     await relay.until('the job was begun', () => relay.sandbox.state().requests.length > 0);
-    expect((await relay.books()).profiles).toMatchObject({
+    expect((await relay.counts()).profiles).toMatchObject({
       accepted: 2,
       delivered: 0,
       buffered: 2,
     });
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 2, buffered: 0 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 2, buffered: 0 });
     const [delivery] = (await relay.get('/v1/deliveries?lane=profiles')).body.data as Record<
       string,
       unknown
@@ -224,7 +224,7 @@ describe('profiles', () => {
     relay = await startRelay({ sandbox: { faults: [fault] } });
     await postProfiles([{ email: 'ada@klaviyo-demo.com' }]);
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 1, deadLettered: 0 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 1, deadLettered: 0 });
     expect(relay.sandbox.state().profiles).toHaveLength(1);
   });
 
@@ -242,7 +242,7 @@ describe('profiles', () => {
     await relay.untilSettled();
     const looks = relay.sandbox.state().requests.filter(({ method }) => method === 'GET');
     expect(looks).toHaveLength(7);
-    expect((await relay.books()).profiles).toMatchObject({ delivered: 1 });
+    expect((await relay.counts()).profiles).toMatchObject({ delivered: 1 });
   });
 
   it('that fail in the job become dead letters with their reason, page after page', async () => {
@@ -269,7 +269,7 @@ describe('profiles', () => {
       })),
     );
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toEqual({
+    expect((await relay.counts()).profiles).toEqual({
       accepted: 500,
       delivered: 250,
       merged: 0,
@@ -290,7 +290,7 @@ describe('profiles', () => {
       { email: 'bo@klaviyo-demo.com', first_name: 'Bo' },
     ]);
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({ accepted: 3, delivered: 2, merged: 1 });
+    expect((await relay.counts()).profiles).toMatchObject({ accepted: 3, delivered: 2, merged: 1 });
     const { profiles, counters } = relay.sandbox.state();
     expect(profiles).toHaveLength(2);
     expect(
@@ -315,7 +315,7 @@ describe('profiles', () => {
     const { profiles, counters } = relay.sandbox.state();
     expect(counters).toMatchObject({ importDuplicates: 0, importOverlaps: 0 });
     expect(profiles[0]?.attributes).toMatchObject({ properties: { visits: 4 } });
-    expect(isConserved((await relay.books()).profiles)).toBe(true);
+    expect(isConserved((await relay.counts()).profiles)).toBe(true);
   });
 
   it('that contradict each other travel one after the other, in order', async () => {
@@ -355,7 +355,7 @@ describe('profiles', () => {
       { email: 'ada@klaviyo-demo.com', first_name: 'Ada' },
     ]);
     await relay.untilSettled();
-    expect((await relay.books()).profiles).toMatchObject({
+    expect((await relay.counts()).profiles).toMatchObject({
       accepted: 2,
       delivered: 1,
       deadLettered: 1,
@@ -387,7 +387,7 @@ describe('a record that makes Klaviyo or a firewall fail without naming it', () 
     await relay.until('the others are delivered', () => recordedIds().length === 990);
     // Some 200 requests, at Klaviyo's 150 a minute.
     expect(relay.clock.monotonic() - from).toBeLessThan(90_000);
-    expect((await relay.books()).events).toMatchObject({ deadLettered: 0, buffered: 10 });
+    expect((await relay.counts()).events).toMatchObject({ deadLettered: 0, buffered: 10 });
     expect(relay.sandbox.state().violations).toEqual([]);
     relay.sandbox.clearFaults();
     await relay.untilSettled();

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { startCluster, untilTrue, type RedisCluster } from '../support/redis-cluster.js';
-import { openMove } from '../support/slot-move.js';
+import { startMove } from '../support/slot-move.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 
 let cluster: RedisCluster;
@@ -154,7 +154,7 @@ it.each([
     const slot = Number(await from.connection.call('CLUSTER', 'KEYSLOT', key()));
     const epoch = String(await from.connection.call('HGET', key(), 'epoch'));
     const move = { from, to, slot, replaces: false };
-    await openMove(move);
+    await startMove(move);
     await relay.until('it sees that', async () => !(await isReady()));
     const migrate = (source: typeof from, target: typeof from) =>
       source.connection.call(

@@ -78,7 +78,7 @@ it('SIGHUP takes over key files and the mapping file, and the relay goes on', as
   const isRecorded = (): boolean =>
     sandbox.state().events.some(({ metric }) => metric === 'Second Name');
   while (!isRecorded()) await relay.nextLine();
-  expect(relay.fault()).toBeNull();
+  expect(relay.unexpectedEnd()).toBeNull();
   expect(relay.lines.join('\n')).not.toMatch(/ingest-key|pk_(?:first|second)/);
 });
 

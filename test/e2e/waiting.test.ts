@@ -95,7 +95,7 @@ describe.each(['memory', 'journal', 'redis'])('with %s, a payment before its cha
     await relay.until('it waits no more', async () => (await readWaiting(relay))[2] === 0);
     expect(await readWaiting(relay)).toEqual([1, 1, 0]);
     await relay.untilSettled();
-    const { events } = await relay.books();
+    const { events } = await relay.counts();
     expect(events).toMatchObject({ accepted: 1, delivered: 1, buffered: 0 });
     expect(relay.logged.filter((line) => /"level":(50|60)/.test(line))).toEqual([]);
   });

@@ -270,7 +270,7 @@ describe('HTTPS through a proxy', () => {
     [301, 'retryable', 'proxy'],
   ])('is a failure of the proxy where CONNECT gets %i', async (status, kind, code) => {
     const proxy = await proxyOf({
-      refuse: `HTTP/1.1 ${status} No\r\ncontent-length: 4\r\n\r\nsorr`,
+      connectResponse: `HTTP/1.1 ${status} No\r\ncontent-length: 4\r\n\r\nsorr`,
     });
     const { client } = clientOf('https://a.klaviyo.test', {
       proxy: new URL(proxy.url.replace('//', '//sam:s3cret@')),
@@ -298,7 +298,7 @@ describe('HTTPS through a proxy', () => {
   });
 
   it('waits for a silent proxy no longer than for a connection, and then frees the place of the connection', async () => {
-    const proxy = await proxyOf({ refuse: null });
+    const proxy = await proxyOf({ connectResponse: null });
     const { client, clock } = clientOf('https://a.klaviyo.test', {
       proxy: new URL(proxy.url),
       connections: 1,
@@ -314,7 +314,7 @@ describe('HTTPS through a proxy', () => {
   });
 
   it('ends a tunnel that is being opened when the client closes', async () => {
-    const proxy = await proxyOf({ refuse: null });
+    const proxy = await proxyOf({ connectResponse: null });
     const { client, clock } = clientOf('https://a.klaviyo.test', { proxy: new URL(proxy.url) });
     const sending = client.send('events', payloads);
     await vi.waitFor(() => expect(proxy.requests).toHaveLength(1));

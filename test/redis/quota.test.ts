@@ -3,7 +3,7 @@ import { systemClock } from '../../src/clock.js';
 import { toAddress } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
-import { startRelay, type Answer, type RelayUnderTest } from '../support/relay.js';
+import { startRelay, type TestResponse, type RelayUnderTest } from '../support/relay.js';
 
 let redis: RedisServer;
 const relays: RelayUnderTest[] = [];
@@ -22,7 +22,7 @@ const env = () => ({
   REDIS_TIMEOUT_MS: '5000',
 });
 
-const post = (relay: RelayUnderTest, key = 'ingest-key-1'): Promise<Answer> =>
+const post = (relay: RelayUnderTest, key = 'ingest-key-1'): Promise<TestResponse> =>
   relay.post(
     '/v1/events',
     { event_name: 'e', distinct_id: 'd' },

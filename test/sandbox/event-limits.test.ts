@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startTestSandbox, toBulkEvents, toEvent, toWrapper } from '../support/sandbox.js';
-import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { JsonMap, SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 
 let at: SandboxUnderTest;
 beforeEach(async () => {
@@ -10,7 +10,11 @@ afterEach(() => at.sandbox.close());
 
 const eventBase = '/data/attributes/events-bulk-create/data/0/attributes/events/data/0/attributes';
 const profileBase = '/data/attributes/events-bulk-create/data/0/attributes/profile/data/attributes';
-const send = (profile: JsonMap, event: JsonMap, revision = '2026-07-15'): Promise<Reply> =>
+const send = (
+  profile: JsonMap,
+  event: JsonMap,
+  revision = '2026-07-15',
+): Promise<SandboxResponse> =>
   at.post('/api/event-bulk-create-jobs', toBulkEvents([toWrapper(profile, [event])]), { revision });
 
 /** The issues of one event, as pointers below its attributes; empty if it is accepted. */

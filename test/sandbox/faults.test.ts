@@ -11,7 +11,7 @@ import {
   toWrapper,
   turnsUntil,
 } from '../support/sandbox.js';
-import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { JsonMap, SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 
 let at: SandboxUnderTest;
 const start = async (...faults: FaultRule[]): Promise<void> => {
@@ -20,9 +20,9 @@ const start = async (...faults: FaultRule[]): Promise<void> => {
 afterEach(() => at.sandbox.close());
 
 let sent = 0;
-const event = (): Promise<Reply> =>
+const event = (): Promise<SandboxResponse> =>
   at.post('/api/events', toSingleEvent({ external_id: 'c' }, { unique_id: `u${++sent}` }));
-const bulk = (wrappers: readonly unknown[]): Promise<Reply> =>
+const bulk = (wrappers: readonly unknown[]): Promise<SandboxResponse> =>
   at.post('/api/event-bulk-create-jobs', toBulkEvents(wrappers));
 const statuses = async (count: number): Promise<number[]> => {
   const found: number[] = [];
@@ -115,7 +115,7 @@ describe('the response of a fault rule', () => {
 
   it('is delayed by delayMs on the clock, after the request was processed', async () => {
     await start({ delayMs: 5000 });
-    let answered: Reply | undefined;
+    let answered: SandboxResponse | undefined;
     const asked = event().then((response) => (answered = response));
     await turnsUntil(() => at.clock.pending() === 1);
     expect(recorded()).toBe(1);

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { startTestSandbox, toBulkEvents, toSingleEvent, toWrapper } from '../support/sandbox.js';
-import type { Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 import { operations, getWindows } from '../../src/sandbox/operations.js';
 import type { WindowOptions } from '../../src/sandbox/operations.js';
 import { findRevision } from '../../src/sandbox/revisions.js';
@@ -11,7 +11,7 @@ const start = async (windows: WindowOptions): Promise<void> => {
 };
 afterEach(() => at.sandbox.close());
 
-const send = (key = 'pk_test_1'): Promise<Reply> =>
+const send = (key = 'pk_test_1'): Promise<SandboxResponse> =>
   at.post('/api/event-bulk-create-jobs', toBulkEvents([toWrapper({ external_id: 'c' })]), {
     authorization: `Klaviyo-API-Key ${key}`,
   });
@@ -20,7 +20,7 @@ const sendMany = async (count: number): Promise<number[]> => {
   for (let sent = 0; sent < count; sent++) statuses.push((await send()).status);
   return statuses;
 };
-const rateOf = ({ headers }: Reply): (string | null)[] =>
+const rateOf = ({ headers }: SandboxResponse): (string | null)[] =>
   ['limit', 'remaining', 'reset'].map((name) => headers.get(`ratelimit-${name}`));
 const ok = (count: number): number[] => Array<number>(count).fill(202);
 

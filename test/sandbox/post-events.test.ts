@@ -8,7 +8,7 @@ import {
   toSingleEvent,
   toWrapper,
 } from '../support/sandbox.js';
-import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { JsonMap, SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 
 let at: SandboxUnderTest;
 beforeEach(async () => {
@@ -16,11 +16,15 @@ beforeEach(async () => {
 });
 afterEach(() => at.sandbox.close());
 
-const bulk = (wrappers: readonly unknown[], headers?: Record<string, string>): Promise<Reply> =>
+const bulk = (
+  wrappers: readonly unknown[],
+  headers?: Record<string, string>,
+): Promise<SandboxResponse> =>
   at.post('/api/event-bulk-create-jobs', toBulkEvents(wrappers), headers);
-const pointers = (response: Reply): (string | undefined)[] =>
+const pointers = (response: SandboxResponse): (string | undefined)[] =>
   response.errors.map(({ source }) => source.pointer);
-const details = (response: Reply): string[] => response.errors.map(({ detail }) => detail);
+const details = (response: SandboxResponse): string[] =>
+  response.errors.map(({ detail }) => detail);
 const recorded = (): number => at.sandbox.state().counters.recorded;
 
 describe('a bulk events request', () => {

@@ -6,7 +6,7 @@ import {
   toProfileImport,
   toWrapper,
 } from '../support/sandbox.js';
-import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { JsonMap, SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 
 let at: SandboxUnderTest;
 beforeEach(async () => {
@@ -14,9 +14,9 @@ beforeEach(async () => {
 });
 afterEach(() => at.sandbox.close());
 
-const importOne = (attributes: JsonMap, meta?: JsonMap): Promise<Reply> =>
+const importOne = (attributes: JsonMap, meta?: JsonMap): Promise<SandboxResponse> =>
   at.post('/api/profile-import', toProfileImport(attributes, meta));
-const importMany = (profiles: readonly JsonMap[], lists?: string[]): Promise<Reply> =>
+const importMany = (profiles: readonly JsonMap[], lists?: string[]): Promise<SandboxResponse> =>
   at.post('/api/profile-bulk-import-jobs', toBulkProfiles(profiles, lists));
 /** Imports profiles and completes the job. */
 const importAndWait = async (profiles: readonly JsonMap[]): Promise<string> => {

@@ -7,7 +7,7 @@ import {
   toProfileImport,
   toWrapper,
 } from '../support/sandbox.js';
-import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { JsonMap, SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 
 let at: SandboxUnderTest;
 beforeEach(async () => {
@@ -24,15 +24,15 @@ beforeEach(async () => {
 afterEach(() => at.sandbox.close());
 
 type View = { readonly id: string; readonly type: string; readonly attributes: JsonMap };
-const list = (response: Reply): View[] => response.body.data as View[];
-const links = (response: Reply): Record<string, string | undefined> =>
+const list = (response: SandboxResponse): View[] => response.body.data as View[];
+const links = (response: SandboxResponse): Record<string, string | undefined> =>
   response.body.links as Record<string, string | undefined>;
 
 /** Follows `links.next` to the end. */
 const readAll = async (path: string, headers?: Record<string, string>): Promise<View[][]> => {
   const pages: View[][] = [];
   for (let next: string | undefined = path; next !== undefined;) {
-    const response: Reply = await at.get(next, headers);
+    const response: SandboxResponse = await at.get(next, headers);
     expect(response.status).toBe(200);
     pages.push(list(response));
     next = links(response).next;

@@ -9,7 +9,7 @@ import {
   toSingleEvent,
   toWrapper,
 } from '../support/sandbox.js';
-import type { JsonMap, Reply, SandboxUnderTest } from '../support/sandbox.js';
+import type { JsonMap, SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
 
 /** Its clock stands at 2026-11-01T12:00:00Z. */
 let at: SandboxUnderTest;
@@ -164,7 +164,10 @@ describe('a revision', () => {
 });
 
 describe('a backfilled event', () => {
-  const send = (wrapper: boolean | undefined, events: readonly JsonMap[]): Promise<Reply> => {
+  const send = (
+    wrapper: boolean | undefined,
+    events: readonly JsonMap[],
+  ): Promise<SandboxResponse> => {
     const one = toWrapper(known, events);
     const attributes = { ...(one.attributes as JsonMap), backfill: wrapper };
     return at.post(bulkEvents, toBulkEvents([{ ...one, attributes }]), { revision: '2026-07-15' });
@@ -221,9 +224,9 @@ describe('a backfilled event', () => {
 describe('a retired revision', () => {
   const retire = (rule: NonNullable<FaultRule['retire']>, more: Partial<FaultRule> = {}) =>
     at.sandbox.addFault({ retire: rule, ...more });
-  const account = (headers: Record<string, string> = {}): Promise<Reply> =>
+  const account = (headers: Record<string, string> = {}): Promise<SandboxResponse> =>
     at.get('/api/accounts', headers);
-  const expectGone = (answer: Reply): void => {
+  const expectGone = (answer: SandboxResponse): void => {
     expect(answer.status).toBe(410);
     expect(answer.errors[0]).toMatchObject({ status: 410, code: 'gone', title: 'Gone.' });
     expect(answer.errors[0]?.detail).toContain('2024-10-15');

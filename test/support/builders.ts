@@ -54,7 +54,7 @@ export const anItem = (...texts: [string, ...string[]]): BatchItem => {
   return [anEnvelope({ text: oldest }), ...newer.map((text) => anEnvelope({ text }))];
 };
 
-export const someItem = (count: number): readonly BatchItem[] =>
+export const someItems = (count: number): readonly BatchItem[] =>
   Array.from({ length: count }, (_, index) => anItem(`n${index}`));
 
 export const aReason = (overrides: Partial<Reason> = {}): Reason => ({

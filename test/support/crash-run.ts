@@ -2,8 +2,8 @@ import { systemClock } from '../../src/clock.js';
 import { createSeededRandom, type FaultRule } from '../../src/sandbox/faults.js';
 import { Ledger } from './ledger.js';
 import { moments, type Moment } from './moments.js';
-import { findProblems, readLetters, type Evidence, type Letter } from './oracle.js';
-import { postEvent, runPosters, toSend } from './posters.js';
+import { findProblems, readDeadLetters, type Evidence, type DeadLetterView } from './oracle.js';
+import { postEvent, runPosters, createSend } from './posters.js';
 import { runCommand } from './relay-process.js';
 import { fetchText, untilSettled, withRestartedRelay, type World } from './restarted-relay.js';
 import { below, makeEvent, pick, toInsertId } from './seeded-load.js';
@@ -26,7 +26,7 @@ export type Tally = {
   readonly seed: number;
   /** Requests, and those whose answer never came. */
   readonly posts: number;
-  readonly lostAnswers: number;
+  readonly lostResponses: number;
   readonly sent: number;
   readonly acknowledged: number;
   readonly delivered: number;
@@ -47,7 +47,7 @@ export type CrashReport = Tally & {
 };
 
 /** A share of all requests meets trouble. A 429 holds a lane up for more than a second, so there are few. */
-export const toTroubles = (kills: number): readonly FaultRule[] => [
+export const createFaultRules = (kills: number): readonly FaultRule[] => [
   { endpoint: 'any', probability: 0.02, status: 429, times: Math.ceil(kills / 4) },
   { endpoint: 'any', probability: 0.08, status: 503 },
   { endpoint: 'any', probability: 0.05, reset: 'before' },
@@ -59,15 +59,15 @@ export const toTroubles = (kills: number): readonly FaultRule[] => [
 ];
 
 /** What makes the dead letters; these stay on to the end. */
-export const poisons: readonly FaultRule[] = [
-  toPoison('bulk-events', 'named'),
-  toPoison('bulk-events', 'unnamed'),
-  toPoison('bulk-profiles', 'named'),
-  toPoison('bulk-profiles', 'unnamed'),
-  toPoison('bulk-profiles', 'in job'),
+export const poisonRules: readonly FaultRule[] = [
+  createPoisonRule('bulk-events', 'named'),
+  createPoisonRule('bulk-events', 'unnamed'),
+  createPoisonRule('bulk-profiles', 'named'),
+  createPoisonRule('bulk-profiles', 'unnamed'),
+  createPoisonRule('bulk-profiles', 'in job'),
 ];
 
-function toPoison(endpoint: 'bulk-events' | 'bulk-profiles', mark: string): FaultRule {
+function createPoisonRule(endpoint: 'bulk-events' | 'bulk-profiles', mark: string): FaultRule {
   const pointer = mark === 'unnamed' ? 'none' : 'exact';
   const at = mark === 'in job' ? 'job' : 'request';
   const when = { path: '/properties/mark', equals: mark };
@@ -79,20 +79,20 @@ type Run = World & CrashOptions & { readonly ledger: Ledger; readonly from: numb
 /** Kills the relay again and again while a producer posts, and says what became of what was posted. */
 export function runCrashes(options: CrashOptions): Promise<CrashReport> {
   const { seed, kills, env = {}, clockOffsetMs = 0 } = options;
-  const faults = [...poisons, ...toTroubles(kills), ...(options.faults ?? [])];
+  const faults = [...poisonRules, ...createFaultRules(kills), ...(options.faults ?? [])];
   const from = systemClock.now() + clockOffsetMs;
   return withRestartedRelay(
     { seed, faults, env, importDelayMs: 60, maxEvents: 1_000_000 },
     async (world) => {
       const run = { ...world, ...options, ledger: new Ledger(seed), from };
       const killsBy = await killAndPost(run);
-      return toReport(run, killsBy);
+      return createCrashReport(run, killsBy);
     },
   );
 }
 
 /** How many of each a life lasts, at most. */
-const lives = { acknowledged: 60, arrived: 14, answered: 14, written: 36 } as const;
+const maxCounts = { acknowledged: 60, arrived: 14, answered: 14, written: 36 } as const;
 /** Whatever it is to end with: a lane that pauses must not gather more than a test can hold. */
 const maxPosts = 100;
 
@@ -106,13 +106,13 @@ async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
   const posting = runPosters({
     seed,
     ledger,
-    send: toSend(() => relay.url()),
-    onAcknowledged: () => run.moments.note('acknowledged'),
+    send: createSend(() => relay.url()),
+    onAcknowledged: () => run.moments.record('acknowledged'),
     stopping: stop.signal,
   });
   for (let kill = 0; kill < kills && systemClock.monotonic() < until; kill++) {
     const moment = pick(random, moments);
-    const times = 1 + below(random, lives[moment]);
+    const times = 1 + below(random, maxCounts[moment]);
     const after = [run.moments.after(moment, times), run.moments.after('acknowledged', maxPosts)];
     // The posters do not end here but by a failure.
     await Promise.race([...after, posting]);
@@ -124,16 +124,16 @@ async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
   return killsBy;
 }
 
-async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<CrashReport> {
+async function createCrashReport(run: Run, killsBy: CrashReport['killsBy']): Promise<CrashReport> {
   const { seed, sandbox, relay, ledger, from } = run;
   sandbox.clearFaults();
-  for (const rule of [...poisons, ...(run.faults ?? [])]) sandbox.addFault(rule);
-  const books = await untilSettled(relay);
-  const letters = await fetchLetters(await relay.url());
+  for (const rule of [...poisonRules, ...(run.faults ?? [])]) sandbox.addFault(rule);
+  const counts = await untilSettled(relay);
+  const deadLetters = await fetchDeadLetters(await relay.url());
   const klaviyo = sandbox.state();
   const to = systemClock.now() + (run.clockOffsetMs ?? 0);
-  const evidence = { seed, ledger, klaviyo, letters, books, from, to };
-  const problems = [...findProblems(evidence), ...(await findAfterwards(run))];
+  const evidence = { seed, ledger, klaviyo, deadLetters, counts, from, to };
+  const problems = [...findProblems(evidence), ...(await findProblemsAfterwards(run))];
   return {
     ...toTally(evidence, problems),
     kills: Object.values(killsBy).reduce((sum, count) => sum + count, 0),
@@ -143,29 +143,29 @@ async function toReport(run: Run, killsBy: CrashReport['killsBy']): Promise<Cras
 }
 
 export function toTally(
-  { seed, ledger, klaviyo, letters, books, from, to }: Evidence,
+  { seed, ledger, klaviyo, deadLetters, counts, from, to }: Evidence,
   problems: readonly string[],
 ): Tally {
   return {
     seed,
     posts: ledger.posts,
-    lostAnswers: ledger.lostAnswers,
+    lostResponses: ledger.lostResponses,
     sent: ledger.sentEvents.size + ledger.sentUpdates,
     acknowledged: ledger.acknowledgedEvents.size + ledger.updateIds.size,
-    delivered: books.events.delivered + books.profiles.delivered,
-    merged: books.profiles.merged,
-    deadLettered: letters.length,
+    delivered: counts.events.delivered + counts.profiles.delivered,
+    merged: counts.profiles.merged,
+    deadLettered: deadLetters.length,
     repeats: klaviyo.counters.repeats,
     seconds: Math.round((to - from) / 1000),
-    problems: toShort(problems),
+    problems: truncateProblems(problems),
   };
 }
 
 /** A fresh event flows, the relay stops as it should, its journal is whole, and it never complained. */
-async function findAfterwards(run: Run): Promise<readonly string[]> {
+async function findProblemsAfterwards(run: Run): Promise<readonly string[]> {
   const { seed, relay, ledger, sandbox } = run;
-  const fresh = toFreshEvent(seed, ledger);
-  await postEvent({ seed, ledger, send: toSend(() => relay.url()) }, fresh);
+  const fresh = findFreshEvent(seed, ledger);
+  await postEvent({ seed, ledger, send: createSend(() => relay.url()) }, fresh);
   await untilSettled(relay);
   const isThere = sandbox.state().events.some(({ uniqueId }) => uniqueId === toInsertId(fresh));
   const code = await relay.end('SIGTERM');
@@ -174,31 +174,31 @@ async function findAfterwards(run: Run): Promise<readonly string[]> {
     ...(isThere ? [] : ['a fresh event does not flow any more']),
     ...(code === 0 ? [] : [`SIGTERM ends it with ${String(code)}`]),
     ...(check.code === 0 ? [] : [`store check ends with ${String(check.code)}:\n${check.output}`]),
-    ...relay.complaints(),
+    ...relay.errorLines(),
   ];
 }
 
 /** The number of one that nobody has posted. */
-export function toFreshEvent(seed: number, { sentEvents }: Ledger): number {
+export function findFreshEvent(seed: number, { sentEvents }: Ledger): number {
   let number = sentEvents.size;
   while (sentEvents.has(number) || makeEvent(seed, number).properties.mark !== 'good') number++;
   return number;
 }
 
-export async function fetchLetters(url: string): Promise<readonly Letter[]> {
+export async function fetchDeadLetters(url: string): Promise<readonly DeadLetterView[]> {
   const list = `${url}/v1/dead-letters?limit=1000`;
-  const letters: Letter[] = [];
+  const deadLetters: DeadLetterView[] = [];
   for (let cursor = ''; ;) {
-    const page = readLetters(await fetchText(list + cursor));
-    letters.push(...page.letters);
-    if (page.next === null) return letters;
+    const page = readDeadLetters(await fetchText(list + cursor));
+    deadLetters.push(...page.deadLetters);
+    if (page.next === null) return deadLetters;
     cursor = `&cursor=${page.next}`;
   }
 }
 
 const maxProblems = 20;
 
-function toShort(problems: readonly string[]): readonly string[] {
+function truncateProblems(problems: readonly string[]): readonly string[] {
   const more = problems.length - maxProblems;
   return more > 0 ? [...problems.slice(0, maxProblems), `and ${more} more`] : problems;
 }
@@ -209,7 +209,7 @@ export function toReportText(report: CrashReport): string {
   const rows: readonly (readonly [string, string | number])[] = [
     ['seed', report.seed],
     ['kills', `${report.kills}, by the moment: ${killsBy.join(', ')}`],
-    ['posted', `${report.sent} in ${report.posts} requests; ${report.lostAnswers} answers lost`],
+    ['posted', `${report.sent} in ${report.posts} requests; ${report.lostResponses} answers lost`],
     ['acknowledged', report.acknowledged],
     ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
     ['dead-lettered', report.deadLettered],

@@ -1,4 +1,4 @@
-import { fetchAnswer, type Answer } from './posters.js';
+import { postBody, type PostResponse } from './posters.js';
 import type { RelayProcess } from './relay-process.js';
 import { below, type Random } from './seeded-load.js';
 
@@ -8,7 +8,7 @@ export type Member = {
   readonly url: string;
   /** Posts that wait for its answer, as far as they can be given up. */
   readonly open: Set<AbortController>;
-  isStill: boolean;
+  isFrozen: boolean;
 };
 
 /**
@@ -22,10 +22,10 @@ export class Fleet {
   readonly #ending = new Set<Promise<void>>();
   readonly #all: RelayProcess[] = [];
   readonly #problems: string[] = [];
-  readonly #onRefused = new Set<() => void>();
-  #turn = 0;
+  readonly #rejectionListeners = new Set<() => void>();
+  #nextIndex = 0;
   /** Posts that one of them did not take. */
-  refusals = 0;
+  rejectedPosts = 0;
 
   constructor(start: () => RelayProcess) {
     this.#start = start;
@@ -46,7 +46,7 @@ export class Fleet {
 
   /** Processes that ended without being told to. */
   get exits(): number {
-    return this.#all.filter((running) => running.fault() !== null).length;
+    return this.#all.filter((running) => running.unexpectedEnd() !== null).length;
   }
 
   /** Resolves once it listens. */
@@ -55,7 +55,7 @@ export class Fleet {
     this.#all.push(running);
     const starting = running.listening
       .then((url) => {
-        if (url !== null) this.#members.add({ running, url, open: new Set(), isStill: false });
+        if (url !== null) this.#members.add({ running, url, open: new Set(), isFrozen: false });
       })
       .finally(() => this.#starting.delete(starting));
     this.#starting.add(starting);
@@ -64,8 +64,8 @@ export class Fleet {
 
   /** Any that runs, once there is another besides. */
   async pick(random: Random): Promise<Member> {
-    while (this.#moving().length < 2) await Promise.race(this.#starting);
-    const moving = this.#moving();
+    while (this.#running().length < 2) await Promise.race(this.#starting);
+    const moving = this.#running();
     const member = moving[below(random, moving.length)];
     if (member === undefined) throw new Error('there is none');
     return member;
@@ -87,36 +87,36 @@ export class Fleet {
   /** It stands still, as a machine does that has no turn: connections stay, nothing is answered. */
   freeze(member: Member): void {
     process.kill(member.running.pid, 'SIGSTOP');
-    member.isStill = true;
+    member.isFrozen = true;
     for (const each of member.open) each.abort();
   }
 
   thaw(member: Member): void {
     process.kill(member.running.pid, 'SIGCONT');
-    member.isStill = false;
+    member.isFrozen = false;
   }
 
   /** Resolves with the first answer that is not "not now"; null where the answer is lost. */
-  async send(path: string, body: string): Promise<Answer | null> {
+  async send(path: string, body: string): Promise<PostResponse | null> {
     for (;;) {
       const member = await this.#next();
       const answer = await post(member, path, body);
       // A relay that stood still finds that a request took too long, and has taken none of it.
       if (answer?.status !== 503 && answer?.status !== 408) return answer;
-      this.refusals++;
-      for (const listener of [...this.#onRefused]) listener();
+      this.rejectedPosts++;
+      for (const listener of [...this.#rejectionListeners]) listener();
     }
   }
 
   /** Calls back at each post that one of them did not take. Returns the way to stop. */
-  onRefused(listener: () => void): () => void {
-    this.#onRefused.add(listener);
-    return () => this.#onRefused.delete(listener);
+  onRejected(listener: () => void): () => void {
+    this.#rejectionListeners.add(listener);
+    return () => this.#rejectionListeners.delete(listener);
   }
 
-  nextRefusal(): Promise<void> {
+  nextRejection(): Promise<void> {
     return new Promise((resolve) => {
-      const stop = this.onRefused(() => {
+      const stop = this.onRejected(() => {
         stop();
         resolve();
       });
@@ -152,18 +152,18 @@ export class Fleet {
     const errors = this.#all.flatMap(({ lines }) =>
       lines.filter((line) => /"level":"(error|fatal)"/.test(line) && !expected.test(line)),
     );
-    const faults = this.#all.flatMap((running) => running.fault()?.message ?? []);
+    const faults = this.#all.flatMap((running) => running.unexpectedEnd()?.message ?? []);
     return [...this.#problems, ...faults, ...errors];
   }
 
-  #moving(): readonly Member[] {
-    return [...this.#members].filter(({ isStill }) => !isStill);
+  #running(): readonly Member[] {
+    return [...this.#members].filter(({ isFrozen: isStill }) => !isStill);
   }
 
   async #next(): Promise<Member> {
     for (;;) {
-      const moving = this.#moving();
-      const member = moving[this.#turn++ % moving.length];
+      const moving = this.#running();
+      const member = moving[this.#nextIndex++ % moving.length];
       if (member !== undefined) return member;
       if (this.#starting.size === 0) throw new Error('no relay runs');
       await Promise.race(this.#starting);
@@ -175,12 +175,16 @@ export class Fleet {
  * Who posts an event turns to another relay where one stands still: a repeat is known by its id. Who
  * posts a profile waits for the answer, because the order of updates is the order of the answers.
  */
-async function post({ url, open }: Member, path: string, body: string): Promise<Answer | null> {
-  if (!path.startsWith('/v1/events')) return fetchAnswer(url + path, body);
+async function post(
+  { url, open }: Member,
+  path: string,
+  body: string,
+): Promise<PostResponse | null> {
+  if (!path.startsWith('/v1/events')) return postBody(url + path, body);
   const giving = new AbortController();
   open.add(giving);
   try {
-    return await fetchAnswer(url + path, body, giving.signal);
+    return await postBody(url + path, body, giving.signal);
   } finally {
     open.delete(giving);
   }

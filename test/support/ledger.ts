@@ -29,7 +29,7 @@ export class Ledger {
   /** What no caller should ever see. */
   readonly problems: string[] = [];
   posts = 0;
-  lostAnswers = 0;
+  lostResponses = 0;
 
   constructor(seed: number, options: LedgerOptions = nothingIsLost) {
     this.#seed = seed;
@@ -40,30 +40,30 @@ export class Ledger {
     return [...this.steps.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  sendsEvents(numbers: readonly number[]): void {
+  recordSentEvents(numbers: readonly number[]): void {
     for (const number of numbers) this.sentEvents.add(number);
   }
 
-  acknowledgesEvents(numbers: readonly number[], ids: readonly string[]): void {
+  recordAcknowledgedEvents(numbers: readonly number[], ids: readonly string[]): void {
     if (ids.length !== numbers.length)
       this.problems.push(`${numbers.length} events got ${ids.length} ids`);
-    numbers.forEach((number, index) => this.#acknowledges(number, ids[index] ?? ''));
+    numbers.forEach((number, index) => this.#recordAcknowledged(number, ids[index] ?? ''));
   }
 
   /** The number of a person's next update. */
-  sendsUpdate(person: number): number {
+  recordSentUpdate(person: number): number {
     const step = this.steps.get(person) ?? 0;
     this.steps.set(person, step + 1);
-    note(this.#updateTimes, person, this.#options.now());
+    addTime(this.#updateTimes, person, this.#options.now());
     return step;
   }
 
-  acknowledgesUpdates(ids: readonly string[]): void {
+  recordAcknowledgedUpdates(ids: readonly string[]): void {
     for (const id of ids) {
       if (this.updateIds.has(id) && !this.mayBeLost(id))
         this.problems.push(`two profiles were given the id ${id}`);
       this.updateIds.add(id);
-      note(this.#idTimes, id, this.#options.now());
+      addTime(this.#idTimes, id, this.#options.now());
     }
   }
 
@@ -82,12 +82,12 @@ export class Ledger {
     return [...this.#idTimes.keys()].filter((id) => this.mayBeLost(id)).length;
   }
 
-  anyAcknowledged(random: Random): number | null {
+  pickAcknowledged(random: Random): number | null {
     return this.#acknowledged[below(random, this.#acknowledged.length)] ?? null;
   }
 
   /** One that became a dead letter is taken anew, so only those that did not keep their first id. */
-  #acknowledges(number: number, id: string): void {
+  #recordAcknowledged(number: number, id: string): void {
     const before = this.acknowledgedEvents.get(number);
     if (before === undefined) this.#acknowledged.push(number);
     else if (
@@ -101,11 +101,11 @@ export class Ledger {
     if (before === id) return;
     const now = this.#options.now();
     this.eventTimes.set(number, now);
-    note(this.#idTimes, id, now);
+    addTime(this.#idTimes, id, now);
   }
 }
 
-function note<Key>(times: Map<Key, number[]>, key: Key, at: number): void {
+function addTime<Key>(times: Map<Key, number[]>, key: Key, at: number): void {
   const all = times.get(key);
   if (all === undefined) times.set(key, [at]);
   else all.push(at);

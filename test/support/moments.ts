@@ -11,7 +11,7 @@ export type Moment = (typeof moments)[number];
  * sandbox's answer is out, the journal's file was written to.
  */
 export type Moments = {
-  note(moment: Moment): void;
+  record(moment: Moment): void;
   /** Resolves when it has happened so often again. */
   after(moment: Moment, times: number): Promise<void>;
   close(): void;
@@ -43,7 +43,7 @@ export function watchMoments({ sandboxPort, dataDir }: Watched): Moments {
     if (file === 'journal.mdb') note('written');
   });
   return {
-    note,
+    record: note,
     after: (moment, times) =>
       new Promise((resolve) => waiters.add({ moment, left: Math.max(1, times), resolve })),
     close() {
@@ -54,6 +54,6 @@ export function watchMoments({ sandboxPort, dataDir }: Watched): Moments {
 }
 
 function toPort(message: unknown): number | undefined {
-  const isTold = typeof message === 'object' && message !== null && 'socket' in message;
-  return isTold && message.socket instanceof Socket ? message.socket.localPort : undefined;
+  const hasSocket = typeof message === 'object' && message !== null && 'socket' in message;
+  return hasSocket && message.socket instanceof Socket ? message.socket.localPort : undefined;
 }

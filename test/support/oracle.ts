@@ -10,62 +10,62 @@ import {
   toReadText,
 } from './expected.js';
 import type { Ledger } from './ledger.js';
-import { isConserved, type Books } from './relay.js';
-import { everybodyCount, makeEvent, makeUpdate, toEventNumber, toPerson } from './seeded-load.js';
+import { isConserved, type LaneCounts } from './relay.js';
+import { totalPersonCount, makeEvent, makeUpdate, toEventNumber, toPerson } from './seeded-load.js';
 
 /** Everything there is to see once nothing is buffered any more. */
 export type Evidence = {
   readonly seed: number;
   readonly ledger: Ledger;
   readonly klaviyo: SandboxState;
-  readonly letters: readonly Letter[];
-  readonly books: Readonly<Record<'events' | 'profiles', Books>>;
+  readonly deadLetters: readonly DeadLetterView[];
+  readonly counts: Readonly<Record<'events' | 'profiles', LaneCounts>>;
   /** Epoch ms between which the producer posted. */
   readonly from: number;
   readonly to: number;
 };
 
-export type Letter = { readonly lane: string; readonly payload: JsonObject };
+export type DeadLetterView = { readonly lane: string; readonly payload: JsonObject };
 
 /** What is not as it must be; empty where nothing was lost, doubled, changed or made up. */
 export function findProblems(evidence: Evidence): readonly string[] {
-  const { ledger, klaviyo, letters } = evidence;
+  const { ledger, klaviyo, deadLetters } = evidence;
   const profiles = new Map(klaviyo.profiles.map(({ id, attributes }) => [id, attributes]));
   return [
     ...ledger.problems,
     ...findLost(evidence),
     ...klaviyo.events.flatMap((event) =>
-      findInEvent(event, profiles.get(event.profileId) ?? {}, evidence),
+      checkEvent(event, profiles.get(event.profileId) ?? {}, evidence),
     ),
-    ...findDoubled(evidence),
-    ...letters.flatMap((letter) => findInLetter(letter, evidence)),
-    ...findInProfiles(evidence),
-    ...findInCounts(evidence),
+    ...findDuplicates(evidence),
+    ...deadLetters.flatMap((each) => checkDeadLetter(each, evidence)),
+    ...checkProfiles(evidence),
+    ...checkCounts(evidence),
   ];
 }
 
-/** Letters of a page of `/v1/dead-letters`, integers of any size as they are. */
-export function readLetters(text: string): {
-  readonly letters: readonly Letter[];
+/** Dead letters of a page of `/v1/dead-letters`, integers of any size as they are. */
+export function readDeadLetters(text: string): {
+  readonly deadLetters: readonly DeadLetterView[];
   readonly next: string | null;
 } {
   const parsed = parseJson(text);
   const page = parsed.ok && isJsonObject(parsed.value) ? parsed.value : {};
   const list = Array.isArray(page.data) ? Array.from<unknown>(page.data) : [];
-  const letters = list.filter(isJsonObject).map(({ lane, payload }) => {
+  const deadLetters = list.filter(isJsonObject).map(({ lane, payload }) => {
     return { lane: String(lane), payload: isJsonObject(payload) ? payload : {} };
   });
-  return { letters, next: typeof page.next === 'string' ? page.next : null };
+  return { deadLetters, next: typeof page.next === 'string' ? page.next : null };
 }
 
 /** The numbers of acknowledged events that are neither at Klaviyo nor dead letters. */
 export function findLostEvents({
   ledger,
   klaviyo,
-  letters,
-}: Pick<Evidence, 'ledger' | 'klaviyo' | 'letters'>): readonly number[] {
+  deadLetters,
+}: Pick<Evidence, 'ledger' | 'klaviyo' | 'deadLetters'>): readonly number[] {
   const found = new Set(klaviyo.events.map(({ uniqueId }) => toEventNumber(uniqueId)));
-  for (const letter of letters) found.add(toEventNumber(toUniqueId(letter)));
+  for (const letter of deadLetters) found.add(toEventNumber(toUniqueId(letter)));
   return [...ledger.acknowledgedEvents.keys()].filter((number) => !found.has(number));
 }
 
@@ -76,7 +76,7 @@ function findLost(evidence: Evidence): string[] {
     .map((number) => `event ${number} was acknowledged and is lost`);
 }
 
-function findInEvent(
+function checkEvent(
   event: EventView,
   profile: JsonObject,
   { seed, ledger, from, to }: Evidence,
@@ -111,9 +111,9 @@ function pickIdentifiers({
   };
 }
 
-function findDoubled({ ledger, klaviyo }: Evidence): string[] {
-  const recorded = toRepeats(klaviyo.events.map(({ uniqueId }) => uniqueId));
-  const ids = toRepeats([...ledger.acknowledgedEvents.values(), ...ledger.updateIds]).filter(
+function findDuplicates({ ledger, klaviyo }: Evidence): string[] {
+  const recorded = findRepeats(klaviyo.events.map(({ uniqueId }) => uniqueId));
+  const ids = findRepeats([...ledger.acknowledgedEvents.values(), ...ledger.updateIds]).filter(
     (id) => !ledger.mayBeLost(id),
   );
   return [
@@ -122,37 +122,37 @@ function findDoubled({ ledger, klaviyo }: Evidence): string[] {
   ];
 }
 
-function toRepeats(values: readonly string[]): string[] {
+function findRepeats(values: readonly string[]): string[] {
   const seen = new Set<string>();
   return values.filter((value) => seen.size === seen.add(value).size);
 }
 
 /** Only what the sandbox refuses may be given up, and it is kept as it would have been sent. */
-function findInLetter(letter: Letter, evidence: Evidence): string[] {
+function checkDeadLetter(letter: DeadLetterView, evidence: Evidence): string[] {
   const { payload } = letter;
-  if (letter.lane === 'profiles') return findInBadUpdate(payload, evidence);
+  if (letter.lane === 'profiles') return checkBadUpdate(payload, evidence);
   const number = toEventNumber(toUniqueId(letter));
   if (number === null || !evidence.ledger.sentEvents.has(number))
     return [`a dead letter was never sent: ${stringifyJson(payload)}`];
   const posted = makeEvent(evidence.seed, number);
   if (posted.properties.mark === 'good') return [`event ${number} is good and was given up`];
   const time = String(toEventAttributes(payload).time);
-  return toTextDifference(`dead letter ${number}`, payload, toExpectedEvent(posted, time));
+  return findTextDifference(`dead letter ${number}`, payload, toExpectedEvent(posted, time));
 }
 
-function findInBadUpdate(payload: JsonObject, { seed, ledger }: Evidence): string[] {
+function checkBadUpdate(payload: JsonObject, { seed, ledger }: Evidence): string[] {
   const { person, step } = toMember(toMember(payload, 'attributes'), 'properties');
   const name = `update ${String(step)} of person ${String(person)}`;
   if (typeof person !== 'number' || typeof step !== 'number') return [`${name} was never sent`];
   if (step >= (ledger.steps.get(person) ?? 0)) return [`${name} was never sent`];
   const posted = makeUpdate(seed, person, step);
   if (posted.mark === 'good') return [`${name} is good and was given up`];
-  return toTextDifference(name, payload, toExpectedBadUpdate(posted));
+  return findTextDifference(name, payload, toExpectedBadUpdate(posted));
 }
 
-function findInProfiles({ seed, ledger, klaviyo }: Evidence): string[] {
+function checkProfiles({ seed, ledger, klaviyo }: Evidence): string[] {
   const texts = new Map(
-    Array.from({ length: everybodyCount }, (_, number) => {
+    Array.from({ length: totalPersonCount }, (_, number) => {
       const steps = ledger.steps.get(number) ?? 0;
       const expected = toExpectedProfile(seed, toPerson(number), { number, steps });
       const text = ledger.mayHaveLost(number) ? null : toProfileText(expected);
@@ -174,7 +174,7 @@ function findInProfiles({ seed, ledger, klaviyo }: Evidence): string[] {
       if (expected === undefined) return [`profile ${name} was never sent`];
       // Of somebody whose update may be lost it is not known how the rest became one.
       if (expected === null) return [];
-      return compare(`profile ${name}`, toProfileText(attributes), expected);
+      return describeDifference(`profile ${name}`, toProfileText(attributes), expected);
     }),
   ];
 }
@@ -190,45 +190,46 @@ function toIdentifierText(attributes: JsonObject): string {
 }
 
 /** An event is accepted once, however often it is sent; a bad one anew once it is a dead letter. */
-function findInCounts({ klaviyo, letters, books, ledger }: Evidence): string[] {
+function checkCounts({ klaviyo, deadLetters, counts, ledger }: Evidence): string[] {
   const { counters, events } = klaviyo;
-  const lettersOf = (lane: string): number => letters.filter((each) => each.lane === lane).length;
+  const countDeadLetters = (lane: string): number =>
+    deadLetters.filter((each) => each.lane === lane).length;
   const wanted: readonly (readonly [string, number, number])[] = [
     ['recorded', counters.recorded, events.length],
-    ['events buffered', books.events.buffered, 0],
-    ['events given up', books.events.deadLettered, lettersOf('events')],
-    ['profiles buffered', books.profiles.buffered, 0],
-    ['profiles given up', books.profiles.deadLettered, lettersOf('profiles')],
+    ['events buffered', counts.events.buffered, 0],
+    ['events given up', counts.events.deadLettered, countDeadLetters('events')],
+    ['profiles buffered', counts.profiles.buffered, 0],
+    ['profiles given up', counts.profiles.deadLettered, countDeadLetters('profiles')],
     ['silently dropped', counters.silentlyDropped, 0],
     ['unique_id twice in one request', counters.repeatsInRequest, 0],
     ['doubled in an import job', counters.importDuplicates, 0],
   ];
   // A Redis server that lost envelopes in a failover does not count them either.
   const uncertain = ledger.countUncertain();
-  const isShort = books.profiles.accepted + uncertain < ledger.updateIds.size;
-  const isOff = Math.abs(books.events.delivered - events.length) > uncertain;
+  const isShort = counts.profiles.accepted + uncertain < ledger.updateIds.size;
+  const isOff = Math.abs(counts.events.delivered - events.length) > uncertain;
   return [
     ...wanted.flatMap(([name, is, must]) => (is === must ? [] : [`${name}: ${is}, not ${must}`])),
-    ...Object.entries(books).flatMap(([lane, of]) =>
-      isConserved(of) ? [] : [`the books of ${lane} do not balance: ${JSON.stringify(of)}`],
+    ...Object.entries(counts).flatMap(([lane, of]) =>
+      isConserved(of) ? [] : [`the counts of ${lane} do not balance: ${JSON.stringify(of)}`],
     ),
-    ...(isOff ? [`events delivered: ${books.events.delivered}, not ${events.length}`] : []),
-    ...(isShort ? [`only ${books.profiles.accepted} profiles count as accepted`] : []),
+    ...(isOff ? [`events delivered: ${counts.events.delivered}, not ${events.length}`] : []),
+    ...(isShort ? [`only ${counts.profiles.accepted} profiles count as accepted`] : []),
   ];
 }
 
 function findDifference(name: string, is: JsonObject, must: JsonObject): string[] {
   return Object.keys(must).flatMap((part) =>
-    compare(`${name}, ${part}`, toReadText(is[part]), toReadText(must[part])),
+    describeDifference(`${name}, ${part}`, toReadText(is[part]), toReadText(must[part])),
   );
 }
 
-function toTextDifference(name: string, is: JsonObject, must: JsonObject): string[] {
-  return compare(name, stringifyJson(is), stringifyJson(must));
+function findTextDifference(name: string, is: JsonObject, must: JsonObject): string[] {
+  return describeDifference(name, stringifyJson(is), stringifyJson(must));
 }
 
 /** Payloads are long: only where they part. */
-function compare(name: string, is: string, must: string): string[] {
+function describeDifference(name: string, is: string, must: string): string[] {
   if (is === must) return [];
   let at = 0;
   while (is[at] === must[at]) at++;
@@ -236,7 +237,7 @@ function compare(name: string, is: string, must: string): string[] {
   return [`${name}: …${found ?? ''}… and not …${expected ?? ''}…`];
 }
 
-function toUniqueId({ lane, payload }: Letter): string {
+function toUniqueId({ lane, payload }: DeadLetterView): string {
   return lane === 'events' ? String(toEventAttributes(payload).unique_id) : '';
 }
 

@@ -3,10 +3,10 @@ import { createSeededRandom } from '../../src/sandbox/faults.js';
 import type { Ledger } from './ledger.js';
 import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './seeded-load.js';
 
-export type Answer = { readonly status: number; readonly text: string };
+export type PostResponse = { readonly status: number; readonly text: string };
 
 /** One request; null where its answer is lost. */
-export type Send = (path: string, body: string) => Promise<Answer | null>;
+export type Send = (path: string, body: string) => Promise<PostResponse | null>;
 
 export type PostersOptions = {
   readonly seed: number;
@@ -31,15 +31,15 @@ const repeatShare = 0.05;
 export async function runPosters(options: PostersOptions): Promise<void> {
   let events = 0;
   const nextEvent = (): number => events++;
-  const toPoster = (number: number): Poster => {
+  const createPoster = (number: number): Poster => {
     return { ...options, random: createSeededRandom(options.seed + number * 31), nextEvent };
   };
   await Promise.all([
-    ...[1, 2, 3].map((number) => untilStopped(toPoster(number), postOneEvent)),
-    ...[4, 5].map((number) => untilStopped(toPoster(number), postEvents)),
+    ...[1, 2, 3].map((number) => untilStopped(createPoster(number), postOneEvent)),
+    ...[4, 5].map((number) => untilStopped(createPoster(number), postEvents)),
     ...Array.from({ length: updaterCount }, (_, share) => {
       const act = share === 0 ? postOneUpdate : postUpdates;
-      return untilStopped(toPoster(6 + share), (poster) => act(poster, share));
+      return untilStopped(createPoster(6 + share), (poster) => act(poster, share));
     }),
   ]);
 }
@@ -54,7 +54,7 @@ async function untilStopped(poster: Poster, act: (poster: Poster) => Promise<voi
 /** Now and then one that was acknowledged already. */
 async function postOneEvent(poster: Poster): Promise<void> {
   const { ledger, random, nextEvent } = poster;
-  const known = random() < repeatShare ? ledger.anyAcknowledged(random) : null;
+  const known = random() < repeatShare ? ledger.pickAcknowledged(random) : null;
   await postEvent(poster, known ?? nextEvent());
 }
 
@@ -62,66 +62,66 @@ export async function postEvent(
   poster: Pick<Poster, 'seed' | 'ledger' | 'send'>,
   number: number,
 ): Promise<void> {
-  poster.ledger.sendsEvents([number]);
+  poster.ledger.recordSentEvents([number]);
   const answer = await post(poster, '/v1/events', makeEvent(poster.seed, number));
-  poster.ledger.acknowledgesEvents([number], [answer.id]);
+  poster.ledger.recordAcknowledgedEvents([number], [answer.id]);
 }
 
 async function postEvents(poster: Poster): Promise<void> {
   const { seed, ledger, random, nextEvent } = poster;
   const numbers = Array.from({ length: 1 + below(random, maxBatch) }, nextEvent);
-  ledger.sendsEvents(numbers);
+  ledger.recordSentEvents(numbers);
   const events = numbers.map((number) => makeEvent(seed, number));
   const { ids } = await post(poster, '/v1/events/batch?ids=true', events);
-  ledger.acknowledgesEvents(numbers, ids);
+  ledger.recordAcknowledgedEvents(numbers, ids);
 }
 
 async function postOneUpdate(poster: Poster, share: number): Promise<void> {
   const { seed, ledger } = poster;
-  const person = toPersonOf(poster, share);
-  const step = ledger.sendsUpdate(person);
+  const person = pickPerson(poster, share);
+  const step = ledger.recordSentUpdate(person);
   const { id } = await post(poster, '/v1/profiles', makeUpdate(seed, person, step));
-  ledger.acknowledgesUpdates([id]);
+  ledger.recordAcknowledgedUpdates([id]);
 }
 
 /** Sometimes of one person twice: their order in the request counts. */
 async function postUpdates(poster: Poster, share: number): Promise<void> {
   const { seed, ledger, random } = poster;
   const updates = Array.from({ length: 1 + below(random, maxBatch) }, () => {
-    const person = toPersonOf(poster, share);
-    return makeUpdate(seed, person, ledger.sendsUpdate(person));
+    const person = pickPerson(poster, share);
+    return makeUpdate(seed, person, ledger.recordSentUpdate(person));
   });
   const body = pick(random, [updates, { profiles: updates }]);
   const { ids } = await post(poster, '/v1/profiles/batch?ids=true', body);
-  ledger.acknowledgesUpdates(ids);
+  ledger.recordAcknowledgedUpdates(ids);
 }
 
 /** Nobody else updates them, so the order is known. */
-function toPersonOf({ random }: Poster, share: number): number {
+function pickPerson({ random }: Poster, share: number): number {
   return below(random, personCount / updaterCount) * updaterCount + share;
 }
 
-type Taken = { readonly id: string; readonly ids: readonly string[] };
+type AcceptedIds = { readonly id: string; readonly ids: readonly string[] };
 
 /** The same again until there is an answer. */
 async function post(
   { send, ledger }: Pick<Poster, 'send' | 'ledger'>,
   path: string,
   content: unknown,
-): Promise<Taken> {
+): Promise<AcceptedIds> {
   const body = stringifyJson(content);
   for (;;) {
     ledger.posts++;
     const answer = await send(path, body);
     if (answer === null) {
-      ledger.lostAnswers++;
+      ledger.lostResponses++;
       continue;
     }
     const {
       rejected = [],
       id = '',
       ids = [],
-    } = JSON.parse(answer.text) as Partial<Taken> & {
+    } = JSON.parse(answer.text) as Partial<AcceptedIds> & {
       readonly rejected?: readonly unknown[];
     };
     if (answer.status === 202 && rejected.length === 0) return { id, ids };
@@ -130,15 +130,15 @@ async function post(
 }
 
 /** To one relay; where it is is asked before each request. */
-export function toSend(url: () => Promise<string>): Send {
-  return async (path, body) => fetchAnswer((await url()) + path, body);
+export function createSend(url: () => Promise<string>): Send {
+  return async (path, body) => postBody((await url()) + path, body);
 }
 
-export async function fetchAnswer(
+export async function postBody(
   url: string,
   body: string,
   signal: AbortSignal | null = null,
-): Promise<Answer | null> {
+): Promise<PostResponse | null> {
   const headers = { 'content-type': 'application/json' };
   try {
     const answer = await fetch(url, { method: 'POST', headers, body, signal });

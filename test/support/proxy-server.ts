@@ -14,22 +14,25 @@ export type ProxyServer = {
 
 export type ProxyOptions = {
   /** Answers instead of opening a tunnel; `null` never answers. */
-  readonly refuse?: string | null;
+  readonly connectResponse?: string | null;
   /** Speaks TLS with its clients. */
   readonly certificate?: Certificate;
 };
 
 /** A proxy for CONNECT, and for requests for a whole URL. */
-export async function startProxy({ refuse, certificate }: ProxyOptions = {}): Promise<ProxyServer> {
+export async function startProxy({
+  connectResponse: refuse,
+  certificate,
+}: ProxyOptions = {}): Promise<ProxyServer> {
   const requests: { line: string; authorization: string | null }[] = [];
   const sockets = new Set<Duplex>();
-  const see = ({ method, url, headers }: IncomingMessage): void => {
+  const recordRequest = ({ method, url, headers }: IncomingMessage): void => {
     const authorization = headers['proxy-authorization'] ?? null;
     requests.push({ line: `${method} ${url}`, authorization });
   };
   const server = certificate === undefined ? createServer() : createTlsServer(certificate);
   server.on('request', (request: IncomingMessage, response) => {
-    see(request);
+    recordRequest(request);
     const { method, headers } = request;
     const onward = httpRequest(request.url ?? '', { method, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 500, answer.headers);
@@ -39,7 +42,7 @@ export async function startProxy({ refuse, certificate }: ProxyOptions = {}): Pr
     request.pipe(onward);
   });
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    see(request);
+    recordRequest(request);
     sockets.add(socket.on('error', () => undefined));
     if (refuse === null) return;
     if (refuse !== undefined) {
@@ -47,14 +50,14 @@ export async function startProxy({ refuse, certificate }: ProxyOptions = {}): Pr
       return;
     }
     const [host, port] = (request.url ?? '').split(':');
-    const far = connect(Number(port), host, () => {
+    const target = connect(Number(port), host, () => {
       socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
-      far.write(head);
-      far.pipe(socket).pipe(far);
+      target.write(head);
+      target.pipe(socket).pipe(target);
     });
-    sockets.add(far.on('error', () => socket.destroy()));
-    socket.on('close', () => far.destroy());
-    far.on('close', () => socket.destroy());
+    sockets.add(target.on('error', () => socket.destroy()));
+    socket.on('close', () => target.destroy());
+    target.on('close', () => socket.destroy());
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

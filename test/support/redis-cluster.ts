@@ -52,7 +52,9 @@ export async function startCluster(): Promise<RedisCluster> {
     url: `redis+cluster://${primaries.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`,
     nodes,
     async ownerOf(key) {
-      const votes = await Promise.all(nodes.map(({ connection }) => askForOwner(connection, key)));
+      const votes = await Promise.all(
+        nodes.map(({ connection }) => findSlotOwner(connection, key)),
+      );
       const ids = votes.filter((id) => id !== null);
       const isMost = (id: string): boolean =>
         2 * ids.filter((each) => each === id).length > ids.length;
@@ -69,17 +71,17 @@ export async function startCluster(): Promise<RedisCluster> {
     },
     async failOver(owner) {
       await cluster.untilReplicated();
-      let askedAt = -Infinity;
+      let requestedAt = -Infinity;
       await untilTrue('a replica is the primary', async () => {
         if (!String(await owner.connection.call('ROLE')).startsWith('master')) return true;
         // The replica gives up after five seconds where the nodes are too busy; asked sooner, it begins anew.
-        if (systemClock.monotonic() - askedAt < manualFailoverMs) return false;
+        if (systemClock.monotonic() - requestedAt < manualFailoverMs) return false;
         for (const { connection } of nodes) {
           if (!connection.isUp()) continue;
           const info = String(await connection.call('INFO', 'replication'));
           if (!info.includes(`master_port:${owner.server.port}\r`)) continue;
           await connection.call('CLUSTER', 'FAILOVER');
-          askedAt = systemClock.monotonic();
+          requestedAt = systemClock.monotonic();
           return false;
         }
         return false;
@@ -136,7 +138,7 @@ async function hasAll(nodes: readonly ClusterNode[], words: string): Promise<boo
   return infos.every((info) => String(info).includes(words));
 }
 
-async function askForOwner(connection: RedisConnection, key: string): Promise<string | null> {
+async function findSlotOwner(connection: RedisConnection, key: string): Promise<string | null> {
   if (!connection.isUp()) return null;
   try {
     const slot = Number(await connection.call('CLUSTER', 'KEYSLOT', key));

@@ -68,9 +68,9 @@ export async function startRedis({
     const ending = child;
     child = null;
     if (ending?.exitCode !== null || ending.signalCode !== null) return;
-    const over = once(ending, 'exit');
+    const exited = once(ending, 'exit');
     ending.kill(signal);
-    await over;
+    await exited;
   };
   const kill = (): Promise<void> => end('SIGKILL');
   await start();
@@ -100,7 +100,7 @@ const toFlags = (settings: Readonly<Record<string, string>>): readonly string[] 
   Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(' ')]);
 
 async function untilReady(child: ChildProcess): Promise<void> {
-  const said: string[] = [];
+  const output: string[] = [];
   const failed = new Promise<never>((_resolve, reject) => {
     child.once('error', (error) =>
       reject(
@@ -110,7 +110,7 @@ async function untilReady(child: ChildProcess): Promise<void> {
       ),
     );
     child.once('exit', (code) =>
-      reject(new Error(`${command} ended with ${String(code)}:\n${said.join('\n')}`)),
+      reject(new Error(`${command} ended with ${String(code)}:\n${output.join('\n')}`)),
     );
   });
   failed.catch(() => undefined);
@@ -118,7 +118,7 @@ async function untilReady(child: ChildProcess): Promise<void> {
   const ready = new Promise<void>((resolve) => {
     // Read on after it is ready, or the pipe would fill up.
     createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-      said.push(line);
+      output.push(line);
       if (/Ready to accept connections|sentinel new epoch|Sentinel ID/i.test(line)) resolve();
     });
   });

@@ -17,7 +17,7 @@ export type RelayProcess = {
   /** Resolves once the next line is logged, or once there will be none. */
   nextLine(): Promise<void>;
   /** Why it ended without being told to; null where it did not. */
-  fault(): Error | null;
+  unexpectedEnd(): Error | null;
   /** Resolves with the exit code once it has ended and its log is read; null where the signal ended it. */
   end(signal: NodeJS.Signals): Promise<number | null>;
 };
@@ -49,9 +49,11 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
     once(reader, 'close'),
     once(child.stderr, 'close'),
   ]);
-  let isTold = false;
-  const fault = (): Error | null =>
-    isTold || !hasEnded(child) ? null : new Error(`the relay ended by itself:\n${toTail(lines)}`);
+  let endRequested = false;
+  const unexpectedEnd = (): Error | null =>
+    endRequested || !hasEnded(child)
+      ? null
+      : new Error(`the relay ended by itself:\n${toTail(lines)}`);
   const listening = new Promise<string | null>((resolve, reject) => {
     reader.on('line', (line) => {
       lines.push(line);
@@ -59,7 +61,7 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
       if (url !== undefined) resolve(url);
     });
     void ended.then(() => {
-      const error = fault();
+      const error = unexpectedEnd();
       if (error === null) resolve(null);
       else reject(error);
     });
@@ -72,12 +74,12 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
     listening,
     lines,
     stderr: () => stderr,
-    fault,
+    unexpectedEnd: unexpectedEnd,
     nextLine: async () => {
       await Promise.race([once(reader, 'line'), ended]);
     },
     async end(signal) {
-      isTold ||= !hasEnded(child);
+      endRequested ||= !hasEnded(child);
       child.kill(signal);
       await ended;
       return child.exitCode;

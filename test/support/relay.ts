@@ -15,23 +15,23 @@ export type RelayUnderTest = {
   readonly app: App;
   /** Everything the relay logged, a JSON line each. */
   readonly logged: readonly string[];
-  post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
-  get(path: string): Promise<Answer>;
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<TestResponse>;
+  get(path: string): Promise<TestResponse>;
   /** Lets time pass, a little at a time, until the condition holds. Fails when it never does. */
   until(what: string, condition: () => boolean | Promise<boolean>): Promise<void>;
   /** Until nothing is buffered any more. */
   untilSettled(): Promise<void>;
-  books(): Promise<Record<Lane, Books>>;
+  counts(): Promise<Record<Lane, LaneCounts>>;
   stop(): Promise<void>;
 };
 
-export type Answer = {
+export type TestResponse = {
   readonly status: number;
   readonly headers: Headers;
   readonly body: Record<string, unknown>;
 };
 
-export type Books = {
+export type LaneCounts = {
   readonly accepted: number;
   readonly delivered: number;
   readonly merged: number;
@@ -49,7 +49,7 @@ export type RelayOptions = {
 
 const stepMs = 25;
 /** Conditions cost a scrape or a request, so they are looked at every so many steps. */
-const stepsPerLook = 6;
+const stepsPerCheck = 6;
 /** An hour of manual time: nothing under test takes longer. */
 const maxSteps = 144_000;
 
@@ -87,7 +87,7 @@ export async function startRelay({
     onFatal: (error) => void faults.push(error),
   });
 
-  const send = async (path: string, init?: RequestInit): Promise<Answer> => {
+  const send = async (path: string, init?: RequestInit): Promise<TestResponse> => {
     const answer = await fetch(`${app.url}${path}`, init);
     const text = await answer.text();
     const isJson = answer.headers.get('content-type')?.includes('json') === true;
@@ -110,7 +110,7 @@ export async function startRelay({
     async until(what, condition) {
       for (let step = 0; step < maxSteps; step++) {
         if (faults.length > 0) throw faults[0];
-        if (step % stepsPerLook === 0 && (await condition())) return;
+        if (step % stepsPerCheck === 0 && (await condition())) return;
         // Real sockets need turns of the event loop; the manual clock must not run away from them.
         await settlePromises(10);
         await clock.advance(stepMs);
@@ -119,10 +119,10 @@ export async function startRelay({
     },
     untilSettled: () =>
       relay.until('everything is settled', async () => {
-        const books = await relay.books();
-        return lanes.every((lane) => books[lane].buffered === 0);
+        const counts = await relay.counts();
+        return lanes.every((lane) => counts[lane].buffered === 0);
       }),
-    books: async () => readBooks(await app.metrics.registry.metrics()),
+    counts: async () => readLaneCounts(await app.metrics.registry.metrics()),
     async stop() {
       const stopped = app.stop();
       let ended = false;
@@ -136,15 +136,15 @@ export async function startRelay({
   return relay;
 }
 
-/** The books as a Prometheus scrape shows them. */
-export function readBooks(text: string): Record<Lane, Books> {
+/** The counts as a Prometheus scrape shows them. */
+export function readLaneCounts(text: string): Record<Lane, LaneCounts> {
   const lines = new Map(
     text.split('\n').map((line): [string, number] => {
       const cut = line.lastIndexOf(' ');
       return [line.slice(0, cut), Number(line.slice(cut + 1))];
     }),
   );
-  const of = (lane: Lane): Books => ({
+  const of = (lane: Lane): LaneCounts => ({
     accepted: lines.get(`relay_ingest_total{lane="${lane}",outcome="accepted"}`) ?? 0,
     delivered: lines.get(`relay_settled_total{lane="${lane}",outcome="delivered"}`) ?? 0,
     merged: lines.get(`relay_settled_total{lane="${lane}",outcome="merged"}`) ?? 0,
@@ -161,6 +161,6 @@ export function isConserved({
   merged,
   deadLettered,
   buffered,
-}: Books): boolean {
+}: LaneCounts): boolean {
   return accepted === delivered + merged + deadLettered + buffered;
 }

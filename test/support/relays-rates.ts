@@ -18,7 +18,7 @@ export const narrowRates: Rates = {
 /** The run of trials under windows that all relays share. */
 export function runWithinWindows(options: {
   readonly seed: number;
-  readonly trials: number;
+  readonly faults: number;
   readonly maxMs?: number;
 }): Promise<RelaysReport> {
   return runRelays({ ...options, rates: narrowRates });

@@ -8,19 +8,24 @@ import {
   type SandboxOptions,
 } from '../../src/sandbox/sandbox.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { poisons, toTally, toTroubles, type Tally } from './crash-run.js';
+import { poisonRules, toTally, createFaultRules, type Tally } from './crash-run.js';
 import { Fleet } from './fleet.js';
 import { Ledger } from './ledger.js';
 import { watchMoments, type Moments } from './moments.js';
 import { findProblems } from './oracle.js';
 import { runPosters } from './posters.js';
 import { startRedis, type RedisServer } from './redis-server.js';
-import { lookAtRelays, postFreshToEach } from './relays-afterwards.js';
+import { compareRelays, postFreshToEach } from './compare-relays.js';
 import { startRelayProcess } from './relay-process.js';
 import { quickRelay } from './restarted-relay.js';
 import { pick } from './seeded-load.js';
 import { openSharedBuffer, type SharedBuffer } from './shared-buffer.js';
-import { drawTrials, endure, takenOver, type Trial } from './trials.js';
+import {
+  drawRelayFaults,
+  injectRelayFault,
+  takeoverLogLine,
+  type RelayFault,
+} from './relay-faults.js';
 
 /** Klaviyo's windows: as the relays are to keep them, and as the sandbox judges them. */
 export type Rates = {
@@ -33,7 +38,7 @@ export const noRates: Rates = { env: {}, windows: 'off' };
 export type RelaysOptions = {
   readonly seed: number;
   /** Whatever befalls a relay or Redis. */
-  readonly trials: number;
+  readonly faults: number;
   readonly rates?: Rates;
   /** No trial after this. */
   readonly maxMs?: number;
@@ -41,12 +46,12 @@ export type RelaysOptions = {
 
 export type RelaysReport = Tally & {
   readonly leaseMs: number;
-  readonly trials: Readonly<Record<Trial, number>>;
+  readonly faults: Readonly<Record<RelayFault, number>>;
   readonly relays: number;
-  readonly refusals: number;
+  readonly rejectedPosts: number;
   readonly takeovers: number;
   /** Relays that stood still for longer than their lease, and saw it. */
-  readonly leasesLost: number;
+  readonly leasesExpired: number;
   /** Requests beyond a window, as the sandbox judges. */
   readonly violations: number;
 };
@@ -116,33 +121,33 @@ export async function withRelays<T>(
 /** Lets relays and Redis go through trials while producers post, and says what became of what was posted. */
 export function runRelays(options: RelaysOptions): Promise<RelaysReport> {
   const from = systemClock.now();
-  const faults = [...poisons, ...toTroubles(options.trials)];
+  const faults = [...poisonRules, ...createFaultRules(options.faults)];
   return withRelays(options, { faults }, async (world) => {
-    const trials = await postAndEndure(world, options);
-    return toReport(world, { trials, from });
+    const trials = await postUnderFaults(world, options);
+    return createRelaysReport(world, { trials, from });
   });
 }
 
 /** Resolves with what they went through; then all that was sent is acknowledged, too. */
-async function postAndEndure(
+async function postUnderFaults(
   world: RelaysWorld,
-  { trials: count, maxMs = Infinity }: RelaysOptions,
-): Promise<RelaysReport['trials']> {
+  { faults: count, maxMs = Infinity }: RelaysOptions,
+): Promise<RelaysReport['faults']> {
   const { seed, random, ledger, fleet, moments } = world;
   const stop = new AbortController();
   const posting = runPosters({
     seed,
     ledger,
     send: (path, body) => fleet.send(path, body),
-    onAcknowledged: () => moments.note('acknowledged'),
+    onAcknowledged: () => moments.record('acknowledged'),
     stopping: stop.signal,
   });
   const trials = { kill: 0, add: 0, term: 0, freeze: 0, redis: 0, outage: 0 };
   const until = systemClock.monotonic() + maxMs;
-  for (const trial of drawTrials(random, count)) {
+  for (const trial of drawRelayFaults(random, count)) {
     if (systemClock.monotonic() > until) break;
     // The posters do not end here but by a failure.
-    await Promise.race([endure(trial, world), posting]);
+    await Promise.race([injectRelayFault(trial, world), posting]);
     trials[trial]++;
   }
   stop.abort();
@@ -156,40 +161,40 @@ async function postAndEndure(
 const expected =
   /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away|the heartbeat to Redis is late/;
 
-async function toReport(
+async function createRelaysReport(
   world: RelaysWorld,
-  { trials, from }: { readonly trials: RelaysReport['trials']; readonly from: number },
+  { trials, from }: { readonly trials: RelaysReport['faults']; readonly from: number },
 ): Promise<RelaysReport> {
   const { seed, leaseMs, sandbox, buffer, fleet, ledger } = world;
   sandbox.clearFaults();
-  for (const rule of poisons) sandbox.addFault(rule);
+  for (const rule of poisonRules) sandbox.addFault(rule);
   const stuck = await buffer.untilEmpty(settleMs);
-  const books = await buffer.books();
+  const counts = await buffer.counts();
   const to = systemClock.now();
-  const { letters, problems: differences } = await lookAtRelays(world, books);
+  const { deadLetters, problems: differences } = await compareRelays(world, counts);
   const klaviyo = sandbox.state();
-  const evidence = { seed, ledger, klaviyo, letters, books, from, to };
+  const evidence = { seed, ledger, klaviyo, deadLetters, counts, from, to };
   const problems = [
     ...stuck,
     ...findProblems(evidence),
     ...differences,
-    ...(await findAfterwards(world)),
+    ...(await stopRelays(world)),
     ...fleet.problems(expected),
   ];
   return {
     ...toTally(evidence, problems),
     leaseMs,
-    trials,
+    faults: trials,
     relays: fleet.started,
-    refusals: fleet.refusals,
-    takeovers: fleet.count(takenOver),
-    leasesLost: fleet.count('was not heard of for longer than its lease'),
+    rejectedPosts: fleet.rejectedPosts,
+    takeovers: fleet.count(takeoverLogLine),
+    leasesExpired: fleet.count('was not heard of for longer than its lease'),
     violations: klaviyo.violationCount,
   };
 }
 
 /** A fresh event flows through each of them, they stop as they should, and leave nothing behind. */
-async function findAfterwards(world: RelaysWorld): Promise<readonly string[]> {
+async function stopRelays(world: RelaysWorld): Promise<readonly string[]> {
   const { buffer, fleet } = world;
   const missing = await postFreshToEach(world, () => buffer.untilEmpty(settleMs));
   await fleet.close('SIGTERM');
@@ -198,17 +203,17 @@ async function findAfterwards(world: RelaysWorld): Promise<readonly string[]> {
 
 /** For people. */
 export function toRelaysText(report: RelaysReport): string {
-  const trials = Object.entries(report.trials).map(([trial, count]) => `${count} ${trial}`);
+  const trials = Object.entries(report.faults).map(([trial, count]) => `${count} ${trial}`);
   const rows: readonly (readonly [string, string | number])[] = [
     ['seed', `${report.seed}; leases of ${report.leaseMs} ms`],
     ['trials', trials.join(', ')],
     [
       'relays',
-      `${report.relays} started; ${report.takeovers} takeovers, ${report.leasesLost} leases lost by the living`,
+      `${report.relays} started; ${report.takeovers} takeovers, ${report.leasesExpired} leases lost by the living`,
     ],
     [
       'posted',
-      `${report.sent} in ${report.posts} requests; ${report.lostAnswers} answers lost, ${report.refusals} refusals`,
+      `${report.sent} in ${report.posts} requests; ${report.lostResponses} answers lost, ${report.rejectedPosts} refusals`,
     ],
     ['acknowledged', report.acknowledged],
     ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],

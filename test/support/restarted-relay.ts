@@ -10,7 +10,7 @@ import {
 } from '../../src/sandbox/sandbox.js';
 import { watchMoments, type Moments } from './moments.js';
 import { startRelayProcess, type RelayProcess } from './relay-process.js';
-import { readBooks, type Books } from './relay.js';
+import { readLaneCounts, type LaneCounts } from './relay.js';
 
 /** A relay that is killed and started again on its directory. Each process has a port of its own. */
 export type RestartedRelay = {
@@ -23,7 +23,7 @@ export type RestartedRelay = {
   /** For good. Resolves with the exit code; null where the signal ended it. */
   end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null>;
   /** What all of its processes logged as errors. */
-  complaints(): readonly string[];
+  errorLines(): readonly string[];
 };
 
 export function startRestartedRelay(start: () => RelayProcess): RestartedRelay {
@@ -38,13 +38,13 @@ export function startRestartedRelay(start: () => RelayProcess): RestartedRelay {
   return {
     async url() {
       for (;;) {
-        const asked = current;
-        const running = await asked;
+        const awaited = current;
+        const running = await awaited;
         const url = await running.listening;
-        const error = running.fault();
+        const error = running.unexpectedEnd();
         if (error !== null) throw error;
         if (isOver) throw new Error('the relay has ended for good');
-        if (url !== null && asked === current) return url;
+        if (url !== null && awaited === current) return url;
       }
     },
     process: () => current,
@@ -59,7 +59,7 @@ export function startRestartedRelay(start: () => RelayProcess): RestartedRelay {
       isOver = true;
       return end(await current, signal);
     },
-    complaints: () => complaints,
+    errorLines: () => complaints,
   };
 }
 
@@ -110,12 +110,12 @@ export async function withRestartedRelay<T>(
 /** Until nothing is buffered. Looks again after each line it logs: it logs what it settles. */
 export async function untilSettled(
   relay: Pick<RestartedRelay, 'url' | 'process'>,
-): Promise<Readonly<Record<Lane, Books>>> {
+): Promise<Readonly<Record<Lane, LaneCounts>>> {
   for (;;) {
     const url = await relay.url();
     const logged = (await relay.process()).nextLine();
-    const books = readBooks(await fetchText(`${url}/metrics`));
-    if (lanes.every((lane) => books[lane].buffered === 0)) return books;
+    const counts = readLaneCounts(await fetchText(`${url}/metrics`));
+    if (lanes.every((lane) => counts[lane].buffered === 0)) return counts;
     await logged;
   }
 }

@@ -5,7 +5,7 @@ import type { ManualClock } from './manual-clock.js';
 
 export type JsonMap = Record<string, unknown>;
 
-export type Reply = {
+export type SandboxResponse = {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
@@ -27,10 +27,14 @@ export type ErrorView = {
 export type SandboxUnderTest = {
   readonly clock: ManualClock;
   readonly sandbox: RunningSandbox;
-  readonly post: (path: string, body: unknown, headers?: Record<string, string>) => Promise<Reply>;
-  readonly get: (path: string, headers?: Record<string, string>) => Promise<Reply>;
+  readonly post: (
+    path: string,
+    body: unknown,
+    headers?: Record<string, string>,
+  ) => Promise<SandboxResponse>;
+  readonly get: (path: string, headers?: Record<string, string>) => Promise<SandboxResponse>;
   /** Sends only the headers of `init`. `path` may be a whole URL, such as a link in a response. */
-  readonly send: (path: string, init: RequestInit) => Promise<Reply>;
+  readonly send: (path: string, init: RequestInit) => Promise<SandboxResponse>;
 };
 
 export const goodHeaders = {
@@ -48,7 +52,7 @@ export async function startTestSandbox(
 ): Promise<SandboxUnderTest> {
   const clock = createManualClock(Date.UTC(2026, 10, 1, 12));
   const sandbox = await startSandbox({ clock, windows: 'off', ...options });
-  const send = async (path: string, init: RequestInit): Promise<Reply> => {
+  const send = async (path: string, init: RequestInit): Promise<SandboxResponse> => {
     const response = await fetch(path.startsWith('/') ? `${sandbox.url}${path}` : path, init);
     const text = await response.text();
     const isJson = response.headers.get('content-type')?.includes('json') === true;

@@ -9,7 +9,7 @@ import { createSeededRandom } from '../../src/sandbox/faults.js';
 export type Random = () => number;
 
 /** What the sandbox will make of it: takes it, or refuses it with or without naming it, or in the import job. */
-export type Mark = 'good' | 'named' | 'unnamed' | 'in job';
+export type RecordKind = 'good' | 'named' | 'unnamed' | 'in job';
 
 export type MadeEvent = {
   readonly event_name: string;
@@ -19,7 +19,7 @@ export type MadeEvent = {
   readonly currency?: string;
   readonly order_id?: string | number | ExactInteger;
   readonly total_amount?: number;
-  readonly properties: JsonObject & { readonly mark: Mark };
+  readonly properties: JsonObject & { readonly mark: RecordKind };
 } & Person;
 
 /** Fields that are neither attributes nor `properties` become properties, so `step` and `mark` do. */
@@ -29,7 +29,7 @@ export type MadeUpdate = {
   readonly location?: { readonly city?: string | null; readonly zip?: string };
   readonly person: number;
   readonly step: number;
-  readonly mark: Mark;
+  readonly mark: RecordKind;
   readonly favourite: unknown;
   readonly plan?: string | null;
   readonly properties?: JsonObject;
@@ -47,7 +47,7 @@ export type Person = {
 export const personCount = 48;
 /** Numbers from personCount on: they have events and no profile of their own. */
 const visitorCount = 12;
-export const everybodyCount = personCount + visitorCount;
+export const totalPersonCount = personCount + visitorCount;
 
 export function toPerson(number: number): Person {
   if (number >= personCount) return { anonymous_id: `browser-${number} ü` };
@@ -82,7 +82,7 @@ export function makeEvent(seed: number, number: number): MadeEvent {
   const time = new Date(Date.UTC(2020, 0, 1) + below(random, 2 ** 32)).toISOString();
   return {
     event_name: pick(random, ['Placed Order', 'Viewed Product', 'Größe gewählt', '注文 🎁']),
-    ...toPerson(below(random, everybodyCount)),
+    ...toPerson(below(random, totalPersonCount)),
     insert_id: toInsertId(number),
     ...(random() < 0.5 && { event_time: pick(random, [time, time.replace('Z', '+02:00')]) }),
     ...(random() < 0.5 && { value: pick(random, numbers) }),
@@ -91,7 +91,7 @@ export function makeEvent(seed: number, number: number): MadeEvent {
     ...(random() < 0.3 && { total_amount: pick(random, numbers) }),
     properties: {
       ...makeObject(random, 3),
-      mark: makeMark(random, badShare.events, ['named', 'unnamed']),
+      mark: pickKind(random, badShare.events, ['named', 'unnamed']),
     },
   };
 }
@@ -99,7 +99,7 @@ export function makeEvent(seed: number, number: number): MadeEvent {
 /** A bad update has no field that the next one may lack: merged with it, it leaves no trace. */
 export function makeUpdate(seed: number, person: number, step: number): MadeUpdate {
   const random = createSeededRandom(seed + (person + 1) * 1_000_003 + step * 7919);
-  const mark = makeMark(random, badShare.updates, ['named', 'unnamed', 'in job']);
+  const mark = pickKind(random, badShare.updates, ['named', 'unnamed', 'in job']);
   const update = {
     ...toPerson(person),
     first_name: `Sam ${step}`,
@@ -117,20 +117,20 @@ export function makeUpdate(seed: number, person: number, step: number): MadeUpda
     ...(random() < 0.5 && { plan: pick(random, ['gold', 'silver', null]) }),
     properties: {
       ...(random() < 0.5 && { [pick(random, names)]: makeValue(random, 2) }),
-      ...toTurns(step),
+      ...createOrderProperties(step),
     },
   };
 }
 
 /** Each is written by two updates in a row, and by no other: two that changed places are seen for good. */
-function toTurns(step: number): JsonObject {
+function createOrderProperties(step: number): JsonObject {
   return { [`turn ${step - 1}`]: 'second', [`turn ${step}`]: 'first' };
 }
 
 /** A bad update makes all that it was merged with go one by one, which takes a while. */
 const badShare = { events: 0.03, updates: 0.015 };
 
-function makeMark(random: Random, share: number, bad: readonly Mark[]): Mark {
+function pickKind(random: Random, share: number, bad: readonly RecordKind[]): RecordKind {
   return random() < share ? pick(random, bad) : 'good';
 }
 

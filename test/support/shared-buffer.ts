@@ -3,11 +3,11 @@ import { lanes, type Lane } from '../../src/model/lane.js';
 import { toAddress } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
-import type { Books } from './relay.js';
+import type { LaneCounts } from './relay.js';
 
 /** The buffer of `STORE=redis` as it lies at the server, seen by none of the relays. */
 export type SharedBuffer = {
-  books(): Promise<Readonly<Record<Lane, Books>>>;
+  counts(): Promise<Readonly<Record<Lane, LaneCounts>>>;
   /** Until nothing is buffered. Where it becomes no less for `ms`, it tells what is left. */
   untilEmpty(ms: number): Promise<readonly string[]>;
   /** What an empty buffer must not have any more. */
@@ -25,10 +25,12 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
     clock: systemClock,
     timeoutMs,
   });
-  const connection: Pick<RedisConnection, 'call'> = { call: (...args) => insist(single, args) };
+  const connection: Pick<RedisConnection, 'call'> = {
+    call: (...args) => callWithRetries(single, args),
+  };
   const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
 
-  const readBooks = async (lane: Lane): Promise<Books> => {
+  const readCountsOf = async (lane: Lane): Promise<LaneCounts> => {
     const fields = ['accepted', 'delivered', 'merged', 'buried', 'count'];
     const reply = await connection.call('HMGET', name(lane, 'stats'), ...fields);
     const [accepted, delivered, merged, deadLettered, buffered] = toNumbers(reply);
@@ -40,9 +42,9 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
       buffered: buffered ?? 0,
     };
   };
-  const books = async () => ({
-    events: await readBooks('events'),
-    profiles: await readBooks('profiles'),
+  const readCounts = async () => ({
+    events: await readCountsOf('events'),
+    profiles: await readCountsOf('profiles'),
   });
   const leftovers = async (): Promise<readonly string[]> => {
     const found: string[] = [];
@@ -60,31 +62,31 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
     return found;
   };
 
-  const explain = async (now: unknown): Promise<readonly string[]> => [
+  const describeRemainder = async (now: unknown): Promise<readonly string[]> => [
     `still buffered: ${JSON.stringify(now)}`,
     ...(await leftovers()),
-    ...(await say(connection, name)),
+    ...(await describeHolders(connection, name)),
     `relays: ${toTexts(await connection.call('ZRANGE', `{${prefix}}:relays`, 0, -1, 'WITHSCORES')).join(' ')}`,
     `time: ${toTexts(await connection.call('TIME')).join(' ')}`,
   ];
 
   return {
-    books,
+    counts: readCounts,
     leftovers,
     async untilEmpty(ms) {
       let least = Infinity;
       let since = systemClock.monotonic();
       for (;;) {
         await single.untilUp(timeoutMs);
-        const now = await books();
+        const now = await readCounts();
         const left = now.events.buffered + now.profiles.buffered;
         if (left === 0) return [];
         if (left < least) {
           least = left;
           since = systemClock.monotonic();
         }
-        if (systemClock.monotonic() - since > ms) return explain(now);
-        await pause(connection, key);
+        if (systemClock.monotonic() - since > ms) return describeRemainder(now);
+        await waitBriefly(connection, key);
       }
     },
     close: () => single.close(),
@@ -108,7 +110,7 @@ const parts = [
 ] as const;
 
 /** Who holds what, for people. */
-async function say(
+async function describeHolders(
   connection: Pick<RedisConnection, 'call'>,
   name: (lane: Lane, part: string) => string,
 ): Promise<string[]> {
@@ -123,14 +125,14 @@ async function say(
 }
 
 /** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
-async function pause(connection: Pick<RedisConnection, 'call'>, key: string): Promise<void> {
+async function waitBriefly(connection: Pick<RedisConnection, 'call'>, key: string): Promise<void> {
   await connection.call('BLPOP', `${key}:nothing`, 0.1);
 }
 
-const mostTries = 20;
+const maxTries = 20;
 
 /** The server may be another one by now, which the first answer shows. */
-async function insist(
+async function callWithRetries(
   connection: RedisConnection,
   args: Parameters<RedisConnection['call']>,
 ): ReturnType<RedisConnection['call']> {
@@ -139,7 +141,7 @@ async function insist(
     try {
       return await connection.call(...args);
     } catch (error) {
-      if (!(error instanceof UnavailableError) || tries === mostTries) throw error;
+      if (!(error instanceof UnavailableError) || tries === maxTries) throw error;
     }
   }
 }

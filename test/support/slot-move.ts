@@ -9,7 +9,7 @@ export type SlotMove = {
 };
 
 /** From now on the slot's keys may be at either of the two nodes. */
-export async function openMove({ from, to, slot }: SlotMove): Promise<void> {
+export async function startMove({ from, to, slot }: SlotMove): Promise<void> {
   await to.connection.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
   await from.connection.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
 }
@@ -36,7 +36,7 @@ export async function endMove({ from, to, slot }: SlotMove): Promise<void> {
  * leaving answers ASK to what it is to get, so it must take the slot back first, with a part of its keys.
  * Relays write nothing there until the rest is back, so that it can come back without REPLACE, too.
  */
-export async function takeBack(move: SlotMove): Promise<void> {
+export async function revertMove(move: SlotMove): Promise<void> {
   const { from, to, slot } = move;
   await from.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
   while (await moveKeys({ ...move, from: to, to: from }, 10));

@@ -25,7 +25,7 @@ export type Call = {
 export type Lines = {
   readonly all: readonly string[];
   /** Resolves once so many lines hold `text`; rejects where the process says no more before that. */
-  hold(text: string, count?: number): Promise<void>;
+  waitFor(text: string, count?: number): Promise<void>;
 };
 
 export type RelayOptions = {
@@ -103,7 +103,7 @@ export function createProcesses(): Processes {
       const journal = join(dataDir, 'journal.mdb');
       const args = ['-f', '-y', '-s', '16', '-P', journal, ...expressions, '-p', String(pid)];
       const strace = launch('strace', args);
-      await said(strace, strace.stderr, 'attached').catch(refuseTracing(strace));
+      await waitForLine(strace, strace.stderr, 'attached').catch(throwTracingFailed(strace));
       return {
         lines: strace.stderr,
         calls: () => parseTrace(strace.stderr.all),
@@ -144,8 +144,8 @@ async function startRelay(
   const all = { ...defaults, KLAVIYO_BASE_URL: klaviyo, DATA_DIR: dataDir, ...env };
   // strace is found by PATH.
   const child = launch(command ?? '', args, { PATH: process.env.PATH, ...all });
-  await said(child, child.stdout, '"url"').catch(
-    trace === undefined ? refuse(child) : refuseTracing(child),
+  await waitForLine(child, child.stdout, '"url"').catch(
+    trace === undefined ? throwProcessEnded(child) : throwTracingFailed(child),
   );
   const { url } = JSON.parse(child.stdout.all.find((line) => line.includes('"url"')) ?? '') as {
     url: string;
@@ -177,7 +177,7 @@ async function startRelay(
 function toChild(child: ChildProcess, command: string): Child {
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('close', resolve);
-    child.once('error', (error) => reject(toMissing(error, command)));
+    child.once('error', (error) => reject(describeMissing(error, command)));
   });
   // Whoever waits for it is told; the others must not end the test.
   ended.catch(() => undefined);
@@ -189,20 +189,20 @@ function toChild(child: ChildProcess, command: string): Child {
   };
 }
 
-function toMissing(error: Error, command: string): Error {
+function describeMissing(error: Error, command: string): Error {
   const isMissing = 'code' in error && error.code === 'ENOENT' && command === 'strace';
   return isMissing ? new Error('strace is missing: apt-get install strace') : error;
 }
 
 /** Rejects where the process could not be started, or ended before it said so. */
-async function said({ ended }: Child, lines: Lines, text: string): Promise<void> {
+async function waitForLine({ ended }: Child, lines: Lines, text: string): Promise<void> {
   const gone = ended.then((code) => {
     throw new Error(`ended with ${String(code)}`);
   });
-  await Promise.race([lines.hold(text), gone]);
+  await Promise.race([lines.waitFor(text), gone]);
 }
 
-const refuse =
+const throwProcessEnded =
   ({ stdout, stderr, ended }: Child) =>
   async (error: unknown): Promise<never> => {
     // Tells more where it could not be started at all.
@@ -212,14 +212,14 @@ const refuse =
     });
   };
 
-const refuseTracing =
+const throwTracingFailed =
   (child: Child) =>
   async (error: unknown): Promise<never> => {
     const isRefused = (line: string): boolean =>
       /ptrace.*(not permitted|denied|not implemented)/i.test(line);
     await child.ended;
     const refusal = child.stderr.all.find(isRefused);
-    if (refusal === undefined) return refuse(child)(error);
+    if (refusal === undefined) return throwProcessEnded(child)(error);
     throw new Error(`this machine does not let strace trace (SYS_PTRACE is needed): ${refusal}`, {
       cause: error,
     });
@@ -234,30 +234,30 @@ function collectLines(stream: Readable | null): Lines {
   reader.once('close', () => (isClosed = true));
   return {
     all,
-    hold: (text, count = 1) =>
+    waitFor: (text, count = 1) =>
       new Promise((resolve, reject) => {
-        const look = (): void => {
+        const check = (): void => {
           const found = all.filter((line) => line.includes(text)).length >= count;
           if (!found && !isClosed) return;
-          reader.off('line', look).off('close', look);
+          reader.off('line', check).off('close', check);
           if (found) resolve();
           else reject(new Error(`"${text}" was never said:\n${all.join('\n')}`));
         };
-        reader.on('line', look).on('close', look);
-        look();
+        reader.on('line', check).on('close', check);
+        check();
       }),
   };
 }
 
 async function endGroup(child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const over = once(child, 'exit');
+  const exited = once(child, 'exit');
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch {
     // It ended just now, and its exit is still to be told.
   }
-  await over;
+  await exited;
 }
 
 /** Reads `strace -f`: a call that another thread's line cuts in two is put together again. */

@@ -3,8 +3,8 @@ import type { Fleet } from './fleet.js';
 import type { Moments } from './moments.js';
 import type { ServerNode } from './redis-sentinels.js';
 import { below, pick, type Random } from './seeded-load.js';
-import { endMove, moveKeys, openMove, takeBack, type SlotMove } from './slot-move.js';
-import { untilSo, type Topology } from './topology.js';
+import { endMove, moveKeys, startMove, revertMove, type SlotMove } from './slot-move.js';
+import { pollUntil, type Topology } from './topology.js';
 
 /**
  * What befalls relays and the servers that they share:
@@ -39,7 +39,7 @@ export type FaultWorld = {
   /** From now on relays that are started are of the other build. */
   readonly changeScripts: () => void;
   /** A server ends or stands still now, and what it acknowledged and did not replicate may be lost. */
-  readonly noteAbrupt: () => void;
+  readonly onAbruptEnd: () => void;
 };
 
 /** Longest until servers have agreed on another primary, or are all there again. */
@@ -64,31 +64,31 @@ export function drawFaults(
 }
 
 /** Waits for its moment. Resolves once the servers are all there again. */
-export async function inflict(fault: Fault, world: FaultWorld): Promise<void> {
+export async function injectFault(fault: Fault, world: FaultWorld): Promise<void> {
   const { random, moments } = world;
   await moments.after('acknowledged', 20 + below(random, 60));
-  await act(fault, world);
+  await applyFault(fault, world);
   await untilWhole(world);
 }
 
 export function untilWhole({ clock, topology }: Pick<FaultWorld, 'clock' | 'topology'>) {
   const look = { what: 'the servers are all there', clock, maxMs: wholeMs };
-  return untilSo(look, () => topology.isWhole());
+  return pollUntil(look, () => topology.isWhole());
 }
 
-async function act(fault: Fault, world: FaultWorld): Promise<void> {
-  const { random, clock, topology, fleet, noteAbrupt } = world;
+async function applyFault(fault: Fault, world: FaultWorld): Promise<void> {
+  const { random, clock, topology, fleet, onAbruptEnd: noteAbrupt } = world;
   switch (fault) {
     case 'kill': {
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       await kill(owner, world);
-      await untilAnother(owner, world);
+      await untilOtherPrimary(owner, world);
       await wait(clock, below(random, 2000));
       await owner.server.start();
       break;
     }
     case 'lag': {
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       const replicas = await topology.replicasOf(owner);
       for (const { server } of replicas) server.freeze();
       // What is on the way to one that stands still is read when it goes on.
@@ -97,29 +97,29 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       await wait(clock, below(random, 800));
       await kill(owner, world);
       for (const { server } of replicas) server.thaw();
-      await untilAnother(owner, world);
+      await untilOtherPrimary(owner, world);
       await owner.server.start();
       break;
     }
     case 'restart': {
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       await kill(owner, world);
       await wait(clock, below(random, 800));
       await owner.server.start();
       break;
     }
     case 'pause': {
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       owner.server.freeze();
       noteAbrupt();
-      await untilAnother(owner, world);
+      await untilOtherPrimary(owner, world);
       await wait(clock, below(random, 3000));
       owner.server.thaw();
       await untilReplica(owner, world);
       break;
     }
     case 'hiccup': {
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       owner.server.freeze();
       noteAbrupt();
       await wait(clock, 100 + below(random, 1200));
@@ -132,11 +132,11 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
     case 'frozen': {
       const member = await fleet.pick(random);
       fleet.freeze(member);
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       if (random() < 0.5) await failOver(world);
       else {
         await kill(owner, world);
-        await untilAnother(owner, world);
+        await untilOtherPrimary(owner, world);
         await owner.server.start();
       }
       await wait(clock, pick(random, [0, 2 * world.leaseMs]));
@@ -147,7 +147,7 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       await restartEach(topology.nodes, world);
       break;
     case 'shard': {
-      const owner = await toOwner(world);
+      const owner = await getOwner(world);
       await restartEach([...(await topology.replicasOf(owner)), owner], world);
       break;
     }
@@ -162,20 +162,20 @@ async function act(fault: Fault, world: FaultWorld): Promise<void> {
       await fleet.add();
       break;
     case 'move': {
-      const move = await toMove(world);
-      await openMove(move);
+      const move = await planSlotMove(world);
+      await startMove(move);
       while (await moveKeys(move, 1 + below(random, 8)));
       await endMove(move);
       break;
     }
     case 'back': {
-      const move = await toMove(world);
-      await openMove(move);
+      const move = await planSlotMove(world);
+      await startMove(move);
       const rounds = 1 + below(random, 3);
       for (let round = 0; round < rounds; round++) await moveKeys(move, 1 + below(random, 5));
       // Each relay has looked meanwhile: it finds out by that.
       await wait(clock, 500 + below(random, 1500));
-      await takeBack(move);
+      await revertMove(move);
     }
   }
 }
@@ -189,39 +189,39 @@ async function restartEach(nodes: readonly ServerNode[], world: FaultWorld): Pro
   }
 }
 
-async function kill(owner: ServerNode, { noteAbrupt }: FaultWorld): Promise<void> {
+async function kill(owner: ServerNode, { onAbruptEnd: noteAbrupt }: FaultWorld): Promise<void> {
   const ending = owner.server.kill();
   noteAbrupt();
   await ending;
 }
 
-async function toOwner({ topology }: FaultWorld): Promise<ServerNode> {
+async function getOwner({ topology }: FaultWorld): Promise<ServerNode> {
   const owner = await topology.owner();
   if (owner === null) throw new Error('the servers do not agree');
   return owner;
 }
 
 /** A replica gives up after five seconds where the servers are too busy, and sentinels refuse one that follows another too soon. */
-const askAgainMs = 6000;
+const retryFailoverMs = 6000;
 
 async function failOver(world: FaultWorld): Promise<void> {
   const { clock, topology } = world;
-  const before = await toOwner(world);
-  let askedAt = -Infinity;
+  const before = await getOwner(world);
+  let requestedAt = -Infinity;
   const look = { what: 'a replica has taken its place', clock, maxMs: wholeMs };
-  await untilSo(look, async () => {
+  await pollUntil(look, async () => {
     const owner = await topology.owner();
     if (owner !== null && owner !== before) return true;
-    if (clock.monotonic() - askedAt < askAgainMs) return false;
-    askedAt = clock.monotonic();
-    await topology.askForFailover();
+    if (clock.monotonic() - requestedAt < retryFailoverMs) return false;
+    requestedAt = clock.monotonic();
+    await topology.startFailover();
     return false;
   });
 }
 
-function untilAnother(than: ServerNode, { clock, topology }: FaultWorld): Promise<void> {
+function untilOtherPrimary(than: ServerNode, { clock, topology }: FaultWorld): Promise<void> {
   const look = { what: 'another server is the primary', clock, maxMs: failoverMs };
-  return untilSo(look, async () => {
+  return pollUntil(look, async () => {
     const owner = await topology.owner();
     return owner !== null && owner !== than;
   });
@@ -230,10 +230,10 @@ function untilAnother(than: ServerNode, { clock, topology }: FaultWorld): Promis
 /** Until it has seen that another one took its place. */
 function untilReplica({ connection }: ServerNode, { clock }: FaultWorld): Promise<void> {
   const look = { what: 'the primary of before is a replica', clock, maxMs: failoverMs };
-  return untilSo(look, async () => String(await connection.call('ROLE')).startsWith('slave'));
+  return pollUntil(look, async () => String(await connection.call('ROLE')).startsWith('slave'));
 }
 
-async function toMove({ random, topology, slotKey }: FaultWorld): Promise<SlotMove> {
+async function planSlotMove({ random, topology, slotKey }: FaultWorld): Promise<SlotMove> {
   const { cluster } = topology;
   if (cluster === null) throw new Error('there are no slots');
   const from = await cluster.ownerOf(slotKey);

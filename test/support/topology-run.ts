@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { systemClock, type Clock } from '../../src/clock.js';
 import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { poisons, toTally, type Tally } from './crash-run.js';
+import { poisonRules, toTally, type Tally } from './crash-run.js';
 import { Fleet } from './fleet.js';
 import { Ledger } from './ledger.js';
 import { watchMoments, type Moments } from './moments.js';
@@ -12,13 +12,13 @@ import { findLostEvents, findProblems } from './oracle.js';
 import { makeOtherBuild } from './other-build.js';
 import { runPosters } from './posters.js';
 import { startRelayProcess } from './relay-process.js';
-import { lookAtRelays, postFreshToEach } from './relays-afterwards.js';
+import { compareRelays, postFreshToEach } from './compare-relays.js';
 import type { Rates } from './relays-run.js';
 import { quickRelay } from './restarted-relay.js';
 import { below, pick, type Random } from './seeded-load.js';
 import { openSharedBuffer, type SharedBuffer } from './shared-buffer.js';
 import { startTopology, type Topology } from './topology.js';
-import { inflict, untilWhole, type Fault } from './topology-faults.js';
+import { injectFault, untilWhole, type Fault } from './topology-faults.js';
 
 export type TopologyOptions = {
   readonly seed: number;
@@ -40,11 +40,11 @@ export type FaultRow = {
   readonly recorded: number;
   readonly lost: number;
   readonly sentTwice: number;
-  readonly refusals: number;
+  readonly rejectedPosts: number;
   /** From the first post that was refused to the last one. */
-  readonly refusedMs: number;
+  readonly rejectingMs: number;
   /** From the end of the fault until every relay takes posts. */
-  readonly backMs: number;
+  readonly recoveryMs: number;
   readonly exits: number;
 };
 
@@ -70,7 +70,7 @@ type World = {
   readonly ledger: Ledger;
   readonly moments: Moments;
   readonly changeScripts: () => void;
-  readonly noteAbrupt: () => void;
+  readonly onAbruptEnd: () => void;
 };
 
 const prefix = 'topology';
@@ -99,7 +99,7 @@ export async function runTopology(options: TopologyOptions): Promise<TopologyRep
     windows: rates.windows,
     importDelayMs: 60,
     maxEvents: 1_000_000,
-    faults: poisons,
+    faults: poisonRules,
   });
   const env = {
     ...quickRelay,
@@ -134,7 +134,7 @@ export async function runTopology(options: TopologyOptions): Promise<TopologyRep
       ...parts,
       ...{ options, fleet, ledger, moments },
       changeScripts: () => (isOther = !isOther),
-      noteAbrupt: () => void abrupt.push(clock.monotonic()),
+      onAbruptEnd: () => void abrupt.push(clock.monotonic()),
     });
   } finally {
     await fleet.close('SIGKILL');
@@ -160,7 +160,7 @@ async function runFaults(world: World): Promise<TopologyReport> {
     seed: options.seed,
     ledger,
     send: (path, body) => fleet.send(path, body),
-    onAcknowledged: () => moments.note('acknowledged'),
+    onAcknowledged: () => moments.record('acknowledged'),
     stopping: stop.signal,
   });
   const spans: Span[] = [];
@@ -168,10 +168,10 @@ async function runFaults(world: World): Promise<TopologyReport> {
   const until = clock.monotonic() + (options.maxMs ?? Infinity);
   for (const fault of options.draw(random)) {
     if (clock.monotonic() > until) break;
-    const span = watchSpan(fault, world);
+    const span = startSpan(fault, world);
     // The posters do not end here but by a failure.
     const inflicted = await Promise.race([
-      inflict(fault, world).then(() => true),
+      injectFault(fault, world).then(() => true),
       posting.then(() => false),
     ]);
     if (!inflicted) break;
@@ -184,16 +184,16 @@ async function runFaults(world: World): Promise<TopologyReport> {
   await posting;
   await fleet.untilStarted();
   await fleet.untilEnded();
-  return toReport(world, { from, spans, problems });
+  return createTopologyReport(world, { from, spans, problems });
 }
 
 /** Sums up a fault while it lasts. */
-function watchSpan(fault: Fault, { clock, fleet, sandbox }: World) {
+function startSpan(fault: Fault, { clock, fleet, sandbox }: World) {
   const from = clock.monotonic();
-  const [refusals, exits] = [fleet.refusals, fleet.exits];
+  const [rejectedPosts, exits] = [fleet.rejectedPosts, fleet.exits];
   const { repeats } = sandbox.state().counters;
   const refused: number[] = [];
-  const stop = fleet.onRefused(() => void refused.push(clock.monotonic()));
+  const stop = fleet.onRejected(() => void refused.push(clock.monotonic()));
   return {
     end: (ended: number): Promise<Span> => {
       stop();
@@ -201,9 +201,9 @@ function watchSpan(fault: Fault, { clock, fleet, sandbox }: World) {
       return Promise.resolve({
         ...{ fault, from, to },
         sentTwice: sandbox.state().counters.repeats - repeats,
-        refusals: fleet.refusals - refusals,
-        refusedMs: (refused.at(-1) ?? 0) - (refused[0] ?? 0),
-        backMs: to - ended,
+        rejectedPosts: fleet.rejectedPosts - rejectedPosts,
+        rejectingMs: (refused.at(-1) ?? 0) - (refused[0] ?? 0),
+        recoveryMs: to - ended,
         exits: fleet.exits - exits,
       });
     },
@@ -234,7 +234,7 @@ async function findStandstill(fault: Fault, world: World): Promise<readonly stri
 const expected =
   /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away|Redis fell back on a replica|the heartbeat to Redis is late/;
 
-async function toReport(
+async function createTopologyReport(
   world: World,
   run: {
     readonly from: number;
@@ -245,12 +245,12 @@ async function toReport(
   const { options, sandbox, buffer, fleet, ledger, clock } = world;
   await untilWhole(world);
   const stuck = await buffer.untilEmpty(settleMs);
-  const books = await buffer.books();
+  const counts = await buffer.counts();
   const to = clock.now();
   const afterwards = { ...world, seed: options.seed };
-  const { letters, problems: differences } = await lookAtRelays(afterwards, books);
+  const { deadLetters, problems: differences } = await compareRelays(afterwards, counts);
   const klaviyo = sandbox.state();
-  const evidence = { seed: options.seed, ledger, klaviyo, letters, books, from: run.from, to };
+  const evidence = { seed: options.seed, ledger, klaviyo, deadLetters, counts, from: run.from, to };
   const lost = new Set(findLostEvents(evidence));
   const found = findProblems(evidence);
   const missing = await postFreshToEach(afterwards, () => buffer.untilEmpty(settleMs));
@@ -308,9 +308,9 @@ export function toTopologyText(report: TopologyReport): string {
       row.recorded,
       row.lost,
       row.sentTwice,
-      row.refusals,
+      row.rejectedPosts,
     ],
-    ...[(row.refusedMs / 1000).toFixed(1), (row.backMs / 1000).toFixed(1), row.exits],
+    ...[(row.rejectingMs / 1000).toFixed(1), (row.recoveryMs / 1000).toFixed(1), row.exits],
   ]);
   const lines = [[...head, 'exits'], ...rows].map((row) =>
     row.map((cell, at) => String(cell).padEnd((head[at] ?? 'exits').length + 2)).join(''),

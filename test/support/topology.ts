@@ -12,7 +12,7 @@ export type Topology = {
   owner(): Promise<ServerNode | null>;
   replicasOf(owner: ServerNode): Promise<readonly ServerNode[]>;
   /** Begins a planned failover. */
-  askForFailover(): Promise<void>;
+  startFailover(): Promise<void>;
   /** Whether the owner has all of its replicas, and all servers agree. */
   isWhole(): Promise<boolean>;
   /** Of a cluster: its nodes, by which a slot can be moved. */
@@ -39,13 +39,15 @@ function toClusterTopology(cluster: RedisCluster, key: string): Topology {
     cluster,
     owner,
     replicasOf: (of) => findReplicas(of, cluster.nodes),
-    async askForFailover() {
+    async startFailover() {
       const from = await owner();
       const [replica] = from === null ? [] : await findReplicas(from, cluster.nodes);
       await replica?.connection.call('CLUSTER', 'FAILOVER');
     },
     async isWhole() {
-      const infos = await Promise.all(cluster.nodes.map(({ connection }) => toInfo(connection)));
+      const infos = await Promise.all(
+        cluster.nodes.map(({ connection }) => getReplicationInfo(connection)),
+      );
       const states = await Promise.all(
         cluster.nodes.map(async ({ connection }) =>
           String(await connection.call('CLUSTER', 'INFO')),
@@ -81,22 +83,23 @@ function toSentinelTopology(set: SentinelSet): Topology {
     cluster: null,
     owner,
     replicasOf: (of) => findReplicas(of, set.nodes),
-    async askForFailover() {
+    async startFailover() {
       await set.sentinels[0]?.connection.call('SENTINEL', 'FAILOVER', 'main');
     },
     async isWhole() {
       const primary = await owner();
       if (
         primary === null ||
-        countOnline(await toInfo(primary.connection)) !== set.nodes.length - 1
+        countOnline(await getReplicationInfo(primary.connection)) !== set.nodes.length - 1
       )
         return false;
       for (const { connection } of set.sentinels) {
-        const told = [
+        const sentinelStates = [
           await connection.call('SENTINEL', 'MASTER', 'main'),
           await connection.call('SENTINEL', 'REPLICAS', 'main'),
         ];
-        if (/s_down|o_down|failover_in_progress|disconnected/.test(String(told))) return false;
+        if (/s_down|o_down|failover_in_progress|disconnected/.test(String(sentinelStates)))
+          return false;
       }
       return true;
     },
@@ -111,21 +114,22 @@ async function findReplicas(
   const found: ServerNode[] = [];
   for (const node of nodes) {
     if (!node.connection.isUp()) continue;
-    if ((await toInfo(node.connection)).includes(`master_port:${server.port}\r`)) found.push(node);
+    if ((await getReplicationInfo(node.connection)).includes(`master_port:${server.port}\r`))
+      found.push(node);
   }
   return found;
 }
 
-const toInfo = async (connection: ServerNode['connection']): Promise<string> =>
+const getReplicationInfo = async (connection: ServerNode['connection']): Promise<string> =>
   String(await connection.call('INFO', 'replication'));
 
 const countOnline = (info: string): number => info.match(/state=online/g)?.length ?? 0;
 
-export type Look = { readonly what: string; readonly clock: Clock; readonly maxMs: number };
+export type PollOptions = { readonly what: string; readonly clock: Clock; readonly maxMs: number };
 
 /** Looks ten times a second. A server that does not answer is asked again. */
-export async function untilSo(
-  { what, clock, maxMs }: Look,
+export async function pollUntil(
+  { what, clock, maxMs }: PollOptions,
   look: () => Promise<boolean>,
 ): Promise<void> {
   const end = clock.monotonic() + maxMs;

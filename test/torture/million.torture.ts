@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { readBooks } from '../support/relay.js';
+import { readLaneCounts } from '../support/relay.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
 
 const unsettled = Number(process.env.UNSETTLED ?? 1_000_000);
@@ -112,7 +112,7 @@ async function readMemory(): Promise<{ all: number; own: number }> {
 
 async function untilDrained(url: string): Promise<void> {
   for (let buffered = 1; buffered > 0;) {
-    const { events, profiles } = readBooks(await (await fetch(`${url}/metrics`)).text());
+    const { events, profiles } = readLaneCounts(await (await fetch(`${url}/metrics`)).text());
     buffered = events.buffered + profiles.buffered;
   }
 }
@@ -138,9 +138,9 @@ it(`${unsettled} unsettled events survive a SIGKILL, and the relay is ready soon
   report.push(
     `ready ${seconds(from)} s after the start; memory ${after.all} MB, ${after.own} its own`,
   );
-  const books = readBooks(await (await fetch(`${url}/metrics`)).text());
-  expect(books.events.buffered).toBe(unsettled);
-  expect(books.profiles.buffered).toBe(profileCount);
+  const counts = readLaneCounts(await (await fetch(`${url}/metrics`)).text());
+  expect(counts.events.buffered).toBe(unsettled);
+  expect(counts.profiles.buffered).toBe(profileCount);
 
   from = systemClock.monotonic();
   taken = [];

@@ -8,7 +8,7 @@ const trials = Number(process.env.KILLS ?? 200);
 const maxMs = 12 * 60_000;
 
 it(`relays that share a Redis lose, double and change nothing over ${trials} kills, seed ${seed}`, async () => {
-  const report = await runRelays({ seed, trials, maxMs });
+  const report = await runRelays({ seed, faults: trials, maxMs });
   process.stdout.write(toRelaysText(report));
   expect(report.problems).toEqual([]);
 });

@@ -12,7 +12,7 @@ it(`three relays use what is permitted to the full, and no more, seed ${seed}`, 
   expect(use.share).toBeGreaterThanOrEqual(0.95);
 });
 it(`and no more while they and their Redis are killed, seed ${seed}`, async () => {
-  const report = await runWithinWindows({ seed, trials, maxMs: 12 * 60_000 });
+  const report = await runWithinWindows({ seed, faults: trials, maxMs: 12 * 60_000 });
   process.stdout.write(toRelaysText(report));
   expect(report.problems).toEqual([]);
   expect(report.violations).toBe(0);

@@ -77,7 +77,7 @@ describe.each(['memory', 'journal', 'redis'])('Klaviyo rejecting everything with
     await relay.post('/v1/events/batch', toEvents(400));
     await untilPaused(relay);
     await pass(relay, 120_000);
-    expect((await relay.books()).events).toMatchObject({ buffered: 400, deadLettered: 0 });
+    expect((await relay.counts()).events).toMatchObject({ buffered: 400, deadLettered: 0 });
     const ready = await relay.get('/readyz');
     expect(ready.status).toBe(200);
     expect(JSON.stringify(ready.body)).toContain('refusal');
@@ -87,7 +87,7 @@ describe.each(['memory', 'journal', 'redis'])('Klaviyo rejecting everything with
     const clearedAt = relay.clock.monotonic();
     await relay.untilSettled();
     expect(relay.clock.monotonic() - clearedAt).toBeLessThan(61_000);
-    expect((await relay.books()).events).toMatchObject({ delivered: 400, deadLettered: 0 });
+    expect((await relay.counts()).events).toMatchObject({ delivered: 400, deadLettered: 0 });
     expect(relay.sandbox.state().counters).toMatchObject({ recorded: 400, repeats: 0 });
     expect(await isPaused(relay)).toBe(false);
     expect(relay.logged.join('')).toMatch(/lane events resumed after \d+ s/);
@@ -101,7 +101,7 @@ describe.each(['memory', 'journal', 'redis'])('Klaviyo rejecting everything with
     await pass(relay, 30_000);
     expect((await relay.post('/v1/lanes/events/resume', {})).status).toBeLessThan(300);
     await relay.untilSettled();
-    expect((await relay.books()).events).toMatchObject({ delivered: 0, deadLettered: 400 });
+    expect((await relay.counts()).events).toMatchObject({ delivered: 0, deadLettered: 400 });
     expect(relay.logged.join('')).toMatch(/gave up on 50 envelopes: Invalid: \[email\]/);
   }, 60_000);
 });
@@ -138,14 +138,14 @@ describe('two relays on one Redis', () => {
     await post(both, toEvents(400));
     await passBoth(both, 30);
     expect(await Promise.all(both.map(isPaused))).toContain(true);
-    const { buffered, deadLettered } = (await both[0]!.books()).events;
+    const { buffered, deadLettered } = (await both[0]!.counts()).events;
     expect(deadLettered).toBeLessThanOrEqual(2 * 30);
     expect(buffered).toBe(400 - deadLettered);
     for (const { sandbox } of both) sandbox.clearFaults();
     await passBothUntil(both, buffered);
     await passBoth(both, 5);
     expect(countRecorded(both)).toBe(buffered);
-    expect((await both[0]!.books()).events).toMatchObject({ buffered: 0, deadLettered });
+    expect((await both[0]!.counts()).events).toMatchObject({ buffered: 0, deadLettered });
   }, 60_000);
 
   it('deliver all neighbours of records that make Klaviyo fail, each once', async () => {
@@ -213,8 +213,8 @@ describe('a relay with a journal that is killed', () => {
         while (sandbox.state().events.length < 999) await again.nextLine();
         expect(sandbox.state().events).toHaveLength(999);
         sandbox.clearFaults();
-        const books = await untilSettled(relay);
-        expect(books.events).toMatchObject({ accepted: 1000, delivered: 1000, deadLettered: 0 });
+        const counts = await untilSettled(relay);
+        expect(counts.events).toMatchObject({ accepted: 1000, delivered: 1000, deadLettered: 0 });
       }),
     60_000,
   );

@@ -4,7 +4,7 @@ import { toAddress } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
-import { startRelay, type Answer, type RelayUnderTest } from '../support/relay.js';
+import { startRelay, type TestResponse, type RelayUnderTest } from '../support/relay.js';
 
 let redis: RedisServer;
 let operator: RedisConnection;
@@ -32,7 +32,7 @@ async function start(env: Record<string, string>): Promise<RelayUnderTest> {
   relays.push(relay);
   return relay;
 }
-const post = (relay: RelayUnderTest): Promise<Answer> =>
+const post = (relay: RelayUnderTest): Promise<TestResponse> =>
   relay.post('/v1/events', { event_name: 'e', distinct_id: 'd' });
 const checks = async (relay: RelayUnderTest): Promise<string> =>
   JSON.stringify((await relay.get('/readyz')).body.checks);
@@ -50,7 +50,7 @@ it('an access list that is narrowed means 503 with the reason in readiness and l
   await relay.until('it is ready', async () => (await relay.get('/readyz')).status === 200);
   expect((await post(relay)).status).toBe(202);
   await relay.untilSettled();
-  expect((await relay.books()).events).toMatchObject({ accepted: 2, delivered: 2 });
+  expect((await relay.counts()).events).toMatchObject({ accepted: 2, delivered: 2 });
   expect(relay.logged.join('\n')).not.toContain('pw-of-relay');
 });
 

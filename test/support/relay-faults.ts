@@ -9,10 +9,10 @@ import { below, pick, type Random } from './seeded-load.js';
  * four; one is told to stop; one stands still for longer than its lease; Redis is killed and
  * started again at once, or after everybody's lease is over.
  */
-export const kinds = ['kill', 'add', 'term', 'freeze', 'redis', 'outage'] as const;
-export type Trial = (typeof kinds)[number];
+export const relayFaults = ['kill', 'add', 'term', 'freeze', 'redis', 'outage'] as const;
+export type RelayFault = (typeof relayFaults)[number];
 
-export type TrialWorld = {
+export type RelayFaultWorld = {
   readonly random: Random;
   readonly leaseMs: number;
   readonly redis: RedisServer;
@@ -20,15 +20,15 @@ export type TrialWorld = {
   readonly moments: Moments;
 };
 
-const often: readonly Trial[] = [
+const weightedFaults: readonly RelayFault[] = [
   ...(['kill', 'kill', 'kill', 'kill', 'kill', 'add', 'term'] as const),
   ...(['freeze', 'freeze', 'freeze', 'redis', 'redis', 'outage'] as const),
 ];
 
 /** Each of them at least once where there are enough, in any order. */
-export function drawTrials(random: Random, count: number): readonly Trial[] {
-  const drawn: Trial[] = [...kinds];
-  while (drawn.length < count) drawn.push(pick(random, often));
+export function drawRelayFaults(random: Random, count: number): readonly RelayFault[] {
+  const drawn: RelayFault[] = [...relayFaults];
+  while (drawn.length < count) drawn.push(pick(random, weightedFaults));
   for (let last = drawn.length - 1; last > 0; last--) {
     const other = below(random, last + 1);
     [drawn[last], drawn[other]] = [drawn[other] ?? 'kill', drawn[last] ?? 'kill'];
@@ -36,15 +36,15 @@ export function drawTrials(random: Random, count: number): readonly Trial[] {
   return drawn.slice(0, count);
 }
 
-const least = 3;
-const most = 4;
+const minRelays = 3;
+const maxRelays = 4;
 /** A relay looks every 100 ms. */
 const takeoverMs = 300;
 /** What a relay logs that goes on with what another held. */
-export const takenOver = 'relays are gone: what they held is sent by others';
+export const takeoverLogLine = 'relays are gone: what they held is sent by others';
 
 /** Waits for its moment. Who is started anew is not waited for. */
-export async function endure(trial: Trial, world: TrialWorld): Promise<void> {
+export async function injectRelayFault(trial: RelayFault, world: RelayFaultWorld): Promise<void> {
   const { random, leaseMs, redis, fleet, moments } = world;
   const moment = pick(random, ['acknowledged', 'arrived', 'answered']);
   await moments.after(moment, 1 + below(random, moment === 'acknowledged' ? 60 : 14));
@@ -53,14 +53,14 @@ export async function endure(trial: Trial, world: TrialWorld): Promise<void> {
       fleet.end(await fleet.pick(random), 'SIGKILL');
       break;
     case 'add':
-      if (fleet.size >= most) fleet.end(await fleet.pick(random), 'SIGKILL');
+      if (fleet.size >= maxRelays) fleet.end(await fleet.pick(random), 'SIGKILL');
       void fleet.add();
       break;
     case 'term':
       fleet.end(await fleet.pick(random), 'SIGTERM');
       break;
     case 'freeze':
-      await freeze(world);
+      await freezeBeyondLease(world);
       break;
     case 'redis':
       await redis.kill();
@@ -68,14 +68,19 @@ export async function endure(trial: Trial, world: TrialWorld): Promise<void> {
       break;
     case 'outage':
       await redis.kill();
-      await refuseFor(leaseMs + takeoverMs, fleet);
+      await waitForRejections(leaseMs + takeoverMs, fleet);
       await redis.start();
   }
-  while (fleet.size < least) void fleet.add();
+  while (fleet.size < minRelays) void fleet.add();
 }
 
 /** Until its lease is over and others have what it held, and then some. */
-async function freeze({ random, leaseMs, fleet, moments }: TrialWorld): Promise<void> {
+async function freezeBeyondLease({
+  random,
+  leaseMs,
+  fleet,
+  moments,
+}: RelayFaultWorld): Promise<void> {
   const member = await fleet.pick(random);
   const until = systemClock.monotonic() + leaseMs + takeoverMs;
   fleet.freeze(member);
@@ -84,7 +89,7 @@ async function freeze({ random, leaseMs, fleet, moments }: TrialWorld): Promise<
   fleet.thaw(member);
 }
 
-async function refuseFor(ms: number, fleet: Fleet): Promise<void> {
+async function waitForRejections(ms: number, fleet: Fleet): Promise<void> {
   const until = systemClock.monotonic() + ms;
-  while (systemClock.monotonic() < until) await fleet.nextRefusal();
+  while (systemClock.monotonic() < until) await fleet.nextRejection();
 }

@@ -1,15 +1,15 @@
 import { lanes, type Lane } from '../../src/model/lane.js';
 import type { RunningSandbox } from '../../src/sandbox/sandbox.js';
-import { fetchLetters, toFreshEvent } from './crash-run.js';
+import { fetchDeadLetters, findFreshEvent } from './crash-run.js';
 import type { Fleet } from './fleet.js';
 import type { Ledger } from './ledger.js';
-import type { Letter } from './oracle.js';
-import { fetchAnswer, postEvent } from './posters.js';
-import type { Books } from './relay.js';
+import type { DeadLetterView } from './oracle.js';
+import { postBody, postEvent } from './posters.js';
+import type { LaneCounts } from './relay.js';
 import { fetchText } from './restarted-relay.js';
 import { pick, toInsertId, type Random } from './seeded-load.js';
 
-export type RelaysAfterwards = {
+export type ComparedRelays = {
   readonly seed: number;
   readonly random: Random;
   readonly fleet: Fleet;
@@ -19,56 +19,59 @@ export type RelaysAfterwards = {
 
 const receiptCount = 40;
 
-type Seen = {
-  readonly letters: readonly Letter[];
+type RelayView = {
+  readonly deadLetters: readonly DeadLetterView[];
   readonly receipts: readonly string[];
   readonly parts: readonly string[];
 };
 
 /** Looks at all of them, until nothing changes any more while they are looked at one after the other. */
-const maxLooks = 50;
+const maxReads = 50;
 
 /** What each of the relays shows of what all of them did: the same, or it is a problem. */
-export async function lookAtRelays(
-  { random, fleet, ledger }: RelaysAfterwards,
-  books: Readonly<Record<Lane, Books>>,
-): Promise<{ readonly letters: readonly Letter[]; readonly problems: readonly string[] }> {
+export async function compareRelays(
+  { random, fleet, ledger }: ComparedRelays,
+  counts: Readonly<Record<Lane, LaneCounts>>,
+): Promise<{
+  readonly deadLetters: readonly DeadLetterView[];
+  readonly problems: readonly string[];
+}> {
   const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds].filter(
     (id) => !ledger.mayBeLost(id),
   );
   const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
-  let seen = await lookAtEach(fleet, asked, books);
+  let seen = await readEachRelay(fleet, asked, counts);
   // A relay that stood still in the middle of a request writes it down when it goes on.
-  for (let looks = 1; looks < maxLooks && toDifferences(seen).length > 0; looks++) {
-    seen = await lookAtEach(fleet, asked, books);
+  for (let looks = 1; looks < maxReads && findDifferences(seen).length > 0; looks++) {
+    seen = await readEachRelay(fleet, asked, counts);
   }
   const [first] = seen;
   if (first === undefined) throw new Error('there is no relay to look at');
   return {
-    letters: first.letters,
-    problems: [...toDifferences(seen), ...first.receipts.flatMap(toProblem)],
+    deadLetters: first.deadLetters,
+    problems: [...findDifferences(seen), ...first.receipts.flatMap(checkReceipt)],
   };
 }
 
-async function lookAtEach(
+async function readEachRelay(
   fleet: Fleet,
   asked: readonly string[],
-  books: Readonly<Record<Lane, Books>>,
-): Promise<readonly Seen[]> {
-  const seen: Seen[] = [];
+  counts: Readonly<Record<Lane, LaneCounts>>,
+): Promise<readonly RelayView[]> {
+  const seen: RelayView[] = [];
   for (const { url } of fleet.members) {
-    const letters = await fetchLetters(url);
+    const deadLetters = await fetchDeadLetters(url);
     const receipts = await Promise.all(asked.map((id) => fetchReceipt(url, id)));
     const deliveries = await fetchText(`${url}/v1/deliveries?limit=200`);
-    const shown = await untilShown(url, books);
-    const parts = [JSON.stringify(letters), JSON.stringify(receipts), deliveries, shown];
-    seen.push({ letters, receipts, parts });
+    const shown = await pollCounts(url, counts);
+    const parts = [JSON.stringify(deadLetters), JSON.stringify(receipts), deliveries, shown];
+    seen.push({ deadLetters, receipts, parts });
   }
   return seen;
 }
 
-function toDifferences(seen: readonly Seen[]): readonly string[] {
-  return ['dead letters', 'receipts', 'deliveries', 'books'].flatMap((what, part) => {
+function findDifferences(seen: readonly RelayView[]): readonly string[] {
+  return ['dead letters', 'receipts', 'deliveries', 'counts'].flatMap((what, part) => {
     const different = new Set(seen.map(({ parts }) => parts[part]));
     if (different.size === 1) return [];
     return [`${seen.length} relays show ${different.size} different ${what}`];
@@ -82,20 +85,23 @@ async function fetchReceipt(url: string, id: string): Promise<string> {
 }
 
 /** Everything is settled, and the log keeps all of a run. */
-function toProblem(receipt: string): readonly string[] {
+function checkReceipt(receipt: string): readonly string[] {
   return /"(delivered|dead_lettered)"/.test(receipt) ? [] : [`a receipt says ${receipt}`];
 }
 
 /** A relay has what others did a tenth of a second later, so it is asked again. */
-async function untilShown(url: string, books: Readonly<Record<Lane, Books>>): Promise<string> {
-  const must = toText(books);
+async function pollCounts(
+  url: string,
+  counts: Readonly<Record<Lane, LaneCounts>>,
+): Promise<string> {
+  const must = formatCounts(counts);
   for (let tries = 0; ; tries++) {
-    const is = toText(readStoreBooks(await fetchText(`${url}/metrics`)));
+    const is = formatCounts(readStoreCounts(await fetchText(`${url}/metrics`)));
     if (is === must || tries === 500) return is;
   }
 }
 
-function readStoreBooks(text: string): Record<Lane, Books> {
+function readStoreCounts(text: string): Record<Lane, LaneCounts> {
   const read = (name: string): number =>
     Number(
       text
@@ -103,7 +109,7 @@ function readStoreBooks(text: string): Record<Lane, Books> {
         .find((line) => line.startsWith(`${name} `))
         ?.slice(name.length),
     );
-  const of = (lane: Lane): Books => ({
+  const of = (lane: Lane): LaneCounts => ({
     accepted: read(`relay_store_accepted{lane="${lane}"}`),
     delivered: read(`relay_store_settled{lane="${lane}",outcome="delivered"}`),
     merged: read(`relay_store_settled{lane="${lane}",outcome="merged"}`),
@@ -113,19 +119,19 @@ function readStoreBooks(text: string): Record<Lane, Books> {
   return { events: of('events'), profiles: of('profiles') };
 }
 
-const toText = (books: Readonly<Record<Lane, Books>>): string =>
-  JSON.stringify(lanes.map((lane) => books[lane]));
+const formatCounts = (counts: Readonly<Record<Lane, LaneCounts>>): string =>
+  JSON.stringify(lanes.map((lane) => counts[lane]));
 
 /** One to each of them. */
 export async function postFreshToEach(
-  { seed, fleet, ledger, sandbox }: RelaysAfterwards,
+  { seed, fleet, ledger, sandbox }: ComparedRelays,
   untilEmpty: () => Promise<readonly string[]>,
 ): Promise<readonly string[]> {
   const fresh: number[] = [];
   for (const { url } of fleet.members) {
-    const number = toFreshEvent(seed, ledger);
+    const number = findFreshEvent(seed, ledger);
     fresh.push(number);
-    await postEvent({ seed, ledger, send: (path, body) => fetchAnswer(url + path, body) }, number);
+    await postEvent({ seed, ledger, send: (path, body) => postBody(url + path, body) }, number);
   }
   const stuck = await untilEmpty();
   const there = new Set(sandbox.state().events.map(({ uniqueId }) => uniqueId));
