@@ -16,7 +16,7 @@ export const toText = ({ payload }: { readonly payload: Uint8Array }): string =>
 export const toTexts = (payloads: readonly Uint8Array[]): readonly string[] =>
   payloads.map((payload) => decoder.decode(payload));
 
-/** Drafts differ in key and text unless told otherwise. */
+/** Number of drafts created: drafts differ in key and text by default. */
 let made = 0;
 
 type DraftOverrides = Partial<Omit<Draft, 'payload'>> & { readonly text?: string };
@@ -76,7 +76,7 @@ export const retryable = (afterMs?: number): Outcome => ({
   reason: aReason({ status: 500 }),
   ...(afterMs !== undefined && { afterMs }),
 });
-/** A failure that a record may have caused, which nobody names. */
+/** A failure that a record may have caused, without a pointer to the record. */
 export const failed: Outcome = {
   kind: 'retryable',
   reason: aReason({ code: 'unavailable', detail: 'Klaviyo answered 500', status: 500 }),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 export type Certificate = { readonly key: string; readonly cert: string };
 
-/** A key and a certificate for `localhost` and 127.0.0.1 that nobody has signed. */
+/** Creates a key and a self-signed certificate for `localhost` and 127.0.0.1. */
 export function makeCertificate(): Certificate {
   const directory = mkdtempSync(join(tmpdir(), 'relay-certificate-'));
   const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];

@@ -25,10 +25,10 @@ type RelayView = {
   readonly parts: readonly string[];
 };
 
-/** Looks at all of them, until nothing changes any more while they are looked at one after the other. */
+/** Maximum number of times that all relays are read until they show the same. */
 const maxReads = 50;
 
-/** What each of the relays shows of what all of them did: the same, or it is a problem. */
+/** Reads dead letters, receipts, deliveries and counts from each relay; a difference between relays is a problem. */
 export async function compareRelays(
   { random, fleet, ledger }: ComparedRelays,
   counts: Readonly<Record<Lane, LaneCounts>>,
@@ -41,12 +41,12 @@ export async function compareRelays(
   );
   const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
   let seen = await readEachRelay(fleet, asked, counts);
-  // A relay that stood still in the middle of a request writes it down when it goes on.
+  // A relay that was stopped in the middle of a request writes its delivery when it continues.
   for (let looks = 1; looks < maxReads && findDifferences(seen).length > 0; looks++) {
     seen = await readEachRelay(fleet, asked, counts);
   }
   const [first] = seen;
-  if (first === undefined) throw new Error('there is no relay to look at');
+  if (first === undefined) throw new Error('the fleet has no running relay');
   return {
     deadLetters: first.deadLetters,
     problems: [...findDifferences(seen), ...first.receipts.flatMap(checkReceipt)],
@@ -78,18 +78,18 @@ function findDifferences(seen: readonly RelayView[]): readonly string[] {
   });
 }
 
-/** An unknown one as `404`: the answer itself names the request, so that no two are the same. */
+/** Returns the receipt, or the status alone: the body of a 404 contains a request id and is never the same twice. */
 async function fetchReceipt(url: string, id: string): Promise<string> {
   const answer = await fetch(`${url}/v1/receipts/${id}`);
   return answer.status === 200 ? answer.text() : String(answer.status);
 }
 
-/** Everything is settled, and the log keeps all of a run. */
+/** Returns a problem unless the receipt is final: everything is settled, and the log keeps a whole run. */
 function checkReceipt(receipt: string): readonly string[] {
   return /"(delivered|dead_lettered)"/.test(receipt) ? [] : [`a receipt says ${receipt}`];
 }
 
-/** A relay has what others did a tenth of a second later, so it is asked again. */
+/** Reads the metrics until they show `counts`: a relay shows the work of others about 0.1 s later. */
 async function pollCounts(
   url: string,
   counts: Readonly<Record<Lane, LaneCounts>>,
@@ -122,7 +122,7 @@ function readStoreCounts(text: string): Record<Lane, LaneCounts> {
 const formatCounts = (counts: Readonly<Record<Lane, LaneCounts>>): string =>
   JSON.stringify(lanes.map((lane) => counts[lane]));
 
-/** One to each of them. */
+/** Posts one new event to each relay and returns a problem for each event that does not reach Klaviyo. */
 export async function postFreshToEach(
   { seed, fleet, ledger, sandbox }: ComparedRelays,
   untilEmpty: () => Promise<readonly string[]>,
@@ -136,5 +136,5 @@ export async function postFreshToEach(
   const stuck = await untilEmpty();
   const there = new Set(sandbox.state().events.map(({ uniqueId }) => uniqueId));
   const missing = fresh.filter((number) => !there.has(toInsertId(number)));
-  return [...stuck, ...missing.map(() => 'a fresh event does not flow any more')];
+  return [...stuck, ...missing.map(() => 'a new event did not reach Klaviyo')];
 }

@@ -11,20 +11,20 @@ import { below, makeEvent, pick, toInsertId } from './seeded-load.js';
 export type CrashOptions = {
   readonly seed: number;
   readonly kills: number;
-  /** No kill after this; what was posted until then is checked all the same. */
+  /** No kill happens after this time; everything posted before is still checked. */
   readonly maxMs?: number;
-  /** Of the sandbox, besides its other troubles. */
+  /** Further fault rules of the sandbox. */
   readonly faults?: readonly FaultRule[];
-  /** By how much the relay's wall clock is ahead, ms. */
+  /** How far the relay's wall clock is ahead, ms. */
   readonly clockOffsetMs?: number;
-  /** Of the relay, besides the settings of a quick one. */
+  /** Settings of the relay besides `quickRelay`. */
   readonly env?: Readonly<Record<string, string>>;
 };
 
-/** What every run of producers and trouble tells. */
+/** Counts and problems of a run. */
 export type Tally = {
   readonly seed: number;
-  /** Requests, and those whose answer never came. */
+  /** Requests, and the requests whose response was lost. */
   readonly posts: number;
   readonly lostResponses: number;
   readonly sent: number;
@@ -32,21 +32,21 @@ export type Tally = {
   readonly delivered: number;
   readonly merged: number;
   readonly deadLettered: number;
-  /** Events sent to Klaviyo again that it had already. */
+  /** Events sent to Klaviyo again that it had already recorded. */
   readonly repeats: number;
   readonly seconds: number;
-  /** Empty where nothing was lost, doubled, changed or made up. */
+  /** Empty if no record was lost, duplicated, changed or invented. */
   readonly problems: readonly string[];
 };
 
 export type CrashReport = Tally & {
   readonly kills: number;
   readonly killsBy: Readonly<Record<Moment, number>>;
-  /** Those that requests were sent under. */
+  /** Revisions of the requests. */
   readonly revisions: readonly (string | null)[];
 };
 
-/** A share of all requests meets trouble. A 429 holds a lane up for more than a second, so there are few. */
+/** Faults for a share of all requests. A 429 pauses a lane for more than a second, so there are few of them. */
 export const createFaultRules = (kills: number): readonly FaultRule[] => [
   { endpoint: 'any', probability: 0.02, status: 429, times: Math.ceil(kills / 4) },
   { endpoint: 'any', probability: 0.08, status: 503 },
@@ -58,7 +58,7 @@ export const createFaultRules = (kills: number): readonly FaultRule[] => [
   { endpoint: 'any', probability: 0.3, delayMs: 30 },
 ];
 
-/** What makes the dead letters; these stay on to the end. */
+/** Rules that reject bad records, which become dead letters; they stay active until the end. */
 export const poisonRules: readonly FaultRule[] = [
   createPoisonRule('bulk-events', 'named'),
   createPoisonRule('bulk-events', 'unnamed'),
@@ -76,7 +76,7 @@ function createPoisonRule(endpoint: 'bulk-events' | 'bulk-profiles', mark: strin
 
 type Run = World & CrashOptions & { readonly ledger: Ledger; readonly from: number };
 
-/** Kills the relay again and again while a producer posts, and says what became of what was posted. */
+/** Kills the relay repeatedly while callers post, and compares the result with what was posted. */
 export function runCrashes(options: CrashOptions): Promise<CrashReport> {
   const { seed, kills, env = {}, clockOffsetMs = 0 } = options;
   const faults = [...poisonRules, ...createFaultRules(kills), ...(options.faults ?? [])];
@@ -91,12 +91,12 @@ export function runCrashes(options: CrashOptions): Promise<CrashReport> {
   );
 }
 
-/** How many of each a life lasts, at most. */
+/** Maximum count of each moment before a kill. */
 const maxCounts = { acknowledged: 60, arrived: 14, answered: 14, written: 36 } as const;
-/** Whatever it is to end with: a lane that pauses must not gather more than a test can hold. */
+/** Acknowledged posts after which a kill follows in any case, so that a paused lane does not collect a large backlog. */
 const maxPosts = 100;
 
-/** Resolves with how often it was killed at which moment; then all that was sent is acknowledged, too. */
+/** Resolves with the number of kills at each moment, once every sent request is acknowledged. */
 async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
   const { seed, kills, maxMs = Infinity, relay, ledger } = run;
   const random = createSeededRandom(seed);
@@ -114,7 +114,7 @@ async function killAndPost(run: Run): Promise<CrashReport['killsBy']> {
     const moment = pick(random, moments);
     const times = 1 + below(random, maxCounts[moment]);
     const after = [run.moments.after(moment, times), run.moments.after('acknowledged', maxPosts)];
-    // The posters do not end here but by a failure.
+    // Before `stop`, the posters end only when one fails.
     await Promise.race([...after, posting]);
     relay.killAndStart();
     killsBy[moment]++;
@@ -161,7 +161,7 @@ export function toTally(
   };
 }
 
-/** A fresh event flows, the relay stops as it should, its journal is whole, and it never complained. */
+/** Checks that a new event is delivered, SIGTERM ends the relay with 0, the journal is intact, and no error was logged. */
 async function findProblemsAfterwards(run: Run): Promise<readonly string[]> {
   const { seed, relay, ledger, sandbox } = run;
   const fresh = findFreshEvent(seed, ledger);
@@ -171,14 +171,14 @@ async function findProblemsAfterwards(run: Run): Promise<readonly string[]> {
   const code = await relay.end('SIGTERM');
   const check = await runCommand(['store', 'check', run.dataDir]);
   return [
-    ...(isThere ? [] : ['a fresh event does not flow any more']),
+    ...(isThere ? [] : ['a new event did not reach Klaviyo']),
     ...(code === 0 ? [] : [`SIGTERM ends it with ${String(code)}`]),
     ...(check.code === 0 ? [] : [`store check ends with ${String(check.code)}:\n${check.output}`]),
     ...relay.errorLines(),
   ];
 }
 
-/** The number of one that nobody has posted. */
+/** Returns the number of a good event that was not posted yet. */
 export function findFreshEvent(seed: number, { sentEvents }: Ledger): number {
   let number = sentEvents.size;
   while (sentEvents.has(number) || makeEvent(seed, number).properties.mark !== 'good') number++;
@@ -203,17 +203,20 @@ function truncateProblems(problems: readonly string[]): readonly string[] {
   return more > 0 ? [...problems.slice(0, maxProblems), `and ${more} more`] : problems;
 }
 
-/** For people. */
+/** Formats the report as a table. */
 export function toReportText(report: CrashReport): string {
   const killsBy = Object.entries(report.killsBy).map(([moment, count]) => `${count} ${moment}`);
   const rows: readonly (readonly [string, string | number])[] = [
     ['seed', report.seed],
     ['kills', `${report.kills}, by the moment: ${killsBy.join(', ')}`],
-    ['posted', `${report.sent} in ${report.posts} requests; ${report.lostResponses} answers lost`],
+    [
+      'posted',
+      `${report.sent} in ${report.posts} requests; ${report.lostResponses} responses lost`,
+    ],
     ['acknowledged', report.acknowledged],
     ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
     ['dead-lettered', report.deadLettered],
-    ['repeats', `${report.repeats} events that Klaviyo had already`],
+    ['repeats', `${report.repeats} events that Klaviyo had already recorded`],
     ['time', `${report.seconds} s`],
     ['problems', report.problems.length],
   ];

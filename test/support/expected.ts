@@ -1,9 +1,9 @@
 import { isJsonObject, stringifyJson, type JsonObject } from '../../src/json/json.js';
 import { makeUpdate, type MadeEvent, type MadeUpdate, type Person } from './seeded-load.js';
 
-/** What Klaviyo must hold of what was posted: the README's table once more, apart from src/ingest/map. */
+// The JSON that Klaviyo must hold for posted entries, written independently of src/ingest.
 
-/** `time`: what the relay stamped, where the event had none. */
+/** `time`: the time that the relay stamped if the event had none. */
 export function toExpectedEvent(posted: MadeEvent, time: string): JsonObject {
   const { value, currency } = posted;
   const attributes = {
@@ -24,7 +24,7 @@ export function toExpectedEvent(posted: MadeEvent, time: string): JsonObject {
   };
 }
 
-/** The same as the sandbox shows it. */
+/** The expected event in the form of the sandbox's state. */
 export function toExpectedView(posted: MadeEvent, time: string): JsonObject {
   const { value, currency } = posted;
   return {
@@ -38,7 +38,7 @@ export function toExpectedView(posted: MadeEvent, time: string): JsonObject {
   };
 }
 
-/** Events of the seeded load happen now, or years ago: none comes near BACKFILL_AFTER. */
+/** Events of the seeded load are new or years old; none is near BACKFILL_AFTER. */
 const isBackfilled = ({ event_time }: MadeEvent): boolean => event_time !== undefined;
 
 function toExpectedProperties(posted: MadeEvent): JsonObject {
@@ -66,14 +66,14 @@ export function toIdentifiers({
   };
 }
 
-/** A bad update as it is buried: it has no other fields. */
+/** The payload of a bad update's dead letter; it has no other fields. */
 export function toExpectedBadUpdate(posted: MadeUpdate): JsonObject {
   const { first_name, person, step, mark, favourite } = posted;
   const properties = { person, step, mark, favourite };
   return { type: 'profile', attributes: { ...toIdentifiers(posted), first_name, properties } };
 }
 
-/** A person after so many updates: newest wins, field by field; null and bad ones change nothing. */
+/** The profile after `steps` updates: the newest value of each field wins; nulls and bad updates change nothing. */
 export function toExpectedProfile(seed: number, person: Person, of: Updates): JsonObject {
   const own = new Map<string, unknown>(Object.entries(toIdentifiers(person)));
   const nested = { location: new Map<string, unknown>(), properties: new Map<string, unknown>() };
@@ -96,7 +96,7 @@ export function toExpectedProfile(seed: number, person: Person, of: Updates): Js
 }
 
 export type Updates = {
-  /** Of the person. */
+  /** Number of the person. */
   readonly number: number;
   readonly steps: number;
 };
@@ -107,12 +107,12 @@ function apply(fields: Map<string, unknown>, update: JsonObject): void {
   }
 }
 
-/** As the sandbox reads it: JavaScript's numbers round the longest integers. */
+/** The JSON text after JSON.parse, as the sandbox reads it: JavaScript rounds long integers. */
 export function toReadText(value: unknown): string {
   return JSON.stringify(JSON.parse(stringifyJson(value)));
 }
 
-/** A profile's own fields and those of `properties` and `location` come in any order; all below is compared as text. */
+/** Sorts the fields of a profile, of `properties` and of `location`; the values below are compared as text. */
 export function toProfileText(attributes: JsonObject): string {
   return toSorted(attributes, (value) => {
     return isJsonObject(value) ? toSorted(value, toReadText) : toReadText(value);

@@ -2,18 +2,18 @@ import { postBody, type PostResponse } from './posters.js';
 import type { RelayProcess } from './relay-process.js';
 import { below, type Random } from './seeded-load.js';
 
-/** One of the relays that listen. */
+/** A relay of the fleet that listens. */
 export type Member = {
   readonly running: RelayProcess;
   readonly url: string;
-  /** Posts that wait for its answer, as far as they can be given up. */
+  /** Abort controllers of posts that wait for a response and may be aborted. */
   readonly open: Set<AbortController>;
   isFrozen: boolean;
 };
 
 /**
- * Relays that share a store. A post goes to one of them after the other; what one refuses another
- * is asked, as behind a load balancer.
+ * Relays that share a store. Posts are distributed in turn; a post that one relay rejects goes to the
+ * next one, as behind a load balancer.
  */
 export class Fleet {
   readonly #start: () => RelayProcess;
@@ -24,14 +24,14 @@ export class Fleet {
   readonly #problems: string[] = [];
   readonly #rejectionListeners = new Set<() => void>();
   #nextIndex = 0;
-  /** Posts that one of them did not take. */
+  /** Posts that a relay answered with 503 or 408. */
   rejectedPosts = 0;
 
   constructor(start: () => RelayProcess) {
     this.#start = start;
   }
 
-  /** Those that listen or are about to. */
+  /** Number of relays that listen or are starting. */
   get size(): number {
     return this.#members.size + this.#starting.size;
   }
@@ -44,12 +44,12 @@ export class Fleet {
     return this.#all.length;
   }
 
-  /** Processes that ended without being told to. */
+  /** Processes that ended unexpectedly. */
   get exits(): number {
     return this.#all.filter((running) => running.unexpectedEnd() !== null).length;
   }
 
-  /** Resolves once it listens. */
+  /** Starts a relay. Resolves once it listens. */
   add(): Promise<void> {
     const running = this.#start();
     this.#all.push(running);
@@ -62,16 +62,16 @@ export class Fleet {
     return starting;
   }
 
-  /** Any that runs, once there is another besides. */
+  /** Returns a random relay that is not frozen, once at least two are running. */
   async pick(random: Random): Promise<Member> {
     while (this.#running().length < 2) await Promise.race(this.#starting);
     const moving = this.#running();
     const member = moving[below(random, moving.length)];
-    if (member === undefined) throw new Error('there is none');
+    if (member === undefined) throw new Error('no relay is running');
     return member;
   }
 
-  /** Returns at once; `untilEnded` tells. */
+  /** Sends the signal and returns at once; `untilEnded` waits for the end. */
   end(member: Member, signal: 'SIGKILL' | 'SIGTERM'): void {
     this.#members.delete(member);
     const ending = member.running
@@ -84,7 +84,7 @@ export class Fleet {
     this.#ending.add(ending);
   }
 
-  /** It stands still, as a machine does that has no turn: connections stay, nothing is answered. */
+  /** Stops the process with SIGSTOP: its connections stay open, and it answers nothing. */
   freeze(member: Member): void {
     process.kill(member.running.pid, 'SIGSTOP');
     member.isFrozen = true;
@@ -96,19 +96,19 @@ export class Fleet {
     member.isFrozen = false;
   }
 
-  /** Resolves with the first answer that is not "not now"; null where the answer is lost. */
+  /** Resolves with the first response that is neither 503 nor 408, or null if the response is lost. */
   async send(path: string, body: string): Promise<PostResponse | null> {
     for (;;) {
       const member = await this.#next();
       const answer = await post(member, path, body);
-      // A relay that stood still finds that a request took too long, and has taken none of it.
+      // A relay that was stopped answers 408 to a request that took too long, and accepts none of it.
       if (answer?.status !== 503 && answer?.status !== 408) return answer;
       this.rejectedPosts++;
       for (const listener of [...this.#rejectionListeners]) listener();
     }
   }
 
-  /** Calls back at each post that one of them did not take. Returns the way to stop. */
+  /** Calls the listener for each rejected post. Returns a function that removes the listener. */
   onRejected(listener: () => void): () => void {
     this.#rejectionListeners.add(listener);
     return () => this.#rejectionListeners.delete(listener);
@@ -123,7 +123,7 @@ export class Fleet {
     });
   }
 
-  /** How many lines of all there ever were say so. */
+  /** Returns the number of log lines of all processes that contain `text`. */
   count(text: string): number {
     return this.#all.reduce(
       (sum, { lines }) => sum + lines.filter((line) => line.includes(text)).length,
@@ -139,7 +139,7 @@ export class Fleet {
     await Promise.all(this.#ending);
   }
 
-  /** For good. */
+  /** Ends all relays. */
   async close(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     await Promise.allSettled(this.#starting);
     for (const member of this.#members) this.end(member, signal);
@@ -147,7 +147,7 @@ export class Fleet {
     if (signal === 'SIGKILL') await Promise.all(this.#all.map((running) => running.end(signal)));
   }
 
-  /** What went wrong with their processes, and what they logged as errors but for `expected`. */
+  /** Returns unexpected ends of processes, and the error lines that do not match `expected`. */
   problems(expected: RegExp): readonly string[] {
     const errors = this.#all.flatMap(({ lines }) =>
       lines.filter((line) => /"level":"(error|fatal)"/.test(line) && !expected.test(line)),
@@ -172,8 +172,8 @@ export class Fleet {
 }
 
 /**
- * Who posts an event turns to another relay where one stands still: a repeat is known by its id. Who
- * posts a profile waits for the answer, because the order of updates is the order of the answers.
+ * A post of events may be aborted when its relay is frozen, and goes to another relay: a repeat is
+ * recognised by its id. A post of profiles waits for its response, because responses define the order of updates.
  */
 async function post(
   { url, open }: Member,

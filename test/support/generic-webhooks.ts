@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
 
 /**
- * Systems that post JSON: how each signs, a payload as its documentation shows it, cut to what is read,
- * and a mapping. `sign` gives the headers and the query of a request.
+ * Systems that post JSON: for each its signature, a payload of its documentation with the fields that
+ * are read, and a mapping. `sign` returns the headers and the query of a request.
  */
 export type System = {
   readonly secret: string;
@@ -13,7 +13,7 @@ export type System = {
     secret: string,
     seconds: number,
   ) => { readonly headers?: Readonly<Record<string, string>>; readonly query?: string };
-  /** What the entries have. */
+  /** Expected members of the entries. */
   readonly entries: readonly unknown[];
 };
 

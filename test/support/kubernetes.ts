@@ -10,7 +10,7 @@ const document = z.looseObject({
 });
 export type Manifest = z.infer<typeof document>;
 
-/** As much of kustomize as ours use, and an error for all else. */
+/** The part of kustomize that our folders use; anything else is an error. */
 const kustomization = z.strictObject({
   apiVersion: z.literal('kustomize.config.k8s.io/v1beta1'),
   kind: z.literal('Kustomization'),
@@ -32,7 +32,7 @@ export type Form = {
   readonly settings: Readonly<Record<string, Readonly<Record<string, string>>>>;
 };
 
-/** What `kubectl kustomize` makes of a folder, but for the hashes in the names of ConfigMaps. */
+/** Returns the output of `kubectl kustomize` for a folder, without the hashes in the names of ConfigMaps. */
 export function loadForm(folder: URL): Form {
   const { resources, configMapGenerator } = kustomization.parse(
     parse(readFileSync(new URL('kustomization.yaml', folder), 'utf8')),
@@ -48,7 +48,7 @@ export function loadForm(folder: URL): Form {
   for (const { name, behavior, literals } of configMapGenerator) {
     if ((behavior === 'merge') !== (settings[name] !== undefined)) {
       throw new Error(
-        `${folder.pathname}: ${name} is there already, or is not there to merge with`,
+        `${folder.pathname}: ${name} exists already, or does not exist and cannot be merged`,
       );
     }
     settings[name] = { ...settings[name], ...Object.fromEntries(literals.map(toPair)) };
@@ -69,9 +69,9 @@ function toPair(literal: string): [string, string] {
 }
 
 /**
- * What is wrong with manifests, by Kubernetes' own types: fields that it does not know, that are
- * missing, or of another type. kubernetes-types is made from its OpenAPI file; the compiler refuses
- * in a literal what its type has no place for, which a JSON schema of Kubernetes lets pass.
+ * Returns the type errors of manifests: unknown fields, missing fields and fields of a wrong type.
+ * kubernetes-types is generated from Kubernetes' OpenAPI file. The compiler rejects unknown members
+ * of a literal, which a JSON schema of Kubernetes accepts.
  */
 export function toTypeErrors(manifests: readonly Manifest[]): readonly string[] {
   const path = new URL('../manifests.ts', import.meta.url).pathname;

@@ -3,13 +3,13 @@ import { below, makeEvent, type Random } from './seeded-load.js';
 export type LedgerOptions = {
   /** Monotonic ms. */
   readonly now: () => number;
-  /** Whether the server may have lost what was acknowledged at that time, since it fell back on a replica. */
+  /** Returns true if a failover may have lost envelopes that were acknowledged at that time. */
   readonly mayBeLost: (at: number) => boolean;
 };
 
 const nothingIsLost: LedgerOptions = { now: () => 0, mayBeLost: () => false };
 
-/** What a producer knows: all it ever sent, and what was answered 202. */
+/** Records what the callers sent and what was answered with 202. */
 export class Ledger {
   readonly #seed: number;
   readonly #options: LedgerOptions;
@@ -17,16 +17,16 @@ export class Ledger {
   /** The relay's id by the event's number. */
   readonly acknowledgedEvents = new Map<number, string>();
   readonly #acknowledged: number[] = [];
-  /** Updates sent so far, by person. All but those under way are acknowledged. */
+  /** Number of sent updates by person. All of them are acknowledged, except those in flight. */
   readonly steps = new Map<number, number>();
   readonly updateIds = new Set<string>();
-  /** When each event was acknowledged under its present id, by its number. */
+  /** When each event was acknowledged under its current id, by number. */
   readonly eventTimes = new Map<number, number>();
   /** When updates were sent, by person. */
   readonly #updateTimes = new Map<number, number[]>();
-  /** When each id was given: more than once where a server that lost some gives them out anew. */
+  /** When each id was returned; a server that lost envelopes may return an id again. */
   readonly #idTimes = new Map<string, number[]>();
-  /** What no caller should ever see. */
+  /** Violations that a caller can see. */
   readonly problems: string[] = [];
   posts = 0;
   lostResponses = 0;
@@ -50,7 +50,7 @@ export class Ledger {
     numbers.forEach((number, index) => this.#recordAcknowledged(number, ids[index] ?? ''));
   }
 
-  /** The number of a person's next update. */
+  /** Returns the number of the person's next update. */
   recordSentUpdate(person: number): number {
     const step = this.steps.get(person) ?? 0;
     this.steps.set(person, step + 1);
@@ -67,17 +67,17 @@ export class Ledger {
     }
   }
 
-  /** Whether what was given that id may have been lost with the server that gave it. */
+  /** Returns true if the envelope with that id may have been lost in a failover. */
   mayBeLost(id: string): boolean {
     return this.#idTimes.get(id)?.some(this.#options.mayBeLost) ?? false;
   }
 
-  /** Whether an update of that person may have been lost, or taken twice. */
+  /** Returns true if an update of that person may have been lost or accepted twice. */
   mayHaveLost(person: number): boolean {
     return this.#updateTimes.get(person)?.some(this.#options.mayBeLost) ?? false;
   }
 
-  /** How many were acknowledged when they might be lost. */
+  /** Returns the number of acknowledged envelopes that may be lost. */
   countUncertain(): number {
     return [...this.#idTimes.keys()].filter((id) => this.mayBeLost(id)).length;
   }
@@ -86,7 +86,7 @@ export class Ledger {
     return this.#acknowledged[below(random, this.#acknowledged.length)] ?? null;
   }
 
-  /** One that became a dead letter is taken anew, so only those that did not keep their first id. */
+  /** A good event must keep its first id; a bad one is accepted again after it became a dead letter. */
   #recordAcknowledged(number: number, id: string): void {
     const before = this.acknowledgedEvents.get(number);
     if (before === undefined) this.#acknowledged.push(number);
@@ -95,7 +95,7 @@ export class Ledger {
       makeEvent(this.#seed, number).properties.mark === 'good' &&
       !this.mayBeLost(before)
     ) {
-      this.problems.push(`event ${number} was taken twice, as ${before} and as ${id}`);
+      this.problems.push(`event ${number} was accepted twice, as ${before} and as ${id}`);
     }
     this.acknowledgedEvents.set(number, id);
     if (before === id) return;

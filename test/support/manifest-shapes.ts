@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** As much of the manifests as the tests look into; support/kubernetes.ts checks all of it. */
+/** Schemas of the manifest fields that the tests read; kubernetes.ts checks whole manifests. */
 
 export const labels = z.record(z.string(), z.string());
 export const selector = z.strictObject({ matchLabels: labels });
@@ -16,7 +16,7 @@ const container = z.looseObject({
   image: z.string(),
   ports: z.tuple([z.object({ name: z.string(), containerPort: z.int() })]),
   envFrom: z.tuple([z.strictObject({ configMapRef: z.object({ name: z.string() }) })]),
-  // No `value`: what is no secret is in the ConfigMap.
+  // No `value`: settings that are not secret are in the ConfigMap.
   env: z.array(
     z.strictObject({
       name: z.string(),
@@ -55,7 +55,7 @@ export const service = z.looseObject({
   }),
 });
 
-/** Kubernetes' types have plain texts where it takes one of a few words. */
+/** Fields with a fixed set of values, which Kubernetes' types declare as `string`. */
 const choices: Readonly<Record<string, readonly string[]>> = {
   fsGroupChangePolicy: ['Always', 'OnRootMismatch'],
   podManagementPolicy: ['OrderedReady', 'Parallel'],

@@ -1,19 +1,19 @@
 import type { Clock, Timer } from '../../src/clock.js';
 
 export type ManualClock = Clock & {
-  /** Moves both clocks on and fires what falls due, in order, letting promises run in between. */
+  /** Advances both clocks and fires due timers in order; promises run between them. */
   advance(ms: number): Promise<void>;
-  /** The process does not run for so long: what falls due meanwhile fires once it runs again, and late. */
+  /** Advances both clocks as if the process had been suspended: due timers fire late, after the whole time. */
   suspend(ms: number): Promise<void>;
-  /** Moves the wall clock alone, as an NTP step or an operator would. */
+  /** Moves only the wall clock, as an NTP step or an operator would. */
   jump(ms: number): void;
-  /** Timers not fired or cancelled yet. */
+  /** Number of timers that are neither fired nor cancelled. */
   pending(): number;
 };
 
 type Entry = { readonly at: number; readonly order: number; readonly fire: () => void };
 
-/** `settle`: what else has to come to rest before time moves on, such as answers of a real server. */
+/** `settle` resolves when other work, such as responses of a real server, has finished and time may advance. */
 export function createManualClock(
   startMs = Date.UTC(2026, 0, 15, 12),
   settle: () => Promise<void> = settlePromises,
@@ -68,7 +68,7 @@ export function createManualClock(
   };
 }
 
-/** Lets everything that waits for promises alone run: some turns of the event loop, no time. */
+/** Runs the event loop for some turns, so that pending promises settle; no time passes. */
 export async function settlePromises(turns = 5): Promise<void> {
   for (let turn = 0; turn < turns; turn++) {
     await new Promise<void>((resolve) => setImmediate(resolve));

@@ -51,7 +51,7 @@ function toAnchors(text: string): ReadonlySet<string> {
       .replace(/[^\p{L}\p{N} _-]/gu, '')
       .replaceAll(' ', '-');
     let anchor = slug;
-    // GitHub numbers a heading that is there again.
+    // GitHub numbers repeated headings.
     for (let count = 1; anchors.has(anchor); count++) anchor = `${slug}-${count}`;
     anchors.add(anchor);
   }

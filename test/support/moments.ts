@@ -2,17 +2,17 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { watch } from 'node:fs';
 import { Socket } from 'node:net';
 
-/** What a kill can be timed by, in place of a clock. */
+/** Events by which a kill is timed, in place of a clock. */
 export const moments = ['acknowledged', 'arrived', 'answered', 'written'] as const;
 export type Moment = (typeof moments)[number];
 
 /**
- * Counts what happens around a relay: a post was acknowledged, a request arrived at the sandbox, the
- * sandbox's answer is out, the journal's file was written to.
+ * Counts events around a relay: a post was acknowledged, a request arrived at the sandbox, the sandbox
+ * answered, the journal file was written.
  */
 export type Moments = {
   record(moment: Moment): void;
-  /** Resolves when it has happened so often again. */
+  /** Resolves when the moment has occurred `times` more times. */
   after(moment: Moment, times: number): Promise<void>;
   close(): void;
 };
@@ -33,7 +33,7 @@ export function watchMoments({ sandboxPort, dataDir }: Watched): Moments {
   const toListener = (moment: Moment) => (message: unknown) => {
     if (toPort(message) === sandboxPort) note(moment);
   };
-  // Node's own channels: they tell of the sandbox's requests at no cost, and without a hook in it.
+  // Node's diagnostics channels report the sandbox's requests without a hook in it.
   const channels = [
     ['http.server.request.start', toListener('arrived')],
     ['http.server.response.finish', toListener('answered')],

@@ -1,11 +1,11 @@
 export type Directive = {
   readonly name: string;
   readonly args: readonly string[];
-  /** Empty where it ends with a semicolon. */
+  /** Empty if the directive ends with a semicolon. */
   readonly block: readonly Directive[];
 };
 
-/** Reads an nginx.conf. Throws where a block or a directive is not closed. */
+/** Parses an nginx.conf. Throws if a block or a directive is not closed. */
 export function parseNginx(text: string): readonly Directive[] {
   const tokens = text
     .replaceAll(/(^|\s)#.*$/gm, '')
@@ -32,7 +32,7 @@ export function parseNginx(text: string): readonly Directive[] {
   return readBlock(false);
 }
 
-/** Every directive of that name, at whatever depth. */
+/** Returns every directive of that name at any depth. */
 export function findAll(directives: readonly Directive[], name: string): readonly Directive[] {
   return directives.flatMap((each) => [
     ...(each.name === name ? [each] : []),

@@ -13,7 +13,7 @@ import type { Ledger } from './ledger.js';
 import { isConserved, type LaneCounts } from './relay.js';
 import { totalPersonCount, makeEvent, makeUpdate, toEventNumber, toPerson } from './seeded-load.js';
 
-/** Everything there is to see once nothing is buffered any more. */
+/** What a run shows once nothing is buffered. */
 export type Evidence = {
   readonly seed: number;
   readonly ledger: Ledger;
@@ -27,7 +27,7 @@ export type Evidence = {
 
 export type DeadLetterView = { readonly lane: string; readonly payload: JsonObject };
 
-/** What is not as it must be; empty where nothing was lost, doubled, changed or made up. */
+/** Returns a sentence for each lost, duplicate, changed or invented record; empty if there is none. */
 export function findProblems(evidence: Evidence): readonly string[] {
   const { ledger, klaviyo, deadLetters } = evidence;
   const profiles = new Map(klaviyo.profiles.map(({ id, attributes }) => [id, attributes]));
@@ -44,7 +44,7 @@ export function findProblems(evidence: Evidence): readonly string[] {
   ];
 }
 
-/** Dead letters of a page of `/v1/dead-letters`, integers of any size as they are. */
+/** Reads a page of `/v1/dead-letters`; integers of any size keep their digits. */
 export function readDeadLetters(text: string): {
   readonly deadLetters: readonly DeadLetterView[];
   readonly next: string | null;
@@ -127,7 +127,7 @@ function findRepeats(values: readonly string[]): string[] {
   return values.filter((value) => seen.size === seen.add(value).size);
 }
 
-/** Only what the sandbox refuses may be given up, and it is kept as it would have been sent. */
+/** Only records that the sandbox rejects may be dead letters, with the payload that Klaviyo would have received. */
 function checkDeadLetter(letter: DeadLetterView, evidence: Evidence): string[] {
   const { payload } = letter;
   if (letter.lane === 'profiles') return checkBadUpdate(payload, evidence);
@@ -135,7 +135,7 @@ function checkDeadLetter(letter: DeadLetterView, evidence: Evidence): string[] {
   if (number === null || !evidence.ledger.sentEvents.has(number))
     return [`a dead letter was never sent: ${stringifyJson(payload)}`];
   const posted = makeEvent(evidence.seed, number);
-  if (posted.properties.mark === 'good') return [`event ${number} is good and was given up`];
+  if (posted.properties.mark === 'good') return [`event ${number} is good and is a dead letter`];
   const time = String(toEventAttributes(payload).time);
   return findTextDifference(`dead letter ${number}`, payload, toExpectedEvent(posted, time));
 }
@@ -146,7 +146,7 @@ function checkBadUpdate(payload: JsonObject, { seed, ledger }: Evidence): string
   if (typeof person !== 'number' || typeof step !== 'number') return [`${name} was never sent`];
   if (step >= (ledger.steps.get(person) ?? 0)) return [`${name} was never sent`];
   const posted = makeUpdate(seed, person, step);
-  if (posted.mark === 'good') return [`${name} is good and was given up`];
+  if (posted.mark === 'good') return [`${name} is good and is a dead letter`];
   return findTextDifference(name, payload, toExpectedBadUpdate(posted));
 }
 
@@ -172,7 +172,7 @@ function checkProfiles({ seed, ledger, klaviyo }: Evidence): string[] {
       const name = toIdentifierText(attributes);
       const expected = texts.get(name);
       if (expected === undefined) return [`profile ${name} was never sent`];
-      // Of somebody whose update may be lost it is not known how the rest became one.
+      // If an update of the person may be lost, the merged profile cannot be predicted.
       if (expected === null) return [];
       return describeDifference(`profile ${name}`, toProfileText(attributes), expected);
     }),
@@ -189,7 +189,7 @@ function toIdentifierText(attributes: JsonObject): string {
   return JSON.stringify([email, phone_number, external_id, anonymous_id].map((id) => id ?? null));
 }
 
-/** An event is accepted once, however often it is sent; a bad one anew once it is a dead letter. */
+/** An event counts as accepted once, however often it is sent; a bad event counts again after it became a dead letter. */
 function checkCounts({ klaviyo, deadLetters, counts, ledger }: Evidence): string[] {
   const { counters, events } = klaviyo;
   const countDeadLetters = (lane: string): number =>
@@ -197,14 +197,14 @@ function checkCounts({ klaviyo, deadLetters, counts, ledger }: Evidence): string
   const wanted: readonly (readonly [string, number, number])[] = [
     ['recorded', counters.recorded, events.length],
     ['events buffered', counts.events.buffered, 0],
-    ['events given up', counts.events.deadLettered, countDeadLetters('events')],
+    ['dead-lettered events', counts.events.deadLettered, countDeadLetters('events')],
     ['profiles buffered', counts.profiles.buffered, 0],
-    ['profiles given up', counts.profiles.deadLettered, countDeadLetters('profiles')],
+    ['dead-lettered profiles', counts.profiles.deadLettered, countDeadLetters('profiles')],
     ['silently dropped', counters.silentlyDropped, 0],
     ['unique_id twice in one request', counters.repeatsInRequest, 0],
     ['doubled in an import job', counters.importDuplicates, 0],
   ];
-  // A Redis server that lost envelopes in a failover does not count them either.
+  // A Redis server that lost envelopes in a failover also lost their counts.
   const uncertain = ledger.countUncertain();
   const isShort = counts.profiles.accepted + uncertain < ledger.updateIds.size;
   const isOff = Math.abs(counts.events.delivered - events.length) > uncertain;
@@ -228,7 +228,7 @@ function findTextDifference(name: string, is: JsonObject, must: JsonObject): str
   return describeDifference(name, stringifyJson(is), stringifyJson(must));
 }
 
-/** Payloads are long: only where they part. */
+/** Describes only the first difference, because payloads are long. */
 function describeDifference(name: string, is: string, must: string): string[] {
   if (is === must) return [];
   let at = 0;

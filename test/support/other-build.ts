@@ -7,7 +7,7 @@ export type OtherBuild = { readonly main: string; remove(): Promise<void> };
 const root = new URL('../../', import.meta.url).pathname;
 const script = 'export function toScript(name, keys, lua) {';
 
-/** The built relay once more, of another version as far as Redis can see: each of its scripts has another digest. */
+/** Copies the built relay and changes the digest of each Lua script, as another version of the relay would. */
 export async function makeOtherBuild(): Promise<OtherBuild> {
   const directory = await mkdtemp(join(tmpdir(), 'relay-build-'));
   for (const name of ['dist', 'package.json'])
@@ -15,7 +15,7 @@ export async function makeOtherBuild(): Promise<OtherBuild> {
   await symlink(join(root, 'node_modules'), join(directory, 'node_modules'));
   const path = join(directory, 'dist/redis/connection.js');
   const code = await readFile(path, 'utf8');
-  if (!code.includes(script)) throw new Error('the scripts are made elsewhere');
+  if (!code.includes(script)) throw new Error('dist/redis/connection.js does not contain toScript');
   await writeFile(
     path,
     code.replace(script, `${script}\n    lua = '-- another version\\n' + lua;`),

@@ -5,16 +5,16 @@ import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './
 
 export type PostResponse = { readonly status: number; readonly text: string };
 
-/** One request; null where its answer is lost. */
+/** Sends one request. Resolves with null if the response is lost. */
 export type Send = (path: string, body: string) => Promise<PostResponse | null>;
 
 export type PostersOptions = {
   readonly seed: number;
   readonly send: Send;
   readonly ledger: Ledger;
-  /** A request was answered 202. */
+  /** Called for each 202. */
   readonly onAcknowledged: () => void;
-  /** No poster begins anything new once it is aborted. */
+  /** Once it is aborted, posters start no new request. */
   readonly stopping: AbortSignal;
 };
 
@@ -25,8 +25,8 @@ const updaterCount = 4;
 const repeatShare = 0.05;
 
 /**
- * Several callers at once, each of whom repeats a request until it is answered, as a real one
- * would. Resolves when all of them have ended; rejects for an answer that is not 202.
+ * Runs several callers at once, each of which repeats a request until it gets a response, as real callers
+ * do. Resolves when all of them have ended; rejects for a response that is not 202.
  */
 export async function runPosters(options: PostersOptions): Promise<void> {
   let events = 0;
@@ -51,7 +51,7 @@ async function untilStopped(poster: Poster, act: (poster: Poster) => Promise<voi
   }
 }
 
-/** Now and then one that was acknowledged already. */
+/** Posts a new event, or sometimes one that is already acknowledged. */
 async function postOneEvent(poster: Poster): Promise<void> {
   const { ledger, random, nextEvent } = poster;
   const known = random() < repeatShare ? ledger.pickAcknowledged(random) : null;
@@ -84,7 +84,7 @@ async function postOneUpdate(poster: Poster, share: number): Promise<void> {
   ledger.recordAcknowledgedUpdates([id]);
 }
 
-/** Sometimes of one person twice: their order in the request counts. */
+/** A request may contain two updates of one person, whose order counts. */
 async function postUpdates(poster: Poster, share: number): Promise<void> {
   const { seed, ledger, random } = poster;
   const updates = Array.from({ length: 1 + below(random, maxBatch) }, () => {
@@ -96,14 +96,14 @@ async function postUpdates(poster: Poster, share: number): Promise<void> {
   ledger.recordAcknowledgedUpdates(ids);
 }
 
-/** Nobody else updates them, so the order is known. */
+/** Each updater has its own persons, so the order of their updates is known. */
 function pickPerson({ random }: Poster, share: number): number {
   return below(random, personCount / updaterCount) * updaterCount + share;
 }
 
 type AcceptedIds = { readonly id: string; readonly ids: readonly string[] };
 
-/** The same again until there is an answer. */
+/** Repeats the request until there is a response. */
 async function post(
   { send, ledger }: Pick<Poster, 'send' | 'ledger'>,
   path: string,
@@ -129,7 +129,7 @@ async function post(
   }
 }
 
-/** To one relay; where it is is asked before each request. */
+/** Sends to one relay whose URL is read before each request. */
 export function createSend(url: () => Promise<string>): Send {
   return async (path, body) => postBody((await url()) + path, body);
 }

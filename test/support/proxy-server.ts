@@ -7,19 +7,19 @@ import type { Certificate } from './certificate.js';
 
 export type ProxyServer = {
   readonly url: string;
-  /** What it was asked for, oldest first: `CONNECT host:port`, `POST http://…`. */
+  /** Request lines that the proxy received, oldest first: `CONNECT host:port`, `POST http://…`. */
   readonly requests: readonly { readonly line: string; readonly authorization: string | null }[];
   close(): Promise<void>;
 };
 
 export type ProxyOptions = {
-  /** Answers instead of opening a tunnel; `null` never answers. */
+  /** Response to CONNECT in place of a tunnel; with `null` the proxy never responds. */
   readonly connectResponse?: string | null;
-  /** Speaks TLS with its clients. */
+  /** Certificate for TLS connections of its clients. */
   readonly certificate?: Certificate;
 };
 
-/** A proxy for CONNECT, and for requests for a whole URL. */
+/** Starts an HTTP proxy that handles CONNECT and requests with an absolute URL. */
 export async function startProxy({
   connectResponse: refuse,
   certificate,

@@ -11,17 +11,17 @@ export type ClusterNode = {
   readonly id: string;
 };
 
-/** Three primaries with a replica each, on loopback. A node that is silent for two seconds counts as failed. */
+/** Three primaries with one replica each, on loopback. A node that is silent for two seconds counts as failed. */
 export type RedisCluster = {
   readonly url: string;
   readonly nodes: readonly ClusterNode[];
-  /** The primary that has the slot of a key, as most nodes see it. */
+  /** The primary that owns the slot of a key, by the majority of nodes. */
   ownerOf(key: string): Promise<ClusterNode>;
-  /** Any primary but that one. */
+  /** Returns another primary. */
   anotherPrimary(than: ClusterNode): Promise<ClusterNode>;
-  /** Has a replica of that node take its place, as an operator would. */
+  /** Starts a planned failover of that node and waits for its end. */
   failOver(owner: ClusterNode): Promise<void>;
-  /** Until the replicas of all primaries have what these have. */
+  /** Resolves once all replicas have the offset of their primaries. */
   untilReplicated(): Promise<void>;
   close(): Promise<void>;
 };
@@ -36,17 +36,17 @@ export async function startCluster(): Promise<RedisCluster> {
   for (const [place, { connection }] of primaries.entries()) {
     const [from, to] = [place, place + 1].map((at) => Math.floor((at * slotCount) / primaryCount));
     await connection.call('CLUSTER', 'ADDSLOTSRANGE', from ?? 0, (to ?? slotCount) - 1);
-    // Distinct epochs, as redis-cli gives them out.
+    // Distinct epochs, as redis-cli assigns them.
     await connection.call('CLUSTER', 'SET-CONFIG-EPOCH', place + 1);
   }
   const [first, ...others] = nodes;
-  if (first === undefined) throw new Error('there is no node');
+  if (first === undefined) throw new Error('the cluster has no node');
   for (const { server, busPort } of others)
     await first.connection.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort);
-  await untilTrue('all nodes know one another', () => hasAll(nodes, 'cluster_known_nodes:6'));
+  await untilTrue('all nodes have met', () => hasAll(nodes, 'cluster_known_nodes:6'));
   for (const [place, { connection }] of nodes.slice(primaryCount).entries())
     await connection.call('CLUSTER', 'REPLICATE', primaries[place]?.id ?? '');
-  await untilTrue('the cluster is there', () => hasAll(nodes, 'cluster_state:ok'));
+  await untilTrue('the cluster is ready', () => hasAll(nodes, 'cluster_state:ok'));
 
   const cluster: RedisCluster = {
     url: `redis+cluster://${primaries.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`,
@@ -74,7 +74,7 @@ export async function startCluster(): Promise<RedisCluster> {
       let requestedAt = -Infinity;
       await untilTrue('a replica is the primary', async () => {
         if (!String(await owner.connection.call('ROLE')).startsWith('master')) return true;
-        // The replica gives up after five seconds where the nodes are too busy; asked sooner, it begins anew.
+        // A replica gives up after five seconds; a request before that would restart the failover.
         if (systemClock.monotonic() - requestedAt < manualFailoverMs) return false;
         for (const { connection } of nodes) {
           if (!connection.isUp()) continue;
@@ -88,7 +88,7 @@ export async function startCluster(): Promise<RedisCluster> {
       });
     },
     untilReplicated: () =>
-      untilTrue('the replicas have all', async () => {
+      untilTrue('the replicas are up to date', async () => {
         for (const { connection } of nodes) {
           if (!connection.isUp()) continue;
           const info = String(await connection.call('INFO', 'replication'));
@@ -117,7 +117,7 @@ async function startNode(): Promise<ClusterNode & { readonly busPort: number }> 
       'cluster-port': String(busPort),
       'cluster-announce-ip': '127.0.0.1',
       'cluster-node-timeout': '2000',
-      // A replica that comes back gets its copy at once.
+      // A replica that returns gets its copy at once.
       'repl-diskless-sync-delay': '0',
       appendfsync: 'no',
     },
@@ -159,7 +159,7 @@ async function findSlotOwner(connection: RedisConnection, key: string): Promise<
   }
 }
 
-/** Asks again and again, for a minute. */
+/** Polls until the condition holds, for one minute at most. */
 export async function untilTrue(what: string, look: () => Promise<boolean>): Promise<void> {
   const end = systemClock.monotonic() + 60_000;
   while (systemClock.monotonic() < end) {
@@ -168,7 +168,7 @@ export async function untilTrue(what: string, look: () => Promise<boolean>): Pro
       return false;
     });
     if (isSo) return;
-    // Sockets get a turn.
+    // Let the sockets run.
     await settlePromises(1);
   }
   throw new Error(`never came true: ${what}`);

@@ -22,15 +22,15 @@ export type SentinelSet = {
 export type SentinelSetOptions = {
   readonly sentinels: number;
   readonly replicas: number;
-  /** A server that is silent for so long is taken to be down. */
+  /** A server that is silent for this long counts as down. */
   readonly downAfterMs?: number;
-  /** Of the servers. */
+  /** Settings of the servers. */
   readonly settings?: Readonly<Record<string, string>>;
 };
 
 export async function startSentinels(options: SentinelSetOptions): Promise<SentinelSet> {
   const { downAfterMs = 500 } = options;
-  // A replica that comes back gets its copy at once.
+  // A replica that returns gets its copy at once.
   const settings = { 'repl-diskless-sync-delay': '0', ...options.settings };
   const primary = await startNode({ settings });
   const follow = { ...settings, replicaof: `127.0.0.1 ${primary.server.port}` };
@@ -38,7 +38,7 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
     Array.from({ length: options.replicas }, () => startNode({ settings: follow })),
   );
   for (const { connection } of replicas) {
-    await untilTrue('the replica follows', async () =>
+    await untilTrue('the replica is connected to its primary', async () =>
       String(await connection.call('INFO', 'replication')).includes('master_link_status:up'),
     );
   }
@@ -57,7 +57,7 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
   }
   const words = `slaves=${options.replicas},sentinels=${options.sentinels}`;
   for (const { connection } of sentinels) {
-    await untilTrue('it knows the replicas and the others', async () =>
+    await untilTrue('the sentinel has found the replicas and the other sentinels', async () =>
       String(await connection.call('INFO', 'sentinel')).includes(words),
     );
   }

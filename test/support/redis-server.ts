@@ -6,40 +6,40 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** A real redis-server of a test's own, on a free port of loopback, with a directory of its own. */
+/** A real redis-server for one test, on a free loopback port and with its own directory. */
 export type RedisServer = {
   readonly port: number;
   readonly directory: string;
   readonly url: string;
   readonly pid: number;
-  /** SIGKILL. Resolves once it is gone. */
+  /** Sends SIGKILL. Resolves once the process has ended. */
   kill(): Promise<void>;
-  /** SIGTERM: it waits for its replicas before it ends. Resolves once it is gone. */
+  /** Sends SIGTERM: the server waits for its replicas. Resolves once the process has ended. */
   stop(): Promise<void>;
-  /** Starts it again, on the same port and directory. Resolves once it takes commands. */
+  /** Starts the server again on the same port and directory. Resolves once it accepts connections. */
   start(): Promise<void>;
-  /** Stands still, as one that hangs: connections stay, nothing is answered. */
+  /** Sends SIGSTOP: connections stay open, and the server answers nothing. */
   freeze(): void;
   thaw(): void;
-  /** Ends it and removes its directory. */
+  /** Kills the server and removes its directory. */
   close(): Promise<void>;
 };
 
 export type RedisServerOptions = {
-  /** Settings as in redis.conf, such as `{ maxmemory: '4mb' }`. */
+  /** Settings of redis.conf, such as `{ maxmemory: '4mb' }`. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Other arguments, as they are. */
+  /** Further command line arguments. */
   readonly args?: readonly string[];
-  /** ACL rules, a user each. */
+  /** ACL rules, one string per user. */
   readonly users?: readonly string[];
-  /** A file of settings for a Sentinel. */
+  /** Path of a Sentinel configuration. */
   readonly config?: string;
 };
 
 /** The server that the tests run; REDIS_SERVER names another one, such as a path to valkey-server. */
 const command = process.env.REDIS_SERVER ?? 'redis-server';
 
-/** Every write is on disk before it is answered, as the relay wants it. */
+/** Every write is synced before it is acknowledged, as the relay requires. */
 const durable = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
 
 export async function startRedis({
@@ -88,7 +88,7 @@ export async function startRedis({
     thaw: () => void child?.kill('SIGCONT'),
     async close() {
       await kill();
-      // A child that rewrites its file may outlive it by a moment.
+      // A child process that rewrites the file may outlive the server briefly.
       rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     },
   };
@@ -114,9 +114,9 @@ async function untilReady(child: ChildProcess): Promise<void> {
     );
   });
   failed.catch(() => undefined);
-  if (child.stdout === null) throw new Error('there is no pipe');
+  if (child.stdout === null) throw new Error('the process has no output pipe');
   const ready = new Promise<void>((resolve) => {
-    // Read on after it is ready, or the pipe would fill up.
+    // Reading continues after the server is ready; otherwise the pipe would fill up.
     createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
       output.push(line);
       if (/Ready to accept connections|sentinel new epoch|Sentinel ID/i.test(line)) resolve();
@@ -125,10 +125,10 @@ async function untilReady(child: ChildProcess): Promise<void> {
   await Promise.race([ready, failed]);
 }
 
-/** Below those that the kernel gives to outgoing connections, which may take a free one before a server does. */
+/** Ports below the kernel's range for outgoing connections, which could occupy a free port first. */
 const firstPort = 10_000;
 const portCount = 20_000;
-/** Processes begin at different places. */
+/** Test processes start at different ports. */
 let nextPort = (process.pid * 101) % portCount;
 
 export async function findFreePort(): Promise<number> {

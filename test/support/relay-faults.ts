@@ -5,9 +5,9 @@ import type { RedisServer } from './redis-server.js';
 import { below, pick, type Random } from './seeded-load.js';
 
 /**
- * What befalls relays that share a Redis: one is killed and another started; one is added, up to
- * four; one is told to stop; one stands still for longer than its lease; Redis is killed and
- * started again at once, or after everybody's lease is over.
+ * Faults of relays that share a Redis. `kill`: a relay is killed and another one started; `add`: a relay
+ * is added, up to four; `term`: a relay gets SIGTERM; `freeze`: a relay is stopped for longer than its
+ * lease; `redis`: Redis is killed and started again at once; `outage`: it starts after all leases expired.
  */
 export const relayFaults = ['kill', 'add', 'term', 'freeze', 'redis', 'outage'] as const;
 export type RelayFault = (typeof relayFaults)[number];
@@ -25,7 +25,7 @@ const weightedFaults: readonly RelayFault[] = [
   ...(['freeze', 'freeze', 'freeze', 'redis', 'redis', 'outage'] as const),
 ];
 
-/** Each of them at least once where there are enough, in any order. */
+/** Draws `count` faults in random order; each one occurs at least once if `count` permits it. */
 export function drawRelayFaults(random: Random, count: number): readonly RelayFault[] {
   const drawn: RelayFault[] = [...relayFaults];
   while (drawn.length < count) drawn.push(pick(random, weightedFaults));
@@ -38,17 +38,17 @@ export function drawRelayFaults(random: Random, count: number): readonly RelayFa
 
 const minRelays = 3;
 const maxRelays = 4;
-/** A relay looks every 100 ms. */
+/** A relay searches for expired leases every 100 ms. */
 const takeoverMs = 300;
-/** What a relay logs that goes on with what another held. */
+/** What a relay logs when it takes over the envelopes of another one. */
 export const takeoverLogLine = 'relays are gone: what they held is sent by others';
 
-/** Waits for its moment. Who is started anew is not waited for. */
-export async function injectRelayFault(trial: RelayFault, world: RelayFaultWorld): Promise<void> {
+/** Waits for a random moment and applies the fault. Does not wait until new relays listen. */
+export async function injectRelayFault(fault: RelayFault, world: RelayFaultWorld): Promise<void> {
   const { random, leaseMs, redis, fleet, moments } = world;
   const moment = pick(random, ['acknowledged', 'arrived', 'answered']);
   await moments.after(moment, 1 + below(random, moment === 'acknowledged' ? 60 : 14));
-  switch (trial) {
+  switch (fault) {
     case 'kill':
       fleet.end(await fleet.pick(random), 'SIGKILL');
       break;
@@ -74,7 +74,7 @@ export async function injectRelayFault(trial: RelayFault, world: RelayFaultWorld
   while (fleet.size < minRelays) void fleet.add();
 }
 
-/** Until its lease is over and others have what it held, and then some. */
+/** Stops a relay until its lease has expired, others have taken over its envelopes, and more events are acknowledged. */
 async function freezeBeyondLease({
   random,
   leaseMs,

@@ -8,22 +8,22 @@ const command = new URL('../../dist/main.js', import.meta.url).pathname;
 
 export type RelayProcess = {
   readonly pid: number;
-  /** Resolves with where it listens; null where it was told to end before. Rejects where it ended by itself. */
+  /** Resolves with the URL; null if `end` was called before. Rejects if the process ended unexpectedly. */
   readonly listening: Promise<string | null>;
-  /** What it logged so far. */
+  /** Lines logged so far. */
   readonly lines: readonly string[];
-  /** What it wrote to stderr so far. */
+  /** Output on stderr so far. */
   readonly stderr: () => string;
-  /** Resolves once the next line is logged, or once there will be none. */
+  /** Resolves once the next line is logged or the process has ended. */
   nextLine(): Promise<void>;
-  /** Why it ended without being told to; null where it did not. */
+  /** The error if the process ended without a call of `end`; otherwise null. */
   unexpectedEnd(): Error | null;
-  /** Resolves with the exit code once it has ended and its log is read; null where the signal ended it. */
+  /** Sends the signal. Resolves with the exit code once the process has ended and its log is read; null if the signal ended it. */
   end(signal: NodeJS.Signals): Promise<number | null>;
 };
 
 export type RelayProcessOptions = {
-  /** The sandbox. */
+  /** URL of the sandbox. */
   readonly klaviyoUrl: string;
   readonly dataDir: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -31,11 +31,11 @@ export type RelayProcessOptions = {
   readonly main?: string;
 };
 
-/** `start` of the built command, with a journal. Returns at once. */
+/** Runs `start` of the built command with a journal. Returns at once. */
 export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
   const child = spawn(process.execPath, [options.main ?? command, 'start'], {
     env: toEnvironment(options),
-    // Where no .env is.
+    // A directory without .env.
     cwd: tmpdir(),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -66,10 +66,10 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
       else reject(error);
     });
   });
-  // Who never asks where it listens must not be told of it as an unhandled rejection.
+  // Without a caller that awaits it, the rejection must not count as unhandled.
   listening.catch(() => undefined);
   return {
-    // There is none where it could not be started; then it has ended, too.
+    // Without a process id the process could not be started and has ended.
     pid: child.pid ?? -1,
     listening,
     lines,
@@ -87,7 +87,7 @@ export function startRelayProcess(options: RelayProcessOptions): RelayProcess {
   };
 }
 
-/** Runs another of the command's actions to its end. */
+/** Runs the built command with `args` until it ends. */
 export async function runCommand(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},

@@ -13,13 +13,13 @@ export type RelayUnderTest = {
   readonly clock: ManualClock;
   readonly sandbox: RunningSandbox;
   readonly app: App;
-  /** Everything the relay logged, a JSON line each. */
+  /** JSON lines that the relay logged. */
   readonly logged: readonly string[];
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<TestResponse>;
   get(path: string): Promise<TestResponse>;
-  /** Lets time pass, a little at a time, until the condition holds. Fails when it never does. */
+  /** Advances the clock in small steps until the condition holds. Rejects if it never holds. */
   until(what: string, condition: () => boolean | Promise<boolean>): Promise<void>;
-  /** Until nothing is buffered any more. */
+  /** Advances the clock until nothing is buffered. */
   untilSettled(): Promise<void>;
   counts(): Promise<Record<Lane, LaneCounts>>;
   stop(): Promise<void>;
@@ -43,17 +43,17 @@ export type RelayOptions = {
   readonly env?: Record<string, string>;
   readonly sandbox?: Partial<Parameters<typeof startSandbox>[0]>;
   readonly seed?: number;
-  /** When it begins, epoch ms. */
+  /** Start of the manual clock, epoch ms. */
   readonly startMs?: number;
 };
 
 const stepMs = 25;
-/** Conditions cost a scrape or a request, so they are looked at every so many steps. */
+/** A condition costs a scrape or a request, so it is checked once in this many steps. */
 const stepsPerCheck = 6;
-/** An hour of manual time: nothing under test takes longer. */
+/** One hour of manual time; no test takes longer. */
 const maxSteps = 144_000;
 
-/** A whole relay and a sandbox over real HTTP, on one manual clock. The memory store, unless `env` names another. */
+/** Starts a whole relay and a sandbox over real HTTP, on one manual clock. The store is `memory` unless `env` names another. */
 export async function startRelay({
   env = {},
   sandbox: sandboxOptions,
@@ -111,7 +111,7 @@ export async function startRelay({
       for (let step = 0; step < maxSteps; step++) {
         if (faults.length > 0) throw faults[0];
         if (step % stepsPerCheck === 0 && (await condition())) return;
-        // Real sockets need turns of the event loop; the manual clock must not run away from them.
+        // Real sockets need turns of the event loop before the manual clock advances.
         await settlePromises(10);
         await clock.advance(stepMs);
       }
@@ -136,7 +136,7 @@ export async function startRelay({
   return relay;
 }
 
-/** The counts as a Prometheus scrape shows them. */
+/** Reads the counts of each lane from a Prometheus scrape. */
 export function readLaneCounts(text: string): Record<Lane, LaneCounts> {
   const lines = new Map(
     text.split('\n').map((line): [string, number] => {
@@ -154,7 +154,7 @@ export function readLaneCounts(text: string): Record<Lane, LaneCounts> {
   return { events: of('events'), profiles: of('profiles') };
 }
 
-/** accepted = delivered + merged + dead-lettered + buffered. */
+/** Returns true if accepted = delivered + merged + dead-lettered + buffered. */
 export function isConserved({
   accepted,
   delivered,

@@ -6,16 +6,16 @@ const burst = { limit: 20, windowMs: 1000 };
 const steady = { limit: 600, windowMs: 60_000 };
 const own = [burst, steady];
 const text = own.map(({ limit, windowMs }) => `${limit}/${windowMs / 1000}s`).join();
-/** Over a stretch that is longer than the burst the longer window decides. */
+/** Over a time longer than the burst window, the longer window limits the rate. */
 const perSecond = steady.limit / (steady.windowMs / 1000);
 
-/** The same windows for the relays to keep and for the sandbox to judge. */
+/** The same rate windows for the relays and the sandbox. */
 export const narrowRates: Rates = {
   env: { EVENT_RATE_WINDOWS: text, PROFILE_RATE_WINDOWS: text },
   windows: { 'bulk-events': own, 'bulk-profiles': own, jobs: own },
 };
 
-/** The run of trials under windows that all relays share. */
+/** Runs the faults of `runRelays` under rate windows that all relays share. */
 export function runWithinWindows(options: {
   readonly seed: number;
   readonly faults: number;
@@ -25,18 +25,18 @@ export function runWithinWindows(options: {
 }
 
 export type Use = {
-  /** What arrived of what the windows permit in the same time. */
+  /** Requests that arrived, divided by the requests that the windows permit in the same time. */
   readonly share: number;
   readonly requests: number;
   readonly violations: number;
 };
 
 const perRequest = 5;
-/** A burst may leave at once; what is measured comes after it. */
+/** A burst may leave at once, so the measurement starts after it. */
 const skipped = 2 * burst.limit;
 const measured = 25 * perSecond;
 
-/** Three relays with more to send than they may, and nothing befalls them. */
+/** Measures how much of the permitted rate three relays with a backlog use, without faults. */
 export function measureUse(seed: number): Promise<Use> {
   const env = { ...narrowRates.env, EVENT_BATCH_MAX_COUNT: String(perRequest) };
   const count = perRequest * (skipped + measured + 3 * burst.limit);

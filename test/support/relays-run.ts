@@ -27,7 +27,7 @@ import {
   type RelayFault,
 } from './relay-faults.js';
 
-/** Klaviyo's windows: as the relays are to keep them, and as the sandbox judges them. */
+/** Klaviyo's rate windows: `env` configures the relays, and `windows` the sandbox. */
 export type Rates = {
   readonly env: Readonly<Record<string, string>>;
   readonly windows: NonNullable<SandboxOptions['windows']>;
@@ -37,10 +37,10 @@ export const noRates: Rates = { env: {}, windows: 'off' };
 
 export type RelaysOptions = {
   readonly seed: number;
-  /** Whatever befalls a relay or Redis. */
+  /** Number of faults of relays and Redis. */
   readonly faults: number;
   readonly rates?: Rates;
-  /** No trial after this. */
+  /** No fault starts after this time. */
   readonly maxMs?: number;
 };
 
@@ -50,13 +50,13 @@ export type RelaysReport = Tally & {
   readonly relays: number;
   readonly rejectedPosts: number;
   readonly takeovers: number;
-  /** Relays that stood still for longer than their lease, and saw it. */
+  /** Relays that were stopped for longer than their lease and logged it. */
   readonly leasesExpired: number;
-  /** Requests beyond a window, as the sandbox judges. */
+  /** Requests by which a rate window was exceeded, as the sandbox counts them. */
   readonly violations: number;
 };
 
-/** Three relays, one Redis, one Klaviyo. */
+/** Three relays, one Redis and one sandbox. */
 export type RelaysWorld = {
   readonly seed: number;
   readonly random: () => number;
@@ -70,10 +70,10 @@ export type RelaysWorld = {
 };
 
 const prefix = 'relays';
-/** Delays after trouble end within a second: what does not move by then never will. */
+/** Retry delays end within a second, so a buffer that does not shrink for this long is stuck. */
 const settleMs = 30_000;
 
-/** All of it is gone afterwards. */
+/** Starts relays, Redis and sandbox, runs `act`, and stops all of them. */
 export async function withRelays<T>(
   { seed, rates = noRates }: Pick<RelaysOptions, 'seed' | 'rates'>,
   sandboxOptions: Partial<SandboxOptions>,
@@ -95,7 +95,7 @@ export async function withRelays<T>(
   const moments = watchMoments({ sandboxPort: sandbox.port, dataDir });
   const env = {
     ...quickRelay,
-    // No receipt falls out of the log in the longest run.
+    // The delivery log keeps every receipt of the longest run.
     DELIVERY_LOG_MAX_COUNT: '1000000',
     STORE: 'redis',
     REDIS_URL: redis.url,
@@ -118,7 +118,7 @@ export async function withRelays<T>(
   }
 }
 
-/** Lets relays and Redis go through trials while producers post, and says what became of what was posted. */
+/** Injects faults into relays and Redis while callers post, and compares the result with what was posted. */
 export function runRelays(options: RelaysOptions): Promise<RelaysReport> {
   const from = systemClock.now();
   const faults = [...poisonRules, ...createFaultRules(options.faults)];
@@ -128,7 +128,7 @@ export function runRelays(options: RelaysOptions): Promise<RelaysReport> {
   });
 }
 
-/** Resolves with what they went through; then all that was sent is acknowledged, too. */
+/** Resolves with the number of faults of each kind, once every sent request is acknowledged. */
 async function postUnderFaults(
   world: RelaysWorld,
   { faults: count, maxMs = Infinity }: RelaysOptions,
@@ -142,22 +142,22 @@ async function postUnderFaults(
     onAcknowledged: () => moments.record('acknowledged'),
     stopping: stop.signal,
   });
-  const trials = { kill: 0, add: 0, term: 0, freeze: 0, redis: 0, outage: 0 };
+  const counts = { kill: 0, add: 0, term: 0, freeze: 0, redis: 0, outage: 0 };
   const until = systemClock.monotonic() + maxMs;
-  for (const trial of drawRelayFaults(random, count)) {
+  for (const fault of drawRelayFaults(random, count)) {
     if (systemClock.monotonic() > until) break;
-    // The posters do not end here but by a failure.
-    await Promise.race([injectRelayFault(trial, world), posting]);
-    trials[trial]++;
+    // Before `stop`, the posters end only when one fails.
+    await Promise.race([injectRelayFault(fault, world), posting]);
+    counts[fault]++;
   }
   stop.abort();
   await posting;
   await fleet.untilStarted();
   await fleet.untilEnded();
-  return trials;
+  return counts;
 }
 
-/** What a relay logs as an error because of what it is put through. */
+/** Errors that a relay logs because of the injected faults. */
 const expected =
   /Redis does not take what is written|was not heard of for longer than its lease|the limiter that relays share is away|the heartbeat to Redis is late/;
 
@@ -193,7 +193,7 @@ async function createRelaysReport(
   };
 }
 
-/** A fresh event flows through each of them, they stop as they should, and leave nothing behind. */
+/** Posts a new event to each relay, stops all relays, and reads what they left in Redis. */
 async function stopRelays(world: RelaysWorld): Promise<readonly string[]> {
   const { buffer, fleet } = world;
   const missing = await postFreshToEach(world, () => buffer.untilEmpty(settleMs));
@@ -201,25 +201,25 @@ async function stopRelays(world: RelaysWorld): Promise<readonly string[]> {
   return [...missing, ...(await buffer.leftovers())];
 }
 
-/** For people. */
+/** Formats the report as a table. */
 export function toRelaysText(report: RelaysReport): string {
-  const trials = Object.entries(report.faults).map(([trial, count]) => `${count} ${trial}`);
+  const faults = Object.entries(report.faults).map(([fault, count]) => `${count} ${fault}`);
   const rows: readonly (readonly [string, string | number])[] = [
     ['seed', `${report.seed}; leases of ${report.leaseMs} ms`],
-    ['trials', trials.join(', ')],
+    ['faults', faults.join(', ')],
     [
       'relays',
-      `${report.relays} started; ${report.takeovers} takeovers, ${report.leasesExpired} leases lost by the living`,
+      `${report.relays} started; ${report.takeovers} takeovers, ${report.leasesExpired} leases expired in running relays`,
     ],
     [
       'posted',
-      `${report.sent} in ${report.posts} requests; ${report.lostResponses} answers lost, ${report.rejectedPosts} refusals`,
+      `${report.sent} in ${report.posts} requests; ${report.lostResponses} responses lost, ${report.rejectedPosts} posts rejected`,
     ],
     ['acknowledged', report.acknowledged],
     ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
     ['dead-lettered', report.deadLettered],
     ['repeats', `${report.repeats} events that Klaviyo had already`],
-    ['windows', `${report.violations} requests beyond one`],
+    ['windows', `${report.violations} requests exceeded one`],
     ['time', `${report.seconds} s`],
     ['problems', report.problems.length],
   ];

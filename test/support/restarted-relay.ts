@@ -14,15 +14,15 @@ import { readLaneCounts, type LaneCounts } from './relay.js';
 
 /** A relay that is killed and started again on its directory. Each process has a port of its own. */
 export type RestartedRelay = {
-  /** Where it listens, once it does. Rejects where it ended by itself, or is to be started no more. */
+  /** Resolves with the URL once the relay listens. Rejects if the process ended unexpectedly or `end` was called. */
   url(): Promise<string>;
-  /** The process that runs, once the one before has ended. */
+  /** Resolves with the running process once the previous one has ended. */
   process(): Promise<RelayProcess>;
-  /** Returns at once: the next one starts when this one has ended. */
+  /** Returns at once. The next process starts when this one has ended. */
   killAndStart(): void;
-  /** For good. Resolves with the exit code; null where the signal ended it. */
+  /** Ends the relay without a restart. Resolves with the exit code, or null if the signal ended the process. */
   end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null>;
-  /** What all of its processes logged as errors. */
+  /** Error and fatal lines that all of its processes logged. */
   errorLines(): readonly string[];
 };
 
@@ -43,7 +43,7 @@ export function startRestartedRelay(start: () => RelayProcess): RestartedRelay {
         const url = await running.listening;
         const error = running.unexpectedEnd();
         if (error !== null) throw error;
-        if (isOver) throw new Error('the relay has ended for good');
+        if (isOver) throw new Error('the relay was ended and is not started again');
         if (url !== null && awaited === current) return url;
       }
     },
@@ -70,7 +70,7 @@ export type World = {
   readonly dataDir: string;
 };
 
-/** Intervals so short that a test waits for the starts of the relay alone; so little memory that a backlog lies on disk. */
+/** Short intervals, so that restarts take most of a test's time, and a small working set, so that a backlog stays on disk. */
 export const quickRelay: Readonly<Record<string, string>> = {
   EVENT_FLUSH_INTERVAL_MS: '5',
   PROFILE_FLUSH_INTERVAL_MS: '5',
@@ -83,7 +83,7 @@ export const quickRelay: Readonly<Record<string, string>> = {
   WORKING_SET_MAX_BYTES: '1000000',
 };
 
-/** The built relay, a sandbox and a journal, all of which are gone afterwards. */
+/** Starts the built relay with a journal and a sandbox, runs `act`, and removes all of them. */
 export async function withRestartedRelay<T>(
   {
     env,
@@ -107,7 +107,7 @@ export async function withRestartedRelay<T>(
   }
 }
 
-/** Until nothing is buffered. Looks again after each line it logs: it logs what it settles. */
+/** Resolves once nothing is buffered. Reads the metrics after each log line, because every settlement is logged. */
 export async function untilSettled(
   relay: Pick<RestartedRelay, 'url' | 'process'>,
 ): Promise<Readonly<Record<Lane, LaneCounts>>> {

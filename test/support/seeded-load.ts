@@ -2,13 +2,13 @@ import { ExactInteger, type JsonObject } from '../../src/json/json.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
 
 /**
- * What the producer of the crash tests posts. Every event and every update of a profile follows
- * from the seed and its number, so the oracle can make it again and need not keep it.
+ * The load of the crash tests. Every event and every profile update follows from the seed and a number,
+ * so the oracle can create it again and does not have to keep it.
  */
 
 export type Random = () => number;
 
-/** What the sandbox will make of it: takes it, or refuses it with or without naming it, or in the import job. */
+/** How the sandbox treats a record: it accepts it, rejects it with or without a pointer to it, or rejects it in the import job. */
 export type RecordKind = 'good' | 'named' | 'unnamed' | 'in job';
 
 export type MadeEvent = {
@@ -35,17 +35,17 @@ export type MadeUpdate = {
   readonly properties?: JsonObject;
 } & Person;
 
-/** One person has always the same identifiers: nothing is ever joined. */
+/** A person always has the same identifiers, so no profiles are merged. */
 export type Person = {
   readonly email?: string;
   readonly distinct_id?: string;
   readonly phone_number?: string;
-  /** Of visitors alone. */
+  /** Only visitors have one. */
   readonly anonymous_id?: string;
 };
 
 export const personCount = 48;
-/** Numbers from personCount on: they have events and no profile of their own. */
+/** Visitors have the numbers from personCount on; they have events and no profile updates. */
 const visitorCount = 12;
 export const totalPersonCount = personCount + visitorCount;
 
@@ -71,7 +71,7 @@ export function pick<const L extends readonly unknown[]>(random: Random, list: L
 
 export const toInsertId = (number: number): string => `e-${number}`;
 
-/** Null where it is none of ours. */
+/** Returns null if the id is not one of the seeded load. */
 export function toEventNumber(insertId: string): number | null {
   const [, digits] = /^e-(\d+)$/.exec(insertId) ?? [];
   return digits === undefined ? null : Number(digits);
@@ -96,7 +96,7 @@ export function makeEvent(seed: number, number: number): MadeEvent {
   };
 }
 
-/** A bad update has no field that the next one may lack: merged with it, it leaves no trace. */
+/** A bad update has only fields that every update has, so a merge with the next one leaves no trace of it. */
 export function makeUpdate(seed: number, person: number, step: number): MadeUpdate {
   const random = createSeededRandom(seed + (person + 1) * 1_000_003 + step * 7919);
   const mark = pickKind(random, badShare.updates, ['named', 'unnamed', 'in job']);
@@ -122,19 +122,19 @@ export function makeUpdate(seed: number, person: number, step: number): MadeUpda
   };
 }
 
-/** Each is written by two updates in a row, and by no other: two that changed places are seen for good. */
+/** Two consecutive updates write each property, and no other does, so an exchange of their order stays visible. */
 function createOrderProperties(step: number): JsonObject {
   return { [`turn ${step - 1}`]: 'second', [`turn ${step}`]: 'first' };
 }
 
-/** A bad update makes all that it was merged with go one by one, which takes a while. */
+/** Few updates are bad, because the envelopes merged with a bad one are sent one by one, which is slow. */
 const badShare = { events: 0.03, updates: 0.015 };
 
 function pickKind(random: Random, share: number, bad: readonly RecordKind[]): RecordKind {
   return random() < share ? pick(random, bad) : 'good';
 }
 
-/** Beyond what a JavaScript number holds. */
+/** An integer that a JavaScript number cannot represent. */
 const bigInteger = new ExactInteger('123456789012345678901234567890');
 
 const numbers = [29.98, 0, -5, 0.1 + 0.2, 1e21, 1e-7, 123456789.125, 2 ** 53 - 1] as const;
@@ -145,7 +145,7 @@ const places = [
   { city: null, zip: '0' },
 ] as const;
 
-/** Names that look like numbers change places in JavaScript; `order_id` meets the field of that name. */
+/** JavaScript reorders names that look like numbers; `order_id` is also the name of a field. */
 const names = [
   'Items',
   'größe',

@@ -13,19 +13,19 @@ type Calls = {
   alias(call: { userId: string; previousId: string }): unknown;
 };
 
-/** Calls of a real SDK, unmodified, that are sent to a relay; its timers are its own. */
+/** An unmodified SDK that sends its calls to a relay, with its own timers. */
 export type SdkClient = Calls & {
-  /** Resolves once each call has been sent, or given up. */
+  /** Resolves once each call has been sent or dropped. */
   flush(): Promise<unknown>;
 };
 
 export type Sdk = {
   readonly name: string;
-  /** As README.md says. */
+  /** Connects the SDK to a relay as the guide describes. */
   connect(url: string, writeKey: string): SdkClient;
 };
 
-/** More than their default of 3: a relay that starts again takes longer than those. */
+/** More than the default of 3, because a restart of the relay takes longer than three retries. */
 const maxRetries = 10;
 
 const withFlush = (analytics: Calls & { closeAndFlush(): Promise<unknown> }): SdkClient => ({
@@ -57,13 +57,13 @@ export const sdks: readonly Sdk[] = [
       new RudderAnalytics(writeKey, {
         dataPlaneUrl,
         retryCount: maxRetries,
-        // Else it writes each answer that is no success to the console.
+        // By default the SDK prints each failed response.
         logLevel: 'none',
       }),
   },
 ];
 
-/** Every call there is, about one user. */
+/** Makes one call of each type for one user. */
 export function callAll(client: SdkClient, userId: string): void {
   client.identify({ userId, traits: { email: `${userId}@klaviyo-demo.com`, plan: 'gold' } });
   client.track({
@@ -77,5 +77,5 @@ export function callAll(client: SdkClient, userId: string): void {
   client.alias({ userId, previousId: 'a-1' });
 }
 
-/** What Klaviyo has of them afterwards, each once. */
+/** The metrics that Klaviyo records for `callAll`, one event each. */
 export const expectedMetrics = ['Placed Order', 'Viewed Cart Screen', 'Viewed Home Page'];

@@ -5,12 +5,12 @@ import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import type { LaneCounts } from './relay.js';
 
-/** The buffer of `STORE=redis` as it lies at the server, seen by none of the relays. */
+/** Reads the buffer of `STORE=redis` directly from the server, without a relay. */
 export type SharedBuffer = {
   counts(): Promise<Readonly<Record<Lane, LaneCounts>>>;
-  /** Until nothing is buffered. Where it becomes no less for `ms`, it tells what is left. */
+  /** Resolves once nothing is buffered, or with a description of the rest if it does not shrink for `ms`. */
   untilEmpty(ms: number): Promise<readonly string[]>;
-  /** What an empty buffer must not have any more. */
+  /** Describes data that an empty buffer must not contain. */
   leftovers(): Promise<readonly string[]>;
   close(): Promise<void>;
 };
@@ -93,7 +93,7 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   };
 }
 
-/** What holds envelopes or keys, and how to count it. */
+/** Redis keys that contain envelopes or identity keys, and the command that counts them. */
 const parts = [
   ['queue', 'XLEN'],
   ['redriven', 'HLEN'],
@@ -109,7 +109,7 @@ const parts = [
   ['orphans', 'SCARD'],
 ] as const;
 
-/** Who holds what, for people. */
+/** Describes which relay holds which envelopes. */
 async function describeHolders(
   connection: Pick<RedisConnection, 'call'>,
   name: (lane: Lane, part: string) => string,
@@ -124,14 +124,14 @@ async function describeHolders(
   return said;
 }
 
-/** The server's own wait for what nobody ever pushes: it is asked a few times a second, and no more. */
+/** Waits 0.1 s by a BLPOP on a key that no one writes. */
 async function waitBriefly(connection: Pick<RedisConnection, 'call'>, key: string): Promise<void> {
   await connection.call('BLPOP', `${key}:nothing`, 0.1);
 }
 
 const maxTries = 20;
 
-/** The server may be another one by now, which the first answer shows. */
+/** Repeats the call when the primary has changed, which the first reply shows. */
 async function callWithRetries(
   connection: RedisConnection,
   args: Parameters<RedisConnection['call']>,

@@ -2,8 +2,8 @@ import '@shopify/shopify-api/adapters/node';
 import { createSHA256HMAC, HashFormat } from '@shopify/shopify-api/runtime';
 
 /**
- * Shopify's side: payloads in the shape of its REST Admin API 2026-04, cut to the fields it documents
- * for them, and signatures made by Shopify's own library.
+ * Shopify webhooks: payloads of the REST Admin API 2026-04 with the documented fields, and signatures
+ * made by Shopify's own library.
  */
 
 export const secret = 'shpss_0123456789abcdef';
@@ -159,14 +159,14 @@ export const aCustomer = (overrides: Members = {}): Members => ({
   ...overrides,
 });
 
-/** As Shopify's own library signs. */
+/** Signs a body with Shopify's own library. */
 export function sign(body: string, key = secret): Promise<string> {
   return createSHA256HMAC(key, body, HashFormat.Base64);
 }
 
 type Webhook = { readonly topic: string; readonly id?: string; readonly key?: string };
 
-/** What Shopify sends beside the body. */
+/** The headers of a Shopify webhook. */
 export async function toHeaders(body: string, { topic, id = 'wh-1', key }: Webhook) {
   return {
     'content-type': 'application/json',

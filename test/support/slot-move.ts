@@ -4,17 +4,17 @@ export type SlotMove = {
   readonly from: ClusterNode;
   readonly to: ClusterNode;
   readonly slot: number;
-  /** MIGRATE's REPLACE: a key that the target has already is overwritten. */
+  /** Passes REPLACE to MIGRATE: a key that exists at the target is overwritten. */
   readonly replaces: boolean;
 };
 
-/** From now on the slot's keys may be at either of the two nodes. */
+/** Starts the move: from now on the keys of the slot may be at either node. */
 export async function startMove({ from, to, slot }: SlotMove): Promise<void> {
   await to.connection.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
   await from.connection.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
 }
 
-/** Moves up to `most` keys. False once there is none left. */
+/** Moves up to `most` keys. Returns false if none is left. */
 export async function moveKeys(move: SlotMove, most: number): Promise<boolean> {
   const { from, to, slot, replaces } = move;
   const names = await from.connection.call('CLUSTER', 'GETKEYSINSLOT', slot, most);
@@ -25,16 +25,16 @@ export async function moveKeys(move: SlotMove, most: number): Promise<boolean> {
   return true;
 }
 
-/** The target has the slot. */
+/** Ends the move: the target owns the slot. */
 export async function endMove({ from, to, slot }: SlotMove): Promise<void> {
   for (const { connection } of [to, from])
     await connection.call('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
 }
 
 /**
- * Gives up a move: what is at the target goes back to the source. A source that still counts the slot as
- * leaving answers ASK to what it is to get, so it must take the slot back first, with a part of its keys.
- * Relays write nothing there until the rest is back, so that it can come back without REPLACE, too.
+ * Reverts a move: the keys at the target return to the source. A source whose slot is still migrating
+ * answers ASK to incoming keys, so it owns the slot again first, with a part of the keys. Relays write
+ * nothing there until the other keys are back, so the keys can return without REPLACE.
  */
 export async function revertMove(move: SlotMove): Promise<void> {
   const { from, to, slot } = move;

@@ -8,71 +8,71 @@ import type { Readable } from 'node:stream';
 /** The built command, as users run it: `npm test` builds it first. */
 export const builtCommand = new URL('../../dist/main.js', import.meta.url).pathname;
 
-/** One system call that ended, or was never seen to end. */
+/** One system call. */
 export type Call = {
   readonly pid: number;
   readonly name: string;
-  /** As strace shows them. */
+  /** The arguments as strace prints them. */
   readonly args: string;
-  /** Null where it was not seen to end. */
+  /** Null if the trace does not contain its end. */
   readonly result: number | null;
-  /** Places in the order of everything that was traced; `end` is Infinity where it was not seen to end. */
+  /** Positions in the trace; `end` is Infinity if the trace does not contain the end of the call. */
   readonly start: number;
   readonly end: number;
 };
 
-/** What a process says, line by line. */
+/** The output of a process, line by line. */
 export type Lines = {
   readonly all: readonly string[];
-  /** Resolves once so many lines hold `text`; rejects where the process says no more before that. */
+  /** Resolves once `count` lines contain `text`; rejects if the output ends before that. */
   waitFor(text: string, count?: number): Promise<void>;
 };
 
 export type RelayOptions = {
-  /** Where Klaviyo is. */
+  /** Klaviyo's URL. */
   readonly klaviyo: string;
   readonly dataDir: string;
   readonly env?: Readonly<Record<string, string>>;
   /** The main.js to run. */
   readonly main?: string;
-  /** Runs it under strace with these options, such as `-e trace=fdatasync`. */
+  /** Runs the relay under strace with these options, such as `-e trace=fdatasync`. */
   readonly trace?: readonly string[];
 };
 
 export type Relay = {
   readonly url: string;
-  /** Of the relay, also where strace is its parent. */
+  /** Process id of the relay, also if strace is its parent. */
   readonly pid: number;
   readonly dataDir: string;
   /** Its log. */
   readonly log: Lines;
   readonly stderr: Lines;
-  /** The exit code, once everything it logged has been read. Null where a signal ended it. */
+  /** Resolves with the exit code once the whole log is read; null if a signal ended the process. */
   readonly ended: Promise<number | null>;
   post(path: string, body: unknown, headers?: Readonly<Record<string, string>>): Promise<Response>;
   get(path: string): Promise<Response>;
-  /** SIGTERM; resolves with the exit code. */
+  /** Sends SIGTERM. Resolves with the exit code. */
   stop(): Promise<number | null>;
-  /** What strace wrote. Whole once the relay has ended. */
+  /** The traced calls; complete once the relay has ended. */
   calls(): readonly Call[];
 };
 
-/** A strace that was put on a running relay. */
+/** A strace that is attached to a running relay. */
 export type Tracer = {
   /** Its output. */
   readonly lines: Lines;
   calls(): readonly Call[];
-  /** The relay goes on without it. */
+  /** Ends strace; the relay continues. */
   detach(): Promise<void>;
 };
 
-/** Processes of one test. */
+/** Starts and ends the processes of one test. */
 export type Processes = {
   start(options: RelayOptions): Promise<Relay>;
-  /** From when it resolves on, calls are traced and faults injected. Calls on the journal alone. */
+  /** Once it resolves, calls on the journal file are traced and faults are injected into them. */
   attach(relay: Relay, expressions: readonly string[]): Promise<Tracer>;
   run(args: readonly string[]): Promise<{ readonly code: number | null; readonly output: string }>;
-  /** Ends what still runs. */
+  /** Ends all processes that still run. */
   endAll(): Promise<void>;
 };
 
@@ -92,7 +92,7 @@ const defaults = {
 export function createProcesses(): Processes {
   const children: ChildProcess[] = [];
   const launch = (command: string, args: readonly string[], env = process.env): Child => {
-    // A group of its own, so that strace and what it runs can be ended together.
+    // Each child has its own process group, so that strace and its relay are ended together.
     const child = spawn(command, args, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     children.push(child);
     return toChild(child, command);
@@ -128,7 +128,7 @@ type Child = {
   readonly process: ChildProcess;
   readonly stdout: Lines;
   readonly stderr: Lines;
-  /** Rejects where it could not be started. */
+  /** Rejects if the process could not be started. */
   readonly ended: Promise<number | null>;
 };
 
@@ -142,7 +142,7 @@ async function startRelay(
     ...[process.execPath, main, 'start'],
   ];
   const all = { ...defaults, KLAVIYO_BASE_URL: klaviyo, DATA_DIR: dataDir, ...env };
-  // strace is found by PATH.
+  // PATH locates strace.
   const child = launch(command ?? '', args, { PATH: process.env.PATH, ...all });
   await waitForLine(child, child.stdout, '"url"').catch(
     trace === undefined ? throwProcessEnded(child) : throwTracingFailed(child),
@@ -179,7 +179,7 @@ function toChild(child: ChildProcess, command: string): Child {
     child.once('close', resolve);
     child.once('error', (error) => reject(describeMissing(error, command)));
   });
-  // Whoever waits for it is told; the others must not end the test.
+  // Callers that await `ended` get the error; without them it must not be an unhandled rejection.
   ended.catch(() => undefined);
   return {
     process: child,
@@ -194,7 +194,7 @@ function describeMissing(error: Error, command: string): Error {
   return isMissing ? new Error('strace is missing: apt-get install strace') : error;
 }
 
-/** Rejects where the process could not be started, or ended before it said so. */
+/** Rejects if the process could not be started or ended before it printed `text`. */
 async function waitForLine({ ended }: Child, lines: Lines, text: string): Promise<void> {
   const gone = ended.then((code) => {
     throw new Error(`ended with ${String(code)}`);
@@ -205,7 +205,7 @@ async function waitForLine({ ended }: Child, lines: Lines, text: string): Promis
 const throwProcessEnded =
   ({ stdout, stderr, ended }: Child) =>
   async (error: unknown): Promise<never> => {
-    // Tells more where it could not be started at all.
+    // Rejects with the reason if the process could not be started.
     await ended;
     throw new Error(`the process ended: ${[...stdout.all, ...stderr.all].join('\n')}`, {
       cause: error,
@@ -226,7 +226,7 @@ const throwTracingFailed =
   };
 
 function collectLines(stream: Readable | null): Lines {
-  if (stream === null) throw new Error('there is no pipe');
+  if (stream === null) throw new Error('the process has no output pipe');
   const all: string[] = [];
   const reader = createInterface({ input: stream });
   let isClosed = false;
@@ -241,7 +241,7 @@ function collectLines(stream: Readable | null): Lines {
           if (!found && !isClosed) return;
           reader.off('line', check).off('close', check);
           if (found) resolve();
-          else reject(new Error(`"${text}" was never said:\n${all.join('\n')}`));
+          else reject(new Error(`"${text}" was never printed:\n${all.join('\n')}`));
         };
         reader.on('line', check).on('close', check);
         check();
@@ -255,12 +255,12 @@ async function endGroup(child: ChildProcess): Promise<void> {
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch {
-    // It ended just now, and its exit is still to be told.
+    // The process has just ended; its exit event follows.
   }
   await exited;
 }
 
-/** Reads `strace -f`: a call that another thread's line cuts in two is put together again. */
+/** Parses the output of `strace -f` and joins calls that lines of other threads interrupt. */
 export function parseTrace(lines: readonly string[]): readonly Call[] {
   const calls: Call[] = [];
   const open = new Map<string, { readonly text: string; readonly start: number }>();

@@ -1,8 +1,8 @@
-/** Stripe's objects with the fields the relay reads, in the form of API version 2025-03-31 and later. */
+/** Stripe objects with the fields that the relay reads, in the form of API version 2025-03-31 and later. */
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** 2026-01-15T11:58:20Z; events come ten seconds after what they tell of. */
+/** 2026-01-15T11:58:20Z; events are created ten seconds after what they describe. */
 export const paidAt = 1_768_478_300;
 export const raisedAt = paidAt + 10;
 

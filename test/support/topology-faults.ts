@@ -7,20 +7,20 @@ import { endMove, moveKeys, startMove, revertMove, type SlotMove } from './slot-
 import { pollUntil, type Topology } from './topology.js';
 
 /**
- * What befalls relays and the servers that they share:
+ * Faults of relays and of the Redis servers that they share:
  *
- * - `kill`: the primary ends, another one takes its place, and it comes back; `restart`: it is back before
- *   that.
- * - `lag`: the same as a kill, while its replicas stand still, so that they have not what was written last.
- * - `pause`: it stands still until another one has taken its place, and goes on; `hiccup`: for less than
- *   that takes.
- * - `failover`: an operator has another one take its place; `frozen`: the same, or a kill, while a relay
- *   stands still.
- * - `rolling`: each server is stopped and started, one after the other; `shard`: only those that have the
+ * - `kill`: the primary is killed, a replica takes its place, and the killed server starts again;
+ *   `restart`: it starts again before a replica takes its place.
+ * - `lag`: a kill while the replicas are stopped, so that they lack the last writes.
+ * - `pause`: the primary is stopped until a replica has taken its place, and continues; `hiccup`: it
+ *   continues before that.
+ * - `failover`: an operator starts a planned failover; `frozen`: a failover or a kill while a relay is
+ *   stopped.
+ * - `rolling`: each server is restarted, one after the other; `shard`: only the servers that hold the
  *   buffer, the primary last.
- * - `move`: the slot goes to another node key by key; `back`: half of it does, and comes back.
- * - `scripts`: the servers forget the scripts, and a relay of another build takes the place of one.
- * - `relay`: a relay is killed and another one started.
+ * - `move`: the slot is moved to another node key by key; `back`: the move is reverted halfway.
+ * - `scripts`: the servers drop their scripts, and a relay of another build replaces a relay.
+ * - `relay`: a relay is killed, and another one is started.
  */
 export const faults = [
   ...(['kill', 'lag', 'restart', 'pause', 'hiccup', 'failover', 'frozen'] as const),
@@ -36,17 +36,17 @@ export type FaultWorld = {
   readonly moments: Moments;
   readonly slotKey: string;
   readonly leaseMs: number;
-  /** From now on relays that are started are of the other build. */
+  /** Switches the build of the relays that are started from now on. */
   readonly changeScripts: () => void;
-  /** A server ends or stands still now, and what it acknowledged and did not replicate may be lost. */
+  /** Called when a server ends or is stopped: acknowledged writes that it did not replicate may be lost. */
   readonly onAbruptEnd: () => void;
 };
 
-/** Longest until servers have agreed on another primary, or are all there again. */
+/** Maximum time until the servers have agreed on another primary. */
 export const failoverMs = 30_000;
 const wholeMs = 60_000;
 
-/** Each of them at least once where there are enough, in any order. */
+/** Draws `count` faults in random order; each one occurs at least once if `count` permits it. */
 export function drawFaults(
   random: Random,
   kind: Topology['kind'],
@@ -63,7 +63,7 @@ export function drawFaults(
   return drawn.slice(0, count);
 }
 
-/** Waits for its moment. Resolves once the servers are all there again. */
+/** Waits for a random moment and applies the fault. Resolves once all servers are available again. */
 export async function injectFault(fault: Fault, world: FaultWorld): Promise<void> {
   const { random, moments } = world;
   await moments.after('acknowledged', 20 + below(random, 60));
@@ -72,7 +72,7 @@ export async function injectFault(fault: Fault, world: FaultWorld): Promise<void
 }
 
 export function untilWhole({ clock, topology }: Pick<FaultWorld, 'clock' | 'topology'>) {
-  const look = { what: 'the servers are all there', clock, maxMs: wholeMs };
+  const look = { what: 'all servers are available', clock, maxMs: wholeMs };
   return pollUntil(look, () => topology.isWhole());
 }
 
@@ -91,7 +91,7 @@ async function applyFault(fault: Fault, world: FaultWorld): Promise<void> {
       const owner = await getOwner(world);
       const replicas = await topology.replicasOf(owner);
       for (const { server } of replicas) server.freeze();
-      // What is on the way to one that stands still is read when it goes on.
+      // A stopped replica would read pending data when it continues, so its connection is closed.
       await owner.connection.call('CLIENT', 'KILL', 'TYPE', 'replica');
       noteAbrupt();
       await wait(clock, below(random, 800));
@@ -173,7 +173,7 @@ async function applyFault(fault: Fault, world: FaultWorld): Promise<void> {
       await startMove(move);
       const rounds = 1 + below(random, 3);
       for (let round = 0; round < rounds; round++) await moveKeys(move, 1 + below(random, 5));
-      // Each relay has looked meanwhile: it finds out by that.
+      // Meanwhile each relay polls the cluster and detects the move.
       await wait(clock, 500 + below(random, 1500));
       await revertMove(move);
     }
@@ -197,18 +197,18 @@ async function kill(owner: ServerNode, { onAbruptEnd: noteAbrupt }: FaultWorld):
 
 async function getOwner({ topology }: FaultWorld): Promise<ServerNode> {
   const owner = await topology.owner();
-  if (owner === null) throw new Error('the servers do not agree');
+  if (owner === null) throw new Error('the servers do not agree on a primary');
   return owner;
 }
 
-/** A replica gives up after five seconds where the servers are too busy, and sentinels refuse one that follows another too soon. */
+/** A replica gives up a failover after five seconds, and sentinels reject one that follows another too soon. */
 const retryFailoverMs = 6000;
 
 async function failOver(world: FaultWorld): Promise<void> {
   const { clock, topology } = world;
   const before = await getOwner(world);
   let requestedAt = -Infinity;
-  const look = { what: 'a replica has taken its place', clock, maxMs: wholeMs };
+  const look = { what: 'a replica has replaced the primary', clock, maxMs: wholeMs };
   await pollUntil(look, async () => {
     const owner = await topology.owner();
     if (owner !== null && owner !== before) return true;
@@ -227,15 +227,15 @@ function untilOtherPrimary(than: ServerNode, { clock, topology }: FaultWorld): P
   });
 }
 
-/** Until it has seen that another one took its place. */
+/** Resolves once the former primary is a replica. */
 function untilReplica({ connection }: ServerNode, { clock }: FaultWorld): Promise<void> {
-  const look = { what: 'the primary of before is a replica', clock, maxMs: failoverMs };
+  const look = { what: 'the former primary is a replica', clock, maxMs: failoverMs };
   return pollUntil(look, async () => String(await connection.call('ROLE')).startsWith('slave'));
 }
 
 async function planSlotMove({ random, topology, slotKey }: FaultWorld): Promise<SlotMove> {
   const { cluster } = topology;
-  if (cluster === null) throw new Error('there are no slots');
+  if (cluster === null) throw new Error('only a cluster has slots');
   const from = await cluster.ownerOf(slotKey);
   const to = await cluster.anotherPrimary(from);
   const slot = Number(await from.connection.call('CLUSTER', 'KEYSLOT', slotKey));

@@ -24,15 +24,15 @@ export type TopologyOptions = {
   readonly seed: number;
   readonly kind: Topology['kind'];
   readonly draw: (random: Random) => readonly Fault[];
-  /** REDIS_WAIT_REPLICAS: with 1, nothing that was acknowledged may be lost. */
+  /** REDIS_WAIT_REPLICAS: with 1, no acknowledged envelope may be lost. */
   readonly waitReplicas: number;
-  /** Klaviyo's windows. */
+  /** Klaviyo's rate windows. */
   readonly rates: Rates;
-  /** No fault after this. */
+  /** No fault starts after this time. */
   readonly maxMs?: number;
 };
 
-/** What a fault did, until the next one. */
+/** What happened from one fault until the next one. */
 export type FaultRow = {
   readonly fault: Fault;
   readonly seconds: number;
@@ -41,9 +41,9 @@ export type FaultRow = {
   readonly lost: number;
   readonly sentTwice: number;
   readonly rejectedPosts: number;
-  /** From the first post that was refused to the last one. */
+  /** Time from the first rejected post to the last one. */
   readonly rejectingMs: number;
-  /** From the end of the fault until every relay takes posts. */
+  /** Time from the end of the fault until every relay accepts posts. */
   readonly recoveryMs: number;
   readonly exits: number;
 };
@@ -76,14 +76,14 @@ type World = {
 const prefix = 'topology';
 const settleMs = 60_000;
 /**
- * Where a server ends, what it acknowledged within this time may be lost with it, unless replicas have to
- * have it first. Callers may read the acknowledgement as much later.
+ * When a server ends, envelopes that it acknowledged within this time may be lost, unless it waits for its
+ * replicas. Callers may read an acknowledgement this much later.
  */
 const uncertainMs = 1000;
-/** Longest from the end of a fault until every relay takes posts again. */
+/** Maximum time from the end of a fault until every relay accepts posts again. */
 const serviceMs = 15_000;
 
-/** Lets relays and the servers they share go through faults while producers post, and says what became of it. */
+/** Injects faults into relays and their shared Redis servers while callers post, and reports the result. */
 export async function runTopology(options: TopologyOptions): Promise<TopologyReport> {
   const { seed, kind, waitReplicas, rates } = options;
   const clock = systemClock;
@@ -169,7 +169,7 @@ async function runFaults(world: World): Promise<TopologyReport> {
   for (const fault of options.draw(random)) {
     if (clock.monotonic() > until) break;
     const span = startSpan(fault, world);
-    // The posters do not end here but by a failure.
+    // Before `stop`, the posters end only when one fails.
     const inflicted = await Promise.race([
       injectFault(fault, world).then(() => true),
       posting.then(() => false),
@@ -187,7 +187,7 @@ async function runFaults(world: World): Promise<TopologyReport> {
   return createTopologyReport(world, { from, spans, problems });
 }
 
-/** Sums up a fault while it lasts. */
+/** Counts rejected posts, exits and repeats while a fault lasts. */
 function startSpan(fault: Fault, { clock, fleet, sandbox }: World) {
   const from = clock.monotonic();
   const [rejectedPosts, exits] = [fleet.rejectedPosts, fleet.exits];
@@ -210,7 +210,7 @@ function startSpan(fault: Fault, { clock, fleet, sandbox }: World) {
   };
 }
 
-/** Every relay takes posts, and Klaviyo gets some, within a bound. */
+/** Returns a problem if a relay does not accept posts within `serviceMs` after a fault. */
 async function findStandstill(fault: Fault, world: World): Promise<readonly string[]> {
   const { clock, fleet, moments } = world;
   const end = clock.monotonic() + serviceMs;
@@ -287,7 +287,7 @@ function toRow({ from, to, ...span }: Span, ledger: Ledger, lost: ReadonlySet<nu
   };
 }
 
-/** For people. */
+/** Formats the report as a table. */
 export function toTopologyText(report: TopologyReport): string {
   const head = [
     'fault   ',
@@ -319,7 +319,7 @@ export function toTopologyText(report: TopologyReport): string {
   const more = [
     `${kind}, seed ${seed}, REDIS_WAIT_REPLICAS ${waitReplicas}, ${report.relays} relays, ${seconds} s`,
     `${report.acknowledged} acknowledged, ${report.delivered} delivered, ${report.merged} merged, ${report.deadLettered} dead-lettered`,
-    `${uncertain} acknowledged within a second of a server's end, ${report.repeats} sent twice, ${violations} requests beyond a window, ${problems.length} problems`,
+    `${uncertain} acknowledged within one second of the end of a server, ${report.repeats} sent twice, ${violations} requests beyond a window, ${problems.length} problems`,
   ];
   return `\n${[...more, ...lines].join('\n')}\n`;
 }

@@ -3,19 +3,19 @@ import { UnavailableError } from '../../src/redis/connection.js';
 import { startCluster, type ClusterNode, type RedisCluster } from './redis-cluster.js';
 import { startSentinels, type SentinelSet, type ServerNode } from './redis-sentinels.js';
 
-/** Servers of which one at a time has the buffer, and others can take its place. */
+/** Redis servers of which one at a time holds the buffer, with replicas that can replace it. */
 export type Topology = {
   readonly kind: 'cluster' | 'sentinels';
   readonly url: string;
   readonly nodes: readonly ServerNode[];
-  /** The server that has the buffer, as the others see it; null while they do not agree. */
+  /** The server that holds the buffer; null while the servers do not agree. */
   owner(): Promise<ServerNode | null>;
   replicasOf(owner: ServerNode): Promise<readonly ServerNode[]>;
-  /** Begins a planned failover. */
+  /** Starts a planned failover. */
   startFailover(): Promise<void>;
-  /** Whether the owner has all of its replicas, and all servers agree. */
+  /** Returns true if the owner has all of its replicas and all servers agree. */
   isWhole(): Promise<boolean>;
-  /** Of a cluster: its nodes, by which a slot can be moved. */
+  /** The cluster, whose nodes move a slot; null with sentinels. */
   readonly cluster: RedisCluster | null;
   close(): Promise<void>;
 };
@@ -127,7 +127,7 @@ const countOnline = (info: string): number => info.match(/state=online/g)?.lengt
 
 export type PollOptions = { readonly what: string; readonly clock: Clock; readonly maxMs: number };
 
-/** Looks ten times a second. A server that does not answer is asked again. */
+/** Polls ten times a second until the condition holds. An unavailable server counts as "not yet". */
 export async function pollUntil(
   { what, clock, maxMs }: PollOptions,
   look: () => Promise<boolean>,

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
 
 /**
- * WooCommerce's side: payloads in the shape of its REST API v3, cut to the fields that are read, and
- * headers and signatures as WC_Webhook::deliver() writes them.
+ * WooCommerce webhooks: payloads of the REST API v3 with the fields that the relay reads, and headers
+ * and signatures as WC_Webhook::deliver() creates them.
  */
 
 /** As wp_generate_password(50, true, true) makes them: with commas, spaces and quotes. */
@@ -107,7 +107,7 @@ export function signWoo(body: string, secret = wooSecret): string {
   return createHmac('sha256', secret).update(body).digest('base64');
 }
 
-/** What WooCommerce sends beside the body. */
+/** The headers of a WooCommerce webhook. */
 export function toWooHeaders(body: string, topic: string, secret?: string) {
   const [resource = '', event = ''] = topic.split('.');
   return {
@@ -119,7 +119,7 @@ export function toWooHeaders(body: string, topic: string, secret?: string) {
     'x-wc-webhook-event': event,
     'x-wc-webhook-signature': signWoo(body, secret),
     'x-wc-webhook-id': '5',
-    // Of the webhook's id and the second: two deliveries of one second have the same.
+    // Built from the webhook's id and the second: two deliveries in one second have the same id.
     'x-wc-webhook-delivery-id': '039f3155b209b1c591c26f60004d889f',
   };
 }
