@@ -33,10 +33,18 @@ export function findLinks(page: string): readonly Link[] {
 /** Each broken link of a page as a sentence: the file does not exist, or the page lacks the heading. */
 export function findBrokenLinks(page: string): readonly string[] {
   return findLinks(page).flatMap(({ target, anchor }) => {
-    if (!existsSync(new URL(target, root))) return [`${page}: ${target} does not exist`];
-    if (anchor === '' || toAnchors(read(target)).has(anchor)) return [];
-    return [`${page}: ${target} has no heading for #${anchor}`];
+    const fault = findBrokenTarget(`${target}#${anchor}`);
+    return fault === null ? [] : [`${page}: ${fault}`];
   });
+}
+
+/** Says why no such heading or file exists, or returns null. The address is a path in the repository, with or without an anchor. */
+export function findBrokenTarget(address: string): string | null {
+  const [target = '', anchor = ''] = address.split('#');
+  if (!existsSync(new URL(target, root))) return `${target} does not exist`;
+  return anchor === '' || toAnchors(read(target)).has(anchor)
+    ? null
+    : `${target} has no heading for #${anchor}`;
 }
 
 const withoutCode = (text: string): string => text.replace(/^```.*?^```/gms, '');
