@@ -10,14 +10,12 @@ import { routeDeliveries } from './routes/deliveries.js';
 import type { AcceptingDeps, ServerDeps } from './deps.js';
 import { docsPath, documentRoutes, routeDocs } from './routes/docs.js';
 import { delayContinue } from './plugins/expect-continue.js';
-import { sendProblem, handleErrors, toNotFound } from './plugins/errors.js';
-import { routeFlush } from './routes/flush.js';
+import { handleErrors, sendProblem, toNotFound } from './plugins/problems.js';
 import { routeHealth } from './routes/health.js';
 import { ingestLanes, routeIngest } from './routes/ingest.js';
 import { routeLanes } from './routes/lanes.js';
 import { rejectForeignPages } from './plugins/loopback.js';
 import { rejectOtherMethods } from './plugins/methods.js';
-import { routeMetrics } from './routes/metrics.js';
 import { logResponses } from './plugins/request-log.js';
 import { createCallerCount, limitCallers } from './plugins/rate-limit.js';
 import { routeReceipts } from './routes/receipts.js';
@@ -52,7 +50,6 @@ export async function createServer(deps: ServerDeps): Promise<FastifyInstance> {
   await documentRoutes(app, deps.sources);
   const routeOtherMethods = rejectOtherMethods(app);
   routeHealth(app, deps);
-  routeMetrics(app, deps.metrics);
   const accepting = { ...deps, countCaller: createCallerCount(deps), keyring, unadmitted };
   await app.register((scope) => routeIngestScope(scope, accepting));
   for (const { add } of deps.sources) {
@@ -172,7 +169,6 @@ function routeAdminScope(scope: FastifyInstance, deps: AcceptingDeps): Promise<v
   routeDeliveries(scope, deps.views);
   routeDeadLetters(scope, deps.views);
   routeSources(scope, deps.views);
-  routeFlush(scope, deps);
   routeLanes(scope, deps);
   return Promise.resolve();
 }

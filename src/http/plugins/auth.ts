@@ -38,7 +38,7 @@ export function createKeyring(read: () => Keys): Keyring {
   let entries = toEntries(keys);
   return {
     isOpen: entries.length === 0,
-    /** Takes the same time for every key, known or not: all digests have one length, and all are compared. */
+    /** Takes the same time for every key, known or unknown: all digests have one length, and all are compared. */
     identify(presented) {
       const now = read();
       if (now.ingest !== keys.ingest || now.admin !== keys.admin) entries = toEntries(now);
@@ -83,7 +83,7 @@ export function toQuotaKey(request: FastifyRequest): string {
 export function requireAccess(
   keyring: Keyring,
   access: Access,
-  { recordFailure: refuse }: Pick<Unadmitted, 'recordFailure'>,
+  { recordFailure }: Pick<Unadmitted, 'recordFailure'>,
 ): onRequestHookHandler {
   return (request, _reply, done) => {
     if (keyring.isOpen) {
@@ -93,7 +93,7 @@ export function requireAccess(
     const presented = toPresentedKey(request);
     const caller = presented === null ? null : keyring.identify(presented);
     if (caller === null) {
-      done(refuse(request, toUnauthorized(presented !== null)));
+      done(recordFailure(request, toUnauthorized(presented !== null)));
     } else if (access === 'admin' && caller.access !== 'admin') {
       done(new ProblemError('forbidden', 'this key may only ingest; use an admin key'));
     } else {

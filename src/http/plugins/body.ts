@@ -8,8 +8,7 @@ import { runInSlices } from '../../slices.js';
 import { decodeUtf8 } from '../../json/utf8.js';
 import { decodeBody, parseContentCodings, type Coding } from './content-codings.js';
 import { continueBody } from './expect-continue.js';
-import { oneMediaType } from './errors.js';
-import { ProblemError } from './problems.js';
+import { oneMediaType, ProblemError } from './problems.js';
 
 /**
  * Reads bodies: checks the media type, collects the bytes within the limit, decompresses them and checks
@@ -52,7 +51,7 @@ export function acceptJsonBodies(
   });
 }
 
-/** The longest list that a route accepts is a list of ids. */
+/** Bound of the members of a list. The longest list that a route accepts is a list of ids. */
 const maxMembers = 10_000;
 
 const findJsonExcess: FindExcess = ({ count }) =>
@@ -76,11 +75,11 @@ const nothingRead: BegunBody = { chunks: [], isWhole: false };
 
 type RawBodyRules = {
   readonly limitBytes: number;
-  /** Admits the caller by the start of the body, or throws. Returns null if the caller is admitted without the body. */
+  /** Reads the start of the body to admit the caller, or throws. Returns null if the caller is admitted without the body. */
   readonly begin: (request: FastifyRequest, payload: Readable) => Promise<BegunBody> | null;
 };
 
-/** Gives the routes of a scope bodies of any content type, or none, as bytes and as text: some senders name a wrong type. */
+/** Gives the routes of a scope bodies of any content type, or none, as bytes and as text: some senders send a wrong type. */
 export function acceptRawBodies(app: FastifyInstance, { limitBytes, begin }: RawBodyRules): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
@@ -112,11 +111,11 @@ function acceptBodies(app: FastifyInstance, { mediaTypes, limitBytes, toBody }: 
   );
   app.addContentTypeParser('*', (request, _payload, done) => {
     if (request.headers['content-length'] === '0') done(null);
-    else done(toUnsupported(`send ${mediaTypes.join(' or ')}`));
+    else done(toUnsupportedMediaType(`send ${mediaTypes.join(' or ')}`));
   });
 }
 
-function toUnsupported(detail: string): ProblemError {
+function toUnsupportedMediaType(detail: string): ProblemError {
   return new ProblemError('unsupported-media-type', detail);
 }
 
@@ -127,15 +126,16 @@ export function toTooLarge(limitBytes: number): ProblemError {
   );
 }
 
-type Sent = {
+/** A request whose body is to be read. */
+type Incoming = {
   readonly request: FastifyRequest;
   readonly payload: Readable;
   readonly begun: BegunBody;
 };
 
-async function readUnicode(sent: Sent, limitBytes: number): Promise<Buffer> {
-  checkMediaType(sent.request.headers['content-type'] ?? '');
-  return readBytes(sent, limitBytes);
+async function readUnicode(incoming: Incoming, limitBytes: number): Promise<Buffer> {
+  checkMediaType(incoming.request.headers['content-type'] ?? '');
+  return readBytes(incoming, limitBytes);
 }
 
 const quoted = /"(?:[^"\\]|\\.)*"?/g;
@@ -143,20 +143,20 @@ const charsetValue = /^\s*charset\s*=\s*"?([^"]*)"?\s*$/i;
 
 /** Checks the parameters of a media type. Fastify has matched the type itself, and ignores errors in the parameters. */
 function checkMediaType(contentType: string): void {
-  if (contentType.replace(quoted, '').includes(',')) throw toUnsupported(oneMediaType);
+  if (contentType.replace(quoted, '').includes(',')) throw toUnsupportedMediaType(oneMediaType);
   for (const parameter of contentType.match(/(?:"(?:[^"\\]|\\.)*"?|[^;"])+/g) ?? []) {
     const charset = charsetValue.exec(parameter)?.[1];
     if (charset !== undefined && !/^(?:utf-?8|us-ascii)$/i.test(charset.trim())) {
-      throw toUnsupported('JSON is UTF-8 (RFC 8259)');
+      throw toUnsupportedMediaType('JSON is UTF-8 (RFC 8259)');
     }
   }
 }
 
-async function readBytes(sent: Sent, limitBytes: number): Promise<Buffer> {
-  const { headers } = sent.request;
+async function readBytes(incoming: Incoming, limitBytes: number): Promise<Buffer> {
+  const { headers } = incoming.request;
   const codings = parseContentCodings(headers['content-encoding']);
   if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
-  const received = await collectBody(sent, limitBytes);
+  const received = await collectBody(incoming, limitBytes);
   return codings.length === 0 ? received : expand(received, codings, limitBytes);
 }
 
@@ -174,7 +174,7 @@ function toUtf8(body: Buffer): Buffer {
 }
 
 /** Collects a body. After an error it reads on and drops the bytes, so that the caller receives the response. */
-function collectBody({ request, payload, begun }: Sent, limitBytes: number): Promise<Buffer> {
+function collectBody({ request, payload, begun }: Incoming, limitBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -213,7 +213,7 @@ async function expand(
 ): Promise<Buffer> {
   const decoded = await decodeBody(body, codings, { limitBytes });
   if (decoded.kind === 'whole') return decoded.bytes;
-  switch (decoded.fault) {
+  switch (decoded.failure) {
     case 'too-large':
       throw toTooLarge(limitBytes);
     case 'corrupt':

@@ -4,40 +4,41 @@ import type { Metrics } from '../../metrics.js';
 import { ProblemError, problems, toProblemText } from './problems.js';
 
 /**
- * Answers what Node's HTTP parser gives up on: a request that is no HTTP, headers that are too large
- * or late, a body that stalls. There is no request object then, so the answer is written by hand.
+ * Responds to requests that Node's HTTP parser rejects: a request that is not HTTP, headers that are too
+ * large or too late, a body that stalls. There is no request object then, so the response is written to
+ * the socket directly.
  */
 export function createClientErrorHandler(metrics: Metrics) {
   return (error: NodeJS.ErrnoException, socket: Socket): void => {
-    const earlier = findEarlier(socket);
-    if (earlier !== null) {
-      earlier.once('close', () => socket.destroySoon());
+    const response = findUnfinishedResponse(socket);
+    if (response !== null) {
+      response.once('close', () => socket.destroySoon());
       return;
     }
     if (error.code !== 'ECONNRESET' && socket.writable) {
-      const problem = toProblem(error.code);
+      const problem = toParserProblem(error.code);
       const status = String(problem.statusCode);
       metrics.httpRequests.inc({ route: 'unmatched', method: 'unknown', status });
-      socket.write(toAnswerText(problem));
+      socket.write(toResponseText(problem));
     }
     socket.destroySoon();
   };
 }
 
 /**
- * Whatever is written now answers the oldest request that has no answer yet. If that one arrived in
- * full, or its answer is on the way, it is not the one at fault, and a 408 would be a lie about what
- * may yet be accepted: its own answer goes out, and then the connection ends. `_httpMessage` is how
- * Node's own default handler finds it.
+ * Finds an earlier response that must be sent before the connection ends. A caller takes the next bytes on
+ * the connection as the response to its oldest open request. If that request arrived in full, or its
+ * response has begun, the error is about a later request: a 408 now would be read as the result of a
+ * request that may still be accepted. Node's own default handler finds the response by `_httpMessage`, too.
  */
-function findEarlier(socket: Socket): ServerResponse | null {
+function findUnfinishedResponse(socket: Socket): ServerResponse | null {
   const oldest = '_httpMessage' in socket ? socket._httpMessage : null;
   if (!socket.writable || !(oldest instanceof ServerResponse)) return null;
-  const isInFull = oldest.req instanceof IncomingMessage && oldest.req.complete;
-  return isInFull || oldest.headersSent ? oldest : null;
+  const isComplete = oldest.req instanceof IncomingMessage && oldest.req.complete;
+  return isComplete || oldest.headersSent ? oldest : null;
 }
 
-function toProblem(code: string | undefined): ProblemError {
+function toParserProblem(code: string | undefined): ProblemError {
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new ProblemError(
@@ -60,7 +61,7 @@ const reasonPhrases: Readonly<Record<number, string>> = {
   431: 'Request Header Fields Too Large',
 };
 
-function toAnswerText(problem: ProblemError): string {
+function toResponseText(problem: ProblemError): string {
   const { status } = problems[problem.kind];
   const body = toProblemText(problem);
   return [

@@ -7,7 +7,10 @@ import {
 } from 'node:zlib';
 import { ProblemError } from './problems.js';
 
-/** Content codings (RFC 9110, 8.4): which ones a request names, and how a body is decoded. */
+/**
+ * Content codings (RFC 9110, 8.4): parses the Content-Encoding header, and decodes bodies.
+ */
+
 export type Coding = 'gzip' | 'deflate' | 'br';
 
 const codings = new Map<string, Coding | null>([
@@ -19,63 +22,66 @@ const codings = new Map<string, Coding | null>([
   ['br', 'br'],
 ]);
 
-/** Each coding of a body is a pass over it: two let a proxy compress what was compressed before. */
+/** Each coding costs a pass over the body. Two are allowed, because a proxy may compress a compressed body again. */
 const maxCodings = 2;
 
-/** The codings of a Content-Encoding, in the order in which they are undone. Throws for others: 415. */
+/** Returns the codings of a Content-Encoding header in the order of decoding. Throws a 415 for an unknown coding. */
 export function parseContentCodings(header = ''): readonly Coding[] {
-  const found: Coding[] = [];
+  const inDecodingOrder: Coding[] = [];
   for (const name of header.split(',')) {
     const coding = codings.get(name.trim().toLowerCase());
-    if (coding === undefined) throw toUnsupported('encode with gzip, deflate, br or identity');
-    if (coding !== null) found.unshift(coding);
+    if (coding === undefined)
+      throw toUnsupportedCoding('encode with gzip, deflate, br or identity');
+    if (coding !== null) inDecodingOrder.unshift(coding);
   }
-  if (found.length > maxCodings) {
-    throw toUnsupported(`a body may have ${maxCodings} content codings, not ${found.length}`);
+  if (inDecodingOrder.length > maxCodings) {
+    throw toUnsupportedCoding(
+      `a body may have ${maxCodings} content codings, not ${inDecodingOrder.length}`,
+    );
   }
-  return found;
+  return inDecodingOrder;
 }
 
-/** RFC 9110 (15.5.16): Accept-Encoding says that the coding is at fault, and which ones are not. */
-function toUnsupported(detail: string): ProblemError {
+/** The Accept-Encoding header of a 415 shows that the coding is the reason, and lists the accepted ones (RFC 9110, 15.5.16). */
+function toUnsupportedCoding(detail: string): ProblemError {
   const headers = { 'accept-encoding': 'gzip, deflate, br, identity' };
   return new ProblemError('unsupported-media-type', detail, { headers });
 }
 
-/** What became of a body: `fault` says why it is not decoded in full. */
+/** A decoded body. `part`: only its start was decoded, for the reason in `failure`. */
 export type Decoded =
   | { readonly kind: 'whole'; readonly bytes: Buffer }
-  | { readonly kind: 'part'; readonly bytes: Buffer; readonly fault: Fault };
+  | { readonly kind: 'part'; readonly bytes: Buffer; readonly failure: DecodeFailure };
 
-type Fault = 'too-large' | 'corrupt' | 'trailing';
+type DecodeFailure = 'too-large' | 'corrupt' | 'trailing';
 
 type DecodeRules = {
   readonly limitBytes: number;
-  /** The body is the start of a longer one: what it decodes to is wanted, and its end is none. */
+  /** True: the body is the start of a longer one, and its compressed stream may be incomplete. */
   readonly isStart?: boolean;
 };
 
 /**
- * Decodes at most `limitBytes` of each coding, in threads of their own and without keeping more than
- * that: a small bomb does not get to grow. A part that was decoded before a fault is handed back.
+ * Decodes a body. The output of each coding is bounded by `limitBytes`, so that a small body cannot expand
+ * without limit. zlib works in its own threads. After a failure, the part that was decoded is returned.
  */
 export async function decodeBody(
   body: Buffer,
-  sent: readonly Coding[],
+  inOrder: readonly Coding[],
   rules: DecodeRules,
 ): Promise<Decoded> {
   let bytes = body;
-  let fault: Fault | null = null;
-  for (const coding of sent) {
+  let failure: DecodeFailure | null = null;
+  for (const coding of inOrder) {
     const decoded = await decodeOne(bytes, coding, rules);
     bytes = decoded.bytes;
-    if (decoded.kind === 'part') fault ??= decoded.fault;
+    if (decoded.kind === 'part') failure ??= decoded.failure;
   }
-  return fault === null ? { kind: 'whole', bytes } : { kind: 'part', bytes, fault };
+  return failure === null ? { kind: 'whole', bytes } : { kind: 'part', bytes, failure };
 }
 
 function createDecoder(body: Buffer, coding: Coding, isStart: boolean) {
-  // The default of 16 KiB makes four times as many turns of the event loop.
+  // The default of 16 KiB takes four times as many iterations of the event loop.
   const chunkSize = 65_536;
   if (coding === 'br') {
     const finishFlush = isStart
@@ -89,7 +95,8 @@ function createDecoder(body: Buffer, coding: Coding, isStart: boolean) {
     case 'gzip':
       return createGunzip(options);
     case 'deflate':
-      // "deflate" means zlib's format (RFC 9110, 8.4.1.2), yet some senders leave its header out; 8 is its method.
+      // "deflate" means the zlib format (RFC 9110, 8.4.1.2), but some senders omit its header. The low bits of
+      // a zlib header are 8, the compression method.
       return ((body[0] ?? 8) & 0x0f) === 8 ? createInflate(options) : createInflateRaw(options);
   }
 }
@@ -103,10 +110,10 @@ function decodeOne(
     const decoder = createDecoder(body, coding, isStart);
     const chunks: Buffer[] = [];
     let length = 0;
-    const end = (fault: Fault | null): void => {
+    const end = (failure: DecodeFailure | null): void => {
       decoder.destroy();
       const bytes = Buffer.concat(chunks, Math.min(length, limitBytes));
-      resolve(fault === null ? { kind: 'whole', bytes } : { kind: 'part', bytes, fault });
+      resolve(failure === null ? { kind: 'whole', bytes } : { kind: 'part', bytes, failure });
     };
     decoder.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
@@ -116,7 +123,7 @@ function decodeOne(
     decoder.once('error', () => end('corrupt'));
     decoder.once('end', () => {
       // Concatenated members of gzip are one body (RFC 1952, 2.2), and the decoder reads all of them.
-      // Whatever else stands behind the end of the stream was not read.
+      // Other bytes after the end of the stream are not read.
       const rest = body.subarray(decoder.bytesWritten);
       end(rest.length === 0 || (coding === 'gzip' && isZeros(rest)) ? null : 'trailing');
     });
@@ -124,7 +131,7 @@ function decodeOne(
   });
 }
 
-/** Padding of blocks, which gzip(1) leaves out, too. */
+/** Returns true for zero padding after a gzip stream, which gzip(1) ignores, too. */
 function isZeros(bytes: Buffer): boolean {
   return bytes.equals(Buffer.alloc(bytes.length));
 }

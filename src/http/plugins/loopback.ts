@@ -3,7 +3,7 @@ import { ProblemError } from './problems.js';
 
 const loopbackName = /^(?:(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|\[::1\])$/i;
 
-/** `host` as in the Host header: a name or an address, maybe with a port. */
+/** `host`: a name or an address with an optional port, as in the Host header. */
 export function isLoopbackHost(host: string): boolean {
   return loopbackName.test(host.replace(/:\d*$/, ''));
 }
@@ -13,13 +13,13 @@ function isLoopbackOrigin(origin: string): boolean {
   return host !== undefined && isLoopbackHost(host);
 }
 
-/** Requests here are signed, which no page can do; a tunnel hands them on under a name of its own. */
+/** Webhooks are exempt. They are signed, which a web page cannot do, and a tunnel forwards them under a host name of its own. */
 const signedPaths = '/webhooks/';
 
 /**
- * Without keys, loopback is all that stands between the relay and the web pages open in a browser on
- * this machine. A page that had its own name resolve to 127.0.0.1 (DNS rebinding) shows in Host, one
- * that posts across origins shows in Origin.
+ * Rejects requests of web pages. Without keys, the relay accepts connections from this machine only, and a
+ * web page in a browser on this machine could send requests, too. The Host header reveals a page whose
+ * own name resolves to 127.0.0.1 (DNS rebinding), and the Origin header reveals a request to another origin.
  */
 export const rejectForeignPages: onRequestHookHandler = (request, _reply, done) => {
   if (request.routeOptions.url?.startsWith(signedPaths) === true) {

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify';
 import { ProblemError } from './problems.js';
 
-const known = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+const allMethods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /**
- * Answers a known address with a wrong method by 405 and Allow (RFC 9110, 15.5.6). Call it before the
- * routes are made; the function it returns, after. A CORS preflight ends here, as no origin is allowed,
- * unless the address has a route of its own for it.
+ * Responds 405 with an Allow header to a wrong method at a known address (RFC 9110, 15.5.6). To be called
+ * before the routes are added; the returned function is to be called after. It also rejects CORS preflight
+ * requests, because no origin is allowed, unless the address has an OPTIONS route.
  */
 export function rejectOtherMethods(app: FastifyInstance): () => void {
   const allowed = new Map<string, Set<string>>();
@@ -21,11 +21,13 @@ export function rejectOtherMethods(app: FastifyInstance): () => void {
       const allow = [...methods].sort().join(', ');
       app.route({
         url,
-        method: known.filter((method) => !methods.has(method)),
+        method: allMethods.filter((method) => !methods.has(method)),
         schema: { hide: true },
         onRequest: (_request, _reply, done) => {
           const headers = { allow };
-          done(new ProblemError('method-not-allowed', `this address takes ${allow}`, { headers }));
+          done(
+            new ProblemError('method-not-allowed', `this address accepts ${allow}`, { headers }),
+          );
         },
         handler: () => null,
       });

@@ -9,9 +9,9 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import type { SourceRoutes } from '../deps.js';
 
-const lookUp = 'Needs an admin key.';
+const needsAdminKey = 'Needs an admin key.';
 
-/** What no route can say by itself. The version is that of the contract, not of the package. */
+/** The parts of the document that belong to no route. The version is that of the interface, not of the package. */
 const openApiInfo = {
   openapi: '3.1.0',
   info: {
@@ -19,22 +19,22 @@ const openApiInfo = {
     version: '1.0.0',
     description: [
       "Accepts events and profiles, keeps them safe, and delivers them to Klaviyo's bulk APIs within Klaviyo's limits.",
-      'A 202 is given once the store has what was sent. Send again after 429 and 503, when `Retry-After` says so; after a timeout, with the same `insert_id` or `Idempotency-Key`.',
-      'Errors are `application/problem+json` (RFC 9457), save where SDKs of Segment expect their own.',
+      '202 means that the store has what was sent. After 429 and 503, send the request again when `Retry-After` has passed. After a timeout, send it again with the same `insert_id` or `Idempotency-Key`.',
+      'Errors are `application/problem+json` (RFC 9457), except on the routes for Segment SDKs, which have their own format.',
     ].join('\n\n'),
     license: { name: 'MIT', identifier: 'MIT' },
   },
   servers: [{ url: '/' }],
   tags: [
-    { name: 'events', description: 'Things people did.' },
+    { name: 'events', description: 'What people did.' },
     { name: 'profiles', description: 'People.' },
-    { name: 'receipts', description: `What became of one of them. ${lookUp}` },
-    { name: 'deliveries', description: `The delivery log. ${lookUp}` },
-    { name: 'dead letters', description: `What the relay gave up on. ${lookUp}` },
-    { name: 'sources', description: `What sources sent. ${lookUp}` },
-    { name: 'flush', description: lookUp },
-    { name: 'lanes', description: `Pause and resume delivery. ${lookUp}` },
-    { name: 'operation', description: 'For probes and scrapers. Open.' },
+    { name: 'receipts', description: `The state of an event or profile. ${needsAdminKey}` },
+    { name: 'deliveries', description: `The delivery log. ${needsAdminKey}` },
+    { name: 'dead letters', description: `What the relay gave up on. ${needsAdminKey}` },
+    { name: 'sources', description: `Counts of what sources sent. ${needsAdminKey}` },
+    { name: 'flush', description: `Send what is buffered now. ${needsAdminKey}` },
+    { name: 'lanes', description: `Pause and resume delivery. ${needsAdminKey}` },
+    { name: 'operation', description: 'For probes and scrapers. Needs no key.' },
   ],
   components: {
     securitySchemes: {
@@ -45,16 +45,16 @@ const openApiInfo = {
   security: [{ bearer: [] }, { apiKey: [] }],
 } satisfies Partial<OpenAPIV3_1.Document>;
 
-/** With the tag and the security schemes of each source. */
+/** Adds the tag and the security schemes of each source. */
 export function toOpenApiInfo(
   sources: readonly Pick<SourceRoutes, 'name' | 'docs'>[],
 ): Partial<OpenAPIV3_1.Document> {
   const { tags, components } = openApiInfo;
-  const own = sources.map(({ name, docs }) => ({ name, description: docs.description }));
+  const sourceTags = sources.map(({ name, docs }) => ({ name, description: docs.description }));
   const schemes = sources.map(({ docs }) => docs.securitySchemes);
   return {
     ...openApiInfo,
-    tags: [...tags.slice(0, 2), ...own, ...tags.slice(2)],
+    tags: [...tags.slice(0, 2), ...sourceTags, ...tags.slice(2)],
     components: {
       securitySchemes: Object.assign({}, components.securitySchemes, ...schemes) as Schemes,
     },
@@ -65,7 +65,7 @@ type Schemes = NonNullable<OpenAPIV3_1.ComponentsObject['securitySchemes']>;
 
 type ZodOptions = NonNullable<Parameters<typeof createJsonSchemaTransform>[0]['zodToJsonConfig']>;
 
-/** Leaves out what zod adds and a reader gains nothing from, and what would forbid us to ever add a field to an answer. */
+/** Removes what zod adds without use to a reader, and `additionalProperties`, which would forbid new fields in a response. */
 const override: ZodOptions['override'] = ({ zodSchema, jsonSchema }) => {
   if (jsonSchema.format === 'date-time') delete jsonSchema.pattern;
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
@@ -85,23 +85,26 @@ type ByMediaType = { readonly content: Readonly<Record<string, { readonly schema
 const isByMediaType = (body: unknown): body is ByMediaType =>
   typeof body === 'object' && body !== null && 'content' in body;
 
-/** An answer that is a component would lose its description on the way. */
-function toDescribedAnswers(response: unknown): unknown {
+/** The type provider drops the description of a response whose schema is a component, so it is stated beside the schema. */
+function describeResponses(response: unknown): unknown {
   if (typeof response !== 'object' || response === null) return response;
-  const toDescribed = (answer: unknown): unknown => {
-    if (!(answer instanceof z.ZodType) || answer instanceof z.ZodNull) return answer;
-    const { description } = answer;
-    return { description, content: { 'application/json': { schema: answer } } };
+  const describeOne = (schema: unknown): unknown => {
+    if (!(schema instanceof z.ZodType) || schema instanceof z.ZodNull) return schema;
+    const { description } = schema;
+    return { description, content: { 'application/json': { schema } } };
   };
   return Object.fromEntries(
-    Object.entries(response).map(([status, answer]) => [status, toDescribed(answer)]),
+    Object.entries(response).map(([status, schema]) => [status, describeOne(schema)]),
   );
 }
 
-/** zod to JSON Schema. The type provider knows one schema for a body; a route that takes several media types has several. */
+/**
+ * Converts the zod schemas of a route to JSON Schema. The type provider supports one schema for a body; a
+ * route that accepts several media types has several.
+ */
 export const toDocumentedRoute: SwaggerTransform = (document) => {
   const { body } = document.schema;
-  const response = toDescribedAnswers(document.schema.response);
+  const response = describeResponses(document.schema.response);
   const described = { ...document, schema: { ...document.schema, response } };
   if (!isByMediaType(body)) return jsonSchemaTransform(described);
   const toBody = (schema: unknown): unknown =>
@@ -116,7 +119,7 @@ export const toDocumentedRoute: SwaggerTransform = (document) => {
   return { schema: { ...schema, body: { content } }, url };
 };
 
-/** The type provider adds each component twice, as what is sent and as what is answered; those nobody refers to go. */
+/** Removes unused components: the type provider adds each one twice, for requests and for responses. */
 export const toTidyDocument: SwaggerTransformObject = (document) => {
   const described = jsonSchemaTransformObject(document);
   if (!('paths' in described) || !('components' in described)) return described;
@@ -138,6 +141,6 @@ export const toTidyDocument: SwaggerTransformObject = (document) => {
 
 /** The text of openapi.yaml. `app` must be ready. */
 export function toOpenApiYaml(app: FastifyInstance): string {
-  const header = '# Made from the zod schemas in src/ by `npm run openapi`. Do not edit.\n';
+  const header = '# Generated from the zod schemas in src/ by `npm run openapi`. Do not edit.\n';
   return header + stringify(app.swagger(), { aliasDuplicateObjects: false, lineWidth: 100 });
 }

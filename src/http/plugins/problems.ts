@@ -1,8 +1,16 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Issue } from '../../model/outcome.js';
-import { issueSchema } from '../routes/responses.js';
+import { StoreUnavailableError } from '../../model/store.js';
 
-/** All problems of a request, by the last part of their `type`. Only the HTTP layer and the routes of sources make problems. */
+/**
+ * Problems: the responses to requests that fail, as application/problem+json (RFC 9457). A hook or a route
+ * throws a `ProblemError`; the error handler converts any other error to one, and sends it. Only the HTTP
+ * layer and the routes of sources make problems: other layers return values.
+ */
+
+/** All problems, by the last part of their `type`. */
 export const problems = {
   invalid: { status: 400, title: 'The request is not valid' },
   unauthorized: { status: 401, title: 'A valid key is needed' },
@@ -26,7 +34,7 @@ type ProblemExtras = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-/** Thrown while a request is handled; the error handler sends it as the response. The caller sees `message`. */
+/** Thrown while a request is handled. The caller sees `message`. */
 export class ProblemError extends Error {
   readonly kind: ProblemKind;
   readonly errors: readonly Issue[];
@@ -70,6 +78,15 @@ export function toRetryAfter(waitMs: number): Readonly<Record<string, string>> {
   return { 'retry-after': String(Math.max(1, Math.ceil(waitMs / 1000))) };
 }
 
+export const issueSchema = z
+  .object({
+    pointer: z.string().meta({
+      description: 'JSON Pointer (RFC 6901); empty: the whole value.',
+    }),
+    detail: z.string(),
+  })
+  .meta({ id: 'Fault', description: 'One issue of the request.' });
+
 export const problemSchema = z
   .object({
     type: z.string().meta({ examples: [`${typePrefix}invalid`] }),
@@ -79,7 +96,7 @@ export const problemSchema = z
     instance: z
       .string()
       .optional()
-      .meta({ description: 'Names the request: quote it when you ask.' }),
+      .meta({ description: 'Identifies the request. Quote it if you report a problem.' }),
     errors: z.array(issueSchema).optional(),
   })
   .meta({ id: 'Problem', description: 'RFC 9457.' });
@@ -99,4 +116,93 @@ export function toProblemResponses(...kinds: readonly ProblemKind[]) {
       },
     ]),
   );
+}
+
+/** Problem text for a Content-Type that Fastify or body.ts cannot read. */
+export const oneMediaType = 'the Content-Type is not one media type (RFC 9110, 8.3)';
+
+const unavailableRetryAfterMs = 1000;
+
+/** Sends a problem for every error of every route, and for unknown addresses. */
+export function handleErrors(app: FastifyInstance): void {
+  app.setErrorHandler(sendProblem);
+  app.setNotFoundHandler((request, reply) => sendProblem(toNotFound(), request, reply));
+}
+
+/** Also handles errors before a route is found, such as a malformed percent-encoding. */
+export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = toLoggedProblem(error, request);
+  keepConnection(reply);
+  reply
+    .code(problem.statusCode)
+    .headers(problem.headers)
+    .type('application/problem+json')
+    .send(toProblemText(problem, request.id));
+}
+
+/** Converts a thrown error to a problem. An internal error is logged here and nowhere else. */
+export function toLoggedProblem(error: unknown, request: FastifyRequest): ProblemError {
+  const problem = toProblemError(error);
+  if (problem.kind === 'internal') {
+    request.log.error(
+      { err: error, requestId: request.id },
+      'the relay failed to respond to a request',
+    );
+  }
+  return problem;
+}
+
+export function keepConnection(reply: FastifyReply): void {
+  // Fastify closes the connection after an error in a body. Closing while the caller still sends
+  // resets the connection, and the caller never receives the response. So the rest is read and dropped.
+  if (reply.hasHeader('connection')) {
+    reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
+  }
+}
+
+export function toNotFound(detail = 'there is nothing at this address'): ProblemError {
+  return new ProblemError('not-found', detail);
+}
+
+function toProblemError(error: unknown): ProblemError {
+  if (error instanceof ProblemError) return error;
+  if (hasZodFastifySchemaValidationErrors(error)) return toSchemaProblem(error);
+  if (error instanceof StoreUnavailableError) {
+    return toUnavailable('the store is not available', unavailableRetryAfterMs);
+  }
+  const kind = toKind(error);
+  if (kind === 'internal')
+    return new ProblemError('internal', 'an unexpected failure; it was logged');
+  // An error of Fastify: the header is malformed, or names two media types.
+  if (kind === 'unsupported-media-type') return new ProblemError(kind, oneMediaType);
+  return new ProblemError(kind, error instanceof Error ? error.message : problems[kind].title);
+}
+
+function toSchemaProblem({ validation, validationContext }: FastifyError): ProblemError {
+  const place = validationContext === 'querystring' ? 'query' : (validationContext ?? 'request');
+  const errors = (validation ?? []).map(({ instancePath, message }) => ({
+    // The path of the whole value is empty in zod; the type provider writes a single slash.
+    pointer: instancePath === '/' ? '' : instancePath,
+    detail: message ?? 'is not valid',
+  }));
+  return new ProblemError('invalid', `the ${place} is not valid`, { errors });
+}
+
+/** Fastify's errors have a status. An error without a 4xx status is an internal error. */
+function toKind(error: unknown): ProblemKind {
+  if (!(error instanceof Error && 'statusCode' in error)) return 'internal';
+  switch (error.statusCode) {
+    case 413:
+      return 'too-large';
+    case 415:
+      return 'unsupported-media-type';
+    // 414: the id is longer than the router accepts, so that nothing has it.
+    case 404:
+    case 414:
+      return 'not-found';
+    default:
+      return Number(error.statusCode) >= 400 && Number(error.statusCode) < 500
+        ? 'invalid'
+        : 'internal';
+  }
 }

@@ -10,7 +10,7 @@ export type Counted = { readonly current: number; readonly ttlMs: number };
 export type CountShared = (caller: string) => Promise<Counted>;
 
 /** Counts a request of a caller in the current window, and calls back with the count. */
-export type CountCaller = (caller: string, answer: (counted: Counted) => void) => void;
+export type CountCaller = (caller: string, callback: (counted: Counted) => void) => void;
 
 type Quota = {
   readonly perSecond: number;
@@ -63,10 +63,10 @@ export function createCallerCount({
     counts.set(caller, count);
     return { current: count, ttlMs: (window + 1) * quotaWindowMs - now };
   };
-  return (caller, answer) => {
-    if (countShared === undefined) answer(countHere(caller));
+  return (caller, callback) => {
+    if (countShared === undefined) callback(countHere(caller));
     // If the shared count is unavailable, callers must not be rejected for it.
-    else countShared(caller).then(answer, () => answer(countHere(caller)));
+    else countShared(caller).then(callback, () => callback(countHere(caller)));
   };
 }
 

@@ -14,7 +14,7 @@ const unmatched = 'unmatched';
 export function logResponses(
   app: FastifyInstance,
   metrics: Observers,
-  { hasFailed: hasRefused }: Pick<Unadmitted, 'hasFailed'>,
+  { hasFailed }: Pick<Unadmitted, 'hasFailed'>,
 ): void {
   app.addHook('onResponse', (request, reply, done) => {
     const { method, id: requestId } = request;
@@ -22,7 +22,7 @@ export function logResponses(
     const { statusCode: status, elapsedTime: durationMs } = reply;
     metrics.httpRequests.inc({ route, method, status: String(status) });
     metrics.httpDuration.observe({ route }, durationMs / 1000);
-    const isUnknownCaller = hasRefused(request) || route === unmatched;
+    const isUnknownCaller = hasFailed(request) || route === unmatched;
     const level = isUnknownCaller && status !== 500 ? 'debug' : toLogLevel(status);
     request.log[level]({ requestId, method, route, status, durationMs }, 'answered');
     done();

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import type { SourceRoutes } from '../deps.js';
 import { toOpenApiInfo, toDocumentedRoute, toTidyDocument } from '../plugins/openapi.js';
 
-/** Listens for routes: to be awaited before the first one is made. */
+/** Collects the routes for the document. To be awaited before the first route is added. */
 export async function documentRoutes(
   app: FastifyInstance,
   sources: readonly Pick<SourceRoutes, 'name' | 'docs'>[],
@@ -19,10 +19,10 @@ export async function documentRoutes(
 
 export const docsPath = '/docs';
 
-/** The only pages the relay shows to a browser, hence the only ones with a policy that lets scripts run. */
+/** The documentation pages. They are the only pages for a browser, so only their content security policy allows scripts. */
 export async function routeDocs(app: FastifyInstance): Promise<void> {
   await app.register(helmet, {
-    // The rest of helmet's default policy upgrades to https, which the relay itself does not speak.
+    // Helmet's default policy also upgrades requests to https, which the relay does not support.
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {

@@ -4,14 +4,17 @@ import { z } from 'zod';
 import { eventSchema, profileSchema } from '../../ingest/schema.js';
 import type { Issue } from '../../model/outcome.js';
 import type { Lane } from '../../model/lane.js';
-import type { AcceptedMany } from '../../ingest/accept.js';
-import { acceptedManySchema, acceptedOneSchema } from './responses.js';
+import type { AcceptedMany, AcceptedOne } from '../../ingest/accept.js';
 import { acceptTextBodies, acceptUtf8Bodies } from '../plugins/body.js';
 import type { ServerDeps } from '../deps.js';
-import { ProblemError, toProblemResponses, type ProblemKind } from '../plugins/problems.js';
-import { manyQuery, oneQuery } from './queries.js';
+import {
+  issueSchema,
+  ProblemError,
+  toProblemResponses,
+  type ProblemKind,
+} from '../plugins/problems.js';
+import { toFlagQuery, toOptionalFlagQuery } from './schema-parts.js';
 import { rejectOnBackpressure, toBackpressureProblem } from '../plugins/backpressure.js';
-import { toAcceptedManyBody, toAcceptedOneBody } from './response-bodies.js';
 
 /** A lane to which callers post, as its routes and their documentation name it. */
 type IngestLane = {
@@ -33,6 +36,94 @@ export const ingestLanes: readonly IngestLane[] = [
     entry: profileSchema.meta({ ...profileSchema.meta(), id: 'Profile' }),
   },
 ];
+
+const backfill = toOptionalFlagQuery(
+  'True: Klaviyo records the events without triggering flows, whatever their age. False: it triggers flows. Absent: events older than BACKFILL_AFTER trigger none.',
+);
+
+type OneQuery = { readonly backfill?: boolean | undefined };
+type ManyQuery = OneQuery & { readonly strict: boolean; readonly ids: boolean };
+
+const oneQuery: Readonly<Record<Lane, z.ZodType<OneQuery>>> = {
+  events: z.strictObject({ backfill }),
+  profiles: z.strictObject({}),
+};
+
+const manyParameters = {
+  strict: toFlagQuery('All or nothing: one invalid entry rejects the whole request.'),
+  ids: toFlagQuery('List the ids of the accepted entries.'),
+};
+
+const manyQuery: Readonly<Record<Lane, z.ZodType<ManyQuery>>> = {
+  events: z.strictObject({ ...manyParameters, backfill }),
+  profiles: z.strictObject(manyParameters),
+};
+
+const acceptedOneSchema = z
+  .object({
+    id: z.string().meta({ description: 'Look it up under /v1/receipts/{id}.' }),
+    status: z.enum(['accepted', 'duplicate']),
+    warnings: z.array(issueSchema).optional(),
+  })
+  .meta({ id: 'Accepted', description: 'Stored safely.' });
+
+function toAcceptedOneBody({
+  id,
+  duplicate,
+  warnings,
+}: Extract<AcceptedOne, { kind: 'accepted' }>): z.output<typeof acceptedOneSchema> {
+  const status = duplicate ? 'duplicate' : 'accepted';
+  return warnings.length === 0 ? { id, status } : { id, status, warnings: [...warnings] };
+}
+
+const acceptedManySchema = z
+  .object({
+    accepted: z.int(),
+    duplicates: z.int(),
+    rejected: z.array(
+      z.object({
+        index: z.int().meta({ description: 'Index within the request, from 0.' }),
+        errors: z.array(issueSchema),
+      }),
+    ),
+    rejected_unlisted: z.int().optional().meta({
+      description:
+        'Number of rejected entries that `rejected` does not list, because it is bounded.',
+    }),
+    warnings: z.array(z.object({ index: z.int(), warnings: z.array(issueSchema) })).optional(),
+    warnings_unlisted: z
+      .int()
+      .optional()
+      .meta({ description: 'Number of entries with warnings that `warnings` does not list.' }),
+    ids: z
+      .array(z.string())
+      .optional()
+      .meta({ description: 'With ?ids=true: one id for each accepted entry, in request order.' }),
+  })
+  .meta({
+    id: 'AcceptedMany',
+    description: 'All entries that were not rejected are stored safely.',
+  });
+
+function toAcceptedManyBody(
+  result: Extract<AcceptedMany, { kind: 'accepted' }>,
+  { withIds }: { readonly withIds: boolean },
+): z.output<typeof acceptedManySchema> {
+  const { accepted, duplicates, ids, rejected, rejectedCount, warnings, warningCount } = result;
+  return {
+    accepted,
+    duplicates,
+    rejected: rejected.map(({ index, errors }) => ({ index, errors: [...errors] })),
+    ...(rejectedCount > rejected.length && {
+      rejected_unlisted: rejectedCount - rejected.length,
+    }),
+    ...(warnings.length > 0 && {
+      warnings: warnings.map((each) => ({ index: each.index, warnings: [...each.warnings] })),
+    }),
+    ...(warningCount > warnings.length && { warnings_unlisted: warningCount - warnings.length }),
+    ...(withIds && { ids: [...ids] }),
+  };
+}
 
 const json = 'application/json';
 const ndjson = ['application/x-ndjson', 'application/jsonl'] as const;
@@ -82,7 +173,7 @@ function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLa
     operationId: `accept_${noun}`,
     summary: `Accept one ${noun}`,
     description:
-      '202 means that it is safe in the store. `Idempotency-Key` names it where it has no `insert_id`.',
+      '202 means that it is stored safely. Without an `insert_id`, `Idempotency-Key` is the id of the event.',
     headers: z.object({ 'idempotency-key': z.string().max(255).optional() }),
     querystring: oneQuery[lane],
     body: entry,
@@ -110,7 +201,7 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
     tags: [lane],
     operationId: `accept_${lane}`,
     summary: `Accept many ${lane}`,
-    description: `Valid ones are taken, the others are listed in \`rejected\`; 400 if none is valid.`,
+    description: `Valid ${lane} are accepted, and \`rejected\` lists the others; 400 if none is valid.`,
     querystring: manyQuery[lane],
     body: documentManyBody(ingest),
     response: { 202: acceptedManySchema, ...toProblemResponses(...ingestProblems) },
@@ -133,7 +224,7 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
 
 function documentManyBody({ lane, noun, entry }: IngestLane) {
   const many = z.array(entry);
-  const lines = z.string().meta({ description: `One ${noun} a line, in JSON.` });
+  const lines = z.string().meta({ description: `One ${noun} per line, as JSON.` });
   return {
     content: {
       [json]: { schema: z.union([z.object({ [lane]: many }), many]) },

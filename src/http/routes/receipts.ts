@@ -1,16 +1,37 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import { receiptSchema } from './responses.js';
+import { z } from 'zod';
+import { storeLanes } from '../../model/lane.js';
+import type { Receipt } from '../../model/store.js';
 import type { HttpViews } from '../deps.js';
-import { toNotFound } from '../plugins/errors.js';
-import { toProblemResponses } from '../plugins/problems.js';
-import { idParams } from './queries.js';
-import { toReceiptBody } from './response-bodies.js';
+import { toNotFound, toProblemResponses } from '../plugins/problems.js';
+import { idParams, reasonSchema, toReasonOrNull } from './schema-parts.js';
+
+const receiptSchema = z
+  .object({
+    id: z.string(),
+    lane: z.enum(storeLanes).meta({
+      description:
+        '`waiting`: an entry of a source that waits until another request identifies the person it names.',
+    }),
+    state: z.enum(['buffered', 'in_flight', 'delivered', 'dead_lettered']),
+    delivery_id: z.string().nullable(),
+    merged: z
+      .boolean()
+      .meta({ description: 'True: it was sent as a part of a newer profile of this person.' }),
+    reason: reasonSchema.nullable(),
+  })
+  .meta({ id: 'Receipt', description: 'The current state of an accepted event or profile.' });
+
+function toReceiptBody(receipt: Receipt): z.output<typeof receiptSchema> {
+  const { id, lane, state, deliveryId, merged, reason } = receipt;
+  return { id, lane, state, delivery_id: deliveryId, merged, reason: toReasonOrNull(reason) };
+}
 
 const schema = {
   tags: ['receipts'],
   operationId: 'get_receipt',
-  summary: 'Where an accepted event or profile is now',
+  summary: 'Get the state of an accepted event or profile',
   params: idParams,
   response: {
     200: receiptSchema,
@@ -18,7 +39,7 @@ const schema = {
   },
 };
 
-/** Ids are looked up as they come: what form they have is the store's affair. */
+/** GET /v1/receipts/{id}. The id is not validated: its form depends on the store. */
 export function routeReceipts(app: FastifyInstance, views: Pick<HttpViews, 'receipt'>): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.get('/v1/receipts/:id', { schema }, async (request) => {

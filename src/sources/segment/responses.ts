@@ -4,9 +4,8 @@ import type { AcceptedFromSource, Rejected } from '../../ingest/accept-from-sour
 import { maxListed } from '../../ingest/draft-many.js';
 import { describeIssues } from '../../ingest/validation.js';
 import type { MappedSegmentRequest } from './map.js';
-import { toTextResponse } from '../../http/routes/responses.js';
-import { keepConnection, toLoggedProblem } from '../../http/plugins/errors.js';
-import type { ProblemError } from '../../http/plugins/problems.js';
+import { toTextResponse } from '../../http/routes/schema-parts.js';
+import { keepConnection, type ProblemError, toLoggedProblem } from '../../http/plugins/problems.js';
 import { createWriteKeyProblem } from './write-keys.js';
 import type { Unadmitted } from '../../http/plugins/unadmitted.js';
 
