@@ -8,7 +8,7 @@ ARG NODE_VERSION=24.21
 
 FROM node:${NODE_VERSION}-bookworm-slim AS build
 WORKDIR /app
-# The manifests alone come first: while they stay the same, so does the installed layer.
+# Only the manifests are copied first, so that the layer of installed packages is cached until they change.
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
@@ -30,26 +30,26 @@ LABEL org.opencontainers.image.title="klaviyo-relay" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 WORKDIR /app
-# All of /app stays root's, so the relay cannot change its own code.
+# root owns all of /app, so the relay cannot change its own code.
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY package.json LICENSE ./
-# The one place it writes to. A named volume takes over this owner when it is first used;
-# a bind mount has to belong to 1000 already.
+# The only directory that the relay writes to. A named volume takes this owner when it is first used;
+# a bind mount must already belong to user 1000.
 RUN mkdir /data && chown 1000:1000 /data
 VOLUME /data
-# HOST is every address, and there the relay refuses to start without RELAY_API_KEYS. That is
-# wanted: no container takes events from its whole network without a key.
+# The relay listens on all addresses, and then does not start without RELAY_API_KEYS. This is
+# intended: a container must not accept events from its whole network without a key.
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000 DATA_DIR=/data
 EXPOSE 3000
-# The image's `node` user, by number: Kubernetes' runAsNonRoot cannot judge a name.
+# The `node` user of the image, by number, because Kubernetes cannot check a name for runAsNonRoot.
 USER 1000:1000
-# Alive, not ready: a relay that is full or draining must not be restarted for it.
+# /livez and not /readyz: a relay that is full or draining must not be restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/livez').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-# Exec form: node is PID 1 and gets SIGTERM itself. The relay installs its own handler, which a
-# PID 1 needs. Its drain takes up to SHUTDOWN_TIMEOUT_MS (10 s): give `docker stop` more than its
-# 10 s, as in `docker stop --timeout 15`.
-# Node's flags are those of `npm start`; docs/adr/0012 has what they are for.
+# Exec form: node is PID 1 and receives SIGTERM itself. The relay installs a handler for it, which
+# PID 1 needs. Its drain takes up to SHUTDOWN_TIMEOUT_MS (10 s), which is also the default of
+# `docker stop`: use `docker stop --timeout 15`.
+# The same flags of Node.js as in `npm start`; docs/adr/0012 explains them.
 ENTRYPOINT ["node", "--v8-pool-size=1", "--max-semi-space-size=32", "/app/dist/main.js"]
 CMD ["start"]
