@@ -11,12 +11,12 @@ export type StoredDeadLetter = DeadLetter & { readonly keys: readonly string[] }
 /** What the relay gave up on, until a person decides; bounded by count, oldest out. */
 export class DeadLetters {
   readonly #maxCount: number;
-  readonly #onDropped: (letter: DeadLetter) => void;
-  readonly #letters = new Map<string, Numbered<StoredDeadLetter>>();
+  readonly #onDropped: (deadLetter: DeadLetter) => void;
+  readonly #deadLetters = new Map<string, Numbered<StoredDeadLetter>>();
   #order = 0;
   readonly #counts: Record<StoreLane, number> = { ...mapStoreLanes(() => 0) };
 
-  constructor(maxCount: number, onDropped: (letter: DeadLetter) => void) {
+  constructor(maxCount: number, onDropped: (deadLetter: DeadLetter) => void) {
     this.#maxCount = maxCount;
     this.#onDropped = onDropped;
   }
@@ -25,20 +25,20 @@ export class DeadLetters {
     return this.#counts[lane];
   }
 
-  add(letter: StoredDeadLetter): void {
+  add(deadLetter: StoredDeadLetter): void {
     // A copy, since the bytes lie in a block with those of others that are gone by now.
-    const value = { ...letter, payload: Uint8Array.from(letter.payload) };
-    this.#letters.set(letter.id, { order: this.#order++, value });
-    this.#counts[letter.lane]++;
-    for (const { value } of this.#letters.values()) {
-      if (this.#letters.size <= this.#maxCount) break;
+    const value = { ...deadLetter, payload: Uint8Array.from(deadLetter.payload) };
+    this.#deadLetters.set(deadLetter.id, { order: this.#order++, value });
+    this.#counts[deadLetter.lane]++;
+    for (const { value } of this.#deadLetters.values()) {
+      if (this.#deadLetters.size <= this.#maxCount) break;
       this.remove(value);
       this.#onDropped(value);
     }
   }
 
   find(id: string): DeadLetter | null {
-    return this.#letters.get(id)?.value ?? null;
+    return this.#deadLetters.get(id)?.value ?? null;
   }
 
   list(
@@ -46,37 +46,41 @@ export class DeadLetters {
     page: PageQuery,
     clock: Pick<Clock, 'monotonic'>,
   ): Promise<Page<DeadLetter>> {
-    return toPage([...this.#letters.values()].reverse(), { ...page, clock }, toMatch(filter));
+    return toPage(
+      [...this.#deadLetters.values()].reverse(),
+      { ...page, clock },
+      createDeadLetterFilter(filter),
+    );
   }
 
   /** In the order in which they were buried; to be filtered with `toMatch`. */
   all(): readonly StoredDeadLetter[] {
-    return Array.from(this.#letters.values(), ({ value }) => value);
+    return Array.from(this.#deadLetters.values(), ({ value }) => value);
   }
 
   /** False where it is not there any more. */
-  remove(letter: DeadLetter): boolean {
-    const isThere = this.#letters.delete(letter.id);
-    if (isThere) this.#counts[letter.lane]--;
+  remove(deadLetter: DeadLetter): boolean {
+    const isThere = this.#deadLetters.delete(deadLetter.id);
+    if (isThere) this.#counts[deadLetter.lane]--;
     return isThere;
   }
 }
 
-/** Whether the filter selects a letter. There may be thousands of ids, and a hundred thousand letters. */
-export function toMatch({
+/** Whether the filter selects a deadLetter. There may be thousands of ids, and a hundred thousand deadLetters. */
+export function createDeadLetterFilter({
   lane,
   reason,
   ids,
   neverSent: unsent,
   since = -Infinity,
   until = Infinity,
-}: DeadLetterFilter): (letter: DeadLetter) => boolean {
+}: DeadLetterFilter): (deadLetter: DeadLetter) => boolean {
   const wanted = ids && new Set(ids);
-  return (letter) =>
-    (lane === undefined || letter.lane === lane) &&
-    (reason === undefined || letter.reason.code === reason) &&
-    (wanted === undefined || wanted.has(letter.id)) &&
-    (unsent === undefined || unsent === (letter.attempts === 0)) &&
-    letter.deadLetteredAt >= since &&
-    letter.deadLetteredAt <= until;
+  return (deadLetter) =>
+    (lane === undefined || deadLetter.lane === lane) &&
+    (reason === undefined || deadLetter.reason.code === reason) &&
+    (wanted === undefined || wanted.has(deadLetter.id)) &&
+    (unsent === undefined || unsent === (deadLetter.attempts === 0)) &&
+    deadLetter.deadLetteredAt >= since &&
+    deadLetter.deadLetteredAt <= until;
 }

@@ -33,7 +33,7 @@ export class DedupeWindow {
   #next = 0;
   /** Number of the keys between the two that are still valid. */
   #count = 0;
-  /** Times of acceptance (monotonic ms), and the notes of the store. */
+  /** Times of acceptance (monotonic ms), and the sequences of the store. */
   readonly #runs = new Runs();
 
   constructor(bounds: DedupeBounds, clock: Clock) {
@@ -55,30 +55,30 @@ export class DedupeWindow {
 
   /**
    * `at` is the time of acceptance (monotonic ms); after a restart it may be earlier than that of previous entries.
-   * `note` is a value of the store.
+   * `sequence` is a value of the store.
    */
-  remember(
+  add(
     keys: readonly string[],
     seq: number,
-    { at = this.#clock.monotonic(), note = 0 } = {},
+    { at = this.#clock.monotonic(), sequence = 0 } = {},
   ): void {
-    this.#runs.push(this.#next, at, note);
+    this.#runs.push(this.#next, at, sequence);
     for (const print of this.#toPrints(keys)) this.#add(print, seq);
     this.#prune();
   }
 
   /** Removes keys only if they belong to this number: a newer event may have recorded them since. */
-  forget(keys: readonly string[], seq: number): void {
+  remove(keys: readonly string[], seq: number): void {
     for (const print of this.#toPrints(keys)) {
       const place = this.#index.find(print);
       if (place !== undefined && this.#seqs[place] === seq) this.#leave(place);
     }
   }
 
-  /** The note of the oldest valid key; null if there is none. */
-  oldestNote(): number | null {
+  /** The sequence of the oldest valid key; null if there is none. */
+  oldestSequence(): number | null {
     this.#prune();
-    return this.#count === 0 ? null : this.#runs.note(this.#first);
+    return this.#count === 0 ? null : this.#runs.sequence(this.#first);
   }
 
   /** Computes fingerprints; the result is valid until the next call. */

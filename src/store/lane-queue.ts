@@ -67,17 +67,17 @@ export class LaneQueue<T extends Queued = Queued> {
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
-    const pick = new ClaimBuilder<T>(bounds, this.#options.merges);
+    const builder = new ClaimBuilder<T>(bounds, this.#options.merges);
     let returned = 0;
-    while (!pick.closed) {
+    while (!builder.closed) {
       const isFresh = this.#isFreshNext(returned);
       const next = isFresh ? this.#fresh.peek() : this.#returned[returned];
-      if (next === undefined || !this.#offer(next, pick)) break;
+      if (next === undefined || !this.#tryAdd(next, builder)) break;
       if (isFresh) this.#fresh.shift();
       else returned++;
     }
     if (returned > 0) this.#returned = this.#returned.slice(returned);
-    const { items: items } = pick;
+    const { items } = builder;
     for (const item of items) {
       for (const queued of item) this.#locks.lock(queued.keys);
     }
@@ -116,14 +116,14 @@ export class LaneQueue<T extends Queued = Queued> {
 
   /** Returns true if the next envelope to send comes from the fresh queue and not from `returned`. Only a redriven dead letter that was never sent is younger than a fresh envelope. */
   #isFreshNext(returned: number): boolean {
-    const back = this.#returned[returned];
-    return back === undefined || (this.#fresh.peek()?.seq ?? Infinity) < back.seq;
+    const nextReturned = this.#returned[returned];
+    return nextReturned === undefined || (this.#fresh.peek()?.seq ?? Infinity) < nextReturned.seq;
   }
 
   /** Returns false if the envelope does not fit into this claim and stays in the queue. */
-  #offer(queued: T, pick: ClaimBuilder<T>): boolean {
-    const held = this.#locks.findLocked(queued.keys);
-    const result = held === undefined ? pick.add(queued) : { waitsFor: held };
+  #tryAdd(queued: T, builder: ClaimBuilder<T>): boolean {
+    const lockedKey = this.#locks.findLocked(queued.keys);
+    const result = lockedKey === undefined ? builder.add(queued) : { waitsFor: lockedKey };
     if (result === 'full') return false;
     if (result !== 'added') this.#locks.wait(result.waitsFor, queued);
     this.#bytes -= payloadBytes(queued);

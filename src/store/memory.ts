@@ -9,7 +9,7 @@ import type { Receipt } from '../model/store.js';
 import type { Settlement } from '../model/store.js';
 import { forEachInSlices, nextTurn } from '../slices.js';
 import { Admission } from './admission.js';
-import { type StoredDeadLetter, DeadLetters, toMatch } from './dead-letters.js';
+import { type StoredDeadLetter, DeadLetters, createDeadLetterFilter } from './dead-letters.js';
 import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
 import { Facts } from './facts.js';
@@ -31,7 +31,7 @@ import type {
 } from '../model/store.js';
 
 /** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
-const lettersPerStep = 250;
+const deadLettersPerStep = 250;
 
 /** Bounded, in this process alone: what the process loses, it loses. */
 export class MemoryStore implements Store {
@@ -41,7 +41,7 @@ export class MemoryStore implements Store {
   readonly #admission: Admission;
   readonly #dedupe: DedupeWindow;
   readonly #log: DeliveryLog;
-  readonly #letters: DeadLetters;
+  readonly #deadLetters: DeadLetters;
   readonly #facts: Facts;
   readonly #lanes: Readonly<Record<StoreLane, MemoryLane>>;
   readonly #epoch: string;
@@ -55,7 +55,7 @@ export class MemoryStore implements Store {
     this.#admission = new Admission(options.capacity, clock);
     this.#dedupe = new DedupeWindow(options.dedupe, clock);
     this.#log = new DeliveryLog(options.log, clock);
-    this.#letters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
+    this.#deadLetters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
     this.#facts = new Facts(options.facts, clock);
     const lane = (name: StoreLane): MemoryLane =>
       new MemoryLane(name, { epoch: this.#epoch, clock, onClaimable: () => this.#notify(name) });
@@ -66,16 +66,16 @@ export class MemoryStore implements Store {
     return this.#closed ? closed : this.#admission.backpressure();
   }
 
-  /** In slices, for which room is kept from the start: all of them are taken. */
+  /** In slices, for which room is kept from the start: all of them are appended. */
   async append(drafts: readonly Draft[]): Promise<AppendResult> {
     const bytes = drafts.reduce((sum, draft) => sum + payloadBytes(draft), 0);
     const backpressure = this.#closed ? closed : this.#admission.backpressure(drafts.length, bytes);
     if (backpressure !== null) return { ok: false, backpressure: backpressure };
     this.#admission.add(drafts.length, bytes);
-    const taken: AppendedEnvelope[] = [];
-    await forEachInSlices(drafts, this.#clock, (draft) => taken.push(this.#take(draft)));
+    const appended: AppendedEnvelope[] = [];
+    await forEachInSlices(drafts, this.#clock, (draft) => appended.push(this.#accept(draft)));
     for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
-    return { ok: true, envelopes: taken };
+    return { ok: true, envelopes: appended };
   }
 
   putFacts(facts: readonly Fact[]): Promise<PutFactsResult> {
@@ -106,21 +106,21 @@ export class MemoryStore implements Store {
     const lane = this.#lanes[name];
     const deliveryId = delivery?.id ?? null;
     const sorted = sortSettled(settled, deliveryId, (id) => lane.unsettled.claimed(id));
-    const { delivered, merged, buried } = sorted;
+    const { delivered, merged, deadLettered } = sorted;
     if (delivery !== undefined) {
       lane.settled.add(delivery.id, delivered.map(toSeq), false);
       lane.settled.add(delivery.id, merged.map(toSeq), true);
       const dropped = this.#log.write(delivery);
       for (const each of Object.values(this.#lanes)) each.settled.forget(dropped);
     }
-    for (const { queued, reason } of buried) {
+    for (const { queued, reason } of deadLettered) {
       this.#addDeadLetter({ ...queued, attempts: queued.attempts + 1 }, { reason, deliveryId });
       // Its unique_id is free again, so that a corrected event can be posted under it.
-      if (name === 'events') this.#dedupe.forget(queued.keys, queued.seq);
+      if (name === 'events') this.#dedupe.remove(queued.keys, queued.seq);
     }
-    this.#remove(lane, [...delivered, ...merged, ...buried.map(({ queued }) => queued)]);
-    lane.unsettled.update(sorted.followed);
-    for (const [afterMs, queued] of sorted.back) lane.unsettled.sendBack(queued, afterMs);
+    this.#remove(lane, [...delivered, ...merged, ...deadLettered.map(({ queued }) => queued)]);
+    lane.unsettled.update(sorted.polled);
+    for (const [afterMs, queued] of sorted.retries) lane.unsettled.sendBack(queued, afterMs);
     return Promise.resolve();
   }
 
@@ -135,7 +135,7 @@ export class MemoryStore implements Store {
       count,
       bytes,
       oldestAgeMs: unsettled.oldestAgeMs(),
-      deadLetters: this.#letters.count(lane),
+      deadLetters: this.#deadLetters.count(lane),
     };
   }
 
@@ -160,20 +160,20 @@ export class MemoryStore implements Store {
   }
 
   deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
-    return this.#letters.list(filter, page, this.#clock);
+    return this.#deadLetters.list(filter, page, this.#clock);
   }
 
   deadLetter(id: string): Promise<DeadLetter | null> {
-    return Promise.resolve(this.#letters.find(id));
+    return Promise.resolve(this.#deadLetters.find(id));
   }
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
     return this.#eachStep(filter, (found) => {
       if (dryRun) return found.length;
-      // Another redrive or discard may have taken some out since.
-      const removed = found.filter((letter) => this.#letters.remove(letter));
+      // Another redrive or discard may have appended some out since.
+      const removed = found.filter((deadLetter) => this.#deadLetters.remove(deadLetter));
       for (const lane of storeLanes) {
-        const own = removed.filter((letter) => letter.lane === lane);
+        const own = removed.filter((deadLetter) => deadLetter.lane === lane);
         if (own.length > 0) this.#redrive(lane, own);
       }
       return removed.length;
@@ -184,7 +184,10 @@ export class MemoryStore implements Store {
     return this.#eachStep(filter, (found) =>
       dryRun
         ? found.length
-        : found.reduce((count, letter) => count + (this.#letters.remove(letter) ? 1 : 0), 0),
+        : found.reduce(
+            (count, deadLetter) => count + (this.#deadLetters.remove(deadLetter) ? 1 : 0),
+            0,
+          ),
     );
   }
 
@@ -194,7 +197,7 @@ export class MemoryStore implements Store {
     return Promise.resolve();
   }
 
-  #take(draft: Draft): AppendedEnvelope {
+  #accept(draft: Draft): AppendedEnvelope {
     const dedupes = draft.lane === 'events';
     const seq = dedupes ? this.#dedupe.find(draft.keys) : undefined;
     if (seq !== undefined) {
@@ -203,15 +206,15 @@ export class MemoryStore implements Store {
     }
     const lane = this.#lanes[draft.lane];
     const queued = lane.number(draft);
-    const taken = { id: queued.id, duplicate: false };
+    const appended = { id: queued.id, duplicate: false };
     if (draft.deadLetterReason !== undefined) {
       this.#addDeadLetter(queued, { reason: draft.deadLetterReason, deliveryId: null });
       this.#admission.giveBack(1, payloadBytes(draft));
-      return taken;
+      return appended;
     }
     lane.unsettled.push(queued);
-    if (dedupes) this.#dedupe.remember(draft.keys, queued.seq);
-    return taken;
+    if (dedupes) this.#dedupe.add(draft.keys, queued.seq);
+    return appended;
   }
 
   /** Everything that matches when it begins, some at a time; sums up what `act` counts. */
@@ -219,12 +222,12 @@ export class MemoryStore implements Store {
     filter: DeadLetterFilter,
     act: (found: readonly StoredDeadLetter[]) => number,
   ): Promise<number> {
-    const isMatch = toMatch(filter);
-    const all = this.#letters.all();
+    const isMatch = createDeadLetterFilter(filter);
+    const all = this.#deadLetters.all();
     let total = 0;
-    for (let from = 0; from < all.length; from += lettersPerStep) {
+    for (let from = 0; from < all.length; from += deadLettersPerStep) {
       if (from > 0) await nextTurn();
-      total += act(all.slice(from, from + lettersPerStep).filter(isMatch));
+      total += act(all.slice(from, from + deadLettersPerStep).filter(isMatch));
     }
     return total;
   }
@@ -239,29 +242,29 @@ export class MemoryStore implements Store {
     { id, lane, keys, acceptedAt, attempts, payload }: Queued,
     why: Pick<DeadLetter, 'reason' | 'deliveryId'>,
   ): void {
-    const buriedAt = this.#clock.now();
-    this.#letters.add({
+    const deadLetteredAt = this.#clock.now();
+    this.#deadLetters.add({
       id,
       lane,
       keys,
       acceptedAt,
       payload,
       attempts,
-      deadLetteredAt: buriedAt,
+      deadLetteredAt,
       ...why,
     });
   }
 
-  #redrive(lane: StoreLane, letters: readonly StoredDeadLetter[]): void {
+  #redrive(lane: StoreLane, deadLetters: readonly StoredDeadLetter[]): void {
     // Their age starts anew: an old one would be given up again at its first hiccup.
     const acceptedAt = this.#clock.now();
-    const restored = letters.flatMap(({ id, keys, payload }) => {
+    const restored = deadLetters.flatMap(({ id, keys, payload }) => {
       const seq = fromId(id)?.seq;
       return seq === undefined ? [] : [{ id, lane, keys, acceptedAt, payload, seq }];
     });
     for (const one of restored) {
       this.#admission.add(1, payloadBytes(one));
-      if (lane === 'events') this.#dedupe.remember(one.keys, one.seq);
+      if (lane === 'events') this.#dedupe.add(one.keys, one.seq);
     }
     this.#lanes[lane].restore(restored);
   }
@@ -276,9 +279,9 @@ export class MemoryStore implements Store {
       const { deliveryId, reason } = unsettled.queued.lastTry ?? { deliveryId: null, reason: null };
       return { id, lane, state, deliveryId, reason, merged: false };
     }
-    const letter = this.#letters.find(id);
-    if (letter !== null) {
-      const { deliveryId, reason } = letter;
+    const deadLetter = this.#deadLetters.find(id);
+    if (deadLetter !== null) {
+      const { deliveryId, reason } = deadLetter;
       return { id, lane, state: 'dead_lettered', deliveryId, reason, merged: false };
     }
     const range = this.#lanes[lane].settled.find(seq);

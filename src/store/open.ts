@@ -25,7 +25,7 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
     openJournal({
       ...options,
       directory: config.DATA_DIR,
-      maxHeldBytes: config.WORKING_SET_MAX_BYTES,
+      maxWorkingSetBytes: config.WORKING_SET_MAX_BYTES,
       reserveBytes: config.DISK_RESERVE_BYTES,
       // A disk hangs in real time, whatever clock the relay runs on.
       syncLimit: { clock: systemClock, ms: config.SYNC_TIMEOUT_MS },

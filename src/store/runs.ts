@@ -10,21 +10,21 @@ export class Runs {
   /** By place: the first number of a run, and what holds from it on. */
   #from = new Float64Array(firstPlaces);
   #at = new Float64Array(firstPlaces);
-  #notes = new Float64Array(firstPlaces);
+  #sequences = new Float64Array(firstPlaces);
   /** Ever-growing; modulo the length of the ring they are places. The oldest run, and one after the newest. */
   #first = 0;
   #next = 0;
 
   /** What holds from `number` on, which is beyond all numbers before. */
-  push(number: number, at: number, note: number): void {
+  push(number: number, at: number, sequence: number): void {
     const latest = this.#placeOf(this.#next - 1);
     const isEmpty = this.#first === this.#next;
-    if (!isEmpty && this.#at[latest] === at && this.#notes[latest] === note) return;
+    if (!isEmpty && this.#at[latest] === at && this.#sequences[latest] === sequence) return;
     if (this.#next - this.#first === this.#from.length) this.#grow();
     const place = this.#placeOf(this.#next++);
     this.#from[place] = number;
     this.#at[place] = at;
-    this.#notes[place] = note;
+    this.#sequences[place] = sequence;
   }
 
   /** Whoever is below `number` is asked for no more. */
@@ -37,8 +37,8 @@ export class Runs {
     return this.#at[this.#placeOf(this.#runOf(number))] ?? NaN;
   }
 
-  note(number: number): number {
-    return this.#notes[this.#placeOf(this.#runOf(number))] ?? NaN;
+  sequence(number: number): number {
+    return this.#sequences[this.#placeOf(this.#runOf(number))] ?? NaN;
   }
 
   /** The last run that starts at the number or below. The oldest is asked for most. */
@@ -66,6 +66,6 @@ export class Runs {
     const kept = { first: this.#first, next: this.#next };
     this.#from = growRing(this.#from, kept);
     this.#at = growRing(this.#at, kept);
-    this.#notes = growRing(this.#notes, kept);
+    this.#sequences = growRing(this.#sequences, kept);
   }
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { DedupeWindow } from '../../src/store/dedupe.js';
 import { createManualClock } from '../support/manual-clock.js';
 
-type Known = { key: string; seq: number; at: number; note: number };
+type Known = { key: string; seq: number; at: number; sequence: number };
 
 /** What the window should know: a list that is looked through from end to end. */
 class NaiveWindow {
@@ -18,9 +18,9 @@ class NaiveWindow {
     return keys.map((key) => this.#known.find((known) => known.key === key)?.seq).find(isThere);
   }
 
-  remember(keys: readonly string[], { seq, at, note }: Omit<Known, 'key'>): void {
+  remember(keys: readonly string[], { seq, at, sequence }: Omit<Known, 'key'>): void {
     this.#known = this.#known.filter(({ key }) => !keys.includes(key));
-    this.#known.push(...keys.map((key) => ({ key, seq, at, note })));
+    this.#known.push(...keys.map((key) => ({ key, seq, at, sequence })));
   }
 
   forget(keys: readonly string[], seq: number): void {
@@ -28,7 +28,7 @@ class NaiveWindow {
   }
 
   oldestNote(): number | null {
-    return this.#known[0]?.note ?? null;
+    return this.#known[0]?.sequence ?? null;
   }
 }
 
@@ -58,16 +58,16 @@ describe('the dedupe window', () => {
           const now = clock.monotonic();
           naive.prune(now, bound);
           if (what.kind === 'remember') {
-            const known = { at: now, note: Math.floor(seq / 4) };
-            window.remember(what.keys, seq, known);
+            const known = { at: now, sequence: Math.floor(seq / 4) };
+            window.add(what.keys, seq, known);
             naive.remember(what.keys, { seq, ...known });
           } else if (what.kind === 'forget') {
             const known = naive.find(what.keys) ?? 0;
-            window.forget(what.keys, known);
+            window.remove(what.keys, known);
             naive.forget(what.keys, known);
           }
           naive.prune(now, bound);
-          expect(window.oldestNote()).toBe(naive.oldestNote());
+          expect(window.oldestSequence()).toBe(naive.oldestNote());
           for (let key = 0; key <= 60; key++) {
             expect(window.find([String(key)])).toBe(naive.find([String(key)]));
           }
@@ -81,24 +81,24 @@ describe('the dedupe window', () => {
     const clock = createManualClock();
     const window = new DedupeWindow({ maxAgeMs: 100, maxCount: 10 }, clock);
     const now = clock.monotonic();
-    window.remember(['a', 'b'], 1, { at: now, note: 7 });
-    window.remember(['c'], 2, { at: now - 60, note: 8 });
-    window.remember(['d'], 3, { at: now, note: 8 });
+    window.add(['a', 'b'], 1, { at: now, sequence: 7 });
+    window.add(['c'], 2, { at: now - 60, sequence: 8 });
+    window.add(['d'], 3, { at: now, sequence: 8 });
     const find = () => ['a', 'b', 'c', 'd'].map((key) => window.find([key]));
     expect(find()).toEqual([1, 1, 2, 3]);
     await clock.advance(40);
     expect(find()).toEqual([1, 1, undefined, 3]);
-    expect(window.oldestNote()).toBe(7);
-    window.forget(['a', 'b'], 1);
-    expect(window.oldestNote()).toBe(8);
+    expect(window.oldestSequence()).toBe(7);
+    window.remove(['a', 'b'], 1);
+    expect(window.oldestSequence()).toBe(8);
     await clock.advance(60);
     expect(find()).toEqual([undefined, undefined, undefined, undefined]);
-    expect(window.oldestNote()).toBeNull();
+    expect(window.oldestSequence()).toBeNull();
   });
 
   it('grows beyond its first places and forgets the oldest first', () => {
     const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 5000 }, createManualClock());
-    for (let seq = 0; seq < 20_000; seq++) window.remember([`e${seq}`, `p${seq}`], seq);
+    for (let seq = 0; seq < 20_000; seq++) window.add([`e${seq}`, `p${seq}`], seq);
     expect(window.find(['e17499'])).toBeUndefined();
     expect(window.find(['e17500'])).toBe(17_500);
     expect(window.find(['p19999'])).toBe(19_999);

@@ -10,7 +10,7 @@ describe('the journal store with hardly any room in memory', () => {
   describeModel(
     // A lane holds one envelope at a time, and more where something waits for its key.
     async (bounds) => {
-      const under = await openTestJournal({ ...bounds, maxHeldBytes: 1000 });
+      const under = await openTestJournal({ ...bounds, maxWorkingSetBytes: 1000 });
       return {
         clock: under.clock,
         dropped: under.dropped,

@@ -1,21 +1,21 @@
 import type { Clock } from '../../clock.js';
 
-/** How the wall clock of acceptance relates to the monotonic clock, from one envelope number on. */
+/** The offset between wall clock and monotonic clock at acceptance, from one envelope number on. */
 type Frame = {
   readonly from: number;
   /** Wall time minus monotonic time. */
   readonly offsetMs: number;
-  /** No envelope of the frame was accepted after this monotonic time. */
+  /** Monotonic time before which all envelopes of the frame were accepted. */
   readonly until: number;
 };
 
-/** Smaller steps of the wall clock, and the time from acceptance to commit, are not told apart. */
+/** Smaller differences are ignored: they include the time from acceptance to commit. */
 const toleranceMs = 1000;
 
 /**
- * When the envelopes that are on disk alone were accepted, by the monotonic clock. Disk holds wall
- * time only, and the wall clock may jump: an envelope of an earlier process was accepted before this
- * one started, whatever its wall time says, and each jump since then begins a new frame.
+ * Computes when envelopes that are on disk only were accepted, by the monotonic clock. The disk has wall times
+ * only, and the wall clock may jump. Envelopes of an earlier process were accepted before this process started,
+ * whatever their wall times, and each jump since then begins a new frame.
  */
 export class AcceptTimes {
   readonly #clock: Clock;
@@ -28,8 +28,16 @@ export class AcceptTimes {
     ];
   }
 
-  /** An envelope accepted just now goes to disk alone. `isFirst`: no other is there. */
-  note({ seq, acceptedAt, isFirst }: { seq: number; acceptedAt: number; isFirst: boolean }): void {
+  /** Records the acceptance of an envelope that stays on disk only. `isFirst`: the backlog was empty. */
+  record({
+    seq,
+    acceptedAt,
+    isFirst,
+  }: {
+    seq: number;
+    acceptedAt: number;
+    isFirst: boolean;
+  }): void {
     const offsetMs = acceptedAt - this.#clock.monotonic();
     const latest = isFirst ? undefined : this.#frames.at(-1);
     if (latest?.until === Infinity && Math.abs(latest.offsetMs - offsetMs) <= toleranceMs) return;
@@ -37,7 +45,7 @@ export class AcceptTimes {
     this.#frames.push({ from: seq, offsetMs, until: Infinity });
   }
 
-  /** Ms since an envelope was accepted: what this process measured, at least, and never negative. */
+  /** Returns the ms since an envelope was accepted: never negative, and at least what this process measured. */
   ageMs({ seq, acceptedAt }: { readonly seq: number; readonly acceptedAt: number }): number {
     const now = this.#clock.monotonic();
     const frame = this.#frames.findLast(({ from }) => from <= seq);

@@ -1,28 +1,32 @@
+import type { Amount } from '../admission.js';
 import { decodeBlock, type Entry } from './block.js';
-import { fromStoredStates, type EnvelopeState } from './marks.js';
+import { fromStoredStates, type EnvelopeState } from './envelope-state.js';
 import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
 
-/** A block whose envelopes are in memory, and what became of each. Its marks are replaced, never changed. */
+/**
+ * A block that is in memory, with the states of its envelopes. `states` is replaced as a whole and never changed in
+ * place.
+ */
 export type Block = {
   readonly key: BlockKey;
   readonly isRedriven: boolean;
-  marks: readonly EnvelopeState[];
+  states: readonly EnvelopeState[];
 };
 
-export type Loaded = { readonly block: Block; readonly entries: readonly Entry[] };
+export type LoadedBlock = { readonly block: Block; readonly entries: readonly Entry[] };
 
 type Accepted = Pick<Entry, 'seq' | 'acceptedAt'>;
 
-export type Span = { readonly count: number; readonly bytes: number };
-
-/** The fresh envelopes of one lane that are on disk alone, in order: all that lie behind those in memory. */
+/**
+ * The fresh envelopes of one lane that are on disk only: all blocks after the last one that was loaded into memory.
+ */
 export class Backlog {
   readonly #tables: Tables;
   readonly #lane: number;
-  #span: Span = { count: 0, bytes: 0 };
-  /** Number of the last fresh block that was brought in. */
-  #passed = 0;
-  /** Its first envelope; null where it must be looked up. */
+  #amount: Amount = { count: 0, bytes: 0 };
+  /** Number of the last fresh block that was loaded. */
+  #lastLoaded = 0;
+  /** The first envelope of the backlog; null if it must be looked up. */
   #oldest: Accepted | null = null;
 
   constructor(tables: Tables, lane: number) {
@@ -30,43 +34,43 @@ export class Backlog {
     this.#lane = lane;
   }
 
-  get passed(): number {
-    return this.#passed;
+  get lastLoaded(): number {
+    return this.#lastLoaded;
   }
 
   get count(): number {
-    return this.#span.count;
+    return this.#amount.count;
   }
 
   get bytes(): number {
-    return this.#span.bytes;
+    return this.#amount.bytes;
   }
 
-  /** Number of its first envelope; Infinity where there is none. */
+  /** Returns the number of the first envelope; Infinity if there is none. */
   firstSeq(): number {
-    // A fresh block is named by the number of its first envelope.
+    // The number of a fresh block is that of its first envelope.
     return this.#nextKey()?.[2] ?? Infinity;
   }
 
-  /** These stay on disk alone for now. */
-  add({ count, bytes }: Span): void {
-    this.#span = { count: this.#span.count + count, bytes: this.#span.bytes + bytes };
+  /** Counts envelopes that stay on disk only. */
+  add({ count, bytes }: Amount): void {
+    this.#amount = { count: this.#amount.count + count, bytes: this.#amount.bytes + bytes };
   }
 
-  /** The block is in memory as well. */
-  pass({ key }: Block): void {
-    this.#passed = key[2];
+  /** Records that this block is in memory. */
+  setLoaded({ key }: Block): void {
+    this.#lastLoaded = key[2];
     this.#oldest = null;
   }
 
   /**
-   * Whether an envelope of that number is on disk alone. Not every number is one of an envelope that
-   * waits: some were dead letters from the start. Throws DamagedError.
+   * Returns true if the envelope with this number is on disk only. Some numbers are missing: envelopes that became
+   * dead letters when they were accepted. Throws DamagedError.
    */
   has(seq: number): boolean {
     const range = {
       start: [this.#lane, freshKind, seq],
-      end: [this.#lane, freshKind, this.#passed],
+      end: [this.#lane, freshKind, this.#lastLoaded],
       reverse: true,
       limit: 1,
     };
@@ -76,38 +80,40 @@ export class Backlog {
     return false;
   }
 
-  /** Its first envelope; null where there is none. */
+  /** Returns the first envelope; null if there is none. */
   oldest(): Accepted | null {
-    if (this.#span.count === 0) return null;
+    if (this.#amount.count === 0) return null;
     return (this.#oldest ??= this.#peek());
   }
 
-  /** The next block, out of the backlog. Null where there is none. Throws DamagedError. */
-  next(): Loaded | null {
-    if (this.#span.count === 0) return null;
+  /** Removes the next block from the backlog and returns it; null if there is none. Throws DamagedError. */
+  next(): LoadedBlock | null {
+    if (this.#amount.count === 0) return null;
     const key = this.#nextKey();
     if (key === null) throw new Error(`lane ${this.#lane} counts envelopes that are not there`);
     const loaded = this.read(key);
-    const { marks } = loaded.block;
-    const { count, bytes } = toSpan(loaded.entries.filter((_, index) => marks[index] !== 'gone'));
+    const { states: states } = loaded.block;
+    const { count, bytes } = measureEntries(
+      loaded.entries.filter((_, index) => states[index] !== 'settled'),
+    );
     this.add({ count: -count, bytes: -bytes });
-    this.pass(loaded.block);
+    this.setLoaded(loaded.block);
     return loaded;
   }
 
   /** Throws DamagedError. */
-  read(key: BlockKey): Loaded {
+  read(key: BlockKey): LoadedBlock {
     const [lane, kind, number] = key;
     const bytes = this.#tables.blocks.getBinary([lane, kind, number]);
     if (bytes === undefined) throw new Error(`block ${key.join('/')} is not there`);
     const entries = decodeBlock(bytes, `block ${key.join('/')}`);
-    const stored = this.#tables.marks.get([lane, kind, number]);
-    const marks = stored === undefined ? toFreshMarks(entries.length) : fromStoredStates(stored);
-    return { block: { key, isRedriven: kind === redrivenKind, marks }, entries };
+    const stored = this.#tables.states.get([lane, kind, number]);
+    const states = stored === undefined ? createStates(entries.length) : fromStoredStates(stored);
+    return { block: { key, isRedriven: kind === redrivenKind, states: states }, entries };
   }
 
   #nextKey(): BlockKey | null {
-    const start = [this.#lane, freshKind, this.#passed + 1];
+    const start = [this.#lane, freshKind, this.#lastLoaded + 1];
     const range = { start, end: [this.#lane, freshKind + 1], limit: 1 };
     for (const key of this.#tables.blocks.getKeys(range)) return key;
     return null;
@@ -120,11 +126,11 @@ export class Backlog {
   }
 }
 
-export const toFreshMarks = (count: number): readonly EnvelopeState[] =>
+export const createStates = (count: number): readonly EnvelopeState[] =>
   Array<EnvelopeState>(count).fill(null);
 
-/** A separator is counted with each, as everywhere. */
-export function toSpan(entries: readonly Pick<Entry, 'payload'>[]): Span {
+/** Sums up entries. Each counts with one byte for the separator in the request body. */
+export function measureEntries(entries: readonly Pick<Entry, 'payload'>[]): Amount {
   return {
     count: entries.length,
     bytes: entries.reduce((sum, { payload }) => sum + payload.byteLength + 1, 0),

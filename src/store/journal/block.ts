@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib';
 
-/** One accepted envelope as it lies on disk. */
+/** One accepted envelope as it is stored. */
 export type Entry = {
-  /** Its number within the lane. */
+  /** Number within the lane. */
   readonly seq: number;
   /** Epoch ms. */
   readonly acceptedAt: number;
@@ -10,7 +10,7 @@ export type Entry = {
   readonly payload: Uint8Array;
 };
 
-/** What was read is not what was written. Nothing of it is believed. */
+/** Stored data does not match its checksum or format. None of it is used. */
 export class DamagedError extends Error {
   constructor(what: string) {
     super(`the journal is damaged: ${what}; \`klaviyo-relay store check\` tells more`);
@@ -18,7 +18,7 @@ export class DamagedError extends Error {
   }
 }
 
-/** Blocks larger than this are cut, so that one envelope that stays does not keep megabytes in memory. */
+/** Larger blocks are split, so that one unsettled envelope does not keep megabytes in memory. */
 export const maxBlockBytes = 256 * 1024;
 export const maxBlockCount = 1024;
 
@@ -27,16 +27,15 @@ const headBytes = 9;
 const entryBytes = 17;
 
 /**
- * A block holds neighbours of one lane, in order. Little-endian:
- * version (1), CRC-32 of what follows (4), count (4), and for each envelope seq (6), acceptedAt (6),
- * number of keys (1), payload length (4), each key's length (1) and bytes, the payload.
- * `allocate` gives memory for it, whatever is in it.
+ * Encodes a block: envelopes of one lane, in order. Layout, little-endian: version (1), CRC-32 of what follows (4),
+ * count (4), and for each envelope seq (6), acceptedAt (6), number of keys (1), payload length (4), each key's
+ * length (1) and bytes, the payload. `allocate` returns uninitialised memory.
  */
 export function encodeBlock(
   entries: readonly Entry[],
   allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafeSlow(bytes),
 ): Buffer {
-  const block = allocate(headBytes + entries.reduce((sum, one) => sum + sizeOf(one), 0));
+  const block = allocate(headBytes + entries.reduce((sum, one) => sum + countEntryBytes(one), 0));
   block.writeUInt8(version, 0);
   block.writeUInt32LE(entries.length, 5);
   let at = headBytes;
@@ -57,8 +56,8 @@ export function encodeBlock(
   return block;
 }
 
-/** Bytes an entry takes in a block. Keys are ASCII: hashes in base 64. */
-export function sizeOf({ keys, payload }: Entry): number {
+/** Returns the bytes of an entry in a block. Keys are ASCII: hashes in base 64. */
+export function countEntryBytes({ keys, payload }: Entry): number {
   return keys.reduce((sum, key) => sum + 1 + key.length, entryBytes + payload.byteLength);
 }
 
@@ -85,20 +84,21 @@ export function decodeBlock(block: Buffer, what: string): readonly Entry[] {
       at = end;
     }
     const payload = block.subarray(at, at + payloadBytes);
-    // A copy is as short as it can be, and many of them wait in memory: see `toKeys` in ingest/identity.ts.
+    // `slice` gives an array without spare capacity, since many of them wait in memory: see `toKeys` in
+    // ingest/identity.ts.
     entries.push({ seq, acceptedAt, keys: keys.slice(), payload });
     at += payloadBytes;
   }
   return entries;
 }
 
-/** The same entries in the same order, in groups that keep a block's bounds. */
+/** Splits entries into groups that keep the bounds of a block, in the same order. */
 export function cutIntoBlocks<T extends Entry>(entries: readonly T[]): readonly (readonly T[])[] {
   const blocks: T[][] = [];
   let current: T[] = [];
   let bytes = 0;
   for (const entry of entries) {
-    const size = sizeOf(entry);
+    const size = countEntryBytes(entry);
     if (current.length > 0 && (bytes + size > maxBlockBytes || current.length >= maxBlockCount)) {
       blocks.push(current);
       current = [];

@@ -1,29 +1,29 @@
 const firstBytes = 1024 * 1024;
-/** What a group takes beyond this is its own, and goes with it. */
+/** A group that needs more gets buffers of its own for the rest. */
 const maxBytes = 4 * 1024 * 1024;
 
 /**
- * Memory for what one group writes, used again by the next: V8 lets tens of megabytes of buffers that
- * nobody needs any more gather before it frees them.
+ * Memory for the blocks of one group, reused by the next group. Without it V8 lets tens of megabytes of unused
+ * buffers gather before it frees them.
  */
 export class BufferPool {
   #memory = Buffer.allocUnsafeSlow(firstBytes);
-  #taken = 0;
+  #allocatedBytes = 0;
 
-  /** What was taken before is on disk by now, or never will be. */
+  /** Releases all memory: the writes of the previous group have ended. */
   beginGroup(): void {
-    if (this.#taken > this.#memory.length && this.#memory.length < maxBytes) {
+    if (this.#allocatedBytes > this.#memory.length && this.#memory.length < maxBytes) {
       this.#memory = Buffer.allocUnsafeSlow(maxBytes);
     }
-    this.#taken = 0;
+    this.#allocatedBytes = 0;
   }
 
-  /** Holds anything. Good until the next group begins. */
-  readonly take = (bytes: number): Buffer => {
-    const from = this.#taken;
-    this.#taken += bytes;
-    return this.#taken <= this.#memory.length
-      ? this.#memory.subarray(from, this.#taken)
+  /** Returns uninitialised memory that is valid until the next group begins. */
+  readonly allocate = (bytes: number): Buffer => {
+    const from = this.#allocatedBytes;
+    this.#allocatedBytes += bytes;
+    return this.#allocatedBytes <= this.#memory.length
+      ? this.#memory.subarray(from, this.#allocatedBytes)
       : Buffer.allocUnsafeSlow(bytes);
   };
 }

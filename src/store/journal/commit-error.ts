@@ -1,4 +1,7 @@
-/** A transaction that is not known to be on disk, and why. It is not tried again: a retry of fsync lies. */
+/**
+ * A transaction failed and may not be on disk. It is not retried: after a failed fsync, a second one can succeed
+ * without the data on disk.
+ */
 export class CommitError extends Error {
   constructor(why: string, cause?: unknown) {
     super(`the journal could not be written: ${why}`, { cause });
@@ -6,10 +9,10 @@ export class CommitError extends Error {
   }
 }
 
-/** A commit has not ended, and may never. The thread that it runs in cannot be ended either, but with the process. */
+/** A commit has not ended in time. The thread that runs it ends only with the process. */
 export class StuckError extends CommitError {}
 
-/** lmdb hands out the reason of a rejection as a promise of its own. */
+/** Converts a rejection of lmdb, which has its reason in a promise of its own. */
 export async function toCommitError(rejection: unknown): Promise<CommitError> {
   const cause = await causeOf(rejection);
   return new CommitError(cause instanceof Error ? cause.message : String(cause), rejection);

@@ -4,7 +4,7 @@ import type { Reason } from '../../model/outcome.js';
 import type { StoredDeadLetter } from '../dead-letters.js';
 import { DamagedError } from './block.js';
 
-/** A dead letter with its number, as it lies on disk. */
+/** A dead letter with its number, as it is stored. */
 export type JournalDeadLetter = StoredDeadLetter & { readonly seq: number };
 
 type Head = {
@@ -13,7 +13,7 @@ type Head = {
   readonly seq: number;
   readonly keys: readonly string[];
   readonly acceptedAt: number;
-  /** The name on disk of `deadLetteredAt`. */
+  /** The stored name of `deadLetteredAt`. */
   readonly buriedAt: number;
   readonly attempts: number;
   readonly reason: Reason;
@@ -22,7 +22,7 @@ type Head = {
 
 const fixedBytes = 8;
 
-/** CRC-32 of what follows (4), length of the head (4), the head in JSON, the payload. Little-endian. */
+/** Layout, little-endian: CRC-32 of the rest (4), length of the head (4), the head as JSON, the payload. */
 export function encodeDeadLetter({ payload, deadLetteredAt, ...facts }: JournalDeadLetter): Buffer {
   const head: Head = { ...facts, buriedAt: deadLetteredAt };
   const text = Buffer.from(JSON.stringify(head));

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.js';
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { Page, PageQuery } from '../../model/store.js';
-import { toMatch } from '../dead-letters.js';
+import { createDeadLetterFilter } from '../dead-letters.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage } from '../page.js';
 import { decodeDeadLetter, encodeDeadLetter, type JournalDeadLetter } from './dead-letter-codec.js';
@@ -9,68 +9,70 @@ import type { Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
 
-export type Numbered = { readonly order: number; readonly letter: JournalDeadLetter };
+export type NumberedDeadLetter = { readonly order: number; readonly deadLetter: JournalDeadLetter };
 
-/** The writes that bury letters, and what is dropped for them. */
+/** The writes that add dead letters, and the dead letters that are dropped at the bound. */
 export type DeadLetterPlan = {
   readonly writes: readonly Write[];
   readonly dropped: readonly JournalDeadLetter[];
 };
 
-/** Dead letters on disk, in the order in which they were given up; bounded by count, oldest out. */
+/** Dead letters on disk, in the order in which they were added. Bounded by count; the oldest is dropped first. */
 export class JournalDeadLetters {
   readonly #tables: Tables;
   readonly #maxCount: number;
-  /** Orders that the group under way takes out: they lie on disk, and what is staged next must not find them. */
-  readonly #leaving = new Set<number>();
+  /**
+   * Orders that the current group removes. They are still on disk, and later stages of the group must skip them.
+   */
+  readonly #removedInGroup = new Set<number>();
 
   constructor(tables: Tables, maxCount: number) {
     this.#tables = tables;
     this.#maxCount = maxCount;
   }
 
-  /** A group begins: what the one before staged is on disk by now, or never will be. */
+  /** Starts a group: the writes of the previous one have ended. */
   beginGroup(): void {
-    this.#leaving.clear();
+    this.#removedInGroup.clear();
   }
 
-  /** Changes the counts of `draft`. What does not fit any more is dropped, oldest first, the new ones last. */
-  add(letters: readonly JournalDeadLetter[], draft: Totals): DeadLetterPlan {
-    const excess = Math.max(0, toCount(draft) + letters.length - this.#maxCount);
-    const oldest = this.#oldest(excess);
-    const [unkept, kept] = cut(letters, excess - oldest.length);
-    const writes = kept.flatMap((letter) => {
-      draft.lanes[letter.lane].deadLetters++;
-      const order = draft.nextLetter++;
+  /** Stages new dead letters and updates `nextTotals`. At the bound the oldest are dropped, the new ones last. */
+  add(deadLetters: readonly JournalDeadLetter[], nextTotals: Totals): DeadLetterPlan {
+    const excess = Math.max(0, toCount(nextTotals) + deadLetters.length - this.#maxCount);
+    const oldest = this.#findOldest(excess);
+    const [unkept, kept] = splitAt(deadLetters, excess - oldest.length);
+    const writes = kept.flatMap((deadLetter) => {
+      nextTotals.lanes[deadLetter.lane].deadLetters++;
+      const order = nextTotals.nextLetter++;
       return [
-        put(this.#tables.letters, order, encodeDeadLetter(letter)),
-        put(this.#tables.letterOrders, [laneNumbers[letter.lane], letter.seq], order),
+        put(this.#tables.deadLetters, order, encodeDeadLetter(deadLetter)),
+        put(this.#tables.deadLetterOrders, [laneNumbers[deadLetter.lane], deadLetter.seq], order),
       ];
     });
     return {
-      writes: [...writes, ...this.remove(oldest, draft)],
-      dropped: [...oldest.map(({ letter }) => letter), ...unkept],
+      writes: [...writes, ...this.remove(oldest, nextTotals)],
+      dropped: [...oldest.map(({ deadLetter }) => deadLetter), ...unkept],
     };
   }
 
-  /** The writes that take letters out. Changes the counts of `draft`. */
-  remove(letters: readonly Numbered[], draft: Totals): readonly Write[] {
-    for (const { order, letter } of letters) {
-      draft.lanes[letter.lane].deadLetters--;
-      this.#leaving.add(order);
+  /** Returns the writes that remove dead letters, and updates `nextTotals`. */
+  remove(deadLetters: readonly NumberedDeadLetter[], nextTotals: Totals): readonly Write[] {
+    for (const { order, deadLetter } of deadLetters) {
+      nextTotals.lanes[deadLetter.lane].deadLetters--;
+      this.#removedInGroup.add(order);
     }
-    return letters.flatMap(({ order, letter }) => [
-      remove(this.#tables.letters, order),
-      remove(this.#tables.letterOrders, [laneNumbers[letter.lane], letter.seq]),
+    return deadLetters.flatMap(({ order, deadLetter }) => [
+      remove(this.#tables.deadLetters, order),
+      remove(this.#tables.deadLetterOrders, [laneNumbers[deadLetter.lane], deadLetter.seq]),
     ]);
   }
 
   find(id: string): DeadLetter | null {
     const number = fromId(id);
     if (number === null) return null;
-    const order = this.#tables.letterOrders.get([laneNumbers[number.lane], number.seq]);
-    const letter = order === undefined ? null : this.#read(order);
-    return letter?.id === id ? letter : null;
+    const order = this.#tables.deadLetterOrders.get([laneNumbers[number.lane], number.seq]);
+    const deadLetter = order === undefined ? null : this.#read(order);
+    return deadLetter?.id === id ? deadLetter : null;
   }
 
   async list(
@@ -80,45 +82,48 @@ export class JournalDeadLetters {
   ): Promise<Page<DeadLetter>> {
     const from = toOrder(page.cursor);
     if (Number.isNaN(from)) return { data: [], next: null };
-    const newestFirst = this.#tables.letters.getRange({ start: from, reverse: true });
+    const newestFirst = this.#tables.deadLetters.getRange({ start: from, reverse: true });
     const entries = newestFirst.map(({ key, value }) => ({
       order: key,
       value: decodeDeadLetter(value, `dead letter ${key}`),
     }));
-    return toPage(entries, { ...page, clock }, toMatch(filter));
+    return toPage(entries, { ...page, clock }, createDeadLetterFilter(filter));
   }
 
-  /** The oldest matching ones from an order on, so many at most. `next` is where to go on; null at the end. */
+  /**
+   * Finds the oldest matches from an order on. It reads at most `limit` dead letters; `next` is where the scan
+   * continues, and null at the end.
+   */
   scan(
-    isMatch: (letter: DeadLetter) => boolean,
+    isMatch: (deadLetter: DeadLetter) => boolean,
     { from, below, limit }: { from: number; below: number; limit: number },
-  ): { readonly found: readonly Numbered[]; readonly next: number | null } {
-    const found: Numbered[] = [];
-    let seen = 0;
-    for (const { key, value } of this.#tables.letters.getRange({ start: from, end: below })) {
-      // Also where few match: a scan of many letters must not hold up everything else.
-      if (seen++ === limit) return { found, next: key };
-      if (this.#leaving.has(key)) continue;
-      const letter = decodeDeadLetter(value, `dead letter ${key}`);
-      if (isMatch(letter)) found.push({ order: key, letter });
+  ): { readonly found: readonly NumberedDeadLetter[]; readonly next: number | null } {
+    const found: NumberedDeadLetter[] = [];
+    let scanned = 0;
+    for (const { key, value } of this.#tables.deadLetters.getRange({ start: from, end: below })) {
+      // The limit counts all dead letters read, also if few match, so that a scan never blocks other work.
+      if (scanned++ === limit) return { found, next: key };
+      if (this.#removedInGroup.has(key)) continue;
+      const deadLetter = decodeDeadLetter(value, `dead letter ${key}`);
+      if (isMatch(deadLetter)) found.push({ order: key, deadLetter });
     }
     return { found, next: null };
   }
 
-  #oldest(count: number): readonly Numbered[] {
+  #findOldest(count: number): readonly NumberedDeadLetter[] {
     if (count === 0) return [];
-    const range = this.#tables.letters.getRange({ limit: count + this.#leaving.size });
+    const range = this.#tables.deadLetters.getRange({ limit: count + this.#removedInGroup.size });
     return [...range]
-      .filter(({ key }) => !this.#leaving.has(key))
+      .filter(({ key }) => !this.#removedInGroup.has(key))
       .slice(0, count)
       .map(({ key, value }) => ({
         order: key,
-        letter: decodeDeadLetter(value, `dead letter ${key}`),
+        deadLetter: decodeDeadLetter(value, `dead letter ${key}`),
       }));
   }
 
   #read(order: number): JournalDeadLetter | null {
-    const bytes = this.#tables.letters.get(order);
+    const bytes = this.#tables.deadLetters.get(order);
     return bytes === undefined ? null : decodeDeadLetter(bytes, `dead letter ${order}`);
   }
 }
@@ -126,7 +131,7 @@ export class JournalDeadLetters {
 const toCount = ({ lanes }: Totals): number =>
   Object.values(lanes).reduce((sum, { deadLetters }) => sum + deadLetters, 0);
 
-const cut = <T>(all: readonly T[], at: number): readonly [readonly T[], readonly T[]] => [
+const splitAt = <T>(all: readonly T[], at: number): readonly [readonly T[], readonly T[]] => [
   all.slice(0, at),
   all.slice(at),
 ];

@@ -6,21 +6,21 @@ import type { Tables } from './tables.js';
 import type { Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
 
-/** Events whose keys become known, or free again. */
+/** An event whose keys are added to or removed from the dedupe window. */
 export type DedupeEntry = {
   readonly seq: number;
   readonly keys: readonly string[];
 };
 
-const kinds = { remember: 1, forget: 2 } as const;
+const entryKinds = { remember: 1, forget: 2 } as const;
 const nothing = new Uint8Array();
-/** Entries are dropped a few with each write, so that no write pays for many. */
+/** Old entries deleted with each write, at most, so that no write deletes many. */
 const dropsPerWrite = 8;
 
 /**
- * The dedupe window's history on disk: one entry a group of accepted events, in order, so that a
- * restart can play it back. The window itself is in memory. The oldest entries go once none of
- * their keys is known any more.
+ * The dedupe window on disk: one entry for each group of accepted or dead-lettered events, in order. A restart
+ * replays the entries to fill the window, which is in memory. The oldest entries are deleted once none of their
+ * keys is valid.
  */
 export class DedupeLog {
   readonly window: DedupeWindow;
@@ -35,59 +35,59 @@ export class DedupeLog {
     this.window = new DedupeWindow(bounds, clock);
   }
 
-  /** Plays the history back. Throws DamagedError. */
+  /** Replays the entries. Throws DamagedError. */
   load(): void {
     const [now, monotonic] = [this.#time.now(), this.#clock.monotonic()];
-    for (const { key: note, value } of this.#tables.seen.getRange()) {
+    for (const { key: sequence, value } of this.#tables.dedupe.getRange()) {
       const kind = value[0];
       for (const { seq, acceptedAt, keys } of decodeBlock(
         value.subarray(1),
-        `entry ${note} of seen`,
+        `entry ${sequence} of seen`,
       )) {
-        if (kind === kinds.forget) this.window.forget(keys, seq);
-        else if (kind === kinds.remember) {
+        if (kind === entryKinds.forget) this.window.remove(keys, seq);
+        else if (kind === entryKinds.remember) {
           const at = monotonic - Math.max(0, now - acceptedAt);
-          this.window.remember(keys, seq, { at, note });
-        } else throw new DamagedError(`entry ${note} of seen is of no known kind`);
+          this.window.add(keys, seq, { at, sequence });
+        } else throw new DamagedError(`entry ${sequence} of seen is of no known kind`);
       }
     }
   }
 
-  /** Makes the keys known at once; gives the writes, and the number to undo it by. */
-  remember(events: readonly DedupeEntry[], draft: Totals): readonly Write[] {
-    return events.length === 0 ? [] : this.#write('remember', events, draft);
+  /** Returns the writes that add keys. */
+  add(events: readonly DedupeEntry[], nextTotals: Totals): readonly Write[] {
+    return events.length === 0 ? [] : this.#write('remember', events, nextTotals);
   }
 
-  forget(events: readonly DedupeEntry[], draft: Totals): readonly Write[] {
-    return events.length === 0 ? [] : this.#write('forget', events, draft);
+  remove(events: readonly DedupeEntry[], nextTotals: Totals): readonly Write[] {
+    return events.length === 0 ? [] : this.#write('forget', events, nextTotals);
   }
 
   #write(
-    kind: keyof typeof kinds,
+    kind: keyof typeof entryKinds,
     events: readonly DedupeEntry[],
-    draft: Totals,
+    nextTotals: Totals,
   ): readonly Write[] {
-    const { seen } = this.#tables;
-    const number = draft.nextSeen++;
+    const { dedupe } = this.#tables;
+    const number = nextTotals.nextSeen++;
     const acceptedAt = Math.floor(this.#time.now());
     const entries = events.map(({ seq, keys }) => ({ seq, keys, acceptedAt, payload: nothing }));
     const block = encodeBlock(entries);
-    const bytes = Buffer.concat([Buffer.from([kinds[kind]]), block]);
-    return [put(seen, number, bytes), ...this.#dropWrites(number)];
+    const bytes = Buffer.concat([Buffer.from([entryKinds[kind]]), block]);
+    return [put(dedupe, number, bytes), ...this.#dropWrites(number)];
   }
 
   #dropWrites(below: number): readonly Write[] {
-    const { seen } = this.#tables;
-    const oldest = this.window.oldestNote() ?? below;
+    const { dedupe } = this.#tables;
+    const oldest = this.window.oldestSequence() ?? below;
     const range = { end: Math.min(oldest, below), limit: dropsPerWrite };
-    return [...seen.getKeys(range)].map((number) => remove(seen, number));
+    return [...dedupe.getKeys(range)].map((number) => remove(dedupe, number));
   }
 }
 
-/** When the newest event was remembered; null where none is. */
-function newestAt({ seen }: Tables): number | null {
-  for (const { key, value } of seen.getRange({ reverse: true })) {
-    if (value[0] !== kinds.remember) continue;
+/** Time of the newest added event; null if there is none. */
+function newestAt({ dedupe }: Tables): number | null {
+  for (const { key, value } of dedupe.getRange({ reverse: true })) {
+    if (value[0] !== entryKinds.remember) continue;
     const [first] = decodeBlock(value.subarray(1), `entry ${key} of seen`);
     if (first !== undefined) return first.acceptedAt;
   }

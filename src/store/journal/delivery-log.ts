@@ -10,26 +10,26 @@ import type { Ranges, StoredDelivery, Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
 
-/** Which delivery settled an envelope, and how. */
+/** The delivery that settled an envelope, and whether it was merged. */
 export type SettledBy = { readonly deliveryId: string; readonly merged: boolean };
 
 export type WrittenDelivery = {
   readonly delivery: Delivery;
-  /** Numbers of the envelopes it settled, by how. */
+  /** Numbers of the envelopes that it settled. */
   readonly delivered: readonly number[];
   readonly merged: readonly number[];
 };
 
-/** Entries are dropped a few with each delivery, so that no write pays for many. */
+/** Old entries deleted with each delivery, at most, so that no write deletes many. */
 const dropsPerDelivery = 8;
-/** Longer ids are none of ours; LMDB's keys have a bound. */
+/** Longer ids are never valid, and LMDB bounds the length of keys. */
 const maxIdChars = 100;
 
 /**
- * The delivery log on disk. Which envelopes a delivery settled is kept as ranges of numbers, so a
- * delivery of a thousand neighbours costs one entry and no write per envelope.
+ * The delivery log on disk. The envelopes of a delivery are stored as ranges of numbers: a delivery of a thousand
+ * neighbours costs one entry and no write for each envelope.
  *
- * What has fallen out of the bounds is no longer shown at once, and is deleted little by little.
+ * Entries beyond the bounds are hidden at once and deleted in small steps.
  */
 export class JournalDeliveryLog {
   readonly #tables: Tables;
@@ -44,11 +44,14 @@ export class JournalDeliveryLog {
     this.#time = new RetentionTime(clock, newestAt(tables), bounds.maxAgeMs / 2);
   }
 
-  /** The writes that put deliveries down, or replace them, and drop what is out of bounds. */
-  write(written: readonly WrittenDelivery[], draft: Totals): readonly Write[] {
+  /** Returns the writes that add or replace deliveries and delete old ones. */
+  write(written: readonly WrittenDelivery[], nextTotals: Totals): readonly Write[] {
     if (written.length === 0) return [];
-    const writes = written.flatMap((one) => this.#write(one, draft));
-    return [...writes, ...this.#dropWrites(draft.nextDelivery, written.length * dropsPerDelivery)];
+    const writes = written.flatMap((one) => this.#write(one, nextTotals));
+    return [
+      ...writes,
+      ...this.#dropWrites(nextTotals.nextDelivery, written.length * dropsPerDelivery),
+    ];
   }
 
   find(id: string, totals: Totals): Delivery | null {
@@ -90,15 +93,15 @@ export class JournalDeliveryLog {
     return order >= nextDelivery - maxCount && at >= this.#now() - maxAgeMs;
   }
 
-  /** The earlier of two: a clock that is set back writes earlier times, and one that is fast is wrong. */
+  /** The earlier of both: wall time if the clock was set back, retention time if it is fast. */
   #now(): number {
     return Math.min(this.#clock.now(), this.#time.now());
   }
 
-  #write({ delivery, delivered, merged }: WrittenDelivery, draft: Totals): readonly Write[] {
+  #write({ delivery, delivered, merged }: WrittenDelivery, nextTotals: Totals): readonly Write[] {
     const { deliveries, deliveryOrders } = this.#tables;
     const known = deliveryOrders.get(delivery.id);
-    const order = known ?? draft.nextDelivery++;
+    const order = known ?? nextTotals.nextDelivery++;
     const before = known === undefined ? undefined : deliveries.get(known);
     const entry: StoredDelivery = {
       delivery,
@@ -120,7 +123,7 @@ export class JournalDeliveryLog {
     return [...putAll(delivered, false), ...putAll(merged, true)];
   }
 
-  /** The oldest, as long as they are out of bounds: their ids and their receipts go with them. */
+  /** Returns the writes that delete the oldest deliveries beyond the bounds, with their ids and receipts. */
   #dropWrites(nextDelivery: number, limit: number): Write[] {
     const { deliveries, deliveryOrders, settled } = this.#tables;
     const oldestAt = this.#now() - this.#bounds.maxAgeMs;
@@ -139,7 +142,7 @@ export class JournalDeliveryLog {
   }
 }
 
-/** When the newest delivery left; null where there is none. */
+/** Time of the newest delivery; null if there is none. */
 function newestAt({ deliveries }: Tables): number | null {
   for (const { value } of deliveries.getRange({ reverse: true, limit: 1 }))
     return value.delivery.at;

@@ -16,22 +16,26 @@ import { JournalFile } from './journal-file.js';
 import { LockFile, lockFileName } from './lock.js';
 
 const journalFileName = 'journal.mdb';
-/** A journal while it is made. */
-const draftFileName = 'draft.mdb';
-/** What may lie there before the journal is made; a volume's root has its own folder. */
-const harmless = new Set(['lost+found', lockFileName, draftFileName, `${draftFileName}-lock`]);
+/** Name of a journal until it is complete. */
+const newJournalFileName = 'draft.mdb';
+/** Entries that a new data directory may have; `lost+found` is in the root of a volume. */
+const harmless = new Set([
+  'lost+found',
+  lockFileName,
+  newJournalFileName,
+  `${newJournalFileName}-lock`,
+]);
 
 /**
- * A data directory that this process holds. Two locks keep others out: the one on the journal's file
- * itself, which no removal of a file lets go, and the one on `relay.lock`, for the time in which there
- * is no journal yet.
+ * The data directory of this process. Two locks exclude other processes: one on the journal's file, which holds
+ * even if files are removed, and one on `relay.lock` for the time before the journal exists.
  */
 export class Directory {
-  /** As it is given. */
+  /** The path as configured. */
   readonly path: string;
   readonly journalPath: string;
-  readonly draftPath: string;
-  /** With all symbolic links resolved once: a link that is changed later leads nobody astray. */
+  readonly newJournalPath: string;
+  /** The path with all symbolic links resolved at the start: later changes of a link have no effect. */
   readonly #root: string;
   readonly #lock: LockFile;
   #file: JournalFile | null;
@@ -40,27 +44,26 @@ export class Directory {
     this.path = path;
     this.#root = root;
     this.journalPath = join(root, journalFileName);
-    this.draftPath = join(root, draftFileName);
+    this.newJournalPath = join(root, newJournalFileName);
     this.#lock = lock;
     this.#file = file;
   }
 
   /**
-   * Takes a data directory for this process alone, and makes it where there is none. Throws
-   * DirectoryError where another process holds it, and where it holds something else or is damaged:
-   * nothing in it is ever reset.
+   * Locks a data directory for this process, and creates it with `create`. Throws DirectoryError if another process
+   * has locked it, or if it is damaged or holds other files. It never resets anything.
    */
   static open(path: string, { create, now }: { create: boolean; now: number }): Directory {
-    if (create) makeDirectory(path);
+    if (create) createDirectory(path);
     const root = resolveDirectory(path);
     const options = toFileOptions(path, root);
     let file = JournalFile.open(options);
     try {
       if (file === null && !create) throw new DirectoryError(path, 'holds no journal');
-      if (file === null) refuseOthersFiles(path, root);
+      if (file === null) verifyEmpty(path, root);
       const lock = new LockFile(path, options.lockPath, now);
       try {
-        // Another process may have made it before the lock was taken.
+        // Another process may have created it before the lock was acquired.
         file ??= JournalFile.open(options);
         if (file?.head() === null)
           throw new DirectoryError(path, `is damaged: ${journalFileName} is no LMDB file`);
@@ -79,21 +82,23 @@ export class Directory {
     return this.#file === null;
   }
 
-  /** The journal's file, locked. Throws DirectoryError where there is none, and where another process has it. */
+  /**
+   * Returns the journal's file, locked. Throws DirectoryError if it is absent or if another process has locked it.
+   */
   get file(): JournalFile {
     this.#file ??= JournalFile.open(toFileOptions(this.path, this.#root));
     if (this.#file === null) throw new DirectoryError(this.path, 'holds no journal');
     return this.#file;
   }
 
-  /** Null where the file is as long as it says. */
-  short(): FileHead | null {
+  /** Returns the lengths if the file is shorter than its head says; null otherwise. */
+  findTruncation(): FileHead | null {
     const head = this.file.head();
     return head !== null && head.fileBytes < head.neededBytes ? head : null;
   }
 
-  /** LMDB makes its lock file by its path, and would follow a link. Throws DirectoryError. */
-  refuseForeignLock(): void {
+  /** LMDB creates its lock file by path and would follow a link. Throws DirectoryError. */
+  verifyLmdbLock(): void {
     const path = `${this.journalPath}-lock`;
     const there = lstatSync(path, { throwIfNoEntry: false });
     if (there?.isFile() === false)
@@ -101,27 +106,27 @@ export class Directory {
   }
 
   /**
-   * The files hold personal data. Takes away what others may do with them, as an older release, a
-   * restored copy or an umask may have left it. The paths of those that this process may not change.
+   * Removes the permissions of other users, since the files hold personal data. An older release, a restored copy
+   * or an umask may have left them. Returns the paths whose permissions this process may not change.
    */
   protectFiles(): readonly string[] {
     const lmdbLock = `${this.journalPath}-lock`;
-    // Never opened: closing it would end the locks that LMDB has on it.
+    // The lock file is never opened: closing it would release the locks that LMDB has on it.
     const isProtected = (lstatSync(lmdbLock).mode & 0o077) === 0 || tryChmod(lmdbLock);
     return [...(this.file.protect() ? [] : [this.journalPath]), ...(isProtected ? [] : [lmdbLock])];
   }
 
-  /** Looks the path up in another thread: on a volume that hangs, a look from this one would stop everything. */
-  async touch(): Promise<void> {
+  /** Looks up the path in another thread: on a volume that hangs, a synchronous look-up would block the process. */
+  async lookUpPath(): Promise<void> {
     await lstat(this.journalPath).catch(() => undefined);
   }
 
-  /** Throws JournalLostError where the path does not name the journal any more that is in use. */
+  /** Throws JournalLostError if the path no longer names the open journal. */
   verify(minBytes: number): void {
     this.file.verify(minBytes);
   }
 
-  /** Puts `relay.lock` back where somebody has removed it. */
+  /** Creates `relay.lock` again if it was removed. */
   restoreLock(): void {
     this.#lock.restore();
   }
@@ -134,7 +139,7 @@ export class Directory {
 
 type Locks = { readonly lock: LockFile; readonly file: JournalFile | null };
 
-/** The directory's entry of a new file is synced too, or a power cut could take the whole file. */
+/** Syncs a directory, so that a power failure does not remove the entry of a new file. */
 export function syncDirectory(path: string): void {
   const fd = openSync(path, 'r');
   try {
@@ -150,7 +155,7 @@ const toFileOptions = (directory: string, root: string) => ({
   lockPath: join(root, lockFileName),
 });
 
-function makeDirectory(path: string): void {
+function createDirectory(path: string): void {
   try {
     if (mkdirSync(path, { recursive: true, mode: 0o700 }) !== undefined)
       syncDirectory(dirname(path));
@@ -167,7 +172,7 @@ function resolveDirectory(path: string): string {
   }
 }
 
-function refuseOthersFiles(path: string, root: string): void {
+function verifyEmpty(path: string, root: string): void {
   const names = readdirSync(root).filter((name) => !harmless.has(name) && !name.startsWith('.'));
   if (names.length === 1 && names[0] === `${journalFileName}-lock`) {
     throw new DirectoryError(

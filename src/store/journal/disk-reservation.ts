@@ -1,38 +1,41 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Write } from './write.js';
 
-/** There is no room on the volume for what is to be written, and nothing of it was. */
+/** The volume is full, and nothing was written. */
 export class DiskReservationError extends Error {
   constructor(cause: unknown) {
     super('there is no room on the disk', { cause });
-    this.name = 'NoRoomError';
+    this.name = 'DiskReservationError';
   }
 }
 
-/** The volume, a quota, or a limit on a file's length. */
-const noRoomCodes = ['ENOSPC', 'EDQUOT', 'EFBIG'];
-/** Pages that LMDB copies since they lie on the way to what is changed, in each of the tables, and its list of free pages. */
+/** Error codes of a full volume, an exceeded quota and a file of the maximum length. */
+const diskFullCodes = ['ENOSPC', 'EDQUOT', 'EFBIG'];
+/** Bytes for pages that LMDB copies on the paths to changed pages, in all tables and in its list of free pages. */
 const baseBytes = 512 * 1024;
-/** Of each write, beside its value: key and place in a page. */
+/** Bytes of each write in addition to its value: the key and its place in a page. */
 const writeBytes = 512;
-/** Pages are half full after a split, and a value may need a page more than it fills. */
-const spread = 2;
-/** The file grows by this, where there is as much: few writes are made that are not needed yet. */
-const chunk = Buffer.alloc(4 * 1024 * 1024);
+/** Pages are half full after a split, and a value may need one page more than it fills. */
+const pageFillFactor = 2;
+/** Step by which the file grows if the volume has as much space, so that few extensions are needed. */
+const extension = Buffer.alloc(4 * 1024 * 1024);
 
-/** Appends leave this much: a settlement makes room, and must not have to wait for it. */
+/** Appends leave this much free: a settlement frees space, so it must not wait for space. */
 const changeBytes = 1024 * 1024;
 
-/** The most that a transaction of these writes makes LMDB write, and what it is to leave. */
-export function toNeededBytes(writes: readonly Write[], hasAppends: boolean): number {
+/**
+ * Returns the most bytes that a transaction with these writes makes LMDB write, with the reserve that appends
+ * leave.
+ */
+export function countNeededBytes(writes: readonly Write[], hasAppends: boolean): number {
   const least = baseBytes + (hasAppends ? changeBytes : 0);
-  return writes.reduce((sum, { bytes }) => sum + spread * (bytes + writeBytes), least);
+  return writes.reduce((sum, { bytes }) => sum + pageFillFactor * (bytes + writeBytes), least);
 }
 
 /**
- * Room at the end of LMDB's file, written before LMDB needs it, so that a full disk shows in a write
- * of ours: LMDB 3.5.6 says that a page could not be written in a buffer that is too small for the
- * words (`mdb_page_flush`), and cannot tell a write that was cut short from a sync that failed.
+ * Writes space at the end of LMDB's file before LMDB needs it, so that a full disk fails a write of the relay and
+ * not one of LMDB. LMDB 3.5.6 formats its message about a failed page write into a buffer that is too small
+ * (`mdb_page_flush`), and it does not distinguish a partial write from a failed sync.
  */
 export class DiskReservation {
   readonly #file: FileHandle;
@@ -54,14 +57,17 @@ export class DiskReservation {
     return this.#endBytes;
   }
 
-  /** Throws NoRoomError; any other error is a fault of the disk. */
-  async make({ usedBytes, bytes }: { usedBytes: number; bytes: number }): Promise<void> {
+  /**
+   * Makes sure that the file has space for the write. Throws DiskReservationError if the disk is full; any other
+   * error is a failure of the disk.
+   */
+  async reserve({ usedBytes, bytes }: { usedBytes: number; bytes: number }): Promise<void> {
     const needed = usedBytes + bytes;
     try {
       while (this.#endBytes < needed) await this.#extend();
     } catch (error) {
       if (this.#endBytes >= needed) return;
-      throw isNoRoom(error) ? new DiskReservationError(error) : error;
+      throw isDiskFull(error) ? new DiskReservationError(error) : error;
     }
   }
 
@@ -70,17 +76,17 @@ export class DiskReservation {
   }
 
   async #extend(): Promise<void> {
-    const end = this.#endBytes + chunk.length;
+    const end = this.#endBytes + extension.length;
     while (this.#endBytes < end) {
       const left = end - this.#endBytes;
-      const { bytesWritten } = await this.#file.write(chunk, 0, left, this.#endBytes);
+      const { bytesWritten } = await this.#file.write(extension, 0, left, this.#endBytes);
       this.#endBytes += bytesWritten;
     }
   }
 }
 
-const isNoRoom = (error: unknown): boolean =>
+const isDiskFull = (error: unknown): boolean =>
   error instanceof Error &&
   'code' in error &&
   typeof error.code === 'string' &&
-  noRoomCodes.includes(error.code);
+  diskFullCodes.includes(error.code);

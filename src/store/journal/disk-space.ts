@@ -2,26 +2,29 @@ import type { Clock, Timer } from '../../clock.js';
 
 export type DiskSpaceOptions = {
   readonly clock: Clock;
-  /** Bytes that this process may still write to the volume. */
+  /** Bytes that this process can still write to the volume. */
   readonly freeBytes: () => Promise<number>;
-  /** Of the journal's own file: its length, and what is free in it. */
+  /** Length of the journal's file, and its unused bytes. */
   readonly freePages: () => { readonly fileBytes: number; readonly freeBytes: number };
-  /** Intake stops when less than this is left: settling, and whoever else uses the volume, need some. */
+  /** Intake stops below this, since settlements and other users of the volume need space. */
   readonly reserveBytes: number;
-  /** Told at each change. */
+  /** Called at each change. */
   readonly onChange: (isLow: boolean, freeBytes: number) => void;
 };
 
-const lookMs = 1000;
+const checkMs = 1000;
 /**
- * Free pages may lie too scattered for what is written next, and then the file grows although it has
- * some. Below this share of the reserve they only count once most of the file is free.
+ * Free pages may be too scattered for the next write, so that the file grows although it has some. Below this share
+ * of the reserve, they count only if most of the file is free.
  */
 const floorShare = 1 / 4;
 const mostlyFree = 1 / 2;
 export const diskRetryAfterMs = 5000;
 
-/** Watches the volume's free space, so that intake stops before a write fails. What is accepted between two looks is counted. */
+/**
+ * Checks the volume's free space every second, so that intake stops before a write fails. Between two checks,
+ * accepted bytes are subtracted.
+ */
 export class DiskSpace {
   readonly #options: DiskSpaceOptions;
   #freeBytes = Infinity;
@@ -33,16 +36,16 @@ export class DiskSpace {
     this.#options = options;
   }
 
-  /** The first look is over when it resolves. */
+  /** Resolves after the first check. */
   async start(): Promise<void> {
-    await this.#look();
+    await this.#check();
   }
 
   isLow(): boolean {
     return this.#isLow;
   }
 
-  /** Asked now; Infinity where the volume cannot be asked. */
+  /** Returns the free bytes now; Infinity if the volume cannot be queried. */
   async freeBytes(): Promise<number> {
     try {
       return await this.#options.freeBytes();
@@ -51,15 +54,15 @@ export class DiskSpace {
     }
   }
 
-  wrote(bytes: number): void {
+  recordWrite(bytes: number): void {
     this.#freeBytes = Math.max(0, this.#freeBytes - bytes);
-    this.#judge();
+    this.#update();
   }
 
-  /** A write failed for want of room, whatever the last look said. */
-  ranOut(): void {
+  /** Records that a write failed because the volume was full, whatever the last check returned. */
+  recordFailure(): void {
     this.#freeBytes = -1;
-    this.#judge();
+    this.#update();
   }
 
   close(): void {
@@ -67,8 +70,8 @@ export class DiskSpace {
     this.#timer?.cancel();
   }
 
-  async #look(): Promise<void> {
-    // A volume that cannot be asked is not known to be full; writes to it tell.
+  async #check(): Promise<void> {
+    // If the query fails, the volume counts as free; a full one fails the writes.
     const onVolume = await this.freeBytes();
     if (this.#isClosed) return;
     const inFile = this.#freePages();
@@ -76,11 +79,11 @@ export class DiskSpace {
       onVolume >= this.#options.reserveBytes * floorShare ||
       inFile.freeBytes >= inFile.fileBytes * mostlyFree;
     this.#freeBytes = onVolume + (countsPages ? inFile.freeBytes : 0);
-    this.#judge();
-    this.#timer = this.#options.clock.setTimer(lookMs, () => void this.#look());
+    this.#update();
+    this.#timer = this.#options.clock.setTimer(checkMs, () => void this.#check());
   }
 
-  /** None where the journal does not let itself be asked: a write has failed, and says so by itself. */
+  /** Returns no free pages if the journal cannot be read: then a write has failed and is handled there. */
   #freePages(): ReturnType<DiskSpaceOptions['freePages']> {
     try {
       return this.#options.freePages();
@@ -89,7 +92,7 @@ export class DiskSpace {
     }
   }
 
-  #judge(): void {
+  #update(): void {
     const isLow = this.#freeBytes < this.#options.reserveBytes;
     if (isLow === this.#isLow) return;
     this.#isLow = isLow;

@@ -2,29 +2,29 @@ import { crc32 } from 'node:zlib';
 import { factKinds, type Fact, type FactKind } from '../../model/fact.js';
 import { DamagedError } from './block.js';
 
-/** A fact with its key as it lies on disk. */
-export type Keyed = Omit<Fact, 'key'> & { readonly key: Buffer };
+/** A fact with its key in stored form. */
+export type KeyedFact = Omit<Fact, 'key'> & { readonly key: Buffer };
 
-/** What lies under a key. */
+/** The stored value of a key. */
 export type StoredFact = {
   readonly kind: FactKind;
-  /** Its place in the order of its kind. */
+  /** Position in the order of its kind. */
   readonly order: number;
-  /** Ms by the time of its kind (`RetentionTime`). */
+  /** Ms, by the retention time of its kind. */
   readonly at: number;
   readonly value: string;
 };
 
-/** What an earlier version of the relay wrote: of no kind, and without a time. */
-export type DatedFact = Pick<StoredFact, 'order' | 'value'>;
+/** A fact that an earlier version wrote, without kind and time. */
+export type LegacyFact = Pick<StoredFact, 'order' | 'value'>;
 
-/** LMDB's bound for this build; beyond it a whole transaction would fail. */
+/** The longest key of this LMDB build; a longer one would fail the whole transaction. */
 const maxKeyBytes = 1978;
 const headBytes = 17;
-const memoHeadBytes = 10;
+const legacyHeadBytes = 10;
 const orderHeadBytes = 6;
 
-/** Keys on disk name a kind by its number. */
+/** Numbers of the kinds in keys on disk. */
 export const kindNumbers: Readonly<Record<FactKind, number>> = {
   delivery: 0,
   order: 1,
@@ -37,8 +37,10 @@ export const kindNumbers: Readonly<Record<FactKind, number>> = {
 };
 const kindsByNumber = new Map(factKinds.map((kind) => [kindNumbers[kind], kind]));
 
-/** Bytes, and not lmdb's own form of a string: in that two of them can be one. Throws RangeError. */
-export function toKey(key: string): Buffer {
+/**
+ * Encodes a key as bytes. lmdb's own encoding of strings can be equal for two different strings. Throws RangeError.
+ */
+export function toFactKey(key: string): Buffer {
   const bytes = Buffer.from(key);
   if (bytes.length === 0 || bytes.length > maxKeyBytes) {
     throw new RangeError(`a fact's key of ${bytes.length} bytes cannot be kept`);
@@ -46,9 +48,16 @@ export function toKey(key: string): Buffer {
   return bytes;
 }
 
-export const toKeyed = ({ kind, key, value }: Fact): Keyed => ({ kind, key: toKey(key), value });
+export const toKeyedFact = ({ kind, key, value }: Fact): KeyedFact => ({
+  kind,
+  key: toFactKey(key),
+  value,
+});
 
-/** CRC-32 of the key and what follows (4), number of the kind (1), order (6), time (6), the value. Little-endian. */
+/**
+ * Layout, little-endian: CRC-32 of the key and of what follows (4), number of the kind (1), order (6), time (6),
+ * the value.
+ */
 export function encodeFact(key: Buffer, { kind, order, at, value }: StoredFact): Buffer {
   const bytes = Buffer.allocUnsafeSlow(headBytes + Buffer.byteLength(value));
   bytes.writeUInt8(kindNumbers[kind], 4);
@@ -72,23 +81,23 @@ export function decodeFact(key: Buffer, bytes: Buffer, what: string): StoredFact
   };
 }
 
-/** CRC-32 of the key and what follows (4), order (6), the value. Throws DamagedError. */
-export function decodeDatedFact(key: Buffer, bytes: Buffer, what: string): DatedFact {
-  verifyChecksum(key, bytes, { what, headBytes: memoHeadBytes });
-  return { order: bytes.readUIntLE(4, 6), value: bytes.toString('utf8', memoHeadBytes) };
+/** Layout, little-endian: CRC-32 of the key and of what follows (4), order (6), the value. Throws DamagedError. */
+export function decodeLegacyFact(key: Buffer, bytes: Buffer, what: string): LegacyFact {
+  verifyChecksum(key, bytes, { what, headBytes: legacyHeadBytes });
+  return { order: bytes.readUIntLE(4, 6), value: bytes.toString('utf8', legacyHeadBytes) };
 }
 
-/** What lies at a fact's place in the order of its kind: time (6), key. */
-export function encodePlace({ key, at }: Placed): Buffer {
+/** Encodes the entry in the order of a kind: time (6), key. */
+export function encodePlace({ key, at }: FactPlace): Buffer {
   const bytes = Buffer.allocUnsafeSlow(orderHeadBytes + key.length);
   bytes.writeUIntLE(at, 0, 6);
   key.copy(bytes, orderHeadBytes);
   return bytes;
 }
 
-export type Placed = { readonly key: Buffer; readonly at: number };
+export type FactPlace = { readonly key: Buffer; readonly at: number };
 
-export function decodePlace(bytes: Buffer): Placed {
+export function decodePlace(bytes: Buffer): FactPlace {
   return { at: bytes.readUIntLE(0, 6), key: bytes.subarray(orderHeadBytes) };
 }
 

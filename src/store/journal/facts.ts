@@ -5,61 +5,62 @@ import { extraDrops, isWorthRenewing, mapKinds, type FactBounds } from '../facts
 import { RetentionTime } from '../retention-time.js';
 import {
   decodeFact,
-  decodeDatedFact,
+  decodeLegacyFact,
   decodePlace,
   encodeFact,
   encodePlace,
   kindNumbers,
-  toKey,
-  type Keyed,
-  type Placed,
+  toFactKey,
+  type KeyedFact,
+  type FactPlace,
   type StoredFact,
 } from './fact.js';
 import type { Staged } from './group-commit.js';
 import type { Tables } from './tables.js';
 import { put, remove, type Write } from './write.js';
 
-/** Keys lie anywhere in a table: a write may copy two of LMDB's pages for itself, a leaf and the branch above it. */
-const scatteredBytes = 2 * 4096;
+/** Keys are scattered over a table, so that a write may copy two LMDB pages: a leaf and the branch above it. */
+const pageCopyBytes = 2 * 4096;
 
 const statsSchema = z.object({ entryCount: z.int() });
 
-/** What memory knows of the facts of one kind. */
+/** State in memory of the facts of one kind. */
 type KindState = {
   next: number;
   count: number;
   readonly time: RetentionTime;
 };
 
-type PlacedFact = Placed & { readonly kind: FactKind; readonly order: number };
+type PlacedFact = FactPlace & { readonly kind: FactKind; readonly order: number };
 type Fresh = PlacedFact & StoredFact;
-type PlacedMemo = { readonly key: Buffer; readonly order: number };
+type PlacedLegacyFact = { readonly key: Buffer; readonly order: number };
 
 /** Orders of facts, by kind. */
 type Orders = Readonly<Record<FactKind, ReadonlySet<number>>>;
 
 /**
- * Facts on disk, by key and, within each kind, by age; bounded by count and by age, oldest out. Memory
- * holds how many of each kind there are and no fact.
+ * Facts on disk, by key and, within each kind, by age. Bounded by count and by age; the oldest is dropped first.
+ * Memory has only the number of facts of each kind.
  *
- * One that comes again with its value is written anew, to count as new, only once half as many
- * newer ones as the bound were written or a tenth of its age bound is over: the same facts come with
- * nearly every request of a person, and three pages to write for each would be most of what a request
- * costs.
+ * A fact that is put again with the same value is renewed only after half as many newer ones as the bound, or after
+ * a tenth of its maximum age. The same facts come with nearly every request of a person, and three page writes for
+ * each would be most of the cost of a request.
  *
- * Facts of an earlier version (memos) have neither kind nor time and lie in tables of their own. They
- * are found there, so nothing is migrated, and an earlier version finds what it wrote when it opens the
- * directory again. A fact that is put removes a memo under its key; a memo under a key of a fact was
- * therefore written later, by an earlier version. Memos are removed, oldest first, as facts about people
- * take their place.
+ * Legacy facts, which an earlier version wrote, have no kind and no time. They stay in tables of their own without a
+ * migration, so an earlier version can still read them. Putting a fact removes the legacy fact with its key; so a legacy
+ * fact that exists beside a fact is the newer one. Legacy facts are removed, oldest first, as facts about people
+ * replace them.
  */
 export class JournalFacts {
   readonly #tables: Tables;
   readonly #bounds: FactBounds;
   readonly #kinds: Readonly<Record<FactKind, KindState>>;
-  #memoCount: number;
-  /** Kinds that no fact is put of lose what is too old, too: one kind with each write. */
-  #turn = 0;
+  #legacyCount: number;
+  /**
+   * Index of the kind whose expired facts the next write deletes, so that kinds without new facts are cleaned as
+   * well.
+   */
+  #kindIndex = 0;
 
   constructor(tables: Tables, bounds: FactBounds, clock: Clock) {
     this.#tables = tables;
@@ -72,24 +73,24 @@ export class JournalFacts {
         time: new RetentionTime(clock, newest?.at ?? null, bounds.maxAgeMs[kind] / 2),
       };
     });
-    this.#memoCount = countEntries(tables.memoOrders);
+    this.#legacyCount = countEntries(tables.legacyFactOrders);
   }
 
   /** Throws RangeError and DamagedError. */
   get(key: string): string | null {
-    const bytes = toKey(key);
+    const bytes = toFactKey(key);
     if (this.#bounds.maxCount === 0) return null;
-    const memo = this.#findMemo(bytes);
-    if (memo !== null) return memo.value;
+    const legacy = this.#findLegacy(bytes);
+    if (legacy !== null) return legacy.value;
     const fact = this.#find(bytes);
     return fact === null || this.#isExpired(fact) ? null : fact.value;
   }
 
   /** Throws DamagedError. */
-  stage(facts: readonly Keyed[]): Staged<void> {
-    const { fresh, replaced, memos } = this.#place(facts);
+  stage(facts: readonly KeyedFact[]): Staged<void> {
+    const { fresh, replaced, legacyFacts } = this.#planPuts(facts);
     const dropped = this.#kindsToDrop(facts).flatMap((kind) =>
-      this.#oldest(
+      this.#findOldest(
         kind,
         fresh.filter((one) => one.kind === kind),
         replaced[kind],
@@ -102,7 +103,10 @@ export class JournalFacts {
         replaced[kind].size -
         dropped.filter((one) => one.kind === kind).length,
     );
-    const goneMemos = [...memos, ...this.#oldestMemos(facts.length, memos, counts)];
+    const removedLegacy = [
+      ...legacyFacts,
+      ...this.#findOldestLegacy(facts.length, legacyFacts, counts),
+    ];
     return {
       writes: [
         ...this.#puts(fresh),
@@ -110,42 +114,42 @@ export class JournalFacts {
           [...replaced[kind]].map((order) => this.#removePlace({ kind, order })),
         ),
         ...dropped.map((one) => this.#removePlace(one)),
-        ...dropped.map(({ key }) => scattered(remove(this.#tables.facts, key))),
-        ...goneMemos.flatMap(({ key, order }) => [
-          scattered(remove(this.#tables.memoOrders, order)),
-          scattered(remove(this.#tables.memos, key)),
+        ...dropped.map(({ key }) => withPageCopies(remove(this.#tables.facts, key))),
+        ...removedLegacy.flatMap(({ key, order }) => [
+          withPageCopies(remove(this.#tables.legacyFactOrders, order)),
+          withPageCopies(remove(this.#tables.legacyFacts, key)),
         ]),
       ],
       committed: () => {
         for (const kind of factKinds) this.#kinds[kind].count = counts[kind];
         for (const { kind, order } of fresh) this.#kinds[kind].next = order + 1;
-        this.#memoCount -= goneMemos.length;
+        this.#legacyCount -= removedLegacy.length;
       },
     };
   }
 
-  /** Which of them are written, and what they take the place of. */
-  #place(facts: readonly Keyed[]): {
+  /** Returns the facts to write, and those that they replace. */
+  #planPuts(facts: readonly KeyedFact[]): {
     readonly fresh: readonly Fresh[];
     readonly replaced: Orders;
-    readonly memos: readonly PlacedMemo[];
+    readonly legacyFacts: readonly PlacedLegacyFact[];
   } {
     const fresh: Fresh[] = [];
     const replaced = mapKinds(() => new Set<number>());
-    const memos: PlacedMemo[] = [];
+    const legacyFacts: PlacedLegacyFact[] = [];
     const next = mapKinds((kind) => this.#kinds[kind].next);
     const orders: Record<FactKind, number> = { ...next };
     for (const { kind, key, value } of this.#bounds.maxCount === 0 ? [] : newestOfEach(facts)) {
-      const memo = this.#findMemo(key);
+      const legacy = this.#findLegacy(key);
       const known = this.#find(key);
-      if (memo === null && known?.kind === kind && known.value === value)
+      if (legacy === null && known?.kind === kind && known.value === value)
         if (this.#isYoung(known, orders[kind])) continue;
-      if (memo !== null) memos.push({ key, order: memo.order });
+      if (legacy !== null) legacyFacts.push({ key, order: legacy.order });
       if (known !== null) replaced[known.kind].add(known.order);
       const at = Math.floor(this.#kinds[kind].time.now());
       fresh.push({ kind, key, value, order: orders[kind]++, at });
     }
-    return { fresh, replaced, memos };
+    return { fresh, replaced, legacyFacts };
   }
 
   #isYoung({ kind, order, at }: StoredFact, nextOrder: number): boolean {
@@ -163,19 +167,19 @@ export class JournalFacts {
     return bytes === undefined ? null : decodeFact(key, bytes, 'a fact');
   }
 
-  #findMemo(key: Buffer): { readonly order: number; readonly value: string } | null {
-    const bytes = this.#memoCount === 0 ? undefined : this.#tables.memos.get(key);
-    return bytes === undefined ? null : decodeDatedFact(key, bytes, 'a fact');
+  #findLegacy(key: Buffer): { readonly order: number; readonly value: string } | null {
+    const bytes = this.#legacyCount === 0 ? undefined : this.#tables.legacyFacts.get(key);
+    return bytes === undefined ? null : decodeLegacyFact(key, bytes, 'a fact');
   }
 
-  #kindsToDrop(facts: readonly Keyed[]): readonly FactKind[] {
+  #kindsToDrop(facts: readonly KeyedFact[]): readonly FactKind[] {
     if (facts.length === 0) return [];
-    const turn = factKinds[this.#turn++ % factKinds.length] ?? 'other';
+    const turn = factKinds[this.#kindIndex++ % factKinds.length] ?? 'other';
     return [...new Set([...facts.map(({ kind }) => kind), turn])];
   }
 
-  /** Beyond the bounds, of what will be there once the group's are written: those come last. */
-  #oldest(
+  /** Returns the oldest facts beyond the bounds, counted after the group's own facts, which come last. */
+  #findOldest(
     kind: FactKind,
     fresh: readonly Fresh[],
     replaced: ReadonlySet<number>,
@@ -194,13 +198,13 @@ export class JournalFacts {
     return [...oldest, ...fresh.slice(0, Math.max(0, excess - oldest.length))];
   }
 
-  /** As many as facts about people have taken the place of, with a bound for both together. */
-  #oldestMemos(
+  /** Returns the oldest legacy facts beyond the bound, which counts them together with the facts about people. */
+  #findOldestLegacy(
     puts: number,
-    replaced: readonly PlacedMemo[],
+    replaced: readonly PlacedLegacyFact[],
     counts: Readonly<Record<FactKind, number>>,
-  ): readonly PlacedMemo[] {
-    const left = this.#memoCount - replaced.length;
+  ): readonly PlacedLegacyFact[] {
+    const left = this.#legacyCount - replaced.length;
     if (left === 0) return [];
     const people = factKinds.reduce(
       (sum, kind) => sum + (kind === 'delivery' ? 0 : counts[kind]),
@@ -208,9 +212,9 @@ export class JournalFacts {
     );
     const excess = Math.min(left + people - this.#bounds.maxCount, puts + extraDrops);
     const leaving = new Set(replaced.map(({ order }) => order));
-    const oldest: PlacedMemo[] = [];
+    const oldest: PlacedLegacyFact[] = [];
     if (excess <= 0) return [];
-    for (const { key: order, value: key } of this.#tables.memoOrders.getRange()) {
+    for (const { key: order, value: key } of this.#tables.legacyFactOrders.getRange()) {
       if (!leaving.has(order)) oldest.push({ key, order });
       if (oldest.length >= excess) break;
     }
@@ -220,29 +224,32 @@ export class JournalFacts {
   #puts(fresh: readonly Fresh[]): readonly Write[] {
     const { facts, factOrders } = this.#tables;
     return fresh.flatMap((one) => [
-      scattered(put(facts, one.key, encodeFact(one.key, one))),
+      withPageCopies(put(facts, one.key, encodeFact(one.key, one))),
       put(factOrders, [kindNumbers[one.kind], one.order], encodePlace(one)),
     ]);
   }
 
   #removePlace({ kind, order }: Pick<PlacedFact, 'kind' | 'order'>): Write {
-    return scattered(remove(this.#tables.factOrders, [kindNumbers[kind], order]));
+    return withPageCopies(remove(this.#tables.factOrders, [kindNumbers[kind], order]));
   }
 }
 
-export const toFactBytes = (facts: readonly Keyed[]): number =>
+export const countFactBytes = (facts: readonly KeyedFact[]): number =>
   facts.reduce((sum, { key, value }) => sum + key.length + Buffer.byteLength(value), 0);
 
-/** Bytes that a group may write for them: each is put, takes another's place, and may remove a memo. */
-export const toGroupBytes = (facts: readonly Keyed[]): number =>
-  toFactBytes(facts) + facts.length * 3 * scatteredBytes;
+/**
+ * Returns the most bytes that a group writes for these facts: each is written, replaces another and may remove a
+ * legacy fact.
+ */
+export const countFactWriteBytes = (facts: readonly KeyedFact[]): number =>
+  countFactBytes(facts) + facts.length * 3 * pageCopyBytes;
 
-/** Those of an earlier version included. */
-export function countFacts({ factOrders, memoOrders }: Tables): number {
-  return countEntries(factOrders) + countEntries(memoOrders);
+/** Counts all facts, including legacy ones. */
+export function countFacts({ factOrders, legacyFactOrders }: Tables): number {
+  return countEntries(factOrders) + countEntries(legacyFactOrders);
 }
 
-function countEntries(table: Tables['factOrders'] | Tables['memoOrders']): number {
+function countEntries(table: Tables['factOrders'] | Tables['legacyFactOrders']): number {
   return statsSchema.parse(table.getStats()).entryCount;
 }
 
@@ -267,9 +274,9 @@ const toRange = (kind: FactKind): { start: [number, number]; end: [number, numbe
   end: [kindNumbers[kind], Infinity],
 });
 
-/** In the order in which each came last. */
-function newestOfEach(facts: readonly Keyed[]): Iterable<Keyed> {
-  const newest = new Map<string, Keyed>();
+/** Keeps the last fact of each key, in the order of these. */
+function newestOfEach(facts: readonly KeyedFact[]): Iterable<KeyedFact> {
+  const newest = new Map<string, KeyedFact>();
   for (const fact of facts) {
     const name = fact.key.toString();
     newest.delete(name);
@@ -278,4 +285,4 @@ function newestOfEach(facts: readonly Keyed[]): Iterable<Keyed> {
   return newest.values();
 }
 
-const scattered = (write: Write): Write => ({ ...write, bytes: write.bytes + scatteredBytes });
+const withPageCopies = (write: Write): Write => ({ ...write, bytes: write.bytes + pageCopyBytes });

@@ -1,6 +1,9 @@
 import { fstatSync, readSync } from 'node:fs';
 
-/** The parts of LMDB's meta page that tell whether the file is whole (mdb.c, MDB_meta of this build: a page header of 24 bytes before it). */
+/**
+ * Offsets of the fields that show whether an LMDB file is complete (mdb.c, MDB_meta of this build, after a page
+ * header of 24 bytes).
+ */
 const magicAt = 24;
 const pageSizeAt = 48;
 const lastPageAt = 144;
@@ -12,13 +15,13 @@ const largestPage = 65_536;
 
 export type FileHead = {
   readonly fileBytes: number;
-  /** Up to the last page that was ever used. */
+  /** Bytes up to the last page that was ever used. */
   readonly neededBytes: number;
 };
 
 /**
- * How long an LMDB file is and should be; null where it is none. LMDB maps the file and does not
- * look: reading a page beyond its end would end the process with a SIGBUS.
+ * Returns the actual and the needed length of an LMDB file; null if it is not one. LMDB maps the file without this
+ * check, and reading a page beyond its end would end the process with SIGBUS.
  */
 export function readHead(fd: number): FileHead | null {
   const newest = readNewestMeta(fd);
@@ -27,13 +30,13 @@ export function readHead(fd: number): FileHead | null {
   return { fileBytes: fstatSync(fd).size, neededBytes: (lastPage + 1) * pageSize };
 }
 
-/** Number of the newest transaction; null where it is no LMDB file. */
+/** Returns the number of the newest transaction; null if this is not an LMDB file. */
 export const readTransaction = (fd: number): number | null =>
   readNewestMeta(fd)?.transaction ?? null;
 
 type Meta = { readonly pageSize: number; readonly lastPage: number; readonly transaction: number };
 
-/** For both meta pages in one read; used over and over, as this runs for every group of writes. */
+/** Buffer for both meta pages, reused since this runs for every group of writes. */
 const head = Buffer.alloc(largestPage + metaBytes);
 const usualPage = 4096;
 

@@ -1,27 +1,30 @@
 import { z } from 'zod';
 import { readTotals } from './read-totals.js';
 import type { Tables } from './tables.js';
-import { freshTotals, type Totals } from './totals.js';
+import { createTotals, type Totals } from './totals.js';
 
-/** What the data directory says of itself. */
+/** The record that identifies a journal and its format. */
 const formatSchema = z.object({
   application: z.literal('klaviyo-relay'),
   version: z.int().min(1),
-  /** In every id, so that an id of another journal finds nothing here. */
+  /** Part of every id, so that an id of another journal matches nothing in this one. */
   epoch: z.string().regex(/^[0-9a-z]{6}$/),
 });
 
 export type Format = z.output<typeof formatSchema>;
 
-/** Takes the tables from version n to n + 1. Runs within a transaction. */
+/** Converts the tables from version n to n + 1. Runs within a transaction. */
 export type Migration = (tables: Tables) => void;
 
-/** By the version they start from. A change of what lies on disk adds one, and a test with a directory of the old kind. */
+/**
+ * By the version they start from. A change of the format adds a migration and a test with a directory of the old
+ * format.
+ */
 const migrations: Readonly<Record<number, Migration>> = {};
 
 export const currentVersion = 1;
 
-/** The directory holds something that this relay cannot or must not use. */
+/** The data directory cannot be used by this relay. */
 export class DirectoryError extends Error {
   constructor(directory: string, why: string) {
     super(`DATA_DIR ${directory} ${why}`);
@@ -33,16 +36,19 @@ export type Opened = { readonly format: Format; readonly totals: Totals };
 
 export type FormatOptions = {
   readonly directory: string;
-  /** For a journal that is just made. */
+  /** Called if the journal is new. */
   readonly newEpoch: () => string;
-  /** Others in tests. */
+  /** Tests set their own. */
   readonly steps?: {
     readonly version: number;
     readonly migrations: Readonly<Record<number, Migration>>;
   };
 };
 
-/** Reads what the journal says of itself; writes it where it is new; migrates it where it is old. Throws DirectoryError. */
+/**
+ * Reads the format record and the totals. Writes them if the journal is new, and migrates it if it is old. Throws
+ * DirectoryError.
+ */
 export function openFormat(tables: Tables, options: FormatOptions): Opened {
   const { directory, newEpoch, steps = { version: currentVersion, migrations } } = options;
   const stored = tables.meta.get('format');
@@ -56,9 +62,9 @@ export function openFormat(tables: Tables, options: FormatOptions): Opened {
     };
     tables.environment.transactionSync(() => {
       tables.meta.putSync('format', format);
-      tables.meta.putSync('totals', freshTotals());
+      tables.meta.putSync('totals', createTotals());
     });
-    return { format, totals: freshTotals() };
+    return { format, totals: createTotals() };
   }
   const parsed = formatSchema.safeParse(stored);
   if (!parsed.success)
@@ -90,7 +96,7 @@ function migrate(
       );
     }
     const next = { ...format, version: format.version + 1 };
-    // All of a step or none of it: a crash in between leaves the old version.
+    // One transaction a step, so that a crash leaves either the old or the new version.
     tables.environment.transactionSync(() => {
       step(tables);
       tables.meta.putSync('format', next);

@@ -13,18 +13,18 @@ const environmentSchema = treeSchema.extend({
   free: treeSchema,
 });
 
-/** LMDB's two head pages. */
+/** LMDB's two meta pages. */
 const headPages = 2;
 
-/** Bytes up to the last page that LMDB has ever used. */
-export function toUsedBytes({ environment }: Tables): number {
+/** Returns the bytes up to the last page that LMDB has ever used. */
+export function readUsedBytes({ environment }: Tables): number {
   const { pageSize, lastPageNumber } = environmentSchema.parse(environment.getStats());
   return (lastPageNumber + 1) * pageSize;
 }
 
 /**
- * Bytes in the journal's file, which ends at `endBytes`, and those of them that hold nothing: LMDB
- * never gives a page back to the volume, but it uses free ones before it makes the file longer.
+ * Returns the length of the journal's file, which ends at `endBytes`, and its unused bytes. LMDB never returns a
+ * page to the volume, but it uses free pages before it extends the file.
  */
 export function readFreePages(
   { environment, ...tables }: Tables,

@@ -3,72 +3,96 @@ import { StuckError } from './commit-error.js';
 import { DiskReservationError } from './disk-reservation.js';
 import type { Write } from './write.js';
 
-/** What a piece of work wants written, decided on the committed state and on the group's draft of the next. */
+/**
+ * What one append or change adds to a group: decided from the committed state and from the group's copy of the next
+ * state.
+ */
 export type Staged<T> = {
-  /** Writes to tables; run within one transaction. */
+  /** Run within one transaction. */
   readonly writes: readonly Write[];
-  /** Once they are on disk: brings memory up to date and gives the answer. */
+  /** Called once the writes are on disk. Updates memory and returns the result. */
   readonly committed: () => T;
-  /** They are not on disk and will not be. */
-  readonly undone?: () => void;
+  /** Called if the writes failed and will not be tried again. */
+  readonly rolledBack?: () => void;
 };
 
-/** The same for what may be too much for one go: it is staged, and brings memory up to date, in slices. */
+/**
+ * Like `Staged`, for work that may be too large for one turn of the event loop: staging and `committed` run in
+ * slices.
+ */
 export type StagedInSlices<T> = Omit<Staged<T>, 'committed'> & {
   readonly committed: () => T | Promise<T>;
 };
 
 export type GroupCommitOptions<A, R, C, S> = {
   readonly clock: Clock;
-  /** A draft of the state that the group may change; it becomes the state once the group is on disk. */
-  readonly draft: () => S;
-  /** All appends of a group in one; one answer for each. */
-  readonly stageAppends: (appends: readonly A[], draft: S) => Promise<StagedInSlices<readonly R[]>>;
+  /** Returns a copy of the state that the group may change. It becomes the state once the group is on disk. */
+  readonly copyState: () => S;
+  /** Stages all appends of a group together; the result has one element for each append. */
+  readonly stageAppends: (
+    appends: readonly A[],
+    nextState: S,
+  ) => Promise<StagedInSlices<readonly R[]>>;
   readonly sizeOf: (append: A) => number;
-  /** As many of the settlements, from the first on, as one group can have: at least one. How many these are. */
-  readonly stageSettlements: (settlements: readonly C[], draft: S) => Staged<number>;
-  /** Runs the writes in one transaction and resolves once it is synced. Rejects with NoRoomError where nothing was written. */
+  /**
+   * Stages the first settlements, as many as fit into one group and at least one. `committed` returns their number.
+   */
+  readonly stageSettlements: (settlements: readonly C[], nextState: S) => Staged<number>;
+  /**
+   * Runs the writes in one transaction; resolves once it is synced. Rejects with DiskReservationError if the disk
+   * was full and nothing was written.
+   */
   readonly commit: (group: Group<S>) => Promise<void>;
-  /** Throws where what is committed would not be found again: before a group is staged, and before it is answered. */
+  /**
+   * Throws if committed data would not be found after a restart. Called before a group is staged and before its
+   * callers get their results.
+   */
   readonly verify: () => void;
-  /** A commit that takes longer has failed: a disk may hang, and those who wait want to know. Time in which the process was stopped does not count. */
+  /**
+   * A commit that takes longer counts as failed, since a disk may hang and callers wait. Time in which the process
+   * was stopped does not count.
+   */
   readonly limit: { readonly clock: Clock; readonly ms: number };
-  /** The group is on disk. */
-  readonly onCommitted: (draft: S, seconds: number) => void;
-  /** No transaction can be trusted any more. Called once. */
+  /** Called once a group is on disk. */
+  readonly onCommitted: (nextState: S, seconds: number) => void;
+  /** Called once, when a write failed: later transactions cannot be trusted. */
   readonly onFatal: (error: unknown) => void;
-  /** There was no room for a group. */
-  readonly onNoRoom: (error: unknown) => void;
+  /** Called when a group did not fit on the disk. */
+  readonly onDiskFull: (error: unknown) => void;
 };
 
 export type Group<S> = {
   readonly writes: readonly Write[];
-  readonly draft: S;
+  readonly nextState: S;
   readonly hasAppends: boolean;
 };
 
-type Append<A, R> = { readonly value: A; readonly answer: (result: R | AppendFailure) => void };
-/** A settlement, or any other change, which stages itself and is answered by what it staged. */
+type Append<A, R> = { readonly value: A; readonly resolve: (result: R | AppendFailure) => void };
+/** A settlement, or another change with its own `stage` function, which also passes the result on. */
 type Change<C, S> = (
   | { readonly kind: 'settlement'; readonly value: C; readonly answer: () => void }
-  | { readonly kind: 'other'; readonly stage: (draft: S) => Staged<void> }
+  | { readonly kind: 'other'; readonly stage: (nextState: S) => Staged<void> }
 ) & { readonly fail: (error: unknown) => void };
 
-/** Why an append is not on disk: there was no room for it, or the journal has failed. */
-export type AppendFailure = 'no-room' | 'failed';
+/** Why an append is not on disk: the disk is full, or the journal has failed. */
+export type AppendFailure = 'disk-full' | 'failed';
 
-/** What waits is written in one go up to this; a request more goes into the next. */
+/** Appends above this wait for the next group. */
 const maxGroupBytes = 16 * 1024 * 1024;
 const retryMs = 1000;
 
 /**
- * The journal's one writer. While a group syncs, what comes in gathers for the next one, so that one
- * sync serves many requests.
+ * The journal's only writer. While one group is synced, new appends and changes gather for the next group, so that
+ * one sync serves many requests.
  *
- * A group is all waiting appends, and the settlements that are next or one other change (a redrive, a
- * discard): a change is staged on committed state, so it need not look for what its own group does.
- * Where there is no room, appends are refused and the changes are tried again, one by one, until
- * there is.
+ * A group holds all waiting appends and, besides, either the next settlements or one other change (a redrive or a
+ * discard). A change is staged from committed state, so it never has to consider the other parts of its group.
+ *
+ * States: idle (nothing waits), running (groups are written one after the other), paused (changes wait for disk
+ * space), failed (a write or a check failed; nothing is written again) and closing.
+ *
+ * If the disk is full, the group's appends fail with `disk-full`, and the changes are retried: first without
+ * appends, then one settlement at a time, then once a second until they fit.
  */
 export class GroupCommit<A, R, C, S> {
   readonly #options: GroupCommitOptions<A, R, C, S>;
@@ -78,9 +102,9 @@ export class GroupCommit<A, R, C, S> {
   #hasFailed = false;
   #isStuck = false;
   #isClosing = false;
-  /** There was no room for the last group with a change: one alone may need less than several. */
-  #isTight = false;
-  /** Runs while changes wait for room. */
+  /** True if the last group with a change did not fit: one settlement alone may need less space than several. */
+  #settlesSingly = false;
+  /** Runs while changes wait for disk space. */
   #pause: Timer | null = null;
   #wake: () => void = () => undefined;
 
@@ -91,13 +115,13 @@ export class GroupCommit<A, R, C, S> {
   append(value: A): Promise<R | AppendFailure> {
     if (this.#hasFailed || this.#isClosing) return Promise.resolve('failed');
     return new Promise((answer) => {
-      this.#appends.push({ value, answer });
+      this.#appends.push({ value, resolve: answer });
       this.#start();
       this.#wake();
     });
   }
 
-  /** Rejects where the journal fails, or is closed before there is room for it. */
+  /** Rejects if the journal fails, or if it is closed while the disk is full. */
   settle(value: C): Promise<void> {
     return new Promise((answer, fail) => {
       this.#enqueue({ kind: 'settlement', value, answer, fail });
@@ -105,22 +129,26 @@ export class GroupCommit<A, R, C, S> {
   }
 
   /** Rejects like `settle`. */
-  change<T>(stage: (draft: S) => Staged<T>): Promise<T> {
+  change<T>(stage: (nextState: S) => Staged<T>): Promise<T> {
     return new Promise((resolve, fail) => {
-      const answered = (draft: S): Staged<void> => {
-        const { writes, committed, undone } = stage(draft);
-        return { writes, committed: () => resolve(committed()), ...(undone && { undone }) };
+      const answered = (nextState: S): Staged<void> => {
+        const { writes, committed, rolledBack } = stage(nextState);
+        return {
+          writes,
+          committed: () => resolve(committed()),
+          ...(rolledBack && { rolledBack }),
+        };
       };
       this.#enqueue({ kind: 'other', stage: answered, fail });
     });
   }
 
-  /** A commit has not ended, and may never. */
+  /** True if a commit has exceeded its limit and may never end. */
   get isStuck(): boolean {
     return this.#isStuck;
   }
 
-  /** Fails where what is committed would not be found again, and returns false then. */
+  /** Runs the check. Fails the journal and returns false if committed data would not be found after a restart. */
   verify(): boolean {
     if (this.#hasFailed || this.#isClosing) return false;
     try {
@@ -132,7 +160,7 @@ export class GroupCommit<A, R, C, S> {
     }
   }
 
-  /** Resolves when everything that waited has its answer. */
+  /** Resolves when all waiting appends and changes have their results. */
   async close(): Promise<void> {
     this.#isClosing = true;
     this.#endPause();
@@ -156,14 +184,14 @@ export class GroupCommit<A, R, C, S> {
     // Requests of the same turn of the event loop share a sync.
     await new Promise<void>((resolve) => setImmediate(resolve));
     while (!this.#hasFailed && this.#appends.length + this.#changes.length > 0) {
-      if (this.#appends.length === 0 && this.#pause !== null) await this.#woken();
-      else await this.#writeGroup(this.#takeAppends());
+      if (this.#appends.length === 0 && this.#pause !== null) await this.#waitForWake();
+      else await this.#writeGroup(this.#nextAppends());
     }
-    // In the same turn as the last look: what comes next starts anew.
+    // No `await` since the loop condition, so the next append or change starts a new run.
     this.#running = null;
   }
 
-  #takeAppends(): readonly Append<A, R>[] {
+  #nextAppends(): readonly Append<A, R>[] {
     let bytes = 0;
     const fits = this.#appends.findIndex(({ value }) => {
       bytes += this.#options.sizeOf(value);
@@ -173,45 +201,45 @@ export class GroupCommit<A, R, C, S> {
   }
 
   async #writeGroup(appends: readonly Append<A, R>[]): Promise<void> {
-    const { clock, draft: toDraft, onCommitted } = this.#options;
+    const { clock, copyState, onCommitted } = this.#options;
     const from = clock.monotonic();
-    const draft = toDraft();
+    const nextState = copyState();
     const undo: (() => void)[] = [];
     let hasChange = false;
     try {
       this.#options.verify();
       const appended = await this.#options.stageAppends(
         appends.map(({ value }) => value),
-        draft,
+        nextState,
       );
-      undo.push(() => appended.undone?.());
-      const changed = this.#pause === null ? this.#stageChanges(draft) : undefined;
+      undo.push(() => appended.rolledBack?.());
+      const changed = this.#pause === null ? this.#stageChanges(nextState) : undefined;
       hasChange = changed !== undefined;
-      undo.push(() => changed?.undone?.());
+      undo.push(() => changed?.rolledBack?.());
       const writes = [...appended.writes, ...(changed?.writes ?? [])];
       const hasAppends = appended.writes.length > 0;
       if (writes.length > 0) {
-        await this.#commit({ writes, draft, hasAppends });
+        await this.#commit({ writes, nextState, hasAppends });
         this.#options.verify();
-        if (hasAppends) this.#isTight = false;
+        if (hasAppends) this.#settlesSingly = false;
         this.#endPause();
-        onCommitted(draft, (clock.monotonic() - from) / 1000);
+        onCommitted(nextState, (clock.monotonic() - from) / 1000);
       }
-      this.#endChanges(changed?.committed() ?? 0);
+      this.#resolveChanges(changed?.committed() ?? 0);
       const results = await appended.committed();
-      results.forEach((result, index) => appends[index]?.answer(result));
+      results.forEach((result, index) => appends[index]?.resolve(result));
     } catch (error) {
       undo.reverse().forEach((each) => each());
-      if (error instanceof DiskReservationError) this.#foundNoRoom(appends, hasChange, error);
+      if (error instanceof DiskReservationError) this.#handleDiskFull(appends, hasChange, error);
       else this.#fail(appends, error);
     }
   }
 
-  /** What the next changes want, and how many these are; undefined where none waits. */
-  #stageChanges(draft: S): Staged<number> | undefined {
+  /** Stages the next changes; `committed` returns their number. Undefined if none waits. */
+  #stageChanges(nextState: S): Staged<number> | undefined {
     const [first] = this.#changes;
-    if (first?.kind !== 'other') return this.#stageSettlements(draft);
-    const { committed, ...staged } = first.stage(draft);
+    if (first?.kind !== 'other') return this.#stageSettlements(nextState);
+    const { committed, ...staged } = first.stage(nextState);
     return {
       ...staged,
       committed() {
@@ -221,16 +249,16 @@ export class GroupCommit<A, R, C, S> {
     };
   }
 
-  #stageSettlements(draft: S): Staged<number> | undefined {
+  #stageSettlements(nextState: S): Staged<number> | undefined {
     const next: C[] = [];
     for (const change of this.#changes) {
-      if (change.kind !== 'settlement' || (this.#isTight && next.length === 1)) break;
+      if (change.kind !== 'settlement' || (this.#settlesSingly && next.length === 1)) break;
       next.push(change.value);
     }
-    return next.length === 0 ? undefined : this.#options.stageSettlements(next, draft);
+    return next.length === 0 ? undefined : this.#options.stageSettlements(next, nextState);
   }
 
-  #endChanges(count: number): void {
+  #resolveChanges(count: number): void {
     for (const change of this.#changes.splice(0, count)) {
       if (change.kind === 'settlement') change.answer();
     }
@@ -252,11 +280,11 @@ export class GroupCommit<A, R, C, S> {
     }
   }
 
-  #foundNoRoom(appends: readonly Append<A, R>[], hasChange: boolean, error: unknown): void {
-    this.#options.onNoRoom(error);
-    for (const { answer } of appends) answer('no-room');
-    this.#isTight = hasChange || this.#isTight;
-    // The changes may have fitted without the appends.
+  #handleDiskFull(appends: readonly Append<A, R>[], hasChange: boolean, error: unknown): void {
+    this.#options.onDiskFull(error);
+    for (const { resolve: answer } of appends) answer('disk-full');
+    this.#settlesSingly = hasChange || this.#settlesSingly;
+    // Without the appends, the changes may fit.
     if (!hasChange || appends.length > 0) return;
     if (this.#isClosing) {
       for (const { fail } of this.#changes.splice(0)) fail(error);
@@ -271,15 +299,17 @@ export class GroupCommit<A, R, C, S> {
     this.#wake();
   }
 
-  /** By appends, which tell whether there is room again, or by the end of the pause. */
-  #woken(): Promise<void> {
+  /**
+   * Resolves at the next append, whose write shows whether the disk has space again, or at the end of the pause.
+   */
+  #waitForWake(): Promise<void> {
     return new Promise((resolve) => (this.#wake = resolve));
   }
 
   #fail(appends: readonly Append<A, R>[], error: unknown): void {
     const isFirst = !this.#hasFailed;
     this.#hasFailed = true;
-    for (const { answer } of [...appends, ...this.#appends.splice(0)]) answer('failed');
+    for (const { resolve: answer } of [...appends, ...this.#appends.splice(0)]) answer('failed');
     for (const { fail } of this.#changes.splice(0)) fail(error);
     if (isFirst) this.#options.onFatal(error);
   }

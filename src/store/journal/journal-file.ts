@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, ftruncateSync, lstatSync, type BigIntStats } from 'node:fs';
 import { readHead, readTransaction, type FileHead } from './file-head.js';
-import { openOwnFile, protectFile, readHeldError, tryLock } from './lock.js';
+import { openOwnFile, protectFile, readLockedError, tryLock } from './lock.js';
 
-/** The path does not name the file any more that this process writes, or the file is not what it wrote. */
+/** The path no longer names the open file, or another process has changed the file. */
 export class JournalLostError extends Error {
   constructor(path: string, why: string) {
     super(`the journal is lost: ${path} ${why}`);
@@ -11,22 +11,22 @@ export class JournalLostError extends Error {
 }
 
 export type JournalFileOptions = {
-  /** As it is given, for errors. */
+  /** The path as configured, for errors. */
   readonly directory: string;
   readonly path: string;
   readonly lockPath: string;
 };
 
 /**
- * The journal's file, locked for this process. LMDB opens it by its path and never looks at the path
- * again, so a file that is removed, replaced, cut off or overwritten would take envelopes that no
- * later process finds. This compares what is open with what the path names.
+ * The journal's file, locked for this process. LMDB opens it by path and never checks the path again, so envelopes
+ * written to a file that was removed, replaced, truncated or overwritten would be lost at the next start. This
+ * class compares the open file with the path.
  */
 export class JournalFile {
   readonly #path: string;
   readonly #fd: number;
   readonly #open: BigIntStats;
-  /** Number of the newest transaction that was seen in the file. */
+  /** Number of the newest transaction found in the file so far. */
   #transaction = 0;
 
   private constructor(path: string, fd: number) {
@@ -35,12 +35,12 @@ export class JournalFile {
     this.#open = fstatSync(fd, { bigint: true });
   }
 
-  /** Null where there is none. Throws DirectoryError, also where another process has locked it. */
+  /** Returns null if there is no file. Throws DirectoryError, also if another process has locked it. */
   static open({ directory, path, lockPath }: JournalFileOptions): JournalFile | null {
     const fd = openOwnFile(directory, path, { create: false });
     if (fd === null) return null;
     try {
-      if (!tryLock(directory, fd)) throw readHeldError(directory, lockPath);
+      if (!tryLock(directory, fd)) throw readLockedError(directory, lockPath);
       return new JournalFile(path, fd);
     } catch (error) {
       closeSync(fd);
@@ -48,7 +48,7 @@ export class JournalFile {
     }
   }
 
-  /** Null where it is no LMDB file. */
+  /** Returns null if this is not an LMDB file. */
   head(): FileHead | null {
     return readHead(this.#fd);
   }
@@ -57,12 +57,12 @@ export class JournalFile {
     ftruncateSync(this.#fd, bytes);
   }
 
-  /** Returns false where others can read it and this process may not change that. */
+  /** Returns false if other users can read the file and this process may not change that. */
   protect(): boolean {
     return protectFile(this.#fd);
   }
 
-  /** `minBytes`: how long the file is at least. Throws JournalLostError. */
+  /** `minBytes` is the least length of the file. Throws JournalLostError. */
   verify(minBytes: number): void {
     const why = this.#whyLost(minBytes);
     if (why !== null) throw new JournalLostError(this.#path, why);
@@ -73,7 +73,7 @@ export class JournalFile {
   }
 
   #whyLost(minBytes: number): string | null {
-    const there = lookUp(this.#path);
+    const there = statPath(this.#path);
     if (typeof there === 'string') return `cannot be looked up: ${there}`;
     if (there === undefined) return 'was removed or renamed while this relay used it';
     if (there.ino !== this.#open.ino || there.dev !== this.#open.dev)
@@ -87,8 +87,8 @@ export class JournalFile {
   }
 }
 
-/** Undefined where the path leads to nothing; the reason where that cannot be said. */
-function lookUp(path: string): BigIntStats | string | undefined {
+/** Returns undefined if nothing is at the path, and the error message if the look-up fails. */
+function statPath(path: string): BigIntStats | string | undefined {
   try {
     return lstatSync(path, { bigint: true, throwIfNoEntry: false });
   } catch (error) {

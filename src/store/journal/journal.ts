@@ -8,7 +8,7 @@ import type { PageQuery } from '../../model/store.js';
 import type { Receipt } from '../../model/store.js';
 import type { Settlement } from '../../model/store.js';
 import { nextTurn } from '../../slices.js';
-import { toMatch } from '../dead-letters.js';
+import { createDeadLetterFilter } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
 import type {
   AppendResult,
@@ -20,105 +20,120 @@ import type {
   AppendedEnvelope,
 } from '../../model/store.js';
 import { toCommitError } from './commit-error.js';
-import type { Numbered } from './dead-letters.js';
+import type { NumberedDeadLetter } from './dead-letters.js';
 import type { Directory } from './directory.js';
 import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
 import type { Opened } from './format.js';
-import { toKeyed } from './fact.js';
-import { toFactBytes } from './facts.js';
-import { toUsedBytes } from './free-pages.js';
+import { toKeyedFact } from './fact.js';
+import { countFactBytes } from './facts.js';
+import { readUsedBytes } from './free-pages.js';
 import { GroupCommit, type AppendFailure, type Group, type Staged } from './group-commit.js';
-import { loadLane, toUnfinishedImports } from './load.js';
-import { createParts, type StageParts } from './stage-deps.js';
+import { loadLane, readUnfinishedImports } from './load-lane.js';
+import { createJournalState, type JournalState } from './journal-state.js';
 import { readReceipt } from './receipt.js';
-import { sizeOf, stageIntake, toDraftBytes, type Intake } from './stage-intake.js';
+import { countIntakeBytes, stageIntake, countDraftBytes, type Intake } from './stage-intake.js';
 import { stageCount, stageDiscard, stageRedrive } from './stage-dead-letters.js';
 import { stageSettlements } from './stage-settlements.js';
-import { DiskReservationError, toNeededBytes, type DiskReservation } from './disk-reservation.js';
+import {
+  DiskReservationError,
+  countNeededBytes,
+  type DiskReservation,
+} from './disk-reservation.js';
 import type { Tables } from './tables.js';
-import { toCopy, type Totals } from './totals.js';
+import { copyTotals, type Totals } from './totals.js';
 import { put } from './write.js';
 
 export type JournalOptions = Omit<StoreOptions, 'random'> & {
-  /** Bytes of envelopes in memory, at most; a larger backlog waits on disk. */
-  readonly maxHeldBytes: number;
-  /** Seconds from the start of a group to the end of its sync. */
+  /** Bytes of envelopes in memory, at most; a larger backlog stays on disk only. */
+  readonly maxWorkingSetBytes: number;
+  /** Receives the seconds from the start of a group to the end of its sync. */
   readonly onSynced: (seconds: number) => void;
-  /** A write and its sync may take this long, by a clock that runs whatever the relay's does. */
+  /** The longest time for a write with its sync. Its clock is real, even if the relay runs on a manual clock. */
   readonly syncLimit: { readonly clock: Clock; readonly ms: number };
-  /** A write or a sync failed: nothing that is accepted from now on would be safe. */
+  /** Called if a write or a sync failed: later entries would not be stored safely. */
   readonly onFatal: (error: unknown) => void;
 };
 
-export type JournalDeps = JournalOptions &
+export type JournalStoreDeps = JournalOptions &
   Opened & {
     readonly tables: Tables;
     readonly disk: DiskSpace;
-    readonly room: DiskReservation;
+    readonly reservation: DiskReservation;
     readonly directory: Directory;
   };
 
-/** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
-const lettersPerStep = 250;
+/** Dead letters for one step of a redrive or discard, so that a large one does not block other work. */
+const deadLettersPerStep = 250;
 const unavailableRetryAfterMs = 1000;
-/** How often the files are compared with what their paths name, beside each group. */
+/** Interval at which the open files are compared with their paths, in addition to the check in each group. */
 const verifyMs = 1000;
 
-/** Everything accepted and not settled is on this machine's disk, synced before `append` resolves. */
+/**
+ * The store on local disk, in LMDB. `append` resolves only after its data is synced.
+ *
+ * Writing: `GroupCommit` combines appends, settlements and changes of dead letters into groups. The `stage…`
+ * functions turn each group into writes, and one LMDB transaction runs them. Memory (`JournalState`) changes only
+ * after the transaction is synced.
+ *
+ * Reading: `JournalLane` keeps the oldest unsettled envelopes in memory and the others on disk only. Dead letters,
+ * deliveries and facts are read from LMDB.
+ *
+ * Status: `open` until `close` is called or a write fails; `closed`; or `failed`: after a failed write or sync, or
+ * if the file was moved, the store rejects appends, since it cannot promise that they are safe.
+ */
 export class JournalStore implements Store {
   readonly durability = 'disk';
   readonly durable = true;
-  readonly #deps: JournalDeps;
-  readonly #parts: StageParts;
+  readonly #deps: JournalStoreDeps;
+  readonly #state: JournalState;
   readonly #commits: GroupCommit<Intake, readonly AppendedEnvelope[], Settlement, Totals>;
   readonly #listeners = new Set<(lane: StoreLane) => void>();
   #totals: Totals;
-  #state: 'open' | 'closed' | 'failed' = 'open';
+  #status: 'open' | 'closed' | 'failed' = 'open';
   #closing: Promise<void> | null = null;
-  #watch: Timer;
+  #verifyTimer: Timer;
 
   /** Throws DamagedError. */
-  constructor(deps: JournalDeps) {
-    const { onDeadLetterDropped } = deps;
+  constructor(deps: JournalStoreDeps) {
     this.#deps = deps;
     this.#totals = deps.totals;
-    this.#parts = createParts({
+    this.#state = createJournalState({
       ...deps,
       epoch: deps.format.epoch,
       onClaimable: (lane) => this.#notify(lane),
     });
-    const stageDeps = { ...this.#parts, onDeadLetterDropped };
     this.#commits = new GroupCommit({
       clock: deps.clock,
-      draft: () => {
-        this.#parts.letters.beginGroup();
-        this.#parts.scratch.beginGroup();
-        return toCopy(this.#totals);
+      copyState: () => {
+        this.#state.deadLetters.beginGroup();
+        this.#state.bufferPool.beginGroup();
+        return copyTotals(this.#totals);
       },
-      stageAppends: (appends, draft) => stageIntake(appends, draft, stageDeps),
-      sizeOf,
-      stageSettlements: (settlements, draft) => stageSettlements(settlements, draft, stageDeps),
+      stageAppends: (appends, nextTotals) => stageIntake(appends, nextTotals, this.#state),
+      sizeOf: countIntakeBytes,
+      stageSettlements: (settlements, nextTotals) =>
+        stageSettlements(settlements, nextTotals, this.#state),
       commit: (group) => this.#commit(group),
-      verify: () => deps.directory.verify(deps.room.endBytes),
+      verify: () => deps.directory.verify(deps.reservation.endBytes),
       limit: deps.syncLimit,
-      onCommitted: (draft, seconds) => {
-        this.#totals = draft;
+      onCommitted: (nextTotals, seconds) => {
+        this.#totals = nextTotals;
         deps.onSynced(seconds);
       },
       onFatal: (error) => {
-        this.#state = 'failed';
-        this.#watch.cancel();
+        this.#status = 'failed';
+        this.#verifyTimer.cancel();
         deps.onFatal(error);
       },
-      onNoRoom: () => deps.disk.ranOut(),
+      onDiskFull: () => deps.disk.recordFailure(),
     });
-    this.#parts.seen.load();
+    this.#state.dedupe.load();
     for (const lane of storeLanes) {
       const totals = this.#totals.lanes[lane];
-      loadLane(lane, totals, this.#parts);
-      this.#parts.admission.add(totals.count, totals.bytes);
+      loadLane(lane, totals, this.#state);
+      this.#state.admission.add(totals.count, totals.bytes);
     }
-    this.#watch = this.#watchFiles();
+    this.#verifyTimer = this.#scheduleVerify();
   }
 
   backpressure(): Backpressure | null {
@@ -126,42 +141,42 @@ export class JournalStore implements Store {
   }
 
   async append(drafts: readonly Draft[]): Promise<AppendResult> {
-    const bytes = toDraftBytes(drafts);
+    const bytes = countDraftBytes(drafts);
     const backpressure = this.#backpressure(drafts.length, bytes);
     if (backpressure !== null) return { ok: false, backpressure: backpressure };
-    const { admission } = this.#parts;
+    const { admission } = this.#state;
     admission.add(drafts.length, bytes);
-    this.#deps.disk.wrote(bytes);
+    this.#deps.disk.recordWrite(bytes);
     const result = await this.#commits.append({ drafts, facts: [] });
     if (typeof result !== 'string') {
       for (const lane of new Set(drafts.map((draft) => draft.lane))) this.#notify(lane);
       return { ok: true, envelopes: result };
     }
     admission.giveBack(drafts.length, bytes);
-    return { ok: false, backpressure: refusals[result] };
+    return { ok: false, backpressure: failureBackpressure[result] };
   }
 
-  /** Rejects with RangeError where a key cannot be kept, and with nothing of the others kept. */
+  /** Rejects with RangeError if a key cannot be stored; then none of the facts is stored. */
   async putFacts(facts: readonly Fact[]): Promise<PutFactsResult> {
     if (facts.length === 0) return { ok: true };
-    const keyed = facts.map(toKeyed);
+    const keyed = facts.map(toKeyedFact);
     const backpressure = this.#outage();
     if (backpressure !== null) return { ok: false, backpressure: backpressure };
-    this.#deps.disk.wrote(toFactBytes(keyed));
+    this.#deps.disk.recordWrite(countFactBytes(keyed));
     const result = await this.#commits.append({ drafts: [], facts: keyed });
     return typeof result === 'string'
-      ? { ok: false, backpressure: refusals[result] }
+      ? { ok: false, backpressure: failureBackpressure[result] }
       : { ok: true };
   }
 
   /** Rejects with DamagedError where what is on disk is not what was written. */
   // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
   async getFacts(keys: readonly string[]): Promise<readonly (string | null)[]> {
-    return keys.map((key) => this.#parts.facts.get(key));
+    return keys.map((key) => this.#state.facts.get(key));
   }
 
   claimable(lane: StoreLane): ReturnType<Store['claimable']> {
-    return this.#parts.lanes[lane].waiting();
+    return this.#state.lanes[lane].waiting();
   }
 
   onClaimable(listener: (lane: StoreLane) => void): () => void {
@@ -172,7 +187,7 @@ export class JournalStore implements Store {
   /** Rejects with DamagedError where what is on disk is not what was written. */
   // eslint-disable-next-line @typescript-eslint/require-await -- so that it rejects, and never throws
   async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
-    return this.#parts.lanes[lane].claim(bounds);
+    return this.#state.lanes[lane].claim(bounds);
   }
 
   settle(settlement: Settlement): Promise<void> {
@@ -180,12 +195,12 @@ export class JournalStore implements Store {
   }
 
   unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> {
-    return Promise.resolve(toUnfinishedImports(this.#parts));
+    return Promise.resolve(readUnfinishedImports(this.#state));
   }
 
   depth(lane: StoreLane): Depth {
     const { count, bytes, deadLetters } = this.#totals.lanes[lane];
-    const oldestAgeMs = this.#parts.lanes[lane].oldestAgeMs();
+    const oldestAgeMs = this.#state.lanes[lane].oldestAgeMs();
     return { count, bytes, oldestAgeMs, deadLetters };
   }
 
@@ -195,38 +210,38 @@ export class JournalStore implements Store {
   }
 
   capacityBytes(): number {
-    return this.#parts.admission.capacityBytes;
+    return this.#state.admission.capacityBytes;
   }
 
   receipt(id: string): Promise<Receipt | null> {
-    return Promise.resolve(readReceipt(id, this.#parts, this.#totals));
+    return Promise.resolve(readReceipt(id, this.#state, this.#totals));
   }
 
   deliveries(filter: DeliveryFilter, page: PageQuery): ReturnType<Store['deliveries']> {
-    return this.#parts.log.list(filter, page, this.#totals);
+    return this.#state.deliveryLog.list(filter, page, this.#totals);
   }
 
   delivery(id: string): ReturnType<Store['delivery']> {
-    return Promise.resolve(this.#parts.log.find(id, this.#totals));
+    return Promise.resolve(this.#state.deliveryLog.find(id, this.#totals));
   }
 
   deadLetters(filter: DeadLetterFilter, page: PageQuery): ReturnType<Store['deadLetters']> {
-    return this.#parts.letters.list(filter, page, this.#deps.clock);
+    return this.#state.deadLetters.list(filter, page, this.#deps.clock);
   }
 
   deadLetter(id: string): Promise<DeadLetter | null> {
-    return Promise.resolve(this.#parts.letters.find(id));
+    return Promise.resolve(this.#state.deadLetters.find(id));
   }
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    return this.#eachStep(filter, (found, draft) =>
-      dryRun ? stageCount(found) : stageRedrive(found, draft, this.#parts),
+    return this.#eachStep(filter, (found, nextTotals) =>
+      dryRun ? stageCount(found) : stageRedrive(found, nextTotals, this.#state),
     );
   }
 
   discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    return this.#eachStep(filter, (found, draft) =>
-      dryRun ? stageCount(found) : stageDiscard(found, draft, this.#parts),
+    return this.#eachStep(filter, (found, nextTotals) =>
+      dryRun ? stageCount(found) : stageDiscard(found, nextTotals, this.#state),
     );
   }
 
@@ -236,38 +251,41 @@ export class JournalStore implements Store {
   }
 
   async #close(): Promise<void> {
-    if (this.#state === 'open') this.#state = 'closed';
-    const { disk, room, tables, directory } = this.#deps;
+    if (this.#status === 'open') this.#status = 'closed';
+    const { disk, reservation, tables, directory } = this.#deps;
     disk.close();
-    this.#watch.cancel();
-    for (const { held } of Object.values(this.#parts.lanes)) held.queue.close();
+    this.#verifyTimer.cancel();
+    for (const { workingSet } of Object.values(this.#state.lanes)) workingSet.queue.close();
     await this.#commits.close();
     if (!this.#commits.isStuck) {
       await tables.environment.close();
-      await room.close();
+      await reservation.close();
     }
     directory.release();
   }
 
-  #watchFiles(): Timer {
-    return this.#deps.clock.setTimer(verifyMs, () => void this.#look());
+  #scheduleVerify(): Timer {
+    return this.#deps.clock.setTimer(verifyMs, () => void this.#verifyFiles());
   }
 
-  async #look(): Promise<void> {
+  async #verifyFiles(): Promise<void> {
     const { directory } = this.#deps;
-    await directory.touch();
-    if (this.#state !== 'open') return;
-    this.#watch = this.#watchFiles();
+    await directory.lookUpPath();
+    if (this.#status !== 'open') return;
+    this.#verifyTimer = this.#scheduleVerify();
     if (this.#commits.verify()) directory.restoreLock();
   }
 
-  /** One transaction, synced when it resolves. */
-  async #commit({ writes, draft, hasAppends }: Group<Totals>): Promise<void> {
-    const { room, tables } = this.#deps;
+  /** Runs the writes in one transaction, which is synced when the promise resolves. */
+  async #commit({ writes, nextState: nextTotals, hasAppends }: Group<Totals>): Promise<void> {
+    const { reservation, tables } = this.#deps;
     const { environment, meta } = tables;
-    const all = [...writes, put(meta, 'totals', draft)];
+    const all = [...writes, put(meta, 'totals', nextTotals)];
     try {
-      await room.make({ usedBytes: toUsedBytes(tables), bytes: toNeededBytes(all, hasAppends) });
+      await reservation.reserve({
+        usedBytes: readUsedBytes(tables),
+        bytes: countNeededBytes(all, hasAppends),
+      });
       await environment.batch(() => {
         for (const { run } of all) run();
       });
@@ -277,36 +295,38 @@ export class JournalStore implements Store {
   }
 
   #backpressure(count: number, bytes: number): Backpressure | null {
-    return this.#outage() ?? this.#parts.admission.backpressure(count, bytes);
+    return this.#outage() ?? this.#state.admission.backpressure(count, bytes);
   }
 
-  /** Why nothing is kept at all. */
+  /** Returns the reason if the store accepts nothing at all. */
   #outage(): Backpressure | null {
-    if (this.#state === 'closed')
+    if (this.#status === 'closed')
       return { reason: 'closed', retryAfterMs: unavailableRetryAfterMs };
-    if (this.#state === 'failed') return unavailable;
-    return this.#deps.disk.isLow() ? noRoom : null;
+    if (this.#status === 'failed') return unavailable;
+    return this.#deps.disk.isLow() ? diskFull : null;
   }
 
-  /** Everything that matched when it began, a step a transaction. */
+  /**
+   * Stages the dead letters that match at the start, one step a transaction. Returns the sum of the steps' results.
+   */
   async #eachStep(
     filter: DeadLetterFilter,
-    stage: (found: readonly Numbered[], draft: Totals) => Staged<number>,
+    stage: (found: readonly NumberedDeadLetter[], nextTotals: Totals) => Staged<number>,
   ): Promise<number> {
     const below = this.#totals.nextLetter;
-    const isMatch = toMatch(filter);
+    const isMatch = createDeadLetterFilter(filter);
     let total = 0;
     for (let from: number | null = 0; from !== null;) {
       const start: number = from;
-      const step = await this.#commits.change((draft) => {
-        const range = { from: start, below, limit: lettersPerStep };
-        const { found, next } = this.#parts.letters.scan(isMatch, range);
-        const staged = stage(found, draft);
+      const step = await this.#commits.change((nextTotals) => {
+        const range = { from: start, below, limit: deadLettersPerStep };
+        const { found, next } = this.#state.deadLetters.scan(isMatch, range);
+        const staged = stage(found, nextTotals);
         return { ...staged, committed: () => ({ count: staged.committed(), next }) };
       });
       total += step.count;
       from = step.next;
-      // A step that writes nothing, as where none matches, waits for no disk.
+      // A step without writes ends without an await on the disk, so other work gets its turn here.
       if (from !== null) await nextTurn();
     }
     return total;
@@ -318,8 +338,8 @@ export class JournalStore implements Store {
 }
 
 const unavailable: Backpressure = { reason: 'unavailable', retryAfterMs: unavailableRetryAfterMs };
-const noRoom: Backpressure = { reason: 'disk', retryAfterMs: diskRetryAfterMs };
-const refusals: Readonly<Record<AppendFailure, Backpressure>> = {
-  'no-room': noRoom,
+const diskFull: Backpressure = { reason: 'disk', retryAfterMs: diskRetryAfterMs };
+const failureBackpressure: Readonly<Record<AppendFailure, Backpressure>> = {
+  'disk-full': diskFull,
   failed: unavailable,
 };

@@ -1,18 +1,19 @@
 import type { Clock } from '../../clock.js';
 import type { ClaimBounds, ClaimableState } from '../../model/envelope.js';
 import type { StoreLane } from '../../model/lane.js';
+import type { Amount } from '../admission.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
 import { WorkingSet } from '../working-set.js';
 import { AcceptTimes } from './accept-times.js';
-import { toSpan, type Backlog, type Block, type Loaded, type Span } from './backlog.js';
+import { measureEntries, type Backlog, type Block, type LoadedBlock } from './backlog.js';
 import type { Entry } from './block.js';
-import { remainingMs, type EnvelopeState, type RetryState } from './marks.js';
+import { remainingMs, type EnvelopeState, type RetryState } from './envelope-state.js';
 
-/** An unsettled envelope in memory, and where it lies on disk. */
+/** An unsettled envelope in memory, with its place on disk. */
 export type JournalEnvelope = Queued & {
   readonly block: Block;
-  /** Its place in the block. */
+  /** Index of the envelope in its block. */
   readonly index: number;
 };
 
@@ -21,145 +22,156 @@ export type JournalLaneOptions = {
   readonly epoch: string;
   readonly clock: Clock;
   readonly backlog: Backlog;
-  /** Bytes of envelopes to hold in memory, at most; what is above it stays on disk. */
-  readonly maxHeldBytes: number;
+  /** Bytes of envelopes in memory, at most; further envelopes stay on disk only. */
+  readonly maxWorkingSetBytes: number;
   readonly onClaimable: () => void;
 };
 
-/** What an envelope in memory costs beside its payload: the object, its id and its keys. Measured: 520 to 640 bytes, 120 more in flight. */
-const heldOverheadBytes = 600;
+/**
+ * Memory for an envelope in addition to its payload: the object, its id and its keys. Measured: 520 to 640 bytes,
+ * and 120 more in flight.
+ */
+const envelopeOverheadBytes = 600;
 
 /**
- * One lane of the journal: the oldest unsettled envelopes in memory, the newer ones on disk alone.
- * New ones go straight to memory while nothing is on disk alone and there is room, so that in the
- * ordinary case nothing is ever read back.
+ * One lane of the journal. The oldest unsettled envelopes are in memory (`workingSet`), and the newer ones are on
+ * disk only (`backlog`).
+ *
+ * A fresh envelope goes to memory if the backlog is empty and memory is free; normally nothing is read back from
+ * disk. Otherwise it joins the backlog, and a claim loads the next blocks as soon as memory is free. So envelopes
+ * always leave in the order of their numbers, and none overtakes an older one of the same identity.
  */
 export class JournalLane {
-  readonly held: WorkingSet<JournalEnvelope>;
+  readonly workingSet: WorkingSet<JournalEnvelope>;
   readonly backlog: Backlog;
   readonly #options: JournalLaneOptions;
   readonly #times: AcceptTimes;
-  /** Redriven, and younger than what is on disk alone, which they must not overtake. */
-  readonly #late: JournalEnvelope[] = [];
+  /** Redriven envelopes that must not overtake older ones in the backlog: they wait until these are loaded. */
+  readonly #laterRedriven: JournalEnvelope[] = [];
 
   constructor(options: JournalLaneOptions) {
     this.#options = options;
     this.backlog = options.backlog;
     this.#times = new AcceptTimes(options.clock);
-    this.held = new WorkingSet<JournalEnvelope>({
+    this.workingSet = new WorkingSet<JournalEnvelope>({
       ...options,
       merges: options.lane === 'profiles',
     });
   }
 
-  /** What is in memory. */
-  span(): Span {
-    const late = toSpan(this.#late);
-    return { count: this.held.count + late.count, bytes: this.held.bytes + late.bytes };
+  /** Number and bytes of the envelopes in memory. */
+  inMemory(): Amount {
+    const later = measureEntries(this.#laterRedriven);
+    return {
+      count: this.workingSet.count + later.count,
+      bytes: this.workingSet.bytes + later.bytes,
+    };
   }
 
   find(id: string): { readonly queued: JournalEnvelope; readonly inFlight: boolean } | undefined {
-    const late = this.#late.find((held) => held.id === id);
-    return late === undefined ? this.held.find(id) : { queued: late, inFlight: false };
+    const later = this.#laterRedriven.find((envelope) => envelope.id === id);
+    return later === undefined ? this.workingSet.find(id) : { queued: later, inFlight: false };
   }
 
-  /** Claimable now. What is on disk alone counts where there is room to bring it in. */
+  /** What can be claimed now. The backlog counts while memory is free to load it. */
   waiting(): ClaimableState {
-    const inMemory = this.held.queue.waiting();
-    if (this.backlog.count === 0 || !this.#hasRoom()) return inMemory;
-    // They leave as soon as what they must not overtake is in memory.
-    const late = toSpan(this.#late);
+    const inMemory = this.workingSet.queue.waiting();
+    if (this.backlog.count === 0 || !this.#hasMemory()) return inMemory;
+    // These can be claimed as soon as the older backlog is loaded.
+    const later = measureEntries(this.#laterRedriven);
     return {
       ...inMemory,
-      count: inMemory.count + this.backlog.count + late.count,
-      bytes: inMemory.bytes + this.backlog.bytes + late.bytes,
+      count: inMemory.count + this.backlog.count + later.count,
+      bytes: inMemory.bytes + this.backlog.bytes + later.bytes,
       oldestAgeMs: inMemory.oldestAgeMs ?? this.#backlogAgeMs(),
     };
   }
 
-  /** Ms since the oldest unsettled envelope was accepted; null where there is none. */
+  /** Ms since the oldest unsettled envelope was accepted; null if there is none. */
   oldestAgeMs(): number | null {
-    const [inMemory, onDisk] = [this.held.oldestAgeMs(), this.#backlogAgeMs()];
+    const [inMemory, onDisk] = [this.workingSet.oldestAgeMs(), this.#backlogAgeMs()];
     if (inMemory === null || onDisk === null) return inMemory ?? onDisk;
     return Math.max(inMemory, onDisk);
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [JournalEnvelope, ...JournalEnvelope[]])[] {
-    this.#bringIn(bounds);
-    return this.held.claim(bounds);
+    this.#loadFor(bounds);
+    return this.workingSet.claim(bounds);
   }
 
-  /** Accepted just now; they are on disk. */
-  take({ block, entries }: Loaded): void {
+  /** Adds envelopes that were just accepted and are on disk. */
+  add({ block, entries }: LoadedBlock): void {
     const [first] = entries;
-    if (first !== undefined && (this.backlog.count > 0 || !this.#hasRoom())) {
-      this.#times.note({ ...first, isFirst: this.backlog.count === 0 });
-      this.backlog.add(toSpan(entries));
+    if (first !== undefined && (this.backlog.count > 0 || !this.#hasMemory())) {
+      this.#times.record({ ...first, isFirst: this.backlog.count === 0 });
+      this.backlog.add(measureEntries(entries));
       return;
     }
-    this.backlog.pass(block);
-    for (const held of this.#toHeld(block, entries, () => 0)) this.held.push(held);
+    this.backlog.setLoaded(block);
+    for (const envelope of this.#toEnvelopes(block, entries, () => 0))
+      this.workingSet.push(envelope);
   }
 
   /**
-   * Redriven just now. They are in memory whatever the room, and leave by their numbers: nearly always
-   * before fresh ones, and never before an older one of the same identity.
+   * Adds envelopes that were just redriven. They stay in memory regardless of the bound and leave by their numbers:
+   * nearly always before fresh ones, and never before an older one of the same identity.
    */
-  takeRedriven({ block, entries }: Loaded): void {
-    this.#restore(this.#toHeld(block, entries, () => 0));
+  addRedriven({ block, entries }: LoadedBlock): void {
+    this.#restore(this.#toEnvelopes(block, entries, () => 0));
   }
 
-  /** The next block of what is on disk alone; false where there is none. Throws DamagedError. */
-  bringInNext(): boolean {
+  /** Loads the next block of the backlog. Returns false if there is none. Throws DamagedError. */
+  loadNext(): boolean {
     const next = this.backlog.next();
     if (next === null) return false;
     this.load(next);
-    if (this.#late.length > 0) this.#restore(this.#late.splice(0));
+    if (this.#laterRedriven.length > 0) this.#restore(this.#laterRedriven.splice(0));
     return true;
   }
 
-  /** From disk: envelopes of an earlier process or of the backlog, each as its mark says. */
-  load({ block, entries }: Loaded): void {
+  /** Adds envelopes that were read from disk, each with its stored state. */
+  load({ block, entries }: LoadedBlock): void {
     const now = this.#options.clock.now();
-    const loaded = this.#toHeld(block, entries, (entry) => this.#times.ageMs(entry));
+    const loaded = this.#toEnvelopes(block, entries, (entry) => this.#times.ageMs(entry));
     const later = new Map<RetryState, JournalEnvelope[]>();
     const due: JournalEnvelope[] = [];
-    for (const held of loaded) {
-      const trial = toTrial(block.marks[held.index]);
-      if (trial === null && !block.isRedriven) this.held.push(held);
-      else if (trial === null || isDue(trial, now)) due.push(held);
-      else if (!later.get(trial)?.push(held)) later.set(trial, [held]);
+    for (const envelope of loaded) {
+      const retryState = toRetryState(block.states[envelope.index]);
+      if (retryState === null && !block.isRedriven) this.workingSet.push(envelope);
+      else if (retryState === null || isDue(retryState, now)) due.push(envelope);
+      else if (!later.get(retryState)?.push(envelope)) later.set(retryState, [envelope]);
     }
-    for (const [trial, held] of later) {
-      this.held.adopt(held);
-      if (trial.ref === null) this.held.sendBack(held, remainingMs(trial, now));
+    for (const [retryState, envelopes] of later) {
+      this.workingSet.adopt(envelopes);
+      if (retryState.ref === null)
+        this.workingSet.sendBack(envelopes, remainingMs(retryState, now));
     }
-    // What came back before the restart leaves by its number after it, too.
+    // Retries that were due before the restart keep their order by number.
     this.#restore(due);
   }
 
-  /** Room was made in memory: what is on disk alone may be claimable now. */
-  announce(): void {
-    if (this.backlog.count > 0 && this.#hasRoom()) this.#options.onClaimable();
+  /** Signals that the backlog may be claimable, after envelopes in memory were settled. */
+  notifyIfClaimable(): void {
+    if (this.backlog.count > 0 && this.#hasMemory()) this.#options.onClaimable();
   }
 
-  #restore(held: readonly JournalEnvelope[]): void {
-    const first = held.length === 0 ? Infinity : this.backlog.firstSeq();
-    // The first of a block may itself be one that was redriven since.
-    this.held.restore(held.filter(({ seq }) => seq <= first));
-    for (const one of held) if (one.seq > first) this.#late.push(one);
+  #restore(envelopes: readonly JournalEnvelope[]): void {
+    const first = envelopes.length === 0 ? Infinity : this.backlog.firstSeq();
+    // `<=`: the first envelope of the next block may itself have been redriven.
+    this.workingSet.restore(envelopes.filter(({ seq }) => seq <= first));
+    for (const one of envelopes) if (one.seq > first) this.#laterRedriven.push(one);
   }
 
-  #hasRoom(): boolean {
-    const { count, bytes } = this.held;
-    return count === 0 || bytes + count * heldOverheadBytes < this.#options.maxHeldBytes;
+  #hasMemory(): boolean {
+    const { count, bytes } = this.workingSet;
+    return count === 0 || bytes + count * envelopeOverheadBytes < this.#options.maxWorkingSetBytes;
   }
 
-  #bringIn(bounds: ClaimBounds): void {
+  #loadFor(bounds: ClaimBounds): void {
     for (;;) {
-      const { count, bytes } = this.held.queue.waiting();
-      if (count >= bounds.maxCount || bytes >= bounds.maxBytes || !this.#hasRoom()) return;
-      if (!this.bringInNext()) return;
+      const { count, bytes } = this.workingSet.queue.waiting();
+      if (count >= bounds.maxCount || bytes >= bounds.maxBytes || !this.#hasMemory()) return;
+      if (!this.loadNext()) return;
     }
   }
 
@@ -168,43 +180,43 @@ export class JournalLane {
     return oldest === null ? null : this.#times.ageMs(oldest);
   }
 
-  /** `toAgeMs`: how long ago an envelope was accepted. */
-  #toHeld(
+  /** `toAgeMs` returns the time since an envelope was accepted. */
+  #toEnvelopes(
     block: Block,
     entries: readonly Entry[],
     toAgeMs: (entry: Entry) => number,
   ): JournalEnvelope[] {
     const { lane, epoch, clock } = this.#options;
     const now = clock.monotonic();
-    const held: JournalEnvelope[] = [];
+    const envelopes: JournalEnvelope[] = [];
     entries.forEach((entry, index) => {
-      const mark = block.marks[index] ?? null;
-      if (mark === 'gone') return;
+      const state = block.states[index] ?? null;
+      if (state === 'settled') return;
       const { seq, acceptedAt, keys, payload } = entry;
-      held.push({
+      envelopes.push({
         id: toId({ lane, epoch, seq }),
         lane,
         keys,
         acceptedAt,
         payload,
         seq,
-        attempts: mark?.attempts ?? 0,
-        alone: mark?.alone ?? false,
-        lastTry: mark?.lastTry ?? null,
-        ref: mark?.ref ?? null,
+        attempts: state?.attempts ?? 0,
+        alone: state?.alone ?? false,
+        lastTry: state?.lastTry ?? null,
+        ref: state?.ref ?? null,
         inFlight: false,
         readyAt: now - toAgeMs(entry),
         block,
         index,
       });
     });
-    return held;
+    return envelopes;
   }
 }
 
-const isDue = (trial: RetryState, now: number): boolean =>
-  trial.ref === null && remainingMs(trial, now) === 0;
+const isDue = (retryState: RetryState, now: number): boolean =>
+  retryState.ref === null && remainingMs(retryState, now) === 0;
 
-function toTrial(mark: EnvelopeState | undefined): RetryState | null {
-  return mark === undefined || mark === 'gone' ? null : mark;
+function toRetryState(state: EnvelopeState | undefined): RetryState | null {
+  return state === undefined || state === 'settled' ? null : state;
 }

@@ -15,7 +15,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { DirectoryError } from './format.js';
 
-/** The package ships no types; this is what is used of it. False where somebody else holds the lock. */
+/** The package has no types; this is the part in use. Returns false if another process holds the lock. */
 const native = createRequire(import.meta.url)('fs-native-extensions') as {
   tryLock(fd: number): boolean;
 };
@@ -25,22 +25,22 @@ export const lockFileName = 'relay.lock';
 const holderSchema = z.object({ pid: z.int(), host: z.string(), since: z.string() });
 type Holder = z.output<typeof holderSchema>;
 
-/** Longer than any holder. */
+/** Longer than the description of any holder. */
 const maxHolderBytes = 4096;
-/** Never through a symbolic link, and without waiting for the other end of a pipe. */
-const safely = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** Does not follow symbolic links, and does not wait for the other end of a pipe. */
+const safeFlags = constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const readableByOthers = 0o077n;
 
 /**
- * Opens a regular file to read and write; null where there is none and it is not made. Throws
- * DirectoryError where a link, a pipe or a directory has its name.
+ * Opens a regular file to read and write. Returns null if it is absent and not created. Throws DirectoryError if
+ * the path is a link, a pipe or a directory.
  */
 export function openOwnFile(
   directory: string,
   path: string,
   { create }: { create: boolean },
 ): number | null {
-  const flags = constants.O_RDWR | safely | (create ? constants.O_CREAT : 0);
+  const flags = constants.O_RDWR | safeFlags | (create ? constants.O_CREAT : 0);
   let fd: number;
   try {
     fd = openSync(path, flags, 0o600);
@@ -55,13 +55,13 @@ export function openOwnFile(
   throw new DirectoryError(directory, `cannot be used: ${path} is not a regular file`);
 }
 
-/** Whether the path names what is open. */
+/** Returns true if the path names the open file. */
 export function isAtPath(path: string, open: BigIntStats): boolean {
   const there = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   return there?.dev === open.dev && there.ino === open.ino;
 }
 
-/** Returns false where others can read the file and this process may not change that. */
+/** Returns false if other users can read the file and this process may not change that. */
 export function protectFile(fd: number): boolean {
   if ((fstatSync(fd, { bigint: true }).mode & readableByOthers) === 0n) return true;
   try {
@@ -72,7 +72,7 @@ export function protectFile(fd: number): boolean {
   }
 }
 
-/** An open file description lock: the kernel drops it with the process, however that ends. */
+/** Acquires an open file description lock, which the kernel releases when the process ends in any way. */
 export function tryLock(directory: string, fd: number): boolean {
   try {
     return native.tryLock(fd);
@@ -82,8 +82,8 @@ export function tryLock(directory: string, fd: number): boolean {
 }
 
 /**
- * `relay.lock`: says which process holds the directory, and keeps a second one out while there is no
- * journal to lock. Anybody may remove the file, so once there is a journal the lock on that counts.
+ * `relay.lock` names the process that uses the directory, and excludes a second one before the journal exists. Any
+ * user may remove the file, so the lock on the journal counts once there is one.
  */
 export class LockFile {
   readonly #directory: string;
@@ -92,26 +92,26 @@ export class LockFile {
   #fd: number;
   #open: BigIntStats;
 
-  /** Throws DirectoryError that says who holds it. */
+  /** Throws a DirectoryError that names the process with the lock. */
   constructor(directory: string, path: string, now: number) {
     this.#directory = directory;
     this.#path = path;
     const since = new Date(now).toISOString();
     this.#holder = { pid: process.pid, host: hostname(), since };
-    this.#fd = this.#take();
+    this.#fd = this.#acquire();
     this.#open = fstatSync(this.#fd, { bigint: true });
   }
 
-  /** Puts the file back where somebody removed or replaced it. */
+  /** Creates the file again if it was removed or replaced. */
   restore(): void {
     try {
       if (isAtPath(this.#path, this.#open)) return;
-      const fd = this.#take();
+      const fd = this.#acquire();
       closeSync(this.#fd);
       this.#fd = fd;
       this.#open = fstatSync(fd, { bigint: true });
     } catch {
-      // A process that looks at the directory may hold it for a moment. The next look tries again.
+      // Another process may hold it for a moment while it checks the directory. The next check tries again.
     }
   }
 
@@ -119,7 +119,7 @@ export class LockFile {
     closeSync(this.#fd);
   }
 
-  #take(): number {
+  #acquire(): number {
     const fd = openOwnFile(this.#directory, this.#path, { create: true });
     if (fd === null) throw new Error('a file that is made was not made');
     try {
@@ -128,7 +128,7 @@ export class LockFile {
         const why = `${this.#path} is no lock file of klaviyo-relay`;
         throw new DirectoryError(this.#directory, `cannot be used: ${why}`);
       }
-      if (!tryLock(this.#directory, fd)) throw toHeldError(this.#directory, content);
+      if (!tryLock(this.#directory, fd)) throw createLockedError(this.#directory, content);
       if (!isAtPath(this.#path, fstatSync(fd, { bigint: true }))) {
         const why = `${this.#path} was replaced while it was locked`;
         throw new DirectoryError(this.#directory, `cannot be used: ${why}`);
@@ -143,25 +143,28 @@ export class LockFile {
   }
 }
 
-/** The error of a directory whose journal another process has locked. */
-export function readHeldError(directory: string, lockPath: string): DirectoryError {
-  return toHeldError(directory, readContent(directory, lockPath));
+/** Returns the error of a directory whose journal another process has locked. */
+export function readLockedError(directory: string, lockPath: string): DirectoryError {
+  return createLockedError(directory, readContent(directory, lockPath));
 }
 
-function toHeldError(directory: string, content: string): DirectoryError {
+function createLockedError(directory: string, content: string): DirectoryError {
   return new DirectoryError(
     directory,
     `is held by ${describeHolder(content)}: one process at a time`,
   );
 }
 
-/** For a second process. The lock holds without it, so a volume that is full does not stop a start. */
+/**
+ * Writes the holder for the error of a second process. The lock works without it, so a full volume does not prevent
+ * a start.
+ */
 function writeHolder(fd: number, text: string): void {
   try {
     ftruncateSync(fd);
     writeSync(fd, text, 0);
   } catch {
-    // A second process reads "another process" then.
+    // The error of a second process then says "another process".
   }
 }
 

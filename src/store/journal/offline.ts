@@ -9,21 +9,24 @@ import { openTables, type Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
 import { verify } from './verify.js';
 
-/** A journal that no relay has open. */
+/** The journal of a stopped relay, for `klaviyo-relay store`. */
 export type OfflineJournal = Opened & {
   readonly factCount: number;
-  /** What is wrong with it, a sentence each. */
+  /** Yields one sentence for each error in the journal. */
   check(): Generator<string>;
-  /** Unsettled envelopes and dead letters, one JSON object a line; `onFatal` is told what cannot be read. */
+  /**
+   * Yields unsettled envelopes and dead letters as lines of JSON. `onFatal` receives the errors of entries that
+   * cannot be read.
+   */
   export(onFatal: (what: string) => void): Generator<string>;
   close(): Promise<void>;
 };
 
-/** Takes the directory for this process. Throws DirectoryError, also where a relay holds it. */
+/** Locks and opens the directory. Throws DirectoryError, also if a relay has it open. */
 export async function openOffline(path: string, now: number): Promise<OfflineJournal> {
   const directory = Directory.open(path, { create: false, now });
   const { file } = directory;
-  const short = directory.short();
+  const short = directory.findTruncation();
   let tables: Tables | undefined;
   const close = async (): Promise<void> => {
     await tables?.environment.close();
@@ -31,8 +34,8 @@ export async function openOffline(path: string, now: number): Promise<OfflineJou
     directory.release();
   };
   try {
-    directory.refuseForeignLock();
-    // Filled up, so that reading beyond the end is an error and not the end of the process.
+    directory.verifyLmdbLock();
+    // Filled up with zeros: reading beyond the end of the file would end the process.
     if (short !== null) file.truncate(short.neededBytes);
     const opened = (tables = openTables(directory.journalPath));
     const newEpoch = (): string => {
@@ -55,8 +58,8 @@ type ExportOptions = { readonly epoch: string; readonly onFatal: (what: string) 
 
 function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
   for (const lane of storeLanes) yield* exportLane(tables, lane, options);
-  for (const { key, value } of tables.letters.getRange()) {
-    yield* tolerant(options, function* () {
+  for (const { key, value } of tables.deadLetters.getRange()) {
+    yield* reportingErrors(options, function* () {
       const { payload, ...facts } = decodeDeadLetter(value, `dead letter ${key}`);
       const {
         id,
@@ -77,21 +80,24 @@ function* exportLane(tables: Tables, lane: StoreLane, options: ExportOptions): G
   const number = laneNumbers[lane];
   const backlog = new Backlog(tables, number);
   for (const key of tables.blocks.getKeys({ start: [number], end: [number + 1] })) {
-    yield* tolerant(options, function* () {
+    yield* reportingErrors(options, function* () {
       const { block, entries } = backlog.read(key);
       for (const [index, { seq, acceptedAt, payload }] of entries.entries()) {
-        const mark = block.marks[index] ?? null;
-        if (mark === 'gone') continue;
+        const state = block.states[index] ?? null;
+        if (state === 'settled') continue;
         const id = toId({ lane, epoch: options.epoch, seq });
-        const attempts = mark?.attempts ?? 0;
+        const attempts = state?.attempts ?? 0;
         yield toLine({ kind: 'envelope', id, lane, acceptedAt, attempts }, payload);
       }
     });
   }
 }
 
-/** One that cannot be read does not keep the others. */
-function* tolerant({ onFatal }: ExportOptions, read: () => Generator<string>): Generator<string> {
+/** Reports the error of an entry that cannot be read, so that the others are still exported. */
+function* reportingErrors(
+  { onFatal }: ExportOptions,
+  read: () => Generator<string>,
+): Generator<string> {
   try {
     yield* read();
   } catch (error) {
@@ -99,7 +105,7 @@ function* tolerant({ onFatal }: ExportOptions, read: () => Generator<string>): G
   }
 }
 
-/** The payload goes out as it is stored: parsed and written again, large numbers would change. */
+/** The payload is written as it is stored: parsing and encoding it would change large numbers. */
 function toLine(facts: object, payload: Uint8Array): string {
   return `${JSON.stringify(facts).slice(0, -1)},"payload":${Buffer.from(payload).toString()}}`;
 }

@@ -16,30 +16,34 @@ export type OpenJournalOptions = JournalOptions &
   Pick<DiskSpaceOptions, 'reserveBytes'> & {
     readonly directory: string;
     readonly onDiskSpace: DiskSpaceOptions['onChange'];
-    /** Others can read this file, and this process may not change that. */
+    /** Called with a file that other users can read and whose permissions this process may not change. */
     readonly onExposedFile: (path: string) => void;
-    /** Others in tests. */
+    /** Tests set their own. */
     readonly freeBytes?: DiskSpaceOptions['freeBytes'];
   };
 
-/** Throws DirectoryError and DamagedError: a directory that cannot be used is left as it is. */
+/**
+ * Opens the journal of a directory, or creates it. Throws DirectoryError and DamagedError; the directory is left as
+ * it is.
+ */
 export async function openJournal(options: OpenJournalOptions): Promise<JournalStore> {
   const { clock, random } = options;
   const directory = Directory.open(options.directory, { create: true, now: clock.now() });
   let tables: Tables | undefined;
-  let room: DiskReservation | undefined;
+  let reservation: DiskReservation | undefined;
   try {
     const newEpoch = (): string => toEpoch(random());
-    if (directory.isNew) await makeJournal(directory, newEpoch);
-    tables = await openWhole(directory);
+    if (directory.isNew) await createJournal(directory, newEpoch);
+    tables = await openVerified(directory);
     const opened = openFormat(tables, { directory: directory.path, newEpoch });
     directory.protectFiles().forEach(options.onExposedFile);
-    const file = { tables, room: (room = await DiskReservation.open(directory.journalPath)) };
+    reservation = await DiskReservation.open(directory.journalPath);
+    const file = { tables, reservation };
     const { freeBytes = toFreeBytes(directory.path), onDiskSpace: onChange } = options;
     const freePages = () => {
-      // Of a file that was cut off, reading a page would end the process.
-      directory.verify(file.room.endBytes);
-      return readFreePages(file.tables, file.room.endBytes);
+      // Reading a page beyond the end of a truncated file would end the process.
+      directory.verify(file.reservation.endBytes);
+      return readFreePages(file.tables, file.reservation.endBytes);
     };
     const disk = new DiskSpace({ ...options, freeBytes, freePages, onChange });
     const store = new JournalStore({
@@ -52,7 +56,7 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
     await disk.start();
     return store;
   } catch (error) {
-    await room?.close();
+    await reservation?.close();
     await tables?.environment.close();
     directory.release();
     throw error;
@@ -60,11 +64,11 @@ export async function openJournal(options: OpenJournalOptions): Promise<JournalS
 }
 
 /**
- * Made under another name, and given its own once it is whole: a process that is killed meanwhile
- * leaves nothing that the next one would have to take for a damaged journal.
+ * Creates a journal under another name and renames it once it is complete. So a process that is killed meanwhile
+ * leaves nothing that the next one could mistake for a damaged journal.
  */
-async function makeJournal(
-  { path, draftPath, journalPath }: Directory,
+async function createJournal(
+  { path, newJournalPath: draftPath, journalPath }: Directory,
   newEpoch: () => string,
 ): Promise<void> {
   const root = dirname(journalPath);
@@ -82,19 +86,19 @@ async function makeJournal(
 }
 
 /**
- * LMDB's file may rightly end before the last page that it ever used, where that page is free. A
- * file that was cut off looks alike, so one that is short is filled up, which keeps LMDB from
- * reading beyond its end, and then read from end to end before it is believed. Throws DirectoryError.
+ * Opens the tables of a complete file. An intact file may end before the last page that LMDB ever used, if that
+ * page is free, and a truncated file looks the same. So a short file is first extended, which keeps LMDB from
+ * reading beyond its end, and then read completely before it is used. Throws DirectoryError.
  */
-export async function openWhole(directory: Directory): Promise<Tables> {
+export async function openVerified(directory: Directory): Promise<Tables> {
   const { path, journalPath, file } = directory;
-  const short = directory.short();
-  directory.refuseForeignLock();
+  const short = directory.findTruncation();
+  directory.verifyLmdbLock();
   if (short !== null) file.truncate(short.neededBytes);
   let tables: Tables | undefined;
   try {
     tables = openTables(journalPath);
-    // LMDB opened the path by itself.
+    // LMDB opened the path itself.
     directory.verify(0);
     const [fault] = short === null ? [] : verify(tables);
     if (fault === undefined) return tables;

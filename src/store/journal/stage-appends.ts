@@ -6,98 +6,101 @@ import { toId } from '../ids.js';
 import { mapStoreLanes } from '../../model/lane.js';
 import { payloadBytes } from '../claim-builder.js';
 import type { AppendedEnvelope } from '../../model/store.js';
-import { toFreshMarks, type Loaded } from './backlog.js';
+import { createStates, type LoadedBlock } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
 import type { StagedInSlices } from './group-commit.js';
 import type { JournalDeadLetter } from './dead-letter-codec.js';
-import type { StageParts, StageDeps } from './stage-deps.js';
+import type { JournalState } from './journal-state.js';
 import { freshKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put, type Write } from './write.js';
 
 /**
- * What a group of appends adds: a few blocks a lane, dead letters, and the keys that are known from now
- * on. In slices: the group is alone with the state that it changes, and a claim meanwhile finds what is
- * in memory by then, which are the oldest.
+ * Stages a group of appends: blocks of each lane, dead letters, and keys of the dedupe window. It runs in slices.
+ * No other group changes the totals meanwhile, and claims read only envelopes that are already in memory, which are
+ * the oldest.
  */
 export async function stageAppends(
   appends: readonly (readonly Draft[])[],
-  draft: Totals,
-  deps: StageDeps,
+  nextTotals: Totals,
+  state: JournalState,
 ): Promise<StagedInSlices<readonly (readonly AppendedEnvelope[])[]>> {
-  const { seen, admission, letters, onDeadLetterDropped, clock } = deps;
-  const numbering = new Numbering(draft, deps);
+  const { dedupe, admission, deadLetters: deadLetterLog, onDeadLetterDropped, clock } = state;
+  const numbering = new DraftNumbering(nextTotals, state);
   const slices = new Slices(clock);
-  const taken: AppendedEnvelope[][] = [];
+  const appended: AppendedEnvelope[][] = [];
   for (const drafts of appends) {
     const numbered: AppendedEnvelope[] = [];
     for (const one of drafts) {
       if (slices.isUsedUp()) await slices.startNext();
-      numbered.push(numbering.take(one));
+      numbered.push(numbering.add(one));
     }
-    taken.push(numbered);
+    appended.push(numbered);
   }
-  const { fresh, buried, roomless } = numbering;
-  const placed = mapStoreLanes((lane) => place(lane, fresh[lane]));
-  const all = storeLanes.flatMap((lane) => placed[lane]);
+  const { fresh, deadLetters, notQueued } = numbering;
+  const blocks = mapStoreLanes((lane) => toLoadedBlocks(lane, fresh[lane]));
+  const all = storeLanes.flatMap((lane) => blocks[lane]);
   const writes: Write[] = [];
-  await forEachInSlices(all, clock, (each) => writes.push(toWrite(each, deps)));
-  const plan = letters.add(buried, draft);
-  writes.push(...plan.writes);
+  await forEachInSlices(all, clock, (each) => writes.push(toWrite(each, state)));
+  const deadLetterPlan = deadLetterLog.add(deadLetters, nextTotals);
+  writes.push(...deadLetterPlan.writes);
   await forEachInSlices(cutIntoGroups(fresh.events), clock, (events) =>
-    writes.push(...seen.remember(events, draft)),
+    writes.push(...dedupe.add(events, nextTotals)),
   );
   return {
     writes,
     async committed() {
       for (const lane of storeLanes) {
-        await forEachInSlices(placed[lane], clock, (each) => deps.lanes[lane].take(each));
+        await forEachInSlices(blocks[lane], clock, (each) => state.lanes[lane].add(each));
       }
-      admission.giveBack(roomless.count, roomless.bytes);
-      plan.dropped.forEach(onDeadLetterDropped);
-      return taken;
+      admission.giveBack(notQueued.count, notQueued.bytes);
+      deadLetterPlan.dropped.forEach(onDeadLetterDropped);
+      return appended;
     },
-    undone() {
-      for (const { keys, seq } of fresh.events) seen.window.forget(keys, seq);
+    rolledBack() {
+      for (const { keys, seq } of fresh.events) dedupe.window.remove(keys, seq);
     },
   };
 }
 
-/** Events of one entry of what is known of repeats, at most: it is encoded in one go. */
-const eventsPerEntry = 5000;
+/** Events in one entry of the dedupe log, at most, since an entry is encoded in one slice. */
+const maxEventsPerEntry = 5000;
 
 function* cutIntoGroups(events: readonly Entry[]): Generator<readonly Entry[]> {
-  for (let from = 0; from < events.length; from += eventsPerEntry) {
-    yield events.slice(from, from + eventsPerEntry);
+  for (let from = 0; from < events.length; from += maxEventsPerEntry) {
+    yield events.slice(from, from + maxEventsPerEntry);
   }
 }
 
-/** A group's drafts, numbered and counted in the group's draft of the totals, and sorted by what becomes of them. */
-class Numbering {
+/**
+ * Gives the drafts of a group their numbers, counts them in the group's copy of the totals, and sorts them into
+ * fresh envelopes, dead letters and duplicates.
+ */
+class DraftNumbering {
   readonly fresh: Readonly<Record<StoreLane, Entry[]>> = mapStoreLanes(() => []);
-  readonly buried: JournalDeadLetter[] = [];
-  /** What asked for room and takes none: repeats, and what is buried. */
-  readonly roomless = { count: 0, bytes: 0 };
-  readonly #draft: Totals;
-  readonly #parts: StageParts;
-  /** What the dedupe window keeps of all of them. */
-  readonly #known: { readonly at: number; readonly note: number };
+  readonly deadLetters: JournalDeadLetter[] = [];
+  /** Drafts for which space was reserved but not needed: duplicates and dead letters. */
+  readonly notQueued = { count: 0, bytes: 0 };
+  readonly #nextTotals: Totals;
+  readonly #state: JournalState;
+  /** What the dedupe window stores with each key of this group. */
+  readonly #original: { readonly at: number; readonly sequence: number };
 
-  constructor(draft: Totals, parts: StageParts) {
-    this.#draft = draft;
-    this.#parts = parts;
-    this.#known = { at: parts.clock.monotonic(), note: draft.nextSeen };
+  constructor(nextTotals: Totals, state: JournalState) {
+    this.#nextTotals = nextTotals;
+    this.#state = state;
+    this.#original = { at: state.clock.monotonic(), sequence: nextTotals.nextSeen };
   }
 
-  take(one: Draft): AppendedEnvelope {
+  add(one: Draft): AppendedEnvelope {
     const { lane, keys, deadLetterReason } = one;
-    const { epoch, seen } = this.#parts;
-    const known = lane === 'events' ? seen.window.find(keys) : undefined;
-    if (known !== undefined) {
-      this.#leaveOut(one);
-      return { id: toId({ lane, epoch, seq: known }), duplicate: true };
+    const { epoch, dedupe } = this.#state;
+    const original = lane === 'events' ? dedupe.window.find(keys) : undefined;
+    if (original !== undefined) {
+      this.#countNotQueued(one);
+      return { id: toId({ lane, epoch, seq: original }), duplicate: true };
     }
-    const totals = this.#draft.lanes[lane];
+    const totals = this.#nextTotals.lanes[lane];
     const seq = totals.nextSeq++;
     totals.accepted++;
     if (deadLetterReason === undefined) this.#keep(one, seq);
@@ -106,18 +109,18 @@ class Numbering {
   }
 
   #keep({ lane, keys, acceptedAt, payload }: Draft, seq: number): void {
-    const totals = this.#draft.lanes[lane];
+    const totals = this.#nextTotals.lanes[lane];
     totals.count++;
     totals.bytes += payloadBytes({ payload });
     this.fresh[lane].push({ seq, acceptedAt, keys, payload });
-    if (lane === 'events') this.#parts.seen.window.remember(keys, seq, this.#known);
+    if (lane === 'events') this.#state.dedupe.window.add(keys, seq, this.#original);
   }
 
   #addDeadLetter(one: Draft, seq: number, reason: Reason): void {
     const { lane, keys, acceptedAt, payload } = one;
-    const { epoch, clock } = this.#parts;
-    this.#draft.lanes[lane].deadLettered++;
-    this.buried.push({
+    const { epoch, clock } = this.#state;
+    this.#nextTotals.lanes[lane].deadLettered++;
+    this.deadLetters.push({
       id: toId({ lane, epoch, seq }),
       lane,
       seq,
@@ -129,30 +132,30 @@ class Numbering {
       deliveryId: null,
       payload,
     });
-    this.#leaveOut(one);
+    this.#countNotQueued(one);
   }
 
-  #leaveOut(one: Draft): void {
-    this.roomless.count++;
-    this.roomless.bytes += payloadBytes(one);
+  #countNotQueued(one: Draft): void {
+    this.notQueued.count++;
+    this.notQueued.bytes += payloadBytes(one);
   }
 }
 
-function place(lane: StoreLane, fresh: readonly Entry[]): readonly Loaded[] {
+function toLoadedBlocks(lane: StoreLane, fresh: readonly Entry[]): readonly LoadedBlock[] {
   return cutIntoBlocks(fresh).map((entries) => {
     const [first] = entries;
     return {
       block: {
         key: [laneNumbers[lane], freshKind, first?.seq ?? 0],
         isRedriven: false,
-        marks: toFreshMarks(entries.length),
+        states: createStates(entries.length),
       },
       entries,
     };
   });
 }
 
-function toWrite({ block, entries }: Loaded, { tables, scratch }: StageParts): Write {
+function toWrite({ block, entries }: LoadedBlock, { tables, bufferPool }: JournalState): Write {
   const [lane, kind, number] = block.key;
-  return put(tables.blocks, [lane, kind, number], encodeBlock(entries, scratch.take));
+  return put(tables.blocks, [lane, kind, number], encodeBlock(entries, bufferPool.allocate));
 }

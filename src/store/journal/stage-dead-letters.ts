@@ -1,25 +1,28 @@
 import { storeLanes, type StoreLane } from '../../model/lane.js';
 import { payloadBytes } from '../claim-builder.js';
-import { toFreshMarks, type Loaded } from './backlog.js';
+import { createStates, type LoadedBlock } from './backlog.js';
 import { cutIntoBlocks, encodeBlock } from './block.js';
-import type { Numbered } from './dead-letters.js';
+import type { NumberedDeadLetter } from './dead-letters.js';
 import type { Staged } from './group-commit.js';
-import type { StageParts } from './stage-deps.js';
+import type { JournalState } from './journal-state.js';
 import { redrivenKind } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
 import { put } from './write.js';
 
-type Redriven = Loaded & { readonly lane: StoreLane };
+type Redriven = LoadedBlock & { readonly lane: StoreLane };
 
-/** Dead letters go back into the buffer, as if accepted now: an old one would be given up again at its first hiccup. */
+/**
+ * Stages a redrive: dead letters become unsettled envelopes again, with a new time of acceptance. With the old one
+ * they would exceed the maximum age at their first failed attempt.
+ */
 export function stageRedrive(
-  found: readonly Numbered[],
-  draft: Totals,
-  parts: StageParts,
+  found: readonly NumberedDeadLetter[],
+  nextTotals: Totals,
+  state: JournalState,
 ): Staged<number> {
-  const { tables, seen, letters, admission } = parts;
-  const note = draft.nextSeen;
-  const redriven = storeLanes.flatMap((lane) => toRedriven(lane, found, { draft, parts }));
+  const { tables, dedupe, deadLetters, admission } = state;
+  const sequence = nextTotals.nextSeen;
+  const redriven = storeLanes.flatMap((lane) => countRedriven(lane, found, { nextTotals, state }));
   const entries = redriven.flatMap((one) => one.entries);
   const events = redriven.flatMap((one) => (one.lane === 'events' ? one.entries : []));
   const bytes = entries.reduce((sum, one) => sum + payloadBytes(one), 0);
@@ -29,54 +32,54 @@ export function stageRedrive(
         const [lane, kind, number] = block.key;
         return put(tables.blocks, [lane, kind, number], encodeBlock(own));
       }),
-      ...letters.remove(found, draft),
-      ...seen.remember(events, draft),
+      ...deadLetters.remove(found, nextTotals),
+      ...dedupe.add(events, nextTotals),
     ],
     committed() {
       admission.add(entries.length, bytes);
-      const known = { at: parts.clock.monotonic(), note };
-      for (const { seq, keys } of events) seen.window.remember(keys, seq, known);
-      for (const one of redriven) parts.lanes[one.lane].takeRedriven(one);
+      const dedupeEntry = { at: state.clock.monotonic(), sequence };
+      for (const { seq, keys } of events) dedupe.window.add(keys, seq, dedupeEntry);
+      for (const one of redriven) state.lanes[one.lane].addRedriven(one);
       return found.length;
     },
   };
 }
 
-/** Dead letters go for good. */
+/** Stages the deletion of dead letters. */
 export function stageDiscard(
-  found: readonly Numbered[],
-  draft: Totals,
-  { letters }: StageParts,
+  found: readonly NumberedDeadLetter[],
+  nextTotals: Totals,
+  { deadLetters }: JournalState,
 ): Staged<number> {
-  return { writes: letters.remove(found, draft), committed: () => found.length };
+  return { writes: deadLetters.remove(found, nextTotals), committed: () => found.length };
 }
 
-/** A dry run. */
-export function stageCount(found: readonly Numbered[]): Staged<number> {
+/** Counts the dead letters and writes nothing (a dry run). */
+export function stageCount(found: readonly NumberedDeadLetter[]): Staged<number> {
   return { writes: [], committed: () => found.length };
 }
 
-function toRedriven(
+function countRedriven(
   lane: StoreLane,
-  found: readonly Numbered[],
-  { draft, parts }: { readonly draft: Totals; readonly parts: StageParts },
+  found: readonly NumberedDeadLetter[],
+  { nextTotals, state }: { readonly nextTotals: Totals; readonly state: JournalState },
 ): readonly Redriven[] {
-  const acceptedAt = parts.clock.now();
+  const acceptedAt = state.clock.now();
   const entries = found
-    .map(({ letter }) => letter)
-    .filter((letter) => letter.lane === lane)
+    .map(({ deadLetter }) => deadLetter)
+    .filter((deadLetter) => deadLetter.lane === lane)
     .map(({ seq, keys, payload }) => ({ seq, acceptedAt, keys, payload }))
     .sort((a, b) => a.seq - b.seq);
-  const totals = draft.lanes[lane];
+  const totals = nextTotals.lanes[lane];
   totals.count += entries.length;
   totals.accepted += entries.length;
   totals.bytes += entries.reduce((sum, one) => sum + payloadBytes(one), 0);
   return cutIntoBlocks(entries).map((own) => ({
     lane,
     block: {
-      key: [laneNumbers[lane], redrivenKind, draft.nextRedriven++],
+      key: [laneNumbers[lane], redrivenKind, nextTotals.nextRedriven++],
       isRedriven: true,
-      marks: toFreshMarks(own.length),
+      states: createStates(own.length),
     },
     entries: own,
   }));

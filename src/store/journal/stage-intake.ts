@@ -1,40 +1,40 @@
 import type { Draft } from '../../model/envelope.js';
 import { payloadBytes } from '../claim-builder.js';
 import type { AppendedEnvelope } from '../../model/store.js';
-import type { Keyed } from './fact.js';
-import { toGroupBytes } from './facts.js';
+import type { KeyedFact } from './fact.js';
+import { countFactWriteBytes } from './facts.js';
 import type { StagedInSlices } from './group-commit.js';
-import type { StageDeps } from './stage-deps.js';
+import type { JournalState } from './journal-state.js';
 import { stageAppends } from './stage-appends.js';
 import type { Totals } from './totals.js';
 
-/** What one request wants to be kept before it is answered. */
-export type Intake = { readonly drafts: readonly Draft[]; readonly facts: readonly Keyed[] };
+/** The envelopes and facts of one request, stored before the response. */
+export type Intake = { readonly drafts: readonly Draft[]; readonly facts: readonly KeyedFact[] };
 
-/** All of a group in one; what was taken of the drafts of each. */
+/** Stages the appends and facts of a group. The result has the appended envelopes of each request. */
 export async function stageIntake(
   intakes: readonly Intake[],
-  draft: Totals,
-  deps: StageDeps,
+  nextTotals: Totals,
+  state: JournalState,
 ): Promise<StagedInSlices<readonly (readonly AppendedEnvelope[])[]>> {
-  const known = deps.facts.stage(intakes.flatMap(({ facts }) => facts));
+  const stagedFacts = state.facts.stage(intakes.flatMap(({ facts }) => facts));
   const appended = await stageAppends(
     intakes.map(({ drafts }) => drafts),
-    draft,
-    deps,
+    nextTotals,
+    state,
   );
   return {
     ...appended,
-    writes: [...appended.writes, ...known.writes],
+    writes: [...appended.writes, ...stagedFacts.writes],
     committed() {
-      known.committed();
+      stagedFacts.committed();
       return appended.committed();
     },
   };
 }
 
-export const toDraftBytes = (drafts: readonly Draft[]): number =>
+export const countDraftBytes = (drafts: readonly Draft[]): number =>
   drafts.reduce((sum, one) => sum + payloadBytes(one), 0);
 
-export const sizeOf = ({ drafts, facts }: Intake): number =>
-  toDraftBytes(drafts) + toGroupBytes(facts);
+export const countIntakeBytes = ({ drafts, facts }: Intake): number =>
+  countDraftBytes(drafts) + countFactWriteBytes(facts);

@@ -1,9 +1,12 @@
 import { open, type Database, type RootDatabase } from 'lmdb';
 import type { Delivery } from '../../model/delivery.js';
 import type { Lane } from '../../model/lane.js';
-import type { StoredStates } from './marks.js';
+import type { StoredStates } from './envelope-state.js';
 
-/** Lane, 0 for redriven and 1 for fresh ones, number: redriven envelopes are brought back before fresh ones. */
+/**
+ * Number of the lane, kind of the block, number of the block. Kind 0 (redriven) sorts before kind 1 (fresh), so
+ * redriven envelopes are loaded first.
+ */
 export type BlockKey = readonly [lane: number, kind: number, number: number];
 export const redrivenKind = 0;
 export const freshKind = 1;
@@ -13,12 +16,12 @@ export type Ranges = readonly (readonly [from: number, to: number])[];
 
 export type StoredDelivery = {
   readonly delivery: Delivery;
-  /** What it settled, so that its receipts go when it goes. */
+  /** Numbers of the envelopes that it settled, so that their receipts are deleted together with it. */
   readonly delivered: Ranges;
   readonly merged: Ranges;
 };
 
-/** Under [lane, to]: envelopes `from` to `to` were settled by the delivery of that order. */
+/** Key: [lane, to]. The delivery with this order settled the envelopes `from` to `to`. */
 export type StoredRange = {
   readonly from: number;
   readonly order: number;
@@ -27,46 +30,53 @@ export type StoredRange = {
 
 export type StoredImport = { readonly lane: Lane; readonly delivery: Delivery };
 
-/** The tables of the journal, all in one LMDB environment, so that one transaction can change them all. */
+/**
+ * The tables of the journal. They share one LMDB environment, so that one transaction can change all of them.
+ *
+ * Names of tables in LMDB, members of stored JSON and byte layouts are the format on disk. They keep their names
+ * (`marks`, `letters`, `seen`, `memos`) where the code uses newer ones, since a change needs a migration
+ * (format.ts).
+ */
 export type Tables = {
   readonly environment: RootDatabase;
   /** `format` and `totals`. */
   readonly meta: Database<unknown, string>;
-  /** Unsettled envelopes. A block goes when all of its envelopes are settled. */
+  /** Unsettled envelopes in blocks. A block is deleted once all of its envelopes are settled. */
   readonly blocks: Database<Buffer, [number, number, number]>;
-  /** What became of a block's envelopes, where anything did. */
-  readonly marks: Database<StoredStates, [number, number, number]>;
+  /** States of a block's envelopes; absent while none has an attempt. */
+  readonly states: Database<StoredStates, [number, number, number]>;
   readonly imports: Database<StoredImport, string>;
-  /** The delivery log, by order. */
+  /** The delivery log, by order of the deliveries. */
   readonly deliveries: Database<StoredDelivery, number>;
   readonly deliveryOrders: Database<number, string>;
   readonly settled: Database<StoredRange, [number, number]>;
-  /** Dead letters, by order. */
-  readonly letters: Database<Buffer, number>;
-  /** By [lane, seq]. */
-  readonly letterOrders: Database<number, [number, number]>;
-  /** The dedupe window's history, by number. */
-  readonly seen: Database<Buffer, number>;
+  /** Dead letters, by the order in which they were added. */
+  readonly deadLetters: Database<Buffer, number>;
+  /** Order of a dead letter, by lane and number of the envelope. */
+  readonly deadLetterOrders: Database<number, [number, number]>;
+  /** The entries of the dedupe log, by number. */
+  readonly dedupe: Database<Buffer, number>;
   readonly facts: Database<Buffer, Buffer>;
-  /** Time and key of facts, by number of the kind and order: oldest first. */
+  /** Time and key of each fact, by number of its kind and order: oldest first. */
   readonly factOrders: Database<Buffer, [kind: number, order: number]>;
-  /** Facts of an earlier version. */
-  readonly memos: Database<Buffer, Buffer>;
-  /** Their keys, by order: oldest first. */
-  readonly memoOrders: Database<Buffer, number>;
+  /** Facts that an earlier version wrote, by key. */
+  readonly legacyFacts: Database<Buffer, Buffer>;
+  /** Keys of those facts, by order: oldest first. */
+  readonly legacyFactOrders: Database<Buffer, number>;
 };
 
-/** The most the file may ever be: it is as long as what it holds. */
+/** The largest size of the file. It is only as long as its content. */
 const mapBytes = 2 ** 40;
 
 /**
- * Opens the file, and makes it where there is none.
+ * Opens the file, or creates it.
  *
- * `overlappingSync` off makes a commit end with its fdatasync and the synced write of the head page,
- * so that a resolved write means that it is on disk, in lmdb's documented way. `eventTurnBatching`
- * off makes one `batch()` one transaction that fails by itself; with it a failed commit also rejects
- * a promise that nobody holds. `remapChunks` maps the parts of the file that are looked at and lets
- * them go again: else nearly all of it stays mapped, and counts as the relay's memory.
+ * - `overlappingSync: false`: a commit ends with fdatasync and the synced write of the meta page, so a resolved
+ *   write is on disk, as lmdb documents it.
+ * - `eventTurnBatching: false`: one `batch()` is one transaction that fails by itself. Otherwise a failed commit
+ *   also rejects a promise that no code handles.
+ * - `remapChunks: true`: maps only the parts of the file that are read, and unmaps them again. Otherwise nearly the
+ *   whole file stays mapped and counts as memory of the relay.
  */
 export function openTables(path: string): Tables {
   const options = {
@@ -92,17 +102,17 @@ function openAll(environment: RootDatabase): Omit<Tables, 'environment'> {
   return {
     meta: environment.openDB('meta', json),
     blocks: environment.openDB('blocks', binary),
-    marks: environment.openDB('marks', json),
+    states: environment.openDB('marks', json),
     imports: environment.openDB('imports', json),
     deliveries: environment.openDB('deliveries', json),
     deliveryOrders: environment.openDB('delivery-orders', json),
     settled: environment.openDB('settled', json),
-    letters: environment.openDB('letters', binary),
-    letterOrders: environment.openDB('letter-orders', json),
-    seen: environment.openDB('seen', binary),
+    deadLetters: environment.openDB('letters', binary),
+    deadLetterOrders: environment.openDB('letter-orders', json),
+    dedupe: environment.openDB('seen', binary),
     facts: environment.openDB('facts', { ...binary, keyEncoding: 'binary' }),
     factOrders: environment.openDB('fact-orders', binary),
-    memos: environment.openDB('memos', { ...binary, keyEncoding: 'binary' }),
-    memoOrders: environment.openDB('memo-orders', binary),
+    legacyFacts: environment.openDB('memos', { ...binary, keyEncoding: 'binary' }),
+    legacyFactOrders: environment.openDB('memo-orders', binary),
   };
 }

@@ -5,22 +5,25 @@ import { mapStoreLanes } from '../../model/lane.js';
 const count = z.int().min(0);
 
 const laneTotalsSchema = z.object({
-  /** The number that the next envelope gets. */
+  /** Number of the next envelope. */
   nextSeq: count,
-  /** Not settled yet. */
+  /** Unsettled envelopes. */
   count,
   bytes: count,
   deadLetters: count,
-  /** Since the journal began; a redrive counts as an acceptance. */
+  /** Since the journal was created; a redrive counts as an acceptance. */
   accepted: count,
   delivered: count,
   merged: count,
   deadLettered: count,
 });
 
-/** As they lie on disk. Names that are not known are left out: a newer version counts again what it finds. */
+/**
+ * The stored form. Unknown lanes are dropped, and a newer version counts them again. The member names are part of
+ * the stored format.
+ */
 export const storedTotalsSchema = z.object({
-  /** A lane that the version does not have which wrote them last is absent. */
+  /** A lane is absent if the version that wrote the totals does not have it. */
   lanes: z.partialRecord(z.enum(storeLanes), laneTotalsSchema),
   nextRedriven: count,
   nextDelivery: count,
@@ -29,16 +32,19 @@ export const storedTotalsSchema = z.object({
 });
 
 export type LaneTotals = z.output<typeof laneTotalsSchema>;
-/** What would take long to count, and the numbers given out. Written in the transaction that changes it. */
+/**
+ * Counts that would take long to compute, and the next numbers. Written in the same transaction as the changes that
+ * they count.
+ */
 export type Totals = Omit<z.output<typeof storedTotalsSchema>, 'lanes'> & {
   readonly lanes: Readonly<Record<StoreLane, LaneTotals>>;
 };
 
-export function toCopy(totals: Totals): Totals {
+export function copyTotals(totals: Totals): Totals {
   return { ...totals, lanes: mapStoreLanes((lane) => ({ ...totals.lanes[lane] })) };
 }
 
-export const freshLane = (): LaneTotals => ({
+export const createLaneTotals = (): LaneTotals => ({
   nextSeq: 1,
   count: 0,
   bytes: 0,
@@ -49,15 +55,15 @@ export const freshLane = (): LaneTotals => ({
   deadLettered: 0,
 });
 
-export const freshTotals = (): Totals => ({
-  lanes: mapStoreLanes(freshLane),
+export const createTotals = (): Totals => ({
+  lanes: mapStoreLanes(createLaneTotals),
   nextRedriven: 1,
   nextDelivery: 1,
   nextLetter: 1,
   nextSeen: 1,
 });
 
-/** Keys on disk name a lane by its number. */
+/** Numbers of the lanes in keys on disk. */
 export const laneNumbers: Readonly<Record<StoreLane, number>> = {
   events: 0,
   profiles: 1,

@@ -1,16 +1,15 @@
 import { factKinds } from '../../model/fact.js';
 import { storeLanes } from '../../model/lane.js';
-import { Backlog, toSpan } from './backlog.js';
+import { Backlog, measureEntries } from './backlog.js';
 import { decodeBlock } from './block.js';
-import { decodeFact, decodeDatedFact, decodePlace, kindNumbers } from './fact.js';
+import { decodeFact, decodeLegacyFact, decodePlace, kindNumbers } from './fact.js';
 import { decodeDeadLetter } from './dead-letter-codec.js';
 import { readTotals } from './read-totals.js';
 import type { BlockKey, Tables } from './tables.js';
 import { laneNumbers, type LaneTotals } from './totals.js';
 
 /**
- * Reads a journal from end to end; yields what is wrong, a sentence each. A page that cannot be read
- * at all ends it with LMDB's error.
+ * Reads the whole journal and yields one sentence for each error. If a page cannot be read, it throws LMDB's error.
  */
 export function* verify(tables: Tables): Generator<string> {
   const totals = readTotals(tables);
@@ -21,14 +20,14 @@ export function* verify(tables: Tables): Generator<string> {
   for (const lane of storeLanes) {
     const number = laneNumbers[lane];
     yield* verifyBlocks(tables, number, totals.lanes[lane]);
-    yield* verifyLetters(tables, number, totals.lanes[lane]);
+    yield* verifyDeadLetters(tables, number, totals.lanes[lane]);
   }
-  for (const { key, value } of tables.seen.getRange()) {
-    yield* faultOf(() => decodeBlock(value.subarray(1), `entry ${key} of seen`));
+  for (const { key, value } of tables.dedupe.getRange()) {
+    yield* yieldError(() => decodeBlock(value.subarray(1), `entry ${key} of seen`));
   }
   yield* verifyLog(tables);
   yield* verifyFacts(tables);
-  yield* verifyMemos(tables);
+  yield* verifyLegacyFacts(tables);
 }
 
 function* verifyBlocks(tables: Tables, lane: number, totals: LaneTotals): Generator<string> {
@@ -36,11 +35,11 @@ function* verifyBlocks(tables: Tables, lane: number, totals: LaneTotals): Genera
   const found = { count: 0, bytes: 0 };
   const keys = tables.blocks.getKeys({ start: [lane], end: [lane + 1] });
   for (const key of keys as Iterable<BlockKey>) {
-    yield* faultOf(() => {
+    yield* yieldError(() => {
       const { block, entries } = backlog.read(key);
-      if (block.marks.length !== entries.length)
-        throw new Error(`block ${key.join('/')} has other marks`);
-      const span = toSpan(entries.filter((_, index) => block.marks[index] !== 'gone'));
+      if (block.states.length !== entries.length)
+        throw new Error(`block ${key.join('/')} has other states`);
+      const span = measureEntries(entries.filter((_, index) => block.states[index] !== 'settled'));
       found.count += span.count;
       found.bytes += span.bytes;
     });
@@ -48,21 +47,21 @@ function* verifyBlocks(tables: Tables, lane: number, totals: LaneTotals): Genera
   if (found.count !== totals.count || found.bytes !== totals.bytes) {
     yield `lane ${lane} holds ${found.count} unsettled envelopes of ${found.bytes} bytes, and its totals say ${totals.count} of ${totals.bytes}`;
   }
-  for (const key of tables.marks.getKeys({ start: [lane], end: [lane + 1] })) {
+  for (const key of tables.states.getKeys({ start: [lane], end: [lane + 1] })) {
     if (!tables.blocks.doesExist(key))
-      yield `there are marks for block ${key.join('/')}, which is not there`;
+      yield `there are states for block ${key.join('/')}, which is not there`;
   }
 }
 
-function* verifyLetters(tables: Tables, lane: number, totals: LaneTotals): Generator<string> {
+function* verifyDeadLetters(tables: Tables, lane: number, totals: LaneTotals): Generator<string> {
   let found = 0;
-  for (const { key, value: order } of tables.letterOrders.getRange({
+  for (const { key, value: order } of tables.deadLetterOrders.getRange({
     start: [lane],
     end: [lane + 1],
   })) {
     found++;
-    yield* faultOf(() => {
-      const bytes = tables.letters.get(order);
+    yield* yieldError(() => {
+      const bytes = tables.deadLetters.get(order);
       if (bytes === undefined) throw new Error(`dead letter ${order} is not there`);
       const letter = decodeDeadLetter(bytes, `dead letter ${order}`);
       if (letter.seq !== key[1])
@@ -89,14 +88,14 @@ function* verifyLog({ deliveries, deliveryOrders, settled, imports }: Tables): G
   }
 }
 
-/** Names no key: one may tell of a person. */
+/** The messages contain no keys, since a key may be personal data. */
 function* verifyFacts({ facts, factOrders }: Tables): Generator<string> {
   let found = 0;
   for (const { key, value } of factOrders.getRange()) {
     found++;
     const kind = factKinds.find((each) => kindNumbers[each] === key[0]);
     const name = `fact ${key[1]} of ${kind ?? 'no known kind'}`;
-    yield* faultOf(() => {
+    yield* yieldError(() => {
       const place = decodePlace(value);
       const bytes = facts.get(place.key);
       if (bytes === undefined) throw new Error(`${name} is not there`);
@@ -109,23 +108,23 @@ function* verifyFacts({ facts, factOrders }: Tables): Generator<string> {
   if (count !== found) yield `there are ${count} facts, and ${found} in the order of their age`;
 }
 
-/** Facts of an earlier version. */
-function* verifyMemos({ memos, memoOrders }: Tables): Generator<string> {
+/** Facts that an earlier version wrote. */
+function* verifyLegacyFacts({ legacyFacts, legacyFactOrders }: Tables): Generator<string> {
   let found = 0;
-  for (const { key: order, value: key } of memoOrders.getRange()) {
+  for (const { key: order, value: key } of legacyFactOrders.getRange()) {
     found++;
-    yield* faultOf(() => {
-      const bytes = memos.get(key);
+    yield* yieldError(() => {
+      const bytes = legacyFacts.get(key);
       if (bytes === undefined) throw new Error(`memo ${order} is not there`);
-      if (decodeDatedFact(key, bytes, `memo ${order}`).order !== order)
+      if (decodeLegacyFact(key, bytes, `memo ${order}`).order !== order)
         throw new Error(`memo ${order} has another number than its index`);
     });
   }
-  const count = memos.getKeysCount();
+  const count = legacyFacts.getKeysCount();
   if (count !== found) yield `there are ${count} memos, and ${found} in the order of their age`;
 }
 
-function* faultOf(read: () => unknown): Generator<string> {
+function* yieldError(read: () => unknown): Generator<string> {
   try {
     read();
   } catch (error) {

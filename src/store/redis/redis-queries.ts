@@ -3,7 +3,7 @@ import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
 import type { Page, PageQuery } from '../../model/store.js';
 import type { Receipt } from '../../model/store.js';
-import { toMatch } from '../dead-letters.js';
+import { createDeadLetterFilter } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';
 import { toOrder, toPage, type Numbered } from '../page.js';
@@ -81,7 +81,7 @@ export class RedisQueries {
 
   async deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>> {
     const found: Numbered<DeadLetter>[] = [];
-    const isMatch = toMatch(filter);
+    const isMatch = createDeadLetterFilter(filter);
     let shown = 0;
     for await (const step of this.iterateDeadLetters(below(page.cursor))) {
       for (const deadLetter of step) {

@@ -13,7 +13,7 @@ import type { PageQuery } from '../../model/store.js';
 import type { Receipt } from '../../model/store.js';
 import type { Settlement } from '../../model/store.js';
 import type { RedisReply, Script } from '../../redis/connection.js';
-import { toMatch } from '../dead-letters.js';
+import { createDeadLetterFilter } from '../dead-letters.js';
 import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
 import { toBatchItems } from '../batch-items.js';
@@ -194,7 +194,7 @@ export class RedisStore implements Store {
     ]);
     // During the wait, other relays may have taken over the envelopes, and this relay may have claimed them again.
     for (const one of encoded.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
-    for (const one of encoded.followed) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
+    for (const one of encoded.polled) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
     this.#reportDropped(readList(dropped));
   }
 
@@ -291,7 +291,7 @@ export class RedisStore implements Store {
     script: Script | null,
     args: () => readonly number[],
   ): Promise<number> {
-    const isMatch = toMatch(filter);
+    const isMatch = createDeadLetterFilter(filter);
     let total = 0;
     for await (const step of this.#queries.iterateDeadLetters(Infinity)) {
       const orders = step.flatMap(({ order, value }) => (isMatch(value) ? [order] : []));

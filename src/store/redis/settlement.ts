@@ -22,7 +22,7 @@ export type EncodedSettlement = {
   /** Envelopes that this relay no longer holds after the settlement. */
   readonly gone: readonly Claimed[];
   /** Envelopes that this relay keeps, with their new attempt state. */
-  readonly followed: readonly Claimed[];
+  readonly polled: readonly Claimed[];
 };
 
 /** Encodes a settlement for settle.lua. `find` returns what this relay has claimed. */
@@ -35,32 +35,32 @@ export function encodeSettlement(
   // This relay may have claimed an envelope again that others took over: the earlier attempt does not count.
   const current = settled.filter(({ envelope }) => isOfClaim(envelope, find(envelope.id)));
   const sorted = sortSettled(current, deliveryId, find);
-  const { followed } = sorted;
+  const { polled } = sorted;
   const texts = new Texts();
-  const back = [...sorted.back].flatMap(([afterMs, all]) =>
+  const retries = [...sorted.retries].flatMap(([afterMs, all]) =>
     all.map((one) => toLine(one, 'r', texts.add(writeAttemptState(one)), afterMs)),
   );
   const lines: readonly Line[] = [
     ...sorted.delivered.map((one) => toLine(one, 'd')),
     ...sorted.merged.map((one) => toLine(one, 'm')),
-    ...sorted.buried.map(({ queued, reason }) =>
+    ...sorted.deadLettered.map(({ queued, reason }) =>
       toLine(
         queued,
         'b',
         texts.add(encodeDeadLetter(queued, { reason, deliveryId, deadLetteredAt: now })),
       ),
     ),
-    ...back,
-    ...followed.map((one) => toLine(one, 'f', texts.add(writeAttemptState(one)))),
+    ...retries,
+    ...polled.map((one) => toLine(one, 'f', texts.add(writeAttemptState(one)))),
   ];
   const gone = [
     ...sorted.delivered,
     ...sorted.merged,
-    ...sorted.buried.map(({ queued }) => queued),
-    ...[...sorted.back.values()].flat(),
+    ...sorted.deadLettered.map(({ queued }) => queued),
+    ...[...sorted.retries.values()].flat(),
   ];
-  const [first] = followed;
-  const seqs = followed.map(({ seq }) => seq);
+  const [first] = polled;
+  const seqs = polled.map(({ seq }) => seq);
   return {
     json: JSON.stringify({
       count: settled.length,
@@ -72,7 +72,7 @@ export function encodeSettlement(
       ...(settled.length === 0 && delivery?.importJob && { following: delivery.importJob.id }),
     }),
     gone,
-    followed,
+    polled,
   };
 }
 

@@ -67,7 +67,7 @@ describe.each([
   });
 
   it('leaves after what was accepted before it, also where that is on disk alone', async () => {
-    await open({ maxHeldBytes: 1000, dedupe: { maxAgeMs: 0, maxCount: 0 } });
+    await open({ maxWorkingSetBytes: 1000, dedupe: { maxAgeMs: 0, maxCount: 0 } });
     await append(under.store, [anEvent({ text: 'first' })]);
     await append(under.store, [
       anEvent({ text: 'old', keys: ['ea'] }),
@@ -92,7 +92,7 @@ describe.each([
 });
 
 it('is told apart from what waits on disk alone around it, and is unknown once it is discarded', async () => {
-  await open({ maxHeldBytes: 1000 });
+  await open({ maxWorkingSetBytes: 1000 });
   await append(under.store, someEvents(3));
   const ids = await appendIds(under.store, [anEvent(), aBuried('bad'), anEvent()]);
   const states = async () =>

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { JournalDeadLetters } from '../../../src/store/journal/dead-letters.js';
 import type { JournalDeadLetter } from '../../../src/store/journal/dead-letter-codec.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
-import { freshTotals, toCopy } from '../../../src/store/journal/totals.js';
+import { createTotals, copyTotals } from '../../../src/store/journal/totals.js';
 import type { Write } from '../../../src/store/journal/write.js';
 import { aReason, toBytes } from '../../support/builders.js';
 
@@ -42,13 +42,13 @@ const scan = () => letters.scan(() => true, { from: 0, below: 100, limit: 100 })
 const toSeqs = (dropped: readonly JournalDeadLetter[]) => dropped.map(({ seq }) => seq);
 
 it('what a group takes out is gone for the rest of it, and is there again where nothing was written', async () => {
-  const totals = freshTotals();
+  const totals = createTotals();
   await run(letters.add([aLetter(1), aLetter(2)], totals).writes);
   for (let attempt = 0; attempt < 2; attempt++) {
     letters.beginGroup();
-    const draft = toCopy(totals);
+    const draft = copyTotals(totals);
     expect(toSeqs(letters.add([aLetter(3)], draft).dropped)).toEqual([1]);
-    expect(scan().map(({ letter }) => letter.seq)).toEqual([2]);
+    expect(scan().map(({ deadLetter: letter }) => letter.seq)).toEqual([2]);
     expect(toSeqs(letters.add([aLetter(4)], draft).dropped)).toEqual([2]);
     expect(scan()).toEqual([]);
     expect(draft.lanes.events.deadLetters).toBe(2);

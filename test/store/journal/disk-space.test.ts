@@ -42,9 +42,9 @@ describe('the free space of the volume', () => {
   it('counts what was written since the last look', async () => {
     const free = { bytes: 150 };
     const { clock, disk } = await watch(free);
-    disk.wrote(50);
+    disk.recordWrite(50);
     expect(disk.isLow()).toBe(false);
-    disk.wrote(1);
+    disk.recordWrite(1);
     expect(disk.isLow()).toBe(true);
     await clock.advance(1000);
     expect(disk.isLow()).toBe(false);
@@ -73,7 +73,7 @@ describe('the free space of the volume', () => {
 
   it('is none after a write that found none, until the next look', async () => {
     const { clock, disk } = await watch({ bytes: 1000 });
-    disk.ranOut();
+    disk.recordFailure();
     expect(disk.isLow()).toBe(true);
     await clock.advance(1000);
     expect(disk.isLow()).toBe(false);
@@ -98,9 +98,9 @@ describe('the free space of the volume', () => {
 
   it('is none after a write that found none, without a reserve, too', async () => {
     const { clock, disk } = await watch({ bytes: 1000 }, { reserveBytes: 0 });
-    disk.wrote(5000);
+    disk.recordWrite(5000);
     expect(disk.isLow()).toBe(false);
-    disk.ranOut();
+    disk.recordFailure();
     expect(disk.isLow()).toBe(true);
     await clock.advance(1000);
     expect(disk.isLow()).toBe(false);

@@ -127,8 +127,8 @@ describe('facts in the journal', () => {
   it('are none in a journal that an older relay made', async () => {
     await open();
     await append(under.store, someEvents(2));
-    await onDisk(({ facts, factOrders, memos, memoOrders }) =>
-      Promise.all([facts, factOrders, memos, memoOrders].map((table) => table.drop())),
+    await onDisk(({ facts, factOrders, legacyFacts, legacyFactOrders }) =>
+      Promise.all([facts, factOrders, legacyFacts, legacyFactOrders].map((table) => table.drop())),
     );
     await open();
     expect(await under.store.getFacts(['a'])).toEqual([null]);
@@ -184,10 +184,10 @@ function encodeMemo(key: string, order: number, value: string): Buffer {
 
 /** As an earlier version would: at the end of its order, and in the place of what it knew. */
 const writeMemos = (count: number, prefix: string, from = 1) =>
-  onDisk(async ({ memos, memoOrders }) => {
+  onDisk(async ({ legacyFacts, legacyFactOrders }) => {
     for (const [index, { key, value }] of some(count, prefix).entries()) {
-      await memos.put(Buffer.from(key), encodeMemo(key, from + index, value));
-      await memoOrders.put(from + index, Buffer.from(key));
+      await legacyFacts.put(Buffer.from(key), encodeMemo(key, from + index, value));
+      await legacyFactOrders.put(from + index, Buffer.from(key));
     }
   });
 
@@ -258,7 +258,7 @@ describe('facts of an earlier version', () => {
   it('are checked: one that was changed is named by its number', async () => {
     await open();
     await writeMemos(2, 'n');
-    await onDisk(({ memos }) => memos.put(Buffer.from('n1'), encodeMemo('n0', 2, 'x')));
+    await onDisk(({ legacyFacts }) => legacyFacts.put(Buffer.from('n1'), encodeMemo('n0', 2, 'x')));
     await under.reopen();
     expect((await check()).faults).toEqual([
       expect.stringContaining('memo 2 has a wrong checksum'),

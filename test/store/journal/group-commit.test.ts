@@ -17,7 +17,7 @@ let limitClock: ManualClock;
 let groups: Group[];
 let faults: unknown[];
 let noRoom: number;
-let undone: string[];
+let rolledBack: string[];
 /** How the next checks of the files end, in order; what is not said here finds nothing. */
 let lost: (Error | null)[];
 /** How the next commits end, in order; what is not said here succeeds at once. */
@@ -30,18 +30,18 @@ beforeEach(() => {
   groups = [];
   faults = [];
   noRoom = 0;
-  undone = [];
+  rolledBack = [];
   lost = [];
   endings = [];
   commits = new GroupCommit({
     clock,
-    draft: (): Draft => ({ change: null, appends: [] }),
+    copyState: (): Draft => ({ change: null, appends: [] }),
     stageAppends: (appends, draft) => {
       draft.appends = appends;
       return Promise.resolve({
         writes: appends.map(() => nothing),
         committed: () => appends.map((text) => `${text}!`),
-        undone: () => undone.push(...appends),
+        rolledBack: () => rolledBack.push(...appends),
       });
     },
     sizeOf: (text) => (text === 'huge' ? 20_000_000 : text.length),
@@ -55,13 +55,13 @@ beforeEach(() => {
       if (error != null) throw error;
     },
     limit: { clock: limitClock, ms: 5000 },
-    commit: async ({ draft }) => {
+    commit: async ({ nextState: draft }) => {
       await endings.shift()?.();
       groups.push({ ...draft });
     },
     onCommitted: () => undefined,
     onFatal: (error) => void faults.push(error),
-    onNoRoom: () => noRoom++,
+    onDiskFull: () => noRoom++,
   });
 });
 afterEach(async () => {
@@ -141,10 +141,10 @@ describe('a group', () => {
 });
 
 describe('where there is no room', () => {
-  it('appends are refused and undone, and the next are tried', async () => {
+  it('appends are refused and rolledBack, and the next are tried', async () => {
     endings.push(full);
-    expect(await commits.append('a')).toBe('no-room');
-    expect(undone).toEqual(['a']);
+    expect(await commits.append('a')).toBe('disk-full');
+    expect(rolledBack).toEqual(['a']);
     expect(noRoom).toBe(1);
     expect(await commits.append('b')).toBe('b!');
     expect(faults).toEqual([]);
@@ -153,7 +153,7 @@ describe('where there is no room', () => {
   it('a change is tried again without the appends that came with it', async () => {
     endings.push(full);
     const answers = await Promise.all([commits.append('a'), change('one')]);
-    expect(answers).toEqual(['no-room', 'one']);
+    expect(answers).toEqual(['disk-full', 'one']);
     expect(groups).toEqual([{ appends: [], change: 'one' }]);
   });
 
@@ -244,7 +244,7 @@ describe('files that are not the journal’s any more', () => {
       'failed',
       'failed',
     ]);
-    expect([groups, undone, faults]).toEqual([[], [], [gone]]);
+    expect([groups, rolledBack, faults]).toEqual([[], [], [gone]]);
   });
 
   it('fail a group that was written, before it is answered', async () => {
@@ -252,7 +252,7 @@ describe('files that are not the journal’s any more', () => {
     const settled = settle('s1').catch((error: unknown) => error);
     expect(await commits.append('a')).toBe('failed');
     expect(await settled).toBe(gone);
-    expect([undone, faults]).toEqual([['a'], [gone]]);
+    expect([rolledBack, faults]).toEqual([['a'], [gone]]);
   });
 
   it('fail everything at a look in between, once', async () => {

@@ -7,7 +7,7 @@ import {
   encodeBlock,
   maxBlockBytes,
   maxBlockCount,
-  sizeOf,
+  countEntryBytes,
   type Entry,
 } from '../../../src/store/journal/block.js';
 import {
@@ -20,7 +20,7 @@ import {
   toStoredStates,
   type EnvelopeState,
   type RetryState,
-} from '../../../src/store/journal/marks.js';
+} from '../../../src/store/journal/envelope-state.js';
 
 const key = fc.string({ unit: fc.constantFrom('a', 'z', 'A', '0', '-', '_'), maxLength: 30 });
 const entry: fc.Arbitrary<Entry> = fc.record({
@@ -67,7 +67,9 @@ describe('a block', () => {
     expect(blocks.flat()).toEqual(many);
     for (const block of blocks) {
       expect(block.length).toBeLessThanOrEqual(maxBlockCount);
-      expect(block.reduce((sum, one) => sum + sizeOf(one), 0)).toBeLessThanOrEqual(maxBlockBytes);
+      expect(block.reduce((sum, one) => sum + countEntryBytes(one), 0)).toBeLessThanOrEqual(
+        maxBlockBytes,
+      );
     }
     const huge = { ...many[0]!, payload: new Uint8Array(maxBlockBytes) };
     expect(cutIntoBlocks([huge, huge])).toEqual([[huge], [huge]]);
@@ -87,7 +89,7 @@ const aTrial = (attempts: number): RetryState => ({
 describe('marks', () => {
   it('are read as they were written, through JSON', () => {
     const trials = [aTrial(1), aTrial(2), aTrial(3)];
-    const mark = fc.constantFrom<EnvelopeState>(null, 'gone', ...trials);
+    const mark = fc.constantFrom<EnvelopeState>(null, 'settled', ...trials);
     fc.assert(
       fc.property(fc.array(mark), (marks) => {
         const stored: unknown = JSON.parse(JSON.stringify(toStoredStates(marks)));
@@ -99,7 +101,7 @@ describe('marks', () => {
   it('of many that fared alike are one run', () => {
     const trial = aTrial(1);
     const marks = [
-      ...Array<EnvelopeState>(500).fill('gone'),
+      ...Array<EnvelopeState>(500).fill('settled'),
       ...Array<EnvelopeState>(500).fill(trial),
       null,
     ];

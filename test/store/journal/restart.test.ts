@@ -318,7 +318,7 @@ describe.each([
   });
 
   it('takes 600 bytes of memory for each envelope beside its payload', async () => {
-    await open({ maxHeldBytes: 12_000 });
+    await open({ maxWorkingSetBytes: 12_000 });
     for (let index = 0; index < 30; index++) await append(under.store, [anEvent({ text: '{}' })]);
     await restart();
     // A lane has half of the memory: 6000 bytes. The tenth envelope still fits, the eleventh does not.
@@ -327,7 +327,7 @@ describe.each([
   });
 
   it('more than fits into memory leaves in order, and profiles of one identity keep theirs', async () => {
-    await open({ maxHeldBytes: 40_000 });
+    await open({ maxWorkingSetBytes: 40_000 });
     const profiles = Array.from({ length: 500 }, (_, index) =>
       aProfile({ keys: [`e${index % 7}`], text: `${index % 7}/${index}` }),
     );
@@ -439,7 +439,7 @@ describe('a wall clock that is set while the relay runs', () => {
     ['ahead by eight days', 8 * 24 * hour],
   ])('%s changes no age, in memory or on disk alone', async (_name, jumpMs) => {
     // Room in memory for the first block alone.
-    await open({ maxHeldBytes: 2 });
+    await open({ maxWorkingSetBytes: 2 });
     const appendNow = (text: string) =>
       append(under.store, [anEvent({ text, acceptedAt: under.clock.now() })]);
     await appendNow('in memory');

@@ -33,17 +33,17 @@ describe('what lies on disk', () => {
     expect((await under.store.receipt(ids[500]!))?.state).toBe('delivered');
     expect(await countEntries()).toMatchObject({
       blocks: 0,
-      marks: 0,
+      states: 0,
       deliveries: 1,
       settled: 1,
-      seen: 1,
+      dedupe: 1,
     });
   });
 
   it('is one block for requests that came together', async () => {
     await open();
     await Promise.all(Array.from({ length: 50 }, () => append(under.store, [anEvent()])));
-    expect(await countEntries()).toMatchObject({ blocks: 1, seen: 1 });
+    expect(await countEntries()).toMatchObject({ blocks: 1, dedupe: 1 });
   });
 
   it('says in one entry what a request did to all of a block, retries included', async () => {
@@ -58,7 +58,7 @@ describe('what lies on disk', () => {
         ...settledAs(items.slice(400), retry(60_000)),
       ],
     });
-    expect(await countEntries()).toMatchObject({ blocks: 1, marks: 1, settled: 1 });
+    expect(await countEntries()).toMatchObject({ blocks: 1, states: 1, settled: 1 });
   });
 
   it('is one entry of marks, and one sync, for settlements that came together', async () => {
@@ -77,7 +77,7 @@ describe('what lies on disk', () => {
       ),
     );
     expect(syncs).toBe(1);
-    expect(await countEntries()).toMatchObject({ blocks: 1, marks: 1, deliveries: 3, settled: 3 });
+    expect(await countEntries()).toMatchObject({ blocks: 1, states: 1, deliveries: 3, settled: 3 });
   });
 
   it('is a sync each for settlements that would hold up others for long together', async () => {
@@ -121,16 +121,16 @@ describe('what lies on disk', () => {
       );
     }
     // What a group adds itself goes with the next one.
-    const { blocks, marks, deliveries } = await countEntries();
-    expect({ blocks, marks }).toEqual({ blocks: 0, marks: 0 });
+    const { blocks, states, deliveries } = await countEntries();
+    expect({ blocks, states }).toEqual({ blocks: 0, states: 0 });
     expect(deliveries).toBeLessThanOrEqual(25);
   });
 
   it('ends with the dedupe window', async () => {
     await open({ dedupe: { maxAgeMs: 86_400_000, maxCount: 10 } });
     for (let round = 0; round < 40; round++) await append(under.store, someEvents(2));
-    const { seen } = await countEntries();
-    expect(seen).toBeLessThanOrEqual(6);
+    const { dedupe } = await countEntries();
+    expect(dedupe).toBeLessThanOrEqual(6);
   });
 
   it('ends with the dead letters that were dropped, redriven or discarded', async () => {
@@ -139,8 +139,8 @@ describe('what lies on disk', () => {
     await buryAll(under.store);
     await under.store.discard({ ids: [(await first()).id] }, { dryRun: false });
     await under.store.redrive({ ids: [(await first()).id] }, { dryRun: false });
-    const { letters, letterOrders, blocks } = await countEntries();
-    expect([letters, letterOrders, blocks]).toEqual([8, 8, 1]);
+    const { deadLetters, deadLetterOrders, blocks } = await countEntries();
+    expect([deadLetters, deadLetterOrders, blocks]).toEqual([8, 8, 1]);
   });
 
   it('does not grow with what has passed through: pages are used again', async () => {

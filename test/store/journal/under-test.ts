@@ -35,7 +35,7 @@ export async function openTestJournal(settings: JournalSettings = {}): Promise<J
     openJournal({
       ...wideBounds,
       random: () => 0.5,
-      maxHeldBytes: 64 * 1024 * 1024,
+      maxWorkingSetBytes: 64 * 1024 * 1024,
       reserveBytes: 0,
       syncLimit: { clock: systemClock, ms: 60_000 },
       onDeadLetterDropped: (letter) => void dropped.push(letter),

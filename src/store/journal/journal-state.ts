@@ -13,32 +13,30 @@ import { DedupeLog } from './dedupe-log.js';
 import type { Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
 
-/** What the journal is made of: the tables, and what memory knows of them. */
-export type StageParts = {
+/** The journal's tables and the state in memory that belongs to them. Groups are staged with it. */
+export type JournalState = {
   readonly tables: Tables;
   readonly clock: Clock;
   readonly epoch: string;
   readonly lanes: Readonly<Record<StoreLane, JournalLane>>;
-  readonly seen: DedupeLog;
-  readonly log: JournalDeliveryLog;
-  readonly letters: JournalDeadLetters;
+  readonly dedupe: DedupeLog;
+  readonly deliveryLog: JournalDeliveryLog;
+  readonly deadLetters: JournalDeadLetters;
   readonly facts: JournalFacts;
   readonly admission: Admission;
-  readonly scratch: BufferPool;
+  readonly bufferPool: BufferPool;
+  readonly onDeadLetterDropped: StoreOptions['onDeadLetterDropped'];
 };
 
-/** What a group is staged with. */
-export type StageDeps = StageParts & Pick<StoreOptions, 'onDeadLetterDropped'>;
-
-export type PartsOptions = Omit<StoreOptions, 'random' | 'onDeadLetterDropped'> & {
+export type JournalStateOptions = Omit<StoreOptions, 'random'> & {
   readonly tables: Tables;
   readonly epoch: string;
-  /** Bytes of envelopes in memory, at most, over the lanes that are sent. */
-  readonly maxHeldBytes: number;
+  /** Bytes of envelopes in memory, at most, for both lanes that are sent. */
+  readonly maxWorkingSetBytes: number;
   readonly onClaimable: (lane: StoreLane) => void;
 };
 
-export function createParts(options: PartsOptions): StageParts {
+export function createJournalState(options: JournalStateOptions): JournalState {
   const { tables, clock, epoch } = options;
   const lane = (name: StoreLane): JournalLane =>
     new JournalLane({
@@ -46,8 +44,9 @@ export function createParts(options: PartsOptions): StageParts {
       epoch,
       clock,
       backlog: new Backlog(tables, laneNumbers[name]),
-      // Half each: a lane that stands still cannot take the other's. What waits is bounded when it is accepted.
-      maxHeldBytes: name === 'waiting' ? Infinity : options.maxHeldBytes / 2,
+      // Each lane gets half, so that a lane that does not send cannot use the memory of the other. Waiting
+      // envelopes are bounded when they are accepted.
+      maxWorkingSetBytes: name === 'waiting' ? Infinity : options.maxWorkingSetBytes / 2,
       onClaimable: () => options.onClaimable(name),
     });
   return {
@@ -55,11 +54,12 @@ export function createParts(options: PartsOptions): StageParts {
     clock,
     epoch,
     lanes: mapStoreLanes(lane),
-    seen: new DedupeLog(tables, { clock, bounds: options.dedupe }),
-    log: new JournalDeliveryLog(tables, options.log, clock),
-    letters: new JournalDeadLetters(tables, options.maxDeadLetters),
+    dedupe: new DedupeLog(tables, { clock, bounds: options.dedupe }),
+    deliveryLog: new JournalDeliveryLog(tables, options.log, clock),
+    deadLetters: new JournalDeadLetters(tables, options.maxDeadLetters),
     facts: new JournalFacts(tables, options.facts, clock),
     admission: new Admission(options.capacity, clock),
-    scratch: new BufferPool(),
+    bufferPool: new BufferPool(),
+    onDeadLetterDropped: options.onDeadLetterDropped,
   };
 }
