@@ -2,8 +2,8 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { lanes, storeLanes, type StoreLane } from './model/lane.js';
 
 /**
- * Every metric of the relay, named once. Labels are few and bounded: never an id or an address.
- * Gauges that mirror state (buffer, limiter) are set by `observe…` callbacks at scrape time.
+ * All metrics of the relay. Labels have few and bounded values, and never an id or an address. Gauges of
+ * state, such as the buffer and the limiter, are set by callbacks (`onScrape`) at each scrape.
  */
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -11,8 +11,8 @@ const ingestOutcomes = ['accepted', 'duplicate', 'invalid', 'refused'];
 const settledOutcomes = ['delivered', 'merged', 'dead_lettered'];
 
 /**
- * How an envelope leaves a queue of the store for good. What waits is only ever `resolved`: it goes on
- * in its own lane, as an event, a profile or a dead letter.
+ * The outcomes with which an envelope is settled. A waiting entry is always `resolved`: it continues in its
+ * own lane as an event, a profile or a dead letter.
  */
 export const toSettledOutcomes = (lane: StoreLane): readonly string[] =>
   lane === 'waiting' ? ['resolved'] : settledOutcomes;
@@ -37,7 +37,7 @@ export function createMetrics(version: string) {
   ) =>
     new Histogram({ name: `relay_${name}`, help, labelNames: [...labelNames], buckets, registers });
 
-  /** Mirrors of state, such as the buffer's depth, brought up to date at each scrape. */
+  /** Callbacks that update the gauges of state, such as the buffer's depth, at each scrape. */
   const refreshers: (() => void)[] = [];
   // Registered first: prom-client reads metrics in this order within one tick, so a scrape is consistent.
   new Gauge({

@@ -1,9 +1,9 @@
 import type { Clock } from './clock.js';
 
 /**
- * Long work runs in slices, so that no request holds the event loop for long. Between
- * two slices the event loop serves everybody else. All work that is sliced shares one queue: one slice
- * runs in one iteration of the event loop, however many requests are in it.
+ * Long work runs in slices, so that no request holds the event loop for long. Between two slices the event
+ * loop handles other requests. All sliced work shares one queue: each iteration of the event loop runs one
+ * slice, no matter how many requests wait for theirs.
  */
 const waiting: (() => void)[] = [];
 
@@ -23,17 +23,17 @@ function runNext(): void {
 /** A batch of more envelopes takes several ms for each of its steps: claim, request, verdicts, settlement. */
 const largeBatch = 1000;
 
-/** Between two steps of a batch: others come first where it is large. */
+/** To be called between two steps of a batch. After a step of a large batch, other work comes first. */
 export function yieldAfterLargeBatch(count: number): Promise<void> {
   return count > largeBatch ? nextTurn() : Promise.resolve();
 }
 
-/** Time a slice takes, at most, but for its last step. */
+/** Time after which a slice ends. The step that exceeds it is completed. */
 const sliceMs = 8;
-/** Steps of a slice, at most: they bound it where the clock stands still. */
+/** Maximum steps of a slice. They bound it if the clock does not advance, as in a test. */
 const sliceSteps = 250;
 
-/** Says when a piece of work has had its slice. One for each request. */
+/** Measures the slices of one piece of work, such as a request. */
 export class Slices {
   readonly #clock: Pick<Clock, 'monotonic'>;
   #since: number;
@@ -44,7 +44,7 @@ export class Slices {
     this.#since = clock.monotonic();
   }
 
-  /** To be called before each step: `if (slices.isOver()) await slices.next();`. */
+  /** To be called before each step: `if (slices.isUsedUp()) await slices.startNext();`. */
   isUsedUp(): boolean {
     return ++this.#steps > sliceSteps || this.#clock.monotonic() - this.#since >= sliceMs;
   }

@@ -1,17 +1,17 @@
 import { decodeUtf8 } from './utf8.js';
 
-/** A text that holds some neighbours of a list as the whole holds all: `[1,2,3]` is cut into `[1,2]` and `[3]`. */
+/** A part of a list as a JSON text of its own: `[1,2,3]` is cut into `[1,2]` and `[3]`. */
 export type Cut = {
   readonly text: string;
-  /** Characters that a place in this text is before the same place in the whole. */
+  /** Add this number to a position in this text to get the position in the whole list. */
   readonly shift: number;
 };
 
-/** More is unheard of, and is repeated in each cut. */
+/** Bound of the blanks before a list, because they are repeated in each part. */
 const maxBlanks = 20;
 const blank = `[ \\t\\n\\r]{0,${maxBlanks}}`;
 
-/** What stands before the first element of a list: of `[…]` and of `{"name":[…]}`. */
+/** Matches the text before the first element of a list, which is `[…]` or `{"name":[…]}`. */
 export type ListOpening = { readonly pattern: RegExp; readonly maxBytes: number };
 
 export function toListOpening(name: string): ListOpening {
@@ -22,12 +22,12 @@ export function toListOpening(name: string): ListOpening {
 }
 
 /**
- * Cuts the JSON text of a list after each `minBytes` bytes. An element that is longer is alone in its cut.
- * What comes after the list stays with the last cut; a text that does not start with `opening`
- * stays whole. Finds no faults, and hides none: the text is JSON where all that it is cut into is.
+ * Cuts the JSON text of a list after every `minBytes` bytes. A longer element has a part of its own. The
+ * text after the list belongs to the last part. A text that does not start with `opening` is not cut.
+ * Nothing is validated here and no issue is hidden: the text is JSON if and only if all parts are.
  *
- * `bytes` are UTF-8. The whole is never one string, since a long one is new memory each time, and what
- * is cut are ASCII characters, which are no part of any other.
+ * `bytes` are UTF-8. Cutting works on bytes, because one string of the whole would need much new memory.
+ * It is safe, because the characters at a cut are ASCII, whose bytes appear in no other character.
  */
 export function* cutList(bytes: Buffer, opening: ListOpening, minBytes: number): Generator<Cut> {
   const [before] = opening.pattern.exec(bytes.toString('latin1', 0, opening.maxBytes)) ?? [];
@@ -49,42 +49,43 @@ export function* cutList(bytes: Buffer, opening: ListOpening, minBytes: number):
   }
 }
 
-// Characters by their codes: what follows runs for every byte.
+// Codes of characters. The loops below run for every byte.
 const [tab, lineFeed, carriageReturn, space] = [0x09, 0x0a, 0x0d, 0x20];
 const [quote, comma, backslash] = [0x22, 0x2c, 0x5c];
 const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
 
 /**
- * Index of the first comma between two elements, `minBytes` or more after `from`; of the one before
- * where the element between them is as long by itself. -1 where none is left.
+ * Returns the index of the first comma between two elements that is at least `minBytes` after `from`. If
+ * the element before that comma is longer than `minBytes`, returns the comma before the element, so that
+ * the element is alone in its part. Returns -1 if no comma is left.
  */
 function findCut(bytes: Buffer, from: number, minBytes: number): number {
   let depth = 0;
   let before = -1;
   for (let at = from; at < bytes.length && depth >= 0; at++) {
     const code = bytes[at];
-    if (code === quote) at = toEndOfString(bytes, at);
+    if (code === quote) at = findClosingQuote(bytes, at);
     else if (code === comma && depth === 0 && isElement(bytes, at + 1)) {
-      if (at - from >= minBytes) return toCut(before, at, minBytes);
+      if (at - from >= minBytes) return chooseCut(before, at, minBytes);
       before = at;
     } else if (code === openBracket || code === openBrace) depth++;
     else if (code === closeBracket || code === closeBrace) depth--;
   }
-  return toCut(before, bytes.length, minBytes) === before ? before : -1;
+  return chooseCut(before, bytes.length, minBytes) === before ? before : -1;
 }
 
-function toCut(before: number, at: number, minBytes: number): number {
+function chooseCut(before: number, at: number, minBytes: number): number {
   return before >= 0 && at - before - 1 > minBytes ? before : at;
 }
 
-/** Index of the quote that closes the string that starts at `start`; the end where none does. */
-function toEndOfString(bytes: Buffer, start: number): number {
+/** Returns the index of the closing quote of the string that starts at `start`, or the length if there is none. */
+function findClosingQuote(bytes: Buffer, start: number): number {
   let at = start + 1;
   while (at < bytes.length && bytes[at] !== quote) at += bytes[at] === backslash ? 2 : 1;
   return at;
 }
 
-/** Where an element is missing, nothing is cut: JSON.parse is to say so, and where. */
+/** Nothing is cut where an element is missing, so that JSON.parse reports it with the right position. */
 function isElement(bytes: Buffer, from: number): boolean {
   let at = from;
   while (isBlank(bytes[at])) at++;

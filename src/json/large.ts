@@ -1,26 +1,28 @@
 import { harmfulNames, maxDepth, parseJson, type Parsed } from './json.js';
 import { endOfString, type JsonIssue, type PathSegment } from './scan.js';
 
-/** A text up to this is parsed in one go: it takes some milliseconds, whatever is in it. */
+/** A text of at most this length is parsed in one step, which takes at most some milliseconds. */
 export const smallChars = 16_384;
 
-/** An array or object that is being read: how many members it has so far. */
+/** An array or object that is being read. */
 export type Container = {
   readonly path: readonly PathSegment[];
   readonly isArray: boolean;
+  /** Members so far. */
   readonly count: number;
-  /** Values in the text so far, those inside of others included. */
+  /** Values in the whole text so far, nested ones included. */
   readonly total: number;
 };
 
-/** Why the container need not be read any further; null while nothing is wrong with it. */
+/** Returns why the rest of the container need not be read, or null while it is within its bounds. */
 export type FindExcess = (container: Container) => string | null;
 
 /**
- * `parseJson` for a text of any length, in steps of some milliseconds. It cuts a long array or object
- * after each `smallChars` characters and gives the parts to `parseJson`. A part that is one long array or
- * object is cut in turn. The rest of a container with an excess is skipped: it is a fault, and null.
- * `shift`: see `parseJson`.
+ * `parseJson` for a text of any length, in steps of some milliseconds, so that the event loop can run
+ * between them. A long array or object is cut after every `smallChars` characters, and `parseJson` parses
+ * each part. A part that is one long array or object is cut in the same way. If `findExcess` returns a
+ * detail for a container, the rest of the container is skipped, its value is null, and the detail is
+ * reported as an issue. `shift`: see `parseJson`.
  */
 export function* parseInSteps(
   text: string,
@@ -29,32 +31,32 @@ export function* parseInSteps(
 ): Generator<undefined, Parsed> {
   const open = skipBlanks(text, 0);
   if (text.length <= smallChars || !isOpening(text.charCodeAt(open))) return parseJson(text, shift);
-  const reader = new Reader(text, findExcess, shift);
+  const reader = new ContainerReader(text, findExcess, shift);
   const value = yield* reader.read(open, []);
   if (!reader.hasStopped && skipBlanks(text, reader.at) < text.length) {
     reader.stopAt(skipBlanks(text, reader.at));
   }
-  return reader.stopped ?? { ok: true, value, issues: reader.faults };
+  return reader.stopped ?? { ok: true, value, issues: reader.issues };
 }
 
-/** Whether a path leads to this container, or to something in it. */
+/** Returns true if the path leads to this container or into it. */
 function isInside(path: readonly PathSegment[] | null, container: readonly PathSegment[]): boolean {
   return path !== null && container.every((segment, at) => path[at] === segment);
 }
 
-/** Faults of a text that are kept: those of the parts are bounded by themselves. */
-const maxFaults = 1000;
+/** Bound of the issues of a text. `parseJson` bounds those of each part. */
+const maxIssues = 1000;
 
-class Reader {
-  readonly faults: JsonIssue[] = [];
-  /** One after the container that was read last. */
+class ContainerReader {
+  readonly issues: JsonIssue[] = [];
+  /** Index after the container that was read last. */
   at = 0;
   stopped: Parsed | null = null;
   readonly #text: string;
   readonly #findExcess: FindExcess;
   readonly #shift: number;
   #total = 0;
-  /** Where the latest excess was; null where there was none. */
+  /** Path of the latest excess. */
   #excess: readonly PathSegment[] | null = null;
 
   constructor(text: string, findExcess: FindExcess, shift: number) {
@@ -67,7 +69,7 @@ class Reader {
     return this.stopped !== null;
   }
 
-  /** Not JSON: the character at this place. */
+  /** Stops, because the character at this index makes the text invalid JSON. */
   stopAt(at: number): void {
     const detail =
       at >= this.#text.length
@@ -76,13 +78,13 @@ class Reader {
     this.stopped = { ok: false, issue: { path: [], detail } };
   }
 
-  /** The array or object that opens at this place. */
+  /** Reads the array or object that opens at this index. */
   *read(open: number, path: readonly PathSegment[]): Generator<undefined, unknown> {
     const isArray = this.#text.charCodeAt(open) === openBracket;
     const members = isArray ? new Elements() : new Members();
     for (let from = open + 1; ;) {
       const part = findPart(this.#text, from);
-      // To look for its end was work for a step of its own.
+      // The search for the end of a long part is a step of its own.
       if (part.to - from > smallChars) yield;
       const inner = part.count === 1 ? findInner(this.#text, from, { part, isArray }) : null;
       if (inner === null) this.#parse({ open, from, to: part.to }, members, path);
@@ -106,14 +108,14 @@ class Reader {
     }
   }
 
-  /** Some neighbours, none of which is long, or text that is not JSON. */
+  /** Parses consecutive members, none of which is a long container. */
   #parse(
     { open, from, to }: { readonly open: number; readonly from: number; readonly to: number },
     members: Elements | Members,
     path: readonly PathSegment[],
   ): void {
     const [before, after] = this.#text.charCodeAt(open) === openBracket ? ['[', ']'] : ['{', '}'];
-    // A container that is not closed keeps its end open: that is what is wrong with it.
+    // A container without a closing bracket stays open, so that `parseJson` reports it.
     const closing = to < this.#text.length ? after : '';
     const part = `${before}${this.#text.slice(from, to)}${closing}`;
     const parsed = parseJson(part, this.#shift + from - 1, path.length);
@@ -168,14 +170,14 @@ class Reader {
         ? `is nested deeper than ${maxDepth} levels`
         : this.#findExcess(container);
     if (detail === null) return false;
-    // What is too much in here may be what was told of a container inside of it.
+    // The values that exceed a bound here may be those of an inner container that was reported already.
     if (!isInside(this.#excess, path)) this.#report({ path, detail });
     this.#excess = path;
     return true;
   }
 
-  #report(fault: JsonIssue): void {
-    if (this.faults.length < maxFaults) this.faults.push(fault);
+  #report(issue: JsonIssue): void {
+    if (this.issues.length < maxIssues) this.issues.push(issue);
   }
 }
 
@@ -191,7 +193,7 @@ class Elements {
     return true;
   }
 
-  /** The names that were there before: an array has none. */
+  /** Returns the repeated names. An array has none. */
   addAll(part: unknown): readonly string[] {
     for (const element of part as readonly unknown[]) this.value.push(element);
     return [];
@@ -204,7 +206,7 @@ class Members {
 
   add(member: unknown, name: string | null): boolean {
     this.count++;
-    // A harmful name is reported, and nothing is ever assigned by it.
+    // A harmful name is reported elsewhere. Nothing is assigned by it.
     if (name === null || harmfulNames.has(name)) return true;
     const isNew = !Object.hasOwn(this.value, name);
     this.value[name] = member;
@@ -221,23 +223,23 @@ class Members {
   }
 }
 
-// Characters by their codes: what follows runs for every character.
+// Codes of characters. The loops below run for every character.
 const [tab, lineFeed, carriageReturn, space] = [0x09, 0x0a, 0x0d, 0x20];
 const [quote, comma, colon] = [0x22, 0x2c, 0x3a];
 const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** Some neighbours in a container: up to the comma or the closing bracket at `to`. */
+/** Consecutive members of a container, up to the comma or the closing bracket at `to`. */
 type Part = {
   readonly to: number;
-  /** The container ends here. */
+  /** True: the container ends with this part. */
   readonly closes: boolean;
-  /** Members. One: it is long, or the last. */
+  /** Number of members. A part of one member holds a long member or the last one. */
   readonly count: number;
-  /** Members, and what is inside of them. */
+  /** Number of values, nested ones included. */
   readonly values: number;
 };
 
-/** A part is some `smallChars` long, or it is one longer member. */
+/** Finds the next part: about `smallChars` characters, or one longer member. */
 function findPart(text: string, from: number): Part {
   let depth = 0;
   let commas = 0;
@@ -263,7 +265,7 @@ function findPart(text: string, from: number): Part {
   return toPart({ at: text.length, lastComma, commas, values }, true);
 }
 
-/** One after the bracket that closes the container; the end of the text where none does. */
+/** Returns the index after the closing bracket of the container, or the length of the text if there is none. */
 function findEnd(text: string, from: number): number {
   let depth = 0;
   for (let at = from; at < text.length; at++) {
@@ -275,28 +277,29 @@ function findEnd(text: string, from: number): number {
   return text.length;
 }
 
-type Found = {
+/** State of the search for a part. */
+type PartSearch = {
   readonly at: number;
   readonly lastComma: number;
   readonly commas: number;
   readonly values: number;
 };
 
-/** Where the last member is a long one, those before it are a part of their own. */
-function toPart({ at, lastComma, commas, values }: Found, closes: boolean): Part {
+/** If the last member is long, the part ends before it. */
+function toPart({ at, lastComma, commas, values }: PartSearch, closes: boolean): Part {
   if (lastComma > 0 && at - lastComma > smallChars) {
     return { to: lastComma, closes: false, count: commas, values: commas };
   }
   return { to: at, closes, count: commas + 1, values };
 }
 
-/** Where a member is missing, nothing is cut: JSON.parse says so, and where. */
+/** Nothing is cut where a member is missing, so that JSON.parse reports it with the right position. */
 function isMember(text: string, from: number): boolean {
   const code = text.charCodeAt(skipBlanks(text, from));
   return code !== comma && code !== closeBracket && code !== closeBrace;
 }
 
-/** A long array or object that is a member; its name in an object. */
+/** A long array or object that is a member. `name`: its name in an object; null in an array. */
 type Inner = { readonly open: number; readonly name: string | null };
 
 function findInner(
@@ -313,7 +316,7 @@ function findInner(
   const open = skipBlanks(text, between + 1);
   if (text.charCodeAt(between) !== colon || !isOpening(text.charCodeAt(open))) return null;
   const parsed = parseJson(text.slice(start, end));
-  // A name with a fault is found by the parser of the whole part.
+  // `parseJson` reports an issue of the name when it parses the whole part.
   return parsed.ok && parsed.issues.length === 0 && typeof parsed.value === 'string'
     ? { open, name: parsed.value }
     : null;
@@ -323,7 +326,7 @@ function isOpening(code: number): boolean {
   return code === openBracket || code === openBrace;
 }
 
-/** The first character from here on that is no blank; the end where there is none. */
+/** Returns the index of the first character that is not blank, or the length of the text. */
 export function skipBlanks(text: string, from: number): number {
   let at = from;
   for (; at < text.length; at++) {

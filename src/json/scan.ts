@@ -1,17 +1,17 @@
-/** What a JSON Pointer is made of. */
+/** A name or an index in a path. */
 export type PathSegment = string | number;
 
-/** One thing wrong with a JSON text, and where: the way from the root of the text. */
+/** One issue of a JSON text, and the path to it from the root. */
 export type JsonIssue = { readonly path: readonly PathSegment[]; readonly detail: string };
 
-/** Containers inside containers, at most; anything deeper is a fault of the text. */
+/** Maximum number of nested containers. A deeper one is an issue. */
 export const maxDepth = 64;
 
-/** How often `JSON.stringify` met one, so that `stringifyJson` knows when its text is not exact. */
+/** Counts the ExactIntegers that `JSON.stringify` wrote as strings, so that `stringifyJson` can detect them. */
 let serialisedCount = 0;
 export const exactIntegersSerialised = (): number => serialisedCount;
 
-/** An integer beyond ±(2^53 - 1), kept as its digits: a JavaScript number would change it. */
+/** An integer beyond ±(2^53 - 1). It keeps its digits, because a JavaScript number would change it. */
 export class ExactInteger {
   readonly digits: string;
 
@@ -27,27 +27,27 @@ export class ExactInteger {
 
 type Frame = {
   readonly container: object;
-  /** The names met so far; null for an array. */
+  /** The names so far; null for an array. */
   readonly names: Set<string> | null;
-  /** Name or index of the member the scan is in. */
+  /** Name or index of the current member. */
   segment: PathSegment;
 };
 
 /**
- * Walks a text that JSON.parse took, in step with the value it made, for the two things JSON.parse
- * hides: names given twice, and integers it rounded. The latter are put right in the value.
- * Iterative, and blind below `maxDepth`, so that no text can exhaust a stack.
+ * Scans a text that JSON.parse accepted, together with the parsed value, for the two things that
+ * JSON.parse hides: repeated names, which it reports, and rounded integers, which it corrects in the value.
+ * The scan is iterative and ignores containers deeper than `maxDepth`, so that no text exhausts the stack.
  */
-class Scan {
+class ExactScan {
   readonly #text: string;
-  readonly #report: (fault: JsonIssue) => void;
+  readonly #report: (issue: JsonIssue) => void;
   readonly #frames: Frame[];
   #at = 0;
-  /** Open containers below `maxDepth`. */
+  /** Open containers deeper than `maxDepth`. */
   #hidden = 0;
   #expectsName = false;
 
-  constructor(text: string, holder: object, report: (fault: JsonIssue) => void) {
+  constructor(text: string, holder: object, report: (issue: JsonIssue) => void) {
     this.#text = text;
     this.#report = report;
     this.#frames = [{ container: holder, names: null, segment: 'root' }];
@@ -89,7 +89,7 @@ class Scan {
       return;
     }
     const names = char === '{' ? new Set<string>() : null;
-    // Under a name given twice the value holds the last one alone, so this may not be there: {} stands in.
+    // Of a repeated name, the value holds the last member only. An empty object replaces the others.
     const known = typeof container === 'object' && container !== null ? container : {};
     this.#frames.push({ container: known, names, segment: 0 });
     this.#expectsName = names !== null;
@@ -127,7 +127,7 @@ class Scan {
     });
   }
 
-  /** The value JSON.parse made at this place. */
+  /** The parsed value at the current position. */
   #current(): unknown {
     const frame = this.#frames.at(-1);
     if (frame === undefined) return undefined;
@@ -141,25 +141,25 @@ class Scan {
 
 const numberChars = new Set('-+.eE0123456789');
 
-/** True for a finite number that may stand for another integer than the one written. */
+/** Returns true if the number may differ from the integer in the text. */
 export function isRounded(value: number): boolean {
   return Math.abs(value) > Number.MAX_SAFE_INTEGER && Number.isFinite(value);
 }
 
-/** Reports repeated names and restores rounded integers in place; answers the (same) value. */
+/** Reports repeated names and corrects rounded integers in place. Returns the value. */
 export function scanExactly(
   text: string,
   root: unknown,
-  report: (fault: JsonIssue) => void,
+  report: (issue: JsonIssue) => void,
 ): unknown {
   const holder = { root };
-  new Scan(text, holder, report).run();
+  new ExactScan(text, holder, report).run();
   return holder.root;
 }
 
 /**
- * Index just after the string that starts at `start`, or the end of the text where it is not closed. A
- * loop over characters: `indexOf` of each quote takes ten times as long where the text is full of `\\"`.
+ * Returns the index after the string that starts at `start`, or the length of the text if the string is not
+ * closed. It loops over characters, because `indexOf` takes ten times as long in a text full of `\\"`.
  */
 export function endOfString(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
