@@ -1,5 +1,5 @@
-// The tables of docs/operations/capacity.md: what an event costs Redis as measured, and what follows
-// by arithmetic (server threads for a rate, memory for an outage of Klaviyo).
+// Renders the tables of docs/operations/capacity.md: the measured cost of an event in Redis, and the
+// computed needs (server threads for a rate, memory for an outage of Klaviyo).
 // `npm run bench -- redis-capacity` measures, and `npm run docs` writes the tables.
 // `node scripts/capacity.js ACCOUNTS EVENTS_PER_SECOND OUTAGE_HOURS` computes one more row.
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { z } from 'zod';
 /** @typedef {import('./capacity.js').Cost} Cost */
 /** @typedef {import('./capacity.js').Scenario} Scenario */
 
-/** The share of a server's one thread that the plan uses. */
+/** The share of a server's single thread that the plan uses. */
 const plannedUse = 0.5;
 /** The most unique_ids that the relay remembers per account: the default of DEDUPE_MAX_COUNT. */
 const maxRemembered = 500_000;
@@ -44,7 +44,7 @@ export function readMeasured() {
 }
 
 /**
- * The server threads and the memory that a scenario needs, for events of that cost.
+ * Computes the server threads and the memory that a scenario needs for events of this cost.
  * @param {Scenario} scenario
  * @param {Cost} cost
  */

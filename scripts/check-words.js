@@ -1,9 +1,9 @@
-// Finds words and names that the glossary has replaced (docs/concepts/glossary.md); `npm run lint`.
-// docs/adr/ and bench/results/ are records of their time and are left out, as is this file.
+// Finds words and names that the glossary has replaced (docs/concepts/glossary.md); part of `npm run lint`.
+// Leaves out docs/adr/ and bench/results/, which are records of their time, and this file.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
-/** What is not to come back, as a regular expression, and the glossary's word for it. */
+/** Each replaced word as a regular expression, and the word of the glossary to use instead. */
 const replaced = [
   ['Parcels?(?![a-z])|\\bparcels?[A-Z]', 'BatchItem'],
   ['\\b(put|get|to|read|decode)Memos?\\b', 'fact'],

@@ -1,4 +1,4 @@
-// Copies what the service reads at run time and tsc does not compile (Lua scripts, pages) from src to dist.
+// Copies the files that the service reads at run time and tsc does not compile (Lua scripts, pages) from src to dist.
 import { cpSync, statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';

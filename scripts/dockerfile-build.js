@@ -1,9 +1,9 @@
-// Runs the steps of the Dockerfile's stages without a Docker engine. What differs from Docker:
-// - A stage's file system is a folder. An absolute path that the stage makes (WORKDIR, VOLUME)
-//   stands for that path below the folder, in every instruction.
-// - The base image is this machine with the running Node; a different major is told.
-// - USER is taken on by setpriv, which needs root. Without root all runs as the caller and chown
-//   does nothing; that is told, too.
+// Runs the steps of the Dockerfile's stages without a Docker engine. Differences to Docker:
+// - The file system of a stage is a folder. An absolute path that the stage creates (WORKDIR, VOLUME)
+//   means that path below the folder, in every instruction.
+// - The base image is this machine with the running Node.js. A note reports another major version.
+// - setpriv applies USER, which needs root. Without root all steps run as the caller, chown does
+//   nothing, and a note reports this.
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { basename, delimiter, join, posix } from 'node:path';
@@ -12,9 +12,9 @@ import { expand, parseDockerfile, parseIgnore } from './dockerfile.js';
 /** @typedef {import('./dockerfile.js').Step} Step */
 /** @typedef {import('./dockerfile.js').Variables} Variables */
 /**
- * @typedef {object} Built What a stage has come to.
+ * @typedef {object} Built The state of a stage after the steps that ran so far.
  * @property {string} root Its file system.
- * @property {readonly string[]} paths Absolute paths that are meant to be below `root`.
+ * @property {readonly string[]} paths Absolute paths of the image that are below `root` here.
  * @property {string} workdir
  * @property {string} user
  * @property {Variables} args
@@ -26,11 +26,11 @@ import { expand, parseDockerfile, parseIgnore } from './dockerfile.js';
 
 const isRoot = process.getuid?.() === 0;
 
-/** What a build needs of the caller to reach its package registry, and nothing else of it. */
-const ofCaller =
+/** The variables of the caller that a build needs to reach the package registry. No others are passed on. */
+const callerVariables =
   /^(HOME|LANG|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|(https?|no)_proxy|npm_config_(registry|userconfig|cache|cafile))$/i;
 const buildEnv = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => ofCaller.test(name)),
+  Object.entries(process.env).filter(([name]) => callerVariables.test(name)),
 );
 
 /**
@@ -54,17 +54,17 @@ export function buildStages(tmp) {
     }
   }
   const last = [...built.values()].at(-1);
-  if (last === undefined) throw new Error('Dockerfile: there is no stage');
+  if (last === undefined) throw new Error('Dockerfile: has no stage');
   return last;
 }
 
 /** @param {string} bin */
 function layOutNode(bin) {
   fs.mkdirSync(bin);
-  // Copied: the original may be where the image's user cannot look.
+  // The user of the image may be unable to read the original, so it is copied.
   fs.copyFileSync(process.execPath, join(bin, 'node'), fs.constants.COPYFILE_FICLONE);
   if (isRoot) return;
-  console.log('note: not root, so USER is not taken on and chown does nothing');
+  console.log('note: without root, USER is ignored and chown does nothing');
   fs.writeFileSync(join(bin, 'chown'), '#!/bin/sh\n', { mode: 0o755 });
 }
 
@@ -79,9 +79,10 @@ function layOutContext(context) {
 /** @param {string} image */
 function compareNode(image) {
   const [, major] = /^node:(\d+)\.\d+/.exec(image) ?? [];
-  if (major === undefined) throw new Error(`${image} is no node image with major and minor pinned`);
+  if (major === undefined)
+    throw new Error(`${image} is not a node image with a pinned major and minor version`);
   if (process.versions.node.startsWith(`${major}.`)) return;
-  console.log(`note: this is Node ${process.versions.node}, not ${image}`);
+  console.log(`note: this machine has Node.js ${process.versions.node} instead of ${image}`);
 }
 
 /**
@@ -118,7 +119,7 @@ function runStep(step, stage, built) {
     stage.workdir = posix.resolve(stage.workdir, words.join());
     fs.mkdirSync(join(stage.root, stage.workdir), { recursive: true });
   }
-  // LABEL, EXPOSE and VOLUME: nothing to run.
+  // LABEL, EXPOSE and VOLUME run nothing.
 }
 
 /**
@@ -141,7 +142,7 @@ function toOrigin({ flags, text }, stage, built) {
   const name = flags.from;
   if (name === undefined) return join(stage.root, '../context');
   const other = built.get(name);
-  if (other === undefined) throw new Error(`COPY ${text}: there is no stage ${name}`);
+  if (other === undefined) throw new Error(`COPY ${text}: the stage ${name} does not exist`);
   return other.root;
 }
 
@@ -155,8 +156,9 @@ function copy(words, stage, origin) {
   const into = join(stage.root, posix.resolve(stage.workdir, target));
   for (const word of words.slice(0, -1)) {
     const source = join(origin, word);
-    if (!fs.existsSync(source)) throw new Error(`COPY ${word}: not there; .dockerignore?`);
-    // The content of a folder goes into the target; so does a file where the target is a folder.
+    if (!fs.existsSync(source))
+      throw new Error(`COPY ${word}: does not exist, or .dockerignore excludes it`);
+    // The content of a folder is copied into the target, and so is a file if the target is a folder.
     const keepsName = target.endsWith('/') && fs.statSync(source).isFile();
     fs.cpSync(source, keepsName ? join(into, basename(word)) : into, {
       recursive: true,
@@ -189,7 +191,7 @@ export function run(stage, command, env) {
 }
 
 /**
- * A command of the stage for spawn: as its user, in its folder, with its paths.
+ * Converts a command of the stage to arguments for spawn, with the user, folder and paths of the stage.
  * @param {Built} stage
  * @param {readonly string[]} command
  * @param {Variables} env

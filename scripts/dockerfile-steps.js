@@ -1,5 +1,5 @@
-// Builds the Dockerfile's stages without a Docker engine, then tries out what comes of them; start
-// it by scripts/dockerfile-steps.sh. It listens on loopback instead of the image's HOST.
+// Builds the stages of the Dockerfile without a Docker engine, then starts the result and checks it.
+// scripts/dockerfile-steps.sh runs this script. The relay listens on loopback instead of the image's HOST.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
@@ -21,23 +21,25 @@ async function tryOut(image) {
   const command = [...image.entrypoint, ...image.command];
   const settings = { ...image.env, KLAVIYO_API_KEY: 'pk_nobody', LOG_LEVEL: 'warn' };
   if (fs.existsSync(join(image.root, image.workdir, 'node_modules/typescript'))) {
-    throw new Error('the image holds development dependencies');
+    throw new Error('the image contains development dependencies');
   }
-  // Near to `docker run --read-only`: nothing but the volume can be written to.
+  // Like `docker run --read-only`: only the volume is writable.
   run({ ...image, user: '0:0' }, ['chmod', '-R', 'a-w', image.workdir], {});
 
   const refusal = run(image, command, settings);
   if (refusal.status !== 1 || !refusal.output.includes('RELAY_API_KEYS')) {
-    throw new Error(`without RELAY_API_KEYS it is to refuse, but: ${refusal.output}`);
+    throw new Error(
+      `the relay must not start without RELAY_API_KEYS, but it responded: ${refusal.output}`,
+    );
   }
-  console.log('without RELAY_API_KEYS: refuses to start');
+  console.log('the relay does not start without RELAY_API_KEYS');
 
   await startAndStop(image, command, {
     ...settings,
     HOST: '127.0.0.1',
     PORT: String(await findFreePort()),
     RELAY_API_KEYS: 'dockerfile-steps',
-    // Klaviyo is not to be asked; nobody listens on this port.
+    // The relay must not reach Klaviyo; no process listens on this port.
     KLAVIYO_BASE_URL: 'http://127.0.0.1:9',
   });
 }
@@ -55,14 +57,17 @@ async function startAndStop(image, command, env) {
   try {
     await untilHealthy(image, env, isRunning);
     const answer = await fetch(`http://127.0.0.1:${env.PORT ?? ''}/livez`);
-    console.log(`the health check passes; /livez answers ${String(answer.status)}`);
-    if (!answer.ok) throw new Error('/livez is not well');
+    console.log(`the health check passes; /livez responds with ${String(answer.status)}`);
+    if (!answer.ok) throw new Error('/livez does not respond with 200');
     const start = performance.now();
     child.kill('SIGTERM');
     await Promise.race([ended, sleep(stopLimitMs, undefined, { ref: false })]);
     const code = child.exitCode ?? child.signalCode ?? 'none';
-    if (code !== 0) throw new Error(`SIGTERM is to end it with exit code 0, but: ${String(code)}`);
-    console.log(`SIGTERM ends it: exit code 0, ${(performance.now() - start).toFixed(0)} ms`);
+    if (code !== 0)
+      throw new Error(`after SIGTERM the exit code must be 0, but it is ${String(code)}`);
+    console.log(
+      `SIGTERM ends the relay: exit code 0, ${(performance.now() - start).toFixed(0)} ms`,
+    );
   } finally {
     if (isRunning()) child.kill('SIGKILL');
   }
@@ -78,10 +83,11 @@ async function untilHealthy(image, env, isRunning) {
   for (;;) {
     const { status, output } = run(image, image.health, env);
     if (status === 0) return;
-    // Lets the child's exit be seen, too.
+    // Gives the exit event of the child a turn.
     await sleep(100);
-    if (!isRunning()) throw new Error('it ended by itself');
-    if (performance.now() > until) throw new Error(`the health check does not pass\n${output}`);
+    if (!isRunning()) throw new Error('the relay ended by itself');
+    if (performance.now() > until)
+      throw new Error(`the health check failed for too long\n${output}`);
   }
 }
 
@@ -98,14 +104,14 @@ async function findFreePort() {
 
 const tmp = fs.mkdtempSync(join(tmpdir(), 'dockerfile-steps-'));
 try {
-  // The image's user has to get through to it.
+  // The user of the image needs access to the folder.
   fs.chmodSync(tmp, 0o755);
   await tryOut(buildStages(tmp));
 } catch (error) {
   console.error(`dockerfile-steps: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
 } finally {
-  // Without root, a folder that cannot be written to cannot be emptied either.
+  // Without root, a read-only folder cannot be emptied.
   spawnSync('chmod', ['-R', 'u+w', tmp]);
   fs.rmSync(tmp, { recursive: true, force: true });
 }

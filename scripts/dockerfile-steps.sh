@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs the Dockerfile's steps without a Docker engine, in a clean temporary folder, then starts
-# what comes out: is it alive, does the health check pass, does SIGTERM end it well? Cleans up.
+# Runs the steps of the Dockerfile without a Docker engine in a clean temporary folder. Then starts the
+# relay, and checks that /livez responds, that the health check passes, and that SIGTERM ends the relay
+# with exit code 0. Removes the folder at the end.
 #
 #   NODE_BINARY=/path/to/node24 scripts/dockerfile-steps.sh
 #
-# Not covered: the base image itself. Node is NODE_BINARY, or else the one on the PATH, and the
-# rest of the system is this machine. scripts/dockerfile-steps.js says what else differs.
+# The base image itself is not covered: Node.js is NODE_BINARY, else the one in PATH, and the rest of
+# the system is this machine. scripts/dockerfile-build.js lists the other differences.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 node=${NODE_BINARY:-$(command -v node)}

@@ -1,5 +1,5 @@
-// Reads a Dockerfile and a .dockerignore: as much of the two formats as ours use, and an error for
-// all else, so that nothing is skipped in silence.
+// Parses a Dockerfile and a .dockerignore. It supports the parts of the formats that the project uses,
+// and throws on everything else, so that nothing is skipped silently.
 // Source: https://docs.docker.com/reference/dockerfile/ and its section on .dockerignore.
 
 /** @typedef {Record<string, string>} Variables */
@@ -7,8 +7,8 @@
  * @typedef {object} Step
  * @property {string} op RUN, COPY, …
  * @property {Variables} flags `--from=build` is `from: 'build'`.
- * @property {string} text What follows them.
- * @property {readonly string[]} words Of an exec form its list, or else the text split at blanks.
+ * @property {string} text The rest of the instruction after the flags.
+ * @property {readonly string[]} words The list of an exec form, else the text split at blanks.
  */
 /**
  * @typedef {object} Stage
@@ -19,13 +19,13 @@
 
 const known =
   /^(ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|RUN|USER|VOLUME|WORKDIR)$/;
-/** Its shell form would put a shell where signals are to arrive. */
+/** Instructions that need the exec form: with the shell form, a shell would receive the signals. */
 const execOnly = /^(CMD|ENTRYPOINT|HEALTHCHECK)$/;
 
 /**
- * Throws on what it does not understand.
+ * Throws on syntax that it does not support.
  * @param {string} text
- * @returns {{ args: Variables, stages: readonly Stage[] }} `args`: those before the first FROM.
+ * @returns {{ args: Variables, stages: readonly Stage[] }} `args`: the arguments before the first FROM.
  */
 export function parseDockerfile(text) {
   /** @type {Variables} */
@@ -50,7 +50,7 @@ export function parseDockerfile(text) {
 
 /** @param {string} text */
 function toInstructions(text) {
-  // Comments go first: inside an instruction of several lines they are no part of it.
+  // Comments are removed first, because they can be inside an instruction of several lines.
   const lines = text.split('\n').filter((line) => !/^\s*(#|$)/.test(line));
   return lines.join('\n').replaceAll('\\\n', ' ').split('\n');
 }
@@ -74,7 +74,7 @@ function toStep(line) {
   const isFlagKnown =
     isCheck || Object.keys(flags).every((name) => op === 'COPY' && name === 'from');
   if (!known.test(op) || !isFlagKnown || (execOnly.test(op) && !isExec)) {
-    throw new Error(`Dockerfile: not understood: ${line}`);
+    throw new Error(`Dockerfile: not supported: ${line}`);
   }
   return { op, flags, text, words: isExec ? toTexts(text) : toWords(text) };
 }
@@ -92,21 +92,21 @@ function toWords(text) {
 }
 
 /**
- * Fills in `${NAME}`. Throws where there is none, which Docker would take for empty.
+ * Replaces each `${NAME}` by its value. Throws if a variable does not exist, which Docker would replace by nothing.
  * @param {string} text
  * @param {Variables} variables
  */
 export function expand(text, variables) {
   return text.replaceAll(/\$\{(\w+)\}/g, (_, /** @type {string} */ name) => {
     const value = variables[name];
-    if (value === undefined) throw new Error(`Dockerfile: there is no ${name}`);
+    if (value === undefined) throw new Error(`Dockerfile: the variable ${name} does not exist`);
     return value;
   });
 }
 
 /**
  * @param {string} text A .dockerignore: names and `*`, with `!` for exceptions.
- * @returns {(path: string) => boolean} Whether a path, from the root of the context, is left out.
+ * @returns {(path: string) => boolean} Returns true if it excludes a path, relative to the root of the context.
  */
 export function parseIgnore(text) {
   const rules = text
@@ -114,11 +114,11 @@ export function parseIgnore(text) {
     .filter((line) => !/^\s*(#|$)/.test(line))
     .map((line) => {
       const [, not = '', pattern = ''] = /^(!?)\/?(.*?)\/?$/.exec(line.trim()) ?? [];
-      if (/[?[\]\\]|\*\*/.test(pattern)) throw new Error(`.dockerignore: not understood: ${line}`);
+      if (/[?[\]\\]|\*\*/.test(pattern)) throw new Error(`.dockerignore: not supported: ${line}`);
       const source = pattern.replaceAll('.', '\\.').replaceAll('*', '[^/]*');
-      // A folder's line holds for all that is in it.
+      // The line of a folder applies to everything in it.
       return { isOut: not === '', matches: new RegExp(`^${source}(/|$)`) };
     });
-  // The last line that matches decides.
+  // The last matching line decides.
   return (path) => rules.findLast(({ matches }) => matches.test(path))?.isOut ?? false;
 }

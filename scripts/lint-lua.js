@@ -16,7 +16,7 @@ import luaparse from 'luaparse';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** What Redis and Lua 5.1 define for a script, and the table that load-script.ts puts before it. */
+/** The globals that Redis and Lua 5.1 define for a script, and the table that load-script.ts adds. */
 const globals = new Set([
   ...['redis', 'cjson', 'KEYS', 'ARGV', 'constants'],
   ...['math', 'string', 'table', 'ipairs', 'pairs', 'tonumber', 'tostring', 'type', 'unpack'],

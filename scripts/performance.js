@@ -1,5 +1,5 @@
-// The table of docs/performance.md, from the results that `npm run bench` keeps in bench/results.
-// `npm run docs` writes it.
+// Renders the table of docs/performance.md from the results that `npm run bench` writes to bench/results.
+// `npm run docs` writes the page.
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 
@@ -40,7 +40,7 @@ function toNumber(value) {
 }
 
 /**
- * The median, with its range unless the figure was measured once.
+ * Formats the median and, if the figure was measured several times, its range.
  * @param {Spread} spread
  */
 export function toFigure({ median, min, max }) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// scripts/release-notes.js vX.Y.Z: prints the changelog's section of that version. Fails where the
-// tag is not the version of package.json, or where the changelog has no dated section for it.
+// scripts/release-notes.js vX.Y.Z: prints the section of the changelog for that version. Fails if the
+// tag differs from the version in package.json, or if the changelog has no dated section for it.
 import { readFileSync } from 'node:fs';
 
 const tag = process.argv[2] ?? '';
@@ -11,7 +11,7 @@ const version =
     ? String(manifest.version)
     : '';
 if (tag !== `v${version}`) {
-  console.error(`release-notes: the tag is ${tag}, and package.json has version ${version}`);
+  console.error(`release-notes: the tag is ${tag}, but package.json has version ${version}`);
   process.exit(1);
 }
 const sections = readFileSync('CHANGELOG.md', 'utf8').split(/^## /m);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the programs that some tests run: strace, which observes and breaks system calls,
-# redis-server, of which each test starts its own, and openssl, which makes certificates.
-# Prints nothing where they are installed, and exits non-zero where it cannot install them.
-# .ci/run starts it; `npm test` skips the tests whose program is missing.
+# Installs the programs that some tests run: strace observes and breaks system calls, redis-server
+# runs in a process for each test, and openssl creates certificates. Prints nothing if all of them are
+# installed, and exits non-zero if it cannot install them.
+# .ci/run and the workflows run this script; `npm test` skips tests whose program is missing.
 set -euo pipefail
 
 tools=(strace redis-server openssl)
@@ -20,5 +20,5 @@ if command -v apt-get >/dev/null &&
   exit 0
 fi
 cat "$log" >&2
-echo "could not install ${missing[*]}: the tests that need it will be skipped" >&2
+echo "could not install ${missing[*]}: tests that need it will be skipped" >&2
 exit 1

@@ -146,7 +146,7 @@ export const commandNames = ['start', 'sandbox', 'check', 'map', 'import', 'stor
  * @returns {Setting[]}
  */
 export function toSettings(schema) {
-  // `input` is what an operator writes: text, before it becomes lists, windows or null.
+  // `input` describes the text that an operator writes, before it becomes lists, windows or null.
   const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input' });
   return Object.entries(properties).map(([name, property]) => {
     if (typeof property === 'boolean') throw new Error(`${name} has no rule`);
@@ -160,7 +160,7 @@ export function toSettings(schema) {
 }
 
 /**
- * JSON Schema does not show every default (z.stringbool's is lost), so absence itself is parsed.
+ * JSON Schema does not show every default (z.stringbool's is lost), so this function parses an absent value.
  * @param {z.ZodObject} schema
  * @param {string} name
  */
@@ -277,7 +277,7 @@ const toMarkers = (marker) => [`<!-- ${marker}:start -->`, `<!-- ${marker}:end -
 
 /**
  * Puts `body` between `<!-- marker:start -->` and `<!-- marker:end -->`. Throws unless each marker
- * is there once, and in this order.
+ * occurs once, in this order.
  * @param {string} text
  * @param {string} marker
  * @param {string} body

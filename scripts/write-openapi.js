@@ -1,10 +1,10 @@
 // Writes openapi.yaml from the routes of the built relay; `npm run openapi` builds and runs it.
-// test/http/docs.test.ts renders the same from src/ and fails where the file has drifted.
+// test/http/docs.test.ts renders the same text from src/ and fails if the file has drifted.
 import { writeFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { z } from 'zod';
 
-// From the build, since Node 20 cannot load TypeScript. Typed by src/, which is there without one.
+// Loads the build, because Node 20 cannot load TypeScript. The types come from src/, which needs no build.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
 
 const { createServer } = /** @type {typeof import('../src/http/server.js')} */ (
@@ -23,7 +23,7 @@ const { sourceSettings, createSourceRoutes } =
   /** @type {typeof import('../src/sources/list.js')} */ (await load('../dist/sources/list.js'));
 
 const never = () => {
-  throw new Error('routes are described here, and never called');
+  throw new Error('this script only describes routes: they must not be called');
 };
 
 const app = await createServer({

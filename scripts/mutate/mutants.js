@@ -1,10 +1,10 @@
 // Finds the mutants of a TypeScript source and writes one text that holds all of them: each mutant is behind
-// `mutant(id)`, which returns true only while that mutant is active. So a source is compiled and loaded once.
+// `mutant(id)`, which returns true only while that mutant is active. Each source is therefore compiled and loaded once.
 import ts from 'typescript';
 
 /** @typedef {import('./mutants.js').Mutant} Mutant */
 
-/** @type {Readonly<Record<string, readonly string[]>>} Operators, and what each is replaced by. */
+/** @type {Readonly<Record<string, readonly string[]>>} The replacements of each operator. */
 const operators = {
   '+': ['-'],
   '-': ['+'],
@@ -103,7 +103,7 @@ export function mutateSource(file, text, firstId) {
 /**
  * @param {ts.Node} node
  * @param {ts.SourceFile} source
- * @returns {readonly string[]} what to put in the node's place; an expression statement has '' to be removed
+ * @returns {readonly string[]} the replacements of the node; '' removes an expression statement
  */
 function findReplacements(node, source) {
   if (ts.isExpressionStatement(node)) return isRemovable(node.expression) ? [''] : [];
@@ -201,7 +201,7 @@ function isLoop(node) {
 }
 
 /**
- * A loop's condition only becomes false: with true, it would not end.
+ * The condition of a loop is only replaced by false, because a loop with true would not end.
  *
  * @param {ts.Node} node
  */
@@ -231,7 +231,7 @@ function isReturned(node) {
 
 /**
  * @param {ts.Node} node
- * @returns {node is ts.Expression} not a name, a key or a type, which no expression can stand for
+ * @returns {node is ts.Expression} false for a name, a key or a type, which no expression can replace
  */
 function isReplaceable(node) {
   const { parent } = node;

@@ -67,7 +67,7 @@ export default class MutationRunner extends TestRunner {
   #start = { cpu: 0, wall: 0 };
 
   /**
-   * A test file is evaluated anew each time.
+   * Evaluates the test file again each time.
    *
    * @param {string} filepath
    */
@@ -133,7 +133,7 @@ export default class MutationRunner extends TestRunner {
       report({ step: 'ended', id: mutant.id, result, ...(by !== undefined && { by }) });
       last = by ?? last;
     }
-    // A test that fails now fails because of what a mutant left behind.
+    // No mutant is active here, so a test that fails does so because of state that a mutant changed.
     active = none;
     maxCalls = Infinity;
     vi.resetModules();
@@ -149,7 +149,7 @@ export default class MutationRunner extends TestRunner {
 
   /**
    * @param {import('./mutants.js').Mutant} mutant
-   * @param {string} last the test that killed the mutant before: it mostly kills its neighbours too
+   * @param {string} last the test that killed the previous mutant, which mostly kills its neighbours too
    * @returns {Promise<{ result: import('./plan.js').Result, by?: string }>}
    */
   async #runMutant({ id, file }, last) {
@@ -193,7 +193,7 @@ export default class MutationRunner extends TestRunner {
   }
 
   /**
-   * The cheapest first, and no more than may be waited for.
+   * Returns the cheapest tests first, up to the time limit.
    *
    * @param {readonly Covering[]} covering
    * @param {string} last
@@ -208,7 +208,7 @@ export default class MutationRunner extends TestRunner {
   /**
    * @param {(test: Test) => boolean} isChosen
    * @param {{ limitMs: number, killedBy?: string, timedOut?: boolean }} outcome
-   * @returns {MutationRunner} this runner, reporting nothing to vitest
+   * @returns {MutationRunner} a runner that inherits from this one and reports nothing to vitest
    */
   #createQuiet(isChosen, outcome) {
     const ignore = () => undefined;
@@ -240,7 +240,7 @@ export default class MutationRunner extends TestRunner {
           if (outcome.limitMs === Infinity) return;
           timer = setTimeout(() => {
             outcome.timedOut = true;
-            reject(new Error('The test takes too long.'));
+            reject(new Error('The test exceeded its time limit.'));
           }, outcome.limitMs);
         });
         await Promise.race([getFn(test)(), limit]).finally(() => clearTimeout(timer));
