@@ -15,7 +15,7 @@ const recorded = () => {
   return events.map(({ uniqueId, profileId }) => [uniqueId, people.get(profileId)] as const);
 };
 
-it('an event with an anonymous id alone reaches Klaviyo as an event of that visitor', async () => {
+it('an event with only an anonymous id reaches Klaviyo as an event of that visitor', async () => {
   expect(await relay.post('/v1/events', { ...visit, insert_id: 'one' })).toMatchObject({
     status: 202,
     body: { status: 'accepted' },
@@ -41,7 +41,7 @@ it('an event with an anonymous id alone reaches Klaviyo as an event of that visi
   ]);
 });
 
-it('a repeat by the same anonymous id, name and insert_id is a duplicate, whatever else names the visitor', async () => {
+it('an event with the anonymous id, name and insert_id of an earlier one is a duplicate, whatever its other identifiers are', async () => {
   const first = await relay.post('/v1/events', { ...visit, insert_id: 'one' });
   const repeats = [
     { ...visit, insert_id: 'one' },
@@ -66,7 +66,7 @@ it('a repeat by the same anonymous id, name and insert_id is a duplicate, whatev
   expect(recorded()).toHaveLength(4);
 });
 
-it('a visitor who is identified later is one person at Klaviyo, with the events of before', async () => {
+it('a visitor who is identified later is one person at Klaviyo and keeps the earlier events', async () => {
   await relay.post('/v1/events', { ...visit, insert_id: 'before' });
   await relay.untilSettled();
   await relay.post('/v1/events', {
@@ -89,12 +89,12 @@ it('a visitor who is identified later is one person at Klaviyo, with the events 
   ]);
 });
 
-it('a phone number that is none is left out where an anonymous id names the visitor', async () => {
+it('an invalid phone number is dropped if an anonymous id identifies the visitor', async () => {
   const answer = await relay.post('/v1/events', { ...visit, phone_number: '12' });
   expect(answer).toMatchObject({ status: 202, body: { warnings: [{ pointer: '/phone_number' }] } });
 });
 
-it('an event of a visitor that Klaviyo refuses is a dead letter that can be redriven', async () => {
+it('a visitor’s event that Klaviyo rejects becomes a dead letter that can be redriven', async () => {
   relay.sandbox.addFault({
     endpoint: 'bulk-events',
     poison: { when: { path: '/properties/is', equals: 'bad' }, pointer: 'none', detail: 'no' },
@@ -108,20 +108,22 @@ it('an event of a visitor that Klaviyo refuses is a dead letter that can be redr
   await relay.untilSettled();
   expect(recorded().map(([id]) => id)).toEqual(['e-0', 'e-2']);
   const { body } = await relay.get('/v1/dead-letters');
-  const [letter, ...others] = body.data as { id: string; payload: unknown }[];
+  const [deadLetter, ...others] = body.data as { id: string; payload: unknown }[];
   expect(others).toEqual([]);
-  expect(JSON.stringify(letter?.payload)).toContain('"attributes":{"anonymous_id":"browser-7"}');
-  expect((await relay.get(`/v1/receipts/${letter!.id}`)).body).toMatchObject({
+  expect(JSON.stringify(deadLetter?.payload)).toContain(
+    '"attributes":{"anonymous_id":"browser-7"}',
+  );
+  expect((await relay.get(`/v1/receipts/${deadLetter!.id}`)).body).toMatchObject({
     state: 'dead_lettered',
   });
   relay.sandbox.clearFaults();
-  await relay.post('/v1/dead-letters/redrive', { filter: { ids: [letter!.id] } });
+  await relay.post('/v1/dead-letters/redrive', { filter: { ids: [deadLetter!.id] } });
   await relay.untilSettled();
   expect(recorded().map(([id]) => id)).toEqual(['e-0', 'e-2', 'e-1']);
   expect(isConserved((await relay.counts()).events)).toBe(true);
 });
 
-it('a profile with an anonymous id is answered 400, which names the field and says why', async () => {
+it('a profile with an anonymous id is answered with 400, the field and the reason', async () => {
   const errors = [
     {
       pointer: '/anonymous_id',

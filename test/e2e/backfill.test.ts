@@ -46,7 +46,7 @@ async function deliveries(): Promise<Record<string, unknown>[]> {
   return (body.data as Record<string, unknown>[]).reverse();
 }
 
-it('events older than a day when they are accepted trigger no flow, each for itself in a batch', async () => {
+it('each event of a batch that is older than a day on acceptance is backfilled and triggers no flow', async () => {
   await start();
   const events = [
     anEvent('bound', dayMs),
@@ -67,7 +67,7 @@ it('events older than a day when they are accepted trigger no flow, each for its
   expect(await counted()).toBe('4');
 });
 
-it('their age counts when they are accepted, not when they leave', async () => {
+it('the age of an event on acceptance decides about backfill, not its age when it is sent', async () => {
   await start();
   await relay.post('/v1/lanes/events/pause', {});
   await post('/v1/events', anEvent('waited', 0));
@@ -80,18 +80,21 @@ it.each([
   ['30m', { recent: false, old: true, ancient: true }],
   ['3d', { recent: false, old: false, ancient: true }],
   ['off', { recent: false, old: false, ancient: false }],
-])('BACKFILL_AFTER=%s says which age is old', async (BACKFILL_AFTER, expected) => {
-  await start({ env: { BACKFILL_AFTER } });
-  const ages = { recent: 1_800_000, old: 1_800_001, ancient: 5 * dayMs };
-  await post(
-    '/v1/events/batch',
-    Object.entries(ages).map(([id, age]) => anEvent(id, age)),
-  );
-  expect(await recorded()).toEqual(expected);
-});
+])(
+  'BACKFILL_AFTER=%s sets the age from which events are backfilled',
+  async (BACKFILL_AFTER, expected) => {
+    await start({ env: { BACKFILL_AFTER } });
+    const ages = { recent: 1_800_000, old: 1_800_001, ancient: 5 * dayMs };
+    await post(
+      '/v1/events/batch',
+      Object.entries(ages).map(([id, age]) => anEvent(id, age)),
+    );
+    expect(await recorded()).toEqual(expected);
+  },
+);
 
 it.each(['1d', 'off'])(
-  '?backfill of a request comes before their age, with BACKFILL_AFTER=%s',
+  '?backfill of a request overrides the age of its events with BACKFILL_AFTER=%s',
   async (BACKFILL_AFTER) => {
     await start({ env: { BACKFILL_AFTER } });
     for (const backfill of [true, false]) {
@@ -111,7 +114,7 @@ it.each(['1d', 'off'])(
   },
 );
 
-it('a request that is not true or false about it takes nothing', async () => {
+it('a request whose ?backfill is neither true nor false is rejected', async () => {
   await start();
   for (const path of ['/v1/events', '/v1/events/batch'])
     expect(await relay.post(`${path}?backfill=maybe`, [anEvent('x', null)])).toMatchObject({
@@ -121,7 +124,7 @@ it('a request that is not true or false about it takes nothing', async () => {
   expect(await recorded()).toEqual({});
 });
 
-it('a repeat is a duplicate, whether it is backfilled or not, and counts once', async () => {
+it('a repeated event is a duplicate, whether it is backfilled or not, and counts once', async () => {
   await start();
   await post('/v1/events', anEvent('a', null));
   const answer = await relay.post('/v1/events?backfill=true', anEvent('a', null));
@@ -132,7 +135,7 @@ it('a repeat is a duplicate, whether it is backfilled or not, and counts once', 
   expect(await counted()).toBe('1');
 });
 
-it('calls of a Segment SDK follow their age', async () => {
+it('calls of a Segment SDK are backfilled by their age', async () => {
   await start();
   const call = { type: 'track', userId: 'u1', event: 'Signed Up' };
   const batch = [
@@ -144,7 +147,7 @@ it('calls of a Segment SDK follow their age', async () => {
   expect(await counted()).toBe('1');
 });
 
-it('requests with backfilled events alone have a newer revision where an old one is set', async () => {
+it('only requests with backfilled events use a newer revision if an old one is configured', async () => {
   await start({ env: { KLAVIYO_REVISION: '2024-10-15' } });
   const fresh = { anonymous: anEvent('f1', null), other: anEvent('f2', 60_000) };
   await post('/v1/events/batch', Object.values(fresh));
@@ -166,7 +169,7 @@ it('requests with backfilled events alone have a newer revision where an old one
   expect(String(body.text)).toContain('relay_klaviyo_revision{revision="2024-10-15"} 1');
 });
 
-it('the delivery log and the log say how many of a request were backfilled', async () => {
+it('the delivery log and the log contain the number of backfilled events of a request', async () => {
   await start();
   const mixed = [anEvent('a', 2 * dayMs), anEvent('b', null), anEvent('c', 3 * dayMs)];
   await post('/v1/events/batch', mixed);
@@ -185,7 +188,7 @@ it('the delivery log and the log say how many of a request were backfilled', asy
   ]);
 });
 
-it('what a caller calls backfill is nothing but a property', async () => {
+it('a field named backfill of a posted event is only a property', async () => {
   await start({ env: { KLAVIYO_REVISION: '2024-10-15' } });
   const member = JSON.stringify(`x${backfillMember}}}]}}}`);
   const events = [
@@ -204,7 +207,7 @@ it('what a caller calls backfill is nothing but a property', async () => {
   for (const { revision } of relay.sandbox.state().requests) expect(revision).toBe('2024-10-15');
 });
 
-it('what is buffered and sent is counted with the bytes it takes', async () => {
+it('the bytes of backfilled events are counted when they are buffered and sent', async () => {
   await start();
   const bufferedBytes = async (): Promise<number> => {
     const { body } = await relay.get('/metrics');
@@ -221,7 +224,7 @@ it('what is buffered and sent is counted with the bytes it takes', async () => {
   expect(delivery).toMatchObject({ bytes: relay.sandbox.state().requests[0]?.bytes });
 });
 
-it('a dead letter that is redriven later keeps what was decided on acceptance', async () => {
+it('a dead letter that is redriven later keeps the backfill decision of its acceptance', async () => {
   await start();
   relay.sandbox.addFault({
     endpoint: 'bulk-events',

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterEach(() => relay.stop());
 afterAll(() => redis.close());
 
-/** Every kind of fault the sandbox can script, each striking often. */
+/** Every kind of fault that the sandbox can inject, each with a high probability. */
 const faults: Record<string, FaultRule> = {
   throttled: { endpoint: 'any', probability: 0.2, status: 429, retryAfter: 1 },
   down: { endpoint: 'any', probability: 0.2, status: 503 },
@@ -64,12 +64,12 @@ function poison(
 const rounds = 12;
 const perRound = 60;
 
-/** Posts events and profiles with some bad ones, some repeats and few identities; checks the books at every step. */
+/** Posts events and profiles with some bad ones, some repeats and few identities, and checks conservation at every step. */
 async function run(store: string, script: readonly FaultRule[], seed: number): Promise<void> {
   const random = createSeededRandom(seed);
   relay = await startRelay({
     seed,
-    // Both tested revisions are served then, and the older one is in use.
+    // At this time Klaviyo serves both tested revisions, and the relay uses the older one.
     startMs: Date.UTC(2026, 7, 1, 12),
     sandbox: { faults: [...script], importDelayMs: 800 },
     env: {
@@ -113,7 +113,7 @@ async function run(store: string, script: readonly FaultRule[], seed: number): P
 
 type Expected = {
   readonly accepted: ReadonlySet<string>;
-  /** More than there are ids where a dead letter's id was posted again. */
+  /** Larger than the number of ids if the id of a dead letter was posted again. */
   readonly acceptances: number;
   readonly overlaps: number | undefined;
 };
@@ -126,13 +126,13 @@ async function checkTheEnd({ accepted, acceptances, overlaps }: Expected): Promi
   expect(counts.events.accepted).toBe(acceptances);
   const recorded = events.map(({ uniqueId }) => uniqueId);
   expect(new Set(recorded).size).toBe(recorded.length);
-  const letters = (await relay.get('/v1/dead-letters?lane=events&limit=1000')).body.data as {
+  const deadLetters = (await relay.get('/v1/dead-letters?lane=events&limit=1000')).body.data as {
     payload: unknown;
   }[];
-  const buried = letters.map(
+  const deadLetterIds = deadLetters.map(
     ({ payload }) => /"unique_id":"([^"]+)"/.exec(JSON.stringify(payload))?.[1],
   );
-  for (const id of accepted) expect(recorded.includes(id) || buried.includes(id)).toBe(true);
+  for (const id of accepted) expect(recorded.includes(id) || deadLetterIds.includes(id)).toBe(true);
   expect(recorded.every((id) => accepted.has(id))).toBe(true);
   expect(counters).toMatchObject({ silentlyDropped: 0, importDuplicates: 0 });
   if (overlaps !== undefined) expect(counters.importOverlaps).toBe(overlaps);
@@ -140,13 +140,13 @@ async function checkTheEnd({ accepted, acceptances, overlaps }: Expected): Promi
 }
 
 describe.each(['memory', 'journal', 'redis'])(
-  '%s: the books balance, and each event is recorded once',
+  'with the %s store, accepted = settled + buffered and each event is recorded once',
   (store) => {
     it.each(Object.entries(faults))('under %s', (_name, fault) => run(store, [fault], 11));
 
-    // The last is another one at each run; SEED=… repeats it.
+    // The last seed differs at each run; SEED=… repeats it.
     const seeds = [1, 2, 3, Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))];
-    it.each(seeds)('under all of them mixed, seed %i', (seed) =>
+    it.each(seeds)('under all faults mixed with seed %i', (seed) =>
       run(
         store,
         Object.values(faults).map((fault) => ({

@@ -11,12 +11,12 @@ import { createProcesses, type Processes, type Relay, type Tracer } from '../sup
 
 const journalCalls = ['-e', 'trace=pwrite64,writev,pwritev,fdatasync'];
 /**
- * Writes of several pages, of which each commit has one. Not those of one page: LMDB 3.5.6 says that
- * one could not be written in a buffer that is too small for it, and the process may be aborted. A
- * full disk never shows there: room is written before it is used, and that write is the relay's own.
+ * Writes of several pages; each commit has one of them. Writes of one page are excluded: LMDB 3.5.6
+ * formats their error into a buffer that is too small, which may abort the process. A full disk does not
+ * affect them, because the relay preallocates the space with its own writes.
  */
 const pageWrites = 'writev,pwritev';
-/** Only when it is told to. */
+/** Settings with which the relay sends only after POST /v1/flush. */
 const noFlush = { EVENT_FLUSH_INTERVAL_MS: '600000' };
 
 let root: string;
@@ -24,7 +24,7 @@ let dataDir: string;
 let mounted: string | null;
 let sandbox: RunningSandbox;
 let processes: Processes;
-/** Events that were answered 202. */
+/** Events that were answered with 202. */
 let acknowledged: string[];
 
 beforeEach(async () => {
@@ -69,7 +69,7 @@ const post = (relay: Relay, id: string): Promise<Answer> => postMany(relay, [id]
 const isLow = async (relay: Relay): Promise<boolean> =>
   (await readiness(relay))?.text.includes('"store":{"ok":false,"detail":"disk"}') === true;
 
-/** Of /readyz; null where nobody answers any more. */
+/** The status of /readyz; null if the relay does not respond. */
 async function readiness(relay: Relay): Promise<{ status: number; text: string } | null> {
   try {
     const answer = await relay.get('/readyz');
@@ -84,7 +84,7 @@ async function readCounts(relay: Relay) {
   return readLaneCounts(await answer.text()).events;
 }
 
-/** Asks until it is so. Each look is a real answer, so it takes as long as it takes. */
+/** Polls until the condition holds. Each check waits for a real response. */
 async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
   const end = systemClock.monotonic() + 20_000;
   while (systemClock.monotonic() < end) if (await isSo()) return;
@@ -94,7 +94,7 @@ async function until(what: string, isSo: () => Promise<boolean>): Promise<void> 
 const untilSettled = (relay: Relay): Promise<void> =>
   until('everything is settled', async () => (await readCounts(relay)).buffered === 0);
 
-/** All that was answered 202, and nothing else, was sent, and once. */
+/** Expects that Klaviyo received each acknowledged event once, and no other event. */
 function expectDelivered(): void {
   const { events, counters } = sandbox.state();
   const recorded = events.map(({ uniqueId }) => uniqueId);
@@ -102,7 +102,7 @@ function expectDelivered(): void {
   expect(counters.repeats).toBe(0);
 }
 
-/** Delivers what it holds, and stops. */
+/** Delivers what is buffered and stops the relay. */
 async function expectGoodEnd(relay: Relay): Promise<void> {
   await relay.post('/v1/flush', {});
   await untilSettled(relay);
@@ -111,14 +111,14 @@ async function expectGoodEnd(relay: Relay): Promise<void> {
   expect(await relay.stop()).toBe(0);
 }
 
-/** Reads the journal of a relay that has stopped from end to end. */
+/** Checks the whole journal of a stopped relay. */
 async function expectSoundJournal(): Promise<void> {
   const { code, output } = await processes.run(['store', 'check', dataDir]);
   expect(output).toContain('ok: everything can be read');
   expect(code).toBe(0);
 }
 
-/** From when it resolves on, the next write of its kind fails. */
+/** Once it resolves, the next call of this kind fails. */
 type Arm = (relay: Relay, toPost: () => void) => Promise<Tracer>;
 
 const arm =
@@ -126,7 +126,7 @@ const arm =
   (relay) =>
     inject(relay, what);
 
-/** Nothing tells the write of the head from others but that it follows the sync: the relay is stopped there. */
+/** Only its place after the sync identifies the write of the head, so the relay is stopped there. */
 const armHead: Arm = async (relay, toPost) => {
   const stopper = await inject(relay, 'fdatasync:signal=SIGSTOP');
   toPost();
@@ -146,7 +146,7 @@ const faults: readonly Fault[] = [
   ['head', armHead, 'Input/output error'],
 ];
 
-/** Posts that wait while the fault strikes get a no, and the process ends with a reason. */
+/** Expects that waiting posts are rejected and the process ends with a reason. */
 async function strike(relay: Relay, [what, armFault, reason]: Fault) {
   const posts: Promise<Answer>[] = [];
   const toPost = (): void => {
@@ -154,7 +154,7 @@ async function strike(relay: Relay, [what, armFault, reason]: Fault) {
   };
   const tracer = await armFault(relay, toPost);
   if (posts.length === 0) toPost();
-  // One that comes when it has ended already gets no answer at all.
+  // A post after the end of the process gets no response.
   const answered = (await Promise.allSettled(posts)).flatMap((each) =>
     each.status === 'fulfilled' ? [each.value.status] : [],
   );
@@ -169,7 +169,7 @@ async function strike(relay: Relay, [what, armFault, reason]: Fault) {
 }
 
 describe('a write or a sync that fails', () => {
-  it('ends the relay with a reason, refuses those who wait, and loses nothing acknowledged', async () => {
+  it('ends the relay with a reason, rejects waiting requests, and loses no acknowledged event', async () => {
     let relay = await start(noFlush);
     for (const fault of faults) {
       const [what] = fault;
@@ -177,7 +177,7 @@ describe('a write or a sync that fails', () => {
       const calls = await strike(relay, fault);
       const failed = calls.findIndex(({ result }) => result === -1);
       if (what === 'head') expect(calls[failed]?.args).toMatch(/, 128, \d+$/);
-      // A sync that failed may succeed the next time, though what it was for is gone.
+      // A sync after a failed one may succeed although the data is lost.
       else expect(calls.slice(failed).filter(({ result }) => result !== -1)).toEqual([]);
       relay = await start(noFlush);
     }
@@ -208,7 +208,7 @@ async function freeBytes(volume: string): Promise<number> {
   return bavail * bsize;
 }
 
-/** Takes room of the volume, so that so much is left. */
+/** Fills the volume until `bytes` are free. */
 async function putBallast(volume: string, leftBytes: number): Promise<string> {
   const path = join(volume, 'ballast');
   writeFileSync(path, Buffer.alloc((await freeBytes(volume)) - leftBytes));
@@ -216,7 +216,7 @@ async function putBallast(volume: string, leftBytes: number): Promise<string> {
   return path;
 }
 
-/** Batches of 400 kB, until one is refused. */
+/** Posts batches of 400 kB until one is rejected. */
 async function postUntilRefused(relay: Relay, name: string): Promise<Answer> {
   for (let batch = 0; batch < 100; batch++) {
     const ids = Array.from({ length: 50 }, (_, index) => `${name}-${batch}-${index}`);
@@ -226,11 +226,11 @@ async function postUntilRefused(relay: Relay, name: string): Promise<Answer> {
   throw new Error('nothing was refused');
 }
 
-describe('on a volume of 24 MB', () => {
+describe('a relay on a volume of 24 MB', () => {
   const intake = { status: 503, retryAfter: '5' };
   const reserve = { DISK_RESERVE_BYTES: '4000000' };
 
-  it('intake stops before it is full, and goes on by itself once there is room', async () => {
+  it('stops intake before the volume is full, and resumes it by itself once there is space', async () => {
     const volume = mountVolume();
     const ballast = await putBallast(volume, 14_336_000);
     sandbox.addFault({ status: 503 });
@@ -246,7 +246,7 @@ describe('on a volume of 24 MB', () => {
     await expectSoundJournal();
   }, 60_000);
 
-  it('that the backlog itself fills, intake goes on once it is delivered', async () => {
+  it('resumes intake after its own backlog filled the volume and was delivered', async () => {
     mountVolume();
     sandbox.addFault({ status: 503 });
     const relay = await start(reserve);
@@ -262,10 +262,10 @@ describe('on a volume of 24 MB', () => {
   }, 60_000);
 
   it.each([
-    ['no room at all', 0],
-    ['room for a part of it', 102_400],
+    ['no space', 0],
+    ['space for a part of the data', 102_400],
   ])(
-    'a write that finds %s is refused, what is held is settled, and the relay goes on',
+    'rejects a write that finds %s, settles what is buffered, and continues',
     async (_what, leftBytes) => {
       const volume = mountVolume();
       const relay = await start({ ...noFlush, DISK_RESERVE_BYTES: '0' });
@@ -273,7 +273,7 @@ describe('on a volume of 24 MB', () => {
       const ballast = await putBallast(volume, leftBytes);
       expect(await postUntilRefused(relay, 'full')).toEqual(intake);
       expect((await relay.get('/livez')).status).toBe(200);
-      // The disk is as full as it was, and what leaves makes room.
+      // The disk is still full; deliveries free space.
       await relay.post('/v1/flush', {});
       await untilSettled(relay);
       rmSync(ballast);
@@ -286,12 +286,12 @@ describe('on a volume of 24 MB', () => {
   );
 });
 
-describe('a journal that goes while the relay runs', () => {
+describe('a journal that disappears while the relay runs', () => {
   it.each([
-    ['removed with its directory', () => rmSync(dataDir, { recursive: true }), 'was removed'],
-    ['cut off', () => truncateSync(join(dataDir, 'journal.mdb'), 0), 'was cut off: 0 of'],
+    ['a removal of its directory', () => rmSync(dataDir, { recursive: true }), 'was removed'],
+    ['a truncation', () => truncateSync(join(dataDir, 'journal.mdb'), 0), 'was cut off: 0 of'],
   ])(
-    '%s ends it with a reason and exit code 1, and no event is acknowledged after that',
+    'ends the relay after %s with a reason and exit code 1, and no later event is acknowledged',
     async (_what, lose, reason) => {
       const relay = await start(noFlush);
       await post(relay, 'before');
@@ -309,7 +309,7 @@ describe('a journal that goes while the relay runs', () => {
 });
 
 describe('a relay that is stopped by SIGSTOP in the middle of a write', () => {
-  it('goes on after SIGCONT, however long it was stopped, and answers', async () => {
+  it('continues after SIGCONT, however long it was stopped, and responds', async () => {
     const relay = await start({ ...noFlush, SYNC_TIMEOUT_MS: '300' });
     await post(relay, 'before');
     const stopper = await inject(relay, 'fdatasync:signal=SIGSTOP');
@@ -329,18 +329,18 @@ describe('a relay that is stopped by SIGSTOP in the middle of a write', () => {
 });
 
 describe('a sync that hangs', () => {
-  it('ends the relay within its time limit, and nothing acknowledged is lost', async () => {
+  it('ends the relay within its time limit and loses no acknowledged event', async () => {
     const relay = await start({ ...noFlush, SYNC_TIMEOUT_MS: '300', SHUTDOWN_TIMEOUT_MS: '1000' });
     await post(relay, 'before');
     await inject(relay, 'fdatasync:delay_enter=3000000');
     expect((await post(relay, 'hanging')).status).toBe(503);
     expect((await readiness(relay))?.status ?? 503).toBe(503);
-    // By a signal of its own: an exit would wait for the disk, and be 1.
+    // The relay ends itself by a signal, because an exit would wait for the disk.
     expect(await relay.ended).toBeNull();
     const fatal = relay.log.all.filter((line) => line.includes('"level":"fatal"'));
     expect(fatal).toHaveLength(1);
     expect(fatal[0]).toContain('a write has not ended after 300 ms');
-    // What hung was refused, and may be there nonetheless.
+    // The event of the hanging sync was rejected, and may be stored nevertheless.
     acknowledged.push('hanging');
     const next = await start(noFlush);
     if ((await readCounts(next)).accepted === 1) acknowledged.pop();

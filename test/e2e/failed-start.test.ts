@@ -28,7 +28,7 @@ type Start = {
   readonly signal?: AbortSignal;
 };
 
-/** A relay with a journal. It is stopped after the test. */
+/** Starts a relay with a journal, which is stopped after the test. */
 async function start({ env = {}, write = () => undefined, signal }: Start): Promise<App> {
   const app = await startApp({
     config: loadConfig({
@@ -58,7 +58,7 @@ async function listen(port: number): Promise<Server> {
   return server;
 }
 
-/** Nobody listens there when it resolves. */
+/** Resolves with a port on which no server listens. */
 async function findFreePort(): Promise<number> {
   const server = await listen(0);
   const { port } = server.address() as AddressInfo;
@@ -71,7 +71,7 @@ const closeServer = async (server: Server): Promise<void> => {
 };
 
 describe('a start that fails', () => {
-  it('releases the journal where the port is taken, so that the next start succeeds', async () => {
+  it('releases the journal if the port is in use, so that the next start succeeds', async () => {
     const holder = await listen(0);
     const { port } = holder.address() as AddressInfo;
     await expect(start({ env: { PORT: String(port) } })).rejects.toThrow('EADDRINUSE');
@@ -80,7 +80,7 @@ describe('a start that fails', () => {
     expect((await fetch(`${app.url}/livez`)).status).toBe(200);
   });
 
-  it('releases the port and the journal where it fails after it has begun to listen', async () => {
+  it('releases the port and the journal if it fails after it listens', async () => {
     const port = await findFreePort();
     const failing = start({
       env: { PORT: String(port) },
@@ -93,15 +93,15 @@ describe('a start that fails', () => {
     await start({});
   });
 
-  it('opens nothing where the data directory is a file', async () => {
+  it('opens nothing if the data directory is a file', async () => {
     const path = join(directory, 'file');
     writeFileSync(path, '');
     await expect(start({ env: { DATA_DIR: path } })).rejects.toThrow(path);
   });
 });
 
-describe('a start that is given up', () => {
-  it('rejects with the reason, and releases the journal', async () => {
+describe('a start that is aborted', () => {
+  it('rejects with the reason and releases the journal', async () => {
     const port = await findFreePort();
     const giveUp = new AbortController();
     giveUp.abort(new Error('SIGTERM'));

@@ -45,7 +45,7 @@ afterEach(async () => {
 const post = (body: unknown) =>
   relay.post('/webhooks/generic/billing', JSON.stringify(body), { 'x-token': secret });
 
-it('a refund that a generic webhook brings finds the buyer of its order', async () => {
+it('a refund of a generic webhook is recorded for the buyer of its order', async () => {
   const order = { id: 7, buyer: { email }, total: '$1,299.00 USD', currency: 'usd' };
   expect((await post({ type: 'order.paid', order })).status).toBe(200);
   expect((await post({ type: 'order.paid', order })).body).toMatchObject({ duplicates: 1 });

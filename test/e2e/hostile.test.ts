@@ -32,7 +32,7 @@ const json = { 'content-type': 'application/json' };
 const nested = (depth: number): string => `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`;
 const event = (rest: string): string => `{"event_name":"e","distinct_id":"d",${rest}}`;
 
-describe('a hostile body is a clear 4xx', () => {
+describe('the relay answers with a 4xx', () => {
   const bodies: [string, string][] = [
     ['no body', ''],
     ['blanks', '   '],
@@ -62,7 +62,7 @@ describe('a hostile body is a clear 4xx', () => {
     ['a control character in a string', event('"order_id":"\u0001"')],
   ];
 
-  it.each(bodies)('%s', async (_name, body) => {
+  it.each(bodies)('to %s', async (_name, body) => {
     const status = await send({ path: '/v1/events', body, headers: json });
     expect(status).toBeGreaterThanOrEqual(400);
     expect(status).toBeLessThan(500);
@@ -143,7 +143,7 @@ describe('thousands of generated requests', () => {
     { authorization: 'Bearer ' },
   );
 
-  it('never cause a 5xx, and the relay still works', async () => {
+  it('never cause a 5xx and leave the relay working', async () => {
     const statuses = new Map<number, number>();
     await fc.assert(
       fc.asyncProperty(

@@ -193,10 +193,10 @@ describe('klaviyo-relay import', () => {
     const relay = await startRelay();
     const path = aFile('a.csv', 'email,event_name\nada,e\nbo,e\n');
     const args = [path, '--url', relay.app.url];
-    const refused = await run(args);
-    expect(refused.code).toBe(4);
-    expect(refused.output).toContain(`${path}: nothing is taken, everything was refused\n`);
-    expect(refused.output).not.toContain('imported');
+    const rejectedRun = await run(args);
+    expect(rejectedRun.code).toBe(4);
+    expect(rejectedRun.output).toContain(`${path}: nothing is taken, everything was refused\n`);
+    expect(rejectedRun.output).not.toContain('imported');
     const again = await run(args);
     expect(again.code).toBe(4);
     expect(again.output).toContain('everything was refused before; --restart tries again\n');

@@ -10,7 +10,7 @@ afterEach(() => relay.stop());
 
 const jobsPath = '/api/profile-bulk-import-jobs';
 
-/** A job for each profile, and nothing else that holds them up. */
+/** One import job per profile, without other delays. */
 async function startWithJobs(importDelayMs: number, faults: readonly FaultRule[] = []) {
   relay = await startRelay({
     env: {
@@ -49,8 +49,8 @@ const polls = () => {
   return { lists, looks: all.filter(({ path }) => !path.startsWith(`${jobsPath}?`)) };
 };
 
-describe('import jobs of which many are open', () => {
-  it('are followed by pages of one list, and each is looked at when it has ended', async () => {
+describe('import jobs, if many are open,', () => {
+  it('are polled by pages of one list, and each is read when it has ended', async () => {
     await startWithJobs(60_000);
     await postProfiles(120);
     await relay.until('all jobs are open', () => relay.sandbox.state().imports.length === 120);
@@ -65,7 +65,7 @@ describe('import jobs of which many are open', () => {
     expect(relay.sandbox.state().counters.importOverlaps).toBe(0);
   });
 
-  it('of which some fail have the dead letters and reasons of each', async () => {
+  it('produce the dead letters and reasons of each job that fails', async () => {
     await startWithJobs(5000);
     await postProfiles(40, (index) => index % 10 === 0);
     await relay.untilSettled();
@@ -88,7 +88,7 @@ describe('import jobs of which many are open', () => {
     ).toEqual(['c-0', 'c-10', 'c-20', 'c-30']);
   });
 
-  it('are found among those of other integrations, or looked at by themselves', async () => {
+  it('are found among the jobs of other integrations, or polled one by one', async () => {
     await startWithJobs(40_000);
     const other = createKlaviyoClient({
       ...{
@@ -106,7 +106,7 @@ describe('import jobs of which many are open', () => {
     };
     await postProfiles(20);
     await relay.until('all jobs are open', () => relay.sandbox.state().imports.length === 20);
-    // Newer than ours, so that they stand before them in the list.
+    // Newer than the relay's jobs, so that they precede them in the list.
     await foreign(1500);
     await relay.untilSettled();
     expect((await relay.counts()).profiles).toMatchObject({ delivered: 20, deadLettered: 0 });
@@ -116,7 +116,7 @@ describe('import jobs of which many are open', () => {
   });
 });
 
-describe('import jobs whose list something else answers', () => {
+describe('import jobs whose list a proxy answers', () => {
   it.each<[string, FaultRule]>([
     ['a 403', { endpoint: 'jobs', times: 1, status: 403, html: true }],
     ['a 400', { endpoint: 'jobs', times: 1, status: 400 }],
@@ -128,7 +128,7 @@ describe('import jobs whose list something else answers', () => {
     ],
     ['somebody', { endpoint: 'jobs', times: 1, status: 200, body: { status: 'complete' } }],
     ['nobody', { endpoint: 'jobs', times: 1, reset: 'before' }],
-  ])('are looked at one by one after %s, and none is taken for ended', async (_name, fault) => {
+  ])('are polled one by one after %s, and none counts as ended', async (_name, fault) => {
     await startWithJobs(20_000, [fault]);
     await postProfiles(10);
     await relay.until('the list was asked for', () => polls().lists.length > 0);

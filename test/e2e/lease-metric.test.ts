@@ -12,7 +12,7 @@ const readLease = async (env: Record<string, string>): Promise<string | undefine
   }
 };
 
-it('what is left of the lease is shown with Redis alone: no other store has a lease', async () => {
+it('the metric of the remaining lease exists only with the redis store', async () => {
   const redis = await startRedis();
   try {
     expect(Number(await readLease({ STORE: 'redis', REDIS_URL: redis.url }))).toBeGreaterThan(14);

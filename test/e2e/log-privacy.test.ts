@@ -15,7 +15,7 @@ const secrets = {
   SHOPIFY_WEBHOOK_SECRETS: 'shopify-privacy-0123456789',
   STRIPE_WEBHOOK_SECRETS: 'whsec_privacy0123456789',
 };
-/** Throws a text that quotes what was received and what is configured, from outside of any request. */
+/** Throws an error outside of any request whose text quotes received data and settings. */
 const thrower = `process.on('SIGUSR2', () => { throw new Error('quoting ' + process.env.QUOTED); })`;
 const person = { email: 'ada.privacy@klaviyo-demo.com', phone_number: '+15005550006' };
 const visitor = { anonymous_id: 'a3f2b8c1-9a4d-4e1f-8b7a-0c5d6e7f8a9b' };
@@ -28,7 +28,7 @@ const personal = [
 ];
 
 it.each(['json', 'pretty'])(
-  'a relay that logs everything as %s logs no secret and no personal data, whatever fails',
+  'a relay that logs at the lowest level as %s logs no secret and no personal data, whatever fails',
   async (format) => {
     const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
     const sandbox = await startSandbox({ clock: systemClock, windows: 'off', importDelayMs: 10 });
@@ -54,7 +54,7 @@ it.each(['json', 'pretty'])(
       },
     });
     try {
-      // The readable form has no field that a JSON reader finds.
+      // The pretty format is not JSON.
       const url = await untilUrl(relay.lines, relay.nextLine);
       const post = async (path: string, body: unknown, key = secrets.RELAY_API_KEYS) => {
         const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` };
@@ -82,7 +82,7 @@ it.each(['json', 'pretty'])(
         url: () => Promise.resolve(url),
         process: () => Promise.resolve(relay),
       });
-      // A fault: its reason reaches stderr, too.
+      // A fatal error: its reason also reaches stderr.
       expect(await relay.end('SIGUSR2')).toBe(1);
       expect(relay.stderr()).toContain('klaviyo-relay: quoting [redacted]');
       expect(relay.stderr()).toContain('[email]');
@@ -100,7 +100,7 @@ it.each(['json', 'pretty'])(
   60_000,
 );
 
-it('a relay that a Redis refuses logs neither password, on stdout or stderr', async () => {
+it('a relay whose Redis password is wrong logs neither password on stdout or stderr', async () => {
   const right = 'right-1234567-password';
   const wrong = 'wrong-7654321-p%40ssword';
   const redis = await startRedis({ settings: { requirepass: right } });
@@ -129,7 +129,7 @@ it('a relay that a Redis refuses logs neither password, on stdout or stderr', as
   }
 }, 60_000);
 
-it("a relay hides addresses, phones and keys of Klaviyo's words in the lines on pauses and dead letters", async () => {
+it("a relay redacts addresses, phone numbers and keys in Klaviyo's error texts when it logs pauses and dead letters", async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'relay-privacy-'));
   const sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
   const quoted = `${person.email}, ${person.phone_number}, ${secrets.KLAVIYO_API_KEY}, ${visitor.anonymous_id}`;

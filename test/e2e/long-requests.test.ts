@@ -7,7 +7,7 @@ import { openTestJournal } from '../store/journal/under-test.js';
 import { someEvents } from '../support/builders.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
 
-/** Nothing listens there: what is redriven stays in the buffer. */
+/** No server listens there, so redriven envelopes stay buffered. */
 const klaviyoUrl = 'http://127.0.0.1:1';
 const letterCount = 38_000;
 const dataDir = mkdtempSync(join(tmpdir(), 'relay-long-'));
@@ -41,7 +41,7 @@ type Measured = {
   readonly looks: number;
 };
 
-/** Asks for /livez, again and again, while the relay works on a request; how long it waited at most. */
+/** Polls /livez while the relay processes a request, and returns the longest wait. */
 async function measure(path: string, body: string, contentType: string): Promise<Measured> {
   const headers = { 'content-type': contentType };
   const state = { isDone: false };
@@ -65,11 +65,11 @@ const names = Array.from({ length: 300_000 }, (_, index) => `"k${index}":1`).joi
 const event = `{"event_name":"e","distinct_id":"d","properties":{${names}}}`;
 const lines = '\n'.repeat(4_900_000);
 
-/** A machine that is busy may hold up any of them; what is done in one go holds up all of them. */
+/** A busy machine may delay single polls; work in one slice delays all of them. */
 const tries = 5;
 
-describe('others are answered while one request is long', () => {
-  // In one go the relay took two to four times as long as the plain reading, and a quarter of it in slices.
+describe('other requests are answered', () => {
+  // Without slices the longest wait was two to four times the time of plain parsing; with slices, a quarter of it.
   it.each([
     ['300,000 names in one event', '/v1/events', event, 'application/json', JSON.parse],
     [
@@ -80,7 +80,7 @@ describe('others are answered while one request is long', () => {
       (text: string) => text.split('\n'),
     ],
   ])(
-    '%s: none waits for as long as it takes to read the body in one go',
+    'while the relay reads %s, sooner than plain parsing of the body takes',
     async (_name, path, body, contentType, read) => {
       const shares: number[] = [];
       while (shares.length < tries && shares.every((share) => share >= 1)) {
@@ -96,7 +96,7 @@ describe('others are answered while one request is long', () => {
     60_000,
   );
 
-  it('a redrive of 38,000 dead letters', async () => {
+  it('while the relay redrives 38,000 dead letters', async () => {
     const path = '/v1/dead-letters/redrive';
     const { text, looks } = await measure(path, '{"filter":{}}', 'application/json');
     expect(JSON.parse(text)).toEqual({

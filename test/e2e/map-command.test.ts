@@ -19,7 +19,7 @@ const write = (name: string, ...documents: unknown[]): string => {
   return file;
 };
 
-/** With `--json`: what each request would become. */
+/** The result of `--json` for each request. */
 const tryAll = async (args: readonly string[], env = {}) => {
   const { code, output } = await runCommand(['map', ...args, '--json'], env, directory);
   const tried = output
@@ -84,7 +84,7 @@ describe('klaviyo-relay map', () => {
     });
   });
 
-  it('reads calls of an SDK, alone and in a batch', async () => {
+  it('reads calls of an SDK, single and in a batch', async () => {
     const call = { type: 'identify', userId: '42', messageId: 'm-1', traits: ada };
     const file = write('calls.ndjson', call, { batch: [{ ...call, messageId: 'm-2' }] });
     const { code, tried } = await tryAll([file]);

@@ -14,7 +14,7 @@ const order = {
 };
 
 describe('an event', () => {
-  it('is recorded by Klaviyo as it was posted, and its receipt leads to its delivery', async () => {
+  it('is recorded by Klaviyo as posted, and its receipt links to its delivery', async () => {
     relay = await startRelay();
     const { body } = await relay.post('/v1/events', {
       ...order,
@@ -45,7 +45,7 @@ describe('an event', () => {
     });
   });
 
-  it('posted twice is answered duplicate with the first id, and recorded once', async () => {
+  it('that is posted twice is answered as duplicate with the first id and recorded once', async () => {
     relay = await startRelay();
     const first = await relay.post('/v1/events', order);
     await relay.untilSettled();
@@ -54,7 +54,7 @@ describe('an event', () => {
     expect(relay.sandbox.state().counters.recorded).toBe(1);
   });
 
-  it('keeps its time and unique_id over every retry', async () => {
+  it('keeps its time and unique_id in every retry', async () => {
     relay = await startRelay({
       sandbox: { faults: [{ endpoint: 'bulk-events', times: 3, reset: 'after' }] },
     });
@@ -68,8 +68,8 @@ describe('an event', () => {
   });
 });
 
-describe('operating', () => {
-  it('a flush sends what waits at once', async () => {
+describe('a running relay', () => {
+  it('sends buffered events at once after POST /v1/flush', async () => {
     relay = await startRelay({ env: { EVENT_FLUSH_INTERVAL_MS: '3600000' } });
     await relay.post('/v1/events', order);
     await relay.clock.advance(10_000);
@@ -81,7 +81,7 @@ describe('operating', () => {
     expect(delivery).toMatchObject({ trigger: 'drain' });
   });
 
-  it('a dead letter says why, is sent again when it is redriven, and the books still balance', async () => {
+  it('shows the reason of a dead letter, sends it again on redrive, and keeps accepted = settled + buffered', async () => {
     const detail = 'Phone number is valid but is not in a supported region for this account.';
     relay = await startRelay({
       sandbox: {
@@ -124,7 +124,7 @@ describe('operating', () => {
     });
   });
 
-  it('an event that became a dead letter can be corrected and posted again under its own id', async () => {
+  it('accepts the corrected event of a dead letter under the same id', async () => {
     relay = await startRelay({
       sandbox: {
         faults: [
@@ -139,7 +139,7 @@ describe('operating', () => {
     expect(relay.sandbox.state().counters.recorded).toBe(1);
   });
 
-  it('a full buffer answers 503 with Retry-After, is not ready, and takes up again once it has drained', async () => {
+  it('answers 503 with Retry-After and is not ready while its buffer is full, and recovers once it has drained', async () => {
     relay = await startRelay({
       env: { MAX_BUFFER_COUNT: '10' },
       sandbox: { faults: [{ endpoint: 'bulk-events', status: 503 }] },
@@ -147,9 +147,9 @@ describe('operating', () => {
     const post = (id: number) =>
       relay.post('/v1/events', { event_name: 'e', distinct_id: `c${id}` });
     for (let id = 0; id < 10; id++) expect((await post(id)).status).toBe(202);
-    const refused = await post(10);
-    expect(refused.status).toBe(503);
-    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    const rejected = await post(10);
+    expect(rejected.status).toBe(503);
+    expect(Number(rejected.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
     expect((await relay.get('/readyz')).status).toBe(503);
     relay.sandbox.clearFaults();
     await relay.untilSettled();
@@ -159,7 +159,7 @@ describe('operating', () => {
     expect(relay.sandbox.state().counters.recorded).toBe(11);
   });
 
-  it('logs one line a delivery, without secrets or personal data', async () => {
+  it('logs one line per delivery, without secrets or personal data', async () => {
     relay = await startRelay();
     await relay.post('/v1/events', { ...order, phone_number: '+16175551212' });
     await relay.post('/v1/profiles', { email: 'sam@klaviyo-demo.com', first_name: 'Samantha' });
@@ -172,7 +172,7 @@ describe('operating', () => {
     }
   });
 
-  it('a stop delivers what it holds before it ends', async () => {
+  it('delivers what is buffered before it stops', async () => {
     relay = await startRelay({
       env: { EVENT_FLUSH_INTERVAL_MS: '3600000', PROFILE_FLUSH_INTERVAL_MS: '3600000' },
     });

@@ -16,7 +16,7 @@ const anEvent = (number: number): object => ({
   properties: { number },
 });
 
-/** Lets ten minutes pass, some seconds at a time, with turns for the sockets and the disk in between. */
+/** Advances ten minutes in steps of seconds; sockets and disk run between them. */
 async function passTenMinutes(): Promise<void> {
   for (let step = 0; step < 40; step++) {
     await settlePromises(4);
@@ -24,17 +24,17 @@ async function passTenMinutes(): Promise<void> {
   }
 }
 
-/** Numbers of the events the sandbox has, in the order in which they came. */
+/** Numbers of the recorded events in the order of their arrival. */
 const recorded = (): readonly number[] =>
   relay.sandbox.state().events.map(({ properties }) => Number(properties.number));
 
-describe('Klaviyo down for a day', () => {
-  it('blocks no intake, and drains oldest first at the permitted rate when it is back', async () => {
+describe('an outage of Klaviyo for a day', () => {
+  it('does not block intake, and afterwards the oldest events are sent first at the permitted rate', async () => {
     relay = await startRelay({
       env: {
         STORE: 'journal',
         EVENT_BATCH_MAX_COUNT: '100',
-        // Far less than the day's events take: most of them wait on disk.
+        // Far less than the events of a day need, so most of them are only on disk.
         WORKING_SET_MAX_BYTES: '4000000',
       },
       sandbox: { maxEvents: 100_000 },
@@ -63,12 +63,12 @@ describe('Klaviyo down for a day', () => {
 
     const order = recorded();
     expect(new Set(order).size).toBe(posted);
-    // The few that the day's probes tried last wait for the rest of their backoff, a minute at most.
+    // The events of the last probes wait for the rest of their backoff, one minute at most.
     const late = order.filter((number, place) => place - number > 2000);
     expect(late.length).toBeLessThanOrEqual(10);
     const rest = order.filter((number) => !late.includes(number));
     expect(rest.filter((number, place) => Math.abs(number - place) > 2000)).toEqual([]);
-    // 288 full requests at 150 a minute take two; the first of them are small.
+    // 288 full requests at 150 a minute take two minutes; the first requests are small.
     expect(minutes).toBeLessThan(6);
     const { violations, counters } = relay.sandbox.state();
     expect(violations).toEqual([]);
@@ -76,26 +76,26 @@ describe('Klaviyo down for a day', () => {
   }, 180_000);
 });
 
-describe('a wall clock that jumps under way', () => {
+describe('a wall clock that jumps', () => {
   it.each([
     ['back an hour', -hourMs],
     ['forward a day', 24 * hourMs],
-  ])('%s: no retry is lost, stuck or early', async (_name, jumpMs) => {
+  ])('%s causes no lost, stuck or early retry', async (_name, jumpMs) => {
     relay = await startRelay({ env: { STORE: 'journal', EVENT_FLUSH_INTERVAL_MS: '0' } });
     relay.sandbox.addFault({ endpoint: 'bulk-events', status: 429, retryAfter: 30, times: 1 });
     await relay.post('/v1/events', anEvent(1));
     const requests = () => relay.sandbox.state().requests.length;
-    await relay.until('the first request was refused', () => requests() === 1);
+    await relay.until('the first request was throttled', () => requests() === 1);
     await settlePromises(50);
-    const refusedAt = relay.clock.monotonic();
+    const throttledAt = relay.clock.monotonic();
     relay.clock.jump(jumpMs);
     await relay.post('/v1/events', anEvent(2));
     await relay.until('half a minute is nearly over', () => {
       expect(requests()).toBe(1);
-      return relay.clock.monotonic() - refusedAt >= 29_500;
+      return relay.clock.monotonic() - throttledAt >= 29_500;
     });
     await relay.untilSettled();
-    expect(relay.clock.monotonic() - refusedAt).toBeLessThan(35_000);
+    expect(relay.clock.monotonic() - throttledAt).toBeLessThan(35_000);
     expect([...recorded()].sort()).toEqual([1, 2]);
     expect((await relay.counts()).events).toMatchObject({ delivered: 2, deadLettered: 0 });
   });

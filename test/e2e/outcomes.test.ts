@@ -23,28 +23,31 @@ const recordedIds = (): string[] =>
 const postedIds = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `e-${index}`).sort();
 
-describe('whatever Klaviyo answers once, every event is recorded exactly once', () => {
+describe('every event is recorded exactly once after', () => {
   const transient: [string, FaultRule][] = [
     ['429 with Retry-After', { endpoint: 'bulk-events', times: 2, status: 429, retryAfter: 2 }],
     [
       '429 without Retry-After',
       { endpoint: 'bulk-events', times: 1, status: 429, retryAfter: null },
     ],
-    ['429 that says 0 seconds', { endpoint: 'bulk-events', times: 1, status: 429, retryAfter: 0 }],
+    ['429 with Retry-After 0', { endpoint: 'bulk-events', times: 1, status: 429, retryAfter: 0 }],
     ['500', { endpoint: 'bulk-events', times: 2, status: 500 }],
     ['502', { endpoint: 'bulk-events', times: 1, status: 502 }],
     ['503 with Retry-After', { endpoint: 'bulk-events', times: 1, status: 503, retryAfter: 3 }],
     ['504', { endpoint: 'bulk-events', times: 1, status: 504 }],
     ['524', { endpoint: 'bulk-events', times: 1, status: 524 }],
     ['a reset before the body is read', { endpoint: 'bulk-events', times: 2, reset: 'before' }],
-    ['a reset after the body was taken', { endpoint: 'bulk-events', times: 2, reset: 'after' }],
+    [
+      'a reset after Klaviyo recorded the body',
+      { endpoint: 'bulk-events', times: 2, reset: 'after' },
+    ],
     ['400 with an HTML page', { endpoint: 'bulk-events', times: 1, status: 400, html: true }],
     ['403 with an HTML page', { endpoint: 'bulk-events', times: 1, status: 403, html: true }],
     ['413', { endpoint: 'bulk-events', times: 1, status: 413 }],
     ['401', { endpoint: 'bulk-events', times: 3, status: 401 }],
     ['403', { endpoint: 'bulk-events', times: 3, status: 403 }],
     ['a long outage', { endpoint: 'bulk-events', times: 12, status: 503 }],
-    ['a 400 that names nobody and goes away', { endpoint: 'bulk-events', times: 1, status: 400 }],
+    ['a single 400 without a pointer', { endpoint: 'bulk-events', times: 1, status: 400 }],
     ['an empty 200', { endpoint: 'bulk-events', times: 2, status: 200 }],
     ['204', { endpoint: 'bulk-events', times: 2, status: 204 }],
     ['200 with an HTML page', { endpoint: 'bulk-events', times: 2, status: 200, html: true }],
@@ -58,7 +61,7 @@ describe('whatever Klaviyo answers once, every event is recorded exactly once', 
       },
     ],
     [
-      '202 of somebody else',
+      '202 with a body that is not Klaviyo’s',
       { endpoint: 'bulk-events', times: 2, status: 202, body: { message: 'queued' } },
     ],
   ];
@@ -80,7 +83,7 @@ describe('whatever Klaviyo answers once, every event is recorded exactly once', 
   });
 });
 
-describe('what only a person can mend stops the lane and keeps the data', () => {
+describe('the lane pauses and keeps its envelopes after', () => {
   const blocking: [string, FaultRule, string][] = [
     ['401', { endpoint: 'bulk-events', status: 401 }, 'klaviyo_events'],
     ['403 for a scope', { endpoint: 'bulk-events', status: 403 }, 'klaviyo_events'],
@@ -118,7 +121,7 @@ describe('what only a person can mend stops the lane and keeps the data', () => 
     );
   });
 
-  it('profiles go on while events are blocked', async () => {
+  it('401 for events, while profiles are still delivered', async () => {
     relay = await startRelay({ sandbox: { faults: [{ endpoint: 'bulk-events', status: 401 }] } });
     await postEvents(5);
     await relay.post('/v1/profiles', { email: 'ada@klaviyo-demo.com', first_name: 'Ada' });
@@ -132,7 +135,7 @@ describe('what only a person can mend stops the lane and keeps the data', () => 
   });
 });
 
-describe('a 400 never costs a good event', () => {
+describe('a 400 for 3 bad of 1,000 events', () => {
   const mark = (pointer: 'exact' | 'prefix' | 'none'): FaultRule => ({
     endpoint: 'bulk-events',
     poison: {
@@ -144,32 +147,35 @@ describe('a 400 never costs a good event', () => {
   });
   const bad = new Set([0, 499, 998]);
 
-  it.each(['exact', 'prefix', 'none'] as const)('3 bad of 1,000, pointers: %s', async (pointer) => {
-    relay = await startRelay({ sandbox: { faults: [mark(pointer)] } });
-    const events = Array.from({ length: 1000 }, (_, index) => ({
-      event_name: 'Placed Order',
-      distinct_id: `e-${index}`,
-      insert_id: `e-${index}`,
-      ...(bad.has(index) && { properties: { bad: true } }),
-    }));
-    expect((await relay.post('/v1/events/batch', events)).body).toMatchObject({ accepted: 1000 });
-    await relay.untilSettled();
-    const { events: counts } = await relay.counts();
-    expect(counts).toEqual({
-      accepted: 1000,
-      delivered: 997,
-      merged: 0,
-      deadLettered: 3,
-      buffered: 0,
-    });
-    expect(relay.sandbox.state().violations).toEqual([]);
-    const letters = (await relay.get('/v1/dead-letters')).body.data as DeadLetterView[];
-    expect(letters).toHaveLength(3);
-    for (const { reason, payload } of letters) {
-      expect(reason.detail).toContain('not in a supported region');
-      expect(JSON.stringify(payload)).toContain('"bad":true');
-    }
-  });
+  it.each(['exact', 'prefix', 'none'] as const)(
+    'dead-letters only the bad ones with %s pointers',
+    async (pointer) => {
+      relay = await startRelay({ sandbox: { faults: [mark(pointer)] } });
+      const events = Array.from({ length: 1000 }, (_, index) => ({
+        event_name: 'Placed Order',
+        distinct_id: `e-${index}`,
+        insert_id: `e-${index}`,
+        ...(bad.has(index) && { properties: { bad: true } }),
+      }));
+      expect((await relay.post('/v1/events/batch', events)).body).toMatchObject({ accepted: 1000 });
+      await relay.untilSettled();
+      const { events: counts } = await relay.counts();
+      expect(counts).toEqual({
+        accepted: 1000,
+        delivered: 997,
+        merged: 0,
+        deadLettered: 3,
+        buffered: 0,
+      });
+      expect(relay.sandbox.state().violations).toEqual([]);
+      const deadLetters = (await relay.get('/v1/dead-letters')).body.data as DeadLetterView[];
+      expect(deadLetters).toHaveLength(3);
+      for (const { reason, payload } of deadLetters) {
+        expect(reason.detail).toContain('not in a supported region');
+        expect(JSON.stringify(payload)).toContain('"bad":true');
+      }
+    },
+  );
 });
 
 type DeadLetterView = {
@@ -215,7 +221,7 @@ describe('profiles', () => {
       },
     ],
     [
-      'an object of somebody else',
+      'a body that is not Klaviyo’s',
       { endpoint: 'bulk-profiles', times: 2, status: 202, body: { message: 'queued' } },
     ],
   ];
@@ -228,7 +234,7 @@ describe('profiles', () => {
     expect(relay.sandbox.state().profiles).toHaveLength(1);
   });
 
-  it('wait for Klaviyo while something else answers about their import job', async () => {
+  it('wait for Klaviyo while a proxy answers for their import job', async () => {
     relay = await startRelay({
       sandbox: {
         faults: [
@@ -245,7 +251,7 @@ describe('profiles', () => {
     expect((await relay.counts()).profiles).toMatchObject({ delivered: 1 });
   });
 
-  it('that fail in the job become dead letters with their reason, page after page', async () => {
+  it('that fail in the job become dead letters with their reason, over several pages of errors', async () => {
     const detail = 'The profile is suppressed.';
     relay = await startRelay({
       sandbox: {
@@ -276,13 +282,13 @@ describe('profiles', () => {
       deadLettered: 250,
       buffered: 0,
     });
-    const letters = (await relay.get('/v1/dead-letters?lane=profiles&limit=1000')).body
+    const deadLetters = (await relay.get('/v1/dead-letters?lane=profiles&limit=1000')).body
       .data as DeadLetterView[];
-    expect(letters).toHaveLength(250);
-    expect(letters.every(({ reason }) => reason.detail.includes(detail))).toBe(true);
+    expect(deadLetters).toHaveLength(250);
+    expect(deadLetters.every(({ reason }) => reason.detail.includes(detail))).toBe(true);
   });
 
-  it('of one identity leave as one, the newest field winning', async () => {
+  it('of one identity are merged into one with the newest value of each field', async () => {
     relay = await startRelay();
     await postProfiles([
       { email: 'ada@klaviyo-demo.com', first_name: 'Ada', plan: 'free' },
@@ -302,7 +308,7 @@ describe('profiles', () => {
     expect(counters).toMatchObject({ importDuplicates: 0, importOverlaps: 0 });
   });
 
-  it('never share an unfinished import job with their own identity', async () => {
+  it('are not sent while an import job with the same identity is unfinished', async () => {
     relay = await startRelay({
       sandbox: { importDelayMs: 3000 },
       env: { PROFILE_FLUSH_INTERVAL_MS: '0' },
@@ -318,7 +324,7 @@ describe('profiles', () => {
     expect(isConserved((await relay.counts()).profiles)).toBe(true);
   });
 
-  it('that contradict each other travel one after the other, in order', async () => {
+  it('with conflicting identifiers are sent one after the other, in order', async () => {
     relay = await startRelay();
     await postProfiles([
       { distinct_id: 'c1', email: 'old@klaviyo-demo.com' },
@@ -334,7 +340,7 @@ describe('profiles', () => {
     });
   });
 
-  it('a bad one among merged ones is found, and the others are delivered', async () => {
+  it('merged with a bad one are delivered, and the bad one becomes a dead letter', async () => {
     relay = await startRelay({
       sandbox: {
         faults: [
@@ -363,7 +369,7 @@ describe('profiles', () => {
   });
 });
 
-describe('a record that makes Klaviyo or a firewall fail without naming it', () => {
+describe('ten of 1,000 records that make Klaviyo or a firewall respond with', () => {
   const effects: [string, Partial<FaultRule>][] = [
     ['a 500', { status: 500 }],
     ["a firewall's 403 page", { status: 403, html: true }],
@@ -371,7 +377,7 @@ describe('a record that makes Klaviyo or a firewall fail without naming it', () 
     ['a 504', { status: 504 }],
   ];
 
-  it.each(effects)('%s: ten of 1,000 hold up none of the others', async (_name, effect) => {
+  it.each(effects)('%s do not delay the other records', async (_name, effect) => {
     const when = { path: '/properties/mark', equals: 'bad' };
     const poison = { when, pointer: 'none', at: 'request', detail: 'no' } as const;
     const fault: FaultRule = { endpoint: 'bulk-events', ...effect, poison };
@@ -385,7 +391,7 @@ describe('a record that makes Klaviyo or a firewall fail without naming it', () 
     const from = relay.clock.monotonic();
     expect((await relay.post('/v1/events/batch', { events })).status).toBe(202);
     await relay.until('the others are delivered', () => recordedIds().length === 990);
-    // Some 200 requests, at Klaviyo's 150 a minute.
+    // About 200 requests at Klaviyo's limit of 150 a minute.
     expect(relay.clock.monotonic() - from).toBeLessThan(90_000);
     expect((await relay.counts()).events).toMatchObject({ deadLettered: 0, buffered: 10 });
     expect(relay.sandbox.state().violations).toEqual([]);

@@ -23,7 +23,7 @@ afterEach(async () => {
 
 type Options = {
   readonly env?: Record<string, string>;
-  /** Where stdout goes; a pipe otherwise. */
+  /** File descriptor for stdout; a pipe by default. */
   readonly stdout?: number;
 };
 
@@ -31,9 +31,9 @@ type Running = {
   readonly child: ChildProcess;
   readonly stdout: () => string;
   readonly stderr: () => string;
-  /** Resolves with the exit code or the signal that ended it, and the ms from the call to the end. */
+  /** Resolves with the exit code or signal of the process, and the ms from the call to its end. */
   ended(): Promise<{ readonly by: number | string | null; readonly afterMs: number }>;
-  /** Resolves once stdout holds the text. */
+  /** Resolves once stdout contains the text. */
   printed(text: string): Promise<void>;
 };
 
@@ -84,7 +84,7 @@ function spawnNode(args: readonly string[], { env = {}, stdout: target }: Option
   };
 }
 
-/** A service of its own in place of a command. `directory` is where the pipe is that nobody opens for writing. */
+/** Runs a test service in place of a command. `directory` contains a pipe that no process opens for writing. */
 function startService(service: string, stopLimitMs = 500): Running {
   const built = (path: string): string => new URL(`../../dist/${path}`, import.meta.url).href;
   const pipe = join(directory, 'pipe');
@@ -93,7 +93,7 @@ function startService(service: string, stopLimitMs = 500): Running {
     import { open } from 'node:fs';
     import { openOutputs, runService } from '${built('cli/service.js')}';
     import { systemClock } from '${built('clock.js')}';
-    // Holds a thread of the pool: open(2) waits for a writer.
+    // Blocks a thread of the pool: open(2) waits for a writer.
     const holdThread = () => open('${pipe}', 'r', () => undefined);
     await runService({
       ...openOutputs(systemClock),
@@ -121,8 +121,8 @@ async function findFreePort(): Promise<number> {
   return port;
 }
 
-/** The port of somebody who listens. */
-async function takePort(): Promise<number> {
+/** Returns a port on which a server listens. */
+async function listenOnPort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   closers.push(() => server.close());
@@ -138,7 +138,7 @@ const openFull = (): number => {
 const fatalSignals = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP'] as const;
 
 describe('a fatal signal', () => {
-  it.each(fatalSignals)('%s ends the relay at once, by that signal', async (signal) => {
+  it.each(fatalSignals)('%s ends the relay at once by that signal', async (signal) => {
     const relay = await startRelay();
     relay.child.kill(signal);
     const { by, afterMs } = await relay.ended();
@@ -146,7 +146,7 @@ describe('a fatal signal', () => {
     expect(afterMs).toBeLessThan(3000);
   });
 
-  it.each(fatalSignals)('%s ends the sandbox at once, by that signal', async (signal) => {
+  it.each(fatalSignals)('%s ends the sandbox at once by that signal', async (signal) => {
     const sandbox = start(['sandbox', '--port', '0']);
     await sandbox.printed('Klaviyo sandbox on');
     sandbox.child.kill(signal);
@@ -155,7 +155,7 @@ describe('a fatal signal', () => {
     expect(afterMs).toBeLessThan(3000);
   });
 
-  it('ends the demo at once, by that signal', async () => {
+  it('ends the demo at once by that signal', async () => {
     const demo = start(['demo']);
     await demo.printed('relay: http');
     demo.child.kill('SIGSEGV');
@@ -164,8 +164,8 @@ describe('a fatal signal', () => {
 });
 
 describe('a command that cannot start', () => {
-  it('start: exit code 1 and the reason on stderr and in the log where the port is taken', async () => {
-    const port = String(await takePort());
+  it('exits start with code 1 and writes the reason to stderr and the log if the port is in use', async () => {
+    const port = String(await listenOnPort());
     const relay = start(['start'], { env: { PORT: port } });
     expect((await relay.ended()).by).toBe(1);
     expect(relay.stderr()).toMatch(/^klaviyo-relay: listen EADDRINUSE: [^\n]+\n$/);
@@ -174,13 +174,13 @@ describe('a command that cannot start', () => {
     await next.printed('relay is listening');
   });
 
-  it('start: exit code 1 and the reason on stderr where the address is not here', async () => {
+  it('exits start with code 1 and writes the reason to stderr if the machine does not have the address', async () => {
     const relay = start(['start'], { env: { HOST: '192.0.2.1', RELAY_API_KEYS: 'k'.repeat(32) } });
     expect((await relay.ended()).by).toBe(1);
     expect(relay.stderr()).toContain('EADDRNOTAVAIL');
   });
 
-  it('start: exit code 1 and the reason on stderr where the log cannot be written either', async () => {
+  it('exits start with code 1 and writes the reason to stderr if the log cannot be written either', async () => {
     const path = join(directory, 'file');
     writeFileSync(path, '');
     const relay = start(['start'], { env: { DATA_DIR: path }, stdout: openFull() });
@@ -188,8 +188,8 @@ describe('a command that cannot start', () => {
     expect(relay.stderr()).toContain(path);
   });
 
-  it('start: SIGTERM ends it while it waits for a Redis that does not answer', async () => {
-    const silent = await takePort();
+  it('exits start after SIGTERM while it waits for a Redis that does not answer', async () => {
+    const silent = await listenOnPort();
     const relay = start(['start'], {
       env: {
         STORE: 'redis',
@@ -207,19 +207,19 @@ describe('a command that cannot start', () => {
     expect(afterMs).toBeLessThan(8000);
   });
 
-  it('sandbox: exit code 1 and the reason on stderr where the port is taken', async () => {
-    const sandbox = start(['sandbox', '--port', String(await takePort())]);
+  it('exits sandbox with code 1 and writes the reason to stderr if the port is in use', async () => {
+    const sandbox = start(['sandbox', '--port', String(await listenOnPort())]);
     expect((await sandbox.ended()).by).toBe(1);
     expect(sandbox.stderr()).toMatch(/^klaviyo-relay: listen EADDRINUSE: [^\n]+\n$/);
   });
 
-  it('demo: exit code 1 and the reason on stderr where it has no place for its journal', async () => {
+  it('exits demo with code 1 and writes the reason to stderr if its journal cannot be created', async () => {
     const demo = start(['demo'], { env: { TMPDIR: join(directory, 'missing') } });
     expect((await demo.ended()).by).toBe(1);
     expect(demo.stderr()).toMatch(/^klaviyo-relay: ENOENT: [^\n]+\n$/);
   });
 
-  it('check: exit code 1 and the reason on stderr where stdout cannot be written', async () => {
+  it('exits check with code 1 and writes the reason to stderr if stdout cannot be written', async () => {
     const check = start(['check', '--offline'], { stdout: openFull() });
     expect((await check.ended()).by).toBe(1);
     expect(check.stderr()).toContain('stdout cannot be written: ENOSPC');
@@ -236,7 +236,7 @@ describe('a service', () => {
     ['never resolves', '{ stop: () => new Promise(() => undefined) }'],
     ['never resolves and holds a thread', '{ stop: () => new Promise(() => void holdThread()) }'],
   ])(
-    'whose stop %s is killed once the stop is overdue, with the reason on stderr',
+    'whose stop %s is killed once the stop is overdue and writes the reason to stderr',
     async (_what, service) => {
       const running = startService(service);
       await running.printed('started');
@@ -251,15 +251,18 @@ describe('a service', () => {
   it.each([
     ['rejects', "{ stop: async () => { throw new Error('no luck'); } }"],
     ['throws', "{ stop() { throw new Error('no luck'); } }"],
-  ])('whose stop %s ends with exit code 1 and the reason on stderr', async (_what, service) => {
-    const running = startService(service);
-    await running.printed('started');
-    running.child.kill('SIGTERM');
-    expect((await running.ended()).by).toBe(1);
-    expect(running.stderr()).toBe('klaviyo-relay: the stop failed: no luck\n');
-  });
+  ])(
+    'whose stop %s ends with exit code 1 and writes the reason to stderr',
+    async (_what, service) => {
+      const running = startService(service);
+      await running.printed('started');
+      running.child.kill('SIGTERM');
+      expect((await running.ended()).by).toBe(1);
+      expect(running.stderr()).toBe('klaviyo-relay: the stop failed: no luck\n');
+    },
+  );
 
-  it('that has stopped while a thread of the pool is stuck is killed at the limit of its stop', async () => {
+  it('that has stopped while a pool thread is blocked is killed at the time limit of its stop', async () => {
     const running = startService('{ stop: async () => holdThread() }');
     await running.printed('started');
     running.child.kill('SIGTERM');
@@ -268,7 +271,7 @@ describe('a service', () => {
     expect(end).toSatisfy(isOver(4000));
   });
 
-  it('ends at once at a second signal though a thread of the pool is stuck', async () => {
+  it('ends at once at a second signal although a pool thread is blocked', async () => {
     const running = startService(
       "{ stop() { holdThread(); console.log('stopping'); return new Promise(() => undefined); } }",
       600_000,
@@ -298,8 +301,8 @@ async function countDropped(url: string): Promise<number> {
   return Number(/^relay_log_lines_dropped_total (\d+)$/m.exec(text)?.[1]);
 }
 
-describe('a log that', () => {
-  it('lies on a full volume is dropped and counted, from the start on, and the relay works', async () => {
+describe('a relay', () => {
+  it('works with a log on a full volume and counts the lines it drops from the start on', async () => {
     const port = await findFreePort();
     const url = `http://127.0.0.1:${port}`;
     const relay = start(['start'], { env: { PORT: String(port) }, stdout: openFull() });
@@ -313,7 +316,7 @@ describe('a log that', () => {
     expect((await relay.ended()).by).toBe(0);
   });
 
-  it('nobody reads any more is dropped and counted, and the relay works', async () => {
+  it('works with a log whose reader has ended and counts the lines it drops', async () => {
     const relay = await startRelay();
     const url = urlOf(relay);
     relay.child.stdout?.destroy();
@@ -324,11 +327,11 @@ describe('a log that', () => {
     expect((await relay.ended()).by).toBe(0);
   });
 
-  it('has a reader that stands still holds up neither requests nor a stop', async () => {
+  it('answers requests and stops although the reader of its log has stopped reading', async () => {
     const relay = await startRelay();
     const url = urlOf(relay);
     relay.child.stdout?.pause();
-    // A line each, of some 190 bytes: more than the pipe holds, and what Node.js reads ahead.
+    // One line per request, about 190 bytes: more than the pipe and the read buffer of Node.js hold.
     for (let round = 0; round < 20; round++) {
       const statuses = await Promise.all(Array.from({ length: 25 }, () => post(url, {})));
       expect(new Set(statuses)).toEqual(new Set([400]));
@@ -339,7 +342,7 @@ describe('a log that', () => {
   }, 60_000);
 });
 
-it('a reader of the demo that leaves early does not end it with a stack trace', async () => {
+it('the demo ends without a stack trace if the reader of its output ends early', async () => {
   const demo = start(['demo', '--shoppers', '20']);
   await demo.printed('relay: http');
   demo.child.stdout?.destroy();

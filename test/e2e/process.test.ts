@@ -12,9 +12,9 @@ type Running = {
   readonly child: ChildProcess;
   readonly url: string;
   readonly lines: readonly string[];
-  /** It has ended, and everything it logged has been read. */
+  /** Resolves once the process has ended and its whole log is read. */
   readonly ended: Promise<unknown>;
-  /** Resolves once it has logged a line that holds `text`. */
+  /** Resolves once a log line contains `text`. */
   logged(text: string): Promise<void>;
 };
 
@@ -36,7 +36,7 @@ afterEach(async () => {
   await sandbox.close();
 });
 
-/** Starts the relay and waits for the log line that says where it listens. */
+/** Starts the relay and waits for the log line with its URL. */
 async function start(env: Record<string, string> = {}): Promise<Running> {
   const child = spawn(process.execPath, [command, 'start'], {
     env: {
@@ -73,8 +73,8 @@ async function start(env: Record<string, string> = {}): Promise<Running> {
   return { child, url, lines, ended, logged };
 }
 
-/** Has the relay log, as the last thing it does, which CommonJS packages it has loaded. */
-const tellPackages = `--import=data:text/javascript,${encodeURIComponent(`
+/** Makes the relay log its loaded CommonJS packages when it exits. */
+const logPackages = `--import=data:text/javascript,${encodeURIComponent(`
   import { createRequire } from 'node:module';
   process.on('exit', () => {
     const files = Object.keys(createRequire('/').cache);
@@ -85,11 +85,11 @@ const tellPackages = `--import=data:text/javascript,${encodeURIComponent(`
 
 type Run = {
   readonly env?: Record<string, string>;
-  /** Where stdout goes; a pipe that is read otherwise. */
+  /** File descriptor for stdout; a pipe by default. */
   readonly stdout?: number;
 };
 
-/** Runs a command that ends by itself. */
+/** Runs a command until it ends. */
 async function run(args: readonly string[], { env = {}, stdout: target }: Run = {}) {
   const child = spawn(process.execPath, [command, ...args], {
     env,
@@ -104,8 +104,8 @@ async function run(args: readonly string[], { env = {}, stdout: target }: Run = 
   return { code: child.exitCode, stdout, stderr };
 }
 
-describe('SIGTERM under load', () => {
-  it('every event that was answered 202 is delivered, and the exit code is 0', async () => {
+describe('a relay that gets SIGTERM under load', () => {
+  it('delivers every event that was answered with 202 and exits with 0', async () => {
     const { child, url, lines, ended } = await start({ EVENT_FLUSH_INTERVAL_MS: '60000' });
     const acknowledged: string[] = [];
     let stopping = false;
@@ -134,7 +134,7 @@ describe('SIGTERM under load', () => {
     expect(lines.join('\n')).not.toContain('"lost"');
   }, 60_000);
 
-  it('a second signal ends it at once', async () => {
+  it('ends at once at a second signal', async () => {
     sandbox.addFault({ endpoint: 'any', delayMs: 60_000 });
     const { child, url, ended, logged } = await start({ EVENT_FLUSH_INTERVAL_MS: '0' });
     const headers = { 'content-type': 'application/json' };
@@ -151,7 +151,7 @@ describe('SIGTERM under load', () => {
   });
 });
 
-it('threads of its own take large batches, refuse what is bad in them, backfill what is old, and end with the relay', async () => {
+it('drafting threads process large batches, reject bad entries, backfill old ones, and end with the relay', async () => {
   const { child, url, ended } = await start({ WORKERS: '2', EVENT_FLUSH_INTERVAL_MS: '50' });
   const post = async (name: string) => {
     const entries = Array.from({ length: 1000 }, (_, number) =>
@@ -185,8 +185,8 @@ it('threads of its own take large batches, refuse what is bad in them, backfill 
 const oldTime = '2020-05-01T00:00:00Z';
 const toEvent = (insert_id: string): object => ({ event_name: 'e', distinct_id: 'd', insert_id });
 
-it('the relay loads no package that it does not run: each costs start and memory', async () => {
-  const { child, url, lines, ended } = await start({ NODE_OPTIONS: tellPackages });
+it('the relay loads only packages that it runs, because each one costs start time and memory', async () => {
+  const { child, url, lines, ended } = await start({ NODE_OPTIONS: logPackages });
   await fetch(`${url}/openapi.json`);
   child.kill('SIGTERM');
   await ended;
@@ -204,7 +204,7 @@ it('the relay loads no package that it does not run: each costs start and memory
 
 describe('the command', () => {
   it.each(['--help', 'start --help', 'sandbox --help', 'check --help', 'demo --help'])(
-    '%s says how to use it',
+    '%s prints the usage',
     async (args) => {
       const { code, stdout } = await run(args.split(' '));
       expect(code).toBe(0);
@@ -212,7 +212,7 @@ describe('the command', () => {
     },
   );
 
-  it('names every problem of the configuration at once, and no secret', async () => {
+  it('prints every problem of the configuration at once and no secret', async () => {
     const { code, stderr } = await run(['start'], {
       env: { KLAVIYO_API_KEY: 'secret-without-prefix', PORT: 'high', HOST: '0.0.0.0' },
     });
@@ -221,13 +221,13 @@ describe('the command', () => {
     expect(stderr).not.toContain('secret-without-prefix');
   });
 
-  it('refuses what it does not know', async () => {
+  it('rejects an unknown command', async () => {
     const { code, stderr } = await run(['strat']);
     expect(code).toBe(2);
     expect(stderr).toContain('"strat"');
   });
 
-  it('check says which scopes a key has', async () => {
+  it('check prints the scopes of a key', async () => {
     const env = { KLAVIYO_API_KEY: 'pk_test_1234', KLAVIYO_BASE_URL: sandbox.url };
     const { code, stdout } = await run(['check'], { env });
     expect(stdout).toContain('events:write');
@@ -235,7 +235,7 @@ describe('the command', () => {
     expect(sandbox.state().counters.recorded).toBe(0);
   });
 
-  it('demo shows the whole way of a small shop, balances its books, and ends', async () => {
+  it('demo runs a small shop, shows that all events are accounted for, and ends', async () => {
     const { code, stdout } = await run(['demo', '--shoppers', '60']);
     expect(stdout).toContain('The books balance');
     expect(code).toBe(0);

@@ -13,7 +13,7 @@ let directory: string;
 let proxy: ProxyServer;
 let klaviyo: ReturnType<typeof createServer>;
 let klaviyoUrl: string;
-/** Resolves once Klaviyo is reached. */
+/** Resolves once a request reaches Klaviyo. */
 let reached: Promise<unknown>;
 const relays: RelayProcess[] = [];
 
@@ -38,7 +38,7 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** Posts one event, waits until it is at Klaviyo, and gives what the relay logged until its end. */
+/** Posts one event, waits until Klaviyo receives it, and returns the whole log of the relay. */
 async function deliverOne(env: Readonly<Record<string, string>>): Promise<string> {
   const relay = startRelayProcess({
     klaviyoUrl,
@@ -62,7 +62,7 @@ async function deliverOne(env: Readonly<Record<string, string>>): Promise<string
   return relay.lines.join('\n');
 }
 
-it('the relay reaches Klaviyo through the proxy of its environment, and never logs its password', async () => {
+it('the relay reaches Klaviyo through the proxy of its environment and never logs the password of the proxy', async () => {
   const logged = await deliverOne({
     https_proxy: proxy.url.replace('//', '//sam:s3cret-word@'),
     NO_PROXY: 'example.com',
@@ -77,7 +77,7 @@ it('the relay reaches Klaviyo through the proxy of its environment, and never lo
   expect(logged).not.toContain('s3cret-word');
 });
 
-it('the relay reaches Klaviyo without the proxy where NO_PROXY names it', async () => {
+it('the relay reaches Klaviyo without the proxy if NO_PROXY contains its host', async () => {
   await deliverOne({ HTTPS_PROXY: proxy.url, NO_PROXY: 'localhost' });
   expect(proxy.requests).toEqual([]);
 });

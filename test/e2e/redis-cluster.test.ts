@@ -30,7 +30,7 @@ const post = async (...names: readonly string[]): Promise<number> => {
   const events = names.map((name) => ({ event_name: 'e', distinct_id: 'd', insert_id: name }));
   return (await relay.post('/v1/events/batch', events)).status;
 };
-/** Everything that was accepted, and nothing else, arrives. */
+/** Expects that Klaviyo receives exactly the accepted events. */
 async function expectRecorded(...names: readonly string[]): Promise<void> {
   await relay.post('/v1/lanes/events/resume', {});
   await relay.untilSettled();
@@ -38,7 +38,7 @@ async function expectRecorded(...names: readonly string[]): Promise<void> {
   expect([...recorded].sort()).toEqual([...names].sort());
 }
 
-it('a relay goes on by itself after the node with its slot ended, and has all that was replicated', async () => {
+it('a relay recovers by itself after the node with its slot ended, and delivers every replicated event', async () => {
   expect(await post('a', 'b')).toBe(202);
   await cluster.untilReplicated();
   const owner = await cluster.ownerOf(key());
@@ -57,7 +57,7 @@ it('a relay goes on by itself after the node with its slot ended, and has all th
   await expectRecorded('a', 'b', 'c');
 }, 120_000);
 
-it('a relay goes on by itself after the node with its slot hung, and while it is back as a replica', async () => {
+it('a relay recovers by itself after the node with its slot hung and after that node returns as a replica', async () => {
   expect(await post('a')).toBe(202);
   await cluster.untilReplicated();
   const owner = await cluster.ownerOf(key());
@@ -73,7 +73,7 @@ it('a relay goes on by itself after the node with its slot hung, and while it is
   await expectRecorded('a', 'b', 'c');
 }, 120_000);
 
-it('a planned failover of the node loses nothing', async () => {
+it('a planned failover of the node loses no event', async () => {
   expect(await post('a')).toBe(202);
   const owner = await cluster.ownerOf(key());
   await cluster.failOver(owner);
@@ -81,7 +81,7 @@ it('a planned failover of the node loses nothing', async () => {
   await expectRecorded('a', 'b');
 }, 120_000);
 
-it('the first post after a planned failover is taken where it waits for a replica, too', async () => {
+it('a relay with REDIS_WAIT_REPLICAS accepts the first post after a planned failover', async () => {
   const waiting = await startRelay({
     env: {
       STORE: 'redis',
@@ -90,11 +90,11 @@ it('the first post after a planned failover is taken where it waits for a replic
       REDIS_WAIT_REPLICAS: '1',
     },
   });
-  const takes = async (name: string): Promise<boolean> => {
+  const isAccepted = async (name: string): Promise<boolean> => {
     const event = { event_name: 'e', distinct_id: 'd', insert_id: name };
     return (await waiting.post('/v1/events', event)).status === 202;
   };
-  await waiting.until('it takes a post', () => takes('a'));
+  await waiting.until('it takes a post', () => isAccepted('a'));
   const owner = await cluster.ownerOf(key());
   await cluster.failOver(owner);
   await cluster.untilReplicated();
@@ -106,11 +106,11 @@ it('the first post after a planned failover is taken where it waits for a replic
     looks = (await waiting.get('/readyz')).status === 200 ? looks + 1 : 0;
     return looks === 3;
   });
-  expect(await takes('b')).toBe(true);
+  expect(await isAccepted('b')).toBe(true);
   await waiting.stop();
 }, 120_000);
 
-it('a slot that is moved key by key takes nothing meanwhile, and everything is at its new node', async () => {
+it('a relay accepts nothing while its slot is moved key by key, and delivers every event afterwards', async () => {
   expect(await post('a', 'b')).toBe(202);
   const from = await cluster.ownerOf(key());
   const to = await cluster.anotherPrimary(from);
@@ -140,12 +140,12 @@ it('a slot that is moved key by key takes nothing meanwhile, and everything is a
 }, 120_000);
 
 it.each([
-  ['its envelopes', ['events:queue']],
-  ['its numbers', ['meta']],
+  ['the stored envelopes', ['events:queue']],
+  ['the sequence numbers', ['meta']],
   ['a whole lane', ['events:queue', 'events:stats']],
-  ['what is known of repeats', ['seen', 'seen-log']],
+  ['the dedupe log', ['seen', 'seen-log']],
 ] as const)(
-  'a slot that is taken back is not used while %s is still at the other node, and goes on with all of it',
+  'a relay does not use a slot whose move is reverted while the other node holds %s, and loses no event',
   async (_what, names) => {
     const prefix = `{account-${runs}}`;
     expect(await post('a', 'b')).toBe(202);

@@ -31,7 +31,7 @@ const post = () => relay.post('/v1/events', { event_name: 'e', distinct_id: 'd' 
 const isDurable = async (): Promise<boolean> =>
   (await relay.app.metrics.registry.metrics()).includes('\nrelay_store_durable 1\n');
 
-it('a server that may lose what it acknowledges is said to be one, and used nonetheless', async () => {
+it('the relay uses a Redis that may lose acknowledged writes, and logs a warning', async () => {
   await start();
   expect(await isDurable()).toBe(false);
   await relay.until('it is said', () =>
@@ -40,7 +40,7 @@ it('a server that may lose what it acknowledges is said to be one, and used none
   expect((await post()).status).toBe(202);
 });
 
-it('with REDIS_REQUIRE_DURABLE nothing is taken until it is set otherwise, which a new connection shows', async () => {
+it('with REDIS_REQUIRE_DURABLE the relay accepts nothing until a new connection finds durable settings', async () => {
   await start({ REDIS_REQUIRE_DURABLE: 'true' });
   const answer = await post();
   expect(answer.status).toBe(503);
@@ -56,7 +56,7 @@ it('with REDIS_REQUIRE_DURABLE nothing is taken until it is set otherwise, which
   expect((await post()).status).toBe(202);
 });
 
-it('a server for the limiter alone that may drop what it knows of requests is said to', async () => {
+it('the relay warns of a Redis for the limiter alone that may evict keys', async () => {
   await operator.call('CONFIG', 'SET', 'maxmemory', '64mb');
   await operator.call('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
   relay = await startRelay({ env: { STORE: 'memory', RATE_LIMIT_REDIS_URL: redis.url } });

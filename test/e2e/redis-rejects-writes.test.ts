@@ -39,7 +39,7 @@ const checks = async (relay: RelayUnderTest): Promise<string> =>
 const isLogged = (relay: RelayUnderTest, words: string): boolean =>
   relay.logged.some((line) => line.includes('"level":50') && line.includes(words));
 
-it('an access list that is narrowed means 503 with the reason in readiness and log, and service once it is widened', async () => {
+it('a relay answers 503 with the reason in /readyz and log while the Redis ACL forbids writes, and recovers afterwards', async () => {
   const relay = await start({ STORE: 'redis', REDIS_URL: url() });
   expect((await post(relay)).status).toBe(202);
   await operator.call('ACL', 'SETUSER', 'relay', '-@scripting');
@@ -54,7 +54,7 @@ it('an access list that is narrowed means 503 with the reason in readiness and l
   expect(relay.logged.join('\n')).not.toContain('pw-of-relay');
 });
 
-it('a limiter whose server refuses holds up what is sent, not what is accepted, and says why', async () => {
+it('a limiter whose Redis rejects commands delays sending, not intake, and logs the reason', async () => {
   const relay = await start({ RATE_LIMIT_REDIS_URL: url() });
   await operator.call('ACL', 'SETUSER', 'relay', '-@scripting');
   expect((await post(relay)).status).toBe(202);
@@ -68,14 +68,14 @@ it('a limiter whose server refuses holds up what is sent, not what is accepted, 
   expect(await checks(relay)).toContain('"limiter":{"ok":true}');
 });
 
-it('a database that the limiter does not have ends the start', async () => {
+it('the start fails if the database of the limiter does not exist', async () => {
   const env = { RATE_LIMIT_REDIS_URL: `redis://127.0.0.1:${redis.port}/20` };
   await expect(startRelay({ env })).rejects.toThrow(
     'RATE_LIMIT_REDIS_URL: the server does not have database 20 of RATE_LIMIT_REDIS_URL',
   );
 });
 
-it("a relay of another Klaviyo account does not start on a prefix in use, and its key's account is asked for", async () => {
+it("a relay of another Klaviyo account does not start on a prefix in use, and reads its key's account from Klaviyo", async () => {
   const env = { STORE: 'redis', REDIS_URL: url() };
   const relay = await start({ ...env, KLAVIYO_API_KEY: 'pk_of_production' });
   expect((await post(relay)).status).toBe(202);

@@ -32,7 +32,7 @@ beforeEach(async () => {
       'tls-ca-cert-file': cert,
       'tls-auth-clients': 'no',
     },
-    // What docs/guides/several-relays.md gives a relay, and no more.
+    // Exactly the rights that docs/guides/several-relays.md lists.
     users: ['default off', 'relay on >s3cret-word ~{klaviyo-relay}* +@all -@dangerous +info'],
   });
 });
@@ -53,10 +53,10 @@ async function start(
     env: {
       STORE: 'redis',
       REDIS_URL: `rediss://relay:${password}@localhost:${tlsPort}/0`,
-      // It waits so long for its first connection before it listens.
+      // Time limit for the first connection, before the relay listens.
       REDIS_TIMEOUT_MS: String(timeoutMs),
       EVENT_FLUSH_INTERVAL_MS: '20',
-      // Node reads it when it starts: how a private authority is made known.
+      // Node.js reads the private certificate authority at its start.
       NODE_EXTRA_CA_CERTS: join(directory, 'cert.pem'),
     },
   });
@@ -73,17 +73,17 @@ const post = (url: string): Promise<Response> =>
     body: JSON.stringify({ event_name: 'e', distinct_id: 'd', insert_id: 'i' }),
   });
 
-it('Redis is reached over TLS, by a user with no more rights than are needed', async () => {
+it('the relay uses Redis over TLS with a user that has only the documented rights', async () => {
   const { relay, url } = await start('s3cret-word', 20_000);
   expect((await post(url)).status).toBe(202);
   while (sandbox.state().events.length === 0) await relay.nextLine();
   expect(await relay.end('SIGTERM')).toBe(0);
-  // CONFIG is closed to it, and the operator is told so.
+  // The user may not call CONFIG, and the relay logs that.
   expect(relay.lines.join('\n')).toContain('REDIS_DURABLE');
   expect(relay.lines.join('\n')).not.toContain('s3cret-word');
 }, 30_000);
 
-it('with a wrong password it takes nothing, and shows the password nowhere', async () => {
+it('a relay with a wrong Redis password accepts nothing and shows the password nowhere', async () => {
   const { relay, url } = await start('wr0ng-word', 500);
   const answer = await post(url);
   expect(answer.status).toBe(503);

@@ -41,7 +41,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Sends SIGHUP and resolves with the line that says what came of it. */
+/** Sends SIGHUP and resolves with the log line about its result. */
 async function reload(): Promise<Record<string, unknown>> {
   const from = relay.lines.length;
   process.kill(relay.pid, 'SIGHUP');
@@ -64,7 +64,7 @@ async function track(key: string): Promise<number> {
   return response.status;
 }
 
-it('SIGHUP takes over key files and the mapping file, and the relay goes on', async () => {
+it('SIGHUP reloads key files and the mapping file without a restart', async () => {
   expect(await track('ingest-key-1')).toBe(200);
   writeFileSync(path('ingest'), 'ingest-key-2\n');
   writeFileSync(path('klaviyo'), 'pk_second_key\n');
@@ -82,7 +82,7 @@ it('SIGHUP takes over key files and the mapping file, and the relay goes on', as
   expect(relay.lines.join('\n')).not.toMatch(/ingest-key|pk_(?:first|second)/);
 });
 
-it('SIGHUP keeps the old settings where the new ones cannot be used, and says why', async () => {
+it('SIGHUP keeps the old settings and logs the reason if the new ones are invalid', async () => {
   writeFileSync(path('ingest'), 'short\n');
   writeFileSync(path('mapping.yaml'), 'segment: [\n');
   const line = await reload();

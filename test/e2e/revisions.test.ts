@@ -3,7 +3,7 @@ import { runCrashes } from '../support/crash-run.js';
 import { startRedis } from '../support/redis-server.js';
 import { startRelay, type RelayUnderTest } from '../support/relay.js';
 
-/** Both tested revisions are served then, and the older one is in use. */
+/** At this time Klaviyo serves both tested revisions, and the relay uses the older one. */
 const startMs = Date.UTC(2026, 7, 1, 12);
 const retired = {
   retire: { revision: '2024-10-15', answer: 'gone', heedsOptOut: true, named: true },
@@ -43,7 +43,7 @@ const metric = async (relay: RelayUnderTest): Promise<readonly string[]> => {
 };
 
 describe('KLAVIYO_REVISION=auto', () => {
-  it('moves all lanes up when the revision is retired, loses nothing, and says so', () =>
+  it('moves all lanes to the next revision when the current one is retired, logs it, and loses nothing', () =>
     withRelay({ KLAVIYO_REVISION: 'auto' }, async (relay) => {
       await postBoth(relay, 'before');
       await relay.untilSettled();
@@ -68,7 +68,7 @@ describe('KLAVIYO_REVISION=auto', () => {
       expect(moves[0]).toContain('"from":"2024-10-15","to":"2026-07-15"');
     }));
 
-  it('opts out of falling forward, so that a retirement is an answer', () =>
+  it('opts out of Klaviyo’s fall-forward, so that a retired revision gets an error response', () =>
     withRelay({ KLAVIYO_REVISION: 'auto' }, async (relay) => {
       relay.sandbox.addFault({ retire: { ...retired.retire, answer: 'forward' } });
       await postBoth(relay, 'one');
@@ -78,15 +78,15 @@ describe('KLAVIYO_REVISION=auto', () => {
       expect(requests.at(-1)).toMatchObject({ revision: '2026-07-15' });
     }));
 
-  it('takes what the revision in use allows, also after a move', () =>
+  it('accepts what the current revision permits, also after a move', () =>
     withRelay({ KLAVIYO_REVISION: 'auto' }, async (relay) => {
       const old = {
         event_name: 'Signed Up',
         distinct_id: 'c-1',
         event_time: '1995-01-01T00:00:00Z',
       };
-      const refused = await relay.post('/v1/events', old);
-      expect(refused.body.errors).toEqual([{ pointer: '/event_time', detail: 'is before 2000' }]);
+      const rejected = await relay.post('/v1/events', old);
+      expect(rejected.body.errors).toEqual([{ pointer: '/event_time', detail: 'is before 2000' }]);
       relay.sandbox.addFault(retired);
       await postBoth(relay, 'one');
       await relay.untilSettled();
@@ -96,7 +96,7 @@ describe('KLAVIYO_REVISION=auto', () => {
     }));
 });
 
-it('a move is kept: another run on the same store begins with the newer revision', async () => {
+it('a relay that starts on a store after a move uses the newer revision', async () => {
   const redis = await startRedis();
   try {
     const env = { KLAVIYO_REVISION: 'auto', STORE: 'redis', REDIS_URL: redis.url };
@@ -115,8 +115,8 @@ it('a move is kept: another run on the same store begins with the newer revision
   }
 });
 
-describe('a revision that is set', () => {
-  it('is kept: the lanes pause with what to do, and nothing is dropped', () =>
+describe('a configured revision', () => {
+  it('is kept after its retirement: the lanes pause with an instruction and drop nothing', () =>
     withRelay({ KLAVIYO_REVISION: '2024-10-15' }, async (relay) => {
       relay.sandbox.addFault(retired);
       await postBoth(relay, 'one');
@@ -134,7 +134,7 @@ describe('a revision that is set', () => {
     }));
 });
 
-it('a retirement while the relay is killed again and again loses and doubles nothing', async () => {
+it('a retirement while the relay is killed repeatedly loses and duplicates no record', async () => {
   // In August 2026 the older revision is the one that auto picks.
   const backMs = Date.now() - startMs;
   const shift = `const now = Date.now; Date.now = () => now() - ${backMs};`;

@@ -23,7 +23,7 @@ async function startSandboxCommand(...args: readonly string[]): Promise<string> 
 
 type Asked = { readonly revision: string; readonly optsOut?: boolean };
 
-/** The status for a revision, and the revision that the response names. */
+/** The status for a revision, and the revision in the response. */
 async function ask(url: string, { revision, optsOut = false }: Asked) {
   const answer = await fetch(`${url}/api/metrics`, {
     headers: {
@@ -36,7 +36,7 @@ async function ask(url: string, { revision, optsOut = false }: Asked) {
   return [answer.status, answer.headers.get('revision')];
 }
 
-/** Retired by age on every day on which this test can run. */
+/** A revision that is already retired by age. */
 const old = '2023-10-15';
 
 describe('klaviyo-relay sandbox', () => {

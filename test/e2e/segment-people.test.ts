@@ -8,7 +8,7 @@ const start = async (env: Record<string, string> = {}): Promise<void> => {
   relay = await startRelay({ env });
 };
 
-/** Posts a batch and waits until Klaviyo has what it became. */
+/** Posts a batch and waits until Klaviyo has recorded it. */
 async function send(...batch: object[]) {
   const { status, body } = await relay.post('/v1/batch', { batch });
   expect(status).toBe(200);
@@ -35,7 +35,7 @@ const aCall = (fields: object) => ({ messageId: `m-${++calls}`, ...fields });
 const identify = (userId: string, email: string) =>
   aCall({ type: 'identify', userId, anonymousId: 'browser-1', traits: { email } });
 
-it('the events of a visitor before an identify call are of the person afterwards, and so are those after it', async () => {
+it('the events of a visitor before and after an identify call belong to the identified person', async () => {
   await start();
   await send(aCall(visit));
   await send(identify('1', ada));
@@ -50,7 +50,7 @@ it('the events of a visitor before an identify call are of the person afterwards
   ]);
 });
 
-it('two people who use one browser stay two, and the second has none of the events of the first', async () => {
+it('two people who use one browser are not merged, and the second has no events of the first', async () => {
   await start();
   await send(aCall(visit), identify('1', ada));
   await send(identify('2', grace), aCall({ ...visit, userId: '2' }));
@@ -64,14 +64,14 @@ it('two people who use one browser stay two, and the second has none of the even
   expect(recorded().filter(([, who]) => who === grace)).toEqual([['Viewed', grace]]);
 });
 
-it('an identify call of a browser without earlier events makes a profile and no event', async () => {
+it('an identify call of a browser without earlier events creates a profile and no event', async () => {
   await start();
   await send(identify('1', ada));
   expect(recorded()).toEqual([]);
   expect(relay.sandbox.state().profiles).toHaveLength(1);
 });
 
-it('an invitation is of the user who sent it, whether identify comes before it or after it, and merges nobody', async () => {
+it('an invitation belongs to the user who sent it, before or after identify, and merges no profiles', async () => {
   const invitation = {
     type: 'track',
     event: 'Invite Sent',
@@ -121,7 +121,7 @@ it('an order that a browser and a server report is one Placed Order with one rev
   ]);
 });
 
-it('a bad number of an identify call is a property of the profile, and marks no later event', async () => {
+it('an invalid phone number of an identify call becomes a profile property and does not affect later events', async () => {
   await start();
   const traits = { email: ada, phone: '12' };
   const event = { type: 'track', event: 'Viewed', userId: '1' };
@@ -135,7 +135,7 @@ it('a bad number of an identify call is a property of the profile, and marks no 
   expect(profiles).toMatchObject([{ attributes: { properties: { phone_number_invalid: '12' } } }]);
 });
 
-it('what could not be read or was altered is in GET /v1/sources, with the id of the newest call', async () => {
+it('GET /v1/sources counts unreadable and altered values, with the id of the newest call', async () => {
   await start();
   await send(
     {

@@ -12,10 +12,10 @@ import { turnsUntil } from '../support/sandbox.js';
 import { callAll, expectedMetrics, sdks } from '../support/segment-sdks.js';
 
 const writeKey = 'write-key-1';
-/** SDKs wait by clocks of their own, which no test can move on. */
+/** SDKs use the real clock, which a test cannot advance. */
 const timeoutMs = 60_000;
 
-/** What the sandbox recorded of one user. */
+/** What the sandbox recorded for one user. */
 function recordedOf(sandbox: RunningSandbox, userId: string) {
   const { events, profiles } = sandbox.state();
   const who = `${userId}@klaviyo-demo.com`;
@@ -43,7 +43,7 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
     relay = await startRelay({ env: { RELAY_API_KEYS: writeKey, ...env } });
   };
 
-  it('has every call arrive once, with its worth and the person', async () => {
+  it('delivers every call once, with its value and its person', async () => {
     await start();
     const client = connect(relay.app.url, writeKey);
     callAll(client, 'u-1');
@@ -65,7 +65,7 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
     expect(relay.sandbox.state().violations).toEqual([]);
   });
 
-  it('waits when it is told to, and has every call arrive once', async () => {
+  it('waits after a 429 and delivers every call once', async () => {
     await start({ INGEST_RATE_LIMIT_PER_SECOND: '1' });
     const authorization = `Bearer ${writeKey}`;
     expect((await relay.post('/v1/batch', { batch: [] }, { authorization })).status).toBe(200);
@@ -74,13 +74,13 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
     let isFlushed = false;
     void client.flush().then(() => (isFlushed = true));
     await turnsUntil(() => relay.logged.some((line) => line.includes('"status":429')));
-    // The quota's second passes by the clock of the relay, what the SDK waits by its own.
+    // The rate limit uses the relay's clock; the SDK waits by the real clock.
     await relay.until('the SDK has sent all', () => isFlushed);
     await relay.untilSettled();
     expectEachOnce(relay.sandbox, 'u-1');
   });
 
-  it('sends again what it got no answer to, and has every call arrive once', async () => {
+  it('repeats requests without a response and delivers every call once', async () => {
     await start();
     let count = 0;
     const lossy = await startKlaviyoServer((response, { path, body, headers }) => {
@@ -113,9 +113,9 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
   });
 });
 
-describe('a relay that is killed and started again at its address', () => {
+describe('a relay that is killed and started again at the same address', () => {
   it(
-    'has every call of every SDK arrive once, those made while it was away included',
+    'delivers every call of every SDK once, also calls made while it was down',
     { timeout: timeoutMs },
     async () => {
       const dataDir = await mkdtemp(join(tmpdir(), 'klaviyo-relay-'));

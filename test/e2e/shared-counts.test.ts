@@ -12,7 +12,7 @@ afterEach(async () => {
 });
 afterAll(() => redis.close());
 
-/** Numbers of a scrape by their whole name. */
+/** Values of a scrape by name and labels. */
 async function scrape(relay: RelayUnderTest): Promise<(name: string) => number> {
   const text = await relay.app.metrics.registry.metrics();
   return (name) => {
@@ -22,7 +22,7 @@ async function scrape(relay: RelayUnderTest): Promise<(name: string) => number> 
   };
 }
 
-it('relays that share a store each count their own, and show the books of all', async () => {
+it('relays that share a store count their own requests and show the totals of all relays', async () => {
   for (let count = 0; count < 2; count++) {
     relays.push(
       await startRelay({ seed: count + 1, env: { STORE: 'redis', REDIS_URL: redis.url } }),
@@ -45,7 +45,7 @@ it('relays that share a store each count their own, and show the books of all', 
     0,
   );
   expect(ofB('relay_buffer_envelopes{lane="events"}') + settled).toBe(4);
-  // Each of them has a clock of its own here, so both are moved on.
+  // Each relay has its own clock, so both are advanced.
   for (const relay of relays) await relay.clock.advance(5000);
   await a!.untilSettled();
   const recorded = relays.flatMap(({ sandbox }) => sandbox.state().events);

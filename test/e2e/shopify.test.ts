@@ -42,7 +42,7 @@ async function deliver(topic: string, payload: unknown, id = `wh-${++sent}`) {
 const redrive = async () =>
   (await relay.post('/v1/dead-letters/redrive', JSON.stringify({ filter: {} }))).body;
 
-/** By metric, since one lane's requests may overtake each other. */
+/** Sorted by metric, because requests of a lane may overtake each other. */
 const recorded = () =>
   relay.sandbox
     .state()
@@ -91,7 +91,7 @@ describe("a shop's webhooks", () => {
     for (const hidden of [who, secret, 'Lovelace', shop]) expect(logged).not.toContain(hidden);
   });
 
-  it('count once, whether a delivery is repeated or the order is told of anew', async () => {
+  it('count once, whether a delivery is repeated or the order is sent again', async () => {
     const first = {
       accepted: 2,
       duplicates: 0,
@@ -135,7 +135,7 @@ describe('a refund', () => {
     expect(recorded()).toContainEqual(refundedOrder);
   });
 
-  it('that comes before its order waits, and is sent once the order is known', async () => {
+  it('that arrives before its order waits, and is sent once the order has arrived', async () => {
     expect(await deliver('refunds/create', aRefund())).toMatchObject({
       accepted: 0,
       waiting: 1,
@@ -149,7 +149,7 @@ describe('a refund', () => {
     expect(recorded()).toContainEqual(refundedOrder);
   });
 
-  it('that came before its order is sent with a redrive where nothing waits', async () => {
+  it('that arrived before its order is sent by a redrive if waiting is off', async () => {
     await restart({ WAITING_MAX_AGE: '0' });
     await deliver('refunds/create', aRefund());
     expect(await redrive()).toEqual({ matched: 1, redriven: 0, dry_run: false });
@@ -160,7 +160,7 @@ describe('a refund', () => {
     expect(recorded()).toContainEqual(refundedOrder);
   });
 
-  it('that comes before its order is a dead letter at once where nothing waits, and holds what to try again', async () => {
+  it('that arrives before its order becomes a dead letter at once if waiting is off, and can be reingested', async () => {
     await restart({ WAITING_MAX_AGE: '0' });
     expect(await deliver('refunds/create', aRefund())).toMatchObject({
       accepted: 0,
@@ -187,7 +187,7 @@ describe('a refund', () => {
 describe('a refund whose payment is pending', () => {
   const pending = { transactions: [aTransaction({ status: 'pending' })] };
 
-  it('is recorded once an update of the order says that it succeeded, and once only', async () => {
+  it('is recorded only once, after an update of the order reports its success', async () => {
     await deliver('orders/create', anOrder());
     expect(await deliver('refunds/create', aRefund(pending))).toMatchObject({
       accepted: 0,
@@ -212,7 +212,7 @@ describe('a refund whose payment is pending', () => {
     );
   });
 
-  it('is recorded once where both topics say that it succeeded', async () => {
+  it('is recorded once if both topics report its success', async () => {
     await deliver('orders/create', anOrder());
     await deliver('orders/updated', anOrder({ refunds: [aRefund()] }));
     expect(await deliver('refunds/create', aRefund())).toMatchObject({ duplicates: 1 });
@@ -220,7 +220,7 @@ describe('a refund whose payment is pending', () => {
     expect(recorded().filter(({ metric }) => metric === 'Refunded Order')).toEqual([refundedOrder]);
   });
 
-  it('is not recorded where it fails', async () => {
+  it('is not recorded if it fails', async () => {
     const failed = { transactions: [aTransaction({ status: 'failure' })] };
     await deliver('refunds/create', aRefund(pending));
     expect(await deliver('orders/updated', anOrder({ refunds: [aRefund(failed)] }))).toMatchObject({
@@ -230,7 +230,7 @@ describe('a refund whose payment is pending', () => {
   });
 });
 
-describe('the people of a shop', () => {
+describe('the customers of a shop', () => {
   const people = () =>
     relay.sandbox
       .state()
@@ -241,7 +241,7 @@ describe('the people of a shop', () => {
       }))
       .sort((one, other) => String(one.email).localeCompare(String(other.email)));
 
-  it('who give presents stay apart from those who get them', async () => {
+  it('who give presents are not merged with the recipients', async () => {
     const ruth = { email: 'ruth@klaviyo-demo.com', phone_number: '+14155552671' };
     await deliver(
       'customers/create',
@@ -256,7 +256,7 @@ describe('the people of a shop', () => {
     ]);
   });
 
-  it('who buy at one till account stay apart', async () => {
+  it('who buy with one point-of-sale account are not merged', async () => {
     const customer = { id: 42, email: 'till@klaviyo-demo.com' };
     const [ada, ben] = ['ada@klaviyo-demo.com', 'ben@klaviyo-demo.com'];
     await deliver('orders/create', anOrder({ email: ada, phone: null, customer }));
@@ -269,7 +269,7 @@ describe('the people of a shop', () => {
   });
 });
 
-it('a checkout is recorded once, when its address comes', async () => {
+it('a checkout is recorded once, when its email address arrives', async () => {
   expect(await deliver('checkouts/create', aCheckout({ email: null }))).toMatchObject({
     accepted: 0,
     skipped: ['anonymous'],
@@ -281,7 +281,7 @@ it('a checkout is recorded once, when its address comes', async () => {
   expect(recorded()).toMatchObject([{ metric: 'Checkout Started', value: 65.07, who }]);
 });
 
-it('an order gives its revenue once, whichever topics come with it, and in any order', async () => {
+it('the revenue of an order is recorded once, whichever topics arrive and in any order', async () => {
   const order = anOrder({ updated_at: '2026-01-01T10:05:00-05:00' });
   const edit = { order_edit: { id: 7, order_id: 1001, line_items: { additions: [] } } };
   await deliver('orders/paid', order);
@@ -303,7 +303,7 @@ it('an order gives its revenue once, whichever topics come with it, and in any o
   ]);
 });
 
-it('a shipment is recorded once for each status, for the buyer of the order', async () => {
+it('a shipment is recorded once per status, for the buyer of the order', async () => {
   await deliver('orders/create', anOrder());
   await deliver('fulfillments/create', aFulfilment());
   await deliver('fulfillments/update', aFulfilment({ shipment_status: 'out_for_delivery' }));
@@ -318,7 +318,7 @@ it('a shipment is recorded once for each status, for the buyer of the order', as
   ]);
 });
 
-it('go by the names of the mapping file, one that waited once', async () => {
+it('events of a shop have the names of the mapping file, also after they waited', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'mapping-'));
   const path = join(directory, 'mapping.yaml');
   writeFileSync(
@@ -336,7 +336,7 @@ it('go by the names of the mapping file, one that waited once', async () => {
   expect(recorded().map(({ metric }) => metric)).toEqual(['Order Placed', 'Placed Order']);
 });
 
-describe('by hand', () => {
+describe('a webhook that is posted by hand', () => {
   /** As in docs/guides/shopify.md. */
   const byHand = String.raw`
 body='{"id":1001,"email":"ada@klaviyo-demo.com","currency":"EUR","total_price":"19.99"}'
@@ -346,7 +346,7 @@ curl -sS "$RELAY_URL/webhooks/shopify" --data-binary "$body" \
   -H 'X-Shopify-Shop-Domain: ada.myshopify.com' -H 'X-Shopify-Webhook-Id: by-hand-1'
 `;
 
-  it('is as the guide has it', () => {
+  it('is the one that the guide shows', () => {
     expect(readFileSync('docs/guides/shopify.md', 'utf8')).toContain(byHand);
   });
 
@@ -354,7 +354,7 @@ curl -sS "$RELAY_URL/webhooks/shopify" --data-binary "$body" \
     (tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status === 0,
   );
 
-  it.runIf(areThere)('openssl signs a body as Shopify does', async () => {
+  it.runIf(areThere)('is signed by openssl as Shopify signs it', async () => {
     const env = { ...process.env, SHOPIFY_SECRET: secret, RELAY_URL: relay.app.url };
     const { stdout } = await promisify(execFile)('sh', ['-eu', '-c', byHand], { env });
     expect(JSON.parse(stdout)).toMatchObject({ accepted: 1 });

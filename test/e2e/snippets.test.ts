@@ -9,7 +9,7 @@ const key = 'an-ingest-key';
 let relay: RelayUnderTest;
 afterEach(() => relay.stop());
 
-/** The one block of a language in the page that contains this text. */
+/** Returns the only code block of a language that contains this text. */
 function findSnippet(path: string, language: string, text: string): string {
   const page = readFileSync(path, 'utf8');
   const blocks = [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)]
@@ -28,7 +28,7 @@ const guide = 'docs/guides/http-clients.md';
 
 describe('the documentation', () => {
   it.runIf(isThere('curl') && isThere('gzip'))(
-    'has curl commands that post what they say',
+    'has curl commands that post the described entries',
     async () => {
       relay = await startRelay();
       const snippet = findSnippet('docs/getting-started.md', 'sh', 'curl -X POST').replaceAll(

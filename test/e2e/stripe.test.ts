@@ -49,7 +49,7 @@ const payment = {
 };
 const sources = Object.keys(payment) as (keyof typeof payment)[];
 
-/** All orders of a list. */
+/** All permutations of a list. */
 const ordersOf = <T>(list: readonly T[]): T[][] =>
   list.length === 0
     ? [[]]
@@ -57,41 +57,45 @@ const ordersOf = <T>(list: readonly T[]): T[][] =>
         ordersOf(list.filter((_, index) => index !== at)).map((rest) => [first, ...rest]),
       );
 
-describe('a payment that raises four events, in any order and twice', () => {
-  // 192 deliveries, one after the other.
-  it.each(sources)('is paid once, by its %s', { timeout: 60_000 }, async (source) => {
-    await start({ STRIPE_REVENUE_SOURCE: source });
-    const orders = ordersOf(sources);
-    expect(orders).toHaveLength(24);
-    for (const [at, order] of orders.entries()) {
-      // Each order is a payment of its own.
-      const events = order.map(
-        (each) =>
-          JSON.parse(
-            JSON.stringify(payment[each]).replace(/"(evt|pi|ch|cs|in|cus)_\w[\w.]*"/g, (id) =>
-              id.replace(/"$/, `_${at}"`),
-            ),
-          ) as object,
+describe('a payment with four events, in any order and twice', () => {
+  // The test posts 192 webhooks one after the other.
+  it.each(sources)(
+    'is recorded as revenue once, by its %s',
+    { timeout: 60_000 },
+    async (source) => {
+      await start({ STRIPE_REVENUE_SOURCE: source });
+      const orders = ordersOf(sources);
+      expect(orders).toHaveLength(24);
+      for (const [at, order] of orders.entries()) {
+        // Each permutation is a separate payment.
+        const events = order.map(
+          (each) =>
+            JSON.parse(
+              JSON.stringify(payment[each]).replace(/"(evt|pi|ch|cs|in|cus)_\w[\w.]*"/g, (id) =>
+                id.replace(/"$/, `_${at}"`),
+              ),
+            ) as object,
+        );
+        for (const event of [...events, ...events]) await deliver(event);
+      }
+      await relay.untilSettled();
+      const paid = recorded();
+      expect(paid.map(({ uniqueId }) => uniqueId).sort()).toEqual(
+        orders.map((_, at) => `pi_1_${at}`).sort(),
       );
-      for (const event of [...events, ...events]) await deliver(event);
-    }
-    await relay.untilSettled();
-    const paid = recorded();
-    expect(paid.map(({ uniqueId }) => uniqueId).sort()).toEqual(
-      orders.map((_, at) => `pi_1_${at}`).sort(),
-    );
-    for (const each of paid) {
-      expect(each).toMatchObject({
-        metric: 'Successfully Paid',
-        value: 29.98,
-        valueCurrency: 'USD',
-      });
-    }
-    expect(isConserved((await relay.counts()).events)).toBe(true);
-  });
+      for (const each of paid) {
+        expect(each).toMatchObject({
+          metric: 'Successfully Paid',
+          value: 29.98,
+          valueCurrency: 'USD',
+        });
+      }
+      expect(isConserved((await relay.counts()).events)).toBe(true);
+    },
+  );
 });
 
-describe('a refund, which names no person', () => {
+describe('a refund without a person', () => {
   const refund = aStripeEvent('refund.created', aRefund());
   const refunded = {
     metric: 'Refunded Payment',
@@ -102,11 +106,11 @@ describe('a refund, which names no person', () => {
   };
 
   it.each(sources.filter((source) => source !== 'payment_intent'))(
-    'is about whom the %s of its payment was about',
+    'is recorded for the person of the %s of its payment',
     async (told) => {
       await start({ STRIPE_REVENUE_SOURCE: 'payment_intent' });
       await deliver(payment[told]);
-      // Comes after and knows less.
+      // Arrives later with fewer identifiers.
       await deliver(payment.payment_intent);
       await deliver(refund);
       await deliver(aStripeEvent('refund.updated', aRefund()));
@@ -115,14 +119,14 @@ describe('a refund, which names no person', () => {
     },
   );
 
-  it('waits where no request told of its payment, and once where it is repeated', async () => {
+  it('waits if no request contained its payment, and only once if it is repeated', async () => {
     await start();
     expect(await deliver(refund)).toMatchObject({ accepted: 0, waiting: 1, dead_lettered: 0 });
     expect(await deliver(refund)).toMatchObject({ waiting: 0, repeat: true });
   });
 });
 
-it('a customer, the payment and the refund are one person', async () => {
+it('a customer, a payment and its refund are one person', async () => {
   await start({ STRIPE_REVENUE_SOURCE: 'payment_intent', STRIPE_CUSTOMER_ID_KEY: 'shop_id' });
   const customer = aCustomer({ metadata: { shop_id: '42' } });
   await deliver(aStripeEvent('customer.created', customer));
@@ -146,7 +150,7 @@ it('a customer, the payment and the refund are one person', async () => {
   ]);
 });
 
-/** Sum of `value` of a metric's events. */
+/** Sum of the `value` of the events of a metric. */
 const sumOf = (metric: string): number =>
   recorded().reduce((sum, each) => sum + (each.metric === metric ? (each.value ?? 0) : 0), 0);
 
@@ -156,7 +160,7 @@ describe('a charge that is captured in parts', () => {
     'charge.succeeded',
     aCharge({ ...guest, amount_captured: 0, captured: false }),
   );
-  /** `before` undefined: the webhook does not have the sum before. */
+  /** If `before` is undefined, the webhook does not contain the previous sum. */
   const aCapture = (sum: number, before?: number, topic = 'charge.captured') => ({
     ...aStripeEvent(topic, aCharge({ ...guest, amount_captured: sum })),
     id: `evt_${topic}_${sum}`,
@@ -170,9 +174,9 @@ describe('a charge that is captured in parts', () => {
   const sumsAlone = sums.map((sum) => aCapture(sum));
 
   it.each([
-    ['with the sums before', inParts],
-    ['without the sums before', sumsAlone],
-  ])('is paid once in any order and twice, %s', { timeout: 30_000 }, async (_name, captures) => {
+    ['with the previous sums', inParts],
+    ['without the previous sums', sumsAlone],
+  ])('counts once in any order and twice, %s', { timeout: 30_000 }, async (_name, captures) => {
     for (const order of ordersOf(captures)) {
       await start();
       for (const event of [authorised, ...order, ...order]) await deliver(event);
@@ -182,16 +186,16 @@ describe('a charge that is captured in parts', () => {
     }
   });
 
-  it.each([0, 1, 2])('is paid in full where webhook %i is lost', async (lost) => {
+  it.each([0, 1, 2])('counts in full if webhook %i is lost', async (lost) => {
     await start();
-    // Stripe raises charge.captured at the end, whether or not the amount has grown.
+    // Stripe sends charge.captured at the end, whether or not the amount has grown.
     const others = [...inParts.filter((_, at) => at !== lost), aCapture(8000)];
     for (const event of others) await deliver(event);
     await relay.untilSettled();
     expect(sumOf('Successfully Paid')).toBe(80);
   });
 
-  it('gives an event for each capture, whichever topics tell of it', async () => {
+  it('produces one event per capture, whichever topics report it', async () => {
     await start();
     for (const event of inParts) await deliver(event);
     await deliver(aCapture(8000, 5000));
@@ -203,7 +207,7 @@ describe('a charge that is captured in parts', () => {
     ]);
   });
 
-  it('is not paid by an update of something else', async () => {
+  it('does not count for an update of another field', async () => {
     await start();
     const update = aCapture(8000, undefined, 'charge.updated');
     expect(await deliver(update)).toMatchObject({ accepted: 0, skipped: ['unmapped'] });
@@ -238,8 +242,8 @@ describe('refunds of a charge', () => {
   const mixed = (others: readonly object[]) => named.flatMap((each, at) => [others[at]!, each]);
 
   it.each([
-    ['with its refunds', listed],
-    ['with their sum', sums],
+    ['with its list of refunds', listed],
+    ['with the sum of its refunds', sums],
     ['with its refunds, and the refunds by themselves', [...listed, ...named]],
     ['with their sum, and the refunds by themselves before', [...named, ...sums]],
     ['with their sum, and the refunds by themselves after', [...sums, ...named]],
@@ -247,7 +251,7 @@ describe('refunds of a charge', () => {
     ['newest first', [...sums].reverse()],
     ['with its refunds, newest first', [...listed].reverse()],
     ['newest first, and the refunds by themselves', [...named, ...sums].reverse()],
-  ])('count once, from a charge %s', async (_name, events) => {
+  ])('count once from a charge %s', async (_name, events) => {
     await start();
     await deliver(payment.charge);
     for (const event of [...events, ...events]) await deliver(event);
@@ -256,7 +260,7 @@ describe('refunds of a charge', () => {
     expect(recorded().filter(({ metric }) => metric === 'Refunded Payment')).toHaveLength(3);
   });
 
-  it('are taken back where they fail, and count again where they are repeated', async () => {
+  it('are reversed if they fail, and count again if they are repeated', async () => {
     await start();
     await deliver(payment.charge);
     await deliver(sums[0]!);
@@ -278,7 +282,7 @@ describe('refunds of a charge', () => {
     ]);
   });
 
-  it('have no value where they fail before they count, and do not count later', async () => {
+  it('have no value if they fail before they count, and do not count later', async () => {
     await start();
     await deliver(payment.charge);
     await deliver(aStripeEvent('refund.failed', { ...oldest, status: 'failed' }));
@@ -289,7 +293,7 @@ describe('refunds of a charge', () => {
     expect(recorded().map(({ metric }) => metric)).toContain('Failed Refund');
   });
 
-  it('count by another topic where the mapping file turns one off', async () => {
+  it('count by another topic if the mapping file turns one off', async () => {
     const file = join(await mkdtemp(join(tmpdir(), 'stripe-mapping-')), 'mapping.json');
     await writeFile(file, JSON.stringify({ stripe: { topics: { 'charge.refunded': false } } }));
     await start({ MAPPING_FILE: file });
@@ -300,7 +304,7 @@ describe('refunds of a charge', () => {
     expect(sumOf('Refunded Payment')).toBe(10);
   });
 
-  it('of a payment that was only authorised give nothing back', async () => {
+  it('of a payment that was only authorised have no value', async () => {
     await start();
     const open = { amount_captured: 0, captured: false };
     await deliver(aStripeEvent('charge.succeeded', aCharge(open)));
@@ -320,7 +324,7 @@ describe('a customer whose cards are billed to another address', () => {
       external_id: attributes.external_id,
     }));
 
-  it('keeps its own, and the payment and its refund are the customer’s', async () => {
+  it('keeps its own address, and the payment and its refund belong to the customer', async () => {
     await start();
     await deliver(aStripeEvent('customer.created', aCustomer({ phone: null })));
     await deliver(aStripeEvent('charge.succeeded', billed));
@@ -331,7 +335,7 @@ describe('a customer whose cards are billed to another address', () => {
     expect(recorded().map(({ who }) => who)).toEqual(Array(2).fill('ada@klaviyo-demo.com'));
   });
 
-  it('is not joined with that address where the customer comes later, nor is the refund', async () => {
+  it('is not merged with that address if the customer arrives later, and neither is the refund', async () => {
     await start();
     await deliver(aStripeEvent('charge.succeeded', billed));
     await deliver(aStripeEvent('customer.updated', aCustomer({ phone: null })));
@@ -354,7 +358,7 @@ describe('a customer with two ids', () => {
   const idsSent = () =>
     relay.sandbox.state().profiles.map(({ attributes }) => attributes.external_id);
 
-  it("keeps the shop's id that a session named, whatever comes later", async () => {
+  it("keeps the shop's id of a checkout session, whatever arrives later", async () => {
     await start({ STRIPE_REVENUE_SOURCE: 'checkout' });
     const customer = aCustomer({ phone: null });
     await deliver(aStripeEvent('customer.created', customer));
@@ -367,7 +371,7 @@ describe('a customer with two ids', () => {
     expect(idsSent()).toEqual(['user_9']);
   });
 
-  it('has the id in its metadata before that of a session', async () => {
+  it('uses the id of its metadata rather than the id of a session', async () => {
     await start({ STRIPE_REVENUE_SOURCE: 'checkout', STRIPE_CUSTOMER_ID_KEY: 'shop_id' });
     const customer = aCustomer({ phone: null, metadata: { shop_id: '42' } });
     await deliver(aStripeEvent('customer.created', customer));
@@ -379,7 +383,7 @@ describe('a customer with two ids', () => {
   });
 });
 
-it('payments of test mode stay out of Klaviyo', async () => {
+it('payments of test mode are not sent to Klaviyo', async () => {
   await start();
   const event = { ...payment.charge, livemode: false };
   expect(await deliver(event)).toMatchObject({ accepted: 0, skipped: ['test'] });

@@ -15,26 +15,26 @@ import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js'
 import { builtCommand, createProcesses, parseTrace } from '../support/strace.js';
 import type { Call, Processes, Relay } from '../support/strace.js';
 
-/** A request that was answered 202: the name it was sent with, and the events it held. */
+/** A request that was answered with 202: its id and the ids of its events. */
 type Accepted = { readonly requestId: string; readonly eventIds: readonly string[] };
 
-/** Long enough for the largest block of the journal, so that every event of it is seen. */
+/** strace prints this many bytes of a write, enough for every event of the largest journal block. */
 const shownBytes = 1024 * 1024;
 const socketWrites = ['write', 'writev', 'sendto', 'sendmsg'];
 const fileWrites = ['write', 'writev', 'pwrite64', 'pwritev', 'pwritev2'];
 const traced = ['openat', 'fdatasync', ...new Set([...socketWrites, ...fileWrites])];
 
-/** Slow syncs: on a fast disk an answer that does not wait for its sync may yet come after it. */
+/** Slow syncs: on a fast disk a response that does not wait for its sync may still follow it. */
 const trace = [
   ...['--seccomp-bpf', '-s', String(shownBytes), '-e', `trace=${traced.join(',')}`],
   ...['-e', 'inject=fdatasync:delay_enter=50000', '-e', 'inject=pwrite64:delay_enter=5000'],
 ];
 
 /**
- * What is wrong, a line each: an answer of 202 for which there was not, before it, a write of pages
- * that hold its events, then a whole fdatasync of the journal, then a synced write of its head.
+ * Returns a line for each 202 that was not preceded by a write of pages with its events, then a complete
+ * fdatasync of the journal, then a synced write of its head.
  */
-function findEarlyAnswers(calls: readonly Call[], accepted: readonly Accepted[]): string[] {
+function findEarlyResponses(calls: readonly Call[], accepted: readonly Accepted[]): string[] {
   const journal = calls.filter(({ args }) => args.includes('/journal.mdb'));
   const heads = journal.flatMap(({ name, args, result }) =>
     name === 'openat' && args.includes('O_DSYNC') ? [`${result}<`] : [],
@@ -59,7 +59,7 @@ function findEarlyAnswers(calls: readonly Call[], accepted: readonly Accepted[])
 
 const isFine = (result: number | null): boolean => result !== null && result > 0;
 
-/** The earliest write that holds each event. */
+/** Maps each event to the first write that contains it. */
 function findEvents(pages: readonly Call[]): ReadonlyMap<string, Call> {
   const found = new Map<string, Call>();
   for (const call of pages) {
@@ -70,7 +70,7 @@ function findEvents(pages: readonly Call[]): ReadonlyMap<string, Call> {
   return found;
 }
 
-/** The one that ends first of those that begin when `call` is over. */
+/** Returns the call that ends first among those that start after the end of `call`. */
 function firstAfter(call: Call, others: readonly Call[]): Call | undefined {
   return others
     .filter(({ start }) => start > call.end)
@@ -122,7 +122,7 @@ const toIds = (requestId: string, count: number): readonly string[] =>
     (_, index) => `event-${requestId.replace('-', '_')}-${count}-${index}`,
   );
 
-/** Sends one request and demands a 202. */
+/** Sends one request and expects a 202. */
 async function accept(relay: Relay, requestId: string, count = 1): Promise<Accepted> {
   const eventIds = toIds(requestId, count);
   const headers = { 'x-request-id': requestId };
@@ -142,7 +142,7 @@ async function acceptInTurn(relay: Relay, names: readonly string[]): Promise<Acc
   return accepted;
 }
 
-/** Sends the first event of another request again. */
+/** Sends the first event of an earlier request again. */
 async function repeat(relay: Relay, requestId: string, of: string): Promise<Accepted> {
   const eventIds = toIds(of, 1);
   const headers = { 'x-request-id': requestId };
@@ -152,8 +152,8 @@ async function repeat(relay: Relay, requestId: string, of: string): Promise<Acce
   return { requestId, eventIds };
 }
 
-/** A batch of 1,500 takes several blocks; requests at once share syncs. */
-it('202 is written after the sync of single events, of batches and of many requests at once', async () => {
+/** A batch of 1,500 events needs several blocks; concurrent requests share syncs. */
+it('the relay writes a 202 only after the sync of its single events, batches and concurrent requests', async () => {
   const relay = await startTraced();
   const single = await acceptInTurn(relay, ['one-1', 'one-2', 'one-3']);
   const batches = [await accept(relay, 'batch-1', 1500), await accept(relay, 'batch-2', 700)];
@@ -165,14 +165,14 @@ it('202 is written after the sync of single events, of batches and of many reque
   ]);
   expect(await relay.stop()).toBe(0);
   const calls = relay.calls();
-  expect(findEarlyAnswers(calls, single)).toEqual([]);
-  expect(findEarlyAnswers(calls, batches)).toEqual([]);
-  expect(findEarlyAnswers(calls, many)).toEqual([]);
+  expect(findEarlyResponses(calls, single)).toEqual([]);
+  expect(findEarlyResponses(calls, batches)).toEqual([]);
+  expect(findEarlyResponses(calls, many)).toEqual([]);
   const syncs = calls.filter(({ name, args }) => name === 'fdatasync' && args.includes('.mdb'));
   expect(syncs.length).toBeLessThan(many.length);
 }, 60_000);
 
-/** A copy of the built command in which one piece of text, which must be there once, is another. */
+/** Copies the built command and replaces a text that must occur exactly once. */
 function breakBuild(file: string, right: string, wrong: string): string {
   const dist = join(root, 'dist');
   const from = dirname(builtCommand);
@@ -187,7 +187,7 @@ function breakBuild(file: string, right: string, wrong: string): string {
   return join(dist, 'main.js');
 }
 
-describe('the check finds the fault of', () => {
+describe('the check of the trace reports', () => {
   const option = 'overlappingSync: false';
   it.each([
     ['does not sync', 'tables.js', [option, 'noSync: true'], /: not synced$/],
@@ -209,7 +209,7 @@ describe('the check finds the fault of', () => {
       const relay = await startTraced(breakBuild(`store/journal/${file}`, right, wrong));
       const accepted = await acceptInTurn(relay, ['one-1', 'one-2', 'one-3']);
       await relay.stop();
-      const faults = findEarlyAnswers(relay.calls(), accepted);
+      const faults = findEarlyResponses(relay.calls(), accepted);
       expect(faults).toHaveLength(3);
       for (const fault of faults) expect(fault).toMatch(words);
     },
@@ -217,7 +217,7 @@ describe('the check finds the fault of', () => {
   );
 });
 
-describe('the check reads traces in which calls overlap', () => {
+describe('the check of a trace with overlapping calls', () => {
   const accepted = [{ requestId: 'r1', eventIds: ['event-a-1-0'] }];
   const opened = '1 openat(AT_FDCWD, "/d/journal.mdb", O_WRONLY|O_DSYNC) = 9</d/journal.mdb>';
   const pages = '2 pwrite64(8</d/journal.mdb>, "..event-a-1-0..", 4096, 0) = 4096';
@@ -231,43 +231,51 @@ describe('the check reads traces in which calls overlap', () => {
 
   it.each([
     [
-      'in order',
+      'accepts a 202 that follows pages, sync and head',
       [opened, pages, syncBegins, '3 fdatasync(7</d/x>) = 0', syncEnds, head, answer],
       [],
     ],
     [
-      'the answer before the sync ends',
+      'reports a 202 that is written before the sync ends',
       [opened, pages, syncBegins, answer, syncEnds, head],
       ['event-a-1-0: not synced'],
     ],
     [
-      'the sync before the pages',
+      'reports a sync that precedes the pages',
       [opened, syncBegins, syncEnds, pages, head, answer],
       ['event-a-1-0: not synced'],
     ],
     [
-      'the sync while the pages are written',
+      'reports a sync that starts while the pages are written',
       [opened, syncBegins, pages, syncEnds, head, answer],
       ['event-a-1-0: not synced'],
     ],
     [
-      'a sync that fails',
+      'reports a sync that fails',
       [opened, pages, '2 fdatasync(8</d/journal.mdb>) = -1 EIO (Input/output error)', head, answer],
       ['event-a-1-0: not synced'],
     ],
     [
-      'a sync that never ends',
+      'reports a sync that never ends',
       [opened, pages, syncBegins, head, answer],
       ['event-a-1-0: not synced'],
     ],
     [
-      'the head after the answer',
+      'reports a head that is written after the 202',
       [opened, pages, syncBegins, syncEnds, answer, head],
       ['event-a-1-0: no head of it'],
     ],
-    ['no pages', [opened, syncBegins, syncEnds, head, answer], ['event-a-1-0: not written']],
-    ['no answer', [opened, pages, syncBegins, syncEnds, head], ['r1: no answer was seen']],
+    [
+      'reports pages that are never written',
+      [opened, syncBegins, syncEnds, head, answer],
+      ['event-a-1-0: not written'],
+    ],
+    [
+      'reports a 202 that is missing',
+      [opened, pages, syncBegins, syncEnds, head],
+      ['r1: no answer was seen'],
+    ],
   ])('%s', (_what, lines, faults) => {
-    expect(findEarlyAnswers(parseTrace(lines), accepted)).toEqual(faults);
+    expect(findEarlyResponses(parseTrace(lines), accepted)).toEqual(faults);
   });
 });

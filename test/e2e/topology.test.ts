@@ -3,8 +3,8 @@ import { noRates } from '../support/relays-run.js';
 import { runTopology } from '../support/topology-run.js';
 import type { Fault } from '../support/topology-faults.js';
 
-// The long form, and what a run went through: `npm run torture -- topology`.
-it('relays on a cluster lose, double and change nothing over a failover, a pause, a restart of each server, a slot move and new scripts', async () => {
+// `npm run torture -- topology` runs longer and prints the faults of a run.
+it('relays on a cluster lose, duplicate and change no record over a failover, a pause, server restarts, a slot move and new scripts', async () => {
   const faults: readonly Fault[] = ['scripts', 'move', 'kill', 'shard', 'hiccup'];
   const report = await runTopology({
     ...{ seed: 20_260_102, kind: 'cluster', waitReplicas: 0, rates: noRates },

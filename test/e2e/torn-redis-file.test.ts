@@ -39,7 +39,7 @@ const runId = async (): Promise<string> => /run_id:(\w+)/.exec(await ask('INFO')
 const isRewritten = async (): Promise<boolean> =>
   operator.isUp() && (await ask('HGET', meta, 'rewrittenRun')) === (await runId());
 
-/** What a server writes down of a script that appends the event of that number, up to the middle of it. */
+/** The first half of what a server writes to its file for a script that appends this event. */
 function tear(number: number): void {
   const toText = (...words: string[]): string =>
     `*${words.length}\r\n${words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join('')}`;
@@ -63,7 +63,7 @@ async function restart(): Promise<void> {
   await relay.until('the relay takes events again', isUp);
 }
 
-it('an event that is acknowledged after a server tore its file survives the next end of the server', async () => {
+it('an event that is acknowledged after the file of a Redis server was torn survives the next end of the server', async () => {
   await relay.post('/v1/lanes/events/pause', {});
   expect((await post('before')).status).toBe(202);
   await redis.kill();
@@ -80,7 +80,7 @@ it('an event that is acknowledged after a server tore its file survives the next
   expect(relay.sandbox.state().events.map(({ uniqueId }) => uniqueId)).toEqual(['before', 'after']);
 }, 30_000);
 
-it('a server that may not be asked to rewrite its file is used, and the log says what that means', async () => {
+it('the relay uses a Redis that does not permit BGREWRITEAOF, and logs the consequence', async () => {
   await relay.until('the file is rewritten', isRewritten);
   await ask('ACL', 'SETUSER', 'default', '-bgrewriteaof');
   await ask('HDEL', meta, 'rewrittenRun');
@@ -92,13 +92,13 @@ it('a server that may not be asked to rewrite its file is used, and the log says
   expect(said).toHaveLength(1);
 }, 30_000);
 
-it('what is changed about the settings of a server is read within two minutes, and said once', async () => {
-  const said = () => relay.logged.filter((line) => line.includes('appendonly is no'));
+it('the relay reads changed settings of a Redis server within two minutes and logs them once', async () => {
+  const warnings = () => relay.logged.filter((line) => line.includes('appendonly is no'));
   const changedAt = relay.clock.monotonic();
   await ask('CONFIG', 'SET', 'appendonly', 'no');
-  await relay.until('it is said', () => said().length > 0);
+  await relay.until('it is said', () => warnings().length > 0);
   expect(relay.clock.monotonic() - changedAt).toBeLessThan(120_000);
   await relay.until('five minutes are over', () => relay.clock.monotonic() - changedAt > 300_000);
-  expect(said()).toHaveLength(1);
+  expect(warnings()).toHaveLength(1);
   expect(await relay.app.metrics.registry.metrics()).toContain('\nrelay_store_durable 0\n');
 }, 30_000);

@@ -76,9 +76,9 @@ const rounds = 3;
 
 it.each([
   ['a new directory', (round: number) => `new-${round}`],
-  ['a journal that is there', () => 'one'],
+  ['an existing journal', () => 'one'],
 ])(
-  'of two relays that start at once on %s one serves, and the other ends and names it',
+  'of two relays that start at once on %s, one serves and the other ends and names the first',
   async (_what, toName) => {
     for (let round = 0; round < rounds; round++) {
       const dataDir = join(directory, toName(round));

@@ -70,41 +70,44 @@ const pass = async (relay: RelayUnderTest, ms: number): Promise<void> => {
   await relay.until('time has passed', () => relay.clock.monotonic() >= until);
 };
 
-describe.each(['memory', 'journal', 'redis'])('Klaviyo rejecting everything with %s', (store) => {
-  it('pauses the lane, shows it, loses nothing, and delivers all when it is over', async () => {
-    const relay = await start(store);
-    rejectBad(relay.sandbox);
-    await relay.post('/v1/events/batch', toEvents(400));
-    await untilPaused(relay);
-    await pass(relay, 120_000);
-    expect((await relay.counts()).events).toMatchObject({ buffered: 400, deadLettered: 0 });
-    const ready = await relay.get('/readyz');
-    expect(ready.status).toBe(200);
-    expect(JSON.stringify(ready.body)).toContain('refusal');
-    expect(relay.sandbox.state().requests.length).toBeLessThan(50);
-    expect(relay.logged.join('')).toContain('lane events paused: refusal: rejected: ');
-    relay.sandbox.clearFaults();
-    const clearedAt = relay.clock.monotonic();
-    await relay.untilSettled();
-    expect(relay.clock.monotonic() - clearedAt).toBeLessThan(61_000);
-    expect((await relay.counts()).events).toMatchObject({ delivered: 400, deadLettered: 0 });
-    expect(relay.sandbox.state().counters).toMatchObject({ recorded: 400, repeats: 0 });
-    expect(await isPaused(relay)).toBe(false);
-    expect(relay.logged.join('')).toMatch(/lane events resumed after \d+ s/);
-  }, 60_000);
+describe.each(['memory', 'journal', 'redis'])(
+  'a uniform rejection by Klaviyo with the %s store',
+  (store) => {
+    it('pauses the lane, is shown, loses nothing, and is followed by the delivery of all events', async () => {
+      const relay = await start(store);
+      rejectBad(relay.sandbox);
+      await relay.post('/v1/events/batch', toEvents(400));
+      await untilPaused(relay);
+      await pass(relay, 120_000);
+      expect((await relay.counts()).events).toMatchObject({ buffered: 400, deadLettered: 0 });
+      const ready = await relay.get('/readyz');
+      expect(ready.status).toBe(200);
+      expect(JSON.stringify(ready.body)).toContain('refusal');
+      expect(relay.sandbox.state().requests.length).toBeLessThan(50);
+      expect(relay.logged.join('')).toContain('lane events paused: refusal: rejected: ');
+      relay.sandbox.clearFaults();
+      const clearedAt = relay.clock.monotonic();
+      await relay.untilSettled();
+      expect(relay.clock.monotonic() - clearedAt).toBeLessThan(61_000);
+      expect((await relay.counts()).events).toMatchObject({ delivered: 400, deadLettered: 0 });
+      expect(relay.sandbox.state().counters).toMatchObject({ recorded: 400, repeats: 0 });
+      expect(await isPaused(relay)).toBe(false);
+      expect(relay.logged.join('')).toMatch(/lane events resumed after \d+ s/);
+    }, 60_000);
 
-  it('makes dead letters of all when an operator resumes the lane', async () => {
-    const relay = await start(store);
-    rejectBad(relay.sandbox);
-    await relay.post('/v1/events/batch', toEvents(400));
-    await untilPaused(relay);
-    await pass(relay, 30_000);
-    expect((await relay.post('/v1/lanes/events/resume', {})).status).toBeLessThan(300);
-    await relay.untilSettled();
-    expect((await relay.counts()).events).toMatchObject({ delivered: 0, deadLettered: 400 });
-    expect(relay.logged.join('')).toMatch(/gave up on 50 envelopes: Invalid: \[email\]/);
-  }, 60_000);
-});
+    it('dead-letters all events when an operator resumes the lane', async () => {
+      const relay = await start(store);
+      rejectBad(relay.sandbox);
+      await relay.post('/v1/events/batch', toEvents(400));
+      await untilPaused(relay);
+      await pass(relay, 30_000);
+      expect((await relay.post('/v1/lanes/events/resume', {})).status).toBeLessThan(300);
+      await relay.untilSettled();
+      expect((await relay.counts()).events).toMatchObject({ delivered: 0, deadLettered: 400 });
+      expect(relay.logged.join('')).toMatch(/gave up on 50 envelopes: Invalid: \[email\]/);
+    }, 60_000);
+  },
+);
 
 describe('two relays on one Redis', () => {
   const startTwo = async (): Promise<readonly RelayUnderTest[]> => {
@@ -132,7 +135,7 @@ describe('two relays on one Redis', () => {
     await both[1]!.post('/v1/events/batch', events.slice(middle));
   };
 
-  it('make dead letters of 30 a relay at most in a refusal, and deliver the others after it', async () => {
+  it('dead-letter at most 30 events each in a uniform rejection, and deliver the others after it', async () => {
     const both = await startTwo();
     for (const { sandbox } of both) rejectBad(sandbox);
     await post(both, toEvents(400));
@@ -148,7 +151,7 @@ describe('two relays on one Redis', () => {
     expect((await both[0]!.counts()).events).toMatchObject({ buffered: 0, deadLettered });
   }, 60_000);
 
-  it('deliver all neighbours of records that make Klaviyo fail, each once', async () => {
+  it('deliver each event that shares a batch with records that make Klaviyo fail, once', async () => {
     const both = await startTwo();
     for (const { sandbox } of both) failOnBad(sandbox);
     const good = toEvents(394, 'good');
@@ -176,7 +179,7 @@ describe('a relay with a journal that is killed', () => {
   };
 
   it(
-    'in a refusal delivers everything after the refusal',
+    'in a uniform rejection delivers every event after it',
     () =>
       withRestartedRelay({}, async ({ sandbox, relay }) => {
         rejectBad(sandbox);
@@ -197,7 +200,7 @@ describe('a relay with a journal that is killed', () => {
   );
 
   it(
-    'while a record that makes Klaviyo fail is isolated delivers all others, and that one later',
+    'while it isolates a record that makes Klaviyo fail delivers the others, and that record later',
     () =>
       withRestartedRelay({}, async ({ sandbox, relay }) => {
         failOnBad(sandbox);

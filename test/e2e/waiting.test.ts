@@ -7,7 +7,7 @@ import { startRelay, type RelayUnderTest } from '../support/relay.js';
 import { stripeSecret, toStripeHeaders } from '../support/stripe-delivery.js';
 import { aCharge, anIntent, aStripeEvent } from '../support/stripe-payloads.js';
 
-/** A payment of a guest: only the charge says who paid, and only the payment intent is the revenue. */
+/** A payment of a guest: only the charge identifies the person, and only the payment intent counts as revenue. */
 const intent = aStripeEvent('payment_intent.succeeded', anIntent({ customer: null }));
 const charge = aStripeEvent('charge.succeeded', aCharge({ customer: null }));
 const paid = { metric: 'Successfully Paid', who: 'ada@klaviyo-demo.com' };
@@ -27,7 +27,7 @@ afterEach(async () => {
   if (directory) rmSync(directory, { recursive: true, force: true });
 });
 
-/** One after the other, or side by side, over one store. */
+/** Starts relays on one store, one after the other or at the same time. */
 function createStarts(store: string) {
   directory = mkdtempSync(join(tmpdir(), 'relay-waiting-'));
   const env = {
@@ -56,7 +56,7 @@ async function deliver(relay: RelayUnderTest, event: object): Promise<Record<str
 const recorded = (relay: RelayUnderTest) =>
   relay.sandbox.state().events.map(({ metric, who }) => ({ metric, who }));
 
-/** The books of the queue of what waits, as a scrape shows them. */
+/** The counts of the waiting lane from a Prometheus scrape. */
 async function readWaiting(relay: RelayUnderTest): Promise<readonly number[]> {
   const text = await relay.app.metrics.registry.metrics();
   const names = [
@@ -70,7 +70,7 @@ async function readWaiting(relay: RelayUnderTest): Promise<readonly number[]> {
   });
 }
 
-/** A little at a time: a heartbeat to Redis must not be late. */
+/** Advances in small steps, so that the heartbeat to Redis is not late. */
 async function pass(relay: RelayUnderTest, ms: number): Promise<void> {
   const endsAt = relay.clock.monotonic() + ms;
   await relay.until('time has passed', () => relay.clock.monotonic() >= endsAt);
@@ -78,58 +78,61 @@ async function pass(relay: RelayUnderTest, ms: number): Promise<void> {
 
 const isSent = (relay: RelayUnderTest) => (): boolean => recorded(relay).length > 0;
 
-describe.each(['memory', 'journal', 'redis'])('with %s, a payment before its charge', (store) => {
-  it('waits, is shown as such, and is recorded once the charge names the person', async () => {
-    const relay = await createStarts(store)();
-    expect(await deliver(relay, intent)).toMatchObject({ accepted: 0, waiting: 1 });
-    await pass(relay, 5000);
-    expect(await readWaiting(relay)).toEqual([1, 0, 1]);
-    expect((await relay.get('/v1/dead-letters')).body.data).toEqual([]);
-    expect((await relay.get('/readyz')).status).toBe(200);
-    const age = /relay_buffer_oldest_age_seconds\{lane="waiting"\} (\S+)/;
-    const text = await relay.app.metrics.registry.metrics();
-    expect(Number(age.exec(text)?.[1])).toBeGreaterThanOrEqual(5);
-    await deliver(relay, charge);
-    await relay.until('it is recorded', isSent(relay));
-    expect(recorded(relay)).toEqual([paid]);
-    await relay.until('it waits no more', async () => (await readWaiting(relay))[2] === 0);
-    expect(await readWaiting(relay)).toEqual([1, 1, 0]);
-    await relay.untilSettled();
-    const { events } = await relay.counts();
-    expect(events).toMatchObject({ accepted: 1, delivered: 1, buffered: 0 });
-    expect(relay.logged.filter((line) => /"level":(50|60)/.test(line))).toEqual([]);
-  });
+describe.each(['memory', 'journal', 'redis'])(
+  'with the %s store, a payment that precedes its charge',
+  (store) => {
+    it('waits, is shown as waiting, and is recorded once the charge identifies the person', async () => {
+      const relay = await createStarts(store)();
+      expect(await deliver(relay, intent)).toMatchObject({ accepted: 0, waiting: 1 });
+      await pass(relay, 5000);
+      expect(await readWaiting(relay)).toEqual([1, 0, 1]);
+      expect((await relay.get('/v1/dead-letters')).body.data).toEqual([]);
+      expect((await relay.get('/readyz')).status).toBe(200);
+      const age = /relay_buffer_oldest_age_seconds\{lane="waiting"\} (\S+)/;
+      const text = await relay.app.metrics.registry.metrics();
+      expect(Number(age.exec(text)?.[1])).toBeGreaterThanOrEqual(5);
+      await deliver(relay, charge);
+      await relay.until('it is recorded', isSent(relay));
+      expect(recorded(relay)).toEqual([paid]);
+      await relay.until('it waits no more', async () => (await readWaiting(relay))[2] === 0);
+      expect(await readWaiting(relay)).toEqual([1, 1, 0]);
+      await relay.untilSettled();
+      const { events } = await relay.counts();
+      expect(events).toMatchObject({ accepted: 1, delivered: 1, buffered: 0 });
+      expect(relay.logged.filter((line) => /"level":(50|60)/.test(line))).toEqual([]);
+    });
 
-  it('does not wait where the charge came first', async () => {
-    const relay = await createStarts(store)();
-    await deliver(relay, charge);
-    expect(await deliver(relay, intent)).toMatchObject({ accepted: 1, waiting: 0 });
-    await relay.until('it is recorded', isSent(relay));
-    expect(recorded(relay)).toEqual([paid]);
-  });
+    it('does not wait if the charge came first', async () => {
+      const relay = await createStarts(store)();
+      await deliver(relay, charge);
+      expect(await deliver(relay, intent)).toMatchObject({ accepted: 1, waiting: 0 });
+      await relay.until('it is recorded', isSent(relay));
+      expect(recorded(relay)).toEqual([paid]);
+    });
 
-  it('is a dead letter after WAITING_MAX_AGE, which a redrive sends once the charge is there', async () => {
-    const relay = await createStarts(store)({ WAITING_MAX_AGE: '60s' });
-    await deliver(relay, intent);
-    await pass(relay, 55_000);
-    expect((await relay.get('/v1/dead-letters')).body.data).toEqual([]);
-    const letters = async () => (await relay.get('/v1/dead-letters')).body.data as unknown[];
-    await relay.until('it is given up', async () => (await letters()).length > 0);
-    expect(await letters()).toMatchObject([
-      { lane: 'events', reason: { code: 'unknown_person' }, attempts: 0 },
-    ]);
-    await relay.until('it waits no more', async () => (await readWaiting(relay))[2] === 0);
-    expect(await readWaiting(relay)).toEqual([1, 1, 0]);
-    await deliver(relay, charge);
-    const redriven = await relay.post('/v1/dead-letters/redrive', { filter: {} });
-    expect(redriven.body).toMatchObject({ redriven: 1 });
-    await relay.until('it is recorded', isSent(relay));
-    expect(recorded(relay)).toEqual([paid]);
-  });
-});
+    it('becomes a dead letter after WAITING_MAX_AGE, which a redrive sends once the charge has arrived', async () => {
+      const relay = await createStarts(store)({ WAITING_MAX_AGE: '60s' });
+      await deliver(relay, intent);
+      await pass(relay, 55_000);
+      expect((await relay.get('/v1/dead-letters')).body.data).toEqual([]);
+      const deadLetters = async () => (await relay.get('/v1/dead-letters')).body.data as unknown[];
+      await relay.until('it is given up', async () => (await deadLetters()).length > 0);
+      expect(await deadLetters()).toMatchObject([
+        { lane: 'events', reason: { code: 'unknown_person' }, attempts: 0 },
+      ]);
+      await relay.until('it waits no more', async () => (await readWaiting(relay))[2] === 0);
+      expect(await readWaiting(relay)).toEqual([1, 1, 0]);
+      await deliver(relay, charge);
+      const redriven = await relay.post('/v1/dead-letters/redrive', { filter: {} });
+      expect(redriven.body).toMatchObject({ redriven: 1 });
+      await relay.until('it is recorded', isSent(relay));
+      expect(recorded(relay)).toEqual([paid]);
+    });
+  },
+);
 
-describe.each(['journal', 'redis'])('with %s, what waits', (store) => {
-  it('is there after a restart, with its books, and is recorded once', async () => {
+describe.each(['journal', 'redis'])('with the %s store, a waiting payment', (store) => {
+  it('and its counts survive a restart, and it is recorded once', async () => {
     const start = createStarts(store);
     const before = await start();
     await deliver(before, intent);
@@ -145,7 +148,7 @@ describe.each(['journal', 'redis'])('with %s, what waits', (store) => {
   });
 });
 
-it('of two relays that share Redis is sent where the other one learns who it is', async () => {
+it('a payment that waits in one of two relays on Redis is sent once the other relay receives its charge', async () => {
   const start = createStarts('redis');
   const [one, two] = [await start(), await start()];
   await deliver(one, intent);
@@ -159,12 +162,12 @@ it('of two relays that share Redis is sent where the other one learns who it is'
   expect([...recorded(one), ...recorded(two)]).toEqual([paid]);
 });
 
-it('a receipt of what waits says that it is buffered', async () => {
+it('the receipt of a waiting payment says that it is buffered', async () => {
   const start = createStarts('journal');
   const relay = await start();
   await deliver(relay, intent);
   await relay.clock.advance(1000);
-  // Ids of all queues have one epoch.
+  // The ids of all lanes have the same epoch.
   const other = await relay.post('/v1/events', {
     event_name: 'Any',
     email: 'bob@klaviyo-demo.com',

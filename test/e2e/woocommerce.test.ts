@@ -32,7 +32,7 @@ const unpaid = { status: 'pending', date_paid: null, date_paid_gmt: null };
 const who = 'ada@klaviyo-demo.com';
 
 describe("a WooCommerce shop's webhooks", () => {
-  it('give one event of each kind for the life of an order, however often they come', async () => {
+  it('produce one event of each kind for an order, however often they are repeated', async () => {
     expect((await relay.post('/webhooks/woocommerce', wooPing.body, wooPing.headers)).status).toBe(
       200,
     );
@@ -62,7 +62,7 @@ describe("a WooCommerce shop's webhooks", () => {
     for (const hidden of [who, wooSecret, 'Lovelace']) expect(logged).not.toContain(hidden);
   });
 
-  it('never join two buyers who order with one account', async () => {
+  it('never merge two buyers who order with one account', async () => {
     await deliver('customer.created', aWooCustomer());
     const bob = aBilling({ email: 'bob@klaviyo-demo.com', phone: '' });
     await deliver('order.updated', aWooOrder());
@@ -80,7 +80,7 @@ describe("a WooCommerce shop's webhooks", () => {
     );
   });
 
-  it('find the account of an order that is billed to nobody', async () => {
+  it('are recorded for the account if an order has no billing address', async () => {
     await deliver('customer.created', aWooCustomer());
     await deliver('order.updated', aWooOrder({ billing: aBilling({ email: '', phone: '' }) }));
     await relay.untilSettled();

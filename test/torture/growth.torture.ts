@@ -9,7 +9,7 @@ let under: JournalUnderTest;
 afterEach(() => under.close());
 
 const text = `{"pad":"${'x'.repeat(390)}"}`;
-/** Requests that share a sync, of one event each. */
+/** Concurrent requests of one event each, which share a sync. */
 const groupSize = 64;
 
 const fileBytes = (): number => statSync(join(under.directory, 'journal.mdb')).size;
@@ -24,7 +24,7 @@ async function appendMany(count: number): Promise<void> {
   }
 }
 
-/** Delivers until so many are left. */
+/** Delivers until this many envelopes are left. */
 async function drainTo(count: number): Promise<void> {
   while (under.store.depth('events').count > count) {
     const items = await claim(under.store);
@@ -36,7 +36,7 @@ async function drainTo(count: number): Promise<void> {
   }
 }
 
-it('the file grows with the backlog alone, and what has passed through leaves no trace', async () => {
+it('the journal file grows only with the backlog, and delivered events leave no trace', async () => {
   under = await openTestJournal({
     capacity: { maxCount: 1e9, maxBytes: 1e12 },
     dedupe: { maxAgeMs: 86_400_000, maxCount: 100_000 },
@@ -69,9 +69,9 @@ it('the file grows with the backlog alone, and what has passed through leaves no
     note();
   }
   process.stdout.write(`${report.join('\n')}\n`);
-  // The dedupe window's history is still filling up here, bounded by its own settings, and room is written ahead.
+  // The history of the dedupe window still grows here, within its own bounds, and space is preallocated.
   expect(steady[9]).toBeLessThan(15_000_000);
-  // Freed pages come back in pieces: the file grows a little more, and then no more.
+  // Freed pages are fragmented, so the file grows a little more and then stops growing.
   expect(peaks[5]).toBeLessThanOrEqual(peaks[4]! * 1.02);
   expect(peaks[5]).toBeLessThanOrEqual(peaks[0]! * 1.5);
 });

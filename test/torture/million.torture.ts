@@ -17,13 +17,13 @@ let dataDir: string;
 let relay: RelayProcess;
 let klaviyo: Server;
 let klaviyoUrl: string;
-/** Bodies that Klaviyo's place has taken, while it takes any. */
+/** Bodies that the test's Klaviyo server received while it accepts requests. */
 let taken: string[] | null;
 
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'relay-million-'));
   taken = null;
-  // Not the sandbox: a million events judged and kept would be measured with the relay.
+  // A plain server in place of the sandbox, whose work for a million events would affect the measurement.
   klaviyo = createServer((request, response) => {
     let body = '';
     request.setEncoding('utf8').on('data', (part: string) => (body += part));
@@ -98,11 +98,11 @@ async function post(url: string, { lane, count, make }: Load): Promise<void> {
       await answer.arrayBuffer();
     }
   };
-  // Profiles one request after the other: their order is what is looked at.
+  // Profiles are sent one request after the other, because their order is checked.
   await Promise.all(Array.from({ length: lane === 'events' ? 4 : 1 }, poster));
 }
 
-/** Resident memory of the relay, MB: in all, and without the pages of the journal's file that the kernel keeps for it. */
+/** Resident memory of the relay in MB: in total, and without the kernel's cached pages of the journal file. */
 async function readMemory(): Promise<{ all: number; own: number }> {
   const status = await readFile(`/proc/${relay.pid}/status`, 'utf8');
   const read = (name: string): number =>
@@ -156,7 +156,7 @@ it(`${unsettled} unsettled events survive a SIGKILL, and the relay is ready soon
   process.stdout.write(`${report.join('\n')}\n`);
 });
 
-/** Per identity the changes arrive in order, each once or merged into a newer one, and the last of all is the last posted. */
+/** Changes of an identity arrive in order, each once or merged into a newer one; the last one is the last posted. */
 function expectNewestWins(bodies: readonly string[]): void {
   const last = new Map<string, number>();
   const update = /"external_id":"(c-\d+)","properties":\{"change":(\d+)\}/g;

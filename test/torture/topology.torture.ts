@@ -14,7 +14,7 @@ const kinds = (['cluster', 'sentinels'] as const).filter(
 const waits = [0, 1].filter((wait) => Number(process.env.WAIT ?? wait) === wait);
 
 it.each(kinds.flatMap((kind) => waits.map((waitReplicas) => ({ kind, waitReplicas }))))(
-  `relays on $kind with REDIS_WAIT_REPLICAS=$waitReplicas lose, double and change nothing that replication did not lose over ${count} faults, seed ${seed}`,
+  `relays on $kind with REDIS_WAIT_REPLICAS=$waitReplicas lose, duplicate and change no replicated record over ${count} faults with seed ${seed}`,
   async ({ kind, waitReplicas }) => {
     const only = process.env.FAULTS?.split(',') as readonly Fault[] | undefined;
     const draw = (random: () => number) => only ?? drawFaults(random, kind, count);
