@@ -74,7 +74,7 @@ function toStep(line) {
   const isFlagKnown =
     isCheck || Object.keys(flags).every((name) => op === 'COPY' && name === 'from');
   if (!known.test(op) || !isFlagKnown || (execOnly.test(op) && !isExec)) {
-    throw new Error(`Dockerfile: not supported: ${line}`);
+    throw new Error(`Dockerfile: not understood: ${line}`);
   }
   return { op, flags, text, words: isExec ? toTexts(text) : toWords(text) };
 }
@@ -99,7 +99,7 @@ function toWords(text) {
 export function expand(text, variables) {
   return text.replaceAll(/\$\{(\w+)\}/g, (_, /** @type {string} */ name) => {
     const value = variables[name];
-    if (value === undefined) throw new Error(`Dockerfile: the variable ${name} does not exist`);
+    if (value === undefined) throw new Error(`Dockerfile: there is no ${name}`);
     return value;
   });
 }
@@ -114,7 +114,7 @@ export function parseIgnore(text) {
     .filter((line) => !/^\s*(#|$)/.test(line))
     .map((line) => {
       const [, not = '', pattern = ''] = /^(!?)\/?(.*?)\/?$/.exec(line.trim()) ?? [];
-      if (/[?[\]\\]|\*\*/.test(pattern)) throw new Error(`.dockerignore: not supported: ${line}`);
+      if (/[?[\]\\]|\*\*/.test(pattern)) throw new Error(`.dockerignore: not understood: ${line}`);
       const source = pattern.replaceAll('.', '\\.').replaceAll('*', '[^/]*');
       // The line of a folder applies to everything in it.
       return { isOut: not === '', matches: new RegExp(`^${source}(/|$)`) };
