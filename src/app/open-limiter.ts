@@ -106,7 +106,7 @@ async function openShared(
     relay: randomUUID(),
     permitMs: config.KLAVIYO_TIMEOUT_MS + commandsPerRequest * config.REDIS_TIMEOUT_MS,
     time: deps.serverTime,
-    onTrouble: (why) => onServer(why === null, why ?? ''),
+    onOutage: (why) => onServer(why === null, why ?? ''),
     ...(share !== undefined && { local: createLocalLimiter({ clock, ...toShare(limits, share) }) }),
   });
   const close = async (): Promise<void> => {
@@ -120,7 +120,7 @@ async function openShared(
     await close();
     throw new SettingError(setting, failure.why);
   }
-  const outage = (): string | null => connection.failure()?.why ?? limiter.trouble;
+  const outage = (): string | null => connection.failure()?.why ?? limiter.outage;
   return { limiter, shared: { connection, prefix, outage }, close };
 }
 

@@ -39,7 +39,7 @@ export class ReplicatedWrites {
   }
 
   /** Why replicated writes fail; null if no reason is known. */
-  trouble(): string | null {
+  outage(): string | null {
     return this.#options.connection.failure()?.why ?? this.#missing;
   }
 

@@ -29,7 +29,7 @@ export type SharedLimiterOptions = {
   /** Called with the seconds that a caller waited for its permit. */
   readonly onWaited?: (seconds: number) => void;
   /** Called with the reason when the server rejects commands although it is connected; null when it accepts them again. */
-  readonly onTrouble?: (why: string | null) => void;
+  readonly onOutage?: (why: string | null) => void;
 };
 
 /** Bound of one wait: another relay may end, cancel or lower something meanwhile, ms. */
@@ -60,7 +60,7 @@ export class SharedLimiter {
   /** Monotonic ms until when the server was available: it may have granted permits to other relays until then. */
   #availableAt: number;
   /** Why the connected server rejects commands: it is a replica, for example, or its memory is full. */
-  #trouble: string | null = null;
+  #outage: string | null = null;
   /** Aborts waits of the local limiter when the server is available again. */
   #serverIsBack = new AbortController();
   #areOthersAlone = false;
@@ -91,7 +91,7 @@ export class SharedLimiter {
     this.#tokens = bucket.burst;
     this.#availableAt = clock.monotonic();
     this.#stopListening = connection.onChange((isUp) => {
-      if (isUp || this.#trouble !== null) this.#noteAbsence();
+      if (isUp || this.#outage !== null) this.#recordOutageEnd();
       this.#availableAt = clock.monotonic();
       this.#isReportDue = true;
       if (isUp) this.#serverIsBack.abort();
@@ -126,8 +126,8 @@ export class SharedLimiter {
   }
 
   /** Why the connected server rejects commands; null while it accepts them. */
-  get trouble(): string | null {
-    return this.#trouble;
+  get outage(): string | null {
+    return this.#outage;
   }
 
   /** Tokens as of the last reply. */
@@ -146,13 +146,13 @@ export class SharedLimiter {
   /** Returns true if the outage has lasted so long that no permit of the server counts at Klaviyo any more. */
   #isAlone(): boolean {
     const { connection, local, clock, permitMs } = this.#options;
-    if (local === undefined || (connection.isUp() && this.#trouble === null)) return false;
+    if (local === undefined || (connection.isUp() && this.#outage === null)) return false;
     // The last permit that another relay got may be used that late.
     return clock.monotonic() - this.#availableAt >= permitMs + this.#longestWindowMs;
   }
 
-  /** Notes the end of an outage: a relay that reconnects later limits itself alone a moment longer. */
-  #noteAbsence(): void {
+  /** Records the end of an outage: relays that reconnect later use their local limits a moment longer. */
+  #recordOutageEnd(): void {
     const { local, clock, permitMs } = this.#options;
     const othersMs = clock.monotonic() - this.#availableAt + reportMs;
     this.#areOthersAlone ||= local !== undefined && othersMs >= permitMs + this.#longestWindowMs;
@@ -232,7 +232,7 @@ export class SharedLimiter {
 
   async #reportOnce(): Promise<void> {
     const fresh = `${this.#options.relay}-${this.#nextName()}`;
-    if (this.#trouble !== null) this.#noteAbsence();
+    if (this.#outage !== null) this.#recordOutageEnd();
     // The server may have lost its state; and other relays must report first what they sent alone.
     const pauses = [reportMs, this.#areOthersAlone ? reportMs : 0];
     const [generation] = await this.#run(limiterScripts.report, [
@@ -269,7 +269,7 @@ export class SharedLimiter {
     if (this.#timer !== null || this.#closing.signal.aborted) return;
     this.#timer = this.#options.clock.setTimer(checkMs, () => {
       this.#timer = null;
-      if (this.#recentRequests.isAny() || this.#trouble !== null)
+      if (this.#recentRequests.isAny() || this.#outage !== null)
         void this.#checkGeneration().finally(() => this.#arm());
     });
   }
@@ -291,15 +291,15 @@ export class SharedLimiter {
     try {
       const reply = await connection.run(script, key, [stamp, ...this.#setup, ...args]);
       this.#acknowledgedAt = Math.max(askedAt, this.#acknowledgedAt ?? askedAt);
-      if (this.#trouble !== null) this.#noteAbsence();
-      this.#noteTrouble(null);
+      if (this.#outage !== null) this.#recordOutageEnd();
+      this.#setOutage(null);
       this.#availableAt = clock.monotonic();
       this.#serverIsBack.abort();
       return Array.isArray(reply) ? (reply as readonly RedisReply[]) : [reply];
     } catch (error) {
       if (error instanceof UnavailableError && connection.isUp()) {
-        if (this.#trouble === null) this.#availableAt = clock.monotonic();
-        this.#noteTrouble(error.why);
+        if (this.#outage === null) this.#availableAt = clock.monotonic();
+        this.#setOutage(error.why);
         // The server that accepts commands again may be another one.
         this.#isReportDue = true;
       }
@@ -307,10 +307,10 @@ export class SharedLimiter {
     }
   }
 
-  #noteTrouble(why: string | null): void {
-    if (why === this.#trouble) return;
-    this.#trouble = why;
-    this.#options.onTrouble?.(why);
+  #setOutage(why: string | null): void {
+    if (why === this.#outage) return;
+    this.#outage = why;
+    this.#options.onOutage?.(why);
   }
 
   #nextName(): string {

@@ -2,15 +2,18 @@ import type { StoreLane } from '../model/lane.js';
 import type { BatchItem } from '../model/envelope.js';
 import { ClaimBuilder, type Candidate } from './claim-builder.js';
 
-const everything = { maxCount: Infinity, maxBytes: Infinity, isolateAfterAttempts: Infinity };
+const unbounded = { maxCount: Infinity, maxBytes: Infinity, isolateAfterAttempts: Infinity };
 
 /**
- * The items that an import job's envelopes, oldest first, were sent in: the rule that made them
- * makes them again, since a item's envelopes have one fate, so all of them are here or none.
+ * Groups an import job's envelopes, oldest first, into the items that they were sent in. The same rule gives the
+ * same items, since the envelopes of an item are always settled together.
  */
-export function toBatchItems(lane: StoreLane, held: readonly Candidate[]): readonly BatchItem[] {
-  const claim = new ClaimBuilder<Candidate>(everything, lane === 'profiles');
+export function toBatchItems(
+  lane: StoreLane,
+  envelopes: readonly Candidate[],
+): readonly BatchItem[] {
+  const claim = new ClaimBuilder<Candidate>(unbounded, lane === 'profiles');
   const separate: BatchItem[] = [];
-  for (const one of held) if (claim.add(one) !== 'added') separate.push([one]);
+  for (const one of envelopes) if (claim.add(one) !== 'added') separate.push([one]);
   return [...claim.items, ...separate];
 }

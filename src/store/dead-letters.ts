@@ -3,12 +3,12 @@ import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
 import type { StoreLane } from '../model/lane.js';
 import type { Page, PageQuery } from '../model/store.js';
 import { mapStoreLanes } from '../model/lane.js';
-import { type Numbered, toPage } from './page.js';
+import { type Numbered, readPage } from './page.js';
 
-/** A dead letter with the keys it needs to be sent again. */
+/** A dead letter with the keys that a redrive needs. */
 export type StoredDeadLetter = DeadLetter & { readonly keys: readonly string[] };
 
-/** What the relay gave up on, until a person decides; bounded by count, oldest out. */
+/** Dead letters in memory. Bounded by count; the oldest is dropped first. */
 export class DeadLetters {
   readonly #maxCount: number;
   readonly #onDropped: (deadLetter: DeadLetter) => void;
@@ -26,7 +26,7 @@ export class DeadLetters {
   }
 
   add(deadLetter: StoredDeadLetter): void {
-    // A copy, since the bytes lie in a block with those of others that are gone by now.
+    // A copy, since the payload is part of a block with the payloads of envelopes that are settled.
     const value = { ...deadLetter, payload: Uint8Array.from(deadLetter.payload) };
     this.#deadLetters.set(deadLetter.id, { order: this.#order++, value });
     this.#counts[deadLetter.lane]++;
@@ -46,19 +46,19 @@ export class DeadLetters {
     page: PageQuery,
     clock: Pick<Clock, 'monotonic'>,
   ): Promise<Page<DeadLetter>> {
-    return toPage(
+    return readPage(
       [...this.#deadLetters.values()].reverse(),
       { ...page, clock },
       createDeadLetterFilter(filter),
     );
   }
 
-  /** In the order in which they were buried; to be filtered with `toMatch`. */
+  /** Returns all dead letters in the order in which they were added. */
   all(): readonly StoredDeadLetter[] {
     return Array.from(this.#deadLetters.values(), ({ value }) => value);
   }
 
-  /** False where it is not there any more. */
+  /** Returns false if it was removed before. */
   remove(deadLetter: DeadLetter): boolean {
     const isThere = this.#deadLetters.delete(deadLetter.id);
     if (isThere) this.#counts[deadLetter.lane]--;
@@ -66,7 +66,10 @@ export class DeadLetters {
   }
 }
 
-/** Whether the filter selects a deadLetter. There may be thousands of ids, and a hundred thousand deadLetters. */
+/**
+ * Returns a predicate for the filter. It builds a set of the ids once, since there may be thousands of them and
+ * 100,000 dead letters.
+ */
 export function createDeadLetterFilter({
   lane,
   reason,

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Delivery, DeliveryFilter } from '../model/delivery.js';
 import type { Page, PageQuery } from '../model/store.js';
 import { RetentionTime } from './retention-time.js';
-import { type Numbered, toPage } from './page.js';
+import { type Numbered, readPage } from './page.js';
 
 export type LogBounds = { readonly maxCount: number; readonly maxAgeMs: number };
 
@@ -21,12 +21,12 @@ export class DeliveryLog {
     this.#time = new RetentionTime(clock, null, 0);
   }
 
-  /** Writes one down, or replaces it; returns the ids that fell out of the bounds. */
+  /** Adds or replaces a delivery. Returns the ids of deliveries that were dropped at the bounds. */
   write(delivery: Delivery): ReadonlySet<string> {
     const order = this.#deliveries.get(delivery.id)?.order ?? this.#order++;
     this.#deliveries.set(delivery.id, { order, value: delivery });
     const dropped = new Set<string>();
-    // A clock that is set back writes earlier times, and one that is fast is wrong.
+    // The earlier of both: wall time if the clock was set back, retention time if it is fast.
     const oldest = Math.min(this.#clock.now(), this.#time.now()) - this.#bounds.maxAgeMs;
     for (const [id, { value }] of this.#deliveries) {
       if (this.#deliveries.size <= this.#bounds.maxCount && value.at >= oldest) break;
@@ -42,7 +42,7 @@ export class DeliveryLog {
 
   list(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> {
     const newestFirst = [...this.#deliveries.values()].reverse();
-    return toPage(newestFirst, { ...page, clock: this.#clock }, (delivery) =>
+    return readPage(newestFirst, { ...page, clock: this.#clock }, (delivery) =>
       isShown(delivery, filter),
     );
   }

@@ -3,13 +3,15 @@ import { factKinds, type Fact, type FactKind } from '../model/fact.js';
 
 /** The newest facts of each kind, by count and by age. */
 export type FactBounds = {
-  /** Facts of one kind. */
+  /** Maximum number of facts of one kind. */
   readonly maxCount: number;
-  /** Of each kind. Infinity: none is too old. */
+  /** Maximum age of each kind. Infinity: no fact expires. */
   readonly maxAgeMs: Readonly<Record<FactKind, number>>;
 };
 
-/** Facts beyond a bound that was lowered, or too old, are removed so many at most with a write, so that no write pays for all. */
+/**
+ * Facts beyond a lowered bound or the maximum age that one write removes, at most, so that no write removes many.
+ */
 export const extraDrops = 64;
 
 /** Share of the age bound after which a fact that is put again with its value counts as new. */
@@ -59,9 +61,9 @@ class FactsOfKind {
   readonly #clock: Pick<Clock, 'monotonic'>;
   /** In order of age. */
   readonly #kept = new Map<string, Kept>();
-  /** Goes on where it was: from the front it would pass over all that was deleted there, again and again. */
+  /** An iterator that is kept: a new one would pass over all deleted entries at the front again and again. */
   readonly #oldest = this.#kept.entries();
-  /** Taken from `#oldest` and not dropped yet. */
+  /** The last entry of `#oldest`, if it was not dropped yet. */
   #next: readonly [string, Kept] | undefined;
 
   constructor(maxCount: number, maxAgeMs: number, clock: Pick<Clock, 'monotonic'>) {
@@ -106,7 +108,7 @@ class FactsOfKind {
     // An iterator that has reached the end stays there.
     if (this.#kept.size === 0) return undefined;
     const next = this.#next;
-    // One that was put again or deleted since is not the oldest any more.
+    // An entry that was put again or deleted since is no longer the oldest.
     if (next === undefined || this.#kept.get(next[0]) !== next[1]) {
       this.#next = this.#oldest.next().value;
     }

@@ -8,14 +8,14 @@ const prefixes: Readonly<Record<StoreLane, string>> = {
 const lanesByPrefix = new Map(storeLanes.map((lane) => [prefixes[lane], lane]));
 const form = /^([a-z]{2})_([0-9a-z]{6})_([0-9a-z]{1,11})$/;
 
-/** Numbered within a lane from 1, so that a delivery can be written down as ranges of numbers. */
+/** The number of an envelope: from 1 within its lane, so that a delivery can store ranges of numbers. */
 export type EnvelopeNumber = {
   readonly lane: StoreLane;
   readonly epoch: string;
   readonly seq: number;
 };
 
-/** `ev_k3f9a1_2s`: lane, the buffer's epoch, number. Ids of an earlier buffer never match a newer one. */
+/** `ev_k3f9a1_2s`: lane, epoch of the store, number. Ids of an earlier store never match a newer one. */
 export function toId({ lane, epoch, seq }: EnvelopeNumber): string {
   return `${prefixes[lane]}_${epoch}_${seq.toString(36)}`;
 }

@@ -8,7 +8,7 @@ import { WorkingSet } from './working-set.js';
 
 type Numbered = Omit<Envelope, 'attempts'> & { readonly seq: number };
 
-/** One lane of the memory store: what is unsettled, and which delivery settled the rest. */
+/** One lane of the memory store: its unsettled envelopes, and which delivery settled the others. */
 export class MemoryLane {
   readonly unsettled: WorkingSet;
   readonly settled = new RangeIndex();
@@ -24,14 +24,14 @@ export class MemoryLane {
     this.unsettled = new WorkingSet({ ...options, merges: lane === 'profiles' });
   }
 
-  /** As the next of the lane; among the unsettled only where it is pushed. */
+  /** Gives a draft the next number of the lane. The caller adds it to `unsettled`. */
   number({ lane, keys, acceptedAt, payload }: Draft): Queued {
     const seq = ++this.#lastSeq;
     const id = toId({ lane: this.#lane, epoch: this.#epoch, seq });
     return this.#queued({ id, lane, keys, acceptedAt, payload, seq });
   }
 
-  /** Back among the unsettled, as if accepted anew. */
+  /** Adds dead letters to the unsettled envelopes, as if they had just been accepted. */
   restore(envelopes: readonly Numbered[]): void {
     this.unsettled.restore(envelopes.map((one) => this.#queued(one)));
   }

@@ -18,7 +18,7 @@ import { mapStoreLanes } from '../model/lane.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
 import { payloadBytes } from './claim-builder.js';
-import { sortSettled } from './sort-settled.js';
+import { sortSettlement } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
 import type {
   AppendResult,
@@ -30,10 +30,10 @@ import type {
   AppendedEnvelope,
 } from '../model/store.js';
 
-/** Dead letters looked at in one go: a redrive of many must not hold up everything else. */
+/** Dead letters for one step of a redrive or discard, so that a large one does not block other work. */
 const deadLettersPerStep = 250;
 
-/** Bounded, in this process alone: what the process loses, it loses. */
+/** The store in the memory of this process, bounded by count and bytes. A crash or restart loses its content. */
 export class MemoryStore implements Store {
   readonly durability = 'process';
   readonly durable = false;
@@ -66,7 +66,7 @@ export class MemoryStore implements Store {
     return this.#closed ? closed : this.#admission.backpressure();
   }
 
-  /** In slices, for which room is kept from the start: all of them are appended. */
+  /** Runs in slices. Space for all drafts is reserved at the start, so all of them are appended. */
   async append(drafts: readonly Draft[]): Promise<AppendResult> {
     const bytes = drafts.reduce((sum, draft) => sum + payloadBytes(draft), 0);
     const backpressure = this.#closed ? closed : this.#admission.backpressure(drafts.length, bytes);
@@ -105,7 +105,7 @@ export class MemoryStore implements Store {
   settle({ lane: name, settled, delivery }: Settlement): Promise<void> {
     const lane = this.#lanes[name];
     const deliveryId = delivery?.id ?? null;
-    const sorted = sortSettled(settled, deliveryId, (id) => lane.unsettled.claimed(id));
+    const sorted = sortSettlement(settled, deliveryId, (id) => lane.unsettled.claimed(id));
     const { delivered, merged, deadLettered } = sorted;
     if (delivery !== undefined) {
       lane.settled.add(delivery.id, delivered.map(toSeq), false);
@@ -115,7 +115,7 @@ export class MemoryStore implements Store {
     }
     for (const { queued, reason } of deadLettered) {
       this.#addDeadLetter({ ...queued, attempts: queued.attempts + 1 }, { reason, deliveryId });
-      // Its unique_id is free again, so that a corrected event can be posted under it.
+      // Its key leaves the dedupe window, so that a corrected event can be posted under the same unique_id.
       if (name === 'events') this.#dedupe.remove(queued.keys, queued.seq);
     }
     this.#remove(lane, [...delivered, ...merged, ...deadLettered.map(({ queued }) => queued)]);
@@ -168,9 +168,9 @@ export class MemoryStore implements Store {
   }
 
   redrive(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    return this.#eachStep(filter, (found) => {
+    return this.#runInSteps(filter, (found) => {
       if (dryRun) return found.length;
-      // Another redrive or discard may have appended some out since.
+      // Another redrive or discard may have removed some since.
       const removed = found.filter((deadLetter) => this.#deadLetters.remove(deadLetter));
       for (const lane of storeLanes) {
         const own = removed.filter((deadLetter) => deadLetter.lane === lane);
@@ -181,7 +181,7 @@ export class MemoryStore implements Store {
   }
 
   discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
-    return this.#eachStep(filter, (found) =>
+    return this.#runInSteps(filter, (found) =>
       dryRun
         ? found.length
         : found.reduce(
@@ -217,8 +217,8 @@ export class MemoryStore implements Store {
     return appended;
   }
 
-  /** Everything that matches when it begins, some at a time; sums up what `act` counts. */
-  async #eachStep(
+  /** Runs `act` on the dead letters that match at the start, one step at a time. Returns the sum of its results. */
+  async #runInSteps(
     filter: DeadLetterFilter,
     act: (found: readonly StoredDeadLetter[]) => number,
   ): Promise<number> {
@@ -256,7 +256,8 @@ export class MemoryStore implements Store {
   }
 
   #redrive(lane: StoreLane, deadLetters: readonly StoredDeadLetter[]): void {
-    // Their age starts anew: an old one would be given up again at its first hiccup.
+    // They get a new time of acceptance. With the old one they would exceed the maximum age at their first
+    // failed attempt.
     const acceptedAt = this.#clock.now();
     const restored = deadLetters.flatMap(({ id, keys, payload }) => {
       const seq = fromId(id)?.seq;

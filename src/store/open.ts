@@ -27,14 +27,14 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
       directory: config.DATA_DIR,
       maxWorkingSetBytes: config.WORKING_SET_MAX_BYTES,
       reserveBytes: config.DISK_RESERVE_BYTES,
-      // A disk hangs in real time, whatever clock the relay runs on.
+      // A disk hangs in real time, even if the relay runs on another clock.
       syncLimit: { clock: systemClock, ms: config.SYNC_TIMEOUT_MS },
     }),
   memory: (_config, options) => Promise.resolve(new MemoryStore(options)),
   redis: async (config, options) => {
     const { REDIS_URL: address } = config;
     if (address === undefined) throw new Error('REDIS_URL is not set');
-    // Its client takes time and memory that a relay with a journal need not spend.
+    // Loaded only when needed: a relay with a journal saves the time and memory for the Redis client.
     const { openRedis } = await import('./redis/open.js');
     return openRedis({
       ...options,
@@ -52,14 +52,14 @@ const openers: Readonly<Record<Config['STORE'], Opener>> = {
   },
 };
 
-/** Where nothing else is set: what memory can hold, and what a disk can. */
+/** Default capacities. */
 const capacities: Readonly<Record<Config['STORE'], Capacity>> = {
   journal: { maxCount: 10_000_000, maxBytes: 8 * 1024 ** 3 },
   memory: { maxCount: 1_000_000, maxBytes: 256 * 1024 ** 2 },
   redis: { maxCount: 1_000_000, maxBytes: 1024 ** 3 },
 };
 
-/** The store that the configuration names. Rejects where it cannot be used, and leaves it as it is. */
+/** Opens the configured store. Rejects if it cannot be used, and leaves it as it is. */
 export function openStore(config: Config, deps: OpenStoreDeps): Promise<Store> {
   const fallback = capacities[config.STORE];
   return openers[config.STORE](config, {
@@ -79,7 +79,7 @@ export function openStore(config: Config, deps: OpenStoreDeps): Promise<Store> {
   });
 }
 
-/** What the relay itself keeps, such as the revision in use, has no age. */
+/** Facts of the relay itself, such as the revision in use, do not expire. */
 function toMaxAgeMs(kind: FactKind, config: Config): number {
   if (kind === 'other') return Infinity;
   return kind === 'delivery' ? config.DELIVERY_FACT_MAX_AGE : config.FACT_MAX_AGE;

@@ -5,7 +5,7 @@ import type { DedupeBounds } from './dedupe.js';
 import type { LogBounds } from './delivery-log.js';
 import type { FactBounds } from './facts.js';
 
-/** What every store is told. */
+/** Options that all stores have. */
 export type StoreOptions = {
   readonly clock: Clock;
   /** In [0, 1). */
@@ -13,9 +13,9 @@ export type StoreOptions = {
   readonly capacity: Capacity;
   readonly dedupe: DedupeBounds;
   readonly log: LogBounds;
-  /** Above it the oldest are dropped. Infinity: none ever is. */
+  /** Above this the oldest are dropped. Infinity: none is dropped. */
   readonly maxDeadLetters: number;
   readonly facts: FactBounds;
-  /** A dead letter fell out at the bound: it is lost. */
+  /** Called with each dead letter that is dropped at the bound and thereby lost. */
   readonly onDeadLetterDropped: (letter: DeadLetter) => void;
 };

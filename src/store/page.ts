@@ -2,21 +2,20 @@ import type { Clock } from '../clock.js';
 import type { Page, PageQuery } from '../model/store.js';
 import { Slices } from '../slices.js';
 
-/** An entry of a list, numbered in the order in which it came in. */
+/** A list entry with its number in the order of arrival. */
 export type Numbered<T> = { readonly order: number; readonly value: T };
 
 /**
- * A page of `newestFirst`. The cursor is the number of the last one shown: what comes or goes
- * meanwhile neither shifts a page nor ends the list. Runs in slices: where few are shown, many are
- * looked at.
+ * Reads one page of `newestFirst`. The cursor is the number of the last entry shown, so entries that are added or
+ * removed meanwhile neither shift a page nor end the list. Runs in slices, since a filter may skip many entries.
  */
-export async function toPage<T>(
+export async function readPage<T>(
   newestFirst: Iterable<Numbered<T>>,
   { limit, cursor, clock }: PageQuery & { readonly clock: Pick<Clock, 'monotonic'> },
   isShown: (value: T, order: number) => boolean,
 ): Promise<Page<T>> {
   const slices = new Slices(clock);
-  const below = toOrder(cursor);
+  const below = parseCursor(cursor);
   const data: T[] = [];
   let last = below;
   for (const { order, value } of newestFirst) {
@@ -29,7 +28,7 @@ export async function toPage<T>(
   return { data, next: null };
 }
 
-/** Entries below this order come next; NaN, below which nothing is, for a cursor that was never given. */
-export function toOrder(cursor: string | undefined): number {
+/** Returns the order below which the next page starts. NaN for an invalid cursor: no order is below it. */
+export function parseCursor(cursor: string | undefined): number {
   return cursor === undefined ? Infinity : parseInt(cursor, 36);
 }

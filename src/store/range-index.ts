@@ -7,11 +7,11 @@ export type SettledRange = {
 };
 
 /**
- * Which delivery settled which envelope, kept as ranges of numbers: a delivery of a thousand
- * neighbours costs one entry, not a thousand. An envelope is settled once, so ranges never overlap.
+ * Index of the delivery that settled each envelope, stored as ranges of numbers: a delivery of a thousand
+ * neighbours costs one entry. An envelope is settled once, so ranges never overlap.
  */
 export class RangeIndex {
-  /** By `from`, ascending. Deliveries end nearly in order, so inserts happen near the end. */
+  /** Ascending by `from`. Deliveries end nearly in order, so inserts are near the end. */
   #ranges: SettledRange[] = [];
 
   add(deliveryId: string, seqs: readonly number[], merged: boolean): void {

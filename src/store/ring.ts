@@ -1,6 +1,6 @@
 /**
- * A ring of twice the places. Places are numbers modulo its length, which is a power of two: what has
- * a number from `first` up to and without `next` is found by it as before.
+ * Returns a ring of twice the length. An entry's place is its number modulo the length, which is a power of two;
+ * the entries from `first` to before `next` keep their numbers.
  */
 export function growRing(
   ring: Float64Array,

@@ -3,19 +3,19 @@ import { growRing, placeOf } from './ring.js';
 const firstPlaces = 256;
 
 /**
- * Two facts about each of many numbers that only grow, run-length encoded: neighbours mostly share
- * both. A ring in typed arrays, 24 bytes a run; the oldest leave.
+ * A time and a sequence for each of many increasing numbers, run-length encoded, since neighbours mostly share
+ * both. A ring buffer in typed arrays with 24 bytes a run; the oldest runs are dropped first.
  */
 export class Runs {
-  /** By place: the first number of a run, and what holds from it on. */
+  /** By place: the first number of a run, and the values from there on. */
   #from = new Float64Array(firstPlaces);
   #at = new Float64Array(firstPlaces);
   #sequences = new Float64Array(firstPlaces);
-  /** Ever-growing; modulo the length of the ring they are places. The oldest run, and one after the newest. */
+  /** Increasing positions, modulo the length of the ring: the oldest run, and one after the newest. */
   #first = 0;
   #next = 0;
 
-  /** What holds from `number` on, which is beyond all numbers before. */
+  /** Sets the values from `number` on. It must be larger than all numbers before. */
   push(number: number, at: number, sequence: number): void {
     const latest = this.#placeOf(this.#next - 1);
     const isEmpty = this.#first === this.#next;
@@ -27,12 +27,12 @@ export class Runs {
     this.#sequences[place] = sequence;
   }
 
-  /** Whoever is below `number` is asked for no more. */
+  /** Drops the runs that are only needed for numbers below `number`. */
   dropBelow(number: number): void {
     while (this.#first + 1 < this.#next && this.#startOf(this.#first + 1) <= number) this.#first++;
   }
 
-  /** Of a number that was not dropped. */
+  /** Returns the time of a number that was not dropped. */
   at(number: number): number {
     return this.#at[this.#placeOf(this.#runOf(number))] ?? NaN;
   }
@@ -41,7 +41,7 @@ export class Runs {
     return this.#sequences[this.#placeOf(this.#runOf(number))] ?? NaN;
   }
 
-  /** The last run that starts at the number or below. The oldest is asked for most. */
+  /** Finds the last run that starts at or below the number. The oldest run is requested most often. */
   #runOf(number: number): number {
     let low = this.#first;
     let high = this.#next;

@@ -2,21 +2,21 @@ import type { Reason } from '../model/outcome.js';
 import type { SettledEnvelope } from '../model/store.js';
 import type { Queued } from './lane-queue.js';
 
-/** A settlement sorted by what it does to the store. */
+/** A settlement, sorted by what it does to the store. */
 export type SortedSettlement<T extends Queued = Queued> = {
   readonly delivered: T[];
   readonly merged: T[];
   readonly deadLettered: { readonly queued: T; readonly reason: Reason }[];
   /** Retries, by their delay in ms. */
   readonly retries: Map<number, T[]>;
-  /** Taken by an import job; they stay claimed. */
+  /** Envelopes in an import job; they stay claimed. */
   readonly polled: T[];
-  /** Import jobs that had some of the others: a job ends for all of its envelopes in one settlement. */
+  /** Import jobs that ended: a job ends for all of its envelopes in one settlement. */
   readonly ended: Set<string>;
 };
 
-/** `find` gives the claimed envelope of that id; what is not claimed (settled twice) is left out. */
-export function sortSettled<T extends Queued>(
+/** `find` returns the claimed envelope with this id. Envelopes that are not claimed (settled twice) are skipped. */
+export function sortSettlement<T extends Queued>(
   settled: readonly SettledEnvelope[],
   deliveryId: string | null,
   find: (id: string) => T | undefined,
@@ -29,7 +29,7 @@ export function sortSettled<T extends Queued>(
     polled: [],
     ended: new Set(),
   };
-  // One for all of a request: there may be ten thousand, and they may stay for long.
+  // One object for all envelopes of a request: there may be ten thousand, and they may stay for long.
   const pollingTry = { deliveryId, reason: null };
   for (const { envelope, verdict } of settled) {
     const queued = find(envelope.id);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PageQuery } from '../../src/model/store.js';
-import { type Numbered, toPage as toPageBy } from '../../src/store/page.js';
+import { type Numbered, readPage as toPageBy } from '../../src/store/page.js';
 import { createManualClock } from '../support/manual-clock.js';
 
 const clock = createManualClock();

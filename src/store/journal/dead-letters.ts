@@ -3,7 +3,7 @@ import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { Page, PageQuery } from '../../model/store.js';
 import { createDeadLetterFilter } from '../dead-letters.js';
 import { fromId } from '../ids.js';
-import { toOrder, toPage } from '../page.js';
+import { parseCursor, readPage } from '../page.js';
 import { decodeDeadLetter, encodeDeadLetter, type JournalDeadLetter } from './dead-letter-codec.js';
 import type { Tables } from './tables.js';
 import { laneNumbers, type Totals } from './totals.js';
@@ -80,14 +80,14 @@ export class JournalDeadLetters {
     page: PageQuery,
     clock: Pick<Clock, 'monotonic'>,
   ): Promise<Page<DeadLetter>> {
-    const from = toOrder(page.cursor);
+    const from = parseCursor(page.cursor);
     if (Number.isNaN(from)) return { data: [], next: null };
     const newestFirst = this.#tables.deadLetters.getRange({ start: from, reverse: true });
     const entries = newestFirst.map(({ key, value }) => ({
       order: key,
       value: decodeDeadLetter(value, `dead letter ${key}`),
     }));
-    return toPage(entries, { ...page, clock }, createDeadLetterFilter(filter));
+    return readPage(entries, { ...page, clock }, createDeadLetterFilter(filter));
   }
 
   /**

@@ -3,7 +3,7 @@ import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
 import type { StoreLane } from '../../model/lane.js';
 import type { Page, PageQuery } from '../../model/store.js';
 import { isShown, type LogBounds } from '../delivery-log.js';
-import { toOrder, toPage } from '../page.js';
+import { parseCursor, readPage } from '../page.js';
 import { RetentionTime } from '../retention-time.js';
 import { toRanges } from '../range-index.js';
 import type { Ranges, StoredDelivery, Tables } from './tables.js';
@@ -61,11 +61,11 @@ export class JournalDeliveryLog {
   }
 
   async list(filter: DeliveryFilter, page: PageQuery, totals: Totals): Promise<Page<Delivery>> {
-    const from = toOrder(page.cursor);
+    const from = parseCursor(page.cursor);
     if (Number.isNaN(from)) return { data: [], next: null };
     const newestFirst = this.#tables.deliveries.getRange({ start: from, reverse: true });
     const entries = newestFirst.map(({ key, value }) => ({ order: key, value: value.delivery }));
-    return toPage(
+    return readPage(
       entries,
       { ...page, clock: this.#clock },
       (delivery, order) => this.#isKept(order, delivery, totals) && isShown(delivery, filter),

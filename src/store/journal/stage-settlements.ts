@@ -1,6 +1,6 @@
 import type { Settlement } from '../../model/store.js';
 import { payloadBytes } from '../claim-builder.js';
-import { sortSettled, type SortedSettlement } from '../sort-settled.js';
+import { sortSettlement, type SortedSettlement } from '../sort-settled.js';
 import type { WrittenDelivery } from './delivery-log.js';
 import type { Staged } from './group-commit.js';
 import type { JournalEnvelope } from './lane.js';
@@ -98,7 +98,7 @@ function planSettlements(
 
 function planSettlement(settlement: Settlement, { lanes }: JournalState): SettlementPlan {
   const { lane, settled, delivery } = settlement;
-  const sorted = sortSettled(settled, delivery?.id ?? null, (id) =>
+  const sorted = sortSettlement(settled, delivery?.id ?? null, (id) =>
     lanes[lane].workingSet.claimed(id),
   );
   const { delivered, merged, deadLettered } = sorted;

@@ -34,7 +34,7 @@ export class RedisBackpressure {
     const { session, isDurable, requiresDurable } = this.#options;
     if (this.#isClosed) return closed;
     // After a pause of the process, callers of pending requests have long retried at another relay.
-    if (session.trouble !== null || !session.hasLease() || session.cachedState.state === null)
+    if (session.outage !== null || !session.hasLease() || session.cachedState.state === null)
       return unavailable;
     return requiresDurable && !isDurable() ? lossy : null;
   }

@@ -29,10 +29,10 @@ export class IntakeGate {
 
   /** Why nothing is accepted; null while the gate is open. */
   get why(): string | null {
-    return this.#full?.why ?? this.#options.replicated?.trouble() ?? null;
+    return this.#full?.why ?? this.#options.replicated?.outage() ?? null;
   }
 
-  noteFull(why: string): void {
+  recordFull(why: string): void {
     this.#full = { why, at: this.#options.clock.monotonic() };
   }
 

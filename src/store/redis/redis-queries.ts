@@ -6,7 +6,7 @@ import type { Receipt } from '../../model/store.js';
 import { createDeadLetterFilter } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';
-import { toOrder, toPage, type Numbered } from '../page.js';
+import { parseCursor, readPage, type Numbered } from '../page.js';
 import { storeScripts } from './scripts.js';
 import { readAttemptState } from './claimed.js';
 import { decodeDeadLetter } from './dead-letter.js';
@@ -71,7 +71,9 @@ export class RedisQueries {
       }
       from = Number(next);
     }
-    return toPage(found, { ...page, clock: this.#clock }, (delivery) => isShown(delivery, filter));
+    return readPage(found, { ...page, clock: this.#clock }, (delivery) =>
+      isShown(delivery, filter),
+    );
   }
 
   async delivery(id: string): Promise<Delivery | null> {
@@ -91,7 +93,7 @@ export class RedisQueries {
       }
       if (shown > page.limit) break;
     }
-    return toPage(found, { ...page, clock: this.#clock }, () => true);
+    return readPage(found, { ...page, clock: this.#clock }, () => true);
   }
 
   async deadLetter(id: string): Promise<DeadLetter | null> {
@@ -127,7 +129,7 @@ export class RedisQueries {
 
 /** The order that a page begins with; 0, which is below every order, for an invalid cursor. */
 function below(cursor: string | undefined): number {
-  const order = toOrder(cursor) - 1;
+  const order = parseCursor(cursor) - 1;
   return Number.isNaN(order) ? 0 : Math.min(order, Number.MAX_SAFE_INTEGER);
 }
 

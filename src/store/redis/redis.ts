@@ -98,7 +98,7 @@ export class RedisStore implements Store {
   }
 
   outage(): string | null {
-    return this.#session.trouble;
+    return this.#session.outage;
   }
 
   async append(drafts: readonly Draft[]): Promise<AppendResult> {

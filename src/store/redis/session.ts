@@ -105,7 +105,7 @@ export class Session {
   #acknowledgedSince = -Infinity;
   /** Monotonic ms when the last heartbeat began. */
   #heartbeatAt = -Infinity;
-  #trouble: string | null = unreached;
+  #outage: string | null = unreached;
   readonly #gate: IntakeGate;
   /** False until a heartbeat on this connection showed that the store belongs to this account. */
   #isVerified = false;
@@ -132,7 +132,7 @@ export class Session {
       void this.heartbeat();
       void options.replicated?.verify(`${options.prefix}:meta`);
     });
-    this.#stopFailures = options.connection.onFailure(({ why }) => this.#setTrouble(why));
+    this.#stopFailures = options.connection.onFailure(({ why }) => this.#setOutage(why));
     this.cachedState.onClaimable(() => this.#scheduleHeartbeat());
   }
 
@@ -143,17 +143,17 @@ export class Session {
 
   /** True while the server is available, even if nothing is accepted. */
   get isUp(): boolean {
-    return this.#trouble === null;
+    return this.#outage === null;
   }
 
   /** Why nothing is accepted; null while appends are possible. */
-  get trouble(): string | null {
-    return this.#trouble ?? this.#gate.why;
+  get outage(): string | null {
+    return this.#outage ?? this.#gate.why;
   }
 
   /** True if the store may belong to another account. */
   get isForeign(): boolean {
-    return this.#trouble === foreign;
+    return this.#outage === foreign;
   }
 
   /** True if replicated scripts wait for replicas. */
@@ -199,7 +199,7 @@ export class Session {
   async read(script: Script, args: Arguments, way: Way = 'plain'): Promise<RedisReply> {
     const { connection, replicated, prefix } = this.#options;
     if (!this.#isVerified && script !== storeScripts.heartbeat) {
-      throw new UnavailableError(this.#trouble ?? 'it was not asked yet');
+      throw new UnavailableError(this.#outage ?? 'it has not been checked yet');
     }
     const runner = way === 'replicated' ? (replicated ?? connection) : connection;
     try {
@@ -215,9 +215,9 @@ export class Session {
   #recordFailure(script: Script, error: unknown, isMain: boolean): unknown {
     if (error instanceof ScriptError && error.code === 'RELAY_NOEPOCH') {
       // The store, or a part of it, is lost. The heartbeat finds out which.
-      this.#setTrouble('the buffer is gone');
+      this.#setOutage('the buffer in Redis is lost');
       void this.heartbeat();
-      return new UnavailableError('the buffer is gone');
+      return new UnavailableError('the buffer in Redis is lost');
     }
     if (error instanceof ScriptError && error.code === 'LUA') {
       // Scripts fail like this if keys that belong together are missing.
@@ -228,11 +228,11 @@ export class Session {
     if (!(error instanceof UnavailableError)) return error;
     const { reply, why } = error;
     if (reply?.startsWith('OOM') === true) {
-      this.#gate.noteFull(why);
+      this.#gate.recordFull(why);
       this.#report();
     } else if (error instanceof UnreplicatedError || (!isMain && reply === null)) this.#report();
     else if (reply !== null && !isUnable(reply)) this.#recordRejection(script, why);
-    else this.#setTrouble(why);
+    else this.#setOutage(why);
     return error;
   }
 
@@ -240,7 +240,7 @@ export class Session {
   #recordRejection(script: Script, why: string): void {
     if (script !== storeScripts.heartbeat)
       this.#rejected = { script: script.name, at: this.#options.clock.monotonic() };
-    this.#setTrouble(why);
+    this.#setOutage(why);
   }
 
   /** Runs a script that changes this relay's claims. */
@@ -290,7 +290,7 @@ export class Session {
     this.#reportLateness();
     const failure = this.#options.connection.failure();
     if (failure !== null) {
-      this.#setTrouble(failure.why);
+      this.#setOutage(failure.why);
       return;
     }
     const { clock, leaseMs, newEpoch, accountKey } = this.#options;
@@ -304,16 +304,16 @@ export class Session {
       const known = this.#epoch ?? '';
       const lease = [mayTakeOver, isNew, known, this.#answeredChange];
       const args = [this.#relay, leaseMs, newEpoch(), accountKey, ...lease];
-      const [trouble, loss, gone] = await this.run(storeScripts.heartbeat, args);
+      const [outage, loss, takenOver] = await this.run(storeScripts.heartbeat, args);
       this.#renewedAt = askedAt;
       this.#isLate = false;
-      await this.#recordHeartbeat(readText(trouble));
+      await this.#recordHeartbeat(readText(outage));
       this.#recordLease(losses[Number(loss)] ?? null, unsettled);
       if (!this.#isRegistered) {
         await this.#runHeartbeat();
         return;
       }
-      const { length } = readList(gone);
+      const { length } = readList(takenOver);
       if (length > 0) this.#options.onTakenOver(length);
       for (const listener of this.#onHeartbeat) listener();
     } catch (error) {
@@ -333,24 +333,24 @@ export class Session {
     if (error instanceof ScriptError && error.code === 'RELAY_ACCOUNT') {
       this.#isVerified = false;
       const isDue = !this.isForeign || this.#heartbeatAt - this.#foreignAt >= foreignMs;
-      this.#setTrouble(foreign);
+      this.#setOutage(foreign);
       if (!isDue) return;
       this.#foreignAt = this.#heartbeatAt;
       onForeign();
     } else if (!(error instanceof UnavailableError)) onFatal(error);
   }
 
-  /** `problem` is empty if the server accepts writes. */
-  async #recordHeartbeat(trouble: string): Promise<void> {
-    const isFull = trouble.startsWith('OOM');
-    if (isFull) this.#gate.noteFull(`Redis answers "${trouble}"`);
+  /** `outage` is empty if the server accepts writes. */
+  async #recordHeartbeat(outage: string): Promise<void> {
+    const isFull = outage.startsWith('OOM');
+    if (isFull) this.#gate.recordFull(`Redis answers "${outage}"`);
     else await this.#gate.recheck();
-    const why = isFull || trouble === '' ? null : trouble;
+    const why = isFull || outage === '' ? null : outage;
     const now = this.#options.clock.monotonic();
     if (this.#rejected !== null && now - this.#rejected.at >= rejectionEndsMs)
       this.#rejected = null;
     const isRejected = this.#rejected !== null && now - this.#rejected.at < rejectedMs;
-    if (why !== null || !isRejected) this.#setTrouble(why);
+    if (why !== null || !isRejected) this.#setOutage(why);
     if (this.#isVerified) return;
     this.#isVerified = true;
     this.#options.onVerified();
@@ -371,17 +371,17 @@ export class Session {
     else if (loss !== null) onLeaseLost(loss);
   }
 
-  #setTrouble(trouble: string | null): void {
-    this.#trouble = trouble;
+  #setOutage(outage: string | null): void {
+    this.#outage = outage;
     this.#report();
   }
 
   #report(): void {
-    const { trouble } = this;
+    const { outage } = this;
     // A script that is rejected repeatedly is reported once.
-    if (this.#reported === trouble || (trouble === null && this.#rejected !== null)) return;
-    this.#reported = trouble;
-    this.#options.onChange(trouble === null, trouble ?? '');
+    if (this.#reported === outage || (outage === null && this.#rejected !== null)) return;
+    this.#reported = outage;
+    this.#options.onChange(outage === null, outage ?? '');
   }
 
   #scheduleHeartbeat(): void {

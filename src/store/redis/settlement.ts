@@ -1,7 +1,7 @@
 import type { Envelope } from '../../model/envelope.js';
 import type { Settlement } from '../../model/store.js';
 import { payloadBytes } from '../claim-builder.js';
-import { sortSettled } from '../sort-settled.js';
+import { sortSettlement } from '../sort-settled.js';
 import { writeAttemptState, type Claimed } from './claimed.js';
 import { encodeDeadLetter } from './dead-letter.js';
 
@@ -34,7 +34,7 @@ export function encodeSettlement(
   const deliveryId = delivery?.id ?? null;
   // This relay may have claimed an envelope again that others took over: the earlier attempt does not count.
   const current = settled.filter(({ envelope }) => isOfClaim(envelope, find(envelope.id)));
-  const sorted = sortSettled(current, deliveryId, find);
+  const sorted = sortSettlement(current, deliveryId, find);
   const { polled } = sorted;
   const texts = new Texts();
   const retries = [...sorted.retries].flatMap(([afterMs, all]) =>
