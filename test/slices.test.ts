@@ -32,7 +32,7 @@ it('a slice ends after 250 steps, however little time they take', async () => {
   }
 });
 
-it('long work leaves the event loop to others after each slice', async () => {
+it('long work yields to the event loop after each slice', async () => {
   const clock = createManualClock();
   const all = Array.from({ length: 2501 }, (_, index) => index);
   const seen: number[] = [];

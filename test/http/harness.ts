@@ -22,7 +22,7 @@ import {
 } from '../../src/sources/list.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
-import { checkAnswer } from './answer-check.js';
+import { checkResponse } from './response-check.js';
 
 export const ingestKey = 'ingest-key-1';
 export const adminKey = 'admin-key-1';
@@ -41,8 +41,13 @@ export const settings: Settings = {
   ...z.object(sourceSettings).parse({}),
 };
 
-export const takenOne: AcceptedOne = { kind: 'accepted', id: 'e1', duplicate: false, warnings: [] };
-export const takenMany: AcceptedMany = {
+export const acceptedOne: AcceptedOne = {
+  kind: 'accepted',
+  id: 'e1',
+  duplicate: false,
+  warnings: [],
+};
+export const acceptedMany: AcceptedMany = {
   kind: 'accepted',
   accepted: 2,
   duplicates: 1,
@@ -70,11 +75,11 @@ export type Accepted = {
   readonly options: Readonly<Record<string, unknown>>;
 };
 
-export type Answer = {
+export type TestResponse = {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
-  /** Parsed where it is JSON, problems included. */
+  /** The parsed body if it is JSON, problems included. */
   readonly json: unknown;
 };
 
@@ -88,14 +93,18 @@ export type ServerUnderTest = {
   readonly port: number;
   readonly clock: ManualClock;
   readonly metrics: Metrics;
-  /** What reached `accept`. */
+  /** The calls of `accept`. */
   readonly accepted: readonly Accepted[];
   /** Log lines, parsed. */
   readonly logged: readonly Readonly<Record<string, unknown>>[];
-  /** One request over real HTTP. Fails where the answer is not what openapi.yaml would promise. */
-  call(method: string, path: string, options?: CallOptions): Promise<Answer>;
+  /** Sends one request over real HTTP. Fails if the response does not match openapi.yaml. */
+  call(method: string, path: string, options?: CallOptions): Promise<TestResponse>;
   /** `call` with a JSON body. */
-  post(path: string, body: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  post(
+    path: string,
+    body: unknown,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<TestResponse>;
   /** Sends bytes as they are and reads until the server closes. */
   raw(bytes: string): Promise<string>;
   close(): Promise<void>;
@@ -109,9 +118,9 @@ export type Overrides = Partial<Omit<ServerDeps, 'config' | 'views'>> & {
   readonly logLevel?: string;
 };
 
-/** A server on a free port, closed when the test ends. Without overrides: no keys, and everything is taken. */
+/** Starts a server on a free port and closes it when the test ends. Without overrides, it has no keys and accepts everything. */
 export async function startServer(overrides: Overrides = {}): Promise<ServerUnderTest> {
-  const { one = takenOne, many = takenMany, logLevel = 'info', ...deps } = overrides;
+  const { one = acceptedOne, many = acceptedMany, logLevel = 'info', ...deps } = overrides;
   const accepted: Accepted[] = [];
   const logged: Record<string, unknown>[] = [];
   const clock = createManualClock();
@@ -131,7 +140,7 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
         return Promise.resolve(many);
       },
     },
-    acceptFromSource: () => Promise.reject(new Error('not asked')),
+    acceptFromSource: () => Promise.reject(new Error('acceptFromSource is not expected')),
     readiness: () => ({ ready: true, checks: {} }),
     backpressure: () => null,
     flush: () => undefined,
@@ -157,11 +166,11 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
     method: string,
     path: string,
     { headers = {}, body }: CallOptions = {},
-  ): Promise<Answer> => {
+  ): Promise<TestResponse> => {
     const sent = request(url + path, { method, agent, headers });
     sent.end(body);
-    const answer = await readAnswer(sent);
-    checkAnswer(app, { method, path, answer });
+    const answer = await readResponse(sent);
+    checkResponse(app, { method, path, response: answer });
     return answer;
   };
 
@@ -187,11 +196,11 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
   };
 }
 
-/** The whole answer, whether or not the request was sent in full. Rejects where none comes. */
-export async function readAnswer(sent: ClientRequest): Promise<Answer> {
+/** Reads the whole response, even if the request was not sent in full. Rejects if there is no response. */
+export async function readResponse(sent: ClientRequest): Promise<TestResponse> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     sent.once('response', resolve);
-    // Stays: breaking off a request that was answered is an error, too.
+    // This listener stays: aborting a request after its response is an error, too.
     sent.on('error', reject);
   });
   const { statusCode = 0, headers } = response;
@@ -214,7 +223,7 @@ function toLineParser(lines: Record<string, unknown>[]): Writable {
   });
 }
 
-/** Holds something up until the test says so. */
+/** Creates a promise that resolves when the test calls `open`. */
 export function createGate(): { readonly opened: Promise<void>; open(): void } {
   let open = (): void => undefined;
   const opened = new Promise<void>((resolve) => {
@@ -223,13 +232,13 @@ export function createGate(): { readonly opened: Promise<void>; open(): void } {
   return { opened, open: () => open() };
 }
 
-/** What a problem names itself, without the part that all of them share. */
-export function problemOf({ json }: Answer): string {
+/** Returns the type of a problem without the prefix that all problems share. */
+export function problemOf({ json }: TestResponse): string {
   const type = typeof json === 'object' && json !== null && 'type' in json ? String(json.type) : '';
   return type.replace('urn:klaviyo-relay:problem:', '');
 }
 
-/** The value of one metric with these labels; undefined where it was never touched. */
+/** Returns the value of a metric with these labels, or undefined if it was never set. */
 export async function metricValue(
   metrics: Metrics,
   name: string,

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { lanes } from '../../src/model/lane.js';
-import { metricValue, problemOf, startServer, takenMany } from './harness.js';
+import { metricValue, problemOf, startServer, acceptedMany } from './harness.js';
 
-const fault = { pointer: '/email', detail: 'must be an e-mail address' };
+const issue = { pointer: '/email', detail: 'must be an e-mail address' };
 
 describe.each(lanes)('POST /v1/%s', (lane) => {
-  it('hands the text of the body to accept and answers 202 with the id', async () => {
+  it('passes the text of the body to accept and responds 202 with the id', async () => {
     const server = await startServer();
     const body = '{"event_name" : "Viewed",\n"n":12345678901234567890}';
     const answer = await server.call('POST', `/v1/${lane}`, {
@@ -18,22 +18,22 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
     expect(server.accepted).toEqual([{ lane, body, options: { idempotencyKey: undefined } }]);
   });
 
-  it('passes the Idempotency-Key on', async () => {
+  it('passes the Idempotency-Key to accept', async () => {
     const server = await startServer();
     await server.post(`/v1/${lane}`, {}, { 'idempotency-key': 'order-1' });
     expect(server.accepted[0]?.options).toEqual({ idempotencyKey: 'order-1' });
   });
 
-  it('says duplicate for what is known already, and passes warnings on', async () => {
-    const one = { kind: 'accepted', id: 'e1', duplicate: true, warnings: [fault] } as const;
+  it('responds with the status duplicate and the warnings of a duplicate', async () => {
+    const one = { kind: 'accepted', id: 'e1', duplicate: true, warnings: [issue] } as const;
     const server = await startServer({ one });
     const answer = await server.post(`/v1/${lane}`, {});
     expect(answer.status).toBe(202);
-    expect(answer.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [fault] });
+    expect(answer.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [issue] });
   });
 
-  it('answers 400 with the pointers of what is not valid', async () => {
-    const server = await startServer({ one: { kind: 'invalid', errors: [fault] } });
+  it('responds 400 with a pointer to each invalid field', async () => {
+    const server = await startServer({ one: { kind: 'invalid', errors: [issue] } });
     const answer = await server.post(`/v1/${lane}`, {});
     expect(answer.status).toBe(400);
     expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/);
@@ -43,7 +43,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
       status: 400,
       detail: `the ${lane.slice(0, -1)} is not valid`,
       instance: `urn:klaviyo-relay:request:${String(answer.headers['x-request-id'])}`,
-      errors: [fault],
+      errors: [issue],
     });
   });
 
@@ -53,7 +53,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
     [1000, '1'],
     [1001, '2'],
     [61_000.5, '62'],
-  ])('answers 503 where the store refuses for %d ms, to be retried after %s s', async (ms, s) => {
+  ])('reports a backpressure of %d ms as 503 with Retry-After: %s', async (ms, s) => {
     const one = { kind: 'backpressure', reason: 'full', retryAfterMs: ms } as const;
     const server = await startServer({ one });
     const answer = await server.post(`/v1/${lane}`, {});
@@ -61,14 +61,14 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
     expect(answer.headers['retry-after']).toBe(s);
   });
 
-  it('does not take an empty body for nothing to do', async () => {
-    const server = await startServer({ one: { kind: 'invalid', errors: [fault] } });
+  it('passes an empty body to accept, which rejects it', async () => {
+    const server = await startServer({ one: { kind: 'invalid', errors: [issue] } });
     const answer = await server.call('POST', `/v1/${lane}`);
     expect(answer.status).toBe(400);
     expect(server.accepted[0]?.body).toBe('');
   });
 
-  it('refuses NDJSON, which is for batches', async () => {
+  it('rejects NDJSON, which only batches may use', async () => {
     const server = await startServer();
     const headers = { 'content-type': 'application/x-ndjson' };
     const answer = await server.call('POST', `/v1/${lane}`, { headers, body: '{}\n{}' });
@@ -77,7 +77,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
     expect(server.accepted).toEqual([]);
   });
 
-  it('refuses a query it does not know', async () => {
+  it('rejects an unknown query parameter', async () => {
     const server = await startServer();
     const answer = await server.post(`/v1/${lane}?strict=true`, {});
     expect(answer.status).toBe(400);
@@ -86,7 +86,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
 });
 
 describe.each(lanes)('POST /v1/%s/batch', (lane) => {
-  it('answers 202 with the counts', async () => {
+  it('responds 202 with the counts', async () => {
     const server = await startServer();
     const answer = await server.post(`/v1/${lane}/batch`, []);
     expect(answer.status).toBe(202);
@@ -96,11 +96,11 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     ]);
   });
 
-  it('lists what was rejected and what was changed, by index', async () => {
+  it('lists rejected entries and entries with warnings by index', async () => {
     const many = {
-      ...takenMany,
-      rejected: [{ index: 3, errors: [fault] }],
-      warnings: [{ index: 0, warnings: [fault] }],
+      ...acceptedMany,
+      rejected: [{ index: 3, errors: [issue] }],
+      warnings: [{ index: 0, warnings: [issue] }],
     };
     const server = await startServer({ many });
     const answer = await server.post(`/v1/${lane}/batch`, []);
@@ -108,25 +108,25 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     expect(answer.json).toEqual({
       accepted: 2,
       duplicates: 1,
-      rejected: [{ index: 3, errors: [fault] }],
-      warnings: [{ index: 0, warnings: [fault] }],
+      rejected: [{ index: 3, errors: [issue] }],
+      warnings: [{ index: 0, warnings: [issue] }],
     });
   });
 
-  it('lists the ids where they are asked for', async () => {
+  it('lists the ids with ?ids=true', async () => {
     const server = await startServer();
     const answer = await server.post(`/v1/${lane}/batch?ids=true`, []);
     expect(answer.json).toMatchObject({ ids: ['e1', 'e2', 'e3'] });
   });
 
-  it('passes strict on', async () => {
+  it('passes ?strict=true to accept', async () => {
     const server = await startServer();
     await server.post(`/v1/${lane}/batch?strict=true`, []);
     expect(server.accepted[0]?.options).toEqual({ format: 'json', strict: true });
   });
 
   it.each(['application/x-ndjson', 'application/jsonl', 'Application/X-NDJSON; charset=utf-8'])(
-    'takes %s as one entry a line',
+    'reads %s as one entry per line',
     async (type) => {
       const server = await startServer();
       const headers = { 'content-type': type };
@@ -138,9 +138,9 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     },
   );
 
-  it('answers 400 where none is valid', async () => {
+  it('responds 400 if no entry is valid', async () => {
     const errors = [{ pointer: '/0/email', detail: 'is required' }];
-    const rejected = [{ index: 0, errors: [fault] }];
+    const rejected = [{ index: 0, errors: [issue] }];
     const server = await startServer({
       many: { kind: 'invalid', errors, rejected, rejectedCount: 1 },
     });
@@ -152,7 +152,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     });
   });
 
-  it('answers 400 where the body is no list', async () => {
+  it('responds 400 if the body is not a list', async () => {
     const errors = [{ pointer: '', detail: 'must be a list' }];
     const server = await startServer({
       many: { kind: 'invalid', errors, rejected: [], rejectedCount: 0 },
@@ -166,7 +166,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   });
 
   it.each(['strict=yes', 'strict=', 'ids=1', 'strict=true&strict=false', 'nonsense=true'])(
-    'refuses ?%s',
+    'rejects the query ?%s',
     async (query) => {
       const server = await startServer();
       const answer = await server.post(`/v1/${lane}/batch?${query}`, []);
@@ -176,7 +176,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     },
   );
 
-  it('answers 503 where the store refuses', async () => {
+  it('responds 503 if the store reports backpressure', async () => {
     const many = { kind: 'backpressure', reason: 'unavailable', retryAfterMs: 5000 } as const;
     const server = await startServer({ many });
     const answer = await server.post(`/v1/${lane}/batch`, []);
@@ -195,7 +195,7 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
   });
 
   it.each(['backfill=yes', 'backfill=', 'backfill=1', 'backfill=true&backfill=true'])(
-    'answers 400 to ?%s and names it',
+    'responds 400 to ?%s with a pointer to the parameter',
     async (query) => {
       const server = await startServer();
       const answer = await server.post(`/v1/events${path}?${query}`, []);
@@ -208,7 +208,7 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
     },
   );
 
-  it('is not there for profiles', async () => {
+  it('rejects the parameter for profiles', async () => {
     const server = await startServer();
     const answer = await server.post(`/v1/profiles${path}?backfill=true`, []);
     expect(answer.status).toBe(400);
@@ -218,7 +218,7 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
 });
 
 describe.each(lanes)('intake of %s', (lane) => {
-  it('is refused without reading the body while the store would refuse it', async () => {
+  it('is rejected before the body is read while the store reports backpressure', async () => {
     const server = await startServer({
       backpressure: () => ({ reason: 'full', retryAfterMs: 2500 }),
     });
@@ -231,7 +231,7 @@ describe.each(lanes)('intake of %s', (lane) => {
     expect(await metricValue(server.metrics, 'relay_ingest_total', labels)).toBe(1);
   });
 
-  it('is refused while draining, and the connection is closed', async () => {
+  it('is rejected while the relay drains, and the connection is closed', async () => {
     const server = await startServer({
       isDraining: () => true,
       config: { SHUTDOWN_TIMEOUT_MS: 7500 },
@@ -244,8 +244,8 @@ describe.each(lanes)('intake of %s', (lane) => {
   });
 });
 
-describe('a failure of our own', () => {
-  it('answers 500 that says nothing of the inside, and logs the error with the request id', async () => {
+describe('an internal error', () => {
+  it('responds 500 without details and logs the error with the request id', async () => {
     const failure = new Error('disk is on fire at /dev/sda');
     const reject = () => Promise.reject(failure);
     const server = await startServer({ accept: { one: reject, many: reject } });

@@ -12,7 +12,7 @@ import {
   metricValue,
   problemOf,
   startServer,
-  takenOne,
+  acceptedOne,
 } from './harness.js';
 
 const head = 'POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n';
@@ -30,8 +30,8 @@ function parseRaw(answer: string): { status: number; body: z.output<typeof probl
   };
 }
 
-describe('a caller that takes too long', () => {
-  it('to send its body is cut off with 408, though bytes keep dripping', async () => {
+describe('a slow caller', () => {
+  it('gets 408 if its body takes too long, even if bytes keep arriving', async () => {
     const config = { REQUEST_TIMEOUT_MS: 100, BODY_LIMIT_BYTES: 100_000_000 };
     const server = await startServer({ config });
     const socket = connect(server.port, '127.0.0.1');
@@ -60,25 +60,25 @@ describe('a caller that takes too long', () => {
     expect(await metricValue(server.metrics, 'relay_http_requests_total', labels)).toBe(1);
   });
 
-  it('to send its headers is cut off with 408', async () => {
+  it('gets 408 if its headers take too long', async () => {
     const server = await startServer({ config: { HEADERS_TIMEOUT_MS: 100 } });
     const answer = await server.raw('POST /v1/events HTTP/1.1\r\nHost: 127.');
     expect(parseRaw(answer).status).toBe(408);
   });
 
-  it('is no longer waited for once it is gone, and others are served meanwhile', async () => {
+  it('does not delay other callers, and its request ends when it disconnects', async () => {
     const server = await startServer({ config: { REQUEST_TIMEOUT_MS: 100 } });
     const stalled = server.raw(`${head}Content-Length: 1000\r\n\r\n{`);
     expect((await server.post('/v1/events', {})).status).toBe(202);
     expect(parseRaw(await stalled).status).toBe(408);
   });
 
-  it('with its second request still gets the answer to its first, and no 408 in its place', async () => {
+  it('still gets the response to its first request if its second one is too slow', async () => {
     const timedOut = createGate();
     const server = await startServer({
       config: { REQUEST_TIMEOUT_MS: 100 },
       accept: {
-        one: () => timedOut.opened.then(() => takenOne),
+        one: () => timedOut.opened.then(() => acceptedOne),
         many: () => Promise.reject(new Error('not asked')),
       },
     });
@@ -91,14 +91,14 @@ describe('a caller that takes too long', () => {
   });
 });
 
-describe('what is no request', () => {
+describe('a request that is not valid HTTP', () => {
   it.each([
     ['nonsense', 'nonsense\r\n\r\n', 400],
     ['a bad header', 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nBad Header: 1\r\n\r\n', 400],
     ['no Host', 'GET /livez HTTP/1.1\r\n\r\n', 400],
     ['two lengths', `${head}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400],
     ['length and chunks', `${head}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}`, 400],
-  ])('(%s) is answered with %3$d and closed', async (_what, bytes, status) => {
+  ])('(%s) gets %3$d, and the connection is closed', async (_what, bytes, status) => {
     const server = await startServer();
     const answer = await server.raw(bytes);
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
@@ -106,7 +106,7 @@ describe('what is no request', () => {
     expect((await server.call('GET', '/livez')).status).toBe(200);
   });
 
-  it('is answered by a problem', async () => {
+  it('gets a problem as its response', async () => {
     const server = await startServer();
     expect(parseRaw(await server.raw('nonsense\r\n\r\n')).body).toMatchObject({
       type: 'urn:klaviyo-relay:problem:invalid',
@@ -114,14 +114,14 @@ describe('what is no request', () => {
     });
   });
 
-  it('does not cost the request before it its answer', async () => {
+  it('does not suppress the response to the request before it', async () => {
     const server = await startServer();
     const answer = await server.raw(`${whole}nonsense\r\n\r\n`);
     expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
     expect(server.accepted).toHaveLength(1);
   });
 
-  it('has headers above 16 KB: 431', async () => {
+  it('gets 431 if its headers exceed 16 KB', async () => {
     const server = await startServer();
     const answer = await server.raw(
       `GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ${'a'.repeat(20_000)}\r\n\r\n`,
@@ -133,8 +133,8 @@ describe('what is no request', () => {
   });
 });
 
-describe('requests sent without waiting for answers', () => {
-  it('are answered in order', async () => {
+describe('pipelined requests', () => {
+  it('get their responses in order', async () => {
     const server = await startServer();
     const last = 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n';
     const answers = await server.raw(whole + whole.replace('/v1/events', '/v1/nothing') + last);
@@ -154,7 +154,7 @@ describe('a quota of 2 requests a second', () => {
   };
   const as = (key: string) => ({ 'x-api-key': key });
 
-  it('answers the third with 429 and when to come back, and takes it then', async () => {
+  it('rejects the third request with 429 and Retry-After, and accepts it after that time', async () => {
     const server = await startServer({ config });
     const post = (path = '/v1/events') => server.post(path, {}, as(ingestKey));
     expect((await post()).status).toBe(202);
@@ -168,7 +168,7 @@ describe('a quota of 2 requests a second', () => {
     expect((await post()).status).toBe(202);
   });
 
-  it('is counted for each key by itself', async () => {
+  it('counts each key separately', async () => {
     const server = await startServer({ config });
     for (const key of [ingestKey, ingestKey, 'ingest-key-2', 'ingest-key-2', adminKey]) {
       expect((await server.post('/v1/events', {}, as(key))).status).toBe(202);
@@ -176,7 +176,7 @@ describe('a quota of 2 requests a second', () => {
     expect((await server.post('/v1/events', {}, as('ingest-key-2'))).status).toBe(429);
   });
 
-  it('is not used up by requests with a wrong key', async () => {
+  it('does not count requests with a wrong key', async () => {
     const server = await startServer({ config });
     for (let count = 0; count < 5; count++) {
       expect((await server.post('/v1/events', {}, as('wrong-key-00'))).status).toBe(401);
@@ -184,7 +184,7 @@ describe('a quota of 2 requests a second', () => {
     expect((await server.post('/v1/events', {}, as(ingestKey))).status).toBe(202);
   });
 
-  it('does not touch other routes', async () => {
+  it('does not apply to other routes', async () => {
     const server = await startServer({ config });
     for (let count = 0; count < 5; count++) {
       const headers = as(adminKey);
@@ -193,7 +193,7 @@ describe('a quota of 2 requests a second', () => {
     }
   });
 
-  it('is counted by address where there are no keys', async () => {
+  it('counts by address if no keys are configured', async () => {
     const server = await startServer({ config: { INGEST_RATE_LIMIT_PER_SECOND: 1 } });
     expect((await server.post('/v1/events', {})).status).toBe(202);
     expect((await server.post('/v1/events', {})).status).toBe(429);
@@ -214,7 +214,7 @@ describe('a quota of 2 requests a second', () => {
     ['its network', ['loopback'], ['1.1.1.1, 192.0.2.1', '2.2.2.2, 192.0.2.1'], [202, 429]],
     ['another network', ['10.0.0.0/8'], ['192.0.2.1', '192.0.2.2'], [202, 429]],
   ])(
-    'is counted by the address that X-Forwarded-For says to the proxies trusted: %s',
+    'counts by the address in X-Forwarded-For that TRUST_PROXY selects: %s',
     async (_what, TRUST_PROXY, sent, expected) => {
       const config = { INGEST_RATE_LIMIT_PER_SECOND: 1, TRUST_PROXY };
       const server = await startServer({ config });
@@ -227,8 +227,8 @@ describe('a quota of 2 requests a second', () => {
   );
 });
 
-describe('closing', () => {
-  it('lets the request in flight finish', async () => {
+describe('closing the server', () => {
+  it('lets a request in flight finish', async () => {
     const asked = createGate();
     const answer = createGate();
     const server = await startServer({
@@ -236,7 +236,7 @@ describe('closing', () => {
         one: async () => {
           asked.open();
           await answer.opened;
-          return takenOne;
+          return acceptedOne;
         },
         many: () => Promise.reject(new Error('not asked')),
       },

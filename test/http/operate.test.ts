@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { adminKey, ingestKey, metricValue, problemOf, startServer } from './harness.js';
 
 describe('health', () => {
-  it('GET /livez answers while the process does', async () => {
+  it('probe GET /livez responds 200 even if the relay is not ready', async () => {
     const server = await startServer({ readiness: () => ({ ready: false, checks: {} }) });
     const answer = await server.call('GET', '/livez');
     expect([answer.status, answer.json]).toEqual([200, { status: 'ok' }]);
@@ -12,18 +12,21 @@ describe('health', () => {
     { ready: true, draining: false, status: 200, word: 'ready' },
     { ready: false, draining: false, status: 503, word: 'not_ready' },
     { ready: true, draining: true, status: 503, word: 'not_ready' },
-  ])('GET /readyz: $status where ready is $ready, draining $draining', async (given) => {
-    const { ready, draining, status, word } = given;
-    const checks = { store: { ok: true }, klaviyo: { ok: false, detail: 'the key is wrong' } };
-    const readiness = () => ({ ready, checks });
-    const server = await startServer({ readiness, isDraining: () => draining });
-    const answer = await server.call('GET', '/readyz');
-    expect([answer.status, answer.json]).toEqual([status, { status: word, checks }]);
-  });
+  ])(
+    'probe GET /readyz responds $status if ready is $ready and draining is $draining',
+    async (given) => {
+      const { ready, draining, status, word } = given;
+      const checks = { store: { ok: true }, klaviyo: { ok: false, detail: 'the key is wrong' } };
+      const readiness = () => ({ ready, checks });
+      const server = await startServer({ readiness, isDraining: () => draining });
+      const answer = await server.call('GET', '/readyz');
+      expect([answer.status, answer.json]).toEqual([status, { status: word, checks }]);
+    },
+  );
 });
 
 describe('metrics', () => {
-  it('are served in the text format', async () => {
+  it('are served in the text exposition format', async () => {
     const server = await startServer();
     const answer = await server.call('GET', '/metrics');
     expect(answer.status).toBe(200);
@@ -37,7 +40,7 @@ describe('metrics', () => {
     ['GET /v1/deliveries?limit=0', '/v1/deliveries', '400'],
     ['PUT /v1/events', '/v1/events', '405'],
     ['GET /ada@example.org', 'unmatched', '404'],
-  ])('count %s under %s, %s', async (line, route, status) => {
+  ])('count %s under the route %s with status %s', async (line, route, status) => {
     const [method = '', path = ''] = line.split(' ');
     const server = await startServer();
     await server.call(method, path, method === 'POST' ? { body: '{}' } : {});
@@ -51,14 +54,17 @@ describe('metrics', () => {
 });
 
 describe('request ids', () => {
-  it.each(['r-1', 'a.b_c-9', 'x'.repeat(128)])('are taken from the caller: %s', async (id) => {
-    const server = await startServer();
-    const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
-    expect(answer.headers['x-request-id']).toBe(id);
-  });
+  it.each(['r-1', 'a.b_c-9', 'x'.repeat(128)])(
+    'are those of the caller if they are safe: %s',
+    async (id) => {
+      const server = await startServer();
+      const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
+      expect(answer.headers['x-request-id']).toBe(id);
+    },
+  );
 
   it.each(['', 'a b', '<script>', 'x'.repeat(129), 'ü'])(
-    'are made where the given one is not fit: "%s"',
+    'are generated if that of the caller is not safe: "%s"',
     async (id) => {
       const server = await startServer();
       const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
@@ -76,7 +82,7 @@ describe('request ids', () => {
 });
 
 describe('the log', () => {
-  it('has a line for each answer that is not 2xx, with the route and the request id', async () => {
+  it('has a line for each response that is not 2xx, with the route and the request id', async () => {
     const server = await startServer({ backpressure: () => ({ reason: 'full', retryAfterMs: 1 }) });
     const headers = { 'x-request-id': 'r-1' };
     await server.call('GET', '/livez');
@@ -95,7 +101,7 @@ describe('the log', () => {
     ]);
   });
 
-  it('has a line for every answer at debug', async () => {
+  it('has a line for every response at level debug', async () => {
     const server = await startServer({ logLevel: 'debug' });
     await server.call('GET', '/livez');
     expect(server.logged).toContainEqual(
@@ -103,7 +109,7 @@ describe('the log', () => {
     );
   });
 
-  it('holds no key, no body, no query, no header and no address', async () => {
+  it('contains no key, body, query, header or address', async () => {
     const fail = () => Promise.reject(new Error('broken'));
     const server = await startServer({
       logLevel: 'trace',
@@ -125,9 +131,9 @@ describe('the log', () => {
   });
 });
 
-describe('every answer', () => {
+describe('every response', () => {
   it.each(['/livez', '/v1/receipts/e1', '/nothing'])(
-    'carries security headers: %s',
+    'to GET %s has security headers',
     async (path) => {
       const server = await startServer();
       const { headers } = await server.call('GET', path);
@@ -145,40 +151,40 @@ describe('every answer', () => {
   );
 });
 
-describe('an address that is not there', () => {
+describe('an unknown address', () => {
   it.each([
     ['GET', '/'],
     ['GET', '/v1'],
     ['GET', '/v1/events/'],
     ['POST', '/v2/events'],
     ['GET', '/v1/receipts/'],
-  ])('is a 404: %s %s', async (method, path) => {
+  ])('gets 404: %s %s', async (method, path) => {
     const server = await startServer();
     const answer = await server.call(method, path);
     expect([answer.status, problemOf(answer)]).toEqual([404, 'not-found']);
   });
 
-  it('is a 404 whatever is posted to it', async () => {
+  it('gets 404 for any posted body', async () => {
     const server = await startServer();
     const headers = { 'content-type': 'text/plain' };
     const body = 'a'.repeat(100_000);
     expect((await server.call('POST', '/nothing', { headers, body })).status).toBe(404);
   });
 
-  it('with a broken escape is a 400', async () => {
+  it('with a malformed percent-encoding gets 400', async () => {
     const server = await startServer();
     const answer = await server.call('GET', '/v1/receipts/%zz');
     expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
   });
 
-  it('with an id too long for any is a problem too', async () => {
+  it('with an id that is too long gets a problem', async () => {
     const server = await startServer();
     const answer = await server.call('GET', `/v1/receipts/${'a'.repeat(1000)}`);
     expect([answer.status, problemOf(answer)]).toEqual([404, 'not-found']);
   });
 });
 
-describe('a method an address does not take', () => {
+describe('a method that an address does not support', () => {
   it.each([
     ['GET', '/v1/events', 'POST'],
     ['OPTIONS', '/v1/events', 'POST'],
@@ -188,14 +194,14 @@ describe('a method an address does not take', () => {
     ['PUT', '/v1/dead-letters/e1', 'DELETE, GET, HEAD'],
     ['DELETE', '/livez', 'GET, HEAD'],
     ['POST', '/metrics', 'GET, HEAD'],
-  ])('is a 405 that names those it takes: %s %s', async (method, path, allow) => {
+  ])('gets 405 with the supported methods in Allow: %s %s', async (method, path, allow) => {
     const server = await startServer();
     const answer = await server.call(method, path);
     expect([answer.status, problemOf(answer)]).toEqual([405, 'method-not-allowed']);
     expect(answer.headers.allow).toBe(allow);
   });
 
-  it('HEAD is taken where GET is', async () => {
+  it('is never HEAD if the address supports GET', async () => {
     const server = await startServer();
     const answer = await server.call('HEAD', '/livez');
     expect([answer.status, answer.text]).toEqual([200, '']);

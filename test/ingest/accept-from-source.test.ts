@@ -105,7 +105,7 @@ describe("accepting a source's post", () => {
     expect(await counted('ingest')).toEqual(['events accepted 1', 'profiles accepted 1']);
   });
 
-  it('counts what is skipped, by reason', async () => {
+  it('counts skipped parts by reason', async () => {
     const { accept, counted } = createFixture();
     await accept(
       aPost({ skipped: [{ reason: 'group' }, { reason: 'alias' }, { reason: 'group' }] }),
@@ -114,7 +114,7 @@ describe("accepting a source's post", () => {
     expect(await counted('sourceSkipped')).toEqual(['shopify group 2', 'shopify alias 1']);
   });
 
-  it('has the mapping file change what the map made', async () => {
+  it('applies the mapping file to mapped entries', async () => {
     const { accept, drafts } = createFixture({
       applyMapping: (post) => ({ ...post, entries: [] }),
     });
@@ -122,7 +122,7 @@ describe("accepting a source's post", () => {
     expect(drafts).toEqual([]);
   });
 
-  it('has it change nothing of what comes again: it did so the first time', async () => {
+  it('does not apply the mapping file again when an entry is ingested again', async () => {
     const { accept, drafts } = createFixture({
       applyMapping: (post) => ({ ...post, entries: [] }),
     });
@@ -131,8 +131,8 @@ describe("accepting a source's post", () => {
   });
 });
 
-describe('whom an entry is about', () => {
-  it('is told by an earlier request', async () => {
+describe('the person of an entry', () => {
+  it('is identified by an earlier request', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [knownFrom] }), lenient);
     expect(await accept(aPost({ entries: [aRefund()] }), lenient)).toMatchObject({ accepted: 1 });
@@ -141,13 +141,13 @@ describe('whom an entry is about', () => {
     );
   });
 
-  it('is told by the same request', async () => {
+  it('is identified by the same request', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [knownFrom], entries: [aRefund()] }), lenient);
     expect(drafts[0]?.deadLetterReason).toBeUndefined();
   });
 
-  it('is not told by another source that uses the same name', async () => {
+  it('is not identified by another source that uses the same key', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [knownFrom] }), lenient);
     await accept(aPost({ source: 'stripe', entries: [aRefund()] }), lenient);
@@ -164,7 +164,7 @@ describe('whom an entry is about', () => {
     );
   });
 
-  it('is left alone where it has an address of its own: it may be somebody else', async () => {
+  it('is not completed if the entry has its own address, because it may be another person', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [knownFrom] }), lenient);
     const own = aRefund({ entry: { ...aRefund().entry, email: 'grace@klaviyo-demo.com' } });
@@ -174,7 +174,7 @@ describe('whom an entry is about', () => {
     expect(text).not.toContain('external_id');
   });
 
-  it('is not remembered where the identifiers are none, and keys tell nobody', async () => {
+  it('does not become a fact if no identifier is valid', async () => {
     const { accept, facts } = createFixture();
     await accept(
       aPost({
@@ -201,7 +201,7 @@ describe('a backfilled event of a source', () => {
       },
     });
 
-  it('is one older than the setting when it was accepted for the first time', async () => {
+  it('is one that was older than BACKFILL_AFTER when it was first accepted', async () => {
     const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
     await accept(aPost({ entries: [refundAt(dayMs, 'a'), refundAt(dayMs + 1, 'b')] }), lenient);
     const again = { ...lenient, isReingest: true };
@@ -213,7 +213,7 @@ describe('a backfilled event of a source', () => {
     expect(await counted('ingestBackfilled')).toEqual(['2']);
   });
 
-  it('is no dead letter of the door, whatever bytes that ends with', async () => {
+  it('is not an entry that became a dead letter at intake, whatever bytes its payload ends with', async () => {
     const { accept, drafts, counted } = createFixture({ backfillAfterMs: dayMs });
     const properties = { a: [{ b: { c: 1, backfill: true } }] };
     const entry = { ...aRefund().entry, event_time: 'once', insert_id: 'x', properties };
@@ -225,7 +225,7 @@ describe('a backfilled event of a source', () => {
 });
 
 describe('an entry that cannot be sent as it stands', () => {
-  it('becomes a dead letter with all that is needed to try again', async () => {
+  it('becomes a dead letter with everything that is needed to ingest it again', async () => {
     const { accept, drafts, counted } = createFixture();
     expect(await accept(aPost({ entries: [aRefund(), aProfile] }), lenient)).toMatchObject({
       kind: 'accepted',
@@ -243,7 +243,7 @@ describe('an entry that cannot be sent as it stands', () => {
     expect(await counted('ingest')).toEqual(['events accepted 1', 'profiles accepted 1']);
   });
 
-  it('says what is wrong where it is more than the person', async () => {
+  it('has all issues in its reason if it lacks more than a person', async () => {
     const { accept, drafts } = createFixture();
     const wrong = aRefund({ entry: { ...aRefund().entry, value: 'five' } });
     await accept(aPost({ entries: [wrong] }), lenient);
@@ -254,7 +254,7 @@ describe('an entry that cannot be sent as it stands', () => {
     });
   });
 
-  it('is refused with all others where the caller asks for it', async () => {
+  it('rejects the whole request if the request is strict', async () => {
     const { accept, drafts, counted, facts } = createFixture();
     const post = aPost({ entries: [aProfile, aRefund()], people: [{ ...knownFrom, key: 'x' }] });
     expect(await accept(post, { strict: true })).toMatchObject({
@@ -284,8 +284,8 @@ describe('an entry that cannot be sent as it stands', () => {
   );
 });
 
-describe('a delivery that comes again', () => {
-  it('is taken once', async () => {
+describe('a repeated delivery', () => {
+  it('is accepted once', async () => {
     const { accept, drafts, counted } = createFixture();
     const post = aPost({ delivery: 'd-1', entries: [aProfile] });
     await accept(post, lenient);
@@ -298,7 +298,7 @@ describe('a delivery that comes again', () => {
     expect(await counted('sourceSkipped')).toEqual(['shopify repeat 1']);
   });
 
-  it('is no repeat where it was refused before', async () => {
+  it('is accepted if the first one met backpressure', async () => {
     let refuses = true;
     const { store, drafts } = createFixture();
     const append: Store['append'] = (given) =>
@@ -312,7 +312,7 @@ describe('a delivery that comes again', () => {
     expect(await counted('ingest')).toEqual(['profiles accepted 1', 'profiles refused 1']);
   });
 
-  it('is refused where what it tells cannot be remembered', async () => {
+  it('is rejected if its facts cannot be stored', async () => {
     const { store } = createFixture();
     const putFacts = () => Promise.resolve({ ok: false, backpressure: full } as const);
     const { accept } = createFixture({ store: { ...store, putFacts } });
@@ -321,7 +321,7 @@ describe('a delivery that comes again', () => {
   });
 });
 
-describe('what is kept of a person', () => {
+describe('the fact about a person', () => {
   const customer: KnownPerson = {
     kind: 'customer',
     key: 'customer-1',
@@ -379,7 +379,7 @@ describe('a post with a ledger', () => {
   const valuesOf = (drafts: readonly Draft[]): unknown[] =>
     drafts.map(({ payload }) => /"value":(\d+)/.exec(Buffer.from(payload).toString())?.[1]);
 
-  it('becomes what follows from earlier posts, also where they come at the same time', async () => {
+  it('adds the entries that follow from earlier posts, even if they are concurrent', async () => {
     const { accept, drafts, counted } = createFixture();
     await Promise.all([accept(aCount('a', 3), lenient), accept(aCount('b', 8), lenient)]);
     await accept(aCount('c', 9), lenient);
@@ -388,7 +388,7 @@ describe('a post with a ledger', () => {
     expect(await accept(aCount('d', 9), lenient)).toMatchObject({ skipped: ['seen'] });
   });
 
-  it('becomes the same again when it is repeated because the store took nothing', async () => {
+  it('adds the same entries when it is repeated after backpressure', async () => {
     const { drafts, store, accept } = createFixture();
     const refusing = createFixture({
       store: { ...store, append: () => Promise.resolve({ ok: false, backpressure: full }) },
@@ -399,7 +399,7 @@ describe('a post with a ledger', () => {
     expect(valuesOf(drafts)).toEqual(['5', '3']);
   });
 
-  it('is refused where its ledger cannot be stored', async () => {
+  it('is rejected if its ledger cannot be stored', async () => {
     const { store, drafts } = createFixture();
     const { accept } = createFixture({
       store: { ...store, putFacts: () => Promise.resolve({ ok: false, backpressure: full }) },

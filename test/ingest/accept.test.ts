@@ -9,7 +9,7 @@ const ndjson = (strict = false) => ({ format: 'ndjson', strict }) as const;
 const event = (fields: object = {}) => JSON.stringify(anEvent(fields));
 
 describe('accepting one', () => {
-  it('appends one draft and answers with its id', async () => {
+  it('appends one draft and returns its id', async () => {
     const { accept, appended, counted } = createFixture();
     expect(await accept.one('events', event({ insert_id: 'a' }), {})).toEqual({
       kind: 'accepted',
@@ -22,7 +22,7 @@ describe('accepting one', () => {
     expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'accepted', value: 1 }]);
   });
 
-  it('passes on that it is a duplicate', async () => {
+  it('returns that the entry is a duplicate', async () => {
     const { accept, counted } = createFixture();
     await accept.one('events', event({ insert_id: 'a' }), {});
     expect(await accept.one('events', event({ insert_id: 'a' }), {})).toMatchObject({
@@ -35,7 +35,7 @@ describe('accepting one', () => {
     ]);
   });
 
-  it('passes on a backpressure of the store', async () => {
+  it('returns the backpressure of the store', async () => {
     const { accept, counted } = createFixture({ store: { append: full } });
     expect(await accept.one('profiles', JSON.stringify(aProfile()), {})).toEqual({
       kind: 'backpressure',
@@ -45,7 +45,7 @@ describe('accepting one', () => {
     expect(await counted('ingest')).toEqual([{ lane: 'profiles', outcome: 'refused', value: 1 }]);
   });
 
-  it('appends nothing where the body is invalid', async () => {
+  it('appends nothing if the body is invalid', async () => {
     const { accept, appended, counted } = createFixture();
     expect(await accept.one('events', '{"a":1,"a":2}', {})).toEqual({
       kind: 'invalid',
@@ -55,7 +55,7 @@ describe('accepting one', () => {
     expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'invalid', value: 1 }]);
   });
 
-  it('fails where the store fails', async () => {
+  it('rejects if the store fails', async () => {
     const append = () => Promise.reject(new Error('disk gone'));
     const { accept } = createFixture({ store: { append } });
     await expect(accept.one('events', event(), {})).rejects.toThrow('disk gone');
@@ -83,7 +83,7 @@ describe('accepting many', () => {
     ['an array', `[${event()},${event()}]`, json()],
     ['lines', `${event()}\n${event()}`, ndjson()],
     ['lines with blank ones between', `\r\n${event()}\r\n \n\n${event()}\n`, ndjson()],
-  ])('takes %s in one append', async (_name, body, options) => {
+  ])('appends %s in one call of the store', async (_name, body, options) => {
     const { accept, appended } = createFixture();
     expect(await accept.many('events', body, options)).toEqual({
       kind: 'accepted',
@@ -98,7 +98,7 @@ describe('accepting many', () => {
     expect(appended).toHaveLength(1);
   });
 
-  it('takes what is valid and says what is not, by index and within the entry', async () => {
+  it('accepts the valid entries and lists the issues of the others by index', async () => {
     const { accept, drafts, counted } = createFixture();
     const entries = [
       event({ insert_id: 'a' }),
@@ -137,7 +137,7 @@ describe('accepting many', () => {
     ]);
   });
 
-  it('loses only the line that is not JSON', async () => {
+  it('rejects only the line that is not JSON', async () => {
     const { accept, drafts } = createFixture();
     const body = `${event({ value: 1 })}\n{"event_name":\n\n{"a":1,"a":2}\n${event({ value: 2 })}`;
     expect(await accept.many('events', body, ndjson())).toMatchObject({
@@ -151,7 +151,7 @@ describe('accepting many', () => {
     expect(drafts()).toHaveLength(2);
   });
 
-  it('takes nothing under strict where one is invalid', async () => {
+  it('accepts nothing of a strict request if one entry is invalid', async () => {
     const { accept, appended, counted } = createFixture();
     const body = `[${event()},${event({ value: 'x', other: 1 })}]`;
     expect(await accept.many('events', body, json(true))).toMatchObject({
@@ -164,7 +164,7 @@ describe('accepting many', () => {
     expect(await accept.many('events', `[${event()}]`, json(true))).toMatchObject({ accepted: 1 });
   });
 
-  it('is invalid where none is valid', async () => {
+  it('returns invalid if no entry is valid', async () => {
     const { accept, appended } = createFixture();
     expect(await accept.many('profiles', '{"profiles":[{"email":"x"},{}]}', json())).toMatchObject({
       kind: 'invalid',
@@ -185,7 +185,7 @@ describe('accepting many', () => {
     ['{"events":[1],"events":[2]}', 'is given more than once', '/events'],
     ['[{]', 'is not valid JSON: see character 3', ''],
     ['', 'is empty', ''],
-  ])('refuses the body %s', async (body, detail, pointer) => {
+  ])('rejects the body %s', async (body, detail, pointer) => {
     const { accept, appended, counted } = createFixture();
     expect(await accept.many('events', body, json())).toEqual({
       kind: 'invalid',
@@ -197,14 +197,14 @@ describe('accepting many', () => {
     expect(await counted('ingest')).toEqual([{ lane: 'events', outcome: 'invalid', value: 1 }]);
   });
 
-  it('refuses lines that hold nothing', async () => {
+  it('rejects a body of blank lines', async () => {
     expect(await createFixture().accept.many('events', ' \n\n', ndjson())).toMatchObject({
       kind: 'invalid',
       errors: [{ pointer: '', detail: 'holds nothing to accept' }],
     });
   });
 
-  it('counts what the store refuses', async () => {
+  it('counts the entries of a request that meets backpressure', async () => {
     const { accept, counted } = createFixture({ store: { append: full } });
     expect(await accept.many('events', `[${event()},${event()},0]`, json())).toEqual({
       kind: 'backpressure',
@@ -230,7 +230,7 @@ describe('accepting many', () => {
     });
   });
 
-  it('lists many faults in a bounded way: in the end one an entry', async () => {
+  it('bounds the list of issues: beyond a number, one issue for each entry', async () => {
     const { accept } = createFixture();
     const bad = JSON.stringify({ a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1, j: 1 });
     const answer = await accept.many('events', `[${`${bad},`.repeat(2000)}0]`, json());
@@ -240,7 +240,7 @@ describe('accepting many', () => {
     expect(answer.errors.length).toBeLessThan(13_000);
   });
 
-  it('keeps a large request in order, and lets others have their turn meanwhile', async () => {
+  it('keeps the order of a large request and does not block the event loop', async () => {
     const { accept, drafts } = createFixture();
     const body = Array.from({ length: 1000 }, (_, at) => event({ insert_id: `i${at}` })).join('\n');
     let answered = false;

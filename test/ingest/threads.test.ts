@@ -117,7 +117,7 @@ it.each([
   ],
   ['no list', posted([], { body: Buffer.from(JSON.stringify({ pad: 'x'.repeat(20_000) })) })],
   ['no JSON', posted([], { body: Buffer.from('x'.repeat(20_000)) })],
-])('a thread drafts %s as it would be drafted here', async (_what, request) => {
+])('a thread drafts %s as the main thread would', async (_what, request) => {
   start();
   const expected = await here(request);
   const there = await threads.draftMany(request, here);
@@ -136,7 +136,7 @@ function toPlain(drafted: Awaited<ReturnType<typeof here>>): unknown {
   return { ...drafted, built: { ...others, drafts: texts } };
 }
 
-it('hands over the memory of a body that has its own, and leaves that of others alone', async () => {
+it('the memory of a body is transferred only if the body owns all of it', async () => {
   start(1);
   const made = posted(manyEvents(200));
   // Not a part of the memory that small buffers share.
@@ -150,7 +150,7 @@ it('hands over the memory of a body that has its own, and leaves that of others 
   expect(own.body).toHaveLength(0);
 });
 
-it('small requests, and all where there are no threads, are drafted here', async () => {
+it('the main thread drafts small requests, and all requests if there are no threads', async () => {
   start();
   const nameless = { event_name: 'e', distinct_id: 'd' };
   const small = await threads.draftMany(posted([nameless]), here);
@@ -166,7 +166,7 @@ it('small requests, and all where there are no threads, are drafted here', async
   );
 });
 
-it('each request gets its own answer, however many there are at once', async () => {
+it('each of many concurrent requests gets its own result', async () => {
   start(3);
   const requests = Array.from({ length: 20 }, (_, number) =>
     posted([...manyEvents(200), anEvent({ insert_id: `last-${number}` })]),
@@ -177,7 +177,7 @@ it('each request gets its own answer, however many there are at once', async () 
   );
 });
 
-it('a thread that ends fails what it was given, and another takes its place', async () => {
+it('a thread that ends fails its pending requests and is replaced', async () => {
   // Ends at its first job, and drafts nothing.
   const dying = toEntry(
     "parentPort.on('message', () => { throw new Error('out of order'); }); parentPort.postMessage('ready');",
@@ -190,7 +190,7 @@ it('a thread that ends fails what it was given, and another takes its place', as
   expect(faults).toHaveLength(2);
 });
 
-it('threads that fail at every start are given up after growing delays, and requests are drafted here all the while', async () => {
+it('threads that fail at every start are given up after growing delays, while the main thread drafts', async () => {
   start(2, toEntry("throw new Error('no memory');"));
   const request = () => posted(manyEvents(200));
   const expected = toPlain(await here(request()));
@@ -219,7 +219,7 @@ it('threads that fail at every start are given up after growing delays, and requ
   expect(faults).toEqual(Array.from({ length: 10 }, () => new Error('no memory')));
 });
 
-it('a thread that does not get ready is ended, and what it was given is drafted here', async () => {
+it('a thread that does not become ready is ended, and the main thread drafts its requests', async () => {
   start(1, toEntry('for (;;);'));
   const request = posted(manyEvents(200));
   const expected = toPlain(await here(request));
@@ -229,7 +229,7 @@ it('a thread that does not get ready is ended, and what it was given is drafted 
   expect(faults).toEqual([new Error('a drafting thread ended')]);
 });
 
-it('a thread that fails at work is replaced after growing delays, and never given up', async () => {
+it('a thread that fails at work is replaced after growing delays and never given up', async () => {
   start(
     1,
     toEntry(
@@ -245,7 +245,7 @@ it('a thread that fails at work is replaced after growing delays, and never give
   expect(givenUp).toBe(0);
 });
 
-it('packed drafts come back in order, in chunks of no more than a quarter of a megabyte but for large ones', () => {
+it('encoded drafts are decoded in order, in chunks of at most 256 KB unless one draft is larger', () => {
   start(0);
   const drafts = [1, 100_000, 100_000, 100_000, 400_000, 1].map((length, number) => ({
     lane: 'events' as const,

@@ -164,8 +164,8 @@ const anOrder = (...orders: readonly (string | number)[]): SourcePost => ({
 
 const depth = ({ store }: Fixture): number => store.depth('waiting').count;
 
-describe('an entry that names a person who is not known', () => {
-  it('waits, and is accepted as soon as a request says who it is', async () => {
+describe('an entry whose person is unknown', () => {
+  it('waits and is accepted as soon as a request identifies the person', async () => {
     const one = createFixture();
     expect(await one.accept(aRefund(1))).toMatchObject({ accepted: 0, waiting: 1, rejected: [] });
     await one.clock.advance(minute);
@@ -189,7 +189,7 @@ describe('an entry that names a person who is not known', () => {
     expect(one.events()[0]).toContain('"time":"2026-01-15T12:00:00.000Z"');
   });
 
-  it('waits for its own person alone', async () => {
+  it('waits only for its own person', async () => {
     const one = createFixture();
     for (const order of [1, 2, 3]) await one.accept(aRefund(order));
     await one.accept(anOrder(2));
@@ -198,7 +198,7 @@ describe('an entry that names a person who is not known', () => {
     expect(depth(one)).toBe(2);
   });
 
-  it('is accepted once, though two of one id waited', async () => {
+  it('is accepted once if two entries with the same id waited', async () => {
     const one = createFixture();
     await one.accept(aRefund(1));
     await one.accept(aRefund(1));
@@ -214,7 +214,7 @@ describe('an entry that names a person who is not known', () => {
     ]);
   });
 
-  it('is a dead letter at once where its fields are not valid anyway', async () => {
+  it('becomes a dead letter at once if its fields are not valid', async () => {
     const one = createFixture();
     expect(await one.accept(aRefund(1, { value: 'five' }))).toMatchObject({
       waiting: 0,
@@ -223,7 +223,7 @@ describe('an entry that names a person who is not known', () => {
     expect(depth(one)).toBe(0);
   });
 
-  it('is a dead letter at once where as many wait as may, at the same time, too', async () => {
+  it('becomes a dead letter at once if the bound of waiting entries is reached, even by concurrent requests', async () => {
     const one = createFixture({ maxCount: 3 });
     const all = await Promise.all([1, 2, 3, 4, 5].map((order) => one.accept(aRefund(order))));
     expect(all.filter((each) => each.kind === 'accepted' && each.waiting === 1)).toHaveLength(3);
@@ -237,8 +237,8 @@ describe('an entry that names a person who is not known', () => {
   });
 });
 
-describe('a fact that this process is not told of', () => {
-  it('put between the look-up and the append is found right after the claim', async () => {
+describe('a fact without a notification', () => {
+  it('that is stored between lookup and append is found right after the claim', async () => {
     let isFirst = true;
     const one: Fixture = createFixture({
       wrap: (store) => ({
@@ -258,7 +258,7 @@ describe('a fact that this process is not told of', () => {
     expect(one.store.depth('events').count).toBe(1);
   });
 
-  it('put by another relay is found by the next check', async () => {
+  it('of another relay is found by the next check', async () => {
     const one = createFixture();
     await one.accept(aRefund(1));
     await one.clock.advance(1000);
@@ -279,7 +279,7 @@ describe('a fact that this process is not told of', () => {
     expect(one.events()).toHaveLength(1);
   });
 
-  it('is looked up every ten seconds, for each key once, and not at all where nothing waits', async () => {
+  it('is looked up every ten seconds, once for each key, and only while entries wait', async () => {
     const one = createFixture();
     await one.clock.advance(10 * minute);
     expect(one.lookUps).toEqual([]);
@@ -293,8 +293,8 @@ describe('a fact that this process is not told of', () => {
   });
 });
 
-describe('the bound of age', () => {
-  it('makes it a dead letter of its own lane, not before, which a redrive can ingest again', async () => {
+describe('the maximum age of a waiting entry', () => {
+  it('turns it into a dead letter of its own lane, which a redrive can ingest again', async () => {
     const one = createFixture({ maxAgeMs: day });
     await one.accept(aRefund(1));
     await one.clock.advance(day - 1000);
@@ -316,7 +316,7 @@ describe('the bound of age', () => {
     expect(await one.counted('ingest')).toEqual(['events accepted 1', 'waiting accepted 1']);
   });
 
-  it('follows no jump of the wall clock', async () => {
+  it('does not follow a jump of the wall clock', async () => {
     const one = createFixture({ maxAgeMs: day });
     await one.accept(aRefund(1));
     await one.clock.advance(minute);
@@ -327,7 +327,7 @@ describe('the bound of age', () => {
     expect(await one.deadLetters()).toHaveLength(1);
   });
 
-  it('gives what is old when the relay claims it ten minutes more', async () => {
+  it('leaves ten more minutes to an entry that is already old when it is claimed', async () => {
     const clock = createManualClock();
     const one = createFixture({ clock, maxAgeMs: day });
     await one.waiting.stop();
@@ -351,7 +351,7 @@ describe('the bound of age', () => {
     expect(again.errors).toEqual([]);
   });
 
-  it('has a last look for the fact', async () => {
+  it('is preceded by a last lookup of the fact', async () => {
     const one = createFixture({ maxAgeMs: 1000 });
     await one.accept(aRefund(1));
     await one.clock.advance(900);
@@ -368,8 +368,8 @@ describe('the bound of age', () => {
   });
 });
 
-describe('a store that does not take what waited', () => {
-  it('is asked again, and nothing is lost or settled meanwhile', async () => {
+describe('a store that does not accept a waiting entry', () => {
+  it('is tried again, and nothing is lost or settled meanwhile', async () => {
     let isFull = false;
     const one = createFixture({
       wrap: (store) => ({
@@ -392,7 +392,7 @@ describe('a store that does not take what waited', () => {
     expect(one.errors).toEqual([]);
   });
 
-  it('that fails is asked again, and the log says so once', async () => {
+  it('is tried again after an error, which is logged once', async () => {
     let isAway = false;
     const one = createFixture({
       wrap: (store) => ({
@@ -412,7 +412,7 @@ describe('a store that does not take what waited', () => {
     expect(depth(one)).toBe(0);
   });
 
-  it('is left alone where another relay may have taken the entry over', async () => {
+  it('gets no entry that another relay may have taken over', async () => {
     let holds = true;
     const one = createFixture({ wrap: () => ({ stillOwned: () => holds }) });
     await one.accept(aRefund(1));
@@ -424,8 +424,8 @@ describe('a store that does not take what waited', () => {
   });
 });
 
-describe('five thousand that wait', () => {
-  it('are all accepted once their facts come, with few look-ups and without a busy loop', async () => {
+describe('five thousand waiting entries', () => {
+  it('are all accepted once their facts are stored, with few lookups and without a busy loop', async () => {
     const one = createFixture({ bounds: { facts: atMost(10_000) } });
     const orders = Array.from({ length: 5000 }, (_, index) => index);
     for (const order of orders) await one.accept(aRefund(order));
@@ -446,7 +446,7 @@ describe('five thousand that wait', () => {
     expect(one.lookUps).toEqual([]);
   });
 
-  it('that nothing is known of do not hold up one that is resolved', async () => {
+  it('with unknown persons do not delay one whose person is identified', async () => {
     const one = createFixture();
     for (let order = 0; order < 2000; order++) await one.accept(aRefund(order));
     await one.accept(aRefund('last'));

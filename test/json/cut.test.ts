@@ -30,7 +30,7 @@ describe('a list is cut between its elements', () => {
     expect(cut(text)).toEqual([{ text, shift: 0 }]);
   });
 
-  it('blanks before it are not repeated for ever', () => {
+  it('a list after many blanks is not cut', () => {
     expect(cut(`${' '.repeat(100)}[1234,5678]`)).toHaveLength(1);
   });
 });
@@ -47,7 +47,7 @@ const listOf = (text: string): readonly unknown[] => {
   return 'events' in value ? value.events : value;
 };
 
-it('all elements are there, once, and in order', () => {
+it('the parts contain all elements once and in order', () => {
   fc.assert(
     fc.property(list, chars, (text, length) => {
       expect(textsOf(text, length).flatMap(listOf)).toEqual(listOf(text));
@@ -55,7 +55,7 @@ it('all elements are there, once, and in order', () => {
   );
 });
 
-it('each place is where the shift says', () => {
+it('the shift of a part gives the position in the whole list', () => {
   fc.assert(
     fc.property(list, chars, (text, length) => {
       const from = opening.pattern.exec(text)?.[0].length ?? 0;
@@ -78,13 +78,13 @@ describe('a text that is not JSON', () => {
     });
 
   it.each(['[,1234]', '[    ,1234]', '[1234,    ,5678]', '[1234,,5678]', '[1234,5678,]', '[,]'])(
-    '%s is one where an element is missing',
+    '%s is not cut where an element is missing',
     (text) => {
       expect(textsOf(text).every(isJson)).toBe(false);
     },
   );
 
-  it('is one where a cut is none, and only there', () => {
+  it('has a part that is not JSON, and only then', () => {
     fc.assert(
       fc.property(damaged, chars, (text, length) => {
         expect(textsOf(text, length).every(isJson)).toBe(isJson(text));
@@ -93,7 +93,7 @@ describe('a text that is not JSON', () => {
     );
   });
 
-  it('is at fault at the same place', () => {
+  it('is reported at the same position', () => {
     fc.assert(
       fc.property(damaged, chars, (text, length) => {
         const whole = parseJson(text);
@@ -106,7 +106,7 @@ describe('a text that is not JSON', () => {
   });
 });
 
-it('characters of several bytes stay whole, and count as one character each', () => {
+it('characters of several bytes stay whole and count as one character', () => {
   const [first, second] = cut('["ü€","😀","x"]', 1);
   expect(first).toEqual({ text: '["ü€"]', shift: 0 });
   expect(second).toEqual({ text: '["😀"]', shift: 5 });

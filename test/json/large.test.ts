@@ -39,7 +39,7 @@ describe('a long text is read as parseJson reads it', () => {
     );
   });
 
-  it('says no to what parseJson says no to', () => {
+  it('rejects what parseJson rejects', () => {
     const damage = fc.tuple(
       fc.nat(200_000),
       fc.constantFrom('', ',', '"', '[', ']', '}', '{', 'x'),
@@ -71,12 +71,12 @@ describe('a long text is read as parseJson reads it', () => {
     expect(valueOf(read(text))).toBe(text);
   });
 
-  it('says at which character it is no JSON', () => {
+  it('reports the character at which it is not JSON', () => {
     const text = `{"a":[${listed(9000, () => '1')}],"b":[1,]}`;
     expect(read(text)).toEqual({ ...parseJson(text), steps: expect.any(Number) as number });
   });
 
-  it('refuses what is nested deeper than anything that is taken', () => {
+  it('rejects a text that is nested too deeply', () => {
     const text = '['.repeat(50_000) + ']'.repeat(50_000);
     expect(read(text)).toMatchObject({ issues: [{ detail: 'is nested deeper than 64 levels' }] });
   });
@@ -96,7 +96,7 @@ describe('a step is some kilobytes', () => {
     expect(steps).toBeGreaterThan(text.length / smallChars / 2);
   });
 
-  it('a text that is short takes one', () => {
+  it('of which a short text takes one', () => {
     expect(read('{"a":[1,2,3]}').steps).toBe(1);
   });
 });
@@ -107,7 +107,7 @@ describe('an excess', () => {
     ({ count }) =>
       count > most ? `has more than ${most} members` : null;
 
-  it('is told with its field, and what comes after it in the field is not read', () => {
+  it('is reported with its field, and the rest of the field is not read', () => {
     const text = `{"first":1,"long":[${listed(1_000_000, () => '1')}],"last":{"a":[1]}}`;
     const { steps, ...parsed } = read(text, atMost(5000));
     expect(parsed).toEqual({
@@ -118,7 +118,7 @@ describe('an excess', () => {
     expect(steps).toBeLessThan(12);
   });
 
-  it('of a container is told of each one, and not again of those around it', () => {
+  it('is reported for each container but not again for the outer ones', () => {
     const long = `[${listed(6000, () => '{"a":1}')}]`;
     const parsed = read(`{"a":{"b":${long}},"c":${long}}`, ({ path, total }) =>
       path.length > 0 && total > 5000 ? 'holds too much' : null,

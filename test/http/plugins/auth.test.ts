@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { createKeyring } from '../../../src/http/plugins/auth.js';
 import { isLoopbackHost } from '../../../src/http/plugins/loopback.js';
-import { adminKey, ingestKey, problemOf, readAnswer, startServer } from '../harness.js';
+import { adminKey, ingestKey, problemOf, readResponse, startServer } from '../harness.js';
 
 const keys = { RELAY_API_KEYS: ['older-key-0', ingestKey], RELAY_ADMIN_KEYS: [adminKey] };
 
@@ -55,7 +55,7 @@ describe.each(ingestRoutes)('%s %s', (method, path) => {
 });
 
 describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
-  it('answers 401 to a request without a key, and says how to send one', async () => {
+  it('responds 401 to a request without a key and describes how to send one', async () => {
     const server = await startServer({ config: keys });
     const answer = await server.call(method, path);
     expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
@@ -63,7 +63,7 @@ describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
     expect(server.accepted).toEqual([]);
   });
 
-  it('answers 401 to whatever is not a whole key, and does not repeat it', async () => {
+  it('responds 401 to anything but a complete key, and does not repeat it', async () => {
     const server = await startServer({ config: keys });
     for (const headers of [
       bearer('wrong-key-00'),
@@ -81,7 +81,7 @@ describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
     expect(server.accepted).toEqual([]);
   });
 
-  it('answers 401 to another scheme', async () => {
+  it('responds 401 to another authentication scheme', async () => {
     const server = await startServer({ config: keys });
     const authorization = `Basic ${Buffer.from(`${ingestKey}:`).toString('base64')}`;
     expect((await server.call(method, path, { headers: { authorization } })).status).toBe(401);
@@ -89,25 +89,25 @@ describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
 });
 
 describe.each(adminRoutes)('%s %s', (method, path) => {
-  it('answers 403 to an ingest key', async () => {
+  it('responds 403 to an ingest key', async () => {
     const server = await startServer({ config: keys });
     const answer = await server.call(method, path, { headers: bearer(ingestKey) });
     expect([answer.status, problemOf(answer)]).toEqual([403, 'forbidden']);
   });
 
-  it('is open to an admin key', async () => {
+  it('accepts an admin key', async () => {
     const server = await startServer({ config: keys });
     const { status } = await server.call(method, path, { headers: bearer(adminKey) });
     expect(denials).not.toContain(status);
   });
 
-  it('is closed to everybody where there are no admin keys', async () => {
+  it('rejects all callers if no admin keys are configured', async () => {
     const server = await startServer({ config: { RELAY_API_KEYS: [ingestKey] } });
     expect((await server.call(method, path, { headers: bearer(ingestKey) })).status).toBe(403);
     expect((await server.call(method, path)).status).toBe(401);
   });
 
-  it('is open where there are no keys at all', async () => {
+  it('accepts all callers if no keys are configured', async () => {
     const server = await startServer();
     expect(denials).not.toContain((await server.call(method, path)).status);
   });
@@ -121,7 +121,7 @@ describe.each(openRoutes)('%s %s', (method, path) => {
 });
 
 describe('a keyring', () => {
-  it('takes the keys that are in the lists when a request comes', () => {
+  it('reads the current keys at each request', () => {
     let keys = { ingest: ['first-key-1'], admin: ['admin-key-1'] };
     const keyring = createKeyring(() => keys);
     expect(keyring.identify('first-key-1')?.access).toBe('ingest');
@@ -131,19 +131,19 @@ describe('a keyring', () => {
     expect(keyring.identify('admin-key-1')?.access).toBe('admin');
   });
 
-  it('has admin win where a key is in both lists', () => {
+  it('gives admin access to a key that is in both lists', () => {
     const keyring = createKeyring(() => ({ ingest: ['both-keys-1'], admin: ['both-keys-1'] }));
     expect(keyring.identify('both-keys-1')?.access).toBe('admin');
   });
 
-  it('names each key by an id that does not hold it', () => {
+  it('identifies each key by an id that does not contain it', () => {
     const keyring = createKeyring(() => ({ ingest: [ingestKey, 'other-key-1'], admin: [] }));
     const ids = [ingestKey, 'other-key-1'].map((key) => keyring.identify(key)?.id);
     expect(new Set(ids).size).toBe(2);
     expect(ids[0]).toMatch(/^[0-9a-f]{16}$/);
   });
 
-  it('knows nobody by an empty key', () => {
+  it('identifies no caller by an empty key', () => {
     expect(createKeyring(() => ({ ingest: [ingestKey], admin: [] })).identify('')).toBeNull();
   });
 });
@@ -170,7 +170,7 @@ describe('without keys', () => {
     expect((await server.post('/v1/events', {}, headers)).status).toBe(202);
   });
 
-  it('the metrics are not shown to a page from elsewhere either', async () => {
+  it('metrics are not served to a page of another origin', async () => {
     const server = await startServer();
     const headers = { host: 'shop.example.com' };
     expect((await server.call('GET', '/metrics', { headers })).status).toBe(403);
@@ -178,20 +178,20 @@ describe('without keys', () => {
 });
 
 describe('with keys', () => {
-  it('any Host is served', async () => {
+  it('requests with any Host header are accepted', async () => {
     const server = await startServer({ config: keys });
     const headers = { host: 'relay.example.com', ...bearer(ingestKey) };
     expect((await server.post('/v1/events', {}, headers)).status).toBe(202);
   });
 
-  it('a caller without one is turned away before its body is read', async () => {
+  it('a caller without a key is rejected before its body is read', async () => {
     const server = await startServer({ config: keys });
     const sent = request(`${server.url}/v1/events`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'content-length': 1000 },
     });
     sent.flushHeaders();
-    const answer = await readAnswer(sent);
+    const answer = await readResponse(sent);
     expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
     sent.destroy();
   });

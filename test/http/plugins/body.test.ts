@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { once } from 'node:events';
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { problemOf, readAnswer, startServer } from '../harness.js';
+import { problemOf, readResponse, startServer } from '../harness.js';
 
 const json = { 'content-type': 'application/json' };
 const limitBytes = 10_000;
@@ -21,14 +21,17 @@ const encodings: readonly (readonly [string, (text: string) => Buffer])[] = [
 describe.each(encodings)('a body encoded as %s', (encoding, compress) => {
   const headers = { ...json, 'content-encoding': encoding };
 
-  it.each(['/v1/events', '/v1/profiles/batch'])('arrives as its text at %s', async (path) => {
-    const server = await startServer();
-    const answer = await server.call('POST', path, { headers, body: compress(body) });
-    expect(answer.status).toBe(202);
-    expect(server.accepted[0]?.body).toBe(body);
-  });
+  it.each(['/v1/events', '/v1/profiles/batch'])(
+    'reaches accept as its text at %s',
+    async (path) => {
+      const server = await startServer();
+      const answer = await server.call('POST', path, { headers, body: compress(body) });
+      expect(answer.status).toBe(202);
+      expect(server.accepted[0]?.body).toBe(body);
+    },
+  );
 
-  it('may be as long as the limit after decompression, and not longer', async () => {
+  it('may be as long as BODY_LIMIT_BYTES after decompression and not longer', async () => {
     const server = await startServer();
     const post = (length: number) =>
       server.call('POST', '/v1/events', { headers, body: compress('a'.repeat(length)) });
@@ -51,7 +54,7 @@ describe.each(compressed)('a compressed body (%s)', (encoding, compress) => {
     ['cut short', compress(body).subarray(0, -10)],
     ['garbage', Buffer.from('no such thing')],
     ['empty', Buffer.alloc(0)],
-  ])('that is %s is a 400', async (_what, bytes) => {
+  ])('that is %s gets 400', async (_what, bytes) => {
     const server = await startServer();
     const answer = await server.call('POST', '/v1/events', { headers, body: bytes });
     expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
@@ -67,7 +70,7 @@ const damaged = (bytes: Buffer, at: number) => {
   return copy;
 };
 
-describe('what stands behind the first compressed stream of a body', () => {
+describe('data after the first compressed stream of a body', () => {
   it.each([
     ['two members of gzip', 'gzip', [gzipSync(part(0)), gzipSync(part(2))]],
     ['an empty member between two', 'gzip', [gzipSync(part(0)), gzipSync(''), gzipSync(part(2))]],
@@ -81,7 +84,7 @@ describe('what stands behind the first compressed stream of a body', () => {
     expect(server.accepted[0]?.body).toBe(part(0) + part(2));
   });
 
-  it('is left out where it is padding of gzip with zeros, which holds nothing', async () => {
+  it('is ignored if it is zero padding of gzip', async () => {
     const server = await startServer();
     const headers = { ...ndjson, 'content-encoding': 'gzip' };
     const sent = Buffer.concat([gzipSync(part(0)), Buffer.alloc(512)]);
@@ -115,7 +118,7 @@ describe('what stands behind the first compressed stream of a body', () => {
     ['zeros behind zlib', 'deflate', deflateSync(part(0)), Buffer.alloc(4)],
     ['a second stream of brotli', 'br', brotliCompressSync(part(0)), brotliCompressSync(part(2))],
     ['plain lines behind brotli', 'br', brotliCompressSync(part(0)), Buffer.from(part(2))],
-  ])('is a 400 where it cannot be read: %s', async (_what, encoding, first, second) => {
+  ])('gets 400 if it cannot be read: %s', async (_what, encoding, first, second) => {
     const server = await startServer();
     const headers = { ...ndjson, 'content-encoding': encoding };
     const sent = Buffer.concat([first, second]);
@@ -129,7 +132,7 @@ describe('what stands behind the first compressed stream of a body', () => {
     expect(server.accepted).toEqual([]);
   });
 
-  it('is refused however far behind the end of the stream it stands', async () => {
+  it('is rejected at any distance from the end of the stream', async () => {
     const server = await startServer({ config: { BODY_LIMIT_BYTES: 1_000_000 } });
     const headers = { ...ndjson, 'content-encoding': 'gzip' };
     const far = Buffer.concat([gzipSync(part(0)), Buffer.alloc(300_000), Buffer.from(part(2))]);
@@ -147,14 +150,14 @@ describe('the content codings of a body', () => {
     ['gzip, gzip', gzipSync(gzipSync(body))],
     ['GZip ,\tBR', brotliCompressSync(gzipSync(body))],
     ['deflate, x-gzip', gzipSync(deflateSync(body))],
-  ])('are undone from the last to the first: "%s"', async (encoding, sent) => {
+  ])('are decoded from the last to the first: "%s"', async (encoding, sent) => {
     const server = await startServer();
     const headers = { ...json, 'content-encoding': encoding };
     expect((await server.call('POST', '/v1/events', { headers, body: sent })).status).toBe(202);
     expect(server.accepted[0]?.body).toBe(body);
   });
 
-  it('are two at most', async () => {
+  it('are limited to two', async () => {
     const server = await startServer();
     const headers = { ...json, 'content-encoding': 'gzip, gzip, gzip' };
     const sent = gzipSync(gzipSync(gzipSync(body)));
@@ -163,7 +166,7 @@ describe('the content codings of a body', () => {
     expect(answer.json).toMatchObject({ detail: 'a body may have 2 content codings, not 3' });
   });
 
-  it('have the limit hold for each of them, so a bomb in a bomb does not grow', async () => {
+  it('are each bounded by the limit, so that a nested decompression bomb does not expand', async () => {
     const server = await startServer();
     const headers = { ...json, 'content-encoding': 'gzip, gzip' };
     const inner = gzipSync(Buffer.alloc(100_000_000));
@@ -183,7 +186,7 @@ describe('the content codings of a body', () => {
       Buffer.concat([gzipSync(gzipSync(part(0))), Buffer.from('x')]),
     ],
     ['an outer stream cut short', gzipSync(gzipSync(part(0))).subarray(0, -4)],
-  ])('are a 400 with %s', async (_what, sent) => {
+  ])('get 400 with %s', async (_what, sent) => {
     const server = await startServer();
     const headers = { ...json, 'content-encoding': 'gzip, gzip' };
     expect((await server.call('POST', '/v1/events', { headers, body: sent })).status).toBe(400);
@@ -192,7 +195,7 @@ describe('the content codings of a body', () => {
 });
 
 describe('a body', () => {
-  it('that would grow to a gigabyte is refused as soon as it passes the limit', async () => {
+  it('that would expand to a gigabyte is rejected as soon as it exceeds the limit', async () => {
     const bomb = gzipSync(Buffer.alloc(8_000_000));
     expect(bomb.length).toBeLessThan(limitBytes);
     const server = await startServer();
@@ -200,19 +203,19 @@ describe('a body', () => {
     expect((await server.call('POST', '/v1/events', { headers, body: bomb })).status).toBe(413);
   });
 
-  it('of an announced length above the limit is refused before it is sent', async () => {
+  it('with a Content-Length above the limit is rejected before it is sent', async () => {
     const server = await startServer();
     const sent = request(`${server.url}/v1/events`, {
       method: 'POST',
       headers: { ...json, 'content-length': limitBytes + 1 },
     });
     sent.flushHeaders();
-    const answer = await readAnswer(sent);
+    const answer = await readResponse(sent);
     expect([answer.status, problemOf(answer)]).toEqual([413, 'too-large']);
     sent.destroy();
   });
 
-  it('of unknown length is refused when it passes the limit, and the connection lives on', async () => {
+  it('of unknown length is rejected when it exceeds the limit, and the connection stays open', async () => {
     const server = await startServer();
     // Far more than socket buffers hold: closing early would reset the connection, answer and all.
     const chunk = `100000\r\n${'a'.repeat(0x100000)}\r\n`;
@@ -225,7 +228,7 @@ describe('a body', () => {
     expect(answers).toContain('a body may have 10000 bytes');
   });
 
-  it('in an unknown encoding is a 415 that names the known ones', async () => {
+  it('in an unknown encoding gets 415 with the supported encodings', async () => {
     const server = await startServer();
     for (const encoding of ['zstd', 'gzip, zstd', 'toString', 'none', 'utf-8', 'aws-chunked']) {
       const headers = { ...json, 'content-encoding': encoding };
@@ -241,7 +244,7 @@ describe('a body', () => {
     ['an overlong form', Buffer.from([0x22, 0xc0, 0xaf, 0x22])],
     ['a surrogate', Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22])],
     ['Latin-1', Buffer.from('"Größe"', 'latin1')],
-  ])('that is no UTF-8 (%s) is a 400', async (_what, bytes) => {
+  ])('that is not UTF-8 (%s) gets 400', async (_what, bytes) => {
     const server = await startServer();
     const answer = await server.call('POST', '/v1/events', { headers: json, body: bytes });
     expect(answer.status).toBe(400);
@@ -262,7 +265,7 @@ describe('a body', () => {
     'application/x-www-form-urlencoded',
     'nonsense',
     '',
-  ])('of the content type "%s" is a 415', async (type) => {
+  ])('of the content type "%s" gets 415', async (type) => {
     const server = await startServer();
     const headers = { 'content-type': type };
     for (const path of ['/v1/events', '/v1/events/batch']) {
@@ -272,7 +275,7 @@ describe('a body', () => {
     expect(server.accepted).toEqual([]);
   });
 
-  it('without a content type is a 415 that names the accepted ones', async () => {
+  it('without a content type gets 415 with the accepted types', async () => {
     const server = await startServer();
     const answer = await server.call('POST', '/v1/events/batch', { body: '{}' });
     expect(answer.status).toBe(415);
@@ -290,7 +293,7 @@ describe('a body', () => {
     ['utf-8; charset=utf-16', 415],
     ['utf-16', 415],
     ['iso-8859-1', 415],
-  ])('of charset %s is answered with %d', async (charset, status) => {
+  ])('of charset %s gets %d', async (charset, status) => {
     const server = await startServer();
     const headers = { 'content-type': `application/json; charset=${charset}` };
     const answer = await server.call('POST', '/v1/events', { headers, body: '{}' });
@@ -304,7 +307,7 @@ describe('a body', () => {
     'application/json; odata=verbose; a="x;charset=latin1"',
     'application/json; a="x, y"',
     'application/json\t; charset=utf-8',
-  ])('of the content type %j is taken', async (type) => {
+  ])('of the content type %j is accepted', async (type) => {
     const server = await startServer();
     const headers = { 'content-type': type };
     expect((await server.call('POST', '/v1/events', { headers, body: '{}' })).status).toBe(202);
@@ -314,7 +317,7 @@ describe('a body', () => {
     'application/json, application/json',
     'application/json; charset=utf-8, application/json',
     'application/json; a="x", text/plain',
-  ])('of the content type %j, which is not one media type, is a 415 that says so', async (type) => {
+  ])('of the content type %j, which is not one media type, gets 415', async (type) => {
     const server = await startServer();
     const headers = { 'content-type': type };
     const answer = await server.call('POST', '/v1/events', { headers, body: '{}' });
@@ -324,7 +327,7 @@ describe('a body', () => {
     });
   });
 
-  it('that breaks off leaves the relay as it was', async () => {
+  it('that breaks off does not affect the relay', async () => {
     const server = await startServer();
     const sent = request(`${server.url}/v1/events`, {
       method: 'POST',

@@ -13,9 +13,9 @@ import {
   ingestKey,
   metricValue,
   problemOf,
-  readAnswer,
+  readResponse,
   startServer,
-  type Answer,
+  type TestResponse,
   type Overrides,
 } from '../harness.js';
 import { acceptedOne } from '../../support/accepted-from-source.js';
@@ -40,7 +40,7 @@ async function start(overrides: Overrides = {}) {
     sent.flushHeaders();
     if (body !== '') sent.write(body);
     onTestFinished(() => void sent.destroy());
-    return readAnswer(sent);
+    return readResponse(sent);
   };
   return { ...server, begin };
 }
@@ -69,7 +69,7 @@ describe('a write key in the body', () => {
       (text: string) => gzipSync(gzipSync(text)),
       { 'content-encoding': 'gzip, gzip' },
     ],
-  ])('counts behind a batch of 500 KB: %s', async (_what, encode, headers) => {
+  ])('is found after a batch of 500 KB: %s', async (_what, encode, headers) => {
     const { call } = await start();
     const body = encode(asPython(500_000));
     const answer = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
@@ -79,7 +79,7 @@ describe('a write key in the body', () => {
   it.each([
     ['plain', (text: string) => Buffer.from(text), {}],
     ['gzip', (text: string) => gzipSync(text, { level: 0 }), { 'content-encoding': 'gzip' }],
-  ])('counts at the start of a body of any length: %s', async (_what, encode, headers) => {
+  ])('is found at the start of a body of any length: %s', async (_what, encode, headers) => {
     const { call } = await start();
     const text = JSON.stringify({
       writeKey: ingestKey,
@@ -91,7 +91,7 @@ describe('a write key in the body', () => {
     expect(answer.status).toBe(200);
   });
 
-  it('counts at the start of a body of unknown length', async () => {
+  it('is found at the start of a body of unknown length', async () => {
     const { raw } = await start();
     const text = JSON.stringify({ writeKey: ingestKey, batch: [aCall], context: filler(100_000) });
     const answer = await raw(
@@ -113,7 +113,7 @@ describe('a write key in the body', () => {
       gzipSync(gzipSync(asPython(4_800_000))),
       { 'content-encoding': 'gzip, gzip' },
     ],
-  ])('is not looked for further than that: %s', async (_what, body, headers) => {
+  ])('is not searched for beyond that: %s', async (_what, body, headers) => {
     const { call } = await start();
     const answer = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
     expect(answer.status).toBe(401);
@@ -134,7 +134,7 @@ describe('the search for write keys', () => {
     ['', []],
   ])('finds in %j: %j', (text, keys) => expect(find(text)).toEqual(keys));
 
-  it('looks at so many and at the last, since each costs a hash', () => {
+  it('returns a bounded number of keys, the last one included, because each costs a hash', () => {
     const text = Array.from({ length: 1000 }, (_, index) => `"writeKey":"k${index}"`).join();
     const keys = find(text);
     expect(keys).toHaveLength(17);
@@ -143,7 +143,7 @@ describe('the search for write keys', () => {
 });
 
 describe('a caller without a key', () => {
-  it('is refused once the start of its body has come without one', async () => {
+  it('is rejected once the start of its body has arrived without a key', async () => {
     const { begin } = await start();
     const headers = { ...json, 'content-length': 4_000_000 };
     const answer = await begin('/v1/batch', headers, `{"batch":["${filler(30_000)}`);
@@ -153,13 +153,13 @@ describe('a caller without a key', () => {
   it.each([
     ['Basic', { authorization: `Basic ${Buffer.from('wrong-key-1:').toString('base64')}` }],
     ['an unknown encoding', { 'content-encoding': 'aws-chunked' }],
-  ])('is refused before its body is read where the headers say so: %s', async (_what, headers) => {
+  ])('is rejected before its body is read if the headers suffice: %s', async (_what, headers) => {
     const { begin } = await start();
     const answer = await begin('/v1/batch', { ...json, ...headers, 'content-length': 1000 });
     expect(answer.status).toBe(401);
   });
 
-  it('is given 5 s for the body in which its key may be', async () => {
+  it('has 5 s to send the body that may contain its key', async () => {
     const { begin, clock } = await start();
     const answered = begin('/v1/batch', { ...json, 'content-length': 1000 }, '{"batch":[');
     await turnsUntil(() => clock.pending() > 0);
@@ -192,18 +192,18 @@ describe('a webhook', () => {
       413,
       { ...ofStripe(Date.UTC(2026, 0, 15, 12)), 'content-length': 5_000_001 },
     ],
-  ])('at %s is answered %d before its body is read', async (path, status, headers) => {
+  ])('at %s gets %d before its body is read', async (path, status, headers) => {
     const { begin } = await start();
     expect((await begin(path, { 'content-length': 1000, ...headers })).status).toBe(status);
   });
 
-  it('may have 5,000,000 bytes though other bodies may have more', async () => {
+  it('may have 5,000,000 bytes even if other bodies may have more', async () => {
     const { begin } = await start({ config: { BODY_LIMIT_BYTES: 50_000_000 } });
     const headers = { ...shopifyHeaders, 'content-length': 5_000_001 };
     expect((await begin('/webhooks/shopify', headers)).status).toBe(413);
   });
 
-  it('of unknown length is refused once it passes the limit', async () => {
+  it('of unknown length is rejected once it exceeds the limit', async () => {
     const { call } = await start({ config: { BODY_LIMIT_BYTES: 10_000 } });
     const headers = { ...shopifyHeaders, 'transfer-encoding': 'chunked' };
     const answer = await call('POST', '/webhooks/shopify', { headers, body: filler(10_001) });
@@ -211,7 +211,7 @@ describe('a webhook', () => {
   });
 
   it.each(['/webhooks/shopify', '/webhooks/stripe'])(
-    'at %s has 5 s to arrive: 408, and the connection ends',
+    'at %s gets 408 after 5 s, and the connection is closed',
     async (path) => {
       const { begin, clock } = await start();
       const headers = { ...shopifyHeaders, ...ofStripe(clock.now()), 'content-length': 1000 };
@@ -224,12 +224,12 @@ describe('a webhook', () => {
     },
   );
 
-  it('passes while others hold bodies back: the one that has waited longest is given up', async () => {
+  it('is accepted while other bodies stall, because the oldest of them is dropped', async () => {
     const { begin, call } = await start();
     const length = 4_900_000;
     const held = Math.floor(maxHeldBytes / length);
     const headers = { ...shopifyHeaders, 'content-length': length };
-    const stalled: Promise<Answer>[] = [];
+    const stalled: Promise<TestResponse>[] = [];
     const answers: number[] = [];
     for (let count = 0; count <= held; count++) {
       const answered = begin('/webhooks/shopify', headers, filler(length - 1));
@@ -249,7 +249,7 @@ describe('a webhook', () => {
     expect(answers.every((status) => status === 503)).toBe(true);
   });
 
-  it('is taken, with its signature right, from an address of too many failures', async () => {
+  it('with a valid signature is accepted from an address with too many failures', async () => {
     const { call, clock } = await start();
     for (let count = 0; count < 30; count++) await call('POST', '/webhooks/stripe');
     const event = '{"id":"evt_1","type":"x","data":{}}';
@@ -266,7 +266,7 @@ describe('requests without a valid key from one address', () => {
     ['/v1/flush', 'too-many-failures'],
     ['/webhooks/shopify', 'too-many-failures'],
   ])(
-    'are 20 at once, and then one a second, at %s: 429 and when to come back',
+    'get 429 with Retry-After at %s after 20 at once or more than one a second',
     async (path, kind) => {
       const { post, clock } = await start();
       for (let count = 0; count < 20; count++)
@@ -281,7 +281,7 @@ describe('requests without a valid key from one address', () => {
   );
 
   it.each(['/v1/events', '/v1/flush', '/webhooks/shopify', '/v1/batch', '/nowhere'])(
-    'are one line in the log and then one a minute, at %s, however many there are',
+    'write one log line and then at most one a minute at %s',
     async (path) => {
       const { post, call, clock, logged, metrics } = await start();
       const started = logged.length;
@@ -304,7 +304,7 @@ describe('requests without a valid key from one address', () => {
     },
   );
 
-  it('are answered in the form of Segment where an SDK sends them', async () => {
+  it('get a response in the format of Segment on routes for its SDKs', async () => {
     const { post } = await start();
     for (let count = 0; count < 20; count++) await post('/v1/batch', { writeKey: 'wrong-key-1' });
     const answer = await post('/v1/batch', { writeKey: 'wrong-key-1' });
@@ -316,7 +316,7 @@ describe('requests without a valid key from one address', () => {
     });
   });
 
-  it('never slow a valid key, in the headers or in the body', async () => {
+  it('do not affect a valid key in the headers or in the body', async () => {
     const { post } = await start();
     for (let count = 0; count < 30; count++) await post('/v1/events', {}, wrong);
     expect((await post('/v1/events', {}, { 'x-api-key': ingestKey })).status).toBe(202);
@@ -363,7 +363,7 @@ describe('a request that expects "100 Continue"', () => {
       `X-API-Key: ${ingestKey}\r\nContent-Encoding: x\r\n`,
       415,
     ],
-  ])('is refused without being asked for its body, %s', async (_what, path, headers, status) => {
+  ])('is rejected without "100 Continue" %s', async (_what, path, headers, status) => {
     const { raw } = await start();
     const answer = await raw(expecting(path, headers));
     expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual([`HTTP/1.1 ${status}`]);
@@ -373,7 +373,7 @@ describe('a request that expects "100 Continue"', () => {
   it.each([
     ['/v1/events', `X-API-Key: ${ingestKey}\r\n`, ['HTTP/1.1 100', 'HTTP/1.1 202']],
     ['/v1/batch', '', ['HTTP/1.1 100', 'HTTP/1.1 401']],
-  ])('is asked for it where the body is read: %s', async (path, headers, expected) => {
+  ])('gets "100 Continue" if its body is read: %s', async (path, headers, expected) => {
     const { port } = await start();
     const socket = connect(port, '127.0.0.1');
     onTestFinished(() => void socket.destroy());

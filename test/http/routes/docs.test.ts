@@ -15,7 +15,7 @@ const file = readFileSync(new URL('../../../openapi.yaml', import.meta.url), 'ut
 const document = documentSchema.parse(parse(file));
 
 describe('openapi.yaml', () => {
-  it('is what the server serves (after a change: npm run openapi)', async () => {
+  it('is equal to what the server serves (after a change: npm run openapi)', async () => {
     const server = await startServer();
     const answer = await server.call('GET', '/openapi.json');
     expect(answer.json).toEqual(parse(file));
@@ -38,7 +38,7 @@ describe('openapi.yaml', () => {
     expect(validator.version).toBe('3.1');
   });
 
-  it('names every route of the contract', () => {
+  it('contains every route of the contract', () => {
     const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
@@ -92,7 +92,7 @@ describe('openapi.yaml', () => {
     );
   });
 
-  it('describes each answer, and refers to nothing that is not there', () => {
+  it('describes each response and has no dangling reference', () => {
     expect(file).not.toContain('Default Response');
     const defined = Object.keys(document.components.schemas);
     const referred = [...file.matchAll(/#\/components\/schemas\/(\w+)/g)].map(([, name]) => name);
@@ -101,7 +101,7 @@ describe('openapi.yaml', () => {
 });
 
 describe('/docs', () => {
-  it('is a page whose scripts and styles are all served from here', async () => {
+  it('is a page whose scripts and styles are all served by the relay', async () => {
     const server = await startServer();
     const page = await server.call('GET', '/docs');
     expect(page.status).toBe(200);
@@ -114,7 +114,7 @@ describe('/docs', () => {
     }
   });
 
-  it('may run its own scripts and nothing else, unlike any other answer', async () => {
+  it('may run only its own scripts, unlike any other response', async () => {
     const server = await startServer();
     const policyOf = async (path: string) =>
       (await server.call('GET', path)).headers['content-security-policy'];
@@ -127,7 +127,7 @@ describe('/docs', () => {
 });
 
 describe('problems', () => {
-  it('have one status each, and the status is an error', () => {
+  it('each have one error status', () => {
     for (const { status } of Object.values(problems)) expect(status).toBeGreaterThanOrEqual(400);
   });
 });

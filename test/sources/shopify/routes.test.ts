@@ -7,7 +7,7 @@ import type {
   AcceptedFromSource,
 } from '../../../src/ingest/accept-from-source.js';
 import { anOrder, secret, shop, sign, toHeaders } from '../../support/shopify.js';
-import { problemOf, startServer, type Answer, type Overrides } from '../../http/harness.js';
+import { problemOf, startServer, type TestResponse, type Overrides } from '../../http/harness.js';
 
 const path = '/webhooks/shopify';
 const taken: AcceptedFromSource = {
@@ -56,7 +56,7 @@ async function startShop(overrides: Overrides & { readonly answer?: AcceptedFrom
 
 const longBodies = { SHOPIFY_WEBHOOK_SECRETS: [secret], BODY_LIMIT_BYTES: 5_000_000 };
 
-const detailOf = ({ json }: Answer): unknown => (json as { detail?: unknown }).detail;
+const detailOf = ({ json }: TestResponse): unknown => (json as { detail?: unknown }).detail;
 
 describe('a webhook that Shopify signed', () => {
   it('is mapped, accepted and answered 200 with the counts', async () => {

@@ -4,7 +4,7 @@ import type {
   AcceptFromSource,
   AcceptedFromSource,
 } from '../../../src/ingest/accept-from-source.js';
-import { startServer, type Answer } from '../../http/harness.js';
+import { startServer, type TestResponse } from '../../http/harness.js';
 import { aWooOrder, signWoo, toWooHeaders, wooPing, wooSecret } from '../../support/woocommerce.js';
 
 const path = '/webhooks/woocommerce';
@@ -33,7 +33,7 @@ async function startShop(secrets: readonly string[] = [wooSecret]) {
 }
 
 const order = JSON.stringify(aWooOrder({ customer_note: 'für Ada ✓ https://x/y' }));
-const detailOf = ({ json }: Answer): unknown => (json as { detail?: unknown }).detail;
+const detailOf = ({ json }: TestResponse): unknown => (json as { detail?: unknown }).detail;
 
 describe('a webhook that WooCommerce signed', () => {
   it('is mapped, accepted, and answered 200', async () => {

@@ -4,23 +4,23 @@ import type { FastifyInstance } from 'fastify';
 import { expect } from 'vitest';
 import { normalizeSegmentUrl } from '../../src/sources/segment/paths.js';
 
-type Seen = {
+type Exchange = {
   readonly method: string;
   readonly path: string;
-  readonly answer: {
+  readonly response: {
     readonly status: number;
     readonly headers: Readonly<Record<string, unknown>>;
     readonly json: unknown;
   };
 };
 
-/** Problems every address can answer with, wherever they stand. */
-const everywhere = [403, 404, 405, 413, 415, 500];
+/** Statuses of problems that every route can respond with. The document does not list them for each route. */
+const commonStatuses = [403, 404, 405, 413, 415, 500];
 
 type Document = { readonly ajv: Ajv2020; readonly routes: readonly Route[] };
 type Route = { readonly pattern: string; readonly matches: RegExp };
 
-/** Read from the first server of a file: the document is the same for all (docs.test.ts), and costs more than a test. */
+/** Read once, from the first server of a test file: the document is the same for all servers (docs.test.ts), and reading it takes long. */
 let cached: Document | undefined;
 
 function readDocument(app: FastifyInstance): Document {
@@ -39,10 +39,13 @@ function readDocument(app: FastifyInstance): Document {
 }
 
 /**
- * Holds every JSON answer against the schema that the OpenAPI document has for it: one that is not
- * documented fails the test that caused it.
+ * Validates a JSON response against its schema in the OpenAPI document. A response that is not documented
+ * fails the test.
  */
-export function checkAnswer(app: FastifyInstance, { method, path, answer }: Seen): void {
+export function checkResponse(
+  app: FastifyInstance,
+  { method, path, response: answer }: Exchange,
+): void {
   cached ??= readDocument(app);
   const [, mediaType] = /^([^;]+json)/.exec(String(answer.headers['content-type'])) ?? [];
   const address = normalizeSegmentUrl(path).split('?')[0] ?? '';
@@ -54,7 +57,7 @@ export function checkAnswer(app: FastifyInstance, { method, path, answer }: Seen
   expect(check.errors ?? [], where).toEqual([]);
 }
 
-type Sought = {
+type SchemaQuery = {
   readonly method: string;
   readonly address: string;
   readonly mediaType: string;
@@ -63,14 +66,14 @@ type Sought = {
 
 function findSchema(
   { ajv, routes }: Document,
-  { method, address, mediaType, status }: Sought,
+  { method, address, mediaType, status }: SchemaQuery,
 ): ValidateFunction | undefined {
   const route = routes.find(({ matches }) => matches.test(address))?.pattern ?? '';
   const pointer = ['paths', route, method.toLowerCase(), 'responses', String(status)]
     .concat('content', mediaType, 'schema')
     .map((part) => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1')))
     .join('/');
-  const isGeneric = everywhere.includes(status) && mediaType === 'application/problem+json';
+  const isGeneric = commonStatuses.includes(status) && mediaType === 'application/problem+json';
   return (
     ajv.getSchema(`openapi#/${pointer}`) ??
     (isGeneric ? ajv.getSchema('openapi#/components/schemas/Problem') : undefined)
