@@ -10,7 +10,7 @@ import { save, type Row } from './support/results.js';
 
 const rounds = Number(process.env.ROUNDS ?? 3);
 const million = 1_000_000;
-/** Nobody listens there: nothing is settled. */
+/** No server listens there, so nothing is settled. */
 const nowhere = 'http://127.0.0.1:9';
 
 const rows: Row[] = [];

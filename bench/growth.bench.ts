@@ -8,7 +8,7 @@ import { save, type Row } from './support/results.js';
 const rounds = Number(process.env.ROUNDS ?? 3);
 const seconds = 3;
 const backlog = Number(process.env.BACKLOG ?? 10_000_000);
-/** Nobody listens there: nothing is settled, and what is measured is intake alone. */
+/** No server listens there, so nothing is settled and only intake is measured. */
 const nobody: Program = { pid: -1, url: 'http://127.0.0.1:9', stop: () => Promise.resolve() };
 const roomy = { MAX_BUFFER_COUNT: '1000000000', MAX_BUFFER_BYTES: '1000000000000' };
 

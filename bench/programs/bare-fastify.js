@@ -1,4 +1,4 @@
-// The same Fastify, and nothing else: one route that parses the body and answers 202.
+// Bare Fastify: one route that parses the body and answers 202.
 import Fastify from 'fastify';
 
 const app = Fastify();

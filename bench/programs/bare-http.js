@@ -1,4 +1,4 @@
-// node:http, and nothing else: parses the body and answers 202.
+// Bare node:http: parses the body and answers 202.
 import { createServer } from 'node:http';
 import { listen, readText } from './listen.js';
 

@@ -10,7 +10,7 @@ import { createForward } from './forward.js';
 import { listen } from './listen.js';
 import { append } from './synced-log.js';
 
-// The build, typed by src/, which is there without one.
+// The built modules, with the types of src/.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
 
 const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-many.js')} */ (

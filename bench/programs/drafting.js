@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 
-// The build, typed by src/, which is there without one.
+// The built modules, with the types of src/.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
 
 const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-many.js')} */ (

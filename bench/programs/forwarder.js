@@ -1,4 +1,4 @@
-// The floor: parses what is posted, and forwards it 1,000 (or PER_REQUEST) a request. No validation, no store.
+// The baseline: parses posted entries and forwards them, 1,000 (or PER_REQUEST) per request. No validation, no store.
 import { createServer } from 'node:http';
 import { createForward } from './forward.js';
 import { listen, readText } from './listen.js';

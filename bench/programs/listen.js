@@ -1,5 +1,5 @@
 /**
- * On a free port of loopback; says where, a JSON line on stdout.
+ * Listens on a free loopback port and prints the URL as a JSON line on stdout.
  * @param {import('node:http').Server} server
  */
 export function listen(server) {
@@ -11,7 +11,7 @@ export function listen(server) {
 }
 
 /**
- * The whole body as text, once it is there.
+ * Calls `then` with the whole body as text.
  * @param {import('node:http').IncomingMessage} request
  * @param {(text: string) => void} then
  */

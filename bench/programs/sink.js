@@ -1,4 +1,4 @@
-// Klaviyo's place: takes everything, and counts what carries MARK. GET /count tells.
+// A server in place of Klaviyo: accepts everything and counts records that contain MARK. GET /count returns the counts.
 import { createServer } from 'node:http';
 import { listen } from './listen.js';
 

@@ -108,11 +108,11 @@ export function startBare(
   return startProgram({ cores, args: [toPath(name)], env });
 }
 
-/** The relay's door with nothing behind it: `edge` answers at once, `draft` once an event is drafted. */
-export function startDoor(what: 'edge' | 'draft'): Promise<Program> {
+/** The relay's HTTP server without store and delivery: `http` answers at once, `draft` once an event is drafted. */
+export function startRelayIntake(what: 'http' | 'draft'): Promise<Program> {
   return startProgram({
     cores: 'server',
-    args: [...nodeFlags, toPath('relay-door')],
+    args: [...nodeFlags, toPath('relay-intake')],
     env: { WHAT: what, KLAVIYO_API_KEY: 'pk_bench', RELAY_API_KEYS: key },
   });
 }
@@ -131,7 +131,7 @@ export async function readCount(sink: Program): Promise<Counted> {
   return (await fetch(`${sink.url}/count`)).json() as Promise<Counted>;
 }
 
-/** Throws with a way out where a tool is missing. */
+/** Throws with the install command if a tool is missing. */
 export function needTools(...tools: readonly string[]): void {
   for (const tool of tools) {
     try {

@@ -17,10 +17,18 @@ import {
 import { buffered, type JobScript, type Request, type Script, startEngine } from './fixture.js';
 
 /** What happens to a request, apart from bad records. */
-type Weather = 'fine' | 'down' | 'throttled' | 'blocked' | 'too large';
+type KlaviyoState = 'fine' | 'down' | 'throttled' | 'blocked' | 'too large';
 
 const weathers = fc.array(
-  fc.constantFrom<Weather>('fine', 'fine', 'fine', 'down', 'throttled', 'blocked', 'too large'),
+  fc.constantFrom<KlaviyoState>(
+    'fine',
+    'fine',
+    'fine',
+    'down',
+    'throttled',
+    'blocked',
+    'too large',
+  ),
   { maxLength: 40, size: 'max' },
 );
 

@@ -116,7 +116,7 @@ describe('toDelivery', () => {
     expect(pauseOf(blocked)).toBeUndefined();
   });
 
-  it('records the request and what became of its envelopes', () => {
+  it('records the request and the verdicts of its envelopes', () => {
     const envelopes = [anEnvelope({ attempts: 2 }), anEnvelope(), anEnvelope(), anEnvelope()];
     const [first, second, third] = envelopes.map((envelope): BatchItem => [envelope]);
     const settled = [
@@ -154,7 +154,7 @@ describe('toDelivery', () => {
     ['retried', retryable()],
     ['retried', throttled()],
     ['blocked', blocked],
-  ])('calls it %s where all of it was %o', (result, outcome) => {
+  ])('has the result %s if every outcome was %o', (result, outcome) => {
     expect(toDelivery(facts(), aSent([outcome, outcome]), []).result).toBe(result);
   });
 

@@ -19,7 +19,7 @@ import { buffered, useEngines } from './fixture.js';
 const start = useEngines();
 
 describe('the delivery loop', () => {
-  it('sends what waits in full batches, oldest first', async () => {
+  it('sends waiting envelopes in full batches, oldest first', async () => {
     const { advance, append, store, requests } = await start(() => delivered);
     await append(someEvents(250));
     await advance(1000);
@@ -155,7 +155,7 @@ describe('the delivery loop with a wrong or jumping wall clock', () => {
   const policy = { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 7 * days };
   const old = () => someEvents(50).map((draft) => ({ ...draft, acceptedAt: startMs - 8 * days }));
 
-  it('makes no dead letter of an old envelope that fails only for a short time', async () => {
+  it('does not dead-letter an old envelope that fails only for a short time', async () => {
     const { store, append, advance } = await start(
       (_text, _request, number) => (number <= 8 ? retryable() : delivered),
       { overrides: { policy } },
@@ -166,7 +166,7 @@ describe('the delivery loop with a wrong or jumping wall clock', () => {
   });
 
   it.each([8, -8])(
-    'gives up no envelope when the clock jumps by %i days during an outage',
+    'dead-letters no envelope when the clock jumps by %i days during an outage',
     async (jump) => {
       let isDown = true;
       const { clock, store, append, advance } = await start(
@@ -183,7 +183,7 @@ describe('the delivery loop with a wrong or jumping wall clock', () => {
     },
   );
 
-  it('gives up an envelope that is too old and fails for ten minutes', async () => {
+  it('dead-letters an envelope that is too old and fails for ten minutes', async () => {
     const { store, append, advance } = await start(() => retryable(), { overrides: { policy } });
     await append(old().slice(0, 3));
     await advance(590_000);

@@ -84,9 +84,9 @@ function toSummary(settled: readonly Settlement[]) {
 
 describe('an import job that never ends', () => {
   it.each([
-    ['as Klaviyo says', running],
-    ['as klaviyo as anybody can tell', lost],
-  ])('%s is over after seven days, and its profiles go again', async (_name, seen) => {
+    ['still runs', running],
+    ['cannot be read', lost],
+  ])('that %s expires after seven days, and its profiles are sent again', async (_name, seen) => {
     const under = createUnderTest(async (_ref, _imported, permit) => {
       await permit();
       return seen;
@@ -173,9 +173,9 @@ describe('an import job that never ends', () => {
   });
 
   it.each([
-    ['after it was seen running', running, 'import_expired', 'expired'],
-    ['and was never read', lost, 'import_gone', 'unreadable'],
-  ])('and is gone at Klaviyo %s: its profiles go again', async (...of) => {
+    ['after it was read as running', running, 'import_expired', 'expired'],
+    ['and was never read before', lost, 'import_gone', 'unreadable'],
+  ])('that is gone at Klaviyo %s has its profiles sent again', async (...of) => {
     const [, first, code, status] = of;
     let polls = 0;
     const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
@@ -191,9 +191,9 @@ describe('an import job that never ends', () => {
   });
 
   it.each([
-    ['loses the right', running],
-    ['never had the right', lost],
-  ])('counts as delivered where the key %s to read it: nothing is sent again', async (...of) => {
+    ['loses the permission', running],
+    ['never had the permission', lost],
+  ])('counts as delivered and is not sent again if the key %s to read it', async (...of) => {
     const [, first] = of;
     let polls = 0;
     const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {

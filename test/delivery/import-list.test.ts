@@ -199,7 +199,7 @@ describe('polling several import jobs', () => {
   it.each<[string, (seen: PollResult) => PollResult]>([
     ['says that it runs', (seen) => inState(running, seen.job.id)],
     ['fails', (seen) => inState(lost, seen.job.id)],
-  ])('ownedAtEnd on with a job that the list leaves out where a poll at it %s', async (...row) => {
+  ])('continues to poll a job that the list leaves out if a poll %s', async (...row) => {
     const [, toPolled] = row;
     const { clock, lists, polls, begin, settled, stopping } = createKlaviyo({
       toListed: (listed) => ({ ...listed, open: listed.open.filter(({ id }) => id !== 'hidden') }),
@@ -209,7 +209,7 @@ describe('polling several import jobs', () => {
     await clock.advance(10 * minuteMs);
     expect(settled.flatMap((one) => one.settled)).toEqual([]);
     expect(new Set(polls().map(({ what }) => what))).toEqual(new Set(['hidden']));
-    // As often as a single job.
+    // As often as a single job is polled.
     expect(polls().length).toBeLessThan(30);
     expect(lists().length).toBeLessThan(60);
     stopping.abort();
@@ -311,7 +311,7 @@ describe('polling several import jobs', () => {
 
 describe('polling import jobs without a usable list', () => {
   it.each<[string, (listed: ListedImportJobs) => ListedImportJobs]>([
-    ['is refused', () => noList],
+    ['is an error', () => noList],
     [
       'has too many pages of others',
       (listed) => ({ ...listed, open: [], end: 'partial', requests: 10 }),
@@ -326,7 +326,7 @@ describe('polling import jobs without a usable list', () => {
       }),
     ],
   ])(
-    'that %s, each job is looked at as before, and the list is tried ever more rarely',
+    'that %s is requested ever more rarely, and each job is polled as without a list',
     async (...row) => {
       const [, toListed] = row;
       const { clock, lists, polls, begin, end, settledAt, stopping } = createKlaviyo({ toListed });

@@ -66,7 +66,7 @@ async function measure(load: Load, hasList: boolean) {
 
 type Measured = Awaited<ReturnType<typeof measure>>;
 
-/** For a person who runs this file. ADR 27 has the figures. */
+/** Prints the measured rates. ADR 27 has the figures. */
 function print(what: string, { before, after }: Readonly<Record<'before' | 'after', Measured>>) {
   const toText = ({ perMinute, meanDelayMs, longestDelayMs }: Measured): string =>
     `${perMinute} requests a minute, settled ${meanDelayMs} ms after the end (at most ${longestDelayMs})`;
@@ -111,12 +111,15 @@ it.each<[string, Load, Bounds]>([
     { everyMs: 400, openMs: 5000, jobs: 900, from: 2 * minuteMs, to: 6 * minuteMs },
     { before: 140, after: 151, longestDelayMs: 30_000 },
   ],
-])('%s: the list takes fewer requests, or settles sooner', async (what, load, bounds) => {
-  const before = await measure(load, false);
-  const after = await measure(load, true);
-  print(what, { before, after });
-  expect(after.settled).toBe(load.jobs);
-  expect(before.perMinute).toBeGreaterThan(bounds.before);
-  expect(after.perMinute).toBeLessThan(bounds.after);
-  expect(after.longestDelayMs).toBeLessThan(bounds.longestDelayMs ?? Infinity);
-});
+])(
+  'with %s, polling by the list needs fewer requests or settles sooner',
+  async (what, load, bounds) => {
+    const before = await measure(load, false);
+    const after = await measure(load, true);
+    print(what, { before, after });
+    expect(after.settled).toBe(load.jobs);
+    expect(before.perMinute).toBeGreaterThan(bounds.before);
+    expect(after.perMinute).toBeLessThan(bounds.after);
+    expect(after.longestDelayMs).toBeLessThan(bounds.longestDelayMs ?? Infinity);
+  },
+);

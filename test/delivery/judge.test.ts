@@ -23,7 +23,7 @@ describe('judge', () => {
     });
   });
 
-  it('makes a dead letter of a rejected envelope, with its reason', () => {
+  it('dead-letters a rejected envelope with its reason', () => {
     expect(judge(anEnvelope(), { kind: 'rejected', reason }, at)).toEqual({
       kind: 'dead-letter',
       reason,
@@ -31,7 +31,7 @@ describe('judge', () => {
   });
 
   it.each(['throttled', 'blocked'] as const)(
-    'sends again what was %s, as if it had not been tried',
+    'sends an envelope again that was %s, without a counted attempt',
     (kind) => {
       const verdict = judge(
         anEnvelope({ attempts: 99 }),
@@ -57,7 +57,7 @@ describe('judge', () => {
   it.each([
     ['attempts', { maxAttempts: 3 }, 'attempts_exhausted'],
     ['age', { maxAgeMs: 1000 }, 'too_old'],
-  ])('gives up at the bound of %s, and says what the last reason was', (_name, bound, code) => {
+  ])('dead-letters at the bound of %s, with the last reason', (_name, bound, code) => {
     const circumstances = { ...at, now: startMs + 1000, policy: { ...policy, ...bound } };
     const verdict = judge(
       anEnvelope({ attempts: 2 }),

@@ -31,7 +31,7 @@ function createHealth(maxCount = 1000) {
 
 describe('a healthy lane', () => {
   it.each([delivered, rejected, pending('job'), unattributed('pointer'), unattributed('bisect')])(
-    'may try everything: $kind is an answer about the envelopes, not the lane',
+    'stays healthy after $kind, which is about the envelopes and not the lane',
     (outcome) => {
       const { health, note, pause } = createHealth();
       expect(note(outcome)).toBe(0);
@@ -139,7 +139,7 @@ describe('a blocked lane', () => {
     expect(health.bounds().maxCount).toBe(10);
   });
 
-  it('dates a pause of another kind anew', async () => {
+  it('starts the time of a pause of another kind at its own start', async () => {
     const { clock, note, pause } = createHealth();
     note(blocked);
     await clock.advance(1000);

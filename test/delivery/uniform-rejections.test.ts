@@ -21,20 +21,20 @@ const large = { bounds: { events: batch(1000), profiles: batch(1000) } };
 
 const isBad = (text: string): boolean => text.includes('bad');
 
-/** Rejects the bad records of a request by name. */
-const naming = (text: string, { texts }: Request): Outcome =>
+/** Rejects the bad records of a request with pointers to them. */
+const rejectWithPointers = (text: string, { texts }: Request): Outcome =>
   !texts.some(isBad) ? delivered : isBad(text) ? rejected : unattributed('pointer');
 
-/** Rejects a request with a bad record without naming the record. */
-const unnaming = (_text: string, { texts }: Request): Outcome =>
+/** Rejects a request with a bad record without a pointer. */
+const rejectWithoutPointers = (_text: string, { texts }: Request): Outcome =>
   !texts.some(isBad) ? delivered : texts.length === 1 ? rejected : unattributed('bisect');
 
 describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   it.each([
-    ['by name', naming, 0, 50],
-    ['without a name', unnaming, 30, 400],
+    ['with pointers', rejectWithPointers, 0, 50],
+    ['without pointers', rejectWithoutPointers, 30, 400],
   ])(
-    '%s loses nothing: the lane pauses, and all arrives when it is right again',
+    '%s pauses and loses nothing, and delivers all envelopes when Klaviyo accepts them again',
     async (...of) => {
       const [, wrong, mostDeadLetters, mostRequests] = of;
       let isWrong = true;
@@ -59,7 +59,7 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   );
 
   it('sends ever rarer probes of at most ten envelopes, drawn at random', async () => {
-    const { requests, append, advance } = await start(naming, {
+    const { requests, append, advance } = await start(rejectWithPointers, {
       overrides: { ...large, random: createSeededRandom(1) },
     });
     await append(someEvents(5000, 'bad'));
@@ -80,7 +80,9 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   });
 
   it('still sends new envelopes in full batches, and does not repeat these batches', async () => {
-    const { requests, store, append, advance } = await start(naming, { overrides: large });
+    const { requests, store, append, advance } = await start(rejectWithPointers, {
+      overrides: large,
+    });
     await append(someEvents(5000, 'bad'));
     await advance(300_000);
     const before = requests.length;
@@ -94,7 +96,7 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   it('sends everything in full batches as soon as a probe is accepted', async () => {
     let isWrong = true;
     const { requests, store, append, advance } = await start(
-      (text, request) => (isWrong ? naming(text, request) : delivered),
+      (text, request) => (isWrong ? rejectWithPointers(text, request) : delivered),
       { overrides: large },
     );
     await append(someEvents(5000, 'bad'));
@@ -108,7 +110,7 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   });
 
   it('leaves everything in the store if the relay stops', async () => {
-    const { store, append, advance, stop } = await start(naming, { overrides: large });
+    const { store, append, advance, stop } = await start(rejectWithPointers, { overrides: large });
     await append(someEvents(5000, 'bad'));
     await advance(60_000);
     await stop();
@@ -116,7 +118,7 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   });
 
   it('keeps everything during an outage that follows, and delivers it afterwards', async () => {
-    let script: Script = naming;
+    let script: Script = rejectWithPointers;
     const { engine, store, append, advance } = await start((...asked) => script(...asked), {
       overrides: large,
     });
@@ -134,7 +136,7 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
   it('delays everything by seconds if Klaviyo rejects for seconds', async () => {
     let isWrong = true;
     const { store, append, advance } = await start(
-      (text, request) => (isWrong ? naming(text, request) : delivered),
+      (text, request) => (isWrong ? rejectWithPointers(text, request) : delivered),
       { overrides: large },
     );
     await append(someEvents(5000, 'bad'));
@@ -166,10 +168,10 @@ describe('a lane whose envelopes Klaviyo all rejects for one reason', () => {
 
 describe('bad records', () => {
   it.each([
-    ['by name', naming],
-    ['without a name', unnaming],
+    ['with pointers', rejectWithPointers],
+    ['without pointers', rejectWithoutPointers],
   ])(
-    'of 5,000, rejected %s, never holds up a good one behind it for long',
+    'among 5,000, rejected %s, never delay a good record for long',
     async (_name, script) => {
       const { store, requests, append, advance } = await start(script, { overrides: large });
       await append(someEvents(5000, 'bad'));
@@ -189,7 +191,9 @@ describe('bad records', () => {
   );
 
   it('become dead letters while all good records among them are delivered', async () => {
-    const { engine, store, append, advance } = await start(naming, { overrides: large });
+    const { engine, store, append, advance } = await start(rejectWithPointers, {
+      overrides: large,
+    });
     for (let second = 0; second < 10; second++) {
       await append(someEvents(90, `bad${second}-`));
       await append(someEvents(100, `good${second}-`));
@@ -201,7 +205,9 @@ describe('bad records', () => {
   });
 
   it('become dead letters at once if they are few, without anything else to send', async () => {
-    const { engine, store, append, advance } = await start(naming, { overrides: large });
+    const { engine, store, append, advance } = await start(rejectWithPointers, {
+      overrides: large,
+    });
     await append(someEvents(25, 'bad'));
     await advance(200);
     expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 25 });
@@ -209,7 +215,9 @@ describe('bad records', () => {
   });
 
   it('become dead letters when an operator resumes the lane', async () => {
-    const { engine, store, logged, append, advance } = await start(naming, { overrides: large });
+    const { engine, store, logged, append, advance } = await start(rejectWithPointers, {
+      overrides: large,
+    });
     await append(someEvents(900, 'bad'));
     await advance(20_000);
     expect(store.depth('events')).toMatchObject({ count: 900, deadLetters: 0 });
@@ -224,7 +232,7 @@ describe('bad records', () => {
   it('are kept again in later uniform rejections, although an operator allowed earlier ones', async () => {
     let isWrong = true;
     const { engine, store, append, advance } = await start(
-      (text, request) => (isWrong ? naming(text, request) : delivered),
+      (text, request) => (isWrong ? rejectWithPointers(text, request) : delivered),
       { overrides: large },
     );
     await append(someEvents(1000, 'bad'));
@@ -251,14 +259,14 @@ describe('the keys of rejections', () => {
       { faults: [{ pointer: '/attributes/value', detail: 'a' }] },
       { faults: [{ pointer: '/attributes/value', detail: 'b' }] },
     ],
-  ])("are one where they differ in what is the record's own: %j", (one, other) => {
+  ])('are equal if the texts differ only in values of the record: %j', (one, other) => {
     expect(key(one)).toBe(key(other));
   });
 
   it.each([
     [{ detail: 'email is not valid' }, { detail: 'phone is not valid' }],
     [{ code: 'too_large' }, { code: 'rejected' }],
-  ])('are two where they say something else: %j', (one, other) => {
+  ])('differ if the texts differ otherwise: %j', (one, other) => {
     expect(key(one)).not.toBe(key(other));
   });
 });

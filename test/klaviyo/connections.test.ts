@@ -73,7 +73,7 @@ describe('a connection to Klaviyo', () => {
   });
 
   it('fails the request if it is not open within the time limit', { timeout: 5000 }, async () => {
-    // Accepts the connection and never begins TLS. The manual clock stands still: only the time limit of
+    // Accepts the connection and never begins TLS. The manual clock does not advance: only the time limit of
     // the connection can end this.
     const silent = keep(await startSocketServer(() => undefined));
     const { client } = clientOf(silent.url.replace('http:', 'https:'), { timeoutMs: 50 });
@@ -216,8 +216,8 @@ describe('HTTPS through a proxy', () => {
 
   it.each([
     ['an HTTP proxy', () => ({})],
-    ['a proxy that speaks TLS', () => ({ certificate })],
-  ])('goes through a tunnel of %s, whole and piece by piece', async (_name, toOptions) => {
+    ['a proxy over TLS', () => ({ certificate })],
+  ])('goes through a tunnel of %s, also in small pieces', async (_name, toOptions) => {
     trustAll();
     const [klaviyo, proxy] = [await startSecure(), await proxyOf(toOptions())];
     const { client } = clientOf(klaviyo.url, {
@@ -268,7 +268,7 @@ describe('HTTPS through a proxy', () => {
     [429, 'retryable', 'proxy'],
     [502, 'retryable', 'proxy'],
     [301, 'retryable', 'proxy'],
-  ])('is a failure of the proxy where CONNECT gets %i', async (status, kind, code) => {
+  ])('is a failure of the proxy if CONNECT gets %i', async (status, kind, code) => {
     const proxy = await proxyOf({
       connectResponse: `HTTP/1.1 ${status} No\r\ncontent-length: 4\r\n\r\nsorr`,
     });

@@ -60,10 +60,13 @@ describe('a complete import job', () => {
     ['its bare attributes', { email: 'ada@klaviyo-demo.com' }],
     ['a document', { data: { type: 'profile', attributes: { email: 'ada@klaviyo-demo.com' } } }],
     ['text', JSON.stringify({ attributes: { email: 'ada@klaviyo-demo.com' } })],
-  ])('rejected the profile an error shows as %s, in any case of its address', (_name, original) => {
-    const outcomes = outcomesOf(everyone, [anError(original)], aJob({ failed: 1 }));
-    expect(kinds(outcomes)).toBe('rejected import_failed, delivered, delivered');
-  });
+  ])(
+    'rejects the profile that an error contains as %s, ignoring the case of its address',
+    (_name, original) => {
+      const outcomes = outcomesOf(everyone, [anError(original)], aJob({ failed: 1 }));
+      expect(kinds(outcomes)).toBe('rejected import_failed, delivered, delivered');
+    },
+  );
 
   it('rejects profiles that are named by phone number or external id', () => {
     const errors = [anError({ phone_number: '+1 500-555-0006' }), anError({ external_id: 'c-3' })];
@@ -127,7 +130,7 @@ describe('failures of an import job that no error names', () => {
   // The original_payload of Klaviyo's own OpenAPI example.
   const stray = anError({}, { detail: 'The payload provided in the request is invalid.' });
 
-  it('make every profile retryable that is not named', () => {
+  it('make every profile retryable that has no error', () => {
     const outcomes = outcomesOf(
       everyone,
       [anError({ external_id: 'c-3' }), stray],
@@ -169,7 +172,7 @@ describe('a complete import job whose counts do not add up', () => {
     { completed: 0, failed: 0 },
     { total: 0, completed: 0, failed: 0 },
     { total: 0 },
-  ])('sends again what it may not have got to: %j', (counts) => {
+  ])('makes the profiles retryable that it may not have processed with the counts %j', (counts) => {
     expect(kinds(outcomesOf(everyone, [], aJob(counts)))).toBe(
       'retryable import_incomplete, retryable import_incomplete, retryable import_incomplete',
     );
@@ -189,7 +192,7 @@ describe('a complete import job whose counts do not add up', () => {
     { completed: null, failed: null },
     // Klaviyo may treat two profiles as one person.
     { total: 2, completed: 2, failed: 0 },
-  ])('delivers everything where they say no less: %j', (counts) => {
+  ])('delivers everything if the counts do not say less: %j', (counts) => {
     expect(kinds(outcomesOf(everyone, [], aJob(counts)))).toBe('delivered, delivered, delivered');
   });
 });
@@ -203,7 +206,7 @@ describe('a cancelled import job', () => {
     );
   });
 
-  it('still rejects what failed in it', () => {
+  it('still rejects the profiles that failed before', () => {
     const errors = [anError({ external_id: 'c-3' })];
     expect(kinds(outcomesOf(everyone, errors, { ...job, completed: 0, failed: 1 }))).toBe(
       'retryable import_cancelled, retryable import_cancelled, rejected import_failed',

@@ -87,11 +87,11 @@ describe('the list of open import jobs', () => {
   it.each<[string, object]>([
     ['complete', aJob('a', { status: 'complete', completed_count: 5, failed_count: 0 })],
     ['cancelled', aJob('a', { status: 'cancelled' })],
-    ['of a status nobody knows', aJob('a', { status: 'paused' })],
+    ['in an unknown state', aJob('a', { status: 'paused' })],
     ['without a status', aJob('a', { status: null })],
     ['without its counts', aJob('a', { total_count: undefined })],
     ['without attributes', { type: jobType, id: 'a' }],
-  ])('does not show a job as open that is %s', async (_name, job) => {
+  ])('does not show a job as open if it is %s', async (_name, job) => {
     pageAfter = () => aPage([job, aJob('b')]);
     expect(await list('a', 'b')).toMatchObject({ open: [{ id: 'b' }], end: 'complete' });
   });
@@ -141,17 +141,17 @@ describe('the list of open import jobs', () => {
   });
 
   const isNone: readonly (readonly [string, Page])[] = [
-    ['a 400: it does not know the filter', { status: 400, body: refusal('Invalid filter') }],
+    ['a 400 because of the filter', { status: 400, body: refusal('Invalid filter') }],
     ['a 401', { status: 401, body: refusal('Incorrect authentication credentials.') }],
     ['a 403', { status: 403, body: refusal('You do not have permission.') }],
     ['a 404', { status: 404, body: refusal('No valid revisions found for method') }],
     ['a 410', { status: 410, body: refusal('This revision is retired.') }],
     ['a 500', { status: 500 }],
     ['a page', { status: 200 }],
-    ['an object of somebody else', { body: { message: 'OK' } }],
+    ['a body of a proxy', { body: { message: 'OK' } }],
     ['one job', { body: { data: aJob('a') } }],
     ['a list of something else', { body: { data: [aJob('a', {}, 'profile')] } }],
-    ['a list of nothing that is a resource', { body: { data: ['a'] } }],
+    ['a list without resources', { body: { data: ['a'] } }],
     ['a list beside errors', { body: { data: [aJob('a')], errors: [] } }],
     ['a 202', { status: 202, body: { data: [aJob('a')] } }],
     ['a 204', { status: 204, body: { data: [] } }],

@@ -106,7 +106,7 @@ async function kindsAfterFollow(): Promise<Record<string, number>> {
 
 describe('a poll of an import job', () => {
   it.each(['queued', 'processing', 'paused', 7, null])(
-    'that is %s says to wait',
+    'that is %s is still open',
     async (status) => {
       jobPage = { status: 200, body: aJob({ status, failed_count: 3 }) };
       expect(await follow()).toMatchObject({ outcomes: null, retryable: false });
@@ -148,7 +148,7 @@ describe('a poll of an import job', () => {
     });
   });
 
-  it('keeps its path, whatever the id is', async () => {
+  it('keeps its path for any id', async () => {
     await follow('../../events?x=');
     expect(klaviyo.requests[0]?.path).toBe('/api/profile-bulk-import-jobs/..%2F..%2Fevents%3Fx%3D');
   });
@@ -179,7 +179,7 @@ describe('a poll of an import job', () => {
     ['a page', { status: 403 }],
     ['a 200 that is a page', { status: 200 }],
     ['a 200 without a job', { status: 200, body: { data: [] } }],
-    ['a 200 of somebody else', { status: 200, body: { message: 'OK' } }],
+    ['a 200 of a proxy', { status: 200, body: { message: 'OK' } }],
     [
       'a 200 of somebody else with a status',
       { status: 200, body: { data: { attributes: complete } } },
@@ -194,15 +194,18 @@ describe('a poll of an import job', () => {
     ],
     ['a 202 with a job', { status: 202, body: aJob({}) }],
     ['a 204', { status: 204, body: aJob({}) }],
-    ['a 401: a key can be put right', { status: 401, body: refusal('Incorrect credentials.') }],
+    [
+      'a 401, because a key can be replaced,',
+      { status: 401, body: refusal('Incorrect credentials.') },
+    ],
     ['a 400', { status: 400, body: refusal('Invalid input.') }],
-    ['a 403 of somebody else', { status: 403, body: { message: 'Forbidden' } }],
+    ['a 403 of a proxy', { status: 403, body: { message: 'Forbidden' } }],
     ['a 403 without a reason', { status: 403, body: { errors: [] } }],
-    ['a 403 with errors of somebody else', { status: 403, body: { errors: ['blocked'] } }],
-    ['a 404 of somebody else', { status: 404, body: { error: 'no route' } }],
+    ['a 403 with errors of a proxy', { status: 403, body: { errors: ['blocked'] } }],
+    ['a 404 of a proxy', { status: 404, body: { error: 'no route' } }],
     ['a 404 for its revision', { status: 404, body: revised }],
     ['a 410 for its revision', { status: 410, body: refusal('This revision is retired.') }],
-  ])('that gets %s is worth repeating', async (_name, page) => {
+  ])('that gets %s is retryable', async (_name, page) => {
     jobPage = page;
     expect(await follow()).toMatchObject({ outcomes: null, retryable: true });
   });
@@ -230,7 +233,7 @@ describe('a poll of an import job', () => {
   });
 
   it.each([404, 410])(
-    'makes all profiles retryable if Klaviyo does not have the job (%i)',
+    'makes all profiles retryable if Klaviyo answers %i because it does not have the job',
     async (status) => {
       jobPage = { status, body: refusal('A job with this id does not exist.') };
       const followed = await follow();
@@ -345,14 +348,14 @@ describe('import errors', () => {
 
   it.each<[string, Page]>([
     ['a page', { status: 200 }],
-    ['an object of somebody else', { status: 200, body: { message: 'OK' } }],
+    ['a body of a proxy', { status: 200, body: { message: 'OK' } }],
     ['errors', { status: 200, body: refusal('temporarily unavailable') }],
     ['one resource', { status: 200, body: aJob({}) }],
     ['a list of something else', { status: 200, body: { data: [{ type: 'profile', id: 'p' }] } }],
-    ['a list of nothing that is a resource', { status: 200, body: { data: ['p-0'] } }],
+    ['a list without resources', { status: 200, body: { data: ['p-0'] } }],
     ['a 403 of somebody else', { status: 403, body: { message: 'Forbidden' } }],
     ['a 204', { status: 204, body: { data: [] } }],
-  ])('are not taken to be none where %s comes in their place', async (_name, page) => {
+  ])('do not count as absent if the response is %s', async (_name, page) => {
     const first = errorPages;
     errorPages = (cursor, seen) => (cursor === null ? first(cursor, seen) : page);
     expect(await follow()).toMatchObject({ outcomes: null, retryable: true });

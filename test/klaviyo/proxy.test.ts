@@ -15,7 +15,7 @@ describe('the proxy for a URL', () => {
   });
 
   it.each(['127.0.0.1', '127.9.9.9', 'localhost', 'LOCALHOST.', 'app.localhost', '[::1]'])(
-    'is none where plain HTTP goes to this machine: %s',
+    'is null for plain HTTP to this machine: %s',
     (host) => {
       expect(hostOf(`http://${host}:4000`)).toBeNull();
       expect(hostOf(`https://${host}:4000`)).toBe('secure:1');
@@ -41,7 +41,7 @@ describe('the proxy for a URL', () => {
     ['https://[fd00::1]', '[fd00::1]'],
     ['https://[fd00::1]:8443', '[fd00::1]:8443'],
     ['https://[fd00::1]', 'fd00::/8'],
-  ])('is none for %s where NO_PROXY is %s', (url, NO_PROXY) => {
+  ])('is null for %s if NO_PROXY is %s', (url, NO_PROXY) => {
     expect(hostOf(url, { ...proxies, NO_PROXY })).toBeNull();
   });
 
@@ -59,7 +59,7 @@ describe('the proxy for a URL', () => {
     ['https://10.1.2.3', '10.0.0.0/33'],
     ['https://10.1.2.3', '::/0'],
     ['https://[fd00::1]', '0.0.0.0/0'],
-  ])('stays for %s where NO_PROXY is "%s"', (url, NO_PROXY) => {
+  ])('is used for %s if NO_PROXY is "%s"', (url, NO_PROXY) => {
     expect(hostOf(url, { ...proxies, NO_PROXY })).toBe('secure:1');
   });
 });

@@ -53,7 +53,7 @@ describe('the rate headers', () => {
     ['0;w=1', { remainingOf: 0, windows: 0 }],
     ['99999999999999999999', { remainingOf: null, windows: 0 }],
     [',,,', { remainingOf: null, windows: 0 }],
-  ])('are read as far as they make sense: %s', (text, { remainingOf, windows }) => {
+  ])('are read as far as they are valid: %s', (text, { remainingOf, windows }) => {
     const feedback = toRateFeedback({ 'ratelimit-limit': text }, now);
     expect(feedback.remainingOf).toBe(remainingOf);
     expect(feedback.windows).toHaveLength(windows);
@@ -72,7 +72,7 @@ describe('Retry-After', () => {
     ['soon', null],
     ['', null],
     ['NaN', null],
-  ])('of "%s" is a wait of %s ms, an hour at most', (text, waitMs) => {
+  ])('of "%s" requests a wait of %s ms, at most one hour', (text, waitMs) => {
     expect(toWaitMs(text)).toBe(waitMs);
   });
 

@@ -40,7 +40,7 @@ describe('a response body', () => {
   });
 
   it.each(['gzip', 'br', 'deflate', 'zstd', 'gzip, gzip, gzip, gzip, gzip'])(
-    'that is empty is so in %s, too',
+    'that is empty is also empty in %s',
     async (coding) => {
       expect(await read(Buffer.alloc(0), coding)).toEqual({ bodyText: '', isWhole: true });
     },

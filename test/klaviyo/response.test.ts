@@ -62,14 +62,18 @@ describe('the table of responses, for a request with three entries', () => {
 
   it.each<[string, Given, string]>([
     ['202 for profiles, with a job', { status: 202, lane: 'profiles', body: job }, 'pending job-1'],
-    ['200 with a page', { status: 200, headers: html, bodyText: page }, 'retryable edge'],
+    ['200 with an HTML page', { status: 200, headers: html, bodyText: page }, 'retryable edge'],
     [
       '200 with a page that calls itself nothing',
       { status: 200, headers: {}, bodyText: `\n${page}` },
       'retryable edge',
     ],
     ['429', { status: 429, body: errors({}) }, 'throttled throttled'],
-    ['429 with a page', { status: 429, headers: html, bodyText: page }, 'throttled throttled'],
+    [
+      '429 with an HTML page',
+      { status: 429, headers: html, bodyText: page },
+      'throttled throttled',
+    ],
     ...[500, 501, 502, 503, 504, 520, 521, 522, 524, 527, 530, 408, 421, 425].map(
       (status): [string, Given, string] => [
         String(status),
@@ -90,21 +94,21 @@ describe('the table of responses, for a request with three entries', () => {
     ],
     ['413, alone', { status: 413, count: 1 }, 'rejected too_large'],
     ['401', { status: 401, body: errors({}) }, 'blocked auth'],
-    ['401 with a page', { status: 401, headers: html, bodyText: page }, 'blocked auth'],
+    ['401 with an HTML page', { status: 401, headers: html, bodyText: page }, 'blocked auth'],
     ['402', { status: 402, body: errors({}) }, 'blocked auth'],
     ['407 from a proxy', { status: 407, headers: html, bodyText: page }, 'blocked auth'],
-    ['400 with a page', { status: 400, headers: html, bodyText: page }, 'retryable edge'],
-    ['403 with a page', { status: 403, headers: html, bodyText: page }, 'retryable edge'],
+    ['400 with an HTML page', { status: 400, headers: html, bodyText: page }, 'retryable edge'],
+    ['403 with an HTML page', { status: 403, headers: html, bodyText: page }, 'retryable edge'],
     [
       '400 with plain text',
       { headers: { 'content-type': 'text/plain' }, bodyText: 'no' },
       'retryable edge',
     ],
-    ['400 with nothing', { headers: {} }, 'retryable edge'],
-    ['400, alone, with nothing', { count: 1 }, 'retryable edge'],
-    ['403 with JSON text that is no object', { status: 403, bodyText: '"no"' }, 'retryable edge'],
-    ['409 with a page', { status: 409, headers: html, bodyText: page }, 'retryable edge'],
-    ['a page that calls itself JSON', { bodyText: page }, 'retryable edge'],
+    ['400 with an empty body', { headers: {} }, 'retryable edge'],
+    ['400, alone, with an empty body', { count: 1 }, 'retryable edge'],
+    ['403 with JSON that is not an object', { status: 403, bodyText: '"no"' }, 'retryable edge'],
+    ['409 with an HTML page', { status: 409, headers: html, bodyText: page }, 'retryable edge'],
+    ['an HTML page with a JSON content type', { bodyText: page }, 'retryable edge'],
     ['403', { status: 403, body: errors({}) }, 'blocked scope'],
     ['403 of another form', { status: 403, body: { message: 'Forbidden' } }, 'blocked scope'],
     [
@@ -123,7 +127,7 @@ describe('the table of responses, for a request with three entries', () => {
       'blocked revision',
     ],
     ['404 without a reason', { status: 404, body: errors({}) }, 'blocked endpoint'],
-    ['404 with a page', { status: 404, headers: html, bodyText: page }, 'blocked endpoint'],
+    ['404 with an HTML page', { status: 404, headers: html, bodyText: page }, 'blocked endpoint'],
     ['405', { status: 405, body: errors({}) }, 'blocked endpoint'],
     ['406', { status: 406 }, 'blocked endpoint'],
     [
@@ -213,21 +217,21 @@ describe('the table of responses, for a request with three entries', () => {
   describe('retries after a success that is not Klaviyo’s:', () => {
     const foreign: [string, Given][] = [
       ['plain text', { headers: { 'content-type': 'text/plain' }, bodyText: 'OK' }],
-      ['a page', { headers: html, bodyText: page }],
-      ['a page that calls itself JSON', { bodyText: page }],
+      ['an HTML page', { headers: html, bodyText: page }],
+      ['an HTML page with a JSON content type', { bodyText: page }],
       ['errors', { body: errors({ detail: 'temporarily unavailable' }) }],
       ['errors beside data', { body: { ...job, errors: [] } }],
-      ['an object of somebody else', { body: { message: 'queued for inspection' } }],
-      ['an object of somebody else that has data', { body: { data: { id: 'r-1', ok: true } } }],
+      ['a body of a proxy', { body: { message: 'queued for inspection' } }],
+      ['a body of a proxy with data', { body: { data: { id: 'r-1', ok: true } } }],
       ['data that is text', { body: { data: 'queued' } }],
       ['data that is null', { body: { data: null } }],
       ['data that lists no resources', { body: { data: [1] } }],
       ['an empty object', { body: {} }],
       ['an array', { body: [] }],
-      ['a word', { body: true }],
+      ['a boolean', { body: true }],
       ['half a document', { bodyText: '{"data":{"type":"profile-bulk-import-job","id":"jo' }],
       ['a space', { bodyText: ' ' }],
-      ['more than is read', { body: job, isWhole: false }],
+      ['a body longer than the limit', { body: job, isWhole: false }],
       ['a body that cannot be decoded', { isWhole: false }],
     ];
 
@@ -293,15 +297,15 @@ describe('the requested wait', () => {
   it.each<[string, Given, number | undefined]>([
     ['429 with Retry-After', { status: 429, headers: { ...json, 'retry-after': '7' } }, 7000],
     ['429 with Retry-After 0', { status: 429, headers: { ...json, 'retry-after': '0' } }, 1000],
-    ['429 that only says it in words', { status: 429, body: said(12) }, 12_000],
-    ['429 that says 0 seconds', { status: 429, body: said(0) }, 1000],
+    ['429 with the wait only in its text', { status: 429, body: said(12) }, 12_000],
+    ['429 with 0 seconds in its text', { status: 429, body: said(0) }, 1000],
     [
       '429 whose header and words differ',
       { status: 429, headers: { 'retry-after': '3' }, body: said(9) },
       3000,
     ],
-    ['429 that says nothing', { status: 429 }, 1000],
-    ['429 that says a week in words', { status: 429, body: said(604_800) }, 3_600_000],
+    ['429 without a wait', { status: 429 }, 1000],
+    ['429 with a week in its text', { status: 429, body: said(604_800) }, 3_600_000],
     ['503 with Retry-After', { status: 503, headers: { 'retry-after': '30' } }, 30_000],
     ['503 without', { status: 503 }, undefined],
     [

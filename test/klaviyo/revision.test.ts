@@ -44,16 +44,19 @@ describe('the tested revisions', () => {
     ['2026-07-15.pre', 400],
     ['2099-01-01', 400],
     ['2022-10-17', 300],
-  ])('the rules of %s are those of the newest tested one before it', (revision, properties) => {
-    expect(toRules(revision).maxEventProperties).toBe(properties);
-  });
+  ])(
+    'have the rules of %s, which are those of the newest tested one before it',
+    (revision, properties) => {
+      expect(toRules(revision).maxEventProperties).toBe(properties);
+    },
+  );
 
   it.each([
     ['2024-11-01', '2024-10-15'],
     ['2026-10-14', '2024-10-15'],
     ['2026-10-15', '2026-07-15'],
     ['2035-01-01', '2026-07-15'],
-  ])('on %s auto picks %s', (day, revision) => {
+  ])('on %s make auto select %s', (day, revision) => {
     expect(selectRevision(at(day))).toBe(revision);
   });
 
@@ -99,8 +102,8 @@ describe('the current revision', () => {
 
   it.each([
     ['a retirement with 400', post, answer(400, { detail: 'Invalid revision: retired' }), true],
-    ['a 410 of a bulk endpoint in other words', post, answer(410, { title: 'Gone' }), true],
-    ['a 410 about a thing that is read', get, answer(410, { title: 'Gone' }), false],
+    ['a 410 of a bulk endpoint with another text', post, answer(410, { title: 'Gone' }), true],
+    ['a 410 for a resource that is read', get, answer(410, { title: 'Gone' }), false],
     ['a later revision that answered', post, answer(202, null, { revision: '2026-10-15' }), true],
     ['the same revision', post, answer(202, null, { revision: '2024-10-15' }), false],
     ['success', post, answer(202, null), false],
@@ -122,8 +125,13 @@ describe('the current revision', () => {
       answer(404, { detail: 'Unable to specify a future revision date' }),
       false,
     ],
-    ['a page of something between', post, { ...answer(410, null), bodyText: '<html>' }, false],
-    ['an overload that names it', post, answer(503, { detail: 'revision store is down' }), false],
+    ['an HTML page of a proxy', post, { ...answer(410, null), bodyText: '<html>' }, false],
+    [
+      'an overload whose text contains "revision"',
+      post,
+      answer(503, { detail: 'revision store is down' }),
+      false,
+    ],
     [
       'no answer',
       post,
@@ -136,7 +144,7 @@ describe('the current revision', () => {
     expect(moves).toHaveLength(moved ? 1 : 0);
   });
 
-  it('stays at a fixed setting, whatever a response or the store says', () => {
+  it('stays at a fixed setting for any response and stored revision', () => {
     const revision = start('2024-10-15', '2026-11-30');
     revision.restore('2026-07-15');
     expect(revision.noteResponse('2024-10-15', post, retired)).toBeNull();
@@ -152,7 +160,7 @@ describe('the current revision', () => {
     ['2030-01-01', '2024-10-15'],
     ['nonsense', '2024-10-15'],
     [null, '2024-10-15'],
-  ])('goes on with what was kept if it is a tested one: %s', (kept, current) => {
+  ])('continues with the stored revision if it is tested: %s', (kept, current) => {
     const revision = start('auto', '2026-01-01');
     revision.restore(kept);
     expect(revision.current).toBe(current);

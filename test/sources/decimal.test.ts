@@ -31,19 +31,19 @@ describe('a decimal', () => {
     },
   );
 
-  it('is not read from digits without end', () => {
+  it('is not read from an unbounded number of digits', () => {
     expect(parseDecimal('9'.repeat(21))).toBeUndefined();
     expect(parseDecimal(`0.${'1'.repeat(11)}`)).toBeUndefined();
   });
 
-  it('adds up exactly where numbers do not', () => {
+  it('is added exactly where JavaScript numbers are not', () => {
     expect(0.1 + 0.2).not.toBe(0.3);
     expect(sum('0.1', '0.2')).toBe(0.3);
     expect(sum('19.99', '5', '-0.001')).toBe(24.989);
     expect(decimalToNumber(multiplyByCount(parseDecimal('19.99')!, 3))).toBe(59.97);
   });
 
-  it('adds up as its cents do', () => {
+  it('is added as its cents are', () => {
     const toAmount = (cents: number): string => (cents / 100).toFixed(2);
     fc.assert(
       fc.property(

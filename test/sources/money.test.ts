@@ -156,7 +156,7 @@ describe('readMoney', () => {
     expect(at('12.00 EUR')).toEqual({ fields: { value: 12, currency: 'EUR' }, warnings: [] });
   });
 
-  it('gives no warning for an absent amount', () => {
+  it('returns no warning for an absent amount', () => {
     expect(at(undefined, 'USD')).toEqual({ fields: { currency: 'USD' }, warnings: [] });
   });
 });

@@ -23,7 +23,7 @@ const change: fc.Arbitrary<Change> = fc.record({
   by: odd,
 });
 
-/** All places of a value, as the paths of its members. */
+/** The paths of all members of a value. */
 function listPaths(value: unknown, path: readonly string[] = []): readonly (readonly string[])[] {
   const members = Array.isArray(value) || isJsonObject(value) ? Object.entries(value) : [];
   return members.flatMap(([name, member]) => [
@@ -60,7 +60,7 @@ it('a request that is answered with success ends as an event, a profile, a dead 
         const body = changes.reduce(apply, request.body);
         const pipeline = createPipeline({}, sampleMapping);
         const accepted = await pipeline.send(source, { ...request, body });
-        // The map says that nothing can be read: the caller gets a 400.
+        // The map cannot read the request, so the caller gets a 400.
         if (accepted === null) return;
         expect(accepted.kind).toBe('accepted');
         if (accepted.kind !== 'accepted') return;
@@ -83,11 +83,11 @@ it('a request that is answered with success ends as an event, a profile, a dead 
   );
 });
 
-/** Parts of a request, each of which has to end somewhere. */
+/** The parts of a request, each of which must have an outcome. */
 function countParts(source: string, body: unknown): number {
   if (source !== 'segment') return 1;
   const calls = isJsonObject(body) ? body.batch : undefined;
-  // What is no call is in the answer as rejected; it never reaches the pipeline.
+  // An invalid call is in the response as rejected and never reaches the pipeline.
   const types = ['track', 'identify', 'page', 'screen', 'group', 'alias'];
   const isCall = (call: unknown): boolean =>
     isJsonObject(call) && typeof call.type === 'string' && types.includes(call.type);

@@ -13,11 +13,11 @@ import { receivedAt } from '../ingest/fixture.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { newestRules } from '../support/revisions.js';
 
-/** The accept half of every source over a store in memory that takes everything and keeps all facts. */
+/** The accept half of every source, with an in-memory store that accepts everything and keeps all facts. */
 export type Pipeline = {
   /** Drafts in the order in which they were accepted. */
   readonly drafts: readonly Draft[];
-  /** Null where the map cannot read the request. */
+  /** Null if the map cannot read the request. */
   send(source: SourceName, request: Partial<SourceRequest>): Promise<AcceptedFromSource | null>;
   activity(): readonly ActivityCount[];
 };

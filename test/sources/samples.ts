@@ -45,7 +45,7 @@ const checked = parseMapping({
     Object.entries(systems).map(([name, { mapping }]) => [name, mapping]),
   ),
 });
-/** For the samples of generic webhooks. */
+/** The mapping file for the samples of generic webhooks. */
 export const sampleMapping = checked.ok ? checked.value : {};
 
 const products = [

@@ -9,13 +9,13 @@ import * as woo from '../support/woocommerce.js';
 import { createPipeline } from './pipeline.js';
 import type { Sample } from './samples.js';
 
-/** Somebody, with identifiers that nobody else has. */
+/** A person with unique identifiers. */
 type Human = {
   readonly number: number;
   readonly email: string;
-  /** As the customer gave it to the shop as their own. */
+  /** The phone number that the customer gave to the shop. */
   readonly phone: string;
-  /** Of the account in Shopify and in WooCommerce. */
+  /** The id of the account in Shopify and WooCommerce. */
   readonly shopId: number;
   readonly stripeId: string;
   readonly userId: string;
@@ -46,7 +46,7 @@ const ofShopify = (topic: string, body: unknown): Sample => ({
 const addressOf = (other: Human | null) =>
   other && shopify.anAddress({ phone: other.phone, country_code: 'US' });
 
-/** An order by somebody, perhaps under the customer of a till or a colleague, sent to somebody else. */
+/** An order of one person, possibly under a point-of-sale account or a colleague's account, shipped to another person. */
 const shopifyOrder = fc
   .record({
     order: id,
@@ -117,7 +117,7 @@ const ofStripe = (type: string, object: object): Sample => ({
   request: { path: '/webhooks/stripe', headers: {}, body: stripe.aStripeEvent(type, object) },
 });
 
-/** A payment by a customer, with the card of somebody else. */
+/** A payment of a customer with the card of another person. */
 const stripeCharge = fc
   .record({
     charge: id,
@@ -172,7 +172,7 @@ const ofWoo = (topic: string, body: unknown): Sample => ({
   },
 });
 
-/** An order billed to somebody, perhaps under the account of another, sent to somebody else. */
+/** An order billed to one person, possibly under the account of another, shipped to a third. */
 const wooOrder = fc
   .record({
     order: id,
@@ -222,7 +222,7 @@ const segmentIdentify = fc
     }),
   );
 
-/** What a user does, perhaps on a computer that others use too, and perhaps about somebody else. */
+/** An action of a user, possibly on a shared computer, and possibly about another person. */
 const segmentTrack = fc
   .record({
     user: maybe(human),
@@ -237,7 +237,7 @@ const segmentTrack = fc
       event,
       ...(user && { userId: user.userId }),
       anonymousId: user === null ? 'browser-1' : anonymousId,
-      // Without a user, the address in the properties is all that names somebody: see the guide.
+      // Without a user, the address in the properties is the only identifier (see the guide).
       properties: user === null ? {} : { email: other?.email, phone: other?.phone },
       ...(user && withTraits && { context: { traits: { email: user.email } } }),
     }),
@@ -257,7 +257,7 @@ const sample = fc.oneof(
   segmentTrack,
 );
 
-/** Every user has been identified once: what an address in the properties of an unknown user means is in the guide. */
+/** Every user was identified before; the guide explains an address in the properties of an unknown user. */
 const identified = humans.map((user) =>
   ofSegment({ type: 'identify', userId: user.userId, traits: { email: user.email } }),
 );
@@ -274,7 +274,7 @@ const eventShape = z.object({
 });
 const profileShape = z.object({ attributes: identifiers });
 
-/** The identifiers that one event or profile joins at Klaviyo. */
+/** The identifiers that Klaviyo merges because of one event or profile. */
 function toJoined({ lane, payload }: Draft): readonly string[] {
   const json = toJson(payload);
   const attributes =
@@ -286,7 +286,7 @@ function toJoined({ lane, payload }: Draft): readonly string[] {
     .map(([name, value]) => `${name} ${String(value)}`);
 }
 
-/** Groups of identifiers that Klaviyo would hold for one person, after all of these. */
+/** The groups of identifiers that Klaviyo holds as one person after all of these. */
 function toGroups(drafts: readonly Draft[]): readonly ReadonlySet<string>[] {
   let groups: ReadonlySet<string>[] = [];
   for (const draft of drafts) {

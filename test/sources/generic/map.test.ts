@@ -243,7 +243,7 @@ describe('the section generic of the mapping file', () => {
       { verify: { hmac: { header: 'X-S', algorithm: 'md5' } }, ...rules },
       '/generic/shop/verify/hmac/algorithm must be sha256, sha1, sha512',
     ],
-  ])('is rejected with the place of its fault: %j', (webhook, fault) => {
+  ])('is rejected with the path of the issue: %j', (webhook, fault) => {
     expect(faultsOf(webhook)).toEqual([expect.stringContaining(fault)]);
   });
 

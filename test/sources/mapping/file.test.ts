@@ -59,7 +59,7 @@ describe('MAPPING_FILE', () => {
     ]);
   });
 
-  it('reports all its faults at once, each with its place', () => {
+  it('reports all its issues at once, each with its path', () => {
     expect(problemsOf(() => load('shopify: { topics: { a: b } }\nwoo: {}\n'))).toEqual([
       'MAPPING_FILE: /shopify/topics/a must be true or false',
       'MAPPING_FILE: /woo is not a field of a mapping',
@@ -70,9 +70,9 @@ describe('MAPPING_FILE', () => {
   });
 
   it.each([
-    ['names a thing twice', 'shopify: {}\nshopify: {}\n', /DUPLICATE_KEY at line 2, column 1$/],
-    ['is no YAML', 'shopify: [1', /line 1, column 12$/],
-    ['is a bomb', toBomb(), /alias/i],
+    ['has a duplicate key', 'shopify: {}\nshopify: {}\n', /DUPLICATE_KEY at line 2, column 1$/],
+    ['is not YAML', 'shopify: [1', /line 1, column 12$/],
+    ['expands aliases without bound', toBomb(), /alias/i],
   ])('that %s is reported in one line', (_, text, words) => {
     const problems = problemsOf(() => load(text));
     expect(problems).toEqual([expect.stringMatching(words)]);
@@ -80,17 +80,17 @@ describe('MAPPING_FILE', () => {
   });
 });
 
-describe('a MAPPING_FILE that leads to a file of secrets', () => {
+describe('a MAPPING_FILE that is a file of secrets', () => {
   it.each([
     ['of variables', 'STRIPE_KEY=hunter2\nhunter2\n'],
     ['of YAML', 'password: hunter2\nhunter2: 1\n'],
-    ['of YAML with a name twice', 'hunter2: 1\nhunter2: 2\n'],
+    ['of YAML with a duplicate key', 'hunter2: 1\nhunter2: 2\n'],
     ['with an alias', 'password: *hunter2\n'],
     ['with a tag', 'password: !hunter2 a\n'],
-    ['that is no YAML', 'password: "hunter2\n  hunter2: [\n'],
+    ['that is not YAML', 'password: "hunter2\n  hunter2: [\n'],
     ['that is a key', '-----BEGIN KEY-----\nhunter2\n-----END KEY-----\n'],
     ['of bytes', '\u0000\u0001hunter2\u0000'],
-  ])('%s shows nothing of it', (_, text) => {
+  ])('%s is rejected without any of its content', (_, text) => {
     const warned = vi.spyOn(process, 'emitWarning');
     onTestFinished(() => warned.mockRestore());
     const problems = problemsOf(() => load(text));
@@ -106,7 +106,7 @@ describe('a MAPPING_FILE that leads to a file of secrets', () => {
   });
 });
 
-/** A million texts out of a few lines. */
+/** A few lines of YAML that expand to a million texts. */
 function toBomb(): string {
   const lines = ['a0: &a0 [x, x, x, x, x, x, x, x, x, x]'];
   for (let at = 1; at < 7; at++) {

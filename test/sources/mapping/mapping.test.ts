@@ -52,7 +52,7 @@ describe('a topic', () => {
     skipped: [{ reason: 'test' }],
   };
 
-  it('that is off still gives its people', () => {
+  it('that is off still stores the facts about its people', () => {
     const mapping = read({ shopify: { topics: { 'orders/create': false } } });
     expect(applyMapping(post, mapping)).toEqual({
       ...post,
@@ -100,10 +100,14 @@ describe('properties of an event', () => {
   const given = { OrderId: 1, Items: ['a'], BillingAddress: 'b', ShippingAddress: 's' };
 
   it.each<[string, object, object]>([
-    ['only those to include', { properties: { include: ['OrderId', 'Nothing'] } }, { OrderId: 1 }],
+    [
+      'only those under include',
+      { properties: { include: ['OrderId', 'Nothing'] } },
+      { OrderId: 1 },
+    ],
     ['none', { properties: { include: [] } }, {}],
     [
-      'all but those to exclude',
+      'all except those under exclude',
       { properties: { exclude: ['BillingAddress', 'ShippingAddress'] } },
       { OrderId: 1, Items: ['a'] },
     ],
@@ -113,7 +117,7 @@ describe('properties of an event', () => {
       { order_number: 1, Items: ['a'] },
     ],
     [
-      'what its own rules leave out beside what all leave out',
+      'without those that the rules of the event and of all events exclude',
       {
         properties: { exclude: ['BillingAddress'] },
         events: { 'Placed Order': { exclude: ['ShippingAddress'] } },
@@ -121,7 +125,7 @@ describe('properties of an event', () => {
       { OrderId: 1, Items: ['a'] },
     ],
     [
-      'what its own rules include, even where all leave it out',
+      'those that the rules of the event include, even if all events exclude them',
       {
         properties: { exclude: ['BillingAddress'], rename: { BillingAddress2: 'x' } },
         events: { 'Placed Order': { include: ['BillingAddress'] } },
@@ -138,7 +142,7 @@ describe('properties of an event', () => {
     ],
     ["not by another event's rules", { events: { 'Checkout Started': { include: [] } } }, given],
     [
-      'by its original name, whatever it becomes',
+      'under the original name of the event in the rules',
       {
         metrics: { 'Placed Order': 'Order Placed' },
         events: { 'Placed Order': { include: ['OrderId'] } },
@@ -250,13 +254,9 @@ it('a mapping drops only the properties that it names, whatever the names are', 
 
 describe('a mapping', () => {
   it.each<[string, unknown, readonly string[]]>([
-    ['a source that is none', { woo: {} }, ['/woo is not a field of a mapping']],
+    ['an unknown source', { woo: {} }, ['/woo is not a field of a mapping']],
     ['a list', [], [` must hold ${sourceNames.join(', ')}, or some of them`]],
-    [
-      'a part that is none',
-      { stripe: { metric: {} } },
-      ['/stripe/metric is not a field of stripe'],
-    ],
+    ['an unknown part', { stripe: { metric: {} } }, ['/stripe/metric is not a field of stripe']],
     [
       'a source that is text',
       { stripe: 'off' },
@@ -319,12 +319,12 @@ describe('a mapping', () => {
       ['/stripe/events/w goes by its original name here: "x"'],
     ],
     [
-      'properties that are no list',
+      'properties that are not a list',
       { stripe: { properties: { include: 'a' } } },
       ['/stripe/properties/include must be a list of names of properties'],
     ],
     [
-      'a name that would do harm',
+      'a forbidden name',
       { stripe: { properties: { rename: { a: '__proto__' } } } },
       ['/stripe/properties/rename/a is a name that is not allowed'],
     ],
@@ -334,17 +334,17 @@ describe('a mapping', () => {
       ['/stripe/properties/exclude/1 "b" is under include, too'],
     ],
     [
-      'a new name for what is left out',
+      'a new name for an excluded property',
       { stripe: { properties: { exclude: ['a'], rename: { a: 'b' } } } },
       ['/stripe/properties/rename/a is left out, so it cannot be renamed'],
     ],
     [
-      'a new name for what is not included',
+      'a new name for a property that is not included',
       { stripe: { properties: { include: ['b'], rename: { a: 'c' } } } },
       ['/stripe/properties/rename/a is left out, so it cannot be renamed'],
     ],
     [
-      'two new names that are one',
+      'two equal new names',
       { stripe: { properties: { rename: { a: 'c', b: 'c' } } } },
       [
         '/stripe/properties/rename/a would have the same name as "b"',
@@ -374,11 +374,11 @@ describe('a mapping', () => {
         '/stripe/events/x/rename/e would have the same name as "c"',
       ],
     ],
-  ])('%s is named', (_, content, faults) => {
+  ])('with %s is rejected with the path of the issue', (_, content, faults) => {
     expect(faultsOf(content)).toEqual(faults);
   });
 
-  it('reports the faults of all sources at once', () => {
+  it('reports the issues of all sources at once', () => {
     const faults = faultsOf({ shopify: { topics: 1 }, stripe: { events: 1 } });
     expect(faults).toHaveLength(2);
   });

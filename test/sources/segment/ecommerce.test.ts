@@ -71,7 +71,7 @@ describe("a call of the e-commerce specification becomes the metric of Klaviyo's
   });
 });
 
-it('a completed order has its products as Items and each as an Ordered Product, beside what the call itself says', () => {
+it('a completed order has its products as Items and each as an Ordered Product, besides its own properties', () => {
   const properties = { ...order, products: [cap], note: { a: 1 } };
   const [placed, ordered, ...others] = entriesOf('Order Completed', properties);
   expect(others).toEqual([]);
@@ -97,7 +97,7 @@ it('a completed order has its products as Items and each as an Ordered Product, 
   expect(ordered?.properties).toEqual({ OrderId: 'o-1', ...product, ProductBrand: brand });
 });
 
-it('a property that the call has by a name of Klaviyo stays as it is', () => {
+it('a property of the call that has a name of Klaviyo is unchanged', () => {
   const [placed] = entriesOf('Order Completed', { ...order, products: [cap], Items: 'mine' });
   expect(placed?.properties.Items).toBe('mine');
 });
@@ -141,13 +141,13 @@ it('a viewed product has the names of Viewed Product', () => {
   });
 });
 
-it('a started checkout lists its items, and has no value of a property that is no revenue', () => {
+it('a started checkout lists its items and has no value from a property other than revenue', () => {
   const [started] = entriesOf('Checkout Started', { order_id: 'o-1', value: 38, products: [cap] });
   expect(started).toMatchObject({ codes: [], properties: { OrderId: 'o-1', Items: [item] } });
   expect(started).not.toHaveProperty('value');
 });
 
-describe('one order gives one event and one revenue', () => {
+describe('an order produces one event and one revenue and', () => {
   const idsOf = (properties: object, event = 'Order Completed', env = {}) =>
     entriesOf(event, properties, env).map(({ insert_id: id }) => id);
 
@@ -245,7 +245,7 @@ describe('prices and quantities of products', () => {
   });
 });
 
-it('a call whose properties leave no room for those of Klaviyo keeps its own, with a warning', () => {
+it('a call with too many properties for those of Klaviyo keeps its own, with a warning', () => {
   const many = Object.fromEntries(Array.from({ length: 289 }, (_, at) => [`p${at}`, at]));
   const [viewed] = entriesOf('Product Viewed', { ...many, name: 'Cap', sku: 's' });
   expect(viewed).toMatchObject({

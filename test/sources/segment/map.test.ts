@@ -10,7 +10,7 @@ type Options = Partial<Omit<SegmentRequest, 'value' | 'faults'>>;
 
 const settings = z.object(segmentSettings).parse({});
 
-/** What the map makes of a body. Fails where nothing can be taken from it. */
+/** The result of the map for a body. Fails if the body is rejected. */
 function read(text: string, options: Options = {}) {
   const found = map(text, options);
   if (!found.ok) throw new Error(found.detail);
@@ -41,7 +41,7 @@ const batchOf = (call: object, around: object = {}): string =>
 const one = (call: object, around?: object, options?: Options) =>
   read(batchOf(call, around), options);
 
-/** The one entry a call comes to, as it would be posted. */
+/** The only entry of a call, in its posted form. */
 function entryOf(call: object, around: object = {}): Record<string, unknown> {
   const [entry] = one(call, around).post.entries;
   return JSON.parse(stringifyJson(entry?.entry ?? null)) as Record<string, unknown>;
@@ -146,7 +146,7 @@ describe('a track call', () => {
     expect([noCalls, messageIds]).toEqual([[], ['m-1']]);
   });
 
-  it('with a name and a user alone becomes an event with these', () => {
+  it('with only a name and a user becomes an event with these', () => {
     expect(entryOf({ type: 'track', event: 'Viewed', userId: '42' })).toEqual({
       event_name: 'Viewed',
       distinct_id: '42',
@@ -208,10 +208,10 @@ describe('the value of an event', () => {
     ['a negative number', { revenue: '-5' }, -5],
     ['revenue before total and value', { value: 1, total: 2, revenue: 3 }, 3],
     ['total of a completed order without revenue', { value: 1, total: '2', revenue: ' ' }, 2],
-    ['revenue of nothing, though there is a total', { revenue: 0, total: 2 }, 0],
+    ['zero revenue rather than a total', { revenue: 0, total: 2 }, 0],
     ['no value property', { value: 1 }, undefined],
     [
-      'nothing where revenue cannot be read, whatever the total',
+      'absent if revenue is unreadable, whatever the total',
       { revenue: 'free', total: 4 },
       undefined,
     ],
@@ -220,14 +220,14 @@ describe('the value of an event', () => {
     ['text with separators', { revenue: '1,299.00', currency: 'USD' }, 1299],
     ['nothing that can be two amounts', { revenue: '1,299', currency: 'USD' }, undefined],
     [
-      'nothing in another currency than the one beside it',
+      'absent in a currency other than the one beside it',
       { revenue: '€5', currency: 'USD' },
       undefined,
     ],
     ['revenue in another spelling', { Revenue: '5', Total: 6 }, 5],
     ['nothing that is no decimal', { revenue: '1e5', total: '0x10', value: '' }, undefined],
     ['nothing that overflows', { revenue: '9'.repeat(400) }, undefined],
-    ['nothing else', { revenue: true, total: [5], value: {} }, undefined],
+    ['absent if it is not a number or text', { revenue: true, total: [5], value: {} }, undefined],
   ])('is %s', (_what, properties, value) => {
     expect(entryOf(aTrack({ properties })).value).toBe(value);
   });
@@ -245,7 +245,7 @@ describe('the value of an event', () => {
     ['Checkout Started', { value: 5, total: 6 }],
     ['Order Refunded', { total: 30 }],
     ['Order Updated', { total: 30 }],
-  ])('is absent if %s has a total or a value alone', (event, properties) => {
+  ])('is absent if %s has only a total or a value', (event, properties) => {
     expect(worth(event, properties)).toEqual({ value: undefined, codes: [] });
   });
 
@@ -377,7 +377,7 @@ describe('the person of a call', () => {
     expect(entryOf(call)).toEqual({ email: ada, first_name: 'Ada' });
   });
 
-  it('is read from one place: contacts of two places are never joined', () => {
+  it('is read from one place, so that contacts of two places are never merged', () => {
     const context = { traits: { email: ada } };
     const traits = { email: grace, phone: '+12025550123' };
     const { ids, repeatedPhone } = identityOf(aTrack({ context, traits, properties: traits }));
@@ -394,7 +394,7 @@ describe('the person of a call', () => {
     expect(entry).not.toHaveProperty('personKeys');
   });
 
-  it('is a device if an event has an anonymousId alone', () => {
+  it('is a device if an event has only an anonymousId', () => {
     for (const type of ['track', 'page', 'screen']) {
       const { post } = one({ type, event: 'e', anonymousId: 'a', traits: { plan: 'gold' } });
       expect(post).toMatchObject({ entries: [{ device: { id: 'a' } }], people: [], skipped: [] });
@@ -404,7 +404,7 @@ describe('the person of a call', () => {
     expect(entry?.device?.id).toMatch(/^[\w-]{43}$/);
   });
 
-  it('is skipped if an identify call has an anonymousId alone', () => {
+  it('is skipped if an identify call has only an anonymousId', () => {
     const { post } = one({ type: 'identify', anonymousId: 'a', traits: { plan: 'gold' } });
     expect(post).toMatchObject({ entries: [], people: [], skipped: [{ reason: 'anonymous' }] });
   });
@@ -423,7 +423,7 @@ describe('the id of an event', () => {
   const idOf = (messageId: unknown) => entryOf(aTrack({ messageId })).insert_id;
 
   it.each([
-    ['is left out where there is none', undefined, undefined],
+    ['is absent if there is no messageId', undefined, undefined],
     ['may be a number', 7, '7'],
     ['may have 255 characters', 'm'.repeat(255), 'm'.repeat(255)],
   ])('%s', (_what, messageId, expected) => {
@@ -450,16 +450,16 @@ describe('the time of an event', () => {
     ['an offset of hours', '2026-01-15T12:00:00+01', at],
     ['microseconds', '2026-01-15T11:00:00.123456+00:00', '2026-01-15T11:00:00.123Z'],
     ['nanoseconds', '2026-01-15T11:00:00.123456789Z', '2026-01-15T11:00:00.123Z'],
-    ['a blank for the T', '2026-01-15 11:00:00', at],
+    ['a space in place of the T', '2026-01-15 11:00:00', at],
     ['no seconds', '2026-01-15T11:00Z', at],
     ['a day', '2026-01-15', '2026-01-15T00:00:00.000Z'],
     ['lower case', '2026-01-15t11:00:00z', at],
     ['no time', 'yesterday', undefined],
-    ['no day of any month', '2026-13-45T11:00:00Z', undefined],
+    ['an invalid month and day', '2026-13-45T11:00:00Z', undefined],
     ['seconds since 1970', 1768474800, at],
     ['milliseconds since 1970', 1768474800000, at],
     ['milliseconds as text', '1768474800000', at],
-    ['an offset after a blank', '2026-01-15 11:00:00 +0000', at],
+    ['an offset after a space', '2026-01-15 11:00:00 +0000', at],
     ['UTC by name', '2026-01-15 11:00:00 UTC', at],
     ['RFC 1123', 'Thu, 15 Jan 2026 11:00:00 GMT', at],
     ['no separators', '20260115T110000Z', at],
@@ -515,7 +515,7 @@ describe('the time of an event', () => {
   });
 
   it('is never moved into the future', () => {
-    // Called after it was sent, so to say: as far as now, and no further.
+    // The call is dated after its sending, so its time is limited to now.
     expect(timeOf({ timestamp: hoursFromNow(-1) }, { sentAt: hoursFromNow(-2) })).toBe(
       hoursFromNow(0),
     );
@@ -637,7 +637,7 @@ describe('an identify call', () => {
     ]);
   });
 
-  it('of a browser also gives an event that joins the visitor to the person', () => {
+  it('of a browser also produces an event that merges the visitor with the person', () => {
     const { post } = one(anIdentify({ anonymousId: 'a', traits }));
     expect(post.entries).toMatchObject([
       { lane: 'profiles', device: { id: 'a' } },
@@ -682,7 +682,7 @@ describe('an identify call', () => {
     },
   );
 
-  it('of a RudderStack SDK gives the same profile, although it holds its traits twice', () => {
+  it('of a RudderStack SDK becomes the same profile, although it contains its traits twice', () => {
     expect(entryOf(anIdentify({ traits, context: { traits } }))).toEqual(
       entryOf(anIdentify({ traits })),
     );
@@ -699,7 +699,7 @@ describe('an identify call', () => {
     ['name', { name: ' Ada King  Lovelace ' }, ['Ada', 'King  Lovelace', undefined]],
     ['a single name', { name: 'Ada' }, ['Ada', undefined, undefined]],
     [
-      'name beside another',
+      'name beside first and last name',
       { name: 'Ada Lovelace', firstName: 'Augusta' },
       ['Augusta', undefined, { name: 'Ada Lovelace' }],
     ],
@@ -749,7 +749,7 @@ describe('an identify call', () => {
   it.each([
     ['has no address and no number', anIdentify({ traits: { plan: 'gold' } })],
     ['has no userId', anIdentify({ userId: undefined, traits })],
-    ['is of no use to Klaviyo', anIdentify({ traits, integrations: { Klaviyo: false } })],
+    ['is disabled for Klaviyo', anIdentify({ traits, integrations: { Klaviyo: false } })],
   ])('is not kept if it %s', (_what, call) => {
     expect(one(call).post.people).toEqual([]);
   });
@@ -854,7 +854,7 @@ describe('a single call', () => {
   });
 });
 
-describe('whatever is posted', () => {
+describe('any posted body', () => {
   const name = fc.constantFrom(
     ...['type', 'userId', 'event', 'traits', 'properties', 'context', 'integrations', 'timestamp'],
     ...['sentAt', 'messageId', 'name', 'email', 'phone', 'address', 'company', 'revenue', 'batch'],
@@ -879,7 +879,7 @@ describe('whatever is posted', () => {
         map(JSON.stringify(around), { kind: each });
         const text = JSON.stringify({ ...(around !== null && { context: around }), batch });
         const found = map(text, { kind: 'batch' });
-        // Refused as a whole for a name such as __proto__ beside the batch.
+        // Rejected as a whole for a name such as __proto__ beside the batch.
         fc.pre(found.ok);
         const { post, invalidCalls: noCalls } = found;
         const { skipped } = post;

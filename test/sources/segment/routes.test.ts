@@ -26,7 +26,7 @@ const takenOne: AcceptedFromSource = {
   repeat: false,
 };
 
-/** A server whose accept half answers so, and what reached it. */
+/** A server whose accept half returns this result, and the requests that it received. */
 async function start(overrides: Overrides = {}, answer: AcceptedFromSource = takenOne) {
   const posted: (SourcePost & FromSourceOptions)[] = [];
   const server = await startServer({
@@ -102,7 +102,7 @@ describe('paths', () => {
     expect(accepted).toHaveLength(1);
   });
 
-  it('take POST and a preflight, and say so', async () => {
+  it('accept POST and a preflight, and list both', async () => {
     const { call } = await start();
     const answer = await call('GET', '/v1/batch');
     expect([answer.status, answer.headers.allow]).toEqual([405, 'OPTIONS, POST']);
@@ -139,14 +139,14 @@ describe('a body', () => {
 
   const gzip = { 'content-encoding': 'gzip' };
   const refused: [string, string | Buffer, Record<string, string>, RegExp][] = [
-    ['is no JSON', '{"batch":[', {}, /^the body is not valid JSON/],
+    ['is not JSON', '{"batch":[', {}, /^the body is not valid JSON/],
     ['is empty', '', {}, /^the body is empty/],
     ['has no batch', '{}', {}, /^the body must be {"batch":/],
     ['is too large', 'a'.repeat(10_001), {}, /10000 bytes/],
     ['is too large once it is expanded', gzipSync('a'.repeat(10_001)), gzip, /10000 bytes/],
     ['is not what its encoding says', 'text', gzip, /corrupt/],
     ['has an unknown encoding', text, { 'content-encoding': 'zstd' }, /gzip, deflate, br/],
-    ['is no UTF-8', Buffer.from([0x7b, 0xff]), {}, /UTF-8/],
+    ['is not UTF-8', Buffer.from([0x7b, 0xff]), {}, /UTF-8/],
   ];
 
   it.each(refused)(
@@ -181,7 +181,7 @@ describe('a write key', () => {
     ['the user of Basic, with some password', basic(`${ingestKey}:x`), {}],
     ['lower-case basic', { authorization: basic(ingestKey).authorization.replace('B', 'b') }, {}],
     ['the body', {}, { writeKey: ingestKey }],
-    ['the body, where Basic names nobody', basic(':'), { writeKey: ingestKey }],
+    ['the body, if Basic has no user', basic(':'), { writeKey: ingestKey }],
     [
       'the body, beside a token of OAuth',
       { authorization: 'Bearer oauth' },
@@ -199,13 +199,13 @@ describe('a write key', () => {
   it.each([
     ['nowhere', {}, {}],
     ['wrong in Basic', basic('wrong-key-1:'), {}],
-    ['wrong in Basic, which counts before the body', basic('wrong-key-1'), { writeKey: ingestKey }],
+    ['wrong in Basic, which precedes the body', basic('wrong-key-1'), { writeKey: ingestKey }],
     ['the password of Basic', basic(`:${ingestKey}`), {}],
     ['wrong in the body', {}, { writeKey: `${ingestKey}x` }],
     ['of another kind', {}, { writeKey: [ingestKey] }],
     ['wrong as Bearer', { authorization: 'Bearer wrong-key-1' }, {}],
     ['in a call', {}, { batch: [{ ...aCall, writeKey: ingestKey }] }],
-  ])('is missing if it is %s: 401', async (_what, headers, body) => {
+  ])('counts as missing, with a 401, if it is %s', async (_what, headers, body) => {
     const { post, posted } = await start({ config: closed });
     const answer = await post('/v1/batch', { ...aBatch, ...body }, headers);
     expect([answer.status, answer.json]).toEqual([401, invalidKey]);
@@ -219,7 +219,7 @@ describe('a write key', () => {
     expect((await post('/v1/batch', aBatch, basic('anything:'))).status).toBe(200);
   });
 
-  it('without one, a web page from elsewhere is refused in the same form', async () => {
+  it('is required of a web page of another origin, with a 401 in the same form', async () => {
     const { post } = await start();
     const answer = await post('/v1/batch', aBatch, { origin: 'https://shop.example.com' });
     expect([answer.status, answer.json]).toEqual([
@@ -237,11 +237,11 @@ describe('a request without a key', () => {
   const full = { reason: 'full', retryAfterMs: 5000 } as const;
 
   it.each([
-    ['asks for something odd', '/v1/batch?strict=perhaps', {}],
-    ['comes while the relay is full', '/v1/batch', { backpressure: () => full }],
-    ['comes while the relay stops', '/v1/batch', { isDraining: () => true }],
+    ['has an invalid query', '/v1/batch?strict=perhaps', {}],
+    ['arrives while the store is full', '/v1/batch', { backpressure: () => full }],
+    ['arrives while the relay stops', '/v1/batch', { isDraining: () => true }],
     [
-      'meets a failure of ours',
+      'meets an internal error',
       '/v1/batch',
       {
         clock: {
@@ -399,7 +399,7 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
   );
 
   it.each(['/v1/webhook', '/v1/webhook/?writeKey=x', '/internal/v1/extract', '/v1/audiencelist'])(
-    '%s is known, and not supported',
+    'are known and not supported: %s',
     async (path) => {
       const { post, posted } = await start();
       const answer = await post(path, aBatch);
@@ -411,7 +411,7 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
     },
   );
 
-  it('a write key may be in the query, where no header has one', async () => {
+  it('accept a write key in the query if no header has one', async () => {
     const { post, posted } = await start({ config: closed });
     const query = `?writeKey=${ingestKey}`;
     expect((await post(`/beacon/v1/batch${query}`, aBatch, {})).status).toBe(200);
@@ -438,7 +438,7 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
       `data=${Buffer.from(JSON.stringify({ writeKey: ingestKey, userId: 'u', event: 'Opened' })).toString('base64url')}`,
       { event_name: 'Opened', distinct_id: 'u' },
     ],
-  ])('GET %s takes a call in its query, and answers a pixel', async (path, query, entry) => {
+  ])('accept a call in the query of GET %s and answer a pixel', async (path, query, entry) => {
     const { call, posted } = await start({ config: closed });
     const answer = await call('GET', `${path}?${query}`);
     expect([answer.status, answer.headers['content-type']]).toEqual([200, 'image/gif']);
@@ -446,7 +446,7 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
     expect((await call('GET', path)).status).toBe(401);
   });
 
-  it('GET /health and GET /version need no key; the first says whether the relay takes calls', async () => {
+  it('GET /health and GET /version need no key, and /health reports whether the relay accepts calls', async () => {
     const { call } = await start({ config: closed });
     expect((await call('GET', '/health')).json).toEqual({ server: 'UP' });
     expect((await call('GET', '/version')).json).toEqual({ Version: 'klaviyo-relay' });
@@ -454,12 +454,12 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
     expect((await full.call('GET', '/health')).status).toBe(503);
   });
 
-  it('GET /v1/pixel of no type of call is no path', async () => {
+  it('GET /v1/pixel without a type of call is answered 404', async () => {
     const { call } = await start();
     expect((await call('GET', '/pixel/v1/delete?userId=1')).status).toBe(400);
   });
 
-  it('GET /sourceConfig has an SDK of RudderStack send to this relay alone', async () => {
+  it('GET /sourceConfig makes an SDK of RudderStack send only to this relay', async () => {
     const { call } = await start({ config: closed });
     const answer = await call('GET', `/sourceConfig/?p=web&v=3&writeKey=${ingestKey}`);
     expect(answer.json).toMatchObject({
@@ -508,13 +508,13 @@ describe('strict mode', () => {
     ['', { 'x-strict-mode': '1' }, true],
     ['?strict=0', {}, false],
     ['', { 'x-strict-mode': '0' }, false],
-  ])('is asked for by %s %j: %s', async (query, headers, strict) => {
+  ])('is requested by %s %j: %s', async (query, headers, strict) => {
     const { post, posted } = await start();
     expect((await post(`/v1/batch${query}`, aBatch, headers)).status).toBe(200);
     expect(posted).toMatchObject([{ strict }]);
   });
 
-  it('answers 400 where an entry cannot be sent', async () => {
+  it('answers 400 if an entry cannot be sent', async () => {
     const errors = [{ pointer: '/event_name', detail: 'is required' }];
     const rejected = [{ index: 0, code: 'not_valid', errors }];
     const { post } = await start({}, { kind: 'invalid', rejected });
@@ -532,7 +532,7 @@ describe('strict mode', () => {
     ]);
   });
 
-  it('answers 400 where a part is no call, and takes nothing', async () => {
+  it('answers 400 and accepts nothing if a part is not a call', async () => {
     const { post, posted, metrics } = await start();
     const answer = await post('/v1/batch?strict=1', { batch: [aCall, { type: 'delete' }] });
     expect([answer.status, posted]).toEqual([400, []]);
@@ -554,7 +554,7 @@ describe('strict mode', () => {
 describe('a browser', () => {
   const origin = { origin: 'https://shop.example.com' };
 
-  it('may ask before it posts, and needs no key for that', async () => {
+  it('may send a preflight without a key', async () => {
     const { call, posted } = await start({ config: closed });
     const answer = await call('OPTIONS', '/v1/t', {
       headers: {
@@ -586,7 +586,7 @@ describe('a browser', () => {
     expect(answer.headers['access-control-expose-headers']).toBe('retry-after');
   });
 
-  it('may neither ask nor read at other addresses', async () => {
+  it('may neither send a preflight nor read responses at other paths', async () => {
     const { call } = await start({ config: closed });
     const answer = await call('OPTIONS', '/v1/events', { headers: origin });
     expect(answer.status).toBe(405);
@@ -594,7 +594,7 @@ describe('a browser', () => {
   });
 });
 
-describe('whatever comes with a key', () => {
+describe('any request with a key', () => {
   it('never gets a 5xx', async () => {
     const { call } = await start({ config: closed });
     const path = fc.constantFrom(...batchPaths, ...singlePaths);

@@ -44,7 +44,7 @@ describe('checkouts/create', () => {
     expect(entriesOf('checkouts/create', checkout)).toMatchObject([expected]);
   });
 
-  it('is skipped if it names no person', () => {
+  it('is skipped if it identifies no person', () => {
     const { entries, skipped } = mapTopic('checkouts/create', aCheckout({ email: null }));
     expect([entries, skipped]).toEqual([[], [{ reason: 'anonymous' }]]);
   });
@@ -61,7 +61,7 @@ describe('checkouts/create', () => {
     ]);
   });
 
-  it('gives the same unique id as checkouts/update after changes', () => {
+  it('has the same unique id as checkouts/update after changes', () => {
     const later = { email: 'ada@klaviyo-demo.com', total_price: '70.00' };
     const [first] = entriesOf('checkouts/create', aCheckout({ email: null, customer: { id: 42 } }));
     const customer = { id: 42, email: 'ada@klaviyo-demo.com' };

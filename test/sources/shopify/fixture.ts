@@ -11,7 +11,7 @@ import type { OrderValue, PendingRefunds } from '../../../src/sources/shopify/pa
 type Settings = { readonly orderValue?: OrderValue; readonly pendingRefunds?: PendingRefunds };
 
 /**
- * What a webhook becomes while nothing is known of earlier ones. `payload`: a value, or JSON where its
+ * The result of a webhook without facts of earlier ones. `payload` is a value, or JSON text if its
  * digits matter.
  */
 export function mapTopic(
@@ -41,7 +41,7 @@ export function entriesOf(
   return mapTopic(topic, payload, settings).entries.map(({ entry }) => entry);
 }
 
-/** What Klaviyo gets of it, or the words of the dead letter it becomes. */
+/** The payload for Klaviyo, or the reason of the dead letter. */
 export function sentOf(topic: string, payload: unknown): readonly unknown[] {
   const context = {
     acceptedAt: receivedAt,

@@ -80,7 +80,7 @@ describe.each(['fulfillments/create', 'fulfillments/update'])('%s', (topic) => {
 });
 
 describe('fulfillment_events/create', () => {
-  it('gives the same event as the fulfilment with that status, for the buyer of the order', () => {
+  it('becomes the same event as the fulfilment with that status, for the buyer of the order', () => {
     const [event] = mapTopic('fulfillment_events/create', aFulfilmentEvent()).entries;
     const [update] = entriesOf(
       'fulfillments/update',

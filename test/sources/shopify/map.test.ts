@@ -44,7 +44,7 @@ describe('a topic', () => {
     expect([entries, skipped]).toEqual([[], [{ reason: 'unmapped' }]]);
   });
 
-  it('about privacy keeps no person', () => {
+  it('about privacy stores no facts of a person', () => {
     const request = '{"shop_id":1,"customer":{"id":42,"email":"ada@klaviyo-demo.com"}}';
     expect(mapTopic('customers/redact', request).people).toEqual([]);
   });
@@ -60,18 +60,18 @@ describe('a topic', () => {
 
 describe.each(mapped)('%s', (topic, payload) => {
   it.each([null, 7, 'text', [], [[]], {}].map((body) => JSON.stringify(body)))(
-    'takes %s for a payload that says nothing',
+    'treats the payload %s as empty',
     (body) => {
       expect(() => sentOf(topic, body)).not.toThrow();
     },
   );
 
-  it('gives the same result every time', () => {
+  it('returns the same result every time', () => {
     expect(mapTopic(topic, payload)).toEqual(mapTopic(topic, payload));
   });
 
   it('maps the remaining fields if any field is null', () => {
-    // A refund of no order is about nobody, and nothing will tell of whom.
+    // A refund without an order has no person, and no later webhook can identify one.
     const names = Object.keys(payload).filter((name) => name !== 'order_id');
     for (const name of names) {
       const sent = sentOf(topic, { ...payload, [name]: null });

@@ -51,7 +51,7 @@ const properties = {
   currency: 'EUR',
 };
 
-/** What Klaviyo gets of one event. */
+/** The payload of one event. */
 const toSent = (event: { readonly name: string } & Readonly<Record<string, unknown>>) => {
   const { name, ...attributes } = event;
   return {
@@ -155,7 +155,7 @@ describe('orders/create', () => {
     });
   });
 
-  it('identifies a line without an id by its place, so that a repetition has the same id', () => {
+  it('identifies a line without an id by its index, so that a repetition has the same id', () => {
     const lines = [aLine({ id: null }), aLine({ id: undefined })];
     const ids = entriesOf('orders/create', anOrder({ line_items: lines })).map(
       ({ insert_id: id }) => id,
@@ -259,12 +259,12 @@ describe('the value of an order', () => {
       58.97,
     ],
     [
-      'a discount of the line alone',
+      'a discount of only the line',
       shipped({ price: '9.90', discounted_price: '5.00', discount_allocations: [] }),
       59.97,
     ],
     [
-      'a discount of the whole order alone',
+      'a discount of only the whole order',
       shipped({
         price: '9.90',
         discounted_price: '9.90',
@@ -278,7 +278,7 @@ describe('the value of an order', () => {
       64.87,
     ],
     [
-      'one of two parcels',
+      'one of two shipping lines',
       shipped({ price: '5.00' }, { price: '4.90', discounted_price: '0.00' }),
       59.97,
     ],
@@ -303,7 +303,7 @@ describe('the value of an order', () => {
       54.97,
     ],
     [
-      'a code that takes off more than there is',
+      'a code larger than the shipping',
       { ...shipped(), discount_codes: [{ type: 'shipping', amount: '12.00' }] },
       54.97,
     ],
@@ -313,7 +313,7 @@ describe('the value of an order', () => {
       64.87,
     ],
     [
-      'a return since',
+      'a later return',
       {
         ...shipped({ price: '9.90' }),
         current_shipping_price_set: toMoney('0.00'),
@@ -374,7 +374,7 @@ describe('the value of an order', () => {
     expect(ordered).toMatchObject({ value: 59.97, currency: 'EUR' });
   });
 
-  it('is that at the time of the order, before later edits and returns', () => {
+  it('is the value at the time of the order, before later edits and returns', () => {
     const later = { current_total_price: '10.00', current_subtotal_price: '5.00' };
     expect(entriesOf('orders/create', anOrder(later))[0]?.value).toBe(67.35);
   });
@@ -417,7 +417,7 @@ describe('the value of an order', () => {
 });
 
 describe('the state of an order', () => {
-  it('gives Fulfilled Order at the time of the newest fulfilment that is not cancelled', () => {
+  it('produces Fulfilled Order at the time of the newest fulfilment that is not cancelled', () => {
     const order = anOrder({ fulfillments: fulfilments });
     expect(sentOf('orders/fulfilled', order)).toEqual([
       toSent({
@@ -430,7 +430,7 @@ describe('the state of an order', () => {
     ]);
   });
 
-  it('gives the tracking numbers', () => {
+  it('contains the tracking numbers', () => {
     const tracking = { tracking_company: 'UPS', tracking_number: '1Z2345' };
     const order = anOrder({ fulfillments: [{ id: 31, ...tracking }] });
     for (const topic of ['orders/fulfilled', 'orders/partially_fulfilled']) {
@@ -440,7 +440,7 @@ describe('the state of an order', () => {
     }
   });
 
-  it('gives Fulfilled Partial Order with the items of each fulfilment', () => {
+  it('produces Fulfilled Partial Order with the items of each fulfilment', () => {
     const toPartial = (count: number) =>
       entriesOf(
         'orders/partially_fulfilled',
@@ -459,7 +459,7 @@ describe('the state of an order', () => {
     ]);
   });
 
-  it('gives Cancelled Order with the reason', () => {
+  it('produces Cancelled Order with the reason', () => {
     const cancelled_at = '2026-01-02T11:00:00-05:00';
     const order = anOrder({ cancelled_at, cancel_reason: 'inventory' });
     expect(sentOf('orders/cancelled', order)).toEqual([
@@ -474,7 +474,7 @@ describe('the state of an order', () => {
   });
 
   it.each(['orders/fulfilled', 'orders/partially_fulfilled', 'orders/cancelled'])(
-    'gives an event without absent fields: %s',
+    'produces an event without absent fields: %s',
     (topic) => {
       const bare = '{"id":1001,"email":"ada@klaviyo-demo.com"}';
       const [entry, ...others] = entriesOf(topic, bare);
@@ -515,7 +515,7 @@ describe('the buyer of an order', () => {
   it.each([
     ['has the same address', { id: 42, email: ada }, { email: ada, distinct_id: '42' }],
     [
-      'writes it otherwise',
+      'has another spelling of it',
       { id: 42, email: ' Ada@Klaviyo-Demo.com' },
       { email: ada, distinct_id: '42' },
     ],
@@ -523,14 +523,14 @@ describe('the buyer of an order', () => {
     ['has a number and no address', { id: 42, phone: '+442071838750' }, { email: ada }],
     ['has another address', till, { email: ada }],
   ])(
-    'with an e-mail address, under a customer that %s, is joined by the address alone',
+    'with an e-mail address, under a customer that %s, is identified only by the address',
     (_what, customer, expected) => {
       expect(buyerOf({ email: ada, customer })).toEqual(expected);
     },
   );
 
   it.each(['n/a', 'none', 'ada at home'])(
-    'is the customer if the order has %s for an address, which is kept as a property',
+    'is the customer if the order has %s as its address, which is kept as a property',
     (email) => {
       const customer = { id: 42, email: ada };
       const { entries, people } = mapTopic(
@@ -559,14 +559,14 @@ describe('the buyer of an order', () => {
 
   it.each([
     [
-      'the customer where the number is the same',
+      'the customer if the number is the same',
       { ...till, email: ada, phone: '+16175551212' },
       { email: ada, phone_number: '+16175551212', distinct_id: '42' },
     ],
     ['another than a customer with neither', { id: 42 }, { phone_number: '+16175551212' }],
     ['another than a customer with another number', till, { phone_number: '+16175551212' }],
     [
-      'the customer without the number where that has an address alone',
+      'the customer without the number if the customer has only an address',
       { id: 42, email: ada },
       { email: ada, distinct_id: '42' },
     ],
@@ -601,9 +601,12 @@ describe('the buyer of an order', () => {
       { billing_address: anAddress({ phone: null }), shipping_address: anAddress() },
       '+16175551212',
     ],
-  ])('is identified by an address if nothing else does: %j', (overrides, phone) => {
-    expect(buyerOf(overrides)).toEqual({ phone_number: phone });
-  });
+  ])(
+    'is identified by the phone of an address if there is no other identifier: %j',
+    (overrides, phone) => {
+      expect(buyerOf(overrides)).toEqual({ phone_number: phone });
+    },
+  );
 
   it.each([
     [

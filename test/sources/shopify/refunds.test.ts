@@ -163,7 +163,7 @@ describe('orders/updated', () => {
   const updated = (overrides: Readonly<Record<string, unknown>>) =>
     mapTopic('orders/updated', anOrder(overrides));
 
-  it('gives a refund that succeeded, with the unique id of refunds/create and for the buyer', () => {
+  it('becomes a successful refund with the unique id of refunds/create, for the buyer', () => {
     const pending = { refunds: [aRefund({ transactions: [aTransaction({ status: 'pending' })] })] };
     expect(updated(pending)).toMatchObject({
       entries: [],
@@ -179,7 +179,7 @@ describe('orders/updated', () => {
     expect(fromOrder?.entry).toEqual({ ...fromRefund, ...buyer });
   });
 
-  it('gives an event for each refund of the order', () => {
+  it('produces an event for each refund of the order', () => {
     const refunds = [
       aRefund(),
       aRefund({ id: 802, transactions: [aTransaction({ status: 'pending' })] }),
@@ -215,7 +215,7 @@ describe('orders/updated', () => {
 
   it.each([
     ['no refund', { refunds: [] }, 'no_refund'],
-    ['nothing of refunds', { refunds: null }, 'no_refund'],
+    ['no list of refunds', { refunds: null }, 'no_refund'],
     ['a test order', { refunds: [aRefund()], test: true }, 'test'],
     [
       'an order without a buyer',

@@ -30,7 +30,7 @@ const ofNothing = await sign('');
 
 const signed = (value: string) => ({ ...unsigned, 'x-shopify-hmac-sha256': value });
 
-/** Named as in deliveries of Shopify's newer kind. */
+/** Headers with the names of Shopify's newer deliveries. */
 const newerHeaders = Object.fromEntries(
   Object.entries({ ...signedHeaders, 'x-shopify-event-id': 'ev-1' }).map(([name, value]) => [
     name.replace(/^x-/, ''),
@@ -115,7 +115,7 @@ describe('a webhook that Shopify signed', () => {
     },
   );
 
-  it('of a topic without a map may hold lists of any length', async () => {
+  it('of a topic without a map may contain lists of any length', async () => {
     const { post, posts } = await startShop({ config: longBodies });
     const body = JSON.stringify({ id: 1, variants: Array<number>(100_000).fill(1) });
     const answer = await post(body, await toHeaders(body, { topic: 'products/create' }));
@@ -178,7 +178,7 @@ describe('a webhook that Shopify signed', () => {
     expect((await post(order, other)).status).toBe(401);
   });
 
-  it('is over the bytes as they were sent, whatever their spacing', async () => {
+  it('has a signature over the sent bytes, whatever their spacing', async () => {
     const { post } = await startShop();
     const spaced = ` \r\n${JSON.stringify(anOrder(), null, 2)}\n`;
     const headers = await toHeaders(spaced, { topic: 'orders/create' });
@@ -189,7 +189,7 @@ describe('a webhook that Shopify signed', () => {
   it.each([
     ['not JSON', '{"id":', 'the body is not valid JSON: it ends early'],
     ['empty', '', 'the body is empty'],
-  ])('is answered 400 where its body is %s', async (_what, body, detail) => {
+  ])('is answered 400 if its body is %s', async (_what, body, detail) => {
     const { post, posts } = await startShop();
     const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));
     expect([answer.status, detailOf(answer)]).toEqual([400, detail]);
@@ -205,7 +205,7 @@ describe('a webhook that Shopify signed', () => {
     expect([answer.status, detailOf(answer)]).toEqual([400, detail]);
   });
 
-  it('is asked to come again where the store refuses it', async () => {
+  it('is answered with Retry-After on backpressure', async () => {
     const { post } = await startShop({
       answer: { kind: 'backpressure', reason: 'full', retryAfterMs: 1500 },
     });
@@ -216,7 +216,7 @@ describe('a webhook that Shopify signed', () => {
   it.each([
     ['takes nothing', { backpressure: () => ({ reason: 'disk', retryAfterMs: 5000 }) as const }],
     ['drains', { isDraining: () => true }],
-  ])('is asked to come again while the relay %s', async (_what, state) => {
+  ])('is answered with Retry-After while the relay %s', async (_what, state) => {
     const { post, posts } = await startShop(state);
     const answer = await post(order, signedHeaders);
     expect(answer.status).toBe(503);
@@ -241,7 +241,7 @@ describe('a request that Shopify did not sign, or that was changed since,', () =
     ['in the newer header alone', { ...signed('x'), 'shopify-hmac-sha256': signature }, noMatch],
     ['not at all', unsigned, missing],
     ['by an empty header', signed(''), missing],
-  ])('signed %s is answered 401, and not what would be right', async (_how, headers, detail) => {
+  ])('signed %s is answered 401 without the correct signature', async (_how, headers, detail) => {
     const { post, posts, server } = await startShop();
     const answer = await post(order, headers);
     expect([answer.status, problemOf(answer), detailOf(answer)]).toEqual([
@@ -255,14 +255,14 @@ describe('a request that Shopify did not sign, or that was changed since,', () =
     for (const hidden of [signature, secret, 'klaviyo-demo']) expect(told).not.toContain(hidden);
   });
 
-  it('is refused before its JSON is read', async () => {
+  it('is rejected before its JSON is read', async () => {
     const { post } = await startShop();
     expect((await post('{"not json', signedHeaders)).status).toBe(401);
   });
 
-  it('is refused whichever bit of the body was changed', async () => {
+  it('is rejected if any bit of the body was changed', async () => {
     const { post, server } = await startShop();
-    // Of ASCII characters, so that what comes of it is text.
+    // ASCII characters, so that the changed body is text.
     const body = Buffer.from(order);
     const places = fc.integer({ min: 0, max: order.indexOf('für') });
     await fc.assert(
@@ -278,7 +278,7 @@ describe('a request that Shopify did not sign, or that was changed since,', () =
 });
 
 describe('without SHOPIFY_WEBHOOK_SECRETS', () => {
-  it('there is nothing at the address', async () => {
+  it('the route does not exist', async () => {
     const { post, server } = await startShop({ config: { SHOPIFY_WEBHOOK_SECRETS: [] } });
     const [answer, unknown] = [
       await post(order, signedHeaders),
@@ -287,7 +287,7 @@ describe('without SHOPIFY_WEBHOOK_SECRETS', () => {
     expect([answer.status, detailOf(answer)]).toEqual([404, detailOf(unknown)]);
   });
 
-  it('an empty secret signs nothing', async () => {
+  it('an empty secret verifies no request', async () => {
     const { post } = await startShop({ config: { SHOPIFY_WEBHOOK_SECRETS: [] } });
     const headers = await toHeaders(order, { topic: 'orders/create', key: ' ' });
     expect((await post(order, headers)).status).toBe(404);
@@ -317,14 +317,14 @@ describe("Shopify's own library", () => {
 
   it.each<[string, Delivery, boolean]>([
     ['a webhook', { body: order, headers: signedHeaders }, true],
-    ['one of the newer kind', { body: order, headers: newerHeaders }, true],
+    ['a webhook with the newer headers', { body: order, headers: newerHeaders }, true],
     ['a changed body', { body: order.replace('67.35', '67.36'), headers: signedHeaders }, false],
     ['another secret', { body: order, headers: signed(byAnother) }, false],
     ['an empty signature', { body: order, headers: signed('') }, false],
     ['a cut signature', { body: order, headers: signed(signature.slice(0, -1)) }, false],
     ['no topic', { body: order, headers: { ...signedHeaders, 'x-shopify-topic': '' } }, false],
     ['an empty body', { body: '', headers: signed(ofNothing) }, false],
-  ])('and the relay judge alike: %s', async (_what, delivery, expected) => {
+  ])('has the same result as the relay for %s', async (_what, delivery, expected) => {
     const { post } = await startShop();
     const answer = await post(delivery.body, delivery.headers);
     expect(answer.status === 200).toBe(expected);

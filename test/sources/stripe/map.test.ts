@@ -23,7 +23,7 @@ const by = (revenueSource: StripeRules['revenueSource']): StripeRules => ({
 });
 const withKey: StripeRules = { ...rules, customerIdKey: 'shop_id' };
 
-/** As where no earlier request said anything. */
+/** The result without facts of earlier requests. */
 const resolve = ({ ledger, ...post }: SourcePost): SourcePost => {
   const { entries = [], skipped = [] } = ledger?.resolve(null) ?? {};
   return {
@@ -35,7 +35,7 @@ const resolve = ({ ledger, ...post }: SourcePost): SourcePost => {
 const map = (topic: string, object: unknown, given = rules, overrides = {}) =>
   resolve(mapStripeEvent(aStripeEvent(topic, object, overrides), given));
 
-/** The only entry there is, with whom it is about where no earlier request said so. */
+/** The only entry, with its person if no earlier request identified one. */
 const entryOf = (topic: string, object: unknown, given = rules): JsonObject => {
   const { entries } = map(topic, object, given);
   expect(entries).toHaveLength(1);
@@ -65,7 +65,7 @@ const payments = [
 ] as const;
 
 describe('a payment', () => {
-  it('is what a charge says', () => {
+  it('is mapped from a charge', () => {
     expect(map('charge.succeeded', aCharge({ description: 'Order 7' }))).toMatchObject({
       source: 'stripe',
       topic: 'charge.succeeded',
@@ -88,7 +88,7 @@ describe('a payment', () => {
     });
   });
 
-  it('is what a payment intent says, at the time of the event', () => {
+  it('is mapped from a payment intent, at the time of the event', () => {
     expect(entryOf('payment_intent.succeeded', anIntent(), by('payment_intent'))).toEqual({
       ...paid,
       distinct_id: 'cus_1',
@@ -97,7 +97,7 @@ describe('a payment', () => {
     });
   });
 
-  it('is what a checkout session says', () => {
+  it('is mapped from a checkout session', () => {
     expect(entryOf('checkout.session.completed', aSession(), by('checkout'))).toEqual({
       ...ada,
       ...paid,
@@ -115,7 +115,7 @@ describe('a payment', () => {
     });
   });
 
-  it('is what an invoice says, at the time it was paid', () => {
+  it('is mapped from an invoice, at the time it was paid', () => {
     expect(entryOf('invoice.paid', anInvoice(), by('invoice'))).toEqual({
       ...ada,
       ...paid,
@@ -140,7 +140,7 @@ describe('a payment', () => {
     }
   });
 
-  it('a payment is not counted from invoice.payment_succeeded', () => {
+  it('is not counted from invoice.payment_succeeded', () => {
     for (const [source] of payments) {
       expect(map('invoice.payment_succeeded', aCharge(), by(source)).skipped).toMatchObject([
         { reason: 'other_revenue_source' },
@@ -180,28 +180,28 @@ describe('a payment', () => {
       'in_1',
     ],
     [
-      'its session, where there is no other',
+      'its session, if there is no other id',
       'checkout.session.completed',
       aSession({ payment_intent: null }),
       by('checkout'),
       'cs_1',
     ],
     [
-      'its event, where it has none',
+      'its event, if it has no id',
       'charge.succeeded',
       aCharge({ id: null, payment_intent: 7 }),
       rules,
       'evt_charge.succeeded',
     ],
     [
-      'its charge, where an id is too long',
+      'its charge, if an id is too long',
       'charge.succeeded',
       aCharge({ payment_intent: 'p'.repeat(256) }),
       rules,
       'ch_1',
     ],
   ];
-  it.each(ids)('is named by %s', (_name, topic, object, given, id) => {
+  it.each(ids)('has the id of %s', (_name, topic, object, given, id) => {
     expect(entryOf(topic, object, given).insert_id).toBe(id);
   });
 
@@ -220,7 +220,7 @@ describe('a payment', () => {
       rules,
     ],
     [
-      'an authorised charge that says no more',
+      'an authorised charge without further fields',
       'charge.succeeded',
       aCharge({ captured: false, amount_captured: undefined }),
       rules,
@@ -259,7 +259,7 @@ describe('a payment', () => {
     });
   });
 
-  it('is told when an authorised charge is captured, with what was', () => {
+  it('is recorded when an authorised charge is captured, with the captured amount', () => {
     const charge = aCharge({ amount_captured: 2000 });
     const entry = entryOf('charge.captured', charge);
     expect(entry).toMatchObject({ insert_id: 'pi_1', value: 20, event_time: raisedTime });
@@ -268,7 +268,7 @@ describe('a payment', () => {
     ]);
   });
 
-  it('is told when the bank of a checkout has paid', () => {
+  it('is recorded when the bank of a checkout has paid', () => {
     const topic = 'checkout.session.async_payment_succeeded';
     expect(entryOf(topic, aSession(), by('checkout'))).toMatchObject(paid);
   });
@@ -283,13 +283,13 @@ describe('a payment', () => {
   });
 
   it.each([null, 'soon', 0, -1, 1e300, 8_640_000_000_001, 1.5])(
-    'without a time of its own happened when the event did: %j',
+    'without a valid time has the time of the event: %j',
     (created) => {
       expect(entryOf('charge.succeeded', aCharge({ created })).event_time).toBe(raisedTime);
     },
   );
 
-  it('without any time is left to be stamped', () => {
+  it('without any time gets the time of its acceptance', () => {
     const event = aStripeEvent('charge.succeeded', aCharge({ created: null }), { created: null });
     expect(mapStripeEvent(event, rules).entries[0]?.entry).not.toHaveProperty('event_time');
   });
@@ -301,21 +301,24 @@ describe('an amount that cannot be read', () => {
     ['is a fraction', { amount_captured: 29.98 }, ['unreadable_amount'], { AmountAsGiven: 29.98 }],
     ['has no currency', { currency: null }, ['no_currency'], { AmountAsGiven: 2998 }],
     [
-      'has a currency that is none',
+      'has an invalid currency',
       { currency: 'usdc' },
       ['unreadable_currency'],
       { AmountAsGiven: 2998, CurrencyAsGiven: 'usdc' },
     ],
   ];
-  it.each(rows)('stays as it is, with a warning and no value: %s', (_name, fields, codes, kept) => {
-    const { entries } = map('charge.succeeded', aCharge({ amount: 5000, ...fields }));
-    expect(entries[0]?.warnings?.map(({ code }) => code)).toEqual(codes);
-    expect(entries[0]?.entry).toMatchObject({ insert_id: 'pi_1', properties: kept });
-    expect(entries[0]?.entry).not.toHaveProperty('value');
-    expect(entries[0]?.entry).not.toHaveProperty('currency');
-  });
+  it.each(rows)(
+    'is kept as a property with a warning and no value if it %s',
+    (_name, fields, codes, kept) => {
+      const { entries } = map('charge.succeeded', aCharge({ amount: 5000, ...fields }));
+      expect(entries[0]?.warnings?.map(({ code }) => code)).toEqual(codes);
+      expect(entries[0]?.entry).toMatchObject({ insert_id: 'pi_1', properties: kept });
+      expect(entries[0]?.entry).not.toHaveProperty('value');
+      expect(entries[0]?.entry).not.toHaveProperty('currency');
+    },
+  );
 
-  it('of a capture, a refund or a dispute gives an event without a value, too', () => {
+  it('of a capture, a refund or a dispute also results in an event without a value', () => {
     for (const [topic, object] of [
       ['charge.captured', aCharge({ amount_captured: '1' })],
       ['charge.refunded', aCharge({ amount_refunded: '1' })],
@@ -329,7 +332,7 @@ describe('an amount that cannot be read', () => {
   });
 });
 
-it('an invoice that was paid outside Stripe says so', () => {
+it('an invoice that was paid outside Stripe is marked as such', () => {
   const invoice = anInvoice({ paid_out_of_band: true });
   expect(propertiesOf('invoice.paid', invoice, by('invoice')).PaidOutOfBand).toBe(true);
 });
@@ -368,7 +371,7 @@ describe('a dispute', () => {
     expect(entries[0]?.personKeys).toContain('charge:ch_1');
   });
 
-  it('counts its money where it leaves the account and where it comes back', () => {
+  it('counts its amount when it leaves the account and when it is returned', () => {
     const movements = [
       { id: 'txn_1', amount: -2998 },
       { id: 'txn_2', amount: 2998 },
@@ -392,7 +395,7 @@ describe('a dispute', () => {
 describe('a payment that failed', () => {
   const failed = { event_name: 'Failed Payment', ...payer };
 
-  it('is told by a charge, with its amount as a property: nothing was earned', () => {
+  it('is mapped from a charge to "Failed Payment" without revenue', () => {
     const charge = aCharge({
       failure_message: 'Your card was declined.',
       failure_code: 'card_declined',
@@ -412,11 +415,11 @@ describe('a payment that failed', () => {
     [{ outcome: { seller_message: 'The bank did not say.' } }, 'The bank did not say.'],
     [{ outcome: null, failure_code: 'card_declined' }, 'card_declined'],
     [{ outcome: 7 }, undefined],
-  ])('has the best reason there is: %j', (fields, reason) => {
+  ])('has the most specific reason: %j', (fields, reason) => {
     expect(propertiesOf('charge.failed', aCharge(fields)).Reason).toBe(reason);
   });
 
-  it('is told by an invoice, for each attempt', () => {
+  it('is mapped from an invoice for each attempt', () => {
     const invoice = anInvoice({
       attempt_count: 2,
       payments: undefined,
@@ -437,7 +440,7 @@ describe('a payment that failed', () => {
     });
   });
 
-  it('is one event where charge and invoice tell of it, as long as the invoice names its charge', () => {
+  it('is one event if charge and invoice report it and the invoice contains its charge', () => {
     const ids = ['ch_1', { ...aCharge(), failure_message: 'Declined.' }].map(
       (charge) => entryOf('invoice.payment_failed', anInvoice({ charge })).insert_id,
     );
@@ -445,7 +448,7 @@ describe('a payment that failed', () => {
     expect(entryOf('charge.failed', aCharge()).insert_id).toBe('ch_1');
   });
 
-  it('has the reason that an expanded intent or charge gives', () => {
+  it('has the reason of an expanded intent or charge', () => {
     const reasonOf = (fields: Record<string, unknown>) =>
       propertiesOf('invoice.payment_failed', anInvoice(fields)).Reason;
     expect(reasonOf({ payment_intent: { last_payment_error: { message: 'Expired.' } } })).toBe(
@@ -457,7 +460,7 @@ describe('a payment that failed', () => {
 });
 
 describe('a refund', () => {
-  it.each(['refund.created', 'refund.updated'])('is told by %s, once', (topic) => {
+  it.each(['refund.created', 'refund.updated'])('is mapped from %s once', (topic) => {
     const { entries } = map(topic, aRefund(), by('invoice'));
     expect(entries[0]?.entry).toEqual({
       event_name: 'Refunded Payment',
@@ -476,34 +479,34 @@ describe('a refund', () => {
     expect(entries[0]?.personKeys?.slice(0, 2)).toEqual(['payment:pi_1', 'charge:ch_1']);
   });
 
-  it.each(['pending', 'requires_action'])('is none while it is %s', (status) => {
+  it.each(['pending', 'requires_action'])('is not recorded while it is %s', (status) => {
     expect(map('refund.created', aRefund({ status }))).toMatchObject({
       entries: [],
       skipped: [{ reason: 'refund_pending' }],
     });
   });
 
-  it('is one where the status is not said', () => {
+  it('is recorded if it has no status', () => {
     expect(entryOf('refund.created', aRefund({ status: null })).value).toBe(10);
   });
 
-  it.each([0, null])('is none of %j', (amount) => {
+  it.each([0, null])('is not recorded with the amount %j', (amount) => {
     expect(map('refund.created', aRefund({ amount })).skipped).toMatchObject([
       { reason: 'no_amount' },
     ]);
   });
 
-  it('is about whom its charge is about, where that is expanded', () => {
+  it('has the person of its charge if the charge is expanded', () => {
     expect(entryOf('refund.created', aRefund({ charge: aCharge() }))).toMatchObject({
       email: 'ada@klaviyo-demo.com',
     });
   });
 });
 
-describe('a checkout that was left', () => {
+describe('an abandoned checkout', () => {
   const left = { status: 'expired', payment_status: 'unpaid', payment_intent: null };
 
-  it('has the address to come back to, and its amount as a property', () => {
+  it('has its recovery URL and its amount as properties', () => {
     const recovery = { enabled: true, url: 'https://buy.stripe.com/r/1' };
     const session = aSession({ ...left, after_expiration: { recovery } });
     const entry = entryOf('checkout.session.expired', session, by('checkout'));
@@ -517,14 +520,14 @@ describe('a checkout that was left', () => {
     expect(entry).not.toHaveProperty('value');
   });
 
-  it('by nobody in particular goes no further', () => {
+  it('without a person is skipped', () => {
     const session = aSession({ ...left, customer: null, customer_details: null });
     expect(map('checkout.session.expired', session).skipped).toMatchObject([
       { reason: 'anonymous' },
     ]);
   });
 
-  it('by a customer whose own id only others know is looked up', () => {
+  it('of a customer whose id only other webhooks contain is looked up', () => {
     const session = aSession({ ...left, customer_details: null });
     const { entries } = map('checkout.session.expired', session, withKey);
     expect(entries[0]).toMatchObject({
@@ -541,7 +544,7 @@ describe('a checkout that was left', () => {
   });
 });
 
-it('an invoice that is finalised is issued', () => {
+it('a finalised invoice becomes an issued invoice', () => {
   expect(entryOf('invoice.finalized', anInvoice({ due_date: 1_768_564_700 }))).toMatchObject({
     ...ada,
     event_name: 'Issued Invoice',
@@ -599,7 +602,7 @@ describe('a customer', () => {
     [' ', {}],
     [null, {}],
     [7, {}],
-  ])('is named %j', (name, names) => {
+  ])('with the name %j has its parts', (name, names) => {
     const { first_name, last_name } = entryOf('customer.created', aCustomer({ name }));
     expect({ first_name, last_name }).toEqual({
       first_name: undefined,
@@ -608,13 +611,13 @@ describe('a customer', () => {
     });
   });
 
-  it('of nothing but an id has that', () => {
+  it('with only an id has that id', () => {
     expect(entryOf('customer.created', { id: 'cus_1', object: 'customer' })).toEqual({
       distinct_id: 'cus_1',
     });
   });
 
-  it('without an address lives where parcels go', () => {
+  it('without an address has the shipping address', () => {
     const customer = aCustomer({ address: null, shipping: { address: { city: 'London' } } });
     expect(entryOf('customer.created', customer).location).toEqual({ city: 'London' });
   });
@@ -625,13 +628,13 @@ describe('a customer', () => {
     [{ shop_id: 42 }, 'cus_1'],
     [{}, 'cus_1'],
     [null, 'cus_1'],
-  ])("is named by the shop's own id where metadata has it: %j", (metadata, id) => {
+  ])("has the shop's own id if its metadata contains it: %j", (metadata, id) => {
     expect(entryOf('customer.created', aCustomer({ metadata }), withKey).distinct_id).toBe(id);
     expect(entryOf('customer.created', aCustomer({ metadata })).distinct_id).toBe('cus_1');
   });
 });
 
-describe('whom an object is about', () => {
+describe('the person of an object', () => {
   const rows: [string, string, object, object][] = [
     [
       'billing e-mail first',
@@ -646,7 +649,7 @@ describe('whom an object is about', () => {
       { email: 'b@klaviyo-demo.com' },
     ],
     [
-      'phone number alone',
+      'only a phone number',
       'charge.succeeded',
       aCharge({ billing_details: { phone: '+16175550100' } }),
       { phone_number: '+16175550100' },
@@ -670,7 +673,7 @@ describe('whom an object is about', () => {
       { ...ada, phone_number: '+16175550100' },
     ],
     [
-      'a customer who was deleted',
+      'a deleted customer',
       'charge.succeeded',
       aCharge({
         billing_details: [],
@@ -686,7 +689,7 @@ describe('whom an object is about', () => {
       {},
     ],
   ];
-  it.each(rows)('is told by %s', (_name, topic, object, person) => {
+  it.each(rows)('is identified by %s', (_name, topic, object, person) => {
     const { email, phone_number, distinct_id } = entryOf(topic, object);
     expect({ email, phone_number, distinct_id }).toEqual({
       email: undefined,
@@ -696,7 +699,7 @@ describe('whom an object is about', () => {
     });
   });
 
-  it("is told by a session's reference before its customer", () => {
+  it("is identified by a session's reference rather than its customer", () => {
     const session = aSession({
       client_reference_id: 'user-7',
       customer_details: { email: null, phone: '+16175550100' },
@@ -709,7 +712,7 @@ describe('whom an object is about', () => {
     });
   });
 
-  it('is told by the receipt or the charge of an intent, also in older API versions', () => {
+  it('is identified by the receipt or the charge of an intent, also in older API versions', () => {
     const intents = [
       { receipt_email: 'ada@klaviyo-demo.com' },
       { latest_charge: aCharge() },
@@ -725,7 +728,7 @@ describe('whom an object is about', () => {
     expect(entries[0]?.personKeys).toContain('charge:ch_1');
   });
 
-  it('is no reference of a session where these name carts', () => {
+  it('is not the reference of a session if references are carts', () => {
     const session = aSession({ client_reference_id: 'cart-7' });
     const given = { ...by('checkout'), takesClientReference: false };
     expect(entryOf('checkout.session.completed', session, given)).toMatchObject(ada);
@@ -734,7 +737,7 @@ describe('whom an object is about', () => {
     );
   });
 
-  it('is looked up under every id that a later or an earlier webhook may name', () => {
+  it('is looked up under every id that another webhook may contain', () => {
     const guest = anIntent({ customer: null, invoice: 'in_1' });
     const { entries } = map('payment_intent.succeeded', guest, by('payment_intent'));
     expect(entries[0]?.personKeys).toEqual([
@@ -749,7 +752,7 @@ describe('whom an object is about', () => {
     expect(entries[0]?.personKeys).toEqual(expect.arrayContaining(told));
   });
 
-  it("leaves Stripe's own id out where the shop has its own, unless the customer is there", () => {
+  it("does not have Stripe's id if the shop has its own, unless the customer is expanded", () => {
     expect(entryOf('charge.succeeded', aCharge(), withKey)).not.toHaveProperty('distinct_id');
     const customer = aCustomer({ metadata: { shop_id: '42' } });
     expect(entryOf('charge.succeeded', aCharge({ customer }), withKey)).toMatchObject({
@@ -758,7 +761,7 @@ describe('whom an object is about', () => {
     });
   });
 
-  it('may be asked for under each id, and what an object itself told comes first', () => {
+  it('may be looked up under each id, and identifiers of the object itself come first', () => {
     const { entries } = map('charge.succeeded', aCharge({ customer: null }));
     expect(entries[0]?.personKeys).toEqual([
       'payment:pi_1',
@@ -769,8 +772,8 @@ describe('whom an object is about', () => {
   });
 });
 
-describe('what is remembered of people', () => {
-  it('is what each object says, under the ids it names, whether or not it is counted', () => {
+describe('the facts about people', () => {
+  it('are stored from each object under its ids, whether or not it is counted', () => {
     expect(peopleOf('charge.succeeded', aCharge(), by('checkout'))).toEqual({
       'payment:pi_1': payer,
       'charge:ch_1': payer,
@@ -784,7 +787,7 @@ describe('what is remembered of people', () => {
     });
   });
 
-  it("is only a hint where all that is known is the customer's id", () => {
+  it("are only a hint if the customer's id is the only identifier", () => {
     expect(peopleOf('payment_intent.succeeded', anIntent())).toEqual({
       'hint:payment:pi_1': { distinct_id: 'cus_1' },
       'hint:charge:ch_1': { distinct_id: 'cus_1' },
@@ -793,7 +796,7 @@ describe('what is remembered of people', () => {
     expect(peopleOf('refund.created', aRefund())).toEqual({});
   });
 
-  it('is also what an expanded customer tells', () => {
+  it('are also stored from an expanded customer', () => {
     const customer = aCustomer({ email: 'b@klaviyo-demo.com', metadata: { shop_id: '42' } });
     expect(peopleOf('charge.succeeded', aCharge({ customer }), withKey)).toMatchObject({
       'payment:pi_1': { email: 'b@klaviyo-demo.com', distinct_id: '42' },
@@ -802,7 +805,7 @@ describe('what is remembered of people', () => {
     });
   });
 
-  it('is apart for each connected account', () => {
+  it('are separate for each connected account', () => {
     const connected = { account: 'acct_1' };
     const keys = Object.keys(peopleOf('charge.succeeded', aCharge(), rules, connected));
     expect(keys).toEqual(['acct_1:payment:pi_1', 'acct_1:charge:ch_1']);
@@ -810,7 +813,7 @@ describe('what is remembered of people', () => {
     expect(entries[0]?.personKeys?.[0]).toBe('acct_1:payment:pi_1');
   });
 
-  it('is nothing of a customer who is deleted', () => {
+  it('are not stored for a deleted customer', () => {
     expect(map('customer.deleted', aCustomer())).toMatchObject({
       people: [],
       skipped: [{ reason: 'unmapped' }],
@@ -818,9 +821,9 @@ describe('what is remembered of people', () => {
   });
 });
 
-describe('what goes no further', () => {
+describe('a skipped request', () => {
   it.each(['customer.subscription.created', 'invoice.sent', 'toString', '__proto__', '', null, 7])(
-    'is a topic that is not mapped: %j',
+    'may have a topic that is not mapped: %j',
     (type) => {
       const event = { ...aStripeEvent('x', {}), type };
       expect(mapStripeEvent(event, rules)).toMatchObject({
@@ -830,7 +833,7 @@ describe('what goes no further', () => {
     },
   );
 
-  it('is a thin event', () => {
+  it('may be a thin event', () => {
     const thin = { id: 'evt_1', object: 'v2.core.event', type: 'charge.succeeded', livemode: true };
     expect(mapStripeEvent(thin, rules)).toEqual({
       source: 'stripe',
@@ -842,7 +845,7 @@ describe('what goes no further', () => {
     });
   });
 
-  it('is an event of test mode, unless these are asked for', () => {
+  it('may be an event of test mode, unless these are enabled', () => {
     const event = aStripeEvent('charge.succeeded', aCharge(), { livemode: false });
     expect(mapStripeEvent(event, rules)).toMatchObject({
       entries: [],
@@ -856,7 +859,7 @@ describe('what goes no further', () => {
   });
 
   it.each([null, [], 'event', 7, {}, { data: null }, { data: [] }, { data: { object: 7 } }])(
-    'is what is no event: %j',
+    'may be a body that is not an event: %j',
     (body) => {
       expect(mapStripeEvent(body, rules)).toMatchObject({
         entries: [],
@@ -866,7 +869,7 @@ describe('what goes no further', () => {
   );
 });
 
-/** One field somewhere in a payload becomes something else. */
+/** Replaces one field anywhere in a payload. */
 const payload = fc.constantFrom(
   ...payments.map(([, topic, object]) => aStripeEvent(topic, object)),
   aStripeEvent('charge.captured', aCharge()),
@@ -905,7 +908,7 @@ const odd = fc.record({
   value: fc.oneof(fc.jsonValue({ maxDepth: 3, stringUnit: 'binary' }), fc.constant(aCustomer())),
 });
 
-it('whatever a field holds, the map answers, and what it makes is sent or tells what is wrong', () => {
+it('for any value of a field, the map returns entries that can be sent or have a reason', () => {
   const context = {
     acceptedAt: receivedAt,
     newId: () => 'made',

@@ -6,7 +6,7 @@ import { ExactInteger, stringifyJson } from '../../../src/json/json.js';
 describe("an amount in a currency's smallest unit", () => {
   const zeroDecimal = 'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' ');
   const threeDecimal = 'BHD JOD KWD OMR TND'.split(' ');
-  // Zero-decimal to those who pay, and yet sent in hundredths, or special in payouts only.
+  // Currencies without decimals for payers that Stripe sends in hundredths, or that are special only in payouts.
   const hundredths = 'USD EUR GBP ISK UGX HUF TWD MXN BRL INR'.split(' ');
 
   it.each(zeroDecimal)('is whole in %s', (currency) => {
@@ -46,7 +46,7 @@ describe("an amount in a currency's smallest unit", () => {
     expect(formatMinorUnits(minor, currency)).toBe(decimal);
   });
 
-  it('becomes the number that a reader of the decimal has, whatever its size', () => {
+  it('becomes the number that a parser of the decimal returns, whatever its size', () => {
     const size = 10n ** 30n;
     const minor = fc.oneof(
       fc.bigInt({ min: -size, max: size }),
@@ -86,7 +86,7 @@ describe("an amount in a currency's smallest unit", () => {
     [12, null],
     [12, ''],
     [12, 840],
-  ])('is none where amount or currency are no such: %j %j', (minor, currency) => {
+  ])('is null if the amount or the currency is invalid: %j %j', (minor, currency) => {
     expect(readStripeAmount(minor, currency)).toBeUndefined();
   });
 });

@@ -11,7 +11,7 @@ const path = '/webhooks/stripe';
 const aText = (overrides = {}) =>
   JSON.stringify(aStripeEvent('charge.succeeded', aCharge(), overrides));
 
-/** A server that has a secret, and whatever it gave to the accept half. */
+/** A server with a secret, and the requests that it passed to the accept half. */
 async function startStripe(overrides: Overrides = {}, answer: AcceptedFromSource = acceptedOne) {
   const posts: SourcePost[] = [];
   const server = await startServer({
@@ -30,7 +30,7 @@ async function startStripe(overrides: Overrides = {}, answer: AcceptedFromSource
 }
 
 describe('POST /webhooks/stripe', () => {
-  it('takes what Stripe signed, without a key of the relay', async () => {
+  it('accepts a request that Stripe signed, without a key of the relay', async () => {
     const { deliver, posts } = await startStripe({
       config: { RELAY_API_KEYS: [ingestKey], RELAY_ADMIN_KEYS: [adminKey] },
     });
@@ -42,7 +42,7 @@ describe('POST /webhooks/stripe', () => {
     expect(posts).toMatchObject([{ topic: 'charge.succeeded', entries: [{ lane: 'events' }] }]);
   });
 
-  it('answers what became of it', async () => {
+  it('answers with the counts of accepted entries', async () => {
     const errors = [{ pointer: '', detail: 'is odd' }];
     const rejected = [{ index: 0, code: 'not_valid', errors }];
     const { deliver } = await startStripe({}, { ...acceptedOne, accepted: 0, rejected });
@@ -60,12 +60,12 @@ describe('POST /webhooks/stripe', () => {
     });
   });
 
-  it('says that a delivery came before', async () => {
+  it('reports a repeated delivery', async () => {
     const { deliver } = await startStripe({}, { ...acceptedOne, accepted: 0, repeat: true });
     expect((await deliver(aText({ type: 'x' }))).json).toMatchObject({ repeat: true, skipped: [] });
   });
 
-  it('verifies the bytes that came, whatever their form and encoding', async () => {
+  it('verifies the received bytes, whatever their form and encoding', async () => {
     const { deliver } = await startStripe();
     const text = JSON.stringify(
       aStripeEvent('charge.succeeded', aCharge({ description: 'é 😀' })),
@@ -76,7 +76,7 @@ describe('POST /webhooks/stripe', () => {
     expect((await deliver(text, { 'content-type': 'text/plain' })).status).toBe(200);
   });
 
-  it('takes lists and metadata of any length, and leaves them out', async () => {
+  it('accepts lists and metadata of any length and omits them', async () => {
     const { deliver, posts } = await startStripe({ config: { BODY_LIMIT_BYTES: 5_000_000 } });
     const metadata = Object.fromEntries(Array.from({ length: 5001 }, (_, i) => [`k${i}`, 'v']));
     const charge = aCharge({ metadata, refunds: { data: Array<number>(90_000).fill(1) } });
@@ -97,7 +97,7 @@ describe('POST /webhooks/stripe', () => {
     expect(JSON.stringify(posts[0]?.entries[0]?.entry.value)).toBe('"9007199254740993"');
   });
 
-  it('maps by the settings', async () => {
+  it('maps according to the settings', async () => {
     const config = { STRIPE_REVENUE_SOURCE: 'payment_intent', STRIPE_TEST_EVENTS: true } as const;
     const { deliver, posts } = await startStripe({ config });
     const customer = { id: 'cus_1', object: 'customer', metadata: { shop_id: '42' } };
@@ -124,14 +124,14 @@ describe('POST /webhooks/stripe', () => {
   it.each([
     ['is not JSON', '{"id":'],
     ['is empty', ''],
-  ])('is a 400 where a signed body %s', async (_name, body) => {
+  ])('answers 400 if a signed body %s', async (_name, body) => {
     const { deliver, posts } = await startStripe();
     const answer = await deliver(body);
     expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
     expect(posts).toEqual([]);
   });
 
-  it('takes a payment with an odd name in its metadata', async () => {
+  it('accepts a payment with an unusual name in its metadata', async () => {
     const { deliver, posts } = await startStripe();
     const text = aText().replace(
       '"metadata":{}',
@@ -141,7 +141,7 @@ describe('POST /webhooks/stripe', () => {
     expect(posts[0]?.entries[0]?.entry.properties).toMatchObject({ Metadata: { half: '\ufffd' } });
   });
 
-  it('is a 413 above the limit of a body', async () => {
+  it('answers 413 above the size limit of a body', async () => {
     const { deliver } = await startStripe();
     expect((await deliver(aText({ more: 'x'.repeat(10_000) }))).status).toBe(413);
   });
@@ -152,16 +152,16 @@ describe('a delivery that is not authentic', () => {
     ['no signature', {}, 'the header Stripe-Signature is missing'],
     ['no readable one', { 'stripe-signature': 'v1=abc' }, 'Stripe-Signature has no timestamp: t=…'],
     [
-      'one of another secret',
+      'a signature of another secret',
       toStripeHeaders(aText(), Date.UTC(2026, 0, 15, 12), 'whsec_unknown_1'),
       'no secret matches Stripe-Signature; is it the secret of this endpoint?',
     ],
     [
-      'an old one',
+      'an old signature',
       toStripeHeaders(aText(), Date.UTC(2026, 0, 15, 11, 54, 59)),
       'Stripe-Signature is too old: more than 300 s (STRIPE_TOLERANCE_SECONDS)',
     ],
-  ])('is a 401 that says so: %s', async (_name, headers, detail) => {
+  ])('is answered 401 with the reason if it has %s', async (_name, headers, detail) => {
     const { call, posts, logged } = await startStripe();
     const answer = await call('POST', path, { body: aText(), headers });
     expect(answer).toMatchObject({
@@ -174,7 +174,7 @@ describe('a delivery that is not authentic', () => {
     expect(JSON.stringify(logged)).not.toContain('klaviyo-demo');
   });
 
-  it('is judged by the relay’s own clock', async () => {
+  it('is recognised by the relay’s own clock', async () => {
     const { call, clock } = await startStripe({ config: { STRIPE_TOLERANCE_SECONDS: 60 } });
     const body = aText();
     const headers = toStripeHeaders(body, clock.now());
@@ -185,8 +185,8 @@ describe('a delivery that is not authentic', () => {
   });
 });
 
-describe('where nothing can be taken', () => {
-  it('is a 404 like any other address without a secret', async () => {
+describe('POST /webhooks/stripe without intake', () => {
+  it('answers 404 without a secret, like any unknown path', async () => {
     const { deliver, call, posts } = await startStripe({ config: { STRIPE_WEBHOOK_SECRETS: [] } });
     const unknown = await call('POST', '/webhooks/other');
     const answer = await deliver(aText());
@@ -196,7 +196,7 @@ describe('where nothing can be taken', () => {
     expect(posts).toEqual([]);
   });
 
-  it('is a 503 before the body is read, for Stripe to come again', async () => {
+  it('answers 503 before the body is read, so that Stripe retries', async () => {
     const backpressure = () => ({ reason: 'full', retryAfterMs: 1500 }) as const;
     const { raw, posts } = await startStripe({ backpressure: backpressure });
     const answer = await raw(
@@ -207,7 +207,7 @@ describe('where nothing can be taken', () => {
     expect(posts).toEqual([]);
   });
 
-  it('is a 503 where the store refuses it in the end', async () => {
+  it('answers 503 if the append meets backpressure', async () => {
     const { deliver } = await startStripe(
       {},
       { kind: 'backpressure', reason: 'full', retryAfterMs: 1 },
@@ -215,15 +215,15 @@ describe('where nothing can be taken', () => {
     expect(await deliver(aText())).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
   });
 
-  it('is a 503 that ends the connection while the relay stops', async () => {
+  it('answers 503 and closes the connection while the relay stops', async () => {
     const { deliver } = await startStripe({ isDraining: () => true });
     const answer = await deliver(aText());
     expect(answer).toMatchObject({ status: 503, headers: { connection: 'close' } });
   });
 });
 
-describe('on loopback, without keys', () => {
-  it('comes through a tunnel, with the Host of that, and other addresses do not', async () => {
+describe('a webhook to a relay on loopback without keys', () => {
+  it('is accepted through a tunnel with the Host of the tunnel, and other routes are not', async () => {
     const { deliver, call } = await startStripe();
     const headers = { host: 'shop.tunnel.example' };
     expect((await deliver(aText(), headers)).status).toBe(200);
@@ -231,7 +231,7 @@ describe('on loopback, without keys', () => {
   });
 });
 
-it('whatever a signed body is, there is an answer, and it is no 5xx', async () => {
+it('for any signed body, the response is not a 5xx', async () => {
   const { deliver } = await startStripe({ logLevel: 'silent' });
   const anything = fc.oneof(
     fc.json({ stringUnit: 'binary' }),

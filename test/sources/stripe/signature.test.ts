@@ -18,7 +18,7 @@ const sign = (timestamp: string | number, by = secret, over = body): string =>
 const judge = (header: string | undefined, secrets: readonly string[] = [secret], over = body) =>
   verifyStripeSignature(header, Buffer.from(over), { secrets, toleranceSeconds, now });
 
-/** What Stripe's own SDK says: an endpoint with several secrets tries one after the other. */
+/** The result of Stripe's own SDK for an endpoint that tries several secrets. */
 const stripe = new Stripe('sk_test_1');
 const acceptsBySdk = (header: string, secrets: readonly string[], over = body): boolean =>
   secrets.some((each) => {
@@ -60,9 +60,9 @@ describe('a Stripe signature', () => {
     ['another secret', `t=${seconds},v1=${bad}`, unmatched],
     ['upper-case hex', `t=${seconds},v1=${good.toUpperCase()}`, unmatched],
     ['a space after the comma', `t=${seconds}, v1=${good}`, 'no signature: v1'],
-    ['v0 alone', `t=${seconds},v0=${good}`, 'no signature: v1'],
+    ['only v0', `t=${seconds},v0=${good}`, 'no signature: v1'],
     ['an empty v1 beside a good one', `t=${seconds},v1=,v1=${good}`, 'no signature'],
-    ['a v1 in no ASCII', `t=${seconds},v1=${'é'.repeat(64)},v1=${good}`, 'no signature'],
+    ['a v1 that is not ASCII', `t=${seconds},v1=${'é'.repeat(64)},v1=${good}`, 'no signature'],
     ['blank', '   ', 'no timestamp'],
     ['anything', 'hello', 'no timestamp'],
   ];
@@ -99,7 +99,7 @@ describe('a Stripe signature', () => {
   });
 });
 
-/** Mostly what is usual, so that both verdicts come up often. */
+/** Mostly usual headers, so that both results occur often. */
 const mostly = <T>(usual: fc.Arbitrary<T>, ...odd: readonly T[]): fc.Arbitrary<T> =>
   fc.oneof({ arbitrary: usual, weight: 9 }, { arbitrary: fc.constantFrom(...odd), weight: 1 });
 
@@ -141,7 +141,7 @@ const header = fc
   .record({ stamps, parts, separator, bare, signaturesFirst: fc.boolean() })
   .map((made) => (over: string) => {
     const stamp = made.stamps.at(-1) ?? '';
-    // What stripe-node makes of a timestamp before it puts it in front of the payload.
+    // The form of a timestamp that stripe-node puts in front of the payload.
     const signed = `${parseInt(stamp, 10)}`;
     const times = made.stamps.map((each) => `t=${each}`);
     const signatures = made.parts.map(

@@ -55,7 +55,7 @@ describe('a webhook that WooCommerce signed', () => {
     expect(posts[0]).not.toHaveProperty('delivery');
   });
 
-  it('may have slashes that PHP escaped: the bytes are what is signed', async () => {
+  it('may have slashes that PHP escaped, because the signature covers the bytes', async () => {
     const { post } = await startShop();
     const escaped = order.replaceAll('/', '\\/');
     const answer = await post(escaped, toWooHeaders(escaped, 'order.created'));
@@ -64,9 +64,9 @@ describe('a webhook that WooCommerce signed', () => {
 
   it.each([
     ['of a topic that is not mapped', 'product.updated', '{"id":1}', 'unmapped'],
-    ['of an own action', 'action.my_hook', '{"action":"my_hook","arg":5}', 'unmapped'],
+    ['of a custom action', 'action.my_hook', '{"action":"my_hook","arg":5}', 'unmapped'],
     ['that PHP could not encode', 'order.updated', '', 'no_payload'],
-    ['of an object that is gone', 'order.deleted', '{"id":727}', 'deleted'],
+    ['of a deleted object', 'order.deleted', '{"id":727}', 'deleted'],
   ])('is answered 200 and counted as skipped: %s', async (_, topic, body, reason) => {
     const { post, posts } = await startShop();
     const answer = await post(body, toWooHeaders(body, topic));
@@ -132,7 +132,7 @@ describe('a request that WooCommerce did not sign', () => {
     expect((await post(wooPing.body, wooPing.headers)).status).toBe(404);
   });
 
-  it('learns which header is missing once it is signed', async () => {
+  it('is answered with the missing header once its signature is valid', async () => {
     const { post } = await startShop();
     const answer = await post(order, { ...headers, 'x-wc-webhook-topic': '' });
     expect([answer.status, detailOf(answer)]).toEqual([
@@ -147,7 +147,7 @@ describe('WOOCOMMERCE_WEBHOOK_SECRETS', () => {
     loadConfig({ KLAVIYO_API_KEY: 'pk_test', WOOCOMMERCE_WEBHOOK_SECRETS: text })
       .WOOCOMMERCE_WEBHOOK_SECRETS;
 
-  it('takes a secret with commas as WooCommerce makes it', () => {
+  it('accepts a secret with commas, as WooCommerce generates it', () => {
     expect(read(wooSecret)).toEqual([wooSecret]);
   });
 

@@ -1,10 +1,10 @@
-// The relay's own HTTP server (keys, ids, metrics, headers, errors), and behind it a part of what it
-// does: WHAT=edge answers 202 at once, WHAT=draft once the event is read, checked, mapped and
-// serialised. Nothing is stored and nothing delivered: what is between these and the relay is the
-// store and the delivery, and what is between them and bare Fastify no store can win back.
+// The relay's own HTTP server (keys, ids, metrics, headers, errors) with a part of the accept half:
+// WHAT=http answers 202 at once, WHAT=draft once the event is parsed, validated, mapped and serialised.
+// Nothing is stored or delivered. The difference to the relay is the cost of store and delivery; the
+// difference to bare Fastify is the cost of the HTTP server, which no store can recover.
 import { randomUUID } from 'node:crypto';
 
-// The build, typed by src/, which is there without one.
+// The built modules, with the types of src/.
 const load = (/** @type {string} */ name) => import(new URL(name, import.meta.url).href);
 
 const { createServer } = /** @type {typeof import('../../src/http/server.js')} */ (
@@ -35,7 +35,7 @@ const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} *
 const config = loadConfig(process.env);
 const metrics = createMetrics('0.0.0');
 const output = openOutput({ fd: 1, stream: process.stdout, clock });
-const notAsked = () => Promise.reject(new Error('nobody asks for it here'));
+const notUsed = () => Promise.reject(new Error('this part of the relay is not used here'));
 
 const taken = () => ({ id: randomUUID(), duplicate: false });
 const drafting = createAccept({
@@ -44,20 +44,20 @@ const drafting = createAccept({
   eventRules: () => toRules('2026-07-15'),
   backfillAfterMs: config.BACKFILL_AFTER,
 });
-const edge = {
+const acceptAtOnce = {
   ...drafting,
   one: () => Promise.resolve({ kind: /** @type {const} */ ('taken'), ...taken(), warnings: [] }),
 };
 
 const server = await createServer({
   ...{ config, clock, metrics, logger: await createLogger(config, { output, isTerminal: false }) },
-  accept: process.env.WHAT === 'edge' ? edge : drafting,
-  acceptFromSource: notAsked,
+  accept: process.env.WHAT === 'http' ? acceptAtOnce : drafting,
+  acceptFromSource: notUsed,
   sources: [],
   views: {
-    sources: notAsked,
-    ...{ receipt: notAsked, deliveries: notAsked, delivery: notAsked, deadLetters: notAsked },
-    ...{ deadLetter: notAsked, redrive: notAsked, discard: notAsked },
+    sources: notUsed,
+    ...{ receipt: notUsed, deliveries: notUsed, delivery: notUsed, deadLetters: notUsed },
+    ...{ deadLetter: notUsed, redrive: notUsed, discard: notUsed },
   },
   readiness: () => ({ ready: true, checks: {} }),
   backpressure: () => null,
