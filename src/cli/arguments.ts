@@ -22,15 +22,15 @@ export function readArguments<T extends Options>({ args, options, maxPositionals
       token.rawName,
       Object.keys(options).map((name) => `--${name}`),
     );
-    throw new UsageError(`there is no option ${token.rawName}${suggest(near)}`);
+    throw new UsageError(`unknown option ${token.rawName}${suggest(near)}`);
   }
   const { values, positionals } = parse(config);
   // The argument is not shown, because it may be the secret value of a forgotten option.
   if (positionals.length > maxPositionals) {
     throw new UsageError(
       maxPositionals === 0
-        ? 'it takes options only'
-        : `it takes ${maxPositionals} arguments at most`,
+        ? 'this command accepts options only'
+        : `this command accepts at most ${maxPositionals} arguments`,
     );
   }
   return { values, positionals };
@@ -49,7 +49,7 @@ function parse<T extends ParseArgsConfig>(config: T) {
 }
 
 /** Parses a whole number within the bounds. Throws UsageError. */
-export function toWholeNumber(
+export function parseWholeNumber(
   option: string,
   given: string,
   { min, max }: { readonly min: number; readonly max: number },

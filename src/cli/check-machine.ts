@@ -19,16 +19,16 @@ export async function checkDataDirectory(
 ): Promise<readonly Finding[]> {
   const existing = await findExisting(resolve(path));
   const directory =
-    existing === resolve(path) ? takeDirectory(path, isRunning) : await checkParent(path, existing);
-  return [directory, await checkRoom(existing, reserveBytes)];
+    existing === resolve(path) ? tryDirectory(path, isRunning) : await checkParent(path, existing);
+  return [directory, await checkDiskSpace(existing, reserveBytes)];
 }
 
-function takeDirectory(path: string, isRunning: boolean): Finding {
+function tryDirectory(path: string, isRunning: boolean): Finding {
   try {
     Directory.open(path, { create: true, now: systemClock.now() }).release();
     return ok('data directory', `${path} can be used`);
   } catch (error) {
-    const message = toMessage(error);
+    const message = getMessage(error);
     const isHeld = isRunning && message.includes('is held by');
     return (isHeld ? warn : bad)('data directory', message);
   }
@@ -38,13 +38,13 @@ async function checkParent(path: string, parent: string): Promise<Finding> {
   try {
     await access(parent, constants.W_OK | constants.X_OK);
     if (!(await stat(parent)).isDirectory()) throw new Error(`${parent} is not a directory`);
-    return ok('data directory', `${path} does not exist yet and can be made`);
+    return ok('data directory', `${path} does not exist yet and can be created`);
   } catch (error) {
-    return bad('data directory', `${path} cannot be made: ${toMessage(error)}`);
+    return bad('data directory', `${path} cannot be created: ${getMessage(error)}`);
   }
 }
 
-async function checkRoom(path: string, reserveBytes: number): Promise<Finding> {
+async function checkDiskSpace(path: string, reserveBytes: number): Promise<Finding> {
   try {
     const { bavail, bsize } = await statfs(path);
     const free = `${toMegabytes(bavail * bsize)} MB free`;
@@ -52,10 +52,10 @@ async function checkRoom(path: string, reserveBytes: number): Promise<Finding> {
       ? ok('disk', free)
       : bad(
           'disk',
-          `${free}: below DISK_RESERVE_BYTES (${toMegabytes(reserveBytes)} MB), the relay answers 503`,
+          `${free}: below DISK_RESERVE_BYTES (${toMegabytes(reserveBytes)} MB), the relay would respond with 503`,
         );
   } catch (error) {
-    return warn('disk', `its free space cannot be read: ${toMessage(error)}`);
+    return warn('disk', `the free space cannot be read: ${getMessage(error)}`);
   }
 }
 
@@ -108,8 +108,8 @@ async function isRelay(host: string, port: number): Promise<boolean> {
   try {
     const url = `http://${name.includes(':') ? `[${name}]` : name}:${port}/readyz`;
     const response = await fetch(url, { signal: overdue.signal });
-    const answer: unknown = await response.json();
-    return typeof answer === 'object' && answer !== null && 'checks' in answer;
+    const body: unknown = await response.json();
+    return typeof body === 'object' && body !== null && 'checks' in body;
   } catch {
     return false;
   } finally {
@@ -117,4 +117,4 @@ async function isRelay(host: string, port: number): Promise<boolean> {
   }
 }
 
-const toMessage = (error: unknown): string => (error instanceof Error ? error.message : '');
+const getMessage = (error: unknown): string => (error instanceof Error ? error.message : '');

@@ -38,16 +38,18 @@ async function checkServer(
   const { REDIS_TIMEOUT_MS: timeoutMs, REDIS_KEY_PREFIX: prefix } = config;
   const sentinelAuth = toSentinelAuth(config);
   // The client is loaded only if a Redis is configured.
-  const { createRedisConnection: createLink } = await import('../redis/create-connection.js');
+  const { createRedisConnection } = await import('../redis/create-connection.js');
   const { readDurability } = await import('../redis/durability.js');
-  const connection = createLink({
-    ...{ address, sentinelAuth, timeoutMs },
+  const connection = createRedisConnection({
+    address,
+    sentinelAuth,
+    timeoutMs,
     key: `{${prefix}}`,
     clock: systemClock,
   });
   try {
     if (!(await connection.untilUp(2 * timeoutMs)))
-      return [bad(name, connection.failure()?.why ?? 'it does not answer')];
+      return [bad(name, connection.failure()?.why ?? 'it does not respond')];
     const { server, findings } = await readDurability(connection, {
       stated: config.REDIS_DURABLE,
       waitReplicas: config.REDIS_WAIT_REPLICAS,

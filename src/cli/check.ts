@@ -21,10 +21,10 @@ import { version } from './version.js';
 
 const help = `Usage: klaviyo-relay check [options]
 
-Looks at everything that \`klaviyo-relay start\` needs: settings and their names, keys, the data
-directory and its disk, the port, Redis, MAPPING_FILE, and whether Klaviyo takes the key and gives it
-the scopes that the relay needs. Nothing is recorded at Klaviyo. One line a finding: ok, WARN or BAD.
-Exit code 0: nothing is BAD; 1: something is; 2: the command line is not understood.
+Checks everything that \`klaviyo-relay start\` needs: settings and their names, keys, the data directory
+and its disk, the port, Redis, MAPPING_FILE, and whether Klaviyo accepts the key and gives it the scopes
+that the relay needs. Nothing is recorded at Klaviyo. Prints one line for each finding: ok, WARN or BAD.
+Exit code 0: nothing is BAD; 1: something is BAD; 2: the command line is invalid.
 
   --offline        do not send a request to Klaviyo
   --strict         exit with 1 for a WARN as well
@@ -46,7 +46,7 @@ export const checkCommand: Command = {
     const config = readConfig(settings);
     if (config === null) return 1;
     let isGood = true;
-    for await (const { level, what, detail } of findAll(config, settings, values.offline)) {
+    for await (const { level, what, detail } of checkAll(config, settings, values.offline)) {
       process.stdout.write(`${level.padEnd(4)} ${what}: ${detail}\n`);
       isGood &&= level === 'ok' || (level === 'WARN' && !values.strict);
     }
@@ -54,8 +54,8 @@ export const checkCommand: Command = {
   },
 };
 
-/** What `start` would find with these settings, in the same order. */
-export async function* findAll(
+/** Returns the findings of `start` with these settings, in the order in which it would meet them. */
+export async function* checkAll(
   config: Config,
   env: Environment,
   isOffline: boolean,
@@ -63,20 +63,20 @@ export async function* findAll(
   yield ok('configuration', `store ${config.STORE}, listens on ${config.HOST}:${config.PORT}`);
   yield* findMisspelt(env);
   yield* findKeys(config);
-  const revision = toRevision(config);
+  const revision = createRevision(config);
   if (isOffline) yield explainRevision(revision);
   const port = await checkPort(config);
   if (config.STORE === 'journal') yield* await checkDataDirectory(config, port.isOurs);
   yield port.finding;
   yield* await checkRedis(config);
-  if (config.MAPPING_FILE !== undefined) yield* explain(config.MAPPING_FILE);
+  if (config.MAPPING_FILE !== undefined) yield* listMapping(config.MAPPING_FILE);
   if (!isOffline) {
-    yield* await askKlaviyo(config, revision);
+    yield* await checkKeyScopes(config, revision);
     yield explainRevision(revision);
   }
 }
 
-/** Many programs read variables with these prefixes. */
+/** Many other programs read variables with these prefixes, so a misspelt one is only a warning. */
 const commonNames = /^(?:REDIS|LOG)_/;
 
 function findMisspelt(env: Environment): readonly Finding[] {
@@ -92,17 +92,17 @@ const publishedKeys = ['local-ingest-key', 'local-admin-key'];
 function* findKeys(config: Config): Generator<Finding> {
   const { RELAY_API_KEYS: ingest, RELAY_ADMIN_KEYS: admin } = config;
   if (ingest.length + admin.length === 0) {
-    yield ok('keys', 'none: the relay serves this machine alone');
+    yield ok('keys', 'none: the relay serves only this machine');
   }
   for (const [name, keys] of Object.entries({ RELAY_API_KEYS: ingest, RELAY_ADMIN_KEYS: admin })) {
-    if (keys.some(isPlaceholder)) yield bad('keys', `${name} holds a placeholder; make a key`);
+    if (keys.some(isPlaceholder)) yield bad('keys', `${name} holds a placeholder; generate a key`);
     else if (keys.some((key) => publishedKeys.includes(key)))
-      yield warn('keys', `${name} holds the published key of docker-compose.yml; make a key`);
+      yield warn('keys', `${name} holds the published key of docker-compose.yml; generate a key`);
     else if (keys.length > 0) yield ok('keys', `${keys.length} in ${name}`);
   }
 }
 
-const toRevision = (config: Config): CurrentRevision =>
+const createRevision = (config: Config): CurrentRevision =>
   new CurrentRevision({
     setting: config.KLAVIYO_REVISION,
     now: systemClock.now(),
@@ -114,7 +114,7 @@ function explainRevision(revision: CurrentRevision): Finding {
   return warning === null ? ok('revision', revision.explain()) : warn('revision', warning);
 }
 
-async function askKlaviyo(config: Config, revision: CurrentRevision): Promise<readonly Finding[]> {
+async function checkKeyScopes(config: Config, revision: CurrentRevision): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
     apiKey: () => config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,
@@ -137,7 +137,7 @@ async function askKlaviyo(config: Config, revision: CurrentRevision): Promise<re
   }
 }
 
-function explain(mapping: Mapping): readonly Finding[] {
+function listMapping(mapping: Mapping): readonly Finding[] {
   return explainMapping(mapping).flatMap(({ source, lines }) =>
     lines.map((line) => ok(source, line)),
   );

@@ -1,24 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../clock.js';
 import { startDemo, type RunningDemo } from '../demo/demo.js';
-import { isBalanced, toText } from '../demo/summary.js';
+import { isBalanced, formatSummary } from '../demo/summary.js';
 import { createLogger } from '../log/logger.js';
 import type { Output } from '../log/output.js';
 import { redactMessage } from '../log/redact.js';
-import { readArguments, toWholeNumber } from './arguments.js';
+import { readArguments, parseWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
 import { version } from './version.js';
 
 const help = `Usage: klaviyo-relay demo [options]
 
-Starts a relay and a local stand-in for Klaviyo, posts a day of a small shop over HTTP (with bad
-records, repeats, a burst of 429 and a 503 among it), and ends with a summary. No account needed.
-Exit code 0: everything is delivered or accounted for; 1: it is not.
+Starts a relay and the sandbox, a local simulation of Klaviyo's API. Posts a day of a small shop over
+HTTP, including invalid records, repeats, a burst of 429 and a 503, and ends with a summary. Needs no
+account. Exit code 0: every accepted entry is delivered, merged or a dead letter; 1: some are missing.
 
-  --shoppers N   how many people visit the shop (1000)
-  --keep         leave both running, to look around; Ctrl-C ends them
-  --logs         show the relay's log lines too
+  --shoppers N   number of people who visit the shop (1000)
+  --keep         keep both running after the summary, until Ctrl-C
+  --logs         also show the relay's log lines
 `;
 
 /** Runs a day of a small shop against a relay and the sandbox. */
@@ -33,7 +33,7 @@ export const demoCommand: Command = {
         logs: { type: 'boolean', default: false },
       },
     });
-    const shoppers = toWholeNumber('--shoppers', values.shoppers, { min: 1, max: 1_000_000 });
+    const shoppers = parseWholeNumber('--shoppers', values.shoppers, { min: 1, max: 1_000_000 });
     const outputs = openOutputs(systemClock);
     const { stdout } = outputs;
     const log = await createLogger(
@@ -55,14 +55,14 @@ export const demoCommand: Command = {
           droppedLogLines: () => stdout.dropped(),
           shoppers,
           onStep: (text) => stdout.write(`  ${text}\n`),
-          onProgress: toProgress(stdout, process.stdout.isTTY),
+          onProgress: createProgressBar(stdout, process.stdout.isTTY),
           onFatal: fail,
           signal,
         }),
       async work(demo) {
         const summary = await demo.run();
-        stdout.write(toText(summary));
-        if (values.keep) await lookAround(stdout, demo);
+        stdout.write(formatSummary(summary));
+        if (values.keep) await waitForSignal(stdout, demo);
         return isBalanced(summary) ? 0 : 1;
       },
     });
@@ -71,8 +71,11 @@ export const demoCommand: Command = {
 
 const barWidth = 30;
 
-/** A bar in a terminal; otherwise a line every quarter. */
-function toProgress(stdout: Output, isTerminal: boolean): (done: number, total: number) => void {
+/** Prints a bar in a terminal, and otherwise a line every 25 %. */
+function createProgressBar(
+  stdout: Output,
+  isTerminal: boolean,
+): (done: number, total: number) => void {
   let shownPercent = -1;
   return (done, total) => {
     const percent = Math.floor((done / total) * 100);
@@ -88,10 +91,10 @@ function toProgress(stdout: Output, isTerminal: boolean): (done: number, total: 
   };
 }
 
-/** Both continue until a signal ends the process. */
-function lookAround(stdout: Output, { sandbox, relay }: RunningDemo): Promise<never> {
+/** Prints the addresses of the relay and the sandbox. Both run until a signal ends the process. */
+function waitForSignal(stdout: Output, { sandbox, relay }: RunningDemo): Promise<never> {
   stdout.write(
-    `  look around: ${sandbox.url}/ (what Klaviyo holds), ${relay.url}/docs, ${relay.url}/v1/dead-letters, ${relay.url}/metrics\n  Ctrl-C ends both.\n`,
+    `  both keep running: ${sandbox.url}/ (what Klaviyo recorded), ${relay.url}/docs, ${relay.url}/v1/dead-letters, ${relay.url}/metrics\n  Ctrl-C stops both.\n`,
   );
   return new Promise(() => undefined);
 }

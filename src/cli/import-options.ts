@@ -19,7 +19,7 @@ export type ImportCommandOptions = {
   readonly isDryRun: boolean;
 };
 
-/** Throws UsageError for everything that is wrong whatever the inputs contain. */
+/** Throws UsageError for every error that does not depend on the content of the inputs. */
 export function readImportOptions(args: string[], env: Environment): ImportCommandOptions {
   const { values, positionals } = readArguments({
     args,
@@ -48,23 +48,25 @@ export function readImportOptions(args: string[], env: Environment): ImportComma
   checkInputs(positionals);
   const { type, format, rejected, restart, encoding } = values;
   if (rejected !== undefined && positionals.length > 1) {
-    throw new UsageError('--rejected is for one file: each of several has a file of its own');
+    throw new UsageError(
+      '--rejected can be used with one input only: several inputs have a file each',
+    );
   }
-  const delimiter = values.delimiter === undefined ? null : toDelimiter(values.delimiter);
+  const delimiter = values.delimiter === undefined ? null : parseDelimiter(values.delimiter);
   const common = {
-    lane: type === undefined ? null : toOneOf('--type', type, lanes),
-    encoding: encoding === undefined ? null : toEncoding(encoding),
-    mapping: toMapping(values),
-    url: toUrl(values.url),
+    lane: type === undefined ? null : parseChoice('--type', type, lanes),
+    encoding: encoding === undefined ? null : parseEncoding(encoding),
+    mapping: createMapping(values),
+    url: parseUrl(values.url),
     key: readKey(values['key-file'], env),
-    maxCount: toCount(values.batch),
-    backfill: toOneOf('--backfill', values.backfill, backfills),
+    maxCount: parseBatchSize(values.batch),
+    backfill: parseChoice('--backfill', values.backfill, backfills),
     restart,
   };
   const inputs = positionals.map((input) => ({
     ...common,
     input,
-    format: format === undefined ? toFormat(input) : toOneOf('--format', format, formats),
+    format: format === undefined ? detectFormat(input) : parseChoice('--format', format, formats),
     delimiter: delimiter ?? (/\.(tsv|tab)(\.gz)?$/i.test(input) ? '\t' : null),
     refusedPath: rejected ?? `${isPipe(input) ? 'import' : input}.rejected.ndjson`,
   }));
@@ -74,7 +76,7 @@ export function readImportOptions(args: string[], env: Environment): ImportComma
 function checkInputs(paths: readonly string[]): void {
   if (paths.length === 0) throw new UsageError('name one or more files, or - for stdin');
   if (paths.length > 1 && paths.includes('-')) {
-    throw new UsageError('- for stdin stands alone, without other files');
+    throw new UsageError('- for stdin cannot be combined with other files');
   }
   const twice = paths.find((path, at) =>
     paths.slice(0, at).some((other) => resolve(other) === resolve(path)),
@@ -89,24 +91,24 @@ type MappingValues = Readonly<Record<'map' | 'set' | 'omit' | 'empty', readonly 
   readonly encoding?: string | undefined;
 };
 
-function toMapping(values: MappingValues): Mapping {
+function createMapping(values: MappingValues): Mapping {
   const { map, set, omit, empty, timezone = null, 'time-format': format = null } = values;
   const times = createTimeReader({ format, timezone });
   if (!times.ok) throw new UsageError(`${times.option} ${times.detail}`);
   return {
-    // Splits at the last equals sign: a column may have one in its name, a field does not.
+    // Splits at the last equals sign, because a column may have one in its name and a field does not.
     columns: map.map((given) => {
-      const [column, field] = split('--map', given, given.lastIndexOf('='));
+      const [column, field] = splitOption('--map', given, given.lastIndexOf('='));
       return { column, field: requireField(`--map ${given}`, field) };
     }),
     constants: set.map((given) => {
-      const [field, text] = split('--set', given, given.indexOf('='));
+      const [field, text] = splitOption('--set', given, given.indexOf('='));
       return { field: requireField(`--set ${given}`, field), text };
     }),
     omitted: omit,
     empty,
     readTime: times.read,
-    readAmount: createAmountReader(toDecimal(values.decimal)),
+    readAmount: createAmountReader(parseDecimalSign(values.decimal)),
     hasTimeOptions: format !== null || timezone !== null,
     flags: flagNames.flatMap((name) =>
       [values[name] ?? []].flat().map((given) => `--${name} ${given}`),
@@ -115,7 +117,7 @@ function toMapping(values: MappingValues): Mapping {
 }
 
 /**
- * The options that decide how an input is read. With different ones it would be a different import.
+ * The options that decide how an input is read. An import resumes only with the same ones.
  */
 const flagNames = [
   'map',
@@ -128,12 +130,12 @@ const flagNames = [
   'encoding',
 ] as const;
 
-function toDecimal(given: string | undefined): DecimalSign {
+function parseDecimalSign(given: string | undefined): DecimalSign {
   if (given === undefined || given === '.' || given === ',') return given ?? null;
   throw new UsageError('--decimal must be . or ,');
 }
 
-function split(option: string, given: string, at: number): readonly [string, string] {
+function splitOption(option: string, given: string, at: number): readonly [string, string] {
   const [left, right] = [given.slice(0, Math.max(at, 0)).trim(), given.slice(at + 1)];
   if (at !== -1 && left !== '' && right.trim() !== '') return [left, right];
   const form = option === '--map' ? '"COLUMN=FIELD", such as "E-mail=email"' : 'FIELD=VALUE';
@@ -146,41 +148,46 @@ function requireField(option: string, given: string): string {
   if (lanes.some((lane) => toPath(field, lane) !== null)) return field;
   const near = findNearName(field, lanes.flatMap(toFieldNames));
   throw new UsageError(
-    `${option}: there is no field ${field}${near === null ? '; a property is properties.NAME' : suggest(near)}`,
+    `${option}: unknown field ${field}${near === null ? '; a property is properties.NAME' : suggest(near)}`,
   );
 }
 
-function toEncoding(given: string): string {
+function parseEncoding(given: string): string {
   try {
     return new TextDecoder(given).encoding;
   } catch {
-    throw new UsageError('--encoding must be the name of one, such as windows-1252 or utf-16le');
+    throw new UsageError(
+      '--encoding must be the name of an encoding, such as windows-1252 or utf-16le',
+    );
   }
 }
 
-function toOneOf<T extends string>(option: string, given: string, choices: readonly T[]): T {
+function parseChoice<T extends string>(option: string, given: string, choices: readonly T[]): T {
   const chosen = choices.find((choice) => choice === given);
   if (chosen === undefined) throw new UsageError(`${option} must be ${choices.join(' or ')}`);
   return chosen;
 }
 
-function toFormat(input: string): ImportOptions['format'] {
+function detectFormat(input: string): ImportOptions['format'] {
   if (/\.(csv|tsv|tab)(\.gz)?$/i.test(input)) return 'csv';
   if (/\.(ndjson|jsonl)(\.gz)?$/i.test(input)) return 'ndjson';
-  throw new UsageError(`say what ${input} is: --format ndjson or --format csv`);
+  throw new UsageError(
+    `the name of ${input} has no known extension: use --format ndjson or --format csv`,
+  );
 }
 
-function toDelimiter(given: string): string {
+function parseDelimiter(given: string): string {
   const delimiter = given === '\\t' ? '\t' : given;
   if (delimiter.length === 1 && !/["\r\n]/.test(delimiter)) return delimiter;
   throw new UsageError('--delimiter must be one character, such as ";" or "\\t"');
 }
+
 function isPipe(input: string): boolean {
   return input === '-' || statSync(input, { throwIfNoEntry: false })?.isFile() === false;
 }
 
 /** The URL must not contain the key, because URLs are shown and kept in FILE.import.json. */
-function toUrl(given: string): string {
+function parseUrl(given: string): string {
   const url = URL.canParse(given) ? new URL(given) : null;
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '') {
     throw new UsageError('--url must be an http or https URL without user, password and query');
@@ -189,7 +196,7 @@ function toUrl(given: string): string {
 }
 
 /** Bounded by the number of rejected entries that a relay lists in one response. */
-function toCount(given: string): number {
+function parseBatchSize(given: string): number {
   const count = Number(given);
   if (Number.isInteger(count) && count >= 1 && count <= maxListed) return count;
   throw new UsageError(`--batch must be a whole number from 1 to ${maxListed}`);
@@ -205,7 +212,7 @@ function readKey(path: string | undefined, env: Environment): string | null {
     if (path !== undefined) throw new UsageError(`${path} is empty`);
     return null;
   }
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new UsageError('the key must be one word in ASCII');
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new UsageError('the key must be ASCII without blanks');
   return key;
 }
 

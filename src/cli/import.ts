@@ -18,61 +18,65 @@ import { readImportOptions } from './import-options.js';
 
 const help = `Usage: klaviyo-relay import FILE... [options]
 
-Posts a history of events or profiles, NDJSON or CSV, gzip or not, to a running relay, in batches and
-in order, one file after the other. FILE is - for stdin. What the relay refuses goes into a file with
-the reasons; all else goes on. docs/guides/import.md has recipes for the exports of shops and spreadsheets.
+Posts a history of events or profiles to a running relay, in batches and in order, one file after the
+other. FILE is NDJSON or CSV, compressed with gzip or not; - is stdin. Entries that the relay rejects are
+written to a file with the reasons, and the import continues. docs/guides/import.md has recipes for the
+exports of shops and spreadsheets.
 
-What the input is:
-  --type TYPE       events or profiles; needed unless the CSV's header, the first line of NDJSON, --map
-                    or --set has event_name: then they are events
-  --format FORMAT   ndjson or csv; else by FILE's name: .ndjson, .jsonl, .csv, .tsv, with .gz or not
-  --delimiter CHAR  between the cells of CSV; else the one in its header: , ; tab or |
-  --encoding NAME   such as windows-1252; else UTF-8, or UTF-16 with a byte order mark
+Input:
+  --type TYPE       events or profiles. Required unless the header of CSV, the first line of NDJSON,
+                    --map or --set has event_name: then the entries are events
+  --format FORMAT   ndjson or csv. Default: by the name of FILE (.ndjson, .jsonl, .csv or .tsv, with
+                    .gz or not)
+  --delimiter CHAR  the character between the cells of CSV. Default: the one in the header (, ; tab or |)
+  --encoding NAME   such as windows-1252. Default: UTF-8, or UTF-16 if there is a byte order mark
 
-What its fields are:
+Fields:
   --map COLUMN=FIELD    the column becomes this field, or properties.NAME, or location.NAME (profiles)
-  --set FIELD=VALUE     all entries have this value, as in --set event_name="Placed Order"
-  --omit COLUMN         the column becomes nothing
-  --empty TEXT          a cell with this text is empty, as in --empty NULL
-  --time-format FORMAT  how event_time is written: iso (default), epoch (seconds), epoch-ms, or a
+  --set FIELD=VALUE     all entries get this value, as in --set event_name="Placed Order"
+  --omit COLUMN         leave this column out
+  --empty TEXT          a cell with this text counts as empty, as in --empty NULL
+  --time-format FORMAT  the format of event_time: iso (default), epoch (seconds), epoch-ms, or a
                         pattern such as "DD/MM/YYYY HH:mm" or "M/D/YY h:mm A"
-  --timezone NAME       of times without an offset, such as Europe/Berlin or UTC
-  --decimal SIGN        . or , before the decimals of amounts: 1.299 may be a thousand and more
-The first four may be given more than once.
+  --timezone NAME       the time zone of times without an offset, such as Europe/Berlin or UTC
+  --decimal SIGN        the decimal separator of amounts, . or , (without it, 1.299 is ambiguous)
+--map, --set, --omit and --empty may be repeated.
 
-What happens:
-  --dry-run         send nothing; show what each column becomes, what the relay would accept and refuse
+Import:
+  --dry-run         send nothing; show what each column becomes, what the relay would accept or reject
                     and why, and the first entries
-  --url URL         where the relay is (RELAY_URL, else http://127.0.0.1:3000)
-  --key-file FILE   holds the relay's key; else RELAY_API_KEY, if it needs one
-  --batch N         entries a request, at most (500); their bytes are bounded, too
-  --backfill WHICH  events that trigger no flow at Klaviyo: all (default), age (those older than the
+  --url URL         the URL of the relay. Default: RELAY_URL, or http://127.0.0.1:3000
+  --key-file FILE   a file that contains a key of the relay. Default: the variable RELAY_API_KEY
+  --batch N         the largest number of entries in a request (500). Their bytes are bounded, too
+  --backfill WHICH  the events that trigger no flow at Klaviyo: all (default), age (those older than the
                     relay's BACKFILL_AFTER) or none
-  --rejected FILE   where refused entries go (FILE.rejected.ndjson; import.rejected.ndjson of a pipe)
-  --restart         begin anew, and write the file of refused entries anew
+  --rejected FILE   the file for rejected entries. Default: FILE.rejected.ndjson, or
+                    import.rejected.ndjson for a pipe
+  --restart         start from the beginning, and overwrite the file of rejected entries
 
-A 429 or 503 is waited out as long as the relay says. A relay that cannot be reached, or fails, is
-asked again for some three minutes; then the import stops. Ctrl-C stops it once the batch under way
-is answered. FILE.import.json keeps how far it is, and the same command goes on from there; an input
-that has changed since is not gone on with. Of stdin, or another pipe, nothing is kept. All files are
-looked at before the first is sent.
+After a 429 or 503 the import waits as long as Retry-After requires. If the relay cannot be reached or
+fails, the import retries for about three minutes and then stops. Ctrl-C stops it after the response to
+the current batch. FILE.import.json records the progress, and the same command resumes there. An import
+does not resume if the input has changed. For stdin and other pipes no progress is recorded. If there are
+several files, all are checked before the first one is sent.
 
-An event without insert_id gets one made of its line and the line's number, so that whatever is
-posted twice, after a crash or with --restart, is a duplicate to the relay and to Klaviyo.
+An event without insert_id gets one that is derived from its line and the line's number. An event that is
+posted twice, after a crash or with --restart, is therefore a duplicate to the relay and to Klaviyo.
 
-CSV begins with a header. A column is a field (openapi.yaml) where it has its name, in any case and
-with blanks, - or _ between the words (E-MAIL, Event Name), and Email Address is email; nothing else
-is guessed. Of events any other column, with or without "properties." before it, is a property; of
-profiles it is a custom property, and "location." leads into the location. An empty cell is an absent
-field. value and total_amount may be written for people ($1,299.00, 12,50 EUR); custom properties that
-look like a number are numbers, all else is text; a column called properties holds JSON.
+CSV starts with a header. A column becomes the field (openapi.yaml) of the same name; case, blanks, - and _
+are ignored (E-MAIL, Event Name). Email Address becomes email. No other name is guessed. Any other column
+of events becomes a property, with or without "properties." before its name. Any other column of profiles
+becomes a custom property, and location.NAME becomes a part of the location. An empty cell is an absent
+field. value and total_amount may be formatted for people ($1,299.00, 12,50 EUR). Custom properties that
+look like a number become numbers; everything else is text. A column called properties holds JSON.
 
-A refused entry is a line {"line","errors":[{"pointer","detail"}],"entry"}:
-\`jq -c .entry FILE.rejected.ndjson\` makes an input of them, to mend and to import, without --map,
---set and --time-format: they have been applied.
+A rejected entry is a line {"line","errors":[{"pointer","detail"}],"entry"}.
+\`jq -c .entry FILE.rejected.ndjson\` makes an input of these entries, which you can correct and import
+without --map, --set and --time-format, because these are already applied.
 
-Exit code 0: all taken, now or before; 1: stopped; 2: not understood; 3: some were refused; 4: of a
-file everything was refused. --dry-run ends with what an import would end with.
+Exit code 0: every entry is accepted, now or in an earlier run; 1: the import stopped; 2: the command line
+is invalid; 3: some entries were rejected; 4: every entry of a file was rejected. --dry-run exits with the
+code that an import would have.
 `;
 
 /** Imports files into a running relay. */
@@ -80,29 +84,32 @@ export const importCommand: Command = {
   help,
   async run({ args, env }) {
     const { inputs, isDryRun } = readImportOptions(args, env);
-    const signal = untilInterrupted();
+    const signal = createInterruptSignal();
     return isDryRun ? dryRunAll(inputs, env, signal) : importAll(inputs, signal);
   },
 };
 
-const exitCodes = { stopped: 1, someRefused: 3, allRefused: 4 };
+const exitCodes = { stopped: 1, someRejected: 3, allRejected: 4 };
 
 async function importAll(inputs: readonly ImportOptions[], signal: AbortSignal): Promise<number> {
   const isOne = inputs.length === 1;
-  const allDeps = inputs.map(({ input }, at) => toDeps(input, toLabel(inputs, at), signal));
+  const allDeps = inputs.map(({ input }, at) => createDeps(input, formatLabel(inputs, at), signal));
   const all = inputs.flatMap((options, at) => {
     const deps = allDeps[at];
     return deps === undefined ? [] : [{ options, deps }];
   });
-  if (!isOne) for (const { options, deps } of all) await named(options, checkImport(options, deps));
+  if (!isOne)
+    for (const { options, deps } of all) await withInputName(options, checkImport(options, deps));
   const results: ImportResult[] = [];
   for (const { options, deps } of all) {
     const from = systemClock.monotonic();
-    const result = await named(options, runImport(options, deps)).finally(() => deps.report.end());
+    const result = await withInputName(options, runImport(options, deps)).finally(() =>
+      deps.report.end(),
+    );
     const elapsedMs = systemClock.monotonic() - from;
     process.stdout.write(toSummary(result, { ...options, elapsedMs }));
     results.push(result);
-    // After a damaged file the next one may be fine. After an unreachable relay it is not.
+    // After a damaged file the next one is imported. If the relay cannot be reached, the others are not tried.
     if (result.stopped !== null && !result.isDamaged) break;
   }
   if (!isOne)
@@ -112,7 +119,7 @@ async function importAll(inputs: readonly ImportOptions[], signal: AbortSignal):
         inputs.map(({ input }) => input),
       ),
     );
-  return toExitCode(results);
+  return selectExitCode(results);
 }
 
 async function dryRunAll(
@@ -125,26 +132,26 @@ async function dryRunAll(
   const rules = toRules(revision === 'auto' ? selectRevision(systemClock.now()) : revision);
   const results = [];
   for (const [at, options] of inputs.entries()) {
-    const { stdin, clock, report } = toDeps(options.input, toLabel(inputs, at), signal);
+    const { stdin, clock, report } = createDeps(options.input, formatLabel(inputs, at), signal);
     const deps = { stdin, clock, report, signal, rules, defaultCountry: country };
-    const result = await named(options, dryRun(options, deps)).finally(() => report.end());
+    const result = await withInputName(options, dryRun(options, deps)).finally(() => report.end());
     process.stdout.write(toDryReport(result, options.input));
     results.push(result);
   }
-  return toExitCode(results);
+  return selectExitCode(results);
 }
 
 type Ended = Pick<ImportResult, 'stopped' | 'counts'>;
 
-function toExitCode(results: readonly Ended[]): number {
+function selectExitCode(results: readonly Ended[]): number {
   if (results.some(({ stopped }) => stopped !== null)) return exitCodes.stopped;
-  if (results.some(({ counts }) => isAllRejected(counts))) return exitCodes.allRefused;
-  return results.some(({ counts }) => counts.refused > 0) ? exitCodes.someRefused : 0;
+  if (results.some(({ counts }) => isAllRejected(counts))) return exitCodes.allRejected;
+  return results.some(({ counts }) => counts.refused > 0) ? exitCodes.someRejected : 0;
 }
 
 type Deps = ImportDeps & { readonly report: ReturnType<typeof createReport> };
 
-function toDeps(input: string, label: string, signal: AbortSignal): Deps {
+function createDeps(input: string, label: string, signal: AbortSignal): Deps {
   const { stderr } = process;
   const display = {
     write: (text: string) => void stderr.write(text),
@@ -162,13 +169,13 @@ function toDeps(input: string, label: string, signal: AbortSignal): Deps {
 }
 
 /** Printed before each progress line if there are several files. */
-function toLabel(inputs: readonly ImportOptions[], at: number): string {
+function formatLabel(inputs: readonly ImportOptions[], at: number): string {
   const { input = '' } = inputs[at] ?? {};
   return inputs.length === 1 ? '' : `${at + 1}/${inputs.length} ${input}  `;
 }
 
 /** Adds the name of the input to an error that concerns it. */
-async function named<T>({ input }: ImportOptions, work: Promise<T>): Promise<T> {
+async function withInputName<T>({ input }: ImportOptions, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
@@ -177,8 +184,8 @@ async function named<T>({ input }: ImportOptions, work: Promise<T>): Promise<T> 
   }
 }
 
-/** The first signal asks the import to stop. The second has no listener and ends the process. */
-function untilInterrupted(): AbortSignal {
+/** The first signal stops the import. The second has no listener and ends the process. */
+function createInterruptSignal(): AbortSignal {
   const interrupted = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => interrupted.abort());

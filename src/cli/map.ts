@@ -12,27 +12,27 @@ import type { Command } from './command.js';
 import { withEnvFile } from './environment.js';
 import { print } from './outputs.js';
 import { readConfig } from './start.js';
-import { toReport } from './trial-report.js';
-import { createTrial, isAtFault, type Trial, type Tried, type TriedRequest } from './trial.js';
+import { formatTried } from './trial-report.js';
+import { createTrial, hasRejection, type Trial, type Tried, type TriedRequest } from './trial.js';
 
 const help = `Usage: klaviyo-relay map FILE [options]
 
-Shows what an input would become: Klaviyo's JSON, what is skipped, warned about or refused, and what
-is kept for later requests. It sends nothing, writes nothing and needs no running relay. Settings and
-MAPPING_FILE are read as for start; KLAVIYO_API_KEY is not needed. FILE is \`-\` for stdin.
+Shows what an input would become: Klaviyo's JSON, what is skipped, warned about or rejected, and which
+facts are kept for later requests. It sends nothing, writes nothing and needs no running relay. It reads
+settings and MAPPING_FILE as start does, but does not need KLAVIYO_API_KEY. FILE is \`-\` for stdin.
 
-The file has one JSON document or one a line. They share what is kept, so that an order and its
-refund can be tried together. A line may also be \`{"topic": …, "headers": …, "path": …, "body": …}\`.
+The file has one JSON document, or one a line. All documents share the kept facts, so that you can try an
+order and its refund together. A line may also be \`{"topic": …, "headers": …, "path": …, "body": …}\`.
 
-  --source NAME        ${sourceNames.join(', ')}. Absent: as the body or the headers say
-  --topic TOPIC        the topic of a webhook whose body does not have it, such as orders/create
-  --header NAME=VALUE  a header of the request; may be there several times
+  --source NAME        ${sourceNames.join(', ')}. Absent: detected from the body or the headers
+  --topic TOPIC        the topic, such as orders/create, of a webhook whose body does not contain it
+  --header NAME=VALUE  a header of the request; may be repeated
   --path PATH          the path of the request, such as /v1/identify
-  --type TYPE          ${lanes.join(' or ')}: the file has what /v1/events or /v1/profiles takes
-  --json               one JSON document for each request
+  --type TYPE          ${lanes.join(' or ')}: the file has bodies for /v1/events or /v1/profiles
+  --json               print one JSON document for each request
 
-Exit code 0: everything would be sent, waits for a person, or is skipped; 1: something would be refused
-or become a dead letter; 2: the command line or the input is not understood.
+Exit code 0: everything would be sent, held for a person, or skipped; 1: something would be rejected
+or become a dead letter; 2: the command line or the input is invalid.
 `;
 
 const options = {
@@ -51,50 +51,55 @@ export const mapCommand: Command = {
     const { values, positionals } = readArguments({ args, options, maxPositionals: 1 });
     const [file] = positionals;
     if (file === undefined) throw new UsageError('name a file, or - for stdin');
-    const given = {
-      source: values.source === undefined ? undefined : toSourceName(values.source),
-      lane: values.type === undefined ? undefined : toLane(values.type),
+    const defaults = {
+      source: values.source === undefined ? undefined : parseSourceName(values.source),
+      lane: values.type === undefined ? undefined : parseLane(values.type),
       topic: values.topic,
       path: values.path,
-      headers: toHeaders(values.header ?? []),
+      headers: parseHeaders(values.header ?? []),
     };
     const settings = withEnvFile(env);
-    const config = readConfig({ ...settings, ...(hasKey(settings) ? {} : unusedKey) });
+    const config = readConfig({ ...settings, ...(hasKey(settings) ? {} : placeholderKey) });
     if (config === null) return 1;
     const trial = createTrial({ config, clock: systemClock, newId: randomUUID });
-    const inputs = readInputs(await readText(file));
+    const inputs = readInputs(await readInputText(file));
     let isGood = true;
     for (const [index, { body, place }] of inputs.entries()) {
-      const tried = await tryOne(trial, toRequest(body, given, place));
-      isGood &&= !isAtFault(tried);
+      const tried = await tryOne(trial, selectRequest(body, defaults, place));
+      isGood &&= !hasRejection(tried);
       await print(
-        values.json ? `${stringifyJson(tried)}\n` : toReport(tried, { index, of: inputs.length }),
+        values.json
+          ? `${stringifyJson(tried)}\n`
+          : formatTried(tried, { index, of: inputs.length }),
       );
     }
     return isGood ? 0 : 1;
   },
 };
 
-/** No request is sent. */
-const unusedKey = { KLAVIYO_API_KEY: `pk_${'0'.repeat(31)}1`, KLAVIYO_API_KEY_FILE: undefined };
+/** A key that satisfies the configuration. It is never sent. */
+const placeholderKey = {
+  KLAVIYO_API_KEY: `pk_${'0'.repeat(31)}1`,
+  KLAVIYO_API_KEY_FILE: undefined,
+};
 
 const hasKey = (settings: Readonly<Record<string, string | undefined>>): boolean =>
   [settings.KLAVIYO_API_KEY, settings.KLAVIYO_API_KEY_FILE].some((each) => (each ?? '') !== '');
 
-function toSourceName(given: string): SourceName {
+function parseSourceName(given: string): SourceName {
   const name = sourceNames.find((each) => each === given);
   if (name !== undefined) return name;
   const near = suggest(findNearName(given, [...sourceNames]));
-  throw new UsageError(`there is no source "${given}"${near}`);
+  throw new UsageError(`unknown source "${given}"${near}`);
 }
 
-function toLane(given: string): Lane {
+function parseLane(given: string): Lane {
   const lane = lanes.find((each) => each === given);
   if (lane === undefined) throw new UsageError(`--type must be ${lanes.join(' or ')}`);
   return lane;
 }
 
-function toHeaders(given: readonly string[]): IncomingHttpHeaders {
+function parseHeaders(given: readonly string[]): IncomingHttpHeaders {
   const pairs = given.map((each) => {
     const [, name, value] = /^([^=:]+)\s*[=:]\s*(.*)$/s.exec(each) ?? [];
     if (name === undefined) throw new UsageError('--header must be NAME=VALUE');
@@ -103,7 +108,7 @@ function toHeaders(given: readonly string[]): IncomingHttpHeaders {
   return Object.fromEntries(pairs) as IncomingHttpHeaders;
 }
 
-async function readText(file: string): Promise<string> {
+async function readInputText(file: string): Promise<string> {
   const bytes = file === '-' ? await readStdin() : await readFile(file);
   const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
   return (isGzip ? gunzipSync(bytes) : bytes).toString('utf8').replace(/^\uFEFF/, '');
@@ -135,7 +140,8 @@ function readInputs(text: string): readonly Input[] {
   });
 }
 
-type Given = {
+/** The options of the command line. They apply to lines that do not contain the value. */
+type Defaults = {
   readonly source: SourceName | undefined;
   readonly lane: Lane | undefined;
   readonly topic: string | undefined;
@@ -144,29 +150,29 @@ type Given = {
 };
 
 /** Throws UsageError if the kind of the input is ambiguous. */
-function toRequest(input: unknown, given: Given, place: string): TriedRequest {
-  const { body, ...own } = toWrapped(input);
-  const path = own.path ?? given.path;
-  const topic = own.topic ?? given.topic;
-  const headers = { ...given.headers, ...own.headers };
-  if (given.lane !== undefined) return { kind: 'plain', lane: given.lane, body };
+function selectRequest(input: unknown, defaults: Defaults, place: string): TriedRequest {
+  const { body, ...own } = unwrapInput(input);
+  const path = own.path ?? defaults.path;
+  const topic = own.topic ?? defaults.topic;
+  const headers = { ...defaults.headers, ...own.headers };
+  if (defaults.lane !== undefined) return { kind: 'plain', lane: defaults.lane, body };
   const source =
-    sources.find(({ name }) => name === given.source || path === `/webhooks/${name}`) ??
+    sources.find(({ name }) => name === defaults.source || path === `/webhooks/${name}`) ??
     sources.find(({ sample }) => sample?.recognizes({ headers, body }));
-  if (source !== undefined) return toSourceRequest(source, { topic, path, headers }, body);
-  const lane = toPlainLane(body, path);
+  if (source !== undefined) return createSourceRequest(source, { topic, path, headers }, body);
+  const lane = detectLane(body, path);
   if (lane !== undefined) return { kind: 'plain', lane, body };
-  throw new UsageError(`${place} does not say where it is from; use --source or --type`);
+  throw new UsageError(`the source of ${place} is ambiguous; use --source or --type`);
 }
 
-function toSourceRequest(
+function createSourceRequest(
   { name, sample }: (typeof sources)[number],
-  { topic, path, headers }: Pick<Given, 'topic' | 'path' | 'headers'>,
+  { topic, path, headers }: Pick<Defaults, 'topic' | 'path' | 'headers'>,
   body: unknown,
 ): TriedRequest {
   const { topicHeader, toPath, headers: usual } = sample ?? {};
   if (topic !== undefined && topicHeader === undefined) {
-    throw new UsageError(`the body of ${name} has the topic; --topic is of no use`);
+    throw new UsageError(`--topic cannot be used with ${name}: the topic is in the body`);
   }
   const named = topicHeader === undefined || topic === undefined ? {} : { [topicHeader]: topic };
   return {
@@ -179,7 +185,9 @@ function toSourceRequest(
 }
 
 /** The parts of a request that a line may contain around its body. */
-function toWrapped(input: unknown): Partial<Omit<Given, 'source' | 'lane'>> & { body: unknown } {
+function unwrapInput(
+  input: unknown,
+): Partial<Omit<Defaults, 'source' | 'lane'>> & { body: unknown } {
   const isWrapped =
     isJsonObject(input) &&
     isJsonObject(input.body) &&
@@ -195,8 +203,8 @@ function toWrapped(input: unknown): Partial<Omit<Given, 'source' | 'lane'>> & { 
   };
 }
 
-/** No field occurs in profiles alone, so the path or --type must say it. */
-function toPlainLane(body: unknown, path: string | undefined): Lane | undefined {
+/** Detects the lane. No field occurs only in profiles, so these need the path or --type. */
+function detectLane(body: unknown, path: string | undefined): Lane | undefined {
   const lane = lanes.find((each) => path === `/v1/${each}`);
   if (lane !== undefined) return lane;
   return isJsonObject(body) && 'event_name' in body ? 'events' : undefined;

@@ -16,11 +16,11 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import('./start.js')).startCommand,
   },
   sandbox: {
-    summary: 'run a local stand-in for Klaviyo',
+    summary: "run a local simulation of Klaviyo's API",
     load: async () => (await import('./sandbox.js')).sandboxCommand,
   },
   check: {
-    summary: 'validate the configuration, and the key against Klaviyo',
+    summary: 'check the configuration, and the key at Klaviyo',
     load: async () => (await import('./check.js')).checkCommand,
   },
   map: {
@@ -36,12 +36,12 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import('./store.js')).storeCommand,
   },
   demo: {
-    summary: 'see it work: a relay, a local Klaviyo and a day of a shop',
+    summary: 'run a relay and the sandbox with a day of a shop',
     load: async () => (await import('./demo.js')).demoCommand,
   },
 };
 
-const usage = `klaviyo-relay ${version}: takes events and profiles over HTTP, keeps them safe, and delivers them to Klaviyo.
+const usage = `klaviyo-relay ${version}: accepts events and profiles over HTTP, stores them safely, and delivers them to Klaviyo.
 
 Usage: klaviyo-relay [command] [options]
 
@@ -50,7 +50,7 @@ ${Object.entries(commands)
   .map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}`)
   .join('\n')}
 
-klaviyo-relay COMMAND --help tells more. Settings are environment variables: see the README or .env.example.
+klaviyo-relay COMMAND --help describes a command. Settings are environment variables: see the README or .env.example.
 `;
 
 /** Resolves with the exit code: 0 success, 1 failure, 2 unknown command or invalid arguments. */
@@ -62,7 +62,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
   const entry = commands[name];
   if (entry === undefined) {
     const near = suggest(findNearName(name, Object.keys(commands)));
-    process.stderr.write(`klaviyo-relay: there is no command "${name}"${near}\n\n${usage}`);
+    process.stderr.write(`klaviyo-relay: unknown command "${name}"${near}\n\n${usage}`);
     return 2;
   }
   try {
@@ -71,7 +71,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
     return await command.run({ args, env }).catch((error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
       const [form = ''] = command.help.split('\n');
-      const more = `klaviyo-relay ${name} --help tells more.`;
+      const more = `klaviyo-relay ${name} --help describes this command.`;
       process.stderr.write(`klaviyo-relay: ${error.message}\n\n${form}\n${more}\n`);
       return 2;
     });

@@ -2,20 +2,21 @@ import { readFileSync } from 'node:fs';
 import { systemClock } from '../clock.js';
 import { faultScriptSchema, startSandbox } from '../sandbox/sandbox.js';
 import { redactMessage } from '../log/redact.js';
-import { readArguments, toWholeNumber } from './arguments.js';
+import { readArguments, parseWholeNumber } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
 
 const help = `Usage: klaviyo-relay sandbox [options]
 
-Runs a strict local stand-in for Klaviyo's API, with a page that shows what it holds.
+Runs a strict local simulation of Klaviyo's API, with a page that shows what it has recorded.
 
   --host HOST      address to listen on (127.0.0.1)
-  --allow-host NAME  a name to be reached by, beside localhost, addresses and HOST; may be repeated
-  --port PORT      port to listen on (4000; 0 picks a free one)
-  --faults FILE    a JSON list of fault rules to begin with; POST /sandbox/faults adds more
+  --allow-host NAME  accept this name in the Host header, besides localhost, addresses and HOST; may be
+                   repeated
+  --port PORT      port to listen on (4000; 0 selects a free one)
+  --faults FILE    a JSON list of fault rules to start with; POST /sandbox/faults adds more
   --retire-by-age  retire every revision two years after its release, as Klaviyo does
-  --no-windows     do not hold callers to Klaviyo's rate windows
+  --no-windows     do not enforce Klaviyo's rate windows
 `;
 
 /** Runs the sandbox until a signal stops it. */
@@ -33,7 +34,7 @@ export const sandboxCommand: Command = {
         'no-windows': { type: 'boolean', default: false },
       },
     });
-    const port = toWholeNumber('--port', values.port, { min: 0, max: 65_535 });
+    const port = parseWholeNumber('--port', values.port, { min: 0, max: 65_535 });
     const outputs = openOutputs(systemClock);
     return runService({
       ...outputs,
@@ -51,7 +52,7 @@ export const sandboxCommand: Command = {
           ...(values['no-windows'] && { windows: 'off' as const }),
         });
         outputs.stdout.write(
-          `Klaviyo sandbox on ${sandbox.url} (open it in a browser; Ctrl-C ends it)\n`,
+          `Klaviyo sandbox on ${sandbox.url} (open it in a browser; Ctrl-C stops it)\n`,
         );
         return { stop: () => sandbox.close() };
       },
@@ -68,7 +69,7 @@ function readFaults(path: string) {
   throw new Error(`${path} is not a fault script:\n${problems.join('\n')}`);
 }
 
-/** The messages of JSON.parse quote the file, which may hold anything. */
+/** Replaces the messages of JSON.parse, which quote the file and could show anything. */
 function parseFaults(path: string): unknown {
   const text = readFileSync(path, 'utf8');
   try {

@@ -20,7 +20,7 @@ export type ServiceOptions<T extends Service> = {
   readonly stderr: Output;
   /** The longest duration of a stop, in ms. */
   readonly stopLimitMs: number;
-  /** `signal` aborts when the start is given up. `fail` ends the service with a failure. */
+  /** `signal` aborts when the start is cancelled. `fail` ends the service with a failure. */
   start(context: { signal: AbortSignal; fail: (error: unknown) => void }): Promise<T>;
   /**
    * Resolves with the exit code when the service ends by itself. Without it the service runs until
@@ -44,7 +44,7 @@ export type ServiceOptions<T extends Service> = {
  */
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
-/** A start that was given up has accepted nothing. It gets this long to release its parts. */
+/** A cancelled start has accepted nothing. It has this long to release its parts. */
 const startLimitMs = 1000;
 /** An active reader reads the last lines within this time. */
 const flushLimitMs = 500;
@@ -65,9 +65,9 @@ export function openOutputs(clock: Clock): { readonly stdout: Output; readonly s
  */
 export async function runService<T extends Service>(options: ServiceOptions<T>): Promise<never> {
   const { clock, stderr } = options;
-  const givenUp = new AbortController();
+  const cancelled = new AbortController();
   const ends = watchEnds(options);
-  const started = options.start({ signal: givenUp.signal, fail: (error) => ends.add({ error }) });
+  const started = options.start({ signal: cancelled.signal, fail: (error) => ends.add({ error }) });
   const { onHangup } = options;
   if (onHangup === undefined) process.on('SIGHUP', () => ends.add({ signal: 'SIGHUP' }));
   else
@@ -83,14 +83,14 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
     (result) => void (code = result),
     (error: unknown) => {
       // Work that a stopping service does not finish is not a failure.
-      if (!givenUp.signal.aborted) ends.add({ error });
+      if (!cancelled.signal.aborted) ends.add({ error });
     },
   );
   await Promise.race([own, ends.first]);
-  if (!givenUp.signal.aborted) givenUp.abort(new Error('the start was given up'));
+  if (!cancelled.signal.aborted) cancelled.abort(new Error('the start was cancelled'));
   const failure = (error: unknown): void => {
     code = 1;
-    stderr.write(`klaviyo-relay: the stop failed: ${options.redact(toReason(error))}\n`);
+    stderr.write(`klaviyo-relay: stopping failed: ${options.redact(describeError(error))}\n`);
   };
   const stopBy = clock.monotonic() + startLimitMs + options.stopLimitMs;
   const service = await within(
@@ -107,13 +107,13 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
     });
     const limited = await within(options.stopLimitMs, stopped, clock).catch(failure);
     isOverdue = limited === null;
-    if (isOverdue) failure(new Error(`it took longer than ${options.stopLimitMs} ms`));
+    if (isOverdue) failure(new Error(`stopping took longer than ${options.stopLimitMs} ms`));
   }
   await Promise.all([options.stdout.flush(flushLimitMs), stderr.flush(flushLimitMs)]);
   // A stop that exceeds its limit may wait for a thread that no check detects.
   const isStuck =
     isOverdue || ends.isStuck() || options.stdout.holdsThread() || stderr.holdsThread();
-  while (!isStuck && isPoolHeld() && clock.monotonic() < stopBy) await wait(clock, poolLookMs);
+  while (!isStuck && isPoolHeld() && clock.monotonic() < stopBy) await wait(clock, poolPollMs);
   return leave(ends.hasFailed() ? 1 : code, isStuck);
 }
 
@@ -130,10 +130,10 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
       // One failure causes others; the first one is the reason.
       if (hasFailed) return;
       hasFailed = true;
-      stderr.write(`klaviyo-relay: ${options.redact(toReason(end.error))}\n`);
+      stderr.write(`klaviyo-relay: ${options.redact(describeError(end.error))}\n`);
     } else if (hasEnded) {
-      stderr.write(`klaviyo-relay: a second signal, ${end.signal}, ends it at once\n`);
-      // Does not wait for the log, because a second signal asks for an immediate end.
+      stderr.write(`klaviyo-relay: a second signal, ${end.signal}, ends the process at once\n`);
+      // Does not wait for the log, because a second signal demands an immediate end.
       leave(1, isStuck);
     }
     hasEnded = true;
@@ -155,7 +155,7 @@ function leave(code: number, isStuck: boolean): never {
   process.exit(code);
 }
 
-const poolLookMs = 20;
+const poolPollMs = 20;
 const poolWork: ReadonlySet<string> = new Set([
   'FSReqCallback',
   'FSReqPromise',
@@ -179,6 +179,6 @@ async function within<T>(limitMs: number, work: Promise<T>, clock: Clock): Promi
   }
 }
 
-function toReason(error: unknown): string {
+function describeError(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -20,13 +20,13 @@ import { version } from './version.js';
 
 const help = `Usage: klaviyo-relay start [options]
 
-Runs the relay until it is told to stop (SIGTERM or SIGINT; a second one ends it at once).
-Needs KLAVIYO_API_KEY. Settings are environment variables; the file .env of the working directory adds
-those that are not set. SIGHUP reads key files and MAPPING_FILE again.
+Runs the relay until SIGTERM or SIGINT stops it. A second signal ends the process at once.
+Requires KLAVIYO_API_KEY. Settings are environment variables; the file .env in the working directory adds
+those that are not set. On SIGHUP the relay reads key files and MAPPING_FILE again.
 
-  --host HOST      address to listen on; wins over HOST
-  --port PORT      port to listen on; wins over PORT
-  --data-dir DIR   directory of the journal; wins over DATA_DIR
+  --host HOST      address to listen on; overrides HOST
+  --port PORT      port to listen on; overrides PORT
+  --data-dir DIR   directory of the journal; overrides DATA_DIR
 
 To try it without a Klaviyo account:
 
@@ -86,7 +86,7 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
   const outputs = openOutputs(systemClock);
   const { stdout } = outputs;
   const isTerminal = process.stdout.isTTY;
-  let secrets = toSecrets(config);
+  let secrets = listSecrets(config);
   const log = await createLogger(config, {
     output: stdout,
     isTerminal,
@@ -117,14 +117,14 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
       return app;
     },
     onEnd(end) {
-      if ('signal' in end) log.info({ signal: end.signal }, 'told to stop');
+      if ('signal' in end) log.info({ signal: end.signal }, 'stopping after a signal');
       else log.fatal({ err: end.error }, isStarted ? endedByFault : 'the start failed');
     },
     onHangup(app) {
       try {
         const next = loadConfig(settings);
         // Earlier secrets stay secret.
-        secrets = [...new Set([...secrets, ...toSecrets(next)])];
+        secrets = [...new Set([...secrets, ...listSecrets(next)])];
         const { changed, kept } = app.reload(next);
         log.info({ changed }, 'key files and MAPPING_FILE were read again');
         for (const reason of kept) log.warn(reason);
@@ -132,7 +132,7 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
         if (!(error instanceof ConfigError)) throw error;
         log.error(
           { problems: error.problems },
-          'key files and MAPPING_FILE were read again and cannot be used: the old ones stay',
+          'key files and MAPPING_FILE were read again and are invalid: the previous values stay in use',
         );
       }
     },
@@ -141,7 +141,7 @@ async function untilStopped(config: Config, settings: Environment): Promise<numb
 }
 
 /** Every secret of the configuration, in the form in which it would appear in a text. */
-function toSecrets(config: Config): readonly string[] {
+function listSecrets(config: Config): readonly string[] {
   return [
     config.KLAVIYO_API_KEY,
     ...config.RELAY_API_KEYS,
@@ -155,4 +155,4 @@ function toSecrets(config: Config): readonly string[] {
   ].filter((secret): secret is string => secret !== undefined && secret !== '');
 }
 
-const endedByFault = 'ending: this is a fault of the relay, of its store or of its machine';
+const endedByFault = 'the relay ends because of a fault of its own, of its store or of its machine';

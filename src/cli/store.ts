@@ -9,11 +9,11 @@ import { print } from './outputs.js';
 
 const help = `Usage: klaviyo-relay store check|export [DIRECTORY]
 
-Reads the journal of a relay that is stopped. DIRECTORY is DATA_DIR where it is not given.
+Reads the journal of a stopped relay. DIRECTORY defaults to DATA_DIR.
 
-  check    reads it from end to end and says what is wrong. Exit code 0: nothing; 1: something is
-  export   writes unsettled envelopes and dead letters to stdout, one JSON object a line; what
-           cannot be read is named on stderr and left out. Exit code 1 where anything was left out
+  check    reads the whole journal and reports damage. Exit code 0: no damage; 1: damage
+  export   writes unsettled envelopes and dead letters to stdout, one JSON object a line. Records that
+           cannot be read are reported on stderr and left out. Exit code 1: something was left out
 `;
 
 const actions: Readonly<Record<string, (journal: OfflineJournal) => Promise<number>>> = {
@@ -27,11 +27,11 @@ export const storeCommand: Command = {
   async run({ args, env }) {
     const { positionals } = readArguments({ args, options: {}, maxPositionals: 2 });
     const [name, given] = positionals;
-    if (name === undefined) throw new UsageError('say check or export');
+    if (name === undefined) throw new UsageError('specify check or export');
     const action = actions[name];
     if (action === undefined) {
       const near = suggest(findNearName(name, Object.keys(actions)));
-      throw new UsageError(`there is no "store ${name}"${near}`);
+      throw new UsageError(`unknown action "store ${name}"${near}`);
     }
     const directory = given ?? settingsSchema.shape.DATA_DIR.parse(withEnvFile(env).DATA_DIR);
     const journal = await openOffline(directory, systemClock.now());
@@ -45,9 +45,9 @@ export const storeCommand: Command = {
 
 async function checkJournal(journal: OfflineJournal): Promise<number> {
   const { format, totals, factCount } = journal;
-  let faults = 0;
+  let faultCount = 0;
   for (const fault of journal.check()) {
-    faults++;
+    faultCount++;
     await print(`BAD  ${fault}\n`);
   }
   await print(`format ${format.version}, ids of epoch ${format.epoch}\n`);
@@ -55,16 +55,16 @@ async function checkJournal(journal: OfflineJournal): Promise<number> {
     await print(`${lane}: ${count} unsettled (${bytes} bytes), ${deadLetters} dead letters\n`);
   }
   await print(`${factCount} facts\n`);
-  await print(faults === 0 ? 'ok: everything can be read\n' : `${faults} faults\n`);
-  return faults === 0 ? 0 : 1;
+  await print(faultCount === 0 ? 'ok: everything can be read\n' : `${faultCount} faults\n`);
+  return faultCount === 0 ? 0 : 1;
 }
 
 async function exportJournal(journal: OfflineJournal): Promise<number> {
-  let faults = 0;
+  let faultCount = 0;
   const lines = journal.export((what) => {
-    faults++;
+    faultCount++;
     process.stderr.write(`left out: ${what}\n`);
   });
   for (const line of lines) await print(`${line}\n`);
-  return faults === 0 ? 0 : 1;
+  return faultCount === 0 ? 0 : 1;
 }

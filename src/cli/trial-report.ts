@@ -2,17 +2,18 @@ import { isJsonObject, stringifyJson } from '../json/json.js';
 import type { Tried, TriedEntry } from './trial.js';
 
 /** The report of one request, for the terminal. */
-export function toReport(
+export function formatTried(
   { source, topic, entries, warnings, skipped, facts, errors, repeat }: Tried,
   { index, of }: { readonly index: number; readonly of: number },
 ): string {
   const title = [source, topic].filter((each) => each !== null).join(' ');
   const lines = [of === 1 ? title : `${index + 1}. ${title}`];
-  for (const { pointer, detail } of errors) lines.push(`  refused: ${toWords(pointer, detail)}`);
+  for (const { pointer, detail } of errors)
+    lines.push(`  rejected: ${formatIssue(pointer, detail)}`);
   if (repeat) lines.push('  skipped: an earlier request of this file has the same id');
-  for (const entry of entries) lines.push(...toEntryLines(entry));
+  for (const entry of entries) lines.push(...formatEntry(entry));
   for (const { code, pointer, detail } of warnings) {
-    lines.push(`  warning: ${code === null ? '' : `${code}, `}${toWords(pointer, detail)}`);
+    lines.push(`  warning: ${code === null ? '' : `${code}, `}${formatIssue(pointer, detail)}`);
   }
   for (const { reason, kind, id } of skipped) {
     const part = [kind, id].filter((each) => each !== undefined).join(' ');
@@ -27,34 +28,34 @@ export function toReport(
 
 const outcomes = {
   sent: 'would be sent to Klaviyo',
-  waiting: 'would wait until a later request says whom it is about',
+  waiting: 'would wait until a later request identifies the person',
   dead_letter: 'would become a dead letter',
 } as const;
 
-function toEntryLines(tried: TriedEntry): readonly string[] {
+function formatEntry(tried: TriedEntry): readonly string[] {
   const { lane, outcome, entry, klaviyo, personKeys, reason, errors } = tried;
   const name = typeof entry.event_name === 'string' ? ` "${entry.event_name}"` : '';
   const kind = lane === 'events' ? `event${name}` : 'profile';
   const lines = [`  ${kind}: ${outcomes[outcome]}${reason === null ? '' : ` (${reason})`}`];
   if (outcome === 'waiting') lines.push(`    looked up as: ${personKeys.join(', ')}`);
   if (outcome === 'dead_letter') {
-    for (const { pointer, detail } of errors) lines.push(`    ${toWords(pointer, detail)}`);
+    for (const { pointer, detail } of errors) lines.push(`    ${formatIssue(pointer, detail)}`);
   }
-  lines.push(indent(toPretty(klaviyo ?? entry)));
+  lines.push(indent(formatJson(klaviyo ?? entry)));
   return lines;
 }
 
-function toWords(pointer: string, detail: string): string {
+function formatIssue(pointer: string, detail: string): string {
   return pointer === '' ? detail : `${pointer} ${detail}`;
 }
 
 /** Like `JSON.stringify(value, null, 2)`, but numbers keep their digits. */
-function toPretty(value: unknown, margin = ''): string {
+function formatJson(value: unknown, margin = ''): string {
   const inner = `${margin}  `;
   if (Array.isArray(value) && value.length > 0) {
-    return toBlock(
+    return formatBlock(
       '[]',
-      value.map((each) => toPretty(each, inner)),
+      value.map((each) => formatJson(each, inner)),
       margin,
     );
   }
@@ -62,12 +63,12 @@ function toPretty(value: unknown, margin = ''): string {
   const members = Object.entries(value).filter(([, member]) => member !== undefined);
   if (members.length === 0) return '{}';
   const lines = members.map(
-    ([name, member]) => `${JSON.stringify(name)}: ${toPretty(member, inner)}`,
+    ([name, member]) => `${JSON.stringify(name)}: ${formatJson(member, inner)}`,
   );
-  return toBlock('{}', lines, margin);
+  return formatBlock('{}', lines, margin);
 }
 
-function toBlock(brackets: '[]' | '{}', lines: readonly string[], margin: string): string {
+function formatBlock(brackets: '[]' | '{}', lines: readonly string[], margin: string): string {
   const [open = '', close = ''] = brackets;
   return `${open}\n${lines.map((line) => `${margin}  ${line}`).join(',\n')}\n${margin}${close}`;
 }

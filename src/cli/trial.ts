@@ -131,10 +131,10 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
   return {
     async source({ name, ...request }) {
       const source = sources.find((each) => each.name === name);
-      if (source === undefined) throw new Error(`there is no source ${name}`);
-      const read = source.map({ ...request, receivedAt: clock.now() }, config);
-      if (!read.ok) return { ...nothing, source: name, errors: read.errors };
-      const { post } = read;
+      if (source === undefined) throw new Error(`unknown source ${name}`);
+      const mapped = source.map({ ...request, receivedAt: clock.now() }, config);
+      if (!mapped.ok) return { ...nothing, source: name, errors: mapped.errors };
+      const { post } = mapped;
       memory.begin();
       shaped = { entries: [], skipped: post.skipped };
       const accepted = await acceptFromSource(post, { strict: false });
@@ -143,30 +143,30 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
         const errors =
           accepted.kind === 'invalid'
             ? accepted.rejected.flatMap((each) => each.errors)
-            : [{ pointer: '', detail: `is refused: ${accepted.reason}` }];
+            : [{ pointer: '', detail: `is rejected: ${accepted.reason}` }];
         return { ...described, errors };
       }
       if (accepted.repeat) return { ...described, repeat: true };
       return {
         ...described,
-        entries: memory.drafts.map((draft, at) => toTried(draft, shaped.entries[at])),
+        entries: memory.drafts.map((draft, at) => describeDraft(draft, shaped.entries[at])),
         warnings: accepted.warnings.map(({ code, pointer, detail }) => ({ code, pointer, detail })),
         skipped: shaped.skipped,
-        facts: memory.facts.map((fact) => toTriedFact(fact, post)),
+        facts: memory.facts.map((fact) => describeFact(fact, post)),
       };
     },
 
     async plain({ lane, body }) {
       memory.begin();
-      const taken = await accept.one(lane, stringifyJson(body), {});
-      if (taken.kind === 'backpressure') throw new Error('memory refuses nothing');
-      if (taken.kind === 'invalid') return { ...nothing, source: lane, errors: taken.errors };
+      const result = await accept.one(lane, stringifyJson(body), {});
+      if (result.kind === 'backpressure') throw new Error('the store in memory accepts everything');
+      if (result.kind === 'invalid') return { ...nothing, source: lane, errors: result.errors };
       const entry = body as JsonObject;
       return {
         ...nothing,
         source: lane,
-        entries: memory.drafts.map((draft) => toTried(draft, { lane, index: 0, entry })),
-        warnings: taken.warnings.map((fault) => ({ code: null, ...fault })),
+        entries: memory.drafts.map((draft) => describeDraft(draft, { lane, index: 0, entry })),
+        warnings: result.warnings.map((issue) => ({ code: null, ...issue })),
       };
     },
   };
@@ -174,7 +174,7 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
 
 /** A store that accepts everything, keeps all facts, and shows what it received since `begin`. */
 class TrialMemory implements FactStore {
-  readonly #known = new Map<string, string>();
+  readonly #values = new Map<string, string>();
   drafts: readonly Draft[] = [];
   facts: readonly Fact[] = [];
   #count = 0;
@@ -191,16 +191,16 @@ class TrialMemory implements FactStore {
   };
 
   readonly putFacts: FactStore['putFacts'] = (given) => {
-    for (const { key, value } of given) this.#known.set(key, value);
+    for (const { key, value } of given) this.#values.set(key, value);
     this.facts = [...this.facts, ...given];
     return Promise.resolve({ ok: true });
   };
 
   readonly getFacts: FactStore['getFacts'] = (keys) =>
-    Promise.resolve(keys.map((key) => this.#known.get(key) ?? null));
+    Promise.resolve(keys.map((key) => this.#values.get(key) ?? null));
 }
 
-function toTried(draft: Draft, sourceEntry: SourceEntry | undefined): TriedEntry {
+function describeDraft(draft: Draft, sourceEntry: SourceEntry | undefined): TriedEntry {
   const { deadLetterReason } = draft;
   const isWaiting = deadLetterReason?.code === unknownPerson;
   return {
@@ -219,7 +219,7 @@ function toJson(payload: Uint8Array): unknown {
   return parsed.ok ? parsed.value : null;
 }
 
-function toTriedFact({ kind, key, value }: Fact, post: SourcePost): Tried['facts'][number] {
+function describeFact({ kind, key, value }: Fact, post: SourcePost): Tried['facts'][number] {
   const { source, people, ledger, delivery } = post;
   const known = people.find((each) => toFactKey(source, 'person', each.key) === key)?.key;
   const isLedger = ledger !== undefined && toFactKey(source, 'ledger', ledger.key) === key;
@@ -229,6 +229,6 @@ function toTriedFact({ kind, key, value }: Fact, post: SourcePost): Tried['facts
 }
 
 /** Returns true if something would be rejected or become a dead letter. */
-export function isAtFault({ errors, entries }: Tried): boolean {
+export function hasRejection({ errors, entries }: Tried): boolean {
   return errors.length > 0 || entries.some(({ outcome }) => outcome === 'dead_letter');
 }

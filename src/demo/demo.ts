@@ -15,7 +15,7 @@ import { startSandbox, type FaultRule, type RunningSandbox } from '../sandbox/sa
 import type { Logger } from '../log/logger.js';
 import { Releasers } from '../app/releasers.js';
 import { createShopTraffic, suppressed, unsupportedRegion } from './shop.js';
-import type { Books, Summary } from './summary.js';
+import type { LaneCounts, Summary } from './summary.js';
 import { sendTraffic, type Tally } from './traffic.js';
 
 export type DemoOptions = {
@@ -31,7 +31,7 @@ export type DemoOptions = {
   readonly onProgress: (done: number, total: number) => void;
   /** Called when the relay cannot continue. */
   readonly onFatal: (error: unknown) => void;
-  /** Aborts when the start is given up. */
+  /** Aborts when the start is cancelled. */
   readonly signal: AbortSignal;
 };
 
@@ -47,7 +47,7 @@ const apiKey = 'pk_demo_0123456789';
 const seed = 2026;
 const concurrency = 16;
 const batchSize = 250;
-const lookMs = 50;
+const pollMs = 50;
 const drainLimitMs = 60_000;
 
 /** The faults of Klaviyo during the demo. */
@@ -88,9 +88,9 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
     started.add(() => sandbox.close());
     const directory = await mkdtemp(join(tmpdir(), 'klaviyo-relay-demo-'));
     started.add(() => rm(directory, { recursive: true, force: true }));
-    const relay = await startApp({ ...options, config: demoConfig(sandbox.url, directory) });
+    const relay = await startApp({ ...options, config: createDemoConfig(sandbox.url, directory) });
     started.add(() => relay.stop());
-    onStep(`Klaviyo's stand-in: ${sandbox.url}   relay: ${relay.url}`);
+    onStep(`sandbox (in place of Klaviyo): ${sandbox.url}   relay: ${relay.url}`);
     return { relay, sandbox, run: () => runDay(options, { relay, sandbox, from }), stop };
   } catch (error) {
     await stop();
@@ -105,7 +105,9 @@ async function runDay(
   { relay, sandbox, from }: Started,
 ): Promise<Summary> {
   const { posts, planted } = createShopTraffic({ shoppers, seed, now: clock.now() });
-  onStep(`a day of a shop: ${posts.length} events and profiles; planted: ${describe(planted)}`);
+  onStep(
+    `a day of a shop: ${posts.length} events and profiles; deliberate errors: ${listCounts(planted)}`,
+  );
   const tally = await sendTraffic({
     url: relay.url,
     posts,
@@ -113,13 +115,13 @@ async function runDay(
     batchSize,
     onProgress: (sent) => onProgress(sent, posts.length),
   });
-  onStep('everything is posted; waiting until it is delivered');
-  await drained(relay, clock);
+  onStep('everything is posted; waiting for the deliveries');
+  await waitUntilDrained(relay, clock);
   const seconds = (clock.monotonic() - from) / 1000;
   return summarise({ relay, sandbox, tally, seconds, posted: posts.length });
 }
 
-function demoConfig(klaviyoUrl: string, directory: string) {
+function createDemoConfig(klaviyoUrl: string, directory: string) {
   return loadConfig({
     KLAVIYO_API_KEY: apiKey,
     KLAVIYO_BASE_URL: klaviyoUrl,
@@ -133,28 +135,28 @@ function demoConfig(klaviyoUrl: string, directory: string) {
   });
 }
 
-const describe = (planted: Readonly<Record<string, number>>): string =>
+const listCounts = (planted: Readonly<Record<string, number>>): string =>
   Object.entries(planted)
     .map(([kind, count]) => `${count} ${kind}`)
     .join(', ');
 
-/** Waits until the gauge of buffered envelopes is at zero, as an operator would see it. */
-async function drained(relay: App, clock: Clock): Promise<void> {
+/** Waits until the metrics show no buffered envelopes. */
+async function waitUntilDrained(relay: App, clock: Clock): Promise<void> {
   const deadline = clock.monotonic() + drainLimitMs;
   while (clock.monotonic() < deadline) {
-    const books = await readBooks(relay);
-    if (lanes.every((lane) => books[lane].buffered === 0)) return;
-    await wait(clock, lookMs);
+    const counts = await readLaneCounts(relay);
+    if (lanes.every((lane) => counts[lane].buffered === 0)) return;
+    await wait(clock, pollMs);
   }
 }
 
-async function readBooks(relay: App): Promise<Record<Lane, Books>> {
+async function readLaneCounts(relay: App): Promise<Record<Lane, LaneCounts>> {
   const text = await (await fetch(`${relay.url}/metrics`)).text();
   const read = (name: string, labels: string): number => {
     const line = text.split('\n').find((each) => each.startsWith(`${name}{${labels}} `));
     return line === undefined ? 0 : Number(line.slice(line.lastIndexOf(' ')));
   };
-  const of = (lane: Lane): Books => ({
+  const of = (lane: Lane): LaneCounts => ({
     accepted: read('relay_ingest_total', `lane="${lane}",outcome="accepted"`),
     delivered: read('relay_settled_total', `lane="${lane}",outcome="delivered"`),
     merged: read('relay_settled_total', `lane="${lane}",outcome="merged"`),
@@ -164,14 +166,14 @@ async function readBooks(relay: App): Promise<Record<Lane, Books>> {
   return { events: of('events'), profiles: of('profiles') };
 }
 
-const letterPage = z.object({
+const deadLetterPage = z.object({
   data: z.array(
     z.object({ lane: z.string(), reason: z.object({ code: z.string(), detail: z.string() }) }),
   ),
 });
 
 async function readDeadLetters(relay: App): Promise<Summary['deadLetters']> {
-  const { data } = letterPage.parse(
+  const { data } = deadLetterPage.parse(
     await (await fetch(`${relay.url}/v1/dead-letters?limit=1000`)).json(),
   );
   const counts = new Map<string, number>();
@@ -182,21 +184,27 @@ async function readDeadLetters(relay: App): Promise<Summary['deadLetters']> {
   return [...counts].map(([reason, count]) => ({ reason, count }));
 }
 
-type Facts = { relay: App; sandbox: RunningSandbox; tally: Tally; seconds: number; posted: number };
+type DayResult = {
+  relay: App;
+  sandbox: RunningSandbox;
+  tally: Tally;
+  seconds: number;
+  posted: number;
+};
 
-async function summarise({ relay, sandbox, tally, seconds, posted }: Facts): Promise<Summary> {
+async function summarise({ relay, sandbox, tally, seconds, posted }: DayResult): Promise<Summary> {
   const { counters, profiles, requests, violations } = sandbox.state();
   const byStatus: Record<string, number> = {};
   for (const { status } of requests) {
-    const key = String(status ?? 'no answer');
+    const key = String(status ?? 'no response');
     byStatus[key] = (byStatus[key] ?? 0) + 1;
   }
   return {
     seconds,
     posted,
-    refusedAtTheDoor: tally.refused,
+    rejected: tally.rejected,
     duplicates: tally.duplicates,
-    books: await readBooks(relay),
+    counts: await readLaneCounts(relay),
     recordedEvents: counters.recorded,
     profiles: profiles.length,
     repeatsAtKlaviyo: counters.repeats,

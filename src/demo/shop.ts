@@ -14,10 +14,10 @@ export type ShopTraffic = {
 
 export type Planted =
   | 'repeated events'
-  | 'refused at the door'
-  | 'phones that cannot be used'
-  | 'refused by Klaviyo at once'
-  | 'refused by Klaviyo in an import job';
+  | 'invalid entries'
+  | 'unusable phone numbers'
+  | 'rejected by Klaviyo at once'
+  | 'rejected by Klaviyo in an import job';
 
 /** Marks the entries that the sandbox rejects, so that the demo has dead letters to show. */
 export const unsupportedRegion = 'warehouse-11';
@@ -94,35 +94,41 @@ export function createShopTraffic({
   const posts: Post[] = [];
   const planted = {
     'repeated events': 0,
-    'refused at the door': 0,
-    'phones that cannot be used': 0,
-    'refused by Klaviyo at once': 0,
-    'refused by Klaviyo in an import job': 0,
+    'invalid entries': 0,
+    'unusable phone numbers': 0,
+    'rejected by Klaviyo at once': 0,
+    'rejected by Klaviyo in an import job': 0,
   };
-  const plant = (kind: Planted, ...posted: readonly Post[]): void => {
+  const plantError = (kind: Planted, ...posted: readonly Post[]): void => {
     planted[kind]++;
     posts.push(...posted);
   };
   for (let number = 1; number <= shoppers; number++) {
-    const shopper = toShopper(number, random);
-    const visit = toVisit(shopper, { random, now });
+    const shopper = createShopper(number, random);
+    const visit = createVisit(shopper, { random, now });
     posts.push(...visit);
     const order = visit.find(({ body }) => body.event_name === 'Placed Order');
-    if (order !== undefined && number % 7 === 0) plant('repeated events', order);
+    if (order !== undefined && number % 7 === 0) plantError('repeated events', order);
     if (number % 60 === 0)
-      plant('refused at the door', event('Viewed Product', { email: 'not an address' }));
+      plantError('invalid entries', event('Viewed Product', { email: 'not an address' }));
     if (number % 90 === 0)
-      plant('refused at the door', event('Placed Order', { ...shopper.who, valeu: 10 }));
+      plantError('invalid entries', event('Placed Order', { ...shopper.who, valeu: 10 }));
     if (number % 80 === 0) {
-      plant('phones that cannot be used', profile({ ...shopper.who, phone_number: 'call me' }));
+      plantError('unusable phone numbers', profile({ ...shopper.who, phone_number: 'call me' }));
     }
     if (number % 150 === 0) {
       const properties = { Warehouse: unsupportedRegion };
-      plant('refused by Klaviyo at once', event('Placed Order', { ...shopper.who, properties }));
+      plantError(
+        'rejected by Klaviyo at once',
+        event('Placed Order', { ...shopper.who, properties }),
+      );
     }
     if (number % 200 === 0) {
       const distinct_id = `banned-${number}`;
-      plant('refused by Klaviyo in an import job', profile({ distinct_id, title: suppressed }));
+      plantError(
+        'rejected by Klaviyo in an import job',
+        profile({ distinct_id, title: suppressed }),
+      );
     }
   }
   return { posts, planted };
@@ -139,9 +145,9 @@ type Shopper = {
   readonly about: Post['body'];
 };
 
-function toShopper(number: number, random: () => number): Shopper {
-  const first_name = pick(firstNames, random);
-  const last_name = pick(lastNames, random);
+function createShopper(number: number, random: () => number): Shopper {
+  const first_name = pickOne(firstNames, random);
+  const last_name = pickOne(lastNames, random);
   const who = {
     email: `${first_name}.${last_name}.${number}@klaviyo-demo.com`.toLowerCase(),
     distinct_id: `cust-${number}`,
@@ -149,12 +155,12 @@ function toShopper(number: number, random: () => number): Shopper {
   const phone_number = `+1617555${String(1000 + (number % 9000))}`;
   return {
     who,
-    about: { ...who, first_name, last_name, phone_number, location: pick(cities, random) },
+    about: { ...who, first_name, last_name, phone_number, location: pickOne(cities, random) },
   };
 }
 
 /** The visit of one shopper: arrives, browses, perhaps buys; the profile changes on the way. */
-function toVisit(
+function createVisit(
   { who, about }: Shopper,
   { random, now }: { random: () => number; now: number },
 ): readonly Post[] {
@@ -190,8 +196,8 @@ function toVisit(
 const total = (basket: readonly { readonly price: number }[]): number =>
   Math.round(basket.reduce((sum, { price }) => sum + price * 100, 0)) / 100;
 
-function pick<T>(from: readonly [T, ...T[]] | readonly T[], random: () => number): T {
+function pickOne<T>(from: readonly [T, ...T[]] | readonly T[], random: () => number): T {
   const picked = from[Math.floor(random() * from.length)];
-  if (picked === undefined) throw new RangeError('cannot pick from nothing');
+  if (picked === undefined) throw new RangeError('cannot pick from an empty list');
   return picked;
 }

@@ -1,6 +1,7 @@
 import type { Lane } from '../model/lane.js';
 
-export type Books = {
+/** What became of the entries of a lane, by the metrics of the relay. */
+export type LaneCounts = {
   readonly accepted: number;
   readonly delivered: number;
   readonly merged: number;
@@ -11,10 +12,10 @@ export type Books = {
 export type Summary = {
   readonly seconds: number;
   readonly posted: number;
-  readonly refusedAtTheDoor: number;
+  readonly rejected: number;
   readonly duplicates: number;
-  readonly books: Readonly<Record<Lane, Books>>;
-  /** The sandbox's own counts. */
+  readonly counts: Readonly<Record<Lane, LaneCounts>>;
+  /** Counts of the sandbox. */
   readonly recordedEvents: number;
   readonly profiles: number;
   readonly repeatsAtKlaviyo: number;
@@ -24,41 +25,42 @@ export type Summary = {
   readonly deadLetters: readonly { readonly count: number; readonly reason: string }[];
 };
 
-/** Conservation: everything that the relay accepted is delivered, dead-lettered or buffered. */
-export function isBalanced({ books, recordedEvents, repeatsAtKlaviyo }: Summary): boolean {
-  const closed = Object.values(books).every(
+/** Returns true if every accepted entry is delivered, merged, dead-lettered or buffered, and the sandbox recorded
+ * each delivered event once. */
+export function isBalanced({ counts, recordedEvents, repeatsAtKlaviyo }: Summary): boolean {
+  const isComplete = Object.values(counts).every(
     ({ accepted, delivered, merged, deadLettered, buffered }) =>
       accepted === delivered + merged + deadLettered + buffered,
   );
-  return closed && recordedEvents === books.events.delivered && repeatsAtKlaviyo >= 0;
+  return isComplete && recordedEvents === counts.events.delivered && repeatsAtKlaviyo >= 0;
 }
 
-/** The summary, for the terminal. */
-export function toText(summary: Summary): string {
-  const { books, requests } = summary;
+/** Formats the summary for the terminal. */
+export function formatSummary(summary: Summary): string {
+  const { counts, requests } = summary;
   const total = Object.values(requests).reduce((sum, count) => sum + count, 0);
-  const row = (label: string, pick: (books: Books) => number): string =>
-    `  ${label.padEnd(26)}${cell(pick(books.events))}${cell(pick(books.profiles))}`;
+  const row = (label: string, select: (counts: LaneCounts) => number): string =>
+    `  ${label.padEnd(26)}${cell(select(counts.events))}${cell(select(counts.profiles))}`;
   return [
     '',
     `  ${''.padEnd(26)}${'events'.padStart(10)}${'profiles'.padStart(10)}`,
     row('accepted (202)', ({ accepted }) => accepted),
     row('delivered', ({ delivered }) => delivered),
-    row('merged before they left', ({ merged }) => merged),
+    row('merged before sending', ({ merged }) => merged),
     row('dead-lettered', ({ deadLettered }) => deadLettered),
     row('still buffered', ({ buffered }) => buffered),
     '',
-    `  posted ${number(summary.posted)}: ${number(summary.duplicates)} were known repeats, ${number(summary.refusedAtTheDoor)} were refused with a reason`,
-    `  Klaviyo's side: ${number(summary.recordedEvents)} events recorded, ${number(summary.profiles)} profiles, ${summary.windowsExceeded} rate windows exceeded`,
+    `  posted ${number(summary.posted)}: ${number(summary.duplicates)} were duplicates, ${number(summary.rejected)} were rejected with a reason`,
+    `  Klaviyo: ${number(summary.recordedEvents)} events recorded, ${number(summary.profiles)} profiles, ${summary.windowsExceeded} rate windows exceeded`,
     `  requests to Klaviyo: ${total} (${Object.entries(requests)
       .map(([status, count]) => `${count} × ${status}`)
       .join(', ')})`,
-    ...(summary.deadLetters.length === 0 ? [] : ['', '  dead letters, and why:']),
+    ...(summary.deadLetters.length === 0 ? [] : ['', '  dead letters by reason:']),
     ...summary.deadLetters.map(({ count, reason }) => `  ${cell(count)}  ${reason}`),
     '',
     isBalanced(summary)
-      ? `  The books balance: accepted = delivered + merged + dead-lettered, and Klaviyo recorded each delivered event once. ${summary.seconds.toFixed(1)} s.`
-      : '  THE BOOKS DO NOT BALANCE. This is a bug: please report it with this output.',
+      ? `  The counts add up: accepted = delivered + merged + dead-lettered, and Klaviyo recorded each delivered event once. ${summary.seconds.toFixed(1)} s.`
+      : '  THE COUNTS DO NOT ADD UP. This is a bug: please report it with this output.',
     '',
   ].join('\n');
 }

@@ -5,7 +5,7 @@ export type Tally = {
   byStatus: Record<string, number>;
   accepted: number;
   duplicates: number;
-  refused: number;
+  rejected: number;
 };
 
 export type TrafficOptions = {
@@ -36,19 +36,19 @@ export async function sendTraffic({
   batchSize,
   onProgress,
 }: TrafficOptions): Promise<Tally> {
-  const requests = toRequests(posts, batchSize);
-  const tally: Tally = { requests: 0, byStatus: {}, accepted: 0, duplicates: 0, refused: 0 };
+  const requests = createRequests(posts, batchSize);
+  const tally: Tally = { requests: 0, byStatus: {}, accepted: 0, duplicates: 0, rejected: 0 };
   let sent = 0;
   const sender = async (): Promise<void> => {
     for (let request = requests.shift(); request !== undefined; request = requests.shift()) {
       const headers = { 'content-type': request.type };
-      const answer = await fetch(`${url}${request.path}`, {
+      const response = await fetch(`${url}${request.path}`, {
         method: 'POST',
         headers,
         body: request.body,
       });
-      const body = (await answer.json()) as AnyAnswer;
-      count(tally, { ...body, httpStatus: answer.status }, request.count);
+      const body = (await response.json()) as RelayResponseBody;
+      count(tally, { ...body, httpStatus: response.status }, request.count);
       sent += request.count;
       onProgress(sent);
     }
@@ -57,7 +57,7 @@ export async function sendTraffic({
   return tally;
 }
 
-function toRequests(posts: readonly Post[], batchSize: number): Request[] {
+function createRequests(posts: readonly Post[], batchSize: number): Request[] {
   const middle = Math.ceil(posts.length / 2);
   const requests: Request[] = posts.slice(0, middle).map(({ lane, body }) => {
     return { path: `/v1/${lane}`, type: 'application/json', body: JSON.stringify(body), count: 1 };
@@ -78,7 +78,7 @@ function toRequests(posts: readonly Post[], batchSize: number): Request[] {
   return requests;
 }
 
-type AnyAnswer = {
+type RelayResponseBody = {
   readonly status?: string | number;
   readonly accepted?: number;
   readonly duplicates?: number;
@@ -87,17 +87,17 @@ type AnyAnswer = {
 
 function count(
   tally: Tally,
-  answer: AnyAnswer & { readonly httpStatus: number },
+  body: RelayResponseBody & { readonly httpStatus: number },
   posted: number,
 ): void {
-  const { httpStatus } = answer;
+  const { httpStatus } = body;
   tally.requests++;
   tally.byStatus[httpStatus] = (tally.byStatus[httpStatus] ?? 0) + 1;
   if (httpStatus !== 202) {
-    tally.refused += posted;
+    tally.rejected += posted;
     return;
   }
-  tally.accepted += answer.accepted ?? (answer.status === 'accepted' ? 1 : 0);
-  tally.duplicates += answer.duplicates ?? (answer.status === 'duplicate' ? 1 : 0);
-  tally.refused += answer.rejected?.length ?? 0;
+  tally.accepted += body.accepted ?? (body.status === 'accepted' ? 1 : 0);
+  tally.duplicates += body.duplicates ?? (body.status === 'duplicate' ? 1 : 0);
+  tally.rejected += body.rejected?.length ?? 0;
 }

@@ -21,13 +21,13 @@ export function createAmountReader(decimal: DecimalSign): ReadAmount {
     if (withExponent.test(text)) return readExponent(text);
     const written = decimal === null ? text : toUnmistakable(text, decimal);
     if (written === null) {
-      return { ok: false, detail: `is not written with ${decimal ?? ''} before the decimals` };
+      return { ok: false, detail: `does not have ${decimal ?? ''} as its decimal separator` };
     }
     const read = readAmount(written, currency);
     if (read.kind === 'read') return { ok: true, value: read.amount, currency: read.currency };
-    const detail = read.kind === 'absent' ? 'is no amount' : read.detail;
+    const detail = read.kind === 'absent' ? 'is not an amount' : read.detail;
     const isOpen = decimal === null && /\d[.,]\d/.test(text);
-    const hint = isOpen ? '; --decimal . or --decimal , says what is before the decimals' : '';
+    const hint = isOpen ? '; specify the decimal separator with --decimal . or --decimal ,' : '';
     return { ok: false, detail: `${detail}${hint}` };
   };
 }
@@ -36,7 +36,7 @@ function readExponent(text: string): CellValue {
   const parsed = parseJson(text);
   return parsed.ok && parsed.issues.length === 0
     ? { ok: true, value: parsed.value }
-    : { ok: false, detail: 'is too large a number' };
+    : { ok: false, detail: 'is a number that is too large' };
 }
 
 /** Returns the same amount in an unambiguous spelling, or null if it has another form. */

@@ -68,12 +68,12 @@ const nothing = /^(?:null|nil|none|undefined|nan|n\/a|\\N)$/i;
 function readId(text: string, currency: string | undefined): CellValue {
   if (rounded.test(text)) {
     const detail =
-      'is a number that a spreadsheet has rounded, such as 1.23E+12: export it as text';
+      'is a number that a spreadsheet has rounded, such as 1.23E+12: export the column as text';
     return { ok: false, detail };
   }
-  if (spreadsheetError.test(text)) return { ok: false, detail: 'is an error of a spreadsheet' };
+  if (spreadsheetError.test(text)) return { ok: false, detail: 'is a spreadsheet error' };
   if (nothing.test(text)) {
-    const detail = `is a word for nothing: if such a cell is empty, say --empty "${text}"`;
+    const detail = `is a word for an empty value: if it means an empty cell, use --empty "${text}"`;
     return { ok: false, detail };
   }
   return readCode(text, currency);

@@ -50,15 +50,15 @@ export function toColumns(header: readonly string[], lane: Lane, mapping: Mappin
   const identifiers: readonly string[] = identifierFields[lane];
   if (!identifiers.some((name) => given.includes(name))) {
     throw new ImportError(
-      `the header has no ${identifiers.slice(0, -1).join(', ')} or ${identifiers.at(-1) ?? ''}, but ${names.slice(0, 10).join(' | ')}` +
+      `the header has no ${identifiers.slice(0, -1).join(', ')} or ${identifiers.at(-1) ?? ''}; its columns are ${names.slice(0, 10).join(' | ')}` +
         (names.length === 1
-          ? ' alone: is --delimiter right?'
-          : `: say which column it is, as in --map "${names[0] ?? ''}=email"`),
+          ? '. Is --delimiter right?'
+          : `. Name the column, as in --map "${names[0] ?? ''}=email"`),
     );
   }
   if (lane === 'events' && !given.includes('event_name')) {
     throw new ImportError(
-      'the header has no event_name: are these profiles? Else --set event_name="Placed Order" gives all events a name',
+      'the header has no event_name. If these are profiles, use --type profiles; otherwise --set event_name="Placed Order" names all events',
     );
   }
   return {
@@ -121,7 +121,7 @@ function findColumns(option: string, column: string, names: readonly string[]): 
   if (found.length > 0) return found;
   const near = findNearName(wanted, names);
   throw new ImportError(
-    `${option}: the header has no column ${wanted}${near === null ? '' : ` (did you mean ${near}?)`}, but ${names.slice(0, 30).join(' | ')}`,
+    `${option}: the header has no column ${wanted}${near === null ? '' : ` (did you mean ${near}?)`}; its columns are ${names.slice(0, 30).join(' | ')}`,
   );
 }
 
@@ -134,7 +134,7 @@ function checkTargets(targets: readonly Target[], constants: readonly Constant[]
     const other = known.get(key);
     if (other !== undefined) {
       throw new ImportError(
-        `${other} and ${from} are the same column: both become ${path.join('.')}; leave one out with --omit, or give it another field with --map`,
+        `${other} and ${from} become the same field: ${path.join('.')}; leave one out with --omit, or map it to another field with --map`,
       );
     }
     known.set(key, from);
@@ -166,7 +166,10 @@ function toEntry(
   if (stated.code !== undefined) currencies.add(stated.code);
   const [named, ...others] = currencies;
   if (others.length > 0) {
-    errors.push({ pointer: '/currency', detail: 'is not the one that an amount names, or two do' });
+    errors.push({
+      pointer: '/currency',
+      detail: 'differs from the currency in an amount, or two amounts name different ones',
+    });
   }
   if (named !== undefined && stated.isAbsent) given.push({ path: ['currency'], value: named });
   return { entry: assemble(given), errors };

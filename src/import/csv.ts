@@ -21,7 +21,7 @@ export function toDelimiter(line: string): string {
   const found = common.filter((delimiter) => unquoted.includes(delimiter));
   if (found.length > 1) {
     const names = found.map((delimiter) => JSON.stringify(delimiter)).join(' and ');
-    throw new ImportError(`the header has ${names}: say with --delimiter which one it is`);
+    throw new ImportError(`the header has ${names}: specify one of them with --delimiter`);
   }
   return found[0] ?? (unquoted.includes('|') ? '|' : ',');
 }

@@ -50,8 +50,7 @@ async function* gunzip(raw: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void>
     for await (const chunk of stream) yield Buffer.from(chunk as Uint8Array);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : '';
-    if (code === 'Z_BUF_ERROR')
-      throw new DamagedInput('the gzip file is cut off: its end is missing');
+    if (code === 'Z_BUF_ERROR') throw new DamagedInput('the gzip file is truncated');
     if (code === 'Z_DATA_ERROR') throw new DamagedInput('the gzip file is damaged');
     throw error;
   }

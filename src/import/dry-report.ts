@@ -11,11 +11,11 @@ export function toDryReport(result: DryRunResult, input: string): string {
     `  read        ${toNumber(counts.read)} ${lane}`,
     `  accepted    ${toNumber(counts.accepted)}`,
     `  duplicates  ${toNumber(counts.duplicates)}`,
-    `  refused     ${toNumber(counts.refused)}`,
+    `  rejected    ${toNumber(counts.refused)}`,
     ...refused.map(toFindingLine),
     ...(counts.warned === 0
       ? []
-      : [`  warned      ${toNumber(counts.warned)}: taken with a part left out`]),
+      : [`  warned      ${toNumber(counts.warned)}: accepted with a part left out`]),
     ...warned.map(toFindingLine),
     ...(examples.length === 0 ? [] : [toExamplesHead(lane)]),
     ...examples.map(({ line, body }) => `    line ${line}: ${body}`),
@@ -24,10 +24,10 @@ export function toDryReport(result: DryRunResult, input: string): string {
 }
 
 function toVerdict({ counts, stopped }: DryRunResult): string {
-  if (stopped !== null) return `it is not read to its end: ${stopped}`;
-  if (counts.read === 0) return 'it holds no entries';
-  if (isAllRejected(counts)) return 'everything would be refused';
-  return counts.refused > 0 ? 'some would be refused' : 'all would be taken';
+  if (stopped !== null) return `the input was not read to its end: ${stopped}`;
+  if (counts.read === 0) return 'the input contains no entries';
+  if (isAllRejected(counts)) return 'every entry would be rejected';
+  return counts.refused > 0 ? 'some entries would be rejected' : 'every entry would be accepted';
 }
 
 const toColumnLine = ({ column, fields }: { column: string; fields: readonly string[] }): string =>

@@ -122,7 +122,7 @@ function toLane(first: Row | null, { format, mapping }: EntriesOptions): Lane {
   const said = [...mapping.columns, ...mapping.constants].map(({ field }) => field);
   const names = first === null ? said : [...said, ...toNames(first, format)];
   if (names.includes('event_name')) return 'events';
-  throw new ImportError('say what these are: --type events or --type profiles');
+  throw new ImportError('the lane is unknown: use --type events or --type profiles');
 }
 
 function toNames({ cells, text }: Row, format: Format): readonly string[] {
@@ -132,7 +132,7 @@ function toNames({ cells, text }: Row, format: Format): readonly string[] {
 }
 
 function toCsvColumns(first: Row | null, lane: Lane, mapping: Mapping): Columns {
-  if (first === null) throw new ImportError('the input is empty: CSV has a header');
+  if (first === null) throw new ImportError('the input is empty, but CSV needs a header');
   if (first.fault !== null) throw new ImportError(`the header ${first.fault}`);
   return toColumns(first.cells, lane, mapping);
 }
@@ -140,11 +140,11 @@ function toCsvColumns(first: Row | null, lane: Lane, mapping: Mapping): Columns 
 function readNdjson(first: Row | null, lane: Lane, mapping: Mapping): ReadRow {
   if (first?.text.startsWith('[') === true) {
     throw new ImportError(
-      'the input is a JSON array, and not a JSON object a line: `jq -c ".[]"` makes the one of the other',
+      'the input is a JSON array instead of one JSON object a line: `jq -c ".[]"` converts it',
     );
   }
   if (mapping.columns.length + mapping.omitted.length > 0) {
-    throw new ImportError('--map and --omit are for the columns of CSV, and this is NDJSON');
+    throw new ImportError('--map and --omit are for the columns of CSV, but the input is NDJSON');
   }
   return createReadObject(mapping, lane);
 }
@@ -153,7 +153,7 @@ function checkTimeOptions(columns: Columns | null, lane: Lane, mapping: Mapping)
   if (!mapping.hasTimeOptions) return;
   if (lane === 'profiles') {
     throw new ImportError(
-      '--time-format and --timezone are for event_time, and profiles have none',
+      '--time-format and --timezone are for event_time, which profiles do not have',
     );
   }
   const lacksTime =
@@ -161,7 +161,7 @@ function checkTimeOptions(columns: Columns | null, lane: Lane, mapping: Mapping)
     !mapping.constants.some(({ field }) => field === 'event_time');
   if (lacksTime) {
     throw new ImportError(
-      '--time-format and --timezone are for event_time, and no column is: say which one with --map "COLUMN=event_time"',
+      '--time-format and --timezone are for event_time, which no column has: name its column with --map "COLUMN=event_time"',
     );
   }
 }

@@ -62,7 +62,7 @@ export type Reached = {
 
 /** Below the relay's default BODY_LIMIT_BYTES of 5,000,000. A 413 lowers the bound. */
 export const maxBatchBytes = 4_500_000;
-export const stoppedBySignal = 'told to stop';
+export const stoppedBySignal = 'interrupted';
 
 export async function importRows(deps: RowsDeps, from: Progress): Promise<Reached> {
   const { input, entries, signal, report, save, maxCount } = deps;
@@ -145,7 +145,10 @@ async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
       if (answer.accepted + answer.duplicates + answer.rejected.size === posted.length) {
         return toSettled(part, answer);
       }
-      return { kind: 'stop', detail: 'the relay did not answer for each entry of a batch' };
+      return {
+        kind: 'stop',
+        detail: 'the response of the relay does not account for each entry of the batch',
+      };
   }
 }
 

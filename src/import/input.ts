@@ -59,7 +59,7 @@ export async function openInput(path: string, options: Options): Promise<Input> 
       ? { file, open: (from) => readFrom(path, from), position: (offset) => offset }
       : { file, ...toDecoded(path, encoding) };
   } catch (error) {
-    if (isMissing(error)) throw new ImportError(`${path} is not there`);
+    if (isMissing(error)) throw new ImportError(`${path} does not exist`);
     throw error;
   }
 }

@@ -25,8 +25,8 @@ export function requirePath(option: string, field: string, lane: Lane): Path {
   const path = toPath(field, lane);
   if (path !== null) return path;
   const near = findNearName(field, toFieldNames(lane));
-  const hint = near === null ? ', and properties.NAME is a property' : `; did you mean ${near}?`;
-  throw new ImportError(`${option}: ${field} is no field of ${lane}${hint}`);
+  const hint = near === null ? '; for a property use properties.NAME' : `; did you mean ${near}?`;
+  throw new ImportError(`${option}: ${field} is not a field of ${lane}${hint}`);
 }
 
 /** A field with the same value in every entry. */

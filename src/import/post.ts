@@ -62,7 +62,7 @@ export function createPost(deps: PostDeps): Post {
         onWait(answer.detail, waitMs);
         await wait(clock, waitMs, signal);
       }
-      if (signal.aborted) return { kind: 'stop', detail: `told to stop (${answer.detail})` };
+      if (signal.aborted) return { kind: 'stop', detail: `interrupted (${answer.detail})` };
     }
   };
 }
@@ -100,7 +100,7 @@ async function postOnce(deps: PostDeps, body: string): Promise<RelayResult> {
     return parseRelayResponse({ status: response.status, retryAfter, text, now: clock.now() });
   } catch (error) {
     if (overdue.signal.aborted) {
-      return { kind: 'failed', detail: `no answer in ${timeoutMs / 1000} s` };
+      return { kind: 'failed', detail: `no response within ${timeoutMs / 1000} s` };
     }
     // fetch itself reports `fetch failed`; the reason is its cause.
     const cause = error instanceof Error ? (error.cause ?? error) : error;

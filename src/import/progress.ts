@@ -84,7 +84,7 @@ function parse(path: string, text: string): Progress {
   try {
     return progressSchema.parse(JSON.parse(text));
   } catch {
-    throw new ImportError(`${path} is no progress of an import: --restart begins anew`);
+    throw new ImportError(`${path} is not the progress file of an import: --restart starts again`);
   }
 }
 
@@ -108,9 +108,7 @@ export function checkSame(progress: Progress, expected: Progress): void {
   const { url, lane, format, delimiter, backfill = expected.backfill, flags, input } = progress;
   const { size, modifiedMs, head } = expected.input;
   if (input.size !== size || input.modifiedMs !== modifiedMs || input.head !== head) {
-    throw new ImportError(
-      'the input has changed since the import of it began: --restart begins anew',
-    );
+    throw new ImportError('the input has changed since the import began: --restart starts again');
   }
   const options = [
     ['--url', url, expected.url],
@@ -125,7 +123,9 @@ export function checkSame(progress: Progress, expected: Progress): void {
   if (began !== toFlags(expected.flags)) changed.push(began === '' ? 'no other options' : began);
   if (changed.length === 0) return;
   const words = changed.join(', ');
-  throw new ImportError(`the import began with ${words}: go on so, or begin anew with --restart`);
+  throw new ImportError(
+    `the import began with ${words}: use the same options, or start again with --restart`,
+  );
 }
 
 const toFlags = (flags: readonly string[] = []): string => flags.join(' ');

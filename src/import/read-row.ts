@@ -30,11 +30,11 @@ export function createReadCells({ count, read }: Columns): ReadRow {
   return ({ cells }) => {
     if (cells.every((cell) => cell.trim() === '')) return { kind: 'blank' };
     if (cells.length < count) {
-      return { kind: 'fault', detail: `has ${cells.length} cells, and the header ${count}` };
+      return { kind: 'fault', detail: `has ${cells.length} cells, but the header has ${count}` };
     }
     const extra = cells.findIndex((cell, at) => at >= count && cell.trim() !== '');
     if (extra !== -1) {
-      const detail = `has something in cell ${extra + 1}, and the header ${count} columns`;
+      const detail = `has content in cell ${extra + 1}, but the header has ${count} columns`;
       return { kind: 'fault', detail };
     }
     return { kind: 'entry', ...read(cells) };
@@ -54,7 +54,7 @@ export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
     const entry = parsed.value;
     const errors: Issue[] = constants
       .filter(({ path }) => isGiven(entry, path))
-      .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is given by ${from}, too` }));
+      .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is also set by ${from}` }));
     const time = readsTime ? toTimeText(entry.event_time) : null;
     const read = time === null ? null : mapping.readTime(time.trim());
     if (read?.ok === false) errors.push({ pointer: '/event_time', detail: read.detail });

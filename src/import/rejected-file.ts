@@ -57,7 +57,7 @@ export async function openRejectedFile(options: Options): Promise<RejectedFile> 
 export async function checkRejectedFileUnused(path: string): Promise<void> {
   if ((await sizeOf(path)) === 0) return;
   throw new ImportError(
-    `${path} is there already: move it away, name another with --rejected, or write it anew with --restart`,
+    `${path} already exists: move it, name another file with --rejected, or overwrite it with --restart`,
   );
 }
 

@@ -107,17 +107,20 @@ function toWait({ retryAfter, now }: HttpResult, detail: string): RelayResult {
   };
 }
 
-const notARelay = 'what answers there is no relay: look at --url';
+const notARelay = 'the server at this URL is not a relay: check --url';
 
 const hints: Readonly<Record<number, string>> = {
   401: 'set RELAY_API_KEY or --key-file to one of its RELAY_API_KEYS',
-  403: 'look at the key',
+  403: 'check the key',
   404: notARelay,
 };
 
 function toStop(status: number, told: Problem | null): string {
   const hint = hints[status] ?? (told === null ? notARelay : null);
-  const words = told === null ? `it answers ${status}` : `it answers ${status}: ${told.detail}`;
+  const words =
+    told === null
+      ? `the server responds with ${status}`
+      : `the server responds with ${status}: ${told.detail}`;
   return hint === null ? words : `${words} (${hint})`;
 }
 

@@ -117,8 +117,8 @@ export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs 
     `  read        ${toNumber(read)}`,
     `  accepted    ${toNumber(accepted)}`,
     `  duplicates  ${toNumber(duplicates)}`,
-    `  refused     ${toNumber(refused)}${refused === 0 ? '' : `, with the reasons in ${refusedPath}`}`,
-    ...(warned === 0 ? [] : [`  warned      ${toNumber(warned)}: taken with a part left out`]),
+    `  rejected    ${toNumber(refused)}${refused === 0 ? '' : `, with the reasons in ${refusedPath}`}`,
+    ...(warned === 0 ? [] : [`  warned      ${toNumber(warned)}: accepted with a part left out`]),
     `  time        ${toDuration(elapsedMs)}`,
   ];
   return `${lines.join('\n')}\n`;
@@ -131,9 +131,9 @@ export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs 
 export function toTotal(results: readonly ImportResult[], inputs: readonly string[]): string {
   const sum = (name: keyof Counts): string =>
     toNumber(results.reduce((total, { counts }) => total + counts[name], 0));
-  const counts = `${sum('read')} read, ${sum('accepted')} accepted, ${sum('duplicates')} duplicates, ${sum('refused')} refused`;
+  const counts = `${sum('read')} read, ${sum('accepted')} accepted, ${sum('duplicates')} duplicates, ${sum('refused')} rejected`;
   const left = inputs.slice(results.length);
-  const more = left.length === 0 ? '' : `; not begun: ${left.join(', ')}`;
+  const more = left.length === 0 ? '' : `; not started: ${left.join(', ')}`;
   return `${results.length} of ${inputs.length} files: ${counts}${more}\n`;
 }
 
@@ -148,28 +148,30 @@ function toHead(result: ImportResult, input: string): string {
   const { stopped, wasFinished, line, counts } = result;
   const isRefused = isAllRejected(counts);
   if (stopped !== null) {
-    const reach = `up to line ${line}, then it stopped: ${stopped}. ${toNext(result)}`;
+    const reach = `up to line ${line}, then the import stopped: ${stopped}. ${toNext(result)}`;
     if (counts.read === 0)
-      return `${input}: nothing is imported. It stopped: ${stopped}. ${toNext(result)}`;
-    return isRefused ? `${input}: everything is refused ${reach}` : `${input} is imported ${reach}`;
+      return `${input}: nothing was imported. The import stopped: ${stopped}. ${toNext(result)}`;
+    return isRefused
+      ? `${input}: every entry was rejected ${reach}`
+      : `${input} was imported ${reach}`;
   }
-  if (counts.read === 0) return `${input} holds no entries: there is nothing to import`;
+  if (counts.read === 0) return `${input} contains no entries`;
   if (isRefused) {
-    const again = wasFinished ? ' before; --restart tries again' : '';
-    return `${input}: nothing is taken, everything was refused${again}`;
+    const again = wasFinished ? ' in an earlier run; --restart tries again' : '';
+    return `${input}: every entry was rejected${again}`;
   }
   return wasFinished
-    ? `${input} was imported before; --restart imports it again`
-    : `${input} is imported`;
+    ? `${input} was imported in an earlier run; --restart imports it again`
+    : `${input} was imported`;
 }
 
 function toNext({ isDamaged, canGoOn }: ImportResult): string {
   if (isDamaged) {
-    return 'Get the file whole, and begin anew with --restart: what is taken already is a duplicate then.';
+    return 'Get an undamaged copy of the file and start again with --restart: entries that are already accepted become duplicates.';
   }
   return canGoOn
-    ? 'The same command goes on from there.'
-    : 'A pipe cannot go on where it stopped: leave these lines out the next time.';
+    ? 'The same command resumes from there.'
+    : 'An import from a pipe cannot resume: leave these lines out the next time.';
 }
 
 export const toNumber = (value: number): string => Math.round(value).toLocaleString('en-US');

@@ -33,7 +33,7 @@ export function toText({ bytes, number }: Line): string {
 export function toFault({ bytes, isCut }: Line): string | null {
   return isCut || isUtf8(bytes)
     ? null
-    : 'is not valid UTF-8: save the file as UTF-8, or name its --encoding';
+    : 'is not valid UTF-8: save the file as UTF-8, or specify its encoding with --encoding';
 }
 
 /** One JSON text a line. The relay checks whether it is JSON. */

@@ -49,7 +49,7 @@ function rejectOtherKinds(bytes: Buffer): void {
   }
   if (bytes.includes(0)) {
     throw new ImportError(
-      'the input is no text in UTF-8: if it is UTF-16 without a byte order mark, say --encoding utf-16le',
+      'the input is not UTF-8 text: if it is UTF-16 without a byte order mark, use --encoding utf-16le',
     );
   }
 }

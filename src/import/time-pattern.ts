@@ -104,7 +104,9 @@ export function compilePattern(pattern: string): Pattern {
     const token = quoted === undefined ? tokens.get(piece) : undefined;
     if (token === undefined) {
       if (quoted === undefined && /^[A-SU-Za-z]/.test(piece)) {
-        return bad(`has ${piece}, which is none of ${tokenNames}; other letters go in [brackets]`);
+        return bad(
+          `has ${piece}, which is not one of ${tokenNames}; put other letters in [brackets]`,
+        );
       }
       source += toLiteral(quoted ?? piece);
       continue;

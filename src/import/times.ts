@@ -44,14 +44,14 @@ export function createTimeReader({ format, timezone }: TimeOptions): TimeReader 
   if (!pattern.ok) return { ok: false, option: '--time-format', detail: pattern.detail };
   if (!pattern.hasOffset && wallClock === null) {
     const detail =
-      'has no offset from UTC (Z): say of which time zone the times are, such as --timezone Europe/Berlin or --timezone UTC';
+      'has no offset from UTC (Z): specify the time zone of the times, such as --timezone Europe/Berlin or --timezone UTC';
     return { ok: false, option: '--time-format', detail };
   }
   return { ok: true, read: createPatternReader(format, pattern.read, toIso) };
 }
 
 const noZone =
-  'must be the IANA name of a time zone, such as Europe/Berlin, or UTC; letters such as EST stand for several';
+  'must be the IANA name of a time zone, such as Europe/Berlin, or UTC; abbreviations such as EST are ambiguous';
 
 function toWallClock(timezone: string): WallClock | undefined {
   if (!timezone.includes('/') && timezone.toUpperCase() !== 'UTC') return undefined;
@@ -88,7 +88,7 @@ function createIsoReader(toIso: (time: WallTime) => CellValue): ReadTime {
       return part === undefined ? [] : [[unit, part]];
     });
     const time = toWallTime(new Map(given));
-    if (time === null) return { ok: false, detail: 'is no time that exists' };
+    if (time === null) return { ok: false, detail: 'is not a time that exists' };
     return posted.test(text) ? { ok: true, value: text } : toIso(time);
   };
 }
@@ -109,7 +109,7 @@ function createPatternReader(
   return (text) => {
     const time = read(text);
     return time === null
-      ? { ok: false, detail: `is no time that is written as --time-format ${format} says` }
+      ? { ok: false, detail: `is not a time in the format ${format} (--time-format)` }
       : toIso(time);
   };
 }
@@ -118,7 +118,7 @@ function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock 
   if (offsetMs !== null) return toValue(wallMs - offsetMs);
   if (wallClock === null) {
     const detail =
-      'has no offset from UTC: say of which time zone it is, such as --timezone Europe/Berlin or --timezone UTC';
+      'has no offset from UTC: specify the time zone, such as --timezone Europe/Berlin or --timezone UTC';
     return { ok: false, detail };
   }
   const { instants, compatible } = wallClock(wallMs);
@@ -129,7 +129,7 @@ function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock 
   if (isDate) return toValue(compatible);
   return {
     ok: false,
-    detail: 'does not exist in the time zone: the clock was put forward over it',
+    detail: 'does not exist in the time zone, because the clock was put forward over it',
   };
 }
 
@@ -140,11 +140,11 @@ const decimal = /^\d{1,16}(?:\.\d{1,9})?$/;
 const endOfTime = 253_402_300_800_000;
 
 function readEpoch(text: string, msPerUnit: 1 | 1000): CellValue {
-  if (!decimal.test(text)) return { ok: false, detail: 'is no number of an epoch' };
+  if (!decimal.test(text)) return { ok: false, detail: 'is not an epoch number' };
   const ms = Math.round(Number(text) * msPerUnit);
   if (ms < endOfTime) return toValue(ms);
   const detail =
-    'is after the year 9999 as seconds: say --time-format epoch-ms if it is milliseconds';
+    'is after the year 9999 as seconds: use --time-format epoch-ms if it is milliseconds';
   return { ok: false, detail };
 }
 
@@ -162,12 +162,12 @@ function explainUnreadable(text: string): string {
       ['DD', 'MM', end],
       ['MM', 'DD', end],
     ].map((parts) => parts.join(separator));
-    return `may begin with the day or the month: say --time-format "${dayFirst ?? ''}" or "${monthFirst ?? ''}"`;
+    return `may begin with the day or the month: use --time-format "${dayFirst ?? ''}" or "${monthFirst ?? ''}"`;
   }
   if (/^\d+(\.\d+)?$/.test(text)) {
-    return 'is a number: say --time-format epoch (seconds) or epoch-ms (milliseconds)';
+    return 'is a number: use --time-format epoch (seconds) or epoch-ms (milliseconds)';
   }
-  return 'is no ISO 8601 time: say how it is written with --time-format, such as "DD/MM/YYYY HH:mm"';
+  return 'is not an ISO 8601 time: specify its format with --time-format, such as "DD/MM/YYYY HH:mm"';
 }
 
 /**

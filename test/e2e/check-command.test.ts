@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { findAll } from '../../src/cli/check.js';
+import { checkAll } from '../../src/cli/check.js';
 import type { Finding } from '../../src/cli/finding.js';
 import { loadConfig } from '../../src/config/config.js';
 import { runCommand, startRelayProcess } from '../support/relay-process.js';
@@ -29,7 +29,7 @@ const toSettings = (env: Env): Env => ({
 async function findIn(env: Env = {}): Promise<string> {
   const settings = toSettings(env);
   const findings: Finding[] = [];
-  for await (const finding of findAll(loadConfig(settings), settings, true)) findings.push(finding);
+  for await (const finding of checkAll(loadConfig(settings), settings, true)) findings.push(finding);
   return findings.map(({ level, what, detail }) => `${level} ${what}: ${detail}\n`).join('');
 }
 
@@ -60,7 +60,7 @@ it('check reports what is wrong with the mapping file', async () => {
 
 it('check creates nothing in the data directory', async () => {
   const found = await findIn();
-  expect(found).toMatch(/^ok data directory: \S+ does not exist yet and can be made$/m);
+  expect(found).toMatch(/^ok data directory: \S+ does not exist yet and can be created$/m);
   expect(found).toMatch(/^ok disk: \d+ MB free$/m);
   expect(readdirSync(folder)).toEqual([]);
 });
@@ -131,7 +131,7 @@ describe('check reports', () => {
   it('a data directory below a file', async () => {
     writeFileSync(join(folder, 'file'), '', { mode: 0o700 });
     const found = await findIn({ DATA_DIR: join(folder, 'file', 'data') });
-    expect(found).toMatch(/^BAD data directory: .* cannot be made: .*file is not a directory$/m);
+    expect(found).toMatch(/^BAD data directory: .* cannot be created: .*file is not a directory$/m);
   });
 });
 
@@ -179,19 +179,19 @@ it('check exits with 1 if it prints BAD, and with --strict if it prints WARN', a
 });
 
 it.each([
-  [['check', '--ofline'], 'there is no option --ofline; did you mean --offline?'],
-  [['start', '--prot', '3000'], 'there is no option --prot; did you mean --port?'],
-  [['--data-dri', 'x'], 'there is no option --data-dri; did you mean --data-dir?'],
-  [['start', 'now'], 'it takes options only'],
+  [['check', '--ofline'], 'unknown option --ofline; did you mean --offline?'],
+  [['start', '--prot', '3000'], 'unknown option --prot; did you mean --port?'],
+  [['--data-dri', 'x'], 'unknown option --data-dri; did you mean --data-dir?'],
+  [['start', 'now'], 'this command accepts options only'],
   [['start', '--port'], "Option '--port <value>' argument missing"],
-  [['chekc'], 'there is no command "chekc"; did you mean check?'],
-  [['store', 'exprot'], 'there is no "store exprot"; did you mean export?'],
-  [['store', 'check', 'a', 'b'], 'it takes 2 arguments at most'],
-  [['store', '--chekc'], 'there is no option --chekc'],
-  [['sandbox', '--fault', 'x'], 'there is no option --fault; did you mean --faults?'],
+  [['chekc'], 'unknown command "chekc"; did you mean check?'],
+  [['store', 'exprot'], 'unknown action "store exprot"; did you mean export?'],
+  [['store', 'check', 'a', 'b'], 'this command accepts at most 2 arguments'],
+  [['store', '--chekc'], 'unknown option --chekc'],
+  [['sandbox', '--fault', 'x'], 'unknown option --fault; did you mean --faults?'],
   [['sandbox', '--port', 'http'], '--port must be a whole number from 0 to 65535'],
   [['demo', '--shoppers', 'many'], '--shoppers must be a whole number from 1 to 1000000'],
-  [['import', 'a.csv', '--typ', 'events'], 'there is no option --typ; did you mean --type?'],
+  [['import', 'a.csv', '--typ', 'events'], 'unknown option --typ; did you mean --type?'],
 ])('the command line %j exits with 2 and a reason', async (args, words) => {
   const { code, output } = await runCommand(args, toSettings({}), folder);
   expect(output).toContain(`klaviyo-relay: ${words}`);

@@ -85,7 +85,7 @@ describe('klaviyo-relay import', () => {
     const args = [path, '--url', url, '--batch', '3'];
     const first = await run(args);
     expect(first.code).toBe(1);
-    expect(first.output).toContain('up to line 3, then it stopped: it answers 401: no');
+    expect(first.output).toContain('up to line 3, then the import stopped: the server responds with 401: no');
     const second = await run(args);
     expect(second).toMatchObject({
       code: 0,
@@ -106,7 +106,7 @@ describe('klaviyo-relay import', () => {
     const { code, output } = await ended;
     expect(code).toBe(1);
     expect(output).toMatch(
-      /up to line \d, then it stopped: told to stop. The same command goes on/,
+      /up to line \d, then the import stopped: interrupted. The same command resumes/,
     );
     running.kill = () => undefined;
     expect((await run([path, '--url', url])).output).toContain('accepted    9');
@@ -130,9 +130,9 @@ describe('klaviyo-relay import', () => {
     const profiles = [b ?? '', aFile('d.csv', 'email\ncy@klaviyo-demo.com\n')];
     const right = await run([...profiles, '--url', relay.app.url, '--type', 'profiles']);
     expect(right.code).toBe(3);
-    expect(right.output).toContain(`${b ?? ''} is imported\n  read        2\n`);
-    expect(right.output).toContain('d.csv is imported\n  read        1\n');
-    expect(right.output).toContain('2 of 2 files: 3 read, 2 accepted, 0 duplicates, 1 refused\n');
+    expect(right.output).toContain(`${b ?? ''} was imported\n  read        2\n`);
+    expect(right.output).toContain('d.csv was imported\n  read        1\n');
+    expect(right.output).toContain('2 of 2 files: 3 read, 2 accepted, 0 duplicates, 1 rejected\n');
     expect(readdirSync(folder)).toEqual(
       expect.arrayContaining([
         'b.csv.gz.import.json',
@@ -142,7 +142,7 @@ describe('klaviyo-relay import', () => {
     );
     const again = await run([...profiles, '--url', relay.app.url, '--type', 'profiles']);
     expect(again.output).toMatch(
-      /b\.csv\.gz was imported before; [^]*d\.csv was imported before; /,
+      /b\.csv\.gz was imported in an earlier run; [^]*d\.csv was imported in an earlier run; /,
     );
     await relay.stop();
   });
@@ -161,12 +161,12 @@ describe('klaviyo-relay import', () => {
     const args = [...files, '--url', url, '--batch', '2'];
     const first = await run(args);
     expect(first.code).toBe(1);
-    expect(first.output).toContain('a.ndjson is imported\n');
+    expect(first.output).toContain('a.ndjson was imported\n');
     expect(first.output).toContain(
-      'b.ndjson is imported up to line 2, then it stopped: it answers 401',
+      'b.ndjson was imported up to line 2, then the import stopped: the server responds with 401',
     );
     expect(first.output).toContain(
-      `2 of 3 files: 6 read, 6 accepted, 0 duplicates, 0 refused; not begun: ${files[2] ?? ''}\n`,
+      `2 of 3 files: 6 read, 6 accepted, 0 duplicates, 0 rejected; not started: ${files[2] ?? ''}\n`,
     );
     const second = await run(args);
     expect(second.code).toBe(0);
@@ -184,9 +184,9 @@ describe('klaviyo-relay import', () => {
     const { code, output } = await run([cut, aFile('b.ndjson', events(1)), '--url', url]);
     expect(code).toBe(1);
     expect(output).toMatch(
-      /a\.ndjson\.gz is imported up to line \d+, then it stopped: the gzip file is cut off: its end is missing\. Get the file whole/,
+      /a\.ndjson\.gz was imported up to line \d+, then the import stopped: the gzip file is truncated\. Get an undamaged copy of the file/,
     );
-    expect(output).toContain('b.ndjson is imported\n');
+    expect(output).toContain('b.ndjson was imported\n');
   });
 
   it('exits with 4 if every row was rejected and does not report success', async () => {
@@ -195,15 +195,17 @@ describe('klaviyo-relay import', () => {
     const args = [path, '--url', relay.app.url];
     const rejectedRun = await run(args);
     expect(rejectedRun.code).toBe(4);
-    expect(rejectedRun.output).toContain(`${path}: nothing is taken, everything was refused\n`);
+    expect(rejectedRun.output).toContain(`${path}: every entry was rejected\n`);
     expect(rejectedRun.output).not.toContain('imported');
     const again = await run(args);
     expect(again.code).toBe(4);
-    expect(again.output).toContain('everything was refused before; --restart tries again\n');
+    expect(again.output).toContain(
+      'every entry was rejected in an earlier run; --restart tries again\n',
+    );
     expect(again.output).not.toContain('imported');
     const none = await run([aFile('b.csv', 'email,event_name\n'), '--url', relay.app.url]);
     expect(none).toMatchObject({ code: 0 });
-    expect(none.output).toContain('b.csv holds no entries: there is nothing to import\n');
+    expect(none.output).toContain('b.csv contains no entries\n');
     await relay.stop();
   });
 
@@ -219,12 +221,12 @@ describe('klaviyo-relay import', () => {
     const ambiguous = await run(args);
     expect(ambiguous).toMatchObject({ code: 1, output: '' });
     expect(ambiguous.errors).toContain(
-      'say --time-format "DD/MM/YYYY HH:mm" or "MM/DD/YYYY HH:mm"',
+      'use --time-format "DD/MM/YYYY HH:mm" or "MM/DD/YYYY HH:mm"',
     );
     const time = ['--time-format', 'DD/MM/YYYY HH:mm', '--timezone', 'Europe/Berlin'];
     const { code, output } = await run([...args, ...time]);
     expect(code).toBe(3);
-    expect(output).toContain('some would be refused; nothing was sent');
+    expect(output).toContain('some entries would be rejected; nothing was sent');
     expect(output).toContain('    Name → order_id, insert_id\n');
     expect(output).toContain('    Id → left out\n');
     expect(output).toContain('    1: /email must be an e-mail address (line 3)\n');
@@ -237,18 +239,18 @@ describe('klaviyo-relay import', () => {
   it.each<[string, readonly string[], Record<string, string>, string]>([
     ['no file', [], {}, 'name one or more files'],
     ['one file twice', ['a.csv', './a.csv'], {}, './a.csv is named twice'],
-    ['stdin and a file', ['-', 'a.csv'], {}, '- for stdin stands alone'],
+    ['stdin and a file', ['-', 'a.csv'], {}, '- for stdin cannot be combined'],
     [
       'one file of refused entries for two',
       ['a.csv', 'b.csv', '--rejected', 'r'],
       {},
-      'is for one file',
+      'can be used with one input only',
     ],
     [
       'a field that is none',
       ['a.csv', '--map', 'A=emial'],
       {},
-      'no field emial; did you mean email?',
+      'unknown field emial; did you mean email?',
     ],
     [
       'a constant of no field',
@@ -273,7 +275,7 @@ describe('klaviyo-relay import', () => {
       '--encoding must be the name',
     ],
     ['a batch beyond what a relay lists', ['a.csv', '--batch', '5001'], {}, 'from 1 to 5000'],
-    ['an option that is none', ['a.csv', '--key', 'hunter2'], {}, 'no option --key'],
+    ['an option that is none', ['a.csv', '--key', 'hunter2'], {}, 'unknown option --key'],
     ['a type that is none', ['a.csv', '--type', 'orders'], {}, '--type must be events or profiles'],
     ['a name that tells no format', ['a.txt'], {}, '--format ndjson or --format csv'],
     ['a long delimiter', ['a.csv', '--delimiter', 'ab'], {}, '--delimiter must be one character'],

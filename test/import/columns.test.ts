@@ -88,10 +88,10 @@ describe('the columns of an event', () => {
 
   it.each([
     ['1.299', 'can be read as two different amounts'],
-    ['1,299', '--decimal . or --decimal , says what is before the decimals'],
+    ['1,299', 'specify the decimal separator with --decimal . or --decimal ,'],
     ['twelve', 'is no amount of money'],
     ['NaN', 'is no amount of money'],
-    ['1e999', 'is too large a number'],
+    ['1e999', 'is a number that is too large'],
     ['$12 €', 'names no currency that is known, or two'],
     ['12.00.00', 'can be read as two different amounts, or as none'],
   ])('of value with the cell %j are rejected and stay as they are', (cell, words) => {
@@ -161,32 +161,32 @@ describe('a header', () => {
       'with two names of one property',
       'events',
       ['event_name', 'email', 'a', 'properties.a'],
-      'a and properties.a are the same column',
+      'a and properties.a become the same field',
     ],
     [
       'that names nobody',
       'profiles',
       ['first_name'],
-      'no email, distinct_id or phone_number, but first_name',
+      'no email, distinct_id or phone_number; its columns are first_name',
     ],
     [
       'of profiles that names visitors',
       'profiles',
       ['anonymous_id', 'first_name'],
-      'no email, distinct_id or phone_number, but anonymous_id | first_name',
+      'no email, distinct_id or phone_number; its columns are anonymous_id | first_name',
     ],
     [
       'of events that names nobody',
       'events',
       ['event_name'],
-      'no email, distinct_id, phone_number or anonymous_id, but event_name',
+      'no email, distinct_id, phone_number or anonymous_id; its columns are event_name',
     ],
-    ['of another delimiter', 'events', ['event_name;email'], 'alone: is --delimiter right?'],
+    ['of another delimiter', 'events', ['event_name;email'], 'Is --delimiter right?'],
     [
       'of events without event_name',
       'events',
       ['email', 'plan'],
-      'no event_name: are these profiles?',
+      'no event_name. If these are profiles, use --type profiles',
     ],
     [
       'with a name that does harm',
@@ -298,7 +298,7 @@ describe('amounts', () => {
     [',', '1 299,00', 1299],
     [',', '-1.299.000', -1_299_000],
     [',', '12,5', 12.5],
-  ])('with %s before the decimals read %s as %s', (decimal, cell, value) => {
+  ])('with %s as the decimal separator read %s as %s', (decimal, cell, value) => {
     const readAmount = createAmountReader(decimal);
     expect(readAll({ value: cell }, { readAmount })).toMatchObject({
       errors: [],
@@ -315,10 +315,10 @@ describe('amounts', () => {
     [',', '12.50'],
     [',', '1,299.00'],
     [',', '1,2,3'],
-  ])('with %s before the decimals reject %s', (decimal, cell) => {
+  ])('with %s as the decimal separator reject %s', (decimal, cell) => {
     const readAmount = createAmountReader(decimal);
     expect(readAll({ value: cell }, { readAmount }).errors).toEqual([
-      { pointer: '/value', detail: `is not written with ${decimal} before the decimals` },
+      { pointer: '/value', detail: `does not have ${decimal} as its decimal separator` },
     ]);
   });
 });
@@ -390,7 +390,7 @@ describe('options about columns', () => {
       [{ column: 'Ordred', field: 'event_time' }],
       {},
       'events',
-      '--map: the header has no column Ordred (did you mean Ordered?), but E-Mail of buyer | Ordered',
+      '--map: the header has no column Ordred (did you mean Ordered?); its columns are E-Mail of buyer | Ordered',
     ],
     [
       'a column to leave out that is not there',
@@ -418,28 +418,28 @@ describe('options about columns', () => {
       [email, { column: 'Notes', field: 'email' }],
       {},
       'events',
-      'E-Mail of buyer (--map) and Notes (--map) are the same column: both become email',
+      'E-Mail of buyer (--map) and Notes (--map) become the same field: email',
     ],
     [
       'a column and a constant for one field',
       [email],
       { constants: [...named, { field: 'email', text: 'x@klaviyo-demo.com' }] },
       'events',
-      'E-Mail of buyer (--map) and --set email are the same column: both become email',
+      'E-Mail of buyer (--map) and --set email become the same field: email',
     ],
     [
       'a field of the other lane',
       [email, { column: 'Notes', field: 'first_name' }],
       {},
       'events',
-      '--map Notes=first_name: first_name is no field of events',
+      '--map Notes=first_name: first_name is not a field of events',
     ],
     [
       'a location that is none',
       [email, { column: 'Notes', field: 'location.town' }],
       {},
       'profiles',
-      'location.town is no field of profiles',
+      'location.town is not a field of profiles',
     ],
     [
       'a constant that is no time',
@@ -460,9 +460,9 @@ describe('options about columns', () => {
       [],
       { constants: named },
       'events',
-      'say which column it is, as in --map "E-Mail of buyer=email"',
+      'Name the column, as in --map "E-Mail of buyer=email"',
     ],
-    ['no name of events', [email], {}, 'events', 'Else --set event_name="Placed Order" gives'],
+    ['no name of events', [email], {}, 'events', 'otherwise --set event_name="Placed Order" names'],
   ])('are invalid if they name %s', (_, columns, overrides, lane, words) => {
     expect(() => mapped(columns, overrides, lane)).toThrow(words);
   });
@@ -470,7 +470,7 @@ describe('options about columns', () => {
   it('are required if two columns of the header are one field', () => {
     const two = ['Email', 'event_name', 'e-mail'];
     expect(() => toColumns(two, 'events', someMapping())).toThrow(
-      'Email and e-mail are the same column: both become email; leave one out with --omit',
+      'Email and e-mail become the same field: email; leave one out with --omit',
     );
     const omitted = someMapping({ omitted: ['e-mail'] });
     expect(toColumns(two, 'events', omitted).targets[2]).toEqual({ column: 'e-mail', fields: [] });
@@ -522,12 +522,16 @@ describe('a cell', () => {
   it.each([
     ['distinct_id', '6.54321E+12', 'a number that a spreadsheet has rounded'],
     ['insert_id', '6,54E+12', 'a number that a spreadsheet has rounded'],
-    ['distinct_id', '#N/A', 'an error of a spreadsheet'],
-    ['anonymous_id', '#REF!', 'an error of a spreadsheet'],
-    ['distinct_id', '########', 'an error of a spreadsheet'],
-    ['distinct_id', 'NULL', 'a word for nothing: if such a cell is empty, say --empty "NULL"'],
-    ['insert_id', '\\N', 'a word for nothing'],
-    ['anonymous_id', 'undefined', 'a word for nothing'],
+    ['distinct_id', '#N/A', 'a spreadsheet error'],
+    ['anonymous_id', '#REF!', 'a spreadsheet error'],
+    ['distinct_id', '########', 'a spreadsheet error'],
+    [
+      'distinct_id',
+      'NULL',
+      'is a word for an empty value: if it means an empty cell, use --empty "NULL"',
+    ],
+    ['insert_id', '\\N', 'is a word for an empty value'],
+    ['anonymous_id', 'undefined', 'is a word for an empty value'],
   ])('of %s with %s does not merge many people or events into one', (name, cell, words) => {
     const { errors, entry } = readAll({ [name]: cell });
     expect(errors).toEqual([
@@ -556,9 +560,9 @@ describe('unnamed columns at the end of a header', () => {
     expect(contentOf('e', 'a@b.com')).toMatchObject({ kind: 'entry', entry });
     expect(contentOf('e', 'a@b.com', '', 'x')).toEqual({
       kind: 'fault',
-      detail: 'has something in cell 4, and the header 2 columns',
+      detail: 'has content in cell 4, but the header has 2 columns',
     });
-    expect(contentOf('e')).toEqual({ kind: 'fault', detail: 'has 1 cells, and the header 2' });
+    expect(contentOf('e')).toEqual({ kind: 'fault', detail: 'has 1 cells, but the header has 2' });
     expect(contentOf('', ' ', '', '')).toEqual({ kind: 'blank' });
   });
 });

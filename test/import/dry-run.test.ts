@@ -77,7 +77,7 @@ describe('a dry run', () => {
     expect(result.refused).toEqual([
       { reason: '/email must be an e-mail address', count: 2, lines: [4, 5] },
       { reason: expect.stringContaining('/value ') as string, count: 1, lines: [6] },
-      { reason: 'has 3 cells, and the header 6', count: 1, lines: [8] },
+      { reason: 'has 3 cells, but the header has 6', count: 1, lines: [8] },
       { reason: expect.stringContaining('/insert_id is a word') as string, count: 1, lines: [9] },
       { reason: '/event_name is required', count: 1, lines: [10] },
       { reason: expect.stringContaining('after a closing quote') as string, count: 1, lines: [12] },
@@ -85,7 +85,7 @@ describe('a dry run', () => {
     expect(result.warned).toMatchObject([{ count: 1, lines: [7] }]);
     expect(result.examples.map(({ line }) => line)).toEqual([2, 7]);
     const report = toDryReport(result, 'orders.csv');
-    expect(report).toContain('orders.csv: some would be refused; nothing was sent\n');
+    expect(report).toContain('orders.csv: some entries would be rejected; nothing was sent\n');
     expect(report).toContain('    n → properties.n\n');
     expect(report).toContain('    2: /email must be an e-mail address (line 4, 5)\n');
     expect(report).toContain(
@@ -118,11 +118,11 @@ describe('a dry run', () => {
     const options = someDryOptions(cut, { format: 'csv', lane: 'profiles' });
     const result = await dryRun(options, someDryDeps());
     expect(toDryReport(result, 'x.csv.gz')).toContain(
-      'it is not read to its end: the gzip file is cut off',
+      'the input was not read to its end: the gzip file is truncated',
     );
     const empty = aFile('email\n', 'x.csv');
     const none = await dryRun(someDryOptions(empty, { lane: 'profiles' }), someDryDeps());
-    expect(toDryReport(none, 'x.csv')).toContain('x.csv: it holds no entries; nothing was sent');
+    expect(toDryReport(none, 'x.csv')).toContain('x.csv: the input contains no entries; nothing was sent');
   });
 
   it('reports that all entries would be rejected', async () => {
@@ -130,7 +130,7 @@ describe('a dry run', () => {
     const mapping = someMapping({ omitted: ['plan'] });
     const options = someDryOptions(input, { lane: 'profiles', mapping });
     const report = toDryReport(await dryRun(options, someDryDeps()), 'x.csv');
-    expect(report).toContain('x.csv: everything would be refused; nothing was sent');
+    expect(report).toContain('x.csv: every entry would be rejected; nothing was sent');
     expect(report).toContain('    plan → left out\n');
   });
 
@@ -140,6 +140,6 @@ describe('a dry run', () => {
       someDryOptions(input),
       someDryDeps({ signal: AbortSignal.abort() }),
     );
-    expect(result).toMatchObject({ stopped: 'told to stop', counts: { read: 0 } });
+    expect(result).toMatchObject({ stopped: 'interrupted', counts: { read: 0 } });
   });
 });

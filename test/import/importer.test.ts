@@ -125,7 +125,7 @@ describe('an import into a relay', () => {
     const { counts } = await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
     expect(counts).toMatchObject({ read: 3, accepted: 1, refused: 2 });
     expect(refusedOf(input)).toMatchObject([
-      { line: 4, errors: [{ detail: 'has 2 cells, and the header 5' }] },
+      { line: 4, errors: [{ detail: 'has 2 cells, but the header has 5' }] },
       { line: 5, errors: [{ pointer: '/email' }], entry: { email: 'ada', value: 1 } },
     ]);
     const { events: recorded } = await delivered(relay);
@@ -238,7 +238,7 @@ describe('the lane of an input', () => {
 
   it.each<[string, string, Partial<ImportOptions>, string]>([
     ['a JSON array', '[{"event_name":"e"}]', { lane: 'events' }, 'a JSON array'],
-    ['CSV without a header', '', { lane: 'events', format: 'csv' }, 'CSV has a header'],
+    ['CSV without a header', '', { lane: 'events', format: 'csv' }, 'CSV needs a header'],
     [
       'a broken header',
       '"a"b\n',
@@ -252,7 +252,7 @@ describe('the lane of an input', () => {
   it('is reported if it does not exist', async () => {
     const input = join(aFolder(), 'nowhere.ndjson');
     const options = someOptions({ input, url: 'http://127.0.0.1:9' });
-    await expect(runImport(options, someDeps(input))).rejects.toThrow(`${input} is not there`);
+    await expect(runImport(options, someDeps(input))).rejects.toThrow(`${input} does not exist`);
   });
 });
 
@@ -307,7 +307,7 @@ describe('a real-world input', () => {
     });
     const others = { ...options, mapping: { ...mapping, flags: ['--map Buyer=email'] } };
     await expect(runImport(others, someDeps(given.input))).rejects.toThrow(
-      'began with --map Buyer=email --set event_name=Placed Order: go on so',
+      'began with --map Buyer=email --set event_name=Placed Order: use the same options',
     );
     expect((await runImport(options, someDeps(given.input))).wasFinished).toBe(true);
   });
@@ -336,12 +336,12 @@ describe('a real-world input', () => {
     expect(refusedOf(input)).toMatchObject([
       {
         line: 3,
-        errors: [{ pointer: '/event_name', detail: 'is given by --set event_name, too' }],
+        errors: [{ pointer: '/event_name', detail: 'is also set by --set event_name' }],
         entry: lines[2],
       },
       {
         line: 4,
-        errors: [{ pointer: '/event_time', detail: 'is no number of an epoch' }],
+        errors: [{ pointer: '/event_time', detail: 'is not an epoch number' }],
         entry: lines[3],
       },
       { line: 5, entry: 'no JSON' },
@@ -368,25 +368,25 @@ describe('a real-world input', () => {
       'times of an epoch',
       'email,event_name,Event Time\na@b.com,e,1759823426\n',
       {},
-      'event_time, the column Event Time, of line 2 is a number: say --time-format epoch',
+      'event_time, the column Event Time, of line 2 is a number: use --time-format epoch',
     ],
     [
       'a time format and no time',
       'email,event_name,When\na@b.com,e,1759823426\n',
       { mapping: someMapping({ hasTimeOptions: true }) },
-      'no column is: say which one with --map "COLUMN=event_time"',
+      'which no column has: name its column with --map "COLUMN=event_time"',
     ],
     [
       'a time format of profiles',
       'email,When\na@b.com,1759823426\n',
       { lane: 'profiles', mapping: someMapping({ hasTimeOptions: true }) },
-      'profiles have none',
+      'which profiles do not have',
     ],
     [
       'two delimiters',
       'email;Amount, net\na@b.com;1\n',
       { lane: 'profiles' },
-      'say with --delimiter which one it is',
+      'specify one of them with --delimiter',
     ],
   ])('is rejected before anything is posted if it has %s', async (_, text, overrides, words) => {
     const { url, received } = await startFarSide(takeAll);
@@ -454,7 +454,7 @@ describe('a real-world input', () => {
     const options = someOptions({ input, url });
     const cut = await runImport(options, someDeps(input));
     expect(cut).toMatchObject({
-      stopped: 'the gzip file is cut off: its end is missing',
+      stopped: 'the gzip file is truncated',
       isDamaged: true,
       canGoOn: false,
     });
@@ -476,7 +476,7 @@ describe('a real-world input', () => {
     const input = aFile(bytes.subarray(0, -4), 'x.csv.gz');
     const { url, received } = await startFarSide(takeAll);
     const options = someOptions({ input, url, format: 'csv' });
-    await expect(runImport(options, someDeps(input))).rejects.toThrow('is cut off');
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('is truncated');
     expect(received).toEqual([]);
   });
 
@@ -487,7 +487,7 @@ describe('a real-world input', () => {
     await checkImport(options, someDeps(good.input));
     expect(existsSync(`${good.input}.import.json`)).toBe(false);
     writeFileSync(options.refusedPath, 'precious');
-    await expect(checkImport(options, someDeps(good.input))).rejects.toThrow('is there already');
+    await expect(checkImport(options, someDeps(good.input))).rejects.toThrow('already exists');
     await checkImport({ ...options, restart: true }, someDeps(good.input));
     expect(readFileSync(options.refusedPath, 'utf8')).toBe('precious');
     const bad = csv('event_name,mail\ne,a@b.com\n');
@@ -534,7 +534,7 @@ describe('an unavailable relay', () => {
     ['ends connections', 'cut', 'ECONNRESET|other side closed|UND_ERR_SOCKET'],
     ['answers 500', { status: 500 }, '500'],
     ['answers 503 without Retry-After', { status: 503 }, '503'],
-    ['does not answer', 'silence', 'no answer in 90 s'],
+    ['does not answer', 'silence', 'no response within 90 s'],
   ])(
     'that %s is tried again with the same entries, at growing intervals',
     async (_, reply, why) => {
@@ -580,7 +580,7 @@ describe('an unavailable relay', () => {
   it('that redirects does not receive the key elsewhere', async () => {
     const other = await startFarSide(takeAll);
     const { result } = await importInto([{ status: 307, headers: { location: other.url } }]);
-    expect(result.stopped).toContain('it answers 307');
+    expect(result.stopped).toContain('the server responds with 307');
     expect(other.received).toEqual([]);
   });
 
@@ -616,7 +616,7 @@ describe('an import that stops', () => {
     });
     const options = someOptions({ input, url, maxCount: 3 });
     const first = await runImport(options, someDeps(input, { signal: stop.signal }));
-    expect(first).toMatchObject({ stopped: 'told to stop', canGoOn: true, line: 3 });
+    expect(first).toMatchObject({ stopped: 'interrupted', canGoOn: true, line: 3 });
     expect(progressOf(input)).toMatchObject({
       line: 3,
       counts: { accepted: 3 },
@@ -638,7 +638,7 @@ describe('an import that stops', () => {
     const report = { ...quiet, waiting: () => stop.abort() };
     const deps = someDeps(input, { signal: stop.signal, report });
     const { stopped } = await runImport(someOptions({ input, url }), deps);
-    expect(stopped).toBe('told to stop (503)');
+    expect(stopped).toBe('interrupted (503)');
     expect(deps.clock.monotonic()).toBe(0);
   });
 
@@ -685,7 +685,7 @@ describe('an import that stops', () => {
     await runImport(options, someDeps(input));
     const other = { ...options, url: 'http://elsewhere', lane: 'profiles' as const };
     await expect(runImport(other, someDeps(input))).rejects.toThrow(
-      `began with --url ${url}, --type events: go on so`,
+      `began with --url ${url}, --type events: use the same options`,
     );
   });
 
@@ -695,7 +695,7 @@ describe('an import that stops', () => {
     const options = someOptions({ input, url, backfill: 'age' });
     await runImport(options, someDeps(input));
     await expect(runImport({ ...options, backfill: 'all' }, someDeps(input))).rejects.toThrow(
-      'began with --backfill age: go on so',
+      'began with --backfill age: use the same options',
     );
     const path = `${input}.import.json`;
     const { backfill, ...older } = JSON.parse(readFileSync(path, 'utf8')) as JsonObject;
@@ -709,7 +709,7 @@ describe('an import that stops', () => {
     const input = aFile(toLines(events(1)));
     writeFileSync(`${input}.import.json`, '{"version":1');
     const options = someOptions({ input, url: 'http://127.0.0.1:9' });
-    await expect(runImport(options, someDeps(input))).rejects.toThrow('--restart begins anew');
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('--restart starts again');
   });
 
   it('overwrites no file of another program', async () => {
@@ -717,7 +717,7 @@ describe('an import that stops', () => {
     const { url } = await startFarSide(() => ({ status: 400, body: aProblem('invalid', 'no') }));
     const options = someOptions({ input, url });
     writeFileSync(options.refusedPath, 'precious');
-    await expect(runImport(options, someDeps(input))).rejects.toThrow('is there already');
+    await expect(runImport(options, someDeps(input))).rejects.toThrow('already exists');
     expect(readFileSync(options.refusedPath, 'utf8')).toBe('precious');
     expect(existsSync(`${input}.import.json`)).toBe(false);
     await runImport({ ...options, restart: true }, someDeps(input));
@@ -756,7 +756,7 @@ describe('an import of a pipe', () => {
     const refusedPath = join(aFolder(), 'refused');
     const options = someOptions({ input: '-', url, maxCount: 1, refusedPath });
     const result = await runImport(options, someDeps('-', { stdin, signal: stop.signal }));
-    expect(result).toMatchObject({ stopped: 'told to stop', canGoOn: false, line: 1 });
+    expect(result).toMatchObject({ stopped: 'interrupted', canGoOn: false, line: 1 });
   });
 });
 

@@ -50,7 +50,7 @@ describe('an event without an id', () => {
     expect(short).toMatchObject({
       body: null,
       original: 'e',
-      errors: [{ pointer: '', detail: 'has 1 cells, and the header 2' }],
+      errors: [{ pointer: '', detail: 'has 1 cells, but the header has 2' }],
     });
   });
 });

@@ -90,9 +90,9 @@ describe("the relay's response", () => {
 
   it.each([
     [401, /this key is not known.*RELAY_API_KEY or --key-file/],
-    [403, /this key is not known.*look at the key/],
-    [404, /no relay: look at --url/],
-    [415, /^it answers 415: this key is not known$/],
+    [403, /this key is not known.*check the key/],
+    [404, /not a relay: check --url/],
+    [415, /^the server responds with 415: this key is not known$/],
   ])('%i explains what to do', (status, words) => {
     expect(answerOf(status, aProblem('x', 'this key is not known'))).toMatchObject({
       kind: 'stop',

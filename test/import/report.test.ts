@@ -104,39 +104,39 @@ describe('the summary of an import', () => {
   it('contains the read, accepted, duplicate and rejected counts and the file of the rejected', () => {
     expect(toSummary(result, ended)).toBe(
       [
-        'a.csv is imported',
+        'a.csv was imported',
         '  read        1,500',
         '  accepted    1,490',
         '  duplicates  7',
-        '  refused     3, with the reasons in a.csv.rejected.ndjson',
-        '  warned      1: taken with a part left out',
+        '  rejected    3, with the reasons in a.csv.rejected.ndjson',
+        '  warned      1: accepted with a part left out',
         '  time        1 min 1 s',
         '',
       ].join('\n'),
     );
-    expect(toSummary({ ...result, counts: noCounts }, ended)).not.toMatch(/rejected|warned/);
+    expect(toSummary({ ...result, counts: noCounts }, ended)).not.toMatch(/reasons|rejected\.ndjson|warned/);
   });
 
   it.each<[Partial<ImportResult>, string]>([
     [
       { stopped: 'why', canGoOn: true },
-      'up to line 5, then it stopped: why. The same command goes on',
+      'up to line 5, then the import stopped: why. The same command resumes',
     ],
-    [{ stopped: 'why' }, 'A pipe cannot go on where it stopped'],
-    [{ wasFinished: true }, 'was imported before; --restart imports it again'],
+    [{ stopped: 'why' }, 'An import from a pipe cannot resume'],
+    [{ wasFinished: true }, 'was imported in an earlier run; --restart imports it again'],
     [
       { stopped: 'why', isDamaged: true },
-      'up to line 5, then it stopped: why. Get the file whole, and begin anew with --restart',
+      'up to line 5, then the import stopped: why. Get an undamaged copy of the file and start again with --restart',
     ],
-    [{ counts: counts(0) }, 'a.csv holds no entries: there is nothing to import'],
+    [{ counts: counts(0) }, 'a.csv contains no entries'],
     [
       { counts: counts(0), stopped: 'why', canGoOn: true },
-      'a.csv: nothing is imported. It stopped: why. The same command goes on',
+      'a.csv: nothing was imported. The import stopped: why. The same command resumes',
     ],
-    [{ counts: { ...counts(3), refused: 3 } }, 'a.csv: nothing is taken, everything was refused\n'],
+    [{ counts: { ...counts(3), refused: 3 } }, 'a.csv: every entry was rejected\n'],
     [
       { counts: { ...counts(3), refused: 3 }, stopped: 'why', canGoOn: true },
-      'a.csv: everything is refused up to line 5, then it stopped: why.',
+      'a.csv: every entry was rejected up to line 5, then the import stopped: why.',
     ],
   ])('of %j contains %s', (overrides, words) => {
     expect(toSummary({ ...result, ...overrides }, ended)).toContain(words);

@@ -43,7 +43,7 @@ describe('an NDJSON input', () => {
   it('that is not UTF-8 in one line is rejected in that line', async () => {
     const bytes = Buffer.from('{"a":"\xe4"}\n{}\n', 'latin1');
     expect((await read(bytes, ndjson)).map(({ fault }) => fault)).toEqual([
-      'is not valid UTF-8: save the file as UTF-8, or name its --encoding',
+      'is not valid UTF-8: save the file as UTF-8, or specify its encoding with --encoding',
       null,
     ]);
   });
