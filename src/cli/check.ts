@@ -114,7 +114,10 @@ function explainRevision(revision: CurrentRevision): Finding {
   return warning === null ? ok('revision', revision.explain()) : warn('revision', warning);
 }
 
-async function checkKeyScopes(config: Config, revision: CurrentRevision): Promise<readonly Finding[]> {
+async function checkKeyScopes(
+  config: Config,
+  revision: CurrentRevision,
+): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
     apiKey: () => config.KLAVIYO_API_KEY,
     baseUrl: config.KLAVIYO_BASE_URL,

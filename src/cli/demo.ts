@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../clock.js';
 import { startDemo, type RunningDemo } from '../demo/demo.js';
-import { isBalanced, formatSummary } from '../demo/summary.js';
+import { isBalanced, formatDemoSummary } from '../demo/summary.js';
 import { createLogger } from '../log/logger.js';
 import type { Output } from '../log/output.js';
 import { redactMessage } from '../log/redact.js';
@@ -61,7 +61,7 @@ export const demoCommand: Command = {
         }),
       async work(demo) {
         const summary = await demo.run();
-        stdout.write(formatSummary(summary));
+        stdout.write(formatDemoSummary(summary));
         if (values.keep) await waitForSignal(stdout, demo);
         return isBalanced(summary) ? 0 : 1;
       },

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Environment } from '../config/config.js';
 import { lanes } from '../model/lane.js';
 import { createAmountReader, type DecimalSign } from '../import/amounts.js';
-import { toFieldNames, toPath } from '../import/fields.js';
+import { listFieldNames, findPath } from '../import/fields.js';
 import type { ImportOptions } from '../import/importer.js';
 import type { Mapping } from '../import/mapping.js';
 import { backfills } from '../import/post.js';
@@ -68,7 +68,7 @@ export function readImportOptions(args: string[], env: Environment): ImportComma
     input,
     format: format === undefined ? detectFormat(input) : parseChoice('--format', format, formats),
     delimiter: delimiter ?? (/\.(tsv|tab)(\.gz)?$/i.test(input) ? '\t' : null),
-    refusedPath: rejected ?? `${isPipe(input) ? 'import' : input}.rejected.ndjson`,
+    rejectedPath: rejected ?? `${isPipe(input) ? 'import' : input}.rejected.ndjson`,
   }));
   return { inputs, isDryRun: values['dry-run'] };
 }
@@ -145,8 +145,8 @@ function splitOption(option: string, given: string, at: number): readonly [strin
 /** Accepts a field of either lane, because the input may decide which lane it is. */
 function requireField(option: string, given: string): string {
   const field = given.trim();
-  if (lanes.some((lane) => toPath(field, lane) !== null)) return field;
-  const near = findNearName(field, lanes.flatMap(toFieldNames));
+  if (lanes.some((lane) => findPath(field, lane) !== null)) return field;
+  const near = findNearName(field, lanes.flatMap(listFieldNames));
   throw new UsageError(
     `${option}: unknown field ${field}${near === null ? '; a property is properties.NAME' : suggest(near)}`,
   );

@@ -1,6 +1,5 @@
 import { systemClock } from '../clock.js';
 import type { Environment } from '../config/config.js';
-import { toDryReport } from '../import/dry-report.js';
 import { dryRun } from '../import/dry-run.js';
 import { ImportError } from '../import/import-error.js';
 import {
@@ -11,7 +10,13 @@ import {
   type ImportResult,
 } from '../import/importer.js';
 import { createProgressFile } from '../import/progress.js';
-import { createReport, isAllRejected, toSummary, toTotal } from '../import/report.js';
+import {
+  createReport,
+  isAllRejected,
+  formatImportSummary,
+  formatTotal,
+  formatDryRun,
+} from '../import/report.js';
 import { selectRevision, toRules } from '../klaviyo/revision.js';
 import type { Command } from './command.js';
 import { readImportOptions } from './import-options.js';
@@ -107,14 +112,14 @@ async function importAll(inputs: readonly ImportOptions[], signal: AbortSignal):
       deps.report.end(),
     );
     const elapsedMs = systemClock.monotonic() - from;
-    process.stdout.write(toSummary(result, { ...options, elapsedMs }));
+    process.stdout.write(formatImportSummary(result, { ...options, elapsedMs }));
     results.push(result);
     // After a damaged file the next one is imported. If the relay cannot be reached, the others are not tried.
     if (result.stopped !== null && !result.isDamaged) break;
   }
   if (!isOne)
     process.stdout.write(
-      toTotal(
+      formatTotal(
         results,
         inputs.map(({ input }) => input),
       ),
@@ -135,7 +140,7 @@ async function dryRunAll(
     const { stdin, clock, report } = createDeps(options.input, formatLabel(inputs, at), signal);
     const deps = { stdin, clock, report, signal, rules, defaultCountry: country };
     const result = await withInputName(options, dryRun(options, deps)).finally(() => report.end());
-    process.stdout.write(toDryReport(result, options.input));
+    process.stdout.write(formatDryRun(result, options.input));
     results.push(result);
   }
   return selectExitCode(results);

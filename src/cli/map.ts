@@ -160,7 +160,7 @@ function selectRequest(input: unknown, defaults: Defaults, place: string): Tried
     sources.find(({ name }) => name === defaults.source || path === `/webhooks/${name}`) ??
     sources.find(({ sample }) => sample?.recognizes({ headers, body }));
   if (source !== undefined) return createSourceRequest(source, { topic, path, headers }, body);
-  const lane = detectLane(body, path);
+  const lane = detectPlainLane(body, path);
   if (lane !== undefined) return { kind: 'plain', lane, body };
   throw new UsageError(`the source of ${place} is ambiguous; use --source or --type`);
 }
@@ -204,7 +204,7 @@ function unwrapInput(
 }
 
 /** Detects the lane. No field occurs only in profiles, so these need the path or --type. */
-function detectLane(body: unknown, path: string | undefined): Lane | undefined {
+function detectPlainLane(body: unknown, path: string | undefined): Lane | undefined {
   const lane = lanes.find((each) => path === `/v1/${each}`);
   if (lane !== undefined) return lane;
   return isJsonObject(body) && 'event_name' in body ? 'events' : undefined;

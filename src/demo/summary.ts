@@ -36,7 +36,7 @@ export function isBalanced({ counts, recordedEvents, repeatsAtKlaviyo }: Summary
 }
 
 /** Formats the summary for the terminal. */
-export function formatSummary(summary: Summary): string {
+export function formatDemoSummary(summary: Summary): string {
   const { counts, requests } = summary;
   const total = Object.values(requests).reduce((sum, count) => sum + count, 0);
   const row = (label: string, select: (counts: LaneCounts) => number): string =>

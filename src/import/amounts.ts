@@ -19,7 +19,7 @@ const withExponent = /^-?(?:0|[1-9]\d*)(?:\.\d+)?[eE][-+]?\d+$/;
 export function createAmountReader(decimal: DecimalSign): ReadAmount {
   return (text, currency) => {
     if (withExponent.test(text)) return readExponent(text);
-    const written = decimal === null ? text : toUnmistakable(text, decimal);
+    const written = decimal === null ? text : normalizeAmount(text, decimal);
     if (written === null) {
       return { ok: false, detail: `does not have ${decimal ?? ''} as its decimal separator` };
     }
@@ -40,7 +40,7 @@ function readExponent(text: string): CellValue {
 }
 
 /** Returns the same amount in an unambiguous spelling, or null if it has another form. */
-function toUnmistakable(text: string, decimal: '.' | ','): string | null {
+function normalizeAmount(text: string, decimal: '.' | ','): string | null {
   const group = decimal === '.' ? ',' : '.';
   const [whole = '', decimals, ...others] = text.split(decimal);
   // Thousands are in groups of three digits, or of two before the last three as in India.

@@ -38,14 +38,14 @@ type Read = (text: string, currency: string | undefined) => CellValue;
 function selectRead([name, part]: Path, lane: Lane, { readTime, readAmount }: CellRules): Read {
   if (part !== undefined) {
     if (name === 'properties') return readProperty;
-    return part === 'zip' ? readCode : readText;
+    return part === 'zip' ? readCode : readPlainText;
   }
   if (!isField(name, lane)) return readProperty;
   if (objectFields.includes(name)) return readObject;
   if (name === 'event_time') return readTime;
   if (amountFields.includes(name)) return readAmount;
-  if (ids.includes(name)) return readId;
-  return name === 'phone_number' || name === 'order_id' ? readCode : readText;
+  if (ids.includes(name)) return readIdentifier;
+  return name === 'phone_number' || name === 'order_id' ? readCode : readPlainText;
 }
 
 export const amountFields: readonly string[] = ['value', 'total_amount'];
@@ -55,7 +55,7 @@ export const amountFields: readonly string[] = ['value', 'total_amount'];
 const ids = ['distinct_id', 'anonymous_id', 'insert_id'];
 
 const toCellValue = (value: unknown): CellValue => ({ ok: true, value });
-const readText: Read = toCellValue;
+const readPlainText: Read = toCellValue;
 
 /** Spreadsheets, and exports made for them, put an apostrophe before digits that are text. */
 const textMark = /^'(?=[+\d][\d\s().-]*$)/;
@@ -65,7 +65,7 @@ const rounded = /^\d+(?:[.,]\d+)?E\+?\d+$/i;
 const spreadsheetError = /^#(?:N\/A|REF!|VALUE!|NAME\?|DIV\/0!|NULL!|NUM!|#*)$/i;
 const nothing = /^(?:null|nil|none|undefined|nan|n\/a|\\N)$/i;
 
-function readId(text: string, currency: string | undefined): CellValue {
+function readIdentifier(text: string, currency: string | undefined): CellValue {
   if (rounded.test(text)) {
     const detail =
       'is a number that a spreadsheet has rounded, such as 1.23E+12: export the column as text';

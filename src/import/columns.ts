@@ -11,7 +11,7 @@ import { harmfulNames, isJsonObject, type JsonObject } from '../json/json.js';
 import { findNearName } from '../near-name.js';
 import { readCurrency } from '../sources/money.js';
 import { selectReadCell, type ReadCell } from './cells.js';
-import { requirePath, toConstants } from './mapping.js';
+import { requirePath, readConstants } from './mapping.js';
 import type { Constant, Mapping } from './mapping.js';
 import { findField, objectFields, toPropertyPath, type Path } from './fields.js';
 import { ImportError } from './import-error.js';
@@ -41,10 +41,10 @@ type Target = {
 };
 
 /** Throws ImportError if the header, or an option about its columns, cannot be right. */
-export function toColumns(header: readonly string[], lane: Lane, mapping: Mapping): Columns {
-  const names = toNames(header);
-  const targets = toTargets(names, lane, mapping);
-  const constants = toConstants(mapping, lane);
+export function createColumns(header: readonly string[], lane: Lane, mapping: Mapping): Columns {
+  const names = readColumnNames(header);
+  const targets = mapColumns(names, lane, mapping);
+  const constants = readConstants(mapping, lane);
   checkTargets(targets, constants);
   const given = [...targets, ...constants].flatMap(({ path }) => (path.length === 1 ? path : []));
   const identifiers: readonly string[] = identifierFields[lane];
@@ -67,12 +67,12 @@ export function toColumns(header: readonly string[], lane: Lane, mapping: Mappin
       column,
       fields: targets.flatMap(({ at, path }) => (at === index ? [path.join('.')] : [])),
     })),
-    read: (cells) => toEntry(cells, targets, constants),
+    read: (cells) => buildEntry(cells, targets, constants),
   };
 }
 
 /** Spreadsheets write columns without a name at the end. They are empty. */
-function toNames(header: readonly string[]): readonly string[] {
+function readColumnNames(header: readonly string[]): readonly string[] {
   const names = header.map((name) => name.trim());
   while (names.at(-1) === '') names.pop();
   const unnamed = names.indexOf('');
@@ -80,7 +80,7 @@ function toNames(header: readonly string[]): readonly string[] {
   return names;
 }
 
-function toTargets(names: readonly string[], lane: Lane, mapping: Mapping): readonly Target[] {
+function mapColumns(names: readonly string[], lane: Lane, mapping: Mapping): readonly Target[] {
   const omitted = new Set(
     mapping.omitted.flatMap((column) => findColumns('--omit', column, names)),
   );
@@ -146,7 +146,7 @@ type Given = { readonly path: Path; readonly value: unknown };
 /**
  * An empty cell is an absent field. An entry without a currency gets the one that an amount names.
  */
-function toEntry(
+function buildEntry(
   cells: readonly string[],
   targets: readonly Target[],
   constants: readonly Constant[],

@@ -1,6 +1,6 @@
 import { ImportError } from './import-error.js';
 import type { Line } from './lines.js';
-import { toFault, toText } from './row.js';
+import { checkEncoding, decodeLine } from './row.js';
 import type { Framer, Row } from './row.js';
 
 /** Spreadsheets write this line before the header. */
@@ -14,9 +14,9 @@ export function isSeparatorLine(line: string): boolean {
 const common = [',', ';', '\t'];
 
 /** Detects the delimiter of CSV from the first line. Throws ImportError if it is ambiguous. */
-export function toDelimiter(line: string): string {
-  const [, told] = separatorLine.exec(line) ?? [];
-  if (told !== undefined) return told;
+export function detectDelimiter(line: string): string {
+  const [, named] = separatorLine.exec(line) ?? [];
+  if (named !== undefined) return named;
   const unquoted = line.replace(/"(?:[^"]|"")*"/g, '');
   const found = common.filter((delimiter) => unquoted.includes(delimiter));
   if (found.length > 1) {
@@ -59,7 +59,7 @@ export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
   };
 
   const push = (line: Line): readonly Row[] => {
-    const text = toText(line);
+    const text = decodeLine(line);
     if (lines.length === 0 && text.trim() === '') return [];
     lines.push(line);
     bytes += line.bytes.length;
@@ -102,7 +102,7 @@ export type CsvRules = {
 
 function toRow(lines: readonly Line[], { cells, fault }: Pick<Row, 'cells' | 'fault'>): Row {
   const text = lines
-    .map(toText)
+    .map(decodeLine)
     .join('')
     .replace(/\r?\n$/, '');
   const last = lines.at(-1);
@@ -112,7 +112,7 @@ function toRow(lines: readonly Line[], { cells, fault }: Pick<Row, 'cells' | 'fa
     end: last?.end ?? 0,
     text,
     cells,
-    fault: lines.map(toFault).find((each) => each !== null) ?? fault,
+    fault: lines.map(checkEncoding).find((each) => each !== null) ?? fault,
   };
 }
 

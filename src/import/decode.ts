@@ -21,7 +21,7 @@ export const kindBytes = 4;
  * `encoding`: the one given by the user. Null means UTF-8, or UTF-16 with a byte order mark.
  */
 export function isPlain(head: Buffer, encoding: string | null): boolean {
-  return !startsWith(head, gzipMagic) && toEncoding(head, encoding) === 'utf-8';
+  return !startsWith(head, gzipMagic) && detectEncoding(head, encoding) === 'utf-8';
 }
 
 /** Decodes an input, gzip or not, to UTF-8. Throws DamagedInput. */
@@ -30,9 +30,9 @@ export async function* decode(
   encoding: string | null,
 ): AsyncGenerator<Buffer, void> {
   const { head, chunks } = await peek(gunzip(raw), ({ length }) => length >= kindBytes);
-  const found = toEncoding(head, encoding);
+  const found = detectEncoding(head, encoding);
   if (found === 'utf-8') yield* chunks;
-  else yield* toUtf8(chunks, found);
+  else yield* decodeToUtf8(chunks, found);
 }
 
 /** Passes through what is not gzip. */
@@ -58,7 +58,7 @@ async function* gunzip(raw: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void>
 
 const chunkBytes = 262_144;
 
-async function* toUtf8(
+async function* decodeToUtf8(
   chunks: AsyncIterable<Buffer>,
   encoding: string,
 ): AsyncGenerator<Buffer, void> {
@@ -72,7 +72,7 @@ async function* toUtf8(
   }
 }
 
-function toEncoding(head: Buffer, encoding: string | null): string {
+function detectEncoding(head: Buffer, encoding: string | null): string {
   const marked = byteOrderMarks.find(({ magic }) => startsWith(head, magic));
   return marked?.encoding ?? encoding ?? 'utf-8';
 }

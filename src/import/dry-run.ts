@@ -42,7 +42,7 @@ export type DryRunDeps = {
 };
 
 /** Entries with the same issue. */
-export type Finding = {
+export type FindingCount = {
   readonly reason: string;
   count: number;
   /** The first of their lines. */
@@ -54,8 +54,8 @@ export type DryRunResult = {
   readonly columns: Columns | null;
   /** The counts that a relay without any of these entries would respond with. */
   readonly counts: Counts;
-  readonly refused: readonly Finding[];
-  readonly warned: readonly Finding[];
+  readonly rejected: readonly FindingCount[];
+  readonly warned: readonly FindingCount[];
   /** The first acceptable entries, as they would be posted. */
   readonly examples: readonly { readonly line: number; readonly body: string }[];
   /** Why it did not read to the end; null if it did. */
@@ -70,10 +70,14 @@ const rowsABatch = 500;
  */
 export async function dryRun(options: DryRunOptions, deps: DryRunDeps): Promise<DryRunResult> {
   const { report, signal } = deps;
-  const input = await openInput(options.input, { ...deps, encoding: options.encoding });
+  const input = await openInput(options.input, {
+    stdin: deps.stdin,
+    signal,
+    encoding: options.encoding,
+  });
   const entries = await openEntries(input, options);
   const { lane, columns } = entries;
-  const validate = createValidate(lane, deps);
+  const validate = createBatchValidator(lane, deps);
   const tally = new Tally();
   const toResult = (stopped: string | null) => ({ lane, columns, stopped, ...tally.result() });
   report.begun({ lane, position: 0, counts: noCounts, size: input.file?.size ?? null });
@@ -107,14 +111,14 @@ type Validated = {
 type Validate = (batch: readonly Prepared[]) => Promise<readonly Validated[]>;
 
 /** The relay's own validation. */
-function createValidate(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps): Validate {
+function createBatchValidator(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps): Validate {
   const draftMany = createDraftMany({
     clock,
     // An import gives each event an id before it is validated.
     newId: () => '',
     toE164: createToE164(defaultCountry),
   });
-  const isDuplicate = createSeen();
+  const isDuplicate = createRepeatCheck();
   return async (batch) => {
     const posted = batch.flatMap(({ body }) => body ?? []);
     const drafted =
@@ -151,7 +155,7 @@ function createValidate(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps
 const maxSeen = 500_000;
 
 /** Returns true if an earlier event had one of these keys. */
-function createSeen(): (keys: readonly string[]) => boolean {
+function createRepeatCheck(): (keys: readonly string[]) => boolean {
   const seen = new Set<string>();
   return (keys) => {
     const isRepeat = keys.some((key) => seen.has(key));
@@ -168,15 +172,15 @@ const maxExamples = 3;
 
 class Tally {
   #counts = noCounts;
-  readonly #refused = new Findings();
+  readonly #rejected = new Findings();
   readonly #warned = new Findings();
   readonly #examples: { readonly line: number; readonly body: string }[] = [];
 
   add({ row, errors, warnings, isDuplicate }: Validated): void {
     const { read, accepted, duplicates, refused, warned } = this.#counts;
-    const [isRefused, isWarned] = [errors.length > 0, warnings.length > 0];
-    const isAccepted = !isRefused && !isDuplicate;
-    this.#refused.add(errors, row.line);
+    const [isRejected, isWarned] = [errors.length > 0, warnings.length > 0];
+    const isAccepted = !isRejected && !isDuplicate;
+    this.#rejected.add(errors, row.line);
     this.#warned.add(warnings, row.line);
     if (isAccepted && this.#examples.length < maxExamples) {
       this.#examples.push({ line: row.line, body: row.body ?? '' });
@@ -185,15 +189,15 @@ class Tally {
       read: read + 1,
       accepted: accepted + Number(isAccepted),
       duplicates: duplicates + Number(isDuplicate),
-      refused: refused + Number(isRefused),
+      refused: refused + Number(isRejected),
       warned: warned + Number(isWarned),
     };
   }
 
-  result(): Pick<DryRunResult, 'counts' | 'refused' | 'warned' | 'examples'> {
+  result(): Pick<DryRunResult, 'counts' | 'rejected' | 'warned' | 'examples'> {
     return {
       counts: this.#counts,
-      refused: this.#refused.list(),
+      rejected: this.#rejected.list(),
       warned: this.#warned.list(),
       examples: this.#examples,
     };
@@ -204,7 +208,7 @@ const maxReasons = 100;
 const maxLines = 5;
 
 class Findings {
-  readonly #byReason = new Map<string, Finding>();
+  readonly #byReason = new Map<string, FindingCount>();
 
   /**
    * An entry counts under its first issue, so that the sum of all counts is the number of entries.
@@ -212,9 +216,9 @@ class Findings {
   add([first]: readonly Issue[], line: number): void {
     if (first === undefined) return;
     const { pointer, detail } = first;
-    const told = pointer === '' ? detail : `${pointer} ${detail}`;
-    const isNew = !this.#byReason.has(told);
-    const reason = isNew && this.#byReason.size >= maxReasons ? 'other reasons' : told;
+    const text = pointer === '' ? detail : `${pointer} ${detail}`;
+    const isNew = !this.#byReason.has(text);
+    const reason = isNew && this.#byReason.size >= maxReasons ? 'other reasons' : text;
     const finding = this.#byReason.get(reason) ?? { reason, count: 0, lines: [] };
     finding.count++;
     if (finding.lines.length < maxLines) finding.lines.push(line);
@@ -222,7 +226,7 @@ class Findings {
   }
 
   /** Most frequent first. */
-  list(): readonly Finding[] {
+  list(): readonly FindingCount[] {
     return [...this.#byReason.values()].sort((a, b) => b.count - a.count);
   }
 }

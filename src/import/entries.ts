@@ -5,8 +5,8 @@
 
 import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson } from '../json/json.js';
-import { toColumns, type Columns } from './columns.js';
-import { toDelimiter } from './csv.js';
+import { createColumns, type Columns } from './columns.js';
+import { detectDelimiter } from './csv.js';
 import { findField } from './fields.js';
 import { ImportError } from './import-error.js';
 import type { Input } from './input.js';
@@ -64,10 +64,11 @@ export async function openEntries(input: Input, options: EntriesOptions): Promis
     const rows = readRows(chunks, layout, start);
     opened.push(rows);
     const first = await readFirst(rows);
-    const lane = options.lane ?? toLane(first, options);
-    const columns = format === 'csv' ? toCsvColumns(first, lane, mapping) : null;
+    const lane = options.lane ?? detectLane(first, options);
+    const columns = format === 'csv' ? createCsvColumns(first, lane, mapping) : null;
     checkTimeOptions(columns, lane, mapping);
-    const readRow = columns === null ? readNdjson(first, lane, mapping) : createReadCells(columns);
+    const readRow =
+      columns === null ? selectNdjsonReader(first, lane, mapping) : createReadCells(columns);
     const ahead = first === null || format === 'csv' ? [] : [first];
     if (lane === 'events' && readRow !== readAsText) {
       const count = input.file === null ? 1 : maxRowsAhead;
@@ -114,30 +115,30 @@ async function readSome(rows: AsyncGenerator<Row, void>, count: number): Promise
 
 function findDelimiter(head: Buffer): string {
   const [line = ''] = head.toString('utf8').split('\n');
-  return toDelimiter(line.replace('\ufeff', ''));
+  return detectDelimiter(line.replace('\ufeff', ''));
 }
 
 /** Only events can be recognised, because a profile may have any field. */
-function toLane(first: Row | null, { format, mapping }: EntriesOptions): Lane {
+function detectLane(first: Row | null, { format, mapping }: EntriesOptions): Lane {
   const said = [...mapping.columns, ...mapping.constants].map(({ field }) => field);
-  const names = first === null ? said : [...said, ...toNames(first, format)];
+  const names = first === null ? said : [...said, ...listFirstNames(first, format)];
   if (names.includes('event_name')) return 'events';
   throw new ImportError('the lane is unknown: use --type events or --type profiles');
 }
 
-function toNames({ cells, text }: Row, format: Format): readonly string[] {
+function listFirstNames({ cells, text }: Row, format: Format): readonly string[] {
   if (format === 'csv') return cells.map((cell) => findField(cell.trim(), 'events') ?? '');
   const parsed = parseJson(text);
   return parsed.ok && isJsonObject(parsed.value) ? Object.keys(parsed.value) : [];
 }
 
-function toCsvColumns(first: Row | null, lane: Lane, mapping: Mapping): Columns {
+function createCsvColumns(first: Row | null, lane: Lane, mapping: Mapping): Columns {
   if (first === null) throw new ImportError('the input is empty, but CSV needs a header');
   if (first.fault !== null) throw new ImportError(`the header ${first.fault}`);
-  return toColumns(first.cells, lane, mapping);
+  return createColumns(first.cells, lane, mapping);
 }
 
-function readNdjson(first: Row | null, lane: Lane, mapping: Mapping): ReadRow {
+function selectNdjsonReader(first: Row | null, lane: Lane, mapping: Mapping): ReadRow {
   if (first?.text.startsWith('[') === true) {
     throw new ImportError(
       'the input is a JSON array instead of one JSON object a line: `jq -c ".[]"` converts it',

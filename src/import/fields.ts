@@ -35,7 +35,7 @@ export function findField(header: string, lane: Lane): string | null {
 }
 
 /** Finds the field for a name given by the user, such as `email`, `properties.color` or `location.city`. Returns null if there is no such field. */
-export function toPath(name: string, lane: Lane): Path | null {
+export function findPath(name: string, lane: Lane): Path | null {
   const [, object, part] = /^(properties|location)\.(.+)$/s.exec(name) ?? [];
   if (object === undefined || part === undefined) return isField(name, lane) ? [name] : null;
   if (object === 'properties') return [object, part];
@@ -43,7 +43,7 @@ export function toPath(name: string, lane: Lane): Path | null {
 }
 
 /** The names that `toPath` accepts, for suggestions. */
-export function toFieldNames(lane: Lane): readonly string[] {
+export function listFieldNames(lane: Lane): readonly string[] {
   if (lane === 'events') return fields.events;
   return [...fields.profiles, ...locationFields.map((name) => `location.${name}`)];
 }

@@ -52,7 +52,7 @@ export type RowsDeps = {
   readonly report: Report;
 };
 
-export type Reached = {
+export type ImportEnd = {
   /** The reason; null if the import reached the end of the input. */
   readonly stopped: string | null;
   /** True if the input cannot be read beyond this position. */
@@ -64,11 +64,20 @@ export type Reached = {
 export const maxBatchBytes = 4_500_000;
 export const stoppedBySignal = 'interrupted';
 
-export async function importRows(deps: RowsDeps, from: Progress): Promise<Reached> {
+export async function importRows(deps: RowsDeps, from: Progress): Promise<ImportEnd> {
   const { input, entries, signal, report, save, maxCount } = deps;
   const { lane } = entries;
   const size = input.file?.size ?? null;
-  const post = createPost({ ...deps, lane, onWait: (...why) => report.waiting(...why) });
+  const post = createPost({
+    url: deps.url,
+    lane,
+    backfill: deps.backfill,
+    key: deps.key,
+    clock: deps.clock,
+    random: deps.random,
+    signal,
+    onWait: (detail, waitMs) => report.waiting(detail, waitMs),
+  });
   let maxBytes = maxBatchBytes;
   let progress = from;
   let begin = (): void => {
@@ -84,11 +93,11 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Reache
       const parts = [batch];
       for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
         if (signal.aborted) return { stopped: stoppedBySignal, progress };
-        const sent = await send(post, part);
+        const sent = await postPart(post, part);
         if (sent.kind === 'stop') return { stopped: sent.detail, progress };
         if (sent.kind === 'split') {
-          if (sent.isTooLarge) maxBytes = Math.min(maxBytes, Math.ceil(toBytes(part) / 2));
-          parts.unshift(...toHalves(part));
+          if (sent.isTooLarge) maxBytes = Math.min(maxBytes, Math.ceil(countBytes(part) / 2));
+          parts.unshift(...splitInHalves(part));
           continue;
         }
         progress = await settle(deps, { part, sent, progress });
@@ -121,7 +130,7 @@ type Settled = {
   readonly accepted: number;
   readonly duplicates: number;
   readonly warned: number;
-  readonly refused: readonly RejectedEntry[];
+  readonly rejected: readonly RejectedEntry[];
 };
 
 type Sent =
@@ -130,20 +139,21 @@ type Sent =
   | { readonly kind: 'stop'; readonly detail: string };
 
 /** Posts the rows that can be posted and returns the outcome of each row. */
-async function send(post: Post, part: readonly Prepared[]): Promise<Sent> {
+async function postPart(post: Post, part: readonly Prepared[]): Promise<Sent> {
   const posted = part.flatMap(({ body }) => body ?? []);
-  const answer = posted.length === 0 ? nothing : await post(posted.join('\n'));
-  switch (answer.kind) {
+  const response = posted.length === 0 ? nothing : await post(posted.join('\n'));
+  switch (response.kind) {
     case 'stop':
-      return answer;
+      return response;
     case 'too-large':
-      return posted.length > 1 ? toSplit(true) : rejectAll(part, answer.detail);
+      return posted.length > 1 ? createSplit(true) : rejectAll(part, response.detail);
     case 'invalid':
-      if (answer.rejected.size === posted.length) return toSettled(part, { ...none, ...answer });
-      return posted.length > 1 ? toSplit(false) : rejectAll(part, answer.detail);
+      if (response.rejected.size === posted.length)
+        return createSettled(part, { ...none, ...response });
+      return posted.length > 1 ? createSplit(false) : rejectAll(part, response.detail);
     case 'accepted':
-      if (answer.accepted + answer.duplicates + answer.rejected.size === posted.length) {
-        return toSettled(part, answer);
+      if (response.accepted + response.duplicates + response.rejected.size === posted.length) {
+        return createSettled(part, response);
       }
       return {
         kind: 'stop',
@@ -159,37 +169,37 @@ const nothing: Extract<RelayResult, { kind: 'accepted' }> = {
   rejected: new Map(),
 };
 
-const toSplit = (isTooLarge: boolean): Sent => ({ kind: 'split', isTooLarge });
+const createSplit = (isTooLarge: boolean): Sent => ({ kind: 'split', isTooLarge });
 
 function rejectAll(part: readonly Prepared[], detail: string): Settled {
-  return toSettled(part, { ...none, rejected: new Map([[0, [{ pointer: '', detail }]]]) });
+  return createSettled(part, { ...none, rejected: new Map([[0, [{ pointer: '', detail }]]]) });
 }
 
-function toSettled(
+function createSettled(
   part: readonly Prepared[],
   {
     accepted,
     duplicates,
     warned,
     rejected,
-  }: Omit<Settled, 'kind' | 'refused'> & {
+  }: Omit<Settled, 'kind' | 'rejected'> & {
     /** By index among the posted rows. */
     readonly rejected: ReadonlyMap<number, readonly Issue[]>;
   },
 ): Settled {
   let index = 0;
-  const refused = part.flatMap((row): RejectedEntry[] => {
+  const rejectedEntries = part.flatMap((row): RejectedEntry[] => {
     const errors = row.body === null ? row.errors : rejected.get(index++);
     return errors === undefined ? [] : [{ row, errors }];
   });
-  return { kind: 'settled', accepted, duplicates, warned, refused };
+  return { kind: 'settled', accepted, duplicates, warned, rejected: rejectedEntries };
 }
 
-function toBytes(part: readonly Prepared[]): number {
+function countBytes(part: readonly Prepared[]): number {
   return part.reduce((sum, { bytes }) => sum + bytes + 1, 0);
 }
 
-function toHalves(part: readonly Prepared[]): readonly (readonly Prepared[])[] {
+function splitInHalves(part: readonly Prepared[]): readonly (readonly Prepared[])[] {
   const middle = Math.ceil(part.length / 2);
   return [part.slice(0, middle), part.slice(middle)];
 }
@@ -202,7 +212,7 @@ type Settling = {
 
 /** The order matters: progress must never be recorded before the rejected entries are on disk. */
 async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promise<Progress> {
-  await deps.rejectedFile.add(sent.refused);
+  await deps.rejectedFile.add(sent.rejected);
   const { counts, refused } = progress;
   const last = part.at(-1);
   const next: Progress = {
@@ -213,7 +223,7 @@ async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promi
       read: counts.read + part.length,
       accepted: counts.accepted + sent.accepted,
       duplicates: counts.duplicates + sent.duplicates,
-      refused: counts.refused + sent.refused.length,
+      refused: counts.refused + sent.rejected.length,
       warned: counts.warned + sent.warned,
     },
     refused: { ...refused, bytes: deps.rejectedFile.bytes() },

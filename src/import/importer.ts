@@ -1,10 +1,16 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../clock.js';
 import { openEntries, type Entries, type EntriesOptions } from './entries.js';
-import { importRows, type Reached, type Report } from './import-rows.js';
+import { importRows, type ImportEnd, type Report } from './import-rows.js';
 import { isPipe, openInput, type Input } from './input.js';
 import { start } from './lines.js';
-import { checkSame, noCounts, type Counts, type Progress, type ProgressFile } from './progress.js';
+import {
+  checkSameImport,
+  noCounts,
+  type Counts,
+  type Progress,
+  type ProgressFile,
+} from './progress.js';
 import { checkRejectedFileUnused, openRejectedFile } from './rejected-file.js';
 import type { Backfill } from './post.js';
 
@@ -18,7 +24,7 @@ export type ImportOptions = EntriesOptions & {
   readonly key: string | null;
   readonly backfill: Backfill;
   readonly maxCount: number;
-  readonly refusedPath: string;
+  readonly rejectedPath: string;
   readonly restart: boolean;
 };
 
@@ -44,7 +50,7 @@ export type ImportResult = {
   /** The last settled line. */
   readonly line: number;
   /** True if the same command would resume where this run stopped. */
-  readonly canGoOn: boolean;
+  readonly canResume: boolean;
   /** True if the input could not be read any further. */
   readonly isDamaged: boolean;
 };
@@ -54,13 +60,12 @@ export type ImportResult = {
  */
 export async function runImport(options: ImportOptions, deps: ImportDeps): Promise<ImportResult> {
   const begun = await begin(options, deps);
-  const { source, entries, noted } = begun;
+  const { source, entries, saved } = begun;
   try {
-    if (noted?.isFinished === true) return toResult(noted, { wasFinished: true });
-    const run = { ...deps, ...options, ...begun };
-    const { stopped, isDamaged = false, progress } = await importFrom(run);
+    if (saved?.isFinished === true) return createImportResult(saved, { wasFinished: true });
+    const { stopped, isDamaged = false, progress } = await importFrom(begun, options, deps);
     const canGoOn = stopped !== null && source.file !== null && !isDamaged;
-    return toResult(progress, { stopped, canGoOn, isDamaged });
+    return createImportResult(progress, { stopped, canResume: canGoOn, isDamaged });
   } finally {
     await entries.close();
   }
@@ -71,52 +76,73 @@ export async function runImport(options: ImportOptions, deps: ImportDeps): Promi
  * cannot be checked.
  */
 export async function checkImport(options: ImportOptions, deps: ImportDeps): Promise<void> {
-  const { input, restart, refusedPath: path } = options;
+  const { input, restart, rejectedPath: path } = options;
   if (await isPipe(input)) return;
-  const { entries, noted } = await begin(options, deps);
+  const { entries, saved } = await begin(options, deps);
   await entries.close();
-  if (noted === null && !restart) await checkRejectedFileUnused(path);
+  if (saved === null && !restart) await checkRejectedFileUnused(path);
 }
 
 /**
- * What an import starts with. `noted` is the recorded progress; null if the import begins at the
+ * What an import starts with. `saved` is the recorded progress; null if the import begins at the
  * first row.
  */
 type Begun = {
   readonly source: Input;
   readonly entries: Entries;
   readonly progressFile: ProgressFile;
-  readonly noted: Progress | null;
+  readonly saved: Progress | null;
   readonly first: Progress;
 };
 
 async function begin(options: ImportOptions, deps: ImportDeps): Promise<Begun> {
   const { encoding } = options;
-  const source = await openInput(options.input, { ...deps, encoding });
+  const source = await openInput(options.input, {
+    stdin: deps.stdin,
+    signal: deps.signal,
+    encoding,
+  });
   const progressFile = source.file === null ? noProgressFile : deps.progressFile;
-  const noted = options.restart ? null : await progressFile.load();
-  const lane = options.lane ?? noted?.lane ?? null;
+  const saved = options.restart ? null : await progressFile.load();
+  const lane = options.lane ?? saved?.lane ?? null;
   const entries = await openEntries(source, { ...options, lane });
-  const first = toFirst(options, source, entries);
+  const first = createProgress(options, source, entries);
   try {
-    if (noted !== null) checkSame(noted, first);
+    if (saved !== null) checkSameImport(saved, first);
   } catch (error) {
     await entries.close();
     throw error;
   }
-  return { source, entries, progressFile, noted, first };
+  return { source, entries, progressFile, saved, first };
 }
 
-async function importFrom(run: ImportOptions & ImportDeps & Begun): Promise<Reached> {
-  const { progressFile, refusedPath: path, restart, noted, first } = run;
-  const notedBytes = noted === null ? null : noted.refused.bytes;
-  const rejectedFile = await openRejectedFile({ path, notedBytes, overwrite: restart });
+async function importFrom(
+  { source, entries, progressFile, saved, first }: Begun,
+  options: ImportOptions,
+  { clock, random, signal, report }: ImportDeps,
+): Promise<ImportEnd> {
+  const { url, key, backfill, maxCount, rejectedPath: path, restart } = options;
+  const savedBytes = saved === null ? null : saved.refused.bytes;
+  const rejectedFile = await openRejectedFile({ path, savedBytes, overwrite: restart });
   try {
     // Saved before the file of rejected entries is written, which shows that the file belongs to
     // this import.
-    await progressFile.save(noted ?? first);
-    const deps = { ...run, input: run.source, rejectedFile, save: progressFile.save };
-    return await importRows(deps, noted ?? first);
+    await progressFile.save(saved ?? first);
+    const rowsDeps = {
+      clock,
+      random,
+      signal,
+      report,
+      url,
+      key,
+      backfill,
+      maxCount,
+      input: source,
+      entries,
+      rejectedFile,
+      save: progressFile.save,
+    };
+    return await importRows(rowsDeps, saved ?? first);
   } finally {
     await rejectedFile.close();
   }
@@ -127,8 +153,8 @@ const noProgressFile: ProgressFile = {
   save: () => Promise.resolve(),
 };
 
-function toFirst(
-  { url, format, backfill, refusedPath, mapping }: ImportOptions,
+function createProgress(
+  { url, format, backfill, rejectedPath, mapping }: ImportOptions,
   { file }: Input,
   { lane, delimiter }: Entries,
 ): Progress {
@@ -144,16 +170,16 @@ function toFirst(
     offset: start.offset,
     line: start.line,
     counts: noCounts,
-    refused: { path: refusedPath, bytes: 0 },
+    refused: { path: rejectedPath, bytes: 0 },
     isFinished: false,
   };
 }
 
-function toResult({ counts, line }: Progress, end: Partial<ImportResult>): ImportResult {
+function createImportResult({ counts, line }: Progress, end: Partial<ImportResult>): ImportResult {
   return {
     stopped: null,
     wasFinished: false,
-    canGoOn: false,
+    canResume: false,
     isDamaged: false,
     ...end,
     counts,

@@ -3,7 +3,7 @@ import { open, stat } from 'node:fs/promises';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { decode, isPlain, kindBytes } from './decode.js';
 import { ImportError } from './import-error.js';
-import { isMissing, toInputIdentity, type Progress } from './progress.js';
+import { isMissing, readInputIdentity, type Progress } from './progress.js';
 
 /** The input as UTF-8 text. */
 export type Input = {
@@ -43,21 +43,21 @@ export async function isPipe(path: string): Promise<boolean> {
 /** `path`: `-` is stdin. Throws ImportError if the input cannot be read. */
 export async function openInput(path: string, options: Options): Promise<Input> {
   const { stdin, signal, encoding } = options;
-  const toPipe = (stream: Readable): Input => ({
+  const createPipeInput = (stream: Readable): Input => ({
     file: null,
     open: () => decode(addAbortSignal(signal, stream), encoding),
     position: (offset) => offset,
   });
-  if (path === '-') return toPipe(stdin);
+  if (path === '-') return createPipeInput(stdin);
   try {
     const found = await stat(path);
     if (found.isDirectory()) throw new ImportError(`${path} is a directory`);
     // A named pipe has no offsets.
-    if (!found.isFile()) return toPipe(createReadStream(path));
-    const file = await toInputIdentity(path);
+    if (!found.isFile()) return createPipeInput(createReadStream(path));
+    const file = await readInputIdentity(path);
     return isPlain(await readHead(path), encoding)
       ? { file, open: (from) => readFrom(path, from), position: (offset) => offset }
-      : { file, ...toDecoded(path, encoding) };
+      : { file, ...openDecoded(path, encoding) };
   } catch (error) {
     if (isMissing(error)) throw new ImportError(`${path} does not exist`);
     throw error;
@@ -68,7 +68,7 @@ export async function openInput(path: string, options: Options): Promise<Input> 
  * Decoded text has no offsets in its file. The file is read from its start, and the text before the
  * offset is skipped.
  */
-function toDecoded(path: string, encoding: string | null): Pick<Input, 'open' | 'position'> {
+function openDecoded(path: string, encoding: string | null): Pick<Input, 'open' | 'position'> {
   let isRead = (): number => 0;
   return {
     open(offset) {

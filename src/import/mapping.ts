@@ -2,7 +2,7 @@ import type { Lane } from '../model/lane.js';
 import { findNearName } from '../near-name.js';
 import { selectReadCell } from './cells.js';
 import type { CellRules } from './cells.js';
-import { toFieldNames, toPath } from './fields.js';
+import { listFieldNames, findPath } from './fields.js';
 import type { Path } from './fields.js';
 import { ImportError } from './import-error.js';
 
@@ -22,9 +22,9 @@ export type Mapping = CellRules & {
 
 /** Throws ImportError if the lane has no such field. `option` is named in the message. */
 export function requirePath(option: string, field: string, lane: Lane): Path {
-  const path = toPath(field, lane);
+  const path = findPath(field, lane);
   if (path !== null) return path;
-  const near = findNearName(field, toFieldNames(lane));
+  const near = findNearName(field, listFieldNames(lane));
   const hint = near === null ? '; for a property use properties.NAME' : `; did you mean ${near}?`;
   throw new ImportError(`${option}: ${field} is not a field of ${lane}${hint}`);
 }
@@ -40,7 +40,7 @@ export type Constant = {
 };
 
 /** Reads each value as a cell of CSV. Throws ImportError if a field or its value is invalid. */
-export function toConstants(mapping: Mapping, lane: Lane): readonly Constant[] {
+export function readConstants(mapping: Mapping, lane: Lane): readonly Constant[] {
   return mapping.constants.map(({ field, text }) => {
     const option = `--set ${field}`;
     const path = requirePath(option, field, lane);

@@ -51,29 +51,29 @@ export function createPost(deps: PostDeps): Post {
   const { clock, random, signal, onWait } = deps;
   return async (body) => {
     for (let failures = 0; ;) {
-      const answer = await postOnce(deps, body);
-      if (answer.kind !== 'wait' && answer.kind !== 'failed') return answer;
-      if (answer.kind === 'failed') failures++;
+      const result = await postOnce(deps, body);
+      if (result.kind !== 'wait' && result.kind !== 'failed') return result;
+      if (result.kind === 'failed') failures++;
       if (failures >= maxFailures) {
-        return { kind: 'stop', detail: `${failures} attempts in a row failed: ${answer.detail}` };
+        return { kind: 'stop', detail: `${failures} attempts in a row failed: ${result.detail}` };
       }
-      const waitMs = answer.kind === 'wait' ? answer.waitMs : toBackoff(failures, random);
+      const waitMs = result.kind === 'wait' ? result.waitMs : computeBackoffMs(failures, random);
       if (!signal.aborted) {
-        onWait(answer.detail, waitMs);
+        onWait(result.detail, waitMs);
         await wait(clock, waitMs, signal);
       }
-      if (signal.aborted) return { kind: 'stop', detail: `interrupted (${answer.detail})` };
+      if (signal.aborted) return { kind: 'stop', detail: `interrupted (${result.detail})` };
     }
   };
 }
 
 /** Doubles with each failure. Jitter covers the upper half. */
-function toBackoff(failures: number, random: () => number): number {
+function computeBackoffMs(failures: number, random: () => number): number {
   const ms = Math.min(firstBackoffMs * 2 ** (failures - 1), longestBackoffMs);
   return (ms / 2) * (1 + random());
 }
 
-function toAddress({ url, lane, backfill }: PostDeps): string {
+function createBatchUrl({ url, lane, backfill }: PostDeps): string {
   const query = lane === 'events' && backfill !== 'age' ? `?backfill=${backfill === 'all'}` : '';
   return `${url}/v1/${lane}/batch${query}`;
 }
@@ -84,7 +84,7 @@ async function postOnce(deps: PostDeps, body: string): Promise<RelayResult> {
   const overdue = new AbortController();
   const timer = clock.setTimer(timeoutMs, () => overdue.abort());
   try {
-    const response = await fetch(toAddress(deps), {
+    const response = await fetch(createBatchUrl(deps), {
       method: 'POST',
       headers: {
         'content-type': 'application/x-ndjson',

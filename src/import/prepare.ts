@@ -28,21 +28,21 @@ const idChars = 22;
  * crash between the response and the progress record, the relay and Klaviyo then recognise the
  * repeat.
  */
-function toInsertId({ line, text }: Row): string {
+function deriveInsertId({ line, text }: Row): string {
   return `import-${hash('sha256', `${line}:${text}`, 'base64url').slice(0, idChars)}`;
 }
 
 export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
   return (row) => {
-    if (row.fault !== null) return createRejected(row, toFaults(row.fault), row.text);
+    if (row.fault !== null) return createRejected(row, createRowIssues(row.fault), row.text);
     const content = readRow(row);
     switch (content.kind) {
       case 'blank':
         return null;
       case 'fault':
-        return createRejected(row, toFaults(content.detail), row.text);
+        return createRejected(row, createRowIssues(content.detail), row.text);
       case 'text':
-        return createPrepared(row, lane === 'events' ? nameEvent(row) : row.text, row.text);
+        return createPrepared(row, lane === 'events' ? addInsertId(row) : row.text, row.text);
       case 'entry': {
         const { entry, errors } = content;
         const original = stringifyJson(entry);
@@ -54,7 +54,7 @@ export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
   };
 }
 
-const toFaults = (detail: string): readonly Issue[] => [{ pointer: '', detail }];
+const createRowIssues = (detail: string): readonly Issue[] => [{ pointer: '', detail }];
 
 function createPrepared({ line, lastLine, end }: Row, body: string, original: string): Prepared {
   return { line, lastLine, end, body, bytes: Buffer.byteLength(body), errors: [], original };
@@ -69,7 +69,7 @@ function createRejected(
 }
 
 /** Unchanged if the relay will reject it anyway or it has an id. */
-function nameEvent(row: Row): string {
+function addInsertId(row: Row): string {
   const parsed = parseJson(row.text);
   if (!parsed.ok || parsed.issues.length > 0 || !isJsonObject(parsed.value)) return row.text;
   const named = withInsertId(parsed.value, row);
@@ -77,5 +77,5 @@ function nameEvent(row: Row): string {
 }
 
 function withInsertId(entry: JsonObject, row: Row): JsonObject {
-  return entry.insert_id == null ? { ...entry, insert_id: toInsertId(row) } : entry;
+  return entry.insert_id == null ? { ...entry, insert_id: deriveInsertId(row) } : entry;
 }

@@ -64,7 +64,7 @@ export function createProgressFile(path: string): ProgressFile {
         if (isMissing(error)) return null;
         throw error;
       });
-      return text === null ? null : parse(path, text);
+      return text === null ? null : parseProgress(path, text);
     },
     async save(progress) {
       const draft = `${path}.tmp`;
@@ -80,7 +80,7 @@ export function createProgressFile(path: string): ProgressFile {
   };
 }
 
-function parse(path: string, text: string): Progress {
+function parseProgress(path: string, text: string): Progress {
   try {
     return progressSchema.parse(JSON.parse(text));
   } catch {
@@ -91,7 +91,7 @@ function parse(path: string, text: string): Progress {
 const headBytes = 65_536;
 
 /** Distinguishes a changed file from the one with which an import began. */
-export async function toInputIdentity(path: string): Promise<Progress['input']> {
+export async function readInputIdentity(path: string): Promise<Progress['input']> {
   const file = await open(path);
   try {
     const { size, mtimeMs } = await file.stat();
@@ -104,7 +104,7 @@ export async function toInputIdentity(path: string): Promise<Progress['input']> 
 }
 
 /** Throws ImportError if the progress belongs to a different import. */
-export function checkSame(progress: Progress, expected: Progress): void {
+export function checkSameImport(progress: Progress, expected: Progress): void {
   const { url, lane, format, delimiter, backfill = expected.backfill, flags, input } = progress;
   const { size, modifiedMs, head } = expected.input;
   if (input.size !== size || input.modifiedMs !== modifiedMs || input.head !== head) {
@@ -119,8 +119,8 @@ export function checkSame(progress: Progress, expected: Progress): void {
     ['--rejected', progress.refused.path, expected.refused.path],
   ] as const;
   const changed = options.flatMap(([option, was, is]) => (was === is ? [] : [`${option} ${was}`]));
-  const began = toFlags(flags);
-  if (began !== toFlags(expected.flags)) changed.push(began === '' ? 'no other options' : began);
+  const began = joinFlags(flags);
+  if (began !== joinFlags(expected.flags)) changed.push(began === '' ? 'no other options' : began);
   if (changed.length === 0) return;
   const words = changed.join(', ');
   throw new ImportError(
@@ -128,7 +128,7 @@ export function checkSame(progress: Progress, expected: Progress): void {
   );
 }
 
-const toFlags = (flags: readonly string[] = []): string => flags.join(' ');
+const joinFlags = (flags: readonly string[] = []): string => flags.join(' ');
 
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';

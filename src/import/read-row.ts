@@ -7,7 +7,7 @@ import type { Lane } from '../model/lane.js';
 import { toPointer } from '../ingest/validation.js';
 import { ExactInteger, isJsonObject, parseJson, type JsonObject } from '../json/json.js';
 import { assemble, type Columns, type ReadEntry } from './columns.js';
-import { toConstants } from './mapping.js';
+import { readConstants } from './mapping.js';
 import type { Mapping } from './mapping.js';
 import type { Path } from './fields.js';
 import type { Row } from './row.js';
@@ -43,7 +43,7 @@ export function createReadCells({ count, read }: Columns): ReadRow {
 
 /** For NDJSON. Adds the fields of `--set` and converts `event_time` if options describe times. */
 export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
-  const constants = toConstants(mapping, lane);
+  const constants = readConstants(mapping, lane);
   const readsTime = mapping.hasTimeOptions && lane === 'events';
   if (constants.length === 0 && !readsTime) return readAsText;
   return ({ text }) => {

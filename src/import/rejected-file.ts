@@ -11,7 +11,7 @@ export type RejectedFile = {
   /** Bytes written so far, including earlier runs. */
   readonly bytes: () => number;
   /** Resolves when the entries are on disk. The first entry creates the file. */
-  add(refused: readonly RejectedEntry[]): Promise<void>;
+  add(rejected: readonly RejectedEntry[]): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -21,27 +21,27 @@ type Options = {
    * Bytes that an earlier run of this import recorded. What follows them is written again. Null:
    * this is the first run.
    */
-  readonly notedBytes: number | null;
+  readonly savedBytes: number | null;
   /** True if the file of another import may be replaced. */
   readonly overwrite: boolean;
 };
 
 /** Throws ImportError if the file belongs to something else. */
 export async function openRejectedFile(options: Options): Promise<RejectedFile> {
-  const { path, notedBytes, overwrite } = options;
+  const { path, savedBytes, overwrite } = options;
   if (overwrite) await rm(path, { force: true });
-  if (notedBytes === null) await checkRejectedFileUnused(path);
+  if (savedBytes === null) await checkRejectedFileUnused(path);
   const size = await sizeOf(path);
-  let bytes = Math.min(notedBytes ?? 0, size);
+  let bytes = Math.min(savedBytes ?? 0, size);
   if (size > bytes) await truncate(path, bytes);
   let file: FileHandle | null = null;
   return {
     bytes: () => bytes,
-    async add(refused) {
-      if (refused.length === 0) return;
+    async add(rejected) {
+      if (rejected.length === 0) return;
       // The file holds customers' data, as the input does.
       file ??= await open(path, 'a', 0o600);
-      const text = refused.map(toLine).join('');
+      const text = rejected.map(formatRejectedEntry).join('');
       await file.writeFile(text);
       await file.datasync();
       bytes += Buffer.byteLength(text);
@@ -62,7 +62,7 @@ export async function checkRejectedFileUnused(path: string): Promise<void> {
 }
 
 /** A broken line of the input is written as text. */
-function toLine({ row: { line, original }, errors }: RejectedEntry): string {
+function formatRejectedEntry({ row: { line, original }, errors }: RejectedEntry): string {
   const entry = isJson(original) ? original : JSON.stringify(original);
   return `{"line":${line},"errors":${JSON.stringify(errors)},"entry":${entry}}\n`;
 }

@@ -37,49 +37,49 @@ export type HttpResult = {
   readonly now: number;
 };
 
-const fault = z.object({ pointer: z.string(), detail: z.string() });
+const issueSchema = z.object({ pointer: z.string(), detail: z.string() });
 
 /** The parts of the relay's 202 that the import uses. */
-const taken = z.object({
+const acceptedSchema = z.object({
   accepted: z.int(),
   duplicates: z.int(),
-  rejected: z.array(z.object({ index: z.int(), errors: z.array(fault) })),
+  rejected: z.array(z.object({ index: z.int(), errors: z.array(issueSchema) })),
   warnings: z.array(z.unknown()).default([]),
 });
 
-const problem = z.object({
+const problemSchema = z.object({
   type: z.string().startsWith('urn:klaviyo-relay:problem:'),
   detail: z.string(),
-  errors: z.array(fault).default([]),
+  errors: z.array(issueSchema).default([]),
 });
 
-type Problem = z.output<typeof problem>;
+type Problem = z.output<typeof problemSchema>;
 
 /** A problem that is not from a relay is interpreted by its status alone. */
 export function parseRelayResponse(raw: HttpResult): RelayResult {
   const { status, text } = raw;
   if (status === 202) return parseAccepted(text);
-  const told = parse(problem, text);
-  const detail = `${status}${told === null ? '' : `: ${told.detail}`}`;
-  if (status === 429 || status === 503) return toWait(raw, detail);
+  const problem = parseAs(problemSchema, text);
+  const detail = `${status}${problem === null ? '' : `: ${problem.detail}`}`;
+  if (status === 429 || status === 503) return readRetryAfter(raw, detail);
   if (status === 408 || status >= 500) return { kind: 'failed', detail };
   if (status === 413) return { kind: 'too-large', detail };
-  if (status === 400 && told !== null) {
-    return { kind: 'invalid', rejected: toRejected(told.errors), detail: told.detail };
+  if (status === 400 && problem !== null) {
+    return { kind: 'invalid', rejected: groupByIndex(problem.errors), detail: problem.detail };
   }
-  return { kind: 'stop', detail: toStop(status, told) };
+  return { kind: 'stop', detail: describeStop(status, problem) };
 }
 
 function parseAccepted(text: string): RelayResult {
-  const answer = parse(taken, text);
-  if (answer === null) return { kind: 'stop', detail: notARelay };
-  const { accepted, duplicates, rejected, warnings } = answer;
+  const body = parseAs(acceptedSchema, text);
+  if (body === null) return { kind: 'stop', detail: notARelay };
+  const { accepted, duplicates, rejected, warnings } = body;
   const byIndex = new Map(rejected.map(({ index, errors }) => [index, errors]));
   return { kind: 'accepted', accepted, duplicates, warned: warnings.length, rejected: byIndex };
 }
 
 /** The pointers of a 400 start with the index of the entry. */
-function toRejected(errors: Problem['errors']): Rejected {
+function groupByIndex(errors: Problem['errors']): Rejected {
   const rejected = new Map<number, Issue[]>();
   for (const { pointer, detail } of errors) {
     const [, index, rest = ''] = /^\/(\d+)(\/.*)?$/s.exec(pointer) ?? [];
@@ -95,7 +95,7 @@ function toRejected(errors: Problem['errors']): Rejected {
 const shortestWaitMs = 1000;
 const longestWaitMs = 300_000;
 
-function toWait({ retryAfter, now }: HttpResult, detail: string): RelayResult {
+function readRetryAfter({ retryAfter, now }: HttpResult, detail: string): RelayResult {
   if (retryAfter === null) return { kind: 'failed', detail };
   const isSeconds = /^\d+$/.test(retryAfter);
   const waitMs = isSeconds ? Number(retryAfter) * 1000 : Date.parse(retryAfter) - now;
@@ -115,16 +115,16 @@ const hints: Readonly<Record<number, string>> = {
   404: notARelay,
 };
 
-function toStop(status: number, told: Problem | null): string {
-  const hint = hints[status] ?? (told === null ? notARelay : null);
+function describeStop(status: number, problem: Problem | null): string {
+  const hint = hints[status] ?? (problem === null ? notARelay : null);
   const words =
-    told === null
+    problem === null
       ? `the server responds with ${status}`
-      : `the server responds with ${status}: ${told.detail}`;
+      : `the server responds with ${status}: ${problem.detail}`;
   return hint === null ? words : `${words} (${hint})`;
 }
 
-function parse<T>(schema: z.ZodType<T>, text: string): T | null {
+function parseAs<T>(schema: z.ZodType<T>, text: string): T | null {
   try {
     return schema.safeParse(JSON.parse(text)).data ?? null;
   } catch {

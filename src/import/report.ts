@@ -4,6 +4,7 @@
 
 import type { Clock } from '../clock.js';
 import type { Lane } from '../model/lane.js';
+import type { DryRunResult, FindingCount } from './dry-run.js';
 import type { Report } from './import-rows.js';
 import type { ImportResult } from './importer.js';
 import { noCounts, type Counts } from './progress.js';
@@ -52,18 +53,18 @@ export function createReport(clock: Clock, display: Display, label = ''): Report
       const elapsedMs = clock.monotonic() - begunAt;
       const read = counts.read - begun.counts.read;
       show(
-        toLine({
+        formatProgress({
           lane: begun.lane,
           read: counts.read,
           perSecond: elapsedMs === 0 ? 0 : read / (elapsedMs / 1000),
           share: begun.size === null ? null : begun.size === 0 ? 1 : position / begun.size,
-          leftMs: toLeft({ size: begun.size, position, from: begun.position, elapsedMs }),
+          leftMs: estimateLeftMs({ size: begun.size, position, from: begun.position, elapsedMs }),
         }),
       );
     },
     waiting(detail, waitMs) {
       // In a terminal every wait is shown; in a log one from time to time.
-      if (isTerminal || isDue() || !hasShown) show(`waiting ${toDuration(waitMs)} (${detail})`);
+      if (isTerminal || isDue() || !hasShown) show(`waiting ${formatDuration(waitMs)} (${detail})`);
     },
     end() {
       if (isTerminal) write('\r\x1b[K');
@@ -71,10 +72,10 @@ export function createReport(clock: Clock, display: Display, label = ''): Report
   };
 }
 
-type Way = { size: number | null; from: number; position: number; elapsedMs: number };
+type Position = { size: number | null; from: number; position: number; elapsedMs: number };
 
 /** Null if it cannot be estimated. */
-function toLeft({ size, from, position, elapsedMs }: Way): number | null {
+function estimateLeftMs({ size, from, position, elapsedMs }: Position): number | null {
   if (size === null || position <= from) return null;
   return ((size - position) / (position - from)) * elapsedMs;
 }
@@ -90,36 +91,41 @@ export type Shown = {
 
 const barWidth = 24;
 
-export function toLine({ lane, read, perSecond, share, leftMs }: Shown): string {
+export function formatProgress({ lane, read, perSecond, share, leftMs }: Shown): string {
   const done = share === null ? null : Math.min(1, share);
   const filled = Math.round((done ?? 0) * barWidth);
   return [
     ...(done === null
       ? []
       : [`${'█'.repeat(filled).padEnd(barWidth, '░')} ${Math.floor(done * 100)} %`]),
-    `${toNumber(read)} ${lane}`,
-    `${toNumber(perSecond)}/s`,
-    ...(leftMs === null ? [] : [`${toDuration(leftMs)} left`]),
+    `${formatCount(read)} ${lane}`,
+    `${formatCount(perSecond)}/s`,
+    ...(leftMs === null ? [] : [`${formatDuration(leftMs)} left`]),
   ].join('  ');
 }
 
 export type Ended = {
   readonly input: string;
-  readonly refusedPath: string;
+  readonly rejectedPath: string;
   readonly elapsedMs: number;
 };
 
 /** The summary of one import. */
-export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs }: Ended): string {
+export function formatImportSummary(
+  result: ImportResult,
+  { input, rejectedPath, elapsedMs }: Ended,
+): string {
   const { read, accepted, duplicates, refused, warned } = result.counts;
   const lines = [
-    toHead(result, toInputName(input)),
-    `  read        ${toNumber(read)}`,
-    `  accepted    ${toNumber(accepted)}`,
-    `  duplicates  ${toNumber(duplicates)}`,
-    `  rejected    ${toNumber(refused)}${refused === 0 ? '' : `, with the reasons in ${refusedPath}`}`,
-    ...(warned === 0 ? [] : [`  warned      ${toNumber(warned)}: accepted with a part left out`]),
-    `  time        ${toDuration(elapsedMs)}`,
+    describeImportResult(result, getInputName(input)),
+    `  read        ${formatCount(read)}`,
+    `  accepted    ${formatCount(accepted)}`,
+    `  duplicates  ${formatCount(duplicates)}`,
+    `  rejected    ${formatCount(refused)}${refused === 0 ? '' : `, with the reasons in ${rejectedPath}`}`,
+    ...(warned === 0
+      ? []
+      : [`  warned      ${formatCount(warned)}: accepted with a part left out`]),
+    `  time        ${formatDuration(elapsedMs)}`,
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -128,29 +134,29 @@ export function toSummary(result: ImportResult, { input, refusedPath, elapsedMs 
  * The summary of several imports, after their own. `inputs`: all of them, including those not
  * started.
  */
-export function toTotal(results: readonly ImportResult[], inputs: readonly string[]): string {
+export function formatTotal(results: readonly ImportResult[], inputs: readonly string[]): string {
   const sum = (name: keyof Counts): string =>
-    toNumber(results.reduce((total, { counts }) => total + counts[name], 0));
+    formatCount(results.reduce((total, { counts }) => total + counts[name], 0));
   const counts = `${sum('read')} read, ${sum('accepted')} accepted, ${sum('duplicates')} duplicates, ${sum('refused')} rejected`;
   const left = inputs.slice(results.length);
   const more = left.length === 0 ? '' : `; not started: ${left.join(', ')}`;
   return `${results.length} of ${inputs.length} files: ${counts}${more}\n`;
 }
 
-export const toInputName = (input: string): string => (input === '-' ? 'stdin' : input);
+const getInputName = (input: string): string => (input === '-' ? 'stdin' : input);
 
 /** If every entry was rejected, nothing was imported, whatever else succeeded. */
 export function isAllRejected({ read, refused }: Counts): boolean {
   return read > 0 && refused === read;
 }
 
-function toHead(result: ImportResult, input: string): string {
+function describeImportResult(result: ImportResult, input: string): string {
   const { stopped, wasFinished, line, counts } = result;
   const isRefused = isAllRejected(counts);
   if (stopped !== null) {
-    const reach = `up to line ${line}, then the import stopped: ${stopped}. ${toNext(result)}`;
+    const reach = `up to line ${line}, then the import stopped: ${stopped}. ${describeNextStep(result)}`;
     if (counts.read === 0)
-      return `${input}: nothing was imported. The import stopped: ${stopped}. ${toNext(result)}`;
+      return `${input}: nothing was imported. The import stopped: ${stopped}. ${describeNextStep(result)}`;
     return isRefused
       ? `${input}: every entry was rejected ${reach}`
       : `${input} was imported ${reach}`;
@@ -165,7 +171,7 @@ function toHead(result: ImportResult, input: string): string {
     : `${input} was imported`;
 }
 
-function toNext({ isDamaged, canGoOn }: ImportResult): string {
+function describeNextStep({ isDamaged, canResume: canGoOn }: ImportResult): string {
   if (isDamaged) {
     return 'Get an undamaged copy of the file and start again with --restart: entries that are already accepted become duplicates.';
   }
@@ -174,11 +180,47 @@ function toNext({ isDamaged, canGoOn }: ImportResult): string {
     : 'An import from a pipe cannot resume: leave these lines out the next time.';
 }
 
-export const toNumber = (value: number): string => Math.round(value).toLocaleString('en-US');
+const formatCount = (value: number): string => Math.round(value).toLocaleString('en-US');
 
-export function toDuration(ms: number): string {
+export function formatDuration(ms: number): string {
   const seconds = Math.ceil(ms / 1000);
   const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
   if (hours > 0) return `${hours} h ${minutes} min`;
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
 }
+
+/** The report of a dry run, for the terminal. */
+export function formatDryRun(result: DryRunResult, input: string): string {
+  const { lane, columns, counts, rejected, warned, examples } = result;
+  const lines = [
+    `${getInputName(input)}: ${describeDryRun(result)}; nothing was sent`,
+    ...(columns === null ? [] : ['  columns', ...columns.targets.map(formatColumn)]),
+    `  read        ${formatCount(counts.read)} ${lane}`,
+    `  accepted    ${formatCount(counts.accepted)}`,
+    `  duplicates  ${formatCount(counts.duplicates)}`,
+    `  rejected    ${formatCount(counts.refused)}`,
+    ...rejected.map(formatFinding),
+    ...(counts.warned === 0
+      ? []
+      : [`  warned      ${formatCount(counts.warned)}: accepted with a part left out`]),
+    ...warned.map(formatFinding),
+    ...(examples.length === 0 ? [] : [formatExamplesHead(lane)]),
+    ...examples.map(({ line, body }) => `    line ${line}: ${body}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function describeDryRun({ counts, stopped }: DryRunResult): string {
+  if (stopped !== null) return `the input was not read to its end: ${stopped}`;
+  if (counts.read === 0) return 'the input contains no entries';
+  if (isAllRejected(counts)) return 'every entry would be rejected';
+  return counts.refused > 0 ? 'some entries would be rejected' : 'every entry would be accepted';
+}
+
+const formatColumn = ({ column, fields }: { column: string; fields: readonly string[] }): string =>
+  `    ${column} → ${fields.length === 0 ? 'left out' : fields.join(', ')}`;
+
+const formatFinding = ({ reason, count, lines }: FindingCount): string =>
+  `    ${formatCount(count)}: ${reason} (line ${lines.join(', ')}${count > lines.length ? ', …' : ''})`;
+
+const formatExamplesHead = (lane: Lane): string => `  the first ${lane} as they would be posted`;

@@ -25,12 +25,12 @@ export type Framer = {
 const byteOrderMark = '\ufeff';
 
 /** Bytes that are not UTF-8 become U+FFFD. */
-export function toText({ bytes, number }: Line): string {
+export function decodeLine({ bytes, number }: Line): string {
   const text = bytes.toString('utf8');
   return number === 1 && text.startsWith(byteOrderMark) ? text.slice(1) : text;
 }
 
-export function toFault({ bytes, isCut }: Line): string | null {
+export function checkEncoding({ bytes, isCut }: Line): string | null {
   return isCut || isUtf8(bytes)
     ? null
     : 'is not valid UTF-8: save the file as UTF-8, or specify its encoding with --encoding';
@@ -40,10 +40,10 @@ export function toFault({ bytes, isCut }: Line): string | null {
 export function createNdjsonFramer(maxBytes: number): Framer {
   return {
     push(line) {
-      const text = toText(line).trim();
+      const text = decodeLine(line).trim();
       if (text === '') return [];
       const { number, end, isCut } = line;
-      const fault = isCut ? `is longer than ${maxBytes} bytes` : toFault(line);
+      const fault = isCut ? `is longer than ${maxBytes} bytes` : checkEncoding(line);
       return [{ line: number, lastLine: number, end, text, cells: [], fault }];
     },
     end: () => [],

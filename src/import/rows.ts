@@ -6,7 +6,7 @@
 import { createCsvFramer, isSeparatorLine } from './csv.js';
 import { ImportError } from './import-error.js';
 import { createLineReader, type Line, type Place } from './lines.js';
-import { createNdjsonFramer, toText, type Row } from './row.js';
+import { createNdjsonFramer, decodeLine, type Row } from './row.js';
 
 export const formats = ['ndjson', 'csv'] as const;
 export type Format = (typeof formats)[number];
@@ -31,15 +31,15 @@ export async function* readRows(
     format === 'csv'
       ? createCsvFramer({ delimiter, maxBytes: maxRowBytes })
       : createNdjsonFramer(maxRowBytes);
-  const toRows = (line: Line): readonly Row[] => {
+  const frameLine = (line: Line): readonly Row[] => {
     if (line.number !== 1) return framer.push(line);
     rejectOtherKinds(line.bytes);
-    return format === 'csv' && isSeparatorLine(toText(line)) ? [] : framer.push(line);
+    return format === 'csv' && isSeparatorLine(decodeLine(line)) ? [] : framer.push(line);
   };
   for await (const chunk of chunks) {
-    for (const line of reader.push(chunk)) yield* toRows(line);
+    for (const line of reader.push(chunk)) yield* frameLine(line);
   }
-  for (const line of reader.end()) yield* toRows(line);
+  for (const line of reader.end()) yield* frameLine(line);
   yield* framer.end();
 }
 

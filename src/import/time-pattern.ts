@@ -104,7 +104,7 @@ export function compilePattern(pattern: string): Pattern {
     const token = quoted === undefined ? tokens.get(piece) : undefined;
     if (token === undefined) {
       if (quoted === undefined && /^[A-SU-Za-z]/.test(piece)) {
-        return bad(
+        return createInvalidPattern(
           `has ${piece}, which is not one of ${tokenNames}; put other letters in [brackets]`,
         );
       }
@@ -119,7 +119,7 @@ export function compilePattern(pattern: string): Pattern {
     found.map(({ name }) => name),
     found.map(({ unit }) => unit),
   );
-  if (detail !== null) return bad(detail);
+  if (detail !== null) return createInvalidPattern(detail);
   const whole = new RegExp(`^${source}$`, 'i');
   return {
     ok: true,
@@ -136,7 +136,7 @@ function toLiteral(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&').replace(/\s+/g, '\\s+');
 }
 
-const bad = (detail: string): Pattern => ({ ok: false, detail });
+const createInvalidPattern = (detail: string): Pattern => ({ ok: false, detail });
 
 function isDigits(piece: string | undefined): boolean {
   return piece !== undefined && tokens.get(piece)?.source.startsWith('\\d') === true;

@@ -34,7 +34,7 @@ const secondsNames = ['epoch', 'epoch-s', 'epoch-seconds', 'unix'];
 const millisecondsNames = ['epoch-ms', 'unix-ms'];
 
 export function createTimeReader({ format, timezone }: TimeOptions): TimeReader {
-  const wallClock = timezone === null ? null : toWallClock(timezone);
+  const wallClock = timezone === null ? null : findWallClock(timezone);
   if (wallClock === undefined) return { ok: false, option: '--timezone', detail: noZone };
   const toIso = (time: WallTime): CellValue => toInstant(time, wallClock);
   if (format === null || format === 'iso') return { ok: true, read: createIsoReader(toIso) };
@@ -53,7 +53,7 @@ export function createTimeReader({ format, timezone }: TimeOptions): TimeReader 
 const noZone =
   'must be the IANA name of a time zone, such as Europe/Berlin, or UTC; abbreviations such as EST are ambiguous';
 
-function toWallClock(timezone: string): WallClock | undefined {
+function findWallClock(timezone: string): WallClock | undefined {
   if (!timezone.includes('/') && timezone.toUpperCase() !== 'UTC') return undefined;
   try {
     return createWallClock(timezone);
@@ -183,7 +183,7 @@ export type WallClock = (wallMs: number) => {
 const dayMs = 86_400_000;
 /** Since 1990 all changes of offset have happened at a quarter of an hour. */
 const stepMs = 900_000;
-const maxRemembered = 50_000;
+const maxCachedOffsets = 50_000;
 
 /**
  * Throws RangeError if the runtime does not have the zone. `wallMs` is the local time as if it were
@@ -191,20 +191,20 @@ const maxRemembered = 50_000;
  */
 export function createWallClock(timeZone: string): WallClock {
   const format = new Intl.DateTimeFormat('en-US', { timeZone, timeZoneName: 'longOffset' });
-  const remembered = new Map<number, number>();
-  const toOffset = (at: number): number => {
+  const offsets = new Map<number, number>();
+  const findOffset = (at: number): number => {
     const step = Math.floor(at / stepMs);
-    const known = remembered.get(step);
+    const known = offsets.get(step);
     if (known !== undefined) return known;
-    if (remembered.size >= maxRemembered) remembered.clear();
+    if (offsets.size >= maxCachedOffsets) offsets.clear();
     const offset = parseOffset(format.format(at));
-    remembered.set(step, offset);
+    offsets.set(step, offset);
     return offset;
   };
   return (wallMs) => {
-    const [before, after] = [toOffset(wallMs - dayMs), toOffset(wallMs + dayMs)];
+    const [before, after] = [findOffset(wallMs - dayMs), findOffset(wallMs + dayMs)];
     const candidates = [...new Set([wallMs - before, wallMs - after])].sort((a, b) => a - b);
-    const instants = candidates.filter((at) => at + toOffset(at) === wallMs);
+    const instants = candidates.filter((at) => at + findOffset(at) === wallMs);
     return { instants, compatible: wallMs - before };
   };
 }

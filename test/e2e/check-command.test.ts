@@ -29,7 +29,8 @@ const toSettings = (env: Env): Env => ({
 async function findIn(env: Env = {}): Promise<string> {
   const settings = toSettings(env);
   const findings: Finding[] = [];
-  for await (const finding of checkAll(loadConfig(settings), settings, true)) findings.push(finding);
+  for await (const finding of checkAll(loadConfig(settings), settings, true))
+    findings.push(finding);
   return findings.map(({ level, what, detail }) => `${level} ${what}: ${detail}\n`).join('');
 }
 

@@ -52,7 +52,7 @@ describe('klaviyo-relay import', () => {
       ['-', '--format', 'csv', '--delimiter', ';', '--url', relay.app.url, '--key-file', keyFile],
       { stdin },
     );
-    expect(bad.output).toContain('refused     1, with the reasons in import.rejected.ndjson');
+    expect(bad.output).toContain('rejected    1, with the reasons in import.rejected.ndjson');
     expect(bad.code).toBe(3);
     await relay.stop();
   });
@@ -85,7 +85,9 @@ describe('klaviyo-relay import', () => {
     const args = [path, '--url', url, '--batch', '3'];
     const first = await run(args);
     expect(first.code).toBe(1);
-    expect(first.output).toContain('up to line 3, then the import stopped: the server responds with 401: no');
+    expect(first.output).toContain(
+      'up to line 3, then the import stopped: the server responds with 401: no',
+    );
     const second = await run(args);
     expect(second).toMatchObject({
       code: 0,
@@ -306,7 +308,12 @@ describe('klaviyo-relay import', () => {
       '--backfill must be all or age or none',
     ],
     ['a key file that is not there', ['a.csv', '--key-file', 'k'], {}, '--key-file cannot be read'],
-    ['a key of two words', ['a.csv'], { RELAY_API_KEY: 'hunter2 x' }, 'the key must be one word'],
+    [
+      'a key of two words',
+      ['a.csv'],
+      { RELAY_API_KEY: 'hunter2 x' },
+      'the key must be ASCII characters',
+    ],
   ])('exits with 2 for %s and prints no secret', async (_, args, env, words) => {
     const { code, errors } = await run(args, { env });
     expect(code).toBe(2);

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { Lane } from '../../src/model/lane.js';
 import { createAmountReader } from '../../src/import/amounts.js';
-import { toColumns } from '../../src/import/columns.js';
+import { createColumns } from '../../src/import/columns.js';
 import type { Mapping } from '../../src/import/mapping.js';
 import { createReadCells } from '../../src/import/read-row.js';
 import { ExactInteger } from '../../src/json/json.js';
 import { someMapping } from './fixture.js';
 
 const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>
-  toColumns(Object.keys(record), lane, someMapping()).read(Object.values(record)).entry;
+  createColumns(Object.keys(record), lane, someMapping()).read(Object.values(record)).entry;
 
 const anEvent = { event_name: 'Placed Order', email: 'ada@klaviyo-demo.com' };
 
@@ -96,7 +96,7 @@ describe('the columns of an event', () => {
     ['12.00.00', 'can be read as two different amounts, or as none'],
   ])('of value with the cell %j are rejected and stay as they are', (cell, words) => {
     const record = { ...anEvent, value: cell };
-    const { entry, errors } = toColumns(Object.keys(record), 'events', someMapping()).read(
+    const { entry, errors } = createColumns(Object.keys(record), 'events', someMapping()).read(
       Object.values(record),
     );
     expect(entry.value).toBe(cell);
@@ -201,13 +201,13 @@ describe('a header', () => {
       'no column may be called',
     ],
   ])('%s is invalid', (_, lane, header, words) => {
-    expect(() => toColumns(header, lane, someMapping())).toThrow(words);
+    expect(() => createColumns(header, lane, someMapping())).toThrow(words);
   });
 });
 
 describe('a header in another spelling', () => {
   const fieldsOf = (header: readonly string[], lane: Lane, mapping = someMapping()) =>
-    toColumns(header, lane, mapping).targets.map(({ fields }) => fields.join());
+    createColumns(header, lane, mapping).targets.map(({ fields }) => fields.join());
 
   it.each<[Lane, string, string]>([
     ['events', 'Email', 'email'],
@@ -254,7 +254,7 @@ describe('amounts', () => {
   const readAll = (more: Readonly<Record<string, string>>, overrides: Partial<Mapping> = {}) => {
     const record = { ...anEvent, ...more };
     const header = Object.keys(record);
-    return toColumns(header, 'events', someMapping(overrides)).read(Object.values(record));
+    return createColumns(header, 'events', someMapping(overrides)).read(Object.values(record));
   };
 
   it('give an entry without a currency the one that they name', () => {
@@ -329,7 +329,7 @@ describe('options about columns', () => {
     columns: Mapping['columns'],
     overrides: Partial<Mapping> = {},
     lane: Lane = 'events',
-  ) => toColumns(header, lane, someMapping({ columns, omitted: ['total'], ...overrides }));
+  ) => createColumns(header, lane, someMapping({ columns, omitted: ['total'], ...overrides }));
   const email = { column: 'E-Mail of buyer', field: 'email' };
   const named = [{ field: 'event_name', text: 'Placed Order' }];
 
@@ -469,13 +469,16 @@ describe('options about columns', () => {
 
   it('are required if two columns of the header are one field', () => {
     const two = ['Email', 'event_name', 'e-mail'];
-    expect(() => toColumns(two, 'events', someMapping())).toThrow(
+    expect(() => createColumns(two, 'events', someMapping())).toThrow(
       'Email and e-mail become the same field: email; leave one out with --omit',
     );
     const omitted = someMapping({ omitted: ['e-mail'] });
-    expect(toColumns(two, 'events', omitted).targets[2]).toEqual({ column: 'e-mail', fields: [] });
+    expect(createColumns(two, 'events', omitted).targets[2]).toEqual({
+      column: 'e-mail',
+      fields: [],
+    });
     const columns = [{ column: 'e-mail', field: 'properties.second' }];
-    expect(toColumns(two, 'events', someMapping({ columns })).targets[2]?.fields).toEqual([
+    expect(createColumns(two, 'events', someMapping({ columns })).targets[2]?.fields).toEqual([
       'properties.second',
     ]);
   });
@@ -484,7 +487,7 @@ describe('options about columns', () => {
 describe('a cell', () => {
   const record = (more: Readonly<Record<string, string>>) => ({ ...anEvent, ...more });
   const readAll = (more: Readonly<Record<string, string>>, overrides: Partial<Mapping> = {}) =>
-    toColumns(Object.keys(record(more)), 'events', someMapping(overrides)).read(
+    createColumns(Object.keys(record(more)), 'events', someMapping(overrides)).read(
       Object.values(record(more)),
     );
 
@@ -550,7 +553,7 @@ describe('a cell', () => {
 
 describe('unnamed columns at the end of a header', () => {
   it('are ignored, whether rows have them or not', () => {
-    const columns = toColumns(['event_name', 'email', '', ' '], 'events', someMapping());
+    const columns = createColumns(['event_name', 'email', '', ' '], 'events', someMapping());
     expect(columns.count).toBe(2);
     const read = createReadCells(columns);
     const contentOf = (...cells: readonly string[]) =>

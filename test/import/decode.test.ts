@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decode } from '../../src/import/decode.js';
-import { toDelimiter } from '../../src/import/csv.js';
+import { detectDelimiter } from '../../src/import/csv.js';
 import { DamagedInput } from '../../src/import/import-error.js';
 import { toChunks } from './fixture.js';
 
@@ -99,11 +99,11 @@ describe('the delimiter of a header', () => {
     ['"sep=\t"', '\t'],
     ['', ','],
   ])('of %j is detected as %j', (line, delimiter) => {
-    expect(toDelimiter(line)).toBe(delimiter);
+    expect(detectDelimiter(line)).toBe(delimiter);
   });
 
   it('must be given if it is ambiguous', () => {
-    expect(() => toDelimiter('Amount, net;Email')).toThrow(
+    expect(() => detectDelimiter('Amount, net;Email')).toThrow(
       'the header has "," and ";": specify one of them with --delimiter',
     );
   });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { toDryReport } from '../../src/import/dry-report.js';
+import { formatDryRun } from '../../src/import/report.js';
 import { dryRun, type DryRunDeps, type DryRunOptions } from '../../src/import/dry-run.js';
 import { runImport } from '../../src/import/importer.js';
 import { toRules } from '../../src/klaviyo/revision.js';
@@ -74,7 +74,7 @@ describe('a dry run', () => {
     const input = aFile(csv, 'orders.csv');
     const result = await dryRun(someDryOptions(input), someDryDeps());
     expect(result.counts).toEqual({ read: 10, accepted: 2, duplicates: 1, refused: 7, warned: 1 });
-    expect(result.refused).toEqual([
+    expect(result.rejected).toEqual([
       { reason: '/email must be an e-mail address', count: 2, lines: [4, 5] },
       { reason: expect.stringContaining('/value ') as string, count: 1, lines: [6] },
       { reason: 'has 3 cells, but the header has 6', count: 1, lines: [8] },
@@ -84,7 +84,7 @@ describe('a dry run', () => {
     ]);
     expect(result.warned).toMatchObject([{ count: 1, lines: [7] }]);
     expect(result.examples.map(({ line }) => line)).toEqual([2, 7]);
-    const report = toDryReport(result, 'orders.csv');
+    const report = formatDryRun(result, 'orders.csv');
     expect(report).toContain('orders.csv: some entries would be rejected; nothing was sent\n');
     expect(report).toContain('    n → properties.n\n');
     expect(report).toContain('    2: /email must be an e-mail address (line 4, 5)\n');
@@ -117,19 +117,21 @@ describe('a dry run', () => {
     const cut = aFile(bytes.subarray(0, -100), 'x.csv.gz');
     const options = someDryOptions(cut, { format: 'csv', lane: 'profiles' });
     const result = await dryRun(options, someDryDeps());
-    expect(toDryReport(result, 'x.csv.gz')).toContain(
+    expect(formatDryRun(result, 'x.csv.gz')).toContain(
       'the input was not read to its end: the gzip file is truncated',
     );
     const empty = aFile('email\n', 'x.csv');
     const none = await dryRun(someDryOptions(empty, { lane: 'profiles' }), someDryDeps());
-    expect(toDryReport(none, 'x.csv')).toContain('x.csv: the input contains no entries; nothing was sent');
+    expect(formatDryRun(none, 'x.csv')).toContain(
+      'x.csv: the input contains no entries; nothing was sent',
+    );
   });
 
   it('reports that all entries would be rejected', async () => {
     const input = aFile('email,plan\nada,gold\n', 'x.csv');
     const mapping = someMapping({ omitted: ['plan'] });
     const options = someDryOptions(input, { lane: 'profiles', mapping });
-    const report = toDryReport(await dryRun(options, someDryDeps()), 'x.csv');
+    const report = formatDryRun(await dryRun(options, someDryDeps()), 'x.csv');
     expect(report).toContain('x.csv: every entry would be rejected; nothing was sent');
     expect(report).toContain('    plan → left out\n');
   });

@@ -135,7 +135,7 @@ export const someOptions = (
   key: null,
   backfill: 'all',
   maxCount: 500,
-  refusedPath: `${overrides.input}.rejected.ndjson`,
+  rejectedPath: `${overrides.input}.rejected.ndjson`,
   restart: false,
   ...overrides,
 });

@@ -486,10 +486,10 @@ describe('a real-world input', () => {
     const options = someOptions({ ...good, url });
     await checkImport(options, someDeps(good.input));
     expect(existsSync(`${good.input}.import.json`)).toBe(false);
-    writeFileSync(options.refusedPath, 'precious');
+    writeFileSync(options.rejectedPath, 'precious');
     await expect(checkImport(options, someDeps(good.input))).rejects.toThrow('already exists');
     await checkImport({ ...options, restart: true }, someDeps(good.input));
-    expect(readFileSync(options.refusedPath, 'utf8')).toBe('precious');
+    expect(readFileSync(options.rejectedPath, 'utf8')).toBe('precious');
     const bad = csv('event_name,mail\ne,a@b.com\n');
     await expect(checkImport(someOptions({ ...bad, url }), someDeps(bad.input))).rejects.toThrow(
       'the header has no email',
@@ -716,9 +716,9 @@ describe('an import that stops', () => {
     const input = aFile(toLines(['no JSON', '{}']));
     const { url } = await startFarSide(() => ({ status: 400, body: aProblem('invalid', 'no') }));
     const options = someOptions({ input, url });
-    writeFileSync(options.refusedPath, 'precious');
+    writeFileSync(options.rejectedPath, 'precious');
     await expect(runImport(options, someDeps(input))).rejects.toThrow('already exists');
-    expect(readFileSync(options.refusedPath, 'utf8')).toBe('precious');
+    expect(readFileSync(options.rejectedPath, 'utf8')).toBe('precious');
     expect(existsSync(`${input}.import.json`)).toBe(false);
     await runImport({ ...options, restart: true }, someDeps(input));
     expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2]);
@@ -737,7 +737,7 @@ describe('an import of a pipe', () => {
     const stdin = pipe('event_name,email\ne,"a', '@b.com"\nf,c@d.com\n');
     const refusedPath = join(folder, 'refused');
     const result = await runImport(
-      someOptions({ input, url, format: 'csv', refusedPath }),
+      someOptions({ input, url, format: 'csv', rejectedPath: refusedPath }),
       someDeps(input, { stdin, progressFile }),
     );
     expect(result).toMatchObject({ stopped: null, canGoOn: false, counts: { accepted: 2 } });
@@ -754,7 +754,7 @@ describe('an import of a pipe', () => {
       return takeAll(one);
     });
     const refusedPath = join(aFolder(), 'refused');
-    const options = someOptions({ input: '-', url, maxCount: 1, refusedPath });
+    const options = someOptions({ input: '-', url, maxCount: 1, rejectedPath: refusedPath });
     const result = await runImport(options, someDeps('-', { stdin, signal: stop.signal }));
     expect(result).toMatchObject({ stopped: 'interrupted', canGoOn: false, line: 1 });
   });
@@ -819,7 +819,7 @@ describe('a crash', () => {
     const progressFile = {
       ...real,
       save: (progress: Progress) => {
-        const written = statSync(options.refusedPath, { throwIfNoEntry: false })?.size ?? 0;
+        const written = statSync(options.rejectedPath, { throwIfNoEntry: false })?.size ?? 0;
         // Rejected entries must be on disk before the progress record.
         expect(written).toBe(progress.refused.bytes);
         if (left-- === 0) return Promise.reject(new Error('crash'));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Lane } from '../../src/model/lane.js';
 import { groupIntoBatches } from '../../src/import/import-rows.js';
-import { toColumns } from '../../src/import/columns.js';
+import { createColumns } from '../../src/import/columns.js';
 import { createPrepare, type Prepared } from '../../src/import/prepare.js';
 import { createReadCells, readAsText } from '../../src/import/read-row.js';
 import type { Row } from '../../src/import/row.js';
@@ -41,7 +41,7 @@ describe('an event without an id', () => {
   });
 
   it('gets one in CSV too, which the file of rejected entries does not show', () => {
-    const columns = toColumns(['event_name', 'email'], 'events', someMapping());
+    const columns = createColumns(['event_name', 'email'], 'events', someMapping());
     const prepare = createPrepare('events', createReadCells(columns));
     const prepared = prepare(aRow('e,a@b.com', { cells: ['e', 'a@b.com'] }));
     expect(idOf(prepared?.body ?? '')).toMatch(/^import-/);

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { ImportResult } from '../../src/import/importer.js';
 import { noCounts, type Counts } from '../../src/import/progress.js';
-import { createReport, toDuration, toLine, toSummary } from '../../src/import/report.js';
+import {
+  createReport,
+  formatDuration,
+  formatProgress,
+  formatImportSummary,
+} from '../../src/import/report.js';
 import { createManualClock } from '../support/manual-clock.js';
 
 const counts = (read: number): Counts => ({ ...noCounts, read });
@@ -69,13 +74,13 @@ describe('the progress of an import', () => {
   });
 
   it('is shown without a bar if the size is unknown', () => {
-    expect(toLine({ lane: 'profiles', read: 5, perSecond: 2.4, share: null, leftMs: null })).toBe(
-      '5 profiles  2/s',
-    );
+    expect(
+      formatProgress({ lane: 'profiles', read: 5, perSecond: 2.4, share: null, leftMs: null }),
+    ).toBe('5 profiles  2/s');
   });
 
   it('never exceeds 100 %', () => {
-    const line = toLine({ lane: 'events', read: 1, perSecond: 1, share: 1.2, leftMs: 0 });
+    const line = formatProgress({ lane: 'events', read: 1, perSecond: 1, share: 1.2, leftMs: 0 });
     expect(line).toBe(`${'█'.repeat(24)} 100 %  1 events  1/s  0 s left`);
   });
 });
@@ -87,22 +92,22 @@ it.each([
   [3_599_000, '59 min 59 s'],
   [7_260_000, '2 h 1 min'],
 ])('%i ms are printed as %s', (ms, text) => {
-  expect(toDuration(ms)).toBe(text);
+  expect(formatDuration(ms)).toBe(text);
 });
 
 describe('the summary of an import', () => {
   const result: ImportResult = {
     stopped: null,
     wasFinished: false,
-    canGoOn: false,
+    canResume: false,
     isDamaged: false,
     line: 5,
     counts: { read: 1500, accepted: 1490, duplicates: 7, refused: 3, warned: 1 },
   };
-  const ended = { input: 'a.csv', refusedPath: 'a.csv.rejected.ndjson', elapsedMs: 61_000 };
+  const ended = { input: 'a.csv', rejectedPath: 'a.csv.rejected.ndjson', elapsedMs: 61_000 };
 
   it('contains the read, accepted, duplicate and rejected counts and the file of the rejected', () => {
-    expect(toSummary(result, ended)).toBe(
+    expect(formatImportSummary(result, ended)).toBe(
       [
         'a.csv was imported',
         '  read        1,500',
@@ -114,12 +119,14 @@ describe('the summary of an import', () => {
         '',
       ].join('\n'),
     );
-    expect(toSummary({ ...result, counts: noCounts }, ended)).not.toMatch(/reasons|rejected\.ndjson|warned/);
+    expect(formatImportSummary({ ...result, counts: noCounts }, ended)).not.toMatch(
+      /reasons|rejected\.ndjson|warned/,
+    );
   });
 
   it.each<[Partial<ImportResult>, string]>([
     [
-      { stopped: 'why', canGoOn: true },
+      { stopped: 'why', canResume: true },
       'up to line 5, then the import stopped: why. The same command resumes',
     ],
     [{ stopped: 'why' }, 'An import from a pipe cannot resume'],
@@ -130,15 +137,15 @@ describe('the summary of an import', () => {
     ],
     [{ counts: counts(0) }, 'a.csv contains no entries'],
     [
-      { counts: counts(0), stopped: 'why', canGoOn: true },
+      { counts: counts(0), stopped: 'why', canResume: true },
       'a.csv: nothing was imported. The import stopped: why. The same command resumes',
     ],
     [{ counts: { ...counts(3), refused: 3 } }, 'a.csv: every entry was rejected\n'],
     [
-      { counts: { ...counts(3), refused: 3 }, stopped: 'why', canGoOn: true },
+      { counts: { ...counts(3), refused: 3 }, stopped: 'why', canResume: true },
       'a.csv: every entry was rejected up to line 5, then the import stopped: why.',
     ],
   ])('of %j contains %s', (overrides, words) => {
-    expect(toSummary({ ...result, ...overrides }, ended)).toContain(words);
+    expect(formatImportSummary({ ...result, ...overrides }, ended)).toContain(words);
   });
 });
