@@ -64,8 +64,8 @@ export async function runImport(options: ImportOptions, deps: ImportDeps): Promi
   try {
     if (saved?.isFinished === true) return createImportResult(saved, { wasFinished: true });
     const { stopped, isDamaged = false, progress } = await importFrom(begun, options, deps);
-    const canGoOn = stopped !== null && source.file !== null && !isDamaged;
-    return createImportResult(progress, { stopped, canResume: canGoOn, isDamaged });
+    const canResume = stopped !== null && source.file !== null && !isDamaged;
+    return createImportResult(progress, { stopped, canResume, isDamaged });
   } finally {
     await entries.close();
   }

@@ -171,11 +171,11 @@ function describeImportResult(result: ImportResult, input: string): string {
     : `${input} was imported`;
 }
 
-function describeNextStep({ isDamaged, canResume: canGoOn }: ImportResult): string {
+function describeNextStep({ isDamaged, canResume }: ImportResult): string {
   if (isDamaged) {
     return 'Get an undamaged copy of the file and start again with --restart: entries that are already accepted become duplicates.';
   }
-  return canGoOn
+  return canResume
     ? 'The same command resumes from there.'
     : 'An import from a pipe cannot resume: leave these lines out the next time.';
 }

@@ -425,7 +425,7 @@ describe('a real-world input', () => {
     });
     const options = someOptions({ input, url });
     const first = await runImport(options, someDeps(input, { signal: stop.signal }));
-    expect(first).toMatchObject({ canGoOn: true, line: 500 });
+    expect(first).toMatchObject({ canResume: true, line: 500 });
     expect(progressOf(input).offset).toBeGreaterThan(size);
     const positions: number[] = [];
     const report = {
@@ -456,7 +456,7 @@ describe('a real-world input', () => {
     expect(cut).toMatchObject({
       stopped: 'the gzip file is truncated',
       isDamaged: true,
-      canGoOn: false,
+      canResume: false,
     });
     expect(cut.counts.read).toBeGreaterThan(10_000);
     expect(cut.counts.read % 500).toBe(0);
@@ -549,7 +549,7 @@ describe('an unavailable relay', () => {
   it('stops the import if it does not come back, and the same command resumes', async () => {
     const first = await importInto(Array.from({ length: 12 }, () => 'cut' as const));
     expect(first.result.stopped).toMatch(/^12 attempts in a row failed: /);
-    expect(first.result).toMatchObject({ canGoOn: true, counts: { read: 0 } });
+    expect(first.result).toMatchObject({ canResume: true, counts: { read: 0 } });
     expect(first.at[11]).toBeGreaterThan(100_000);
     const second = await runImport(first.options, first.deps);
     expect(second).toMatchObject({ stopped: null, counts: { read: 1, accepted: 1 } });
@@ -616,7 +616,7 @@ describe('an import that stops', () => {
     });
     const options = someOptions({ input, url, maxCount: 3 });
     const first = await runImport(options, someDeps(input, { signal: stop.signal }));
-    expect(first).toMatchObject({ stopped: 'interrupted', canGoOn: true, line: 3 });
+    expect(first).toMatchObject({ stopped: 'interrupted', canResume: true, line: 3 });
     expect(progressOf(input)).toMatchObject({
       line: 3,
       counts: { accepted: 3 },
@@ -735,12 +735,12 @@ describe('an import of a pipe', () => {
     const { url, received } = await startFarSide(takeAll);
     const progressFile = createProgressFile(join(folder, 'import.json'));
     const stdin = pipe('event_name,email\ne,"a', '@b.com"\nf,c@d.com\n');
-    const refusedPath = join(folder, 'refused');
+    const rejectedPath = join(folder, 'refused');
     const result = await runImport(
-      someOptions({ input, url, format: 'csv', rejectedPath: refusedPath }),
+      someOptions({ input, url, format: 'csv', rejectedPath }),
       someDeps(input, { stdin, progressFile }),
     );
-    expect(result).toMatchObject({ stopped: null, canGoOn: false, counts: { accepted: 2 } });
+    expect(result).toMatchObject({ stopped: null, canResume: false, counts: { accepted: 2 } });
     expect(received[0]?.lines[0]).toContain('"a@b.com"');
     expect(existsSync(join(folder, 'import.json'))).toBe(false);
   });
@@ -753,10 +753,10 @@ describe('an import of a pipe', () => {
       stop.abort();
       return takeAll(one);
     });
-    const refusedPath = join(aFolder(), 'refused');
-    const options = someOptions({ input: '-', url, maxCount: 1, rejectedPath: refusedPath });
+    const rejectedPath = join(aFolder(), 'refused');
+    const options = someOptions({ input: '-', url, maxCount: 1, rejectedPath });
     const result = await runImport(options, someDeps('-', { stdin, signal: stop.signal }));
-    expect(result).toMatchObject({ stopped: 'interrupted', canGoOn: false, line: 1 });
+    expect(result).toMatchObject({ stopped: 'interrupted', canResume: false, line: 1 });
   });
 });
 

@@ -138,12 +138,12 @@ export function listCallWarnings(
  */
 export function createSegmentErrorHandler(
   isAdmitted: (request: FastifyRequest) => boolean,
-  { recordFailure: refuse }: Pick<Unadmitted, 'recordFailure'>,
+  unadmitted: Pick<Unadmitted, 'recordFailure'>,
 ) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const found = toLoggedProblem(error, request);
     const isFinal = isAdmitted(request) || found.kind === 'unavailable';
-    const problem = isFinal ? found : refuse(request, createWriteKeyProblem());
+    const problem = isFinal ? found : unadmitted.recordFailure(request, createWriteKeyProblem());
     keepConnection(reply);
     // The caller may still hold back the rest of its body, so the connection is closed.
     if (found.kind === 'timeout') reply.header('connection', 'close');
