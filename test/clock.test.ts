@@ -3,7 +3,7 @@ import { setRunningTimer, systemClock, wait } from '../src/clock.js';
 import { createManualClock, settlePromises } from './support/manual-clock.js';
 
 describe('waiting', () => {
-  it('ends when its time is over, and not before', async () => {
+  it('ends when its time is over and not before', async () => {
     const clock = createManualClock();
     let ended = false;
     const waiting = wait(clock, 1000).then(() => (ended = true));
@@ -24,13 +24,13 @@ describe('waiting', () => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('does not begin where the signal has aborted', async () => {
+  it('does not begin if the signal has already aborted', async () => {
     const clock = createManualClock();
     await wait(clock, 1000, AbortSignal.abort());
     expect(clock.pending()).toBe(0);
   });
 
-  it('lets go of the signal when its time is over', async () => {
+  it('removes its listener from the signal when its time is over', async () => {
     const clock = createManualClock();
     const { signal } = new AbortController();
     const removed = vi.spyOn(signal, 'removeEventListener');
@@ -70,7 +70,7 @@ describe('a timer of running time', () => {
     expect(fired).toHaveLength(1);
   });
 
-  it('leaves nothing behind when it is cancelled, at whatever time', async () => {
+  it('leaves no timer when it is cancelled at any time', async () => {
     const { clock, fired, timer } = start(1000);
     await clock.advance(450);
     timer.cancel();
@@ -84,7 +84,7 @@ describe('a timer of running time', () => {
 describe('the system clock', () => {
   afterEach(() => vi.useRealTimers());
 
-  it('tells wall time in ms since 1970, and a time that never goes back', () => {
+  it('returns wall time in ms since 1970 and a monotonic time', () => {
     vi.useFakeTimers({ now: 1234 });
     expect(systemClock.now()).toBe(1234);
     const before = systemClock.monotonic();
@@ -120,7 +120,7 @@ describe('the system clock', () => {
     timer.cancel();
   });
 
-  it('fires as soon as it can for a time that is over', () => {
+  it('fires as soon as possible for a time in the past', () => {
     vi.useFakeTimers();
     let fired = false;
     systemClock.setTimer(-5, () => (fired = true));
@@ -130,7 +130,7 @@ describe('the system clock', () => {
 });
 
 describe('the manual clock', () => {
-  it('fires in order of time, then of setting, and lets promises run in between', async () => {
+  it('fires timers in order of time and creation, and lets promises run in between', async () => {
     const clock = createManualClock(1000);
     const seen: string[] = [];
     clock.setTimer(20, () => void seen.push(`late ${clock.now()}`));
@@ -144,7 +144,7 @@ describe('the manual clock', () => {
     expect(clock.monotonic()).toBe(20);
   });
 
-  it('jumps by the wall alone', async () => {
+  it('can move wall time without monotonic time', async () => {
     const clock = createManualClock(1000);
     clock.jump(-500);
     await clock.advance(10);

@@ -19,7 +19,7 @@ describe('the dead letter alarm', () => {
     const options = { store, maxCount: 10, overflow, clock, log, onFull };
     const watch = boundDeadLetters(options);
     watch.start();
-    const buryMore = async (count: number): Promise<void> => {
+    const deadLetterMore = async (count: number): Promise<void> => {
       await append(store, someEvents(count));
       const settled = settledAs(await claim(store), deadLetter());
       await watch.store.settle({ lane: 'events', settled });
@@ -29,7 +29,7 @@ describe('the dead letter alarm', () => {
       await under.close();
       expect(clock.pending()).toBe(0);
     };
-    return { ...under, watch, logged, full, buryMore, close };
+    return { ...under, watch, logged, full, deadLetterMore, close };
   }
 
   it.each([
@@ -38,25 +38,25 @@ describe('the dead letter alarm', () => {
   ] as const)(
     'is raised once near the bound, says what comes with %s, and again after it was calm',
     async (overflow, words) => {
-      const { store, dropped, logged, buryMore, close } = await openWatched(overflow);
-      await buryMore(7);
+      const { store, dropped, logged, deadLetterMore, close } = await openWatched(overflow);
+      await deadLetterMore(7);
       expect(logged).toEqual([]);
-      await buryMore(1);
+      await deadLetterMore(1);
       expect(logged).toHaveLength(1);
       expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
       expect(logged[0]).toContain(words);
-      await buryMore(1);
+      await deadLetterMore(1);
       expect(logged).toHaveLength(1);
       expect(dropped).toEqual([]);
       await store.discard({}, { dryRun: false });
-      await buryMore(1);
-      await buryMore(8);
+      await deadLetterMore(1);
+      await deadLetterMore(8);
       expect(logged).toHaveLength(2);
       await close();
     },
   );
 
-  it('is raised by what is buried as it comes, too', async () => {
+  it('is also raised by dead letters at intake', async () => {
     const { watch, logged, close } = await openWatched('pause');
     const buried = (count: number) =>
       someEvents(count).map((draft) => ({ ...draft, deadLetterReason: aReason() }));
@@ -67,11 +67,11 @@ describe('the dead letter alarm', () => {
     await close();
   });
 
-  it('ends in a pause at the bound, until there is room again', async () => {
-    const { store, clock, watch, full, buryMore, close } = await openWatched('pause');
-    await buryMore(9);
+  it('pauses delivery at the bound until there is capacity again', async () => {
+    const { store, clock, watch, full, deadLetterMore, close } = await openWatched('pause');
+    await deadLetterMore(9);
     expect(full).toEqual([]);
-    await buryMore(1);
+    await deadLetterMore(1);
     expect(full).toEqual([true]);
     const [draft] = someEvents(1);
     const unsendable = { ...draft!, deadLetterReason: aReason() };
@@ -87,9 +87,9 @@ describe('the dead letter alarm', () => {
     await close();
   });
 
-  it('ends in no pause with drop-oldest', async () => {
-    const { watch, dropped, full, buryMore, close } = await openWatched('drop-oldest');
-    await buryMore(11);
+  it('does not pause delivery with drop-oldest', async () => {
+    const { watch, dropped, full, deadLetterMore, close } = await openWatched('drop-oldest');
+    await deadLetterMore(11);
     expect(full).toEqual([]);
     expect(dropped).toHaveLength(1);
     const [draft] = someEvents(1);
@@ -98,8 +98,8 @@ describe('the dead letter alarm', () => {
   });
 });
 
-describe('the counters of the books', () => {
-  it('go on where the journal’s history ends', async () => {
+describe('the counters of accepted and settled envelopes', () => {
+  it('continue from the history of the journal', async () => {
     const metrics = createMetrics('test');
     const history = { accepted: 10, delivered: 4, merged: 3, deadLettered: 2 };
     restoreCounters(metrics, { laneTotals: () => history });
@@ -111,7 +111,7 @@ describe('the counters of the books', () => {
 });
 
 describe('an import job that stays open', () => {
-  it('shows in the readiness detail and in the metrics until it ends', async () => {
+  it('is shown in the readiness detail and in the metrics until it ends', async () => {
     const relay = await startRelay({ sandbox: { importDelayMs: 60_000 } });
     const scrape = async (): Promise<string> => relay.app.metrics.registry.metrics();
     const check = async (): Promise<unknown> =>

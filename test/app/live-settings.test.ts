@@ -5,7 +5,7 @@ import { createLiveSettings } from '../../src/app/live-settings.js';
 const configure = (env: Environment) => loadConfig({ KLAVIYO_API_KEY: 'pk_1', ...env });
 
 describe('settings that are reloaded', () => {
-  it('take keys and secrets, and nothing else', () => {
+  it('include keys and secrets and nothing else', () => {
     const keys = { RELAY_API_KEYS: 'ingest-key-1', STRIPE_WEBHOOK_SECRETS: 'whsec_first' };
     const live = createLiveSettings(configure({ ...keys, PORT: '1' }));
     const next = configure({ ...keys, PORT: '2', RELAY_API_KEYS: 'ingest-key-2' });
@@ -24,7 +24,7 @@ describe('settings that are reloaded', () => {
     expect(closed.settings.RELAY_API_KEYS).toEqual(['ingest-key-1']);
   });
 
-  it('keep the Klaviyo key with Redis, where what is stored belongs to one account', () => {
+  it('do not include the Klaviyo key with Redis, because the stored envelopes belong to one account', () => {
     const redis = { STORE: 'redis', REDIS_URL: 'redis://127.0.0.1' };
     const live = createLiveSettings(configure(redis));
     const { changed, kept } = live.reload(configure({ ...redis, KLAVIYO_API_KEY: 'pk_2' }));

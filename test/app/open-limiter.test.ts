@@ -5,7 +5,7 @@ import { aDelivery, aProfile, settledAs } from '../support/builders.js';
 import { append, claim } from '../store/contract/harness.js';
 import { openTestJournal, type JournalUnderTest } from '../store/journal/under-test.js';
 
-it('a static share is a part of every limit, and never more', () => {
+it('a static share never exceeds its part of any limit', () => {
   const windows = [
     { limit: 10, windowMs: 1000 },
     { limit: 150, windowMs: 60_000 },
@@ -69,7 +69,7 @@ describe('a pause that Klaviyo asked for', () => {
     return under;
   }
 
-  it('goes on after a crash for the rest of its time', async () => {
+  it('continues after a crash for the rest of its time', async () => {
     const under = await refused(30_000);
     await under.clock.advance(10_000);
     await under.crash();
@@ -82,7 +82,7 @@ describe('a pause that Klaviyo asked for', () => {
     await over.close();
   });
 
-  it('is bounded by its own length where the clock was set back by days meanwhile', async () => {
+  it('is bounded by its own length if the clock was set back by days', async () => {
     const under = await refused(30_000);
     under.clock.jump(-8 * 86_400_000);
     await under.crash();
@@ -91,7 +91,7 @@ describe('a pause that Klaviyo asked for', () => {
     await under.close();
   });
 
-  it('in answer to a look at an import job holds after a crash for all looks', async () => {
+  it('in response to a poll of an import job holds after a crash for all polls', async () => {
     const under = await openTestJournal();
     await append(under.store, [aProfile()]);
     const items = await claim(under.store, {}, 'profiles');

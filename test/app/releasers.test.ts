@@ -4,7 +4,7 @@ import { Releasers } from '../../src/app/releasers.js';
 const inTime = new AbortController().signal;
 
 describe('releasers', () => {
-  it('stop what was started in the reverse order, each part after the one before has ended', async () => {
+  it('stop the started parts in reverse order, one after the other', async () => {
     const started = new Releasers();
     const seen: string[] = [];
     for (const name of ['store', 'client', 'server']) {
@@ -20,7 +20,7 @@ describe('releasers', () => {
     );
   });
 
-  it('stop the other parts where one fails, and reject with the first failure', async () => {
+  it('stop the other parts if one fails, and reject with the first failure', async () => {
     const started = new Releasers();
     const seen: string[] = [];
     started.add(() => seen.push('store'));
@@ -32,7 +32,7 @@ describe('releasers', () => {
     expect(seen).toEqual(['store']);
   });
 
-  it('stop each part once, however often they are asked', async () => {
+  it('stop each part once if they are called several times', async () => {
     const started = new Releasers();
     let stops = 0;
     started.add(() => stops++);

@@ -23,7 +23,7 @@ function problemsOf(env: Environment): readonly string[] {
 }
 
 describe('the configuration', () => {
-  it('needs a key alone; all else has the documented default', () => {
+  it('requires only a key; all other settings have the documented default', () => {
     expect(loadConfig(key)).toMatchObject({
       KLAVIYO_BASE_URL: 'https://a.klaviyo.com',
       KLAVIYO_REVISION: 'auto',
@@ -50,7 +50,7 @@ describe('the configuration', () => {
     });
   });
 
-  it('takes empty variables as absent', () => {
+  it('treats empty variables as absent', () => {
     expect(loadConfig({ ...key, PORT: '', DEFAULT_PHONE_COUNTRY: '' })).toMatchObject({
       PORT: 3000,
     });
@@ -99,13 +99,13 @@ describe('the configuration', () => {
     ]);
   });
 
-  it('listens everywhere once there are keys', () => {
+  it('allows any HOST if keys are configured', () => {
     expect(loadConfig({ ...key, HOST: '0.0.0.0', RELAY_API_KEYS: 'ingest-key-1' }).HOST).toBe(
       '0.0.0.0',
     );
   });
 
-  it('windows can be switched off', () => {
+  it('allows rate windows to be switched off', () => {
     expect(loadConfig({ ...key, EVENT_RATE_WINDOWS: 'off' }).EVENT_RATE_WINDOWS).toEqual([]);
   });
 
@@ -121,7 +121,7 @@ describe('the configuration', () => {
   });
 
   it.each(['0d', '1', '1w', '-1d', '1.5h', 'never', '1d12h', '1234567d'])(
-    'no age is %s',
+    'rejects %s as an age',
     (text) => {
       expect(problemsOf({ ...key, BACKFILL_AFTER: text })).toEqual([
         'BACKFILL_AFTER: must be a time such as 1d, 12h or 30m, or off',
@@ -138,12 +138,12 @@ describe('the configuration', () => {
     expect(text).not.toContain('hunter2');
   });
 
-  it('takes a placeholder for the key of a Klaviyo on this machine', () => {
+  it('accepts a placeholder key for a Klaviyo on this machine', () => {
     const sandbox = { KLAVIYO_API_KEY: 'pk_replace_me', KLAVIYO_BASE_URL: 'http://127.0.0.1:4000' };
     expect(problemsOf(sandbox)).toEqual([]);
   });
 
-  it('finds variables that nothing reads and whose names are near that of a setting', () => {
+  it('finds unknown variables whose names are similar to that of a setting', () => {
     const meant = (env: Environment) => findMisspeltVariables(env).map((each) => each.meant);
     expect(meant({ DEAD_LETER_MAX_COUNT: '1', KLAVIYO_API_KEYS_FILE: 'x' })).toEqual([
       'DEAD_LETTER_MAX_COUNT',
@@ -152,7 +152,7 @@ describe('the configuration', () => {
     expect(meant({ WORKER: '1', STORES: 'x', Port: '1' })).toEqual(['WORKERS', 'STORE', 'PORT']);
   });
 
-  it('leaves alone variables of other programs', () => {
+  it('ignores variables of other programs', () => {
     const others = {
       ...{ HOME: '/', HOSTNAME: 'a', PATH: '/', LANG: 'C', SHELL: 'sh', TERM: 'x', POST: '1' },
       ...{ RELAY_SERVICE_HOST: '10.0.0.1', RELAY_PORT_3000_TCP: 'tcp://10.0.0.1:3000' },
@@ -256,7 +256,7 @@ describe('a number', () => {
     expect(numbersFound.sort()).toEqual(Object.keys(numbers).sort());
   });
 
-  it.each(Object.entries(numbers))('%s is taken within its bounds alone', (name, [min, max]) => {
+  it.each(Object.entries(numbers))('%s is accepted only within its bounds', (name, [min, max]) => {
     // The other of the two that must not contradict each other gets out of the way.
     const env: Environment = {
       ...key,
@@ -328,7 +328,7 @@ describe('a proxy', () => {
   });
 
   it.each(['socks5://sam:s3cret@proxy', 'http://sam:s3cret%@proxy', 'http://', 'ht tp://s3cret'])(
-    'that cannot be used is refused without its password: %s',
+    'that cannot be used is rejected with an error without its password: %s',
     (HTTPS_PROXY) => {
       const expected = [
         'HTTPS_PROXY: must be an http or https URL, such as http://user:password@proxy:3128',
@@ -359,7 +359,7 @@ describe('secrets in files', () => {
     );
   });
 
-  it('may hold one key a line', () => {
+  it('may contain one key per line', () => {
     const { RELAY_API_KEYS } = loadConfig({
       ...key,
       RELAY_API_KEYS_FILE: aFile('first-key\nsecond-key\n'),
@@ -373,7 +373,7 @@ describe('secrets in files', () => {
     ]);
   });
 
-  it('and in variables at once are a contradiction', () => {
+  it('are rejected if the same secret is also in a variable', () => {
     expect(problemsOf({ ...key, KLAVIYO_API_KEY_FILE: aFile('pk_other') })).toEqual([
       'KLAVIYO_API_KEY: set it or KLAVIYO_API_KEY_FILE, not both',
     ]);

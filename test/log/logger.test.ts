@@ -67,7 +67,7 @@ describe.each(['json', 'pretty'] as const)('the %s log', (format) => {
     expect(text()).not.toContain(JSON.stringify([...Buffer.from(email)]).slice(1, 30));
   });
 
-  it('holds no configured secret, in whatever text or form it turns up', async () => {
+  it('contains no configured secret in any text or form', async () => {
     const secret = 'a "long" secret/1';
     const { log, text } = await open(format, { secrets: [secret] });
     log.warn({ url: `redis://:${encodeURIComponent(secret)}@h`, why: secret }, `with ${secret}`);
@@ -92,7 +92,7 @@ describe.each(['json', 'pretty'] as const)('the %s log', (format) => {
       );
   });
 
-  it('holds no part of a secret that looks like a phone number inside', async () => {
+  it('contains no part of a secret that contains a phone number', async () => {
     const secret = 'secret-0123456789-end';
     const { log, text } = await open(format, { secrets: [secret] });
     log.error(new Error(`the key ${secret} is refused`));
@@ -100,7 +100,7 @@ describe.each(['json', 'pretty'] as const)('the %s log', (format) => {
     expect(text()).toContain('the key [redacted] is refused');
   });
 
-  it('holds where an error came from, its code, and the address of a server', async () => {
+  it('contains the origin and code of an error and the address of a server', async () => {
     const { log, text } = await open(format);
     const error = Object.assign(new Error('connect ECONNREFUSED 192.168.100.10:6379'), {
       code: 'ECONNREFUSED',
@@ -131,7 +131,7 @@ describe('the JSON log', () => {
     });
   });
 
-  it('replaces bytes, since they may hold what was received', async () => {
+  it('replaces bytes, because they may contain received data', async () => {
     const line = await logOne((log) => log.info({ chunk: Buffer.from('a'), list: [[1]] }, 'text'));
     expect(line).toMatchObject({ chunk: '[redacted]', list: [[1]] });
   });
@@ -193,7 +193,7 @@ describe('the JSON log', () => {
     });
   });
 
-  it('says the message of an error where a line has no text, and the text where it has one', async () => {
+  it('has the message of an error as its text unless the line has one', async () => {
     const err = new Error('why');
     expect(await logOne((log) => log.error(err))).toMatchObject({ msg: 'why' });
     expect(await logOne((log) => log.error({ err }))).toMatchObject({ msg: 'why' });

@@ -56,7 +56,7 @@ describe('an output', () => {
     expect(output.dropped()).toBe(0);
   });
 
-  it('counts each line that a full volume refuses, and goes on', async () => {
+  it('counts each line that a full volume rejects, and continues', async () => {
     const output = openFile('/dev/full');
     output.write(line);
     output.write(line);
@@ -66,7 +66,7 @@ describe('an output', () => {
     expect(output.dropped()).toBe(3);
   });
 
-  it('begins a new line after one that was torn in the middle, and counts the torn one alone', () => {
+  it('begins a new line after a partly written one, and counts only that one', () => {
     const path = join(directory, 'log');
     // In a process of its own: the limit on the size of files holds for all of it.
     const code = `
@@ -95,7 +95,7 @@ describe('an output', () => {
     expect(readFileSync(path, 'utf8')).toBe(`${'a'.repeat(999)}\n${'b'.repeat(500)}\nd\ne\n`);
   });
 
-  it('never waits for a reader that stands still: it keeps bounded bytes, and drops the rest', async () => {
+  it('never waits for a reader that does not read: it keeps a bounded number of bytes and drops the rest', async () => {
     const { writer, fd } = openPipe();
     const output = openOutput({ fd, stream: writer, clock: systemClock, maxQueuedBytes: 200_000 });
     for (let number = 0; number < 1000; number++) output.write(line);
@@ -106,7 +106,7 @@ describe('an output', () => {
     expect(output.holdsThread()).toBe(false);
   });
 
-  it('writes what it kept once the reader goes on, and says how many lines it dropped', async () => {
+  it('writes what it kept once the reader continues, and reports how many lines it dropped', async () => {
     const { reader, writer, fd } = openPipe();
     const output = openOutput({ fd, stream: writer, clock: systemClock, maxQueuedBytes: 200_000 });
     let reported = 0;

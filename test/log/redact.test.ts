@@ -20,7 +20,7 @@ describe('a text for the log', () => {
       "anonymous_id '[id]' is not valid",
     ],
     ['3F2B8C1E-9A4D-4E1F-8B7A-0C5D6E7F8A9B is taken', '[id] is taken'],
-  ])('loses addresses, numbers, keys and UUIDs: %s', (text, redacted) => {
+  ])('has its addresses, numbers, keys and UUIDs redacted: %s', (text, redacted) => {
     expect(redactText(text)).toBe(redacted);
   });
 
@@ -32,11 +32,11 @@ describe('a text for the log', () => {
     'given up after 12 attempts; the last: unavailable: Klaviyo answered 500',
     'at most 1,000 events',
     '',
-  ])('keeps what says what happened: %s', (text) => {
+  ])('keeps what describes the failure: %s', (text) => {
     expect(redactText(text)).toBe(text);
   });
 
-  it('loses an address wherever it stands, and losing twice changes nothing', () => {
+  it('has an address redacted at any position, and a second redaction changes nothing', () => {
     fc.assert(
       fc.property(fc.string(), fc.emailAddress(), fc.string(), (before, address, after) => {
         const redacted = redactText(`${before} ${address} ${after}`);
@@ -56,20 +56,20 @@ describe('the message of an error', () => {
     ],
     ['ada@example.org was born on 1815-12-10', '[email] was born on [number]'],
     ['process +15555550123 failed', 'process [number] failed'],
-  ])('keeps servers, processes and times, and loses people: %s', (text, redacted) => {
+  ])('keeps servers, processes and times, and has personal data redacted: %s', (text, redacted) => {
     expect(redactMessage(text)).toBe(redacted);
   });
 });
 
 describe('the filter of secrets', () => {
-  it('finds a secret as it is, in JSON and in an address', () => {
+  it('finds a secret in plain text, in JSON and in a URL', () => {
     const filter = createSecretFilter(() => ['a "b"/c']);
     expect(filter(`a "b"/c, ${JSON.stringify('a "b"/c')}, ${encodeURIComponent('a "b"/c')}`)).toBe(
       '[redacted], "[redacted]", [redacted]',
     );
   });
 
-  it('finds the longer of two secrets where one begins with the other', () => {
+  it('finds the longer of two secrets if one begins with the other', () => {
     expect(createSecretFilter(() => ['key', 'key-long'])('with key-long')).toBe('with [redacted]');
   });
 
