@@ -32,7 +32,7 @@ const toForwarder =
         startBare('forwarder', { SINK_URL: sink.url, PER_REQUEST: String(perRequest) }, cores),
     });
 
-/** What it forwards is marked as what the relay sends. */
+/** Marks forwarded records like those of the relay. */
 const toDraftingForwarder =
   ({ load, cores }: Way, perRequest: number) =>
   () => {
@@ -45,7 +45,7 @@ const toDraftingForwarder =
     });
   };
 
-/** A part of what the relay does, against the same floor. */
+/** A part of the relay, compared with the same baseline. */
 function addBound(row: string, bound: readonly number[], floor: readonly number[]): void {
   rows.push({
     row,
@@ -75,8 +75,8 @@ it.each(['events', 'ndjson'] as const)('events delivered per second, %s', async 
   addBound(`3 ${kind === 'events' ? 'JSON' : 'NDJSON'} bound`, bound, floor);
 });
 
-it('events delivered per second, both cores', async () => {
-  // More than on one core, so that neither waits for the other.
+it('measures events delivered per second on both cores', async () => {
+  // More than one core, so that neither waits for the other.
   const load: Load = { kind: 'events', perRequest: 500, connections: 12, seconds };
   const way: Way = { load, cores: 'both' };
   const { none, one, two, floor } = await interleave(rounds, {

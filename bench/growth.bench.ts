@@ -79,22 +79,22 @@ async function compare(
   });
 }
 
-it('events of 0.4 to 20 KB', () =>
+it('measures intake of events of 0.4 to 20 KB', () =>
   compare('events in size', 'bytes more', [0, 1000, 5000, 20_000], (padBytes) => ({
     ...{ kind: 'events', perRequest: 20, connections: 16, padBytes },
   })));
 
-it('batches of 1 to 1,000', () =>
+it('measures intake of batches of 1 to 1,000', () =>
   compare('number of events', 'events', [1, 10, 100, 1000], (perRequest) => ({
     ...{ kind: 'events', perRequest, connections: 16 },
   })));
 
-it('events about 1 to 1,000,000 people', () =>
+it('measures intake of events about 1 to 1,000,000 people', () =>
   compare('number of people', 'people', [1, 1000, 1_000_000], (people) => ({
     ...{ kind: 'events', perRequest: 100, connections: 16, people },
   })));
 
-it(`a backlog of up to ${backlog}`, async () => {
+it(`measures intake with a backlog of up to ${backlog}`, async () => {
   const step = backlog / 10;
   const relay = await startRelay(nobody, roomy);
   const costs: number[] = [];

@@ -44,7 +44,7 @@ const toRates = (all: readonly Loaded[]): readonly number[] => all.map(toRate);
 const bySynced = 'by Fastify that syncs bodies to a log and does no more';
 let relayRate = NaN;
 
-it('single events accepted per second', async () => {
+it('measures single events accepted per second', async () => {
   const { relay, fastify, http, synced, http202, draft } = await interleave(rounds, {
     relay: () => measure(starts.relay),
     fastify: () => measure(starts.fastify),
@@ -90,7 +90,7 @@ it('single events accepted per second', async () => {
   }
 });
 
-it('time to 202 at half of that load', async () => {
+it('measures the time to 202 at half of the maximum load', async () => {
   const delayMs = Math.round((defaultConnections / (relayRate / 2)) * 1000);
   const { relay, fastify, synced } = await interleave(rounds, {
     relay: () => measure(starts.relay, delayMs),

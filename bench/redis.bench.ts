@@ -24,7 +24,7 @@ afterAll(async () => {
 
 type Env = Readonly<Record<string, string>>;
 
-/** Relays of one round share a prefix, and with it what they hold. */
+/** The relays of one round share a prefix and therefore a buffer. */
 const toRedis = (): Env => ({
   ...unlimited,
   ...{ STORE: 'redis', REDIS_URL: redis.url, REDIS_KEY_PREFIX: `bench-${prefixes++}` },
@@ -56,7 +56,7 @@ async function compare(name: string, what: string, measure: Measure): Promise<vo
   }
 }
 
-/** Events accepted per second by all of them together. */
+/** Events accepted per second by all relays together. */
 const measureAccepted: Measure = async (count, env) => {
   const load: Load = { kind: 'event', seconds };
   const sink = await startSink();
@@ -77,13 +77,13 @@ const measureDelivered: Measure = (programs, env) =>
     start: (sink) => startRelay(sink, env),
   });
 
-it('single events accepted per second, by one, two and three relays', () =>
+it('measures single events accepted per second by one, two and three relays', () =>
   compare('single', 'single events accepted per second', measureAccepted));
 
-it('events delivered per second, by one, two and three relays', () =>
+it('measures events delivered per second by one, two and three relays', () =>
   compare('delivered', 'events delivered per second, posted 500 a request', measureDelivered));
 
-it('single events accepted per second while each 202 waits for a replica', async () => {
+it('measures single events accepted per second while each 202 waits for a replica', async () => {
   const replica = await startRedis({ settings: { replicaof: `127.0.0.1 ${redis.port}` } });
   try {
     const measured = await interleave(rounds, {

@@ -5,14 +5,14 @@ import { toRate, type Load } from './support/load.js';
 import { needTools, startBare, startRelay, startSink } from './support/program.js';
 
 /**
- * Has something become slow? One short round each; the bounds lie at half of what docs/performance.md
- * tells, since a single round on a busy machine says no more.
+ * Detects large slowdowns with one short round each. The bounds are half of the values in
+ * docs/performance.md, because a single round on a busy machine is imprecise.
  */
 const short = { warmUpSeconds: 2, seconds: 2 };
 
 beforeAll(() => needTools('wrk', 'taskset'));
 
-it('single events are accepted at no less than an eighth of what bare Fastify answers', async () => {
+it('the relay accepts single events at no less than an eighth of the rate of bare Fastify', async () => {
   const sink = await startSink();
   try {
     const relay = toRate(await measureIntake(() => startRelay(sink), short));
@@ -23,7 +23,7 @@ it('single events are accepted at no less than an eighth of what bare Fastify an
   }
 });
 
-it('events are delivered at no less than an eighth of what is forwarded unseen', async () => {
+it('the relay delivers events at no less than an eighth of the rate of the bare forwarder', async () => {
   const load: Load = { kind: 'events', perRequest: 500, seconds: short.seconds };
   const common = { load, cores: 'server', warmUpSeconds: short.warmUpSeconds } as const;
   const relay = await measureEndToEnd({

@@ -1,8 +1,7 @@
-// The forwarder with what a relay cannot leave out, and no more: what is posted is read, checked, mapped
-// and serialised by the relay's own code, synced to a log before the answer, and forwarded 1,000 (or
-// PER_REQUEST) a request. No keys, no order of one person's events, no repeats, no index, no settlement,
-// no metrics: what is between this and the relay is what these cost; what is between the forwarder and
-// this no store can win back. LANE=events or profiles.
+// The forwarder with the minimum of a relay: the relay's own code parses, validates, maps and serialises
+// posted entries, which are synced to a log before the response and forwarded 1,000 (or PER_REQUEST) per
+// request. Keys, order per person, dedupe, index, settlement and metrics are absent; the difference to the
+// relay is their cost. No store can recover the difference to the forwarder. LANE=events or profiles.
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { buffer } from 'node:stream/consumers';

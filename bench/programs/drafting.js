@@ -1,6 +1,6 @@
-// What one thread does with bodies that are there already: WHAT=draft reads, checks, maps and serialises
-// what is in them as the relay does, and nothing else; WHAT=parse is JSON.parse and JSON.stringify alone.
-// LANE=events or profiles. Says how many of them a second, a JSON line on stdout.
+// Measures one thread with bodies in memory: WHAT=draft parses, validates, maps and serialises their
+// entries as the relay does; WHAT=parse runs only JSON.parse and JSON.stringify. LANE=events or profiles.
+// Prints the entries per second as a JSON line on stdout.
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 

@@ -1,4 +1,4 @@
-// The way to the sink that both forwarders have: what is held leaves 1,000 (or PER_REQUEST) a request.
+// Sends the entries of both forwarders to the sink, 1,000 (or PER_REQUEST) per request.
 import { Agent, request as send } from 'undici';
 
 const perRequest = Number(process.env.PER_REQUEST ?? 1000);
@@ -24,7 +24,7 @@ export function createForward(toBody) {
     await body.dump();
   }
 
-  /** What is left goes once nothing has come for a while. */
+  /** Sends the rest once no entry has arrived for a while. */
   let idle = setTimeout(() => undefined, 0);
   function forwardRest() {
     if (held.length > 0) void forward(held);

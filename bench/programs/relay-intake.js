@@ -37,16 +37,19 @@ const metrics = createMetrics('0.0.0');
 const output = openOutput({ fd: 1, stream: process.stdout, clock });
 const notUsed = () => Promise.reject(new Error('this part of the relay is not used here'));
 
-const taken = () => ({ id: randomUUID(), duplicate: false });
+const createEnvelope = () => ({ id: randomUUID(), duplicate: false });
 const drafting = createAccept({
-  store: { append: (drafts) => Promise.resolve({ ok: true, taken: drafts.map(taken) }) },
+  store: {
+    append: (drafts) => Promise.resolve({ ok: true, envelopes: drafts.map(createEnvelope) }),
+  },
   ...{ clock, metrics, newId: randomUUID },
   eventRules: () => toRules('2026-07-15'),
   backfillAfterMs: config.BACKFILL_AFTER,
 });
 const acceptAtOnce = {
   ...drafting,
-  one: () => Promise.resolve({ kind: /** @type {const} */ ('taken'), ...taken(), warnings: [] }),
+  one: () =>
+    Promise.resolve({ kind: /** @type {const} */ ('accepted'), ...createEnvelope(), warnings: [] }),
 };
 
 const server = await createServer({
@@ -55,7 +58,7 @@ const server = await createServer({
   acceptFromSource: notUsed,
   sources: [],
   views: {
-    sources: notUsed,
+    sources: () => [],
     ...{ receipt: notUsed, deliveries: notUsed, delivery: notUsed, deadLetters: notUsed },
     ...{ deadLetter: notUsed, redrive: notUsed, discard: notUsed },
   },

@@ -1,6 +1,5 @@
-// The same Fastify with the one promise that matters: it answers once the body is synced to a log that
-// does nothing else. No keys, no validation, no mapping, no index. What is between this and the bare one
-// is what a disk costs, whoever writes to it.
+// Bare Fastify with a synced write: it answers once the body is synced to a log. No keys, no validation,
+// no mapping, no index. The difference to bare Fastify is the cost of the disk.
 import Fastify from 'fastify';
 import { append } from './synced-log.js';
 

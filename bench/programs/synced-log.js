@@ -1,4 +1,4 @@
-// A log that does nothing but sync: a group a sync, as the relay has it; no index, nothing read again.
+// A log that only syncs: one sync per group, as in the relay, without an index and without reads.
 import { constants, mkdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ mkdirSync(directory, { recursive: true });
 // O_DSYNC: a write has returned when it is on disk, in one system call.
 const flags = constants.O_CREAT | constants.O_WRONLY | constants.O_DSYNC;
 const log = await open(join(directory, 'log'), flags);
-// Written ahead, so that a sync has no length of a file to write down.
+// Preallocated, so that a sync does not write the file length.
 const room = Buffer.alloc(64 * 1024 * 1024);
 await log.write(room, 0, room.length, 0);
 
@@ -33,7 +33,7 @@ async function write() {
   isWriting = false;
 }
 
-/** Resolves once they are on disk. @param {readonly Uint8Array[]} parts @returns {Promise<void>} */
+/** Resolves once the parts are on disk. @param {readonly Uint8Array[]} parts @returns {Promise<void>} */
 export function append(parts) {
   return new Promise((done) => {
     waiting.push({ parts, done });
