@@ -312,7 +312,7 @@ describe('klaviyo-relay import', () => {
       'a key of two words',
       ['a.csv'],
       { RELAY_API_KEY: 'hunter2 x' },
-      'the key must be ASCII characters',
+      'the key must be ASCII without blanks',
     ],
   ])('exits with 2 for %s and prints no secret', async (_, args, env, words) => {
     const { code, errors } = await run(args, { env });
