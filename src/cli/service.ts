@@ -90,7 +90,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   if (!cancelled.signal.aborted) cancelled.abort(new Error('the start was cancelled'));
   const failure = (error: unknown): void => {
     code = 1;
-    stderr.write(`klaviyo-relay: stopping failed: ${options.redact(describeError(error))}\n`);
+    stderr.write(`klaviyo-relay: the stop failed: ${options.redact(describeError(error))}\n`);
   };
   const stopBy = clock.monotonic() + startLimitMs + options.stopLimitMs;
   const service = await within(
@@ -107,7 +107,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
     });
     const limited = await within(options.stopLimitMs, stopped, clock).catch(failure);
     isOverdue = limited === null;
-    if (isOverdue) failure(new Error(`stopping took longer than ${options.stopLimitMs} ms`));
+    if (isOverdue) failure(new Error(`it took longer than ${options.stopLimitMs} ms`));
   }
   await Promise.all([options.stdout.flush(flushLimitMs), stderr.flush(flushLimitMs)]);
   // A stop that exceeds its limit may wait for a thread that no check detects.

@@ -71,7 +71,7 @@ const mapBytes = 2 ** 40;
 /**
  * Opens the file, or creates it.
  *
- * - `overlappingSync: false`: a commit ends with fdatasync and the synced write of the meta page, so a resolved
+ * - `overlappingSync` off: a commit ends with fdatasync and the synced write of the meta page, so a resolved
  *   write is on disk, as lmdb documents it.
  * - `eventTurnBatching: false`: one `batch()` is one transaction that fails by itself. Otherwise a failed commit
  *   also rejects a promise that no code handles.
