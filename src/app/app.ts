@@ -251,7 +251,7 @@ type ServerParts = {
   readonly started: Releasers;
 };
 
-/** Creates the HTTP server. Once it is told to stop, the relay is not ready and accepts nothing. */
+/** Creates the HTTP server. Once its stop begins, the relay is not ready and accepts nothing. */
 async function startServer(
   { clock, log, serverTime }: AppDeps,
   { live, metrics, store, intake, delivery, limiter, revision, started }: ServerParts,

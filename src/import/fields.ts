@@ -42,7 +42,7 @@ export function findPath(name: string, lane: Lane): Path | null {
   return lane === 'profiles' && locationFields.includes(part) ? [object, part] : null;
 }
 
-/** The names that `toPath` accepts, for suggestions. */
+/** The field names that `toPath` accepts. They are suggested for misspelt names. */
 export function listFieldNames(lane: Lane): readonly string[] {
   if (lane === 'events') return fields.events;
   return [...fields.profiles, ...locationFields.map((name) => `location.${name}`)];

@@ -137,7 +137,7 @@ function useLastResort(known: SourceEntry): SourceEntry {
   return { ...known, entry: { ...Object.fromEntries(others), email: lastResort } };
 }
 
-/** The person whom an entry names by valid identifiers, apart from its device. */
+/** The person that an entry identifies by valid identifiers; its device does not count. */
 function toOwner({ entry }: SourceEntry, toE164: ToE164): Person | null {
   const { email, distinct_id: id, phone_number: phone, location } = entry;
   const country = isJsonObject(location) ? location.country : undefined;

@@ -58,7 +58,7 @@ export type KlaviyoClientOptions = {
   readonly revision: CurrentRevision;
   /** For one request, from connecting to the last byte of the response. */
   readonly timeoutMs: number;
-  /** Maximum of open connections. Further requests wait for one, within their time limit. */
+  /** The most connections that may be open. Further requests wait until one is free, within their time limit. */
   readonly connections: number;
   /** The URL of the proxy with its credentials; null if there is none. */
   readonly proxy: URL | null;

@@ -24,7 +24,7 @@ export type ConnectionOptions = {
   readonly baseUrl: URL;
   /** Every connection goes through it. */
   readonly proxy: URL | null;
-  /** Maximum of open connections. Further requests wait for one. */
+  /** The most connections that may be open. Further requests wait until one is free. */
   readonly connections: number;
   readonly connectTimeoutMs: number;
   readonly clock: Clock;

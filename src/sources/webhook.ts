@@ -222,7 +222,7 @@ const webhookResponseSchema = z
     accepted: z.int(),
     duplicates: z.int(),
     waiting: z.int().meta({
-      description: 'Name a person that no request has told yet: sent once one does.',
+      description: 'Entries that wait until a request identifies their person. They are sent then.',
     }),
     dead_lettered: z.int().meta({ description: 'Cannot be sent as they stand: see dead letters.' }),
     skipped: z.array(z.string()).meta({ description: 'Why a part goes no further.' }),

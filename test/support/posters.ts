@@ -84,7 +84,7 @@ async function postOneUpdate(poster: Poster, share: number): Promise<void> {
   ledger.recordAcknowledgedUpdates([id]);
 }
 
-/** A request may contain two updates of one person, whose order counts. */
+/** A request can contain two updates of one person. The order of the updates matters. */
 async function postUpdates(poster: Poster, share: number): Promise<void> {
   const { seed, ledger, random } = poster;
   const updates = Array.from({ length: 1 + below(random, maxBatch) }, () => {

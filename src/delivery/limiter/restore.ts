@@ -33,8 +33,9 @@ export type RestoreRequestsOptions = {
 const pageSize = 1000;
 
 /**
- * Counts the requests that the delivery log has of the last minute. If it has any, also counts as many
- * as may have been in flight.
+ * Charges the limiter with the requests that an earlier process made within the longest rate window, as
+ * the delivery log has them. If the log has any, the limiter is also charged with the number of requests
+ * that may have been in flight when that process ended.
  */
 export async function restoreRequests(options: RestoreRequestsOptions): Promise<void> {
   const { limiter, log, now, longestWindowMs, mostPerWindow, timeoutMs, unknown } = options;

@@ -47,7 +47,7 @@ export const segmentAcceptedSchema = z
     duplicates: z.int(),
     waiting: z.int().optional().meta({
       description:
-        'How many name a person that no request has told yet: sent once one does. Absent: none.',
+        'Entries that wait until a request identifies their person. They are sent then. Absent: none.',
     }),
     rejected: rejectedSchema,
     rejected_unlisted: unlistedSchema,

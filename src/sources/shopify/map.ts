@@ -14,7 +14,7 @@ import { isOrderWithoutBuyer, listKnownBuyers, readShopifyBuyer } from './person
 import { mapRefund, mapRefundsOfOrder } from './refunds.js';
 
 /**
- * The map of each topic that is not skipped. Only orders/create gives the revenue of an order:
+ * The function that maps each topic. The relay skips other topics. Only orders/create gives the revenue of an order:
  * orders/paid, orders/edited and draft_orders/* are about orders that this topic also delivers.
  */
 const topicMaps: ReadonlyMap<string, ShopifyMap> = new Map([
@@ -41,7 +41,7 @@ type Posted = Omit<ShopifyRequest, 'payload'> & {
   readonly body: unknown;
 };
 
-/** Maps one webhook. Each topic of orders gives the buyer, whom refunds and shipments look up later. */
+/** Maps one webhook. Each topic about orders keeps the buyer as a fact, which refunds and shipments look up later. */
 export function mapShopifyWebhook({ body, delivery, ...named }: Posted): SourcePost {
   const request = { ...named, payload: asObject(body) };
   const { topic, shop, payload } = request;

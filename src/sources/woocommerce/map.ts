@@ -5,7 +5,7 @@ import { mapWooCustomer } from './customers.js';
 import { mapWooOrder } from './orders.js';
 import { findShopHost, type WooMap, type WooRules } from './payload.js';
 
-/** The map of each topic that is not skipped. */
+/** The function that maps each topic. The relay skips other topics. */
 const maps: ReadonlyMap<string, WooMap> = new Map([
   ['order.created', mapWooOrder],
   ['order.updated', mapWooOrder],

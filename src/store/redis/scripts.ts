@@ -4,7 +4,7 @@ import { loadScript } from '../../redis/load-script.js';
 import { rateMemoryMs, reopenAt } from '../admission.js';
 import { extraDrops } from '../facts.js';
 
-/** Keys that exist only where the store has content, as they follow the prefix. lua/lib.lua describes them. */
+/** Names, without the prefix, of the Redis keys that exist only while the store has content. lua/lib.lua describes them. */
 const contentKeys: readonly string[] = [
   ...['seen', 'seen-log', 'letters', 'letter-orders', 'memos', 'memo-orders'],
   ...['facts', ...factKinds.map((kind) => `facts:${kind}`)],

@@ -5,7 +5,7 @@
 --
 -- ARGV     [1] time stamp; [2] wall clock in ms; [3] age and [4] count of the dedupe window; then the orders
 --          of the dead letters
--- Returns  {count of the redriven, store state}
+-- Returns  {number of redriven dead letters, store state}
 local now, wall = readNow(ARGV[1]), ARGV[2]
 local dedupeMaxAge, dedupeMaxCount = tonumber(ARGV[3]), tonumber(ARGV[4])
 local redriven = 0
