@@ -9,7 +9,7 @@ function createAdmission(capacity: Partial<Capacity> = {}) {
 }
 
 describe('Admission', () => {
-  it('lets in what just fits, by count and by bytes', () => {
+  it('admits envelopes up to exactly its bounds by count and by bytes', () => {
     const { admission } = createAdmission();
     expect(admission.backpressure(100, 10_000)).toBeNull();
     expect(admission.backpressure(101, 1)?.reason).toBe('full');
@@ -17,7 +17,7 @@ describe('Admission', () => {
     expect(admission.capacityBytes).toBe(10_000);
   });
 
-  it('stays closed for the smallest request until both count and bytes are low enough', () => {
+  it('stays closed for the smallest request until count and bytes are both below the reopening share', () => {
     const { admission } = createAdmission();
     admission.add(95, 9500);
     expect(admission.backpressure(1, 1)).toBeNull();
@@ -29,7 +29,7 @@ describe('Admission', () => {
     expect(admission.backpressure(1, 1)).toBeNull();
   });
 
-  it('works for a buffer of one', () => {
+  it('admits one envelope at a time with a capacity of one', () => {
     const { admission } = createAdmission({ maxCount: 1 });
     admission.add(1, 1);
     expect(admission.backpressure(1, 1)).not.toBeNull();
@@ -37,7 +37,7 @@ describe('Admission', () => {
     expect(admission.backpressure(1, 1)).toBeNull();
   });
 
-  it('bounds the wait it names, and never names nonsense', () => {
+  it('returns a wait within its bounds for any input', () => {
     const { admission } = createAdmission();
     admission.add(100, 100);
     expect(admission.backpressure(1, 1)?.retryAfterMs).toBe(120_000);
@@ -50,7 +50,7 @@ describe('Admission', () => {
     expect(admission.backpressure(1, 1)).toBeNull();
   });
 
-  it('forgets an old rate: a standstill makes the wait longer', async () => {
+  it('returns a longer wait after a time without settlements', async () => {
     const { admission, clock } = createAdmission({ maxCount: 1000 });
     for (let second = 0; second < 60; second++) {
       admission.add(10, 10);

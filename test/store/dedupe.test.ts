@@ -42,7 +42,7 @@ const step = fc.oneof(
 );
 
 describe('the dedupe window', () => {
-  it('agrees with a list that is looked through, whatever is remembered and forgotten', async () => {
+  it('behaves like a plain list for any sequence of additions and removals', async () => {
     const bounds = fc.record({ maxAgeMs: fc.constantFrom(0, 5, 1000), maxCount: fc.nat(40) });
     const property = fc.asyncProperty(
       bounds,
@@ -77,7 +77,7 @@ describe('the dedupe window', () => {
     await fc.assert(property, { numRuns: 60 });
   });
 
-  it('forgets each when its own time is over, also where an older one comes later', async () => {
+  it('drops each key at the end of its own time, also if an older one is added later', async () => {
     const clock = createManualClock();
     const window = new DedupeWindow({ maxAgeMs: 100, maxCount: 10 }, clock);
     const now = clock.monotonic();
@@ -96,7 +96,7 @@ describe('the dedupe window', () => {
     expect(window.oldestSequence()).toBeNull();
   });
 
-  it('grows beyond its first places and forgets the oldest first', () => {
+  it('grows beyond its initial size and drops the oldest keys first', () => {
     const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 5000 }, createManualClock());
     for (let seq = 0; seq < 20_000; seq++) window.add([`e${seq}`, `p${seq}`], seq);
     expect(window.find(['e17499'])).toBeUndefined();

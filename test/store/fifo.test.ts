@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Fifo } from '../../src/store/fifo.js';
 
 describe('Fifo', () => {
-  it('gives back in order, and nothing when it is empty', () => {
+  it('returns elements in order, and undefined when it is empty', () => {
     const fifo = new Fifo<string>();
     expect(fifo.peek()).toBeUndefined();
     expect(fifo.shift()).toBeUndefined();
@@ -18,7 +18,7 @@ describe('Fifo', () => {
     expect(fifo.length).toBe(0);
   });
 
-  it('keeps its order while it grows and shrinks beyond its own clean-ups', () => {
+  it('keeps the order while it grows, shrinks and compacts itself', () => {
     const fifo = new Fifo<number>();
     let pushed = 0;
     let shifted = 0;

@@ -4,7 +4,7 @@ import { storeLanes } from '../../src/model/lane.js';
 import { fromId, toEpoch, toId } from '../../src/store/ids.js';
 
 describe('ids', () => {
-  it('say lane, buffer and number, and are read back as they were written', () => {
+  it('contain lane, epoch and number, and are parsed as they were written', () => {
     expect(toId({ lane: 'events', epoch: 'k3f9a1', seq: 100 })).toBe('ev_k3f9a1_2s');
     const number = fc.record({
       lane: fc.constantFrom(...storeLanes),
@@ -18,7 +18,7 @@ describe('ids', () => {
     );
   });
 
-  it('are nothing else', () => {
+  it('are not accepted in any other form', () => {
     const wrong = ['', 'ev_k3f9a1_', 'xx_k3f9a1_1', 'ev_k3f9a_1', 'ev_k3f9a1_1 ', 'ev_K3F9A1_1'];
     for (const id of [...wrong, `ev_k3f9a1_${'z'.repeat(12)}`]) expect(fromId(id)).toBeNull();
   });

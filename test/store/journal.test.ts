@@ -6,7 +6,7 @@ import { openTestJournal } from './journal/under-test.js';
 
 describeStore('journal', openTestJournal, { modelRuns: 15 });
 
-describe('the journal store with hardly any room in memory', () => {
+describe('the journal store with a very small working set', () => {
   describeModel(
     // A lane holds one envelope at a time, and more where something waits for its key.
     async (bounds) => {
@@ -29,7 +29,7 @@ describe('the journal store with hardly any room in memory', () => {
 describe('the journal store alone', () => {
   const open = useStores(openTestJournal);
 
-  it('says that it survives the process, on this disk', async () => {
+  it('reports durability on this disk', async () => {
     const { store } = await open();
     expect(store).toMatchObject({ durability: 'disk', durable: true });
     expect(await store.unfinishedImportJobs()).toEqual([]);

@@ -23,13 +23,13 @@ describeStore('memory', openMemory);
 describe('the memory store alone', () => {
   const open = useStores(openMemory);
 
-  it('says that nothing survives the process', async () => {
+  it('reports that nothing survives the process', async () => {
     const { store } = await open();
     expect(store).toMatchObject({ durability: 'process', durable: false });
     expect(await store.unfinishedImportJobs()).toEqual([]);
   });
 
-  it('gives another buffer other ids, so that an old id never finds a new envelope', async () => {
+  it('uses a new epoch for each instance, so that an old id never matches a new envelope', async () => {
     const options = { clock: createManualClock(), onDeadLetterDropped: () => undefined };
     const { store } = await open();
     const other = new MemoryStore({

@@ -19,8 +19,8 @@ const newestFirst = (count: number): readonly Numbered<string>[] =>
 
 const all = (): boolean => true;
 
-describe('toPage', () => {
-  it('gives the newest first and where to go on', async () => {
+describe('readPage', () => {
+  it('returns the newest entries first, with a cursor for the next page', async () => {
     const page = await toPage(newestFirst(3), { limit: 2 }, all);
     expect(page.data).toEqual(['v2', 'v1']);
     expect(await toPage(newestFirst(3), { limit: 2, cursor: page.next! }, all)).toEqual({
@@ -29,7 +29,7 @@ describe('toPage', () => {
     });
   });
 
-  it('gives no cursor where nothing more is shown', async () => {
+  it('returns no cursor if no more entries match', async () => {
     const isShown = (value: string): boolean => value !== 'v0';
     expect(await toPage(newestFirst(3), { limit: 2 }, isShown)).toEqual({
       data: ['v2', 'v1'],

@@ -52,14 +52,14 @@ const why = async (open: () => Promise<unknown>): Promise<string> => {
 };
 
 describe('a data directory', () => {
-  it('is made where it is missing, for its owner alone', async () => {
+  it('is created if it is missing, with access for its owner only', async () => {
     const path = join(directory, 'a', 'b');
     const { store } = await openTestJournal({ directory: path });
     expect(statSync(path).mode & 0o777).toBe(0o700);
     await store.close();
   });
 
-  it('belongs to one process: a second one is told who holds it', async () => {
+  it('belongs to one process: a second one gets an error that names the first', async () => {
     const { store } = await openTestJournal({ directory });
     const text = await why(() => openTestJournal({ directory }));
     expect(text).toContain(`DATA_DIR ${directory} is held by process ${process.pid} on `);
@@ -70,7 +70,7 @@ describe('a data directory', () => {
     await next.close();
   });
 
-  it('that holds something else is refused and left alone', async () => {
+  it('with other files in it is rejected and left unchanged', async () => {
     writeFileSync(join(directory, 'precious.db'), 'data');
     expect(await why(() => openTestJournal({ directory }))).toContain(
       'is not empty and holds no journal (precious.db)',
@@ -79,7 +79,7 @@ describe('a data directory', () => {
     expect(existsSync(file())).toBe(false);
   });
 
-  it('may be the root of a volume', async () => {
+  it('can be the root of a volume', async () => {
     mkdirSync(join(directory, 'lost+found'));
     writeFileSync(join(directory, '.keep'), '');
     const { store } = await openTestJournal({ directory });
@@ -132,7 +132,7 @@ describe('a data directory', () => {
     );
   });
 
-  it('whose file was cut off is refused and left as it is', async () => {
+  it('with a truncated file is rejected and left unchanged', async () => {
     const whole = await makeJournal();
     // Behind it lies room that is written ahead.
     const fd = openSync(file(), 'r');
@@ -152,7 +152,7 @@ describe('a data directory', () => {
     await store.close();
   });
 
-  it('whose file is short of a page that nothing uses is taken as it is', async () => {
+  it('with a file that lacks only an unused page is accepted', async () => {
     await makeJournal();
     const tables = openTables(file());
     await tables.blocks.put([9, 9, 9], Buffer.alloc(100_000));
@@ -165,7 +165,7 @@ describe('a data directory', () => {
     await store.close();
   });
 
-  it('in which bits have changed never gives out what was not put in', async () => {
+  it('with changed bits never returns data that was not stored', async () => {
     const whole = await makeJournal();
     const at = whole.indexOf('x'.repeat(400));
     const fd = openSync(file(), 'r+');
@@ -186,8 +186,8 @@ describe('a data directory', () => {
   });
 });
 
-describe('the format', () => {
-  it('of a newer relay is refused, naming both versions', async () => {
+describe('a journal format', () => {
+  it('of a newer relay is rejected with both versions in the error', async () => {
     await makeJournal();
     const tables = openTables(file());
     await tables.meta.put('format', { application: 'klaviyo-relay', version: 99, epoch: 'abcdef' });
@@ -197,7 +197,7 @@ describe('the format', () => {
     );
   });
 
-  it('of an older relay is migrated a version at a time, each step whole or not at all', async () => {
+  it('of an older relay is migrated one version at a time, each in one transaction', async () => {
     await makeJournal();
     const tables = openTables(file());
     const taken: string[] = [];
@@ -225,7 +225,7 @@ describe('the format', () => {
     await tables.environment.close();
   });
 
-  it('that no step leads from is refused', async () => {
+  it('without a migration is rejected', async () => {
     await makeJournal();
     const tables = openTables(file());
     const options = { directory, newEpoch: () => '', steps: { version: 2, migrations: {} } };
@@ -235,7 +235,7 @@ describe('the format', () => {
 });
 
 describe('a stopped relay’s journal', () => {
-  it('is checked from end to end', async () => {
+  it('can be checked completely', async () => {
     await makeJournal();
     const offline = await openOffline(directory, startMs);
     expect([...offline.check()]).toEqual([]);
@@ -243,7 +243,7 @@ describe('a stopped relay’s journal', () => {
     await offline.close();
   });
 
-  it('tells of totals that do not agree with what is there', async () => {
+  it('reports totals that differ from the stored envelopes', async () => {
     await makeJournal();
     const tables = openTables(file());
     const [key] = tables.blocks.getKeys({ limit: 1 });
@@ -254,7 +254,7 @@ describe('a stopped relay’s journal', () => {
     await offline.close();
   });
 
-  it('is exported: unsettled envelopes and dead letters, payloads to the byte', async () => {
+  it('exports unsettled envelopes and dead letters with unchanged payloads', async () => {
     const { store } = await openTestJournal({ directory });
     await append(store, [anEvent({ text: '{"n":12345678901234567890}' })]);
     await buryAll(store, 'events', 'bad');
@@ -273,7 +273,7 @@ describe('a stopped relay’s journal', () => {
     await offline.close();
   });
 
-  it('is exported but for what is damaged, which is named', async () => {
+  it('exports everything except damaged entries, which it reports', async () => {
     const whole = await makeJournal();
     const broken = Buffer.from(whole);
     broken[whole.indexOf('x'.repeat(400)) + 10] = 0;
@@ -286,7 +286,7 @@ describe('a stopped relay’s journal', () => {
     await offline.close();
   });
 
-  it('may be a copy', async () => {
+  it('can be a copy', async () => {
     await makeJournal();
     const copy = join(directory, '..', 'relay-copy-of-a-journal');
     cpSync(directory, copy, { recursive: true });
@@ -296,7 +296,7 @@ describe('a stopped relay’s journal', () => {
     rmSync(copy, { recursive: true });
   });
 
-  it('must be there', async () => {
+  it('must exist', async () => {
     expect(await why(() => openOffline(directory, startMs))).toContain('holds no journal');
     expect(await why(() => openOffline(join(directory, 'no'), startMs))).toContain(
       'cannot be used',

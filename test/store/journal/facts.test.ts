@@ -55,7 +55,7 @@ async function check(): Promise<{ faults: readonly string[]; factCount: number }
 }
 
 describe('facts in the journal', () => {
-  it('are there after a close, a crash, and a crash in the middle of a write', async () => {
+  it('survive a close, a crash, and a crash in the middle of a write', async () => {
     await open();
     await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }]);
     await under.reopen();
@@ -83,7 +83,7 @@ describe('facts in the journal', () => {
     expect(syncs).toBe(1);
   });
 
-  it('need no write where they are known and young, and one where they are old', async () => {
+  it('that are stored again with the same value are written only if they are old', async () => {
     await open({ facts: atMost(10) });
     await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }]);
     await under.store.putFacts(some(4));
@@ -96,7 +96,7 @@ describe('facts in the journal', () => {
     expect(await check()).toEqual({ faults: [], factCount: 6 });
   });
 
-  it('go little by little where the bound was lowered, oldest first', async () => {
+  it('are removed in small steps, oldest first, after the bound was lowered', async () => {
     await open();
     await under.store.putFacts(some(500));
     await under.reopen({ facts: atMost(10) });
@@ -112,7 +112,7 @@ describe('facts in the journal', () => {
     expect(await check()).toEqual({ faults: [], factCount: 10 });
   });
 
-  it('are told to nobody where they were switched off, and go', async () => {
+  it('are neither returned nor kept when they are switched off', async () => {
     await open();
     await under.store.putFacts(some(100));
     await under.reopen({ facts: atMost(0) });
@@ -124,7 +124,7 @@ describe('facts in the journal', () => {
     expect(await check()).toEqual({ faults: [], factCount: 0 });
   });
 
-  it('are none in a journal that an older relay made', async () => {
+  it('can be stored in a journal that an older relay created', async () => {
     await open();
     await append(under.store, someEvents(2));
     await onDisk(({ facts, factOrders, legacyFacts, legacyFactOrders }) =>
@@ -138,7 +138,7 @@ describe('facts in the journal', () => {
     expect(await check()).toEqual({ faults: [], factCount: 1 });
   });
 
-  it('take pages that are used again', async () => {
+  it('reuse free pages of the file', async () => {
     await open({ facts: atMost(2000) });
     const sizes: number[] = [];
     for (let round = 0; round < 60; round++) {
@@ -149,7 +149,7 @@ describe('facts in the journal', () => {
     expect((await check()).faults).toEqual([]);
   });
 
-  it('are refused where the disk is nearly full', async () => {
+  it('are rejected with backpressure when the disk is nearly full', async () => {
     await open({ reserveBytes: 50_000_000, freeBytes: () => Promise.resolve(10_000_000) });
     expect(await under.store.putFacts(some(1))).toEqual({
       ok: false,
@@ -158,7 +158,7 @@ describe('facts in the journal', () => {
     expect(await under.store.putFacts([])).toEqual({ ok: true });
   });
 
-  it('whose key no table can have are refused by a fault of the caller’s own, and no other is kept', async () => {
+  it('with a key that is too long are rejected with a RangeError, and none of the call is stored', async () => {
     await open();
     for (const key of ['', 'k'.repeat(1979), 'é'.repeat(990)]) {
       await expect(
@@ -192,7 +192,7 @@ const writeMemos = (count: number, prefix: string, from = 1) =>
   });
 
 describe('facts of an earlier version', () => {
-  it('are found, whatever their age, and have no part in the bounds of a kind', async () => {
+  it('are found at any age and do not count for the bounds of a kind', async () => {
     await open({ facts: factBounds({ order: 1000, user: 1000 }, 10) });
     await writeMemos(5, 'old');
     await under.reopen();
@@ -209,7 +209,7 @@ describe('facts of an earlier version', () => {
     expect(await check()).toEqual({ faults: [], factCount: 15 });
   });
 
-  it('go, oldest first, as facts about people take their place', async () => {
+  it('are removed, oldest first, as facts about people replace them', async () => {
     await open({ facts: atMost(10) });
     await writeMemos(8, 'old');
     await under.reopen();
@@ -230,7 +230,7 @@ describe('facts of an earlier version', () => {
     expect(await check()).toEqual({ faults: [], factCount: 10 });
   });
 
-  it('give way to what is put under their key', async () => {
+  it('are replaced by facts with the same key', async () => {
     await open();
     await writeMemos(3, 'n');
     await under.reopen();
@@ -241,7 +241,7 @@ describe('facts of an earlier version', () => {
     expect(await check()).toEqual({ faults: [], factCount: 3 });
   });
 
-  it('that it wrote after this version had the directory are the newer ones', async () => {
+  it('that it wrote after this version used the directory are the newer ones', async () => {
     await open();
     await under.store.putFacts([
       { kind: 'order', key: 'n0', value: 'mine' },
@@ -255,7 +255,7 @@ describe('facts of an earlier version', () => {
     expect(await check()).toEqual({ faults: [], factCount: 2 });
   });
 
-  it('are checked: one that was changed is named by its number', async () => {
+  it('are checked, and a damaged one is reported by its number', async () => {
     await open();
     await writeMemos(2, 'n');
     await onDisk(({ legacyFacts }) => legacyFacts.put(Buffer.from('n1'), encodeMemo('n0', 2, 'x')));
@@ -269,7 +269,7 @@ describe('facts of an earlier version', () => {
 describe('the age of facts over a restart', () => {
   const day = 86_400_000;
 
-  it('follows no jump of the wall clock by more than half of the bound', async () => {
+  it('follows a jump of the wall clock by at most half of the bound', async () => {
     await open({ facts: factBounds({ order: 10 * day }) });
     await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }]);
     under.clock.jump(1000 * day);
@@ -282,7 +282,7 @@ describe('the age of facts over a restart', () => {
     expect(await under.store.getFacts(['a'])).toEqual([null]);
   });
 
-  it('does not grow where the wall clock went back, and goes on from there', async () => {
+  it('does not grow while the wall clock is set back, and continues from there', async () => {
     await open({ facts: factBounds({ order: 10 * day }) });
     await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }]);
     under.clock.jump(-1000 * day);
@@ -294,7 +294,7 @@ describe('the age of facts over a restart', () => {
     expect(await under.store.getFacts(['a', 'b'])).toEqual([null, null]);
   });
 
-  it('is the time that passed where the clock is right', async () => {
+  it('is the elapsed time when the clock is right', async () => {
     await open({ facts: factBounds({ order: 10 * day }) });
     await under.store.putFacts([{ kind: 'order', key: 'a', value: '1' }]);
     await under.store.close();
@@ -306,7 +306,7 @@ describe('the age of facts over a restart', () => {
     expect(await under.store.getFacts(['a'])).toEqual([null]);
   });
 
-  it('removes those that are too old a few with each write, of all kinds in turn', async () => {
+  it('removes expired facts in small steps with each write, one kind after the other', async () => {
     await open({ facts: factBounds({ delivery: 1000 }) });
     await under.store.putFacts(
       some(200, 'd').map((fact) => ({ ...fact, kind: 'delivery' as const })),
@@ -324,7 +324,7 @@ describe('the age of facts over a restart', () => {
   });
 });
 
-describe('what is checked of facts', () => {
+describe('the check of facts', () => {
   const names = /jane@example/;
   const fact: Fact = {
     kind: 'order',
@@ -369,7 +369,7 @@ describe('what is checked of facts', () => {
     expect(faults.join()).not.toMatch(names);
   });
 
-  it('is known when it is recalled, too: nobody is told of another person', async () => {
+  it('also runs when a fact is read, so that no request gets a fact of another person', async () => {
     await open();
     await under.store.putFacts([fact]);
     await under.store.close();

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { anEvent } from '../../support/builders.js';
 import { openTestJournal } from './under-test.js';
 
-it('after a fault the journal takes nothing, and says so at once', async () => {
+it('the journal rejects appends at once after a failed write', async () => {
   const under = await openTestJournal({
     // Every commit is overdue as soon as it begins.
     syncLimit: {

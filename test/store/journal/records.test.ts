@@ -43,7 +43,7 @@ describe('a block', () => {
     );
   });
 
-  it('of which any byte changed, or that ends early, is refused', () => {
+  it('with a changed byte or a missing end is rejected', () => {
     const blocks = fc.array(entry, { minLength: 1, maxLength: 4 }).map(encodeBlock);
     fc.assert(
       fc.property(blocks, fc.nat(), fc.integer({ min: 1, max: 255 }), (block, at, by) => {
@@ -56,7 +56,7 @@ describe('a block', () => {
     );
   });
 
-  it('is cut by bytes and by count, and loses nothing', () => {
+  it('is split by bytes and by count without losing entries', () => {
     const many = Array.from({ length: 3000 }, (_, seq) => ({
       seq,
       acceptedAt: 0,
@@ -86,8 +86,8 @@ const aTrial = (attempts: number): RetryState => ({
   ref: null,
 });
 
-describe('marks', () => {
-  it('are read as they were written, through JSON', () => {
+describe('envelope states', () => {
+  it('are read from JSON as they were written', () => {
     const trials = [aTrial(1), aTrial(2), aTrial(3)];
     const mark = fc.constantFrom<EnvelopeState>(null, 'settled', ...trials);
     fc.assert(
@@ -98,7 +98,7 @@ describe('marks', () => {
     );
   });
 
-  it('of many that fared alike are one run', () => {
+  it('that are equal for many envelopes are stored as one run', () => {
     const trial = aTrial(1);
     const marks = [
       ...Array<EnvelopeState>(500).fill('settled'),
@@ -149,7 +149,7 @@ describe('a dead letter', () => {
     });
   });
 
-  it('of which a byte changed is refused', () => {
+  it('with a changed byte is rejected', () => {
     const bytes = encodeDeadLetter(letter);
     for (let at = 0; at < bytes.byteLength; at++) {
       const changed = Buffer.from(bytes);

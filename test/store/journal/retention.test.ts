@@ -25,8 +25,8 @@ async function countEntries(): Promise<Record<string, number>> {
   return Object.fromEntries(counts) as Record<string, number>;
 }
 
-describe('what lies on disk', () => {
-  it('is one entry a lane for a whole append, and one a delivery for a thousand receipts', async () => {
+describe('the data on disk', () => {
+  it('is one block for each lane of an append, and one entry for each delivery with a thousand receipts', async () => {
     await open();
     const ids = await appendIds(under.store, someEvents(1000));
     await settleAll(under.store, { lane: 'events', verdict: ack });
@@ -40,13 +40,13 @@ describe('what lies on disk', () => {
     });
   });
 
-  it('is one block for requests that came together', async () => {
+  it('is one block for requests of the same group', async () => {
     await open();
     await Promise.all(Array.from({ length: 50 }, () => append(under.store, [anEvent()])));
     expect(await countEntries()).toMatchObject({ blocks: 1, dedupe: 1 });
   });
 
-  it('says in one entry what a request did to all of a block, retries included', async () => {
+  it('has one entry for what a delivery did to a block, including retries', async () => {
     await open();
     await append(under.store, someEvents(1000));
     const items = await claim(under.store);
@@ -61,7 +61,7 @@ describe('what lies on disk', () => {
     expect(await countEntries()).toMatchObject({ blocks: 1, states: 1, settled: 1 });
   });
 
-  it('is one entry of marks, and one sync, for settlements that came together', async () => {
+  it('is one entry of states, written with one sync, for settlements of the same group', async () => {
     let syncs = 0;
     await open({ onSynced: () => syncs++ });
     await append(under.store, someEvents(1000));
@@ -80,7 +80,7 @@ describe('what lies on disk', () => {
     expect(await countEntries()).toMatchObject({ blocks: 1, states: 1, deliveries: 3, settled: 3 });
   });
 
-  it('is a sync each for settlements that would hold up others for long together', async () => {
+  it('is synced separately for settlements that are too large for one group', async () => {
     let syncs = 0;
     await open({ onSynced: () => syncs++ });
     await append(under.store, someEvents(12_000));
@@ -96,7 +96,7 @@ describe('what lies on disk', () => {
     expect(under.store.depth('events').count).toBe(0);
   });
 
-  it('ends with the delivery log’s bounds, receipts and ids with it', async () => {
+  it('is removed at the bounds of the delivery log, with receipts and ids', async () => {
     await open({ log: { maxCount: 5, maxAgeMs: 86_400_000 } });
     for (let round = 0; round < 40; round++) {
       await append(under.store, someEvents(3));
@@ -108,7 +108,7 @@ describe('what lies on disk', () => {
     expect(settled).toBe(5);
   });
 
-  it('ends so, too, where many deliveries end at once', async () => {
+  it('is also removed at the bounds if many deliveries end at once', async () => {
     await open({ log: { maxCount: 5, maxAgeMs: 86_400_000 } });
     for (let round = 0; round < 10; round++) {
       await append(under.store, someEvents(20));
@@ -126,14 +126,14 @@ describe('what lies on disk', () => {
     expect(deliveries).toBeLessThanOrEqual(25);
   });
 
-  it('ends with the dedupe window', async () => {
+  it('is removed when keys leave the dedupe window', async () => {
     await open({ dedupe: { maxAgeMs: 86_400_000, maxCount: 10 } });
     for (let round = 0; round < 40; round++) await append(under.store, someEvents(2));
     const { dedupe } = await countEntries();
     expect(dedupe).toBeLessThanOrEqual(6);
   });
 
-  it('ends with the dead letters that were dropped, redriven or discarded', async () => {
+  it('is removed with dead letters that are dropped, redriven or discarded', async () => {
     await open({ maxDeadLetters: 10 });
     await append(under.store, someEvents(30));
     await buryAll(under.store);
@@ -143,7 +143,7 @@ describe('what lies on disk', () => {
     expect([deadLetters, deadLetterOrders, blocks]).toEqual([8, 8, 1]);
   });
 
-  it('does not grow with what has passed through: pages are used again', async () => {
+  it('does not grow with settled envelopes, since pages are reused', async () => {
     await open({
       log: { maxCount: 20, maxAgeMs: 86_400_000 },
       dedupe: { maxAgeMs: 86_400_000, maxCount: 2000 },
