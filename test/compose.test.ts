@@ -8,7 +8,7 @@ import { systemClock } from '../src/clock.js';
 import { loadConfig, settingsSchema } from '../src/config/config.js';
 import { readDurability } from '../src/redis/durability.js';
 import { createRedisConnection } from '../src/redis/create-connection.js';
-import { toAddress } from '../src/redis/address.js';
+import { parseRedisUrl } from '../src/redis/address.js';
 import { interpolate } from './support/compose.js';
 import { findAll, parseNginx } from './support/nginx-conf.js';
 import { startRedis } from './support/redis-server.js';
@@ -122,7 +122,7 @@ describe('the Compose file', () => {
     expect(valkey.healthcheck?.test.at(-1)).toContain('valkey-cli ping');
     const server = await startRedis({ settings });
     const connection = createRedisConnection({
-      address: toAddress(server.url),
+      address: parseRedisUrl(server.url),
       clock: systemClock,
       timeoutMs: 2000,
     });

@@ -42,11 +42,15 @@ const commandsPerRequest = 3;
 
 /** Opens a limiter for this relay alone, or one in Redis that all relays of an account share. */
 export async function openLimiter(deps: OpenLimiterDeps): Promise<OpenedLimiter> {
-  const address = toAddress(deps.config);
+  const address = selectRedisAddress(deps.config);
   return address === undefined ? openOwn(deps) : openShared(deps, address);
 }
 
-function toAddress({ STORE, REDIS_URL, RATE_LIMIT_REDIS_URL }: Config): Config['REDIS_URL'] {
+function selectRedisAddress({
+  STORE,
+  REDIS_URL,
+  RATE_LIMIT_REDIS_URL,
+}: Config): Config['REDIS_URL'] {
   return RATE_LIMIT_REDIS_URL ?? (STORE === 'redis' ? REDIS_URL : undefined);
 }
 

@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { findNearName } from '../near-name.js';
+import { toErrorMessage } from '../error.js';
 
 /** The command line is invalid: exit code 2. The message says what to write instead. */
 export class UsageError extends Error {}
@@ -24,7 +25,7 @@ export function readArguments<T extends Options>({ args, options, maxPositionals
     );
     throw new UsageError(`unknown option ${token.rawName}${suggest(near)}`);
   }
-  const { values, positionals } = parse(config);
+  const { values, positionals } = parseArguments(config);
   // The argument is not shown, because it may be the secret value of a forgotten option.
   if (positionals.length > maxPositionals) {
     throw new UsageError(
@@ -40,16 +41,16 @@ export const suggest = (near: string | null): string =>
   near === null ? '' : `; did you mean ${near}?`;
 
 /** Replaces the messages of `parseArgs` for a missing or superfluous value. */
-function parse<T extends ParseArgsConfig>(config: T) {
+function parseArguments<T extends ParseArgsConfig>(config: T) {
   try {
     return parseArgs(config);
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    throw new UsageError(toErrorMessage(error));
   }
 }
 
 /** Parses a whole number within the bounds. Throws UsageError. */
-export function parseWholeNumber(
+export function parseCount(
   option: string,
   given: string,
   { min, max }: { readonly min: number; readonly max: number },

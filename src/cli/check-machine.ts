@@ -6,6 +6,7 @@ import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { Directory } from '../store/journal/directory.js';
 import { bad, ok, warn, type Finding } from './finding.js';
+import { toErrorMessage } from '../error.js';
 
 type DirectorySettings = Pick<Config, 'DATA_DIR' | 'DISK_RESERVE_BYTES'>;
 
@@ -28,7 +29,7 @@ function tryDirectory(path: string, isRunning: boolean): Finding {
     Directory.open(path, { create: true, now: systemClock.now() }).release();
     return ok('data directory', `${path} can be used`);
   } catch (error) {
-    const message = getMessage(error);
+    const message = toErrorMessage(error);
     const isHeld = isRunning && message.includes('is held by');
     return (isHeld ? warn : bad)('data directory', message);
   }
@@ -40,7 +41,7 @@ async function checkParent(path: string, parent: string): Promise<Finding> {
     if (!(await stat(parent)).isDirectory()) throw new Error(`${parent} is not a directory`);
     return ok('data directory', `${path} does not exist yet and can be created`);
   } catch (error) {
-    return bad('data directory', `${path} cannot be created: ${getMessage(error)}`);
+    return bad('data directory', `${path} cannot be created: ${toErrorMessage(error)}`);
   }
 }
 
@@ -55,7 +56,7 @@ async function checkDiskSpace(path: string, reserveBytes: number): Promise<Findi
           `${free}: below DISK_RESERVE_BYTES (${toMegabytes(reserveBytes)} MB), the relay would respond with 503`,
         );
   } catch (error) {
-    return warn('disk', `the free space cannot be read: ${getMessage(error)}`);
+    return warn('disk', `the free space cannot be read: ${toErrorMessage(error)}`);
   }
 }
 
@@ -116,5 +117,3 @@ async function isRelay(host: string, port: number): Promise<boolean> {
     timer.cancel();
   }
 }
-
-const getMessage = (error: unknown): string => (error instanceof Error ? error.message : '');

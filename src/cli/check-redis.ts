@@ -2,6 +2,7 @@ import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { toSentinelAuth, type RedisAddress } from '../redis/address.js';
 import { bad, ok, warn, type Finding } from './finding.js';
+import { toErrorMessage } from '../error.js';
 
 type RedisSettings = Pick<
   Config,
@@ -58,7 +59,7 @@ async function checkServer(
     const isStore = name === 'REDIS_URL';
     return [ok(name, server), ...(isStore ? findings.map((text) => warn(name, text)) : [])];
   } catch (error) {
-    return [bad(name, error instanceof Error ? error.message : String(error))];
+    return [bad(name, toErrorMessage(error))];
   } finally {
     await connection.close();
   }

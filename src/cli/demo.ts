@@ -5,7 +5,7 @@ import { isBalanced, formatDemoSummary } from '../demo/summary.js';
 import { createLogger } from '../log/logger.js';
 import type { Output } from '../log/output.js';
 import { redactMessage } from '../log/redact.js';
-import { readArguments, parseWholeNumber } from './arguments.js';
+import { readArguments, parseCount } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
 import { version } from './version.js';
@@ -33,7 +33,7 @@ export const demoCommand: Command = {
         logs: { type: 'boolean', default: false },
       },
     });
-    const shoppers = parseWholeNumber('--shoppers', values.shoppers, { min: 1, max: 1_000_000 });
+    const shoppers = parseCount('--shoppers', values.shoppers, { min: 1, max: 1_000_000 });
     const outputs = openOutputs(systemClock);
     const { stdout } = outputs;
     const log = await createLogger(

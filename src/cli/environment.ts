@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import type { Environment } from '../config/config.js';
+import { toErrorMessage } from '../error.js';
 
 const fileName = '.env';
 
@@ -18,7 +19,7 @@ function readEnvFile(): Environment {
     return parseEnv(readFileSync(fileName, 'utf8'));
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
-    throw new Error(`${fileName} cannot be read: ${error instanceof Error ? error.message : ''}`, {
+    throw new Error(`${fileName} cannot be read: ${toErrorMessage(error)}`, {
       cause: error,
     });
   }

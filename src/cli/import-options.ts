@@ -12,6 +12,7 @@ import { createTimeReader } from '../import/times.js';
 import { maxListed } from '../ingest/draft-many.js';
 import { findNearName } from '../near-name.js';
 import { readArguments, suggest, UsageError } from './arguments.js';
+import { toErrorMessage } from '../error.js';
 
 export type ImportCommandOptions = {
   /** One for each input, in the order given. */
@@ -220,8 +221,6 @@ function readKeyFile(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(
-      `--key-file cannot be read: ${error instanceof Error ? error.message : ''}`,
-    );
+    throw new UsageError(`--key-file cannot be read: ${toErrorMessage(error)}`);
   }
 }

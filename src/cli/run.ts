@@ -5,6 +5,7 @@ import { suggest, UsageError } from './arguments.js';
 import type { CommandEntry } from './command.js';
 import { isClosedPipe } from './outputs.js';
 import { version } from './version.js';
+import { toErrorMessage } from '../error.js';
 
 /**
  * Each module is loaded on demand: loading all takes a second, and most commands need a fraction of
@@ -77,7 +78,7 @@ export async function runCommand(argv: readonly string[], env: Environment): Pro
     });
   } catch (error) {
     if (isClosedPipe(error)) return 1;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = toErrorMessage(error);
     const { findSecrets } = await import('../config/config.js');
     const secrets = findSecrets(env);
     const withoutSecrets = createSecretFilter(() => secrets);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { systemClock } from '../clock.js';
 import { faultScriptSchema, startSandbox } from '../sandbox/sandbox.js';
 import { redactMessage } from '../log/redact.js';
-import { readArguments, parseWholeNumber } from './arguments.js';
+import { readArguments, parseCount } from './arguments.js';
 import type { Command } from './command.js';
 import { openOutputs, runService } from './service.js';
 
@@ -34,7 +34,7 @@ export const sandboxCommand: Command = {
         'no-windows': { type: 'boolean', default: false },
       },
     });
-    const port = parseWholeNumber('--port', values.port, { min: 0, max: 65_535 });
+    const port = parseCount('--port', values.port, { min: 0, max: 65_535 });
     const outputs = openOutputs(systemClock);
     return runService({
       ...outputs,

@@ -8,6 +8,7 @@
 
 import { wait, type Clock } from '../clock.js';
 import { openOutput, type Output } from '../log/output.js';
+import { toErrorMessage } from '../error.js';
 
 /** Why a service ends: a signal, or a failure. */
 export type End = { readonly signal: NodeJS.Signals } | { readonly error: unknown };
@@ -90,7 +91,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   if (!cancelled.signal.aborted) cancelled.abort(new Error('the start was cancelled'));
   const failure = (error: unknown): void => {
     code = 1;
-    stderr.write(`klaviyo-relay: the stop failed: ${options.redact(describeError(error))}\n`);
+    stderr.write(`klaviyo-relay: the stop failed: ${options.redact(toErrorMessage(error))}\n`);
   };
   const stopBy = clock.monotonic() + startLimitMs + options.stopLimitMs;
   const service = await within(
@@ -114,7 +115,7 @@ export async function runService<T extends Service>(options: ServiceOptions<T>):
   const isStuck =
     isOverdue || ends.isStuck() || options.stdout.holdsThread() || stderr.holdsThread();
   while (!isStuck && isPoolHeld() && clock.monotonic() < stopBy) await wait(clock, poolPollMs);
-  return leave(ends.hasFailed() ? 1 : code, isStuck);
+  return exitProcess(ends.hasFailed() ? 1 : code, isStuck);
 }
 
 function watchEnds<T extends Service>(options: ServiceOptions<T>) {
@@ -130,11 +131,11 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
       // One failure causes others; the first one is the reason.
       if (hasFailed) return;
       hasFailed = true;
-      stderr.write(`klaviyo-relay: ${options.redact(describeError(end.error))}\n`);
+      stderr.write(`klaviyo-relay: ${options.redact(toErrorMessage(end.error))}\n`);
     } else if (hasEnded) {
       stderr.write(`klaviyo-relay: a second signal, ${end.signal}, ends the process at once\n`);
       // Does not wait for the log, because a second signal demands an immediate end.
-      leave(1, isStuck);
+      exitProcess(1, isStuck);
     }
     hasEnded = true;
     options.onEnd?.(end);
@@ -150,7 +151,7 @@ function watchEnds<T extends Service>(options: ServiceOptions<T>) {
  * An ordinary exit joins all threads and would wait for one that is blocked by a disk or a name
  * server.
  */
-function leave(code: number, isStuck: boolean): never {
+function exitProcess(code: number, isStuck: boolean): never {
   if (isStuck || isPoolHeld()) process.kill(process.pid, 'SIGKILL');
   process.exit(code);
 }
@@ -177,8 +178,4 @@ async function within<T>(limitMs: number, work: Promise<T>, clock: Clock): Promi
   } finally {
     over.abort();
   }
-}
-
-function describeError(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -16,6 +16,7 @@ import {
 } from './setting-rules.js';
 import { findSourceContradictions, sourceSecrets, sourceSettings } from '../sources/list.js';
 import { mappingFile } from '../sources/mapping/file.js';
+import { toErrorMessage } from '../error.js';
 
 const day = 86_400_000;
 
@@ -367,9 +368,7 @@ function readSecretFile(
   try {
     input[name] = readFileSync(path, 'utf8').trim();
   } catch (error) {
-    problems.push(
-      `${name}_FILE: cannot be read (${error instanceof Error ? error.message : 'unknown error'})`,
-    );
+    problems.push(`${name}_FILE: cannot be read (${toErrorMessage(error)})`);
   }
 }
 

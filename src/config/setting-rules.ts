@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { RateWindow } from '../model/limiter.js';
-import { toAddress } from '../redis/address.js';
+import { parseRedisUrl } from '../redis/address.js';
+import { toErrorMessage } from '../error.js';
 
 export const flag = z.stringbool({ error: 'must be true or false' });
 
@@ -71,10 +72,10 @@ export const windows = z.string().transform((text, context): readonly RateWindow
 
 export const redisUrl = z.string().transform((text, context) => {
   try {
-    return toAddress(text);
+    return parseRedisUrl(text);
   } catch (error) {
     // The message never contains the URL, which can hold a password.
-    context.addIssue(error instanceof Error ? error.message : 'cannot be read');
+    context.addIssue(toErrorMessage(error));
     return z.NEVER;
   }
 });

@@ -42,7 +42,7 @@ export function toDelivery(
     bytes: sent.bytes,
     status: sent.status,
     attempt: 1 + facts.envelopes.reduce((most, { attempts }) => Math.max(most, attempts), 0),
-    result: toResult(sent.outcomes),
+    result: toDeliveryResult(sent.outcomes),
     delivered: count.delivered,
     merged: count.merged,
     retried: count.retry,
@@ -71,7 +71,7 @@ function summarise(outcomes: readonly Outcome[]) {
   return { importRef, reason, isThrottled };
 }
 
-function toResult(outcomes: readonly Outcome[]): Delivery['result'] {
+function toDeliveryResult(outcomes: readonly Outcome[]): Delivery['result'] {
   const [first] = outcomes;
   if (outcomes.some(({ kind }) => kind !== first?.kind)) return 'partial';
   switch (first?.kind) {

@@ -97,7 +97,7 @@ export function judgeItems(
         settled.push({ envelope, verdict: retryAlone(outcome.reason) });
         continue;
       }
-      const verdict = judge(envelope, outcome, context);
+      const verdict = judgeEnvelope(envelope, outcome, context);
       const isMerged = verdict.kind === 'ack' && envelope !== newest;
       settled.push({ envelope, verdict: isMerged ? merged : verdict });
     }
@@ -113,7 +113,11 @@ const merged: Verdict = { kind: 'ack', as: 'merged' };
 const blockedProbeMs = 60_000;
 
 /** Returns the verdict for one envelope. */
-export function judge(envelope: Envelope, outcome: DecidedOutcome, context: JudgeContext): Verdict {
+export function judgeEnvelope(
+  envelope: Envelope,
+  outcome: DecidedOutcome,
+  context: JudgeContext,
+): Verdict {
   switch (outcome.kind) {
     case 'delivered':
       return delivered;

@@ -238,7 +238,7 @@ export class RejectionProber {
     const overflow = held.filter((item) => {
       if (this.#bytes >= maxKeptBytes) return true;
       this.#items.push(item);
-      this.#bytes += countBytes(item);
+      this.#bytes += countItemBytes(item);
       return false;
     });
     if (this.#items.length > 0) {
@@ -300,7 +300,7 @@ export class RejectionProber {
       const last = this.#items.pop();
       if (item === undefined || last === undefined) break;
       if (at < this.#items.length) this.#items[at] = last;
-      this.#bytes -= countBytes(item);
+      this.#bytes -= countItemBytes(item);
       drawn.push(item);
     }
     return drawn;
@@ -337,5 +337,5 @@ const maxKeptBytes = 64_000_000;
 /** How long the envelopes beyond that wait in the store. */
 const overflowMs = 60_000;
 
-const countBytes = (item: BatchItem): number =>
+const countItemBytes = (item: BatchItem): number =>
   item.reduce((sum, { payload }) => sum + payload.byteLength, 0);

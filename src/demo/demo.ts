@@ -118,7 +118,7 @@ async function runDay(
   onStep('everything is posted; waiting for the deliveries');
   await waitUntilDrained(relay, clock);
   const seconds = (clock.monotonic() - from) / 1000;
-  return summarise({ relay, sandbox, tally, seconds, posted: posts.length });
+  return summariseRun({ relay, sandbox, tally, seconds, posted: posts.length });
 }
 
 function createDemoConfig(klaviyoUrl: string, directory: string) {
@@ -192,7 +192,13 @@ type DayResult = {
   posted: number;
 };
 
-async function summarise({ relay, sandbox, tally, seconds, posted }: DayResult): Promise<Summary> {
+async function summariseRun({
+  relay,
+  sandbox,
+  tally,
+  seconds,
+  posted,
+}: DayResult): Promise<Summary> {
   const { counters, profiles, requests, violations } = sandbox.state();
   const byStatus: Record<string, number> = {};
   for (const { status } of requests) {

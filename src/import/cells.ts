@@ -87,15 +87,15 @@ const exactDigits = 15;
 /** A custom property is a number if it looks like one and converts without loss. `007` is text. */
 function readProperty(text: string): CellValue {
   const isExact = !text.includes('.') || text.replace(/\D/g, '').length <= exactDigits;
-  return toCellValue(plainNumber.test(text) && isExact ? toValue(text) : text);
+  return toCellValue(plainNumber.test(text) && isExact ? readCellValue(text) : text);
 }
 
 function readObject(text: string): CellValue {
-  const value = toValue(text);
+  const value = readCellValue(text);
   return toCellValue(isJsonObject(value) ? value : text);
 }
 
-function toValue(text: string): unknown {
+function readCellValue(text: string): unknown {
   const parsed = parseJson(text);
   return parsed.ok && parsed.issues.length === 0 ? parsed.value : text;
 }

@@ -50,7 +50,7 @@ export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
    * Returns the first line as a broken row and reads the others again, as if nothing had preceded
    * them.
    */
-  const giveUp = (detail: string): readonly Row[] => {
+  const stopReading = (detail: string): readonly Row[] => {
     const [first, ...others] = lines;
     startAnew();
     return first === undefined
@@ -63,13 +63,14 @@ export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
     if (lines.length === 0 && text.trim() === '') return [];
     lines.push(line);
     bytes += line.bytes.length;
-    if (line.isCut || bytes > maxBytes) return giveUp(`is longer than ${maxBytes} bytes`);
-    if (lines.length > maxLines) return giveUp(`opens a quote that ${maxLines} lines do not close`);
+    if (line.isCut || bytes > maxBytes) return stopReading(`is longer than ${maxBytes} bytes`);
+    if (lines.length > maxLines)
+      return stopReading(`opens a quote that ${maxLines} lines do not close`);
     switch (readLine(record, text, delimiter)) {
       case 'open':
         return [];
       case 'broken':
-        return giveUp(
+        return stopReading(
           'has something after a closing quote that is neither a delimiter nor a line end',
         );
       case 'whole': {
@@ -84,7 +85,7 @@ export function createCsvFramer({ delimiter, maxBytes }: CsvRules): Framer {
     push,
     end() {
       const rows: Row[] = [];
-      while (lines.length > 0) rows.push(...giveUp('opens a quote that is never closed'));
+      while (lines.length > 0) rows.push(...stopReading('opens a quote that is never closed'));
       return rows;
     },
   };

@@ -25,7 +25,7 @@ export function isPlain(head: Buffer, encoding: string | null): boolean {
 }
 
 /** Decodes an input, gzip or not, to UTF-8. Throws DamagedInput. */
-export async function* decode(
+export async function* decodeText(
   raw: AsyncIterable<Buffer>,
   encoding: string | null,
 ): AsyncGenerator<Buffer, void> {

@@ -96,7 +96,7 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Import
         const sent = await postPart(post, part);
         if (sent.kind === 'stop') return { stopped: sent.detail, progress };
         if (sent.kind === 'split') {
-          if (sent.isTooLarge) maxBytes = Math.min(maxBytes, Math.ceil(countBytes(part) / 2));
+          if (sent.isTooLarge) maxBytes = Math.min(maxBytes, Math.ceil(countLineBytes(part) / 2));
           parts.unshift(...splitInHalves(part));
           continue;
         }
@@ -195,7 +195,7 @@ function createSettled(
   return { kind: 'settled', accepted, duplicates, warned, rejected: rejectedEntries };
 }
 
-function countBytes(part: readonly Prepared[]): number {
+function countLineBytes(part: readonly Prepared[]): number {
   return part.reduce((sum, { bytes }) => sum + bytes + 1, 0);
 }
 

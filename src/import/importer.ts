@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import type { Clock } from '../clock.js';
 import { openEntries, type Entries, type EntriesOptions } from './entries.js';
 import { importRows, type ImportEnd, type Report } from './import-rows.js';
-import { isPipe, openInput, type Input } from './input.js';
+import { isPipeStream, openInput, type Input } from './input.js';
 import { start } from './lines.js';
 import {
   checkSameImport,
@@ -77,7 +77,7 @@ export async function runImport(options: ImportOptions, deps: ImportDeps): Promi
  */
 export async function checkImport(options: ImportOptions, deps: ImportDeps): Promise<void> {
   const { input, restart, rejectedPath: path } = options;
-  if (await isPipe(input)) return;
+  if (await isPipeStream(input)) return;
   const { entries, saved } = await begin(options, deps);
   await entries.close();
   if (saved === null && !restart) await checkRejectedFileUnused(path);

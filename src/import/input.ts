@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { addAbortSignal, type Readable } from 'node:stream';
-import { decode, isPlain, kindBytes } from './decode.js';
+import { decodeText, isPlain, kindBytes } from './decode.js';
 import { ImportError } from './import-error.js';
 import { isMissing, readInputIdentity, type Progress } from './progress.js';
 
@@ -34,7 +34,7 @@ type Options = {
 };
 
 /** Returns true if the input can be read only once. */
-export async function isPipe(path: string): Promise<boolean> {
+export async function isPipeStream(path: string): Promise<boolean> {
   if (path === '-') return true;
   const found = await stat(path).catch(() => null);
   return found !== null && !found.isFile() && !found.isDirectory();
@@ -45,7 +45,7 @@ export async function openInput(path: string, options: Options): Promise<Input> 
   const { stdin, signal, encoding } = options;
   const createPipeInput = (stream: Readable): Input => ({
     file: null,
-    open: () => decode(addAbortSignal(signal, stream), encoding),
+    open: () => decodeText(addAbortSignal(signal, stream), encoding),
     position: (offset) => offset,
   });
   if (path === '-') return createPipeInput(stdin);
@@ -55,7 +55,7 @@ export async function openInput(path: string, options: Options): Promise<Input> 
     // A named pipe has no offsets.
     if (!found.isFile()) return createPipeInput(createReadStream(path));
     const file = await readInputIdentity(path);
-    return isPlain(await readHead(path), encoding)
+    return isPlain(await readFirstBytes(path), encoding)
       ? { file, open: (from) => readFrom(path, from), position: (offset) => offset }
       : { file, ...openDecoded(path, encoding) };
   } catch (error) {
@@ -74,7 +74,7 @@ function openDecoded(path: string, encoding: string | null): Pick<Input, 'open' 
     open(offset) {
       const stream = createReadStream(path, { highWaterMark: compressedChunkBytes });
       isRead = () => stream.bytesRead;
-      return skip(decode(stream, encoding), offset);
+      return skip(decodeText(stream, encoding), offset);
     },
     position: () => isRead(),
   };
@@ -91,7 +91,7 @@ async function* skip(chunks: AsyncIterable<Buffer>, bytes: number): AsyncGenerat
   }
 }
 
-async function readHead(path: string): Promise<Buffer> {
+async function readFirstBytes(path: string): Promise<Buffer> {
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(kindBytes), 0, kindBytes, 0);

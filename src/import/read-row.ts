@@ -53,7 +53,7 @@ export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
     }
     const entry = parsed.value;
     const errors: Issue[] = constants
-      .filter(({ path }) => isGiven(entry, path))
+      .filter(({ path }) => isFilledCell(entry, path))
       .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is also set by ${from}` }));
     const time = readsTime ? toTimeText(entry.event_time) : null;
     const read = time === null ? null : mapping.readTime(time.trim());
@@ -64,7 +64,7 @@ export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
   };
 }
 
-function isGiven(entry: JsonObject, [name, part]: Path): boolean {
+function isFilledCell(entry: JsonObject, [name, part]: Path): boolean {
   const value = entry[name];
   if (part === undefined) return value != null;
   return isJsonObject(value) && value[part] !== undefined;

@@ -31,7 +31,7 @@ export async function openRejectedFile(options: Options): Promise<RejectedFile> 
   const { path, savedBytes, overwrite } = options;
   if (overwrite) await rm(path, { force: true });
   if (savedBytes === null) await checkRejectedFileUnused(path);
-  const size = await sizeOf(path);
+  const size = await sizeOfLine(path);
   let bytes = Math.min(savedBytes ?? 0, size);
   if (size > bytes) await truncate(path, bytes);
   let file: FileHandle | null = null;
@@ -55,7 +55,7 @@ export async function openRejectedFile(options: Options): Promise<RejectedFile> 
 
 /** Throws ImportError if the file that an import would create holds something. */
 export async function checkRejectedFileUnused(path: string): Promise<void> {
-  if ((await sizeOf(path)) === 0) return;
+  if ((await sizeOfLine(path)) === 0) return;
   throw new ImportError(
     `${path} already exists: move it, name another file with --rejected, or overwrite it with --restart`,
   );
@@ -77,7 +77,7 @@ function isJson(text: string): boolean {
 }
 
 /** Returns 0 if there is no file. */
-async function sizeOf(path: string): Promise<number> {
+async function sizeOfLine(path: string): Promise<number> {
   try {
     return (await stat(path)).size;
   } catch (error) {

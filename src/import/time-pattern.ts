@@ -96,7 +96,7 @@ const pieces = /\[([^\]]*)\]|([A-Za-z])\2*|\s+|[^A-Za-z\s]/g;
  * as in the pattern, except for the number of blanks. A number may lack its leading zero. Names of
  * months are English.
  */
-export function compilePattern(pattern: string): Pattern {
+export function compileTimePattern(pattern: string): Pattern {
   const found: { readonly name: string; readonly unit: Unit }[] = [];
   const matches = [...pattern.matchAll(pieces)];
   let source = '';

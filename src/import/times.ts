@@ -1,5 +1,5 @@
 import { readTime as readSourceTime } from '../sources/time.js';
-import { compilePattern, toWallTime } from './time-pattern.js';
+import { compileTimePattern, toWallTime } from './time-pattern.js';
 import type { ReadWallTime, Unit, WallTime } from './time-pattern.js';
 
 /** The value of a field, or why the cell has none. `detail` follows the name of the field. */
@@ -40,7 +40,7 @@ export function createTimeReader({ format, timezone }: TimeOptions): TimeReader 
   if (format === null || format === 'iso') return { ok: true, read: createIsoReader(toIso) };
   if (secondsNames.includes(format)) return { ok: true, read: (text) => readEpoch(text, 1000) };
   if (millisecondsNames.includes(format)) return { ok: true, read: (text) => readEpoch(text, 1) };
-  const pattern = compilePattern(format);
+  const pattern = compileTimePattern(format);
   if (!pattern.ok) return { ok: false, option: '--time-format', detail: pattern.detail };
   if (!pattern.hasOffset && wallClock === null) {
     const detail =
@@ -98,7 +98,7 @@ const namedTime = /[a-z]{3}.*(?:GMT|UTC|Z|[-+]\d\d:?\d\d)(?: *\([^()]*\))?$/i;
 
 function readNamed(text: string): CellValue | null {
   const time = namedTime.test(text) ? readSourceTime(text) : null;
-  return time?.kind === 'read' ? toValue(time.at) : null;
+  return time?.kind === 'read' ? toIsoCell(time.at) : null;
 }
 
 function createPatternReader(
@@ -115,7 +115,7 @@ function createPatternReader(
 }
 
 function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock | null): CellValue {
-  if (offsetMs !== null) return toValue(wallMs - offsetMs);
+  if (offsetMs !== null) return toIsoCell(wallMs - offsetMs);
   if (wallClock === null) {
     const detail =
       'has no offset from UTC: specify the time zone, such as --timezone Europe/Berlin or --timezone UTC';
@@ -124,16 +124,16 @@ function toInstant({ wallMs, offsetMs, isDate }: WallTime, wallClock: WallClock 
   const { instants, compatible } = wallClock(wallMs);
   // In an overlap, the first of the two instants, as in RFC 5545.
   const [first] = instants;
-  if (first !== undefined) return toValue(first);
+  if (first !== undefined) return toIsoCell(first);
   // In some time zones a day can begin at one o'clock.
-  if (isDate) return toValue(compatible);
+  if (isDate) return toIsoCell(compatible);
   return {
     ok: false,
     detail: 'does not exist in the time zone, because the clock was put forward over it',
   };
 }
 
-const toValue = (ms: number): CellValue => ({ ok: true, value: new Date(ms).toISOString() });
+const toIsoCell = (ms: number): CellValue => ({ ok: true, value: new Date(ms).toISOString() });
 
 const decimal = /^\d{1,16}(?:\.\d{1,9})?$/;
 /** Epoch ms of the year 10000, from which on ISO 8601 has another form. */
@@ -142,7 +142,7 @@ const endOfTime = 253_402_300_800_000;
 function readEpoch(text: string, msPerUnit: 1 | 1000): CellValue {
   if (!decimal.test(text)) return { ok: false, detail: 'is not an epoch number' };
   const ms = Math.round(Number(text) * msPerUnit);
-  if (ms < endOfTime) return toValue(ms);
+  if (ms < endOfTime) return toIsoCell(ms);
   const detail =
     'is after the year 9999 as seconds: use --time-format epoch-ms if it is milliseconds';
   return { ok: false, detail };

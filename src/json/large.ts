@@ -95,7 +95,7 @@ class ContainerReader {
       yield;
       if (this.#isExcess(counted)) {
         yield;
-        this.at = part.closes ? part.to + 1 : findEnd(this.#text, part.to + 1);
+        this.at = part.closes ? part.to + 1 : findContainerEnd(this.#text, part.to + 1);
         return null;
       }
       if (part.closes) {
@@ -146,7 +146,7 @@ class ContainerReader {
     let value: unknown = null;
     if (this.#isExcess({ path: inside, isArray, count: 0, total: this.#total })) {
       yield;
-      this.at = findEnd(this.#text, open + 1);
+      this.at = findContainerEnd(this.#text, open + 1);
       yield;
     } else value = yield* this.read(open, inside);
     if (this.hasStopped) return;
@@ -266,7 +266,7 @@ function findPart(text: string, from: number): Part {
 }
 
 /** Returns the index after the closing bracket of the container, or the length of the text if there is none. */
-function findEnd(text: string, from: number): number {
+function findContainerEnd(text: string, from: number): number {
   let depth = 0;
   for (let at = from; at < text.length; at++) {
     const code = text.charCodeAt(at);

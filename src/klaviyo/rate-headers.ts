@@ -26,8 +26,8 @@ export function toRateFeedback(headers: Headers, now: number): RateFeedback {
   const resetSeconds = parseSeconds(toHeaderText(headers['ratelimit-reset'])?.split(',')[0]);
   return {
     windows,
-    remaining: parseWholeNumber(toHeaderText(headers['ratelimit-remaining'])?.split(',')[0]),
-    remainingOf: parseWholeNumber(limits[0]?.split(';')[0]),
+    remaining: parseHeaderNumber(toHeaderText(headers['ratelimit-remaining'])?.split(',')[0]),
+    remainingOf: parseHeaderNumber(limits[0]?.split(';')[0]),
     resetMs: resetSeconds === null ? null : toBoundedWaitMs(resetSeconds),
     retryAfterMs: parseRetryAfter(headers, now),
   };
@@ -36,10 +36,10 @@ export function toRateFeedback(headers: Headers, now: number): RateFeedback {
 /** `150;w=60` means 150 requests per 60 s. A number without `w` is not a window. */
 function parseRateWindow(text: string): RateWindow | null {
   const [limitText, ...parameters] = text.split(';');
-  const limit = parseWholeNumber(limitText);
+  const limit = parseHeaderNumber(limitText);
   if (limit === null || limit === 0) return null;
   for (const parameter of parameters) {
-    const seconds = parseWholeNumber(/^\s*w\s*=\s*(.*)$/i.exec(parameter)?.[1]);
+    const seconds = parseHeaderNumber(/^\s*w\s*=\s*(.*)$/i.exec(parameter)?.[1]);
     if (seconds !== null) return seconds === 0 ? null : { limit, windowMs: seconds * 1000 };
   }
   return null;
@@ -63,7 +63,7 @@ function toBoundedWaitMs(seconds: number): number {
 }
 
 /** Nine digits hold any limit. Returns null for anything else. */
-function parseWholeNumber(text: string | undefined): number | null {
+function parseHeaderNumber(text: string | undefined): number | null {
   const trimmed = text?.trim() ?? '';
   return /^\d{1,9}$/.test(trimmed) ? Number(trimmed) : null;
 }

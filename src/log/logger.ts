@@ -50,7 +50,7 @@ export async function createLogger(
       // A line that has only an error gets the message of the error as its text.
       hooks: {
         logMethod([first, ...rest]: Parameters<LogFn>, method) {
-          const error = toError(first);
+          const error = findError(first);
           if (error === null || rest.length > 0) method.apply(this, [first, ...rest]);
           else method.apply(this, [{ err: error }, redact(error.message)]);
         },
@@ -77,7 +77,7 @@ async function createPrettyFormat(colorize: boolean): Promise<(line: string) => 
   });
 }
 
-function toError(value: unknown): Error | null {
+function findError(value: unknown): Error | null {
   if (value instanceof Error) return value;
   const isOfError = typeof value === 'object' && value !== null && 'err' in value;
   return isOfError && value.err instanceof Error && Object.keys(value).length === 1

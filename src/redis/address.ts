@@ -35,7 +35,7 @@ const defaultPorts = { single: 6379, sentinel: 26379, cluster: 6379 } as const;
  * `redis://user:password@host:6379/0`, `rediss://…` with TLS, `redis+sentinel://…@a:26379,b:26379/primary/0`,
  * `redis+cluster://…@a:6379,b:6379`. Throws an Error that says what is wrong and shows no password.
  */
-export function toAddress(url: string): RedisAddress {
+export function parseRedisUrl(url: string): RedisAddress {
   // A query or fragment would be ignored, and a password may contain such a character unencoded.
   if (/[?#]/.test(url)) {
     throw new Error(
@@ -58,7 +58,7 @@ export function toAddress(url: string): RedisAddress {
     hosts,
     isTls: protocol === 'rediss',
     ...toCredentials(credentials),
-    ...toPlace(
+    ...readPathParts(
       kind,
       path.split('/').filter((part) => part !== ''),
     ),
@@ -66,7 +66,7 @@ export function toAddress(url: string): RedisAddress {
 }
 
 /** Reads what follows the hosts: Sentinel's name for the primary, and a database. */
-function toPlace(
+function readPathParts(
   kind: RedisAddress['kind'],
   parts: readonly string[],
 ): Pick<RedisAddress, 'primary' | 'database'> {
@@ -99,12 +99,12 @@ function toCredentials(text: string | undefined): { username?: string; password?
       'names a user without a password: redis://user:password@host or redis://:password@host',
     );
   return {
-    ...(username !== '' && { username: decode(username) }),
-    ...(password !== '' && { password: decode(password) }),
+    ...(username !== '' && { username: decodeUrlPart(username) }),
+    ...(password !== '' && { password: decodeUrlPart(password) }),
   };
 }
 
-function decode(text: string): string {
+function decodeUrlPart(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -5,6 +5,7 @@ import type { Clock } from '../clock.js';
 import type { RedisAddress, RedisHost, SentinelAuth } from './address.js';
 import { Sentinels } from './sentinels.js';
 import { createSlotLocator } from './cluster.js';
+import { toError } from '../error.js';
 
 /** Longest wait before the next attempt to connect, ms. */
 const maxReconnectMs = 1000;
@@ -105,7 +106,7 @@ function createLocatingConnector({ locate, isTls }: LocatingOptions) {
       try {
         host = await locate();
       } catch (error) {
-        this.firstError = error instanceof Error ? error : new Error(String(error));
+        this.firstError = toError(error);
       }
       // `disconnect` may have been called in the meantime.
       if (host === null || !(this.connecting as boolean)) {

@@ -1,6 +1,7 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { z } from 'zod';
 import type { RedisHost } from './address.js';
+import { toError } from '../error.js';
 
 export type SlotLocator = {
   /** Resolves with the primary that owns the slot. The first call, and each call after `suspect`, rejects if keys of the slot are on two nodes. */
@@ -84,9 +85,6 @@ function askForMap(host: RedisHost, { key, client }: SlotOptions): Promise<SlotM
     return { owner: toHost(range[2]), nodes: unique(nodes) };
   });
 }
-
-const toError = (error: unknown): Error =>
-  error instanceof Error ? error : new Error(String(error));
 
 const toName = ({ host, port }: RedisHost): string => `${host}:${port}`;
 

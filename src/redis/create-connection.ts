@@ -71,7 +71,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
 
   sentinels?.onDoubt((why) => {
     attempt.failure = { why, isCertain: false };
-    cut(client);
+    destroyStream(client);
     goDown(attempt.failure);
   });
   client.on('connecting', () => (attempt = createAttempt()));
@@ -116,7 +116,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
       });
   });
 
-  const ask = async <T>(make: () => Promise<T>, limitMs = timeoutMs): Promise<T> => {
+  const sendCommand = async <T>(make: () => Promise<T>, limitMs = timeoutMs): Promise<T> => {
     if (failure !== null) throw new UnavailableError(failure.why);
     try {
       return await inTime(make(), limitMs);
@@ -137,7 +137,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
         // Every later command would wait as long. A new connection shows whether the server is there.
         const why = `Redis does not answer within ${limitMs} ms`;
         attempt.failure = { why, isCertain: false };
-        cut(client);
+        destroyStream(client);
         goDown(attempt.failure);
         reject(new UnavailableError(why));
       });
@@ -151,7 +151,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
 
   const send = (command: string, args: Arguments) =>
     client.callBuffer(command, ...args.map(toArgument)) as Promise<RedisReply>;
-  const call = (command: string, args: Arguments) => ask(() => send(command, args));
+  const call = (command: string, args: Arguments) => sendCommand(() => send(command, args));
 
   return {
     isUp: () => failure === null,
@@ -164,11 +164,11 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
       failureListeners.add(listener);
       return () => failureListeners.delete(listener);
     },
-    run: (script, prefix, args) => evaluate(script, toArguments(script, prefix, args), call),
+    run: (script, prefix, args) => evaluateScript(script, toArguments(script, prefix, args), call),
     async runReplicated(script, { prefix, args, command, replicas, ms }) {
       // Both commands are sent at once; the reply to the second one waits for the replicas.
       const both = (name: string, rest: Arguments) =>
-        ask(async () => {
+        sendCommand(async () => {
           const written = send(name, rest);
           written.catch(() => undefined);
           const waited = send(command, toWaitArguments(command, { replicas, ms }));
@@ -176,7 +176,7 @@ export function createRedisConnection(options: RedisConnectionOptions): RedisCon
           await waited.catch(() => undefined);
           return [await written, await waited] as const;
         }, timeoutMs + ms);
-      const [reply, waited] = await evaluate(script, toArguments(script, prefix, args), both);
+      const [reply, waited] = await evaluateScript(script, toArguments(script, prefix, args), both);
       const have = readReplicaCount(waited);
       if (have < replicas)
         throw new UnreplicatedError(
@@ -241,7 +241,7 @@ function isOfSelect(error: unknown): boolean {
 type Arguments = readonly (string | number | Uint8Array)[];
 
 /** Runs a script by its digest, and with its text if the server has not stored it yet. */
-async function evaluate<T>(
+async function evaluateScript<T>(
   { lua, sha }: Script,
   rest: Arguments,
   send: (command: string, args: Arguments) => Promise<T>,
@@ -261,7 +261,7 @@ function toArguments({ keys }: Script, prefix: string, args: Arguments): Argumen
 }
 
 /** Closes the socket without QUIT, which a hung server would not answer. ioredis then connects anew. */
-function cut(client: Redis): void {
+function destroyStream(client: Redis): void {
   client.stream.destroy();
 }
 

@@ -66,7 +66,7 @@ export async function findEviction(connection: Asked): Promise<string | null> {
 
 async function readFacts(connection: Asked): Promise<ServerFacts> {
   const info = await readInfo(connection);
-  const { settings, closed } = await readSettings(connection);
+  const { settings, closed } = await readServerSettings(connection);
   const valkey = info.get('valkey_version') ?? null;
   const redisVersion = info.get('redis_version') ?? null;
   return {
@@ -112,7 +112,9 @@ function toLines(reply: unknown): string[] {
 }
 
 /** Reads one setting at a time: Redis before 7 accepts only one name in CONFIG GET. */
-async function readSettings(connection: Asked): Promise<Pick<ServerFacts, 'settings' | 'closed'>> {
+async function readServerSettings(
+  connection: Asked,
+): Promise<Pick<ServerFacts, 'settings' | 'closed'>> {
   let closed: string | null = null;
   const entries: [SettingName, string | null][] = [];
   for (const name of settingNames) {

@@ -1,4 +1,5 @@
 import type { RedisAddress } from './address.js';
+import { toErrorMessage } from '../error.js';
 
 /** Why a connection to Redis cannot be used, as a text for operators without a password. */
 export type RedisFailure = {
@@ -18,7 +19,7 @@ const passing = (why: string): RedisFailure => ({ why, isCertain: false });
 
 /** Describes an error of ioredis, or an error reply during the setup of a connection. */
 export function toRedisFailure(error: unknown, context: RedisFailureContext): RedisFailure {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = toErrorMessage(error);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (error instanceof Error && error.name === 'ReplyError') return toRefusal(message, context);
   // ioredis reports one error for all nodes of a cluster, and one for all sentinels.
@@ -53,7 +54,7 @@ export function toDatabaseFailure(
   error: unknown,
   { address, setting }: RedisFailureContext,
 ): RedisFailure | null {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = toErrorMessage(error);
   if (!databaseRefused.test(message)) return null;
   const words = `${address.database} of ${setting} ("${describeFailure(message)}")`;
   return { why: `the server does not have database ${words}`, isCertain: true };
@@ -91,11 +92,11 @@ function toSentinelWords(
   if (words.startsWith('WRONGPASS') || words.startsWith('NOAUTH'))
     return `the sentinels refuse the user or the password in ${setting}`;
   if (words.startsWith('ERR unknown command'))
-    return `what answers at ${toPlace(address)} are no sentinels: use redis:// in ${setting}`;
-  return `no sentinel at ${toPlace(address)} can be reached: ${describeFailure(words)}`;
+    return `what answers at ${listAddresses(address)} are no sentinels: use redis:// in ${setting}`;
+  return `no sentinel at ${listAddresses(address)} can be reached: ${describeFailure(words)}`;
 }
 
-const toPlace = ({ hosts }: RedisAddress): string =>
+const listAddresses = ({ hosts }: RedisAddress): string =>
   hosts.map(({ host, port }) => `${host}:${port}`).join(', ');
 
 /** Describes the known errors of sockets and TLS; null for any other. */
@@ -104,7 +105,7 @@ function toConnectionWords(
   code: string,
   { address, setting, timeoutMs }: RedisFailureContext,
 ): string | null {
-  const place = toPlace(address);
+  const place = listAddresses(address);
   if (message.startsWith('Unknown RESP type 21 ')) {
     return `the server at ${place} speaks TLS: use rediss:// in ${setting}`;
   }

@@ -10,14 +10,15 @@ const keys = [
   ]),
 ];
 
-const load = (name: string) => loadScript(new URL(`lua/${name}.lua`, import.meta.url), { keys });
+const loadLimiterScript = (name: string) =>
+  loadScript(new URL(`lua/${name}.lua`, import.meta.url), { keys });
 
 /** The scripts of the shared limiter; each file describes its arguments and its reply. */
 export const limiterScripts = {
-  acquire: load('limiter-acquire'),
-  end: load('limiter-end'),
-  cancel: load('limiter-cancel'),
-  pause: load('limiter-pause'),
-  report: load('limiter-report'),
-  readGeneration: load('limiter-read-generation'),
+  acquire: loadLimiterScript('limiter-acquire'),
+  end: loadLimiterScript('limiter-end'),
+  cancel: loadLimiterScript('limiter-cancel'),
+  pause: loadLimiterScript('limiter-pause'),
+  report: loadLimiterScript('limiter-report'),
+  readGeneration: loadLimiterScript('limiter-read-generation'),
 };

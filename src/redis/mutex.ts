@@ -8,12 +8,12 @@ export class Mutex {
    */
   async enter(signal: AbortSignal): Promise<() => void> {
     const before = this.#last;
-    let leave: () => void = () => undefined;
-    const left = new Promise<void>((resolve) => (leave = resolve));
+    let releaseMutex: () => void = () => undefined;
+    const left = new Promise<void>((resolve) => (releaseMutex = resolve));
     // A caller that aborts must not let the next one in before the callers ahead of it.
     this.#last = before.then(() => left);
     await untilAborted(before, signal);
-    return leave;
+    return releaseMutex;
   }
 }
 

@@ -2,6 +2,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { z } from 'zod';
 import type { Clock, Timer } from '../clock.js';
 import type { RedisHost } from './address.js';
+import { toError, toErrorMessage } from '../error.js';
 
 export type SentinelsOptions = {
   readonly hosts: readonly RedisHost[];
@@ -130,7 +131,7 @@ export class Sentinels {
     } catch (error) {
       const isOver = clock.monotonic() - this.#confirmedAt >= trustMs;
       if (isOver || error instanceof FailoverError) {
-        this.#doubt(error instanceof Error ? error.message : String(error));
+        this.#doubt(toErrorMessage(error));
         return;
       }
     }
@@ -162,9 +163,6 @@ export class Sentinels {
     });
   }
 }
-
-const toError = (error: unknown): Error =>
-  error instanceof Error ? error : new Error(String(error));
 
 const isMost = (answers: readonly (View | Error)[], count: number): boolean =>
   2 * answers.filter((each) => !(each instanceof Error)).length > count;

@@ -6,7 +6,7 @@
  */
 
 import type { JsonObject } from '../json/json.js';
-import { asText } from './json.js';
+import { readString } from './json.js';
 import type { EventInput } from './check-event.js';
 import type { ProfileInput } from './check-profile.js';
 import type { Counters } from './counters.js';
@@ -129,7 +129,7 @@ function countRepeat(counters: Counters, event: EventInput): void {
 
 /** For these two domains Klaviyo responds with 202 and drops the event or profile. */
 export function isTestAddress(email: unknown): boolean {
-  return /@(?:example|test)\.com$/i.test(asText(email) ?? '');
+  return /@(?:example|test)\.com$/i.test(readString(email) ?? '');
 }
 
 /** Several sets, because a Set holds at most 2^24 entries and a long load test reaches that. */

@@ -6,7 +6,7 @@
 import { isJsonObject } from '../json/json.js';
 import type { JsonObject } from '../json/json.js';
 import type { IssueCollector } from './issues.js';
-import { isPresent, isTextUpTo } from './check-profile.js';
+import { isNotNullish, isTextUpTo } from './check-profile.js';
 import { checkMemberNames, checkNested, checkResource } from './check-value.js';
 import type { Revision } from './revisions.js';
 
@@ -121,7 +121,7 @@ function checkTime(
   { now, revision }: EventRules,
   issues: IssueCollector,
 ): number | null {
-  if (!isPresent(time)) return null;
+  if (!isNotNullish(time)) return null;
   const at = typeof time === 'string' ? parseTimeMs(time) : undefined;
   if (at === undefined) {
     issues.add(
@@ -144,14 +144,15 @@ function getLatestTimeMs(now: number): number {
 
 function checkScalars(attributes: JsonObject, issues: IssueCollector): void {
   const { unique_id: uniqueId, value, value_currency: currency, backfill } = attributes;
-  if (isPresent(uniqueId) && !isTextUpTo(uniqueId, 255)) {
+  if (isNotNullish(uniqueId) && !isTextUpTo(uniqueId, 255)) {
     issues.add('unique_id must be a string of 1 to 255 characters.', 'unique_id');
   }
-  if (isPresent(value) && typeof value !== 'number') issues.add('value must be a number.', 'value');
-  if (isPresent(currency) && !(typeof currency === 'string' && /^[A-Z]{3}$/.test(currency))) {
+  if (isNotNullish(value) && typeof value !== 'number')
+    issues.add('value must be a number.', 'value');
+  if (isNotNullish(currency) && !(typeof currency === 'string' && /^[A-Z]{3}$/.test(currency))) {
     issues.add('value_currency must be an ISO 4217 code (Example: USD).', 'value_currency');
   }
-  if (isPresent(backfill) && typeof backfill !== 'boolean') {
+  if (isNotNullish(backfill) && typeof backfill !== 'boolean') {
     issues.add('backfill must be true or false.', 'backfill');
   }
 }

@@ -6,7 +6,7 @@
 
 import { isJsonObject } from '../json/json.js';
 import type { JsonObject } from '../json/json.js';
-import { asText, getOwnMember } from './json.js';
+import { readString, getOwnMember } from './json.js';
 import type { IssueCollector } from './issues.js';
 import { checkMemberNames, checkNested, checkResource } from './check-value.js';
 import type { Revision } from './revisions.js';
@@ -90,7 +90,7 @@ const emailPattern =
 const phonePattern = /^\+[1-9]\d{6,14}$/;
 
 /** RFC 5321 allows at most 254 characters in an address. */
-export function isEmail(text: string): boolean {
+export function isKlaviyoEmail(text: string): boolean {
   return text.length <= 254 && emailPattern.test(text);
 }
 
@@ -108,8 +108,8 @@ export function checkProfile(
     checkProfileAttributes(attributes, rules, issues);
     if (rules.context === 'update') return;
     if (
-      !isPresent(resource.id) &&
-      !identifierFields.some((field) => isPresent(attributes[field]))
+      !isNotNullish(resource.id) &&
+      !identifierFields.some((field) => isNotNullish(attributes[field]))
     ) {
       issues.add('At least one of email, phone_number or external_id is required.');
     }
@@ -122,7 +122,7 @@ export function checkProfile(
   );
   const patch = getOwnMember(meta, 'patch_properties');
   return {
-    id: asText(resource.id) ?? null,
+    id: readString(resource.id) ?? null,
     attributes,
     patch: isJsonObject(patch) ? patch : undefined,
   };
@@ -209,16 +209,16 @@ function hasDeepMember(value: unknown): boolean {
  */
 function checkIdentifiers(attributes: JsonObject, issues: IssueCollector): void {
   const { email, phone_number: phone, external_id: externalId } = attributes;
-  if (isPresent(email) && !(typeof email === 'string' && isEmail(email))) {
+  if (isNotNullish(email) && !(typeof email === 'string' && isKlaviyoEmail(email))) {
     issues.add('Invalid email address', 'email');
   }
-  if (isPresent(phone) && !(typeof phone === 'string' && phonePattern.test(phone))) {
+  if (isNotNullish(phone) && !(typeof phone === 'string' && phonePattern.test(phone))) {
     issues.add(
       'Invalid phone number format (Example of a valid format: +12345678901)',
       'phone_number',
     );
   }
-  if (isPresent(externalId) && !isTextUpTo(externalId, 255)) {
+  if (isNotNullish(externalId) && !isTextUpTo(externalId, 255)) {
     issues.add('external_id must be a string of 1 to 255 characters.', 'external_id');
   }
   checkTextField(attributes, 'anonymous_id', issues);
@@ -231,7 +231,7 @@ function checkMeta(
   { takesPatchIdentifiers }: Revision,
   issues: IssueCollector,
 ): void {
-  if (!isPresent(meta)) return;
+  if (!isNotNullish(meta)) return;
   if (!isJsonObject(meta)) {
     issues.add("'meta' must be an object.");
     return;
@@ -248,12 +248,12 @@ function checkMeta(
 
 function checkTextField(attributes: JsonObject, field: string, issues: IssueCollector): void {
   const value = attributes[field];
-  if (isPresent(value) && typeof value !== 'string')
+  if (isNotNullish(value) && typeof value !== 'string')
     issues.add(`'${field}' must be a string.`, field);
 }
 
 function checkLocation(location: unknown, issues: IssueCollector): void {
-  if (!isPresent(location)) return;
+  if (!isNotNullish(location)) return;
   if (!isJsonObject(location)) {
     issues.add("'location' must be an object.");
     return;
@@ -262,13 +262,13 @@ function checkLocation(location: unknown, issues: IssueCollector): void {
   for (const field of locationText) checkTextField(location, field, issues);
   for (const field of ['latitude', 'longitude']) {
     const value = location[field];
-    if (!isPresent(value) || typeof value === 'number' || typeof value === 'string') continue;
+    if (!isNotNullish(value) || typeof value === 'number' || typeof value === 'string') continue;
     issues.add(`'${field}' must be a number or a string.`, field);
   }
 }
 
 /** In a request, null means absent, except where it clears a field. */
-export function isPresent(value: unknown): boolean {
+export function isNotNullish(value: unknown): boolean {
   return value !== undefined && value !== null;
 }
 
@@ -281,7 +281,7 @@ export function isTextUpTo(value: unknown, maxLength: number): value is string {
 export function toIdentifierKeys(id: string | null, attributes: JsonObject): readonly string[] {
   const found: string[] = id === null ? [] : [`id:${id}`];
   for (const field of identifierFields) {
-    const value = asText(attributes[field]);
+    const value = readString(attributes[field]);
     if (value === undefined) continue;
     found.push(`${field}:${field === 'email' ? value.toLowerCase() : value}`);
   }

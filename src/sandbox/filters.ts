@@ -160,7 +160,7 @@ function parseValue(scalar: Scalar, rule: FilterField, text: string): string | n
 type Scanner = { readonly text: string; at: number };
 
 /** Returns the next token if it matches the sticky pattern `form`, and advances. */
-function readToken(scanner: Scanner, form: RegExp): string | undefined {
+function readFilterToken(scanner: Scanner, form: RegExp): string | undefined {
   form.lastIndex = scanner.at;
   const found = form.exec(scanner.text)?.[0];
   if (found !== undefined) scanner.at += found.length;
@@ -168,7 +168,7 @@ function readToken(scanner: Scanner, form: RegExp): string | undefined {
 }
 
 function expectToken(scanner: Scanner, form: RegExp): string {
-  const found = readToken(scanner, form);
+  const found = readFilterToken(scanner, form);
   if (found === undefined) throw createFilterError(scanner.text);
   return found;
 }
@@ -182,27 +182,27 @@ function parseCalls(scanner: Scanner): readonly Call[] {
     if (operator === 'and') calls.push(...parseCalls(scanner));
     else calls.push(parseCall(scanner, operator));
     expectToken(scanner, /\s*\)/y);
-  } while (readToken(scanner, /\s*,\s*/y) !== undefined);
+  } while (readFilterToken(scanner, /\s*,\s*/y) !== undefined);
   return calls;
 }
 
 function parseCall(scanner: Scanner, operator: string): Call {
   const field = expectToken(scanner, /[\w.]+/y);
-  if (readToken(scanner, /\s*,\s*/y) === undefined)
+  if (readFilterToken(scanner, /\s*,\s*/y) === undefined)
     return { operator, field, isList: false, scalars: [] };
-  if (readToken(scanner, /\[\s*/y) === undefined) {
+  if (readFilterToken(scanner, /\[\s*/y) === undefined) {
     return { operator, field, isList: false, scalars: [parseScalar(scanner)] };
   }
   const scalars: Scalar[] = [];
   do scalars.push(parseScalar(scanner));
-  while (readToken(scanner, /\s*,\s*/y) !== undefined);
+  while (readFilterToken(scanner, /\s*,\s*/y) !== undefined);
   expectToken(scanner, /\s*\]/y);
   return { operator, field, isList: true, scalars };
 }
 
 /** Both kinds of quotes are allowed. A backslash escapes the next character. */
 function parseScalar(scanner: Scanner): Scalar {
-  const quoted = readToken(scanner, /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/sy);
+  const quoted = readFilterToken(scanner, /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/sy);
   if (quoted === undefined) {
     return { text: expectToken(scanner, /[^\s,()[\]"']+/y), isQuoted: false };
   }

@@ -13,7 +13,7 @@ import { createIssueCollector } from './issues.js';
 import type { IssueCollector } from './issues.js';
 import { checkEvent } from './check-event.js';
 import type { EventInput } from './check-event.js';
-import { checkProfile, isPresent, maxEventProfileBytes } from './check-profile.js';
+import { checkProfile, isNotNullish, maxEventProfileBytes } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
 import { checkMemberNames, checkResource } from './check-value.js';
 import { hasResponse } from './faults.js';
@@ -158,7 +158,7 @@ function checkWrapper(
   issues.within(['attributes'], () => {
     const fields = call.revision.takesBackfill ? wrapperFieldsWithBackfill : wrapperFields;
     checkMemberNames(found.attributes, { fields, resource: 'event-bulk-create' }, issues);
-    if (isPresent(backfill) && typeof backfill !== 'boolean') {
+    if (isNotNullish(backfill) && typeof backfill !== 'boolean') {
       issues.add('backfill must be true or false.', 'backfill');
     }
     issues.within(['profile'], () => checkDataMember(profileFrame, issues));

@@ -181,16 +181,16 @@ export function patchProperties(attributes: JsonObject, patch: JsonObject): Json
   const current = attributes.properties;
   const properties = new Map(Object.entries(isJsonObject(current) ? current : {}));
   for (const [name, value] of listEntries(patch.append)) {
-    properties.set(name, [...asList(properties.get(name)), ...asList(value)]);
+    properties.set(name, [...readList(properties.get(name)), ...readList(value)]);
   }
   for (const [name, value] of listEntries(patch.unappend)) {
-    const removed = asList(value);
-    const kept = asList(properties.get(name)).filter(
+    const removed = readList(value);
+    const kept = readList(properties.get(name)).filter(
       (entry) => !removed.some((gone) => isDeepStrictEqual(gone, entry)),
     );
     properties.set(name, kept);
   }
-  for (const name of asList(patch.unset)) {
+  for (const name of readList(patch.unset)) {
     if (typeof name === 'string') properties.delete(name);
   }
   return { ...attributes, properties: Object.fromEntries(properties) };
@@ -201,7 +201,7 @@ function listEntries(value: unknown): [string, unknown][] {
 }
 
 /** A single value counts as a list with one element. */
-function asList(value: unknown): readonly unknown[] {
+function readList(value: unknown): readonly unknown[] {
   if (value === undefined || value === null) return [];
   return Array.isArray(value) ? Array.from<unknown>(value) : [value];
 }

@@ -65,7 +65,7 @@ function parseQuery({ url, now }: QueryContext, rules: QueryRules): Query {
     sort,
     include: parseInclude(parameters.get('include'), rules.include ?? []),
     size: parsePageSize(parameters.get('page[size]'), rules),
-    offset: parseCursor(url),
+    offset: parsePageCursor(url),
     selectAttributes: createAttributeSelector(parameters, rules),
   };
 }
@@ -180,7 +180,7 @@ function parsePageSize(text: string | null, rules: QueryRules): number {
 }
 
 /** The cursor is opaque, so that clients do not construct one. */
-function parseCursor(url: URL): number {
+function parsePageCursor(url: URL): number {
   const cursor = url.searchParams.get('page[cursor]');
   if (cursor === null) return 0;
   const text = findCursorInLink(cursor, url) ?? cursor;

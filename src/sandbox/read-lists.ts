@@ -2,7 +2,7 @@
  * Reads of lists and their profiles, by Klaviyo's OpenAPI.
  */
 
-import { asText } from './json.js';
+import { readString } from './json.js';
 import type { Call } from './account.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
@@ -88,7 +88,7 @@ function respondWithListProfiles(
     withList(call, (list) => {
       const found = listMembers(list).filter(({ profile, joinedAt }) =>
         isMatch(query.filter, (field) =>
-          field === 'joined_group_at' ? joinedAt : asText(profile.attributes[field]),
+          field === 'joined_group_at' ? joinedAt : readString(profile.attributes[field]),
         ),
       );
       const sorted = sortBy(found, query.sort, ({ joinedAt }) => joinedAt);

@@ -2,7 +2,7 @@
  * Reads of profiles and their lists, by Klaviyo's OpenAPI.
  */
 
-import { asText } from './json.js';
+import { readString } from './json.js';
 import type { Call } from './account.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
@@ -83,7 +83,7 @@ function getProfileValue(profile: Profile, field: string): string | number | und
     case 'updated':
       return profile.updatedAt;
     default:
-      return asText(profile.attributes[field]);
+      return readString(profile.attributes[field]);
   }
 }
 

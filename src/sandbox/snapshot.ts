@@ -3,7 +3,7 @@
  */
 
 import type { JsonObject } from '../json/json.js';
-import { asText } from './json.js';
+import { readString } from './json.js';
 import type { Account } from './account.js';
 import type { Counters } from './counters.js';
 import type { ImportJob } from './import-jobs.js';
@@ -95,5 +95,7 @@ export function toProfileView(profile: Profile): ProfileView {
 
 function getDisplayName({ id, attributes }: Profile): string {
   const { email, phone_number: phone, external_id: externalId, anonymous_id: visitor } = attributes;
-  return asText(email) ?? asText(phone) ?? asText(externalId) ?? asText(visitor) ?? id;
+  return (
+    readString(email) ?? readString(phone) ?? readString(externalId) ?? readString(visitor) ?? id
+  );
 }

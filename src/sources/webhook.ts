@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Clock } from '../clock.js';
-import { acceptRawBodies, toTooLarge, type RawBody } from '../http/plugins/body.js';
+import { acceptRawBodies, createTooLargeProblem, type RawBody } from '../http/plugins/body.js';
 import { parseContentCodings } from '../http/plugins/content-codings.js';
 import type { AcceptingDeps } from '../http/deps.js';
 import { ProblemError, toNotFound, toProblemResponses } from '../http/plugins/problems.js';
@@ -158,10 +158,11 @@ function checkSignedRequests(
   acceptRawBodies(scope, {
     limitBytes,
     begin: async (request, payload) => {
-      if (Number(request.headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
+      if (Number(request.headers['content-length']) > limitBytes)
+        throw createTooLargeProblem(limitBytes);
       const body = await unadmitted.readBody(request, payload, limitBytes + 1);
       try {
-        if (!body.isWhole) throw toTooLarge(limitBytes);
+        if (!body.isWhole) throw createTooLargeProblem(limitBytes);
         const bytes = Buffer.concat(body.chunks);
         throwIfUnauthorized(request, signature.checkBody(request, bytes));
         return { chunks: [bytes], isWhole: true };

@@ -108,8 +108,8 @@ export class MemoryStore implements Store {
     const sorted = sortSettlement(settled, deliveryId, (id) => lane.unsettled.claimed(id));
     const { delivered, merged, deadLettered } = sorted;
     if (delivery !== undefined) {
-      lane.settled.add(delivery.id, delivered.map(toSeq), false);
-      lane.settled.add(delivery.id, merged.map(toSeq), true);
+      lane.settled.add(delivery.id, delivered.map(readSeq), false);
+      lane.settled.add(delivery.id, merged.map(readSeq), true);
       const dropped = this.#log.write(delivery);
       for (const each of Object.values(this.#lanes)) each.settled.forget(dropped);
     }
@@ -298,4 +298,4 @@ export class MemoryStore implements Store {
 
 const closed: Backpressure = { reason: 'closed', retryAfterMs: 1000 };
 
-const toSeq = (queued: Queued): number => queued.seq;
+const readSeq = (queued: Queued): number => queued.seq;

@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FailureHistory, backoffMs, judge, type RetryPolicy } from '../../src/delivery/judge.js';
+import {
+  FailureHistory,
+  backoffMs,
+  judgeEnvelope,
+  type RetryPolicy,
+} from '../../src/delivery/judge.js';
 import type { Reason } from '../../src/model/outcome.js';
 import { anEnvelope, startMs } from '../support/builders.js';
 
@@ -10,21 +15,21 @@ const at = { now: startMs, random: 0.5, policy, failureHistory: { noteFailure: (
 
 describe('judge', () => {
   it('acknowledges a delivered envelope', () => {
-    expect(judge(anEnvelope(), { kind: 'delivered' }, at)).toEqual({
+    expect(judgeEnvelope(anEnvelope(), { kind: 'delivered' }, at)).toEqual({
       kind: 'ack',
       as: 'delivered',
     });
   });
 
   it('polls the import job of a pending envelope', () => {
-    expect(judge(anEnvelope(), { kind: 'pending', ref: 'j1' }, at)).toEqual({
+    expect(judgeEnvelope(anEnvelope(), { kind: 'pending', ref: 'j1' }, at)).toEqual({
       kind: 'poll',
       ref: 'j1',
     });
   });
 
   it('dead-letters a rejected envelope with its reason', () => {
-    expect(judge(anEnvelope(), { kind: 'rejected', reason }, at)).toEqual({
+    expect(judgeEnvelope(anEnvelope(), { kind: 'rejected', reason }, at)).toEqual({
       kind: 'dead-letter',
       reason,
     });
@@ -33,7 +38,7 @@ describe('judge', () => {
   it.each(['throttled', 'blocked'] as const)(
     'sends an envelope again that was %s, without a counted attempt',
     (kind) => {
-      const verdict = judge(
+      const verdict = judgeEnvelope(
         anEnvelope({ attempts: 99 }),
         { kind, reason, afterMs: 9 },
         { ...at, policy: { ...policy, maxAttempts: 3 } },
@@ -44,7 +49,7 @@ describe('judge', () => {
 
   it('delays a retry longer with each attempt, and never less than Klaviyo requested', () => {
     const verdict = (attempts: number, afterMs?: number) =>
-      judge(
+      judgeEnvelope(
         anEnvelope({ attempts }),
         { kind: 'retryable', reason, ...(afterMs !== undefined && { afterMs }) },
         at,
@@ -59,7 +64,7 @@ describe('judge', () => {
     ['age', { maxAgeMs: 1000 }, 'too_old'],
   ])('dead-letters at the bound of %s, with the last reason', (_name, bound, code) => {
     const circumstances = { ...at, now: startMs + 1000, policy: { ...policy, ...bound } };
-    const verdict = judge(
+    const verdict = judgeEnvelope(
       anEnvelope({ attempts: 2 }),
       { kind: 'retryable', reason },
       circumstances,
@@ -75,7 +80,7 @@ describe('an envelope that is too old by the wall clock', () => {
   const old = anEnvelope({ acceptedAt: startMs - 8 * days });
 
   it('is sent again until this process has seen it fail for long enough', () => {
-    const judged = judge(
+    const judged = judgeEnvelope(
       old,
       { kind: 'retryable', reason },
       { ...at, policy: bound, failureHistory: { noteFailure: () => false } },

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -12,7 +12,7 @@ let relay: RelayUnderTest;
 beforeAll(async () => {
   redis = await startRedis({ settings: { appendfsync: 'everysec' } });
   operator = createRedisConnection({
-    address: toAddress(redis.url),
+    address: parseRedisUrl(redis.url),
     clock: systemClock,
     timeoutMs: 2000,
   });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -13,7 +13,7 @@ beforeEach(async () => {
   const users = ['relay on >pw-of-relay ~* &* +@all'];
   redis = await startRedis({ users, settings: { appendfsync: 'no' } });
   operator = createRedisConnection({
-    address: toAddress(redis.url),
+    address: parseRedisUrl(redis.url),
     clock: systemClock,
     timeoutMs: 5000,
   });

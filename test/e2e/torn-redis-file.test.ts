@@ -2,7 +2,7 @@ import { appendFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -14,7 +14,7 @@ let relay: RelayUnderTest;
 beforeEach(async () => {
   redis = await startRedis();
   operator = createRedisConnection({
-    address: toAddress(redis.url),
+    address: parseRedisUrl(redis.url),
     clock: systemClock,
     timeoutMs: 2000,
   });

@@ -2,7 +2,7 @@ import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decode } from '../../src/import/decode.js';
+import { decodeText } from '../../src/import/decode.js';
 import { detectDelimiter } from '../../src/import/csv.js';
 import { DamagedInput } from '../../src/import/import-error.js';
 import { toChunks } from './fixture.js';
@@ -13,7 +13,7 @@ async function* toSource(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void
 }
 
 const decoded = async (bytes: Buffer, encoding: string | null = null, cuts: number[] = []) =>
-  (await buffer(decode(toSource(toChunks(bytes, cuts)), encoding))).toString('utf8');
+  (await buffer(decodeText(toSource(toChunks(bytes, cuts)), encoding))).toString('utf8');
 
 const text = 'email;name\nada@klaviyo-demo.com;Äda 😀\n';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compilePattern } from '../../src/import/time-pattern.js';
+import { compileTimePattern } from '../../src/import/time-pattern.js';
 import { createTimeReader, createWallClock } from '../../src/import/times.js';
 import { aReadTime } from './fixture.js';
 
@@ -142,7 +142,7 @@ describe('a time pattern', () => {
     ['DD/MM/MMM/YYYY', 'has two parts for the month'],
     ['', 'has no year'],
   ])('%j is invalid: it %s', (pattern, words) => {
-    expect(compilePattern(pattern)).toMatchObject({
+    expect(compileTimePattern(pattern)).toMatchObject({
       ok: false,
       detail: expect.stringContaining(words) as string,
     });

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { toScript, UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -19,7 +19,7 @@ afterAll(() => server.close());
 
 async function connect(timeoutMs = 2000): Promise<RedisConnection> {
   connection = createRedisConnection({
-    address: toAddress(server.url),
+    address: parseRedisUrl(server.url),
     clock: systemClock,
     timeoutMs,
   });
@@ -162,7 +162,7 @@ describe('an address of Redis', () => {
       },
     ],
   ])('%s', (url, address) => {
-    expect(toAddress(url)).toEqual(address);
+    expect(parseRedisUrl(url)).toEqual(address);
   });
 
   it.each([
@@ -185,7 +185,7 @@ describe('an address of Redis', () => {
     ['redis://:hunter2@h/0x2', 'must end with the number of a database'],
     ['redis://:hunter2@h/0/1', 'must end with the number of a database'],
   ])('%s is refused with a reason that shows no password', (url, reason) => {
-    expect(() => toAddress(url)).toThrow(reason);
-    expect(() => toAddress(url)).not.toThrow('hunter2');
+    expect(() => parseRedisUrl(url)).toThrow(reason);
+    expect(() => parseRedisUrl(url)).not.toThrow('hunter2');
   });
 });

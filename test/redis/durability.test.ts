@@ -1,6 +1,6 @@
 import { afterEach, beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { findEviction, readDurability, type Stated } from '../../src/redis/durability.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import {
@@ -23,7 +23,7 @@ afterAll(() => server.close());
 
 async function connect(url = server.url): Promise<RedisConnection> {
   const connection = createRedisConnection({
-    address: toAddress(url),
+    address: parseRedisUrl(url),
     clock: systemClock,
     timeoutMs: 15_000,
   });

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { startRelay, type TestResponse, type RelayUnderTest } from '../support/relay.js';
@@ -48,7 +48,7 @@ it('no key of a caller is found in Redis', async () => {
   const [a] = await startTwo();
   await post(a);
   const connection = createRedisConnection({
-    address: toAddress(redis.url),
+    address: parseRedisUrl(redis.url),
     clock: systemClock,
     timeoutMs: 2000,
   });

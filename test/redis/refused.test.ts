@@ -3,7 +3,7 @@ import { createServer as createHttpServer } from 'node:http';
 import { connect as connectTo, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import {
   ScriptError,
@@ -33,7 +33,7 @@ async function redis(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
 
 function open(url: string, timeoutMs = 1000): RedisConnection {
   const connection = createRedisConnection({
-    address: toAddress(url),
+    address: parseRedisUrl(url),
     clock: systemClock,
     timeoutMs,
   });

@@ -5,7 +5,7 @@ import { systemClock, type Timer } from '../../src/clock.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import type { Permit } from '../../src/model/limiter.js';
 import type { RateWindow } from '../../src/model/limiter.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { SharedLimiter, type SharedLimiterOptions } from '../../src/redis/shared-limiter.js';
@@ -34,7 +34,7 @@ let limiters: SharedLimiter[] = [];
 beforeAll(async () => {
   server = await startRedis();
   real = createRedisConnection({
-    address: toAddress(server.url),
+    address: parseRedisUrl(server.url),
     clock: systemClock,
     timeoutMs: 5000,
   });

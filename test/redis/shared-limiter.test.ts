@@ -5,7 +5,7 @@ import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
 import type { Endpoint, Limiter, Permit } from '../../src/model/limiter.js';
 import type { RateFeedback, RateWindow } from '../../src/model/limiter.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { SharedLimiter, type SharedLimiterOptions } from '../../src/redis/shared-limiter.js';
@@ -31,7 +31,7 @@ let limiters: SharedLimiter[] = [];
 beforeAll(async () => {
   server = await startRedis({ settings: { appendfsync: 'no' } });
   connection = createRedisConnection({
-    address: toAddress(server.url),
+    address: parseRedisUrl(server.url),
     clock: systemClock,
     timeoutMs: 5000,
   });

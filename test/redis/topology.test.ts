@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../src/redis/connection.js';
 import { ack, aDelivery, deadLetter, retry, settledAs, someEvents } from '../support/builders.js';
@@ -26,7 +26,7 @@ async function start(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
 }
 
 const connection = (url: string, timeoutMs = 2000): RedisConnection =>
-  createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
+  createRedisConnection({ address: parseRedisUrl(url), clock: systemClock, timeoutMs });
 
 describe('a cluster', () => {
   it('keeps all names of an account in one slot', async () => {
@@ -218,7 +218,7 @@ describe('Sentinel', () => {
       `requirepass of-sentinel\nsentinel monitor main 127.0.0.1 ${primary.port} 1\nsentinel auth-pass main of-redis\n`,
     );
     const sentinel = await start({ config: path });
-    const address = toAddress(`redis+sentinel://:of-redis@127.0.0.1:${sentinel.port}/main/0`);
+    const address = parseRedisUrl(`redis+sentinel://:of-redis@127.0.0.1:${sentinel.port}/main/0`);
     const options = { address, clock: systemClock, timeoutMs: 500 };
     const refused = createRedisConnection(options);
     await untilTrue('it is refused', () =>

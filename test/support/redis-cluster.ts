@@ -1,6 +1,6 @@
 import { settlePromises } from './manual-clock.js';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import { findFreePort, startRedis, type RedisServer } from './redis-server.js';
@@ -123,7 +123,7 @@ async function startNode(): Promise<ClusterNode & { readonly busPort: number }> 
     },
   });
   const connection = createRedisConnection({
-    address: toAddress(server.url),
+    address: parseRedisUrl(server.url),
     clock: systemClock,
     timeoutMs: 1000,
   });

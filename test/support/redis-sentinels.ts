@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../src/redis/connection.js';
 import { startRedis, type RedisServer } from './redis-server.js';
@@ -79,7 +79,7 @@ export async function startSentinels(options: SentinelSetOptions): Promise<Senti
 async function startNode(options: Parameters<typeof startRedis>[0]): Promise<ServerNode> {
   const server = await startRedis(options);
   const connection = createRedisConnection({
-    address: toAddress(server.url),
+    address: parseRedisUrl(server.url),
     clock: systemClock,
     timeoutMs: 1000,
   });

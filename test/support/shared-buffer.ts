@@ -1,6 +1,6 @@
 import { systemClock } from '../../src/clock.js';
 import { lanes, type Lane } from '../../src/model/lane.js';
-import { toAddress } from '../../src/redis/address.js';
+import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import type { LaneCounts } from './relay.js';
@@ -20,7 +20,7 @@ const timeoutMs = 10_000;
 export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   const key = `{${prefix}}`;
   const single = createRedisConnection({
-    address: toAddress(url),
+    address: parseRedisUrl(url),
     key,
     clock: systemClock,
     timeoutMs,

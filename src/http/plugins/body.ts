@@ -87,7 +87,7 @@ export function acceptRawBodies(app: FastifyInstance, { limitBytes, begin }: Raw
     async (request: FastifyRequest, payload: Readable): Promise<RawBody> => {
       try {
         const begun = (await begin(request, payload)) ?? nothingRead;
-        const bytes = await readBytes({ request, payload, begun }, limitBytes);
+        const bytes = await readRequestBytes({ request, payload, begun }, limitBytes);
         return { bytes, text: toText(bytes) };
       } finally {
         // A rejected body may be paused: the rest is read and dropped, and the connection stays open.
@@ -119,7 +119,7 @@ function toUnsupportedMediaType(detail: string): ProblemError {
   return new ProblemError('unsupported-media-type', detail);
 }
 
-export function toTooLarge(limitBytes: number): ProblemError {
+export function createTooLargeProblem(limitBytes: number): ProblemError {
   return new ProblemError(
     'too-large',
     `a body may have ${limitBytes} bytes after decompression (BODY_LIMIT_BYTES)`,
@@ -135,7 +135,7 @@ type Incoming = {
 
 async function readUnicode(incoming: Incoming, limitBytes: number): Promise<Buffer> {
   checkMediaType(incoming.request.headers['content-type'] ?? '');
-  return readBytes(incoming, limitBytes);
+  return readRequestBytes(incoming, limitBytes);
 }
 
 const quoted = /"(?:[^"\\]|\\.)*"?/g;
@@ -152,10 +152,10 @@ function checkMediaType(contentType: string): void {
   }
 }
 
-async function readBytes(incoming: Incoming, limitBytes: number): Promise<Buffer> {
+async function readRequestBytes(incoming: Incoming, limitBytes: number): Promise<Buffer> {
   const { headers } = incoming.request;
   const codings = parseContentCodings(headers['content-encoding']);
-  if (Number(headers['content-length']) > limitBytes) throw toTooLarge(limitBytes);
+  if (Number(headers['content-length']) > limitBytes) throw createTooLargeProblem(limitBytes);
   const received = await collectBody(incoming, limitBytes);
   return codings.length === 0 ? received : expand(received, codings, limitBytes);
 }
@@ -185,7 +185,7 @@ function collectBody({ request, payload, begun }: Incoming, limitBytes: number):
         return;
       }
       chunks.length = 0;
-      reject(toTooLarge(limitBytes));
+      reject(createTooLargeProblem(limitBytes));
     };
     const end = (): void => {
       const [only] = chunks;
@@ -215,7 +215,7 @@ async function expand(
   if (decoded.kind === 'whole') return decoded.bytes;
   switch (decoded.failure) {
     case 'too-large':
-      throw toTooLarge(limitBytes);
+      throw createTooLargeProblem(limitBytes);
     case 'corrupt':
       throw new ProblemError('invalid', 'the compressed body is corrupt or cut short');
     case 'trailing':

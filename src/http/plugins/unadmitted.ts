@@ -114,7 +114,7 @@ function readHeld({ request, payload, maxBytes, clock, budget }: Reading): Promi
       share.settle();
       payload.off('data', onData).off('end', onEnd).off('error', onError);
     };
-    const giveUp = (problem: ProblemError): void => {
+    const stopReading = (problem: ProblemError): void => {
       stop();
       share.release();
       chunks.length = 0;
@@ -135,12 +135,12 @@ function readHeld({ request, payload, maxBytes, clock, budget }: Reading): Promi
       done(false);
     };
     const onEnd = (): void => done(true);
-    const onError = (): void => giveUp(new ProblemError('invalid', 'the body broke off'));
+    const onError = (): void => stopReading(new ProblemError('invalid', 'the body broke off'));
     const share = budget.open(() =>
-      giveUp(toUnavailable('too many bodies wait for their callers to be checked', 1000)),
+      stopReading(toUnavailable('too many bodies wait for their callers to be checked', 1000)),
     );
     const timer = clock.setTimer(arrivalMs, () =>
-      giveUp(
+      stopReading(
         new ProblemError('timeout', `a body must arrive within ${arrivalMs / 1000} s here`, {
           // Otherwise the caller could hold the connection by never sending the rest.
           headers: { connection: 'close' },

@@ -58,7 +58,7 @@ export function compileExpression(
   const parts = compileParts(entries);
   if (!parts.ok) return parts.faults;
   const names = entries.map(([name]) => name);
-  return compileObject(names, parts.compiled);
+  return compileObjectExpression(names, parts.compiled);
 
   function compileParts(members: readonly (readonly [string | number, unknown])[]) {
     const compiled: Compiled[] = [];
@@ -180,7 +180,7 @@ function compileAlternatives(members: readonly Compiled[]): Compiled {
   };
 }
 
-function compileObject(names: readonly string[], members: readonly Compiled[]): Compiled {
+function compileObjectExpression(names: readonly string[], members: readonly Compiled[]): Compiled {
   const read = (scope: Scope): JsonObject | undefined => {
     const found = members.flatMap((member, at): [string, unknown][] => {
       const { value } = member.find(scope);

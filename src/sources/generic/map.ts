@@ -37,8 +37,8 @@ const toE164 = createToE164();
 export function mapGenericWebhook(webhook: Webhook, request: GenericRequest): SourcePost {
   const { name } = request;
   const scope: Scope = { ...request, element: undefined };
-  const kind = asId(evaluate(webhook.kind, scope).value);
-  const delivery = asId(evaluate(webhook.delivery, scope).value);
+  const kind = asId(evaluateExpression(webhook.kind, scope).value);
+  const delivery = asId(evaluateExpression(webhook.delivery, scope).value);
   const made = [
     ...webhook.events.flatMap((rule, at) =>
       applyRule(rule, { request, make: (own) => createRuleEvent(rule, own, `${at}`) }),
@@ -119,13 +119,13 @@ function isSameScalar(value: unknown, wanted: unknown): boolean {
 }
 
 function createRuleEvent(rule: EventRule, scope: RuleScope, ruleId: string): RuleResult {
-  const name = asText(evaluate(rule.event_name, scope).value);
+  const name = asText(evaluateExpression(rule.event_name, scope).value);
   if (name === undefined) return { reason: 'no_event_name' };
   const who = readRulePerson(rule, scope);
-  const anonymousId = asId(evaluate(rule.anonymous_id, scope).value);
+  const anonymousId = asId(evaluateExpression(rule.anonymous_id, scope).value);
   const isSomebody = Object.keys(who.person).length > 0 || anonymousId !== undefined;
   if (!isSomebody && who.personKeys.length === 0) return { reason: 'anonymous' };
-  const time = readRuleTime(evaluate(rule.event_time, scope));
+  const time = readRuleTime(evaluateExpression(rule.event_time, scope));
   const money = readRuleAmounts(rule, scope);
   const properties = readRuleProperties(rule.properties, scope);
   const isLong = name.length > limits.metricNameChars;
@@ -136,7 +136,7 @@ function createRuleEvent(rule: EventRule, scope: RuleScope, ruleId: string): Rul
     ...who.person,
     anonymous_id: anonymousId,
     ...money.fields,
-    order_id: asId(evaluate(rule.order_id, scope).value),
+    order_id: asId(evaluateExpression(rule.order_id, scope).value),
     properties: {
       ...properties.value,
       ...time.kept,
@@ -176,9 +176,9 @@ function createRuleProfile(rule: ProfileRule, scope: RuleScope): RuleResult {
   if (!isSomebody && who.personKeys.length === 0) return { reason: 'anonymous' };
   const properties = readRuleProperties(rule.properties, scope);
   const fields = profileFields.map(
-    (name) => [name, asId(evaluate(rule[name], scope).value)] as const,
+    (name) => [name, asId(evaluateExpression(rule[name], scope).value)] as const,
   );
-  const location = evaluate(rule.location, scope).value;
+  const location = evaluateExpression(rule.location, scope).value;
   const entry = compact({
     ...who.person,
     ...Object.fromEntries(fields),
@@ -224,11 +224,11 @@ type RulePerson = {
 };
 
 function readRulePerson(rule: Rule, scope: RuleScope): RulePerson {
-  const email = asText(evaluate(rule.email, scope).value)?.trim();
-  const raw = asId(evaluate(rule.phone_number, scope).value);
-  const country = asText(evaluate(rule.phone_country, scope).value);
+  const email = asText(evaluateExpression(rule.email, scope).value)?.trim();
+  const raw = asId(evaluateExpression(rule.phone_number, scope).value);
+  const country = asText(evaluateExpression(rule.phone_country, scope).value);
   const phone = raw === undefined ? undefined : (toE164(raw, country) ?? raw);
-  const id = asId(evaluate(rule.distinct_id, scope).value);
+  const id = asId(evaluateExpression(rule.distinct_id, scope).value);
   const person: Person = {
     ...(email !== undefined && { email }),
     ...(phone !== undefined && { phone_number: phone }),
@@ -248,7 +248,7 @@ function readRulePerson(rule: Rule, scope: RuleScope): RulePerson {
 function readPersonKeys(keys: Readonly<Record<string, Expression>> | undefined, scope: RuleScope) {
   return Object.entries(keys ?? {}).flatMap(([name, text]) => {
     const kind = factKinds.find((each) => each === name);
-    const id = asId(evaluate(text, scope).value);
+    const id = asId(evaluateExpression(text, scope).value);
     return kind === undefined || id === undefined
       ? []
       : [{ kind, key: `${scope.name}:${kind}:${id}` }];
@@ -277,13 +277,13 @@ function readRuleTime({ value, pointer }: FoundValue): Read {
 }
 
 function readRuleAmounts(rule: EventRule, scope: RuleScope): Read {
-  const currency = evaluate(rule.currency, scope);
+  const currency = evaluateExpression(rule.currency, scope);
   const { code } = readCurrency(currency.value);
   const isMinor = rule.amounts === 'minor';
-  const given = evaluate(rule.value, scope);
+  const given = evaluateExpression(rule.value, scope);
   const value = { ...given, value: isMinor ? convertMinorAmount(given.value, code) : given.value };
   const money = readMoney(value, currency);
-  const total = evaluate(rule.total_amount, scope).value;
+  const total = evaluateExpression(rule.total_amount, scope).value;
   const readTotal = readAmount(isMinor ? convertMinorAmount(total, code) : total, code);
   return {
     fields: {
@@ -327,7 +327,7 @@ type Properties = {
 };
 
 function readRuleProperties(expression: Expression, scope: RuleScope): Properties {
-  const { value, pointer } = evaluate(expression, scope);
+  const { value, pointer } = evaluateExpression(expression, scope);
   if (isJsonObject(value)) return { value, warnings: [] };
   if (value === undefined) return { value: {}, warnings: [] };
   const detail = 'is no JSON object; it stays as the property value_of_properties';
@@ -343,7 +343,7 @@ function createRuleInsertId(
   { name, at, ...scope }: RuleScope,
   ruleId: string,
 ): string {
-  const given = asId(evaluate(rule.insert_id, { ...scope }).value);
+  const given = asId(evaluateExpression(rule.insert_id, { ...scope }).value);
   if (given !== undefined && given.length <= limits.uniqueIdChars) return given;
   const content = given ?? stringifyJson(scope.body);
   return ['generic', name, ruleId, at, hash('sha256', content, 'hex').slice(0, 32)].join(':');
@@ -365,6 +365,6 @@ function compileOnce(expression: Expression): Compiled {
   return compiled;
 }
 
-function evaluate(expression: Expression, scope: Scope): FoundValue {
+function evaluateExpression(expression: Expression, scope: Scope): FoundValue {
   return compileOnce(expression).find(scope);
 }

@@ -40,19 +40,19 @@ const token = z.strictObject({
 const verify = z
   .strictObject({ hmac: hmac.optional(), token: token.optional() }, 'must hold hmac or token')
   .superRefine((value, context) => {
-    const say = (path: readonly string[], message: string): void =>
+    const report = (path: readonly string[], message: string): void =>
       context.addIssue({ code: 'custom', path: [...path], message });
     const { hmac: signature, token: secret } = value;
     if ((signature === undefined) === (secret === undefined))
-      say([], 'must hold either hmac or token');
+      report([], 'must hold either hmac or token');
     if (signature !== undefined) {
-      for (const [name, detail] of findSignatureFaults(signature)) say(['hmac', name], detail);
+      for (const [name, detail] of findSignatureFaults(signature)) report(['hmac', name], detail);
     }
     if (secret !== undefined && [secret.header, secret.query].filter(Boolean).length !== 1) {
-      if (!secret.basic) say(['token'], 'must hold either header or query');
+      if (!secret.basic) report(['token'], 'must hold either header or query');
     }
     if (secret?.basic === true && (secret.query !== undefined || secret.prefix !== '')) {
-      say(['token', 'basic'], 'needs neither query nor prefix');
+      report(['token', 'basic'], 'needs neither query nor prefix');
     }
   });
 

@@ -132,22 +132,22 @@ function findSecretContradictions(values: Values): readonly string[] {
   const { MAPPING_FILE: mapping, GENERIC_WEBHOOK_SECRETS: all } = values;
   const webhooks = Object.entries(mapping?.generic ?? {});
   const names = webhooks.map(([name]) => name);
-  const say = (text: string): string => `GENERIC_WEBHOOK_SECRETS: ${text}`;
+  const report = (text: string): string => `GENERIC_WEBHOOK_SECRETS: ${text}`;
   return [
     ...webhooks.flatMap(([name, { verify }]) => {
       const secretsOf = all[name] ?? [];
       if (secretsOf.length === 0)
-        return [say(`has no secret for the webhook ${name} of MAPPING_FILE`)];
+        return [report(`has no secret for the webhook ${name} of MAPPING_FILE`)];
       const { hmac } = verify;
       const isEncoded =
         hmac === undefined || secretsOf.every((secret) => decodeSecret(secret, hmac) !== null);
-      return isEncoded ? [] : [say(`a secret of ${name} is not in ${hmac.secretEncoding}`)];
+      return isEncoded ? [] : [report(`a secret of ${name} is not in ${hmac.secretEncoding}`)];
     }),
     ...Object.keys(all).flatMap((name) => {
       if (names.includes(name)) return [];
       const near = findNearName(name, names);
       const hint = near === null ? '' : `; did you mean ${near}?`;
-      return [say(`names ${name}, and MAPPING_FILE has no webhook of this name${hint}`)];
+      return [report(`names ${name}, and MAPPING_FILE has no webhook of this name${hint}`)];
     }),
   ];
 }

@@ -114,12 +114,12 @@ function checkToken(token: Token, caller: Caller, { secrets }: VerifyContext): s
   let isFound = false;
   for (const secret of secrets) {
     const expected = token.basic ? Buffer.from(secret).toString('base64') : secret;
-    if (timingSafeEqual(sha256(given), sha256(expected))) isFound = true;
+    if (timingSafeEqual(hashSha256(given), hashSha256(expected))) isFound = true;
   }
   return isFound ? null : `${where} has no token of this webhook`;
 }
 
-const sha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
+const hashSha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 const tokenHeaderName = ({ header }: Token): string => header ?? 'Authorization';
 

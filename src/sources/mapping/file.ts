@@ -5,6 +5,7 @@ import { parseMapping, type Mapping } from './mapping.js';
 import { sourceNames } from '../list.js';
 import { isJsonObject } from '../../json/json.js';
 import { findNearName } from '../../near-name.js';
+import { toErrorMessage } from '../../error.js';
 
 type Loaded =
   | { readonly ok: true; readonly mapping: Mapping }
@@ -27,7 +28,7 @@ function loadMapping(path: string): Loaded {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    const why = error instanceof Error ? error.message : 'unknown error';
+    const why = toErrorMessage(error);
     return { ok: false, problems: [`cannot be read (${why})`] };
   }
   let content: unknown;

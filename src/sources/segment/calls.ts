@@ -88,7 +88,7 @@ export function* readBatchCalls(
   }
 
   const calls: SegmentCall[] = [];
-  const noCalls: InvalidCall[] = [];
+  const invalidCalls: InvalidCall[] = [];
   const messageIds: (string | undefined)[] = [];
   for (const [index, each] of (batch as readonly unknown[]).entries()) {
     const found = byEntry.get(index);
@@ -96,12 +96,12 @@ export function* readBatchCalls(
       found === undefined
         ? readCall(each, around, { index, receivedAt })
         : createInvalidCall(index, describeIssues(toIssues(found, 2)));
-    if ('code' in read) noCalls.push(read);
+    if ('code' in read) invalidCalls.push(read);
     else calls.push(read);
     messageIds.push(asId(asObject(each).messageId));
     yield;
   }
-  return { ok: true, calls, invalidCalls: noCalls, messageIds };
+  return { ok: true, calls, invalidCalls: invalidCalls, messageIds };
 }
 
 /** Characters beside the batch that hold for each call. They are copied into each, so their product is bounded. */

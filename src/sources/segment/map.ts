@@ -85,11 +85,11 @@ export function* mapSegmentRequest(
     );
     people.push(...listKnownUsers(call, request));
   }
-  const { invalidCalls: noCalls, messageIds } = listed;
+  const { invalidCalls: invalidCalls, messageIds } = listed;
   return {
     ok: true,
     post: { source: 'segment', entries, people, skipped },
-    invalidCalls: noCalls,
+    invalidCalls: invalidCalls,
     messageIds,
   };
 }

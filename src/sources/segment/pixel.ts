@@ -17,8 +17,8 @@ export function readPixelCall(query: unknown): JsonObject {
   const call: Members = { ...readDataParameter(given.data) };
   for (const [name, value] of Object.entries(given)) {
     const path = name.split('.');
-    const isNamed = path.every((part) => part !== '' && !harmfulNames.has(part));
-    if (name === 'data' || typeof value !== 'string' || !isNamed || path.length > maxLevels)
+    const isValidPath = path.every((part) => part !== '' && !harmfulNames.has(part));
+    if (name === 'data' || typeof value !== 'string' || !isValidPath || path.length > maxLevels)
       continue;
     setMember(call, path, value);
   }

@@ -24,9 +24,9 @@ export function createFieldFinder(
   return {
     find(...names) {
       const spelled = names.map((name) => {
-        return hasValue(object[name]) ? name : (folded.get(foldSpelling(name)) ?? name);
+        return isFilled(object[name]) ? name : (folded.get(foldSpelling(name)) ?? name);
       });
-      const name = spelled.find((each) => Object.hasOwn(object, each) && hasValue(object[each]));
+      const name = spelled.find((each) => Object.hasOwn(object, each) && isFilled(object[each]));
       if (name === undefined)
         return { value: undefined, pointer: toPointer([...path, names[0] ?? '']) };
       return { value: object[name], pointer: toPointer([...path, name]) };
@@ -34,7 +34,7 @@ export function createFieldFinder(
   };
 }
 
-function hasValue(value: unknown): boolean {
+function isFilled(value: unknown): boolean {
   return (
     value !== undefined && value !== null && !(typeof value === 'string' && value.trim() === '')
   );

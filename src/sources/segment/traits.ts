@@ -49,8 +49,8 @@ export function readProfile(call: SegmentCall): ReadProfile {
     image,
     locale,
     organization,
-    location: unlessEmpty(location),
-    properties: unlessEmpty(properties),
+    location: omitEmptyTraits(location),
+    properties: omitEmptyTraits(properties),
   });
   return { entry, warnings: consent.warnings };
 }
@@ -107,10 +107,10 @@ function createTraitReader(object: JsonObject): TraitReader {
 /** Replaces an object from which members were extracted by its rest. Any other value stays. */
 function replaceTrait(traits: JsonObject, name: string, left: JsonObject): JsonObject {
   if (!isJsonObject(traits[name])) return traits;
-  return compact({ ...traits, [name]: unlessEmpty(left) });
+  return compact({ ...traits, [name]: omitEmptyTraits(left) });
 }
 
-function unlessEmpty(object: JsonObject): JsonObject | undefined {
+function omitEmptyTraits(object: JsonObject): JsonObject | undefined {
   return Object.keys(object).length === 0 ? undefined : object;
 }
 

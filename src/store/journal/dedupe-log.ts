@@ -31,7 +31,7 @@ export class DedupeLog {
   constructor(tables: Tables, { clock, bounds }: { clock: Clock; bounds: DedupeBounds }) {
     this.#tables = tables;
     this.#clock = clock;
-    this.#time = new RetentionTime(clock, newestAt(tables), bounds.maxAgeMs / 2);
+    this.#time = new RetentionTime(clock, findNewestDedupe(tables), bounds.maxAgeMs / 2);
     this.window = new DedupeWindow(bounds, clock);
   }
 
@@ -85,7 +85,7 @@ export class DedupeLog {
 }
 
 /** Time of the newest added event; null if there is none. */
-function newestAt({ dedupe }: Tables): number | null {
+function findNewestDedupe({ dedupe }: Tables): number | null {
   for (const { key, value } of dedupe.getRange({ reverse: true })) {
     if (value[0] !== entryKinds.remember) continue;
     const [first] = decodeBlock(value.subarray(1), `entry ${key} of seen`);

@@ -41,7 +41,7 @@ export class JournalDeliveryLog {
     this.#tables = tables;
     this.#bounds = bounds;
     this.#clock = clock;
-    this.#time = new RetentionTime(clock, newestAt(tables), bounds.maxAgeMs / 2);
+    this.#time = new RetentionTime(clock, findNewestDelivery(tables), bounds.maxAgeMs / 2);
   }
 
   /** Returns the writes that add or replace deliveries and delete old ones. */
@@ -143,7 +143,7 @@ export class JournalDeliveryLog {
 }
 
 /** Time of the newest delivery; null if there is none. */
-function newestAt({ deliveries }: Tables): number | null {
+function findNewestDelivery({ deliveries }: Tables): number | null {
   for (const { value } of deliveries.getRange({ reverse: true, limit: 1 }))
     return value.delivery.at;
   return null;

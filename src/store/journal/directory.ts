@@ -14,6 +14,7 @@ import { DirectoryError } from './format.js';
 import type { FileHead } from './file-head.js';
 import { JournalFile } from './journal-file.js';
 import { LockFile, lockFileName } from './lock.js';
+import { toErrorMessage } from '../../error.js';
 
 const journalFileName = 'journal.mdb';
 /** Name of a journal until it is complete. */
@@ -160,7 +161,7 @@ function createDirectory(path: string): void {
     if (mkdirSync(path, { recursive: true, mode: 0o700 }) !== undefined)
       syncDirectory(dirname(path));
   } catch (error) {
-    throw new DirectoryError(path, `cannot be made: ${toMessage(error)}`);
+    throw new DirectoryError(path, `cannot be made: ${toErrorMessage(error)}`);
   }
 }
 
@@ -168,7 +169,7 @@ function resolveDirectory(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
-    throw new DirectoryError(path, `cannot be used: ${toMessage(error)}`);
+    throw new DirectoryError(path, `cannot be used: ${toErrorMessage(error)}`);
   }
 }
 
@@ -196,5 +197,3 @@ function tryChmod(path: string): boolean {
     return false;
   }
 }
-
-const toMessage = (error: unknown): string => (error instanceof Error ? error.message : '');

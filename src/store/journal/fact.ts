@@ -40,7 +40,7 @@ const kindsByNumber = new Map(factKinds.map((kind) => [kindNumbers[kind], kind])
 /**
  * Encodes a key as bytes. lmdb's own encoding of strings can be equal for two different strings. Throws RangeError.
  */
-export function toFactKey(key: string): Buffer {
+export function toFactTableKey(key: string): Buffer {
   const bytes = Buffer.from(key);
   if (bytes.length === 0 || bytes.length > maxKeyBytes) {
     throw new RangeError(`a fact's key of ${bytes.length} bytes cannot be kept`);
@@ -50,7 +50,7 @@ export function toFactKey(key: string): Buffer {
 
 export const toKeyedFact = ({ kind, key, value }: Fact): KeyedFact => ({
   kind,
-  key: toFactKey(key),
+  key: toFactTableKey(key),
   value,
 });
 

@@ -10,7 +10,7 @@ import {
   encodeFact,
   encodePlace,
   kindNumbers,
-  toFactKey,
+  toFactTableKey,
   type KeyedFact,
   type FactPlace,
   type StoredFact,
@@ -78,7 +78,7 @@ export class JournalFacts {
 
   /** Throws RangeError and DamagedError. */
   get(key: string): string | null {
-    const bytes = toFactKey(key);
+    const bytes = toFactTableKey(key);
     if (this.#bounds.maxCount === 0) return null;
     const legacy = this.#findLegacy(bytes);
     if (legacy !== null) return legacy.value;

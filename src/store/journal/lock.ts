@@ -14,6 +14,7 @@ import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { DirectoryError } from './format.js';
+import { toErrorMessage } from '../../error.js';
 
 /** The package has no types; this is the part in use. Returns false if another process holds the lock. */
 const native = createRequire(import.meta.url)('fs-native-extensions') as {
@@ -47,7 +48,7 @@ export function openOwnFile(
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : '';
     if (code === 'ENOENT' && !create) return null;
-    const why = code === 'ELOOP' ? `${path} is a symbolic link` : toMessage(error);
+    const why = code === 'ELOOP' ? `${path} is a symbolic link` : toErrorMessage(error);
     throw new DirectoryError(directory, `cannot be used: ${why}`);
   }
   if (fstatSync(fd).isFile()) return fd;
@@ -77,7 +78,7 @@ export function tryLock(directory: string, fd: number): boolean {
   try {
     return native.tryLock(fd);
   } catch (error) {
-    throw new DirectoryError(directory, `cannot be locked: ${toMessage(error)}`);
+    throw new DirectoryError(directory, `cannot be locked: ${toErrorMessage(error)}`);
   }
 }
 
@@ -169,7 +170,7 @@ function writeHolder(fd: number, text: string): void {
 }
 
 function describeHolder(content: string): string {
-  const parsed = holderSchema.safeParse(parseJson(content));
+  const parsed = holderSchema.safeParse(parseJsonOrNull(content));
   if (!parsed.success) return 'another process';
   const { pid, host, since } = parsed.data;
   return `process ${pid} on ${host} since ${since}`;
@@ -194,12 +195,10 @@ function readStart(fd: number): string {
   return bytes.toString('utf8', 0, readSync(fd, bytes, 0, maxHolderBytes, 0));
 }
 
-function parseJson(text: string): unknown {
+function parseJsonOrNull(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
     return null;
   }
 }
-
-const toMessage = (error: unknown): string => (error instanceof Error ? error.message : '');

@@ -8,6 +8,7 @@ import { toId } from '../ids.js';
 import { openTables, type Tables } from './tables.js';
 import { laneNumbers } from './totals.js';
 import { verify } from './verify.js';
+import { toErrorMessage } from '../../error.js';
 
 /** The journal of a stopped relay, for `klaviyo-relay store`. */
 export type OfflineJournal = Opened & {
@@ -71,7 +72,7 @@ function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
         reason,
       } = facts;
       const shown = { id, lane, acceptedAt, buriedAt, attempts, deliveryId, reason };
-      yield toLine({ kind: 'dead_letter', ...shown }, payload);
+      yield toExportLine({ kind: 'dead_letter', ...shown }, payload);
     });
   }
 }
@@ -87,7 +88,7 @@ function* exportLane(tables: Tables, lane: StoreLane, options: ExportOptions): G
         if (state === 'settled') continue;
         const id = toId({ lane, epoch: options.epoch, seq });
         const attempts = state?.attempts ?? 0;
-        yield toLine({ kind: 'envelope', id, lane, acceptedAt, attempts }, payload);
+        yield toExportLine({ kind: 'envelope', id, lane, acceptedAt, attempts }, payload);
       }
     });
   }
@@ -101,11 +102,11 @@ function* reportingErrors(
   try {
     yield* read();
   } catch (error) {
-    onFatal(error instanceof Error ? error.message : String(error));
+    onFatal(toErrorMessage(error));
   }
 }
 
 /** The payload is written as it is stored: parsing and encoding it would change large numbers. */
-function toLine(facts: object, payload: Uint8Array): string {
+function toExportLine(facts: object, payload: Uint8Array): string {
   return `${JSON.stringify(facts).slice(0, -1)},"payload":${Buffer.from(payload).toString()}}`;
 }

@@ -10,6 +10,7 @@ import { readFreePages } from './free-pages.js';
 import { JournalStore, type JournalOptions } from './journal.js';
 import { DiskReservation } from './disk-reservation.js';
 import { openTables, type Tables } from './tables.js';
+import { toErrorMessage } from '../../error.js';
 
 export type OpenJournalOptions = JournalOptions &
   Pick<StoreOptions, 'random'> &
@@ -108,7 +109,7 @@ export async function openVerified(directory: Directory): Promise<Tables> {
     if (short !== null) file.truncate(short.fileBytes);
     const there =
       short === null ? '' : `${short.fileBytes} of ${short.neededBytes} bytes are there: `;
-    const why = error instanceof Error ? error.message : String(error);
+    const why = toErrorMessage(error);
     throw new DirectoryError(path, `is damaged: ${there}${why}`);
   }
 }

@@ -7,6 +7,7 @@ import { decodeDeadLetter } from './dead-letter-codec.js';
 import { readTotals } from './read-totals.js';
 import type { BlockKey, Tables } from './tables.js';
 import { laneNumbers, type LaneTotals } from './totals.js';
+import { toErrorMessage } from '../../error.js';
 
 /**
  * Reads the whole journal and yields one sentence for each error. If a page cannot be read, it throws LMDB's error.
@@ -128,6 +129,6 @@ function* yieldError(read: () => unknown): Generator<string> {
   try {
     read();
   } catch (error) {
-    yield error instanceof Error ? error.message : String(error);
+    yield toErrorMessage(error);
   }
 }

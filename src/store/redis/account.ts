@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { RedisConnection, RedisReply } from '../../redis/connection.js';
-import { readList, readText } from './store-state.js';
+import { readReplyList, readReplyText } from './store-state.js';
 
 /** The Klaviyo account of an API key: no id if the key may not read it, not ok if Klaviyo could not be asked. */
 export type AccountAnswer =
@@ -47,7 +47,7 @@ export class AccountGuard {
   async admit(): Promise<string | null> {
     const { connection, accountKey, acceptedKey, account } = this.#options;
     if (acceptedKey === accountKey) return this.#add('');
-    const known = readList(await connection.call('HVALS', this.#name)).map(readText);
+    const known = readReplyList(await connection.call('HVALS', this.#name)).map(readReplyText);
     const answer = await account();
     if (answer.ok && answer.id !== undefined && known.includes(answer.id)) {
       return this.#add(answer.id);
@@ -66,7 +66,7 @@ export class AccountGuard {
   /** Stores the account's id of the key if it is not stored yet. */
   async learn(): Promise<void> {
     const { connection, prefix, accountKey, account } = this.#options;
-    if (readText(await connection.call('HGET', this.#name, accountKey)) !== '') return;
+    if (readReplyText(await connection.call('HGET', this.#name, accountKey)) !== '') return;
     const asked = ['SET', `${prefix}:account-asked`, '1', 'NX', 'EX', askSeconds] as const;
     const isFirst: RedisReply = await connection.call(...asked);
     if (isFirst === null) return;

@@ -5,7 +5,7 @@ import { payloadBytes } from '../claim-builder.js';
 import { storeScripts } from './scripts.js';
 import { encodeDraft } from './dead-letter.js';
 import type { Session } from './session.js';
-import { readList } from './store-state.js';
+import { readReplyList } from './store-state.js';
 
 /** Result of one request: a number for each draft, negative for a duplicate of the event with that number. */
 export type Numbers = readonly number[] | 'full' | 'unavailable';
@@ -95,13 +95,13 @@ export class Appends {
         [...bounds, ...flat],
         'replicated',
       );
-      readList(replies).forEach((reply, index) => {
+      readReplyList(replies).forEach((reply, index) => {
         const request = requests[index];
-        const numbers = readList(reply).map(Number);
+        const numbers = readReplyList(reply).map(Number);
         const isFull = numbers.length < (request?.drafts.length ?? 0);
         request?.answer(isFull ? 'full' : numbers);
       });
-      onDropped(readList(dropped));
+      onDropped(readReplyList(dropped));
     } catch (error) {
       for (const { answer, fail } of requests) {
         if (error instanceof UnavailableError) answer('unavailable');

@@ -4,7 +4,7 @@ import type { Reason } from '../../model/outcome.js';
 import type { RedisReply } from '../../redis/connection.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
-import { readBytes, readNumber, readText } from './store-state.js';
+import { readBytes, readNumber, readReplyText } from './store-state.js';
 
 /** An envelope that this relay has claimed. */
 export type Claimed = Queued & {
@@ -50,7 +50,7 @@ export function toClaimed(
 ): readonly (readonly [item: number, claimed: Claimed])[] {
   return Array.from({ length: flat.length / fields }, (_, index) => {
     const [item, number, tries, m, payload] = flat.slice(index * fields, (index + 1) * fields);
-    const [acceptedAt, readyAt, ...keys] = readText(m).split(' ');
+    const [acceptedAt, readyAt, ...keys] = readReplyText(m).split(' ');
     const seq = readNumber(number);
     const claimed: Claimed = {
       id: toId({ lane, epoch, seq }),
@@ -62,7 +62,7 @@ export function toClaimed(
       readyAt: Number(readyAt),
       inFlight: true,
       payload: readBytes(payload),
-      ...readAttemptState(readText(tries)),
+      ...readAttemptState(readReplyText(tries)),
     };
     return [readNumber(item), claimed] as const;
   });

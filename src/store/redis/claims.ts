@@ -1,7 +1,7 @@
 import { UnavailableError, type RedisReply, type Script } from '../../redis/connection.js';
 import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
-import { readList } from './store-state.js';
+import { readReplyList } from './store-state.js';
 
 /**
  * Runs the scripts that claim envelopes, under increasing numbers. If a reply is lost or late, the relay sends
@@ -32,7 +32,8 @@ export class Claims {
     try {
       const [claimed] = await this.#session.change(script, [relay, claim, ...args]);
       // After a pause of the process, other relays may have sent what this claim contains, and newer envelopes.
-      if (isCurrent() && this.#session.hasLease()) return { claim, claimed: readList(claimed) };
+      if (isCurrent() && this.#session.hasLease())
+        return { claim, claimed: readReplyList(claimed) };
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }

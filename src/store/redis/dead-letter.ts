@@ -19,7 +19,7 @@ const storedSchema = z.object({
 });
 
 /** JSON of a dead letter, without the payload, which settle.lua adds. */
-export function encodeDeadLetter(
+export function stringifyDeadLetter(
   { lane, seq, keys, acceptedAt, attempts }: Queued,
   {
     reason,
@@ -42,7 +42,7 @@ export function encodeDraft(
 }
 
 /** Parses JSON, a newline and the payload. */
-export function decodeDeadLetter(blob: Buffer, epoch: string): DeadLetter {
+export function parseDeadLetter(blob: Buffer, epoch: string): DeadLetter {
   const cut = blob.indexOf('\n');
   const head = storedSchema.parse(JSON.parse(blob.toString('utf8', 0, cut)));
   const { lane, acceptedAt, buriedAt, attempts, reason, deliveryId } = head;

@@ -3,7 +3,7 @@ import { UnavailableError } from '../../redis/connection.js';
 import type { FactBounds } from '../facts.js';
 import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
-import { readBytes, readList } from './store-state.js';
+import { readBytes, readReplyList } from './store-state.js';
 
 /** Most facts in one script, because the server runs nothing else while a script runs. */
 const factsPerScript = 500;
@@ -41,7 +41,7 @@ export class RedisFacts {
   async get(keys: readonly string[]): Promise<readonly (string | null)[]> {
     if (keys.length === 0) return [];
     const args = [this.#session.stamp(), ...this.#maxAges, ...keys];
-    const values = readList(await this.#session.read(storeScripts.getFacts, args));
+    const values = readReplyList(await this.#session.read(storeScripts.getFacts, args));
     return keys.map((_key, index) => {
       const value = values[index] ?? null;
       return value === null || this.#maxCount === 0 ? null : readBytes(value).toString();

@@ -67,7 +67,7 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   /** The last report since the server was connected. */
   let reported = { facts: '', finding: null as string | null };
 
-  const ask = async (): Promise<void> => {
+  const readServerInfo = async (): Promise<void> => {
     try {
       const durability = await readDurability(connection, options);
       ({ isDurable } = durability);
@@ -86,11 +86,11 @@ export async function openRedis(options: OpenRedisOptions): Promise<RedisStore> 
   const askEveryMinute = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       await wait(options.clock, settingsMs, closing.signal);
-      if (connection.isUp()) await ask();
+      if (connection.isUp()) await readServerInfo();
     }
   };
   connection.onChange((isUp) => {
-    if (isUp) ask().catch(options.onFatal);
+    if (isUp) readServerInfo().catch(options.onFatal);
     else {
       // The next connection may lead to another server.
       isDurable = false;

@@ -9,9 +9,9 @@ import { fromId } from '../ids.js';
 import { parseCursor, readPage, type Numbered } from '../page.js';
 import { storeScripts } from './scripts.js';
 import { readAttemptState } from './claimed.js';
-import { decodeDeadLetter } from './dead-letter.js';
+import { parseDeadLetter } from './dead-letter.js';
 import type { Session } from './session.js';
-import { readBytes, readList, readNumber, readText } from './store-state.js';
+import { readBytes, readReplyList, readNumber, readReplyText } from './store-state.js';
 
 /** Dead letters that are read at once, each with its payload. */
 const deadLettersPerStep = 200;
@@ -31,24 +31,24 @@ export class RedisQueries {
     const number = this.#parseId(id);
     if (number === null) return null;
     const { lane, seq } = number;
-    const [state, found, merged] = readList(
+    const [state, found, merged] = readReplyList(
       await this.#session.read(storeScripts.getReceipt, [lane, seq]),
     );
     const base = { id, lane, reason: null, merged: false };
-    switch (readText(state)) {
+    switch (readReplyText(state)) {
       case 'in_flight':
       case 'buffered': {
-        const { lastTry } = readAttemptState(readText(found));
+        const { lastTry } = readAttemptState(readReplyText(found));
         const { deliveryId, reason } = lastTry ?? { deliveryId: null, reason: null };
-        return { ...base, state: readText(state) as Receipt['state'], deliveryId, reason };
+        return { ...base, state: readReplyText(state) as Receipt['state'], deliveryId, reason };
       }
       case 'dead_lettered': {
-        const { deliveryId, reason } = decodeDeadLetter(readBytes(found), number.epoch);
+        const { deliveryId, reason } = parseDeadLetter(readBytes(found), number.epoch);
         return { ...base, state: 'dead_lettered', deliveryId, reason };
       }
       case 'delivered': {
-        const { id: deliveryId } = toDelivery(readText(found));
-        return { ...base, state: 'delivered', deliveryId, merged: readText(merged) === '1' };
+        const { id: deliveryId } = parseDelivery(readReplyText(found));
+        return { ...base, state: 'delivered', deliveryId, merged: readReplyText(merged) === '1' };
       }
       default:
         return null;
@@ -63,9 +63,9 @@ export class RedisQueries {
         from,
         deliveriesPerStep,
       ]);
-      const [flat, next] = readList(reply);
-      for (const [order, text] of toPairs(readList(flat))) {
-        const value = toDelivery(readText(text));
+      const [flat, next] = readReplyList(reply);
+      for (const [order, text] of toPairs(readReplyList(flat))) {
+        const value = parseDelivery(readReplyText(text));
         if (isShown(value, filter)) shown++;
         found.push({ order: readNumber(order), value });
       }
@@ -77,8 +77,8 @@ export class RedisQueries {
   }
 
   async delivery(id: string): Promise<Delivery | null> {
-    const text = readText(await this.#session.read(storeScripts.getDelivery, [id]));
-    return text === '' ? null : toDelivery(text);
+    const text = readReplyText(await this.#session.read(storeScripts.getDelivery, [id]));
+    return text === '' ? null : parseDelivery(text);
   }
 
   async deadLetters(filter: DeadLetterFilter, page: PageQuery): Promise<Page<DeadLetter>> {
@@ -100,7 +100,7 @@ export class RedisQueries {
     const number = this.#parseId(id);
     if (number === null) return null;
     const blob = await this.#session.read(storeScripts.getDeadLetter, [number.lane, number.seq]);
-    return Buffer.isBuffer(blob) ? decodeDeadLetter(blob, number.epoch) : null;
+    return Buffer.isBuffer(blob) ? parseDeadLetter(blob, number.epoch) : null;
   }
 
   /** Yields the dead letters up to an order, newest first, in steps. */
@@ -108,12 +108,12 @@ export class RedisQueries {
     const epoch = this.#session.cachedState.state?.epoch ?? '';
     let next: string | null = from === Infinity ? '+inf' : String(from);
     while (next !== null) {
-      const flat = readList(
+      const flat = readReplyList(
         await this.#session.read(storeScripts.listDeadLetters, [next, deadLettersPerStep]),
       );
       const step = toPairs(flat).map(([order, blob]) => ({
         order: readNumber(order),
-        value: decodeDeadLetter(readBytes(blob), epoch),
+        value: parseDeadLetter(readBytes(blob), epoch),
       }));
       yield step;
       const last = step.at(-1);
@@ -133,7 +133,7 @@ function below(cursor: string | undefined): number {
   return Number.isNaN(order) ? 0 : Math.min(order, Number.MAX_SAFE_INTEGER);
 }
 
-const toDelivery = (text: string): Delivery => JSON.parse(text) as Delivery;
+const parseDelivery = (text: string): Delivery => JSON.parse(text) as Delivery;
 
 const toPairs = <T>(flat: readonly T[]): readonly (readonly [T, T])[] =>
   Array.from({ length: flat.length / 2 }, (_, index) => [

@@ -31,12 +31,12 @@ import { Appends } from './appends.js';
 import { Claims } from './claims.js';
 import { toClaimed, type Claimed } from './claimed.js';
 import { RedisFacts } from './facts.js';
-import { decodeDeadLetter } from './dead-letter.js';
+import { parseDeadLetter } from './dead-letter.js';
 import { RedisBackpressure, unavailable, type RedisBackpressureOptions } from './backpressure.js';
 import type { Session } from './session.js';
 import { isOfClaim, encodeSettlement } from './settlement.js';
 import { RedisQueries } from './redis-queries.js';
-import { readBytes, readList, readText, type StoreState } from './store-state.js';
+import { readBytes, readReplyList, readReplyText, type StoreState } from './store-state.js';
 
 export type RedisOptions = Omit<StoreOptions, 'random'> &
   RedisBackpressureOptions & {
@@ -195,7 +195,7 @@ export class RedisStore implements Store {
     // During the wait, other relays may have taken over the envelopes, and this relay may have claimed them again.
     for (const one of encoded.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
     for (const one of encoded.polled) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
-    this.#reportDropped(readList(dropped));
+    this.#reportDropped(readReplyList(dropped));
   }
 
   async unfinishedImportJobs(): Promise<readonly UnfinishedImportJob[]> {
@@ -203,15 +203,22 @@ export class RedisStore implements Store {
     for (const lane of lanes) {
       const { claim, claimed } = await this.#claims.run(storeScripts.adoptImportJobs, [lane]);
       for (const each of claimed) {
-        const [ref, text, flat] = readList(each);
-        const { delivery } = JSON.parse(readText(text)) as Pick<UnfinishedImportJob, 'delivery'>;
-        const held = toClaimed(readList(flat), { lane, claim, epoch: this.#readState().epoch });
+        const [ref, text, flat] = readReplyList(each);
+        const { delivery } = JSON.parse(readReplyText(text)) as Pick<
+          UnfinishedImportJob,
+          'delivery'
+        >;
+        const held = toClaimed(readReplyList(flat), {
+          lane,
+          claim,
+          epoch: this.#readState().epoch,
+        });
         for (const [, one] of held) this.#claimed.set(one.id, one);
         const items = toBatchItems(
           lane,
           held.map(([, one]) => one),
         );
-        found.push({ lane, ref: readText(ref), delivery, items: items });
+        found.push({ lane, ref: readReplyText(ref), delivery, items: items });
       }
     }
     return found;
@@ -276,7 +283,7 @@ export class RedisStore implements Store {
 
   #reportDropped(deadLetters: readonly RedisReply[]): void {
     for (const blob of deadLetters) {
-      this.#options.onDeadLetterDropped(decodeDeadLetter(readBytes(blob), this.#readState().epoch));
+      this.#options.onDeadLetterDropped(parseDeadLetter(readBytes(blob), this.#readState().epoch));
     }
   }
 

@@ -32,25 +32,25 @@ const constants = {
   extraFactDrops: extraDrops,
 };
 
-const load = (name: string) =>
+const loadStoreScript = (name: string) =>
   loadScript(new URL(`lua/${name}.lua`, import.meta.url), { keys: storeKeys, constants });
 
 /** The scripts of the store; each file describes its arguments and its reply. */
 export const storeScripts = {
-  append: load('append'),
-  claim: load('claim'),
-  settle: load('settle'),
-  heartbeat: load('heartbeat'),
-  leave: load('leave'),
-  releaseClaims: load('release-claims'),
-  adoptImportJobs: load('adopt-import-jobs'),
-  redrive: load('redrive'),
-  discard: load('discard'),
-  listDeadLetters: load('list-dead-letters'),
-  getDeadLetter: load('get-dead-letter'),
-  getReceipt: load('get-receipt'),
-  listDeliveries: load('list-deliveries'),
-  getDelivery: load('get-delivery'),
-  putFacts: load('put-facts'),
-  getFacts: load('get-facts'),
+  append: loadStoreScript('append'),
+  claim: loadStoreScript('claim'),
+  settle: loadStoreScript('settle'),
+  heartbeat: loadStoreScript('heartbeat'),
+  leave: loadStoreScript('leave'),
+  releaseClaims: loadStoreScript('release-claims'),
+  adoptImportJobs: loadStoreScript('adopt-import-jobs'),
+  redrive: loadStoreScript('redrive'),
+  discard: loadStoreScript('discard'),
+  listDeadLetters: loadStoreScript('list-dead-letters'),
+  getDeadLetter: loadStoreScript('get-dead-letter'),
+  getReceipt: loadStoreScript('get-receipt'),
+  listDeliveries: loadStoreScript('list-deliveries'),
+  getDelivery: loadStoreScript('get-delivery'),
+  putFacts: loadStoreScript('put-facts'),
+  getFacts: loadStoreScript('get-facts'),
 };

@@ -15,7 +15,7 @@ import type { ReplicatedWrites } from '../../redis/replicated-writes.js';
 import { storeScripts } from './scripts.js';
 import { IntakeGate } from './intake-gate.js';
 import { CachedState } from './cached-state.js';
-import { readList, readText, toStoreState } from './store-state.js';
+import { readReplyList, readReplyText, toStoreState } from './store-state.js';
 
 /** Why a lease was lost. `silence`: no heartbeat for longer than the lease. `fallback`: the server lost changes of the claims. */
 export type LeaseLoss = 'silence' | 'fallback';
@@ -190,7 +190,7 @@ export class Session {
   /** Runs a script whose last value is the store state, and caches this state. Rejects with UnavailableError. */
   async run(script: Script, args: Arguments, way: Way = 'plain'): Promise<readonly RedisReply[]> {
     const askedAt = this.#options.clock.monotonic();
-    const reply = readList(await this.read(script, [this.stamp(), ...args], way));
+    const reply = readReplyList(await this.read(script, [this.stamp(), ...args], way));
     this.cachedState.update(toStoreState(reply.at(-1)), askedAt);
     return reply;
   }
@@ -307,13 +307,13 @@ export class Session {
       const [outage, loss, takenOver] = await this.run(storeScripts.heartbeat, args);
       this.#renewedAt = askedAt;
       this.#isLate = false;
-      await this.#recordHeartbeat(readText(outage));
+      await this.#recordHeartbeat(readReplyText(outage));
       this.#recordLease(losses[Number(loss)] ?? null, unsettled);
       if (!this.#isRegistered) {
         await this.#runHeartbeat();
         return;
       }
-      const { length } = readList(takenOver);
+      const { length } = readReplyList(takenOver);
       if (length > 0) this.#options.onTakenOver(length);
       for (const listener of this.#onHeartbeat) listener();
     } catch (error) {

@@ -3,7 +3,7 @@ import type { Settlement } from '../../model/store.js';
 import { payloadBytes } from '../claim-builder.js';
 import { sortSettlement } from '../sort-settled.js';
 import { writeAttemptState, type Claimed } from './claimed.js';
-import { encodeDeadLetter } from './dead-letter.js';
+import { stringifyDeadLetter } from './dead-letter.js';
 
 /** One envelope: number, claim, verdict (delivered, merged, dead-lettered, retry, waits for its import job), bytes, keys, and for stored text its place (from 1) and the delay in ms. */
 type Line = readonly [
@@ -38,20 +38,20 @@ export function encodeSettlement(
   const { polled } = sorted;
   const texts = new Texts();
   const retries = [...sorted.retries].flatMap(([afterMs, all]) =>
-    all.map((one) => toLine(one, 'r', texts.add(writeAttemptState(one)), afterMs)),
+    all.map((one) => toVerdictLine(one, 'r', texts.add(writeAttemptState(one)), afterMs)),
   );
   const lines: readonly Line[] = [
-    ...sorted.delivered.map((one) => toLine(one, 'd')),
-    ...sorted.merged.map((one) => toLine(one, 'm')),
+    ...sorted.delivered.map((one) => toVerdictLine(one, 'd')),
+    ...sorted.merged.map((one) => toVerdictLine(one, 'm')),
     ...sorted.deadLettered.map(({ queued, reason }) =>
-      toLine(
+      toVerdictLine(
         queued,
         'b',
-        texts.add(encodeDeadLetter(queued, { reason, deliveryId, deadLetteredAt: now })),
+        texts.add(stringifyDeadLetter(queued, { reason, deliveryId, deadLetteredAt: now })),
       ),
     ),
     ...retries,
-    ...polled.map((one) => toLine(one, 'f', texts.add(writeAttemptState(one)))),
+    ...polled.map((one) => toVerdictLine(one, 'f', texts.add(writeAttemptState(one)))),
   ];
   const gone = [
     ...sorted.delivered,
@@ -81,7 +81,7 @@ export function isOfClaim(envelope: Envelope, claimed: Claimed | undefined): boo
   return claimed !== undefined && 'claim' in envelope && envelope.claim === claimed.claim;
 }
 
-function toLine(
+function toVerdictLine(
   one: Claimed,
   verdict: Line[2],
   ...rest: readonly [text?: number, afterMs?: number]

@@ -35,19 +35,19 @@ export type StoreState = {
 };
 
 export function toStoreState(reply: RedisReply | undefined): StoreState {
-  const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = readList(reply);
+  const [at, epoch, isFull, count, bytes, drainedAt, ...rest] = readReplyList(reply);
   if (rest.length < storeLanes.length) throw new Error('Redis returned no store state');
   return {
     at: Number(at),
-    epoch: readText(epoch),
-    isFull: readText(isFull) === '1',
+    epoch: readReplyText(epoch),
+    isFull: readReplyText(isFull) === '1',
     drained: { count: readNumber(count), bytes: readNumber(bytes), at: readNumber(drainedAt) },
     lanes: mapStoreLanes((lane) => toLaneState(rest[storeLanes.indexOf(lane)])),
   };
 }
 
 function toLaneState(reply: RedisReply | undefined): LaneState {
-  const numbers = readList(reply).map(Number);
+  const numbers = readReplyList(reply).map(Number);
   const at = (index: number): number => numbers[index] ?? 0;
   // A server that dropped a part of the buffer counts down from nothing.
   const countAt = (index: number): number => Math.max(0, at(index));
@@ -69,15 +69,15 @@ function toLaneState(reply: RedisReply | undefined): LaneState {
   };
 }
 
-export const readList = (reply: RedisReply | undefined): readonly RedisReply[] =>
+export const readReplyList = (reply: RedisReply | undefined): readonly RedisReply[] =>
   Array.isArray(reply) ? (reply as readonly RedisReply[]) : [];
 
-export const readText = (reply: RedisReply | undefined): string =>
+export const readReplyText = (reply: RedisReply | undefined): string =>
   Buffer.isBuffer(reply) || typeof reply === 'string' || typeof reply === 'number'
     ? reply.toString()
     : '';
 
-export const readNumber = (reply: RedisReply | undefined): number => Number(readText(reply));
+export const readNumber = (reply: RedisReply | undefined): number => Number(readReplyText(reply));
 
 export const readBytes = (reply: RedisReply | undefined): Buffer =>
-  Buffer.isBuffer(reply) ? reply : Buffer.from(readText(reply));
+  Buffer.isBuffer(reply) ? reply : Buffer.from(readReplyText(reply));

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/clock.js';
-import { toAddress } from '../../../src/redis/address.js';
+import { parseRedisUrl } from '../../../src/redis/address.js';
 import { createRedisConnection } from '../../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../../src/redis/connection.js';
 import {
@@ -22,7 +22,7 @@ beforeEach(async () => {
   const users = ['relay on >pw ~* &* +@all'];
   server = await startRedis({ users, settings: { appendfsync: 'no' } });
   operator = createRedisConnection({
-    address: toAddress(server.url),
+    address: parseRedisUrl(server.url),
     clock: systemClock,
     timeoutMs: 5000,
   });
@@ -226,7 +226,7 @@ describe('a start', () => {
   const start = (over: Partial<OpenRedisOptions>) =>
     openRedis({
       ...wideBounds,
-      address: toAddress(server.url),
+      address: parseRedisUrl(server.url),
       keyPrefix: 'start',
       apiKey: 'pk_first',
       acceptedKey: undefined,
@@ -254,7 +254,7 @@ describe('a start', () => {
     });
 
   it('fails at once where the server does not have the database', async () => {
-    const address = toAddress(`redis://127.0.0.1:${server.port}/20`);
+    const address = parseRedisUrl(`redis://127.0.0.1:${server.port}/20`);
     await expect(start({ address, timeoutMs: 60_000 })).rejects.toThrow(
       'REDIS_URL: the server does not have database 20 of REDIS_URL',
     );

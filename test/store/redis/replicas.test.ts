@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../../src/clock.js';
-import { toAddress } from '../../../src/redis/address.js';
+import { parseRedisUrl } from '../../../src/redis/address.js';
 import { createRedisConnection } from '../../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../../src/redis/connection.js';
 import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
@@ -37,7 +37,7 @@ afterEach(async () => {
 
 async function connect({ url }: RedisServer): Promise<RedisConnection> {
   const connection = createRedisConnection({
-    address: toAddress(url),
+    address: parseRedisUrl(url),
     clock: systemClock,
     timeoutMs: 2000,
   });

@@ -1,6 +1,6 @@
 import { systemClock, type Timer } from '../../../src/clock.js';
 import type { DeadLetter } from '../../../src/model/dead-letter.js';
-import { toAddress } from '../../../src/redis/address.js';
+import { parseRedisUrl } from '../../../src/redis/address.js';
 import { createRedisConnection } from '../../../src/redis/create-connection.js';
 import type { RedisConnection } from '../../../src/redis/connection.js';
 import { ReplicatedWrites } from '../../../src/redis/replicated-writes.js';
@@ -55,7 +55,7 @@ function toWaitingLink({
   timeoutMs = 5000,
 }: RedisSettings): RedisConnection | null {
   if (waitReplicas === 0) return null;
-  return createRedisConnection({ address: toAddress(url), clock: systemClock, timeoutMs });
+  return createRedisConnection({ address: parseRedisUrl(url), clock: systemClock, timeoutMs });
 }
 
 /** Tests of other things jump years ahead. */
@@ -78,7 +78,7 @@ export async function openTestRedis(settings: RedisSettings): Promise<RedisUnder
   const open = async () => {
     const own = withTimers(clock);
     const bare = createRedisConnection({
-      address: toAddress(settings.url),
+      address: parseRedisUrl(settings.url),
       clock: systemClock,
       timeoutMs: settings.timeoutMs ?? 5000,
     });
