@@ -25,15 +25,15 @@ const operators = {
 /** @type {Readonly<Record<string, string>>} */
 const assignments = { '+=': '-=', '-=': '+=', '*=': '/=', '/=': '*=', '??=': '=' };
 
-/** @type {Readonly<Record<string, string>>} */
-const methods = {
-  min: 'max',
-  max: 'min',
-  some: 'every',
-  every: 'some',
-  floor: 'ceil',
-  ceil: 'floor',
-};
+/** A map, since a source may call any method, `toString` for example. */
+const methods = new Map([
+  ['min', 'max'],
+  ['max', 'min'],
+  ['some', 'every'],
+  ['every', 'some'],
+  ['floor', 'ceil'],
+  ['ceil', 'floor'],
+]);
 
 /**
  * @param {string} file
@@ -184,7 +184,7 @@ function replacePrefix(node, source) {
 function replaceMethod(node, source) {
   const called = node.expression;
   if (!ts.isPropertyAccessExpression(called)) return [];
-  const other = methods[called.name.text];
+  const other = methods.get(called.name.text);
   const args = node.arguments.map((each) => each.getText(source)).join(', ');
   if (other !== undefined) return [`${called.expression.getText(source)}.${other}(${args})`];
   return called.name.text === 'filter' ? [called.expression.getText(source)] : [];

@@ -113,7 +113,12 @@ export default class MutationRunner extends TestRunner {
 
   async onAfterRunFiles(files) {
     super.onAfterRunFiles(files);
-    for (const file of files) this.#ran.add(file.filepath);
+    for (const file of files) {
+      this.#ran.add(file.filepath);
+      // A file that cannot be loaded has no tests that fail.
+      if (file.result?.errors?.length)
+        this.#failed.push(`${file.filepath}: ${describeFailure(file)}`);
+    }
     if (this.#ran.size < plan.tests.length) return;
     report({ step: 'baseline', failed: this.#failed });
     if (this.#failed.length === 0) await this.#runMutants();
