@@ -2,7 +2,15 @@
 // changes that no test notices. docs/contributing/mutation-testing.md explains it.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readEquivalents, readResults, readSteps } from './mutate/files.js';
@@ -10,12 +18,18 @@ import { mutateSource } from './mutate/mutants.js';
 
 /** @typedef {import('./mutate/mutants.js').Mutant} Mutant */
 /** @typedef {import('./mutate/plan.js').Result} Result */
-/** @typedef {{ mutants: readonly Mutant[], hashes: Map<string, string>, results: Map<number, Result> }} Run */
+/** @typedef {{ mutants: readonly Mutant[], hashes: Map<string, string>, results: Map<number, Result>, stuck: Set<number> }} Run */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = `${root}.mutate/`;
 const resultsPath = `${folder}results.json`;
-/** If a run reports nothing for this long, its mutant never yields. */
+/** Several runs may use the folder at once. */
+const planPath = `${folder}plan-${process.pid}.json`;
+const progressPath = `${folder}progress-${process.pid}.jsonl`;
+/**
+ * If a run reports nothing for this long, its mutant never yields, or the machine is busy. The mutant is therefore
+ * tried a second time, and counts as killed only if it is stuck again.
+ */
 const stuckMs = 120_000;
 
 /** The paths to mutate if none is given. */
@@ -76,16 +90,22 @@ async function mutateFiles(files) {
     mutants.push(...mutated.mutants);
     hashes.set(file, createHash('sha256').update(text).digest('hex'));
   }
-  const run = { mutants, hashes, results: new Map(listKilledBefore(mutants, hashes)) };
+  /** @type {Run} */
+  const run = {
+    mutants,
+    hashes,
+    results: new Map(listKilledBefore(mutants, hashes)),
+    stuck: new Set(),
+  };
   const tests = (options.tests.length > 0 ? options.tests : [`test/${toFolder(files[0] ?? '')}`])
     .flatMap(listFiles)
     .filter((each) => each.endsWith('.test.ts'));
-  // Each further turn continues after a mutant that hung.
+  // Each further turn continues at or after a mutant that was stuck.
   while (run.results.size < mutants.length) {
     const plan = { root, tests, sources, mutants, done: [...run.results.keys()] };
     const steps = await runTests({
       ...plan,
-      progress: `${folder}progress.jsonl`,
+      progress: progressPath,
       maxTestMs: Number(options['max-test-ms']),
     });
     takeResults(steps, run);
@@ -116,14 +136,14 @@ const state = { isInterrupted: false };
  */
 async function runTests(plan) {
   writeFileSync(plan.progress, '');
-  writeFileSync(`${folder}plan.json`, JSON.stringify(plan));
+  writeFileSync(planPath, JSON.stringify(plan));
   const output = options.verbose ? 'inherit' : 'ignore';
   const child = spawn(
     process.execPath,
     ['node_modules/vitest/vitest.mjs', 'run', '--config', 'scripts/mutate/vitest.config.js'],
     {
       cwd: root,
-      env: { ...process.env, MUTATE_PLAN: `${folder}plan.json` },
+      env: { ...process.env, MUTATE_PLAN: planPath },
       stdio: ['ignore', output, output],
     },
   );
@@ -146,17 +166,21 @@ async function runTests(plan) {
  * @param {readonly import('./mutate/plan.js').Step[]} steps
  * @param {Run} run receives the results
  */
-function takeResults(steps, { mutants, hashes, results }) {
+function takeResults(steps, { mutants, hashes, results, stuck }) {
   for (const step of steps) if (step.step === 'ended') results.set(step.id, step.result);
   const last = steps.at(-1);
-  if (last?.step === 'started' && !state.isInterrupted) results.set(last.id, 'timeout');
+  if (last?.step === 'started' && !state.isInterrupted) {
+    if (stuck.has(last.id)) results.set(last.id, 'timeout');
+    stuck.add(last.id);
+  }
+  const all = existsSync(resultsPath) ? readResults(resultsPath) : {};
   for (const [file, hash] of hashes) {
     const killed = mutants
       .filter((each) => each.file === file && isKilled(results.get(each.id)))
       .map(toMutantKey);
-    earlier[file] = { hash, killed };
+    all[file] = { hash, killed };
   }
-  writeFileSync(resultsPath, JSON.stringify(earlier, null, 1));
+  writeFileSync(resultsPath, JSON.stringify(all, null, 1));
   const [before, after] = steps.filter((each) => each.step === 'baseline');
   if (before === undefined || before.failed.length > 0)
     throw new Error(`The tests fail without a mutant:\n${before?.failed.join('\n') ?? ''}`);
@@ -186,6 +210,9 @@ function toLine(text) {
 }
 
 mkdirSync(folder, { recursive: true });
+process.once('exit', () =>
+  [planPath, progressPath].forEach((path) => rmSync(path, { force: true })),
+);
 /** @type {Map<string, string[]>} The tests of a folder of src run once for all its files. */
 const groups = new Map();
 for (const file of (paths.length > 0 ? paths : scope).flatMap(listFiles)) {
