@@ -20,10 +20,13 @@ const layers = {
   log: { code: ['clock'], types: ['config'] },
   metrics: { code: ['model'] },
   config: { code: ['redis', 'sources', 'error', 'near-name'] },
-  http: { code: ['ingest', 'json', 'slices', 'model', 'clock', 'metrics'], types: ['log'] },
+  http: {
+    code: ['ingest', 'sources', 'json', 'slices', 'model', 'clock', 'metrics'],
+    types: ['log'],
+  },
   ingest: { code: ['model', 'clock', 'json', 'metrics', 'slices'] },
-  // A source has routes of its own, built on what http has for all routes.
-  sources: { code: ['http', 'ingest', 'config', ...leaves] },
+  // A source has no HTTP: http/routes/sources has the routes.
+  sources: { code: ['ingest', 'config', ...leaves] },
   store: { code: ['redis', ...leaves], types: ['config'] },
   // The connection to Redis, which the store and the shared limiter have in common.
   redis: { code: leaves },
@@ -52,14 +55,25 @@ const layers = {
 /** Every folder of src/. A source has one folder without folders inside. */
 const folders = [
   ...['app', 'cli', 'config', 'delivery', 'delivery/limiter', 'demo', 'http', 'http/plugins'],
-  ...['http/routes', 'import', 'ingest', 'json', 'klaviyo', 'log', 'model', 'redis', 'sandbox'],
+  ...[
+    'http/routes',
+    'http/routes/sources',
+    'import',
+    'ingest',
+    'json',
+    'klaviyo',
+    'log',
+    'model',
+    'redis',
+    'sandbox',
+  ],
   ...['sources', 'sources/[a-z0-9-]+', 'store', 'store/journal', 'store/redis'],
 ];
 
 /** Packages that one place owns, so that it is the one place to replace them. */
 const owners = [
   { name: 'undici', packages: 'undici', path: '^src/klaviyo/connections\\.ts$' },
-  { name: 'fastify', packages: '@fastify|fastify[^/]*', path: '^src/(http|sources)/' },
+  { name: 'fastify', packages: '@fastify|fastify[^/]*', path: '^src/http/' },
   { name: 'lmdb', packages: 'lmdb', path: '^src/store/' },
   { name: 'redis', packages: 'ioredis|iovalkey|redis', path: '^src/redis/' },
 ];

@@ -19,8 +19,13 @@ const { systemClock } = /** @type {typeof import('../src/clock.js')} */ (
 const { createMetrics } = /** @type {typeof import('../src/metrics.js')} */ (
   await load('../dist/metrics.js')
 );
-const { sourceSettings, createSourceRoutes } =
-  /** @type {typeof import('../src/sources/list.js')} */ (await load('../dist/sources/list.js'));
+const { sourceSettings } = /** @type {typeof import('../src/sources/list.js')} */ (
+  await load('../dist/sources/list.js')
+);
+const { createSourceRoutes } =
+  /** @type {typeof import('../src/http/routes/sources/source-routes.js')} */ (
+    await load('../dist/http/routes/sources/source-routes.js')
+  );
 
 const never = () => {
   throw new Error('this script only describes routes: they must not be called');

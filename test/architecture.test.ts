@@ -62,6 +62,7 @@ describe('dependency-cruiser', { timeout: 60_000 }, () => {
       'src/ingest/accept.ts':
         "import { memory } from '../store/memory.js'; export const a = memory;",
       'src/ingest/schema.ts': "import helmet from '@fastify/helmet'; helmet();",
+      'src/sources/shop/source.ts': "import '../../http/server.js'; import 'fastify';",
       'src/sandbox/body.ts': "import { request } from '../klaviyo/request.js'; request();",
       'src/app/app.ts': "import lmdb from 'lmdb'; import fastify from 'fastify'; fastify(lmdb);",
       'src/json/a.ts': "import { b } from './b.js'; export const a = b;",
@@ -89,6 +90,8 @@ describe('dependency-cruiser', { timeout: 60_000 }, () => {
       'src/klaviyo/request.ts → undici: owner-of-undici',
       'src/model/store.ts → zod: model-imports-nothing',
       'src/sandbox/body.ts → src/klaviyo/request.ts: imports-of-sandbox',
+      'src/sources/shop/source.ts → fastify: owner-of-fastify',
+      'src/sources/shop/source.ts → src/http/server.ts: imports-of-sources',
       'src/store/index.ts → src/store/camelCase.ts: layout',
       'src/store/index.ts → src/store/camelCase.ts: no-barrel',
     ]);
@@ -104,7 +107,9 @@ describe('dependency-cruiser', { timeout: 60_000 }, () => {
       'src/klaviyo/connections.ts': "import { Pool } from 'undici'; export const pool = Pool;",
       'src/http/server.ts':
         "import fastify from 'fastify'; import { accept } from '../ingest/accept.js'; import type { Store } from '../model/store.js'; export const a: Store = fastify(accept);",
-      'src/sources/shop/map.ts': "import '../../http/server.js'; export const b = 1;",
+      'src/sources/shop/map.ts': "import '../../ingest/accept.js'; export const b = 1;",
+      'src/http/routes/sources/shop.ts':
+        "import { b } from '../../../sources/shop/map.js'; export const c = b;",
       'src/app/app.ts': "import { open } from '../store/open.js'; import '../clock.js'; open();",
       'src/sandbox/body.ts': "import { parse } from '../json/json.js'; parse();",
       'src/slices.ts': "import type { clock } from './clock.js'; export type A = typeof clock;",

@@ -18,7 +18,7 @@ import type { Logger } from '../log/logger.js';
 import { createMetrics, type Metrics } from '../metrics.js';
 import type { Store } from '../model/store.js';
 import { createSharedCount } from '../redis/quota.js';
-import { createSourceRoutes } from '../sources/list.js';
+import { createSourceRoutes } from '../http/routes/sources/source-routes.js';
 import { openStore } from '../store/open.js';
 import { startAcceptHalf, type AcceptHalf } from './accept-half.js';
 import { boundDeadLetters } from './dead-letter-bound.js';

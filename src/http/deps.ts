@@ -1,5 +1,4 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
-import type { OpenAPIV3_1 } from 'openapi-types';
 import type { Clock } from '../clock.js';
 import type { DeadLetterFilter } from '../model/dead-letter.js';
 import type { Lane } from '../model/lane.js';
@@ -8,6 +7,7 @@ import type { Accept } from '../ingest/accept.js';
 import type { AcceptFromSource } from '../ingest/accept-from-source.js';
 import type { ActivityCount } from '../ingest/source-activity.js';
 import type { Metrics } from '../metrics.js';
+import type { SourceDocs } from '../sources/source.js';
 import type { Keyring } from './plugins/auth.js';
 import type { CountCaller, CountShared } from './plugins/rate-limit.js';
 import type { Unadmitted } from './plugins/unadmitted.js';
@@ -52,12 +52,6 @@ export type HttpViews = Pick<
 export type Readiness = {
   readonly ready: boolean;
   readonly checks: Readonly<Record<string, { readonly ok: boolean; readonly detail?: string }>>;
-};
-
-/** The part of openapi.yaml about a source as a whole. */
-export type SourceDocs = {
-  readonly description: string;
-  readonly securitySchemes: Readonly<Record<string, OpenAPIV3_1.SecuritySchemeObject>>;
 };
 
 /** The routes of one source, in a scope of their own. They check the caller themselves. */

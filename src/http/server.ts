@@ -19,7 +19,7 @@ import { rejectOtherMethods } from './plugins/methods.js';
 import { logResponses } from './plugins/request-log.js';
 import { createCallerCount, limitCallers } from './plugins/rate-limit.js';
 import { routeReceipts } from './routes/receipts.js';
-import { routeSources } from './routes/sources.js';
+import { routeSources } from './routes/sources/activity.js';
 import { createUnadmitted } from './plugins/unadmitted.js';
 
 export type { HttpViews, ServerDeps } from './deps.js';

@@ -1,4 +1,3 @@
-import type { SourceRoutes } from '../http/deps.js';
 import { generic } from './generic/source.js';
 import { segment } from './segment/source.js';
 import { shopify } from './shopify/source.js';
@@ -7,9 +6,9 @@ import { stripe } from './stripe/source.js';
 import { woocommerce } from './woocommerce/source.js';
 
 /**
- * The list of sources. It is the only place outside its folder that names a source: everything that
- * the relay does for each source (settings, secrets, routes, the mapping file) is derived from it here.
- * source.ts explains how to write one.
+ * The list of sources. Everything that the relay does for each source (settings, secrets, routes, the
+ * mapping file) is derived from it. Outside its folder, only this list names a source, and
+ * src/http/routes/sources/ if the source has routes of its own. source.ts explains how to write one.
  */
 
 /** All sources. The order is that of `klaviyo-relay check` and of the routes. */
@@ -61,14 +60,4 @@ function collectTexts(value: unknown): readonly string[] {
 /** Checks the settings of each source against each other. Returns one line for each fault. */
 export function findSourceContradictions(values: AllSourceValues): readonly string[] {
   return sources.flatMap((source) => source.findContradictions?.(values) ?? []);
-}
-
-/** Creates the routes of all sources for the server. The routes read `settings` at each use. */
-export function createSourceRoutes(settings: AllSourceValues): readonly SourceRoutes[] {
-  return sources.map((source) => ({
-    name: source.name,
-    docs: source.docs,
-    ...('rewriteUrl' in source && { rewriteUrl: source.rewriteUrl }),
-    add: (scope, deps) => source.routes(scope, deps, settings),
-  }));
 }

@@ -1,7 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { FastifyInstance } from 'fastify';
+import type { OpenAPIV3_1 } from 'openapi-types';
 import type { z } from 'zod';
-import type { AcceptingDeps, SourceDocs } from '../http/deps.js';
 import type { Issue } from '../model/outcome.js';
 import type { SourcePost } from '../ingest/source-entry.js';
 
@@ -12,10 +11,11 @@ import type { SourcePost } from '../ingest/source-entry.js';
  *
  * 1. Create `src/sources/<name>/source.ts`. It exports one object, made by `defineWebhookSource`
  *    (webhook.ts) if the system POSTs one signed JSON document a request, and by `defineSource`
- *    (below) if it needs routes of its own, as the SDKs of Segment do.
+ *    (below) if it needs routes of its own, as the SDKs of Segment do. Such routes are in
+ *    src/http/routes/sources/.
  * 2. Declare `settings` (environment variables as zod schemas), and list in `secrets` those that hold
  *    secrets.
- * 3. Check the caller: `signature` of a webhook source, or the hooks that `routes` adds.
+ * 3. Check the caller: `signature` of a webhook source, or the hooks of its own routes.
  * 4. Write `map`: a pure function from one request to a `SourcePost` (src/ingest/source-entry.ts).
  *    Read the payload with json.ts, money.ts, time.ts and decimal.ts in this folder; they treat a
  *    missing or odd field as absent and never throw.
@@ -27,13 +27,16 @@ import type { SourcePost } from '../ingest/source-entry.js';
  * What happens to one request, in this order:
  *
  * 1. `rewriteUrl` may change its URL.
- * 2. The route checks the caller, reads the body and parses it.
+ * 2. Its route (src/http/routes/sources/) checks the caller, reads the body and parses it.
  * 3. `map` returns entries (events and profiles as a caller of this relay would post them), people
  *    (identifiers that later requests look up), skips (parts that are not sent, with a reason) and,
  *    where the result depends on earlier requests, a ledger.
- * 4. `deps.acceptFromSource` applies the mapping file, completes each entry with known people,
+ * 4. `acceptFromSource` applies the mapping file, completes each entry with known people,
  *    validates it and appends it to the store. An invalid entry becomes a dead letter.
  * 5. The route answers as the protocol of the source expects.
+ *
+ * A source contains no HTTP: it returns a failed check or an unreadable body as a value, and the route
+ * makes the response.
  */
 
 /** Environment variables of a source, by name. config.ts adds them to the settings of the relay. */
@@ -86,6 +89,12 @@ export type ReadRequest =
   | { readonly ok: true; readonly post: SourcePost }
   | { readonly ok: false; readonly errors: readonly Issue[] };
 
+/** The part of openapi.yaml about a source as a whole. */
+export type SourceDocs = {
+  readonly description: string;
+  readonly securitySchemes: Readonly<Record<string, OpenAPIV3_1.SecuritySchemeObject>>;
+};
+
 /** The members of a source. `Name` is its name, `S` its settings, `M` its own section of the mapping file. */
 export type Source<Name extends string, S extends SettingSchemas, M = never> = {
   /** The label in metrics, the section in the mapping file and the tag in openapi.yaml. */
@@ -102,16 +111,6 @@ export type Source<Name extends string, S extends SettingSchemas, M = never> = {
   readonly sample?: Sample;
   /** Rewrites the URL of every request to the relay before it is routed. */
   readonly rewriteUrl?: (url: string) => string;
-  /**
-   * Adds the routes of the source in a Fastify scope of their own. Each route checks the caller, calls
-   * `map` and `deps.acceptFromSource`, and answers as the protocol of the source expects. It reads
-   * `settings` at each use, because a reload changes them.
-   */
-  readonly routes: (
-    scope: FastifyInstance,
-    deps: AcceptingDeps,
-    settings: SourceValues<Name, S, M>,
-  ) => void | Promise<void>;
   /** Converts one request to entries, people and skips. Pure, and never throws, whatever the body is. */
   readonly map: (request: SourceRequest, settings: SourceValues<Name, S, M>) => ReadRequest;
 };

@@ -15,11 +15,8 @@ import type { Lane } from '../../src/model/lane.js';
 import type { HttpSettings, HttpViews, ServerDeps } from '../../src/http/deps.js';
 import { createServer } from '../../src/http/server.js';
 import type { AcceptedMany, AcceptedOne } from '../../src/ingest/accept.js';
-import {
-  sourceSettings,
-  createSourceRoutes,
-  type AllSourceValues,
-} from '../../src/sources/list.js';
+import { createSourceRoutes } from '../../src/http/routes/sources/source-routes.js';
+import { sourceSettings, type AllSourceValues } from '../../src/sources/list.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { checkResponse } from './response-check.js';

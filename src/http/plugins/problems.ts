@@ -7,7 +7,7 @@ import { StoreUnavailableError } from '../../model/store.js';
 /**
  * Problems: the responses to requests that fail, as application/problem+json (RFC 9457). A hook or a route
  * throws a `ProblemError`; the error handler converts any other error to one, and sends it. Only the HTTP
- * layer and the routes of sources make problems: other layers return values.
+ * layer makes problems: other layers return values.
  */
 
 /** All problems, by the last part of their `type`. */

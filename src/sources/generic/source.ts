@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { ProblemError } from '../../http/plugins/problems.js';
 import { findNearName } from '../../near-name.js';
-import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
+import { defineWebhookSource } from '../webhook.js';
 import { explainGeneric } from './explain.js';
 import { mapGenericWebhook } from './map.js';
 import { genericSection, type GenericSection, type Webhook } from './section.js';
@@ -81,24 +80,19 @@ export const generic = defineWebhookSource<'generic', typeof settings, GenericSe
       now: clock.now(),
     });
     return {
+      challenge: 'Webhook realm="klaviyo-relay"',
       isConfigured: ({ url }) => findWebhook(current, readWebhookName(url)) !== undefined,
-      checkHeaders({ headers, url }) {
-        const name = readWebhookName(url);
+      checkHeaders(caller) {
+        const name = readWebhookName(caller.url);
         const webhook = findWebhook(current, name);
-        if (webhook === undefined)
-          return createSignatureProblem(challenge, 'is not configured any more');
-        return toCallerProblem(
-          checkCallerHeaders(webhook.verify, { headers, url }, createVerifyContext(name)),
-        );
+        if (webhook === undefined) return notConfigured;
+        return checkCallerHeaders(webhook.verify, caller, createVerifyContext(name));
       },
       checkBody({ headers, url }, bytes) {
         const name = readWebhookName(url);
         const webhook = findWebhook(current, name);
-        if (webhook === undefined)
-          return createSignatureProblem(challenge, 'is not configured any more');
-        return toCallerProblem(
-          checkCallerBody(webhook.verify, { headers, url, bytes }, createVerifyContext(name)),
-        );
+        if (webhook === undefined) return notConfigured;
+        return checkCallerBody(webhook.verify, { headers, url, bytes }, createVerifyContext(name));
       },
     };
   },
@@ -152,7 +146,4 @@ function findSecretContradictions(values: Values): readonly string[] {
   ];
 }
 
-const challenge = 'Webhook realm="klaviyo-relay"';
-
-const toCallerProblem = (fault: string | null): ProblemError | null =>
-  fault === null ? null : createSignatureProblem(challenge, fault);
+const notConfigured = 'is not configured any more';

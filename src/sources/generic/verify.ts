@@ -2,14 +2,8 @@ import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isSignatureForm, isSigned } from '../hmac.js';
 import { readTime } from '../time.js';
+import type { WebhookCaller } from '../webhook.js';
 import type { Verify } from './section.js';
-
-/** The parts of a request by which its caller is checked. */
-export type Caller = {
-  readonly headers: IncomingHttpHeaders;
-  /** The URL with its query. */
-  readonly url: string;
-};
 
 export type VerifyContext = {
   readonly secrets: readonly string[];
@@ -23,7 +17,7 @@ type Token = NonNullable<Verify['token']>;
 /** Checks the headers and the URL. Returns the error, or null if the body is needed to decide. */
 export function checkCallerHeaders(
   { hmac, token }: Verify,
-  caller: Caller,
+  caller: WebhookCaller,
   context: VerifyContext,
 ): string | null {
   if (token !== undefined) return checkToken(token, caller, context);
@@ -35,7 +29,7 @@ export function checkCallerHeaders(
 /** Checks the signature of this body. Returns the error, or null if the signature is valid. */
 export function checkCallerBody(
   { hmac, token }: Verify,
-  request: Caller & { readonly bytes: Buffer },
+  request: WebhookCaller & { readonly bytes: Buffer },
   context: VerifyContext,
 ): string | null {
   if (token !== undefined) return checkToken(token, request, context);
@@ -58,7 +52,11 @@ export function checkCallerBody(
 
 const noMatch = 'no secret of this webhook made this signature of the body';
 
-function checkHmacHeaders(hmac: Hmac, { headers }: Caller, { now }: VerifyContext): string | null {
+function checkHmacHeaders(
+  hmac: Hmac,
+  { headers }: WebhookCaller,
+  { now }: VerifyContext,
+): string | null {
   if (findCallerHeader(headers, hmac.header) === undefined)
     return `the header ${hmac.header} is missing`;
   if (hmac.idHeader !== undefined && findCallerHeader(headers, hmac.idHeader) === undefined) {
@@ -107,7 +105,11 @@ export function decodeSecret(secret: string, { secretEncoding }: Hmac): string |
   return isRight.test(text) ? Buffer.from(text, secretEncoding) : null;
 }
 
-function checkToken(token: Token, caller: Caller, { secrets }: VerifyContext): string | null {
+function checkToken(
+  token: Token,
+  caller: WebhookCaller,
+  { secrets }: VerifyContext,
+): string | null {
   const where = token.query === undefined ? `the header ${tokenHeaderName(token)}` : 'the query';
   const given = readToken(token, caller);
   if (given === undefined) return `${where} has no token`;
@@ -123,7 +125,7 @@ const hashSha256 = (text: string): Buffer => hash('sha256', text, 'buffer');
 
 const tokenHeaderName = ({ header }: Token): string => header ?? 'Authorization';
 
-function readToken(token: Token, { headers, url }: Caller): string | undefined {
+function readToken(token: Token, { headers, url }: WebhookCaller): string | undefined {
   if (token.query !== undefined) {
     return new URLSearchParams(url.split('?')[1] ?? '').get(token.query) ?? undefined;
   }

@@ -3,7 +3,6 @@ import { asObject, asText } from '../json.js';
 import { callTypes } from './calls.js';
 import { mapSegmentRequest } from './map.js';
 import { findCallKind, normalizeSegmentUrl } from './paths.js';
-import { routeSegment } from './routes.js';
 import { segmentSettings } from './settings.js';
 
 /** The source `segment`: requests of the SDKs of Segment and RudderStack. */
@@ -32,7 +31,6 @@ export const segment = defineSource({
     toPath: (body) => `/v1/${asText(asObject(body).type) ?? 'batch'}`,
   },
   rewriteUrl: normalizeSegmentUrl,
-  routes: routeSegment,
   map({ path, body, receivedAt }, current) {
     const request = {
       kind: findCallKind(path),

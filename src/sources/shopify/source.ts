@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { keys } from '../../config/setting-rules.js';
 import { asObject, asText } from '../json.js';
 import { isSigned, type HmacForm } from '../hmac.js';
-import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
+import { defineWebhookSource } from '../webhook.js';
 import { mapShopifyWebhook } from './map.js';
 
 const settings = {
@@ -68,18 +68,17 @@ export const shopify = defineWebhookSource({
   signature: ({ settings: current }) => {
     const secrets = (): readonly string[] => current.SHOPIFY_WEBHOOK_SECRETS;
     return {
+      challenge: 'Shopify-Hmac-Sha256 realm="klaviyo-relay"',
       isConfigured: () => secrets().length > 0,
       checkHeaders({ headers }) {
         const signature = findShopifyHeader(headers, 'Hmac-Sha256');
-        if (signature === undefined) {
-          return createSignatureProblem(challenge, 'the header X-Shopify-Hmac-Sha256 is missing');
-        }
-        return signaturePattern.test(signature) ? null : createSignatureProblem(challenge, noMatch);
+        if (signature === undefined) return 'the header X-Shopify-Hmac-Sha256 is missing';
+        return signaturePattern.test(signature) ? null : noMatch;
       },
       checkBody({ headers }, bytes) {
         const signature = findShopifyHeader(headers, 'Hmac-Sha256') ?? '';
         const signed = { signatures: [signature], secrets: secrets(), content: [bytes] };
-        return isSigned(signed, hmac) ? null : createSignatureProblem(challenge, noMatch);
+        return isSigned(signed, hmac) ? null : noMatch;
       },
     };
   },
@@ -99,7 +98,6 @@ export const shopify = defineWebhookSource({
 const hmac: HmacForm = { algorithm: 'sha256', encoding: 'base64' };
 /** Base64 of 32 bytes, as Shopify writes it. Any other text is rejected before the body is read. */
 const signaturePattern = /^[A-Za-z0-9+/]{43}=$/;
-const challenge = 'Shopify-Hmac-Sha256 realm="klaviyo-relay"';
 const noMatch = 'no secret of SHOPIFY_WEBHOOK_SECRETS made this signature of the body';
 
 type ShopifyHeader = 'Hmac-Sha256' | 'Topic' | 'Shop-Domain' | 'Webhook-Id';

@@ -1,9 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import type { ProblemError } from '../../http/plugins/problems.js';
 import { flag, int, keys } from '../../config/setting-rules.js';
 import { asObject } from '../json.js';
-import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
+import { defineWebhookSource } from '../webhook.js';
 import type { StripeRules } from './event.js';
 import { mapStripeEvent } from './map.js';
 import {
@@ -83,11 +82,12 @@ export const stripe = defineWebhookSource({
       now: clock.now(),
     });
     return {
+      challenge: 'Stripe-Signature',
       isConfigured: () => current.STRIPE_WEBHOOK_SECRETS.length > 0,
       checkHeaders: ({ headers }) =>
-        toStripeProblem(checkStripeHeader(findStripeSignature(headers), createSignatureRules())),
+        findFault(checkStripeHeader(findStripeSignature(headers), createSignatureRules())),
       checkBody: ({ headers }, bytes) =>
-        toStripeProblem(
+        findFault(
           verifyStripeSignature(findStripeSignature(headers), bytes, createSignatureRules()),
         ),
     };
@@ -103,8 +103,7 @@ export const stripe = defineWebhookSource({
   },
 });
 
-const toStripeProblem = (verified: Verified): ProblemError | null =>
-  verified.ok ? null : createSignatureProblem('Stripe-Signature', verified.detail);
+const findFault = (verified: Verified): string | null => (verified.ok ? null : verified.detail);
 
 function findStripeSignature({
   'stripe-signature': header,

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { isSignatureForm, isSigned, type HmacForm } from '../hmac.js';
-import { createSignatureProblem, defineWebhookSource } from '../webhook.js';
+import { defineWebhookSource } from '../webhook.js';
 import { mapWooWebhook } from './map.js';
 import type { WooRules } from './payload.js';
 
@@ -103,27 +103,22 @@ export const woocommerce = defineWebhookSource({
     body: z.looseObject({}).meta({ description: "The topic's payload, in any content type." }),
   },
   signature: ({ settings: current }) => ({
+    challenge: 'X-WC-Webhook-Signature realm="klaviyo-relay"',
     isConfigured: () => current.WOOCOMMERCE_WEBHOOK_SECRETS.length > 0,
     checkHeaders({ headers }) {
       const signature = findWooHeader(headers, 'signature');
-      if (signature === undefined) {
-        return mayBePing(headers) ? null : createSignatureProblem(challenge, noSignature);
-      }
-      return isSignatureForm(signature, hmac) ? null : createSignatureProblem(challenge, noMatch);
+      if (signature === undefined) return mayBePing(headers) ? null : noSignature;
+      return isSignatureForm(signature, hmac) ? null : noMatch;
     },
     checkBody({ headers }, bytes) {
       const signature = findWooHeader(headers, 'signature');
-      if (signature === undefined) {
-        return isPing(bytes.toString('latin1'))
-          ? null
-          : createSignatureProblem(challenge, noSignature);
-      }
+      if (signature === undefined) return isPing(bytes.toString('latin1')) ? null : noSignature;
       const signed = {
         signatures: [signature],
         secrets: current.WOOCOMMERCE_WEBHOOK_SECRETS,
         content: [bytes],
       };
-      return isSigned(signed, hmac) ? null : createSignatureProblem(challenge, noMatch);
+      return isSigned(signed, hmac) ? null : noMatch;
     },
   }),
   findSkipReason(text) {
@@ -149,7 +144,6 @@ export const woocommerce = defineWebhookSource({
   },
 });
 
-const challenge = 'X-WC-Webhook-Signature realm="klaviyo-relay"';
 const noSignature = 'the header X-WC-Webhook-Signature is missing';
 const noMatch = 'no secret of WOOCOMMERCE_WEBHOOK_SECRETS made this signature of the body';
 

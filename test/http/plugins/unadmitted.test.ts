@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { findWriteKeys } from '../../../src/sources/segment/write-keys.js';
+import { findWriteKeys } from '../../../src/http/routes/sources/segment-write-keys.js';
 import { maxHeldBytes } from '../../../src/http/plugins/unadmitted.js';
 import { turnsUntil } from '../../support/sandbox.js';
 import { secret as shopifySecret, toHeaders } from '../../support/shopify.js';

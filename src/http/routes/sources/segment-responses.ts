@@ -1,13 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import type { AcceptedFromSource, Rejected } from '../../ingest/accept-from-source.js';
-import { maxListed } from '../../ingest/draft-many.js';
-import { describeIssues } from '../../ingest/validation.js';
-import type { MappedSegmentRequest } from './map.js';
-import { toTextResponse } from '../../http/routes/schema-parts.js';
-import { keepConnection, type ProblemError, toLoggedProblem } from '../../http/plugins/problems.js';
-import { createWriteKeyProblem } from './write-keys.js';
-import type { Unadmitted } from '../../http/plugins/unadmitted.js';
+import type { AcceptedFromSource, Rejected } from '../../../ingest/accept-from-source.js';
+import { maxListed } from '../../../ingest/draft-many.js';
+import { describeIssues } from '../../../ingest/validation.js';
+import type { MappedSegmentRequest } from '../../../sources/segment/map.js';
+import { keepConnection, type ProblemError, toLoggedProblem } from '../../plugins/problems.js';
+import type { Unadmitted } from '../../plugins/unadmitted.js';
+import { toTextResponse } from '../schema-parts.js';
+import { createWriteKeyProblem } from './segment-write-keys.js';
 
 /** Responses in the form that the SDKs of Segment expect (upstream-contracts 4.1, 4.3). */
 

@@ -1,20 +1,14 @@
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { normalizeSegmentUrl } from '../../../src/sources/segment/paths.js';
+import { normalizeSegmentUrl } from '../../../../src/sources/segment/paths.js';
 import type {
   AcceptedFromSource,
   FromSourceOptions,
-} from '../../../src/ingest/accept-from-source.js';
-import type { SourcePost } from '../../../src/ingest/source-entry.js';
-import { createManualClock } from '../../support/manual-clock.js';
-import {
-  adminKey,
-  ingestKey,
-  metricValue,
-  startServer,
-  type Overrides,
-} from '../../http/harness.js';
+} from '../../../../src/ingest/accept-from-source.js';
+import type { SourcePost } from '../../../../src/ingest/source-entry.js';
+import { createManualClock } from '../../../support/manual-clock.js';
+import { adminKey, ingestKey, metricValue, startServer, type Overrides } from '../../harness.js';
 
 const takenOne: AcceptedFromSource = {
   kind: 'accepted',

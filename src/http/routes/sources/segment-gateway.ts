@@ -1,11 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { AcceptingDeps } from '../../http/deps.js';
-import { findBackpressure } from '../../http/plugins/backpressure.js';
-import { segmentErrors, segmentErrorSchema } from './responses.js';
-import { unsupportedNames } from './paths.js';
-import { readPixelCall } from './pixel.js';
+import { unsupportedNames } from '../../../sources/segment/paths.js';
+import { readPixelCall } from '../../../sources/segment/pixel.js';
+import type { AcceptingDeps } from '../../deps.js';
+import { findBackpressure } from '../../plugins/backpressure.js';
+import { segmentErrors, segmentErrorSchema } from './segment-responses.js';
 
 /** Routes of RudderStack's gateway and control plane that accept no SDK calls. */
 

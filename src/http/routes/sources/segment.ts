@@ -1,17 +1,29 @@
 import type { FastifyInstance, FastifyRequest, preValidationAsyncHookHandler } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { AcceptingDeps } from '../../http/deps.js';
-import { isAdmitted } from '../../http/plugins/auth.js';
-import { rejectOnBackpressure, toBackpressureProblem } from '../../http/plugins/backpressure.js';
-import { acceptRawBodies } from '../../http/plugins/body.js';
-import { ProblemError, toNotFound } from '../../http/plugins/problems.js';
-import { limitCallers } from '../../http/plugins/rate-limit.js';
-import { checkQueryOnly } from '../../http/routes/ingest.js';
-import { isJsonObject, type Parsed } from '../../json/json.js';
-import { parseInSteps } from '../../json/large.js';
-import type { Lane } from '../../model/lane.js';
-import { runInSlices } from '../../slices.js';
+import { isJsonObject, type Parsed } from '../../../json/json.js';
+import { parseInSteps } from '../../../json/large.js';
+import type { Lane } from '../../../model/lane.js';
+import { runInSlices } from '../../../slices.js';
+import {
+  callTypes,
+  createCallBounds,
+  type CallType,
+  type SegmentBody,
+} from '../../../sources/segment/calls.js';
+import { mapSegmentRequest, type MappedSegmentRequest } from '../../../sources/segment/map.js';
+import { segmentNames, type SegmentName } from '../../../sources/segment/paths.js';
+import { pixelImage, readPixelCall } from '../../../sources/segment/pixel.js';
+import type { SegmentSettings } from '../../../sources/segment/settings.js';
+import type { AcceptingDeps } from '../../deps.js';
+import { isAdmitted } from '../../plugins/auth.js';
+import { rejectOnBackpressure, toBackpressureProblem } from '../../plugins/backpressure.js';
+import { acceptRawBodies } from '../../plugins/body.js';
+import { ProblemError, toNotFound } from '../../plugins/problems.js';
+import { limitCallers } from '../../plugins/rate-limit.js';
+import { checkQueryOnly } from '../ingest.js';
+import { routeProbes, routeSourceConfig, routeUnsupported } from './segment-gateway.js';
+import { batchBody, callBody, segmentHeaders, segmentQuery } from './segment-request-schemas.js';
 import {
   createSegmentErrorHandler,
   listCallWarnings,
@@ -19,15 +31,8 @@ import {
   segmentAcceptedSchema,
   segmentErrors,
   type RejectedCalls,
-} from './responses.js';
-import { batchBody, callBody, segmentHeaders, segmentQuery } from './request-schemas.js';
-import { callTypes, createCallBounds, type CallType, type SegmentBody } from './calls.js';
-import { routeProbes, routeSourceConfig, routeUnsupported } from './gateway.js';
-import { mapSegmentRequest, type MappedSegmentRequest } from './map.js';
-import { segmentNames, type SegmentName } from './paths.js';
-import { pixelImage, readPixelCall } from './pixel.js';
-import type { SegmentSettings } from './settings.js';
-import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './write-keys.js';
+} from './segment-responses.js';
+import { admitByHeaders, admitByStart, checkBodyKey, decorateKeys } from './segment-write-keys.js';
 
 /**
  * Adds the routes of the SDKs; paths.ts lists other spellings of their paths. A request goes through these

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { HttpViews } from '../deps.js';
-import { toProblemResponses } from '../plugins/problems.js';
-import { momentSchema, toMoment } from './schema-parts.js';
+import type { HttpViews } from '../../deps.js';
+import { toProblemResponses } from '../../plugins/problems.js';
+import { momentSchema, toMoment } from '../schema-parts.js';
 
 const countSchema = z
   .object({

@@ -5,18 +5,18 @@ import type {
   onRequestHookHandler,
   preValidationHookHandler,
 } from 'fastify';
+import { readPixelCall } from '../../../sources/segment/pixel.js';
 import {
   admitCaller,
   dismissCaller,
   isAdmitted,
   toPresentedKey,
   type Keyring,
-} from '../../http/plugins/auth.js';
-import type { BegunBody } from '../../http/plugins/body.js';
-import { decodeBody, parseContentCodings } from '../../http/plugins/content-codings.js';
-import { ProblemError } from '../../http/plugins/problems.js';
-import type { Unadmitted } from '../../http/plugins/unadmitted.js';
-import { readPixelCall } from './pixel.js';
+} from '../../plugins/auth.js';
+import type { BegunBody } from '../../plugins/body.js';
+import { decodeBody, parseContentCodings } from '../../plugins/content-codings.js';
+import { ProblemError } from '../../plugins/problems.js';
+import type { Unadmitted } from '../../plugins/unadmitted.js';
 
 /**
  * Checks the write key, which is an ingest key, in the headers and the query. Most SDKs send it as the

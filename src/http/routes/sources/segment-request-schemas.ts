@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { callTypes } from './calls.js';
+import { callTypes } from '../../../sources/segment/calls.js';
 
 /** Schemas of the requests of Segment SDKs. They are documentation: the map accepts whatever it can read. */
 
