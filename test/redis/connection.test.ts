@@ -7,13 +7,13 @@ import { startRedis, type RedisServer } from '../support/redis-server.js';
 
 let server: RedisServer;
 let connection: RedisConnection;
-const links: RedisConnection[] = [];
+const connections: RedisConnection[] = [];
 
 beforeAll(async () => {
   server = await startRedis();
 });
 afterEach(async () => {
-  for (const each of links.splice(0)) await each.close();
+  for (const each of connections.splice(0)) await each.close();
 });
 afterAll(() => server.close());
 
@@ -23,7 +23,7 @@ async function connect(timeoutMs = 2000): Promise<RedisConnection> {
     clock: systemClock,
     timeoutMs,
   });
-  links.push(connection);
+  connections.push(connection);
   expect(await connection.untilUp(5000)).toBe(true);
   return connection;
 }
@@ -32,7 +32,7 @@ const echo = toScript('echo', [], 'return {KEYS[1], ARGV[1], #ARGV, false}');
 const wrong = toScript('wrong', [], "return redis.error_reply('RELAY_WRONG this')");
 const failure = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error);
 
-async function untilDone<T>(work: () => Promise<T>): Promise<T> {
+async function retryWhileUnavailable<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 0; tries < 100; tries++) {
     await connection.untilUp(5000);
     const result = await work().catch((error: unknown) => {
@@ -41,11 +41,11 @@ async function untilDone<T>(work: () => Promise<T>): Promise<T> {
     });
     if (result !== null) return result;
   }
-  throw new Error('it never came back');
+  throw new Error('the server stayed unavailable');
 }
 
 describe('a connection to Redis', () => {
-  it('runs scripts, whether or not the server has them, with bytes as they are', async () => {
+  it('runs scripts, cached on the server or not, and passes bytes unchanged', async () => {
     await connect();
     const bytes = Buffer.from([0, 255, 10, 13]);
     expect(await connection.run(echo, 'k', [bytes, 5])).toEqual([Buffer.from('k'), bytes, 2, null]);
@@ -58,14 +58,14 @@ describe('a connection to Redis', () => {
     ]);
   });
 
-  it('tells an error of a script from a server that is away', async () => {
+  it('reports an error of a script as another error than UnavailableError', async () => {
     await connect();
     const error = await failure(connection.run(wrong, 'k', []));
     expect(error).not.toBeInstanceOf(UnavailableError);
     expect(String(error)).toContain('RELAY_WRONG this');
   });
 
-  it('refuses at once while the server is away, and comes back by itself', async () => {
+  it('rejects commands at once while the server is down, and reconnects by itself', async () => {
     await connect();
     const changes: boolean[] = [];
     const down = new Promise<void>((resolve) => {
@@ -83,7 +83,7 @@ describe('a connection to Redis', () => {
     expect(changes).toEqual([false, true]);
   });
 
-  it('gives up on a server that hangs, takes nothing more meanwhile, and comes back', async () => {
+  it('rejects commands while the server hangs, and reconnects by itself', async () => {
     await connect(200);
     server.freeze();
     const failures = await Promise.all([
@@ -98,17 +98,17 @@ describe('a connection to Redis', () => {
     expect(String(await connection.call('PING'))).toBe('PONG');
   });
 
-  it('says that a replica that cannot be written to is unable', async () => {
+  it('rejects a write to a replica with UnavailableError', async () => {
     await connect();
     await connection.call('REPLICAOF', '127.0.0.1', '1');
     expect(await failure(connection.call('SET', 'a', '1'))).toBeInstanceOf(UnavailableError);
-    // It connects anew meanwhile, in case the primary is elsewhere now.
-    await untilDone(() => connection.call('REPLICAOF', 'NO', 'ONE'));
-    expect(String(await untilDone(() => connection.call('SET', 'a', '1')))).toBe('OK');
+    // The connection is opened again meanwhile, in case another server is the primary now.
+    await retryWhileUnavailable(() => connection.call('REPLICAOF', 'NO', 'ONE'));
+    expect(String(await retryWhileUnavailable(() => connection.call('SET', 'a', '1')))).toBe('OK');
   });
 });
 
-describe('an address of Redis', () => {
+describe('parseRedisUrl', () => {
   it.each([
     [
       'redis://localhost',
@@ -161,7 +161,7 @@ describe('an address of Redis', () => {
         database: 0,
       },
     ],
-  ])('%s', (url, address) => {
+  ])('reads %s', (url, address) => {
     expect(parseRedisUrl(url)).toEqual(address);
   });
 
@@ -184,7 +184,7 @@ describe('an address of Redis', () => {
     ['redis://:hunter2@h/1e1', 'must end with the number of a database'],
     ['redis://:hunter2@h/0x2', 'must end with the number of a database'],
     ['redis://:hunter2@h/0/1', 'must end with the number of a database'],
-  ])('%s is refused with a reason that shows no password', (url, reason) => {
+  ])('rejects %s with a reason without the password', (url, reason) => {
     expect(() => parseRedisUrl(url)).toThrow(reason);
     expect(() => parseRedisUrl(url)).not.toThrow('hunter2');
   });

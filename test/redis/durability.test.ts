@@ -38,7 +38,7 @@ async function startAnother(options: RedisServerOptions): Promise<RedisServer> {
   return another;
 }
 
-/** The server with other settings than the durable ones, until the test is over. */
+/** Changes settings of the server until the test ends. */
 async function withSettings(settings: Readonly<Record<string, string>>): Promise<RedisConnection> {
   const connection = await connect();
   for (const [name, value] of Object.entries(settings)) {
@@ -51,8 +51,8 @@ async function withSettings(settings: Readonly<Record<string, string>>): Promise
   return connection;
 }
 
-/** A server that cannot be had here, by its answers. */
-function answering(
+/** Returns a connection with canned replies, for servers that the tests cannot start. */
+function replyWith(
   info: Readonly<Record<string, string>>,
   settings: Readonly<Record<string, string>> = {},
 ): Pick<RedisConnection, 'call'> {
@@ -74,7 +74,7 @@ const durableSettings = {
 };
 
 describe('the durability of a server', () => {
-  it('is given where each write is synced before its answer and nothing is evicted', async () => {
+  it('is given if each write is synced before its reply and nothing is evicted', async () => {
     const { server: name, ...rest } = await readDurability(await connect(), {
       stated: 'auto',
       waitReplicas: 0,
@@ -97,17 +97,20 @@ describe('the durability of a server', () => {
       { maxmemory: '64mb', 'maxmemory-policy': 'volatile-ttl' },
       'maxmemory-policy is volatile-ttl: at maxmemory the server drops',
     ],
-  ])('is missing with %j, and the finding says what to set', async (settings, finding) => {
-    const durability = await readDurability(await withSettings(settings), {
-      stated: 'auto',
-      waitReplicas: 0,
-    });
-    expect(durability).toMatchObject({ isDurable: false, isKnown: true });
-    expect(durability.findings).toEqual([expect.stringContaining(finding)]);
-    expect(durability.findings[0]).toMatch(/; set [a-z-]+ (yes|no|always|noeviction)$/);
-  });
+  ])(
+    'is missing with %j, and the finding contains the setting to change',
+    async (settings, finding) => {
+      const durability = await readDurability(await withSettings(settings), {
+        stated: 'auto',
+        waitReplicas: 0,
+      });
+      expect(durability).toMatchObject({ isDurable: false, isKnown: true });
+      expect(durability.findings).toEqual([expect.stringContaining(finding)]);
+      expect(durability.findings[0]).toMatch(/; set [a-z-]+ (yes|no|always|noeviction)$/);
+    },
+  );
 
-  it('does not mind a policy of eviction while memory has no bound', async () => {
+  it('does not depend on the eviction policy if maxmemory is 0', async () => {
     const connection = await withSettings({ maxmemory: '0', 'maxmemory-policy': 'allkeys-lru' });
     expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
       isDurable: true,
@@ -115,7 +118,7 @@ describe('the durability of a server', () => {
     });
   });
 
-  it('matters to the limiter alone where keys go that never expire', async () => {
+  it('is lacking for a server of the limiter alone only if it may evict keys without an expiry time', async () => {
     const settings = { maxmemory: '64mb', 'maxmemory-policy': 'allkeys-lru' };
     expect(await findEviction(await withSettings(settings))).toMatch(/allkeys-lru.*noeviction$/);
     for (const other of [
@@ -127,7 +130,7 @@ describe('the durability of a server', () => {
     }
   });
 
-  it('tells everything that is wrong at once', async () => {
+  it('has one finding for each wrong setting', async () => {
     const connection = await withSettings({
       appendfsync: 'everysec',
       maxmemory: '64mb',
@@ -138,7 +141,7 @@ describe('the durability of a server', () => {
     ).toHaveLength(2);
   });
 
-  it('is missing on a replica, whatever its settings', async () => {
+  it('is missing on a replica with any settings', async () => {
     const connection = await connect(
       (await startAnother({ settings: { replicaof: '127.0.0.1 1' } })).url,
     );
@@ -147,8 +150,8 @@ describe('the durability of a server', () => {
     expect(durability.findings).toEqual([expect.stringContaining('the server is a replica')]);
   });
 
-  it('is not there where a failover loses what replicas do not have yet', async () => {
-    // It would wait 5 s for more replicas to copy itself to at once.
+  it('is missing if a failover can lose writes that the replicas do not have yet', async () => {
+    // By default the server waits 5 s for further replicas before it synchronises the first one.
     const connection = await withSettings({ 'repl-diskless-sync-delay': '0' });
     await startAnother({ settings: { replicaof: `127.0.0.1 ${server.port}` } });
     await connection.call('SET', 'a', '1');
@@ -167,7 +170,7 @@ describe('the durability of a server', () => {
     ]);
   });
 
-  it('is known of one node of a cluster only, and says so', async () => {
+  it('is known of one node of a cluster only, which a finding says', async () => {
     const node = await startAnother({ settings: { 'cluster-enabled': 'yes' } });
     const { isDurable, findings } = await readDurability(await connect(node.url), {
       stated: 'auto',
@@ -177,7 +180,7 @@ describe('the durability of a server', () => {
     expect(findings).toEqual([expect.stringContaining('a node of a cluster')]);
   });
 
-  it('is asked for again where the server went away meanwhile', async () => {
+  it('cannot be read while the server is down, so the caller can read it later', async () => {
     const another = await startAnother({});
     const connection = await connect(another.url);
     await another.kill();
@@ -187,8 +190,8 @@ describe('the durability of a server', () => {
   });
 });
 
-describe('a server that keeps its settings to itself', () => {
-  /** As a user who may do all but one thing. */
+describe('a server that does not show its settings', () => {
+  /** Connects as a user without one right. */
   const connectAs = async (denial: '-config' | '-info'): Promise<RedisConnection> => {
     const connection = await connect();
     await connection.call('ACL', 'SETUSER', 'ingest', 'on', '>secret', '~*', '&*', '+@all');
@@ -196,12 +199,12 @@ describe('a server that keeps its settings to itself', () => {
       await connection.call('ACL', 'DELUSER', 'ingest');
     });
     const limited = await connect(`redis://ingest:secret@127.0.0.1:${server.port}/0`);
-    // Only now: the client looks into INFO when it connects, and complains on stderr where it may not.
+    // After the connection is open: on connect the client reads INFO and writes to stderr if it has no right to.
     await connection.call('ACL', 'SETUSER', 'ingest', denial);
     return limited;
   };
 
-  it('is not known, and not taken for durable, until an operator states it', async () => {
+  it('counts as not durable until REDIS_DURABLE is set', async () => {
     const connection = await connectAs('-config');
     const unknown = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
     expect(unknown).toMatchObject({ isDurable: false, isKnown: false });
@@ -213,7 +216,7 @@ describe('a server that keeps its settings to itself', () => {
     expect(no.findings).toEqual([expect.stringContaining('REDIS_DURABLE is no: what is accepted')]);
   });
 
-  it('is known once its user may read settings', async () => {
+  it('counts as durable once its user may read the settings', async () => {
     const connection = await connectAs('-config');
     await (await connect()).call('ACL', 'SETUSER', 'ingest', '+config|get');
     expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toMatchObject({
@@ -222,7 +225,7 @@ describe('a server that keeps its settings to itself', () => {
     });
   });
 
-  it('may have no CONFIG at all, as managed servers do', async () => {
+  it('may have no CONFIG command, as managed servers do', async () => {
     const managed = await startAnother({ settings: { 'rename-command': 'CONFIG hidden' } });
     const connection = await connect(managed.url);
     const unknown = await readDurability(connection, { stated: 'auto', waitReplicas: 0 });
@@ -236,7 +239,7 @@ describe('a server that keeps its settings to itself', () => {
     });
   });
 
-  it('still gives away by INFO that it appends to no file', async () => {
+  it('still shows in INFO that it appends to no file', async () => {
     const managed = await startAnother({
       settings: { appendonly: 'no', 'rename-command': 'CONFIG hidden' },
     });
@@ -255,7 +258,7 @@ describe('a server that keeps its settings to itself', () => {
     );
   });
 
-  it('may refuse INFO too, and is an unknown server then', async () => {
+  it('has the name unknown if it denies INFO', async () => {
     const connection = await connectAs('-info');
     expect(await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).toEqual({
       server: 'unknown',
@@ -266,9 +269,9 @@ describe('a server that keeps its settings to itself', () => {
     });
   });
 
-  it('may leave single settings out', async () => {
-    const told = { appendonly: 'yes', maxmemory: '0', 'maxmemory-policy': 'noeviction' };
-    const connection = answering({ redis_version: '7.2.4' }, told);
+  it('has unknown durability if it omits a single setting', async () => {
+    const shown = { appendonly: 'yes', maxmemory: '0', 'maxmemory-policy': 'noeviction' };
+    const connection = replyWith({ redis_version: '7.2.4' }, shown);
     const { isKnown, findings } = await readDurability(connection, {
       stated: 'auto',
       waitReplicas: 0,
@@ -280,7 +283,7 @@ describe('a server that keeps its settings to itself', () => {
   });
 });
 
-describe('what an operator states', () => {
+describe('REDIS_DURABLE', () => {
   it.each<[Stated, Readonly<Record<string, string>>, boolean, readonly string[]]>([
     [
       'yes',
@@ -291,20 +294,23 @@ describe('what an operator states', () => {
     ['no', { appendfsync: 'everysec' }, false, ['appendfsync is everysec']],
     ['no', {}, false, ['REDIS_DURABLE is no and is believed']],
     ['yes', {}, true, []],
-  ])('%s with %j is believed, and contradicted', async (stated, settings, isDurable, findings) => {
-    const durability = await readDurability(await withSettings(settings), {
-      stated,
-      waitReplicas: 0,
-    });
-    expect(durability).toMatchObject({ isKnown: true, isDurable });
-    expect(durability.findings).toEqual(
-      findings.map((each): unknown => expect.stringContaining(each)),
-    );
-  });
+  ])(
+    '%s is believed with the settings %j, and a finding names each contradiction',
+    async (stated, settings, isDurable, findings) => {
+      const durability = await readDurability(await withSettings(settings), {
+        stated,
+        waitReplicas: 0,
+      });
+      expect(durability).toMatchObject({ isKnown: true, isDurable });
+      expect(durability.findings).toEqual(
+        findings.map((each): unknown => expect.stringContaining(each)),
+      );
+    },
+  );
 });
 
 describe('the version of a server', () => {
-  const told = { role: 'master', aof_last_write_status: 'ok', connected_slaves: '0' };
+  const healthy = { role: 'master', aof_last_write_status: 'ok', connected_slaves: '0' };
 
   it.each([
     [
@@ -318,7 +324,7 @@ describe('the version of a server', () => {
     [{ redis_version: '6.0.16' }, 'redis 6.0.16', false],
     [{ redis_version: '5.0.7' }, 'redis 5.0.7', false],
   ])('%j is %s, supported: %s', async (info, name, isSupported) => {
-    const durability = await readDurability(answering({ ...told, ...info }, durableSettings), {
+    const durability = await readDurability(replyWith({ ...healthy, ...info }, durableSettings), {
       stated: 'auto',
       waitReplicas: 0,
     });
@@ -328,8 +334,8 @@ describe('the version of a server', () => {
     );
   });
 
-  it('tells a disk that failed', async () => {
-    const connection = answering({ ...told, aof_last_write_status: 'err' }, durableSettings);
+  it('is read together with a finding about a failed write to disk', async () => {
+    const connection = replyWith({ ...healthy, aof_last_write_status: 'err' }, durableSettings);
     expect(
       (await readDurability(connection, { stated: 'auto', waitReplicas: 0 })).findings,
     ).toEqual([expect.stringContaining('look at the disk of the server')]);

@@ -29,13 +29,13 @@ const post = (relay: RelayUnderTest, key = 'ingest-key-1'): Promise<TestResponse
     { authorization: `Bearer ${key}` },
   );
 
-/** Their clocks stand still, and so does the window. */
+/** The clocks of the relays stand still, so the window does not move. */
 async function startTwo(): Promise<readonly [RelayUnderTest, RelayUnderTest]> {
   for (let seed = 1; seed <= 2; seed++) relays.push(await startRelay({ seed, env: env() }));
   return [relays[0]!, relays[1]!];
 }
 
-it("a caller's quota holds over all relays, and for each caller by itself", async () => {
+it('the quota of a caller applies to all relays together and to each caller separately', async () => {
   const [a, b] = await startTwo();
   const statuses = [];
   for (const relay of [a, b, a, b]) statuses.push((await post(relay)).status);
@@ -44,7 +44,7 @@ it("a caller's quota holds over all relays, and for each caller by itself", asyn
   expect((await post(b, 'ingest-key-2')).status).toBe(202);
 });
 
-it('no key of a caller is found in Redis', async () => {
+it('Redis contains no API key of a caller', async () => {
   const [a] = await startTwo();
   await post(a);
   const connection = createRedisConnection({
@@ -59,7 +59,7 @@ it('no key of a caller is found in Redis', async () => {
   expect(names).not.toContain('ingest-key-1');
 });
 
-it('while Redis is away each relay counts by itself, and refuses nobody for it', async () => {
+it('while Redis is down each relay counts by itself and accepts requests', async () => {
   const [a, b] = await startTwo();
   await redis.kill();
   const statuses = [];

@@ -12,12 +12,12 @@ import { SharedLimiter, type SharedLimiterOptions } from '../../src/redis/shared
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 
-const klaviyos: readonly RateWindow[] = [
+const klaviyoWindows: readonly RateWindow[] = [
   { limit: 10, windowMs: 1000 },
   { limit: 150, windowMs: 60_000 },
 ];
 const startMs = Date.UTC(2026, 0, 15, 12);
-/** Those who created the state, or sent alone, wait so long for the others. */
+/** How long a relay that created the state waits for the reports of the others. */
 const reportMs = 2000;
 const permitMs = 35_000;
 
@@ -48,7 +48,7 @@ afterAll(async () => {
 
 type Overrides = Partial<SharedLimiterOptions>;
 
-function begin(): void {
+function reset(): void {
   clock = createManualClock(startMs);
   key = `{limiter-${keys++}}`;
 }
@@ -60,7 +60,7 @@ function open(overrides: Overrides = {}): SharedLimiter {
     key,
     relay: `r${limiters.length}`,
     bucket: { perSecond: 75, burst: 75 },
-    windows: { events: klaviyos, profiles: klaviyos, imports: klaviyos },
+    windows: { events: klaviyoWindows, profiles: klaviyoWindows, imports: klaviyoWindows },
     permitMs,
     time: () => startMs + clock.monotonic(),
     ...overrides,
@@ -69,7 +69,7 @@ function open(overrides: Overrides = {}): SharedLimiter {
   return limiter;
 }
 
-/** Scripts that are under way have ended, and what followed from them, too. */
+/** Waits until running scripts and what follows from them have ended. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) {
     await settlePromises(2);
@@ -83,25 +83,25 @@ async function pass(ms: number): Promise<void> {
   await settle();
 }
 
-/** The permit, where one is granted now. */
-async function tryTake(limiter: Limiter, endpoint: Endpoint = 'events'): Promise<Permit | null> {
+/** Returns a permit, or null if none is granted at this moment. */
+async function tryAcquire(limiter: Limiter, endpoint: Endpoint = 'events'): Promise<Permit | null> {
   const giveUp = new AbortController();
-  const taking = limiter.acquire(endpoint, giveUp.signal);
+  const acquiring = limiter.acquire(endpoint, giveUp.signal);
   await settle();
   giveUp.abort();
-  return taking;
+  return acquiring;
 }
 
-/** As many as are granted now. */
-async function takeAll(limiter: Limiter): Promise<readonly Permit[]> {
+/** Returns all permits that are granted at this moment. */
+async function acquireAll(limiter: Limiter): Promise<readonly Permit[]> {
   const permits: Permit[] = [];
-  for (let next = await tryTake(limiter); next !== null; next = await tryTake(limiter))
+  for (let next = await tryAcquire(limiter); next !== null; next = await tryAcquire(limiter))
     permits.push(next);
   return permits;
 }
 
-async function settled(limiter: SharedLimiter): Promise<SharedLimiter> {
-  expect(await tryTake(limiter)).toBeNull();
+async function createState(limiter: SharedLimiter): Promise<SharedLimiter> {
+  expect(await tryAcquire(limiter)).toBeNull();
   await pass(reportMs);
   return limiter;
 }
@@ -117,11 +117,15 @@ const feedback = (over: Partial<RateFeedback>): RateFeedback => ({
 
 type Step =
   | { readonly kind: 'take'; readonly endpoint: 'events' | 'profiles' }
-  | { readonly kind: 'end' | 'cancel'; readonly nth: number; readonly told: RateFeedback | null }
+  | {
+      readonly kind: 'end' | 'cancel';
+      readonly nth: number;
+      readonly feedback: RateFeedback | null;
+    }
   | { readonly kind: 'pause'; readonly forMs: number }
   | { readonly kind: 'pass'; readonly ms: number };
 
-const told = fc.option(
+const feedbackOrNull = fc.option(
   fc
     .record({
       remaining: fc.nat(10),
@@ -145,7 +149,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constantFrom('end' as const, 'cancel' as const),
       nth: fc.nat(20),
-      told,
+      feedback: feedbackOrNull,
     }),
   },
   {
@@ -164,8 +168,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-describe('one relay by itself', () => {
-  it('is limited as by the limiter of one relay, whatever happens in whatever order', async () => {
+describe('a single relay with a shared limiter', () => {
+  it('gets the same permits as from a local limiter, for random steps', async () => {
     const windows = [
       { limit: 10, windowMs: 1000 },
       { limit: 40, windowMs: 8000 },
@@ -177,20 +181,20 @@ describe('one relay by itself', () => {
     const property = fc.asyncProperty(
       fc.array(step, { minLength: 60, maxLength: 120 }),
       async (steps) => {
-        begin();
-        const shared = await settled(open(options));
+        reset();
+        const shared = await createState(open(options));
         const local = createLocalLimiter({ clock, ...options });
-        // The pause of a state that is new, which the pace follows.
+        // A new state begins with a pause, and the token bucket refills after it.
         await pass(20_000);
         const held: (readonly [Permit, Permit])[] = [];
         for (const one of steps) {
           if (one.kind === 'take') {
-            const local1 = await tryTake(local, one.endpoint);
-            const shared1 = await tryTake(shared, one.endpoint);
-            // Where numbers are rounded, one of them may be a moment later.
+            const local1 = await tryAcquire(local, one.endpoint);
+            const shared1 = await tryAcquire(shared, one.endpoint);
+            // Because of rounding, one of the two limiters may grant a permit up to 1 ms later.
             if ((local1 === null) !== (shared1 === null)) await pass(1);
-            const ofLocal = local1 ?? (shared1 && (await tryTake(local, one.endpoint)));
-            const ofShared = shared1 ?? (local1 && (await tryTake(shared, one.endpoint)));
+            const ofLocal = local1 ?? (shared1 && (await tryAcquire(local, one.endpoint)));
+            const ofShared = shared1 ?? (local1 && (await tryAcquire(shared, one.endpoint)));
             expect(ofShared === null).toBe(ofLocal === null);
             if (ofLocal === null || ofShared === null) continue;
             held.push([ofLocal, ofShared]);
@@ -201,7 +205,7 @@ describe('one relay by itself', () => {
             await pass(one.ms);
           } else {
             for (const permit of held.splice(one.nth, 1).flat()) {
-              if (one.kind === 'end') permit.end(one.told);
+              if (one.kind === 'end') permit.end(one.feedback);
               else permit.cancel();
             }
           }
@@ -215,23 +219,26 @@ describe('one relay by itself', () => {
   }, 60_000);
 });
 
-type Sent = { readonly from: number; to: number };
+type SentRequest = { readonly from: number; to: number };
 
-/** In the worst case, each arrives when it hurts most: any two windows of starts and ends hold no more than the limit. */
-function findExcess(sent: readonly Sent[]): readonly string[] {
-  return klaviyos.flatMap(({ limit, windowMs }) =>
+/** Finds windows that exceed their limit in the worst case: a request may arrive at any moment between its start and its end. */
+function findExcess(sent: readonly SentRequest[]): readonly string[] {
+  return klaviyoWindows.flatMap(({ limit, windowMs }) =>
     sent.flatMap(({ to }) => {
-      // Those that may have arrived within the window that begins with the last moment of this one.
+      // Requests that may have arrived within the window that begins at the end of this request.
       const count = sent.filter((other) => other.from < to + windowMs && other.to >= to).length;
       return count > limit ? [`${count} within ${windowMs} ms from ${to}`] : [];
     }),
   );
 }
 
-/** Relays that send all they may for a while, each at a latency of its own. */
-async function saturate(relays: readonly SharedLimiter[], forMs: number): Promise<readonly Sent[]> {
+/** Lets the relays send at the permitted rate for `forMs`, with random latencies. */
+async function saturate(
+  relays: readonly SharedLimiter[],
+  forMs: number,
+): Promise<readonly SentRequest[]> {
   const random = createSeededRandom(7);
-  const sent: Sent[] = [];
+  const sent: SentRequest[] = [];
   const stop = new AbortController();
   const loops = relays.map(async (relay) => {
     while (!stop.signal.aborted) {
@@ -252,53 +259,53 @@ async function saturate(relays: readonly SharedLimiter[], forMs: number): Promis
   return sent;
 }
 
-describe('several relays', () => {
-  it('use what is permitted to the full, and never more, whoever asks', async () => {
-    begin();
+describe('several relays with a shared limiter', () => {
+  it('use the permitted rate fully and never exceed it', async () => {
+    reset();
     const relays = [open(), open(), open()];
-    await settled(relays[0]!);
+    await createState(relays[0]!);
     const sent = await saturate(relays, 120_000);
     expect(findExcess(sent)).toEqual([]);
     // 150 a minute for two minutes.
     expect(sent.length).toBeGreaterThanOrEqual(0.95 * 300);
   }, 120_000);
 
-  it('all pause for what one of them was told', async () => {
-    begin();
-    const [a, b] = [await settled(open()), open()];
+  it('all pause if one of them pauses', async () => {
+    reset();
+    const [a, b] = [await createState(open()), open()];
     await pass(60_000);
     a.pause('events', 5000);
     await settle();
-    expect(await tryTake(b)).toBeNull();
-    expect(await tryTake(b, 'profiles')).not.toBeNull();
+    expect(await tryAcquire(b)).toBeNull();
+    expect(await tryAcquire(b, 'profiles')).not.toBeNull();
     await pass(4900);
-    expect(await tryTake(b)).toBeNull();
+    expect(await tryAcquire(b)).toBeNull();
     await pass(500);
-    expect(await tryTake(b)).not.toBeNull();
+    expect(await tryAcquire(b)).not.toBeNull();
   });
 
-  it('share one bucket over all endpoints', async () => {
-    begin();
+  it('share one token bucket for all endpoints', async () => {
+    reset();
     const bucket = { perSecond: 1, burst: 3 };
-    const [a, b] = [await settled(open({ bucket })), open({ bucket })];
+    const [a, b] = [await createState(open({ bucket })), open({ bucket })];
     await pass(10_000);
-    expect(await tryTake(a, 'events')).not.toBeNull();
-    expect(await tryTake(b, 'profiles')).not.toBeNull();
-    expect(await tryTake(a, 'imports')).not.toBeNull();
-    expect(await tryTake(b, 'events')).toBeNull();
+    expect(await tryAcquire(a, 'events')).not.toBeNull();
+    expect(await tryAcquire(b, 'profiles')).not.toBeNull();
+    expect(await tryAcquire(a, 'imports')).not.toBeNull();
+    expect(await tryAcquire(b, 'events')).toBeNull();
     expect(Math.floor(b.tokens())).toBe(0);
   });
 
-  it('hold the place of a request whose relay died until it can no longer arrive', async () => {
-    begin();
+  it('count the request of a killed relay until it can no longer arrive', async () => {
+    reset();
     const windows = { events: [{ limit: 1, windowMs: 1000 }], profiles: [], imports: [] };
-    const [dead, living] = [await settled(open({ windows })), open({ windows })];
+    const [dead, living] = [await createState(open({ windows })), open({ windows })];
     await pass(10_000);
-    expect(await tryTake(dead)).not.toBeNull();
+    expect(await tryAcquire(dead)).not.toBeNull();
     await pass(permitMs);
-    expect(await tryTake(living)).toBeNull();
+    expect(await tryAcquire(living)).toBeNull();
     await pass(1100);
-    expect(await tryTake(living)).not.toBeNull();
+    expect(await tryAcquire(living)).not.toBeNull();
   });
 });
 
@@ -306,99 +313,99 @@ describe('a limit that Klaviyo announces', () => {
   const announce = (limit: number) =>
     feedback({ windows: [{ limit, windowMs: 60_000 }], remaining: null });
 
-  it('holds for all relays, until it announces another', async () => {
-    begin();
+  it('applies to all relays until it announces another one', async () => {
+    reset();
     const windows = { events: [{ limit: 30, windowMs: 60_000 }], profiles: [], imports: [] };
-    const [a, b] = [await settled(open({ windows })), open({ windows })];
+    const [a, b] = [await createState(open({ windows })), open({ windows })];
     await pass(60_000);
-    (await tryTake(a))?.end(announce(1));
+    (await tryAcquire(a))?.end(announce(1));
     await pass(59_000);
-    expect(await tryTake(b)).toBeNull();
+    expect(await tryAcquire(b)).toBeNull();
     await pass(2000);
-    (await tryTake(b))?.end(announce(30));
+    (await tryAcquire(b))?.end(announce(30));
     await settle();
-    expect(await tryTake(a)).not.toBeNull();
+    expect(await tryAcquire(a)).not.toBeNull();
   });
 });
 
-describe("the server's clock", () => {
-  it('may be set back: nobody waits for longer', async () => {
-    begin();
+describe('the clock of the Redis server, when it is set back', () => {
+  it('delays no permit', async () => {
+    reset();
     let setBackMs = 0;
     const time = () => startMs + clock.monotonic() - setBackMs;
-    const a = await settled(open({ time }));
+    const a = await createState(open({ time }));
     await pass(60_000);
-    for (const permit of await takeAll(a)) permit.end(null);
+    for (const permit of await acquireAll(a)) permit.end(null);
     await settle();
     setBackMs = 3_600_000;
-    expect(await tryTake(a)).toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
     await pass(1000);
-    expect(await tryTake(a)).not.toBeNull();
+    expect(await tryAcquire(a)).not.toBeNull();
     await pass(60_000);
-    expect((await takeAll(a)).length).toBeGreaterThan(5);
+    expect((await acquireAll(a)).length).toBeGreaterThan(5);
   });
 
-  it('may be set back, and what was sent before counts for as long as ever', async () => {
-    begin();
+  it('does not free the place of an earlier request before its time', async () => {
+    reset();
     let setBackMs = 0;
     const time = () => startMs + clock.monotonic() - setBackMs;
     const windows = { events: [{ limit: 1, windowMs: 1000 }], profiles: [], imports: [] };
-    const a = await settled(open({ time, windows }));
+    const a = await createState(open({ time, windows }));
     await pass(60_000);
-    (await tryTake(a))?.end(null);
+    (await tryAcquire(a))?.end(null);
     await pass(500);
     setBackMs = 5000;
-    expect(await tryTake(a)).toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
     await pass(450);
-    expect(await tryTake(a)).toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
     await pass(600);
-    expect(await tryTake(a)).not.toBeNull();
+    expect(await tryAcquire(a)).not.toBeNull();
   });
 });
 
-describe("the server's clock, set forward", () => {
-  it('frees no place before its time, for a relay that asked before', async () => {
-    begin();
+describe('the clock of the Redis server, when it is set forward', () => {
+  it('does not free the place of an earlier request before its time', async () => {
+    reset();
     let aheadMs = 0;
     const time = () => startMs + clock.monotonic() + aheadMs;
     const windows = { events: [{ limit: 1, windowMs: 30_000 }], profiles: [], imports: [] };
-    const a = await settled(open({ time, windows }));
+    const a = await createState(open({ time, windows }));
     await pass(60_000);
-    (await tryTake(a))?.end(null);
+    (await tryAcquire(a))?.end(null);
     await pass(500);
     aheadMs = 3_600_000;
-    expect(await tryTake(a)).toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
     await pass(28_000);
-    expect(await tryTake(a)).toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
     await pass(2000);
-    expect(await tryTake(a)).not.toBeNull();
+    expect(await tryAcquire(a)).not.toBeNull();
   });
 });
 
-describe('a state that was lost', () => {
-  it('is known again from what the relays tell, before any of them sends', async () => {
-    begin();
-    const [a, b] = [await settled(open()), open()];
+describe('a lost state of the shared limiter', () => {
+  it('is restored from the reports of the relays before any of them sends', async () => {
+    reset();
+    const [a, b] = [await createState(open()), open()];
     await pass(60_000);
-    const permits = [...(await takeAll(a))];
+    const permits = [...(await acquireAll(a))];
     permits.forEach((permit) => permit.end(null));
     await settle();
     const used = permits.length;
     expect(used).toBeGreaterThan(5);
     await connection.call('DEL', `${key}:meta`, `${key}:events:ended`, `${key}:events:flight`);
-    expect(await takeAll(b)).toHaveLength(0);
+    expect(await acquireAll(b)).toHaveLength(0);
     await pass(500);
     expect(await connection.call('ZCARD', `${key}:events:ended`)).toBe(used);
-    expect(await tryTake(b)).toBeNull();
+    expect(await tryAcquire(b)).toBeNull();
     await pass(reportMs);
-    expect(await tryTake(b)).not.toBeNull();
+    expect(await tryAcquire(b)).not.toBeNull();
   });
 
-  it('counts a request that ends, though it knows nothing of its start', async () => {
-    begin();
-    const a = await settled(open());
+  it('counts a request that ends, even if its start is missing', async () => {
+    reset();
+    const a = await createState(open());
     await pass(60_000);
-    const permit = await tryTake(a);
+    const permit = await tryAcquire(a);
     await connection.call('DEL', `${key}:events:flight`);
     permit?.end(null);
     await settle();
@@ -406,9 +413,9 @@ describe('a state that was lost', () => {
   });
 });
 
-describe('while the server is away', () => {
-  /** A connection that is there or not, as the test says. */
-  function fickleLink() {
+describe('while the Redis server is down', () => {
+  /** Returns a connection that the test can switch off and on. */
+  function createSwitchableConnection() {
     let isUp = true;
     const listeners = new Set<(isUp: boolean) => void>();
     return {
@@ -424,45 +431,45 @@ describe('while the server is away', () => {
           return () => listeners.delete(listener);
         },
         run: (...args: Parameters<RedisConnection['run']>) =>
-          isUp ? connection.run(...args) : Promise.reject(new UnavailableError('away')),
+          isUp ? connection.run(...args) : Promise.reject(new UnavailableError('down')),
       },
     };
   }
 
-  it('a relay sends nothing, and goes on when it is back', async () => {
-    begin();
-    const own = fickleLink();
-    const a = await settled(open({ connection: own.connection }));
+  it('a relay sends nothing, and continues once the server is back', async () => {
+    reset();
+    const switchable = createSwitchableConnection();
+    const a = await createState(open({ connection: switchable.connection }));
     await pass(60_000);
-    own.set(false);
-    expect(await tryTake(a)).toBeNull();
+    switchable.set(false);
+    expect(await tryAcquire(a)).toBeNull();
     await pass(120_000);
-    expect(await tryTake(a)).toBeNull();
-    own.set(true);
-    expect(await tryTake(a)).not.toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
+    switchable.set(true);
+    expect(await tryAcquire(a)).not.toBeNull();
   });
 
-  it('a relay with a share of its own uses it once nothing granted before can count, and tells of it later', async () => {
-    begin();
-    const own = fickleLink();
+  it('a relay with a static share uses it once no earlier permit counts, and reports its requests later', async () => {
+    reset();
+    const switchable = createSwitchableConnection();
     const share = { events: [{ limit: 2, windowMs: 60_000 }], profiles: [], imports: [] };
     const local = createLocalLimiter({ clock, bucket: { perSecond: 1, burst: 2 }, windows: share });
-    const a = await settled(open({ connection: own.connection, local }));
+    const a = await createState(open({ connection: switchable.connection, local }));
     await pass(60_000);
-    expect(await tryTake(a)).not.toBeNull();
-    own.set(false);
+    expect(await tryAcquire(a)).not.toBeNull();
+    switchable.set(false);
     await pass(permitMs + 59_000);
-    expect(await tryTake(a)).toBeNull();
+    expect(await tryAcquire(a)).toBeNull();
     await pass(1000);
-    const alone = await tryTake(a);
-    expect(alone).not.toBeNull();
-    alone?.end(null);
+    const localPermit = await tryAcquire(a);
+    expect(localPermit).not.toBeNull();
+    localPermit?.end(null);
     await pass(1000);
-    own.set(true);
-    expect(await tryTake(a)).toBeNull();
-    // What it sent alone counts with the rest.
+    switchable.set(true);
+    expect(await tryAcquire(a)).toBeNull();
+    // What the relay sent by its share counts with the rest.
     expect(await connection.call('ZCARD', `${key}:events:ended`)).toBeGreaterThanOrEqual(1);
     await pass(reportMs);
-    expect(await tryTake(a)).not.toBeNull();
+    expect(await tryAcquire(a)).not.toBeNull();
   });
 });

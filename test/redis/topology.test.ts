@@ -28,8 +28,8 @@ async function start(options: Parameters<typeof startRedis>[0] = {}): Promise<Re
 const connection = (url: string, timeoutMs = 2000): RedisConnection =>
   createRedisConnection({ address: parseRedisUrl(url), clock: systemClock, timeoutMs });
 
-describe('a cluster', () => {
-  it('keeps all names of an account in one slot', async () => {
+describe('a Redis cluster', () => {
+  it('has all keys of an account in one slot', async () => {
     const busPort = String(await findFreePort());
     const settings = {
       'cluster-enabled': 'yes',
@@ -40,7 +40,7 @@ describe('a cluster', () => {
     const single = connection(node.url);
     await single.untilUp(5000);
     await single.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
-    await untilTrue('the cluster is there', async () =>
+    await untilTrue('the cluster is ready', async () =>
       String(await single.call('CLUSTER', 'INFO')).includes('cluster_state:ok'),
     );
     await single.close();
@@ -66,8 +66,8 @@ describe('a cluster', () => {
   }, 30_000);
 });
 
-describe('Sentinel', () => {
-  /** A primary, a replica that follows it, and so many sentinels that agree. */
+describe('a connection through Sentinel', () => {
+  /** Starts a primary, a replica of it, and `count` sentinels that monitor both. */
   async function startAll(count: number) {
     const primary = await start();
     const replica = await start({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
@@ -82,88 +82,92 @@ describe('Sentinel', () => {
       );
       sentinels.push(await start({ config: path }));
     }
-    const own = connection(replica.url);
-    await own.untilUp(5000);
+    const replicaConnection = connection(replica.url);
+    await replicaConnection.untilUp(5000);
     await untilTrue('the replica follows', async () =>
-      String(await own.call('INFO', 'replication')).includes('master_link_status:up'),
+      String(await replicaConnection.call('INFO', 'replication')).includes('master_link_status:up'),
     );
     for (const sentinel of sentinels) {
-      const asked = connection(sentinel.url);
-      await asked.untilUp(5000);
-      await untilTrue('it knows the replica and the others', async () =>
-        String(await asked.call('INFO', 'sentinel')).includes(`slaves=1,sentinels=${count}`),
+      const sentinelConnection = connection(sentinel.url);
+      await sentinelConnection.untilUp(5000);
+      await untilTrue('the sentinel has found the replica and the other sentinels', async () =>
+        String(await sentinelConnection.call('INFO', 'sentinel')).includes(
+          `slaves=1,sentinels=${count}`,
+        ),
       );
-      await asked.close();
+      await sentinelConnection.close();
     }
     const url = `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/main/0`;
-    return { primary, sentinels, own, url };
+    return { primary, sentinels, replicaConnection, url };
   }
 
-  it('names the primary, and after a failover the new one', async () => {
-    const { primary, own, url } = await startAll(1);
-    const through = connection(url, 500);
-    expect(await through.untilUp(5000)).toBe(true);
-    await through.call('SET', 'kept', 'yes');
+  it('leads to the primary, and after a failover to the new one', async () => {
+    const { primary, replicaConnection, url } = await startAll(1);
+    const viaSentinel = connection(url, 500);
+    expect(await viaSentinel.untilUp(5000)).toBe(true);
+    await viaSentinel.call('SET', 'kept', 'yes');
     await untilTrue(
       'the replica has it',
-      async () => String(await own.call('GET', 'kept')) === 'yes',
+      async () => String(await replicaConnection.call('GET', 'kept')) === 'yes',
     );
     await primary.kill();
-    await untilTrue('it can be written to again', async () => {
-      await through.untilUp(1000);
-      return String(await through.call('SET', 'after', '1')) === 'OK';
+    await untilTrue('writes are accepted again', async () => {
+      await viaSentinel.untilUp(1000);
+      return String(await viaSentinel.call('SET', 'after', '1')) === 'OK';
     });
-    expect(String(await through.call('GET', 'kept'))).toBe('yes');
-    expect(String(await own.call('ROLE'))).toContain('master');
-    await through.close();
-    await own.close();
+    expect(String(await viaSentinel.call('GET', 'kept'))).toBe('yes');
+    expect(String(await replicaConnection.call('ROLE'))).toContain('master');
+    await viaSentinel.close();
+    await replicaConnection.close();
   }, 60_000);
 
-  it('has nothing written to the primary of before once it makes another one', async () => {
-    const { sentinels, own, url } = await startAll(3);
-    const through = connection(url, 500);
-    expect(await through.untilUp(5000)).toBe(true);
+  it('writes nothing to the old primary once there is a new one', async () => {
+    const { sentinels, replicaConnection, url } = await startAll(3);
+    const viaSentinel = connection(url, 500);
+    expect(await viaSentinel.untilUp(5000)).toBe(true);
     const kept: string[] = [];
     let after = 0;
     const write = async (): Promise<boolean> => {
       const name = `n${kept.length}`;
-      await through.call('SET', name, '1');
+      await viaSentinel.call('SET', name, '1');
       kept.push(name);
-      const isNew = String(await own.call('ROLE')).startsWith('master');
+      const isNew = String(await replicaConnection.call('ROLE')).startsWith('master');
       if (isNew) after++;
       return after > 20;
     };
-    const asked = connection(sentinels[0]!.url);
-    await asked.untilUp(5000);
-    await untilTrue('some are written', async () => {
+    const sentinelConnection = connection(sentinels[0]!.url);
+    await sentinelConnection.untilUp(5000);
+    await untilTrue('some keys are written', async () => {
       await write();
       return kept.length > 100;
     });
-    await asked.call('SENTINEL', 'FAILOVER', 'main');
+    await sentinelConnection.call('SENTINEL', 'FAILOVER', 'main');
     await untilTrue('the new primary is written to', write);
-    expect(Number(await own.call('EXISTS', ...(kept as [string])))).toBe(kept.length);
-    for (const one of [asked, through, own]) await one.close();
+    expect(Number(await replicaConnection.call('EXISTS', ...(kept as [string])))).toBe(kept.length);
+    for (const one of [sentinelConnection, viaSentinel, replicaConnection]) await one.close();
   }, 60_000);
 
-  it('that most of do not answer any more leaves the primary without trust within seconds', async () => {
-    const { sentinels, own, url } = await startAll(3);
-    const through = connection(url, 500);
-    expect(await through.untilUp(5000)).toBe(true);
+  it('is not used within seconds if most sentinels stop responding', async () => {
+    const { sentinels, replicaConnection, url } = await startAll(3);
+    const viaSentinel = connection(url, 500);
+    expect(await viaSentinel.untilUp(5000)).toBe(true);
     sentinels[0]!.freeze();
     const from = systemClock.monotonic();
-    await untilTrue('the two that answer are enough', async () => {
-      await through.call('SET', 'a', '1');
+    await untilTrue('two responding sentinels are enough', async () => {
+      await viaSentinel.call('SET', 'a', '1');
       return systemClock.monotonic() - from > 8000;
     });
     sentinels[1]!.freeze();
-    await untilTrue('it is not used any more', () => Promise.resolve(!through.isUp()));
-    expect(through.failure()?.why).toMatch(/1 of 3 answer/);
+    await untilTrue('the connection is not used any more', () =>
+      Promise.resolve(!viaSentinel.isUp()),
+    );
+    expect(viaSentinel.failure()?.why).toMatch(/1 of 3 answer/);
     for (const one of sentinels) one.thaw();
-    await untilTrue('it is used again', () => through.untilUp(1000));
-    for (const one of [through, own]) await one.close();
+    await untilTrue('the connection is used again', () => viaSentinel.untilUp(1000));
+    for (const one of [viaSentinel, replicaConnection]) await one.close();
   }, 60_000);
 
-  /** A sentinel that knows no other, and of the primary what is written down for it. */
+  /** Starts a sentinel that monitors the primary at `port` with this configuration epoch, and no other sentinel. */
   async function startAlone(port: number, epoch: number): Promise<RedisServer> {
     const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
     directories.push(directory);
@@ -177,38 +181,38 @@ describe('Sentinel', () => {
   const toUrl = (sentinels: readonly RedisServer[]): string =>
     `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/main/0`;
 
-  it('that has the newest configuration is believed, however many have an older one', async () => {
+  it('follows the sentinel with the newest configuration, even if most have an older one', async () => {
     const [before, next] = [await start(), await start()];
     const sentinels = [
       await startAlone(before.port, 1),
       await startAlone(next.port, 5),
       await startAlone(before.port, 1),
     ];
-    const through = connection(toUrl(sentinels));
-    expect(await through.untilUp(5000)).toBe(true);
-    await through.call('SET', 'written', '1');
-    const own = connection(next.url);
-    await own.untilUp(5000);
-    expect(String(await own.call('GET', 'written'))).toBe('1');
-    for (const one of [through, own]) await one.close();
+    const viaSentinel = connection(toUrl(sentinels));
+    expect(await viaSentinel.untilUp(5000)).toBe(true);
+    await viaSentinel.call('SET', 'written', '1');
+    const replicaConnection = connection(next.url);
+    await replicaConnection.untilUp(5000);
+    expect(String(await replicaConnection.call('GET', 'written'))).toBe('1');
+    for (const one of [viaSentinel, replicaConnection]) await one.close();
   }, 60_000);
 
-  it('that names a replica is not followed before that is a primary', async () => {
+  it('is not used while the named server is a replica', async () => {
     const primary = await start();
     const replica = await start({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
-    const through = connection(toUrl([await startAlone(replica.port, 1)]));
-    await untilTrue('it has looked', () =>
-      Promise.resolve((through.failure()?.why ?? '').includes('is a slave, not the primary')),
+    const viaSentinel = connection(toUrl([await startAlone(replica.port, 1)]));
+    await untilTrue('the connection has found a replica', () =>
+      Promise.resolve((viaSentinel.failure()?.why ?? '').includes('is a slave, not the primary')),
     );
-    expect(through.isUp()).toBe(false);
-    const own = connection(replica.url);
-    await own.untilUp(5000);
-    await own.call('REPLICAOF', 'NO', 'ONE');
-    await untilTrue('it is used', () => through.untilUp(1000));
-    for (const one of [through, own]) await one.close();
+    expect(viaSentinel.isUp()).toBe(false);
+    const replicaConnection = connection(replica.url);
+    await replicaConnection.untilUp(5000);
+    await replicaConnection.call('REPLICAOF', 'NO', 'ONE');
+    await untilTrue('the connection is used', () => viaSentinel.untilUp(1000));
+    for (const one of [viaSentinel, replicaConnection]) await one.close();
   }, 60_000);
 
-  it('may have a password of its own, beside that of Redis', async () => {
+  it('may use a password for the sentinels that differs from that of Redis', async () => {
     const primary = await start({ settings: { requirepass: 'of-redis' } });
     const directory = mkdtempSync(join(tmpdir(), 'relay-sentinel-'));
     directories.push(directory);
@@ -220,17 +224,17 @@ describe('Sentinel', () => {
     const sentinel = await start({ config: path });
     const address = parseRedisUrl(`redis+sentinel://:of-redis@127.0.0.1:${sentinel.port}/main/0`);
     const options = { address, clock: systemClock, timeoutMs: 500 };
-    const refused = createRedisConnection(options);
-    await untilTrue('it is refused', () =>
-      Promise.resolve(/sentinels? .*refuse/.test(refused.failure()?.why ?? '')),
+    const withoutPassword = createRedisConnection(options);
+    await untilTrue('the password is rejected', () =>
+      Promise.resolve(/sentinels? .*refuse/.test(withoutPassword.failure()?.why ?? '')),
     );
-    await refused.close();
-    const through = createRedisConnection({
+    await withoutPassword.close();
+    const viaSentinel = createRedisConnection({
       ...options,
       sentinelAuth: { password: 'of-sentinel' },
     });
-    expect(await through.untilUp(5000)).toBe(true);
-    expect(String(await through.call('SET', 'a', '1'))).toBe('OK');
-    await through.close();
+    expect(await viaSentinel.untilUp(5000)).toBe(true);
+    expect(String(await viaSentinel.call('SET', 'a', '1'))).toBe('OK');
+    await viaSentinel.close();
   }, 60_000);
 });
