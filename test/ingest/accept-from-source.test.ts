@@ -266,7 +266,7 @@ describe('an entry that cannot be sent as it stands', () => {
   });
 
   it.each(['events', 'profiles'] as const)(
-    'is sent without its address where that is none and something else names the person: %s',
+    'is sent without its invalid address if another identifier names the person: %s',
     async (lane) => {
       const { accept, drafts } = createFixture();
       const entry = {
@@ -321,7 +321,7 @@ describe('a repeated delivery', () => {
   });
 });
 
-describe('the fact about a person', () => {
+describe('a stored fact about a person', () => {
   const customer: KnownPerson = {
     kind: 'customer',
     key: 'customer-1',
@@ -337,7 +337,7 @@ describe('the fact about a person', () => {
   const asked = aPost({ entries: [aRefund({ personKeys: ['payment-1'] })] });
   const personOf = (drafts: readonly Draft[]): string => JSON.stringify(toJson(drafts[0]?.payload));
 
-  it('is completed by what an earlier request said, as the entry beside it is', async () => {
+  it('is completed by the facts of an earlier request, like the entries of its own request', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [customer] }), lenient);
     await accept(aPost({ people: [payment] }), lenient);
@@ -345,7 +345,7 @@ describe('the fact about a person', () => {
     expect(personOf(drafts)).toContain('"email":"ada@klaviyo-demo.com","external_id":"7"');
   });
 
-  it('is its fallback where no earlier request said more', async () => {
+  it('leads to its fallback if no earlier request identified the person', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [payment] }), lenient);
     await accept(asked, lenient);
@@ -354,7 +354,7 @@ describe('the fact about a person', () => {
 });
 
 describe('a post with a ledger', () => {
-  /** Counts what `total` has grown by; a repeated `request` gives the same again. */
+  /** Counts the growth of `total`; a repeated `request` gets the same count. */
   const aCount = (request: string, total: number): SourcePost =>
     aPost({
       ledger: {

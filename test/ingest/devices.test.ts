@@ -31,7 +31,7 @@ const aProfile = (entry: object): SourceEntry => ({
   entry: { ...entry },
 });
 
-/** What the entries of one request become, without what they hold beside identifiers. */
+/** Completes the entries of one request and returns their identifiers; null is an entry that is not sent. */
 async function complete(
   { devices, facts }: Relay,
   entries: readonly SourceEntry[],
@@ -60,7 +60,7 @@ async function complete(
   });
 }
 
-it('an event of a person has the id of the device, where nobody else was seen with it', async () => {
+it('an event of a person gets the id of the device if no other person was seen with the device', async () => {
   const relay = createRelay();
   const event = anEvent({ distinct_id: '1', email: ada });
   const expected = [{ distinct_id: '1', email: ada, anonymous_id: 'browser-1' }];
@@ -68,7 +68,7 @@ it('an event of a person has the id of the device, where nobody else was seen wi
   expect(await complete(relay, [event])).toEqual(expected);
 });
 
-it('an event of a person has no id of a device with which another person was seen, in an earlier request or in the same', async () => {
+it('an event of a person gets no id of a device with which another person was seen, in an earlier or in the same request', async () => {
   const [one, two] = [anEvent({ distinct_id: '1' }), anEvent({ distinct_id: '2' })];
   const earlier = createRelay();
   await complete(earlier, [one]);
@@ -80,7 +80,7 @@ it('an event of a person has no id of a device with which another person was see
   ]);
 });
 
-it('a device that several people used stays so after a restart, from its fact alone', async () => {
+it('a device that several people used is still recognised by its fact after a restart', async () => {
   const first = createRelay();
   await complete(first, [anEvent({ email: ada }), anEvent({ email: grace })]);
   const restarted = createRelay(first.facts);
@@ -88,7 +88,7 @@ it('a device that several people used stays so after a restart, from its fact al
   expect(await complete(restarted, [anEvent({})])).toEqual([{ anonymous_id: 'browser-1' }]);
 });
 
-it('requests at the same time see the people of each other, before a fact of them is stored', async () => {
+it('concurrent requests find the people of each other before the facts are stored', async () => {
   const relay = createRelay();
   const both = await Promise.all([
     complete({ ...relay, facts: new Map() }, [anEvent({ distinct_id: '1' })]),
@@ -99,33 +99,38 @@ it('requests at the same time see the people of each other, before a fact of the
 
 it.each([
   [
-    'the same id with another address',
+    'the same id and different addresses are of one person',
     { distinct_id: '1', email: ada },
     { distinct_id: '1', email: grace },
     true,
   ],
   [
-    'the same address, first without an id',
+    'the same address, and an id only later, are of one person',
     { email: ada },
     { distinct_id: '1', email: 'Ada@Klaviyo-Demo.com' },
     true,
   ],
   [
-    'another id with the same address',
+    'the same address and different ids are of two people',
     { distinct_id: '1', email: ada },
     { distinct_id: '2', email: ada },
     false,
   ],
-  ['nothing in common', { email: ada }, { distinct_id: '1' }, false],
-  ['the same number', { phone_number: '+12025550123' }, { phone_number: '+12025550123' }, true],
-])('two calls are of one person or not: %s', async (_what, one, other, isOne) => {
+  ['nothing in common are of two people', { email: ada }, { distinct_id: '1' }, false],
+  [
+    'the same phone number are of one person',
+    { phone_number: '+12025550123' },
+    { phone_number: '+12025550123' },
+    true,
+  ],
+])('two calls of one device with %s', async (_what, one, other, isSamePerson) => {
   const relay = createRelay();
   await complete(relay, [anEvent(one)]);
   const [event] = await complete(relay, [anEvent(other)]);
-  expect(event !== null && event !== undefined && 'anonymous_id' in event).toBe(isOne);
+  expect(event !== null && event !== undefined && 'anonymous_id' in event).toBe(isSamePerson);
 });
 
-it('an event that names nobody is of its device, and of the one person a profile named with it', async () => {
+it('an event without a person belongs to its device, and to the only person that a profile named with the device', async () => {
   const relay = createRelay();
   expect(await complete(relay, [anEvent({})])).toEqual([{ anonymous_id: 'browser-1' }]);
   expect(await complete(relay, [aProfile({ email: ada })])).toEqual([{ email: ada }]);
@@ -134,7 +139,7 @@ it('an event that names nobody is of its device, and of the one person a profile
   expect(await complete(relay, [anEvent({})])).toEqual([{ anonymous_id: 'browser-1' }]);
 });
 
-it('a joining event is sent only where the device had an event without a person, and one person', async () => {
+it('a joining event is sent only if the device had an event without a person and belongs to one person', async () => {
   const join = anEvent({ email: ada }, { device: { id: 'browser-1', isJoin: true } });
   const relay = createRelay();
   expect(await complete(relay, [aProfile({ email: ada }), join])).toEqual([{ email: ada }, null]);
@@ -145,7 +150,7 @@ it('a joining event is sent only where the device had an event without a person,
   expect(await complete(relay, [join])).toEqual([null]);
 });
 
-it('an address of last resort counts after everything else, and then alone', async () => {
+it('an address of last resort is used only without another identifier that names the person, and then alone', async () => {
   const event = anEvent({ distinct_id: '1' }, { personKeys: ['user:1'], lastResort: grace });
   const person = { distinct_id: '1', email: ada };
   const known: KnownPerson = { kind: 'user', key: 'user:1', person };
@@ -162,7 +167,7 @@ it('an address of last resort counts after everything else, and then alone', asy
   expect(await complete(visitor, [visit])).toEqual([{ email: ada, anonymous_id: 'browser-1' }]);
 });
 
-it('an address of last resort is no person who was seen with the device', async () => {
+it('an address of last resort does not count as a person seen with the device', async () => {
   const relay = createRelay();
   await complete(relay, [anEvent({}, { lastResort: grace })]);
   expect(await complete(relay, [anEvent({ email: ada })])).toEqual([
@@ -170,7 +175,7 @@ it('an address of last resort is no person who was seen with the device', async 
   ]);
 });
 
-it('a number that is none does not come back from the profile of the same request', async () => {
+it('an invalid phone number is not taken from the profile of the same request', async () => {
   const person = { distinct_id: '1', phone_number: '12' };
   const event = anEvent({ distinct_id: '1' }, { personKeys: ['user:1'] });
   const known: KnownPerson = { kind: 'user', key: 'user:1', person };
@@ -179,7 +184,7 @@ it('a number that is none does not come back from the profile of the same reques
   ]);
 });
 
-it('a number is known by the country of the person', async () => {
+it('a phone number is parsed with the country of the person', async () => {
   const person = { distinct_id: '1', phone_number: '(202) 555-0123' };
   const event = anEvent({ distinct_id: '1' }, { personKeys: ['user:1'] });
   const known: KnownPerson = { kind: 'user', key: 'user:1', person, country: 'US' };
@@ -187,7 +192,7 @@ it('a number is known by the country of the person', async () => {
   expect(completed).toMatchObject({ phone_number: '+12025550123' });
 });
 
-it('a repeated number is added in E.164 form, or left out with a warning', async () => {
+it('a repeated phone number is added in E.164 form, or omitted with a warning', async () => {
   const add = async (number: string, country?: string) => {
     const event = anEvent({ email: ada }, { repeatedPhone: { number, country } });
     return (await complete(createRelay(), [event]))[0];
@@ -196,7 +201,7 @@ it('a repeated number is added in E.164 form, or left out with a warning', async
   expect(await add('202-555-0123')).not.toHaveProperty('phone_number');
 });
 
-it('a number that is none is no person who was seen with a device', async () => {
+it('an invalid phone number does not count as a person seen with the device', async () => {
   const relay = createRelay();
   await complete(relay, [aProfile({ phone_number: '555-0123' })]);
   expect(await complete(relay, [anEvent({})])).toEqual([{ anonymous_id: 'browser-1' }]);

@@ -17,7 +17,7 @@ const toPosted = (entries: readonly unknown[]) => ({
 const manyEvents = (count: number) =>
   Array.from({ length: count }, (_, number) => anEvent({ insert_id: `i-${number}` }));
 
-it('requests are drafted one after the other, however long the first one takes', async () => {
+it('draftMany drafts requests one after the other, also if the first one is large', async () => {
   const draftMany = createDraftMany({ clock: createManualClock(), newId: () => 'new', toE164 });
   const done: string[] = [];
   await Promise.all([
@@ -27,19 +27,19 @@ it('requests are drafted one after the other, however long the first one takes',
   expect(done).toEqual(['large', 'small']);
 });
 
-it('a request that fails by our own fault holds up none after it', async () => {
+it('draftMany continues with the next request after an internal error in one', async () => {
   const failing = () => {
     throw new Error('no ids left');
   };
   const draftMany = createDraftMany({ clock: createManualClock(), newId: failing, toE164 });
-  // JSON has no undefined: an event without an id, which is given one.
+  // JSON omits undefined, so this event has no id and calls `newId`.
   const first = draftMany(toPosted([anEvent({ insert_id: undefined })]));
   const second = draftMany(toPosted(manyEvents(2)));
   await expect(first).rejects.toThrow('no ids left');
   expect(await second).toMatchObject({ ok: true, count: 2 });
 });
 
-it('a list of any length is read in parts, each entry with its own index', async () => {
+it('draftMany reads a long list in parts and keeps the index of each entry', async () => {
   const draftMany = createDraftMany({ clock: createManualClock(), newId: () => 'new', toE164 });
   const entries = manyEvents(2000).map((each, index) => (index % 700 === 699 ? {} : each));
   const drafted = await draftMany(toPosted(entries));

@@ -21,14 +21,14 @@ function openStore() {
 const ofOrder = (value: string, key = 'order-1'): Fact => ({ kind: 'order', key, value });
 const ofUser: Fact = { kind: 'user', key: 'user-1', value: 'ada' };
 
-it('the fact of an order is written again only when it changes', async () => {
+it('the fact of an order is written again only if it changed', async () => {
   const { store, written } = openStore();
   for (const value of ['ada', 'ada', 'ben', 'ben', 'ada']) await store.putFacts([ofOrder(value)]);
   expect(written).toEqual(['order-1 ada', 'order-1 ben', 'order-1 ada']);
   expect(await store.getFacts(['order-1'])).toEqual(['ada']);
 });
 
-it('facts beside the unchanged one of an order are written', async () => {
+it('other facts are written even if the fact of an order in the same call is unchanged', async () => {
   const { store, written } = openStore();
   await store.putFacts([ofOrder('ada'), ofUser]);
   await store.putFacts([ofOrder('ada'), ofUser, ofOrder('ben', 'order-2')]);

@@ -9,7 +9,7 @@ import { newestRules } from '../support/revisions.js';
 /** 2026-01-15T12:00:00.000Z, where the manual clock starts. */
 export const receivedAt = Date.UTC(2026, 0, 15, 12);
 
-/** An accept half over a store that takes everything and keeps what it was given. */
+/** Creates the intake over a store that accepts and keeps all drafts. */
 export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   const metrics = createMetrics('test');
   const appended: (readonly Draft[])[] = [];
@@ -23,19 +23,19 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
     });
     return Promise.resolve({ ok: true, envelopes });
   };
-  let made = 0;
+  let generated = 0;
   const { one, many } = createAccept({
     store: { append },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
     backfillAfterMs: Infinity,
     metrics,
-    newId: () => `made-${++made}`,
+    newId: () => `made-${++generated}`,
     ...overrides,
   });
   const counted = async (name: 'ingest' | 'ingestBackfilled' | 'ingestWarnings') => {
     const { values } = await metrics[name].get();
-    // What is known from the start stands at zero.
+    // Series with known labels exist from the start with the value 0.
     return values
       .filter(({ value }) => value > 0)
       .map(({ labels, value }) => ({ ...labels, value }));
@@ -48,7 +48,7 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   return { accept, appended, counted, drafts: () => appended.flat() };
 }
 
-/** A valid event; `overrides` say what the test is about. */
+/** A valid event with the changes of a test. */
 export const anEvent = (overrides: object = {}): object => ({
   event_name: 'Placed Order',
   email: 'ada@klaviyo-demo.com',

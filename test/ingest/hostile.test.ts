@@ -6,7 +6,7 @@ import { anEvent, aProfile, createFixture, toJson } from './fixture.js';
 const lane = fc.constantFrom(...lanes);
 const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }));
 
-/** Objects whose names the relay knows, with values it may not expect. */
+/** Objects with names that the relay reads and values that may be invalid. */
 const nearlyValid = fc
   .dictionary(
     fc.constantFrom(
@@ -20,17 +20,17 @@ const nearlyValid = fc
 
 const body = fc.oneof(text, fc.json({ stringUnit: 'binary' }), nearlyValid);
 
-it('any body gets an answer, never an exception', async () => {
+it('accept returns accepted or invalid for any body and never throws', async () => {
   const { accept } = createFixture({ defaultCountry: 'US' });
   await fc.assert(
-    fc.asyncProperty(lane, body, fc.boolean(), async (into, each, strict) => {
-      const answers = [
-        await accept.one(into, each, {}),
-        await accept.many(into, each, { format: 'json', strict }),
-        await accept.many(into, `[${each}]`, { format: 'json', strict }),
-        await accept.many(into, each, { format: 'ndjson', strict }),
+    fc.asyncProperty(lane, body, fc.boolean(), async (intoLane, each, strict) => {
+      const results = [
+        await accept.one(intoLane, each, {}),
+        await accept.many(intoLane, each, { format: 'json', strict }),
+        await accept.many(intoLane, `[${each}]`, { format: 'json', strict }),
+        await accept.many(intoLane, each, { format: 'ndjson', strict }),
       ];
-      for (const { kind } of answers) expect(['accepted', 'invalid']).toContain(kind);
+      for (const { kind } of results) expect(['accepted', 'invalid']).toContain(kind);
     }),
     { numRuns: 1000 },
   );
@@ -52,7 +52,7 @@ const { properties } = fc.letrec<{ value: unknown; properties: Record<string, un
   }),
 );
 
-it('whatever the properties, they reach the payload untouched', async () => {
+it('properties with any content reach the payload unchanged', async () => {
   await fc.assert(
     fc.asyncProperty(properties, async (each) => {
       const { accept, drafts } = createFixture();
@@ -67,22 +67,22 @@ it('whatever the properties, they reach the payload untouched', async () => {
 });
 
 it.each([
-  ['a property of a megabyte', `{"a":"${'x'.repeat(1_000_000)}"}`, '/properties/a'],
-  ['10,000 levels', `{"a":${'['.repeat(10_000)}${']'.repeat(10_000)}}`, '/properties/a'],
-  ['__proto__', '{"a":{"__proto__":{"polluted":true}}}', '/properties/a/__proto__'],
-  ['constructor', '{"constructor":{"prototype":{}}}', '/properties/constructor'],
+  ['a property of one megabyte', `{"a":"${'x'.repeat(1_000_000)}"}`, '/properties/a'],
+  ['10,000 levels of arrays', `{"a":${'['.repeat(10_000)}${']'.repeat(10_000)}}`, '/properties/a'],
+  ['the name __proto__', '{"a":{"__proto__":{"polluted":true}}}', '/properties/a/__proto__'],
+  ['the name constructor', '{"constructor":{"prototype":{}}}', '/properties/constructor'],
   ['a number that overflows', '{"a":1e999}', '/properties/a'],
-  ['half a surrogate pair', '{"a":"\\ud800"}', '/properties/a'],
-  ['a name given twice', '{"a":1,"a":1}', '/properties/a'],
-])('%s is refused at its place', async (_name, given, pointer) => {
+  ['half of a surrogate pair', '{"a":"\\ud800"}', '/properties/a'],
+  ['a repeated name', '{"a":1,"a":1}', '/properties/a'],
+])('an event with %s is rejected with a pointer to it', async (_name, given, pointer) => {
   const { accept, appended } = createFixture();
-  const answer = await accept.one(
+  const result = await accept.one(
     'events',
     `{"event_name":"A","email":"a@b.co","properties":${given}}`,
     {},
   );
-  if (answer.kind !== 'invalid') throw new Error(answer.kind);
-  expect(answer.errors[0]?.pointer.startsWith(pointer)).toBe(true);
+  if (result.kind !== 'invalid') throw new Error(result.kind);
+  expect(result.errors[0]?.pointer.startsWith(pointer)).toBe(true);
   expect(appended).toEqual([]);
   expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
 });

@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { toEventKeys, toProfileKeys } from '../../src/ingest/identity.js';
 
-it('there is one key per identifier, its kind first', () => {
+it('a profile has one identity key for each identifier, with its kind as the first character', () => {
   const keys = toProfileKeys({ email: 'a@b.co', phoneNumber: '+12025550123', externalId: 'c42' });
   expect(keys.map((key) => key[0])).toEqual(['e', 'p', 'x']);
   for (const key of keys) expect(key).toMatch(/^[epx][\w-]{22}$/);
   expect(toProfileKeys({ externalId: 'c42' })).toEqual([keys[2]]);
 });
 
-it('an event has a key of its anonymous id, too, which is another in another case', () => {
+it('an event also has an identity key for its anonymous id, which is case-sensitive', () => {
   const keysOf = (anonymousId: string) => toEventKeys({ email: 'a@b.co', anonymousId }, 'A', 'u');
   expect(keysOf('b').map((key) => key[0])).toEqual(['e', 'a']);
   expect(toEventKeys({ anonymousId: 'b' }, 'A', 'u')).toEqual([keysOf('b')[1]]);
@@ -17,13 +17,13 @@ it('an event has a key of its anonymous id, too, which is another in another cas
   expect(keysOf('B')[1]).not.toBe(keysOf('b')[1]);
 });
 
-it('an e-mail address is the same in any case, an external id is not', () => {
+it('the identity key of an e-mail address ignores case, that of an external id does not', () => {
   expect(toProfileKeys({ email: 'Ada@B.co' })).toEqual(toProfileKeys({ email: 'ada@b.CO' }));
   expect(toProfileKeys({ externalId: 'A' })).not.toEqual(toProfileKeys({ externalId: 'a' }));
 });
 
-it('events share a key only where identifier, metric and unique_id are all the same', () => {
-  // The same characters cut into three at different places: what a careless join would confuse.
+it('events share an identity key only if identifier, metric and unique_id are all equal', () => {
+  // The same text cut into three parts at different positions: joined without separators, all would be equal.
   const text = fc.string({ unit: fc.constantFrom('a', ':', '1', '2'), maxLength: 8 });
   const cuts = fc
     .tuple(fc.nat(8), fc.nat(8))
@@ -42,7 +42,7 @@ it('events share a key only where identifier, metric and unique_id are all the s
   );
 });
 
-it('the same text is another key as another kind of identifier, and as an event another than as a profile', () => {
+it('equal texts of different kinds of identifiers, and of events and profiles, have different identity keys', () => {
   const same = 'a@b.co';
   const keys = [
     ...toProfileKeys({ email: same, externalId: same }),

@@ -5,10 +5,10 @@ import { aProfile, anEvent, createFixture, receivedAt } from './fixture.js';
 async function errorsOf(lane: 'events' | 'profiles', entry: object | string) {
   const { accept, drafts } = createFixture();
   const body = typeof entry === 'string' ? entry : JSON.stringify(entry);
-  const answer = await accept.one(lane, body, {});
-  if (answer.kind === 'accepted') return [];
+  const result = await accept.one(lane, body, {});
+  if (result.kind === 'accepted') return [];
   expect(drafts()).toEqual([]);
-  return answer.kind === 'invalid' ? answer.errors : [];
+  return result.kind === 'invalid' ? result.errors : [];
 }
 
 const pointers = (errors: readonly Issue[]) => errors.map(({ pointer }) => pointer);
@@ -22,89 +22,99 @@ const emailOf = (chars: number) => {
   return `${'l'.repeat(chars - labels.length - 3)}@${labels}de`;
 };
 
-describe('an event at a limit is taken, one beyond it is a fault of its field', () => {
+describe('an event is accepted at a limit and rejected beyond it with a pointer to the field:', () => {
   it.each<[string, string, object, object]>([
-    ['name', '/event_name', { event_name: 'n'.repeat(127) }, { event_name: 'n'.repeat(128) }],
-    ['empty name', '/event_name', { event_name: 'n' }, { event_name: '' }],
-    ['blank name', '/event_name', { event_name: ' n' }, { event_name: ' ' }],
-    ['id', '/distinct_id', { distinct_id: 'i'.repeat(255) }, { distinct_id: 'i'.repeat(256) }],
-    ['empty id', '/distinct_id', { distinct_id: 'i' }, { distinct_id: '' }],
+    ['event_name', '/event_name', { event_name: 'n'.repeat(127) }, { event_name: 'n'.repeat(128) }],
+    ['empty event_name', '/event_name', { event_name: 'n' }, { event_name: '' }],
+    ['blank event_name', '/event_name', { event_name: ' n' }, { event_name: ' ' }],
     [
-      'anonymous id',
+      'distinct_id',
+      '/distinct_id',
+      { distinct_id: 'i'.repeat(255) },
+      { distinct_id: 'i'.repeat(256) },
+    ],
+    ['empty distinct_id', '/distinct_id', { distinct_id: 'i' }, { distinct_id: '' }],
+    [
+      'anonymous_id',
       '/anonymous_id',
       { anonymous_id: 'a'.repeat(255) },
       { anonymous_id: 'a'.repeat(256) },
     ],
-    ['empty anonymous id', '/anonymous_id', { anonymous_id: 'a' }, { anonymous_id: '' }],
+    ['empty anonymous_id', '/anonymous_id', { anonymous_id: 'a' }, { anonymous_id: '' }],
     ['insert_id', '/insert_id', { insert_id: 'i'.repeat(255) }, { insert_id: 'i'.repeat(256) }],
     ['empty insert_id', '/insert_id', { insert_id: 'i' }, { insert_id: '' }],
-    ['insert_id of a fraction', '/insert_id', { insert_id: 1 }, { insert_id: 1.5 }],
-    ['e-mail', '/email', { email: emailOf(254) }, { email: emailOf(255) }],
+    ['fractional insert_id', '/insert_id', { insert_id: 1 }, { insert_id: 1.5 }],
+    ['email', '/email', { email: emailOf(254) }, { email: emailOf(255) }],
     [
-      'local part',
+      'local part of email',
       '/email',
       { email: `${'l'.repeat(64)}@d.de` },
       { email: `${'l'.repeat(65)}@d.de` },
     ],
-    ['label', '/email', { email: `l@${'d'.repeat(63)}.de` }, { email: `l@${'d'.repeat(64)}.de` }],
     [
-      'earliest time',
+      'label of email',
+      '/email',
+      { email: `l@${'d'.repeat(63)}.de` },
+      { email: `l@${'d'.repeat(64)}.de` },
+    ],
+    [
+      'earliest event_time',
       '/event_time',
       { event_time: '1990-01-01T00:00:00Z' },
       { event_time: '1989-12-31T23:59:59.999Z' },
     ],
     [
-      'latest time',
+      'latest event_time',
       '/event_time',
       { event_time: iso(receivedAt + 365 * days) },
       { event_time: iso(receivedAt + 365 * days + 1) },
     ],
     [
-      'a real day',
+      'existing day of event_time',
       '/event_time',
       { event_time: '2024-02-29T00:00:00Z' },
       { event_time: '2025-02-29T00:00:00Z' },
     ],
     [
-      'nesting',
+      'levels of properties',
       `/properties${'/a'.repeat(10)}`,
       { properties: nested(10) },
       { properties: nested(11) },
     ],
     [
-      'nesting in arrays',
+      'levels of arrays',
       `/properties/a${'/0'.repeat(9)}`,
       { properties: { a: [[[[[[[[[1]]]]]]]]] } },
       { properties: { a: [[[[[[[[[[1]]]]]]]]]] } },
     ],
     [
-      'array',
+      'length of an array',
       '/properties/a',
       { properties: { a: new Array(4000).fill(0) } },
       { properties: { a: new Array(4001).fill(0) } },
     ],
     [
-      'string',
+      'length of a string',
       '/properties/a/0',
       { properties: { a: ['x'.repeat(100_000)] } },
       { properties: { a: ['x'.repeat(100_001)] } },
     ],
     [
-      'string in bytes',
+      'length of a string in bytes',
       '/properties/a',
       { properties: { a: 'ü'.repeat(50_000) } },
       { properties: { a: `${'ü'.repeat(50_000)}x` } },
     ],
-    ['properties', '/properties', { properties: named(400) }, { properties: named(401) }],
+    ['number of properties', '/properties', { properties: named(400) }, { properties: named(401) }],
     [
-      'properties with what is added',
+      'number of properties with those that fields add',
       '/properties',
       { properties: named(396), value: 1, order_id: 1, total_amount: 1, currency: 'USD' },
       { properties: named(397), value: 1, order_id: 1, total_amount: 1, currency: 'USD' },
     ],
     ['order_id', '/order_id', { order_id: 'o'.repeat(100_000) }, { order_id: 'o'.repeat(100_001) }],
     [
-      'phone',
+      'phone_number',
       '/phone_number',
       { phone_number: '1'.repeat(255) },
       { phone_number: '1'.repeat(256) },
@@ -114,12 +124,12 @@ describe('an event at a limit is taken, one beyond it is a fault of its field', 
     expect(pointers(await errorsOf('events', anEvent(beyond)))).toEqual([pointer]);
   });
 
-  it('counts a property that a field replaces once', async () => {
+  it('a property that a field replaces counts once', async () => {
     const properties = { ...named(399), $value: 0 };
     expect(await errorsOf('events', anEvent({ properties, value: 1 }))).toEqual([]);
   });
 
-  it('bounds the whole by its bytes', async () => {
+  it('length of the whole event in bytes', async () => {
     const of = (bytes: number) => {
       const strings = new Array(Math.floor(bytes / 100_003)).fill('x'.repeat(100_000));
       return anEvent({ properties: { strings } });
@@ -131,7 +141,7 @@ describe('an event at a limit is taken, one beyond it is a fault of its field', 
   });
 });
 
-it('a profile is bounded by its serialised bytes', async () => {
+it('a profile is accepted up to 100,000 serialised bytes and rejected beyond', async () => {
   const { accept, drafts } = createFixture();
   await accept.one('profiles', JSON.stringify(aProfile({ note: '' })), {});
   const room = 100_000 - (drafts()[0]?.payload.length ?? 0);
@@ -143,7 +153,7 @@ it('a profile is bounded by its serialised bytes', async () => {
 
 describe('an e-mail address', () => {
   it.each(['a@b.co', "o'hara+tag@sub.shop-1.museum", 'jürgen@straße.de', '1@2.xn--p1ai'])(
-    '%s is taken',
+    '%s is accepted',
     async (email) => expect(await errorsOf('events', anEvent({ email }))).toEqual([]),
   );
 
@@ -172,14 +182,14 @@ describe('an e-mail address', () => {
     '"a"@c.de',
     '<a@c.de>',
     'a,b@c.de',
-  ])('%j is refused', async (email) => {
+  ])('%j is rejected', async (email) => {
     expect(await errorsOf('profiles', { email })).toEqual([
       { pointer: '/email', detail: 'must be an e-mail address' },
     ]);
   });
 });
 
-describe('a field of the wrong kind is refused, naming it', () => {
+describe('an entry is rejected with a pointer to the invalid field', () => {
   const number = 'must be a number, not a string or anything else';
   const time =
     'must be ISO 8601 with date, time and offset, such as 2026-01-31T09:30:00Z; not unix time';
@@ -207,7 +217,7 @@ describe('a field of the wrong kind is refused, naming it', () => {
     [{ evnt_time: 'x' }, '/evnt_time', 'is not a field of an event'],
     [{ first_name: 'Ada' }, '/first_name', 'is not a field of an event'],
     [{ 'a/b~c': 1 }, '/a~1b~0c', 'is not a field of an event'],
-  ])('%j of an event', async (fields, pointer, detail) => {
+  ])('for %j in an event', async (fields, pointer, detail) => {
     expect(await errorsOf('events', anEvent(fields))).toEqual([{ pointer, detail }]);
   });
 
@@ -224,16 +234,16 @@ describe('a field of the wrong kind is refused, naming it', () => {
       'must be a number between -180 and 180',
     ],
     [{ properties: 1 }, '/properties', 'must be a JSON object'],
-  ])('%j of a profile', async (fields, pointer, detail) => {
+  ])('for %j in a profile', async (fields, pointer, detail) => {
     expect(await errorsOf('profiles', aProfile(fields))).toEqual([{ pointer, detail }]);
   });
 
-  it('and all of them at once', async () => {
+  it('for all invalid fields at once', async () => {
     const errors = await errorsOf('events', { value: 'x', other: 1, event_time: 5 });
     expect(pointers(errors).sort()).toEqual(['/event_name', '/event_time', '/other', '/value']);
   });
 
-  it('but not without bound, nor with names of any length', async () => {
+  it('for a bounded number of fields, with shortened names', async () => {
     const long = 'n'.repeat(10_000);
     const errors = await errorsOf('events', anEvent({ [long]: 1, ...named(100) }));
     expect(errors).toHaveLength(21);
@@ -243,7 +253,7 @@ describe('a field of the wrong kind is refused, naming it', () => {
 });
 
 it.each(['[]', '5', 'null', '"x"', '12345678901234567890'])(
-  '%s is neither an event nor a profile',
+  'the JSON value %s is rejected as an event and as a profile',
   async (body) => {
     expect(await errorsOf('events', body)).toEqual([
       { pointer: '', detail: 'must be a JSON object: one event' },
@@ -254,7 +264,7 @@ it.each(['[]', '5', 'null', '"x"', '12345678901234567890'])(
   },
 );
 
-it('an event and a profile need to be about somebody', async () => {
+it('an event and a profile without an identifier are rejected', async () => {
   expect(await errorsOf('events', { event_name: 'A', anonymous_id: null })).toEqual([
     {
       pointer: '',
@@ -270,15 +280,15 @@ it.each([
   { anonymous_id: 'b-1' },
   aProfile({ anonymous_id: 'b-1' }),
   aProfile({ anonymous_id: 7 }),
-])('a profile with an anonymous id is refused, with the reason: %o', async (profile) => {
+])('a profile with an anonymous id is rejected with the reason: %o', async (profile) => {
   const detail =
     'Klaviyo takes it on events only; a profile needs email, distinct_id or phone_number';
   expect(await errorsOf('profiles', profile)).toEqual([{ pointer: '/anonymous_id', detail }]);
 });
 
-it('no error repeats a value', async () => {
+it('no error text contains a posted value', async () => {
   const secret = 'ada-private';
-  const answers = [
+  const results = [
     await errorsOf('events', anEvent({ email: secret, event_time: secret, currency: secret })),
     await errorsOf('events', anEvent({ value: secret, order_id: [secret], properties: secret })),
     await errorsOf('profiles', { phone_number: secret }),
@@ -287,6 +297,6 @@ it('no error repeats a value', async () => {
     await errorsOf('events', { event_name: 'A', anonymous_id: secret.repeat(30) }),
     await errorsOf('profiles', { anonymous_id: secret }),
   ];
-  for (const errors of answers) expect(errors).not.toEqual([]);
-  expect(JSON.stringify(answers)).not.toContain(secret);
+  for (const errors of results) expect(errors).not.toEqual([]);
+  expect(JSON.stringify(results)).not.toContain(secret);
 });

@@ -3,12 +3,12 @@ import { aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.
 
 async function mapped(lane: 'events' | 'profiles', entry: object, idempotencyKey?: string) {
   const { accept, drafts } = createFixture({ defaultCountry: 'US' });
-  const answer = await accept.one(lane, JSON.stringify(entry), { idempotencyKey });
-  expect(answer).toMatchObject({ kind: 'accepted' });
+  const result = await accept.one(lane, JSON.stringify(entry), { idempotencyKey });
+  expect(result).toMatchObject({ kind: 'accepted' });
   return toJson(drafts()[0]?.payload);
 }
 
-/** Klaviyo's JSON for `anEvent()`, with what the event under test changes. */
+/** Klaviyo's JSON for `anEvent()` with changed parts. */
 const klaviyoEvent = (changed: {
   profile?: object;
   properties?: object;
@@ -39,7 +39,7 @@ const klaviyoEvent = (changed: {
   },
 });
 
-describe('an event field goes where the mapping table says', () => {
+describe('an event is mapped to Klaviyo’s JSON', () => {
   const ada = { email: 'ada@klaviyo-demo.com' };
   it.each<[string, object, Parameters<typeof klaviyoEvent>[0]]>([
     ['event_name', { event_name: 'Viewed Product' }, { name: 'Viewed Product' }],
@@ -59,7 +59,7 @@ describe('an event field goes where the mapping table says', () => {
       { profile: { ...ada, phone_number: '+12025550123' } },
     ],
     [
-      'event_time, as it came',
+      'event_time, unchanged',
       { event_time: '2025-12-31T23:59:59.5+01:00' },
       { attributes: { time: '2025-12-31T23:59:59.5+01:00' } },
     ],
@@ -85,20 +85,20 @@ describe('an event field goes where the mapping table says', () => {
       },
     ],
     [
-      'null, as if absent',
+      'null as an absent field',
       { distinct_id: null, anonymous_id: null, event_time: null, insert_id: null, value: null },
       {},
     ],
     [
-      'more nulls',
+      'null as further absent fields',
       { properties: null, order_id: null, total_amount: null, currency: null },
       { properties: {} },
     ],
-  ])('%s', async (_name, fields, expected) => {
+  ])('with %s', async (_name, fields, expected) => {
     expect(await mapped('events', anEvent(fields))).toEqual(klaviyoEvent(expected));
   });
 
-  it('a revenue field wins over the same name inside properties', async () => {
+  it('with revenue fields rather than properties of the same names', async () => {
     const properties = { $value: 1, order_id: 'x', total_amount: 2, currency: 'x', kept: 3 };
     const revenue = { value: 9, order_id: 'A-1', total_amount: 10, currency: 'USD' };
     expect(await mapped('events', anEvent({ ...revenue, properties }))).toEqual(
@@ -109,12 +109,12 @@ describe('an event field goes where the mapping table says', () => {
     );
   });
 
-  it('properties alone are not lifted into revenue', async () => {
+  it('without revenue if only the properties contain it', async () => {
     const properties = { $value: 1, currency: 'USD' };
     expect(await mapped('events', anEvent({ properties }))).toEqual(klaviyoEvent({ properties }));
   });
 
-  it('insert_id comes before the Idempotency-Key, and that before a made id', async () => {
+  it('with insert_id, else the Idempotency-Key, else a generated id as unique_id', async () => {
     const uniqueId = (unique_id: string) => klaviyoEvent({ attributes: { unique_id } });
     expect(await mapped('events', anEvent({ insert_id: 'a' }), 'b')).toEqual(uniqueId('a'));
     expect(await mapped('events', anEvent(), 'b')).toEqual(uniqueId('b'));
@@ -122,7 +122,7 @@ describe('an event field goes where the mapping table says', () => {
   });
 });
 
-describe('a profile field goes where the mapping table says', () => {
+describe('a profile is mapped to Klaviyo’s JSON', () => {
   const ada = { email: 'ada@klaviyo-demo.com' };
   it.each<[string, object, object]>([
     ['email', { email: 'Ada@klaviyo-demo.com ' }, { email: 'Ada@klaviyo-demo.com' }],
@@ -153,16 +153,16 @@ describe('a profile field goes where the mapping table says', () => {
       { ...ada, properties: { plan: 'gold', age: 3 } },
     ],
     [
-      'null, as if absent',
+      'null as an absent field',
       { first_name: null, location: null, properties: null, distinct_id: null, anonymous_id: null },
       ada,
     ],
     ['an empty location', { location: { city: null } }, ada],
-  ])('%s', async (_name, fields, attributes) => {
+  ])('with %s', async (_name, fields, attributes) => {
     expect(await mapped('profiles', aProfile(fields))).toEqual({ type: 'profile', attributes });
   });
 
-  it('takes each identifier alone', async () => {
+  it('with any single identifier', async () => {
     expect(await mapped('profiles', { distinct_id: 'c42' })).toEqual({
       type: 'profile',
       attributes: { external_id: 'c42' },
@@ -174,7 +174,7 @@ describe('a profile field goes where the mapping table says', () => {
   });
 });
 
-it('integers beyond 2^53 reach Klaviyo with all their digits, wherever they stand', async () => {
+it('integers beyond 2^53 reach Klaviyo with all their digits in any field', async () => {
   const { accept, drafts } = createFixture();
   const large = '12345678901234567890';
   const event = `{"event_name":"A","distinct_id":${large}1,"insert_id":${large}2,"order_id":${large}3,

@@ -22,11 +22,14 @@ describe('a phone number', () => {
     ['call me at +12025550123', undefined, 'US', null],
     ['', undefined, 'US', null],
     ['1'.repeat(250), undefined, 'US', null],
-  ])('%s of %s, by default of %s, is %s', (...[raw, place, fallback, expected]) => {
-    expect(createToE164(fallback)(raw, place)).toBe(expected);
-  });
+  ])(
+    '%s in the country %s with the default country %s is %s',
+    (...[raw, place, fallback, expected]) => {
+      expect(createToE164(fallback)(raw, place)).toBe(expected);
+    },
+  );
 
-  it('is understood the same the second time, country by country', () => {
+  it('has the same result the second time, separately for each country', () => {
     const toE164 = createToE164('US');
     for (let time = 0; time < 2; time++) {
       expect(toE164('030 123456', 'DE')).toBe('+4930123456');
@@ -41,7 +44,7 @@ describe('the cache of phone numbers', () => {
     vi.restoreAllMocks();
   });
 
-  it('keeps the latest 10,000 numbers and no more', () => {
+  it('keeps at most the latest 10,000 numbers', () => {
     const caches = new Set<Map<unknown, unknown>>();
     const set = Reflect.get(Map.prototype, 'set');
     vi.spyOn(Map.prototype, 'set').mockImplementation(function (
@@ -62,11 +65,11 @@ describe('the cache of phone numbers', () => {
   });
 });
 
-describe('one that cannot be brought into E.164 form', () => {
+describe('a phone number that has no E.164 form', () => {
   const leftOut: unknown = expect.stringContaining('it was left out');
   const soleIdentifier: unknown = expect.stringContaining('the only identifier');
 
-  it('is left out of a profile, kept as a property, counted and reported', async () => {
+  it('is omitted from a profile, kept as a property, counted and reported', async () => {
     const { accept, drafts, counted } = createFixture();
     const body = JSON.stringify(aProfile({ phone_number: 'ask me', plan: 'gold' }));
     expect(await accept.one('profiles', body, {})).toMatchObject({
@@ -86,7 +89,7 @@ describe('one that cannot be brought into E.164 form', () => {
     ]);
   });
 
-  it('is kept in the properties of an event, unless the name is taken', async () => {
+  it('is kept in the properties of an event unless they contain that name', async () => {
     const { accept, drafts } = createFixture();
     const post = (fields: object) => accept.one('events', JSON.stringify(anEvent(fields)), {});
     await post({ phone_number: 'ask me', properties: { a: 1 } });
@@ -104,7 +107,7 @@ describe('one that cannot be brought into E.164 form', () => {
   it.each([
     ['events', { event_name: 'A', phone_number: 'ask me' }],
     ['profiles', { phone_number: 'ask me', plan: 'gold' }],
-  ] as const)('refuses an entry of %s where it is the only identifier', async (lane, entry) => {
+  ] as const)('makes an entry of %s invalid if it is the only identifier', async (lane, entry) => {
     const { accept, drafts, counted } = createFixture();
     expect(await accept.one(lane, JSON.stringify(entry), {})).toEqual({
       kind: 'invalid',
@@ -114,7 +117,7 @@ describe('one that cannot be brought into E.164 form', () => {
     expect(await counted('ingestWarnings')).toEqual([]);
   });
 
-  it('is read with the country of the profile', async () => {
+  it('with the default country is parsed with the country of the profile', async () => {
     const { accept, drafts } = createFixture({ defaultCountry: 'US' });
     const profile = { phone_number: '030 123456', location: { country: 'Germany' } };
     await accept.one('profiles', JSON.stringify(profile), {});

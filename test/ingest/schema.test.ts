@@ -8,7 +8,7 @@ const compile = (schema: z.ZodType) =>
     z.toJSONSchema(schema, { io: 'input' }),
   );
 
-it('the schemas become JSON Schema that says the same of an event', () => {
+it('the JSON Schema of an event accepts the same events as the zod schema', () => {
   const isEvent = compile(eventSchema);
   const event = { event_name: 'A', email: 'a@b.co', order_id: 1, insert_id: 2, value: null };
   expect(isEvent({ ...event, properties: { a: [1] }, event_time: '2026-01-31T09:30:00Z' })).toBe(
@@ -22,17 +22,17 @@ it('the schemas become JSON Schema that says the same of an event', () => {
   expect(isEvent({ event_name: 'A' })).toBe(false);
 });
 
-it('the schemas become JSON Schema that says the same of a profile', () => {
+it('the JSON Schema of a profile accepts the same profiles as the zod schema', () => {
   const isProfile = compile(profileSchema);
   expect(isProfile({ distinct_id: 'a', plan: 'gold', location: { latitude: '1' } })).toBe(true);
   expect(isProfile({ distinct_id: 'a', location: { planet: 'x' } })).toBe(false);
   expect(isProfile({ plan: 'gold' })).toBe(false);
-  for (const [anonymous_id, isRight] of [
+  for (const [anonymous_id, isValid] of [
     [null, true],
     ['b-1', false],
   ] as const) {
-    expect(isProfile({ distinct_id: 'a', anonymous_id })).toBe(isRight);
-    expect(profileSchema.safeParse({ distinct_id: 'a', anonymous_id }).success).toBe(isRight);
+    expect(isProfile({ distinct_id: 'a', anonymous_id })).toBe(isValid);
+    expect(profileSchema.safeParse({ distinct_id: 'a', anonymous_id }).success).toBe(isValid);
   }
   expect(isProfile({ anonymous_id: 'b-1' })).toBe(false);
 });
@@ -40,7 +40,7 @@ it('the schemas become JSON Schema that says the same of a profile', () => {
 it.each([
   ['event', eventSchema],
   ['profile', profileSchema],
-])('the examples of an %s are valid', (_name, schema) => {
+])('the examples in the schema of a posted %s are valid', (_name, schema) => {
   const { properties = {} } = z.toJSONSchema(schema, { io: 'input' });
   const examples = Object.entries(properties).flatMap(([name, field]) => {
     const forms = typeof field === 'object' ? [field, ...(field.anyOf ?? [])] : [];

@@ -7,7 +7,7 @@ const opening = toListOpening('events');
 const cut = (text: string, chars = 4) => [...cutList(Buffer.from(text), opening, chars)];
 const textsOf = (text: string, chars = 4) => cut(text, chars).map((each) => each.text);
 
-describe('a list is cut between its elements', () => {
+describe('a JSON list is cut between its elements', () => {
   it.each([
     ['[]', ['[]']],
     ['[1,22,333,4]', ['[1,22]', '[333,4]']],
@@ -16,7 +16,7 @@ describe('a list is cut between its elements', () => {
     ['[{"a":"],[\\","},{"b":2}]', ['[{"a":"],[\\","}]', '[{"b":2}]']],
     ['{"events":[1234,5678]}', ['{"events":[1234]}', '{"events":[5678]}']],
     ['{ "events" : [1234,5678], "x":1}', ['{ "events" : [1234]}', '{ "events" : [5678], "x":1}']],
-  ])('%s', (text, texts) => {
+  ])('in %s', (text, texts) => {
     expect(textsOf(text)).toEqual(texts);
   });
 
@@ -26,11 +26,11 @@ describe('a list is cut between its elements', () => {
     '12345,6789',
     '',
     '{"other":[1234,5678]}',
-  ])('%s starts otherwise, and stays whole', (text) => {
+  ])('unless it starts with %s', (text) => {
     expect(cut(text)).toEqual([{ text, shift: 0 }]);
   });
 
-  it('a list after many blanks is not cut', () => {
+  it('unless it starts after many blanks', () => {
     expect(cut(`${' '.repeat(100)}[1234,5678]`)).toHaveLength(1);
   });
 });

@@ -26,23 +26,23 @@ describe('a text that is not JSON', () => {
     expect(parseJson(text)).toEqual({ ok: false, issue: { path: [], detail } });
   });
 
-  it('is never quoted in the refusal', () => {
+  it('is never quoted in the issue', () => {
     expect(JSON.stringify(parseJson('{"email": ada@klaviyo-demo.com}'))).not.toContain('ada');
   });
 });
 
-describe('what JSON.parse lets pass', () => {
+describe('parseJson, unlike JSON.parse,', () => {
   it.each([
     ['{"a":{"__proto__":{"x":1}}}', ['a', '__proto__']],
     ['[{"constructor":1}]', [0, 'constructor']],
     ['{"prototype":1}', ['prototype']],
     ['{"\\u005f_proto__":1}', ['__proto__']],
-  ])('%s is a harmful name', (text, path) => {
+  ])('reports a harmful name in %s', (text, path) => {
     expect(issuesOf(text)).toEqual([{ path, detail: 'is a name that is not allowed' }]);
   });
 
   it.each(['{"a":[1e999]}', '{"a":[-1e999]}', `{"a":[${'9'.repeat(400)}]}`])(
-    '%.20s… is a number that overflows',
+    'reports a number that overflows in %.20s…',
     (text) => {
       expect(issuesOf(text)).toEqual([{ path: ['a', 0], detail: 'is too large a number' }]);
     },
@@ -53,14 +53,14 @@ describe('what JSON.parse lets pass', () => {
     ['{"a":"\\uDC00"}', ['a']],
     ['{"a":"\ud83d"}', ['a']],
     ['{"\\ud83d":1}', ['\ud83d']],
-  ])('%j holds half of a surrogate pair', (text, path) => {
+  ])('reports half of a surrogate pair in %j', (text, path) => {
     expect(issuesOf(text)).toEqual([
       { path, detail: 'holds half of a surrogate pair, which is not Unicode text' },
     ]);
   });
 
   it.each(['{"a":"😀"}', '{"a":"\\ud83d\\ude00"}', '{"😀":"\\\\ud83d"}'])(
-    '%s holds whole pairs and is well',
+    'accepts whole surrogate pairs in %s',
     (text) => expect(issuesOf(text)).toEqual([]),
   );
 
@@ -70,7 +70,7 @@ describe('what JSON.parse lets pass', () => {
     ['{"x":[{"b":{}, "c":":" , "b" : 2}]}', ['x', 0, 'b']],
     ['{"a":{"b":1,"b":2},"a":5}', ['a', 'b'], ['a']],
     ['{"":1,"":2}', ['']],
-  ])('%s gives a name twice', (text, ...paths) => {
+  ])('reports each repeated name in %s', (text, ...paths) => {
     expect(issuesOf(text)).toEqual(
       paths.map((path) => ({ path, detail: 'is given more than once' })),
     );
@@ -82,10 +82,10 @@ describe('what JSON.parse lets pass', () => {
     '{"a":"\\"x\\":\\"x\\":","x":1}',
     '{"a":":x","b":"\\\\"}',
     '{"a":[1,{"b":2},[],{}],"b":{},"c":"a,\\"b\\":"}',
-  ])('%s repeats no name', (text) => expect(issuesOf(text)).toEqual([]));
+  ])('reports no repeated name in %s', (text) => expect(issuesOf(text)).toEqual([]));
 });
 
-/** JSON with names given twice, as members in order; printed by hand because no object can hold it. */
+/** JSON with repeated names, as an ordered list of members; `print` writes it, because an object cannot have repeated names. */
 type Tree = string | number | boolean | null | readonly Tree[] | { readonly members: Members };
 type Members = readonly (readonly [name: string, value: Tree])[];
 
@@ -114,27 +114,28 @@ function print(value: Tree, space: string): string {
   return `{${space}${members.join(`${space},${space}`)}}`;
 }
 
-function repeatedIn(value: Tree, path: readonly (string | number)[]): unknown[] {
+function findRepeatedPaths(value: Tree, path: readonly (string | number)[]): unknown[] {
   if (value === null || typeof value !== 'object') return [];
-  if (!('members' in value)) return value.flatMap((each, at) => repeatedIn(each, [...path, at]));
+  if (!('members' in value))
+    return value.flatMap((each, at) => findRepeatedPaths(each, [...path, at]));
   const names = value.members.map(([each]) => each);
   return value.members.flatMap(([each, member], at) => [
     ...(names.indexOf(each) < at ? [[...path, each]] : []),
-    ...repeatedIn(member, [...path, each]),
+    ...findRepeatedPaths(member, [...path, each]),
   ]);
 }
 
-it('finds every name given twice, at its place, and nothing else, in whatever text', () => {
+it('parseJson reports exactly the repeated names of any text, each with its path', () => {
   fc.assert(
     fc.property(tree, fc.constantFrom('', ' ', '\n\t'), (value, space) => {
       const paths = issuesOf(print(value, space)).map((issue) => issue.path);
-      expect(paths).toEqual(repeatedIn(value, []));
+      expect(paths).toEqual(findRepeatedPaths(value, []));
     }),
     { numRuns: 500 },
   );
 });
 
-describe('nesting', () => {
+describe('nesting in a JSON text', () => {
   const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
   const tooDeep = `is nested deeper than ${maxDepth} levels`;
 
@@ -149,7 +150,7 @@ describe('nesting', () => {
     expect(issuesOf(objects).map(({ detail }) => detail)).toEqual([tooDeep]);
   });
 
-  it('does not keep the rest of the text from being looked at', () => {
+  it('that is too deep does not hide issues in the rest of the text', () => {
     const text = `[${nested(10_000)},{"a":1,"a":2},12345678901234567890]`;
     expect(issuesOf(text).map(({ path }) => path.at(-1))).toEqual([0, 'a']);
     expect(stringifyJson(valueOf(`[{"a":${nested(70)}},12345678901234567890]`))).toContain(
@@ -157,12 +158,12 @@ describe('nesting', () => {
     );
   });
 
-  it('is not brackets inside strings', () => {
+  it('does not include brackets inside strings', () => {
     expect(issuesOf(`["${'['.repeat(50_000)}","\\"[[["]`)).toEqual([]);
   });
 });
 
-describe('a large integer', () => {
+describe('a large integer in a JSON text', () => {
   it.each([
     '9007199254740991',
     '9007199254740992',
@@ -175,7 +176,7 @@ describe('a large integer', () => {
     }
   });
 
-  it('is an ExactInteger only where a number would change it', () => {
+  it('is an ExactInteger only if a JavaScript number would change it', () => {
     expect(valueOf('[9007199254740993,9007199254740991,1e300]')).toEqual([
       new ExactInteger('9007199254740993'),
       9007199254740991,
@@ -183,12 +184,12 @@ describe('a large integer', () => {
     ]);
   });
 
-  it('is told apart from an object that looks like one', () => {
+  it('differs from an object with the same members as an ExactInteger', () => {
     const text = '{"a":{"digits":"1e5","isLosslessNumber":true},"b":12345678901234567890}';
     expect(stringifyJson(valueOf(text))).toBe(text);
   });
 
-  it('survives wherever it stands', () => {
+  it('keeps its digits at any position', () => {
     const value = fc.jsonValue({ maxDepth: 5 }).map((each) => JSON.stringify(each));
     const digits = fc.bigInt({ min: 2n ** 53n, max: 2n ** 200n }).map(String);
     fc.assert(
@@ -204,13 +205,13 @@ describe('a large integer', () => {
   });
 });
 
-it('lists a bounded number of issues, and then rejects the whole text', () => {
+it('parseJson lists a bounded number of issues and then rejects the whole text', () => {
   const issues = issuesOf(`[${'1e999,'.repeat(50_000)}0]`);
   expect(issues).toHaveLength(10_001);
   expect(issues.at(-1)).toEqual({ path: [], detail: 'has more faults than can be listed' });
 });
 
-it('answers for any text, and means what JSON.parse means', () => {
+it('parseJson returns for any text, with the value of JSON.parse if there is no issue', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), (text) => {
       const parsed = parseJson(text);

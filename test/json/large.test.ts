@@ -17,7 +17,7 @@ const listed = (count: number, toText: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => toText(index)).join(',');
 const filler = 'x'.repeat(3000);
 
-describe('a long text is read as parseJson reads it', () => {
+describe('the reader of long texts has the same result as parseJson and', () => {
   /** Members long enough that most of the texts are read in steps, and some members are, too. */
   const { value } = fc.letrec((tie) => ({
     value: fc.oneof(
@@ -29,7 +29,7 @@ describe('a long text is read as parseJson reads it', () => {
     ),
   }));
 
-  it('gives the same value', () => {
+  it('returns the same value', () => {
     fc.assert(
       fc.property(fc.array(value, { minLength: 8, maxLength: 12 }), (values) => {
         const text = JSON.stringify(values, null, 1);
@@ -61,7 +61,7 @@ describe('a long text is read as parseJson reads it', () => {
     ['a harmful name', `{"a":["${filler.repeat(6)}",{"__proto__":1}]}`, ['a', 1, '__proto__']],
     ['a harmful name of a long member', `{"__proto__":["${filler.repeat(6)}",1]}`, ['__proto__']],
     ['a number that overflows', `[[1,2,"${filler.repeat(6)}",1e999]]`, [0, 3]],
-  ])('reports %s, and where it is', (_name, text, path) => {
+  ])('reports %s with its path', (_name, text, path) => {
     const parsed = read(text);
     expect(parsed.ok && parsed.issues.map((fault) => fault.path)).toEqual([path]);
   });
@@ -71,7 +71,7 @@ describe('a long text is read as parseJson reads it', () => {
     expect(valueOf(read(text))).toBe(text);
   });
 
-  it('reports the character at which it is not JSON', () => {
+  it('reports the character at which the text is not JSON', () => {
     const text = `{"a":[${listed(9000, () => '1')}],"b":[1,]}`;
     expect(read(text)).toEqual({ ...parseJson(text), steps: expect.any(Number) as number });
   });
@@ -82,7 +82,7 @@ describe('a long text is read as parseJson reads it', () => {
   });
 });
 
-describe('a step is some kilobytes', () => {
+describe('a step of the reader of long texts reads some kilobytes', () => {
   it.each([
     ['names', `{${listed(100_000, (index) => `"k${index}":1`)}}`],
     ['nested names', `{"a":{"b":{${listed(100_000, (index) => `"k${index}":1`)}}}}`],
@@ -96,12 +96,12 @@ describe('a step is some kilobytes', () => {
     expect(steps).toBeGreaterThan(text.length / smallChars / 2);
   });
 
-  it('of which a short text takes one', () => {
+  it('so that a short text is one step', () => {
     expect(read('{"a":[1,2,3]}').steps).toBe(1);
   });
 });
 
-describe('an excess', () => {
+describe('an exceeded limit in a long text', () => {
   const atMost =
     (most: number): FindExcess =>
     ({ count }) =>
