@@ -9,7 +9,7 @@ import { readPlan } from './files.js';
 /** @typedef {import('vitest').RunnerTask} Task */
 /** @typedef {import('vitest').RunnerTestCase} Test */
 /** @typedef {import('./plan.js').Step} Step */
-/** @typedef {{ key: string, filepath: string, cpuMs: number, wallMs: number, calls: number }} Covering */
+/** @typedef {{ key: string, filepath: string, cpuMs: number, ticks: number, calls: number }} Covering */
 
 const plan = readPlan();
 const count = plan.mutants.length;
@@ -19,6 +19,8 @@ const count = plan.mutants.length;
  * so a test reaches its limit because it waits for something that never happens, and not because it is slow.
  */
 const tickMs = 50;
+let ticks = 0;
+setInterval(() => (ticks += 1), tickMs).unref();
 
 const none = -1;
 let active = none;
@@ -70,7 +72,7 @@ export default class MutationRunner extends TestRunner {
   #ran = new Set();
   /** @type {string[]} */
   #failed = [];
-  #start = { cpu: 0, wall: 0 };
+  #start = { cpu: 0, ticks: 0 };
 
   /**
    * Evaluates the test file again each time.
@@ -93,7 +95,7 @@ export default class MutationRunner extends TestRunner {
   onBeforeRunTask(test) {
     hits = new Uint32Array(count);
     calls = 0;
-    this.#start = { cpu: cpuMs(), wall: Date.now() };
+    this.#start = { cpu: cpuMs(), ticks };
     return super.onBeforeRunTask(test);
   }
 
@@ -106,7 +108,7 @@ export default class MutationRunner extends TestRunner {
       key: toKey(test),
       filepath: test.file.filepath,
       cpuMs: cpuMs() - this.#start.cpu,
-      wallMs: Date.now() - this.#start.wall,
+      ticks: ticks - this.#start.ticks,
       calls,
     };
     hits.forEach((hit, id) => hit > 0 && this.#covering[id]?.push(covering));
@@ -151,7 +153,7 @@ export default class MutationRunner extends TestRunner {
     /** @type {string[]} */
     const broken = [];
     for (const filepath of this.#ran) {
-      const quiet = this.#createQuiet(() => true, { limitMs: Infinity });
+      const quiet = this.#createQuiet(() => true, { limit: Infinity });
       const [file] = await startTests([{ filepath, testLocations: undefined }], quiet);
       if (file && hasFailed(file)) broken.push(`${filepath}: ${describeFailure(file)}`);
     }
@@ -176,13 +178,16 @@ export default class MutationRunner extends TestRunner {
     try {
       for (const [filepath, chosen] of byFile) {
         const keys = new Set(chosen.map(({ key }) => key));
-        const wallMs = Math.max(...chosen.map((each) => each.wallMs));
+        const limit = 40 + 5 * Math.max(...chosen.map((each) => each.ticks));
         maxCalls = 100_000 + 50 * Math.max(...chosen.map((each) => each.calls));
-        const outcome = { limitMs: 3000 + 10 * wallMs, killedBy: '', timedOut: false };
+        const outcome = { limit, killedBy: '', timedOut: false };
         const quiet = this.#createQuiet((test) => keys.has(toKey(test)), outcome);
         calls = 0;
         const [result] = await startTests([{ filepath, testLocations: undefined }], quiet);
-        if (outcome.timedOut) return { result: 'timeout', by: outcome.killedBy };
+        if (outcome.timedOut) {
+          await endLoops();
+          return { result: 'timeout', by: outcome.killedBy };
+        }
         if (outcome.killedBy !== '') return { result: 'killed', by: outcome.killedBy };
         if (result && hasFailed(result)) return { result: 'killed', by: filepath };
       }
@@ -218,7 +223,7 @@ export default class MutationRunner extends TestRunner {
 
   /**
    * @param {(test: Test) => boolean} isChosen
-   * @param {{ limitMs: number, killedBy?: string, timedOut?: boolean }} outcome
+   * @param {{ limit: number, killedBy?: string, timedOut?: boolean }} outcome
    * @returns {MutationRunner} a runner that inherits from this one and reports nothing to vitest
    */
   #createQuiet(isChosen, outcome) {
@@ -248,11 +253,10 @@ export default class MutationRunner extends TestRunner {
         /** @type {NodeJS.Timeout | undefined} */
         let timer;
         const limit = new Promise((resolve, reject) => {
-          if (outcome.limitMs === Infinity) return;
-          let ticks = 0;
+          if (outcome.limit === Infinity) return;
+          const last = ticks + outcome.limit;
           timer = setInterval(() => {
-            ticks += 1;
-            if (ticks * tickMs < outcome.limitMs) return;
+            if (ticks < last) return;
             outcome.timedOut = true;
             reject(new Error('The test exceeded its time limit.'));
           }, tickMs);
@@ -261,6 +265,16 @@ export default class MutationRunner extends TestRunner {
       },
     });
   }
+}
+
+/** Makes the code fail that a test left running, so that it does not disturb later tests. */
+async function endLoops() {
+  maxCalls = 0;
+  await new Promise((resolve) => setTimeout(resolve, 2 * tickMs));
+  calls = 0;
+  await new Promise((resolve) => setTimeout(resolve, 2 * tickMs));
+  // The run that follows this one continues after the mutant.
+  if (calls > 0) throw new Error('A test cannot be ended.');
 }
 
 /** @param {readonly Covering[]} tests */

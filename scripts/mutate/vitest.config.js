@@ -24,7 +24,8 @@ export default defineConfig({
     maxWorkers: 1,
     isolate: false,
     testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // After a test that hangs, the hook that stops its engine hangs as well.
+    hookTimeout: 10_000,
     reporters: ['dot'],
   },
 });
