@@ -67,9 +67,10 @@ export function createBatcher({ lane, bounds, clock, store }: BatcherOptions): B
           if (reason === 'drain') isFlushing = false;
           return reason;
         }
+        // There is nothing to flush: a waiting envelope would have had a trigger.
+        isFlushing = false;
         const { oldestAgeMs, nextDueMs } = store.claimable(lane);
         hasTimer = oldestAgeMs !== null;
-        if (oldestAgeMs === null) isFlushing = false;
         const leavesInMs = oldestAgeMs === null ? nextDueMs : bounds.maxAgeMs - oldestAgeMs;
         await changed.wait(clock, leavesInMs, signal);
       }

@@ -152,7 +152,7 @@ export function backoffMs(
   { baseMs, maxDelayMs }: Pick<RetryPolicy, 'baseMs' | 'maxDelayMs'>,
   random: number,
 ): number {
-  return Math.round(random * Math.min(maxDelayMs, baseMs * 2 ** Math.min(attempt - 1, 52)));
+  return Math.round(random * Math.min(maxDelayMs, baseMs * 2 ** (attempt - 1)));
 }
 
 /** The reason to give up after a failed attempt; null if the envelope is to be sent again. */

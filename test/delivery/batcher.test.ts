@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
+  buildPayloads,
   createBatcher,
   selectTrigger,
   type BatchBounds,
@@ -9,7 +10,16 @@ import {
 import type { Trigger } from '../../src/model/delivery.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { factBounds } from '../store/contract/harness.js';
-import { bounds as claimBounds, retry, settledAs, someEvents } from '../support/builders.js';
+import {
+  anItem,
+  bounds as claimBounds,
+  retry,
+  settledAs,
+  someEvents,
+  someProfiles,
+  toBytes,
+  toTexts,
+} from '../support/builders.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 
 const bounds: BatchBounds = { maxCount: 10, maxBytes: 1000, maxAgeMs: 1000 };
@@ -158,6 +168,53 @@ describe('a batch leaves', () => {
     expect(state.trigger).toBe('time');
   });
 
+  it('when a retry becomes due between two maximum ages', async () => {
+    const { clock, store, due } = createUnderTest();
+    await store.append(someEvents(1));
+    const items = await store.claim('events', claimBounds());
+    await store.settle({ lane: 'events', settled: settledAs(items, retry(2500)) });
+    const state = due();
+    await clock.advance(2499);
+    expect(state.trigger).toBeUndefined();
+    await clock.advance(1);
+    expect(state.trigger).toBe('time');
+  });
+
+  it('after the rest of its maximum age if its oldest envelope waited before', async () => {
+    const { clock, store, due } = createUnderTest();
+    await store.append(someEvents(1));
+    await clock.advance(400);
+    const state = due();
+    await clock.advance(599);
+    expect(state.trigger).toBeUndefined();
+    await clock.advance(1);
+    expect(state.trigger).toBe('time');
+  });
+
+  it('with what is left of a flush after a full batch', async () => {
+    const { store, batcher, due } = createUnderTest();
+    await store.append(someEvents(15));
+    batcher.flush();
+    const full = due();
+    await settlePromises();
+    expect(full.trigger).toBe('size');
+    await store.claim('events', claimBounds({ maxCount: 10 }));
+    const rest = due();
+    await settlePromises();
+    expect(rest.trigger).toBe('drain');
+  });
+
+  it('at once when draining begins while envelopes wait', async () => {
+    const { store, batcher, due } = createUnderTest();
+    const state = due();
+    await store.append(someEvents(1));
+    await settlePromises();
+    expect(state.trigger).toBeUndefined();
+    batcher.drain();
+    await settlePromises();
+    expect(state.trigger).toBe('drain');
+  });
+
   it('no more after the signal aborts, and no timer is left', async () => {
     const { clock, store, batcher } = createUnderTest();
     await store.append(someEvents(1));
@@ -167,6 +224,36 @@ describe('a batch leaves', () => {
     gone.abort();
     expect(await waiting).toBeNull();
     expect(clock.pending()).toBe(0);
+  });
+});
+
+describe('the queue of a lane', () => {
+  it('is not read when another lane gets envelopes, and once for each envelope while its batch is filled', async () => {
+    const { store, due } = createUnderTest();
+    due();
+    await store.append(someEvents(1));
+    await settlePromises();
+    let reads = 0;
+    const claimable = store.claimable.bind(store);
+    store.claimable = (lane) => {
+      reads++;
+      return claimable(lane);
+    };
+    await store.append(someProfiles(5));
+    await settlePromises();
+    expect(reads).toBe(0);
+    await store.append(someEvents(1));
+    await settlePromises();
+    expect(reads).toBe(1);
+  });
+});
+
+describe('buildPayloads', () => {
+  it('merges the profiles of an item, and leaves the bytes of a single envelope as they are', () => {
+    const merge = (payloads: readonly Uint8Array[]) =>
+      toBytes(`merged ${toTexts(payloads).join('+')}`);
+    const payloads = buildPayloads([anItem('a'), anItem('b', 'c')], { merge });
+    expect(toTexts(payloads)).toEqual(['a', 'merged b+c']);
   });
 });
 

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import {
   countVerdicts,
+  createRecorder,
   toDelivery,
   toEndedDelivery,
   type RequestFacts,
 } from '../../src/delivery/delivery-record.js';
+import { createMetrics } from '../../src/metrics.js';
 import { judgeItems, type JudgedItem } from '../../src/delivery/judge.js';
 import type { Outcome } from '../../src/model/outcome.js';
 import type { BatchItem } from '../../src/model/envelope.js';
@@ -27,6 +29,7 @@ import {
   throttled,
   unattributed,
 } from '../support/builders.js';
+import { createManualClock } from '../support/manual-clock.js';
 
 const circumstances = {
   policy: { baseMs: 500, maxDelayMs: 60_000, maxAttempts: 0, maxAgeMs: 0 },
@@ -168,6 +171,23 @@ describe('toDelivery', () => {
   });
 });
 
+describe('the delivery of a request', () => {
+  it('has the number of the first attempt if no envelope was sent before', () => {
+    expect(toDelivery(facts(), aSent([delivered]), []).attempt).toBe(1);
+    expect(toDelivery(facts({ envelopes: [] }), aSent([]), []).attempt).toBe(1);
+  });
+
+  it('has its duration in tenths of a millisecond', () => {
+    const sent = aSent([delivered], { durationMs: 12.3456 });
+    expect(toDelivery(facts(), sent, []).durationMs).toBe(12.3);
+  });
+
+  it('has one backfilled event', () => {
+    const sent = aSent([delivered], { backfilled: 1 });
+    expect(toDelivery(facts(), sent, []).backfilled).toBe(1);
+  });
+});
+
 describe('toEndedDelivery', () => {
   const job = { id: 'job-7', status: 'complete', completed: 2, failed: 0 } as const;
   const begun = aDelivery({
@@ -224,4 +244,177 @@ describe('countVerdicts', () => {
       poll: 1,
     });
   });
+});
+
+describe('the recorder', () => {
+  function createUnderTest() {
+    const metrics = createMetrics('test');
+    const lines: { level: string; fields: object; text: string }[] = [];
+    const write = (level: string) => (fields: object, text: string) =>
+      void lines.push({ level, fields, text });
+    const log = { info: write('info'), warn: write('warn') };
+    const recorder = createRecorder({ clock: createManualClock(startMs), metrics, log });
+    /** The samples of a metric that are not zero, without buckets. */
+    const samples = async (name: string): Promise<readonly string[]> => {
+      const text = await metrics.registry.getSingleMetricAsString(name);
+      return text
+        .split('\n')
+        .filter((line) => !/^#|_bucket|^$| 0$/.test(line))
+        .map((line) => line.replace(name, ''));
+    };
+    return { recorder, lines, samples };
+  }
+
+  it('counts a request and what it carried', async () => {
+    const { recorder, samples } = createUnderTest();
+    recorder.recordDelivery(aDelivery({ trigger: 'size', count: 7, bytes: 900, durationMs: 250 }));
+    expect(await samples('relay_flushes_total')).toEqual(['{lane="events",trigger="size"} 1']);
+    expect(await samples('relay_klaviyo_requests_total')).toEqual([
+      '{lane="events",status="202"} 1',
+    ]);
+    const histograms = {
+      relay_batch_envelopes: 7,
+      relay_batch_bytes: 900,
+      relay_klaviyo_request_duration_seconds: 0.25,
+    };
+    for (const [name, sum] of Object.entries(histograms)) {
+      expect(await samples(name)).toEqual([
+        `_sum{lane="events"} ${sum}`,
+        '_count{lane="events"} 1',
+      ]);
+    }
+  });
+
+  it.each([
+    ['the code of its reason', { code: 'timeout', detail: 'no response in time' }, 'timeout'],
+    ['none if it has no reason either', null, 'none'],
+  ])('counts a request without a response by %s', async (_name, reason, status) => {
+    const { recorder, samples } = createUnderTest();
+    recorder.recordDelivery(aDelivery({ status: null, reason }));
+    expect(await samples('relay_klaviyo_requests_total')).toEqual([
+      `{lane="events",status="${status}"} 1`,
+    ]);
+  });
+
+  it('counts a split by its method', async () => {
+    const { recorder, samples } = createUnderTest();
+    recorder.recordSplit('profiles', 'size');
+    expect(await samples('relay_batch_splits_total')).toEqual([
+      '{lane="profiles",method="size"} 1',
+    ]);
+  });
+
+  it.each([
+    ['info', 'delivered'],
+    ['info', 'pending'],
+    ['warn', 'partial'],
+    ['warn', 'retried'],
+  ] as const)('logs with the level %s that the result of a request is %s', (level, result) => {
+    const { recorder, lines } = createUnderTest();
+    recorder.recordDelivery(aDelivery({ result }));
+    expect(lines).toMatchObject([{ level, text: `delivery ${result}` }]);
+  });
+
+  it('logs numbers and codes, without members that are zero or absent', () => {
+    const { recorder, lines } = createUnderTest();
+    const delivery = aDelivery({ id: 'dl_9' });
+    recorder.recordDelivery(delivery);
+    const always = {
+      delivery: 'dl_9',
+      lane: 'events',
+      trigger: 'time',
+      count: 1,
+      bytes: 100,
+      status: 202,
+      attempt: 1,
+      durationMs: 20,
+      delivered: 1,
+    };
+    expect(lines[0]?.fields).toStrictEqual(always);
+    recorder.recordDelivery({
+      ...delivery,
+      merged: 1,
+      retried: 1,
+      deadLettered: 1,
+      backfilled: 1,
+      reason: { code: 'rejected', detail: 'ada@example.org is not valid' },
+      importJob: { id: 'job-7', status: 'queued', completed: null, failed: null },
+    });
+    expect(lines[1]?.fields).toStrictEqual({
+      ...always,
+      merged: 1,
+      retried: 1,
+      deadLettered: 1,
+      backfilled: 1,
+      reason: 'rejected',
+      importJob: 'job-7',
+      importStatus: 'queued',
+    });
+  });
+
+  it('counts what was settled, and the time since acceptance of what was delivered', async () => {
+    const { recorder, samples } = createUnderTest();
+    const aged = (ms: number): BatchItem => [anEnvelope({ acceptedAt: startMs - ms })];
+    recorder.recordSettled('events', [
+      ...settledAs([aged(2000)], ack),
+      ...settledAs([aged(500)], merged),
+      // A wall clock that was set back: no time is negative.
+      ...settledAs([aged(-60_000)], ack),
+      ...settledAs([aged(9000)], retry()),
+      ...settledAs([aged(9000)], deadLetter()),
+    ]);
+    expect(await samples('relay_settled_total')).toEqual([
+      '{lane="events",outcome="delivered"} 2',
+      '{lane="events",outcome="merged"} 1',
+      '{lane="events",outcome="dead_lettered"} 1',
+    ]);
+    expect(await samples('relay_retries_total')).toEqual([
+      '{lane="events",reason="server_error"} 1',
+    ]);
+    expect(await samples('relay_delivery_latency_seconds')).toEqual([
+      '_sum{lane="events"} 2.5',
+      '_count{lane="events"} 3',
+    ]);
+  });
+
+  it.each([
+    [1, 'an envelope'],
+    [2, '2 envelopes'],
+  ])('logs one redacted line about %i dead letters', (count, words) => {
+    const { recorder, lines } = createUnderTest();
+    const verdict = {
+      kind: 'dead-letter',
+      reason: { code: 'rejected', detail: 'ada@example.org is not valid' },
+    } as const;
+    const items = Array.from({ length: count }, () => anItem('1'));
+    recorder.recordSettled('events', [
+      ...settledAs([anItem('2')], ack),
+      ...settledAs(items, verdict),
+    ]);
+    expect(lines).toEqual([
+      {
+        level: 'warn',
+        fields: { lane: 'events', count, reason: 'rejected' },
+        text: `gave up on ${words}: [email] is not valid`,
+      },
+    ]);
+  });
+
+  it.each([
+    ['info', 'complete', 0],
+    ['info', 'cancelled', 0],
+    ['warn', 'complete', 1],
+    ['warn', 'unreadable', 0],
+    ['warn', 'expired', 0],
+  ] as const)(
+    'logs with the level %s that an import job is %s with %i dead letters',
+    (level, status, deadLettered) => {
+      const { recorder, lines } = createUnderTest();
+      const importJob = { id: 'job-7', status, completed: null, failed: null };
+      recorder.recordImportEnd(aDelivery({ deadLettered, importJob }));
+      expect(lines).toMatchObject([
+        { level, text: 'import job ended', fields: { importStatus: status } },
+      ]);
+    },
+  );
 });

@@ -51,13 +51,26 @@ describe('a healthy lane', () => {
   });
 });
 
+describe('every lane', () => {
+  it('claims an envelope alone after its third failed attempt', () => {
+    expect(createHealth().health.bounds()).toMatchObject({ isolateAfterAttempts: 3 });
+  });
+
+  it('counts the requests that Klaviyo accepted or rejected', () => {
+    const { health, note } = createHealth();
+    const before = health.passes;
+    for (const outcome of [delivered, retryable(), rejected, throttled(), blocked]) note(outcome);
+    expect(health.passes - before).toBe(2);
+  });
+});
+
 describe('a throttled lane', () => {
   it('pauses as long as Klaviyo requests, plus a random time', () => {
     const { note, pause } = createHealth();
     expect(note(throttled(7000), 0)).toBe(7000);
     const jittered = note(throttled(7000), 0.999);
-    expect(jittered).toBeGreaterThan(7000);
-    expect(jittered).toBeLessThan(8000);
+    expect(jittered).toBeGreaterThan(7400);
+    expect(jittered).toBeLessThan(7500);
     expect(pause()?.kind).toBe('throttled');
   });
 
@@ -104,6 +117,45 @@ describe('a lane with repeated failures', () => {
     expect(waits.at(-1)).toBe(30_000);
   });
 
+  it.each([
+    ['the shortest', 0, [500, 1000, 2000]],
+    ['the longest', 1, [1000, 2000, 4000]],
+  ])('doubles %s wait between its probes', (_name, random, expected) => {
+    const { note } = createHealth();
+    const waits = Array.from({ length: 5 }, () => note(retryable(), random));
+    expect(waits).toEqual([0, 0, ...expected]);
+  });
+
+  it('is in doubt while one more failure makes an outage', () => {
+    const { health, note } = createHealth();
+    const doubts = [health.isInDoubt];
+    for (let time = 0; time < 2; time++) {
+      note(retryable());
+      doubts.push(health.isInDoubt);
+    }
+    note(delivered);
+    doubts.push(health.isInDoubt);
+    expect(doubts).toEqual([false, false, true, false]);
+  });
+
+  it('is in an outage only after six failures if other parts of the batch succeeded meanwhile', () => {
+    const { health, pause } = createHealth();
+    const fail = () => health.noteOutcomes([retryable()], 0, { haveOthersPassed: true });
+    for (let time = 0; time < 5; time++) expect(fail()).toBe(0);
+    expect(pause()).toBeUndefined();
+    expect(fail()).toBeGreaterThan(0);
+    expect(pause()?.kind).toBe('outage');
+  });
+
+  it('stays healthy if the only failure is an envelope that failed alone before', () => {
+    const { health, pause } = createHealth();
+    for (let time = 0; time < 5; time++) {
+      expect(health.noteOutcomes([retryable()], 0, { hasFailedAlone: true })).toBe(0);
+    }
+    expect(health.isInDoubt).toBe(false);
+    expect(pause()).toBeUndefined();
+  });
+
   it('resumes after one success, and shows since when it was paused', async () => {
     const { clock, health, note, pause } = createHealth();
     for (let time = 0; time < 3; time++) note(retryable());
@@ -137,6 +189,19 @@ describe('a blocked lane', () => {
     });
     expect(health.maxInFlight()).toBe(1);
     expect(health.bounds().maxCount).toBe(10);
+  });
+
+  it('waits between half and the whole of its backoff before it probes', () => {
+    expect(createHealth().note(blocked, 0)).toBe(2500);
+    expect(createHealth().note(blocked, 1)).toBe(5000);
+  });
+
+  it('is not paused while the parts of a batch may show that a record is the cause', () => {
+    const { health, pause } = createHealth();
+    expect(health.noteOutcomes([blocked], 0, { isUndecided: true })).toBe(0);
+    expect(pause()).toBeUndefined();
+    expect(health.noteOutcomes([blocked], 0)).toBeGreaterThan(0);
+    expect(pause()?.kind).toBe('blocked');
   });
 
   it('starts the time of a pause of another kind at its own start', async () => {

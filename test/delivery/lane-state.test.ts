@@ -62,6 +62,34 @@ describe('the pauses of a lane', () => {
     ]);
   });
 
+  it.each([
+    [9940, '9.9 s'],
+    [12_345, '12 s'],
+  ])('log a duration of %i ms, from the beginning of the first pause, as %s', async (ms, text) => {
+    const { clock, lines, pauses } = createPauses();
+    await clock.advance(5000);
+    pauses.begin('throttled', outage);
+    await clock.advance(ms - 10);
+    pauses.begin('outage', outage, { replaces: ['throttled'] });
+    await clock.advance(10);
+    pauses.end('outage');
+    expect(lines.at(-1)).toBe(`info lane events resumed after ${text}`);
+  });
+
+  it('are logged with their name, unless the advice on a blocked lane begins with what is wrong', () => {
+    const { lines, pauses } = createPauses();
+    pauses.begin('blocked', { code: 'auth', detail: 'Incorrect credentials' });
+    pauses.begin(
+      'refusal',
+      { code: 'refusal', detail: 'Invalid email' },
+      { advice: 'all of it is kept' },
+    );
+    expect(lines).toEqual([
+      'warn lane events paused: blocked: auth: Incorrect credentials',
+      'warn lane events paused: refusal: all of it is kept: Invalid email',
+    ]);
+  });
+
   it('log which pauses are left when only one of several ends', () => {
     const { lines, pauses } = createPauses();
     pauses.begin('by_hand', { code: 'by_hand', detail: 'an operator paused it' });

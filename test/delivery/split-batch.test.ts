@@ -9,8 +9,8 @@ const reason: Reason = { code: 'rejected', detail: 'no' };
 const delivered: Outcome = { kind: 'delivered' };
 const rejected: Outcome = { kind: 'rejected', reason };
 const unattributed = (method: SplitMethod): Outcome => ({ kind: 'unattributed', method, reason });
-const items = (count: number): BatchItem[] =>
-  Array.from({ length: count }, (): BatchItem => [anEnvelope()]);
+const anItem = (): BatchItem => [anEnvelope()];
+const items = (count: number): BatchItem[] => Array.from({ length: count }, anItem);
 
 /** Sends parts until nothing is left to send, as the loop does. `limit` is the maximum of items in one request. */
 function deliverAll(all: readonly BatchItem[], bad: ReadonlySet<BatchItem>, pointers: boolean) {
@@ -79,6 +79,29 @@ describe('splitBatch', () => {
         for (const part of again) expect(part.length).toBeLessThan(all.length);
       }),
     );
+  });
+
+  it.each([
+    ['size', 'size'],
+    ['bisect', 'bisect'],
+    ['pointer', 'bisect'],
+  ] as const)(
+    'sends undecided items again in two halves, the first one larger, after %s, and counts it as %s',
+    (cause, method) => {
+      const all = items(3);
+      const split = splitBatch(
+        all,
+        all.map(() => unattributed(cause)),
+      );
+      expect(split).toEqual({ judged: [], again: [all.slice(0, 2), all.slice(2)], method });
+    },
+  );
+
+  it('sends one undecided item again in one batch if the request decided the others', () => {
+    const [first, second] = [anItem(), anItem()];
+    const { judged, again } = splitBatch([first, second], [delivered, unattributed('bisect')]);
+    expect(judged).toEqual([{ item: first, outcome: delivered }]);
+    expect(again).toEqual([[second]]);
   });
 
   it('rejects a single item that is too large', () => {
