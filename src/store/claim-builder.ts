@@ -54,7 +54,7 @@ export class ClaimBuilder<T extends Candidate> {
 
   #open(candidate: T): 'added' | 'full' {
     this.#maxCount = Math.min(this.#maxCount, this.#findMaxItems(candidate));
-    if (this.#items.length >= this.#maxCount) this.#closed = this.#items.length > 0;
+    if (this.#items.length >= this.#maxCount) this.#closed = true;
     if (this.#closed || !this.#fits(candidate)) return 'full';
     const item: Open<T> = { members: [candidate], keys: null };
     this.#items.push(item);
@@ -88,13 +88,14 @@ export class ClaimBuilder<T extends Candidate> {
     return isMergeable(item.keys, candidate.keys);
   }
 
-  /** Returns how many items may share a request with an envelope that failed this often, itself included. */
+  /**
+   * Returns how many items may share a request with an envelope that failed this often, itself included. Before the
+   * isolation begins, the result is at least the bound of the claim.
+   */
   #findMaxItems({ attempts, alone }: Candidate): number {
     if (alone && attempts > 0) return 1;
     const excess = attempts - this.#bounds.isolateAfterAttempts;
-    return excess < 0
-      ? this.#bounds.maxCount
-      : Math.max(1, Math.floor(this.#bounds.maxCount / 2 ** (excess + 1)));
+    return Math.max(1, Math.floor(this.#bounds.maxCount / 2 ** (excess + 1)));
   }
 }
 

@@ -46,6 +46,11 @@ export class Facts {
     if (facts.length > 0) for (const kind of factKinds) this.#kinds[kind].dropExpired();
   }
 
+  /** Number of facts in memory, including expired ones that were not dropped yet. */
+  get count(): number {
+    return factKinds.reduce((sum, kind) => sum + this.#kinds[kind].count, 0);
+  }
+
   get(key: string): string | null {
     for (const kind of factKinds) {
       const value = this.#kinds[kind].get(key);
@@ -63,13 +68,17 @@ class FactsOfKind {
   readonly #kept = new Map<string, Kept>();
   /** An iterator that is kept: a new one would pass over all deleted entries at the front again and again. */
   readonly #oldest = this.#kept.entries();
-  /** The last entry of `#oldest`, if it was not dropped yet. */
+  /** The last entry of `#oldest`. */
   #next: readonly [string, Kept] | undefined;
 
   constructor(maxCount: number, maxAgeMs: number, clock: Pick<Clock, 'monotonic'>) {
     this.#maxCount = maxCount;
     this.#maxAgeMs = maxAgeMs;
     this.#clock = clock;
+  }
+
+  get count(): number {
+    return this.#kept.size;
   }
 
   put(key: string, value: string): void {
@@ -101,7 +110,6 @@ class FactsOfKind {
   #dropOldest(): void {
     const oldest = this.#findOldest();
     if (oldest !== undefined) this.#kept.delete(oldest[0]);
-    this.#next = undefined;
   }
 
   #findOldest(): readonly [string, Kept] | undefined {

@@ -25,11 +25,4 @@ export class Fifo<T> {
     }
     return item;
   }
-
-  *[Symbol.iterator](): Generator<T> {
-    for (let index = this.#head; index < this.#items.length; index++) {
-      const item = this.#items[index];
-      if (item !== undefined) yield item;
-    }
-  }
 }

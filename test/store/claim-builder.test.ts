@@ -16,76 +16,103 @@ const aCandidate = (
 
 describe('isMergeable', () => {
   it.each([
-    { name: 'the same address', known: ['ea'], offered: ['ea'], expected: true },
-    { name: 'an address and more', known: ['ea'], offered: ['ea', 'p1', 'xi'], expected: true },
-    { name: 'less than is known', known: ['ea', 'p1'], offered: ['p1'], expected: true },
-    { name: 'nothing in common', known: ['ea'], offered: ['p1'], expected: false },
+    { name: 'the same address merges', known: ['ea'], offered: ['ea'], expected: true },
     {
-      name: 'two addresses of one id',
+      name: 'an address and further identifiers merge',
+      known: ['ea'],
+      offered: ['ea', 'p1', 'xi'],
+      expected: true,
+    },
+    {
+      name: 'a part of the known identifiers merges',
+      known: ['ea', 'p1'],
+      offered: ['p1'],
+      expected: true,
+    },
+    {
+      name: 'no common identifier does not merge',
+      known: ['ea'],
+      offered: ['p1'],
+      expected: false,
+    },
+    {
+      name: 'a second address of one id does not merge',
       known: ['ea', 'xi'],
       offered: ['eb', 'xi'],
       expected: false,
     },
-    { name: 'two ids of one address', known: ['ea', 'xi'], offered: ['ea', 'xj'], expected: false },
+    {
+      name: 'a second id of one address does not merge',
+      known: ['ea', 'xi'],
+      offered: ['ea', 'xj'],
+      expected: false,
+    },
   ])('$name', ({ known, offered, expected }) => {
     expect(isMergeable(new Set(known), offered)).toBe(expected);
   });
 });
 
-describe('Pick', () => {
-  it('takes until the count is reached, and then nothing more', () => {
-    const pick = new ClaimBuilder(bounds({ maxCount: 2 }), false);
-    expect([1, 2, 3].map(() => pick.add(aCandidate()))).toEqual(['added', 'added', 'full']);
-    expect(pick.closed).toBe(true);
-    expect(pick.add(aCandidate())).toBe('full');
-    expect(pick.items).toHaveLength(2);
+describe('ClaimBuilder', () => {
+  it('adds envelopes until the count is reached, and then rejects all', () => {
+    const builder = new ClaimBuilder(bounds({ maxCount: 2 }), false);
+    expect([1, 2, 3].map(() => builder.add(aCandidate()))).toEqual(['added', 'added', 'full']);
+    expect(builder.closed).toBe(true);
+    expect(builder.add(aCandidate())).toBe('full');
+    expect(builder.items).toHaveLength(2);
   });
 
-  it('weighs a payload with its separator, in bytes', () => {
+  it('counts the bytes of a payload and of its separator', () => {
     expect(payloadBytes(aCandidate({ text: 'é' }))).toBe(3);
-    const pick = new ClaimBuilder(bounds({ maxBytes: 6 }), false);
-    expect(pick.add(aCandidate({ text: 'é' }))).toBe('added');
-    expect(pick.add(aCandidate({ text: 'éa' }))).toBe('full');
+    const builder = new ClaimBuilder(bounds({ maxBytes: 6 }), false);
+    expect(builder.add(aCandidate({ text: 'é' }))).toBe('added');
+    expect(builder.add(aCandidate({ text: 'éa' }))).toBe('full');
   });
 
-  it('says which key must be free first', () => {
-    const pick = new ClaimBuilder(bounds(), false);
-    pick.add(aCandidate({ keys: ['ea', 'xi'] }));
-    expect(pick.add(aCandidate({ keys: ['eb', 'xi'] }))).toEqual({ waitsFor: 'xi' });
-    expect(pick.closed).toBe(false);
+  it('returns the key that must be unlocked first', () => {
+    const builder = new ClaimBuilder(bounds(), false);
+    builder.add(aCandidate({ keys: ['ea', 'xi'] }));
+    expect(builder.add(aCandidate({ keys: ['eb', 'xi'] }))).toEqual({ waitsFor: 'xi' });
+    expect(builder.closed).toBe(false);
   });
 
-  it('merges within the bytes even where the count is reached', () => {
-    const pick = new ClaimBuilder(bounds({ maxCount: 1, maxBytes: 12 }), true);
-    expect(pick.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
-    expect(pick.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
-    expect(pick.add(aCandidate({ keys: ['ea'], text: '1' }))).toBe('full');
-    expect(pick.items.map(({ length }) => length)).toEqual([2]);
+  it('merges up to the bound of bytes even if the count is reached', () => {
+    const builder = new ClaimBuilder(bounds({ maxCount: 1, maxBytes: 12 }), true);
+    expect(builder.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
+    expect(builder.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
+    expect(builder.add(aCandidate({ keys: ['ea'], text: '1' }))).toBe('full');
+    expect(builder.items.map(({ length }) => length)).toEqual([2]);
   });
 
-  it('merges neither into nor with one that goes alone', () => {
+  it('merges no envelope with one that must stay alone', () => {
     const alone = aCandidate({ keys: ['ea'], alone: true });
     const other = aCandidate({ keys: ['ea'] });
     for (const [first, second] of [
       [alone, other],
       [other, alone],
     ] as const) {
-      const pick = new ClaimBuilder(bounds(), true);
-      expect(pick.add(first)).toBe('added');
-      expect(pick.add(second)).toEqual({ waitsFor: 'ea' });
+      const builder = new ClaimBuilder(bounds(), true);
+      expect(builder.add(first)).toBe('added');
+      expect(builder.add(second)).toEqual({ waitsFor: 'ea' });
     }
   });
 
-  it('shrinks the company of one that failed often, and closes where it is too large by then', () => {
+  it('lets an envelope that failed often share a request with fewer others, and rejects it if there are already more', () => {
     const sizes = [0, 2, 3, 4, 5, 6, 60].map((attempts) => {
-      const pick = new ClaimBuilder(bounds({ maxCount: 16 }), false);
-      expect(pick.add(aCandidate({ attempts }))).toBe('added');
-      while (pick.add(aCandidate()) === 'added');
-      return pick.items.length;
+      const builder = new ClaimBuilder(bounds({ maxCount: 16 }), false);
+      expect(builder.add(aCandidate({ attempts }))).toBe('added');
+      while (builder.add(aCandidate()) === 'added');
+      return builder.items.length;
     });
     expect(sizes).toEqual([16, 16, 8, 4, 2, 1, 1]);
-    const pick = new ClaimBuilder(bounds({ maxCount: 16 }), false);
-    for (let count = 0; count < 8; count++) pick.add(aCandidate());
-    expect(pick.add(aCandidate({ attempts: 3 }))).toBe('full');
+    const builder = new ClaimBuilder(bounds({ maxCount: 16 }), false);
+    for (let count = 0; count < 8; count++) builder.add(aCandidate());
+    expect(builder.add(aCandidate({ attempts: 3 }))).toBe('full');
+  });
+
+  it('rounds half of an odd count down', () => {
+    const builder = new ClaimBuilder(bounds({ maxCount: 5 }), false);
+    builder.add(aCandidate({ attempts: 3 }));
+    while (builder.add(aCandidate()) === 'added');
+    expect(builder.items).toHaveLength(2);
   });
 });

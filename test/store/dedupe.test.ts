@@ -96,6 +96,45 @@ describe('the dedupe window', () => {
     expect(window.oldestSequence()).toBeNull();
   });
 
+  it('has the sequence 0 for keys that are added without one', () => {
+    const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 10 }, createManualClock());
+    window.add(['a'], 1);
+    expect(window.oldestSequence()).toBe(0);
+  });
+
+  it('returns the newer of two events with a key, which only the newer one can remove', () => {
+    const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 10 }, createManualClock());
+    window.add(['a'], 1);
+    window.add(['a'], 2);
+    expect(window.find(['a'])).toBe(2);
+    window.remove(['a'], 1);
+    expect(window.find(['a'])).toBe(2);
+    window.remove(['a'], 2);
+    expect(window.find(['a'])).toBeUndefined();
+  });
+
+  it('expires a key by its own age after older keys were dropped at the count', async () => {
+    const clock = createManualClock();
+    const window = new DedupeWindow({ maxAgeMs: 100, maxCount: 2 }, clock);
+    window.add(['a'], 1);
+    window.add(['b'], 2);
+    await clock.advance(50);
+    window.add(['c'], 3);
+    await clock.advance(49);
+    expect(['a', 'b', 'c'].map((key) => window.find([key]))).toEqual([undefined, 2, 3]);
+    await clock.advance(1);
+    expect(['b', 'c'].map((key) => window.find([key]))).toEqual([undefined, 3]);
+  });
+
+  it('finds all keys after it has grown twice', () => {
+    const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 5000 }, createManualClock());
+    const all = Array.from({ length: 2050 }, (_, seq) => `k${seq}`);
+    all.forEach((key, seq) => window.add([key], seq));
+    expect(all.map((key) => window.find([key]))).toEqual(all.map((_, seq) => seq));
+    window.remove(['k7'], 7);
+    expect(window.find(['k7'])).toBeUndefined();
+  });
+
   it('grows beyond its initial size and drops the oldest keys first', () => {
     const window = new DedupeWindow({ maxAgeMs: 1000, maxCount: 5000 }, createManualClock());
     for (let seq = 0; seq < 20_000; seq++) window.add([`e${seq}`, `p${seq}`], seq);

@@ -9,11 +9,9 @@ describe('Fifo', () => {
     fifo.push('a');
     fifo.push('b');
     expect(fifo.peek()).toBe('a');
-    expect([...fifo]).toEqual(['a', 'b']);
     expect(fifo.shift()).toBe('a');
     fifo.push('c');
     expect(fifo.length).toBe(2);
-    expect([...fifo]).toEqual(['b', 'c']);
     expect([fifo.shift(), fifo.shift(), fifo.shift()]).toEqual(['b', 'c', undefined]);
     expect(fifo.length).toBe(0);
   });
@@ -27,6 +25,7 @@ describe('Fifo', () => {
       for (let count = 0; count < 290; count++) expect(fifo.shift()).toBe(shifted++);
       expect(fifo.length).toBe(pushed - shifted);
     }
-    expect([...fifo]).toEqual(Array.from({ length: 500 }, (_, index) => shifted + index));
+    while (shifted < pushed) expect(fifo.shift()).toBe(shifted++);
+    expect(fifo.shift()).toBeUndefined();
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DeadLetter } from '../../src/model/dead-letter.js';
 import { MemoryStore } from '../../src/store/memory.js';
-import { anEvent } from '../support/builders.js';
+import { aDelivery, anEvent } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { describeStore } from './contract.js';
 import { append, factBounds, type OpenStore, useStores } from './contract/harness.js';
@@ -45,5 +45,17 @@ describe('the memory store alone', () => {
     await append(other, [anEvent()]);
     expect(await other.receipt(taken!.id)).toBeNull();
     await other.close();
+  });
+
+  it('drops no delivery because the wall clock is fast for a while, or set back', async () => {
+    const { store, clock } = await open({ log: { maxCount: 100, maxAgeMs: 10_000 } });
+    for (const days of [0, 8, -8, -8]) {
+      clock.jump(days * 86_400_000);
+      const delivery = aDelivery({ id: `dl_${days}`, at: clock.now() });
+      await store.settle({ lane: 'events', delivery, settled: [] });
+      await store.settle({ lane: 'events', delivery: aDelivery({ at: clock.now() }), settled: [] });
+    }
+    expect(await store.delivery('dl_0')).not.toBeNull();
+    expect((await store.deliveries({}, { limit: 10 })).data).toHaveLength(7);
   });
 });

@@ -5,6 +5,7 @@ import {
   ack,
   anEvent,
   aProfile,
+  aReason,
   retry,
   settledAs,
   someEvents,
@@ -21,9 +22,9 @@ const really = { dryRun: false };
 
 export function describeDeadLetters(open: Open): void {
   describe('a dead letter', () => {
-    it('keeps the payload and why, when and after how many attempts it was given up', async () => {
+    it('keeps its payload, its reason, its time and the number of its attempts', async () => {
       const { store, clock } = await open();
-      const [id] = await appendIds(store, [anEvent({ text: 'poor thing', acceptedAt: startMs })]);
+      const [id] = await appendIds(store, [anEvent({ text: 'payload', acceptedAt: startMs })]);
       await settleAll(store, { lane: 'events', verdict: retry(1000) });
       await clock.advance(1000);
       const deliveryId = await buryAll(store, 'events', 'bad_phone');
@@ -37,11 +38,11 @@ export function describeDeadLetters(open: Open): void {
         deliveryId,
         reason: { code: 'bad_phone' },
       });
-      expect(toText(letter!)).toBe('poor thing');
+      expect(toText(letter!)).toBe('payload');
       expect(await store.deadLetter('ev_zzzzzz_1')).toBeNull();
     });
 
-    it('does not hold up what shares its keys', async () => {
+    it('does not delay an envelope that shares its keys', async () => {
       const { store } = await open({ dedupe: { maxAgeMs: 0, maxCount: 0 } });
       await append(store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['ea'] })]);
       await buryAll(store);
@@ -50,7 +51,7 @@ export function describeDeadLetters(open: Open): void {
   });
 
   describe('the list of dead letters', () => {
-    it('is newest first, filtered by lane, reason, ids and time', async () => {
+    it('is newest first and can be filtered by lane, reason, ids and time', async () => {
       const { store, clock } = await open();
       const [id] = await appendIds(store, someEvents(1, 'e'));
       await buryAll(store, 'events', 'one');
@@ -70,7 +71,17 @@ export function describeDeadLetters(open: Open): void {
       expect(await texts(store, { lane: 'events', reason: 'two' })).toEqual(['f0']);
     });
 
-    it('is read page by page, each once, while letters come and go', async () => {
+    it('can be filtered by whether a dead letter was ever sent', async () => {
+      const { store } = await open();
+      await append(store, someEvents(1, 'sent'));
+      await buryAll(store);
+      await append(store, [anEvent({ text: 'unsent', deadLetterReason: aReason() })]);
+      expect(await texts(store)).toEqual(['unsent', 'sent0']);
+      expect(await texts(store, { neverSent: true })).toEqual(['unsent']);
+      expect(await texts(store, { neverSent: false })).toEqual(['sent0']);
+    });
+
+    it('shows each dead letter once over several pages while others are added and removed', async () => {
       const { store } = await open();
       await append(store, someEvents(6));
       await buryAll(store);
@@ -86,7 +97,7 @@ export function describeDeadLetters(open: Open): void {
       expect(third.next).toBeNull();
     });
 
-    it('drops the oldest at its bound, and says which', async () => {
+    it('drops the oldest at its bound and reports each dropped one', async () => {
       const { store, dropped } = await open({ maxDeadLetters: 3 });
       const [first, second] = await appendIds(store, someEvents(5));
       await buryAll(store);
@@ -96,7 +107,7 @@ export function describeDeadLetters(open: Open): void {
       expect(await store.receipt(first!)).toBeNull();
     });
 
-    it('has one bound for both lanes', async () => {
+    it('has one bound for all lanes', async () => {
       const { store, dropped } = await open({ maxDeadLetters: 2 });
       await append(store, [...someEvents(2, 'e'), ...someProfiles(1, 'p')]);
       await buryAll(store, 'events');
@@ -109,7 +120,7 @@ export function describeDeadLetters(open: Open): void {
   });
 
   describe('redrive', () => {
-    it('sends what matches again, attempts at zero, oldest first', async () => {
+    it('makes matching dead letters claimable again, oldest first and without attempts', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(3));
       await settleAll(store, { lane: 'events', verdict: retry(0) });
@@ -125,7 +136,7 @@ export function describeDeadLetters(open: Open): void {
       expect(again.map(({ attempts }) => attempts)).toEqual([0, 0, 0]);
     });
 
-    it('starts its age anew, so that an old one is not given up at its first hiccup', async () => {
+    it('sets a new time of acceptance, so that an old envelope is not too old at its first failure', async () => {
       const { store, clock } = await open();
       await append(store, [anEvent({ acceptedAt: startMs })]);
       await buryAll(store, 'events', 'too_old');
@@ -135,7 +146,7 @@ export function describeDeadLetters(open: Open): void {
       expect(envelope?.acceptedAt).toBe(clock.now());
     });
 
-    it('only counts what matches in a dry run', async () => {
+    it('only counts matching dead letters in a dry run', async () => {
       const { store } = await open();
       await append(store, [anEvent(), aProfile()]);
       await buryAll(store, 'events');
@@ -146,7 +157,7 @@ export function describeDeadLetters(open: Open): void {
       expect(await claim(store)).toEqual([]);
     });
 
-    it('leaves what does not match, and finds nothing the second time', async () => {
+    it('leaves dead letters that do not match, and finds none the second time', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
       await buryAll(store);
@@ -155,7 +166,7 @@ export function describeDeadLetters(open: Open): void {
       expect(await texts(store)).toEqual(['n1']);
     });
 
-    it('can deliver it, and can dead-letter it again', async () => {
+    it('allows an envelope to be delivered or to become a dead letter again', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
       await buryAll(store);
@@ -176,7 +187,7 @@ export function describeDeadLetters(open: Open): void {
       });
     });
 
-    it('keeps apart a redriven event and the corrected one posted under its id', async () => {
+    it('sends a redriven event and the corrected event with its unique_id one after the other', async () => {
       const { store } = await open();
       await append(store, [anEvent({ keys: ['ea'], text: 'wrong' })]);
       await buryAll(store);
@@ -188,7 +199,7 @@ export function describeDeadLetters(open: Open): void {
       expect((await claim(store)).flat().map(toText)).toEqual(['right']);
     });
 
-    it('takes many at once', async () => {
+    it('processes thousands of dead letters in one call', async () => {
       const { store } = await open();
       await append(store, someEvents(5000));
       await buryAll(store);
@@ -199,7 +210,20 @@ export function describeDeadLetters(open: Open): void {
     });
   });
 
-  it('discard removes what matches for good', async () => {
+  it('a redrive and a discard at the same time act on each dead letter once', async () => {
+    const { store } = await open();
+    await append(store, someEvents(600));
+    await buryAll(store);
+    const [redriven, discarded] = await Promise.all([
+      store.redrive({}, really),
+      store.discard({}, really),
+    ]);
+    expect(redriven + discarded).toBe(600);
+    expect(store.depth('events')).toMatchObject({ count: redriven, deadLetters: 0 });
+    expect(await claim(store, { maxCount: 1000 })).toHaveLength(redriven);
+  });
+
+  it('discard deletes matching dead letters', async () => {
     const { store } = await open();
     const ids = await appendIds(store, someEvents(2));
     await buryAll(store);

@@ -14,7 +14,7 @@ const ids = async (store: Store, filter: DeliveryFilter = {}): Promise<readonly 
 
 export function describeDeliveryLog(open: Open): void {
   describe('the delivery log', () => {
-    it('keeps each delivery as it was written, newest first', async () => {
+    it('returns each delivery as it was written, newest first', async () => {
       const { store } = await open();
       const delivery = aDelivery({
         id: 'dl_full',
@@ -52,7 +52,7 @@ export function describeDeliveryLog(open: Open): void {
       expect(await ids(store, { lane: undefined, until: startMs - 1 })).toEqual([]);
     });
 
-    it('is read page by page, each once, while deliveries come in', async () => {
+    it('shows each delivery once over several pages while others are added', async () => {
       const { store } = await open();
       for (let number = 0; number < 7; number++) await write(store, { id: `dl_${number}` });
       const seen: string[] = [];
@@ -66,7 +66,7 @@ export function describeDeliveryLog(open: Open): void {
       expect(seen).toEqual(['dl_6', 'dl_5', 'dl_4', 'dl_3', 'dl_2', 'dl_1', 'dl_0']);
     });
 
-    it('gives no cursor after a last page that is just full', async () => {
+    it('returns no cursor after a last page that is exactly full', async () => {
       const { store } = await open();
       await write(store, { id: 'dl_1' });
       await write(store, { id: 'dl_2', lane: 'profiles' });
@@ -76,7 +76,7 @@ export function describeDeliveryLog(open: Open): void {
       expect(page.next).toBeNull();
     });
 
-    it('goes on where it was although older ones were dropped meanwhile', async () => {
+    it('continues at its cursor although older deliveries were dropped meanwhile', async () => {
       const { store } = await open({ log: { maxCount: 4, maxAgeMs: 1_000_000 } });
       for (let number = 0; number < 4; number++) await write(store, { id: `dl_${number}` });
       const first = await store.deliveries({}, { limit: 2 });
@@ -87,7 +87,7 @@ export function describeDeliveryLog(open: Open): void {
       expect(second.next).toBeNull();
     });
 
-    it('shows nothing for a cursor that was never given', async () => {
+    it('shows nothing for an invalid cursor', async () => {
       const { store } = await open();
       await write(store, {});
       expect(await store.deliveries({}, { limit: 2, cursor: '!' })).toEqual({
@@ -96,7 +96,7 @@ export function describeDeliveryLog(open: Open): void {
       });
     });
 
-    it('keeps the newest so many, and none that is too old', async () => {
+    it('is bounded by count and by age', async () => {
       const { store, clock } = await open({ log: { maxCount: 3, maxAgeMs: 10_000 } });
       for (let number = 0; number < 5; number++) {
         await write(store, { id: `dl_${number}`, at: clock.now() });

@@ -96,6 +96,19 @@ describe('facts in the journal', () => {
     expect(await check()).toEqual({ faults: [], factCount: 6 });
   });
 
+  it('that are stored again with the same value are written after a tenth of their maximum age', async () => {
+    await open({ facts: factBounds({ order: 1000 }) });
+    await under.store.putFacts(some(1));
+    await under.clock.advance(99);
+    await under.store.putFacts(some(1));
+    expect(syncs).toBe(1);
+    await under.clock.advance(1);
+    await under.store.putFacts(some(1));
+    expect(syncs).toBe(2);
+    await under.clock.advance(999);
+    expect(await under.store.getFacts(['n0'])).toEqual(['0']);
+  });
+
   it('are removed in small steps, oldest first, after the bound was lowered', async () => {
     await open();
     await under.store.putFacts(some(500));

@@ -293,6 +293,29 @@ describe.each([
     expect(under.store.depth('profiles').count).toBe(1);
   });
 
+  it('an import job has an item of its own for each profile that failed alone', async () => {
+    await open();
+    await append(under.store, [
+      aProfile({ keys: ['ea'], text: 'a1' }),
+      aProfile({ keys: ['eb'], text: 'b1' }),
+    ]);
+    const together = await claim(under.store, {}, 'profiles');
+    const alone = settledAs(together, retry(0, { alone: true }));
+    await under.store.settle({ lane: 'profiles', settled: alone });
+    await under.clock.advance(1);
+    const items = [
+      ...(await claim(under.store, {}, 'profiles')),
+      ...(await claim(under.store, {}, 'profiles')),
+    ];
+    expect(toClaimed(items)).toEqual([['a1'], ['b1']]);
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
+    const settled = settledAs(items, { kind: 'poll', ref: 'job-1' });
+    await under.store.settle({ lane: 'profiles', delivery, settled });
+    await restart();
+    const [unfinished] = await under.store.unfinishedImportJobs();
+    expect(toClaimed(unfinished!.items)).toEqual([['a1'], ['b1']]);
+  });
+
   it('that follows an open import job finds what was measured of it, until the job has ended', async () => {
     await open();
     await append(under.store, [aProfile({ text: 'a1' })]);
