@@ -66,6 +66,8 @@ const cpuMs = () => {
 export default class MutationRunner extends TestRunner {
   /** @type {Covering[][]} The tests that reach a mutant. */
   #covering = Array.from({ length: count }, () => []);
+  /** @type {Covering[]} */
+  #tests = [];
   /** @type {Set<number>} Mutants that act while a module is loaded. */
   #static = new Set();
   /** @type {Set<string>} */
@@ -111,6 +113,7 @@ export default class MutationRunner extends TestRunner {
       ticks: ticks - this.#start.ticks,
       calls,
     };
+    this.#tests.push(covering);
     hits.forEach((hit, id) => hit > 0 && this.#covering[id]?.push(covering));
   }
 
@@ -199,13 +202,18 @@ export default class MutationRunner extends TestRunner {
     }
   }
 
-  /** @param {string} file */
+  /**
+   * Returns all tests of the test files that run code of a source. A test may compare constants of a source without
+   * running its code.
+   *
+   * @param {string} file
+   */
   #coveringFile(file) {
     const ids = plan.mutants.filter((each) => each.file === file).map(({ id }) => id);
-    /** @type {Map<string, Covering>} */
-    const found = new Map();
-    for (const id of ids) for (const each of this.#covering[id] ?? []) found.set(each.key, each);
-    return [...found.values()];
+    const found = new Set(
+      ids.flatMap((id) => this.#covering[id] ?? []).map(({ filepath }) => filepath),
+    );
+    return this.#tests.filter(({ filepath }) => found.has(filepath));
   }
 
   /**

@@ -69,12 +69,12 @@ type Rest = {
   readonly isFinished: boolean;
 };
 
-/** The outcome of every payload that no error names. */
+/** The outcome of every payload that no error names. It is not used if `left` is 0. */
 function toUnnamedOutcome(
   { unnamed, left, unmatched, isFinished }: Rest,
   { status }: EndedJob,
 ): Outcome {
-  if (unnamed >= left && unnamed > 0) {
+  if (unnamed >= left) {
     return { kind: 'rejected', reason: toFailedReason(unmatched) };
   }
   if (unnamed > 0) {
@@ -122,9 +122,12 @@ function matchErrors(
   const owners = errors.length === 0 ? new Map<string, number[]>() : indexIdentifiers(payloads());
   for (const { error, identifiers } of errors) {
     const index = findMostFrequent(identifiers.flatMap((each) => owners.get(each) ?? []));
-    const before = index === null ? undefined : byItem.get(index);
-    if (index === null) unmatched.push(error);
-    else if (before === undefined) byItem.set(index, [error]);
+    if (index === null) {
+      unmatched.push(error);
+      continue;
+    }
+    const before = byItem.get(index);
+    if (before === undefined) byItem.set(index, [error]);
     else before.push(error);
   }
   return { byItem, unmatched };
@@ -150,8 +153,11 @@ function findMostFrequent(indexes: readonly number[]): number | null {
   const counts = new Map<number, number>();
   for (const index of indexes) counts.set(index, (counts.get(index) ?? 0) + 1);
   let best: number | null = null;
+  let most = 0;
   for (const [index, count] of counts) {
-    if (best === null || count > (counts.get(best) ?? 0)) best = index;
+    if (count <= most) continue;
+    best = index;
+    most = count;
   }
   return best;
 }

@@ -47,8 +47,7 @@ function parseRateWindow(text: string): RateWindow | null {
 
 /** Seconds, or an HTTP date (RFC 9110, 10.2.3). A date is compared with the server's own `Date` if it has one. */
 function parseRetryAfter(headers: Headers, now: number): number | null {
-  const text = toHeaderText(headers['retry-after'])?.trim();
-  if (text === undefined) return null;
+  const text = toHeaderText(headers['retry-after'])?.trim() ?? '';
   const seconds = parseSeconds(text);
   if (seconds !== null) return toBoundedWaitMs(seconds);
   // Date.parse accepts almost anything, even "-5". An HTTP date starts with a weekday.

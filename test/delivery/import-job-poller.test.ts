@@ -55,6 +55,30 @@ describe('polling an import job', () => {
     expect(clock.pending()).toBe(0);
   });
 
+  it('makes at most four polls at once, and sets no timer while they run', async () => {
+    let underWay = 0;
+    let busiest = 0;
+    const gates: (() => void)[] = [];
+    const under = createUnderTest(async () => {
+      busiest = Math.max(busiest, ++underWay);
+      await new Promise<void>((resolve) => gates.push(resolve));
+      underWay--;
+      return done;
+    });
+    const { clock, poller, settled, begin } = under;
+    for (let job = 0; job < 10; job++) begin(`job-${job}`);
+    await clock.advance(60_000);
+    expect(busiest).toBe(4);
+    expect(clock.pending()).toBe(0);
+    while (gates.length > 0) {
+      gates.shift()?.();
+      await clock.advance(1);
+    }
+    expect(busiest).toBe(4);
+    await poller.idle();
+    expect(settled).toHaveLength(10);
+  });
+
   it('reports a poll that throws as fatal, and stops polling the job', async () => {
     const broken = new Error('a bug');
     const { clock, poller, fatalErrors, begin } = createUnderTest(() => Promise.reject(broken));
@@ -153,6 +177,35 @@ describe('an import job that never ends', () => {
     },
   );
 
+  it('saves its age after a minute, and again each time the age has grown by a tenth', async () => {
+    const { clock, settled, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      return running;
+    });
+    begin();
+    await clock.advance(dayMs);
+    stopping.abort();
+    const ages = settled.map(({ delivery }) => delivery?.following?.openMs ?? 0);
+    expect(ages[0]).toBeGreaterThanOrEqual(60_000);
+    expect(ages[0]).toBeLessThan(90_000);
+    for (const [index, age] of ages.slice(1).entries()) {
+      const before = ages[index]!;
+      expect(age - before).toBeGreaterThanOrEqual(Math.max(60_000, 0.1 * before));
+    }
+    expect(ages.length).toBeGreaterThan(20);
+  });
+
+  it('counts as expired if it is gone after it was read as queued', async () => {
+    let polls = 0;
+    const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      return ++polls < 4 ? { ...running, job: { ...running.job, status: 'queued' } } : gone;
+    });
+    begin();
+    await clock.advance(60_000);
+    expect(toSummary(settled).verdicts).toMatchObject([{ reason: { code: 'import_expired' } }]);
+  });
+
   it('keeps the age that earlier processes measured, and loses a tenth at most in a crash', async () => {
     const pollJob: Destination['pollImportJob'] = async (_ref, _imported, permit) => {
       await permit();
@@ -223,6 +276,18 @@ describe('an import job that never ends', () => {
 });
 
 describe('a pause that Klaviyo requests in response to a poll', () => {
+  it('is at least a second long', async () => {
+    const { clock, settled, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      const feedback = { windows: [], remaining: null, remainingOf: null, resetMs: null };
+      return { ...lost, feedback: { ...feedback, retryAfterMs: 0 } };
+    });
+    begin();
+    await clock.advance(600);
+    expect(toSummary(settled).last?.following?.pause?.forMs).toBe(1000);
+    stopping.abort();
+  });
+
   it('is saved with the job until it is over', async () => {
     let polls = 0;
     const { clock, settled, begin, stopping } = createUnderTest(async (_ref, _imported, permit) => {

@@ -276,6 +276,52 @@ describe('polling several import jobs', () => {
     stopping.abort();
   });
 
+  it('requests a listed job no more often than once an hour, whenever the process started', async () => {
+    const { clock, polls, begin, stopping } = createKlaviyo();
+    await clock.advance(120 * minuteMs);
+    for (const ref of ['a', 'b']) begin(ref);
+    await clock.advance(59 * minuteMs);
+    expect(polls()).toEqual([]);
+    await clock.advance(75 * minuteMs);
+    expect(polls().map(({ what }) => what)).toEqual(['a', 'b', 'a', 'b']);
+    stopping.abort();
+  });
+
+  it('polls a new job when it is due, and not because a list does not show it yet', async () => {
+    const { clock, polls, begin, stopping } = createKlaviyo({
+      toListed: (listed) => ({ ...listed, open: listed.open.filter(({ id }) => id === 'old') }),
+    });
+    begin('old');
+    await clock.advance(400);
+    begin('new');
+    await clock.advance(200);
+    expect(polls()).toEqual([]);
+    await clock.advance(1400);
+    expect(polls()[0]?.what).toBe('new');
+    stopping.abort();
+  });
+
+  it('counts a job as expired that the list showed as queued and that is gone later', async () => {
+    const { clock, begin, end, settled } = createKlaviyo({
+      toListed: (listed) => ({
+        ...listed,
+        open: listed.open.map((job) => ({ ...job, status: 'queued' })),
+      }),
+      toPolled: (seen) => ({
+        ...seen,
+        job: { ...seen.job, status: 'unreadable', completed: null, failed: null },
+        outcomes: [{ kind: 'retryable', reason: { code: 'import_gone', detail: 'not there' } }],
+      }),
+    });
+    for (const ref of ['a', 'b']) begin(ref);
+    await clock.advance(3 * minuteMs);
+    end('a');
+    await clock.advance(minuteMs);
+    expect(settled.at(-1)).toMatchObject({
+      settled: [{ verdict: { kind: 'retry', reason: { code: 'import_expired' } } }],
+    });
+  });
+
   it('expires a job that the list shows as open for seven days, and sends its profiles again', async () => {
     const { clock, begin, settled, poller } = createKlaviyo();
     for (const ref of ['a', 'b']) begin(ref);
@@ -342,6 +388,30 @@ describe('polling import jobs without a usable list', () => {
       stopping.abort();
     },
   );
+
+  it('requests the list after half a minute, then ever more rarely up to every ten minutes, and anew after a list', async () => {
+    let isRefused = true;
+    const { clock, lists, begin, stopping } = createKlaviyo({
+      toListed: (listed) => (isRefused ? noList : listed),
+    });
+    for (let job = 0; job < 50; job++) begin(`job-${job}`);
+    await clock.advance(60 * minuteMs);
+    const gaps = lists()
+      .slice(1)
+      .map(({ at }, index) => at - lists()[index]!.at);
+    expect(gaps[0]).toBeGreaterThanOrEqual(30_000);
+    expect(gaps[0]).toBeLessThan(minuteMs);
+    expect(Math.max(...gaps)).toBeGreaterThan(9 * minuteMs);
+    expect(Math.max(...gaps)).toBeLessThan(12 * minuteMs);
+    isRefused = false;
+    await clock.advance(15 * minuteMs);
+    isRefused = true;
+    await clock.advance(15 * minuteMs);
+    const before = lists().length;
+    // The fourth and fifth list after the last good one have been refused by now, and not only the first.
+    expect(before - 1 - gaps.length).toBeGreaterThan(4);
+    stopping.abort();
+  });
 
   it('reads the list again once Klaviyo responds with a list', async () => {
     let isRefused = true;

@@ -107,6 +107,62 @@ describe('a complete import job', () => {
     );
   });
 
+  it('attributes an error to the first profile if it shares more identifiers, or as many as others', () => {
+    const payloads = [
+      aPayload({ email: 'x@klaviyo-demo.com', external_id: 'one' }),
+      aPayload({ email: 'x@klaviyo-demo.com', external_id: 'two' }),
+    ];
+    for (const original of [
+      { email: 'x@klaviyo-demo.com', external_id: 'one' },
+      { email: 'x@klaviyo-demo.com' },
+    ]) {
+      expect(kinds(outcomesOf(payloads, [anError(original)], aJob({ failed: 1 })))).toBe(
+        'rejected import_failed, delivered',
+      );
+    }
+  });
+
+  it.each<[string, unknown, string]>([
+    ['three levels deep', { data: { data: { data: { external_id: 'x' } } } }, 'rejected'],
+    ['four levels deep', { data: { data: { data: { data: { external_id: 'x' } } } } }, 'retryable'],
+    ['two levels deep in text', '{"data":{"data":{"external_id":"x"}}}', 'rejected'],
+    ['three levels deep in text', '{"data":{"data":{"data":{"external_id":"x"}}}}', 'retryable'],
+  ])(
+    'finds identifiers up to three levels deep, the text included: %s',
+    (_name, original, kind) => {
+      const [outcome] = outcomesOf(
+        [aPayload({ external_id: 'x' }), ada],
+        [anError(original)],
+        aJob({ failed: 1 }),
+      );
+      expect(outcome?.kind).toBe(kind);
+    },
+  );
+
+  it('does not need the payloads if it has no errors', () => {
+    const payloads = () => {
+      throw new Error('the payloads are not needed');
+    };
+    expect(kinds(toImportOutcomes({ count: 1, payloads }, [], aJob({ failed: 0 })))).toBe(
+      'delivered',
+    );
+  });
+
+  it('rejects every profile if the errors name some, and as many failures are left as profiles', () => {
+    const error = anError({ external_id: 'c-3' });
+    expect(kinds(outcomesOf(everyone, [error], aJob({ failed: 3 })))).toBe(
+      'rejected import_failed, rejected import_failed, rejected import_failed',
+    );
+  });
+
+  it('delivers the others if it counts two profiles as one person, and one person failed', () => {
+    const error = anError({ external_id: 'c-3' });
+    const counts = { total: 2, completed: 1, failed: 1 };
+    expect(kinds(outcomesOf(everyone, [error], aJob(counts)))).toBe(
+      'delivered, delivered, rejected import_failed',
+    );
+  });
+
   it('counts a profile with several errors once', () => {
     const error = anError({ email: 'ada@klaviyo-demo.com' });
     expect(kinds(outcomesOf(everyone, [error, error, error], aJob({ failed: 1 })))).toBe(
@@ -203,6 +259,12 @@ describe('a cancelled import job', () => {
   it('makes the profiles retryable that it may not have processed', () => {
     expect(kinds(outcomesOf(everyone, [], { ...job, completed: 2, failed: 0 }))).toBe(
       'retryable import_cancelled, retryable import_cancelled, retryable import_cancelled',
+    );
+  });
+
+  it('makes its only profile retryable if it counts no completed one', () => {
+    expect(kinds(outcomesOf([ada], [], { ...job, completed: null, failed: 0 }))).toBe(
+      'retryable import_cancelled',
     );
   });
 

@@ -58,6 +58,11 @@ describe('the rate headers', () => {
     expect(feedback.remainingOf).toBe(remainingOf);
     expect(feedback.windows).toHaveLength(windows);
   });
+
+  it('have a window although another parameter comes before its length', () => {
+    const { windows } = toRateFeedback({ 'ratelimit-limit': '10;comment="x";w=1' }, now);
+    expect(windows).toEqual([{ limit: 10, windowMs: 1000 }]);
+  });
 });
 
 describe('Retry-After', () => {
@@ -66,6 +71,7 @@ describe('Retry-After', () => {
     ['0', 0],
     [' 37 ', 37_000],
     ['1.5', 1500],
+    ['1.0001', 1001],
     ['86400', 3_600_000],
     ['999999999999999', 3_600_000],
     ['-5', null],

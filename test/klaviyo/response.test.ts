@@ -3,7 +3,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lanes } from '../../src/model/lane.js';
 import type { Outcome } from '../../src/model/outcome.js';
-import { type KlaviyoResponse, rowNames, toOutcomes } from '../../src/klaviyo/response.js';
+import {
+  type KlaviyoResponse,
+  rowNames,
+  toFailureOutcome,
+  toOutcomes,
+} from '../../src/klaviyo/response.js';
 
 const now = Date.UTC(2026, 10, 1, 12);
 const json = { 'content-type': 'application/vnd.api+json' };
@@ -137,6 +142,7 @@ describe('the table of responses, for a request with three entries', () => {
     ],
     ['415', { status: 415, body: errors({}) }, 'blocked endpoint'],
     ['301', { status: 301, headers: html, bodyText: page }, 'blocked endpoint'],
+    ['300', { status: 300, body: errors({}) }, 'blocked endpoint'],
     ['308 without a body', { status: 308, headers: {} }, 'blocked endpoint'],
     [
       '400 for a list',
@@ -174,6 +180,21 @@ describe('the table of responses, for a request with three entries', () => {
       { bodyText: '{"errors":[{"detail":"Inva' },
       'unattributed bisect rejected',
     ],
+    [
+      '422 with a text about the revision',
+      { status: 422, body: revision('Unable to specify a future revision date') },
+      'unattributed bisect rejected',
+    ],
+    [
+      '400 with JSON that calls itself HTML',
+      { headers: html, body: errors({ pointer: `${events}/0` }) },
+      'retryable edge',
+    ],
+    [
+      '410 after which the relay uses another revision',
+      { status: 410, body: errors({}), movedTo: '2027-01-15' },
+      'retryable revision_moved',
+    ],
     ['400 with an array', { body: [1, 2] }, 'unattributed bisect rejected'],
     [
       '409',
@@ -207,6 +228,8 @@ describe('the table of responses, for a request with three entries', () => {
       ['without a body', { headers: {} }],
       ['without a body, whatever type it would have', { headers: html }],
       ['with a document', { body: { data: { type: 'event-bulk-create-job', id: 'j' } } }],
+      ['with the document of an import job', { body: job }],
+      ['under another revision', { movedTo: '2027-01-15' }],
       ['with a document of several resources', { body: { data: [{ type: 'event', id: 'e' }] } }],
       ['with a document of links alone', { body: { links: { self: 'https://a.klaviyo.com' } } }],
     ])('%s', (_name, given) => {
@@ -315,6 +338,97 @@ describe('the requested wait', () => {
     ],
   ])('is correct after %s', (_name, given, expected) => {
     expect(afterMs(given)).toBe(expected);
+  });
+});
+
+describe('a response under a retired revision', () => {
+  it('makes the relay send again at once, under the next revision', () => {
+    const movedTo = '2027-01-15';
+    expect(outcomeOf({ status: 410, body: errors({}), movedTo })).toEqual({
+      kind: 'retryable',
+      afterMs: 0,
+      reason: {
+        code: 'revision_moved',
+        detail: 'Klaviyo does not serve the revision any more; sent again under 2027-01-15',
+        status: 410,
+      },
+    });
+  });
+});
+
+describe('the content of a record', () => {
+  const mayBeContent = (outcome: Outcome): boolean =>
+    'mayBeContent' in outcome && (outcome.mayBeContent ?? false);
+  const late = { 'retry-after': '5' };
+
+  it.each<[string, Given]>([
+    ['500', { status: 500 }],
+    ['502 with a page', { status: 502, headers: html, bodyText: page }],
+    ['408', { status: 408 }],
+    ['408 with Retry-After', { status: 408, headers: late }],
+    ['403 with a page and Retry-After', { status: 403, headers: late, bodyText: page }],
+    ['404 with a page', { status: 404, headers: html, bodyText: page }],
+  ])('may have caused a %s', (_name, given) => {
+    expect(mayBeContent(outcomeOf(given))).toBe(true);
+  });
+
+  it.each<[string, Given]>([
+    ['500 with Retry-After', { status: 500, headers: late }],
+    ['503 with Retry-After', { status: 503, headers: late }],
+    ...[421, 425, 529].map((status): [string, Given] => [String(status), { status }]),
+    ['404 of Klaviyo', { status: 404, body: errors({}) }],
+    ['401', { status: 401 }],
+  ])('cannot have caused a %s', (_name, given) => {
+    expect(mayBeContent(outcomeOf(given))).toBe(false);
+  });
+
+  it.each(['timeout', 'reset', 'protocol', 'network'] as const)(
+    'may have caused a request without a response with the code %s',
+    (code) => {
+      expect(toFailureOutcome({ ok: false, status: null, code, detail: 'broken' })).toEqual({
+        kind: 'retryable',
+        reason: { code, detail: 'broken' },
+        mayBeContent: true,
+      });
+    },
+  );
+
+  it('cannot have caused a failure before Klaviyo was reached', () => {
+    expect(
+      toFailureOutcome({ ok: false, status: null, code: 'dns', detail: 'no such host' }),
+    ).toEqual({
+      kind: 'retryable',
+      reason: { code: 'dns', detail: 'no such host' },
+    });
+  });
+});
+
+it('a response that breaks off keeps its status in the reason', () => {
+  const outcome = toFailureOutcome({ ok: false, status: 202, code: 'reset', detail: 'broken' });
+  expect(outcome).toMatchObject({ kind: 'retryable', reason: { code: 'reset', status: 202 } });
+});
+
+describe('the advice on a blocked lane', () => {
+  it.each<[string, Given]>([
+    ['unauthorized', { status: 401 }],
+    ['forbidden', { status: 403, body: errors({}) }],
+    ['endpoint', { status: 404, body: errors({}) }],
+    ['revision', { body: errors({ detail: 'Unable to specify a future revision date' }) }],
+    [
+      'list',
+      { lane: 'profiles', body: errors({ pointer: '/data/relationships/lists/data/0/id' }) },
+    ],
+  ])('begins with what is wrong: %s', (word, given) => {
+    const outcome = outcomeOf(given);
+    expect('advice' in outcome && outcome.advice).toMatch(new RegExp(`^${word}: .`));
+  });
+
+  it('names the setting that has the credentials of the proxy', () => {
+    const refused = { ok: false, status: 407, code: 'proxy_auth', detail: 'no' } as const;
+    expect(toFailureOutcome(refused)).toMatchObject({
+      kind: 'blocked',
+      advice: expect.stringContaining('HTTPS_PROXY') as string,
+    });
   });
 });
 
@@ -438,6 +552,20 @@ describe('the detail of a reason', () => {
     expect(words({ status: 410, body: { message: 'retired' } })).toBe('retired');
     expect(words({ status: 200, bodyText: 'OK' })).toBe(
       'something between us and Klaviyo answered 200',
+    );
+    expect(words({ status: 503 })).toBe('Klaviyo answered 503');
+    expect(words({ status: 503, bodyText: 'x <title>No</title>' })).toBe(
+      'something between us and Klaviyo answered 503',
+    );
+    expect(words({ bodyText: page })).toBe(
+      'something between us and Klaviyo answered 400 ("Just a moment...")',
+    );
+    // The text of a proxy's JSON is not Klaviyo's.
+    expect(words({ headers: html, body: errors({}) })).toBe(
+      'something between us and Klaviyo answered 400',
+    );
+    expect(words({ status: 202, body: errors({}) })).toBe(
+      'something between us and Klaviyo answered 202',
     );
     expect(words({ status: 400, isWhole: false })).toBe(
       'something between us and Klaviyo answered 400, and the body cannot be read',

@@ -139,17 +139,17 @@ class Pacer {
   readonly #longest: SlidingWindow | undefined;
   /** When the next request is due at the even pace; in the past after an idle time. */
   #dueAt = -Infinity;
-  #spacingMs = 0;
+  #spacingMs: number;
 
   constructor(windows: readonly RateWindow[]) {
     this.#windows = windows
       .map((window) => new SlidingWindow(window))
       .sort((a, b) => a.windowMs - b.windowMs);
     this.#longest = this.#windows.at(-1);
+    this.#spacingMs = this.#longest?.evenSpacingMs(0) ?? 0;
   }
 
   waitMs(now: number): number {
-    if (this.#longest === undefined) return 0;
     const paceMs = this.#dueAt - (this.#burst() - 1) * this.#spacingMs - now;
     return this.#windows.reduce(
       (waitMs, window) => Math.max(waitMs, window.waitMs(now)),
@@ -179,7 +179,6 @@ class Pacer {
 
   /** After a pause, requests continue at the even pace and not with a burst. */
   resumeAt(at: number): void {
-    if (this.#longest === undefined) return;
     this.#dueAt = Math.max(this.#dueAt, at + (this.#burst() - 1) * this.#spacingMs);
   }
 
@@ -244,7 +243,7 @@ export class SlidingWindow {
     const excess = this.used(now) - this.#limit;
     if (excess < 0) return 0;
     const freeAt = this.#freeAt[excess];
-    return freeAt === undefined ? Infinity : Math.max(0, freeAt - now);
+    return freeAt === undefined ? Infinity : freeAt - now;
   }
 
   start(): void {
@@ -269,10 +268,10 @@ export class SlidingWindow {
 
   /**
    * The spacing in ms at which requests can follow one another without ever waiting for a place: even
-   * over the places that are left, and wider after a burst until its places are free again.
+   * over the places that are left, and wider after a burst until its places are free again. Places whose
+   * time is over need not be removed first, because they count as left.
    */
   evenSpacingMs(now: number): number {
-    this.#expire(now);
     const left = this.#limit - this.#inFlight - this.#freeAt.length;
     return this.#freeAt.reduce(
       (spacing, freeAt, index) => Math.max(spacing, (freeAt - now) / Math.max(1, left + index + 1)),
@@ -292,12 +291,12 @@ export class SlidingWindow {
   noteUsed(used: number, now: number, forMs: number): void {
     const foreign = Math.min(used, this.#limit) - this.used(now);
     for (let index = 0; index < foreign; index++) this.#freeAt.push(now + forMs);
-    if (foreign > 0) this.#freeAt.sort((a, b) => a - b);
+    this.#freeAt.sort((a, b) => a - b);
   }
 
   #expire(now: number): void {
     const kept = this.#freeAt.findIndex((freeAt) => freeAt > now);
     if (kept === -1) this.#freeAt = [];
-    else if (kept > 0) this.#freeAt.splice(0, kept);
+    else this.#freeAt.splice(0, kept);
   }
 }

@@ -16,12 +16,21 @@ const wide = { perSecond: 100_000, burst: 100_000 };
 
 function createUnderTest(windows: readonly RateWindow[], bucket: LimiterOptions['bucket'] = wide) {
   const clock = createManualClock();
+  /** The seconds that each request waited. */
+  const waits: number[] = [];
   const limiter = createLocalLimiter({
     clock,
     bucket,
     windows: { events: windows, profiles: windows, imports: windows },
+    onWaited: (seconds) => void waits.push(seconds),
   });
-  return { clock, limiter };
+  /** Begins to acquire a permit. `grantedAt` is undefined while the request waits. */
+  const begin = () => {
+    const request: { grantedAt?: number } = {};
+    void limiter.acquire('events', never).then(() => (request.grantedAt = clock.monotonic()));
+    return request;
+  };
+  return { clock, limiter, waits, begin };
 }
 
 const feedback = (overrides: Partial<RateFeedback>): RateFeedback => ({
@@ -157,17 +166,28 @@ describe('the limiter after a response', () => {
     const under = createUnderTest(klaviyo);
     under.limiter.pause('events', 5000);
     const left = await saturate(under, { untilMs: 8000, latencyMs: 1 });
-    expect(left[0]).toBeGreaterThanOrEqual(5000);
-    expect(left[0]).toBeLessThan(6000);
+    expect(left[0]).toBe(5000);
+    expect(left).toHaveLength(8);
+    expect(Math.min(...gaps(left))).toBeGreaterThan(390);
+  });
+
+  it('pauses an endpoint without windows for the longest requested time', async () => {
+    const { clock, limiter, begin } = createUnderTest([]);
+    limiter.pause('events', 5000);
+    limiter.pause('events', 10);
+    const request = begin();
+    await clock.advance(6000);
+    expect(request.grantedAt).toBe(5000);
   });
 
   it('keeps the even pace after a pause, without a burst', async () => {
     const under = createUnderTest(klaviyo);
     const before = await saturate(under, { untilMs: 3000, latencyMs: 1 });
+    const resumesAt = under.clock.monotonic() + 5000;
     under.limiter.pause('events', 5000);
     const left = await saturate(under, { untilMs: 20_000, latencyMs: 1, concurrency: 20 });
     expect(before.length).toBeGreaterThan(7);
-    expect(left[0]).toBeGreaterThanOrEqual(8000);
+    expect(left[0]).toBe(resumesAt);
     expect(left.length).toBeGreaterThan(25);
     expect(Math.min(...gaps(left))).toBeGreaterThan(390);
   });
@@ -207,6 +227,68 @@ describe('the limiter after a response', () => {
     const left = await saturate(under, { untilMs: 990, latencyMs: 1, concurrency: 20 });
     expect(left.length).toBeLessThanOrEqual(2);
   });
+
+  it.each([
+    ['for the rest of the window if the response has it', 400, 400],
+    ['for a window if the response has no rest', null, 1000],
+    ['for a window if the rest is zero', 0, 1000],
+    ['for a window at most', 5000, 1000],
+    ['for a millisecond if that is the rest, so that only the pace delays', 1, 100],
+  ])('leaves no place to its own requests %s', async (_name, resetMs, expected) => {
+    const { clock, limiter, begin } = createUnderTest([{ limit: 10, windowMs: 1000 }]);
+    const permit = await limiter.acquire('events', never);
+    permit?.end(feedback({ remaining: 0, remainingOf: 10, resetMs }));
+    const request = begin();
+    await clock.advance(2000);
+    expect(request.grantedAt).toBe(expected);
+  });
+
+  it.each([
+    ['without the number of requests that are left', { remaining: null, remainingOf: 10 }],
+    ['without the limit', { remaining: 0, remainingOf: null }],
+    ['with the limit of an unknown window', { remaining: 0, remainingOf: 99 }],
+  ])('leaves all places to its own requests if the response is %s', async (_name, said) => {
+    const { clock, limiter, begin } = createUnderTest([{ limit: 10, windowMs: 1000 }]);
+    (await limiter.acquire('events', never))?.end(feedback(said));
+    const request = begin();
+    await clock.advance(2000);
+    expect(request.grantedAt).toBe(100);
+  });
+
+  it('uses exactly the places that other clients leave', async () => {
+    const under = createUnderTest([{ limit: 10, windowMs: 1000 }]);
+    const permit = await under.limiter.acquire('events', never);
+    permit?.end(feedback({ remaining: 2, remainingOf: 10, resetMs: 1000 }));
+    const left = await saturate(under, { untilMs: 990, latencyMs: 1, concurrency: 20 });
+    expect(left).toHaveLength(2);
+  });
+});
+
+describe('a burst after an idle time', () => {
+  const burst = async (windows: readonly RateWindow[]): Promise<number> => {
+    const under = createUnderTest(windows);
+    const left = await saturate(under, { untilMs: 10, latencyMs: 1, concurrency: 50 });
+    return left.length;
+  };
+
+  it('has a fifteenth of the only window, and at least one request', async () => {
+    expect(await burst([{ limit: 150, windowMs: 60_000 }])).toBe(10);
+    expect(await burst([{ limit: 44, windowMs: 60_000 }])).toBe(2);
+    expect(await burst([{ limit: 3, windowMs: 60_000 }])).toBe(1);
+  });
+
+  it('is the same in whatever order the windows are given', async () => {
+    expect(await burst([...klaviyo].reverse())).toBe(await burst(klaviyo));
+  });
+
+  it('has one request if the shortest window allows no more than the even pace', async () => {
+    const windows = [
+      { limit: 1, windowMs: 1000 },
+      { limit: 60, windowMs: 60_000 },
+    ];
+    const left = await saturate(createUnderTest(windows), { untilMs: 10_000, latencyMs: 1 });
+    expect(left.length).toBeGreaterThanOrEqual(9);
+  });
 });
 
 describe('permits', () => {
@@ -229,6 +311,46 @@ describe('permits', () => {
     });
     for (let round = 0; round < 5; round++) (await limiter.acquire('events', never))?.cancel();
     expect(limiter.tokens()).toBe(1);
+  });
+
+  it('free their place for a request that waits when they are cancelled', async () => {
+    const { limiter, clock, begin } = createUnderTest([{ limit: 1, windowMs: 60_000 }]);
+    const permit = await limiter.acquire('events', never);
+    const request = begin();
+    await clock.advance(5000);
+    expect(request.grantedAt).toBeUndefined();
+    // Only the end of the first request can free a place, so no timer runs.
+    expect(clock.pending()).toBe(0);
+    permit?.cancel();
+    await clock.advance(0);
+    expect(request.grantedAt).toBe(5000);
+  });
+
+  it('are not granted a millisecond early', async () => {
+    const { limiter, clock, begin } = createUnderTest([], { perSecond: 1000, burst: 1 });
+    await limiter.acquire('events', never);
+    const request = begin();
+    await clock.advance(0);
+    expect(request.grantedAt).toBeUndefined();
+    await clock.advance(1);
+    expect(request.grantedAt).toBe(1);
+  });
+
+  it('set no timer below a millisecond, so that an inexact timer does not make the limiter spin', async () => {
+    const { limiter, clock, begin } = createUnderTest([], { perSecond: 4000, burst: 1 });
+    await limiter.acquire('events', never);
+    const request = begin();
+    await clock.advance(5);
+    expect(request.grantedAt).toBe(1);
+  });
+
+  it('report the seconds for which a request waited', async () => {
+    const { limiter, clock, waits, begin } = createUnderTest([], { perSecond: 0.5, burst: 1 });
+    await clock.advance(3000);
+    await limiter.acquire('events', never);
+    begin();
+    await clock.advance(2000);
+    expect(waits).toEqual([0, 2]);
   });
 
   it('are not granted after the signal aborts, and no timer is left', async () => {

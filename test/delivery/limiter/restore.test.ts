@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { createLocalLimiter } from '../../../src/delivery/limiter/limiter.js';
-import { restoreRequests, restorePauses } from '../../../src/delivery/limiter/restore.js';
+import {
+  restorePauses,
+  restoreRequests,
+  toRequestedPause,
+} from '../../../src/delivery/limiter/restore.js';
 import type { Delivery, DeliveryFilter } from '../../../src/model/delivery.js';
 import { aDelivery, startMs } from '../../support/builders.js';
 import { createManualClock } from '../../support/manual-clock.js';
@@ -104,6 +108,63 @@ describe('the requests of an earlier process', () => {
     expect(await quiet.waitMs('events')).toBe(0);
     const busy = await restarted([ended(30_000)], 10);
     expect(await busy.waitMs('events')).toBe(1000);
+  });
+});
+
+describe('reading the requests of an earlier process', () => {
+  /** Restores the requests of the events. The log has pages of any size. */
+  async function restore(
+    deliveries: readonly Delivery[],
+    { mostPerWindow = 150, unknown = 0 } = {},
+  ) {
+    const limits: number[] = [];
+    const restored: number[] = [];
+    await restoreRequests({
+      limiter: { restoreRequest: (_endpoint, endedAgoMs) => void restored.push(endedAgoMs) },
+      log: {
+        deliveries({ lane }, { limit, cursor }) {
+          const from = Number(cursor ?? 0);
+          const kept = lane === 'events' ? deliveries : [];
+          if (lane === 'events') limits.push(limit);
+          const next = from + limit < kept.length ? String(from + limit) : null;
+          return Promise.resolve({ data: kept.slice(from, from + limit), next });
+        },
+      },
+      now: startMs,
+      longestWindowMs: 60_000,
+      mostPerWindow,
+      timeoutMs: 30_000,
+      unknown,
+    });
+    return { limits, restored };
+  }
+
+  it('reads pages of at most 1,000, and only as many as a window can have', async () => {
+    const many = Array.from({ length: 3000 }, () => ended(500));
+    const { limits, restored } = await restore(many, { mostPerWindow: 2500 });
+    expect(limits).toEqual([1000, 1000, 500]);
+    expect(restored).toHaveLength(2500);
+  });
+
+  it('never counts a request as ended in the future', async () => {
+    const { restored } = await restore([ended(-5000), ended(700)]);
+    expect(restored).toEqual([0, 700]);
+  });
+
+  it('adds the unknown requests as ended now', async () => {
+    const { restored } = await restore([ended(700)], { unknown: 3 });
+    expect(restored).toEqual([700, 0, 0, 0]);
+  });
+});
+
+it('a requested pause is saved with the time since boot if the machine has one', () => {
+  const clock = createManualClock(startMs);
+  expect(toRequestedPause(clock, 5000)).toStrictEqual({ at: startMs, forMs: 5000 });
+  const uptime = { boot: 'b1', ms: 100_000 };
+  expect(toRequestedPause({ ...clock, uptime: () => uptime }, 5000)).toStrictEqual({
+    at: startMs,
+    forMs: 5000,
+    uptime,
   });
 });
 

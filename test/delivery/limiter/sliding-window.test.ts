@@ -85,6 +85,33 @@ describe('SlidingWindow', () => {
     expect(window.evenSpacingMs(10_000)).toBe(1000);
   });
 
+  it('frees the places of restored requests in the order in which they ended', () => {
+    const window = aWindow(3);
+    for (const endedAt of [500, 100, 300]) window.restoreRequest(endedAt);
+    expect(window.waitMs(600)).toBe(500);
+    expect(window.used(1200)).toBe(2);
+    expect(window.used(1400)).toBe(1);
+  });
+
+  it('frees the places of other clients before its own if these end later', () => {
+    const window = aWindow(2);
+    window.start();
+    window.end(0);
+    window.noteUsed(2, 0, 400);
+    expect(window.waitMs(0)).toBe(400);
+    expect(window.used(400)).toBe(1);
+  });
+
+  it('returns a finite spacing if the limit falls below the occupied places', () => {
+    const window = aWindow(3);
+    for (const at of [0, 10, 20]) {
+      window.start();
+      window.end(at);
+    }
+    window.announce(1);
+    expect(window.evenSpacingMs(20)).toBe(1000);
+  });
+
   it('never makes a request wait that keeps the spacing it returned', () => {
     const bursts = fc.record({
       limit: fc.integer({ min: 1, max: 30 }),

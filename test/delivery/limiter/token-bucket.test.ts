@@ -21,6 +21,13 @@ describe('TokenBucket', () => {
     expect(bucket.tokens(0)).toBe(1);
   });
 
+  it('has one token more after one was released', () => {
+    const bucket = new TokenBucket({ perSecond: 1, burst: 3 }, 0);
+    for (let count = 0; count < 3; count++) bucket.acquire(0);
+    bucket.release(0);
+    expect(bucket.tokens(0)).toBe(1);
+  });
+
   it('grants in any interval at most its burst plus the refill of that interval', () => {
     const rates = fc.record({
       perSecond: fc.integer({ min: 1, max: 500 }),
