@@ -1,25 +1,25 @@
+import type { Readable } from 'node:stream';
 import type { Clock } from '../clock.js';
-import type { Issue } from '../model/outcome.js';
-import type { Lane } from '../model/lane.js';
 import type { EventRules } from '../ingest/draft.js';
 import { createDraftMany } from '../ingest/draft-many.js';
 import { createToE164 } from '../ingest/phone.js';
+import type { Lane } from '../model/lane.js';
+import type { Issue } from '../model/outcome.js';
+import type { Columns } from './columns.js';
+import { type EntriesOptions, openEntries } from './entries.js';
+import { DamagedInput } from './import-error.js';
 import {
+  groupIntoBatches,
   isAbort,
   maxBatchBytes,
   prepareAll,
-  groupIntoBatches,
+  type Report,
   stoppedBySignal,
 } from './import-rows.js';
-import type { Report } from './import-rows.js';
-import type { Columns } from './columns.js';
-import { openEntries, type EntriesOptions } from './entries.js';
-import { DamagedInput } from './import-error.js';
 import { openInput } from './input.js';
-import { start } from './lines.js';
 import type { Prepared } from './prepare.js';
-import { noCounts, type Counts } from './progress.js';
-import type { Readable } from 'node:stream';
+import { type Counts, noCounts } from './progress.js';
+import { start } from './rows.js';
 
 export type DryRunOptions = EntriesOptions & {
   /** A path, or `-` for stdin. */

@@ -5,18 +5,29 @@
 
 import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson } from '../json/json.js';
-import { createColumns, type Columns } from './columns.js';
-import { detectDelimiter } from './csv.js';
+import { type Columns, createColumns } from './columns.js';
+import {
+  detectDelimiter,
+  type Format,
+  type Layout,
+  type Place,
+  readRows,
+  type Row,
+  start,
+} from './rows.js';
 import { findField } from './fields.js';
 import { ImportError } from './import-error.js';
 import type { Input } from './input.js';
-import { start, type Place } from './lines.js';
 import type { Mapping } from './mapping.js';
 import { peek } from './decode.js';
-import { createPrepare, type Prepare } from './prepare.js';
-import { createReadCells, createReadObject, readAsText, type ReadRow } from './read-row.js';
-import type { Row } from './row.js';
-import { readRows, type Format, type Layout } from './rows.js';
+import {
+  createPrepare,
+  createReadCells,
+  createReadObject,
+  type Prepare,
+  readAsText,
+  type ReadRow,
+} from './prepare.js';
 
 /** The rows of an input and how to read them. */
 export type Entries = {

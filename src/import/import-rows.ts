@@ -11,14 +11,12 @@ import type { Issue } from '../model/outcome.js';
 import type { Entries } from './entries.js';
 import { DamagedInput } from './import-error.js';
 import type { Input } from './input.js';
-import { start } from './lines.js';
-import { createPost } from './post.js';
-import type { Backfill, Post } from './post.js';
+import { type Row, start } from './rows.js';
+import { type Backfill, createPost, type Post } from './post.js';
 import type { Prepared } from './prepare.js';
 import type { Counts, Progress, ProgressFile } from './progress.js';
 import type { RejectedEntry, RejectedFile } from './rejected-file.js';
 import type { RelayResult } from './relay-response.js';
-import type { Row } from './row.js';
 
 /** Callbacks for progress, called as it happens. */
 export type Report = {

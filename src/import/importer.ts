@@ -1,18 +1,18 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../clock.js';
-import { openEntries, type Entries, type EntriesOptions } from './entries.js';
-import { importRows, type ImportEnd, type Report } from './import-rows.js';
-import { isPipeStream, openInput, type Input } from './input.js';
-import { start } from './lines.js';
+import { type Entries, type EntriesOptions, openEntries } from './entries.js';
+import { type ImportEnd, importRows, type Report } from './import-rows.js';
+import { type Input, isPipeStream, openInput } from './input.js';
+import type { Backfill } from './post.js';
 import {
   checkSameImport,
-  noCounts,
   type Counts,
+  noCounts,
   type Progress,
   type ProgressFile,
 } from './progress.js';
 import { checkRejectedFileUnused, openRejectedFile } from './rejected-file.js';
-import type { Backfill } from './post.js';
+import { start } from './rows.js';
 
 export type ImportOptions = EntriesOptions & {
   /** A path, or `-` for stdin. */

@@ -1,9 +1,23 @@
 import { hash } from 'node:crypto';
-import type { Issue } from '../model/outcome.js';
+import { toPointer } from '../ingest/validation.js';
+import {
+  ExactInteger,
+  isJsonObject,
+  type JsonObject,
+  parseJson,
+  stringifyJson,
+} from '../json/json.js';
 import type { Lane } from '../model/lane.js';
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
-import type { ReadRow } from './read-row.js';
-import type { Row } from './row.js';
+import type { Issue } from '../model/outcome.js';
+import { assemble, type Columns, type ReadEntry } from './columns.js';
+import type { Path } from './fields.js';
+import { type Mapping, readConstants } from './mapping.js';
+import type { Row } from './rows.js';
+
+/**
+ * From a row to the line of JSON that is posted: a `ReadRow` makes an entry of it, with the options
+ * of the user applied, and `createPrepare` adds an id to events and rejects what cannot be posted.
+ */
 
 /** A row, ready to be posted. */
 export type Prepared = Pick<Row, 'line' | 'lastLine' | 'end'> & {
@@ -20,16 +34,68 @@ export type Prepared = Pick<Row, 'line' | 'lastLine' | 'end'> & {
 /** Returns null for an empty row. */
 export type Prepare = (row: Row) => Prepared | null;
 
-/** 132 of SHA-256's 256 bits make accidental collisions of events practically impossible. */
-const idChars = 22;
+/** The content of a row. */
+export type RowContent =
+  | ({ readonly kind: 'entry' } & ReadEntry)
+  /** The text is posted as it is. The relay validates it. */
+  | { readonly kind: 'text' }
+  /** All cells are empty. */
+  | { readonly kind: 'blank' }
+  | { readonly kind: 'fault'; readonly detail: string };
 
-/**
- * An event without an id gets one that a repeated import of the same line derives again. After a
- * crash between the response and the progress record, the relay and Klaviyo then recognise the
- * repeat.
- */
-function deriveInsertId({ line, text }: Row): string {
-  return `import-${hash('sha256', `${line}:${text}`, 'base64url').slice(0, idChars)}`;
+export type ReadRow = (row: Row) => RowContent;
+
+export const readAsText: ReadRow = () => ({ kind: 'text' });
+
+/** For CSV. */
+export function createReadCells({ count, read }: Columns): ReadRow {
+  return ({ cells }) => {
+    if (cells.every((cell) => cell.trim() === '')) return { kind: 'blank' };
+    if (cells.length < count) {
+      return { kind: 'fault', detail: `has ${cells.length} cells, but the header has ${count}` };
+    }
+    const extra = cells.findIndex((cell, at) => at >= count && cell.trim() !== '');
+    if (extra !== -1) {
+      const detail = `has content in cell ${extra + 1}, but the header has ${count} columns`;
+      return { kind: 'fault', detail };
+    }
+    return { kind: 'entry', ...read(cells) };
+  };
+}
+
+/** For NDJSON. Adds the fields of `--set` and converts `event_time` if options describe times. */
+export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
+  const constants = readConstants(mapping, lane);
+  const readsTime = mapping.hasTimeOptions && lane === 'events';
+  if (constants.length === 0 && !readsTime) return readAsText;
+  return ({ text }) => {
+    const parsed = parseJson(text);
+    if (!parsed.ok || parsed.issues.length > 0 || !isJsonObject(parsed.value)) {
+      return { kind: 'text' };
+    }
+    const entry = parsed.value;
+    const errors: Issue[] = constants
+      .filter(({ path }) => isFilledCell(entry, path))
+      .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is also set by ${from}` }));
+    const time = readsTime ? toTimeText(entry.event_time) : null;
+    const read = time === null ? null : mapping.readTime(time.trim());
+    if (read?.ok === false) errors.push({ pointer: '/event_time', detail: read.detail });
+    if (errors.length > 0) return { kind: 'entry', entry, errors };
+    const timed = read?.ok === true ? { ...entry, event_time: read.value } : entry;
+    return { kind: 'entry', entry: assemble(constants, timed), errors };
+  };
+}
+
+function isFilledCell(entry: JsonObject, [name, part]: Path): boolean {
+  const value = entry[name];
+  if (part === undefined) return value != null;
+  return isJsonObject(value) && value[part] !== undefined;
+}
+
+function toTimeText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return String(value);
+  return value instanceof ExactInteger ? value.digits : null;
 }
 
 export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
@@ -78,4 +144,16 @@ function addInsertId(row: Row): string {
 
 function withInsertId(entry: JsonObject, row: Row): JsonObject {
   return entry.insert_id == null ? { ...entry, insert_id: deriveInsertId(row) } : entry;
+}
+
+/** 132 of SHA-256's 256 bits make accidental collisions of events practically impossible. */
+const idChars = 22;
+
+/**
+ * An event without an id gets one that a repeated import of the same line derives again. After a
+ * crash between the response and the progress record, the relay and Klaviyo then recognise the
+ * repeat.
+ */
+function deriveInsertId({ line, text }: Row): string {
+  return `import-${hash('sha256', `${line}:${text}`, 'base64url').slice(0, idChars)}`;
 }

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { Lane } from '../../src/model/lane.js';
 import { createAmountReader } from '../../src/import/amounts.js';
 import { createColumns } from '../../src/import/columns.js';
 import type { Mapping } from '../../src/import/mapping.js';
-import { createReadCells } from '../../src/import/read-row.js';
+import { createReadCells } from '../../src/import/prepare.js';
 import { ExactInteger } from '../../src/json/json.js';
+import type { Lane } from '../../src/model/lane.js';
 import { someMapping } from './fixture.js';
 
 const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>

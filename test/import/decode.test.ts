@@ -3,8 +3,8 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeText } from '../../src/import/decode.js';
-import { detectDelimiter } from '../../src/import/csv.js';
 import { DamagedInput } from '../../src/import/import-error.js';
+import { detectDelimiter } from '../../src/import/rows.js';
 import { toChunks } from './fixture.js';
 
 // eslint-disable-next-line @typescript-eslint/require-await -- a source of chunks that has them all

@@ -1,10 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import type { Lane } from '../../src/model/lane.js';
-import { groupIntoBatches } from '../../src/import/import-rows.js';
 import { createColumns } from '../../src/import/columns.js';
-import { createPrepare, type Prepared } from '../../src/import/prepare.js';
-import { createReadCells, readAsText } from '../../src/import/read-row.js';
-import type { Row } from '../../src/import/row.js';
+import { groupIntoBatches } from '../../src/import/import-rows.js';
+import {
+  createPrepare,
+  createReadCells,
+  type Prepared,
+  readAsText,
+} from '../../src/import/prepare.js';
+import type { Row } from '../../src/import/rows.js';
+import type { Lane } from '../../src/model/lane.js';
 import { someMapping } from './fixture.js';
 
 const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({

@@ -1,9 +1,14 @@
 import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { start, type Place } from '../../src/import/lines.js';
-import type { Row } from '../../src/import/row.js';
-import { maxRowBytes, readRows, type Layout } from '../../src/import/rows.js';
+import {
+  type Layout,
+  maxRowBytes,
+  type Place,
+  readRows,
+  type Row,
+  start,
+} from '../../src/import/rows.js';
 import { toChunks } from './fixture.js';
 
 const ndjson: Layout = { format: 'ndjson', delimiter: ',' };
