@@ -1,21 +1,27 @@
 import { systemClock } from '../clock.js';
 import {
-  findMisspeltVariables,
-  isPlaceholder,
   type Config,
   type Environment,
+  findMisspeltVariables,
+  isPlaceholder,
 } from '../config/config.js';
+import { createKlaviyoClient } from '../klaviyo/client.js';
+import { selectProxy } from '../klaviyo/proxy.js';
+import { CurrentRevision } from '../klaviyo/revision.js';
 import { explainMapping } from '../sources/mapping/explain.js';
 import type { Mapping } from '../sources/mapping/mapping.js';
-import { createKlaviyoClient } from '../klaviyo/client.js';
-import { CurrentRevision } from '../klaviyo/revision.js';
-import { selectProxy } from '../klaviyo/proxy.js';
 import { readArguments } from './arguments.js';
-import { checkDataDirectory, checkPort } from './check-machine.js';
-import { checkRedis } from './check-redis.js';
+import {
+  bad,
+  checkDataDirectory,
+  checkPort,
+  checkRedis,
+  type Finding,
+  ok,
+  warn,
+} from './checks.js';
 import type { Command } from './command.js';
 import { withEnvFile } from './environment.js';
-import { bad, ok, warn, type Finding } from './finding.js';
 import { readConfig, startOptions, withStartOptions } from './start.js';
 import { version } from './version.js';
 

@@ -1,14 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { checkAll } from '../../src/cli/check.js';
-import type { Finding } from '../../src/cli/finding.js';
+import type { Finding } from '../../src/cli/checks.js';
 import { loadConfig } from '../../src/config/config.js';
-import { runCommand, startRelayProcess } from '../support/relay-process.js';
 import { startRedis } from '../support/redis-server.js';
+import { runCommand, startRelayProcess } from '../support/relay-process.js';
 
 let folder: string;
 beforeEach(() => {
