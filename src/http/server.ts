@@ -2,25 +2,29 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import Fastify, { LogController, type FastifyInstance } from 'fastify';
 import { validatorCompiler } from 'fastify-type-provider-zod';
-import { createKeyring, decorateCallers, requireAccess } from './plugins/auth.js';
+import type { AcceptingDeps, ServerDeps } from './deps.js';
+import {
+  createKeyring,
+  decorateCallers,
+  rejectForeignPages,
+  requireAccess,
+} from './plugins/auth.js';
 import { acceptJsonBodies } from './plugins/body.js';
 import { createClientErrorHandler } from './plugins/client-errors.js';
+import { delayContinue } from './plugins/expect-continue.js';
+import { rejectOtherMethods } from './plugins/methods.js';
+import { handleErrors, sendProblem, toNotFound } from './plugins/problems.js';
+import { createCallerCount, limitCallers } from './plugins/rate-limit.js';
+import { logResponses } from './plugins/request-log.js';
+import { createUnadmitted } from './plugins/unadmitted.js';
 import { routeDeadLetters } from './routes/dead-letters.js';
 import { routeDeliveries } from './routes/deliveries.js';
-import type { AcceptingDeps, ServerDeps } from './deps.js';
 import { docsPath, documentRoutes, routeDocs } from './routes/docs.js';
-import { delayContinue } from './plugins/expect-continue.js';
-import { handleErrors, sendProblem, toNotFound } from './plugins/problems.js';
 import { routeHealth } from './routes/health.js';
 import { ingestLanes, routeIngest } from './routes/ingest.js';
 import { routeLanes } from './routes/lanes.js';
-import { rejectForeignPages } from './plugins/loopback.js';
-import { rejectOtherMethods } from './plugins/methods.js';
-import { logResponses } from './plugins/request-log.js';
-import { createCallerCount, limitCallers } from './plugins/rate-limit.js';
 import { routeReceipts } from './routes/receipts.js';
 import { routeSources } from './routes/sources/activity.js';
-import { createUnadmitted } from './plugins/unadmitted.js';
 
 export type { HttpViews, ServerDeps } from './deps.js';
 

@@ -1,5 +1,12 @@
-import { harmfulNames, maxDepth, parseJson, type Parsed } from './json.js';
-import { endOfString, type JsonIssue, type PathSegment } from './scan.js';
+import {
+  endOfString,
+  harmfulNames,
+  type JsonIssue,
+  maxDepth,
+  type Parsed,
+  parseJson,
+  type PathSegment,
+} from './json.js';
 
 /** A text of at most this length is parsed in one step, which takes at most some milliseconds. */
 export const smallChars = 16_384;

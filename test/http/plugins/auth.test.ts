@@ -1,7 +1,6 @@
 import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { createKeyring } from '../../../src/http/plugins/auth.js';
-import { isLoopbackHost } from '../../../src/http/plugins/loopback.js';
+import { createKeyring, isLoopbackHost } from '../../../src/http/plugins/auth.js';
 import { adminKey, ingestKey, problemOf, readResponse, startServer } from '../harness.js';
 
 const keys = { RELAY_API_KEYS: ['older-key-0', ingestKey], RELAY_ADMIN_KEYS: [adminKey] };
