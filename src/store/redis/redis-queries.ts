@@ -1,17 +1,16 @@
 import type { Clock } from '../../clock.js';
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
-import type { Page, PageQuery } from '../../model/store.js';
-import type { Receipt } from '../../model/store.js';
+import type { Page, PageQuery, Receipt } from '../../model/store.js';
 import { createDeadLetterFilter } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';
-import { parseCursor, readPage, type Numbered } from '../page.js';
-import { storeScripts } from './scripts.js';
-import { readAttemptState } from './claimed.js';
+import { type Numbered, parseCursor, readPage } from '../page.js';
+import { readAttemptState } from './claims.js';
 import { parseDeadLetter } from './dead-letter.js';
+import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
-import { readBytes, readReplyList, readNumber, readReplyText } from './store-state.js';
+import { readBytes, readNumber, readReplyList, readReplyText } from './store-state.js';
 
 /** Dead letters that are read at once, each with its payload. */
 const deadLettersPerStep = 200;

@@ -1,41 +1,40 @@
-import { lanes, type StoreLane } from '../../model/lane.js';
+import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
+import type { DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
 import type {
+  BatchItem,
+  ClaimableState,
   ClaimBounds,
   Draft,
   Envelope,
-  BatchItem,
-  ClaimableState,
 } from '../../model/envelope.js';
-import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
-import type { DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
 import type { Fact } from '../../model/fact.js';
-import type { PageQuery } from '../../model/store.js';
-import type { Receipt } from '../../model/store.js';
-import type { Settlement } from '../../model/store.js';
+import { lanes, type StoreLane } from '../../model/lane.js';
+import type {
+  AppendResult,
+  Backpressure,
+  Depth,
+  LaneTotals,
+  PageQuery,
+  PutFactsResult,
+  Receipt,
+  Settlement,
+  Store,
+} from '../../model/store.js';
 import type { RedisReply, Script } from '../../redis/connection.js';
+import { toBatchItems } from '../batch-items.js';
+import { payloadBytes } from '../claim-builder.js';
 import { createDeadLetterFilter } from '../dead-letters.js';
 import { toId } from '../ids.js';
 import type { StoreOptions } from '../options.js';
-import { toBatchItems } from '../batch-items.js';
-import { payloadBytes } from '../claim-builder.js';
-import type {
-  AppendResult,
-  Depth,
-  PutFactsResult,
-  LaneTotals,
-  Backpressure,
-  Store,
-} from '../../model/store.js';
-import { storeScripts } from './scripts.js';
 import { Appends } from './appends.js';
-import { Claims } from './claims.js';
-import { toClaimed, type Claimed } from './claimed.js';
-import { RedisFacts } from './facts.js';
+import { RedisBackpressure, type RedisBackpressureOptions, unavailable } from './backpressure.js';
+import { type Claimed, Claims, toClaimed } from './claims.js';
 import { parseDeadLetter } from './dead-letter.js';
-import { RedisBackpressure, unavailable, type RedisBackpressureOptions } from './backpressure.js';
-import type { Session } from './session.js';
-import { isOfClaim, encodeSettlement } from './settlement.js';
+import { RedisFacts } from './facts.js';
 import { RedisQueries } from './redis-queries.js';
+import { storeScripts } from './scripts.js';
+import type { Session } from './session.js';
+import { encodeSettlement, isOfClaim } from './settlement.js';
 import { readBytes, readReplyList, readReplyText, type StoreState } from './store-state.js';
 
 export type RedisOptions = Omit<StoreOptions, 'random'> &

@@ -2,7 +2,7 @@ import type { Envelope } from '../../model/envelope.js';
 import type { Settlement } from '../../model/store.js';
 import { payloadBytes } from '../claim-builder.js';
 import { sortSettlement } from '../sort-settled.js';
-import { writeAttemptState, type Claimed } from './claimed.js';
+import { type Claimed, writeAttemptState } from './claims.js';
 import { stringifyDeadLetter } from './dead-letter.js';
 
 /** One envelope: number, claim, verdict (delivered, merged, dead-lettered, retry, waits for its import job), bytes, keys, and for stored text its place (from 1) and the delay in ms. */
