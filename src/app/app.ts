@@ -23,7 +23,7 @@ import { openStore } from '../store/open.js';
 import { startAcceptHalf, type AcceptHalf } from './accept-half.js';
 import { boundDeadLetters } from './dead-letter-bound.js';
 import { countUnsettled, createDeliveryHalf, type DeliveryHalf } from './delivery-half.js';
-import { createKlaviyo, toDestination } from './klaviyo.js';
+import { createKlaviyo } from './klaviyo.js';
 import { stopWithin, until } from './lifecycle.js';
 import { createLiveSettings, type LiveSettings, type Reloaded } from './live-settings.js';
 import { openLimiter, type OpenedLimiter } from './open-limiter.js';
@@ -118,7 +118,7 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     metrics,
     deliveryStore: bound.store,
     store,
-    destination: toDestination(client),
+    destination: client,
     limiter: limiter.limiter,
     onFatal,
   });

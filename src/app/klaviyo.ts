@@ -2,10 +2,8 @@ import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { createKlaviyoClient, type KlaviyoClient } from '../klaviyo/client.js';
 import { selectProxy } from '../klaviyo/proxy.js';
-import { mergeProfiles } from '../klaviyo/request.js';
 import { CurrentRevision, saveRevision } from '../klaviyo/revision.js';
 import type { Logger } from '../log/logger.js';
-import type { Destination } from '../model/destination.js';
 import { lanes } from '../model/lane.js';
 import type { Store } from '../model/store.js';
 
@@ -59,13 +57,4 @@ export function createKlaviyo({
     version,
   });
   return { client, revision, proxyOrigin: proxy?.origin ?? null };
-}
-
-export function toDestination(client: KlaviyoClient): Destination {
-  return {
-    send: (lane, payloads, stillOwned) => client.send(lane, payloads, stillOwned),
-    pollImportJob: (ref, imported, permit) => client.pollImportJob(ref, imported, permit),
-    listImportJobs: (refs, permit) => client.listImportJobs(refs, permit),
-    merge: mergeProfiles,
-  };
 }

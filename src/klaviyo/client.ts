@@ -12,7 +12,7 @@ import { createConnections } from './connections.js';
 import { listImportJobs, pollImportJob, type ImportJobReader } from './import-jobs.js';
 import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
-import { bulkPath, toBody } from './request.js';
+import { bulkPath, mergeProfiles, toBody } from './request.js';
 import { toFailureOutcome, toOutcomes } from './response.js';
 import { toBackfillRevision, type CurrentRevision } from './revision.js';
 import { createTransport } from './transport.js';
@@ -22,6 +22,8 @@ import { createTransport } from './transport.js';
  * is a value: no method rejects because of a response, a broken connection or a timeout.
  */
 export type KlaviyoClient = {
+  /** Merges profiles of one person, oldest first. The newer value of a field wins. */
+  merge(payloads: readonly Uint8Array[]): Uint8Array;
   /**
    * Makes one bulk request. The result has one outcome for each payload. `stillOwned` is called until the
    * body is sent; if it returns false, the request is cut off.
@@ -98,6 +100,7 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
   let closing: Promise<void> | undefined;
 
   return {
+    merge: mergeProfiles,
     async send(lane, payloads, stillOwned) {
       const count = payloads.length;
       const body = toBody(lane, payloads);

@@ -1,6 +1,9 @@
 /** At most `limit` requests in any `windowMs`. */
 export type RateWindow = { readonly limit: number; readonly windowMs: number };
 
+/** The share of an endpoint's only window that may leave at once after an idle time. */
+export const burstShare = 1 / 15;
+
 /** What a response of Klaviyo says about its rate limits. */
 export type RateFeedback = {
   /** The announced limits. `10, 10;w=1, 150;w=60` means 10 per 1 s and 150 per 60 s. */

@@ -1,3 +1,4 @@
+import { burstShare } from '../model/limiter.js';
 import { loadScript } from './load-script.js';
 
 const endpoints = ['events', 'profiles', 'imports'];
@@ -11,7 +12,7 @@ const keys = [
 ];
 
 const loadLimiterScript = (name: string) =>
-  loadScript(new URL(`lua/${name}.lua`, import.meta.url), { keys });
+  loadScript(new URL(`lua/${name}.lua`, import.meta.url), { keys, constants: { burstShare } });
 
 /** The scripts of the shared limiter; each file describes its arguments and its reply. */
 export const limiterScripts = {

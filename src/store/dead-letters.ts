@@ -5,6 +5,9 @@ import type { Page, PageQuery } from '../model/store.js';
 import { mapStoreLanes } from '../model/lane.js';
 import { type Numbered, readPage } from './page.js';
 
+/** Dead letters for one step of a redrive or discard, so that a large one does not block other work. */
+export const deadLettersPerStep = 250;
+
 /** A dead letter with the keys that a redrive needs. */
 export type StoredDeadLetter = DeadLetter & { readonly keys: readonly string[] };
 

@@ -9,7 +9,12 @@ import type { Receipt } from '../model/store.js';
 import type { Settlement } from '../model/store.js';
 import { forEachInSlices, nextTurn } from '../slices.js';
 import { Admission } from './admission.js';
-import { type StoredDeadLetter, DeadLetters, createDeadLetterFilter } from './dead-letters.js';
+import {
+  createDeadLetterFilter,
+  DeadLetters,
+  deadLettersPerStep,
+  type StoredDeadLetter,
+} from './dead-letters.js';
 import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
 import { Facts } from './facts.js';
@@ -29,9 +34,6 @@ import type {
   Store,
   AppendedEnvelope,
 } from '../model/store.js';
-
-/** Dead letters for one step of a redrive or discard, so that a large one does not block other work. */
-const deadLettersPerStep = 250;
 
 /** The store in the memory of this process, bounded by count and bytes. A crash or restart loses its content. */
 export class MemoryStore implements Store {

@@ -1,5 +1,12 @@
 import type { Clock } from '../../clock.js';
-import type { Endpoint, Limiter, Permit, RateFeedback, RateWindow } from '../../model/limiter.js';
+import {
+  burstShare,
+  type Endpoint,
+  type Limiter,
+  type Permit,
+  type RateFeedback,
+  type RateWindow,
+} from '../../model/limiter.js';
 import { Signal } from '../signal.js';
 
 /**
@@ -13,8 +20,8 @@ import { Signal } from '../signal.js';
  * `windowMs` after its END. All times are monotonic ms.
  */
 export type LocalLimiter = Limiter & {
-  /** Counts a request of an earlier process that ended `endedAgoMs` ago: Klaviyo still counts it. */
-  restoreRequest(endpoint: Endpoint, endedAgoMs: number): void;
+  /** Adds requests of an earlier process, by the ms since they ended: Klaviyo still counts them. */
+  addEndedRequests(endpoint: Endpoint, endedAgoMs: readonly number[]): void;
 };
 
 export type LimiterOptions = {
@@ -86,8 +93,10 @@ export function createLocalLimiter({
       pausedUntil[endpoint] = Math.max(pausedUntil[endpoint], until);
       pacers[endpoint].resumeAt(until);
     },
-    restoreRequest: (endpoint, endedAgoMs) =>
-      pacers[endpoint].restoreRequest(clock.monotonic() - endedAgoMs),
+    addEndedRequests(endpoint, endedAgoMs) {
+      const now = clock.monotonic();
+      pacers[endpoint].addEndedRequests(endedAgoMs.map((agoMs) => now - agoMs));
+    },
     tokens: () => tokens.tokens(clock.monotonic()),
   };
 }
@@ -125,9 +134,6 @@ export class TokenBucket {
     this.#tokens = Math.min(this.#burst, this.tokens(now) + 1);
   }
 }
-
-/** The share of the only window that may leave at once after an idle time. */
-const burstShare = 1 / 15;
 
 /**
  * The rate windows of one endpoint, and its pace. The longest window is spent evenly: after an idle time
@@ -173,8 +179,8 @@ class Pacer {
     this.#dueAt -= this.#spacingMs;
   }
 
-  restoreRequest(endedAt: number): void {
-    for (const window of this.#windows) window.restoreRequest(endedAt);
+  addEndedRequests(endedAt: readonly number[]): void {
+    for (const window of this.#windows) window.addEndedRequests(endedAt);
   }
 
   /** After a pause, requests continue at the even pace and not with a burst. */
@@ -260,9 +266,9 @@ export class SlidingWindow {
     this.#inFlight--;
   }
 
-  /** Counts a request of an earlier process that ended at `endedAt`. */
-  restoreRequest(endedAt: number): void {
-    this.#freeAt.push(endedAt + this.windowMs);
+  /** Adds requests of an earlier process, by the times at which they ended. */
+  addEndedRequests(endedAt: readonly number[]): void {
+    for (const at of endedAt) this.#freeAt.push(at + this.windowMs);
     this.#freeAt.sort((a, b) => a - b);
   }
 

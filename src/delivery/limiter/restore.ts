@@ -16,7 +16,7 @@ import type { LocalLimiter } from './limiter.js';
 type Log = { deliveries(filter: DeliveryFilter, page: PageQuery): Promise<Page<Delivery>> };
 
 export type RestoreRequestsOptions = {
-  readonly limiter: Pick<LocalLimiter, 'restoreRequest'>;
+  readonly limiter: Pick<LocalLimiter, 'addEndedRequests'>;
   readonly log: Log;
   /** Epoch ms. */
   readonly now: number;
@@ -48,14 +48,13 @@ export async function restoreRequests(options: RestoreRequestsOptions): Promise<
         { lane, since },
         { limit: Math.min(pageSize, mostPerWindow - found), cursor: cursor ?? undefined },
       );
-      for (const { at, durationMs } of page.data) {
-        // A wall clock that was set back must not move a request into the future.
-        limiter.restoreRequest(lane, Math.max(0, now - at - durationMs));
-      }
+      // A wall clock that was set back must not move a request into the future.
+      const endedAgoMs = page.data.map(({ at, durationMs }) => Math.max(0, now - at - durationMs));
+      limiter.addEndedRequests(lane, endedAgoMs);
       found += page.data.length;
       cursor = page.next;
     } while (cursor !== null && found < mostPerWindow);
-    if (found > 0) for (let each = 0; each < unknown; each++) limiter.restoreRequest(lane, 0);
+    if (found > 0) limiter.addEndedRequests(lane, Array<number>(unknown).fill(0));
   }
 }
 

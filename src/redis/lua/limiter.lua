@@ -13,6 +13,7 @@
 --
 -- ARGV of every script: [1] the time stamp (`toStamp` in server-time.ts), [2] refill of the bucket per
 -- second, [3] size of the bucket, [4] JSON of the windows by endpoint, shortest first. Times are in ms.
+-- `constants.burstShare` is that of src/model/limiter.ts.
 local prefix = KEYS[1]
 local meta = prefix .. ':meta'
 local time = readSteadyTime(meta, ARGV[1])
@@ -20,10 +21,6 @@ saveSteadyTime(meta, time)
 local now = time.now
 local tokensPerMs, bucketSize = tonumber(ARGV[2]) / 1000, tonumber(ARGV[3])
 local windowsByEndpoint = cjson.decode(ARGV[4])
-
--- Share of a window that may leave at once after an idle time if no shorter window bounds it. The same
--- value as in src/delivery/limiter/pacer.ts.
-local burstShare = 1 / 15
 
 local function toNumber(value) return tonumber(value or 0) end
 
@@ -116,7 +113,7 @@ end
 local function findBurst(windows)
   if #windows == 0 then return 1 end
   local shortest, longest = windows[1], windows[#windows]
-  if #windows == 1 then return math.max(1, math.floor(shortest.limit * burstShare)) end
+  if #windows == 1 then return math.max(1, math.floor(shortest.limit * constants.burstShare)) end
   local evenly = math.ceil(shortest.windowMs / (longest.windowMs / longest.limit))
   return math.max(1, shortest.limit - evenly)
 end

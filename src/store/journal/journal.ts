@@ -8,7 +8,7 @@ import type { PageQuery } from '../../model/store.js';
 import type { Receipt } from '../../model/store.js';
 import type { Settlement } from '../../model/store.js';
 import { nextTurn } from '../../slices.js';
-import { createDeadLetterFilter } from '../dead-letters.js';
+import { createDeadLetterFilter, deadLettersPerStep } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
 import type {
   AppendResult,
@@ -62,8 +62,6 @@ export type JournalStoreDeps = JournalOptions &
     readonly directory: Directory;
   };
 
-/** Dead letters for one step of a redrive or discard, so that a large one does not block other work. */
-const deadLettersPerStep = 250;
 const unavailableRetryAfterMs = 1000;
 /** Interval at which the open files are compared with their paths, in addition to the check in each group. */
 const verifyMs = 1000;

@@ -13,7 +13,7 @@ import type { Session } from './session.js';
 import { readBytes, readNumber, readReplyList, readReplyText } from './store-state.js';
 
 /** Dead letters that are read at once, each with its payload. */
-const deadLettersPerStep = 200;
+const deadLettersPerRead = 200;
 const deliveriesPerStep = 1000;
 
 /** Reads dead letters, the delivery log and receipts. */
@@ -108,7 +108,7 @@ export class RedisQueries {
     let next: string | null = from === Infinity ? '+inf' : String(from);
     while (next !== null) {
       const flat = readReplyList(
-        await this.#session.read(storeScripts.listDeadLetters, [next, deadLettersPerStep]),
+        await this.#session.read(storeScripts.listDeadLetters, [next, deadLettersPerRead]),
       );
       const step = toPairs(flat).map(([order, blob]) => ({
         order: readNumber(order),
@@ -116,7 +116,7 @@ export class RedisQueries {
       }));
       yield step;
       const last = step.at(-1);
-      next = step.length < deadLettersPerStep || last === undefined ? null : `(${last.order}`;
+      next = step.length < deadLettersPerRead || last === undefined ? null : `(${last.order}`;
     }
   }
 
