@@ -120,7 +120,7 @@ describe('reading the requests of an earlier process', () => {
     const limits: number[] = [];
     const restored: number[] = [];
     await restoreRequests({
-      limiter: { restoreRequest: (_endpoint, endedAgoMs) => void restored.push(endedAgoMs) },
+      limiter: { addEndedRequests: (_endpoint, endedAgoMs) => void restored.push(...endedAgoMs) },
       log: {
         deliveries({ lane }, { limit, cursor }) {
           const from = Number(cursor ?? 0);

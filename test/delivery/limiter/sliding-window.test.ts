@@ -87,7 +87,7 @@ describe('SlidingWindow', () => {
 
   it('frees the places of restored requests in the order in which they ended', () => {
     const window = aWindow(3);
-    for (const endedAt of [500, 100, 300]) window.restoreRequest(endedAt);
+    window.addEndedRequests([500, 100, 300]);
     expect(window.waitMs(600)).toBe(500);
     expect(window.used(1200)).toBe(2);
     expect(window.used(1400)).toBe(1);
