@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { aProblem, startFarSide, takeAll } from '../import/fixture.js';
+import { aProblem, startFakeRelay, acceptAll } from '../import/fixture.js';
 import { startRelay } from '../support/relay.js';
 
 const command = new URL('../../dist/main.js', import.meta.url).pathname;
@@ -78,9 +78,9 @@ describe('klaviyo-relay import', () => {
   it('exits with 1 if it stops, and resumes where it stopped', async () => {
     const path = aFile('a.ndjson', events(7));
     let isKnown = true;
-    const { url, received } = await startFarSide((one, index) => {
+    const { url, received } = await startFakeRelay((one, index) => {
       isKnown = index !== 1;
-      return isKnown ? takeAll(one) : { status: 401, body: aProblem('unauthorized', 'no') };
+      return isKnown ? acceptAll(one) : { status: 401, body: aProblem('unauthorized', 'no') };
     });
     const args = [path, '--url', url, '--batch', '3'];
     const first = await run(args);
@@ -99,9 +99,9 @@ describe('klaviyo-relay import', () => {
   it.each(['SIGINT', 'SIGTERM'] as const)('finishes its batch at %s', async (signal) => {
     const path = aFile('a.ndjson', events(9));
     const running: { kill?: () => void } = {};
-    const { url } = await startFarSide((one) => {
+    const { url } = await startFakeRelay((one) => {
       running.kill?.();
-      return takeAll(one);
+      return acceptAll(one);
     });
     const { child, ended } = start([path, '--url', url, '--batch', '1']);
     running.kill = () => child.kill(signal);
@@ -156,9 +156,9 @@ describe('klaviyo-relay import', () => {
       aFile('c.ndjson', events(6)),
     ];
     let isKnown = true;
-    const { url, received } = await startFarSide((one, index) => {
+    const { url, received } = await startFakeRelay((one, index) => {
       isKnown = index !== 3;
-      return isKnown ? takeAll(one) : { status: 401, body: aProblem('unauthorized', 'no') };
+      return isKnown ? acceptAll(one) : { status: 401, body: aProblem('unauthorized', 'no') };
     });
     const args = [...files, '--url', url, '--batch', '2'];
     const first = await run(args);
@@ -177,7 +177,7 @@ describe('klaviyo-relay import', () => {
   });
 
   it('continues with the next file if one is truncated, and exits with 1', async () => {
-    const { url } = await startFarSide(takeAll);
+    const { url } = await startFakeRelay(acceptAll);
     const text = Array.from(
       { length: 20_000 },
       (_, at) => `{"event_name":"e","distinct_id":"${Math.sin(at)}"}\n`,

@@ -79,12 +79,12 @@ describe('a slow caller', () => {
       config: { REQUEST_TIMEOUT_MS: 100 },
       accept: {
         one: () => timedOut.opened.then(() => acceptedOne),
-        many: () => Promise.reject(new Error('not asked')),
+        many: () => Promise.reject(new Error('not called')),
       },
     });
     const stalling = `${head}Content-Length: 1000\r\n\r\n{`;
     const answer = server.raw(whole + stalling);
-    // Sent later, so that when this one has run out of time the other has, too.
+    // This request is sent later, so the other one has also exceeded its time when this one has.
     expect(parseRaw(await server.raw(stalling)).status).toBe(408);
     timedOut.open();
     expect((await answer).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
@@ -98,7 +98,7 @@ describe('a request that is not valid HTTP', () => {
     ['no Host', 'GET /livez HTTP/1.1\r\n\r\n', 400],
     ['two lengths', `${head}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400],
     ['length and chunks', `${head}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}`, 400],
-  ])('(%s) gets %3$d, and the connection is closed', async (_what, bytes, status) => {
+  ])('gets a 4xx and the connection is closed: %s', async (_what, bytes, status) => {
     const server = await startServer();
     const answer = await server.raw(bytes);
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
@@ -238,7 +238,7 @@ describe('closing the server', () => {
           await answer.opened;
           return acceptedOne;
         },
-        many: () => Promise.reject(new Error('not asked')),
+        many: () => Promise.reject(new Error('not called')),
       },
     });
     const socket = connect(server.port, '127.0.0.1');

@@ -12,7 +12,7 @@ const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>
 
 const anEvent = { event_name: 'Placed Order', email: 'ada@klaviyo-demo.com' };
 
-describe('the columns of an event', () => {
+describe('the CSV columns of an event', () => {
   it('may identify a visitor by an anonymous id alone, as text', () => {
     const record = { event_name: 'Viewed', anonymous_id: '007' };
     expect(toEntry('events', record)).toEqual(record);
@@ -124,7 +124,7 @@ describe('the columns of an event', () => {
   );
 });
 
-describe('the columns of a profile', () => {
+describe('the CSV columns of a profile', () => {
   it('are its fields, its location, and all others unchanged', () => {
     const record = {
       email: 'ada@klaviyo-demo.com',
@@ -148,7 +148,7 @@ describe('the columns of a profile', () => {
   });
 });
 
-describe('a header', () => {
+describe('a CSV header', () => {
   it.each<[string, Lane, readonly string[], string]>([
     [
       'without a name',
@@ -164,19 +164,19 @@ describe('a header', () => {
       'a and properties.a become the same field',
     ],
     [
-      'that names nobody',
+      'without a column that names a person',
       'profiles',
       ['first_name'],
       'no email, distinct_id or phone_number; its columns are first_name',
     ],
     [
-      'of profiles that names visitors',
+      'of profiles with only anonymous ids',
       'profiles',
       ['anonymous_id', 'first_name'],
       'no email, distinct_id or phone_number; its columns are anonymous_id | first_name',
     ],
     [
-      'of events that names nobody',
+      'of events without a column that names a person',
       'events',
       ['event_name'],
       'no email, distinct_id, phone_number or anonymous_id; its columns are event_name',
@@ -189,13 +189,13 @@ describe('a header', () => {
       'no event_name. If these are profiles, use --type profiles',
     ],
     [
-      'with a name that does harm',
+      'with a harmful name',
       'profiles',
       ['email', '__proto__'],
       'no column may be called __proto__',
     ],
     [
-      'with one in properties',
+      'with a harmful name in properties',
       'events',
       ['email', 'properties.__proto__'],
       'no column may be called',
@@ -205,7 +205,7 @@ describe('a header', () => {
   });
 });
 
-describe('a header in another spelling', () => {
+describe('a name in a CSV header in another spelling', () => {
   const fieldsOf = (header: readonly string[], lane: Lane, mapping = someMapping()) =>
     createColumns(header, lane, mapping).targets.map(({ fields }) => fields.join());
 
@@ -250,7 +250,7 @@ describe('a header in another spelling', () => {
   });
 });
 
-describe('amounts', () => {
+describe('amounts in CSV', () => {
   const readAll = (more: Readonly<Record<string, string>>, overrides: Partial<Mapping> = {}) => {
     const record = { ...anEvent, ...more };
     const header = Object.keys(record);
@@ -484,7 +484,7 @@ describe('options about columns', () => {
   });
 });
 
-describe('a cell', () => {
+describe('a CSV cell', () => {
   const record = (more: Readonly<Record<string, string>>) => ({ ...anEvent, ...more });
   const readAll = (more: Readonly<Record<string, string>>, overrides: Partial<Mapping> = {}) =>
     createColumns(Object.keys(record(more)), 'events', someMapping(overrides)).read(

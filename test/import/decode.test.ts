@@ -19,12 +19,12 @@ const text = 'email;name\nada@klaviyo-demo.com;Äda 😀\n';
 
 const utf16le = (value: string): Buffer => Buffer.from(value, 'utf16le');
 
-describe('an input', () => {
+describe('an input of an import', () => {
   it.each<[string, Buffer, string | null]>([
     ['UTF-8', Buffer.from(text), null],
     ['UTF-16LE with a byte order mark', utf16le(`\ufeff${text}`), null],
     ['UTF-16BE with a byte order mark', utf16le(`\ufeff${text}`).swap16(), null],
-    ['UTF-16LE without one that is said to be it', utf16le(text), 'utf-16le'],
+    ['UTF-16LE without a byte order mark but with --encoding', utf16le(text), 'utf-16le'],
     ['gzip', gzipSync(text), null],
     [
       'gzip of several members',
@@ -85,7 +85,7 @@ function flip(bytes: Buffer, at: number): Buffer {
   return copy;
 }
 
-describe('the delimiter of a header', () => {
+describe('the delimiter of a CSV header', () => {
   it.each([
     ['a,b\r\n', ','],
     ['a;b', ';'],

@@ -30,25 +30,27 @@ export type Received = {
   readonly lines: readonly string[];
 };
 
-/** A real HTTP server in place of a relay. */
-export async function startFarSide(
+/** Starts a real HTTP server in place of a relay; `reply` determines its responses. */
+export async function startFakeRelay(
   reply: (received: Received, index: number) => Reply,
 ): Promise<{ readonly url: string; readonly received: readonly Received[] }> {
   const received: Received[] = [];
-  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const lines = (await text(request)).split('\n');
     const one = { path: request.url ?? '', headers: request.headers, lines };
     received.push(one);
-    const said = reply(one, received.length - 1);
-    if (said === 'silence') return;
-    if (said === 'cut') {
+    const planned = reply(one, received.length - 1);
+    if (planned === 'silence') return;
+    if (planned === 'cut') {
       request.socket.destroy();
       return;
     }
-    response.writeHead(said.status, { 'content-type': 'application/json', ...said.headers });
-    response.end(typeof said.body === 'string' ? said.body : JSON.stringify(said.body ?? {}));
+    response.writeHead(planned.status, { 'content-type': 'application/json', ...planned.headers });
+    response.end(
+      typeof planned.body === 'string' ? planned.body : JSON.stringify(planned.body ?? {}),
+    );
   };
-  const server = createServer((request, response) => void answer(request, response));
+  const server = createServer((request, response) => void respond(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(async () => {
     server.closeAllConnections();
@@ -68,7 +70,7 @@ export async function aFreePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-export const takeAll = ({ lines }: Received): Reply => ({
+export const acceptAll = ({ lines }: Received): Reply => ({
   status: 202,
   body: { accepted: lines.length, duplicates: 0, rejected: [] },
 });

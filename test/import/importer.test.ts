@@ -17,9 +17,9 @@ import {
   someDeps,
   someMapping,
   someOptions,
-  startFarSide,
+  startFakeRelay,
 } from './fixture.js';
-import { takeAll, whileTimePasses, type Reply } from './fixture.js';
+import { acceptAll, whileTimePasses, type Reply } from './fixture.js';
 
 const anEvent = (number: number, overrides: object = {}) => ({
   event_name: 'Viewed',
@@ -37,7 +37,7 @@ function aFile(content: string | Buffer, name = 'history.ndjson'): string {
   return path;
 }
 
-const refusedOf = (input: string) =>
+const readRejected = (input: string) =>
   readFileSync(`${input}.rejected.ndjson`, 'utf8')
     .trimEnd()
     .split('\n')
@@ -54,8 +54,8 @@ async function aRelay(env: Record<string, string> = {}): Promise<RelayUnderTest>
   return relay;
 }
 
-/** What the sandbox recorded after the relay had delivered everything. */
-async function delivered(relay: RelayUnderTest) {
+/** Waits until the relay has delivered everything and returns the state of the sandbox. */
+async function untilDelivered(relay: RelayUnderTest) {
   await relay.untilSettled();
   return relay.sandbox.state();
 }
@@ -69,7 +69,7 @@ describe('an import into a relay', () => {
     const result = await runImport(options, someDeps(input));
     expect(result).toMatchObject({ stopped: null, line: 10 });
     expect(result.counts).toEqual({ read: 9, accepted: 6, duplicates: 0, refused: 3, warned: 0 });
-    expect(refusedOf(input)).toEqual([
+    expect(readRejected(input)).toEqual([
       {
         line: 7,
         errors: [{ pointer: '/value', detail: 'must be a number, not a string or anything else' }],
@@ -82,7 +82,7 @@ describe('an import into a relay', () => {
         entry: { distinct_id: 'c9' },
       },
     ]);
-    const { events: recorded } = await delivered(relay);
+    const { events: recorded } = await untilDelivered(relay);
     expect(recorded.map(({ properties }) => properties.number).sort()).toEqual([0, 1, 10, 2, 3, 4]);
     expect(statSync(`${input}.rejected.ndjson`).mode & 0o777).toBe(0o600);
   });
@@ -93,7 +93,7 @@ describe('an import into a relay', () => {
     const options = someOptions({ input, url: relay.app.url, maxCount: 3 });
     const { counts } = await runImport(options, someDeps(input));
     expect(counts).toMatchObject({ read: 4, accepted: 1, refused: 3 });
-    expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2, 3]);
+    expect(readRejected(input).map(({ line }) => line)).toEqual([1, 2, 3]);
   });
 
   it('accepts events of visitors by their anonymous id and rejects such profiles', async () => {
@@ -109,10 +109,10 @@ describe('an import into a relay', () => {
     const options = someOptions({ input: profiles, url, lane: 'profiles' });
     const result = await runImport(options, someDeps(profiles));
     expect(result.counts).toMatchObject({ accepted: 1, refused: 1 });
-    expect(refusedOf(profiles)).toMatchObject([
+    expect(readRejected(profiles)).toMatchObject([
       { line: 2, errors: [{ pointer: '/anonymous_id' }] },
     ]);
-    const { events: recorded } = await delivered(relay);
+    const { events: recorded } = await untilDelivered(relay);
     expect(recorded.map(({ who }) => who).sort()).toEqual(['007', 'b-1']);
   });
 
@@ -124,11 +124,11 @@ describe('an import into a relay', () => {
     );
     const { counts } = await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
     expect(counts).toMatchObject({ read: 3, accepted: 1, refused: 2 });
-    expect(refusedOf(input)).toMatchObject([
+    expect(readRejected(input)).toMatchObject([
       { line: 4, errors: [{ detail: 'has 2 cells, but the header has 5' }] },
       { line: 5, errors: [{ pointer: '/email' }], entry: { email: 'ada', value: 1 } },
     ]);
-    const { events: recorded } = await delivered(relay);
+    const { events: recorded } = await untilDelivered(relay);
     expect(recorded).toMatchObject([
       { value: 12.5, properties: { $value: 12.5, Note: 'say "hi"\r\nthere', Count: 3 } },
     ]);
@@ -143,7 +143,7 @@ describe('an import into a relay', () => {
     const options = someOptions({ input, url: relay.app.url, lane: 'profiles' });
     const { counts } = await runImport(options, someDeps(input));
     expect(counts).toMatchObject({ read: 1, accepted: 1, warned: 1 });
-    const { profiles } = await delivered(relay);
+    const { profiles } = await untilDelivered(relay);
     expect(JSON.stringify(profiles)).toContain('"plan":"gold"');
     expect(JSON.stringify(profiles)).toContain('"city":"Boston"');
   });
@@ -152,7 +152,7 @@ describe('an import into a relay', () => {
     const relay = await aRelay();
     const input = aFile(toLines([anEvent(1, { value: 'x' })]));
     await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
-    const [refused] = refusedOf(input);
+    const [refused] = readRejected(input);
     const mended = aFile(toLines([{ ...(refused?.entry as object), value: 1 }]));
     const again = someOptions({ input: mended, url: relay.app.url });
     expect((await runImport(again, someDeps(mended))).counts).toMatchObject({ accepted: 1 });
@@ -178,7 +178,7 @@ describe('an import into a relay', () => {
     );
     expect(stopped).toBeNull();
     expect(counts).toMatchObject({ read: 81, accepted: 80, refused: 1 });
-    expect(refusedOf(input)).toMatchObject([
+    expect(readRejected(input)).toMatchObject([
       { line: 41, errors: [{ detail: expect.stringContaining('BODY_LIMIT_BYTES') as string }] },
     ]);
   });
@@ -201,14 +201,14 @@ describe('the events of an import', () => {
     ['none', '/v1/events/batch?backfill=false'],
   ] as const)('with backfill %s are posted to %s', async (backfill, path) => {
     const input = aFile(toLines(events(1)));
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     await runImport(someOptions({ input, url, backfill }), someDeps(input));
     expect(received.map((each) => each.path)).toEqual([path]);
   });
 
   it('can be backfilled, while profiles are posted without it', async () => {
     const input = aFile('{"email":"ada@klaviyo-demo.com"}\n');
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     await runImport(someOptions({ input, url, lane: 'profiles' }), someDeps(input));
     expect(received.map(({ path }) => path)).toEqual(['/v1/profiles/batch']);
   });
@@ -217,7 +217,7 @@ describe('the events of an import', () => {
 describe('the lane of an input', () => {
   const lanesOf = async (text: string, overrides: Partial<ImportOptions>) => {
     const input = aFile(text, overrides.format === 'csv' ? 'x.csv' : 'x.ndjson');
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     await runImport(someOptions({ input, url, lane: null, ...overrides }), someDeps(input));
     return received.map(({ path }) => path);
   };
@@ -256,7 +256,7 @@ describe('the lane of an input', () => {
   });
 });
 
-describe('a real-world input', () => {
+describe('an input file from practice', () => {
   const csv = (text: string, overrides: Partial<ImportOptions> = {}, name = 'x.csv') => {
     const input = aFile(text, name);
     return { input, ...overrides, format: 'csv' as const };
@@ -270,7 +270,7 @@ describe('a real-world input', () => {
     const options = someOptions({ ...given, url: relay.app.url, lane: null });
     const result = await runImport(options, someDeps(given.input));
     expect(result.counts).toMatchObject({ read: 2, accepted: 1, refused: 1 });
-    expect(refusedOf(given.input)).toMatchObject([
+    expect(readRejected(given.input)).toMatchObject([
       {
         line: 6,
         errors: [
@@ -278,7 +278,7 @@ describe('a real-world input', () => {
         ],
       },
     ]);
-    const { events: recorded } = await delivered(relay);
+    const { events: recorded } = await untilDelivered(relay);
     expect(recorded).toMatchObject([{ metric: 'Placed Order', value: 12.5 }]);
     expect(progressOf(given.input)).toMatchObject({ delimiter: ';', isFinished: true });
   });
@@ -295,7 +295,7 @@ describe('a real-world input', () => {
       hasTimeOptions: true,
       flags: ['--map Buyer=email', '--set event_name=Placed Order'],
     });
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ ...given, url, lane: null, mapping });
     const { counts } = await runImport(options, someDeps(given.input));
     expect(counts).toMatchObject({ accepted: 1 });
@@ -333,7 +333,7 @@ describe('a real-world input', () => {
     const options = someOptions({ input, url: relay.app.url, lane: null, mapping });
     const { counts } = await runImport(options, someDeps(input));
     expect(counts).toMatchObject({ read: 5, accepted: 2, refused: 3 });
-    expect(refusedOf(input)).toMatchObject([
+    expect(readRejected(input)).toMatchObject([
       {
         line: 3,
         errors: [{ pointer: '/event_name', detail: 'is also set by --set event_name' }],
@@ -346,7 +346,7 @@ describe('a real-world input', () => {
       },
       { line: 5, entry: 'no JSON' },
     ]);
-    const { events: recorded } = await delivered(relay);
+    const { events: recorded } = await untilDelivered(relay);
     expect(
       recorded.map(({ metric, properties }) => [metric, properties.source, properties.a]),
     ).toEqual(
@@ -389,7 +389,7 @@ describe('a real-world input', () => {
       'specify one of them with --delimiter',
     ],
   ])('is rejected before anything is posted if it has %s', async (_, text, overrides, words) => {
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ ...csv(text), url, ...overrides });
     await expect(runImport(options, someDeps(options.input))).rejects.toThrow(words);
     expect(received).toEqual([]);
@@ -398,7 +398,7 @@ describe('a real-world input', () => {
   });
 
   it('is accepted if some of its first times can be read, and the other rows are rejected', async () => {
-    const { url } = await startFarSide(takeAll);
+    const { url } = await startFakeRelay(acceptAll);
     const given = csv(
       'email,event_name,event_time\na@b.com,e,03/04/2026\na@b.com,e,2026-04-03T00:00:00Z\n',
     );
@@ -419,9 +419,9 @@ describe('a real-world input', () => {
     const input = aFile(gzipSync(toLines(events(2000))), 'x.ndjson.gz');
     const { size } = statSync(input);
     const stop = new AbortController();
-    const { url, received } = await startFarSide((one) => {
+    const { url, received } = await startFakeRelay((one) => {
       stop.abort();
-      return takeAll(one);
+      return acceptAll(one);
     });
     const options = someOptions({ input, url });
     const first = await runImport(options, someDeps(input, { signal: stop.signal }));
@@ -450,7 +450,7 @@ describe('a real-world input', () => {
     );
     const bytes = gzipSync(text);
     const input = aFile(bytes.subarray(0, bytes.length - 1000), 'x.ndjson.gz');
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ input, url });
     const cut = await runImport(options, someDeps(input));
     expect(cut).toMatchObject({
@@ -474,7 +474,7 @@ describe('a real-world input', () => {
   it('as a small truncated compressed file is not posted in part', async () => {
     const bytes = gzipSync('event_name,email\ne,a@b.com\n');
     const input = aFile(bytes.subarray(0, -4), 'x.csv.gz');
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ input, url, format: 'csv' });
     await expect(runImport(options, someDeps(input))).rejects.toThrow('is truncated');
     expect(received).toEqual([]);
@@ -482,7 +482,7 @@ describe('a real-world input', () => {
 
   it('is checked without posting or writing anything', async () => {
     const good = csv('event_name,email\ne,a@b.com\n');
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ ...good, url });
     await checkImport(options, someDeps(good.input));
     expect(existsSync(`${good.input}.import.json`)).toBe(false);
@@ -499,15 +499,15 @@ describe('a real-world input', () => {
 });
 
 describe('an unavailable relay', () => {
-  const taken: Reply = { status: 202, body: { accepted: 1, duplicates: 0, rejected: [] } };
+  const acceptedOne: Reply = { status: 202, body: { accepted: 1, duplicates: 0, rejected: [] } };
 
   async function importInto(replies: readonly Reply[]) {
     const input = aFile(toLines(events(1)));
     const deps = someDeps(input);
     const at: number[] = [];
-    const { url, received } = await startFarSide((_, index) => {
+    const { url, received } = await startFakeRelay((_, index) => {
       at.push(deps.clock.monotonic());
-      return replies[index] ?? taken;
+      return replies[index] ?? acceptedOne;
     });
     const waits: string[] = [];
     const report = { ...quiet, waiting: (detail: string) => void waits.push(detail) };
@@ -516,7 +516,7 @@ describe('an unavailable relay', () => {
     return { result, received, at, waits, input, options, deps };
   }
 
-  it.each([429, 503])('is given as much time as its %i asks, however often', async (status) => {
+  it.each([429, 503])('is tried again after the Retry-After of each %i', async (status) => {
     const full: Reply = {
       status,
       headers: { 'retry-after': '7' },
@@ -531,7 +531,7 @@ describe('an unavailable relay', () => {
   });
 
   it.each<[string, Reply, string]>([
-    ['ends connections', 'cut', 'ECONNRESET|other side closed|UND_ERR_SOCKET'],
+    ['resets connections', 'cut', 'ECONNRESET|other side closed|UND_ERR_SOCKET'],
     ['answers 500', { status: 500 }, '500'],
     ['answers 503 without Retry-After', { status: 503 }, '503'],
     ['does not answer', 'silence', 'no response within 90 s'],
@@ -555,30 +555,30 @@ describe('an unavailable relay', () => {
     expect(second).toMatchObject({ stopped: null, counts: { read: 1, accepted: 1 } });
   });
 
-  it('counts as available again after each successful response', async () => {
-    const cuts = Array.from({ length: 11 }, () => 'cut' as const);
+  it('has a new number of attempts after each successful response', async () => {
+    const resets = Array.from({ length: 11 }, () => 'cut' as const);
     const input = aFile(toLines(events(2)));
     const deps = someDeps(input);
-    const replies: readonly Reply[] = [...cuts, taken, ...cuts, taken];
-    const { url } = await startFarSide((_, index) => replies[index] ?? { status: 500 });
+    const replies: readonly Reply[] = [...resets, acceptedOne, ...resets, acceptedOne];
+    const { url } = await startFakeRelay((_, index) => replies[index] ?? { status: 500 });
     const options = someOptions({ input, url, maxCount: 1 });
     const result = await whileTimePasses(deps.clock, runImport(options, deps));
     expect(result).toMatchObject({ stopped: null, counts: { accepted: 2 } });
   });
 
   it.each([
-    ['that nobody listens at', aFreePort, /^12 attempts in a row failed: ECONNREFUSED$/],
-    ['that fetch does not go to', () => Promise.resolve(6000), /^bad port$/],
-  ])('at a port %s is reported', async (_, toPort, words) => {
+    ['without a listener', aFreePort, /^12 attempts in a row failed: ECONNREFUSED$/],
+    ['that fetch does not permit', () => Promise.resolve(6000), /^bad port$/],
+  ])('at a port %s is reported', async (_, findPort, words) => {
     const input = aFile(toLines(events(1)));
     const deps = someDeps(input);
-    const options = someOptions({ input, url: `http://127.0.0.1:${await toPort()}` });
+    const options = someOptions({ input, url: `http://127.0.0.1:${await findPort()}` });
     const { stopped } = await whileTimePasses(deps.clock, runImport(options, deps));
     expect(stopped).toMatch(words);
   });
 
   it('that redirects does not receive the key elsewhere', async () => {
-    const other = await startFarSide(takeAll);
+    const other = await startFakeRelay(acceptAll);
     const { result } = await importInto([{ status: 307, headers: { location: other.url } }]);
     expect(result.stopped).toContain('the server responds with 307');
     expect(other.received).toEqual([]);
@@ -593,16 +593,18 @@ describe('an unavailable relay', () => {
     });
   });
 
-  it('that rejects a request for no entry in particular gets each entry by itself', async () => {
+  it('that rejects a whole request gets its entries one by one', async () => {
     const input = aFile(toLines(events(4)));
-    const { url } = await startFarSide(({ lines }) =>
+    const { url } = await startFakeRelay(({ lines }) =>
       lines.some((line) => line.includes('"c2"'))
         ? { status: 400, body: aProblem('invalid', 'the body is odd') }
-        : takeAll({ path: '', headers: {}, lines }),
+        : acceptAll({ path: '', headers: {}, lines }),
     );
     const { counts } = await runImport(someOptions({ input, url }), someDeps(input));
     expect(counts).toMatchObject({ accepted: 3, refused: 1 });
-    expect(refusedOf(input)).toMatchObject([{ line: 3, errors: [{ detail: 'the body is odd' }] }]);
+    expect(readRejected(input)).toMatchObject([
+      { line: 3, errors: [{ detail: 'the body is odd' }] },
+    ]);
   });
 });
 
@@ -610,9 +612,9 @@ describe('an import that stops', () => {
   it('finishes the batch in flight on a stop signal and resumes after it', async () => {
     const input = aFile(toLines(events(10)));
     const stop = new AbortController();
-    const { url, received } = await startFarSide((one) => {
+    const { url, received } = await startFakeRelay((one) => {
       stop.abort();
-      return takeAll(one);
+      return acceptAll(one);
     });
     const options = someOptions({ input, url, maxCount: 3 });
     const first = await runImport(options, someDeps(input, { signal: stop.signal }));
@@ -634,7 +636,7 @@ describe('an import that stops', () => {
     const input = aFile(toLines(events(1)));
     const stop = new AbortController();
     const full: Reply = { status: 503, headers: { 'retry-after': '300' } };
-    const { url } = await startFarSide(() => full);
+    const { url } = await startFakeRelay(() => full);
     const report = { ...quiet, waiting: () => stop.abort() };
     const deps = someDeps(input, { signal: stop.signal, report });
     const { stopped } = await runImport(someOptions({ input, url }), deps);
@@ -644,7 +646,7 @@ describe('an import that stops', () => {
 
   it('has nothing to do once it is finished', async () => {
     const input = aFile(toLines(events(2)));
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ input, url });
     await runImport(options, someDeps(input));
     expect(await runImport(options, someDeps(input))).toMatchObject({
@@ -663,7 +665,7 @@ describe('an import that stops', () => {
     ['its time alone', (input) => utimesSync(input, 1, 1)],
   ])('does not resume with an input that changed in %s', async (_, change) => {
     const input = aFile(toLines(events(2)));
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const options = someOptions({ input, url });
     await runImport(options, someDeps(input));
     change(input);
@@ -680,7 +682,7 @@ describe('an import that stops', () => {
 
   it('does not resume with other options', async () => {
     const input = aFile(toLines(events(2)));
-    const { url } = await startFarSide(takeAll);
+    const { url } = await startFakeRelay(acceptAll);
     const options = someOptions({ input, url });
     await runImport(options, someDeps(input));
     const other = { ...options, url: 'http://elsewhere', lane: 'profiles' as const };
@@ -691,7 +693,7 @@ describe('an import that stops', () => {
 
   it('resumes with the backfill choice that it began with, and with a file of versions without one', async () => {
     const input = aFile(toLines(events(1)));
-    const { url } = await startFarSide(takeAll);
+    const { url } = await startFakeRelay(acceptAll);
     const options = someOptions({ input, url, backfill: 'age' });
     await runImport(options, someDeps(input));
     await expect(runImport({ ...options, backfill: 'all' }, someDeps(input))).rejects.toThrow(
@@ -714,14 +716,14 @@ describe('an import that stops', () => {
 
   it('overwrites no file of another program', async () => {
     const input = aFile(toLines(['no JSON', '{}']));
-    const { url } = await startFarSide(() => ({ status: 400, body: aProblem('invalid', 'no') }));
+    const { url } = await startFakeRelay(() => ({ status: 400, body: aProblem('invalid', 'no') }));
     const options = someOptions({ input, url });
     writeFileSync(options.rejectedPath, 'precious');
     await expect(runImport(options, someDeps(input))).rejects.toThrow('already exists');
     expect(readFileSync(options.rejectedPath, 'utf8')).toBe('precious');
     expect(existsSync(`${input}.import.json`)).toBe(false);
     await runImport({ ...options, restart: true }, someDeps(input));
-    expect(refusedOf(input).map(({ line }) => line)).toEqual([1, 2]);
+    expect(readRejected(input).map(({ line }) => line)).toEqual([1, 2]);
   });
 });
 
@@ -732,7 +734,7 @@ describe('an import of a pipe', () => {
   it('records no progress', async () => {
     const input = '-';
     const folder = aFolder();
-    const { url, received } = await startFarSide(takeAll);
+    const { url, received } = await startFakeRelay(acceptAll);
     const progressFile = createProgressFile(join(folder, 'import.json'));
     const stdin = pipe('event_name,email\ne,"a', '@b.com"\nf,c@d.com\n');
     const rejectedPath = join(folder, 'refused');
@@ -749,18 +751,18 @@ describe('an import of a pipe', () => {
     const stop = new AbortController();
     const stdin = new Readable({ read: () => undefined });
     stdin.push(toLines(events(2)));
-    const { url } = await startFarSide((one) => {
+    const { url } = await startFakeRelay((one) => {
       stop.abort();
-      return takeAll(one);
+      return acceptAll(one);
     });
-    const rejectedPath = join(aFolder(), 'refused');
+    const rejectedPath = join(aFolder(), 'rejected');
     const options = someOptions({ input: '-', url, maxCount: 1, rejectedPath });
     const result = await runImport(options, someDeps('-', { stdin, signal: stop.signal }));
     expect(result).toMatchObject({ stopped: 'interrupted', canResume: false, line: 1 });
   });
 });
 
-describe('a crash', () => {
+describe('a crash of an import', () => {
   it('between any response and its progress record loses nothing and duplicates nothing', async () => {
     const relay = await aRelay();
     await fc.assert(
@@ -790,11 +792,11 @@ describe('a crash', () => {
           const { counts } = await runImport(options, someDeps(input));
           expect(counts.read).toBe(count);
           expect(counts.accepted + counts.duplicates).toBe(11);
-          const refused = refusedOf(input).map(
+          const refused = readRejected(input).map(
             ({ entry }) => (entry as { distinct_id: string }).distinct_id,
           );
           expect(refused).toEqual(numbers.filter(isBad).map((number) => `c\n${number}`));
-          const recorded = (await delivered(relay)).events.flatMap(({ metric }) =>
+          const recorded = (await untilDelivered(relay)).events.flatMap(({ metric }) =>
             metric.startsWith(run) ? [metric] : [],
           );
           expect(recorded.sort()).toEqual(
@@ -812,7 +814,7 @@ describe('a crash', () => {
   const toBytes = (text: string, format: string): string | Buffer =>
     format === 'csv.gz' ? gzipSync(text) : text;
 
-  /** The progress record after this many others is never written. */
+  /** Runs an import that fails at the progress record after `saves` others. */
   async function crashAfter(saves: number, options: ImportOptions): Promise<void> {
     const real = createProgressFile(`${options.input}.import.json`);
     let left = saves;

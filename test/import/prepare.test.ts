@@ -26,7 +26,7 @@ const bodyOf = (text: string, overrides: Partial<Row> = {}, lane: Lane = 'events
 
 const idOf = (body: string) => (JSON.parse(body) as { insert_id?: unknown }).insert_id;
 
-describe('an event without an id', () => {
+describe('an imported event without an id', () => {
   const text = '{"event_name":"e","n":12345678901234567890}';
 
   it('gets one from its line and number, the same at each derivation', () => {
@@ -59,7 +59,7 @@ describe('an event without an id', () => {
   });
 });
 
-describe('a line is posted unchanged', () => {
+describe('an imported line is posted unchanged', () => {
   it.each(['{"insert_id":"a", "n":1.0}', 'no JSON', '[]', '{"a":1,"a":2}', '5'])(
     'if it is %s',
     (text) => {
@@ -80,7 +80,7 @@ it('a row that cannot be read is rejected with its issue', () => {
   expect(prepared).toMatchObject({ body: null, errors: [{ detail: 'is not valid UTF-8' }] });
 });
 
-describe('a batch', () => {
+describe('a batch of an import', () => {
   const rows = (sizes: readonly number[]) =>
     // eslint-disable-next-line @typescript-eslint/require-await -- a source that has them all
     (async function* () {

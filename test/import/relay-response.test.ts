@@ -5,7 +5,7 @@ import { aProblem } from './fixture.js';
 
 const now = Date.UTC(2026, 0, 15, 12);
 
-const answerOf = (status: number, body: unknown = '', retryAfter: string | null = null) =>
+const parse = (status: number, body: unknown = '', retryAfter: string | null = null) =>
   parseRelayResponse({
     status,
     retryAfter,
@@ -15,15 +15,15 @@ const answerOf = (status: number, body: unknown = '', retryAfter: string | null 
 
 const errors = [{ pointer: '/value', detail: 'must be a number' }];
 
-describe("the relay's response", () => {
-  it('202 contains the accepted count and the rejected entries by index', () => {
+describe('the response of a relay', () => {
+  it('with 202 contains the accepted count and the rejected entries by index', () => {
     const body = {
       accepted: 3,
       duplicates: 1,
       rejected: [{ index: 2, errors }],
       warnings: [{ index: 0, warnings: [] }],
     };
-    expect(answerOf(202, body)).toEqual({
+    expect(parse(202, body)).toEqual({
       kind: 'accepted',
       accepted: 3,
       duplicates: 1,
@@ -32,13 +32,13 @@ describe("the relay's response", () => {
     });
   });
 
-  it('400 contains the issues of each entry', () => {
-    const told = [
+  it('with 400 contains the issues of each entry', () => {
+    const issues = [
       { pointer: '/0/value', detail: 'a' },
       { pointer: '/0', detail: 'b' },
       { pointer: '/12/properties/x', detail: 'c' },
     ];
-    expect(answerOf(400, aProblem('invalid', 'nothing was taken', told))).toEqual({
+    expect(parse(400, aProblem('invalid', 'nothing was taken', issues))).toEqual({
       kind: 'invalid',
       detail: 'nothing was taken',
       rejected: new Map([
@@ -54,9 +54,9 @@ describe("the relay's response", () => {
     });
   });
 
-  it('400 about the whole request concerns no entry', () => {
-    const told = [{ pointer: '', detail: 'holds nothing to accept' }];
-    expect(answerOf(400, aProblem('invalid', 'no', told))).toMatchObject({ rejected: new Map() });
+  it('with 400 for the whole request rejects no entry', () => {
+    const issues = [{ pointer: '', detail: 'holds nothing to accept' }];
+    expect(parse(400, aProblem('invalid', 'no', issues))).toMatchObject({ rejected: new Map() });
   });
 
   it.each([
@@ -67,8 +67,8 @@ describe("the relay's response", () => {
     [new Date(now - 9000).toUTCString(), 1000],
   ])('with Retry-After %s means a wait of %i ms', (retryAfter, waitMs) => {
     for (const status of [429, 503]) {
-      const answer = answerOf(status, aProblem('unavailable', 'the buffer is full'), retryAfter);
-      expect(answer).toEqual({ kind: 'wait', waitMs, detail: `${status}: the buffer is full` });
+      const parsed = parse(status, aProblem('unavailable', 'the buffer is full'), retryAfter);
+      expect(parsed).toEqual({ kind: 'wait', waitMs, detail: `${status}: the buffer is full` });
     }
   });
 
@@ -83,9 +83,9 @@ describe("the relay's response", () => {
     [200, 'stop'],
     [302, 'stop'],
     [404, 'stop'],
-  ])('%i without a problem document means %s', (status, kind) => {
-    expect(answerOf(status, '<html>')).toMatchObject({ kind });
-    expect(answerOf(status, '', status === 503 ? 'soon' : null)).toMatchObject({ kind });
+  ])('with %i and without a problem document means %s', (status, kind) => {
+    expect(parse(status, '<html>')).toMatchObject({ kind });
+    expect(parse(status, '', status === 503 ? 'soon' : null)).toMatchObject({ kind });
   });
 
   it.each([
@@ -93,25 +93,28 @@ describe("the relay's response", () => {
     [403, /this key is not known.*check the key/],
     [404, /not a relay: check --url/],
     [415, /^the server responds with 415: this key is not known$/],
-  ])('%i explains what to do', (status, words) => {
-    expect(answerOf(status, aProblem('x', 'this key is not known'))).toMatchObject({
+  ])('with %i has a detail that says what to do', (status, words) => {
+    expect(parse(status, aProblem('x', 'this key is not known'))).toMatchObject({
       kind: 'stop',
       detail: expect.stringMatching(words) as string,
     });
   });
 
-  it.each(['', '{"accepted":1}', '[]', 'ok'])('202 with %j is not from a relay', (text) => {
-    expect(answerOf(202, text)).toMatchObject({ kind: 'stop' });
-  });
+  it.each(['', '{"accepted":1}', '[]', 'ok'])(
+    'with 202 and the body %j is not from a relay',
+    (text) => {
+      expect(parse(202, text)).toMatchObject({ kind: 'stop' });
+    },
+  );
 
-  it('is interpreted whatever it contains', () => {
+  it('with any content has one of the known kinds', () => {
     const raw: fc.Arbitrary<HttpResult> = fc.record({
       status: fc.integer({ min: 100, max: 599 }),
       retryAfter: fc.option(fc.string()),
       text: fc.oneof(fc.string(), fc.json()),
       now: fc.constant(now),
     });
-    const kinds = ['taken', 'invalid', 'too-large', 'wait', 'failed', 'stop'];
+    const kinds = ['accepted', 'invalid', 'too-large', 'wait', 'failed', 'stop'];
     fc.assert(
       fc.property(raw, (given) => {
         expect(kinds).toContain(parseRelayResponse(given).kind);

@@ -91,7 +91,7 @@ it.each([
   [59_001, '1 min 0 s'],
   [3_599_000, '59 min 59 s'],
   [7_260_000, '2 h 1 min'],
-])('%i ms are printed as %s', (ms, text) => {
+])('a time of %i ms is printed as %s', (ms, text) => {
   expect(formatDuration(ms)).toBe(text);
 });
 

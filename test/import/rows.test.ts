@@ -145,7 +145,7 @@ describe('a CSV input', () => {
   it.each([
     ['bytes', 'x'.repeat(9999), 501, 'is longer than 5000000 bytes'],
     ['lines', 'x', 10_000, 'opens a quote that 10000 lines do not close'],
-  ])('is read on after a record of too many %s', async (_, text, count, fault) => {
+  ])('is read further after a record with too many %s', async (_, text, count, fault) => {
     const rows = await read(`"${`${text}\n`.repeat(count)}"\nlast\n`, csv);
     expect(rows[0]).toMatchObject({ line: 1, lastLine: 1, fault });
     expect(rows).toHaveLength(count + 2);
@@ -162,11 +162,11 @@ describe('a CSV input', () => {
         const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
         const text = written.map((record) => record.map(quoted).join(',') + end).join('');
         expect(await cellsOf(text)).toEqual(written);
-        const theirs: unknown = parse(text, {
+        const ofCsvParse: unknown = parse(text, {
           relax_column_count: true,
           record_delimiter: ['\r\n', '\n'],
         });
-        expect(theirs).toEqual(written);
+        expect(ofCsvParse).toEqual(written);
       }),
     );
   });
@@ -203,12 +203,12 @@ describe.each([ndjson, csv])('an input of $format', (layout) => {
     await fc.assert(
       fc.asyncProperty(bytes, async (given) => {
         const lines = given.toString().split('\n');
-        const told = (await read(given, layout)).flatMap(({ line, lastLine }) =>
+        const found = (await read(given, layout)).flatMap(({ line, lastLine }) =>
           Array.from({ length: lastLine - line + 1 }, (_, at) => line + at),
         );
-        expect(new Set(told).size).toBe(told.length);
-        const wanted = lines.flatMap((line, at) => (line.trim() === '' ? [] : [at + 1]));
-        expect(told).toEqual(expect.arrayContaining(wanted));
+        expect(new Set(found).size).toBe(found.length);
+        const expected = lines.flatMap((line, at) => (line.trim() === '' ? [] : [at + 1]));
+        expect(found).toEqual(expect.arrayContaining(expected));
       }),
     );
   });

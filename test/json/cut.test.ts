@@ -47,7 +47,7 @@ const listOf = (text: string): readonly unknown[] => {
   return 'events' in value ? value.events : value;
 };
 
-it('the parts contain all elements once and in order', () => {
+it('the parts of a cut list contain all elements once and in order', () => {
   fc.assert(
     fc.property(list, chars, (text, length) => {
       expect(textsOf(text, length).flatMap(listOf)).toEqual(listOf(text));
@@ -55,7 +55,7 @@ it('the parts contain all elements once and in order', () => {
   );
 });
 
-it('the shift of a part gives the position in the whole list', () => {
+it('the shift of a part is its position in the whole list', () => {
   fc.assert(
     fc.property(list, chars, (text, length) => {
       const from = opening.pattern.exec(text)?.[0].length ?? 0;
@@ -67,7 +67,7 @@ it('the shift of a part gives the position in the whole list', () => {
   );
 });
 
-describe('a text that is not JSON', () => {
+describe('a text that is not JSON, cut into parts,', () => {
   const isJson = (text: string): boolean => parseJson(text).ok;
   const piece = fc.constantFrom(',', '[', ']', '{', '}', '"', '\\', ':', ' ', '1', 'x', '');
   const damaged = fc
@@ -78,13 +78,13 @@ describe('a text that is not JSON', () => {
     });
 
   it.each(['[,1234]', '[    ,1234]', '[1234,    ,5678]', '[1234,,5678]', '[1234,5678,]', '[,]'])(
-    '%s is not cut where an element is missing',
+    'has a part that is not JSON if an element is missing: %s',
     (text) => {
       expect(textsOf(text).every(isJson)).toBe(false);
     },
   );
 
-  it('has a part that is not JSON, and only then', () => {
+  it('has a part that is not JSON, unlike a valid text', () => {
     fc.assert(
       fc.property(damaged, chars, (text, length) => {
         expect(textsOf(text, length).every(isJson)).toBe(isJson(text));
@@ -93,7 +93,7 @@ describe('a text that is not JSON', () => {
     );
   });
 
-  it('is reported at the same position', () => {
+  it('has its issue at the same position as the whole text', () => {
     fc.assert(
       fc.property(damaged, chars, (text, length) => {
         const whole = parseJson(text);
@@ -106,7 +106,7 @@ describe('a text that is not JSON', () => {
   });
 });
 
-it('characters of several bytes stay whole and count as one character', () => {
+it('cutList keeps characters of several bytes whole and counts them as one', () => {
   const [first, second] = cut('["ü€","😀","x"]', 1);
   expect(first).toEqual({ text: '["ü€"]', shift: 0 });
   expect(second).toEqual({ text: '["😀"]', shift: 5 });
