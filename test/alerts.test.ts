@@ -38,7 +38,7 @@ const alertsOfRunbook = read('docs/operations/runbook.md')
 const promtool = spawnSync('promtool', ['--version']).status === 0;
 
 describe('the alert rules for Prometheus', () => {
-  it('are the alerts in the table of the runbook', () => {
+  it('have the alerts in the table of the runbook', () => {
     expect(rules.length).toBeGreaterThan(10);
     expect(
       rules.map((each) => ({

@@ -16,7 +16,7 @@ import { startRedis } from './support/redis-server.js';
 const root = new URL('../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
 
-const part = z.looseObject({
+const serviceSchema = z.looseObject({
   image: z.string().optional(),
   build: z.string().optional(),
   profiles: z.array(z.string()).default([]),
@@ -31,13 +31,18 @@ const part = z.looseObject({
     .regex(/^\d+s$/)
     .optional(),
 });
-const { services: parts, volumes } = z
-  .object({ services: z.record(z.string(), part), volumes: z.record(z.string(), z.null()) })
+const { services: services, volumes } = z
+  .object({
+    services: z.record(z.string(), serviceSchema),
+    volumes: z.record(z.string(), z.null()),
+  })
   .parse(parse(read('docker-compose.yml'), { merge: true }));
 const namesOf = (profile: string | undefined) =>
-  Object.keys(parts).filter((name) => parts[name]?.profiles[0] === profile);
-const { balancer, valkey } = z.object({ balancer: part, valkey: part }).parse(parts);
-const sharing = namesOf('redis').filter((name) => parts[name]?.build !== undefined);
+  Object.keys(services).filter((name) => services[name]?.profiles[0] === profile);
+const { balancer, valkey } = z
+  .object({ balancer: serviceSchema, valkey: serviceSchema })
+  .parse(services);
+const sharingRelays = namesOf('redis').filter((name) => services[name]?.build !== undefined);
 
 const imageEnv = Object.fromEntries(
   parseDockerfile(read('Dockerfile'))
@@ -49,7 +54,7 @@ const configure = (name: string) =>
   loadConfig({
     ...imageEnv,
     ...Object.fromEntries(
-      Object.entries(parts[name]?.environment ?? {}).map(([key, text]) => [
+      Object.entries(services[name]?.environment ?? {}).map(([key, text]) => [
         key,
         interpolate(text, {}),
       ]),
@@ -57,18 +62,18 @@ const configure = (name: string) =>
   });
 
 describe('the Compose file', () => {
-  it('starts the relay and the sandbox, and the rest by a profile', () => {
+  it('starts the relay and the sandbox by default, and the other services by a profile', () => {
     expect(namesOf(undefined)).toEqual(['relay', 'sandbox']);
     expect(namesOf('redis')).toEqual(['relay-a', 'relay-b', 'balancer', 'valkey']);
   });
 
-  it('sets nothing but settings of the relay', () => {
-    const names = Object.values(parts).flatMap(({ environment }) => Object.keys(environment));
+  it('sets only variables that are settings of the relay', () => {
+    const names = Object.values(services).flatMap(({ environment }) => Object.keys(environment));
     expect(names.filter((name) => !(name in settingsSchema.shape))).toEqual([]);
   });
 
-  it('declares every volume that it mounts, and mounts every file that is there', () => {
-    const mounted = Object.values(parts).flatMap(({ volumes: each }) => each);
+  it('declares every volume that it mounts and mounts only files that exist', () => {
+    const mounted = Object.values(services).flatMap(({ volumes: each }) => each);
     const sources = mounted.map((volume) => volume.split(':')[0] ?? '');
     expect(sources.filter((each) => !each.startsWith('.'))).toEqual(Object.keys(volumes));
     for (const path of sources.filter((each) => each.startsWith('.'))) {
@@ -76,40 +81,40 @@ describe('the Compose file', () => {
     }
   });
 
-  it('pins at least the major version of what it does not build, and publishes on loopback', () => {
-    for (const { image, build } of Object.values(parts)) {
+  it('pins at least the major version of each image and publishes ports on loopback only', () => {
+    for (const { image, build } of Object.values(services)) {
       expect(build ?? image).toMatch(/^(\.|[a-z/]+:\d+(\.\d+)?-alpine)$/);
     }
-    for (const port of Object.values(parts).flatMap(({ ports }) => ports)) {
+    for (const port of Object.values(services).flatMap(({ ports }) => ports)) {
       expect(port).toMatch(/^127\.0\.0\.1:/);
     }
   });
 
-  it('waits only for what starts with it and tells that it is well', () => {
-    for (const [name, { profiles, depends_on: needs }] of Object.entries(parts)) {
-      for (const [need, { condition }] of Object.entries(needs)) {
+  it('makes services wait only for services that start with them and have a health check', () => {
+    for (const [name, { profiles, depends_on: dependencies }] of Object.entries(services)) {
+      for (const [dependency, { condition }] of Object.entries(dependencies)) {
         expect(condition).toBe('service_healthy');
-        // The image of the relay has a check of its own.
-        expect(parts[need]?.healthcheck ?? parts[need]?.build).toBeDefined();
-        expect([...profiles, undefined], name).toContain(parts[need]?.profiles[0]);
+        // The image of the relay contains its own health check.
+        expect(services[dependency]?.healthcheck ?? services[dependency]?.build).toBeDefined();
+        expect([...profiles, undefined], name).toContain(services[dependency]?.profiles[0]);
       }
     }
   });
 
-  it('has two relays on one buffer, which take nothing that could be lost', () => {
-    expect(sharing).toEqual(['relay-a', 'relay-b']);
-    for (const name of sharing) {
+  it('has two relays on one buffer, which accept nothing that could be lost', () => {
+    expect(sharingRelays).toEqual(['relay-a', 'relay-b']);
+    for (const name of sharingRelays) {
       const config = configure(name);
       expect(config).toMatchObject({ STORE: 'redis', REDIS_REQUIRE_DURABLE: true });
       expect(config.REDIS_URL?.hosts).toEqual([{ host: 'valkey', port: 6379 }]);
-      expect(config).toEqual(configure(sharing[0] ?? ''));
-      expect(parts[name]?.ports).toEqual([]);
-      const graceMs = parseInt(parts[name]?.stop_grace_period ?? '', 10) * 1000;
+      expect(config).toEqual(configure(sharingRelays[0] ?? ''));
+      expect(services[name]?.ports).toEqual([]);
+      const graceMs = parseInt(services[name]?.stop_grace_period ?? '', 10) * 1000;
       expect(graceMs).toBeGreaterThan(config.SHUTDOWN_TIMEOUT_MS + 2000);
     }
   });
 
-  it('has a Valkey that keeps what it acknowledges, on a volume, for this network alone', async () => {
+  it('has a durable Valkey on a volume that only its network can reach', async () => {
     const [program, ...flags] = valkey.command;
     const settings = Object.fromEntries(
       flags.flatMap((flag, index) =>
@@ -139,17 +144,17 @@ describe('the Compose file', () => {
   });
 });
 
-describe('nginx in front of the relays', () => {
+describe('deploy/nginx.conf', () => {
   const conf = parseNginx(read('deploy/nginx.conf'));
   const argsOf = (name: string) => findAll(conf, name).map(({ args }) => args);
   const [upstream] = findAll(conf, 'upstream');
 
-  it('passes requests to each relay in turn, on connections that stay', () => {
+  it('passes requests to the relays in turn on persistent connections', () => {
     const backends = findAll(upstream!.block, 'server').map(({ args }) => args[0]);
-    expect(backends).toEqual(sharing.map((name) => `${name}:${configure(name).PORT}`));
-    expect(Object.keys(balancer.depends_on)).toEqual(sharing);
-    const ways = ['least_conn', 'ip_hash', 'hash', 'random'];
-    expect(upstream!.block.filter(({ name }) => ways.includes(name))).toEqual([]);
+    expect(backends).toEqual(sharingRelays.map((name) => `${name}:${configure(name).PORT}`));
+    expect(Object.keys(balancer.depends_on)).toEqual(sharingRelays);
+    const otherMethods = ['least_conn', 'ip_hash', 'hash', 'random'];
+    expect(upstream!.block.filter(({ name }) => otherMethods.includes(name))).toEqual([]);
     expect(upstream!.block.map(({ name }) => name)).toEqual(
       expect.arrayContaining(['zone', 'keepalive']),
     );
@@ -157,18 +162,18 @@ describe('nginx in front of the relays', () => {
     expect(argsOf('proxy_http_version')).toEqual([['1.1']]);
   });
 
-  it('closes a connection that idles before a relay does', () => {
+  it('closes an idle connection before a relay does', () => {
     const [[idle = '']] = argsOf('keepalive_timeout') as [string[]];
     const relayMs = fastify().initialConfig.keepAliveTimeout ?? 0;
     expect(idle).toMatch(/^\d+s$/);
     expect(parseInt(idle, 10) * 1000).toBeLessThan(relayMs);
   });
 
-  it('never sends a POST a second time that may have arrived', () => {
+  it('never repeats a POST that may have arrived', () => {
     expect(argsOf('proxy_next_upstream')).toEqual([['error', 'timeout']]);
   });
 
-  it('changes no header but those of the connection, so that Idempotency-Key arrives', () => {
+  it('changes only headers of the connection, so that Idempotency-Key arrives', () => {
     expect(argsOf('proxy_set_header')).toEqual([
       ['Connection', ''],
       ['Host', '$http_host'],
@@ -176,10 +181,10 @@ describe('nginx in front of the relays', () => {
       ['X-Forwarded-Proto', '$scheme'],
     ]);
     expect([...argsOf('proxy_pass_request_headers'), ...argsOf('proxy_hide_header')]).toEqual([]);
-    for (const name of sharing) expect(configure(name).TRUST_PROXY).toBe(1);
+    for (const name of sharingRelays) expect(configure(name).TRUST_PROXY).toBe(1);
   });
 
-  it('has the limits of the relay', () => {
+  it('has the same limits as the relay', () => {
     const { shape } = settingsSchema;
     const toText = (ms: number) => `${ms / 1000}s`;
     expect(argsOf('client_max_body_size')).toEqual([
@@ -191,25 +196,27 @@ describe('nginx in front of the relays', () => {
     expect(argsOf('client_body_timeout')).toEqual([
       [toText(shape.REQUEST_TIMEOUT_MS.parse(undefined))],
     ]);
-    const [[answer = '']] = argsOf('proxy_read_timeout') as [string[]];
-    expect(parseInt(answer, 10) * 1000).toBeGreaterThan(shape.SYNC_TIMEOUT_MS.parse(undefined));
+    const [[readTimeout = '']] = argsOf('proxy_read_timeout') as [string[]];
+    expect(parseInt(readTimeout, 10) * 1000).toBeGreaterThan(
+      shape.SYNC_TIMEOUT_MS.parse(undefined),
+    );
   });
 
-  it('listens where the port is published, without root, and writes to memory alone', () => {
+  it('listens on the published port without root and writes only to memory', () => {
     expect(argsOf('listen')).toEqual([['8080']]);
     expect(balancer.ports.map((port) => interpolate(port, {}))).toEqual(['127.0.0.1:8080:8080']);
     expect(balancer).toMatchObject({ user: 'nginx', read_only: true, tmpfs: ['/tmp'] });
-    const places = ['client_body', 'proxy', 'fastcgi', 'scgi', 'uwsgi'].flatMap((name) =>
+    const paths = ['client_body', 'proxy', 'fastcgi', 'scgi', 'uwsgi'].flatMap((name) =>
       argsOf(`${name}_temp_path`),
     );
-    expect(places).toHaveLength(5);
-    for (const [place] of [...places, ...argsOf('pid')]) expect(place).toMatch(/^\/tmp\//);
+    expect(paths).toHaveLength(5);
+    for (const [path] of [...paths, ...argsOf('pid')]) expect(path).toMatch(/^\/tmp\//);
     expect(balancer.volumes).toEqual(['./deploy/nginx.conf:/etc/nginx/nginx.conf:ro']);
   });
 });
 
-describe('what reads an nginx.conf', () => {
-  it('reads blocks, quotes and comments, and refuses what is not closed', () => {
+describe('parseNginx', () => {
+  it('reads blocks, quotes and comments, and rejects unclosed blocks and directives', () => {
     expect(parseNginx('a b "c d"; # e;\nf { g; }')).toEqual([
       { name: 'a', args: ['b', 'c d'], block: [] },
       { name: 'f', args: [], block: [{ name: 'g', args: [], block: [] }] },

@@ -34,13 +34,13 @@ const load = (name: string) => {
   const form = loadForm(new URL(`deploy/kubernetes/${name}/`, root));
   const ofKind = (kind: string): readonly Manifest[] =>
     form.manifests.filter((each) => each.kind === kind);
-  const works = [...ofKind('Deployment'), ...ofKind('StatefulSet')].map((each) =>
+  const workloads = [...ofKind('Deployment'), ...ofKind('StatefulSet')].map((each) =>
     workload.parse(each),
   );
-  const work = works[0]!;
-  const pod = work.spec.template;
+  const workloadSpec = workloads[0]!;
+  const pod = workloadSpec.spec.template;
   const relay = pod.spec.containers[0];
-  return { ...form, ofKind, works, work, pod, relay };
+  return { ...form, ofKind, workloads, workloadSpec, pod, relay };
 };
 const forms = { journal: load('journal'), redis: load('redis') };
 type Loaded = (typeof forms)['journal'];
@@ -49,7 +49,7 @@ const secret = z
   .looseObject({ metadata: z.object({ name: z.string() }), stringData: labels })
   .parse(readManifests(new URL('deploy/kubernetes/secret.example.yaml', root))[0]);
 
-/** The relay's configuration in a pod, with the example's secrets. */
+/** Returns the configuration of the relay in a pod with the secrets of the example. */
 const configure = ({ relay, settings }: Loaded): Config =>
   loadConfig({
     ...imageEnv,
@@ -57,20 +57,20 @@ const configure = ({ relay, settings }: Loaded): Config =>
     ...Object.fromEntries(
       relay.env.map(({ name, valueFrom }) => [name, secret.stringData[valueFrom.secretKeyRef.key]]),
     ),
-    // The example's own is a placeholder, with which the relay does not start.
+    // The key in the example is a placeholder, which the relay rejects.
     KLAVIYO_API_KEY: 'pk_1',
   });
 
-describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
-  const { manifests, settings, ofKind, works, work, pod, relay } = form;
+describe.each(Object.entries(forms))('the Kubernetes manifests for the %s store', (name, form) => {
+  const { manifests, settings, ofKind, workloads, workloadSpec, pod, relay } = form;
 
-  it('has no field that Kubernetes does not know', () => {
+  it('have only fields that Kubernetes defines', () => {
     expect(toTypeErrors(manifests)).toEqual([]);
     expect(toWrongChoices(manifests)).toEqual([]);
   });
 
-  it('has one workload, and every selector is of its pods', () => {
-    expect(works).toHaveLength(1);
+  it('have one workload, and every selector selects its pods', () => {
+    expect(workloads).toHaveLength(1);
     const budgets = ofKind('PodDisruptionBudget').map(({ spec }) =>
       z.looseObject({ selector, maxUnavailable: z.literal(1) }).parse(spec),
     );
@@ -78,7 +78,7 @@ describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
     expect(budgets).toHaveLength(1);
     expect(services.length).toBeGreaterThan(0);
     const selected = [
-      work.spec.selector.matchLabels,
+      workloadSpec.spec.selector.matchLabels,
       ...budgets.map((each) => each.selector.matchLabels),
       ...services,
       ...pod.spec.topologySpreadConstraints.map((each) => each.labelSelector.matchLabels),
@@ -86,7 +86,7 @@ describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
     for (const each of selected) expect(each).toEqual(pod.metadata.labels);
   });
 
-  it('reaches the port that the image exposes, and paths that the relay has', () => {
+  it('use the port that the image exposes and paths that the relay serves', () => {
     const [port] = relay.ports;
     const { annotations } = pod.metadata;
     expect(String(port.containerPort)).toBe(wordsOf('EXPOSE')[0]);
@@ -103,14 +103,14 @@ describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
     ];
     expect(new Set(targets)).toEqual(new Set([port.name]));
     expect(probes.map(({ httpGet }) => httpGet.path)).toEqual(['/livez', '/livez', '/readyz']);
-    const asked = [
+    const requestedPaths = [
       ...probes.map(({ httpGet }) => httpGet.path),
       annotations['prometheus.io/path']!,
     ];
-    for (const path of asked) expect(paths[path]).toHaveProperty('get');
+    for (const path of requestedPaths) expect(paths[path]).toHaveProperty('get');
   });
 
-  it('sets nothing but settings of the relay, and the relay starts with them', () => {
+  it('set only settings of the relay, which are valid', () => {
     const names = [
       ...Object.values(settings).flatMap((each) => Object.keys(each)),
       ...relay.env.map((each) => each.name),
@@ -119,7 +119,7 @@ describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
     expect(configure(form)).toMatchObject({ STORE: name, HOST: '0.0.0.0', LOG_FORMAT: 'json' });
   });
 
-  it('holds no secret, and refers to those of the example', () => {
+  it('contain no secret and refer to those of secret.example.yaml', () => {
     expect(ofKind('Secret')).toEqual([]);
     const refs = relay.env.map((each) => [each.name, each.valueFrom.secretKeyRef.key]);
     for (const [variable, key] of refs) expect(key).toBe(variable);
@@ -131,21 +131,21 @@ describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
     expect(plain.filter((each) => each in secret.stringData)).toEqual([]);
   });
 
-  it('lets a relay drain, after the time in which requests still come', () => {
+  it('leave a relay time to drain after its endpoint is removed', () => {
     const delayMs = Number(relay.lifecycle.preStop.exec.command[1]) * 1000;
     expect(delayMs).toBeGreaterThanOrEqual(5000);
     const neededMs = delayMs + configure(form).SHUTDOWN_TIMEOUT_MS;
     expect(pod.spec.terminationGracePeriodSeconds * 1000).toBeGreaterThanOrEqual(neededMs + 5000);
   });
 
-  it('gives a start minutes, restarts late and takes out of rotation early', () => {
+  it('permit a start of minutes, restart late and take out of rotation early', () => {
     const toSeconds = (each: Probe) => each.periodSeconds * each.failureThreshold;
     expect(toSeconds(relay.startupProbe)).toBeGreaterThanOrEqual(120);
     expect(toSeconds(relay.livenessProbe)).toBeGreaterThanOrEqual(30);
     expect(toSeconds(relay.readinessProbe)).toBeLessThanOrEqual(5);
   });
 
-  it('runs as the user of the image, and may do nothing but write to its volumes', () => {
+  it('run the relay as the user of the image, without rights beyond its volumes', () => {
     const [user, group] = (wordsOf('USER')[0] ?? '').split(':').map(Number);
     expect(pod.spec).toMatchObject({
       automountServiceAccountToken: false,
@@ -168,13 +168,13 @@ describe.each(Object.entries(forms))('the Kubernetes form %s', (name, form) => {
     expect(Object.keys(relay.resources.limits)).toEqual(['memory']);
   });
 
-  it('runs this version of the image', () => {
+  it('use the image of the current version', () => {
     expect(relay.image).toBe(`klaviyo-relay:${version}`);
   });
 });
 
-describe('the Kubernetes forms', () => {
-  it('run the same pod but for its store', () => {
+describe('the Kubernetes manifests for both stores', () => {
+  it('run the same pod except for its store', () => {
     const toShared = ({ pod, relay }: Loaded) => ({
       metadata: pod.metadata,
       containers: [{ ...relay, env: [], resources: {}, volumeMounts: [] }],
@@ -186,8 +186,8 @@ describe('the Kubernetes forms', () => {
   });
 });
 
-describe('the example of a secret', () => {
-  it('is one that Kubernetes knows, with values that are none', () => {
+describe('secret.example.yaml', () => {
+  it('is a valid Secret with placeholders as values', () => {
     expect(
       toTypeErrors(readManifests(new URL('deploy/kubernetes/secret.example.yaml', root))),
     ).toEqual([]);
@@ -195,8 +195,8 @@ describe('the example of a secret', () => {
   });
 });
 
-describe('relays with a journal each', () => {
-  const { work, pod, relay, ofKind } = forms.journal;
+describe('Kubernetes relays with a journal each', () => {
+  const { workloadSpec, pod, relay, ofKind } = forms.journal;
   const spec = z
     .looseObject({
       replicas: z.int(),
@@ -208,10 +208,10 @@ describe('relays with a journal each', () => {
         }),
       ]),
     })
-    .parse(work.spec);
+    .parse(workloadSpec.spec);
   const config = configure(forms.journal);
 
-  it('take no more of the limits together than Klaviyo grants', () => {
+  it('together do not exceed the limits that Klaviyo grants', () => {
     const granted = settingsSchema.parse({ KLAVIYO_API_KEY: 'pk_1' });
     const { replicas } = spec;
     expect(config.RATE_LIMIT_PER_SECOND * replicas).toBeLessThanOrEqual(
@@ -225,7 +225,7 @@ describe('relays with a journal each', () => {
     }
   });
 
-  it('have a volume each, at the place of the journal, that outlives them', () => {
+  it('have a volume each at the path of the journal, which outlives the pod', () => {
     const [claim] = spec.volumeClaimTemplates;
     expect(relay.volumeMounts).toContainEqual({
       name: claim.metadata.name,
@@ -242,41 +242,47 @@ describe('relays with a journal each', () => {
     expect(Number(gib) * 1024 ** 3).toBeGreaterThan(neededBytes);
   });
 
-  it('start together, and have a name each, ready or not', () => {
+  it('start together and have a DNS name each, ready or not', () => {
     expect(spec.podManagementPolicy).toBe('Parallel');
     const headless = ofKind('Service').find(({ metadata }) => metadata.name === spec.serviceName);
     expect(headless?.spec).toMatchObject({ clusterIP: 'None', publishNotReadyAddresses: true });
   });
 });
 
-describe('relays that share a buffer in Redis', () => {
-  const { work, relay, ofKind } = forms.redis;
+describe('Kubernetes relays that share a buffer in Redis', () => {
+  const { workloadSpec, relay, ofKind } = forms.redis;
 
-  it('are replaced one by one, with none missing', () => {
-    expect(work.spec.strategy).toMatchObject({ rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } });
+  it('are replaced one by one without fewer running relays', () => {
+    expect(workloadSpec.spec.strategy).toMatchObject({
+      rollingUpdate: { maxUnavailable: 0, maxSurge: 1 },
+    });
   });
 
-  it('are as many as the autoscaler says, and two at least', () => {
-    expect(work.spec).not.toHaveProperty('replicas');
+  it('have their number from the autoscaler, at least two', () => {
+    expect(workloadSpec.spec).not.toHaveProperty('replicas');
     expect(ofKind('HorizontalPodAutoscaler').map(({ spec }) => spec)).toEqual([
       expect.objectContaining({
-        scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: work.metadata.name },
+        scaleTargetRef: {
+          apiVersion: 'apps/v1',
+          kind: 'Deployment',
+          name: workloadSpec.metadata.name,
+        },
         minReplicas: 2,
       }),
     ]);
     expect(Object.keys(relay.resources.requests)).toContain('cpu');
   });
 
-  it('keep nothing of their own, and take nothing that Redis could lose', () => {
+  it('have no volume of their own and accept nothing that Redis could lose', () => {
     expect(relay.volumeMounts.map(({ mountPath }) => mountPath)).toEqual(['/tmp']);
     expect(configure(forms.redis).REDIS_REQUIRE_DURABLE).toBe(true);
   });
 });
 
-describe('the check of manifests', () => {
+describe('toTypeErrors', () => {
   const budget = forms.redis.ofKind('PodDisruptionBudget')[0]!;
 
-  it('refuses a field that is unknown, of another type or missing, and an unknown kind', () => {
+  it('reports a field that is unknown, of another type or missing, and an unknown kind', () => {
     const [deployment] = forms.redis.ofKind('Deployment');
     const errors = toTypeErrors([
       { ...budget, spec: { maxUnavailble: 1 } },
@@ -284,7 +290,12 @@ describe('the check of manifests', () => {
       { ...deployment!, spec: { replicas: 1 } },
       { ...budget, kind: 'PodDisruptionBugdet' },
     ]);
-    const told = [/maxUnavailble/, /not assignable/, /missing.*selector/, /PodDisruptionBugdet/];
-    expect(errors).toEqual(told.map((each): unknown => expect.stringMatching(each)));
+    const expected = [
+      /maxUnavailble/,
+      /not assignable/,
+      /missing.*selector/,
+      /PodDisruptionBugdet/,
+    ];
+    expect(errors).toEqual(expected.map((each): unknown => expect.stringMatching(each)));
   });
 });

@@ -35,7 +35,7 @@ const pages = findPages();
 const commands = { start, sandbox, check, map, import: importCommand, store, demo };
 const commandHelps = Object.entries(commands).map(([name, { help }]) => ({ name, help }));
 
-describe('generated documentation (after a change: npm run docs)', () => {
+describe('generated documentation (after a change run npm run docs):', () => {
   it('.env.example contains every setting with its default', () => {
     expect(read('.env.example')).toBe(toEnvExample(settings));
   });

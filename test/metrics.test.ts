@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../src/metrics.js';
 
-/** The names operators build their dashboards on, with their labels. */
+/** Metrics that the dashboards of operators use, with their labels. */
 const promised: Record<string, readonly string[]> = {
   relay_http_requests_total: ['route', 'method', 'status'],
   relay_http_request_duration_seconds: ['route'],
@@ -28,15 +28,15 @@ const promised: Record<string, readonly string[]> = {
   relay_build_info: ['version', 'node'],
 };
 
-describe('metrics', () => {
-  it('have the promised names', async () => {
+describe('the metrics of the relay', () => {
+  it('include the promised names', async () => {
     const { registry } = createMetrics('1.2.3');
     const names = (await registry.getMetricsAsJSON()).map(({ name }) => name);
     expect(names).toEqual(expect.arrayContaining(Object.keys(promised)));
     expect(names).toContain('process_resident_memory_bytes');
   });
 
-  it('are no others: what is added is written down here', async () => {
+  it('include only the further names in this list', async () => {
     const { registry } = createMetrics('1.2.3');
     const names = (await registry.getMetricsAsJSON()).map(({ name }) => name);
     const added = names.filter((name) => name.startsWith('relay_') && !(name in promised));
@@ -59,21 +59,21 @@ describe('metrics', () => {
     ]);
   });
 
-  it('take the promised labels and no others', () => {
+  it('have exactly the promised labels', () => {
     const { registry } = createMetrics('1.2.3');
     for (const [name, labels] of Object.entries(promised)) {
       expect(registry.getSingleMetric(name), name).toMatchObject({ labelNames: labels });
     }
   });
 
-  it('start at zero where their labels are known', async () => {
+  it('start at zero if their labels are known in advance', async () => {
     const { registry } = createMetrics('1.2.3');
     const text = await registry.metrics();
     expect(text).toContain('relay_ingest_total{lane="events",outcome="accepted"} 0');
     expect(text).toContain('relay_settled_total{lane="profiles",outcome="dead_lettered"} 0');
   });
 
-  it('mirror state as it is at the scrape', async () => {
+  it('show the state at the time of the scrape', async () => {
     const { registry, onScrape, bufferEnvelopes } = createMetrics('1.2.3');
     let count = 0;
     onScrape(() => bufferEnvelopes.set({ lane: 'events' }, ++count));

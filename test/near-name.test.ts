@@ -13,7 +13,7 @@ it.each([
   ['KLAVIYO_KEY_API', 'KLAVIYO_API_KEY'],
   ['RELAY_API_KEY', 'RELAY_API_KEYS'],
   ['RELAY_INGEST_API_KEYS', 'RELAY_API_KEYS'],
-])('%s is near %s', (name, near) => {
+])('findNearName finds for %s the name %s', (name, near) => {
   expect(findNearName(name, known)).toBe(near);
 });
 
@@ -24,11 +24,11 @@ it.each([
   'RELAY_SERVICE_HOST',
   'KLAVIYO_RELAY_PORT',
   'A',
-])('%s is near no other name', (name) => {
+])('findNearName finds no other name for %s', (name) => {
   expect(findNearName(name, known)).toBeNull();
 });
 
-it('a name is near another only within the given number of edits', () => {
+it('findNearName finds a name only within the given number of edits', () => {
   expect(findNearName('HOST', ['POST'], 1)).toBe('POST');
   expect(findNearName('HOST', ['POST'], 0)).toBeNull();
 });

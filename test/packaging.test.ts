@@ -32,13 +32,13 @@ const imageEnv = Object.fromEntries(
 );
 
 describe('the image', () => {
-  it('is built on one slim Node 24, major and minor pinned', () => {
+  it('is built on one slim Node 24 image with a pinned minor version', () => {
     const images = new Set(stages.map(({ from }) => expand(from, args)));
     expect(images.size).toBe(1);
     expect([...images][0]).toMatch(/^node:24\.\d+-[a-z]+-slim$/);
   });
 
-  it('holds production dependencies alone, as the lock file has them', () => {
+  it('contains only production dependencies in the versions of the lock file', () => {
     const installs = stages.flatMap(({ name, steps }) =>
       steps
         .filter(({ op, text }) => op === 'RUN' && text.startsWith('npm'))
@@ -56,7 +56,7 @@ describe('the image', () => {
     ]);
   });
 
-  it('runs as a user that is not root, given by number, and owns nothing but its volume', () => {
+  it('runs as a numeric user other than root, which owns only its volume', () => {
     expect(wordsOf('USER')).toEqual(['1000:1000']);
     expect(stepsOf('RUN').map(({ text }) => text)).toEqual([
       'mkdir /data && chown 1000:1000 /data',
@@ -66,7 +66,7 @@ describe('the image', () => {
     expect(imageEnv).toMatchObject({ DATA_DIR: '/data' });
   });
 
-  it('starts node itself, so that signals reach it, and as `npm start` does', () => {
+  it('starts node directly, so that signals reach it, with the flags of `npm start`', () => {
     const flags = manifest.scripts.start.split(' ').filter((word) => word.startsWith('--'));
     expect(wordsOf('ENTRYPOINT')).toEqual(['node', ...flags, '/app/dist/main.js']);
     expect(wordsOf('CMD')).toEqual(['start']);
@@ -74,7 +74,7 @@ describe('the image', () => {
     expect(Object.values(manifest.bin)).toEqual(['dist/main.js']);
   });
 
-  it('listens on every address, and so does not start without keys', () => {
+  it('listens on every address and therefore does not start without keys', () => {
     expect(imageEnv).toEqual({
       NODE_ENV: 'production',
       HOST: '0.0.0.0',
@@ -87,7 +87,7 @@ describe('the image', () => {
     expect(loadConfig({ ...imageEnv, ...key, RELAY_API_KEYS: 'long enough' }).PORT).toBe(3000);
   });
 
-  it("is described in package.json's words", () => {
+  it('has the description of package.json', () => {
     expect(wordsOf('LABEL')).toContain(
       `org.opencontainers.image.description=${manifest.description}`,
     );
@@ -100,16 +100,16 @@ describe("the image's health check", () => {
     await Promise.all(closers.splice(0).map((close) => close()));
   });
 
-  const listen = async (status: number): Promise<{ port: number; asked: string[] }> => {
-    const asked: string[] = [];
+  const listen = async (status: number): Promise<{ port: number; requestedPaths: string[] }> => {
+    const requestedPaths: string[] = [];
     const server = createServer((request, response) => {
-      asked.push(request.url ?? '');
+      requestedPaths.push(request.url ?? '');
       response.writeHead(status, { connection: 'close' }).end();
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     closers.push(() => once(server.close(), 'close'));
     const address = server.address();
-    return { port: typeof address === 'object' ? (address?.port ?? 0) : 0, asked };
+    return { port: typeof address === 'object' ? (address?.port ?? 0) : 0, requestedPaths };
   };
   const check = async (port: number): Promise<number> => {
     const [, ...words] = wordsOf('HEALTHCHECK');
@@ -122,12 +122,12 @@ describe("the image's health check", () => {
   };
 
   it('passes while /livez answers 200', async () => {
-    const { port, asked } = await listen(200);
+    const { port, requestedPaths } = await listen(200);
     expect(await check(port)).toBe(0);
-    expect(asked).toEqual(['/livez']);
+    expect(requestedPaths).toEqual(['/livez']);
   });
 
-  it('fails where it answers 503, and where nobody answers', async () => {
+  it('fails if /livez answers 503 and if nothing listens', async () => {
     const { port } = await listen(503);
     expect(await check(port)).toBe(1);
     await Promise.all(closers.splice(0).map((close) => close()));
@@ -136,25 +136,25 @@ describe("the image's health check", () => {
 });
 
 describe('the build context', () => {
-  const isOut = parseIgnore(read('.dockerignore'));
+  const isIgnored = parseIgnore(read('.dockerignore'));
 
-  it('has everything that the Dockerfile copies', () => {
+  it('contains every path that the Dockerfile copies', () => {
     const copied = stages
       .flatMap(({ steps }) => steps)
       .filter(({ op, flags }) => op === 'COPY' && flags.from === undefined)
       .flatMap(({ words }) => words.slice(0, -1));
     expect(copied).toContain('package-lock.json');
-    expect(copied.filter((path) => isOut(path))).toEqual([]);
+    expect(copied.filter((path) => isIgnored(path))).toEqual([]);
   });
 
-  it('has no secret, no history and nothing that was built here', () => {
+  it('contains no secrets, no Git history and no local build output', () => {
     const kept = ['.env', '.git', 'node_modules', 'data', 'dist', 'test', '.env.local'];
-    expect(kept.filter((path) => !isOut(path))).toEqual([]);
+    expect(kept.filter((path) => !isIgnored(path))).toEqual([]);
   });
 });
 
-describe('what reads the Dockerfile', () => {
-  it('refuses what it would have to skip', () => {
+describe('the reader of Dockerfile and .dockerignore', () => {
+  it('throws for instructions that it does not support', () => {
     expect(() => parseDockerfile('FROM a AS b\nONBUILD RUN true')).toThrow('not understood');
     expect(() => parseDockerfile('FROM a AS b\nCOPY --chmod=755 a b')).toThrow('not understood');
     expect(() => parseDockerfile('FROM a AS b\nCMD node main.js')).toThrow('not understood');
@@ -172,9 +172,9 @@ describe('what reads the Dockerfile', () => {
     ]);
   });
 
-  it('lets the last line of a .dockerignore that matches decide', () => {
-    const isOut = parseIgnore('*\n!src\nsrc/*.log');
-    expect(['a', 'src', 'src/a.ts', 'src/a.log'].map((path) => isOut(path))).toEqual([
+  it('applies the last matching line of a .dockerignore', () => {
+    const isIgnored = parseIgnore('*\n!src\nsrc/*.log');
+    expect(['a', 'src', 'src/a.ts', 'src/a.log'].map((path) => isIgnored(path))).toEqual([
       true,
       false,
       false,
@@ -198,7 +198,7 @@ const service = z.looseObject({
   stop_grace_period: z.string().optional(),
 });
 
-describe('docker compose', () => {
+describe('docker-compose.yml', () => {
   const { services, volumes } = z
     .object({
       services: z.object({ relay: service, sandbox: service }),
@@ -216,25 +216,28 @@ describe('docker compose', () => {
       ),
     });
 
-  it.each([relay, sandbox])('hardens the container and publishes on loopback alone', (each) => {
-    expect(each.cap_drop).toEqual(['ALL']);
-    expect(each.security_opt).toEqual(['no-new-privileges:true']);
-    expect(each.tmpfs).toEqual(['/tmp']);
-    expect(each.ports).toHaveLength(1);
-    expect(each.ports[0]).toMatch(/^127\.0\.0\.1:/);
-  });
+  it.each([relay, sandbox])(
+    'hardens each container and publishes ports on loopback only',
+    (each) => {
+      expect(each.cap_drop).toEqual(['ALL']);
+      expect(each.security_opt).toEqual(['no-new-privileges:true']);
+      expect(each.tmpfs).toEqual(['/tmp']);
+      expect(each.ports).toHaveLength(1);
+      expect(each.ports[0]).toMatch(/^127\.0\.0\.1:/);
+    },
+  );
 
-  it('needs no setting to start the relay with the sandbox', () => {
+  it('starts the relay with the sandbox without any setting', () => {
     const config = configure({});
     expect(config.KLAVIYO_BASE_URL).toBe('http://sandbox:4000');
     const listening = ['sandbox', '--host', '0.0.0.0', '--port', '4000'];
-    // The name in the URL above, which the sandbox would refuse in Host otherwise.
+    // The sandbox rejects other names in the Host header.
     expect(sandbox.command).toEqual([...listening, '--allow-host', 'sandbox']);
     expect(interpolate(relay.ports[0] ?? '', {})).toBe(`127.0.0.1:3000:${config.PORT}`);
     expect(interpolate(sandbox.ports[0] ?? '', {})).toBe('127.0.0.1:4000:4000');
   });
 
-  it('switches to the real Klaviyo by one variable, with the key', () => {
+  it('switches to the real Klaviyo by its URL and a key', () => {
     const config = configure({
       KLAVIYO_BASE_URL: 'https://a.klaviyo.com',
       KLAVIYO_API_KEY: 'pk_real',
@@ -245,7 +248,7 @@ describe('docker compose', () => {
     });
   });
 
-  it('keeps the port and the folder inside whatever PORT is outside', () => {
+  it('keeps port and folder in the container for any PORT outside', () => {
     expect(configure({ PORT: '8080' }).PORT).toBe(3000);
     expect(interpolate(relay.ports[0] ?? '', { PORT: '8080' })).toBe('127.0.0.1:8080:3000');
     const [volume = '', folder = ''] = relay.volumes[0]?.split(':') ?? [];
@@ -253,7 +256,7 @@ describe('docker compose', () => {
     expect(folder).toBe(relay.environment.DATA_DIR);
   });
 
-  it('waits for the sandbox, and lets the relay drain before it is killed', () => {
+  it('makes the relay wait for the sandbox and leaves it time to drain before it is killed', () => {
     expect(relay.depends_on).toEqual({ sandbox: { condition: 'service_healthy' } });
     expect(sandbox.healthcheck?.test.join(' ')).toContain('http://127.0.0.1:4000/');
     const drainMs = settingsSchema.shape.SHUTDOWN_TIMEOUT_MS.parse(undefined);
@@ -261,8 +264,8 @@ describe('docker compose', () => {
   });
 });
 
-describe('the command', () => {
-  it('runs by `npx klaviyo-relay` in a built checkout, as the README has it', async () => {
+describe('the command klaviyo-relay', () => {
+  it('runs as `npx klaviyo-relay` in a built checkout, as in the README', async () => {
     expect(read('README.md')).toContain('npx klaviyo-relay check ');
     const { stdout } = await promisify(execFile)('npx', ['--no', 'klaviyo-relay', 'help'], {
       cwd: root,
@@ -271,7 +274,7 @@ describe('the command', () => {
   });
 });
 
-describe('the workflows', () => {
+describe('the CI files', () => {
   const step = z.object({ uses: z.string().optional(), run: z.string().optional() });
   const workflow = z.object({
     permissions: z.record(z.string(), z.string()),
@@ -279,7 +282,7 @@ describe('the workflows', () => {
   });
 
   it.each(['ci', 'release'])(
-    '%s may only read by default and pins each action by digest',
+    'include the workflow %s, which may only read by default and pins each action by digest',
     (name) => {
       const text = read(`.github/workflows/${name}.yml`);
       expect(workflow.parse(parse(text)).permissions).toEqual({ contents: 'read' });
@@ -289,14 +292,14 @@ describe('the workflows', () => {
     },
   );
 
-  it('run .ci/run', () => {
+  it('include a workflow that runs .ci/run', () => {
     const { jobs } = workflow.parse(parse(read('.github/workflows/ci.yml')));
     const steps = Object.values(jobs).flatMap((job) => job.steps);
     expect(steps.map(({ run }) => run)).toContain('.ci/run');
   });
 
   it.each(['.ci/run', 'scripts/dockerfile-steps.sh', 'scripts/test-tools.sh'])(
-    '%s is an executable, strict script',
+    'include %s, an executable script in strict mode',
     (path) => {
       expect(statSync(new URL(path, root)).mode & 0o111).toBe(0o111);
       expect(read(path)).toMatch(/^#!\/usr\/bin\/env bash\n[^]*\nset -euo pipefail\n/);

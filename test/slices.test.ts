@@ -42,7 +42,7 @@ it('long work yields to the event loop after each slice', async () => {
   expect(seen).toEqual(all);
 });
 
-it('a generator runs to its end in slices, and what it returns is the result', async () => {
+it('a generator runs to its end in slices, and its return value is the result', async () => {
   function* count(): Generator<undefined, string> {
     for (let step = 0; step < 1000; step++) yield;
     return 'done';
@@ -52,7 +52,7 @@ it('a generator runs to its end in slices, and what it returns is the result', a
   expect(await work).toBe('done');
 });
 
-it('one slice runs in one iteration of the event loop, however many requests wait for theirs', async () => {
+it('one slice runs per iteration of the event loop, however many requests wait', async () => {
   const order: string[] = [];
   const others = async (name: string): Promise<void> => {
     await nextTurn();

@@ -44,8 +44,8 @@ export async function measureEndToEnd(options: EndToEnd): Promise<number> {
     const from = systemClock.now();
     const loaded = await postAll(all, load);
     const after = await untilQuiet(sink);
-    const answered = loaded.reduce((sum, { requests }) => sum + requests, 0);
-    const posted = answered * (load.perRequest ?? 1);
+    const responses = loaded.reduce((sum, { requests }) => sum + requests, 0);
+    const posted = responses * (load.perRequest ?? 1);
     const arrived = after.records - before.records;
     // Profiles of one person may be merged on their way.
     if (load.kind !== 'profiles' && arrived < posted) {

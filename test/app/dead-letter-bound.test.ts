@@ -36,7 +36,7 @@ describe('the dead letter alarm', () => {
     ['pause', 'or delivery pauses there'],
     ['drop-oldest', 'or the oldest will be dropped'],
   ] as const)(
-    'is raised once near the bound, says what comes with %s, and again after it was calm',
+    'is logged once near the bound with the consequence of %s, and again after the number was low',
     async (overflow, words) => {
       const { store, dropped, logged, deadLetterMore, close } = await openWatched(overflow);
       await deadLetterMore(7);
@@ -56,13 +56,13 @@ describe('the dead letter alarm', () => {
     },
   );
 
-  it('is also raised by dead letters at intake', async () => {
+  it('is also logged for dead letters at intake', async () => {
     const { watch, logged, close } = await openWatched('pause');
-    const buried = (count: number) =>
+    const aDeadLetters = (count: number) =>
       someEvents(count).map((draft) => ({ ...draft, deadLetterReason: aReason() }));
-    await watch.store.append(buried(7));
+    await watch.store.append(aDeadLetters(7));
     expect(logged).toEqual([]);
-    expect((await watch.store.append([...someEvents(1), ...buried(1)])).ok).toBe(true);
+    expect((await watch.store.append([...someEvents(1), ...aDeadLetters(1)])).ok).toBe(true);
     expect(JSON.parse(logged[0]!)).toMatchObject({ level: 50, deadLetters: 8, maxCount: 10 });
     await close();
   });

@@ -5,7 +5,7 @@ import { aDelivery, aProfile, settledAs } from '../support/builders.js';
 import { append, claim } from '../store/contract/harness.js';
 import { openTestJournal, type JournalUnderTest } from '../store/journal/under-test.js';
 
-it('a static share never exceeds its part of any limit', () => {
+it('a limiter with a static share never exceeds its part of any limit', () => {
   const windows = [
     { limit: 10, windowMs: 1000 },
     { limit: 150, windowMs: 60_000 },

@@ -106,7 +106,7 @@ describe('the events of Klaviyo’s client', () => {
       ({ attributes }) => (attributes.eventProperties as { day: number }).day,
     );
 
-  it('arrive as they were sent', () => {
+  it('are recorded as sent', () => {
     expect(at.sandbox.state().events[0]).toMatchObject({
       metric: 'Placed Order',
       who: 'day1@klaviyo-demo.com',
@@ -120,7 +120,7 @@ describe('the events of Klaviyo’s client', () => {
     expect(at.sandbox.state().requests[0]).toMatchObject({ revision, servedRevision: revision });
   });
 
-  it('are filtered by time, in either form, and by what they belong to', async () => {
+  it('are filtered by time in both forms, by metric and by profile', async () => {
     const build = (): FilterBuilder => new FilterBuilder();
     expect(await days({ filter: build().greaterThan('datetime', third).build() })).toEqual([5, 4]);
     expect(await days({ filter: build().greaterOrEqual('datetime', third).build() })).toEqual([
@@ -137,7 +137,7 @@ describe('the events of Klaviyo’s client', () => {
     expect(await days({ filter: 'and(has(metric),has(profile))' })).toEqual([5, 4, 3, 2, 1]);
   });
 
-  it('are sorted, narrowed and read with what they belong to', async () => {
+  it('are sorted and read with selected fields and included resources', async () => {
     expect(await days({ sort: 'datetime' })).toEqual([1, 2, 3, 4, 5]);
     const { body } = await toClient().events.getEvents({
       sort: '-timestamp',
@@ -155,7 +155,7 @@ describe('the events of Klaviyo’s client', () => {
     });
   });
 
-  it('come in pages, by the whole link and by its cursor', async () => {
+  it('are read in pages, by the whole link and by its cursor', async () => {
     const { events } = toClient();
     const first = await events.getEvents({ sort: 'datetime', pageSize: 2 });
     const next = first.body.links?.next ?? '';
@@ -190,7 +190,7 @@ describe('the events of Klaviyo’s client', () => {
     expect((await toFailure(events.getEvent('none'))).status).toBe(404);
   });
 
-  it('may be backfilled, and of a visitor without an address', async () => {
+  it('may be backfilled and may have only an anonymous id', async () => {
     await toClient().events.bulkCreateEvents({
       data: {
         type: 'event-bulk-create-job',
@@ -206,7 +206,7 @@ describe('the events of Klaviyo’s client', () => {
 describe('the metrics and the account of Klaviyo’s client', () => {
   beforeEach(sendEvents);
 
-  it('are filtered, narrowed and read one by one', async () => {
+  it('are filtered and read one by one with selected fields', async () => {
     const { metrics } = toClient();
     const filter = (field: string, value: string): string =>
       new FilterBuilder().equals(field, value).build();
@@ -228,7 +228,7 @@ describe('the metrics and the account of Klaviyo’s client', () => {
     expect((await toFailure(metrics.getMetric('none'))).status).toBe(404);
   });
 
-  it('show the account, by itself as well', async () => {
+  it('are read, the account also by its id', async () => {
     const { accounts } = toClient();
     const [account] = (await accounts.getAccounts()).body.data;
     const { body } = await accounts.getAccount(account!.id, {
@@ -251,7 +251,7 @@ describe('the profiles of Klaviyo’s client', () => {
       },
     });
 
-  it('are created once: the second time is a conflict that names the first', async () => {
+  it('are created once, and a repetition is a conflict with the id of the first', async () => {
     const made = await create('ada@klaviyo-demo.com');
     expect(made.response.status).toBe(201);
     expect(made.body.data).toMatchObject({
@@ -264,7 +264,7 @@ describe('the profiles of Klaviyo’s client', () => {
     });
   });
 
-  it('are updated, where null clears a field and another’s identifier is a conflict', async () => {
+  it('are updated: null clears a field, and an identifier of another profile is a conflict', async () => {
     const { profiles } = toClient();
     const { id } = (await create('ada@klaviyo-demo.com')).body.data as { id: string };
     await create('bo@klaviyo-demo.com');
@@ -294,7 +294,7 @@ describe('the profiles of Klaviyo’s client', () => {
     });
   });
 
-  it('are filtered by when they were created and updated, sorted and in pages', async () => {
+  it('are filtered by times of creation and update, sorted and read in pages', async () => {
     const { profiles } = toClient();
     for (const name of ['cleo', 'ada', 'bo']) {
       await create(`${name}@klaviyo-demo.com`);
@@ -328,7 +328,7 @@ describe('the profiles of Klaviyo’s client', () => {
     });
   });
 
-  it('show subscriptions and predictions where they are asked for', async () => {
+  it('contain subscriptions and predictions if the request includes them', async () => {
     const { profiles } = toClient();
     const { id } = (await create('ada@klaviyo-demo.com')).body.data as { id: string };
     const bare = (await profiles.getProfile(id)).body.data.attributes;
@@ -378,7 +378,7 @@ describe('the import jobs and lists of Klaviyo’s client', () => {
     return made.body.data.id;
   };
 
-  it('lead from a job to its profiles, errors and lists', async () => {
+  it('link a job to its profiles, errors and lists', async () => {
     at.sandbox.addFault({
       endpoint: 'bulk-profiles',
       poison: { when: { path: 'title', equals: 'bo' }, at: 'job', detail: 'suppressed' },
@@ -415,7 +415,7 @@ describe('the import jobs and lists of Klaviyo’s client', () => {
     expect(jobs.body.data.map((one) => one.id)).toEqual([id]);
   });
 
-  it('fill the list that a job names, and lists and profiles lead to each other', async () => {
+  it('add profiles to the list of a job, and link lists and profiles', async () => {
     await importThree();
     const { lists, profiles } = toClient();
     const named = new FilterBuilder().equals('name', ['List Y6nRLr']).build();
@@ -470,7 +470,7 @@ function toMethods(): readonly { readonly name: string; readonly call: () => Pro
 }
 
 describe('every method of Klaviyo’s client', () => {
-  it('is answered: those that docs/reference/sandbox.md lists are played, the others are a 501', async () => {
+  it('is answered by the sandbox, with a 501 if docs/reference/sandbox.md does not list it', async () => {
     const played: string[] = [];
     const unsent: string[] = [];
     for (const { name, call } of toMethods()) {
@@ -494,7 +494,7 @@ describe('every method of Klaviyo’s client', () => {
     expect(documented.sort()).toEqual(played.sort());
   });
 
-  it('is played with the scopes and limits that the client’s documentation states', () => {
+  it('has the scopes and limits in the sandbox that the documentation of the client states', () => {
     const documented = readDocumented();
     const stated = operations.map(({ method, path }) => documented.get(`${method} ${path}`));
     const played = operations.map((operation) => ({
@@ -538,15 +538,15 @@ async function startRecorder(target: () => string) {
       const body = Buffer.concat(chunks);
       const { method = 'GET', url: path = '/', headers } = request;
       if (method === 'POST') bodies.set(path, JSON.parse(body.toString()));
-      const { authorization = '', revision: asked = '', 'content-type': type = '' } = headers;
-      const answer = await fetch(`${target()}${path}`, {
+      const { authorization = '', revision: requested = '', 'content-type': type = '' } = headers;
+      const result = await fetch(`${target()}${path}`, {
         method,
-        headers: { authorization, revision: String(asked), 'content-type': type },
+        headers: { authorization, revision: String(requested), 'content-type': type },
         ...(method === 'POST' && { body }),
       });
-      const text = await answer.text();
-      const answered = answer.headers.get('content-type');
-      response.writeHead(answer.status, answered === null ? {} : { 'content-type': answered });
+      const text = await result.text();
+      const contentType = result.headers.get('content-type');
+      response.writeHead(result.status, contentType === null ? {} : { 'content-type': contentType });
       response.end(text);
     })();
   });
@@ -585,18 +585,21 @@ async function captureBodies(): Promise<ReadonlyMap<string, unknown>> {
   }
 }
 
-describe('what the relay sends', () => {
+describe('a request of the relay', () => {
   it.each([
     ['/api/event-bulk-create-jobs', 'EventsBulkCreateJob', eventsBody],
     ['/api/profile-bulk-import-jobs', 'ProfileImportJobCreateQuery', profilesBody],
-  ])('to %s is what Klaviyo’s client sends for the same content', async (path, type, body) => {
-    const sent = (await captureBodies()).get(path);
-    expect(sent).toEqual(toWire(body, type));
-    // The client drops unknown members when it reads a body.
-    expect(toWire(ObjectSerializer.deserialize(sent, type) as object, type)).toEqual(sent);
-  });
+  ])(
+    'to %s is equal to the request of Klaviyo’s client with the same content',
+    async (path, type, body) => {
+      const sent = (await captureBodies()).get(path);
+      expect(sent).toEqual(toWire(body, type));
+      // The client drops unknown members when it reads a body.
+      expect(toWire(ObjectSerializer.deserialize(sent, type) as object, type)).toEqual(sent);
+    },
+  );
 
-  it('has the same effect as what the client sends', async () => {
+  it('has the same effect as the request of the client', async () => {
     const { events, profiles } = toClient();
     await events.bulkCreateEvents(eventsBody);
     await profiles.bulkImportProfiles(profilesBody);

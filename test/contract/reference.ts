@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { Ajv, type ValidateFunction } from 'ajv';
 import ajvFormats from 'ajv-formats';
 
-/** The relay's default revision, and the newest known one. */
+/** The default revision of the relay and the newest known revision. */
 export const revisions = ['2024-10-15', '2026-07-15'] as const;
 export type Revision = (typeof revisions)[number];
 
@@ -18,12 +18,12 @@ export type Sample = {
 
 const folder = resolve(process.env.KLAVIYO_REFERENCE_DIR ?? '../shared/reference');
 
-/** Throws, so that every test that needs the files fails: a test that is skipped silently checks nothing. */
+/** Throws if the file is missing, so that every test that needs it fails; a skipped test would check nothing. */
 function read(name: string): unknown {
   const path = join(folder, name);
   if (!existsSync(path)) {
     throw new Error(
-      `${path} is not there: set KLAVIYO_REFERENCE_DIR to the folder with Klaviyo's OpenAPI files`,
+      `${path} does not exist: set KLAVIYO_REFERENCE_DIR to the folder with Klaviyo's OpenAPI files`,
     );
   }
   return JSON.parse(readFileSync(path, 'utf8'));
@@ -40,12 +40,16 @@ export function readErrorSamples(): readonly Sample[] {
 }
 
 export type OpenApi = {
-  /** The violations of a request body; empty if it is as described and has no unknown field. */
-  readonly faultsOfRequest: (operation: string, body: unknown) => readonly string[];
-  /** The violations of a request query: unknown parameters or values, and unknown fields, operators or values of a filter. */
-  readonly faultsOfQuery: (operation: string, query: URLSearchParams) => readonly string[];
-  /** The violations of a response. `body` is undefined if there is none. */
-  readonly faultsOfAnswer: (operation: string, status: number, body: unknown) => readonly string[];
+  /** Returns the violations of a request body: wrong, missing and unknown fields. */
+  readonly findRequestIssues: (operation: string, body: unknown) => readonly string[];
+  /** Returns the violations of a request query: unknown parameters or values, and unknown fields, operators or values of a filter. */
+  readonly findQueryIssues: (operation: string, query: URLSearchParams) => readonly string[];
+  /** Returns the violations of a response. `body` is undefined if there is none. */
+  readonly findResponseIssues: (
+    operation: string,
+    status: number,
+    body: unknown,
+  ) => readonly string[];
   readonly has: (operation: string) => boolean;
   readonly describe: (operation: string) => Description;
 };
@@ -80,7 +84,7 @@ type Document = { readonly paths: Readonly<Record<string, Readonly<Record<string
 
 const mediaType = 'application/vnd.api+json';
 
-/** Klaviyo's own description of one revision. `operation`: `POST /api/events`, as in the document's paths. */
+/** Loads Klaviyo's OpenAPI documents of one revision. An `operation` is a method and a path, such as `POST /api/events`. */
 export function loadOpenApi(revision: Revision): OpenApi {
   const [document, lanes] = ['', 'lanes-'].map(
     (part) => read(`klaviyo-openapi-${part}${revision}.json`) as Document,
@@ -94,7 +98,7 @@ export function loadOpenApi(revision: Revision): OpenApi {
       },
     ]),
   );
-  const look = (name: string) => {
+  const findOperation = (name: string) => {
     const [method = '', path = ''] = name.split(' ');
     const pointer = ['paths', path, method.toLowerCase()];
     for (const [one, { open, closed }] of validators) {
@@ -103,31 +107,31 @@ export function loadOpenApi(revision: Revision): OpenApi {
     }
     return null;
   };
-  const find = (name: string) => {
-    const found = look(name);
+  const requireOperation = (name: string) => {
+    const found = findOperation(name);
     if (found === null) throw new Error(`${name} is not in revision ${revision}`);
     return found;
   };
   return {
-    faultsOfRequest(name, body) {
-      const { pointer, closed } = find(name);
+    findRequestIssues(name, body) {
+      const { pointer, closed } = requireOperation(name);
       return closed([...pointer, 'requestBody', 'content', mediaType, 'schema'], body);
     },
-    faultsOfQuery(name, query) {
-      const { operation, pointer, open } = find(name);
+    findQueryIssues(name, query) {
+      const { operation, pointer, open } = requireOperation(name);
       return [...query].flatMap(([parameter, text]) => {
         const index = operation.parameters.findIndex((each) => each.name === parameter);
         const { schema, description = '' } = operation.parameters[index] ?? {};
-        if (schema === undefined) return [`${parameter} is no parameter`];
+        if (schema === undefined) return [`${parameter} is not a parameter`];
         const value = schema.type === 'integer' ? Number(text) : text;
         const place = [...pointer, 'parameters', String(index), 'schema'];
         const values = operation['x-klaviyo-filters'];
-        const inFilter = parameter === 'filter' ? toFilterFaults(text, description, values) : [];
-        return [...open(place, value), ...inFilter].map((fault) => `${parameter}: ${fault}`);
+        const inFilter = parameter === 'filter' ? findFilterIssues(text, description, values) : [];
+        return [...open(place, value), ...inFilter].map((issue) => `${parameter}: ${issue}`);
       });
     },
-    faultsOfAnswer(name, status, body) {
-      const { operation, pointer, open } = find(name);
+    findResponseIssues(name, status, body) {
+      const { operation, pointer, open } = requireOperation(name);
       const key = [String(status), `${Math.floor(status / 100)}XX`].find(
         (each) => operation.responses[each] !== undefined,
       );
@@ -139,9 +143,9 @@ export function loadOpenApi(revision: Revision): OpenApi {
       const place = $ref === undefined ? [...pointer, 'responses', key] : $ref.slice(2).split('/');
       return open([...place, 'content', mediaType, 'schema'], body);
     },
-    has: (name) => look(name) !== null,
+    has: (name) => findOperation(name) !== null,
     describe(name) {
-      const { document, operation: described } = find(name);
+      const { document, operation: described } = requireOperation(name);
       const { requestBody, parameters, ...operation } = described;
       return {
         requestBody: (path) =>
@@ -158,7 +162,7 @@ export function loadOpenApi(revision: Revision): OpenApi {
 }
 
 /** `description` lists the operators of each field: "`status`: `any`, `equals`". Only one condition is supported here. */
-function toFilterFaults(
+function findFilterIssues(
   text: string,
   description: string,
   values: Operation['x-klaviyo-filters'],
@@ -240,12 +244,14 @@ function toJsonSchema(document: object): object {
   return rebuild(document, (node) => {
     if (node.nullable !== true) return node;
     const rest = Object.fromEntries(Object.entries(node).filter(([name]) => name !== 'nullable'));
-    const says = ['type', '$ref', 'oneOf', 'anyOf', 'allOf', 'enum'].some((name) => name in rest);
-    return says ? { anyOf: [rest, { type: 'null' }] } : rest;
+    const hasType = ['type', '$ref', 'oneOf', 'anyOf', 'allOf', 'enum'].some(
+      (name) => name in rest,
+    );
+    return hasType ? { anyOf: [rest, { type: 'null' }] } : rest;
   }) as object;
 }
 
-/** Klaviyo rejects unknown fields with a 400, which its document does not say. */
+/** Forbids unknown fields: Klaviyo rejects them with a 400, although its documents permit them. */
 function close(document: object): object {
   return rebuild(document, (node) => {
     const isSchema = node.type === 'object' && isNode(node.properties);

@@ -65,18 +65,21 @@ function toBrief(outcome: Outcome): string {
   return 'reason' in outcome ? `${outcome.kind} ${outcome.reason.code}` : outcome.kind;
 }
 
-describe('a sample of what Klaviyo answered', () => {
-  it('has a meaning, each of them', () => {
+describe('the recorded responses of Klaviyo', () => {
+  it('all have an expected interpretation', () => {
     const names = samples.map(({ name }) => name);
     expect(names.sort()).toEqual([...Object.keys(expected), importErrors].sort());
   });
 
-  it.each(samples.filter(({ name }) => name !== importErrors))('$name', (sample) => {
-    const lane = sample.name.includes('events') ? 'events' : 'profiles';
-    expect(toBriefs(sample, lane)).toEqual(expected[sample.name]);
-  });
+  it.each(samples.filter(({ name }) => name !== importErrors))(
+    'include $name, which has the expected outcomes',
+    (sample) => {
+      const lane = sample.name.includes('events') ? 'events' : 'profiles';
+      expect(toBriefs(sample, lane)).toEqual(expected[sample.name]);
+    },
+  );
 
-  it('with the errors of an import job names nobody, so a profile alone in its job failed', () => {
+  it('include import errors without an identifier, which a job with one profile attributes to that profile', () => {
     const sample = samples.find(({ name }) => name === importErrors);
     const { data } = sample?.body as { data: readonly unknown[] };
     const payload = Buffer.from('{"type":"profile","attributes":{"external_id":"c-1"}}');

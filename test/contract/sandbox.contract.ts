@@ -47,7 +47,7 @@ const listedProfile = {
   },
 };
 
-describe.each(revisions)('by revision %s', (revision) => {
+describe.each(revisions)('with revision %s', (revision) => {
   const openApi: OpenApi = loadOpenApi(revision);
   const headers = { revision };
   /** Makes a request, expects the status, and checks the response against the description. Returns the body. */
@@ -60,22 +60,25 @@ describe.each(revisions)('by revision %s', (revision) => {
           body: JSON.stringify(body),
         });
     expect(`${name}: ${reply.status} ${reply.text.slice(0, 300)}`).toContain(`${name}: ${status} `);
-    const answered: unknown = reply.text === '' ? undefined : reply.body;
-    expect(openApi.faultsOfAnswer(toDescribed(name), status, answered)).toEqual([]);
+    const responseBody: unknown = reply.text === '' ? undefined : reply.body;
+    expect(openApi.findResponseIssues(toDescribed(name), status, responseBody)).toEqual([]);
     called.add(name);
     return reply.body;
   };
   const called = new Set<string>();
 
-  it('every operation of the sandbox answers as described', async () => {
+  it('every operation of the sandbox responds as Klaviyo’s API description says', async () => {
     const jobs = '/api/profile-bulk-import-jobs';
     for (const [name, body] of examples) {
       // The profile exists because of its events, so 200; the others are 202.
       const status = name === 'POST /api/profile-import' ? 200 : 202;
       await call(name, name.slice('POST '.length), { status, body });
     }
-    const stranger = { data: { type: 'profile', attributes: { external_id: 'new' } } };
-    await call('POST /api/profile-import', '/api/profile-import', { status: 201, body: stranger });
+    const newProfile = { data: { type: 'profile', attributes: { external_id: 'new' } } };
+    await call('POST /api/profile-import', '/api/profile-import', {
+      status: 201,
+      body: newProfile,
+    });
     under.sandbox.addFault({
       endpoint: 'bulk-profiles',
       poison: { when: { path: 'title', equals: 'bad' }, at: 'job' },
@@ -129,7 +132,7 @@ describe.each(revisions)('by revision %s', (revision) => {
   });
 
   it.each(operations.filter(({ method }) => method === 'POST'))(
-    '$name refuses as described',
+    '$name rejects as Klaviyo’s API description says',
     async ({ path }) => {
       await call(`POST ${path}`, path, { status: 400, body: { data: { type: 'x' } } });
       under.sandbox.addFault({ status: 429, retryAfter: 1, times: 1 });
@@ -139,11 +142,11 @@ describe.each(revisions)('by revision %s', (revision) => {
       const wrongKey = { ...goodHeaders, revision, authorization: 'Klaviyo-API-Key no' };
       const reply = await under.send(path, { method: 'POST', headers: wrongKey, body: '{}' });
       expect(reply.status).toBe(401);
-      expect(openApi.faultsOfAnswer(`POST ${path}`, 401, reply.body)).toEqual([]);
+      expect(openApi.findResponseIssues(`POST ${path}`, 401, reply.body)).toEqual([]);
     },
   );
 
-  it('the sandbox has the rules that the description states', () => {
+  it('the sandbox has the rules of Klaviyo’s API description', () => {
     const bulk = openApi.describe('POST /api/event-bulk-create-jobs').requestBody;
     const wrapper = ['data', 'attributes', 'events-bulk-create', 'data', 'attributes'];
     const event = [...wrapper, 'events', 'data', 'attributes'];
@@ -170,13 +173,15 @@ describe.each(revisions)('by revision %s', (revision) => {
     );
   });
 
-  it('the check finds an answer that is not as described', () => {
+  it('the check reports a response that the description does not permit', () => {
     const path = 'GET /api/profile-bulk-import-jobs/{job_id}';
-    expect(openApi.faultsOfAnswer(path, 200, { data: { id: 7 } })).not.toEqual([]);
-    expect(openApi.faultsOfAnswer(path, 404, {})).not.toEqual([]);
-    expect(openApi.faultsOfAnswer('POST /api/event-bulk-create-jobs', 202, {})).toEqual([
+    expect(openApi.findResponseIssues(path, 200, { data: { id: 7 } })).not.toEqual([]);
+    expect(openApi.findResponseIssues(path, 404, {})).not.toEqual([]);
+    expect(openApi.findResponseIssues('POST /api/event-bulk-create-jobs', 202, {})).toEqual([
       'there should be no body',
     ]);
-    expect(openApi.faultsOfAnswer(path, 302, undefined)).toEqual(['status 302 is not described']);
+    expect(openApi.findResponseIssues(path, 302, undefined)).toEqual([
+      'status 302 is not described',
+    ]);
   });
 });

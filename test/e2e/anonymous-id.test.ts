@@ -26,12 +26,12 @@ it('an event with only an anonymous id reaches Klaviyo as an event of that visit
   ];
   expect(await relay.post('/v1/events/batch', batch)).toMatchObject({ body: { accepted: 2 } });
   const lines = [{ ...visit, anonymous_id: 'Browser-7', insert_id: 'four' }];
-  const answer = await relay.post(
+  const response = await relay.post(
     '/v1/events/batch',
     lines.map((line) => JSON.stringify(line)).join('\n'),
     { 'content-type': 'application/x-ndjson' },
   );
-  expect(answer).toMatchObject({ status: 202, body: { accepted: 1 } });
+  expect(response).toMatchObject({ status: 202, body: { accepted: 1 } });
   await relay.untilSettled();
   expect(recorded()).toEqual([
     ['one', { anonymous_id: 'browser-7' }],
@@ -90,8 +90,11 @@ it('a visitor who is identified later is one person at Klaviyo and keeps the ear
 });
 
 it('an invalid phone number is dropped if an anonymous id identifies the visitor', async () => {
-  const answer = await relay.post('/v1/events', { ...visit, phone_number: '12' });
-  expect(answer).toMatchObject({ status: 202, body: { warnings: [{ pointer: '/phone_number' }] } });
+  const response = await relay.post('/v1/events', { ...visit, phone_number: '12' });
+  expect(response).toMatchObject({
+    status: 202,
+    body: { warnings: [{ pointer: '/phone_number' }] },
+  });
 });
 
 it('a visitor’s event that Klaviyo rejects becomes a dead letter that can be redriven', async () => {

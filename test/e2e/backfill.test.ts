@@ -25,8 +25,8 @@ async function post(path: string, entries: object | readonly object[]): Promise<
 
 async function postLines(path: string, entries: readonly object[]): Promise<void> {
   const lines = entries.map((entry) => JSON.stringify(entry)).join('\n');
-  const answer = await relay.post(path, lines, { 'content-type': 'application/x-ndjson' });
-  expect(answer).toMatchObject({ status: 202, body: { accepted: entries.length } });
+  const response = await relay.post(path, lines, { 'content-type': 'application/x-ndjson' });
+  expect(response).toMatchObject({ status: 202, body: { accepted: entries.length } });
 }
 
 /** What Klaviyo recorded: whether each event triggers no flow, by its id. */
@@ -127,8 +127,8 @@ it('a request whose ?backfill is neither true nor false is rejected', async () =
 it('a repeated event is a duplicate, whether it is backfilled or not, and counts once', async () => {
   await start();
   await post('/v1/events', anEvent('a', null));
-  const answer = await relay.post('/v1/events?backfill=true', anEvent('a', null));
-  expect(answer.body).toMatchObject({ status: 'duplicate' });
+  const response = await relay.post('/v1/events?backfill=true', anEvent('a', null));
+  expect(response.body).toMatchObject({ status: 'duplicate' });
   await post('/v1/events/batch?backfill=true', [anEvent('a', null), anEvent('b', null)]);
   await post('/v1/events/batch?backfill=true', [anEvent('b', null)]);
   expect(await recorded()).toEqual({ a: false, b: true });

@@ -96,9 +96,9 @@ async function run(store: string, script: readonly FaultRule[], seed: number): P
       const number = Math.floor(random() * 200);
       return { distinct_id: `c-${number % 40}`, round, mark: number === 7 ? 'bad' : 'good' };
     });
-    const answer = await relay.post('/v1/events/batch', events);
-    expect(answer.status).toBe(202);
-    acceptances += Number(answer.body.accepted);
+    const response = await relay.post('/v1/events/batch', events);
+    expect(response.status).toBe(202);
+    acceptances += Number(response.body.accepted);
     expect((await relay.post('/v1/profiles/batch', profiles)).status).toBe(202);
     for (const { insert_id } of events) accepted.add(insert_id);
     await relay.clock.advance(Math.floor(random() * 1500));

@@ -8,8 +8,8 @@ const timeoutMs = 180_000;
 
 async function post(url: string, body: unknown): Promise<void> {
   const headers = { 'content-type': 'application/json' };
-  const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
-  expect(answer.status).toBe(202);
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+  expect(response.status).toBe(202);
 }
 
 async function untilLogged(running: RelayProcess, text: string): Promise<void> {

@@ -51,8 +51,8 @@ const isPaused = async (relay: RelayUnderTest): Promise<boolean> =>
 const countLetters = async (relay: RelayUnderTest): Promise<number> =>
   Number(/relay_dead_letters\{lane="events"\} (\d+)/.exec(await scrape(relay))?.[1]);
 const discardAll = async (relay: RelayUnderTest): Promise<number> => {
-  const answer = await fetch(`${relay.app.url}/v1/dead-letters?all=true`, { method: 'DELETE' });
-  const { discarded } = (await answer.json()) as { discarded: number };
+  const response = await fetch(`${relay.app.url}/v1/dead-letters?all=true`, { method: 'DELETE' });
+  const { discarded } = (await response.json()) as { discarded: number };
   return discarded;
 };
 
@@ -70,9 +70,9 @@ describe.each(['memory', 'journal', 'redis'])(
       expect(relay.logged.join('')).toMatch(
         /lane events paused: dead letters full: .*redrive or discard/,
       );
-      const answer = await relay.get('/readyz');
-      expect(answer.status).toBe(200);
-      expect(JSON.stringify(answer.body)).toContain('DEAD_LETTER_MAX_COUNT is 3');
+      const response = await relay.get('/readyz');
+      expect(response.status).toBe(200);
+      expect(JSON.stringify(response.body)).toContain('DEAD_LETTER_MAX_COUNT is 3');
 
       const sent = relay.sandbox.state().requests.length;
       expect((await relay.post('/v1/events', { event_name: 'E', distinct_id: 'x' })).status).toBe(

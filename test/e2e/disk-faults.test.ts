@@ -58,10 +58,10 @@ async function postMany(relay: Relay, ids: readonly string[], filler = ''): Prom
     insert_id,
     properties: { filler },
   }));
-  const answer = await relay.post('/v1/events/batch', events);
-  await answer.text();
-  if (answer.status === 202) acknowledged.push(...ids);
-  return { status: answer.status, retryAfter: answer.headers.get('retry-after') };
+  const response = await relay.post('/v1/events/batch', events);
+  await response.text();
+  if (response.status === 202) acknowledged.push(...ids);
+  return { status: response.status, retryAfter: response.headers.get('retry-after') };
 }
 
 const post = (relay: Relay, id: string): Promise<Answer> => postMany(relay, [id]);
@@ -72,16 +72,16 @@ const isLow = async (relay: Relay): Promise<boolean> =>
 /** The status of /readyz; null if the relay does not respond. */
 async function readiness(relay: Relay): Promise<{ status: number; text: string } | null> {
   try {
-    const answer = await relay.get('/readyz');
-    return { status: answer.status, text: await answer.text() };
+    const response = await relay.get('/readyz');
+    return { status: response.status, text: await response.text() };
   } catch {
     return null;
   }
 }
 
 async function readCounts(relay: Relay) {
-  const answer = await relay.get('/metrics');
-  return readLaneCounts(await answer.text()).events;
+  const response = await relay.get('/metrics');
+  return readLaneCounts(await response.text()).events;
 }
 
 /** Polls until the condition holds. Each check waits for a real response. */
@@ -155,11 +155,11 @@ async function strike(relay: Relay, [what, armFault, reason]: Fault) {
   const tracer = await armFault(relay, toPost);
   if (posts.length === 0) toPost();
   // A post after the end of the process gets no response.
-  const answered = (await Promise.allSettled(posts)).flatMap((each) =>
+  const responses = (await Promise.allSettled(posts)).flatMap((each) =>
     each.status === 'fulfilled' ? [each.value.status] : [],
   );
-  for (const status of answered) expect([500, 503], what).toContain(status);
-  expect(answered, what).not.toEqual([]);
+  for (const status of responses) expect([500, 503], what).toContain(status);
+  expect(responses, what).not.toEqual([]);
   expect((await readiness(relay))?.status ?? 503, what).toBe(503);
   expect(await relay.ended, what).toBe(1);
   const fatal = relay.log.all.filter((line) => line.includes('"level":"fatal"'));
@@ -220,8 +220,8 @@ async function putBallast(volume: string, leftBytes: number): Promise<string> {
 async function postUntilRefused(relay: Relay, name: string): Promise<Answer> {
   for (let batch = 0; batch < 100; batch++) {
     const ids = Array.from({ length: 50 }, (_, index) => `${name}-${batch}-${index}`);
-    const answer = await postMany(relay, ids, '.'.repeat(8000));
-    if (answer.status !== 202) return answer;
+    const response = await postMany(relay, ids, '.'.repeat(8000));
+    if (response.status !== 202) return response;
   }
   throw new Error('nothing was refused');
 }
@@ -296,8 +296,8 @@ describe('a journal that disappears while the relay runs', () => {
       const relay = await start(noFlush);
       await post(relay, 'before');
       lose();
-      const [answer] = await Promise.allSettled([post(relay, 'after')]);
-      if (answer.status === 'fulfilled') expect(answer.value.status).toBe(503);
+      const [response] = await Promise.allSettled([post(relay, 'after')]);
+      if (response.status === 'fulfilled') expect(response.value.status).toBe(503);
       expect(await relay.ended).toBe(1);
       const fatal = relay.log.all.filter((line) => line.includes('"level":"fatal"'));
       expect(fatal).toHaveLength(1);

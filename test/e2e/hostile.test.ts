@@ -16,16 +16,16 @@ type Hostile = {
 };
 
 async function send({ path, body, headers }: Hostile): Promise<number> {
-  const answer = await fetch(`${relay.app.url}${path}`, { method: 'POST', body, headers });
-  const text = await answer.text();
-  if (answer.status !== 202) {
-    expect(answer.headers.get('content-type')).toContain('application/problem+json');
+  const response = await fetch(`${relay.app.url}${path}`, { method: 'POST', body, headers });
+  const text = await response.text();
+  if (response.status !== 202) {
+    expect(response.headers.get('content-type')).toContain('application/problem+json');
     expect(JSON.parse(text)).toMatchObject({
-      status: answer.status,
+      status: response.status,
       title: expect.any(String) as string,
     });
   }
-  return answer.status;
+  return response.status;
 }
 
 const json = { 'content-type': 'application/json' };
@@ -170,7 +170,7 @@ describe('thousands of generated requests', () => {
       { numRuns: 3000 },
     );
     expect([...statuses.keys()].length).toBeGreaterThan(3);
-    const answer = await relay.post('/v1/events', { event_name: 'Still here', distinct_id: 'd' });
-    expect(answer.status).toBe(202);
+    const response = await relay.post('/v1/events', { event_name: 'Still here', distinct_id: 'd' });
+    expect(response.status).toBe(202);
   }, 120_000);
 });

@@ -37,8 +37,8 @@ async function postProfiles(count: number, isBad: (index: number) => boolean = (
     distinct_id: `c-${index}`,
     ...(isBad(index) && { title: 'bad' }),
   }));
-  const answer = await relay.post('/v1/profiles/batch', { profiles });
-  expect(answer).toMatchObject({ status: 202, body: { accepted: count } });
+  const response = await relay.post('/v1/profiles/batch', { profiles });
+  expect(response).toMatchObject({ status: 202, body: { accepted: count } });
 }
 
 const polls = () => {

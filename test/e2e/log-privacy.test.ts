@@ -134,14 +134,14 @@ it("a relay redacts addresses, phone numbers and keys in Klaviyo's error texts w
   const sandbox = await startSandbox({ clock: systemClock, windows: 'off' });
   const quoted = `${person.email}, ${person.phone_number}, ${secrets.KLAVIYO_API_KEY}, ${visitor.anonymous_id}`;
   const detail = `Invalid: ${quoted}`;
-  const refuse = (is: string): void => {
+  const reject = (is: string): void => {
     sandbox.addFault({
       endpoint: 'bulk-events',
       poison: { when: { path: '/properties/is', equals: is }, pointer: 'prefix', detail },
     });
   };
-  refuse('few');
-  refuse('many');
+  reject('few');
+  reject('many');
   const relay = startRelayProcess({
     klaviyoUrl: sandbox.url,
     dataDir,
@@ -160,8 +160,8 @@ it("a relay redacts addresses, phone numbers and keys in Klaviyo's error texts w
         properties: { is },
       }));
       const body = JSON.stringify({ events });
-      const answer = await fetch(`${url}/v1/events/batch`, { method: 'POST', headers, body });
-      expect(answer.status).toBe(202);
+      const response = await fetch(`${url}/v1/events/batch`, { method: 'POST', headers, body });
+      expect(response.status).toBe(202);
     };
     const untilLogged = async (text: string): Promise<void> => {
       while (!relay.lines.some((line) => line.includes(text))) await relay.nextLine();

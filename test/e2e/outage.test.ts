@@ -44,8 +44,8 @@ describe('an outage of Klaviyo for a day', () => {
     let posted = 0;
     for (let round = 0; round < 24 * 6; round++) {
       const events = Array.from({ length: perRound }, () => anEvent(posted++));
-      const answer = await relay.post('/v1/events/batch', events);
-      expect(answer.body).toMatchObject({ accepted: perRound, duplicates: 0 });
+      const response = await relay.post('/v1/events/batch', events);
+      expect(response.body).toMatchObject({ accepted: perRound, duplicates: 0 });
       await passTenMinutes();
       if (round % 36 === 0) {
         expect((await relay.get('/readyz')).status).toBe(200);

@@ -11,8 +11,8 @@ const postEvents = async (count: number, prefix = 'e'): Promise<void> => {
     distinct_id: `${prefix}-${index}`,
     insert_id: `${prefix}-${index}`,
   }));
-  const answer = await relay.post('/v1/events/batch', { events });
-  expect(answer.status).toBe(202);
+  const response = await relay.post('/v1/events/batch', { events });
+  expect(response.status).toBe(202);
 };
 
 const recordedIds = (): string[] =>
@@ -246,8 +246,8 @@ describe('profiles', () => {
     });
     await postProfiles([{ email: 'ada@klaviyo-demo.com' }]);
     await relay.untilSettled();
-    const looks = relay.sandbox.state().requests.filter(({ method }) => method === 'GET');
-    expect(looks).toHaveLength(7);
+    const polls = relay.sandbox.state().requests.filter(({ method }) => method === 'GET');
+    expect(polls).toHaveLength(7);
     expect((await relay.counts()).profiles).toMatchObject({ delivered: 1 });
   });
 

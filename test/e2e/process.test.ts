@@ -114,10 +114,10 @@ describe('a relay that gets SIGTERM under load', () => {
         const insert_id = `${name}-${number}`;
         const body = JSON.stringify({ event_name: 'e', distinct_id: 'd', insert_id });
         const headers = { 'content-type': 'application/json' };
-        const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body }).catch(
+        const response = await fetch(`${url}/v1/events`, { method: 'POST', headers, body }).catch(
           () => null,
         );
-        if (answer?.status !== 202) return;
+        if (response?.status !== 202) return;
         acknowledged.push(insert_id);
         if (acknowledged.length === 1500 && !stopping) {
           stopping = true;
@@ -160,14 +160,14 @@ it('drafting threads process large batches, reject bad entries, backfill old one
         : { ...toEvent(`${name}-${number}`), ...(number % 2 === 0 && { event_time: oldTime }) },
     );
     const headers = { 'content-type': 'application/json' };
-    const answer = await fetch(`${url}/v1/events/batch`, {
+    const response = await fetch(`${url}/v1/events/batch`, {
       ...{ method: 'POST', headers, body: JSON.stringify(entries) },
     });
-    return { status: answer.status, body: await answer.json() };
+    return { status: response.status, body: await response.json() };
   };
-  const answers = await Promise.all(['a', 'b', 'c', 'd'].map(post));
-  for (const answer of answers) {
-    expect(answer).toMatchObject({
+  const responses = await Promise.all(['a', 'b', 'c', 'd'].map(post));
+  for (const response of responses) {
+    expect(response).toMatchObject({
       status: 202,
       body: { accepted: 999, rejected: [{ index: 7 }] },
     });

@@ -101,10 +101,10 @@ it('a relay with REDIS_WAIT_REPLICAS accepts the first post after a planned fail
   await waiting.until('it has seen that', () =>
     waiting.logged.some((line) => line.includes('Redis does not take what is written')),
   );
-  let looks = 0;
+  let count = 0;
   await waiting.until('it is ready, and stays so', async () => {
-    looks = (await waiting.get('/readyz')).status === 200 ? looks + 1 : 0;
-    return looks === 3;
+    count = (await waiting.get('/readyz')).status === 200 ? count + 1 : 0;
+    return count === 3;
   });
   expect(await isAccepted('b')).toBe(true);
   await waiting.stop();
@@ -164,12 +164,12 @@ it.each([
     expect(String(await migrate(from, to))).toBe('OK');
     await from.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');
     const where = `127.0.0.1:${to.server.port} has keys of slot ${slot}`;
-    let answer = '';
+    let response = '';
     await relay.until('it is ready, or says where the rest is', async () => {
-      answer = JSON.stringify((await relay.get('/readyz')).body);
-      return answer.includes(where) || (await isReady());
+      response = JSON.stringify((await relay.get('/readyz')).body);
+      return response.includes(where) || (await isReady());
     });
-    expect(answer).toContain(where);
+    expect(response).toContain(where);
     expect(await post('not taken')).toBe(503);
     expect(String(await migrate(to, from))).toBe('OK');
     await to.connection.call('CLUSTER', 'SETSLOT', slot, 'STABLE');

@@ -42,10 +42,10 @@ it('the relay uses a Redis that may lose acknowledged writes, and logs a warning
 
 it('with REDIS_REQUIRE_DURABLE the relay accepts nothing until a new connection finds durable settings', async () => {
   await start({ REDIS_REQUIRE_DURABLE: 'true' });
-  const answer = await post();
-  expect(answer.status).toBe(503);
-  expect(answer.headers.get('retry-after')).toBe('10');
-  expect(answer.body.detail).toContain('REDIS_REQUIRE_DURABLE');
+  const response = await post();
+  expect(response.status).toBe(503);
+  expect(response.headers.get('retry-after')).toBe('10');
+  expect(response.body.detail).toContain('REDIS_REQUIRE_DURABLE');
   const ready = await relay.get('/readyz');
   expect(ready.status).toBe(503);
   expect(JSON.stringify(ready.body)).toContain('lossy');

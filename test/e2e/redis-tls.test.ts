@@ -85,9 +85,9 @@ it('the relay uses Redis over TLS with a user that has only the documented right
 
 it('a relay with a wrong Redis password accepts nothing and shows the password nowhere', async () => {
   const { relay, url } = await start('wr0ng-word', 500);
-  const answer = await post(url);
-  expect(answer.status).toBe(503);
-  expect(answer.headers.get('retry-after')).toBe('1');
+  const response = await post(url);
+  expect(response.status).toBe(503);
+  expect(response.headers.get('retry-after')).toBe('1');
   expect((await fetch(`${url}/readyz`)).status).toBe(503);
   expect((await fetch(`${url}/livez`)).status).toBe(200);
   expect(await relay.end('SIGTERM')).toBe(0);

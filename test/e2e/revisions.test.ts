@@ -9,7 +9,7 @@ const retired = {
   retire: { revision: '2024-10-15', answer: 'gone', heedsOptOut: true, named: true },
 } as const;
 
-const asked = (relay: RelayUnderTest): readonly (string | null)[] =>
+const requested = (relay: RelayUnderTest): readonly (string | null)[] =>
   relay.sandbox.state().requests.map(({ revision }) => revision);
 
 async function withRelay(
@@ -47,15 +47,15 @@ describe('KLAVIYO_REVISION=auto', () => {
     withRelay({ KLAVIYO_REVISION: 'auto' }, async (relay) => {
       await postBoth(relay, 'before');
       await relay.untilSettled();
-      expect(new Set(asked(relay))).toEqual(new Set(['2024-10-15']));
+      expect(new Set(requested(relay))).toEqual(new Set(['2024-10-15']));
       expect(await detail(relay)).toContain('2024-10-15, the oldest that is tested and supported');
       expect(await metric(relay)).toEqual(['relay_klaviyo_revision{revision="2024-10-15"} 1']);
 
-      const before = asked(relay).length;
+      const before = requested(relay).length;
       relay.sandbox.addFault(retired);
       await postBoth(relay, 'after');
       await relay.untilSettled();
-      const since = asked(relay).slice(before);
+      const since = requested(relay).slice(before);
       expect(since).toContain('2024-10-15');
       expect(since.at(-1)).toBe('2026-07-15');
       const { events, profiles } = relay.sandbox.state();
@@ -108,7 +108,7 @@ it('a relay that starts on a store after a move uses the newer revision', async 
     await withRelay(env, async (relay) => {
       await postBoth(relay, 'two');
       await relay.untilSettled();
-      expect(new Set(asked(relay))).toEqual(new Set(['2026-07-15']));
+      expect(new Set(requested(relay))).toEqual(new Set(['2026-07-15']));
     });
   } finally {
     await redis.close();
@@ -127,7 +127,7 @@ describe('a configured revision', () => {
           ),
         ),
       );
-      expect(new Set(asked(relay))).toEqual(new Set(['2024-10-15']));
+      expect(new Set(requested(relay))).toEqual(new Set(['2024-10-15']));
       relay.sandbox.clearFaults();
       await relay.untilSettled();
       expect(relay.sandbox.state().events).toHaveLength(1);

@@ -25,15 +25,15 @@ type Asked = { readonly revision: string; readonly optsOut?: boolean };
 
 /** The status for a revision, and the revision in the response. */
 async function ask(url: string, { revision, optsOut = false }: Asked) {
-  const answer = await fetch(`${url}/api/metrics`, {
+  const response = await fetch(`${url}/api/metrics`, {
     headers: {
       authorization: 'Klaviyo-API-Key pk_test',
       revision,
       ...(optsOut && { 'x-klaviyo-revision-fall-forward-opt-out': '1' }),
     },
   });
-  await answer.arrayBuffer();
-  return [answer.status, answer.headers.get('revision')];
+  await response.arrayBuffer();
+  return [response.status, response.headers.get('revision')];
 }
 
 /** A revision that is already retired by age. */

@@ -95,9 +95,9 @@ describe.each(sdks)('$name', { timeout: timeoutMs }, ({ connect }) => {
         authorization: authorization ?? '',
       };
       const init = { method: 'POST', body: new Uint8Array(body), headers: passed };
-      void fetch(`${relay.app.url}${path}`, init).then((answer) => {
+      void fetch(`${relay.app.url}${path}`, init).then((result) => {
         if (count++ === 0) response.destroy();
-        else response.writeHead(answer.status).end();
+        else response.writeHead(result.status).end();
       });
     });
     const client = connect(lossy.url, writeKey);

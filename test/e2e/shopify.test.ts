@@ -34,9 +34,13 @@ let sent = 0;
 
 async function deliver(topic: string, payload: unknown, id = `wh-${++sent}`) {
   const body = JSON.stringify(payload);
-  const answer = await relay.post('/webhooks/shopify', body, await toHeaders(body, { topic, id }));
-  expect(answer.status).toBe(200);
-  return answer.body;
+  const response = await relay.post(
+    '/webhooks/shopify',
+    body,
+    await toHeaders(body, { topic, id }),
+  );
+  expect(response.status).toBe(200);
+  return response.body;
 }
 
 const redrive = async () =>

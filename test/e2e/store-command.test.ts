@@ -19,12 +19,12 @@ afterEach(async () => {
 /** Starts a relay that accepts one event and cannot reach Klaviyo. */
 async function startWithOne(): Promise<void> {
   relay = startRelayProcess({ klaviyoUrl: 'http://127.0.0.1:9', dataDir });
-  const answer = await fetch(`${(await relay.listening) ?? ''}/v1/events`, {
+  const response = await fetch(`${(await relay.listening) ?? ''}/v1/events`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: '{"event_name":"Viewed","distinct_id":"c1","properties":{"n":12345678901234567890}}',
   });
-  expect(answer.status).toBe(202);
+  expect(response.status).toBe(202);
 }
 
 describe('klaviyo-relay store', () => {

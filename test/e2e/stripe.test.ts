@@ -23,13 +23,13 @@ const start = async (env: Record<string, string> = {}): Promise<void> => {
 
 const deliver = async (event: object) => {
   const payload = JSON.stringify(event);
-  const answer = await relay.post(
+  const response = await relay.post(
     '/webhooks/stripe',
     payload,
     toStripeHeaders(payload, relay.clock.now()),
   );
-  expect(answer.status).toBe(200);
-  return answer.body;
+  expect(response.status).toBe(200);
+  return response.body;
 };
 
 const recorded = () =>
@@ -107,9 +107,9 @@ describe('a refund without a person', () => {
 
   it.each(sources.filter((source) => source !== 'payment_intent'))(
     'is recorded for the person of the %s of its payment',
-    async (told) => {
+    async (found) => {
       await start({ STRIPE_REVENUE_SOURCE: 'payment_intent' });
-      await deliver(payment[told]);
+      await deliver(payment[found]);
       // Arrives later with fewer identifiers.
       await deliver(payment.payment_intent);
       await deliver(refund);

@@ -44,15 +44,15 @@ function findEarlyResponses(calls: readonly Call[], accepted: readonly Accepted[
   const written = findEvents(writes.filter((call) => !isHead(call)));
   const syncs = journal.filter(({ name, result }) => name === 'fdatasync' && result === 0);
   return accepted.flatMap(({ requestId, eventIds }) => {
-    const answer = calls.find((call) => isAnswer(call, requestId));
-    if (answer === undefined) return [`${requestId}: no answer was seen`];
+    const response = calls.find((call) => isAnswer(call, requestId));
+    if (response === undefined) return [`${requestId}: no answer was seen`];
     return eventIds.flatMap((id) => {
       const pages = written.get(id);
       const sync = pages && firstAfter(pages, syncs);
       const head = sync && firstAfter(sync, writes.filter(isHead));
-      if (pages === undefined || pages.end > answer.start) return [`${id}: not written`];
-      if (sync === undefined || sync.end > answer.start) return [`${id}: not synced`];
-      return head === undefined || head.end > answer.start ? [`${id}: no head of it`] : [];
+      if (pages === undefined || pages.end > response.start) return [`${id}: not written`];
+      if (sync === undefined || sync.end > response.start) return [`${id}: not synced`];
+      return head === undefined || head.end > response.start ? [`${id}: no head of it`] : [];
     });
   });
 }
@@ -127,12 +127,12 @@ async function accept(relay: Relay, requestId: string, count = 1): Promise<Accep
   const eventIds = toIds(requestId, count);
   const headers = { 'x-request-id': requestId };
   const [only] = toEvents(eventIds);
-  const answer =
+  const response =
     count === 1
       ? await relay.post('/v1/events', only, headers)
       : await relay.post('/v1/events/batch', toEvents(eventIds, '.'.repeat(500)), headers);
-  expect(answer.status).toBe(202);
-  await answer.text();
+  expect(response.status).toBe(202);
+  await response.text();
   return { requestId, eventIds };
 }
 
@@ -146,9 +146,9 @@ async function acceptInTurn(relay: Relay, names: readonly string[]): Promise<Acc
 async function repeat(relay: Relay, requestId: string, of: string): Promise<Accepted> {
   const eventIds = toIds(of, 1);
   const headers = { 'x-request-id': requestId };
-  const answer = await relay.post('/v1/events', toEvents(eventIds)[0], headers);
-  expect(answer.status).toBe(202);
-  await answer.text();
+  const response = await relay.post('/v1/events', toEvents(eventIds)[0], headers);
+  expect(response.status).toBe(202);
+  await response.text();
   return { requestId, eventIds };
 }
 
@@ -226,48 +226,54 @@ describe('the check of a trace with overlapping calls', () => {
     '2 <... fdatasync resumed>)      = 0',
   ];
   const head = '2 pwrite64(9</d/journal.mdb>, "head", 128, 4136) = 128';
-  const answer =
+  const response =
     '1 writev(24<socket:[1]>, [{iov_base="HTTP/1.1 202 Accepted\\r\\nx-request-id: r1\\r\\n"}], 1) = 9';
 
   it.each([
     [
       'accepts a 202 that follows pages, sync and head',
-      [opened, pages, syncBegins, '3 fdatasync(7</d/x>) = 0', syncEnds, head, answer],
+      [opened, pages, syncBegins, '3 fdatasync(7</d/x>) = 0', syncEnds, head, response],
       [],
     ],
     [
       'reports a 202 that is written before the sync ends',
-      [opened, pages, syncBegins, answer, syncEnds, head],
+      [opened, pages, syncBegins, response, syncEnds, head],
       ['event-a-1-0: not synced'],
     ],
     [
       'reports a sync that precedes the pages',
-      [opened, syncBegins, syncEnds, pages, head, answer],
+      [opened, syncBegins, syncEnds, pages, head, response],
       ['event-a-1-0: not synced'],
     ],
     [
       'reports a sync that starts while the pages are written',
-      [opened, syncBegins, pages, syncEnds, head, answer],
+      [opened, syncBegins, pages, syncEnds, head, response],
       ['event-a-1-0: not synced'],
     ],
     [
       'reports a sync that fails',
-      [opened, pages, '2 fdatasync(8</d/journal.mdb>) = -1 EIO (Input/output error)', head, answer],
+      [
+        opened,
+        pages,
+        '2 fdatasync(8</d/journal.mdb>) = -1 EIO (Input/output error)',
+        head,
+        response,
+      ],
       ['event-a-1-0: not synced'],
     ],
     [
       'reports a sync that never ends',
-      [opened, pages, syncBegins, head, answer],
+      [opened, pages, syncBegins, head, response],
       ['event-a-1-0: not synced'],
     ],
     [
       'reports a head that is written after the 202',
-      [opened, pages, syncBegins, syncEnds, answer, head],
+      [opened, pages, syncBegins, syncEnds, response, head],
       ['event-a-1-0: no head of it'],
     ],
     [
       'reports pages that are never written',
-      [opened, syncBegins, syncEnds, head, answer],
+      [opened, syncBegins, syncEnds, head, response],
       ['event-a-1-0: not written'],
     ],
     [

@@ -88,8 +88,8 @@ it('the relay uses a Redis that does not permit BGREWRITEAOF, and logs the conse
     relay.logged.some((line) => /"level":40.*append-only file is not rewritten/.test(line)),
   );
   expect((await post('e')).status).toBe(202);
-  const said = relay.logged.filter((line) => line.includes('is not rewritten'));
-  expect(said).toHaveLength(1);
+  const reported = relay.logged.filter((line) => line.includes('is not rewritten'));
+  expect(reported).toHaveLength(1);
 }, 30_000);
 
 it('the relay reads changed settings of a Redis server within two minutes and logs them once', async () => {

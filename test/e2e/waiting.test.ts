@@ -48,9 +48,9 @@ function createStarts(store: string) {
 async function deliver(relay: RelayUnderTest, event: object): Promise<Record<string, unknown>> {
   const body = JSON.stringify(event);
   const headers = toStripeHeaders(body, relay.clock.now());
-  const answer = await relay.post('/webhooks/stripe', body, headers);
-  expect(answer.status).toBe(200);
-  return answer.body;
+  const response = await relay.post('/webhooks/stripe', body, headers);
+  expect(response.status).toBe(200);
+  return response.body;
 }
 
 const recorded = (relay: RelayUnderTest) =>

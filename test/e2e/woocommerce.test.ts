@@ -17,9 +17,9 @@ afterEach(() => relay.stop());
 
 async function deliver(topic: string, payload: unknown) {
   const body = JSON.stringify(payload);
-  const answer = await relay.post('/webhooks/woocommerce', body, toWooHeaders(body, topic));
-  expect(answer.status).toBe(200);
-  return answer.body;
+  const response = await relay.post('/webhooks/woocommerce', body, toWooHeaders(body, topic));
+  expect(response.status).toBe(200);
+  return response.body;
 }
 
 const recorded = () =>

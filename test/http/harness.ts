@@ -166,9 +166,9 @@ export async function startServer(overrides: Overrides = {}): Promise<ServerUnde
   ): Promise<TestResponse> => {
     const sent = request(url + path, { method, agent, headers });
     sent.end(body);
-    const answer = await readResponse(sent);
-    checkResponse(app, { method, path, response: answer });
-    return answer;
+    const result = await readResponse(sent);
+    checkResponse(app, { method, path, response: result });
+    return result;
   };
 
   return {

@@ -8,13 +8,13 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
   it('passes the text of the body to accept and responds 202 with the id', async () => {
     const server = await startServer();
     const body = '{"event_name" : "Viewed",\n"n":12345678901234567890}';
-    const answer = await server.call('POST', `/v1/${lane}`, {
+    const response = await server.call('POST', `/v1/${lane}`, {
       headers: { 'content-type': 'application/json; charset=utf-8' },
       body,
     });
-    expect(answer.status).toBe(202);
-    expect(answer.text).toBe('{"id":"e1","status":"accepted"}');
-    expect(answer.headers['content-type']).toMatch(/^application\/json/);
+    expect(response.status).toBe(202);
+    expect(response.text).toBe('{"id":"e1","status":"accepted"}');
+    expect(response.headers['content-type']).toMatch(/^application\/json/);
     expect(server.accepted).toEqual([{ lane, body, options: { idempotencyKey: undefined } }]);
   });
 
@@ -27,22 +27,22 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
   it('responds with the status duplicate and the warnings of a duplicate', async () => {
     const one = { kind: 'accepted', id: 'e1', duplicate: true, warnings: [issue] } as const;
     const server = await startServer({ one });
-    const answer = await server.post(`/v1/${lane}`, {});
-    expect(answer.status).toBe(202);
-    expect(answer.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [issue] });
+    const response = await server.post(`/v1/${lane}`, {});
+    expect(response.status).toBe(202);
+    expect(response.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [issue] });
   });
 
   it('responds 400 with a pointer to each invalid field', async () => {
     const server = await startServer({ one: { kind: 'invalid', errors: [issue] } });
-    const answer = await server.post(`/v1/${lane}`, {});
-    expect(answer.status).toBe(400);
-    expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/);
-    expect(answer.json).toEqual({
+    const response = await server.post(`/v1/${lane}`, {});
+    expect(response.status).toBe(400);
+    expect(response.headers['content-type']).toMatch(/^application\/problem\+json/);
+    expect(response.json).toEqual({
       type: 'urn:klaviyo-relay:problem:invalid',
       title: 'The request is not valid',
       status: 400,
       detail: `the ${lane.slice(0, -1)} is not valid`,
-      instance: `urn:klaviyo-relay:request:${String(answer.headers['x-request-id'])}`,
+      instance: `urn:klaviyo-relay:request:${String(response.headers['x-request-id'])}`,
       errors: [issue],
     });
   });
@@ -56,31 +56,31 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
   ])('reports a backpressure of %d ms as 503 with Retry-After: %s', async (ms, s) => {
     const one = { kind: 'backpressure', reason: 'full', retryAfterMs: ms } as const;
     const server = await startServer({ one });
-    const answer = await server.post(`/v1/${lane}`, {});
-    expect([answer.status, problemOf(answer)]).toEqual([503, 'unavailable']);
-    expect(answer.headers['retry-after']).toBe(s);
+    const response = await server.post(`/v1/${lane}`, {});
+    expect([response.status, problemOf(response)]).toEqual([503, 'unavailable']);
+    expect(response.headers['retry-after']).toBe(s);
   });
 
   it('passes an empty body to accept, which rejects it', async () => {
     const server = await startServer({ one: { kind: 'invalid', errors: [issue] } });
-    const answer = await server.call('POST', `/v1/${lane}`);
-    expect(answer.status).toBe(400);
+    const response = await server.call('POST', `/v1/${lane}`);
+    expect(response.status).toBe(400);
     expect(server.accepted[0]?.body).toBe('');
   });
 
   it('rejects NDJSON, which only batches may use', async () => {
     const server = await startServer();
     const headers = { 'content-type': 'application/x-ndjson' };
-    const answer = await server.call('POST', `/v1/${lane}`, { headers, body: '{}\n{}' });
-    expect([answer.status, problemOf(answer)]).toEqual([415, 'unsupported-media-type']);
-    expect(answer.json).toMatchObject({ detail: 'send application/json' });
+    const response = await server.call('POST', `/v1/${lane}`, { headers, body: '{}\n{}' });
+    expect([response.status, problemOf(response)]).toEqual([415, 'unsupported-media-type']);
+    expect(response.json).toMatchObject({ detail: 'send application/json' });
     expect(server.accepted).toEqual([]);
   });
 
   it('rejects an unknown query parameter', async () => {
     const server = await startServer();
-    const answer = await server.post(`/v1/${lane}?strict=true`, {});
-    expect(answer.status).toBe(400);
+    const response = await server.post(`/v1/${lane}?strict=true`, {});
+    expect(response.status).toBe(400);
     expect(server.accepted).toEqual([]);
   });
 });
@@ -88,9 +88,9 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
 describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   it('responds 202 with the counts', async () => {
     const server = await startServer();
-    const answer = await server.post(`/v1/${lane}/batch`, []);
-    expect(answer.status).toBe(202);
-    expect(answer.json).toEqual({ accepted: 2, duplicates: 1, rejected: [] });
+    const response = await server.post(`/v1/${lane}/batch`, []);
+    expect(response.status).toBe(202);
+    expect(response.json).toEqual({ accepted: 2, duplicates: 1, rejected: [] });
     expect(server.accepted).toEqual([
       { lane, body: '[]', options: { format: 'json', strict: false } },
     ]);
@@ -103,9 +103,9 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
       warnings: [{ index: 0, warnings: [issue] }],
     };
     const server = await startServer({ many });
-    const answer = await server.post(`/v1/${lane}/batch`, []);
-    expect(answer.status).toBe(202);
-    expect(answer.json).toEqual({
+    const response = await server.post(`/v1/${lane}/batch`, []);
+    expect(response.status).toBe(202);
+    expect(response.json).toEqual({
       accepted: 2,
       duplicates: 1,
       rejected: [{ index: 3, errors: [issue] }],
@@ -115,8 +115,8 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
 
   it('lists the ids with ?ids=true', async () => {
     const server = await startServer();
-    const answer = await server.post(`/v1/${lane}/batch?ids=true`, []);
-    expect(answer.json).toMatchObject({ ids: ['e1', 'e2', 'e3'] });
+    const response = await server.post(`/v1/${lane}/batch?ids=true`, []);
+    expect(response.json).toMatchObject({ ids: ['e1', 'e2', 'e3'] });
   });
 
   it('passes ?strict=true to accept', async () => {
@@ -130,8 +130,8 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     async (type) => {
       const server = await startServer();
       const headers = { 'content-type': type };
-      const answer = await server.call('POST', `/v1/${lane}/batch`, { headers, body: '{}\n{}' });
-      expect(answer.status).toBe(202);
+      const response = await server.call('POST', `/v1/${lane}/batch`, { headers, body: '{}\n{}' });
+      expect(response.status).toBe(202);
       expect(server.accepted).toEqual([
         { lane, body: '{}\n{}', options: { format: 'ndjson', strict: false } },
       ]);
@@ -144,9 +144,9 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     const server = await startServer({
       many: { kind: 'invalid', errors, rejected, rejectedCount: 1 },
     });
-    const answer = await server.post(`/v1/${lane}/batch`, [{}]);
-    expect(answer.status).toBe(400);
-    expect(answer.json).toMatchObject({
+    const response = await server.post(`/v1/${lane}/batch`, [{}]);
+    expect(response.status).toBe(400);
+    expect(response.json).toMatchObject({
       detail: `nothing was taken: 1 ${lane.slice(0, -1)} is not valid`,
       errors,
     });
@@ -157,8 +157,8 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     const server = await startServer({
       many: { kind: 'invalid', errors, rejected: [], rejectedCount: 0 },
     });
-    const answer = await server.post(`/v1/${lane}/batch`, 1);
-    expect(answer.json).toMatchObject({
+    const response = await server.post(`/v1/${lane}/batch`, 1);
+    expect(response.json).toMatchObject({
       status: 400,
       detail: 'nothing was taken: the body is not valid',
       errors,
@@ -169,9 +169,9 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     'rejects the query ?%s',
     async (query) => {
       const server = await startServer();
-      const answer = await server.post(`/v1/${lane}/batch?${query}`, []);
-      expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
-      expect(answer.json).toMatchObject({ detail: 'the query is not valid' });
+      const response = await server.post(`/v1/${lane}/batch?${query}`, []);
+      expect([response.status, problemOf(response)]).toEqual([400, 'invalid']);
+      expect(response.json).toMatchObject({ detail: 'the query is not valid' });
       expect(server.accepted).toEqual([]);
     },
   );
@@ -179,8 +179,8 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   it('responds 503 if the store reports backpressure', async () => {
     const many = { kind: 'backpressure', reason: 'unavailable', retryAfterMs: 5000 } as const;
     const server = await startServer({ many });
-    const answer = await server.post(`/v1/${lane}/batch`, []);
-    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '5']);
+    const response = await server.post(`/v1/${lane}/batch`, []);
+    expect([response.status, response.headers['retry-after']]).toEqual([503, '5']);
   });
 });
 
@@ -198,9 +198,9 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
     'responds 400 to ?%s with a pointer to the parameter',
     async (query) => {
       const server = await startServer();
-      const answer = await server.post(`/v1/events${path}?${query}`, []);
-      expect(answer.status).toBe(400);
-      expect(answer.json).toMatchObject({
+      const response = await server.post(`/v1/events${path}?${query}`, []);
+      expect(response.status).toBe(400);
+      expect(response.json).toMatchObject({
         detail: 'the query is not valid',
         errors: [{ pointer: '/backfill', detail: 'must be true or false' }],
       });
@@ -210,9 +210,9 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
 
   it('rejects the parameter for profiles', async () => {
     const server = await startServer();
-    const answer = await server.post(`/v1/profiles${path}?backfill=true`, []);
-    expect(answer.status).toBe(400);
-    expect(JSON.stringify(answer.json)).toContain('backfill');
+    const response = await server.post(`/v1/profiles${path}?backfill=true`, []);
+    expect(response.status).toBe(400);
+    expect(JSON.stringify(response.json)).toContain('backfill');
     expect(server.accepted).toEqual([]);
   });
 });
@@ -222,10 +222,10 @@ describe.each(lanes)('intake of %s', (lane) => {
     const server = await startServer({
       backpressure: () => ({ reason: 'full', retryAfterMs: 2500 }),
     });
-    const answer = await server.post(`/v1/${lane}`, {});
-    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '3']);
-    expect(answer.json).toMatchObject({ detail: 'the buffer is full; nothing was taken' });
-    expect(answer.headers.connection).toBe('keep-alive');
+    const response = await server.post(`/v1/${lane}`, {});
+    expect([response.status, response.headers['retry-after']]).toEqual([503, '3']);
+    expect(response.json).toMatchObject({ detail: 'the buffer is full; nothing was taken' });
+    expect(response.headers.connection).toBe('keep-alive');
     expect(server.accepted).toEqual([]);
     const labels = { lane, outcome: 'refused' };
     expect(await metricValue(server.metrics, 'relay_ingest_total', labels)).toBe(1);
@@ -236,10 +236,10 @@ describe.each(lanes)('intake of %s', (lane) => {
       isDraining: () => true,
       config: { SHUTDOWN_TIMEOUT_MS: 7500 },
     });
-    const answer = await server.post(`/v1/${lane}/batch`, []);
-    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '8']);
-    expect(answer.json).toMatchObject({ detail: 'the relay is stopping' });
-    expect(answer.headers.connection).toBe('close');
+    const response = await server.post(`/v1/${lane}/batch`, []);
+    expect([response.status, response.headers['retry-after']]).toEqual([503, '8']);
+    expect(response.json).toMatchObject({ detail: 'the relay is stopping' });
+    expect(response.headers.connection).toBe('close');
     expect(server.accepted).toEqual([]);
   });
 });
@@ -249,9 +249,9 @@ describe('an internal error', () => {
     const failure = new Error('disk is on fire at /dev/sda');
     const reject = () => Promise.reject(failure);
     const server = await startServer({ accept: { one: reject, many: reject } });
-    const answer = await server.post('/v1/events', {}, { 'x-request-id': 'r-1' });
-    expect([answer.status, problemOf(answer)]).toEqual([500, 'internal']);
-    expect(answer.text).not.toContain('disk');
+    const response = await server.post('/v1/events', {}, { 'x-request-id': 'r-1' });
+    expect([response.status, problemOf(response)]).toEqual([500, 'internal']);
+    expect(response.text).not.toContain('disk');
     expect(server.logged.find(({ err }) => err !== undefined)).toMatchObject({
       requestId: 'r-1',
       err: { message: failure.message },

@@ -19,8 +19,8 @@ const head = 'POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: appli
 const whole = `${head}Content-Length: 2\r\n\r\n{}`;
 
 /** Status and problem of a raw answer; the rest of it must be well-formed. */
-function parseRaw(answer: string): { status: number; body: z.output<typeof problemSchema> } {
-  const [headers = '', body = ''] = answer.split('\r\n\r\n');
+function parseRaw(response: string): { status: number; body: z.output<typeof problemSchema> } {
+  const [headers = '', body = ''] = response.split('\r\n\r\n');
   const length = /^content-length: (\d+)$/im.exec(headers)?.[1];
   expect(Number(length)).toBe(Buffer.byteLength(body));
   expect(headers).toMatch(/^content-type: application\/problem\+json/im);
@@ -43,10 +43,10 @@ describe('a slow caller', () => {
     };
     drip();
     // Its own writes fail once it is cut off; what came before that is the answer.
-    let answer = '';
-    socket.setEncoding('utf8').on('data', (part: string) => (answer += part));
+    let response = '';
+    socket.setEncoding('utf8').on('data', (part: string) => (response += part));
     await new Promise<void>((resolve) => socket.once('close', () => resolve()));
-    expect(parseRaw(answer)).toEqual({
+    expect(parseRaw(response)).toEqual({
       status: 408,
       body: {
         type: 'urn:klaviyo-relay:problem:timeout',
@@ -62,8 +62,8 @@ describe('a slow caller', () => {
 
   it('gets 408 if its headers take too long', async () => {
     const server = await startServer({ config: { HEADERS_TIMEOUT_MS: 100 } });
-    const answer = await server.raw('POST /v1/events HTTP/1.1\r\nHost: 127.');
-    expect(parseRaw(answer).status).toBe(408);
+    const response = await server.raw('POST /v1/events HTTP/1.1\r\nHost: 127.');
+    expect(parseRaw(response).status).toBe(408);
   });
 
   it('does not delay other callers, and its request ends when it disconnects', async () => {
@@ -83,11 +83,11 @@ describe('a slow caller', () => {
       },
     });
     const stalling = `${head}Content-Length: 1000\r\n\r\n{`;
-    const answer = server.raw(whole + stalling);
+    const response = server.raw(whole + stalling);
     // This request is sent later, so the other one has also exceeded its time when this one has.
     expect(parseRaw(await server.raw(stalling)).status).toBe(408);
     timedOut.open();
-    expect((await answer).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
+    expect((await response).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
   });
 });
 
@@ -100,8 +100,8 @@ describe('a request that is not valid HTTP', () => {
     ['length and chunks', `${head}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}`, 400],
   ])('gets a 4xx and the connection is closed: %s', async (_what, bytes, status) => {
     const server = await startServer();
-    const answer = await server.raw(bytes);
-    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    const response = await server.raw(bytes);
+    expect(response).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
     expect(server.accepted).toEqual([]);
     expect((await server.call('GET', '/livez')).status).toBe(200);
   });
@@ -116,17 +116,17 @@ describe('a request that is not valid HTTP', () => {
 
   it('does not suppress the response to the request before it', async () => {
     const server = await startServer();
-    const answer = await server.raw(`${whole}nonsense\r\n\r\n`);
-    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
+    const response = await server.raw(`${whole}nonsense\r\n\r\n`);
+    expect(response.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 202']);
     expect(server.accepted).toHaveLength(1);
   });
 
   it('gets 431 if its headers exceed 16 KB', async () => {
     const server = await startServer();
-    const answer = await server.raw(
+    const response = await server.raw(
       `GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ${'a'.repeat(20_000)}\r\n\r\n`,
     );
-    expect(parseRaw(answer)).toMatchObject({
+    expect(parseRaw(response)).toMatchObject({
       status: 431,
       body: { type: 'urn:klaviyo-relay:problem:headers-too-large' },
     });
@@ -137,8 +137,8 @@ describe('pipelined requests', () => {
   it('get their responses in order', async () => {
     const server = await startServer();
     const last = 'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n';
-    const answers = await server.raw(whole + whole.replace('/v1/events', '/v1/nothing') + last);
-    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual([
+    const responses = await server.raw(whole + whole.replace('/v1/events', '/v1/nothing') + last);
+    expect(responses.match(/HTTP\/1\.1 \d+/g)).toEqual([
       'HTTP/1.1 202',
       'HTTP/1.1 404',
       'HTTP/1.1 200',
@@ -159,10 +159,10 @@ describe('a quota of 2 requests a second', () => {
     const post = (path = '/v1/events') => server.post(path, {}, as(ingestKey));
     expect((await post()).status).toBe(202);
     expect((await post('/v1/profiles/batch')).status).toBe(202);
-    const answer = await post();
-    expect([answer.status, problemOf(answer)]).toEqual([429, 'over-quota']);
-    expect(answer.json).toMatchObject({ detail: 'each caller may send 2 requests a second' });
-    expect(answer.headers['retry-after']).toBe('1');
+    const response = await post();
+    expect([response.status, problemOf(response)]).toEqual([429, 'over-quota']);
+    expect(response.json).toMatchObject({ detail: 'each caller may send 2 requests a second' });
+    expect(response.headers['retry-after']).toBe('1');
     expect(server.accepted).toHaveLength(2);
     await server.clock.advance(1000);
     expect((await post()).status).toBe(202);
@@ -229,13 +229,13 @@ describe('a quota of 2 requests a second', () => {
 
 describe('closing the server', () => {
   it('lets a request in flight finish', async () => {
-    const asked = createGate();
-    const answer = createGate();
+    const requested = createGate();
+    const response = createGate();
     const server = await startServer({
       accept: {
         one: async () => {
-          asked.open();
-          await answer.opened;
+          requested.open();
+          await response.opened;
           return acceptedOne;
         },
         many: () => Promise.reject(new Error('not called')),
@@ -243,9 +243,9 @@ describe('closing the server', () => {
     });
     const socket = connect(server.port, '127.0.0.1');
     socket.write(whole);
-    await asked.opened;
+    await requested.opened;
     const closed = server.close();
-    answer.open();
+    response.open();
     expect(await text(socket)).toMatch(/^HTTP\/1\.1 202 /);
     await closed;
     const late = connect(server.port, '127.0.0.1');

@@ -4,8 +4,8 @@ import { adminKey, ingestKey, metricValue, problemOf, startServer } from './harn
 describe('health', () => {
   it('probe GET /livez responds 200 even if the relay is not ready', async () => {
     const server = await startServer({ readiness: () => ({ ready: false, checks: {} }) });
-    const answer = await server.call('GET', '/livez');
-    expect([answer.status, answer.json]).toEqual([200, { status: 'ok' }]);
+    const response = await server.call('GET', '/livez');
+    expect([response.status, response.json]).toEqual([200, { status: 'ok' }]);
   });
 
   it.each([
@@ -19,8 +19,8 @@ describe('health', () => {
       const checks = { store: { ok: true }, klaviyo: { ok: false, detail: 'the key is wrong' } };
       const readiness = () => ({ ready, checks });
       const server = await startServer({ readiness, isDraining: () => draining });
-      const answer = await server.call('GET', '/readyz');
-      expect([answer.status, answer.json]).toEqual([status, { status: word, checks }]);
+      const response = await server.call('GET', '/readyz');
+      expect([response.status, response.json]).toEqual([status, { status: word, checks }]);
     },
   );
 });
@@ -28,10 +28,10 @@ describe('health', () => {
 describe('metrics', () => {
   it('are served in the text exposition format', async () => {
     const server = await startServer();
-    const answer = await server.call('GET', '/metrics');
-    expect(answer.status).toBe(200);
-    expect(answer.headers['content-type']).toMatch(/^text\/plain; version=/);
-    expect(answer.text).toContain('relay_http_requests_total');
+    const response = await server.call('GET', '/metrics');
+    expect(response.status).toBe(200);
+    expect(response.headers['content-type']).toMatch(/^text\/plain; version=/);
+    expect(response.text).toContain('relay_http_requests_total');
   });
 
   it.each([
@@ -58,8 +58,8 @@ describe('request ids', () => {
     'are those of the caller if they are safe: %s',
     async (id) => {
       const server = await startServer();
-      const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
-      expect(answer.headers['x-request-id']).toBe(id);
+      const response = await server.post('/v1/events', {}, { 'x-request-id': id });
+      expect(response.headers['x-request-id']).toBe(id);
     },
   );
 
@@ -67,8 +67,8 @@ describe('request ids', () => {
     'are generated if that of the caller is not safe: "%s"',
     async (id) => {
       const server = await startServer();
-      const answer = await server.post('/v1/events', {}, { 'x-request-id': id });
-      expect(answer.headers['x-request-id']).toMatch(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
+      const response = await server.post('/v1/events', {}, { 'x-request-id': id });
+      expect(response.headers['x-request-id']).toMatch(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
     },
   );
 
@@ -88,8 +88,8 @@ describe('the log', () => {
     await server.call('GET', '/livez');
     await server.call('GET', '/v1/receipts/e1', { headers });
     await server.post('/v1/events', {}, headers);
-    const answered = server.logged.filter(({ msg }) => msg === 'answered');
-    expect(answered).toEqual([
+    const responses = server.logged.filter(({ msg }) => msg === 'answered');
+    expect(responses).toEqual([
       expect.objectContaining({
         level: 30,
         requestId: 'r-1',
@@ -160,8 +160,8 @@ describe('an unknown address', () => {
     ['GET', '/v1/receipts/'],
   ])('gets 404: %s %s', async (method, path) => {
     const server = await startServer();
-    const answer = await server.call(method, path);
-    expect([answer.status, problemOf(answer)]).toEqual([404, 'not-found']);
+    const response = await server.call(method, path);
+    expect([response.status, problemOf(response)]).toEqual([404, 'not-found']);
   });
 
   it('gets 404 for any posted body', async () => {
@@ -173,14 +173,14 @@ describe('an unknown address', () => {
 
   it('with a malformed percent-encoding gets 400', async () => {
     const server = await startServer();
-    const answer = await server.call('GET', '/v1/receipts/%zz');
-    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+    const response = await server.call('GET', '/v1/receipts/%zz');
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid']);
   });
 
   it('with an id that is too long gets a problem', async () => {
     const server = await startServer();
-    const answer = await server.call('GET', `/v1/receipts/${'a'.repeat(1000)}`);
-    expect([answer.status, problemOf(answer)]).toEqual([404, 'not-found']);
+    const response = await server.call('GET', `/v1/receipts/${'a'.repeat(1000)}`);
+    expect([response.status, problemOf(response)]).toEqual([404, 'not-found']);
   });
 });
 
@@ -196,14 +196,14 @@ describe('a method that an address does not support', () => {
     ['POST', '/metrics', 'GET, HEAD'],
   ])('gets 405 with the supported methods in Allow: %s %s', async (method, path, allow) => {
     const server = await startServer();
-    const answer = await server.call(method, path);
-    expect([answer.status, problemOf(answer)]).toEqual([405, 'method-not-allowed']);
-    expect(answer.headers.allow).toBe(allow);
+    const response = await server.call(method, path);
+    expect([response.status, problemOf(response)]).toEqual([405, 'method-not-allowed']);
+    expect(response.headers.allow).toBe(allow);
   });
 
   it('is never HEAD if the address supports GET', async () => {
     const server = await startServer();
-    const answer = await server.call('HEAD', '/livez');
-    expect([answer.status, answer.text]).toEqual([200, '']);
+    const response = await server.call('HEAD', '/livez');
+    expect([response.status, response.text]).toEqual([200, '']);
   });
 });

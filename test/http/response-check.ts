@@ -44,16 +44,16 @@ function readDocument(app: FastifyInstance): Document {
  */
 export function checkResponse(
   app: FastifyInstance,
-  { method, path, response: answer }: Exchange,
+  { method, path, response: result }: Exchange,
 ): void {
   cached ??= readDocument(app);
-  const [, mediaType] = /^([^;]+json)/.exec(String(answer.headers['content-type'])) ?? [];
+  const [, mediaType] = /^([^;]+json)/.exec(String(result.headers['content-type'])) ?? [];
   const address = normalizeSegmentUrl(path).split('?')[0] ?? '';
   if (mediaType === undefined || address === '/openapi.json' || method === 'HEAD') return;
-  const where = `${method} ${path} ${answer.status}`;
-  const check = findSchema(cached, { method, address, mediaType, status: answer.status });
+  const where = `${method} ${path} ${result.status}`;
+  const check = findSchema(cached, { method, address, mediaType, status: result.status });
   if (check === undefined) throw new Error(`${where} is not documented`);
-  void check(answer.json);
+  void check(result.json);
   expect(check.errors ?? [], where).toEqual([]);
 }
 

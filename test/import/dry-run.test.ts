@@ -62,11 +62,11 @@ describe('a dry run', () => {
       const format = input.includes('.csv') ? 'csv' : 'ndjson';
       const { counts } = await dryRun(someDryOptions(input, { format }), someDryDeps());
       const options = someOptions({ input, url: relay.app.url, format });
-      const { counts: answered } = await runImport(options, someDeps(input));
+      const { counts: responses } = await runImport(options, someDeps(input));
       // The second file has the entries of the first. A dry run assumes a relay without any
       // entries.
       const isRepeat = at === 1;
-      expect({ ...answered, ...(isRepeat && { accepted: 2, duplicates: 1 }) }).toEqual(counts);
+      expect({ ...responses, ...(isRepeat && { accepted: 2, duplicates: 1 }) }).toEqual(counts);
     }
   });
 

@@ -275,8 +275,8 @@ describe('an entry that cannot be sent as it stands', () => {
         distinct_id: '7',
         properties: { plan: 'gold' },
       };
-      const answer = await accept(aPost({ entries: [{ lane, entry, index: 0 }] }), lenient);
-      expect(answer).toMatchObject({ accepted: 1, rejected: [] });
+      const response = await accept(aPost({ entries: [{ lane, entry, index: 0 }] }), lenient);
+      expect(response).toMatchObject({ accepted: 1, rejected: [] });
       const text = JSON.stringify(toJson(drafts[0]?.payload));
       expect(text).toContain('"email_invalid":"ada at home"');
       expect(text).toContain('"plan":"gold"');
@@ -334,21 +334,21 @@ describe('a stored fact about a person', () => {
     personKeys: ['customer-1'],
     fallback: { email: 'b@klaviyo-demo.com' },
   };
-  const asked = aPost({ entries: [aRefund({ personKeys: ['payment-1'] })] });
+  const requested = aPost({ entries: [aRefund({ personKeys: ['payment-1'] })] });
   const personOf = (drafts: readonly Draft[]): string => JSON.stringify(toJson(drafts[0]?.payload));
 
   it('is completed by the facts of an earlier request, like the entries of its own request', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [customer] }), lenient);
     await accept(aPost({ people: [payment] }), lenient);
-    await accept(asked, lenient);
+    await accept(requested, lenient);
     expect(personOf(drafts)).toContain('"email":"ada@klaviyo-demo.com","external_id":"7"');
   });
 
   it('leads to its fallback if no earlier request identified the person', async () => {
     const { accept, drafts } = createFixture();
     await accept(aPost({ people: [payment] }), lenient);
-    await accept(asked, lenient);
+    await accept(requested, lenient);
     expect(personOf(drafts)).toContain('{"email":"b@klaviyo-demo.com"}');
   });
 });

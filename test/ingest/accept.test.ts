@@ -111,8 +111,8 @@ describe('accepting many', () => {
       '7',
       `{"event_name":"A","email":"a@b.co","properties":{"k":${'['.repeat(9999)}${']'.repeat(9999)}}}`,
     ];
-    const answer = await accept.many('events', `{"events":[${entries.join(',')}]}`, json());
-    expect(answer).toMatchObject({
+    const response = await accept.many('events', `{"events":[${entries.join(',')}]}`, json());
+    expect(response).toMatchObject({
       kind: 'accepted',
       accepted: 3,
       duplicates: 1,
@@ -233,22 +233,22 @@ describe('accepting many', () => {
   it('bounds the list of issues: beyond a number, one issue for each entry', async () => {
     const { accept } = createFixture();
     const bad = JSON.stringify({ a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1, j: 1 });
-    const answer = await accept.many('events', `[${`${bad},`.repeat(2000)}0]`, json());
-    if (answer.kind !== 'invalid') throw new Error(answer.kind);
-    expect(answer.rejected).toHaveLength(2001);
-    expect(answer.rejected.at(-2)?.errors).toHaveLength(1);
-    expect(answer.errors.length).toBeLessThan(13_000);
+    const response = await accept.many('events', `[${`${bad},`.repeat(2000)}0]`, json());
+    if (response.kind !== 'invalid') throw new Error(response.kind);
+    expect(response.rejected).toHaveLength(2001);
+    expect(response.rejected.at(-2)?.errors).toHaveLength(1);
+    expect(response.errors.length).toBeLessThan(13_000);
   });
 
   it('keeps the order of a large request and does not block the event loop', async () => {
     const { accept, drafts } = createFixture();
     const body = Array.from({ length: 1000 }, (_, at) => event({ insert_id: `i${at}` })).join('\n');
-    let answered = false;
-    const many = accept.many('events', body, ndjson()).then((answer) => {
-      answered = true;
-      return answer;
+    let responses = false;
+    const many = accept.many('events', body, ndjson()).then((response) => {
+      responses = true;
+      return response;
     });
-    const turn = new Promise((resolve) => setImmediate(() => resolve(answered)));
+    const turn = new Promise((resolve) => setImmediate(() => resolve(responses)));
     expect(await turn).toBe(false);
     expect(await many).toMatchObject({ accepted: 1000, rejected: [] });
     expect(JSON.stringify(toJson(drafts()[999]?.payload))).toContain('"unique_id":"i999"');

@@ -171,8 +171,8 @@ it('each of many concurrent requests gets its own result', async () => {
   const requests = Array.from({ length: 20 }, (_, number) =>
     posted([...manyEvents(200), anEvent({ insert_id: `last-${number}` })]),
   );
-  const answers = await Promise.all(requests.map((each) => threads.draftMany(each, here)));
-  answers.forEach((each, number) =>
+  const responses = await Promise.all(requests.map((each) => threads.draftMany(each, here)));
+  responses.forEach((each, number) =>
     expect(JSON.stringify(toPlain(each))).toContain(`last-${number}`),
   );
 });

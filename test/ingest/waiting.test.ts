@@ -58,9 +58,9 @@ function createFixture({
     'append' | 'claim' | 'settle' | 'onClaimable' | 'putFacts' | 'getFacts' | 'stillOwned'
   > = {
     async append(drafts) {
-      const answer = await store.append(drafts);
-      if (answer.ok) appended.push(...drafts);
-      return answer;
+      const response = await store.append(drafts);
+      if (response.ok) appended.push(...drafts);
+      return response;
     },
     claim: (lane, limits) => store.claim(lane, limits),
     settle: (settlement) => store.settle(settlement),

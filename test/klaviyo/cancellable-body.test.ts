@@ -16,10 +16,10 @@ it.each([0, 1, 511, 512, 513, 5000, 131_072, 131_585, 1_000_000, 5_000_000])(
 );
 
 it('stillOwned is called before each piece of a cancellable body, the last one included', () => {
-  let asked = 0;
-  const pieces = toCancellableBody(Buffer.alloc(300_000), () => ++asked < 4);
+  let requested = 0;
+  const pieces = toCancellableBody(Buffer.alloc(300_000), () => ++requested < 4);
   expect(pieces.next().value).toHaveLength(99_830);
   expect([pieces.next().done, pieces.next().done]).toEqual([false, false]);
   expect(() => pieces.next()).toThrow('the lease was over');
-  expect(asked).toBe(4);
+  expect(requested).toBe(4);
 });

@@ -332,9 +332,9 @@ describe('a response to a bulk request', () => {
     );
     const { client, clock } = clientOf(klaviyo.url);
     const sending = client.send('events', payloads);
-    const answer = await arrived.promise;
+    const result = await arrived.promise;
     await clock.advance(1234);
-    answer();
+    result();
     expect((await sending).durationMs).toBe(1234);
     expect(clock.pending()).toBe(0);
   });
@@ -530,9 +530,9 @@ describe('closing the client', () => {
     );
     const { client } = clientOf(klaviyo.url);
     const sending = client.send('events', payloads);
-    const answer = await arrived.promise;
+    const result = await arrived.promise;
     const closing = client.close();
-    answer();
+    result();
     expect(kindsOf(await sending)).toEqual(['delivered', 'delivered']);
     await closing;
   });

@@ -88,9 +88,9 @@ describe('a connection to Klaviyo', () => {
     );
     const { client, clock } = clientOf(klaviyo.url, { timeoutMs: 60_000 });
     const sending = client.send('events', payloads);
-    const answer = await arrived.promise;
+    const result = await arrived.promise;
     await clock.advance(59_000);
-    answer();
+    result();
     expect(kindOf(await sending)).toBe('delivered');
   });
 

@@ -44,10 +44,10 @@ beforeEach(async () => {
   permits = 0;
   klaviyo = await startKlaviyoServer((response, seen) => {
     const { pathname, searchParams } = new URL(seen.path, 'http://localhost');
-    if (pathname === jobPath) answer(response, jobPage);
+    if (pathname === jobPath) result(response, jobPage);
     else if (pathname === `${jobPath}/import-errors`) {
-      answer(response, errorPages(searchParams.get('page[cursor]'), seen));
-    } else answer(response, { status: 404, body: {} });
+      result(response, errorPages(searchParams.get('page[cursor]'), seen));
+    } else result(response, { status: 404, body: {} });
   });
   ({ client } = aClient(klaviyo.url));
 });
@@ -56,7 +56,7 @@ afterEach(async () => {
   await klaviyo.close();
 });
 
-function answer(response: ServerResponse, { body, ...page }: Page): void {
+function result(response: ServerResponse, { body, ...page }: Page): void {
   if (body === undefined) response.writeHead(page.status, page.headers ?? {}).end('<html>');
   else respondJson(response, { ...page, body });
 }
@@ -280,7 +280,7 @@ describe('import errors', () => {
 
   it('are requested only from Klaviyo, wherever a link leads', async () => {
     const other = await startKlaviyoServer((response) =>
-      answer(response, { status: 200, body: {} }),
+      result(response, { status: 200, body: {} }),
     );
     errorPages = (cursor) =>
       cursor === null

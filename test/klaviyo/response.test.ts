@@ -314,21 +314,21 @@ describe('the requested wait', () => {
     const outcome = outcomeOf(given);
     return 'afterMs' in outcome ? outcome.afterMs : undefined;
   };
-  const said = (seconds: number) =>
+  const reported = (seconds: number) =>
     errors({ detail: `Request was throttled. Expected available in ${seconds} second.` });
 
   it.each<[string, Given, number | undefined]>([
     ['429 with Retry-After', { status: 429, headers: { ...json, 'retry-after': '7' } }, 7000],
     ['429 with Retry-After 0', { status: 429, headers: { ...json, 'retry-after': '0' } }, 1000],
-    ['429 with the wait only in its text', { status: 429, body: said(12) }, 12_000],
-    ['429 with 0 seconds in its text', { status: 429, body: said(0) }, 1000],
+    ['429 with the wait only in its text', { status: 429, body: reported(12) }, 12_000],
+    ['429 with 0 seconds in its text', { status: 429, body: reported(0) }, 1000],
     [
       '429 whose header and words differ',
-      { status: 429, headers: { 'retry-after': '3' }, body: said(9) },
+      { status: 429, headers: { 'retry-after': '3' }, body: reported(9) },
       3000,
     ],
     ['429 without a wait', { status: 429 }, 1000],
-    ['429 with a week in its text', { status: 429, body: said(604_800) }, 3_600_000],
+    ['429 with a week in its text', { status: 429, body: reported(604_800) }, 3_600_000],
     ['503 with Retry-After', { status: 503, headers: { 'retry-after': '30' } }, 30_000],
     ['503 without', { status: 503 }, undefined],
     [
@@ -611,7 +611,7 @@ describe('toOutcomes, whatever the response is,', () => {
     fc.array(fc.oneof(error, loose)).map((list) => JSON.stringify({ errors: list })),
     fc.record({ data: loose }).map((value) => JSON.stringify(value)),
   );
-  const answer = fc.record({
+  const response = fc.record({
     lane: fc.constantFrom(...lanes),
     count: fc.integer({ min: 1, max: 20 }),
     status: fc.oneof(fc.integer({ min: 200, max: 599 }), fc.constantFrom(202, 400, 403, 404, 409)),
@@ -623,7 +623,7 @@ describe('toOutcomes, whatever the response is,', () => {
 
   it('returns exactly one outcome for each entry and never throws', () => {
     fc.assert(
-      fc.property(answer, (given) => {
+      fc.property(response, (given) => {
         expect(toOutcomes(given)).toHaveLength(given.count);
       }),
       { numRuns: 2000 },
@@ -632,7 +632,7 @@ describe('toOutcomes, whatever the response is,', () => {
 
   it('delivers only after a complete 202, and rejects only after a 4xx in JSON or a 413', () => {
     fc.assert(
-      fc.property(answer, (given) => {
+      fc.property(response, (given) => {
         for (const { kind } of toOutcomes(given)) {
           if (kind === 'delivered' || kind === 'pending') {
             expect([given.status, given.isWhole]).toEqual([202, true]);

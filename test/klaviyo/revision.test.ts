@@ -76,11 +76,11 @@ describe('the current revision', () => {
   };
   const post: KlaviyoRequest = { method: 'POST', path: '/api/event-bulk-create-jobs' };
   const get: KlaviyoRequest = { method: 'GET', path: '/api/profile-bulk-import-jobs/1' };
-  const answer = (status: number, error: object | null, headers = {}): TransportResponse => ({
+  const response = (status: number, error: object | null, headers = {}): TransportResponse => ({
     ...{ ok: true, status, headers, isWhole: true },
     bodyText: error === null ? '' : JSON.stringify({ errors: [error] }),
   });
-  const retired = answer(410, { detail: 'The revision 2024-10-15 has been retired.' });
+  const retired = response(410, { detail: 'The revision 2024-10-15 has been retired.' });
 
   it('moves up once, however many responses say that it is retired, and never down', () => {
     const revision = start('auto', '2026-01-01');
@@ -101,35 +101,35 @@ describe('the current revision', () => {
   });
 
   it.each([
-    ['a retirement with 400', post, answer(400, { detail: 'Invalid revision: retired' }), true],
-    ['a 410 of a bulk endpoint with another text', post, answer(410, { title: 'Gone' }), true],
-    ['a 410 for a resource that is read', get, answer(410, { title: 'Gone' }), false],
-    ['a later revision that answered', post, answer(202, null, { revision: '2026-10-15' }), true],
-    ['the same revision', post, answer(202, null, { revision: '2024-10-15' }), false],
-    ['success', post, answer(202, null), false],
+    ['a retirement with 400', post, response(400, { detail: 'Invalid revision: retired' }), true],
+    ['a 410 of a bulk endpoint with another text', post, response(410, { title: 'Gone' }), true],
+    ['a 410 for a resource that is read', get, response(410, { title: 'Gone' }), false],
+    ['a later revision that answered', post, response(202, null, { revision: '2026-10-15' }), true],
+    ['the same revision', post, response(202, null, { revision: '2024-10-15' }), false],
+    ['success', post, response(202, null), false],
     [
       'an unknown field of that name',
       post,
-      answer(400, { detail: "'revision' is not a valid field" }),
+      response(400, { detail: "'revision' is not a valid field" }),
       false,
     ],
     [
       'an entry that speaks of it',
       post,
-      answer(400, { detail: 'bad revision', source: { pointer: '/data/attributes/x' } }),
+      response(400, { detail: 'bad revision', source: { pointer: '/data/attributes/x' } }),
       false,
     ],
     [
       'a revision of the future',
       post,
-      answer(404, { detail: 'Unable to specify a future revision date' }),
+      response(404, { detail: 'Unable to specify a future revision date' }),
       false,
     ],
-    ['an HTML page of a proxy', post, { ...answer(410, null), bodyText: '<html>' }, false],
+    ['an HTML page of a proxy', post, { ...response(410, null), bodyText: '<html>' }, false],
     [
       'an overload whose text contains "revision"',
       post,
-      answer(503, { detail: 'revision store is down' }),
+      response(503, { detail: 'revision store is down' }),
       false,
     ],
     [

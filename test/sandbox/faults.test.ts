@@ -115,14 +115,14 @@ describe('the response of a fault rule', () => {
 
   it('is delayed by delayMs on the clock, after the request was processed', async () => {
     await start({ delayMs: 5000 });
-    let answered: SandboxResponse | undefined;
-    const asked = event().then((response) => (answered = response));
+    let responses: SandboxResponse | undefined;
+    const requested = event().then((response) => (responses = response));
     await turnsUntil(() => at.clock.pending() === 1);
     expect(recorded()).toBe(1);
     await at.clock.advance(4999);
-    expect(answered).toBeUndefined();
+    expect(responses).toBeUndefined();
     await at.clock.advance(1);
-    expect((await asked).status).toBe(202);
+    expect((await requested).status).toBe(202);
   });
 });
 

@@ -111,14 +111,14 @@ describe('a revision', () => {
     async ({ path, body, border, statuses }) => {
       for (const [index, revision] of border.entries()) {
         await start();
-        const answer =
+        const response =
           body === undefined
             ? await at.get(path, { revision })
             : await at.post(path, body, { revision });
-        expect([revision, answer.status, answer.text]).toEqual([
+        expect([revision, response.status, response.text]).toEqual([
           revision,
           statuses[index],
-          answer.text,
+          response.text,
         ]);
         await at.sandbox.close();
       }
@@ -226,16 +226,16 @@ describe('a retired revision', () => {
     at.sandbox.addFault({ retire: rule, ...more });
   const account = (headers: Record<string, string> = {}): Promise<SandboxResponse> =>
     at.get('/api/accounts', headers);
-  const expectGone = (answer: SandboxResponse): void => {
-    expect(answer.status).toBe(410);
-    expect(answer.errors[0]).toMatchObject({ status: 410, code: 'gone', title: 'Gone.' });
-    expect(answer.errors[0]?.detail).toContain('2024-10-15');
+  const expectGone = (response: SandboxResponse): void => {
+    expect(response.status).toBe(410);
+    expect(response.errors[0]).toMatchObject({ status: 410, code: 'gone', title: 'Gone.' });
+    expect(response.errors[0]?.detail).toContain('2024-10-15');
   };
 
   it('falls forward to the next revision, which the response names', async () => {
     await start({ faults: [{ retire: { revision: '2024-10-15' } }] });
-    const answer = await account();
-    expect([answer.status, answer.headers.get('revision')]).toEqual([200, '2025-01-15']);
+    const response = await account();
+    expect([response.status, response.headers.get('revision')]).toEqual([200, '2025-01-15']);
     expect(at.sandbox.state().requests).toMatchObject([
       { revision: '2024-10-15', servedRevision: '2025-01-15' },
     ]);
@@ -256,8 +256,8 @@ describe('a retired revision', () => {
     expectGone(await account());
     const body = { message: 'This API has been retired and is no longer in service.' };
     retire({ revision: '2024-10-15', answer: 'gone' }, { body });
-    const answer = await account();
-    expect([answer.status, answer.body]).toEqual([410, body]);
+    const response = await account();
+    expect([response.status, response.body]).toEqual([410, body]);
   });
 
   it('can fall forward without naming the revision, whatever the request asks', async () => {
@@ -267,8 +267,8 @@ describe('a retired revision', () => {
     expect((await at.post('/api/events', body, optOut)).status).toBe(400);
     at.sandbox.clearFaults();
     retire({ revision: '2026-01-15', heedsOptOut: false, named: false });
-    const answer = await at.post('/api/events', body, optOut);
-    expect([answer.status, answer.headers.get('revision')]).toEqual([202, null]);
+    const response = await at.post('/api/events', body, optOut);
+    expect([response.status, response.headers.get('revision')]).toEqual([202, null]);
   });
 
   it('retires older ones too, and retired later ones are skipped', async () => {
@@ -276,8 +276,8 @@ describe('a retired revision', () => {
     retire({ revision: '2025-10-15' });
     retire({ revision: '2026-01-15' });
     for (const revision of ['2023-10-15', '2024-10-15', '2025-10-15', '2026-01-15']) {
-      const answer = await account({ revision });
-      expect([answer.status, answer.headers.get('revision')]).toEqual([200, '2026-04-15']);
+      const response = await account({ revision });
+      expect([response.status, response.headers.get('revision')]).toEqual([200, '2026-04-15']);
     }
   });
 
@@ -340,8 +340,8 @@ describe('a retired revision', () => {
     [{ revision: '2024-10-15' }, { delayMs: 5 }, 'goes with no other effect'],
   ])('with the rule %j and %j is invalid: %s', async (rule, more, problem) => {
     await start();
-    const answer = await at.post('/sandbox/faults', { retire: rule, ...more });
-    expect(answer.status).toBe(400);
-    expect(answer.errors.map(({ detail }) => detail).join()).toContain(problem);
+    const response = await at.post('/sandbox/faults', { retire: rule, ...more });
+    expect(response.status).toBe(400);
+    expect(response.errors.map(({ detail }) => detail).join()).toContain(problem);
   });
 });

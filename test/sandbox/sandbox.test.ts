@@ -26,11 +26,11 @@ describe('a sandbox', () => {
       faults: [{ endpoint: 'events', delayMs: 5000 }],
     });
     await post('/api/profile-bulk-import-jobs', toBulkProfiles([{ external_id: 'c' }]));
-    const asked = post('/api/events', toSingleEvent({ external_id: 'c' })).catch(() => 'cut');
+    const requested = post('/api/events', toSingleEvent({ external_id: 'c' })).catch(() => 'cut');
     await turnsUntil(() => clock.pending() === 2);
     await Promise.all([sandbox.close(), sandbox.close()]);
     await sandbox.close();
-    expect(await asked).toBe('cut');
+    expect(await requested).toBe('cut');
     expect(clock.pending()).toBe(0);
     await expect(fetch(sandbox.url)).rejects.toThrow('fetch failed');
   });
@@ -49,10 +49,10 @@ describe('a sandbox', () => {
 
   it('delays every response by latencyMs', async () => {
     const { clock, get } = await start({ latencyMs: 40 });
-    const asked = get('/api/accounts');
+    const requested = get('/api/accounts');
     await turnsUntil(() => clock.pending() === 1);
     await clock.advance(40);
-    expect((await asked).status).toBe(200);
+    expect((await requested).status).toBe(200);
   });
 
   it('survives a client that disconnects within a request', async () => {

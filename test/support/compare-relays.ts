@@ -39,11 +39,11 @@ export async function compareRelays(
   const ids = [...ledger.acknowledgedEvents.values(), ...ledger.updateIds].filter(
     (id) => !ledger.mayBeLost(id),
   );
-  const asked = Array.from({ length: receiptCount }, () => pick(random, ids));
-  let seen = await readEachRelay(fleet, asked, counts);
+  const requested = Array.from({ length: receiptCount }, () => pick(random, ids));
+  let seen = await readEachRelay(fleet, requested, counts);
   // A relay that was stopped in the middle of a request writes its delivery when it continues.
-  for (let looks = 1; looks < maxReads && findDifferences(seen).length > 0; looks++) {
-    seen = await readEachRelay(fleet, asked, counts);
+  for (let count = 1; count < maxReads && findDifferences(seen).length > 0; count++) {
+    seen = await readEachRelay(fleet, requested, counts);
   }
   const [first] = seen;
   if (first === undefined) throw new Error('the fleet has no running relay');
@@ -55,13 +55,13 @@ export async function compareRelays(
 
 async function readEachRelay(
   fleet: Fleet,
-  asked: readonly string[],
+  requested: readonly string[],
   counts: Readonly<Record<Lane, LaneCounts>>,
 ): Promise<readonly RelayView[]> {
   const seen: RelayView[] = [];
   for (const { url } of fleet.members) {
     const deadLetters = await fetchDeadLetters(url);
-    const receipts = await Promise.all(asked.map((id) => fetchReceipt(url, id)));
+    const receipts = await Promise.all(requested.map((id) => fetchReceipt(url, id)));
     const deliveries = await fetchText(`${url}/v1/deliveries?limit=200`);
     const shown = await pollCounts(url, counts);
     const parts = [JSON.stringify(deadLetters), JSON.stringify(receipts), deliveries, shown];
@@ -80,8 +80,8 @@ function findDifferences(seen: readonly RelayView[]): readonly string[] {
 
 /** Returns the receipt, or the status alone: the body of a 404 contains a request id and is never the same twice. */
 async function fetchReceipt(url: string, id: string): Promise<string> {
-  const answer = await fetch(`${url}/v1/receipts/${id}`);
-  return answer.status === 200 ? answer.text() : String(answer.status);
+  const response = await fetch(`${url}/v1/receipts/${id}`);
+  return response.status === 200 ? response.text() : String(response.status);
 }
 
 /** Returns a problem unless the receipt is final: everything is settled, and the log keeps a whole run. */

@@ -100,9 +100,9 @@ export class Fleet {
   async send(path: string, body: string): Promise<PostResponse | null> {
     for (;;) {
       const member = await this.#next();
-      const answer = await post(member, path, body);
+      const response = await post(member, path, body);
       // A relay that was stopped answers 408 to a request that took too long, and accepts none of it.
-      if (answer?.status !== 503 && answer?.status !== 408) return answer;
+      if (response?.status !== 503 && response?.status !== 408) return response;
       this.rejectedPosts++;
       for (const listener of [...this.#rejectionListeners]) listener();
     }

@@ -63,8 +63,8 @@ export async function postEvent(
   number: number,
 ): Promise<void> {
   poster.ledger.recordSentEvents([number]);
-  const answer = await post(poster, '/v1/events', makeEvent(poster.seed, number));
-  poster.ledger.recordAcknowledgedEvents([number], [answer.id]);
+  const response = await post(poster, '/v1/events', makeEvent(poster.seed, number));
+  poster.ledger.recordAcknowledgedEvents([number], [response.id]);
 }
 
 async function postEvents(poster: Poster): Promise<void> {
@@ -112,8 +112,8 @@ async function post(
   const body = stringifyJson(content);
   for (;;) {
     ledger.posts++;
-    const answer = await send(path, body);
-    if (answer === null) {
+    const response = await send(path, body);
+    if (response === null) {
       ledger.lostResponses++;
       continue;
     }
@@ -121,11 +121,11 @@ async function post(
       rejected = [],
       id = '',
       ids = [],
-    } = JSON.parse(answer.text) as Partial<AcceptedIds> & {
+    } = JSON.parse(response.text) as Partial<AcceptedIds> & {
       readonly rejected?: readonly unknown[];
     };
-    if (answer.status === 202 && rejected.length === 0) return { id, ids };
-    throw new Error(`${path} answered ${answer.status}: ${answer.text}`);
+    if (response.status === 202 && rejected.length === 0) return { id, ids };
+    throw new Error(`${path} answered ${response.status}: ${response.text}`);
   }
 }
 
@@ -141,8 +141,8 @@ export async function postBody(
 ): Promise<PostResponse | null> {
   const headers = { 'content-type': 'application/json' };
   try {
-    const answer = await fetch(url, { method: 'POST', headers, body, signal });
-    return { status: answer.status, text: await answer.text() };
+    const response = await fetch(url, { method: 'POST', headers, body, signal });
+    return { status: response.status, text: await response.text() };
   } catch {
     return null;
   }

@@ -21,7 +21,7 @@ export type ProxyOptions = {
 
 /** Starts an HTTP proxy that handles CONNECT and requests with an absolute URL. */
 export async function startProxy({
-  connectResponse: refuse,
+  connectResponse: reject,
   certificate,
 }: ProxyOptions = {}): Promise<ProxyServer> {
   const requests: { line: string; authorization: string | null }[] = [];
@@ -34,9 +34,9 @@ export async function startProxy({
   server.on('request', (request: IncomingMessage, response) => {
     recordRequest(request);
     const { method, headers } = request;
-    const onward = httpRequest(request.url ?? '', { method, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.headers);
-      answer.pipe(response);
+    const onward = httpRequest(request.url ?? '', { method, headers }, (result) => {
+      response.writeHead(result.statusCode ?? 500, result.headers);
+      result.pipe(response);
     });
     onward.on('error', () => response.destroy());
     request.pipe(onward);
@@ -44,9 +44,9 @@ export async function startProxy({
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     recordRequest(request);
     sockets.add(socket.on('error', () => undefined));
-    if (refuse === null) return;
-    if (refuse !== undefined) {
-      socket.end(refuse);
+    if (reject === null) return;
+    if (reject !== undefined) {
+      socket.end(reject);
       return;
     }
     const [host, port] = (request.url ?? '').split(':');

@@ -88,11 +88,11 @@ export async function startRelay({
   });
 
   const send = async (path: string, init?: RequestInit): Promise<TestResponse> => {
-    const answer = await fetch(`${app.url}${path}`, init);
-    const text = await answer.text();
-    const isJson = answer.headers.get('content-type')?.includes('json') === true;
+    const response = await fetch(`${app.url}${path}`, init);
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json') === true;
     const body = (isJson ? JSON.parse(text) : { text }) as Record<string, unknown>;
-    return { status: answer.status, headers: answer.headers, body };
+    return { status: response.status, headers: response.headers, body };
   };
 
   const relay: RelayUnderTest = {

@@ -121,6 +121,6 @@ export async function untilSettled(
 }
 
 export async function fetchText(url: string): Promise<string> {
-  const answer = await fetch(url);
-  return answer.text();
+  const response = await fetch(url);
+  return response.text();
 }

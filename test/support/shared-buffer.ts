@@ -114,14 +114,14 @@ async function describeHolders(
   connection: Pick<RedisConnection, 'call'>,
   name: (lane: Lane, part: string) => string,
 ): Promise<string[]> {
-  const said: string[] = [];
+  const reported: string[] = [];
   for (const lane of lanes) {
     for (const part of ['claimed', 'taken', 'imports', 'tries']) {
       const reply = await connection.call('HGETALL', name(lane, part));
-      said.push(`${lane} ${part}: ${toTexts(reply).join(' ').slice(0, 600)}`);
+      reported.push(`${lane} ${part}: ${toTexts(reply).join(' ').slice(0, 600)}`);
     }
   }
-  return said;
+  return reported;
 }
 
 /** Waits 0.1 s by a BLPOP on a key that no one writes. */

@@ -217,13 +217,13 @@ async function findStandstill(fault: Fault, world: World): Promise<readonly stri
   await fleet.untilStarted();
   for (const { url, running } of fleet.members) {
     for (;;) {
-      const answer = await fetch(`${url}/readyz`).catch(() => null);
-      if (answer?.status === 200) break;
+      const response = await fetch(`${url}/readyz`).catch(() => null);
+      if (response?.status === 200) break;
       if (clock.monotonic() > end)
         return [
-          `after ${fault} a relay is not ready: ${(await answer?.text()) ?? running.stderr()}`,
+          `after ${fault} a relay is not ready: ${(await response?.text()) ?? running.stderr()}`,
         ];
-      await answer?.arrayBuffer();
+      await response?.arrayBuffer();
       await moments.after('acknowledged', 1).catch(() => undefined);
     }
   }

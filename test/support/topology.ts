@@ -67,13 +67,13 @@ function toClusterTopology(cluster: RedisCluster, key: string): Topology {
 
 function toSentinelTopology(set: SentinelSet): Topology {
   const owner = async (): Promise<ServerNode | null> => {
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       set.sentinels.map(async ({ connection }) =>
         String(await connection.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main')),
       ),
     );
-    const port = answers[0]?.split(',')[1];
-    if (answers.some((answer) => answer !== answers[0])) return null;
+    const port = responses[0]?.split(',')[1];
+    if (responses.some((response) => response !== responses[0])) return null;
     return set.nodes.find(({ server }) => String(server.port) === port) ?? null;
   };
   return {

@@ -93,9 +93,9 @@ async function post(url: string, { lane, count, make }: Load): Promise<void> {
         JSON.stringify(make(from + index)),
       ).join('\n');
       const headers = { 'content-type': 'application/x-ndjson', 'x-api-key': 'an-ingest-key' };
-      const answer = await fetch(`${url}/v1/${lane}/batch`, { method: 'POST', headers, body });
-      expect(answer.status).toBe(202);
-      await answer.arrayBuffer();
+      const result = await fetch(`${url}/v1/${lane}/batch`, { method: 'POST', headers, body });
+      expect(result.status).toBe(202);
+      await result.arrayBuffer();
     }
   };
   // Profiles are sent one request after the other, because their order is checked.

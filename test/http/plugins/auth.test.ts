@@ -48,17 +48,20 @@ describe.each(ingestRoutes)('%s %s', (method, path) => {
   ])('is open to %s', async (_who, headers) => {
     const server = await startServer({ config: keys });
     const type = { 'content-type': 'application/json' };
-    const answer = await server.call(method, path, { headers: { ...type, ...headers }, body: '1' });
-    expect(answer.status).toBe(202);
+    const response = await server.call(method, path, {
+      headers: { ...type, ...headers },
+      body: '1',
+    });
+    expect(response.status).toBe(202);
   });
 });
 
 describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
   it('responds 401 to a request without a key and describes how to send one', async () => {
     const server = await startServer({ config: keys });
-    const answer = await server.call(method, path);
-    expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
-    expect(answer.headers['www-authenticate']).toBe('Bearer realm="klaviyo-relay"');
+    const response = await server.call(method, path);
+    expect([response.status, problemOf(response)]).toEqual([401, 'unauthorized']);
+    expect(response.headers['www-authenticate']).toBe('Bearer realm="klaviyo-relay"');
     expect(server.accepted).toEqual([]);
   });
 
@@ -72,10 +75,10 @@ describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
       bearer(`${ingestKey},${adminKey}`),
       { 'x-api-key': 'wrong-key-00' },
     ]) {
-      const answer = await server.call(method, path, { headers });
-      expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
-      expect(answer.headers['www-authenticate']).toContain('error="invalid_token"');
-      expect(answer.text).not.toMatch(/wrong-key|ingest-key/i);
+      const response = await server.call(method, path, { headers });
+      expect([response.status, problemOf(response)]).toEqual([401, 'unauthorized']);
+      expect(response.headers['www-authenticate']).toContain('error="invalid_token"');
+      expect(response.text).not.toMatch(/wrong-key|ingest-key/i);
     }
     expect(server.accepted).toEqual([]);
   });
@@ -90,8 +93,8 @@ describe.each([...ingestRoutes, ...adminRoutes])('%s %s', (method, path) => {
 describe.each(adminRoutes)('%s %s', (method, path) => {
   it('responds 403 to an ingest key', async () => {
     const server = await startServer({ config: keys });
-    const answer = await server.call(method, path, { headers: bearer(ingestKey) });
-    expect([answer.status, problemOf(answer)]).toEqual([403, 'forbidden']);
+    const response = await server.call(method, path, { headers: bearer(ingestKey) });
+    expect([response.status, problemOf(response)]).toEqual([403, 'forbidden']);
   });
 
   it('accepts an admin key', async () => {
@@ -156,8 +159,8 @@ describe('without keys', () => {
     ['Origin: a name that only starts like this machine', { origin: 'http://localhost.evil.com' }],
   ])('a page from elsewhere is refused: %s', async (_what, headers) => {
     const server = await startServer();
-    const answer = await server.post('/v1/events', {}, headers);
-    expect([answer.status, problemOf(answer)]).toEqual([403, 'forbidden']);
+    const response = await server.post('/v1/events', {}, headers);
+    expect([response.status, problemOf(response)]).toEqual([403, 'forbidden']);
     expect(server.accepted).toEqual([]);
   });
 
@@ -190,8 +193,8 @@ describe('with keys', () => {
       headers: { 'content-type': 'application/json', 'content-length': 1000 },
     });
     sent.flushHeaders();
-    const answer = await readResponse(sent);
-    expect([answer.status, problemOf(answer)]).toEqual([401, 'unauthorized']);
+    const response = await readResponse(sent);
+    expect([response.status, problemOf(response)]).toEqual([401, 'unauthorized']);
     sent.destroy();
   });
 });

@@ -25,8 +25,8 @@ describe.each(encodings)('a body encoded as %s', (encoding, compress) => {
     'reaches accept as its text at %s',
     async (path) => {
       const server = await startServer();
-      const answer = await server.call('POST', path, { headers, body: compress(body) });
-      expect(answer.status).toBe(202);
+      const response = await server.call('POST', path, { headers, body: compress(body) });
+      expect(response.status).toBe(202);
       expect(server.accepted[0]?.body).toBe(body);
     },
   );
@@ -36,9 +36,9 @@ describe.each(encodings)('a body encoded as %s', (encoding, compress) => {
     const post = (length: number) =>
       server.call('POST', '/v1/events', { headers, body: compress('a'.repeat(length)) });
     expect((await post(limitBytes)).status).toBe(202);
-    const answer = await post(limitBytes + 1);
-    expect([answer.status, problemOf(answer)]).toEqual([413, 'too-large']);
-    expect(answer.json).toMatchObject({
+    const response = await post(limitBytes + 1);
+    expect([response.status, problemOf(response)]).toEqual([413, 'too-large']);
+    expect(response.json).toMatchObject({
       detail: 'a body may have 10000 bytes after decompression (BODY_LIMIT_BYTES)',
     });
     expect(server.accepted).toHaveLength(1);
@@ -56,8 +56,8 @@ describe.each(compressed)('a compressed body (%s)', (encoding, compress) => {
     ['empty', Buffer.alloc(0)],
   ])('that is %s gets 400', async (_what, bytes) => {
     const server = await startServer();
-    const answer = await server.call('POST', '/v1/events', { headers, body: bytes });
-    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+    const response = await server.call('POST', '/v1/events', { headers, body: bytes });
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid']);
     expect(server.accepted).toEqual([]);
   });
 });
@@ -122,9 +122,9 @@ describe('data after the first compressed stream of a body', () => {
     const server = await startServer();
     const headers = { ...ndjson, 'content-encoding': encoding };
     const sent = Buffer.concat([first, second]);
-    const answer = await server.call('POST', '/v1/events/batch', { headers, body: sent });
-    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
-    expect(answer.json).toMatchObject({
+    const response = await server.call('POST', '/v1/events/batch', { headers, body: sent });
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid']);
+    expect(response.json).toMatchObject({
       detail: expect.stringMatching(
         /^the (?:compressed body is corrupt or cut short|body has data after the end of its compressed stream)$/,
       ) as string,
@@ -136,8 +136,8 @@ describe('data after the first compressed stream of a body', () => {
     const server = await startServer({ config: { BODY_LIMIT_BYTES: 1_000_000 } });
     const headers = { ...ndjson, 'content-encoding': 'gzip' };
     const far = Buffer.concat([gzipSync(part(0)), Buffer.alloc(300_000), Buffer.from(part(2))]);
-    const answer = await server.call('POST', '/v1/events/batch', { headers, body: far });
-    expect(answer.status).toBe(400);
+    const response = await server.call('POST', '/v1/events/batch', { headers, body: far });
+    expect(response.status).toBe(400);
   });
 });
 
@@ -161,9 +161,9 @@ describe('the content codings of a body', () => {
     const server = await startServer();
     const headers = { ...json, 'content-encoding': 'gzip, gzip, gzip' };
     const sent = gzipSync(gzipSync(gzipSync(body)));
-    const answer = await server.call('POST', '/v1/events', { headers, body: sent });
-    expect([answer.status, problemOf(answer)]).toEqual([415, 'unsupported-media-type']);
-    expect(answer.json).toMatchObject({ detail: 'a body may have 2 content codings, not 3' });
+    const response = await server.call('POST', '/v1/events', { headers, body: sent });
+    expect([response.status, problemOf(response)]).toEqual([415, 'unsupported-media-type']);
+    expect(response.json).toMatchObject({ detail: 'a body may have 2 content codings, not 3' });
   });
 
   it('are each bounded by the limit, so that a nested decompression bomb does not expand', async () => {
@@ -210,8 +210,8 @@ describe('a body', () => {
       headers: { ...json, 'content-length': limitBytes + 1 },
     });
     sent.flushHeaders();
-    const answer = await readResponse(sent);
-    expect([answer.status, problemOf(answer)]).toEqual([413, 'too-large']);
+    const response = await readResponse(sent);
+    expect([response.status, problemOf(response)]).toEqual([413, 'too-large']);
     sent.destroy();
   });
 
@@ -219,23 +219,23 @@ describe('a body', () => {
     const server = await startServer();
     // Far more than socket buffers hold: closing early would reset the connection, answer and all.
     const chunk = `100000\r\n${'a'.repeat(0x100000)}\r\n`;
-    const answers = await server.raw(
+    const responses = await server.raw(
       `POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n` +
         `Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(20)}0\r\n\r\n` +
         'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n',
     );
-    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413', 'HTTP/1.1 200']);
-    expect(answers).toContain('a body may have 10000 bytes');
+    expect(responses.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413', 'HTTP/1.1 200']);
+    expect(responses).toContain('a body may have 10000 bytes');
   });
 
   it('in an unknown encoding gets 415 with the supported encodings', async () => {
     const server = await startServer();
     for (const encoding of ['zstd', 'gzip, zstd', 'toString', 'none', 'utf-8', 'aws-chunked']) {
       const headers = { ...json, 'content-encoding': encoding };
-      const answer = await server.call('POST', '/v1/events', { headers, body });
-      expect([answer.status, problemOf(answer)]).toEqual([415, 'unsupported-media-type']);
-      expect(answer.json).toMatchObject({ detail: 'encode with gzip, deflate, br or identity' });
-      expect(answer.headers['accept-encoding']).toBe('gzip, deflate, br, identity');
+      const response = await server.call('POST', '/v1/events', { headers, body });
+      expect([response.status, problemOf(response)]).toEqual([415, 'unsupported-media-type']);
+      expect(response.json).toMatchObject({ detail: 'encode with gzip, deflate, br or identity' });
+      expect(response.headers['accept-encoding']).toBe('gzip, deflate, br, identity');
     }
   });
 
@@ -246,9 +246,9 @@ describe('a body', () => {
     ['Latin-1', Buffer.from('"Größe"', 'latin1')],
   ])('that is not UTF-8 (%s) gets 400', async (_what, bytes) => {
     const server = await startServer();
-    const answer = await server.call('POST', '/v1/events', { headers: json, body: bytes });
-    expect(answer.status).toBe(400);
-    expect(answer.json).toMatchObject({ detail: 'the body is not valid UTF-8' });
+    const response = await server.call('POST', '/v1/events', { headers: json, body: bytes });
+    expect(response.status).toBe(400);
+    expect(response.json).toMatchObject({ detail: 'the body is not valid UTF-8' });
     expect(server.accepted).toEqual([]);
   });
 
@@ -269,17 +269,17 @@ describe('a body', () => {
     const server = await startServer();
     const headers = { 'content-type': type };
     for (const path of ['/v1/events', '/v1/events/batch']) {
-      const answer = await server.call('POST', path, { headers, body: '{}' });
-      expect([answer.status, problemOf(answer)]).toEqual([415, 'unsupported-media-type']);
+      const response = await server.call('POST', path, { headers, body: '{}' });
+      expect([response.status, problemOf(response)]).toEqual([415, 'unsupported-media-type']);
     }
     expect(server.accepted).toEqual([]);
   });
 
   it('without a content type gets 415 with the accepted types', async () => {
     const server = await startServer();
-    const answer = await server.call('POST', '/v1/events/batch', { body: '{}' });
-    expect(answer.status).toBe(415);
-    expect(answer.json).toMatchObject({
+    const response = await server.call('POST', '/v1/events/batch', { body: '{}' });
+    expect(response.status).toBe(415);
+    expect(response.json).toMatchObject({
       detail: 'send application/json or application/x-ndjson or application/jsonl',
     });
   });
@@ -296,8 +296,8 @@ describe('a body', () => {
   ])('of charset %s gets %d', async (charset, status) => {
     const server = await startServer();
     const headers = { 'content-type': `application/json; charset=${charset}` };
-    const answer = await server.call('POST', '/v1/events', { headers, body: '{}' });
-    expect(answer.status).toBe(status);
+    const response = await server.call('POST', '/v1/events', { headers, body: '{}' });
+    expect(response.status).toBe(status);
   });
 
   it.each([
@@ -320,9 +320,9 @@ describe('a body', () => {
   ])('of the content type %j, which is not one media type, gets 415', async (type) => {
     const server = await startServer();
     const headers = { 'content-type': type };
-    const answer = await server.call('POST', '/v1/events', { headers, body: '{}' });
-    expect([answer.status, problemOf(answer)]).toEqual([415, 'unsupported-media-type']);
-    expect(answer.json).toMatchObject({
+    const response = await server.call('POST', '/v1/events', { headers, body: '{}' });
+    expect([response.status, problemOf(response)]).toEqual([415, 'unsupported-media-type']);
+    expect(response.json).toMatchObject({
       detail: 'the Content-Type is not one media type (RFC 9110, 8.3)',
     });
   });

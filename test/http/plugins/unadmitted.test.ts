@@ -72,8 +72,8 @@ describe('a write key in the body', () => {
   ])('is found after a batch of 500 KB: %s', async (_what, encode, headers) => {
     const { call } = await start();
     const body = encode(asPython(500_000));
-    const answer = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
-    expect([answer.status, answer.json]).toMatchObject([200, { success: true }]);
+    const response = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
+    expect([response.status, response.json]).toMatchObject([200, { success: true }]);
   });
 
   it.each([
@@ -87,18 +87,18 @@ describe('a write key in the body', () => {
       context: filler(3_000_000),
     });
     const body = encode(text);
-    const answer = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
-    expect(answer.status).toBe(200);
+    const response = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
+    expect(response.status).toBe(200);
   });
 
   it('is found at the start of a body of unknown length', async () => {
     const { raw } = await start();
     const text = JSON.stringify({ writeKey: ingestKey, batch: [aCall], context: filler(100_000) });
-    const answer = await raw(
+    const response = await raw(
       'POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n' +
         `Connection: close\r\n\r\n${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`,
     );
-    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+    expect(response).toMatch(/^HTTP\/1\.1 200 /);
   });
 
   it.each([
@@ -115,8 +115,8 @@ describe('a write key in the body', () => {
     ],
   ])('is not searched for beyond that: %s', async (_what, body, headers) => {
     const { call } = await start();
-    const answer = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
-    expect(answer.status).toBe(401);
+    const response = await call('POST', '/v1/batch', { headers: { ...json, ...headers }, body });
+    expect(response.status).toBe(401);
   });
 });
 
@@ -146,8 +146,8 @@ describe('a caller without a key', () => {
   it('is rejected once the start of its body has arrived without a key', async () => {
     const { begin } = await start();
     const headers = { ...json, 'content-length': 4_000_000 };
-    const answer = await begin('/v1/batch', headers, `{"batch":["${filler(30_000)}`);
-    expect(answer.status).toBe(401);
+    const response = await begin('/v1/batch', headers, `{"batch":["${filler(30_000)}`);
+    expect(response.status).toBe(401);
   });
 
   it.each([
@@ -155,17 +155,17 @@ describe('a caller without a key', () => {
     ['an unknown encoding', { 'content-encoding': 'aws-chunked' }],
   ])('is rejected before its body is read if the headers suffice: %s', async (_what, headers) => {
     const { begin } = await start();
-    const answer = await begin('/v1/batch', { ...json, ...headers, 'content-length': 1000 });
-    expect(answer.status).toBe(401);
+    const response = await begin('/v1/batch', { ...json, ...headers, 'content-length': 1000 });
+    expect(response.status).toBe(401);
   });
 
   it('has 5 s to send the body that may contain its key', async () => {
     const { begin, clock } = await start();
-    const answered = begin('/v1/batch', { ...json, 'content-length': 1000 }, '{"batch":[');
+    const results = begin('/v1/batch', { ...json, 'content-length': 1000 }, '{"batch":[');
     await turnsUntil(() => clock.pending() > 0);
     await clock.advance(seconds(5));
-    const answer = await answered;
-    expect([answer.status, answer.headers.connection]).toEqual([401, 'close']);
+    const response = await results;
+    expect([response.status, response.headers.connection]).toEqual([401, 'close']);
   });
 });
 
@@ -206,8 +206,8 @@ describe('a webhook', () => {
   it('of unknown length is rejected once it exceeds the limit', async () => {
     const { call } = await start({ config: { BODY_LIMIT_BYTES: 10_000 } });
     const headers = { ...shopifyHeaders, 'transfer-encoding': 'chunked' };
-    const answer = await call('POST', '/webhooks/shopify', { headers, body: filler(10_001) });
-    expect([answer.status, problemOf(answer)]).toEqual([413, 'too-large']);
+    const response = await call('POST', '/webhooks/shopify', { headers, body: filler(10_001) });
+    expect([response.status, problemOf(response)]).toEqual([413, 'too-large']);
   });
 
   it.each(['/webhooks/shopify', '/webhooks/stripe'])(
@@ -215,12 +215,12 @@ describe('a webhook', () => {
     async (path) => {
       const { begin, clock } = await start();
       const headers = { ...shopifyHeaders, ...ofStripe(clock.now()), 'content-length': 1000 };
-      const answered = begin(path, headers, '{"id":');
+      const results = begin(path, headers, '{"id":');
       await turnsUntil(() => clock.pending() > 0);
       await clock.advance(seconds(5));
-      const answer = await answered;
-      expect([answer.status, problemOf(answer)]).toEqual([408, 'timeout']);
-      expect(answer.headers.connection).toBe('close');
+      const response = await results;
+      expect([response.status, problemOf(response)]).toEqual([408, 'timeout']);
+      expect(response.headers.connection).toBe('close');
     },
   );
 
@@ -230,12 +230,12 @@ describe('a webhook', () => {
     const held = Math.floor(maxHeldBytes / length);
     const headers = { ...shopifyHeaders, 'content-length': length };
     const stalled: Promise<TestResponse>[] = [];
-    const answers: number[] = [];
+    const responses: number[] = [];
     for (let count = 0; count <= held; count++) {
-      const answered = begin('/webhooks/shopify', headers, filler(length - 1));
+      const results = begin('/webhooks/shopify', headers, filler(length - 1));
       // Those that still wait are broken off when the test ends.
-      answered.then(({ status }) => answers.push(status)).catch(() => undefined);
-      stalled.push(answered);
+      results.then(({ status }) => responses.push(status)).catch(() => undefined);
+      stalled.push(results);
     }
     const first = await Promise.race(stalled);
     expect([first.status, first.headers['retry-after']]).toEqual([503, '1']);
@@ -246,7 +246,7 @@ describe('a webhook', () => {
       body: order,
     });
     expect(genuine.status).toBe(200);
-    expect(answers.every((status) => status === 503)).toBe(true);
+    expect(responses.every((status) => status === 503)).toBe(true);
   });
 
   it('with a valid signature is accepted from an address with too many failures', async () => {
@@ -271,9 +271,9 @@ describe('requests without a valid key from one address', () => {
       const { post, clock } = await start();
       for (let count = 0; count < 20; count++)
         expect((await post(path, {}, wrong)).status).toBe(401);
-      const answer = await post(path, {}, wrong);
-      expect([answer.status, problemOf(answer)]).toEqual([429, kind]);
-      expect(answer.headers['retry-after']).toBe('1');
+      const response = await post(path, {}, wrong);
+      expect([response.status, problemOf(response)]).toEqual([429, kind]);
+      expect(response.headers['retry-after']).toBe('1');
       await clock.advance(seconds(1));
       expect((await post(path, {}, wrong)).status).toBe(401);
       expect((await post(path, {}, wrong)).status).toBe(429);
@@ -307,9 +307,9 @@ describe('requests without a valid key from one address', () => {
   it('get a response in the format of Segment on routes for its SDKs', async () => {
     const { post } = await start();
     for (let count = 0; count < 20; count++) await post('/v1/batch', { writeKey: 'wrong-key-1' });
-    const answer = await post('/v1/batch', { writeKey: 'wrong-key-1' });
-    expect([answer.status, answer.headers['retry-after']]).toEqual([429, '1']);
-    expect(answer.json).toEqual({
+    const response = await post('/v1/batch', { writeKey: 'wrong-key-1' });
+    expect([response.status, response.headers['retry-after']]).toEqual([429, '1']);
+    expect(response.json).toEqual({
       success: false,
       code: 'too_many_failures',
       message: 'too many requests without a valid key came from this address',
@@ -365,9 +365,9 @@ describe('a request that expects "100 Continue"', () => {
     ],
   ])('is rejected without "100 Continue" %s', async (_what, path, headers, status) => {
     const { raw } = await start();
-    const answer = await raw(expecting(path, headers));
-    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual([`HTTP/1.1 ${status}`]);
-    expect(answer).toMatch(/connection: close\r\n/i);
+    const response = await raw(expecting(path, headers));
+    expect(response.match(/HTTP\/1\.1 \d+/g)).toEqual([`HTTP/1.1 ${status}`]);
+    expect(response).toMatch(/connection: close\r\n/i);
   });
 
   it.each([
@@ -377,13 +377,13 @@ describe('a request that expects "100 Continue"', () => {
     const { port } = await start();
     const socket = connect(port, '127.0.0.1');
     onTestFinished(() => void socket.destroy());
-    let answer = '';
-    socket.setEncoding('utf8').on('data', (part: string) => (answer += part));
+    let response = '';
+    socket.setEncoding('utf8').on('data', (part: string) => (response += part));
     socket.write(expecting(path, headers));
     await once(socket, 'data');
-    expect(answer).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    expect(response).toBe('HTTP/1.1 100 Continue\r\n\r\n');
     socket.write('{}GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
     await once(socket, 'close');
-    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual([...expected, 'HTTP/1.1 200']);
+    expect(response.match(/HTTP\/1\.1 \d+/g)).toEqual([...expected, 'HTTP/1.1 200']);
   });
 });

@@ -17,8 +17,8 @@ const document = documentSchema.parse(parse(file));
 describe('openapi.yaml', () => {
   it('is equal to what the server serves (after a change: npm run openapi)', async () => {
     const server = await startServer();
-    const answer = await server.call('GET', '/openapi.json');
-    expect(answer.json).toEqual(parse(file));
+    const response = await server.call('GET', '/openapi.json');
+    expect(response.json).toEqual(parse(file));
   });
 
   it('does not depend on the configuration', async () => {

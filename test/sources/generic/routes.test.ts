@@ -38,8 +38,8 @@ describe('a webhook that the mapping file describes', () => {
   it.each(names)('is verified and mapped as its sender documents it: %s', async (name) => {
     const { post, posts } = await startRelay();
     const { payload, secret, entries } = systems[name] ?? {};
-    const answer = await post(name, JSON.stringify(payload), { secret: secret ?? '' });
-    expect(answer).toMatchObject({ status: 200, json: { accepted: 1 } });
+    const response = await post(name, JSON.stringify(payload), { secret: secret ?? '' });
+    expect(response).toMatchObject({ status: 200, json: { accepted: 1 } });
     expect(posts[0]?.entries.map(({ entry }) => entry)).toMatchObject(entries ?? []);
     expect(posts[0]?.entries.flatMap(({ warnings = [] }) => warnings)).toEqual([]);
   });
@@ -73,16 +73,16 @@ describe('a webhook that the mapping file describes', () => {
       const { payload, secret = '', sign } = systems[name] ?? {};
       const { headers = {} } = sign?.(JSON.stringify(payload), secret, seconds) ?? {};
       const body = JSON.stringify({ ...(payload as object), more: 1 });
-      const answer = await server.call('POST', `/webhooks/generic/${name}`, { body, headers });
-      expect(answer.status).toBe(401);
+      const response = await server.call('POST', `/webhooks/generic/${name}`, { body, headers });
+      expect(response.status).toBe(401);
     },
   );
 
   it('is counted as skipped if no rule applies to it', async () => {
     const { post, posts } = await startRelay();
     const body = JSON.stringify({ event: 'routing_form_submission.created', payload: {} });
-    const answer = await post('calendly', body, { secret: systems.calendly?.secret ?? '' });
-    expect(answer).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
+    const response = await post('calendly', body, { secret: systems.calendly?.secret ?? '' });
+    expect(response).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
     expect(posts).toMatchObject([
       { topic: 'calendly: routing_form_submission.created', entries: [], skipped: [{}] },
     ]);
@@ -91,8 +91,8 @@ describe('a webhook that the mapping file describes', () => {
   it('is answered 404 if the file has no webhook of its name, also for names that objects inherit', async () => {
     const { server } = await startRelay();
     for (const name of ['nobody', 'constructor', '__proto__', 'toString']) {
-      const answer = await server.call('POST', `/webhooks/generic/${name}`, { body: '{}' });
-      expect(answer.status, name).toBe(404);
+      const response = await server.call('POST', `/webhooks/generic/${name}`, { body: '{}' });
+      expect(response.status, name).toBe(404);
     }
   });
 

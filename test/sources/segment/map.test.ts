@@ -669,14 +669,14 @@ describe('an identify call', () => {
     ],
   ])(
     'that asks for a subscription is sent without it and with a warning: %j',
-    (given, properties, asked) => {
+    (given, properties, requested) => {
       const [entry] = one(anIdentify({ traits: given })).post.entries;
       expect(entry?.entry.properties).toEqual(properties);
       expect(entry?.warnings).toEqual([
         {
           code: 'consent_not_sent',
           pointer: '/traits',
-          detail: `the profile is sent without consent; asked for: ${asked}`,
+          detail: `the profile is sent without consent; asked for: ${requested}`,
         },
       ]);
     },

@@ -39,12 +39,12 @@ const newerHeaders = Object.fromEntries(
 );
 
 async function startShop(overrides: Overrides & { readonly answer?: AcceptedFromSource } = {}) {
-  const { answer = taken, config, ...others } = overrides;
+  const { answer: response = taken, config, ...others } = overrides;
   const posts: Parameters<AcceptFromSource>[] = [];
   const server = await startServer({
     acceptFromSource: (...args) => {
       posts.push(args);
-      return Promise.resolve(answer);
+      return Promise.resolve(response);
     },
     config: { SHOPIFY_WEBHOOK_SECRETS: [secret], ...config },
     ...others,
@@ -61,8 +61,8 @@ const detailOf = ({ json }: TestResponse): unknown => (json as { detail?: unknow
 describe('a webhook that Shopify signed', () => {
   it('is mapped, accepted and answered 200 with the counts', async () => {
     const { post, posts } = await startShop();
-    const answer = await post(order, signedHeaders);
-    expect([answer.status, answer.json]).toEqual([
+    const response = await post(order, signedHeaders);
+    expect([response.status, response.json]).toEqual([
       200,
       {
         accepted: 2,
@@ -90,8 +90,8 @@ describe('a webhook that Shopify signed', () => {
 
   it('may have headers without X-', async () => {
     const { post, posts } = await startShop();
-    const answer = await post(order, newerHeaders);
-    expect(answer.status).toBe(200);
+    const response = await post(order, newerHeaders);
+    expect(response.status).toBe(200);
     expect(posts).toMatchObject([[{ topic: 'orders/create', delivery: 'wh-1' }, {}]]);
   });
 
@@ -118,8 +118,8 @@ describe('a webhook that Shopify signed', () => {
   it('of a topic without a map may contain lists of any length', async () => {
     const { post, posts } = await startShop({ config: longBodies });
     const body = JSON.stringify({ id: 1, variants: Array<number>(100_000).fill(1) });
-    const answer = await post(body, await toHeaders(body, { topic: 'products/create' }));
-    expect(answer).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
+    const response = await post(body, await toHeaders(body, { topic: 'products/create' }));
+    expect(response).toMatchObject({ status: 200, json: { skipped: ['unmapped'] } });
     expect(posts).toMatchObject([[{ entries: [], skipped: [{ reason: 'unmapped' }] }, {}]]);
   });
 
@@ -130,8 +130,8 @@ describe('a webhook that Shopify signed', () => {
       ...others,
       ...anOrder({ line_items: Array<object>(9000).fill({}) }),
     });
-    const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));
-    expect(answer).toMatchObject({ status: 200, json: { skipped: ['too_long'] } });
+    const response = await post(body, await toHeaders(body, { topic: 'orders/create' }));
+    expect(response).toMatchObject({ status: 200, json: { skipped: ['too_long'] } });
     expect(posts).toMatchObject([
       [
         {
@@ -146,8 +146,8 @@ describe('a webhook that Shopify signed', () => {
   it('keeps lists below the bound', async () => {
     const { post, posts } = await startShop({ config: longBodies });
     const body = JSON.stringify(anOrder({ line_items: Array<object>(5000).fill({ price: '1' }) }));
-    const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));
-    expect(answer).toMatchObject({ status: 200, json: { skipped: [] } });
+    const response = await post(body, await toHeaders(body, { topic: 'orders/create' }));
+    expect(response).toMatchObject({ status: 200, json: { skipped: [] } });
     expect(posts[0]?.[0].entries).toHaveLength(5001);
   });
 
@@ -191,8 +191,8 @@ describe('a webhook that Shopify signed', () => {
     ['empty', '', 'the body is empty'],
   ])('is answered 400 if its body is %s', async (_what, body, detail) => {
     const { post, posts } = await startShop();
-    const answer = await post(body, await toHeaders(body, { topic: 'orders/create' }));
-    expect([answer.status, detailOf(answer)]).toEqual([400, detail]);
+    const response = await post(body, await toHeaders(body, { topic: 'orders/create' }));
+    expect([response.status, detailOf(response)]).toEqual([400, detail]);
     expect(posts).toEqual([]);
   });
 
@@ -201,16 +201,16 @@ describe('a webhook that Shopify signed', () => {
     ['x-shopify-shop-domain', 'the header X-Shopify-Shop-Domain is missing'],
   ])('is answered 400 without %s', async (name, detail) => {
     const { post } = await startShop();
-    const answer = await post(order, { ...signedHeaders, [name]: '' });
-    expect([answer.status, detailOf(answer)]).toEqual([400, detail]);
+    const response = await post(order, { ...signedHeaders, [name]: '' });
+    expect([response.status, detailOf(response)]).toEqual([400, detail]);
   });
 
   it('is answered with Retry-After on backpressure', async () => {
     const { post } = await startShop({
       answer: { kind: 'backpressure', reason: 'full', retryAfterMs: 1500 },
     });
-    const answer = await post(order, signedHeaders);
-    expect([answer.status, answer.headers['retry-after']]).toEqual([503, '2']);
+    const response = await post(order, signedHeaders);
+    expect([response.status, response.headers['retry-after']]).toEqual([503, '2']);
   });
 
   it.each([
@@ -218,9 +218,9 @@ describe('a webhook that Shopify signed', () => {
     ['drains', { isDraining: () => true }],
   ])('is answered with Retry-After while the relay %s', async (_what, state) => {
     const { post, posts } = await startShop(state);
-    const answer = await post(order, signedHeaders);
-    expect(answer.status).toBe(503);
-    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+    const response = await post(order, signedHeaders);
+    expect(response.status).toBe(503);
+    expect(Number(response.headers['retry-after'])).toBeGreaterThan(0);
     expect(posts).toEqual([]);
   });
 });
@@ -243,16 +243,16 @@ describe('a request that Shopify did not sign, or that was changed since,', () =
     ['by an empty header', signed(''), missing],
   ])('signed %s is answered 401 without the correct signature', async (_how, headers, detail) => {
     const { post, posts, server } = await startShop();
-    const answer = await post(order, headers);
-    expect([answer.status, problemOf(answer), detailOf(answer)]).toEqual([
+    const response = await post(order, headers);
+    expect([response.status, problemOf(response), detailOf(response)]).toEqual([
       401,
       'unauthorized',
       detail,
     ]);
-    expect(answer.headers['www-authenticate']).toContain('Shopify-Hmac-Sha256');
+    expect(response.headers['www-authenticate']).toContain('Shopify-Hmac-Sha256');
     expect(posts).toEqual([]);
-    const told = answer.text + JSON.stringify(server.logged);
-    for (const hidden of [signature, secret, 'klaviyo-demo']) expect(told).not.toContain(hidden);
+    const found = response.text + JSON.stringify(server.logged);
+    for (const hidden of [signature, secret, 'klaviyo-demo']) expect(found).not.toContain(hidden);
   });
 
   it('is rejected before its JSON is read', async () => {
@@ -280,11 +280,11 @@ describe('a request that Shopify did not sign, or that was changed since,', () =
 describe('without SHOPIFY_WEBHOOK_SECRETS', () => {
   it('the route does not exist', async () => {
     const { post, server } = await startShop({ config: { SHOPIFY_WEBHOOK_SECRETS: [] } });
-    const [answer, unknown] = [
+    const [response, unknown] = [
       await post(order, signedHeaders),
       await server.post('/v1/nothing', {}),
     ];
-    expect([answer.status, detailOf(answer)]).toEqual([404, detailOf(unknown)]);
+    expect([response.status, detailOf(response)]).toEqual([404, detailOf(unknown)]);
   });
 
   it('an empty secret verifies no request', async () => {
@@ -326,8 +326,8 @@ describe("Shopify's own library", () => {
     ['an empty body', { body: '', headers: signed(ofNothing) }, false],
   ])('has the same result as the relay for %s', async (_what, delivery, expected) => {
     const { post } = await startShop();
-    const answer = await post(delivery.body, delivery.headers);
-    expect(answer.status === 200).toBe(expected);
+    const response = await post(delivery.body, delivery.headers);
+    expect(response.status === 200).toBe(expected);
     expect(await judge(delivery)).toBe(expected);
   });
 });

@@ -748,8 +748,8 @@ describe('the person of an object', () => {
       'hint:charge:ch_1',
       'hint:invoice:in_1',
     ]);
-    const told = Object.keys(peopleOf('charge.succeeded', aCharge({ customer: null })));
-    expect(entries[0]?.personKeys).toEqual(expect.arrayContaining(told));
+    const found = Object.keys(peopleOf('charge.succeeded', aCharge({ customer: null })));
+    expect(entries[0]?.personKeys).toEqual(expect.arrayContaining(found));
   });
 
   it("does not have Stripe's id if the shop has its own, unless the customer is expanded", () => {

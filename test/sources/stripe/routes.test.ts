@@ -12,12 +12,12 @@ const aText = (overrides = {}) =>
   JSON.stringify(aStripeEvent('charge.succeeded', aCharge(), overrides));
 
 /** A server with a secret, and the requests that it passed to the accept half. */
-async function startStripe(overrides: Overrides = {}, answer: AcceptedFromSource = acceptedOne) {
+async function startStripe(overrides: Overrides = {}, response: AcceptedFromSource = acceptedOne) {
   const posts: SourcePost[] = [];
   const server = await startServer({
     acceptFromSource: (post) => {
       posts.push(post);
-      return Promise.resolve(answer);
+      return Promise.resolve(response);
     },
     ...overrides,
     config: { STRIPE_WEBHOOK_SECRETS: ['whsec_older_1', stripeSecret], ...overrides.config },
@@ -34,8 +34,8 @@ describe('POST /webhooks/stripe', () => {
     const { deliver, posts } = await startStripe({
       config: { RELAY_API_KEYS: [ingestKey], RELAY_ADMIN_KEYS: [adminKey] },
     });
-    const answer = await deliver(aText());
-    expect(answer).toMatchObject({
+    const response = await deliver(aText());
+    expect(response).toMatchObject({
       status: 200,
       json: { accepted: 1, duplicates: 0, dead_lettered: 0, skipped: [], repeat: false },
     });
@@ -46,10 +46,10 @@ describe('POST /webhooks/stripe', () => {
     const errors = [{ pointer: '', detail: 'is odd' }];
     const rejected = [{ index: 0, code: 'not_valid', errors }];
     const { deliver } = await startStripe({}, { ...acceptedOne, accepted: 0, rejected });
-    const answer = await deliver(
+    const response = await deliver(
       JSON.stringify(aStripeEvent('payment_intent.succeeded', anIntent())),
     );
-    expect(answer.json).toEqual({
+    expect(response.json).toEqual({
       accepted: 0,
       duplicates: 0,
       waiting: 0,
@@ -126,8 +126,8 @@ describe('POST /webhooks/stripe', () => {
     ['is empty', ''],
   ])('answers 400 if a signed body %s', async (_name, body) => {
     const { deliver, posts } = await startStripe();
-    const answer = await deliver(body);
-    expect([answer.status, problemOf(answer)]).toEqual([400, 'invalid']);
+    const response = await deliver(body);
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid']);
     expect(posts).toEqual([]);
   });
 
@@ -163,14 +163,14 @@ describe('a delivery that is not authentic', () => {
     ],
   ])('is answered 401 with the reason if it has %s', async (_name, headers, detail) => {
     const { call, posts, logged } = await startStripe();
-    const answer = await call('POST', path, { body: aText(), headers });
-    expect(answer).toMatchObject({
+    const response = await call('POST', path, { body: aText(), headers });
+    expect(response).toMatchObject({
       status: 401,
       headers: { 'www-authenticate': 'Stripe-Signature' },
       json: { detail },
     });
     expect(posts).toEqual([]);
-    expect(JSON.stringify([answer, logged])).not.toContain(stripeSecret);
+    expect(JSON.stringify([response, logged])).not.toContain(stripeSecret);
     expect(JSON.stringify(logged)).not.toContain('klaviyo-demo');
   });
 
@@ -189,21 +189,21 @@ describe('POST /webhooks/stripe without intake', () => {
   it('answers 404 without a secret, like any unknown path', async () => {
     const { deliver, call, posts } = await startStripe({ config: { STRIPE_WEBHOOK_SECRETS: [] } });
     const unknown = await call('POST', '/webhooks/other');
-    const answer = await deliver(aText());
-    expect(answer.status).toBe(404);
+    const response = await deliver(aText());
+    expect(response.status).toBe(404);
     const instance: unknown = expect.any(String);
-    expect(answer.json).toEqual({ ...(unknown.json as object), instance });
+    expect(response.json).toEqual({ ...(unknown.json as object), instance });
     expect(posts).toEqual([]);
   });
 
   it('answers 503 before the body is read, so that Stripe retries', async () => {
     const backpressure = () => ({ reason: 'full', retryAfterMs: 1500 }) as const;
     const { raw, posts } = await startStripe({ backpressure: backpressure });
-    const answer = await raw(
+    const response = await raw(
       `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\nConnection: close\r\n\r\n`,
     );
-    expect(answer).toMatch(/^HTTP\/1\.1 503 /);
-    expect(answer).toMatch(/retry-after: 2\r\n/i);
+    expect(response).toMatch(/^HTTP\/1\.1 503 /);
+    expect(response).toMatch(/retry-after: 2\r\n/i);
     expect(posts).toEqual([]);
   });
 
@@ -217,8 +217,8 @@ describe('POST /webhooks/stripe without intake', () => {
 
   it('answers 503 and closes the connection while the relay stops', async () => {
     const { deliver } = await startStripe({ isDraining: () => true });
-    const answer = await deliver(aText());
-    expect(answer).toMatchObject({ status: 503, headers: { connection: 'close' } });
+    const response = await deliver(aText());
+    expect(response).toMatchObject({ status: 503, headers: { connection: 'close' } });
   });
 });
 

@@ -38,8 +38,8 @@ const detailOf = ({ json }: TestResponse): unknown => (json as { detail?: unknow
 describe('a webhook that WooCommerce signed', () => {
   it('is mapped, accepted, and answered 200', async () => {
     const { post, posts } = await startShop();
-    const answer = await post(order, toWooHeaders(order, 'order.created'));
-    expect(answer).toMatchObject({ status: 200, json: { accepted: 2, skipped: [] } });
+    const response = await post(order, toWooHeaders(order, 'order.created'));
+    expect(response).toMatchObject({ status: 200, json: { accepted: 2, skipped: [] } });
     expect(posts).toMatchObject([
       {
         source: 'woocommerce',
@@ -58,8 +58,8 @@ describe('a webhook that WooCommerce signed', () => {
   it('may have slashes that PHP escaped, because the signature covers the bytes', async () => {
     const { post } = await startShop();
     const escaped = order.replaceAll('/', '\\/');
-    const answer = await post(escaped, toWooHeaders(escaped, 'order.created'));
-    expect(answer.status).toBe(200);
+    const response = await post(escaped, toWooHeaders(escaped, 'order.created'));
+    expect(response.status).toBe(200);
   });
 
   it.each([
@@ -69,8 +69,8 @@ describe('a webhook that WooCommerce signed', () => {
     ['of a deleted object', 'order.deleted', '{"id":727}', 'deleted'],
   ])('is answered 200 and counted as skipped: %s', async (_, topic, body, reason) => {
     const { post, posts } = await startShop();
-    const answer = await post(body, toWooHeaders(body, topic));
-    expect(answer).toMatchObject({ status: 200, json: { skipped: [reason] } });
+    const response = await post(body, toWooHeaders(body, topic));
+    expect(response).toMatchObject({ status: 200, json: { skipped: [reason] } });
     expect(posts).toMatchObject([{ entries: [], skipped: [{ reason }] }]);
   });
 
@@ -79,18 +79,18 @@ describe('a webhook that WooCommerce signed', () => {
     const headers = Object.entries(toWooHeaders(order, 'order.created'));
     const lines = headers.map(([name, value]) => `${name}: ${value}`).join('\r\n');
     const length = Buffer.byteLength(order);
-    const answer = await server.raw(
+    const response = await server.raw(
       `POST ${path} HTTP/1.0\r\nHost: localhost\r\n${lines}\r\nContent-Length: ${length}\r\n\r\n${order}`,
     );
-    expect(answer).toMatch(/^HTTP\/1\.[01] 200 /);
+    expect(response).toMatch(/^HTTP\/1\.[01] 200 /);
   });
 });
 
 describe('the ping of a new WooCommerce webhook', () => {
   it('is answered 200 without a signature, and counted as skipped', async () => {
     const { post, posts } = await startShop();
-    const answer = await post(wooPing.body, wooPing.headers);
-    expect(answer).toMatchObject({ status: 200, json: { skipped: ['ping'] } });
+    const response = await post(wooPing.body, wooPing.headers);
+    expect(response).toMatchObject({ status: 200, json: { skipped: ['ping'] } });
     expect(posts).toMatchObject([{ entries: [], people: [], skipped: [{ reason: 'ping' }] }]);
   });
 
@@ -106,8 +106,8 @@ describe('the ping of a new WooCommerce webhook', () => {
     ['nothing', ''],
   ])('is the only unsigned request that is accepted: %s', async (_, body) => {
     const { post, posts } = await startShop();
-    const answer = await post(body, wooPing.headers);
-    expect([answer.status, posts]).toEqual([401, []]);
+    const response = await post(body, wooPing.headers);
+    expect([response.status, posts]).toEqual([401, []]);
   });
 });
 
@@ -120,10 +120,10 @@ describe('a request that WooCommerce did not sign', () => {
     ['no signature at all', { ...headers, 'x-wc-webhook-signature': 'yes' }],
   ])('is rejected if it has %s', async (_, wrong) => {
     const { post, posts } = await startShop();
-    const answer = await post(order, wrong);
-    expect([answer.status, posts]).toEqual([401, []]);
-    expect(answer.headers['www-authenticate']).toContain('X-WC-Webhook-Signature');
-    expect(answer.text).not.toContain('ada@');
+    const response = await post(order, wrong);
+    expect([response.status, posts]).toEqual([401, []]);
+    expect(response.headers['www-authenticate']).toContain('X-WC-Webhook-Signature');
+    expect(response.text).not.toContain('ada@');
   });
 
   it('is answered 404 if no secret is set', async () => {
@@ -134,8 +134,8 @@ describe('a request that WooCommerce did not sign', () => {
 
   it('is answered with the missing header once its signature is valid', async () => {
     const { post } = await startShop();
-    const answer = await post(order, { ...headers, 'x-wc-webhook-topic': '' });
-    expect([answer.status, detailOf(answer)]).toEqual([
+    const response = await post(order, { ...headers, 'x-wc-webhook-topic': '' });
+    expect([response.status, detailOf(response)]).toEqual([
       400,
       'the header X-WC-Webhook-Topic is missing',
     ]);

@@ -21,12 +21,12 @@ const takenOne: AcceptedFromSource = {
 };
 
 /** A server whose accept half returns this result, and the requests that it received. */
-async function start(overrides: Overrides = {}, answer: AcceptedFromSource = takenOne) {
+async function start(overrides: Overrides = {}, response: AcceptedFromSource = takenOne) {
   const posted: (SourcePost & FromSourceOptions)[] = [];
   const server = await startServer({
     acceptFromSource: (post, options) => {
       posted.push({ ...post, ...options });
-      return Promise.resolve(answer);
+      return Promise.resolve(response);
     },
     ...overrides,
   });
@@ -61,8 +61,8 @@ describe.each([...batchPaths, ...singlePaths])('POST %s', (path) => {
 
   it.each(['', '/', '?x=1', '/?x=1'])('is accepted with "%s" after it', async (behind) => {
     const { post, posted } = await start();
-    const answer = await post(path + behind, body);
-    expect([answer.status, answer.json]).toEqual([200, nothingRejected]);
+    const response = await post(path + behind, body);
+    expect([response.status, response.json]).toEqual([200, nothingRejected]);
     expect(posted).toMatchObject([{ source: 'segment', strict: false }]);
     const parts = posted.flatMap(({ entries, skipped }) => [...entries, ...skipped]);
     expect(parts).toHaveLength(1);
@@ -98,8 +98,8 @@ describe('paths', () => {
 
   it('accept POST and a preflight, and list both', async () => {
     const { call } = await start();
-    const answer = await call('GET', '/v1/batch');
-    expect([answer.status, answer.headers.allow]).toEqual([405, 'OPTIONS, POST']);
+    const response = await call('GET', '/v1/batch');
+    expect([response.status, response.headers.allow]).toEqual([405, 'OPTIONS, POST']);
   });
 });
 
@@ -148,10 +148,10 @@ describe('a body', () => {
     async (...row) => {
       const [, body, headers, message] = row;
       const { call, posted } = await start();
-      const answer = await call('POST', '/v1/batch', { headers, body });
-      expect(answer.status).toBe(400);
-      expect(answer.headers['content-type']).toMatch(/^application\/json/);
-      expect(answer.json).toEqual({
+      const response = await call('POST', '/v1/batch', { headers, body });
+      expect(response.status).toBe(400);
+      expect(response.headers['content-type']).toMatch(/^application\/json/);
+      expect(response.json).toEqual({
         success: false,
         code: expect.stringMatching(/^(invalid|too_large|unsupported_media_type)$/) as string,
         message: expect.stringMatching(message) as string,
@@ -162,8 +162,8 @@ describe('a body', () => {
 
   it.each(refused)('is answered 401 if it %s and has no key', async (_what, body, headers) => {
     const { call } = await start({ config: closed });
-    const answer = await call('POST', '/v1/batch', { headers, body });
-    expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+    const response = await call('POST', '/v1/batch', { headers, body });
+    expect([response.status, response.json]).toEqual([401, invalidKey]);
   });
 });
 
@@ -201,10 +201,10 @@ describe('a write key', () => {
     ['in a call', {}, { batch: [{ ...aCall, writeKey: ingestKey }] }],
   ])('counts as missing, with a 401, if it is %s', async (_what, headers, body) => {
     const { post, posted } = await start({ config: closed });
-    const answer = await post('/v1/batch', { ...aBatch, ...body }, headers);
-    expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+    const response = await post('/v1/batch', { ...aBatch, ...body }, headers);
+    expect([response.status, response.json]).toEqual([401, invalidKey]);
     // A Basic challenge would have a browser ask for a password.
-    expect(answer.headers['www-authenticate']).toBe('Bearer realm="klaviyo-relay"');
+    expect(response.headers['www-authenticate']).toBe('Bearer realm="klaviyo-relay"');
     expect(posted).toEqual([]);
   });
 
@@ -215,8 +215,8 @@ describe('a write key', () => {
 
   it('is required of a web page of another origin, with a 401 in the same form', async () => {
     const { post } = await start();
-    const answer = await post('/v1/batch', aBatch, { origin: 'https://shop.example.com' });
-    expect([answer.status, answer.json]).toEqual([
+    const response = await post('/v1/batch', aBatch, { origin: 'https://shop.example.com' });
+    expect([response.status, response.json]).toEqual([
       403,
       {
         success: false,
@@ -248,8 +248,8 @@ describe('a request without a key', () => {
     ],
   ])('is answered 401 if it %s', async (_what, path, overrides) => {
     const { post } = await start({ config: closed, ...(overrides as Overrides) });
-    const answer = await post(path, aBatch, {});
-    expect([answer.status, answer.json]).toEqual([401, invalidKey]);
+    const response = await post(path, aBatch, {});
+    expect([response.status, response.json]).toEqual([401, invalidKey]);
   });
 });
 
@@ -315,9 +315,9 @@ describe('a response', () => {
     const { post, metrics } = await start({
       backpressure: () => ({ reason: 'full', retryAfterMs: 1 }),
     });
-    const answer = await post('/v1/batch', aBatch);
-    expect([answer.status, answer.headers['retry-after']]).toEqual([429, '1']);
-    expect(answer.json).toEqual({
+    const response = await post('/v1/batch', aBatch);
+    expect([response.status, response.headers['retry-after']]).toEqual([429, '1']);
+    expect(response.json).toEqual({
       success: false,
       code: 'unavailable',
       message: 'the buffer is full; nothing was taken',
@@ -334,8 +334,8 @@ describe('a response', () => {
     'is 429 if the store is %s when it appends',
     async (reason, retryAfterMs, seconds) => {
       const { post } = await start({}, { kind: 'backpressure', reason, retryAfterMs });
-      const answer = await post('/v1/batch', aBatch);
-      expect([answer.status, answer.headers['retry-after']]).toEqual([429, seconds]);
+      const response = await post('/v1/batch', aBatch);
+      expect([response.status, response.headers['retry-after']]).toEqual([429, seconds]);
     },
   );
 
@@ -346,8 +346,8 @@ describe('a response', () => {
       [basic(ingestKey), {}],
       [{}, { writeKey: ingestKey }],
     ] as const) {
-      const answer = await post('/v1/batch', { ...aBatch, ...body }, headers);
-      expect([answer.status, answer.headers['retry-after']]).toEqual([429, '300']);
+      const response = await post('/v1/batch', { ...aBatch, ...body }, headers);
+      expect([response.status, response.headers['retry-after']]).toEqual([429, '300']);
     }
   });
 
@@ -355,8 +355,8 @@ describe('a response', () => {
     const { post, logged } = await start({
       acceptFromSource: () => Promise.reject(new Error('out of order')),
     });
-    const answer = await post('/v1/batch', aBatch);
-    expect([answer.status, answer.json]).toEqual([
+    const response = await post('/v1/batch', aBatch);
+    expect([response.status, response.json]).toEqual([
       500,
       { success: false, code: 'internal', message: 'an unexpected failure; it was logged' },
     ]);
@@ -396,8 +396,8 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
     'are known and not supported: %s',
     async (path) => {
       const { post, posted } = await start();
-      const answer = await post(path, aBatch);
-      expect([answer.status, answer.json]).toMatchObject([
+      const response = await post(path, aBatch);
+      expect([response.status, response.json]).toMatchObject([
         400,
         { success: false, code: 'unsupported_path' },
       ]);
@@ -434,8 +434,8 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
     ],
   ])('accept a call in the query of GET %s and answer a pixel', async (path, query, entry) => {
     const { call, posted } = await start({ config: closed });
-    const answer = await call('GET', `${path}?${query}`);
-    expect([answer.status, answer.headers['content-type']]).toEqual([200, 'image/gif']);
+    const response = await call('GET', `${path}?${query}`);
+    expect([response.status, response.headers['content-type']]).toEqual([200, 'image/gif']);
     expect(posted.flatMap(({ entries }) => entries.map((each) => each.entry))).toEqual([entry]);
     expect((await call('GET', path)).status).toBe(401);
   });
@@ -455,8 +455,8 @@ describe("other paths of RudderStack's and Segment's gateways", () => {
 
   it('GET /sourceConfig makes an SDK of RudderStack send only to this relay', async () => {
     const { call } = await start({ config: closed });
-    const answer = await call('GET', `/sourceConfig/?p=web&v=3&writeKey=${ingestKey}`);
-    expect(answer.json).toMatchObject({
+    const response = await call('GET', `/sourceConfig/?p=web&v=3&writeKey=${ingestKey}`);
+    expect(response.json).toMatchObject({
       source: { enabled: true, writeKey: ingestKey, destinations: [], config: {} },
     });
     expect((await call('GET', '/sourceConfig/?writeKey=wrong')).status).toBe(401);
@@ -473,9 +473,9 @@ describe('a quota', () => {
     expect((await asHeader()).status).toBe(200);
     expect((await post('/v1/events', {}, { 'x-api-key': ingestKey })).status).toBe(202);
     for (const ask of [asHeader, asBody]) {
-      const answer = await ask();
-      expect([answer.status, answer.headers['retry-after']]).toEqual([429, '1']);
-      expect(answer.json).toEqual({
+      const response = await ask();
+      expect([response.status, response.headers['retry-after']]).toEqual([429, '1']);
+      expect(response.json).toEqual({
         success: false,
         code: 'over_quota',
         message: 'each caller may send 2 requests a second',
@@ -512,8 +512,8 @@ describe('strict mode', () => {
     const errors = [{ pointer: '/event_name', detail: 'is required' }];
     const rejected = [{ index: 0, code: 'not_valid', errors }];
     const { post } = await start({}, { kind: 'invalid', rejected });
-    const answer = await post('/v1/batch?strict=1', aBatch);
-    expect([answer.status, answer.json]).toEqual([
+    const response = await post('/v1/batch?strict=1', aBatch);
+    expect([response.status, response.json]).toEqual([
       400,
       {
         success: false,
@@ -528,18 +528,18 @@ describe('strict mode', () => {
 
   it('answers 400 and accepts nothing if a part is not a call', async () => {
     const { post, posted, metrics } = await start();
-    const answer = await post('/v1/batch?strict=1', { batch: [aCall, { type: 'delete' }] });
-    expect([answer.status, posted]).toEqual([400, []]);
-    expect(answer.json).toMatchObject({ rejected: [{ index: 1, code: 'unknown_type' }] });
+    const response = await post('/v1/batch?strict=1', { batch: [aCall, { type: 'delete' }] });
+    expect([response.status, posted]).toEqual([400, []]);
+    expect(response.json).toMatchObject({ rejected: [{ index: 1, code: 'unknown_type' }] });
     const labels = { lane: 'events', outcome: 'invalid' };
     expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(2);
   });
 
   it('answers 400 for any other value', async () => {
     const { post } = await start();
-    const answer = await post('/v1/batch?strict=perhaps', aBatch);
-    expect(answer.status).toBe(400);
-    expect(answer.json).toMatchObject({
+    const response = await post('/v1/batch?strict=perhaps', aBatch);
+    expect(response.status).toBe(400);
+    expect(response.json).toMatchObject({
       message: 'the query is not valid: /strict must be 1 or 0',
     });
   });
@@ -550,15 +550,15 @@ describe('a browser', () => {
 
   it('may send a preflight without a key', async () => {
     const { call, posted } = await start({ config: closed });
-    const answer = await call('OPTIONS', '/v1/t', {
+    const response = await call('OPTIONS', '/v1/t', {
       headers: {
         ...origin,
         'access-control-request-method': 'POST',
         'access-control-request-headers': 'authorization,content-type',
       },
     });
-    expect([answer.status, answer.text]).toEqual([204, '']);
-    expect(answer.headers).toMatchObject({
+    expect([response.status, response.text]).toEqual([204, '']);
+    expect(response.headers).toMatchObject({
       'access-control-allow-origin': '*',
       'access-control-allow-methods': 'POST',
       'access-control-allow-headers': expect.stringMatching(
@@ -574,17 +574,17 @@ describe('a browser', () => {
     ['401', {}, aCall],
   ])('may read the response: %s', async (status, headers, body) => {
     const { post } = await start({ config: closed });
-    const answer = await post('/v1/t', body, { ...origin, ...headers });
-    expect(String(answer.status)).toBe(status);
-    expect(answer.headers['access-control-allow-origin']).toBe('*');
-    expect(answer.headers['access-control-expose-headers']).toBe('retry-after');
+    const response = await post('/v1/t', body, { ...origin, ...headers });
+    expect(String(response.status)).toBe(status);
+    expect(response.headers['access-control-allow-origin']).toBe('*');
+    expect(response.headers['access-control-expose-headers']).toBe('retry-after');
   });
 
   it('may neither send a preflight nor read responses at other paths', async () => {
     const { call } = await start({ config: closed });
-    const answer = await call('OPTIONS', '/v1/events', { headers: origin });
-    expect(answer.status).toBe(405);
-    expect(answer.headers).not.toHaveProperty('access-control-allow-origin');
+    const response = await call('OPTIONS', '/v1/events', { headers: origin });
+    expect(response.status).toBe(405);
+    expect(response.headers).not.toHaveProperty('access-control-allow-origin');
   });
 });
 
@@ -601,12 +601,12 @@ describe('any request with a key', () => {
     const query = fc.constantFrom('', '/', '?strict=1', '?strict', '?%');
     await fc.assert(
       fc.asyncProperty(path, query, body, async (where, behind, text) => {
-        const answer = await call('POST', where + behind, {
+        const response = await call('POST', where + behind, {
           headers: basic(ingestKey),
           body: text,
         });
-        expect([200, 400]).toContain(answer.status);
-        expect(answer.json).toMatchObject({ success: answer.status === 200 });
+        expect([200, 400]).toContain(response.status);
+        expect(response.json).toMatchObject({ success: response.status === 200 });
       }),
       { numRuns: 500 },
     );
