@@ -546,7 +546,10 @@ async function startRecorder(target: () => string) {
       });
       const text = await result.text();
       const contentType = result.headers.get('content-type');
-      response.writeHead(result.status, contentType === null ? {} : { 'content-type': contentType });
+      response.writeHead(
+        result.status,
+        contentType === null ? {} : { 'content-type': contentType },
+      );
       response.end(text);
     })();
   });
