@@ -12,12 +12,17 @@ const nothing = { bytes: 0, run: () => undefined };
 /** Settlements that can be in one group. */
 const mostTogether = 3;
 
+/** Bytes of some appends; a group holds 16 MiB at most. */
+const sizes: Readonly<Record<string, number>> = { huge: 20_000_000, half: 8 * 1024 * 1024 };
+
 let clock: ManualClock;
 let limitClock: ManualClock;
 let groups: Group[];
 let faults: unknown[];
 let noRoom: number;
 let rolledBack: string[];
+/** Seconds that each group took. */
+let syncSeconds: number[];
 /** How the next checks of the files end, in order; what is not said here finds nothing. */
 let lost: (Error | null)[];
 /** How the next commits end, in order; what is not said here succeeds at once. */
@@ -31,6 +36,7 @@ beforeEach(() => {
   faults = [];
   noRoom = 0;
   rolledBack = [];
+  syncSeconds = [];
   lost = [];
   endings = [];
   commits = new GroupCommit({
@@ -44,7 +50,7 @@ beforeEach(() => {
         rolledBack: () => rolledBack.push(...appends),
       });
     },
-    sizeOf: (text) => (text === 'huge' ? 20_000_000 : text.length),
+    sizeOf: (text) => sizes[text] ?? text.length,
     stageSettlements: (names, draft) => {
       const together = names.slice(0, mostTogether);
       draft.change = together.join('+');
@@ -59,7 +65,7 @@ beforeEach(() => {
       await endings.shift()?.();
       groups.push({ ...draft });
     },
-    onCommitted: () => undefined,
+    onCommitted: (_nextState, seconds) => void syncSeconds.push(seconds),
     onFatal: (error) => void faults.push(error),
     onDiskFull: () => noRoom++,
   });
@@ -133,6 +139,18 @@ describe('a group', () => {
     ]);
   });
 
+  it('holds appends of exactly its maximum size', async () => {
+    await Promise.all(['half', 'half', 'half'].map((text) => commits.append(text)));
+    expect(groups.map(({ appends }) => appends)).toEqual([['half', 'half'], ['half']]);
+  });
+
+  it('reports the seconds from its start to the end of its sync', async () => {
+    await clock.advance(5000);
+    endings.push(() => clock.advance(1500));
+    expect(await commits.append('a')).toBe('a!');
+    expect(syncSeconds).toEqual([1.5]);
+  });
+
   it('is not written where it changes nothing', async () => {
     const nothing = commits.change(() => ({ writes: [], committed: () => 'known' }));
     expect(await nothing).toBe('known');
@@ -175,6 +193,27 @@ describe('where there is no room', () => {
     await settlePromises();
     expect(await commits.append('a')).toBe('a!');
     expect(await answer).toBe('one');
+    expect(groups).toEqual([
+      { appends: ['a'], change: null },
+      { appends: [], change: 'one' },
+    ]);
+  });
+
+  it('a change that does not fit is rolled back before it is tried again', async () => {
+    endings.push(full);
+    const answer = commits.change((draft): Staged<string> => {
+      draft.change = 'one';
+      return {
+        writes: [nothing],
+        committed: () => 'one',
+        rolledBack: () => rolledBack.push('one'),
+      };
+    });
+    await settlePromises();
+    expect(rolledBack).toEqual(['one']);
+    await clock.advance(1000);
+    expect(await answer).toBe('one');
+    expect(rolledBack).toEqual(['one']);
   });
 
   it('for several settlements, they go one by one, and together again after an append', async () => {
@@ -214,6 +253,13 @@ describe('a commit that fails', () => {
     expect(groups).toEqual([]);
   });
 
+  it('rejects later changes with the reason why none is written', async () => {
+    endings.push(failed);
+    await commits.append('a');
+    await expect(settle('s1')).rejects.toThrow('the journal has failed');
+    expect(commits.isStuck).toBe(false);
+  });
+
   it('is one that does not end in time, too, and it can be closed nonetheless', async () => {
     endings.push(() => new Promise(() => undefined));
     const answer = commits.append('a');
@@ -235,8 +281,36 @@ describe('a commit that fails', () => {
   });
 });
 
+describe('close', () => {
+  it('resolves after everything that waits is written, and rejects what comes later', async () => {
+    const first = gate();
+    const order: string[] = [];
+    const waiting = [commits.append('a'), change('one')].map((each) =>
+      each.then((result) => order.push(result)),
+    );
+    await settlePromises();
+    const closed = commits.close().then(() => order.push('closed'));
+    expect(await commits.append('b')).toBe('failed');
+    await expect(change('two')).rejects.toThrow('the journal is closed');
+    expect(commits.verify()).toBe(false);
+    first.open();
+    await Promise.all([...waiting, closed]);
+    expect(order.at(-1)).toBe('closed');
+    expect(order).toHaveLength(3);
+    expect(faults).toEqual([]);
+  });
+});
+
 describe('files that are not the journal’s any more', () => {
   const gone = new Error('gone');
+
+  it('fail nothing as long as they are in place', () => {
+    expect(commits.verify()).toBe(true);
+    expect(faults).toEqual([]);
+    lost = [gone];
+    expect(commits.verify()).toBe(false);
+    expect(faults).toEqual([gone]);
+  });
 
   it('fail a group before it is staged', async () => {
     lost = [gone];
@@ -260,8 +334,8 @@ describe('files that are not the journal’s any more', () => {
     const answer = commits.append('a');
     await settlePromises();
     lost = [gone, gone];
-    commits.verify();
-    commits.verify();
+    expect(commits.verify()).toBe(false);
+    expect(commits.verify()).toBe(false);
     first.open();
     expect(await answer).toBe('failed');
     expect(await commits.append('b')).toBe('failed');

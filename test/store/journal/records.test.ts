@@ -77,6 +77,69 @@ describe('a block', () => {
   });
 });
 
+describe('the blocks of a lane', () => {
+  const withBytes = (bytes: number, seq: number): Entry => ({
+    seq,
+    acceptedAt: 0,
+    keys: [],
+    payload: new Uint8Array(bytes - 17),
+  });
+
+  it('hold 256 KiB at most', () => {
+    const many = Array.from({ length: 9 }, (_, seq) => withBytes(64 * 1024, seq));
+    expect(cutIntoBlocks(many).map(({ length }) => length)).toEqual([4, 4, 1]);
+  });
+
+  it('hold 1024 envelopes at most', () => {
+    const many = Array.from({ length: 2049 }, (_, seq) => withBytes(17, seq));
+    expect(cutIntoBlocks(many).map(({ length }) => length)).toEqual([1024, 1024, 1]);
+  });
+});
+
+describe('the stored form of format 1', () => {
+  it('of a block is the one that earlier versions wrote', () => {
+    const one = {
+      seq: 0x010203,
+      acceptedAt: 0x0405,
+      keys: ['ea', 'p'],
+      payload: Buffer.from('{}'),
+    };
+    const stored = Buffer.from(
+      '013786066501000000030201000000050400000000020200000002656101707b7d',
+      'hex',
+    );
+    expect(encodeBlock([one]).toString('hex')).toBe(stored.toString('hex'));
+    expect(plain(decodeBlock(stored, 'it'))).toEqual(plain([one]));
+  });
+
+  it('of a dead letter is the one that earlier versions wrote', () => {
+    const stored = Buffer.concat([
+      Buffer.from('930c04959a000000', 'hex'),
+      Buffer.from(
+        '{"id":"ev_abcdef_1","lane":"events","seq":1,"keys":["ea"],"acceptedAt":1,"attempts":3,"reason":{"code":"bad","detail":"b"},"deliveryId":null,"buriedAt":2}',
+      ),
+      Buffer.from('{}'),
+    ]);
+    const one = {
+      id: 'ev_abcdef_1',
+      lane: 'events',
+      seq: 1,
+      keys: ['ea'],
+      acceptedAt: 1,
+      deadLetteredAt: 2,
+      attempts: 3,
+      reason: { code: 'bad', detail: 'b' },
+      deliveryId: null,
+      payload: Buffer.from('{}'),
+    } as const;
+    const read = decodeDeadLetter(stored, 'it');
+    expect({ ...read, payload: Buffer.from(read.payload).toString() }).toEqual({
+      ...one,
+      payload: '{}',
+    });
+  });
+});
+
 const aTrial = (attempts: number): RetryState => ({
   attempts,
   alone: false,

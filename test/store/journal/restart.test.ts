@@ -72,6 +72,18 @@ describe.each([
     expect(under.store.depth('events')).toMatchObject({ count: 3, deadLetters: 1 });
   });
 
+  it('envelopes of one block that were settled one after the other do not come back', async () => {
+    await open();
+    await append(under.store, someEvents(4));
+    for (const item of (await claim(under.store)).slice(0, 3)) {
+      const settled = settledAs([item], ack);
+      await under.store.settle({ lane: 'events', delivery: aDelivery(), settled });
+    }
+    await restart();
+    expect(toClaimed(await claim(under.store)).flat()).toEqual(['n3']);
+    expect(under.store.depth('events').count).toBe(1);
+  });
+
   it('what was in flight is sent again', async () => {
     await open();
     const [id] = await appendIds(under.store, someEvents(2));

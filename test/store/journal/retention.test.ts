@@ -2,7 +2,15 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openTables } from '../../../src/store/journal/tables.js';
-import { ack, aDelivery, anEvent, retry, settledAs, someEvents } from '../../support/builders.js';
+import {
+  ack,
+  aDelivery,
+  anEvent,
+  aReason,
+  retry,
+  settledAs,
+  someEvents,
+} from '../../support/builders.js';
 import { append, appendIds, buryAll, claim, settleAll } from '../contract/harness.js';
 import { openTestJournal, type JournalSettings, type JournalUnderTest } from './under-test.js';
 
@@ -59,6 +67,39 @@ describe('the data on disk', () => {
       ],
     });
     expect(await countEntries()).toMatchObject({ blocks: 1, states: 1, settled: 1 });
+  });
+
+  it('has the state of a retry once for all envelopes that failed alike', async () => {
+    await open();
+    const ids = await appendIds(under.store, someEvents(6));
+    const items = await claim(under.store);
+    const [reason, other] = [aReason(), aReason({ code: 'other' })];
+    const alike = retry(60_000, { reason });
+    await under.store.settle({
+      lane: 'events',
+      delivery: aDelivery(),
+      settled: [
+        ...settledAs(items.slice(0, 4), alike),
+        ...settledAs(items.slice(4), retry(60_000, { reason: other })),
+      ],
+    });
+    await under.store.close();
+    const tables = openTables(file());
+    const stored = [...tables.states.getRange()].map(({ value }) => value);
+    await tables.environment.close();
+    expect(stored).toMatchObject([
+      {
+        runs: [
+          [4, 2],
+          [2, 3],
+        ],
+        trials: [{ attempts: 1 }, { attempts: 1 }],
+      },
+    ]);
+    await under.reopen();
+    const receipts = await Promise.all(ids.map((id) => under.store.receipt(id)));
+    const codes = receipts.map((receipt) => receipt?.reason?.code);
+    expect(codes).toEqual([...Array<string>(4).fill(reason.code), 'other', 'other']);
   });
 
   it('is one entry of states, written with one sync, for settlements of the same group', async () => {
