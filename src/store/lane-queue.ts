@@ -86,7 +86,6 @@ export class LaneQueue<T extends Queued = Queued> {
 
   /** Makes claimed envelopes claimable again after `afterMs`. Their keys stay locked until then. */
   delay(queued: readonly T[], afterMs: number): void {
-    if (queued.length === 0) return;
     const dueAt = this.#options.clock.monotonic() + afterMs;
     this.#delayed = [...this.#delayed, { dueAt, queued }].sort((a, b) => a.dueAt - b.dueAt);
     this.#arm();
@@ -111,7 +110,6 @@ export class LaneQueue<T extends Queued = Queued> {
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
-    this.#timer = null;
   }
 
   /** Returns true if the next envelope to send comes from the fresh queue and not from `returned`. Only a redriven dead letter that was never sent is younger than a fresh envelope. */

@@ -5,8 +5,8 @@ import { KeyLocks } from '../../src/store/key-locks.js';
 type Holder = { readonly number: number; readonly keys: readonly string[] };
 const aHolder = (number: number, ...keys: string[]): Holder => ({ number, keys });
 
-describe('KeyHolds', () => {
-  it('names the first key that stands in the way', () => {
+describe('KeyLocks', () => {
+  it('returns the first key that is locked', () => {
     const holds = new KeyLocks<Holder>();
     holds.lock(['b', 'c']);
     expect(holds.findLocked(['a', 'c', 'b'])).toBe('c');
@@ -14,25 +14,24 @@ describe('KeyHolds', () => {
     expect(holds.findLocked([])).toBeUndefined();
   });
 
-  it('lets a waiter go when what it waits for is released, and not before', () => {
+  it('releases a waiter when its key is released as often as it was locked', () => {
     const holds = new KeyLocks<Holder>();
     const waiter = aHolder(1, 'a');
-    holds.lock(['a']);
-    holds.lock(['a']);
+    for (let count = 0; count < 4; count++) holds.lock(['a']);
     holds.wait('a', waiter);
-    expect(holds.release(['a'])).toEqual([]);
+    for (let count = 0; count < 3; count++) expect(holds.release(['a'])).toEqual([]);
     expect(holds.release(['a'])).toEqual([waiter]);
     expect(holds.findLocked(['a'])).toBeUndefined();
   });
 
-  it('lets nothing overtake a waiter: all of its keys stand in the way', () => {
+  it('treats all keys of a waiter as locked, so that nothing overtakes it', () => {
     const holds = new KeyLocks<Holder>();
     holds.lock(['a']);
     holds.wait('a', aHolder(1, 'a', 'b'));
     expect(holds.findLocked(['b'])).toBe('b');
   });
 
-  it('frees those who wait for a waiter together with it', () => {
+  it('releases the envelopes that wait for a waiter together with it', () => {
     const holds = new KeyLocks<Holder>();
     const [first, second, third] = [aHolder(1, 'a', 'b'), aHolder(2, 'b', 'c'), aHolder(3, 'c')];
     holds.lock(['a']);
@@ -43,7 +42,7 @@ describe('KeyHolds', () => {
     expect(holds.findLocked(['a', 'b', 'c'])).toBeUndefined();
   });
 
-  it('leaves those alone who wait for something else', () => {
+  it('leaves envelopes that wait for another key', () => {
     const holds = new KeyLocks<Holder>();
     holds.lock(['a']);
     holds.lock(['b']);
@@ -52,7 +51,7 @@ describe('KeyHolds', () => {
     expect(holds.findLocked(['b'])).toBe('b');
   });
 
-  it('never leaves anybody waiting once all is released, and keeps the order per key', () => {
+  it('leaves no waiter once all keys are released, and keeps the order of each key', () => {
     const someKeys = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd'), { minLength: 1 });
     const script = fc.array(fc.record({ keys: someKeys, releases: fc.array(fc.nat(5)) }), {
       maxLength: 30,

@@ -156,6 +156,7 @@ export function describeClaim(open: Open): void {
         oldestAgeMs: null,
         nextDueMs: null,
       });
+      await clock.advance(1000);
       await append(store, [anEvent({ text: '1234' })]);
       await clock.advance(70);
       await append(store, [anEvent({ text: '12' })]);
@@ -167,6 +168,16 @@ export function describeClaim(open: Open): void {
         nextDueMs: null,
       });
       expect(store.claimable('profiles').count).toBe(0);
+    });
+
+    it('has the age of a retry that is due and older than all fresh envelopes', async () => {
+      const { store, clock } = await open();
+      await append(store, someEvents(1));
+      await settleAll(store, { lane: 'events', verdict: retry(5) });
+      await clock.advance(10);
+      await append(store, someEvents(1));
+      await clock.advance(5);
+      expect(store.claimable('events')).toMatchObject({ count: 2, oldestAgeMs: 15 });
     });
 
     it('leaves out what is in flight, and says when the next retry is due', async () => {

@@ -163,6 +163,13 @@ export function describeFacts(open: Open): void {
       expect(await under.store.getFacts(['a', 'b'])).toEqual([null, null]);
     });
 
+    it('that are put again are not dropped as the oldest', async () => {
+      const { store } = await open({ facts: atMost(3) });
+      await put(store, 'a=1', 'b=1', 'c=1');
+      await put(store, 'a=2', 'd=1');
+      expect(await store.getFacts(['a', 'b', 'c', 'd'])).toEqual(['2', null, '1', '1']);
+    });
+
     it('that are too old make room for new ones before the bound by count is reached', async () => {
       const { store, clock } = await open({ facts: factBounds({ order: 1000 }, 200) });
       await put(store, ...some(200, 'old'));

@@ -1,32 +1,40 @@
 import { expect, it } from 'vitest';
 import { BufferPool } from '../../../src/store/journal/buffer-pool.js';
 
-it('gives parts of one memory, the same to each group, and other memory beyond it', () => {
-  const scratch = new BufferPool();
-  const [first, second] = [scratch.allocate(1000), scratch.allocate(2000)];
+it('a buffer pool allocates parts of one memory, and other memory if that is used up', () => {
+  const pool = new BufferPool();
+  const [first, second] = [pool.allocate(1000), pool.allocate(2000)];
   expect([first.length, second.length]).toEqual([1000, 2000]);
   expect(first.buffer).toBe(second.buffer);
   expect(second.byteOffset).toBe(first.byteOffset + 1000);
-  const beyond = scratch.allocate(1024 * 1024);
+  const beyond = pool.allocate(1024 * 1024);
   expect(beyond.length).toBe(1024 * 1024);
   expect(beyond.buffer).not.toBe(first.buffer);
-  // What has been given stays whole while its group lasts.
+  // Allocated memory keeps its content until the next group begins.
   first.fill(1);
   second.fill(2);
   beyond.fill(3);
   expect([first, second, beyond].map((each) => new Set(each).size)).toEqual([1, 1, 1]);
 });
 
-it('grows once to what groups take, and is used again', () => {
-  const scratch = new BufferPool();
-  scratch.allocate(2_000_000);
-  scratch.beginGroup();
-  const first = scratch.allocate(2_000_000);
-  scratch.beginGroup();
-  const again = scratch.allocate(2_000_000);
+it('a buffer pool gives all of its memory to the first buffer that needs it', () => {
+  const pool = new BufferPool();
+  const whole = pool.allocate(1024 * 1024);
+  expect(whole.length).toBe(1024 * 1024);
+  pool.beginGroup();
+  expect(pool.allocate(10).buffer).toBe(whole.buffer);
+});
+
+it('a buffer pool grows once to what groups need, and is used again', () => {
+  const pool = new BufferPool();
+  pool.allocate(2_000_000);
+  pool.beginGroup();
+  const first = pool.allocate(2_000_000);
+  pool.beginGroup();
+  const again = pool.allocate(2_000_000);
   expect(again.buffer).toBe(first.buffer);
   expect(again.byteOffset).toBe(first.byteOffset);
-  expect(scratch.allocate(5_000_000).buffer).not.toBe(first.buffer);
-  scratch.beginGroup();
-  expect(scratch.allocate(10).buffer).toBe(first.buffer);
+  expect(pool.allocate(5_000_000).buffer).not.toBe(first.buffer);
+  pool.beginGroup();
+  expect(pool.allocate(10).buffer).toBe(first.buffer);
 });

@@ -82,6 +82,13 @@ describe('the free space of the volume', () => {
 
   it.each([
     ['free pages of the file count', { fileBytes: 1000, freeBytes: 60 }, 50, false],
+    ['free pages count at a quarter of the reserve', { fileBytes: 1000, freeBytes: 80 }, 25, false],
+    [
+      'free pages count if half of the file is free',
+      { fileBytes: 1000, freeBytes: 500 },
+      20,
+      false,
+    ],
     ['too few of them do not help', { fileBytes: 1000, freeBytes: 40 }, 50, true],
     ['scattered ones do not count near the end', { fileBytes: 1000, freeBytes: 400 }, 20, true],
     [
@@ -107,6 +114,35 @@ describe('the free space of the volume', () => {
     disk.close();
   });
 
+  it.each([
+    ['is low without one byte of a reserve of one byte', noPages, { bytes: 1, written: 1 }],
+    ['is low if free pages of the file do not count', { fileBytes: 1000, freeBytes: 100 }, {}],
+  ])('%s', async (_name, pages, { bytes = 0, written = 0 }) => {
+    const { disk } = await watch({ bytes }, { reserveBytes: 1, pages });
+    disk.recordWrite(written);
+    expect(disk.isLow()).toBe(true);
+    disk.close();
+  });
+
+  it('is not checked again if it is closed during a check', async () => {
+    const clock = createManualClock();
+    const changes: boolean[] = [];
+    let finish = (bytes: number): void => void bytes;
+    const disk = new DiskSpace({
+      clock,
+      reserveBytes: 100,
+      freeBytes: () => new Promise((resolve) => (finish = resolve)),
+      freePages: () => noPages,
+      onChange: (isLow) => void changes.push(isLow),
+    });
+    const started = disk.start();
+    disk.close();
+    finish(0);
+    await started;
+    expect(clock.pending()).toBe(0);
+    expect(changes).toEqual([]);
+  });
+
   it('does not count as low where the volume cannot be asked', async () => {
     const clock = createManualClock();
     const disk = new DiskSpace({
@@ -118,6 +154,7 @@ describe('the free space of the volume', () => {
     });
     await disk.start();
     expect(disk.isLow()).toBe(false);
+    expect(await disk.freeBytes()).toBe(Infinity);
     disk.close();
     expect(clock.pending()).toBe(0);
   });

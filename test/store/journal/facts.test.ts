@@ -109,6 +109,61 @@ describe('facts in the journal', () => {
     expect(await under.store.getFacts(['n0'])).toEqual(['0']);
   });
 
+  it('expire at their maximum age also if they were stored at a fraction of a millisecond', async () => {
+    await open({ facts: factBounds({ order: 1000 }) });
+    await under.clock.advance(0.5);
+    await under.store.putFacts(some(1));
+    await under.clock.advance(999.5);
+    expect(await under.store.getFacts(['n0'])).toEqual([null]);
+  });
+
+  it('of several kinds in one call are counted for the bound of their own kind', async () => {
+    await open({ facts: atMost(10) });
+    const users = (count: number, prefix: string) =>
+      some(count, prefix).map((fact) => ({ ...fact, kind: 'user' as const }));
+    await under.store.putFacts([...some(8), ...users(8, 'u')]);
+    await under.store.putFacts(some(8).map((fact) => ({ ...fact, value: 'new' })));
+    await under.store.putFacts(some(2, 'm'));
+    expect(await under.store.getFacts(['n0', 'm1', 'u0'])).toEqual(['new', '1', '0']);
+    await under.store.putFacts([...some(2, 'o'), ...users(1, 'v')]);
+    expect(await under.store.getFacts(['n1', 'n2', 'u0'])).toEqual([null, 'new', '0']);
+    await under.store.putFacts(users(2, 'w'));
+    expect(await under.store.getFacts(['n2', 'u0', 'u1'])).toEqual(['new', null, '1']);
+    expect(await check()).toEqual({ faults: [], factCount: 20 });
+  });
+
+  it('are not removed by appends without facts', async () => {
+    await open({ facts: factBounds({ delivery: 1000 }) });
+    await under.store.putFacts([{ kind: 'delivery', key: 'd', value: '1' }]);
+    await under.clock.advance(1000);
+    for (let turn = 0; turn < 8; turn++) await append(under.store, someEvents(1));
+    expect((await check()).factCount).toBe(1);
+  });
+
+  it('that have expired are removed by facts of another kind', async () => {
+    await open({ facts: factBounds({ user: 1000 }) });
+    await under.store.putFacts([{ kind: 'user', key: 'u', value: '1' }]);
+    await under.clock.advance(1000);
+    for (let turn = 0; turn < 8; turn++) await under.store.putFacts(some(1, `m${turn}`));
+    expect((await check()).factCount).toBe(8);
+  });
+
+  it('are written in two groups if one group would be too large', async () => {
+    await open();
+    await Promise.all([under.store.putFacts(some(300)), under.store.putFacts(some(300, 'm'))]);
+    expect(syncs).toBe(1);
+    await Promise.all([under.store.putFacts(some(600, 'o')), under.store.putFacts(some(600, 'p'))]);
+    expect(syncs).toBe(3);
+  });
+
+  it('count as written bytes for the free space of the disk', async () => {
+    await open({ reserveBytes: 50_000_000, freeBytes: () => Promise.resolve(51_000_000) });
+    expect(under.store.backpressure()).toBeNull();
+    const value = 'x'.repeat(10_000_000);
+    await under.store.putFacts([{ kind: 'order', key: 'a', value }]);
+    expect(under.store.backpressure()?.reason).toBe('disk');
+  });
+
   it('are removed in small steps, oldest first, after the bound was lowered', async () => {
     await open();
     await under.store.putFacts(some(500));
@@ -243,6 +298,17 @@ describe('facts of an earlier version', () => {
     expect(await check()).toEqual({ faults: [], factCount: 10 });
   });
 
+  it('are removed only as far as newer facts need their place', async () => {
+    await open({ facts: atMost(10) });
+    await writeMemos(8, 'old');
+    await under.reopen();
+    await under.store.putFacts(some(4));
+    await under.store.putFacts(some(1, 'm'));
+    await under.store.putFacts([{ kind: 'order', key: 'old3', value: 'new' }]);
+    expect(await under.store.getFacts(['old2', 'old3', 'old4'])).toEqual([null, 'new', '4']);
+    expect(await check()).toEqual({ faults: [], factCount: 10 });
+  });
+
   it('are replaced by facts with the same key', async () => {
     await open();
     await writeMemos(3, 'n');
@@ -335,6 +401,20 @@ describe('the age of facts over a restart', () => {
     for (let turn = 0; turn < 32; turn++) await under.store.putFacts(some(1, `l${turn}/`));
     expect(await check()).toEqual({ faults: [], factCount: 15 + 32 });
   });
+});
+
+it('a fact of an unknown kind is reported as damage when it is read', async () => {
+  await open();
+  await under.store.putFacts(some(1));
+  await onDisk(async ({ facts }) => {
+    const key = Buffer.from('n0');
+    const bytes = Buffer.from(facts.get(key)!);
+    bytes.writeUInt8(99, 4);
+    bytes.writeUInt32LE(crc32(bytes.subarray(4), crc32(key)), 0);
+    await facts.put(key, bytes);
+  });
+  await under.reopen();
+  await expect(under.store.getFacts(['n0'])).rejects.toThrow('a fact is of no known kind');
 });
 
 describe('the check of facts', () => {
