@@ -63,6 +63,25 @@ export function describeRefusal(open: Open): void {
       expect((await store.append(someEvents(10))).ok).toBe(true);
     });
 
+    it('does not count duplicates', async () => {
+      const { store } = await open(tenFit);
+      await append(store, [anEvent({ keys: ['ea'] }), ...someEvents(7)]);
+      for (let turn = 0; turn < 3; turn++) {
+        const [repeat] = await append(store, [anEvent({ keys: ['ea'] })]);
+        expect(repeat!.duplicate).toBe(true);
+      }
+      expect((await store.append(someEvents(2))).ok).toBe(true);
+      expect((await store.append(someEvents(1))).ok).toBe(false);
+    });
+
+    it('has room for exactly the bytes that were settled', async () => {
+      const { store } = await open({ capacity: { maxCount: 100, maxBytes: 100 } });
+      await append(store, [anEvent({ text: 'x'.repeat(39) }), anEvent({ text: 'x'.repeat(39) })]);
+      await settleAll(store, { lane: 'events', verdict: ack });
+      expect((await store.append([anEvent({ text: 'x'.repeat(100) })])).ok).toBe(false);
+      expect((await store.append([anEvent({ text: 'x'.repeat(99) })])).ok).toBe(true);
+    });
+
     it('counts a redriven dead letter again', async () => {
       const { store } = await open(tenFit);
       await append(store, someEvents(10));

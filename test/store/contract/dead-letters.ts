@@ -146,6 +146,34 @@ export function describeDeadLetters(open: Open): void {
       expect(envelope?.acceptedAt).toBe(clock.now());
     });
 
+    it('of several lanes makes each dead letter claimable in its own lane', async () => {
+      const { store } = await open();
+      await append(store, [...someEvents(2, 'e'), ...someProfiles(3, 'p')]);
+      await buryAll(store, 'events');
+      await buryAll(store, 'profiles');
+      const wake: string[] = [];
+      store.onClaimable((lane) => void wake.push(lane));
+      expect(await store.redrive({ lane: 'profiles' }, really)).toBe(3);
+      expect(new Set(wake)).toEqual(new Set(['profiles']));
+      expect(await store.redrive({}, really)).toBe(2);
+      expect(store.depth('events').count).toBe(2);
+      expect(store.depth('profiles').count).toBe(3);
+      expect((await claim(store)).flat().map(toText)).toEqual(['e0', 'e1']);
+      expect((await claim(store, {}, 'profiles')).flat().map(toText)).toEqual(['p0', 'p1', 'p2']);
+    });
+
+    it('of profiles does not make an event with their keys a duplicate', async () => {
+      const { store } = await open();
+      await append(store, [aProfile({ keys: ['ea'] })]);
+      await buryAll(store, 'profiles');
+      await store.redrive({}, really);
+      const [event] = await append(store, [anEvent({ keys: ['ea'] })]);
+      expect(event!.duplicate).toBe(false);
+      await buryAll(store, 'profiles');
+      const [again] = await append(store, [anEvent({ keys: ['ea'] })]);
+      expect(again).toEqual({ id: event!.id, duplicate: true });
+    });
+
     it('only counts matching dead letters in a dry run', async () => {
       const { store } = await open();
       await append(store, [anEvent(), aProfile()]);

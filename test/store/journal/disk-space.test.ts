@@ -116,8 +116,12 @@ describe('the free space of the volume', () => {
 
   it.each([
     ['is low without one byte of a reserve of one byte', noPages, { bytes: 1, written: 1 }],
-    ['is low if free pages of the file do not count', { fileBytes: 1000, freeBytes: 100 }, {}],
-  ])('%s', async (_name, pages, { bytes = 0, written = 0 }) => {
+    [
+      'is low if free pages of the file do not count',
+      { fileBytes: 1000, freeBytes: 100 },
+      { bytes: 0, written: 0 },
+    ],
+  ])('%s', async (_name, pages, { bytes, written }) => {
     const { disk } = await watch({ bytes }, { reserveBytes: 1, pages });
     disk.recordWrite(written);
     expect(disk.isLow()).toBe(true);
@@ -127,7 +131,7 @@ describe('the free space of the volume', () => {
   it('is not checked again if it is closed during a check', async () => {
     const clock = createManualClock();
     const changes: boolean[] = [];
-    let finish = (bytes: number): void => void bytes;
+    let finish: (bytes: number) => void = () => undefined;
     const disk = new DiskSpace({
       clock,
       reserveBytes: 100,
