@@ -1,17 +1,16 @@
 import { cutList, toListOpening } from '../json/cut.js';
-import { isJsonObject, parseJson, type JsonIssue, type Parsed } from '../json/json.js';
+import { decodeUtf8, isJsonObject, type JsonIssue, type Parsed, parseJson } from '../json/json.js';
 import {
+  type Container,
+  type FindExcess,
   parseInSteps,
   skipBlanks,
   smallChars,
-  type Container,
-  type FindExcess,
 } from '../json/large.js';
-import { decodeUtf8 } from '../json/utf8.js';
 import type { Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { limits } from './limits.js';
-import { invalidBody, toIssues, type Invalid } from './validation.js';
+import { type Invalid, invalidBody, toIssues } from './validation.js';
 
 /** Reads the entries of a request body. An entry whose JSON has issues does not affect its neighbours. */
 

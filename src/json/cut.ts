@@ -1,4 +1,4 @@
-import { decodeUtf8 } from './utf8.js';
+import { decodeUtf8 } from './json.js';
 
 /** A part of a list as a JSON text of its own: `[1,2,3]` is cut into `[1,2]` and `[3]`. */
 export type Cut = {

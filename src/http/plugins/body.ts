@@ -3,10 +3,10 @@ import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Clock } from '../../clock.js';
 import { toIssues } from '../../ingest/validation.js';
-import { parseInSteps, type FindExcess } from '../../json/large.js';
+import { decodeUtf8 } from '../../json/json.js';
+import { type FindExcess, parseInSteps } from '../../json/large.js';
 import { runInSlices } from '../../slices.js';
-import { decodeUtf8 } from '../../json/utf8.js';
-import { decodeBody, parseContentCodings, type Coding } from './content-codings.js';
+import { type Coding, decodeBody, parseContentCodings } from './content-codings.js';
 import { continueBody } from './expect-continue.js';
 import { oneMediaType, ProblemError } from './problems.js';
 
@@ -106,9 +106,10 @@ type BodyRules = {
 
 function acceptBodies(app: FastifyInstance, { mediaTypes, limitBytes, toBody }: BodyRules): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser([...mediaTypes], async (request: FastifyRequest, payload: Readable) =>
-    toBody(await readUnicode({ request, payload, begun: nothingRead }, limitBytes)),
-  );
+  app.addContentTypeParser([...mediaTypes], async (request: FastifyRequest, payload: Readable) => {
+    checkMediaType(request.headers['content-type'] ?? '');
+    return toBody(await readRequestBytes({ request, payload, begun: nothingRead }, limitBytes));
+  });
   app.addContentTypeParser('*', (request, _payload, done) => {
     if (request.headers['content-length'] === '0') done(null);
     else done(toUnsupportedMediaType(`send ${mediaTypes.join(' or ')}`));
@@ -132,11 +133,6 @@ type Incoming = {
   readonly payload: Readable;
   readonly begun: BegunBody;
 };
-
-async function readUnicode(incoming: Incoming, limitBytes: number): Promise<Buffer> {
-  checkMediaType(incoming.request.headers['content-type'] ?? '');
-  return readRequestBytes(incoming, limitBytes);
-}
 
 const quoted = /"(?:[^"\\]|\\.)*"?/g;
 const charsetValue = /^\s*charset\s*=\s*"?([^"]*)"?\s*$/i;
