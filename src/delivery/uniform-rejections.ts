@@ -66,7 +66,7 @@ export class UniformRejections {
       if (verdict.kind === 'ack' || verdict.kind === 'poll') isAccepted = true;
       if (verdict.kind === 'ack' && this.#held.has(envelope.id)) isHeldDelivered = true;
       if (isRejection(verdict)) {
-        const key = `${source} ${toRejectionKey(verdict)}`;
+        const key = `${source} ${toRejectionKey(verdict.reason)}`;
         rejected.push({ key, reason: verdict.reason });
       }
     }
@@ -200,9 +200,7 @@ const isRejection = (verdict: Verdict): verdict is Extract<Verdict, { kind: 'dea
   !['attempts_exhausted', 'too_old'].includes(verdict.reason.code);
 
 /** Pure: equal for reasons that differ only in the record's own values, places and numbers. */
-export function toRejectionKey(verdict: Verdict): string {
-  if (verdict.kind !== 'dead-letter') return '';
-  const { code, detail, faults = [] } = verdict.reason;
+export function toRejectionKey({ code, detail, faults = [] }: Reason): string {
   const [first] = faults;
   const text = first === undefined || first.pointer === '' ? detail : first.pointer;
   const shape = redactText(text)

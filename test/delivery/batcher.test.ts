@@ -228,6 +228,13 @@ describe('a batch leaves', () => {
 });
 
 describe('the queue of a lane', () => {
+  it('needs no timer while it is empty', async () => {
+    const { clock, due } = createUnderTest();
+    due();
+    await settlePromises();
+    expect(clock.pending()).toBe(0);
+  });
+
   it('is not read when another lane gets envelopes, and once for each envelope while its batch is filled', async () => {
     const { store, due } = createUnderTest();
     due();

@@ -56,7 +56,13 @@ export function createUnderTest(
   const log: string[] = [];
   const write = (_fields: object, text: string): void => void log.push(text);
   const pauses = new LanePauses({ lane: 'profiles', clock, log: { info: write, warn: write } });
+  const limiter = createLocalLimiter({
+    clock,
+    bucket: { perSecond: 100, burst: 100 },
+    windows: { events: [], profiles: [], imports: windows },
+  });
   const poller = new ImportJobPoller({
+    limiter,
     store: {
       settle(settlement) {
         settled.push(settlement);
@@ -72,11 +78,6 @@ export function createUnderTest(
       listImportJobs: listImports,
       merge: (payloads) => payloads.at(-1)!,
     },
-    limiter: createLocalLimiter({
-      clock,
-      bucket: { perSecond: 100, burst: 100 },
-      windows: { events: [], profiles: [], imports: windows },
-    }),
     uniformRejections: () =>
       new UniformRejections({ lane: 'profiles', clock, pauses, onEnd: () => undefined }),
     recorder: createRecorder({
@@ -98,5 +99,5 @@ export function createUnderTest(
       delivery: aDelivery({ lane: 'profiles', result: 'pending', ...delivery }),
       items: [anItem('p1')],
     });
-  return { clock, poller, settled, settledAt, fatalErrors, log, stopping, begin };
+  return { clock, limiter, poller, settled, settledAt, fatalErrors, log, stopping, begin };
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Destination } from '../../src/model/destination.js';
 import type { PollResult } from '../../src/model/destination.js';
 import type { Settlement } from '../../src/model/store.js';
+import { aDelivery, rejected, someItems } from '../support/builders.js';
 import { createUnderTest, done, lost, running } from './import-job-fixture.js';
 
 describe('polling an import job', () => {
@@ -77,6 +78,91 @@ describe('polling an import job', () => {
     expect(busiest).toBe(4);
     await poller.idle();
     expect(settled).toHaveLength(10);
+  });
+
+  it('begins with the job that has the fewest polls, and with the older of two, when a poll ends', async () => {
+    const begun: string[] = [];
+    const gates: (() => void)[] = [];
+    const under = createUnderTest(async (ref) => {
+      begun.push(ref);
+      if (ref !== 'old') await new Promise<void>((resolve) => gates.push(resolve));
+      return { ...running, job: { ...running.job, id: ref } };
+    });
+    const { clock, begin, stopping } = under;
+    begin('old');
+    await clock.advance(550);
+    for (const ref of ['a', 'b', 'c', 'd']) begin(ref);
+    await clock.advance(1000);
+    for (const ref of ['e', 'f', 'g']) begin(ref);
+    await clock.advance(600);
+    expect(begun).toEqual(['old', 'a', 'b', 'c', 'd']);
+    for (let count = 0; count < 4; count++) {
+      gates.shift()?.();
+      await clock.advance(1);
+    }
+    expect(begun.slice(5)).toEqual(['e', 'f', 'g', 'old']);
+    stopping.abort();
+    for (const open of gates) open();
+  });
+
+  it('frees the place of a poll that throws', async () => {
+    const under = createUnderTest(
+      async (ref, _payloads, permit) => {
+        await permit();
+        if (ref === 'bad') throw new Error('a bug');
+        return done;
+      },
+      { windows: [{ limit: 1, windowMs: 1000 }] },
+    );
+    under.begin('bad');
+    under.begin('good');
+    await under.clock.advance(60_000);
+    expect(under.settled).toHaveLength(1);
+  });
+
+  it('applies the limit that Klaviyo announces in the response to a poll', async () => {
+    const polledAt: number[] = [];
+    const under = createUnderTest(async (_ref, _payloads, permit) => {
+      await permit();
+      polledAt.push(under.clock.monotonic());
+      const none = { remaining: null, remainingOf: null, resetMs: null, retryAfterMs: null };
+      return { ...done, feedback: { ...none, windows: [{ limit: 1, windowMs: 1000 }] } };
+    });
+    for (let job = 0; job < 5; job++) under.begin(`job-${job}`);
+    await under.clock.advance(10_000);
+    const gaps = polledAt.slice(2).map((at, index) => at - polledAt[index + 1]!);
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(999);
+  });
+
+  it('polls a new job soon, however long the process has run', async () => {
+    let polls = 0;
+    const { clock, begin, stopping } = createUnderTest(async (_ref, _payloads, permit) => {
+      await permit();
+      polls++;
+      return running;
+    });
+    await clock.advance(3_600_000);
+    begin();
+    await clock.advance(5000);
+    expect(polls).toBeGreaterThanOrEqual(4);
+    stopping.abort();
+  });
+
+  it('pauses the lane briefly if everything in a job is rejected for one reason', async () => {
+    const { clock, limiter, poller, settled } = createUnderTest(async (_ref, imported, permit) => {
+      await permit();
+      return { ...done, outcomes: Array.from({ length: imported.count }, () => rejected) };
+    });
+    const delivery = aDelivery({ lane: 'profiles', result: 'pending' });
+    poller.add({ lane: 'profiles', ref: 'job-1', delivery, items: someItems(31) });
+    await clock.advance(500);
+    expect(settled).toHaveLength(1);
+    let grantedAt = 0;
+    void limiter
+      .acquire('profiles', new AbortController().signal)
+      .then(() => (grantedAt = clock.monotonic()));
+    await clock.advance(1000);
+    expect(grantedAt).toBe(750);
   });
 
   it('reports a poll that throws as fatal, and stops polling the job', async () => {
@@ -240,6 +326,22 @@ describe('an import job that never ends', () => {
     expect(toSummary(settled)).toMatchObject({
       verdicts: [{ kind: 'retry', reason: { code } }],
       last: { importJob: { status } },
+    });
+  });
+
+  it('counts as cancelled if Klaviyo cancelled it after it was read as running', async () => {
+    let polls = 0;
+    const { clock, settled, begin } = createUnderTest(async (_ref, _imported, permit) => {
+      await permit();
+      const reason = { code: 'import_cancelled', detail: 'Klaviyo cancelled the import job' };
+      const job = { id: 'job-1', status: 'cancelled', completed: null, failed: null } as const;
+      return ++polls < 4 ? running : { ...done, job, outcomes: [{ kind: 'retryable', reason }] };
+    });
+    begin();
+    await clock.advance(60_000);
+    expect(toSummary(settled)).toMatchObject({
+      verdicts: [{ reason: { code: 'import_cancelled' } }],
+      last: { importJob: { status: 'cancelled' } },
     });
   });
 

@@ -1,17 +1,25 @@
 import { describe, expect, it } from 'vitest';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { toRejectionKey } from '../../src/delivery/uniform-rejections.js';
-import type { Outcome, Reason } from '../../src/model/outcome.js';
+import { LanePauses } from '../../src/delivery/lane-state.js';
+import { toRejectionKey, UniformRejections } from '../../src/delivery/uniform-rejections.js';
+import type { Outcome, Reason, Verdict } from '../../src/model/outcome.js';
 import {
+  ack,
   anEvent,
+  aReason,
+  deadLetter,
   delivered,
   failed,
   pending,
   rejected,
+  retry,
+  settledAs,
   someEvents,
+  someItems,
   someProfiles,
   unattributed,
 } from '../support/builders.js';
+import { createManualClock } from '../support/manual-clock.js';
 import { useEngines, type Request, type Script } from './fixture.js';
 
 const start = useEngines();
@@ -249,7 +257,7 @@ describe('bad records', () => {
 
 describe('the keys of rejections', () => {
   const key = (reason: Partial<Reason>): string =>
-    toRejectionKey({ kind: 'dead-letter', reason: { code: 'rejected', detail: '', ...reason } });
+    toRejectionKey({ code: 'rejected', detail: '', ...reason });
 
   it.each([
     [{ detail: "'ada@example.org' is not valid" }, { detail: "'bob@example.org' is not valid" }],
@@ -263,10 +271,220 @@ describe('the keys of rejections', () => {
     expect(key(one)).toBe(key(other));
   });
 
+  it('are equal if the texts differ only after 200 characters', () => {
+    const long = 'word '.repeat(60);
+    expect(key({ detail: `${long}a` })).toBe(key({ detail: `${long}b` }));
+  });
+
+  it('have the pointer to the first fault, or the detail if no fault has a pointer', () => {
+    const detail = 'email is not valid';
+    const toFaults = (pointer: string) => [{ pointer, detail }];
+    expect(key({ detail, faults: toFaults('/attributes/email') })).toBe(
+      'rejected /attributes/email',
+    );
+    expect(key({ detail, faults: toFaults('') })).toBe('rejected email is not valid');
+    expect(key({ detail })).toBe('rejected email is not valid');
+  });
+
   it.each([
     [{ detail: 'email is not valid' }, { detail: 'phone is not valid' }],
     [{ code: 'too_large' }, { code: 'rejected' }],
   ])('differ if the texts differ otherwise: %j', (one, other) => {
     expect(key(one)).not.toBe(key(other));
+  });
+});
+
+describe('the count of rejections', () => {
+  function createUnderTest() {
+    const clock = createManualClock();
+    const logged: string[] = [];
+    const write = (_fields: object, text: string) => void logged.push(text);
+    const pauses = new LanePauses({ lane: 'events', clock, log: { info: write, warn: write } });
+    const ends: number[] = [];
+    const onEnd = () => void ends.push(clock.monotonic());
+    const rejections = new UniformRejections({ lane: 'events', clock, pauses, onEnd });
+    const filter = (count: number, verdict: Verdict, source: 'request' | 'job' = 'request') => {
+      const filtered = rejections.filterRejections(settledAs(someItems(count), verdict), source);
+      return { ...filtered, verdicts: filtered.settled.map((each) => each.verdict) };
+    };
+    return { clock, logged, pauses, ends, rejections, filter };
+  }
+  const wrong = deadLetter('invalid_email');
+
+  it('begins the pause at the thirty-first rejection for one reason, and keeps what was rejected', () => {
+    const { rejections, pauses, filter } = createUnderTest();
+    const few = filter(30, wrong);
+    expect(few.verdicts).toEqual(Array.from({ length: 30 }, () => wrong));
+    expect([few.pauseMs, rejections.isActive]).toEqual([0, false]);
+    const { verdicts, settled } = filter(1, wrong);
+    const reason = aReason({ code: 'invalid_email' });
+    expect(verdicts).toEqual([{ kind: 'retry', afterMs: 0, reason, countAttempt: false }]);
+    expect(rejections.isActive).toBe(true);
+    expect(rejections.reason).toEqual(reason);
+    expect(settled.every(({ envelope }) => rejections.isHeld(envelope.id))).toBe(true);
+    expect(pauses.list()).toMatchObject([{ kind: 'refusal' }]);
+  });
+
+  it('counts each reason on its own, and each source', () => {
+    const { rejections, filter } = createUnderTest();
+    filter(20, wrong);
+    filter(20, deadLetter('invalid_phone'));
+    filter(20, wrong, 'job');
+    expect(rejections.isActive).toBe(false);
+  });
+
+  it('starts anew when Klaviyo accepts something, and ignores rejections beside it', () => {
+    const { rejections, filter } = createUnderTest();
+    filter(30, wrong);
+    filter(1, ack);
+    filter(30, wrong);
+    expect(rejections.isActive).toBe(false);
+    const mixed = [...settledAs(someItems(40), wrong), ...settledAs(someItems(1), ack)];
+    rejections.filterRejections(mixed, 'request');
+    expect(rejections.isActive).toBe(false);
+  });
+
+  it('does not start anew for import jobs when a request is accepted, but for requests when a job is', () => {
+    const { rejections, filter } = createUnderTest();
+    filter(20, wrong);
+    filter(1, ack, 'job');
+    filter(20, wrong);
+    expect(rejections.isActive).toBe(false);
+    filter(20, wrong, 'job');
+    filter(1, { kind: 'poll', ref: 'job-1' });
+    filter(20, wrong, 'job');
+    expect(rejections.isActive).toBe(true);
+  });
+
+  it('has no retry, and nothing that the relay gave up by itself', () => {
+    const { rejections, filter } = createUnderTest();
+    filter(40, retry());
+    filter(40, deadLetter('attempts_exhausted'));
+    filter(40, deadLetter('too_old'));
+    expect(rejections.isActive).toBe(false);
+  });
+
+  it('makes the lane pause between requests for a sixteenth of the age of the pause, 250 ms to 5 s', async () => {
+    const { clock, filter } = createUnderTest();
+    await clock.advance(7000);
+    expect(filter(31, wrong).pauseMs).toBe(250);
+    await clock.advance(16_000);
+    expect(filter(31, wrong).pauseMs).toBe(1000);
+    await clock.advance(3_600_000);
+    expect(filter(31, wrong).pauseMs).toBe(5000);
+  });
+
+  it('makes probes due after a quarter of the age of the pause, 1 s to 60 s', async () => {
+    const { clock, rejections, filter } = createUnderTest();
+    await clock.advance(7000);
+    filter(31, wrong);
+    expect(rejections.nextProbeMs()).toBe(1000);
+    await clock.advance(400);
+    expect(rejections.nextProbeMs()).toBe(600);
+    await clock.advance(7600);
+    expect(rejections.nextProbeMs()).toBe(0);
+    rejections.noteProbe();
+    expect(rejections.nextProbeMs()).toBe(2000);
+    await clock.advance(3_600_000);
+    rejections.noteProbe();
+    expect(rejections.nextProbeMs()).toBe(60_000);
+  });
+
+  it('ends the pause when Klaviyo accepts something, and lets as many rejections pass as envelopes are held', async () => {
+    const { clock, rejections, pauses, ends, filter } = createUnderTest();
+    filter(40, wrong);
+    await clock.advance(5000);
+    filter(1, ack);
+    expect([rejections.isActive, pauses.list(), ends]).toEqual([false, [], [5000]]);
+    expect(filter(40, wrong).verdicts).toEqual(Array.from({ length: 40 }, () => wrong));
+    expect(rejections.isActive).toBe(false);
+    filter(1, wrong);
+    expect(rejections.isActive).toBe(true);
+  });
+
+  it('lets no rejection pass once a held envelope was delivered', () => {
+    const { rejections, filter } = createUnderTest();
+    const { settled } = filter(40, wrong);
+    filter(1, ack);
+    const [first] = settled;
+    rejections.filterRejections([{ envelope: first!.envelope, verdict: ack }], 'request');
+    expect(rejections.isHeld(first!.envelope.id)).toBe(false);
+    filter(31, wrong);
+    expect(rejections.isActive).toBe(true);
+  });
+
+  it('still lets them pass after another envelope was delivered', () => {
+    const { rejections, filter } = createUnderTest();
+    filter(40, wrong);
+    filter(1, ack);
+    filter(1, ack);
+    filter(31, wrong);
+    expect(rejections.isActive).toBe(false);
+  });
+
+  it('holds an envelope until it is settled for good', () => {
+    const { rejections, filter } = createUnderTest();
+    const [first, second] = filter(40, wrong).settled.map(({ envelope }) => envelope);
+    filter(1, ack);
+    rejections.filterRejections(
+      [
+        { envelope: first!, verdict: retry() },
+        { envelope: second!, verdict: wrong },
+      ],
+      'request',
+    );
+    expect([first!, second!].map(({ id }) => rejections.isHeld(id))).toEqual([true, false]);
+  });
+
+  it('keeps the pause that import jobs began although requests are accepted', () => {
+    const { rejections, ends, filter } = createUnderTest();
+    filter(31, wrong, 'job');
+    filter(1, { kind: 'poll', ref: 'job-1' });
+    expect(rejections.isActive).toBe(true);
+    filter(1, ack, 'job');
+    expect([rejections.isActive, ends.length]).toEqual([false, 1]);
+  });
+
+  it('leaves the verdicts of other envelopes of the request as they are', () => {
+    const { rejections } = createUnderTest();
+    const old = deadLetter('too_old');
+    const settled = [...settledAs(someItems(31), wrong), ...settledAs(someItems(1), old)];
+    const filtered = rejections.filterRejections(settled, 'request');
+    expect(filtered.settled.at(-1)).toEqual(settled.at(-1));
+    expect(rejections.isHeld(settled.at(-1)!.envelope.id)).toBe(false);
+  });
+
+  it('holds all parts of a batch for the reason of the pause', () => {
+    const { rejections, filter } = createUnderTest();
+    filter(31, wrong);
+    const items = someItems(2);
+    const reason = aReason({ code: 'invalid_email' });
+    expect(rejections.holdAll(items)).toEqual(
+      settledAs(items, { kind: 'retry', afterMs: 0, reason, countAttempt: false }),
+    );
+    expect(items.flat().every(({ id }) => rejections.isHeld(id))).toBe(true);
+  });
+
+  it('lets everything pass that is held or waits when an operator overrides the pause, and only then', () => {
+    const { rejections, filter } = createUnderTest();
+    rejections.override(100);
+    filter(40, wrong);
+    expect(rejections.isActive).toBe(true);
+    rejections.override(10);
+    expect(rejections.isActive).toBe(false);
+    filter(50, wrong);
+    expect(rejections.isActive).toBe(false);
+    filter(1, wrong);
+    expect(rejections.isActive).toBe(true);
+  });
+
+  it('logs the beginning of the pause once, with the reason and without the data of the record', () => {
+    const { logged, filter } = createUnderTest();
+    const reason = { code: 'rejected', detail: 'ada@example.org is not valid' };
+    filter(31, { kind: 'dead-letter', reason });
+    filter(31, { kind: 'dead-letter', reason });
+    expect(logged).toEqual([
+      'lane events paused: refusal: rejected: Klaviyo rejects everything for one reason; all of it is kept and tried again, and POST /v1/lanes/events/resume accepts the dead letters: [email] is not valid',
+    ]);
   });
 });
