@@ -21,6 +21,20 @@ const replaced = [
   ['Follower(?!s? of)\\b', 'ImportJobPoller'],
   ['\\bcreateFar\\b|\\bfarSide\\b', 'Klaviyo'],
   ['\\bmayGo\\b|\\bguardBody\\b', 'stillOwned'],
+  ['\\b[Bb]ury(All|ing)?\\b', 'dead-letter'],
+  ['\\b[Mm]ended\\b', 'reingest'],
+  ['\\bKeyHolds?\\b', 'KeyLocks'],
+  ['\\bStageDeps\\b', 'what each part needs, by name'],
+  ['[Ss]hel(f|ves)(?![a-z])', 'RedisQueries'],
+  ['\\b[Ii]nsist', 'retryUntilAcknowledged'],
+  ['\\bfar side\\b|\\b(start|create)Far', 'Klaviyo, or the fake relay of a test'],
+  ['\\bthe books\\b', 'conservation'],
+  ['\\b[Ss]trays?\\b(?! quote)', 'unmatched'],
+  ['\\bscratch\\b', 'BufferPool'],
+  ['\\b(untold|this far)\\b', 'the plain word'],
+  ['\\bsuspect(s|ed)?\\b', 'isolation'],
+  ['\\bTrouble\\b|\\btroubles?\\b', 'fault, PauseReason'],
+  ['\\bstand-in\\b', 'local simulation'],
 ];
 
 const files = execFileSync(

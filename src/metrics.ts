@@ -76,7 +76,7 @@ export function createMetrics(version: string) {
     ),
     ingest: counter(
       'ingest_total',
-      'Posted events and profiles by outcome; `refused`: the relay accepted nothing at that time (503)',
+      'Posted events and profiles by outcome; `refused` counts those of requests that got a 503',
       ['lane', 'outcome'],
     ),
     ingestBackfilled: counter(
@@ -91,7 +91,7 @@ export function createMetrics(version: string) {
     ),
     sourceSkipped: counter(
       'source_skipped_total',
-      'Parts of requests of sources that were skipped, altered or not readable; GET /v1/sources shows examples',
+      'Parts of requests from sources that were skipped, changed or unreadable; GET /v1/sources shows examples',
       ['source', 'reason'],
     ),
     bufferEnvelopes: gauge(

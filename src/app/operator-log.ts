@@ -46,14 +46,14 @@ export function toServerReport(
     onBufferLost: (envelopes) =>
       log.error(
         { envelopes },
-        'the buffer in Redis is gone, and a new one is begun: what was accepted and not delivered yet is lost',
+        'the buffer in Redis was lost and a new one is used: accepted envelopes that were not delivered are lost',
       ),
     onTakenOver: (relays) =>
-      log.warn({ relays }, 'relays are gone: what they held is sent by others'),
+      log.warn({ relays }, 'the leases of relays ended: other relays send their envelopes'),
     onLate: (leftMs) =>
       log.error(
         { leftMs },
-        'the heartbeat to Redis is late: when the lease ends, others send what this relay holds',
+        'the heartbeat to Redis is late: when the lease ends, other relays send the envelopes of this relay',
       ),
     onLeaseLost: (why) =>
       log.error(

@@ -31,8 +31,8 @@ export const unknownPerson = 'unknown_person';
 export const invalidEntry = 'not_valid';
 
 const unknownDetail =
-  'no request says whom it is about; redrive it once the order, payment or customer it names is known';
-const waitingFullDetail = `as many entries wait as may (WAITING_MAX_COUNT), and ${unknownDetail}`;
+  'no request has identified the person; redrive it after a request with its order, payment or customer';
+const waitingFullDetail = `WAITING_MAX_COUNT entries wait already, and ${unknownDetail}`;
 
 export type SourceEntryContext = DraftContext & {
   /** Reserves capacity for an entry that waits. Returns false if there is none. Absent: no entry waits. */

@@ -72,7 +72,7 @@ const distinctId = identifier(limits.externalIdChars, 'Your id of this person.',
 /** On events only: Klaviyo's profile imports reject it from revision 2025-10-15 on. */
 const anonymousId = identifier(
   limits.anonymousIdChars,
-  "Klaviyo's anonymous_id: names a visitor who has not said yet who it is, such as a browser.",
+  "Klaviyo's anonymous_id: identifies an anonymous visitor, for example by the id of a browser.",
   'browser-7c1e',
 );
 

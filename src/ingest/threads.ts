@@ -58,7 +58,7 @@ export type ThreadsOptions = ThreadData & {
   /** 0: all requests are drafted in the main thread, like small ones. */
   readonly count: number;
   readonly clock: Pick<Clock, 'setTimer'>;
-  /** Called when a thread ended by itself: drafting threw, or the machine does not let a thread start. Another thread reslots it. */
+  /** Called when a thread ends unexpectedly: drafting threw, or the thread could not start. Another thread takes its slot. */
   readonly onThreadFailure: (error: unknown) => void;
   /** Called when no thread will start any more: the main thread drafts all requests. */
   readonly onGivenUp: () => void;

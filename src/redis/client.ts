@@ -35,9 +35,13 @@ export function createClient(address: RedisAddress, options: ClientOptions): Cli
     return { redis: new Redis({ ...shared, ...hosts[0], db }), sentinels: null };
   if (kind === 'cluster') {
     const client = { ...shared, enableReadyCheck: false };
-    const { locate, suspect } = createSlotLocator({ seeds: hosts, key: options.key, client });
+    const { locate, reportMissingKeys } = createSlotLocator({
+      seeds: hosts,
+      key: options.key,
+      client,
+    });
     const reconnectOnError = (error: Error): boolean => {
-      if (isSplit(error.message)) suspect();
+      if (isSplit(error.message)) reportMissingKeys();
       return isSplit(error.message) || isMoved(error.message);
     };
     const Connector = createLocatingConnector({ locate, isTls });

@@ -4,13 +4,13 @@ import type { RedisHost } from './address.js';
 import { toError } from '../error.js';
 
 export type SlotLocator = {
-  /** Resolves with the primary that owns the slot. The first call, and each call after `suspect`, rejects if keys of the slot are on two nodes. */
+  /** Resolves with the primary that owns the slot. The first call, and each call after `reportMissingKeys`, rejects if keys of the slot are on two nodes. */
   readonly locate: () => Promise<RedisHost>;
   /** Reports that a node does not have all of the keys. */
-  readonly suspect: () => void;
+  readonly reportMissingKeys: () => void;
 };
 
-/** Most nodes that are asked at once. */
+/** Maximum number of nodes that are asked for the owner at the same time. */
 const maxAsked = 16;
 
 /**
@@ -35,7 +35,7 @@ export function createSlotLocator(options: SlotOptions): SlotLocator {
       }
       return owner;
     },
-    suspect() {
+    reportMissingKeys() {
       maybeSplit = true;
     },
   };
@@ -114,7 +114,7 @@ export async function findOpenSlot(
   });
   const looks = primaries.map(({ host, port }) =>
     sendCommand({ host, port }, client, async (redis) => {
-      const what = await lookAt(redis, slot);
+      const what = await describeSlotState(redis, slot);
       return what && `${host}:${port} ${what}`;
     }),
   );
@@ -138,7 +138,7 @@ function toPrimaries(nodes: string, owner: RedisHost): readonly RedisHost[] {
 }
 
 /** Describes how this node has a part of the slot's keys; null if nothing indicates it. */
-async function lookAt(redis: Redis, slot: number): Promise<string | null> {
+async function describeSlotState(redis: Redis, slot: number): Promise<string | null> {
   const nodes = z.string().parse(await redis.call('CLUSTER', 'NODES'));
   const own = nodes.split('\n').find((line) => line.includes('myself')) ?? '';
   const places = own.split(' ').slice(8);
@@ -148,8 +148,8 @@ async function lookAt(redis: Redis, slot: number): Promise<string | null> {
     return first <= slot && slot <= last;
   });
   if (isOwner) return null;
-  const strays = z.int().parse(await redis.cluster('COUNTKEYSINSLOT', slot));
-  return strays > 0 ? `has keys of slot ${slot}, and is not its owner` : null;
+  const keyCount = z.int().parse(await redis.cluster('COUNTKEYSINSLOT', slot));
+  return keyCount > 0 ? `has keys of slot ${slot}, and is not its owner` : null;
 }
 
 export type SlotOptions = {

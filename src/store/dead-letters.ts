@@ -77,7 +77,7 @@ export function createDeadLetterFilter({
   lane,
   reason,
   ids,
-  neverSent: unsent,
+  neverSent,
   since = -Infinity,
   until = Infinity,
 }: DeadLetterFilter): (deadLetter: DeadLetter) => boolean {
@@ -86,7 +86,7 @@ export function createDeadLetterFilter({
     (lane === undefined || deadLetter.lane === lane) &&
     (reason === undefined || deadLetter.reason.code === reason) &&
     (wanted === undefined || wanted.has(deadLetter.id)) &&
-    (unsent === undefined || unsent === (deadLetter.attempts === 0)) &&
+    (neverSent === undefined || neverSent === (deadLetter.attempts === 0)) &&
     deadLetter.deadLetteredAt >= since &&
     deadLetter.deadLetteredAt <= until;
 }

@@ -147,7 +147,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     const response = await server.post(`/v1/${lane}/batch`, [{}]);
     expect(response.status).toBe(400);
     expect(response.json).toMatchObject({
-      detail: `nothing was taken: 1 ${lane.slice(0, -1)} is not valid`,
+      detail: `nothing was accepted: 1 ${lane.slice(0, -1)} is not valid`,
       errors,
     });
   });
@@ -160,7 +160,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     const response = await server.post(`/v1/${lane}/batch`, 1);
     expect(response.json).toMatchObject({
       status: 400,
-      detail: 'nothing was taken: the body is not valid',
+      detail: 'nothing was accepted: the body is not valid',
       errors,
     });
   });
@@ -224,7 +224,7 @@ describe.each(lanes)('intake of %s', (lane) => {
     });
     const response = await server.post(`/v1/${lane}`, {});
     expect([response.status, response.headers['retry-after']]).toEqual([503, '3']);
-    expect(response.json).toMatchObject({ detail: 'the buffer is full; nothing was taken' });
+    expect(response.json).toMatchObject({ detail: 'the buffer is full; nothing was accepted' });
     expect(response.headers.connection).toBe('keep-alive');
     expect(server.accepted).toEqual([]);
     const labels = { lane, outcome: 'refused' };

@@ -38,9 +38,9 @@ describe('the response of a relay', () => {
       { pointer: '/0', detail: 'b' },
       { pointer: '/12/properties/x', detail: 'c' },
     ];
-    expect(parse(400, aProblem('invalid', 'nothing was taken', issues))).toEqual({
+    expect(parse(400, aProblem('invalid', 'nothing was accepted', issues))).toEqual({
       kind: 'invalid',
-      detail: 'nothing was taken',
+      detail: 'nothing was accepted',
       rejected: new Map([
         [
           0,

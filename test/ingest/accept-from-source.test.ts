@@ -206,8 +206,8 @@ describe('a backfilled event of a source', () => {
     await accept(aPost({ entries: [refundAt(dayMs, 'a'), refundAt(dayMs + 1, 'b')] }), lenient);
     const again = { ...lenient, isReingest: true };
     const firstAcceptedAt = receivedAt - 3 * dayMs;
-    const mended = [refundAt(4 * dayMs, 'c'), refundAt(4 * dayMs + 1, 'd')];
-    await accept(aPost({ entries: mended, firstAcceptedAt }), again);
+    const ingestedAgain = [refundAt(4 * dayMs, 'c'), refundAt(4 * dayMs + 1, 'd')];
+    await accept(aPost({ entries: ingestedAgain, firstAcceptedAt }), again);
     const isThere = drafts.map(({ payload }) => isBackfilled('events', payload));
     expect(isThere).toEqual([false, true, false, true]);
     expect(await counted('ingestBackfilled')).toEqual(['2']);

@@ -301,13 +301,13 @@ describe('the maximum age of a waiting entry', () => {
     expect([depth(one), await one.deadLetters()]).toEqual([1, []]);
     await one.clock.advance(20_000);
     expect(depth(one)).toBe(0);
-    const [letter] = await one.deadLetters();
-    expect(letter).toMatchObject({
+    const [deadLetter] = await one.deadLetters();
+    expect(deadLetter).toMatchObject({
       lane: 'events',
       attempts: 0,
       reason: { code: 'unknown_person' },
     });
-    expect(JSON.parse(toText(letter!))).toMatchObject({
+    expect(JSON.parse(toText(deadLetter!))).toMatchObject({
       source: 'shopify',
       personKeys: ['order:1'],
       entry: { insert_id: 'refund-1' },

@@ -175,8 +175,8 @@ describe('a complete import job', () => {
     expect(kinds(outcomesOf(everyone, [named], aJob()))).toBe(
       'delivered, delivered, rejected import_failed',
     );
-    const stray = anError({});
-    expect(kinds(outcomesOf(everyone, [named, stray], aJob()))).toBe(
+    const unmatched = anError({});
+    expect(kinds(outcomesOf(everyone, [named, unmatched], aJob()))).toBe(
       'retryable import_unnamed, retryable import_unnamed, rejected import_failed',
     );
   });
@@ -184,12 +184,12 @@ describe('a complete import job', () => {
 
 describe('failures of an import job that no error names', () => {
   // The original_payload of Klaviyo's own OpenAPI example.
-  const stray = anError({}, { detail: 'The payload provided in the request is invalid.' });
+  const unmatched = anError({}, { detail: 'The payload provided in the request is invalid.' });
 
   it('make every profile retryable that has no error', () => {
     const outcomes = outcomesOf(
       everyone,
-      [anError({ external_id: 'c-3' }), stray],
+      [anError({ external_id: 'c-3' }), unmatched],
       aJob({ failed: 2 }),
     );
     expect(kinds(outcomes)).toBe(
@@ -201,7 +201,7 @@ describe('failures of an import job that no error names', () => {
   });
 
   it('reject all profiles that are left if there are as many failures', () => {
-    const outcomes = outcomesOf([ada], [stray], aJob({ failed: 1 }));
+    const outcomes = outcomesOf([ada], [unmatched], aJob({ failed: 1 }));
     expect(outcomes).toEqual([
       {
         kind: 'rejected',

@@ -43,7 +43,7 @@ describe('a decimal', () => {
     expect(decimalToNumber(multiplyByCount(parseDecimal('19.99')!, 3))).toBe(59.97);
   });
 
-  it('is added as its cents are', () => {
+  it('is added like a number of cents', () => {
     const toAmount = (cents: number): string => (cents / 100).toFixed(2);
     fc.assert(
       fc.property(

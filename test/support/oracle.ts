@@ -65,7 +65,7 @@ export function findLostEvents({
   deadLetters,
 }: Pick<Evidence, 'ledger' | 'klaviyo' | 'deadLetters'>): readonly number[] {
   const found = new Set(klaviyo.events.map(({ uniqueId }) => toEventNumber(uniqueId)));
-  for (const letter of deadLetters) found.add(toEventNumber(toUniqueId(letter)));
+  for (const deadLetter of deadLetters) found.add(toEventNumber(toUniqueId(deadLetter)));
   return [...ledger.acknowledgedEvents.keys()].filter((number) => !found.has(number));
 }
 
@@ -128,10 +128,10 @@ function findRepeats(values: readonly string[]): string[] {
 }
 
 /** Only records that the sandbox rejects may be dead letters, with the payload that Klaviyo would have received. */
-function checkDeadLetter(letter: DeadLetterView, evidence: Evidence): string[] {
-  const { payload } = letter;
-  if (letter.lane === 'profiles') return checkBadUpdate(payload, evidence);
-  const number = toEventNumber(toUniqueId(letter));
+function checkDeadLetter(deadLetter: DeadLetterView, evidence: Evidence): string[] {
+  const { payload } = deadLetter;
+  if (deadLetter.lane === 'profiles') return checkBadUpdate(payload, evidence);
+  const number = toEventNumber(toUniqueId(deadLetter));
   if (number === null || !evidence.ledger.sentEvents.has(number))
     return [`a dead letter was never sent: ${stringifyJson(payload)}`];
   const posted = makeEvent(evidence.seed, number);

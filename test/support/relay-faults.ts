@@ -41,7 +41,7 @@ const maxRelays = 4;
 /** A relay searches for expired leases every 100 ms. */
 const takeoverMs = 300;
 /** What a relay logs when it takes over the envelopes of another one. */
-export const takeoverLogLine = 'relays are gone: what they held is sent by others';
+export const takeoverLogLine = 'the leases of relays ended: other relays send their envelopes';
 
 /** Waits for a random moment and applies the fault. Does not wait until new relays listen. */
 export async function injectRelayFault(fault: RelayFault, world: RelayFaultWorld): Promise<void> {

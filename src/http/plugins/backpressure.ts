@@ -5,14 +5,14 @@ import type { ServerDeps } from '../deps.js';
 import { toUnavailable, type ProblemError } from './problems.js';
 
 const details: Readonly<Record<Backpressure['reason'], string>> = {
-  full: 'the buffer is full; nothing was taken',
-  disk: 'the disk is nearly full; nothing was taken',
-  closed: 'the relay is stopping; nothing was taken',
-  unavailable: 'the store is not available; nothing was taken',
+  full: 'the buffer is full; nothing was accepted',
+  disk: 'the disk is nearly full; nothing was accepted',
+  closed: 'the relay is stopping; nothing was accepted',
+  unavailable: 'the store is not available; nothing was accepted',
   lossy:
-    'the store could lose what it is given, and REDIS_REQUIRE_DURABLE is set; nothing was taken',
+    'the store could lose accepted envelopes, and REDIS_REQUIRE_DURABLE is set; nothing was accepted',
   dead_letters:
-    'a part of it cannot be sent as it stands, and there is no room for another dead letter; nothing was taken',
+    'an entry could only become a dead letter, and the dead letters are at their bound; nothing was accepted',
 };
 
 export function toBackpressureProblem({ reason, retryAfterMs }: Backpressure): ProblemError {

@@ -91,7 +91,7 @@ function createFailureLog(clock: Clock): (log: FastifyBaseLogger) => void {
     count++;
     const now = clock.monotonic();
     if (now < nextAt) return;
-    log.warn({ count }, 'requests of callers without a valid key or signature were refused');
+    log.warn({ count }, 'requests of callers without a valid key or signature were rejected');
     count = 0;
     nextAt = now + reportEveryMs;
   };

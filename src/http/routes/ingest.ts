@@ -215,7 +215,10 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
       case 'accepted':
         return reply.code(202).send(toAcceptedManyBody(result, { withIds }));
       case 'invalid':
-        throw createInvalid(`nothing was taken: ${describeRejected(result, noun)}`, result.errors);
+        throw createInvalid(
+          `nothing was accepted: ${describeRejected(result, noun)}`,
+          result.errors,
+        );
       case 'backpressure':
         throw toBackpressureProblem(result);
     }

@@ -194,8 +194,8 @@ function countIdKeys({ reference }: NamedPeople): number {
 type PersonKey = { readonly kind: FactKind; readonly key: string };
 
 /**
- * Keys under which a person is looked up, the customer first. A payment has two keys: one for people whom
- * its payer or customer named, and `hint:` for people known by the id of the customer alone, which must
+ * Keys under which a person is looked up, the customer first. A payment has two keys: one for people that
+ * its payer or customer identified, and `hint:` for people known by the id of the customer alone, which must
  * not replace the former.
  */
 function listPersonKeys(refs: StripeReferences, account: string | undefined): readonly string[] {

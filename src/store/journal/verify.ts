@@ -64,8 +64,8 @@ function* verifyDeadLetters(tables: Tables, lane: number, totals: LaneTotals): G
     yield* yieldError(() => {
       const bytes = tables.deadLetters.get(order);
       if (bytes === undefined) throw new Error(`dead letter ${order} is not there`);
-      const letter = decodeDeadLetter(bytes, `dead letter ${order}`);
-      if (letter.seq !== key[1])
+      const deadLetter = decodeDeadLetter(bytes, `dead letter ${order}`);
+      if (deadLetter.seq !== key[1])
         throw new Error(`dead letter ${order} has another number than its index`);
     });
   }

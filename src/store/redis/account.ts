@@ -26,8 +26,8 @@ export function toAccountKey(apiKey: string, keyPrefix: string): string {
 
 /** All relays together ask Klaviyo for the account's id at most once a minute. */
 const askSeconds = 60;
-/** Stands for an id that Klaviyo does not name, because the key lacks the scope. */
-const untold = '-';
+/** Stored in place of an account id that Klaviyo does not return because the key lacks the scope. */
+const unknownId = '-';
 
 /**
  * Prevents that one Klaviyo account sends what another one accepted. The first relay under a prefix stores the
@@ -52,7 +52,7 @@ export class AccountGuard {
     if (answer.ok && answer.id !== undefined && known.includes(answer.id)) {
       return this.#add(answer.id);
     }
-    const of = known.find((id) => id !== '' && id !== untold);
+    const of = known.find((id) => id !== '' && id !== unknownId);
     const ours = answer.ok
       ? (answer.id ?? 'an account that Klaviyo does not name (the key lacks accounts:read)')
       : `an account that is not known (${answer.reason})`;
@@ -71,7 +71,7 @@ export class AccountGuard {
     const isFirst: RedisReply = await connection.call(...asked);
     if (isFirst === null) return;
     const answer = await account();
-    if (answer.ok) await this.#add(answer.id ?? untold);
+    if (answer.ok) await this.#add(answer.id ?? unknownId);
   }
 
   async #add(id: string): Promise<null> {

@@ -192,7 +192,7 @@ export class RedisStore implements Store {
       encoded.json,
     ]);
     // During the wait, other relays may have taken over the envelopes, and this relay may have claimed them again.
-    for (const one of encoded.gone) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
+    for (const one of encoded.released) if (this.#isCurrent(one)) this.#claimed.delete(one.id);
     for (const one of encoded.polled) if (this.#isCurrent(one)) this.#claimed.set(one.id, one);
     this.#reportDropped(readReplyList(dropped));
   }

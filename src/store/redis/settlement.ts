@@ -20,7 +20,7 @@ export type EncodedSettlement = {
   /** The argument of settle.lua. */
   readonly json: string;
   /** Envelopes that this relay no longer holds after the settlement. */
-  readonly gone: readonly Claimed[];
+  readonly released: readonly Claimed[];
   /** Envelopes that this relay keeps, with their new attempt state. */
   readonly polled: readonly Claimed[];
 };
@@ -53,7 +53,7 @@ export function encodeSettlement(
     ...retries,
     ...polled.map((one) => toVerdictLine(one, 'f', texts.add(writeAttemptState(one)))),
   ];
-  const gone = [
+  const released = [
     ...sorted.delivered,
     ...sorted.merged,
     ...sorted.deadLettered.map(({ queued }) => queued),
@@ -71,7 +71,7 @@ export function encodeSettlement(
       ...(first && { import: { ref: first.ref, text: JSON.stringify({ delivery, seqs }) } }),
       ...(settled.length === 0 && delivery?.importJob && { following: delivery.importJob.id }),
     }),
-    gone,
+    released,
     polled,
   };
 }

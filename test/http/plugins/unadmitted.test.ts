@@ -288,7 +288,7 @@ describe('requests without a valid key from one address', () => {
       const lines = () => logged.slice(started).filter(({ level }) => Number(level) >= 30);
       for (let count = 0; count < 30; count++) await post(path, {}, wrong);
       const isCounted = path !== '/nowhere';
-      const message = 'requests of callers without a valid key or signature were refused';
+      const message = 'requests of callers without a valid key or signature were rejected';
       expect(lines().map(({ count, msg }) => ({ count, msg }))).toEqual(
         isCounted ? [{ count: 1, msg: message }] : [],
       );

@@ -97,7 +97,7 @@ export function describeBury(open: Open): void {
       expect(letters.data.map(toText)).toEqual(['c', 'b']);
     });
 
-    it('counts as accepted and as dead-lettered, and the books balance', async () => {
+    it('counts as accepted and as dead-lettered, so that accepted = settled + buffered', async () => {
       const { store } = await open();
       await append(store, [...someEvents(3), aBuried(), aProfile({ deadLetterReason: reason })]);
       await settleAll(store, { lane: 'events', verdict: ack });

@@ -138,7 +138,7 @@ describe('at the bound, in one group with', () => {
   });
 });
 
-it('many at once, at the bound, with settlements between them: the books balance', async () => {
+it('accepted = settled + buffered after concurrent dead letters at intake at the bound, with settlements between them', async () => {
   await open({ maxDeadLetters: 7 });
   for (let round = 0; round < 5; round++) {
     await append(under.store, someEvents(3));

@@ -129,7 +129,7 @@ describe('several relays', () => {
   });
 });
 
-describe('what is buried as it comes', () => {
+describe('a dead letter at intake in Redis', () => {
   const aBuried = (text: string, overrides: Partial<Draft> = {}): Draft =>
     anEvent({ text, deadLetterReason: aReason({ code: 'no_identity' }), ...overrides });
 

@@ -7,7 +7,7 @@ const object = z.record(z.string(), z.unknown());
 const time = z.string().meta({ examples: ['2026-01-31T09:30:00.000Z'] });
 
 const around = {
-  context: object.optional().meta({ description: '`traits` says whom it is about.' }),
+  context: object.optional().meta({ description: 'Its `traits` identify the person of the call.' }),
   integrations: object.optional().meta({
     description: '`All` or `Klaviyo` is false: it is not sent on.',
     examples: [{ All: true }],

@@ -201,7 +201,7 @@ const descriptions: Readonly<Record<SegmentName, string>> = {
   batch: 'Each call becomes an event or a profile, or is skipped, as if posted by itself.',
   import: 'The same as /v1/batch, by the name that analytics-ruby and analytics-java use.',
   track: 'Becomes an event.',
-  identify: 'Becomes a profile, and tells whom later calls with this userId are about.',
+  identify: 'Becomes a profile, and identifies the person of later calls with this userId.',
   page: 'Becomes the event "Viewed … Page", unless SEGMENT_PAGE_EVENTS is false.',
   screen: 'Becomes the event "Viewed … Screen", unless SEGMENT_PAGE_EVENTS is false.',
   group: 'Skipped, and counted.',

@@ -117,8 +117,10 @@ const webhookResponseSchema = z
     waiting: z.int().meta({
       description: 'Entries that wait until a request identifies their person. They are sent then.',
     }),
-    dead_lettered: z.int().meta({ description: 'Cannot be sent as they stand: see dead letters.' }),
-    skipped: z.array(z.string()).meta({ description: 'Why a part goes no further.' }),
+    dead_lettered: z
+      .int()
+      .meta({ description: 'Entries that cannot be sent and became dead letters.' }),
+    skipped: z.array(z.string()).meta({ description: 'Reason codes of the skipped parts.' }),
     warnings: z
       .array(z.object({ code: z.string(), pointer: z.string(), detail: z.string() }))
       .meta({ description: 'What could not be read or was altered. The rest was accepted.' }),
@@ -162,6 +164,6 @@ function createWebhookResponse(
     case 'backpressure':
       throw toBackpressureProblem(accepted);
     case 'invalid':
-      throw new ProblemError('invalid', 'nothing was taken');
+      throw new ProblemError('invalid', 'nothing was accepted');
   }
 }

@@ -320,7 +320,7 @@ describe('a response', () => {
     expect(response.json).toEqual({
       success: false,
       code: 'unavailable',
-      message: 'the buffer is full; nothing was taken',
+      message: 'the buffer is full; nothing was accepted',
     });
     const labels = { lane: 'events', outcome: 'refused' };
     expect(await metricValue(metrics, 'relay_ingest_total', labels)).toBe(1);
