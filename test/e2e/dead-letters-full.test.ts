@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { append, buryAll } from '../store/contract/harness.js';
+import { append, deadLetterAll } from '../store/contract/harness.js';
 import { openTestJournal } from '../store/journal/under-test.js';
 import { someEvents } from '../support/builders.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
@@ -169,7 +169,7 @@ it('a relay resumes within a second after another relay on the same Redis discar
 it('a journal with more dead letters than a lowered bound keeps all of them after a restart', async () => {
   const under = await openTestJournal({ maxDeadLetters: Infinity });
   await append(under.store, someEvents(8));
-  await buryAll(under.store);
+  await deadLetterAll(under.store);
   await under.store.close();
   const relay = await start('journal', { DATA_DIR: under.directory });
   expect(await isPaused(relay)).toBe(true);

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { append, buryAll } from '../store/contract/harness.js';
+import { append, deadLetterAll } from '../store/contract/harness.js';
 import { openTestJournal } from '../store/journal/under-test.js';
 import { someEvents } from '../support/builders.js';
 import { startRelayProcess, type RelayProcess } from '../support/relay-process.js';
@@ -19,7 +19,7 @@ beforeAll(async () => {
   const journal = await openTestJournal({ directory: dataDir, maxDeadLetters });
   for (let made = 0; made < letterCount; made += 1000) {
     await append(journal.store, someEvents(1000, `n${made}-`));
-    await buryAll(journal.store);
+    await deadLetterAll(journal.store);
   }
   await journal.store.close();
   relay = startRelayProcess({

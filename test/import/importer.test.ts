@@ -68,7 +68,7 @@ describe('an import into a relay', () => {
     const options = someOptions({ input, url: relay.app.url, maxCount: 4 });
     const result = await runImport(options, someDeps(input));
     expect(result).toMatchObject({ stopped: null, line: 10 });
-    expect(result.counts).toEqual({ read: 9, accepted: 6, duplicates: 0, rejected: 3, warned: 0 });
+    expect(result.counts).toEqual({ read: 9, accepted: 6, duplicates: 0, refused: 3, warned: 0 });
     expect(readRejected(input)).toEqual([
       {
         line: 7,
@@ -92,7 +92,7 @@ describe('an import into a relay', () => {
     const input = aFile(toLines(['1', '2', '3', anEvent(1)]));
     const options = someOptions({ input, url: relay.app.url, maxCount: 3 });
     const { counts } = await runImport(options, someDeps(input));
-    expect(counts).toMatchObject({ read: 4, accepted: 1, rejected: 3 });
+    expect(counts).toMatchObject({ read: 4, accepted: 1, refused: 3 });
     expect(readRejected(input).map(({ line }) => line)).toEqual([1, 2, 3]);
   });
 
@@ -101,14 +101,14 @@ describe('an import into a relay', () => {
     const csv = aFile('event_name,anonymous_id\nViewed,b-1\nViewed,007\n', 'visits.csv');
     const { url } = relay.app;
     const { counts } = await runImport(someOptions({ input: csv, url }), someDeps(csv));
-    expect(counts).toMatchObject({ accepted: 2, rejected: 0 });
+    expect(counts).toMatchObject({ accepted: 2, refused: 0 });
     const profiles = aFile(
       'email,anonymous_id\nada@klaviyo-demo.com,b-1\nbo@klaviyo-demo.com,\n',
       'people.csv',
     );
     const options = someOptions({ input: profiles, url, lane: 'profiles' });
     const result = await runImport(options, someDeps(profiles));
-    expect(result.counts).toMatchObject({ accepted: 1, rejected: 1 });
+    expect(result.counts).toMatchObject({ accepted: 1, refused: 1 });
     expect(readRejected(profiles)).toMatchObject([
       { line: 2, errors: [{ pointer: '/anonymous_id' }] },
     ]);
@@ -123,7 +123,7 @@ describe('an import into a relay', () => {
       'orders.csv',
     );
     const { counts } = await runImport(someOptions({ input, url: relay.app.url }), someDeps(input));
-    expect(counts).toMatchObject({ read: 3, accepted: 1, rejected: 2 });
+    expect(counts).toMatchObject({ read: 3, accepted: 1, refused: 2 });
     expect(readRejected(input)).toMatchObject([
       { line: 4, errors: [{ detail: 'has 2 cells, but the header has 5' }] },
       { line: 5, errors: [{ pointer: '/email' }], entry: { email: 'ada', value: 1 } },
@@ -177,7 +177,7 @@ describe('an import into a relay', () => {
       someDeps(input),
     );
     expect(stopped).toBeNull();
-    expect(counts).toMatchObject({ read: 81, accepted: 80, rejected: 1 });
+    expect(counts).toMatchObject({ read: 81, accepted: 80, refused: 1 });
     expect(readRejected(input)).toMatchObject([
       { line: 41, errors: [{ detail: expect.stringContaining('BODY_LIMIT_BYTES') as string }] },
     ]);
@@ -269,7 +269,7 @@ describe('an input file from practice', () => {
     );
     const options = someOptions({ ...given, url: relay.app.url, lane: null });
     const result = await runImport(options, someDeps(given.input));
-    expect(result.counts).toMatchObject({ read: 2, accepted: 1, rejected: 1 });
+    expect(result.counts).toMatchObject({ read: 2, accepted: 1, refused: 1 });
     expect(readRejected(given.input)).toMatchObject([
       {
         line: 6,
@@ -332,7 +332,7 @@ describe('an input file from practice', () => {
     const relay = await aRelay();
     const options = someOptions({ input, url: relay.app.url, lane: null, mapping });
     const { counts } = await runImport(options, someDeps(input));
-    expect(counts).toMatchObject({ read: 5, accepted: 2, rejected: 3 });
+    expect(counts).toMatchObject({ read: 5, accepted: 2, refused: 3 });
     expect(readRejected(input)).toMatchObject([
       {
         line: 3,
@@ -403,7 +403,7 @@ describe('an input file from practice', () => {
       'email,event_name,event_time\na@b.com,e,03/04/2026\na@b.com,e,2026-04-03T00:00:00Z\n',
     );
     const { counts } = await runImport(someOptions({ ...given, url }), someDeps(given.input));
-    expect(counts).toMatchObject({ accepted: 1, rejected: 1 });
+    expect(counts).toMatchObject({ accepted: 1, refused: 1 });
   });
 
   it('as NDJSON has no columns to map', async () => {
@@ -601,7 +601,7 @@ describe('an unavailable relay', () => {
         : acceptAll({ path: '', headers: {}, lines }),
     );
     const { counts } = await runImport(someOptions({ input, url }), someDeps(input));
-    expect(counts).toMatchObject({ accepted: 3, rejected: 1 });
+    expect(counts).toMatchObject({ accepted: 3, refused: 1 });
     expect(readRejected(input)).toMatchObject([
       { line: 3, errors: [{ detail: 'the body is odd' }] },
     ]);
@@ -823,7 +823,7 @@ describe('a crash of an import', () => {
       save: (progress: Progress) => {
         const written = statSync(options.rejectedPath, { throwIfNoEntry: false })?.size ?? 0;
         // Rejected entries must be on disk before the progress record.
-        expect(written).toBe(progress.rejected.bytes);
+        expect(written).toBe(progress.refused.bytes);
         if (left-- === 0) return Promise.reject(new Error('crash'));
         return real.save(progress);
       },

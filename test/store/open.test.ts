@@ -8,7 +8,7 @@ import type { Store } from '../../src/model/store.js';
 import { openStore } from '../../src/store/open.js';
 import { anEvent, aReason, someEvents } from '../support/builders.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
-import { append, buryAll } from './contract/harness.js';
+import { append, deadLetterAll } from './contract/harness.js';
 
 let closeAll: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
@@ -90,7 +90,7 @@ describe('openStore', () => {
   ])('%s', async (_name, overflow, kept) => {
     const { store } = await open({ STORE: 'memory', DEAD_LETTER_MAX_COUNT: '2', ...overflow });
     await append(store, someEvents(2));
-    await buryAll(store);
+    await deadLetterAll(store);
     await append(store, [anEvent({ deadLetterReason: aReason() })]);
     expect(store.depth('events').deadLetters).toBe(kept);
   });

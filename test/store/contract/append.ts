@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { ack, anEvent, aProfile, someEvents, toText } from '../../support/builders.js';
-import { append, appendIds, buryAll, claim, type Open, settleAll, toClaimed } from './harness.js';
+import {
+  append,
+  appendIds,
+  deadLetterAll,
+  claim,
+  type Open,
+  settleAll,
+  toClaimed,
+} from './harness.js';
 
 export function describeAppend(open: Open): void {
   describe('append', () => {
@@ -132,7 +140,7 @@ export function describeAppend(open: Open): void {
     it('is new once the first became a dead letter, so that it can be posted corrected', async () => {
       const { store } = await open();
       await append(store, [anEvent({ keys: ['ea'] })]);
-      await buryAll(store);
+      await deadLetterAll(store);
       const [corrected] = await append(store, [anEvent({ keys: ['ea'] })]);
       expect(corrected!.duplicate).toBe(false);
     });
@@ -142,7 +150,7 @@ export function describeAppend(open: Open): void {
       await append(store, [anEvent({ keys: ['ea'] })]);
       await clock.advance(1000);
       const [newer] = await appendIds(store, [anEvent({ keys: ['ea'] })]);
-      await buryAll(store);
+      await deadLetterAll(store);
       expect(await append(store, [anEvent({ keys: ['ea'] })])).toEqual([
         { id: newer, duplicate: true },
       ]);
@@ -152,7 +160,7 @@ export function describeAppend(open: Open): void {
       const { store } = await open({ dedupe: { maxAgeMs: 60_000, maxCount: 2 } });
       const [a, b, c] = [['ea'], ['eb'], ['ec']].map((keys) => ({ keys }));
       await append(store, [anEvent(a)]);
-      await buryAll(store);
+      await deadLetterAll(store);
       await append(store, [anEvent(a), anEvent(b)]);
       await store.redrive({}, { dryRun: false });
       await append(store, [anEvent(c)]);
@@ -163,7 +171,7 @@ export function describeAppend(open: Open): void {
     it('is known again once its dead letter is redriven', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent({ keys: ['ea'] })]);
-      await buryAll(store);
+      await deadLetterAll(store);
       await store.redrive({}, { dryRun: false });
       expect(await append(store, [anEvent({ keys: ['ea'] })])).toEqual([{ id, duplicate: true }]);
     });

@@ -98,15 +98,15 @@ export function describeClaim(open: Open): void {
       expect(toClaimed(await claim(store)).flat()).toEqual(['n0', 'n1', 'n2']);
     });
 
-    it('halves the company of a suspect with each further attempt, down to itself', async () => {
+    it('halves the batch of an isolated envelope with each further attempt, down to itself', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(16));
       const sizes: number[] = [];
       for (let attempts = 0; attempts < 8; attempts++) {
         const items = await claim(store, { maxCount: 16 });
         sizes.push(items.length);
-        const [suspect, ...others] = items;
-        const settled = [...settledAs([suspect!], retry(0)), ...settledAs(others, ack)];
+        const [isolated, ...others] = items;
+        const settled = [...settledAs([isolated!], retry(0)), ...settledAs(others, ack)];
         await store.settle({ lane: 'events', settled });
         await append(store, someEvents(16));
         await clock.advance(1);
@@ -137,12 +137,12 @@ export function describeClaim(open: Open): void {
       expect(toClaimed(await claim(store)).flat()).toEqual(['n0', 'n1']);
     });
 
-    it('lets no suspect join a larger batch than it may travel in', async () => {
+    it('adds no isolated envelope to a larger batch than its attempts permit', async () => {
       const { store, clock } = await open();
-      await append(store, someEvents(1, 'suspect'));
+      await append(store, someEvents(1, 'isolated'));
       await failTimes(store, () => clock.advance(1), 6);
       await append(store, someEvents(20, 'fresh'));
-      expect(toClaimed(await claim(store, { maxCount: 16 })).flat()).toEqual(['suspect0']);
+      expect(toClaimed(await claim(store, { maxCount: 16 })).flat()).toEqual(['isolated0']);
       expect(await claim(store, { maxCount: 16 })).toHaveLength(16);
     });
   });

@@ -13,7 +13,7 @@ import {
   startMs,
   toText,
 } from '../../support/builders.js';
-import { append, appendIds, buryAll, claim, type Open, settleAll } from './harness.js';
+import { append, appendIds, deadLetterAll, claim, type Open, settleAll } from './harness.js';
 
 const texts = async (store: Store, filter: DeadLetterFilter = {}): Promise<readonly string[]> =>
   (await store.deadLetters(filter, { limit: 100 })).data.map(toText);
@@ -27,7 +27,7 @@ export function describeDeadLetters(open: Open): void {
       const [id] = await appendIds(store, [anEvent({ text: 'payload', acceptedAt: startMs })]);
       await settleAll(store, { lane: 'events', verdict: retry(1000) });
       await clock.advance(1000);
-      const deliveryId = await buryAll(store, 'events', 'bad_phone');
+      const deliveryId = await deadLetterAll(store, 'events', 'bad_phone');
       const letter = await store.deadLetter(id!);
       expect(letter).toMatchObject({
         id,
@@ -45,7 +45,7 @@ export function describeDeadLetters(open: Open): void {
     it('does not delay an envelope that shares its keys', async () => {
       const { store } = await open({ dedupe: { maxAgeMs: 0, maxCount: 0 } });
       await append(store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['ea'] })]);
-      await buryAll(store);
+      await deadLetterAll(store);
       expect(await claim(store)).toHaveLength(1);
     });
   });
@@ -54,13 +54,13 @@ export function describeDeadLetters(open: Open): void {
     it('is newest first and can be filtered by lane, reason, ids and time', async () => {
       const { store, clock } = await open();
       const [id] = await appendIds(store, someEvents(1, 'e'));
-      await buryAll(store, 'events', 'one');
+      await deadLetterAll(store, 'events', 'one');
       await clock.advance(10);
       await append(store, someProfiles(1, 'p'));
-      await buryAll(store, 'profiles', 'two');
+      await deadLetterAll(store, 'profiles', 'two');
       await clock.advance(10);
       await append(store, someEvents(1, 'f'));
-      await buryAll(store, 'events', 'two');
+      await deadLetterAll(store, 'events', 'two');
       expect(await texts(store)).toEqual(['f0', 'p0', 'e0']);
       expect(await texts(store, { lane: 'events' })).toEqual(['f0', 'e0']);
       expect(await texts(store, { reason: 'two' })).toEqual(['f0', 'p0']);
@@ -74,7 +74,7 @@ export function describeDeadLetters(open: Open): void {
     it('can be filtered by whether a dead letter was ever sent', async () => {
       const { store } = await open();
       await append(store, someEvents(1, 'sent'));
-      await buryAll(store);
+      await deadLetterAll(store);
       await append(store, [anEvent({ text: 'unsent', deadLetterReason: aReason() })]);
       expect(await texts(store)).toEqual(['unsent', 'sent0']);
       expect(await texts(store, { neverSent: true })).toEqual(['unsent']);
@@ -84,11 +84,11 @@ export function describeDeadLetters(open: Open): void {
     it('shows each dead letter once over several pages while others are added and removed', async () => {
       const { store } = await open();
       await append(store, someEvents(6));
-      await buryAll(store);
+      await deadLetterAll(store);
       const first = await store.deadLetters({}, { limit: 2 });
       expect(first.data.map(toText)).toEqual(['n5', 'n4']);
       await append(store, someProfiles(3));
-      await buryAll(store, 'profiles');
+      await deadLetterAll(store, 'profiles');
       await store.discard({ ids: first.data.map(({ id }) => id) }, really);
       const second = await store.deadLetters({}, { limit: 2, cursor: first.next ?? undefined });
       expect(second.data.map(toText)).toEqual(['n3', 'n2']);
@@ -100,7 +100,7 @@ export function describeDeadLetters(open: Open): void {
     it('drops the oldest at its bound and reports each dropped one', async () => {
       const { store, dropped } = await open({ maxDeadLetters: 3 });
       const [first, second] = await appendIds(store, someEvents(5));
-      await buryAll(store);
+      await deadLetterAll(store);
       expect(await texts(store)).toEqual(['n4', 'n3', 'n2']);
       expect(dropped.map(({ id }) => id)).toEqual([first, second]);
       expect(store.depth('events').deadLetters).toBe(3);
@@ -110,8 +110,8 @@ export function describeDeadLetters(open: Open): void {
     it('has one bound for all lanes', async () => {
       const { store, dropped } = await open({ maxDeadLetters: 2 });
       await append(store, [...someEvents(2, 'e'), ...someProfiles(1, 'p')]);
-      await buryAll(store, 'events');
-      await buryAll(store, 'profiles');
+      await deadLetterAll(store, 'events');
+      await deadLetterAll(store, 'profiles');
       expect(await texts(store)).toEqual(['p0', 'e1']);
       expect(dropped.map(toText)).toEqual(['e0']);
       expect(store.depth('events').deadLetters).toBe(1);
@@ -125,7 +125,7 @@ export function describeDeadLetters(open: Open): void {
       await append(store, someEvents(3));
       await settleAll(store, { lane: 'events', verdict: retry(0) });
       await clock.advance(0);
-      await buryAll(store);
+      await deadLetterAll(store);
       const wake: string[] = [];
       store.onClaimable((lane) => void wake.push(lane));
       expect(await store.redrive({ reason: 'invalid' }, really)).toBe(3);
@@ -139,7 +139,7 @@ export function describeDeadLetters(open: Open): void {
     it('sets a new time of acceptance, so that an old envelope is not too old at its first failure', async () => {
       const { store, clock } = await open();
       await append(store, [anEvent({ acceptedAt: startMs })]);
-      await buryAll(store, 'events', 'too_old');
+      await deadLetterAll(store, 'events', 'too_old');
       await clock.advance(8 * 86_400_000);
       await store.redrive({}, really);
       const [envelope] = (await claim(store)).flat();
@@ -149,8 +149,8 @@ export function describeDeadLetters(open: Open): void {
     it('of several lanes makes each dead letter claimable in its own lane', async () => {
       const { store } = await open();
       await append(store, [...someEvents(2, 'e'), ...someProfiles(3, 'p')]);
-      await buryAll(store, 'events');
-      await buryAll(store, 'profiles');
+      await deadLetterAll(store, 'events');
+      await deadLetterAll(store, 'profiles');
       const wake: string[] = [];
       store.onClaimable((lane) => void wake.push(lane));
       expect(await store.redrive({ lane: 'profiles' }, really)).toBe(3);
@@ -165,11 +165,11 @@ export function describeDeadLetters(open: Open): void {
     it('of profiles does not make an event with their keys a duplicate', async () => {
       const { store } = await open();
       await append(store, [aProfile({ keys: ['ea'] })]);
-      await buryAll(store, 'profiles');
+      await deadLetterAll(store, 'profiles');
       await store.redrive({}, really);
       const [event] = await append(store, [anEvent({ keys: ['ea'] })]);
       expect(event!.duplicate).toBe(false);
-      await buryAll(store, 'profiles');
+      await deadLetterAll(store, 'profiles');
       const [again] = await append(store, [anEvent({ keys: ['ea'] })]);
       expect(again).toEqual({ id: event!.id, duplicate: true });
     });
@@ -177,8 +177,8 @@ export function describeDeadLetters(open: Open): void {
     it('only counts matching dead letters in a dry run', async () => {
       const { store } = await open();
       await append(store, [anEvent(), aProfile()]);
-      await buryAll(store, 'events');
-      await buryAll(store, 'profiles');
+      await deadLetterAll(store, 'events');
+      await deadLetterAll(store, 'profiles');
       expect(await store.redrive({ lane: 'events' }, { dryRun: true })).toBe(1);
       expect(await store.discard({}, { dryRun: true })).toBe(2);
       expect(await texts(store)).toHaveLength(2);
@@ -188,7 +188,7 @@ export function describeDeadLetters(open: Open): void {
     it('leaves dead letters that do not match, and finds none the second time', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
-      await buryAll(store);
+      await deadLetterAll(store);
       expect(await store.redrive({ ids: [ids[0]!] }, really)).toBe(1);
       expect(await store.redrive({ ids: [ids[0]!] }, really)).toBe(0);
       expect(await texts(store)).toEqual(['n1']);
@@ -197,7 +197,7 @@ export function describeDeadLetters(open: Open): void {
     it('allows an envelope to be delivered or to become a dead letter again', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
-      await buryAll(store);
+      await deadLetterAll(store);
       await store.redrive({}, really);
       const [first, second] = await claim(store);
       await store.settle({ lane: 'events', settled: settledAs([first!], ack) });
@@ -218,7 +218,7 @@ export function describeDeadLetters(open: Open): void {
     it('sends a redriven event and the corrected event with its unique_id one after the other', async () => {
       const { store } = await open();
       await append(store, [anEvent({ keys: ['ea'], text: 'wrong' })]);
-      await buryAll(store);
+      await deadLetterAll(store);
       await append(store, [anEvent({ keys: ['ea'], text: 'right' })]);
       await store.redrive({}, really);
       const items = await claim(store);
@@ -230,9 +230,9 @@ export function describeDeadLetters(open: Open): void {
     it('processes thousands of dead letters in one call', async () => {
       const { store } = await open();
       await append(store, someEvents(5000));
-      await buryAll(store);
+      await deadLetterAll(store);
       await append(store, someEvents(1));
-      await buryAll(store);
+      await deadLetterAll(store);
       expect(await store.redrive({}, really)).toBe(5000 + 1);
       expect((await claim(store, { maxCount: 10_000 })).length).toBe(5001);
     });
@@ -241,7 +241,7 @@ export function describeDeadLetters(open: Open): void {
   it('a redrive and a discard at the same time act on each dead letter once', async () => {
     const { store } = await open();
     await append(store, someEvents(600));
-    await buryAll(store);
+    await deadLetterAll(store);
     const [redriven, discarded] = await Promise.all([
       store.redrive({}, really),
       store.discard({}, really),
@@ -254,7 +254,7 @@ export function describeDeadLetters(open: Open): void {
   it('discard deletes matching dead letters', async () => {
     const { store } = await open();
     const ids = await appendIds(store, someEvents(2));
-    await buryAll(store);
+    await deadLetterAll(store);
     expect(await store.discard({ ids: [ids[0]!] }, really)).toBe(1);
     expect(await store.deadLetter(ids[0]!)).toBeNull();
     expect(await texts(store)).toEqual(['n1']);

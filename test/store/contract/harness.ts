@@ -100,7 +100,7 @@ export const toClaimed = (items: readonly BatchItem[]): readonly (readonly strin
   items.map((item) => item.map(toText));
 
 /** Claims all there is and buries it, under a delivery of its own. Returns that delivery's id. */
-export async function buryAll(
+export async function deadLetterAll(
   store: Store,
   lane: StoreLane = 'events',
   code?: string,

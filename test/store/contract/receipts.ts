@@ -10,7 +10,7 @@ import {
   settledAs,
   someEvents,
 } from '../../support/builders.js';
-import { append, appendIds, buryAll, claim, type Open, settleAll } from './harness.js';
+import { append, appendIds, deadLetterAll, claim, type Open, settleAll } from './harness.js';
 
 export function describeReceipts(open: Open): void {
   describe('a receipt', () => {
@@ -77,7 +77,7 @@ export function describeReceipts(open: Open): void {
     it('says why an envelope became a dead letter', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent()]);
-      const deliveryId = await buryAll(store, 'events', 'bad_phone');
+      const deliveryId = await deadLetterAll(store, 'events', 'bad_phone');
       expect(await store.receipt(id!)).toMatchObject({
         state: 'dead_lettered',
         deliveryId,
@@ -88,7 +88,7 @@ export function describeReceipts(open: Open): void {
     it('starts again with a redrive and ends with a discard', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
-      await buryAll(store);
+      await deadLetterAll(store);
       await store.redrive({ ids: [ids[0]!] }, { dryRun: false });
       await store.discard({ ids: [ids[1]!] }, { dryRun: false });
       expect(await store.receipt(ids[0]!)).toMatchObject({ state: 'buffered', reason: null });
@@ -142,7 +142,7 @@ export function describeReceipts(open: Open): void {
     it('is kept for what is unsettled or a dead letter, however full the log', async () => {
       const { store } = await open({ log: { maxCount: 1, maxAgeMs: 10_000 } });
       const [dead] = await appendIds(store, [anEvent()]);
-      await buryAll(store);
+      await deadLetterAll(store);
       const [waits] = await appendIds(store, [aProfile()]);
       for (let turn = 0; turn < 3; turn++) {
         await append(store, [anEvent()]);

@@ -13,7 +13,7 @@ import {
 import {
   append,
   appendIds,
-  buryAll,
+  deadLetterAll,
   claim,
   expectBalanced,
   settleAll,
@@ -144,7 +144,7 @@ it('accepted = settled + buffered after concurrent dead letters at intake at the
     await append(under.store, someEvents(3));
     await Promise.all([
       append(under.store, [aBuried('x'), anEvent(), aBuried('y')]),
-      buryAll(under.store),
+      deadLetterAll(under.store),
       append(under.store, [aBuried('z')]),
       under.store.redrive({}, { dryRun: false }),
     ]);

@@ -21,7 +21,7 @@ import { openFormat, type Migration } from '../../../src/store/journal/format.js
 import { openOffline } from '../../../src/store/journal/offline.js';
 import { openTables } from '../../../src/store/journal/tables.js';
 import { anEvent, someEvents, startMs } from '../../support/builders.js';
-import { append, buryAll } from '../contract/harness.js';
+import { append, deadLetterAll } from '../contract/harness.js';
 import { openTestJournal } from './under-test.js';
 
 let directory: string;
@@ -36,7 +36,7 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }));
 async function makeJournal(): Promise<Buffer> {
   const { store } = await openTestJournal({ directory });
   await append(store, someEvents(3, 'gone'));
-  await buryAll(store);
+  await deadLetterAll(store);
   for (let turn = 0; turn < 20; turn++) await append(store, someEvents(50, 'x'.repeat(500)));
   await store.close();
   return readFileSync(file());
@@ -257,7 +257,7 @@ describe('a stopped relay’s journal', () => {
   it('exports unsettled envelopes and dead letters with unchanged payloads', async () => {
     const { store } = await openTestJournal({ directory });
     await append(store, [anEvent({ text: '{"n":12345678901234567890}' })]);
-    await buryAll(store, 'events', 'bad');
+    await deadLetterAll(store, 'events', 'bad');
     await append(store, [anEvent({ text: '{"é":"😀"}', acceptedAt: startMs })]);
     await store.close();
     const offline = await openOffline(directory, startMs);

@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
 import type { JournalStore } from '../../../src/store/journal/journal.js';
 import { someEvents } from '../../support/builders.js';
-import { append, buryAll, claim } from '../contract/harness.js';
+import { append, deadLetterAll, claim } from '../contract/harness.js';
 import { openTestJournal, type JournalUnderTest } from './under-test.js';
 
 const count = 1000;
@@ -18,7 +18,7 @@ async function startInTheMiddle(work: 'redrive' | 'discard') {
   const under = await openTestJournal();
   opened.push(under);
   await append(under.store, someEvents(count));
-  await buryAll(under.store);
+  await deadLetterAll(under.store);
   const all = [...(await listIds(under.store))].sort();
   const done = under.store[work]({}, { dryRun: false });
   const ended = done.then(
@@ -58,7 +58,7 @@ it.each([
     const under = await openTestJournal();
     opened.push(under);
     await append(under.store, someEvents(count));
-    await buryAll(under.store);
+    await deadLetterAll(under.store);
     const state = { iterations: 0, isDone: false };
     const looked = under.store.redrive(filter, { dryRun: found > 0 });
     void looked.then(() => (state.isDone = true));

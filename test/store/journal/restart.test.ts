@@ -12,7 +12,14 @@ import {
   startMs,
   toText,
 } from '../../support/builders.js';
-import { append, appendIds, buryAll, claim, settleAll, toClaimed } from '../contract/harness.js';
+import {
+  append,
+  appendIds,
+  deadLetterAll,
+  claim,
+  settleAll,
+  toClaimed,
+} from '../contract/harness.js';
 import { openTestJournal, type JournalSettings, type JournalUnderTest } from './under-test.js';
 
 let under: JournalUnderTest;
@@ -234,7 +241,7 @@ describe.each([
   it('what was freed by a dead letter can be posted corrected, and what was redriven cannot', async () => {
     await open();
     await append(under.store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['eb'] })]);
-    await buryAll(under.store);
+    await deadLetterAll(under.store);
     const { data } = await under.store.deadLetters({}, { limit: 10 });
     await under.store.redrive({ ids: [data[0]!.id] }, { dryRun: false });
     await restart();
@@ -249,7 +256,7 @@ describe.each([
   it('redriven envelopes leave first, oldest first, with the ids they had', async () => {
     await open();
     const ids = await appendIds(under.store, someEvents(3));
-    await buryAll(under.store);
+    await deadLetterAll(under.store);
     await append(under.store, someEvents(1, 'fresh'));
     await under.store.redrive({}, { dryRun: false });
     await restart();

@@ -11,7 +11,7 @@ import {
   settledAs,
   someEvents,
 } from '../../support/builders.js';
-import { append, appendIds, buryAll, claim, settleAll } from '../contract/harness.js';
+import { append, appendIds, deadLetterAll, claim, settleAll } from '../contract/harness.js';
 import { openTestJournal, type JournalSettings, type JournalUnderTest } from './under-test.js';
 
 let under: JournalUnderTest;
@@ -177,7 +177,7 @@ describe('the data on disk', () => {
   it('is removed with dead letters that are dropped, redriven or discarded', async () => {
     await open({ maxDeadLetters: 10 });
     await append(under.store, someEvents(30));
-    await buryAll(under.store);
+    await deadLetterAll(under.store);
     await under.store.discard({ ids: [(await first()).id] }, { dryRun: false });
     await under.store.redrive({ ids: [(await first()).id] }, { dryRun: false });
     const { deadLetters, deadLetterOrders, blocks } = await countEntries();
