@@ -3,8 +3,6 @@ import { createActivity } from './activity.js';
 import type { Activity } from './activity.js';
 import { createCounters } from './counters.js';
 import type { Counters } from './counters.js';
-import type { Operation } from './operations.js';
-import type { ActivePoison } from './faults.js';
 import { createImportJobs } from './import-jobs.js';
 import type { ImportJobs } from './import-jobs.js';
 import { createLimits } from './limits.js';
@@ -15,7 +13,6 @@ import { createProfiles } from './profiles.js';
 import type { Profiles } from './profiles.js';
 import { createRequestLog } from './request-log.js';
 import type { RequestLog } from './request-log.js';
-import type { Revision } from './revisions.js';
 
 /**
  * The state of one Klaviyo account. All API keys share it and its rate limits. A reset replaces it
@@ -29,22 +26,6 @@ export type Account = {
   readonly lists: Lists;
   readonly limits: Limits;
   readonly requests: RequestLog;
-};
-
-/** One authenticated request to one operation, with its parsed body. */
-export type Call = {
-  readonly account: Account;
-  readonly operation: Operation;
-  /** The id in the path; empty if the operation has none. */
-  readonly id: string;
-  /** Absolute, as the client sees it. Links in responses start from it. */
-  readonly url: URL;
-  /** The revision that responds. It is later than the requested one if that one is retired. */
-  readonly revision: Revision;
-  /** Epoch ms. */
-  readonly now: number;
-  readonly json: unknown;
-  readonly poisons: readonly ActivePoison[];
 };
 
 export type AccountOptions = {

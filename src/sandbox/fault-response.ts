@@ -4,7 +4,7 @@ import {
   createThrottledResponse,
 } from './response.js';
 import type { ApiResponse } from './response.js';
-import type { Endpoint } from './operations.js';
+import type { Endpoint } from './endpoints.js';
 import type { FaultEffect } from './faults.js';
 
 type ErrorText = { readonly code: string; readonly title: string; readonly detail: string };

@@ -6,8 +6,8 @@
  */
 
 import { z } from 'zod';
-import { endpoints } from './operations.js';
-import type { Endpoint } from './operations.js';
+import { endpoints } from './endpoints.js';
+import type { Endpoint } from './endpoints.js';
 import type { Retirement } from './revisions.js';
 
 /** Marks one record as invalid, whatever Klaviyo would say about it. */

@@ -8,8 +8,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Faults } from './faults.js';
 import type { Limits } from './limits.js';
-import { getWindows } from './operations.js';
-import type { Operation, WindowOptions } from './operations.js';
+import type { Operation } from './operation.js';
+import { getWindows } from './endpoints.js';
+import type { WindowOptions } from './endpoints.js';
 import {
   createErrorResponse,
   createInvalidError,

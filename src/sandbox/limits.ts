@@ -7,7 +7,7 @@
 
 import type { Clock } from '../clock.js';
 import type { RateWindow } from '../model/limiter.js';
-import type { Endpoint, Operation } from './operations.js';
+import type { Endpoint } from './endpoints.js';
 import { createRing } from './ring.js';
 
 /** A sliding window that held more arrivals than its limit. */
@@ -28,12 +28,15 @@ export type Quota =
   | { readonly ok: true; readonly headers: Readonly<Record<string, string>> }
   | { readonly ok: false; readonly retryAfterSeconds: number };
 
+/** An operation, as far as rate limits concern it. Operations with one name share their windows. */
+export type LimitedOperation = { readonly name: string; readonly endpoint: Endpoint };
+
 /** One per account, because all of its keys share the quota. */
 export type Limits = {
   /** Records an arrival and checks the sliding windows, whatever the response will be. */
-  recordArrival(operation: Operation, windows: readonly RateWindow[]): void;
+  recordArrival(operation: LimitedOperation, windows: readonly RateWindow[]): void;
   /** Counts a request in the fixed windows, or returns how long they stay full. */
-  consume(operation: Operation, windows: readonly RateWindow[]): Quota;
+  consume(operation: LimitedOperation, windows: readonly RateWindow[]): Quota;
   violations(): readonly Violation[];
   violationCount(): number;
 };

@@ -6,7 +6,8 @@
 import { z } from 'zod';
 import { isJsonObject } from '../json/json.js';
 import { getOwnMember } from './json.js';
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import { createErrorResponse, createInvalidError } from './response.js';
 import type { ApiResponse } from './response.js';
 import { createIssueCollector } from './issues.js';
@@ -20,6 +21,25 @@ import { hasResponse } from './faults.js';
 import { parseFrame } from './request-body.js';
 import { applyPoison } from './poison.js';
 import type { PoisonCandidate } from './poison.js';
+
+export const eventWriteOperations = [
+  ...defineOperations('events', {
+    'POST /api/events': {
+      name: 'create_event',
+      tier: 'XL',
+      scopes: 'events:write',
+      handle: createEvent,
+    },
+  }),
+  ...defineOperations('bulk-events', {
+    'POST /api/event-bulk-create-jobs': {
+      name: 'bulk_create_events',
+      tier: 'M',
+      scopes: 'events:write',
+      handle: bulkCreateEvents,
+    },
+  }),
+];
 
 /** Klaviyo's limit for one bulk request, over all profiles. */
 export const maxEventsPerRequest = 1000;
@@ -50,7 +70,7 @@ type CheckedWrapper = {
 };
 
 /** Responds with 202 and an empty body. */
-export function createEvent(call: Call): ApiResponse {
+function createEvent(call: Call): ApiResponse {
   const issues = createIssueCollector();
   const found: { profile?: ProfileInput | undefined; event?: EventInput | undefined } = {};
   const source = getOwnMember(call.json, 'data');
@@ -83,7 +103,7 @@ export function createEvent(call: Call): ApiResponse {
 }
 
 /** Responds with 202 and an empty body, or with 400 and records nothing. */
-export function bulkCreateEvents(call: Call): ApiResponse {
+function bulkCreateEvents(call: Call): ApiResponse {
   const framed = parseFrame(call.json, bulkFrame, 'event-bulk-create-job');
   if ('invalid' in framed) return framed.invalid;
   const wrappers = framed.frame.data.attributes['events-bulk-create'].data;

@@ -5,7 +5,8 @@
 
 import { z } from 'zod';
 import { getOwnMember } from './json.js';
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import { isTestAddress } from './activity.js';
 import { createErrorResponse, createInvalidError, createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
@@ -21,6 +22,39 @@ import type { Profile } from './profiles.js';
 import { respondWithResource, withQuery } from './query.js';
 import type { Query } from './query.js';
 import { toImportJobResource, toProfileResource } from './resources.js';
+
+export const profileWriteOperations = [
+  ...defineOperations('profile-import', {
+    'POST /api/profile-import': {
+      name: 'create_or_update_profile',
+      tier: 'L',
+      scopes: 'profiles:write',
+      handle: importProfile,
+    },
+  }),
+  ...defineOperations('bulk-profiles', {
+    'POST /api/profile-bulk-import-jobs': {
+      name: 'bulk_import_profiles',
+      tier: 'M',
+      scopes: 'lists:write profiles:write',
+      handle: bulkImportProfiles,
+    },
+  }),
+  ...defineOperations('write-profiles', {
+    'POST /api/profiles': {
+      name: 'create_profile',
+      tier: 'L',
+      scopes: 'profiles:write',
+      handle: createProfile,
+    },
+    'PATCH /api/profiles/{id}': {
+      name: 'update_profile',
+      tier: 'L',
+      scopes: 'profiles:write',
+      handle: updateProfile,
+    },
+  }),
+];
 
 /** Klaviyo's limit for one import job. */
 export const maxProfilesPerRequest = 10_000;
@@ -49,12 +83,12 @@ const bulkFrame = z.strictObject({
 const profileQueryRules = { fields: ['profile'], additionalFields: 'profile' };
 
 /** `POST /api/profile-import`: 201 for a new profile, 200 for an existing one. */
-export function importProfile(call: Call): ApiResponse {
+function importProfile(call: Call): ApiResponse {
   return writeProfile(call, 'import', (profile) => upsertProfile(call, profile));
 }
 
 /** `POST /api/profiles`: 201, or 409 if a profile has one of these identifiers. */
-export function createProfile(call: Call): ApiResponse {
+function createProfile(call: Call): ApiResponse {
   return writeProfile(
     call,
     'create',
@@ -66,7 +100,7 @@ export function createProfile(call: Call): ApiResponse {
  * `PATCH /api/profiles/{id}`: 200; 404 if it does not exist; 409 if another profile has one of
  * these identifiers.
  */
-export function updateProfile(call: Call): ApiResponse {
+function updateProfile(call: Call): ApiResponse {
   const { account, id } = call;
   return writeProfile(call, 'update', (profile) => {
     if (profile.id !== id) {
@@ -152,7 +186,7 @@ function findDuplicate(
 }
 
 /** `POST /api/profile-bulk-import-jobs`: 202 with the queued job, or 400 and no job. */
-export function bulkImportProfiles(call: Call): ApiResponse {
+function bulkImportProfiles(call: Call): ApiResponse {
   return withQuery(call, { fields: ['profile-bulk-import-job'] }, (query) =>
     createImportJob(call, query),
   );

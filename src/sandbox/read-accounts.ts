@@ -2,20 +2,36 @@
  * Reads of the account: the sandbox has exactly one.
  */
 
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import { respondWithPage, respondWithResource, withQuery } from './query.js';
 import type { Resource } from './resources.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
 
-export function getAccounts(call: Call): ApiResponse {
+export const accountOperations = defineOperations('accounts', {
+  'GET /api/accounts': {
+    name: 'get_accounts',
+    tier: 'XS',
+    scopes: 'accounts:read',
+    handle: getAccounts,
+  },
+  'GET /api/accounts/{id}': {
+    name: 'get_account',
+    tier: 'XS',
+    scopes: 'accounts:read',
+    handle: getAccount,
+  },
+});
+
+function getAccounts(call: Call): ApiResponse {
   const { url } = call;
   return withQuery(call, { fields: ['account'] }, (query) =>
     respondWithPage([url], { query, url, toResource: toAccountResource }),
   );
 }
 
-export function getAccount(call: Call): ApiResponse {
+function getAccount(call: Call): ApiResponse {
   const { url, id } = call;
   return withQuery(call, { fields: ['account'] }, (query) =>
     id === accountId

@@ -2,7 +2,8 @@
  * Reads of events and metrics, by Klaviyo's OpenAPI.
  */
 
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import type { Metric, RecordedEvent } from './activity.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
@@ -35,6 +36,68 @@ import {
 import type { Resource } from './resources.js';
 import type { Revision } from './revisions.js';
 
+export const eventReadOperations = [
+  ...defineOperations('read-events', {
+    'GET /api/events': { name: 'get_events', tier: 'XL', scopes: 'events:read', handle: getEvents },
+    'GET /api/events/{id}': {
+      name: 'get_event',
+      tier: 'M',
+      scopes: 'events:read',
+      handle: getEvent,
+    },
+    'GET /api/events/{id}/metric': {
+      name: 'get_event_metric',
+      tier: 'XL',
+      scopes: 'events:read metrics:read',
+      handle: getEventMetric,
+    },
+    'GET /api/events/{id}/relationships/metric': {
+      name: 'get_event_metric_id',
+      tier: 'XL',
+      scopes: 'events:read metrics:read',
+      handle: getEventMetricId,
+    },
+    'GET /api/events/{id}/profile': {
+      name: 'get_event_profile',
+      tier: 'XL',
+      scopes: 'events:read profiles:read',
+      handle: getEventProfile,
+    },
+    'GET /api/events/{id}/relationships/profile': {
+      name: 'get_event_profile_id',
+      tier: 'XL',
+      scopes: 'events:read profiles:read',
+      handle: getEventProfileId,
+    },
+  }),
+  ...defineOperations('metrics', {
+    'GET /api/metrics': {
+      name: 'get_metrics',
+      tier: 'M',
+      scopes: 'metrics:read',
+      handle: getMetrics,
+    },
+    'GET /api/metrics/{id}': {
+      name: 'get_metric',
+      tier: 'M',
+      scopes: 'metrics:read',
+      handle: getMetric,
+    },
+    'GET /api/metrics/{id}/flow-triggers': {
+      name: 'get_metric_flows',
+      tier: 'M',
+      scopes: 'flows:read metrics:read',
+      handle: getMetricFlows,
+    },
+    'GET /api/metrics/{id}/relationships/flow-triggers': {
+      name: 'get_metric_flows',
+      tier: 'M',
+      scopes: 'flows:read metrics:read',
+      handle: getMetricFlows,
+    },
+  }),
+];
+
 const includedInEvents = {
   fields: ['event', 'metric', 'profile', 'attribution'],
   include: ['metric', 'profile', 'attributions'],
@@ -58,7 +121,7 @@ function getEventQueryRules({ pagesEventsBySize, filtersEventsByHasMetric }: Rev
 }
 
 /** Without `sort`, the most recently recorded event comes first. */
-export function getEvents(call: Call): ApiResponse {
+function getEvents(call: Call): ApiResponse {
   const { url, account, revision } = call;
   return withQuery(call, getEventQueryRules(revision), (query) => {
     const events = account.activity
@@ -107,7 +170,7 @@ function toIncluded(events: readonly RecordedEvent[], query: Query, url: URL): r
   ];
 }
 
-export function getEvent(call: Call): ApiResponse {
+function getEvent(call: Call): ApiResponse {
   const { url } = call;
   return withQuery(call, includedInEvents, (query) =>
     withEvent(call, (event) =>
@@ -116,13 +179,13 @@ export function getEvent(call: Call): ApiResponse {
   );
 }
 
-export function getEventMetric(call: Call): ApiResponse {
+function getEventMetric(call: Call): ApiResponse {
   return withQuery(call, { fields: ['metric'] }, (query) =>
     withEvent(call, ({ metric }) => respondWithResource(toMetricResource(metric, call.url), query)),
   );
 }
 
-export function getEventMetricId(call: Call): ApiResponse {
+function getEventMetricId(call: Call): ApiResponse {
   const { url, id } = call;
   return withQuery(call, { fields: [] }, () =>
     withEvent(call, ({ metric }) =>
@@ -134,7 +197,7 @@ export function getEventMetricId(call: Call): ApiResponse {
   );
 }
 
-export function getEventProfile(call: Call): ApiResponse {
+function getEventProfile(call: Call): ApiResponse {
   const rules = { fields: ['profile'], additionalFields: 'profile' };
   return withQuery(call, rules, (query) =>
     withEvent(call, ({ profile }) =>
@@ -143,7 +206,7 @@ export function getEventProfile(call: Call): ApiResponse {
   );
 }
 
-export function getEventProfileId(call: Call): ApiResponse {
+function getEventProfileId(call: Call): ApiResponse {
   const { url, id } = call;
   return withQuery(call, { fields: [] }, () =>
     withEvent(call, ({ profile }) =>
@@ -168,7 +231,7 @@ function withEvent(
 
 const includedInMetrics = { fields: ['metric', 'flow'], include: ['flow-triggers'] };
 
-export function getMetrics(call: Call): ApiResponse {
+function getMetrics(call: Call): ApiResponse {
   const { url, account } = call;
   const rules = {
     ...includedInMetrics,
@@ -191,14 +254,14 @@ export function getMetrics(call: Call): ApiResponse {
   });
 }
 
-export function getMetric(call: Call): ApiResponse {
+function getMetric(call: Call): ApiResponse {
   return withQuery(call, includedInMetrics, (query) =>
     withMetric(call, (metric) => respondWithResource(toMetricResource(metric, call.url), query)),
   );
 }
 
 /** Always empty: the sandbox has no flows. */
-export function getMetricFlows(call: Call): ApiResponse {
+function getMetricFlows(call: Call): ApiResponse {
   return withQuery(call, { fields: ['flow'] }, (query) =>
     withMetric(call, () => respondWithEmptyPage(query, call.url)),
   );

@@ -2,7 +2,8 @@
  * Reads of import jobs and their errors, profiles and lists, by Klaviyo's OpenAPI.
  */
 
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
 import { isMatch, oneOfTexts } from './filters.js';
@@ -26,6 +27,51 @@ import {
 } from './resources.js';
 import type { Resource } from './resources.js';
 
+export const importJobOperations = defineOperations('jobs', {
+  'GET /api/profile-bulk-import-jobs': {
+    name: 'get_import_jobs',
+    tier: 'M',
+    scopes: 'lists:read profiles:read',
+    handle: getImportJobs,
+  },
+  'GET /api/profile-bulk-import-jobs/{id}': {
+    name: 'get_import_job',
+    tier: 'M',
+    scopes: 'lists:read profiles:read',
+    handle: getImportJob,
+  },
+  'GET /api/profile-bulk-import-jobs/{id}/import-errors': {
+    name: 'get_import_errors',
+    tier: 'M',
+    scopes: 'profiles:read',
+    handle: getImportErrors,
+  },
+  'GET /api/profile-bulk-import-jobs/{id}/profiles': {
+    name: 'get_import_profiles',
+    tier: 'M',
+    scopes: 'profiles:read',
+    handle: getImportProfiles,
+  },
+  'GET /api/profile-bulk-import-jobs/{id}/relationships/profiles': {
+    name: 'get_import_profile_ids',
+    tier: 'M',
+    scopes: 'profiles:read',
+    handle: getImportProfileIds,
+  },
+  'GET /api/profile-bulk-import-jobs/{id}/lists': {
+    name: 'get_import_lists',
+    tier: 'M',
+    scopes: 'lists:read',
+    handle: getImportLists,
+  },
+  'GET /api/profile-bulk-import-jobs/{id}/relationships/lists': {
+    name: 'get_import_list_ids',
+    tier: 'M',
+    scopes: 'lists:read',
+    handle: getImportListIds,
+  },
+});
+
 /**
  * The OpenAPI lists these values from 2026-04-15 on; earlier files list none. `cancelled` is not
  * one of them.
@@ -39,7 +85,7 @@ const jobRules: QueryRules = {
   maxPageSize: 100,
 };
 
-export function getImportJobs(call: Call): ApiResponse {
+function getImportJobs(call: Call): ApiResponse {
   const { url, account } = call;
   return withQuery(call, jobRules, (query) => {
     const jobs = account.importJobs
@@ -54,7 +100,7 @@ export function getImportJobs(call: Call): ApiResponse {
   });
 }
 
-export function getImportJob(call: Call): ApiResponse {
+function getImportJob(call: Call): ApiResponse {
   const { url } = call;
   const rules = { fields: ['profile-bulk-import-job', 'list'], include: ['lists'] };
   return withQuery(call, rules, (query) =>
@@ -67,7 +113,7 @@ export function getImportJob(call: Call): ApiResponse {
 }
 
 /** Empty until the job is complete. */
-export function getImportErrors(call: Call): ApiResponse {
+function getImportErrors(call: Call): ApiResponse {
   const { url } = call;
   return withQuery(call, { fields: ['import-error'], maxPageSize: 100 }, (query) =>
     withJob(call, (job) =>
@@ -80,12 +126,12 @@ export function getImportErrors(call: Call): ApiResponse {
   );
 }
 
-export function getImportProfiles(call: Call): ApiResponse {
+function getImportProfiles(call: Call): ApiResponse {
   const rules = { fields: ['profile'], additionalFields: 'profile', maxPageSize: 100 };
   return respondWithJobProfiles(call, rules, { identifiersOnly: false });
 }
 
-export function getImportProfileIds(call: Call): ApiResponse {
+function getImportProfileIds(call: Call): ApiResponse {
   return respondWithJobProfiles(call, { fields: [], maxPageSize: 100 }, { identifiersOnly: true });
 }
 
@@ -105,11 +151,11 @@ function respondWithJobProfiles(
   );
 }
 
-export function getImportLists(call: Call): ApiResponse {
+function getImportLists(call: Call): ApiResponse {
   return respondWithJobLists(call, { fields: ['list'] }, { identifiersOnly: false });
 }
 
-export function getImportListIds(call: Call): ApiResponse {
+function getImportListIds(call: Call): ApiResponse {
   return respondWithJobLists(call, { fields: [] }, { identifiersOnly: true });
 }
 

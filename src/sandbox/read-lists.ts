@@ -3,7 +3,8 @@
  */
 
 import { readString } from './json.js';
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
 import { comparedTime, equalText, isMatch, oneOfTexts } from './filters.js';
@@ -22,10 +23,51 @@ import {
 import { toListResource, toProfileResource } from './resources.js';
 import type { Resource } from './resources.js';
 
+export const listOperations = defineOperations('lists', {
+  'GET /api/lists': { name: 'get_lists', tier: 'L', scopes: 'lists:read', handle: getLists },
+  'GET /api/lists/{id}': { name: 'get_list', tier: 'L', scopes: 'lists:read', handle: getList },
+  'GET /api/lists/{id}/profiles': {
+    name: 'get_list_profiles',
+    tier: 'L',
+    scopes: 'lists:read profiles:read',
+    handle: getListProfiles,
+  },
+  'GET /api/lists/{id}/relationships/profiles': {
+    name: 'get_list_profile_ids',
+    tier: 'L',
+    scopes: 'lists:read profiles:read',
+    handle: getListProfileIds,
+  },
+  'GET /api/lists/{id}/tags': {
+    name: 'get_none_of_list',
+    tier: 'S',
+    scopes: 'lists:read tags:read',
+    handle: getNoneOfList,
+  },
+  'GET /api/lists/{id}/relationships/tags': {
+    name: 'get_none_of_list',
+    tier: 'S',
+    scopes: 'lists:read tags:read',
+    handle: getNoneOfList,
+  },
+  'GET /api/lists/{id}/flow-triggers': {
+    name: 'get_none_of_list',
+    tier: 'S',
+    scopes: 'flows:read lists:read',
+    handle: getNoneOfList,
+  },
+  'GET /api/lists/{id}/relationships/flow-triggers': {
+    name: 'get_none_of_list',
+    tier: 'S',
+    scopes: 'flows:read lists:read',
+    handle: getNoneOfList,
+  },
+});
+
 const includedInLists = { fields: ['list', 'tag', 'flow'], include: ['tags', 'flow-triggers'] };
 const later: FilterField = { type: 'time', operators: ['greater-than'] };
 
-export function getLists(call: Call): ApiResponse {
+function getLists(call: Call): ApiResponse {
   const { url, account } = call;
   const rules = {
     ...includedInLists,
@@ -49,18 +91,18 @@ function getListValue(list: List, field: string): string | number {
   return field === 'name' ? list.name : list.id;
 }
 
-export function getList(call: Call): ApiResponse {
+function getList(call: Call): ApiResponse {
   const rules = { ...includedInLists, additionalFields: 'list' };
   return withQuery(call, rules, (query) =>
     withList(call, (list) => respondWithResource(toListResource(list, call.url), query)),
   );
 }
 
-export function getListProfiles(call: Call): ApiResponse {
+function getListProfiles(call: Call): ApiResponse {
   return respondWithListProfiles(call, { identifiersOnly: false });
 }
 
-export function getListProfileIds(call: Call): ApiResponse {
+function getListProfileIds(call: Call): ApiResponse {
   return respondWithListProfiles(call, { identifiersOnly: true });
 }
 
@@ -109,7 +151,7 @@ function listMembers({ members }: List): readonly Member[] {
 }
 
 /** Always empty: the sandbox has no tags and no flows. */
-export function getNoneOfList(call: Call): ApiResponse {
+function getNoneOfList(call: Call): ApiResponse {
   return withQuery(call, { fields: ['tag', 'flow'] }, (query) =>
     withList(call, () => respondWithEmptyPage(query, call.url)),
   );

@@ -3,7 +3,8 @@
  */
 
 import { readString } from './json.js';
-import type { Call } from './account.js';
+import { defineOperations } from './operation.js';
+import type { Call } from './operation.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
 import { comparedTime, equalText, isMatch, oneOfTexts, strictlyComparedTime } from './filters.js';
@@ -21,6 +22,57 @@ import {
 import type { QueryRules } from './query.js';
 import { toListResource, toProfileResource } from './resources.js';
 import type { Resource } from './resources.js';
+
+export const profileReadOperations = defineOperations('profiles', {
+  'GET /api/profiles': {
+    name: 'get_profiles',
+    tier: 'L',
+    scopes: 'profiles:read',
+    handle: getProfiles,
+  },
+  'GET /api/profiles/{id}': {
+    name: 'get_profile',
+    tier: 'L',
+    scopes: 'profiles:read',
+    handle: getProfile,
+  },
+  'GET /api/profiles/{id}/lists': {
+    name: 'get_profile_lists',
+    tier: 'S',
+    scopes: 'lists:read profiles:read',
+    handle: getProfileLists,
+  },
+  'GET /api/profiles/{id}/relationships/lists': {
+    name: 'get_profile_list_ids',
+    tier: 'S',
+    scopes: 'lists:read profiles:read',
+    handle: getProfileListIds,
+  },
+  'GET /api/profiles/{id}/segments': {
+    name: 'get_none_of_profile',
+    tier: 'S',
+    scopes: 'profiles:read segments:read',
+    handle: getNoneOfProfile,
+  },
+  'GET /api/profiles/{id}/relationships/segments': {
+    name: 'get_none_of_profile',
+    tier: 'S',
+    scopes: 'profiles:read segments:read',
+    handle: getNoneOfProfile,
+  },
+  'GET /api/profiles/{id}/push-tokens': {
+    name: 'get_none_of_profile',
+    tier: 'M',
+    scopes: 'profiles:read',
+    handle: getNoneOfProfile,
+  },
+  'GET /api/profiles/{id}/relationships/push-tokens': {
+    name: 'get_none_of_profile',
+    tier: 'M',
+    scopes: 'profiles:read',
+    handle: getNoneOfProfile,
+  },
+});
 
 const listSuppressions = 'subscriptions.email.marketing.list_suppressions';
 const suppression = 'subscriptions.email.marketing.suppression';
@@ -55,7 +107,7 @@ const profileRules: QueryRules = {
   maxPageSize: 100,
 };
 
-export function getProfiles(call: Call): ApiResponse {
+function getProfiles(call: Call): ApiResponse {
   const { url, account } = call;
   return withQuery(call, profileRules, (query) => {
     const found = [...account.profiles.all()].filter((profile) =>
@@ -87,7 +139,7 @@ function getProfileValue(profile: Profile, field: string): string | number | und
   }
 }
 
-export function getProfile(call: Call): ApiResponse {
+function getProfile(call: Call): ApiResponse {
   const { url } = call;
   const rules = {
     fields: ['profile', 'list', 'segment', 'push-token', 'conversation'],
@@ -103,11 +155,11 @@ export function getProfile(call: Call): ApiResponse {
   );
 }
 
-export function getProfileLists(call: Call): ApiResponse {
+function getProfileLists(call: Call): ApiResponse {
   return respondWithProfileLists(call, { fields: ['list'] });
 }
 
-export function getProfileListIds(call: Call): ApiResponse {
+function getProfileListIds(call: Call): ApiResponse {
   return respondWithProfileLists(call, { fields: [], identifiersOnly: true });
 }
 
@@ -136,7 +188,7 @@ function findListsOfProfile({ account }: Call, profile: Profile): readonly List[
 }
 
 /** Always empty: the sandbox has no segments and no push tokens. */
-export function getNoneOfProfile(call: Call): ApiResponse {
+function getNoneOfProfile(call: Call): ApiResponse {
   return withQuery(call, { fields: ['segment', 'push-token'] }, (query) =>
     withProfile(call, () => respondWithEmptyPage(query, call.url)),
   );

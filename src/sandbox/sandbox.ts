@@ -12,7 +12,7 @@ import type { Clock } from '../clock.js';
 import { createAccount } from './account.js';
 import { createErrorResponse, sendResponse } from './response.js';
 import type { ApiResponse } from './response.js';
-import type { WindowOptions } from './operations.js';
+import type { WindowOptions } from './endpoints.js';
 import { createFaults, createSeededRandom, parseFaultRules } from './faults.js';
 import type { FaultRule, FaultScript } from './faults.js';
 import { createHostCheck } from './host-check.js';

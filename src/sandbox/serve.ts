@@ -1,31 +1,19 @@
 /**
  * One request under `/api`, from its arrival to its response: find the operation, check admission
- * (gate.ts), apply a fault rule, read the body, run the handler of the operation, respond, log.
+ * (gate.ts), apply a fault rule, read the body, perform the operation, respond, log.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { wait } from '../clock.js';
 import type { Clock } from '../clock.js';
-import type { Account, Call } from './account.js';
+import type { Account } from './account.js';
 import { createFaultResponse } from './fault-response.js';
 import { hasResponse } from './faults.js';
 import type { FaultEffect } from './faults.js';
 import { checkAdmission, getFirstValue } from './gate.js';
 import type { GateOptions } from './gate.js';
 import { findOperation } from './operations.js';
-import type { Operation } from './operations.js';
-import { bulkCreateEvents, createEvent } from './post-events.js';
-import {
-  bulkImportProfiles,
-  createProfile,
-  importProfile,
-  updateProfile,
-} from './post-profiles.js';
-import * as accounts from './read-accounts.js';
-import * as events from './read-events.js';
-import * as importJobs from './read-import-jobs.js';
-import * as lists from './read-lists.js';
-import * as profiles from './read-profiles.js';
+import type { Operation } from './operation.js';
 import { readRequestBody } from './request-body.js';
 import type { RequestBody } from './request-body.js';
 import { createErrorResponse, createNotFoundResponse, sendResponse } from './response.js';
@@ -48,44 +36,6 @@ export type RequestContext = {
   readonly account: Account;
   /** Epoch ms of the arrival. */
   readonly at: number;
-};
-
-/** By the name of the operation. */
-const handlers: Readonly<Record<string, (call: Call) => ApiResponse>> = {
-  create_event: createEvent,
-  bulk_create_events: bulkCreateEvents,
-  create_or_update_profile: importProfile,
-  bulk_import_profiles: bulkImportProfiles,
-  create_profile: createProfile,
-  update_profile: updateProfile,
-  get_import_jobs: importJobs.getImportJobs,
-  get_import_job: importJobs.getImportJob,
-  get_import_errors: importJobs.getImportErrors,
-  get_import_profiles: importJobs.getImportProfiles,
-  get_import_profile_ids: importJobs.getImportProfileIds,
-  get_import_lists: importJobs.getImportLists,
-  get_import_list_ids: importJobs.getImportListIds,
-  get_profiles: profiles.getProfiles,
-  get_profile: profiles.getProfile,
-  get_profile_lists: profiles.getProfileLists,
-  get_profile_list_ids: profiles.getProfileListIds,
-  get_none_of_profile: profiles.getNoneOfProfile,
-  get_events: events.getEvents,
-  get_event: events.getEvent,
-  get_event_metric: events.getEventMetric,
-  get_event_metric_id: events.getEventMetricId,
-  get_event_profile: events.getEventProfile,
-  get_event_profile_id: events.getEventProfileId,
-  get_metrics: events.getMetrics,
-  get_metric: events.getMetric,
-  get_metric_flows: events.getMetricFlows,
-  get_lists: lists.getLists,
-  get_list: lists.getList,
-  get_list_profiles: lists.getListProfiles,
-  get_list_profile_ids: lists.getListProfileIds,
-  get_none_of_list: lists.getNoneOfList,
-  get_accounts: accounts.getAccounts,
-  get_account: accounts.getAccount,
 };
 
 /** Responds to one request under `/api` as Klaviyo would, or as a fault rule says. */
@@ -128,16 +78,7 @@ async function serveOperation(
     const poisons = faults.listPoisons(endpoint);
     const { json } = body;
     const served = admission.revision;
-    apiResponse = runHandler({
-      account,
-      operation,
-      id,
-      url,
-      revision: served,
-      now: at,
-      json,
-      poisons,
-    });
+    apiResponse = operation.handle({ account, id, url, revision: served, now: at, json, poisons });
   }
   const effect = fault ?? apiResponse.effect ?? null;
   const delayMs = latencyMs + (effect?.delayMs ?? 0);
@@ -150,11 +91,6 @@ async function serveOperation(
     apiResponse: completeResponse(apiResponse, { effect, operation, headers }),
     revision,
   });
-}
-
-function runHandler(call: Call): ApiResponse {
-  const handle = handlers[call.operation.name];
-  return handle?.(call) ?? createNotFoundResponse('No valid revisions found for method');
 }
 
 /** Returns null if the client disconnects before the body is complete. */

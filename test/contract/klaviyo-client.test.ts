@@ -16,7 +16,8 @@ import {
   RetryWithExponentialBackoff,
 } from 'klaviyo-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { operations, getWindows } from '../../src/sandbox/operations.js';
+import { getWindows } from '../../src/sandbox/endpoints.js';
+import { operations } from '../../src/sandbox/operations.js';
 import { findRevision } from '../../src/sandbox/revisions.js';
 import { startRelay } from '../support/relay.js';
 import { startTestSandbox } from '../support/sandbox.js';

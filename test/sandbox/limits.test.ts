@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { startTestSandbox, toBulkEvents, toSingleEvent, toWrapper } from '../support/sandbox.js';
 import type { SandboxResponse, SandboxUnderTest } from '../support/sandbox.js';
-import { operations, getWindows } from '../../src/sandbox/operations.js';
-import type { WindowOptions } from '../../src/sandbox/operations.js';
+import { getWindows } from '../../src/sandbox/endpoints.js';
+import { operations } from '../../src/sandbox/operations.js';
+import type { WindowOptions } from '../../src/sandbox/endpoints.js';
 import { findRevision } from '../../src/sandbox/revisions.js';
 
 let at: SandboxUnderTest;
