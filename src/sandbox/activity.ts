@@ -10,6 +10,7 @@ import { readString } from './json.js';
 import type { EventInput } from './check-event.js';
 import type { ProfileInput } from './check-profile.js';
 import type { Counters } from './counters.js';
+import { getSurvivor } from './profiles.js';
 import type { Profile, Profiles } from './profiles.js';
 import { createRing } from './ring.js';
 
@@ -53,6 +54,8 @@ export type Activity = {
   newest(limit: number): readonly RecordedEvent[];
   all(): readonly RecordedEvent[];
   metrics(): readonly Metric[];
+  /** Removes the events of a deleted profile. */
+  forget(profile: Profile): void;
 };
 
 export type ActivityOptions = {
@@ -112,6 +115,7 @@ export function createActivity({ profiles, counters, maxEvents }: ActivityOption
     newest: feed.newest,
     all: feed.all,
     metrics: () => [...metrics.values()],
+    forget: (profile) => feed.remove((event) => getSurvivor(event.profile) === profile),
   };
 }
 

@@ -204,11 +204,10 @@ function hasDeepMember(value: unknown): boolean {
 }
 
 /**
- * The texts for email and phone number are recorded in the tests of Klaviyo's mobile SDKs. The
- * others are the sandbox's own.
+ * The texts are recorded in the tests of Klaviyo's mobile SDKs.
  */
-function checkIdentifiers(attributes: JsonObject, issues: IssueCollector): void {
-  const { email, phone_number: phone, external_id: externalId } = attributes;
+export function checkEmailAndPhone(attributes: JsonObject, issues: IssueCollector): void {
+  const { email, phone_number: phone } = attributes;
   if (isNotNullish(email) && !(typeof email === 'string' && isKlaviyoEmail(email))) {
     issues.add('Invalid email address', 'email');
   }
@@ -218,6 +217,11 @@ function checkIdentifiers(attributes: JsonObject, issues: IssueCollector): void 
       'phone_number',
     );
   }
+}
+
+function checkIdentifiers(attributes: JsonObject, issues: IssueCollector): void {
+  const { external_id: externalId } = attributes;
+  checkEmailAndPhone(attributes, issues);
   if (isNotNullish(externalId) && !isTextUpTo(externalId, 255)) {
     issues.add('external_id must be a string of 1 to 255 characters.', 'external_id');
   }
@@ -246,7 +250,11 @@ function checkMeta(
   }
 }
 
-function checkTextField(attributes: JsonObject, field: string, issues: IssueCollector): void {
+export function checkTextField(
+  attributes: JsonObject,
+  field: string,
+  issues: IssueCollector,
+): void {
   const value = attributes[field];
   if (isNotNullish(value) && typeof value !== 'string')
     issues.add(`'${field}' must be a string.`, field);

@@ -28,6 +28,16 @@ export type Counters = {
    * their order.
    */
   importOverlaps: number;
+  /** Profiles of completed subscription jobs whose consent was granted. */
+  subscribed: number;
+  /** Profiles of subscription jobs that wait for a double opt-in, which never comes. */
+  awaitingOptIn: number;
+  /** Profiles of completed unsubscription jobs. */
+  unsubscribed: number;
+  suppressed: number;
+  unsuppressed: number;
+  /** Profiles removed by data privacy deletion jobs. */
+  deleted: number;
 };
 
 /** All counters at zero. Every part that counts shares this object. */
@@ -44,5 +54,11 @@ export function createCounters(): Counters {
     importFailed: 0,
     importDuplicates: 0,
     importOverlaps: 0,
+    subscribed: 0,
+    awaitingOptIn: 0,
+    unsubscribed: 0,
+    suppressed: 0,
+    unsuppressed: 0,
+    deleted: 0,
   };
 }

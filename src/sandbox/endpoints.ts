@@ -18,6 +18,16 @@ export const endpoints = [
   'metrics',
   'lists',
   'accounts',
+  'subscribe',
+  'unsubscribe',
+  'suppress',
+  'unsuppress',
+  'suppression-jobs',
+  'list-members',
+  'merge',
+  'deletion',
+  'catalog',
+  'catalog-jobs',
 ] as const;
 export type Endpoint = (typeof endpoints)[number];
 
@@ -26,9 +36,10 @@ export type WindowOptions =
 
 /** Requests a second for each of Klaviyo's rate tiers (`x-klaviyo-ratelimit` in its OpenAPI). */
 const perSecond = { XS: 1, S: 3, M: 10, L: 75, XL: 350 } as const;
-export type Tier = keyof typeof perSecond;
+/** The tier of `catalog-read` depends on the revision. */
+export type Tier = keyof typeof perSecond | 'catalog-read';
 
-function getRequestsPerMinute(tier: Tier, rules: RevisionRules): number {
+function getRequestsPerMinute(tier: keyof typeof perSecond, rules: RevisionRules): number {
   return { XS: 15, S: 60, M: 150, L: rules.largeTierPerMinute, XL: 3500 }[tier];
 }
 
@@ -43,10 +54,11 @@ export function getWindows(
 ): readonly RateWindow[] {
   const chosen = options === 'off' ? 'off' : options?.[endpoint];
   if (chosen === 'off') return [];
+  const known = tier === 'catalog-read' ? rules.catalogReadTier : tier;
   return (
     chosen ?? [
-      { limit: perSecond[tier], windowMs: 1000 },
-      { limit: getRequestsPerMinute(tier, rules), windowMs: 60_000 },
+      { limit: perSecond[known], windowMs: 1000 },
+      { limit: getRequestsPerMinute(known, rules), windowMs: 60_000 },
     ]
   );
 }

@@ -1,16 +1,16 @@
 /**
- * Klaviyo's bulk profile import jobs (`profile-bulk-import-job` in its OpenAPI). A job is queued
- * for a third of `importDelayMs`, then processing, then complete. Its profiles are written when it
- * completes, so two open jobs with the same profile have no guaranteed order.
+ * Klaviyo's bulk profile import jobs (`profile-bulk-import-job` in its OpenAPI). Klaviyo guarantees
+ * no order for two open jobs with the same profile, so the sandbox counts such profiles.
  */
 
 import { randomUUID } from 'node:crypto';
-import type { Clock, Timer } from '../clock.js';
 import type { JsonObject } from '../json/json.js';
 import { isTestAddress } from './activity.js';
 import { toIdentifierKeys } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
 import type { Counters } from './counters.js';
+import { createJobs } from './jobs.js';
+import type { JobOptions, JobProgress } from './jobs.js';
 import type { Lists } from './lists.js';
 import type { Profile, Profiles } from './profiles.js';
 
@@ -33,13 +33,7 @@ export type ImportError = ImportFailure & {
  * A job at the moment of the request. There is no status `failed`; the member `failed` counts
  * profiles.
  */
-export type ImportJob = {
-  readonly id: string;
-  readonly status: 'queued' | 'processing' | 'complete';
-  /** All times here are epoch ms. */
-  readonly createdAt: number;
-  readonly startedAt: number | null;
-  readonly completedAt: number | null;
+export type ImportJob = JobProgress & {
   readonly total: number;
   readonly completed: number;
   readonly failed: number;
@@ -48,7 +42,6 @@ export type ImportJob = {
   readonly profiles: readonly Profile[];
 };
 
-/** Klaviyo has a further status, `cancelled`, which never occurs here. */
 export type ImportJobs = {
   create(entries: readonly ImportEntry[], lists: readonly string[]): ImportJob;
   get(id: string): ImportJob | undefined;
@@ -57,31 +50,17 @@ export type ImportJobs = {
   close(): void;
 };
 
-export type ImportJobOptions = {
-  readonly clock: Clock;
-  readonly importDelayMs: number;
+export type ImportJobOptions = JobOptions & {
   readonly profiles: Profiles;
   readonly lists: Lists;
   readonly counters: Counters;
 };
 
-/** Klaviyo keeps finished jobs for seven days. The sandbox keeps this many. */
-const maxFinished = 10_000;
-
-/** Payloads are kept while a job is open and released when it completes. */
-type OpenJob = {
-  readonly id: string;
-  readonly createdAt: number;
-  readonly startsAt: number;
-  readonly entries: readonly ImportEntry[];
-  readonly lists: readonly string[];
-  readonly timer: Timer;
-};
+/** The content of one job. */
+type Import = { readonly entries: readonly ImportEntry[]; readonly lists: readonly string[] };
 
 export function createImportJobs(options: ImportJobOptions): ImportJobs {
-  const { clock, importDelayMs, counters } = options;
-  const open = new Map<string, OpenJob>();
-  const finished = new Map<string, ImportJob>();
+  const { clock, counters } = options;
   const unfinishedIdentities = new Map<string, number>();
 
   const trackIdentities = (entries: readonly ImportEntry[], change: 1 | -1): void => {
@@ -101,69 +80,43 @@ export function createImportJobs(options: ImportJobOptions): ImportJobs {
     }
   };
 
-  const finishJob = (id: string): void => {
-    const job = open.get(id);
-    if (job === undefined) return;
-    open.delete(id);
-    trackIdentities(job.entries, -1);
-    finished.set(id, runJob(job, options));
-    const [oldest] = finished.keys();
-    if (finished.size > maxFinished && oldest !== undefined) finished.delete(oldest);
-  };
-
-  const get = (id: string): ImportJob | undefined => {
-    const job = open.get(id);
-    return job === undefined ? finished.get(id) : toOpenJob(job, clock.now());
-  };
+  const jobs = createJobs<Import, ImportJob>(options, {
+    describe: toOpenImportJob,
+    complete(work, progress) {
+      trackIdentities(work.entries, -1);
+      return runImport(work, progress, options);
+    },
+  });
 
   return {
     create(entries, lists) {
-      const id = randomUUID();
       countOverlaps(entries);
       trackIdentities(entries, 1);
-      const createdAt = clock.now();
-      for (const list of lists) options.lists.ensure(list, createdAt);
-      const startsAt = createdAt + importDelayMs / 3;
-      const timer = clock.setTimer(importDelayMs, () => finishJob(id));
-      const job = { id, createdAt, startsAt, entries, lists, timer };
-      open.set(id, job);
-      return toOpenJob(job, createdAt);
+      for (const list of lists) options.lists.ensure(list, clock.now());
+      return jobs.start({ entries, lists });
     },
-    get,
-    all: () => [
-      ...[...open.values()].reverse().map((job) => toOpenJob(job, clock.now())),
-      ...[...finished.values()].reverse(),
-    ],
-    close() {
-      for (const { timer } of open.values()) timer.cancel();
-    },
+    get: jobs.get,
+    all: jobs.all,
+    close: jobs.close,
   };
 }
 
-function toOpenJob(job: OpenJob, now: number): ImportJob {
-  const started = now >= job.startsAt && now > job.createdAt;
-  return {
-    id: job.id,
-    status: started ? 'processing' : 'queued',
-    createdAt: job.createdAt,
-    startedAt: started ? job.startsAt : null,
-    completedAt: null,
-    total: job.entries.length,
-    completed: 0,
-    failed: 0,
-    lists: job.lists,
-    errors: [],
-    profiles: [],
-  };
+function toOpenImportJob({ entries, lists }: Import, progress: JobProgress): ImportJob {
+  const total = entries.length;
+  return { ...progress, total, completed: 0, failed: 0, lists, errors: [], profiles: [] };
 }
 
 /** Writes the profiles of the job to the account. */
-function runJob(job: OpenJob, { clock, profiles, lists, counters }: ImportJobOptions): ImportJob {
+function runImport(
+  work: Import,
+  progress: JobProgress,
+  { clock, profiles, lists, counters }: ImportJobOptions,
+): ImportJob {
   const at = clock.now();
   const seen = new Set<string>();
   const written: Profile[] = [];
   const errors: ImportError[] = [];
-  for (const { profile, failure } of job.entries) {
+  for (const { profile, failure } of work.entries) {
     if (failure !== null) {
       errors.push({ id: randomUUID(), ...failure, originalPayload: profile.attributes });
       counters.importFailed++;
@@ -181,13 +134,10 @@ function runJob(job: OpenJob, { clock, profiles, lists, counters }: ImportJobOpt
       written.push(profiles.upsert(profile, { at, nullClears: false }).profile);
     }
   }
-  for (const list of job.lists) lists.add(list, written, at);
+  for (const list of work.lists) lists.add(list, written, at);
   return {
-    ...toOpenJob(job, at),
-    status: 'complete',
-    startedAt: job.startsAt,
-    completedAt: at,
-    completed: job.entries.length - errors.length,
+    ...toOpenImportJob(work, progress),
+    completed: work.entries.length - errors.length,
     failed: errors.length,
     errors,
     profiles: written,

@@ -6,6 +6,11 @@
 import type { Operation } from './operation.js';
 import { eventWriteOperations } from './post-events.js';
 import { profileWriteOperations } from './post-profiles.js';
+import { listMemberOperations } from './list-members.js';
+import { catalogOperations } from './post-catalog.js';
+import { profileJobOperations } from './post-profile-jobs.js';
+import { subscriptionOperations } from './post-subscriptions.js';
+import { suppressionOperations } from './suppressions.js';
 import { accountOperations } from './read-accounts.js';
 import { eventReadOperations } from './read-events.js';
 import { importJobOperations } from './read-import-jobs.js';
@@ -20,6 +25,11 @@ export const operations: readonly Operation[] = [
   ...profileReadOperations,
   ...eventReadOperations,
   ...listOperations,
+  ...listMemberOperations,
+  ...subscriptionOperations,
+  ...suppressionOperations,
+  ...profileJobOperations,
+  ...catalogOperations,
   ...accountOperations,
 ];
 
@@ -30,8 +40,6 @@ const unsupportedOperations: readonly (readonly [method: string, path: string])[
   ['POST', '/api/lists'],
   ['PATCH', '/api/lists/{id}'],
   ['DELETE', '/api/lists/{id}'],
-  ['POST', '/api/lists/{id}/relationships/profiles'],
-  ['DELETE', '/api/lists/{id}/relationships/profiles'],
   ['GET', '/api/metrics/{id}/metric-properties'],
   ['GET', '/api/metrics/{id}/relationships/metric-properties'],
   ['GET', '/api/profiles/{id}/conversation'],
@@ -40,7 +48,7 @@ const unsupportedOperations: readonly (readonly [method: string, path: string])[
   ['GET', '/api/profiles/{id}/relationships/conversations'],
 ];
 
-/** Parts of Klaviyo's API that the sandbox does not imitate at all, by the name after `/api/`. */
+/** Parts of Klaviyo's API of which the sandbox imitates little or nothing, by the name after `/api/`. */
 const unsupportedResources = new Set(
   `back-in-stock-subscriptions campaign-clone campaign-message-assign-template campaign-messages
   campaign-recipient-estimation-jobs campaign-recipient-estimations campaign-send-jobs
@@ -49,13 +57,11 @@ const unsupportedResources = new Set(
   catalog-item-bulk-delete-jobs catalog-item-bulk-update-jobs catalog-items
   catalog-variant-bulk-create-jobs catalog-variant-bulk-delete-jobs catalog-variant-bulk-update-jobs
   catalog-variants conversation-messages coupon-code-bulk-create-jobs coupon-codes coupons
-  custom-metrics data-privacy-deletion-jobs data-source-record-bulk-create-jobs
+  custom-metrics data-source-record-bulk-create-jobs
   data-source-record-create-jobs data-sources flow-actions flow-messages flow-series-reports
   flow-values-reports flows form-series-reports form-values-reports form-versions forms image-upload
   images mapped-metrics metric-aggregates metric-properties object-record-bulk-delete-jobs
-  object-records object-schemas object-types profile-merge profile-subscription-bulk-create-jobs
-  profile-subscription-bulk-delete-jobs profile-suppression-bulk-create-jobs
-  profile-suppression-bulk-delete-jobs push-tokens reviews segment-series-reports
+  object-records object-schemas object-types push-tokens reviews segment-series-reports
   segment-values-reports segments source-mappings tag-groups tags template-clone template-render
   template-universal-content templates tracking-settings web-feeds webhook-topics webhooks`.split(
     /\s+/,

@@ -5,10 +5,10 @@
 
 import type { JsonObject } from '../json/json.js';
 import { getOwnMember } from './json.js';
-import { createInvalidError } from './response.js';
-import type { ApiError } from './response.js';
+import { createErrorResponse, createInvalidError } from './response.js';
+import type { ApiError, ApiResponse } from './response.js';
 import { toJsonPointer } from './issues.js';
-import { hasEffect } from './faults.js';
+import { hasEffect, hasResponse } from './faults.js';
 import type { ActivePoison, FaultEffect, Poison } from './faults.js';
 import type { ImportFailure } from './import-jobs.js';
 
@@ -24,7 +24,7 @@ export type PoisonCandidate = {
 };
 
 /** What the rules that apply do to this request. */
-export type PoisonResult = {
+type PoisonResult = {
   readonly errors: readonly ApiError[];
   /** The effect of a rule that has one instead of the 400. */
   readonly effect: FaultEffect | null;
@@ -32,10 +32,28 @@ export type PoisonResult = {
   readonly failures: ReadonlyMap<number, ImportFailure>;
 };
 
+/** The records of a request. `listCandidates` is called only if there are poison rules. */
+export type PoisonedRecords = {
+  readonly count: number;
+  readonly listCandidates: () => readonly PoisonCandidate[];
+};
+
 /**
- * Applies the active poison rules to a request. `listCandidates` is called only if there are any.
+ * Responds as the active poison rules say, and otherwise with `respond`, which receives the records
+ * that will fail in their job. Poison at the job does not change the response.
  */
-export function applyPoison(
+export function respondUnlessPoisoned(
+  poisons: readonly ActivePoison[],
+  { count, listCandidates }: PoisonedRecords,
+  respond: (failures: PoisonResult['failures']) => ApiResponse,
+): ApiResponse {
+  const { errors, effect, failures } = applyPoison(poisons, listCandidates);
+  if (errors.length > 0) return { ...createErrorResponse(400, errors), count };
+  if (effect !== null && hasResponse(effect)) return { status: 202, count, effect };
+  return { ...respond(failures), count, ...(effect !== null && { effect }) };
+}
+
+function applyPoison(
   poisons: readonly ActivePoison[],
   listCandidates: () => readonly PoisonCandidate[],
 ): PoisonResult {
@@ -43,7 +61,7 @@ export function applyPoison(
   const failures = new Map<number, ImportFailure>();
   let effect: FaultEffect | null = null;
   const candidates = poisons.length === 0 ? [] : listCandidates();
-  for (const { rule, poison, tryApply: tryApply } of poisons) {
+  for (const { rule, poison, tryApply } of poisons) {
     const found = candidates.flatMap((candidate, index) => {
       const place = findMarkedMember(candidate, poison);
       return place === null ? [] : [{ index, candidate, place }];
@@ -63,6 +81,17 @@ export function applyPoison(
     }
   }
   return { errors, effect, failures };
+}
+
+/** Each profile of a list is one record. `path`: of the list in the body. */
+export function listProfileCandidates(
+  profiles: readonly { readonly attributes: JsonObject }[],
+  path: Segments,
+): PoisonCandidate[] {
+  return profiles.map(({ attributes }, index) => {
+    const prefix = [...path, index];
+    return { prefix, places: [{ at: [...prefix, 'attributes'], attributes }] };
+  });
 }
 
 function parseMarkerPath(poison: Poison): readonly string[] {

@@ -17,9 +17,8 @@ import type { EventInput } from './check-event.js';
 import { checkProfile, isNotNullish, maxEventProfileBytes } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
 import { checkMemberNames, checkResource } from './check-value.js';
-import { hasResponse } from './faults.js';
 import { parseFrame } from './request-body.js';
-import { applyPoison } from './poison.js';
+import { respondUnlessPoisoned } from './poison.js';
 import type { PoisonCandidate } from './poison.js';
 
 export const eventWriteOperations = [
@@ -128,17 +127,15 @@ function bulkCreateEvents(call: Call): ApiResponse {
 function recordEvents(
   call: Call,
   checked: readonly CheckedWrapper[],
-  toSuspects: () => PoisonCandidate[],
+  listCandidates: () => PoisonCandidate[],
 ): ApiResponse {
   const count = checked.reduce((sum, { events }) => sum + events.length, 0);
-  const { errors, effect } = applyPoison(call.poisons, toSuspects);
-  if (errors.length > 0) return { ...createErrorResponse(400, errors), count };
-  const response: ApiResponse = { status: 202, count, ...(effect === null ? {} : { effect }) };
-  if (effect !== null && hasResponse(effect)) return response;
-  for (const { profile, events } of checked) {
-    for (const event of events) call.account.activity.record(profile, event, call.now);
-  }
-  return response;
+  return respondUnlessPoisoned(call.poisons, { count, listCandidates }, () => {
+    for (const { profile, events } of checked) {
+      for (const event of events) call.account.activity.record(profile, event, call.now);
+    }
+    return { status: 202 };
+  });
 }
 
 /** Runs before the checks: an invalid wrapper counts as one event. */

@@ -8,14 +8,18 @@ import { getOwnMember } from './json.js';
 import { defineOperations } from './operation.js';
 import type { Call } from './operation.js';
 import { isTestAddress } from './activity.js';
-import { createErrorResponse, createInvalidError, createNotFoundResponse } from './response.js';
+import {
+  createErrorResponse,
+  createInvalidError,
+  createNotFoundResponse,
+  createTooManyResponse,
+} from './response.js';
 import type { ApiResponse } from './response.js';
 import { createIssueCollector } from './issues.js';
 import { checkProfile, maxProfileBytes } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
-import { hasResponse } from './faults.js';
 import { parseFrame } from './request-body.js';
-import { applyPoison } from './poison.js';
+import { listProfileCandidates, respondUnlessPoisoned } from './poison.js';
 import type { PoisonCandidate } from './poison.js';
 import { createProfiles } from './profiles.js';
 import type { Profile } from './profiles.js';
@@ -135,20 +139,15 @@ function writeProfile(
       return { ...createErrorResponse(400, issues.errors()), count: 1 };
     }
     const at = ['data', 'attributes'];
-    const { errors, effect } = applyPoison(call.poisons, () => [
+    const listCandidates = (): PoisonCandidate[] => [
       { prefix: at, places: [{ at, attributes: profile.attributes }] },
-    ]);
-    if (errors.length > 0) return { ...createErrorResponse(400, errors), count: 1 };
-    if (effect !== null && hasResponse(effect)) return { status: 200, count: 1, effect };
-    const written = write(profile);
-    const response =
-      'profile' in written
-        ? {
-            ...respondWithResource(toProfileResource(written.profile, call.url), query),
-            status: written.status,
-          }
-        : written;
-    return { ...response, count: 1, ...(effect === null ? {} : { effect }) };
+    ];
+    return respondUnlessPoisoned(call.poisons, { count: 1, listCandidates }, () => {
+      const written = write(profile);
+      if (!('profile' in written)) return written;
+      const resource = toProfileResource(written.profile, call);
+      return { ...respondWithResource(resource, query), status: written.status };
+    });
   });
 }
 
@@ -199,9 +198,8 @@ function createImportJob(call: Call, query: Query): ApiResponse {
   const values = attributes.profiles.data;
   const count = values.length;
   if (count > maxProfilesPerRequest) {
-    const detail = `The maximum number of profiles per request is ${maxProfilesPerRequest}.`;
-    const errors = [createInvalidError(detail, { pointer: '/data/attributes/profiles/data' })];
-    return { ...createErrorResponse(400, errors), count };
+    const pointer = '/data/attributes/profiles/data';
+    return createTooManyResponse({ noun: 'profiles', max: maxProfilesPerRequest, count, pointer });
   }
   const issues = createIssueCollector();
   const profiles: ProfileInput[] = [];
@@ -217,30 +215,20 @@ function createImportJob(call: Call, query: Query): ApiResponse {
   return startImportJob(call, { profiles, lists, query });
 }
 
-/** Poison at the job does not change this response. */
 function startImportJob(
   call: Call,
   { profiles, lists, query }: { profiles: ProfileInput[]; lists: readonly string[]; query: Query },
 ): ApiResponse {
-  const count = profiles.length;
-  const verdict = applyPoison(call.poisons, () => listProfileCandidates(profiles));
-  if (verdict.errors.length > 0) return { ...createErrorResponse(400, verdict.errors), count };
-  const effect = verdict.effect === null ? {} : { effect: verdict.effect };
-  if (verdict.effect !== null && hasResponse(verdict.effect)) {
-    return { status: 202, count, ...effect };
-  }
-  const entries = profiles.map((profile, index) => ({
-    profile,
-    failure: verdict.failures.get(index) ?? null,
-  }));
-  const job = call.account.importJobs.create(entries, lists);
-  const response = respondWithResource(toImportJobResource(job, call.url), query);
-  return { ...response, status: 202, count, ...effect };
-}
-
-function listProfileCandidates(profiles: readonly ProfileInput[]): PoisonCandidate[] {
-  return profiles.map(({ attributes }, index) => {
-    const prefix = [...bulkPath, index];
-    return { prefix, places: [{ at: [...prefix, 'attributes'], attributes }] };
+  const records = {
+    count: profiles.length,
+    listCandidates: () => listProfileCandidates(profiles, bulkPath),
+  };
+  return respondUnlessPoisoned(call.poisons, records, (failures) => {
+    const entries = profiles.map((profile, index) => ({
+      profile,
+      failure: failures.get(index) ?? null,
+    }));
+    const job = call.account.importJobs.create(entries, lists);
+    return { ...respondWithResource(toImportJobResource(job, call.url), query), status: 202 };
   });
 }

@@ -9,6 +9,8 @@ import { isJsonObject } from '../json/json.js';
 import type { JsonObject } from '../json/json.js';
 import { toIdentifierKeys } from './check-profile.js';
 import type { ProfileInput } from './check-profile.js';
+import { createConsent, mergeConsent } from './consent.js';
+import type { ProfileConsent } from './consent.js';
 
 /** Mutable, and shared by everything that refers to it. */
 export type Profile = {
@@ -18,8 +20,10 @@ export type Profile = {
   updatedAt: number;
   lastEventAt: number | null;
   attributes: JsonObject;
-  /** Set when an upsert merged this profile into another, which holds its data now. */
+  readonly consent: ProfileConsent;
+  /** Set when it was merged into another profile, which holds its data now. */
   mergedInto: Profile | null;
+  isDeleted: boolean;
 };
 
 export type UpsertOptions = {
@@ -40,6 +44,11 @@ export type Profiles = {
   /** Finds a profile that has one of these identifiers and not this id. */
   findOther(attributes: JsonObject, id: string | null): Profile | undefined;
   get(id: string): Profile | undefined;
+  /** Finds the profiles that have one of these identifiers, or had this id before a merge. */
+  find(id: string | null, attributes: JsonObject): readonly Profile[];
+  /** Merges `source` into `into`, whose own attributes stay. */
+  merge(into: Profile, source: Profile, at: number): void;
+  delete(profile: Profile): void;
   /** Oldest first. */
   all(): Iterable<Profile>;
   /** Most recently created first. */
@@ -47,8 +56,13 @@ export type Profiles = {
   count(): number;
 };
 
-/** The index by identifier always matches the attributes of the profiles. */
-export function createProfiles(): Profiles {
+/**
+ * The index by identifier always matches the attributes of the profiles. `onMerge` is called for
+ * each profile that is merged into another.
+ */
+export function createProfiles(
+  onMerge: (merged: Profile, into: Profile) => void = () => undefined,
+): Profiles {
   const byId = new Map<string, Profile>();
   const byIdentifier = new Map<string, Profile>();
   let created = 0;
@@ -61,7 +75,9 @@ export function createProfiles(): Profiles {
       updatedAt: at,
       lastEventAt: null,
       attributes: {},
+      consent: createConsent(),
       mergedInto: null,
+      isDeleted: false,
     };
     byId.set(id, profile);
     byIdentifier.set(`id:${id}`, profile);
@@ -86,9 +102,11 @@ export function createProfiles(): Profiles {
 
   const joinProfiles = (into: Profile, other: Profile): void => {
     into.attributes = mergeAttributes(other.attributes, into.attributes, false);
+    mergeConsent(into.consent, other.consent);
     other.mergedInto = into;
     byId.delete(other.id);
     byIdentifier.set(`id:${other.id}`, into);
+    onMerge(other, into);
   };
 
   return {
@@ -115,6 +133,20 @@ export function createProfiles(): Profiles {
     findOther: (attributes, id) =>
       find(toIdentifierKeys(null, attributes)).find((found) => found.id !== id),
     get: (id) => byId.get(id),
+    find: (id, attributes) => find(toIdentifierKeys(id, attributes)),
+    merge(into, source, at) {
+      const before = [into, source].flatMap((one) => toIdentifierKeys(null, one.attributes));
+      joinProfiles(into, source);
+      into.updatedAt = at;
+      reindex(into, before);
+    },
+    delete(profile) {
+      profile.isDeleted = true;
+      byId.delete(profile.id);
+      for (const [identifier, found] of byIdentifier) {
+        if (found === profile) byIdentifier.delete(identifier);
+      }
+    },
     all: () => byId.values(),
     newest(limit) {
       const found: Profile[] = [];

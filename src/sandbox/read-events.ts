@@ -33,7 +33,7 @@ import {
   toMetricResource,
   toProfileResource,
 } from './resources.js';
-import type { Resource } from './resources.js';
+import type { Resource, ResourceContext } from './resources.js';
 import type { Revision } from './revisions.js';
 
 export const eventReadOperations = [
@@ -133,7 +133,7 @@ function getEvents(call: Call): ApiResponse {
         query,
         url,
         toResource: (event) => toEventResource(event, url),
-        listIncluded: (shown) => toIncluded(shown, query, url),
+        listIncluded: (shown) => toIncluded(shown, query, call),
       },
     );
   });
@@ -157,15 +157,19 @@ function getEventValue(
   }
 }
 
-function toIncluded(events: readonly RecordedEvent[], query: Query, url: URL): readonly Resource[] {
+function toIncluded(
+  events: readonly RecordedEvent[],
+  query: Query,
+  context: ResourceContext,
+): readonly Resource[] {
   const metrics = new Set(events.map(({ metric }) => metric));
   const profiles = new Set(events.map(({ profile }) => getSurvivor(profile)));
   return [
     ...(query.include.includes('metric') ? [...metrics] : []).map((metric) =>
-      toMetricResource(metric, url),
+      toMetricResource(metric, context.url),
     ),
     ...(query.include.includes('profile') ? [...profiles] : []).map((profile) =>
-      toProfileResource(profile, url),
+      toProfileResource(profile, context),
     ),
   ];
 }
@@ -174,7 +178,7 @@ function getEvent(call: Call): ApiResponse {
   const { url } = call;
   return withQuery(call, includedInEvents, (query) =>
     withEvent(call, (event) =>
-      respondWithResource(toEventResource(event, url), query, toIncluded([event], query, url)),
+      respondWithResource(toEventResource(event, url), query, toIncluded([event], query, call)),
     ),
   );
 }
@@ -201,7 +205,7 @@ function getEventProfile(call: Call): ApiResponse {
   const rules = { fields: ['profile'], additionalFields: 'profile' };
   return withQuery(call, rules, (query) =>
     withEvent(call, ({ profile }) =>
-      respondWithResource(toProfileResource(getSurvivor(profile), call.url), query),
+      respondWithResource(toProfileResource(getSurvivor(profile), call), query),
     ),
   );
 }
@@ -211,7 +215,7 @@ function getEventProfileId(call: Call): ApiResponse {
   return withQuery(call, { fields: [] }, () =>
     withEvent(call, ({ profile }) =>
       respondWithIdentifier(
-        toProfileResource(getSurvivor(profile), url),
+        toProfileResource(getSurvivor(profile), call),
         toRelationshipLinks(`/api/events/${id}`, 'profile', url),
       ),
     ),

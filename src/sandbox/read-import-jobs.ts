@@ -8,6 +8,7 @@ import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
 import { isMatch, oneOfTexts } from './filters.js';
 import type { ImportJob } from './import-jobs.js';
+import { jobStatuses } from './jobs.js';
 import type { List } from './lists.js';
 import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
@@ -73,14 +74,12 @@ export const importJobOperations = defineOperations('jobs', {
 });
 
 /**
- * The OpenAPI lists these values from 2026-04-15 on; earlier files list none. `cancelled` is not
- * one of them.
+ * The OpenAPI lists the values of the filter from 2026-04-15 on; earlier files list none.
+ * `cancelled` is not one of them.
  */
-const filteredStatuses = ['queued', 'processing', 'complete'];
-
 const jobRules: QueryRules = {
   fields: ['profile-bulk-import-job'],
-  filter: { status: { ...oneOfTexts, values: filteredStatuses } },
+  filter: { status: { ...oneOfTexts, values: jobStatuses } },
   sort: inBothDirections('created_at'),
   maxPageSize: 100,
 };
@@ -135,7 +134,7 @@ function getImportProfileIds(call: Call): ApiResponse {
   return respondWithJobProfiles(call, { fields: [], maxPageSize: 100 }, { identifiersOnly: true });
 }
 
-/** The profiles in their present state. Merged profiles appear once. */
+/** The profiles in their present state. Merged profiles appear once, deleted ones never. */
 function respondWithJobProfiles(
   call: Call,
   rules: QueryRules,
@@ -144,8 +143,8 @@ function respondWithJobProfiles(
   const { url } = call;
   return withQuery(call, rules, (query) =>
     withJob(call, (job) => {
-      const profiles = [...new Set(job.profiles.map(getSurvivor))];
-      const toResource = (profile: Profile): Resource => toProfileResource(profile, url);
+      const profiles = [...new Set(job.profiles.map(getSurvivor))].filter((one) => !one.isDeleted);
+      const toResource = (profile: Profile): Resource => toProfileResource(profile, call);
       return respondWithPage(profiles, { query, url, toResource, identifiersOnly });
     }),
   );

@@ -10,7 +10,6 @@ import type { ApiResponse } from './response.js';
 import { comparedTime, equalText, isMatch, oneOfTexts } from './filters.js';
 import type { FilterField } from './filters.js';
 import type { List } from './lists.js';
-import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
 import {
   inBothDirections,
@@ -68,13 +67,13 @@ const includedInLists = { fields: ['list', 'tag', 'flow'], include: ['tags', 'fl
 const later: FilterField = { type: 'time', operators: ['greater-than'] };
 
 function getLists(call: Call): ApiResponse {
-  const { url, account } = call;
+  const { url, account, revision } = call;
   const rules = {
     ...includedInLists,
     filter: { name: oneOfTexts, id: oneOfTexts, created: later, updated: later },
     sort: inBothDirections('created', 'id', 'name', 'updated'),
     pageSize: 10,
-    maxPageSize: 10,
+    ...(revision.pagesListsBySize && { maxPageSize: 10 }),
   };
   return withQuery(call, rules, (query) => {
     const found = account.lists
@@ -128,26 +127,17 @@ function respondWithListProfiles(
   };
   return withQuery(call, rules, (query) =>
     withList(call, (list) => {
-      const found = listMembers(list).filter(({ profile, joinedAt }) =>
+      const members = Array.from(list.members, ([profile, joinedAt]) => ({ profile, joinedAt }));
+      const found = members.filter(({ profile, joinedAt }) =>
         isMatch(query.filter, (field) =>
           field === 'joined_group_at' ? joinedAt : readString(profile.attributes[field]),
         ),
       );
       const sorted = sortBy(found, query.sort, ({ joinedAt }) => joinedAt);
-      const toResource = ({ profile }: Member): Resource => toProfileResource(profile, url);
+      const toResource = ({ profile }: Member): Resource => toProfileResource(profile, call);
       return respondWithPage(sorted, { query, url, toResource, identifiersOnly });
     }),
   );
-}
-
-/** Merged profiles appear once, with the earliest time of joining. */
-function listMembers({ members }: List): readonly Member[] {
-  const first = new Map<Profile, number>();
-  for (const [member, joinedAt] of members) {
-    const profile = getSurvivor(member);
-    if (!first.has(profile)) first.set(profile, joinedAt);
-  }
-  return Array.from(first, ([profile, joinedAt]) => ({ profile, joinedAt }));
 }
 
 /** Always empty: the sandbox has no tags and no flows. */

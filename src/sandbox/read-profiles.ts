@@ -8,8 +8,8 @@ import type { Call } from './operation.js';
 import { createNotFoundResponse } from './response.js';
 import type { ApiResponse } from './response.js';
 import { comparedTime, equalText, isMatch, oneOfTexts, strictlyComparedTime } from './filters.js';
+import type { Condition } from './filters.js';
 import type { List } from './lists.js';
-import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
 import {
   inBothDirections,
@@ -74,7 +74,7 @@ export const profileReadOperations = defineOperations('profiles', {
   },
 });
 
-const listSuppressions = 'subscriptions.email.marketing.list_suppressions';
+const listSuppression = 'subscriptions.email.marketing.list_suppressions';
 const suppression = 'subscriptions.email.marketing.suppression';
 
 const profileRules: QueryRules = {
@@ -89,10 +89,9 @@ const profileRules: QueryRules = {
     _kx: equalText,
     created: strictlyComparedTime,
     updated: strictlyComparedTime,
-    // No profile is suppressed in the sandbox, so these filters match nothing.
-    [`${listSuppressions}.reason`]: equalText,
-    [`${listSuppressions}.timestamp`]: comparedTime,
-    [`${listSuppressions}.list_id`]: equalText,
+    [`${listSuppression}.reason`]: equalText,
+    [`${listSuppression}.timestamp`]: comparedTime,
+    [`${listSuppression}.list_id`]: equalText,
     [`${suppression}.reason`]: equalText,
     [`${suppression}.timestamp`]: comparedTime,
   },
@@ -101,7 +100,7 @@ const profileRules: QueryRules = {
     'email',
     'id',
     'updated',
-    `${listSuppressions}.timestamp`,
+    `${listSuppression}.timestamp`,
     `${suppression}.timestamp`,
   ),
   maxPageSize: 100,
@@ -110,9 +109,7 @@ const profileRules: QueryRules = {
 function getProfiles(call: Call): ApiResponse {
   const { url, account } = call;
   return withQuery(call, profileRules, (query) => {
-    const found = [...account.profiles.all()].filter((profile) =>
-      isMatch(query.filter, (field) => getProfileValue(profile, field)),
-    );
+    const found = [...account.profiles.all()].filter((profile) => isFound(profile, query.filter));
     const sorted = sortBy(
       found,
       query.sort,
@@ -121,9 +118,37 @@ function getProfiles(call: Call): ApiResponse {
     return respondWithPage(sorted, {
       query,
       url,
-      toResource: (one) => toProfileResource(one, url),
+      toResource: (one) => toProfileResource(one, call),
     });
   });
+}
+
+/** One suppression must meet all conditions on suppressions. */
+function isFound(profile: Profile, conditions: readonly Condition[]): boolean {
+  const { suppressions, listSuppressions } = profile.consent;
+  const own: Condition[] = [];
+  const ofSuppression: Condition[] = [];
+  const ofListSuppression: Condition[] = [];
+  for (const condition of conditions) {
+    const { field } = condition;
+    if (field.startsWith(`${suppression}.`)) ofSuppression.push(condition);
+    else if (field.startsWith(`${listSuppression}.`)) ofListSuppression.push(condition);
+    else own.push(condition);
+  }
+  return (
+    isMatch(own, (field) => getProfileValue(profile, field)) &&
+    (ofSuppression.length === 0 ||
+      suppressions.some((one) =>
+        isMatch(ofSuppression, (field) => (field.endsWith('.reason') ? one.reason : one.at)),
+      )) &&
+    (ofListSuppression.length === 0 ||
+      listSuppressions.some((one) =>
+        isMatch(ofListSuppression, (field) => {
+          if (field.endsWith('.list_id')) return one.listId;
+          return field.endsWith('.reason') ? one.reason : one.at;
+        }),
+      ))
+  );
 }
 
 function getProfileValue(profile: Profile, field: string): string | number | undefined {
@@ -134,6 +159,10 @@ function getProfileValue(profile: Profile, field: string): string | number | und
       return profile.createdAt;
     case 'updated':
       return profile.updatedAt;
+    case `${suppression}.timestamp`:
+      return profile.consent.suppressions.at(-1)?.at;
+    case `${listSuppression}.timestamp`:
+      return profile.consent.listSuppressions.at(-1)?.at;
     default:
       return readString(profile.attributes[field]);
   }
@@ -148,9 +177,9 @@ function getProfile(call: Call): ApiResponse {
   };
   return withQuery(call, rules, (query) =>
     withProfile(call, (profile) => {
-      const lists = query.include.includes('lists') ? findListsOfProfile(call, profile) : [];
+      const lists = query.include.includes('lists') ? call.account.lists.ofProfile(profile) : [];
       const included = lists.map((list) => toListResource(list, url));
-      return respondWithResource(toProfileResource(profile, url), query, included);
+      return respondWithResource(toProfileResource(profile, call), query, included);
     }),
   );
 }
@@ -171,7 +200,7 @@ function respondWithProfileLists(
   return withQuery(call, { fields }, (query) =>
     withProfile(call, (profile) => {
       const toResource = (list: List): Resource => toListResource(list, url);
-      return respondWithPage(findListsOfProfile(call, profile), {
+      return respondWithPage(call.account.lists.ofProfile(profile), {
         query,
         url,
         toResource,
@@ -179,12 +208,6 @@ function respondWithProfileLists(
       });
     }),
   );
-}
-
-function findListsOfProfile({ account }: Call, profile: Profile): readonly List[] {
-  return account.lists
-    .all()
-    .filter(({ members }) => [...members.keys()].some((one) => getSurvivor(one) === profile));
 }
 
 /** Always empty: the sandbox has no segments and no push tokens. */

@@ -10,6 +10,7 @@ import { brotliDecompress, gunzip, inflate } from 'node:zlib';
 import type { z } from 'zod';
 import { isJsonObject } from '../json/json.js';
 import { toJsonPointer } from './issues.js';
+import { getOwnMember, readString } from './json.js';
 import {
   createErrorResponse,
   createInvalidError,
@@ -109,28 +110,51 @@ function createInvalidBody(response: ApiResponse, bytes: number): RequestBody {
 }
 
 /**
- * Parses the outer frame of a body, or returns the 400 for it. `resource` is its name in Klaviyo's
- * error texts.
+ * Parses a body or its outer frame, or returns the 400 for it. `resource` is the type of the body's
+ * own resource, for Klaviyo's error texts.
  */
 export function parseFrame<T>(
   json: unknown,
   schema: z.ZodType<T>,
   resource: string,
 ): { readonly frame: T } | { readonly invalid: ApiResponse } {
-  if (!isJsonObject(json) || !isJsonObject(json.data))
+  if (!isJsonObject(json) || !(isJsonObject(json.data) || Array.isArray(json.data)))
     return { invalid: createMalformedResponse() };
   const parsed = schema.safeParse(json);
   if (parsed.success) return { frame: parsed.data };
   const errors = parsed.error.issues.flatMap((issue): ApiError[] => {
     const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
-    if (issue.code !== 'unrecognized_keys') {
-      return [createInvalidError(issue.message, { pointer: toJsonPointer(path) })];
+    const owner = findResourceType(json, path) ?? resource;
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) =>
+        createInvalidError(`'${key}' is not a valid field for the resource '${owner}'.`, {
+          pointer: toJsonPointer([...path, key]),
+        }),
+      );
     }
-    return issue.keys.map((key) =>
-      createInvalidError(`'${key}' is not a valid field for the resource '${resource}'.`, {
-        pointer: toJsonPointer([...path, key]),
-      }),
-    );
+    const isMissing = issue.code === 'invalid_type' && path.reduce(getAt, json) === undefined;
+    const detail = isMissing
+      ? `'${path.at(-1)}' is a required field for the resource '${owner}'.`
+      : issue.message;
+    return [createInvalidError(detail, { pointer: toJsonPointer(path) })];
   });
   return { invalid: createErrorResponse(400, errors) };
+}
+
+/** Returns the type of the innermost resource within the body's own that contains the path. */
+function findResourceType(json: unknown, path: readonly (string | number)[]): string | undefined {
+  let type: string | undefined;
+  let value = json;
+  for (const [depth, segment] of path.entries()) {
+    value = getAt(value, segment);
+    if (depth > 0) type = readString(getOwnMember(value, 'type')) ?? type;
+  }
+  return type;
+}
+
+function getAt(value: unknown, segment: string | number): unknown {
+  if (typeof segment !== 'number' || !Array.isArray(value))
+    return getOwnMember(value, String(segment));
+  const list: readonly unknown[] = value;
+  return list[segment];
 }

@@ -6,11 +6,17 @@
 import { isJsonObject } from '../json/json.js';
 import type { JsonObject } from '../json/json.js';
 import type { Metric, RecordedEvent } from './activity.js';
+import { catalogActions, catalogKinds } from './catalog.js';
+import type { CatalogAction, CatalogEntry, CatalogJob, CatalogKind } from './catalog.js';
 import { textFields } from './check-profile.js';
 import type { ImportError, ImportJob } from './import-jobs.js';
+import { toIsoTime } from './iso-time.js';
 import type { List } from './lists.js';
 import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
+import type { Revision } from './revisions.js';
+import type { SuppressionJob } from './suppression-jobs.js';
+import { toSubscriptions } from './subscriptions.js';
 
 /** A JSON:API resource. */
 export type Resource = {
@@ -25,6 +31,39 @@ type Links = { readonly self: string; readonly related: string };
 
 /** Type and id of a resource: the content of a relationship. */
 export type Identifier = Pick<Resource, 'type' | 'id'>;
+
+const suppressionJobFields = [
+  'status',
+  'created_at',
+  'total_count',
+  'completed_count',
+  'completed_at',
+  'skipped_count',
+];
+const catalogJobFields = [
+  'status',
+  'created_at',
+  'total_count',
+  'completed_count',
+  'failed_count',
+  'completed_at',
+  'errors',
+  'expires_at',
+];
+/** The attributes that items and variants share. */
+const catalogFields = [
+  'external_id',
+  'title',
+  'description',
+  'price',
+  'url',
+  'image_full_url',
+  'image_thumbnail_url',
+  'images',
+  'custom_metadata',
+  'published',
+];
+const variantFields = ['sku', 'inventory_policy', 'inventory_quantity'];
 
 /**
  * The attributes of each type. `fields[type]` can name them and their members (`location.city`).
@@ -74,10 +113,25 @@ export const attributeNames: Readonly<
       'started_at',
     ],
   },
+  'profile-suppression-bulk-create-job': { usual: suppressionJobFields },
+  'profile-suppression-bulk-delete-job': { usual: suppressionJobFields },
+  'catalog-item': { usual: [...catalogFields, 'created', 'updated'] },
+  'catalog-variant': { usual: [...catalogFields, ...variantFields, 'created', 'updated'] },
+  ...Object.fromEntries(
+    catalogKinds.flatMap((kind) =>
+      catalogActions.map((action) => [
+        `catalog-${kind}-bulk-${action}-job`,
+        { usual: catalogJobFields },
+      ]),
+    ),
+  ),
 };
 
+/** The request whose response contains a resource. */
+export type ResourceContext = { readonly url: URL; readonly revision: Revision };
+
 /** Contains every attribute; those never set are null. */
-export function toProfileResource(profile: Profile, url: URL): Resource {
+export function toProfileResource(profile: Profile, { url, revision }: ResourceContext): Resource {
   const { attributes } = profile;
   const path = `/api/profiles/${profile.id}`;
   const { location, properties } = attributes;
@@ -94,7 +148,7 @@ export function toProfileResource(profile: Profile, url: URL): Resource {
       last_event_date: toIsoTime(profile.lastEventAt),
       location: isJsonObject(location) ? location : {},
       properties: isJsonObject(properties) ? properties : {},
-      subscriptions: toSubscriptions(attributes),
+      subscriptions: toSubscriptions(profile, revision),
       predictive_analytics: noPredictions,
     },
     relationships: {
@@ -102,39 +156,6 @@ export function toProfileResource(profile: Profile, url: URL): Resource {
       segments: { links: toRelationshipLinks(path, 'segments', url) },
     },
     links: { self: new URL(path, url).href },
-  };
-}
-
-/**
- * The sandbox records no consent: no profile is subscribed, and email can be received if there is
- * an address.
- */
-function toSubscriptions({ email }: JsonObject): JsonObject {
-  return {
-    email: {
-      marketing: {
-        can_receive_email_marketing: typeof email === 'string',
-        consent: 'NEVER_SUBSCRIBED',
-        consent_timestamp: null,
-        last_updated: null,
-        method: null,
-        method_detail: null,
-        custom_method_detail: null,
-        double_optin: null,
-        suppression: [],
-        list_suppressions: [],
-      },
-    },
-    sms: {
-      marketing: {
-        can_receive_sms_marketing: false,
-        consent: 'NEVER_SUBSCRIBED',
-        consent_timestamp: null,
-        last_updated: null,
-        method: null,
-        method_detail: null,
-      },
-    },
   };
 }
 
@@ -216,8 +237,8 @@ export function toListResource(list: List, url: URL): Resource {
       name: list.name,
       created: toIsoTime(list.createdAt),
       updated: toIsoTime(list.updatedAt),
-      opt_in_process: 'single_opt_in',
-      profile_count: new Set(Array.from(list.members.keys(), getSurvivor)).size,
+      opt_in_process: list.optInProcess,
+      profile_count: list.members.size,
     },
     relationships: {
       profiles: { links: toRelationshipLinks(path, 'profiles', url) },
@@ -279,10 +300,76 @@ export function toImportErrorResource(
   };
 }
 
-function toIsoTime(epochMs: number): string;
-function toIsoTime(epochMs: number | null): string | null;
-function toIsoTime(epochMs: number | null): string | null {
-  return epochMs === null ? null : new Date(epochMs).toISOString();
+export function toSuppressionJobResource(
+  job: SuppressionJob,
+  { type, url }: { readonly type: SuppressionJobType; readonly url: URL },
+): Resource {
+  const path = `/api/${type}s/${job.id}`;
+  return {
+    type,
+    id: job.id,
+    attributes: {
+      status: job.status,
+      created_at: toIsoTime(job.createdAt),
+      total_count: job.total,
+      completed_count: job.completed,
+      completed_at: toIsoTime(job.completedAt),
+      skipped_count: job.skipped,
+    },
+    relationships: {
+      lists: { links: toRelationshipLinks(path, 'lists', url) },
+      segments: { links: toRelationshipLinks(path, 'segments', url) },
+    },
+    links: { self: new URL(path, url).href },
+  };
+}
+
+export type SuppressionJobType =
+  'profile-suppression-bulk-create-job' | 'profile-suppression-bulk-delete-job';
+
+export function toCatalogJobResource(
+  job: CatalogJob,
+  context: { readonly kind: CatalogKind; readonly action: CatalogAction; readonly url: URL },
+): Resource {
+  const { kind, action, url } = context;
+  const type = `catalog-${kind}-bulk-${action}-job`;
+  return {
+    type,
+    id: job.id,
+    attributes: {
+      status: job.status,
+      created_at: toIsoTime(job.createdAt),
+      total_count: job.total,
+      completed_count: job.completed,
+      failed_count: job.failed,
+      completed_at: toIsoTime(job.completedAt),
+      errors: job.errors.map(({ pointer, ...error }) => ({ ...error, source: { pointer } })),
+      expires_at: toIsoTime(job.createdAt + weekMs),
+    },
+    relationships: {
+      [`${kind}s`]: { data: job.changedIds.map((id) => ({ type: `catalog-${kind}`, id })) },
+    },
+    links: { self: new URL(`/api/${type}s/${job.id}`, url).href },
+  };
+}
+
+/** Contains every attribute; those never set are null. */
+export function toCatalogEntryResource(
+  entry: CatalogEntry,
+  { kind, url }: { readonly kind: CatalogKind; readonly url: URL },
+): Resource {
+  const fields = kind === 'item' ? catalogFields : [...catalogFields, ...variantFields];
+  const path = `/api/catalog-${kind}s/${entry.id}`;
+  return {
+    type: `catalog-${kind}`,
+    id: entry.id,
+    attributes: {
+      ...Object.fromEntries(fields.map((field) => [field, entry.attributes[field] ?? null])),
+      created: toIsoTime(entry.createdAt),
+      updated: toIsoTime(entry.updatedAt),
+    },
+    links: { self: new URL(path, url).href },
+  };
 }
 
 export function toRelationshipLinks(path: string, relation: string, url: URL): Links {

@@ -87,6 +87,19 @@ export function createTooLargeResponse(maxBytes: number): ApiResponse {
   ]);
 }
 
+/** For a request with more records than Klaviyo documents as its limit. */
+export function createTooManyResponse(limit: {
+  /** What the records are, such as `profiles`. */
+  readonly noun: string;
+  readonly max: number;
+  readonly count: number;
+  readonly pointer: string;
+}): ApiResponse {
+  const { noun, max, count, pointer } = limit;
+  const detail = `The maximum number of ${noun} per request is ${max}.`;
+  return { ...createErrorResponse(400, [createInvalidError(detail, { pointer })]), count };
+}
+
 /** A 429 has no `ratelimit-*` headers, only an integer Retry-After (recorded live). */
 export function createThrottledResponse(retryAfterSeconds: number): ApiResponse {
   const unit = retryAfterSeconds === 1 ? 'second' : 'seconds';

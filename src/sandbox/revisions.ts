@@ -28,6 +28,20 @@ export type RevisionRules = {
   readonly pagesEventsBySize: boolean;
   /** `GET /api/events` accepts `has(metric)`. */
   readonly filtersEventsByHasMetric: boolean;
+  /** `GET /api/lists` accepts `page[size]`. */
+  readonly pagesListsBySize: boolean;
+  /** Each profile of a subscription or unsubscription job must have `subscriptions`. */
+  readonly requiresSubscriptions: boolean;
+  /** Subscription jobs accept the channel `whatsapp`. */
+  readonly takesWhatsAppConsent: boolean;
+  /** Subscription jobs accept the channel `push`. */
+  readonly takesPushConsent: boolean;
+  /** Subscription jobs accept `open_tracking` of the channel `email`. */
+  readonly takesOpenTrackingConsent: boolean;
+  /** Operations that create a job or merge profiles accept `fields`. */
+  readonly selectsFieldsOfNewJobs: boolean;
+  /** The tier of reads of catalog jobs. */
+  readonly catalogReadTier: 'L' | 'XL';
   /** Requests a minute to an operation of tier L. */
   readonly largeTierPerMinute: number;
 };
@@ -59,6 +73,13 @@ export const oldestRules: RevisionRules = {
   takesPatchIdentifiers: false,
   pagesEventsBySize: false,
   filtersEventsByHasMetric: false,
+  pagesListsBySize: false,
+  requiresSubscriptions: false,
+  takesWhatsAppConsent: false,
+  takesPushConsent: false,
+  takesOpenTrackingConsent: false,
+  selectsFieldsOfNewJobs: false,
+  catalogReadTier: 'XL',
   largeTierPerMinute: 700,
 };
 
@@ -75,13 +96,23 @@ const releases: readonly (readonly [date: string, changes: Partial<RevisionRules
   ['2024-05-15', {}],
   ['2024-07-15', {}],
   ['2024-10-15', {}],
-  ['2025-01-15', { failsOnRepeatedUniqueId: true }],
+  ['2025-01-15', { failsOnRepeatedUniqueId: true, requiresSubscriptions: true }],
   ['2025-04-15', { maxEventProperties: 400 }],
   ['2025-07-15', {}],
-  ['2025-10-15', { takesAnonymousIdOnImport: false }],
+  ['2025-10-15', { takesAnonymousIdOnImport: false, takesWhatsAppConsent: true }],
   ['2026-01-15', { pagesEventsBySize: true, largeTierPerMinute: 750 }],
-  ['2026-04-15', { takesBackfill: true, takesPatchIdentifiers: true }],
-  ['2026-07-15', { earliestEventYear: 1990, filtersEventsByHasMetric: true }],
+  ['2026-04-15', { takesBackfill: true, takesPatchIdentifiers: true, takesPushConsent: true }],
+  [
+    '2026-07-15',
+    {
+      earliestEventYear: 1990,
+      filtersEventsByHasMetric: true,
+      pagesListsBySize: true,
+      takesOpenTrackingConsent: true,
+      selectsFieldsOfNewJobs: true,
+      catalogReadTier: 'L',
+    },
+  ],
   ['2026-10-15', {}],
 ];
 

@@ -5,15 +5,19 @@ export type Ring<T> = {
   readonly all: () => T[];
   /** Newest first. */
   readonly newest: (limit: number) => T[];
+  /** Removes the entries for which `matches` returns true. `total` still counts them. */
+  readonly remove: (matches: (entry: T) => boolean) => void;
   readonly total: () => number;
 };
 
 /** With `max` 0 it keeps nothing and still counts. */
 export function createRing<T>(max: number): Ring<T> {
-  const entries: T[] = [];
+  let entries: T[] = [];
+  /** The position of the next entry. */
+  let next = 0;
   let total = 0;
 
-  const at = (age: number): T | undefined => entries[(total - 1 - age) % Math.max(1, max)];
+  const at = (age: number): T | undefined => entries[(next - 1 - age + max) % max];
 
   const newest = (limit: number): T[] => {
     const found: T[] = [];
@@ -23,14 +27,21 @@ export function createRing<T>(max: number): Ring<T> {
     }
     return found;
   };
+  const all = (): T[] => newest(entries.length).reverse();
 
   return {
     push(entry) {
-      if (max > 0) entries[total % max] = entry;
       total++;
+      if (max === 0) return;
+      entries[next] = entry;
+      next = (next + 1) % max;
     },
-    all: () => newest(entries.length).reverse(),
+    all,
     newest,
+    remove(matches) {
+      entries = all().filter((entry) => !matches(entry));
+      next = max === 0 ? 0 : entries.length % max;
+    },
     total: () => total,
   };
 }

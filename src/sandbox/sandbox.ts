@@ -45,8 +45,10 @@ export type SandboxOptions = {
    * retire revisions.
    */
   readonly retireByAge?: boolean;
-  /** Ms between the acceptance of a bulk import and its completion. */
+  /** Ms between the acceptance of a job, such as a bulk import, and its completion. */
   readonly importDelayMs?: number;
+  /** The ids of lists whose subscribers must confirm, which never happens here. */
+  readonly doubleOptInLists?: readonly string[];
   readonly faults?: FaultScript;
   /** Seed for the probabilities of fault rules. */
   readonly seed?: number;
@@ -66,7 +68,7 @@ export type Sandbox = {
   clearFaults(): void;
   /** Discards all state and restores the fault rules of the options. */
   reset(): void;
-  /** Closes open connections and cancels import jobs. Idempotent. */
+  /** Closes open connections and cancels jobs. Idempotent. */
   close(): Promise<void>;
 };
 
@@ -78,7 +80,8 @@ export type RunningSandbox = Omit<Sandbox, 'listen'> & {
 /** Throws FaultScriptError if the fault script is invalid. */
 export function createSandbox(options: SandboxOptions): Sandbox {
   const { clock, importDelayMs = 300, maxEvents = 100_000, latencyMs = 0 } = options;
-  const accountOptions = { clock, importDelayMs, maxEvents };
+  const { doubleOptInLists = [] } = options;
+  const accountOptions = { clock, delayMs: importDelayMs, maxEvents, doubleOptInLists };
   const faults = createFaults(createSeededRandom(options.seed ?? 1));
   const initialFaults = parseFaultRules(options.faults ?? []);
   const closing = new AbortController();
@@ -86,7 +89,7 @@ export function createSandbox(options: SandboxOptions): Sandbox {
   faults.add(initialFaults);
 
   const reset = (): void => {
-    account.importJobs.close();
+    account.close();
     account = createAccount(accountOptions);
     faults.clear();
     faults.add(initialFaults);
@@ -132,7 +135,7 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     reset,
     close() {
       closing.abort();
-      account.importJobs.close();
+      account.close();
       closed ??= closeServer(server);
       return closed;
     },

@@ -5,13 +5,18 @@
 import type { JsonObject } from '../json/json.js';
 import { readString } from './json.js';
 import type { Account } from './account.js';
+import type { CatalogEntry } from './catalog.js';
+import type { ConsentRecord, ConsentType, ListSuppression, Suppression } from './consent.js';
 import type { Counters } from './counters.js';
 import type { ImportJob } from './import-jobs.js';
 import type { Violation } from './limits.js';
+import type { Lists } from './lists.js';
+import type { DeletionJob } from './profile-jobs.js';
 import { getSurvivor } from './profiles.js';
 import type { Profile } from './profiles.js';
 import type { RecordedEvent } from './activity.js';
 import type { LoggedRequest } from './request-log.js';
+import type { SuppressionJob } from './suppression-jobs.js';
 
 /** An event for the page and for tests. The API has its own form (resources.ts). */
 export type EventView = {
@@ -42,6 +47,13 @@ export type ProfileView = {
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly lastEventAt: number | null;
+  /** Only types that were ever subscribed or unsubscribed. */
+  readonly consent: Readonly<Partial<Record<ConsentType, ConsentRecord>>>;
+  /** Why the address receives no email marketing. */
+  readonly suppressions: readonly Suppression[];
+  readonly listSuppressions: readonly ListSuppression[];
+  /** The ids of the lists of which it is a member. */
+  readonly lists: readonly string[];
 };
 
 /** The state for tests. Lists are oldest first. */
@@ -49,6 +61,12 @@ export type SandboxState = {
   readonly events: readonly EventView[];
   readonly profiles: readonly ProfileView[];
   readonly imports: readonly ImportJob[];
+  readonly suppressionJobs: readonly SuppressionJob[];
+  readonly deletions: readonly DeletionJob[];
+  readonly catalog: {
+    readonly items: readonly CatalogEntry[];
+    readonly variants: readonly CatalogEntry[];
+  };
   readonly requests: readonly LoggedRequest[];
   readonly counters: Readonly<Counters>;
   /** The newest 1,000 violations, and the number of all. */
@@ -60,8 +78,19 @@ export type SandboxState = {
 export function createSnapshot(account: Account): SandboxState {
   return {
     events: account.activity.all().map(toEventView),
-    profiles: Array.from(account.profiles.all(), toProfileView),
+    profiles: Array.from(account.profiles.all(), (profile) =>
+      toProfileView(profile, account.lists),
+    ),
     imports: [...account.importJobs.all()].reverse(),
+    suppressionJobs: [
+      ...account.suppressionJobs.suppress.all(),
+      ...account.suppressionJobs.unsuppress.all(),
+    ].sort((a, b) => a.createdAt - b.createdAt),
+    deletions: [...account.profileJobs.deletions.all()].reverse(),
+    catalog: {
+      items: [...account.catalog.entries.item.values()],
+      variants: [...account.catalog.entries.variant.values()],
+    },
     requests: account.requests.all(),
     counters: { ...account.counters },
     violations: account.limits.violations(),
@@ -88,9 +117,21 @@ export function toEventView(event: RecordedEvent): EventView {
   };
 }
 
-export function toProfileView(profile: Profile): ProfileView {
-  const { id, attributes, createdAt, updatedAt, lastEventAt } = profile;
-  return { id, who: getDisplayName(profile), attributes, createdAt, updatedAt, lastEventAt };
+export function toProfileView(profile: Profile, lists: Lists): ProfileView {
+  const { id, attributes, createdAt, updatedAt, lastEventAt, consent } = profile;
+  const { records, suppressions, listSuppressions } = consent;
+  return {
+    id,
+    who: getDisplayName(profile),
+    attributes,
+    createdAt,
+    updatedAt,
+    lastEventAt,
+    consent: Object.fromEntries(records),
+    suppressions,
+    listSuppressions,
+    lists: lists.ofProfile(profile).map((list) => list.id),
+  };
 }
 
 function getDisplayName({ id, attributes }: Profile): string {

@@ -102,7 +102,7 @@ function listNewestProfiles(account: Account, limit: number): unknown {
   return [...new Set([...created, ...active])]
     .sort((a, b) => b.updatedAt - a.updatedAt)
     .slice(0, limit)
-    .map(toProfileView);
+    .map((profile) => toProfileView(profile, account.lists));
 }
 
 /** Shows the number of profiles, because a job can have 10,000. */
