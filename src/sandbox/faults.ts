@@ -98,8 +98,8 @@ export const faultRuleSchema = z
     }
     if (rule.poison?.at !== 'job') return;
     if (hasEffect(rule)) addIssue('poison', 'at job has no other effect: the request succeeds');
-    if (rule.endpoint !== 'any' && rule.endpoint !== 'bulk-profiles') {
-      addIssue('endpoint', 'must be bulk-profiles or any if poison is at job');
+    if (!['any', 'bulk-profiles', 'catalog'].includes(rule.endpoint)) {
+      addIssue('endpoint', 'must be bulk-profiles, catalog or any if poison is at job');
     }
   });
 

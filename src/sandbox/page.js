@@ -65,6 +65,9 @@ const showCounters = ({ counters, profiles, requests, violations }) => {
     ['Requests', requests.total],
     ['Repeats by unique_id', counters.repeats],
     ['Backfilled, no flows', counters.backfilled],
+    ['Subscribed', counters.subscribed],
+    ['Unsubscribed', counters.unsubscribed],
+    ['Deleted on request', counters.deleted],
     ['Silently dropped', counters.silentlyDropped, counters.silentlyDropped > 0 && 'warn'],
     ['Failed imports', counters.importFailed, counters.importFailed > 0 && 'warn'],
     ['Windows exceeded', violations.total, violations.total > 0 && 'bad'],
@@ -100,12 +103,42 @@ const showFeed = ({ data }) =>
     'No events yet. POST /api/events or /api/event-bulk-create-jobs to see some.',
   );
 
+// Consent is told in words, because a colour alone does not reach every reader.
+const toConsentCell = (consent) => {
+  const entries = Object.entries(consent).map(([type, { status, consentedAt }]) => ({
+    text: type.replace('.', ' ').replace('_', ' ') + ': ' + status.toLowerCase(),
+    since: toTime(consentedAt),
+    isGranted: status === 'SUBSCRIBED',
+  }));
+  const isGranted = entries.some((entry) => entry.isGranted);
+  return cell(
+    entries.length === 0 ? 'never subscribed' : entries.map(({ text }) => text).join(', '),
+    entries.length === 0 ? 'faint' : isGranted ? 'good' : 'warn',
+    entries.map(({ text, since }) => text + ' since ' + since).join('\n'),
+  );
+};
+
+const toSuppressionCell = (suppressions, listSuppressions) => {
+  const all = [
+    ...suppressions.map(({ reason, at }) => ({ text: reason, at })),
+    ...listSuppressions.map(({ listId, reason, at }) => ({ text: reason + ' in ' + listId, at })),
+  ];
+  return cell(
+    all.map(({ text }) => text).join(', '),
+    'warn',
+    all.map(({ text, at }) => text + ' since ' + toTime(at)).join('\n'),
+  );
+};
+
 const showProfiles = ({ data }) =>
   fill(
     'profiles',
-    data.map(({ id, who, attributes, updatedAt }) => [
+    data.map(({ id, who, attributes, updatedAt, ...profile }) => [
       cell(who, '', id),
       cell([attributes.first_name, attributes.last_name].filter(Boolean).join(' ')),
+      toConsentCell(profile.consent),
+      toSuppressionCell(profile.suppressions, profile.listSuppressions),
+      cell(profile.lists.join(', '), 'faint', profile.lists.join('\n')),
       cell(toBrief(attributes.properties), 'faint', JSON.stringify(attributes, null, 1)),
       cell(toTime(updatedAt), 'time'),
     ]),

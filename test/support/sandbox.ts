@@ -136,6 +136,88 @@ export function toBulkProfiles(profiles: readonly JsonMap[], lists?: readonly st
   };
 }
 
+/** A consent in the `subscriptions` of a subscription job. */
+export const subscribed = { marketing: { consent: 'SUBSCRIBED' } };
+export const unsubscribed = { marketing: { consent: 'UNSUBSCRIBED' } };
+
+/** The body of a subscription or unsubscription job. */
+export function toConsentJob(
+  action: 'create' | 'delete',
+  profiles: readonly JsonMap[],
+  { listId, ...attributes }: JsonMap & { readonly listId?: string } = {},
+): JsonMap {
+  return {
+    data: {
+      type: `profile-subscription-bulk-${action}-job`,
+      attributes: {
+        profiles: { data: profiles.map((profile) => ({ type: 'profile', attributes: profile })) },
+        ...attributes,
+      },
+      ...(listId !== undefined && {
+        relationships: { list: { data: { type: 'list', id: listId } } },
+      }),
+    },
+  };
+}
+
+/** The body of a job that suppresses addresses or lifts their suppression. */
+export function toSuppressionJob(
+  action: 'create' | 'delete',
+  emails: readonly unknown[],
+  relationships?: JsonMap,
+): JsonMap {
+  const data = emails.map((email) => ({ type: 'profile', attributes: { email } }));
+  return {
+    data: {
+      type: `profile-suppression-bulk-${action}-job`,
+      attributes: data.length === 0 ? {} : { profiles: { data } },
+      ...(relationships && { relationships }),
+    },
+  };
+}
+
+export function toDeletionJob(attributes: JsonMap, id?: string): JsonMap {
+  const data = { type: 'profile', ...(id !== undefined && { id }), attributes };
+  return { data: { type: 'data-privacy-deletion-job', attributes: { profile: { data } } } };
+}
+
+export function toMembers(ids: readonly string[]): JsonMap {
+  return { data: ids.map((id) => ({ type: 'profile', id })) };
+}
+
+export function toProfileMerge(destination: string, sources: readonly string[]): JsonMap {
+  const relationships = { profiles: toMembers(sources) };
+  return { data: { type: 'profile-merge', id: destination, relationships } };
+}
+
+/** The body of a catalog job. `entries`: the members of each resource beside its type. */
+export function toCatalogJob(
+  kind: 'item' | 'variant',
+  action: 'create' | 'update' | 'delete',
+  entries: readonly JsonMap[],
+): JsonMap {
+  const data = entries.map((entry) => ({ type: `catalog-${kind}`, ...entry }));
+  return {
+    data: { type: `catalog-${kind}-bulk-${action}-job`, attributes: { [`${kind}s`]: { data } } },
+  };
+}
+
+export function toCatalogItem(externalId: string, attributes: JsonMap = {}): JsonMap {
+  const url = `https://shop.klaviyo-demo.com/${externalId}`;
+  const texts = { title: 'Mug', description: 'A mug', url };
+  return { attributes: { external_id: externalId, ...texts, ...attributes } };
+}
+
+export function toCatalogVariant(externalId: string, itemId: string): JsonMap {
+  const { attributes } = toCatalogItem(externalId, {
+    sku: `sku-${externalId}`,
+    price: 9.5,
+    inventory_quantity: 3,
+  });
+  const item = { data: { type: 'catalog-item', id: `$custom:::$default:::${itemId}` } };
+  return { attributes, relationships: { item } };
+}
+
 export function toProfileImport(attributes: JsonMap, meta?: JsonMap): JsonMap {
   return { data: { type: 'profile', attributes, ...(meta && { meta }) } };
 }
