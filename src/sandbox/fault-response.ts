@@ -45,12 +45,20 @@ const defaultErrorText: ErrorText = {
   detail: 'A server error occurred.',
 };
 
+const firstProfile = '/data/attributes/profiles/data/0/attributes';
+
 /** JSON Pointer to the first record of a request. */
 const firstRecord: Readonly<Partial<Record<Endpoint, string>>> = {
   events: '/data/attributes',
   'profile-import': '/data/attributes',
   'bulk-events': '/data/attributes/events-bulk-create/data/0/attributes',
-  'bulk-profiles': '/data/attributes/profiles/data/0/attributes',
+  'bulk-profiles': firstProfile,
+  subscribe: firstProfile,
+  unsubscribe: firstProfile,
+  suppress: firstProfile,
+  unsuppress: firstProfile,
+  'list-members': '/data/0',
+  deletion: '/data/attributes/profile/data/attributes',
 };
 
 /** The response that a fault rule puts in place of Klaviyo's. */

@@ -54,15 +54,21 @@ export type OpenApi = {
   readonly describe: (operation: string) => Description;
 };
 
+type DescribedSchema = { readonly description?: string; readonly required?: readonly string[] };
+
 /** The description of one operation. */
 export type Description = {
   /** The schema of a member of the request body, by the path of names, through lists. Undefined if there is none. */
-  readonly requestBody: (path: readonly string[]) => { readonly description?: string } | undefined;
+  readonly requestBody: (path: readonly string[]) => DescribedSchema | undefined;
   readonly parameters: readonly string[];
   /** The description of the parameter `filter`. */
   readonly filter: string;
   /** Requests a minute. */
   readonly perMinute: number;
+  /** Requests a second and a minute. */
+  readonly limits: readonly number[];
+  /** Sorted. */
+  readonly scopes: readonly string[];
 };
 
 type Content = { readonly content?: Readonly<Record<string, unknown>> };
@@ -78,7 +84,8 @@ type Operation = {
   readonly 'x-klaviyo-filters'?: Readonly<
     Record<string, { readonly value?: { readonly enum?: readonly string[] } }>
   >;
-  readonly 'x-klaviyo-ratelimit': { readonly steady: string };
+  readonly 'x-klaviyo-ratelimit': { readonly burst: string; readonly steady: string };
+  readonly 'x-klaviyo-scopes': readonly string[];
 };
 type Document = { readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>> };
 
@@ -152,10 +159,14 @@ export function loadOpenApi(revision: Revision): OpenApi {
           path.reduce(
             (schema: unknown, member) => toProperty(document, schema, member),
             toMember(requestBody?.content?.[mediaType], 'schema'),
-          ) as { readonly description?: string } | undefined,
+          ) as DescribedSchema | undefined,
         parameters: parameters.map((parameter) => parameter.name),
         filter: parameters.find((parameter) => parameter.name === 'filter')?.description ?? '',
         perMinute: parseInt(operation['x-klaviyo-ratelimit'].steady, 10),
+        limits: ['burst' as const, 'steady' as const].map((span) =>
+          parseInt(operation['x-klaviyo-ratelimit'][span], 10),
+        ),
+        scopes: [...operation['x-klaviyo-scopes']].sort(),
       };
     },
   };

@@ -1,12 +1,20 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { getWindows } from '../../src/sandbox/endpoints.js';
 import { operations } from '../../src/sandbox/operations.js';
 import { findRevision } from '../../src/sandbox/revisions.js';
 import { goodHeaders, startTestSandbox, type SandboxUnderTest } from '../support/sandbox.js';
+import { toLaneExamples } from './lane-bodies.js';
 import { loadOpenApi, readRequestExamples, revisions, type OpenApi } from './reference.js';
 
 /** The sandbox's `{id}` in the notation of Klaviyo's document. */
 const paths: Readonly<Record<string, string>> = {
   '/api/profile-bulk-import-jobs/{id}': '/api/profile-bulk-import-jobs/{job_id}',
+  ...Object.fromEntries(
+    [
+      ...['profile-suppression-bulk-create-jobs', 'profile-suppression-bulk-delete-jobs'],
+      ...['catalog-item-bulk-create-jobs', 'catalog-variant-bulk-create-jobs'],
+    ].map((name) => [`/api/${name}/{id}`, `/api/${name}/{job_id}`]),
+  ),
 };
 
 function toDescribed(name: string): string {
@@ -123,6 +131,49 @@ describe.each(revisions)('with revision %s', (revision) => {
     await call(`GET ${jobs}/{id}`, `${jobs}/${listedId}?include=lists`);
     await call(`GET ${jobs}/{id}/lists`, `${jobs}/${listedId}/lists`);
     expect((await call('GET /api/lists', '/api/lists')).data).toHaveLength(1);
+    /** Sends each body, which must be as described, and returns the last response. */
+    const send = async (name: string, path = name.split(' ')[1] ?? '') => {
+      const { status, bodies } = toLaneExamples(revision, await readPeople())[name]!;
+      let answered: Record<string, unknown> = {};
+      for (const body of bodies) {
+        expect(openApi.faultsOfRequest(toDescribed(name), body)).toEqual([]);
+        answered = await call(name, path, { status, body });
+      }
+      await under.clock.advance(1000);
+      return answered;
+    };
+    const readPeople = async (): Promise<readonly string[]> =>
+      ((await call('GET /api/profiles', '/api/profiles')).data as { id: string }[]).map(
+        (one) => one.id,
+      );
+    await send('POST /api/profile-subscription-bulk-create-jobs');
+    await call('GET /api/profiles', `/api/profiles?${more}`);
+    await send('POST /api/profile-subscription-bulk-delete-jobs');
+    for (const action of ['create', 'delete']) {
+      const path = `/api/profile-suppression-bulk-${action}-jobs`;
+      const { data } = await send(`POST ${path}`);
+      await call(`GET ${path}/{id}`, `${path}/${(data as { id: string }).id}`);
+      await call(`GET ${path}`, `${path}?filter=equals(status,"complete")&sort=-created`);
+    }
+    const withMore = await call('GET /api/profiles', `/api/profiles?${more}`);
+    expect(JSON.stringify(withMore)).toContain('UNSUBSCRIBED');
+    for (const method of ['POST', 'DELETE']) {
+      const name = `${method} /api/lists/{id}/relationships/profiles`;
+      await send(name, '/api/lists/Y6nRLr/relationships/profiles');
+    }
+    for (const kind of ['item', 'variant']) {
+      const path = `/api/catalog-${kind}-bulk-create-jobs`;
+      const { data } = await send(`POST ${path}`);
+      const job = `${path}/${(data as { id: string }).id}`;
+      const read = await call(`GET ${path}/{id}`, `${job}?include=${kind}s`);
+      expect(read.included).toHaveLength(1);
+    }
+    for (const kind of ['variant', 'item']) {
+      await send(`POST /api/catalog-${kind}-bulk-update-jobs`);
+      await send(`POST /api/catalog-${kind}-bulk-delete-jobs`);
+    }
+    await send('POST /api/profile-merge');
+    await send('POST /api/data-privacy-deletion-jobs');
     expect([...called].sort()).toEqual(
       operations
         .map(({ method, path }) => `${method} ${path}`)
@@ -146,12 +197,35 @@ describe.each(revisions)('with revision %s', (revision) => {
     },
   );
 
+  it('every operation needs the scopes and has the limits of Klaviyo’s API description', () => {
+    const described = operations.filter(({ method, path }) =>
+      openApi.has(toDescribed(`${method} ${path}`)),
+    );
+    const toOwn = (operation: (typeof operations)[number]) => ({
+      limits: getWindows(operation, findRevision(revision)!, undefined).map(({ limit }) => limit),
+      scopes: [...operation.scopes].sort(),
+    });
+    expect(described.map((one) => [one.name, toOwn(one)])).toEqual(
+      described.map(({ name, method, path }) => {
+        const { limits, scopes } = openApi.describe(toDescribed(`${method} ${path}`));
+        return [name, { limits, scopes }];
+      }),
+    );
+  });
+
   it('the sandbox has the rules of Klaviyo’s API description', () => {
     const bulk = openApi.describe('POST /api/event-bulk-create-jobs').requestBody;
     const wrapper = ['data', 'attributes', 'events-bulk-create', 'data', 'attributes'];
     const event = [...wrapper, 'events', 'data', 'attributes'];
     const profile = openApi.describe('POST /api/profile-import').requestBody;
     const events = openApi.describe('GET /api/events');
+    const lists = openApi.describe('GET /api/lists');
+    const subscribe = openApi.describe('POST /api/profile-subscription-bulk-create-jobs');
+    const person = ['data', 'attributes', 'profiles', 'data', 'attributes'];
+    const takes = (...path: readonly string[]): boolean =>
+      subscribe.requestBody([...person, 'subscriptions', ...path]) !== undefined;
+    const suppress = openApi.describe('POST /api/profile-suppression-bulk-create-jobs');
+    const catalogRead = openApi.describe('GET /api/catalog-item-bulk-create-jobs/{job_id}');
     const text = (...path: readonly string[]): string => bulk(path)?.description ?? '';
     expect(findRevision(revision)).toEqual({
       date: revision,
@@ -166,6 +240,14 @@ describe.each(revisions)('with revision %s', (revision) => {
       takesPatchIdentifiers: profile(['data', 'meta', 'patch_identifiers']) !== undefined,
       pagesEventsBySize: events.parameters.includes('page[size]'),
       filtersEventsByHasMetric: events.filter.includes('`metric`: `has`'),
+      pagesListsBySize: lists.parameters.includes('page[size]'),
+      requiresSubscriptions:
+        subscribe.requestBody(person)?.required?.includes('subscriptions') === true,
+      takesWhatsAppConsent: takes('whatsapp'),
+      takesPushConsent: takes('push'),
+      takesOpenTrackingConsent: takes('email', 'open_tracking'),
+      selectsFieldsOfNewJobs: suppress.parameters.some((name) => name.startsWith('fields')),
+      catalogReadTier: catalogRead.perMinute === 3500 ? 'XL' : 'L',
       largeTierPerMinute: openApi.describe('GET /api/profiles').perMinute,
     });
     expect(bulk([...wrapper, 'backfill']) !== undefined).toBe(

@@ -3,11 +3,15 @@ import { createSeededRandom, FaultScriptError, parseFaultRules } from '../../src
 import type { FaultRule } from '../../src/sandbox/faults.js';
 import {
   startTestSandbox,
+  subscribed,
   toBulkEvents,
   toBulkProfiles,
+  toConsentJob,
+  toDeletionJob,
   toEvent,
   toProfileImport,
   toSingleEvent,
+  toSuppressionJob,
   toWrapper,
   turnsUntil,
 } from '../support/sandbox.js';
@@ -251,6 +255,54 @@ describe('a poison rule', () => {
     await start(poison());
     const response = await bulk([...wrappers, toWrapper({ email: 'x' })]);
     expect(response.errors.map(({ detail }) => detail)).toEqual(['Invalid email address']);
+  });
+});
+
+describe('a fault rule at the endpoints of consent and privacy', () => {
+  const email = 'ada@klaviyo-demo.com';
+  const people = [
+    { email, subscriptions: { email: subscribed } },
+    { phone_number: '+15005550006', subscriptions: { sms: subscribed } },
+  ];
+  const subscribe = (): Promise<SandboxResponse> =>
+    at.post('/api/profile-subscription-bulk-create-jobs', toConsentJob('create', people));
+
+  it('refuses a subscription job for one number with the text of an unsupported region', async () => {
+    const detail = 'Phone number is valid but is not in a supported region for this account.';
+    const when = { path: 'phone_number', equals: '+15005550006' };
+    await start({ endpoint: 'subscribe', poison: { when, detail } });
+    const response = await subscribe();
+    expect(response.status).toBe(400);
+    expect(response.errors).toMatchObject([
+      {
+        detail,
+        source: { pointer: '/data/attributes/profiles/data/1/attributes/phone_number' },
+      },
+    ]);
+    await at.clock.advance(300);
+    expect(at.sandbox.state().profiles).toEqual([]);
+  });
+
+  it('applies to its own endpoint, and a reset after the body keeps the effect', async () => {
+    await start({ endpoint: 'suppress', reset: 'after' }, { endpoint: 'deletion', status: 503 });
+    expect((await subscribe()).status).toBe(202);
+    const suppression = toSuppressionJob('create', [email]);
+    await expect(
+      at.post('/api/profile-suppression-bulk-create-jobs', suppression),
+    ).rejects.toThrow();
+    await at.clock.advance(300);
+    expect(at.sandbox.state().profiles[0]?.suppressions).toHaveLength(1);
+    const deletion = await at.post('/api/data-privacy-deletion-jobs', toDeletionJob({ email }));
+    expect(deletion.status).toBe(503);
+  });
+
+  it('finds the person of a deletion job', async () => {
+    const poison = { when: { path: 'email', equals: email } };
+    await start({ endpoint: 'deletion', poison });
+    const response = await at.post('/api/data-privacy-deletion-jobs', toDeletionJob({ email }));
+    expect(response.errors[0]?.source.pointer).toBe(
+      '/data/attributes/profile/data/attributes/email',
+    );
   });
 });
 

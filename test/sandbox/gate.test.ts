@@ -80,6 +80,17 @@ describe('the scopes of a key', () => {
     ['GET /api/metrics', 'metrics:read'],
     ['GET /api/profiles/x', 'profiles:read'],
     ['GET /api/accounts', 'accounts:read'],
+    ['POST /api/profile-subscription-bulk-create-jobs', 'subscriptions:write'],
+    ['POST /api/profile-subscription-bulk-delete-jobs', 'lists:write'],
+    ['POST /api/profile-suppression-bulk-create-jobs', 'profiles:write'],
+    ['POST /api/profile-suppression-bulk-delete-jobs', 'subscriptions:write'],
+    ['GET /api/profile-suppression-bulk-create-jobs/x', 'subscriptions:read'],
+    ['POST /api/lists/x/relationships/profiles', 'lists:write'],
+    ['DELETE /api/lists/x/relationships/profiles', 'profiles:write'],
+    ['POST /api/data-privacy-deletion-jobs', 'data-privacy:write'],
+    ['POST /api/profile-merge', 'profiles:write'],
+    ['POST /api/catalog-item-bulk-create-jobs', 'catalogs:write'],
+    ['GET /api/catalog-variant-bulk-create-jobs/x', 'catalogs:read'],
   ])('for %s must include %s', async (call, scope) => {
     await start({ scopes: { pk_test_1: [] } });
     const [method = '', path = ''] = call.split(' ');
@@ -141,6 +152,7 @@ describe('a path', () => {
     expect(unknown.status).toBe(404);
     expect(unknown.errors[0]?.detail).toBe('No valid revisions found for method');
     expect((await at.get('/api/event-bulk-create-jobs')).status).toBe(405);
+    expect((await at.get('/api/profile-merge')).status).toBe(405);
     expect((await at.get('/api/profiles/a/b')).status).toBe(404);
   });
 
@@ -149,7 +161,8 @@ describe('a path', () => {
     'GET /api/segments/x/profiles',
     'POST /api/lists',
     'DELETE /api/lists/x',
-    'POST /api/profile-merge',
+    'GET /api/catalog-items',
+    'GET /api/catalog-item-bulk-create-jobs',
     'GET /api/profiles/x/conversations',
     'POST /client/events',
   ])('gets a 501 if Klaviyo has it and the sandbox does not imitate it: %s', async (call) => {

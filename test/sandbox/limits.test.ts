@@ -103,10 +103,21 @@ describe('a fixed rate window', () => {
       create_event: ['350/1000', '3500/60000'],
       create_or_update_profile: ['75/1000', '700/60000'],
       get_accounts: ['1/1000', '15/60000'],
+      bulk_subscribe_profiles: ['75/1000', '700/60000'],
+      bulk_unsubscribe_profiles: ['75/1000', '700/60000'],
+      bulk_suppress_profiles: ['75/1000', '700/60000'],
+      add_profiles_to_list: ['10/1000', '150/60000'],
+      remove_profiles_from_list: ['10/1000', '150/60000'],
+      request_profile_deletion: ['3/1000', '60/60000'],
+      merge_profiles: ['10/1000', '150/60000'],
+      bulk_create_catalog_items: ['75/1000', '700/60000'],
+      get_bulk_create_catalog_items_job: ['350/1000', '3500/60000'],
     });
     expect(windowsAt('2026-07-15')).toMatchObject({
       bulk_create_events: ['10/1000', '150/60000'],
       create_or_update_profile: ['75/1000', '750/60000'],
+      bulk_subscribe_profiles: ['75/1000', '750/60000'],
+      get_bulk_create_catalog_items_job: ['75/1000', '750/60000'],
     });
     await start({ 'bulk-events': 'off' });
     const response = await send();

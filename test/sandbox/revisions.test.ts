@@ -163,6 +163,13 @@ describe('a revision', () => {
   });
 });
 
+it('the page size of lists can be set from revision 2026-07-15 on', async () => {
+  at = await startTestSandbox();
+  const path = '/api/lists?page[size]=5';
+  expect((await at.get(path, { revision: '2026-04-15' })).status).toBe(400);
+  expect((await at.get(path, { revision: '2026-07-15' })).status).toBe(200);
+});
+
 describe('a backfilled event', () => {
   const send = (
     wrapper: boolean | undefined,

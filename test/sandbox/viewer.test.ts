@@ -4,8 +4,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   goodHeaders,
   startTestSandbox,
+  subscribed,
   toBulkProfiles,
+  toConsentJob,
   toSingleEvent,
+  toSuppressionJob,
 } from '../support/sandbox.js';
 import type { SandboxUnderTest } from '../support/sandbox.js';
 
@@ -43,6 +46,28 @@ describe('the JSON view of the sandbox', () => {
     expect((await at.get('/sandbox/profiles')).body.data).toMatchObject([
       { who: 'ada' },
       { who: 'bo' },
+    ]);
+  });
+
+  it('shows consent, suppressions and lists of each profile', async () => {
+    const profile = { email: 'ada@klaviyo-demo.com', subscriptions: { email: subscribed } };
+    await at.post(
+      '/api/profile-subscription-bulk-create-jobs',
+      toConsentJob('create', [profile], { listId: 'L1' }),
+    );
+    await at.post(
+      '/api/profile-suppression-bulk-create-jobs',
+      toSuppressionJob('create', [profile.email]),
+    );
+    await at.clock.advance(300);
+    expect((await at.get('/sandbox/profiles')).body.data).toMatchObject([
+      {
+        who: 'ada@klaviyo-demo.com',
+        consent: { 'email.marketing': { status: 'SUBSCRIBED' } },
+        suppressions: [{ reason: 'USER_SUPPRESSED' }],
+        listSuppressions: [],
+        lists: ['L1'],
+      },
     ]);
   });
 
@@ -84,6 +109,15 @@ describe('the JSON view of the sandbox', () => {
 });
 
 describe('the page of the sandbox', () => {
+  it('has one column for each cell that its script writes about a profile', async () => {
+    const { text } = await at.send('/', {});
+    const [, profiles = ''] = /<table id="profiles">(.*?)<\/table>/s.exec(text) ?? [];
+    const columns = [...profiles.matchAll(/<th>(.*?)<\/th>/g)].map(([, name]) => name);
+    expect(columns).toEqual([
+      ...['Who', 'Name', 'Consent', 'Suppressed', 'Lists', 'Properties', 'Updated'],
+    ]);
+  });
+
   it('is HTML without external resources, under a matching content security policy', async () => {
     const page = await at.send('/', {});
     expect(page.status).toBe(200);
