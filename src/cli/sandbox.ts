@@ -16,6 +16,8 @@ Runs a strict local simulation of Klaviyo's API, with a page that shows what it 
   --port PORT      port to listen on (4000; 0 selects a free one)
   --faults FILE    a JSON list of fault rules to start with; POST /sandbox/faults adds more
   --retire-by-age  retire every revision two years after its release, as Klaviyo does
+  --double-opt-in LIST  subscribers of the list with this id must confirm, which never happens here;
+                   may be repeated
   --no-windows     do not enforce Klaviyo's rate windows
 `;
 
@@ -31,6 +33,7 @@ export const sandboxCommand: Command = {
         port: { type: 'string', default: '4000' },
         faults: { type: 'string' },
         'retire-by-age': { type: 'boolean', default: false },
+        'double-opt-in': { type: 'string', multiple: true, default: [] },
         'no-windows': { type: 'boolean', default: false },
       },
     });
@@ -49,6 +52,7 @@ export const sandboxCommand: Command = {
           port,
           ...(values.faults !== undefined && { faults: readFaults(values.faults) }),
           retireByAge: values['retire-by-age'],
+          doubleOptInLists: values['double-opt-in'],
           ...(values['no-windows'] && { windows: 'off' as const }),
         });
         outputs.stdout.write(
