@@ -84,7 +84,7 @@ export function createImportJobs(options: ImportJobOptions): ImportJobs {
     describe: toOpenImportJob,
     complete(work, progress) {
       trackIdentities(work.entries, -1);
-      return runImport(work, progress, options);
+      return completeImport(work, progress, options);
     },
   });
 
@@ -107,7 +107,7 @@ function toOpenImportJob({ entries, lists }: Import, progress: JobProgress): Imp
 }
 
 /** Writes the profiles of the job to the account. */
-function runImport(
+function completeImport(
   work: Import,
   progress: JobProgress,
   { clock, profiles, lists, counters }: ImportJobOptions,

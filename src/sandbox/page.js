@@ -103,7 +103,7 @@ const showFeed = ({ data }) =>
     'No events yet. POST /api/events or /api/event-bulk-create-jobs to see some.',
   );
 
-// Consent is told in words, because a colour alone does not reach every reader.
+// Shows consent in words, because some readers cannot tell the colours apart.
 const toConsentCell = (consent) => {
   const entries = Object.entries(consent).map(([type, { status, consentedAt }]) => ({
     text: type.replace('.', ' ').replace('_', ' ') + ': ' + status.toLowerCase(),

@@ -25,20 +25,32 @@ import type { ApiResponse } from './response.js';
 
 export const catalogOperations: readonly Operation[] = [
   ...defineOperations('catalog', {
-    'POST /api/catalog-item-bulk-create-jobs': toRow('bulk_create_catalog_items', 'item', 'create'),
-    'POST /api/catalog-item-bulk-update-jobs': toRow('bulk_update_catalog_items', 'item', 'update'),
-    'POST /api/catalog-item-bulk-delete-jobs': toRow('bulk_delete_catalog_items', 'item', 'delete'),
-    'POST /api/catalog-variant-bulk-create-jobs': toRow(
+    'POST /api/catalog-item-bulk-create-jobs': defineCatalogJob(
+      'bulk_create_catalog_items',
+      'item',
+      'create',
+    ),
+    'POST /api/catalog-item-bulk-update-jobs': defineCatalogJob(
+      'bulk_update_catalog_items',
+      'item',
+      'update',
+    ),
+    'POST /api/catalog-item-bulk-delete-jobs': defineCatalogJob(
+      'bulk_delete_catalog_items',
+      'item',
+      'delete',
+    ),
+    'POST /api/catalog-variant-bulk-create-jobs': defineCatalogJob(
       'bulk_create_catalog_variants',
       'variant',
       'create',
     ),
-    'POST /api/catalog-variant-bulk-update-jobs': toRow(
+    'POST /api/catalog-variant-bulk-update-jobs': defineCatalogJob(
       'bulk_update_catalog_variants',
       'variant',
       'update',
     ),
-    'POST /api/catalog-variant-bulk-delete-jobs': toRow(
+    'POST /api/catalog-variant-bulk-delete-jobs': defineCatalogJob(
       'bulk_delete_catalog_variants',
       'variant',
       'delete',
@@ -60,7 +72,7 @@ export const catalogOperations: readonly Operation[] = [
   }),
 ];
 
-function toRow(name: string, kind: CatalogKind, action: CatalogAction) {
+function defineCatalogJob(name: string, kind: CatalogKind, action: CatalogAction) {
   const handle = (call: Call): ApiResponse => startCatalogJob(call, kind, action);
   return { name, tier: 'L', scopes: 'catalogs:write', handle } as const;
 }

@@ -33,7 +33,7 @@ export const profileJobOperations = [
       name: 'merge_profiles',
       tier: 'M',
       scopes: 'profiles:write',
-      handle: mergeProfiles,
+      handle: requestProfileMerge,
     },
   }),
 ];
@@ -98,7 +98,7 @@ const mergeFrame = z.strictObject({
 });
 
 /** 201 with the profile that remains. */
-function mergeProfiles(call: Call): ApiResponse {
+function requestProfileMerge(call: Call): ApiResponse {
   const { account, url } = call;
   const framed = parseFrame(call.json, mergeFrame, 'profile-merge');
   if ('invalid' in framed) return framed.invalid;

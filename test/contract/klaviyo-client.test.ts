@@ -7,6 +7,8 @@ import * as klaviyo from 'klaviyo-api';
 import {
   AccountsApi,
   ApiKeySession,
+  CatalogsApi,
+  DataPrivacyApi,
   EventsApi,
   FilterBuilder,
   ListsApi,
@@ -52,6 +54,8 @@ function toClient(url = at.sandbox.url) {
     metrics: pointed(new MetricsApi(session)),
     accounts: pointed(new AccountsApi(session)),
     lists: pointed(new ListsApi(session)),
+    privacy: pointed(new DataPrivacyApi(session)),
+    catalogs: pointed(new CatalogsApi(session)),
   };
 }
 
@@ -439,6 +443,156 @@ describe('the import jobs and lists of Klaviyo’s client', () => {
     expect((await lists.getTagsForList('Y6nRLr')).body.data).toEqual([]);
     expect((await toFailure(lists.getList('none'))).status).toBe(404);
   });
+});
+
+describe('the consent of Klaviyo’s client', () => {
+  const email = 'ada@klaviyo-demo.com';
+  const subscribe = (consentedAt?: Date) =>
+    toClient().profiles.bulkSubscribeProfiles({
+      data: {
+        type: 'profile-subscription-bulk-create-job',
+        attributes: {
+          profiles: {
+            data: [
+              {
+                type: 'profile',
+                attributes: {
+                  email,
+                  phoneNumber: '+15005550006',
+                  subscriptions: {
+                    email: {
+                      marketing: { consent: 'SUBSCRIBED', ...(consentedAt && { consentedAt }) },
+                    },
+                    ...(consentedAt === undefined && {
+                      sms: { transactional: { consent: 'SUBSCRIBED' as const } },
+                    }),
+                  },
+                },
+              },
+            ],
+          },
+          customSource: 'Footer',
+          ...(consentedAt && { historicalImport: true }),
+        },
+        relationships: { list: { data: { type: 'list', id: 'Y6nRLr' } } },
+      },
+    });
+  const readProfile = async () => {
+    const { data } = (
+      await toClient().profiles.getProfiles({ additionalFieldsProfile: ['subscriptions'] })
+    ).body;
+    return data[0]!;
+  };
+
+  it('is granted, withdrawn and shown', async () => {
+    const { profiles } = toClient();
+    expect((await subscribe()).response.status).toBe(202);
+    await at.clock.advance(300);
+    expect((await readProfile()).attributes.subscriptions).toMatchObject({
+      email: { marketing: { consent: 'SUBSCRIBED', customMethodDetail: 'Footer' } },
+      sms: { transactional: { consent: 'SUBSCRIBED' }, marketing: { consent: 'NEVER_SUBSCRIBED' } },
+    });
+    await profiles.bulkUnsubscribeProfiles({
+      data: {
+        type: 'profile-subscription-bulk-delete-job',
+        attributes: {
+          profiles: {
+            data: [
+              {
+                type: 'profile',
+                attributes: {
+                  email,
+                  subscriptions: { email: { marketing: { consent: 'UNSUBSCRIBED' } } },
+                },
+              },
+            ],
+          },
+        },
+      },
+    });
+    await at.clock.advance(300);
+    const { subscriptions } = (await readProfile()).attributes;
+    expect(subscriptions?.email?.marketing).toMatchObject({
+      consent: 'UNSUBSCRIBED',
+      canReceiveEmailMarketing: false,
+      suppression: [{ reason: 'UNSUBSCRIBE' }],
+    });
+  });
+
+  it('has the time of a historical import', async () => {
+    const past = new Date(Date.UTC(2024, 4, 1));
+    expect((await subscribe(past)).response.status).toBe(202);
+    await at.clock.advance(300);
+    const { subscriptions } = (await readProfile()).attributes;
+    expect(subscriptions?.email?.marketing?.consentTimestamp).toEqual(past);
+    const future = await toFailure(subscribe(new Date(Date.UTC(2027, 0, 1))));
+    expect(future).toMatchObject({ status: 400, error: { code: 'invalid' } });
+  });
+
+  it('is independent of suppressions, list members and deletion', async () => {
+    const { profiles, lists, privacy } = toClient();
+    await subscribe();
+    await at.clock.advance(300);
+    const made = await profiles.bulkSuppressProfiles({
+      data: {
+        type: 'profile-suppression-bulk-create-job',
+        attributes: { profiles: { data: [{ type: 'profile', attributes: { email } }] } },
+      },
+    });
+    await at.clock.advance(300);
+    const job = await profiles.getBulkSuppressProfilesJob(made.body.data.id);
+    expect(job.body.data.attributes).toMatchObject({ status: 'complete', completedCount: 1 });
+    const id = (await readProfile()).id ?? '';
+    await lists.removeProfilesFromList('Y6nRLr', { data: [{ type: 'profile', id }] });
+    expect(at.sandbox.state().profiles).toMatchObject([
+      {
+        lists: [],
+        suppressions: [{ reason: 'USER_SUPPRESSED' }],
+        consent: { 'email.marketing': { status: 'SUBSCRIBED' } },
+      },
+    ]);
+    await lists.addProfilesToList('Y6nRLr', { data: [{ type: 'profile', id }] });
+    expect(at.sandbox.state().profiles).toMatchObject([{ lists: ['Y6nRLr'] }]);
+    await privacy.requestProfileDeletion({
+      data: {
+        type: 'data-privacy-deletion-job',
+        attributes: { profile: { data: { type: 'profile', attributes: { email } } } },
+      },
+    });
+    await at.clock.advance(300);
+    expect(at.sandbox.state().profiles).toEqual([]);
+  });
+});
+
+it('the catalog of Klaviyo’s client is filled by a job', async () => {
+  const { catalogs } = toClient();
+  const made = await catalogs.bulkCreateCatalogItems({
+    data: {
+      type: 'catalog-item-bulk-create-job',
+      attributes: {
+        items: {
+          data: [
+            {
+              type: 'catalog-item',
+              attributes: {
+                externalId: 'mug',
+                title: 'Mug',
+                description: 'A mug',
+                url: 'https://shop.klaviyo-demo.com/mug',
+                customMetadata: { color: 'red' },
+              },
+            },
+          ],
+        },
+      },
+    },
+  });
+  await at.clock.advance(300);
+  const { body } = await catalogs.getBulkCreateCatalogItemsJob(made.body.data.id, {
+    include: ['items'],
+  });
+  expect(body.data.attributes).toMatchObject({ status: 'complete', completedCount: 1 });
+  expect(body.included?.map(({ attributes }) => attributes.title)).toEqual(['Mug']);
 });
 
 type Method = (this: object, ...values: readonly unknown[]) => Promise<unknown>;

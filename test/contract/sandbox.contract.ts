@@ -136,7 +136,7 @@ describe.each(revisions)('with revision %s', (revision) => {
       const { status, bodies } = toLaneExamples(revision, await readPeople())[name]!;
       let answered: Record<string, unknown> = {};
       for (const body of bodies) {
-        expect(openApi.faultsOfRequest(toDescribed(name), body)).toEqual([]);
+        expect(openApi.findRequestIssues(toDescribed(name), body)).toEqual([]);
         answered = await call(name, path, { status, body });
       }
       await under.clock.advance(1000);
