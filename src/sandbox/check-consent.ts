@@ -1,6 +1,9 @@
 /**
  * Checks one profile of a subscription or unsubscription job, by Klaviyo's OpenAPI. Klaviyo
- * validates a job before it accepts it: one bad phone number refuses all of its profiles.
+ * validates a job before it accepts it: one bad phone number refuses all of its profiles. In 2025
+ * Klaviyo announced that it ignores a bad number beside a valid address (`X-Klaviyo-Partial-Failure`,
+ * community.klaviyo.com/developer-group-64 topic 18034); its OpenAPI does not say so, and the sandbox
+ * stays strict.
  */
 
 import { isJsonObject } from '../json/json.js';

@@ -112,8 +112,8 @@ const toConsentCell = (consent) => {
   }));
   const isGranted = entries.some((entry) => entry.isGranted);
   return cell(
-    entries.length === 0 ? 'never subscribed' : entries.map(({ text }) => text).join(', '),
-    entries.length === 0 ? 'faint' : isGranted ? 'good' : 'warn',
+    entries.length === 0 ? 'never subscribed' : entries.map(({ text }) => text).join('\n'),
+    'lines ' + (entries.length === 0 ? 'faint' : isGranted ? 'good' : 'warn'),
     entries.map(({ text, since }) => text + ' since ' + since).join('\n'),
   );
 };
@@ -124,8 +124,8 @@ const toSuppressionCell = (suppressions, listSuppressions) => {
     ...listSuppressions.map(({ listId, reason, at }) => ({ text: reason + ' in ' + listId, at })),
   ];
   return cell(
-    all.map(({ text }) => text).join(', '),
-    'warn',
+    all.map(({ text }) => text).join('\n'),
+    'lines warn',
     all.map(({ text, at }) => text + ' since ' + toTime(at)).join('\n'),
   );
 };
@@ -138,7 +138,7 @@ const showProfiles = ({ data }) =>
       cell([attributes.first_name, attributes.last_name].filter(Boolean).join(' ')),
       toConsentCell(profile.consent),
       toSuppressionCell(profile.suppressions, profile.listSuppressions),
-      cell(profile.lists.join(', '), 'faint', profile.lists.join('\n')),
+      cell(profile.lists.join('\n'), 'lines faint'),
       cell(toBrief(attributes.properties), 'faint', JSON.stringify(attributes, null, 1)),
       cell(toTime(updatedAt), 'time'),
     ]),

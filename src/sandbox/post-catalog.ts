@@ -7,6 +7,7 @@
 
 import { catalogSchemas, toCatalogId } from './check-catalog.js';
 import type { CatalogResource } from './check-catalog.js';
+import { catalogActions, catalogKinds } from './catalog.js';
 import type { CatalogAction, CatalogInput, CatalogKind } from './catalog.js';
 import { toJsonPointer } from './issues.js';
 import { defineOperations } from './operation.js';
@@ -24,38 +25,22 @@ import {
 import type { ApiResponse } from './response.js';
 
 export const catalogOperations: readonly Operation[] = [
-  ...defineOperations('catalog', {
-    'POST /api/catalog-item-bulk-create-jobs': defineCatalogJob(
-      'bulk_create_catalog_items',
-      'item',
-      'create',
+  ...defineOperations(
+    'catalog',
+    Object.fromEntries(
+      catalogKinds.flatMap((kind) =>
+        catalogActions.map((action) => [
+          `POST /api/catalog-${kind}-bulk-${action}-jobs`,
+          {
+            name: `bulk_${action}_catalog_${kind}s`,
+            tier: 'L',
+            scopes: 'catalogs:write',
+            handle: (call: Call) => startCatalogJob(call, kind, action),
+          },
+        ]),
+      ),
     ),
-    'POST /api/catalog-item-bulk-update-jobs': defineCatalogJob(
-      'bulk_update_catalog_items',
-      'item',
-      'update',
-    ),
-    'POST /api/catalog-item-bulk-delete-jobs': defineCatalogJob(
-      'bulk_delete_catalog_items',
-      'item',
-      'delete',
-    ),
-    'POST /api/catalog-variant-bulk-create-jobs': defineCatalogJob(
-      'bulk_create_catalog_variants',
-      'variant',
-      'create',
-    ),
-    'POST /api/catalog-variant-bulk-update-jobs': defineCatalogJob(
-      'bulk_update_catalog_variants',
-      'variant',
-      'update',
-    ),
-    'POST /api/catalog-variant-bulk-delete-jobs': defineCatalogJob(
-      'bulk_delete_catalog_variants',
-      'variant',
-      'delete',
-    ),
-  }),
+  ),
   ...defineOperations('catalog-jobs', {
     'GET /api/catalog-item-bulk-create-jobs/{id}': {
       name: 'get_bulk_create_catalog_items_job',
@@ -71,11 +56,6 @@ export const catalogOperations: readonly Operation[] = [
     },
   }),
 ];
-
-function defineCatalogJob(name: string, kind: CatalogKind, action: CatalogAction) {
-  const handle = (call: Call): ApiResponse => startCatalogJob(call, kind, action);
-  return { name, tier: 'L', scopes: 'catalogs:write', handle } as const;
-}
 
 /** Klaviyo's limits: entries of a job, and jobs in progress. */
 const maxEntries = 100;
