@@ -14,7 +14,7 @@ local windows = readWindows(endpoint)
 local tokens = readTokens()
 local waitMs = math.max(0, readMeta(endpoint .. ':pausedUntil') - now, (1 - tokens) / tokensPerMs)
 if #windows > 0 then
-  local burstMs = (findBurst(windows) - 1) * readMeta(endpoint .. ':spacing')
+  local burstMs = (findBurst(windows) - 1) * readSpacing(endpoint, windows)
   waitMs = math.max(waitMs, readMeta(endpoint .. ':dueAt') - burstMs - now)
   for _, window in ipairs(windows) do
     waitMs = math.max(waitMs, findPlaceWaitMs(window))

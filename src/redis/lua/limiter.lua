@@ -118,11 +118,19 @@ local function findBurst(windows)
   return math.max(1, shortest.limit - evenly)
 end
 
+-- The spacing in ms after the newest request. Before the first one it is even over the longest window.
+local function readSpacing(endpoint, windows)
+  local spacing = readMeta(endpoint .. ':spacing')
+  if spacing > 0 then return spacing end
+  local longest = windows[#windows]
+  return longest.windowMs / longest.limit
+end
+
 local function pauseEndpoint(endpoint, untilMs)
   local windows = readWindows(endpoint)
   writeMeta(endpoint .. ':pausedUntil', math.max(readMeta(endpoint .. ':pausedUntil'), untilMs))
   if #windows == 0 then return end
-  local dueAt = untilMs + (findBurst(windows) - 1) * readMeta(endpoint .. ':spacing')
+  local dueAt = untilMs + (findBurst(windows) - 1) * readSpacing(endpoint, windows)
   writeMeta(endpoint .. ':dueAt', math.max(readMeta(endpoint .. ':dueAt'), dueAt))
 end
 
