@@ -19,7 +19,8 @@ const layers = {
   json: {},
   log: { code: ['clock'], types: ['config'] },
   metrics: { code: ['model'] },
-  config: { code: ['redis', 'sources', 'error', 'near-name'] },
+  // The settings of the lanes are derived from the list of lanes.
+  config: { code: ['redis', 'sources', 'klaviyo', 'model', 'error', 'near-name'] },
   http: {
     code: ['ingest', 'sources', 'json', 'slices', 'model', 'clock', 'metrics'],
     types: ['log'],
@@ -62,6 +63,7 @@ const folders = [
     'ingest',
     'json',
     'klaviyo',
+    'klaviyo/lanes',
     'log',
     'model',
     'redis',

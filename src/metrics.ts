@@ -76,7 +76,7 @@ export function createMetrics(version: string) {
     ),
     ingest: counter(
       'ingest_total',
-      'Posted events and profiles by outcome; `refused` counts those of requests that got a 503',
+      'Posted entries by outcome; `refused` counts those of requests that got a 503',
       ['lane', 'outcome'],
     ),
     ingestBackfilled: counter(

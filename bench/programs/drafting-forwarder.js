@@ -18,8 +18,8 @@ const { createDraftMany } = /** @type {typeof import('../../src/ingest/draft-man
 const { createToE164 } = /** @type {typeof import('../../src/ingest/phone.js')} */ (
   await load('../../dist/ingest/phone.js')
 );
-const { toBody } = /** @type {typeof import('../../src/klaviyo/request.js')} */ (
-  await load('../../dist/klaviyo/request.js')
+const { laneApis } = /** @type {typeof import('../../src/klaviyo/lanes/list.js')} */ (
+  await load('../../dist/klaviyo/lanes/list.js')
 );
 const { toRules } = /** @type {typeof import('../../src/klaviyo/revision.js')} */ (
   await load('../../dist/klaviyo/revision.js')
@@ -35,7 +35,7 @@ const draftMany = createDraftMany({
   toE164: createToE164(undefined),
 });
 /** @type {(payloads: readonly Uint8Array[]) => void} */
-const forward = createForward((payloads) => toBody(lane, payloads));
+const forward = createForward((payloads) => laneApis[lane].body.join(payloads));
 
 /** @param {import('node:http').IncomingMessage} request */
 async function take(request) {

@@ -1,11 +1,12 @@
 import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { createEngine, type Engine } from '../delivery/engine.js';
-import { overheadBytes } from '../klaviyo/request.js';
+import { getLaneApi } from '../klaviyo/lanes/list.js';
+import { selectLaneSettings } from '../config/lane-settings.js';
 import type { Logger } from '../log/logger.js';
 import type { Metrics } from '../metrics.js';
 import type { DeliveryStore, Destination } from '../model/destination.js';
-import { lanes, storeLanes, type Lane, type StoreLane } from '../model/lane.js';
+import { lanes, mapLanes, storeLanes, type StoreLane } from '../model/lane.js';
 import type { Limiter } from '../model/limiter.js';
 import type { Store } from '../model/store.js';
 import { until, untilDrained } from './lifecycle.js';
@@ -86,18 +87,9 @@ export function countUnsettled(
   return counted.reduce((sum, lane) => sum + store.depth(lane).count, 0);
 }
 
-function toBatchBounds(config: Config) {
-  const maxBytes = (lane: Lane): number => config.BATCH_MAX_BYTES - overheadBytes(lane) + 1;
-  return {
-    events: {
-      maxCount: config.EVENT_BATCH_MAX_COUNT,
-      maxBytes: maxBytes('events'),
-      maxAgeMs: config.EVENT_FLUSH_INTERVAL_MS,
-    },
-    profiles: {
-      maxCount: config.PROFILE_BATCH_MAX_COUNT,
-      maxBytes: maxBytes('profiles'),
-      maxAgeMs: config.PROFILE_FLUSH_INTERVAL_MS,
-    },
-  };
-}
+const toBatchBounds = (config: Config) =>
+  mapLanes((lane) => {
+    const { maxCount, maxAgeMs } = selectLaneSettings(config, lane);
+    const maxBytes = config.BATCH_MAX_BYTES - getLaneApi(lane).body.overheadBytes + 1;
+    return { maxCount, maxBytes, maxAgeMs };
+  });

@@ -2,9 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { systemClock, type Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { createLocalLimiter, type LimiterOptions } from '../delivery/limiter/limiter.js';
-import type { Limiter } from '../model/limiter.js';
+import { selectLaneSettings } from '../config/lane-settings.js';
 import { restoreRequests, restorePauses } from '../delivery/limiter/restore.js';
-import type { RateWindow } from '../model/limiter.js';
+import { lanes } from '../model/lane.js';
+import { mapEndpoints, type Endpoint, type Limiter, type RateWindow } from '../model/limiter.js';
 import { toSentinelAuth } from '../redis/address.js';
 import { findEviction } from '../redis/durability.js';
 import { SettingError, type RedisConnection } from '../redis/connection.js';
@@ -61,7 +62,7 @@ async function openOwn({
   onWaited,
 }: OpenLimiterDeps): Promise<OpenedLimiter> {
   const limiter = createLocalLimiter({ clock, onWaited, ...toLimits(config) });
-  const windows = [...config.EVENT_RATE_WINDOWS, ...config.PROFILE_RATE_WINDOWS];
+  const windows = lanes.flatMap((lane) => selectRateWindows(config, lane));
   await restoreRequests({
     limiter,
     log: store,
@@ -139,14 +140,14 @@ async function reportEviction(
 
 type Bounds = Pick<LimiterOptions, 'bucket' | 'windows'>;
 
+/** Klaviyo counts the polls of import jobs as it counts the imports. */
+const selectRateWindows = (config: Config, endpoint: Endpoint): readonly RateWindow[] =>
+  selectLaneSettings(config, endpoint === 'imports' ? 'profiles' : endpoint).rateWindows;
+
 function toLimits(config: Config): Bounds {
   return {
     bucket: { perSecond: config.RATE_LIMIT_PER_SECOND, burst: config.RATE_LIMIT_BURST },
-    windows: {
-      events: config.EVENT_RATE_WINDOWS,
-      profiles: config.PROFILE_RATE_WINDOWS,
-      imports: config.PROFILE_RATE_WINDOWS,
-    },
+    windows: mapEndpoints((endpoint) => selectRateWindows(config, endpoint)),
   };
 }
 
@@ -158,16 +159,11 @@ export function toShare({ bucket, windows }: Bounds, share: number): Bounds {
       ? { limit: part, windowMs }
       : { limit: 1, windowMs: Math.ceil(windowMs / (limit * share)) };
   };
-  const of = (all: readonly RateWindow[]): readonly RateWindow[] => all.map(ofWindow);
   return {
     bucket: {
       perSecond: bucket.perSecond * share,
       burst: Math.max(1, Math.floor(bucket.burst * share)),
     },
-    windows: {
-      events: of(windows.events),
-      profiles: of(windows.profiles),
-      imports: of(windows.imports),
-    },
+    windows: mapEndpoints((endpoint) => (windows[endpoint] ?? []).map(ofWindow)),
   };
 }

@@ -140,7 +140,11 @@ async function checkKeyScopes(
     // If the revision alone was rejected, the scopes are requested again under the revision that
     // replaces it.
     if (revision.current !== before) scopes = await client.probeScopes();
-    return scopes.map(({ scope, ok: isGiven, detail }) => (isGiven ? ok : bad)(scope, detail));
+    return scopes.map(({ scope, ok: isGiven, detail, neededFor }) => {
+      if (isGiven) return ok(scope, detail);
+      if (neededFor === undefined) return bad(scope, detail);
+      return warn(scope, `${detail}; only ${neededFor} need it`);
+    });
   } finally {
     await client.close();
   }

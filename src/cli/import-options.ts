@@ -1,9 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Environment } from '../config/config.js';
-import { lanes } from '../model/lane.js';
 import { createAmountReader, type DecimalSign } from '../import/amounts.js';
-import { listFieldNames, findPath } from '../import/fields.js';
+import { importLanes, listFieldNames, findPath } from '../import/fields.js';
 import type { ImportOptions } from '../import/importer.js';
 import type { Mapping } from '../import/mapping.js';
 import { backfills } from '../import/post.js';
@@ -55,7 +54,7 @@ export function readImportOptions(args: string[], env: Environment): ImportComma
   }
   const delimiter = values.delimiter === undefined ? null : parseDelimiter(values.delimiter);
   const common = {
-    lane: type === undefined ? null : parseChoice('--type', type, lanes),
+    lane: type === undefined ? null : parseChoice('--type', type, importLanes),
     encoding: encoding === undefined ? null : parseEncoding(encoding),
     mapping: createMapping(values),
     url: parseUrl(values.url),
@@ -146,8 +145,8 @@ function splitOption(option: string, given: string, at: number): readonly [strin
 /** Accepts a field of either lane, because the input may decide which lane it is. */
 function requireField(option: string, given: string): string {
   const field = given.trim();
-  if (lanes.some((lane) => findPath(field, lane) !== null)) return field;
-  const near = findNearName(field, lanes.flatMap(listFieldNames));
+  if (importLanes.some((lane) => findPath(field, lane) !== null)) return field;
+  const near = findNearName(field, importLanes.flatMap(listFieldNames));
   throw new UsageError(
     `${option}: unknown field ${field}${near === null ? '; a property is properties.NAME' : suggest(near)}`,
   );

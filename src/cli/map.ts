@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { gunzipSync } from 'node:zlib';
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../clock.js';
+import { entryNames } from '../ingest/schema.js';
 import { lanes, type Lane } from '../model/lane.js';
 import { isJsonObject, parseJson, stringifyJson } from '../json/json.js';
 import { findNearName } from '../near-name.js';
@@ -14,6 +15,8 @@ import { print } from './outputs.js';
 import { readConfig } from './start.js';
 import { formatTried } from './trial-report.js';
 import { createTrial, hasRejection, type Trial, type Tried, type TriedRequest } from './trial.js';
+
+const types = lanes.map((lane) => entryNames[lane].many);
 
 const help = `Usage: klaviyo-relay map FILE [options]
 
@@ -28,7 +31,7 @@ order and its refund together. A line may also be \`{"topic": â€¦, "headers": â€
   --topic TOPIC        the topic, such as orders/create, of a webhook whose body does not contain it
   --header NAME=VALUE  a header of the request; may be repeated
   --path PATH          the path of the request, such as /v1/identify
-  --type TYPE          ${lanes.join(' or ')}: the file has bodies for /v1/events or /v1/profiles
+  --type TYPE          ${types.join(', ')}: the file has bodies for the path of this name
   --json               print one JSON document for each request
 
 Exit code 0: everything would be sent, held for a person, or skipped; 1: something would be rejected
@@ -94,8 +97,8 @@ function parseSourceName(given: string): SourceName {
 }
 
 function parseLane(given: string): Lane {
-  const lane = lanes.find((each) => each === given);
-  if (lane === undefined) throw new UsageError(`--type must be ${lanes.join(' or ')}`);
+  const lane = lanes.find((each) => entryNames[each].many === given);
+  if (lane === undefined) throw new UsageError(`--type must be one of ${types.join(', ')}`);
   return lane;
 }
 
@@ -205,7 +208,7 @@ function unwrapInput(
 
 /** Detects the lane. No field occurs only in profiles, so these need the path or --type. */
 function detectPlainLane(body: unknown, path: string | undefined): Lane | undefined {
-  const lane = lanes.find((each) => path === `/v1/${each}`);
+  const lane = lanes.find((each) => path === `/v1/${entryNames[each].many}`);
   if (lane !== undefined) return lane;
   return isJsonObject(body) && 'event_name' in body ? 'events' : undefined;
 }

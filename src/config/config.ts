@@ -12,8 +12,9 @@ import {
   redisUrl,
   trustProxy,
   url,
-  windows,
 } from './setting-rules.js';
+import { laneSettings } from './lane-settings.js';
+import { neededScopes } from '../klaviyo/lanes/list.js';
 import { findSourceContradictions, sourceSecrets, sourceSettings } from '../sources/list.js';
 import { mappingFile } from '../sources/mapping/file.js';
 import { toErrorMessage } from '../error.js';
@@ -27,7 +28,7 @@ export const settingsSchema = z.object({
     .trim()
     .regex(/^pk_\S+$/, 'must be a private key: it starts with pk_')
     .describe(
-      'Private API key, or `KLAVIYO_API_KEY_FILE`. Scopes: events:write, profiles:write, lists:write, profiles:read, lists:read',
+      `Private API key, or \`KLAVIYO_API_KEY_FILE\`. Scopes: ${neededScopes.join(', ')}; subscriptions also need subscriptions:write`,
     ),
   KLAVIYO_BASE_URL: url
     .default('https://a.klaviyo.com')
@@ -138,29 +139,14 @@ export const settingsSchema = z.object({
     .stringbool({ error: 'must be true or false' })
     .default(false)
     .describe('Accept nothing, and be not ready, while Redis could lose what it acknowledges'),
-  EVENT_BATCH_MAX_COUNT: int(1, 1000, 1000).describe('Maximum number of events in a request'),
-  PROFILE_BATCH_MAX_COUNT: int(1, 10_000, 10_000).describe(
-    'Maximum number of profiles in a request',
-  ),
+  ...laneSettings,
   BATCH_MAX_BYTES: int(150_000, 5_000_000, 5_000_000).describe(
     'Maximum size of a serialised request body',
-  ),
-  EVENT_FLUSH_INTERVAL_MS: int(0, 3_600_000, 1000).describe(
-    'Age at which a batch of events is sent, full or not',
-  ),
-  PROFILE_FLUSH_INTERVAL_MS: int(0, 3_600_000, 1000).describe(
-    'Age at which a batch of profiles is sent, full or not',
   ),
   RATE_LIMIT_PER_SECOND: int(1, 100_000, 75).describe(
     'Requests per second that refill the token bucket of all lanes',
   ),
   RATE_LIMIT_BURST: int(1, 100_000, 75).describe('Size of the token bucket'),
-  EVENT_RATE_WINDOWS: windows
-    .prefault('10/1s,150/60s')
-    .describe("Klaviyo's rate windows for bulk events; `off` leaves only the token bucket"),
-  PROFILE_RATE_WINDOWS: windows
-    .prefault('10/1s,150/60s')
-    .describe("Klaviyo's rate windows for bulk profile imports, and for polls of their jobs"),
   RATE_LIMIT_REDIS_URL: redisUrl
     .optional()
     .describe(

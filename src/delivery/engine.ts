@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
 import type { Metrics } from '../metrics.js';
 import type { DeliveryLogger, DeliveryStore, Destination } from '../model/destination.js';
-import { lanes, type Lane } from '../model/lane.js';
+import { lanes, mapLanes, type Lane } from '../model/lane.js';
 import type { Limiter } from '../model/limiter.js';
 import type { Reason } from '../model/outcome.js';
 import { createBatcher, type BatchBounds, type ClaimableQueues } from './batcher.js';
@@ -159,7 +159,7 @@ export function createEngine(deps: EngineDeps): Engine {
     };
     return parts;
   };
-  const partsByLane = { events: createLane('events'), profiles: createLane('profiles') };
+  const partsByLane = mapLanes(createLane);
   let loops: Promise<unknown> = Promise.resolve();
 
   const pollUnfinishedJobs = async (): Promise<void> => {
@@ -191,10 +191,7 @@ export function createEngine(deps: EngineDeps): Engine {
       for (const lane of lanes) partsByLane[lane].batcher.close();
     },
     importJobsEnded: () => poller.idle(),
-    pauses: () => ({
-      events: partsByLane.events.pauses.list(),
-      profiles: partsByLane.profiles.pauses.list(),
-    }),
+    pauses: () => mapLanes((lane) => partsByLane[lane].pauses.list()),
     pause: (lane) => partsByLane[lane].pauses.begin('by_hand', pausedByHand),
     resume(lane) {
       const { pauses, uniformRejections } = partsByLane[lane];

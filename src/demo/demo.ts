@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { startApp, type App } from '../app/app.js';
 import { wait, type Clock } from '../clock.js';
 import { loadConfig } from '../config/config.js';
-import { lanes, type Lane } from '../model/lane.js';
+import { lanes, mapLanes, type Lane } from '../model/lane.js';
 import { startSandbox, type FaultRule, type RunningSandbox } from '../sandbox/sandbox.js';
 import type { Logger } from '../log/logger.js';
 import { Releasers } from '../app/releasers.js';
@@ -163,7 +163,7 @@ async function readLaneCounts(relay: App): Promise<Record<Lane, LaneCounts>> {
     deadLettered: read('relay_settled_total', `lane="${lane}",outcome="dead_lettered"`),
     buffered: read('relay_buffer_envelopes', `lane="${lane}"`),
   });
-  return { events: of('events'), profiles: of('profiles') };
+  return mapLanes(of);
 }
 
 const deadLetterPage = z.object({

@@ -3,10 +3,9 @@
  * amount, by the field's name.
  */
 
-import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson } from '../json/json.js';
 import type { ReadAmount } from './amounts.js';
-import { isField, objectFields, type Path } from './fields.js';
+import { type ImportLane, isField, objectFields, type Path } from './fields.js';
 import type { CellValue, ReadTime } from './times.js';
 
 /**
@@ -23,7 +22,7 @@ export type CellRules = {
 };
 
 /** Cells of fields are trimmed. Cells of properties are not. */
-export function selectReadCell(path: Path, lane: Lane, rules: CellRules): ReadCell {
+export function selectReadCell(path: Path, lane: ImportLane, rules: CellRules): ReadCell {
   const read = selectRead(path, lane, rules);
   const { empty } = rules;
   const isProperty = path.length === 1 ? !isField(path[0], lane) : path[0] === 'properties';
@@ -35,7 +34,11 @@ export function selectReadCell(path: Path, lane: Lane, rules: CellRules): ReadCe
 
 type Read = (text: string, currency: string | undefined) => CellValue;
 
-function selectRead([name, part]: Path, lane: Lane, { readTime, readAmount }: CellRules): Read {
+function selectRead(
+  [name, part]: Path,
+  lane: ImportLane,
+  { readTime, readAmount }: CellRules,
+): Read {
   if (part !== undefined) {
     if (name === 'properties') return readProperty;
     return part === 'zip' ? readCode : readPlainText;

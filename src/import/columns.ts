@@ -4,7 +4,6 @@
  */
 
 import type { Issue } from '../model/outcome.js';
-import type { Lane } from '../model/lane.js';
 import { toPointer } from '../ingest/validation.js';
 import { identifierFields } from '../ingest/schema.js';
 import { harmfulNames, isJsonObject, type JsonObject } from '../json/json.js';
@@ -13,7 +12,7 @@ import { readCurrency } from '../sources/money.js';
 import { selectReadCell, type ReadCell } from './cells.js';
 import { requirePath, readConstants } from './mapping.js';
 import type { Constant, Mapping } from './mapping.js';
-import { findField, objectFields, toPropertyPath, type Path } from './fields.js';
+import { type ImportLane, findField, objectFields, toPropertyPath, type Path } from './fields.js';
 import { ImportError } from './import-error.js';
 
 /**
@@ -41,7 +40,11 @@ type Target = {
 };
 
 /** Throws ImportError if the header, or an option about its columns, cannot be right. */
-export function createColumns(header: readonly string[], lane: Lane, mapping: Mapping): Columns {
+export function createColumns(
+  header: readonly string[],
+  lane: ImportLane,
+  mapping: Mapping,
+): Columns {
   const names = readColumnNames(header);
   const targets = mapColumns(names, lane, mapping);
   const constants = readConstants(mapping, lane);
@@ -80,7 +83,11 @@ function readColumnNames(header: readonly string[]): readonly string[] {
   return names;
 }
 
-function mapColumns(names: readonly string[], lane: Lane, mapping: Mapping): readonly Target[] {
+function mapColumns(
+  names: readonly string[],
+  lane: ImportLane,
+  mapping: Mapping,
+): readonly Target[] {
   const omitted = new Set(
     mapping.omitted.flatMap((column) => findColumns('--omit', column, names)),
   );

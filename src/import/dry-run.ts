@@ -3,7 +3,6 @@ import type { Clock } from '../clock.js';
 import type { EventRules } from '../ingest/draft.js';
 import { createDraftMany } from '../ingest/draft-many.js';
 import { createToE164 } from '../ingest/phone.js';
-import type { Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import type { Columns } from './columns.js';
 import { type EntriesOptions, openEntries } from './entries.js';
@@ -20,6 +19,7 @@ import { openInput } from './input.js';
 import type { Prepared } from './prepare.js';
 import { type Counts, noCounts } from './progress.js';
 import { start } from './rows.js';
+import type { ImportLane } from './fields.js';
 
 export type DryRunOptions = EntriesOptions & {
   /** A path, or `-` for stdin. */
@@ -50,7 +50,7 @@ export type FindingCount = {
 };
 
 export type DryRunResult = {
-  readonly lane: Lane;
+  readonly lane: ImportLane;
   readonly columns: Columns | null;
   /** The counts that a relay without any of these entries would respond with. */
   readonly counts: Counts;
@@ -111,7 +111,10 @@ type Validated = {
 type Validate = (batch: readonly Prepared[]) => Promise<readonly Validated[]>;
 
 /** The relay's own validation. */
-function createBatchValidator(lane: Lane, { clock, defaultCountry, rules }: DryRunDeps): Validate {
+function createBatchValidator(
+  lane: ImportLane,
+  { clock, defaultCountry, rules }: DryRunDeps,
+): Validate {
   const draftMany = createDraftMany({
     clock,
     // An import gives each event an id before it is validated.

@@ -3,7 +3,6 @@
  * times of the first rows before anything is posted.
  */
 
-import type { Lane } from '../model/lane.js';
 import { isJsonObject, parseJson } from '../json/json.js';
 import { type Columns, createColumns } from './columns.js';
 import {
@@ -15,7 +14,7 @@ import {
   type Row,
   start,
 } from './rows.js';
-import { findField } from './fields.js';
+import { type ImportLane, findField } from './fields.js';
 import { ImportError } from './import-error.js';
 import type { Input } from './input.js';
 import type { Mapping } from './mapping.js';
@@ -31,7 +30,7 @@ import {
 
 /** The rows of an input and how to read them. */
 export type Entries = {
-  readonly lane: Lane;
+  readonly lane: ImportLane;
   /** For CSV. */
   readonly delimiter: string;
   /** Null for NDJSON. */
@@ -49,7 +48,7 @@ export type EntriesOptions = {
   readonly delimiter: string | null;
   readonly mapping: Mapping;
   /** The lane given by the user; null: detected from the input. */
-  readonly lane: Lane | null;
+  readonly lane: ImportLane | null;
 };
 
 const maxHeadBytes = 65_536;
@@ -130,7 +129,7 @@ function findDelimiter(head: Buffer): string {
 }
 
 /** Only events can be recognised, because a profile may have any field. */
-function detectLane(first: Row | null, { format, mapping }: EntriesOptions): Lane {
+function detectLane(first: Row | null, { format, mapping }: EntriesOptions): ImportLane {
   const said = [...mapping.columns, ...mapping.constants].map(({ field }) => field);
   const names = first === null ? said : [...said, ...listFirstNames(first, format)];
   if (names.includes('event_name')) return 'events';
@@ -143,13 +142,13 @@ function listFirstNames({ cells, text }: Row, format: Format): readonly string[]
   return parsed.ok && isJsonObject(parsed.value) ? Object.keys(parsed.value) : [];
 }
 
-function createCsvColumns(first: Row | null, lane: Lane, mapping: Mapping): Columns {
+function createCsvColumns(first: Row | null, lane: ImportLane, mapping: Mapping): Columns {
   if (first === null) throw new ImportError('the input is empty, but CSV needs a header');
   if (first.fault !== null) throw new ImportError(`the header ${first.fault}`);
   return createColumns(first.cells, lane, mapping);
 }
 
-function selectNdjsonReader(first: Row | null, lane: Lane, mapping: Mapping): ReadRow {
+function selectNdjsonReader(first: Row | null, lane: ImportLane, mapping: Mapping): ReadRow {
   if (first?.text.startsWith('[') === true) {
     throw new ImportError(
       'the input is a JSON array instead of one JSON object a line: `jq -c ".[]"` converts it',
@@ -161,7 +160,7 @@ function selectNdjsonReader(first: Row | null, lane: Lane, mapping: Mapping): Re
   return createReadObject(mapping, lane);
 }
 
-function checkTimeOptions(columns: Columns | null, lane: Lane, mapping: Mapping): void {
+function checkTimeOptions(columns: Columns | null, lane: ImportLane, mapping: Mapping): void {
   if (!mapping.hasTimeOptions) return;
   if (lane === 'profiles') {
     throw new ImportError(

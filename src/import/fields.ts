@@ -1,18 +1,19 @@
-import type { Lane } from '../model/lane.js';
-import { eventSchema, locationFields, profileSchema } from '../ingest/schema.js';
+import { mapLanes, type Lane } from '../model/lane.js';
+import { locationFields, postedSchemas } from '../ingest/schema.js';
 
 /** The name of a field, or the name of an object and a name in it. */
 export type Path = readonly [string] | readonly [string, string];
 
-const fields: Readonly<Record<Lane, readonly string[]>> = {
-  events: Object.keys(eventSchema.shape),
-  profiles: Object.keys(profileSchema.shape),
-};
+/** The lanes whose entries a file can have. */
+export const importLanes = ['events', 'profiles'] as const satisfies readonly Lane[];
+export type ImportLane = (typeof importLanes)[number];
+
+const fields = mapLanes((lane): readonly string[] => Object.keys(postedSchemas[lane].shape));
 
 /** Fields that hold an object. */
 export const objectFields: readonly string[] = ['properties', 'location'];
 
-export function isField(name: string, lane: Lane): boolean {
+export function isField(name: string, lane: ImportLane): boolean {
   return fields[lane].includes(name);
 }
 
@@ -26,7 +27,7 @@ const synonyms = new Map([['emailaddress', 'email']]);
  * Returns the field that a header means, or null. Fields that hold an object have no other
  * spelling, because a column Location is the name of a place.
  */
-export function findField(header: string, lane: Lane): string | null {
+export function findField(header: string, lane: ImportLane): string | null {
   if (isField(header, lane)) return header;
   const folded = fold(header);
   const name = synonyms.get(folded);
@@ -35,7 +36,7 @@ export function findField(header: string, lane: Lane): string | null {
 }
 
 /** Finds the field for a name given by the user, such as `email`, `properties.color` or `location.city`. Returns null if there is no such field. */
-export function findPath(name: string, lane: Lane): Path | null {
+export function findPath(name: string, lane: ImportLane): Path | null {
   const [, object, part] = /^(properties|location)\.(.+)$/s.exec(name) ?? [];
   if (object === undefined || part === undefined) return isField(name, lane) ? [name] : null;
   if (object === 'properties') return [object, part];
@@ -43,13 +44,13 @@ export function findPath(name: string, lane: Lane): Path | null {
 }
 
 /** The field names that `toPath` accepts. They are suggested for misspelt names. */
-export function listFieldNames(lane: Lane): readonly string[] {
+export function listFieldNames(lane: ImportLane): readonly string[] {
   if (lane === 'events') return fields.events;
   return [...fields.profiles, ...locationFields.map((name) => `location.${name}`)];
 }
 
 /** The path of a column that is not a field: a property. */
-export function toPropertyPath(header: string, lane: Lane): Path {
+export function toPropertyPath(header: string, lane: ImportLane): Path {
   const [, object, part] = /^(properties|location)\.(.+)$/s.exec(header) ?? [];
   if (object !== undefined && part !== undefined) {
     if (object === 'properties' || lane === 'profiles') return [object, part];

@@ -6,7 +6,6 @@
  */
 
 import type { Clock } from '../clock.js';
-import type { Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import type { Entries } from './entries.js';
 import { DamagedInput } from './import-error.js';
@@ -17,6 +16,7 @@ import type { Prepared } from './prepare.js';
 import type { Counts, Progress, ProgressFile } from './progress.js';
 import type { RejectedEntry, RejectedFile } from './rejected-file.js';
 import type { RelayResult } from './relay-response.js';
+import type { ImportLane } from './fields.js';
 
 /** Callbacks for progress, called as it happens. */
 export type Report = {
@@ -25,7 +25,7 @@ export type Report = {
    * the file; null if unknown.
    */
   begun(at: {
-    readonly lane: Lane;
+    readonly lane: ImportLane;
     readonly position: number;
     readonly counts: Counts;
     readonly size: number | null;

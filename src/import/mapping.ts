@@ -1,8 +1,7 @@
-import type { Lane } from '../model/lane.js';
 import { findNearName } from '../near-name.js';
 import { selectReadCell } from './cells.js';
 import type { CellRules } from './cells.js';
-import { listFieldNames, findPath } from './fields.js';
+import { type ImportLane, listFieldNames, findPath } from './fields.js';
 import type { Path } from './fields.js';
 import { ImportError } from './import-error.js';
 
@@ -21,7 +20,7 @@ export type Mapping = CellRules & {
 };
 
 /** Throws ImportError if the lane has no such field. `option` is named in the message. */
-export function requirePath(option: string, field: string, lane: Lane): Path {
+export function requirePath(option: string, field: string, lane: ImportLane): Path {
   const path = findPath(field, lane);
   if (path !== null) return path;
   const near = findNearName(field, listFieldNames(lane));
@@ -40,7 +39,7 @@ export type Constant = {
 };
 
 /** Reads each value as a cell of CSV. Throws ImportError if a field or its value is invalid. */
-export function readConstants(mapping: Mapping, lane: Lane): readonly Constant[] {
+export function readConstants(mapping: Mapping, lane: ImportLane): readonly Constant[] {
   return mapping.constants.map(({ field, text }) => {
     const option = `--set ${field}`;
     const path = requirePath(option, field, lane);

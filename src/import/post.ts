@@ -4,8 +4,8 @@
  */
 
 import { wait, type Clock } from '../clock.js';
-import type { Lane } from '../model/lane.js';
 import { parseRelayResponse, type RelayResult } from './relay-response.js';
+import type { ImportLane } from './fields.js';
 
 /**
  * Which events Klaviyo records without triggering flows: all, none, or those older than the relay's
@@ -17,7 +17,7 @@ export type Backfill = (typeof backfills)[number];
 export type PostDeps = {
   /** The base URL of the relay, without a trailing slash. */
   readonly url: string;
-  readonly lane: Lane;
+  readonly lane: ImportLane;
   readonly backfill: Backfill;
   readonly key: string | null;
   readonly clock: Clock;

@@ -7,10 +7,9 @@ import {
   parseJson,
   stringifyJson,
 } from '../json/json.js';
-import type { Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { assemble, type Columns, type ReadEntry } from './columns.js';
-import type { Path } from './fields.js';
+import { type ImportLane, type Path } from './fields.js';
 import { type Mapping, readConstants } from './mapping.js';
 import type { Row } from './rows.js';
 
@@ -64,7 +63,7 @@ export function createReadCells({ count, read }: Columns): ReadRow {
 }
 
 /** For NDJSON. Adds the fields of `--set` and converts `event_time` if options describe times. */
-export function createReadObject(mapping: Mapping, lane: Lane): ReadRow {
+export function createReadObject(mapping: Mapping, lane: ImportLane): ReadRow {
   const constants = readConstants(mapping, lane);
   const readsTime = mapping.hasTimeOptions && lane === 'events';
   if (constants.length === 0 && !readsTime) return readAsText;
@@ -98,7 +97,7 @@ function toTimeText(value: unknown): string | null {
   return value instanceof ExactInteger ? value.digits : null;
 }
 
-export function createPrepare(lane: Lane, readRow: ReadRow): Prepare {
+export function createPrepare(lane: ImportLane, readRow: ReadRow): Prepare {
   return (row) => {
     if (row.fault !== null) return createRejected(row, createRowIssues(row.fault), row.text);
     const content = readRow(row);

@@ -6,10 +6,10 @@
 import { createHash } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
-import { lanes } from '../model/lane.js';
 import { ImportError } from './import-error.js';
 import { backfills } from './post.js';
 import { formats } from './rows.js';
+import { importLanes } from './fields.js';
 
 const count = z.int().min(0);
 
@@ -30,7 +30,7 @@ const progressSchema = z.object({
   version: z.literal(1),
   /** These members must match those of the resumed import. */
   url: z.string(),
-  lane: z.enum(lanes),
+  lane: z.enum(importLanes),
   format: z.enum(formats),
   delimiter: z.string(),
   /** Absent in files of versions without it. */

@@ -3,11 +3,11 @@
  */
 
 import type { Clock } from '../clock.js';
-import type { Lane } from '../model/lane.js';
 import type { DryRunResult, FindingCount } from './dry-run.js';
 import type { Report } from './import-rows.js';
 import type { ImportResult } from './importer.js';
 import { noCounts, type Counts } from './progress.js';
+import type { ImportLane } from './fields.js';
 
 export type Display = {
   readonly write: (text: string) => void;
@@ -24,7 +24,7 @@ const lineMs = 10_000;
 export function createReport(clock: Clock, display: Display, label = ''): Report & { end(): void } {
   const { isTerminal, write } = display;
   let begun = {
-    lane: 'events' as Lane,
+    lane: 'events' as ImportLane,
     position: 0,
     counts: noCounts,
     size: null as number | null,
@@ -81,7 +81,7 @@ function estimateLeftMs({ size, from, position, elapsedMs }: Position): number |
 }
 
 export type Shown = {
-  readonly lane: Lane;
+  readonly lane: ImportLane;
   readonly read: number;
   readonly perSecond: number;
   /** In [0, 1]; null if unknown. */
@@ -223,4 +223,5 @@ const formatColumn = ({ column, fields }: { column: string; fields: readonly str
 const formatFinding = ({ reason, count, lines }: FindingCount): string =>
   `    ${formatCount(count)}: ${reason} (line ${lines.join(', ')}${count > lines.length ? ', …' : ''})`;
 
-const formatExamplesHead = (lane: Lane): string => `  the first ${lane} as they would be posted`;
+const formatExamplesHead = (lane: ImportLane): string =>
+  `  the first ${lane} as they would be posted`;

@@ -3,12 +3,13 @@ import { isGiven, isJsonObject, stringifyJson } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
-import { notAnObject, type Entry } from './entries.js';
+import { draftSubscription, draftUnsubscription } from './draft-subscription.js';
+import type { Entry } from './entries.js';
 import { identify, toEventKeys, toIdText, toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toEventProperties, toEventText, toProfilePayload, type Accepted } from './map.js';
 import type { ToE164 } from './phone.js';
-import { eventSchema, profileSchema, type PostedEvent } from './schema.js';
+import { eventSchema, notAnEntry, profileSchema, type PostedEvent } from './schema.js';
 import {
   capIssues,
   createCheck,
@@ -84,13 +85,20 @@ export type Drafted =
 /** Validates, maps and serialises one entry of a lane. */
 export function draftEntry(lane: Lane, entry: Entry, context: DraftContext): Drafted {
   if (entry.errors.length > 0) return { ok: false, errors: entry.errors };
-  return lane === 'events' ? draftEvent(entry.value, context) : draftProfile(entry.value, context);
+  return drafters[lane](entry.value, context);
 }
+
+const drafters: Readonly<Record<Lane, (entry: unknown, context: DraftContext) => Drafted>> = {
+  events: draftEvent,
+  profiles: draftProfile,
+  subscribe: draftSubscription,
+  unsubscribe: draftUnsubscription,
+};
 
 const checkPostedEvent = createCheck(eventSchema, 'an event');
 
 function draftEvent(entry: unknown, context: DraftContext): Drafted {
-  if (!isJsonObject(entry)) return invalidBody('', notAnObject.events);
+  if (!isJsonObject(entry)) return invalidBody('', notAnEntry.events);
   const checked = checkPostedEvent(entry);
   if (!checked.ok) return checked;
   const event = checked.value;
@@ -156,7 +164,7 @@ function findEventIssues(
 const checkPostedProfile = createCheck(profileSchema, 'a profile');
 
 function draftProfile(entry: unknown, { toE164, acceptedAt }: DraftContext): Drafted {
-  if (!isJsonObject(entry)) return invalidBody('', notAnObject.profiles);
+  if (!isJsonObject(entry)) return invalidBody('', notAnEntry.profiles);
   const checked = checkPostedProfile(entry);
   if (!checked.ok) return checked;
   const profile = checked.value;

@@ -7,9 +7,10 @@ import {
   skipBlanks,
   smallChars,
 } from '../json/large.js';
-import type { Lane } from '../model/lane.js';
+import { mapLanes, type Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { limits } from './limits.js';
+import { entryNames, notAnEntry } from './schema.js';
 import { type Invalid, invalidBody, toIssues } from './validation.js';
 
 /** Reads the entries of a request body. An entry whose JSON has issues does not affect its neighbours. */
@@ -48,9 +49,9 @@ function readEntry(parsed: Parsed): Entry {
  */
 const partBytes = smallChars;
 
-const openings = { events: toListOpening('events'), profiles: toListOpening('profiles') } as const;
+const openings = mapLanes((lane) => toListOpening(entryNames[lane].many));
 
-/** Reads `{"events":[…]}`, `{"profiles":[…]}` or a bare array, in UTF-8. */
+/** Reads `{"events":[…]}` (`entryNames` has the names of the other lanes) or a bare array, in UTF-8. */
 export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined> {
   for (const { text, shift } of cutList(body, openings[lane], partBytes)) {
     const isLong = text.length > 2 * partBytes + openings[lane].maxBytes;
@@ -68,12 +69,13 @@ function readListPart(lane: Lane, parsed: Parsed): Part {
   // The value is null if the whole text was too long to be read.
   if (value === null && issues.length > 0) return { ok: false, errors: toIssues(issues) };
   const wrapper = isJsonObject(value) ? value : null;
-  const list = wrapper === null ? value : wrapper[lane];
-  if (!Array.isArray(list)) return invalidBody('', `must be {"${lane}":[…]} or an array`);
+  const { many } = entryNames[lane];
+  const list = wrapper === null ? value : wrapper[many];
+  if (!Array.isArray(list)) return invalidBody('', `must be {"${many}":[…]} or an array`);
   const indexAt = wrapper === null ? 0 : 1;
   const { byEntry, elsewhere } = groupByEntry(issues, indexAt);
   for (const name of Object.keys(wrapper ?? {})) {
-    if (name !== lane) elsewhere.push({ path: [name], detail: `is not known beside ${lane}` });
+    if (name !== many) elsewhere.push({ path: [name], detail: `is not known beside ${many}` });
   }
   if (elsewhere.length > 0) return { ok: false, errors: toIssues(elsewhere) };
   const entries = list.map((entry: unknown, index): Entry => {
@@ -116,10 +118,15 @@ export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefine
   }
 }
 
-export const notAnObject = {
-  events: 'must be a JSON object: one event',
-  profiles: 'must be a JSON object: one profile',
-} as const;
+/** The bounds of an entry that no valid one comes near. */
+function createSmallBounds(lane: Lane): FindExcess {
+  return ({ path, isArray, total }) => {
+    if (path.length === 0 && isArray) return notAnEntry[lane];
+    return total > limits.valuesPerSmallEntry
+      ? `has more than ${limits.valuesPerSmallEntry} values`
+      : null;
+  };
+}
 
 /**
  * Bounds of a long entry while it is read: once it exceeds one, the rest is not read. The texts are
@@ -127,7 +134,7 @@ export const notAnObject = {
  */
 const entryBounds: Readonly<Record<Lane, FindExcess>> = {
   events({ path, isArray, count, total }) {
-    if (path.length === 0 && isArray) return notAnObject.events;
+    if (path.length === 0 && isArray) return notAnEntry.events;
     if (path.length > limits.nesting) return `is nested deeper than ${limits.nesting} levels`;
     if (isArray && count > limits.arrayLength) {
       return `has more than ${limits.arrayLength} elements`;
@@ -141,21 +148,24 @@ const entryBounds: Readonly<Record<Lane, FindExcess>> = {
     return total > limits.valuesPerEntry ? `has more than ${limits.valuesPerEntry} values` : null;
   },
   profiles({ path, isArray, total }) {
-    if (path.length === 0 && isArray) return notAnObject.profiles;
+    if (path.length === 0 && isArray) return notAnEntry.profiles;
     // Each value takes at least two bytes.
     return total > limits.profileBytes / 2 ? `is longer than ${limits.profileBytes} bytes` : null;
   },
+  subscribe: createSmallBounds('subscribe'),
+  unsubscribe: createSmallBounds('unsubscribe'),
 };
 
 /** The same bounds for the entries of a list: the path of each value starts with the path of its entry. */
 function createListBounds(lane: Lane): FindExcess {
   const findExcess = entryBounds[lane];
+  const { many } = entryNames[lane];
   let before = { index: -1, total: 0 };
   return (container: Container) => {
     const { path, isArray, total } = container;
-    const indexAt = path[0] === lane ? 1 : 0;
-    if (path.length > 0 && typeof path[0] === 'string' && path[0] !== lane) {
-      return `is not known beside ${lane}`;
+    const indexAt = path[0] === many ? 1 : 0;
+    if (path.length > 0 && typeof path[0] === 'string' && path[0] !== many) {
+      return `is not known beside ${many}`;
     }
     const index = path[indexAt];
     if (typeof index !== 'number') {

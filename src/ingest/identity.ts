@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { ExactInteger, isGiven } from '../json/json.js';
-import type { Lane } from '../model/lane.js';
+import { mapLanes, type Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import type { ToE164 } from './phone.js';
 import { identifierFields, type Identifier } from './schema.js';
@@ -44,10 +44,7 @@ const phonePointer = '/phone_number';
 const unusable =
   'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
 
-const missingDetails: Readonly<Record<Lane, string>> = {
-  events: describeMissing(identifierFields.events),
-  profiles: describeMissing(identifierFields.profiles),
-};
+const missingDetails = mapLanes((lane) => describeMissing(identifierFields[lane]));
 
 function describeMissing(fields: readonly string[]): string {
   return `needs at least one of ${fields.slice(0, -1).join(', ')} and ${fields.at(-1) ?? ''}`;

@@ -28,6 +28,10 @@ export const limits = {
   futureMs: 365 * 86_400_000,
   /** Ours. Values in one entry, nested ones included: they are checked and serialised without a pause. */
   valuesPerEntry: 50_000,
+  /** Ours. Values in one subscription or other entry of few fields. */
+  valuesPerSmallEntry: 100,
+  /** Ours. Klaviyo documents no limit of `custom_source`. */
+  customSourceChars: 255,
   /** Ours. Names directly in an event, which has a dozen known fields; any other name is an issue. */
   eventFields: 100,
   /** Ours. The smallest event has 34 bytes, so that 5 MB never hold more entries. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ExactInteger, isJsonObject, type JsonObject } from '../json/json.js';
+import { mapLanes, type Lane } from '../model/lane.js';
 import { limits } from './limits.js';
 
 /**
@@ -86,7 +87,9 @@ const noAnonymousId = checked(
 export const identifierFields = {
   events: ['email', 'distinct_id', 'phone_number', 'anonymous_id'],
   profiles: ['email', 'distinct_id', 'phone_number'],
-} as const;
+  subscribe: ['email', 'phone_number'],
+  unsubscribe: ['email', 'phone_number'],
+} as const satisfies Readonly<Record<Lane, readonly string[]>>;
 
 function toIdentifierRule(fields: readonly string[]): { anyOf: { required: string[] }[] } {
   return { anyOf: fields.map((field) => ({ required: [field] })) };
@@ -238,6 +241,115 @@ export const profileSchema = z
     description: `A person: identifiers, attributes, and any other field as a custom property. At most ${limits.profileBytes} bytes.`,
   });
 
-/** A posted event or profile after validation. */
+const channels = z
+  .strictObject({
+    email: z.array(z.literal('marketing')).min(1).nullish(),
+    sms: z
+      .array(z.enum(['marketing', 'transactional']))
+      .min(1)
+      .nullish(),
+    whatsapp: z
+      .array(z.enum(['marketing', 'transactional']))
+      .min(1)
+      .nullish(),
+  })
+  .meta({
+    description:
+      'The channels, each with its message types. email needs email; sms and whatsapp need phone_number.',
+    examples: [{ email: ['marketing'] }],
+  });
+
+/** Which messages of which channel. */
+export type Channels = z.output<typeof channels>;
+
+const listId = z
+  .string()
+  .regex(/^\w{1,40}$/, 'must be the id of a list, such as Y6nRLr')
+  .meta({ description: 'Id of a list in Klaviyo.', examples: ['Y6nRLr'] });
+
+const person = {
+  email: email.nullish(),
+  phone_number: phoneNumber
+    .meta({
+      description:
+        'Phone number; brought into E.164 form. One that cannot be is an error if a channel needs it; otherwise it is left out and reported in `warnings`.',
+      examples: ['+15005550006'],
+    })
+    .nullish(),
+  distinct_id: distinctId.nullish(),
+};
+
+export const subscriptionSchema = z
+  .strictObject({
+    ...person,
+    channels,
+    list_id: listId.nullish(),
+    historical: z
+      .boolean()
+      .meta({
+        description:
+          'The consent was given earlier: Klaviyo requests no confirmation and starts no flow. Needs `consented_at`.',
+      })
+      .nullish(),
+    consented_at: z.iso
+      .datetime({ offset: true, error: 'must be ISO 8601 with date, time and offset' })
+      .meta({
+        description:
+          'When the person consented; in the past. Klaviyo stores it only with `historical`.',
+        examples: ['2026-01-31T09:30:00Z'],
+      })
+      .nullish(),
+    custom_source: z
+      .string()
+      .min(1)
+      .max(limits.customSourceChars)
+      .meta({ description: 'A text that Klaviyo stores with the consent.', examples: ['Checkout'] })
+      .nullish(),
+  })
+  .meta({
+    ...toIdentifierRule(identifierFields.subscribe),
+    description: 'A person who consents to be sent messages.',
+  });
+
+export const unsubscriptionSchema = z
+  .strictObject({
+    ...person,
+    channels,
+    list_id: listId.nullish(),
+    everywhere: z
+      .boolean()
+      .meta({
+        description:
+          'True: unsubscribes from everything. Required if no `list_id` is given. Klaviyo also unsubscribes a person from everything who is not in the list.',
+      })
+      .nullish(),
+  })
+  .meta({
+    ...toIdentifierRule(identifierFields.unsubscribe),
+    description: 'A person who withdraws the consent.',
+  });
+
+/** What callers post to each lane. */
+export const postedSchemas = {
+  events: eventSchema,
+  profiles: profileSchema,
+  subscribe: subscriptionSchema,
+  unsubscribe: unsubscriptionSchema,
+} as const satisfies Readonly<Record<Lane, z.ZodObject>>;
+
+/** What an entry of a lane is called in paths, bodies and messages. */
+export const entryNames = {
+  events: { one: 'event', many: 'events' },
+  profiles: { one: 'profile', many: 'profiles' },
+  subscribe: { one: 'subscription', many: 'subscriptions' },
+  unsubscribe: { one: 'unsubscription', many: 'unsubscriptions' },
+} as const satisfies Readonly<Record<Lane, { readonly one: string; readonly many: string }>>;
+
+/** The issue of an entry that is no JSON object. */
+export const notAnEntry = mapLanes((lane) => `must be a JSON object: one ${entryNames[lane].one}`);
+
+/** A posted entry after validation. */
 export type PostedEvent = z.output<typeof eventSchema>;
 export type PostedProfile = z.output<typeof profileSchema>;
+export type PostedSubscription = z.output<typeof subscriptionSchema>;
+export type PostedUnsubscription = z.output<typeof unsubscriptionSchema>;

@@ -12,9 +12,10 @@ import { createConnections } from './connections.js';
 import { listImportJobs, pollImportJob, type ImportJobReader } from './import-jobs.js';
 import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
-import { bulkPath, mergeProfiles, toBody } from './request.js';
+import { getLaneApi } from './lanes/list.js';
+import { mergeProfiles } from './merge-profiles.js';
 import { toFailureOutcome, toOutcomes } from './response.js';
-import { toBackfillRevision, type CurrentRevision } from './revision.js';
+import { toNewRevision, type CurrentRevision } from './revision.js';
 import { createTransport } from './transport.js';
 
 /**
@@ -103,14 +104,15 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
     merge: mergeProfiles,
     async send(lane, payloads, stillOwned) {
       const count = payloads.length;
-      const body = toBody(lane, payloads);
+      const api = getLaneApi(lane);
+      const body = api.body.join(payloads);
       const backfilled = payloads.filter((payload) => isBackfilled(lane, payload)).length;
+      const needsNewRevision = payloads.some((each) => api.needsNewRevision?.(each) === true);
       const from = clock.monotonic();
       const response = await transport({
         method: 'POST',
-        path: bulkPath[lane],
-        // Older revisions reject `backfill`.
-        revision: backfilled > 0 ? toBackfillRevision(revision.current) : revision.current,
+        path: api.path,
+        revision: needsNewRevision ? toNewRevision(revision.current) : revision.current,
         body,
         stillOwned,
       });

@@ -1,6 +1,4 @@
-import type { Lane } from '../model/lane.js';
 import type { Issue, Reason } from '../model/outcome.js';
-import { listName } from './request.js';
 
 /**
  * Reads Klaviyo's response bodies. They are JSON:API documents (jsonapi.org/format, "Document
@@ -107,31 +105,6 @@ const stringOrEmpty = (value: unknown): string => (typeof value === 'string' ? v
 /** Dead letters keep these texts for weeks, so each of them is bounded. */
 function shortenText(text: string, maxChars: number): string {
   return text.length <= maxChars ? text : `${text.slice(0, maxChars - 1)}…`;
-}
-
-/** An entry of the request, and the JSON Pointer within that entry. */
-export type ItemLocation = { readonly index: number; readonly pointer: string };
-
-const locationPatterns: Readonly<Record<Lane, RegExp>> = {
-  events: createLocationPattern('events'),
-  profiles: createLocationPattern('profiles'),
-};
-
-/**
- * Klaviyo documents the pointer only up to the index. So the pattern accepts any text after the index,
- * and a missing or different separator. A number that may not be an index does not match: the batch is
- * then bisected, which is always correct.
- */
-function createLocationPattern(lane: Lane): RegExp {
-  const list = `data/attributes/${listName[lane]}/data`;
-  return new RegExp(`^#?/?${list}[/[]+(\\d{1,6})(?!\\w)\\]?(.*)$`, 's');
-}
-
-/** Returns null if the pointer names no entry. */
-export function locateItem(lane: Lane, pointer: string): ItemLocation | null {
-  const [, index, tail = ''] = locationPatterns[lane].exec(pointer) ?? [];
-  if (index === undefined) return null;
-  return { index: Number(index), pointer: tail === '' || tail.startsWith('/') ? tail : `/${tail}` };
 }
 
 /** Joins errors into one reason: `fallback`, with the detail in Klaviyo's words if the errors have any. */

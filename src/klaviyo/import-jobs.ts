@@ -14,7 +14,7 @@ import {
 } from './documents.js';
 import { parseImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
 import { toRateFeedback } from './rate-headers.js';
-import { bulkPath, importJobType } from './request.js';
+import { profiles } from './lanes/profiles.js';
 import type { TransportResponse } from './transport.js';
 
 /**
@@ -50,7 +50,7 @@ export async function pollImportJob(
   imported: ImportedPayloads,
   reader: ImportJobReader,
 ): Promise<PollResult> {
-  const path = `${bulkPath.profiles}/${encodeURIComponent(ref)}`;
+  const path = `${profiles.path}/${encodeURIComponent(ref)}`;
   const response = await reader.get(path);
   const feedback = response.ok ? toRateFeedback(response.headers, reader.now()) : null;
   const read = readImportResponse(response);
@@ -60,7 +60,7 @@ export async function pollImportJob(
     const job = toUnknownJob(ref, 'unreadable');
     return { job, outcomes, retryable: false, feedback };
   }
-  const resource = read.kind === 'document' ? toResource(read.body, importJobType) : null;
+  const resource = read.kind === 'document' ? toResource(read.body, profiles.body.type) : null;
   const parsed = parseImportJob(ref, resource);
   if (parsed === null) {
     return { job: toUnknownJob(ref, 'queued'), outcomes: null, retryable: true, feedback };
@@ -142,10 +142,10 @@ export async function listImportJobs(
   const cursors = new Set<string>();
   let cursor: string | null = null;
   for (let requests = 1; ; requests++) {
-    const response = await reader.get(bulkPath.profiles + toPageQuery(cursor, openJobsQuery));
+    const response = await reader.get(profiles.path + toPageQuery(cursor, openJobsQuery));
     const feedback = response.ok ? toRateFeedback(response.headers, reader.now()) : null;
     const read = readImportResponse(response);
-    const page = read.kind === 'document' ? toResources(read.body, importJobType) : null;
+    const page = read.kind === 'document' ? toResources(read.body, profiles.body.type) : null;
     if (read.kind !== 'document' || page === null) {
       return { requests, feedback, open: [...open.values()], end: 'failed' };
     }

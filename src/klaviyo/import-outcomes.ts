@@ -3,12 +3,12 @@ import type { ImportedPayloads } from '../model/destination.js';
 import type { Outcome, Reason } from '../model/outcome.js';
 import {
   isRecord,
-  locateItem,
   parseApiError,
   toKlaviyoReason,
   tryParseJson,
   type ApiError,
 } from './documents.js';
+import { profiles } from './lanes/profiles.js';
 
 /** One error of an import job, with the identifiers of the profile it is about. */
 export type ImportError = { readonly error: ApiError; readonly identifiers: readonly string[] };
@@ -102,7 +102,7 @@ function toFailedReason(errors: readonly ApiError[]): Reason {
 
 /** A pointer into the profile, as a dead letter has it: `/data/attributes/email` → `/attributes/email`. */
 function toProfilePointer(pointer: string): string {
-  return locateItem('profiles', pointer)?.pointer ?? pointer.replace(/^\/data(?:\/$|(?=\/|$))/, '');
+  return profiles.body.locate(pointer)?.pointer ?? pointer.replace(/^\/data(?:\/$|(?=\/|$))/, '');
 }
 
 type MatchedErrors = {

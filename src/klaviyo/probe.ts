@@ -1,4 +1,4 @@
-import type { Lane } from '../model/lane.js';
+import { lanes, type Lane } from '../model/lane.js';
 import {
   isErrorDocument,
   isRecord,
@@ -6,7 +6,7 @@ import {
   toResources,
   tryParseJson,
 } from './documents.js';
-import { bulkPath, importJobType, toBody } from './request.js';
+import { getLaneApi } from './lanes/list.js';
 import { isDocumentedSuccess } from './response.js';
 import type { Transport, TransportResponse } from './transport.js';
 
@@ -16,7 +16,13 @@ export type AccountProbe =
   | { readonly ok: false; readonly reason: string };
 
 /** Whether a key has one scope, or a group of scopes. */
-export type ScopeProbe = { readonly scope: string; readonly ok: boolean; readonly detail: string };
+export type ScopeProbe = {
+  readonly scope: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  /** What the scope is for, if not every relay needs it. */
+  readonly neededFor?: string;
+};
 
 /** A valid key without `accounts:read` gets a 403. A wrong key gets a 401. */
 export async function probeAccount(transport: Transport): Promise<AccountProbe> {
@@ -48,29 +54,41 @@ export async function probeScopes(transport: Transport): Promise<readonly ScopeP
   const owner = [account.name, account.id].filter((part) => part !== undefined).join(', ');
   return [
     { scope: 'key', ok: true, detail: owner === '' ? 'Klaviyo knows it' : `of ${owner}` },
-    toScopeProbe('events:write', await probeBulkEndpoint(transport, 'events')),
-    toScopeProbe('profiles:write, lists:write', await probeBulkEndpoint(transport, 'profiles')),
-    toScopeProbe('profiles:read, lists:read', await probeImportJobs(transport)),
+    ...(await probeLanes(transport)),
   ];
 }
 
 /** `isSuccess`: the response is Klaviyo's own success, and not a 2xx of something in between. */
 type ProbeResponse = { readonly response: TransportResponse; readonly isSuccess: boolean };
 
-async function probeBulkEndpoint(transport: Transport, lane: Lane): Promise<ProbeResponse> {
-  const body = toBody(lane, []);
-  const response = await transport({ method: 'POST', path: bulkPath[lane], body });
+async function probeLanes(transport: Transport): Promise<readonly ScopeProbe[]> {
+  const probes: ScopeProbe[] = [];
+  for (const lane of lanes) {
+    const { scopes, pollScopes, isOptional, settings } = getLaneApi(lane);
+    const scope = scopes.join(', ');
+    if (probes.some((each) => each.scope === scope)) continue;
+    const probe = toScopeProbe(scope, await probeLane(transport, lane));
+    probes.push(isOptional === true ? { ...probe, neededFor: settings.noun } : probe);
+    if (pollScopes === undefined) continue;
+    probes.push(toScopeProbe(pollScopes.join(', '), await probeImportJobs(transport, lane)));
+  }
+  return probes;
+}
+
+async function probeLane(transport: Transport, lane: Lane): Promise<ProbeResponse> {
+  const { path, body } = getLaneApi(lane);
+  const response = await transport({ method: 'POST', path, body: body.join([]) });
   return { response, isSuccess: response.ok && isDocumentedSuccess({ ...response, lane }) };
 }
 
-async function probeImportJobs(transport: Transport): Promise<ProbeResponse> {
-  const path = `${bulkPath.profiles}?page%5Bsize%5D=1`;
-  const response = await transport({ method: 'GET', path });
+async function probeImportJobs(transport: Transport, lane: Lane): Promise<ProbeResponse> {
+  const { path, body } = getLaneApi(lane);
+  const response = await transport({ method: 'GET', path: `${path}?page%5Bsize%5D=1` });
   const isSuccess =
     response.ok &&
     response.status === 200 &&
     response.isWhole &&
-    toResources(tryParseJson(response.bodyText), importJobType) !== null;
+    toResources(tryParseJson(response.bodyText), body.type) !== null;
   return { response, isSuccess };
 }
 

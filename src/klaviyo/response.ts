@@ -1,18 +1,17 @@
-import type { Lane } from '../model/lane.js';
+import { laneTraits, type Lane } from '../model/lane.js';
 import type { Outcome, Reason } from '../model/outcome.js';
 import {
   isAboutRevision,
   isDocument,
-  locateItem,
   parseApiErrors,
   toKlaviyoReason,
   toResource,
   tryParseJson,
   type ApiError,
-  type ItemLocation,
 } from './documents.js';
 import { maxWaitMs, toHeaderText, toRateFeedback, type Headers } from './rate-headers.js';
-import { importJobType } from './request.js';
+import type { ElementLocation } from './lanes/lane.js';
+import { getLaneApi, neededScopes } from './lanes/list.js';
 import type { FailureCode, TransportFailure } from './transport.js';
 
 /**
@@ -64,7 +63,7 @@ type ParsedResponse = KlaviyoResponse & {
   readonly errorsByItem: ReadonlyMap<number, readonly ItemError[]>;
 };
 
-type ItemError = { readonly error: ApiError; readonly location: ItemLocation };
+type ItemError = { readonly error: ApiError; readonly location: ElementLocation };
 
 /** `code` is the name of the row; most rows use it as the code of the reason. */
 type Row = { readonly name: string; readonly applies: (response: ParsedResponse) => boolean } & (
@@ -112,6 +111,16 @@ const responseTable: readonly Row[] = [
       response.errorsByItem.size === 0 &&
       response.errors.some(isAboutRevision),
     outcome: toBlocked,
+  },
+  // The list of a request whose envelopes share it is wrong: these envelopes become dead letters.
+  {
+    name: 'group_list',
+    applies: ({ lane, status, errors, errorsByItem }) =>
+      laneTraits[lane].isGrouped === true &&
+      (status === 400 || status === 404) &&
+      errorsByItem.size === 0 &&
+      errors.some(isAboutList),
+    outcome: toRejected,
   },
   // There is no such endpoint, or a redirect: the base URL is wrong. Pause the lane.
   { name: 'endpoint', applies: isFromWrongEndpoint, outcome: toWrongEndpoint },
@@ -171,13 +180,14 @@ const contentFailures: ReadonlySet<FailureCode> = new Set([
 
 function parseResponse(response: KlaviyoResponse): ParsedResponse {
   const { headers, bodyText, status, lane, count } = response;
+  const { body } = getLaneApi(lane);
   const isPage =
     /html/i.test(toHeaderText(headers['content-type']) ?? '') || /^\s*</.test(bodyText);
   const isFromKlaviyo = !isPage && /^\s*[[{]/.test(bodyText);
   const errors = isFromKlaviyo && !isSuccessStatus(status) ? parseApiErrors(bodyText) : [];
   const errorsByItem = new Map<number, ItemError[]>();
   for (const error of errors) {
-    const location = locateItem(lane, error.pointer);
+    const location = body.locate(error.pointer);
     if (location === null || location.index >= count || isAboutDuplicateId(error)) continue;
     const before = errorsByItem.get(location.index);
     if (before === undefined) errorsByItem.set(location.index, [{ error, location }]);
@@ -202,8 +212,8 @@ function isFromWrongEndpoint(response: ParsedResponse): boolean {
 }
 
 /**
- * Returns true for the success that Klaviyo documents, and for nothing else: for events a 202 without a
- * body or with a document without errors, for profiles a 202 with an import job.
+ * Returns true for the success that Klaviyo documents, and for nothing else: for a lane with import jobs a 202
+ * with a job, for the others a 202 without a body or with a document without errors.
  */
 export function isDocumentedSuccess({
   lane,
@@ -212,19 +222,19 @@ export function isDocumentedSuccess({
   isWhole,
 }: Pick<KlaviyoResponse, 'lane' | 'status' | 'bodyText' | 'isWhole'>): boolean {
   if (status !== 202 || !isWhole) return false;
-  if (lane === 'profiles') return toImportJobId(bodyText) !== null;
+  if (getLaneApi(lane).success === 'import-job') return toImportJobId(lane, bodyText) !== null;
   return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
-/** Returns true for a 202 of Klaviyo for profiles that names no import job. Klaviyo has responded like this. */
+/** Returns true for a 202 of Klaviyo that names no import job, for a lane with import jobs. Klaviyo has responded like this. */
 function isSuccessWithoutJob({ lane, status, bodyText, isWhole }: ParsedResponse): boolean {
-  if (lane !== 'profiles' || status !== 202 || !isWhole) return false;
+  if (getLaneApi(lane).success !== 'import-job' || status !== 202 || !isWhole) return false;
   return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
 /** Returns null if the response names no import job. */
-function toImportJobId(bodyText: string): string | null {
-  const id = toResource(tryParseJson(bodyText), importJobType)?.id;
+function toImportJobId(lane: Lane, bodyText: string): string | null {
+  const id = toResource(tryParseJson(bodyText), getLaneApi(lane).body.type)?.id;
   return typeof id === 'string' && /^\S{1,200}$/.test(id) ? id : null;
 }
 
@@ -240,9 +250,9 @@ function toMovedOutcome({ movedTo = '', status }: ParsedResponse, code: string):
   return { kind: 'retryable', reason: { code, detail, status }, afterMs: 0 };
 }
 
-/** A 202 is Klaviyo's last word about events. The result of profiles is known when their import job has ended. */
+/** The result is final, or known when the import job has ended. */
 function toAcceptedOutcome({ lane, bodyText }: ParsedResponse): Outcome {
-  const ref = lane === 'profiles' ? toImportJobId(bodyText) : null;
+  const ref = getLaneApi(lane).success === 'import-job' ? toImportJobId(lane, bodyText) : null;
   return ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
 }
 
@@ -277,7 +287,7 @@ function toRetryable(response: ParsedResponse, code: string): Outcome {
 }
 
 function toBlocked(response: ParsedResponse, code: string): Extract<Outcome, { kind: 'blocked' }> {
-  const advice = adviceByRow[code] ?? code;
+  const advice = code === 'scope' ? toScopeAdvice(response.lane) : (adviceByRow[code] ?? code);
   return { kind: 'blocked', reason: toReasonWithCode(response, code), advice };
 }
 
@@ -287,11 +297,14 @@ function toWrongEndpoint(response: ParsedResponse, code: string): Outcome {
   return response.isFromKlaviyo ? outcome : { ...outcome, mayBeContent: true };
 }
 
+function toScopeAdvice(lane: Lane): string {
+  const { isOptional, scopes } = getLaneApi(lane);
+  return `forbidden: give the key its scopes (${(isOptional === true ? scopes : neededScopes).join(', ')})`;
+}
+
 /** What an operator must do, by the name of the row. Each text begins with what is wrong. */
 const adviceByRow: Readonly<Record<string, string>> = {
   auth: 'unauthorized: check KLAVIYO_API_KEY (wrong, revoked, or of a closed account) and the credentials of a proxy',
-  scope:
-    'forbidden: give the key its scopes (events:write, profiles:write, lists:write, profiles:read, lists:read)',
   revision: 'revision: set KLAVIYO_REVISION to auto, or to one that Klaviyo serves',
   endpoint: 'endpoint: check KLAVIYO_BASE_URL, there is no such API at this address',
   list: 'list: the list that the profiles are to join is wrong',

@@ -61,8 +61,11 @@ export function toNextRevision(revision: string): string | null {
   return testedRevisions.find(({ date }) => date > revision.slice(0, 10))?.date ?? null;
 }
 
-/** The revision for backfilled events: `revision` if it supports them, else the first tested one that does. */
-export function toBackfillRevision(revision: string): string {
+/**
+ * The revision for requests that need one of 2026-04-15 or later, such as backfilled events: `revision` if it is
+ * one, else the first tested one that is.
+ */
+export function toNewRevision(revision: string): string {
   if (toRules(revision).takesBackfill) return revision;
   return (testedRevisions.find(({ takesBackfill }) => takesBackfill) ?? newest).date;
 }

@@ -1,19 +1,87 @@
-/** The Klaviyo endpoints that have a queue of their own. */
-export const lanes = ['events', 'profiles'] as const;
+/**
+ * The lanes, as data. A lane is an endpoint of Klaviyo with a queue of its own. Its stored properties are
+ * here; how the endpoint is called is in `klaviyo/lanes/`. Everything else (stores, engine, limiter,
+ * settings, metrics, HTTP) takes the lanes from these two lists.
+ *
+ * A lane that is new needs no migration: a store without entries of it has an empty queue.
+ */
+export type LaneTraits = {
+  /** The lane in keys on disk. It never changes, and is never used for another lane. */
+  readonly number: number;
+  /** The first part of the ids of envelopes: two letters. It never changes. */
+  readonly idPrefix: string;
+  /** True if several envelopes of one person become one element of a request. */
+  readonly merges: boolean;
+  /**
+   * True if a payload begins with the name of its group (`model/group.ts`). Only envelopes of one group
+   * share a request, such as the subscriptions to one list.
+   */
+  readonly isGrouped?: boolean;
+  /** The lane whose counter gives the numbers. Lanes with one counter are in one order. Absent: its own. */
+  readonly numberedWith?: string;
+  /**
+   * Lanes with the same counter. An envelope waits until all envelopes of the same person in these lanes
+   * that were accepted before it are settled.
+   */
+  readonly after?: readonly string[];
+};
 
-export type Lane = (typeof lanes)[number];
+const sentLanes = {
+  events: { number: 0, idPrefix: 'ev', merges: false },
+  profiles: { number: 1, idPrefix: 'pr', merges: true },
+  subscribe: {
+    number: 3,
+    idPrefix: 'su',
+    merges: false,
+    isGrouped: true,
+    numberedWith: 'profiles',
+    after: ['profiles', 'unsubscribe'],
+  },
+  unsubscribe: {
+    number: 4,
+    idPrefix: 'un',
+    merges: false,
+    isGrouped: true,
+    numberedWith: 'profiles',
+    after: ['subscribe'],
+  },
+} as const satisfies Record<string, LaneTraits>;
+
+export type Lane = keyof typeof sentLanes;
+
+/** The lanes that are delivered to Klaviyo. */
+export const lanes = Object.keys(sentLanes) as readonly Lane[] as readonly [Lane, ...Lane[]];
 
 /**
  * The queues of a store: one for each lane, and `waiting`. That queue holds entries of a source that
  * refer to a person the relay has no identifiers for yet. They are never sent: the relay ingests them
  * again when a later request identifies the person (ingest/waiting.ts).
  */
-export const storeLanes = [...lanes, 'waiting'] as const;
+export type StoreLane = Lane | 'waiting';
 
-export type StoreLane = (typeof storeLanes)[number];
+export const storeLanes: readonly [StoreLane, ...StoreLane[]] = [...lanes, 'waiting'];
+
+export const laneTraits: Readonly<Record<StoreLane, LaneTraits>> = {
+  ...sentLanes,
+  waiting: { number: 2, idPrefix: 'wa', merges: false },
+};
+
+/**
+ * The lane in which an envelope with the keys of an earlier one is a repeat and is not stored again. It is
+ * the only one, because the dedupe window of a store holds numbers of envelopes without their lane.
+ */
+export const dedupedLane = 'events' satisfies Lane;
+
+/** The lane whose counter gives a lane its numbers. */
+export const counterLane = (lane: StoreLane): StoreLane =>
+  (laneTraits[lane].numberedWith as Lane | undefined) ?? lane;
 
 /** Returns true for a lane that is delivered to Klaviyo. */
 export const isLane = (lane: StoreLane): lane is Lane => lane !== 'waiting';
+
+/** Returns an object with the value of each lane. */
+export const mapLanes = <T>(toValue: (lane: Lane) => T): Readonly<Record<Lane, T>> =>
+  Object.fromEntries(lanes.map((lane) => [lane, toValue(lane)])) as Record<Lane, T>;
 
 /** Returns an object with the value of each queue. */
 export const mapStoreLanes = <T>(toValue: (lane: StoreLane) => T): Readonly<Record<StoreLane, T>> =>

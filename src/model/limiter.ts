@@ -1,3 +1,5 @@
+import { lanes, type Lane } from './lane.js';
+
 /** At most `limit` requests in any `windowMs`. */
 export type RateWindow = { readonly limit: number; readonly windowMs: number };
 
@@ -18,8 +20,14 @@ export type RateFeedback = {
   readonly retryAfterMs: number | null;
 };
 
-/** What Klaviyo limits separately: the two bulk endpoints, and polling import jobs. */
-export type Endpoint = 'events' | 'profiles' | 'imports';
+/** What Klaviyo limits separately: the endpoint of each lane, and polling import jobs. */
+export type Endpoint = Lane | 'imports';
+
+export const endpoints: readonly Endpoint[] = [...lanes, 'imports'];
+
+/** Returns an object with the value of each endpoint. */
+export const mapEndpoints = <T>(toValue: (endpoint: Endpoint) => T): Record<Endpoint, T> =>
+  Object.fromEntries(endpoints.map((each) => [each, toValue(each)])) as Record<Endpoint, T>;
 
 /** The permission to make one request. The holder calls `end` or `cancel` exactly once. */
 export type Permit = {

@@ -1,7 +1,6 @@
-import { burstShare } from '../model/limiter.js';
+import { burstShare, endpoints } from '../model/limiter.js';
 import { loadScript } from './load-script.js';
 
-const endpoints = ['events', 'profiles', 'imports'];
 const keys = [
   ':meta',
   ...endpoints.flatMap((endpoint) => [

@@ -2,7 +2,11 @@ import { readFileSync } from 'node:fs';
 import { toScript, type Script } from './connection.js';
 
 /** A value that a script reads as a field of the table `constants`. */
-type Constant = number | readonly string[];
+type Constant =
+  | number
+  | string
+  | readonly string[]
+  | Readonly<Record<string, number | string | readonly string[]>>;
 
 export type ScriptOptions = {
   /** What follows the prefix in the name of each key that the script may use. */
@@ -34,7 +38,10 @@ function readWithIncludes(file: URL, included: Set<string>): string {
 }
 
 /** JSON writes numbers and names of keys as Lua does. */
-const toLua = (value: Constant): string =>
-  typeof value === 'number'
-    ? String(value)
-    : `{ ${value.map((each) => JSON.stringify(each)).join(', ')} }`;
+function toLua(value: Constant): string {
+  if (typeof value !== 'object') return JSON.stringify(value);
+  const fields = Array.isArray(value)
+    ? value.map((each) => JSON.stringify(each))
+    : Object.entries(value).map(([name, each]) => `${name} = ${toLua(each)}`);
+  return `{ ${fields.join(', ')} }`;
+}

@@ -1,5 +1,11 @@
 import { wait, type Clock, type Timer } from '../clock.js';
-import type { Endpoint, Limiter, Permit, RateWindow } from '../model/limiter.js';
+import {
+  mapEndpoints,
+  type Endpoint,
+  type Limiter,
+  type Permit,
+  type RateWindow,
+} from '../model/limiter.js';
 import {
   UnavailableError,
   type RedisConnection,
@@ -19,7 +25,8 @@ export type SharedLimiterOptions = {
   /** Unique name of this relay. */
   readonly relay: string;
   readonly bucket: { readonly perSecond: number; readonly burst: number };
-  readonly windows: Readonly<Record<Endpoint, readonly RateWindow[]>>;
+  /** An endpoint without windows has no bound of its own. */
+  readonly windows: Readonly<Partial<Record<Endpoint, readonly RateWindow[]>>>;
   /** Longest duration of a request: a permit that no relay ended counts as ended then. */
   readonly permitMs: number;
   /** Limits this relay alone while the server is unavailable. Absent: the relay sends nothing meanwhile. */
@@ -48,7 +55,7 @@ export class SharedLimiter {
   readonly #options: SharedLimiterOptions;
   readonly #recentRequests: RecentRequests;
   /** One caller at a time asks the server for a permit of an endpoint, however many wait. */
-  readonly #mutexes = { events: new Mutex(), profiles: new Mutex(), imports: new Mutex() };
+  readonly #mutexes = mapEndpoints(() => new Mutex());
   readonly #setup: readonly (string | number)[];
   readonly #longestWindowMs: number;
   readonly #closing = new AbortController();
@@ -73,7 +80,8 @@ export class SharedLimiter {
   #timer: Timer | null = null;
 
   constructor(options: SharedLimiterOptions) {
-    const { connection, clock, bucket, windows } = options;
+    const { connection, clock, bucket } = options;
+    const windows = mapEndpoints((endpoint) => options.windows[endpoint] ?? []);
     this.#options = options;
     const sorted = Object.fromEntries(
       Object.entries(windows).map(([endpoint, all]) => [

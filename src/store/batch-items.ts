@@ -1,4 +1,4 @@
-import type { StoreLane } from '../model/lane.js';
+import { laneTraits, type StoreLane } from '../model/lane.js';
 import type { BatchItem } from '../model/envelope.js';
 import { ClaimBuilder, type Candidate } from './claim-builder.js';
 
@@ -12,7 +12,7 @@ export function toBatchItems(
   lane: StoreLane,
   envelopes: readonly Candidate[],
 ): readonly BatchItem[] {
-  const claim = new ClaimBuilder<Candidate>(unbounded, lane === 'profiles');
+  const claim = new ClaimBuilder<Candidate>(unbounded, laneTraits[lane]);
   const separate: BatchItem[] = [];
   for (const one of envelopes) if (claim.add(one) !== 'added') separate.push([one]);
   return [...claim.items, ...separate];

@@ -1,7 +1,12 @@
 import type { ClaimBounds, Envelope } from '../model/envelope.js';
+import { readGroup } from '../model/group.js';
+import type { LaneTraits } from '../model/lane.js';
 
 /** An envelope that a claim may include; `alone` means that it must not merge with others. */
 export type Candidate = Envelope & { readonly alone: boolean };
+
+/** `merges` and `isGrouped` of the lane. */
+export type ClaimRules = Pick<LaneTraits, 'merges' | 'isGrouped'>;
 
 type Open<T> = {
   readonly members: [T, ...T[]];
@@ -19,15 +24,20 @@ type Open<T> = {
 export class ClaimBuilder<T extends Candidate> {
   readonly #bounds: ClaimBounds;
   readonly #merges: boolean;
+  readonly #isGrouped: boolean;
   readonly #items: Open<T>[] = [];
   readonly #byKey = new Map<string, Open<T>>();
+  /** The keys of candidates of other groups: what comes after these must not overtake them. */
+  readonly #keysOfOtherGroups = new Set<string>();
+  #group: string | null = null;
   #maxCount: number;
   #bytes = 0;
   #closed = false;
 
-  constructor(bounds: ClaimBounds, merges: boolean) {
+  constructor(bounds: ClaimBounds, { merges, isGrouped }: ClaimRules) {
     this.#bounds = bounds;
     this.#merges = merges;
+    this.#isGrouped = isGrouped === true;
     this.#maxCount = bounds.maxCount;
   }
 
@@ -40,8 +50,12 @@ export class ClaimBuilder<T extends Candidate> {
     return this.#items.map((item) => item.members);
   }
 
-  /** Returns `added`, `full`, or the key that must be unlocked before the candidate can be claimed. */
-  add(candidate: T): 'added' | 'full' | { readonly waitsFor: string } {
+  /**
+   * Returns `added`, `full`, `other-group` if the candidate stays for a later claim, or the key that must
+   * be unlocked before the candidate can be claimed.
+   */
+  add(candidate: T): 'added' | 'full' | 'other-group' | { readonly waitsFor: string } {
+    if (this.#isGrouped && this.#isOfOtherGroup(candidate)) return 'other-group';
     const firstKey = candidate.keys.find((key) => this.#byKey.has(key));
     if (firstKey === undefined) return this.#open(candidate);
     const item = this.#byKey.get(firstKey);
@@ -50,6 +64,14 @@ export class ClaimBuilder<T extends Candidate> {
     item.members.push(candidate);
     this.#index(item, candidate);
     return 'added';
+  }
+
+  #isOfOtherGroup({ payload, keys }: T): boolean {
+    const group = readGroup(payload);
+    this.#group ??= group;
+    const isOther = group !== this.#group || keys.some((key) => this.#keysOfOtherGroups.has(key));
+    if (isOther) for (const key of keys) this.#keysOfOtherGroups.add(key);
+    return isOther;
   }
 
   #open(candidate: T): 'added' | 'full' {

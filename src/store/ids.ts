@@ -1,11 +1,6 @@
-import { storeLanes, type StoreLane } from '../model/lane.js';
+import { laneTraits, type StoreLane, storeLanes } from '../model/lane.js';
 
-const prefixes: Readonly<Record<StoreLane, string>> = {
-  events: 'ev',
-  profiles: 'pr',
-  waiting: 'wa',
-};
-const lanesByPrefix = new Map(storeLanes.map((lane) => [prefixes[lane], lane]));
+const lanesByPrefix = new Map(storeLanes.map((lane) => [laneTraits[lane].idPrefix, lane]));
 const form = /^([a-z]{2})_([0-9a-z]{6})_([0-9a-z]{1,11})$/;
 
 /** The number of an envelope: from 1 within its lane, so that a delivery can store ranges of numbers. */
@@ -17,7 +12,7 @@ export type EnvelopeNumber = {
 
 /** `ev_k3f9a1_2s`: lane, epoch of the store, number. Ids of an earlier store never match a newer one. */
 export function toId({ lane, epoch, seq }: EnvelopeNumber): string {
-  return `${prefixes[lane]}_${epoch}_${seq.toString(36)}`;
+  return `${laneTraits[lane].idPrefix}_${epoch}_${seq.toString(36)}`;
 }
 
 export function fromId(id: string): EnvelopeNumber | null {

@@ -1,3 +1,7 @@
+import { KeyIndex } from './key-index.js';
+
+type Keyed = { readonly keys: readonly string[]; readonly seq: number };
+
 /**
  * The locked keys of a lane, and the envelopes that wait for them, so that no envelope overtakes an earlier one that
  * shares a key.
@@ -7,18 +11,21 @@
  *
  * Released waiters are examined again in order, so releasing too many costs time and never order. The release is
  * transitive: a released waiter also releases those that wait for its keys. So every remaining waiter waits, perhaps
- * through others, for a locked key, which will be unlocked, and no two waiters wait for each other forever.
+ * through others, for a locked key, which will be unlocked, or for an earlier envelope of another lane
+ * (`PersonOrder`). A waiter only delays later envelopes, so no two waiters wait for each other forever.
  */
-export class KeyLocks<T extends { readonly keys: readonly string[] }> {
+export class KeyLocks<T extends Keyed> {
   readonly #locked = new Counts();
-  readonly #waitingKeys = new Counts();
+  readonly #waitingKeys = new KeyIndex();
   readonly #waiters = new Map<string, T[]>();
 
-  /** Returns the first key that is locked or waiting. */
-  findLocked(keys: readonly string[]): string | undefined {
+  /** Returns the first key that is locked, or that an earlier envelope waits with. */
+  findLocked({ keys, seq }: Keyed): string | undefined {
     const hasNoWaiters = this.#waiters.size === 0;
     return keys.find(
-      (key) => this.#locked.has(key) || (!hasNoWaiters && this.#waitingKeys.has(key)),
+      (key) =>
+        this.#locked.has(key) ||
+        (!hasNoWaiters && (this.#waitingKeys.first(key) ?? Infinity) < seq),
     );
   }
 
@@ -31,7 +38,7 @@ export class KeyLocks<T extends { readonly keys: readonly string[] }> {
     const waiters = this.#waiters.get(key);
     if (waiters === undefined) this.#waiters.set(key, [waiter]);
     else waiters.push(waiter);
-    for (const waiterKey of waiter.keys) this.#waitingKeys.add(waiterKey);
+    this.#waitingKeys.add(waiter.keys, waiter.seq);
   }
 
   /** Unlocks keys. Returns the waiters to examine again, in no particular order; their keys are no longer waiting. */
@@ -40,14 +47,22 @@ export class KeyLocks<T extends { readonly keys: readonly string[] }> {
       for (const key of keys) this.#locked.remove(key);
       return [];
     }
+    return this.#free(keys.filter((key) => this.#locked.remove(key)));
+  }
+
+  /** Returns the waiters of a name that is not locked, to be examined again, and those that wait for their keys. */
+  wake(name: string): readonly T[] {
+    return this.#free([name]);
+  }
+
+  #free(chain: string[]): readonly T[] {
     const freed: T[] = [];
-    const chain = keys.filter((key) => this.#locked.remove(key));
     for (let key = chain.pop(); key !== undefined; key = chain.pop()) {
       const waiters = this.#waiters.get(key);
       if (waiters === undefined) continue;
       this.#waiters.delete(key);
       for (const waiter of waiters) {
-        for (const waiterKey of waiter.keys) this.#waitingKeys.remove(waiterKey);
+        this.#waitingKeys.remove(waiter.keys, waiter.seq);
         freed.push(waiter);
         chain.push(...waiter.keys);
       }

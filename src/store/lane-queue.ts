@@ -4,6 +4,8 @@ import type { Reason } from '../model/outcome.js';
 import { Fifo } from './fifo.js';
 import { KeyLocks } from './key-locks.js';
 import { ClaimBuilder, payloadBytes } from './claim-builder.js';
+import { laneTraits, type StoreLane } from '../model/lane.js';
+import type { PersonOrder } from './person-order.js';
 
 /** An envelope in the queue, with the state that only the queue needs. */
 export type Queued = Envelope & {
@@ -21,11 +23,15 @@ export type Queued = Envelope & {
 };
 
 export type LaneQueueOptions = {
+  readonly lane: StoreLane;
   readonly clock: Clock;
-  /** True if profiles of one person merge into one item; events never do. */
-  readonly merges: boolean;
+  /** The order across lanes; shared by the lanes of a store. */
+  readonly order: PersonOrder;
   readonly onClaimable: () => void;
 };
+
+/** The most envelopes of other groups that one claim passes over, since each claim examines them again. */
+const maxOtherGroups = 1000;
 
 type Delayed<T> = { readonly dueAt: number; readonly queued: readonly T[] };
 
@@ -67,16 +73,21 @@ export class LaneQueue<T extends Queued = Queued> {
   }
 
   claim(bounds: ClaimBounds): readonly (readonly [T, ...T[]])[] {
-    const builder = new ClaimBuilder<T>(bounds, this.#options.merges);
+    const builder = new ClaimBuilder<T>(bounds, laneTraits[this.#options.lane]);
     let returned = 0;
-    while (!builder.closed) {
+    const otherGroups: T[] = [];
+    while (!builder.closed && otherGroups.length < maxOtherGroups) {
       const isFresh = this.#isFreshNext(returned);
       const next = isFresh ? this.#fresh.peek() : this.#returned[returned];
-      if (next === undefined || !this.#tryAdd(next, builder)) break;
+      const result = next === undefined ? 'full' : this.#tryAdd(next, builder);
+      if (next === undefined || result === 'full') break;
+      if (result === 'other-group') otherGroups.push(next);
       if (isFresh) this.#fresh.shift();
       else returned++;
     }
     if (returned > 0) this.#returned = this.#returned.slice(returned);
+    // They are older than everything else that can be claimed, and in order.
+    if (otherGroups.length > 0) this.#returned = otherGroups.concat(this.#returned);
     const { items } = builder;
     for (const item of items) {
       for (const queued of item) this.#locks.lock(queued.keys);
@@ -101,6 +112,11 @@ export class LaneQueue<T extends Queued = Queued> {
     this.#giveBack(queued.flatMap((one) => this.#locks.release(one.keys)));
   }
 
+  /** Releases the envelopes that waited for another lane under this name. */
+  wake(name: string): void {
+    this.#giveBack(this.#locks.wake(name));
+  }
+
   /** Queues a settled envelope again by its number (a redrive). */
   restore(queued: readonly T[]): void {
     this.#giveBack(queued);
@@ -118,14 +134,15 @@ export class LaneQueue<T extends Queued = Queued> {
     return nextReturned === undefined || (this.#fresh.peek()?.seq ?? Infinity) < nextReturned.seq;
   }
 
-  /** Returns false if the envelope does not fit into this claim and stays in the queue. */
-  #tryAdd(queued: T, builder: ClaimBuilder<T>): boolean {
-    const lockedKey = this.#locks.findLocked(queued.keys);
+  /** `full` and `other-group`: the envelope does not fit into this claim and stays in the queue. */
+  #tryAdd(queued: T, builder: ClaimBuilder<T>): 'full' | 'other-group' | 'done' {
+    const { lane, order } = this.#options;
+    const lockedKey = this.#locks.findLocked(queued) ?? order.findEarlier(lane, queued);
     const result = lockedKey === undefined ? builder.add(queued) : { waitsFor: lockedKey };
-    if (result === 'full') return false;
+    if (result === 'full' || result === 'other-group') return result;
     if (result !== 'added') this.#locks.wait(result.waitsFor, queued);
     this.#bytes -= payloadBytes(queued);
-    return true;
+    return 'done';
   }
 
   #giveBack(queued: readonly T[]): void {

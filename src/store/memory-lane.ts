@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import type { Draft, Envelope } from '../model/envelope.js';
 import type { StoreLane } from '../model/lane.js';
 import { toId } from './ids.js';
-import type { Queued } from './lane-queue.js';
+import type { LaneQueueOptions, Queued } from './lane-queue.js';
 import { RangeIndex } from './range-index.js';
 import { WorkingSet } from './working-set.js';
 
@@ -15,18 +15,29 @@ export class MemoryLane {
   readonly #lane: StoreLane;
   readonly #epoch: string;
   readonly #clock: Clock;
-  #lastSeq = 0;
+  readonly #nextSeq: () => number;
 
-  constructor(lane: StoreLane, options: { epoch: string; clock: Clock; onClaimable: () => void }) {
+  constructor(
+    lane: StoreLane,
+    options: Omit<LaneQueueOptions, 'lane'> & {
+      readonly epoch: string;
+      readonly nextSeq: () => number;
+    },
+  ) {
     this.#lane = lane;
+    this.#nextSeq = options.nextSeq;
     this.#epoch = options.epoch;
     this.#clock = options.clock;
-    this.unsettled = new WorkingSet({ ...options, merges: lane === 'profiles' });
+    this.unsettled = new WorkingSet({ ...options, lane });
+    options.order.addLane(lane, {
+      firstOnDisk: () => Infinity,
+      wake: (name) => this.unsettled.queue.wake(name),
+    });
   }
 
-  /** Gives a draft the next number of the lane. The caller adds it to `unsettled`. */
+  /** Gives a draft the next number. The caller adds it to `unsettled`. */
   number({ lane, keys, acceptedAt, payload }: Draft): Queued {
-    const seq = ++this.#lastSeq;
+    const seq = this.#nextSeq();
     const id = toId({ lane: this.#lane, epoch: this.#epoch, seq });
     return this.#queued({ id, lane, keys, acceptedAt, payload, seq });
   }

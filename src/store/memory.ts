@@ -1,5 +1,11 @@
 import type { Clock } from '../clock.js';
-import { storeLanes, type StoreLane } from '../model/lane.js';
+import {
+  counterLane,
+  dedupedLane,
+  mapStoreLanes,
+  type StoreLane,
+  storeLanes,
+} from '../model/lane.js';
 import type { ClaimBounds, Draft, BatchItem } from '../model/envelope.js';
 import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
 import type { DeliveryFilter } from '../model/delivery.js';
@@ -19,10 +25,10 @@ import { DedupeWindow } from './dedupe.js';
 import { DeliveryLog } from './delivery-log.js';
 import { Facts } from './facts.js';
 import { fromId, toEpoch, toId } from './ids.js';
-import { mapStoreLanes } from '../model/lane.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
 import { payloadBytes } from './claim-builder.js';
+import { PersonOrder } from './person-order.js';
 import { sortSettlement } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
 import type {
@@ -59,8 +65,16 @@ export class MemoryStore implements Store {
     this.#log = new DeliveryLog(options.log, clock);
     this.#deadLetters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
     this.#facts = new Facts(options.facts, clock);
+    const order = new PersonOrder();
+    const lastSeqs = { ...mapStoreLanes(() => 0) };
     const lane = (name: StoreLane): MemoryLane =>
-      new MemoryLane(name, { epoch: this.#epoch, clock, onClaimable: () => this.#notify(name) });
+      new MemoryLane(name, {
+        epoch: this.#epoch,
+        clock,
+        order,
+        nextSeq: () => ++lastSeqs[counterLane(name)],
+        onClaimable: () => this.#notify(name),
+      });
     this.#lanes = mapStoreLanes(lane);
   }
 
@@ -118,7 +132,7 @@ export class MemoryStore implements Store {
     for (const { queued, reason } of deadLettered) {
       this.#addDeadLetter({ ...queued, attempts: queued.attempts + 1 }, { reason, deliveryId });
       // Its key leaves the dedupe window, so that a corrected event can be posted under the same unique_id.
-      if (name === 'events') this.#dedupe.remove(queued.keys, queued.seq);
+      if (name === dedupedLane) this.#dedupe.remove(queued.keys, queued.seq);
     }
     this.#remove(lane, [...delivered, ...merged, ...deadLettered.map(({ queued }) => queued)]);
     lane.unsettled.update(sorted.polled);
@@ -200,11 +214,11 @@ export class MemoryStore implements Store {
   }
 
   #accept(draft: Draft): AppendedEnvelope {
-    const dedupes = draft.lane === 'events';
+    const dedupes = draft.lane === dedupedLane;
     const seq = dedupes ? this.#dedupe.find(draft.keys) : undefined;
     if (seq !== undefined) {
       this.#admission.giveBack(1, payloadBytes(draft));
-      return { id: toId({ lane: 'events', epoch: this.#epoch, seq }), duplicate: true };
+      return { id: toId({ lane: dedupedLane, epoch: this.#epoch, seq }), duplicate: true };
     }
     const lane = this.#lanes[draft.lane];
     const queued = lane.number(draft);
@@ -267,7 +281,7 @@ export class MemoryStore implements Store {
     });
     for (const one of restored) {
       this.#admission.add(1, payloadBytes(one));
-      if (lane === 'events') this.#dedupe.add(one.keys, one.seq);
+      if (lane === dedupedLane) this.#dedupe.add(one.keys, one.seq);
     }
     this.#lanes[lane].restore(restored);
   }

@@ -1,25 +1,24 @@
 import type { Clock } from '../clock.js';
+import type { StoreLane } from '../model/lane.js';
+import type { PersonOrder } from './person-order.js';
 import type { ClaimBounds } from '../model/envelope.js';
-import { LaneQueue, type Queued } from './lane-queue.js';
+import { LaneQueue, type LaneQueueOptions, type Queued } from './lane-queue.js';
 import { payloadBytes } from './claim-builder.js';
-
-export type WorkingSetOptions = {
-  readonly clock: Clock;
-  /** True if profiles of one person merge into one item; events never do. */
-  readonly merges: boolean;
-  readonly onClaimable: () => void;
-};
 
 /** The unsettled envelopes of one lane that are in memory: waiting, delayed and in flight. */
 export class WorkingSet<T extends Queued = Queued> {
   readonly queue: LaneQueue<T>;
   readonly #clock: Clock;
+  readonly #lane: StoreLane;
+  readonly #order: PersonOrder;
   /** In the order of acceptance, so that the first is the oldest. */
   readonly #unsettled = new Map<string, T>();
   #bytes = 0;
 
-  constructor(options: WorkingSetOptions) {
+  constructor(options: LaneQueueOptions) {
     this.#clock = options.clock;
+    this.#lane = options.lane;
+    this.#order = options.order;
     this.queue = new LaneQueue<T>(options);
   }
 
@@ -101,10 +100,12 @@ export class WorkingSet<T extends Queued = Queued> {
       this.#bytes -= payloadBytes(one);
     }
     this.queue.release(queued);
+    this.#order.remove(this.#lane, queued);
   }
 
   #track(queued: T): void {
     this.#unsettled.set(queued.id, queued);
     this.#bytes += payloadBytes(queued);
+    this.#order.add(this.#lane, queued);
   }
 }

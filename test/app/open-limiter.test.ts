@@ -22,6 +22,8 @@ it('a limiter with a static share never exceeds its part of any limit', () => {
         { limit: 37, windowMs: 60_000 },
       ],
       profiles: [{ limit: 2, windowMs: 1000 }],
+      subscribe: [],
+      unsubscribe: [],
       imports: [],
     },
   });

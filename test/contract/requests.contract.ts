@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { lanes, type Lane } from '../../src/model/lane.js';
+import type { Lane } from '../../src/model/lane.js';
 import type { Draft } from '../../src/model/envelope.js';
 import { isBackfilled } from '../../src/model/backfill.js';
 import { createAccept } from '../../src/ingest/accept.js';
-import { bulkPath, mergeProfiles, toBody } from '../../src/klaviyo/request.js';
-import { toBackfillRevision } from '../../src/klaviyo/revision.js';
+import { hasWhatsApp } from '../../src/klaviyo/lanes/lane.js';
+import { laneApis } from '../../src/klaviyo/lanes/list.js';
+import { mergeProfiles } from '../../src/klaviyo/merge-profiles.js';
+import { toNewRevision } from '../../src/klaviyo/revision.js';
 import { createMetrics } from '../../src/metrics.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { aClient, respondJson, startKlaviyoServer } from '../klaviyo/klaviyo-server.js';
@@ -50,6 +52,37 @@ const events = {
     event_name: 'Viewed Product',
     email: 'ada@klaviyo-demo.com',
     currency: 'USD',
+  },
+};
+
+const subscriptions = {
+  'e-mail': { email: 'ada@klaviyo-demo.com', channels: { email: ['marketing'] } },
+  'text message': {
+    phone_number: '+1 500 555 0006',
+    channels: { sms: ['marketing', 'transactional'] },
+    list_id: 'Y6nRLr',
+    custom_source: 'Checkout',
+  },
+  'two channels, given earlier': {
+    email: 'ada@klaviyo-demo.com',
+    phone_number: '+15005550006',
+    distinct_id: 'customer-42',
+    channels: { email: ['marketing'], sms: ['marketing'] },
+    historical: true,
+    consented_at: '2020-01-10T09:30:00+02:00',
+  },
+};
+
+const unsubscriptions = {
+  'a list': {
+    email: 'ada@klaviyo-demo.com',
+    channels: { email: ['marketing'] },
+    list_id: 'Y6nRLr',
+  },
+  everything: {
+    phone_number: '+15005550006',
+    channels: { sms: ['marketing'] },
+    everywhere: true,
   },
 };
 
@@ -113,14 +146,14 @@ async function toPayloads(
 }
 
 const toJson = (lane: Lane, payloads: readonly Uint8Array[]): unknown =>
-  JSON.parse(toBody(lane, payloads).toString());
+  JSON.parse(laneApis[lane].body.join(payloads).toString());
 
 describe.each(revisions)(
   'with revision %s, Klaviyo’s API description permits the request of the relay',
   (revision) => {
     const openApi = loadOpenApi(revision);
     const findIssues = (lane: Lane, body: unknown): readonly string[] =>
-      openApi.findRequestIssues(`POST ${bulkPath[lane]}`, body);
+      openApi.findRequestIssues(`POST ${laneApis[lane].path}`, body);
 
     it.each(Object.entries(events))('with an event of %s', async (_name, event) => {
       expect(findIssues('events', toJson('events', await toPayloads('events', [event])))).toEqual(
@@ -131,6 +164,31 @@ describe.each(revisions)(
     it.each(Object.entries(profiles))('with a profile of %s', async (_name, profile) => {
       const payloads = await toPayloads('profiles', [profile]);
       expect(findIssues('profiles', toJson('profiles', payloads))).toEqual([]);
+    });
+
+    it.each(Object.entries(subscriptions))('with a subscription by %s', async (_name, entry) => {
+      const payloads = await toPayloads('subscribe', [entry]);
+      expect(findIssues('subscribe', toJson('subscribe', payloads))).toEqual([]);
+    });
+
+    it.each(Object.entries(unsubscriptions))(
+      'with an unsubscription from %s',
+      async (_name, entry) => {
+        const payloads = await toPayloads('unsubscribe', [entry, entry]);
+        expect(findIssues('unsubscribe', toJson('unsubscribe', payloads))).toEqual([]);
+      },
+    );
+
+    it('with WhatsApp under the revision that such requests have, and not under an older one', async () => {
+      const payloads = await toPayloads('subscribe', [
+        { phone_number: '+15005550006', channels: { whatsapp: ['marketing'] } },
+      ]);
+      expect(payloads.some(hasWhatsApp)).toBe(true);
+      const body = toJson('subscribe', payloads);
+      const sentUnder = revisions.find((each) => each === toNewRevision(revision))!;
+      const path = `POST ${laneApis.subscribe.path}`;
+      expect(loadOpenApi(sentUnder).findRequestIssues(path, body)).toEqual([]);
+      expect(findIssues('subscribe', body).length > 0).toBe(revision < '2025-10-15');
     });
 
     it('with many events', async () => {
@@ -144,7 +202,7 @@ describe.each(revisions)(
       expect(findIssues('profiles', toJson('profiles', [merged]))).toEqual([]);
     });
 
-    it.each(lanes)(
+    it.each(['events', 'profiles'] as const)(
       'with an anonymous id on %s: on an event in each revision, on a profile only in the older one',
       async (lane) => {
         const [payload] = await toPayloads('events', [events['an anonymous id alone']]);
@@ -204,8 +262,10 @@ describe.each(revisions)(
       const payloads = await toPayloads('events', [events['an id alone'], old], 86_400_000);
       expect(payloads.map((payload) => isBackfilled('events', payload))).toEqual([false, true]);
       const body = toJson('events', payloads);
-      const sentUnder = revisions.find((each) => each === toBackfillRevision(revision))!;
-      expect(loadOpenApi(sentUnder).findRequestIssues(`POST ${bulkPath.events}`, body)).toEqual([]);
+      const sentUnder = revisions.find((each) => each === toNewRevision(revision))!;
+      expect(
+        loadOpenApi(sentUnder).findRequestIssues(`POST ${laneApis.events.path}`, body),
+      ).toEqual([]);
     });
 
     it('and forbids missing, unknown and wrong fields', () => {

@@ -19,6 +19,7 @@ import {
 } from '../support/builders.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines } from './fixture.js';
+import { mapLanes } from '../../src/model/lane.js';
 
 const start = useEngines();
 
@@ -313,7 +314,7 @@ describe('the engine', () => {
     engine.setDeadLettersFull(null);
     await advance(1000);
     expect(requests).toHaveLength(2);
-    expect(engine.pauses()).toEqual({ events: [], profiles: [] });
+    expect(engine.pauses()).toEqual(mapLanes(() => []));
   });
 
   it('stops only after the request in flight has ended, and then listens to no queue', async () => {

@@ -3,7 +3,7 @@ import { wait } from '../../src/clock.js';
 import type { Destination } from '../../src/model/destination.js';
 import { createEngine, type Engine, type EngineDeps } from '../../src/delivery/engine.js';
 import { createLocalLimiter } from '../../src/delivery/limiter/limiter.js';
-import { lanes, type Lane } from '../../src/model/lane.js';
+import { lanes, mapLanes, type Lane } from '../../src/model/lane.js';
 import type { Draft } from '../../src/model/envelope.js';
 import type { PollResult, ListedImportJobs } from '../../src/model/destination.js';
 import type { Outcome } from '../../src/model/outcome.js';
@@ -57,8 +57,8 @@ export function createFakeKlaviyo({
   const requests: Request[] = [];
   const polls: Poll[] = [];
   const ownedAtEnd: (boolean | null)[] = [];
-  const underWay = { events: 0, profiles: 0 };
-  const busiest = { events: 0, profiles: 0 };
+  const underWay = { ...mapLanes(() => 0) };
+  const busiest = { ...mapLanes(() => 0) };
   return {
     requests,
     polls,
@@ -145,7 +145,7 @@ export async function startEngine(
     store,
     destination: klaviyo,
     limiter: createLocalLimiter({ clock, bucket: { perSecond: 1000, burst: 1000 }, windows }),
-    bounds: { events: bounds, profiles: bounds },
+    bounds: mapLanes(() => bounds),
     concurrency: 4,
     policy: { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 0 },
     clock,

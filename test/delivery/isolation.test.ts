@@ -23,11 +23,12 @@ import {
 } from '../support/builders.js';
 import { createManualClock, settlePromises, type ManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines, type Request } from './fixture.js';
+import { mapLanes } from '../../src/model/lane.js';
 
 const start = useEngines();
 
 const batch = (maxCount: number) => ({ maxCount, maxBytes: 5_000_000, maxAgeMs: 100 });
-const large = { bounds: { events: batch(1000), profiles: batch(10_000) } };
+const large = { bounds: mapLanes((lane) => batch(lane === 'profiles' ? 10_000 : 1000)) };
 
 /** Fails every request that contains one of these texts. */
 const poisonedBy =

@@ -13,6 +13,7 @@ import {
 } from '../support/builders.js';
 import { createManualClock, type ManualClock } from '../support/manual-clock.js';
 import { buffered, useEngines } from './fixture.js';
+import { mapLanes } from '../../src/model/lane.js';
 
 const start = useEngines();
 
@@ -108,7 +109,7 @@ describe('a lane of the engine', () => {
   it('sends its envelopes at a flush, whatever their age', async () => {
     const slow = { maxCount: 100, maxBytes: 1_000_000, maxAgeMs: 60_000 };
     const { engine, requests, append, advance } = await start(() => delivered, {
-      overrides: { bounds: { events: slow, profiles: slow } },
+      overrides: { bounds: mapLanes(() => slow) },
     });
     await append([...someEvents(3), ...someProfiles(3)]);
     await advance(1000);

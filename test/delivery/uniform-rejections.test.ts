@@ -21,11 +21,12 @@ import {
 } from '../support/builders.js';
 import { createManualClock } from '../support/manual-clock.js';
 import { useEngines, type Request, type Script } from './fixture.js';
+import { mapLanes } from '../../src/model/lane.js';
 
 const start = useEngines();
 
 const batch = (maxCount: number) => ({ maxCount, maxBytes: 5_000_000, maxAgeMs: 100 });
-const large = { bounds: { events: batch(1000), profiles: batch(1000) } };
+const large = { bounds: mapLanes(() => batch(1000)) };
 
 const isBad = (text: string): boolean => text.includes('bad');
 

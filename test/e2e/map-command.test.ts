@@ -133,7 +133,11 @@ describe('klaviyo-relay map', () => {
     ['a source that does not exist', ['FILE', '--source', 'shopfy'], 'did you mean shopify?'],
     ['an input that can be of several sources', ['FILE'], 'use --source or --type'],
     ['a topic that the body has', ['FILE', '--source', 'stripe', '--topic', 'x'], '--topic'],
-    ['a type that does not exist', ['FILE', '--type', 'orders'], 'events or profiles'],
+    [
+      'a type that does not exist',
+      ['FILE', '--type', 'orders'],
+      'one of events, profiles, subscriptions, unsubscriptions',
+    ],
   ])('prints its usage after %s', async (_name, args, words) => {
     const file = write('some.json', { id: 1 });
     const { code, output } = await runCommand(

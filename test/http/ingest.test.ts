@@ -1,14 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import { entryNames } from '../../src/ingest/schema.js';
 import { lanes } from '../../src/model/lane.js';
 import { metricValue, problemOf, startServer, acceptedMany } from './harness.js';
 
 const issue = { pointer: '/email', detail: 'must be an e-mail address' };
 
-describe.each(lanes)('POST /v1/%s', (lane) => {
+/** Each lane with the last part of its path and the noun for one entry. */
+const paths = lanes.map((lane) => [entryNames[lane].many, lane, entryNames[lane].one] as const);
+
+describe.each(paths)('POST /v1/%s', (path, lane, noun) => {
   it('passes the text of the body to accept and responds 202 with the id', async () => {
     const server = await startServer();
     const body = '{"event_name" : "Viewed",\n"n":12345678901234567890}';
-    const response = await server.call('POST', `/v1/${lane}`, {
+    const response = await server.call('POST', `/v1/${path}`, {
       headers: { 'content-type': 'application/json; charset=utf-8' },
       body,
     });
@@ -20,28 +24,28 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
 
   it('passes the Idempotency-Key to accept', async () => {
     const server = await startServer();
-    await server.post(`/v1/${lane}`, {}, { 'idempotency-key': 'order-1' });
+    await server.post(`/v1/${path}`, {}, { 'idempotency-key': 'order-1' });
     expect(server.accepted[0]?.options).toEqual({ idempotencyKey: 'order-1' });
   });
 
   it('responds with the status duplicate and the warnings of a duplicate', async () => {
     const one = { kind: 'accepted', id: 'e1', duplicate: true, warnings: [issue] } as const;
     const server = await startServer({ one });
-    const response = await server.post(`/v1/${lane}`, {});
+    const response = await server.post(`/v1/${path}`, {});
     expect(response.status).toBe(202);
     expect(response.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [issue] });
   });
 
   it('responds 400 with a pointer to each invalid field', async () => {
     const server = await startServer({ one: { kind: 'invalid', errors: [issue] } });
-    const response = await server.post(`/v1/${lane}`, {});
+    const response = await server.post(`/v1/${path}`, {});
     expect(response.status).toBe(400);
     expect(response.headers['content-type']).toMatch(/^application\/problem\+json/);
     expect(response.json).toEqual({
       type: 'urn:klaviyo-relay:problem:invalid',
       title: 'The request is not valid',
       status: 400,
-      detail: `the ${lane.slice(0, -1)} is not valid`,
+      detail: `the ${noun} is not valid`,
       instance: `urn:klaviyo-relay:request:${String(response.headers['x-request-id'])}`,
       errors: [issue],
     });
@@ -56,14 +60,14 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
   ])('reports a backpressure of %d ms as 503 with Retry-After: %s', async (ms, s) => {
     const one = { kind: 'backpressure', reason: 'full', retryAfterMs: ms } as const;
     const server = await startServer({ one });
-    const response = await server.post(`/v1/${lane}`, {});
+    const response = await server.post(`/v1/${path}`, {});
     expect([response.status, problemOf(response)]).toEqual([503, 'unavailable']);
     expect(response.headers['retry-after']).toBe(s);
   });
 
   it('passes an empty body to accept, which rejects it', async () => {
     const server = await startServer({ one: { kind: 'invalid', errors: [issue] } });
-    const response = await server.call('POST', `/v1/${lane}`);
+    const response = await server.call('POST', `/v1/${path}`);
     expect(response.status).toBe(400);
     expect(server.accepted[0]?.body).toBe('');
   });
@@ -71,7 +75,7 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
   it('rejects NDJSON, which only batches may use', async () => {
     const server = await startServer();
     const headers = { 'content-type': 'application/x-ndjson' };
-    const response = await server.call('POST', `/v1/${lane}`, { headers, body: '{}\n{}' });
+    const response = await server.call('POST', `/v1/${path}`, { headers, body: '{}\n{}' });
     expect([response.status, problemOf(response)]).toEqual([415, 'unsupported-media-type']);
     expect(response.json).toMatchObject({ detail: 'send application/json' });
     expect(server.accepted).toEqual([]);
@@ -79,16 +83,16 @@ describe.each(lanes)('POST /v1/%s', (lane) => {
 
   it('rejects an unknown query parameter', async () => {
     const server = await startServer();
-    const response = await server.post(`/v1/${lane}?strict=true`, {});
+    const response = await server.post(`/v1/${path}?strict=true`, {});
     expect(response.status).toBe(400);
     expect(server.accepted).toEqual([]);
   });
 });
 
-describe.each(lanes)('POST /v1/%s/batch', (lane) => {
+describe.each(paths)('POST /v1/%s/batch', (path, lane, noun) => {
   it('responds 202 with the counts', async () => {
     const server = await startServer();
-    const response = await server.post(`/v1/${lane}/batch`, []);
+    const response = await server.post(`/v1/${path}/batch`, []);
     expect(response.status).toBe(202);
     expect(response.json).toEqual({ accepted: 2, duplicates: 1, rejected: [] });
     expect(server.accepted).toEqual([
@@ -103,7 +107,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
       warnings: [{ index: 0, warnings: [issue] }],
     };
     const server = await startServer({ many });
-    const response = await server.post(`/v1/${lane}/batch`, []);
+    const response = await server.post(`/v1/${path}/batch`, []);
     expect(response.status).toBe(202);
     expect(response.json).toEqual({
       accepted: 2,
@@ -115,13 +119,13 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
 
   it('lists the ids with ?ids=true', async () => {
     const server = await startServer();
-    const response = await server.post(`/v1/${lane}/batch?ids=true`, []);
+    const response = await server.post(`/v1/${path}/batch?ids=true`, []);
     expect(response.json).toMatchObject({ ids: ['e1', 'e2', 'e3'] });
   });
 
   it('passes ?strict=true to accept', async () => {
     const server = await startServer();
-    await server.post(`/v1/${lane}/batch?strict=true`, []);
+    await server.post(`/v1/${path}/batch?strict=true`, []);
     expect(server.accepted[0]?.options).toEqual({ format: 'json', strict: true });
   });
 
@@ -130,7 +134,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     async (type) => {
       const server = await startServer();
       const headers = { 'content-type': type };
-      const response = await server.call('POST', `/v1/${lane}/batch`, { headers, body: '{}\n{}' });
+      const response = await server.call('POST', `/v1/${path}/batch`, { headers, body: '{}\n{}' });
       expect(response.status).toBe(202);
       expect(server.accepted).toEqual([
         { lane, body: '{}\n{}', options: { format: 'ndjson', strict: false } },
@@ -144,10 +148,10 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     const server = await startServer({
       many: { kind: 'invalid', errors, rejected, rejectedCount: 1 },
     });
-    const response = await server.post(`/v1/${lane}/batch`, [{}]);
+    const response = await server.post(`/v1/${path}/batch`, [{}]);
     expect(response.status).toBe(400);
     expect(response.json).toMatchObject({
-      detail: `nothing was accepted: 1 ${lane.slice(0, -1)} is not valid`,
+      detail: `nothing was accepted: 1 ${noun} is not valid`,
       errors,
     });
   });
@@ -157,7 +161,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     const server = await startServer({
       many: { kind: 'invalid', errors, rejected: [], rejectedCount: 0 },
     });
-    const response = await server.post(`/v1/${lane}/batch`, 1);
+    const response = await server.post(`/v1/${path}/batch`, 1);
     expect(response.json).toMatchObject({
       status: 400,
       detail: 'nothing was accepted: the body is not valid',
@@ -169,7 +173,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
     'rejects the query ?%s',
     async (query) => {
       const server = await startServer();
-      const response = await server.post(`/v1/${lane}/batch?${query}`, []);
+      const response = await server.post(`/v1/${path}/batch?${query}`, []);
       expect([response.status, problemOf(response)]).toEqual([400, 'invalid']);
       expect(response.json).toMatchObject({ detail: 'the query is not valid' });
       expect(server.accepted).toEqual([]);
@@ -179,7 +183,7 @@ describe.each(lanes)('POST /v1/%s/batch', (lane) => {
   it('responds 503 if the store reports backpressure', async () => {
     const many = { kind: 'backpressure', reason: 'unavailable', retryAfterMs: 5000 } as const;
     const server = await startServer({ many });
-    const response = await server.post(`/v1/${lane}/batch`, []);
+    const response = await server.post(`/v1/${path}/batch`, []);
     expect([response.status, response.headers['retry-after']]).toEqual([503, '5']);
   });
 });
@@ -217,12 +221,12 @@ describe.each(['', '/batch'])('POST /v1/events%s?backfill', (path) => {
   });
 });
 
-describe.each(lanes)('intake of %s', (lane) => {
+describe.each(paths)('intake of %s', (path, lane) => {
   it('is rejected before the body is read while the store reports backpressure', async () => {
     const server = await startServer({
       backpressure: () => ({ reason: 'full', retryAfterMs: 2500 }),
     });
-    const response = await server.post(`/v1/${lane}`, {});
+    const response = await server.post(`/v1/${path}`, {});
     expect([response.status, response.headers['retry-after']]).toEqual([503, '3']);
     expect(response.json).toMatchObject({ detail: 'the buffer is full; nothing was accepted' });
     expect(response.headers.connection).toBe('keep-alive');
@@ -236,7 +240,7 @@ describe.each(lanes)('intake of %s', (lane) => {
       isDraining: () => true,
       config: { SHUTDOWN_TIMEOUT_MS: 7500 },
     });
-    const response = await server.post(`/v1/${lane}/batch`, []);
+    const response = await server.post(`/v1/${path}/batch`, []);
     expect([response.status, response.headers['retry-after']]).toEqual([503, '8']);
     expect(response.json).toMatchObject({ detail: 'the relay is stopping' });
     expect(response.headers.connection).toBe('close');

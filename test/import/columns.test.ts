@@ -4,10 +4,10 @@ import { createColumns } from '../../src/import/columns.js';
 import type { Mapping } from '../../src/import/mapping.js';
 import { createReadCells } from '../../src/import/prepare.js';
 import { ExactInteger } from '../../src/json/json.js';
-import type { Lane } from '../../src/model/lane.js';
+import type { ImportLane } from '../../src/import/fields.js';
 import { someMapping } from './fixture.js';
 
-const toEntry = (lane: Lane, record: Readonly<Record<string, string>>) =>
+const toEntry = (lane: ImportLane, record: Readonly<Record<string, string>>) =>
   createColumns(Object.keys(record), lane, someMapping()).read(Object.values(record)).entry;
 
 const anEvent = { event_name: 'Placed Order', email: 'ada@klaviyo-demo.com' };
@@ -149,7 +149,7 @@ describe('the CSV columns of a profile', () => {
 });
 
 describe('a CSV header', () => {
-  it.each<[string, Lane, readonly string[], string]>([
+  it.each<[string, ImportLane, readonly string[], string]>([
     [
       'without a name',
       'events',
@@ -206,10 +206,10 @@ describe('a CSV header', () => {
 });
 
 describe('a name in a CSV header in another spelling', () => {
-  const fieldsOf = (header: readonly string[], lane: Lane, mapping = someMapping()) =>
+  const fieldsOf = (header: readonly string[], lane: ImportLane, mapping = someMapping()) =>
     createColumns(header, lane, mapping).targets.map(({ fields }) => fields.join());
 
-  it.each<[Lane, string, string]>([
+  it.each<[ImportLane, string, string]>([
     ['events', 'Email', 'email'],
     ['events', 'E-MAIL', 'email'],
     ['events', 'e mail', 'email'],
@@ -233,7 +233,7 @@ describe('a name in a CSV header in another spelling', () => {
     expect(fields[0]).toBe(field);
   });
 
-  it.each<[Lane, string, string]>([
+  it.each<[ImportLane, string, string]>([
     ['events', 'Phone', 'properties.Phone'],
     ['events', 'Name', 'properties.Name'],
     ['events', 'Date', 'properties.Date'],
@@ -328,7 +328,7 @@ describe('options about columns', () => {
   const mapped = (
     columns: Mapping['columns'],
     overrides: Partial<Mapping> = {},
-    lane: Lane = 'events',
+    lane: ImportLane = 'events',
   ) => createColumns(header, lane, someMapping({ columns, omitted: ['total'], ...overrides }));
   const email = { column: 'E-Mail of buyer', field: 'email' };
   const named = [{ field: 'event_name', text: 'Placed Order' }];
@@ -384,7 +384,7 @@ describe('options about columns', () => {
     });
   });
 
-  it.each<[string, Mapping['columns'], Partial<Mapping>, Lane, string]>([
+  it.each<[string, Mapping['columns'], Partial<Mapping>, ImportLane, string]>([
     [
       'a column that is not there',
       [{ column: 'Ordred', field: 'event_time' }],

@@ -8,7 +8,7 @@ import {
   readAsText,
 } from '../../src/import/prepare.js';
 import type { Row } from '../../src/import/rows.js';
-import type { Lane } from '../../src/model/lane.js';
+import type { ImportLane } from '../../src/import/fields.js';
 import { someMapping } from './fixture.js';
 
 const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({
@@ -21,7 +21,7 @@ const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({
   ...overrides,
 });
 
-const bodyOf = (text: string, overrides: Partial<Row> = {}, lane: Lane = 'events') =>
+const bodyOf = (text: string, overrides: Partial<Row> = {}, lane: ImportLane = 'events') =>
   createPrepare(lane, readAsText)(aRow(text, overrides))?.body ?? '';
 
 const idOf = (body: string) => (JSON.parse(body) as { insert_id?: unknown }).insert_id;

@@ -28,8 +28,13 @@ afterEach(async () => {
 });
 
 const needed = ['events:write', 'profiles:write', 'lists:write', 'profiles:read', 'lists:read'];
+/** The result for each scope that every relay needs. */
 const brief = async (): Promise<Record<string, boolean>> =>
-  Object.fromEntries((await client.probeScopes()).map(({ scope, ok }) => [scope, ok]));
+  Object.fromEntries(
+    (await client.probeScopes())
+      .filter(({ neededFor }) => neededFor === undefined)
+      .map(({ scope, ok }) => [scope, ok]),
+  );
 
 describe('a probe of the scopes', () => {
   it('finds a key with all scopes, and records nothing', async () => {
@@ -52,8 +57,20 @@ describe('a probe of the scopes', () => {
   ])('finds that %s is missing', async (missing, probe) => {
     await start(needed.filter((scope) => scope !== missing));
     const probes = await client.probeScopes();
-    expect(probes.filter(({ ok }) => !ok).map(({ scope }) => scope)).toEqual([probe]);
+    const missed = probes.filter(({ ok, neededFor }) => !ok && neededFor === undefined);
+    expect(missed.map(({ scope }) => scope)).toEqual([probe]);
     expect(probes.find(({ scope }) => scope === probe)?.detail).toContain(missing);
+  });
+
+  it('tells which lanes need a missing scope that not every relay needs', async () => {
+    const scope = 'subscriptions:write, profiles:write, lists:write';
+    await start(needed);
+    expect((await client.probeScopes()).filter(({ ok }) => !ok)).toMatchObject([
+      { scope, neededFor: 'subscriptions' },
+    ]);
+    await sandbox.close();
+    await start([...needed, 'subscriptions:write']);
+    expect((await client.probeScopes()).find((each) => each.scope === scope)?.ok).toBe(true);
   });
 
   it('reports a wrong key, and makes no further request', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   selectRevision,
   testedRevisions,
-  toBackfillRevision,
+  toNewRevision,
   toEndOfSupport,
   toNextRevision,
   toRules,
@@ -63,8 +63,8 @@ describe('the tested revisions', () => {
   it('follow one another, and backfilled events use the first that supports them', () => {
     expect(toNextRevision('2024-10-15')).toBe('2026-07-15');
     expect(toNextRevision('2026-07-15')).toBeNull();
-    expect(toBackfillRevision('2024-10-15')).toBe('2026-07-15');
-    expect(toBackfillRevision('2026-10-15')).toBe('2026-10-15');
+    expect(toNewRevision('2024-10-15')).toBe('2026-07-15');
+    expect(toNewRevision('2026-10-15')).toBe('2026-10-15');
   });
 });
 

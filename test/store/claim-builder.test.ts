@@ -54,7 +54,7 @@ describe('isMergeable', () => {
 
 describe('ClaimBuilder', () => {
   it('adds envelopes until the count is reached, and then rejects all', () => {
-    const builder = new ClaimBuilder(bounds({ maxCount: 2 }), false);
+    const builder = new ClaimBuilder(bounds({ maxCount: 2 }), { merges: false });
     expect([1, 2, 3].map(() => builder.add(aCandidate()))).toEqual(['added', 'added', 'full']);
     expect(builder.closed).toBe(true);
     expect(builder.add(aCandidate())).toBe('full');
@@ -63,20 +63,20 @@ describe('ClaimBuilder', () => {
 
   it('counts the bytes of a payload and of its separator', () => {
     expect(payloadBytes(aCandidate({ text: 'é' }))).toBe(3);
-    const builder = new ClaimBuilder(bounds({ maxBytes: 6 }), false);
+    const builder = new ClaimBuilder(bounds({ maxBytes: 6 }), { merges: false });
     expect(builder.add(aCandidate({ text: 'é' }))).toBe('added');
     expect(builder.add(aCandidate({ text: 'éa' }))).toBe('full');
   });
 
   it('returns the key that must be unlocked first', () => {
-    const builder = new ClaimBuilder(bounds(), false);
+    const builder = new ClaimBuilder(bounds(), { merges: false });
     builder.add(aCandidate({ keys: ['ea', 'xi'] }));
     expect(builder.add(aCandidate({ keys: ['eb', 'xi'] }))).toEqual({ waitsFor: 'xi' });
     expect(builder.closed).toBe(false);
   });
 
   it('merges up to the bound of bytes even if the count is reached', () => {
-    const builder = new ClaimBuilder(bounds({ maxCount: 1, maxBytes: 12 }), true);
+    const builder = new ClaimBuilder(bounds({ maxCount: 1, maxBytes: 12 }), { merges: true });
     expect(builder.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
     expect(builder.add(aCandidate({ keys: ['ea'], text: '12345' }))).toBe('added');
     expect(builder.add(aCandidate({ keys: ['ea'], text: '1' }))).toBe('full');
@@ -90,7 +90,7 @@ describe('ClaimBuilder', () => {
       [alone, other],
       [other, alone],
     ] as const) {
-      const builder = new ClaimBuilder(bounds(), true);
+      const builder = new ClaimBuilder(bounds(), { merges: true });
       expect(builder.add(first)).toBe('added');
       expect(builder.add(second)).toEqual({ waitsFor: 'ea' });
     }
@@ -98,19 +98,19 @@ describe('ClaimBuilder', () => {
 
   it('lets an envelope that failed often share a request with fewer others, and rejects it if there are already more', () => {
     const sizes = [0, 2, 3, 4, 5, 6, 60].map((attempts) => {
-      const builder = new ClaimBuilder(bounds({ maxCount: 16 }), false);
+      const builder = new ClaimBuilder(bounds({ maxCount: 16 }), { merges: false });
       expect(builder.add(aCandidate({ attempts }))).toBe('added');
       while (builder.add(aCandidate()) === 'added');
       return builder.items.length;
     });
     expect(sizes).toEqual([16, 16, 8, 4, 2, 1, 1]);
-    const builder = new ClaimBuilder(bounds({ maxCount: 16 }), false);
+    const builder = new ClaimBuilder(bounds({ maxCount: 16 }), { merges: false });
     for (let count = 0; count < 8; count++) builder.add(aCandidate());
     expect(builder.add(aCandidate({ attempts: 3 }))).toBe('full');
   });
 
   it('rounds half of an odd count down', () => {
-    const builder = new ClaimBuilder(bounds({ maxCount: 5 }), false);
+    const builder = new ClaimBuilder(bounds({ maxCount: 5 }), { merges: false });
     builder.add(aCandidate({ attempts: 3 }));
     while (builder.add(aCandidate()) === 'added');
     expect(builder.items).toHaveLength(2);

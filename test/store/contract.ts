@@ -8,6 +8,7 @@ import { describeFacts } from './contract/facts.js';
 import { type OpenStore, useStores } from './contract/harness.js';
 import { describeKeys } from './contract/keys.js';
 import { describeModel } from './contract/model.js';
+import { describePersonOrder, describePersonOrderProperty } from './contract/person-order.js';
 import { describeReceipts } from './contract/receipts.js';
 import { describeRefusal } from './contract/backpressure.js';
 import { describeSettle } from './contract/settle.js';
@@ -30,6 +31,8 @@ export function describeStore(
     describeBury(open);
     describeClaim(open);
     describeKeys(open);
+    describePersonOrder(open);
+    describePersonOrderProperty(openStore, modelRuns);
     describeSettle(open);
     describeReceipts(open);
     describeDeliveryLog(open);

@@ -1,4 +1,4 @@
-import { lanes, type Lane } from '../../src/model/lane.js';
+import { lanes, mapLanes, type Lane } from '../../src/model/lane.js';
 import type { RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { fetchDeadLetters, findFreshEvent } from './crash-run.js';
 import type { Fleet } from './fleet.js';
@@ -116,7 +116,7 @@ function readStoreCounts(text: string): Record<Lane, LaneCounts> {
     deadLettered: read(`relay_store_settled{lane="${lane}",outcome="dead_lettered"}`),
     buffered: read(`relay_buffer_envelopes{lane="${lane}"}`),
   });
-  return { events: of('events'), profiles: of('profiles') };
+  return mapLanes(of);
 }
 
 const formatCounts = (counts: Readonly<Record<Lane, LaneCounts>>): string =>

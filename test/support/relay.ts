@@ -5,7 +5,7 @@ import { createSeededRandom } from '../../src/sandbox/faults.js';
 import { pino } from 'pino';
 import { startApp, type App } from '../../src/app/app.js';
 import { loadConfig } from '../../src/config/config.js';
-import { lanes, type Lane } from '../../src/model/lane.js';
+import { lanes, mapLanes, type Lane } from '../../src/model/lane.js';
 import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { createManualClock, settlePromises, type ManualClock } from './manual-clock.js';
 
@@ -151,7 +151,7 @@ export function readLaneCounts(text: string): Record<Lane, LaneCounts> {
     deadLettered: lines.get(`relay_settled_total{lane="${lane}",outcome="dead_lettered"}`) ?? 0,
     buffered: lines.get(`relay_buffer_envelopes{lane="${lane}"}`) ?? 0,
   });
-  return { events: of('events'), profiles: of('profiles') };
+  return mapLanes(of);
 }
 
 /** Returns true if accepted = delivered + merged + dead-lettered + buffered. */

@@ -1,5 +1,5 @@
 import { systemClock } from '../../src/clock.js';
-import { lanes, type Lane } from '../../src/model/lane.js';
+import { lanes, mapLanes, type Lane } from '../../src/model/lane.js';
 import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
@@ -16,6 +16,14 @@ export type SharedBuffer = {
 };
 
 const timeoutMs = 10_000;
+
+const noCounts: LaneCounts = {
+  accepted: 0,
+  delivered: 0,
+  merged: 0,
+  deadLettered: 0,
+  buffered: 0,
+};
 
 export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   const key = `{${prefix}}`;
@@ -42,10 +50,11 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
       buffered: buffered ?? 0,
     };
   };
-  const readCounts = async () => ({
-    events: await readCountsOf('events'),
-    profiles: await readCountsOf('profiles'),
-  });
+  const readCounts = async (): Promise<Readonly<Record<Lane, LaneCounts>>> => {
+    const counts = await Promise.all(lanes.map(readCountsOf));
+    const byLane = new Map(lanes.map((lane, index) => [lane, counts[index] ?? noCounts]));
+    return mapLanes((lane) => byLane.get(lane) ?? noCounts);
+  };
   const leftovers = async (): Promise<readonly string[]> => {
     const found: string[] = [];
     for (const lane of lanes) {
@@ -79,7 +88,7 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
       for (;;) {
         await single.untilUp(timeoutMs);
         const now = await readCounts();
-        const left = now.events.buffered + now.profiles.buffered;
+        const left = lanes.reduce((sum, lane) => sum + now[lane].buffered, 0);
         if (left === 0) return [];
         if (left < least) {
           least = left;

@@ -1,6 +1,7 @@
 import type { Clock } from '../../clock.js';
 import {
   burstShare,
+  mapEndpoints,
   type Endpoint,
   type Limiter,
   type Permit,
@@ -27,7 +28,8 @@ export type LocalLimiter = Limiter & {
 export type LimiterOptions = {
   readonly clock: Clock;
   readonly bucket: { readonly perSecond: number; readonly burst: number };
-  readonly windows: Readonly<Record<Endpoint, readonly RateWindow[]>>;
+  /** An endpoint without windows has no bound of its own. */
+  readonly windows: Readonly<Partial<Record<Endpoint, readonly RateWindow[]>>>;
   /** Called with the seconds that a request waited for its permit. */
   readonly onWaited?: (seconds: number) => void;
 };
@@ -42,12 +44,8 @@ export function createLocalLimiter({
   onWaited,
 }: LimiterOptions): LocalLimiter {
   const tokens = new TokenBucket(bucket, clock.monotonic());
-  const pacers = {
-    events: new Pacer(windows.events),
-    profiles: new Pacer(windows.profiles),
-    imports: new Pacer(windows.imports),
-  };
-  const pausedUntil: Record<Endpoint, number> = { events: 0, profiles: 0, imports: 0 };
+  const pacers = mapEndpoints((endpoint) => new Pacer(windows[endpoint] ?? []));
+  const pausedUntil = mapEndpoints(() => 0);
   /** Notified when a permit ends: no timer can foresee that. */
   const permitEnded = new Signal();
 

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fastify';
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { eventSchema, profileSchema } from '../../ingest/schema.js';
+import { entryNames, postedSchemas } from '../../ingest/schema.js';
 import type { Issue } from '../../model/outcome.js';
-import type { Lane } from '../../model/lane.js';
+import { lanes, type Lane } from '../../model/lane.js';
 import type { AcceptedMany, AcceptedOne } from '../../ingest/accept.js';
 import { acceptTextBodies, acceptUtf8Bodies } from '../plugins/body.js';
 import type { ServerDeps } from '../deps.js';
@@ -20,22 +20,18 @@ import { rejectOnBackpressure, toBackpressureProblem } from '../plugins/backpres
 type IngestLane = {
   readonly lane: Lane;
   readonly noun: string;
+  /** The noun in the plural; also the last part of the path. */
+  readonly path: string;
   readonly entry: z.ZodType;
 };
 
 /** The ids put the schemas among the components of the OpenAPI document. */
-export const ingestLanes: readonly IngestLane[] = [
-  {
-    lane: 'events',
-    noun: 'event',
-    entry: eventSchema.meta({ ...eventSchema.meta(), id: 'Event' }),
-  },
-  {
-    lane: 'profiles',
-    noun: 'profile',
-    entry: profileSchema.meta({ ...profileSchema.meta(), id: 'Profile' }),
-  },
-];
+export const ingestLanes: readonly IngestLane[] = lanes.map((lane) => {
+  const { one, many } = entryNames[lane];
+  const schema: z.ZodType = postedSchemas[lane];
+  const id = `${one.charAt(0).toUpperCase()}${one.slice(1)}`;
+  return { lane, noun: one, path: many, entry: schema.meta({ ...schema.meta(), id }) };
+});
 
 const backfill = toOptionalFlagQuery(
   'True: Klaviyo records the events without triggering flows, whatever their age. False: it triggers flows. Absent: events older than BACKFILL_AFTER trigger none.',
@@ -44,20 +40,18 @@ const backfill = toOptionalFlagQuery(
 type OneQuery = { readonly backfill?: boolean | undefined };
 type ManyQuery = OneQuery & { readonly strict: boolean; readonly ids: boolean };
 
-const oneQuery: Readonly<Record<Lane, z.ZodType<OneQuery>>> = {
-  events: z.strictObject({ backfill }),
-  profiles: z.strictObject({}),
-};
+const oneQuery = (lane: Lane): z.ZodType<OneQuery> =>
+  lane === 'events' ? z.strictObject({ backfill }) : z.strictObject({});
 
 const manyParameters = {
   strict: toFlagQuery('All or nothing: one invalid entry rejects the whole request.'),
   ids: toFlagQuery('List the ids of the accepted entries.'),
 };
 
-const manyQuery: Readonly<Record<Lane, z.ZodType<ManyQuery>>> = {
-  events: z.strictObject({ ...manyParameters, backfill }),
-  profiles: z.strictObject(manyParameters),
-};
+const manyQuery = (lane: Lane): z.ZodType<ManyQuery> =>
+  lane === 'events'
+    ? z.strictObject({ ...manyParameters, backfill })
+    : z.strictObject(manyParameters);
 
 const acceptedOneSchema = z
   .object({
@@ -140,7 +134,7 @@ const ingestProblems: readonly ProblemKind[] = [
 ];
 
 /**
- * POST /v1/{lane} and POST /v1/{lane}/batch. The hooks of the scope have checked the key before.
+ * POST /v1/{path} and POST /v1/{path}/batch. The hooks of the scope have checked the key before.
  *
  * Backpressure is checked twice. The early check saves reading a body that the store would not accept;
  * `append` decides, because the store may fill up while the body arrives. Each request is counted by one
@@ -167,20 +161,22 @@ export const checkQueryOnly: FastifySchemaCompiler<z.ZodType> = (part) =>
   part.httpPart === 'querystring' ? validatorCompiler(part) : () => true;
 
 function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLane): void {
-  const { lane, noun, entry } = ingest;
+  const { lane, noun, path, entry } = ingest;
   const schema = {
-    tags: [lane],
+    tags: [path],
     operationId: `accept_${noun}`,
     summary: `Accept one ${noun}`,
     description:
-      '202 means that it is stored safely. Without an `insert_id`, `Idempotency-Key` is the id of the event.',
+      lane === 'events'
+        ? '202 means that it is stored safely. Without an `insert_id`, `Idempotency-Key` is the id of the event.'
+        : '202 means that it is stored safely.',
     headers: z.object({ 'idempotency-key': z.string().max(255).optional() }),
-    querystring: oneQuery[lane],
+    querystring: oneQuery(lane),
     body: entry,
     response: { 202: acceptedOneSchema, ...toProblemResponses(...ingestProblems) },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
-  routes.post(`/v1/${lane}`, { schema }, async (request, reply) => {
+  routes.post(`/v1/${path}`, { schema }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key'];
     const { backfill } = request.query;
     const result = await accept.one(lane, readTextBody(request), { idempotencyKey, backfill });
@@ -196,18 +192,18 @@ function routeOne(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLa
 }
 
 function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestLane): void {
-  const { lane, noun } = ingest;
+  const { lane, noun, path } = ingest;
   const schema = {
-    tags: [lane],
-    operationId: `accept_${lane}`,
-    summary: `Accept many ${lane}`,
-    description: `Valid ${lane} are accepted, and \`rejected\` lists the others; 400 if none is valid.`,
-    querystring: manyQuery[lane],
+    tags: [path],
+    operationId: `accept_${path}`,
+    summary: `Accept many ${path}`,
+    description: `Valid ${path} are accepted, and \`rejected\` lists the others; 400 if none is valid.`,
+    querystring: manyQuery(lane),
     body: documentManyBody(ingest),
     response: { 202: acceptedManySchema, ...toProblemResponses(...ingestProblems) },
   };
   const routes = app.withTypeProvider<ZodTypeProvider>();
-  routes.post(`/v1/${lane}/batch`, { schema }, async (request, reply) => {
+  routes.post(`/v1/${path}/batch`, { schema }, async (request, reply) => {
     const { strict, ids: withIds, backfill } = request.query;
     const format = isNdjson(request) ? 'ndjson' : 'json';
     const result = await accept.many(lane, readBytesBody(request), { format, strict, backfill });
@@ -225,12 +221,12 @@ function routeMany(app: FastifyInstance, { accept }: ServerDeps, ingest: IngestL
   });
 }
 
-function documentManyBody({ lane, noun, entry }: IngestLane) {
+function documentManyBody({ path, noun, entry }: IngestLane) {
   const many = z.array(entry);
   const lines = z.string().meta({ description: `One ${noun} per line, as JSON.` });
   return {
     content: {
-      [json]: { schema: z.union([z.object({ [lane]: many }), many]) },
+      [json]: { schema: z.union([z.object({ [path]: many }), many]) },
       ...Object.fromEntries(ndjson.map((type) => [type, { schema: lines }])),
     },
   };

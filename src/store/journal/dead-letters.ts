@@ -6,8 +6,9 @@ import { fromId } from '../ids.js';
 import { parseCursor, readPage } from '../page.js';
 import { decodeDeadLetter, encodeDeadLetter, type JournalDeadLetter } from './dead-letter-codec.js';
 import type { Tables } from './tables.js';
-import { laneNumbers, type Totals } from './totals.js';
+import { type Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
+import { laneTraits } from '../../model/lane.js';
 
 export type NumberedDeadLetter = { readonly order: number; readonly deadLetter: JournalDeadLetter };
 
@@ -46,7 +47,11 @@ export class JournalDeadLetters {
       const order = nextTotals.nextLetter++;
       return [
         put(this.#tables.deadLetters, order, encodeDeadLetter(deadLetter)),
-        put(this.#tables.deadLetterOrders, [laneNumbers[deadLetter.lane], deadLetter.seq], order),
+        put(
+          this.#tables.deadLetterOrders,
+          [laneTraits[deadLetter.lane].number, deadLetter.seq],
+          order,
+        ),
       ];
     });
     return {
@@ -63,14 +68,14 @@ export class JournalDeadLetters {
     }
     return deadLetters.flatMap(({ order, deadLetter }) => [
       remove(this.#tables.deadLetters, order),
-      remove(this.#tables.deadLetterOrders, [laneNumbers[deadLetter.lane], deadLetter.seq]),
+      remove(this.#tables.deadLetterOrders, [laneTraits[deadLetter.lane].number, deadLetter.seq]),
     ]);
   }
 
   find(id: string): DeadLetter | null {
     const number = fromId(id);
     if (number === null) return null;
-    const order = this.#tables.deadLetterOrders.get([laneNumbers[number.lane], number.seq]);
+    const order = this.#tables.deadLetterOrders.get([laneTraits[number.lane].number, number.seq]);
     const deadLetter = order === undefined ? null : this.#read(order);
     return deadLetter?.id === id ? deadLetter : null;
   }

@@ -1,13 +1,13 @@
 import type { Clock } from '../../clock.js';
 import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
-import type { StoreLane } from '../../model/lane.js';
+import { laneTraits, type StoreLane } from '../../model/lane.js';
 import type { Page, PageQuery } from '../../model/store.js';
 import { isShown, type LogBounds } from '../delivery-log.js';
 import { parseCursor, readPage } from '../page.js';
 import { RetentionTime } from '../retention-time.js';
 import { toRanges } from '../range-index.js';
 import type { Ranges, StoredDelivery, Tables } from './tables.js';
-import { laneNumbers, type Totals } from './totals.js';
+import { type Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
 
 /** The delivery that settled an envelope, and whether it was merged. */
@@ -73,7 +73,7 @@ export class JournalDeliveryLog {
   }
 
   settledBy(lane: StoreLane, seq: number, totals: Totals): SettledBy | null {
-    const number = laneNumbers[lane];
+    const number = laneTraits[lane].number;
     const range = { start: [number, seq], end: [number + 1], limit: 1 };
     for (const { value } of this.#tables.settled.getRange(range)) {
       if (value.from > seq) return null;
@@ -117,7 +117,7 @@ export class JournalDeliveryLog {
 
   #settledWrites({ delivery, delivered, merged }: StoredDelivery, order: number): Write[] {
     const { settled } = this.#tables;
-    const lane = laneNumbers[delivery.lane];
+    const lane = laneTraits[delivery.lane].number;
     const putAll = (ranges: Ranges, isMerged: boolean): readonly Write[] =>
       ranges.map(([from, to]) => put(settled, [lane, to], { from, order, merged: isMerged }));
     return [...putAll(delivered, false), ...putAll(merged, true)];
@@ -131,7 +131,7 @@ export class JournalDeliveryLog {
     for (const { key: order, value } of deliveries.getRange({ limit })) {
       const { delivery, delivered, merged } = value;
       if (order >= nextDelivery - this.#bounds.maxCount && delivery.at >= oldestAt) break;
-      const lane = laneNumbers[delivery.lane];
+      const lane = laneTraits[delivery.lane].number;
       writes.push(
         remove(deliveries, order),
         remove(deliveryOrders, delivery.id),

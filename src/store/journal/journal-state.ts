@@ -1,7 +1,6 @@
 import type { Clock } from '../../clock.js';
-import type { StoreLane } from '../../model/lane.js';
+import { lanes, laneTraits, mapStoreLanes, type StoreLane } from '../../model/lane.js';
 import { Admission } from '../admission.js';
-import { mapStoreLanes } from '../../model/lane.js';
 import type { StoreOptions } from '../options.js';
 import { Backlog } from './backlog.js';
 import { JournalDeadLetters } from './dead-letters.js';
@@ -9,9 +8,9 @@ import { JournalDeliveryLog } from './delivery-log.js';
 import { JournalFacts } from './facts.js';
 import { JournalLane } from './lane.js';
 import { BufferPool } from './buffer-pool.js';
+import { PersonOrder } from '../person-order.js';
 import { DedupeLog } from './dedupe-log.js';
 import type { Tables } from './tables.js';
-import { laneNumbers } from './totals.js';
 
 /** The journal's tables and the state in memory that belongs to them. Groups are staged with it. */
 export type JournalState = {
@@ -19,6 +18,7 @@ export type JournalState = {
   readonly clock: Clock;
   readonly epoch: string;
   readonly lanes: Readonly<Record<StoreLane, JournalLane>>;
+  readonly order: PersonOrder;
   readonly dedupe: DedupeLog;
   readonly deliveryLog: JournalDeliveryLog;
   readonly deadLetters: JournalDeadLetters;
@@ -31,22 +31,37 @@ export type JournalState = {
 export type JournalStateOptions = Omit<StoreOptions, 'random'> & {
   readonly tables: Tables;
   readonly epoch: string;
-  /** Bytes of envelopes in memory, at most, for both lanes that are sent. */
+  /** Bytes of envelopes in memory, at most, for all lanes that are sent. */
   readonly maxWorkingSetBytes: number;
   readonly onClaimable: (lane: StoreLane) => void;
 };
 
+/** The share of a lane that is numbered with another: it has few envelopes. */
+const smallShare = 1 / 16;
+
+const isSmall = (lane: StoreLane): boolean => laneTraits[lane].numberedWith !== undefined;
+
+/** The share of the memory for a lane. All shares together are 1. */
+function memoryShare(lane: StoreLane): number {
+  const smallCount = lanes.filter(isSmall).length;
+  if (isSmall(lane)) return smallShare;
+  return (1 - smallCount * smallShare) / (lanes.length - smallCount);
+}
+
 export function createJournalState(options: JournalStateOptions): JournalState {
   const { tables, clock, epoch } = options;
+  const order = new PersonOrder();
   const lane = (name: StoreLane): JournalLane =>
     new JournalLane({
       lane: name,
       epoch,
       clock,
-      backlog: new Backlog(tables, laneNumbers[name]),
-      // Each lane gets half, so that a lane that does not send cannot use the memory of the other. Waiting
+      order,
+      backlog: new Backlog(tables, laneTraits[name].number),
+      // Each lane has a share, so that a lane that does not send cannot use the memory of the others. Waiting
       // envelopes are bounded when they are accepted.
-      maxWorkingSetBytes: name === 'waiting' ? Infinity : options.maxWorkingSetBytes / 2,
+      maxWorkingSetBytes:
+        name === 'waiting' ? Infinity : options.maxWorkingSetBytes * memoryShare(name),
       onClaimable: () => options.onClaimable(name),
     });
   return {
@@ -54,6 +69,7 @@ export function createJournalState(options: JournalStateOptions): JournalState {
     clock,
     epoch,
     lanes: mapStoreLanes(lane),
+    order,
     dedupe: new DedupeLog(tables, { clock, bounds: options.dedupe }),
     deliveryLog: new JournalDeliveryLog(tables, options.log, clock),
     deadLetters: new JournalDeadLetters(tables, options.maxDeadLetters),

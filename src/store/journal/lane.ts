@@ -4,6 +4,7 @@ import type { StoreLane } from '../../model/lane.js';
 import type { Amount } from '../admission.js';
 import { toId } from '../ids.js';
 import type { Queued } from '../lane-queue.js';
+import type { PersonOrder } from '../person-order.js';
 import { WorkingSet } from '../working-set.js';
 import { AcceptTimes } from './accept-times.js';
 import { measureEntries, type Backlog, type Block, type LoadedBlock } from './backlog.js';
@@ -21,6 +22,7 @@ export type JournalLaneOptions = {
   readonly lane: StoreLane;
   readonly epoch: string;
   readonly clock: Clock;
+  readonly order: PersonOrder;
   readonly backlog: Backlog;
   /** Bytes of envelopes in memory, at most; further envelopes stay on disk only. */
   readonly maxWorkingSetBytes: number;
@@ -53,9 +55,10 @@ export class JournalLane {
     this.#options = options;
     this.backlog = options.backlog;
     this.#times = new AcceptTimes(options.clock);
-    this.workingSet = new WorkingSet<JournalEnvelope>({
-      ...options,
-      merges: options.lane === 'profiles',
+    this.workingSet = new WorkingSet<JournalEnvelope>(options);
+    options.order.addLane(options.lane, {
+      firstOnDisk: () => (this.backlog.count === 0 ? Infinity : this.backlog.firstSeq()),
+      wake: (name) => this.workingSet.queue.wake(name),
     });
   }
 
@@ -126,6 +129,7 @@ export class JournalLane {
     if (next === null) return false;
     this.load(next);
     if (this.#laterRedriven.length > 0) this.#restore(this.#laterRedriven.splice(0));
+    this.#options.order.noteLoaded(this.#options.lane);
     return true;
   }
 

@@ -1,10 +1,10 @@
-import type { StoreLane } from '../../model/lane.js';
+import { laneTraits, type StoreLane } from '../../model/lane.js';
 import type { UnfinishedImportJob } from '../../model/delivery.js';
 import { toBatchItems } from '../batch-items.js';
 import type { JournalEnvelope, JournalLane } from './lane.js';
 import type { JournalState } from './journal-state.js';
 import { freshKind, redrivenKind, type BlockKey, type Tables } from './tables.js';
-import { laneNumbers, type LaneTotals } from './totals.js';
+import { type LaneTotals } from './totals.js';
 
 /**
  * Loads what an earlier process had in memory: redriven envelopes, and fresh ones up to the last block with states,
@@ -18,7 +18,7 @@ export function loadLane(
 ): void {
   const lane = lanes[name];
   const { backlog } = lane;
-  const number = laneNumbers[name];
+  const number = laneTraits[name].number;
   for (const key of keysOf(tables.blocks, number, redrivenKind)) lane.load(backlog.read(key));
   const { count, bytes } = lane.inMemory();
   backlog.add({ count: totals.count - count, bytes: totals.bytes - bytes });

@@ -1,4 +1,4 @@
-import { storeLanes, type StoreLane } from '../../model/lane.js';
+import { laneTraits, type StoreLane, storeLanes } from '../../model/lane.js';
 import { Backlog } from './backlog.js';
 import { decodeDeadLetter } from './dead-letter-codec.js';
 import { Directory } from './directory.js';
@@ -6,7 +6,6 @@ import { countFacts } from './facts.js';
 import { DirectoryError, openFormat, type Opened } from './format.js';
 import { toId } from '../ids.js';
 import { openTables, type Tables } from './tables.js';
-import { laneNumbers } from './totals.js';
 import { verify } from './verify.js';
 import { toErrorMessage } from '../../error.js';
 
@@ -78,7 +77,7 @@ function* exportAll(tables: Tables, options: ExportOptions): Generator<string> {
 }
 
 function* exportLane(tables: Tables, lane: StoreLane, options: ExportOptions): Generator<string> {
-  const number = laneNumbers[lane];
+  const number = laneTraits[lane].number;
   const backlog = new Backlog(tables, number);
   for (const key of tables.blocks.getKeys({ start: [number], end: [number + 1] })) {
     yield* reportingErrors(options, function* () {

@@ -1,21 +1,14 @@
-import type { StoreLane } from '../../model/lane.js';
-import { mapStoreLanes } from '../../model/lane.js';
+import { laneTraits, mapStoreLanes, type StoreLane } from '../../model/lane.js';
 import { Backlog, measureEntries } from './backlog.js';
 import type { BlockKey, Tables } from './tables.js';
-import {
-  createLaneTotals,
-  laneNumbers,
-  storedTotalsSchema,
-  type LaneTotals,
-  type Totals,
-} from './totals.js';
+import { createLaneTotals, storedTotalsSchema, type LaneTotals, type Totals } from './totals.js';
 
 /** Reads the totals; null if they cannot be read. Throws DamagedError. */
 export function readTotals(tables: Tables): Totals | null {
   const stored = storedTotalsSchema.safeParse(tables.meta.get('totals')).data;
   if (stored === undefined) return null;
   const { lanes } = stored;
-  // Both lanes exist since the first version.
+  // These lanes exist since the first version.
   if (lanes.events === undefined || lanes.profiles === undefined) return null;
   return { ...stored, lanes: mapStoreLanes((lane) => lanes[lane] ?? recountLane(tables, lane)) };
 }
@@ -25,7 +18,7 @@ export function readTotals(tables: Tables): Totals | null {
  * them, and left the lane's envelopes in place.
  */
 function recountLane(tables: Tables, lane: StoreLane): LaneTotals {
-  const number = laneNumbers[lane];
+  const number = laneTraits[lane].number;
   const totals = createLaneTotals();
   const backlog = new Backlog(tables, number);
   const keys = tables.blocks.getKeys({ start: [number], end: [number + 1] });

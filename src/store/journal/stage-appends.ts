@@ -1,9 +1,15 @@
-import { storeLanes, type StoreLane } from '../../model/lane.js';
+import {
+  counterLane,
+  dedupedLane,
+  laneTraits,
+  mapStoreLanes,
+  type StoreLane,
+  storeLanes,
+} from '../../model/lane.js';
 import type { Draft } from '../../model/envelope.js';
 import type { Reason } from '../../model/outcome.js';
 import { forEachInSlices, Slices } from '../../slices.js';
 import { toId } from '../ids.js';
-import { mapStoreLanes } from '../../model/lane.js';
 import { payloadBytes } from '../claim-builder.js';
 import type { AppendedEnvelope } from '../../model/store.js';
 import { createStates, type LoadedBlock } from './backlog.js';
@@ -12,7 +18,7 @@ import type { StagedInSlices } from './group-commit.js';
 import type { JournalDeadLetter } from './dead-letter-codec.js';
 import type { JournalState } from './journal-state.js';
 import { freshKind } from './tables.js';
-import { laneNumbers, type Totals } from './totals.js';
+import { type Totals } from './totals.js';
 import { put, type Write } from './write.js';
 
 /**
@@ -44,21 +50,26 @@ export async function stageAppends(
   await forEachInSlices(all, clock, (each) => writes.push(toWrite(each, state)));
   const deadLetterPlan = deadLetterLog.add(deadLetters, nextTotals);
   writes.push(...deadLetterPlan.writes);
-  await forEachInSlices(cutIntoGroups(fresh.events), clock, (events) =>
+  await forEachInSlices(cutIntoGroups(fresh[dedupedLane]), clock, (events) =>
     writes.push(...dedupe.add(events, nextTotals)),
   );
   return {
     writes,
     async committed() {
-      for (const lane of storeLanes) {
+      const filled = storeLanes.filter((lane) => blocks[lane].length > 0);
+      // Otherwise an envelope could leave before an earlier one of another lane is added.
+      const holds = filled.length > 1;
+      if (holds) state.order.hold();
+      for (const lane of filled) {
         await forEachInSlices(blocks[lane], clock, (each) => state.lanes[lane].add(each));
       }
+      if (holds) state.order.release();
       admission.giveBack(notQueued.count, notQueued.bytes);
       deadLetterPlan.dropped.forEach(onDeadLetterDropped);
       return appended;
     },
     rolledBack() {
-      for (const { keys, seq } of fresh.events) dedupe.window.remove(keys, seq);
+      for (const { keys, seq } of fresh[dedupedLane]) dedupe.window.remove(keys, seq);
     },
   };
 }
@@ -95,13 +106,13 @@ class DraftNumbering {
   add(one: Draft): AppendedEnvelope {
     const { lane, keys, deadLetterReason } = one;
     const { epoch, dedupe } = this.#state;
-    const original = lane === 'events' ? dedupe.window.find(keys) : undefined;
+    const original = lane === dedupedLane ? dedupe.window.find(keys) : undefined;
     if (original !== undefined) {
       this.#countNotQueued(one);
       return { id: toId({ lane, epoch, seq: original }), duplicate: true };
     }
     const totals = this.#nextTotals.lanes[lane];
-    const seq = totals.nextSeq++;
+    const seq = this.#nextTotals.lanes[counterLane(lane)].nextSeq++;
     totals.accepted++;
     if (deadLetterReason === undefined) this.#keep(one, seq);
     else this.#addDeadLetter(one, seq, deadLetterReason);
@@ -113,7 +124,7 @@ class DraftNumbering {
     totals.count++;
     totals.bytes += payloadBytes({ payload });
     this.fresh[lane].push({ seq, acceptedAt, keys, payload });
-    if (lane === 'events') this.#state.dedupe.window.add(keys, seq, this.#original);
+    if (lane === dedupedLane) this.#state.dedupe.window.add(keys, seq, this.#original);
   }
 
   #addDeadLetter(one: Draft, seq: number, reason: Reason): void {
@@ -146,7 +157,7 @@ function toLoadedBlocks(lane: StoreLane, fresh: readonly Entry[]): readonly Load
     const [first] = entries;
     return {
       block: {
-        key: [laneNumbers[lane], freshKind, first?.seq ?? 0],
+        key: [laneTraits[lane].number, freshKind, first?.seq ?? 0],
         isRedriven: false,
         states: createStates(entries.length),
       },

@@ -1,4 +1,4 @@
-import { storeLanes, type StoreLane } from '../../model/lane.js';
+import { dedupedLane, laneTraits, type StoreLane, storeLanes } from '../../model/lane.js';
 import { payloadBytes } from '../claim-builder.js';
 import { createStates, type LoadedBlock } from './backlog.js';
 import { cutIntoBlocks, encodeBlock } from './block.js';
@@ -6,7 +6,7 @@ import type { NumberedDeadLetter } from './dead-letters.js';
 import type { Staged } from './group-commit.js';
 import type { JournalState } from './journal-state.js';
 import { redrivenKind } from './tables.js';
-import { laneNumbers, type Totals } from './totals.js';
+import { type Totals } from './totals.js';
 import { put } from './write.js';
 
 type Redriven = LoadedBlock & { readonly lane: StoreLane };
@@ -24,7 +24,7 @@ export function stageRedrive(
   const sequence = nextTotals.nextSeen;
   const redriven = storeLanes.flatMap((lane) => countRedriven(lane, found, { nextTotals, state }));
   const entries = redriven.flatMap((one) => one.entries);
-  const events = redriven.flatMap((one) => (one.lane === 'events' ? one.entries : []));
+  const events = redriven.flatMap((one) => (one.lane === dedupedLane ? one.entries : []));
   const bytes = entries.reduce((sum, one) => sum + payloadBytes(one), 0);
   return {
     writes: [
@@ -77,7 +77,7 @@ function countRedriven(
   return cutIntoBlocks(entries).map((own) => ({
     lane,
     block: {
-      key: [laneNumbers[lane], redrivenKind, nextTotals.nextRedriven++],
+      key: [laneTraits[lane].number, redrivenKind, nextTotals.nextRedriven++],
       isRedriven: true,
       states: createStates(own.length),
     },

@@ -11,6 +11,7 @@ import type { DedupeEntry } from './dedupe-log.js';
 import type { Tables } from './tables.js';
 import type { Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
+import { dedupedLane } from '../../model/lane.js';
 
 /** A settlement with its verdicts sorted by what they do to the store. */
 type SettlementPlan = {
@@ -136,7 +137,7 @@ function toDeadLetters(
  * id.
  */
 function toForgottenEvents({ settlement, sorted }: SettlementPlan): readonly DedupeEntry[] {
-  return settlement.lane === 'events' ? sorted.deadLettered.map(({ queued }) => queued) : [];
+  return settlement.lane === dedupedLane ? sorted.deadLettered.map(({ queued }) => queued) : [];
 }
 
 function toWrittenDeliveries({

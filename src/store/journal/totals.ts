@@ -62,10 +62,3 @@ export const createTotals = (): Totals => ({
   nextLetter: 1,
   nextSeen: 1,
 });
-
-/** Numbers of the lanes in keys on disk. */
-export const laneNumbers: Readonly<Record<StoreLane, number>> = {
-  events: 0,
-  profiles: 1,
-  waiting: 2,
-};

@@ -1,12 +1,12 @@
 import { factKinds } from '../../model/fact.js';
-import { storeLanes } from '../../model/lane.js';
+import { laneTraits, storeLanes } from '../../model/lane.js';
 import { Backlog, measureEntries } from './backlog.js';
 import { decodeBlock } from './block.js';
 import { decodeFact, decodeLegacyFact, decodePlace, kindNumbers } from './fact.js';
 import { decodeDeadLetter } from './dead-letter-codec.js';
 import { readTotals } from './read-totals.js';
 import type { BlockKey, Tables } from './tables.js';
-import { laneNumbers, type LaneTotals } from './totals.js';
+import { type LaneTotals } from './totals.js';
 import { toErrorMessage } from '../../error.js';
 
 /**
@@ -19,7 +19,7 @@ export function* verify(tables: Tables): Generator<string> {
     return;
   }
   for (const lane of storeLanes) {
-    const number = laneNumbers[lane];
+    const number = laneTraits[lane].number;
     yield* verifyBlocks(tables, number, totals.lanes[lane]);
     yield* verifyDeadLetters(tables, number, totals.lanes[lane]);
   }

@@ -8,7 +8,7 @@ import type {
   Envelope,
 } from '../../model/envelope.js';
 import type { Fact } from '../../model/fact.js';
-import { lanes, type StoreLane } from '../../model/lane.js';
+import { lanes, laneTraits, type StoreLane } from '../../model/lane.js';
 import type {
   AppendResult,
   Backpressure,
@@ -154,7 +154,7 @@ export class RedisStore implements Store {
 
   async claim(lane: StoreLane, bounds: ClaimBounds): Promise<readonly BatchItem[]> {
     const { maxCount, maxBytes, isolateAfterAttempts } = bounds;
-    const merges = lane === 'profiles' ? 1 : 0;
+    const merges = laneTraits[lane].merges ? 1 : 0;
     const limits = [maxCount, maxBytes, isolateAfterAttempts, merges];
     const { claim, claimed } = await this.#claims.run(storeScripts.claim, [lane, ...limits]);
     if (claimed.length === 0) return [];

@@ -1,5 +1,5 @@
 import { factKinds } from '../../model/fact.js';
-import { storeLanes } from '../../model/lane.js';
+import { counterLane, laneTraits, mapStoreLanes, storeLanes } from '../../model/lane.js';
 import { loadScript } from '../../redis/load-script.js';
 import { rateMemoryMs, reopenAt } from '../admission.js';
 import { extraDrops } from '../facts.js';
@@ -12,7 +12,8 @@ const contentKeys: readonly string[] = [
   ...storeLanes.flatMap((lane) =>
     [
       ...['queue', 'redriven', 'redriven-at', 'stats', 'returned', 'delayed', 'claimed', 'tries'],
-      ...['taken', 'reserved', 'waiters', 'imports', 'orphans', 'settled'],
+      ...['taken', 'reserved', 'waiters', 'waiting-keys', 'people'],
+      ...['imports', 'orphans', 'settled'],
     ].map((name) => `${lane}:${name}`),
   ),
 ].map((name) => `:${name}`);
@@ -30,6 +31,17 @@ const constants = {
   reopenAt,
   rateMemoryMs,
   extraFactDrops: extraDrops,
+  /** The lane whose counter gives a lane its numbers. */
+  counters: mapStoreLanes(counterLane),
+  after: Object.fromEntries(
+    storeLanes.flatMap((lane) => {
+      const { after } = laneTraits[lane];
+      return after === undefined ? [] : [[lane, after]];
+    }),
+  ),
+  grouped: Object.fromEntries(
+    storeLanes.flatMap((lane) => (laneTraits[lane].isGrouped === true ? [[lane, 1]] : [])),
+  ),
 };
 
 const loadStoreScript = (name: string) =>

@@ -360,10 +360,10 @@ describe.each([
   });
 
   it('takes 600 bytes of memory for each envelope beside its payload', async () => {
-    await open({ maxWorkingSetBytes: 12_000 });
+    await open({ maxWorkingSetBytes: (6000 * 16) / 7 });
     for (let index = 0; index < 30; index++) await append(under.store, [anEvent({ text: '{}' })]);
     await restart();
-    // A lane has half of the memory: 6000 bytes. The tenth envelope still fits, the eleventh does not.
+    // The lane has 7/16 of the memory: 6000 bytes. The tenth envelope still fits, the eleventh does not.
     expect((await claim(under.store, { maxCount: 30 })).flat()).toHaveLength(10);
     expect(under.store.depth('events').count).toBe(30);
   });

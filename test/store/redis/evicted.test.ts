@@ -1,10 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { lanes, type Lane } from '../../../src/model/lane.js';
-import type { BatchItem } from '../../../src/model/envelope.js';
+import { lanes, laneTraits, mapLanes, type Lane } from '../../../src/model/lane.js';
+import { toGroupedPayload } from '../../../src/model/group.js';
+import type { BatchItem, Draft } from '../../../src/model/envelope.js';
 import { storeKeys } from '../../../src/store/redis/scripts.js';
 import {
   ack,
   aDelivery,
+  aDraft,
   anEvent,
   aProfile,
   deadLetter,
@@ -22,7 +24,7 @@ let claimed: Readonly<Record<Lane, readonly BatchItem[]>>;
 
 beforeEach(async () => {
   server = await startRedis();
-  claimed = { events: [], profiles: [] };
+  claimed = mapLanes(() => []);
   under = await openTestRedis({ url: server.url, leaseMs: 3_600_000 });
 });
 afterEach(async () => {
@@ -35,7 +37,8 @@ afterEach(async () => {
 async function fill(): Promise<readonly string[]> {
   const kept: string[] = [];
   for (const lane of lanes) {
-    const make = lane === 'events' ? anEvent : aProfile;
+    const make = (): Draft =>
+      aDraft(lane, laneTraits[lane].isGrouped === true ? { text: toGroupedPayload('', '{}') } : {});
     const before = await appendIds(under.store, [make(), make(), make(), make()]);
     const [delivered, buried, delayed, redriven] = await claim(under.store, {}, lane);
     await settle(lane, [
@@ -68,7 +71,7 @@ async function drain(): Promise<readonly string[]> {
     for (const { id } of held.flat()) ids.add(id);
     await settle(lane, settledAs(held, ack));
   }
-  claimed = { events: [], profiles: [] };
+  claimed = mapLanes(() => []);
   for (let turn = 0; turn < 30; turn++) {
     await under.clock.advance(1000);
     for (const lane of lanes) {
@@ -85,7 +88,7 @@ async function drain(): Promise<readonly string[]> {
 }
 
 /** Those that hold what was accepted and not settled. */
-const holding = [':events:queue', ':profiles:queue', ':events:redriven', ':profiles:redriven'];
+const holding = lanes.flatMap((lane) => [`:${lane}:queue`, `:${lane}:redriven`]);
 /** What is not needed for it, or is there only while something is under way. */
 const others = storeKeys.filter((name) => !holding.includes(name) && !/:(probe|none)$/.test(name));
 
@@ -106,9 +109,7 @@ describe('a buffer that lost one of its keys', () => {
       await under.connection.call('DEL', under.prefix + name);
       await under.session.heartbeat();
       expect(under.reported).toContainEqual(
-        expect.stringMatching(
-          /^keys of the buffer are gone \((events|profiles) has \d envelopes of \d\)/,
-        ),
+        expect.stringMatching(/^keys of the buffer are gone \(\w+ has \d envelopes of \d\)/),
       );
       const left = await drain();
       expect(left.length).toBeLessThan(kept.length);

@@ -1,6 +1,7 @@
 --- @include "lib.lua"
 --- @include "dedupe.lua"
 --- @include "dead-letters.lua"
+--- @include "person-order.lua"
 -- Appends the drafts of several requests. Each request is stored as a whole or not at all.
 --
 -- ARGV     [1] time stamp; [2] maxCount; [3] maxBytes; [4] age and [5] count of the dedupe window;
@@ -30,9 +31,10 @@ while position <= #ARGV do
       m = ARGV[position + 1] .. ' ' .. now .. ' ' .. ARGV[position + 2],
       payload = ARGV[position + 3],
       deadLetterJson = ARGV[position + 4],
+      keys = splitWords(ARGV[position + 2]),
     }
     if draft.lane == 'events' and dedupes then
-      draft.eventKeys = splitWords(ARGV[position + 2])
+      draft.eventKeys = draft.keys
       for _, key in ipairs(draft.eventKeys) do
         eventKeys[#eventKeys + 1] = key
       end
@@ -69,6 +71,7 @@ end
 local function enqueue(draft, seq)
   local sum = sums[draft.lane]
   local bytes = #draft.payload + 1
+  addToOrder(draft.lane, seq, draft.keys)
   redis.call('XADD', laneKey(draft.lane, 'queue'), seq .. '-0', 'm', draft.m, 'p', draft.payload)
   if draft.eventKeys then
     newEvents[#newEvents + 1] = { seq = seq, keys = draft.eventKeys }
@@ -84,8 +87,9 @@ local function appendDraft(draft)
   local lane = draft.lane
   local duplicate = draft.eventKeys and findDuplicate(dedupeRecords, draft.eventKeys, now, dedupeMaxAge)
   if duplicate then return -duplicate end
-  local seq = lastSeq[lane] + 1
-  lastSeq[lane] = seq
+  local counter = constants.counters[lane]
+  local seq = lastSeq[counter] + 1
+  lastSeq[counter] = seq
   sums[lane].accepted = sums[lane].accepted + 1
   if draft.deadLetterJson == '' then
     enqueue(draft, seq)
@@ -118,9 +122,8 @@ end
 recordEvents(newEvents, now, dedupeMaxAge, dedupeMaxCount)
 trimDedupeWindow(now, dedupeMaxAge, dedupeMaxCount, 2 * #newEvents + 100)
 for lane, sum in pairs(sums) do
-  for _, name in ipairs({ 'seq', 'accepted' }) do
-    incrementStat(lane, name, sum.accepted)
-  end
+  incrementStat(constants.counters[lane], 'seq', sum.accepted)
+  incrementStat(lane, 'accepted', sum.accepted)
   for _, name in ipairs({ 'count', 'ready' }) do
     incrementStat(lane, name, sum.queued)
   end

@@ -1,4 +1,5 @@
 --- @include "lib.lua"
+--- @include "person-order.lua"
 -- Claims envelopes of a lane for one request to Klaviyo, with the rules of src/store/claim-builder.ts.
 --
 -- An item of a claim is what becomes one record of the request: one envelope, or several profiles of one
@@ -84,8 +85,31 @@ local function canJoin(item, envelope, sharedKeys)
   return isMergeable(item, envelope.keys)
 end
 
--- Returns `added`, `full`, or the key that the envelope has to wait for.
+-- Only envelopes of one group share a request (src/model/group.ts). The others stay claimable, and what
+-- shares a key with them stays behind them.
+local isGrouped, group = constants.grouped[lane], nil
+local otherGroups, keysOfOtherGroups = 0, {}
+local maxOtherGroups = 1000
+local function isOfOtherGroup(envelope)
+  if not isGrouped then return false end
+  local own = string.match(envelope.payload, '^{"group":"([^"]*)"')
+  group = group or own
+  local isOther = own ~= group
+  for _, key in ipairs(envelope.keys) do
+    isOther = isOther or keysOfOtherGroups[key] ~= nil
+  end
+  if not isOther then return false end
+  for _, key in ipairs(envelope.keys) do
+    keysOfOtherGroups[key] = true
+  end
+  otherGroups = otherGroups + 1
+  if otherGroups == maxOtherGroups then isClosed = true end
+  return true
+end
+
+-- Returns `added`, `full`, `other-group`, or the key that the envelope has to wait for.
 local function addToClaim(envelope)
+  if isOfOtherGroup(envelope) then return 'other-group' end
   local sharedKeys = {}
   for _, key in ipairs(envelope.keys) do
     if itemByKey[key] then sharedKeys[#sharedKeys + 1] = key end
@@ -113,21 +137,26 @@ local function readLocks(envelopes)
 end
 
 local hasWaiters = redis.call('EXISTS', reserved) == 1
-local function findLockedKey(keys)
-  for _, key in ipairs(keys) do
-    if isLocked[key] or hasWaiters and redis.call('HEXISTS', reserved, key) == 1 then return key end
+local function isReserved(key, seq)
+  if not constants.after[lane] then return hasWaiters and redis.call('HEXISTS', reserved, key) == 1 end
+  local first = findFirst(laneKey(lane, 'waiting-keys'), key)
+  return first and first < tonumber(seq)
+end
+local function findLockedKey(envelope)
+  for _, key in ipairs(envelope.keys) do
+    if isLocked[key] or isReserved(key, envelope.seq) then return key end
   end
-  return nil
+  return findEarlier(lane, envelope.seq, envelope.keys)
 end
 
 local noLongerReady = { count = 0, bytes = 0 }
 
--- Claims an envelope or lets it wait for a key. Returns false if it does not fit and stays claimable.
+-- Claims an envelope or lets it wait for a key. Returns `full` or `other-group` if it stays claimable.
 local function examine(envelope)
-  local waitsFor = findLockedKey(envelope.keys)
+  local waitsFor = findLockedKey(envelope)
   if not waitsFor then
     local result = addToClaim(envelope)
-    if result == 'full' then return false end
+    if result == 'full' or result == 'other-group' then return result end
     if result ~= 'added' then waitsFor = result end
   end
   if waitsFor then
@@ -136,7 +165,7 @@ local function examine(envelope)
   end
   noLongerReady.count = noLongerReady.count + 1
   noLongerReady.bytes = noLongerReady.bytes + envelope.bytes
-  return true
+  return 'done'
 end
 
 local examined = 0
@@ -151,7 +180,7 @@ local function examineReturned(lastSeq)
     if isClosed then return false end
     local seq = returned[nextReturned]
     examined = examined + 1
-    local envelope = readEnvelope(lane, seq)
+    local envelope, result = readEnvelope(lane, seq), 'done'
     if envelope then
       local stored = redis.call('HGET', laneKey(lane, 'tries'), seq)
       local attemptState = stored and cjson.decode(stored)
@@ -159,9 +188,10 @@ local function examineReturned(lastSeq)
       envelope.attempts = attemptState and attemptState.attempts or 0
       envelope.alone = attemptState and attemptState.alone or false
       readLocks({ envelope })
-      if not examine(envelope) then return false end
+      result = examine(envelope)
+      if result == 'full' then return false end
     end
-    redis.call('ZREM', laneKey(lane, 'returned'), seq)
+    if result == 'done' then redis.call('ZREM', laneKey(lane, 'returned'), seq) end
     nextReturned = nextReturned + 1
   end
   -- If more were returned than this claim examines, fresh envelopes may be younger than the rest.
@@ -185,11 +215,13 @@ while continues and examined < maxExamined do
   for _, envelope in ipairs(envelopes) do
     examined = examined + 1
     envelope.attemptState, envelope.attempts, envelope.alone = '', 0, false
-    if not examineReturned(tonumber(envelope.seq)) or not examine(envelope) then
+    local result = examineReturned(tonumber(envelope.seq)) and examine(envelope) or 'full'
+    if result == 'full' then
       continues = false
       break
     end
     cursor = tonumber(envelope.seq)
+    if result == 'other-group' then redis.call('ZADD', laneKey(lane, 'returned'), cursor, cursor) end
   end
 end
 redis.call('HSET', laneKey(lane, 'stats'), 'cursor', cursor)

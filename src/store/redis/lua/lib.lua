@@ -5,10 +5,10 @@
 -- KEYS are the names of all keys below (scripts.ts), so that a cluster rejects a script while it moves
 -- them to another node. The table `constants` is put before each script by the loader (scripts.ts).
 --
--- LANE is a lane of the store (`events`, `profiles`, `waiting`). A number (`seq`) is an envelope's place in
+-- LANE is a lane of the store (src/model/lane.ts). A number (`seq`) is an envelope's place in
 -- its lane; an order is the place of a dead letter, delivery or fact in its list. Times are in ms of the
 -- steady time (time.lua) unless the text names another clock. A key of an envelope is the hash of an
--- identifier (lane `profiles`) or of its unique_id (lane `events`).
+-- identifier, or of its unique_id in the lane `events`.
 --
 -- Of the store:
 -- - `meta`: hash. `epoch`, `version`, `full`, `rewrittenRun` (file-rewrite.ts), the last order of dead
@@ -34,6 +34,9 @@
 -- - `LANE:tries`: hash. seq → JSON {attempts, alone, lastTry, ref} of an envelope that was sent before.
 -- - `LANE:taken`: hash. Locked key → number of claimed or delayed envelopes that have it.
 -- - `LANE:reserved`: hash. Key → number of waiting envelopes that have it.
+-- - `LANE:waiting-keys`: sorted set of `key seq`: instead of `reserved` in lanes that wait for other lanes.
+-- - `LANE:people`: sorted set of `key seq` of all unsettled envelopes, in lanes that others wait for
+--   (person-order.lua).
 -- - `LANE:waiters`: sorted set of `key seq`: the envelope waits for this key.
 -- - `LANE:imports`: hash. Id of an import job → JSON {delivery, seqs}.
 -- - `LANE:orphans`: set of ids of import jobs whose relay is gone.
@@ -144,11 +147,48 @@ local function addToCounter(name, field, by)
   if redis.call('HINCRBY', name, field, by) <= 0 then redis.call('HDEL', name, field) end
 end
 
+-- `key seq` in a sorted set. Numbers have a fixed width, so that they sort by value.
+local function toMember(key, seq) return string.format('%s %013d', key, seq) end
+
+-- Counts a key of a waiting envelope, or no longer. Lanes that wait for other lanes also need the number:
+-- there, an envelope that waits must not delay an earlier one.
+local function countReserved(lane, key, seq, by)
+  if not constants.after[lane] then
+    addToCounter(laneKey(lane, 'reserved'), key, by)
+  elseif by > 0 then
+    redis.call('ZADD', laneKey(lane, 'waiting-keys'), 0, toMember(key, seq))
+  else
+    redis.call('ZREM', laneKey(lane, 'waiting-keys'), toMember(key, seq))
+  end
+end
+
 -- Lets an envelope wait for a locked key; what comes after it must not overtake it on any of its keys.
 local function waitForKey(lane, lockedKey, envelope)
   redis.call('ZADD', laneKey(lane, 'waiters'), 0, lockedKey .. ' ' .. envelope.seq)
   for _, key in ipairs(envelope.keys) do
-    addToCounter(laneKey(lane, 'reserved'), key, 1)
+    countReserved(lane, key, envelope.seq, 1)
+  end
+end
+
+-- Makes claimable what waits for one of the names, directly or through another waiter.
+local function releaseWaiters(lane, names)
+  local waiters = laneKey(lane, 'waiters')
+  if redis.call('EXISTS', waiters) == 0 then return end
+  while #names > 0 do
+    local name = table.remove(names)
+    -- A name contains neither a space nor a character that sorts before it; `!` follows the space.
+    local found = redis.call('ZRANGEBYLEX', waiters, '[' .. name .. ' ', '(' .. name .. '!')
+    for _, member in ipairs(found) do
+      redis.call('ZREM', waiters, member)
+      local waiter = readEnvelope(lane, string.match(member, ' (%d+)$'))
+      if waiter then
+        for _, waiterKey in ipairs(waiter.keys) do
+          countReserved(lane, waiterKey, waiter.seq, -1)
+          names[#names + 1] = waiterKey
+        end
+        makeClaimable(lane, waiter)
+      end
+    end
   end
 end
 
@@ -169,24 +209,7 @@ local function unlockKeys(lane, keys)
   end
   callInBulk('HDEL', laneKey(lane, 'taken'), unlocked)
   callInBulk('HSET', laneKey(lane, 'taken'), stillLocked)
-  local waiters = laneKey(lane, 'waiters')
-  if redis.call('EXISTS', waiters) == 0 then return end
-  while #unlocked > 0 do
-    local key = table.remove(unlocked)
-    -- A key contains neither a space nor a character that sorts before it; `!` follows the space.
-    local found = redis.call('ZRANGEBYLEX', waiters, '[' .. key .. ' ', '(' .. key .. '!')
-    for _, member in ipairs(found) do
-      redis.call('ZREM', waiters, member)
-      local waiter = readEnvelope(lane, string.match(member, ' (%d+)$'))
-      if waiter then
-        for _, waiterKey in ipairs(waiter.keys) do
-          addToCounter(laneKey(lane, 'reserved'), waiterKey, -1)
-          unlocked[#unlocked + 1] = waiterKey
-        end
-        makeClaimable(lane, waiter)
-      end
-    end
-  end
+  releaseWaiters(lane, unlocked)
 end
 
 -- Ends a claim or a delay without a settlement: the envelope can be claimed again.

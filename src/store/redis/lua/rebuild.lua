@@ -1,4 +1,5 @@
 --- @include "lib.lua"
+--- @include "person-order.lua"
 -- Repairs a store that has lost some of its keys, for example to an eviction policy. Every envelope that is
 -- still stored is queued again as if it had not been sent. So an envelope may be sent twice under one
 -- `unique_id`, and none is lost.
@@ -47,6 +48,8 @@ local rebuiltKeys = {
   'waiters',
   'taken',
   'reserved',
+  'waiting-keys',
+  'people',
   'tries',
   'imports',
   'orphans',
@@ -74,6 +77,7 @@ local function beginRebuild(lane, now)
     redis.call('ZADD', laneKey(lane, 'redriven-at'), envelope.acceptedAt, envelope.seq)
     redis.call('ZADD', laneKey(lane, 'returned'), envelope.seq, envelope.seq)
     countEnvelopes(lane, 1, envelope.bytes)
+    addToOrder(lane, envelope.seq, envelope.keys)
   end
 end
 
@@ -94,6 +98,8 @@ local function rebuild(lane, contradiction, now)
   local bytes = 0
   for _, entry in ipairs(entries) do
     bytes = bytes + #entry[2][4] + 1
+    local seq = string.match(entry[1], '^%d+')
+    addToOrder(lane, seq, toEnvelope(seq, entry[2][2], entry[2][4]).keys)
   end
   countEnvelopes(lane, #entries, bytes)
   if #entries == countedPerRun then

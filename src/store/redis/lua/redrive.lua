@@ -1,6 +1,7 @@
 --- @include "lib.lua"
 --- @include "dedupe.lua"
 --- @include "dead-letters.lua"
+--- @include "person-order.lua"
 -- Queues dead letters again.
 --
 -- ARGV     [1] time stamp; [2] wall clock in ms; [3] age and [4] count of the dedupe window; then the orders
@@ -22,6 +23,7 @@ for index = 5, #ARGV do
     end
     incrementStat(lane, 'bytes', #payload + 1)
     makeClaimable(lane, toEnvelope(seq, m, payload))
+    addToOrder(lane, seq, deadLetter.keys)
     if lane == 'events' then
       recordEvents({ { seq = seq, keys = deadLetter.keys } }, now, dedupeMaxAge, dedupeMaxCount)
       trimDedupeWindow(now, dedupeMaxAge, dedupeMaxCount, 2)

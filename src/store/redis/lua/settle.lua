@@ -1,6 +1,7 @@
 --- @include "lib.lua"
 --- @include "dedupe.lua"
 --- @include "dead-letters.lua"
+--- @include "person-order.lua"
 -- Records what became of claimed envelopes. An envelope that this relay does not hold by that claim is left
 -- alone.
 --
@@ -39,7 +40,7 @@ local sums = { count = 0, bytes = 0, delivered = 0, merged = 0, buried = 0 }
 local isPolled = false
 -- Numbers by verdict: d is delivered, m is merged.
 local deliveredSeqs = { d = {}, m = {} }
-local claimedSeqs, doneSeqs, keysToUnlock, heldCount = {}, {}, {}, 0
+local claimedSeqs, doneSeqs, doneKeys, keysToUnlock, heldCount = {}, {}, {}, {}, 0
 for index, line in ipairs(settlement.settled) do
   claimedSeqs[index] = line[1]
 end
@@ -65,6 +66,7 @@ for _, line in ipairs(settlement.settled) do
         if lane == 'events' then forgetEvent(keys, seq) end
       end
       doneSeqs[#doneSeqs + 1] = seq
+      doneKeys[#doneSeqs] = keys
       sums.count = sums.count + 1
       sums.bytes = sums.bytes + bytes
       local stat = verdict == 'b' and 'buried' or verdict == 'm' and 'merged' or 'delivered'
@@ -79,6 +81,9 @@ for _, line in ipairs(settlement.settled) do
 end
 deleteEnvelopes(doneSeqs)
 unlockKeys(lane, keysToUnlock)
+for index, seq in ipairs(doneSeqs) do
+  removeFromOrder(lane, seq, doneKeys[index])
+end
 
 -- An import job stays as long as one of its envelopes waits for it: a relay that was considered dead must
 -- not end it for the relay that adopted it.

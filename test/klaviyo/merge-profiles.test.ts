@@ -1,48 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lanes } from '../../src/model/lane.js';
 import { parseJson, stringifyJson } from '../../src/json/json.js';
-import { mergeProfiles, overheadBytes, toBody } from '../../src/klaviyo/request.js';
+import { mergeProfiles } from '../../src/klaviyo/merge-profiles.js';
 
 const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const merge = (...texts: readonly string[]): string => toText(mergeProfiles(texts.map(toBytes)));
 const aProfile = (attributes: object): string => JSON.stringify({ type: 'profile', attributes });
-
-describe('a request body', () => {
-  it("of events is Klaviyo's wrapper around the unchanged payloads", () => {
-    const payloads = ['{"type":"event-bulk-create","n":1}', '{"n":2, "kept":  "as it is"}'];
-    expect(toText(toBody('events', payloads.map(toBytes)))).toBe(
-      `{"data":{"type":"event-bulk-create-job","attributes":{"events-bulk-create":{"data":[${payloads.join(',')}]}}}}`,
-    );
-  });
-
-  it('of profiles has a wrapper of its own', () => {
-    expect(toText(toBody('profiles', [toBytes('{"n":1}')]))).toBe(
-      '{"data":{"type":"profile-bulk-import-job","attributes":{"profiles":{"data":[{"n":1}]}}}}',
-    );
-  });
-
-  it.each(lanes)('of %s without payloads is an empty list', (lane) => {
-    const body = toBody(lane, []);
-    expect(body.length).toBe(overheadBytes(lane));
-    expect(toText(body)).toContain('"data":[]');
-  });
-
-  it('has exactly the announced size, and contains every payload in order', () => {
-    const payload = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 }));
-    fc.assert(
-      fc.property(fc.constantFrom(...lanes), fc.array(payload), (lane, values) => {
-        const payloads = values.map((value) => toBytes(JSON.stringify(value)));
-        const sum = payloads.reduce((bytes, { length }) => bytes + length, 0);
-        const body = toBody(lane, payloads);
-        expect(body.length).toBe(overheadBytes(lane) + sum + Math.max(0, payloads.length - 1));
-        const list = toText(body).slice(toText(toBody(lane, [])).indexOf('[') + 1);
-        expect(list.startsWith(payloads.map(toText).join(','))).toBe(true);
-      }),
-    );
-  });
-});
 
 describe('merged profiles', () => {
   it('have the newer value of each attribute, and those that only the older profile has', () => {

@@ -1,0 +1,158 @@
+import {
+  parseSubscriptionGroup,
+  readElement,
+  readGroup,
+  type SubscriptionGroup,
+} from '../../model/group.js';
+
+/**
+ * How Klaviyo's endpoint of a lane is called, as data. One file beside this one describes one lane.
+ *
+ * To add a lane: a row in model/lane.ts (its stored properties), a file here, a line in list.ts. The
+ * engine, the limiter, the stores, the settings, the metrics and the checks of the key follow from these.
+ */
+export type LaneApi = {
+  /** The path to POST to. */
+  readonly path: string;
+  /** The scopes that a request needs. */
+  readonly scopes: readonly string[];
+  /** True if a relay without envelopes of this lane does not need its scopes. */
+  readonly isOptional?: boolean;
+  /** The further scopes that polling the lane's import jobs needs. */
+  readonly pollScopes?: readonly string[];
+  readonly body: RequestBody;
+  /**
+   * What Klaviyo responds with when it has accepted a request.
+   * - `empty`: 202 without content. The request is done.
+   * - `import-job`: 202 with a job, which is polled until it has ended.
+   */
+  readonly success: 'empty' | 'import-job';
+  /** Returns true for a payload that older revisions reject. Absent: there are none. */
+  readonly needsNewRevision?: (payload: Uint8Array) => boolean;
+  readonly settings: LaneSettingsOf;
+};
+
+/** The settings of a lane: `PREFIX_BATCH_MAX_COUNT`, `PREFIX_FLUSH_INTERVAL_MS`, `PREFIX_RATE_WINDOWS`. */
+export type LaneSettingsOf = {
+  readonly prefix: string;
+  /** What the envelopes are, in the plural. */
+  readonly noun: string;
+  /** Klaviyo's maximum of elements in a request; also the default. */
+  readonly maxCount: number;
+  /** Klaviyo's rate windows for an account of size M, in the form of the setting. */
+  readonly rateWindows: string;
+  /** What the rate windows limit. */
+  readonly limited: string;
+};
+
+/** The bodies of an endpoint. Elements are stored bytes, which are neither parsed nor serialised again. */
+export type RequestBody = {
+  /** `data.type` of a request, and of the import job in the response. */
+  readonly type: string;
+  /** Bytes of a body without its elements and the commas between them. */
+  readonly overheadBytes: number;
+  /** The length of the body is `overheadBytes` + the bytes of the elements + one comma between each two. */
+  join(elements: readonly Uint8Array[]): Buffer;
+  /** Which element an error is about; null if its JSON Pointer names none. */
+  locate(pointer: string): ElementLocation | null;
+};
+
+/** An element of a request by its index, and the JSON Pointer within that element. */
+export type ElementLocation = { readonly index: number; readonly pointer: string };
+
+const comma = 0x2c;
+
+/** The body of a bulk endpoint: `{"data":{"type":type,"attributes":{[listName]:{"data":[…]}}}}`. */
+export function createBulkBody(type: string, listName: string): RequestBody {
+  const wrapper = toWrapper(JSON.stringify({ data: { type, attributes: toList(listName) } }));
+  return {
+    type,
+    overheadBytes: wrapper.prefix.length + wrapper.suffix.length,
+    join: (elements) => joinElements(wrapper, elements),
+    locate: createLocator(listName),
+  };
+}
+
+/** The longest name of a list and the longest `custom_source`, both with JSON's escapes. */
+const maxGroupBytes = 2500;
+
+/** The body of a subscription job. The group of the stored payloads says what they have in common. */
+export function createSubscriptionBody(type: string): RequestBody {
+  const toEmpty = ({ listId, isHistorical, customSource }: SubscriptionGroup): string =>
+    JSON.stringify({
+      data: {
+        type,
+        attributes: {
+          ...toList('profiles'),
+          ...(isHistorical === true && { historical_import: true }),
+          ...(customSource !== undefined && { custom_source: customSource }),
+        },
+        ...(listId !== undefined && {
+          relationships: { list: { data: { type: 'list', id: listId } } },
+        }),
+      },
+    });
+  return {
+    type,
+    overheadBytes: Buffer.byteLength(toEmpty({})) + maxGroupBytes,
+    join(payloads) {
+      const [first] = payloads;
+      const group = first === undefined ? {} : parseSubscriptionGroup(readGroup(first));
+      return joinElements(toWrapper(toEmpty(group)), payloads.map(readElement));
+    },
+    locate: createLocator('profiles'),
+  };
+}
+
+/** A quote within a text is escaped, so these bytes can only be the name of a channel. */
+const whatsApp = Buffer.from('"whatsapp":{');
+
+/** Klaviyo has this channel from revision 2025-10-15 on. */
+export const hasWhatsApp = (payload: Uint8Array): boolean =>
+  Buffer.from(payload.buffer, payload.byteOffset, payload.length).includes(whatsApp);
+
+const toList = (name: string) => ({ [name]: { data: [] } });
+
+type Wrapper = { readonly prefix: Buffer; readonly suffix: Buffer };
+
+/** Cuts a body without elements where the elements belong: within its first list. */
+function toWrapper(empty: string): Wrapper {
+  const middle = empty.indexOf('[') + 1;
+  return { prefix: Buffer.from(empty.slice(0, middle)), suffix: Buffer.from(empty.slice(middle)) };
+}
+
+function joinElements({ prefix, suffix }: Wrapper, elements: readonly Uint8Array[]): Buffer {
+  const commas = Math.max(0, elements.length - 1);
+  const size = elements.reduce(
+    (sum, { length }) => sum + length,
+    prefix.length + suffix.length + commas,
+  );
+  const body = Buffer.allocUnsafe(size);
+  body.set(prefix, 0);
+  let at = prefix.length;
+  elements.forEach((element, index) => {
+    if (index > 0) body[at++] = comma;
+    body.set(element, at);
+    at += element.length;
+  });
+  body.set(suffix, at);
+  return body;
+}
+
+/**
+ * Klaviyo documents the pointer only up to the index. So the pattern accepts any text after the index,
+ * and a missing or different separator. A number that may not be an index does not match: the batch is
+ * then bisected, which is always correct.
+ */
+function createLocator(listName: string): RequestBody['locate'] {
+  const pattern = new RegExp(
+    `^#?/?data/attributes/${listName}/data[/[]+(\\d{1,6})(?!\\w)\\]?(.*)$`,
+    's',
+  );
+  return (pointer) => {
+    const [, index, tail = ''] = pattern.exec(pointer) ?? [];
+    if (index === undefined) return null;
+    const rest = tail === '' || tail.startsWith('/') ? tail : `/${tail}`;
+    return { index: Number(index), pointer: rest };
+  };
+}

@@ -1,0 +1,23 @@
+import type { Lane } from '../../model/lane.js';
+import { events } from './events.js';
+import type { LaneApi } from './lane.js';
+import { profiles } from './profiles.js';
+import { subscribe } from './subscribe.js';
+import { unsubscribe } from './unsubscribe.js';
+
+/** The endpoint of each lane. lane.ts explains how to add one. */
+export const laneApis = { events, profiles, subscribe, unsubscribe } as const satisfies Readonly<
+  Record<Lane, LaneApi>
+>;
+
+/** The endpoint of a lane, without the literal types of its texts. */
+export const getLaneApi = (lane: Lane): LaneApi => laneApis[lane];
+
+const listScopes = (apis: readonly LaneApi[]): readonly string[] => [
+  ...new Set(apis.flatMap(({ scopes, pollScopes = [] }) => [...scopes, ...pollScopes])),
+];
+
+const apis = Object.values<LaneApi>(laneApis);
+
+/** The scopes that every relay needs, each once. */
+export const neededScopes = listScopes(apis.filter(({ isOptional }) => isOptional !== true));
